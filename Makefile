@@ -1,0 +1,63 @@
+# The only list of commands; what a target does beyond one line is a script below tests/.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help build run clean-node test test-unit test-suite test-net test-node test-vm bench lint fmt install uninstall
+
+CARGO := tests/setup/cargo.sh
+PACKAGES := tests/setup/packages.sh
+PREFIX ?= /usr/local
+# Debian release of the test machine, 12 or 13.
+DEBIAN ?= 12
+# Part of a story's name: only such stories run (make test-node ONLY=crash).
+ONLY ?=
+
+help: ## Print this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
+	    printf 'make %-12s %s\n' "$$target" "$$text"; done
+
+build: ## Build the agent and the CNI plugins into target/release
+	@$(PACKAGES) build
+	$(CARGO) build --release --locked --workspace
+
+run: build ## As root: run the pods of static-pods/ on this machine (Ctrl-C stops the agent, the pods stay)
+	@$(PACKAGES) run
+	@tests/setup/run.sh
+
+clean-node: ## As root: remove everything that `make run` made
+	@tests/setup/clean-node.sh
+
+test: ## As root: run all tests, with a summary by tier at the end
+	@tests/setup/test.sh unit suite net node vm
+
+test-unit: ## Run the tests beside the code and the documentation's
+	@tests/setup/test.sh unit
+
+test-suite: ## Run the hermetic stories: the whole agent against a false runtime
+	@tests/setup/test.sh suite
+
+test-net: ## Run the CNI plugins against the real kernel, in network namespaces of their own
+	@tests/setup/test.sh net
+
+test-node: ## As root: run the stories on a real containerd, in namespaces of their own (ONLY=part of a name)
+	@ONLY='$(ONLY)' tests/setup/test.sh node
+
+test-vm: ## As root: boot a Debian with what `make install` installs, and run the stories there (DEBIAN=12|13)
+	@ONLY='$(ONLY)' DEBIAN='$(DEBIAN)' tests/setup/test.sh vm
+
+bench: ## As root: measure the agent beside containerd alone and beside the Go plugins
+	@tests/setup/bench.sh
+
+lint: ## Check formatting, lints, dependencies and their licences
+	@$(PACKAGES) build
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) test --locked --quiet --test dependencies
+
+fmt: ## Format the code
+	$(CARGO) fmt --all
+
+install: ## Install what `make build` built (PREFIX=/usr/local, DESTDIR=)
+	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' tests/setup/install.sh
+
+uninstall: ## Remove what `make install` installed
+	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' tests/setup/uninstall.sh

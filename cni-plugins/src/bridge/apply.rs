@@ -1,0 +1,299 @@
+//! Carries a plan out, in order, and takes it back when a step fails.
+
+use std::fs::File;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+use nix::errno::Errno;
+
+use super::conf::{Conf, Gateway, Reflection};
+use super::masquerade;
+use super::plan::{Plan, host_end};
+use crate::netlink::link::{self, Link, Mac, NewVeth};
+use crate::netlink::socket::{HostNet, PodNet, Socket};
+use crate::netlink::{addr, route};
+use crate::request::Request;
+use crate::types::{CniResult, Code, Error, Interface};
+use crate::{netns, sysctl};
+
+/// How long the kernel may take until the bridge forwards for a new port.
+const PORT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long the kernel may take until the host can send into a bridge with its first port.
+const BRIDGE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The pod's namespace and the sockets into both.
+#[derive(Debug)]
+pub struct Nets {
+    /// The host's side.
+    pub host: HostNet,
+    /// The pod's side.
+    pub pod: PodNet,
+    /// The pod's namespace itself.
+    pub namespace: File,
+}
+
+impl Nets {
+    /// Opens both sides.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let namespace = netns::open(path)?;
+        let pod = netns::open_socket(&namespace)?;
+        Ok(Nets {
+            host: HostNet(Socket::route()?),
+            pod,
+            namespace,
+        })
+    }
+}
+
+/// Connects the pod. After a failure the pod has no interface; the bridge, which is the network's and not the
+/// pod's, stays.
+pub fn connect(request: &Request, conf: &Conf, plan: Plan, nets: &mut Nets) -> Result<CniResult, Error> {
+    let bridge = ensure_bridge(&mut nets.host, conf)?;
+    let port = add_veth(request, conf, nets, &bridge)?;
+    let connected = configure(request, conf, &plan, nets, &bridge, &port);
+    if connected.is_err() {
+        // Both ends go with one. The first failure is the one worth telling.
+        let _ = link::delete(&mut nets.host.0, &port);
+    }
+    let pod = connected?;
+    let interface = |link: &Link, sandbox: &str| Interface {
+        name: link.name.clone(),
+        mac: link.mac.map(|mac| mac.to_string()).unwrap_or_default(),
+        mtu: Some(link.mtu),
+        sandbox: sandbox.to_string(),
+    };
+    let sandbox = request.netns()?.to_string_lossy();
+    let interfaces = vec![
+        interface(&bridge, ""),
+        interface(&port, ""),
+        interface(&pod, &sandbox),
+    ];
+    Ok(CniResult {
+        interfaces,
+        ..plan.result
+    })
+}
+
+fn configure(
+    request: &Request,
+    conf: &Conf,
+    plan: &Plan,
+    nets: &mut Nets,
+    bridge: &Link,
+    port: &Link,
+) -> Result<Link, Error> {
+    sysctl::prefer(&format!("net/ipv6/conf/{}/accept_ra", port.name), "0");
+    if conf.reflection == Reflection::Hairpin {
+        link::set_hairpin(&mut nets.host.0, port)?;
+    }
+    let pod = configure_pod(request, plan, nets)?;
+    for gateway in &plan.gateways {
+        ensure_address(&mut nets.host, bridge, *gateway, conf.force_address)?;
+    }
+    if conf.gateway != Gateway::None {
+        enable_forwarding(&plan.gateways)?;
+    }
+    if !plan.masquerade.is_empty() {
+        masquerade::ensure(&mut Socket::netfilter()?, &request.network, &plan.masquerade)?;
+    }
+    wait_until_operational(&mut nets.host, port, bridge)?;
+    Ok(pod)
+}
+
+/// Addresses first, then up, then routes: the announcement of `arp_notify` goes out when the interface comes up,
+/// and routes need it up.
+fn configure_pod(request: &Request, plan: &Plan, nets: &mut Nets) -> Result<Link, Error> {
+    let name = request.ifname.as_str();
+    let has_ipv6 = plan.addresses.iter().any(|address| address.addr().is_ipv6());
+    netns::with(&nets.namespace, || {
+        sysctl::prefer(&format!("net/ipv4/conf/{name}/arp_notify"), "1");
+        sysctl::prefer(&format!("net/ipv6/conf/{name}/accept_dad"), "0");
+        if has_ipv6 {
+            sysctl::ensure("net/ipv6/conf/lo/disable_ipv6", "0")?;
+            sysctl::ensure(&format!("net/ipv6/conf/{name}/disable_ipv6"), "0")?;
+            sysctl::ensure(&format!("net/ipv6/conf/{name}/keep_addr_on_down"), "1")?;
+        }
+        Ok::<(), sysctl::SysctlError>(())
+    })??;
+    let pod = link::by_name(&mut nets.pod.0, name)?.ok_or_else(|| {
+        Error::new(
+            Code::Kernel,
+            format!("{name} vanished from the pod while it was set up"),
+        )
+    })?;
+    for address in &plan.addresses {
+        addr::add(&mut nets.pod.0, &pod, *address)?;
+    }
+    link::set_up(&mut nets.pod.0, &pod, true)?;
+    for wanted in &plan.routes {
+        route::add(&mut nets.pod.0, &pod, wanted)?;
+    }
+    Ok(pod)
+}
+
+fn ensure_bridge(host: &mut HostNet, conf: &Conf) -> Result<Link, Error> {
+    let name = conf.bridge.as_str();
+    let found = match link::by_name(&mut host.0, name)? {
+        Some(found) => found,
+        None => {
+            match link::add_bridge(&mut host.0, name, random_mac()?, conf.mtu) {
+                Ok(()) => {
+                    sysctl::prefer(&format!("net/ipv6/conf/{name}/accept_ra"), "0");
+                    // Its address is drawn at random; to search for a duplicate would keep the host from asking
+                    // for its pods' neighbours for a second or two after the first pod came.
+                    sysctl::prefer(&format!("net/ipv6/conf/{name}/accept_dad"), "0");
+                }
+                // Another pod's ADD was faster.
+                Err(error) if error.errno() == Some(Errno::EEXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+            link::by_name(&mut host.0, name)?.ok_or_else(|| {
+                Error::new(
+                    Code::Kernel,
+                    format!("bridge {name} vanished while it was set up"),
+                )
+            })?
+        }
+    };
+    if found.kind != "bridge" {
+        return Err(Error::invalid(format!(
+            "bridge {name:?} is an interface but not a bridge; choose another name"
+        )));
+    }
+    if !found.up {
+        link::set_up(&mut host.0, &found, true)?;
+    }
+    if conf.reflection == Reflection::Promiscuous && found.promiscuity == 0 {
+        link::set_promiscuous(&mut host.0, &found)?;
+    }
+    Ok(found)
+}
+
+fn add_veth(request: &Request, conf: &Conf, nets: &mut Nets, bridge: &Link) -> Result<Link, Error> {
+    for attempt in 0..8 {
+        let host_name = host_end(request, attempt);
+        let veth = NewVeth {
+            host_name: &host_name,
+            bridge: bridge.index,
+            pod_name: &request.ifname,
+            pod_netns: &nets.namespace,
+            pod_mac: conf.mac,
+            mtu: conf.mtu,
+        };
+        match link::add_veth(&mut nets.host.0, &veth) {
+            Ok(()) => {}
+            Err(error) if error.errno() == Some(Errno::EEXIST) => {
+                if link::by_name(&mut nets.pod.0, &request.ifname)?.is_some() {
+                    let msg = format!(
+                        "CNI_IFNAME {} is in the pod already; call DEL first",
+                        request.ifname
+                    );
+                    return Err(Error::invalid(msg));
+                }
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        return link::by_name(&mut nets.host.0, &host_name)?
+            .ok_or_else(|| Error::new(Code::Kernel, format!("{host_name} vanished while it was set up")));
+    }
+    Err(Error::new(
+        Code::TryAgainLater,
+        "no name is left for the veth on the host",
+    ))
+}
+
+/// Gives the bridge the gateway's address. Another IPv4 address, or an overlapping IPv6 one, contradicts it.
+fn ensure_address(host: &mut HostNet, bridge: &Link, wanted: IpNet, force: bool) -> Result<(), Error> {
+    let found = addr::list(&mut host.0, bridge, wanted.addr())?;
+    if found.contains(&wanted) {
+        return Ok(());
+    }
+    for other in found {
+        if wanted.addr().is_ipv6() && !other.contains(&wanted.addr()) && !wanted.contains(&other.addr()) {
+            continue;
+        }
+        if !force {
+            let msg = format!(
+                "bridge {:?} has address {other}, not {wanted}: remove it, correct ipam, or set forceAddress",
+                bridge.name
+            );
+            return Err(Error::invalid(msg));
+        }
+        addr::delete(&mut host.0, bridge, other)?;
+    }
+    match addr::add(&mut host.0, bridge, wanted) {
+        Err(error) if error.errno() == Some(Errno::EEXIST) => return Ok(()),
+        other => other?,
+    }
+    // A bridge that somebody else made may change its address with its ports; from now on it is the gateway.
+    if let Some(mac) = bridge.mac {
+        link::set_mac(&mut host.0, bridge, mac)?;
+    }
+    Ok(())
+}
+
+fn enable_forwarding(gateways: &[IpNet]) -> Result<(), Error> {
+    if gateways.iter().any(|gateway| gateway.addr().is_ipv4()) {
+        sysctl::ensure("net/ipv4/ip_forward", "1")?;
+    }
+    if gateways.iter().any(|gateway| gateway.addr().is_ipv6()) {
+        sysctl::ensure("net/ipv6/conf/all/forwarding", "1")?;
+    }
+    Ok(())
+}
+
+/// The kernel passes the news of a carrier on from a work queue: until the port has it, the bridge forwards nothing
+/// for the pod, and until the bridge has it, the host sends nothing. The pod's first packets would be lost.
+fn wait_until_operational(host: &mut HostNet, port: &Link, bridge: &Link) -> Result<(), Error> {
+    if !is_operational_within(host, port, PORT_TIMEOUT)? {
+        let msg = format!(
+            "the bridge does not forward for {}: its carrier did not come up",
+            port.name
+        );
+        return Err(Error::new(Code::Kernel, msg));
+    }
+    if !bridge.operational {
+        // A bridge that speaks the spanning tree protocol takes half a minute; that is its owner's wish.
+        is_operational_within(host, bridge, BRIDGE_TIMEOUT)?;
+    }
+    Ok(())
+}
+
+fn is_operational_within(host: &mut HostNet, link: &Link, timeout: Duration) -> Result<bool, Error> {
+    let begin = Instant::now();
+    let mut pause = Duration::from_micros(200);
+    loop {
+        match link::by_name(&mut host.0, &link.name)? {
+            Some(now) if now.operational => return Ok(true),
+            Some(_) if begin.elapsed() < timeout => std::thread::sleep(pause),
+            _ => return Ok(false),
+        }
+        pause = (pause * 2).min(Duration::from_millis(20));
+    }
+}
+
+/// A locally administered address, of one host.
+fn random_mac() -> Result<Mac, Error> {
+    use std::io::Read;
+    let mut bytes = [0; 6];
+    File::open("/dev/urandom")
+        .and_then(|mut source| source.read_exact(&mut bytes))
+        .map_err(|error| Error::new(Code::Io, format!("cannot read /dev/urandom: {error}")))?;
+    bytes[0] = bytes[0] & 0xfe | 0x02;
+    Ok(Mac(bytes))
+}
+
+/// Removes the pod's interface, and with it the other end. One that is gone, or a pod that is, is no error.
+pub fn disconnect(path: &Path, ifname: &str) -> Result<(), Error> {
+    let namespace = match netns::open(path) {
+        Err(netns::NetnsError::Gone { .. }) => return Ok(()),
+        other => other?,
+    };
+    let mut pod = netns::open_socket(&namespace)?;
+    if let Some(found) = link::by_name(&mut pod.0, ifname)? {
+        link::delete(&mut pod.0, &found)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,154 @@
+//! CHECK: whether everything the result of ADD promises is still there.
+
+use std::net::IpAddr;
+
+use super::apply::Nets;
+use super::conf::{Conf, Gateway, Reflection};
+use super::masquerade;
+use super::plan::{gateway_address, routes_of};
+use crate::netlink::link::{self, Link};
+use crate::netlink::socket::Socket;
+use crate::netlink::{addr, route};
+use crate::request::Request;
+use crate::types::{CniResult, Code, Error, Interface};
+
+/// Compares the result of ADD with the kernel; the first difference is the error.
+pub fn check(request: &Request, conf: &Conf, result: &CniResult, nets: &mut Nets) -> Result<(), Error> {
+    let sandbox = request.netns()?.to_string_lossy();
+    let named = |name: &str, sandbox: &str| {
+        let found = result
+            .interfaces
+            .iter()
+            .find(|one| one.name == name && one.sandbox == sandbox);
+        found.ok_or_else(|| Error::invalid(format!("prevResult does not mention interface {name}")))
+    };
+    let bridge = same(
+        link::by_name(&mut nets.host.0, &conf.bridge)?,
+        named(&conf.bridge, "")?,
+    )?;
+    let pod = same(
+        link::by_name(&mut nets.pod.0, &request.ifname)?,
+        named(&request.ifname, &sandbox)?,
+    )?;
+    if bridge.kind != "bridge" {
+        return Err(Error::changed(format!(
+            "{} is not a bridge any more",
+            bridge.name
+        )));
+    }
+    if conf.reflection == Reflection::Promiscuous && bridge.promiscuity == 0 {
+        return Err(Error::changed(format!(
+            "bridge {} is not promiscuous any more",
+            bridge.name
+        )));
+    }
+    check_port(conf, &bridge, &pod, nets, result)?;
+    check_pod(&pod, result, nets)?;
+    if conf.gateway != Gateway::None {
+        for wanted in result.ips.iter().filter_map(gateway_address) {
+            if !addr::list(&mut nets.host.0, &bridge, wanted.addr())?.contains(&wanted) {
+                return Err(Error::changed(format!(
+                    "bridge {} has lost its address {wanted}",
+                    bridge.name
+                )));
+            }
+        }
+    }
+    if conf.masquerade {
+        let subnets: Vec<_> = result.ips.iter().map(|ip| ip.address).collect();
+        if let Some(subnet) = masquerade::missing(&mut Socket::netfilter()?, &request.network, &subnets)? {
+            return Err(Error::changed(format!(
+                "the nftables rule that masquerades {subnet} is gone"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The interface if it is there, up, and has the address the result gives it.
+fn same(found: Option<Link>, wanted: &Interface) -> Result<Link, Error> {
+    let name = &wanted.name;
+    let found =
+        found.ok_or_else(|| Error::new(Code::UnknownContainer, format!("interface {name} is gone")))?;
+    if !found.up {
+        return Err(Error::changed(format!("interface {name} is down")));
+    }
+    let mac = found.mac.map(|mac| mac.to_string()).unwrap_or_default();
+    if !wanted.mac.is_empty() && !wanted.mac.eq_ignore_ascii_case(&mac) {
+        return Err(Error::changed(format!(
+            "interface {name} has address {mac}, not {} as ADD said",
+            wanted.mac
+        )));
+    }
+    Ok(found)
+}
+
+/// The host's end: among the result's interfaces, the pod's peer, in the bridge.
+fn check_port(
+    conf: &Conf,
+    bridge: &Link,
+    pod: &Link,
+    nets: &mut Nets,
+    result: &CniResult,
+) -> Result<(), Error> {
+    for wanted in result
+        .interfaces
+        .iter()
+        .filter(|one| one.sandbox.is_empty() && one.name != bridge.name)
+    {
+        let Some(port) = link::by_name(&mut nets.host.0, &wanted.name)? else {
+            continue;
+        };
+        if pod.peer != Some(port.index) || port.peer != Some(pod.index) {
+            continue;
+        }
+        same(Some(port.clone()), wanted)?;
+        if port.master != Some(bridge.index) {
+            return Err(Error::changed(format!(
+                "{} is not in bridge {} any more",
+                port.name, bridge.name
+            )));
+        }
+        if conf.reflection == Reflection::Hairpin && !link::hairpin(&mut nets.host.0, &port)? {
+            return Err(Error::changed(format!("{} has lost hairpin mode", port.name)));
+        }
+        return Ok(());
+    }
+    Err(Error::changed(format!(
+        "the other end of {} is not the one ADD made",
+        pod.name
+    )))
+}
+
+fn check_pod(pod: &Link, result: &CniResult, nets: &mut Nets) -> Result<(), Error> {
+    for ip in &result.ips {
+        if !addr::list(&mut nets.pod.0, pod, ip.address.addr())?.contains(&ip.address) {
+            return Err(Error::changed(format!(
+                "interface {} has lost its address {}",
+                pod.name, ip.address
+            )));
+        }
+    }
+    for like in [IpAddr::from([0; 4]), IpAddr::from([0; 16])] {
+        let wanted = routes_of(result)
+            .into_iter()
+            .filter(|route| route.destination.addr().is_ipv4() == like.is_ipv4());
+        let mut wanted = wanted.peekable();
+        if wanted.peek().is_none() {
+            continue;
+        }
+        let found = route::list(&mut nets.pod.0, pod, like)?;
+        for wanted in wanted {
+            let there = |found: &route::Route| {
+                found.destination == wanted.destination.trunc() && found.gateway == wanted.gateway
+            };
+            if !found.iter().any(there) {
+                return Err(Error::changed(format!(
+                    "the route to {} is gone from the pod",
+                    wanted.destination
+                )));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,331 @@
+//! The configuration of `type: bridge`, as written and as understood.
+//! <https://www.cni.dev/plugins/current/main/bridge/>
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::netlink::link::Mac;
+use crate::request::{Request, check_interface_name};
+use crate::types::{Dns, Error};
+
+/// What the plugin works with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conf {
+    /// The bridge's name.
+    pub bridge: String,
+    /// What the host does for the pods.
+    pub gateway: Gateway,
+    /// Whether an address of the bridge that contradicts the wanted one may be replaced.
+    pub force_address: bool,
+    /// Whether what leaves the subnet gets the host's address.
+    pub masquerade: bool,
+    /// The MTU of bridge and veth; the kernel's default otherwise.
+    pub mtu: Option<u32>,
+    /// How packets get back out of the port they came in by.
+    pub reflection: Reflection,
+    /// The pod's hardware address, if the caller wants one.
+    pub mac: Option<Mac>,
+    /// Who gives addresses; `None` for a network without any.
+    pub ipam: Option<Ipam>,
+    /// Replaces the resolver settings of the IPAM plugin, if it says anything.
+    pub dns: Dns,
+}
+
+/// What the host does for the pods (`isGateway`, `isDefaultGateway`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gateway {
+    /// Nothing.
+    None,
+    /// It has the gateway's address and forwards.
+    Address,
+    /// And the pods' default route leads to it.
+    DefaultRoute,
+}
+
+/// How packets get back out of the port they came in by (`hairpinMode`, `promiscMode`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reflection {
+    /// They do not.
+    None,
+    /// The bridge sends them back.
+    Hairpin,
+    /// The bridge takes all packets, and the host sends them back.
+    Promiscuous,
+}
+
+/// Who gives addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ipam {
+    /// This binary, without being started anew.
+    HostLocal,
+    /// A plugin of this name, found by `CNI_PATH`.
+    Plugin(String),
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Written {
+    bridge: Option<String>,
+    is_gateway: bool,
+    is_default_gateway: bool,
+    force_address: bool,
+    ip_masq: bool,
+    ip_masq_backend: Option<String>,
+    mtu: Option<i64>,
+    hairpin_mode: bool,
+    promisc_mode: bool,
+    vlan: i64,
+    vlan_trunk: Option<Vec<Value>>,
+    macspoofchk: bool,
+    enabledad: bool,
+    disable_container_interface: bool,
+    port_isolation: bool,
+    ipam: WrittenIpam,
+    dns: Option<Dns>,
+    args: WrittenArgs,
+    runtime_config: WrittenRuntime,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct WrittenIpam {
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct WrittenArgs {
+    cni: WrittenRuntime,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct WrittenRuntime {
+    mac: Option<String>,
+}
+
+/// Reads and checks the configuration. Keys nobody knows are left unread, as the protocol wants it; keys of the
+/// original that ask for something not done here are refused, because ignoring them would be a surprise.
+pub fn read(request: &Request) -> Result<Conf, Error> {
+    let written: Written = request.config()?;
+    refuse_unsupported(&written)?;
+    let bridge = written
+        .bridge
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "cni0".to_string());
+    check_interface_name(&bridge).map_err(|reason| Error::invalid(format!("bridge {bridge:?} {reason}")))?;
+    let mtu = match written.mtu.unwrap_or(0) {
+        0 => None,
+        mtu => Some(
+            u32::try_from(mtu)
+                .ok()
+                .filter(|mtu| (68..=65535).contains(mtu))
+                .ok_or_else(|| {
+                    Error::invalid(format!(
+                        "mtu {mtu} must be between 68 and 65535, or 0 for the default"
+                    ))
+                })?,
+        ),
+    };
+    let reflection = match (written.hairpin_mode, written.promisc_mode) {
+        (true, true) => {
+            return Err(Error::invalid(
+                "hairpinMode and promiscMode exclude each other; choose one",
+            ));
+        }
+        (true, false) => Reflection::Hairpin,
+        (false, true) => Reflection::Promiscuous,
+        (false, false) => Reflection::None,
+    };
+    let gateway = match (written.is_gateway, written.is_default_gateway) {
+        (_, true) => Gateway::DefaultRoute,
+        (true, false) => Gateway::Address,
+        (false, false) => Gateway::None,
+    };
+    let in_args = request
+        .args
+        .iter()
+        .find(|(key, _)| key.eq_ignore_ascii_case("MAC"))
+        .map(|(_, mac)| mac.clone());
+    let given = [written.runtime_config.mac, written.args.cni.mac, in_args];
+    let mac = given.into_iter().flatten().find(|mac| !mac.is_empty());
+    let ipam = match written.ipam.kind.as_str() {
+        "" => None,
+        "host-local" => Some(Ipam::HostLocal),
+        other if other.contains('/') => {
+            return Err(Error::invalid(format!(
+                "ipam.type {other:?} must be the name of a plugin, not a path"
+            )));
+        }
+        other => Some(Ipam::Plugin(other.to_string())),
+    };
+    Ok(Conf {
+        bridge,
+        gateway,
+        force_address: written.force_address,
+        masquerade: written.ip_masq,
+        mtu,
+        reflection,
+        mac: mac.as_deref().map(read_mac).transpose()?,
+        ipam,
+        dns: written.dns.unwrap_or_default(),
+    })
+}
+
+fn refuse_unsupported(written: &Written) -> Result<(), Error> {
+    let later = "it is not done yet; remove it, or use the bridge plugin of containernetworking";
+    let refused = [
+        ("vlan", written.vlan != 0),
+        (
+            "vlanTrunk",
+            written.vlan_trunk.as_ref().is_some_and(|trunk| !trunk.is_empty()),
+        ),
+        ("macspoofchk", written.macspoofchk),
+        ("enabledad", written.enabledad),
+        ("disableContainerInterface", written.disable_container_interface),
+        ("portIsolation", written.port_isolation),
+    ];
+    if let Some((field, _)) = refused.into_iter().find(|(_, asked)| *asked) {
+        return Err(Error::unsupported(field, later));
+    }
+    match written.ip_masq_backend.as_deref() {
+        None | Some("" | "nftables") => Ok(()),
+        Some(other) => Err(Error::unsupported(
+            &format!("ipMasqBackend {other:?}"),
+            "this plugin speaks nftables; remove the key",
+        )),
+    }
+}
+
+fn read_mac(written: &str) -> Result<Mac, Error> {
+    let mac = Mac::parse(written)
+        .ok_or_else(|| Error::invalid(format!("mac {written:?} is not of the form 0a:58:0a:f4:01:02")))?;
+    // The lowest bit of the first byte marks a group of receivers; the kernel refuses it without saying why.
+    if mac.0[0] & 1 != 0 || mac.0 == [0; 6] {
+        return Err(Error::invalid(format!(
+            "mac {written:?} is a group's or nobody's; the first byte must be even"
+        )));
+    }
+    Ok(mac)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::types::{Code, Version};
+
+    fn request(config: Value) -> Request {
+        Request {
+            version: Version::V1_0_0,
+            network: "net".into(),
+            container_id: "c".into(),
+            ifname: "eth0".into(),
+            netns: None,
+            args: [("MAC".to_string(), "02:00:00:00:00:01".to_string())].into(),
+            path: Vec::new(),
+            config,
+        }
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_original() {
+        let conf = read(&request(json!({}))).unwrap();
+        assert_eq!(
+            (conf.bridge.as_str(), conf.gateway, conf.mtu),
+            ("cni0", Gateway::None, None)
+        );
+        assert_eq!((conf.reflection, conf.ipam), (Reflection::None, None));
+        assert_eq!(
+            read(&request(json!({"isDefaultGateway": true}))).unwrap().gateway,
+            Gateway::DefaultRoute
+        );
+    }
+
+    #[test]
+    fn the_runtime_s_mac_wins_over_the_others() {
+        let config = json!({"args": {"cni": {"mac": "02:00:00:00:00:02"}}});
+        assert_eq!(
+            read(&request(config)).unwrap().mac,
+            Mac::parse("02:00:00:00:00:02")
+        );
+        let config = json!({"runtimeConfig": {"mac": "02:00:00:00:00:03"}, "args": {"cni": {"mac": "02:00:00:00:00:02"}}});
+        assert_eq!(
+            read(&request(config)).unwrap().mac,
+            Mac::parse("02:00:00:00:00:03")
+        );
+        assert_eq!(
+            read(&request(json!({}))).unwrap().mac,
+            Mac::parse("02:00:00:00:00:01")
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_refused_by_name_and_what_nobody_knows_is_not() {
+        let cases = [
+            (json!({"vlan": 5}), Code::UnsupportedField, "vlan"),
+            (
+                json!({"vlanTrunk": [{"id": 5}]}),
+                Code::UnsupportedField,
+                "vlanTrunk",
+            ),
+            (
+                json!({"macspoofchk": true}),
+                Code::UnsupportedField,
+                "macspoofchk",
+            ),
+            (
+                json!({"portIsolation": true}),
+                Code::UnsupportedField,
+                "portIsolation",
+            ),
+            (
+                json!({"ipMasqBackend": "iptables"}),
+                Code::UnsupportedField,
+                "ipMasqBackend",
+            ),
+            (
+                json!({"hairpinMode": true, "promiscMode": true}),
+                Code::InvalidConfig,
+                "hairpinMode",
+            ),
+            (json!({"bridge": "a/b"}), Code::InvalidConfig, "bridge"),
+            (
+                json!({"bridge": "much-too-long-a-name"}),
+                Code::InvalidConfig,
+                "bridge",
+            ),
+            (json!({"mtu": 10}), Code::InvalidConfig, "mtu"),
+            (json!({"mtu": -1}), Code::InvalidConfig, "mtu"),
+            (json!({"mtu": "x"}), Code::Decode, "x"),
+            (
+                json!({"ipam": {"type": "../x"}}),
+                Code::InvalidConfig,
+                "ipam.type",
+            ),
+            (
+                json!({"runtimeConfig": {"mac": "01:00:00:00:00:00"}}),
+                Code::InvalidConfig,
+                "mac",
+            ),
+            (
+                json!({"runtimeConfig": {"mac": "nope"}}),
+                Code::InvalidConfig,
+                "mac",
+            ),
+        ];
+        for (config, code, field) in cases {
+            let error = read(&request(config.clone())).unwrap_err();
+            assert_eq!(error.code, code, "{config}");
+            assert!(error.msg.contains(field), "{config}: {}", error.msg);
+        }
+        assert!(
+            read(&request(
+                json!({"vlan": 0, "vlanTrunk": [], "unheardOf": 1, "ipMasqBackend": "nftables"})
+            ))
+            .is_ok()
+        );
+    }
+}

@@ -1,0 +1,75 @@
+//! Removes what a network leaves on the host when its last pod is gone: its bridge, its nftables tables, its
+//! records of addresses. For the agent; no plugin calls it.
+
+use std::path::Path;
+
+use crate::bridge::masquerade;
+use crate::host_local::conf::DEFAULT_DATA_DIR;
+use crate::host_local::store::Store;
+use crate::netlink::link;
+use crate::netlink::socket::{NetlinkError, Socket};
+use crate::request::{check_interface_name, is_name};
+use crate::{forwarding, portmap};
+
+/// What could not be removed; everything else was.
+#[derive(Debug, thiserror::Error)]
+#[error("not everything of network {network} could be removed: {}", failures.join("; "))]
+pub struct CleanupError {
+    /// The network.
+    pub network: String,
+    /// One sentence for each thing left.
+    pub failures: Vec<String>,
+}
+
+/// Removes the network called `network` from this host (the network namespace of the calling thread): the bridge
+/// called `bridge`, the masquerading, the rules of
+/// [`crate::forwarding`], the forwarded ports of its pods, and the records under `data_dir` (the
+/// default directory if `None`). What is not there is no error; after a failure it goes on. Pods that are still
+/// connected lose their network.
+pub fn cleanup(network: &str, bridge: &str, data_dir: Option<&Path>) -> Result<(), CleanupError> {
+    let mut failures = Vec::new();
+    if !is_name(network) || check_interface_name(bridge).is_err() {
+        failures.push(format!(
+            "{network:?} and {bridge:?} are not names of a network and a bridge"
+        ));
+    } else {
+        failures.extend(remove_bridge(bridge).err());
+        failures.extend(remove_rules(network, bridge).err().map(|error| error.to_string()));
+        let dir = data_dir.unwrap_or(Path::new(DEFAULT_DATA_DIR)).join(network);
+        let removed = Store::open_existing(&dir).and_then(|store| store.map_or(Ok(()), Store::remove));
+        failures.extend(removed.err().map(|error| error.to_string()));
+    }
+    if failures.is_empty() {
+        Ok(())
+    } else {
+        Err(CleanupError {
+            network: network.to_string(),
+            failures,
+        })
+    }
+}
+
+fn remove_bridge(name: &str) -> Result<(), String> {
+    let remove = || -> Result<Option<String>, NetlinkError> {
+        let mut socket = Socket::route()?;
+        let Some(found) = link::by_name(&mut socket, name)? else {
+            return Ok(None);
+        };
+        if found.kind != "bridge" {
+            return Ok(Some(format!("{name} is not a bridge and was left alone")));
+        }
+        link::delete(&mut socket, &found).map(|()| None)
+    };
+    match remove() {
+        Ok(None) => Ok(()),
+        Ok(Some(refusal)) => Err(refusal),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn remove_rules(network: &str, bridge: &str) -> Result<(), NetlinkError> {
+    let mut socket = Socket::netfilter()?;
+    masquerade::remove(&mut socket, network)?;
+    forwarding::remove(&mut socket, bridge)?;
+    portmap::apply::remove_network(&mut socket, network)
+}

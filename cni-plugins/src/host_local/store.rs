@@ -1,0 +1,258 @@
+//! The records of addresses given: one file per address, in the layout of the Go plugin (plugins/ipam/host-local
+//! backend/disk), so that both can work on one directory, even at the same time:
+//!
+//! ```text
+//! <dataDir>/<network>/lock                 taken with flock(2) around every look and change
+//!                    /10.244.1.7           "<container id>\r\n<interface>"
+//!                    /last_reserved_ip.0   the address given last out of range set 0
+//! ```
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// A record before it has its name. Not an address, so no plugin takes it for one.
+const NEW_RECORD: &str = ".new";
+
+/// Why the records could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} {}: {error}", path.display())]
+pub struct StoreError {
+    action: &'static str,
+    path: PathBuf,
+    error: io::Error,
+}
+
+/// The records, locked for as long as this value lives.
+#[derive(Debug)]
+pub struct Store {
+    dir: PathBuf,
+    /// Closing it gives the lock back.
+    _lock: File,
+}
+
+/// Whose an address is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// The container.
+    pub container_id: String,
+    /// The interface; `None` in records of very old plugins.
+    pub ifname: Option<String>,
+}
+
+impl Owner {
+    /// Whether the record is this attachment's. One without an interface is any attachment's of the container.
+    pub fn is(&self, container_id: &str, ifname: &str) -> bool {
+        self.container_id == container_id && self.ifname.as_deref().is_none_or(|own| own == ifname)
+    }
+}
+
+impl Store {
+    /// Opens and locks the records in `dir`, making the directory if needed.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        fs::create_dir_all(dir).map_err(at("create directory", dir))?;
+        let path = dir.join("lock");
+        // Taken by whoever removes the directory too: a lock on a file that has meanwhile lost its name is void.
+        loop {
+            let lock = OpenOptions::new()
+                .read(true)
+                .create(true)
+                .append(true)
+                .mode(0o600)
+                .open(&path);
+            let lock = match lock {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    fs::create_dir_all(dir).map_err(at("create directory", dir))?;
+                    continue;
+                }
+                other => other.map_err(at("open", &path))?,
+            };
+            lock.lock().map_err(at("lock", &path))?;
+            if is_same_file(&lock, &path) {
+                return Ok(Store {
+                    dir: dir.to_path_buf(),
+                    _lock: lock,
+                });
+            }
+        }
+    }
+
+    /// As [`Store::open`], but without records there is nothing, and nothing is made.
+    pub fn open_existing(dir: &Path) -> Result<Option<Self>, StoreError> {
+        if dir.is_dir() {
+            Self::open(dir).map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// All addresses given and to whom. Debris is cleared away.
+    pub fn owners(&self) -> Result<BTreeMap<IpAddr, Owner>, StoreError> {
+        let mut owners = BTreeMap::new();
+        for entry in fs::read_dir(&self.dir).map_err(at("list", &self.dir))? {
+            let entry = entry.map_err(at("list", &self.dir))?;
+            let Some(address) = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse::<IpAddr>().ok())
+            else {
+                continue;
+            };
+            let text = fs::read_to_string(entry.path()).map_err(at("read", &entry.path()))?;
+            if text.trim().is_empty() {
+                // Left by a plugin that was killed, or by a power failure: we hold the lock, nobody is writing it.
+                fs::remove_file(entry.path()).map_err(at("remove", &entry.path()))?;
+                continue;
+            }
+            let mut lines = text.trim().lines();
+            let container_id = lines.next().unwrap_or_default().to_string();
+            owners.insert(
+                address,
+                Owner {
+                    container_id,
+                    ifname: lines.next().map(str::to_string),
+                },
+            );
+        }
+        Ok(owners)
+    }
+
+    /// The address given last out of range set `set`. A record nobody can read is none: the round then begins anew.
+    pub fn last(&self, set: usize) -> Option<IpAddr> {
+        fs::read_to_string(self.last_file(set)).ok()?.trim().parse().ok()
+    }
+
+    /// Records `address` as given out of range set `set`; false if somebody has it.
+    pub fn reserve(
+        &self,
+        address: IpAddr,
+        container_id: &str,
+        ifname: &str,
+        set: usize,
+    ) -> Result<bool, StoreError> {
+        let (record, last) = (self.dir.join(NEW_RECORD), self.last_file(set));
+        write(&record, &format!("{container_id}\r\n{ifname}"))?;
+        write(&last, &address.to_string())?;
+        // The record appears with its text or not at all: one without would belong to nobody and stay for ever.
+        let path = self.dir.join(address.to_string());
+        let linked = fs::hard_link(&record, &path);
+        fs::remove_file(&record).map_err(at("remove", &record))?;
+        match linked {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            other => other.map(|()| true).map_err(at("create", &path)),
+        }
+    }
+
+    /// Gives `address` back. One that is free already is no error.
+    pub fn release(&self, address: IpAddr) -> Result<(), StoreError> {
+        let path = self.dir.join(address.to_string());
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at("remove", &path)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes all records and the directory.
+    pub fn remove(self) -> Result<(), StoreError> {
+        fs::remove_dir_all(&self.dir).map_err(at("remove", &self.dir))
+    }
+
+    fn last_file(&self, set: usize) -> PathBuf {
+        self.dir.join(format!("last_reserved_ip.{set}"))
+    }
+}
+
+fn write(path: &Path, text: &str) -> Result<(), StoreError> {
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path);
+    file.and_then(|mut file| file.write_all(text.as_bytes()))
+        .map_err(at("write", path))
+}
+
+fn at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    move |error| StoreError {
+        action,
+        path: path.to_path_buf(),
+        error,
+    }
+}
+
+fn is_same_file(open: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let named = fs::metadata(path);
+    matches!((open.metadata(), named), (Ok(a), Ok(b)) if (a.dev(), a.ino()) == (b.dev(), b.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(written: &str) -> IpAddr {
+        written.parse().unwrap()
+    }
+
+    #[test]
+    fn the_files_are_those_of_the_go_plugin() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("net");
+        let store = Store::open(&dir).unwrap();
+        assert!(store.reserve(ip("10.1.0.2"), "c1", "eth0", 0).unwrap());
+        assert_eq!(fs::read_to_string(dir.join("10.1.0.2")).unwrap(), "c1\r\neth0");
+        assert_eq!(
+            fs::read_to_string(dir.join("last_reserved_ip.0")).unwrap(),
+            "10.1.0.2"
+        );
+        assert!(!store.reserve(ip("10.1.0.2"), "c2", "eth0", 0).unwrap());
+        assert_eq!(store.last(0), Some(ip("10.1.0.2")));
+        assert_eq!(store.last(1), None);
+        assert_eq!(store.owners().unwrap().len(), 1);
+        assert!(!dir.join(NEW_RECORD).exists());
+        store.release(ip("10.1.0.2")).unwrap();
+        store.release(ip("10.1.0.2")).unwrap();
+        assert!(store.owners().unwrap().is_empty());
+    }
+
+    #[test]
+    fn records_without_an_interface_belong_to_the_container() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("10.1.0.9"), "old").unwrap();
+        let owners = Store::open(dir.path()).unwrap().owners().unwrap();
+        assert!(owners[&ip("10.1.0.9")].is("old", "eth7"));
+        assert!(!owners[&ip("10.1.0.9")].is("other", "eth7"));
+    }
+
+    #[test]
+    fn a_record_without_an_owner_is_debris() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("10.1.0.2"), "").unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        assert!(store.owners().unwrap().is_empty());
+        assert!(store.reserve(ip("10.1.0.2"), "c", "eth0", 0).unwrap());
+    }
+
+    #[test]
+    fn the_lock_excludes_others_and_outlives_a_removal() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("net");
+        let store = Store::open(&path).unwrap();
+        let other = {
+            let path = path.clone();
+            std::thread::spawn(move || {
+                let store = Store::open(&path).unwrap();
+                store.reserve(ip("10.1.0.2"), "c", "eth0", 0).unwrap()
+            })
+        };
+        std::thread::sleep(std::time::Duration::from_millis(30));
+        assert!(!other.is_finished());
+        store.remove().unwrap();
+        assert!(other.join().unwrap());
+        assert!(path.join("10.1.0.2").exists());
+    }
+}

@@ -1,0 +1,97 @@
+//! Addresses of interfaces (man 7 rtnetlink, `RTM_*ADDR`).
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use nix::libc;
+
+use super::link::Link;
+use super::message::{Message, find, read_u32};
+use super::socket::{NetlinkError, Socket};
+
+/// Adds an address with its network. IPv6 addresses are usable at once: what the IPAM plugin gives is unique by
+/// construction, and duplicate detection would hold a pod back for a second.
+pub fn add(socket: &mut Socket, link: &Link, address: IpNet) -> Result<(), NetlinkError> {
+    let mut message = request(
+        libc::RTM_NEWADDR,
+        libc::NLM_F_CREATE | libc::NLM_F_EXCL,
+        link,
+        address,
+    );
+    if let IpNet::V4(net) = address
+        && net.prefix_len() < 31
+    {
+        message.attr(libc::IFA_BROADCAST, &net.broadcast().octets());
+    }
+    socket.execute(&format!("add address {address} to {}", link.name), message)
+}
+
+/// Removes an address.
+pub fn delete(socket: &mut Socket, link: &Link, address: IpNet) -> Result<(), NetlinkError> {
+    let message = request(libc::RTM_DELADDR, 0, link, address);
+    socket.execute(&format!("remove address {address} from {}", link.name), message)
+}
+
+/// The addresses of an interface, of one family (`IpAddr`'s kind of `like`).
+pub fn list(socket: &mut Socket, link: &Link, like: IpAddr) -> Result<Vec<IpNet>, NetlinkError> {
+    let message = Message::new(libc::RTM_GETADDR, 0, &[family_of(like), 0, 0, 0, 0, 0, 0, 0]);
+    let replies = socket.dump(&format!("list the addresses of {}", link.name), message)?;
+    let mut found = Vec::new();
+    for reply in replies {
+        if read_u32(&reply.body, 4) != Some(link.index) {
+            continue;
+        }
+        let attributes = reply.body.get(8..).unwrap_or_default();
+        let value = find(attributes, libc::IFA_LOCAL).or_else(|| find(attributes, libc::IFA_ADDRESS));
+        let prefix = reply.body.get(1).copied().unwrap_or_default();
+        if let Some(net) = value.and_then(ip_from).and_then(|ip| IpNet::new(ip, prefix).ok()) {
+            found.push(net);
+        }
+    }
+    Ok(found)
+}
+
+/// `struct ifaddrmsg` (family, prefix, flags, scope, index) and the address twice: `IFA_LOCAL` is the interface's
+/// own, `IFA_ADDRESS` the peer's, and on a broadcast link they are the same.
+fn request(kind: u16, flags: i32, link: &Link, address: IpNet) -> Message {
+    let mut body = [0; 8];
+    body[0] = family_of(address.addr());
+    body[1] = address.prefix_len();
+    if address.addr().is_ipv6() {
+        body[2] = u8::try_from(libc::IFA_F_NODAD).expect("a flag of the first eight");
+    }
+    body[4..8].copy_from_slice(&link.index.to_ne_bytes());
+    let mut message = Message::new(kind, flags, &body);
+    let bytes = ip_bytes(address.addr());
+    message
+        .attr(libc::IFA_LOCAL, &bytes)
+        .attr(libc::IFA_ADDRESS, &bytes);
+    message
+}
+
+/// `AF_INET` or `AF_INET6`.
+pub fn family_of(ip: IpAddr) -> u8 {
+    let family = if ip.is_ipv4() {
+        libc::AF_INET
+    } else {
+        libc::AF_INET6
+    };
+    u8::try_from(family).expect("an address family is one byte here")
+}
+
+/// The address as it travels.
+pub fn ip_bytes(ip: IpAddr) -> Vec<u8> {
+    match ip {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    }
+}
+
+/// The address in an attribute of four or sixteen bytes.
+pub fn ip_from(bytes: &[u8]) -> Option<IpAddr> {
+    match bytes.len() {
+        4 => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
+        16 => <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from),
+        _ => None,
+    }
+}

@@ -1,0 +1,279 @@
+//! Network interfaces (man 7 rtnetlink, `RTM_*LINK`).
+
+use std::fmt;
+use std::fs::File;
+use std::os::fd::AsRawFd;
+
+use nix::errno::Errno;
+use nix::libc;
+
+use super::message::{Message, Reply, find, read_u16, read_u32, text};
+use super::socket::{NetlinkError, Socket};
+
+/// linux/veth.h: the attribute that describes the other end.
+const VETH_INFO_PEER: u16 = 1;
+/// linux/if_link.h: attributes of a bridge's port, inside `IFLA_PROTINFO`.
+const BRIDGE_PORT_HAIRPIN: u16 = 4;
+/// linux/if.h: the interface can pass packets.
+const OPERATIONAL_UP: u8 = 6;
+
+/// A hardware address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mac(pub [u8; 6]);
+
+impl Mac {
+    /// Reads the form `0a:58:0a:f4:01:02`.
+    pub fn parse(written: &str) -> Option<Self> {
+        let mut bytes = [0; 6];
+        let mut parts = written.split([':', '-']);
+        for byte in &mut bytes {
+            let part = parts
+                .next()
+                .filter(|part| part.len() == 2 && part.bytes().all(|b| b.is_ascii_hexdigit()))?;
+            *byte = u8::from_str_radix(part, 16).ok()?;
+        }
+        parts.next().is_none().then_some(Mac(bytes))
+    }
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+/// What the kernel says of an interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Its number in its namespace.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// `bridge`, `veth`, ...; empty for physical ones.
+    pub kind: String,
+    /// Its hardware address, where it has one of six bytes.
+    pub mac: Option<Mac>,
+    /// The largest packet it takes.
+    pub mtu: u32,
+    /// The bridge it is a port of.
+    pub master: Option<u32>,
+    /// A veth's other end, as numbered in the other namespace.
+    pub peer: Option<u32>,
+    /// Set up by the administrator.
+    pub up: bool,
+    /// Able to pass packets.
+    pub operational: bool,
+    /// How many ask it to take all packets.
+    pub promiscuity: u32,
+}
+
+/// The two ends of a veth to be made.
+#[derive(Debug)]
+pub struct NewVeth<'a> {
+    /// Name of the end on the host.
+    pub host_name: &'a str,
+    /// The bridge whose port it becomes.
+    pub bridge: u32,
+    /// Name of the end in the pod.
+    pub pod_name: &'a str,
+    /// The pod's namespace.
+    pub pod_netns: &'a File,
+    /// The pod's hardware address; the kernel draws one otherwise.
+    pub pod_mac: Option<Mac>,
+    /// For both ends; the kernel's 1500 otherwise.
+    pub mtu: Option<u32>,
+}
+
+/// Looks an interface up; `None` when there is none of this name.
+pub fn by_name(socket: &mut Socket, name: &str) -> Result<Option<Link>, NetlinkError> {
+    let mut message = Message::new(libc::RTM_GETLINK, 0, &info(0, 0, 0));
+    message.attr_str(libc::IFLA_IFNAME, name);
+    match socket.get(&format!("look up interface {name}"), message) {
+        Ok(reply) => Ok(Some(parse(&reply))),
+        Err(error) if error.errno() == Some(Errno::ENODEV) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// All interfaces of the namespace.
+pub fn list(socket: &mut Socket) -> Result<Vec<Link>, NetlinkError> {
+    let replies = socket.dump(
+        "list interfaces",
+        Message::new(libc::RTM_GETLINK, 0, &info(0, 0, 0)),
+    )?;
+    Ok(replies.iter().map(parse).collect())
+}
+
+/// Makes a bridge that is up. The given address stays: a bridge without one takes the lowest of its ports' and so
+/// changes it as pods come and go, which breaks the pods' neighbour tables.
+pub fn add_bridge(socket: &mut Socket, name: &str, mac: Mac, mtu: Option<u32>) -> Result<(), NetlinkError> {
+    let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+    let mut message = Message::new(libc::RTM_NEWLINK, flags, &info(0, libc::IFF_UP, libc::IFF_UP));
+    message
+        .attr_str(libc::IFLA_IFNAME, name)
+        .attr(libc::IFLA_ADDRESS, &mac.0);
+    if let Some(mtu) = mtu {
+        message.attr_u32(libc::IFLA_MTU, mtu);
+    }
+    message.nest(libc::IFLA_LINKINFO, |info| {
+        info.attr_str(libc::IFLA_INFO_KIND, "bridge");
+    });
+    socket.execute(&format!("create bridge {name}"), message)
+}
+
+/// Makes a veth: one request creates both ends, puts the pod's into its namespace, plugs the host's into the
+/// bridge and sets it up. The pod's end stays down until it has its addresses.
+pub fn add_veth(socket: &mut Socket, veth: &NewVeth<'_>) -> Result<(), NetlinkError> {
+    let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+    let mut message = Message::new(libc::RTM_NEWLINK, flags, &info(0, libc::IFF_UP, libc::IFF_UP));
+    message
+        .attr_str(libc::IFLA_IFNAME, veth.host_name)
+        .attr_u32(libc::IFLA_MASTER, veth.bridge);
+    if let Some(mtu) = veth.mtu {
+        message.attr_u32(libc::IFLA_MTU, mtu);
+    }
+    let namespace = veth.pod_netns.as_raw_fd().cast_unsigned();
+    message.nest(libc::IFLA_LINKINFO, |linkinfo| {
+        linkinfo
+            .attr_str(libc::IFLA_INFO_KIND, "veth")
+            .nest(libc::IFLA_INFO_DATA, |data| {
+                data.nest_after(VETH_INFO_PEER, &info(0, 0, 0), |peer| {
+                    peer.attr_str(libc::IFLA_IFNAME, veth.pod_name)
+                        .attr_u32(libc::IFLA_NET_NS_FD, namespace);
+                    if let Some(mac) = veth.pod_mac {
+                        peer.attr(libc::IFLA_ADDRESS, &mac.0);
+                    }
+                    if let Some(mtu) = veth.mtu {
+                        peer.attr_u32(libc::IFLA_MTU, mtu);
+                    }
+                });
+            });
+    });
+    let action = format!(
+        "create veth {} with {} in the pod's namespace",
+        veth.host_name, veth.pod_name
+    );
+    socket.execute(&action, message)
+}
+
+/// Sets an interface up or down.
+pub fn set_up(socket: &mut Socket, link: &Link, up: bool) -> Result<(), NetlinkError> {
+    let message = Message::new(
+        libc::RTM_NEWLINK,
+        0,
+        &info(link.index, if up { libc::IFF_UP } else { 0 }, libc::IFF_UP),
+    );
+    socket.execute(
+        &format!("set {} {}", link.name, if up { "up" } else { "down" }),
+        message,
+    )
+}
+
+/// Lets an interface take all packets.
+pub fn set_promiscuous(socket: &mut Socket, link: &Link) -> Result<(), NetlinkError> {
+    let message = Message::new(
+        libc::RTM_NEWLINK,
+        0,
+        &info(link.index, libc::IFF_PROMISC, libc::IFF_PROMISC),
+    );
+    socket.execute(&format!("set {} promiscuous", link.name), message)
+}
+
+/// Fixes an interface's hardware address to `mac`.
+pub fn set_mac(socket: &mut Socket, link: &Link, mac: Mac) -> Result<(), NetlinkError> {
+    let mut message = Message::new(libc::RTM_NEWLINK, 0, &info(link.index, 0, 0));
+    message.attr(libc::IFLA_ADDRESS, &mac.0);
+    socket.execute(&format!("set the address of {} to {mac}", link.name), message)
+}
+
+/// Lets a bridge send packets back out of the port they came in by.
+pub fn set_hairpin(socket: &mut Socket, port: &Link) -> Result<(), NetlinkError> {
+    let mut body = info(port.index, 0, 0);
+    body[0] = u8::try_from(libc::AF_BRIDGE).expect("an address family is one byte here");
+    let mut message = Message::new(libc::RTM_SETLINK, 0, &body);
+    message.nest(libc::IFLA_PROTINFO, |port| {
+        port.attr(BRIDGE_PORT_HAIRPIN, &[1]);
+    });
+    socket.execute(&format!("set hairpin mode on {}", port.name), message)
+}
+
+/// Removes an interface. One that is gone already is no error.
+pub fn delete(socket: &mut Socket, link: &Link) -> Result<(), NetlinkError> {
+    let message = Message::new(libc::RTM_DELLINK, 0, &info(link.index, 0, 0));
+    match socket.execute(&format!("delete interface {}", link.name), message) {
+        Err(error) if error.errno() == Some(Errno::ENODEV) => Ok(()),
+        other => other,
+    }
+}
+
+/// `struct ifinfomsg`: family, padding, device type, index, flags, mask of flags to change.
+fn info(index: u32, flags: i32, change: i32) -> [u8; 16] {
+    let mut body = [0; 16];
+    body[4..8].copy_from_slice(&index.to_ne_bytes());
+    body[8..12].copy_from_slice(&flags.to_ne_bytes());
+    body[12..16].copy_from_slice(&change.to_ne_bytes());
+    body
+}
+
+fn parse(reply: &Reply) -> Link {
+    let body = &reply.body;
+    let attributes = body.get(16..).unwrap_or_default();
+    let number = |kind| find(attributes, kind).and_then(|value| read_u32(value, 0));
+    let mac = find(attributes, libc::IFLA_ADDRESS)
+        .and_then(|value| value.try_into().ok())
+        .map(Mac);
+    let kind = find(attributes, libc::IFLA_LINKINFO)
+        .and_then(|info| find(info, libc::IFLA_INFO_KIND))
+        .map(text);
+    let flags = read_u32(body, 8).unwrap_or_default().cast_signed();
+    Link {
+        index: read_u32(body, 4).unwrap_or_default(),
+        name: find(attributes, libc::IFLA_IFNAME).map(text).unwrap_or_default(),
+        kind: kind.unwrap_or_default(),
+        mac,
+        mtu: number(libc::IFLA_MTU).unwrap_or_default(),
+        master: number(libc::IFLA_MASTER),
+        peer: number(libc::IFLA_LINK),
+        up: flags & libc::IFF_UP != 0,
+        operational: find(attributes, libc::IFLA_OPERSTATE) == Some(&[OPERATIONAL_UP]),
+        promiscuity: number(libc::IFLA_PROMISCUITY).unwrap_or_default(),
+    }
+}
+
+/// Whether the answer describes a bridge's port with hairpin mode on; used by CHECK.
+pub fn hairpin(socket: &mut Socket, port: &Link) -> Result<bool, NetlinkError> {
+    let message = Message::new(libc::RTM_GETLINK, 0, &info(port.index, 0, 0));
+    let reply = socket.get(&format!("look up port {}", port.name), message)?;
+    let attributes = reply.body.get(16..).unwrap_or_default();
+    let data = find(attributes, libc::IFLA_LINKINFO).and_then(|info| find(info, libc::IFLA_INFO_SLAVE_DATA));
+    Ok(data.and_then(|data| find(data, BRIDGE_PORT_HAIRPIN)) == Some(&[1]))
+}
+
+/// The family of an answer's body; exists for the address and route files, whose bodies begin likewise.
+pub(super) fn family(body: &[u8]) -> i32 {
+    i32::from(read_u16(body, 0).unwrap_or_default() & 0xff)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn macs_are_read_and_written_alike() {
+        assert_eq!(
+            Mac::parse("0a:58:0a:f4:01:02").unwrap().to_string(),
+            "0a:58:0a:f4:01:02"
+        );
+        for bad in [
+            "",
+            "0a:58:0a:f4:01",
+            "0a:58:0a:f4:01:02:03",
+            "0a:58:0a:f4:01:zz",
+            "0a580af40102",
+            "+a:58:0a:f4:01:02",
+        ] {
+            assert_eq!(Mac::parse(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Talking to the kernel: links, addresses, routes, neighbours' business and, for netfilter, the bare socket.
+//!
+//! Nothing in this room decides anything; it turns verbs into messages and answers into values.
+
+pub mod message;
+pub mod socket;
+
+pub mod addr;
+pub mod conntrack;
+pub mod link;
+pub mod route;

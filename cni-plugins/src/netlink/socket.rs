@@ -1,0 +1,263 @@
+//! A blocking netlink socket: one request, its answers, and the kernel's own words when it refuses.
+
+use std::io;
+
+use netlink_sys::SocketAddr;
+use nix::errno::Errno;
+use nix::libc;
+
+use super::message::{Message, Reply, find, read_u32, split, text};
+
+/// Attribute of an error answer that holds a sentence (linux/netlink.h, `NLMSGERR_ATTR_MSG`).
+const ERROR_SENTENCE: u16 = 1;
+
+/// Why a request was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum NetlinkError {
+    /// The kernel refused.
+    #[error("cannot {action}: {}{}", errno.desc(), sentence.as_ref().map(|s| format!(" (kernel: {s})")).unwrap_or_default())]
+    Refused {
+        /// What was asked, as a verb phrase.
+        action: String,
+        /// The number the kernel answered with.
+        errno: Errno,
+        /// The kernel's explanation, where it gave one.
+        sentence: Option<String>,
+    },
+    /// The socket itself failed.
+    #[error("cannot {action}: netlink socket: {error}")]
+    Socket {
+        /// What was asked, as a verb phrase.
+        action: String,
+        /// What the socket said.
+        error: io::Error,
+    },
+    /// The answer does not have the shape the kernel promises.
+    #[error("cannot {action}: the kernel's answer lacks {missing}")]
+    Answer {
+        /// What was asked, as a verb phrase.
+        action: String,
+        /// What is not there.
+        missing: &'static str,
+    },
+}
+
+impl NetlinkError {
+    /// The error number, when it was the kernel that refused.
+    pub fn errno(&self) -> Option<Errno> {
+        match self {
+            NetlinkError::Refused { errno, .. } => Some(*errno),
+            _ => None,
+        }
+    }
+
+    fn socket(action: &str, error: io::Error) -> Self {
+        NetlinkError::Socket {
+            action: action.to_string(),
+            error,
+        }
+    }
+}
+
+/// A netlink socket. It stays in the network namespace in which it was opened, whoever uses it later.
+#[derive(Debug)]
+pub struct Socket {
+    inner: netlink_sys::Socket,
+    sequence: u32,
+}
+
+/// A route socket in the namespace of the host, that is, the plugin's own.
+#[derive(Debug)]
+pub struct HostNet(pub Socket);
+
+/// A route socket in the namespace of the pod.
+#[derive(Debug)]
+pub struct PodNet(pub Socket);
+
+impl Socket {
+    /// Opens a socket for links, addresses and routes in the calling thread's network namespace.
+    pub fn route() -> Result<Self, NetlinkError> {
+        Self::open(netlink_sys::protocols::NETLINK_ROUTE)
+    }
+
+    /// Opens a socket for nf_tables and connection tracking in the calling thread's network namespace.
+    pub fn netfilter() -> Result<Self, NetlinkError> {
+        Self::open(netlink_sys::protocols::NETLINK_NETFILTER)
+    }
+
+    fn open(protocol: isize) -> Result<Self, NetlinkError> {
+        let open = || -> io::Result<netlink_sys::Socket> {
+            let mut socket = netlink_sys::Socket::new(protocol)?;
+            socket.bind_auto()?;
+            socket.connect(&SocketAddr::new(0, 0))?;
+            // Sentences in errors, and requests not echoed in them. Kernels without these options (before 4.12)
+            // still answer with numbers, so a failure here is of no consequence.
+            let _ = socket.set_ext_ack(true);
+            let _ = socket.set_cap_ack(true);
+            Ok(socket)
+        };
+        let inner = open().map_err(|error| NetlinkError::socket("open a netlink socket", error))?;
+        Ok(Socket { inner, sequence: 0 })
+    }
+
+    /// Sends `message` and waits until the kernel has done it.
+    pub fn execute(&mut self, action: &str, mut message: Message) -> Result<(), NetlinkError> {
+        message.add_flags(libc::NLM_F_ACK);
+        let sequence = self.send(action, message)?;
+        self.receive(action, sequence, sequence).map(|_| ())
+    }
+
+    /// Sends `message` and returns the one object it asks for.
+    pub fn get(&mut self, action: &str, message: Message) -> Result<Reply, NetlinkError> {
+        let sequence = self.send(action, message)?;
+        let replies = self.receive(action, sequence, sequence)?;
+        let missing = NetlinkError::Answer {
+            action: action.to_string(),
+            missing: "the object asked for",
+        };
+        replies.into_iter().next().ok_or(missing)
+    }
+
+    /// Sends `message` as a listing and returns all objects of it.
+    pub fn dump(&mut self, action: &str, mut message: Message) -> Result<Vec<Reply>, NetlinkError> {
+        message.add_flags(libc::NLM_F_DUMP);
+        let sequence = self.send(action, message)?;
+        self.receive(action, sequence, sequence)
+    }
+
+    /// Sends several messages as one datagram, as nf_tables wants its transactions, each of them acknowledged
+    /// if it asks for it; returns when the last one is answered or the first one refused.
+    pub fn execute_batch(&mut self, action: &str, messages: Vec<Message>) -> Result<(), NetlinkError> {
+        let mut bytes = Vec::new();
+        let first = self.sequence + 1;
+        let mut last = first;
+        for message in messages {
+            self.sequence += 1;
+            if message.wants_ack() {
+                last = self.sequence;
+            }
+            bytes.extend(message.finish(self.sequence));
+        }
+        self.inner
+            .send(&bytes, 0)
+            .map_err(|error| NetlinkError::socket(action, error))?;
+        self.receive(action, first, last).map(|_| ())
+    }
+
+    fn send(&mut self, action: &str, message: Message) -> Result<u32, NetlinkError> {
+        self.sequence += 1;
+        let bytes = message.finish(self.sequence);
+        self.inner
+            .send(&bytes, 0)
+            .map_err(|error| NetlinkError::socket(action, error))?;
+        Ok(self.sequence)
+    }
+
+    /// Reads until the request numbered `last` is answered. Answers below `first` belong to a request given up
+    /// earlier on this socket and are skipped.
+    fn receive(&mut self, action: &str, first: u32, last: u32) -> Result<Vec<Reply>, NetlinkError> {
+        let mut replies = Vec::new();
+        loop {
+            let datagram = match self.inner.recv_from_full() {
+                Ok((datagram, _)) => datagram,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(NetlinkError::socket(action, error)),
+            };
+            for reply in split(&datagram) {
+                if reply.sequence < first || reply.sequence > last {
+                    continue;
+                }
+                match i32::from(reply.kind) {
+                    libc::NLMSG_ERROR => {
+                        acknowledged(action, &reply)?;
+                        if reply.sequence == last {
+                            return Ok(replies);
+                        }
+                    }
+                    libc::NLMSG_DONE => {
+                        acknowledged(action, &reply)?;
+                        return Ok(replies);
+                    }
+                    libc::NLMSG_NOOP => {}
+                    _ => {
+                        let alone = i32::from(reply.flags) & libc::NLM_F_MULTI == 0;
+                        replies.push(reply);
+                        if alone {
+                            return Ok(replies);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// An error answer begins with a negative error number, zero meaning done. A listing's end carries one too.
+fn acknowledged(action: &str, reply: &Reply) -> Result<(), NetlinkError> {
+    let number = read_u32(&reply.body, 0).unwrap_or_default().cast_signed();
+    if number >= 0 {
+        return Ok(());
+    }
+    // Behind the number stands the header of the refused request (16 bytes, its body cut off by NETLINK_CAP_ACK).
+    let capped = i32::from(reply.flags) & libc::NLM_F_CAPPED != 0;
+    let request = read_u32(&reply.body, 4)
+        .and_then(|length| usize::try_from(length).ok())
+        .unwrap_or(16);
+    let behind = 4 + if capped { 16 } else { request.next_multiple_of(4) };
+    let sentence = reply
+        .body
+        .get(behind..)
+        .and_then(|attributes| find(attributes, ERROR_SENTENCE))
+        .map(text);
+    Err(NetlinkError::Refused {
+        action: action.to_string(),
+        errno: Errno::from_raw(-number),
+        sentence,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(errno: i32, flags: i32, rest: &[u8]) -> Reply {
+        let mut body = (-errno).to_ne_bytes().to_vec();
+        body.extend_from_slice(&20u32.to_ne_bytes());
+        body.extend_from_slice(&[0; 12]);
+        body.extend_from_slice(rest);
+        Reply {
+            kind: 2,
+            flags: u16::try_from(flags).unwrap(),
+            sequence: 1,
+            body,
+        }
+    }
+
+    fn attribute(sentence: &str) -> Vec<u8> {
+        let mut message = Message::new(0, 0, &[]);
+        message.attr_str(ERROR_SENTENCE, sentence);
+        message.finish(0)[16..].to_vec()
+    }
+
+    #[test]
+    fn a_refusal_carries_the_kernel_s_sentence_with_or_without_the_request() {
+        let capped = answer(libc::EINVAL, libc::NLM_F_CAPPED, &attribute("no"));
+        let mut request = vec![0; 4];
+        request.extend(attribute("no"));
+        for reply in [capped, answer(libc::EINVAL, 0, &request)] {
+            let error = acknowledged("try", &reply).unwrap_err();
+            assert_eq!(error.to_string(), "cannot try: Invalid argument (kernel: no)");
+            assert_eq!(error.errno(), Some(Errno::EINVAL));
+        }
+    }
+
+    #[test]
+    fn zero_is_done_and_a_cut_answer_is_no_panic() {
+        assert!(acknowledged("try", &answer(0, 0, &[])).is_ok());
+        let cut = Reply {
+            body: (-libc::EPERM).to_ne_bytes().to_vec(),
+            ..answer(0, 0, &[])
+        };
+        assert_eq!(acknowledged("try", &cut).unwrap_err().errno(), Some(Errno::EPERM));
+    }
+}

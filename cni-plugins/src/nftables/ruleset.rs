@@ -1,0 +1,154 @@
+//! Tables as values. Every rule has a comment that says all that its expressions say, so that comparing comments
+//! is comparing rules, and so that whoever reads `nft list ruleset` knows who wrote it and what for.
+
+use std::collections::BTreeMap;
+
+use super::expr::{Expr, Family};
+
+/// A table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    /// Its family.
+    pub family: Family,
+    /// Its name.
+    pub name: String,
+    /// Its sets and maps, without their elements.
+    pub sets: Vec<Set>,
+    /// Its chains; one that is jumped to stands before the one that jumps.
+    pub chains: Vec<Chain>,
+}
+
+/// A chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chain {
+    /// Its name.
+    pub name: &'static str,
+    /// Where packets enter it; `None` for one that is jumped to.
+    pub hook: Option<Hook>,
+    /// Its rules.
+    pub rules: Vec<Rule>,
+}
+
+/// Where packets enter a chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hook {
+    /// `nat` or `filter`.
+    pub kind: &'static str,
+    /// linux/netfilter.h: 0 prerouting, 2 forward, 3 output, 4 postrouting.
+    pub number: u32,
+    /// Chains at one hook are walked from low to high.
+    pub priority: i32,
+}
+
+impl Hook {
+    /// Before routing, before connections are tracked.
+    pub const RAW_PREROUTING: Hook = Hook {
+        kind: "filter",
+        number: 0,
+        priority: -300,
+    };
+    /// Destination translation of what comes in.
+    pub const NAT_PREROUTING: Hook = Hook {
+        kind: "nat",
+        number: 0,
+        priority: -100,
+    };
+    /// Destination translation of what this host sends.
+    pub const NAT_OUTPUT: Hook = Hook {
+        kind: "nat",
+        number: 3,
+        priority: -100,
+    };
+    /// Source translation of what goes out.
+    pub const NAT_POSTROUTING: Hook = Hook {
+        kind: "nat",
+        number: 4,
+        priority: 100,
+    };
+}
+
+/// A rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// What it does, completely.
+    pub comment: String,
+    /// How.
+    pub exprs: Vec<Expr>,
+}
+
+/// A set, or a map if it has a value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Set {
+    /// Its name.
+    pub name: String,
+    /// The types its keys are put together from.
+    pub key: Vec<Type>,
+    /// The types its values are put together from.
+    pub value: Vec<Type>,
+}
+
+/// A type of a part of a key or value; each part takes whole registers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Type {
+    /// `ipv4_addr` or `ipv6_addr`
+    Address(Family),
+    /// `inet_proto`
+    Protocol,
+    /// `inet_service`
+    Port,
+}
+
+impl Type {
+    /// The number by which `nft` knows it (include/datatype.h of nftables); the kernel merely keeps it.
+    pub fn number(self) -> u32 {
+        match self {
+            Type::Address(Family::V4) => 7,
+            Type::Address(Family::V6) => 8,
+            Type::Protocol => 12,
+            Type::Port => 13,
+        }
+    }
+
+    /// Its bytes, rounded up to whole registers.
+    pub fn length(self) -> u32 {
+        match self {
+            Type::Address(family) => family.address_length(),
+            Type::Protocol | Type::Port => 4,
+        }
+    }
+}
+
+/// An element of a set or map.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Element {
+    /// The set.
+    pub set: String,
+    /// Its key, each part padded to whole registers.
+    pub key: Vec<u8>,
+    /// Its value, in a map.
+    pub value: Vec<u8>,
+    /// Whose it is.
+    pub comment: String,
+}
+
+/// The comments of a table's rules by chain, as the kernel has them.
+pub type Comments = BTreeMap<String, Vec<String>>;
+
+impl Table {
+    /// The chains whose rules in the kernel are not the wanted ones.
+    pub fn differing_chains<'a>(&'a self, found: &'a Comments) -> impl Iterator<Item = &'a Chain> {
+        self.chains.iter().filter(|chain| {
+            let wanted = chain.rules.iter().map(|rule| rule.comment.as_str());
+            found
+                .get(chain.name)
+                .is_none_or(|found| !wanted.eq(found.iter().map(String::as_str)))
+        })
+    }
+}
+
+/// Pads a part of a key to whole registers.
+pub fn padded(part: &[u8]) -> Vec<u8> {
+    let mut bytes = part.to_vec();
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}

@@ -1,0 +1,178 @@
+//! Brings the elements of a pod into the kernel and out of it again. Each change is computed from the rule set as it
+//! is and refused by the kernel if that has changed meanwhile, so that concurrent calls cannot harm each other, and
+//! a late DEL of one pod does not take the port of the next.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use nix::libc;
+
+use super::conf::{Conf, Snat};
+use super::rules::{
+    TABLE, elements, known_prefixes, mappings_for, owner_network, prefixes, set_names, table,
+};
+use crate::netlink::socket::{NetlinkError, Socket};
+use crate::netlink::{conntrack, link, route};
+use crate::nftables::expr::Family;
+use crate::nftables::ruleset::Element;
+use crate::nftables::transaction::{self, Transaction, comments, look_and_change};
+use crate::sysctl;
+use crate::types::Error;
+
+/// Forwards the ports of `conf` to the pod at `pod`, in the name of `owner`. Who had one of these ports before
+/// loses it: the later pod is the one that lives.
+pub fn forward(socket: &mut Socket, conf: &Conf, pod: IpNet, owner: &str) -> Result<(), NetlinkError> {
+    let family = Family::of(pod.addr());
+    let wanted = elements(conf, pod, owner);
+    look_and_change(socket, "forward ports of the host", |socket| {
+        let found = comments(socket, family, TABLE)?;
+        let known = known_prefixes(&found);
+        let all: BTreeSet<u8> = known.union(&prefixes(conf, pod)).copied().collect();
+        let present = all_elements(socket, family, &all)?;
+        let mut change = Transaction::default();
+        let table = table(family, &all);
+        if table.differing_chains(&found).next().is_some() {
+            change.ensure(&table, &found);
+        }
+        for old in &present {
+            let replaced = wanted
+                .iter()
+                .any(|new| (&new.set, &new.key) == (&old.set, &old.key) && new != old);
+            let obsolete = old.comment == owner && !wanted.contains(old);
+            if replaced || obsolete {
+                change.delete_element(family, TABLE, old);
+            }
+        }
+        for new in wanted.iter().filter(|new| !present.contains(new)) {
+            change.add_element(family, TABLE, new);
+        }
+        Ok(Some(change).filter(|change| !change.is_empty()))
+    })
+}
+
+/// Removes the elements whose owner's name `is_gone`, and the table with the last element.
+pub fn remove(socket: &mut Socket, is_gone: impl Fn(&str) -> bool) -> Result<(), NetlinkError> {
+    for family in Family::ALL {
+        let mut gone = Vec::new();
+        look_and_change(socket, "stop forwarding ports of the host", |socket| {
+            let known = known_prefixes(&comments(socket, family, TABLE)?);
+            let present = all_elements(socket, family, &known)?;
+            let (away, staying): (Vec<_>, Vec<_>) =
+                present.into_iter().partition(|old| is_gone(&old.comment));
+            let mut change = Transaction::default();
+            if away.is_empty() {
+                return Ok(None);
+            }
+            if staying.is_empty() {
+                change.delete_table(family, TABLE);
+            } else {
+                away.iter()
+                    .for_each(|old| change.delete_element(family, TABLE, old));
+            }
+            gone = away;
+            Ok(Some(change))
+        })?;
+        forget_udp(socket, family, &gone)?;
+    }
+    Ok(())
+}
+
+/// Removes the elements of all pods of a network.
+pub fn remove_network(socket: &mut Socket, network: &str) -> Result<(), NetlinkError> {
+    let network = owner_network(network);
+    remove(socket, |owner| owner.split(' ').next() == Some(network.as_str()))
+}
+
+/// The first mapping's element that is not in the kernel.
+pub fn missing(
+    socket: &mut Socket,
+    conf: &Conf,
+    pod: IpNet,
+    owner: &str,
+) -> Result<Option<String>, NetlinkError> {
+    let family = Family::of(pod.addr());
+    let wanted = elements(conf, pod, owner);
+    if wanted.is_empty() {
+        return Ok(None);
+    }
+    let found = comments(socket, family, TABLE)?;
+    let known = known_prefixes(&found);
+    if let Some(chain) = table(family, &known).differing_chains(&found).next() {
+        return Ok(Some(format!(
+            "the rules of chain {} of table {TABLE} are not those of ADD",
+            chain.name
+        )));
+    }
+    let present = all_elements(socket, family, &known)?;
+    let missing = wanted.into_iter().find(|element| !present.contains(element));
+    Ok(missing.map(|element| format!("an element of {} in table {TABLE} is gone", element.set)))
+}
+
+/// Deletes the tracked UDP flows to the forwarded ports, which otherwise go on to where they went before.
+pub fn forget_flows(socket: &mut Socket, conf: &Conf, pod: IpNet) -> Result<(), NetlinkError> {
+    let udp = |protocol: u8| i32::from(protocol) == libc::IPPROTO_UDP;
+    let mappings = mappings_for(conf, pod).filter(|mapping| udp(mapping.protocol));
+    let ports: BTreeSet<_> = mappings
+        .map(|mapping| (mapping.host_ip, mapping.host_port))
+        .collect();
+    if !ports.is_empty() {
+        conntrack::delete_udp(socket, pod.addr(), &ports)?;
+    }
+    Ok(())
+}
+
+/// Lets packets from 127.0.0.1 leave by the interface that leads to the pod. Without `snat` their answers would not
+/// come back anyway, so it is left as it is.
+pub fn route_loopback(conf: &Conf, pod: IpNet) -> Result<(), Error> {
+    if conf.snat == Snat::None || pod.addr().is_ipv6() {
+        return Ok(());
+    }
+    let mut socket = Socket::route()?;
+    let Some(index) = route::interface_towards(&mut socket, pod.addr())? else {
+        return Ok(());
+    };
+    if let Some(out) = link::list(&mut socket)?
+        .into_iter()
+        .find(|link| link.index == index)
+    {
+        sysctl::ensure(&format!("net/ipv4/conf/{}/route_localnet", out.name), "1")?;
+    }
+    Ok(())
+}
+
+fn all_elements(
+    socket: &mut Socket,
+    family: Family,
+    prefixes: &BTreeSet<u8>,
+) -> Result<Vec<Element>, NetlinkError> {
+    let mut all = Vec::new();
+    for set in set_names(prefixes) {
+        all.extend(transaction::elements(socket, family, TABLE, &set)?);
+    }
+    Ok(all)
+}
+
+/// As [`forget_flows`], for elements that were removed: their keys end in protocol and port.
+fn forget_udp(socket: &mut Socket, family: Family, gone: &[Element]) -> Result<(), NetlinkError> {
+    let like = if family == Family::V4 {
+        IpAddr::from([0; 4])
+    } else {
+        IpAddr::from([0; 16])
+    };
+    let mut ports = BTreeSet::new();
+    for element in gone.iter().filter(|element| !element.value.is_empty()) {
+        let Some((address, [protocol, _, _, _, high, low, _, _])) = element.key.split_last_chunk::<8>()
+        else {
+            continue;
+        };
+        if i32::from(*protocol) == libc::IPPROTO_UDP {
+            let address = crate::netlink::addr::ip_from(address);
+            ports.insert((address, u16::from_be_bytes([*high, *low])));
+        }
+    }
+    if !ports.is_empty() {
+        conntrack::delete_udp(socket, like, &ports)?;
+    }
+    Ok(())
+}

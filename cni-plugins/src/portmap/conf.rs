@@ -1,0 +1,326 @@
+//! The configuration of `type: portmap`, as written and as understood.
+//! <https://www.cni.dev/plugins/current/meta/portmap/>
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::Deserialize;
+
+use crate::nftables::expr::transport_number;
+use crate::request::Request;
+use crate::types::{CniResult, Error};
+
+/// What the plugin works with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conf {
+    /// The ports to forward.
+    pub mappings: Vec<Mapping>,
+    /// Whose packets get the host's address on their way to the pod.
+    pub snat: Snat,
+}
+
+/// One forwarded port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mapping {
+    /// The number of the transport protocol.
+    pub protocol: u8,
+    /// Only this address of the host; all of them otherwise.
+    pub host_ip: Option<IpAddr>,
+    /// `0.0.0.0` and `::` mean all addresses, but of one family.
+    pub family_of: Option<IpAddr>,
+    /// The port of the host.
+    pub host_port: u16,
+    /// The port of the pod.
+    pub container_port: u16,
+}
+
+/// Whose packets get the host's address on their way to the pod (`snat`, `masqAll`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Snat {
+    /// Nobody's. Then neither the host's loopback address nor the pod's own network can use the port.
+    None,
+    /// Of those whose answers would go astray otherwise: the host's loopback, and the pod's own network.
+    Needed,
+    /// Everybody's.
+    All,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Written {
+    backend: Option<String>,
+    snat: Option<bool>,
+    masq_all: bool,
+    mark_masq_bit: Option<i64>,
+    external_set_mark_chain: Option<String>,
+    conditions_v4: Option<Vec<String>>,
+    conditions_v6: Option<Vec<String>>,
+    runtime_config: WrittenRuntime,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct WrittenRuntime {
+    port_mappings: Option<Vec<WrittenMapping>>,
+}
+
+/// containerd before 2.0 hands the fields on under their names in Go, with a capital: the Go plugins do not mind.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WrittenMapping {
+    #[serde(alias = "HostPort")]
+    host_port: i64,
+    #[serde(alias = "ContainerPort")]
+    container_port: i64,
+    #[serde(default, alias = "Protocol")]
+    protocol: String,
+    #[serde(default, rename = "hostIP", alias = "HostIP")]
+    host_ip: Option<String>,
+}
+
+/// Reads and checks the configuration.
+pub fn read(request: &Request) -> Result<Conf, Error> {
+    let written: Written = request.config()?;
+    refuse_unsupported(&written)?;
+    let snat = match (written.snat.unwrap_or(true), written.masq_all) {
+        (false, _) => Snat::None,
+        (true, false) => Snat::Needed,
+        (true, true) => Snat::All,
+    };
+    let mut mappings: Vec<Mapping> = Vec::new();
+    for (number, mapping) in written
+        .runtime_config
+        .port_mappings
+        .unwrap_or_default()
+        .iter()
+        .enumerate()
+    {
+        let mapping = read_mapping(mapping)
+            .map_err(|reason| Error::invalid(format!("runtimeConfig.portMappings[{number}]: {reason}")))?;
+        let same = |other: &&Mapping| {
+            (other.protocol, other.host_ip, other.family_of, other.host_port)
+                == (
+                    mapping.protocol,
+                    mapping.host_ip,
+                    mapping.family_of,
+                    mapping.host_port,
+                )
+        };
+        match mappings.iter().find(same) {
+            Some(other) if other.container_port == mapping.container_port => {}
+            Some(_) => {
+                let msg = format!(
+                    "runtimeConfig.portMappings[{number}]: hostPort {} is given twice",
+                    mapping.host_port
+                );
+                return Err(Error::invalid(msg));
+            }
+            None => mappings.push(mapping),
+        }
+    }
+    Ok(Conf { mappings, snat })
+}
+
+/// `markMasqBit` needs no refusal: it chooses a bit of the packet mark, and this plugin needs none.
+fn refuse_unsupported(written: &Written) -> Result<(), Error> {
+    let nftables = "this plugin speaks nftables; remove the key";
+    if let Some(backend) = written
+        .backend
+        .as_deref()
+        .filter(|backend| !matches!(*backend, "" | "nftables"))
+    {
+        return Err(Error::unsupported(&format!("backend {backend:?}"), nftables));
+    }
+    if written
+        .external_set_mark_chain
+        .as_ref()
+        .is_some_and(|chain| !chain.is_empty())
+    {
+        return Err(Error::unsupported("externalSetMarkChain", nftables));
+    }
+    if written.mark_masq_bit.is_some_and(|bit| !(0..=31).contains(&bit)) {
+        return Err(Error::invalid("markMasqBit must be between 0 and 31"));
+    }
+    for (field, conditions) in [
+        ("conditionsV4", &written.conditions_v4),
+        ("conditionsV6", &written.conditions_v6),
+    ] {
+        if conditions
+            .as_ref()
+            .is_some_and(|conditions| conditions.iter().any(|condition| !condition.is_empty()))
+        {
+            return Err(Error::unsupported(
+                field,
+                "it is text for a program that is not run; use hostIP to narrow a port",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn read_mapping(written: &WrittenMapping) -> Result<Mapping, String> {
+    let port = |field: &str, value: i64| {
+        u16::try_from(value)
+            .ok()
+            .filter(|port| *port > 0)
+            .ok_or_else(|| format!("{field} {value} must be between 1 and 65535"))
+    };
+    let protocol = written.protocol.to_ascii_lowercase();
+    let protocol = transport_number(if protocol.is_empty() { "tcp" } else { &protocol })
+        .ok_or_else(|| format!("protocol {:?} must be tcp, udp or sctp", written.protocol))?;
+    let given = written.host_ip.as_deref().filter(|ip| !ip.is_empty());
+    let given = given
+        .map(|ip| {
+            ip.parse::<IpAddr>()
+                .map_err(|_| format!("hostIP {ip:?} is not an IP address"))
+        })
+        .transpose()?;
+    Ok(Mapping {
+        protocol,
+        host_ip: given.filter(|ip| !ip.is_unspecified()),
+        family_of: given,
+        host_port: port("hostPort", written.host_port)?,
+        container_port: port("containerPort", written.container_port)?,
+    })
+}
+
+/// The pod's first address of each family: those of the interface this call is about, and those of which nobody
+/// says which interface has them.
+pub fn pod_addresses(result: &CniResult, ifname: &str) -> Vec<IpNet> {
+    let mut addresses: Vec<IpNet> = Vec::new();
+    for ip in &result.ips {
+        let interface = ip
+            .interface
+            .and_then(|index| result.interfaces.get(usize::try_from(index).ok()?));
+        let elsewhere =
+            interface.is_some_and(|interface| interface.name != ifname || interface.sandbox.is_empty());
+        let family_known = addresses
+            .iter()
+            .any(|known| known.addr().is_ipv4() == ip.address.addr().is_ipv4());
+        if !elsewhere && !family_known {
+            addresses.push(ip.address);
+        }
+    }
+    addresses
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::types::{Code, Version};
+
+    fn request(config: Value) -> Request {
+        Request {
+            version: Version::V1_0_0,
+            network: "net".into(),
+            container_id: "c".into(),
+            ifname: "eth0".into(),
+            netns: None,
+            args: [].into(),
+            path: Vec::new(),
+            config,
+        }
+    }
+
+    fn mapping(value: Value) -> Value {
+        json!({"runtimeConfig": {"portMappings": [value]}})
+    }
+
+    #[test]
+    fn mappings_are_read_with_the_names_that_containerd_1_6_gives_the_fields() {
+        let old = json!({"HostPort": 8080, "ContainerPort": 80, "Protocol": "tcp", "HostIP": ""});
+        let new = json!({"hostPort": 8080, "containerPort": 80, "protocol": "tcp", "hostIP": ""});
+        let read = |written| read(&request(mapping(written))).unwrap();
+        assert_eq!(read(old), read(new));
+    }
+
+    #[test]
+    fn mappings_are_read_as_runtimes_write_them() {
+        let written = json!({"hostPort": 8080, "containerPort": 80, "protocol": "TCP", "hostIP": "0.0.0.0"});
+        let conf = read(&request(mapping(written))).unwrap();
+        let zero = Some("0.0.0.0".parse().unwrap());
+        let expected = Mapping {
+            protocol: 6,
+            host_ip: None,
+            family_of: zero,
+            host_port: 8080,
+            container_port: 80,
+        };
+        assert_eq!((conf.mappings, conf.snat), (vec![expected], Snat::Needed));
+        assert!(
+            read(&request(json!({"runtimeConfig": {"portMappings": null}})))
+                .unwrap()
+                .mappings
+                .is_empty()
+        );
+        assert_eq!(
+            read(&request(json!({"snat": false, "masqAll": true})))
+                .unwrap()
+                .snat,
+            Snat::None
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_refused_by_name() {
+        let cases = [
+            (
+                mapping(json!({"hostPort": 0, "containerPort": 80})),
+                Code::InvalidConfig,
+                "hostPort 0",
+            ),
+            (
+                mapping(json!({"hostPort": 80, "containerPort": 70000})),
+                Code::InvalidConfig,
+                "containerPort 70000",
+            ),
+            (
+                mapping(json!({"hostPort": 80, "containerPort": 80, "protocol": "icmp"})),
+                Code::InvalidConfig,
+                "icmp",
+            ),
+            (
+                mapping(json!({"hostPort": 80, "containerPort": 80, "hostIP": "x"})),
+                Code::InvalidConfig,
+                "hostIP",
+            ),
+            (json!({"backend": "iptables"}), Code::UnsupportedField, "backend"),
+            (
+                json!({"externalSetMarkChain": "KUBE-MARK-MASQ"}),
+                Code::UnsupportedField,
+                "externalSetMarkChain",
+            ),
+            (
+                json!({"conditionsV4": ["-d", "1.2.3.4"]}),
+                Code::UnsupportedField,
+                "conditionsV4",
+            ),
+            (json!({"markMasqBit": 32}), Code::InvalidConfig, "markMasqBit"),
+        ];
+        for (config, code, field) in cases {
+            let error = read(&request(config.clone())).unwrap_err();
+            assert_eq!(error.code, code, "{config}");
+            assert!(error.msg.contains(field), "{config}: {}", error.msg);
+        }
+        let twice = json!({"runtimeConfig": {"portMappings": [
+            {"hostPort": 80, "containerPort": 80}, {"hostPort": 80, "containerPort": 81}]}});
+        assert!(read(&request(twice)).unwrap_err().msg.contains("twice"));
+    }
+
+    #[test]
+    fn the_pod_s_address_is_that_of_its_interface() {
+        let result = json!({
+            "interfaces": [{"name": "cni0"}, {"name": "eth0", "sandbox": "/ns"}],
+            "ips": [{"interface": 0, "address": "10.9.0.1/24"}, {"interface": 1, "address": "10.1.0.5/24"},
+                    {"interface": 1, "address": "10.1.0.6/24"}, {"address": "fd00::5/64"}],
+        });
+        let result = CniResult::from_json(&result, "test").unwrap();
+        let found: Vec<_> = pod_addresses(&result, "eth0")
+            .iter()
+            .map(IpNet::to_string)
+            .collect();
+        assert_eq!(found, ["10.1.0.5/24", "fd00::5/64"]);
+    }
+}

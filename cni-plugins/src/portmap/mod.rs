@@ -1,0 +1,93 @@
+//! `portmap`: ports of the host lead to a pod. Runs after the plugin that connected the pod and passes its result on.
+
+pub mod apply;
+pub mod conf;
+pub mod rules;
+
+use serde_json::Value;
+
+use crate::netlink::socket::Socket;
+use crate::portmap::conf::{Conf, pod_addresses};
+use crate::portmap::rules::owner;
+use crate::request::{Attachment, Request};
+use crate::types::{CniResult, Error};
+
+/// Forwards the pod's ports.
+pub fn add(request: &Request) -> Result<Value, Error> {
+    let conf = conf::read(request)?;
+    let (previous, result) = previous(request)?;
+    if conf.mappings.is_empty() {
+        return Ok(previous);
+    }
+    let forwarded = forward(request, &conf, &result);
+    if forwarded.is_err() {
+        // The first failure is the one worth telling.
+        let _ = remove(request);
+    }
+    forwarded.map(|()| previous)
+}
+
+fn forward(request: &Request, conf: &Conf, result: &CniResult) -> Result<(), Error> {
+    let owner = owner(&request.network, &request.container_id, &request.ifname);
+    let mut socket = Socket::netfilter()?;
+    for pod in pod_addresses(result, &request.ifname) {
+        apply::forward(&mut socket, conf, pod, &owner)?;
+        apply::forget_flows(&mut socket, conf, pod)?;
+        apply::route_loopback(conf, pod)?;
+    }
+    Ok(())
+}
+
+/// Stops forwarding the pod's ports. Goes by the owner's name, not by the configuration, which may have changed.
+pub fn del(request: &Request) -> Result<(), Error> {
+    remove(request)
+}
+
+fn remove(request: &Request) -> Result<(), Error> {
+    let owner = owner(&request.network, &request.container_id, &request.ifname);
+    Ok(apply::remove(&mut Socket::netfilter()?, |found| found == owner)?)
+}
+
+/// Whether the pod's ports are still forwarded.
+pub fn check(request: &Request) -> Result<(), Error> {
+    let conf = conf::read(request)?;
+    let (_, result) = previous(request)?;
+    let owner = owner(&request.network, &request.container_id, &request.ifname);
+    let mut socket = Socket::netfilter()?;
+    for pod in pod_addresses(&result, &request.ifname) {
+        if let Some(difference) = apply::missing(&mut socket, &conf, pod, &owner)? {
+            return Err(Error::changed(difference));
+        }
+    }
+    Ok(())
+}
+
+/// Whether an ADD could work.
+pub fn status(request: &Request) -> Result<(), Error> {
+    conf::read(request).map(|_| ())
+}
+
+/// Stops forwarding the ports of this network's pods that are no more.
+pub fn collect_garbage(request: &Request, valid: &[Attachment]) -> Result<(), Error> {
+    let network = rules::owner_network(&request.network);
+    let valid: Vec<String> = valid
+        .iter()
+        .map(|one| owner(&request.network, &one.container_id, &one.ifname))
+        .collect();
+    let is_gone = |found: &str| {
+        found.split(' ').next() == Some(network.as_str()) && !valid.iter().any(|one| one == found)
+    };
+    Ok(apply::remove(&mut Socket::netfilter()?, is_gone)?)
+}
+
+fn previous(request: &Request) -> Result<(Value, CniResult), Error> {
+    let missing = || {
+        Error::invalid(
+            "prevResult is missing: portmap runs in a list, after the plugin that connects the pod",
+        )
+    };
+    let result = request.previous_result()?.ok_or_else(missing)?;
+    let mut value = request.config.get("prevResult").cloned().ok_or_else(missing)?;
+    value["cniVersion"] = request.version.as_str().into();
+    Ok((value, result))
+}

@@ -1,0 +1,369 @@
+//! From mappings to a table and its elements: pure.
+//!
+//! ```text
+//! table ip gantry-hostport {
+//!   map to-address { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service }   ports of one address
+//!   map to-host    { type inet_proto . inet_service : ipv4_addr . inet_service }               ports of all addresses
+//!   set snat-24    { type ipv4_addr . ipv4_addr }                          source network . pod, one set per prefix
+//!   chain hostports   { both maps, in this order }
+//!   chain prerouting  { destinations that are ours: jump hostports }
+//!   chain output      { the same }
+//!   chain postrouting { translated connections: source cut to 24 bits . destination in snat-24: masquerade }
+//!   chain loopback    { nothing from outside reaches 127.0.0.0/8 }
+//! }
+//! ```
+//!
+//! The number of rules does not depend on the number of ports; each port is an element with its owner's name.
+//! `loopback` is there because a port that answers on 127.0.0.1 needs `route_localnet`, and that alone would open
+//! the host's own loopback services to the neighbours (CVE-2020-8558).
+
+use std::collections::BTreeSet;
+
+use ipnet::IpNet;
+
+use super::conf::{Conf, Mapping, Snat};
+use crate::netlink::addr::ip_bytes;
+use crate::nftables::expr::{Expr, Family, interface_name};
+use crate::nftables::ruleset::{Chain, Comments, Element, Hook, Rule, Set, Table, Type, padded};
+use crate::text::short_enough;
+
+/// The table's name, in both families.
+pub const TABLE: &str = "gantry-hostport";
+const TO_ADDRESS: &str = "to-address";
+const TO_HOST: &str = "to-host";
+const SNAT_RULE: &str = "masquerade connections from networks in snat-";
+
+/// The table; `prefixes` are the lengths of the source networks that are masqueraded.
+pub fn table(family: Family, prefixes: &BTreeSet<u8>) -> Table {
+    let address = Type::Address(family);
+    let target = vec![address, Type::Port];
+    let mut sets = vec![
+        Set {
+            name: TO_ADDRESS.into(),
+            key: vec![address, Type::Protocol, Type::Port],
+            value: target.clone(),
+        },
+        Set {
+            name: TO_HOST.into(),
+            key: vec![Type::Protocol, Type::Port],
+            value: target,
+        },
+    ];
+    sets.extend(prefixes.iter().map(|prefix| Set {
+        name: snat_set(*prefix),
+        key: vec![address, address],
+        value: vec![],
+    }));
+    let mut chains = vec![
+        Chain {
+            name: "hostports",
+            hook: None,
+            rules: vec![address_rule(family), host_rule(family)],
+        },
+        Chain {
+            name: "prerouting",
+            hook: Some(Hook::NAT_PREROUTING),
+            rules: vec![local_rule()],
+        },
+        Chain {
+            name: "output",
+            hook: Some(Hook::NAT_OUTPUT),
+            rules: vec![local_rule()],
+        },
+    ];
+    if !prefixes.is_empty() {
+        let rules = prefixes.iter().map(|prefix| snat_rule(family, *prefix)).collect();
+        chains.push(Chain {
+            name: "postrouting",
+            hook: Some(Hook::NAT_POSTROUTING),
+            rules,
+        });
+    }
+    if family == Family::V4 {
+        chains.push(Chain {
+            name: "loopback",
+            hook: Some(Hook::RAW_PREROUTING),
+            rules: vec![loopback_rule()],
+        });
+    }
+    Table {
+        family,
+        name: TABLE.to_string(),
+        sets,
+        chains,
+    }
+}
+
+fn snat_set(prefix: u8) -> String {
+    format!("snat-{prefix}")
+}
+
+fn address_rule(family: Family) -> Rule {
+    let port = family.address_registers();
+    let mut exprs = vec![family.destination(0), Expr::TransportProtocol { register: port }];
+    exprs.extend([
+        Expr::destination_port(port + 1),
+        Expr::FromMap {
+            map: TO_ADDRESS.into(),
+            register: 0,
+        },
+        Expr::Dnat {
+            family,
+            address: 0,
+            port,
+        },
+    ]);
+    Rule {
+        comment: "forward ports of single addresses".into(),
+        exprs,
+    }
+}
+
+fn host_rule(family: Family) -> Rule {
+    let exprs = vec![
+        Expr::TransportProtocol { register: 0 },
+        Expr::destination_port(1),
+        Expr::FromMap {
+            map: TO_HOST.into(),
+            register: 0,
+        },
+        Expr::Dnat {
+            family,
+            address: 0,
+            port: family.address_registers(),
+        },
+    ];
+    Rule {
+        comment: "forward ports of all addresses".into(),
+        exprs,
+    }
+}
+
+fn local_rule() -> Rule {
+    let exprs = vec![Expr::DestinationIsLocal, Expr::Jump("hostports".into())];
+    Rule {
+        comment: "addresses of this host".into(),
+        exprs,
+    }
+}
+
+fn snat_rule(family: Family, prefix: u8) -> Rule {
+    let exprs = vec![
+        Expr::DestinationTranslated,
+        family.source(0),
+        Expr::Mask {
+            register: 0,
+            mask: family.mask(prefix),
+        },
+        family.destination(family.address_registers()),
+        Expr::InSet {
+            set: snat_set(prefix),
+            register: 0,
+        },
+        Expr::Masquerade,
+    ];
+    Rule {
+        comment: format!("{SNAT_RULE}{prefix}"),
+        exprs,
+    }
+}
+
+fn loopback_rule() -> Rule {
+    let exprs = vec![
+        Expr::InputName { register: 0 },
+        Expr::Differs {
+            register: 0,
+            value: interface_name("lo"),
+        },
+        Family::V4.destination(0),
+        Expr::Mask {
+            register: 0,
+            mask: Family::V4.mask(8),
+        },
+        Expr::Equal {
+            register: 0,
+            value: vec![127, 0, 0, 0],
+        },
+        Expr::Drop,
+    ];
+    Rule {
+        comment: "nobody else's loopback".into(),
+        exprs,
+    }
+}
+
+/// The prefix lengths for which the kernel's table has a rule already.
+pub fn known_prefixes(found: &Comments) -> BTreeSet<u8> {
+    let rules = found.get("postrouting").into_iter().flatten();
+    rules
+        .filter_map(|comment| comment.strip_prefix(SNAT_RULE)?.parse().ok())
+        .collect()
+}
+
+/// The names of all sets of the table.
+pub fn set_names(prefixes: &BTreeSet<u8>) -> Vec<String> {
+    [TO_ADDRESS.to_string(), TO_HOST.to_string()]
+        .into_iter()
+        .chain(prefixes.iter().map(|prefix| snat_set(*prefix)))
+        .collect()
+}
+
+/// The prefix lengths of the source networks that the pod at `pod` needs masqueraded.
+pub fn prefixes(conf: &Conf, pod: IpNet) -> BTreeSet<u8> {
+    match conf.snat {
+        Snat::None => BTreeSet::new(),
+        Snat::Needed => [pod.prefix_len()].into(),
+        Snat::All => [0].into(),
+    }
+}
+
+/// The elements for a pod at `pod`, in the name of `owner`.
+pub fn elements(conf: &Conf, pod: IpNet, owner: &str) -> Vec<Element> {
+    let forwarded: Vec<&Mapping> = mappings_for(conf, pod).collect();
+    let mut elements: Vec<Element> = forwarded
+        .iter()
+        .map(|mapping| port_element(mapping, pod, owner))
+        .collect();
+    if !elements.is_empty() {
+        elements.extend(snat_elements(conf, pod, owner));
+    }
+    elements
+}
+
+/// The mappings that concern the family of `pod`.
+pub fn mappings_for(conf: &Conf, pod: IpNet) -> impl Iterator<Item = &Mapping> {
+    conf.mappings.iter().filter(move |mapping| {
+        mapping
+            .family_of
+            .is_none_or(|address| address.is_ipv4() == pod.addr().is_ipv4())
+    })
+}
+
+fn port_element(mapping: &Mapping, pod: IpNet, owner: &str) -> Element {
+    let mut key = mapping.host_ip.map(ip_bytes).unwrap_or_default();
+    key.extend(padded(&[mapping.protocol]));
+    key.extend(padded(&mapping.host_port.to_be_bytes()));
+    let mut value = ip_bytes(pod.addr());
+    value.extend(padded(&mapping.container_port.to_be_bytes()));
+    let set = if mapping.host_ip.is_some() {
+        TO_ADDRESS
+    } else {
+        TO_HOST
+    };
+    Element {
+        set: set.to_string(),
+        key,
+        value,
+        comment: owner.to_string(),
+    }
+}
+
+/// Who is on the pod's network gets answers from the pod directly, past the host that translated the address, and
+/// would not know them; the host's loopback address is no address to answer to at all.
+fn snat_elements(conf: &Conf, pod: IpNet, owner: &str) -> Vec<Element> {
+    let element = |network: IpNet| {
+        let mut key = ip_bytes(network.network());
+        key.extend(ip_bytes(pod.addr()));
+        Element {
+            set: snat_set(network.prefix_len()),
+            key,
+            value: Vec::new(),
+            comment: owner.to_string(),
+        }
+    };
+    let of = |address, prefix| IpNet::new(address, prefix).expect("the prefix is one of the pod's family");
+    match conf.snat {
+        Snat::None => Vec::new(),
+        Snat::All => vec![element(of(pod.addr(), 0))],
+        Snat::Needed if pod.addr().is_ipv4() => {
+            vec![element(pod), element(of([127, 0, 0, 1].into(), pod.prefix_len()))]
+        }
+        Snat::Needed => vec![element(pod)],
+    }
+}
+
+/// The name under which an attachment owns elements, shorter than the 128 bytes a comment may have.
+pub fn owner(network: &str, container_id: &str, ifname: &str) -> String {
+    format!(
+        "{} {} {ifname}",
+        owner_network(network),
+        short_enough(container_id, 64)
+    )
+}
+
+/// The first word of the owner's name.
+pub fn owner_network(network: &str) -> String {
+    short_enough(network, 40)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn conf(snat: Snat) -> Conf {
+        let mapping = |host_ip: Option<&str>, host_port| Mapping {
+            protocol: 6,
+            host_ip: host_ip.map(|ip| ip.parse().unwrap()),
+            family_of: host_ip.map(|ip| ip.parse().unwrap()),
+            host_port,
+            container_port: 80,
+        };
+        Conf {
+            mappings: vec![
+                mapping(None, 8080),
+                mapping(Some("192.0.2.1"), 8081),
+                mapping(Some("fd00::1"), 8082),
+            ],
+            snat,
+        }
+    }
+
+    #[test]
+    fn a_port_is_an_element_of_its_family_only() {
+        let elements = elements(&conf(Snat::None), "10.1.0.5/24".parse().unwrap(), "o");
+        assert_eq!(elements.len(), 2);
+        assert_eq!(elements[0].key, [6, 0, 0, 0, 0x1f, 0x90, 0, 0]);
+        assert_eq!(elements[0].value, [10, 1, 0, 5, 0, 80, 0, 0]);
+        assert_eq!(elements[1].key, [192, 0, 2, 1, 6, 0, 0, 0, 0x1f, 0x91, 0, 0]);
+    }
+
+    #[test]
+    fn the_pod_s_network_and_loopback_are_masqueraded_or_everybody() {
+        let pod = "10.1.0.5/24".parse().unwrap();
+        let keys = |snat| {
+            let all = elements(&conf(snat), pod, "o");
+            all.into_iter()
+                .filter(|e| e.set.starts_with("snat"))
+                .map(|e| (e.set, e.key))
+                .collect::<Vec<_>>()
+        };
+        let needed = [
+            ("snat-24".to_string(), vec![10, 1, 0, 0, 10, 1, 0, 5]),
+            ("snat-24".to_string(), vec![127, 0, 0, 0, 10, 1, 0, 5]),
+        ];
+        assert_eq!(keys(Snat::Needed), needed);
+        assert_eq!(
+            keys(Snat::All),
+            [("snat-0".to_string(), vec![0, 0, 0, 0, 10, 1, 0, 5])]
+        );
+        assert!(keys(Snat::None).is_empty());
+    }
+
+    #[test]
+    fn prefixes_are_read_back_from_the_rules() {
+        let rules = table(Family::V4, &[0, 24].into()).chains.into_iter();
+        let found = rules.map(|chain| {
+            (
+                chain.name.to_string(),
+                chain.rules.into_iter().map(|rule| rule.comment).collect(),
+            )
+        });
+        assert_eq!(known_prefixes(&found.collect()), [0, 24].into());
+    }
+
+    #[test]
+    fn owners_fit_into_a_comment() {
+        let long = "x".repeat(255);
+        assert!(owner(&long, &long, &"i".repeat(15)).len() < 127);
+    }
+}

@@ -1,0 +1,200 @@
+//! What is asked, checked: nothing behind this file sees an id, a name or a path that could lead astray.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::types::{CniResult, Code, Error, Version};
+
+/// What a call is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// One interface of a pod.
+    Pod,
+    /// One interface of a pod whose namespace may be gone.
+    PodPerhapsGone,
+    /// The network as a whole.
+    Network,
+}
+
+/// What is asked for one attachment (one interface of one pod).
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The protocol version of the configuration and so of the answer.
+    pub version: Version,
+    /// The network's name: checked, safe as a file name.
+    pub network: String,
+    /// Checked, safe as part of a text file.
+    pub container_id: String,
+    /// Checked to be a possible interface name.
+    pub ifname: String,
+    /// Path of the pod's namespace; `None` where DEL was called without.
+    pub netns: Option<PathBuf>,
+    /// `CNI_ARGS` as key and value.
+    pub args: BTreeMap<String, String>,
+    /// Directories with other plugins.
+    pub path: Vec<PathBuf>,
+    /// The whole configuration, for the plugin to read its keys from.
+    pub config: Value,
+}
+
+impl Request {
+    /// Reads the plugin's own view of the configuration.
+    pub fn config<T: for<'de> Deserialize<'de>>(&self) -> Result<T, Error> {
+        serde_path_to_error::deserialize(&self.config).map_err(|error| {
+            let msg = format!("network {}: {}: {}", self.network, error.path(), error.inner());
+            Error::new(Code::Decode, msg)
+        })
+    }
+
+    /// The result of the plugins before this one in the list.
+    pub fn previous_result(&self) -> Result<Option<CniResult>, Error> {
+        match self.config.get("prevResult") {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => CniResult::from_json(value, "prevResult").map(Some),
+        }
+    }
+
+    /// The namespace's path, where the operation cannot do without.
+    pub fn netns(&self) -> Result<&PathBuf, Error> {
+        self.netns
+            .as_ref()
+            .ok_or_else(|| Error::new(Code::InvalidEnvironment, "CNI_NETNS is missing"))
+    }
+
+    /// Names this attachment in records that several attachments share.
+    pub fn attachment(&self) -> String {
+        format!("{} {} {}", self.network, self.container_id, self.ifname)
+    }
+}
+
+/// An attachment that GC must leave alone (`cni.dev/valid-attachments`).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+pub struct Attachment {
+    /// The container.
+    #[serde(rename = "containerID")]
+    pub container_id: String,
+    /// Its interface.
+    pub ifname: String,
+}
+
+/// Reads and checks the environment and the keys of `config` that all plugins share.
+pub fn read_request(
+    subject: Subject,
+    env: &dyn Fn(&str) -> Option<String>,
+    config: Value,
+    version: Version,
+) -> Result<Request, Error> {
+    let variable = |name: &str| env(name).filter(|value| !value.is_empty());
+    let mut missing: Vec<&str> = Vec::new();
+    if subject != Subject::Network {
+        missing.extend(
+            ["CNI_CONTAINERID", "CNI_IFNAME"]
+                .into_iter()
+                .filter(|name| variable(name).is_none()),
+        );
+        if subject == Subject::Pod && variable("CNI_NETNS").is_none() {
+            missing.push("CNI_NETNS");
+        }
+    }
+    if !missing.is_empty() {
+        let msg = format!("missing from the environment: {}", missing.join(", "));
+        return Err(Error::new(Code::InvalidEnvironment, msg));
+    }
+    let network = config
+        .get("name")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_string();
+    let container_id = variable("CNI_CONTAINERID").unwrap_or_default();
+    let ifname = variable("CNI_IFNAME").unwrap_or_default();
+    if !is_name(&network) {
+        let msg = format!(
+            "name {network:?}: a network's name begins with a letter or digit, followed by these or . _ -"
+        );
+        return Err(Error::invalid(msg));
+    }
+    if subject != Subject::Network && !is_name(&container_id) {
+        let msg = format!(
+            "CNI_CONTAINERID {container_id:?} must begin with a letter or digit, followed by these or . _ -"
+        );
+        return Err(Error::new(Code::InvalidEnvironment, msg));
+    }
+    if subject != Subject::Network
+        && let Err(reason) = check_interface_name(&ifname)
+    {
+        return Err(Error::new(
+            Code::InvalidEnvironment,
+            format!("CNI_IFNAME {ifname:?} {reason}"),
+        ));
+    }
+    Ok(Request {
+        version,
+        network,
+        container_id,
+        ifname,
+        netns: variable("CNI_NETNS").map(PathBuf::from),
+        args: read_args(&variable("CNI_ARGS").unwrap_or_default())?,
+        path: std::env::split_paths(&variable("CNI_PATH").unwrap_or_default()).collect(),
+        config,
+    })
+}
+
+/// The specification's rule for network names and container ids. No slash can pass, and no leading dot, so such a
+/// name never leads out of a directory. The length is that of a file name.
+pub fn is_name(name: &str) -> bool {
+    let ordinary = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    name.len() <= 255 && name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.bytes().all(ordinary)
+}
+
+/// What the kernel takes as an interface's name (`dev_valid_name` in net/core/dev.c).
+pub fn check_interface_name(name: &str) -> Result<(), &'static str> {
+    if name.is_empty() || name.len() > 15 {
+        return Err("must have 1 to 15 characters");
+    }
+    if name == "."
+        || name == ".."
+        || name
+            .chars()
+            .any(|c| c == '/' || c == ':' || c.is_whitespace() || c.is_control())
+    {
+        return Err("must not be . or .. and must not contain /, : or spaces");
+    }
+    Ok(())
+}
+
+fn read_args(written: &str) -> Result<BTreeMap<String, String>, Error> {
+    let pairs = written.split(';').filter(|pair| !pair.is_empty());
+    pairs
+        .map(|pair| match pair.split_once('=') {
+            Some((key, value)) => Ok((key.to_string(), value.to_string())),
+            None => Err(Error::new(
+                Code::InvalidEnvironment,
+                format!("CNI_ARGS: {pair:?} is not of the form KEY=VALUE (pairs are separated by ;)"),
+            )),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_lead_out_of_a_directory() {
+        for bad in [
+            "", ".", "..", "../x", "a/b", "/x", ".hidden", "a b", "-x", "a\nb", "ä",
+        ] {
+            assert!(!is_name(bad), "{bad:?}");
+        }
+        for good in ["a", "cbr0", "k8s-pod-network", "a.b_c", "0123456789abcdef"] {
+            assert!(is_name(good), "{good:?}");
+        }
+        for bad in ["", ".", "..", "a/b", "a:b", "a b", "sixteen-letters!"] {
+            assert!(check_interface_name(bad).is_err(), "{bad:?}");
+        }
+        assert!(check_interface_name("fifteen-letters").is_ok());
+    }
+}

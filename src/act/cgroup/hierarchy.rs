@@ -1,0 +1,527 @@
+//! The directories and files of the cgroup hierarchies. Everything here takes paths below the mount points
+//! and blocks.
+
+use std::collections::BTreeSet;
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use cgroups_rs::fs::{Controllers, hierarchies};
+
+use super::{CgroupError, MOUNT_POINT};
+use crate::model::node::CgroupVersion;
+use crate::model::resources::Bytes;
+use crate::model::step::CgroupSetting;
+
+/// What no pod can do without.
+const REQUIRED: [&str; 2] = ["cpu", "memory"];
+
+/// What some kernels lack, and what does not work there.
+const OPTIONAL: [(&str, &str); 3] = [
+    ("pids", "the number of processes of a pod is not limited"),
+    ("cpuset", "pods cannot be bound to cores"),
+    ("hugetlb", "huge pages are not limited"),
+];
+
+/// The hierarchies as they are mounted. On v2 one mount has all controllers; on v1 a mount has one or two.
+pub(super) struct Hierarchy {
+    version: CgroupVersion,
+    /// Each mount with its controllers, that of `memory` first: it is made first and removed last, so
+    /// whether a cgroup exists can be told from it alone.
+    mounts: Vec<Mount>,
+}
+
+struct Mount {
+    controllers: BTreeSet<String>,
+    path: PathBuf,
+}
+
+impl Hierarchy {
+    /// Finds what is mounted.
+    pub(super) fn mounted(version: CgroupVersion) -> Result<Hierarchy, CgroupError> {
+        let mounts = match version {
+            CgroupVersion::V1 => mounts_v1(),
+            CgroupVersion::V2 => vec![mount_v2(Path::new(MOUNT_POINT))?],
+        };
+        Hierarchy::of(version, mounts)
+    }
+
+    fn of(version: CgroupVersion, mut mounts: Vec<Mount>) -> Result<Hierarchy, CgroupError> {
+        mounts.sort_by_key(|mount| !mount.controllers.contains("memory"));
+        let hierarchy = Hierarchy { version, mounts };
+        match REQUIRED.iter().find(|name| hierarchy.mount(name).is_none()) {
+            Some(missing) => Err(CgroupError::MissingController(missing)),
+            None => Ok(hierarchy),
+        }
+    }
+
+    /// The optional controllers that are not there, with what does not work.
+    pub(super) fn missing(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let missing = |(name, _): &(&str, &str)| self.mount(name).is_none();
+        OPTIONAL.into_iter().filter(missing)
+    }
+
+    /// The mount point of a controller.
+    pub(super) fn mount(&self, controller: &str) -> Option<&Path> {
+        let mount = self
+            .mounts
+            .iter()
+            .find(|mount| mount.controllers.contains(controller))?;
+        Some(&mount.path)
+    }
+
+    /// The cgroup's directory in each hierarchy, whether it is there or not.
+    pub(super) fn directories(&self, path: &Path) -> impl Iterator<Item = PathBuf> {
+        self.mounts.iter().map(move |mount| mount.path.join(path))
+    }
+
+    pub(super) fn exists(&self, path: &Path) -> bool {
+        self.directories(path)
+            .next()
+            .is_some_and(|directory| directory.is_dir())
+    }
+
+    /// The names of the cgroups right below this one; none where it does not exist.
+    pub(super) fn children(&self, path: &Path) -> Result<Vec<String>, CgroupError> {
+        match self.directories(path).next() {
+            Some(directory) => subdirectories(&directory),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Makes the cgroup with its parents and sets its values.
+    pub(super) fn ensure(&self, path: &Path, setting: &CgroupSetting) -> Result<(), CgroupError> {
+        for mount in &self.mounts {
+            self.make(mount, path)?;
+        }
+        let directory = |controller| self.mount(controller).map(|mount| mount.join(path));
+        match self.version {
+            CgroupVersion::V1 => set_v1(directory, setting),
+            CgroupVersion::V2 => set_v2(directory, setting),
+        }
+    }
+
+    fn make(&self, mount: &Mount, path: &Path) -> Result<(), CgroupError> {
+        let directory = mount.path.join(path);
+        if directory.is_dir() && self.version == CgroupVersion::V1 && !mount.controllers.contains("cpuset") {
+            return Ok(());
+        }
+        let mut parent = mount.path.clone();
+        for part in path {
+            if self.version == CgroupVersion::V2 {
+                enable_controllers(&parent, &mount.controllers)?;
+            }
+            let directory = parent.join(part);
+            match DirBuilder::new().mode(0o755).create(&directory) {
+                Ok(()) => prepare(&directory)?,
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(CgroupError::file("making", &directory, error)),
+            }
+            if self.version == CgroupVersion::V1 && mount.controllers.contains("cpuset") {
+                inherit_cpuset(&parent, &directory)?;
+            }
+            parent = directory;
+        }
+        Ok(())
+    }
+
+    /// Removes the cgroup's directories with all below them.
+    pub(super) fn remove(&self, path: &Path) -> Result<(), CgroupError> {
+        // The first hierarchy last: as long as anything remains, the cgroup is seen to exist.
+        let directories: Vec<PathBuf> = self.directories(path).collect();
+        directories.iter().rev().try_for_each(|dir| remove_tree(dir))
+    }
+}
+
+/// Every mounted hierarchy that the runtime makes a container's cgroup in, so that removing a pod's cgroup
+/// leaves none behind.
+fn mounts_v1() -> Vec<Mount> {
+    let known = [
+        Controllers::Mem,
+        Controllers::Cpu,
+        Controllers::CpuAcct,
+        Controllers::CpuSet,
+        Controllers::Pids,
+        Controllers::HugeTlb,
+        Controllers::BlkIo,
+        Controllers::Devices,
+        Controllers::Freezer,
+        Controllers::NetCls,
+        Controllers::NetPrio,
+        Controllers::PerfEvent,
+        Controllers::Rdma,
+        Controllers::Systemd,
+    ];
+    let hierarchies = hierarchies::V1::new();
+    let mut mounts: Vec<Mount> = Vec::new();
+    for controller in known {
+        let name = controller.to_string();
+        let Some((path, _)) = hierarchies.get_mount_point(controller) else {
+            continue;
+        };
+        // `cpu` and `cpuacct` often share one mount.
+        match mounts.iter_mut().find(|mount| mount.path == path) {
+            Some(mount) => {
+                mount.controllers.insert(name);
+            }
+            None => mounts.push(Mount {
+                controllers: BTreeSet::from([name]),
+                path,
+            }),
+        }
+    }
+    mounts
+}
+
+fn mount_v2(path: &Path) -> Result<Mount, CgroupError> {
+    let file = path.join("cgroup.controllers");
+    let text = fs::read_to_string(&file).map_err(|error| CgroupError::file("reading", &file, error))?;
+    Ok(Mount {
+        controllers: text.split_whitespace().map(str::to_owned).collect(),
+        path: path.to_owned(),
+    })
+}
+
+/// Lets the children of a v2 cgroup use the controllers. One that the kernel refuses here is refused again,
+/// with its name, where a value of it is written.
+fn enable_controllers(directory: &Path, controllers: &BTreeSet<String>) -> Result<(), CgroupError> {
+    let file = directory.join("cgroup.subtree_control");
+    let enabled = fs::read_to_string(&file).map_err(|error| CgroupError::file("reading", &file, error))?;
+    let enabled: BTreeSet<&str> = enabled.split_whitespace().collect();
+    for controller in controllers {
+        if !enabled.contains(controller.as_str())
+            && let Err(error) = overwrite(&file, &format!("+{controller}"))
+        {
+            tracing::debug!(%error, controller, path = %file.display(), "cgroup controller not enabled");
+        }
+    }
+    Ok(())
+}
+
+/// Kernels before 5.11 account a child's memory to its parents only where this is set, and it can be set only
+/// while there are no children.
+fn prepare(directory: &Path) -> Result<(), CgroupError> {
+    let file = directory.join("memory.use_hierarchy");
+    match fs::read_to_string(&file) {
+        Ok(value) if value.trim() == "0" => write(&file, "1"),
+        _ => Ok(()),
+    }
+}
+
+/// A new v1 cpuset has no cores and no memory, and no process can enter it.
+fn inherit_cpuset(parent: &Path, directory: &Path) -> Result<(), CgroupError> {
+    for name in ["cpuset.cpus", "cpuset.mems"] {
+        let file = directory.join(name);
+        let current =
+            fs::read_to_string(&file).map_err(|error| CgroupError::file("reading", &file, error))?;
+        if current.trim().is_empty() {
+            let above = parent.join(name);
+            let value =
+                fs::read_to_string(&above).map_err(|error| CgroupError::file("reading", &above, error))?;
+            write(&file, value.trim())?;
+        }
+    }
+    Ok(())
+}
+
+fn set_v1(
+    directory: impl Fn(&'static str) -> Option<PathBuf>,
+    setting: &CgroupSetting,
+) -> Result<(), CgroupError> {
+    if let Some(cpu) = directory("cpu") {
+        if let Some(shares) = setting.cpu_shares {
+            write(&cpu.join("cpu.shares"), &shares.to_string())?;
+        }
+        if let Some((quota, period)) = setting.cpu_quota {
+            set_quota_v1(&cpu, quota, period)?;
+        }
+    }
+    if let (Some(memory), Some(limit)) = (directory("memory"), setting.memory_limit) {
+        // memory.memsw.limit_in_bytes is never set for pods and stands at its maximum, so either may change
+        // without regard to the other.
+        write(&memory.join("memory.limit_in_bytes"), &limit.to_string())?;
+    }
+    if let (Some(pids), Some(max)) = (directory("pids"), setting.pids_max) {
+        write(&pids.join("pids.max"), &or_max(max))?;
+    }
+    if let Some(hugetlb) = directory("hugetlb") {
+        set_hugepages(&hugetlb, "limit_in_bytes", &setting.hugepages)?;
+        set_hugepages(&hugetlb, "rsvd.limit_in_bytes", &setting.hugepages)?;
+    }
+    Ok(())
+}
+
+/// The kernel refuses a period under which the present quota would be more than the parent's; the quota then
+/// has to change first.
+fn set_quota_v1(cpu: &Path, quota: i64, period: u64) -> Result<(), CgroupError> {
+    let period_file = cpu.join("cpu.cfs_period_us");
+    let period = period.to_string();
+    let first = write(&period_file, &period);
+    write(&cpu.join("cpu.cfs_quota_us"), &quota.to_string())?;
+    match first {
+        Err(_) => write(&period_file, &period),
+        Ok(()) => Ok(()),
+    }
+}
+
+fn set_v2(
+    directory: impl Fn(&'static str) -> Option<PathBuf>,
+    setting: &CgroupSetting,
+) -> Result<(), CgroupError> {
+    if let Some(cpu) = directory("cpu") {
+        if let Some(weight) = setting.cpu_weight() {
+            write(&cpu.join("cpu.weight"), &weight.to_string())?;
+        }
+        if let Some((quota, period)) = setting.cpu_quota {
+            write(&cpu.join("cpu.max"), &format!("{} {period}", or_max(quota)))?;
+        }
+    }
+    if let (Some(memory), Some(limit)) = (directory("memory"), setting.memory_limit) {
+        write(&memory.join("memory.max"), &or_max(limit))?;
+    }
+    if let (Some(pids), Some(max)) = (directory("pids"), setting.pids_max) {
+        write(&pids.join("pids.max"), &or_max(max))?;
+    }
+    if let Some(hugetlb) = directory("hugetlb") {
+        set_hugepages(&hugetlb, "max", &setting.hugepages)?;
+        set_hugepages(&hugetlb, "rsvd.max", &setting.hugepages)?;
+    }
+    Ok(())
+}
+
+/// Reservations (`rsvd`) are limited too, so that a mapping fails at once and not by SIGBUS later; kernels
+/// before 5.7 do not have these files.
+fn set_hugepages(directory: &Path, suffix: &str, limits: &[(Bytes, i64)]) -> Result<(), CgroupError> {
+    for (size, limit) in limits {
+        let file = directory.join(format!("hugetlb.{}.{suffix}", size.page_size()));
+        match write(&file, &limit.to_string()) {
+            Err(CgroupError::File { source, .. })
+                if source.kind() == ErrorKind::NotFound && suffix.starts_with("rsvd") => {}
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
+fn or_max(value: i64) -> String {
+    match value {
+        ..0 => "max".to_owned(),
+        _ => value.to_string(),
+    }
+}
+
+/// Writes the value unless it is there already.
+fn write(file: &Path, value: &str) -> Result<(), CgroupError> {
+    if fs::read_to_string(file).is_ok_and(|current| current.trim() == value) {
+        return Ok(());
+    }
+    overwrite(file, value).map_err(|error| CgroupError::file(format!("writing {value:?} to"), file, error))
+}
+
+/// Writes in one call, as the kernel wants it, and never makes a file.
+fn overwrite(file: &Path, value: &str) -> io::Result<()> {
+    OpenOptions::new()
+        .write(true)
+        .open(file)?
+        .write_all(value.as_bytes())
+}
+
+/// Removes the directories depth first; the files in them are the kernel's and go with them.
+fn remove_tree(directory: &Path) -> Result<(), CgroupError> {
+    // Nearly always there is nothing below, since the runtime has removed its containers' cgroups.
+    match fs::remove_dir(directory) {
+        Ok(()) => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(_) => {}
+    }
+    for child in subdirectories(directory)? {
+        remove_tree(&directory.join(child))?;
+    }
+    match fs::remove_dir(directory) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(CgroupError::file("removing", directory, error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The names of the directories in this one; none where it is not there.
+pub(super) fn subdirectories(directory: &Path) -> Result<Vec<String>, CgroupError> {
+    let failed = |error| CgroupError::file("listing", directory, error);
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed)?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::node::CgroupName;
+
+    fn setting() -> CgroupSetting {
+        CgroupSetting {
+            name: CgroupName(Vec::new()),
+            cpu_shares: Some(1024),
+            cpu_quota: Some((50_000, 100_000)),
+            memory_limit: Some(64 << 20),
+            pids_max: Some(100),
+            hugepages: vec![(Bytes(2 << 20), 0)],
+        }
+    }
+
+    /// Directories that stand for a hierarchy: the kernel would make the files.
+    fn fake(root: &Path, files: &[&str]) {
+        for file in files {
+            let file = root.join(file);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, "").unwrap();
+        }
+    }
+
+    fn contents(root: &Path, files: &[&str]) -> Vec<String> {
+        let read = |file: &&str| fs::read_to_string(root.join(file)).unwrap();
+        files.iter().map(read).collect()
+    }
+
+    fn mount(path: PathBuf, controllers: &[&str]) -> Mount {
+        Mount {
+            controllers: controllers.iter().map(|&name| name.to_owned()).collect(),
+            path,
+        }
+    }
+
+    #[test]
+    fn values_on_v1() {
+        let root = tempfile::tempdir().unwrap();
+        let files = [
+            "cpu,cpuacct/k/p/cpu.shares",
+            "cpu,cpuacct/k/p/cpu.cfs_quota_us",
+            "cpu,cpuacct/k/p/cpu.cfs_period_us",
+            "memory/k/p/memory.limit_in_bytes",
+        ];
+        fake(root.path(), &files);
+        let at = |name: &str| root.path().join(name);
+        let mounts = vec![
+            mount(at("cpu,cpuacct"), &["cpu", "cpuacct"]),
+            mount(at("memory"), &["memory"]),
+            mount(at("freezer"), &["freezer"]),
+        ];
+        fs::create_dir(at("freezer")).unwrap();
+        let hierarchy = Hierarchy::of(CgroupVersion::V1, mounts).unwrap();
+        let missing: Vec<&str> = hierarchy.missing().map(|(name, _)| name).collect();
+        assert_eq!(missing, ["pids", "cpuset", "hugetlb"]);
+
+        let path = Path::new("k/p");
+        hierarchy.ensure(path, &setting()).unwrap();
+        assert_eq!(
+            contents(root.path(), &files),
+            ["1024", "50000", "100000", "67108864"]
+        );
+        assert!(at("freezer/k/p").is_dir());
+        assert!(hierarchy.exists(path));
+        assert_eq!(hierarchy.children(Path::new("k")).unwrap(), ["p"]);
+        assert_eq!(hierarchy.children(Path::new("none")).unwrap(), [""; 0]);
+    }
+
+    #[test]
+    fn values_on_v2() {
+        let root = tempfile::tempdir().unwrap();
+        let values = [
+            "k/p/cpu.weight",
+            "k/p/cpu.max",
+            "k/p/memory.max",
+            "k/p/pids.max",
+            "k/p/hugetlb.2MB.max",
+        ];
+        fake(root.path(), &values);
+        fake(
+            root.path(),
+            &["cgroup.subtree_control", "k/cgroup.subtree_control"],
+        );
+        fs::write(
+            root.path().join("cgroup.controllers"),
+            "cpu memory pids hugetlb\n",
+        )
+        .unwrap();
+        let mounts = vec![mount_v2(root.path()).unwrap()];
+        let hierarchy = Hierarchy::of(CgroupVersion::V2, mounts).unwrap();
+        let unlimited = CgroupSetting {
+            cpu_quota: Some((-1, 100_000)),
+            memory_limit: Some(-1),
+            ..setting()
+        };
+        hierarchy.ensure(Path::new("k/p"), &setting()).unwrap();
+        assert_eq!(
+            contents(root.path(), &values),
+            ["39", "50000 100000", "67108864", "100", "0"]
+        );
+        let enabled = contents(root.path(), &["k/cgroup.subtree_control"]);
+        assert!(enabled[0].starts_with('+'), "{enabled:?}");
+        for (file, old) in [("k/p/cpu.max", "50000 100000"), ("k/p/memory.max", "67108864")] {
+            assert_eq!(fs::read_to_string(root.path().join(file)).unwrap(), old);
+            fs::write(root.path().join(file), "").unwrap();
+        }
+        hierarchy.ensure(Path::new("k/p"), &unlimited).unwrap();
+        assert_eq!(
+            contents(root.path(), &["k/p/cpu.max", "k/p/memory.max"]),
+            ["max 100000", "max"]
+        );
+    }
+
+    #[test]
+    fn an_equal_value_is_not_written() {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("cpu.shares");
+        fs::write(&file, "1024\n").unwrap();
+        write(&file, "1024").unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "1024\n");
+        let absent = write(&root.path().join("absent"), "1").unwrap_err();
+        assert!(absent.to_string().starts_with("writing \"1\" to "), "{absent}");
+    }
+
+    #[test]
+    fn a_new_cpuset_takes_over_its_parents_cores() {
+        let root = tempfile::tempdir().unwrap();
+        fake(root.path(), &["k/cpuset.cpus", "k/cpuset.mems"]);
+        fs::write(root.path().join("cpuset.cpus"), "0-3\n").unwrap();
+        fs::write(root.path().join("cpuset.mems"), "0\n").unwrap();
+        inherit_cpuset(root.path(), &root.path().join("k")).unwrap();
+        assert_eq!(
+            contents(root.path(), &["k/cpuset.cpus", "k/cpuset.mems"]),
+            ["0-3", "0"]
+        );
+    }
+
+    #[test]
+    fn a_machine_without_the_memory_controller_is_refused() {
+        let refused = Hierarchy::of(CgroupVersion::V1, vec![mount(PathBuf::new(), &["cpu"])]);
+        let error = refused.err().expect("memory is required").to_string();
+        assert!(error.contains("\"memory\" is not mounted"), "{error}");
+    }
+
+    #[test]
+    fn removal_takes_what_lies_below_and_nothing_twice() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("memory/k/p/c")).unwrap();
+        fs::create_dir_all(root.path().join("cpu/k/p")).unwrap();
+        let mounts = vec![
+            mount(root.path().join("memory"), &["memory"]),
+            mount(root.path().join("cpu"), &["cpu"]),
+        ];
+        let hierarchy = Hierarchy::of(CgroupVersion::V1, mounts).unwrap();
+        hierarchy.remove(Path::new("k/p")).unwrap();
+        hierarchy.remove(Path::new("k/p")).unwrap();
+        assert!(!root.path().join("memory/k/p").exists());
+        assert!(root.path().join("cpu/k").exists());
+    }
+}

@@ -1,0 +1,386 @@
+//! Steps about containers.
+
+use std::fs::{self, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use k8s_cri::v1;
+use tokio_util::sync::CancellationToken;
+
+use super::image::{ImageFound, ImageUser};
+use super::{Effect, Fact, Made, abandoned, call_failure, failure, gone};
+use crate::cri::Runtime;
+use crate::model::reason;
+use crate::model::step::{ContainerRef, ContainerRequest, Done, SandboxRef, StepError};
+
+/// The longest file name of ext4 and of everything else in use.
+const MAX_FILE_NAME: usize = 255;
+
+/// Stops a container.
+pub(super) async fn stop(
+    runtime: &Runtime,
+    id: &str,
+    grace: Duration,
+    message: String,
+    cancel: &CancellationToken,
+) -> Result<Effect, StepError> {
+    let result = tokio::select! {
+        // Dropped, the runtime has sent the signal or not; the next agent asks again, with its own grace.
+        () = cancel.cancelled() => return Err(abandoned(reason::pod::FAILED_KILL_POD)),
+        result = runtime.stop_container(id, grace) => result,
+    };
+    match gone(result) {
+        Ok(()) => Ok(Effect {
+            done: Done::Stopped { message },
+            fact: None,
+        }),
+        Err(error) => Err(call_failure(
+            reason::pod::FAILED_KILL_POD,
+            format!("error killing pod: KillContainerError: {}", error.grpc_text()),
+            &error,
+        )),
+    }
+}
+
+/// Removes a container. Its logs go first, as in the kubelet: while the container is there, a failure is seen
+/// and tried again.
+pub(super) async fn remove(
+    runtime: &Runtime,
+    id: &str,
+    log: &Path,
+    link: Option<&Path>,
+) -> Result<Effect, StepError> {
+    let files = remove_logs(log).and_then(|()| link.map_or(Ok(()), remove_file));
+    if let Err((path, error)) = files {
+        let message = format!("failed to remove container {id:?} log {path:?}: {error}");
+        return Err(failure(reason::pod::FAILED_KILL_POD, message));
+    }
+    match gone(runtime.remove_container(id).await) {
+        Ok(()) => Ok(Effect::PLAIN),
+        Err(error) => Err(call_failure(
+            reason::pod::FAILED_KILL_POD,
+            format!("RemoveContainerError: {}", error.grpc_text()),
+            &error,
+        )),
+    }
+}
+
+/// Creates a container, with the file for its termination message and the directory for its log.
+pub(super) async fn create(
+    runtime: &Runtime,
+    request: ContainerRequest,
+    made: &Made,
+) -> Result<Effect, StepError> {
+    let ContainerRequest {
+        container,
+        sandbox,
+        sandbox_config,
+        mut config,
+        termination_file,
+    } = request;
+    let misconfigured = |message| failure(reason::waiting::CREATE_CONTAINER_CONFIG_ERROR, message);
+    let sandbox = match sandbox {
+        SandboxRef::Id(id) => id,
+        SandboxRef::Made => made
+            .sandbox
+            .clone()
+            .ok_or_else(|| misconfigured("the pod has no sandbox".to_owned()))?,
+    };
+    if let Some(found) = made.images.get(&container) {
+        if let Some(refusal) = &found.refusal {
+            return Err(misconfigured(refusal.clone()));
+        }
+        fill_in_image(&mut config, found);
+    }
+    let log = Path::new(&sandbox_config.log_directory).join(&config.log_path);
+    make_log_dir(&log).map_err(|error| {
+        misconfigured(format!(
+            "create container log directory for container {container} failed: {error}"
+        ))
+    })?;
+    if let Some(path) = &termination_file {
+        make_termination_file(path).map_err(|error| {
+            misconfigured(format!(
+                "error on creating termination-log file {path:?}: {error}"
+            ))
+        })?;
+    }
+    match runtime.create_container(sandbox, config, sandbox_config).await {
+        Ok(id) => Ok(Effect {
+            done: Done::Container { id: id.clone() },
+            fact: Some(Fact::Container(container, id)),
+        }),
+        Err(error) => Err(call_failure(
+            reason::waiting::CREATE_CONTAINER_ERROR,
+            error.message.clone(),
+            &error,
+        )),
+    }
+}
+
+/// Starts a container and makes the link to its log.
+pub(super) async fn start(
+    runtime: &Runtime,
+    container: String,
+    which: ContainerRef,
+    link: Option<(PathBuf, PathBuf)>,
+    made: &Made,
+) -> Result<Effect, StepError> {
+    let id = match which {
+        ContainerRef::Id(id) => id,
+        ContainerRef::Made => made.containers.get(&container).cloned().ok_or_else(|| {
+            failure(
+                reason::waiting::RUN_CONTAINER_ERROR,
+                "the container was not created".to_owned(),
+            )
+        })?,
+    };
+    if let Err(error) = runtime.start_container(&id).await {
+        return Err(call_failure(
+            reason::waiting::RUN_CONTAINER_ERROR,
+            error.message.clone(),
+            &error,
+        ));
+    }
+    if let Some((prefix, log)) = link {
+        let link = link_path(&prefix, &id);
+        // As in the kubelet, the container runs whether or not log shippers see it.
+        if let Err(error) = make_link(&log, &link) {
+            tracing::warn!(%error, link = %link.display(), "the link to the container's log was not made");
+        }
+    }
+    Ok(Effect {
+        done: Done::Container { id },
+        fact: None,
+    })
+}
+
+/// The reference that the runtime gave, and the image's own user where the manifest names none
+/// (kuberuntime `determineEffectiveSecurityContext`).
+fn fill_in_image(config: &mut v1::ContainerConfig, found: &ImageFound) {
+    let spec = config.image.get_or_insert_default();
+    if spec.user_specified_image.is_empty() {
+        spec.user_specified_image = std::mem::take(&mut spec.image);
+    }
+    spec.image.clone_from(&found.reference);
+    let context = config
+        .linux
+        .as_mut()
+        .and_then(|linux| linux.security_context.as_mut());
+    if let Some(context) = context
+        && context.run_as_user.is_none()
+    {
+        match &found.user {
+            ImageUser::Uid(uid) => context.run_as_user = Some(v1::Int64Value { value: *uid }),
+            ImageUser::Name(name) => context.run_as_username.clone_from(name),
+        }
+    }
+}
+
+fn make_log_dir(log: &Path) -> io::Result<()> {
+    let dir = log.parent().expect("a log lies in a directory");
+    fs::DirBuilder::new().recursive(true).mode(0o755).create(dir)
+}
+
+/// Empty and writable by whatever user the container runs as; the umask must not take part in it.
+fn make_termination_file(path: &Path) -> io::Result<()> {
+    let dir = path.parent().expect("a file lies in a directory");
+    fs::DirBuilder::new().recursive(true).mode(0o750).create(dir)?;
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o666)
+        .custom_flags(nix::libc::O_NOFOLLOW)
+        .open(path)?;
+    file.set_permissions(Permissions::from_mode(0o666))
+}
+
+/// `<prefix>-<id>.log`, shortened as the kubelet shortens it (kuberuntime `logSymlink`).
+fn link_path(prefix: &Path, id: &str) -> PathBuf {
+    let name = prefix.file_name().unwrap_or_default().to_string_lossy();
+    let mut name = format!("{name}-{id}");
+    name.truncate(MAX_FILE_NAME - ".log".len());
+    prefix.with_file_name(name + ".log")
+}
+
+fn make_link(log: &Path, link: &Path) -> io::Result<()> {
+    if !log.exists() {
+        return Ok(());
+    }
+    match std::os::unix::fs::symlink(log, link) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let dir = link.parent().expect("a link lies in a directory");
+            fs::DirBuilder::new().recursive(true).mode(0o755).create(dir)?;
+            std::os::unix::fs::symlink(log, link)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            if fs::read_link(link)? == log {
+                return Ok(());
+            }
+            fs::remove_file(link)?;
+            std::os::unix::fs::symlink(log, link)
+        }
+        result => result,
+    }
+}
+
+/// The log and what rotation left of it: `0.log`, `0.log.20261121-001122`, `0.log.20261121-001122.gz`.
+fn remove_logs(log: &Path) -> Result<(), (PathBuf, io::Error)> {
+    let (Some(dir), Some(name)) = (log.parent(), log.file_name()) else {
+        return Ok(());
+    };
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err((dir.to_owned(), error)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(|error| (dir.to_owned(), error))?;
+        if entry
+            .file_name()
+            .as_encoded_bytes()
+            .starts_with(name.as_encoded_bytes())
+        {
+            remove_file(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn remove_file(path: &Path) -> Result<(), (PathBuf, io::Error)> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err((path.to_owned(), error)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_the_link_to_a_log() {
+        let check = |prefix: &str, id: &str, want: &str| {
+            assert_eq!(link_path(Path::new(prefix), id), Path::new(want));
+        };
+        check(
+            "/var/log/containers/web-node1_default_c",
+            "abc",
+            "/var/log/containers/web-node1_default_c-abc.log",
+        );
+        let long = "p".repeat(250);
+        let want = format!("/l/{}.log", "p".repeat(250) + "-");
+        check(&format!("/l/{long}"), "abcdef", &want);
+        // A dot in the pod's name is no extension.
+        check("/l/a.b_default_c", "abc", "/l/a.b_default_c-abc.log");
+    }
+
+    #[test]
+    fn the_logs_of_one_attempt_go_and_the_others_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in [
+            "0.log",
+            "0.log.20261121-001122",
+            "0.log.20261121-001122.gz",
+            "1.log",
+            "10.log",
+        ] {
+            fs::write(dir.path().join(name), "x").unwrap();
+        }
+        remove_logs(&dir.path().join("0.log")).unwrap();
+        let mut left: Vec<_> = fs::read_dir(&dir)
+            .unwrap()
+            .map(|e| e.unwrap().file_name())
+            .collect();
+        left.sort();
+        assert_eq!(left, ["1.log", "10.log"]);
+        remove_logs(&dir.path().join("0.log")).unwrap();
+        remove_logs(&dir.path().join("gone/0.log")).unwrap();
+        remove_logs(Path::new("")).unwrap();
+    }
+
+    #[test]
+    fn a_termination_file_is_writable_by_all_and_never_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("containers/c/0a1b2c3d");
+        make_termination_file(&path).unwrap();
+        fs::write(&path, "old").unwrap();
+        make_termination_file(&path).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o666);
+        let target = dir.path().join("target");
+        fs::write(&target, "kept").unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        assert!(make_termination_file(&link).is_err());
+        assert_eq!(fs::read(&target).unwrap(), b"kept");
+    }
+
+    #[test]
+    fn a_link_is_made_anew_where_it_points_elsewhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("0.log");
+        let link = dir.path().join("links/web.log");
+        make_link(&log, &link).unwrap();
+        assert!(
+            fs::symlink_metadata(&link).is_err(),
+            "no link to a log that is not there"
+        );
+        fs::write(&log, "").unwrap();
+        for _ in 0..2 {
+            make_link(&log, &link).unwrap();
+            assert_eq!(fs::read_link(&link).unwrap(), log);
+        }
+        let other = dir.path().join("1.log");
+        fs::write(&other, "").unwrap();
+        make_link(&other, &link).unwrap();
+        assert_eq!(fs::read_link(&link).unwrap(), other);
+    }
+
+    fn config(user: Option<i64>) -> v1::ContainerConfig {
+        let context = v1::LinuxContainerSecurityContext {
+            run_as_user: user.map(|value| v1::Int64Value { value }),
+            ..Default::default()
+        };
+        v1::ContainerConfig {
+            image: Some(v1::ImageSpec {
+                image: "busybox".into(),
+                ..Default::default()
+            }),
+            linux: Some(v1::LinuxContainerConfig {
+                security_context: Some(context),
+                resources: None,
+            }),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn the_image_fills_in_reference_and_user() {
+        let check = |stated: Option<i64>, user: ImageUser, uid: Option<i64>, name: &str| {
+            let mut config = config(stated);
+            let found = ImageFound {
+                reference: "sha256:1".into(),
+                user,
+                refusal: None,
+            };
+            fill_in_image(&mut config, &found);
+            let image = config.image.unwrap();
+            assert_eq!(
+                (&*image.image, &*image.user_specified_image),
+                ("sha256:1", "busybox")
+            );
+            let context = config.linux.unwrap().security_context.unwrap();
+            assert_eq!(context.run_as_user.map(|v| v.value), uid);
+            assert_eq!(context.run_as_username, name);
+        };
+        check(None, ImageUser::Uid(0), Some(0), "");
+        check(None, ImageUser::Uid(7), Some(7), "");
+        check(None, ImageUser::Name("nobody".into()), None, "nobody");
+        check(Some(5), ImageUser::Uid(7), Some(5), "");
+        check(Some(5), ImageUser::Name("nobody".into()), Some(5), "");
+    }
+}

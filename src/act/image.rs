@@ -1,0 +1,293 @@
+//! The step that has a container's image (kubelet `pkg/kubelet/images/image_manager.go`).
+
+use std::time::Duration;
+
+use k8s_cri::v1;
+use tokio::time::Instant;
+
+use super::{Effect, Fact, Work, abandoned, call_failure, failure, image_name};
+use crate::cri::{CriError, Runtime};
+use crate::model::pod::{PodName, PodUid, PullPolicy};
+use crate::model::reason::waiting;
+use crate::model::step::{Done, ImageRequest, StepError};
+
+/// The largest user id that Kubernetes accepts.
+const MAX_UID: i64 = i32::MAX as i64;
+
+/// An image as the creation of its container needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ImageFound {
+    /// What the runtime calls it.
+    pub(super) reference: String,
+    /// The user that the image names.
+    pub(super) user: ImageUser,
+    /// Why the container must not be created from it. Told when it is created, not here: the kubelet, too,
+    /// says first that the image is there.
+    pub(super) refusal: Option<String>,
+}
+
+/// The user that an image names; none is root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum ImageUser {
+    /// By number.
+    Uid(i64),
+    /// By name.
+    Name(String),
+}
+
+impl From<&v1::Image> for ImageUser {
+    fn from(image: &v1::Image) -> Self {
+        match &image.uid {
+            Some(uid) => ImageUser::Uid(uid.value),
+            None if image.username.is_empty() => ImageUser::Uid(0),
+            None => ImageUser::Name(image.username.clone()),
+        }
+    }
+}
+
+/// Has the image, by the policy.
+pub(super) async fn ensure(work: &Work<'_>, request: ImageRequest) -> Result<Effect, StepError> {
+    let name = image_name::with_default_tag(&request.image).map_err(|wrong| {
+        let image = &request.image;
+        let message = format!(
+            "Failed to apply default image tag {image:?}: couldn't parse image name {image:?}: {wrong}"
+        );
+        failure(waiting::INVALID_IMAGE_NAME, message)
+    })?;
+    let runtime = &work.context.runtime;
+    let present = match request.pull {
+        PullPolicy::Always => None,
+        PullPolicy::IfNotPresent | PullPolicy::Never => inspect(runtime, &name).await?,
+    };
+    if let Some(image) = present {
+        return Ok(found(work, request, image));
+    }
+    if request.pull == PullPolicy::Never {
+        let message = format!(
+            "Container image {:?} is not present with pull policy of Never",
+            request.image
+        );
+        return Err(failure(waiting::ERR_IMAGE_NEVER_PULL, message));
+    }
+    // The wait for other pulls and the pull itself may both be dropped: nothing is lost but time.
+    tokio::select! {
+        () = work.cancel.cancelled() => Err(abandoned(waiting::ERR_IMAGE_PULL)),
+        result = pull(work, request, &name) => result,
+    }
+}
+
+async fn pull(work: &Work<'_>, request: ImageRequest, name: &str) -> Result<Effect, StepError> {
+    let runtime = &work.context.runtime;
+    let waiting_since = Instant::now();
+    let waited_for = work.context.pulls.try_acquire();
+    let _permit = match waited_for {
+        Ok(permit) => permit,
+        Err(_) => {
+            let permit = work
+                .context
+                .pulls
+                .acquire()
+                .await
+                .expect("the semaphore is never closed");
+            // Whoever was waited for may have pulled this very image.
+            if request.pull == PullPolicy::IfNotPresent
+                && let Some(image) = inspect(runtime, name).await?
+            {
+                return Ok(found(work, request, image));
+            }
+            permit
+        }
+    };
+    let pulling_since = Instant::now();
+    let reference = runtime
+        .pull_image(spec(name), None)
+        .await
+        .map_err(|error| pull_failure(&request.image, &error))?;
+    if reference.is_empty() {
+        let message = format!("imageRef of image {name:?} is not set");
+        return Err(failure(waiting::ERR_IMAGE_PULL, message));
+    }
+    // Size and user: without them the container is created as root's, as in the kubelet.
+    let image = inspect(runtime, name).await?.unwrap_or_default();
+    let done = Done::ImagePulled {
+        image: request.image.clone(),
+        size: image.size,
+        pull: whole_millis(pulling_since.elapsed()),
+        waited: whole_millis(waiting_since.elapsed()),
+    };
+    let fact = note(work, request, reference, &image);
+    Ok(Effect {
+        done,
+        fact: Some(fact),
+    })
+}
+
+/// The kubelet truncates both durations to milliseconds.
+fn whole_millis(duration: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn found(work: &Work<'_>, request: ImageRequest, image: v1::Image) -> Effect {
+    let done = Done::ImagePresent {
+        image: request.image.clone(),
+    };
+    let fact = note(work, request, image.id.clone(), &image);
+    Effect {
+        done,
+        fact: Some(fact),
+    }
+}
+
+fn note(work: &Work<'_>, request: ImageRequest, reference: String, image: &v1::Image) -> Fact {
+    let user = ImageUser::from(image);
+    let refusal = if request.must_not_be_root {
+        refusal_of_root(&user, work.pod, work.uid, &request.container)
+    } else {
+        None
+    };
+    Fact::Image(
+        request.container,
+        ImageFound {
+            reference,
+            user,
+            refusal,
+        },
+    )
+}
+
+/// Why an image's user does not satisfy `runAsNonRoot` (kuberuntime `verifyRunAsNonRoot`).
+fn refusal_of_root(user: &ImageUser, pod: &PodName, uid: &PodUid, container: &str) -> Option<String> {
+    let subject = format!(
+        "(pod: \"{}_{}({uid})\", container: {container})",
+        pod.name, pod.namespace
+    );
+    match user {
+        ImageUser::Name(name) => Some(format!(
+            "container has runAsNonRoot and image has non-numeric user ({name}), cannot verify user is \
+             non-root {subject}"
+        )),
+        ImageUser::Uid(0) => Some(format!(
+            "container has runAsNonRoot and image will run as root {subject}"
+        )),
+        ImageUser::Uid(user) if !(0..=MAX_UID).contains(user) => Some(format!(
+            "container has runAsNonRoot and image has an invalid user id ({user}). (Must be 1-({MAX_UID})): \
+             must be between 0 and {MAX_UID}, inclusive {subject}"
+        )),
+        ImageUser::Uid(_) => None,
+    }
+}
+
+async fn inspect(runtime: &Runtime, name: &str) -> Result<Option<v1::Image>, StepError> {
+    runtime.image_status(spec(name)).await.map_err(|error| {
+        // The kubelet prints the reference here, which is empty whenever this fails.
+        let message = format!("Failed to inspect image \"\": {}", error.grpc_text());
+        call_failure(waiting::IMAGE_INSPECT_ERROR, message, &error)
+    })
+}
+
+fn spec(name: &str) -> v1::ImageSpec {
+    v1::ImageSpec {
+        image: name.to_owned(),
+        ..Default::default()
+    }
+}
+
+/// `evalCRIPullErr`: two errors that runtimes mark by a prefix have reasons of their own.
+fn pull_failure(image: &str, error: &CriError) -> StepError {
+    // The kubelet drops the code where it is `Unknown` (cri-client `PullImage`).
+    let text = if error.code == tonic::Code::Unknown {
+        error.message.clone()
+    } else {
+        error.grpc_text()
+    };
+    if let Some(detail) = text.strip_prefix(waiting::REGISTRY_UNAVAILABLE) {
+        let message = format!("image pull failed for {image} because the registry is unavailable{detail}");
+        call_failure(waiting::REGISTRY_UNAVAILABLE, message, error)
+    } else if let Some(detail) = text.strip_prefix(waiting::SIGNATURE_VALIDATION_FAILED) {
+        let message =
+            format!("image pull failed for {image} because the signature validation failed{detail}");
+        call_failure(waiting::SIGNATURE_VALIDATION_FAILED, message, error)
+    } else {
+        call_failure(waiting::ERR_IMAGE_PULL, text, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_that_run_as_non_root_refuses() {
+        let pod = PodName {
+            namespace: "default".into(),
+            name: "web-node1".into(),
+        };
+        let check = |user: ImageUser, want: Option<&str>| {
+            let got = refusal_of_root(&user, &pod, &PodUid("u1".into()), "c");
+            assert_eq!(got.as_deref(), want, "{user:?}");
+        };
+        check(ImageUser::Uid(1), None);
+        check(ImageUser::Uid(MAX_UID), None);
+        check(
+            ImageUser::Uid(0),
+            Some(
+                "container has runAsNonRoot and image will run as root \
+                 (pod: \"web-node1_default(u1)\", container: c)",
+            ),
+        );
+        check(
+            ImageUser::Name("app".into()),
+            Some(
+                "container has runAsNonRoot and image has non-numeric user (app), cannot verify user is \
+                 non-root (pod: \"web-node1_default(u1)\", container: c)",
+            ),
+        );
+        check(
+            ImageUser::Uid(-1),
+            Some(
+                "container has runAsNonRoot and image has an invalid user id (-1). (Must be \
+                 1-(2147483647)): must be between 0 and 2147483647, inclusive \
+                 (pod: \"web-node1_default(u1)\", container: c)",
+            ),
+        );
+    }
+
+    #[test]
+    fn an_image_without_a_user_runs_as_root() {
+        let mut image = v1::Image::default();
+        assert_eq!(ImageUser::from(&image), ImageUser::Uid(0));
+        image.username = "app".into();
+        assert_eq!(ImageUser::from(&image), ImageUser::Name("app".into()));
+        image.uid = Some(v1::Int64Value { value: 5 });
+        assert_eq!(ImageUser::from(&image), ImageUser::Uid(5));
+    }
+
+    #[test]
+    fn reasons_of_failed_pulls() {
+        let check = |status: tonic::Status, reason: &str, message: &str| {
+            let error = CriError::from_status("PullImage", &status);
+            let got = pull_failure("x:v1", &error);
+            assert_eq!((got.reason, &*got.message), (reason, message));
+        };
+        check(
+            tonic::Status::unknown("no such host"),
+            "ErrImagePull",
+            "no such host",
+        );
+        check(
+            tonic::Status::not_found("no manifest"),
+            "ErrImagePull",
+            "rpc error: code = NotFound desc = no manifest",
+        );
+        check(
+            tonic::Status::unknown("RegistryUnavailable: it is down"),
+            "RegistryUnavailable",
+            "image pull failed for x:v1 because the registry is unavailable: it is down",
+        );
+        check(
+            tonic::Status::unknown("SignatureValidationFailed"),
+            "SignatureValidationFailed",
+            "image pull failed for x:v1 because the signature validation failed",
+        );
+    }
+}

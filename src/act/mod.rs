@@ -1,0 +1,284 @@
+//! Does what a plan says, step by step, and tells what came of it. Decides nothing: no policy, no retry, no
+//! back-off. Knows no other room but `cri` and `model`.
+
+pub mod cgroup;
+mod container;
+mod hosts;
+mod image;
+mod image_name;
+mod mount;
+mod pod_dir;
+pub mod rotate;
+mod sandbox;
+mod tree;
+mod volume;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use jiff::Timestamp;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use crate::cri::{CriError, Runtime};
+use crate::model::pod::{PodName, PodUid};
+use crate::model::reason;
+use crate::model::step::{Done, Outcome, Plan, Step, StepError, StepReport, Subject};
+
+use cgroup::Cgroups;
+use image::ImageFound;
+
+/// What every step may use.
+#[derive(Clone)]
+pub struct ActContext {
+    /// The container runtime.
+    pub runtime: Runtime,
+    /// The cgroups of pods.
+    pub cgroups: Cgroups,
+    /// Whoever pulls an image holds a permit: one where `serializeImagePulls` is on, else
+    /// `maxParallelImagePulls`.
+    pub pulls: Arc<Semaphore>,
+}
+
+/// Executes a plan for one pod. Cancelled, it ends after the step at hand; a container being stopped and an
+/// image being pulled are not waited for.
+pub async fn run(
+    context: &ActContext,
+    pod: &PodName,
+    uid: &PodUid,
+    plan: Plan,
+    cancel: CancellationToken,
+) -> Outcome {
+    let span = tracing::info_span!("pod", ns = %pod.namespace, name = %pod.name, uid = %uid);
+    let work = Work {
+        context,
+        pod,
+        uid,
+        cancel: &cancel,
+    };
+    let steps = work.execute(plan).instrument(span).await;
+    Outcome {
+        pod: pod.clone(),
+        uid: uid.clone(),
+        at: Timestamp::now(),
+        steps,
+    }
+}
+
+/// The work on one plan.
+struct Work<'a> {
+    context: &'a ActContext,
+    pod: &'a PodName,
+    uid: &'a PodUid,
+    cancel: &'a CancellationToken,
+}
+
+/// What earlier stages of the plan brought forth, which the symbolic references of later ones name.
+#[derive(Debug, Default)]
+struct Made {
+    sandbox: Option<String>,
+    images: BTreeMap<String, ImageFound>,
+    containers: BTreeMap<String, String>,
+}
+
+/// What a step did, and what later steps may refer to.
+struct Effect {
+    done: Done,
+    fact: Option<Fact>,
+}
+
+/// One thing made.
+enum Fact {
+    Sandbox(String),
+    Image(String, ImageFound),
+    Container(String, String),
+}
+
+impl Effect {
+    const PLAIN: Effect = Effect {
+        done: Done::Plainly,
+        fact: None,
+    };
+}
+
+impl Made {
+    fn note(&mut self, fact: Fact) {
+        match fact {
+            Fact::Sandbox(id) => self.sandbox = Some(id),
+            Fact::Image(container, found) => {
+                self.images.insert(container, found);
+            }
+            Fact::Container(container, id) => {
+                self.containers.insert(container, id);
+            }
+        }
+    }
+}
+
+impl Work<'_> {
+    async fn execute(&self, plan: Plan) -> Vec<StepReport> {
+        let mut made = Made::default();
+        let mut failed = BTreeSet::new();
+        let mut reports = Vec::new();
+        for stage in plan.stages {
+            if self.cancel.is_cancelled() || failed.contains(&Subject::Pod) {
+                break;
+            }
+            let mut facts = Vec::new();
+            {
+                let mut running: FuturesUnordered<_> = stage
+                    .into_iter()
+                    .filter(|step| !failed.contains(&step.subject()))
+                    .map(|step| self.timed(step, &made))
+                    .collect();
+                while let Some((report, fact)) = running.next().await {
+                    facts.extend(fact);
+                    reports.push(report);
+                }
+            }
+            failed.extend(
+                reports
+                    .iter()
+                    .filter(|r| r.result.is_err())
+                    .map(|r| r.subject.clone()),
+            );
+            facts.into_iter().for_each(|fact| made.note(fact));
+        }
+        reports
+    }
+
+    /// A failure is not logged here: whoever plans again logs it.
+    async fn timed(&self, step: Step, made: &Made) -> (StepReport, Option<Fact>) {
+        let (subject, verb) = (step.subject(), step.verb());
+        let (began, clock) = (Timestamp::now(), Instant::now());
+        let result = self.perform(step, made).await;
+        let took = clock.elapsed();
+        if result.is_ok() {
+            let ms = format_args!("{:.1}", took.as_secs_f64() * 1000.0).to_string();
+            match &subject {
+                Subject::Pod => tracing::info!(ms, "{verb}"),
+                Subject::Container(container) => tracing::info!(container, ms, "{verb}"),
+            }
+        }
+        let (result, fact) = match result {
+            Ok(effect) => (Ok(effect.done), effect.fact),
+            Err(error) => (Err(error), None),
+        };
+        (
+            StepReport {
+                subject,
+                verb,
+                began,
+                took,
+                result,
+            },
+            fact,
+        )
+    }
+
+    async fn perform(&self, step: Step, made: &Made) -> Result<Effect, StepError> {
+        let runtime = &self.context.runtime;
+        match step {
+            Step::StopContainer {
+                id, grace, message, ..
+            } => container::stop(runtime, &id, grace, message, self.cancel).await,
+            Step::RemoveContainer { id, log, link, .. } => {
+                container::remove(runtime, &id, &log, link.as_deref()).await
+            }
+            Step::StopSandbox { id } => sandbox::stop(runtime, &id).await,
+            Step::RemoveSandbox { id } => sandbox::remove(runtime, &id).await,
+            Step::RemovePodDir { dir } => pod_dir::remove(dir).await,
+            Step::RemoveLogDir { dir } => pod_dir::remove_logs(dir).await,
+            Step::RemoveCgroup { name } => match self.context.cgroups.remove(&name).await {
+                Ok(()) => Ok(Effect::PLAIN),
+                Err(error) => Err(failure(
+                    reason::pod::FAILED_KILL_POD,
+                    format!("error killing pod: {}", chain(&error)),
+                )),
+            },
+            Step::EnsureCgroup(setting) => match self.context.cgroups.ensure(&setting).await {
+                Ok(()) => Ok(Effect::PLAIN),
+                Err(error) => Err(failure(
+                    reason::pod::FAILED_CREATE_CGROUP,
+                    format!(
+                        "unable to ensure pod container exists: failed to create container for [{}] : {}",
+                        setting.name.0.join(" "),
+                        chain(&error)
+                    ),
+                )),
+            },
+            Step::EnsurePodDir { dir, logs } => pod_dir::ensure(&dir, &logs),
+            Step::EnsureVolume(request) => volume::ensure(request).await,
+            Step::RunSandbox(config) => sandbox::run(runtime, *config).await,
+            Step::EnsureImage(request) => image::ensure(self, request).await,
+            Step::WriteHosts(file) => hosts::write(runtime, file, made.sandbox.as_deref()).await,
+            Step::CreateContainer(request) => container::create(runtime, *request, made).await,
+            Step::StartContainer {
+                container,
+                which,
+                link,
+            } => container::start(runtime, container, which, link, made).await,
+        }
+    }
+}
+
+/// A step that failed on this side of the runtime.
+fn failure(reason: &'static str, message: String) -> StepError {
+    StepError {
+        reason,
+        message,
+        unreachable: false,
+    }
+}
+
+/// A step that failed because of a call to the runtime.
+fn call_failure(reason: &'static str, message: String, error: &CriError) -> StepError {
+    StepError {
+        reason,
+        message,
+        unreachable: error.is_unreachable(),
+    }
+}
+
+/// A step that was given up because the agent is stopping; it counts for nothing.
+fn abandoned(reason: &'static str) -> StepError {
+    StepError {
+        reason,
+        message: "the agent is stopping".to_owned(),
+        unreachable: true,
+    }
+}
+
+/// A removal of something that the runtime does not know is done.
+fn gone(result: Result<(), CriError>) -> Result<(), CriError> {
+    match result {
+        Err(error) if error.not_found() => Ok(()),
+        result => result,
+    }
+}
+
+/// An error with its sources on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
+/// File work that may take long (many files, a mount that hangs) off the threads that serve everything else.
+async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> std::io::Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(std::io::Error::other(error)),
+    }
+}

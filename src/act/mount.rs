@@ -1,0 +1,178 @@
+//! Mounts below a pod's directory: what is mounted there, a tmpfs, and taking them away.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags};
+
+use crate::model::resources::Bytes;
+
+/// The kernel knows the option `noswap` since 6.4; found out by the first mount that is refused.
+static NOSWAP: AtomicBool = AtomicBool::new(true);
+
+/// Mounts a tmpfs, which must not be swapped out where the kernel can promise that: it may hold secrets.
+pub(super) fn tmpfs(path: &Path, size: Option<Bytes>) -> io::Result<()> {
+    let size = size
+        .filter(|size| size.0 > 0)
+        .map(|size| format!("size={}", size.0));
+    if NOSWAP.load(Ordering::Relaxed) {
+        let options = [size.as_deref(), Some("noswap")];
+        match mount_tmpfs(path, &options.into_iter().flatten().collect::<Vec<_>>().join(",")) {
+            Err(Errno::EINVAL) => NOSWAP.store(false, Ordering::Relaxed),
+            result => return Ok(result?),
+        }
+    }
+    Ok(mount_tmpfs(path, size.as_deref().unwrap_or_default())?)
+}
+
+fn mount_tmpfs(path: &Path, options: &str) -> nix::Result<()> {
+    nix::mount::mount(
+        Some("tmpfs"),
+        path,
+        Some("tmpfs"),
+        MsFlags::empty(),
+        Some(options),
+    )
+}
+
+/// Whether a tmpfs is mounted at exactly this path.
+pub(super) fn is_tmpfs(path: &Path) -> io::Result<bool> {
+    let parent = path.parent().expect("a mount point has a parent");
+    let device = |path| nix::sys::stat::lstat(path).map(|stat| stat.st_dev);
+    let kind = nix::sys::statfs::statfs(path)?.filesystem_type();
+    Ok(kind == nix::sys::statfs::TMPFS_MAGIC && device(path)? != device(parent)?)
+}
+
+/// Unmounts everything at and below a directory, what was mounted last first.
+pub(super) fn unmount_beneath(dir: &Path) -> io::Result<()> {
+    let table = std::fs::read("/proc/self/mountinfo")?;
+    for point in beneath(&table, dir).into_iter().rev() {
+        match nix::mount::umount2(&point, MntFlags::UMOUNT_NOFOLLOW) {
+            // EINVAL and ENOENT: it went by itself, with the mount that it was part of.
+            Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
+            Err(errno) => {
+                return Err(io::Error::new(
+                    io::Error::from(errno).kind(),
+                    format!("unmounting {}: {errno}", point.display()),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The mount points at and below a directory, in the order in which they were mounted (proc(5), mountinfo).
+fn beneath(table: &[u8], dir: &Path) -> Vec<PathBuf> {
+    table
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| line.split(|byte| *byte == b' ').nth(4))
+        .map(|field| PathBuf::from(OsString::from_vec(unescape(field))))
+        .filter(|point| point.starts_with(dir))
+        .collect()
+}
+
+/// The kernel writes space, tab, newline and backslash as three octal digits.
+fn unescape(field: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let [first, tail @ ..] = rest {
+        let digits = tail.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
+        match digits.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(byte) if *first == b'\\' => {
+                plain.push(byte);
+                rest = &tail[3..];
+            }
+            _ => {
+                plain.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use std::process::Command;
+
+    /// Runs a test of this module tree once more in user and mount namespaces of its own, where mounting
+    /// needs no privilege and leaves no trace. True within them.
+    pub(in crate::act) fn in_own_mounts(test: &str) -> bool {
+        const MARK: &str = "GANTRY_TEST_IN_OWN_MOUNTS";
+        if std::env::var_os(MARK).is_some() {
+            return true;
+        }
+        let status = Command::new("unshare")
+            .args(["--user", "--map-root-user", "--mount", "--"])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", test, "--nocapture"])
+            .env(MARK, "1")
+            .status()
+            .expect("unshare is part of util-linux");
+        assert!(status.success(), "{test} failed in namespaces of its own");
+        false
+    }
+
+    #[test]
+    fn mount_points_beneath_a_directory() {
+        let table = b"\
+22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
+40 22 0:35 / /pods/u1/volumes/kubernetes.io~empty-dir/m rw - tmpfs tmpfs rw
+41 40 0:36 / /pods/u1/volumes/kubernetes.io~empty-dir/m/a\\040b rw - tmpfs tmpfs rw
+42 22 0:37 / /pods/u10 rw - tmpfs tmpfs rw
+43 22 0:38 / /pods/u1 rw - tmpfs tmpfs rw
+";
+        let got = beneath(table, Path::new("/pods/u1"));
+        let want = [
+            "/pods/u1/volumes/kubernetes.io~empty-dir/m",
+            "/pods/u1/volumes/kubernetes.io~empty-dir/m/a b",
+            "/pods/u1",
+        ];
+        assert_eq!(got, want.map(PathBuf::from));
+        assert_eq!(beneath(b"\n\n1 2 3\n", Path::new("/")), Vec::<PathBuf>::new());
+    }
+
+    #[test]
+    fn octal_escapes() {
+        let check = |field: &str, want: &str| assert_eq!(unescape(field.as_bytes()), want.as_bytes());
+        check("/a\\040b\\011c\\012d\\134e", "/a b\tc\nd\\e");
+        check("/a\\", "/a\\");
+        check("/a\\04", "/a\\04");
+        check("/a\\999", "/a\\999");
+        check("", "");
+    }
+
+    #[test]
+    fn a_tmpfs_comes_and_goes() {
+        if !in_own_mounts("act::mount::tests::a_tmpfs_comes_and_goes") {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("u1/volumes/m");
+        std::fs::create_dir_all(&path).unwrap();
+        assert!(!is_tmpfs(&path).unwrap());
+        tmpfs(&path, Some(Bytes(1 << 20))).unwrap();
+        assert!(is_tmpfs(&path).unwrap());
+        let nested = path.join("nested");
+        std::fs::create_dir(&nested).unwrap();
+        assert!(
+            !is_tmpfs(&nested).unwrap(),
+            "within a tmpfs, but not mounted there"
+        );
+        tmpfs(&nested, None).unwrap();
+        let size = nix::sys::statfs::statfs(&path).unwrap();
+        assert_eq!(size.blocks() * u64::try_from(size.block_size()).unwrap(), 1 << 20);
+        let held = std::fs::File::create(path.join("held")).unwrap();
+        let error = unmount_beneath(&dir.path().join("u1")).unwrap_err();
+        assert!(error.to_string().contains("volumes/m"), "{error}");
+        drop(held);
+        unmount_beneath(&dir.path().join("u1")).unwrap();
+        assert!(!is_tmpfs(&path).unwrap());
+        assert_eq!(std::fs::read_dir(&path).unwrap().count(), 0);
+    }
+}

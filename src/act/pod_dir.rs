@@ -1,0 +1,95 @@
+//! A pod's directory and the directory of its logs.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use super::{Effect, failure, mount, off_thread, tree};
+use crate::model::reason;
+use crate::model::step::StepError;
+
+/// Makes both, with the modes that the kubelet gives them (`makePodDataDirs`, `createPodSandbox`).
+pub(super) fn ensure(dir: &Path, logs: &Path) -> Result<Effect, StepError> {
+    let make = |path: PathBuf, mode| {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(mode)
+            .create(&path)
+            .map_err(|error| format!("mkdir {}: {error}", path.display()))
+    };
+    ["containers", "volumes", "plugins"]
+        .into_iter()
+        .try_for_each(|part| make(dir.join(part), 0o750))
+        .and_then(|()| make(logs.to_owned(), 0o755))
+        .map_err(|error| {
+            failure(
+                reason::pod::FAILED_MAKE_DIRS,
+                format!("error making pod data directories: {error}"),
+            )
+        })?;
+    Ok(Effect::PLAIN)
+}
+
+/// Unmounts what lies beneath the pod's directory and removes it.
+pub(super) async fn remove(dir: PathBuf) -> Result<Effect, StepError> {
+    removed(dir, |dir| {
+        mount::unmount_beneath(dir)?;
+        tree::remove(dir)
+    })
+    .await
+}
+
+/// Removes the directory of a pod's logs.
+pub(super) async fn remove_logs(dir: PathBuf) -> Result<Effect, StepError> {
+    removed(dir, tree::remove).await
+}
+
+async fn removed(
+    dir: PathBuf,
+    work: impl FnOnce(&Path) -> io::Result<()> + Send + 'static,
+) -> Result<Effect, StepError> {
+    let text = format!("error cleaning up {}", dir.display());
+    match off_thread(move || work(&dir)).await {
+        Ok(()) => Ok(Effect::PLAIN),
+        Err(error) => Err(failure(reason::pod::FAILED_KILL_POD, format!("{text}: {error}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn the_directories_have_the_kubelets_modes() {
+        let root = tempfile::tempdir().unwrap();
+        let (dir, logs) = (
+            root.path().join("pods/u1"),
+            root.path().join("logs/default_web_u1"),
+        );
+        for _ in 0..2 {
+            ensure(&dir, &logs).unwrap_or_else(|error| panic!("{error:?}"));
+        }
+        let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        for part in ["", "containers", "volumes", "plugins"] {
+            assert_eq!(mode(dir.join(part)), 0o750, "{part}");
+        }
+        assert_eq!(mode(logs), 0o755);
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_made_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("file"), "").unwrap();
+        let error = ensure(&root.path().join("file/u1"), root.path()).err().unwrap();
+        assert!(
+            error
+                .message
+                .starts_with("error making pod data directories: mkdir "),
+            "{}",
+            error.message
+        );
+        assert!(error.message.contains("file/u1"), "{}", error.message);
+    }
+}

@@ -1,0 +1,49 @@
+//! Steps about a pod's sandbox.
+
+use k8s_cri::v1::PodSandboxConfig;
+
+use super::{Effect, Fact, call_failure, gone};
+use crate::cri::Runtime;
+use crate::model::reason;
+use crate::model::step::{Done, StepError};
+
+/// Makes and starts the sandbox.
+pub(super) async fn run(runtime: &Runtime, config: PodSandboxConfig) -> Result<Effect, StepError> {
+    match runtime.run_pod_sandbox(config).await {
+        Ok(id) => Ok(Effect {
+            done: Done::Sandbox { id: id.clone() },
+            fact: Some(Fact::Sandbox(id)),
+        }),
+        Err(error) => Err(call_failure(
+            reason::pod::FAILED_CREATE_SANDBOX,
+            format!("Failed to create pod sandbox: {}", error.grpc_text()),
+            &error,
+        )),
+    }
+}
+
+/// Stops it.
+pub(super) async fn stop(runtime: &Runtime, id: &str) -> Result<Effect, StepError> {
+    finish(gone(runtime.stop_pod_sandbox(id).await), "KillPodSandboxError")
+}
+
+/// Removes it.
+pub(super) async fn remove(runtime: &Runtime, id: &str) -> Result<Effect, StepError> {
+    finish(
+        gone(runtime.remove_pod_sandbox(id).await),
+        "RemovePodSandboxError",
+    )
+}
+
+/// The message is the kubelet's `error killing pod: failed to "KillPodSandbox" for … with
+/// KillPodSandboxError: …` without the inner repetition of the pod's name.
+fn finish(result: Result<(), crate::cri::CriError>, what: &str) -> Result<Effect, StepError> {
+    match result {
+        Ok(()) => Ok(Effect::PLAIN),
+        Err(error) => Err(call_failure(
+            reason::pod::FAILED_KILL_POD,
+            format!("error killing pod: {what}: {}", error.grpc_text()),
+            &error,
+        )),
+    }
+}

@@ -1,0 +1,226 @@
+//! Removes a directory tree that a container may have filled with whatever it liked: links are removed, not
+//! followed, mounts are not crossed, and neither depth nor width of the tree costs memory or descriptors.
+
+use std::ffi::{CStr, CString, OsStr};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use nix::dir::{Dir, Type};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2, renameat};
+use nix::sys::stat::Mode;
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
+/// Below this many levels a directory is moved to the top before it is emptied, so that a tree of a hundred
+/// thousand levels needs no more descriptors than one of these.
+const MAX_DEPTH: usize = 32;
+
+/// How many entries are read before they are removed.
+const BATCH: usize = 512;
+
+/// Removes a directory and all below it. One that is not there is done. The parent is trusted; of the
+/// directory itself and everything in it nothing is.
+pub(super) fn remove(dir: &Path) -> io::Result<()> {
+    let (Some(parent), Some(name)) = (dir.parent(), dir.file_name()) else {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it has no parent directory",
+        ));
+    };
+    let parent = match nix::fcntl::open(
+        parent,
+        OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    ) {
+        Ok(parent) => parent,
+        Err(Errno::ENOENT) => return Ok(()),
+        Err(errno) => return Err(errno.into()),
+    };
+    let name = CString::new(name.as_encoded_bytes())?;
+    let mut top = match open(&parent, &name) {
+        Ok(top) => top,
+        Err(Errno::ENOENT) => return Ok(()),
+        Err(errno) => return Err(told(&name, errno)),
+    };
+    let fd = top.as_fd().try_clone_to_owned()?;
+    let mut removal = Removal { top: fd, moved: 0 };
+    removal.empty(&mut top, 0)?;
+    drop(top);
+    unlinkat(&parent, &*name, UnlinkatFlags::RemoveDir).map_err(|errno| told(&name, errno))
+}
+
+struct Removal {
+    top: OwnedFd,
+    moved: u64,
+}
+
+impl Removal {
+    fn empty(&mut self, dir: &mut Dir, depth: usize) -> io::Result<()> {
+        loop {
+            let batch = read_some(dir)?;
+            if batch.is_empty() {
+                return Ok(());
+            }
+            for (name, kind) in batch {
+                // Whether it is a directory must not be guessed: unlinking answers EISDIR for one.
+                let result = match kind {
+                    Some(Type::Directory) => Err(Errno::EISDIR),
+                    _ => unlinkat(&*dir, &*name, UnlinkatFlags::NoRemoveDir),
+                };
+                match result {
+                    Ok(()) | Err(Errno::ENOENT) => {}
+                    Err(Errno::EISDIR) => self.remove_dir(dir, &name, depth)?,
+                    Err(errno) => return Err(told(&name, errno)),
+                }
+            }
+        }
+    }
+
+    fn remove_dir(&mut self, parent: &Dir, name: &CStr, depth: usize) -> io::Result<()> {
+        if depth == MAX_DEPTH {
+            return self.move_to_top(parent, name);
+        }
+        let mut dir = open(parent, name).map_err(|errno| told(name, errno))?;
+        self.empty(&mut dir, depth + 1)?;
+        drop(dir);
+        unlinkat(parent, name, UnlinkatFlags::RemoveDir).map_err(|errno| told(name, errno))
+    }
+
+    fn move_to_top(&mut self, parent: &Dir, name: &CStr) -> io::Result<()> {
+        loop {
+            self.moved += 1;
+            let to = CString::new(format!("gantry-remove-{}", self.moved)).expect("it has no NUL");
+            match renameat(parent, name, &self.top, &*to) {
+                Ok(()) => return Ok(()),
+                Err(Errno::EEXIST | Errno::ENOTEMPTY | Errno::ENOTDIR) => {}
+                Err(errno) => return Err(told(name, errno)),
+            }
+        }
+    }
+}
+
+/// The first entries that there are now. Reading begins anew each time: entries were removed since.
+fn read_some(dir: &mut Dir) -> io::Result<Vec<(CString, Option<Type>)>> {
+    let mut entries = Vec::new();
+    for entry in dir.iter() {
+        let entry = entry?;
+        if entry.file_name() != c"." && entry.file_name() != c".." {
+            entries.push((entry.file_name().to_owned(), entry.file_type()));
+        }
+        if entries.len() == BATCH {
+            break;
+        }
+    }
+    Ok(entries)
+}
+
+/// Opens a directory that is directly in another and on the same mount.
+fn open(parent: impl AsFd, name: &CStr) -> nix::Result<Dir> {
+    let how = OpenHow::new()
+        .flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)
+        .resolve(
+            ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_XDEV,
+        );
+    Dir::from_fd(openat2(parent, name, how)?)
+}
+
+fn told(name: &CStr, errno: Errno) -> io::Error {
+    let name = Path::new(<OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(
+        name.to_bytes(),
+    ));
+    let why = if errno == Errno::EXDEV {
+        "something is still mounted there"
+    } else {
+        errno.desc()
+    };
+    io::Error::new(
+        io::Error::from(errno).kind(),
+        format!("removing {}: {why}", name.display()),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::act::mount;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn links_are_removed_and_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let outside = dir.path().join("outside");
+        fs::create_dir(&outside).unwrap();
+        fs::write(outside.join("kept"), "x").unwrap();
+        let pod = dir.path().join("u1");
+        fs::create_dir_all(pod.join("volumes/e")).unwrap();
+        symlink(&outside, pod.join("volumes/e/dir-link")).unwrap();
+        symlink(outside.join("kept"), pod.join("volumes/e/file-link")).unwrap();
+        symlink("..", pod.join("volumes/e/up")).unwrap();
+        nix::unistd::mkfifo(&pod.join("volumes/e/fifo"), Mode::S_IRWXU).unwrap();
+        remove(&pod).unwrap();
+        assert!(!pod.exists());
+        assert!(outside.join("kept").exists());
+        remove(&pod).unwrap();
+        remove(&dir.path().join("no/such/parent")).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_is_a_link_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let outside = dir.path().join("outside");
+        fs::create_dir(&outside).unwrap();
+        fs::write(outside.join("kept"), "x").unwrap();
+        symlink(&outside, dir.path().join("u1")).unwrap();
+        assert!(remove(&dir.path().join("u1")).is_err());
+        assert!(outside.join("kept").exists());
+    }
+
+    #[test]
+    fn a_tree_of_many_levels_and_many_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let pod = dir.path().join("u1");
+        fs::create_dir(&pod).unwrap();
+        for n in 0..BATCH * 2 + 3 {
+            fs::write(pod.join(format!("f{n}")), "").unwrap();
+        }
+        // Deeper than a path can be written, and a name that the removal would like to use.
+        fs::create_dir(pod.join("gantry-remove-1")).unwrap();
+        fs::write(pod.join("gantry-remove-1/x"), "").unwrap();
+        let open_dir = |fd: &OwnedFd| {
+            let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+            nix::fcntl::openat(fd, "directory-with-a-name", flags, Mode::empty()).unwrap()
+        };
+        let mut at = OwnedFd::from(fs::File::open(&pod).unwrap());
+        for _ in 0..1000 {
+            nix::sys::stat::mkdirat(&at, "directory-with-a-name", Mode::S_IRWXU).unwrap();
+            at = open_dir(&at);
+        }
+        drop(at);
+        remove(&pod).unwrap();
+        assert!(!pod.exists());
+    }
+
+    #[test]
+    fn a_mount_is_not_crossed() {
+        if !mount::tests::in_own_mounts("act::tree::tests::a_mount_is_not_crossed") {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let outside = dir.path().join("outside");
+        fs::create_dir(&outside).unwrap();
+        fs::write(outside.join("kept"), "x").unwrap();
+        let target = dir.path().join("u1/volumes/h");
+        fs::create_dir_all(&target).unwrap();
+        // A bind mount of the same file system: the device number would not tell.
+        let bind = nix::mount::MsFlags::MS_BIND;
+        nix::mount::mount(Some(&outside), &target, None::<&str>, bind, None::<&str>).unwrap();
+        let error = remove(&dir.path().join("u1")).unwrap_err();
+        assert!(error.to_string().contains("still mounted"), "{error}");
+        assert!(outside.join("kept").exists());
+        nix::mount::umount(&target).unwrap();
+        remove(&dir.path().join("u1")).unwrap();
+        assert!(outside.join("kept").exists());
+    }
+}

@@ -1,0 +1,234 @@
+//! Makes the volumes of a pod.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use super::{Effect, failure, mount, off_thread};
+use crate::model::pod::HostPathKind;
+use crate::model::reason;
+use crate::model::resources::Bytes;
+use crate::model::step::{StepError, VolumeKind, VolumeRequest};
+
+/// Makes a volume, or finds it made.
+pub(super) async fn ensure(request: VolumeRequest) -> Result<Effect, StepError> {
+    let VolumeRequest { volume, kind } = request;
+    // A path of the host may be on a network file system that hangs.
+    match off_thread(move || make(&kind)).await {
+        Ok(()) => Ok(Effect::PLAIN),
+        Err(error) => Err(failure(
+            reason::pod::FAILED_MOUNT,
+            format!("MountVolume.SetUp failed for volume {volume:?} : {error}"),
+        )),
+    }
+}
+
+fn make(kind: &VolumeKind) -> io::Result<()> {
+    match kind {
+        VolumeKind::Directory { path, group } => empty_directory(path, *group),
+        VolumeKind::Tmpfs { path, size, group } => empty_tmpfs(path, *size, *group),
+        VolumeKind::HostPath { path, kind } => host_path(path, *kind),
+    }
+}
+
+/// A volume that was made once stays as its containers left it: they may have changed its mode, and it is not
+/// changed back when the agent starts again. The mark is the kubelet's, so either finds the other's volumes.
+fn empty_directory(path: &Path, group: Option<i64>) -> io::Result<()> {
+    let ready = ready_mark(path);
+    if ready.exists() && path.is_dir() {
+        return Ok(());
+    }
+    make_open_dir(path)?;
+    give_to_group(path, group)?;
+    set_ready(&ready)
+}
+
+/// After a reboot the mark is there and the tmpfs is not.
+fn empty_tmpfs(path: &Path, size: Option<Bytes>, group: Option<i64>) -> io::Result<()> {
+    let ready = ready_mark(path);
+    let mounted = path.is_dir() && mount::is_tmpfs(path)?;
+    if mounted && ready.exists() {
+        return Ok(());
+    }
+    if !mounted {
+        make_open_dir(path)?;
+        mount::tmpfs(path, size)?;
+    }
+    give_to_group(path, group)?;
+    set_ready(&ready)
+}
+
+/// `<pod>/plugins/<plugin>/<volume>/ready` of the volume `<pod>/volumes/<plugin>/<volume>`.
+fn ready_mark(path: &Path) -> PathBuf {
+    let mut parts = path.iter().rev();
+    let (volume, plugin) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let pod = path.ancestors().nth(3).unwrap_or(Path::new(""));
+    pod.join("plugins").join(plugin).join(volume).join("ready")
+}
+
+fn set_ready(mark: &Path) -> io::Result<()> {
+    let dir = mark.parent().expect("the mark lies in a directory");
+    fs::DirBuilder::new().recursive(true).mode(0o750).create(dir)?;
+    fs::File::create(mark).map(drop)
+}
+
+/// Mode 0777, whatever the umask.
+fn make_open_dir(path: &Path) -> io::Result<()> {
+    let parent = path.parent().expect("a volume lies in a directory");
+    fs::DirBuilder::new().recursive(true).mode(0o750).create(parent)?;
+    match fs::DirBuilder::new().mode(0o777).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    if fs::symlink_metadata(path)?.mode() & 0o777 != 0o777 {
+        fs::set_permissions(path, Permissions::from_mode(0o777))?;
+    }
+    Ok(())
+}
+
+/// `fsGroup`: the group owns it, and what is made in it belongs to the group too (`changeFilePermission`).
+/// There is nothing in it yet.
+fn give_to_group(path: &Path, group: Option<i64>) -> io::Result<()> {
+    let Some(group) = group else { return Ok(()) };
+    let group = u32::try_from(group).map_err(io::Error::other)?;
+    std::os::unix::fs::lchown(path, None, Some(group))?;
+    let mode = fs::symlink_metadata(path)?.mode() & 0o7777;
+    fs::set_permissions(path, Permissions::from_mode(mode | 0o2770))
+}
+
+/// The checks and the words of `pkg/volume/hostpath`. Links are followed: the path is the administrator's.
+fn host_path(path: &Path, kind: HostPathKind) -> io::Result<()> {
+    let is = |test: fn(&fs::Metadata) -> bool| fs::metadata(path).is_ok_and(|found| test(&found));
+    let exists = || is(|_| true);
+    let (right, what) = match kind {
+        HostPathKind::Unchecked => return Ok(()),
+        HostPathKind::DirectoryOrCreate if !exists() => {
+            return fs::DirBuilder::new().recursive(true).mode(0o755).create(path);
+        }
+        HostPathKind::FileOrCreate if !exists() => {
+            let mut options = fs::OpenOptions::new();
+            return options
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o644)
+                .open(path)
+                .map(drop);
+        }
+        HostPathKind::DirectoryOrCreate | HostPathKind::Directory => (is(fs::Metadata::is_dir), "directory"),
+        HostPathKind::FileOrCreate | HostPathKind::File => (is(fs::Metadata::is_file), "file"),
+        HostPathKind::Socket => (is(|m| m.file_type().is_socket()), "socket file"),
+        HostPathKind::CharDevice => (is(|m| m.file_type().is_char_device()), "character device"),
+        HostPathKind::BlockDevice => (is(|m| m.file_type().is_block_device()), "block device"),
+    };
+    if right {
+        return Ok(());
+    }
+    let path = path.display();
+    Err(io::Error::other(format!(
+        "hostPath type check failed: {path} is not a {what}"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn an_empty_dir_is_open_to_all_and_then_left_alone() {
+        let pod = tempfile::tempdir().unwrap();
+        let path = pod.path().join("volumes/kubernetes.io~empty-dir/e");
+        let mode = || fs::metadata(&path).unwrap().mode() & 0o7777;
+        empty_directory(&path, None).unwrap();
+        assert_eq!(mode(), 0o777);
+        assert!(
+            pod.path()
+                .join("plugins/kubernetes.io~empty-dir/e/ready")
+                .exists()
+        );
+        fs::set_permissions(&path, Permissions::from_mode(0o700)).unwrap();
+        empty_directory(&path, None).unwrap();
+        assert_eq!(mode(), 0o700, "what a container set stays");
+        fs::remove_dir(&path).unwrap();
+        empty_directory(&path, None).unwrap();
+        assert_eq!(mode(), 0o777);
+    }
+
+    #[test]
+    fn an_empty_dir_of_a_group() {
+        let pod = tempfile::tempdir().unwrap();
+        let path = pod.path().join("volumes/kubernetes.io~empty-dir/e");
+        let own = nix::unistd::getegid().as_raw();
+        empty_directory(&path, Some(own.into())).unwrap();
+        let found = fs::metadata(&path).unwrap();
+        assert_eq!((found.gid(), found.mode() & 0o7777), (own, 0o2777));
+        assert!(give_to_group(&path, Some(-1)).is_err());
+    }
+
+    #[test]
+    fn an_empty_dir_in_memory_is_mounted_once_and_again_after_a_reboot() {
+        let name = "act::volume::tests::an_empty_dir_in_memory_is_mounted_once_and_again_after_a_reboot";
+        if !mount::tests::in_own_mounts(name) {
+            return;
+        }
+        let pod = tempfile::tempdir().unwrap();
+        let path = pod.path().join("volumes/kubernetes.io~empty-dir/m");
+        for _ in 0..2 {
+            empty_tmpfs(&path, None, Some(0)).unwrap();
+            fs::write(path.join("kept"), "").unwrap();
+        }
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o3777);
+        mount::unmount_beneath(pod.path()).unwrap();
+        assert!(!path.join("kept").exists(), "it was mounted once only");
+        empty_tmpfs(&path, None, None).unwrap();
+        assert!(mount::is_tmpfs(&path).unwrap());
+        mount::unmount_beneath(pod.path()).unwrap();
+    }
+
+    #[test]
+    fn what_must_be_at_a_path_of_the_host() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, socket) = (dir.path().join("file"), dir.path().join("socket"));
+        fs::write(&file, "").unwrap();
+        let _listener = UnixListener::bind(&socket).unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(dir.path(), &link).unwrap();
+        let check = |path: &Path, kind, want: Option<&str>| {
+            let got = host_path(path, kind).err().map(|error| error.to_string());
+            let want =
+                want.map(|what| format!("hostPath type check failed: {} is not a {what}", path.display()));
+            assert_eq!(got, want, "{kind:?}");
+        };
+        let missing = dir.path().join("missing");
+        check(&missing, HostPathKind::Unchecked, None);
+        check(&missing, HostPathKind::Directory, Some("directory"));
+        check(&missing, HostPathKind::File, Some("file"));
+        check(&missing, HostPathKind::Socket, Some("socket file"));
+        check(&file, HostPathKind::DirectoryOrCreate, Some("directory"));
+        check(dir.path(), HostPathKind::FileOrCreate, Some("file"));
+        check(dir.path(), HostPathKind::Directory, None);
+        check(&link, HostPathKind::Directory, None);
+        check(&file, HostPathKind::File, None);
+        check(&file, HostPathKind::FileOrCreate, None);
+        check(&socket, HostPathKind::Socket, None);
+        check(Path::new("/dev/null"), HostPathKind::CharDevice, None);
+        check(
+            Path::new("/dev/null"),
+            HostPathKind::BlockDevice,
+            Some("block device"),
+        );
+        check(&file, HostPathKind::CharDevice, Some("character device"));
+    }
+
+    #[test]
+    fn what_is_made_at_a_path_of_the_host() {
+        let dir = tempfile::tempdir().unwrap();
+        let (made_dir, made_file) = (dir.path().join("a/b"), dir.path().join("a/f"));
+        host_path(&made_dir, HostPathKind::DirectoryOrCreate).unwrap();
+        host_path(&made_file, HostPathKind::FileOrCreate).unwrap();
+        assert!(made_dir.is_dir() && made_file.is_file());
+        assert!(host_path(&dir.path().join("no/f"), HostPathKind::FileOrCreate).is_err());
+    }
+}

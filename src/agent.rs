@@ -1,0 +1,510 @@
+//! Wires the rooms: builds the channels, spawns the tasks, and ends when one of them ends.
+//!
+//! The only file that knows all rooms. It decides nothing about pods.
+
+mod answers;
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use answers::{RuntimeAnswers, check_driver_later, sandbox_image};
+
+use crate::act::cgroup::{self, Cgroups};
+use crate::act::{ActContext, rotate};
+use crate::config::node::Init;
+use crate::config::{Addresses, Config};
+use crate::cri::{self, Runtime};
+use crate::images::SandboxImage;
+use crate::model::memory::Memory;
+use crate::model::node::{MachineFacts, Measured, NodePolicy, NodeSettings};
+use crate::model::pod::{Desired, DnsConfig};
+use crate::model::report::PodsReport;
+use crate::model::runtime::Snapshot;
+use crate::network::{self, Network, NetworkSettings};
+use crate::observe::measure::{self, Places};
+use crate::serve::health::Health;
+use crate::serve::metrics::Metrics;
+use crate::{images, observe, reconcile, report, serve, source};
+
+/// How often everything is listed even if nothing was heard.
+const RELIST: Duration = Duration::from_secs(10);
+/// How often the images are listed even if nothing was heard.
+const LIST_IMAGES: Duration = Duration::from_secs(300);
+/// How long a start waits for the images that are being imported: pods that run want to be watched again.
+const IMAGES_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a stop waits for whoever has connected to the health check.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// The values that the rooms share; each has one writer.
+struct Values {
+    desired: (watch::Sender<Arc<Desired>>, watch::Receiver<Arc<Desired>>),
+    snapshot: (watch::Sender<Arc<Snapshot>>, watch::Receiver<Arc<Snapshot>>),
+    memory: (watch::Sender<Arc<Memory>>, watch::Receiver<Arc<Memory>>),
+    measured: (watch::Sender<Arc<Measured>>, watch::Receiver<Arc<Measured>>),
+    pods: (watch::Sender<Arc<PodsReport>>, watch::Receiver<Arc<PodsReport>>),
+    node: (
+        watch::Sender<Arc<k8s_openapi::api::core::v1::Node>>,
+        watch::Receiver<Arc<k8s_openapi::api::core::v1::Node>>,
+    ),
+}
+
+/// The tasks, each with the name under which its end is told.
+struct Tasks {
+    set: JoinSet<(&'static str, anyhow::Result<()>)>,
+    cancel: CancellationToken,
+}
+
+impl Tasks {
+    fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.spawn_fallible(name, async move {
+            task.await;
+            Ok(())
+        });
+    }
+
+    fn spawn_fallible(
+        &mut self,
+        name: &'static str,
+        task: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+    ) {
+        self.set.spawn(async move { (name, task.await) });
+    }
+
+    /// Waits for the first task that ends; that ends them all.
+    async fn finish(mut self) -> anyhow::Result<()> {
+        let mut result = Ok(());
+        while let Some(ended) = self.set.join_next().await {
+            let asked = self.cancel.is_cancelled();
+            let (name, outcome) = ended.context("a task of the agent panicked")?;
+            let outcome = match outcome {
+                Ok(()) if !asked => Err(anyhow::anyhow!("the task `{name}` ended by itself")),
+                outcome => outcome.with_context(|| format!("the task `{name}` failed")),
+            };
+            result = result.and(outcome);
+            self.cancel.cancel();
+        }
+        result
+    }
+}
+
+/// Runs the agent until `cancel`; pods live on. `ready` is called once it serves.
+pub async fn run(
+    config: Config,
+    cancel: CancellationToken,
+    ready: impl FnOnce(Health) + Send,
+) -> anyhow::Result<()> {
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let machine = observe::machine::machine_facts(Path::new("/"))?;
+    let version = cgroup::detect(Path::new(cgroup::MOUNT_POINT));
+    config.check_machine(&machine, version)?;
+    let root = &config.paths.root;
+    std::fs::create_dir_all(root).with_context(|| format!("cannot make the directory {}", root.display()))?;
+    let addresses = node_addresses(&config).await;
+    let socket = serve::socket::bind(&config.serve.socket)?;
+    let runtime = Runtime::new(&cri::Settings {
+        runtime: config.runtime.endpoint.clone(),
+        images: config.runtime.image_endpoint.clone(),
+        timeout: config.runtime.request_timeout,
+    });
+    let network = set_up_network(&config).await?;
+    let values = Values {
+        desired: watch::channel(Arc::default()),
+        snapshot: watch::channel(Arc::default()),
+        memory: watch::channel(Arc::default()),
+        measured: watch::channel(Arc::default()),
+        pods: watch::channel(Arc::default()),
+        node: watch::channel(Arc::default()),
+    };
+    let health = Health::default();
+    let metrics = Arc::new(Metrics::default());
+    let mut tasks = Tasks {
+        set: JoinSet::new(),
+        cancel: cancel.clone(),
+    };
+    spawn_serving(&mut tasks, &config, socket, &values, &health, &metrics).await?;
+    spawn_source(&mut tasks, &config, &values);
+    if network.is_some() {
+        tasks.spawn("firewall", network::keep_open(cancel.clone()));
+    }
+
+    let asked = RuntimeAnswers::ask(&runtime, &cancel).await;
+    let sandbox_image = sandbox_image(&config, asked.as_ref());
+    let is_late = asked.is_none();
+    let answers = asked.unwrap_or_default();
+    let driver = config.cgroup_driver(answers.told_driver, answers.seen_driver, init(), version);
+    if is_late {
+        check_driver_later(&mut tasks, &config, &runtime, driver, version);
+    }
+    let layout = config.cgroup_layout(&machine, version, driver, cgroup::limits_swap(version));
+    let cgroups = Cgroups::new(layout.clone())
+        .await
+        .context("cgroups cannot be used")?;
+    let host_dns = host_dns(config.paths.resolv_conf.as_deref());
+    let policy = Arc::new(config.node_policy(&machine, layout, addresses.clone(), host_dns));
+    let settings = config.node_settings(&machine, addresses, network);
+    let imported = spawn_images(&mut tasks, &config, &runtime, sandbox_image).await;
+    let (handle, inbox) = observe::requests();
+    let places = Places {
+        root_dir: config.paths.root.clone(),
+        images: answers.images_dir.clone(),
+    };
+    let measured = measure::measure(Path::new("/"), &places.root_dir, places.images.as_deref())?;
+    values.measured.0.send_replace(Arc::new(measured));
+    spawn_observation(&mut tasks, &config, &runtime, &cgroups, inbox, places, &values);
+    let rooms = Rooms {
+        config: &config,
+        machine,
+        policy,
+        settings,
+        runtime: &runtime,
+        cgroups,
+        handle,
+    };
+    spawn_loops(&mut tasks, rooms, &values, imported, &health, &metrics);
+    tracing::info!(
+        node = config.node.name,
+        cgroup = ?version,
+        driver = ?driver,
+        manifests = ?config.manifests.path,
+        "the agent serves"
+    );
+    ready(health);
+    tasks.finish().await
+}
+
+/// What the loops are built of.
+struct Rooms<'a> {
+    config: &'a Config,
+    machine: MachineFacts,
+    policy: Arc<NodePolicy>,
+    settings: NodeSettings,
+    runtime: &'a Runtime,
+    cgroups: Cgroups,
+    handle: observe::Handle,
+}
+
+/// The node's addresses; a name server may be asked, so a thread waits for it.
+async fn node_addresses(config: &Config) -> Vec<IpAddr> {
+    let given = match &config.node.addresses {
+        Addresses::Given(given) => given.clone(),
+        Addresses::PreferIpv4 => Vec::new(),
+        // The unspecified address chooses the family, as with the kubelet's --node-ip.
+        Addresses::PreferIpv6 => vec![IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED)],
+    };
+    let name = config.node.name.clone();
+    let found = tokio::task::spawn_blocking(move || observe::address::addresses(&given, &name)).await;
+    found.expect("reading addresses does not panic")
+}
+
+/// The network that pods get from us; `None` where it is another one's.
+async fn set_up_network(config: &Config) -> anyhow::Result<Option<ipnet::IpNet>> {
+    let settings = NetworkSettings {
+        network: config.network.range,
+        subnet: config.network.pod_cidr,
+        conf_dir: config.network.cni_conf_dir.clone(),
+        data_dir: PathBuf::from(network::DATA_DIR),
+        state_dir: config.paths.state.clone(),
+    };
+    match network::set_up(&settings).await? {
+        Network::Ours(subnet) => {
+            tracing::info!(%subnet, "pods get addresses of this subnet");
+            Ok(Some(subnet.into()))
+        }
+        Network::Foreign(path) => {
+            tracing::info!(configuration = %path.display(), "pods are on the network that this file describes");
+            Ok(None)
+        }
+    }
+}
+
+/// The host's resolver configuration, which pods inherit.
+fn host_dns(path: Option<&Path>) -> DnsConfig {
+    let Some(path) = path else {
+        return DnsConfig::default();
+    };
+    match std::fs::read_to_string(path) {
+        Ok(text) => observe::resolv_conf::parse(&text),
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "pods get no resolver configuration of the host");
+            DnsConfig::default()
+        }
+    }
+}
+
+async fn spawn_serving(
+    tasks: &mut Tasks,
+    config: &Config,
+    socket: serve::socket::Bound,
+    values: &Values,
+    health: &Health,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<()> {
+    let world = serve::World {
+        pods: values.pods.1.clone(),
+        node: values.node.1.clone(),
+        snapshot: values.snapshot.1.clone(),
+        configz: Arc::new(serde_json::json!({ "kubeletconfig": config.configz() })),
+        pod_logs_dir: config.paths.pod_logs.clone(),
+        containerd: config.runtime.endpoint.clone(),
+        exec_dir: config
+            .serve
+            .socket
+            .parent()
+            .unwrap_or(Path::new("/run/gantry"))
+            .join("exec"),
+        metrics: metrics.clone(),
+        health: health.clone(),
+    };
+    let end = tasks.cancel.clone();
+    tasks.spawn_fallible("serve", async move {
+        Ok(serve::run(socket, world, async move { end.cancelled().await }).await?)
+    });
+    if let Some(address) = config.serve.healthz {
+        let listener = tokio::net::TcpListener::bind(address).await.with_context(|| {
+            format!(
+                "port {} is taken: is a kubelet running? choose another with --healthz-port",
+                address.port()
+            )
+        })?;
+        let (health, end, farewell) = (health.clone(), tasks.cancel.clone(), tasks.cancel.clone());
+        tasks.spawn_fallible("healthz", async move {
+            let farewell = async move {
+                farewell.cancelled().await;
+                tokio::time::sleep(FAREWELL).await;
+            };
+            // Cut off is who has connected and asks nothing: an answer takes no time.
+            tokio::select! {
+                answered = serve::health::healthz(listener, health, async move { end.cancelled().await }) => Ok(answered?),
+                () = farewell => Ok(()),
+            }
+        });
+    }
+    Ok(())
+}
+
+fn spawn_source(tasks: &mut Tasks, config: &Config, values: &Values) {
+    let (files, files_out) = watch::channel(None);
+    let cancel = tasks.cancel.clone();
+    match config.manifests.path.clone() {
+        Some(path) => {
+            let context = source::manifest::ManifestContext {
+                node_name: config.node.name.clone(),
+                privileged_allowed: true,
+                allowed_unsafe_sysctls: config.pods.allowed_unsafe_sysctls.clone(),
+            };
+            let (check, state) = (config.manifests.check, config.paths.state.join("manifests"));
+            tasks.spawn_fallible("files", async move {
+                Ok(source::files::run(path, context, check, Some(state), files, cancel).await?)
+            });
+        }
+        None => {
+            files.send_replace(Some(Arc::default()));
+        }
+    }
+    let (desired, cancel) = (values.desired.0.clone(), tasks.cancel.clone());
+    tasks.spawn_fallible("sources", async move {
+        Ok(source::merge(files_out, desired, cancel).await?)
+    });
+}
+
+/// Imports the sandbox image and what lies in the images directory, then keeps watching it. Waited for, though
+/// not for ever, before the first pod is planned, so that few pods have to be tried twice.
+async fn spawn_images(
+    tasks: &mut Tasks,
+    config: &Config,
+    runtime: &Runtime,
+    sandbox: SandboxImage,
+) -> watch::Receiver<u64> {
+    let scratch = config.paths.state.join("scratch");
+    // What an agent that was killed had unpacked; the socket that we hold says that there is no other.
+    let _ = std::fs::remove_dir_all(&scratch);
+    let (mut importer, imported) =
+        images::Importer::new(config.images.dir.clone(), scratch, sandbox, runtime.clone());
+    let cancel = tasks.cancel.clone();
+    let (first, scanned_once) = oneshot::channel();
+    tasks.spawn("images", async move {
+        let end = cancel.clone();
+        let import = async move {
+            let scanned = importer.scan().await;
+            // A start that was tired of waiting has gone on.
+            let _ = first.send(());
+            importer.run(scanned, cancel).await;
+        };
+        // Cut off, an import leaves what the next one finds, and a lease that ends by itself.
+        tokio::select! {
+            () = end.cancelled() => {}
+            () = import => {}
+        }
+    });
+    // Whatever came first: it is scanned, the agent is stopping, or importing goes on beside us.
+    let _ = tokio::time::timeout(IMAGES_PATIENCE, scanned_once).await;
+    imported
+}
+
+/// How the runtime is observed.
+pub fn observation(config: &Config, cgroups: &Cgroups) -> observe::Settings {
+    let cgroups = cgroups.clone();
+    observe::Settings {
+        pods_dir: config.paths.root.join("pods"),
+        pod_logs_dir: config.paths.pod_logs.clone(),
+        relist: RELIST,
+        list_images: LIST_IMAGES,
+        pod_cgroups: Box::new(move || cgroups.pod_uids().map_err(std::io::Error::other)),
+    }
+}
+
+/// What removing pods needs to know of a node whose agent does not run.
+pub async fn policy_for_removal(config: &Config, runtime: &Runtime) -> anyhow::Result<(NodePolicy, Cgroups)> {
+    let machine = observe::machine::machine_facts(Path::new("/"))?;
+    let version = cgroup::detect(Path::new(cgroup::MOUNT_POINT));
+    let answers = RuntimeAnswers::ask(runtime, &CancellationToken::new())
+        .await
+        .unwrap_or_default();
+    let driver = config.cgroup_driver(answers.told_driver, answers.seen_driver, init(), version);
+    let layout = config.cgroup_layout(&machine, version, driver, cgroup::limits_swap(version));
+    let cgroups = Cgroups::new(layout.clone())
+        .await
+        .context("cgroups cannot be used")?;
+    Ok((
+        config.node_policy(&machine, layout, Vec::new(), DnsConfig::default()),
+        cgroups,
+    ))
+}
+
+/// Who runs this machine's services.
+fn init() -> Init {
+    if Path::new("/run/systemd/system").is_dir() {
+        Init::Systemd
+    } else {
+        Init::Other
+    }
+}
+
+fn spawn_observation(
+    tasks: &mut Tasks,
+    config: &Config,
+    runtime: &Runtime,
+    cgroups: &Cgroups,
+    inbox: observe::Inbox,
+    places: Places,
+    values: &Values,
+) {
+    let settings = observation(config, cgroups);
+    let (snapshot, cancel) = (values.snapshot.0.clone(), tasks.cancel.clone());
+    tasks.spawn(
+        "observe",
+        observe::run(runtime.clone(), inbox, snapshot, settings, cancel),
+    );
+    let (measured, cancel) = (values.measured.0.clone(), tasks.cancel.clone());
+    tasks.spawn(
+        "measure",
+        observe::measure::run(places, config.node.status_update, measured, cancel),
+    );
+    let rotation = rotate::Rotation {
+        max_bytes: u64::try_from(config.pods.log_max_size.0).unwrap_or(u64::MAX),
+        max_files: config.pods.log_max_files as usize,
+        interval: config.pods.log_check,
+    };
+    let (snapshot, runtime, end) = (values.snapshot.1.clone(), runtime.clone(), tasks.cancel.clone());
+    tasks.spawn("rotate", async move {
+        let reopen = |id: String| {
+            let runtime = runtime.clone();
+            async move { runtime.reopen_container_log(&id).await }
+        };
+        // Cut off between renaming and reopening, the next look after a start mends it.
+        tokio::select! {
+            () = end.cancelled() => {}
+            () = rotate::run(snapshot, rotation, reopen) => {}
+        }
+    });
+}
+
+fn spawn_loops(
+    tasks: &mut Tasks,
+    rooms: Rooms<'_>,
+    values: &Values,
+    imported: watch::Receiver<u64>,
+    health: &Health,
+    metrics: &Arc<Metrics>,
+) {
+    let Rooms {
+        config,
+        machine,
+        policy,
+        settings,
+        runtime,
+        cgroups,
+        handle,
+    } = rooms;
+    let pulls = config
+        .images
+        .parallel_pulls
+        .map_or(Semaphore::MAX_PERMITS, |n| n as usize);
+    let act = ActContext {
+        runtime: runtime.clone(),
+        cgroups,
+        pulls: Arc::new(Semaphore::new(pulls)),
+    };
+    let (outcomes, outcomes_in) = mpsc::unbounded_channel();
+    let measured = values.measured.1.borrow().clone();
+    let capacity = machine.capacity(&measured.nodefs);
+    let inputs = reconcile::Inputs {
+        desired: values.desired.1.clone(),
+        snapshot: values.snapshot.1.clone(),
+        imported,
+    };
+    let beat = health.register("reconcile", reconcile::LONGEST_SLEEP);
+    let outputs = reconcile::Outputs {
+        memory: values.memory.0.clone(),
+        outcomes,
+        beat: Box::new(move || beat.beat()),
+    };
+    let loop_rooms = reconcile::Rooms {
+        policy: policy.clone(),
+        allocatable: crate::model::node::allocatable(&capacity, &settings),
+        capacity,
+        reserved: settings.reserved.clone(),
+        pids_max: measured.pids_max,
+        max_pods: settings.max_pods,
+        act: Arc::new(act),
+        observe: handle,
+    };
+    tasks.spawn(
+        "reconcile",
+        reconcile::run(inputs, loop_rooms, outputs, tasks.cancel.clone()),
+    );
+
+    let inputs = report::Inputs {
+        desired: values.desired.1.clone(),
+        snapshot: values.snapshot.1.clone(),
+        memory: values.memory.1.clone(),
+        outcomes: outcomes_in,
+        measured: values.measured.1.clone(),
+    };
+    let beat = health.register("report", report::LONGEST_SLEEP);
+    let metrics = metrics.clone();
+    let outputs = report::Outputs {
+        pods: values.pods.0.clone(),
+        node: values.node.0.clone(),
+        beat: Box::new(move || beat.beat()),
+        count: Box::new(move |outcome| outcome.steps.iter().for_each(|step| metrics.record_step(step))),
+    };
+    let facts = report::Facts {
+        policy,
+        settings,
+        machine,
+    };
+    tasks.spawn(
+        "report",
+        report::run(inputs, facts, outputs, tasks.cancel.clone()),
+    );
+}

@@ -1,0 +1,95 @@
+//! What only the runtime can tell, asked at the start and, where it was away then, later.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Tasks, init};
+use crate::config::Config;
+use crate::cri::{self, Runtime};
+use crate::images::{self, SandboxImage};
+use crate::model::node::{CgroupDriver, CgroupVersion};
+
+/// How long a start waits for a runtime that does not answer yet before it goes on without its answers.
+const RUNTIME_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What only the runtime can tell.
+#[derive(Default)]
+pub(super) struct RuntimeAnswers {
+    /// By CRI's `RuntimeConfig`.
+    pub(super) told_driver: Option<CgroupDriver>,
+    /// By its own configuration.
+    pub(super) seen_driver: Option<CgroupDriver>,
+    /// The name of the sandbox image.
+    pub(super) sandbox_image: Option<String>,
+    /// Where it keeps images.
+    pub(super) images_dir: Option<PathBuf>,
+}
+
+impl RuntimeAnswers {
+    /// Asks; a runtime that does not answer yet is waited for, but not for ever.
+    pub(super) async fn ask(runtime: &Runtime, cancel: &CancellationToken) -> Option<RuntimeAnswers> {
+        // Both arms may be dropped: asking changes nothing.
+        let asked = tokio::select! {
+            () = cancel.cancelled() => None,
+            asked = tokio::time::timeout(RUNTIME_PATIENCE, Self::until_answered(runtime)) => asked.ok(),
+        };
+        if asked.is_none() && !cancel.is_cancelled() {
+            tracing::warn!(runtime = %runtime.socket().display(), "the runtime does not answer: is containerd running?");
+        }
+        asked
+    }
+
+    async fn until_answered(runtime: &Runtime) -> RuntimeAnswers {
+        let mut again = tokio::time::interval(Duration::from_millis(200));
+        loop {
+            again.tick().await;
+            if let Ok(info) = runtime.verbose_info().await {
+                return RuntimeAnswers {
+                    told_driver: runtime.cgroup_driver().await,
+                    seen_driver: cri::configured_driver(&info),
+                    sandbox_image: images::sandbox_image_name(&info),
+                    images_dir: runtime.images_dir().await,
+                };
+            }
+        }
+    }
+}
+
+/// Whose the sandbox image is, as far as the runtime has told.
+pub(super) fn sandbox_image(config: &Config, asked: Option<&RuntimeAnswers>) -> SandboxImage {
+    match (&config.images.pause, asked) {
+        (Some(_), _) => SandboxImage::Others,
+        (None, Some(answers)) => SandboxImage::named(answers.sandbox_image.clone()),
+        (None, None) => SandboxImage::Unknown,
+    }
+}
+
+/// The cgroup driver of a runtime that did not answer at the start was guessed. Where it tells another one later,
+/// the agent ends, and whoever runs it starts it anew: every pod would fail, or be in a cgroup that does not hold.
+pub(super) fn check_driver_later(
+    tasks: &mut Tasks,
+    config: &Config,
+    runtime: &Runtime,
+    guessed: CgroupDriver,
+    version: CgroupVersion,
+) {
+    let (config, runtime, cancel) = (config.clone(), runtime.clone(), tasks.cancel.clone());
+    tasks.spawn_fallible("runtime", async move {
+        // Both arms may be dropped: asking changes nothing.
+        let answers = tokio::select! {
+            () = cancel.cancelled() => return Ok(()),
+            answers = RuntimeAnswers::until_answered(&runtime) => answers,
+        };
+        let driver = config.cgroup_driver(answers.told_driver, answers.seen_driver, init(), version);
+        if driver != guessed {
+            anyhow::bail!(
+                "the runtime answers now, and its cgroup driver is {driver:?}, not {guessed:?} as was guessed without it: \
+                 start the agent again"
+            );
+        }
+        cancel.cancelled().await;
+        Ok(())
+    });
+}

@@ -1,0 +1,234 @@
+//! `gantry cleanup`: removes everything that the agent made on this machine.
+//!
+//! Pods first, by the same plans as ever with nothing desired, while their network can still be taken down by
+//! the plugins; then the images that the agent imported; then the network, cgroups, mounts and files. It goes
+//! on after a failure and tells every one, so that a second run has less to do; only what pods stand on stays
+//! while one is there.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use jiff::Timestamp;
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::act::cgroup::Cgroups;
+use crate::act::{self, ActContext};
+use crate::agent;
+use crate::config::Config;
+use crate::cri::{self, Runtime};
+use crate::images::import;
+use crate::model::node::{CgroupName, NodePolicy};
+use crate::model::pod::{PodName, PodUid};
+use crate::model::runtime::Snapshot;
+use crate::model::step::Plan;
+use crate::network::{self, conflist};
+use crate::plan::{self, PlanView, gc};
+use crate::{observe, serve};
+
+/// How long the runtime may take to tell what there is.
+const RUNTIME_PATIENCE: Duration = Duration::from_secs(10);
+/// Plans made for one pod before it is given up: a stopped pod needs two, one that fails a few more.
+const ROUNDS: usize = 5;
+
+/// What was done: counts for the summary, and one line for each thing that remains.
+#[derive(Debug, Default)]
+pub struct Summary {
+    /// Pods removed.
+    pub pods: usize,
+    /// Images removed.
+    pub images: usize,
+    /// What remains, and why.
+    pub failures: Vec<String>,
+}
+
+impl Summary {
+    fn check<T, E: fmt::Display>(&mut self, what: impl fmt::Display, result: Result<T, E>) {
+        if let Err(error) = result {
+            self.failures.push(format!("{what}: {error}"));
+        }
+    }
+}
+
+/// Removes everything that an agent of this configuration makes. An error is a reason not to begin.
+pub async fn run(config: &Config) -> anyhow::Result<Summary> {
+    // Holding the socket keeps an agent from starting meanwhile, and tells one that runs.
+    let socket = serve::socket::bind(&config.serve.socket)?;
+    let runtime = Runtime::new(&cri::Settings::at(
+        config.runtime.endpoint.clone(),
+        config.runtime.request_timeout,
+    ));
+    let (policy, cgroups) = agent::policy_for_removal(config, &runtime).await?;
+    let mut summary = Summary::default();
+    remove_pods(config, &policy, &runtime, &cgroups, &mut summary).await;
+    if !summary.failures.is_empty() {
+        // Without its network the runtime takes down no pod any more: a second run needs what is still there.
+        return Ok(summary);
+    }
+    remove_images(&runtime, &mut summary).await;
+    let data_dir = Path::new(network::DATA_DIR);
+    let removed = gantry_cni::cleanup::cleanup(conflist::NETWORK, conflist::BRIDGE, Some(data_dir));
+    summary.check("the pods' network", removed);
+    let torn_down = network::tear_down(&config.network.cni_conf_dir, &config.paths.state);
+    summary.check("the CNI configuration", torn_down);
+    let mut root = config.cgroups.root.clone();
+    root.push("kubepods".to_owned());
+    summary.check("the pods' cgroups", cgroups.remove(&CgroupName(root)).await);
+    remove_dirs(config, &mut summary);
+    drop(socket);
+    if let Some(dir) = config.serve.socket.parent() {
+        // The socket's directory goes when nothing else is in it.
+        let _ = std::fs::remove_dir_all(dir.join("exec"));
+        let _ = std::fs::remove_dir(dir);
+    }
+    Ok(summary)
+}
+
+/// Removes pods by plans with nothing desired, and then what only lies on disk.
+async fn remove_pods(
+    config: &Config,
+    policy: &NodePolicy,
+    runtime: &Runtime,
+    cgroups: &Cgroups,
+    summary: &mut Summary,
+) {
+    let cancel = CancellationToken::new();
+    let (out, mut snapshot) = watch::channel(Arc::new(Snapshot::default()));
+    let (handle, inbox) = observe::requests();
+    let settings = agent::observation(config, cgroups);
+    let observation = tokio::spawn(observe::run(
+        runtime.clone(),
+        inbox,
+        out,
+        settings,
+        cancel.clone(),
+    ));
+    let listed = tokio::time::timeout(RUNTIME_PATIENCE, snapshot.wait_for(|snapshot| snapshot.listed)).await;
+    let listed = listed.ok().and_then(Result::ok).map(|there| there.clone());
+    let there = match listed {
+        Some(there) => there,
+        None => {
+            let socket = runtime.socket().display();
+            summary.failures.push(format!(
+                "the pods: the runtime does not answer at {socket}: start containerd and run this again"
+            ));
+            cancel.cancel();
+            return;
+        }
+    };
+    let context = ActContext {
+        runtime: runtime.clone(),
+        cgroups: cgroups.clone(),
+        pulls: Arc::new(Semaphore::new(1)),
+    };
+    let removals = there
+        .pods
+        .keys()
+        .map(|name| remove_pod(name, policy, &context, &handle, snapshot.clone()));
+    let results = join_all(removals).await;
+    summary.pods = results.iter().filter(|result| result.is_ok()).count();
+    summary
+        .failures
+        .extend(results.into_iter().filter_map(Result::err));
+    let known: BTreeSet<&PodUid> = there.pods.values().flat_map(|name| name.uids.keys()).collect();
+    for uid in there.leftovers.iter().filter(|uid| !known.contains(uid)) {
+        let name = PodName {
+            namespace: String::new(),
+            name: uid.0.clone(),
+        };
+        let result = carry_out(&context, &name, uid, gc::leftover(uid, policy)).await;
+        summary.check(format!("the remains of pod {uid}"), result);
+    }
+    cancel.cancel();
+    // It ends with the token; a panic in it has been told already.
+    let _ = observation.await;
+}
+
+async fn remove_pod(
+    name: &PodName,
+    policy: &NodePolicy,
+    context: &ActContext,
+    handle: &observe::Handle,
+    snapshot: watch::Receiver<Arc<Snapshot>>,
+) -> Result<(), String> {
+    let leftovers = BTreeSet::new();
+    let view = PlanView {
+        name,
+        runtime_ready: true,
+        network_ready: true,
+        desired_complete: true,
+        images: &[],
+        leftovers: &leftovers,
+    };
+    let mut failure = String::from("it is still there");
+    for _ in 0..ROUNDS {
+        let there = snapshot.borrow().pods.get(name).cloned();
+        let Some(there) = there.filter(|there| !there.uids.is_empty()) else {
+            return Ok(());
+        };
+        let plan = plan::pod::plan(None, &there, None, policy, &view, Timestamp::now());
+        let uid = there
+            .uids
+            .keys()
+            .next()
+            .cloned()
+            .unwrap_or_else(|| PodUid(String::new()));
+        if let Err(why) = carry_out(context, name, &uid, plan).await {
+            failure = why;
+        }
+        handle
+            .refresh(name.clone())
+            .await
+            .map_err(|stopped| stopped.to_string())?;
+    }
+    Err(format!("pod {name}: {failure}"))
+}
+
+async fn carry_out(context: &ActContext, name: &PodName, uid: &PodUid, plan: Plan) -> Result<(), String> {
+    let outcome = act::run(context, name, uid, plan, CancellationToken::new()).await;
+    let failed = outcome.steps.into_iter().find_map(|step| step.result.err());
+    failed.map_or(Ok(()), |error| Err(error.message))
+}
+
+/// Removes the images that the agent imported, by every name.
+async fn remove_images(runtime: &Runtime, summary: &mut Summary) {
+    let channel = cri::connect_lazily(runtime.socket());
+    let names = match import::imported(&channel).await {
+        Ok(names) => names,
+        Err(error) => return summary.check::<(), _>("the images", Err(error)),
+    };
+    for name in names {
+        let spec = k8s_cri::v1::ImageSpec {
+            image: name.clone(),
+            ..Default::default()
+        };
+        let removed = runtime.remove_image(spec).await;
+        summary.images += usize::from(removed.is_ok());
+        summary.check(format!("the image {name}"), removed);
+        // CRI forgets an image by its id; a name that it did not know of goes here.
+        summary.check(format!("the image {name}"), import::remove(&channel, &name).await);
+    }
+}
+
+fn remove_dirs(config: &Config, summary: &mut Summary) {
+    let pods = config.paths.root.join("pods");
+    for dir in [
+        &pods,
+        &config.paths.root,
+        &config.paths.pod_logs,
+        &config.paths.container_logs,
+    ] {
+        // What others keep there stays: only an empty directory goes.
+        let _ = std::fs::remove_dir(dir);
+    }
+    match std::fs::remove_dir_all(&config.paths.state) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            summary.check::<(), _>(config.paths.state.display(), Err(error));
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,186 @@
+//! From a parsed command line to the verb that does it.
+
+use std::io::{self, BufRead as _, Write as _};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+
+use super::client::Client;
+use super::{cleanup, completions, describe, doctor, exec, get, logs, start, version};
+use crate::cli::{Cli, Command, Output, Resource};
+use crate::config::Role;
+
+/// Does what the command line asks for.
+pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let client = Client::new(cli.socket());
+    let given = cli.given();
+    match cli.command {
+        Command::Run(_) => start::start(Role::Run, &given),
+        Command::Kubelet(_) => start::start(Role::Kubelet, &given),
+        Command::Get(asked) => {
+            let options = get::Options {
+                what: match asked.resource {
+                    Resource::Pods => get::What::Pods(asked.names),
+                    Resource::Node => get::What::Node,
+                },
+                namespace: asked.namespace,
+                all_namespaces: asked.all_namespaces,
+                output: output(asked.output),
+            };
+            wait(get::run(
+                &client,
+                &options,
+                Timestamp::now(),
+                &mut io::stdout(),
+                &mut io::stderr(),
+            ))
+        }
+        Command::Describe(asked) => {
+            let what = match asked.resource {
+                Resource::Pods => describe::What::Pods(asked.names),
+                Resource::Node => describe::What::Node,
+            };
+            let options = describe::Options {
+                what,
+                namespace: asked.namespace,
+            };
+            wait(describe::run(
+                &client,
+                &options,
+                Timestamp::now(),
+                &mut io::stdout(),
+            ))
+        }
+        Command::Logs(asked) => {
+            let options = logs::Options {
+                pod: asked.pod,
+                namespace: asked.namespace,
+                container: asked.container,
+                follow: asked.follow,
+                previous: asked.previous,
+                tail: asked.tail,
+                since: asked.since,
+                timestamps: asked.timestamps,
+                ..logs::Options::default()
+            };
+            wait(async { logs::run(&client, &options, &mut tokio::io::stdout(), &mut io::stderr()).await })
+        }
+        Command::Exec(asked) => {
+            let options = exec::Options {
+                pod: asked.pod,
+                namespace: asked.namespace,
+                container: asked.container,
+                stdin: asked.stdin,
+                tty: asked.tty,
+                command: asked.command,
+            };
+            execute(&client, &options)
+        }
+        Command::Doctor(asked) => {
+            let config = start::configuration(Role::Run, &given)?;
+            let sound = single()?.block_on(doctor::doctor(&config, asked.output, &mut io::stdout()))?;
+            Ok(if sound {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            })
+        }
+        Command::Cleanup(asked) => {
+            let config = start::configuration(Role::Run, &given)?;
+            if !asked.yes && !confirmed()? {
+                return Ok(ExitCode::FAILURE);
+            }
+            clean_up(&config)
+        }
+        Command::Version(asked) => shown(io::stdout().write_all(version::own(asked.output).as_bytes())),
+        Command::Completions(asked) => shown(completions::completions(asked.shell, &mut io::stdout())),
+        Command::Man(asked) => {
+            completions::man_pages(&asked.directory)
+                .with_context(|| format!("cannot write man pages to {}", asked.directory.display()))?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn output(asked: Option<Output>) -> get::Output {
+    match asked {
+        None => get::Output::Table,
+        Some(Output::Wide) => get::Output::Wide,
+        Some(Output::Json) => get::Output::Json,
+        Some(Output::Yaml) => get::Output::Yaml,
+        Some(Output::Name) => get::Output::Name,
+    }
+}
+
+/// A verb needs one thread.
+fn single() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("no thread can be started")
+}
+
+fn wait(verb: impl Future<Output = Result<(), super::CommandError>>) -> anyhow::Result<ExitCode> {
+    single()?.block_on(verb)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs a command in a container; its exit code is ours. Standard input is read by a thread that nobody can
+/// stop, so the process ends here.
+fn execute(client: &Client, options: &exec::Options) -> anyhow::Result<ExitCode> {
+    let code = match single()?.block_on(exec::run(client, options)) {
+        Ok(code) => code,
+        Err(error) => {
+            let code = error.exit_code();
+            // Standard error may be gone; the code still tells.
+            let _ = writeln!(io::stderr(), "gantry: {:#}", anyhow::Error::from(error));
+            code
+        }
+    };
+    std::process::exit(i32::try_from(code).unwrap_or(1));
+}
+
+fn shown(written: io::Result<()>) -> anyhow::Result<ExitCode> {
+    match written {
+        // A reader that went away has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        written => {
+            written.context("standard output cannot be written")?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn confirmed() -> anyhow::Result<bool> {
+    let mut out = io::stdout();
+    write!(
+        out,
+        "This removes every pod of this machine, its network and its files. Type yes to go on: "
+    )?;
+    out.flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    Ok(answer.trim() == "yes")
+}
+
+fn clean_up(config: &crate::config::Config) -> anyhow::Result<ExitCode> {
+    if !nix::unistd::geteuid().is_root() {
+        anyhow::bail!("cleaning up needs root: use sudo");
+    }
+    let summary = single()?.block_on(cleanup::run(config))?;
+    let mut out = io::stdout();
+    writeln!(
+        out,
+        "removed {} pods and {} images, the pods' network, cgroups and files",
+        summary.pods, summary.images
+    )?;
+    for failure in &summary.failures {
+        writeln!(io::stderr(), "left: {failure}")?;
+    }
+    Ok(if summary.failures.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,273 @@
+//! `gantry exec [-i] [-t] POD -- COMMAND`.
+
+use std::io::{self, Read, Write};
+
+use bytes::Bytes;
+use form_urlencoded::Serializer;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use k8s_openapi::api::core::v1::Pod;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::client::Client;
+use super::{CommandError, choice, print, terminal};
+use crate::serve::frame::{self, Frame, PROTOCOL};
+
+/// Chunks of input on their way to the agent.
+const QUEUE: usize = 4;
+/// What is read of standard input at once.
+const CHUNK: usize = 32 * 1024;
+
+/// What is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The pod's name, full or short.
+    pub pod: String,
+    /// Its namespace, where the name alone is not clear.
+    pub namespace: Option<String>,
+    /// The container; without it the pod's default or first.
+    pub container: Option<String>,
+    /// `-i`: standard input goes to the command.
+    pub stdin: bool,
+    /// `-t`: the command gets a terminal, where standard input is one.
+    pub tty: bool,
+    /// The command with its arguments.
+    pub command: Vec<String>,
+}
+
+/// Runs the command with this process' standard streams; its exit code. Standard input is read by a thread
+/// that nobody can stop: the caller ends the process (`std::process::exit`) with the code.
+pub async fn run(client: &Client, options: &Options) -> Result<u32, CommandError> {
+    let mut options = options.clone();
+    if options.tty && !(options.stdin && terminal::is_terminal()) {
+        let why = if options.stdin {
+            "standard input is none"
+        } else {
+            "it needs -i"
+        };
+        print(
+            &mut io::stderr(),
+            &format!("no terminal for the command: {why}\n"),
+        )?;
+        options.tty = false;
+    }
+    let connection = connect(client, &options, &mut io::stderr()).await?;
+    // Restored when this is left, also by an error.
+    let raw = options
+        .tty
+        .then(terminal::Raw::enter)
+        .transpose()
+        .map_err(CommandError::Output)?;
+    let input = Input {
+        stdin: options.stdin.then(|| read_in_thread(io::stdin())),
+        resized: raw
+            .as_ref()
+            .map(|_| watch(SignalKind::window_change()))
+            .transpose()?,
+    };
+    let interrupted = async {
+        match raw {
+            // Without raw mode the signal's own effect is right: the process ends, and the agent sees it.
+            None => std::future::pending().await,
+            Some(_) => first_signal().await,
+        }
+    };
+    let (mut out, mut err) = (tokio::io::stdout(), tokio::io::stderr());
+    let carried = carry(connection, input, &mut out, &mut err);
+    tokio::select! {
+        // Dropped by a signal: the connection closes, and the agent kills the command.
+        ended = carried => ended,
+        // Nothing is lost with it.
+        code = interrupted => Ok(code),
+    }
+}
+
+/// Finds the container and opens the connection to a command in it.
+pub async fn connect(
+    client: &Client,
+    options: &Options,
+    err: &mut impl Write,
+) -> Result<TokioIo<Upgraded>, CommandError> {
+    let pods = choice::pods(client).await?;
+    let pod = choice::pod(&pods, &options.pod, options.namespace.as_deref())?;
+    let container = choice::container(pod, options.container.as_deref())?;
+    if let Some(note) = &container.note {
+        print(err, &format!("{note}\n"))?;
+    }
+    Ok(client
+        .upgrade(&path(pod, &container.name, options), PROTOCOL)
+        .await?)
+}
+
+fn path(pod: &Pod, container: &str, options: &Options) -> String {
+    let mut query = Serializer::new(String::new());
+    for (name, wanted) in [("stdin", options.stdin), ("tty", options.tty)] {
+        if wanted {
+            query.append_pair(name, "true");
+        }
+    }
+    query.extend_pairs(options.command.iter().map(|word| ("command", word)));
+    format!(
+        "/exec/{}/{}/{container}?{}",
+        choice::namespace(pod),
+        choice::name(pod),
+        query.finish()
+    )
+}
+
+/// What goes to the command.
+pub struct Input {
+    /// Chunks; closed at the end of input.
+    pub stdin: Option<mpsc::Receiver<Bytes>>,
+    /// Fires when the terminal's size changes; there is none without a terminal.
+    pub resized: Option<Signal>,
+}
+
+/// Carries frames until the command has ended: its exit code.
+pub async fn carry(
+    connection: impl AsyncRead + AsyncWrite + Send + Unpin,
+    input: Input,
+    out: &mut (impl AsyncWrite + Unpin),
+    err: &mut (impl AsyncWrite + Unpin),
+) -> Result<u32, CommandError> {
+    let (mut from_agent, to_agent) = tokio::io::split(connection);
+    let output = async {
+        loop {
+            match frame::read(&mut from_agent).await.map_err(CommandError::Output)? {
+                Some(Frame::Stdout(data)) => show(out, &data).await?,
+                Some(Frame::Stderr(data)) => show(err, &data).await?,
+                Some(Frame::Exit(code)) => return Ok(code),
+                Some(Frame::Failed { code, message }) => return Err(CommandError::Exec { code, message }),
+                Some(other) => {
+                    return Err(CommandError::Answer(
+                        format!("a frame only we send: {other:?}").into(),
+                    ));
+                }
+                None => {
+                    return Err(CommandError::Choice(
+                        "gantry ended before the command did".to_owned(),
+                    ));
+                }
+            }
+        }
+    };
+    tokio::select! {
+        // Never dropped before its end: the other arm does not end.
+        ended = output => ended,
+        // Dropped when the command has ended; half a frame then harms nobody.
+        never = feed(to_agent, input) => never,
+    }
+}
+
+/// Where the reader has gone (`| head`) the command is not stopped: it may have more to do than to write.
+async fn show(to: &mut (impl AsyncWrite + Unpin), data: &[u8]) -> Result<(), CommandError> {
+    let written = match to.write_all(data).await {
+        Ok(()) => to.flush().await,
+        error => error,
+    };
+    written.or_else(|error| CommandError::output(error).map_or(Ok(()), Err))
+}
+
+/// Sends input and sizes; once there is nothing more to send, or nobody who takes it, it waits to be dropped.
+async fn feed<T>(mut to_agent: impl AsyncWrite + Unpin, mut input: Input) -> T {
+    if input.resized.is_some()
+        && let Some((columns, rows)) = terminal::size()
+    {
+        let _ = frame::write(&mut to_agent, &Frame::Resize { columns, rows }).await;
+    }
+    loop {
+        let frame = tokio::select! {
+            // A chunk is either taken or stays in the channel.
+            chunk = next(&mut input.stdin), if input.stdin.is_some() => match chunk {
+                Some(data) => Frame::Stdin(data),
+                None => {
+                    input.stdin = None;
+                    Frame::StdinEnd
+                }
+            },
+            // Signals that nobody waits for are kept.
+            () = changed(&mut input.resized), if input.resized.is_some() => match terminal::size() {
+                Some((columns, rows)) => Frame::Resize { columns, rows },
+                None => continue,
+            },
+            else => break,
+        };
+        if frame::write(&mut to_agent, &frame).await.is_err() {
+            // The agent says why, or has gone, which the reading side sees.
+            break;
+        }
+    }
+    std::future::pending().await
+}
+
+async fn next(stdin: &mut Option<mpsc::Receiver<Bytes>>) -> Option<Bytes> {
+    match stdin {
+        Some(stdin) => stdin.recv().await,
+        None => None,
+    }
+}
+
+async fn changed(resized: &mut Option<Signal>) {
+    if let Some(resized) = resized {
+        resized.recv().await;
+    }
+}
+
+fn watch(kind: SignalKind) -> Result<Signal, CommandError> {
+    signal(kind).map_err(CommandError::Output)
+}
+
+/// The exit code for the first signal that would end the process and leave the terminal raw.
+async fn first_signal() -> u32 {
+    let kinds = [
+        SignalKind::interrupt(),
+        SignalKind::terminate(),
+        SignalKind::hangup(),
+        SignalKind::quit(),
+    ];
+    let mut waits: Vec<_> = kinds
+        .into_iter()
+        .filter_map(|kind| {
+            let mut signal = signal(kind).ok()?;
+            Some(Box::pin(async move {
+                signal.recv().await;
+                128 + kind.as_raw_value().unsigned_abs()
+            }))
+        })
+        .collect();
+    std::future::poll_fn(move |context| {
+        let ready = waits
+            .iter_mut()
+            .map(|wait| wait.as_mut().poll(context))
+            .find(std::task::Poll::is_ready);
+        ready.unwrap_or(std::task::Poll::Pending)
+    })
+    .await
+}
+
+/// A thread of its own, because a read of a terminal cannot be given up.
+fn read_in_thread(mut from: impl Read + Send + 'static) -> mpsc::Receiver<Bytes> {
+    let (chunks, receiver) = mpsc::channel(QUEUE);
+    std::thread::spawn(move || {
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            match from.read(&mut buffer) {
+                Ok(0) => return,
+                Ok(size) => {
+                    if chunks
+                        .blocking_send(Bytes::copy_from_slice(&buffer[..size]))
+                        .is_err()
+                    {
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // The same as the end of it, for the command.
+                Err(_) => return,
+            }
+        }
+    });
+    receiver
+}

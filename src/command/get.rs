@@ -1,0 +1,317 @@
+//! `gantry get pods|node`.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::client::Client;
+use super::table::{Table, printable};
+use super::{CommandError, age, choice, pod_row, print, yaml};
+use crate::serve::problem::{ProblemList, ToldProblem};
+
+/// What is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// What is listed.
+    pub what: What,
+    /// Only pods of this namespace; without it, of all.
+    pub namespace: Option<String>,
+    /// The namespace is shown even where all pods have the same.
+    pub all_namespaces: bool,
+    /// How it is written.
+    pub output: Output,
+}
+
+/// What is listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    /// Pods of these names, full or short; of none: all.
+    Pods(Vec<String>),
+    /// The node.
+    Node,
+}
+
+impl Default for What {
+    fn default() -> Self {
+        What::Pods(Vec::new())
+    }
+}
+
+/// How it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Output {
+    /// A table for people.
+    #[default]
+    Table,
+    /// With more columns.
+    Wide,
+    /// JSON, as kubectl indents it.
+    Json,
+    /// YAML.
+    Yaml,
+    /// `pod/<name>`, one a line.
+    Name,
+}
+
+/// Writes what was asked for to `out`; what is amiss to `err`.
+pub async fn run(
+    client: &Client,
+    options: &Options,
+    now: Timestamp,
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> Result<(), CommandError> {
+    let names = match &options.what {
+        What::Node => return print(out, &node(client, options.output, now).await?),
+        What::Pods(names) => names,
+    };
+    let problems: ProblemList = client.object("/problems").await?;
+    let all: Value = client.object("/pods").await?;
+    let items = all
+        .get("items")
+        .and_then(Value::as_array)
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let pods: Vec<Pod> = items.iter().map(parse).collect::<Result<_, _>>()?;
+    let chosen = choose(&pods, names, options.namespace.as_deref())?;
+    let problems: Vec<&ToldProblem> = problems
+        .items
+        .iter()
+        .filter(|problem| names.is_empty() && is_in(problem, options))
+        .collect();
+    let objects = || chosen.iter().map(|&at| items[at].clone());
+    let text = match options.output {
+        Output::Table | Output::Wide => {
+            let chosen: Vec<&Pod> = chosen.iter().map(|&at| &pods[at]).collect();
+            if chosen.is_empty() && problems.is_empty() {
+                return print(err, "No resources found\n");
+            }
+            pod_table(&chosen, &problems, options, now)
+        }
+        Output::Name => chosen
+            .iter()
+            .map(|&at| format!("pod/{}\n", choice::name(&pods[at])))
+            .collect(),
+        Output::Json => json_text(&one_or_list(objects(), names.len() == 1))?,
+        Output::Yaml => yaml::text(&one_or_list(objects(), names.len() == 1))?,
+    };
+    print(out, &text)?;
+    // Not among the rows, so that programs can read those.
+    let told: String = problems
+        .iter()
+        .map(|problem| printable(&problem.text) + "\n")
+        .collect();
+    print(err, &told)
+}
+
+fn parse<T: serde::de::DeserializeOwned>(value: &Value) -> Result<T, CommandError> {
+    T::deserialize(value).map_err(|error| CommandError::Answer(error.into()))
+}
+
+/// A broken file belongs to the namespace that could be read in it, else to every one.
+fn is_in(problem: &ToldProblem, options: &Options) -> bool {
+    match (&options.namespace, &problem.namespace) {
+        (Some(wanted), Some(is)) => wanted == is,
+        _ => true,
+    }
+}
+
+/// Positions of the pods that are meant.
+fn choose(pods: &[Pod], names: &[String], namespace: Option<&str>) -> Result<Vec<usize>, CommandError> {
+    if names.is_empty() {
+        let here = |pod: &Pod| namespace.is_none_or(|wanted| wanted == choice::namespace(pod));
+        return Ok((0..pods.len()).filter(|&at| here(&pods[at])).collect());
+    }
+    let position = |name: &String| {
+        let pod = choice::pod(pods, name, namespace)?;
+        Ok(pods
+            .iter()
+            .position(|one| std::ptr::eq(one, pod))
+            .expect("it is one of them"))
+    };
+    names.iter().map(position).collect()
+}
+
+fn one_or_list(mut objects: impl Iterator<Item = Value>, one: bool) -> Value {
+    if one && let Some(object) = objects.next() {
+        return object;
+    }
+    let items: Vec<Value> = objects.collect();
+    json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": ""}, "items": items})
+}
+
+fn json_text(value: &Value) -> Result<String, CommandError> {
+    let mut text = Vec::new();
+    let indent = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    let mut serializer = serde_json::Serializer::with_formatter(&mut text, indent);
+    value
+        .serialize(&mut serializer)
+        .map_err(|error| CommandError::Answer(error.into()))?;
+    text.push(b'\n');
+    String::from_utf8(text).map_err(|error| CommandError::Answer(error.into()))
+}
+
+fn age_of(time: Option<&Time>, now: Timestamp) -> String {
+    time.map_or_else(|| "<unknown>".to_owned(), |time| age::since(time.0, now))
+}
+
+fn or_none(text: Option<&str>) -> String {
+    text.filter(|text| !text.is_empty())
+        .unwrap_or("<none>")
+        .to_owned()
+}
+
+fn pod_table(pods: &[&Pod], problems: &[&ToldProblem], options: &Options, now: Timestamp) -> String {
+    let namespaces: BTreeSet<&str> = pods
+        .iter()
+        .map(|pod| choice::namespace(pod))
+        .chain(problems.iter().filter_map(|problem| problem.namespace.as_deref()))
+        .collect();
+    let with_namespace = options.all_namespaces || namespaces.len() > 1;
+    let wide = options.output == Output::Wide;
+    let mut headings = vec!["NAME", "READY", "STATUS", "RESTARTS", "AGE"];
+    if wide {
+        headings.extend(["IP", "NODE"]);
+    }
+    if with_namespace {
+        headings.insert(0, "NAMESPACE");
+    }
+    let mut table = Table::new(&headings);
+    for pod in pods {
+        let row = pod_row::row(pod, now);
+        let age = age_of(pod.metadata.creation_timestamp.as_ref(), now);
+        let mut cells = vec![
+            choice::name(pod).to_owned(),
+            row.ready,
+            row.status,
+            row.restarts,
+            age,
+        ];
+        if wide {
+            cells.push(or_none(
+                pod.status.as_ref().and_then(|status| status.pod_ip.as_deref()),
+            ));
+            cells.push(or_none(
+                pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()),
+            ));
+        }
+        if with_namespace {
+            cells.insert(0, choice::namespace(pod).to_owned());
+        }
+        table.row(cells);
+    }
+    for problem in problems {
+        let nothing = || "-".to_owned();
+        let mut cells = vec![
+            file_name(problem),
+            nothing(),
+            "Invalid".to_owned(),
+            nothing(),
+            nothing(),
+        ];
+        if wide {
+            cells.extend([nothing(), nothing()]);
+        }
+        if with_namespace {
+            cells.insert(0, or_none(problem.namespace.as_deref()));
+        }
+        table.row(cells);
+    }
+    table.text("")
+}
+
+/// `web.yaml`, and of a later document `web.yaml#2`.
+fn file_name(problem: &ToldProblem) -> String {
+    let name = problem.file.rsplit('/').next().unwrap_or_default();
+    match problem.document {
+        0 | 1 => name.to_owned(),
+        document => format!("{name}#{document}"),
+    }
+}
+
+async fn node(client: &Client, output: Output, now: Timestamp) -> Result<String, CommandError> {
+    let value: Value = client.object("/node").await?;
+    match output {
+        Output::Json => json_text(&value),
+        Output::Yaml => yaml::text(&value),
+        Output::Name => Ok(format!(
+            "node/{}\n",
+            parse::<Node>(&value)?.metadata.name.unwrap_or_default()
+        )),
+        Output::Table | Output::Wide => Ok(node_table(&parse(&value)?, output == Output::Wide, now)),
+    }
+}
+
+fn node_table(node: &Node, wide: bool, now: Timestamp) -> String {
+    let status = node.status.clone().unwrap_or_default();
+    let info = status.node_info.clone().unwrap_or_default();
+    let mut headings = vec!["NAME", "STATUS", "ROLES", "AGE", "VERSION"];
+    if wide {
+        headings.extend([
+            "INTERNAL-IP",
+            "EXTERNAL-IP",
+            "OS-IMAGE",
+            "KERNEL-VERSION",
+            "CONTAINER-RUNTIME",
+        ]);
+    }
+    let mut table = Table::new(&headings);
+    let mut cells = vec![
+        node.metadata.name.clone().unwrap_or_default(),
+        node_status(node),
+        roles(node),
+        age_of(node.metadata.creation_timestamp.as_ref(), now),
+        info.kubelet_version,
+    ];
+    if wide {
+        let address = |kind: &str| {
+            let mut all = status.addresses.iter().flatten();
+            or_none(
+                all.find(|address| address.type_ == kind)
+                    .map(|address| address.address.as_str()),
+            )
+        };
+        cells.extend([address("InternalIP"), address("ExternalIP")]);
+        cells.extend([info.os_image, info.kernel_version, info.container_runtime_version]);
+    }
+    table.row(cells);
+    table.text("")
+}
+
+/// `Ready`, `NotReady` or `Unknown`, and whether pods may be placed on it.
+fn node_status(node: &Node) -> String {
+    let mut conditions = node
+        .status
+        .iter()
+        .flat_map(|status| status.conditions.iter().flatten());
+    let ready = match conditions.find(|condition| condition.type_ == "Ready") {
+        Some(condition) if condition.status == "True" => "Ready",
+        Some(_) => "NotReady",
+        None => "Unknown",
+    };
+    let closed = node
+        .spec
+        .as_ref()
+        .is_some_and(|spec| spec.unschedulable == Some(true));
+    format!("{ready}{}", if closed { ",SchedulingDisabled" } else { "" })
+}
+
+/// Roles from the node's labels, as kubectl finds them.
+pub(super) fn roles(node: &Node) -> String {
+    let labels = node.metadata.labels.iter().flatten();
+    let roles: BTreeSet<&str> = labels
+        .filter_map(
+            |(key, value)| match key.strip_prefix("node-role.kubernetes.io/") {
+                Some(role) => Some(role),
+                None => (key == "kubernetes.io/role").then_some(value.as_str()),
+            },
+        )
+        .filter(|role| !role.is_empty())
+        .collect();
+    or_none(Some(&Vec::from_iter(roles).join(",")))
+}

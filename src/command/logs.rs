@@ -1,0 +1,96 @@
+//! `gantry logs`.
+
+use std::io::Write;
+use std::time::Duration;
+
+use form_urlencoded::Serializer;
+use jiff::Timestamp;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+
+use super::client::Client;
+use super::{CommandError, choice, print};
+
+/// What is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The pod's name, full or short.
+    pub pod: String,
+    /// Its namespace, where the name alone is not clear.
+    pub namespace: Option<String>,
+    /// The container; without it the pod's default or first.
+    pub container: Option<String>,
+    /// Go on until the container ends.
+    pub follow: bool,
+    /// Of the instance before the one that runs.
+    pub previous: bool,
+    /// Only so many last lines.
+    pub tail: Option<u64>,
+    /// Only what is not older; whole seconds.
+    pub since: Option<Duration>,
+    /// Only from this moment on.
+    pub since_time: Option<Timestamp>,
+    /// Each line with its time before it.
+    pub timestamps: bool,
+    /// So many bytes at most.
+    pub limit_bytes: Option<u64>,
+}
+
+/// Writes the log to `out`, remarks to `err`.
+pub async fn run(
+    client: &Client,
+    options: &Options,
+    out: &mut (impl AsyncWrite + Unpin),
+    err: &mut impl Write,
+) -> Result<(), CommandError> {
+    let pods = choice::pods(client).await?;
+    let pod = choice::pod(&pods, &options.pod, options.namespace.as_deref())?;
+    let container = choice::container(pod, options.container.as_deref())?;
+    if let Some(note) = &container.note {
+        print(err, &format!("{note}\n"))?;
+    }
+    let path = format!(
+        "/logs/{}/{}/{}?{}",
+        choice::namespace(pod),
+        choice::name(pod),
+        container.name,
+        query(options)
+    );
+    let mut chunks = client.stream(&path).await?;
+    while let Some(chunk) = chunks.next().await? {
+        let written = match out.write_all(&chunk).await {
+            Ok(()) => out.flush().await,
+            error => error,
+        };
+        if let Err(error) = written {
+            return CommandError::output(error).map_or(Ok(()), Err);
+        }
+    }
+    Ok(())
+}
+
+fn query(options: &Options) -> String {
+    let mut query = Serializer::new(String::new());
+    for (name, wanted) in [
+        ("follow", options.follow),
+        ("previous", options.previous),
+        ("timestamps", options.timestamps),
+    ] {
+        if wanted {
+            query.append_pair(name, "true");
+        }
+    }
+    for (name, value) in [
+        ("tailLines", options.tail.map(|lines| lines.to_string())),
+        (
+            "sinceSeconds",
+            options.since.map(|since| since.as_secs().to_string()),
+        ),
+        ("sinceTime", options.since_time.map(|time| time.to_string())),
+        ("limitBytes", options.limit_bytes.map(|bytes| bytes.to_string())),
+    ] {
+        if let Some(value) = value {
+            query.append_pair(name, &value);
+        }
+    }
+    query.finish()
+}

@@ -1,0 +1,93 @@
+//! Indented `Key:  value` lines, as `kubectl describe` sets them.
+
+use super::table::{Table, printable};
+
+/// Text that grows by blocks; the values of a block line up.
+#[derive(Debug, Default)]
+pub(crate) struct Outline {
+    text: String,
+    block: Vec<(String, String)>,
+    indent: usize,
+}
+
+impl Outline {
+    /// A line of the block. Further lines of the value go below the first.
+    pub(crate) fn field(&mut self, key: &str, value: impl AsRef<str>) {
+        let value = printable(value.as_ref());
+        let mut lines = value.lines();
+        self.block
+            .push((format!("{key}:"), lines.next().unwrap_or_default().to_owned()));
+        self.block
+            .extend(lines.map(|line| (String::new(), line.to_owned())));
+    }
+
+    /// The same, where there is a value.
+    pub(crate) fn field_if(&mut self, key: &str, value: Option<impl AsRef<str>>) {
+        if let Some(value) = value.filter(|value| !value.as_ref().is_empty()) {
+            self.field(key, value);
+        }
+    }
+
+    /// One entry a line; `<none>` for none.
+    pub(crate) fn fields(&mut self, key: &str, mut entries: impl Iterator<Item = String>) {
+        self.field(key, entries.next().unwrap_or_else(|| "<none>".to_owned()));
+        for entry in entries {
+            self.block.push((String::new(), printable(&entry)));
+        }
+    }
+
+    /// A heading with a deeper block below it.
+    pub(crate) fn section(&mut self, heading: &str, write: impl FnOnce(&mut Outline)) {
+        self.end_block();
+        self.line(&format!("{heading}:"));
+        self.indent += 2;
+        write(self);
+        self.end_block();
+        self.indent -= 2;
+    }
+
+    /// A heading with a table below it; `<none>` where the table has only its headings.
+    pub(crate) fn table(&mut self, heading: &str, table: &Table) {
+        self.end_block();
+        let rows = table.text(&" ".repeat(self.indent + 2));
+        if rows.lines().count() > 1 {
+            self.line(&format!("{heading}:"));
+            self.text += &rows;
+        } else {
+            self.line(&format!("{heading}:  <none>"));
+        }
+    }
+
+    /// Words below each other.
+    pub(crate) fn words(&mut self, heading: &str, words: Option<&[String]>) {
+        if let Some(words) = words.filter(|words| !words.is_empty()) {
+            self.section(heading, |outline| {
+                words.iter().for_each(|word| outline.line(&printable(word)))
+            });
+        }
+    }
+
+    fn line(&mut self, line: &str) {
+        let indent = " ".repeat(self.indent);
+        self.text += format!("{indent}{}", line.replace('\n', &format!("\n{indent}"))).trim_end();
+        self.text.push('\n');
+    }
+
+    fn end_block(&mut self) {
+        let block = std::mem::take(&mut self.block);
+        let width = block
+            .iter()
+            .map(|(key, _)| key.chars().count())
+            .max()
+            .unwrap_or(0);
+        for (key, value) in block {
+            self.line(&format!("{key:width$}  {value}"));
+        }
+    }
+
+    /// All of it.
+    pub(crate) fn into_text(mut self) -> String {
+        self.end_block();
+        self.text
+    }
+}

@@ -1,0 +1,39 @@
+//! The person's terminal while a program in a container has it.
+
+use std::io::{self, stdin};
+
+use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
+
+/// Whether standard input is a terminal.
+pub(crate) fn is_terminal() -> bool {
+    isatty(stdin())
+}
+
+/// Columns and rows; `None` where the terminal does not tell.
+pub(crate) fn size() -> Option<(u16, u16)> {
+    let size = tcgetwinsize(stdin()).ok()?;
+    (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
+}
+
+/// The terminal passes every key on, until this is dropped.
+pub(crate) struct Raw {
+    before: Termios,
+}
+
+impl Raw {
+    /// Sets standard input, a terminal, to raw mode.
+    pub(crate) fn enter() -> io::Result<Self> {
+        let before = tcgetattr(stdin())?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        tcsetattr(stdin(), OptionalActions::Now, &raw)?;
+        Ok(Raw { before })
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        // A terminal that has gone needs nothing any more.
+        let _ = tcsetattr(stdin(), OptionalActions::Now, &self.before);
+    }
+}

@@ -1,0 +1,64 @@
+//! An object as YAML that every reader takes for the same object, also those of YAML 1.1, where `yes`, `0644`
+//! and `12:30` are no strings.
+
+use serde_json::Value;
+use serde_saphyr::{SerializerOptions, ser_options, to_string_with_options};
+
+use super::CommandError;
+
+/// The text, with a line's end.
+pub(crate) fn text(value: &Value) -> Result<String, CommandError> {
+    let options: SerializerOptions = ser_options! {
+        // Never broken over lines: commands are copied out of it.
+        folded_wrap_chars: usize::MAX,
+    };
+    to_string_with_options(value, options).map_err(|error| CommandError::Answer(error.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_could_be_taken_for_something_else_is_quoted() {
+        let value = json!({
+            "args": ["yes", "0644", "1e3", "null", "", "12:30", "- x", "a: b", "10Mi", "1", "on", "~"],
+            "env": [{"name": "A", "value": "true"}],
+            "long": "word ".repeat(40).trim_end(),
+            "lines": "one\ntwo\n",
+            "empty": {}, "none": [], "number": 7, "truth": true, "nothing": null,
+        });
+        let expected = format!(
+            r#"args:
+- "yes"
+- "0644"
+- "1e3"
+- "null"
+- ""
+- "12:30"
+- "- x"
+- "a: b"
+- 10Mi
+- "1"
+- "on"
+- "~"
+empty: {{}}
+env:
+- name: A
+  value: "true"
+lines: |
+  one
+  two
+long: {}
+none: []
+nothing: null
+number: 7
+truth: true
+"#,
+            "word ".repeat(40).trim_end()
+        );
+        assert_eq!(text(&value).unwrap(), expected);
+    }
+}

@@ -1,0 +1,186 @@
+//! Reads the configuration's files: the only file of this room that touches the disk.
+
+use std::path::{Path, PathBuf};
+
+use super::error::ConfigError;
+use super::layers::{Given, Layers, Text};
+use super::resolve::{Surroundings, resolve};
+use super::{Config, Role};
+
+/// The largest configuration file that is read, in bytes.
+const MAX_BYTES: u64 = 4 << 20;
+
+/// The file of `gantry run` where none is named; it may be absent.
+const RUN_FILE: &str = "/etc/gantry/config.yaml";
+
+/// Where this process runs.
+pub fn here() -> Result<Surroundings, ConfigError> {
+    let failed = |path: &str, source| ConfigError::Read {
+        path: PathBuf::from(path),
+        source,
+    };
+    let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_err(|source| failed("/proc/sys/kernel/hostname", source))?;
+    let directory = std::env::current_dir().map_err(|source| failed(".", source))?;
+    Ok(Surroundings { hostname, directory })
+}
+
+/// Reads what the flags point to and resolves it all.
+pub fn load(role: Role, flags: &[Given], around: &Surroundings) -> Result<Config, ConfigError> {
+    let text = |name: &str| {
+        let texts = flags
+            .iter()
+            .find(|(flag, _)| flag.name == name)
+            .and_then(|(_, texts)| texts.last());
+        texts.filter(|text| !text.is_empty())
+    };
+    for name in ["kubeconfig", "bootstrap-kubeconfig"] {
+        if text(name).is_some() {
+            return Err(ConfigError::NotThere(format!(
+                "--{name}: the API server is not there yet in this version; leave the flag away to run the pods \
+                 of the manifests directory"
+            )));
+        }
+    }
+    let main = match text("config") {
+        Some(path) => Some(read(Path::new(path), &around.directory)?),
+        None if role == Role::Run && Path::new(RUN_FILE).exists() => {
+            Some(read(Path::new(RUN_FILE), Path::new("/"))?)
+        }
+        None => None,
+    };
+    let dropins = match text("config-dir") {
+        Some(path) => read_dropins(Path::new(path), &around.directory)?,
+        None => Vec::new(),
+    };
+    resolve(Layers::merge(main.as_ref(), &dropins, flags)?, role, around)
+}
+
+/// Reads one file; a relative path starts at `directory`.
+pub fn read(path: &Path, directory: &Path) -> Result<Text, ConfigError> {
+    let path = directory.join(path);
+    let failed = |source| ConfigError::Read {
+        path: path.clone(),
+        source,
+    };
+    let about = std::fs::metadata(&path).map_err(failed)?;
+    if !about.is_file() || about.len() > MAX_BYTES {
+        let problem = format!("is no regular file of at most {MAX_BYTES} bytes");
+        return Err(failed(std::io::Error::other(problem)));
+    }
+    let bytes = std::fs::read(&path).map_err(failed)?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let line = error.as_bytes()[..valid]
+            .iter()
+            .filter(|&&byte| byte == b'\n')
+            .count()
+            + 1;
+        let problem = "is not UTF-8 text".to_owned();
+        ConfigError::InFile {
+            path: path.clone(),
+            line,
+            problem,
+        }
+    })?;
+    Ok(Text { path, text })
+}
+
+/// Reads the drop-ins: the `*.conf` files of a directory and those below it, in the order of their paths
+/// (KEP-3983). Other files are left alone.
+pub fn read_dropins(path: &Path, directory: &Path) -> Result<Vec<Text>, ConfigError> {
+    let mut found = Vec::new();
+    walk(&directory.join(path), &mut found)?;
+    found.iter().map(|path| read(path, directory)).collect()
+}
+
+/// The entries of each directory in lexical order, a directory's own where it stands (Go's
+/// `filepath.WalkDir`); links to directories are not followed.
+fn walk(directory: &Path, found: &mut Vec<PathBuf>) -> Result<(), ConfigError> {
+    let failed = |source| ConfigError::Read {
+        path: directory.to_owned(),
+        source,
+    };
+    let mut entries = std::fs::read_dir(directory)
+        .and_then(|entries| entries.collect::<Result<Vec<_>, _>>())
+        .map_err(failed)?;
+    entries.sort_by_key(std::fs::DirEntry::file_name);
+    for entry in entries {
+        let path = entry.path();
+        if entry.file_type().map_err(failed)?.is_dir() {
+            walk(&path, found)?;
+        } else if path.extension().is_some_and(|extension| extension == "conf") {
+            found.push(path);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dropins_in_the_order_of_their_paths() {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |name: &str| std::fs::write(directory.path().join(name), name).unwrap();
+        std::fs::create_dir(directory.path().join("15-more")).unwrap();
+        let files = [
+            "20-b.conf",
+            "10-a.conf",
+            "note.txt",
+            "15-more/99-z.conf",
+            "15-more/x.yaml",
+        ];
+        files.into_iter().for_each(write);
+        let texts = read_dropins(Path::new("."), directory.path()).unwrap();
+        let names: Vec<_> = texts.iter().map(|text| text.text.as_str()).collect();
+        assert_eq!(names, ["10-a.conf", "15-more/99-z.conf", "20-b.conf"]);
+    }
+
+    #[test]
+    fn what_the_flags_point_to_is_read() {
+        use crate::config::layers::flag;
+        let directory = tempfile::tempdir().unwrap();
+        let head = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n";
+        let write = |name: &str, body: &str| {
+            std::fs::write(directory.path().join(name), format!("{head}{body}")).unwrap();
+        };
+        std::fs::create_dir(directory.path().join("d")).unwrap();
+        write("main.yaml", "maxPods: 7\npodsPerCore: 3\n");
+        write("d/10.conf", "maxPods: 8\n");
+        let around = Surroundings {
+            directory: directory.path().to_owned(),
+            ..here().unwrap()
+        };
+        let given = |name: &str, text: &str| (flag(name).unwrap(), vec![text.to_owned()]);
+        let mut flags = vec![given("config", "main.yaml"), given("config-dir", "d")];
+        let config = load(Role::Kubelet, &flags, &around).unwrap();
+        assert_eq!((config.node.max_pods, config.node.pods_per_core), (8, Some(3)));
+        flags.push(given("kubeconfig", ""));
+        assert!(load(Role::Kubelet, &flags, &around).is_ok());
+        flags.push(given(
+            "bootstrap-kubeconfig",
+            "/etc/kubernetes/bootstrap-kubelet.conf",
+        ));
+        let error = load(Role::Kubelet, &flags, &around).unwrap_err().to_string();
+        assert!(
+            error.starts_with("--bootstrap-kubeconfig: the API server is not there yet"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let error = read(Path::new("absent.yaml"), directory.path())
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("absent.yaml"), "{error}");
+        let file = directory.path().join("latin1.yaml");
+        std::fs::write(&file, b"a: 1\nb: \xe4\n").unwrap();
+        let error = read(&file, directory.path()).unwrap_err().to_string();
+        assert!(error.ends_with("latin1.yaml:2: is not UTF-8 text"), "{error}");
+        assert!(read(directory.path(), directory.path()).is_err());
+    }
+}

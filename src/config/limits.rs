@@ -1,0 +1,135 @@
+//! What is set aside, enforced and evicted by, typed. Pure.
+
+use std::collections::BTreeMap;
+
+use super::duration::Span;
+use super::raw::KubeletConfiguration;
+use super::resolve::span;
+use super::validate::Checks;
+use super::{Cgroups, Enforce, Eviction, quantity};
+use crate::model::node::{CgroupDriver, Threshold};
+
+/// Where signals of eviction come from; anything else cannot be a threshold
+/// (`pkg/kubelet/eviction/api/types.go`).
+const SIGNALS: &[&str] = &[
+    "memory.available",
+    "nodefs.available",
+    "nodefs.inodesFree",
+    "imagefs.available",
+    "imagefs.inodesFree",
+    "containerfs.available",
+    "containerfs.inodesFree",
+    "allocatableMemory.available",
+    "pid.available",
+];
+
+/// The part of the configuration of this name.
+pub fn cgroups(written: &KubeletConfiguration, stated_driver: bool, checks: &mut Checks<'_>) -> Cgroups {
+    let driver = match written.cgroup_driver.as_deref() {
+        Some("systemd") => CgroupDriver::Systemd,
+        _ => CgroupDriver::Cgroupfs,
+    };
+    let root = written.cgroup_root.as_deref().unwrap_or_default();
+    let components: Vec<String> = root
+        .split('/')
+        .filter(|part| !part.is_empty())
+        .map(str::to_owned)
+        .collect();
+    if components.iter().any(|part| part == "." || part == "..") {
+        checks.wrong("cgroupRoot", format!("{root:?} must be a plain path of cgroups"));
+    }
+    let enforce = written
+        .enforce_node_allocatable
+        .iter()
+        .flatten()
+        .filter_map(|entry| match entry.as_str() {
+            "pods" => Some(Enforce::Pods),
+            "system-reserved" => Some(Enforce::SystemReserved),
+            "system-reserved-compressible" => Some(Enforce::SystemReservedCompressible),
+            "kube-reserved" => Some(Enforce::KubeReserved),
+            "kube-reserved-compressible" => Some(Enforce::KubeReservedCompressible),
+            _ => None,
+        });
+    Cgroups {
+        driver: stated_driver.then_some(driver),
+        root: components,
+        per_qos: written.cgroups_per_qos != Some(false),
+        cfs_quota: written.cpu_cfs_quota != Some(false),
+        cfs_period: span(written.cpu_cfs_quota_period),
+        pod_pids: written.pod_pids_limit.filter(|&limit| limit > 0),
+        enforce: enforce.collect(),
+        system_reserved: written.system_reserved_cgroup.clone(),
+        kube_reserved: written.kube_reserved_cgroup.clone(),
+        refuse_v1: written.fail_cgroup_v1 == Some(true),
+    }
+}
+
+/// The part of the configuration of this name.
+pub fn eviction(written: &KubeletConfiguration, checks: &mut Checks<'_>) -> Eviction {
+    let mut amounts = |key: &str, map: &Option<BTreeMap<String, String>>| {
+        quantity::reserved(map.as_ref().unwrap_or(&BTreeMap::new())).unwrap_or_else(|(name, problem)| {
+            checks.wrong_entry(key, &name, problem);
+            Default::default()
+        })
+    };
+    let system_reserved = amounts("systemReserved", &written.system_reserved);
+    let kube_reserved = amounts("kubeReserved", &written.kube_reserved);
+    let hard = thresholds("evictionHard", &written.eviction_hard, checks);
+    let soft = thresholds("evictionSoft", &written.eviction_soft, checks);
+    let no_grace = BTreeMap::new();
+    let graces = written.eviction_soft_grace_period.as_ref().unwrap_or(&no_grace);
+    let mut with_grace = BTreeMap::new();
+    for (signal, threshold) in soft {
+        match graces.get(&signal).map(|grace| grace.parse::<Span>()) {
+            Some(Ok(grace)) if grace >= Span(0) => {
+                with_grace.insert(signal, (threshold, grace.unsigned()));
+            }
+            Some(Ok(grace)) => {
+                let problem = format!("{grace} must not be negative");
+                checks.wrong_entry("evictionSoftGracePeriod", &signal, problem);
+            }
+            Some(Err(error)) => checks.wrong_entry("evictionSoftGracePeriod", &signal, error.to_string()),
+            None => {
+                let problem = "needs an entry of evictionSoftGracePeriod";
+                checks.wrong_entry("evictionSoft", &signal, problem);
+            }
+        }
+    }
+    let grace = written.eviction_max_pod_grace_period.unwrap_or(0);
+    Eviction {
+        system_reserved,
+        kube_reserved,
+        hard,
+        soft: with_grace,
+        minimum_reclaim: thresholds(
+            "evictionMinimumReclaim",
+            &written.eviction_minimum_reclaim,
+            checks,
+        ),
+        pressure_transition: span(written.eviction_pressure_transition_period),
+        max_pod_grace: u64::try_from(grace).ok().map(std::time::Duration::from_secs),
+    }
+}
+
+fn thresholds(
+    key: &str,
+    map: &Option<BTreeMap<String, String>>,
+    checks: &mut Checks<'_>,
+) -> BTreeMap<String, Threshold> {
+    let mut found = BTreeMap::new();
+    for (signal, text) in map.iter().flatten() {
+        if !SIGNALS.contains(&signal.as_str()) {
+            checks.wrong_entry(
+                key,
+                signal,
+                format!("is no signal; there are {}", SIGNALS.join(", ")),
+            );
+            continue;
+        }
+        match quantity::threshold(text) {
+            Ok(threshold) => found.extend(threshold.map(|threshold| (signal.clone(), threshold))),
+            Err(problem) => checks.wrong_entry(key, signal, problem),
+        }
+    }
+    found
+}

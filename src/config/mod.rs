@@ -1,0 +1,312 @@
+//! The configuration, resolved: absolute paths, durations, every default in one place.
+//!
+//! What was said (files, drop-ins, flags) is merged in `layers`, completed in `defaults`, checked in
+//! `validate` and turned into [`Config`] in `resolve`; only `files` touches the disk. Nothing here knows
+//! another room but the nouns.
+
+pub mod duration;
+pub mod quantity;
+pub mod yaml;
+pub mod error;
+pub mod flags;
+pub mod own;
+pub mod raw;
+pub mod defaults;
+pub mod known;
+pub mod flag_value;
+pub mod layers;
+pub mod validate;
+pub mod enforce;
+pub mod limits;
+pub mod reach;
+pub mod resolve;
+pub mod acted;
+pub mod files;
+pub mod node;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use error::ConfigError;
+
+use crate::model::node::{CgroupDriver, Threshold};
+use crate::model::resources::{Amounts, Bytes};
+
+/// The version of Kubernetes whose node this is: what the Node object tells and `kubelet --version` prints.
+pub const KUBERNETES_VERSION: &str = "v1.36.2";
+
+/// Under which name the agent was started, which moves a few defaults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// `gantry run`: manifests and cgroup driver have defaults that suit a machine of its own.
+    Run,
+    /// `kubelet`, or `gantry kubelet`: the kubelet's defaults, to the letter.
+    Kubelet,
+}
+
+/// Everything the agent was told, resolved.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Under which name it was started.
+    pub role: Role,
+    /// The node itself.
+    pub node: Node,
+    /// Directories and files.
+    pub paths: Paths,
+    /// The manifests on disk.
+    pub manifests: Manifests,
+    /// The container runtime.
+    pub runtime: Runtime,
+    /// Image pulls and their collection.
+    pub images: Images,
+    /// cgroups and what is enforced by them.
+    pub cgroups: Cgroups,
+    /// What is set aside and when pods must go.
+    pub eviction: Eviction,
+    /// What every pod gets.
+    pub pods: Pods,
+    /// What the agent serves.
+    pub serve: Serve,
+    /// The pods' network.
+    pub network: Network,
+    /// How the agent logs.
+    pub log: Log,
+    /// What to log once at start: keys and flags without effect.
+    pub warnings: Vec<String>,
+    /// The complete KubeletConfiguration this came from.
+    written: serde_json::Value,
+}
+
+impl Config {
+    /// The KubeletConfiguration in force, as the kubelet's `/configz` shows it (without the
+    /// `kubeletconfig` around it).
+    pub fn configz(&self) -> &serde_json::Value {
+        &self.written
+    }
+}
+
+/// The node itself.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// The name, in lower case.
+    pub name: String,
+    /// Its addresses.
+    pub addresses: Addresses,
+    /// Labels to register with.
+    pub labels: BTreeMap<String, String>,
+    /// The version it tells.
+    pub told_version: &'static str,
+    /// `maxPods`
+    pub max_pods: u32,
+    /// `podsPerCore`; `None` is no such limit.
+    pub pods_per_core: Option<u32>,
+    /// `nodeStatusUpdateFrequency`
+    pub status_update: Duration,
+    /// `nodeStatusReportFrequency`
+    pub status_report: Duration,
+    /// `nodeStatusMaxImages`, -1 for all.
+    pub max_images: i32,
+}
+
+/// Where the node's addresses come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Addresses {
+    /// The host's address on its default route, IPv4 before IPv6.
+    PreferIpv4,
+    /// The host's address on its default route, IPv6 before IPv4.
+    PreferIpv6,
+    /// These, the primary first.
+    Given(Vec<IpAddr>),
+}
+
+/// Directories and files, all absolute.
+#[derive(Debug, Clone)]
+pub struct Paths {
+    /// Volumes and pods' files (`/var/lib/kubelet`).
+    pub root: PathBuf,
+    /// `podLogsDir` (`/var/log/pods`)
+    pub pod_logs: PathBuf,
+    /// The links that log shippers read (`/var/log/containers`).
+    pub container_logs: PathBuf,
+    /// The agent's own directory (`/var/lib/gantry`).
+    pub state: PathBuf,
+    /// `resolvConf`; `None` where pods get no resolver configuration of the host.
+    pub resolv_conf: Option<PathBuf>,
+}
+
+/// The manifests on disk.
+#[derive(Debug, Clone)]
+pub struct Manifests {
+    /// `staticPodPath`, a directory or one file; `None` is no manifests.
+    pub path: Option<PathBuf>,
+    /// `fileCheckFrequency`: the slow look that catches what inotify missed.
+    pub check: Duration,
+}
+
+/// The container runtime.
+#[derive(Debug, Clone)]
+pub struct Runtime {
+    /// The runtime's socket.
+    pub endpoint: PathBuf,
+    /// The image service's socket, mostly the same.
+    pub image_endpoint: PathBuf,
+    /// `runtimeRequestTimeout`, of calls that are not long by nature.
+    pub request_timeout: Duration,
+}
+
+/// Image pulls and their collection.
+#[derive(Debug, Clone)]
+pub struct Images {
+    /// The directory of image archives to import.
+    pub dir: PathBuf,
+    /// The sandboxes' image; `None` is the agent's own.
+    pub pause: Option<String>,
+    /// How many pulls run at once; `None` is as many as there are.
+    pub parallel_pulls: Option<u32>,
+    /// `registryPullQPS`; `None` is no limit.
+    pub pulls_per_second: Option<u32>,
+    /// `registryBurst`
+    pub pull_burst: u32,
+    /// `imageGCHighThresholdPercent` of the disk.
+    pub gc_high_percent: u8,
+    /// `imageGCLowThresholdPercent` of the disk.
+    pub gc_low_percent: u8,
+    /// `imageMinimumGCAge`
+    pub gc_min_age: Duration,
+    /// `imageMaximumGCAge`; `None` is no limit.
+    pub gc_max_age: Option<Duration>,
+}
+
+/// cgroups and what is enforced by them.
+#[derive(Debug, Clone)]
+pub struct Cgroups {
+    /// `cgroupDriver` as stated; `None` where nothing was.
+    pub driver: Option<CgroupDriver>,
+    /// `cgroupRoot` as components.
+    pub root: Vec<String>,
+    /// `cgroupsPerQOS`
+    pub per_qos: bool,
+    /// `cpuCFSQuota`
+    pub cfs_quota: bool,
+    /// `cpuCFSQuotaPeriod`
+    pub cfs_period: Duration,
+    /// `podPidsLimit`; `None` is no limit of ours.
+    pub pod_pids: Option<i64>,
+    /// `enforceNodeAllocatable`, `none` and the empty list alike empty.
+    pub enforce: Vec<Enforce>,
+    /// `systemReservedCgroup`
+    pub system_reserved: Option<String>,
+    /// `kubeReservedCgroup`
+    pub kube_reserved: Option<String>,
+    /// `failCgroupV1`; `gantry run` accepts cgroup v1 unless told otherwise.
+    pub refuse_v1: bool,
+}
+
+/// An entry of `enforceNodeAllocatable`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Enforce {
+    /// `pods`
+    Pods,
+    /// `system-reserved`
+    SystemReserved,
+    /// `system-reserved-compressible`
+    SystemReservedCompressible,
+    /// `kube-reserved`
+    KubeReserved,
+    /// `kube-reserved-compressible`
+    KubeReservedCompressible,
+}
+
+/// What is set aside and when pods must go.
+#[derive(Debug, Clone)]
+pub struct Eviction {
+    /// `systemReserved`; `pid` as the extended resource of that name.
+    pub system_reserved: Amounts,
+    /// `kubeReserved`, likewise.
+    pub kube_reserved: Amounts,
+    /// `evictionHard` by signal.
+    pub hard: BTreeMap<String, Threshold>,
+    /// `evictionSoft` by signal, with its grace period.
+    pub soft: BTreeMap<String, (Threshold, Duration)>,
+    /// `evictionMinimumReclaim` by signal.
+    pub minimum_reclaim: BTreeMap<String, Threshold>,
+    /// `evictionPressureTransitionPeriod`
+    pub pressure_transition: Duration,
+    /// `evictionMaxPodGracePeriod`, whose negative values leave the pod's own.
+    pub max_pod_grace: Option<Duration>,
+}
+
+/// What every pod gets.
+#[derive(Debug, Clone)]
+pub struct Pods {
+    /// `clusterDNS`
+    pub cluster_dns: Vec<IpAddr>,
+    /// `clusterDomain`, may be empty.
+    pub cluster_domain: String,
+    /// `containerLogMaxSize`
+    pub log_max_size: Bytes,
+    /// `containerLogMaxFiles`, at least 2.
+    pub log_max_files: u32,
+    /// `containerLogMaxWorkers`
+    pub log_workers: u32,
+    /// `containerLogMonitorInterval`
+    pub log_check: Duration,
+    /// `seccompDefault`
+    pub seccomp_default: bool,
+    /// `allowedUnsafeSysctls`: names, or prefixes that end in `*`.
+    pub allowed_unsafe_sysctls: Vec<String>,
+    /// `crashLoopBackOff.maxContainerRestartPeriod`
+    pub max_restart_backoff: Duration,
+    /// `failSwapOn`
+    pub fail_swap_on: bool,
+    /// `memorySwap.swapBehavior: LimitedSwap`
+    pub limited_swap: bool,
+}
+
+/// What the agent serves.
+#[derive(Debug, Clone)]
+pub struct Serve {
+    /// The socket of our own commands.
+    pub socket: PathBuf,
+    /// Where `/healthz` answers; `None` where its port is 0.
+    pub healthz: Option<SocketAddr>,
+    /// Where the kubelet's API answers; `None` with `enableServer: false`.
+    pub api: Option<SocketAddr>,
+    /// `port`, which the Node object tells.
+    pub api_port: u16,
+}
+
+/// The pods' network.
+#[derive(Debug, Clone)]
+pub struct Network {
+    /// The network of all pods.
+    pub range: ipnet::Ipv4Net,
+    /// This node's part of it; `None` is one that the agent picks.
+    pub pod_cidr: Option<ipnet::Ipv4Net>,
+    /// CNI configurations.
+    pub cni_conf_dir: PathBuf,
+    /// CNI plugins.
+    pub cni_bin_dir: PathBuf,
+}
+
+/// How the agent logs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// The form of a line.
+    pub format: LogFormat,
+    /// A filter of the `tracing` crate.
+    pub filter: String,
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}

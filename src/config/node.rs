@@ -1,0 +1,210 @@
+//! What the configuration means on this machine: the values that deciding and reporting read, and whether
+//! the machine is one it can run on. Pure.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::error::ConfigError;
+use super::{Config, Enforce};
+use crate::model::node::{CgroupDriver, CgroupLayout, CgroupVersion, MachineFacts, NodePolicy, NodeSettings};
+use crate::model::pod::DnsConfig;
+use crate::model::resources::{Amounts, Bytes, MilliCpu};
+
+/// Labels of Kubernetes' own domains that a node may give itself
+/// (`staging/src/k8s.io/kubelet/pkg/apis/well_known_labels.go`).
+const OWN_LABELS: &[&str] = &[
+    "kubernetes.io/hostname",
+    "topology.kubernetes.io/zone",
+    "topology.kubernetes.io/region",
+    "failure-domain.beta.kubernetes.io/zone",
+    "failure-domain.beta.kubernetes.io/region",
+    "beta.kubernetes.io/instance-type",
+    "node.kubernetes.io/instance-type",
+    "kubernetes.io/os",
+    "kubernetes.io/arch",
+    "beta.kubernetes.io/os",
+    "beta.kubernetes.io/arch",
+];
+
+/// Checks a label that the node shall register with.
+pub fn check_label(key: &str, value: &str) -> Result<(), String> {
+    let (domain, name) = key.split_once('/').unwrap_or(("", key));
+    let within = |parent: &str| domain == parent || domain.ends_with(&format!(".{parent}"));
+    let reserved = within("kubernetes.io") || within("k8s.io");
+    let allowed = within("node.kubernetes.io") || within("kubelet.kubernetes.io");
+    if reserved && !allowed && !OWN_LABELS.contains(&key) {
+        return Err("is reserved by Kubernetes; use node.kubernetes.io/ or a domain of your own".to_owned());
+    }
+    if name.is_empty() || !is_label_word(name) {
+        return Err(
+            "is no label name: up to 63 letters, digits, -, _ and ., with a letter or digit at the ends"
+                .to_owned(),
+        );
+    }
+    if !is_label_word(value) {
+        return Err(format!(
+            "{value:?} is no label value: up to 63 letters, digits, -, _ and ."
+        ));
+    }
+    Ok(())
+}
+
+fn is_label_word(text: &str) -> bool {
+    let ends = text.chars().next().into_iter().chain(text.chars().last());
+    text.len() <= 63
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+        && ends.into_iter().all(|end| end.is_ascii_alphanumeric())
+}
+
+/// How the first process of the machine is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Init {
+    /// systemd runs the machine (`sd_booted(3)`: /run/systemd/system exists).
+    Systemd,
+    /// Something else does.
+    Other,
+}
+
+impl Config {
+    /// Whether this machine is one that the configuration can run on.
+    pub fn check_machine(&self, facts: &MachineFacts, version: CgroupVersion) -> Result<(), ConfigError> {
+        let refuse = |message: &str| Err(ConfigError::Machine(message.to_owned()));
+        if self.pods.fail_swap_on && facts.swap > Bytes(0) {
+            return refuse(
+                "swap is on: turn it off with `swapoff -a` (and in /etc/fstab), or accept it with \
+                 --fail-swap-on=false",
+            );
+        }
+        match version {
+            CgroupVersion::V1 if self.cgroups.refuse_v1 => refuse(
+                "this machine has cgroup v1: boot with systemd.unified_cgroup_hierarchy=1, or accept it with \
+                 `failCgroupV1: false`",
+            ),
+            CgroupVersion::V1 if self.pods.limited_swap => refuse(
+                "memorySwap.swapBehavior LimitedSwap needs cgroup v2: boot with \
+                 systemd.unified_cgroup_hierarchy=1, or write NoSwap",
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    /// Who makes cgroups. What the runtime tells (CRI `RuntimeConfig`, KEP-4033) wins, then what was
+    /// configured, then what is seen of the runtime's own configuration, then what suits the machine:
+    /// systemd where it runs it and there is one hierarchy.
+    pub fn cgroup_driver(
+        &self,
+        told: Option<CgroupDriver>,
+        seen: Option<CgroupDriver>,
+        init: Init,
+        version: CgroupVersion,
+    ) -> CgroupDriver {
+        let suitable = match (init, version) {
+            (Init::Systemd, CgroupVersion::V2) => CgroupDriver::Systemd,
+            _ => CgroupDriver::Cgroupfs,
+        };
+        // The kubelet neither looks into the runtime's configuration nor at the machine.
+        let found = match self.role {
+            super::Role::Run => seen.unwrap_or(suitable),
+            super::Role::Kubelet => CgroupDriver::Cgroupfs,
+        };
+        told.or(self.cgroups.driver).unwrap_or(found)
+    }
+
+    /// Where and how cgroups are made. `limits_swap` tells whether the kernel can limit swap per cgroup.
+    pub fn cgroup_layout(
+        &self,
+        facts: &MachineFacts,
+        version: CgroupVersion,
+        driver: CgroupDriver,
+        limits_swap: bool,
+    ) -> CgroupLayout {
+        CgroupLayout {
+            version,
+            driver,
+            root: self.cgroups.root.clone(),
+            per_qos: self.cgroups.per_qos,
+            cfs_quota: self.cgroups.cfs_quota,
+            cfs_period: self.cgroups.cfs_period,
+            pod_pids: self.cgroups.pod_pids,
+            enforce_pods: self.cgroups.enforce.contains(&Enforce::Pods),
+            hugepage_sizes: facts.hugepages.keys().copied().collect(),
+            cores: facts.cores,
+            swap: limits_swap.then_some(facts.swap),
+        }
+    }
+
+    /// What the deciding rooms read. `host_dns` is what `paths.resolv_conf` says.
+    pub fn node_policy(
+        &self,
+        facts: &MachineFacts,
+        cgroup: CgroupLayout,
+        host_ips: Vec<IpAddr>,
+        host_dns: DnsConfig,
+    ) -> NodePolicy {
+        NodePolicy {
+            name: self.node.name.clone(),
+            root_dir: self.paths.root.clone(),
+            pod_logs_dir: self.paths.pod_logs.clone(),
+            container_logs_dir: self.paths.container_logs.clone(),
+            cgroup,
+            host_dns,
+            cluster_dns: self.pods.cluster_dns.clone(),
+            cluster_domain: self.pods.cluster_domain.clone(),
+            host_ips,
+            memory: facts.memory,
+            seccomp_default: self.pods.seccomp_default,
+            seccomp_dir: self.paths.root.join("seccomp"),
+            max_restart_backoff: self.pods.max_restart_backoff,
+            limited_swap: self.pods.limited_swap,
+        }
+    }
+
+    /// What the node reports about itself. `pod_cidr` is the subnet that the network room settled on.
+    pub fn node_settings(
+        &self,
+        facts: &MachineFacts,
+        addresses: Vec<IpAddr>,
+        pod_cidr: Option<ipnet::IpNet>,
+    ) -> NodeSettings {
+        let by_cores = self
+            .node
+            .pods_per_core
+            .map(|pods| pods.saturating_mul(facts.cores));
+        NodeSettings {
+            name: self.node.name.clone(),
+            addresses,
+            version: self.node.told_version.to_owned(),
+            max_pods: by_cores.map_or(self.node.max_pods, |pods| pods.min(self.node.max_pods)),
+            reserved: sum(&self.eviction.system_reserved, &self.eviction.kube_reserved),
+            eviction_hard: self.eviction.hard.clone(),
+            pressure_transition: self.eviction.pressure_transition,
+            max_images: self.node.max_images,
+            port: self.serve.api_port,
+            labels: self.node.labels.clone(),
+            pod_cidr,
+        }
+    }
+}
+
+/// `systemReserved` plus `kubeReserved`; neither can name huge pages.
+fn sum(a: &Amounts, b: &Amounts) -> Amounts {
+    let add = |a: Option<i64>, b: Option<i64>| match (a, b) {
+        (None, None) => None,
+        (a, b) => Some(a.unwrap_or(0).saturating_add(b.unwrap_or(0))),
+    };
+    let bytes = |amount: Option<Bytes>| amount.map(|bytes| bytes.0);
+    let mut extended = a.extended.clone();
+    for (name, amount) in &b.extended {
+        let entry = extended.entry(name.clone()).or_default();
+        *entry = entry.saturating_add(*amount);
+    }
+    Amounts {
+        cpu: add(a.cpu.map(|cpu| cpu.0), b.cpu.map(|cpu| cpu.0)).map(MilliCpu),
+        memory: add(bytes(a.memory), bytes(b.memory)).map(Bytes),
+        ephemeral_storage: add(bytes(a.ephemeral_storage), bytes(b.ephemeral_storage)).map(Bytes),
+        hugepages: BTreeMap::new(),
+        extended,
+    }
+}

@@ -1,0 +1,326 @@
+//! From what was said to [`Config`]: typed, absolute, complete. Pure.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::duration::Span;
+use super::error::{ConfigError, Problem};
+use super::layers::{Layer, Layers};
+use super::limits::{cgroups, eviction};
+use super::own::GantryConfiguration;
+use super::raw::{self, KubeletConfiguration};
+use super::reach::{network, runtime, serve};
+use super::validate::{Checks, validate};
+use super::{
+    Addresses, Config, Images, KUBERNETES_VERSION, Log, LogFormat, Manifests, Node, Paths, Pods, Role, acted,
+    defaults, quantity, yaml,
+};
+use crate::model::resources::Bytes;
+
+/// The manifests directory of `gantry run`, the one that kubeadm uses too.
+const MANIFESTS: &str = "/etc/kubernetes/manifests";
+
+/// What the configuration needs to know of the place it is read in.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// The host's name.
+    pub hostname: String,
+    /// The directory that relative paths of flags start at.
+    pub directory: PathBuf,
+}
+
+/// Completes, checks and types what was said.
+pub fn resolve(mut layers: Layers, role: Role, around: &Surroundings) -> Result<Config, ConfigError> {
+    let stated_driver = layers.kubelet.is_stated("cgroupDriver");
+    let stated_cgroup_v1 = layers.kubelet.is_stated("failCgroupV1");
+    let kubelet = &mut layers.kubelet.value;
+    if role == Role::Run {
+        // A machine of its own has the usual manifests directory, and pods there run on cgroup v1 as well.
+        if kubelet["staticPodPath"].is_null() {
+            kubelet["staticPodPath"] = json!(MANIFESTS);
+        }
+        if !stated_cgroup_v1 {
+            kubelet["failCgroupV1"] = json!(false);
+        }
+    }
+    kubelet["kind"] = json!(raw::KIND);
+    kubelet["apiVersion"] = json!(raw::API_VERSION);
+    defaults::complete(kubelet);
+    let written: KubeletConfiguration = typed(&layers.kubelet)?;
+    let own: GantryConfiguration = typed(&layers.own)?;
+
+    let mut checks = Checks::new(&layers.kubelet);
+    validate(&written, &mut checks);
+    let mut own_checks = Checks::new(&layers.own);
+    let paths = paths(&written, &own, around);
+    let config = Config {
+        role,
+        node: node(&written, &own, around, &mut own_checks),
+        manifests: Manifests {
+            path: written
+                .static_pod_path
+                .as_ref()
+                .map(|path| around.directory.join(path)),
+            check: span(written.file_check_frequency),
+        },
+        runtime: runtime(&written, &mut checks),
+        images: images(&written, &own, &paths, around),
+        cgroups: cgroups(&written, stated_driver, &mut checks),
+        eviction: eviction(&written, &mut checks),
+        pods: pods(&written, &mut checks),
+        serve: serve(&written, &own, around),
+        network: network(&written, &own, around, &mut checks, &mut own_checks),
+        log: log(&written, &own),
+        warnings: warnings(&layers, role),
+        written: layers.kubelet.value.clone(),
+        paths,
+    };
+    let mut problems = checks.problems;
+    problems.extend(own_checks.problems);
+    if problems.is_empty() {
+        Ok(config)
+    } else {
+        Err(ConfigError::Invalid(problems))
+    }
+}
+
+/// Files were checked when they were read, so what is wrong here comes from a flag.
+fn typed<T: DeserializeOwned>(layer: &Layer) -> Result<T, ConfigError> {
+    let value = if layer.value.is_null() {
+        &json!({})
+    } else {
+        &layer.value
+    };
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let path: Vec<String> = error.path().to_string().split('.').map(str::to_owned).collect();
+        ConfigError::Invalid(vec![Problem {
+            key: yaml::show(&path),
+            origin: layer.origin(&path).cloned(),
+            problem: error.inner().to_string(),
+        }])
+    })
+}
+
+pub(super) fn span(span: Option<Span>) -> std::time::Duration {
+    span.unwrap_or_default().unsigned()
+}
+
+fn positive(number: Option<i32>) -> Option<u32> {
+    number
+        .and_then(|number| u32::try_from(number).ok())
+        .filter(|&number| number > 0)
+}
+
+pub(super) fn directory(stated: Option<&String>, default: &str, around: &Surroundings) -> PathBuf {
+    let stated = stated.map(String::as_str).filter(|path| !path.is_empty());
+    around.directory.join(stated.unwrap_or(default))
+}
+
+fn paths(written: &KubeletConfiguration, own: &GantryConfiguration, around: &Surroundings) -> Paths {
+    let resolv_conf = written.resolv_conf.as_ref().filter(|path| !path.is_empty());
+    Paths {
+        root: directory(own.root_dir.as_ref(), "/var/lib/kubelet", around),
+        pod_logs: directory(written.pod_logs_dir.as_ref(), "/var/log/pods", around),
+        container_logs: PathBuf::from("/var/log/containers"),
+        state: directory(own.state_dir.as_ref(), "/var/lib/gantry", around),
+        resolv_conf: resolv_conf.map(|path| around.directory.join(path)),
+    }
+}
+
+fn node(
+    written: &KubeletConfiguration,
+    own: &GantryConfiguration,
+    around: &Surroundings,
+    checks: &mut Checks<'_>,
+) -> Node {
+    let stated = own.hostname_override.as_deref().filter(|name| !name.is_empty());
+    let name = stated.unwrap_or(&around.hostname).trim().to_lowercase();
+    if !is_subdomain(&name) {
+        let problem = format!("{name:?} is no node name: write lower-case letters, digits, - and .");
+        checks.wrong("hostnameOverride", problem);
+    }
+    let labels = own.node_labels.clone().unwrap_or_default();
+    for (key, value) in &labels {
+        if let Err(problem) = super::node::check_label(key, value) {
+            checks.wrong_entry("nodeLabels", key, problem);
+        }
+    }
+    Node {
+        name,
+        addresses: addresses(own, checks),
+        labels,
+        told_version: KUBERNETES_VERSION,
+        max_pods: positive(written.max_pods).unwrap_or(0),
+        pods_per_core: positive(written.pods_per_core),
+        status_update: span(written.node_status_update_frequency),
+        status_report: span(written.node_status_report_frequency),
+        max_images: written.node_status_max_images.unwrap_or(-1),
+    }
+}
+
+/// RFC 1123, as Kubernetes checks names of nodes.
+fn is_subdomain(name: &str) -> bool {
+    let is_label = |label: &str| {
+        let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        !label.is_empty() && label.bytes().all(inner) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    name.len() <= 253 && name.split('.').all(is_label)
+}
+
+fn addresses(own: &GantryConfiguration, checks: &mut Checks<'_>) -> Addresses {
+    let text = own.node_ip.as_deref().unwrap_or_default();
+    let mut given: Vec<IpAddr> = Vec::new();
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        match part.parse() {
+            Ok(address) => given.push(address),
+            Err(_) => checks.wrong("nodeIP", format!("{part:?} is not an IP address")),
+        }
+    }
+    match given[..] {
+        [] => Addresses::PreferIpv4,
+        [address] if address.is_unspecified() && address.is_ipv6() => Addresses::PreferIpv6,
+        [address] if address.is_unspecified() => Addresses::PreferIpv4,
+        [_] => Addresses::Given(given),
+        [a, b] if a.is_ipv4() != b.is_ipv4() && !a.is_unspecified() && !b.is_unspecified() => {
+            Addresses::Given(given)
+        }
+        _ => {
+            checks.wrong(
+                "nodeIP",
+                format!("{text:?} must be one address, or one IPv4 and one IPv6 address"),
+            );
+            Addresses::PreferIpv4
+        }
+    }
+}
+
+fn images(
+    written: &KubeletConfiguration,
+    own: &GantryConfiguration,
+    paths: &Paths,
+    around: &Surroundings,
+) -> Images {
+    let percent = |percent: Option<i32>| {
+        percent
+            .and_then(|percent| u8::try_from(percent).ok())
+            .unwrap_or(100)
+    };
+    let one_at_a_time = written.serialize_image_pulls == Some(true);
+    Images {
+        dir: own
+            .images_dir
+            .as_ref()
+            .map_or_else(|| paths.state.join("images"), |dir| around.directory.join(dir)),
+        pause: own.pause_image.clone().filter(|image| !image.is_empty()),
+        parallel_pulls: if one_at_a_time {
+            Some(1)
+        } else {
+            positive(written.max_parallel_image_pulls)
+        },
+        pulls_per_second: positive(written.registry_pull_qps),
+        pull_burst: positive(written.registry_burst).unwrap_or(0),
+        gc_high_percent: percent(written.image_gc_high_threshold_percent),
+        gc_low_percent: percent(written.image_gc_low_threshold_percent),
+        gc_min_age: span(written.image_minimum_gc_age),
+        gc_max_age: Some(span(written.image_maximum_gc_age)).filter(|age| !age.is_zero()),
+    }
+}
+
+fn pods(written: &KubeletConfiguration, checks: &mut Checks<'_>) -> Pods {
+    let mut cluster_dns = Vec::new();
+    for text in written.cluster_dns.iter().flatten() {
+        match text.parse() {
+            Ok(address) => cluster_dns.push(address),
+            Err(_) => checks.wrong("clusterDNS", format!("{text:?} is not an IP address")),
+        }
+    }
+    let size = written.container_log_max_size.as_deref().unwrap_or_default();
+    let log_max_size = quantity::whole(size).filter(|&size| size > 0).unwrap_or_else(|| {
+        checks.wrong(
+            "containerLogMaxSize",
+            format!("{size:?} is not a quantity above 0 like 10Mi"),
+        );
+        0
+    });
+    let backoff = written
+        .crash_loop_back_off
+        .as_ref()
+        .and_then(|backoff| backoff.max_container_restart_period);
+    let swap = written
+        .memory_swap
+        .as_ref()
+        .and_then(|swap| swap.swap_behavior.as_deref());
+    Pods {
+        cluster_dns,
+        cluster_domain: written.cluster_domain.clone().unwrap_or_default(),
+        log_max_size: Bytes(log_max_size),
+        log_max_files: positive(written.container_log_max_files).unwrap_or(5),
+        log_workers: positive(written.container_log_max_workers).unwrap_or(1),
+        log_check: span(written.container_log_monitor_interval),
+        seccomp_default: written.seccomp_default == Some(true),
+        allowed_unsafe_sysctls: written.allowed_unsafe_sysctls.clone().unwrap_or_default(),
+        max_restart_backoff: span(backoff),
+        fail_swap_on: written.fail_swap_on != Some(false),
+        limited_swap: swap == Some("LimitedSwap"),
+    }
+}
+
+fn log(written: &KubeletConfiguration, own: &GantryConfiguration) -> Log {
+    let logging = written.logging.clone().unwrap_or_default();
+    let by_verbosity = match logging.verbosity.unwrap_or(0) {
+        0..3 => "info",
+        3..6 => "debug",
+        _ => "trace",
+    };
+    let format = match logging.format.as_deref() {
+        Some("json") => LogFormat::Json,
+        _ => LogFormat::Text,
+    };
+    let stated = own.log_level.clone().filter(|level| !level.is_empty());
+    Log {
+        format,
+        filter: stated.unwrap_or_else(|| by_verbosity.to_owned()),
+    }
+}
+
+fn warnings(layers: &Layers, role: Role) -> Vec<String> {
+    let mut default = json!({ "kind": raw::KIND, "apiVersion": raw::API_VERSION });
+    defaults::complete(&mut default);
+    let mut warnings = Vec::new();
+    let keys = acted::without_effect(&layers.kubelet.value, &default);
+    if !keys.is_empty() {
+        warnings.push(format!(
+            "keys of KubeletConfiguration without effect in this version: {}",
+            keys.join(", ")
+        ));
+    }
+    if !layers.unused_flags.is_empty() {
+        let flags: Vec<String> = layers
+            .unused_flags
+            .iter()
+            .map(|flag| format!("--{flag}"))
+            .collect();
+        warnings.push(format!(
+            "flags without effect in this version: {}",
+            flags.join(", ")
+        ));
+    }
+    let files = Path::new(layers.kubelet.value["staticPodPath"].as_str().unwrap_or_default());
+    if role == Role::Kubelet && files.as_os_str().is_empty() {
+        let remedy = "set staticPodPath or --pod-manifest-path";
+        warnings.push(format!(
+            "no manifests directory is configured, so no pod will run; {remedy}"
+        ));
+    }
+    warnings
+}
+
+/// The value of a complete configuration's default, for the comparison with the kubelet's own.
+pub fn default_configuration() -> Value {
+    let mut default = json!({ "kind": raw::KIND, "apiVersion": raw::API_VERSION });
+    defaults::complete(&mut default);
+    default
+}

@@ -1,0 +1,373 @@
+//! What a complete KubeletConfiguration may not say (`pkg/kubelet/apis/config/validation` of Kubernetes v1.36,
+//! in our words). Pure. Each problem names its key, who said it, and what to write instead.
+
+use std::net::IpAddr;
+
+use super::acted::not_there_yet;
+use super::duration::Span;
+use super::enforce::node_allocatable;
+use super::error::Problem;
+use super::layers::Layer;
+use super::raw::KubeletConfiguration;
+
+/// Collects problems, with who said the key.
+pub struct Checks<'a> {
+    layer: &'a Layer,
+    /// What was found.
+    pub problems: Vec<Problem>,
+}
+
+impl<'a> Checks<'a> {
+    /// Nothing found yet.
+    pub fn new(layer: &'a Layer) -> Self {
+        Checks {
+            layer,
+            problems: Vec::new(),
+        }
+    }
+
+    /// Notes a problem of a key, a path with dots between.
+    pub fn wrong(&mut self, key: &str, problem: impl Into<String>) {
+        let path: Vec<String> = key.split('.').map(str::to_owned).collect();
+        self.wrong_at(&path, key.to_owned(), problem.into());
+    }
+
+    /// Notes a problem of one entry of a map or list.
+    pub fn wrong_entry(&mut self, key: &str, entry: &str, problem: impl Into<String>) {
+        let path = vec![key.to_owned(), entry.to_owned()];
+        self.wrong_at(&path, super::yaml::show(&path), problem.into());
+    }
+
+    fn wrong_at(&mut self, path: &[String], key: String, problem: String) {
+        let origin = self.layer.origin(path).cloned();
+        self.problems.push(Problem { key, origin, problem });
+    }
+
+    fn within(&mut self, key: &str, value: Option<i64>, range: std::ops::RangeInclusive<i64>) {
+        if let Some(value) = value.filter(|value| !range.contains(value)) {
+            let (low, high) = (range.start(), range.end());
+            let allowed = match (*low, *high) {
+                (low, i64::MAX) => format!("must be {low} or more"),
+                (low, high) => format!("must be between {low} and {high}"),
+            };
+            self.wrong(key, format!("{value} {allowed}"));
+        }
+    }
+
+    fn one_of(&mut self, key: &str, value: Option<&String>, allowed: &[&str]) {
+        if let Some(value) = value.filter(|value| !allowed.contains(&value.as_str())) {
+            self.wrong(key, format!("{value:?} is not one of {}", allowed.join(", ")));
+        }
+    }
+}
+
+/// Checks everything that needs no other machine or file.
+pub fn validate(config: &KubeletConfiguration, checks: &mut Checks<'_>) {
+    ranges(config, checks);
+    choices(config, checks);
+    durations(config, checks);
+    relations(config, checks);
+    node_allocatable(config, checks);
+    not_there_yet(config, checks);
+}
+
+fn ranges(config: &KubeletConfiguration, checks: &mut Checks<'_>) {
+    let wide = |value: Option<i32>| value.map(i64::from);
+    let any = i64::MAX;
+    for (key, value, range) in [
+        (
+            "nodeLeaseDurationSeconds",
+            wide(config.node_lease_duration_seconds),
+            1..=any,
+        ),
+        ("eventBurst", wide(config.event_burst), 0..=any),
+        ("eventRecordQPS", wide(config.event_record_qps), 0..=any),
+        ("healthzPort", wide(config.healthz_port), 0..=65_535),
+        ("port", wide(config.port), 1..=65_535),
+        ("readOnlyPort", wide(config.read_only_port), 0..=65_535),
+        (
+            "imageGCHighThresholdPercent",
+            wide(config.image_gc_high_threshold_percent),
+            0..=100,
+        ),
+        (
+            "imageGCLowThresholdPercent",
+            wide(config.image_gc_low_threshold_percent),
+            0..=100,
+        ),
+        ("iptablesDropBit", wide(config.iptables_drop_bit), 0..=31),
+        (
+            "iptablesMasqueradeBit",
+            wide(config.iptables_masquerade_bit),
+            0..=31,
+        ),
+        ("kubeAPIBurst", wide(config.kube_api_burst), 0..=any),
+        ("kubeAPIQPS", wide(config.kube_api_qps), 0..=any),
+        (
+            "nodeStatusMaxImages",
+            wide(config.node_status_max_images),
+            -1..=any,
+        ),
+        ("maxOpenFiles", config.max_open_files, 0..=any),
+        ("maxPods", wide(config.max_pods), 0..=any),
+        ("podsPerCore", wide(config.pods_per_core), 0..=any),
+        ("oomScoreAdj", wide(config.oom_score_adj), -1_000..=1_000),
+        ("registryBurst", wide(config.registry_burst), 0..=any),
+        ("registryPullQPS", wide(config.registry_pull_qps), 0..=any),
+        (
+            "maxParallelImagePulls",
+            wide(config.max_parallel_image_pulls),
+            1..=any,
+        ),
+        (
+            "containerLogMaxWorkers",
+            wide(config.container_log_max_workers),
+            1..=any,
+        ),
+        (
+            "containerLogMaxFiles",
+            wide(config.container_log_max_files),
+            2..=any,
+        ),
+    ] {
+        checks.within(key, value, range);
+    }
+    if let Some(factor) = config.memory_throttling_factor
+        && !(factor > 0.0 && factor <= 1.0)
+    {
+        checks.wrong(
+            "memoryThrottlingFactor",
+            format!("{factor} must be above 0 and at most 1"),
+        );
+    }
+    let ids = config
+        .user_namespaces
+        .as_ref()
+        .and_then(|namespaces| namespaces.ids_per_pod);
+    if let Some(ids) = ids
+        && (!(65_536..=i64::from(u32::MAX)).contains(&ids) || ids % 65_536 != 0)
+    {
+        let problem = format!("{ids} must be a multiple of 65536, up to {}", u32::MAX);
+        checks.wrong("userNamespaces.idsPerPod", problem);
+    }
+}
+
+fn choices(config: &KubeletConfiguration, checks: &mut Checks<'_>) {
+    let authorization = config
+        .authorization
+        .as_ref()
+        .and_then(|authorization| authorization.mode.as_ref());
+    let swap = config
+        .memory_swap
+        .as_ref()
+        .and_then(|swap| swap.swap_behavior.as_ref());
+    let format = config
+        .logging
+        .as_ref()
+        .and_then(|logging| logging.format.as_ref());
+    let numa = ["none", "best-effort", "restricted", "single-numa-node"];
+    let pulls = [
+        "NeverVerify",
+        "NeverVerifyPreloadedImages",
+        "NeverVerifyAllowlistedImages",
+        "AlwaysVerify",
+    ];
+    let changes = config.config_map_and_secret_change_detection_strategy.as_ref();
+    let policy = config.image_pull_credentials_verification_policy.as_ref();
+    for (key, value, allowed) in [
+        (
+            "cgroupDriver",
+            config.cgroup_driver.as_ref(),
+            &["cgroupfs", "systemd"][..],
+        ),
+        (
+            "topologyManagerPolicy",
+            config.topology_manager_policy.as_ref(),
+            &numa,
+        ),
+        (
+            "topologyManagerScope",
+            config.topology_manager_scope.as_ref(),
+            &["container", "pod"],
+        ),
+        (
+            "cpuManagerPolicy",
+            config.cpu_manager_policy.as_ref(),
+            &["none", "static"],
+        ),
+        (
+            "memoryManagerPolicy",
+            config.memory_manager_policy.as_ref(),
+            &["None", "Static"],
+        ),
+        (
+            "memoryReservationPolicy",
+            config.memory_reservation_policy.as_ref(),
+            &["None", "TieredReservation"],
+        ),
+        (
+            "hairpinMode",
+            config.hairpin_mode.as_ref(),
+            &["promiscuous-bridge", "hairpin-veth", "none"],
+        ),
+        ("authorization.mode", authorization, &["AlwaysAllow", "Webhook"]),
+        ("memorySwap.swapBehavior", swap, &["NoSwap", "LimitedSwap"]),
+        ("logging.format", format, &["text", "json"]),
+        (
+            "configMapAndSecretChangeDetectionStrategy",
+            changes,
+            &["Get", "Cache", "Watch"],
+        ),
+        ("imagePullCredentialsVerificationPolicy", policy, &pulls),
+    ] {
+        checks.one_of(key, value, allowed);
+    }
+}
+
+fn durations(config: &KubeletConfiguration, checks: &mut Checks<'_>) {
+    let second = Span::seconds(1);
+    let longest = Span(i64::MAX);
+    let restart = config
+        .crash_loop_back_off
+        .as_ref()
+        .and_then(|backoff| backoff.max_container_restart_period);
+    for (key, value, low, high) in [
+        ("syncFrequency", config.sync_frequency, second, longest),
+        ("fileCheckFrequency", config.file_check_frequency, second, longest),
+        (
+            "runtimeRequestTimeout",
+            config.runtime_request_timeout,
+            second,
+            longest,
+        ),
+        (
+            "nodeStatusUpdateFrequency",
+            config.node_status_update_frequency,
+            second,
+            longest,
+        ),
+        (
+            "nodeStatusReportFrequency",
+            config.node_status_report_frequency,
+            second,
+            longest,
+        ),
+        (
+            "evictionPressureTransitionPeriod",
+            config.eviction_pressure_transition_period,
+            Span(0),
+            longest,
+        ),
+        ("imageMinimumGCAge", config.image_minimum_gc_age, Span(0), longest),
+        ("imageMaximumGCAge", config.image_maximum_gc_age, Span(0), longest),
+        (
+            "cpuCFSQuotaPeriod",
+            config.cpu_cfs_quota_period,
+            Span::milliseconds(1),
+            second,
+        ),
+        (
+            "containerLogMonitorInterval",
+            config.container_log_monitor_interval,
+            Span::seconds(3),
+            longest,
+        ),
+        (
+            "crashLoopBackOff.maxContainerRestartPeriod",
+            restart,
+            second,
+            Span::seconds(300),
+        ),
+    ] {
+        if let Some(value) = value.filter(|value| *value < low || *value > high) {
+            let allowed = match high {
+                high if high == longest => format!("must be {low} or longer"),
+                high => format!("must be between {low} and {high}"),
+            };
+            checks.wrong(key, format!("{value} {allowed}"));
+        }
+    }
+    for (key, value) in [
+        ("shutdownGracePeriod", config.shutdown_grace_period),
+        (
+            "shutdownGracePeriodCriticalPods",
+            config.shutdown_grace_period_critical_pods,
+        ),
+    ] {
+        if let Some(value) = value.filter(|value| *value < second && *value != Span(0)) {
+            checks.wrong(key, format!("{value} must be 0s or at least 1s"));
+        }
+    }
+}
+
+fn relations(config: &KubeletConfiguration, checks: &mut Checks<'_>) {
+    let (high, low) = (
+        config.image_gc_high_threshold_percent,
+        config.image_gc_low_threshold_percent,
+    );
+    if let (Some(high), Some(low)) = (high, low)
+        && low >= high
+    {
+        let problem = format!("{low} must be less than imageGCHighThresholdPercent, which is {high}");
+        checks.wrong("imageGCLowThresholdPercent", problem);
+    }
+    let (maximum, minimum) = (config.image_maximum_gc_age, config.image_minimum_gc_age);
+    if let (Some(maximum), Some(minimum)) = (maximum, minimum)
+        && maximum > Span(0)
+        && maximum <= minimum
+    {
+        let problem = format!("{maximum} must be longer than imageMinimumGCAge, which is {minimum}");
+        checks.wrong("imageMaximumGCAge", problem);
+    }
+    if config.shutdown_grace_period_critical_pods > config.shutdown_grace_period {
+        checks.wrong(
+            "shutdownGracePeriodCriticalPods",
+            "must not be longer than shutdownGracePeriod",
+        );
+    }
+    if config.shutdown_grace_period_by_pod_priority.is_some() && config.shutdown_grace_period > Some(Span(0))
+    {
+        checks.wrong(
+            "shutdownGracePeriodByPodPriority",
+            "cannot stand beside shutdownGracePeriod; keep one",
+        );
+    }
+    if config.serialize_image_pulls == Some(true) && config.max_parallel_image_pulls > Some(1) {
+        checks.wrong(
+            "maxParallelImagePulls",
+            "needs `serializeImagePulls: false` to be above 1",
+        );
+    }
+    if config.system_cgroups.is_some() && config.cgroup_root.is_none() {
+        checks.wrong("systemCgroups", "needs cgroupRoot to be set");
+    }
+    if config.enable_system_log_query == Some(true) && config.enable_system_log_handler != Some(true) {
+        checks.wrong("enableSystemLogQuery", "needs `enableSystemLogHandler: true`");
+    }
+    let allow_list = config.preloaded_images_verification_allowlist.as_ref();
+    let policy = config.image_pull_credentials_verification_policy.as_deref();
+    if allow_list.is_some_and(|list| !list.is_empty()) && policy != Some("NeverVerifyAllowlistedImages") {
+        let problem = "needs `imagePullCredentialsVerificationPolicy: NeverVerifyAllowlistedImages`";
+        checks.wrong("preloadedImagesVerificationAllowlist", problem);
+    }
+    if let Some(path) = &config.pod_logs_dir
+        && (!path.starts_with('/') || path.split('/').any(|part| part == "..") || !path.is_ascii())
+    {
+        let problem = format!("{path:?} must be an absolute path without `..`, in ASCII");
+        checks.wrong("podLogsDir", problem);
+    }
+    for (key, address) in [
+        ("address", &config.address),
+        ("healthzBindAddress", &config.healthz_bind_address),
+    ] {
+        if let Some(address) = address
+            .as_ref()
+            .filter(|address| address.parse::<IpAddr>().is_err())
+        {
+            checks.wrong(
+                key,
+                format!("{address:?} is not an IP address; 0.0.0.0 or :: means all"),
+            );
+        }
+    }
+}

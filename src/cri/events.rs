@@ -1,0 +1,209 @@
+//! What containerd tells by itself: the task events of its own API, which every version since 1.6 has. CRI's
+//! own `GetContainerEvents` exists only in newer ones.
+//!
+//! An event says that something happened, never what is so now: the reader asks CRI. Events may be lost
+//! while disconnected, so each connection begins with [`Event::Connected`], upon which everything is read.
+
+use std::time::Duration;
+
+use containerd_client::events::{ContainerDelete, TaskDelete, TaskExit, TaskOom, TaskStart};
+use containerd_client::services::v1::SubscribeRequest;
+use containerd_client::services::v1::events_client::EventsClient;
+use containerd_client::types::Envelope;
+use prost::Message;
+use tokio::sync::mpsc;
+use tonic::Code;
+
+use super::{Runtime, connect_lazily};
+
+/// How long to wait before connecting anew, the first time and at most.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The stream begins; what came before it is unknown.
+    Connected,
+    /// The stream broke; it is being connected anew.
+    Disconnected,
+    /// The runtime is not containerd: nothing will ever come.
+    Unsupported,
+    /// Something happened to a container or to a sandbox, whose id it is.
+    Container(String, Kind),
+    /// An image came, changed or went.
+    Images,
+}
+
+/// What happened to a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Its first process started.
+    Started,
+    /// Its first process ended.
+    Exited,
+    /// The kernel killed a process of it for lack of memory.
+    OutOfMemory,
+    /// Its ended task was collected: the runtime is about to note its exit.
+    Collected,
+    /// It was removed.
+    Removed,
+}
+
+/// Reads containerd's events into `out` for as long as somebody listens. It has a connection of its own: a
+/// reader that is slow must not use up the window of the calls' connection.
+pub async fn subscribe(runtime: &Runtime, out: mpsc::Sender<Event>) {
+    let channel = connect_lazily(runtime.socket());
+    let mut backoff = BACKOFF.0;
+    while !out.is_closed() {
+        let request = SubscribeRequest { filters: filters() };
+        match EventsClient::new(channel.clone()).subscribe(request).await {
+            Ok(response) => {
+                let mut stream = response.into_inner();
+                if out.send(Event::Connected).await.is_err() {
+                    return;
+                }
+                backoff = BACKOFF.0;
+                while let Ok(Some(envelope)) = stream.message().await {
+                    if let Some(event) = decode(&envelope)
+                        && out.send(event).await.is_err()
+                    {
+                        return;
+                    }
+                }
+                tracing::debug!("the stream of containerd's events ended");
+                if out.send(Event::Disconnected).await.is_err() {
+                    return;
+                }
+            }
+            Err(status) if status.code() == Code::Unimplemented => {
+                // Closing `out` would end the reader's loop; the reader must know why instead.
+                let _ = out.send(Event::Unsupported).await;
+                out.closed().await;
+                return;
+            }
+            Err(status) => tracing::debug!(error = %status, "no stream of containerd's events"),
+        }
+        tokio::time::sleep(backoff).await;
+        backoff = BACKOFF.1.min(backoff * 2);
+    }
+}
+
+/// One filter is one alternative; its parts must all hold.
+fn filters() -> Vec<String> {
+    [
+        "topic==\"/tasks/start\"",
+        "topic==\"/tasks/exit\"",
+        "topic==\"/tasks/oom\"",
+        "topic==\"/tasks/delete\"",
+        "topic==\"/containers/delete\"",
+        "topic~=\"/images/\"",
+    ]
+    .map(|topic| format!("namespace==k8s.io,{topic}"))
+    .to_vec()
+}
+
+/// The topic names the type of the message. A message that cannot be read is skipped: the relist is the net.
+fn decode(envelope: &Envelope) -> Option<Event> {
+    let body = envelope.event.as_ref().map_or(&[][..], |event| &event.value);
+    let (id, kind) = match envelope.topic.as_str() {
+        topic if topic.starts_with("/images/") => return Some(Event::Images),
+        "/tasks/start" => (TaskStart::decode(body).ok()?.container_id, Kind::Started),
+        "/tasks/exit" => {
+            let exit = TaskExit::decode(body).ok()?;
+            // The end of an `exec` is told by the same message with the id of the exec.
+            if exit.id != exit.container_id && !exit.id.is_empty() {
+                return None;
+            }
+            (exit.container_id, Kind::Exited)
+        }
+        "/tasks/delete" => {
+            let delete = TaskDelete::decode(body).ok()?;
+            if delete.id != delete.container_id && !delete.id.is_empty() {
+                return None;
+            }
+            (delete.container_id, Kind::Collected)
+        }
+        "/tasks/oom" => (TaskOom::decode(body).ok()?.container_id, Kind::OutOfMemory),
+        "/containers/delete" => (ContainerDelete::decode(body).ok()?.id, Kind::Removed),
+        _ => return None,
+    };
+    (!id.is_empty()).then_some(Event::Container(id, kind))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prost_types::Any;
+
+    fn envelope(topic: &str, body: &impl Message) -> Envelope {
+        Envelope {
+            timestamp: None,
+            namespace: "k8s.io".into(),
+            topic: topic.into(),
+            event: Some(Any {
+                type_url: String::new(),
+                value: body.encode_to_vec(),
+            }),
+        }
+    }
+
+    fn exit(id: &str) -> TaskExit {
+        TaskExit {
+            container_id: "c1".into(),
+            id: id.into(),
+            pid: 7,
+            exit_status: 1,
+            exited_at: None,
+        }
+    }
+
+    #[test]
+    fn events_as_containerd_sends_them() {
+        let check = |topic: &str, body: &dyn Fn(&str) -> Envelope, want: Option<Event>| {
+            assert_eq!(decode(&body(topic)), want, "{topic}");
+        };
+        let container = |kind| Some(Event::Container("c1".into(), kind));
+        let start = TaskStart {
+            container_id: "c1".into(),
+            pid: 7,
+        };
+        let oom = TaskOom {
+            container_id: "c1".into(),
+        };
+        check("/tasks/start", &|t| envelope(t, &start), container(Kind::Started));
+        check(
+            "/tasks/exit",
+            &|t| envelope(t, &exit("c1")),
+            container(Kind::Exited),
+        );
+        check("/tasks/exit", &|t| envelope(t, &exit("exec7")), None);
+        check("/tasks/oom", &|t| envelope(t, &oom), container(Kind::OutOfMemory));
+        let removed = ContainerDelete { id: "c1".into() };
+        check(
+            "/containers/delete",
+            &|t| envelope(t, &removed),
+            container(Kind::Removed),
+        );
+        check("/tasks/paused", &|t| envelope(t, &oom), None);
+        check("/images/update", &|t| envelope(t, &oom), Some(Event::Images));
+        check("/snapshot/prepare", &|t| envelope(t, &oom), None);
+        let delete = TaskDelete {
+            container_id: "c1".into(),
+            ..TaskDelete::default()
+        };
+        check(
+            "/tasks/delete",
+            &|t| envelope(t, &delete),
+            container(Kind::Collected),
+        );
+    }
+
+    #[test]
+    fn a_message_that_cannot_be_read_is_skipped() {
+        let mut broken = envelope("/tasks/exit", &exit("c1"));
+        broken.event.as_mut().unwrap().value = vec![0xff, 0xff];
+        assert_eq!(decode(&broken), None);
+        broken.event = None;
+        assert_eq!(decode(&broken), None);
+    }
+}

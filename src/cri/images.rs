@@ -1,0 +1,93 @@
+//! The calls about images (CRI's ImageService).
+
+use std::path::PathBuf;
+
+use k8s_cri::v1;
+
+use super::{CriError, Runtime};
+
+impl Runtime {
+    /// The image of that name or id, `None` where the runtime has it not.
+    pub async fn image_status(&self, image: v1::ImageSpec) -> Result<Option<v1::Image>, CriError> {
+        let request = v1::ImageStatusRequest {
+            image: Some(image),
+            verbose: false,
+        };
+        let answer = self
+            .within(
+                "ImageStatus",
+                self.timeout,
+                self.images.clone().image_status(request),
+            )
+            .await?;
+        // An image without an id, or with neither name nor digest, is as good as none (cri-client,
+        // remote_image.go, reports the first as an error; containerd never answers it).
+        Ok(answer.image.filter(|image| !image.id.is_empty()))
+    }
+
+    /// Every image.
+    pub async fn list_images(&self) -> Result<Vec<v1::Image>, CriError> {
+        let request = v1::ListImagesRequest { filter: None };
+        let answer = self
+            .within(
+                "ListImages",
+                self.timeout,
+                self.images.clone().list_images(request),
+            )
+            .await?;
+        Ok(answer.images)
+    }
+
+    /// Pulls an image and returns its reference. It has no deadline, as in the kubelet: an image takes as
+    /// long as the network needs, and the runtime gives up where nothing moves. Dropping the future ends it.
+    pub async fn pull_image(
+        &self,
+        image: v1::ImageSpec,
+        auth: Option<v1::AuthConfig>,
+    ) -> Result<String, CriError> {
+        let request = v1::PullImageRequest {
+            image: Some(image),
+            auth,
+            sandbox_config: None,
+        };
+        match self.images.clone().pull_image(request).await {
+            Ok(response) => Ok(response.into_inner().image_ref),
+            Err(status) => Err(CriError::from_status("PullImage", &status)),
+        }
+    }
+
+    /// Removes an image.
+    pub async fn remove_image(&self, image: v1::ImageSpec) -> Result<(), CriError> {
+        let request = v1::RemoveImageRequest { image: Some(image) };
+        self.within(
+            "RemoveImage",
+            self.timeout,
+            self.images.clone().remove_image(request),
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// The file systems that hold images, with their use.
+    pub async fn image_fs_info(&self) -> Result<v1::ImageFsInfoResponse, CriError> {
+        let request = v1::ImageFsInfoRequest {};
+        self.within(
+            "ImageFsInfo",
+            self.timeout,
+            self.images.clone().image_fs_info(request),
+        )
+        .await
+    }
+
+    /// The directory that the runtime keeps images in, where it tells one.
+    pub async fn images_dir(&self) -> Option<PathBuf> {
+        let usage = self
+            .image_fs_info()
+            .await
+            .ok()?
+            .image_filesystems
+            .into_iter()
+            .next()?;
+        usage.fs_id.map(|id| PathBuf::from(id.mountpoint))
+    }
+}

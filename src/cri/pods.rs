@@ -1,0 +1,203 @@
+//! The calls about sandboxes and containers (CRI's RuntimeService).
+
+use std::time::Duration;
+
+use k8s_cri::v1;
+
+use super::{CriError, Runtime};
+
+impl Runtime {
+    /// Makes and starts a sandbox and returns its id.
+    pub async fn run_pod_sandbox(&self, config: v1::PodSandboxConfig) -> Result<String, CriError> {
+        let request = v1::RunPodSandboxRequest {
+            config: Some(config),
+            runtime_handler: String::new(),
+        };
+        let answer = self
+            .within(
+                "RunPodSandbox",
+                self.timeout,
+                self.pods.clone().run_pod_sandbox(request),
+            )
+            .await?;
+        Ok(answer.pod_sandbox_id)
+    }
+
+    /// Stops a sandbox and what runs in it; its network goes.
+    pub async fn stop_pod_sandbox(&self, id: &str) -> Result<(), CriError> {
+        let request = v1::StopPodSandboxRequest {
+            pod_sandbox_id: id.to_owned(),
+        };
+        self.within(
+            "StopPodSandbox",
+            self.timeout,
+            self.pods.clone().stop_pod_sandbox(request),
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// Removes a sandbox.
+    pub async fn remove_pod_sandbox(&self, id: &str) -> Result<(), CriError> {
+        let request = v1::RemovePodSandboxRequest {
+            pod_sandbox_id: id.to_owned(),
+        };
+        self.within(
+            "RemovePodSandbox",
+            self.timeout,
+            self.pods.clone().remove_pod_sandbox(request),
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// The sandboxes that the filter lets through; every one with the default filter.
+    pub async fn list_pod_sandbox(
+        &self,
+        filter: v1::PodSandboxFilter,
+    ) -> Result<Vec<v1::PodSandbox>, CriError> {
+        let request = v1::ListPodSandboxRequest { filter: Some(filter) };
+        let answer = self
+            .within(
+                "ListPodSandbox",
+                self.timeout,
+                self.pods.clone().list_pod_sandbox(request),
+            )
+            .await?;
+        Ok(answer.items)
+    }
+
+    /// One sandbox with its addresses.
+    pub async fn pod_sandbox_status(&self, id: &str) -> Result<v1::PodSandboxStatus, CriError> {
+        let request = v1::PodSandboxStatusRequest {
+            pod_sandbox_id: id.to_owned(),
+            verbose: false,
+        };
+        let answer = self
+            .within(
+                "PodSandboxStatus",
+                self.timeout,
+                self.pods.clone().pod_sandbox_status(request),
+            )
+            .await?;
+        answer.status.ok_or_else(|| CriError::empty("PodSandboxStatus"))
+    }
+
+    /// Creates a container and returns its id.
+    pub async fn create_container(
+        &self,
+        sandbox: String,
+        config: v1::ContainerConfig,
+        sandbox_config: v1::PodSandboxConfig,
+    ) -> Result<String, CriError> {
+        let request = v1::CreateContainerRequest {
+            pod_sandbox_id: sandbox,
+            config: Some(config),
+            sandbox_config: Some(sandbox_config),
+        };
+        let answer = self
+            .within(
+                "CreateContainer",
+                self.timeout,
+                self.pods.clone().create_container(request),
+            )
+            .await?;
+        Ok(answer.container_id)
+    }
+
+    /// Starts a container that was created.
+    pub async fn start_container(&self, id: &str) -> Result<(), CriError> {
+        let request = v1::StartContainerRequest {
+            container_id: id.to_owned(),
+        };
+        self.within(
+            "StartContainer",
+            self.timeout,
+            self.pods.clone().start_container(request),
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// Stops a container: its signal, and SIGKILL after `grace`, which counts in whole seconds.
+    pub async fn stop_container(&self, id: &str, grace: Duration) -> Result<(), CriError> {
+        let seconds = i64::try_from(grace.as_secs()).unwrap_or(i64::MAX);
+        let request = v1::StopContainerRequest {
+            container_id: id.to_owned(),
+            timeout: seconds,
+        };
+        let deadline = self.timeout.saturating_add(grace);
+        self.within(
+            "StopContainer",
+            deadline,
+            self.pods.clone().stop_container(request),
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// Removes a container.
+    pub async fn remove_container(&self, id: &str) -> Result<(), CriError> {
+        let request = v1::RemoveContainerRequest {
+            container_id: id.to_owned(),
+        };
+        self.within(
+            "RemoveContainer",
+            self.timeout,
+            self.pods.clone().remove_container(request),
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// The containers that the filter lets through; every one with the default filter.
+    pub async fn list_containers(&self, filter: v1::ContainerFilter) -> Result<Vec<v1::Container>, CriError> {
+        let request = v1::ListContainersRequest { filter: Some(filter) };
+        let answer = self
+            .within(
+                "ListContainers",
+                self.timeout,
+                self.pods.clone().list_containers(request),
+            )
+            .await?;
+        Ok(answer.containers)
+    }
+
+    /// One container with times, exit code, mounts and log path.
+    pub async fn container_status(&self, id: &str) -> Result<v1::ContainerStatus, CriError> {
+        let request = v1::ContainerStatusRequest {
+            container_id: id.to_owned(),
+            verbose: false,
+        };
+        let answer = self
+            .within(
+                "ContainerStatus",
+                self.timeout,
+                self.pods.clone().container_status(request),
+            )
+            .await?;
+        answer.status.ok_or_else(|| CriError::empty("ContainerStatus"))
+    }
+
+    /// Has the runtime write a container's log to a new file, after the old one was renamed.
+    pub async fn reopen_container_log(&self, id: &str) -> Result<(), CriError> {
+        let request = v1::ReopenContainerLogRequest {
+            container_id: id.to_owned(),
+        };
+        self.within(
+            "ReopenContainerLog",
+            self.timeout,
+            self.pods.clone().reopen_container_log(request),
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// The URL at which the runtime serves the streams of a command in a container.
+    pub async fn exec(&self, request: v1::ExecRequest) -> Result<String, CriError> {
+        Ok(self
+            .within("Exec", self.timeout, self.pods.clone().exec(request))
+            .await?
+            .url)
+    }
+}

@@ -1,0 +1,18 @@
+//! gantry, a node agent for Kubernetes. ARCHITECTURE.md is the map.
+
+pub mod act;
+pub mod agent;
+pub mod cli;
+pub mod command;
+pub mod config;
+pub mod cri;
+pub mod images;
+pub mod model;
+pub mod network;
+pub mod observe;
+pub mod plan;
+pub mod reconcile;
+pub mod report;
+pub mod serve;
+pub mod source;
+pub mod status;

@@ -1,0 +1,120 @@
+//! What the agent remembers of its own doing: back-offs and last errors. A cache; losing it costs no
+//! container and no restart count, at most one back-off.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::pod::{PodName, PodUid};
+use super::step::{Outcome, StepError};
+
+/// What is remembered of every pod. Written by `reconcile` alone.
+#[derive(Debug, Clone, Default)]
+pub struct Memory {
+    /// By name.
+    pub pods: BTreeMap<PodName, Arc<PodMemory>>,
+}
+
+/// What is remembered of one pod.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PodMemory {
+    /// The UID it is about; another UID starts anew.
+    pub uid: PodUid,
+    /// When the node began to work on it (`status.startTime`).
+    pub started: Timestamp,
+    /// The last failure of a step about the pod as a whole, until one succeeds; with its back-off.
+    pub failure: Option<(StepError, Backoff)>,
+    /// By container name.
+    pub containers: BTreeMap<String, ContainerMemory>,
+    /// The pod has been decided to have ended by the node (deadline, eviction, refusal): reason and message.
+    pub ended: Option<(String, String)>,
+    /// What has been taken away of it already.
+    pub remains: Remains,
+}
+
+/// What is left of a pod, as far as is remembered: taking away twice does no harm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Remains {
+    /// Nothing was taken away.
+    #[default]
+    Everything,
+    /// It has ended: its volumes and its cgroup are gone, its containers are kept for their logs.
+    Containers,
+    /// It was removed.
+    Nothing,
+}
+
+impl PodMemory {
+    /// Nothing remembered yet of a pod that the node began to work on at `started`.
+    pub fn new(uid: PodUid, started: Timestamp) -> PodMemory {
+        PodMemory {
+            uid,
+            started,
+            failure: None,
+            containers: BTreeMap::new(),
+            ended: None,
+            remains: Remains::Everything,
+        }
+    }
+}
+
+/// What is remembered of one container.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ContainerMemory {
+    /// The last failure to pull, create or start it, until one succeeds.
+    pub failure: Option<StepError>,
+    /// The back-off of pulling its image.
+    pub pull: Option<Backoff>,
+    /// The back-off of restarting it.
+    pub restart: Option<Backoff>,
+}
+
+/// An exponential back-off as the kubelet counts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backoff {
+    /// The delay in force.
+    pub delay: Duration,
+    /// When it was last lengthened.
+    pub since: Timestamp,
+}
+
+impl Backoff {
+    /// The first delay, of restarts and of pulls (`pkg/kubelet/kubelet.go`, `pkg/kubelet/images`).
+    pub const FIRST: Duration = Duration::from_secs(10);
+
+    /// The delay after one more event: doubled up to `max`, or the first again where the event came more than
+    /// twice `max` after the last lengthening (`client-go/util/flowcontrol/backoff.go`).
+    pub fn next(last: Option<Backoff>, event: Timestamp, now: Timestamp, max: Duration) -> Backoff {
+        let delay = match last {
+            Some(last) if !last.is_forgotten(event, max) => (last.delay * 2).min(max),
+            _ => Backoff::FIRST.min(max),
+        };
+        Backoff { delay, since: now }
+    }
+
+    /// Until when an event at that time has to be waited out; `None` where it came so late that the back-off
+    /// is forgotten.
+    pub fn holds(self, event: Timestamp, max: Duration) -> Option<Timestamp> {
+        (!self.is_forgotten(event, max)).then(|| event + self.delay)
+    }
+
+    /// When the delay has passed since its last lengthening.
+    pub fn ends(self) -> Timestamp {
+        self.since + self.delay
+    }
+
+    fn is_forgotten(self, event: Timestamp, max: Duration) -> bool {
+        event > self.since + max * 2
+    }
+}
+
+/// What was done for a pod, and what is remembered of it since.
+#[derive(Debug, Clone)]
+pub struct Executed {
+    /// What was done.
+    pub outcome: Arc<Outcome>,
+    /// What is remembered after it.
+    pub after: Arc<PodMemory>,
+}

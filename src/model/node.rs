@@ -1,0 +1,320 @@
+//! The node: what is configured about it, which the deciding rooms read, and what is measured of it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::pod::{DnsConfig, PodName, PodUid};
+use super::resources::{Amounts, Bytes, MilliCpu};
+
+/// How the node is configured, as far as deciding needs it: built once at start, constant afterwards.
+#[derive(Debug, Clone)]
+pub struct NodePolicy {
+    /// The node's name.
+    pub name: String,
+    /// The directory of the node's state (`/var/lib/kubelet`).
+    pub root_dir: PathBuf,
+    /// The directory of the pods' logs (`/var/log/pods`).
+    pub pod_logs_dir: PathBuf,
+    /// The directory of links that log shippers read (`/var/log/containers`).
+    pub container_logs_dir: PathBuf,
+    /// Where and how cgroups are made.
+    pub cgroup: CgroupLayout,
+    /// The host's resolver configuration (`resolvConf`), read at start.
+    pub host_dns: DnsConfig,
+    /// `clusterDNS`; empty where there is no cluster.
+    pub cluster_dns: Vec<IpAddr>,
+    /// `clusterDomain`, may be empty.
+    pub cluster_domain: String,
+    /// The addresses of the node, the primary first.
+    pub host_ips: Vec<IpAddr>,
+    /// The node's memory, which `oom_score_adj` is computed from.
+    pub memory: Bytes,
+    /// `seccompDefault`
+    pub seccomp_default: bool,
+    /// The directory of localhost seccomp profiles (`<root>/seccomp`).
+    pub seccomp_dir: PathBuf,
+    /// `crashLoopBackOff.maxContainerRestartPeriod`, 5 min.
+    pub max_restart_backoff: Duration,
+    /// `memorySwap.swapBehavior: LimitedSwap`
+    pub limited_swap: bool,
+}
+
+impl NodePolicy {
+    /// The directory of one pod (`<root>/pods/<uid>`).
+    pub fn pod_dir(&self, uid: &PodUid) -> PathBuf {
+        self.root_dir.join("pods").join(&uid.0)
+    }
+
+    /// The directory of one pod's logs (`<logs>/<namespace>_<name>_<uid>`).
+    pub fn pod_log_dir(&self, name: &PodName, uid: &PodUid) -> PathBuf {
+        self.pod_logs_dir
+            .join(format!("{}_{}_{}", name.namespace, name.name, uid))
+    }
+
+    /// The directory of one volume (`<pod>/volumes/<plugin>/<name>`), the plugin's name escaped
+    /// (`kubernetes.io~empty-dir`).
+    pub fn volume_dir(&self, uid: &PodUid, plugin: &str, volume: &str) -> PathBuf {
+        self.pod_dir(uid)
+            .join("volumes")
+            .join(plugin.replace('/', "~"))
+            .join(volume)
+    }
+}
+
+/// Which cgroup hierarchy the kernel offers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CgroupVersion {
+    /// One hierarchy a controller.
+    V1,
+    /// The unified hierarchy.
+    V2,
+}
+
+/// Who makes cgroups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CgroupDriver {
+    /// This program, as directories.
+    Cgroupfs,
+    /// systemd, as slices, over D-Bus.
+    Systemd,
+}
+
+/// Where and how cgroups are made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CgroupLayout {
+    /// The hierarchy.
+    pub version: CgroupVersion,
+    /// The driver.
+    pub driver: CgroupDriver,
+    /// `cgroupRoot` as components, usually empty: the tree `kubepods` lies below it.
+    pub root: Vec<String>,
+    /// `cgroupsPerQOS`: without it pods have no cgroup of ours and `cgroup_parent` is empty.
+    pub per_qos: bool,
+    /// `cpuCFSQuota`
+    pub cfs_quota: bool,
+    /// `cpuCFSQuotaPeriod`
+    pub cfs_period: Duration,
+    /// `podPidsLimit`; `None` is no limit of ours.
+    pub pod_pids: Option<i64>,
+    /// `enforceNodeAllocatable` has `pods`: `kubepods` gets the allocatable as its limits.
+    pub enforce_pods: bool,
+    /// The sizes of huge pages that the kernel offers.
+    pub hugepage_sizes: Vec<Bytes>,
+    /// The cores of the machine.
+    pub cores: u32,
+    /// The machine's swap, where the kernel can limit it per cgroup (`memory.memsw.*` on v1,
+    /// `memory.swap.max` on v2); `None` where it cannot, and nothing is then said about swap.
+    pub swap: Option<Bytes>,
+}
+
+/// A cgroup's place in the tree, independent of the driver: `["kubepods", "burstable", "pod<uid>"]`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CgroupName(pub Vec<String>);
+
+impl CgroupName {
+    /// The name of its slice: systemd reads `-` as a level of the tree, so within a level it becomes `_`.
+    /// The empty name is the root slice.
+    pub fn slice(&self) -> String {
+        let parts: Vec<String> = self.0.iter().map(|part| part.replace('-', "_")).collect();
+        match parts.is_empty() {
+            true => "-.slice".to_owned(),
+            false => format!("{}.slice", parts.join("-")),
+        }
+    }
+}
+
+/// What the machine is: read from the kernel and the distribution, never literal.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct MachineFacts {
+    /// The host's name.
+    pub hostname: String,
+    /// `/etc/machine-id`
+    pub machine_id: String,
+    /// The DMI product UUID, else the machine id.
+    pub system_uuid: String,
+    /// `/proc/sys/kernel/random/boot_id`
+    pub boot_id: String,
+    /// `uname -r`
+    pub kernel: String,
+    /// `PRETTY_NAME` of `/etc/os-release`.
+    pub os_image: String,
+    /// Go's name of the architecture: `amd64`, `arm64`.
+    pub architecture: String,
+    /// CPUs online.
+    pub cores: u32,
+    /// `MemTotal`
+    pub memory: Bytes,
+    /// Swap in use or offered, in bytes.
+    pub swap: Bytes,
+    /// Huge pages set aside, bytes by page size.
+    pub hugepages: BTreeMap<Bytes, Bytes>,
+}
+
+impl MachineFacts {
+    /// What the machine has (`status.capacity` without `pods`); `nodefs` is the file system of the node's
+    /// root directory.
+    pub fn capacity(&self, nodefs: &FsUsage) -> Amounts {
+        Amounts {
+            cpu: Some(MilliCpu(i64::from(self.cores) * 1000)),
+            memory: Some(self.memory),
+            ephemeral_storage: Some(nodefs.capacity),
+            hugepages: self.hugepages.clone(),
+            extended: BTreeMap::new(),
+        }
+    }
+}
+
+/// What changes on the machine, measured now.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Measured {
+    /// Memory that new pods could use: capacity less working set, as the eviction manager computes it.
+    pub memory_available: Bytes,
+    /// The file system of the node's root directory.
+    pub nodefs: FsUsage,
+    /// The file system of the images; `None` where the runtime does not tell it.
+    pub imagefs: Option<FsUsage>,
+    /// The largest number of processes, and those there are.
+    pub pids_max: i64,
+    /// Processes and threads there are.
+    pub pids_used: i64,
+}
+
+/// A file system's room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FsUsage {
+    /// Bytes in all.
+    pub capacity: Bytes,
+    /// Bytes free to us.
+    pub available: Bytes,
+    /// Inodes in all.
+    pub inodes: i64,
+    /// Inodes free.
+    pub inodes_free: i64,
+}
+
+/// A threshold of `evictionHard` or of the reserved amounts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Threshold {
+    /// So many bytes, inodes or processes.
+    Quantity(i64),
+    /// So large a part of the capacity, 0 to 1.
+    Fraction(f64),
+}
+
+impl Threshold {
+    /// The threshold in units of the capacity. The fraction is single-precision and the result cut off, as
+    /// in the kubelet's `GetThresholdQuantity`, so that both tell the same allocatable amounts. 0 % and 100 %
+    /// switch a threshold off (`parseThresholdStatement`).
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        reason = "the kubelet's arithmetic, to the bit"
+    )]
+    pub fn of(self, capacity: i64) -> i64 {
+        match self {
+            Threshold::Quantity(quantity) => quantity,
+            Threshold::Fraction(fraction) if fraction <= 0.0 || fraction >= 1.0 => 0,
+            Threshold::Fraction(fraction) => (capacity as f64 * f64::from(fraction as f32)) as i64,
+        }
+    }
+}
+
+/// What the node reports about itself beyond what is measured; from the configuration.
+#[derive(Debug, Clone, Default)]
+pub struct NodeSettings {
+    /// The node's name.
+    pub name: String,
+    /// The addresses of the node, the primary first.
+    pub addresses: Vec<IpAddr>,
+    /// The version that the node tells (`v1.36.2`).
+    pub version: String,
+    /// `maxPods`, `podsPerCore` applied.
+    pub max_pods: u32,
+    /// `systemReserved` plus `kubeReserved`.
+    pub reserved: Amounts,
+    /// `evictionHard` by signal (`memory.available`).
+    pub eviction_hard: BTreeMap<String, Threshold>,
+    /// `evictionPressureTransitionPeriod`
+    pub pressure_transition: Duration,
+    /// `nodeStatusMaxImages`, -1 for all.
+    pub max_images: i32,
+    /// The port of the node's API, 10250.
+    pub port: u16,
+    /// Labels to register with.
+    pub labels: BTreeMap<String, String>,
+    /// The subnet of the node's pods, where this program configures the network.
+    pub pod_cidr: Option<ipnet::IpNet>,
+}
+
+/// What pods may be given in all (`status.allocatable` without `pods`): capacity less the reserved amounts,
+/// less the hard eviction thresholds of memory and disk, and memory less what huge pages hold
+/// (`pkg/kubelet/nodestatus/setters.go`, `pkg/kubelet/eviction/helpers.go`).
+pub fn allocatable(capacity: &Amounts, settings: &NodeSettings) -> Amounts {
+    let threshold = |signal: &str, of: Option<Bytes>| {
+        let threshold = settings.eviction_hard.get(signal)?;
+        Some(Bytes(threshold.of(of?.0)))
+    };
+    let mut reserved = settings.reserved.clone();
+    reserved.add(&Amounts {
+        memory: threshold("memory.available", capacity.memory),
+        ephemeral_storage: threshold("nodefs.available", capacity.ephemeral_storage),
+        ..Amounts::default()
+    });
+    let hugepages = capacity.hugepages.values().map(|bytes| bytes.0).sum();
+    let mut allocatable = capacity.clone();
+    allocatable.take_off(&reserved);
+    allocatable.take_off(&Amounts {
+        memory: Some(Bytes(hugepages)),
+        ..Amounts::default()
+    });
+    allocatable
+}
+
+/// The name of the directory of a pod's container (`<pod>/containers/<name>`).
+pub fn container_dir(pod_dir: &Path, container: &str) -> PathBuf {
+    pod_dir.join("containers").join(container)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thresholds() {
+        let check = |threshold: Threshold, of: i64| assert_eq!(threshold.of(270_553_174_016), of);
+        check(Threshold::Quantity(5), 5);
+        // Not 2705531740: the kubelet's fraction is single-precision.
+        check(Threshold::Fraction(0.01), 2_705_531_679);
+        check(Threshold::Fraction(0.5), 135_276_587_008);
+        check(Threshold::Fraction(0.0), 0);
+        check(Threshold::Fraction(1.0), 0);
+    }
+
+    #[test]
+    fn more_reserved_than_there_is_leaves_nothing() {
+        let amounts = |cpu, memory| Amounts {
+            cpu: Some(MilliCpu(cpu)),
+            memory: Some(Bytes(memory)),
+            ..Amounts::default()
+        };
+        let settings = NodeSettings {
+            reserved: amounts(3000, 10),
+            eviction_hard: BTreeMap::from([("memory.available".to_owned(), Threshold::Quantity(80))]),
+            ..NodeSettings::default()
+        };
+        assert_eq!(allocatable(&amounts(2000, 100), &settings), amounts(0, 10));
+    }
+
+    #[test]
+    fn slices() {
+        let check = |parts: &[&str], slice: &str| {
+            let name = CgroupName(parts.iter().map(|&part| part.to_owned()).collect());
+            assert_eq!(name.slice(), slice);
+        };
+        check(&[], "-.slice");
+        check(&["kubepods"], "kubepods.slice");
+        check(&["kubepods", "pod12-ab"], "kubepods-pod12_ab.slice");
+    }
+}

@@ -1,0 +1,537 @@
+//! A pod as this node understands it: validated, defaults applied, nothing optional that has a default.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::resources::{Bytes, Qos, Resources};
+
+/// Namespace and name: the key under which the node works. Two pods of one name never run at once, so the
+/// old UID is gone before the new one starts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PodName {
+    /// The namespace, `default` where the manifest names none.
+    pub namespace: String,
+    /// The name; a static pod's ends in `-<node name>`.
+    pub name: String,
+}
+
+impl fmt::Display for PodName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// The pod's UID: from the API server, or for a static pod a hash of content, node name and file.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PodUid(pub String);
+
+impl fmt::Display for PodUid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Where a pod came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A document of a file in the manifests directory.
+    File {
+        /// The file, absolute.
+        path: PathBuf,
+        /// Its document within the file, from 1.
+        document: usize,
+    },
+    /// The API server.
+    Api,
+}
+
+impl Source {
+    /// The value of the annotation `kubernetes.io/config.source`.
+    pub fn annotation(&self) -> &'static str {
+        match self {
+            Source::File { .. } => "file",
+            Source::Api => "api",
+        }
+    }
+}
+
+/// A pod that this node shall run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pod {
+    /// Namespace and name.
+    pub name: PodName,
+    /// The UID.
+    pub uid: PodUid,
+    /// Where it came from.
+    pub source: Source,
+    /// The object with defaults applied, metadata complete, `status` empty: what people and the API are shown.
+    pub object: Arc<k8s_openapi::api::core::v1::Pod>,
+    /// `metadata.labels`
+    pub labels: BTreeMap<String, String>,
+    /// `metadata.annotations`, with `kubernetes.io/config.{hash,seen,source}` of a static pod included.
+    pub annotations: BTreeMap<String, String>,
+    /// When this node first saw it (`kubernetes.io/config.seen`).
+    pub seen: Timestamp,
+    /// When its deletion was asked for, and the grace then given. `None`: it shall run.
+    pub deletion: Option<Deletion>,
+    /// `spec.hostname`, else the pod's name, cut to 63 characters.
+    pub hostname: String,
+    /// `spec.subdomain`
+    pub subdomain: Option<String>,
+    /// `spec.setHostnameAsFQDN`
+    pub hostname_as_fqdn: bool,
+    /// Which namespaces are the host's, and whether the containers share one PID namespace.
+    pub namespaces: Namespaces,
+    /// `spec.dnsPolicy`
+    pub dns_policy: DnsPolicy,
+    /// `spec.dnsConfig`
+    pub dns_config: DnsConfig,
+    /// `spec.hostAliases`, in order.
+    pub host_aliases: Vec<HostAlias>,
+    /// `spec.restartPolicy`
+    pub restart_policy: RestartPolicy,
+    /// `spec.terminationGracePeriodSeconds`, 30 s by default.
+    pub grace: Duration,
+    /// `spec.activeDeadlineSeconds`
+    pub active_deadline: Option<Duration>,
+    /// `spec.priority`, resolved from the well-known class names where only those are given.
+    pub priority: Option<i32>,
+    /// `spec.enableServiceLinks`
+    pub service_links: bool,
+    /// The pod's security context.
+    pub security: PodSecurity,
+    /// Pod-level resources (`spec.resources`), where stated.
+    pub resources: Option<Resources>,
+    /// `spec.overhead`
+    pub overhead: super::resources::Amounts,
+    /// The class, decided once from the resources.
+    pub qos: Qos,
+    /// `spec.volumes`, in order.
+    pub volumes: Vec<Volume>,
+    /// `spec.initContainers`, in order; those with `restart: Always` are sidecars.
+    pub init_containers: Vec<Container>,
+    /// `spec.containers`, in order.
+    pub containers: Vec<Container>,
+}
+
+impl Pod {
+    /// All containers in the order in which they start: init containers first.
+    pub fn all_containers(&self) -> impl Iterator<Item = &Container> {
+        self.init_containers.iter().chain(&self.containers)
+    }
+}
+
+/// A deletion that has been asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deletion {
+    /// `metadata.deletionTimestamp` less the grace: when it was asked for.
+    pub asked: Timestamp,
+    /// `metadata.deletionGracePeriodSeconds`
+    pub grace: Duration,
+}
+
+/// Namespace sharing of a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Namespaces {
+    /// `spec.hostNetwork`
+    pub host_network: bool,
+    /// `spec.hostPID`
+    pub host_pid: bool,
+    /// `spec.hostIPC`
+    pub host_ipc: bool,
+    /// `spec.shareProcessNamespace`
+    pub share_pid: bool,
+}
+
+/// `spec.dnsPolicy` (Kubernetes: *DNS for Services and Pods*).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DnsPolicy {
+    /// The cluster's DNS; the host's with a host network, or where no cluster DNS is configured.
+    #[default]
+    ClusterFirst,
+    /// The cluster's DNS also with a host network.
+    ClusterFirstWithHostNet,
+    /// The host's.
+    Default,
+    /// Nothing but `dnsConfig`.
+    None,
+}
+
+/// `spec.dnsConfig`, or a `resolv.conf` read from the host.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DnsConfig {
+    /// Name servers, in order.
+    pub servers: Vec<String>,
+    /// Search domains, in order.
+    pub searches: Vec<String>,
+    /// Options as written in resolv.conf: `ndots:5`, `edns0`.
+    pub options: Vec<String>,
+}
+
+/// One entry of `spec.hostAliases`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostAlias {
+    /// The address.
+    pub ip: IpAddr,
+    /// Its names.
+    pub hostnames: Vec<String>,
+}
+
+/// `spec.restartPolicy`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RestartPolicy {
+    /// Whenever it ends.
+    #[default]
+    Always,
+    /// When it ends with another code than 0.
+    OnFailure,
+    /// Never.
+    Never,
+}
+
+/// Seccomp or AppArmor profile.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Profile {
+    /// Nothing stated: the pod's, else the node's default.
+    #[default]
+    Unstated,
+    /// The runtime's default profile.
+    RuntimeDefault,
+    /// None at all.
+    Unconfined,
+    /// A profile of this name (seccomp: a file below the node's seccomp directory).
+    Localhost(String),
+}
+
+/// SELinux labels; empty strings where unstated.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SeLinux {
+    /// `user`
+    pub user: String,
+    /// `role`
+    pub role: String,
+    /// `type`
+    pub kind: String,
+    /// `level`
+    pub level: String,
+}
+
+/// `spec.securityContext`
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PodSecurity {
+    /// `runAsUser`
+    pub run_as_user: Option<i64>,
+    /// `runAsGroup`
+    pub run_as_group: Option<i64>,
+    /// `runAsNonRoot`
+    pub run_as_non_root: Option<bool>,
+    /// `supplementalGroups`
+    pub supplemental_groups: Vec<i64>,
+    /// `supplementalGroupsPolicy: Strict`
+    pub supplemental_groups_strict: bool,
+    /// `fsGroup`
+    pub fs_group: Option<i64>,
+    /// `sysctls`, in order.
+    pub sysctls: Vec<(String, String)>,
+    /// `seccompProfile`
+    pub seccomp: Profile,
+    /// `appArmorProfile`
+    pub apparmor: Profile,
+    /// `seLinuxOptions`
+    pub selinux: Option<SeLinux>,
+}
+
+/// A volume of the pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Volume {
+    /// Its name in the pod.
+    pub name: String,
+    /// What it is.
+    pub source: VolumeSource,
+}
+
+/// What backs a volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VolumeSource {
+    /// A directory that lives as long as the pod.
+    EmptyDir {
+        /// On disk, or a tmpfs.
+        medium: Medium,
+        /// `sizeLimit`; for a tmpfs its size.
+        size_limit: Option<Bytes>,
+    },
+    /// A path of the host.
+    HostPath {
+        /// Absolute, without `..`.
+        path: PathBuf,
+        /// What must be there, or is made.
+        kind: HostPathKind,
+    },
+}
+
+/// `emptyDir.medium`
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Medium {
+    /// The node's disk.
+    #[default]
+    Disk,
+    /// A tmpfs.
+    Memory,
+}
+
+/// `hostPath.type` (Kubernetes: *Volumes, hostPath*).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HostPathKind {
+    /// Nothing is checked.
+    #[default]
+    Unchecked,
+    /// A directory, made (0755) where missing.
+    DirectoryOrCreate,
+    /// A directory must be there.
+    Directory,
+    /// A file, made (0644) where missing.
+    FileOrCreate,
+    /// A file must be there.
+    File,
+    /// A UNIX socket must be there.
+    Socket,
+    /// A character device must be there.
+    CharDevice,
+    /// A block device must be there.
+    BlockDevice,
+}
+
+/// A container of the pod, or an init container.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Container {
+    /// Its name in the pod.
+    pub name: String,
+    /// The image as the manifest writes it.
+    pub image: String,
+    /// When to pull; decided from the tag where the manifest says nothing.
+    pub pull: PullPolicy,
+    /// `command`, unexpanded.
+    pub command: Vec<String>,
+    /// `args`, unexpanded.
+    pub args: Vec<String>,
+    /// `env`, in order, unexpanded.
+    pub env: Vec<(String, String)>,
+    /// `workingDir`
+    pub working_dir: Option<String>,
+    /// `ports`, in order.
+    pub ports: Vec<Port>,
+    /// Requests and limits.
+    pub resources: Resources,
+    /// `volumeMounts`, in order.
+    pub mounts: Vec<Mount>,
+    /// The container's security context merged over the pod's.
+    pub security: ContainerSecurity,
+    /// `terminationMessagePath`
+    pub termination_path: String,
+    /// `terminationMessagePolicy: FallbackToLogsOnError`
+    pub termination_from_logs: bool,
+    /// `stdin`
+    pub stdin: bool,
+    /// `stdinOnce`
+    pub stdin_once: bool,
+    /// `tty`
+    pub tty: bool,
+    /// Whether it is restarted: the pod's policy, or for an init container what makes it a sidecar.
+    pub restart: RestartPolicy,
+    /// An init container with `restartPolicy: Always`.
+    pub sidecar: bool,
+    /// The kubelet's hash of the fields that force a restart when they change
+    /// (`io.kubernetes.container.hash`, hexadecimal).
+    pub hash: u32,
+}
+
+/// When an image is pulled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PullPolicy {
+    /// At each start.
+    Always,
+    /// Where it is missing.
+    #[default]
+    IfNotPresent,
+    /// Never.
+    Never,
+}
+
+impl PullPolicy {
+    /// The name as it stands in a manifest.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PullPolicy::Always => "Always",
+            PullPolicy::IfNotPresent => "IfNotPresent",
+            PullPolicy::Never => "Never",
+        }
+    }
+}
+
+/// Transport protocol of a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Protocol {
+    /// TCP
+    #[default]
+    Tcp,
+    /// UDP
+    Udp,
+    /// SCTP
+    Sctp,
+}
+
+/// One entry of `ports`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Port {
+    /// `name`, empty where unstated.
+    pub name: String,
+    /// `containerPort`
+    pub container: u16,
+    /// `hostPort`
+    pub host: Option<u16>,
+    /// `hostIP`
+    pub host_ip: Option<IpAddr>,
+    /// `protocol`
+    pub protocol: Protocol,
+}
+
+/// One entry of `volumeMounts`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// The volume's name.
+    pub volume: String,
+    /// Where in the container.
+    pub path: String,
+    /// `readOnly`
+    pub read_only: bool,
+    /// `recursiveReadOnly` asked for as `Enabled` or `IfPossible`.
+    pub recursive_read_only: bool,
+    /// `mountPropagation`
+    pub propagation: Propagation,
+}
+
+/// `mountPropagation`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Propagation {
+    /// None.
+    #[default]
+    None,
+    /// Mounts of the host appear in the container.
+    HostToContainer,
+    /// Both ways; privileged containers only.
+    Bidirectional,
+}
+
+/// `securityContext` of a container, the pod's fields merged in where the container states none.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ContainerSecurity {
+    /// `privileged`
+    pub privileged: bool,
+    /// `runAsUser`
+    pub run_as_user: Option<i64>,
+    /// `runAsGroup`
+    pub run_as_group: Option<i64>,
+    /// `runAsNonRoot`
+    pub run_as_non_root: bool,
+    /// `readOnlyRootFilesystem`
+    pub read_only_root: bool,
+    /// `allowPrivilegeEscalation: false`
+    pub no_new_privileges: bool,
+    /// `capabilities.add`
+    pub capabilities_add: Vec<String>,
+    /// `capabilities.drop`
+    pub capabilities_drop: Vec<String>,
+    /// `procMount: Unmasked`
+    pub unmasked_proc: bool,
+    /// `seccompProfile`
+    pub seccomp: Profile,
+    /// `appArmorProfile`
+    pub apparmor: Profile,
+    /// `seLinuxOptions`
+    pub selinux: Option<SeLinux>,
+}
+
+/// Why a document of the manifests directory, or an object of the API, is not run.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    /// The file, absolute.
+    pub path: PathBuf,
+    /// The document within the file, from 1; 0 where the file as a whole is at fault.
+    pub document: usize,
+    /// The line within the file, from 1, where it is known.
+    pub line: Option<usize>,
+    /// The field in the notation of Kubernetes (`spec.containers[0].ports[1].hostPort`); empty where none is at fault.
+    pub field: String,
+    /// What is wrong and what would be right, without the above.
+    pub message: String,
+    /// The pod that it would have been, where the name could be read.
+    pub pod: Option<PodName>,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.path.display())?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        if self.document > 1 {
+            write!(f, " (document {})", self.document)?;
+        }
+        if !self.field.is_empty() {
+            write!(f, ": {}", self.field)?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}
+
+/// The complete set that one source wants, with what it could not accept.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct SourceSet {
+    /// The pods, by name.
+    pub pods: BTreeMap<PodName, Arc<Pod>>,
+    /// What was refused. A refused document whose last good version runs leaves that version in `pods`.
+    pub problems: Vec<Problem>,
+}
+
+/// What all sources want. `None`: that source has not told its complete set yet, so none of its pods is removed.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Desired {
+    /// The manifests directory.
+    pub files: Option<Arc<SourceSet>>,
+    /// The API server; `None` for ever where none is configured is told by `api_expected`.
+    pub api: Option<Arc<SourceSet>>,
+    /// Whether an API server is configured at all.
+    pub api_expected: bool,
+}
+
+impl Desired {
+    /// Whether every configured source has told its complete set: only then may an unknown pod be removed.
+    pub fn complete(&self) -> bool {
+        self.files.is_some() && (self.api.is_some() || !self.api_expected)
+    }
+
+    /// The pod of that name; a file's takes precedence over the API's.
+    pub fn get(&self, name: &PodName) -> Option<&Arc<Pod>> {
+        [&self.files, &self.api]
+            .into_iter()
+            .flatten()
+            .find_map(|set| set.pods.get(name))
+    }
+
+    /// Every pod, files first; a name that both sources have is told once.
+    pub fn pods(&self) -> impl Iterator<Item = &Arc<Pod>> {
+        let files = self.files.iter().flat_map(|set| set.pods.values());
+        let api = self.api.iter().flat_map(|set| set.pods.values());
+        files.chain(api.filter(|pod| {
+            self.files
+                .as_ref()
+                .is_none_or(|f| !f.pods.contains_key(&pod.name))
+        }))
+    }
+}

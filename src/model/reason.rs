@@ -1,0 +1,49 @@
+//! Every reason that Kubernetes' users and programs see, in the kubelet's own words
+//! (`pkg/kubelet/events/event.go`, `pkg/kubelet/images/types.go`, `pkg/kubelet/container/sync_result.go`,
+//! `pkg/kubelet/status/generate.go` of Kubernetes v1.36).
+
+/// Reasons of a container's waiting state.
+pub mod waiting {
+    /// The container is about to be created.
+    pub const CONTAINER_CREATING: &str = "ContainerCreating";
+    /// An init container has not ended yet.
+    pub const POD_INITIALIZING: &str = "PodInitializing";
+    /// It ended too often and waits.
+    pub const CRASH_LOOP_BACK_OFF: &str = "CrashLoopBackOff";
+    /// The pull failed.
+    pub const ERR_IMAGE_PULL: &str = "ErrImagePull";
+    /// The pull failed and waits.
+    pub const IMAGE_PULL_BACK_OFF: &str = "ImagePullBackOff";
+    /// Not there, and must not be pulled.
+    pub const ERR_IMAGE_NEVER_PULL: &str = "ErrImageNeverPull";
+    /// The image's name cannot be read.
+    pub const INVALID_IMAGE_NAME: &str = "InvalidImageName";
+    /// The image cannot be looked at.
+    pub const IMAGE_INSPECT_ERROR: &str = "ImageInspectError";
+    /// The registry does not answer; the runtime's message begins with it.
+    pub const REGISTRY_UNAVAILABLE: &str = "RegistryUnavailable";
+    /// The image's signature is wrong; the runtime's message begins with it.
+    pub const SIGNATURE_VALIDATION_FAILED: &str = "SignatureValidationFailed";
+    /// What the container asks for cannot be put together.
+    pub const CREATE_CONTAINER_CONFIG_ERROR: &str = "CreateContainerConfigError";
+    /// The runtime did not create it.
+    pub const CREATE_CONTAINER_ERROR: &str = "CreateContainerError";
+    /// The runtime did not start it.
+    pub const RUN_CONTAINER_ERROR: &str = "RunContainerError";
+}
+
+/// Reasons of failures about the pod as a whole, as the event names them.
+pub mod pod {
+    /// The runtime did not make the sandbox.
+    pub const FAILED_CREATE_SANDBOX: &str = "FailedCreatePodSandBox";
+    /// A volume could not be made.
+    pub const FAILED_MOUNT: &str = "FailedMount";
+    /// The pod's cgroup could not be made.
+    pub const FAILED_CREATE_CGROUP: &str = "FailedCreatePodContainer";
+    /// The pod's directories could not be made.
+    pub const FAILED_MAKE_DIRS: &str = "Failed";
+    /// Something of the pod could not be stopped or removed.
+    pub const FAILED_KILL_POD: &str = "FailedKillPod";
+    /// Anything else.
+    pub const FAILED_SYNC: &str = "FailedSync";
+}

@@ -1,0 +1,60 @@
+//! What is told of the pods: written by `report` alone, read by whoever answers a question.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+
+use super::pod::{PodName, PodUid, Problem};
+
+/// Everything that is told of pods, as one value.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct PodsReport {
+    /// The objects with their status filled in. A pod that did not change keeps its `Arc`.
+    pub pods: BTreeMap<PodName, Arc<Pod>>,
+    /// What the sources refused.
+    pub problems: Vec<Problem>,
+    /// Recent events by pod, the oldest first; bounded by the writer.
+    pub events: BTreeMap<PodName, Vec<PodEvent>>,
+}
+
+/// Something that happened to a pod, as `kubectl describe` shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodEvent {
+    /// The pod's UID when it happened.
+    pub uid: PodUid,
+    /// Whether it is trouble.
+    pub kind: EventKind,
+    /// `Started`, `BackOff`, … in the kubelet's words.
+    pub reason: String,
+    /// What happened.
+    pub message: String,
+    /// The part of the pod (`spec.containers{web}`); `None`: the pod as a whole.
+    pub field_path: Option<String>,
+    /// When it happened first.
+    pub first: Timestamp,
+    /// When it happened last.
+    pub last: Timestamp,
+    /// How often it happened, at least 1.
+    pub count: u32,
+}
+
+/// `Event.type`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventKind {
+    /// The usual course of things.
+    Normal,
+    /// Trouble.
+    Warning,
+}
+
+impl EventKind {
+    /// The name as it stands in an `Event`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            EventKind::Normal => "Normal",
+            EventKind::Warning => "Warning",
+        }
+    }
+}

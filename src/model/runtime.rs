@@ -1,0 +1,224 @@
+//! What the world is seen to be: sandboxes, containers and the runtime's health, as one value.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::pod::{Container, PodName, PodUid, RestartPolicy};
+
+/// Everything observed of pods. Written by `observe` alone; pods that did not change keep their `Arc`.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// Whether a complete list has been read since the agent started. Before that, absence proves nothing.
+    pub listed: bool,
+    /// The runtime's health.
+    pub runtime: RuntimeState,
+    /// What exists of each pod name, of every UID.
+    pub pods: BTreeMap<PodName, Arc<ObservedName>>,
+    /// UIDs that have a directory below the pods directory or a pod cgroup, read at each relist: what remains
+    /// of a pod whose sandboxes are gone is found here.
+    pub leftovers: Arc<BTreeSet<PodUid>>,
+    /// Images of the runtime, read at each relist and after each pull.
+    pub images: Arc<Vec<ObservedImage>>,
+}
+
+/// The container runtime as it answers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RuntimeState {
+    /// `Err` holds why nothing is known: the runtime does not answer.
+    pub reachable: Option<Result<(), String>>,
+    /// Condition RuntimeReady: `None` while true, else reason and message.
+    pub runtime_fault: Option<(String, String)>,
+    /// Condition NetworkReady: `None` while true, else reason and message.
+    pub network_fault: Option<(String, String)>,
+    /// `containerd`
+    pub name: String,
+    /// `1.6.20`
+    pub version: String,
+}
+
+/// What exists under one pod name: one entry for each UID.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ObservedName {
+    /// By UID.
+    pub uids: BTreeMap<PodUid, ObservedPod>,
+}
+
+/// What exists of one pod.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ObservedPod {
+    /// Sandboxes, the newest first.
+    pub sandboxes: Vec<Sandbox>,
+    /// Containers of all its sandboxes, the newest first.
+    pub containers: Vec<ObservedContainer>,
+}
+
+impl ObservedPod {
+    /// The sandbox that containers can be started in: the newest, ready, the only one that is ready, with the
+    /// network that the pod wants (`PodSandboxChanged` in `pkg/kubelet/kuberuntime/util`). The kubelet also
+    /// replaces one without an address; runtimes have no ready sandbox without one, and to stop a running pod
+    /// because an address was not read would be worse.
+    pub fn usable_sandbox(&self, host_network: bool) -> Option<&Sandbox> {
+        let newest = self.ready_sandbox()?;
+        let fits = newest.host_network == host_network && self.ready_sandboxes().count() == 1;
+        fits.then_some(newest)
+    }
+
+    /// The newest sandbox, while it is ready.
+    pub fn ready_sandbox(&self) -> Option<&Sandbox> {
+        self.sandboxes.first().filter(|sandbox| sandbox.ready)
+    }
+
+    /// Every sandbox that is ready; normally one at most.
+    pub fn ready_sandboxes(&self) -> impl Iterator<Item = &Sandbox> {
+        self.sandboxes.iter().filter(|sandbox| sandbox.ready)
+    }
+
+    /// The newest instance of a container.
+    pub fn container(&self, name: &str) -> Option<&ObservedContainer> {
+        self.containers.iter().find(|c| c.name == name)
+    }
+}
+
+/// Whether a container has to be started, going by its newest instance: not while it runs; always where it
+/// never ran or nobody can tell; else as its restart policy says (`ShouldContainerBeRestarted` in
+/// `pkg/kubelet/container/helpers.go`).
+pub fn shall_start(container: &Container, instance: Option<&ObservedContainer>) -> bool {
+    match instance.map(|instance| &instance.state) {
+        Some(ContainerState::Running { .. }) => false,
+        None | Some(ContainerState::Created | ContainerState::Unknown) => true,
+        Some(ContainerState::Exited { code, .. }) => match container.restart {
+            RestartPolicy::Always => true,
+            RestartPolicy::OnFailure => *code != 0,
+            RestartPolicy::Never => false,
+        },
+    }
+}
+
+/// A pod sandbox.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sandbox {
+    /// The runtime's id.
+    pub id: String,
+    /// How many sandboxes the pod had before.
+    pub attempt: u32,
+    /// SANDBOX_READY.
+    pub ready: bool,
+    /// When it was created.
+    pub created: Timestamp,
+    /// Its addresses, the primary first; empty with the host's network or when not ready.
+    pub ips: Vec<IpAddr>,
+    /// Whether its network namespace is the host's.
+    pub host_network: bool,
+    /// Its annotations (the source, of pods that nobody wants any more).
+    pub annotations: BTreeMap<String, String>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// One instance of a container.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ObservedContainer {
+    /// The runtime's id.
+    pub id: String,
+    /// The container's name in the pod (`io.kubernetes.container.name`).
+    pub name: String,
+    /// The sandbox it belongs to.
+    pub sandbox: String,
+    /// `io.kubernetes.container.restartCount`
+    pub restart_count: u32,
+    /// `io.kubernetes.container.hash`, 0 where it cannot be read.
+    pub hash: u32,
+    /// `io.kubernetes.pod.terminationGracePeriod`, in seconds, where it is given.
+    pub grace_seconds: Option<i64>,
+    /// `io.kubernetes.container.terminationMessagePath`
+    pub termination_path: String,
+    /// When it was created.
+    pub created: Timestamp,
+    /// What it does.
+    pub state: ContainerState,
+    /// The image as asked for.
+    pub image: String,
+    /// The runtime's image reference, as `PodStatus…imageID` shows it.
+    pub image_ref: String,
+    /// The log file, absolute; empty where the runtime tells none.
+    pub log_path: String,
+    /// The resources that the runtime tells for it, where it does.
+    pub resources: Option<k8s_cri::v1::LinuxContainerResources>,
+    /// The user that its first process runs as, where the runtime tells it: uid, gid, supplemental groups.
+    pub user: Option<(i64, i64, Vec<i64>)>,
+}
+
+impl ObservedContainer {
+    /// Whether it runs, or may run for all the runtime knows.
+    pub fn may_run(&self) -> bool {
+        matches!(
+            self.state,
+            ContainerState::Running { .. } | ContainerState::Unknown
+        )
+    }
+
+    /// Whether it ended in failure, or may have. One that was killed for want of memory has failed whatever its
+    /// code (`isInitContainerFailed` in `pkg/kubelet/kuberuntime/helpers.go`).
+    pub fn has_failed(&self) -> bool {
+        match &self.state {
+            ContainerState::Exited { code, reason, .. } => *code != 0 || reason == "OOMKilled",
+            ContainerState::Unknown => true,
+            ContainerState::Created | ContainerState::Running { .. } => false,
+        }
+    }
+
+    /// When it ended.
+    pub fn finished(&self) -> Option<Timestamp> {
+        match self.state {
+            ContainerState::Exited { finished, .. } => Some(finished),
+            _ => None,
+        }
+    }
+}
+
+/// What a container does.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ContainerState {
+    /// Made, not started.
+    Created,
+    /// Running.
+    Running {
+        /// Since when.
+        started: Timestamp,
+    },
+    /// Ended.
+    Exited {
+        /// When it had started; `None` where it never did.
+        started: Option<Timestamp>,
+        /// When it ended.
+        finished: Timestamp,
+        /// Its exit code.
+        code: i32,
+        /// The runtime's reason: `Completed`, `Error`, `OOMKilled`, `StartError`.
+        reason: String,
+        /// The runtime's own message.
+        message: String,
+        /// The termination message read from its file or from the end of its log.
+        termination_message: String,
+    },
+    /// The runtime cannot tell.
+    Unknown,
+}
+
+/// An image that the runtime has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedImage {
+    /// Its id (`sha256:…`).
+    pub id: String,
+    /// Names with tags.
+    pub tags: Vec<String>,
+    /// Names with digests.
+    pub digests: Vec<String>,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Marked by the runtime as never to be collected (the sandbox image).
+    pub pinned: bool,
+}

@@ -1,0 +1,166 @@
+//! Which part of the pod network this node gives its pods. Pure.
+
+use ipnet::Ipv4Net;
+
+/// A route of the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostRoute {
+    /// Where it leads.
+    pub destination: Ipv4Net,
+    /// The device that it leaves by.
+    pub device: String,
+}
+
+/// Why the node has no subnet.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SubnetError {
+    /// The subnet that was asked for is in use.
+    #[error(
+        "the pod subnet {subnet} overlaps the route {} by {} of this host: choose another with --pod-cidr",
+        route.destination, route.device
+    )]
+    Overlap {
+        /// What was asked for.
+        subnet: Ipv4Net,
+        /// What it overlaps.
+        route: HostRoute,
+    },
+    /// Every subnet of the network is in use.
+    #[error(
+        "every /24 of the pod network {network} overlaps a route of this host (the first: {} by {}): \
+         choose another network with --network-cidr, or a subnet with --pod-cidr",
+        route.destination, route.device
+    )]
+    Exhausted {
+        /// The pod network.
+        network: Ipv4Net,
+        /// What its first subnet overlaps.
+        route: HostRoute,
+    },
+    /// The network has no room for a /24.
+    #[error("the pod network {0} is smaller than a /24: choose a larger one with --network-cidr")]
+    TooSmall(Ipv4Net),
+}
+
+/// Chooses the node's subnet: the one asked for, else the one it had before while that is still within the
+/// network and free, else the first free /24. A route by `bridge` is our own and does not count; nor does the
+/// default route.
+pub fn choose(
+    network: Ipv4Net,
+    asked: Option<Ipv4Net>,
+    before: Option<Ipv4Net>,
+    routes: &[HostRoute],
+    bridge: &str,
+) -> Result<Ipv4Net, SubnetError> {
+    let overlapping = |subnet: Ipv4Net| {
+        routes.iter().find(|route| {
+            let theirs = route.destination;
+            route.device != bridge
+                && theirs.prefix_len() > 0
+                && (theirs.contains(&subnet.network()) || subnet.contains(&theirs.network()))
+        })
+    };
+    if let Some(subnet) = asked.map(|subnet| subnet.trunc()) {
+        return match overlapping(subnet) {
+            Some(route) => Err(SubnetError::Overlap {
+                subnet,
+                route: route.clone(),
+            }),
+            None => Ok(subnet),
+        };
+    }
+    if let Some(subnet) = before.filter(|subnet| network.contains(subnet) && overlapping(*subnet).is_none()) {
+        return Ok(subnet);
+    }
+    let mut first = None;
+    for subnet in network
+        .trunc()
+        .subnets(24)
+        .map_err(|_| SubnetError::TooSmall(network))?
+    {
+        match overlapping(subnet) {
+            None => return Ok(subnet),
+            Some(route) => first = first.or(Some(route)),
+        }
+    }
+    match first {
+        Some(route) => Err(SubnetError::Exhausted {
+            network,
+            route: route.clone(),
+        }),
+        None => Err(SubnetError::TooSmall(network)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn net(text: &str) -> Ipv4Net {
+        text.parse().unwrap()
+    }
+
+    fn check(asked: Option<&str>, before: Option<&str>, routes: &[(&str, &str)]) -> Result<String, String> {
+        let routes: Vec<_> = routes
+            .iter()
+            .map(|(to, device)| HostRoute {
+                destination: net(to),
+                device: (*device).to_owned(),
+            })
+            .collect();
+        choose(
+            net("10.244.0.0/16"),
+            asked.map(net),
+            before.map(net),
+            &routes,
+            "gantry0",
+        )
+        .map(|subnet| subnet.to_string())
+        .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_first_free_subnet_is_taken() {
+        let lan = ("192.0.2.0/24", "eth0");
+        assert_eq!(
+            check(None, None, &[("0.0.0.0/0", "eth0"), lan]).unwrap(),
+            "10.244.0.0/24"
+        );
+        assert_eq!(
+            check(None, None, &[("10.244.0.0/23", "wg0")]).unwrap(),
+            "10.244.2.0/24"
+        );
+        assert_eq!(
+            check(None, None, &[("10.244.0.7/32", "wg0")]).unwrap(),
+            "10.244.1.0/24"
+        );
+    }
+
+    #[test]
+    fn our_own_bridge_is_no_obstacle() {
+        assert_eq!(
+            check(None, Some("10.244.9.0/24"), &[("10.244.9.0/24", "gantry0")]).unwrap(),
+            "10.244.9.0/24"
+        );
+    }
+
+    #[test]
+    fn the_former_subnet_is_given_up_when_the_network_changed() {
+        assert_eq!(check(None, Some("10.9.9.0/24"), &[]).unwrap(), "10.244.0.0/24");
+    }
+
+    #[test]
+    fn an_overlap_is_refused_with_the_route_and_the_remedy() {
+        let error = check(Some("10.244.3.0/24"), None, &[("10.0.0.0/8", "tun0")]).unwrap_err();
+        assert_eq!(
+            error,
+            "the pod subnet 10.244.3.0/24 overlaps the route 10.0.0.0/8 by tun0 of this host: \
+             choose another with --pod-cidr"
+        );
+        let error = check(None, None, &[("10.0.0.0/8", "tun0")]).unwrap_err();
+        assert!(
+            error.contains("every /24 of the pod network 10.244.0.0/16 overlaps"),
+            "{error}"
+        );
+    }
+}

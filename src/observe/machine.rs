@@ -1,0 +1,292 @@
+//! What the machine is: read from the kernel and the distribution, never literal. All paths are taken below a
+//! given root, `/` on a real machine.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::model::node::MachineFacts;
+use crate::model::resources::Bytes;
+
+/// What cannot be read of the machine.
+#[derive(Debug, thiserror::Error)]
+pub enum MachineError {
+    /// A file that every Linux has.
+    #[error("reading {path}")]
+    Read {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file without what every Linux writes into it.
+    #[error("{path} does not tell {what}")]
+    Missing {
+        /// Which one.
+        path: PathBuf,
+        /// What was looked for.
+        what: &'static str,
+    },
+    /// A file system.
+    #[error("asking for the room of the file system of {path}")]
+    FileSystem {
+        /// A path on it.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Reads everything that stays as it is while the machine runs.
+pub fn machine_facts(root: &Path) -> Result<MachineFacts, MachineError> {
+    let machine_id = ["etc/machine-id", "var/lib/dbus/machine-id"]
+        .iter()
+        .find_map(|path| line(root, path))
+        .unwrap_or_default();
+    let system_uuid = [
+        "sys/class/dmi/id/product_uuid",
+        "proc/device-tree/system-id",
+        "proc/device-tree/vm,uuid",
+    ]
+    .iter()
+    .find_map(|path| line(root, path));
+    Ok(MachineFacts {
+        // Host names are compared without regard to case; in labels they have to be lower case.
+        hostname: required(root, "proc/sys/kernel/hostname")?.to_lowercase(),
+        system_uuid: system_uuid.unwrap_or_else(|| machine_id.clone()),
+        machine_id,
+        boot_id: required(root, "proc/sys/kernel/random/boot_id")?,
+        kernel: required(root, "proc/sys/kernel/osrelease")?,
+        os_image: os_image(root),
+        architecture: go_architecture(std::env::consts::ARCH).to_owned(),
+        cores: cores(root)?,
+        memory: memory(root)?,
+        swap: swap(root)?,
+        hugepages: hugepages(root),
+    })
+}
+
+/// The whole text of a file that must be there.
+pub(super) fn text(root: &Path, path: &str) -> Result<String, MachineError> {
+    let path = root.join(path);
+    fs::read_to_string(&path).map_err(|source| MachineError::Read { path, source })
+}
+
+/// The text of a file that must be there, on its one line.
+fn required(root: &Path, path: &str) -> Result<String, MachineError> {
+    text(root, path).map(|text| text.trim().to_owned())
+}
+
+/// The text of a file that may be absent or empty.
+fn line(root: &Path, path: &str) -> Option<String> {
+    let text = fs::read_to_string(root.join(path)).ok()?;
+    // Strings of a device tree end in NUL.
+    let text = text.trim_matches(|c: char| c.is_whitespace() || c == '\0');
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+/// `PRETTY_NAME` (man 5 os-release).
+fn os_image(root: &Path) -> String {
+    ["etc/os-release", "usr/lib/os-release"]
+        .iter()
+        .find_map(|path| {
+            let text = fs::read_to_string(root.join(path)).ok()?;
+            let name = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="))?;
+            let name = name.trim().trim_matches(['"', '\'']);
+            (!name.is_empty()).then(|| name.to_owned())
+        })
+        .unwrap_or_else(|| "Linux".to_owned())
+}
+
+/// The name of the architecture in Go, which labels and node information are written in.
+fn go_architecture(rust: &'static str) -> &'static str {
+    match rust {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "x86" => "386",
+        "powerpc64" => "ppc64le",
+        "loongarch64" => "loong64",
+        other => other,
+    }
+}
+
+/// CPUs online, from a list such as `0-3,8`.
+fn cores(root: &Path) -> Result<u32, MachineError> {
+    let path = "sys/devices/system/cpu/online";
+    let list = text(root, path)?;
+    let count = list.trim().split(',').map(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
+        last.checked_sub(first)?.checked_add(1)
+    });
+    count.sum::<Option<u32>>().ok_or_else(|| MachineError::Missing {
+        path: root.join(path),
+        what: "the CPUs as a list of ranges",
+    })
+}
+
+/// `MemTotal`
+pub(super) fn memory(root: &Path) -> Result<Bytes, MachineError> {
+    let path = "proc/meminfo";
+    let text = text(root, path)?;
+    let kibibytes = text.lines().find_map(|line| {
+        line.strip_prefix("MemTotal:")?
+            .strip_suffix("kB")?
+            .trim()
+            .parse()
+            .ok()
+    });
+    let total = kibibytes.map(|total: i64| Bytes(total.saturating_mul(1024)));
+    total.ok_or_else(|| MachineError::Missing {
+        path: root.join(path),
+        what: "MemTotal",
+    })
+}
+
+/// The sizes of all swap areas in use. A kernel without swap has no such file.
+fn swap(root: &Path) -> Result<Bytes, MachineError> {
+    let path = root.join("proc/swaps");
+    let text = match fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Bytes(0)),
+        read => read.map_err(|source| MachineError::Read {
+            path: path.clone(),
+            source,
+        })?,
+    };
+    let kibibytes = text.lines().skip(1).map(|line| {
+        // The name may hold spaces, escaped; size, use and priority are the last three.
+        let size = line.split_whitespace().rev().nth(2)?;
+        size.parse::<i64>().ok()
+    });
+    let total = kibibytes.sum::<Option<i64>>().ok_or(MachineError::Missing {
+        path,
+        what: "the size of a swap area",
+    })?;
+    Ok(Bytes(total.saturating_mul(1024)))
+}
+
+/// What is set aside for huge pages, by their size; empty where the kernel has none.
+fn hugepages(root: &Path) -> BTreeMap<Bytes, Bytes> {
+    let directory = root.join("sys/kernel/mm/hugepages");
+    let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            let name = entry.file_name();
+            let kibibytes = name.to_str()?.strip_prefix("hugepages-")?.strip_suffix("kB")?;
+            let size = kibibytes.parse::<i64>().ok()?.checked_mul(1024)?;
+            let count = fs::read_to_string(entry.path().join("nr_hugepages")).ok()?;
+            let count: i64 = count.trim().parse().ok()?;
+            Some((Bytes(size), Bytes(size.saturating_mul(count))))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// Files below a directory that stands for `/`.
+    pub(crate) fn machine(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        root
+    }
+
+    const VM: &[(&str, &str)] = &[
+        ("etc/machine-id", "3d1219c7c4c5404aaa1f6d2a48adfda4\n"),
+        ("proc/sys/kernel/hostname", "VM\n"),
+        (
+            "proc/sys/kernel/random/boot_id",
+            "891dd629-8c6f-4a56-bed4-077751ca4d87\n",
+        ),
+        ("proc/sys/kernel/osrelease", "6.1.0-18-amd64\n"),
+        (
+            "etc/os-release",
+            "ID=debian\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nNAME=\"Debian\"\n",
+        ),
+        ("sys/devices/system/cpu/online", "0-2,5\n"),
+        (
+            "proc/meminfo",
+            "MemTotal:       24684092 kB\nMemFree:        100 kB\n",
+        ),
+        (
+            "proc/swaps",
+            "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n\
+             /dev/sda\\040b                           partition\t1048572\t\t0\t\t-2\n\
+             /dev/zram0                              partition\t4\t\t0\t\t100\n",
+        ),
+        ("sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages", "3\n"),
+        ("sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages", "0\n"),
+    ];
+
+    #[test]
+    fn facts() {
+        let root = machine(VM);
+        let facts = machine_facts(root.path()).unwrap();
+        let expected = MachineFacts {
+            hostname: "vm".to_owned(),
+            machine_id: "3d1219c7c4c5404aaa1f6d2a48adfda4".to_owned(),
+            system_uuid: "3d1219c7c4c5404aaa1f6d2a48adfda4".to_owned(),
+            boot_id: "891dd629-8c6f-4a56-bed4-077751ca4d87".to_owned(),
+            kernel: "6.1.0-18-amd64".to_owned(),
+            os_image: "Debian GNU/Linux 12 (bookworm)".to_owned(),
+            architecture: go_architecture(std::env::consts::ARCH).to_owned(),
+            cores: 4,
+            memory: Bytes(24_684_092 * 1024),
+            swap: Bytes(1_048_576 * 1024),
+            hugepages: BTreeMap::from([(Bytes(2 << 20), Bytes(6 << 20)), (Bytes(1 << 30), Bytes(0))]),
+        };
+        assert_eq!(facts, expected);
+    }
+
+    #[test]
+    fn what_a_machine_may_lack() {
+        let root = machine(VM);
+        for path in ["etc/machine-id", "etc/os-release", "proc/swaps"] {
+            fs::remove_file(root.path().join(path)).unwrap();
+        }
+        fs::remove_dir_all(root.path().join("sys/kernel")).unwrap();
+        fs::create_dir_all(root.path().join("sys/class/dmi/id")).unwrap();
+        fs::write(root.path().join("sys/class/dmi/id/product_uuid"), "4C4C4544\n").unwrap();
+        let facts = machine_facts(root.path()).unwrap();
+        assert_eq!(
+            (facts.machine_id.as_str(), facts.system_uuid.as_str()),
+            ("", "4C4C4544")
+        );
+        assert_eq!((facts.os_image.as_str(), facts.swap), ("Linux", Bytes(0)));
+        assert_eq!(facts.hugepages, BTreeMap::new());
+    }
+
+    #[test]
+    fn what_no_machine_lacks_is_named() {
+        let check = |path: &str, text: &str, message: &str| {
+            let root = machine(VM);
+            fs::write(root.path().join(path), text).unwrap();
+            let error = machine_facts(root.path()).unwrap_err().to_string();
+            assert_eq!(error, format!("{} {message}", root.path().join(path).display()));
+        };
+        check("proc/meminfo", "", "does not tell MemTotal");
+        check(
+            "sys/devices/system/cpu/online",
+            "3-1",
+            "does not tell the CPUs as a list of ranges",
+        );
+        check(
+            "proc/swaps",
+            "Filename\nx y\n",
+            "does not tell the size of a swap area",
+        );
+    }
+
+    #[test]
+    fn this_machine() {
+        let facts = machine_facts(Path::new("/")).unwrap();
+        assert!(facts.cores > 0 && facts.memory > Bytes(0));
+        assert!(!facts.kernel.is_empty() && !facts.boot_id.is_empty());
+    }
+}

@@ -1,0 +1,331 @@
+//! The loop that reads and publishes. Events and requests say what to read; what is published is only what
+//! was read.
+
+use std::collections::{BTreeSet, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use std::{fs, io};
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use super::due::Due;
+use super::world::{Changes, Directories, World};
+use super::{Request, Settings, snapshot};
+use crate::cri::events::Event;
+use crate::cri::{CriError, Runtime};
+use crate::model::pod::{PodName, PodUid};
+use crate::model::runtime::{ObservedImage, RuntimeState, Snapshot};
+
+/// How often everything is read while no events come or the runtime does not answer.
+const RELIST_WITHOUT_EVENTS: Duration = Duration::from_secs(1);
+/// A pull makes several events about its image.
+const AFTER_IMAGE_EVENT: Duration = Duration::from_millis(200);
+/// Reading more names than this one by one costs more than reading everything.
+const NAMES_ONE_BY_ONE: usize = 3;
+
+/// Whether events come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Events {
+    Coming,
+    Missing,
+}
+
+/// What a pass reads.
+enum Reading {
+    Everything,
+    Names(HashSet<PodName>),
+}
+
+pub(super) struct Observer {
+    runtime: Runtime,
+    out: watch::Sender<Arc<Snapshot>>,
+    settings: Settings,
+    world: World,
+    snapshot: Snapshot,
+    due: Due,
+    waiting: Vec<Request>,
+    events: Events,
+    next_relist: Instant,
+    next_images: Instant,
+}
+
+impl Observer {
+    pub(super) fn new(runtime: Runtime, out: watch::Sender<Arc<Snapshot>>, settings: Settings) -> Self {
+        let now = Instant::now();
+        let directories = Directories {
+            pods: settings.pods_dir.clone(),
+            logs: settings.pod_logs_dir.clone(),
+        };
+        let snapshot = Snapshot::clone(&out.borrow());
+        Observer {
+            world: World::new(runtime.clone(), directories),
+            runtime,
+            out,
+            settings,
+            snapshot,
+            due: Due::default(),
+            waiting: Vec::new(),
+            events: Events::Missing,
+            next_relist: now,
+            next_images: now,
+        }
+    }
+
+    pub(super) async fn run(
+        mut self,
+        mut events: mpsc::Receiver<Event>,
+        mut requests: mpsc::UnboundedReceiver<Request>,
+    ) {
+        loop {
+            // Both receivers keep what they have not handed over.
+            tokio::select! {
+                Some(event) = events.recv() => self.note(event),
+                Some(request) = requests.recv() => self.waiting.push(request),
+                () = tokio::time::sleep_until(self.wake()) => {}
+            }
+            while let Ok(event) = events.try_recv() {
+                self.note(event);
+            }
+            while let Ok(request) = requests.try_recv() {
+                self.waiting.push(request);
+            }
+            if let Err(error) = self.pass().await {
+                self.lose(&error);
+            }
+        }
+    }
+
+    fn wake(&self) -> Instant {
+        if !self.reachable() {
+            return self.next_relist;
+        }
+        let next = self.next_relist.min(self.next_images);
+        self.due.next().map_or(next, |due| next.min(due))
+    }
+
+    fn note(&mut self, event: Event) {
+        let now = Instant::now();
+        tracing::trace!(?event, "the runtime tells");
+        match event {
+            Event::Connected => {
+                self.events = Events::Coming;
+                self.next_relist = now;
+            }
+            // The runtime is probably gone; the next list tells.
+            Event::Disconnected => {
+                self.events = Events::Missing;
+                self.next_relist = now;
+            }
+            Event::Unsupported => {
+                tracing::info!("the runtime sends no events of containerd; reading lists every second");
+                self.events = Events::Missing;
+            }
+            Event::Container(id, kind) => self.due.note(id.clone(), kind, self.world.seen(&id), now),
+            Event::Images => self.next_images = self.next_images.min(now + AFTER_IMAGE_EVENT),
+        }
+    }
+
+    /// Reads what is due and publishes it, then answers the requests that it satisfied. Requests that come
+    /// meanwhile wait for the next pass: what is being read may be older than they are.
+    async fn pass(&mut self) -> Result<(), CriError> {
+        let now = Instant::now();
+        let relist = now >= self.next_relist;
+        if !relist && !self.reachable() {
+            return Ok(());
+        }
+        let health = if relist {
+            Some(self.read_health().await?)
+        } else {
+            None
+        };
+        let images = if now >= self.next_images {
+            self.read_images(now).await?
+        } else {
+            None
+        };
+        let reading = if relist {
+            Reading::Everything
+        } else {
+            self.reading(now).await?
+        };
+        let changes = match &reading {
+            Reading::Everything => self.world.read_all().await?,
+            Reading::Names(names) => self.world.read(names).await?,
+        };
+        // Nothing fails from here on, so nothing that was read is lost.
+        let mut changed = health.is_some_and(|health| replace(&mut self.snapshot.runtime, health));
+        changed |= images.is_some_and(|images| replace(&mut self.snapshot.images, Arc::new(images)));
+        changed |= relist && replace(&mut self.snapshot.listed, true);
+        if relist || !self.waiting.is_empty() {
+            changed |= self.read_leftovers();
+        }
+        let unread = self.apply(changes, &mut changed);
+        if relist {
+            let events = self.events;
+            let period = if events == Events::Coming {
+                self.settings.relist
+            } else {
+                RELIST_WITHOUT_EVENTS
+            };
+            self.next_relist = now + period;
+        }
+        if !unread.is_empty() {
+            self.next_relist = self.next_relist.min(now + RELIST_WITHOUT_EVENTS);
+        }
+        if changed {
+            self.out.send_replace(Arc::new(self.snapshot.clone()));
+        }
+        let names = match &reading {
+            Reading::Everything => None,
+            Reading::Names(names) => Some(names.len()),
+        };
+        tracing::trace!(names, changed, waiting = self.waiting.len(), "read");
+        self.answer(&reading, &unread);
+        self.due.settle(|id| self.world.seen(id), now, Instant::now());
+        Ok(())
+    }
+
+    /// What requests and events ask to be read.
+    async fn reading(&mut self, now: Instant) -> Result<Reading, CriError> {
+        let mut names: HashSet<PodName> = self.waiting.iter().map(|request| request.pod.clone()).collect();
+        for id in self.due.at(now) {
+            if self.due.doubts_reason(&id) {
+                self.world.forget_status(&id);
+            }
+            match self.world.owner(&id) {
+                Some(name) => names.extend([name.clone()]),
+                None => names.extend(self.world.look_up(&id).await?),
+            }
+        }
+        let many = names.len() > NAMES_ONE_BY_ONE;
+        Ok(if many {
+            Reading::Everything
+        } else {
+            Reading::Names(names)
+        })
+    }
+
+    fn apply(&mut self, changes: Changes, changed: &mut bool) -> HashSet<PodName> {
+        for (name, observed) in changes.names {
+            match observed {
+                None => *changed |= self.snapshot.pods.remove(&name).is_some(),
+                Some(observed) if self.snapshot.pods.get(&name) == Some(&observed) => {}
+                Some(observed) => {
+                    self.snapshot.pods.insert(name, observed);
+                    *changed = true;
+                }
+            }
+        }
+        changes.unread
+    }
+
+    fn answer(&mut self, reading: &Reading, unread: &HashSet<PodName>) {
+        let read = |name: &PodName| match reading {
+            Reading::Everything => true,
+            Reading::Names(names) => names.contains(name),
+        };
+        for request in std::mem::take(&mut self.waiting) {
+            if read(&request.pod) && !unread.contains(&request.pod) {
+                // Whoever asked may have stopped waiting.
+                let _ = request.done.send(());
+            } else {
+                self.waiting.push(request);
+            }
+        }
+    }
+
+    /// The runtime's conditions, and its version after it was away.
+    async fn read_health(&self) -> Result<RuntimeState, CriError> {
+        let mut state = self.snapshot.runtime.clone();
+        if !self.reachable() {
+            let version = self.runtime.version().await?;
+            (state.name, state.version) = (version.runtime_name, version.runtime_version);
+            tracing::info!(
+                runtime = state.name,
+                version = state.version,
+                "the runtime answers"
+            );
+        }
+        let status = self.runtime.status().await?;
+        state.reachable = Some(Ok(()));
+        state.runtime_fault = snapshot::fault(&status, "RuntimeReady");
+        state.network_fault = snapshot::fault(&status, "NetworkReady");
+        Ok(state)
+    }
+
+    /// Images are told of the node and decide nothing: that they cannot be listed holds nothing else up.
+    async fn read_images(&mut self, now: Instant) -> Result<Option<Vec<ObservedImage>>, CriError> {
+        self.next_images = now + self.settings.list_images;
+        match self.runtime.list_images().await {
+            Ok(images) => Ok(Some(snapshot::images(images))),
+            Err(error) if error.is_unreachable() => Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "the images cannot be listed");
+                Ok(None)
+            }
+        }
+    }
+
+    fn read_leftovers(&mut self) -> bool {
+        let directories = pod_directories(&self.settings.pods_dir);
+        let found = directories.and_then(|mut uids| {
+            uids.append(&mut (self.settings.pod_cgroups)()?);
+            Ok(uids)
+        });
+        match found {
+            Ok(uids) => replace(&mut self.snapshot.leftovers, Arc::new(uids)),
+            // What is known stays: to forget leftovers would be to leave them for ever.
+            Err(error) => {
+                tracing::warn!(%error, "the directories or cgroups of pods cannot be listed");
+                false
+            }
+        }
+    }
+
+    fn reachable(&self) -> bool {
+        matches!(self.snapshot.runtime.reachable, Some(Ok(())))
+    }
+
+    /// What is known of pods stays as it was; requests wait.
+    fn lose(&mut self, error: &CriError) {
+        if self.reachable() || self.snapshot.runtime.reachable.is_none() {
+            tracing::warn!(%error, "the runtime does not answer; asking every second");
+        }
+        let state = Some(Err(error.to_string()));
+        if self.snapshot.runtime.reachable != state {
+            self.snapshot.runtime.reachable = state;
+            self.out.send_replace(Arc::new(self.snapshot.clone()));
+        }
+        self.due.clear();
+        self.next_relist = Instant::now() + RELIST_WITHOUT_EVENTS;
+    }
+}
+
+/// Puts a value in the place of another; whether it is a different one. An equal one stays, so that what did
+/// not change keeps its identity.
+fn replace<T: PartialEq>(place: &mut T, value: T) -> bool {
+    let changed = *place != value;
+    if changed {
+        *place = value;
+    }
+    changed
+}
+
+/// The UIDs that have a directory.
+fn pod_directories(pods: &Path) -> io::Result<BTreeSet<PodUid>> {
+    let entries = match fs::read_dir(pods) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        Err(error) => return Err(error),
+    };
+    let names = entries.map(|entry| Ok(entry?.file_name().into_string().map(PodUid)));
+    // A name that is not text is not ours.
+    let texts = names.filter_map(|name: io::Result<_>| match name {
+        Ok(Ok(uid)) => Some(Ok(uid)),
+        Ok(Err(_)) => None,
+        Err(error) => Some(Err(error)),
+    });
+    texts.collect()
+}

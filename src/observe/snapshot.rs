@@ -1,0 +1,597 @@
+//! What CRI answers, as values of the model. Pure.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use k8s_cri::v1;
+
+use crate::model::pod::{PodName, PodUid};
+use crate::model::runtime::{
+    ContainerState, ObservedContainer, ObservedImage, ObservedName, ObservedPod, Sandbox,
+};
+
+/// Labels and annotations that say whose a sandbox or a container is
+/// (kubernetes `pkg/kubelet/types/labels.go`, `kuberuntime/labels.go`).
+const POD_NAME: &str = "io.kubernetes.pod.name";
+const POD_NAMESPACE: &str = "io.kubernetes.pod.namespace";
+const POD_UID: &str = "io.kubernetes.pod.uid";
+const CONTAINER_NAME: &str = "io.kubernetes.container.name";
+const CONTAINER_HASH: &str = "io.kubernetes.container.hash";
+const RESTART_COUNT: &str = "io.kubernetes.container.restartCount";
+const TERMINATION_PATH: &str = "io.kubernetes.container.terminationMessagePath";
+const TERMINATION_POLICY: &str = "io.kubernetes.container.terminationMessagePolicy";
+const GRACE_PERIOD: &str = "io.kubernetes.pod.terminationGracePeriod";
+
+/// All termination messages of a pod together, divided evenly (`MaxPodTerminationMessageLogLength`).
+const MAX_POD_MESSAGES: usize = 12 * 1024;
+
+type Labels = HashMap<String, String>;
+
+/// Everything that CRI lists under one pod name.
+#[derive(Debug, Default)]
+pub(super) struct Listed {
+    pub(super) sandboxes: Vec<(PodUid, v1::PodSandbox)>,
+    pub(super) containers: Vec<(PodUid, v1::Container)>,
+}
+
+/// What of a list can change: the states by id. All else of a sandbox or a container is fixed for its life.
+pub(super) type Fingerprint = Vec<(String, i32)>;
+
+impl Listed {
+    pub(super) fn fingerprint(&self) -> Fingerprint {
+        let sandboxes = self.sandboxes.iter().map(|(_, s)| (s.id.clone(), s.state));
+        let containers = self.containers.iter().map(|(_, c)| (c.id.clone(), c.state));
+        let mut all: Fingerprint = sandboxes.chain(containers).collect();
+        all.sort_unstable();
+        all
+    }
+}
+
+/// What only the status of a sandbox tells.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct SandboxDetails {
+    pub(super) ips: Vec<IpAddr>,
+    pub(super) host_network: bool,
+}
+
+/// The lists by pod name. What has not the kubelet's labels belongs to somebody else and is left out.
+pub(super) fn by_name(
+    sandboxes: Vec<v1::PodSandbox>,
+    containers: Vec<v1::Container>,
+) -> BTreeMap<PodName, Listed> {
+    let mut names: BTreeMap<PodName, Listed> = BTreeMap::new();
+    for sandbox in sandboxes {
+        if let Some((name, uid)) = owner(&sandbox.labels) {
+            names.entry(name).or_default().sandboxes.push((uid, sandbox));
+        }
+    }
+    for container in containers {
+        if let Some((name, uid)) = owner(&container.labels)
+            && container.labels.contains_key(CONTAINER_NAME)
+        {
+            names.entry(name).or_default().containers.push((uid, container));
+        }
+    }
+    names
+}
+
+/// The labels by which CRI finds everything of one pod name.
+pub(super) fn selector(name: &PodName) -> Labels {
+    HashMap::from([
+        (POD_NAME.to_owned(), name.name.clone()),
+        (POD_NAMESPACE.to_owned(), name.namespace.clone()),
+    ])
+}
+
+/// Whose it is. The labels become parts of paths beneath which is removed: one that leads elsewhere is not the
+/// kubelet's, nor ours.
+pub(super) fn owner(labels: &Labels) -> Option<(PodName, PodUid)> {
+    let is_part =
+        |value: &&String| !matches!(value.as_str(), "" | "." | "..") && !value.contains(['/', '\0']);
+    let label = |key| labels.get(key).filter(is_part).cloned();
+    let name = PodName {
+        namespace: label(POD_NAMESPACE)?,
+        name: label(POD_NAME)?,
+    };
+    Some((name, PodUid(label(POD_UID)?)))
+}
+
+/// One pod name as it is. A container whose status could not be had because it went meanwhile is left out.
+pub(super) fn observed(
+    listed: Listed,
+    details: impl Fn(&str) -> Option<SandboxDetails>,
+    container: impl Fn(&str) -> Option<ObservedContainer>,
+) -> ObservedName {
+    let mut name = ObservedName::default();
+    for (uid, raw) in listed.sandboxes {
+        let known = details(&raw.id);
+        name.uids
+            .entry(uid)
+            .or_default()
+            .sandboxes
+            .push(sandbox(raw, known));
+    }
+    for (uid, raw) in listed.containers {
+        if let Some(container) = container(&raw.id) {
+            name.uids.entry(uid).or_default().containers.push(container);
+        }
+    }
+    for pod in name.uids.values_mut() {
+        pod.sandboxes
+            .sort_by(|a, b| (b.created, b.attempt, &b.id).cmp(&(a.created, a.attempt, &a.id)));
+        pod.containers
+            .sort_by(|a, b| (b.created, b.restart_count, &b.id).cmp(&(a.created, a.restart_count, &a.id)));
+        limit_messages(pod);
+    }
+    name
+}
+
+fn sandbox(raw: v1::PodSandbox, details: Option<SandboxDetails>) -> Sandbox {
+    let ready = raw.state == v1::PodSandboxState::SandboxReady as i32;
+    let details = details.unwrap_or_default();
+    Sandbox {
+        id: raw.id,
+        attempt: raw.metadata.map_or(0, |metadata| metadata.attempt),
+        ready,
+        created: timestamp(raw.created_at),
+        ips: if ready { details.ips } else { Vec::new() },
+        host_network: details.host_network,
+        annotations: raw.annotations.into_iter().collect(),
+        labels: raw.labels.into_iter().collect(),
+    }
+}
+
+pub(super) fn sandbox_details(status: &v1::PodSandboxStatus) -> SandboxDetails {
+    let options = status
+        .linux
+        .as_ref()
+        .and_then(|linux| linux.namespaces.as_ref()?.options.as_ref());
+    let host_network = options.is_some_and(|options| options.network == v1::NamespaceMode::Node as i32);
+    let network = status.network.as_ref();
+    let first = network.map(|network| &network.ip);
+    let more = network
+        .into_iter()
+        .flat_map(|network| network.additional_ips.iter().map(|ip| &ip.ip));
+    SandboxDetails {
+        // A pod on the host's network has none of its own; some runtimes tell the host's.
+        ips: if host_network {
+            Vec::new()
+        } else {
+            first
+                .into_iter()
+                .chain(more)
+                .filter_map(|ip| ip.parse().ok())
+                .collect()
+        },
+        host_network,
+    }
+}
+
+/// Where the termination message of an ended container is to be looked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct MessageSource {
+    /// The file on the host, where the container has one mounted at its termination message path.
+    pub(super) file: Option<String>,
+    /// The log, where the policy is to take its end if the file says nothing.
+    pub(super) log: Option<String>,
+}
+
+/// `None` while the container has not ended.
+pub(super) fn message_source(status: &v1::ContainerStatus) -> Option<MessageSource> {
+    if status.state != v1::ContainerState::ContainerExited as i32 {
+        return None;
+    }
+    let annotation = |key| {
+        status
+            .annotations
+            .get(key)
+            .map(String::as_str)
+            .unwrap_or_default()
+    };
+    let path = annotation(TERMINATION_PATH);
+    let mounted = status
+        .mounts
+        .iter()
+        .find(|mount| !path.is_empty() && mount.container_path == path);
+    // What could not even be started has no log (kuberuntime `convertToKubeContainerStatus`).
+    let from_log = annotation(TERMINATION_POLICY) == "FallbackToLogsOnError"
+        && status.exit_code != 0
+        && status.reason != "ContainerCannotRun";
+    Some(MessageSource {
+        file: mounted.map(|mount| mount.host_path.clone()),
+        log: (from_log && !status.log_path.is_empty()).then(|| status.log_path.clone()),
+    })
+}
+
+/// One container; `None` where it has not the kubelet's labels.
+pub(super) fn container(
+    status: v1::ContainerStatus,
+    sandbox: String,
+    termination_message: String,
+) -> Option<ObservedContainer> {
+    let annotation = |key| status.annotations.get(key);
+    let name = status.labels.get(CONTAINER_NAME)?.clone();
+    let restart_count = annotation(RESTART_COUNT).and_then(|count| count.parse().ok());
+    let attempt = status.metadata.as_ref().map_or(0, |metadata| metadata.attempt);
+    let hash = annotation(CONTAINER_HASH).and_then(|hash| u32::from_str_radix(hash, 16).ok());
+    let user = status.user.as_ref().and_then(|user| user.linux.as_ref());
+    Some(ObservedContainer {
+        name,
+        sandbox,
+        restart_count: restart_count.unwrap_or(attempt),
+        hash: hash.unwrap_or(0),
+        grace_seconds: annotation(GRACE_PERIOD).and_then(|seconds| seconds.parse().ok()),
+        termination_path: annotation(TERMINATION_PATH).cloned().unwrap_or_default(),
+        created: timestamp(status.created_at),
+        user: user.map(|user| (user.uid, user.gid, user.supplemental_groups.clone())),
+        state: state(&status, termination_message),
+        id: status.id,
+        image: status.image.map(|image| image.image).unwrap_or_default(),
+        image_ref: status.image_ref,
+        log_path: status.log_path,
+        resources: status.resources.and_then(|resources| resources.linux),
+    })
+}
+
+fn state(status: &v1::ContainerStatus, termination_message: String) -> ContainerState {
+    let started = (status.started_at > 0).then(|| timestamp(status.started_at));
+    match v1::ContainerState::try_from(status.state) {
+        Ok(v1::ContainerState::ContainerCreated) => ContainerState::Created,
+        Ok(v1::ContainerState::ContainerRunning) => ContainerState::Running {
+            started: timestamp(status.started_at),
+        },
+        Ok(v1::ContainerState::ContainerExited) => ContainerState::Exited {
+            started,
+            finished: timestamp(status.finished_at),
+            code: status.exit_code,
+            reason: status.reason.clone(),
+            message: status.message.clone(),
+            termination_message,
+        },
+        Ok(v1::ContainerState::ContainerUnknown) | Err(_) => ContainerState::Unknown,
+    }
+}
+
+/// Each container of a pod may say a share of what the pod may say (status manager, `normalizeStatus`).
+fn limit_messages(pod: &mut ObservedPod) {
+    let mut names: Vec<&str> = pod.containers.iter().map(|container| &*container.name).collect();
+    names.sort_unstable();
+    names.dedup();
+    let share = MAX_POD_MESSAGES / names.len().max(1);
+    for container in &mut pod.containers {
+        if let ContainerState::Exited {
+            termination_message, ..
+        } = &mut container.state
+        {
+            let mut end = share.min(termination_message.len());
+            while !termination_message.is_char_boundary(end) {
+                end -= 1;
+            }
+            termination_message.truncate(end);
+        }
+    }
+}
+
+pub(super) fn images(raw: Vec<v1::Image>) -> Vec<ObservedImage> {
+    let mut images: Vec<_> = raw
+        .into_iter()
+        .map(|image| ObservedImage {
+            id: image.id,
+            tags: image.repo_tags,
+            digests: image.repo_digests,
+            size: image.size,
+            pinned: image.pinned,
+        })
+        .collect();
+    images.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+    images
+}
+
+/// Reason and message of a condition that is not true; a condition that the runtime does not tell is not.
+pub(super) fn fault(status: &v1::RuntimeStatus, kind: &str) -> Option<(String, String)> {
+    match status
+        .conditions
+        .iter()
+        .find(|condition| condition.r#type == kind)
+    {
+        Some(condition) if condition.status => None,
+        Some(condition) => Some((condition.reason.clone(), condition.message.clone())),
+        None => Some((
+            String::new(),
+            format!("the runtime does not tell its condition {kind}"),
+        )),
+    }
+}
+
+/// CRI counts nanoseconds since 1970.
+fn timestamp(nanoseconds: i64) -> Timestamp {
+    Timestamp::from_nanosecond(nanoseconds.into()).expect("an i64 of nanoseconds is within jiff's range")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn labels(uid: &str, container: Option<&str>) -> Labels {
+        let pod = [(POD_NAME, "web"), (POD_NAMESPACE, "default"), (POD_UID, uid)];
+        let container = container.map(|name| (CONTAINER_NAME, name));
+        pod.into_iter()
+            .chain(container)
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .collect()
+    }
+
+    fn raw_sandbox(id: &str, uid: &str, created: i64, ready: bool) -> v1::PodSandbox {
+        v1::PodSandbox {
+            id: id.into(),
+            created_at: created,
+            state: i32::from(!ready),
+            labels: labels(uid, None),
+            ..Default::default()
+        }
+    }
+
+    fn raw_container(id: &str, uid: &str) -> v1::Container {
+        v1::Container {
+            id: id.into(),
+            labels: labels(uid, Some("c")),
+            ..Default::default()
+        }
+    }
+
+    fn exited(name: &str, annotations: &[(&str, &str)]) -> v1::ContainerStatus {
+        v1::ContainerStatus {
+            id: "c1".into(),
+            state: v1::ContainerState::ContainerExited as i32,
+            created_at: 1_000_000_000,
+            started_at: 2_000_000_000,
+            finished_at: 3_000_000_000,
+            exit_code: 2,
+            reason: "Error".into(),
+            labels: labels("u1", Some(name)),
+            annotations: annotations
+                .iter()
+                .map(|(k, v)| ((*k).into(), (*v).into()))
+                .collect(),
+            log_path: "/var/log/pods/default_web_u1/c/0.log".into(),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn lists_are_sorted_by_name_and_uid() {
+        let mut stranger = raw_sandbox("s9", "u1", 1, true);
+        stranger.labels.clear();
+        let mut unnamed = raw_container("c9", "u1");
+        unnamed.labels.remove(CONTAINER_NAME);
+        let mut names = by_name(
+            vec![
+                raw_sandbox("s1", "u1", 1, false),
+                raw_sandbox("s2", "u1", 2, true),
+                raw_sandbox("s3", "u2", 3, true),
+                stranger,
+            ],
+            vec![raw_container("c1", "u1"), unnamed],
+        );
+        let (name, listed) = names.pop_first().unwrap();
+        assert!(names.is_empty());
+        assert_eq!(name.to_string(), "default/web");
+        assert_eq!(
+            listed.fingerprint(),
+            [("c1", 0), ("s1", 1), ("s2", 0), ("s3", 0)].map(|(id, state)| (id.to_owned(), state))
+        );
+        let details = SandboxDetails {
+            ips: vec!["10.0.0.1".parse().unwrap()],
+            host_network: false,
+        };
+        let got = observed(listed, |_| Some(details.clone()), |_| None);
+        let sandboxes = &got.uids[&PodUid("u1".into())].sandboxes;
+        assert_eq!(
+            sandboxes.iter().map(|s| &*s.id).collect::<Vec<_>>(),
+            ["s2", "s1"],
+            "newest first"
+        );
+        assert_eq!((sandboxes[0].ready, sandboxes[0].ips.len()), (true, 1));
+        assert_eq!(
+            (sandboxes[1].ready, sandboxes[1].ips.len()),
+            (false, 0),
+            "its address is not its own"
+        );
+        assert_eq!(got.uids.len(), 2);
+    }
+
+    #[test]
+    fn a_container_is_read_from_labels_and_annotations() {
+        let status = exited(
+            "c",
+            &[
+                (CONTAINER_HASH, "78725ff3"),
+                (RESTART_COUNT, "4"),
+                (GRACE_PERIOD, "5"),
+                (TERMINATION_PATH, "/dev/termination-log"),
+            ],
+        );
+        let got = container(status, "s1".into(), "done-well\n".into()).unwrap();
+        assert_eq!(
+            (got.hash, got.restart_count, got.grace_seconds),
+            (0x7872_5ff3, 4, Some(5))
+        );
+        assert_eq!(got.termination_path, "/dev/termination-log");
+        let ContainerState::Exited {
+            started,
+            finished,
+            code,
+            reason,
+            termination_message,
+            ..
+        } = got.state
+        else {
+            panic!("{:?}", got.state)
+        };
+        assert_eq!(started, Some(Timestamp::from_second(2).unwrap()));
+        assert_eq!(finished, Timestamp::from_second(3).unwrap());
+        assert_eq!(
+            (code, &*reason, &*termination_message),
+            (2, "Error", "done-well\n")
+        );
+    }
+
+    #[test]
+    fn states_of_a_container() {
+        let check = |state: i32, started: i64, want: ContainerState| {
+            let status = v1::ContainerStatus {
+                state,
+                started_at: started,
+                ..exited("c", &[])
+            };
+            assert_eq!(container(status, "s1".into(), String::new()).unwrap().state, want);
+        };
+        check(0, 0, ContainerState::Created);
+        check(
+            1,
+            5_000_000_000,
+            ContainerState::Running {
+                started: Timestamp::from_second(5).unwrap(),
+            },
+        );
+        check(3, 0, ContainerState::Unknown);
+        check(77, 0, ContainerState::Unknown);
+        let never = ContainerState::Exited {
+            started: None,
+            finished: Timestamp::from_second(3).unwrap(),
+            code: 2,
+            reason: "Error".into(),
+            message: String::new(),
+            termination_message: String::new(),
+        };
+        check(2, 0, never);
+    }
+
+    #[test]
+    fn what_cannot_be_read_of_annotations_has_a_default() {
+        let junk = [(CONTAINER_HASH, "xyz"), (RESTART_COUNT, "-"), (GRACE_PERIOD, "")];
+        let mut status = exited("c", &junk);
+        status.metadata = Some(v1::ContainerMetadata {
+            name: "c".into(),
+            attempt: 3,
+        });
+        let got = container(status.clone(), "s1".into(), String::new()).unwrap();
+        assert_eq!((got.hash, got.restart_count, got.grace_seconds), (0, 3, None));
+        status.labels.clear();
+        assert_eq!(container(status, "s1".into(), String::new()), None);
+    }
+
+    #[test]
+    fn where_a_termination_message_is_looked_for() {
+        let at = (TERMINATION_PATH, "/dev/termination-log");
+        let from_log = (TERMINATION_POLICY, "FallbackToLogsOnError");
+        let check = |status: &v1::ContainerStatus, file: bool, log: bool| {
+            let got = message_source(status).unwrap();
+            assert_eq!((got.file.is_some(), got.log.is_some()), (file, log), "{status:?}");
+        };
+        let mounted = |annotations: &[_]| {
+            let mut status = exited("c", annotations);
+            status.mounts = vec![v1::Mount {
+                container_path: "/dev/termination-log".into(),
+                host_path: "/var/lib/kubelet/pods/u1/containers/c/0a".into(),
+                ..Default::default()
+            }];
+            status
+        };
+        check(&mounted(&[at]), true, false);
+        check(&mounted(&[at, from_log]), true, true);
+        check(&mounted(&[]), false, false);
+        check(&mounted(&[(TERMINATION_PATH, "/elsewhere")]), false, false);
+        check(&exited("c", &[at, from_log]), false, true);
+        let mut well = mounted(&[at, from_log]);
+        well.exit_code = 0;
+        check(&well, true, false);
+        let mut unstartable = mounted(&[at, from_log]);
+        unstartable.reason = "ContainerCannotRun".into();
+        check(&unstartable, true, false);
+        let running = v1::ContainerStatus {
+            state: 1,
+            ..mounted(&[at])
+        };
+        assert_eq!(message_source(&running), None);
+    }
+
+    #[test]
+    fn addresses_of_a_sandbox() {
+        let check = |ip: &str, more: &[&str], network: v1::NamespaceMode, want: &[&str]| {
+            let more = more.iter().map(|ip| v1::PodIp { ip: (*ip).into() }).collect();
+            let options = v1::NamespaceOption {
+                network: network as i32,
+                ..Default::default()
+            };
+            let status = v1::PodSandboxStatus {
+                network: Some(v1::PodSandboxNetworkStatus {
+                    ip: ip.into(),
+                    additional_ips: more,
+                }),
+                linux: Some(v1::LinuxPodSandboxStatus {
+                    namespaces: Some(v1::Namespace {
+                        options: Some(options),
+                    }),
+                }),
+                ..Default::default()
+            };
+            let got = sandbox_details(&status);
+            let want: Vec<IpAddr> = want.iter().map(|ip| ip.parse().unwrap()).collect();
+            assert_eq!(got.ips, want);
+            assert_eq!(got.host_network, network == v1::NamespaceMode::Node);
+        };
+        check("10.0.0.1", &[], v1::NamespaceMode::Pod, &["10.0.0.1"]);
+        check(
+            "10.0.0.1",
+            &["fd00::1"],
+            v1::NamespaceMode::Pod,
+            &["10.0.0.1", "fd00::1"],
+        );
+        check("", &[], v1::NamespaceMode::Pod, &[]);
+        check("192.168.0.1", &[], v1::NamespaceMode::Node, &[]);
+        assert_eq!(
+            sandbox_details(&v1::PodSandboxStatus::default()),
+            SandboxDetails::default()
+        );
+    }
+
+    #[test]
+    fn conditions_of_the_runtime() {
+        let condition = |kind: &str, status| v1::RuntimeCondition {
+            r#type: kind.into(),
+            status,
+            reason: "NetworkPluginNotReady".into(),
+            message: "cni plugin not initialized".into(),
+        };
+        let status = v1::RuntimeStatus {
+            conditions: vec![condition("RuntimeReady", true), condition("NetworkReady", false)],
+        };
+        assert_eq!(fault(&status, "RuntimeReady"), None);
+        let (reason, message) = fault(&status, "NetworkReady").unwrap();
+        assert_eq!(
+            (&*reason, &*message),
+            ("NetworkPluginNotReady", "cni plugin not initialized")
+        );
+        assert!(fault(&v1::RuntimeStatus::default(), "RuntimeReady").is_some());
+    }
+
+    proptest! {
+        #[test]
+        fn the_messages_of_a_pod_have_a_bound(lengths in prop::collection::vec(0usize..6000, 1..12)) {
+            let containers = lengths.iter().enumerate().map(|(n, length)| {
+                let text = "ä".repeat(*length);
+                container(exited(&format!("c{n}"), &[]), "s1".into(), text).unwrap()
+            });
+            let mut pod = ObservedPod { sandboxes: Vec::new(), containers: containers.collect() };
+            limit_messages(&mut pod);
+            let total: usize = pod.containers.iter().map(|c| match &c.state {
+                ContainerState::Exited { termination_message, .. } => termination_message.len(),
+                _ => 0,
+            }).sum();
+            prop_assert!(total <= MAX_POD_MESSAGES);
+        }
+    }
+}

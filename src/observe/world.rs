@@ -1,0 +1,305 @@
+//! What is known of the runtime's pods, and reading it anew.
+//!
+//! A list tells ids and states; a status is asked for only where a state is new. What ended does not change
+//! any more, so its status is kept as long as the container is there.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use futures::stream;
+use k8s_cri::v1;
+
+use super::due::Seen;
+use super::snapshot::{self, Fingerprint, Listed, SandboxDetails};
+use super::termination;
+use crate::cri::{CriError, Runtime};
+use crate::model::pod::PodName;
+use crate::model::runtime::{ContainerState, ObservedContainer, ObservedName};
+
+/// How many statuses are asked for at once: at the start there are hundreds to ask for.
+const STATUSES_AT_ONCE: usize = 8;
+
+/// Where containers leave their last words.
+#[derive(Debug, Clone)]
+pub(super) struct Directories {
+    pub(super) pods: PathBuf,
+    pub(super) logs: PathBuf,
+}
+
+/// What is known.
+#[derive(Debug)]
+pub(super) struct World {
+    runtime: Runtime,
+    directories: Directories,
+    names: HashMap<PodName, Fingerprint>,
+    owners: HashMap<String, PodName>,
+    sandboxes: HashMap<String, KnownSandbox>,
+    containers: HashMap<String, KnownContainer>,
+    /// Ids of which the runtime failed to tell the status, so that it is logged once.
+    troubled: HashSet<String>,
+}
+
+#[derive(Debug)]
+struct KnownSandbox {
+    ready: bool,
+    details: Option<SandboxDetails>,
+}
+
+#[derive(Debug)]
+struct KnownContainer {
+    state: i32,
+    observed: ObservedContainer,
+}
+
+/// What reading brought.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    /// Names that are different from before, or gone.
+    pub(super) names: BTreeMap<PodName, Option<Arc<ObservedName>>>,
+    /// Names of which something could not be read though the runtime answers; they stay as they were.
+    pub(super) unread: HashSet<PodName>,
+}
+
+impl World {
+    pub(super) fn new(runtime: Runtime, directories: Directories) -> Self {
+        World {
+            runtime,
+            directories,
+            names: HashMap::new(),
+            owners: HashMap::new(),
+            sandboxes: HashMap::new(),
+            containers: HashMap::new(),
+            troubled: HashSet::new(),
+        }
+    }
+
+    /// Whose container or sandbox it is.
+    pub(super) fn owner(&self, id: &str) -> Option<&PodName> {
+        self.owners.get(id)
+    }
+
+    /// How it was seen last.
+    pub(super) fn seen(&self, id: &str) -> Seen {
+        if let Some(known) = self.containers.get(id) {
+            return match &known.observed.state {
+                ContainerState::Created => Seen::Created,
+                ContainerState::Running { .. } => Seen::Alive,
+                ContainerState::Exited { reason, .. } if reason == "OOMKilled" => Seen::OutOfMemory,
+                ContainerState::Exited { .. } | ContainerState::Unknown => Seen::Ended,
+            };
+        }
+        match self.sandboxes.get(id) {
+            Some(known) if known.ready => Seen::Alive,
+            Some(_) => Seen::Ended,
+            None => Seen::Absent,
+        }
+    }
+
+    /// Has the status of a container be asked for anew though its state is the same.
+    pub(super) fn forget_status(&mut self, id: &str) {
+        // Kept, so that it is not seen as absent meanwhile; a state that CRI never tells is never the same.
+        if let Some(known) = self.containers.get_mut(id)
+            && let Some(name) = self.owners.get(id)
+        {
+            known.state = -1;
+            self.names.insert(name.clone(), vec![(String::new(), -1)]);
+        }
+    }
+
+    /// Whose id it is that is not known yet, asked of the runtime.
+    pub(super) async fn look_up(&self, id: &str) -> Result<Option<PodName>, CriError> {
+        let filter = v1::ContainerFilter {
+            id: id.to_owned(),
+            ..Default::default()
+        };
+        let containers = self.runtime.list_containers(filter).await?;
+        let filter = v1::PodSandboxFilter {
+            id: id.to_owned(),
+            ..Default::default()
+        };
+        let sandboxes = match containers.is_empty() {
+            true => self.runtime.list_pod_sandbox(filter).await?,
+            false => Vec::new(),
+        };
+        let labels = containers
+            .iter()
+            .map(|c| &c.labels)
+            .chain(sandboxes.iter().map(|s| &s.labels));
+        Ok(labels.filter_map(snapshot::owner).map(|(name, _)| name).next())
+    }
+
+    /// Reads everything.
+    pub(super) async fn read_all(&mut self) -> Result<Changes, CriError> {
+        let (sandboxes, containers) = tokio::try_join!(
+            self.runtime.list_pod_sandbox(v1::PodSandboxFilter::default()),
+            self.runtime.list_containers(v1::ContainerFilter::default()),
+        )?;
+        let mut names = snapshot::by_name(sandboxes, containers);
+        for name in self.names.keys() {
+            if !names.contains_key(name) {
+                names.insert(name.clone(), Listed::default());
+            }
+        }
+        self.update(names).await
+    }
+
+    /// Reads what there is of some names.
+    pub(super) async fn read(&mut self, wanted: &HashSet<PodName>) -> Result<Changes, CriError> {
+        let mut names = BTreeMap::new();
+        for name in wanted {
+            let selector = snapshot::selector(name);
+            let sandboxes = v1::PodSandboxFilter {
+                label_selector: selector.clone(),
+                ..Default::default()
+            };
+            let containers = v1::ContainerFilter {
+                label_selector: selector,
+                ..Default::default()
+            };
+            let (sandboxes, containers) = tokio::try_join!(
+                self.runtime.list_pod_sandbox(sandboxes),
+                self.runtime.list_containers(containers),
+            )?;
+            let mut listed = snapshot::by_name(sandboxes, containers);
+            names.insert(name.clone(), listed.remove(name).unwrap_or_default());
+        }
+        self.update(names).await
+    }
+
+    async fn update(&mut self, names: BTreeMap<PodName, Listed>) -> Result<Changes, CriError> {
+        let mut changed: BTreeMap<PodName, (Fingerprint, Listed)> = BTreeMap::new();
+        for (name, listed) in names {
+            let fingerprint = listed.fingerprint();
+            if self.names.get(&name) != Some(&fingerprint) {
+                changed.insert(name, (fingerprint, listed));
+            }
+        }
+        let failed = self
+            .ask_for_statuses(changed.values().map(|(_, listed)| listed))
+            .await?;
+        let mut changes = Changes::default();
+        for (name, (fingerprint, listed)) in changed {
+            if fingerprint.iter().any(|(id, _)| failed.contains(id)) {
+                changes.unread.insert(name);
+                continue;
+            }
+            self.keep_only(&name, &listed);
+            let observed = snapshot::observed(
+                listed,
+                |id| self.sandboxes.get(id).and_then(|known| known.details.clone()),
+                |id| self.containers.get(id).map(|known| known.observed.clone()),
+            );
+            if fingerprint.is_empty() {
+                self.names.remove(&name);
+                changes.names.insert(name, None);
+            } else {
+                self.names.insert(name.clone(), fingerprint);
+                changes.names.insert(name, Some(Arc::new(observed)));
+            }
+        }
+        Ok(changes)
+    }
+
+    /// Forgets the ids of a name that are no longer listed and notes those that are.
+    fn keep_only(&mut self, name: &PodName, listed: &Listed) {
+        let sandboxes = listed.sandboxes.iter().map(|(_, sandbox)| &sandbox.id);
+        let containers = listed.containers.iter().map(|(_, container)| &container.id);
+        let ids: HashSet<&String> = sandboxes.chain(containers).collect();
+        self.owners.retain(|id, owner| {
+            let keep = owner != name || ids.contains(id);
+            if !keep {
+                self.sandboxes.remove(id);
+                self.containers.remove(id);
+            }
+            keep
+        });
+        for (_, sandbox) in &listed.sandboxes {
+            let known = self.sandboxes.entry(sandbox.id.clone()).or_insert(KnownSandbox {
+                ready: false,
+                details: None,
+            });
+            known.ready = is_ready(sandbox);
+        }
+        self.owners
+            .extend(ids.into_iter().map(|id| (id.clone(), name.clone())));
+    }
+
+    /// Asks for the statuses that lists do not tell. What went meanwhile is no failure; the ids of which the
+    /// runtime answers something else are returned.
+    async fn ask_for_statuses(
+        &mut self,
+        listed: impl Iterator<Item = &Listed>,
+    ) -> Result<HashSet<String>, CriError> {
+        let (mut sandboxes, mut containers) = (Vec::new(), Vec::new());
+        for listed in listed {
+            let unknown = |id: &str| self.sandboxes.get(id).is_none_or(|known| known.details.is_none());
+            let new = listed.sandboxes.iter().map(|(_, sandbox)| sandbox);
+            sandboxes.extend(
+                new.filter(|s| is_ready(s) && unknown(&s.id))
+                    .map(|s| s.id.clone()),
+            );
+            let same = |id: &str, state| self.containers.get(id).is_some_and(|known| known.state == state);
+            let new = listed.containers.iter().map(|(_, container)| container);
+            let new = new.filter(|c| !same(&c.id, c.state));
+            containers.extend(new.map(|c| (c.id.clone(), c.pod_sandbox_id.clone())));
+        }
+        let mut failed = HashMap::new();
+        let runtime = &self.runtime;
+        let mut answers = stream::iter(sandboxes)
+            .map(|id| async { (runtime.pod_sandbox_status(&id).await, id) })
+            .buffer_unordered(STATUSES_AT_ONCE);
+        while let Some((answer, id)) = answers.next().await {
+            if let Some(status) = told(answer, &id, &mut failed)? {
+                let details = Some(snapshot::sandbox_details(&status));
+                self.sandboxes.insert(id, KnownSandbox { ready: true, details });
+            }
+        }
+        let mut answers = stream::iter(containers)
+            .map(|(id, sandbox)| async { (runtime.container_status(&id).await, id, sandbox) })
+            .buffer_unordered(STATUSES_AT_ONCE);
+        while let Some((answer, id, sandbox)) = answers.next().await {
+            let Some(status) = told(answer, &id, &mut failed)? else {
+                self.containers.remove(&id);
+                continue;
+            };
+            let source = snapshot::message_source(&status);
+            let Directories { pods, logs } = &self.directories;
+            let message = source.map(|source| termination::message(&source, pods, logs));
+            let state = status.state;
+            let message = message.unwrap_or_default();
+            if let Some(observed) = snapshot::container(status, sandbox, message) {
+                self.containers.insert(id, KnownContainer { state, observed });
+            }
+        }
+        for (id, error) in &failed {
+            if !self.troubled.contains(id) {
+                tracing::warn!(id, %error, "the runtime does not tell a status; asking again");
+            }
+        }
+        self.troubled = failed.into_keys().collect();
+        Ok(self.troubled.clone())
+    }
+}
+
+fn is_ready(sandbox: &v1::PodSandbox) -> bool {
+    sandbox.state == v1::PodSandboxState::SandboxReady as i32
+}
+
+/// The answer, `None` if the thing went, or if it could not be told, which is noted.
+fn told<T>(
+    answer: Result<T, CriError>,
+    id: &str,
+    failed: &mut HashMap<String, CriError>,
+) -> Result<Option<T>, CriError> {
+    match answer {
+        Ok(status) => Ok(Some(status)),
+        Err(error) if error.not_found() => Ok(None),
+        Err(error) if error.is_unreachable() => Err(error),
+        Err(error) => {
+            failed.insert(id.to_owned(), error);
+            Ok(None)
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! Whether a pod fits onto the node (`pkg/kubelet/lifecycle/predicate.go`).
+//!
+//! A critical pod, which every static pod is, is admitted as far as pods that it may displace make room for it.
+//! To end those is eviction's part, which is not here yet: until then the node is overcommitted for a while.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::amounts::{self, Overhead};
+use super::cgroup::is_critical;
+use crate::model::pod::{Pod, Port, Protocol};
+use crate::model::resources::{Amounts, Bytes};
+
+/// Why a pod is not run. A pod's status shows the message after `Pod was rejected: `.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// `OutOfcpu`, `NodePorts`, …
+    pub reason: String,
+    /// What was asked for and what there is.
+    pub message: String,
+}
+
+impl Refusal {
+    /// Reason and message of the status of a pod that was refused (`rejectPod` in `pkg/kubelet/kubelet.go`).
+    pub fn status(&self) -> (String, String) {
+        (self.reason.clone(), format!("Pod was rejected: {}", self.message))
+    }
+}
+
+/// Compares what a pod asks for with what the others leave. `others` are the pods of the node that have
+/// neither ended nor been refused.
+pub fn admit<'a>(
+    pod: &Pod,
+    others: impl Iterator<Item = &'a Pod>,
+    allocatable: &Amounts,
+    max_pods: u32,
+) -> Result<(), Refusal> {
+    let (mut ports, mut staying) = (Vec::new(), Vec::new());
+    for other in others.filter(|other| other.uid != pod.uid) {
+        ports.extend(host_ports(other));
+        if !may_displace(pod, other) {
+            staying.push(other);
+        }
+    }
+    fits(pod, &staying, allocatable, max_pods)?;
+    match host_ports(pod).any(|port| ports.iter().any(|taken| port.conflicts(taken))) {
+        true => Err(Refusal {
+            reason: "NodePorts".to_owned(),
+            message: "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
+                .to_owned(),
+        }),
+        false => Ok(()),
+    }
+}
+
+/// `Preemptable` in `pkg/kubelet/types/pod_update.go`.
+fn may_displace(pod: &Pod, other: &Pod) -> bool {
+    is_critical(pod) && (!is_critical(other) || pod.priority.zip(other.priority).is_some_and(|(a, b)| a > b))
+}
+
+fn fits(pod: &Pod, staying: &[&Pod], allocatable: &Amounts, max_pods: u32) -> Result<(), Refusal> {
+    let count = i64::try_from(staying.len()).unwrap_or(i64::MAX);
+    enough("pods", 1, count, i64::from(max_pods))?;
+    let wanted = amounts::pod_requests(pod, Overhead::With);
+    let mut used = Amounts::default();
+    for other in staying {
+        used.add(&amounts::pod_requests(other, Overhead::With));
+    }
+    if let Some(capacity) = allocatable.cpu {
+        enough("cpu", wanted.cpu_or_zero(), used.cpu_or_zero(), capacity.0)?;
+    }
+    if let Some(capacity) = allocatable.memory {
+        enough(
+            "memory",
+            wanted.memory_or_zero(),
+            used.memory_or_zero(),
+            capacity.0,
+        )?;
+    }
+    if let Some(capacity) = allocatable.ephemeral_storage {
+        let storage = |amounts: &Amounts| amounts.ephemeral_storage.map_or(0, |bytes| bytes.0);
+        enough("ephemeral-storage", storage(&wanted), storage(&used), capacity.0)?;
+    }
+    for (size, bytes) in &wanted.hugepages {
+        let of = |pages: &BTreeMap<Bytes, Bytes>| pages.get(size).map_or(0, |bytes| bytes.0);
+        let name = format!("hugepages-{}", size.quantity());
+        enough(&name, bytes.0, of(&used.hugepages), of(&allocatable.hugepages))?;
+    }
+    for (name, wanted) in &wanted.extended {
+        // One that the node does not know is the cluster's, not ours to refuse.
+        if let Some(capacity) = allocatable.extended.get(name) {
+            enough(
+                name,
+                *wanted,
+                used.extended.get(name).copied().unwrap_or(0),
+                *capacity,
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn enough(name: &str, requested: i64, used: i64, capacity: i64) -> Result<(), Refusal> {
+    match requested > 0 && requested > capacity.saturating_sub(used) {
+        true => Err(Refusal {
+            reason: format!("OutOf{name}"),
+            message: format!(
+                "Node didn't have enough resource: {name}, requested: {requested}, used: {used}, capacity: {capacity}"
+            ),
+        }),
+        false => Ok(()),
+    }
+}
+
+/// A port of the host that a pod takes; without an address on all of them.
+struct HostPort {
+    protocol: Protocol,
+    port: u16,
+    ip: Option<IpAddr>,
+}
+
+impl HostPort {
+    fn conflicts(&self, other: &HostPort) -> bool {
+        let overlap = self.ip.is_none() || other.ip.is_none() || self.ip == other.ip;
+        self.protocol == other.protocol && self.port == other.port && overlap
+    }
+}
+
+/// Those of containers and sidecars. With the host's network every port is one of the host.
+fn host_ports(pod: &Pod) -> impl Iterator<Item = HostPort> {
+    let sidecars = pod.init_containers.iter().filter(|container| container.sidecar);
+    let host_network = pod.namespaces.host_network;
+    let taken = move |port: &Port| {
+        Some(HostPort {
+            protocol: port.protocol,
+            port: port.host.or(host_network.then_some(port.container))?,
+            ip: port.host_ip.filter(|ip| !ip.is_unspecified()),
+        })
+    };
+    let containers = pod.containers.iter().chain(sidecars);
+    containers
+        .flat_map(|container| &container.ports)
+        .filter_map(taken)
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+    use crate::model::pod::{RestartPolicy, Source};
+    use crate::model::resources::{MilliCpu, Resources};
+    use crate::model::sample;
+
+    fn amounts(cpu: i64, memory: i64) -> Amounts {
+        Amounts {
+            cpu: Some(MilliCpu(cpu)),
+            memory: Some(Bytes(memory)),
+            ..Amounts::default()
+        }
+    }
+
+    fn pod(uid: &str, cpu: i64, memory: i64) -> Pod {
+        let mut pod = sample::pod(RestartPolicy::Always, &[], &["c"]).with_resources(&[Resources {
+            requests: amounts(cpu, memory),
+            limits: Amounts::default(),
+        }]);
+        pod.uid = sample::uid(uid);
+        pod
+    }
+
+    fn with_port(uid: &str, port: u16, ip: Option<&str>, protocol: Protocol) -> Pod {
+        let mut pod = pod(uid, 0, 0);
+        pod.containers[0].ports = vec![Port {
+            name: String::new(),
+            container: 80,
+            host: Some(port),
+            host_ip: ip.map(|ip| ip.parse().unwrap()),
+            protocol,
+        }];
+        pod
+    }
+
+    fn check(pod: &Pod, others: &[Pod], expected: Expect) {
+        let answer = match admit(pod, others.iter(), &amounts(2000, 1 << 30), 3) {
+            Ok(()) => "admitted".to_owned(),
+            Err(refusal) => format!("{}: {}", refusal.reason, refusal.message),
+        };
+        expected.assert_eq(&answer);
+    }
+
+    #[test]
+    fn resources() {
+        let others = [pod("a", 600, 0)];
+        check(&pod("x", 1400, 0), &others, expect!["admitted"]);
+        // The recording too-big.
+        check(
+            &pod("x", 1_000_000, 1 << 30),
+            &others,
+            expect![
+                "OutOfcpu: Node didn't have enough resource: cpu, requested: 1000000, used: 600, capacity: 2000"
+            ],
+        );
+        check(
+            &pod("x", 1, (1 << 30) + 1),
+            &others,
+            expect![
+                "OutOfmemory: Node didn't have enough resource: memory, requested: 1073741825, used: 0, capacity: 1073741824"
+            ],
+        );
+        check(
+            &pod("x", 0, 0),
+            &[pod("a", 3000, 0), pod("b", 0, 0), pod("c", 0, 0)],
+            expect!["OutOfpods: Node didn't have enough resource: pods, requested: 1, used: 3, capacity: 3"],
+        );
+        // What asks for nothing fits into an overcommitted node, and a pod is no obstacle to itself.
+        check(&pod("x", 0, 0), &[pod("a", 3000, 0)], expect!["admitted"]);
+        check(&pod("x", 2000, 0), &[pod("x", 2000, 0)], expect!["admitted"]);
+    }
+
+    #[test]
+    fn a_critical_pod_is_not_refused_for_what_it_may_displace() {
+        let mut fixed = pod("x", 1500, 0);
+        fixed.source = Source::File {
+            path: "/etc/kubernetes/manifests/x.yaml".into(),
+            document: 1,
+        };
+        let mut other = pod("a", 1000, 0);
+        check(&fixed, std::slice::from_ref(&other), expect!["admitted"]);
+        other.source = fixed.source.clone();
+        check(
+            &fixed,
+            &[other],
+            expect![
+                "OutOfcpu: Node didn't have enough resource: cpu, requested: 1500, used: 1000, capacity: 2000"
+            ],
+        );
+    }
+
+    #[test]
+    fn host_ports_are_taken_once() {
+        let refused = || {
+            expect![
+                "NodePorts: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
+            ]
+        };
+        let taken = [with_port("a", 80, None, Protocol::Tcp)];
+        check(&with_port("x", 80, None, Protocol::Tcp), &taken, refused());
+        check(
+            &with_port("x", 80, Some("192.0.2.1"), Protocol::Tcp),
+            &taken,
+            refused(),
+        );
+        check(
+            &with_port("x", 80, None, Protocol::Udp),
+            &taken,
+            expect!["admitted"],
+        );
+        check(
+            &with_port("x", 81, None, Protocol::Tcp),
+            &taken,
+            expect!["admitted"],
+        );
+        let one = [with_port("a", 80, Some("192.0.2.1"), Protocol::Tcp)];
+        check(
+            &with_port("x", 80, Some("192.0.2.2"), Protocol::Tcp),
+            &one,
+            expect!["admitted"],
+        );
+        check(
+            &with_port("x", 80, Some("0.0.0.0"), Protocol::Tcp),
+            &one,
+            refused(),
+        );
+        let mut host = with_port("x", 1, None, Protocol::Tcp);
+        host.namespaces.host_network = true;
+        host.containers[0].ports[0].host = None;
+        check(&host, &taken, refused());
+    }
+}

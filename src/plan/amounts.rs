@@ -1,0 +1,108 @@
+//! What a whole pod asks for, out of what its containers ask for
+//! (`k8s.io/component-helpers/resource/helpers.go` of Kubernetes v1.36). Pure.
+
+use crate::model::pod::{Container, Pod};
+use crate::model::resources::Amounts;
+
+/// Whether the pod's overhead is counted in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overhead {
+    /// Counted.
+    With,
+    /// Left out.
+    Without,
+}
+
+/// What the pod requests: the containers together with all sidecars, or what its most demanding init
+/// container needs beside the sidecars started before it, whichever is more; replaced by what the pod itself
+/// states.
+pub fn pod_requests(pod: &Pod, overhead: Overhead) -> Amounts {
+    let mut requests = container_requests(pod);
+    if let Some(own) = &pod.resources {
+        replace(&mut requests, &own.requests);
+    }
+    if overhead == Overhead::With {
+        requests.add(&pod.overhead);
+    }
+    requests
+}
+
+/// What the containers request together, without what the pod itself states and without overhead.
+pub fn container_requests(pod: &Pod) -> Amounts {
+    aggregate(pod, |container| &container.resources.requests)
+}
+
+/// What the pod is limited to, by the rule of [`pod_requests`]. Overhead raises a limit and makes none. A
+/// limit that only some containers state says nothing about the pod: see [`Limited`].
+pub fn pod_limits(pod: &Pod, overhead: Overhead) -> Amounts {
+    let mut limits = aggregate(pod, |container| &container.resources.limits);
+    if let Some(own) = &pod.resources {
+        replace(&mut limits, &own.limits);
+    }
+    if overhead == Overhead::With {
+        let extra = Amounts {
+            cpu: pod.overhead.cpu.filter(|_| limits.cpu.is_some()),
+            memory: pod.overhead.memory.filter(|_| limits.memory.is_some()),
+            ..Amounts::default()
+        };
+        limits.add(&extra);
+    }
+    limits
+}
+
+/// Which limits hold for the pod as a whole: the pod states them, or every container does, init containers
+/// included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limited {
+    /// The CPU limit.
+    pub cpu: bool,
+    /// The memory limit.
+    pub memory: bool,
+}
+
+impl Limited {
+    /// Looks at the pod and its containers.
+    pub fn of(pod: &Pod) -> Limited {
+        let own = pod.resources.as_ref().map(|own| &own.limits);
+        let holds = |amount: fn(&Amounts) -> i64| {
+            own.is_some_and(|own| amount(own) != 0)
+                || pod
+                    .all_containers()
+                    .all(|container| amount(&container.resources.limits) != 0)
+        };
+        Limited {
+            cpu: holds(Amounts::cpu_or_zero),
+            memory: holds(Amounts::memory_or_zero),
+        }
+    }
+}
+
+fn aggregate(pod: &Pod, amounts: impl Fn(&Container) -> &Amounts) -> Amounts {
+    let mut total = Amounts::default();
+    for container in &pod.containers {
+        total.add(amounts(container));
+    }
+    let mut sidecars = Amounts::default();
+    let mut starting = Amounts::default();
+    for container in &pod.init_containers {
+        let own = amounts(container);
+        if container.sidecar {
+            total.add(own);
+            sidecars.add(own);
+            starting.raise_to(&sidecars);
+        } else {
+            let mut beside = sidecars.clone();
+            beside.add(own);
+            starting.raise_to(&beside);
+        }
+    }
+    total.raise_to(&starting);
+    total
+}
+
+/// Pods themselves may state CPU, memory and huge pages only.
+fn replace(total: &mut Amounts, own: &Amounts) {
+    total.cpu = own.cpu.or(total.cpu);
+    total.memory = own.memory.or(total.memory);
+    total.hugepages.extend(&own.hugepages);
+}

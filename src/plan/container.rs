@@ -1,0 +1,381 @@
+//! The request for a container (`pkg/kubelet/kuberuntime/kuberuntime_container.go`, `pkg/kubelet/kubelet_pods.go`).
+
+use std::collections::HashMap;
+use std::hash::Hasher;
+use std::path::{Path, PathBuf};
+
+use k8s_cri::v1::{
+    ContainerConfig, ContainerMetadata, ImageSpec, KeyValue, LinuxContainerConfig, Mount, MountPropagation,
+};
+use serde::Serialize;
+
+use super::sandbox::{self, label};
+use super::{cgroup, expand, security, volume};
+use crate::model::node::{NodePolicy, container_dir};
+use crate::model::pod::{self, Container, Pod, PodName, Propagation, Protocol};
+use crate::model::step::{ContainerRequest, HostsFile, ImageRequest, SandboxRef};
+
+/// Annotations that an agent reads after a restart.
+mod annotation {
+    pub(super) const HASH: &str = "io.kubernetes.container.hash";
+    pub(super) const RESTART_COUNT: &str = "io.kubernetes.container.restartCount";
+    pub(super) const TERMINATION_PATH: &str = "io.kubernetes.container.terminationMessagePath";
+    pub(super) const TERMINATION_POLICY: &str = "io.kubernetes.container.terminationMessagePolicy";
+    pub(super) const GRACE: &str = "io.kubernetes.pod.terminationGracePeriod";
+    pub(super) const PORTS: &str = "io.kubernetes.container.ports";
+}
+
+/// Where containers see the pod's hosts file.
+const ETC_HOSTS: &str = "/etc/hosts";
+/// The longest file name of ext4 and of everything else in use.
+const MAX_FILE_NAME: usize = 255;
+
+/// The sandbox that a container goes into: which, and with which attempt number it was made.
+#[derive(Debug, Clone)]
+pub(super) struct Home {
+    pub(super) sandbox: SandboxRef,
+    pub(super) attempt: u32,
+}
+
+/// The request for the instance of a container that was restarted `attempt` times before.
+pub(super) fn request(
+    pod: &Pod,
+    container: &Container,
+    attempt: u32,
+    home: &Home,
+    policy: &NodePolicy,
+) -> ContainerRequest {
+    let termination_file = termination_file(pod, container, attempt, policy);
+    let env = expand::environment(&container.env);
+    let expanded = |texts: &[String]| -> Vec<String> {
+        texts
+            .iter()
+            .map(|text| expand::expand(text, |name| expand::value_of(&env, name)))
+            .collect()
+    };
+    let mut labels: HashMap<_, _> = sandbox::pod_labels(pod).into();
+    labels.insert(label::CONTAINER_NAME.to_owned(), container.name.clone());
+    let config = ContainerConfig {
+        metadata: Some(ContainerMetadata {
+            name: container.name.clone(),
+            attempt,
+        }),
+        image: Some(ImageSpec {
+            user_specified_image: container.image.clone(),
+            ..ImageSpec::default()
+        }),
+        command: expanded(&container.command),
+        args: expanded(&container.args),
+        working_dir: container.working_dir.clone().unwrap_or_default(),
+        mounts: mounts(pod, container, termination_file.as_deref(), policy),
+        labels,
+        annotations: annotations(pod, container, attempt),
+        log_path: format!("{}/{attempt}.log", container.name),
+        stdin: container.stdin,
+        stdin_once: container.stdin_once,
+        tty: container.tty,
+        linux: Some(LinuxContainerConfig {
+            resources: Some(cgroup::container_resources(pod, container, policy)),
+            security_context: Some(security::of_container(pod, container, policy)),
+        }),
+        envs: env
+            .iter()
+            .map(|(key, value)| KeyValue {
+                key: key.clone(),
+                value: value.clone(),
+            })
+            .collect(),
+        ..ContainerConfig::default()
+    };
+    ContainerRequest {
+        container: container.name.clone(),
+        sandbox: home.sandbox.clone(),
+        sandbox_config: sandbox::config(pod, home.attempt, policy),
+        config,
+        termination_file,
+    }
+}
+
+/// The image that a container needs before it is created.
+pub(super) fn image(container: &Container) -> ImageRequest {
+    let security = &container.security;
+    ImageRequest {
+        container: container.name.clone(),
+        image: container.image.clone(),
+        pull: container.pull,
+        must_not_be_root: security.run_as_non_root && security.run_as_user.is_none(),
+    }
+}
+
+/// The hosts file of the pod, to be written before any of its containers is created.
+pub(super) fn hosts_file(pod: &Pod, ips: &[std::net::IpAddr], policy: &NodePolicy) -> HostsFile {
+    HostsFile {
+        path: hosts_path(pod, policy),
+        host_network: pod.namespaces.host_network,
+        hostname: pod.hostname.clone(),
+        domain: sandbox::domain(pod, policy),
+        aliases: pod.host_aliases.clone(),
+        ips: ips.to_vec(),
+    }
+}
+
+/// The link to a container's log, without the container's id and the ending.
+pub(super) fn log_link(name: &PodName, container: &str, policy: &NodePolicy) -> PathBuf {
+    let file = format!("{}_{}_{container}", name.name, name.namespace);
+    policy.container_logs_dir.join(file)
+}
+
+/// The link to the log of an instance, as it was made: no longer than a file name can be.
+pub(super) fn log_link_of(name: &PodName, container: &str, id: &str, policy: &NodePolicy) -> PathBuf {
+    const ENDING: &str = ".log";
+    let mut file = format!("{}_{}_{container}-{id}", name.name, name.namespace);
+    let longest =
+        (0..=MAX_FILE_NAME - ENDING.len()).rfind(|&length| file.is_char_boundary(length.min(file.len())));
+    file.truncate(longest.unwrap_or(0));
+    policy.container_logs_dir.join(file + ENDING)
+}
+
+/// The log file of an instance.
+pub(super) fn log_file(pod: &Pod, container: &str, attempt: u32, policy: &NodePolicy) -> PathBuf {
+    let file = format!("{container}/{attempt}.log");
+    policy.pod_log_dir(&pod.name, &pod.uid).join(file)
+}
+
+fn hosts_path(pod: &Pod, policy: &NodePolicy) -> PathBuf {
+    policy.pod_dir(&pod.uid).join("etc-hosts")
+}
+
+/// `<pod>/containers/<name>/<8 hexadecimal digits>`. The kubelet draws the digits; here they follow from the
+/// pod, the container and the attempt, so that a step done twice makes one file.
+fn termination_file(pod: &Pod, container: &Container, attempt: u32, policy: &NodePolicy) -> Option<PathBuf> {
+    if container.termination_path.is_empty() {
+        return None;
+    }
+    let mut hasher = fnv::FnvHasher::default();
+    hasher.write(format!("{}/{}/{attempt}", pod.uid, container.name).as_bytes());
+    let hash = hasher.finish();
+    let digits = format!("{:08x}", (hash >> 32) ^ (hash & 0xffff_ffff));
+    Some(container_dir(&policy.pod_dir(&pod.uid), &container.name).join(digits))
+}
+
+/// Volumes in the manifest's order, the hosts file unless the container mounts something there, the file for
+/// the termination message.
+fn mounts(pod: &Pod, container: &Container, termination: Option<&Path>, policy: &NodePolicy) -> Vec<Mount> {
+    let volumes = container.mounts.iter().filter_map(|mount| {
+        let host = volume::host_path(pod, &mount.volume, policy)?;
+        let propagation = match mount.propagation {
+            Propagation::None => MountPropagation::PropagationPrivate,
+            Propagation::HostToContainer => MountPropagation::PropagationHostToContainer,
+            Propagation::Bidirectional => MountPropagation::PropagationBidirectional,
+        };
+        Some(Mount {
+            readonly: mount.read_only,
+            recursive_read_only: mount.recursive_read_only,
+            propagation: propagation.into(),
+            ..plain_mount(&absolute(&mount.path), &host)
+        })
+    });
+    let own_hosts = container.mounts.iter().any(|mount| mount.path == ETC_HOSTS);
+    let hosts = (!own_hosts).then(|| plain_mount(ETC_HOSTS, &hosts_path(pod, policy)));
+    let termination = termination.map(|file| plain_mount(&absolute(&container.termination_path), file));
+    volumes.chain(hosts).chain(termination).collect()
+}
+
+fn plain_mount(container: &str, host: &Path) -> Mount {
+    Mount {
+        container_path: container.to_owned(),
+        host_path: host.to_string_lossy().into_owned(),
+        ..Mount::default()
+    }
+}
+
+/// A path in the container that the manifest writes without the leading slash is meant from the root.
+fn absolute(path: &str) -> String {
+    match path.starts_with('/') {
+        true => path.to_owned(),
+        false => format!("/{path}"),
+    }
+}
+
+fn annotations(pod: &Pod, container: &Container, attempt: u32) -> HashMap<String, String> {
+    let policy = match container.termination_from_logs {
+        true => "FallbackToLogsOnError",
+        false => "File",
+    };
+    let mut all = HashMap::from([
+        (annotation::HASH, format!("{:x}", container.hash)),
+        (annotation::RESTART_COUNT, attempt.to_string()),
+        (annotation::TERMINATION_PATH, container.termination_path.clone()),
+        (annotation::TERMINATION_POLICY, policy.to_owned()),
+        (annotation::GRACE, pod.grace.as_secs().to_string()),
+    ]);
+    if !container.ports.is_empty() {
+        let ports: Vec<_> = container.ports.iter().map(PortAnnotation::from).collect();
+        let text = serde_json::to_string(&ports).expect("numbers and strings can be written as JSON");
+        all.insert(annotation::PORTS, text);
+    }
+    all.into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
+}
+
+/// A port as Go writes it: in the order of its type, empty fields left out.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PortAnnotation<'a> {
+    #[serde(skip_serializing_if = "str::is_empty")]
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host_port: Option<u16>,
+    container_port: u16,
+    protocol: &'static str,
+    #[serde(rename = "hostIP", skip_serializing_if = "Option::is_none")]
+    host_ip: Option<std::net::IpAddr>,
+}
+
+impl<'a> From<&'a pod::Port> for PortAnnotation<'a> {
+    fn from(port: &'a pod::Port) -> PortAnnotation<'a> {
+        PortAnnotation {
+            name: &port.name,
+            host_port: port.host,
+            container_port: port.container,
+            protocol: match port.protocol {
+                Protocol::Tcp => "TCP",
+                Protocol::Udp => "UDP",
+                Protocol::Sctp => "SCTP",
+            },
+            host_ip: port.host_ip,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::pod::{Port, RestartPolicy, Volume, VolumeSource};
+    use crate::model::sample;
+
+    fn made(change: impl FnOnce(&mut Pod)) -> ContainerRequest {
+        let mut pod = sample::pod(RestartPolicy::Always, &[], &["c"]);
+        change(&mut pod);
+        let home = Home {
+            sandbox: SandboxRef::Made,
+            attempt: 0,
+        };
+        request(&pod, &pod.containers[0], 3, &home, &sample::policy())
+    }
+
+    fn mount_paths(request: &ContainerRequest) -> Vec<&str> {
+        request
+            .config
+            .mounts
+            .iter()
+            .map(|mount| mount.container_path.as_str())
+            .collect()
+    }
+
+    fn mount(path: &str) -> pod::Mount {
+        pod::Mount {
+            volume: "v".to_owned(),
+            path: path.to_owned(),
+            read_only: false,
+            recursive_read_only: false,
+            propagation: Propagation::None,
+        }
+    }
+
+    fn with_volume(pod: &mut Pod) {
+        pod.volumes.push(Volume {
+            name: "v".to_owned(),
+            source: VolumeSource::EmptyDir {
+                medium: Default::default(),
+                size_limit: None,
+            },
+        });
+    }
+
+    #[test]
+    fn mounts_come_in_the_kubelets_order() {
+        let request = made(|pod| {
+            with_volume(pod);
+            pod.containers[0].mounts = vec![mount("/b"), mount("a")];
+        });
+        assert_eq!(
+            mount_paths(&request),
+            ["/b", "/a", "/etc/hosts", "/dev/termination-log"]
+        );
+    }
+
+    #[test]
+    fn an_own_hosts_file_is_left_alone_and_no_message_wanted_is_no_mount() {
+        let request = made(|pod| {
+            with_volume(pod);
+            pod.containers[0].mounts = vec![mount("/etc/hosts")];
+            pod.containers[0].termination_path.clear();
+        });
+        assert_eq!(mount_paths(&request), ["/etc/hosts"]);
+        assert_eq!(request.termination_file, None);
+    }
+
+    #[test]
+    fn the_termination_file_follows_from_the_instance() {
+        let file = |request: ContainerRequest| request.termination_file.unwrap();
+        let one = file(made(|_| {}));
+        assert_eq!(one, file(made(|_| {})));
+        assert_ne!(one, file(made(|pod| pod.uid = sample::uid("u2"))));
+        let name = one.file_name().unwrap().to_str().unwrap();
+        assert!(
+            name.len() == 8 && name.bytes().all(|b| b.is_ascii_hexdigit()),
+            "{name}"
+        );
+        assert_eq!(
+            one.parent().unwrap(),
+            Path::new("/var/lib/kubelet/pods/u1/containers/c")
+        );
+    }
+
+    #[test]
+    fn command_and_args_see_the_environment() {
+        let request = made(|pod| {
+            let container = &mut pod.containers[0];
+            container.env = vec![
+                ("A".to_owned(), "x".to_owned()),
+                ("B".to_owned(), "$(A)-$(NOPE)-$$(A)".to_owned()),
+            ];
+            container.command = vec!["$(B)".to_owned()];
+            container.args = vec!["$(A)".to_owned(), "$$".to_owned()];
+        });
+        assert_eq!(request.config.command, ["x-$(NOPE)-$(A)"]);
+        assert_eq!(request.config.args, ["x", "$"]);
+        assert_eq!(request.config.envs[1].value, "x-$(NOPE)-$(A)");
+    }
+
+    #[test]
+    fn the_ports_annotation_is_what_go_writes() {
+        let request = made(|pod| {
+            pod.containers[0].ports = vec![Port {
+                name: "web".to_owned(),
+                container: 80,
+                host: Some(8080),
+                host_ip: Some("192.0.2.1".parse().unwrap()),
+                protocol: Protocol::Udp,
+            }];
+        });
+        assert_eq!(
+            request.config.annotations["io.kubernetes.container.ports"],
+            r#"[{"name":"web","hostPort":8080,"containerPort":80,"protocol":"UDP","hostIP":"192.0.2.1"}]"#
+        );
+    }
+
+    #[test]
+    fn a_link_is_no_longer_than_a_file_name() {
+        let name = PodName {
+            namespace: "n".repeat(63),
+            name: "p".repeat(200),
+        };
+        let link = log_link_of(&name, "c", "0123", &sample::policy());
+        assert_eq!(link.file_name().unwrap().len(), 255);
+        let link = log_link_of(&sample::name(), "c", "0123", &sample::policy());
+        assert_eq!(link, Path::new("/var/log/containers/p_ns_c-0123.log"));
+    }
+}

@@ -1,0 +1,317 @@
+//! Whatever happens, plans lead to what is desired and then rest: random pods through random stories in the
+//! [`super::world`], which watches over every step.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::world::{Exits, Fate, World};
+use crate::model::pod::{Mount, Pod, Propagation, RestartPolicy, Volume, VolumeSource};
+use crate::model::runtime::{ContainerState, ObservedPod};
+use crate::model::sample;
+
+/// What happens between two plans.
+#[derive(Debug, Clone)]
+enum Event {
+    Turns(u8),
+    Time(u16),
+    Dies(u8, i32),
+    Forgotten(u8),
+    SandboxDies,
+    Reboot,
+    AgentRestarts,
+    Replaced,
+    Removed,
+    Edited(u8),
+    ImageThere(bool),
+    NetworkReady(bool),
+    Fates(Vec<Fate>),
+}
+
+fn fate() -> impl Strategy<Value = Fate> {
+    prop_oneof![
+        6 => Just(Fate::Done),
+        2 => Just(Fate::Fails),
+        1 => Just(Fate::FailsLate),
+        1 => Just(Fate::Unreachable),
+        1 => Just(Fate::Killed),
+        1 => Just(Fate::KilledLate),
+    ]
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        8 => (1..6_u8).prop_map(Event::Turns),
+        3 => (0..700_u16).prop_map(Event::Time),
+        3 => (any::<u8>(), prop_oneof![Just(0), Just(1)]).prop_map(|(which, code)| Event::Dies(which, code)),
+        1 => any::<u8>().prop_map(Event::Forgotten),
+        1 => Just(Event::SandboxDies),
+        1 => Just(Event::Reboot),
+        2 => Just(Event::AgentRestarts),
+        1 => Just(Event::Replaced),
+        1 => Just(Event::Removed),
+        1 => any::<u8>().prop_map(Event::Edited),
+        1 => any::<bool>().prop_map(Event::ImageThere),
+        1 => any::<bool>().prop_map(Event::NetworkReady),
+        5 => vec(fate(), 1..14).prop_map(Event::Fates),
+    ]
+}
+
+fn restart() -> impl Strategy<Value = RestartPolicy> {
+    prop_oneof![
+        Just(RestartPolicy::Always),
+        Just(RestartPolicy::OnFailure),
+        Just(RestartPolicy::Never)
+    ]
+}
+
+/// A pod of up to three init containers and three containers, what each does, and perhaps a deadline.
+struct Story {
+    pod: Pod,
+    programs: Vec<(String, Exits)>,
+    events: Vec<Event>,
+}
+
+impl fmt::Debug for Story {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.pod.all_containers().map(|c| (&c.name, c.sidecar)).collect();
+        let pod = (self.pod.restart_policy, self.pod.active_deadline);
+        write!(f, "{pod:?} {names:?} {:?} {:?}", self.programs, self.events)
+    }
+}
+
+fn story() -> impl Strategy<Value = Story> {
+    let init = prop::sample::subsequence(vec!["i1", "+s2", "i3"], 0..=3);
+    let containers = prop::sample::subsequence(vec!["a", "b", "c"], 1..=3);
+    let deadline = proptest::option::weighted(0.1, 5..2000_u64);
+    let exits = vec(
+        proptest::option::of((0..30_u32, prop_oneof![3 => Just(0), 1 => Just(1)])),
+        3,
+    );
+    (restart(), init, containers, deadline, exits, vec(event(), 0..24)).prop_map(
+        |(restart, init, containers, deadline, exits, events)| {
+            let mut pod = sample::pod(restart, &init, &containers);
+            pod.active_deadline = deadline.map(std::time::Duration::from_secs);
+            pod.volumes.push(Volume {
+                name: "v".to_owned(),
+                source: VolumeSource::EmptyDir {
+                    medium: Default::default(),
+                    size_limit: None,
+                },
+            });
+            pod.containers[0].mounts.push(Mount {
+                volume: "v".to_owned(),
+                path: "/v".to_owned(),
+                read_only: false,
+                recursive_read_only: false,
+                propagation: Propagation::None,
+            });
+            let mut programs: Vec<_> = pod
+                .init_containers
+                .iter()
+                .filter(|container| !container.sidecar)
+                .map(|container| (container.name.clone(), Exits { after: 1, code: 0 }))
+                .collect();
+            for (container, exit) in pod.containers.iter().zip(exits) {
+                if let Some((after, code)) = exit.filter(|_| restart != RestartPolicy::Always) {
+                    programs.push((container.name.clone(), Exits { after, code }));
+                }
+            }
+            Story {
+                pod,
+                programs,
+                events,
+            }
+        },
+    )
+}
+
+/// Lets the story happen; returns what is desired at its end.
+fn live(world: &mut World, pod: &Pod, events: &[Event]) -> Option<Pod> {
+    let mut desired = Some(pod.clone());
+    let mut versions = 1;
+    for event in events {
+        let names: Vec<_> = pod.all_containers().map(|c| c.name.clone()).collect();
+        let name = |which: u8| names[usize::from(which) % names.len()].as_str();
+        match event {
+            Event::Turns(count) => (0..*count).for_each(|_| {
+                world.turn(desired.as_ref());
+            }),
+            Event::Time(seconds) => world.advance(i64::from(*seconds)),
+            Event::Dies(which, code) => world.dies(name(*which), *code),
+            Event::Forgotten(which) => world.forgets(name(*which)),
+            Event::SandboxDies => world.sandbox_dies(),
+            Event::Reboot => world.reboots(),
+            Event::AgentRestarts => {
+                world.memory = None;
+                world.killed = true;
+            }
+            Event::Removed => desired = None,
+            Event::Replaced => {
+                versions += 1;
+                let uid = sample::uid(&format!("u{versions}"));
+                desired = Some(Pod { uid, ..pod.clone() });
+            }
+            Event::Edited(which) => {
+                if let Some(pod) = &mut desired {
+                    let index = usize::from(*which) % pod.containers.len();
+                    pod.containers[index].hash += 1;
+                }
+            }
+            Event::ImageThere(there) => world.image_there = *there,
+            Event::NetworkReady(ready) => world.network_ready = *ready,
+            Event::Fates(fates) => world.fates = fates.clone(),
+        }
+    }
+    desired
+}
+
+/// Calm: what fails no more, and programs that come to their end.
+fn calm(world: &mut World) {
+    world.fates.clear();
+    world.image_there = true;
+    world.network_ready = true;
+    for program in world.programs.values_mut() {
+        program.code = 0;
+    }
+}
+
+/// What is desired is there, and nothing else.
+fn assert_is(world: &World, desired: Option<&Pod>) {
+    let uid = desired.map(|pod| pod.uid.0.as_str());
+    let foreign = |path: &&PathBuf| uid.is_none_or(|uid| !path.to_string_lossy().contains(uid));
+    // An agent that was killed does not know the log directory of a pod that never came to a sandbox.
+    let logs = |path: &&PathBuf| world.killed && path.starts_with("/var/log");
+    assert_eq!(
+        world.disk.iter().find(|path| foreign(path) && !logs(path)),
+        None,
+        "left behind"
+    );
+    let Some(pod) = desired else {
+        assert!(
+            world.observed.uids.is_empty(),
+            "left behind: {:?}",
+            world.observed
+        );
+        assert!(world.cgroups.is_empty(), "left behind: {:?}", world.cgroups);
+        return;
+    };
+    assert!(world.observed.uids.keys().all(|uid| *uid == pod.uid));
+    let nothing = ObservedPod::default();
+    let seen = world.observed.uids.get(&pod.uid).unwrap_or(&nothing);
+    for container in pod.all_containers() {
+        let dead = seen
+            .containers
+            .iter()
+            .filter(|c| c.name == container.name && !c.may_run());
+        assert!(
+            dead.count() <= 1,
+            "one dead instance of {} at most: {seen:?}",
+            container.name
+        );
+    }
+    match seen.usable_sandbox(false) {
+        Some(_) => assert_runs(pod, seen),
+        None => assert_ended(world, pod, seen),
+    }
+}
+
+fn assert_runs(pod: &Pod, seen: &ObservedPod) {
+    let runs = |name: &str| {
+        let live = seen
+            .containers
+            .iter()
+            .filter(|c| c.name == name && c.may_run())
+            .count();
+        assert!(live <= 1, "{name} runs twice");
+        live == 1
+    };
+    let mut one = false;
+    for container in &pod.containers {
+        let instance = seen
+            .container(&container.name)
+            .expect("every container was started");
+        one |= runs(&container.name);
+        if let ContainerState::Exited { code, .. } = instance.state {
+            let stays_down = match container.restart {
+                RestartPolicy::Always => false,
+                RestartPolicy::OnFailure => code == 0,
+                RestartPolicy::Never => true,
+            };
+            assert!(stays_down, "{} is not restarted: {seen:?}", container.name);
+        } else {
+            assert!(runs(&container.name) && instance.hash == container.hash);
+        }
+    }
+    assert!(one, "a pod with a sandbox has a container that runs: {seen:?}");
+    for sidecar in pod.init_containers.iter().filter(|c| c.sidecar) {
+        assert!(runs(&sidecar.name), "{} does not run: {seen:?}", sidecar.name);
+    }
+}
+
+fn assert_ended(world: &World, pod: &Pod, seen: &ObservedPod) {
+    let has_deadline = pod.active_deadline.is_some();
+    assert!(
+        has_deadline || pod.restart_policy != RestartPolicy::Always,
+        "ended without need: {seen:?}"
+    );
+    assert!(seen.ready_sandboxes().next().is_none() && !seen.containers.iter().any(|c| c.may_run()));
+    assert!(world.cgroups.is_empty(), "an ended pod has no cgroup");
+    let volume = |path: &&PathBuf| path.to_string_lossy().contains("/volumes/");
+    assert_eq!(
+        world.disk.iter().find(volume),
+        None,
+        "an ended pod has no volumes"
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_story_ends_as_desired(Story { pod, programs, events } in story()) {
+        let mut world = World::new();
+        world.programs = programs.into_iter().collect();
+        let desired = live(&mut world, &pod, &events);
+        calm(&mut world);
+        world.settle(desired.as_ref());
+        assert_is(&world, desired.as_ref());
+        // Resting, also for an agent that remembers nothing; an end may be made sure of once.
+        prop_assert!(!world.turn(desired.as_ref()));
+        // A pod that ended without a trace is the exception: to such an agent it is new.
+        if !world.observed.uids.is_empty() {
+            world.memory = None;
+            let before = world.observed.clone();
+            world.settle(desired.as_ref());
+            prop_assert_eq!(&before, &world.observed);
+            assert_is(&world, desired.as_ref());
+        }
+        // And gone without a trace when nobody wants it.
+        world.settle(None);
+        assert_is(&world, None);
+    }
+
+    #[test]
+    fn an_agent_killed_after_any_step_finishes_what_it_began(
+        Story { pod, programs, .. } in story(),
+        steps in 0..40_usize,
+        late in any::<bool>(),
+        removing in any::<bool>(),
+    ) {
+        let mut world = World::new();
+        world.programs = programs.into_iter().collect();
+        calm(&mut world);
+        let mut desired = Some(&pod);
+        if removing {
+            world.settle(desired);
+            desired = None;
+        }
+        // Taken from the end.
+        world.fates = vec![Fate::Done; steps];
+        world.fates.insert(0, if late { Fate::KilledLate } else { Fate::Killed });
+        world.settle(desired);
+        assert_is(&world, desired);
+    }
+}

@@ -1,0 +1,74 @@
+//! Dead containers and sandboxes that nobody needs (`pkg/kubelet/kuberuntime/kuberuntime_gc.go`, with the
+//! kubelet's defaults), and what is left of pods whose sandboxes are gone.
+
+use std::collections::BTreeSet;
+
+use super::need::changed;
+use super::teardown;
+use crate::model::node::NodePolicy;
+use crate::model::pod::{Pod, PodUid};
+use crate::model::runtime::{ContainerState, ObservedContainer, ObservedPod};
+use crate::model::step::{Plan, Step};
+
+/// Removes a pod that is known by nothing but a directory or a cgroup: a UID of
+/// [`crate::model::runtime::Snapshot::leftovers`] that no source, no memory and not the runtime knows. Its log
+/// directory has its name in it, which nobody knows either.
+pub fn leftover(uid: &PodUid, policy: &NodePolicy) -> Plan {
+    Plan {
+        stages: teardown::remains(uid, policy).into(),
+        wake_at: None,
+    }
+}
+
+/// Of each container the newest dead instance stays, for its log and its last state; of the sandboxes the
+/// newest, and those that still have a container.
+pub(super) fn stages(pod: &Pod, seen: &ObservedPod, policy: &NodePolicy) -> Vec<Vec<Step>> {
+    let mut kept = BTreeSet::new();
+    let dead: Vec<_> = seen
+        .containers
+        .iter()
+        .filter(|instance| !instance.may_run() && !will_start(pod, seen, instance))
+        .filter(|instance| !kept.insert(instance.name.as_str()))
+        .collect();
+    let going: BTreeSet<_> = dead.iter().map(|instance| instance.id.as_str()).collect();
+    let in_use: BTreeSet<_> = seen
+        .containers
+        .iter()
+        .filter(|instance| !going.contains(instance.id.as_str()))
+        .map(|instance| instance.sandbox.as_str())
+        .collect();
+    let empty: Vec<_> = seen
+        .sandboxes
+        .iter()
+        .skip(1)
+        .filter(|sandbox| !sandbox.ready && !in_use.contains(sandbox.id.as_str()))
+        .collect();
+    let removals = dead
+        .iter()
+        .map(|c| teardown::remove_container(&pod.name, c, policy));
+    vec![
+        removals.collect(),
+        // Stopped it was when it was replaced; where that was another agent's work, it is made sure.
+        empty
+            .iter()
+            .map(|sandbox| teardown::stop_sandbox(sandbox))
+            .collect(),
+        empty
+            .iter()
+            .map(|sandbox| teardown::remove_sandbox(sandbox))
+            .collect(),
+    ]
+}
+
+/// Whether an instance was created and is about to be started: the newest of its name, in the sandbox in use,
+/// of the definition in force.
+pub(super) fn will_start(pod: &Pod, seen: &ObservedPod, instance: &ObservedContainer) -> bool {
+    let newest = |c: &&ObservedContainer| c.id == instance.id;
+    let definition = pod.all_containers().find(|c| c.name == instance.name);
+    instance.state == ContainerState::Created
+        && seen.container(&instance.name).filter(newest).is_some()
+        && seen
+            .ready_sandbox()
+            .is_some_and(|sandbox| sandbox.id == instance.sandbox)
+        && definition.is_some_and(|container| !changed(container, instance))
+}

@@ -1,0 +1,246 @@
+//! The requests to the runtime, field by field against those recorded of a kubelet v1.36.2.
+
+use serde_json::{Map, Value, json};
+
+use super::container::{Home, request};
+use super::sandbox;
+use crate::model::pod::*;
+use crate::model::resources::{Amounts, Bytes, MilliCpu, Resources};
+use crate::model::sample;
+use crate::model::step::SandboxRef;
+
+/// The pod of a recording: what was scrubbed from it is what the pod is called, and each container has the
+/// command and the hash that were recorded.
+fn pod(recorded: &Value, init: &[&str], containers: &[&str]) -> Pod {
+    let mut pod = sample::pod(RestartPolicy::Always, init, containers);
+    pod.name.namespace = "<ns>".to_owned();
+    pod.uid = sample::uid("<uid>");
+    pod.annotations
+        .insert("kubernetes.io/config.seen".to_owned(), "<time>".to_owned());
+    for container in pod.init_containers.iter_mut().chain(&mut pod.containers) {
+        let of = &recorded["runtime"]["containers"][&container.name];
+        container.command = serde_json::from_value(of["command"].clone()).unwrap();
+        let hash = of["annotations"]["io.kubernetes.container.hash"]
+            .as_str()
+            .unwrap();
+        container.hash = u32::from_str_radix(hash, 16).unwrap();
+    }
+    pod
+}
+
+fn check(name: &str, init: &[&str], containers: &[&str], change: impl FnOnce(&mut Pod)) {
+    check_restarted(name, init, containers, 0, change);
+}
+
+fn check_restarted(
+    name: &str,
+    init: &[&str],
+    containers: &[&str],
+    restarts: u32,
+    change: impl FnOnce(&mut Pod),
+) {
+    let recorded = sample::recording(name);
+    let mut pod = pod(&recorded, init, containers);
+    change(&mut pod);
+    let policy = sample::policy();
+    let config = sandbox::config(&pod, 0, &policy);
+    assert_same(
+        name,
+        "sandbox",
+        &recorded["runtime"]["sandbox"],
+        scrubbed(json!(config)),
+    );
+    let home = Home {
+        sandbox: SandboxRef::Made,
+        attempt: 0,
+    };
+    for container in pod.all_containers() {
+        let request = request(&pod, container, restarts, &home, &policy);
+        let mut config = json!(request.config);
+        let envs = request
+            .config
+            .envs
+            .iter()
+            .map(|env| format!("{}={}", env.key, env.value));
+        config["envs"] = json!(envs.collect::<Vec<_>>());
+        let recorded = &recorded["runtime"]["containers"][&container.name];
+        assert_same(name, &container.name, recorded, scrubbed(config));
+    }
+}
+
+fn assert_same(name: &str, what: &str, recorded: &Value, ours: Value) {
+    let text = |value: Value| serde_json::to_string_pretty(&value).unwrap();
+    let recorded = text(scrubbed(recorded.clone()));
+    let ours = text(ours);
+    for (line, (a, b)) in recorded.lines().zip(ours.lines()).enumerate() {
+        assert_eq!(a, b, "{name}, {what}, line {line}:\n{recorded}\n{ours}");
+    }
+    assert_eq!(recorded, ours, "{name}, {what}");
+}
+
+/// Without what is empty, which on the wire is nothing, without what the recordings leave out, and with lists
+/// that have no order in one.
+fn scrubbed(mut value: Value) -> Value {
+    if let Some(map) = value.as_object_mut() {
+        map.remove("metadata");
+        map.remove("image");
+        if let Some(mounts) = map.get_mut("mounts").and_then(Value::as_array_mut) {
+            mounts.sort_by_key(|mount| mount["container_path"].to_string());
+        }
+    }
+    prune(value).unwrap_or(Value::Null)
+}
+
+fn prune(value: Value) -> Option<Value> {
+    match value {
+        Value::Null | Value::Bool(false) => None,
+        Value::Number(number) if number.as_i64() == Some(0) => None,
+        Value::String(text) if text.is_empty() => None,
+        Value::String(text) => Some(json!(without_digits(&text))),
+        Value::Array(items) => {
+            let items: Vec<_> = items
+                .into_iter()
+                .map(|item| prune(item).unwrap_or(Value::Null))
+                .collect();
+            (!items.is_empty()).then_some(Value::Array(items))
+        }
+        Value::Object(map) => {
+            let map: Map<_, _> = map
+                .into_iter()
+                .filter_map(|(key, value)| Some((key, prune(value)?)))
+                .collect();
+            (!map.is_empty()).then_some(Value::Object(map))
+        }
+        other => Some(other),
+    }
+}
+
+/// The kubelet draws the name of the file for the termination message.
+fn without_digits(text: &str) -> String {
+    match text.rsplit_once('/') {
+        Some((dir, name)) if dir.contains("/containers/") && name.len() == 8 => format!("{dir}/<x>"),
+        _ => text.to_owned(),
+    }
+}
+
+fn amounts(cpu: i64, memory: i64) -> Amounts {
+    Amounts {
+        cpu: (cpu > 0).then_some(MilliCpu(cpu)),
+        memory: (memory > 0).then_some(Bytes(memory << 20)),
+        ..Amounts::default()
+    }
+}
+
+fn both(cpu: i64, memory: i64) -> Resources {
+    Resources {
+        requests: amounts(cpu, memory),
+        limits: amounts(cpu, memory),
+    }
+}
+
+#[test]
+fn plain_pods() {
+    check("running", &[], &["c"], |_| {});
+    check("qos-best-effort", &[], &["c"], |_| {});
+    check("two-containers", &[], &["a", "b"], |_| {});
+    check("termination-message", &[], &["c"], |_| {});
+    check("succeeds", &[], &["c"], |_| {});
+    check_restarted("crash-loop", &[], &["c"], 3, |_| {});
+}
+
+#[test]
+fn init_containers_and_sidecars() {
+    check("init-ok", &["i1", "i2"], &["c"], |_| {});
+    check("sidecar", &["+side", "i2"], &["c"], |_| {});
+}
+
+#[test]
+fn resources() {
+    check("qos-guaranteed", &[], &["a", "b"], |pod| {
+        *pod = pod.clone().with_resources(&[both(500, 64), both(250, 32)]);
+    });
+    check("oom", &[], &["c"], |pod| {
+        *pod = pod.clone().with_resources(&[both(0, 16)]);
+    });
+}
+
+#[test]
+fn network_and_ports() {
+    check("host-network", &[], &["c"], |pod| {
+        pod.namespaces.host_network = true;
+        pod.dns_policy = DnsPolicy::ClusterFirstWithHostNet;
+    });
+    check("host-port", &[], &["c"], |pod| {
+        pod.containers[0].ports.push(Port {
+            name: String::new(),
+            container: 8080,
+            host: Some(18080),
+            host_ip: None,
+            protocol: Protocol::Tcp,
+        });
+    });
+}
+
+#[test]
+fn security() {
+    check("privileged", &[], &["c"], |pod| {
+        pod.containers[0].security.privileged = true
+    });
+    check("security-context", &[], &["c"], |pod| {
+        pod.security = PodSecurity {
+            fs_group: Some(2000),
+            supplemental_groups: vec![4000],
+            sysctls: vec![("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned())],
+            ..PodSecurity::default()
+        };
+        with_volume(
+            pod,
+            "e",
+            VolumeSource::EmptyDir {
+                medium: Medium::Disk,
+                size_limit: None,
+            },
+        );
+        pod.containers[0].security = ContainerSecurity {
+            run_as_user: Some(1000),
+            run_as_group: Some(3000),
+            read_only_root: true,
+            no_new_privileges: true,
+            capabilities_add: vec!["NET_BIND_SERVICE".to_owned()],
+            capabilities_drop: vec!["ALL".to_owned()],
+            seccomp: Profile::RuntimeDefault,
+            ..ContainerSecurity::default()
+        };
+    });
+}
+
+#[test]
+fn mounts() {
+    check("host-path", &[], &["c"], |pod| {
+        with_volume(
+            pod,
+            "h",
+            VolumeSource::HostPath {
+                path: "/srv/hp".into(),
+                kind: HostPathKind::DirectoryOrCreate,
+            },
+        );
+        let mount = &mut pod.containers[0].mounts[0];
+        mount.read_only = true;
+        mount.propagation = Propagation::HostToContainer;
+    });
+}
+
+fn with_volume(pod: &mut Pod, name: &str, source: VolumeSource) {
+    pod.volumes.push(Volume {
+        name: name.to_owned(),
+        source,
+    });
+    pod.containers[0].mounts.push(Mount {
+        volume: name.to_owned(),
+        path: format!("/{name}"),
+        read_only: false,
+        recursive_read_only: false,
+        propagation: Propagation::None,
+    });
+}

@@ -1,0 +1,49 @@
+//! What is to be done, as values. Pure: no clock, no file, no lock.
+//!
+//! [`pod::plan`] answers for one pod name: what is desired, what is observed and what is remembered go in, a
+//! [`crate::model::step::Plan`] comes out. It is computed anew after each execution, from a new observation;
+//! nothing is carried over but [`crate::model::memory::PodMemory`], which [`restart`] updates.
+
+pub mod pod;
+mod need;
+mod start;
+mod teardown;
+pub mod gc;
+pub mod restart;
+pub mod admit;
+mod sandbox;
+mod container;
+mod security;
+mod volume;
+mod dns;
+mod expand;
+pub mod amounts;
+pub mod cgroup;
+#[cfg(test)]
+mod converge;
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod world;
+
+use std::collections::BTreeSet;
+
+use crate::model::pod::{PodName, PodUid};
+use crate::model::runtime::ObservedImage;
+
+/// What a plan must know beside the pod.
+#[derive(Debug, Clone, Copy)]
+pub struct PlanView<'a> {
+    /// The name that the plan is for.
+    pub name: &'a PodName,
+    /// The runtime answers. Without it nothing can be done and nothing is planned.
+    pub runtime_ready: bool,
+    /// The runtime's network is ready; without it only pods of the host's network start without it.
+    pub network_ready: bool,
+    /// Every source has told its complete set, so what nobody wants may be removed.
+    pub desired_complete: bool,
+    /// The images of the runtime: one that has appeared ends the waiting for its next pull.
+    pub images: &'a [ObservedImage],
+    /// UIDs with a directory or a cgroup ([`crate::model::runtime::Snapshot::leftovers`]).
+    pub leftovers: &'a BTreeSet<PodUid>,
+}

@@ -1,0 +1,255 @@
+//! What a pod needs, by comparing what it shall be with what there is: the kubelet's `computePodActions` and
+//! `computeInitContainerActions` (`pkg/kubelet/kuberuntime`). When and how is decided elsewhere.
+
+use crate::model::pod::{Container, Pod, RestartPolicy};
+use crate::model::runtime::{ContainerState, ObservedContainer, ObservedPod, Sandbox, shall_start};
+
+/// What a pod needs now.
+#[derive(Debug)]
+pub(super) enum Need<'a> {
+    /// It has ended: nothing of it shall run.
+    End,
+    /// A sandbox with that attempt number, and these containers in it.
+    Sandbox { attempt: u32, start: Vec<&'a Container> },
+    /// Containers, in the sandbox that it has.
+    Containers {
+        sandbox: &'a Sandbox,
+        stop: Vec<Stop<'a>>,
+        start: Vec<&'a Container>,
+    },
+}
+
+/// A container to stop, and the event's message.
+#[derive(Debug)]
+pub(super) struct Stop<'a> {
+    pub(super) instance: &'a ObservedContainer,
+    pub(super) message: String,
+}
+
+/// Compares. A pod whose end the node has decided, or whose deletion was asked for, does not come here.
+pub(super) fn need<'a>(pod: &'a Pod, seen: &'a ObservedPod) -> Need<'a> {
+    match seen.usable_sandbox(pod.namespaces.host_network) {
+        Some(sandbox) => in_sandbox(pod, seen, sandbox),
+        None => {
+            let attempt = seen.sandboxes.first().map_or(0, |last| last.attempt + 1);
+            without_sandbox(pod, seen, attempt)
+        }
+    }
+}
+
+fn without_sandbox<'a>(pod: &'a Pod, seen: &ObservedPod, attempt: u32) -> Need<'a> {
+    let ran = attempt > 0 && !seen.containers.is_empty();
+    if pod.restart_policy == RestartPolicy::Never && ran {
+        return Need::End;
+    }
+    let done = |container: &Container| {
+        container.restart == RestartPolicy::OnFailure
+            && seen
+                .container(&container.name)
+                .is_some_and(|instance| !instance.has_failed() && instance.finished().is_some())
+    };
+    let start: Vec<_> = pod
+        .containers
+        .iter()
+        .filter(|container| !done(container))
+        .collect();
+    let was_initialized = pod.containers.iter().any(|container| {
+        seen.container(&container.name)
+            .is_some_and(|instance| instance.state != ContainerState::Unknown)
+    });
+    match pod.init_containers.first() {
+        _ if start.is_empty() && was_initialized => Need::End,
+        Some(first) => Need::Sandbox {
+            attempt,
+            start: vec![first],
+        },
+        None => Need::Sandbox { attempt, start },
+    }
+}
+
+fn in_sandbox<'a>(pod: &'a Pod, seen: &'a ObservedPod, sandbox: &'a Sandbox) -> Need<'a> {
+    let mut stop = strays(pod, seen, sandbox);
+    let (init, mut start) = match initialize(pod, seen, sandbox, &mut stop) {
+        Init::Failed => return Need::End,
+        Init::Pending(start) => return Need::Containers { sandbox, stop, start },
+        Init::Done(sidecars) => (sidecars.len(), sidecars),
+    };
+    let mut kept = 0;
+    for container in &pod.containers {
+        let instance = seen.container(&container.name);
+        match instance {
+            Some(running) if matches!(running.state, ContainerState::Running { .. }) => {
+                if changed(container, running) {
+                    stop.push(Stop {
+                        instance: running,
+                        message: format!(
+                            "Container {} definition changed, will be restarted",
+                            container.name
+                        ),
+                    });
+                    start.push(container);
+                } else {
+                    kept += 1;
+                }
+            }
+            _ if shall_start(container, instance) => {
+                stop.extend(instance.and_then(|instance| try_killing(instance, "Container")));
+                start.push(container);
+            }
+            _ => {}
+        }
+    }
+    match kept == 0 && start.len() == init {
+        // Sidecars do not keep a pod alive.
+        true => Need::End,
+        false => Need::Containers { sandbox, stop, start },
+    }
+}
+
+/// Instances that may run but are not the one that counts: of another sandbox, or older than the newest. The
+/// names of the manifest only: what others put into the pod (debug containers) is theirs.
+fn strays<'a>(pod: &Pod, seen: &'a ObservedPod, sandbox: &Sandbox) -> Vec<Stop<'a>> {
+    let counts = |instance: &ObservedContainer| {
+        instance.sandbox == sandbox.id
+            && seen
+                .container(&instance.name)
+                .is_some_and(|newest| newest.id == instance.id)
+    };
+    let known = |instance: &ObservedContainer| pod.all_containers().any(|c| c.name == instance.name);
+    seen.containers
+        .iter()
+        .filter(|instance| instance.may_run() && known(instance) && !counts(instance))
+        .map(|instance| Stop {
+            instance,
+            message: stopping(&instance.name),
+        })
+        .collect()
+}
+
+/// How far the init containers are.
+enum Init<'a> {
+    /// One failed for good.
+    Failed,
+    /// They are not through: these start now.
+    Pending(Vec<&'a Container>),
+    /// They are through: these sidecars have to be started again.
+    Done(Vec<&'a Container>),
+}
+
+/// Looks from the last init container backwards, for the completed ones may have been removed meanwhile: the
+/// last of which there is a trace tells how far the pod is; of those before it only the sidecars matter.
+/// Traces in an earlier sandbox do not count.
+fn initialize<'a>(
+    pod: &'a Pod,
+    seen: &'a ObservedPod,
+    sandbox: &Sandbox,
+    stop: &mut Vec<Stop<'a>>,
+) -> Init<'a> {
+    let here = |container: &Container| {
+        seen.container(&container.name)
+            .filter(|instance| instance.sandbox == sandbox.id)
+    };
+    let all = &pod.init_containers;
+    let mut through = all.is_empty() || pod.containers.iter().filter_map(here).any(was_let_in);
+    let mut traced = through;
+    let mut start = Vec::new();
+    for (index, container) in all.iter().enumerate().rev() {
+        let instance = here(container);
+        if traced && !container.sidecar {
+            continue;
+        }
+        let Some(instance) = instance else {
+            start.extend(Some(container).filter(|_| traced));
+            continue;
+        };
+        let trace = trace(container, instance);
+        match trace {
+            Trace::Failed => return Init::Failed,
+            Trace::Restart | Trace::Changed => start.push(container),
+            Trace::Works | Trace::Complete => {}
+        }
+        stop.extend(to_stop(container, instance, trace));
+        if matches!(trace, Trace::Complete | Trace::Changed) {
+            match all.get(index + 1) {
+                None => through = true,
+                Some(next) if !traced => start.push(next),
+                Some(_) => {}
+            }
+        }
+        traced = true;
+    }
+    if !traced {
+        start.extend(all.first());
+    }
+    // In the manifest's order, not in that of the search.
+    start.sort_by_key(|wanted| all.iter().position(|container| container.name == wanted.name));
+    match through {
+        true => Init::Done(start),
+        false => Init::Pending(start),
+    }
+}
+
+/// What the newest instance of an init container says.
+#[derive(Clone, Copy)]
+enum Trace {
+    /// It is at work.
+    Works,
+    /// It has done what the next one waits for.
+    Complete,
+    /// So it has, but from an older definition: it is made anew beside.
+    Changed,
+    /// It has to be started, once more or at last.
+    Restart,
+    /// It failed, and is not tried again.
+    Failed,
+}
+
+fn trace(container: &Container, instance: &ObservedContainer) -> Trace {
+    match &instance.state {
+        ContainerState::Created => Trace::Restart,
+        ContainerState::Running { .. } if !container.sidecar => Trace::Works,
+        ContainerState::Running { .. } if changed(container, instance) => Trace::Changed,
+        ContainerState::Running { .. } => Trace::Complete,
+        ContainerState::Exited { .. } | ContainerState::Unknown if container.sidecar => Trace::Restart,
+        ContainerState::Exited { .. } if !instance.has_failed() => Trace::Complete,
+        _ if container.restart == RestartPolicy::Never => Trace::Failed,
+        _ => Trace::Restart,
+    }
+}
+
+fn to_stop<'a>(container: &Container, instance: &'a ObservedContainer, trace: Trace) -> Option<Stop<'a>> {
+    match trace {
+        Trace::Changed => Some(Stop {
+            instance,
+            message: format!("Init container {} definition changed", container.name),
+        }),
+        _ => try_killing(instance, "Init container"),
+    }
+}
+
+/// Whether a regular container proves that the init containers before it were through.
+fn was_let_in(instance: &ObservedContainer) -> bool {
+    matches!(
+        instance.state,
+        ContainerState::Created | ContainerState::Running { .. }
+    )
+}
+
+/// Whether an instance was made from another definition. One whose hash cannot be read is taken for unchanged:
+/// nothing that runs is stopped on a guess.
+pub(super) fn changed(container: &Container, instance: &ObservedContainer) -> bool {
+    instance.hash != 0 && instance.hash != container.hash
+}
+
+/// Nobody knows whether a container in state unknown runs: it is stopped first, never to run twice.
+fn try_killing<'a>(instance: &'a ObservedContainer, what: &str) -> Option<Stop<'a>> {
+    (instance.state == ContainerState::Unknown).then(|| Stop {
+        instance,
+        message: format!("{what} is in \"unknown\" state, try killing it before restart"),
+    })
+}
+
+/// The event's message of an ordinary stop.
+pub(super) fn stopping(container: &str) -> String {
+    format!("Stopping container {container}")
+}

@@ -1,0 +1,637 @@
+//! The plan for one pod name.
+
+use jiff::Timestamp;
+
+use super::need::{Need, need};
+use super::start::{self, Given, Stages};
+use super::{PlanView, gc, restart, teardown};
+use crate::model::memory::{PodMemory, Remains};
+use crate::model::node::NodePolicy;
+use crate::model::pod::{Pod, PodUid};
+use crate::model::reason;
+use crate::model::runtime::{ObservedName, ObservedPod};
+use crate::model::step::{Plan, Step};
+
+/// The UID that [`plan`] will be about: what another pod of the name has left comes before the one desired.
+/// Executions and their outcomes are told it.
+pub fn subject<'a>(
+    desired: Option<&'a Pod>,
+    observed: &'a ObservedName,
+    memory: Option<&'a PodMemory>,
+    view: &PlanView<'_>,
+) -> Option<&'a PodUid> {
+    let wanted = desired.map(|pod| &pod.uid);
+    let other = observed.uids.keys().find(|uid| Some(*uid) != wanted);
+    // One that never came to a sandbox is known by what was made for it before.
+    let remains = memory.filter(|memory| {
+        let is_other = Some(&memory.uid) != wanted && !observed.uids.contains_key(&memory.uid);
+        is_other && memory.remains != Remains::Nothing && view.leftovers.contains(&memory.uid)
+    });
+    other.or(remains.map(|memory| &memory.uid)).or(wanted)
+}
+
+/// Compares what is desired of a name with what is observed and lays out what to do now. Empty stages are left
+/// out; an idle plan with `wake_at` waits.
+pub fn plan(
+    desired: Option<&Pod>,
+    observed: &ObservedName,
+    memory: Option<&PodMemory>,
+    policy: &NodePolicy,
+    view: &PlanView<'_>,
+    now: Timestamp,
+) -> Plan {
+    if !view.runtime_ready {
+        return Plan::default();
+    }
+    let Some(uid) = subject(desired, observed, memory, view) else {
+        return Plan::default();
+    };
+    let mut plan = match desired {
+        Some(pod) if pod.uid == *uid => {
+            let memory = restart::remembered(memory, pod, observed, now);
+            let nothing = ObservedPod::default();
+            let seen = observed.uids.get(uid).unwrap_or(&nothing);
+            plan_pod(Given {
+                pod,
+                seen,
+                memory: &memory,
+                policy,
+                view,
+                now,
+            })
+        }
+        // What nobody wants may still be told of by a source that is late.
+        None if !view.desired_complete => Plan::default(),
+        _ => plan_removal(uid, desired, observed, memory, policy, view, now),
+    };
+    plan.stages.retain(|stage| !stage.is_empty());
+    plan
+}
+
+/// Removes every UID but the desired one, and nothing else: only when it is seen to be gone may its successor
+/// start.
+fn plan_removal(
+    uid: &PodUid,
+    desired: Option<&Pod>,
+    observed: &ObservedName,
+    memory: Option<&PodMemory>,
+    policy: &NodePolicy,
+    view: &PlanView<'_>,
+    now: Timestamp,
+) -> Plan {
+    if let Some(wait) = memory.and_then(|memory| failure_holds(memory, Way::Down, now)) {
+        return wait;
+    }
+    let wanted = desired.map(|pod| &pod.uid);
+    let nothing = ObservedPod::default();
+    let seen = observed.uids.iter().filter(|(other, _)| Some(*other) != wanted);
+    let unseen = (!observed.uids.contains_key(uid)).then_some((uid, &nothing));
+    let mut stages: Vec<Vec<Step>> = Vec::new();
+    for (uid, seen) in seen.chain(unseen) {
+        for (index, steps) in teardown::remove(view.name, uid, seen, policy)
+            .into_iter()
+            .enumerate()
+        {
+            match stages.get_mut(index) {
+                Some(stage) => stage.extend(steps),
+                None => stages.push(steps),
+            }
+        }
+    }
+    Plan {
+        stages,
+        wake_at: None,
+    }
+}
+
+fn plan_pod(given: Given<'_>) -> Plan {
+    let Given {
+        pod,
+        seen,
+        memory,
+        now,
+        ..
+    } = given;
+    let need = match memory.ended.is_some() || pod.deletion.is_some() {
+        true => Need::End,
+        false => need(pod, seen),
+    };
+    let way = match need {
+        Need::End => Way::Down,
+        Need::Sandbox { .. } | Need::Containers { .. } => Way::Up,
+    };
+    if let Some(wait) = failure_holds(memory, way, now) {
+        return wait;
+    }
+    let Stages { stages, waits_until } = match need {
+        Need::End => return plan_end(given),
+        Need::Sandbox { attempt, start } => start::in_new_sandbox(given, attempt, &start),
+        Need::Containers { sandbox, stop, start } => start::in_sandbox(given, sandbox, &stop, &start),
+    };
+    let deadline = restart::deadline(pod, memory);
+    Plan {
+        stages,
+        wake_at: [waits_until, deadline].into_iter().flatten().min(),
+    }
+}
+
+/// Ends a pod unless that is done; then only what is dead of it is collected.
+fn plan_end(given: Given<'_>) -> Plan {
+    let Given {
+        pod,
+        seen,
+        memory,
+        policy,
+        ..
+    } = given;
+    let lives = seen.containers.iter().any(|c| c.may_run()) || seen.ready_sandboxes().next().is_some();
+    let stages = match lives || memory.remains == Remains::Everything {
+        true => teardown::end(pod, seen, policy),
+        false => gc::stages(pod, seen, policy),
+    };
+    Plan {
+        stages,
+        wake_at: None,
+    }
+}
+
+/// Whether a plan takes away or adds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Down,
+    Up,
+}
+
+/// The plan that waits, while a failure about the pod as a whole has to be waited out. What was in the way of
+/// adding is not in the way of taking away.
+fn failure_holds(memory: &PodMemory, way: Way, now: Timestamp) -> Option<Plan> {
+    let (error, backoff) = memory.failure.as_ref()?;
+    if way == Way::Down && error.reason != reason::pod::FAILED_KILL_POD {
+        return None;
+    }
+    let until = backoff.ends();
+    (until > now).then(|| Plan {
+        stages: Vec::new(),
+        wake_at: Some(until),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use expect_test::{Expect, expect};
+
+    use super::*;
+    use crate::model::memory::{Backoff, ContainerMemory};
+    use crate::model::pod::{Deletion, RestartPolicy};
+    use crate::model::runtime::{ContainerState, ObservedContainer, Sandbox};
+    use crate::model::sample::{self, at, exited, instance, observed, running, sandbox};
+    use crate::model::step::{ContainerRef, SandboxRef, StepError};
+
+    use RestartPolicy::{Always, Never, OnFailure};
+
+    /// What a plan is made from; every test changes what it is about.
+    struct Case {
+        desired: Option<Pod>,
+        observed: ObservedName,
+        memory: Option<PodMemory>,
+        network_ready: bool,
+        desired_complete: bool,
+        now: i64,
+    }
+
+    fn case(desired: Pod, sandboxes: Vec<Sandbox>, containers: Vec<ObservedContainer>) -> Case {
+        Case {
+            desired: Some(desired),
+            observed: observed(sandboxes, containers),
+            memory: None,
+            network_ready: true,
+            desired_complete: true,
+            now: 100,
+        }
+    }
+
+    /// One line a stage; a container's name before what is done with it.
+    fn check(case: Case, expected: Expect) {
+        let view = PlanView {
+            name: &sample::name(),
+            runtime_ready: true,
+            network_ready: case.network_ready,
+            desired_complete: case.desired_complete,
+            images: &[],
+            leftovers: &Default::default(),
+        };
+        let plan = plan(
+            case.desired.as_ref(),
+            &case.observed,
+            case.memory.as_ref(),
+            &sample::policy(),
+            &view,
+            at(case.now),
+        );
+        let mut lines: Vec<_> = plan
+            .stages
+            .iter()
+            .map(|stage| stage.iter().map(line).collect::<Vec<_>>().join(", "))
+            .collect();
+        let wake = plan.wake_at.map(|at| at.as_second() - sample::at(0).as_second());
+        lines.extend(wake.map(|second| format!("wake at {second}")));
+        expected.assert_eq(&lines.join("\n"));
+    }
+
+    fn line(step: &Step) -> String {
+        let what = match step {
+            Step::StopContainer {
+                id, grace, message, ..
+            } => format!("{id} {}s ({message})", grace.as_secs()),
+            Step::RemoveContainer { id, .. } | Step::StopSandbox { id } | Step::RemoveSandbox { id } => {
+                id.clone()
+            }
+            Step::RemovePodDir { dir } | Step::RemoveLogDir { dir } => dir.display().to_string(),
+            Step::RemoveCgroup { name } => name.0.join("/"),
+            Step::RunSandbox(config) => config.metadata.as_ref().unwrap().attempt.to_string(),
+            Step::EnsureImage(request) => request.container.clone(),
+            Step::CreateContainer(request) => {
+                let attempt = request.config.metadata.as_ref().unwrap().attempt;
+                let sandbox = match &request.sandbox {
+                    SandboxRef::Id(id) => id,
+                    SandboxRef::Made => "new",
+                };
+                format!("{} #{attempt} in {sandbox}", request.container)
+            }
+            Step::StartContainer { container, which, .. } => match which {
+                ContainerRef::Id(id) => id.clone(),
+                ContainerRef::Made => format!("{container} (new)"),
+            },
+            Step::EnsureCgroup(_)
+            | Step::EnsurePodDir { .. }
+            | Step::EnsureVolume(_)
+            | Step::WriteHosts(_) => String::new(),
+        };
+        format!("{} {what}", step.verb()).trim_end().to_owned()
+    }
+
+    #[test]
+    fn a_new_pod() {
+        check(
+            Case {
+                observed: ObservedName::default(),
+                ..case(sample::pod(Always, &[], &["a", "b"]), vec![], vec![])
+            },
+            expect![[r#"
+                set cgroup, make pod directory
+                run sandbox 0, ensure image a, ensure image b
+                write hosts file
+                create container a #0 in new, create container b #0 in new
+                start container a (new)
+                start container b (new)"#]],
+        );
+    }
+
+    #[test]
+    fn without_network_only_pods_of_the_hosts_network_start() {
+        let mut pod = sample::pod(Always, &[], &["c"]);
+        let without = |pod: &Pod| Case {
+            network_ready: false,
+            ..case(pod.clone(), vec![], vec![])
+        };
+        check(without(&pod), expect![""]);
+        pod.namespaces.host_network = true;
+        check(
+            without(&pod),
+            expect![[r#"
+                set cgroup, make pod directory
+                run sandbox 0, ensure image c
+                write hosts file
+                create container c #0 in new
+                start container c (new)"#]],
+        );
+    }
+
+    #[test]
+    fn init_containers_come_one_after_the_other() {
+        let pod = || sample::pod(Always, &["i1", "+s2", "i3"], &["c"]);
+        let seen = |containers| case(pod(), vec![sandbox(0, true, 0)], containers);
+        check(
+            seen(vec![]),
+            expect![[r#"
+                ensure image i1, write hosts file
+                create container i1 #0 in s0
+                start container i1 (new)"#]],
+        );
+        check(seen(vec![instance("i1", 0, 1, running(1))]), expect![""]);
+        let i1 = || instance("i1", 0, 1, exited(1, 2, 0));
+        check(
+            seen(vec![i1()]),
+            expect![[r#"
+                ensure image s2, write hosts file
+                create container s2 #0 in s0
+                start container s2 (new)"#]],
+        );
+        let s2 = || instance("s2", 0, 3, running(3));
+        check(
+            seen(vec![s2(), i1()]),
+            expect![[r#"
+                ensure image i3, write hosts file
+                create container i3 #0 in s0
+                start container i3 (new)"#]],
+        );
+        // The sidecar ended while the last init container runs.
+        let s2_dead = || instance("s2", 0, 3, exited(3, 4, 1));
+        check(
+            seen(vec![instance("i3", 0, 4, running(4)), s2_dead(), i1()]),
+            expect![[r#"
+                ensure image s2, write hosts file
+                create container s2 #1 in s0
+                start container s2 (new)"#]],
+        );
+        let i3 = || instance("i3", 0, 4, exited(4, 5, 0));
+        check(
+            seen(vec![i3(), s2_dead(), i1()]),
+            expect![[r#"
+                ensure image s2, ensure image c, write hosts file
+                create container s2 #1 in s0, create container c #0 in s0
+                start container s2 (new)
+                start container c (new)"#]],
+        );
+    }
+
+    #[test]
+    fn an_init_container_that_fails() {
+        let failed = || vec![instance("i1", 0, 1, exited(1, 2, 1))];
+        check(
+            case(
+                sample::pod(OnFailure, &["i1"], &["c"]),
+                vec![sandbox(0, true, 0)],
+                failed(),
+            ),
+            expect![[r#"
+                ensure image i1, write hosts file
+                create container i1 #1 in s0
+                start container i1 (new)"#]],
+        );
+        check(
+            case(
+                sample::pod(Never, &["i1"], &["c"]),
+                vec![sandbox(0, true, 0)],
+                failed(),
+            ),
+            expect![[r#"
+                stop sandbox s0
+                remove cgroup kubepods/besteffort/podu1, remove pod directory /var/lib/kubelet/pods/u1/volumes"#]],
+        );
+    }
+
+    #[test]
+    fn a_created_container_is_started_and_not_made_again() {
+        let created = |hash| ObservedContainer {
+            hash,
+            ..instance("c", 2, 1, ContainerState::Created)
+        };
+        let pod = || sample::pod(Always, &[], &["c"]);
+        check(
+            case(pod(), vec![sandbox(0, true, 0)], vec![created(0x78725ff3)]),
+            expect!["start container c2"],
+        );
+        check(
+            case(pod(), vec![sandbox(0, true, 0)], vec![created(1)]),
+            expect![[r#"
+                remove container c2, ensure image c, write hosts file
+                create container c #2 in s0
+                start container c (new)"#]],
+        );
+    }
+
+    #[test]
+    fn a_container_that_is_not_what_it_shall_be_is_replaced() {
+        let other = ObservedContainer {
+            hash: 1,
+            ..instance("c", 0, 1, running(1))
+        };
+        let pod = || sample::pod(Never, &[], &["c"]);
+        check(
+            case(pod(), vec![sandbox(0, true, 0)], vec![other.clone()]),
+            expect![[r#"
+                stop container c0 5s (Container c definition changed, will be restarted)
+                ensure image c, write hosts file
+                create container c #1 in s0
+                start container c (new)"#]],
+        );
+        // A hash that could not be read stops nothing.
+        check(
+            case(
+                pod(),
+                vec![sandbox(0, true, 0)],
+                vec![ObservedContainer { hash: 0, ..other }],
+            ),
+            expect![""],
+        );
+        check(
+            case(
+                pod(),
+                vec![sandbox(0, true, 0)],
+                vec![instance("c", 0, 1, ContainerState::Unknown)],
+            ),
+            expect![[r#"
+                stop container c0 5s (Container is in "unknown" state, try killing it before restart)
+                ensure image c, write hosts file
+                create container c #1 in s0
+                start container c (new)"#]],
+        );
+    }
+
+    #[test]
+    fn crash_back_off() {
+        let crashed = |restart: Option<Backoff>| {
+            let mut memory = PodMemory::new(sample::uid("u1"), at(0));
+            let of_container = ContainerMemory {
+                restart,
+                ..ContainerMemory::default()
+            };
+            memory.containers.insert("c".to_owned(), of_container);
+            Case {
+                memory: Some(memory),
+                ..case(
+                    sample::pod(Always, &[], &["c"]),
+                    vec![sandbox(0, true, 0)],
+                    vec![
+                        instance("c", 2, 90, exited(90, 95, 1)),
+                        instance("c", 1, 60, exited(60, 70, 1)),
+                        instance("c", 0, 30, exited(30, 40, 1)),
+                    ],
+                )
+            }
+        };
+        let backoff = |delay, since| {
+            Some(Backoff {
+                delay: Duration::from_secs(delay),
+                since: at(since),
+            })
+        };
+        // What is dead is collected meanwhile.
+        check(
+            crashed(backoff(10, 90)),
+            expect![[r#"
+                remove container c1, remove container c0
+                wake at 105"#]],
+        );
+        // It ran for more than ten minutes since: forgotten.
+        check(
+            crashed(backoff(160, -600)),
+            expect![[r#"
+                ensure image c, write hosts file
+                create container c #3 in s0
+                start container c (new)
+                remove container c1, remove container c0"#]],
+        );
+    }
+
+    #[test]
+    fn a_sandbox_that_died() {
+        let dead = |restart| {
+            case(
+                sample::pod(restart, &[], &["a", "b"]),
+                vec![sandbox(3, false, 0)],
+                vec![
+                    instance("a", 0, 1, exited(1, 2, 0)),
+                    instance("b", 0, 1, exited(1, 2, 1)),
+                ],
+            )
+        };
+        check(
+            dead(OnFailure),
+            expect![[r#"
+                stop sandbox s3
+                set cgroup, make pod directory
+                run sandbox 4, ensure image b
+                write hosts file
+                create container b #1 in new
+                start container b (new)"#]],
+        );
+        check(
+            dead(Never),
+            expect![[r#"
+                stop sandbox s3
+                remove cgroup kubepods/besteffort/podu1, remove pod directory /var/lib/kubelet/pods/u1/volumes"#]],
+        );
+        // Nothing new before what runs has been seen to end.
+        let mut live = dead(Always);
+        live.observed = observed(vec![sandbox(3, false, 0)], vec![instance("a", 0, 1, running(1))]);
+        check(
+            live,
+            expect![[r#"
+                stop container a0 5s (Stopping container a)
+                stop sandbox s3"#]],
+        );
+    }
+
+    #[test]
+    fn an_end_stops_sidecars_last_and_keeps_containers() {
+        let ended = |deadline: Option<u64>, deletion: Option<u64>| {
+            let mut pod = sample::pod(Always, &["+s1", "i2", "+s3"], &["c"]);
+            pod.active_deadline = deadline.map(Duration::from_secs);
+            pod.deletion = deletion.map(|grace| Deletion {
+                asked: at(90),
+                grace: Duration::from_secs(grace),
+            });
+            let run = |name| instance(name, 0, 1, running(1));
+            case(
+                pod,
+                vec![sandbox(0, true, 0)],
+                vec![run("c"), run("s3"), run("s1")],
+            )
+        };
+        check(
+            ended(Some(100), None),
+            expect![[r#"
+                stop container c0 5s (Stopping container c)
+                stop container s30 5s (Stopping container s3)
+                stop container s10 5s (Stopping container s1)
+                stop sandbox s0
+                remove cgroup kubepods/besteffort/podu1, remove pod directory /var/lib/kubelet/pods/u1/volumes"#]],
+        );
+        check(
+            ended(None, Some(0)),
+            expect![[r#"
+                stop container c0 2s (Stopping container c)
+                stop container s30 2s (Stopping container s3)
+                stop container s10 2s (Stopping container s1)
+                stop sandbox s0
+                remove cgroup kubepods/besteffort/podu1, remove pod directory /var/lib/kubelet/pods/u1/volumes"#]],
+        );
+        check(ended(Some(101), None), expect!["wake at 101"]);
+    }
+
+    #[test]
+    fn a_pod_that_nobody_wants_goes_when_all_sources_have_told() {
+        let gone = |desired_complete| Case {
+            desired: None,
+            desired_complete,
+            ..case(
+                sample::pod(Always, &[], &["c"]),
+                vec![sandbox(0, true, 0)],
+                vec![
+                    instance("c", 1, 1, running(1)),
+                    instance("c", 0, 0, exited(0, 1, 1)),
+                ],
+            )
+        };
+        check(gone(false), expect![""]);
+        let removal = || {
+            expect![[r#"
+            stop container c1 5s (Stopping container c)
+            stop sandbox s0
+            remove container c1, remove container c0
+            remove log directory /var/log/pods/ns_p_u1
+            remove cgroup kubepods/podu1, remove cgroup kubepods/burstable/podu1, remove cgroup kubepods/besteffort/podu1
+            remove pod directory /var/lib/kubelet/pods/u1
+            remove sandbox s0"#]]
+        };
+        check(gone(true), removal());
+        // One of another UID goes first, and nothing else happens until it is gone.
+        let mut replaced = gone(false);
+        replaced.desired = Some(Pod {
+            uid: sample::uid("u2"),
+            ..sample::pod(Always, &[], &["c"])
+        });
+        check(replaced, removal());
+    }
+
+    #[test]
+    fn what_failed_about_the_pod_is_waited_out_but_not_before_an_end() {
+        let failed = |reason, deletion: bool| {
+            let mut pod = sample::pod(Always, &[], &["c"]);
+            pod.deletion = deletion.then(|| Deletion {
+                asked: at(90),
+                grace: Duration::from_secs(9),
+            });
+            let mut memory = PodMemory::new(sample::uid("u1"), at(0));
+            let error = StepError {
+                reason,
+                message: String::new(),
+                unreachable: false,
+            };
+            let backoff = Backoff {
+                delay: Duration::from_secs(4),
+                since: at(99),
+            };
+            memory.failure = Some((error, backoff));
+            Case {
+                memory: Some(memory),
+                ..case(pod, vec![sandbox(0, false, 0)], vec![])
+            }
+        };
+        check(
+            failed(reason::pod::FAILED_CREATE_SANDBOX, false),
+            expect!["wake at 103"],
+        );
+        check(failed(reason::pod::FAILED_KILL_POD, true), expect!["wake at 103"]);
+        check(
+            failed(reason::pod::FAILED_CREATE_SANDBOX, true),
+            expect![[r#"
+                stop sandbox s0
+                remove cgroup kubepods/besteffort/podu1, remove pod directory /var/lib/kubelet/pods/u1/volumes"#]],
+        );
+    }
+}

@@ -1,0 +1,638 @@
+//! Back-offs and what is remembered of a pod between plans: from what an execution brought, to until when the
+//! next has to wait (`doBackOff` in `pkg/kubelet/kuberuntime`, `pkg/kubelet/images/image_manager.go`).
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::model::memory::{Backoff, ContainerMemory, PodMemory, Remains};
+use crate::model::node::NodePolicy;
+use crate::model::pod::{Container, Pod, PodUid, PullPolicy};
+use crate::model::reason;
+use crate::model::runtime::{
+    ObservedContainer, ObservedImage, ObservedName, ObservedPod, Sandbox, shall_start,
+};
+use crate::model::step::{Done, Outcome, StepError, StepReport, Subject, verb};
+
+/// The longest delay between two pulls of an image.
+const MAX_PULL_DELAY: Duration = Duration::from_secs(300);
+/// The delays after a failure about the pod as a whole: a volume, the sandbox, a removal.
+const FIRST_POD_DELAY: Duration = Duration::from_secs(1);
+const MAX_POD_DELAY: Duration = Duration::from_secs(30);
+
+/// When the agent that made a sandbox had first seen its pod.
+const CONFIG_SEEN: &str = "kubernetes.io/config.seen";
+
+/// Reason and message of a pod that was active for too long (`pkg/kubelet/active_deadline.go`).
+pub const DEADLINE_EXCEEDED: (&str, &str) = (
+    "DeadlineExceeded",
+    "Pod was active on the node longer than the specified deadline",
+);
+
+/// What is remembered of a pod before it is planned: the memory as it is, or a new one where there is none or
+/// it is about another UID; with the end that the pod's deadline has brought meanwhile.
+pub fn remembered(
+    memory: Option<&PodMemory>,
+    pod: &Pod,
+    observed: &ObservedName,
+    now: Timestamp,
+) -> PodMemory {
+    let seen = observed.uids.get(&pod.uid);
+    let mut memory = match memory.filter(|memory| memory.uid == pod.uid) {
+        Some(memory) => memory.clone(),
+        None => PodMemory::new(pod.uid.clone(), began(seen, now)),
+    };
+    if memory.ended.is_none() && deadline(pod, &memory).is_some_and(|at| at <= now && outlived(pod, seen, at))
+    {
+        let (reason, message) = DEADLINE_EXCEEDED;
+        memory.ended = Some((reason.to_owned(), message.to_owned()));
+    }
+    memory
+}
+
+/// When the pod's time is up, where it is limited.
+pub(super) fn deadline(pod: &Pod, memory: &PodMemory) -> Option<Timestamp> {
+    let limit = pod.active_deadline?;
+    Some(memory.started.checked_add(limit).unwrap_or(Timestamp::MAX))
+}
+
+/// When the node began with a pod that nothing is remembered of: no later than its first trace, or than its
+/// sandbox says that the pod was seen.
+fn began(seen: Option<&ObservedPod>, now: Timestamp) -> Timestamp {
+    let Some(seen) = seen else { return now };
+    let noted = |sandbox: &Sandbox| sandbox.annotations.get(CONFIG_SEEN)?.parse::<Timestamp>().ok();
+    let sandboxes = seen.sandboxes.iter().map(|sandbox| sandbox.created);
+    let containers = seen.containers.iter().map(|container| container.created);
+    let traces = sandboxes
+        .chain(containers)
+        .chain(seen.sandboxes.iter().filter_map(noted));
+    traces.min().map_or(now, |first| first.min(now))
+}
+
+/// Whether the pod had not ended by itself before that moment. It is asked anew after each restart of the
+/// agent, long after a pod has ended.
+fn outlived(pod: &Pod, seen: Option<&ObservedPod>, deadline: Timestamp) -> bool {
+    let ended = |container: &Container| {
+        let instance = seen.and_then(|seen| seen.container(&container.name));
+        let finished = instance.and_then(ObservedContainer::finished);
+        finished.is_some_and(|finished| finished < deadline) && !shall_start(container, instance)
+    };
+    let failed = |container: &Container| {
+        let instance = seen.and_then(|seen| seen.container(&container.name));
+        !container.sidecar && ended(container) && instance.is_some_and(ObservedContainer::has_failed)
+    };
+    !pod.containers.iter().all(ended) && !pod.init_containers.iter().any(failed)
+}
+
+/// What is remembered after an execution. `observed` is what the plan was made from; a removal, of a pod that
+/// nobody wants or in the way of another of its name, is remembered under the UID that was removed.
+pub fn after(
+    memory: Option<&PodMemory>,
+    pod: Option<&Pod>,
+    outcome: &Outcome,
+    observed: &ObservedName,
+    policy: &NodePolicy,
+) -> PodMemory {
+    let failed = outcome.steps.iter().any(|report| report.result.is_err());
+    let pod = match pod {
+        // The remains of another UID are kept in mind until they are gone.
+        Some(pod) if pod.uid == outcome.uid || !failed => pod,
+        _ => return after_removal(memory, &outcome.uid, outcome),
+    };
+    let mut memory = remembered(memory, pod, observed, outcome.at);
+    if outcome.uid != pod.uid {
+        return memory;
+    }
+    note_pod(&mut memory, outcome);
+    note_remains(&mut memory, outcome, Remains::Containers);
+    for container in pod.all_containers() {
+        let reports = || {
+            let subject = Subject::Container(container.name.clone());
+            outcome
+                .steps
+                .iter()
+                .filter(move |report| report.subject == subject && is_about_starting(report))
+        };
+        if reports().next().is_none() {
+            continue;
+        }
+        let of_container = memory.containers.entry(container.name.clone()).or_default();
+        let last_exit = last_exit(observed.uids.get(&pod.uid), &container.name);
+        note_attempt(of_container, reports(), last_exit, policy);
+        if *of_container == ContainerMemory::default() {
+            memory.containers.remove(&container.name);
+        }
+    }
+    memory
+}
+
+fn after_removal(memory: Option<&PodMemory>, uid: &PodUid, outcome: &Outcome) -> PodMemory {
+    let mut memory = match memory.filter(|memory| memory.uid == *uid) {
+        Some(memory) => memory.clone(),
+        None => PodMemory::new(uid.clone(), outcome.at),
+    };
+    note_pod(&mut memory, outcome);
+    note_remains(&mut memory, outcome, Remains::Nothing);
+    memory
+}
+
+fn is_about_starting(report: &StepReport) -> bool {
+    matches!(
+        report.verb,
+        verb::ENSURE_IMAGE | verb::CREATE_CONTAINER | verb::START_CONTAINER
+    )
+}
+
+/// A failure about the pod as a whole, or about stopping and removing; the next execution without one ends it.
+/// That the runtime did not answer is nobody's failure.
+fn note_pod(memory: &mut PodMemory, outcome: &Outcome) {
+    let errors = outcome.steps.iter().filter(|report| !is_about_starting(report));
+    let mut errors = errors.filter_map(|report| report.result.as_ref().err());
+    let Some(error) = errors.next() else {
+        if !outcome.steps.is_empty() {
+            memory.failure = None;
+        }
+        return;
+    };
+    if error.unreachable {
+        return;
+    }
+    let delay = match &memory.failure {
+        Some((_, last)) => (last.delay * 2).min(MAX_POD_DELAY),
+        None => FIRST_POD_DELAY,
+    };
+    memory.failure = Some((
+        error.clone(),
+        Backoff {
+            delay,
+            since: outcome.at,
+        },
+    ));
+}
+
+/// An end or a removal is complete when all that belongs to it was done; a new sandbox begins anew.
+fn note_remains(memory: &mut PodMemory, outcome: &Outcome, left: Remains) {
+    let made = |report: &StepReport| matches!(report.result, Ok(Done::Sandbox { .. }));
+    if outcome.steps.iter().any(made) {
+        memory.remains = Remains::Everything;
+    }
+    let removed = outcome
+        .steps
+        .iter()
+        .any(|report| report.verb == verb::REMOVE_POD_DIR);
+    if removed && outcome.steps.iter().all(|report| report.result.is_ok()) {
+        memory.remains = left;
+    }
+}
+
+/// One attempt to start a container. Each lengthens the back-off of restarts where an earlier instance has
+/// ended; without one only a failure has to be waited for, shortly.
+fn note_attempt<'a>(
+    memory: &mut ContainerMemory,
+    reports: impl Iterator<Item = &'a StepReport> + Clone,
+    last_exit: Option<Timestamp>,
+    policy: &NodePolicy,
+) {
+    let failed = reports
+        .clone()
+        .find_map(|report| Some((report, report.result.as_ref().err()?)));
+    if failed.is_some_and(|(_, error)| error.unreachable) {
+        return;
+    }
+    let Some(began) = reports.clone().map(|report| report.began).min() else {
+        return;
+    };
+    if reports
+        .clone()
+        .any(|report| report.verb == verb::ENSURE_IMAGE && report.result.is_ok())
+    {
+        memory.pull = None;
+    }
+    let max = policy.max_restart_backoff;
+    memory.restart = match (last_exit, failed) {
+        (Some(exit), _) => Some(Backoff::next(memory.restart, exit, began, max)),
+        (None, Some((report, _))) => Some(Backoff {
+            delay: Backoff::FIRST,
+            since: report.began + report.took,
+        }),
+        (None, None) => None,
+    };
+    match failed {
+        Some((report, error)) => {
+            if is_failed_pull(report, error) {
+                let ended = report.began + report.took;
+                memory.pull = Some(Backoff::next(memory.pull, ended, ended, MAX_PULL_DELAY));
+            }
+            memory.failure = Some(error.clone());
+        }
+        None if reports.clone().any(|report| report.verb == verb::START_CONTAINER) => memory.failure = None,
+        None => {}
+    }
+}
+
+/// Whether a registry was asked in vain, which is what the back-off of pulls is for.
+fn is_failed_pull(report: &StepReport, error: &StepError) -> bool {
+    let asked_nobody = [
+        reason::waiting::ERR_IMAGE_NEVER_PULL,
+        reason::waiting::INVALID_IMAGE_NAME,
+        reason::waiting::IMAGE_INSPECT_ERROR,
+        reason::waiting::CREATE_CONTAINER_CONFIG_ERROR,
+    ];
+    report.verb == verb::ENSURE_IMAGE && !asked_nobody.contains(&error.reason)
+}
+
+/// When the newest instance that has ended did so.
+pub(super) fn last_exit(seen: Option<&ObservedPod>, container: &str) -> Option<Timestamp> {
+    let of_name = seen?
+        .containers
+        .iter()
+        .filter(|instance| instance.name == container);
+    of_name.filter_map(ObservedContainer::finished).next()
+}
+
+/// Until when the next attempt to start a container has to wait. An image that has appeared meanwhile, loaded
+/// by somebody, is not waited for.
+pub(super) fn held_until(
+    container: &Container,
+    memory: &PodMemory,
+    seen: &ObservedPod,
+    images: &[ObservedImage],
+    policy: &NodePolicy,
+) -> Option<Timestamp> {
+    let memory = memory.containers.get(&container.name)?;
+    let max = policy.max_restart_backoff;
+    let crash = memory.restart.zip(last_exit(Some(seen), &container.name));
+    let crash = crash.and_then(|(backoff, exit)| backoff.holds(exit, max));
+    let of_image = memory.failure.as_ref().is_some_and(is_about_image);
+    if of_image && container.pull != PullPolicy::Always && is_present(&container.image, images) {
+        return crash;
+    }
+    let pull = memory.pull.map(Backoff::ends);
+    let failure = memory
+        .restart
+        .filter(|_| memory.failure.is_some() && memory.pull.is_none());
+    let failure = failure.map(|backoff| backoff.since + Backoff::FIRST);
+    crash.max(pull).max(failure)
+}
+
+fn is_about_image(error: &StepError) -> bool {
+    matches!(
+        error.reason,
+        reason::waiting::ERR_IMAGE_PULL
+            | reason::waiting::IMAGE_PULL_BACK_OFF
+            | reason::waiting::ERR_IMAGE_NEVER_PULL
+    )
+}
+
+/// Whether the runtime has an image of that name, which may leave out registry and tag.
+fn is_present(image: &str, images: &[ObservedImage]) -> bool {
+    let (repository, digest) = match image.split_once('@') {
+        Some((repository, digest)) => (repository, Some(digest)),
+        None => (image, None),
+    };
+    let last = repository.rfind('/').map_or(0, |slash| slash + 1);
+    let tagged = repository[last..].contains(':');
+    let full = match repository.split_once('/') {
+        Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => repository.to_owned(),
+        Some(_) => format!("docker.io/{repository}"),
+        None => format!("docker.io/library/{repository}"),
+    };
+    images.iter().any(|present| match digest {
+        Some(digest) => present
+            .digests
+            .iter()
+            .any(|known| known.ends_with(&format!("@{digest}"))),
+        None if tagged => present.tags.contains(&full),
+        None => present.tags.contains(&format!("{full}:latest")),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::pod::RestartPolicy;
+    use crate::model::sample::{self, at, exited, instance, observed, running, sandbox};
+
+    const MAX: Duration = Duration::from_secs(300);
+
+    fn seconds(at: Timestamp) -> i64 {
+        at.as_second() - sample::at(0).as_second()
+    }
+
+    fn error(reason: &'static str) -> StepError {
+        StepError {
+            reason,
+            message: "m".to_owned(),
+            unreachable: false,
+        }
+    }
+
+    fn done() -> Result<Done, StepError> {
+        Ok(Done::Plainly)
+    }
+
+    fn outcome(now: i64, steps: Vec<(Subject, &'static str, Result<Done, StepError>)>) -> Outcome {
+        let step = |(subject, verb, result)| StepReport {
+            subject,
+            verb,
+            began: at(now),
+            took: Duration::ZERO,
+            result,
+        };
+        Outcome {
+            pod: sample::name(),
+            uid: sample::uid("u1"),
+            at: at(now),
+            steps: steps.into_iter().map(step).collect(),
+        }
+    }
+
+    fn c() -> Subject {
+        Subject::Container("c".to_owned())
+    }
+
+    /// Executions one after the other on a pod whose container last ended as told; then until when the container
+    /// has to wait, and what is remembered of its failure and of the pod's.
+    fn check(last_exit: Option<i64>, outcomes: Vec<Outcome>, expected: Expect) {
+        let pod = sample::pod(RestartPolicy::Always, &[], &["c"]);
+        let policy = sample::policy();
+        let ended = last_exit.map(|finished| instance("c", 0, 0, exited(0, finished, 1)));
+        let observed = observed(vec![sandbox(0, true, 0)], ended.into_iter().collect());
+        let mut memory = None;
+        for outcome in &outcomes {
+            memory = Some(after(memory.as_ref(), Some(&pod), outcome, &observed, &policy));
+        }
+        let memory = memory.unwrap();
+        let seen = &observed.uids[&pod.uid];
+        let held = held_until(&pod.containers[0], &memory, seen, &[], &policy).map(seconds);
+        let of_container = memory.containers.get("c").and_then(|c| c.failure.as_ref());
+        let of_pod = memory
+            .failure
+            .as_ref()
+            .map(|(error, backoff)| (error.reason, backoff.delay));
+        expected.assert_eq(&format!(
+            "{held:?} {:?} {of_pod:?}",
+            of_container.map(|error| error.reason)
+        ));
+    }
+
+    fn started(now: i64) -> Outcome {
+        let steps = [verb::ENSURE_IMAGE, verb::CREATE_CONTAINER, verb::START_CONTAINER];
+        outcome(now, steps.into_iter().map(|verb| (c(), verb, done())).collect())
+    }
+
+    fn failing(now: i64, verb: &'static str, reason: &'static str) -> Outcome {
+        outcome(now, vec![(c(), verb, Err(error(reason)))])
+    }
+
+    #[test]
+    fn restarts() {
+        check(None, vec![started(0)], expect!["None None None"]);
+        // The first restart is at once, the next waits from the end on.
+        check(Some(7), vec![started(7)], expect!["Some(17) None None"]);
+        check(
+            Some(7),
+            vec![started(7), started(17), started(40)],
+            expect!["Some(47) None None"],
+        );
+        // It ran for more than ten minutes: forgotten.
+        check(
+            Some(5000),
+            vec![started(7), started(17)],
+            expect!["None None None"],
+        );
+    }
+
+    #[test]
+    fn failures() {
+        let pull = |now| failing(now, verb::ENSURE_IMAGE, reason::waiting::ERR_IMAGE_PULL);
+        check(
+            None,
+            vec![pull(1)],
+            expect![[r#"Some(11) Some("ErrImagePull") None"#]],
+        );
+        check(
+            None,
+            vec![pull(1), pull(11)],
+            expect![[r#"Some(31) Some("ErrImagePull") None"#]],
+        );
+        check(
+            None,
+            vec![pull(1), pull(11), started(31)],
+            expect!["None None None"],
+        );
+        let never = |now| failing(now, verb::ENSURE_IMAGE, reason::waiting::ERR_IMAGE_NEVER_PULL);
+        check(
+            None,
+            vec![never(1), never(11)],
+            expect![[r#"Some(21) Some("ErrImageNeverPull") None"#]],
+        );
+        let create = |now| {
+            failing(
+                now,
+                verb::CREATE_CONTAINER,
+                reason::waiting::CREATE_CONTAINER_ERROR,
+            )
+        };
+        check(
+            None,
+            vec![create(1), create(11)],
+            expect![[r#"Some(21) Some("CreateContainerError") None"#]],
+        );
+        // It ended long ago and cannot be made again: tried every ten seconds at most.
+        check(
+            Some(-500),
+            vec![create(1)],
+            expect![[r#"Some(11) Some("CreateContainerError") None"#]],
+        );
+    }
+
+    #[test]
+    fn failures_about_the_pod() {
+        let sandbox = |now| {
+            outcome(
+                now,
+                vec![(
+                    Subject::Pod,
+                    verb::RUN_SANDBOX,
+                    Err(error(reason::pod::FAILED_CREATE_SANDBOX)),
+                )],
+            )
+        };
+        check(
+            None,
+            vec![sandbox(1)],
+            expect![[r#"None None Some(("FailedCreatePodSandBox", 1s))"#]],
+        );
+        check(
+            None,
+            (0..9).map(sandbox).collect(),
+            expect![[r#"None None Some(("FailedCreatePodSandBox", 30s))"#]],
+        );
+        let made = outcome(9, vec![(Subject::Pod, verb::RUN_SANDBOX, done())]);
+        check(None, vec![sandbox(1), made], expect!["None None None"]);
+        let stop = outcome(
+            1,
+            vec![(
+                c(),
+                verb::STOP_CONTAINER,
+                Err(error(reason::pod::FAILED_KILL_POD)),
+            )],
+        );
+        check(
+            None,
+            vec![stop],
+            expect![[r#"None None Some(("FailedKillPod", 1s))"#]],
+        );
+    }
+
+    #[test]
+    fn a_runtime_that_does_not_answer_counts_for_nothing() {
+        let silent = |subject, verb| {
+            let error = StepError {
+                unreachable: true,
+                ..error(reason::waiting::ERR_IMAGE_PULL)
+            };
+            outcome(1, vec![(subject, verb, Err(error))])
+        };
+        check(
+            Some(0),
+            vec![silent(c(), verb::ENSURE_IMAGE)],
+            expect!["None None None"],
+        );
+        check(
+            None,
+            vec![silent(Subject::Pod, verb::RUN_SANDBOX)],
+            expect!["None None None"],
+        );
+    }
+
+    #[test]
+    fn an_image_that_appears_is_not_waited_for() {
+        let pod = sample::pod(RestartPolicy::Always, &[], &["c"]);
+        let policy = sample::policy();
+        let observed = observed(vec![sandbox(0, true, 0)], vec![]);
+        let failed = failing(1, verb::ENSURE_IMAGE, reason::waiting::ERR_IMAGE_PULL);
+        let memory = after(None, Some(&pod), &failed, &observed, &policy);
+        let present = |tags: &[&str], digests: &[&str], image: &str, pull| {
+            let container = Container {
+                image: image.to_owned(),
+                pull,
+                ..pod.containers[0].clone()
+            };
+            let images = [ObservedImage {
+                id: "sha256:1".to_owned(),
+                tags: tags.iter().map(ToString::to_string).collect(),
+                digests: digests.iter().map(ToString::to_string).collect(),
+                size: 1,
+                pinned: false,
+            }];
+            let seen = &observed.uids[&pod.uid];
+            held_until(&container, &memory, seen, &images, &policy).is_none()
+        };
+        let busybox = ["docker.io/library/busybox:latest"];
+        assert!(present(&busybox, &[], "busybox", PullPolicy::IfNotPresent));
+        assert!(present(
+            &busybox,
+            &[],
+            "docker.io/library/busybox:latest",
+            PullPolicy::Never
+        ));
+        assert!(!present(&busybox, &[], "busybox", PullPolicy::Always));
+        assert!(!present(&busybox, &[], "busybox:1.35", PullPolicy::IfNotPresent));
+        assert!(!present(
+            &busybox,
+            &[],
+            "localhost:5000/busybox",
+            PullPolicy::IfNotPresent
+        ));
+        assert!(present(
+            &["localhost:5000/a/b:latest"],
+            &[],
+            "localhost:5000/a/b",
+            PullPolicy::IfNotPresent
+        ));
+        assert!(present(
+            &["docker.io/a/b:v1"],
+            &[],
+            "a/b:v1",
+            PullPolicy::IfNotPresent
+        ));
+        let digests = ["docker.io/library/busybox@sha256:01"];
+        assert!(present(
+            &[],
+            &digests,
+            "busybox@sha256:01",
+            PullPolicy::IfNotPresent
+        ));
+        assert!(!present(
+            &[],
+            &digests,
+            "busybox@sha256:02",
+            PullPolicy::IfNotPresent
+        ));
+    }
+
+    #[test]
+    fn a_deadline_ends_what_has_not_ended_by_itself() {
+        let ended = |restart, containers, started: i64, now: i64| {
+            let mut pod = sample::pod(restart, &["i"], &["c"]);
+            pod.active_deadline = Some(Duration::from_secs(10));
+            let observed = observed(vec![sandbox(0, true, started)], containers);
+            remembered(None, &pod, &observed, at(now)).ended.is_some()
+        };
+        let c = |code| vec![instance("c", 0, 1, exited(1, 5, code))];
+        assert!(!ended(
+            RestartPolicy::Never,
+            vec![instance("c", 0, 1, running(1))],
+            0,
+            9
+        ));
+        assert!(ended(
+            RestartPolicy::Never,
+            vec![instance("c", 0, 1, running(1))],
+            0,
+            10
+        ));
+        assert!(!ended(RestartPolicy::Never, c(1), 0, 999));
+        assert!(!ended(RestartPolicy::OnFailure, c(0), 0, 999));
+        assert!(ended(RestartPolicy::OnFailure, c(1), 0, 999));
+        assert!(ended(
+            RestartPolicy::Never,
+            vec![instance("c", 0, 1, exited(1, 10, 0))],
+            0,
+            999
+        ));
+        assert!(!ended(
+            RestartPolicy::Never,
+            vec![instance("i", 0, 1, exited(1, 5, 1))],
+            0,
+            999
+        ));
+    }
+
+    proptest! {
+        #[test]
+        fn delays_double_up_to_the_largest_and_begin_again_after_a_long_run(
+            runs in proptest::collection::vec(0..1500_i64, 1..20),
+        ) {
+            let mut last: Option<Backoff> = None;
+            let mut now = 0;
+            for run in runs {
+                let exit = now + run;
+                let next = Backoff::next(last, at(exit), at(exit), MAX);
+                let expected = match last {
+                    Some(last) if run <= 600 => (last.delay * 2).min(MAX),
+                    _ => Duration::from_secs(10),
+                };
+                prop_assert_eq!(next.delay, expected);
+                prop_assert_eq!(next.holds(at(exit), MAX), Some(at(exit) + expected));
+                now = exit;
+                last = Some(next);
+            }
+        }
+    }
+}

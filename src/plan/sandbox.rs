@@ -1,0 +1,191 @@
+//! The request for a pod's sandbox (`pkg/kubelet/kuberuntime/kuberuntime_sandbox.go`).
+
+use std::collections::{BTreeSet, HashMap};
+
+use k8s_cri::v1::{self as cri, LinuxPodSandboxConfig, PodSandboxConfig, PodSandboxMetadata, PortMapping};
+
+use super::{cgroup, dns, security};
+use crate::model::node::NodePolicy;
+use crate::model::pod::{Container, Pod, Port, Protocol};
+
+/// What every label of the runtime's begins with.
+pub(super) mod label {
+    pub(in crate::plan) const POD_NAME: &str = "io.kubernetes.pod.name";
+    pub(in crate::plan) const POD_NAMESPACE: &str = "io.kubernetes.pod.namespace";
+    pub(in crate::plan) const POD_UID: &str = "io.kubernetes.pod.uid";
+    pub(in crate::plan) const CONTAINER_NAME: &str = "io.kubernetes.container.name";
+}
+
+/// The configuration of the sandbox with that attempt number.
+pub(super) fn config(pod: &Pod, attempt: u32, policy: &NodePolicy) -> PodSandboxConfig {
+    let dns = dns::config(pod, policy);
+    let mut labels: HashMap<_, _> = pod.labels.clone().into_iter().collect();
+    labels.extend(pod_labels(pod));
+    PodSandboxConfig {
+        metadata: Some(PodSandboxMetadata {
+            name: pod.name.name.clone(),
+            uid: pod.uid.0.clone(),
+            namespace: pod.name.namespace.clone(),
+            attempt,
+        }),
+        hostname: match pod.namespaces.host_network {
+            true => String::new(),
+            false => kernel_hostname(pod, policy),
+        },
+        log_directory: policy
+            .pod_log_dir(&pod.name, &pod.uid)
+            .to_string_lossy()
+            .into_owned(),
+        dns_config: Some(cri::DnsConfig {
+            servers: dns.servers,
+            searches: dns.searches,
+            options: dns.options,
+        }),
+        port_mappings: pod.containers.iter().flat_map(port_mappings).collect(),
+        labels,
+        annotations: pod.annotations.clone().into_iter().collect(),
+        linux: Some(LinuxPodSandboxConfig {
+            cgroup_parent: cgroup_parent(pod, policy),
+            security_context: Some(security::of_sandbox(pod)),
+            sysctls: pod
+                .security
+                .sysctls
+                .iter()
+                .map(|(name, value)| (dotted(name), value.clone()))
+                .collect(),
+            overhead: Some(cgroup::sandbox_overhead(pod, &policy.cgroup)),
+            resources: Some(cgroup::sandbox_resources(pod, &policy.cgroup)),
+        }),
+        windows: None,
+    }
+}
+
+/// The labels by which a sandbox or a container is known to be the pod's.
+pub(super) fn pod_labels(pod: &Pod) -> [(String, String); 3] {
+    [
+        (label::POD_NAME.to_owned(), pod.name.name.clone()),
+        (label::POD_NAMESPACE.to_owned(), pod.name.namespace.clone()),
+        (label::POD_UID.to_owned(), pod.uid.0.clone()),
+    ]
+}
+
+/// The pod's domain, where it has one.
+pub(super) fn domain(pod: &Pod, policy: &NodePolicy) -> Option<String> {
+    let subdomain = pod.subdomain.as_ref()?;
+    Some(format!(
+        "{subdomain}.{}.svc.{}",
+        pod.name.namespace, policy.cluster_domain
+    ))
+}
+
+fn kernel_hostname(pod: &Pod, policy: &NodePolicy) -> String {
+    match domain(pod, policy) {
+        Some(domain) if pod.hostname_as_fqdn => format!("{}.{domain}", pod.hostname),
+        _ => pod.hostname.clone(),
+    }
+}
+
+fn cgroup_parent(pod: &Pod, policy: &NodePolicy) -> String {
+    let layout = &policy.cgroup;
+    cgroup::cgroup_parent(&cgroup::pod_cgroup_name(&pod.uid, pod.qos, layout), layout)
+}
+
+/// Every port of a container once, those without a host port too: the runtime passes over them.
+fn port_mappings(container: &Container) -> Vec<PortMapping> {
+    let mut seen = BTreeSet::new();
+    let once = |port: &&Port| {
+        let key = match port.name.is_empty() {
+            false => port.name.clone(),
+            true => format!(
+                "{:?}-{:?}:{}:{:?}",
+                port.protocol, port.host_ip, port.container, port.host
+            ),
+        };
+        seen.insert(key)
+    };
+    let mapping = |port: &Port| PortMapping {
+        protocol: match port.protocol {
+            Protocol::Tcp => cri::Protocol::Tcp.into(),
+            Protocol::Udp => cri::Protocol::Udp.into(),
+            Protocol::Sctp => cri::Protocol::Sctp.into(),
+        },
+        container_port: port.container.into(),
+        host_port: port.host.unwrap_or(0).into(),
+        host_ip: port.host_ip.map(|ip| ip.to_string()).unwrap_or_default(),
+    };
+    container.ports.iter().filter(once).map(mapping).collect()
+}
+
+/// The name with dots between its parts. Written with slashes, a dot belongs to a part and changes place with
+/// them (`pkg/kubelet/sysctl`, the rule of sysctl(8)): `net/ipv4/conf/eth0.1/rp_filter`.
+fn dotted(sysctl: &str) -> String {
+    match sysctl.find(['.', '/']) {
+        Some(first) if sysctl[first..].starts_with('/') => sysctl
+            .chars()
+            .map(|c| match c {
+                '/' => '.',
+                '.' => '/',
+                other => other,
+            })
+            .collect(),
+        _ => sysctl.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::pod::RestartPolicy;
+    use crate::model::sample;
+
+    #[test]
+    fn sysctls_are_told_with_dots() {
+        assert_eq!(dotted("kernel.shm_rmid_forced"), "kernel.shm_rmid_forced");
+        assert_eq!(dotted("kernel/shm_rmid_forced"), "kernel.shm_rmid_forced");
+        assert_eq!(
+            dotted("net/ipv4/conf/eth0.1/rp_filter"),
+            "net.ipv4.conf.eth0/1.rp_filter"
+        );
+        assert_eq!(
+            dotted("net.ipv4.conf.eth0/1.rp_filter"),
+            "net.ipv4.conf.eth0/1.rp_filter"
+        );
+    }
+
+    #[test]
+    fn the_host_name_is_the_full_one_where_asked_for() {
+        let mut pod = sample::pod(RestartPolicy::Always, &[], &["c"]);
+        let policy = sample::policy();
+        let hostname = |pod: &Pod| config(pod, 0, &policy).hostname;
+        assert_eq!(hostname(&pod), "p");
+        pod.subdomain = Some("sub".to_owned());
+        assert_eq!(hostname(&pod), "p");
+        pod.hostname_as_fqdn = true;
+        assert_eq!(hostname(&pod), "p.sub.ns.svc.cluster.local");
+        pod.namespaces.host_network = true;
+        assert_eq!(hostname(&pod), "");
+    }
+
+    #[test]
+    fn a_port_given_twice_is_mapped_once() {
+        let port = |name: &str, container, host| Port {
+            name: name.to_owned(),
+            container,
+            host,
+            host_ip: None,
+            protocol: Protocol::Tcp,
+        };
+        let mut pod = sample::pod(RestartPolicy::Always, &[], &["c"]);
+        pod.containers[0].ports = vec![
+            port("", 80, Some(8080)),
+            port("", 80, Some(8080)),
+            port("web", 80, None),
+        ];
+        let mapped: Vec<_> = config(&pod, 0, &sample::policy())
+            .port_mappings
+            .iter()
+            .map(|mapping| (mapping.container_port, mapping.host_port))
+            .collect();
+        assert_eq!(mapped, [(80, 8080), (80, 0)]);
+    }
+}

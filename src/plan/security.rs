@@ -1,0 +1,177 @@
+//! Security contexts as the runtime is told them (`pkg/kubelet/kuberuntime/security_context.go`).
+
+use k8s_cri::v1::{
+    Capability, Int64Value, LinuxContainerSecurityContext, LinuxSandboxSecurityContext, NamespaceMode,
+    NamespaceOption, SeLinuxOption, SecurityProfile, SupplementalGroupsPolicy, UserNamespace,
+    security_profile::ProfileType,
+};
+
+use crate::model::node::NodePolicy;
+use crate::model::pod::{Container, Pod, PodSecurity, Profile, SeLinux};
+
+/// Paths of /proc and /sys that a container does not see (`pkg/securitycontext/util.go`).
+const MASKED_PATHS: [&str; 12] = [
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+];
+/// Paths of /proc that a container cannot write.
+const READONLY_PATHS: [&str; 5] = [
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+];
+
+/// Of the sandbox. Its seccomp profile is the runtime's whatever the pod says: the pause process needs no other.
+pub(super) fn of_sandbox(pod: &Pod) -> LinuxSandboxSecurityContext {
+    let security = &pod.security;
+    LinuxSandboxSecurityContext {
+        namespace_options: Some(namespaces(pod)),
+        selinux_options: security.selinux.as_ref().map(selinux),
+        run_as_user: security.run_as_user.map(int64),
+        run_as_group: security.run_as_group.map(int64),
+        supplemental_groups: supplemental_groups(security),
+        supplemental_groups_policy: groups_policy(security),
+        privileged: pod
+            .all_containers()
+            .any(|container| container.security.privileged),
+        seccomp: Some(profile(ProfileType::RuntimeDefault, String::new())),
+        ..LinuxSandboxSecurityContext::default()
+    }
+}
+
+#[allow(deprecated)] // `apparmor_profile` is what runtimes before CRI's `apparmor` read; the kubelet sends both
+/// Of a container. A user that the manifest does not state is the image's, which the execution fills in.
+pub(super) fn of_container(
+    pod: &Pod,
+    container: &Container,
+    policy: &NodePolicy,
+) -> LinuxContainerSecurityContext {
+    let security = &container.security;
+    let paths = |list: &[&str]| match security.unmasked_proc {
+        true => Vec::new(),
+        false => list.iter().map(|&path| path.to_owned()).collect(),
+    };
+    let capable = !security.capabilities_add.is_empty() || !security.capabilities_drop.is_empty();
+    let (apparmor, apparmor_profile) = apparmor(&security.apparmor);
+    LinuxContainerSecurityContext {
+        capabilities: capable.then(|| Capability {
+            add_capabilities: security.capabilities_add.clone(),
+            drop_capabilities: security.capabilities_drop.clone(),
+            add_ambient_capabilities: Vec::new(),
+        }),
+        privileged: security.privileged,
+        namespace_options: Some(namespaces(pod)),
+        selinux_options: security.selinux.as_ref().map(selinux),
+        run_as_user: security.run_as_user.map(int64),
+        run_as_group: security.run_as_group.map(int64),
+        readonly_rootfs: security.read_only_root,
+        supplemental_groups: supplemental_groups(&pod.security),
+        supplemental_groups_policy: groups_policy(&pod.security),
+        no_new_privs: security.no_new_privileges,
+        masked_paths: paths(&MASKED_PATHS),
+        readonly_paths: paths(&READONLY_PATHS),
+        seccomp: Some(seccomp(&security.seccomp, policy)),
+        apparmor,
+        apparmor_profile,
+        ..LinuxContainerSecurityContext::default()
+    }
+}
+
+/// Which namespaces are shared with whom. User namespaces are always the host's.
+fn namespaces(pod: &Pod) -> NamespaceOption {
+    let shared = pod.namespaces;
+    let host_or_pod = |host| match host {
+        true => NamespaceMode::Node,
+        false => NamespaceMode::Pod,
+    };
+    let pid = match (shared.host_pid, shared.share_pid) {
+        (true, _) => NamespaceMode::Node,
+        (false, true) => NamespaceMode::Pod,
+        (false, false) => NamespaceMode::Container,
+    };
+    NamespaceOption {
+        network: host_or_pod(shared.host_network).into(),
+        pid: pid.into(),
+        ipc: host_or_pod(shared.host_ipc).into(),
+        target_id: String::new(),
+        userns_options: Some(UserNamespace {
+            mode: NamespaceMode::Node.into(),
+            ..UserNamespace::default()
+        }),
+    }
+}
+
+fn supplemental_groups(security: &PodSecurity) -> Vec<i64> {
+    let groups = security.supplemental_groups.iter().copied();
+    security.fs_group.into_iter().chain(groups).collect()
+}
+
+fn groups_policy(security: &PodSecurity) -> i32 {
+    match security.supplemental_groups_strict {
+        true => SupplementalGroupsPolicy::Strict.into(),
+        false => SupplementalGroupsPolicy::Merge.into(),
+    }
+}
+
+fn seccomp(stated: &Profile, policy: &NodePolicy) -> SecurityProfile {
+    match stated {
+        Profile::Unstated if policy.seccomp_default => profile(ProfileType::RuntimeDefault, String::new()),
+        Profile::Unstated | Profile::Unconfined => profile(ProfileType::Unconfined, String::new()),
+        Profile::RuntimeDefault => profile(ProfileType::RuntimeDefault, String::new()),
+        Profile::Localhost(name) => {
+            let path = policy.seccomp_dir.join(name);
+            profile(ProfileType::Localhost, path.to_string_lossy().into_owned())
+        }
+    }
+}
+
+/// The profile, and the same in the notation that older runtimes read.
+fn apparmor(stated: &Profile) -> (Option<SecurityProfile>, String) {
+    match stated {
+        Profile::Unstated => (None, String::new()),
+        Profile::RuntimeDefault => (
+            Some(profile(ProfileType::RuntimeDefault, String::new())),
+            "runtime/default".to_owned(),
+        ),
+        Profile::Unconfined => (
+            Some(profile(ProfileType::Unconfined, String::new())),
+            "unconfined".to_owned(),
+        ),
+        Profile::Localhost(name) => (
+            Some(profile(ProfileType::Localhost, name.clone())),
+            format!("localhost/{name}"),
+        ),
+    }
+}
+
+fn profile(kind: ProfileType, localhost_ref: String) -> SecurityProfile {
+    SecurityProfile {
+        profile_type: kind.into(),
+        localhost_ref,
+    }
+}
+
+fn selinux(options: &SeLinux) -> SeLinuxOption {
+    SeLinuxOption {
+        user: options.user.clone(),
+        role: options.role.clone(),
+        r#type: options.kind.clone(),
+        level: options.level.clone(),
+    }
+}
+
+fn int64(value: i64) -> Int64Value {
+    Int64Value { value }
+}

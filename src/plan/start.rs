@@ -1,0 +1,188 @@
+//! Bringing up: the stages that make what a pod needs, laid out so that as much as possible happens at once.
+
+use jiff::Timestamp;
+
+use super::container::{self, Home};
+use super::need::Stop;
+use super::{PlanView, cgroup, gc, restart, sandbox, teardown, volume};
+use crate::model::memory::PodMemory;
+use crate::model::node::NodePolicy;
+use crate::model::pod::{Container, Pod};
+use crate::model::runtime::{ContainerState, ObservedPod, Sandbox};
+use crate::model::step::{ContainerRef, SandboxRef, Step};
+
+/// What a plan is made from.
+#[derive(Clone, Copy)]
+pub(super) struct Given<'a> {
+    pub(super) pod: &'a Pod,
+    pub(super) seen: &'a ObservedPod,
+    pub(super) memory: &'a PodMemory,
+    pub(super) policy: &'a NodePolicy,
+    pub(super) view: &'a PlanView<'a>,
+    pub(super) now: Timestamp,
+}
+
+/// Stages, and when the first of the containers that wait may be started.
+#[derive(Default)]
+pub(super) struct Stages {
+    pub(super) stages: Vec<Vec<Step>>,
+    pub(super) waits_until: Option<Timestamp>,
+}
+
+/// Makes a sandbox and starts containers in it. What is left of the one before is stopped first.
+pub(super) fn in_new_sandbox(given: Given<'_>, attempt: u32, start: &[&Container]) -> Stages {
+    let Given {
+        pod, seen, policy, ..
+    } = given;
+    if seen.containers.iter().any(|c| c.may_run()) || seen.ready_sandboxes().next().is_some() {
+        // A plan of its own: what runs must be seen to have ended before there is another.
+        return Stages {
+            stages: teardown::stop_all(pod, seen),
+            waits_until: None,
+        };
+    }
+    if !given.view.network_ready && !pod.namespaces.host_network {
+        return Stages::default();
+    }
+    let home = Home {
+        sandbox: SandboxRef::Made,
+        attempt,
+    };
+    let (due, waits_until) = due(given, start);
+    let run = Step::RunSandbox(Box::new(sandbox::config(pod, attempt, policy)));
+    let last = seen.sandboxes.first().map(teardown::stop_sandbox);
+    let outdated = due.iter().filter_map(|c| remove_outdated(given, c));
+    let mut stages = vec![last.into_iter().collect(), outdated.collect(), base(pod, policy)];
+    stages.push([run].into_iter().chain(due.iter().map(|c| image(c))).collect());
+    if !due.is_empty() {
+        stages.push(vec![Step::WriteHosts(container::hosts_file(pod, &[], policy))]);
+        create_and_start(given, &due, &home, &mut stages);
+    }
+    stages.extend(gc::stages(pod, seen, policy));
+    Stages { stages, waits_until }
+}
+
+/// Stops and starts containers in the sandbox that there is.
+pub(super) fn in_sandbox(
+    given: Given<'_>,
+    sandbox: &Sandbox,
+    stop: &[Stop<'_>],
+    start: &[&Container],
+) -> Stages {
+    let Given {
+        pod, seen, policy, ..
+    } = given;
+    let home = Home {
+        sandbox: SandboxRef::Id(sandbox.id.clone()),
+        attempt: sandbox.attempt,
+    };
+    let (due, waits_until) = due(given, start);
+    let stops = stop
+        .iter()
+        .map(|stop| teardown::stop_container(stop.instance, pod.grace, stop.message.clone()));
+    let new: Vec<_> = due
+        .iter()
+        .copied()
+        .filter(|c| created(given, c).is_none())
+        .collect();
+    let mut prepare: Vec<_> = new.iter().filter_map(|c| remove_outdated(given, c)).collect();
+    prepare.extend(new.iter().map(|c| image(c)));
+    if !new.is_empty() {
+        prepare.push(Step::WriteHosts(container::hosts_file(pod, &sandbox.ips, policy)));
+    }
+    let mut stages = vec![stops.collect(), prepare];
+    create_and_start(given, &due, &home, &mut stages);
+    stages.extend(gc::stages(pod, seen, policy));
+    Stages { stages, waits_until }
+}
+
+/// The containers whose time has come, and when that of the next comes.
+fn due<'a>(given: Given<'_>, start: &[&'a Container]) -> (Vec<&'a Container>, Option<Timestamp>) {
+    let Given {
+        seen,
+        memory,
+        policy,
+        view,
+        now,
+        ..
+    } = given;
+    let mut due = Vec::new();
+    let mut next = None;
+    for &container in start {
+        match restart::held_until(container, memory, seen, view.images, policy) {
+            Some(until) if until > now => next = Some(next.map_or(until, |next: Timestamp| next.min(until))),
+            _ => due.push(container),
+        }
+    }
+    (due, next)
+}
+
+/// What must be there before the sandbox.
+fn base(pod: &Pod, policy: &NodePolicy) -> Vec<Step> {
+    let mut steps = Vec::new();
+    if policy.cgroup.per_qos {
+        steps.push(Step::EnsureCgroup(cgroup::pod_cgroup(pod, &policy.cgroup)));
+    }
+    steps.push(Step::EnsurePodDir {
+        dir: policy.pod_dir(&pod.uid),
+        logs: policy.pod_log_dir(&pod.name, &pod.uid),
+    });
+    steps.extend(volume::requests(pod, policy).into_iter().map(Step::EnsureVolume));
+    steps
+}
+
+fn image(container: &Container) -> Step {
+    Step::EnsureImage(container::image(container))
+}
+
+/// Creates all at once and starts one after the other, in the manifest's order. One that is created already is
+/// only started.
+fn create_and_start(given: Given<'_>, due: &[&Container], home: &Home, stages: &mut Vec<Vec<Step>>) {
+    let Given { pod, policy, .. } = given;
+    let mut creates = Vec::new();
+    let mut starts = Vec::new();
+    for &container in due {
+        let (which, attempt) = match created(given, container) {
+            Some((id, attempt)) => (ContainerRef::Id(id), attempt),
+            None => {
+                let attempt = next_attempt(given, container);
+                let request = container::request(pod, container, attempt, home, policy);
+                creates.push(Step::CreateContainer(Box::new(request)));
+                (ContainerRef::Made, attempt)
+            }
+        };
+        starts.push(vec![Step::StartContainer {
+            container: container.name.clone(),
+            which,
+            link: Some((
+                container::log_link(&pod.name, &container.name, policy),
+                container::log_file(pod, &container.name, attempt, policy),
+            )),
+        }]);
+    }
+    stages.push(creates);
+    stages.extend(starts);
+}
+
+/// The instance that was created and not started, where it can still be: its id and attempt number.
+fn created(given: Given<'_>, container: &Container) -> Option<(String, u32)> {
+    let instance = given.seen.container(&container.name)?;
+    gc::will_start(given.pod, given.seen, instance).then(|| (instance.id.clone(), instance.restart_count))
+}
+
+/// An instance that never ran and cannot any more, made from an older definition or in an earlier sandbox, gives
+/// its place and its number to the new one.
+fn remove_outdated(given: Given<'_>, container: &Container) -> Option<Step> {
+    let instance = given.seen.container(&container.name)?;
+    let outdated = instance.state == ContainerState::Created;
+    outdated.then(|| teardown::remove_container(&given.pod.name, instance, given.policy))
+}
+
+/// How often the container will have been restarted: an instance that never ran is not counted.
+fn next_attempt(given: Given<'_>, container: &Container) -> u32 {
+    match given.seen.container(&container.name) {
+        None => 0,
+        Some(instance) if instance.state == ContainerState::Created => instance.restart_count,
+        Some(instance) => instance.restart_count.saturating_add(1),
+    }
+}

@@ -1,0 +1,600 @@
+//! A world for tests: a runtime, a disk and a clock, which execute plans as `act` does and object to every step
+//! that the real ones would refuse or that must not happen. Steps fail, before or after their effect, and the
+//! agent dies between them, as a script says.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{PlanView, gc, pod, restart};
+use crate::model::memory::{PodMemory, Remains};
+use crate::model::node::{CgroupName, NodePolicy};
+use crate::model::pod::{Container, Pod, PodUid};
+use crate::model::reason;
+use crate::model::runtime::{ContainerState, ObservedContainer, ObservedImage, ObservedName, Sandbox};
+use crate::model::sample;
+use crate::model::step::*;
+
+/// What happens to a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It succeeds.
+    Done,
+    /// It fails and has done nothing.
+    Fails,
+    /// It fails after it has done its work.
+    FailsLate,
+    /// The runtime does not answer.
+    Unreachable,
+    /// The agent dies before it.
+    Killed,
+    /// The agent dies after it.
+    KilledLate,
+}
+
+/// A program that ends so many seconds after its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Exits {
+    pub(super) after: u32,
+    pub(super) code: i32,
+}
+
+/// Runtime, disk and clock.
+pub(super) struct World {
+    pub(super) now: Timestamp,
+    pub(super) observed: ObservedName,
+    pub(super) disk: BTreeSet<PathBuf>,
+    pub(super) cgroups: BTreeSet<CgroupName>,
+    /// By container name; one that is not named runs forever.
+    pub(super) programs: BTreeMap<String, Exits>,
+    pub(super) image_there: bool,
+    pub(super) network_ready: bool,
+    pub(super) policy: NodePolicy,
+    pub(super) memory: Option<PodMemory>,
+    /// The agent was killed at least once.
+    pub(super) killed: bool,
+    /// The fates of the next steps; when it is empty they succeed.
+    pub(super) fates: Vec<Fate>,
+    /// How often each container of each UID was started.
+    starts: BTreeMap<(PodUid, String), u32>,
+    ids: u32,
+}
+
+/// What a plan has made so far.
+#[derive(Default)]
+struct Made {
+    sandbox: Option<String>,
+    images: BTreeSet<String>,
+    containers: BTreeMap<String, String>,
+}
+
+impl World {
+    pub(super) fn new() -> World {
+        World {
+            now: sample::at(0),
+            observed: ObservedName::default(),
+            disk: BTreeSet::new(),
+            cgroups: BTreeSet::new(),
+            programs: BTreeMap::new(),
+            image_there: true,
+            network_ready: true,
+            policy: sample::policy(),
+            memory: None,
+            killed: false,
+            fates: Vec::new(),
+            starts: BTreeMap::new(),
+            ids: 0,
+        }
+    }
+
+    /// The next plan, from nothing but what can be observed and what is remembered; and whom it is about.
+    pub(super) fn plan(&self, desired: Option<&Pod>) -> (Plan, Option<PodUid>) {
+        let image = ObservedImage {
+            id: "sha256:1".to_owned(),
+            tags: vec!["docker.io/library/busybox:1.35".to_owned()],
+            digests: Vec::new(),
+            size: 1,
+            pinned: false,
+        };
+        let images = [image];
+        let (memory, leftovers) = (self.memory.as_ref(), self.leftovers());
+        let view = PlanView {
+            name: &sample::name(),
+            runtime_ready: true,
+            network_ready: self.network_ready,
+            desired_complete: true,
+            images: if self.image_there { &images } else { &[] },
+            leftovers: &leftovers,
+        };
+        let plan = pod::plan(desired, &self.observed, memory, &self.policy, &view, self.now);
+        (
+            plan,
+            pod::subject(desired, &self.observed, memory, &view).cloned(),
+        )
+    }
+
+    fn leftovers(&self) -> BTreeSet<PodUid> {
+        let dirs = self.disk.iter().filter_map(|path| {
+            let below = path.strip_prefix("/var/lib/kubelet/pods").ok()?;
+            Some(below.iter().next()?.to_string_lossy().into_owned())
+        });
+        let cgroups = self.cgroups.iter();
+        let cgroups = cgroups.filter_map(|name| Some(name.0.last()?.strip_prefix("pod")?.to_owned()));
+        dirs.chain(cgroups).map(PodUid).collect()
+    }
+
+    /// Plans, executes, remembers. Returns whether there was anything to do.
+    pub(super) fn turn(&mut self, desired: Option<&Pod>) -> bool {
+        let (plan, uid) = self.plan(desired);
+        if plan.is_idle() {
+            return self.collect_leftover(desired);
+        }
+        let uid = uid.expect("a plan is about somebody");
+        let before = self.observed.clone();
+        self.memory = match self.execute(plan, desired) {
+            Some(steps) => {
+                let outcome = Outcome {
+                    pod: sample::name(),
+                    uid,
+                    at: self.now,
+                    steps,
+                };
+                Some(restart::after(
+                    self.memory.as_ref(),
+                    desired,
+                    &outcome,
+                    &before,
+                    &self.policy,
+                ))
+            }
+            None => {
+                self.killed = true;
+                None
+            }
+        };
+        true
+    }
+
+    /// What nobody knows any more is removed one by one, whatever its pod's name was. What is remembered is the
+    /// business of its name.
+    fn collect_leftover(&mut self, desired: Option<&Pod>) -> bool {
+        let known = |uid: &PodUid| {
+            let remembered = self
+                .memory
+                .as_ref()
+                .is_some_and(|memory| memory.uid == *uid && memory.remains != Remains::Nothing);
+            self.observed.uids.contains_key(uid) || desired.is_some_and(|pod| pod.uid == *uid) || remembered
+        };
+        let Some(uid) = self.leftovers().into_iter().find(|uid| !known(uid)) else {
+            return false;
+        };
+        self.killed |= self.execute(gc::leftover(&uid, &self.policy), desired).is_none();
+        true
+    }
+
+    /// Turns until there is nothing to do and nothing to wait for, but for the pod's deadline.
+    pub(super) fn settle(&mut self, desired: Option<&Pod>) {
+        for _ in 0..400 {
+            if self.turn(desired) {
+                continue;
+            }
+            let wake_at = self.plan(desired).0.wake_at;
+            assert!(wake_at.is_none_or(|at| at > self.now), "woken for nothing");
+            match [wake_at, self.next_exit()].into_iter().flatten().min() {
+                Some(next) => self.advance_to(next.max(self.now)),
+                None => return,
+            }
+        }
+        panic!(
+            "does not settle; next: {:?}\nworld: {:?}",
+            self.plan(desired),
+            self.observed
+        );
+    }
+
+    pub(super) fn advance(&mut self, seconds: i64) {
+        let to = self.now + jiff::SignedDuration::from_secs(seconds);
+        self.advance_to(to);
+    }
+
+    fn advance_to(&mut self, to: Timestamp) {
+        let programs = self.programs.clone();
+        for instance in self.instances_mut() {
+            let ContainerState::Running { started } = instance.state else {
+                continue;
+            };
+            let Some(Exits { after, code }) = programs.get(&instance.name) else {
+                continue;
+            };
+            let finished = started + Duration::from_secs(u64::from(*after));
+            if finished <= to {
+                end(instance, finished, *code);
+            }
+        }
+        self.now = to;
+    }
+
+    fn next_exit(&self) -> Option<Timestamp> {
+        let instances = self.observed.uids.values().flat_map(|seen| &seen.containers);
+        let exits =
+            instances.filter_map(
+                |instance| match (&instance.state, self.programs.get(&instance.name)) {
+                    (ContainerState::Running { started }, Some(Exits { after, .. })) => {
+                        Some(*started + Duration::from_secs(u64::from(*after)))
+                    }
+                    _ => None,
+                },
+            );
+        exits.min()
+    }
+
+    pub(super) fn instances_mut(&mut self) -> impl Iterator<Item = &mut ObservedContainer> {
+        self.observed
+            .uids
+            .values_mut()
+            .flat_map(|seen| seen.containers.iter_mut())
+    }
+
+    /// A container of that name ends by itself.
+    pub(super) fn dies(&mut self, name: &str, code: i32) {
+        let now = self.now;
+        let running = self
+            .instances_mut()
+            .find(|c| c.name == name && matches!(c.state, ContainerState::Running { .. }));
+        if let Some(instance) = running {
+            end(instance, now, code);
+        }
+    }
+
+    /// The runtime loses track of a container.
+    pub(super) fn forgets(&mut self, name: &str) {
+        let running = self
+            .instances_mut()
+            .find(|c| c.name == name && matches!(c.state, ContainerState::Running { .. }));
+        if let Some(instance) = running {
+            instance.state = ContainerState::Unknown;
+        }
+    }
+
+    /// The machine restarts: nothing runs any more, no cgroup is left.
+    pub(super) fn reboots(&mut self) {
+        let now = self.now;
+        self.instances_mut()
+            .filter(|c| c.may_run())
+            .for_each(|c| end(c, now, 255));
+        self.sandboxes_mut().for_each(|sandbox| sandbox.ready = false);
+        self.cgroups.clear();
+        self.memory = None;
+        self.killed = true;
+    }
+
+    /// The sandbox's own process ends, and with it the containers that share its namespaces.
+    pub(super) fn sandbox_dies(&mut self) {
+        let now = self.now;
+        self.instances_mut()
+            .filter(|c| c.may_run())
+            .for_each(|c| end(c, now, 137));
+        self.sandboxes_mut().for_each(|sandbox| sandbox.ready = false);
+    }
+
+    fn sandboxes_mut(&mut self) -> impl Iterator<Item = &mut Sandbox> {
+        self.observed
+            .uids
+            .values_mut()
+            .flat_map(|seen| seen.sandboxes.iter_mut())
+    }
+
+    /// Executes a plan by the contract of [`Plan`]; `None`: the agent died on the way.
+    fn execute(&mut self, plan: Plan, desired: Option<&Pod>) -> Option<Vec<StepReport>> {
+        let mut made = Made::default();
+        let mut failed = BTreeSet::new();
+        let mut reports: Vec<StepReport> = Vec::new();
+        for stage in plan.stages {
+            if failed.contains(&Subject::Pod) {
+                break;
+            }
+            let steps: Vec<_> = stage
+                .into_iter()
+                .filter(|step| !failed.contains(&step.subject()))
+                .collect();
+            for step in steps {
+                let fate = self.fates.pop().unwrap_or(Fate::Done);
+                let (subject, verb) = (step.subject(), step.verb());
+                let reason = reason_of(&step);
+                if fate == Fate::Killed {
+                    return None;
+                }
+                let result = match fate {
+                    Fate::Fails => Err(error(reason, false)),
+                    Fate::Unreachable => Err(error(reason, true)),
+                    Fate::FailsLate | Fate::KilledLate | Fate::Done | Fate::Killed => {
+                        self.apply(step, desired, &mut made)
+                    }
+                };
+                let result = match fate {
+                    Fate::KilledLate => return None,
+                    Fate::FailsLate => result.and(Err(error(reason, false))),
+                    _ => result,
+                };
+                if result.is_err() {
+                    failed.insert(subject.clone());
+                }
+                reports.push(StepReport {
+                    subject,
+                    verb,
+                    began: self.now,
+                    took: Duration::ZERO,
+                    result,
+                });
+            }
+        }
+        Some(reports)
+    }
+
+    fn apply(&mut self, step: Step, desired: Option<&Pod>, made: &mut Made) -> Result<Done, StepError> {
+        match step {
+            Step::StopContainer { id, .. } => {
+                self.may_stop(&id, desired);
+                let now = self.now;
+                let instance = self
+                    .instances_mut()
+                    .find(|c| c.id == id)
+                    .expect("what is stopped exists");
+                assert!(instance.may_run(), "only what may run is stopped");
+                end(instance, now, 143);
+                return Ok(Done::Stopped {
+                    message: String::new(),
+                });
+            }
+            Step::RemoveContainer { id, .. } => {
+                for seen in self.observed.uids.values_mut() {
+                    let may_run = |c: &ObservedContainer| c.id == id && c.may_run();
+                    assert!(
+                        !seen.containers.iter().any(may_run),
+                        "what may run is not removed"
+                    );
+                    seen.containers.retain(|c| c.id != id);
+                }
+            }
+            Step::StopSandbox { id } => self.stop_sandbox(&id),
+            Step::RemoveSandbox { id } => self.remove_sandbox(&id),
+            Step::RemovePodDir { dir } => self.remove_dir(&dir),
+            Step::RemoveLogDir { dir } => {
+                self.disk.retain(|path| !path.starts_with(&dir));
+            }
+            Step::RemoveCgroup { name } => {
+                self.nothing_lives(name.0.last().unwrap());
+                self.cgroups.remove(&name);
+            }
+            Step::EnsureCgroup(setting) => {
+                self.cgroups.insert(setting.name);
+            }
+            Step::EnsurePodDir { dir, logs } => self.disk.extend([dir.join("etc"), logs]),
+            Step::EnsureVolume(VolumeRequest { kind, .. }) => match kind {
+                VolumeKind::Directory { path, .. } | VolumeKind::Tmpfs { path, .. } => {
+                    self.disk.insert(path);
+                }
+                VolumeKind::HostPath { .. } => {}
+            },
+            Step::RunSandbox(config) => return Ok(self.run_sandbox(&config, made)),
+            Step::EnsureImage(request) => {
+                if !self.image_there {
+                    return Err(error(reason::waiting::ERR_IMAGE_PULL, false));
+                }
+                made.images.insert(request.container);
+                return Ok(Done::ImagePresent { image: request.image });
+            }
+            Step::WriteHosts(_) => {}
+            Step::CreateContainer(request) => return Ok(self.create(*request, made)),
+            Step::StartContainer { container, which, .. } => return Ok(self.start(&container, which, made)),
+        }
+        Ok(Done::Plainly)
+    }
+
+    /// A container that runs as it shall is not stopped.
+    fn may_stop(&self, id: &str, desired: Option<&Pod>) {
+        let Some(pod) = desired else { return };
+        let Some(seen) = self.observed.uids.get(&pod.uid) else {
+            return;
+        };
+        let Some(instance) = seen.containers.iter().find(|c| c.id == id) else {
+            return;
+        };
+        let memory = restart::remembered(self.memory.as_ref(), pod, &self.observed, self.now);
+        let shall_end = pod.deletion.is_some() || memory.ended.is_some();
+        let usable = seen
+            .usable_sandbox(pod.namespaces.host_network)
+            .is_some_and(|s| s.id == instance.sandbox);
+        let definition = pod.all_containers().find(|c| c.name == instance.name);
+        let unchanged = definition.is_some_and(|c| c.hash == instance.hash);
+        let healthy = matches!(instance.state, ContainerState::Running { .. });
+        if shall_end || !usable || !unchanged || !healthy {
+            return;
+        }
+        let newest = |c: &Container| seen.container(&c.name);
+        let ended = |c: &Container| newest(c).is_some_and(|c| c.finished().is_some());
+        let failed = |c: &Container| !c.sidecar && newest(c).is_some_and(|c| c.has_failed());
+        let serves_nobody = definition.is_some_and(|c| c.sidecar)
+            && (pod.containers.iter().all(ended) || pod.init_containers.iter().any(failed));
+        assert!(
+            serves_nobody,
+            "{} was stopped though it runs as it shall: {seen:#?}",
+            instance.name
+        );
+    }
+
+    /// Nothing of a UID that occurs in the text may live.
+    fn nothing_lives(&self, of: &str) {
+        for (_, seen) in self.observed.uids.iter().filter(|(uid, _)| of.contains(&uid.0)) {
+            let live = seen.containers.iter().any(|c| c.may_run()) || seen.ready_sandboxes().next().is_some();
+            assert!(!live, "{of}: taken away from under something that lives");
+        }
+    }
+
+    fn remove_dir(&mut self, dir: &Path) {
+        assert!(dir.starts_with("/var/lib/kubelet/pods"), "{dir:?}");
+        self.nothing_lives(&dir.to_string_lossy());
+        self.disk.retain(|path| !path.starts_with(dir));
+    }
+
+    fn stop_sandbox(&mut self, id: &str) {
+        let now = self.now;
+        self.instances_mut()
+            .filter(|c| c.sandbox == id && c.may_run())
+            .for_each(|c| end(c, now, 137));
+        for sandbox in self.sandboxes_mut().filter(|sandbox| sandbox.id == id) {
+            sandbox.ready = false;
+            sandbox.ips.clear();
+        }
+    }
+
+    fn remove_sandbox(&mut self, id: &str) {
+        for seen in self.observed.uids.values_mut() {
+            let ready = |s: &Sandbox| s.id == id && s.ready;
+            assert!(
+                !seen.sandboxes.iter().any(ready),
+                "a sandbox is stopped before it is removed"
+            );
+            seen.sandboxes.retain(|sandbox| sandbox.id != id);
+            seen.containers.retain(|c| c.sandbox != id);
+        }
+        self.observed
+            .uids
+            .retain(|_, seen| !seen.sandboxes.is_empty() || !seen.containers.is_empty());
+    }
+
+    fn run_sandbox(&mut self, config: &k8s_cri::v1::PodSandboxConfig, made: &mut Made) -> Done {
+        let metadata = config.metadata.clone().unwrap();
+        let uid = sample::uid(&metadata.uid);
+        self.nothing_lives(&uid.0);
+        assert!(
+            self.observed.uids.keys().all(|other| *other == uid),
+            "the old UID is gone before the new one starts"
+        );
+        let linux = config.linux.as_ref().unwrap();
+        assert!(!self.cgroups.is_empty() && linux.cgroup_parent.contains(&uid.0));
+        let seen = self.observed.uids.entry(uid).or_default();
+        assert!(
+            seen.sandboxes.iter().all(|s| s.attempt < metadata.attempt),
+            "attempts grow"
+        );
+        self.ids += 1;
+        let id = format!("s{}", self.ids);
+        let created = i64::from(self.ids);
+        let sandbox = Sandbox {
+            id: id.clone(),
+            created: self.now,
+            annotations: config.annotations.clone().into_iter().collect(),
+            ..sample::sandbox(metadata.attempt, true, created)
+        };
+        seen.sandboxes.insert(0, sandbox);
+        made.sandbox = Some(id.clone());
+        Done::Sandbox { id }
+    }
+
+    fn create(&mut self, request: ContainerRequest, made: &mut Made) -> Done {
+        let sandbox = match request.sandbox {
+            SandboxRef::Id(id) => id,
+            SandboxRef::Made => made.sandbox.clone().expect("the sandbox was made before"),
+        };
+        assert!(
+            made.images.contains(&request.container),
+            "its image is ensured in the same plan"
+        );
+        let attempt = request.config.metadata.as_ref().unwrap().attempt;
+        let uid = sample::uid(&request.config.labels["io.kubernetes.pod.uid"]);
+        let ran = self
+            .starts
+            .get(&(uid.clone(), request.container.clone()))
+            .copied();
+        assert_eq!(
+            attempt,
+            ran.unwrap_or(0),
+            "restarts of {} are counted",
+            request.container
+        );
+        let seen = self.observed.uids.get_mut(&uid).expect("the pod has a sandbox");
+        assert!(seen.sandboxes.iter().any(|s| s.id == sandbox && s.ready));
+        let taken = |c: &ObservedContainer| c.name == request.container && c.restart_count == attempt;
+        assert!(
+            !seen.containers.iter().any(taken),
+            "the runtime takes a name once"
+        );
+        self.ids += 1;
+        let id = format!("c{}", self.ids);
+        let hash = &request.config.annotations["io.kubernetes.container.hash"];
+        let instance = ObservedContainer {
+            id: id.clone(),
+            sandbox,
+            hash: u32::from_str_radix(hash, 16).unwrap(),
+            created: self.now,
+            ..sample::instance(&request.container, attempt, 0, ContainerState::Created)
+        };
+        seen.containers.insert(0, instance);
+        made.containers.insert(request.container, id.clone());
+        Done::Container { id }
+    }
+
+    fn start(&mut self, container: &str, which: ContainerRef, made: &Made) -> Done {
+        let id = match which {
+            ContainerRef::Id(id) => id,
+            ContainerRef::Made => made.containers[container].clone(),
+        };
+        let now = self.now;
+        let live = self.instances_mut().any(|c| c.name == container && c.may_run());
+        assert!(!live, "{container} would run twice");
+        let (uid, seen) = self
+            .observed
+            .uids
+            .iter_mut()
+            .find(|(_, seen)| seen.containers.iter().any(|c| c.id == id))
+            .expect("what is started exists");
+        *self
+            .starts
+            .entry((uid.clone(), container.to_owned()))
+            .or_default() += 1;
+        let instance = seen.containers.iter_mut().find(|c| c.id == id).unwrap();
+        assert_eq!(instance.state, ContainerState::Created);
+        assert!(seen.sandboxes.iter().any(|s| s.id == instance.sandbox && s.ready));
+        instance.state = ContainerState::Running { started: now };
+        Done::Container { id }
+    }
+}
+
+fn end(instance: &mut ObservedContainer, finished: Timestamp, code: i32) {
+    let started = match instance.state {
+        ContainerState::Running { started } => Some(started),
+        _ => None,
+    };
+    instance.state = ContainerState::Exited {
+        started,
+        finished,
+        code,
+        reason: if code == 0 { "Completed" } else { "Error" }.to_owned(),
+        message: String::new(),
+        termination_message: String::new(),
+    };
+}
+
+fn error(reason: &'static str, unreachable: bool) -> StepError {
+    StepError {
+        reason,
+        message: "as the script says".to_owned(),
+        unreachable,
+    }
+}
+
+fn reason_of(step: &Step) -> &'static str {
+    match step {
+        Step::EnsureCgroup(_) => reason::pod::FAILED_CREATE_CGROUP,
+        Step::EnsurePodDir { .. } | Step::EnsureVolume(_) => reason::pod::FAILED_MOUNT,
+        Step::RunSandbox(_) => reason::pod::FAILED_CREATE_SANDBOX,
+        Step::WriteHosts(_) => reason::pod::FAILED_SYNC,
+        Step::EnsureImage(_) => reason::waiting::ERR_IMAGE_PULL,
+        Step::CreateContainer(_) => reason::waiting::CREATE_CONTAINER_ERROR,
+        Step::StartContainer { .. } => reason::waiting::RUN_CONTAINER_ERROR,
+        _ => reason::pod::FAILED_KILL_POD,
+    }
+}

@@ -1,0 +1,516 @@
+//! Loop 1: moves the world towards what is desired.
+//!
+//! It decides nothing itself and does nothing itself: for each pod name whose inputs changed it asks `plan`
+//! and gives the plan to `act`, never two for one name at once. It alone writes [`Memory`].
+//!
+//! A name is planned again only after a snapshot has been read that is younger than the last thing done for
+//! it, so a stale picture never makes a second container.
+
+mod admission;
+mod levels;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use jiff::Timestamp;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use levels::keep_levels;
+
+use crate::act::{self, ActContext};
+use crate::model::memory::{Executed, Memory, PodMemory};
+use crate::model::node::NodePolicy;
+use crate::model::pod::{Desired, PodName, PodUid};
+use crate::model::resources::Amounts;
+use crate::model::runtime::{ObservedName, Snapshot};
+use crate::model::step::{CgroupSetting, Outcome, Plan, Subject};
+use crate::observe;
+use crate::plan::admit::Refusal;
+use crate::plan::{PlanView, gc, pod as plan_pod, restart};
+
+/// The longest the loop sleeps: the net under deadlines that a changed clock would miss.
+pub const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+
+/// How soon a removal of remains that failed is tried again.
+const LEFTOVER_RETRY: Duration = Duration::from_secs(60);
+
+/// How soon a pod is planned again by whose plan nothing has changed: no failure to wait out, nothing seen.
+/// The runtime answers calls about one container with `Unavailable` while it answers all others.
+const NO_PROGRESS_RETRY: Duration = Duration::from_secs(1);
+
+/// How soon a pod is planned again by whose plan a worker died: everything has been listed anew by then.
+const DEATH_RETRY: Duration = Duration::from_secs(60);
+
+/// What the loop reads.
+pub struct Inputs {
+    /// What all sources want.
+    pub desired: watch::Receiver<Arc<Desired>>,
+    /// What is.
+    pub snapshot: watch::Receiver<Arc<Snapshot>>,
+    /// Counts images that were imported.
+    pub imported: watch::Receiver<u64>,
+}
+
+/// What the loop needs to decide and to do.
+#[derive(Clone)]
+pub struct Rooms {
+    /// How the node is configured.
+    pub policy: Arc<NodePolicy>,
+    /// What pods may use together.
+    pub allocatable: Amounts,
+    /// What the machine has.
+    pub capacity: Amounts,
+    /// What is set aside for what is not a pod.
+    pub reserved: Amounts,
+    /// The largest number of processes of the machine.
+    pub pids_max: i64,
+    /// How many pods there may be.
+    pub max_pods: u32,
+    /// Carries plans out.
+    pub act: Arc<ActContext>,
+    /// Reads the world again.
+    pub observe: observe::Handle,
+}
+
+/// What the loop tells.
+pub struct Outputs {
+    /// What is remembered, for status.
+    pub memory: watch::Sender<Arc<Memory>>,
+    /// What was done, for events and metrics.
+    pub outcomes: mpsc::UnboundedSender<Executed>,
+    /// Called at each turn, for the health check.
+    pub beat: Box<dyn Fn() + Send>,
+}
+
+/// What is worked on; never twice at once.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    /// A pod name.
+    Pod(PodName),
+    /// What lies on disk and in cgroups of a UID that nobody knows.
+    Leftover(PodUid),
+}
+
+/// What a worker tells.
+enum Message {
+    /// The plan is carried out, or was given up.
+    Finished(Key, Arc<Outcome>),
+    /// The snapshot has seen it: the key may be planned again.
+    Settled(Key),
+    /// The worker panicked.
+    Died(Key),
+}
+
+/// What a worker is at.
+struct Work {
+    /// The UID that the plan is about.
+    uid: PodUid,
+    cancel: CancellationToken,
+    /// What was remembered when it was planned.
+    memory: Option<Arc<PodMemory>>,
+}
+
+struct Loop {
+    rooms: Rooms,
+    desired: Arc<Desired>,
+    snapshot: Arc<Snapshot>,
+    memory: Memory,
+    refused: BTreeMap<PodName, (PodUid, Refusal)>,
+    dirty: BTreeSet<Key>,
+    busy: BTreeMap<Key, Work>,
+    deadlines: BTreeMap<Key, Timestamp>,
+    levels: watch::Sender<Vec<CgroupSetting>>,
+    workers: JoinSet<()>,
+    to_loop: mpsc::UnboundedSender<Message>,
+}
+
+/// Runs the loop until cancelled; then waits for the steps that are under way.
+pub async fn run(mut inputs: Inputs, rooms: Rooms, outputs: Outputs, cancel: CancellationToken) {
+    let (to_loop, mut from_workers) = mpsc::unbounded_channel();
+    let (levels, levels_out) = watch::channel(Vec::new());
+    let mut state = Loop {
+        desired: Arc::default(),
+        snapshot: Arc::default(),
+        memory: Memory::default(),
+        refused: BTreeMap::new(),
+        dirty: BTreeSet::new(),
+        busy: BTreeMap::new(),
+        deadlines: BTreeMap::new(),
+        levels,
+        workers: JoinSet::new(),
+        to_loop,
+        rooms,
+    };
+    state
+        .workers
+        .spawn(keep_levels(state.rooms.act.clone(), levels_out, cancel.clone()));
+    loop {
+        let now = Timestamp::now();
+        (outputs.beat)();
+        state.take_desired(inputs.desired.borrow_and_update().clone(), now);
+        state.take_snapshot(inputs.snapshot.borrow_and_update().clone(), now);
+        if state.plan_dirty(now, &cancel) {
+            outputs.memory.send_replace(Arc::new(state.memory.clone()));
+        }
+        // Every arm may be cancelled: watches and the channel keep what was not taken, a deadline stays in the map.
+        let cause = tokio::select! {
+            () = cancel.cancelled() => break,
+            Ok(()) = inputs.desired.changed() => "desired",
+            Ok(()) = inputs.snapshot.changed() => "snapshot",
+            Ok(()) = inputs.imported.changed() => { state.images_arrived(); "image" }
+            Some(message) = from_workers.recv() => state.take_message(message, &outputs),
+            () = tokio::time::sleep(state.until_next_deadline(now)) => { state.due(Timestamp::now()); "deadline" }
+        };
+        while let Ok(message) = from_workers.try_recv() {
+            state.take_message(message, &outputs);
+        }
+        while state.workers.try_join_next().is_some() {}
+        tracing::trace!(cause, busy = state.busy.len(), "turn");
+    }
+    while state.workers.join_next().await.is_some() {}
+}
+
+impl Loop {
+    /// Marks the names whose pod changed, ends work that was begun for another version, and admits.
+    fn take_desired(&mut self, new: Arc<Desired>, now: Timestamp) {
+        if Arc::ptr_eq(&new, &self.desired) {
+            return;
+        }
+        let old = std::mem::replace(&mut self.desired, new);
+        let names: BTreeSet<PodName> = old
+            .pods()
+            .chain(self.desired.pods())
+            .map(|pod| pod.name.clone())
+            .collect();
+        for name in names {
+            let (before, after) = (old.get(&name), self.desired.get(&name));
+            let same = match (before, after) {
+                (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+                (old, new) => old.is_none() && new.is_none(),
+            };
+            if !same {
+                // The removal of a third version goes on: begun anew, it would grant the grace period once more.
+                let concerns = |work: &&Work| {
+                    [before, after]
+                        .into_iter()
+                        .flatten()
+                        .any(|pod| pod.uid == work.uid)
+                };
+                let key = Key::Pod(name);
+                if let Some(work) = self.busy.get(&key).filter(concerns) {
+                    work.cancel.cancel();
+                }
+                self.dirty.insert(key);
+            }
+        }
+        if old.complete() != self.desired.complete() {
+            self.dirty
+                .extend(self.snapshot.pods.keys().cloned().map(Key::Pod));
+            self.mark_leftovers();
+        }
+        self.admit(now);
+        self.set_levels();
+    }
+
+    /// Marks the names whose observation changed; all of them when the runtime's health did.
+    fn take_snapshot(&mut self, new: Arc<Snapshot>, now: Timestamp) {
+        if Arc::ptr_eq(&new, &self.snapshot) {
+            return;
+        }
+        let old = std::mem::replace(&mut self.snapshot, new);
+        let new = &self.snapshot;
+        if old.listed != new.listed || old.runtime != new.runtime {
+            self.dirty
+                .extend(self.desired.pods().map(|pod| Key::Pod(pod.name.clone())));
+            self.dirty.extend(new.pods.keys().cloned().map(Key::Pod));
+        }
+        let gone = old.pods.keys().filter(|name| !new.pods.contains_key(*name));
+        let changed = new.pods.iter().filter(|(name, observed)| {
+            old.pods
+                .get(*name)
+                .is_none_or(|before| !Arc::ptr_eq(before, observed))
+        });
+        self.dirty
+            .extend(gone.chain(changed.map(|(name, _)| name)).cloned().map(Key::Pod));
+        if !Arc::ptr_eq(&old.images, &self.snapshot.images) {
+            // An image that somebody has loaded meanwhile is not waited for.
+            let fails = |memory: &PodMemory| {
+                memory
+                    .containers
+                    .values()
+                    .any(|container| container.failure.is_some())
+            };
+            let waiting = self.memory.pods.iter().filter(|(_, memory)| fails(memory));
+            self.dirty.extend(waiting.map(|(name, _)| Key::Pod(name.clone())));
+        }
+        if !Arc::ptr_eq(&old.leftovers, &self.snapshot.leftovers) {
+            self.mark_leftovers();
+        }
+        if !old.listed && self.snapshot.listed {
+            self.admit(now);
+            self.set_levels();
+        }
+    }
+
+    /// Marks the UIDs that only a directory or a cgroup tells of, once everything is told.
+    fn mark_leftovers(&mut self) {
+        if !self.snapshot.listed || !self.desired.complete() {
+            return;
+        }
+        let known = self.known_uids();
+        let unknown = self.snapshot.leftovers.iter().filter(|uid| !known.contains(uid));
+        let unknown: Vec<Key> = unknown.cloned().map(Key::Leftover).collect();
+        self.dirty.extend(unknown);
+    }
+
+    /// The UIDs that a source, the runtime or the memory knows: what lies on disk of them is no leftover.
+    fn known_uids(&self) -> BTreeSet<&PodUid> {
+        let desired = self.desired.pods().map(|pod| &pod.uid);
+        let observed = self.snapshot.pods.values().flat_map(|name| name.uids.keys());
+        let remembered = self.memory.pods.values().map(|memory| &memory.uid);
+        desired.chain(observed).chain(remembered).collect()
+    }
+
+    /// Whether remains of the pod that shall run under this name are being removed: a manifest that comes back
+    /// has its former UID.
+    fn is_being_cleared(&self, name: &PodName) -> bool {
+        let wanted = self.desired.get(name).map(|pod| Key::Leftover(pod.uid.clone()));
+        wanted.is_some_and(|leftover| self.busy.contains_key(&leftover))
+    }
+
+    /// Plans every marked key that is not being worked on. Answers whether the memory changed.
+    fn plan_dirty(&mut self, now: Timestamp, cancel: &CancellationToken) -> bool {
+        if !self.snapshot.listed || !matches!(self.snapshot.runtime.reachable, Some(Ok(()))) {
+            return false;
+        }
+        let free = |key: &&Key| match key {
+            Key::Pod(name) => !self.busy.contains_key(*key) && !self.is_being_cleared(name),
+            Key::Leftover(_) => !self.busy.contains_key(*key),
+        };
+        let ready: Vec<Key> = self.dirty.iter().filter(free).cloned().collect();
+        let mut changed = false;
+        for key in ready {
+            self.dirty.remove(&key);
+            self.deadlines.remove(&key);
+            let (uid, plan) = match &key {
+                Key::Pod(name) => {
+                    let (uid, plan, remembered) = self.plan_pod(name, now);
+                    changed |= remembered;
+                    (uid, plan)
+                }
+                Key::Leftover(uid) if self.known_uids().contains(uid) => (uid.clone(), Plan::default()),
+                Key::Leftover(uid) => (uid.clone(), gc::leftover(uid, &self.rooms.policy)),
+            };
+            if let Some(at) = plan.wake_at {
+                self.deadlines.insert(key.clone(), at);
+            }
+            if !plan.is_idle() {
+                self.start(key, uid, plan, cancel);
+            }
+        }
+        changed
+    }
+
+    /// Plans one name, with what is remembered brought up to date; answers whether that changed.
+    fn plan_pod(&mut self, name: &PodName, now: Timestamp) -> (PodUid, Plan, bool) {
+        let nothing = ObservedName::default();
+        let desired = self.desired.get(name).cloned();
+        let desired = desired.as_deref();
+        let observed = self.snapshot.pods.get(name).map_or(&nothing, AsRef::as_ref);
+        let before = self.memory.pods.get(name).cloned();
+        let view = PlanView {
+            name,
+            runtime_ready: self.snapshot.runtime.runtime_fault.is_none(),
+            network_ready: self.snapshot.runtime.network_fault.is_none(),
+            desired_complete: self.desired.complete(),
+            images: &self.snapshot.images,
+            leftovers: &self.snapshot.leftovers,
+        };
+        let plan = plan_pod::plan(
+            desired,
+            observed,
+            before.as_deref(),
+            &self.rooms.policy,
+            &view,
+            now,
+        );
+        let subject = plan_pod::subject(desired, observed, before.as_deref(), &view).cloned();
+        let memory = match desired {
+            // Of another UID that is being removed, what is remembered stays until it is gone.
+            Some(pod) if subject.as_ref() == Some(&pod.uid) => Some(Arc::new(restart::remembered(
+                before.as_deref(),
+                pod,
+                observed,
+                now,
+            ))),
+            _ => before.clone().filter(|_| subject.is_some()),
+        };
+        let changed = memory != before;
+        match memory {
+            Some(memory) => self.memory.pods.insert(name.clone(), memory),
+            None => self.memory.pods.remove(name),
+        };
+        (subject.unwrap_or_else(|| PodUid(String::new())), plan, changed)
+    }
+
+    fn start(&mut self, key: Key, uid: PodUid, plan: Plan, cancel: &CancellationToken) {
+        let work = cancel.child_token();
+        let memory = match &key {
+            Key::Pod(name) => self.memory.pods.get(name).cloned(),
+            Key::Leftover(_) => None,
+        };
+        self.busy.insert(
+            key.clone(),
+            Work {
+                uid: uid.clone(),
+                cancel: work.clone(),
+                memory,
+            },
+        );
+        let (rooms, to_loop) = (self.rooms.clone(), self.to_loop.clone());
+        self.workers.spawn(async move {
+            let name = match &key {
+                Key::Pod(name) => name.clone(),
+                Key::Leftover(uid) => PodName {
+                    namespace: String::new(),
+                    name: uid.0.clone(),
+                },
+            };
+            let execution = AssertUnwindSafe(act::run(&rooms.act, &name, &uid, plan, work.clone()));
+            // A fault that one pod brings to light must neither end the agent nor leave the pod alone for ever.
+            let Ok(outcome) = execution.catch_unwind().await else {
+                let _ = to_loop.send(Message::Died(key));
+                return;
+            };
+            // The loop may have ended; then nobody needs to know.
+            let _ = to_loop.send(Message::Finished(key.clone(), Arc::new(outcome)));
+            if let Key::Pod(name) = &key {
+                // An observation that has ended is the end of the agent; then nothing is planned any more.
+                if rooms.observe.refresh(name.clone()).await.is_err() {
+                    return;
+                }
+            }
+            let _ = to_loop.send(Message::Settled(key));
+        });
+    }
+
+    fn take_message(&mut self, message: Message, outputs: &Outputs) -> &'static str {
+        match message {
+            Message::Finished(key @ Key::Leftover(_), outcome) => {
+                log_failures(&outcome);
+                // Nothing is remembered of a pod that nobody knows; what failed is tried again later.
+                if outcome.steps.iter().any(|step| step.result.is_err()) {
+                    self.deadlines.insert(key, outcome.at + LEFTOVER_RETRY);
+                }
+                "leftover"
+            }
+            Message::Finished(Key::Pod(_), outcome) => {
+                log_failures(&outcome);
+                let after = self.remember(&outcome);
+                outputs.memory.send_replace(Arc::new(self.memory.clone()));
+                // Reporting may have ended before us at shutdown.
+                let _ = outputs.outcomes.send(Executed { outcome, after });
+                "finished"
+            }
+            Message::Died(key) => {
+                tracing::error!(
+                    ?key,
+                    "work on a pod ended by a fault in gantry: please report it; it is tried again"
+                );
+                self.busy.remove(&key);
+                self.dirty.remove(&key);
+                self.deadlines.insert(key, Timestamp::now() + DEATH_RETRY);
+                "died"
+            }
+            Message::Settled(key) => {
+                let before = self.busy.remove(&key).and_then(|work| work.memory);
+                if let Key::Pod(name) = &key {
+                    // What was seen to change has marked the name already, and a failure is remembered.
+                    if self.memory.pods.get(name) == before.as_ref() {
+                        self.deadlines.insert(key, Timestamp::now() + NO_PROGRESS_RETRY);
+                    } else {
+                        self.dirty.insert(key);
+                    }
+                }
+                "settled"
+            }
+        }
+    }
+
+    fn remember(&mut self, outcome: &Outcome) -> Arc<PodMemory> {
+        let nothing = ObservedName::default();
+        let desired = self.desired.get(&outcome.pod).cloned();
+        let observed = self
+            .snapshot
+            .pods
+            .get(&outcome.pod)
+            .map_or(&nothing, AsRef::as_ref);
+        let before = self.memory.pods.get(&outcome.pod).map(AsRef::as_ref);
+        let after = restart::after(before, desired.as_deref(), outcome, observed, &self.rooms.policy);
+        let after = Arc::new(after);
+        self.memory.pods.insert(outcome.pod.clone(), after.clone());
+        after
+    }
+
+    /// Forgets that pulls failed: what was missing may be there now.
+    fn images_arrived(&mut self) {
+        for (name, memory) in &mut self.memory.pods {
+            if memory
+                .containers
+                .values()
+                .any(|container| container.pull.is_some())
+            {
+                let mut fresh = (**memory).clone();
+                for container in fresh.containers.values_mut() {
+                    container.pull = None;
+                }
+                *memory = Arc::new(fresh);
+                self.dirty.insert(Key::Pod(name.clone()));
+            }
+        }
+    }
+
+    fn due(&mut self, now: Timestamp) {
+        let due: Vec<Key> = self
+            .deadlines
+            .iter()
+            .filter(|(_, at)| **at <= now)
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in due {
+            self.deadlines.remove(&key);
+            self.dirty.insert(key);
+        }
+    }
+
+    fn until_next_deadline(&self, now: Timestamp) -> Duration {
+        let next = self.deadlines.values().min().map(|at| at.duration_since(now));
+        let wait = next.map_or(LONGEST_SLEEP, |wait| {
+            Duration::try_from(wait).unwrap_or(Duration::ZERO)
+        });
+        wait.min(LONGEST_SLEEP)
+    }
+}
+
+/// Tells what failed, here where it is tried again. What the runtime did not answer, or was given up, is told by
+/// the observation of the runtime, or by what it was given up for.
+fn log_failures(outcome: &Outcome) {
+    for step in &outcome.steps {
+        let Err(error) = &step.result else { continue };
+        let container = match &step.subject {
+            Subject::Pod => "",
+            Subject::Container(name) => name.as_str(),
+        };
+        let (pod, uid, verb, reason) = (&outcome.pod, &outcome.uid, step.verb, error.reason);
+        if error.unreachable {
+            tracing::debug!(%pod, %uid, container, verb, reason, "not done: {}", error.message);
+        } else {
+            tracing::warn!(%pod, %uid, container, verb, reason, "failed: {}", error.message);
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Which of the desired pods the node takes: asked of `plan::admit`, those first that run already.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{Key, Loop};
+use crate::model::memory::{PodMemory, Remains};
+use crate::model::pod::Pod;
+use crate::plan::admit;
+
+impl Loop {
+    /// Decides which pods may run, those first that are worked on already.
+    pub(super) fn admit(&mut self, now: Timestamp) {
+        // Which pods run already is not known before.
+        if !self.snapshot.listed {
+            return;
+        }
+        let pods: Vec<Arc<Pod>> = self
+            .desired
+            .pods()
+            .filter(|pod| !self.is_over(pod))
+            .cloned()
+            .collect();
+        let (admitted, new): (Vec<_>, Vec<_>) = pods.into_iter().partition(|pod| self.is_admitted(pod));
+        let closed = |pod: &Arc<Pod>| {
+            self.memory
+                .pods
+                .get(&pod.name)
+                .is_some_and(|memory| memory.remains != Remains::Everything)
+        };
+        let mut admitted: Vec<_> = admitted.into_iter().filter(|pod| !closed(pod)).collect();
+        let former = std::mem::take(&mut self.refused);
+        for pod in new {
+            let others = admitted.iter().map(AsRef::as_ref);
+            match admit::admit(&pod, others, &self.rooms.allocatable, self.rooms.max_pods) {
+                Ok(()) => {
+                    if former.contains_key(&pod.name) {
+                        self.memory.pods.remove(&pod.name);
+                        self.dirty.insert(Key::Pod(pod.name.clone()));
+                    }
+                    admitted.push(pod);
+                }
+                Err(refusal) => {
+                    let fresh = || PodMemory::new(pod.uid.clone(), now);
+                    let memory = self
+                        .memory
+                        .pods
+                        .entry(pod.name.clone())
+                        .or_insert_with(|| Arc::new(fresh()));
+                    let ended = Some(refusal.status());
+                    if memory.uid != pod.uid || memory.ended != ended {
+                        tracing::warn!(pod = %pod.name, reason = %refusal.reason, "refused: {}", refusal.message);
+                        *memory = Arc::new(PodMemory { ended, ..fresh() });
+                    }
+                    self.dirty.insert(Key::Pod(pod.name.clone()));
+                    self.refused.insert(pod.name.clone(), (pod.uid.clone(), refusal));
+                }
+            }
+        }
+    }
+
+    /// Whether the pod was admitted before. What an agent before this one admitted is known by its sandboxes: a
+    /// new agent must not end it in favour of another that did not fit then.
+    pub(super) fn is_admitted(&self, pod: &Pod) -> bool {
+        match self
+            .memory
+            .pods
+            .get(&pod.name)
+            .filter(|memory| memory.uid == pod.uid)
+        {
+            Some(memory) => memory.ended.is_none(),
+            None => {
+                let seen = self
+                    .snapshot
+                    .pods
+                    .get(&pod.name)
+                    .and_then(|name| name.uids.get(&pod.uid));
+                seen.is_some_and(|seen| !seen.sandboxes.is_empty())
+            }
+        }
+    }
+
+    /// Whether the node ended the pod after it had run: it takes no room, and does not come back.
+    pub(super) fn is_over(&self, pod: &Pod) -> bool {
+        let memory = self
+            .memory
+            .pods
+            .get(&pod.name)
+            .filter(|memory| memory.uid == pod.uid);
+        let refused = self
+            .refused
+            .get(&pod.name)
+            .is_some_and(|(uid, _)| *uid == pod.uid);
+        memory.is_some_and(|memory| memory.ended.is_some()) && !refused
+    }
+}

@@ -1,0 +1,86 @@
+//! The cgroups above the pods: what they should hold follows from the pods, and a task of their own writes them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::{Loop, Rooms};
+use crate::act::ActContext;
+use crate::model::memory::Remains;
+use crate::model::node::CgroupName;
+use crate::model::pod::Pod;
+use crate::model::step::CgroupSetting;
+use crate::plan::cgroup;
+
+/// How soon a cgroup above the pods that could not be set is tried again.
+const LEVELS_RETRY: Duration = Duration::from_secs(10);
+
+impl Loop {
+    /// Tells the cgroups above the pods what their pods ask for together.
+    pub(super) fn set_levels(&self) {
+        let Rooms {
+            policy,
+            capacity,
+            pids_max,
+            reserved,
+            ..
+        } = &self.rooms;
+        let ended = |pod: &Pod| {
+            self.memory
+                .pods
+                .get(&pod.name)
+                .is_some_and(|memory| memory.remains != Remains::Everything)
+        };
+        let refused = |pod: &Pod| self.refused.contains_key(&pod.name);
+        let running = self.desired.pods().filter(|pod| !refused(pod) && !ended(pod));
+        let levels = cgroup::node_levels(
+            running.map(AsRef::as_ref),
+            &policy.cgroup,
+            capacity,
+            *pids_max,
+            reserved,
+        );
+        self.levels.send_if_modified(|before| {
+            let changed = *before != levels;
+            *before = levels;
+            changed
+        });
+    }
+}
+
+/// Writes the cgroups above the pods whenever what they should hold changes.
+pub(super) async fn keep_levels(
+    act: Arc<ActContext>,
+    mut levels: watch::Receiver<Vec<CgroupSetting>>,
+    cancel: CancellationToken,
+) {
+    let mut written: BTreeMap<CgroupName, CgroupSetting> = BTreeMap::new();
+    let mut failed = false;
+    loop {
+        // All arms only wait; the newest value stays in the watch.
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            changed = levels.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(LEVELS_RETRY), if failed => {}
+        }
+        failed = false;
+        let wanted = levels.borrow_and_update().clone();
+        for setting in wanted {
+            if written.get(&setting.name) == Some(&setting) {
+                continue;
+            }
+            match act.cgroups.ensure(&setting).await {
+                Ok(()) => {
+                    written.insert(setting.name.clone(), setting);
+                }
+                Err(error) => {
+                    failed = true;
+                    tracing::warn!(cgroup = ?setting.name, %error, "cgroup not set: it is tried again");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,428 @@
+//! Loop 2: tells what the world is.
+//!
+//! It recomputes the status of each pod whose inputs changed, and the node's every few seconds and whenever
+//! the runtime's health changes. It moves nothing in the world; it alone writes [`PodsReport`] and the node.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Node, Pod as PodObject};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::model::memory::{Executed, Memory};
+use crate::model::node::{MachineFacts, Measured, NodePolicy, NodeSettings};
+use crate::model::pod::{Desired, Pod, PodName, PodUid, Problem};
+use crate::model::report::{EventKind, PodEvent, PodsReport};
+use crate::model::runtime::{ObservedName, Snapshot};
+use crate::model::step::Outcome;
+use crate::status::pressure::Pressure;
+use crate::status::{events, node as node_status, pod as pod_status};
+
+/// The longest the loop sleeps: the net under deadlines that a changed clock would miss.
+pub const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+/// Events kept for one pod; the oldest go first.
+const EVENTS_PER_POD: usize = 50;
+
+/// What the loop reads.
+pub struct Inputs {
+    /// What all sources want.
+    pub desired: watch::Receiver<Arc<Desired>>,
+    /// What is.
+    pub snapshot: watch::Receiver<Arc<Snapshot>>,
+    /// What is remembered.
+    pub memory: watch::Receiver<Arc<Memory>>,
+    /// What was done.
+    pub outcomes: mpsc::UnboundedReceiver<Executed>,
+    /// What is measured of the machine; a new value every `nodeStatusUpdateFrequency`.
+    pub measured: watch::Receiver<Arc<Measured>>,
+}
+
+/// What does not change while the loop runs.
+pub struct Facts {
+    /// How the node is configured.
+    pub policy: Arc<NodePolicy>,
+    /// What the node tells of itself.
+    pub settings: NodeSettings,
+    /// What the machine is.
+    pub machine: MachineFacts,
+}
+
+/// What the loop tells.
+pub struct Outputs {
+    /// The pods.
+    pub pods: watch::Sender<Arc<PodsReport>>,
+    /// The node.
+    pub node: watch::Sender<Arc<Node>>,
+    /// Called at each turn, for the health check.
+    pub beat: Box<dyn Fn() + Send>,
+    /// Called with what was done, for the metrics.
+    pub count: Box<dyn Fn(&Outcome) + Send>,
+}
+
+struct Loop {
+    facts: Facts,
+    desired: Arc<Desired>,
+    snapshot: Arc<Snapshot>,
+    memory: Arc<Memory>,
+    /// The last version of each pod that is shown, also while it is being removed.
+    shown: BTreeMap<PodName, Arc<Pod>>,
+    /// When a status changes though nothing happens.
+    due: BTreeMap<PodName, Timestamp>,
+    report: PodsReport,
+    pressure: Pressure,
+    started: Timestamp,
+}
+
+/// Runs the loop until cancelled.
+pub async fn run(mut inputs: Inputs, facts: Facts, outputs: Outputs, cancel: CancellationToken) {
+    let mut state = Loop {
+        desired: Arc::default(),
+        snapshot: Arc::default(),
+        memory: Arc::default(),
+        shown: BTreeMap::new(),
+        due: BTreeMap::new(),
+        report: PodsReport::default(),
+        pressure: Pressure::default(),
+        started: Timestamp::now(),
+        facts,
+    };
+    let mut node: Option<Node> = None;
+    loop {
+        // Every arm may be cancelled: the watches and the channel keep what was not taken.
+        let wait = state.until_next_change(Timestamp::now());
+        let (mut tell_node, executed) = tokio::select! {
+            () = cancel.cancelled() => return,
+            Some(executed) = inputs.outcomes.recv() => (false, Some(executed)),
+            Ok(()) = inputs.desired.changed() => (false, None),
+            Ok(()) = inputs.snapshot.changed() => (false, None),
+            Ok(()) = inputs.memory.changed() => (false, None),
+            Ok(()) = inputs.measured.changed() => (true, None),
+            () = tokio::time::sleep(wait) => (false, None),
+        };
+        let now = Timestamp::now();
+        (outputs.beat)();
+        let before = std::mem::replace(&mut state.snapshot, inputs.snapshot.borrow_and_update().clone());
+        tell_node |= before.runtime != state.snapshot.runtime;
+        let mut changed = state.take(
+            inputs.desired.borrow_and_update().clone(),
+            &before,
+            inputs.memory.borrow_and_update().clone(),
+            now,
+        );
+        changed |= state.take_due(now);
+        if let Some(executed) = executed {
+            (outputs.count)(&executed.outcome);
+            changed |= state.take_executed(&executed);
+        }
+        if changed {
+            outputs.pods.send_replace(Arc::new(state.report.clone()));
+        }
+        if tell_node {
+            let measured = inputs.measured.borrow_and_update().clone();
+            let fresh = state.node(&measured, node.as_ref(), now);
+            outputs.node.send_replace(Arc::new(fresh.clone()));
+            node = Some(fresh);
+        }
+    }
+}
+
+impl Loop {
+    /// Recomputes what depends on a changed input; answers whether the report changed.
+    fn take(
+        &mut self,
+        desired: Arc<Desired>,
+        before: &Arc<Snapshot>,
+        memory: Arc<Memory>,
+        now: Timestamp,
+    ) -> bool {
+        let old_desired = std::mem::replace(&mut self.desired, desired);
+        let old_memory = std::mem::replace(&mut self.memory, memory);
+        let mut names: BTreeSet<PodName> = BTreeSet::new();
+        if !Arc::ptr_eq(&old_desired, &self.desired) {
+            let pods = self.desired.pods();
+            names.extend(
+                pods.filter(|pod| {
+                    self.shown
+                        .get(&pod.name)
+                        .is_none_or(|shown| !Arc::ptr_eq(shown, pod))
+                })
+                .map(|pod| pod.name.clone()),
+            );
+            names.extend(
+                self.shown
+                    .keys()
+                    .filter(|name| self.desired.get(name).is_none())
+                    .cloned(),
+            );
+        }
+        differing(&before.pods, &self.snapshot.pods, &mut names);
+        differing(&old_memory.pods, &self.memory.pods, &mut names);
+        let mut changed = false;
+        for name in names {
+            changed |= self.tell(&name, now);
+        }
+        if !Arc::ptr_eq(&old_desired, &self.desired) {
+            changed |= self.tell_problems();
+        }
+        changed
+    }
+
+    /// Recomputes one pod; answers whether what is told of it changed.
+    fn tell(&mut self, name: &PodName, now: Timestamp) -> bool {
+        let nothing = ObservedName::default();
+        let observed = self.snapshot.pods.get(name);
+        let pod = match (self.desired.get(name), self.shown.get(name)) {
+            (Some(pod), _) => pod.clone(),
+            (None, Some(shown)) if observed.is_some() => shown.clone(),
+            _ => {
+                self.shown.remove(name);
+                self.due.remove(name);
+                self.report.events.remove(name);
+                return self.report.pods.remove(name).is_some();
+            }
+        };
+        let former = self.report.pods.get(name);
+        let same_pod = self.shown.get(name).is_some_and(|shown| shown.uid == pod.uid);
+        let previous = former
+            .filter(|_| same_pod)
+            .and_then(|object| object.status.as_ref());
+        let memory = self
+            .memory
+            .pods
+            .get(name)
+            .filter(|memory| memory.uid == pod.uid)
+            .cloned();
+        let observed = observed.map_or(&nothing, AsRef::as_ref);
+        let policy = &self.facts.policy;
+        let status = pod_status::pod_status(&pod, observed, memory.as_deref(), previous, policy, now);
+        let waiting = memory
+            .as_deref()
+            .map(|memory| events::waiting(&pod, observed, memory, policy, now));
+        match memory
+            .as_deref()
+            .and_then(|memory| pod_status::changes_at(memory, now))
+        {
+            Some(at) => self.due.insert(name.clone(), at),
+            None => self.due.remove(name),
+        };
+        let terminating = self.desired.get(name).is_none();
+        let mut object: PodObject = (*pod.object).clone();
+        if terminating {
+            let asked = former.and_then(|object| object.metadata.deletion_timestamp.clone());
+            let asked = asked.unwrap_or(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now));
+            object.metadata.deletion_timestamp = Some(asked);
+            object.metadata.deletion_grace_period_seconds = i64::try_from(pod.grace.as_secs()).ok();
+        }
+        // A pod of a file has no creation that anybody wrote down: it is as old as its first trace here.
+        let created = object
+            .metadata
+            .creation_timestamp
+            .take()
+            .or_else(|| status.start_time.clone());
+        object.metadata.creation_timestamp = created;
+        object.status = Some(status);
+        if former.is_some_and(|former| **former == object) {
+            self.shown.insert(name.clone(), pod);
+            return false;
+        }
+        self.report.pods.insert(name.clone(), Arc::new(object));
+        self.shown.insert(name.clone(), pod.clone());
+        self.keep_events(name, &pod.uid, waiting.unwrap_or_default(), now);
+        true
+    }
+
+    fn tell_problems(&mut self) -> bool {
+        let sets = [&self.desired.files, &self.desired.api];
+        let problems: Vec<Problem> = sets
+            .into_iter()
+            .flatten()
+            .flat_map(|set| set.problems.iter().cloned())
+            .collect();
+        let changed = problems != self.report.problems;
+        self.report.problems = problems;
+        changed
+    }
+
+    /// Keeps the events that an execution gives rise to.
+    fn take_executed(&mut self, executed: &Executed) -> bool {
+        let Executed { outcome, after } = executed;
+        let Some(pod) = self
+            .desired
+            .get(&outcome.pod)
+            .or_else(|| self.shown.get(&outcome.pod))
+            .cloned()
+        else {
+            return false;
+        };
+        let new = events::events(&pod, outcome, Some(after));
+        self.keep_events(&pod.name, &outcome.uid, new, outcome.at)
+    }
+
+    /// Adds events of a pod, counting equal ones together; answers whether there were any.
+    fn keep_events(
+        &mut self,
+        name: &PodName,
+        uid: &PodUid,
+        new: Vec<events::PodEvent>,
+        at: Timestamp,
+    ) -> bool {
+        let changed = !new.is_empty();
+        let kept = self.report.events.entry(name.clone()).or_default();
+        for event in new {
+            let kind = match event.kind {
+                events::EventType::Normal => EventKind::Normal,
+                events::EventType::Warning => EventKind::Warning,
+            };
+            let field_path = Some(event.field_path).filter(|path| !path.is_empty());
+            let (reason, message, uid) = (event.reason, event.message, uid.clone());
+            keep_event(
+                kept,
+                PodEvent {
+                    uid,
+                    kind,
+                    reason,
+                    message,
+                    field_path,
+                    first: at,
+                    last: at,
+                    count: 1,
+                },
+            );
+        }
+        changed
+    }
+
+    /// Tells again what changes by time alone.
+    fn take_due(&mut self, now: Timestamp) -> bool {
+        let due: Vec<PodName> = self
+            .due
+            .iter()
+            .filter(|(_, at)| **at <= now)
+            .map(|(name, _)| name.clone())
+            .collect();
+        let mut changed = false;
+        for name in due {
+            self.due.remove(&name);
+            changed |= self.tell(&name, now);
+        }
+        changed
+    }
+
+    fn until_next_change(&self, now: Timestamp) -> Duration {
+        let next = self.due.values().min().map(|at| at.duration_since(now));
+        next.map_or(LONGEST_SLEEP, |wait| {
+            Duration::try_from(wait).unwrap_or(Duration::ZERO)
+        })
+        .min(LONGEST_SLEEP)
+    }
+
+    fn node(&mut self, measured: &Measured, previous: Option<&Node>, now: Timestamp) -> Node {
+        let Facts {
+            machine, settings, ..
+        } = &self.facts;
+        self.pressure = self.pressure.after(measured, machine.memory, settings, now);
+        let report = node_status::Report {
+            facts: machine,
+            measured,
+            pressure: &self.pressure,
+            runtime: &self.snapshot.runtime,
+            images: &self.snapshot.images,
+            settings,
+            started: self.started,
+        };
+        node_status::node(&report, previous, now)
+    }
+}
+
+/// The keys whose value is another one, or is in one map only.
+fn differing<V>(
+    old: &BTreeMap<PodName, Arc<V>>,
+    new: &BTreeMap<PodName, Arc<V>>,
+    names: &mut BTreeSet<PodName>,
+) {
+    names.extend(old.keys().filter(|name| !new.contains_key(*name)).cloned());
+    let changed = new
+        .iter()
+        .filter(|(name, value)| old.get(*name).is_none_or(|before| !Arc::ptr_eq(before, value)));
+    names.extend(changed.map(|(name, _)| name.clone()));
+}
+
+/// Adds an event, or counts it where the same happened before.
+fn keep_event(kept: &mut Vec<PodEvent>, event: PodEvent) {
+    let same = |old: &PodEvent| {
+        (&old.uid, old.kind, &old.reason, &old.message, &old.field_path)
+            == (
+                &event.uid,
+                event.kind,
+                &event.reason,
+                &event.message,
+                &event.field_path,
+            )
+    };
+    if let Some(place) = kept.iter().position(same) {
+        let old = kept.remove(place);
+        kept.push(PodEvent {
+            last: event.last,
+            count: old.count.saturating_add(1),
+            ..old
+        });
+    } else {
+        kept.push(event);
+    }
+    if kept.len() > EVENTS_PER_POD {
+        kept.remove(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::pod::PodUid;
+    use crate::model::report::EventKind;
+
+    fn event(message: &str, second: i64) -> PodEvent {
+        let at = Timestamp::from_second(second).unwrap();
+        PodEvent {
+            uid: PodUid("u".to_owned()),
+            kind: EventKind::Normal,
+            reason: "Started".to_owned(),
+            message: message.to_owned(),
+            field_path: None,
+            first: at,
+            last: at,
+            count: 1,
+        }
+    }
+
+    #[test]
+    fn equal_events_are_counted_and_move_to_the_end() {
+        let mut kept = Vec::new();
+        for (message, second) in [("a", 1), ("b", 2), ("a", 3)] {
+            keep_event(&mut kept, event(message, second));
+        }
+        let told: Vec<_> = kept
+            .iter()
+            .map(|e| {
+                (
+                    e.message.as_str(),
+                    e.count,
+                    e.first.as_second(),
+                    e.last.as_second(),
+                )
+            })
+            .collect();
+        assert_eq!(told, [("b", 1, 2, 2), ("a", 2, 1, 3)]);
+    }
+
+    #[test]
+    fn the_oldest_events_go_first() {
+        let mut kept = Vec::new();
+        for n in 0..60 {
+            keep_event(&mut kept, event(&n.to_string(), n));
+        }
+        assert_eq!((kept.len(), kept[0].message.as_str()), (EVENTS_PER_POD, "10"));
+    }
+}

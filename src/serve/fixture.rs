@@ -1,0 +1,150 @@
+//! Values for the tests of this room and of the command line.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{Node, Pod};
+use serde_json::json;
+use tokio::sync::watch;
+
+use super::World;
+use crate::model::pod::{PodName, PodUid};
+use crate::model::report::PodsReport;
+use crate::model::runtime::{
+    ContainerState, ObservedContainer, ObservedName, ObservedPod, Sandbox, Snapshot,
+};
+
+/// A static pod with one container `web` that runs.
+pub(crate) fn pod(namespace: &str, name: &str) -> Pod {
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {
+            "name": name, "namespace": namespace, "uid": "u1",
+            "creationTimestamp": "2026-11-21T00:00:00Z",
+            "annotations": {"kubernetes.io/config.source": "file"},
+        },
+        "spec": {"nodeName": "vm", "containers": [{"name": "web", "image": "demo:1"}]},
+        "status": {
+            "phase": "Running", "podIP": "10.244.0.7",
+            "conditions": [{"type": "Ready", "status": "True"}],
+            "containerStatuses": [{
+                "name": "web", "image": "demo:1", "imageID": "sha256:1", "ready": true, "started": true,
+                "restartCount": 0, "containerID": "containerd://c1",
+                "state": {"running": {"startedAt": "2026-11-21T00:00:05Z"}},
+            }],
+        },
+    });
+    serde_json::from_value(pod).unwrap()
+}
+
+pub(crate) fn sandbox() -> Sandbox {
+    Sandbox {
+        id: "s1".into(),
+        attempt: 0,
+        ready: true,
+        created: "2026-11-21T00:00:00Z".parse().unwrap(),
+        ips: Vec::new(),
+        host_network: false,
+        annotations: Default::default(),
+        labels: Default::default(),
+    }
+}
+
+pub(crate) fn running(id: &str, name: &str, log: &str) -> ObservedContainer {
+    ObservedContainer {
+        id: id.into(),
+        name: name.into(),
+        sandbox: "s1".into(),
+        restart_count: 0,
+        hash: 0,
+        grace_seconds: None,
+        termination_path: String::new(),
+        created: "2026-11-21T00:00:00Z".parse().unwrap(),
+        state: ContainerState::Running {
+            started: "2026-11-21T00:00:05Z".parse().unwrap(),
+        },
+        image: "demo:1".into(),
+        image_ref: "sha256:1".into(),
+        log_path: log.into(),
+        resources: None,
+        user: None,
+    }
+}
+
+/// The same container, ended.
+pub(crate) fn exited(mut container: ObservedContainer) -> ObservedContainer {
+    container.state = ContainerState::Exited {
+        started: None,
+        finished: "2026-11-21T00:10:00Z".parse().unwrap(),
+        code: 0,
+        reason: "Completed".into(),
+        message: String::new(),
+        termination_message: String::new(),
+    };
+    container
+}
+
+/// A world of one pod, and the ends that change it.
+pub(crate) struct Changing {
+    pub(crate) world: World,
+    pub(crate) pods: watch::Sender<Arc<PodsReport>>,
+    pub(crate) snapshot: watch::Sender<Arc<Snapshot>>,
+    pub(crate) _node: watch::Sender<Arc<Node>>,
+    pub(crate) temp: tempfile::TempDir,
+}
+
+pub(crate) fn name(namespace: &str, name: &str) -> PodName {
+    PodName {
+        namespace: namespace.into(),
+        name: name.into(),
+    }
+}
+
+/// A snapshot in which the pod `default/web-vm` has these containers.
+pub(crate) fn snapshot_of(containers: Vec<ObservedContainer>) -> Arc<Snapshot> {
+    let pod = ObservedPod {
+        sandboxes: vec![sandbox()],
+        containers,
+    };
+    let uids = [(PodUid("u1".into()), pod)].into();
+    let pods = [(name("default", "web-vm"), Arc::new(ObservedName { uids }))].into();
+    Arc::new(Snapshot {
+        listed: true,
+        pods,
+        ..Snapshot::default()
+    })
+}
+
+pub(crate) fn changing() -> Changing {
+    let temp = tempfile::tempdir().unwrap();
+    let logs = temp.path().join("logs");
+    std::fs::create_dir_all(logs.join("default_web-vm_u1/web")).unwrap();
+    let log = logs.join("default_web-vm_u1/web/0.log");
+    std::fs::write(&log, "").unwrap();
+    let report = PodsReport {
+        pods: [(name("default", "web-vm"), Arc::new(pod("default", "web-vm")))].into(),
+        ..PodsReport::default()
+    };
+    let node: Node = serde_json::from_value(json!({"metadata": {"name": "vm"}})).unwrap();
+    let (pods, pods_now) = watch::channel(Arc::new(report));
+    let (node, node_now) = watch::channel(Arc::new(node));
+    let (snapshot, snapshot_now) =
+        watch::channel(snapshot_of(vec![running("c1", "web", log.to_str().unwrap())]));
+    let world = World {
+        pods: pods_now,
+        node: node_now,
+        snapshot: snapshot_now,
+        configz: Arc::new(json!({"kubeletconfig": {"maxPods": 110}})),
+        pod_logs_dir: logs,
+        containerd: temp.path().join("no-containerd.sock"),
+        exec_dir: temp.path().join("exec"),
+        metrics: Arc::default(),
+        health: Default::default(),
+    };
+    Changing {
+        world,
+        pods,
+        snapshot,
+        _node: node,
+        temp,
+    }
+}

@@ -1,0 +1,202 @@
+//! `/healthz`: whether the agent's loops turn. The paths and words are those of the kubelet
+//! (`staging/src/k8s.io/apiserver/pkg/server/healthz`), because kubeadm and monitoring read them.
+
+use std::future::Future;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+
+/// The checks that always pass while anything is answered at all.
+const ALWAYS_WELL: [&str; 2] = ["ping", "log"];
+/// The check that the loops turn.
+const SYNCLOOP: &str = "syncloop";
+
+/// Knows the loops that must turn. Clones are the same.
+#[derive(Debug, Clone, Default)]
+pub struct Health {
+    loops: Arc<Mutex<Vec<Arc<Pulse>>>>,
+}
+
+#[derive(Debug)]
+struct Pulse {
+    name: &'static str,
+    period: Duration,
+    origin: Instant,
+    /// Milliseconds after `origin`.
+    last: AtomicU64,
+}
+
+/// Held by a loop, which beats it at each turn. Dropped, the loop is no longer watched.
+#[derive(Debug)]
+pub struct Heartbeat(Arc<Pulse>);
+
+impl Heartbeat {
+    /// The loop turned.
+    pub fn beat(&self) {
+        let since = self.0.origin.elapsed().as_millis();
+        self.0
+            .last
+            .store(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}
+
+impl Pulse {
+    fn silence(&self) -> Duration {
+        let last = Duration::from_millis(self.last.load(Ordering::Relaxed));
+        self.origin.elapsed().saturating_sub(last)
+    }
+}
+
+impl Health {
+    /// Watches a loop that turns at least once each `period`; twice that in silence is a fault.
+    pub fn register(&self, name: &'static str, period: Duration) -> Heartbeat {
+        let pulse = Arc::new(Pulse {
+            name,
+            period,
+            origin: Instant::now(),
+            last: AtomicU64::new(0),
+        });
+        self.lock().push(pulse.clone());
+        Heartbeat(pulse)
+    }
+
+    /// Whether every loop turns; else which does not, and since when. What the watchdog asks, too.
+    pub fn check(&self) -> Result<(), String> {
+        let mut loops = self.lock();
+        loops.retain(|pulse| Arc::strong_count(pulse) > 1);
+        let stuck: Vec<String> = loops
+            .iter()
+            .filter(|pulse| pulse.silence() > 2 * pulse.period)
+            .map(|pulse| {
+                format!(
+                    "{} has not turned for {} s",
+                    pulse.name,
+                    pulse.silence().as_secs()
+                )
+            })
+            .collect();
+        if stuck.is_empty() {
+            Ok(())
+        } else {
+            Err(stuck.join(", "))
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Pulse>>> {
+        self.loops.lock().expect("no holder of this lock can panic")
+    }
+}
+
+/// Answers `/healthz` on a loopback port until `shutdown` is done.
+pub async fn healthz(
+    listener: TcpListener,
+    health: Health,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    axum::serve(listener, router(health))
+        .with_graceful_shutdown(shutdown)
+        .await
+}
+
+pub(crate) fn router(health: Health) -> Router {
+    Router::new()
+        .route("/healthz", get(all))
+        .route("/healthz/{check}", get(one))
+        .with_state(health)
+}
+
+async fn all(State(health): State<Health>, RawQuery(query): RawQuery) -> Response {
+    let verbose =
+        form_urlencoded::parse(query.unwrap_or_default().as_bytes()).any(|(key, _)| key == "verbose");
+    let mut lines: String = ALWAYS_WELL.iter().map(|name| format!("[+]{name} ok\n")).collect();
+    match health.check() {
+        Ok(()) if !verbose => "ok".into_response(),
+        Ok(()) => {
+            lines += &format!("[+]{SYNCLOOP} ok\nhealthz check passed\n");
+            lines.into_response()
+        }
+        Err(why) => {
+            lines += &format!("[-]{SYNCLOOP} failed: {why}\nhealthz check failed\n");
+            (StatusCode::INTERNAL_SERVER_ERROR, lines).into_response()
+        }
+    }
+}
+
+async fn one(State(health): State<Health>, Path(check): Path<String>) -> Response {
+    if ALWAYS_WELL.contains(&check.as_str()) {
+        return "ok".into_response();
+    }
+    if check != SYNCLOOP {
+        return (StatusCode::NOT_FOUND, "404 page not found\n").into_response();
+    }
+    match health.check() {
+        Ok(()) => "ok".into_response(),
+        Err(why) => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            format!("internal server error: {why}\n"),
+        )
+            .into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::Request;
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn check(health: &Health, path: &str) -> (u16, String) {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let response = router(health.clone()).oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_loop_that_stands_still_is_told_and_one_that_turns_again_is_well() {
+        let health = Health::default();
+        let beat = health.register("reconcile", Duration::from_secs(10));
+        assert_eq!(check(&health, "/healthz").await, (200, "ok".into()));
+
+        tokio::time::advance(Duration::from_secs(21)).await;
+        let (status, text) = check(&health, "/healthz").await;
+        assert_eq!(status, 500);
+        assert_eq!(
+            text,
+            "[+]ping ok\n[+]log ok\n[-]syncloop failed: reconcile has not turned for 21 s\nhealthz check failed\n"
+        );
+        assert_eq!(check(&health, "/healthz/syncloop").await.0, 500);
+        assert_eq!(check(&health, "/healthz/ping").await, (200, "ok".into()));
+
+        beat.beat();
+        assert_eq!(check(&health, "/healthz/syncloop").await, (200, "ok".into()));
+        let all = "[+]ping ok\n[+]log ok\n[+]syncloop ok\nhealthz check passed\n";
+        assert_eq!(check(&health, "/healthz?verbose").await, (200, all.into()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_loop_that_has_ended_is_no_longer_watched() {
+        let health = Health::default();
+        drop(health.register("observe", Duration::from_secs(1)));
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert_eq!(health.check(), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn an_unknown_check_is_not_found() {
+        assert_eq!(check(&Health::default(), "/healthz/nothing").await.0, 404);
+    }
+}

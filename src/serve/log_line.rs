@@ -1,0 +1,332 @@
+//! Lines of a container's log as CRI runtimes write them, and what a reader is shown of them. Pure.
+//!
+//! A line is `<RFC 3339 time> <stdout|stderr> <tags> <text>`; the first of the tags, which colons separate, is
+//! `P` where the container's line goes on in the next one of the same stream, `F` where it ends.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use jiff::Timestamp;
+
+/// The longest beginning of a line that its tags can lie in.
+pub(crate) const HEAD: usize = 128;
+/// How much of an unfinished line is held back while the other stream writes.
+const HELD: usize = 256 * 1024;
+
+/// Which of the two outputs wrote it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// One line of the file, taken apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogLine<'a> {
+    /// The time as it is written.
+    pub time: &'a str,
+    /// Who wrote it.
+    pub output: Output,
+    /// Whether the container's line ends here.
+    pub ends: bool,
+    /// What the container wrote, any bytes but a line's end.
+    pub text: &'a [u8],
+}
+
+/// Takes a line, without its `\n`, apart. `None`: no runtime wrote that.
+pub fn parse(line: &[u8]) -> Option<LogLine<'_>> {
+    let (time, rest) = split(line)?;
+    let (output, rest) = split(rest)?;
+    // A line without any text may lack the space after its tags.
+    let (tags, text) = split(rest).unwrap_or((rest, &[]));
+    let output = match output {
+        b"stdout" => Output::Stdout,
+        b"stderr" => Output::Stderr,
+        _ => return None,
+    };
+    let ends = match tags.split(|&byte| byte == b':').next()? {
+        b"F" => true,
+        b"P" => false,
+        _ => return None,
+    };
+    let time = std::str::from_utf8(time)
+        .ok()
+        .filter(|time| time.len() >= 20 && time.is_ascii())?;
+    Some(LogLine {
+        time,
+        output,
+        ends,
+        text,
+    })
+}
+
+fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = bytes.iter().position(|&byte| byte == b' ')?;
+    Some((&bytes[..at], &bytes[at + 1..]))
+}
+
+/// Whether the line of the file that begins so is the end of a line of the container.
+pub(crate) fn is_end(head: &[u8]) -> bool {
+    parse(head).is_some_and(|line| line.ends)
+}
+
+/// What of the lines is shown, and how.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Show {
+    /// Lines from this moment on.
+    pub since: Option<Timestamp>,
+    /// Each line with its time before it.
+    pub timestamps: bool,
+    /// So many bytes at most.
+    pub limit: Option<u64>,
+}
+
+/// Turns the file's lines into what is shown, joining parts of lines.
+#[derive(Debug)]
+pub struct Printer {
+    show: Show,
+    left: Option<u64>,
+    open: [BytesMut; 2],
+    /// The stream's line has been shown in part already.
+    begun: [bool; 2],
+    out: BytesMut,
+}
+
+impl Printer {
+    /// One that shows so.
+    pub fn new(show: Show) -> Self {
+        let left = show.limit;
+        Printer {
+            show,
+            left,
+            open: Default::default(),
+            begun: [false; 2],
+            out: BytesMut::new(),
+        }
+    }
+
+    /// Takes one line of the file, without its `\n`. A line that no runtime wrote (cut short by a full disk)
+    /// is left out, as the kubelet does.
+    pub fn push(&mut self, line: &[u8]) {
+        let Some(line) = parse(line) else { return };
+        if self
+            .show
+            .since
+            .is_some_and(|since| line.time.parse::<Timestamp>().is_ok_and(|time| time < since))
+        {
+            return;
+        }
+        let stream = line.output as usize;
+        let open = &mut self.open[stream];
+        if self.show.timestamps && open.is_empty() && !self.begun[stream] {
+            put_time(open, line.time);
+            open.put_u8(b' ');
+        }
+        open.put_slice(line.text);
+        if line.ends {
+            open.put_u8(b'\n');
+        }
+        if line.ends || open.len() > HELD {
+            self.out.unsplit(open.split());
+            self.begun[stream] = !line.ends;
+        }
+    }
+
+    /// There will be no more: what was held back is shown as far as it came.
+    pub fn finish(&mut self) {
+        for open in &mut self.open {
+            self.out.unsplit(open.split());
+        }
+    }
+
+    /// What is to be shown now.
+    pub fn take(&mut self) -> Bytes {
+        let mut chunk = self.out.split();
+        if let Some(left) = &mut self.left {
+            chunk.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
+            *left -= chunk.len() as u64;
+        }
+        chunk.freeze()
+    }
+
+    /// Whether enough has been shown.
+    pub fn is_done(&self) -> bool {
+        self.left == Some(0)
+    }
+}
+
+/// The time with nine digits of a second, so that columns line up and text sorts; Go leaves zeros at the end out.
+fn put_time(to: &mut BytesMut, time: &str) {
+    const SECONDS: usize = "2006-01-02T15:04:05".len();
+    let (seconds, rest) = time.split_at(SECONDS);
+    let rest = rest.strip_prefix('.').unwrap_or(rest);
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count().min(9);
+    let zone = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+    to.put_slice(seconds.as_bytes());
+    to.put_u8(b'.');
+    to.put_slice(&rest.as_bytes()[..digits]);
+    to.put_bytes(b'0', 9 - digits);
+    to.put_slice(zone.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn check(show: Show, lines: &[&[u8]], expected: &[u8]) {
+        let mut printer = Printer::new(show);
+        for line in lines {
+            printer.push(line);
+        }
+        printer.finish();
+        assert_eq!(
+            printer.take().escape_ascii().to_string(),
+            expected.escape_ascii().to_string()
+        );
+    }
+
+    const T1: &str = "2026-11-21T01:00:00.5Z";
+
+    #[test]
+    fn parts_of_lines_are_joined_also_when_streams_mix() {
+        check(
+            Show::default(),
+            &[
+                b"2026-11-21T01:00:00.1Z stdout P one ",
+                b"2026-11-21T01:00:00.2Z stderr F trouble",
+                b"2026-11-21T01:00:00.3Z stdout P and ",
+                b"2026-11-21T01:00:00.4Z stdout F two",
+            ],
+            b"trouble\none and two\n",
+        );
+    }
+
+    #[test]
+    fn a_part_whose_end_never_came_is_shown_without_one() {
+        check(
+            Show::default(),
+            &[b"2026-11-21T01:00:00Z stdout P prompt> "],
+            b"prompt> ",
+        );
+    }
+
+    #[test]
+    fn any_bytes_pass() {
+        check(
+            Show::default(),
+            &[b"2026-11-21T01:00:00Z stdout F \xff\x00 \x1b[1m  "],
+            b"\xff\x00 \x1b[1m  \n",
+        );
+        check(Show::default(), &[b"2026-11-21T01:00:00Z stdout F "], b"\n");
+        check(Show::default(), &[b"2026-11-21T01:00:00Z stdout F"], b"\n");
+        check(
+            Show::default(),
+            &[b"2026-11-21T01:00:00Z stdout F:x:y text"],
+            b"text\n",
+        );
+    }
+
+    #[test]
+    fn what_no_runtime_wrote_is_left_out() {
+        check(
+            Show::default(),
+            &[
+                b"",
+                b"garbage",
+                b"2026 stdout F x",
+                b"2026-11-21T01:00:00Z stdin F x",
+            ],
+            b"",
+        );
+    }
+
+    #[test]
+    fn times_are_shown_once_a_line_and_at_full_width() {
+        let show = Show {
+            timestamps: true,
+            ..Show::default()
+        };
+        check(
+            show,
+            &[
+                b"2026-11-21T01:00:00.5Z stdout P a",
+                b"2026-11-21T01:00:00.6Z stdout F b",
+                b"2026-11-21T03:00:01+02:00 stderr F c",
+                b"2026-11-21T01:00:02.123456789Z stdout F d",
+            ],
+            b"2026-11-21T01:00:00.500000000Z ab\n2026-11-21T03:00:01.000000000+02:00 c\n\
+              2026-11-21T01:00:02.123456789Z d\n",
+        );
+    }
+
+    #[test]
+    fn earlier_lines_and_more_bytes_than_wanted_are_not_shown() {
+        let since = Some(T1.parse().unwrap());
+        let lines: [&[u8]; 3] = [
+            b"2026-11-21T01:00:00.4Z stdout F early",
+            b"2026-11-21T01:00:00.5Z stdout F on time",
+            b"2026-11-21T03:00:00.6+02:00 stdout F late",
+        ];
+        check(
+            Show {
+                since,
+                ..Show::default()
+            },
+            &lines,
+            b"on time\nlate\n",
+        );
+        check(
+            Show {
+                since,
+                limit: Some(4),
+                ..Show::default()
+            },
+            &lines,
+            b"on t",
+        );
+        check(
+            Show {
+                limit: Some(0),
+                ..Show::default()
+            },
+            &lines,
+            b"",
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn however_a_line_is_cut_into_parts_it_comes_out_whole(
+            text in proptest::collection::vec(any::<u8>().prop_filter("no line's end", |b| *b != b'\n'), 0..300),
+            part in 1usize..50,
+        ) {
+            let mut printer = Printer::new(Show::default());
+            let parts: Vec<&[u8]> = text.chunks(part).collect();
+            for (i, chunk) in parts.iter().enumerate() {
+                let tag = if i + 1 == parts.len() { "F" } else { "P" };
+                printer.push(&[format!("{T1} stdout {tag} ").as_bytes(), chunk].concat());
+            }
+            let mut expected = text.clone();
+            if !parts.is_empty() {
+                expected.push(b'\n');
+            }
+            prop_assert_eq!(printer.take().to_vec(), expected);
+        }
+
+        #[test]
+        fn no_line_brings_the_printer_down(line in proptest::collection::vec(any::<u8>(), 0..100)) {
+            let mut printer = Printer::new(Show { timestamps: true, since: Some(T1.parse().unwrap()), limit: None });
+            printer.push(&line);
+            printer.push(&[T1.as_bytes(), b" ", &line].concat());
+            printer.finish();
+        }
+
+        #[test]
+        fn no_time_brings_the_printer_down(time in "[0-9TZ:.+-]{20,40}") {
+            let mut printer = Printer::new(Show { timestamps: true, ..Show::default() });
+            printer.push(format!("{time} stdout F x").as_bytes());
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! `/logs`: what a container wrote, also while it writes on.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::{ContainerState, Pod};
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use serde::Deserialize;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::spawn_blocking;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::Served;
+use super::answer::Refusal;
+use super::exec::{bare_id, container_names, no_container, statuses};
+use super::log_file::LogDir;
+use super::log_line::Show;
+use super::log_read::{Progress, Reader, Wanted};
+use super::objects::find;
+use crate::model::pod::PodName;
+use crate::model::runtime::{ContainerState as Observed, ObservedContainer, Snapshot};
+
+/// Chunks on their way to the caller; more, and reading waits.
+const QUEUE: usize = 4;
+
+/// The query: Kubernetes' own names (`PodLogOptions`).
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub(crate) struct LogQuery {
+    follow: bool,
+    previous: bool,
+    timestamps: bool,
+    tail_lines: Option<u64>,
+    since_seconds: Option<u32>,
+    since_time: Option<Timestamp>,
+    limit_bytes: Option<u64>,
+}
+
+impl LogQuery {
+    fn wanted(&self, now: Timestamp) -> Wanted {
+        let seconds = self
+            .since_seconds
+            .map(|seconds| now - SignedDuration::from_secs(seconds.into()));
+        let since = seconds.max(self.since_time);
+        let show = Show {
+            since,
+            timestamps: self.timestamps,
+            limit: self.limit_bytes,
+        };
+        Wanted {
+            show,
+            tail: self.tail_lines,
+        }
+    }
+}
+
+pub(crate) async fn answer(
+    State(served): State<Served>,
+    Path((namespace, pod, container)): Path<(String, String, String)>,
+    query: Result<Query<LogQuery>, QueryRejection>,
+) -> Result<Response, Refusal> {
+    let Query(query) = query.map_err(|error| Refusal::BadRequest(error.body_text()))?;
+    let (name, object) = find(&served, namespace, pod)?;
+    let id = choose(&object, &container, query.previous)?;
+    let source = Source { name, id };
+    let log = source.log(&served.world.snapshot.borrow())?;
+    let wanted = query.wanted(Timestamp::now());
+    let root = served.world.pod_logs_dir.clone();
+    let shown = log.display().to_string();
+    // Watched before it is read, so that nothing is missed between.
+    let opened = spawn_blocking(move || {
+        let dir = LogDir::open(&root, &log)?;
+        let watch = query.follow.then(|| Watch::new(&dir)).transpose()?;
+        Ok::<_, io::Error>((Reader::new(dir, wanted)?, watch))
+    });
+    let opened = opened
+        .await
+        .map_err(|error| Refusal::Internal(error.to_string()))?;
+    let (reader, watch) = opened.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Refusal::NotFound(format!("the log {shown} is not there")),
+        _ => Refusal::Internal(format!("the log {shown} cannot be read: {error}")),
+    })?;
+    let (chunks, body) = mpsc::channel(QUEUE);
+    tokio::spawn(read(reader, watch, source, served, chunks));
+    let kind = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
+    Ok((kind, Body::from_stream(ReceiverStream::new(body))).into_response())
+}
+
+/// The instance of the container whose log is meant: the running one, else the last that ended; with
+/// `previous` the one before. The rule of the kubelet (`validateContainerLogStatus`).
+fn choose(pod: &Pod, container: &str, previous: bool) -> Result<String, Refusal> {
+    if !container_names(pod).contains(&container) {
+        return Err(no_container(pod, container));
+    }
+    let pod_name = pod.metadata.name.as_deref().unwrap_or_default();
+    let waits = |reason: &str| {
+        Refusal::BadRequest(format!(
+            "container {container} in pod {pod_name} is waiting to start: {reason}"
+        ))
+    };
+    let Some(status) = statuses(pod).find(|status| status.name == container) else {
+        return Err(waits("no logs yet"));
+    };
+    let ended = |state: Option<&ContainerState>| {
+        let id = state
+            .and_then(|state| state.terminated.as_ref())
+            .and_then(|ended| ended.container_id.clone());
+        id.filter(|id| !id.is_empty())
+    };
+    let last = || ended(status.last_state.as_ref());
+    let state = status.state.as_ref();
+    let id = if previous {
+        let missing = || format!("previous terminated container {container} in pod {pod_name} not found");
+        last().ok_or_else(|| Refusal::BadRequest(missing()))?
+    } else if state.is_some_and(|state| state.running.is_some()) {
+        status.container_id.clone().ok_or_else(|| waits("no logs yet"))?
+    } else if let Some(id) = ended(state).or_else(last) {
+        id
+    } else {
+        let waiting = state.and_then(|state| state.waiting.as_ref());
+        let reason = waiting.and_then(|waiting| waiting.reason.as_deref());
+        return Err(waits(reason.unwrap_or("no logs yet")));
+    };
+    Ok(bare_id(&id).to_owned())
+}
+
+/// The container that a log belongs to.
+struct Source {
+    name: PodName,
+    id: String,
+}
+
+impl Source {
+    fn observed<'a>(&self, snapshot: &'a Snapshot) -> Option<&'a ObservedContainer> {
+        let name = snapshot.pods.get(&self.name)?;
+        name.uids
+            .values()
+            .flat_map(|pod| &pod.containers)
+            .find(|container| container.id == self.id)
+    }
+
+    fn log(&self, snapshot: &Snapshot) -> Result<PathBuf, Refusal> {
+        match self.observed(snapshot) {
+            Some(container) if !container.log_path.is_empty() => Ok(container.log_path.clone().into()),
+            _ => Err(Refusal::NotFound(format!(
+                "container {} has been removed, with its log",
+                self.id
+            ))),
+        }
+    }
+
+    /// Whether nothing more will be written.
+    fn has_ended(&self, snapshot: &Snapshot) -> bool {
+        self.observed(snapshot)
+            .is_none_or(|container| matches!(container.state, Observed::Exited { .. }))
+    }
+}
+
+/// Tells when something happens in the log's directory.
+struct Watch {
+    _watcher: RecommendedWatcher,
+    changed: Arc<Notify>,
+}
+
+impl Watch {
+    fn new(dir: &LogDir) -> io::Result<Self> {
+        let changed = Arc::new(Notify::new());
+        let notify = changed.clone();
+        let handler = move |event: notify::Result<notify::Event>| {
+            // Reading, which is what we do, is no reason to read again. An error may hide a change.
+            if !matches!(
+                event,
+                Ok(notify::Event {
+                    kind: EventKind::Access(_),
+                    ..
+                })
+            ) {
+                notify.notify_one();
+            }
+        };
+        let start = || {
+            let mut watcher = notify::recommended_watcher(handler)?;
+            watcher.watch(dir.path(), RecursiveMode::NonRecursive)?;
+            Ok(watcher)
+        };
+        let watcher = start().map_err(|error: notify::Error| {
+            let hint = "is fs.inotify.max_user_instances or max_user_watches used up?";
+            io::Error::other(format!("it cannot be followed ({error}); {hint}"))
+        })?;
+        Ok(Watch {
+            _watcher: watcher,
+            changed,
+        })
+    }
+}
+
+/// Reads to the end, and with `watch` on until the container has ended, the caller has gone, or the agent stops.
+async fn read(
+    mut reader: Reader,
+    watch: Option<Watch>,
+    source: Source,
+    mut served: Served,
+    chunks: mpsc::Sender<io::Result<Bytes>>,
+) {
+    loop {
+        // Asked before reading: what the container wrote before it ended is there to be read.
+        let ended = watch.is_none() || source.has_ended(&served.world.snapshot.borrow_and_update());
+        let progress = loop {
+            let Some((back, result)) = step(reader).await else {
+                return;
+            };
+            reader = back;
+            let (chunk, progress) = match result {
+                Ok((chunk, progress)) => (Ok(chunk), progress),
+                Err(error) => (Err(error), Progress::Done),
+            };
+            let worth_sending = chunk.as_ref().map_or(true, |chunk| !chunk.is_empty());
+            if worth_sending && chunks.send(chunk).await.is_err() {
+                return;
+            }
+            if progress != Progress::More {
+                break progress;
+            }
+        };
+        let (Some(watch), Progress::UpToDate, false) = (&watch, progress, ended) else {
+            break;
+        };
+        tokio::select! {
+            // Holds a permit when it was notified while nobody waited: dropping it loses nothing.
+            () = watch.changed.notified() => {}
+            // Its version is seen above at the next turn; an error: the observer is gone, and soon so are we.
+            changed = served.world.snapshot.changed() => if changed.is_err() { break },
+            // Nothing is lost with it.
+            () = chunks.closed() => return,
+            // As above.
+            () = served.stopping.cancelled() => break,
+        }
+    }
+    let rest = reader.finish();
+    if !rest.is_empty() {
+        // The caller may have gone.
+        let _ = chunks.send(Ok(rest)).await;
+    }
+}
+
+/// One step in a thread that may wait for the disk; `None` where it panicked, and the answer is cut off.
+async fn step(mut reader: Reader) -> Option<(Reader, io::Result<(Bytes, Progress)>)> {
+    let step = spawn_blocking(move || {
+        let result = reader.step();
+        (reader, result)
+    });
+    step.await.ok()
+}

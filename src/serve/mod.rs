@@ -1,0 +1,123 @@
+//! What the agent answers: health, pods, node, events, logs, exec. It reads the values that others publish
+//! and writes none of them; the one thing it starts is the process that somebody asks `exec` for.
+//!
+//! Two listeners: the root-only socket, where everything is served in Kubernetes' own JSON, and the loopback
+//! port on which the kubelet answers `/healthz`.
+
+pub mod answer;
+pub mod exec;
+pub mod exec_process;
+pub mod exec_task;
+mod exposition;
+pub mod frame;
+pub mod health;
+pub mod log_file;
+pub mod log_line;
+pub mod log_read;
+pub mod logs;
+pub mod metrics;
+pub mod objects;
+pub mod problem;
+mod process_stats;
+pub mod socket;
+
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::{get, post};
+use k8s_openapi::api::core::v1::Node;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::model::report::PodsReport;
+use crate::model::runtime::Snapshot;
+
+/// How long answers under way may take to end once the agent stops.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// What is answered from.
+#[derive(Debug, Clone)]
+pub struct World {
+    /// What is told of the pods.
+    pub pods: watch::Receiver<Arc<PodsReport>>,
+    /// What is told of the node.
+    pub node: watch::Receiver<Arc<Node>>,
+    /// What is observed: where logs are, and when a container ends.
+    pub snapshot: watch::Receiver<Arc<Snapshot>>,
+    /// The configuration in force, as `/configz` shows it: `{"kubeletconfig": {…}}`.
+    pub configz: Arc<serde_json::Value>,
+    /// The directory of the pods' logs (`/var/log/pods`); nothing outside is ever read as a log.
+    pub pod_logs_dir: PathBuf,
+    /// containerd's socket, which `exec` asks.
+    pub containerd: PathBuf,
+    /// A directory of our own for the pipes of `exec` (`/run/gantry/exec`).
+    pub exec_dir: PathBuf,
+    /// What the agent counts of itself.
+    pub metrics: Arc<metrics::Metrics>,
+    /// Whether its loops turn.
+    pub health: health::Health,
+}
+
+/// What every handler is given.
+#[derive(Debug, Clone)]
+pub(crate) struct Served {
+    pub(crate) world: World,
+    /// Cancelled when the agent stops: streams end.
+    pub(crate) stopping: CancellationToken,
+}
+
+/// Answers on the socket until `shutdown` is done; then lets answers under way end for two seconds.
+pub async fn run(
+    socket: socket::Bound,
+    world: World,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    // The socket's lock is ours: whatever lies there is an earlier agent's.
+    exec_task::clear(&world.exec_dir)?;
+    let exec_dir = world.exec_dir.clone();
+    let stopping = CancellationToken::new();
+    let router = router(world, stopping.clone());
+    let (listener, guard) = socket.into_listener();
+    let graceful = stopping.clone();
+    let server = axum::serve(listener, router).with_graceful_shutdown(async move {
+        shutdown.await;
+        graceful.cancel();
+    });
+    let farewell = async {
+        stopping.cancelled().await;
+        tokio::time::sleep(FAREWELL).await;
+    };
+    let result = tokio::select! {
+        // Dropped when the farewell is over: what has not ended by then is cut off.
+        result = std::future::IntoFuture::into_future(server) => result,
+        // Dropped when every answer has ended sooner.
+        () = farewell => Ok(()),
+    };
+    let cleared = exec_task::clear(&exec_dir);
+    drop(guard);
+    result.and(cleared)
+}
+
+fn router(world: World, stopping: CancellationToken) -> Router {
+    let checks = health::router(world.health.clone());
+    Router::new()
+        .route("/pods", get(objects::pods))
+        .route("/pods/{namespace}/{name}", get(objects::pod))
+        .route("/node", get(objects::node))
+        .route("/events", get(objects::events))
+        .route("/problems", get(objects::problems))
+        .route("/configz", get(objects::configz))
+        .route("/metrics", get(metrics::answer))
+        .route("/logs/{namespace}/{pod}/{container}", get(logs::answer))
+        .route("/exec/{namespace}/{pod}/{container}", post(exec::answer))
+        .fallback(objects::unknown)
+        .with_state(Served { world, stopping })
+        .merge(checks)
+}
+
+#[cfg(test)]
+pub(crate) mod fixture;

@@ -1,0 +1,107 @@
+//! One file of the manifests directory: whether it changed, and its bytes. Nothing that lies there can make the
+//! agent wait, grow or follow what it should not: only regular files are opened, and only small ones read.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use nix::fcntl::OFlag;
+
+use super::manifest::{MOST_BYTES, too_large};
+
+/// What changes when a file does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Stamp {
+        Stamp {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    /// When the file changed last, in nanoseconds since 1970.
+    pub(super) fn changed_nanos(&self) -> i128 {
+        i128::from(self.changed.0) * 1_000_000_000 + i128::from(self.changed.1)
+    }
+}
+
+/// Why there are no bytes.
+#[derive(Debug)]
+pub(super) enum Refused {
+    /// It is gone.
+    Gone,
+    /// It cannot be a manifest, or cannot be read: what to tell.
+    Unreadable(String),
+}
+
+/// The stamp of what the path leads to, where that is a regular file.
+pub(super) fn stamp(path: &Path) -> Result<Stamp, Refused> {
+    regular(&path.metadata().map_err(refused)?)
+}
+
+/// The bytes of the file and its stamp at that time.
+pub(super) fn read(path: &Path) -> Result<(Vec<u8>, Stamp), Refused> {
+    // Looked at before it is opened, because opening a device may do something; and again afterwards, because
+    // it may have been replaced in between. A FIFO that comes in then is not waited for.
+    stamp(path)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits())
+        .open(path)
+        .map_err(refused)?;
+    let stamp = regular(&file.metadata().map_err(refused)?)?;
+    let size = usize::try_from(stamp.size).unwrap_or(usize::MAX);
+    if size > MOST_BYTES {
+        return Err(Refused::Unreadable(too_large(stamp.size)));
+    }
+    let bytes = read_all(&file, size).map_err(refused)?;
+    Ok((bytes, stamp))
+}
+
+fn read_all(file: &File, size: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(size + 1);
+    // A file that grows meanwhile is read to just beyond the limit, and refused by its length.
+    let limit = u64::try_from(MOST_BYTES).unwrap_or(u64::MAX) + 1;
+    file.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn regular(metadata: &Metadata) -> Result<Stamp, Refused> {
+    let kind = metadata.file_type();
+    let what = if kind.is_file() {
+        return Ok(Stamp::of(metadata));
+    } else if kind.is_dir() {
+        "a directory; manifests are not looked for below"
+    } else if kind.is_fifo() {
+        "a named pipe"
+    } else if kind.is_socket() {
+        "a socket"
+    } else {
+        "a device"
+    };
+    Err(Refused::Unreadable(format!(
+        "is no file but {what}: remove it from the manifests directory"
+    )))
+}
+
+fn refused(error: io::Error) -> Refused {
+    if error.kind() == io::ErrorKind::NotFound {
+        return Refused::Gone;
+    }
+    if error.raw_os_error() == Some(nix::libc::ELOOP) {
+        return Refused::Unreadable("is a link that leads in a circle: let it lead to a file".into());
+    }
+    Refused::Unreadable(format!("cannot be read: {error}"))
+}

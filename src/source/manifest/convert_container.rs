@@ -1,0 +1,133 @@
+//! A container of Kubernetes to the container as this node understands it: the pod's security context merged in.
+
+use k8s_openapi::api::core::v1 as k8s;
+
+use super::convert::{apparmor, resources, seccomp, selinux};
+use super::fingerprint::container_hash;
+use super::path::{Faults, FieldPath};
+use crate::model::pod::{
+    Container, ContainerSecurity, Mount, PodSecurity, Port, Profile, Propagation, Protocol, PullPolicy,
+    RestartPolicy,
+};
+
+/// Converts a container of a pod with that restart policy and security context.
+pub(super) fn container(
+    own: &k8s::Container,
+    restart: RestartPolicy,
+    pod: &PodSecurity,
+    at: &FieldPath,
+    faults: &mut Faults,
+) -> Container {
+    let image = own.image.clone().unwrap_or_default();
+    let sidecar = own.restart_policy.as_deref() == Some("Always");
+    let env = own.env.iter().flatten();
+    let mounts = own.volume_mounts.iter().flatten();
+    let own_resources = own.resources.as_ref();
+    Container {
+        hash: container_hash(&own.name, &image),
+        name: own.name.clone(),
+        image,
+        pull: match own.image_pull_policy.as_deref() {
+            Some("Always") => PullPolicy::Always,
+            Some("Never") => PullPolicy::Never,
+            _ => PullPolicy::IfNotPresent,
+        },
+        command: own.command.clone().unwrap_or_default(),
+        args: own.args.clone().unwrap_or_default(),
+        env: env
+            .map(|v| (v.name.clone(), v.value.clone().unwrap_or_default()))
+            .collect(),
+        working_dir: own.working_dir.clone().filter(|dir| !dir.is_empty()),
+        ports: ports(own.ports.as_deref().unwrap_or(&[]), &at.field("ports"), faults),
+        resources: own_resources
+            .map(|own| resources(own, &at.field("resources"), faults))
+            .unwrap_or_default(),
+        mounts: mounts.map(mount).collect(),
+        security: security(own.security_context.as_ref(), pod),
+        termination_path: own.termination_message_path.clone().unwrap_or_default(),
+        termination_from_logs: own.termination_message_policy.as_deref() == Some("FallbackToLogsOnError"),
+        stdin: own.stdin.unwrap_or(false),
+        stdin_once: own.stdin_once.unwrap_or(false),
+        tty: own.tty.unwrap_or(false),
+        restart: if sidecar { RestartPolicy::Always } else { restart },
+        sidecar,
+    }
+}
+
+fn ports(ports: &[k8s::ContainerPort], at: &FieldPath, faults: &mut Faults) -> Vec<Port> {
+    let mut converted = Vec::new();
+    for (index, port) in ports.iter().enumerate() {
+        let at = at.index(index);
+        let host_ip = port.host_ip.as_deref().filter(|ip| !ip.is_empty());
+        let host_port = port.host_port.filter(|port| *port != 0);
+        let (Ok(container), Ok(host), Ok(host_ip)) = (
+            u16::try_from(port.container_port),
+            host_port.map(u16::try_from).transpose(),
+            host_ip.map(str::parse).transpose(),
+        ) else {
+            faults.add(&at, "has a number that is no port or an address that is none");
+            continue;
+        };
+        converted.push(Port {
+            name: port.name.clone().unwrap_or_default(),
+            container,
+            host,
+            host_ip,
+            protocol: match port.protocol.as_deref() {
+                Some("UDP") => Protocol::Udp,
+                Some("SCTP") => Protocol::Sctp,
+                _ => Protocol::Tcp,
+            },
+        });
+    }
+    converted
+}
+
+fn mount(own: &k8s::VolumeMount) -> Mount {
+    let absolute = own.mount_path.starts_with('/');
+    Mount {
+        volume: own.name.clone(),
+        // The kubelet makes a relative path absolute (`makeMounts`).
+        path: if absolute {
+            own.mount_path.clone()
+        } else {
+            format!("/{}", own.mount_path)
+        },
+        read_only: own.read_only.unwrap_or(false),
+        recursive_read_only: matches!(own.recursive_read_only.as_deref(), Some("Enabled" | "IfPossible")),
+        propagation: match own.mount_propagation.as_deref() {
+            Some("HostToContainer") => Propagation::HostToContainer,
+            Some("Bidirectional") => Propagation::Bidirectional,
+            _ => Propagation::None,
+        },
+    }
+}
+
+/// `DetermineEffectiveSecurityContext` of `pkg/securitycontext/util.go`.
+fn security(own: Option<&k8s::SecurityContext>, pod: &PodSecurity) -> ContainerSecurity {
+    let default = k8s::SecurityContext::default();
+    let own = own.unwrap_or(&default);
+    let capabilities = own.capabilities.clone().unwrap_or_default();
+    let or_pods = |own: Profile, pods: &Profile| match own {
+        Profile::Unstated => pods.clone(),
+        stated => stated,
+    };
+    ContainerSecurity {
+        privileged: own.privileged.unwrap_or(false),
+        run_as_user: own.run_as_user.or(pod.run_as_user),
+        run_as_group: own.run_as_group.or(pod.run_as_group),
+        run_as_non_root: own.run_as_non_root.or(pod.run_as_non_root).unwrap_or(false),
+        read_only_root: own.read_only_root_filesystem.unwrap_or(false),
+        no_new_privileges: own.allow_privilege_escalation == Some(false),
+        capabilities_add: capabilities.add.unwrap_or_default(),
+        capabilities_drop: capabilities.drop.unwrap_or_default(),
+        unmasked_proc: own.proc_mount.as_deref() == Some("Unmasked"),
+        seccomp: or_pods(seccomp(own.seccomp_profile.as_ref()), &pod.seccomp),
+        apparmor: or_pods(apparmor(own.app_armor_profile.as_ref()), &pod.apparmor),
+        selinux: own
+            .se_linux_options
+            .as_ref()
+            .map(selinux)
+            .or_else(|| pod.selinux.clone()),
+    }
+}

@@ -1,0 +1,379 @@
+//! Tree to the types of Kubernetes, strictly: every unknown field and every value of a wrong type is told, with
+//! its path and line, all at once.
+//!
+//! Deserializing stops at the first error, so a value of a wrong type is set aside and the document is read
+//! again without it, until no error is left.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::fmt;
+use std::rc::Rc;
+
+use serde::Deserializer;
+use serde::de::value::StrDeserializer;
+use serde::de::{self, DeserializeSeed, Expected, IntoDeserializer, Unexpected, Visitor};
+
+use super::path::{Fault, FieldPath, MOST_FAULTS};
+use super::suggestion::nearest;
+use super::tree::{Entry, Node, Scalar, Value};
+
+/// Of more values of a wrong type than this the rest is not told: each is another reading.
+const MOST_READINGS: usize = 20;
+
+/// What came of decoding.
+pub(super) struct Decoded<T> {
+    /// The value without what was set aside; `None` where the whole is of the wrong type.
+    pub(super) value: Option<T>,
+    /// What is wrong.
+    pub(super) faults: Vec<Fault>,
+    /// The paths that were set aside: nothing can be said about what is, or is missing, there.
+    pub(super) aside: Vec<FieldPath>,
+}
+
+/// Decodes the tree at a path.
+pub(super) fn decode<T: de::DeserializeOwned>(node: &Rc<Node>, path: &FieldPath) -> Decoded<T> {
+    let mut aside = HashSet::new();
+    let mut type_faults: Vec<Fault> = Vec::new();
+    loop {
+        let shared = Shared {
+            aside: &aside,
+            unknown: RefCell::default(),
+        };
+        let reader = Reader {
+            node,
+            line: node.line,
+            path: path.clone(),
+            siblings: None,
+            shared: &shared,
+        };
+        let outcome = T::deserialize(reader);
+        let unknown = shared.unknown.into_inner();
+        let (value, give_up) = match outcome {
+            Ok(value) => (Some(value), true),
+            Err(error) => {
+                let place = error.place.unwrap_or_else(|| Place {
+                    path: path.clone(),
+                    line: node.line,
+                    id: Rc::as_ptr(node),
+                });
+                // An alias may have put one value in several places: it is set aside in all of them.
+                let again = !aside.insert(place.id) || place.id == Rc::as_ptr(node);
+                type_faults.push(Fault {
+                    path: place.path,
+                    line: Some(place.line),
+                    message: error.message,
+                });
+                (None, again || type_faults.len() >= MOST_READINGS)
+            }
+        };
+        if give_up {
+            let aside = type_faults.iter().map(|fault| fault.path.clone()).collect();
+            type_faults.extend(unknown);
+            return Decoded {
+                value,
+                faults: type_faults,
+                aside,
+            };
+        }
+    }
+}
+
+struct Shared<'a> {
+    aside: &'a HashSet<*const Node>,
+    unknown: RefCell<Vec<Fault>>,
+}
+
+/// Reads one value.
+struct Reader<'a> {
+    node: &'a Rc<Node>,
+    /// The line of its key, else its own.
+    line: usize,
+    path: FieldPath,
+    /// The fields that the object around it can have, to tell what an unknown one may have meant.
+    siblings: Option<&'static [&'static str]>,
+    shared: &'a Shared<'a>,
+}
+
+/// Where an error is.
+struct Place {
+    path: FieldPath,
+    line: usize,
+    id: *const Node,
+}
+
+/// A value of the wrong type.
+pub(super) struct Error {
+    message: String,
+    place: Option<Place>,
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl de::Error for Error {
+    fn custom<T: fmt::Display>(message: T) -> Error {
+        Error {
+            message: message.to_string(),
+            place: None,
+        }
+    }
+
+    fn invalid_type(found: Unexpected<'_>, wanted: &dyn Expected) -> Error {
+        let wanted = wanted.to_string();
+        let quotes = match (&found, wanted.as_str()) {
+            (
+                Unexpected::Bool(_) | Unexpected::Signed(_) | Unexpected::Unsigned(_) | Unexpected::Float(_),
+                "a string",
+            ) => ": put it in quotes",
+            (Unexpected::Str(text), "i32" | "i64") if text.parse::<i64>().is_ok() => {
+                ": write it without quotes"
+            }
+            (Unexpected::Str("true" | "false"), "a boolean") => ": write it without quotes",
+            _ => "",
+        };
+        de::Error::custom(format_args!(
+            "must be {}, not {}{quotes}",
+            wanted_name(&wanted),
+            found_name(&found)
+        ))
+    }
+
+    fn invalid_value(found: Unexpected<'_>, wanted: &dyn Expected) -> Error {
+        let wanted = wanted.to_string();
+        de::Error::custom(format_args!(
+            "{} is not {}",
+            found_name(&found),
+            wanted_name(&wanted)
+        ))
+    }
+}
+
+fn wanted_name(wanted: &str) -> String {
+    match wanted {
+        "a string" => "text".into(),
+        "a boolean" => "true or false".into(),
+        "i32" => "a whole number of 32 bits".into(),
+        "i64" => "a whole number of 64 bits".into(),
+        "a sequence" => "a list".into(),
+        "a map" => "a mapping".into(),
+        "Time" => "a time (2026-01-31T12:00:00Z)".into(),
+        "Quantity" => "a quantity (500m, 64Mi)".into(),
+        "IntOrString" => "a number or a name".into(),
+        kind if kind.starts_with(|c: char| c.is_ascii_uppercase()) => format!("a mapping ({kind})"),
+        other => other.into(),
+    }
+}
+
+fn found_name(found: &Unexpected<'_>) -> String {
+    match found {
+        Unexpected::Bool(value) => format!("the boolean {value}"),
+        Unexpected::Signed(value) => format!("the number {value}"),
+        Unexpected::Unsigned(value) => format!("the number {value}"),
+        Unexpected::Float(value) => format!("the number {value}"),
+        Unexpected::Str(text) if text.len() > 60 => "a long text".into(),
+        Unexpected::Str(text) => format!("the text {text:?}"),
+        Unexpected::Unit => "nothing".into(),
+        Unexpected::Seq => "a list".into(),
+        Unexpected::Map => "a mapping".into(),
+        other => other.to_string(),
+    }
+}
+
+impl<'a> Reader<'a> {
+    fn located<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
+        result.map_err(|mut error| {
+            error.place.get_or_insert_with(|| Place {
+                path: self.path.clone(),
+                line: self.line,
+                id: Rc::as_ptr(self.node),
+            });
+            error
+        })
+    }
+
+    fn any<'de, V: Visitor<'de>>(
+        &self,
+        visitor: V,
+        fields: Option<&'static [&'static str]>,
+    ) -> Result<V::Value, Error> {
+        let result = match &self.node.value {
+            Value::Scalar(Scalar::Null) => visitor.visit_unit(),
+            Value::Scalar(Scalar::Bool(value)) => visitor.visit_bool(*value),
+            Value::Scalar(Scalar::Int(value)) => visitor.visit_i64(*value),
+            Value::Scalar(Scalar::Uint(value)) => visitor.visit_u64(*value),
+            Value::Scalar(Scalar::Float(value, _)) => match whole(*value) {
+                Some(whole) => visitor.visit_i64(whole),
+                None => visitor.visit_f64(*value),
+            },
+            Value::Scalar(Scalar::Str(text)) => visitor.visit_str(text),
+            Value::Sequence(items) => visitor.visit_seq(Items {
+                parent: self,
+                items: items.iter().enumerate(),
+            }),
+            Value::Mapping(entries) => visitor.visit_map(Entries {
+                parent: self,
+                fields,
+                entries: entries.iter(),
+                value: None,
+            }),
+        };
+        self.located(result)
+    }
+}
+
+/// A number that is whole however it is written (`1e3`): JSON, which the kubelet goes through, does not know better.
+fn whole(value: f64) -> Option<i64> {
+    /// Up to here every whole number is exact.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    // The cast is exact within these bounds.
+    #[allow(clippy::cast_possible_truncation)]
+    (value.fract() == 0.0 && value.abs() <= EXACT).then_some(value as i64)
+}
+
+impl<'de> Deserializer<'de> for Reader<'_> {
+    type Error = Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        self.any(visitor, None)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        if self.node.is_null() {
+            visitor.visit_none()
+        } else {
+            visitor.visit_some(self)
+        }
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        self.any(visitor, Some(fields))
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        // A quantity that is written as a number keeps its digits (`cpu: 0.1`).
+        if name == "Quantity"
+            && let Value::Scalar(Scalar::Float(_, text)) = &self.node.value
+        {
+            let result = visitor.visit_str(text);
+            return self.located(result);
+        }
+        let place = Place {
+            path: self.path.clone(),
+            line: self.line,
+            id: Rc::as_ptr(self.node),
+        };
+        visitor.visit_newtype_struct(self).map_err(|mut error| {
+            error.place.get_or_insert(place);
+            error
+        })
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        let mut unknown = self.shared.unknown.borrow_mut();
+        if let Some(known) = self.siblings
+            && unknown.len() < MOST_FAULTS
+        {
+            let message = match self.path.last_field().and_then(|own| nearest(own, known)) {
+                Some(meant) => format!("is no field of this version of Kubernetes: did you mean {meant}?"),
+                None => "is no field of this version of Kubernetes: remove it".into(),
+            };
+            unknown.push(Fault {
+                path: self.path.clone(),
+                line: Some(self.line),
+                message,
+            });
+        }
+        visitor.visit_unit()
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct
+        seq tuple tuple_struct map enum identifier
+    }
+}
+
+struct Items<'r, 'a> {
+    parent: &'r Reader<'a>,
+    items: std::iter::Enumerate<std::slice::Iter<'a, Rc<Node>>>,
+}
+
+impl<'de> de::SeqAccess<'de> for Items<'_, '_> {
+    type Error = Error;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {
+        let shared = self.parent.shared;
+        let next = self
+            .items
+            .find(|(_, node)| !shared.aside.contains(&Rc::as_ptr(node)));
+        let Some((index, node)) = next else {
+            return Ok(None);
+        };
+        let reader = Reader {
+            node,
+            line: node.line,
+            path: self.parent.path.index(index),
+            siblings: None,
+            shared,
+        };
+        seed.deserialize(reader).map(Some)
+    }
+}
+
+struct Entries<'r, 'a> {
+    parent: &'r Reader<'a>,
+    /// The fields that the object can have; `None` for a map.
+    fields: Option<&'static [&'static str]>,
+    entries: std::slice::Iter<'a, Entry>,
+    value: Option<&'a Entry>,
+}
+
+impl<'de> de::MapAccess<'de> for Entries<'_, '_> {
+    type Error = Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
+        let shared = self.parent.shared;
+        self.value = self
+            .entries
+            .find(|entry| !shared.aside.contains(&Rc::as_ptr(&entry.value)));
+        let Some(entry) = self.value else {
+            return Ok(None);
+        };
+        let key: StrDeserializer<'_, Error> = entry.key.as_str().into_deserializer();
+        seed.deserialize(key).map(Some)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
+        let entry = self.value.take().expect("a value is asked for after its key");
+        let path = match self.fields {
+            Some(_) => self.parent.path.field(entry.key.clone()),
+            None => self.parent.path.key(entry.key.clone()),
+        };
+        seed.deserialize(Reader {
+            node: &entry.value,
+            line: entry.line,
+            path,
+            siblings: self.fields,
+            shared: self.parent.shared,
+        })
+    }
+}

@@ -1,0 +1,78 @@
+//! A manifest to pods: the bytes of a file become validated pods, or problems that name line, field and remedy.
+//!
+//! Pure: no file is opened here and no clock is read. The order of the work is the order of the modules:
+//! text, tree, Kubernetes' own types, what is refused, defaults, validation, and the pod as the node
+//! understands it. Nothing here executes, resolves or fetches anything that a manifest names.
+
+mod path;
+mod text;
+mod tree;
+mod scalar;
+mod yaml;
+mod composer;
+mod decode;
+mod suggestion;
+mod documents;
+mod names;
+mod quantity;
+mod image;
+mod fingerprint;
+mod unsupported;
+mod defaults;
+mod pod_resources;
+mod validate;
+mod validate_metadata;
+mod validate_container;
+mod validate_resources;
+mod validate_security;
+mod validate_volume;
+mod convert;
+mod convert_container;
+mod static_pod;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use crate::model::pod::{Pod, Problem};
+
+pub(super) use static_pod::seen_at;
+pub use text::{MOST_BYTES, too_large};
+
+/// What of the node's configuration a manifest is read against.
+#[derive(Debug, Clone, Default)]
+pub struct ManifestContext {
+    /// The node's name: the suffix of its pods' names.
+    pub node_name: String,
+    /// Whether containers may be privileged. The kubelet has no setting against it any more.
+    pub privileged_allowed: bool,
+    /// `allowedUnsafeSysctls`: kernel parameters, or with a `*` at the end their beginnings.
+    pub allowed_unsafe_sysctls: Vec<String>,
+}
+
+/// Reads the pods of one file. What is wrong with one document does not touch the others.
+///
+/// `path` is absolute: it is part of the pods' UIDs and named in the problems. `now` is when the content was seen.
+pub fn read(
+    bytes: &[u8],
+    path: &Path,
+    context: &ManifestContext,
+    now: Timestamp,
+) -> (Vec<Pod>, Vec<Problem>) {
+    let (pods, problems) = documents::read(bytes, path, context, now);
+    (pods.into_iter().map(|read| read.pod).collect(), problems)
+}
+
+/// A pod with the manifest that makes it again.
+#[derive(Debug)]
+pub(super) struct ReadPod {
+    /// The pod.
+    pub(super) pod: Pod,
+    /// Its object as it was written, as JSON: read again for the same file it is the same pod.
+    pub(super) json: String,
+}
+
+pub(super) use documents::read as read_with_content;

@@ -1,0 +1,218 @@
+//! Quantities of Kubernetes (`500m`, `64Mi`, `1e3`) as exact numbers (`k8s.io/apimachinery/pkg/api/resource`).
+
+/// A quantity in billionths, the finest that Kubernetes knows; finer ones are rounded up, away from zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Quantity(i128);
+
+const NANO: i128 = 1_000_000_000;
+
+impl Quantity {
+    /// Whole units, rounded up.
+    pub(super) fn units(self) -> Option<i64> {
+        self.in_units_of(NANO)
+    }
+
+    /// Thousandths, rounded up.
+    pub(super) fn millis(self) -> Option<i64> {
+        self.in_units_of(NANO / 1000)
+    }
+
+    /// Whether it is a whole number.
+    pub(super) fn is_whole(self) -> bool {
+        self.0 % NANO == 0
+    }
+
+    /// Whether it is a multiple of this many whole units.
+    pub(super) fn is_multiple_of(self, units: i64) -> bool {
+        self.0 % (NANO * i128::from(units)) == 0
+    }
+
+    /// Whether it is below zero.
+    pub(super) fn is_negative(self) -> bool {
+        self.0 < 0
+    }
+
+    /// The sum; none where it exceeds every number that means something.
+    pub(super) fn plus(self, other: Quantity) -> Option<Quantity> {
+        self.0.checked_add(other.0).map(Quantity)
+    }
+
+    fn in_units_of(self, nanos: i128) -> Option<i64> {
+        i64::try_from(-(-self.0).div_euclid(nanos)).ok()
+    }
+}
+
+impl std::fmt::Display for Quantity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            nanos if nanos % NANO == 0 => write!(f, "{}", nanos / NANO),
+            nanos if nanos % (NANO / 1000) == 0 => write!(f, "{}m", nanos / (NANO / 1000)),
+            nanos => write!(f, "{nanos}n"),
+        }
+    }
+}
+
+/// What a right quantity looks like.
+pub(super) const FORM: &str = "must be a number with one of the suffixes m, k, M, G, T, P, E, Ki, Mi, Gi, Ti, Pi, Ei or an exponent (500m, 64Mi, 1e3)";
+
+/// Reads a quantity. The error says what is wrong.
+pub(super) fn parse(text: &str) -> Result<Quantity, String> {
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let negative = text.starts_with('-');
+    let number_end = unsigned
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(unsigned.len());
+    let (number, suffix) = unsigned.split_at(number_end);
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if fraction.contains('.') || (whole.is_empty() && fraction.is_empty()) {
+        return Err(FORM.to_owned());
+    }
+    let scale = scale(suffix).ok_or_else(|| FORM.to_owned())?;
+    let too_large = || format!("{text} is too large: the largest quantity is 2^63-1");
+    // More digits than these cannot be below 2^63, or cannot count behind the point.
+    let whole = whole.trim_start_matches('0');
+    let fraction = fraction.trim_end_matches('0');
+    if whole.len() > 40 || fraction.len() > 40 {
+        return Err(if whole.len() > 40 {
+            too_large()
+        } else {
+            format!("{text} has too many digits")
+        });
+    }
+    let nanos = exact(whole, fraction, scale).ok_or_else(too_large)?;
+    if nanos > i128::from(i64::MAX) * NANO {
+        return Err(too_large());
+    }
+    Ok(Quantity(if negative { -nanos } else { nanos }))
+}
+
+enum Scale {
+    /// Times ten to this.
+    Ten(i32),
+    /// Times two to this.
+    Two(u32),
+}
+
+fn scale(suffix: &str) -> Option<Scale> {
+    Some(match suffix {
+        "" => Scale::Ten(0),
+        "n" => Scale::Ten(-9),
+        "u" => Scale::Ten(-6),
+        "m" => Scale::Ten(-3),
+        "k" => Scale::Ten(3),
+        "M" => Scale::Ten(6),
+        "G" => Scale::Ten(9),
+        "T" => Scale::Ten(12),
+        "P" => Scale::Ten(15),
+        "E" => Scale::Ten(18),
+        "Ki" => Scale::Two(10),
+        "Mi" => Scale::Two(20),
+        "Gi" => Scale::Two(30),
+        "Ti" => Scale::Two(40),
+        "Pi" => Scale::Two(50),
+        "Ei" => Scale::Two(60),
+        _ => {
+            let exponent = suffix.strip_prefix(['e', 'E'])?;
+            let digits = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
+            if digits.is_empty() || digits.len() > 4 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+                return None;
+            }
+            Scale::Ten(exponent.parse().ok()?)
+        }
+    })
+}
+
+/// `whole.fraction` times the scale in billionths, rounded up; `None` where it is too large by far.
+fn exact(whole: &str, fraction: &str, scale: Scale) -> Option<i128> {
+    let digits = format!("{whole}{fraction}");
+    let mantissa: i128 = if digits.is_empty() {
+        0
+    } else {
+        digits.parse().ok()?
+    };
+    if mantissa == 0 {
+        return Some(0);
+    }
+    let behind = i32::try_from(fraction.len()).ok()?;
+    let (mantissa, exponent) = match scale {
+        Scale::Ten(exponent) => (mantissa, exponent - behind + 9),
+        Scale::Two(bits) => (mantissa.checked_mul(1_i128 << bits)?, 9 - behind),
+    };
+    match u32::try_from(exponent) {
+        Ok(up) => mantissa.checked_mul(10_i128.checked_pow(up)?),
+        Err(_) => match 10_i128.checked_pow(exponent.unsigned_abs()) {
+            Some(divisor) => Some(-(-mantissa).div_euclid(divisor)),
+            // Smaller than a billionth, and not nothing.
+            None => Some(1),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn check(text: &str, nanos: i128) {
+        assert_eq!(parse(text), Ok(Quantity(nanos)), "{text}");
+    }
+
+    #[test]
+    fn quantities_are_exact() {
+        check("1", NANO);
+        check("0", 0);
+        check("500m", NANO / 2);
+        check("0.1", NANO / 10);
+        check(".5", NANO / 2);
+        check("5.", 5 * NANO);
+        check("-1", -NANO);
+        check("+1", NANO);
+        check("1k", 1000 * NANO);
+        check("64Mi", 64 * 1024 * 1024 * NANO);
+        check("1.5Gi", 1536 * 1024 * 1024 * NANO);
+        check("1e3", 1000 * NANO);
+        check("1E3", 1000 * NANO);
+        check("1E", 10_i128.pow(18) * NANO);
+        check("12e-1", 1200 * NANO / 1000);
+        check("1e+09", 10_i128.pow(9) * NANO);
+        check("0.0000000001", 1);
+        check("1e-999", 1);
+        check("0.1n", 1);
+        check("9223372036854775807", i128::from(i64::MAX) * NANO);
+    }
+
+    #[test]
+    fn what_is_no_quantity_is_refused() {
+        for text in [
+            "", "m", "1 ", " 1", "1mm", "1KiB", "1K", "ten", "1.2.3", ".", "-", "1e", "1e+", "0x10", "1_000",
+            "1,5", "--1", "1Mi5", "١",
+        ] {
+            assert!(parse(text).is_err(), "{text:?}");
+        }
+        for text in ["9223372036854775808", "8Ei", "1e19", "1e9999", "9999999E"] {
+            assert!(parse(text).unwrap_err().contains("too large"), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn units_are_rounded_up() {
+        let units = |text: &str| (parse(text).unwrap().millis(), parse(text).unwrap().units());
+        assert_eq!(units("1.5"), (Some(1500), Some(2)));
+        assert_eq!(units("100u"), (Some(1), Some(1)));
+        assert_eq!(units("-1500m"), (Some(-1500), Some(-1)));
+        assert_eq!(units("8e18"), (None, Some(8_000_000_000_000_000_000)));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "[-+0-9.eEmKiMGn]{0,50}") {
+            let _ = parse(&text);
+        }
+
+        #[test]
+        fn whole_numbers_are_themselves(n in any::<i64>().prop_filter("no magnitude", |n| *n != i64::MIN)) {
+            prop_assert_eq!(parse(&n.to_string()).unwrap().units(), Some(n));
+        }
+    }
+}

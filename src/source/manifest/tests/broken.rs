@@ -1,0 +1,473 @@
+//! What wrong manifests are told: the line, the field, and the remedy.
+
+use expect_test::{Expect, expect};
+
+use super::{problems, read_bytes};
+
+fn check(manifest: &str, expected: Expect) {
+    expected.assert_eq(&problems(manifest.as_bytes()));
+}
+
+#[test]
+fn every_problem_of_a_document_is_told_at_once() {
+    check(
+        "apiVersion: v1
+kind: Pod
+metadata:
+  name: Web
+  labels:
+    app: -x
+spec:
+  restartPolicy: Sometimes
+  containers:
+  - name: a
+    image: x
+    comand: [sh]
+    ports:
+    - containerPort: \"80\"
+    - containerPort: 70000
+      hostPort: 8080
+  - name: a
+    image: ' y'
+    resources:
+      requests:
+        memory: 2Gi
+      limits:
+        memory: 1Gi
+        cpu: lots
+    volumeMounts:
+    - name: data
+      mountPath: /data
+    livenessProbe:
+      httpGet:
+        port: 80
+",
+        expect![[r#"
+            :4: metadata.name: "Web" must be lower case letters, digits, '-' and '.', begin and end with a letter or a digit, and have at most 253 characters (example.com)
+            :6: metadata.labels[app]: "-x" must be empty, or letters, digits, '-', '_' and '.', begin and end with a letter or a digit, and have at most 63 characters
+            :8: spec.restartPolicy: "Sometimes" is none of Always, OnFailure, Never
+            :12: spec.containers[0].comand: is no field of this version of Kubernetes: did you mean command?
+            :14: spec.containers[0].ports[0].containerPort: must be a whole number of 32 bits, not the text "80": write it without quotes
+            :15: spec.containers[0].ports[1].containerPort: 70000 is no port: it must be from 1 to 65535
+            :17: spec.containers[1].name: another container is called "a" already: names must differ
+            :18: spec.containers[1].image: " y" has spaces around it: remove them
+            :21: spec.containers[1].resources.requests[memory]: is more than the limit: lower the request or raise the limit
+            :24: spec.containers[1].resources.limits[cpu]: "lots" is no quantity: must be a number with one of the suffixes m, k, M, G, T, P, E, Ki, Mi, Gi, Ti, Pi, Ei or an exponent (500m, 64Mi, 1e3)
+            :26: spec.containers[1].volumeMounts[0].name: no volume is called "data": spec.volumes must have it
+            :28: spec.containers[1].livenessProbe: is not supported by this version of gantry yet: remove it
+        "#]],
+    );
+}
+
+#[test]
+fn a_value_of_the_wrong_type_is_told_with_what_is_wanted() {
+    check(
+        "apiVersion: v1
+kind: Pod
+metadata:
+  name: 7
+  annotations: {a: yes, b: 1.5}
+spec:
+  hostNetwork: 'true'
+  terminationGracePeriodSeconds: 5s
+  activeDeadlineSeconds: 99999999999999999999
+  tolerations: {}
+  containers:
+  - 5
+  - name: c
+    image: [x]
+    env: [{name: A, value: 1}]
+    ports: [{containerPort: 8080000000}]
+    resources: {limits: {cpu: [1]}}
+",
+        expect![[r#"
+            :4: metadata.name: must be text, not the number 7: put it in quotes
+            :5: metadata.annotations[a]: must be text, not the boolean true: put it in quotes
+            :5: metadata.annotations[b]: must be text, not the number 1.5: put it in quotes
+            :7: spec.hostNetwork: must be true or false, not the text "true": write it without quotes
+            :8: spec.terminationGracePeriodSeconds: must be a whole number of 64 bits, not the text "5s"
+            :9: spec.activeDeadlineSeconds: must be a whole number of 64 bits, not the number 100000000000000000000
+            :10: spec.tolerations: must be a list, not a mapping
+            :12: spec.containers[0]: must be a mapping (Container), not the number 5
+            :14: spec.containers[1].image: must be text, not a list
+            :15: spec.containers[1].env[0].value: must be text, not the number 1: put it in quotes
+            :16: spec.containers[1].ports[0].containerPort: the number 8080000000 is not a whole number of 32 bits
+            :17: spec.containers[1].resources.limits[cpu]: must be a quantity (500m, 64Mi), not a list
+        "#]],
+    );
+}
+
+#[test]
+fn a_field_that_is_unknown_is_told_with_what_may_have_been_meant() {
+    check(
+        "apiVersion: v1
+kind: Pod
+metadata: {name: a, lables: {}}
+spec:
+  restartpolicy: Never
+  containers:
+  - {name: c, image: x, comand: [], whatever: {a: {b: c}}, securityContext: {priviledged: true}}
+extra: 1
+",
+        expect![[r#"
+            :3: metadata.lables: is no field of this version of Kubernetes: did you mean labels?
+            :5: spec.restartpolicy: is no field of this version of Kubernetes: did you mean restartPolicy?
+            :7: spec.containers[0].comand: is no field of this version of Kubernetes: did you mean command?
+            :7: spec.containers[0].whatever: is no field of this version of Kubernetes: remove it
+            :7: spec.containers[0].securityContext.priviledged: is no field of this version of Kubernetes: did you mean privileged?
+            :8: extra: is no field of this version of Kubernetes: remove it
+        "#]],
+    );
+}
+
+#[test]
+fn what_is_no_yaml_is_told_with_its_line() {
+    check(
+        "a: b: c\n",
+        expect![[r#"
+            :1: is not valid YAML: mapping values are not allowed in this context: put a value that contains ': ' in quotes, or indent the line like those beside it
+        "#]],
+    );
+    check(
+        "a: 1\n\tb: 2\n",
+        expect![[r#"
+            :2: a: is not valid YAML: the line is indented with a tab: use spaces
+        "#]],
+    );
+    check(
+        "a: [1,\n",
+        expect![[r#"
+        :2: a[1]: is not valid YAML: while parsing a node, did not find expected node content
+    "#]],
+    );
+    check(
+        "a: \"x\n",
+        expect![[r#"
+            :1: a: is not valid YAML: while scanning a quoted scalar, found unexpected end of stream: a quote or a bracket is not closed, or the end of the file is missing
+        "#]],
+    );
+    check(
+        "a: 1\nb: 2\na: 3\nb: 4\na: 5\n",
+        expect![[r#"
+            :1: kind: is missing: Pod or List
+            :3: a: the key "a" is on line 1 already: keep one of the two
+            :4: b: the key "b" is on line 2 already: keep one of the two
+            :5: a: the key "a" is on line 1 already: keep one of the two
+        "#]],
+    );
+    check(
+        "x: &x [*x]\n",
+        expect![[r#"
+        :1: x[0]: an alias refers to a value that contains the alias itself
+    "#]],
+    );
+    check(
+        "x: *y\n",
+        expect![[r#"
+        :1: x: is not valid YAML: while parsing node, found unknown anchor
+    "#]],
+    );
+    check(
+        "yes: 1\n",
+        expect![[r#"
+            :1: yes: the key yes is read as true or false, and a key must be text: put it in quotes
+            :1: kind: is missing: Pod or List
+        "#]],
+    );
+    check(
+        "x: !secret y\n",
+        expect![[r#"
+        :1: x: the tag !secret has no meaning in a manifest: remove it
+        :1: kind: is missing: Pod or List
+    "#]],
+    );
+    check(
+        "x: !!int y\n",
+        expect![[r#"
+        :1: x: "y" is no !!int
+        :1: kind: is missing: Pod or List
+    "#]],
+    );
+    check(
+        "text\n",
+        expect![[r#"
+        :1: is no object: a manifest begins with apiVersion: v1 and kind: Pod
+    "#]],
+    );
+    check(
+        &"[".repeat(100),
+        expect![[r#"
+            :1: [0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0]: values are nested more than 64 levels deep
+        "#]],
+    );
+}
+
+#[test]
+fn what_is_no_pod_is_told() {
+    check(
+        "a: 1",
+        expect![[r#"
+        :1: kind: is missing: Pod or List
+    "#]],
+    );
+    check(
+        "kind: Pod\nspec: {}\n",
+        expect![[r#"
+        :1: apiVersion: is missing: v1
+    "#]],
+    );
+    check(
+        "apiVersion: apps/v1\nkind: Deployment\n",
+        expect![[r#"
+        :2: kind: "Deployment" cannot be run from a manifest: only Pod, and List of Pods, can
+    "#]],
+    );
+    check(
+        "apiVersion: v2\nkind: Pod\n",
+        expect![[r#"
+        :1: apiVersion: "v2" has no Pod: the version is v1
+    "#]],
+    );
+    check(
+        "apiVersion: v1\nkind: Pod\n",
+        expect![[r#"
+        :1: metadata.name: is missing: every pod has a name
+        :1: spec.containers: is missing: a pod has at least one container
+    "#]],
+    );
+    check(
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n",
+        expect![[r#"
+        :4: spec.containers: is missing: a pod has at least one container
+    "#]],
+    );
+    check(
+        "apiVersion: v1\nkind: Pod\nmetadata: {generateName: a}\nspec: {containers: [{name: a, image: b}]}\n",
+        expect![[r#"
+        :3: metadata.name: is missing: every pod has a name
+    "#]],
+    );
+}
+
+#[test]
+fn each_document_and_each_item_has_its_own_problems() {
+    check(
+        "# comments only
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: a}
+spec: {containers: [{name: c, image: x}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: b}
+spec: {containers: [{name: c, image: 'x: }]}
+---
+apiVersion: v1
+kind: List
+items:
+- {apiVersion: v1, kind: Pod, metadata: {name: c}, spec: {containers: [{name: c, image: x}]}}
+- {apiVersion: v1, kind: Pod, metadata: {name: d}, spec: {containers: [{name: c}]}}
+- {apiVersion: v1, kind: Service, metadata: {name: e}}
+- text
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: a}
+spec: {containers: [{name: c, image: z}]}
+",
+        expect![[r#"
+            :11 (document 2): spec.containers[0]: is not valid YAML: while scanning a quoted scalar, found unexpected document indicator: a quote or a bracket is not closed before the '---'
+            :17 (document 3): items[1].spec.containers[0].image: is missing: every container has an image (docker.io/library/busybox:1.36)
+            :18 (document 3): items[2].kind: "Service" cannot be run from a manifest: only Pod, and List of Pods, can
+            :19 (document 3): items[3]: is no object: every item has apiVersion, kind, metadata and spec
+            :23 (document 4): metadata.name: document 1 of this file has a pod default/a-node-1 already: names must differ
+        "#]],
+    );
+}
+
+#[test]
+fn a_problem_names_the_pod_where_its_name_can_be_read() {
+    let name = |manifest: &str| {
+        let (_, problems) = read_bytes(manifest.as_bytes());
+        problems[0].pod.as_ref().map(ToString::to_string)
+    };
+    let head = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: web\n  namespace: x\n";
+    assert_eq!(
+        name(&format!("{head}spec: {{containers: [")).as_deref(),
+        Some("x/web-node-1")
+    );
+    assert_eq!(name(&format!("{head}spec: 7")).as_deref(), Some("x/web-node-1"));
+    // The metadata may not be complete: the namespace may be missing, and the name too short.
+    assert_eq!(
+        name("apiVersion: v1\nkind: Pod\nmetadata:\n  name: web\n  [").as_deref(),
+        None
+    );
+    assert_eq!(name("{\"metadata\": {\"name\": \"we"), None);
+}
+
+#[test]
+fn what_cannot_be_together_is_told() {
+    check(
+        "apiVersion: v1
+kind: Pod
+metadata: {name: a}
+spec:
+  hostNetwork: true
+  hostPID: true
+  hostIPC: true
+  shareProcessNamespace: true
+  setHostnameAsFQDN: true
+  hostnameOverride: a.b
+  dnsPolicy: None
+  securityContext:
+    sysctls:
+    - {name: net.ipv4.tcp_syncookies, value: '1'}
+    - {name: kernel.shm_rmid_forced, value: '1'}
+    - {name: kernel.shm_rmid_forced, value: '1'}
+    - {name: vm.swappiness, value: '1'}
+    seccompProfile: {type: Localhost}
+    appArmorProfile: {type: RuntimeDefault, localhostProfile: a}
+  volumes:
+  - {name: v, emptyDir: {}, hostPath: {path: /a}}
+  containers:
+  - name: c
+    image: x
+    ports: [{containerPort: 80, hostPort: 81}]
+    securityContext:
+      privileged: true
+      allowPrivilegeEscalation: false
+      procMount: Unmasked
+      seccompProfile: {type: Localhost, localhostProfile: ../a}
+      capabilities: {add: [CAP_NET_ADMIN, '']}
+    volumeMounts:
+    - {name: v, mountPath: /a, recursiveReadOnly: Enabled, mountPropagation: HostToContainer}
+    - {name: v, mountPath: /a/}
+  - name: d
+    image: x
+    ports: [{containerPort: 80}, {containerPort: 80, hostIP: 0.0.0.0}, {containerPort: 80, protocol: UDP}]
+    volumeMounts: [{name: v, mountPath: /b, mountPropagation: Bidirectional}]
+",
+        expect![[r#"
+            :4: spec.dnsConfig.nameservers: needs at least one name server, because dnsPolicy is None
+            :8: spec.shareProcessNamespace: cannot be set together with hostPID: remove one of the two
+            :10: spec.hostnameOverride: cannot be set together with setHostnameAsFQDN: remove one of the two
+            :10: spec.hostnameOverride: cannot be set together with hostNetwork: the host keeps its name
+            :14: spec.securityContext.sysctls[0].name: net.ipv4.tcp_syncookies would be the host's, because hostNetwork is true
+            :15: spec.securityContext.sysctls[1].name: kernel.shm_rmid_forced would be the host's, because hostIPC is true
+            :16: spec.securityContext.sysctls[2].name: kernel.shm_rmid_forced is set already: keep one of the two
+            :16: spec.securityContext.sysctls[2].name: kernel.shm_rmid_forced would be the host's, because hostIPC is true
+            :17: spec.securityContext.sysctls[3].name: vm.swappiness belongs to the whole machine, so no pod can set it
+            :18: spec.securityContext.seccompProfile.localhostProfile: is missing: the type Localhost needs it
+            :19: spec.securityContext.appArmorProfile.localhostProfile: is for the type Localhost only: remove it
+            :21: spec.volumes[0].hostPath: cannot be set together with emptyDir: a volume is one of the two
+            :25: spec.containers[0].ports[0].hostPort: must be the containerPort, because hostNetwork is true
+            :28: spec.containers[0].securityContext.allowPrivilegeEscalation: cannot be false for a privileged container
+            :29: spec.containers[0].securityContext.procMount: Unmasked needs a user namespace (hostUsers: false), which this version of gantry does not support yet
+            :30: spec.containers[0].securityContext.seccompProfile.localhostProfile: "../a" must be a path below the node's seccomp directory, without '..'
+            :31: spec.containers[0].securityContext.capabilities.add[0]: "CAP_NET_ADMIN" must be written without CAP_: NET_ADMIN
+            :31: spec.containers[0].securityContext.capabilities.add[1]: "" is no capability (NET_ADMIN, ALL)
+            :33: spec.containers[0].volumeMounts[0].recursiveReadOnly: needs readOnly: true
+            :33: spec.containers[0].volumeMounts[0].recursiveReadOnly: needs mountPropagation None
+            :34: spec.containers[0].volumeMounts[1].mountPath: "/a/" is the path of volumeMounts[0] already
+            :37: spec.containers[1].ports[1].hostPort: 80/TCP is taken by another port of this pod already
+            :38: spec.containers[1].volumeMounts[0].mountPropagation: Bidirectional is for privileged containers only
+        "#]],
+    );
+}
+
+#[test]
+fn resources_are_checked_one_against_the_other() {
+    check(
+        "apiVersion: v1
+kind: Pod
+metadata: {name: a}
+spec:
+  resources: {requests: {cpu: 100m}, limits: {memory: 10Mi, ephemeral-storage: 1Gi}}
+  overhead: {cpu: -1}
+  containers:
+  - name: c
+    image: x
+    resources:
+      requests: {cpu: 2, memory: 128m, hugepages-2Mi: 4Mi, hugepages-1Gi: 1Gi, ephemeral-storage: 1.5}
+      limits: {cpu: '1', memory: 20Mi, hugepages-2Mi: 3Mi, pods: 1, nvidia.com/gpu: 1, a/b/c: 1}
+  - name: d
+    image: x
+    resources: {limits: {hugepages-2Mi: 2Mi}}
+",
+        expect![[r#"
+            :5: spec.resources.limits[ephemeral-storage]: "ephemeral-storage" is no resource of a pod: cpu, memory or hugepages-<size>
+            :5: spec.resources.requests[cpu]: is less than the containers request together: raise it
+            :6: spec.overhead[cpu]: -1 is negative
+            :11: spec.containers[0].resources.requests[memory]: 128m is a fraction of a byte: did you mean 128M or 128Mi?
+            :11: spec.containers[0].resources.requests[cpu]: is more than the limit: lower the request or raise the limit
+            :11: spec.containers[0].resources.requests[hugepages-1Gi]: needs a limit of the same amount
+            :12: spec.containers[0].resources.limits[hugepages-2Mi]: 3Mi is no multiple of the page size
+            :12: spec.containers[0].resources.limits[a/b/c]: "a/b/c" must be letters, digits, '-', '_' and '.', begin and end with a letter or a digit, have at most 63 characters, and may have a domain and a '/' before it (example.com/my-name)
+            :12: spec.containers[0].resources.limits[nvidia.com/gpu]: devices are not supported by this version of gantry yet: remove it
+            :12: spec.containers[0].resources.limits[pods]: "pods" is no resource of a container: cpu, memory, ephemeral-storage or hugepages-<size>
+            :12: spec.containers[0].resources.limits[memory]: is more than the limit of the pod: lower it
+            :15: spec.containers[1].resources: huge pages need a request or limit of cpu or memory beside them
+        "#]],
+    );
+}
+
+#[test]
+fn what_is_not_done_yet_is_refused() {
+    check(
+        "apiVersion: v1
+kind: Pod
+metadata:
+  name: a
+  annotations: {kubernetes.io/config.mirror: x, container.apparmor.security.beta.kubernetes.io/c: unconfined}
+  deletionTimestamp: 2026-01-01T00:00:00Z
+spec:
+  nodeSelector: {a: b}
+  affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: []}}}
+  serviceAccountName: x
+  hostUsers: false
+  imagePullSecrets: [{name: a}]
+  volumes:
+  - {name: v, configMap: {name: a}}
+  - {name: w, nfs: {server: a, path: /}}
+  initContainers:
+  - {name: i, image: x, restartPolicy: OnFailure}
+  containers:
+  - name: c
+    image: x
+    restartPolicy: Always
+    envFrom: [{secretRef: {name: a}}]
+    env:
+    - {name: A, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+    - {name: B, valueFrom: {configMapKeyRef: {name: a, key: b}}}
+    lifecycle: {}
+    volumeMounts: [{name: v, mountPath: /v, subPath: x}]
+",
+        expect![[r#"
+            :5: metadata.annotations[kubernetes.io/config.mirror]: marks the image of a static pod in the API: remove it
+            :5: metadata.annotations[container.apparmor.security.beta.kubernetes.io/c]: is not read any more: set securityContext.appArmorProfile or seccompProfile instead
+            :6: metadata.deletionTimestamp: is set by the API server: remove it, and remove the file to delete the pod
+            :8: spec.nodeSelector: is not supported by this version of gantry yet: remove it: the manifest lies on the node that it is for
+            :9: spec.affinity: is not supported by this version of gantry yet: remove the required node affinity: the manifest lies on the node that it is for
+            :10: spec.serviceAccountName: refers to an object of the API server, which a static pod cannot: remove it
+            :11: spec.hostUsers: is not supported by this version of gantry yet: remove it, or set it to true
+            :12: spec.imagePullSecrets: is not supported by this version of gantry yet: remove them, and have the image in the images directory
+            :14: spec.volumes[0].configMap: refers to an object of the API server, which a static pod cannot: use emptyDir or hostPath
+            :15: spec.volumes[1].nfs: is not supported by this version of gantry yet: use emptyDir or hostPath
+            :17: spec.initContainers[0].restartPolicy: other than Always is not supported by this version of gantry yet: remove it, and spec.restartPolicy decides
+            :21: spec.containers[0].restartPolicy: is not supported by this version of gantry yet for containers beside init containers: set spec.restartPolicy
+            :22: spec.containers[0].envFrom[0].secretRef: refers to an object of the API server, which a static pod cannot: write the variables into env
+            :24: spec.containers[0].env[0].valueFrom.fieldRef: is not supported by this version of gantry yet: write the value itself as value
+            :25: spec.containers[0].env[1].valueFrom.configMapKeyRef: refers to an object of the API server, which a static pod cannot: write the value itself as value
+            :26: spec.containers[0].lifecycle: is not supported by this version of gantry yet: remove it
+            :27: spec.containers[0].volumeMounts[0].subPath: is not supported by this version of gantry yet: remove it, and mount the volume as a whole
+        "#]],
+    );
+}
+
+#[test]
+fn no_more_is_told_than_a_person_reads() {
+    let many = "---\n{}\n".repeat(1000);
+    assert_eq!(read_bytes(many.as_bytes()).1.len(), 100);
+}

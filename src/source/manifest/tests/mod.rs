@@ -1,0 +1,48 @@
+//! Manifests in, pods or problems out.
+
+mod broken;
+mod corpus;
+mod meaning;
+
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use super::{ManifestContext, read};
+use crate::model::pod::{Pod, Problem};
+
+fn context() -> ManifestContext {
+    ManifestContext {
+        node_name: "Node-1".into(),
+        privileged_allowed: true,
+        allowed_unsafe_sysctls: vec!["net.core.*".into()],
+    }
+}
+
+fn now() -> Timestamp {
+    "2026-01-31T12:00:00.5Z".parse().unwrap()
+}
+
+fn read_bytes(bytes: &[u8]) -> (Vec<Pod>, Vec<Problem>) {
+    read(bytes, Path::new("/m/a.yaml"), &context(), now())
+}
+
+/// The problems, one a line, without the path of the file.
+fn problems(bytes: &[u8]) -> String {
+    let (_, problems) = read_bytes(bytes);
+    let mut out = String::new();
+    for problem in problems {
+        let text = problem.to_string();
+        out.push_str(text.strip_prefix("/m/a.yaml").unwrap());
+        out.push('\n');
+    }
+    out
+}
+
+/// The only pod of a manifest that is right.
+fn pod(manifest: &str) -> Pod {
+    let (mut pods, problems) = read_bytes(manifest.as_bytes());
+    assert_eq!(problems, []);
+    assert_eq!(pods.len(), 1);
+    pods.remove(0)
+}

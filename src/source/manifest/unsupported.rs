@@ -1,0 +1,226 @@
+//! What Kubernetes knows and this node does not do: refused by name, never ignored.
+
+use k8s_openapi::api::core::v1::{Container, EnvVarSource, Pod, PodSpec, Volume};
+use serde_json::Value;
+
+use super::path::{Faults, FieldPath};
+
+/// Comes behind what is not done yet.
+const NOT_YET: &str = "is not supported by this version of gantry yet";
+/// Comes behind what refers to an object of the API, as `static pods may not reference …` does in the kubelet.
+const NO_REFERENCE: &str = "refers to an object of the API server, which a static pod cannot";
+
+/// Notes everything that is asked for and not done. `pod` is as written, without defaults.
+pub(super) fn pod(pod: &Pod, faults: &mut Faults) {
+    let Some(spec) = &pod.spec else {
+        return;
+    };
+    let at = FieldPath::default().field("spec");
+    spec_fields(spec, &at, faults);
+    for (index, volume) in spec.volumes.iter().flatten().enumerate() {
+        self::volume(volume, &at.field("volumes").index(index), faults);
+    }
+    for (index, container) in spec.containers.iter().enumerate() {
+        let at = at.field("containers").index(index);
+        self::container(container, &at, faults);
+        if container.restart_policy.is_some() {
+            let message = format!("{NOT_YET} for containers beside init containers: set spec.restartPolicy");
+            faults.add(&at.field("restartPolicy"), message);
+        }
+    }
+    for (index, container) in spec.init_containers.iter().flatten().enumerate() {
+        let at = at.field("initContainers").index(index);
+        self::container(container, &at, faults);
+        if container
+            .restart_policy
+            .as_deref()
+            .is_some_and(|policy| policy != "Always")
+        {
+            let message = format!("other than Always {NOT_YET}: remove it, and spec.restartPolicy decides");
+            faults.add(&at.field("restartPolicy"), message);
+        }
+    }
+}
+
+fn spec_fields(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
+    let named = |name: &Option<String>| name.as_deref().is_some_and(|name| !name.is_empty());
+    let account = named(&spec.service_account_name) || named(&spec.service_account);
+    if account {
+        let field = if named(&spec.service_account_name) {
+            "serviceAccountName"
+        } else {
+            "serviceAccount"
+        };
+        faults.add(&at.field(field), format!("{NO_REFERENCE}: remove it"));
+    }
+    let node_affinity = spec.affinity.as_ref().and_then(|a| a.node_affinity.as_ref());
+    let node_affinity =
+        node_affinity.is_some_and(|a| a.required_during_scheduling_ignored_during_execution.is_some());
+    for (present, field, remedy) in [
+        (
+            filled(spec.ephemeral_containers.as_ref()),
+            "ephemeralContainers",
+            "remove them",
+        ),
+        (
+            filled(spec.resource_claims.as_ref()),
+            "resourceClaims",
+            "remove them",
+        ),
+        (
+            filled(spec.image_pull_secrets.as_ref()),
+            "imagePullSecrets",
+            "remove them, and have the image in the images directory",
+        ),
+        (
+            filled(spec.readiness_gates.as_ref()),
+            "readinessGates",
+            "remove them",
+        ),
+        (
+            filled(spec.scheduling_gates.as_ref()),
+            "schedulingGates",
+            "remove them: nobody would open them",
+        ),
+        (spec.scheduling_group.is_some(), "schedulingGroup", "remove it"),
+        (named(&spec.runtime_class_name), "runtimeClassName", "remove it"),
+        (
+            spec.host_users == Some(false),
+            "hostUsers",
+            "remove it, or set it to true",
+        ),
+        (
+            spec.node_selector
+                .as_ref()
+                .is_some_and(|selector| !selector.is_empty()),
+            "nodeSelector",
+            "remove it: the manifest lies on the node that it is for",
+        ),
+        (
+            node_affinity,
+            "affinity",
+            "remove the required node affinity: the manifest lies on the node that it is for",
+        ),
+    ] {
+        if present {
+            faults.add(&at.field(field), format!("{NOT_YET}: {remedy}"));
+        }
+    }
+    if let Some(claims) = spec.resources.as_ref().and_then(|r| r.claims.as_ref())
+        && !claims.is_empty()
+    {
+        faults.add(
+            &at.field("resources").field("claims"),
+            format!("{NOT_YET}: remove them"),
+        );
+    }
+}
+
+fn filled<T>(list: Option<&Vec<T>>) -> bool {
+    list.is_some_and(|list| !list.is_empty())
+}
+
+fn container(container: &Container, at: &FieldPath, faults: &mut Faults) {
+    let claims = container.resources.as_ref().and_then(|r| r.claims.as_ref());
+    for (present, field, remedy) in [
+        (container.liveness_probe.is_some(), "livenessProbe", "remove it"),
+        (container.readiness_probe.is_some(), "readinessProbe", "remove it"),
+        (container.startup_probe.is_some(), "startupProbe", "remove it"),
+        (container.lifecycle.is_some(), "lifecycle", "remove it"),
+        (
+            filled(container.volume_devices.as_ref()),
+            "volumeDevices",
+            "remove them",
+        ),
+        (
+            filled(container.restart_policy_rules.as_ref()),
+            "restartPolicyRules",
+            "remove them",
+        ),
+        (filled(claims), "resources", "remove the claims"),
+    ] {
+        if present {
+            faults.add(&at.field(field), format!("{NOT_YET}: {remedy}"));
+        }
+    }
+    for (index, from) in container.env_from.iter().flatten().enumerate() {
+        let at = at.field("envFrom").index(index);
+        let field = if from.secret_ref.is_some() {
+            "secretRef"
+        } else {
+            "configMapRef"
+        };
+        faults.add(
+            &at.field(field),
+            format!("{NO_REFERENCE}: write the variables into env"),
+        );
+    }
+    for (index, variable) in container.env.iter().flatten().enumerate() {
+        if let Some(from) = &variable.value_from {
+            let at = at.field("env").index(index).field("valueFrom");
+            value_from(from, &at, faults);
+        }
+    }
+    for (index, mount) in container.volume_mounts.iter().flatten().enumerate() {
+        let at = at.field("volumeMounts").index(index);
+        for (field, path) in [
+            ("subPath", &mount.sub_path),
+            ("subPathExpr", &mount.sub_path_expr),
+        ] {
+            if path.as_deref().is_some_and(|path| !path.is_empty()) {
+                let message = format!("{NOT_YET}: remove it, and mount the volume as a whole");
+                faults.add(&at.field(field), message);
+            }
+        }
+    }
+}
+
+fn value_from(from: &EnvVarSource, at: &FieldPath, faults: &mut Faults) {
+    let remedy = "write the value itself as value";
+    for (present, field, complaint) in [
+        (from.config_map_key_ref.is_some(), "configMapKeyRef", NO_REFERENCE),
+        (from.secret_key_ref.is_some(), "secretKeyRef", NO_REFERENCE),
+        (from.field_ref.is_some(), "fieldRef", NOT_YET),
+        (from.resource_field_ref.is_some(), "resourceFieldRef", NOT_YET),
+        (from.file_key_ref.is_some(), "fileKeyRef", NOT_YET),
+    ] {
+        if present {
+            faults.add(&at.field(field), format!("{complaint}: {remedy}"));
+        }
+    }
+    if *from == EnvVarSource::default() {
+        faults.add(at, "names no source: write the value itself as value");
+    }
+}
+
+/// The kinds of volumes whose objects only the API server has.
+const REFERENCES: &[&str] = &[
+    "configMap",
+    "secret",
+    "persistentVolumeClaim",
+    "ephemeral",
+    "csi",
+    "azureFile",
+    "glusterfs",
+];
+
+fn volume(volume: &Volume, at: &FieldPath, faults: &mut Faults) {
+    // By its JSON, so that a kind that a later version of Kubernetes adds is refused too.
+    let Ok(Value::Object(fields)) = serde_json::to_value(volume) else {
+        return;
+    };
+    for kind in fields.keys() {
+        if matches!(kind.as_str(), "name" | "emptyDir" | "hostPath") {
+            continue;
+        }
+        let complaint = if REFERENCES.contains(&kind.as_str()) {
+            NO_REFERENCE
+        } else {
+            NOT_YET
+        };
+        faults.add(
+            &at.field(kind.clone()),
+            format!("{complaint}: use emptyDir or hostPath"),
+        );
+    }
+}

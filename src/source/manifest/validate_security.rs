@@ -1,0 +1,329 @@
+//! Whether the security contexts are right: the pod's with its kernel parameters, and the containers'.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::{
+    AppArmorProfile, PodSecurityContext, PodSpec, SeccompProfile, SecurityContext, Sysctl,
+};
+
+use super::ManifestContext;
+use super::names;
+use super::path::{Faults, FieldPath};
+
+/// Kernel parameters that every pod may set (`pkg/kubelet/sysctl/safe_sysctls.go`).
+const SAFE_SYSCTLS: &[&str] = &[
+    "kernel.shm_rmid_forced",
+    "net.ipv4.ip_local_port_range",
+    "net.ipv4.ip_local_reserved_ports",
+    "net.ipv4.ip_unprivileged_port_start",
+    "net.ipv4.ping_group_range",
+    "net.ipv4.tcp_fin_timeout",
+    "net.ipv4.tcp_keepalive_intvl",
+    "net.ipv4.tcp_keepalive_probes",
+    "net.ipv4.tcp_keepalive_time",
+    "net.ipv4.tcp_rmem",
+    "net.ipv4.tcp_syncookies",
+    "net.ipv4.tcp_wmem",
+];
+
+/// The namespace of the kernel that a parameter belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SysctlNamespace {
+    Net,
+    Ipc,
+    /// It has none: it is the whole machine's.
+    None,
+}
+
+/// Notes what is wrong with the pod's context.
+pub(super) fn pod(spec: &PodSpec, context: &ManifestContext, at: &FieldPath, faults: &mut Faults) {
+    if spec.host_pid == Some(true) && spec.share_process_namespace == Some(true) {
+        let message = "cannot be set together with hostPID: remove one of the two";
+        faults.add(&at.parent().field("shareProcessNamespace"), message);
+    }
+    let Some(security) = &spec.security_context else {
+        return;
+    };
+    ids(
+        &[
+            ("runAsUser", security.run_as_user),
+            ("runAsGroup", security.run_as_group),
+            ("fsGroup", security.fs_group),
+        ],
+        at,
+        faults,
+    );
+    for (index, group) in security.supplemental_groups.iter().flatten().enumerate() {
+        id(*group, &at.field("supplementalGroups").index(index), faults);
+    }
+    pod_policies(security, at, faults);
+    let sysctls = security.sysctls.as_deref().unwrap_or(&[]);
+    self::sysctls(sysctls, spec, context, &at.field("sysctls"), faults);
+    seccomp(
+        security.seccomp_profile.as_ref(),
+        &at.field("seccompProfile"),
+        faults,
+    );
+    apparmor(
+        security.app_armor_profile.as_ref(),
+        &at.field("appArmorProfile"),
+        faults,
+    );
+    if security.windows_options.is_some() {
+        faults.add(&at.field("windowsOptions"), "has no meaning on Linux: remove it");
+    }
+}
+
+fn pod_policies(security: &PodSecurityContext, at: &FieldPath, faults: &mut Faults) {
+    for (field, value, allowed) in [
+        (
+            "fsGroupChangePolicy",
+            &security.fs_group_change_policy,
+            ["Always", "OnRootMismatch"],
+        ),
+        (
+            "supplementalGroupsPolicy",
+            &security.supplemental_groups_policy,
+            ["Merge", "Strict"],
+        ),
+        (
+            "seLinuxChangePolicy",
+            &security.se_linux_change_policy,
+            ["MountOption", "Recursive"],
+        ),
+    ] {
+        if let Some(value) = value {
+            faults.one_of(&at.field(field), value, &allowed);
+        }
+    }
+}
+
+/// Notes what is wrong with a container's context.
+pub(super) fn container(
+    security: &SecurityContext,
+    context: &ManifestContext,
+    at: &FieldPath,
+    faults: &mut Faults,
+) {
+    ids(
+        &[
+            ("runAsUser", security.run_as_user),
+            ("runAsGroup", security.run_as_group),
+        ],
+        at,
+        faults,
+    );
+    let privileged = security.privileged == Some(true);
+    if privileged && !context.privileged_allowed {
+        faults.add(&at.field("privileged"), "is not allowed on this node");
+    }
+    let added = security
+        .capabilities
+        .as_ref()
+        .and_then(|c| c.add.as_deref())
+        .unwrap_or(&[]);
+    if security.allow_privilege_escalation == Some(false) {
+        let at = at.field("allowPrivilegeEscalation");
+        if privileged {
+            faults.add(&at, "cannot be false for a privileged container");
+        }
+        if added
+            .iter()
+            .any(|name| matches!(name.as_str(), "SYS_ADMIN" | "CAP_SYS_ADMIN" | "ALL"))
+        {
+            faults.add(
+                &at,
+                "cannot be false for a container with the capability SYS_ADMIN",
+            );
+        }
+    }
+    if let Some(capabilities) = &security.capabilities {
+        for (field, list) in [("add", &capabilities.add), ("drop", &capabilities.drop)] {
+            for (index, name) in list.iter().flatten().enumerate() {
+                capability(name, &at.field("capabilities").field(field).index(index), faults);
+            }
+        }
+    }
+    match security.proc_mount.as_deref() {
+        None | Some("" | "Default") => {}
+        Some("Unmasked") => faults.add(
+            &at.field("procMount"),
+            "Unmasked needs a user namespace (hostUsers: false), which this version of gantry does not support yet",
+        ),
+        Some(other) => faults.add(&at.field("procMount"), format!("{other:?} is none of Default, Unmasked")),
+    }
+    seccomp(
+        security.seccomp_profile.as_ref(),
+        &at.field("seccompProfile"),
+        faults,
+    );
+    apparmor(
+        security.app_armor_profile.as_ref(),
+        &at.field("appArmorProfile"),
+        faults,
+    );
+    if security.windows_options.is_some() {
+        faults.add(&at.field("windowsOptions"), "has no meaning on Linux: remove it");
+    }
+}
+
+fn capability(name: &str, at: &FieldPath, faults: &mut Faults) {
+    if let Some(short) = name.strip_prefix("CAP_") {
+        // The runtime writes CAP_ before every name.
+        faults.add(at, format!("{name:?} must be written without CAP_: {short}"));
+    } else if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_') {
+        faults.add(at, format!("{name:?} is no capability (NET_ADMIN, ALL)"));
+    }
+}
+
+fn ids(ids: &[(&'static str, Option<i64>)], at: &FieldPath, faults: &mut Faults) {
+    for (field, value) in ids {
+        if let Some(value) = value {
+            id(*value, &at.field(*field), faults);
+        }
+    }
+}
+
+fn id(value: i64, at: &FieldPath, faults: &mut Faults) {
+    let most = i64::from(i32::MAX);
+    if !(0..=most).contains(&value) {
+        faults.add(
+            at,
+            format!("{value} is no user or group: it must be from 0 to {most}"),
+        );
+    }
+}
+
+fn sysctls(
+    sysctls: &[Sysctl],
+    spec: &PodSpec,
+    context: &ManifestContext,
+    at: &FieldPath,
+    faults: &mut Faults,
+) {
+    let mut taken = BTreeSet::new();
+    for (index, sysctl) in sysctls.iter().enumerate() {
+        let at = at.index(index).field("name");
+        if let Some(complaint) = names::sysctl(&sysctl.name) {
+            faults.add(&at, format!("{:?} {complaint}", sysctl.name));
+            continue;
+        }
+        let name = dotted(&sysctl.name);
+        if !taken.insert(name.clone()) {
+            faults.add(&at, format!("{name} is set already: keep one of the two"));
+        }
+        match sysctl_namespace(&name) {
+            SysctlNamespace::Net if spec.host_network == Some(true) => {
+                faults.add(
+                    &at,
+                    format!("{name} would be the host's, because hostNetwork is true"),
+                );
+            }
+            SysctlNamespace::Ipc if spec.host_ipc == Some(true) => {
+                faults.add(
+                    &at,
+                    format!("{name} would be the host's, because hostIPC is true"),
+                );
+            }
+            SysctlNamespace::None => {
+                faults.add(
+                    &at,
+                    format!("{name} belongs to the whole machine, so no pod can set it"),
+                );
+            }
+            _ if !allowed(&name, &context.allowed_unsafe_sysctls) => {
+                let message =
+                    format!("{name} is not allowed on this node: allowedUnsafeSysctls must have it");
+                faults.add(&at, message);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The name with dots: with slashes between the parts, a dot belongs to the name of an interface.
+fn dotted(name: &str) -> String {
+    match name.find(['.', '/']) {
+        Some(at) if name.as_bytes()[at] == b'/' => name
+            .chars()
+            .map(|c| match c {
+                '.' => '/',
+                '/' => '.',
+                c => c,
+            })
+            .collect(),
+        _ => name.to_owned(),
+    }
+}
+
+/// By name, as `sysctl.GetNamespace` of `k8s.io/component-helpers` knows them.
+fn sysctl_namespace(name: &str) -> SysctlNamespace {
+    match name {
+        name if name.starts_with("net.") => SysctlNamespace::Net,
+        "kernel.sem" => SysctlNamespace::Ipc,
+        name if name.starts_with("kernel.shm")
+            || name.starts_with("kernel.msg")
+            || name.starts_with("fs.mqueue.") =>
+        {
+            SysctlNamespace::Ipc
+        }
+        _ => SysctlNamespace::None,
+    }
+}
+
+fn allowed(name: &str, patterns: &[String]) -> bool {
+    SAFE_SYSCTLS.contains(&name)
+        || patterns.iter().any(|pattern| match pattern.strip_suffix('*') {
+            Some(prefix) => name.starts_with(&dotted(prefix)),
+            None => name == dotted(pattern),
+        })
+}
+
+fn seccomp(profile: Option<&SeccompProfile>, at: &FieldPath, faults: &mut Faults) {
+    let Some(profile) = profile else {
+        return;
+    };
+    profile_kind(&profile.type_, profile.localhost_profile.as_deref(), at, faults);
+    if let Some(path) = &profile.localhost_profile
+        && (path.starts_with('/') || path.split('/').any(|part| part == ".."))
+    {
+        let message = format!("{path:?} must be a path below the node's seccomp directory, without '..'");
+        faults.add(&at.field("localhostProfile"), message);
+    }
+}
+
+fn apparmor(profile: Option<&AppArmorProfile>, at: &FieldPath, faults: &mut Faults) {
+    let Some(profile) = profile else {
+        return;
+    };
+    profile_kind(&profile.type_, profile.localhost_profile.as_deref(), at, faults);
+    if let Some(name) = &profile.localhost_profile
+        && (name.trim() != name || name.len() > 4095)
+    {
+        faults.add(
+            &at.field("localhostProfile"),
+            "must be the name of a profile without spaces around it",
+        );
+    }
+}
+
+fn profile_kind(kind: &str, localhost: Option<&str>, at: &FieldPath, faults: &mut Faults) {
+    faults.one_of(
+        &at.field("type"),
+        kind,
+        &["RuntimeDefault", "Unconfined", "Localhost"],
+    );
+    match (kind, localhost) {
+        ("Localhost", None | Some("")) => {
+            faults.add(
+                &at.field("localhostProfile"),
+                "is missing: the type Localhost needs it",
+            );
+        }
+        ("Localhost", Some(_)) | (_, None) => {}
+        (_, Some(_)) => faults.add(
+            &at.field("localhostProfile"),
+            "is for the type Localhost only: remove it",
+        ),
+    }
+}

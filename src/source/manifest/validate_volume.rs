@@ -1,0 +1,90 @@
+//! Whether the volumes are right.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, HostPathVolumeSource, PodSpec};
+
+use super::names;
+use super::path::{Faults, FieldPath};
+use super::validate_resources;
+
+/// Notes what is wrong with the volumes.
+pub(super) fn volumes(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
+    let mut taken = BTreeSet::new();
+    for (index, volume) in spec.volumes.iter().flatten().enumerate() {
+        let at = at.index(index);
+        if volume.name.is_empty() {
+            faults.add(&at.field("name"), "is missing: every volume has a name");
+        } else {
+            faults.complain(&at.field("name"), &volume.name, names::dns_label(&volume.name));
+            if !taken.insert(volume.name.as_str()) {
+                let message = format!(
+                    "another volume is called {:?} already: names must differ",
+                    volume.name
+                );
+                faults.add(&at.field("name"), message);
+            }
+        }
+        if volume.empty_dir.is_some() && volume.host_path.is_some() {
+            faults.add(
+                &at.field("hostPath"),
+                "cannot be set together with emptyDir: a volume is one of the two",
+            );
+        }
+        if let Some(empty) = &volume.empty_dir {
+            empty_dir(empty, &at.field("emptyDir"), faults);
+        }
+        if let Some(path) = &volume.host_path {
+            host_path(path, &at.field("hostPath"), faults);
+        }
+    }
+}
+
+fn empty_dir(empty: &EmptyDirVolumeSource, at: &FieldPath, faults: &mut Faults) {
+    match empty.medium.as_deref().unwrap_or("") {
+        "" | "Memory" => {}
+        medium if medium == "HugePages" || medium.starts_with("HugePages-") => faults.add(
+            &at.field("medium"),
+            format!("{medium} is not supported by this version of gantry yet: use Memory, or leave it out"),
+        ),
+        medium => faults.add(
+            &at.field("medium"),
+            format!("{medium:?} is neither empty nor Memory"),
+        ),
+    }
+    if let Some(limit) = &empty.size_limit {
+        validate_resources::amount("sizeLimit", &limit.0, &at.field("sizeLimit"), faults);
+    }
+}
+
+fn host_path(host: &HostPathVolumeSource, at: &FieldPath, faults: &mut Faults) {
+    let path = host.path.as_str();
+    if path.is_empty() {
+        faults.add(&at.field("path"), "is missing: it is the path on the node");
+    } else if !path.starts_with('/') {
+        faults.add(
+            &at.field("path"),
+            format!("{path:?} is no absolute path: begin it with '/'"),
+        );
+    }
+    if path.split('/').any(|part| part == "..") {
+        faults.add(
+            &at.field("path"),
+            format!("{path:?} contains '..': write the path without it"),
+        );
+    }
+    faults.one_of(
+        &at.field("type"),
+        host.type_.as_deref().unwrap_or(""),
+        &[
+            "",
+            "DirectoryOrCreate",
+            "Directory",
+            "FileOrCreate",
+            "File",
+            "Socket",
+            "CharDevice",
+            "BlockDevice",
+        ],
+    );
+}

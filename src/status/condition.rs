@@ -1,0 +1,155 @@
+//! The conditions of a pod (`pkg/kubelet/status/generate.go`).
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1 as api;
+
+use super::format::time;
+use super::phase::{FAILED, SUCCEEDED};
+use crate::model::pod::Pod;
+
+const PODS_COMPLETED: &str = "PodCompleted";
+const POD_FAILED: &str = "PodFailed";
+const NOT_READY: &str = "ContainersNotReady";
+const NOT_INITIALIZED: &str = "ContainersNotInitialized";
+
+/// What conditions are made from.
+pub(super) struct Given<'a> {
+    pub(super) pod: &'a Pod,
+    pub(super) init: &'a [api::ContainerStatus],
+    pub(super) regular: &'a [api::ContainerStatus],
+    /// The phase that the containers make, also while it is not told yet.
+    pub(super) phase: &'static str,
+    /// There is a sandbox that containers can be started in.
+    pub(super) has_sandbox: bool,
+    pub(super) previous: Option<&'a api::PodStatus>,
+    pub(super) now: Timestamp,
+}
+
+/// Every condition that the kubelet owns, in its order.
+pub(super) fn conditions(given: &Given<'_>) -> Vec<api::PodCondition> {
+    let ready = ready(given);
+    let sandbox = match given.has_sandbox {
+        true => Verdict::True,
+        false => Verdict::False(None),
+    };
+    [
+        ("PodReadyToStartContainers", sandbox),
+        ("Initialized", initialized(given)),
+        ("Ready", ready.clone()),
+        ("ContainersReady", ready),
+        ("PodScheduled", Verdict::True),
+    ]
+    .into_iter()
+    .map(|(kind, verdict)| condition(given, kind, verdict))
+    .collect()
+}
+
+#[derive(Clone)]
+enum Verdict {
+    True,
+    /// True, for a reason.
+    TrueFor(&'static str),
+    /// False, for a reason with a message.
+    False(Option<(&'static str, String)>),
+}
+
+fn condition(given: &Given<'_>, kind: &str, verdict: Verdict) -> api::PodCondition {
+    let (status, reason, message) = match verdict {
+        Verdict::True => ("True", None, None),
+        Verdict::TrueFor(reason) => ("True", Some(reason), None),
+        Verdict::False(None) => ("False", None, None),
+        Verdict::False(Some((reason, message))) => ("False", Some(reason), Some(message)),
+    };
+    let before = given.previous.and_then(|status| status.conditions.as_ref());
+    let before = before.and_then(|all| all.iter().find(|c| c.type_ == kind && c.status == status));
+    api::PodCondition {
+        type_: kind.to_owned(),
+        status: status.to_owned(),
+        reason: reason.map(str::to_owned),
+        message: message.filter(|message| !message.is_empty()),
+        last_transition_time: before
+            .and_then(|before| before.last_transition_time.clone())
+            .or_else(|| Some(time(given.now))),
+        observed_generation: observed_generation(given.pod),
+        last_probe_time: None,
+    }
+}
+
+/// The generation of the manifest that a status is about; static pods have none.
+pub(super) fn observed_generation(pod: &Pod) -> Option<i64> {
+    pod.object
+        .metadata
+        .generation
+        .filter(|&generation| generation > 0)
+}
+
+/// Ready and ContainersReady are one: readiness gates are not there yet.
+fn ready(given: &Given<'_>) -> Verdict {
+    let sidecars = given
+        .pod
+        .init_containers
+        .iter()
+        .filter(|container| container.sidecar);
+    let (mut unknown, mut unready) = (Vec::new(), Vec::new());
+    for container in sidecars.chain(&given.pod.containers) {
+        match status(given, &container.name) {
+            Some(status) if status.ready => {}
+            Some(_) => unready.push(container.name.as_str()),
+            None => unknown.push(container.name.as_str()),
+        }
+    }
+    match given.phase {
+        SUCCEEDED if unknown.is_empty() => return Verdict::False(Some((PODS_COMPLETED, String::new()))),
+        FAILED => return Verdict::False(Some((POD_FAILED, String::new()))),
+        _ => {}
+    }
+    match message(&unknown, "unready", &unready) {
+        Some(message) => Verdict::False(Some((NOT_READY, message))),
+        None => Verdict::True,
+    }
+}
+
+fn initialized(given: &Given<'_>) -> Verdict {
+    let (mut unknown, mut incomplete) = (Vec::new(), Vec::new());
+    for container in &given.pod.init_containers {
+        match status(given, &container.name) {
+            Some(status) if container.sidecar && status.started == Some(true) => {}
+            Some(status) if !container.sidecar && status.ready => {}
+            Some(_) => incomplete.push(container.name.as_str()),
+            None => unknown.push(container.name.as_str()),
+        }
+    }
+    if given.phase == SUCCEEDED && unknown.is_empty() {
+        return Verdict::TrueFor(PODS_COMPLETED);
+    }
+    let started = |status: &api::ContainerStatus| {
+        let state = status.state.as_ref();
+        state.is_some_and(|state| state.running.is_some() || state.terminated.is_some())
+    };
+    // Sidecars that are being restarted do not make a pod uninitialized.
+    if given.regular.iter().any(started) {
+        return Verdict::True;
+    }
+    match message(&unknown, "incomplete", &incomplete) {
+        Some(message) => Verdict::False(Some((NOT_INITIALIZED, message))),
+        None => Verdict::True,
+    }
+}
+
+fn status<'a>(given: &Given<'a>, name: &str) -> Option<&'a api::ContainerStatus> {
+    given
+        .init
+        .iter()
+        .chain(given.regular)
+        .find(|status| status.name == name)
+}
+
+fn message(unknown: &[&str], fault: &str, faulty: &[&str]) -> Option<String> {
+    let parts = [("unknown", unknown), (fault, faulty)];
+    let parts: Vec<_> = parts
+        .iter()
+        .filter(|(_, names)| !names.is_empty())
+        .map(|(what, names)| format!("containers with {what} status: [{}]", names.join(" ")))
+        .collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}

@@ -1,0 +1,397 @@
+//! The statuses of a pod's containers (`convertToAPIContainerStatuses` in `pkg/kubelet/kubelet_pods.go`).
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1 as api;
+
+use super::format::{full_name, go_duration, time};
+use crate::model::memory::{ContainerMemory, PodMemory};
+use crate::model::node::NodePolicy;
+use crate::model::pod::{Container, Mount, Pod};
+use crate::model::reason::waiting;
+use crate::model::runtime::{ContainerState, ObservedContainer, ObservedPod, shall_start};
+
+/// What a container shows that the runtime has lost (`pkg/kubelet/container/helpers.go`).
+const STATUS_UNKNOWN: &str = "ContainerStatusUnknown";
+/// The exit code of a container that nobody saw end.
+const UNKNOWN_EXIT_CODE: i32 = 137;
+/// What the termination messages of a pod may take in all (`MaxPodTerminationMessageLogLength`).
+const MAX_MESSAGES: usize = 12 * 1024;
+/// How long a failed pull is shown as such, before the waiting for the next one is.
+const PULL_FAILURE_SHOWN: Duration = Duration::from_secs(1);
+
+/// What statuses are made from.
+#[derive(Clone, Copy)]
+pub(super) struct Given<'a> {
+    pub(super) pod: &'a Pod,
+    pub(super) seen: &'a ObservedPod,
+    pub(super) memory: Option<&'a PodMemory>,
+    pub(super) policy: &'a NodePolicy,
+    pub(super) now: Timestamp,
+}
+
+/// The statuses of the containers, by name.
+pub(super) fn statuses(given: Given<'_>, previous: &[api::ContainerStatus]) -> Vec<api::ContainerStatus> {
+    let mut all: Vec<_> = given
+        .pod
+        .containers
+        .iter()
+        .map(|container| status(given, container, Kind::Regular, previous))
+        .collect();
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    all
+}
+
+/// The statuses of the init containers, in the manifest's order.
+pub(super) fn init_statuses(
+    given: Given<'_>,
+    previous: &[api::ContainerStatus],
+) -> Vec<api::ContainerStatus> {
+    given
+        .pod
+        .init_containers
+        .iter()
+        .map(|container| match container.sidecar {
+            true => status(given, container, Kind::Sidecar, previous),
+            false => status(given, container, Kind::Init, previous),
+        })
+        .collect()
+}
+
+/// What a container is in its pod.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Regular,
+    Init,
+    Sidecar,
+}
+
+fn status(
+    given: Given<'_>,
+    container: &Container,
+    kind: Kind,
+    previous: &[api::ContainerStatus],
+) -> api::ContainerStatus {
+    let previous = previous.iter().find(|status| status.name == container.name);
+    let mut instances = instances(given, container, kind);
+    let newest = instances.next();
+    let mut status = match newest {
+        Some(instance) => of_instance(given, container, instance, instances.next(), previous),
+        None => without_instance(given, container, kind, previous),
+    };
+    show_waiting(given, container, kind, newest, &mut status);
+    let state = status.state.get_or_insert_default();
+    status.started = Some(state.running.is_some());
+    status.ready = match kind {
+        Kind::Regular | Kind::Sidecar => state.running.is_some(),
+        Kind::Init => state.terminated.as_ref().is_some_and(|end| end.exit_code == 0),
+    };
+    status
+}
+
+/// The instances of a container, the newest first. Init containers run anew in each sandbox: those of an
+/// earlier one tell nothing any more.
+fn instances<'a>(
+    given: Given<'a>,
+    container: &Container,
+    kind: Kind,
+) -> impl Iterator<Item = &'a ObservedContainer> {
+    let sandbox = given.seen.sandboxes.first().map(|sandbox| sandbox.id.as_str());
+    let name = container.name.clone();
+    given.seen.containers.iter().filter(move |instance| {
+        instance.name == name && (kind == Kind::Regular || sandbox.is_none_or(|id| id == instance.sandbox))
+    })
+}
+
+fn of_instance(
+    given: Given<'_>,
+    container: &Container,
+    instance: &ObservedContainer,
+    before: Option<&ObservedContainer>,
+    previous: Option<&api::ContainerStatus>,
+) -> api::ContainerStatus {
+    let resources = requirements(given.pod, &container.name);
+    let mut status = api::ContainerStatus {
+        name: container.name.clone(),
+        image: instance.image.clone(),
+        image_id: instance.image_ref.clone(),
+        container_id: Some(container_id(instance)),
+        restart_count: i32::try_from(instance.restart_count).unwrap_or(i32::MAX),
+        state: Some(state(given, instance)),
+        last_state: Some(before.map(|before| state(given, before)).unwrap_or_default()),
+        allocated_resources: resources.requests.clone().filter(|requests| !requests.is_empty()),
+        resources: Some(resources),
+        user: instance.user.as_ref().map(user),
+        volume_mounts: volume_mounts(container),
+        ..api::ContainerStatus::default()
+    };
+    let ran_before = previous.filter(|previous| running(previous));
+    if let (ContainerState::Unknown, Some(previous)) = (&instance.state, ran_before) {
+        status.state = Some(lost(
+            "The container could not be located when the pod was terminated",
+        ));
+        status.restart_count = previous.restart_count.saturating_add(1);
+    }
+    status
+}
+
+/// No instance is there: not made yet, or removed by somebody. What was told before tells which.
+fn without_instance(
+    given: Given<'_>,
+    container: &Container,
+    kind: Kind,
+    previous: Option<&api::ContainerStatus>,
+) -> api::ContainerStatus {
+    let mut status = api::ContainerStatus {
+        name: container.name.clone(),
+        image: container.image.clone(),
+        state: Some(waiting_state(default_reason(given.pod), None)),
+        last_state: Some(api::ContainerState::default()),
+        volume_mounts: volume_mounts(container),
+        ..api::ContainerStatus::default()
+    };
+    if let Some(previous) = previous {
+        if terminated(previous) {
+            return previous.clone();
+        }
+        status.restart_count = previous.restart_count;
+        status.last_state = previous.last_state.clone().or(status.last_state);
+        if running(previous)
+            && status
+                .last_state
+                .as_ref()
+                .is_none_or(|last| last.terminated.is_none())
+        {
+            status.last_state = Some(lost(
+                "The container could not be located when the pod was deleted.  The container used to be Running",
+            ));
+            if given.pod.deletion.is_none() {
+                status.restart_count = status.restart_count.saturating_add(1);
+            }
+        }
+    }
+    if kind == Kind::Init && has_been_initialized(given) {
+        status.state = Some(api::ContainerState {
+            terminated: Some(api::ContainerStateTerminated {
+                reason: Some("Completed".to_owned()),
+                message: Some(
+                    "Unable to get init container status from container runtime and pod has been initialized, \
+                     treat it as exited normally"
+                        .to_owned(),
+                ),
+                ..api::ContainerStateTerminated::default()
+            }),
+            ..api::ContainerState::default()
+        });
+    }
+    status
+}
+
+/// A container that will be started again shows why it waits, where that is known; what it was is then its
+/// last state.
+fn show_waiting(
+    given: Given<'_>,
+    container: &Container,
+    kind: Kind,
+    newest: Option<&ObservedContainer>,
+    status: &mut api::ContainerStatus,
+) {
+    let ended = given.pod.deletion.is_some() || given.memory.is_some_and(|memory| memory.ended.is_some());
+    let completed = kind == Kind::Init
+        && status
+            .state
+            .as_ref()
+            .is_some_and(|state| exit_code(state) == Some(0));
+    if ended || completed || !shall_start(container, newest) {
+        return;
+    }
+    let Some((reason, message)) = why_it_waits(given, container, newest) else {
+        return;
+    };
+    if let Some(state) = status.state.take_if(|state| state.terminated.is_some()) {
+        status.last_state = Some(state);
+    }
+    status.state = Some(waiting_state(reason, Some(message)));
+}
+
+fn why_it_waits(
+    given: Given<'_>,
+    container: &Container,
+    newest: Option<&ObservedContainer>,
+) -> Option<(&'static str, String)> {
+    let memory = given.memory?.containers.get(&container.name)?;
+    let crash = newest.and_then(ObservedContainer::finished).zip(memory.restart);
+    if let Some((finished, backoff)) = crash {
+        let until = backoff.holds(finished, given.policy.max_restart_backoff);
+        if until.is_some_and(|until| until > given.now) {
+            let message = format!(
+                "back-off {} restarting failed container={} pod={}",
+                go_duration(backoff.delay),
+                container.name,
+                full_name(given.pod)
+            );
+            return Some((waiting::CRASH_LOOP_BACK_OFF, message));
+        }
+    }
+    let error = memory.failure.as_ref()?;
+    if pull_waits(memory, given.now) {
+        let message = format!(
+            "Back-off pulling image {:?}: {}: {}",
+            container.image, error.reason, error.message
+        );
+        return Some((waiting::IMAGE_PULL_BACK_OFF, message));
+    }
+    Some((error.reason, error.message.clone()))
+}
+
+/// Whether the next pull is waited for: not just after the last, whose failure is shown first.
+fn pull_waits(memory: &ContainerMemory, now: Timestamp) -> bool {
+    memory
+        .pull
+        .is_some_and(|pull| pull.since + PULL_FAILURE_SHOWN <= now)
+}
+
+/// When a container's status changes by nothing but time.
+pub(super) fn changes_at(memory: &ContainerMemory, now: Timestamp) -> Option<Timestamp> {
+    let shown = memory.pull?.since + PULL_FAILURE_SHOWN;
+    (shown > now).then_some(shown)
+}
+
+fn state(given: Given<'_>, instance: &ObservedContainer) -> api::ContainerState {
+    match &instance.state {
+        ContainerState::Created | ContainerState::Unknown => waiting_state(default_reason(given.pod), None),
+        ContainerState::Running { started } => api::ContainerState {
+            running: Some(api::ContainerStateRunning {
+                started_at: Some(time(*started)),
+            }),
+            ..api::ContainerState::default()
+        },
+        ContainerState::Exited {
+            started,
+            finished,
+            code,
+            reason,
+            message,
+            termination_message,
+        } => api::ContainerState {
+            terminated: Some(api::ContainerStateTerminated {
+                container_id: Some(container_id(instance)),
+                exit_code: *code,
+                reason: Some(reason.clone()).filter(|reason| !reason.is_empty()),
+                message: ending_message(given.pod, message, termination_message),
+                started_at: started.map(time),
+                finished_at: Some(time(*finished)),
+                signal: None,
+            }),
+            ..api::ContainerState::default()
+        },
+    }
+}
+
+/// The runtime's message and the container's own, cut to the pod's share.
+fn ending_message(pod: &Pod, runtime: &str, own: &str) -> Option<String> {
+    let mut message = match (runtime.is_empty(), own.is_empty()) {
+        (true, true) => return None,
+        (false, false) => format!("{runtime}: {own}"),
+        _ => format!("{runtime}{own}"),
+    };
+    let share = MAX_MESSAGES / pod.all_containers().count().max(1);
+    let longest = (0..=share).rfind(|&length| message.is_char_boundary(length.min(message.len())));
+    message.truncate(longest.unwrap_or(0));
+    Some(message)
+}
+
+fn waiting_state(reason: &str, message: Option<String>) -> api::ContainerState {
+    api::ContainerState {
+        waiting: Some(api::ContainerStateWaiting {
+            reason: Some(reason.to_owned()),
+            message,
+        }),
+        ..api::ContainerState::default()
+    }
+}
+
+fn lost(message: &str) -> api::ContainerState {
+    api::ContainerState {
+        terminated: Some(api::ContainerStateTerminated {
+            reason: Some(STATUS_UNKNOWN.to_owned()),
+            message: Some(message.to_owned()),
+            exit_code: UNKNOWN_EXIT_CODE,
+            ..api::ContainerStateTerminated::default()
+        }),
+        ..api::ContainerState::default()
+    }
+}
+
+fn default_reason(pod: &Pod) -> &'static str {
+    match pod.init_containers.is_empty() {
+        true => waiting::CONTAINER_CREATING,
+        false => waiting::POD_INITIALIZING,
+    }
+}
+
+/// Whether a regular container was ever made, which proves that the init containers were through.
+fn has_been_initialized(given: Given<'_>) -> bool {
+    given.pod.containers.iter().any(|container| {
+        let newest = instances(given, container, Kind::Regular).next();
+        newest.is_some_and(|instance| instance.state != ContainerState::Unknown)
+    })
+}
+
+fn requirements(pod: &Pod, container: &str) -> api::ResourceRequirements {
+    let spec = pod.object.spec.as_ref();
+    let all = spec
+        .into_iter()
+        .flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers));
+    let mut named = all.filter(|spec| spec.name == container);
+    named
+        .next()
+        .and_then(|spec| spec.resources.clone())
+        .unwrap_or_default()
+}
+
+fn volume_mounts(container: &Container) -> Option<Vec<api::VolumeMountStatus>> {
+    let status = |mount: &Mount| api::VolumeMountStatus {
+        name: mount.volume.clone(),
+        mount_path: mount.path.clone(),
+        read_only: mount.read_only.then_some(true),
+        recursive_read_only: mount.read_only.then(|| match mount.recursive_read_only {
+            true => "Enabled".to_owned(),
+            false => "Disabled".to_owned(),
+        }),
+        volume_status: None,
+    };
+    let all: Vec<_> = container.mounts.iter().map(status).collect();
+    (!all.is_empty()).then_some(all)
+}
+
+fn user((uid, gid, groups): &(i64, i64, Vec<i64>)) -> api::ContainerUser {
+    api::ContainerUser {
+        linux: Some(api::LinuxContainerUser {
+            uid: *uid,
+            gid: *gid,
+            supplemental_groups: Some(groups.clone()).filter(|groups| !groups.is_empty()),
+        }),
+    }
+}
+
+fn container_id(instance: &ObservedContainer) -> String {
+    format!("containerd://{}", instance.id)
+}
+
+fn running(status: &api::ContainerStatus) -> bool {
+    status.state.as_ref().is_some_and(|state| state.running.is_some())
+}
+
+fn terminated(status: &api::ContainerStatus) -> bool {
+    status
+        .state
+        .as_ref()
+        .is_some_and(|state| state.terminated.is_some())
+}
+
+/// The exit code of a state that is an end.
+pub(super) fn exit_code(state: &api::ContainerState) -> Option<i32> {
+    state.terminated.as_ref().map(|end| end.exit_code)
+}

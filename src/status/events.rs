@@ -1,0 +1,217 @@
+//! The events of a pod, in the kubelet's words: from what an execution brought, and from what waits.
+
+use jiff::Timestamp;
+
+use super::format::{full_name, go_duration};
+use crate::model::memory::PodMemory;
+use crate::model::node::NodePolicy;
+use crate::model::pod::Pod;
+use crate::model::reason::waiting;
+use crate::model::runtime::{ObservedContainer, ObservedName, shall_start};
+use crate::model::step::{Done, Outcome, StepError, StepReport, Subject, verb};
+
+/// How serious an event is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventType {
+    /// Nothing to worry about.
+    Normal,
+    /// Somebody should look.
+    Warning,
+}
+
+impl EventType {
+    /// The name as it stands in an Event.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            EventType::Normal => "Normal",
+            EventType::Warning => "Warning",
+        }
+    }
+}
+
+/// One event about a pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodEvent {
+    /// How serious it is.
+    pub kind: EventType,
+    /// `Started`
+    pub reason: String,
+    /// `Container started`
+    pub message: String,
+    /// `spec.containers{web}`; empty where it is about the pod as a whole.
+    pub field_path: String,
+}
+
+/// What an execution has to tell; `memory` is what is remembered after it.
+pub fn events(pod: &Pod, outcome: &Outcome, memory: Option<&PodMemory>) -> Vec<PodEvent> {
+    let mut all = Vec::new();
+    let ended = memory.and_then(|memory| memory.ended.as_ref());
+    let stopped = outcome
+        .steps
+        .iter()
+        .any(|report| report.verb == verb::STOP_CONTAINER);
+    if let Some((reason, message)) = ended.filter(|_| stopped) {
+        all.push(event(EventType::Normal, reason, message.clone(), ""));
+    }
+    for report in &outcome.steps {
+        match &report.result {
+            Ok(done) => all.extend(of_done(pod, report, done)),
+            Err(error) if error.unreachable => {}
+            Err(error) => all.extend(of_error(pod, report, error)),
+        }
+    }
+    all
+}
+
+/// That the node refused to run a pod.
+pub fn refused(reason: &str, message: &str) -> PodEvent {
+    event(EventType::Warning, reason, message.to_owned(), "")
+}
+
+/// What waits for a back-off: told by the kubelet each time it looks at the pod, and told here each time a
+/// plan is made.
+pub fn waiting(
+    pod: &Pod,
+    observed: &ObservedName,
+    memory: &PodMemory,
+    policy: &NodePolicy,
+    now: Timestamp,
+) -> Vec<PodEvent> {
+    let seen = observed.uids.get(&pod.uid);
+    let mut all = Vec::new();
+    for container in pod.all_containers() {
+        let newest = seen.and_then(|seen| seen.container(&container.name));
+        let Some(memory) = memory
+            .containers
+            .get(&container.name)
+            .filter(|_| shall_start(container, newest))
+        else {
+            continue;
+        };
+        let path = field_path(pod, &container.name);
+        let crash = newest.and_then(ObservedContainer::finished).zip(memory.restart);
+        let until = crash.and_then(|(end, backoff)| backoff.holds(end, policy.max_restart_backoff));
+        if until.is_some_and(|until| until > now) {
+            let message = format!(
+                "Back-off restarting failed container {} in pod {}",
+                container.name,
+                full_name(pod)
+            );
+            all.push(event(EventType::Warning, "BackOff", message, &path));
+        } else if memory.pull.is_some_and(|pull| pull.ends() > now) {
+            let message = format!("Back-off pulling image {:?}", container.image);
+            all.push(event(EventType::Normal, "BackOff", message, &path));
+            let message = format!("Error: {}", waiting::IMAGE_PULL_BACK_OFF);
+            all.push(event(EventType::Warning, "Failed", message, &path));
+        }
+    }
+    all
+}
+
+fn of_done(pod: &Pod, report: &StepReport, done: &Done) -> Vec<PodEvent> {
+    let Subject::Container(name) = &report.subject else {
+        return Vec::new();
+    };
+    let path = field_path(pod, name);
+    let normal = |reason: &str, message: String| event(EventType::Normal, reason, message, &path);
+    match (done, report.verb) {
+        (Done::ImagePresent { image }, _) => vec![normal(
+            "Pulled",
+            format!("Container image {image:?} already present on machine and can be accessed by the pod"),
+        )],
+        (
+            Done::ImagePulled {
+                image,
+                size,
+                pull,
+                waited,
+            },
+            _,
+        ) => vec![
+            pulling(image, &path),
+            normal(
+                "Pulled",
+                format!(
+                    "Successfully pulled image {image:?} in {} ({} including waiting). Image size: {size} bytes.",
+                    go_duration(*pull),
+                    go_duration(*waited)
+                ),
+            ),
+        ],
+        (Done::Container { .. }, verb::CREATE_CONTAINER) => {
+            vec![normal("Created", "Container created".to_owned())]
+        }
+        (Done::Container { .. }, verb::START_CONTAINER) => {
+            vec![normal("Started", "Container started".to_owned())]
+        }
+        (Done::Stopped { message }, _) => vec![normal("Killing", message.clone())],
+        _ => Vec::new(),
+    }
+}
+
+fn of_error(pod: &Pod, report: &StepReport, error: &StepError) -> Vec<PodEvent> {
+    let warning =
+        |reason: &str, message: String, path: &str| event(EventType::Warning, reason, message, path);
+    let Subject::Container(name) = &report.subject else {
+        return vec![warning(error.reason, error.message.clone(), "")];
+    };
+    let path = field_path(pod, name);
+    let failed = |message: &str| warning("Failed", format!("Error: {message}"), &path);
+    match report.verb {
+        verb::ENSURE_IMAGE => of_image_error(pod, name, error, &path),
+        verb::CREATE_CONTAINER | verb::START_CONTAINER => vec![failed(&error.message)],
+        // About the pod, as in the kubelet: it could not be brought to where it shall be.
+        _ => vec![warning(error.reason, error.message.clone(), "")],
+    }
+}
+
+fn of_image_error(pod: &Pod, container: &str, error: &StepError, path: &str) -> Vec<PodEvent> {
+    let found = pod.all_containers().find(|c| c.name == container);
+    let image = found
+        .map(|container| container.image.as_str())
+        .unwrap_or_default();
+    let warning = |reason: &str, message: String| event(EventType::Warning, reason, message, path);
+    let failed = warning("Failed", format!("Error: {}", error.reason));
+    match error.reason {
+        waiting::ERR_IMAGE_NEVER_PULL => vec![
+            warning(waiting::ERR_IMAGE_NEVER_PULL, error.message.clone()),
+            failed,
+        ],
+        waiting::INVALID_IMAGE_NAME | waiting::IMAGE_INSPECT_ERROR => {
+            vec![warning("InspectFailed", error.message.clone()), failed]
+        }
+        _ => vec![
+            pulling(image, path),
+            warning(
+                "Failed",
+                format!("Failed to pull image {image:?}: {}", error.message),
+            ),
+            failed,
+        ],
+    }
+}
+
+fn pulling(image: &str, path: &str) -> PodEvent {
+    event(
+        EventType::Normal,
+        "Pulling",
+        format!("Pulling image {image:?}"),
+        path,
+    )
+}
+
+fn field_path(pod: &Pod, container: &str) -> String {
+    match pod.init_containers.iter().any(|init| init.name == container) {
+        true => format!("spec.initContainers{{{container}}}"),
+        false => format!("spec.containers{{{container}}}"),
+    }
+}
+
+fn event(kind: EventType, reason: &str, message: String, field_path: &str) -> PodEvent {
+    PodEvent {
+        kind,
+        reason: reason.to_owned(),
+        message,
+        field_path: field_path.to_owned(),
+    }
+}

@@ -1,0 +1,12 @@
+//! What is told of pods and node. Pure.
+
+mod condition;
+mod container;
+pub mod events;
+mod format;
+mod phase;
+pub mod pod;
+pub mod node;
+pub mod pressure;
+#[cfg(test)]
+mod golden;

@@ -1,0 +1,694 @@
+//! The `v1 Node` that this node tells of itself, as the kubelet composes it
+//! (`pkg/kubelet/nodestatus/setters.go`). Pure: everything is an input, the clock too.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{
+    ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeSpec,
+    NodeStatus, NodeSwapStatus, NodeSystemInfo,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+
+use super::pressure::{Pressure, Shortage};
+use crate::model::node::{MachineFacts, Measured, NodeSettings, allocatable};
+use crate::model::resources::{Amounts, count_quantity};
+use crate::model::runtime::{ObservedImage, RuntimeState};
+
+/// How many names of one image are told (`MaxNamesPerImageInNodeStatus`).
+const NAMES_PER_IMAGE: usize = 5;
+
+/// What a node's report is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Report<'a> {
+    /// What the machine is.
+    pub facts: &'a MachineFacts,
+    /// What was measured of it last.
+    pub measured: &'a Measured,
+    /// What follows from this and earlier measurements.
+    pub pressure: &'a Pressure,
+    /// The runtime's health.
+    pub runtime: &'a RuntimeState,
+    /// The runtime's images.
+    pub images: &'a [ObservedImage],
+    /// What is configured.
+    pub settings: &'a NodeSettings,
+    /// When this program first told of the node.
+    pub started: Timestamp,
+}
+
+/// The node as it is now. `previous` is what was told last: a condition that has not changed keeps the time of
+/// its change.
+pub fn node(report: &Report<'_>, previous: Option<&Node>, now: Timestamp) -> Node {
+    let settings = report.settings;
+    let created = previous.and_then(|node| node.metadata.creation_timestamp.clone());
+    let capacity = report.facts.capacity(&report.measured.nodefs);
+    let pod_cidr = settings.pod_cidr.map(|cidr| cidr.to_string());
+    Node {
+        metadata: ObjectMeta {
+            name: Some(settings.name.clone()),
+            labels: Some(labels(report)),
+            annotations: Some(BTreeMap::from([(
+                "volumes.kubernetes.io/controller-managed-attach-detach".to_owned(),
+                "true".to_owned(),
+            )])),
+            creation_timestamp: created.or(Some(Time(report.started))),
+            ..ObjectMeta::default()
+        },
+        spec: Some(NodeSpec {
+            pod_cidrs: pod_cidr.clone().map(|cidr| vec![cidr]),
+            pod_cidr,
+            ..NodeSpec::default()
+        }),
+        status: Some(NodeStatus {
+            addresses: Some(addresses(settings)),
+            allocatable: Some(quantities(&allocatable(&capacity, settings), settings)),
+            capacity: Some(quantities(&capacity, settings)),
+            conditions: Some(conditions(report, previous, now)),
+            daemon_endpoints: Some(NodeDaemonEndpoints {
+                kubelet_endpoint: Some(DaemonEndpoint {
+                    port: i32::from(settings.port),
+                }),
+            }),
+            images: Some(images(report.images, settings.max_images)),
+            node_info: Some(node_info(report)),
+            ..NodeStatus::default()
+        }),
+    }
+}
+
+fn labels(report: &Report<'_>) -> BTreeMap<String, String> {
+    let architecture = report.facts.architecture.as_str();
+    let own = [
+        ("beta.kubernetes.io/arch", architecture),
+        ("beta.kubernetes.io/os", "linux"),
+        ("kubernetes.io/arch", architecture),
+        ("kubernetes.io/hostname", &report.settings.name),
+        ("kubernetes.io/os", "linux"),
+    ];
+    let own = own.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let mut labels = BTreeMap::from(own);
+    labels.extend(report.settings.labels.clone());
+    labels
+}
+
+fn addresses(settings: &NodeSettings) -> Vec<NodeAddress> {
+    let address = |type_: &str, address: String| NodeAddress {
+        address,
+        type_: type_.to_owned(),
+    };
+    let internal = settings
+        .addresses
+        .iter()
+        .map(|ip| address("InternalIP", ip.to_string()));
+    internal
+        .chain([address("Hostname", settings.name.clone())])
+        .collect()
+}
+
+fn quantities(amounts: &Amounts, settings: &NodeSettings) -> BTreeMap<String, Quantity> {
+    let mut quantities = BTreeMap::from([("pods".to_owned(), count_quantity(i64::from(settings.max_pods)))]);
+    quantities.extend(amounts.cpu.map(|cpu| ("cpu".to_owned(), cpu.quantity())));
+    quantities.extend(
+        amounts
+            .memory
+            .map(|memory| ("memory".to_owned(), memory.quantity())),
+    );
+    let storage = amounts.ephemeral_storage.map(|bytes| bytes.quantity());
+    quantities.extend(storage.map(|storage| ("ephemeral-storage".to_owned(), storage)));
+    let hugepages = amounts.hugepages.iter();
+    quantities
+        .extend(hugepages.map(|(size, bytes)| (format!("hugepages-{}", size.quantity()), bytes.quantity())));
+    let extended = amounts.extended.iter();
+    quantities.extend(extended.map(|(name, count)| (name.clone(), count_quantity(*count))));
+    quantities
+        .into_iter()
+        .map(|(name, quantity)| (name, Quantity(quantity)))
+        .collect()
+}
+
+/// One condition's present state.
+struct State {
+    kind: &'static str,
+    holds: bool,
+    reason: &'static str,
+    message: String,
+}
+
+/// In the kubelet's order; `Ready` has to be the last.
+fn conditions(report: &Report<'_>, previous: Option<&Node>, now: Timestamp) -> Vec<NodeCondition> {
+    let mut states = Vec::new();
+    // Network providers set this condition; where this program is the provider, it does.
+    if report.settings.pod_cidr.is_some() {
+        states.push(State {
+            kind: "NetworkUnavailable",
+            holds: false,
+            reason: "GantryIsUp",
+            message: "gantry has set up the pod network on this node".to_owned(),
+        });
+    }
+    states.extend(pressures(report, now));
+    states.push(ready(report.runtime));
+    let told = previous.and_then(|node| node.status.as_ref()?.conditions.as_deref());
+    states
+        .into_iter()
+        .map(|state| condition(state, told.unwrap_or_default(), now))
+        .collect()
+}
+
+fn condition(state: State, told: &[NodeCondition], now: Timestamp) -> NodeCondition {
+    let status = if state.holds { "True" } else { "False" };
+    let same = told
+        .iter()
+        .find(|told| told.type_ == state.kind && told.status == status);
+    let since = same.and_then(|same| same.last_transition_time.clone());
+    NodeCondition {
+        last_heartbeat_time: Some(Time(now)),
+        last_transition_time: since.or(Some(Time(now))),
+        message: Some(state.message),
+        reason: Some(state.reason.to_owned()),
+        status: status.to_owned(),
+        type_: state.kind.to_owned(),
+    }
+}
+
+fn pressures(report: &Report<'_>, now: Timestamp) -> [State; 3] {
+    let state = |kind, shortage, short: (&'static str, &str), enough: (&'static str, &str)| {
+        let period = report.settings.pressure_transition;
+        let holds = report.pressure.is_under(shortage, period, now);
+        let (reason, message) = if holds { short } else { enough };
+        State {
+            kind,
+            holds,
+            reason,
+            message: message.to_owned(),
+        }
+    };
+    [
+        state(
+            "MemoryPressure",
+            Shortage::Memory,
+            (
+                "KubeletHasInsufficientMemory",
+                "kubelet has insufficient memory available",
+            ),
+            (
+                "KubeletHasSufficientMemory",
+                "kubelet has sufficient memory available",
+            ),
+        ),
+        state(
+            "DiskPressure",
+            Shortage::Disk,
+            ("KubeletHasDiskPressure", "kubelet has disk pressure"),
+            ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+        ),
+        state(
+            "PIDPressure",
+            Shortage::Pids,
+            (
+                "KubeletHasInsufficientPID",
+                "kubelet has insufficient PID available",
+            ),
+            ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+        ),
+    ]
+}
+
+fn ready(runtime: &RuntimeState) -> State {
+    let faults = faults(runtime);
+    let message = match faults.as_slice() {
+        [] => "kubelet is posting ready status".to_owned(),
+        [one] => one.clone(),
+        many => format!("[{}]", many.join(", ")),
+    };
+    State {
+        kind: "Ready",
+        holds: faults.is_empty(),
+        reason: if faults.is_empty() {
+            "KubeletReady"
+        } else {
+            "KubeletNotReady"
+        },
+        message,
+    }
+}
+
+/// Why pods cannot run, in the words of `pkg/kubelet/runtime.go` and `pkg/kubelet/kubelet.go`.
+fn faults(runtime: &RuntimeState) -> Vec<String> {
+    let fault = |what: &str, condition: &str, fault: &Option<(String, String)>| {
+        let (reason, message) = fault.as_ref()?;
+        Some(format!(
+            "{what}: {condition}=false reason:{reason} message:{message}"
+        ))
+    };
+    let mut faults = Vec::new();
+    match &runtime.reachable {
+        None => faults.push("container runtime status check may not have completed yet".to_owned()),
+        // What its network was before it went away says nothing.
+        Some(Err(_)) => faults.push("container runtime is down".to_owned()),
+        Some(Ok(())) => {
+            faults.extend(fault(
+                "container runtime not ready",
+                "RuntimeReady",
+                &runtime.runtime_fault,
+            ));
+            faults.extend(fault(
+                "container runtime network not ready",
+                "NetworkReady",
+                &runtime.network_fault,
+            ));
+        }
+    }
+    faults
+}
+
+/// The largest images first. `max` of -1 tells all.
+fn images(images: &[ObservedImage], max: i32) -> Vec<ContainerImage> {
+    let mut images: Vec<&ObservedImage> = images.iter().collect();
+    images.sort_by(|a, b| b.size.cmp(&a.size).then_with(|| a.id.cmp(&b.id)));
+    let max = usize::try_from(max).unwrap_or(usize::MAX);
+    let told = images.into_iter().take(max).map(|image| {
+        let names = image.digests.iter().chain(&image.tags);
+        let names: Vec<String> = names.take(NAMES_PER_IMAGE).cloned().collect();
+        ContainerImage {
+            names: Some(names).filter(|names| !names.is_empty()),
+            size_bytes: Some(i64::try_from(image.size).unwrap_or(i64::MAX)),
+        }
+    });
+    told.collect()
+}
+
+fn node_info(report: &Report<'_>) -> NodeSystemInfo {
+    let (facts, runtime) = (report.facts, report.runtime);
+    let or_unknown = |text: &str| match text {
+        "" => "Unknown".to_owned(),
+        known => known.to_owned(),
+    };
+    NodeSystemInfo {
+        architecture: facts.architecture.clone(),
+        boot_id: facts.boot_id.clone(),
+        container_runtime_version: format!(
+            "{}://{}",
+            or_unknown(&runtime.name),
+            or_unknown(&runtime.version)
+        ),
+        kernel_version: facts.kernel.clone(),
+        kube_proxy_version: String::new(),
+        kubelet_version: report.settings.version.clone(),
+        machine_id: facts.machine_id.clone(),
+        operating_system: "linux".to_owned(),
+        os_image: facts.os_image.clone(),
+        swap: Some(facts.swap.0)
+            .filter(|&swap| swap > 0)
+            .map(|swap| NodeSwapStatus { capacity: Some(swap) }),
+        system_uuid: facts.system_uuid.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use expect_test::{Expect, expect};
+
+    use super::*;
+    use crate::model::node::{FsUsage, Threshold};
+    use crate::model::resources::Bytes;
+
+    /// The machine that the recording of the kubelet v1.36.2 comes from.
+    struct Machine {
+        facts: MachineFacts,
+        measured: Measured,
+        pressure: Pressure,
+        runtime: RuntimeState,
+        images: Vec<ObservedImage>,
+        settings: NodeSettings,
+    }
+
+    impl Machine {
+        fn report(&self, previous: Option<&Node>, now: &str) -> Node {
+            let report = Report {
+                facts: &self.facts,
+                measured: &self.measured,
+                pressure: &self.pressure,
+                runtime: &self.runtime,
+                images: &self.images,
+                settings: &self.settings,
+                started: "2026-11-20T07:10:46Z".parse().unwrap(),
+            };
+            node(&report, previous, now.parse().unwrap())
+        }
+    }
+
+    fn image(id: &str, size: u64, tags: &[&str], digests: &[&str]) -> ObservedImage {
+        let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        ObservedImage {
+            id: id.to_owned(),
+            tags: owned(tags),
+            digests: owned(digests),
+            size,
+            pinned: false,
+        }
+    }
+
+    fn machine() -> Machine {
+        let disk = FsUsage {
+            capacity: Bytes(264_212_084 * 1024),
+            available: Bytes(200_000_000 * 1024),
+            inodes: 1000,
+            inodes_free: 900,
+        };
+        let id = "3d1219c7c4c5404aaa1f6d2a48adfda4";
+        let thresholds = [
+            ("imagefs.available", Threshold::Fraction(0.01)),
+            ("memory.available", Threshold::Quantity(100 << 20)),
+            ("nodefs.available", Threshold::Fraction(0.01)),
+        ];
+        Machine {
+            facts: MachineFacts {
+                hostname: "vm".to_owned(),
+                machine_id: id.to_owned(),
+                system_uuid: id.to_owned(),
+                boot_id: "891dd629-8c6f-4a56-bed4-077751ca4d87".to_owned(),
+                kernel: "6.18.44".to_owned(),
+                os_image: "Debian GNU/Linux 12 (bookworm)".to_owned(),
+                architecture: "amd64".to_owned(),
+                cores: 2,
+                memory: Bytes(24_684_092 * 1024),
+                swap: Bytes(0),
+                hugepages: BTreeMap::from([(Bytes(2 << 20), Bytes(0)), (Bytes(1 << 30), Bytes(0))]),
+            },
+            measured: Measured {
+                memory_available: Bytes(20_000_000 * 1024),
+                nodefs: disk,
+                imagefs: Some(disk),
+                pids_max: 32768,
+                pids_used: 100,
+            },
+            pressure: Pressure::default(),
+            runtime: RuntimeState {
+                reachable: Some(Ok(())),
+                runtime_fault: None,
+                network_fault: None,
+                name: "containerd".to_owned(),
+                version: "1.6.20".to_owned(),
+            },
+            images: vec![
+                image("sha256:b", 134_134_570, &["example.org/small:1"], &[]),
+                image("sha256:c", 2, &[], &[]),
+                image(
+                    "sha256:a",
+                    134_134_570,
+                    &["example.org/big:1", "example.org/big:2"],
+                    &[
+                        "example.org/big@sha256:0",
+                        "b@sha256:0",
+                        "c@sha256:0",
+                        "d@sha256:0",
+                    ],
+                ),
+            ],
+            settings: NodeSettings {
+                name: "vm".to_owned(),
+                addresses: vec!["192.0.2.2".parse().unwrap()],
+                version: "v1.36.2".to_owned(),
+                max_pods: 250,
+                eviction_hard: thresholds
+                    .into_iter()
+                    .map(|(signal, threshold)| (signal.to_owned(), threshold))
+                    .collect(),
+                pressure_transition: Duration::from_secs(300),
+                max_images: 2,
+                port: 10250,
+                pod_cidr: Some("10.244.0.0/24".parse().unwrap()),
+                ..NodeSettings::default()
+            },
+        }
+    }
+
+    #[test]
+    fn as_the_kubelet_tells_it() {
+        let node = machine().report(None, "2026-11-20T07:45:57Z");
+        let json = serde_json::to_string_pretty(&node).unwrap();
+        expect![[r#"
+            {
+              "apiVersion": "v1",
+              "kind": "Node",
+              "metadata": {
+                "annotations": {
+                  "volumes.kubernetes.io/controller-managed-attach-detach": "true"
+                },
+                "creationTimestamp": "2026-11-20T07:10:46Z",
+                "labels": {
+                  "beta.kubernetes.io/arch": "amd64",
+                  "beta.kubernetes.io/os": "linux",
+                  "kubernetes.io/arch": "amd64",
+                  "kubernetes.io/hostname": "vm",
+                  "kubernetes.io/os": "linux"
+                },
+                "name": "vm"
+              },
+              "spec": {
+                "podCIDR": "10.244.0.0/24",
+                "podCIDRs": [
+                  "10.244.0.0/24"
+                ]
+              },
+              "status": {
+                "addresses": [
+                  {
+                    "address": "192.0.2.2",
+                    "type": "InternalIP"
+                  },
+                  {
+                    "address": "vm",
+                    "type": "Hostname"
+                  }
+                ],
+                "allocatable": {
+                  "cpu": "2",
+                  "ephemeral-storage": "267847642337",
+                  "hugepages-1Gi": "0",
+                  "hugepages-2Mi": "0",
+                  "memory": "24581692Ki",
+                  "pods": "250"
+                },
+                "capacity": {
+                  "cpu": "2",
+                  "ephemeral-storage": "264212084Ki",
+                  "hugepages-1Gi": "0",
+                  "hugepages-2Mi": "0",
+                  "memory": "24684092Ki",
+                  "pods": "250"
+                },
+                "conditions": [
+                  {
+                    "lastHeartbeatTime": "2026-11-20T07:45:57Z",
+                    "lastTransitionTime": "2026-11-20T07:45:57Z",
+                    "message": "gantry has set up the pod network on this node",
+                    "reason": "GantryIsUp",
+                    "status": "False",
+                    "type": "NetworkUnavailable"
+                  },
+                  {
+                    "lastHeartbeatTime": "2026-11-20T07:45:57Z",
+                    "lastTransitionTime": "2026-11-20T07:45:57Z",
+                    "message": "kubelet has sufficient memory available",
+                    "reason": "KubeletHasSufficientMemory",
+                    "status": "False",
+                    "type": "MemoryPressure"
+                  },
+                  {
+                    "lastHeartbeatTime": "2026-11-20T07:45:57Z",
+                    "lastTransitionTime": "2026-11-20T07:45:57Z",
+                    "message": "kubelet has no disk pressure",
+                    "reason": "KubeletHasNoDiskPressure",
+                    "status": "False",
+                    "type": "DiskPressure"
+                  },
+                  {
+                    "lastHeartbeatTime": "2026-11-20T07:45:57Z",
+                    "lastTransitionTime": "2026-11-20T07:45:57Z",
+                    "message": "kubelet has sufficient PID available",
+                    "reason": "KubeletHasSufficientPID",
+                    "status": "False",
+                    "type": "PIDPressure"
+                  },
+                  {
+                    "lastHeartbeatTime": "2026-11-20T07:45:57Z",
+                    "lastTransitionTime": "2026-11-20T07:45:57Z",
+                    "message": "kubelet is posting ready status",
+                    "reason": "KubeletReady",
+                    "status": "True",
+                    "type": "Ready"
+                  }
+                ],
+                "daemonEndpoints": {
+                  "kubeletEndpoint": {
+                    "Port": 10250
+                  }
+                },
+                "images": [
+                  {
+                    "names": [
+                      "example.org/big@sha256:0",
+                      "b@sha256:0",
+                      "c@sha256:0",
+                      "d@sha256:0",
+                      "example.org/big:1"
+                    ],
+                    "sizeBytes": 134134570
+                  },
+                  {
+                    "names": [
+                      "example.org/small:1"
+                    ],
+                    "sizeBytes": 134134570
+                  }
+                ],
+                "nodeInfo": {
+                  "architecture": "amd64",
+                  "bootID": "891dd629-8c6f-4a56-bed4-077751ca4d87",
+                  "containerRuntimeVersion": "containerd://1.6.20",
+                  "kernelVersion": "6.18.44",
+                  "kubeProxyVersion": "",
+                  "kubeletVersion": "v1.36.2",
+                  "machineID": "3d1219c7c4c5404aaa1f6d2a48adfda4",
+                  "operatingSystem": "linux",
+                  "osImage": "Debian GNU/Linux 12 (bookworm)",
+                  "systemUUID": "3d1219c7c4c5404aaa1f6d2a48adfda4"
+                }
+              }
+            }"#]]
+        .assert_eq(&json);
+    }
+
+    #[test]
+    fn reserved_amounts_and_huge_pages_are_not_allocatable() {
+        let mut machine = machine();
+        machine.settings.reserved = Amounts {
+            cpu: Some(crate::model::resources::MilliCpu(500)),
+            memory: Some(Bytes(1 << 30)),
+            ephemeral_storage: Some(Bytes(1 << 60)),
+            ..Amounts::default()
+        };
+        machine.facts.hugepages.insert(Bytes(2 << 20), Bytes(1 << 30));
+        let status = machine.report(None, "2026-11-20T07:45:57Z").status.unwrap();
+        let allocatable = status.allocatable.unwrap();
+        let shown: Vec<String> = allocatable
+            .iter()
+            .map(|(name, quantity)| format!("{name} {}", quantity.0))
+            .collect();
+        expect![[r#"
+            [
+                "cpu 1500m",
+                "ephemeral-storage 0",
+                "hugepages-1Gi 0",
+                "hugepages-2Mi 1Gi",
+                "memory 22484540Ki",
+                "pods 250",
+            ]
+        "#]]
+        .assert_debug_eq(&shown);
+    }
+
+    fn check_ready(change: impl FnOnce(&mut RuntimeState), expect: Expect) {
+        let mut machine = machine();
+        change(&mut machine.runtime);
+        let status = machine.report(None, "2026-11-20T07:45:57Z").status.unwrap();
+        let last = status.conditions.unwrap().pop().unwrap();
+        let shown = [Some(last.type_), Some(last.status), last.reason, last.message];
+        expect.assert_eq(&shown.map(Option::unwrap).join(" | "));
+    }
+
+    #[test]
+    fn not_ready_says_why() {
+        let network = Some((
+            "NetworkPluginNotReady".to_owned(),
+            "Network plugin returns error: cni plugin not initialized".to_owned(),
+        ));
+        check_ready(
+            |runtime| runtime.network_fault = network.clone(),
+            expect![
+                "Ready | False | KubeletNotReady | container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:Network plugin returns error: cni plugin not initialized"
+            ],
+        );
+        check_ready(
+            |runtime| {
+                runtime.network_fault = network.clone();
+                runtime.runtime_fault = Some(("Broken".to_owned(), "no shim".to_owned()));
+            },
+            expect![
+                "Ready | False | KubeletNotReady | [container runtime not ready: RuntimeReady=false reason:Broken message:no shim, container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:Network plugin returns error: cni plugin not initialized]"
+            ],
+        );
+        check_ready(
+            |runtime| runtime.reachable = Some(Err("connection refused".to_owned())),
+            expect!["Ready | False | KubeletNotReady | container runtime is down"],
+        );
+        check_ready(
+            |runtime| *runtime = RuntimeState::default(),
+            expect![
+                "Ready | False | KubeletNotReady | container runtime status check may not have completed yet"
+            ],
+        );
+    }
+
+    fn since(node: &Node, kind: &str) -> (String, String, String) {
+        let conditions = node.status.as_ref().unwrap().conditions.as_ref().unwrap();
+        let condition = conditions
+            .iter()
+            .find(|condition| condition.type_ == kind)
+            .unwrap();
+        let time = condition.last_transition_time.as_ref().unwrap().0.to_string();
+        (condition.status.clone(), condition.reason.clone().unwrap(), time)
+    }
+
+    #[test]
+    fn a_condition_keeps_the_time_of_its_change() {
+        let told = |status: &str, reason: &str, time: &str| {
+            (
+                status.to_owned(),
+                reason.to_owned(),
+                format!("2026-11-20T{time}Z"),
+            )
+        };
+        let mut machine = machine();
+        let mut last = machine.report(None, "2026-11-20T08:00:00Z");
+        let mut at = |machine: &mut Machine, time: &str| {
+            let now = format!("2026-11-20T{time}Z");
+            machine.pressure = machine.pressure.after(
+                &machine.measured,
+                machine.facts.memory,
+                &machine.settings,
+                now.parse().unwrap(),
+            );
+            last = machine.report(Some(&last), &now);
+            last.clone()
+        };
+        let node = at(&mut machine, "08:00:10");
+        let calm = told("False", "KubeletHasSufficientMemory", "08:00:00");
+        assert_eq!(since(&node, "MemoryPressure"), calm);
+        assert_eq!(since(&node, "Ready"), told("True", "KubeletReady", "08:00:00"));
+
+        machine.measured.memory_available = Bytes(1);
+        let node = at(&mut machine, "08:00:20");
+        let short = told("True", "KubeletHasInsufficientMemory", "08:00:20");
+        assert_eq!(since(&node, "MemoryPressure"), short);
+        // Pressure on memory makes a node neither unready nor short of anything else.
+        assert_eq!(since(&node, "Ready"), told("True", "KubeletReady", "08:00:00"));
+        assert_eq!(since(&node, "DiskPressure").0, "False");
+
+        machine.measured.memory_available = Bytes(20_000_000 * 1024);
+        assert_eq!(since(&at(&mut machine, "08:05:19"), "MemoryPressure"), short);
+        let node = at(&mut machine, "08:05:20");
+        let calm = told("False", "KubeletHasSufficientMemory", "08:05:20");
+        assert_eq!(since(&node, "MemoryPressure"), calm);
+        assert_eq!(
+            node.metadata.creation_timestamp.unwrap().0.to_string(),
+            "2026-11-20T07:10:46Z"
+        );
+    }
+}

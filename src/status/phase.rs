@@ -1,0 +1,158 @@
+//! The phase of a pod, out of its containers' statuses (`getPhase` in `pkg/kubelet/kubelet_pods.go`).
+
+use k8s_openapi::api::core::v1 as api;
+
+use super::container::exit_code;
+use crate::model::pod::{Container, Pod, RestartPolicy, Source};
+
+pub(super) const PENDING: &str = "Pending";
+pub(super) const RUNNING: &str = "Running";
+pub(super) const SUCCEEDED: &str = "Succeeded";
+pub(super) const FAILED: &str = "Failed";
+
+/// How far a pod was brought.
+#[derive(Clone, Copy)]
+pub(super) struct Life {
+    /// Its containers are not restarted any more, whatever their policy.
+    pub(super) is_terminal: bool,
+    /// A regular container was made in the sandbox that it has.
+    pub(super) has_initialized: bool,
+}
+
+/// Whether a pod of that phase never comes to life again.
+pub(super) fn is_final(phase: &str) -> bool {
+    phase == SUCCEEDED || phase == FAILED
+}
+
+/// How many containers are in which state.
+#[derive(Default)]
+struct Count {
+    pending_init: usize,
+    pending_sidecars: usize,
+    unknown: usize,
+    running: usize,
+    waiting: usize,
+    stopped: usize,
+    stopped_for_good: usize,
+    succeeded: usize,
+}
+
+pub(super) fn phase(
+    pod: &Pod,
+    init: &[api::ContainerStatus],
+    regular: &[api::ContainerStatus],
+    life: Life,
+) -> &'static str {
+    let mut count = Count::default();
+    for container in &pod.init_containers {
+        let state = state_of(init, container);
+        match container.sidecar {
+            true => count.sidecar(init, container, state),
+            false if init_failed_for_good(init, container) => return FAILED,
+            false => count.init(state),
+        }
+    }
+    for container in &pod.containers {
+        count.regular(container, state_of(regular, container));
+    }
+    let starting = count.pending_sidecars > 0 && !life.has_initialized;
+    if count.pending_init > 0 || starting || count.waiting > 0 || count.unknown > 0 {
+        return PENDING;
+    }
+    if count.running > 0 {
+        return RUNNING;
+    }
+    let terminal = life.is_terminal && matches!(pod.source, Source::Api);
+    match count.stopped {
+        0 => PENDING,
+        _ if !terminal && count.stopped != count.stopped_for_good => RUNNING,
+        stopped if stopped == count.succeeded => SUCCEEDED,
+        _ => FAILED,
+    }
+}
+
+/// What matters of a container's state.
+#[derive(Clone, Copy)]
+enum State {
+    Unknown,
+    Running,
+    /// Ended, or waiting to be started again after an end, with that exit code.
+    Ended(i32, Now),
+    /// Waiting, and never seen to end.
+    Waiting,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Now {
+    Stopped,
+    Waiting,
+}
+
+fn state_of(statuses: &[api::ContainerStatus], container: &Container) -> State {
+    let status = statuses.iter().find(|status| status.name == container.name);
+    let Some((status, state)) = status.and_then(|status| Some((status, status.state.as_ref()?))) else {
+        return State::Unknown;
+    };
+    if state.running.is_some() {
+        return State::Running;
+    }
+    if let Some(code) = exit_code(state) {
+        return State::Ended(code, Now::Stopped);
+    }
+    match status.last_state.as_ref().and_then(exit_code) {
+        Some(code) => State::Ended(code, Now::Waiting),
+        None => State::Waiting,
+    }
+}
+
+fn init_failed_for_good(statuses: &[api::ContainerStatus], container: &Container) -> bool {
+    matches!(state_of(statuses, container), State::Ended(code, _) if code != 0 && !restarts(container, code))
+}
+
+fn restarts(container: &Container, code: i32) -> bool {
+    match container.restart {
+        RestartPolicy::Always => true,
+        RestartPolicy::OnFailure => code != 0,
+        RestartPolicy::Never => false,
+    }
+}
+
+impl Count {
+    fn init(&mut self, state: State) {
+        // One that ended is through, or failed and is tried again, which is no phase of its own.
+        if !matches!(state, State::Ended(..)) {
+            self.pending_init += 1;
+        }
+    }
+
+    fn sidecar(&mut self, statuses: &[api::ContainerStatus], container: &Container, state: State) {
+        let status = statuses.iter().find(|status| status.name == container.name);
+        match state {
+            State::Running => {
+                self.running += 1;
+                if status.is_none_or(|status| status.started != Some(true)) {
+                    self.pending_sidecars += 1;
+                }
+            }
+            State::Ended(..) => {}
+            State::Waiting => {
+                self.pending_sidecars += 1;
+                self.waiting += 1;
+            }
+            State::Unknown => self.unknown += 1,
+        }
+    }
+
+    fn regular(&mut self, container: &Container, state: State) {
+        match state {
+            State::Running => self.running += 1,
+            State::Waiting => self.waiting += 1,
+            State::Unknown => self.unknown += 1,
+            State::Ended(code, now) => {
+                self.stopped += 1;
+                self.stopped_for_good += usize::from(!restarts(container, code));
+                self.succeeded += usize::from(code == 0 && now == Now::Stopped);
+            }
+        }
+    }
+}

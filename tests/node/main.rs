@@ -1,0 +1,61 @@
+//! Stories on a real containerd, told from outside as a person would: manifests in, the command line and CRI out.
+//!
+//! Each story runs as a process of its own in namespaces of its own (`tests/support/isolate.sh`), so it may use every
+//! default path and leaves nothing on the machine. `make test-node` builds what is needed and runs this as root;
+//! arguments are parts of names.
+
+// A failed expectation is a failed story, and a story speaks to a terminal.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    unreachable_pub,
+    missing_docs
+)]
+
+mod node;
+mod machine;
+mod manifest;
+mod runtime;
+mod world;
+mod stories;
+#[path = "../support/broken_manifests.rs"]
+mod broken_manifests;
+#[path = "../support/stories.rs"]
+mod runner;
+#[path = "../support/wait.rs"]
+mod wait;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let first = args.next();
+    if first.as_deref() == Some("--inside") {
+        let name = args.next().expect("--inside names a story");
+        let story = stories::all()
+            .into_iter()
+            .find(|story| story.name == name)
+            .expect("--inside names a story that exists");
+        (story.tell)(&mut node::Node::new(story.world));
+        return ExitCode::SUCCESS;
+    }
+    let choice = runner::Choice::from_args(first.into_iter().chain(args));
+    if !choice.lists() && !nix::unistd::geteuid().is_root() {
+        eprintln!("These stories need root: sudo make test-node");
+        return ExitCode::FAILURE;
+    }
+    let before = machine::Machine::now();
+    let code = runner::run(
+        &choice,
+        &stories::all(),
+        |story| story.name,
+        |story| world::tell(story.name),
+    );
+    let left = machine::Machine::now().since(&before);
+    if left.is_empty() {
+        return code;
+    }
+    eprintln!("The stories left things on the machine:\n{}", left.join("\n"));
+    ExitCode::FAILURE
+}

@@ -1,0 +1,87 @@
+//! Limits, proved by running into them.
+
+use std::time::{Duration, Instant};
+
+use crate::manifest;
+use crate::node::{Node, container, run};
+use crate::runtime;
+
+pub fn a_cpu_limit_holds(node: &mut Node) {
+    node.start_agent();
+    let limits = "    resources: {limits: {cpu: 200m, memory: 32Mi}}\n";
+    node.manifest(
+        "burn.yaml",
+        &manifest::with("burn", "while :; do :; done", limits),
+    );
+    node.wait_running("burn");
+    let pid = process_of("while :; do :; done");
+
+    let (start, used) = (Instant::now(), crate::node::cpu_time(pid));
+    std::thread::sleep(Duration::from_secs(10)); // the measure itself
+    let cores = (crate::node::cpu_time(pid) - used).as_secs_f64() / start.elapsed().as_secs_f64();
+    assert!(
+        (0.18..=0.22).contains(&cores),
+        "limited to 200m, it used {cores:.3} cores over 10 s"
+    );
+}
+
+/// The process whose command line has this text and which is a shell (not the agent that was told of it).
+fn process_of(script: &str) -> u32 {
+    let table = run(&["ps", "-eo", "pid=,args="]);
+    table
+        .lines()
+        .filter(|line| line.contains(script) && line.contains("sh -c"))
+        .find_map(|line| line.split_whitespace().next()?.parse().ok())
+        .unwrap_or_else(|| panic!("no process runs {script:?}:\n{table}"))
+}
+
+pub fn over_its_memory_limit_a_container_is_oom_killed(node: &mut Node) {
+    node.start_agent();
+    // A pipe through tail keeps all that it reads.
+    let limits = "    resources: {limits: {memory: 16Mi}}\n";
+    let hungry = manifest::with("hungry", "tail /dev/zero; exit $?", limits);
+    // One process in the container: the kernel's choice ends it.
+    let hungry = hungry.replace("tail /dev/zero; exit $?", "exec tail /dev/zero");
+    node.manifest("hungry.yaml", &format!("{hungry}  restartPolicy: Never\n"));
+    node.manifest("frugal.yaml", &manifest::idle("frugal"));
+    // The runtime may tell of the end first and of its cause a moment later; the pod's end is told once nothing
+    // of it can run any more.
+    let pod = node.wait_pod("hungry", "OOMKilled and failed", |pod| {
+        let reason = &container(pod, "main")["state"]["terminated"]["reason"];
+        reason == "OOMKilled" && pod["status"]["phase"] == "Failed"
+    });
+    let ended = &container(&pod, "main")["state"]["terminated"];
+    assert_eq!(ended["exitCode"], 137, "{ended}");
+    let frugal = node.wait_running("frugal");
+    assert_eq!(container(&frugal, "main")["restartCount"], 0);
+}
+
+pub fn a_fork_bomb_stops_at_the_pid_limit(node: &mut Node) {
+    std::fs::write("/run/node/config.yaml", CONFIG).expect("a private directory");
+    node.flag("--config=/run/node/config.yaml");
+    node.start_agent();
+    // Not the classic bomb: it forks as long as the kernel lets it, then says how far it came.
+    let bomb = "n=0; while [ $n -lt 500 ]; do sleep 1000 & n=$((n+1)); done; sleep 1000";
+    node.manifest("bomb.yaml", &manifest::shell("bomb", bomb));
+    let fail = "can't fork";
+    crate::wait::wait_for("the bomb to hit the limit", crate::node::SOON, || {
+        let log = node.gantry(&["logs", "--previous", "bomb-node-1"]);
+        let current = node.gantry(&["logs", "bomb-node-1"]);
+        let told = crate::node::text(&log) + &crate::node::text(&current);
+        if told.contains(fail) { Ok(()) } else { Err(told) }
+    });
+    let most = run(&["ps", "-eo", "args="])
+        .lines()
+        .filter(|line| *line == "sleep 1000")
+        .count();
+    assert!(most <= 64, "{most} processes of a pod that may have 64");
+    // The node goes on.
+    node.manifest("after.yaml", &manifest::idle("after"));
+    node.wait_running("after");
+    assert!(runtime::answers().is_ok());
+}
+
+const CONFIG: &str = "apiVersion: kubelet.config.k8s.io/v1beta1
+kind: KubeletConfiguration
+podPidsLimit: 64
+";

@@ -1,0 +1,74 @@
+//! The stories, by subject.
+
+mod exec;
+mod faults;
+mod images;
+mod limits;
+mod logs;
+mod machine;
+mod network;
+mod pods;
+mod runtimes;
+
+use crate::node::{Node, USUAL, World};
+
+/// One story: what it is called, what its node is made of, and how it goes.
+pub struct Story {
+    pub name: &'static str,
+    pub world: World,
+    pub tell: fn(&mut Node),
+}
+
+/// Names a story after its function.
+macro_rules! story {
+    ($module:ident :: $name:ident) => {
+        story!($module::$name, USUAL)
+    };
+    ($module:ident :: $name:ident, $world:expr) => {
+        Story {
+            name: concat!(stringify!($module), "::", stringify!($name)),
+            world: $world,
+            tell: $module::$name,
+        }
+    };
+}
+
+/// Every story, in the order in which they are told.
+pub fn all() -> Vec<Story> {
+    vec![
+        story!(pods::every_shipped_manifest_runs_and_answers),
+        story!(pods::init_containers_run_in_order_before_the_others),
+        story!(pods::an_edit_replaces_the_pod_and_the_old_one_is_gone_first),
+        story!(pods::a_deleted_manifest_leaves_nothing),
+        story!(pods::a_crashing_container_restarts_with_growing_back_off),
+        story!(pods::restart_policies_are_kept),
+        story!(pods::termination_gives_the_grace_period),
+        story!(pods::a_broken_edit_leaves_the_last_good_version_running),
+        story!(limits::a_cpu_limit_holds),
+        story!(limits::over_its_memory_limit_a_container_is_oom_killed),
+        story!(limits::a_fork_bomb_stops_at_the_pid_limit),
+        story!(network::pods_reach_each_other_the_node_and_the_outside),
+        story!(network::a_host_port_leads_to_the_pod_and_goes_with_it),
+        story!(network::another_networks_configuration_is_respected),
+        story!(logs::logs_lie_where_shippers_look_and_are_rotated),
+        story!(logs::previous_and_following_logs_are_printed),
+        story!(exec::commands_have_their_streams_and_exit_codes),
+        story!(exec::commands_that_cannot_start_say_why),
+        story!(exec::a_command_has_a_terminal_of_the_right_size),
+        story!(exec::a_command_ends_when_its_caller_leaves),
+        story!(exec::many_commands_run_at_once),
+        story!(exec::the_command_line_runs_commands_in_pods),
+        story!(exec::a_terminal_is_passed_on_and_given_back),
+        story!(images::an_archive_is_imported_when_it_appears),
+        story!(images::never_pulled_and_not_there_says_so),
+        story!(faults::an_agent_that_ends_leaves_pods_and_adopts_them_again),
+        story!(faults::the_agent_is_killed_twenty_times_during_a_rollout),
+        story!(faults::containerd_is_killed_twenty_times_during_a_rollout),
+        story!(faults::broken_manifests_disturb_no_other_pod),
+        story!(machine::run_and_clean_node_leave_the_machine_as_it_was),
+        story!(machine::install_and_uninstall_leave_the_machine_as_it_was),
+        story!(runtimes::crun, runtimes::CRUN),
+        story!(runtimes::containerd_1_7, runtimes::CONTAINERD_1_7),
+        story!(runtimes::containerd_2, runtimes::CONTAINERD_2),
+    ]
+}

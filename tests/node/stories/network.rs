@@ -1,0 +1,162 @@
+//! The first network: pod to pod, to the node, to the outside, and host ports.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::manifest;
+use crate::node::{NEIGHBOUR_IP, NODE_IP, Node, SOON, http, ip, run, stays, wait_http};
+use crate::wait::wait_for;
+
+pub fn pods_reach_each_other_the_node_and_the_outside(node: &mut Node) {
+    node.start_agent();
+    let mut outside = outside_server();
+    node.manifest("server.yaml", &manifest::web("server", "from the server"));
+    node.manifest("client.yaml", &manifest::idle("client"));
+    let server = ip(&node.wait_running("server"));
+    node.wait_running("client");
+    wait_http(&format!("{server}:8080"), "/", "from the server"); // the node to the pod
+
+    let fetch = |url: &str| node.prints(&["exec", "client-node-1", "--", "wget", "-q", "-O", "-", url]);
+    assert_eq!(fetch(&format!("http://{server}:8080/")), "from the server\n");
+    // The outside sees the node's address, not the pod's.
+    assert_eq!(
+        fetch(&format!("http://{NEIGHBOUR_IP}:8080/cgi-bin/who")).trim(),
+        NODE_IP
+    );
+    // A pod to a process on the node.
+    let mut local = http_server(&[], "/run/node/outside");
+    wait_http(&format!("{NODE_IP}:8080"), "/cgi-bin/who", NODE_IP);
+    let seen = fetch(&format!("http://{NODE_IP}:8080/cgi-bin/who"));
+    assert!(
+        seen.starts_with("10.244."),
+        "the node sees the pod's own address, not {seen}"
+    );
+    for server in [&mut local, &mut outside] {
+        server.kill().expect("our own child");
+        server.wait().expect("our own child");
+    }
+    // And a pod to itself by its own address.
+    let own = node.prints(&[
+        "exec",
+        "server-node-1",
+        "--",
+        "wget",
+        "-q",
+        "-O",
+        "-",
+        &format!("http://{server}:8080/"),
+    ]);
+    assert_eq!(own, "from the server\n");
+}
+
+/// A web server in the neighbour's namespace that tells its clients their address.
+fn outside_server() -> std::process::Child {
+    std::fs::create_dir_all("/run/node/outside/cgi-bin").expect("a private directory");
+    let script = Path::new("/run/node/outside/cgi-bin/who");
+    std::fs::write(
+        script,
+        "#!/bin/sh\naddress=${REMOTE_ADDR#'[::ffff:'}\nprintf 'Content-Type: text/plain\\r\\n\\r\\n%s\\n' \"${address%]}\"\n",
+    )
+    .expect("a private directory");
+    run(&["chmod", "755", "/run/node/outside/cgi-bin/who"]);
+    let server = http_server(&["ip", "netns", "exec", "outside"], "/run/node/outside");
+    wait_http(&format!("{NEIGHBOUR_IP}:8080"), "/cgi-bin/who", NODE_IP);
+    server
+}
+
+/// busybox's web server on port 8080.
+fn http_server(prefix: &[&str], root: &str) -> std::process::Child {
+    let command = [prefix, &["busybox", "httpd", "-f", "-p", "8080", "-h", root]].concat();
+    std::process::Command::new(command[0])
+        .args(&command[1..])
+        .spawn()
+        .expect("busybox is installed")
+}
+
+pub fn a_host_port_leads_to_the_pod_and_goes_with_it(node: &mut Node) {
+    node.start_agent();
+    let before = run(&["nft", "-s", "list", "ruleset"]);
+    let ports = "    ports: [{containerPort: 8080, hostPort: 18080}]\n";
+    node.manifest("port.yaml", &(manifest::web("port", "through the port") + ports));
+    node.manifest("client.yaml", &manifest::idle("client"));
+    node.wait_running("port");
+    node.wait_running("client");
+    wait_http(&format!("{NODE_IP}:18080"), "/", "through the port");
+    wait_http("127.0.0.1:18080", "/", "through the port");
+    let outside = [
+        "ip", "netns", "exec", "outside", "busybox", "wget", "-q", "-O", "-",
+    ];
+    let url = format!("http://{NODE_IP}:18080/");
+    assert_eq!(run(&[&outside[..], &[&url]].concat()), "through the port\n");
+    assert_eq!(
+        node.prints(&["exec", "client-node-1", "--", "wget", "-q", "-O", "-", &url]),
+        "through the port\n"
+    );
+    let itself = node.prints(&["exec", "port-node-1", "--", "wget", "-q", "-O", "-", &url]);
+    assert_eq!(itself, "through the port\n");
+
+    node.remove("port.yaml");
+    node.wait_gone("port");
+    assert!(
+        http(&format!("{NODE_IP}:18080"), "/").is_err(),
+        "the port still answers"
+    );
+    node.remove("client.yaml");
+    node.wait_gone("client");
+    let after = run(&["nft", "-s", "list", "ruleset"]);
+    assert!(!after.contains("18080"), "before:\n{before}\nafter:\n{after}");
+}
+
+pub fn another_networks_configuration_is_respected(node: &mut Node) {
+    let theirs = r#"{"cniVersion":"1.0.0","name":"theirs","plugins":[
+        {"type":"bridge","bridge":"theirs0","isGateway":true,"ipMasq":true,
+         "ipam":{"type":"host-local","ranges":[[{"subnet":"10.99.0.0/24"}]],"routes":[{"dst":"0.0.0.0/0"}]}}]}"#;
+    let path = Path::new("/etc/cni/net.d/05-theirs.conflist");
+    std::fs::create_dir_all("/etc/cni/net.d").expect("a private /etc");
+    std::fs::write(path, theirs).expect("a private /etc");
+    node.start_agent();
+    node.manifest("web.yaml", &manifest::web("web", "on another network"));
+    let pod = node.wait_running("web");
+    assert!(ip(&pod).starts_with("10.99.0."), "{}", ip(&pod));
+    let files = || -> Vec<_> {
+        let entries = std::fs::read_dir("/etc/cni/net.d").expect("it exists");
+        entries.flatten().map(|entry| entry.file_name()).collect()
+    };
+    stays("their directory", Duration::from_secs(1), || {
+        if files().len() == 1 {
+            Ok(())
+        } else {
+            Err(format!("{:?}", files()))
+        }
+    });
+    assert_eq!(std::fs::read_to_string(path).expect("it is still there"), theirs);
+
+    // With their network gone the node says that it has none, in the kubelet's words.
+    node.remove("web.yaml");
+    node.wait_gone("web");
+    std::fs::remove_file(path).expect("it is there");
+    wait_for(
+        "the node to have a network of its own, or to say that it has none",
+        SOON,
+        || {
+            let told = node.node()?;
+            let conditions = told["status"]["conditions"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default();
+            let ready = conditions
+                .iter()
+                .find(|condition| condition["type"] == "Ready")
+                .cloned()
+                .unwrap_or_default();
+            let ours = files()
+                .iter()
+                .any(|name| name.to_string_lossy().contains("gantry"));
+            if ours || ready["status"] == "False" {
+                Ok(())
+            } else {
+                Err(ready.to_string())
+            }
+        },
+    );
+}

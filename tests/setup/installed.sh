@@ -1,0 +1,14 @@
+# Where things are installed; read by install.sh and uninstall.sh, so that both mean the same places.
+root=${DESTDIR:-}
+prefix=${PREFIX:-/usr/local}
+# Where cargo built them.
+programs=${GANTRY_PROGRAMS:-target/release}
+plugins=(loopback bridge host-local portmap)
+# Where containerd looks, whatever the prefix.
+cni_bin=/opt/cni/bin
+units=/usr/local/lib/systemd/system
+bash_completions=$prefix/share/bash-completion/completions
+zsh_completions=$prefix/share/zsh/site-functions
+fish_completions=$prefix/share/fish/vendor_completions.d
+man=$prefix/share/man/man1
+documents=$prefix/share/doc/gantry

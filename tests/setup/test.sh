@@ -1,0 +1,83 @@
+#!/bin/bash
+# Runs the named tiers of the tests, each even where an earlier one failed, and sums them up.
+# usage: tests/setup/test.sh TIER...   (unit, suite, net, node, vm)
+# environment: ONLY (part of a story's name, for node and vm), DEBIAN (12 or 13, for vm)
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+cargo=tests/setup/cargo.sh
+logs=target/test-logs
+mkdir -p "$logs"
+tests/setup/give-back.sh "$logs"
+
+need_root() {
+    if [ "$(id -u)" != 0 ]; then
+        echo "This tier needs root: sudo make test-$1" >&2
+        return 1
+    fi
+}
+
+# Builds the test binary of this name as the person who called, and prints where it lies.
+test_binary() { # NAME, then more for cargo
+    "$cargo" test --locked --no-run --test "$@" 2>&1 | tee /dev/stderr |
+        sed -nE 's/.*Executable tests\/.*\((.*)\)/\1/p' | tail -1
+}
+
+unit() {
+    tests/setup/packages.sh build && "$cargo" test --locked --workspace --lib --bins
+}
+
+suite() {
+    tests/setup/packages.sh build && "$cargo" test --locked --test suite
+}
+
+net() {
+    tests/setup/packages.sh build run && "$cargo" test --locked --package gantry-cni --test netns
+}
+
+node() {
+    local code=0
+    need_root node && tests/setup/packages.sh build run test || return
+    tests/containerd/build.sh && tests/setup/images.sh && "$cargo" build --locked --workspace || return
+    local binary
+    binary=$(test_binary node) || return
+    mkdir -p target/node && tests/setup/give-back.sh target/node
+    if [ -z "${ONLY:-}" ]; then
+        local cgroups
+        cgroups=$(test_binary cgroups) && "$cgroups" || code=1
+    fi
+    "$binary" "${ONLY:-}" && return "$code"
+}
+
+vm() {
+    need_root vm && tests/setup/packages.sh build run vm || return
+    tests/setup/images.sh && "$cargo" build --release --locked --workspace && tests/vm/image.sh "${DEBIAN:-12}" || return
+    local binary
+    binary=$(test_binary vm) || return
+    DEBIAN=${DEBIAN:-12} "$binary" "${ONLY:-}"
+}
+
+# Adds up the result lines that cargo's tests and the stories end with.
+count() { # LOG passed|failed
+    sed -nE "s/^test result: .*[^0-9]([0-9]+) $2.*/\1/p" "$1" | awk '{ sum += $1 } END { print sum + 0 }'
+}
+
+summary=()
+code=0
+for tier in "$@"; do
+    echo "==== $tier ===="
+    start=$SECONDS
+    word=ok
+    # A function in a condition runs without `set -e`: each tier stops at its first failed step by itself.
+    if ! "$tier" 2>&1 </dev/null | tee "$logs/$tier.log"; then
+        word=FAILED
+        code=1
+    fi
+    summary+=("$(printf '%-6s %-6s %4d passed, %d failed (%d s)' "$tier" "$word" "$(count "$logs/$tier.log" passed)" \
+        "$(count "$logs/$tier.log" failed)" $((SECONDS - start)))")
+done
+tests/setup/give-back.sh "$logs"
+echo
+echo "Summary by tier:"
+printf '%s\n' "${summary[@]}"
+exit "$code"

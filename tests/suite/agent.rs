@@ -1,0 +1,519 @@
+//! The agent's loops, wired as the agent wires them, over a fake runtime and directories of a test's own. What
+//! needs root is left out: no cgroup is planned, no network is set up, nothing is listened on.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use gantry::act::ActContext;
+use gantry::act::cgroup::{self, Cgroups};
+use gantry::cri::Runtime;
+use gantry::model::memory::Memory;
+use gantry::model::node::{
+    CgroupDriver, CgroupLayout, FsUsage, MachineFacts, Measured, NodePolicy, NodeSettings,
+};
+use gantry::model::pod::{Desired, DnsConfig, PodName};
+use gantry::model::report::PodsReport;
+use gantry::model::resources::Bytes;
+use gantry::model::runtime::Snapshot;
+use gantry::source::manifest::ManifestContext;
+use gantry::{model, observe, reconcile, report, source};
+use k8s_openapi::api::core::v1 as api;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::fake_cri::{Call, FakeCri};
+use crate::pods::{Directories, name};
+
+/// Every condition becomes true long before this, or the test has failed.
+const DEADLINE: Duration = Duration::from_secs(20);
+/// How often is looked at what tells no change by itself.
+const STEP: Duration = Duration::from_millis(2);
+/// The suffix of every pod's name.
+const NODE: &str = "node";
+const GIB: i64 = 1 << 30;
+
+/// A machine with a runtime, a manifests directory, and an agent that can be killed.
+pub(crate) struct Machine {
+    pub fake: FakeCri,
+    pub at: Directories,
+    /// How often everything is listed though nothing was heard. An hour: a story sees what it sees because of
+    /// an event or a request.
+    pub relist: Duration,
+    agent: Option<Agent>,
+}
+
+/// One life of the agent.
+struct Agent {
+    pods: watch::Receiver<Arc<PodsReport>>,
+    memory: watch::Receiver<Arc<Memory>>,
+    snapshot: watch::Receiver<Arc<Snapshot>>,
+    imported: watch::Sender<u64>,
+    tasks: JoinSet<()>,
+}
+
+impl Machine {
+    /// The machine before the agent's first start.
+    pub(crate) fn new() -> Machine {
+        let at = Directories::new();
+        std::fs::create_dir(at.root.path().join("manifests")).unwrap();
+        let fake = FakeCri::start(at.root.path());
+        // Its tag is not `latest`, so that it is not asked of a registry.
+        fake.world().add_image("demo:1");
+        Machine {
+            fake,
+            at,
+            relist: Duration::from_secs(3600),
+            agent: None,
+        }
+    }
+
+    /// A machine on which the agent runs and hears the runtime's events.
+    pub(crate) async fn started() -> Machine {
+        let mut machine = Machine::new();
+        machine.start().await;
+        machine
+            .becomes("a subscriber to events", |fake| fake.has_subscriber())
+            .await;
+        machine
+    }
+
+    /// A file in the manifests directory, renamed into place.
+    pub(crate) fn write(&self, file: &str, content: &str) {
+        let path = self.manifest(file);
+        let temporary = self.manifest(&format!(".{file}"));
+        std::fs::write(&temporary, content).unwrap();
+        std::fs::rename(temporary, path).unwrap();
+    }
+
+    pub(crate) fn delete(&self, file: &str) {
+        std::fs::remove_file(self.manifest(file)).unwrap();
+    }
+
+    pub(crate) fn manifest(&self, file: &str) -> PathBuf {
+        self.at.root.path().join("manifests").join(file)
+    }
+
+    pub(crate) async fn start(&mut self) {
+        self.agent = Some(Agent::start(self).await);
+    }
+
+    /// Ends the agent as SIGKILL does: nothing is finished, calls under way lose their caller.
+    pub(crate) async fn kill(&mut self) {
+        let mut agent = self.agent.take().expect("an agent runs");
+        agent.tasks.shutdown().await;
+    }
+
+    /// Says that an image was imported, as the agent's importer does.
+    pub(crate) fn say_imported(&self) {
+        self.agent().imported.send_modify(|count| *count += 1);
+    }
+
+    /// What is told of the pods now.
+    pub(crate) fn report(&self) -> Arc<PodsReport> {
+        self.agent().pods.borrow().clone()
+    }
+
+    /// What is told of one now.
+    pub(crate) fn pod(&self, pod: &str) -> Option<Arc<api::Pod>> {
+        self.report().pods.get(&full_name(pod)).cloned()
+    }
+
+    pub(crate) fn memory(&self) -> Arc<Memory> {
+        self.agent().memory.borrow().clone()
+    }
+
+    /// Waits until the report is so.
+    pub(crate) async fn told<T>(&self, what: &str, mut look: impl FnMut(&PodsReport) -> Option<T>) -> T {
+        let mut pods = self.agent().pods.clone();
+        let waiting = async {
+            loop {
+                let found = look(&pods.borrow_and_update());
+                if let Some(found) = found {
+                    return found;
+                }
+                pods.changed().await.expect("it is reported");
+            }
+        };
+        let found = tokio::time::timeout(DEADLINE, waiting).await;
+        found.unwrap_or_else(|_| panic!("waited for {what}; {}", self.seen()))
+    }
+
+    /// Waits until one pod is told of so.
+    pub(crate) async fn pod_told(
+        &self,
+        pod: &str,
+        what: &str,
+        mut holds: impl FnMut(&api::Pod) -> bool,
+    ) -> Arc<api::Pod> {
+        let name = full_name(pod);
+        let look = |report: &PodsReport| report.pods.get(&name).filter(|pod| holds(pod)).cloned();
+        self.told(&format!("{pod}: {what}"), look).await
+    }
+
+    /// Waits until a pod runs and is ready.
+    pub(crate) async fn running(&self, pod: &str) -> Arc<api::Pod> {
+        self.pod_told(pod, "running and ready", is_ready).await
+    }
+
+    /// Waits for something about the runtime.
+    pub(crate) async fn becomes(&self, what: &str, mut holds: impl FnMut(&FakeCri) -> bool) {
+        self.until(what, |machine| holds(&machine.fake)).await;
+    }
+
+    /// Waits for something that tells no change by itself.
+    pub(crate) async fn until(&self, what: &str, mut holds: impl FnMut(&Machine) -> bool) {
+        let waiting = async {
+            let mut looks = tokio::time::interval(STEP);
+            while !holds(self) {
+                looks.tick().await;
+            }
+        };
+        let done = tokio::time::timeout(DEADLINE, waiting).await;
+        done.unwrap_or_else(|_| panic!("waited for {what}; {}", self.seen()));
+    }
+
+    /// Waits until so many calls of that name have come.
+    pub(crate) async fn called(&self, call: &str, times: usize) {
+        self.becomes(&format!("{times} × {call}"), |fake| fake.count(call) >= times)
+            .await;
+    }
+
+    /// Whether the agent believes that the runtime answers; `None` before it knows.
+    pub(crate) fn reaches_runtime(&self) -> Option<bool> {
+        self.agent()
+            .snapshot
+            .borrow()
+            .runtime
+            .reachable
+            .as_ref()
+            .map(Result::is_ok)
+    }
+
+    /// The calls that change something, in their order.
+    pub(crate) fn deeds(&self) -> Vec<Call> {
+        let reads = [
+            "Version",
+            "Status",
+            "PodSandboxStatus",
+            "ContainerStatus",
+            "ImageStatus",
+        ];
+        let mut calls = self.fake.calls();
+        calls.retain(|call| !reads.contains(&call.call) && !call.call.starts_with("List"));
+        calls
+    }
+
+    fn agent(&self) -> &Agent {
+        self.agent.as_ref().expect("an agent runs")
+    }
+
+    /// All that helps to understand why something did not happen.
+    fn seen(&self) -> String {
+        let mut text = String::from("seen:\n");
+        let Some(agent) = &self.agent else { return text };
+        let report = self.report();
+        for (name, pod) in &report.pods {
+            let _ = writeln!(text, "pod {name}: {}", outline(pod));
+        }
+        for problem in &report.problems {
+            let _ = writeln!(text, "problem: {problem}");
+        }
+        let _ = writeln!(text, "memory: {:#?}", agent.memory.borrow().pods);
+        let snapshot = agent.snapshot.borrow().clone();
+        let _ = writeln!(text, "runtime: {:?}", snapshot.runtime);
+        for (name, observed) in &snapshot.pods {
+            let states = observed.uids.values().flat_map(|pod| &pod.containers);
+            let states: Vec<_> = states.map(|c| (&c.name, c.restart_count, &c.state)).collect();
+            let _ = writeln!(text, "observed {name}: {} UIDs, {states:?}", observed.uids.len());
+        }
+        let calls = self.fake.calls();
+        for call in calls.iter().skip(calls.len().saturating_sub(60)) {
+            let _ = writeln!(text, "call: {} {}", call.call, call.about);
+        }
+        text
+    }
+}
+
+impl Agent {
+    async fn start(machine: &Machine) -> Agent {
+        let root = machine.at.root.path();
+        let cancel = CancellationToken::new();
+        let runtime = Runtime::new(&machine.fake.settings());
+        let cgroups = Cgroups::new(layout()).await.unwrap();
+        let act = ActContext {
+            runtime: runtime.clone(),
+            cgroups,
+            pulls: Arc::new(Semaphore::new(1)),
+        };
+        let (desired_in, desired) = watch::channel(Arc::<Desired>::default());
+        let (snapshot_in, snapshot) = watch::channel(Arc::<Snapshot>::default());
+        let (memory_in, memory) = watch::channel(Arc::<Memory>::default());
+        let (pods_in, pods) = watch::channel(Arc::<PodsReport>::default());
+        let (imported, imported_out) = watch::channel(0);
+        let (outcomes_in, outcomes) = mpsc::unbounded_channel();
+        let (observe, inbox) = observe::requests();
+        let mut tasks = JoinSet::new();
+
+        let (files_in, files) = watch::channel(None);
+        let context = ManifestContext {
+            node_name: NODE.to_owned(),
+            privileged_allowed: true,
+            ..ManifestContext::default()
+        };
+        let read = source::files::run(
+            root.join("manifests"),
+            context,
+            Duration::from_secs(3600),
+            Some(root.join("state")),
+            files_in,
+            cancel.clone(),
+        );
+        tasks.spawn(async move { read.await.unwrap() });
+        let merged = source::merge(files, desired_in, cancel.clone());
+        tasks.spawn(async move { merged.await.unwrap() });
+
+        let settings = observe::Settings {
+            pods_dir: machine.at.pods(),
+            pod_logs_dir: machine.at.logs(),
+            relist: machine.relist,
+            list_images: Duration::from_secs(3600),
+            pod_cgroups: Box::new(|| Ok(BTreeSet::new())),
+        };
+        tasks.spawn(observe::run(
+            runtime,
+            inbox,
+            snapshot_in,
+            settings,
+            cancel.clone(),
+        ));
+
+        let policy = Arc::new(policy(root));
+        let facts = MachineFacts {
+            cores: 4,
+            memory: Bytes(8 * GIB),
+            ..MachineFacts::default()
+        };
+        let measured = measured();
+        let settings = NodeSettings {
+            name: NODE.to_owned(),
+            max_pods: 110,
+            ..NodeSettings::default()
+        };
+        let capacity = facts.capacity(&measured.nodefs);
+        let rooms = reconcile::Rooms {
+            policy: policy.clone(),
+            allocatable: model::node::allocatable(&capacity, &settings),
+            capacity,
+            reserved: settings.reserved.clone(),
+            pids_max: measured.pids_max,
+            max_pods: settings.max_pods,
+            act: Arc::new(act),
+            observe,
+        };
+        let inputs = reconcile::Inputs {
+            desired: desired.clone(),
+            snapshot: snapshot.clone(),
+            imported: imported_out,
+        };
+        let outputs = reconcile::Outputs {
+            memory: memory_in,
+            outcomes: outcomes_in,
+            beat: Box::new(|| {}),
+        };
+        tasks.spawn(reconcile::run(inputs, rooms, outputs, cancel.clone()));
+
+        let (measured_in, measured) = watch::channel(Arc::new(measured));
+        let (node_in, _) = watch::channel(Arc::default());
+        let inputs = report::Inputs {
+            desired,
+            snapshot: snapshot.clone(),
+            memory: memory.clone(),
+            outcomes,
+            measured,
+        };
+        let outputs = report::Outputs {
+            pods: pods_in,
+            node: node_in,
+            beat: Box::new(|| {}),
+            count: Box::new(|_| {}),
+        };
+        let told = report::run(
+            inputs,
+            report::Facts {
+                policy,
+                settings,
+                machine: facts,
+            },
+            outputs,
+            cancel,
+        );
+        tasks.spawn(async move {
+            // Nobody measures anew; the value stays.
+            let _measured = measured_in;
+            told.await;
+        });
+        Agent {
+            pods,
+            memory,
+            snapshot,
+            imported,
+            tasks,
+        }
+    }
+}
+
+/// Pods have no cgroup of ours: the machine's own are left alone.
+fn layout() -> CgroupLayout {
+    CgroupLayout {
+        version: cgroup::detect(Path::new(cgroup::MOUNT_POINT)),
+        driver: CgroupDriver::Cgroupfs,
+        root: Vec::new(),
+        per_qos: false,
+        cfs_quota: true,
+        cfs_period: Duration::from_millis(100),
+        pod_pids: None,
+        enforce_pods: false,
+        hugepage_sizes: Vec::new(),
+        cores: 4,
+        swap: None,
+    }
+}
+
+fn policy(root: &Path) -> NodePolicy {
+    NodePolicy {
+        name: NODE.to_owned(),
+        root_dir: root.to_owned(),
+        pod_logs_dir: root.join("logs"),
+        container_logs_dir: root.join("links"),
+        cgroup: layout(),
+        host_dns: DnsConfig::default(),
+        cluster_dns: Vec::new(),
+        cluster_domain: String::new(),
+        host_ips: vec!["192.0.2.1".parse().unwrap()],
+        memory: Bytes(8 * GIB),
+        seccomp_default: false,
+        seccomp_dir: root.join("seccomp"),
+        max_restart_backoff: Duration::from_secs(300),
+        limited_swap: false,
+    }
+}
+
+fn measured() -> Measured {
+    let nodefs = FsUsage {
+        capacity: Bytes(100 * GIB),
+        available: Bytes(90 * GIB),
+        inodes: 1_000_000,
+        inodes_free: 900_000,
+    };
+    Measured {
+        memory_available: Bytes(6 * GIB),
+        nodefs,
+        imagefs: None,
+        pids_max: 32768,
+        pids_used: 100,
+    }
+}
+
+/// The name that a static pod gets on this node.
+pub(crate) fn full_name(pod: &str) -> PodName {
+    name(&format!("{pod}-{NODE}"))
+}
+
+/// A pod of that name; each container is a line in YAML's flow style without its braces.
+pub(crate) fn manifest(pod: &str, spec: &str, containers: &[&str]) -> String {
+    let mut text = format!("apiVersion: v1\nkind: Pod\nmetadata:\n  name: {pod}\nspec:\n");
+    if !spec.is_empty() {
+        let _ = writeln!(text, "  {spec}");
+    }
+    text.push_str("  containers:\n");
+    for container in containers {
+        let _ = writeln!(text, "  - {{{container}}}");
+    }
+    text
+}
+
+/// A pod with the one container `c`.
+pub(crate) fn simple(pod: &str) -> String {
+    manifest(pod, "", &["name: c, image: demo:1"])
+}
+
+pub(crate) fn phase(pod: &api::Pod) -> &str {
+    pod.status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref())
+        .unwrap_or_default()
+}
+
+/// The status of a condition: `True`, `False`, or empty where there is none.
+pub(crate) fn condition<'a>(pod: &'a api::Pod, kind: &str) -> &'a str {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let found = conditions
+        .into_iter()
+        .flatten()
+        .find(|condition| condition.type_ == kind);
+    found.map_or("", |condition| &condition.status)
+}
+
+pub(crate) fn is_ready(pod: &api::Pod) -> bool {
+    phase(pod) == "Running" && condition(pod, "Ready") == "True"
+}
+
+/// What is told of a container, init containers too.
+pub(crate) fn container<'a>(pod: &'a api::Pod, container: &str) -> Option<&'a api::ContainerStatus> {
+    let status = pod.status.as_ref()?;
+    let all = [&status.container_statuses, &status.init_container_statuses];
+    all.into_iter()
+        .flatten()
+        .flatten()
+        .find(|status| status.name == container)
+}
+
+/// `running`, `Waiting: CrashLoopBackOff`, `Terminated: Error 1`.
+pub(crate) fn state(pod: &api::Pod, of: &str) -> String {
+    let Some(state) = container(pod, of).and_then(|status| status.state.as_ref()) else {
+        return "nothing".to_owned();
+    };
+    match (&state.waiting, &state.terminated) {
+        (Some(waiting), _) => format!("Waiting: {}", waiting.reason.as_deref().unwrap_or_default()),
+        (None, Some(end)) => format!(
+            "Terminated: {} {}",
+            end.reason.as_deref().unwrap_or_default(),
+            end.exit_code
+        ),
+        (None, None) => "running".to_owned(),
+    }
+}
+
+/// Why a container waits, at length.
+pub(crate) fn message(pod: &api::Pod, of: &str) -> String {
+    let state = container(pod, of).and_then(|status| status.state.as_ref());
+    let waiting = state.and_then(|state| state.waiting.as_ref());
+    waiting
+        .and_then(|waiting| waiting.message.clone())
+        .unwrap_or_default()
+}
+
+pub(crate) fn restarts(pod: &api::Pod, of: &str) -> i32 {
+    container(pod, of).map_or(0, |status| status.restart_count)
+}
+
+fn outline(pod: &api::Pod) -> String {
+    let mut text = format!("{} ready={}", phase(pod), condition(pod, "Ready"));
+    let status = pod.status.iter();
+    let all = status.flat_map(|status| [&status.init_container_statuses, &status.container_statuses]);
+    for status in all.flatten().flatten() {
+        let name = &status.name;
+        let _ = write!(
+            text,
+            "; {name}#{} {} {:?}",
+            status.restart_count,
+            state(pod, name),
+            message(pod, name)
+        );
+    }
+    text
+}

@@ -1,0 +1,12 @@
+//! Stories of the whole agent and of its rooms, hermetic: against a fake runtime on a socket of its own.
+//! Neither root nor containerd is needed.
+
+#![allow(clippy::unwrap_used)] // clippy.toml allows it in test functions; their helpers are tests too
+
+mod act;
+mod agent;
+mod fake_cri;
+mod observe;
+mod pods;
+mod stories;
+mod tidy;

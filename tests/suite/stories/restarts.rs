@@ -1,0 +1,182 @@
+//! Containers that end, and what their restart policy makes of it.
+
+use std::time::Duration;
+
+use crate::agent::{Machine, condition, container, is_ready, manifest, message, phase, restarts, state};
+
+/// The id of the newest container of that name.
+fn id(machine: &Machine, container: &str) -> String {
+    machine.fake.world().container(container).unwrap().0.clone()
+}
+
+/// Waits until the container runs for the nth time, counted from 0.
+async fn runs(machine: &Machine, of: &str, times: i32) {
+    let what = format!("{of} running with {times} restarts");
+    machine
+        .pod_told("web", &what, |pod| {
+            state(pod, of) == "running" && restarts(pod, of) == times
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_container_that_ends_is_restarted_with_growing_back_off() {
+    let machine = Machine::started().await;
+    machine.write(
+        "web.yaml",
+        &manifest("web", "", &["name: a, image: demo:1", "name: b, image: demo:1"]),
+    );
+    let uid = machine.running("web").await.metadata.uid.clone().unwrap();
+    machine.fake.exit(&id(&machine, "a"), 1);
+    runs(&machine, "a", 1).await;
+    machine.fake.exit(&id(&machine, "a"), 1);
+    let waits = machine
+        .pod_told("web", "a waits", |pod| {
+            state(pod, "a") == "Waiting: CrashLoopBackOff"
+        })
+        .await;
+    let text = |container, delay| {
+        format!("back-off {delay} restarting failed container={container} pod=web-node_default({uid})")
+    };
+    assert_eq!(message(&waits, "a"), text("a", "10s"));
+    let last = container(&waits, "a")
+        .unwrap()
+        .last_state
+        .clone()
+        .unwrap()
+        .terminated
+        .unwrap();
+    assert_eq!((last.exit_code, last.reason.as_deref()), (1, Some("Error")));
+    assert_eq!(
+        (restarts(&waits, "a"), phase(&waits), condition(&waits, "Ready")),
+        (1, "Running", "False")
+    );
+    assert_eq!(
+        (state(&waits, "b").as_str(), restarts(&waits, "b")),
+        ("running", 0)
+    );
+
+    // The delays are past where an exit is told of late.
+    machine.fake.exit(&id(&machine, "b"), 1);
+    runs(&machine, "b", 1).await;
+    machine
+        .fake
+        .exited_before(&id(&machine, "b"), 1, Duration::from_secs(10));
+    runs(&machine, "b", 2).await;
+    machine
+        .fake
+        .exited_before(&id(&machine, "b"), 1, Duration::from_secs(20));
+    runs(&machine, "b", 3).await;
+    machine
+        .fake
+        .exited_before(&id(&machine, "b"), 1, Duration::from_secs(20));
+    let waits = machine
+        .pod_told("web", "b waits", |pod| {
+            state(pod, "b") == "Waiting: CrashLoopBackOff"
+        })
+        .await;
+    assert_eq!(
+        (message(&waits, "b"), restarts(&waits, "b")),
+        (text("b", "40s"), 3)
+    );
+    assert_eq!(machine.fake.count("RunPodSandbox"), 1);
+}
+
+#[tokio::test]
+async fn on_failure_restarts_only_what_failed_and_then_the_pod_has_succeeded() {
+    let machine = Machine::started().await;
+    let containers = ["name: good, image: demo:1", "name: bad, image: demo:1"];
+    machine.write(
+        "web.yaml",
+        &manifest("web", "restartPolicy: OnFailure", &containers),
+    );
+    machine.running("web").await;
+    machine.fake.exit(&id(&machine, "good"), 0);
+    machine.fake.exit(&id(&machine, "bad"), 3);
+    runs(&machine, "bad", 1).await;
+    machine
+        .pod_told("web", "good completed", |pod| {
+            state(pod, "good") == "Terminated: Completed 0"
+        })
+        .await;
+    machine.fake.exit(&id(&machine, "bad"), 0);
+    let done = machine
+        .pod_told("web", "succeeded", |pod| phase(pod) == "Succeeded")
+        .await;
+    assert_eq!((restarts(&done, "good"), restarts(&done, "bad")), (0, 1));
+    machine.called("StopPodSandbox", 1).await;
+    assert_eq!(machine.fake.count("CreateContainer"), 3);
+    machine.delete("web.yaml");
+    machine
+        .told("its end", |report| report.pods.is_empty().then_some(()))
+        .await;
+}
+
+#[tokio::test]
+async fn never_restarts_nothing_and_a_failure_fails_the_pod() {
+    let mut machine = Machine::started().await;
+    machine.write(
+        "web.yaml",
+        &manifest("web", "restartPolicy: Never", &["name: c, image: demo:1"]),
+    );
+    machine.running("web").await;
+    machine.fake.exit(&id(&machine, "c"), 3);
+    let failed = machine
+        .pod_told("web", "failed", |pod| phase(pod) == "Failed")
+        .await;
+    assert_eq!(
+        (state(&failed, "c").as_str(), restarts(&failed, "c")),
+        ("Terminated: Error 3", 0)
+    );
+    machine
+        .becomes("the sandbox stopped", |fake| {
+            !fake.world().sandbox("web-node").unwrap().1.ready
+        })
+        .await;
+    // Not even by an agent that remembers nothing.
+    machine.kill().await;
+    machine.start().await;
+    let failed = machine
+        .pod_told("web", "failed", |pod| phase(pod) == "Failed")
+        .await;
+    assert_eq!(state(&failed, "c"), "Terminated: Error 3");
+    assert_eq!(
+        (
+            machine.fake.count("RunPodSandbox"),
+            machine.fake.count("CreateContainer")
+        ),
+        (1, 1)
+    );
+}
+
+#[tokio::test]
+async fn init_containers_run_one_after_the_other_each_until_it_succeeds() {
+    let machine = Machine::started().await;
+    let init = "initContainers: [{name: i1, image: demo:1}, {name: i2, image: demo:1}]";
+    machine.write("web.yaml", &manifest("web", init, &["name: c, image: demo:1"]));
+    runs(&machine, "i1", 0).await;
+    let pod = machine.pod("web").unwrap();
+    assert_eq!(
+        (phase(&pod), condition(&pod, "Initialized")),
+        ("Pending", "False")
+    );
+    assert_eq!(state(&pod, "i2"), "Waiting: PodInitializing");
+    assert_eq!(state(&pod, "c"), "Waiting: PodInitializing");
+    assert_eq!(machine.fake.count("CreateContainer"), 1);
+    machine.fake.exit(&id(&machine, "i1"), 0);
+    runs(&machine, "i2", 0).await;
+    machine.fake.exit(&id(&machine, "i2"), 1);
+    runs(&machine, "i2", 1).await;
+    machine.fake.exit(&id(&machine, "i2"), 0);
+    let pod = machine.pod_told("web", "running", is_ready).await;
+    assert_eq!(condition(&pod, "Initialized"), "True");
+    assert_eq!(state(&pod, "i1"), "Terminated: Completed 0");
+    let creates = machine
+        .deeds()
+        .into_iter()
+        .filter(|call| call.call == "CreateContainer");
+    assert_eq!(
+        creates.map(|call| call.about).collect::<Vec<_>>(),
+        ["i1#0", "i2#0", "i2#1", "c#0"]
+    );
+}

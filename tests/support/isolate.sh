@@ -1,0 +1,70 @@
+#!/bin/bash
+# Runs a command as on a machine of its own: own network (with a neighbour), processes, mounts, host name, and empty
+# private copies of the directories that a node writes to. Whatever the command does, and however it ends, nothing of
+# it stays but the cgroups it made and what lies in DIR.
+# usage: tests/support/isolate.sh DIR COMMAND...   (DIR on a disk that overlayfs can use)
+set -euo pipefail
+
+if [ "${1:-}" != --inside ]; then
+    exec unshare --mount --net --pid --ipc --uts --fork --kill-child --mount-proc -- "$0" --inside "$@"
+fi
+shift
+dir=$1
+shift
+
+mount -t tmpfs -o mode=755 run /run
+mkdir /run/node /run/lock
+mount --bind "$dir" /run/node
+
+# The machine's own directories stay visible, and what is written to them lands in DIR.
+for parent in /etc /opt /var/lib /var/log; do
+    layers=/run/node/layers$parent
+    mkdir -p "$layers/upper" "$layers/work"
+    mount -t overlay -o "lowerdir=$parent,upperdir=$layers/upper,workdir=$layers/work" overlay "$parent"
+done
+# A node's directories begin empty, as on a new machine. containerd's needs a real disk below it in any case.
+hide() {
+    mkdir -p "$1" "/run/node/hidden$1"
+    mount --bind "/run/node/hidden$1" "$1"
+}
+hide /var/lib/containerd
+for path in /etc/cni /etc/kubernetes /opt/cni /var/lib/kubelet /var/lib/gantry /var/lib/cni /var/log/pods \
+    /var/log/containers; do
+    if [ -e "$path" ]; then
+        hide "$path"
+    fi
+done
+echo 'nameserver 192.0.2.1' >/run/node/resolv.conf
+rm -f /etc/resolv.conf
+mv /run/node/resolv.conf /etc/resolv.conf
+
+# /sys shows the links of the network namespace that mounted it; the cgroups are carried over.
+mkdir /run/cgroup
+mount --rbind /sys/fs/cgroup /run/cgroup
+mount -t sysfs sysfs /sys
+mount --rbind /run/cgroup /sys/fs/cgroup
+umount --lazy /run/cgroup
+rmdir /run/cgroup
+# Beside cgroup v1 the unified hierarchy may have a controller or two, which crun refuses to run with.
+if mountpoint -q /sys/fs/cgroup/unified; then
+    umount /sys/fs/cgroup/unified
+fi
+
+# The node's uplink leads to one neighbour, which stands for the rest of the world.
+hostname node-1
+# No waiting for duplicates of IPv6 addresses: what is compared later is settled from the start.
+echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad
+ip link set lo up
+ip netns add outside
+ip link add eth0 type veth peer name eth0 netns outside
+ip address add 192.0.2.10/24 dev eth0
+ip link set eth0 up
+ip route add default via 192.0.2.1
+ip -n outside link set lo up
+ip -n outside address add 192.0.2.1/24 dev eth0
+ip -n outside link set eth0 up
+
+# Not exec: this shell is process 1 here and reaps whatever is orphaned.
+code=0
+"$@" || code=$?
+exit "$code"

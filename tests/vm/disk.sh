@@ -1,0 +1,21 @@
+#!/bin/bash
+# Makes the disk that the VM boots from: the system of tests/vm/image.sh and what `make install` installs.
+# usage: tests/vm/disk.sh 12|13 FILE
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+release=$1
+disk=$2
+root=$(mktemp -d)
+trap 'rm -rf "$root"' EXIT
+tar -C "$root" -xf "target/vm/$release/root.tar"
+make --no-print-directory install DESTDIR="$root"
+
+# Pods and images as a person would put them there.
+install -D -m 644 target/images/demo.tar -t "$root/var/lib/gantry/images"
+install -m 644 static-pods/*.yaml tests/vm/pods/{burn,hungry}.yaml -t "$root/etc/kubernetes/manifests"
+install -m 644 tests/vm/pods/bomb.yaml -t "$root/root"
+chroot "$root" systemctl --quiet enable gantry
+
+rm -f "$disk"
+mke2fs -q -t ext4 -F -E lazy_itable_init=1 -d "$root" "$disk" 3G

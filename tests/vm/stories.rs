@@ -1,0 +1,235 @@
+//! What has to hold on the machine that nearly everybody has: systemd, cgroup v2, slices.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::vm::Vm;
+use crate::wait::wait_for;
+
+/// A story's name and how it goes. They are told in this order on one machine.
+type Story = (&'static str, fn(&mut Vm));
+
+/// Every story.
+pub const ALL: &[Story] = &[
+    (
+        "systemd_starts_the_installed_unit",
+        systemd_starts_the_installed_unit,
+    ),
+    ("the_pods_answer", the_pods_answer),
+    ("a_cpu_limit_holds", a_cpu_limit_holds),
+    (
+        "over_its_memory_limit_a_container_is_oom_killed",
+        over_its_memory_limit_a_container_is_oom_killed,
+    ),
+    (
+        "a_fork_bomb_stops_at_the_pid_limit",
+        a_fork_bomb_stops_at_the_pid_limit,
+    ),
+    (
+        "a_killed_agent_is_started_again_and_adopts",
+        a_killed_agent_is_started_again_and_adopts,
+    ),
+    (
+        "after_a_reboot_the_pods_come_back",
+        after_a_reboot_the_pods_come_back,
+    ),
+    (
+        "cleanup_leaves_a_machine_without_a_node",
+        cleanup_leaves_a_machine_without_a_node,
+    ),
+];
+
+fn systemd_starts_the_installed_unit(vm: &mut Vm) {
+    wait_for("the unit to be active", Duration::from_secs(60), || {
+        let told = vm.run("systemctl is-active gantry");
+        if told.code == 0 { Ok(()) } else { Err(told.output) }
+    });
+    let properties =
+        vm.prints("systemctl show gantry --property=Type,NRestarts,WatchdogUSec,KillMode,Restart");
+    for expected in [
+        "Type=notify",
+        "NRestarts=0",
+        "WatchdogUSec=30s",
+        "KillMode=process",
+        "Restart=always",
+    ] {
+        assert!(properties.contains(expected), "no {expected} in:\n{properties}");
+    }
+    assert_eq!(vm.prints("systemctl --failed --no-legend"), "");
+    let controllers = vm.prints("stat --format=%T --file-system /sys/fs/cgroup");
+    assert_eq!(
+        controllers.trim(),
+        "cgroup2fs",
+        "this machine is to be one with cgroup v2"
+    );
+    for command in [
+        "man -w gantry || ls /usr/local/share/man/man1/gantry.1",
+        "gantry version",
+        "gantry doctor",
+    ] {
+        vm.prints(command);
+    }
+}
+
+fn is_ready(pod: &Value) -> bool {
+    let conditions = pod["status"]["conditions"].as_array();
+    pod["status"]["phase"] == "Running"
+        && conditions.is_some_and(|all| all.iter().any(|c| c["type"] == "Ready" && c["status"] == "True"))
+}
+
+/// Every pod that is shipped, ready, and answering where it has a port.
+fn the_pods_answer(vm: &mut Vm) {
+    let shipped = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/static-pods"))
+        .expect("manifests are shipped");
+    let shipped = shipped
+        .flatten()
+        .filter(|file| file.path().extension().is_some_and(|e| e == "yaml"))
+        .count();
+    let ready = wait_for("the shipped pods to be ready", Duration::from_secs(90), || {
+        let pods = vm.pods()?;
+        let ready: Vec<Value> = pods
+            .iter()
+            .filter(|pod| is_ready(pod) && !is_test(pod))
+            .cloned()
+            .collect();
+        if ready.len() >= shipped {
+            Ok(ready)
+        } else {
+            Err(serde_json::to_string(&pods).unwrap_or_default())
+        }
+    });
+    for pod in ready {
+        let address = pod["status"]["podIP"].as_str().unwrap_or_default();
+        let containers = pod["spec"]["containers"].as_array().into_iter().flatten();
+        for port in containers.flat_map(|container| container["ports"].as_array().into_iter().flatten()) {
+            vm.prints(&format!(
+                "curl --silent --fail --max-time 20 http://{address}:{}/",
+                port["containerPort"]
+            ));
+        }
+    }
+}
+
+/// Whether a pod is one of tests/vm/pods.
+fn is_test(pod: &Value) -> bool {
+    let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+    ["burn", "bomb", "hungry"]
+        .iter()
+        .any(|test| name == format!("{test}-gantry-vm"))
+}
+
+fn a_cpu_limit_holds(vm: &mut Vm) {
+    vm.wait_pod("burn", "running", |pod| pod["status"]["phase"] == "Running");
+    let used = vm.prints(
+        r#"cgroup=$(find /sys/fs/cgroup/kubepods.slice -name '*.scope' -path '*pod*' | while read -r scope; do
+    pid=$(head -n 1 "$scope/cgroup.procs")
+    grep -qa 'while :; do :; done' "/proc/$pid/cmdline" 2>/dev/null && echo "$scope"
+done | head -n 1)
+usage() { awk '$1 == "usage_usec" { print $2 }' "$cgroup/cpu.stat"; }
+start=$(date +%s%N); before=$(usage)
+sleep 10
+after=$(usage); end=$(date +%s%N)
+echo $(( (after - before) * 1000 * 1000 / (end - start) ))"#,
+    );
+    let millicores: i64 = used.trim().parse().unwrap_or_else(|_| panic!("no usage: {used}"));
+    assert!(
+        (180..=220).contains(&millicores),
+        "limited to 200m, it used {millicores}m over 10 s"
+    );
+    vm.prints("rm /etc/kubernetes/manifests/burn.yaml");
+}
+
+fn over_its_memory_limit_a_container_is_oom_killed(vm: &mut Vm) {
+    // The runtime may tell of the end first and of its cause a moment later; the pod's end is told once nothing
+    // of it can run any more.
+    let ended = |pod: &Value| pod["status"]["containerStatuses"][0]["state"]["terminated"].clone();
+    let pod = vm.wait_pod("hungry", "OOMKilled and failed", |pod| {
+        ended(pod)["reason"] == "OOMKilled" && pod["status"]["phase"] == "Failed"
+    });
+    assert_eq!(ended(&pod)["exitCode"], 137, "{}", ended(&pod));
+    vm.prints("rm /etc/kubernetes/manifests/hungry.yaml");
+}
+
+fn a_fork_bomb_stops_at_the_pid_limit(vm: &mut Vm) {
+    vm.prints(
+        r#"mkdir -p /etc/gantry /etc/systemd/system/gantry.service.d
+cat >/etc/gantry/config.yaml <<YAML
+apiVersion: kubelet.config.k8s.io/v1beta1
+kind: KubeletConfiguration
+podPidsLimit: 64
+YAML
+cat >/etc/systemd/system/gantry.service.d/limits.conf <<UNIT
+[Service]
+ExecStart=
+ExecStart=/usr/local/bin/gantry run --config=/etc/gantry/config.yaml
+UNIT
+systemctl daemon-reload
+systemctl restart gantry
+mv /root/bomb.yaml /etc/kubernetes/manifests/"#,
+    );
+    wait_for("the bomb to hit the limit", Duration::from_secs(60), || {
+        let told = vm
+            .run("gantry logs bomb-gantry-vm; gantry logs --previous bomb-gantry-vm")
+            .output;
+        if told.contains("can't fork") {
+            Ok(())
+        } else {
+            Err(told)
+        }
+    });
+    vm.prints("find /sys/fs/cgroup/kubepods.slice -name pids.max -path '*pod*' -exec cat {} + | grep --line-regexp 64");
+    vm.prints("rm /etc/kubernetes/manifests/bomb.yaml");
+}
+
+/// The containers that run, as containerd knows them.
+const RUNNING: &str = "ctr --namespace k8s.io tasks list | awk '$3 == \"RUNNING\" { print $1 }' | sort";
+
+fn a_killed_agent_is_started_again_and_adopts(vm: &mut Vm) {
+    vm.prints("rm -f /etc/kubernetes/manifests/{burn,hungry,bomb}.yaml");
+    wait_for(
+        "the pods of the other stories to be gone",
+        Duration::from_secs(60),
+        || {
+            let left = vm.pods()?.into_iter().filter(is_test).count();
+            if left == 0 {
+                Ok(())
+            } else {
+                Err(format!("{left} pods"))
+            }
+        },
+    );
+    the_pods_answer(vm);
+    let before = vm.prints(RUNNING);
+    vm.prints("systemctl kill --signal=KILL --kill-whom=main gantry");
+    wait_for("systemd to start it again", Duration::from_secs(60), || {
+        let told = vm.run(
+            "systemctl is-active gantry && systemctl show gantry --property=NRestarts && gantry get node",
+        );
+        if told.code == 0 && told.output.contains("NRestarts=1") {
+            Ok(())
+        } else {
+            Err(told.output)
+        }
+    });
+    the_pods_answer(vm);
+    assert_eq!(vm.prints(RUNNING), before);
+}
+
+fn after_a_reboot_the_pods_come_back(vm: &mut Vm) {
+    let boot = vm.prints("cat /proc/sys/kernel/random/boot_id");
+    vm.reboot();
+    assert_ne!(vm.prints("cat /proc/sys/kernel/random/boot_id"), boot);
+    the_pods_answer(vm);
+}
+
+fn cleanup_leaves_a_machine_without_a_node(vm: &mut Vm) {
+    vm.prints("systemctl stop gantry && gantry cleanup --yes");
+    let left = vm.prints(
+        "ip -o link; nft list ruleset; find /sys/fs/cgroup -name 'kubepods*'; ls /etc/cni/net.d 2>&1",
+    );
+    for trace in ["gantry", "veth", "kubepods"] {
+        assert!(!left.contains(trace), "{trace} is left:\n{left}");
+    }
+    assert_eq!(vm.prints("ctr --namespace k8s.io containers list --quiet"), "");
+}
