@@ -352,13 +352,14 @@ async fn spawn_images(
 
 /// How the runtime is observed.
 pub fn observation(config: &Config, cgroups: &Cgroups) -> observe::Settings {
-    let cgroups = cgroups.clone();
+    let (cgroups, counting) = (cgroups.clone(), cgroups.clone());
     observe::Settings {
         pods_dir: config.paths.root.join("pods"),
         pod_logs_dir: config.paths.pod_logs.clone(),
         relist: RELIST,
         list_images: LIST_IMAGES,
         pod_cgroups: Box::new(move || cgroups.pod_uids().map_err(std::io::Error::other)),
+        memory_kills: Arc::new(move |uid| counting.memory_kills(uid)),
     }
 }
 

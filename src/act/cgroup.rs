@@ -183,18 +183,37 @@ impl Cgroups {
     /// The UIDs of all pods that have a cgroup.
     pub fn pod_uids(&self) -> Result<BTreeSet<PodUid>, CgroupError> {
         let mut uids = BTreeSet::new();
-        for level in [
-            &["kubepods"][..],
-            &["kubepods", "burstable"],
-            &["kubepods", "besteffort"],
-        ] {
-            let mut name = self.layout.root.clone();
-            name.extend(level.iter().map(|&part| part.to_owned()));
-            for child in self.hierarchy.children(&self.path(&CgroupName(name)))? {
+        for level in self.levels() {
+            for child in self.hierarchy.children(&self.path(&level))? {
                 uids.extend(pod_uid(&child, self.layout.driver));
             }
         }
         Ok(uids)
+    }
+
+    /// How many processes of a pod the kernel has killed for lack of memory since the pod's cgroup was made. `None`
+    /// where the pod has none, and on cgroup v1, which counts each cgroup for itself.
+    pub fn memory_kills(&self, uid: &PodUid) -> Option<u64> {
+        self.levels().find_map(|CgroupName(mut parts)| {
+            parts.push(format!("pod{uid}"));
+            let events = self
+                .directory("memory", &CgroupName(parts))?
+                .join("memory.events");
+            killed(&std::fs::read_to_string(events).ok()?)
+        })
+    }
+
+    /// The cgroups that pods' cgroups lie in, one for each class.
+    fn levels(&self) -> impl Iterator<Item = CgroupName> {
+        let levels = [
+            &["kubepods"][..],
+            &["kubepods", "burstable"],
+            &["kubepods", "besteffort"],
+        ];
+        levels.into_iter().map(|level| {
+            let root = self.layout.root.iter().cloned();
+            CgroupName(root.chain(level.iter().map(|&part| part.to_owned())).collect())
+        })
     }
 
     /// The directory of a cgroup in a controller's hierarchy, where the kernel has that controller.
@@ -209,6 +228,12 @@ impl Cgroups {
             CgroupDriver::Systemd => systemd::path(name),
         }
     }
+}
+
+/// `oom_kill` of `memory.events`.
+fn killed(events: &str) -> Option<u64> {
+    let count = events.lines().find_map(|line| line.strip_prefix("oom_kill "))?;
+    count.trim().parse().ok()
 }
 
 /// The UID in the name of a pod's cgroup: `pod<uid>`, `kubepods-burstable-pod<uid>.slice`.
@@ -252,6 +277,13 @@ mod tests {
         check("kubepods-pod0f.slice", Systemd, Some("0f"));
         check("kubepods-burstable.slice", Systemd, None);
         check("cri-containerd-0f.scope", Systemd, None);
+    }
+
+    #[test]
+    fn kills_are_read_from_the_events_of_memory() {
+        let events = "low 0\nhigh 0\nmax 31\noom 2\noom_kill 3\noom_group_kill 1\n";
+        assert_eq!(killed(events), Some(3));
+        assert_eq!(killed("low 0\nhigh 0\n"), None);
     }
 
     #[test]

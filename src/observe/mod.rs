@@ -6,6 +6,7 @@ mod due;
 pub mod machine;
 pub mod measure;
 mod observer;
+mod out_of_memory;
 pub mod resolv_conf;
 mod snapshot;
 mod termination;
@@ -26,6 +27,7 @@ use crate::model::pod::{PodName, PodUid};
 use crate::model::runtime::Snapshot;
 
 use observer::Observer;
+pub use out_of_memory::Kills;
 
 /// How the runtime is observed.
 pub struct Settings {
@@ -40,6 +42,8 @@ pub struct Settings {
     pub list_images: Duration,
     /// The pods that have a cgroup (`act::cgroup::Cgroups::pod_uids`; this room does not know that one).
     pub pod_cgroups: Box<dyn Fn() -> io::Result<BTreeSet<PodUid>> + Send + Sync>,
+    /// How often the kernel killed a process of a pod (`act::cgroup::Cgroups::memory_kills`).
+    pub memory_kills: Kills,
 }
 
 /// Asks for a pod to be read anew.

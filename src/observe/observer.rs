@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::due::Due;
+use super::out_of_memory::OutOfMemory;
 use super::world::{Changes, Directories, World};
 use super::{Request, Settings, snapshot};
 use crate::cri::events::Event;
@@ -59,8 +60,9 @@ impl Observer {
             logs: settings.pod_logs_dir.clone(),
         };
         let snapshot = Snapshot::clone(&out.borrow());
+        let out_of_memory = OutOfMemory::new(settings.memory_kills.clone());
         Observer {
-            world: World::new(runtime.clone(), directories),
+            world: World::new(runtime.clone(), directories, out_of_memory),
             runtime,
             out,
             settings,

@@ -12,10 +12,11 @@ use futures::stream;
 use k8s_cri::v1;
 
 use super::due::Seen;
+use super::out_of_memory::{self, OutOfMemory};
 use super::snapshot::{self, Fingerprint, Listed, SandboxDetails};
 use super::termination;
 use crate::cri::{CriError, Runtime};
-use crate::model::pod::PodName;
+use crate::model::pod::{PodName, PodUid};
 use crate::model::runtime::{ContainerState, ObservedContainer, ObservedName};
 
 /// How many statuses are asked for at once: at the start there are hundreds to ask for.
@@ -29,7 +30,6 @@ pub(super) struct Directories {
 }
 
 /// What is known.
-#[derive(Debug)]
 pub(super) struct World {
     runtime: Runtime,
     directories: Directories,
@@ -37,6 +37,7 @@ pub(super) struct World {
     owners: HashMap<String, PodName>,
     sandboxes: HashMap<String, KnownSandbox>,
     containers: HashMap<String, KnownContainer>,
+    out_of_memory: OutOfMemory,
     /// Ids of which the runtime failed to tell the status, so that it is logged once.
     troubled: HashSet<String>,
 }
@@ -63,7 +64,7 @@ pub(super) struct Changes {
 }
 
 impl World {
-    pub(super) fn new(runtime: Runtime, directories: Directories) -> Self {
+    pub(super) fn new(runtime: Runtime, directories: Directories, out_of_memory: OutOfMemory) -> Self {
         World {
             runtime,
             directories,
@@ -71,6 +72,7 @@ impl World {
             owners: HashMap::new(),
             sandboxes: HashMap::new(),
             containers: HashMap::new(),
+            out_of_memory,
             troubled: HashSet::new(),
         }
     }
@@ -86,7 +88,7 @@ impl World {
             return match &known.observed.state {
                 ContainerState::Created => Seen::Created,
                 ContainerState::Running { .. } => Seen::Alive,
-                ContainerState::Exited { reason, .. } if reason == "OOMKilled" => Seen::OutOfMemory,
+                ContainerState::Exited { reason, .. } if reason == out_of_memory::REASON => Seen::OutOfMemory,
                 ContainerState::Exited { .. } | ContainerState::Unknown => Seen::Ended,
             };
         }
@@ -137,6 +139,9 @@ impl World {
             self.runtime.list_containers(v1::ContainerFilter::default()),
         )?;
         let mut names = snapshot::by_name(sandboxes, containers);
+        let uids = names.values().flat_map(|listed| &listed.sandboxes);
+        self.out_of_memory
+            .note(&uids.map(|(uid, _)| uid.clone()).collect());
         for name in self.names.keys() {
             if !names.contains_key(name) {
                 names.insert(name.clone(), Listed::default());
@@ -241,12 +246,12 @@ impl World {
                     .map(|s| s.id.clone()),
             );
             let same = |id: &str, state| self.containers.get(id).is_some_and(|known| known.state == state);
-            let new = listed.containers.iter().map(|(_, container)| container);
-            let new = new.filter(|c| !same(&c.id, c.state));
-            containers.extend(new.map(|c| (c.id.clone(), c.pod_sandbox_id.clone())));
+            let new = listed.containers.iter();
+            let new = new.filter(|(_, c)| !same(&c.id, c.state));
+            containers.extend(new.map(|(uid, c)| (uid.clone(), c.id.clone(), c.pod_sandbox_id.clone())));
         }
         let mut failed = HashMap::new();
-        let runtime = &self.runtime;
+        let runtime = &self.runtime.clone();
         let mut answers = stream::iter(sandboxes)
             .map(|id| async { (runtime.pod_sandbox_status(&id).await, id) })
             .buffer_unordered(STATUSES_AT_ONCE);
@@ -257,13 +262,14 @@ impl World {
             }
         }
         let mut answers = stream::iter(containers)
-            .map(|(id, sandbox)| async { (runtime.container_status(&id).await, id, sandbox) })
+            .map(|(uid, id, sandbox)| async { (runtime.container_status(&id).await, uid, id, sandbox) })
             .buffer_unordered(STATUSES_AT_ONCE);
-        while let Some((answer, id, sandbox)) = answers.next().await {
-            let Some(status) = told(answer, &id, &mut failed)? else {
+        while let Some((answer, uid, id, sandbox)) = answers.next().await {
+            let Some(mut status) = told(answer, &id, &mut failed)? else {
                 self.containers.remove(&id);
                 continue;
             };
+            self.note_out_of_memory(&uid, &mut status);
             let source = snapshot::message_source(&status);
             let Directories { pods, logs } = &self.directories;
             let message = source.map(|source| termination::message(&source, pods, logs));
@@ -280,6 +286,18 @@ impl World {
         }
         self.troubled = failed.into_keys().collect();
         Ok(self.troubled.clone())
+    }
+
+    /// Names the cause of an end that the runtime could not tell. An end that is known keeps its cause: its status
+    /// may be asked for anew.
+    fn note_out_of_memory(&mut self, uid: &PodUid, status: &mut v1::ContainerStatus) {
+        if status.state != v1::ContainerState::ContainerExited as i32 {
+            return;
+        }
+        let was_told = self.seen(&status.id) == Seen::OutOfMemory;
+        if self.out_of_memory.ended(uid, status.exit_code, &status.reason) || was_told {
+            status.reason = out_of_memory::REASON.to_owned();
+        }
     }
 }
 

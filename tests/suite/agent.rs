@@ -282,6 +282,7 @@ impl Agent {
             relist: machine.relist,
             list_images: Duration::from_secs(3600),
             pod_cgroups: Box::new(|| Ok(BTreeSet::new())),
+            memory_kills: Arc::new(|_| None),
         };
         tasks.spawn(observe::run(
             runtime,

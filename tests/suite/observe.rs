@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -35,6 +36,11 @@ impl Observed {
     }
 
     async fn with(prepare: impl FnOnce(&mut FakeCri)) -> Self {
+        Self::counting(prepare, Arc::new(|_| None)).await
+    }
+
+    /// With a kernel that counts kills for lack of memory.
+    async fn counting(prepare: impl FnOnce(&mut FakeCri), memory_kills: observe::Kills) -> Self {
         let at = Directories::new();
         let mut fake = FakeCri::start(at.root.path());
         prepare(&mut fake);
@@ -46,6 +52,7 @@ impl Observed {
             relist: Duration::from_secs(3600),
             list_images: Duration::from_secs(3600),
             pod_cgroups: Box::new(|| Ok(BTreeSet::from([PodUid("has-a-cgroup".to_owned())]))),
+            memory_kills,
         };
         let cancel = CancellationToken::new();
         let runtime = Runtime::new(&fake.settings());
@@ -242,6 +249,20 @@ async fn a_container_killed_for_lack_of_memory() {
     observed.fake.out_of_memory(&id, Lag::None);
     let state = observed.until_state("the exit", is_exited).await;
     assert!(matches!(state, ContainerState::Exited { code: 137, reason, .. } if reason == "OOMKilled"));
+}
+
+#[tokio::test]
+async fn a_lack_of_memory_that_only_the_kernel_tells() {
+    let count = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&count);
+    let kills = Arc::new(move |_: &PodUid| Some(counted.load(Ordering::Relaxed)));
+    let observed = Observed::counting(|_| {}, kills).await;
+    let (_, id) = observed.run_pod();
+    let mut observed = observed.settled().await;
+    count.store(1, Ordering::Relaxed);
+    observed.fake.exit(&id, 137);
+    let state = observed.until_state("the exit", is_exited).await;
+    assert!(matches!(state, ContainerState::Exited { reason, .. } if reason == "OOMKilled"));
 }
 
 #[tokio::test]

@@ -1,0 +1,143 @@
+//! Which ended containers the kernel killed for lack of memory, where the runtime failed to say so.
+//!
+//! containerd's shim reads `memory.events` of a container's cgroup after the kernel changed it; with the container's
+//! only process killed, the cgroup may be gone before it does, and the container is told to have ended by an `Error`.
+//! The pod's cgroup lives on and counts what happened below it (Linux `Documentation/admin-guide/cgroup-v2.rst`,
+//! `memory.events`, hierarchical), so a count that rose tells the same of a container that ended by SIGKILL.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::model::pod::PodUid;
+
+/// The reason that CRI gives such a container.
+pub(super) const REASON: &str = "OOMKilled";
+/// 128 + SIGKILL, which is what the kernel sends.
+const KILLED: i32 = 137;
+
+/// Asks the kernel how often it killed a process of a pod for lack of memory since its cgroup was made; `None`
+/// where that is not counted.
+pub type Kills = Arc<dyn Fn(&PodUid) -> Option<u64> + Send + Sync>;
+
+/// The kills that are accounted for, by pod.
+pub(super) struct OutOfMemory {
+    kills: Kills,
+    accounted: HashMap<PodUid, u64>,
+    /// Pods that come from now on had their cgroup made under our eyes: it counted from 0.
+    has_begun: bool,
+}
+
+impl OutOfMemory {
+    pub(super) fn new(kills: Kills) -> OutOfMemory {
+        OutOfMemory {
+            kills,
+            accounted: HashMap::new(),
+            has_begun: false,
+        }
+    }
+
+    /// Notes the pods that are there. What was counted of those that are there at the first call belongs to ends that
+    /// another agent saw.
+    pub(super) fn note(&mut self, uids: &HashSet<PodUid>) {
+        self.accounted.retain(|uid, _| uids.contains(uid));
+        for uid in uids {
+            if !self.accounted.contains_key(uid) {
+                let count = match self.has_begun {
+                    true => 0,
+                    false => (self.kills)(uid).unwrap_or(0),
+                };
+                self.accounted.insert(uid.clone(), count);
+            }
+        }
+        self.has_begun = true;
+    }
+
+    /// Whether an end that the runtime tells with this exit code and reason was one for lack of memory. Each kill
+    /// is the cause of one end.
+    pub(super) fn ended(&mut self, uid: &PodUid, code: i32, reason: &str) -> bool {
+        if code != KILLED {
+            return false;
+        }
+        let Some(count) = (self.kills)(uid) else {
+            return false;
+        };
+        let accounted = self.accounted.entry(uid.clone()).or_default();
+        let rose = count > *accounted;
+        *accounted = count;
+        rose && reason != REASON
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    fn uid() -> PodUid {
+        PodUid("a".to_owned())
+    }
+
+    /// The kernel's counter, and the account of it.
+    fn counted(count: u64) -> (Arc<AtomicU64>, OutOfMemory) {
+        let kernel = Arc::new(AtomicU64::new(count));
+        let read = Arc::clone(&kernel);
+        let kills = Arc::new(move |_: &PodUid| Some(read.load(Ordering::Relaxed)));
+        (kernel, OutOfMemory::new(kills))
+    }
+
+    #[test]
+    fn a_kill_that_was_counted_is_the_cause_of_one_end() {
+        let (kernel, mut memory) = counted(0);
+        memory.note(&HashSet::new());
+        kernel.store(3, Ordering::Relaxed); // the processes of a container, killed as a group
+        assert!(memory.ended(&uid(), 137, "Error"));
+        assert!(!memory.ended(&uid(), 137, "Error"), "stopped by SIGKILL, later");
+        kernel.store(4, Ordering::Relaxed);
+        assert!(memory.ended(&uid(), 137, "Error"));
+    }
+
+    #[test]
+    fn what_the_runtime_told_is_accounted_for() {
+        let (kernel, mut memory) = counted(0);
+        memory.note(&HashSet::new());
+        kernel.store(1, Ordering::Relaxed);
+        assert!(!memory.ended(&uid(), 137, "OOMKilled"), "nothing to add");
+        assert!(!memory.ended(&uid(), 137, "Error"));
+    }
+
+    #[test]
+    fn what_was_counted_before_the_agent_began_is_nobodys() {
+        let (_, mut memory) = counted(2);
+        memory.note(&HashSet::from([uid()]));
+        assert!(!memory.ended(&uid(), 137, "Error"));
+    }
+
+    #[test]
+    fn another_end_is_another_cause() {
+        let (_, mut memory) = counted(1);
+        memory.note(&HashSet::new());
+        assert!(!memory.ended(&uid(), 1, "Error"));
+        assert!(!memory.ended(&uid(), 0, "Completed"));
+    }
+
+    #[test]
+    fn a_pod_that_is_made_again_counts_from_the_beginning() {
+        let (kernel, mut memory) = counted(0);
+        memory.note(&HashSet::new());
+        kernel.store(1, Ordering::Relaxed);
+        assert!(memory.ended(&uid(), 137, "Error"));
+        memory.note(&HashSet::new());
+        assert!(
+            memory.ended(&uid(), 137, "Error"),
+            "its new cgroup counted to 1 again"
+        );
+    }
+
+    #[test]
+    fn where_nothing_is_counted_nothing_is_concluded() {
+        let mut memory = OutOfMemory::new(Arc::new(|_| None));
+        memory.note(&HashSet::new());
+        assert!(!memory.ended(&uid(), 137, "Error"));
+    }
+}
