@@ -3,6 +3,7 @@
 //! The only file that knows all rooms. It decides nothing about pods.
 
 mod answers;
+mod member;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,8 @@ use anyhow::Context as _;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+
+use member::Member;
 
 use answers::{RuntimeAnswers, check_driver_later, sandbox_image};
 
@@ -131,7 +134,14 @@ pub async fn run(
         cancel: cancel.clone(),
     };
     spawn_serving(&mut tasks, &config, socket, &values, &health, &metrics).await?;
-    spawn_source(&mut tasks, &config, &values);
+    let member = match &config.paths.kubeconfig {
+        Some(path) => Some(Member::connect(path).await?),
+        None => None,
+    };
+    spawn_source(&mut tasks, &config, &values, member.as_ref());
+    if let Some(member) = &member {
+        member.spawn_publishing(&mut tasks, &config, &values);
+    }
     if network.is_some() {
         tasks.spawn("firewall", network::keep_open(cancel.clone()));
     }
@@ -291,16 +301,12 @@ async fn spawn_serving(
     Ok(())
 }
 
-fn spawn_source(tasks: &mut Tasks, config: &Config, values: &Values) {
+fn spawn_source(tasks: &mut Tasks, config: &Config, values: &Values, member: Option<&Member>) {
     let (files, files_out) = watch::channel(None);
     let cancel = tasks.cancel.clone();
     match config.manifests.path.clone() {
         Some(path) => {
-            let context = source::manifest::ManifestContext {
-                node_name: config.node.name.clone(),
-                privileged_allowed: true,
-                allowed_unsafe_sysctls: config.pods.allowed_unsafe_sysctls.clone(),
-            };
+            let context = manifest_context(config);
             let (check, state) = (config.manifests.check, config.paths.state.join("manifests"));
             tasks.spawn_fallible("files", async move {
                 Ok(source::files::run(path, context, check, Some(state), files, cancel).await?)
@@ -311,9 +317,19 @@ fn spawn_source(tasks: &mut Tasks, config: &Config, values: &Values) {
         }
     }
     let (desired, cancel) = (values.desired.0.clone(), tasks.cancel.clone());
+    let api = member.map(|member| member.spawn_source(tasks, config));
     tasks.spawn_fallible("sources", async move {
-        Ok(source::merge(files_out, desired, cancel).await?)
+        Ok(source::merge(files_out, api, desired, cancel).await?)
     });
+}
+
+/// What of the configuration a pod is read against.
+fn manifest_context(config: &Config) -> source::manifest::ManifestContext {
+    source::manifest::ManifestContext {
+        node_name: config.node.name.clone(),
+        privileged_allowed: true,
+        allowed_unsafe_sysctls: config.pods.allowed_unsafe_sysctls.clone(),
+    }
 }
 
 /// Imports the sandbox image and what lies in the images directory, then keeps watching it. Waited for, though

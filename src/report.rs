@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{Node, Pod as PodObject};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::model::memory::{Executed, Memory};
+use crate::model::memory::{Executed, Memory, Remains};
 use crate::model::node::{MachineFacts, Measured, NodePolicy, NodeSettings};
 use crate::model::pod::{Desired, Pod, PodName, PodUid, Problem};
 use crate::model::report::{EventKind, PodEvent, PodsReport};
@@ -181,6 +181,7 @@ impl Loop {
                 self.shown.remove(name);
                 self.due.remove(name);
                 self.report.events.remove(name);
+                self.report.finished.remove(name);
                 return self.report.pods.remove(name).is_some();
             }
         };
@@ -188,7 +189,9 @@ impl Loop {
         let same_pod = self.shown.get(name).is_some_and(|shown| shown.uid == pod.uid);
         let previous = former
             .filter(|_| same_pod)
-            .and_then(|object| object.status.as_ref());
+            .and_then(|object| object.status.as_ref())
+            // Of a pod that an agent before this one ran, the API server knows what was told.
+            .or(pod.object.status.as_ref());
         let memory = self
             .memory
             .pods
@@ -208,6 +211,15 @@ impl Loop {
             Some(at) => self.due.insert(name.clone(), at),
             None => self.due.remove(name),
         };
+        let is_finished = pod.deletion.is_some()
+            && memory
+                .as_deref()
+                .is_some_and(|memory| memory.remains != Remains::Everything)
+            && !pod_status::is_alive(observed.uids.get(&pod.uid));
+        let finished = match is_finished {
+            true => self.report.finished.insert(name.clone(), pod.uid.clone()) != Some(pod.uid.clone()),
+            false => self.report.finished.remove(name).is_some(),
+        };
         let terminating = self.desired.get(name).is_none();
         let mut object: PodObject = (*pod.object).clone();
         if terminating {
@@ -226,7 +238,7 @@ impl Loop {
         object.status = Some(status);
         if former.is_some_and(|former| **former == object) {
             self.shown.insert(name.clone(), pod);
-            return false;
+            return finished;
         }
         self.report.pods.insert(name.clone(), Arc::new(object));
         self.shown.insert(name.clone(), pod.clone());

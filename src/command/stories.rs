@@ -142,6 +142,7 @@ fn report(agent: &Agent) {
     };
     let key = name("default", "web-vm");
     agent.changing.pods.send_replace(Arc::new(PodsReport {
+        finished: Default::default(),
         pods: [(key.clone(), Arc::new(pod("default", "web-vm")))].into(),
         problems: vec![problem],
         events: [(key, vec![event])].into(),
@@ -415,6 +416,7 @@ async fn what_cannot_be_run_is_explained() {
         .state = None;
     let pods = [(name("default", "web-vm"), Arc::new(waiting))].into();
     agent.changing.pods.send_replace(Arc::new(PodsReport {
+        finished: Default::default(),
         pods,
         ..PodsReport::default()
     }));

@@ -34,13 +34,15 @@ pub fn load(role: Role, flags: &[Given], around: &Surroundings) -> Result<Config
             .and_then(|(_, texts)| texts.last());
         texts.filter(|text| !text.is_empty())
     };
-    for name in ["kubeconfig", "bootstrap-kubeconfig"] {
-        if text(name).is_some() {
-            return Err(ConfigError::NotThere(format!(
-                "--{name}: the API server is not there yet in this version; leave the flag away to run the pods \
-                 of the manifests directory"
-            )));
-        }
+    let kubeconfig = text("kubeconfig").map(|path| around.directory.join(path));
+    if let Some(bootstrap) = text("bootstrap-kubeconfig")
+        && !kubeconfig.as_ref().is_some_and(|path| path.exists())
+    {
+        return Err(ConfigError::NotThere(format!(
+            "--bootstrap-kubeconfig: a certificate cannot be asked for with {bootstrap} in this version yet; have \
+             --kubeconfig name a file that is there, or leave both flags away to run the pods of the manifests \
+             directory"
+        )));
     }
     let main = match text("config") {
         Some(path) => Some(read(Path::new(path), &around.directory)?),
@@ -53,7 +55,9 @@ pub fn load(role: Role, flags: &[Given], around: &Surroundings) -> Result<Config
         Some(path) => read_dropins(Path::new(path), &around.directory)?,
         None => Vec::new(),
     };
-    resolve(Layers::merge(main.as_ref(), &dropins, flags)?, role, around)
+    let mut config = resolve(Layers::merge(main.as_ref(), &dropins, flags)?, role, around)?;
+    config.paths.kubeconfig = kubeconfig;
+    Ok(config)
 }
 
 /// Reads one file; a relative path starts at `directory`.
@@ -165,9 +169,14 @@ mod tests {
         ));
         let error = load(Role::Kubelet, &flags, &around).unwrap_err().to_string();
         assert!(
-            error.starts_with("--bootstrap-kubeconfig: the API server is not there yet"),
+            error.starts_with("--bootstrap-kubeconfig: a certificate cannot be asked for"),
             "{error}"
         );
+        std::fs::write(directory.path().join("k"), "").unwrap();
+        flags.push(given("kubeconfig", "k"));
+        flags.retain(|(flag, texts)| flag.name != "kubeconfig" || texts != &[""]);
+        let config = load(Role::Kubelet, &flags, &around).unwrap();
+        assert_eq!(config.paths.kubeconfig, Some(directory.path().join("k")));
     }
 
     #[test]

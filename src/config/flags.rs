@@ -87,6 +87,16 @@ const fn source(name: &'static str, help: &'static str) -> Flag {
     }
 }
 
+const fn quiet(name: &'static str, kind: Kind, key: &'static str) -> Flag {
+    let target = Target::Own(key);
+    Flag {
+        name,
+        kind,
+        target,
+        help: "",
+    }
+}
+
 const fn unused(name: &'static str, kind: Kind) -> Flag {
     let (target, help) = (Target::Unused, "Accepted for compatibility; without effect");
     Flag {
@@ -103,6 +113,7 @@ use Kind::{Bool, BoolMap, Int, LessMap, List, Map, MultiMap, Text};
 pub const RUN_HELP: &[&str] = &[
     "config",
     "config-dir",
+    "kubeconfig",
     "pod-manifest-path",
     "hostname-override",
     "node-ip",
@@ -137,7 +148,10 @@ pub const FLAGS: &[Flag] = &[
         "config-dir",
         "Then read the *.conf files below this directory, in the order of their names",
     ),
-    source("kubeconfig", "How to reach the API server (not in this version)"),
+    source(
+        "kubeconfig",
+        "How to reach the API server whose node this is; without it there is none",
+    ),
     source(
         "bootstrap-kubeconfig",
         "How to reach the API server before joining (not in this version)",
@@ -414,10 +428,10 @@ pub const FLAGS: &[Flag] = &[
     kubelet("memory-manager-policy", Text, "memoryManagerPolicy"),
     kubelet("register-node", Bool, "registerNode"),
     kubelet("seccomp-default", Bool, "seccompDefault"),
+    quiet("register-with-taints", Text, "registerWithTaints"),
+    quiet("cloud-provider", Text, "cloudProvider"),
     unused("reserved-memory", Text),
-    unused("register-with-taints", Text),
     unused("cert-dir", Text),
-    unused("cloud-provider", Text),
     unused("cloud-config", Text),
     unused("lock-file", Text),
     unused("exit-on-lock-contention", Bool),

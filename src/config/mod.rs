@@ -19,6 +19,7 @@ pub mod validate;
 pub mod enforce;
 pub mod limits;
 pub mod reach;
+mod member;
 pub mod resolve;
 pub mod acted;
 pub mod files;
@@ -71,6 +72,8 @@ pub struct Config {
     pub pods: Pods,
     /// What the agent serves.
     pub serve: Serve,
+    /// What the node is to its API server.
+    pub member: Member,
     /// The pods' network.
     pub network: Network,
     /// How the agent logs.
@@ -123,6 +126,25 @@ pub enum Addresses {
     Given(Vec<IpAddr>),
 }
 
+/// What the node is to its API server, where it has one.
+#[derive(Debug, Clone, Default)]
+pub struct Member {
+    /// `registerNode`
+    pub register: bool,
+    /// `registerWithTaints`
+    pub taints: Vec<k8s_openapi::api::core::v1::Taint>,
+    /// `providerID`
+    pub provider_id: Option<String>,
+    /// `--cloud-provider=external`: a cloud's controller completes the node.
+    pub external_cloud: bool,
+    /// `nodeLeaseDurationSeconds`
+    pub lease: Duration,
+    /// `eventRecordQPS`; 0 is no limit.
+    pub events_per_second: u32,
+    /// `eventBurst`
+    pub event_burst: u32,
+}
+
 /// Directories and files, all absolute.
 #[derive(Debug, Clone)]
 pub struct Paths {
@@ -134,6 +156,8 @@ pub struct Paths {
     pub container_logs: PathBuf,
     /// The agent's own directory (`/var/lib/gantry`).
     pub state: PathBuf,
+    /// How to reach the API server; `None`: there is none.
+    pub kubeconfig: Option<PathBuf>,
     /// `resolvConf`; `None` where pods get no resolver configuration of the host.
     pub resolv_conf: Option<PathBuf>,
 }

@@ -25,6 +25,10 @@ pub struct GantryConfiguration {
     pub node_ip: Option<String>,
     /// Labels of the node.
     pub node_labels: Option<BTreeMap<String, String>>,
+    /// Taints to register with, as the flag of the kubelet writes them: `key=value:Effect`, with commas between.
+    pub register_with_taints: Option<String>,
+    /// `external` where a cloud's own controller completes the node.
+    pub cloud_provider: Option<String>,
     /// The directory of volumes and pods' files.
     pub root_dir: Option<String>,
     /// The agent's own directory.

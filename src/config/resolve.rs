@@ -72,6 +72,7 @@ pub fn resolve(mut layers: Layers, role: Role, around: &Surroundings) -> Result<
         eviction: eviction(&written, &mut checks),
         pods: pods(&written, &mut checks),
         serve: serve(&written, &own, around),
+        member: super::member::member(&written, &own, &mut own_checks),
         network: network(&written, &own, around, &mut checks, &mut own_checks),
         log: log(&written, &own),
         warnings: warnings(&layers, role),
@@ -126,6 +127,7 @@ fn paths(written: &KubeletConfiguration, own: &GantryConfiguration, around: &Sur
         pod_logs: directory(written.pod_logs_dir.as_ref(), "/var/log/pods", around),
         container_logs: PathBuf::from("/var/log/containers"),
         state: directory(own.state_dir.as_ref(), "/var/lib/gantry", around),
+        kubeconfig: None,
         resolv_conf: resolv_conf.map(|path| around.directory.join(path)),
     }
 }

@@ -491,18 +491,14 @@ fn relative_paths_start_at_their_file() {
 
 #[test]
 fn what_has_no_effect_is_said_once() {
-    let flags = [
-        ("cert-dir", "/x"),
-        ("cloud-provider", "external"),
-        ("cert-dir", "/y"),
-    ];
+    let flags = [("cert-dir", "/x"), ("cloud-config", "/c"), ("cert-dir", "/y")];
     let main = "staticPodPath: /m\nrotateCertificates: true\nkubeAPIQPS: 50\nkubeAPIBurst: 7\n";
     let config = load(Role::Kubelet, main, &[], &flags).unwrap();
     assert_eq!(
         config.warnings,
         [
             "keys of KubeletConfiguration without effect in this version: kubeAPIBurst, rotateCertificates",
-            "flags without effect in this version: --cert-dir, --cloud-provider",
+            "flags without effect in this version: --cert-dir, --cloud-config",
         ]
     );
 }

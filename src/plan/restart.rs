@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::model::memory::{Backoff, ContainerMemory, PodMemory, Remains};
 use crate::model::node::NodePolicy;
-use crate::model::pod::{Container, Pod, PodUid, PullPolicy};
+use crate::model::pod::{Container, Pod, PodUid, PullPolicy, Source};
 use crate::model::reason;
 use crate::model::runtime::{
     ObservedContainer, ObservedImage, ObservedName, ObservedPod, Sandbox, shall_start,
@@ -40,7 +40,10 @@ pub fn remembered(
     let seen = observed.uids.get(&pod.uid);
     let mut memory = match memory.filter(|memory| memory.uid == pod.uid) {
         Some(memory) => memory.clone(),
-        None => PodMemory::new(pod.uid.clone(), began(seen, now)),
+        None => PodMemory {
+            ended: told_end(pod),
+            ..PodMemory::new(pod.uid.clone(), began(seen, now))
+        },
     };
     if memory.ended.is_none() && deadline(pod, &memory).is_some_and(|at| at <= now && outlived(pod, seen, at))
     {
@@ -48,6 +51,18 @@ pub fn remembered(
         memory.ended = Some((reason.to_owned(), message.to_owned()));
     }
     memory
+}
+
+/// The end that the API server knows of a pod: one that has ended never runs again, whatever is left of it here.
+fn told_end(pod: &Pod) -> Option<(String, String)> {
+    let status = pod.object.status.as_ref().filter(|_| pod.source == Source::Api)?;
+    let is_final = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
+    is_final.then(|| {
+        (
+            status.reason.clone().unwrap_or_default(),
+            status.message.clone().unwrap_or_default(),
+        )
+    })
 }
 
 /// When the pod's time is up, where it is limited.

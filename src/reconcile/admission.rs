@@ -6,8 +6,18 @@ use jiff::Timestamp;
 
 use super::{Key, Loop};
 use crate::model::memory::{PodMemory, Remains};
-use crate::model::pod::Pod;
+use crate::model::pod::{Pod, Source};
 use crate::plan::admit;
+
+/// Whether the API server knows of the pod's end.
+fn has_told_end(pod: &Pod) -> bool {
+    let phase = pod
+        .object
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref());
+    pod.source == Source::Api && matches!(phase, Some("Succeeded" | "Failed"))
+}
 
 impl Loop {
     /// Decides which pods may run, those first that are worked on already.
@@ -19,7 +29,7 @@ impl Loop {
         let pods: Vec<Arc<Pod>> = self
             .desired
             .pods()
-            .filter(|pod| !self.is_over(pod))
+            .filter(|pod| !self.is_over(pod) && pod.deletion.is_none() && !has_told_end(pod))
             .cloned()
             .collect();
         let (admitted, new): (Vec<_>, Vec<_>) = pods.into_iter().partition(|pod| self.is_admitted(pod));
@@ -54,7 +64,10 @@ impl Loop {
                         *memory = Arc::new(PodMemory { ended, ..fresh() });
                     }
                     self.dirty.insert(Key::Pod(pod.name.clone()));
-                    self.refused.insert(pod.name.clone(), (pod.uid.clone(), refusal));
+                    // What the API server was told has failed has been replaced by then: it does not come back.
+                    if pod.source != Source::Api {
+                        self.refused.insert(pod.name.clone(), (pod.uid.clone(), refusal));
+                    }
                 }
             }
         }

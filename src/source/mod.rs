@@ -12,6 +12,8 @@ mod listing;
 mod kept;
 mod directory;
 pub mod files;
+pub mod apiserver;
+pub mod own_node;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -38,24 +40,36 @@ pub enum SourceError {
     Ended,
 }
 
-/// Puts together what all sources want, for now the manifests alone, until it is cancelled or a source ends.
+/// What one source tells; `None` until it knows its complete set.
+pub type Told = channel::Receiver<Option<Arc<SourceSet>>>;
+
+/// Puts together what all sources want, until it is cancelled or a source ends. `api` is `None` where no API server
+/// is configured.
 pub async fn merge(
-    mut files: channel::Receiver<Option<Arc<SourceSet>>>,
+    mut files: Told,
+    mut api: Option<Told>,
     out: channel::Sender<Arc<Desired>>,
     cancel: CancellationToken,
 ) -> Result<(), SourceError> {
     loop {
         let desired = Desired {
             files: files.borrow_and_update().clone(),
-            api: None,
-            api_expected: false,
+            api: api.as_mut().and_then(|api| api.borrow_and_update().clone()),
+            api_expected: api.is_some(),
         };
         out.send_replace(Arc::new(desired));
+        let api_changed = async {
+            match &mut api {
+                Some(api) => api.changed().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             // Nothing is begun that would be left half done.
             () = cancel.cancelled() => return Ok(()),
             // A change that is not waited for is still there.
             changed = files.changed() => changed.map_err(|_closed| SourceError::Ended)?,
+            changed = api_changed => changed.map_err(|_closed| SourceError::Ended)?,
         }
     }
 }

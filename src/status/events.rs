@@ -50,7 +50,7 @@ pub fn events(pod: &Pod, outcome: &Outcome, memory: Option<&PodMemory>) -> Vec<P
         .steps
         .iter()
         .any(|report| report.verb == verb::STOP_CONTAINER);
-    if let Some((reason, message)) = ended.filter(|_| stopped) {
+    if let Some((reason, message)) = ended.filter(|(reason, _)| stopped && !reason.is_empty()) {
         all.push(event(EventType::Normal, reason, message.clone(), ""));
     }
     for report in &outcome.steps {

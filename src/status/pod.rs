@@ -120,17 +120,20 @@ fn reached(
     regular: &[api::ContainerStatus],
     previous: Option<&api::PodStatus>,
 ) -> &'static str {
+    let told = previous.and_then(|previous| previous.phase.as_deref());
+    if told == Some(phase::SUCCEEDED) {
+        return phase::SUCCEEDED;
+    }
     if given.memory.is_some_and(|memory| memory.ended.is_some()) {
         return phase::FAILED;
     }
-    let told = previous.and_then(|previous| previous.phase.as_deref());
     keep_final(phase::phase(given.pod, init, regular, life(given)), told)
 }
 
 /// The phase that is told: an end only when the pod has let go of everything.
 fn told<'a>(given: Given<'_>, reached: &'a str, previous: Option<&'a api::PodStatus>) -> &'a str {
     let told = previous.and_then(|previous| previous.phase.as_deref());
-    let waits = phase::is_final(reached) && is_alive(given.seen) && !told.is_some_and(phase::is_final);
+    let waits = phase::is_final(reached) && is_alive(Some(given.seen)) && !told.is_some_and(phase::is_final);
     match waits {
         true => told.unwrap_or(unfinished(life(given))),
         false => reached,
@@ -154,8 +157,9 @@ fn keep_final(phase: &'static str, told: Option<&str>) -> &'static str {
     }
 }
 
-/// Whether something of the pod may still run.
-fn is_alive(seen: &ObservedPod) -> bool {
+/// Whether something of the pod may still run; `None` is a pod of which nothing is observed.
+pub fn is_alive(seen: Option<&ObservedPod>) -> bool {
+    let Some(seen) = seen else { return false };
     seen.containers.iter().any(|instance| instance.may_run()) || seen.ready_sandboxes().next().is_some()
 }
 
@@ -189,7 +193,7 @@ fn why(
     previous: Option<&api::PodStatus>,
 ) -> Option<(String, String)> {
     if phase == phase::FAILED
-        && let Some(ended) = ended
+        && let Some(ended) = ended.filter(|(reason, _)| !reason.is_empty())
     {
         return Some(ended.clone());
     }

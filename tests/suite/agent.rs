@@ -10,6 +10,7 @@ use std::time::Duration;
 use gantry::act::ActContext;
 use gantry::act::cgroup::{self, Cgroups};
 use gantry::cri::Runtime;
+use gantry::model::api::ApiNode;
 use gantry::model::memory::Memory;
 use gantry::model::node::{
     CgroupDriver, CgroupLayout, FsUsage, MachineFacts, Measured, NodePolicy, NodeSettings,
@@ -19,12 +20,13 @@ use gantry::model::report::PodsReport;
 use gantry::model::resources::Bytes;
 use gantry::model::runtime::Snapshot;
 use gantry::source::manifest::ManifestContext;
-use gantry::{model, observe, reconcile, report, source};
+use gantry::{model, observe, publish, reconcile, report, source};
 use k8s_openapi::api::core::v1 as api;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::fake_api::FakeApi;
 use crate::fake_cri::{Call, FakeCri};
 use crate::pods::{Directories, name};
 
@@ -43,6 +45,8 @@ pub(crate) struct Machine {
     /// How often everything is listed though nothing was heard. An hour: a story sees what it sees because of
     /// an event or a request.
     pub relist: Duration,
+    /// The API server whose node this is, where there is one.
+    pub api: Option<FakeApi>,
     agent: Option<Agent>,
 }
 
@@ -67,6 +71,7 @@ impl Machine {
             fake,
             at,
             relist: Duration::from_secs(3600),
+            api: None,
             agent: None,
         }
     }
@@ -79,6 +84,22 @@ impl Machine {
             .becomes("a subscriber to events", |fake| fake.has_subscriber())
             .await;
         machine
+    }
+
+    /// The same as a node of an API server.
+    pub(crate) async fn joined() -> Machine {
+        let mut machine = Machine::new();
+        machine.api = Some(FakeApi::start().await);
+        machine.start().await;
+        machine
+            .becomes("a subscriber to events", |fake| fake.has_subscriber())
+            .await;
+        machine
+    }
+
+    /// The API server.
+    pub(crate) fn api(&self) -> &FakeApi {
+        self.api.as_ref().expect("a node of an API server")
     }
 
     /// A file in the manifests directory, renamed into place.
@@ -273,7 +294,12 @@ impl Agent {
             cancel.clone(),
         );
         tasks.spawn(async move { read.await.unwrap() });
-        let merged = source::merge(files, desired_in, cancel.clone());
+        let (node_in, node) = watch::channel(Arc::<api::Node>::default());
+        let told = machine.api.as_ref().map(|server| {
+            let rooms = (desired.clone(), pods.clone(), node.clone());
+            join(server, rooms, &mut tasks, &cancel)
+        });
+        let merged = source::merge(files, told, desired_in, cancel.clone());
         tasks.spawn(async move { merged.await.unwrap() });
 
         let settings = observe::Settings {
@@ -328,7 +354,6 @@ impl Agent {
         tasks.spawn(reconcile::run(inputs, rooms, outputs, cancel.clone()));
 
         let (measured_in, measured) = watch::channel(Arc::new(measured));
-        let (node_in, _) = watch::channel(Arc::default());
         let inputs = report::Inputs {
             desired,
             snapshot: snapshot.clone(),
@@ -365,6 +390,75 @@ impl Agent {
             tasks,
         }
     }
+}
+
+/// What the agent does as a node of an API server.
+fn join(
+    server: &FakeApi,
+    (desired, report, own): (
+        watch::Receiver<Arc<Desired>>,
+        watch::Receiver<Arc<PodsReport>>,
+        watch::Receiver<Arc<api::Node>>,
+    ),
+    tasks: &mut JoinSet<()>,
+    cancel: &CancellationToken,
+) -> source::Told {
+    let (client_in, clients) = watch::channel(server.client());
+    let (set, told) = watch::channel(None);
+    let (objects_in, objects) = watch::channel(None);
+    let (node_in, node) = watch::channel(ApiNode::Unknown);
+    let context = ManifestContext {
+        node_name: NODE.to_owned(),
+        privileged_allowed: true,
+        ..ManifestContext::default()
+    };
+    let outputs = source::apiserver::Outputs {
+        set,
+        objects: objects_in,
+    };
+    let end = || cancel.clone();
+    tasks.spawn(source::apiserver::run(clients.clone(), context, outputs, end()));
+    tasks.spawn(source::own_node::run(
+        clients.clone(),
+        NODE.to_owned(),
+        node_in,
+        end(),
+    ));
+    let inputs = publish::pods::Inputs {
+        clients: clients.clone(),
+        report: report.clone(),
+        objects: objects.clone(),
+    };
+    tasks.spawn(publish::pods::run(inputs, end()));
+    let inputs = publish::mirror::Inputs {
+        clients: clients.clone(),
+        desired,
+        report,
+        objects,
+        node: node.clone(),
+    };
+    tasks.spawn(publish::mirror::run(inputs, end()));
+    let inputs = publish::node::Inputs {
+        clients: clients.clone(),
+        report: own,
+        node: node.clone(),
+    };
+    let settings = publish::node::Settings {
+        name: NODE.to_owned(),
+        register: true,
+        taints: Vec::new(),
+        provider_id: None,
+        external_cloud: false,
+        report_every: Duration::from_secs(300),
+    };
+    tasks.spawn(publish::node::run(inputs, settings, end()));
+    let lease = publish::lease::run(clients, NODE.to_owned(), Duration::from_secs(2), node, end());
+    tasks.spawn(async move {
+        // Nobody renews the client; it stays.
+        let _client = client_in;
+        lease.await;
+    });
+    told
 }
 
 /// Pods have no cgroup of ours: the machine's own are left alone.

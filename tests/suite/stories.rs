@@ -2,6 +2,7 @@
 //! follows.
 
 mod changes;
+mod cluster;
 mod faults;
 mod lives;
 mod restarts;

@@ -19,6 +19,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("reconcile", &["act", "model", "observe", "plan"]),
     ("report", &["model", "status"]),
     ("serve", &["cri", "model"]),
+    ("identity", &["model"]),
+    ("publish", &["model"]),
 ];
 
 /// What the deciding rooms may not name: they are functions of their arguments.

@@ -29,6 +29,7 @@ mod validate_volume;
 mod convert;
 mod convert_container;
 mod static_pod;
+mod api_pod;
 
 #[cfg(test)]
 mod tests;
@@ -39,6 +40,7 @@ use jiff::Timestamp;
 
 use crate::model::pod::{Pod, Problem};
 
+pub(super) use api_pod::read as read_api_pod;
 pub(super) use static_pod::seen_at;
 pub use text::{MOST_BYTES, too_large};
 

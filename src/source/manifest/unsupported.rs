@@ -10,6 +10,30 @@ const NOT_YET: &str = "is not supported by this version of gantry yet";
 /// Comes behind what refers to an object of the API, as `static pods may not reference …` does in the kubelet.
 const NO_REFERENCE: &str = "refers to an object of the API server, which a static pod cannot";
 
+/// What is said of a pod of the API server, where there is nobody who could write it differently.
+const OF_API: &str = "is not supported by this version of gantry yet";
+
+/// What a pod of the API server may ask for though a manifest may not: its scheduler has seen to it already, or it
+/// means nothing without volumes that are refused by themselves.
+const DONE_BY_API: &[&str] = &[
+    "spec.nodeSelector",
+    "spec.affinity",
+    "spec.schedulingGates",
+    "spec.serviceAccountName",
+    "spec.serviceAccount",
+];
+
+/// The same of a pod of the API server.
+pub(super) fn api_pod(pod: &Pod, faults: &mut Faults) {
+    let mut found = Faults::default();
+    self::pod(pod, &mut found);
+    for fault in found.into_vec() {
+        if !DONE_BY_API.contains(&fault.path.to_string().as_str()) {
+            faults.add(&fault.path, OF_API);
+        }
+    }
+}
+
 /// Notes everything that is asked for and not done. `pod` is as written, without defaults.
 pub(super) fn pod(pod: &Pod, faults: &mut Faults) {
     let Some(spec) = &pod.spec else {

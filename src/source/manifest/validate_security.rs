@@ -194,6 +194,17 @@ fn id(value: i64, at: &FieldPath, faults: &mut Faults) {
     }
 }
 
+/// What only the node can decide of a pod that the API server has validated: which kernel parameters it may set.
+pub(super) fn node_allows(spec: &PodSpec, context: &ManifestContext, faults: &mut Faults) {
+    let own = spec.security_context.as_ref();
+    let list = own.and_then(|own| own.sysctls.as_deref()).unwrap_or_default();
+    let at = FieldPath::default()
+        .field("spec")
+        .field("securityContext")
+        .field("sysctls");
+    sysctls(list, spec, context, &at, faults);
+}
+
 fn sysctls(
     sysctls: &[Sysctl],
     spec: &PodSpec,

@@ -1,0 +1,94 @@
+//! The tasks of a node of a cluster: its pods come from an API server, which is told of them.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::{Tasks, Values, manifest_context};
+use crate::config::Config;
+use crate::identity::client;
+use crate::model::api::{ApiNode, ApiPods};
+use crate::publish::{lease, mirror, node, pods};
+use crate::source;
+
+/// What the tasks share.
+pub(super) struct Member {
+    /// Held so that the clients stay told; who renews certificates will write here.
+    _client: watch::Sender<kube::Client>,
+    clients: watch::Receiver<kube::Client>,
+    objects: (
+        watch::Sender<Option<Arc<ApiPods>>>,
+        watch::Receiver<Option<Arc<ApiPods>>>,
+    ),
+    node: (watch::Sender<ApiNode>, watch::Receiver<ApiNode>),
+}
+
+impl Member {
+    /// Reads the kubeconfig; nothing is sent yet.
+    pub(super) async fn connect(kubeconfig: &Path) -> anyhow::Result<Member> {
+        // Another one that is there already is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let (_client, clients) = watch::channel(client::connect(kubeconfig).await?);
+        Ok(Member {
+            _client,
+            clients,
+            objects: watch::channel(None),
+            node: watch::channel(ApiNode::Unknown),
+        })
+    }
+
+    /// The API server as a source of pods.
+    pub(super) fn spawn_source(&self, tasks: &mut Tasks, config: &Config) -> source::Told {
+        let (set, told) = watch::channel(None);
+        let outputs = source::apiserver::Outputs {
+            set,
+            objects: self.objects.0.clone(),
+        };
+        let (clients, cancel) = (self.clients.clone(), tasks.cancel.clone());
+        tasks.spawn(
+            "api pods",
+            source::apiserver::run(clients, manifest_context(config), outputs, cancel),
+        );
+        let (clients, cancel) = (self.clients.clone(), tasks.cancel.clone());
+        let (name, out) = (config.node.name.clone(), self.node.0.clone());
+        tasks.spawn("api node", source::own_node::run(clients, name, out, cancel));
+        told
+    }
+
+    /// The writers of the API server.
+    pub(super) fn spawn_publishing(&self, tasks: &mut Tasks, config: &Config, values: &Values) {
+        let inputs = pods::Inputs {
+            clients: self.clients.clone(),
+            report: values.pods.1.clone(),
+            objects: self.objects.1.clone(),
+        };
+        tasks.spawn("publish pods", pods::run(inputs, tasks.cancel.clone()));
+        let inputs = mirror::Inputs {
+            clients: self.clients.clone(),
+            desired: values.desired.1.clone(),
+            report: values.pods.1.clone(),
+            objects: self.objects.1.clone(),
+            node: self.node.1.clone(),
+        };
+        tasks.spawn("publish mirrors", mirror::run(inputs, tasks.cancel.clone()));
+        let inputs = node::Inputs {
+            clients: self.clients.clone(),
+            report: values.node.1.clone(),
+            node: self.node.1.clone(),
+        };
+        let settings = node::Settings {
+            name: config.node.name.clone(),
+            register: config.member.register,
+            taints: config.member.taints.clone(),
+            provider_id: config.member.provider_id.clone(),
+            external_cloud: config.member.external_cloud,
+            report_every: config.node.status_report,
+        };
+        tasks.spawn("publish node", node::run(inputs, settings, tasks.cancel.clone()));
+        let (clients, node) = (self.clients.clone(), self.node.1.clone());
+        let (name, duration) = (config.node.name.clone(), config.member.lease);
+        let renewing = lease::run(clients, name, duration, node, tasks.cancel.clone());
+        tasks.spawn("publish lease", renewing);
+    }
+}

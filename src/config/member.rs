@@ -1,0 +1,101 @@
+//! What the node is to its API server: how it registers, its lease, its events. Pure.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Taint;
+
+use super::Member;
+use super::own::GantryConfiguration;
+use super::raw::KubeletConfiguration;
+use super::validate::Checks;
+
+/// The effects that a taint may have.
+const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
+
+/// The part of the configuration of this name.
+pub(super) fn member(
+    written: &KubeletConfiguration,
+    own: &GantryConfiguration,
+    own_checks: &mut Checks<'_>,
+) -> Member {
+    let mut taints: Vec<Taint> = written
+        .register_with_taints
+        .iter()
+        .flatten()
+        .filter_map(|taint| serde_json::from_value(serde_json::to_value(taint).ok()?).ok())
+        .collect();
+    let text = own.register_with_taints.as_deref().unwrap_or_default();
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        match taint(part) {
+            Some(taint) => taints.push(taint),
+            None => own_checks.wrong(
+                "registerWithTaints",
+                format!(
+                    "{part:?} is no taint; write key=value:Effect with one of {}",
+                    EFFECTS.join(", ")
+                ),
+            ),
+        }
+    }
+    let provider = own.cloud_provider.as_deref().unwrap_or_default();
+    if !matches!(provider, "" | "external") {
+        own_checks.wrong(
+            "cloudProvider",
+            format!("{provider:?} is no longer offered, as in the kubelet; write external, or leave it away"),
+        );
+    }
+    let number = |number: Option<i32>| number.and_then(|number| u32::try_from(number).ok()).unwrap_or(0);
+    Member {
+        register: written.register_node != Some(false),
+        taints,
+        provider_id: written.provider_id.clone().filter(|id| !id.is_empty()),
+        external_cloud: provider == "external",
+        lease: Duration::from_secs(u64::from(
+            written
+                .node_lease_duration_seconds
+                .and_then(|seconds| u32::try_from(seconds).ok())
+                .filter(|&seconds| seconds > 0)
+                .unwrap_or(40),
+        )),
+        events_per_second: number(written.event_record_qps),
+        event_burst: number(written.event_burst),
+    }
+}
+
+/// `key=value:Effect`, or `key:Effect`.
+fn taint(text: &str) -> Option<Taint> {
+    let (rest, effect) = text.rsplit_once(':')?;
+    let (key, value) = match rest.split_once('=') {
+        Some((key, value)) => (key, Some(value.to_owned())),
+        None => (rest, None),
+    };
+    let is_right = !key.is_empty() && EFFECTS.contains(&effect);
+    is_right.then(|| Taint {
+        key: key.to_owned(),
+        value: value.filter(|value| !value.is_empty()),
+        effect: effect.to_owned(),
+        time_added: None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn taints_of_the_flag() {
+        let check = |text: &str, expected: Option<(&str, Option<&str>, &str)>| {
+            let found = taint(text);
+            let found = found
+                .as_ref()
+                .map(|t| (t.key.as_str(), t.value.as_deref(), t.effect.as_str()));
+            assert_eq!(found, expected, "{text}");
+        };
+        check("a=b:NoSchedule", Some(("a", Some("b"), "NoSchedule")));
+        check("x.io/a:NoExecute", Some(("x.io/a", None, "NoExecute")));
+        check("a=:NoExecute", Some(("a", None, "NoExecute")));
+        check("a=b:Never", None);
+        check("=b:NoSchedule", None);
+        check("a", None);
+    }
+}

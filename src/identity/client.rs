@@ -1,0 +1,70 @@
+//! The client of the API server, made of a kubeconfig.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use kube::config::{KubeConfigOptions, Kubeconfig};
+
+/// How long a connection may take to be made, and a request that is not a watch to go quiet.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// Why there is no client. None repeats what the file holds, which may be secret.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The file is not there or cannot be understood.
+    #[error(
+        "the kubeconfig {} cannot be used; check the file, or leave --kubeconfig away to run without an API server",
+        path.display()
+    )]
+    Kubeconfig {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: Box<kube::config::KubeconfigError>,
+    },
+    /// What it says makes no client: certificates, keys, addresses.
+    #[error("the kubeconfig {} makes no connection; check its certificates and its server", path.display())]
+    Client {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: Box<kube::Error>,
+    },
+}
+
+/// Makes the client; nothing is sent yet.
+pub async fn connect(path: &Path) -> Result<kube::Client, ClientError> {
+    let wrong = |source| ClientError::Kubeconfig {
+        path: path.to_owned(),
+        source: Box::new(source),
+    };
+    let read = Kubeconfig::read_from(path).map_err(wrong)?;
+    let mut config = kube::Config::from_custom_kubeconfig(read, &KubeConfigOptions::default())
+        .await
+        .map_err(wrong)?;
+    config.connect_timeout = Some(CONNECT);
+    kube::Client::try_from(config).map_err(|source| ClientError::Client {
+        path: path.to_owned(),
+        source: Box::new(source),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_wrong_file_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("kubelet.conf");
+        let told = |error: ClientError| error.to_string();
+        let Err(absent) = connect(&path).await else {
+            panic!("there is no file")
+        };
+        assert!(told(absent).contains("kubelet.conf cannot be used; check the file"));
+        std::fs::write(&path, "kind: [").unwrap();
+        assert!(connect(&path).await.is_err());
+    }
+}

@@ -1,0 +1,3 @@
+//! Who the node is to its API server: the credentials that it speaks with.
+
+pub mod client;

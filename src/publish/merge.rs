@@ -1,0 +1,127 @@
+//! What is written of a pod's status: ours over what the API server has, as a patch that leaves others' parts alone.
+
+use k8s_openapi::api::core::v1::{PodCondition, PodStatus};
+use serde_json::{Map, Value, json};
+
+/// The keys of a status that the node writes. What is not named here belongs to others.
+const OURS: &[&str] = &[
+    "phase",
+    "reason",
+    "message",
+    "observedGeneration",
+    "startTime",
+    "qosClass",
+    "hostIP",
+    "podIP",
+    "containerStatuses",
+    "initContainerStatuses",
+];
+
+/// Lists whose items the API server would merge by a key: they are replaced as a whole.
+const REPLACED: &[&str] = &["hostIPs", "podIPs"];
+
+/// The patch that makes `theirs` tell what `ours` tells; `None` where it does already. A final phase is never taken
+/// back, and a condition that did not change keeps its time.
+pub(super) fn patch(ours: &PodStatus, theirs: Option<&PodStatus>) -> Option<Value> {
+    let nothing = PodStatus::default();
+    let theirs = theirs.unwrap_or(&nothing);
+    let is_final = |status: &PodStatus| matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
+    if is_final(theirs) && !is_final(ours) {
+        return None;
+    }
+    let mut ours = ours.clone();
+    ours.start_time = theirs.start_time.clone().or(ours.start_time);
+    let conditions = conditions(&ours, theirs);
+    let (new, old) = (object(&ours), object(theirs));
+    let mut patch = Map::new();
+    for key in OURS {
+        let (new, old) = (new.get(*key), old.get(*key));
+        if new != old {
+            patch.insert((*key).to_owned(), new.cloned().unwrap_or(Value::Null));
+        }
+    }
+    for key in REPLACED {
+        let (new, old) = (new.get(*key), old.get(*key));
+        if let Some(Value::Array(items)) = new
+            && Some(&Value::Array(items.clone())) != old
+        {
+            let mut items = items.clone();
+            items.push(json!({"$patch": "replace"}));
+            patch.insert((*key).to_owned(), Value::Array(items));
+        }
+    }
+    if !conditions.is_empty() {
+        patch.insert("conditions".to_owned(), json!(conditions));
+    }
+    (!patch.is_empty()).then_some(Value::Object(patch))
+}
+
+/// Our conditions that the API server has not, or has otherwise. It merges them by their type.
+fn conditions(ours: &PodStatus, theirs: &PodStatus) -> Vec<PodCondition> {
+    let told = |kind: &str| theirs.conditions.iter().flatten().find(|told| told.type_ == kind);
+    let mut changed = Vec::new();
+    for condition in ours.conditions.iter().flatten() {
+        let mut condition = condition.clone();
+        let told = told(&condition.type_);
+        if let Some(told) = told.filter(|told| told.status == condition.status) {
+            condition.last_transition_time = told.last_transition_time.clone();
+        }
+        if told.is_none_or(|told| json!(told) != json!(condition)) {
+            changed.push(condition);
+        }
+    }
+    changed
+}
+
+fn object(status: &PodStatus) -> Map<String, Value> {
+    match json!(status) {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(value: Value) -> PodStatus {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn check(ours: Value, theirs: Value, expected: Option<Value>) {
+        assert_eq!(patch(&status(ours), Some(&status(theirs))), expected);
+    }
+
+    #[test]
+    fn only_what_differs_is_written_and_others_parts_stay() {
+        let running = json!({"phase": "Running", "podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}]});
+        check(running.clone(), running.clone(), None);
+        check(
+            running.clone(),
+            json!({"phase": "Pending", "message": "m", "nominatedNodeName": "n",
+                "podIPs": [{"ip": "10.0.0.9"}]}),
+            Some(json!({"phase": "Running", "message": null, "podIP": "10.0.0.1",
+                "podIPs": [{"ip": "10.0.0.1"}, {"$patch": "replace"}]})),
+        );
+    }
+
+    #[test]
+    fn an_end_is_not_taken_back() {
+        check(json!({"phase": "Running"}), json!({"phase": "Failed"}), None);
+        check(json!({"phase": "Pending"}), json!({"phase": "Succeeded"}), None);
+    }
+
+    #[test]
+    fn conditions_keep_their_times_and_others_conditions_are_not_named() {
+        let condition = |kind: &str, status: &str, time: &str| json!({"type": kind, "status": status, "lastTransitionTime": time});
+        let (early, late) = ("2026-11-20T08:00:00Z", "2026-11-20T09:00:00Z");
+        check(
+            json!({"startTime": late,
+                "conditions": [condition("Ready", "True", late), condition("Initialized", "True", late)]}),
+            json!({"startTime": early, "conditions": [
+                condition("Ready", "False", early), condition("Initialized", "True", early),
+                condition("example.org/own", "True", early)]}),
+            Some(json!({"conditions": [condition("Ready", "True", late)]})),
+        );
+    }
+}

@@ -1,0 +1,209 @@
+//! Images of static pods in the API server, so that people see them there: made, replaced, made again when deleted
+//! by hand, and removed with their pod.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Node, Pod as Object};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::api::{DeleteParams, PostParams, Preconditions};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::retry::{self, Backoff, Trouble};
+use crate::model::api::{ApiNode, ApiPods, MIRROR};
+use crate::model::pod::{Desired, Pod, PodName};
+use crate::model::report::PodsReport;
+
+/// How long what was asked for may take to be told by the watch; then it is looked at again.
+const ECHO: Duration = Duration::from_secs(5);
+/// The longest the loop sleeps: the net under what a changed clock would miss.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+
+/// What the task reads.
+pub struct Inputs {
+    /// How the API server is reached now.
+    pub clients: watch::Receiver<kube::Client>,
+    /// What shall run.
+    pub desired: watch::Receiver<Arc<Desired>>,
+    /// What is told of pods: one that is ending is still there.
+    pub report: watch::Receiver<Arc<PodsReport>>,
+    /// What the API server has.
+    pub objects: watch::Receiver<Option<Arc<ApiPods>>>,
+    /// The Node, which owns the images.
+    pub node: watch::Receiver<ApiNode>,
+}
+
+/// What is to be done about one name.
+#[derive(Debug, PartialEq)]
+enum Deed {
+    Create(Box<Object>),
+    Delete(String),
+}
+
+/// Keeps them until cancelled.
+pub async fn run(mut inputs: Inputs, cancel: CancellationToken) {
+    let mut waits: BTreeMap<PodName, Wait> = BTreeMap::new();
+    loop {
+        let now = Timestamp::now();
+        let desired = inputs.desired.borrow_and_update().clone();
+        let report = inputs.report.borrow_and_update().clone();
+        let objects = inputs.objects.borrow_and_update().clone();
+        let node = inputs.node.borrow_and_update().clone();
+        if let Some(objects) = &objects {
+            waits.retain(|name, wait| match wait {
+                Wait::Echo { until, mirror } => {
+                    *until > now && objects.mirrors.get(name).map(uid) == mirror.as_ref().map(uid)
+                }
+                Wait::Failed(_) => true,
+            });
+            for (name, deed) in deeds(&desired, &report, objects, &node) {
+                let holds = waits.get(&name).is_some_and(|wait| wait.until() > now);
+                if holds {
+                    continue;
+                }
+                let client = inputs.clients.borrow_and_update().clone();
+                // Nothing is lost by being cut off: what is there is compared again.
+                let done = tokio::select! {
+                    () = cancel.cancelled() => return,
+                    done = carry_out(client, &name, deed) => done,
+                };
+                let wait = match done {
+                    Ok(()) => Wait::Echo {
+                        until: now + ECHO,
+                        mirror: objects.mirrors.get(&name).cloned(),
+                    },
+                    Err(error) => {
+                        match Trouble::of(&error) {
+                            Trouble::Refused => {
+                                tracing::warn!(pod = %name, "no image in the API server: {}", retry::text(&error));
+                            }
+                            _ => tracing::debug!(pod = %name, "no image yet: {}", retry::text(&error)),
+                        }
+                        let last = match waits.get(&name) {
+                            Some(Wait::Failed(last)) => Some(*last),
+                            _ => None,
+                        };
+                        Wait::Failed(Backoff::next(last, Timestamp::now(), retry::salt(&name.name)))
+                    }
+                };
+                waits.insert(name, wait);
+            }
+        }
+        let next = waits.values().map(Wait::until).filter(|until| *until > now).min();
+        let sleep = next
+            .and_then(|until| Duration::try_from(until.duration_since(Timestamp::now())).ok())
+            .unwrap_or(LONGEST_SLEEP);
+        // Every arm may be cancelled: watches keep what was not taken.
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            Ok(()) = inputs.desired.changed() => {}
+            Ok(()) = inputs.report.changed() => {}
+            Ok(()) = inputs.objects.changed() => {}
+            Ok(()) = inputs.node.changed() => {}
+            () = tokio::time::sleep(sleep.min(LONGEST_SLEEP)) => {}
+        }
+    }
+}
+
+/// Why a name is left alone for now.
+enum Wait {
+    /// It was seen to; the watch has yet to tell something else than what it told then.
+    Echo {
+        until: Timestamp,
+        mirror: Option<Arc<Object>>,
+    },
+    /// It failed.
+    Failed(Backoff),
+}
+
+impl Wait {
+    fn until(&self) -> Timestamp {
+        match self {
+            Wait::Echo { until, .. } => *until,
+            Wait::Failed(backoff) => backoff.until(),
+        }
+    }
+}
+
+async fn carry_out(client: kube::Client, name: &PodName, deed: Deed) -> Result<(), kube::Error> {
+    let api: kube::Api<Object> = kube::Api::namespaced(client, &name.namespace);
+    match deed {
+        Deed::Create(object) => api.create(&PostParams::default(), &object).await.map(|_| ()),
+        Deed::Delete(uid) => {
+            let asked = DeleteParams {
+                grace_period_seconds: Some(0),
+                preconditions: Some(Preconditions {
+                    uid: Some(uid),
+                    ..Preconditions::default()
+                }),
+                ..DeleteParams::default()
+            };
+            match api.delete(&name.name, &asked).await {
+                Err(error) if Trouble::of(&error) == Trouble::Gone => Ok(()),
+                done => done.map(|_| ()),
+            }
+        }
+    }
+}
+
+/// What is to be done, by name. An image that tells of another version goes first; then the new one is made.
+fn deeds(desired: &Desired, report: &PodsReport, objects: &ApiPods, node: &ApiNode) -> Vec<(PodName, Deed)> {
+    let Some(files) = &desired.files else {
+        return Vec::new();
+    };
+    let names: BTreeSet<&PodName> = files.pods.keys().chain(objects.mirrors.keys()).collect();
+    let mut deeds = Vec::new();
+    for name in names {
+        let deed = match (files.pods.get(name), objects.mirrors.get(name)) {
+            (Some(pod), Some(mirror)) if is_current(pod, mirror) => None,
+            (Some(_), Some(mirror)) => Some(Deed::Delete(uid(mirror))),
+            (Some(pod), None) if !objects.pods.contains_key(name) => match node {
+                ApiNode::Present(node) => Some(Deed::Create(Box::new(mirror_of(pod, node)))),
+                ApiNode::Unknown | ApiNode::Absent => None,
+            },
+            (None, Some(mirror)) if !report.pods.contains_key(name) => Some(Deed::Delete(uid(mirror))),
+            _ => None,
+        };
+        deeds.extend(deed.map(|deed| (name.clone(), deed)));
+    }
+    deeds
+}
+
+fn uid(object: &Arc<Object>) -> String {
+    object.metadata.uid.clone().unwrap_or_default()
+}
+
+fn is_current(pod: &Pod, mirror: &Object) -> bool {
+    let annotations = mirror.metadata.annotations.as_ref();
+    let of = annotations.and_then(|annotations| annotations.get(MIRROR));
+    of == Some(&pod.uid.0) && mirror.metadata.deletion_timestamp.is_none()
+}
+
+/// The image of a static pod (`CreateMirrorPod` in `pkg/kubelet/pod/mirror_client.go`).
+fn mirror_of(pod: &Pod, node: &Node) -> Object {
+    let object = &pod.object;
+    let mut annotations = object.metadata.annotations.clone().unwrap_or_default();
+    annotations.insert(MIRROR.to_owned(), pod.uid.0.clone());
+    Object {
+        metadata: ObjectMeta {
+            name: Some(pod.name.name.clone()),
+            namespace: Some(pod.name.namespace.clone()),
+            labels: object.metadata.labels.clone(),
+            annotations: Some(annotations),
+            owner_references: Some(vec![OwnerReference {
+                api_version: "v1".to_owned(),
+                kind: "Node".to_owned(),
+                name: node.metadata.name.clone().unwrap_or_default(),
+                uid: node.metadata.uid.clone().unwrap_or_default(),
+                controller: Some(true),
+                block_owner_deletion: None,
+            }]),
+            ..ObjectMeta::default()
+        },
+        spec: object.spec.clone(),
+        status: None,
+    }
+}

@@ -1,0 +1,13 @@
+//! The only writers of the API server: statuses of pods, images of static pods, the Node and its Lease.
+//!
+//! Nothing is decided here about pods, and nothing here moves them. What could not be written is written later: each
+//! task compares what it shall tell with what the API server has.
+
+mod merge;
+pub mod pods;
+pub mod mirror;
+pub mod node;
+pub mod lease;
+mod retry;
+
+pub use retry::Trouble;

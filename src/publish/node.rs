@@ -1,0 +1,351 @@
+//! The Node object: registered, adopted where there is one, made again when it was deleted, its status told.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::{Node, NodeSpec, NodeStatus, Taint};
+use kube::api::{Patch, PatchParams, PostParams};
+use serde_json::{Map, Value, json};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::retry::{self, Backoff, Trouble};
+use crate::model::api::ApiNode;
+
+/// The longest the loop sleeps: the net under what a changed clock would miss.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+/// How long a Node that was made may take to be told by the watch.
+const ECHO: SignedDuration = SignedDuration::from_secs(5);
+/// What a cloud's controller takes away when it has completed the node.
+const UNINITIALIZED: &str = "node.cloudprovider.kubernetes.io/uninitialized";
+/// Lists of a status that the API server would merge by a key.
+const REPLACED: &[&str] = &["addresses"];
+
+/// How the node registers.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The node's name.
+    pub name: String,
+    /// Whether it registers itself, or waits until somebody has.
+    pub register: bool,
+    /// Taints of a new Node.
+    pub taints: Vec<Taint>,
+    /// `spec.providerID`
+    pub provider_id: Option<String>,
+    /// Whether a cloud's controller completes a new Node.
+    pub external_cloud: bool,
+    /// How often a status is told that did not change.
+    pub report_every: Duration,
+}
+
+/// What the task reads.
+pub struct Inputs {
+    /// How the API server is reached now.
+    pub clients: watch::Receiver<kube::Client>,
+    /// What is to be told.
+    pub report: watch::Receiver<Arc<Node>>,
+    /// What the API server has.
+    pub node: watch::Receiver<ApiNode>,
+}
+
+/// What is to be done now.
+#[derive(Debug)]
+enum Deed {
+    Create,
+    /// Labels and annotations that an existing Node lacks.
+    Adopt(Value),
+    Status(Value),
+}
+
+/// Keeps it until cancelled.
+pub async fn run(mut inputs: Inputs, settings: Settings, cancel: CancellationToken) {
+    let mut told: Option<Told> = None;
+    let mut wait: Option<Backoff> = None;
+    loop {
+        let now = Timestamp::now();
+        let ours = inputs.report.borrow_and_update().clone();
+        let theirs = inputs.node.borrow_and_update().clone();
+        let holds = wait.is_some_and(|wait| wait.until() > now);
+        let deed = match holds || ours.status.is_none() {
+            true => None,
+            false => deed(&ours, &theirs, told.as_ref(), &settings, now),
+        };
+        if let Some(deed) = deed {
+            let client = inputs.clients.borrow_and_update().clone();
+            // Nothing is lost by being cut off: what is there is compared again.
+            let done = tokio::select! {
+                () = cancel.cancelled() => return,
+                done = carry_out(client, &settings, &ours, deed) => done,
+            };
+            match done {
+                Ok(node) => {
+                    wait = None;
+                    told = Some(Told { at: now, node });
+                    continue;
+                }
+                Err(error) => {
+                    wait = Some(Backoff::next(wait, Timestamp::now(), retry::salt(&settings.name)));
+                    let text = retry::text(&error);
+                    match Trouble::of(&error) {
+                        Trouble::Refused => tracing::warn!("the API server refuses the Node: {text}"),
+                        Trouble::Gone => told = None,
+                        Trouble::Conflict | Trouble::Away => {
+                            tracing::debug!("the Node is not told yet: {text}")
+                        }
+                    }
+                }
+            }
+        }
+        // A Node that vanished while its echo was waited for is made again after that.
+        let echo = told
+            .as_ref()
+            .filter(|_| matches!(theirs, ApiNode::Absent))
+            .map(|told| told.at + ECHO);
+        let next = wait
+            .map(Backoff::until)
+            .into_iter()
+            .chain(echo)
+            .filter(|at| *at > now)
+            .min();
+        let sleep = next
+            .and_then(|at| Duration::try_from(at.duration_since(Timestamp::now())).ok())
+            .unwrap_or(LONGEST_SLEEP);
+        // Every arm may be cancelled: watches keep what was not taken.
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            Ok(()) = inputs.report.changed() => {}
+            Ok(()) = inputs.node.changed() => {}
+            () = tokio::time::sleep(sleep.min(LONGEST_SLEEP)) => {}
+        }
+    }
+}
+
+/// The last answer of the API server.
+struct Told {
+    at: Timestamp,
+    node: Node,
+}
+
+fn deed(
+    ours: &Node,
+    theirs: &ApiNode,
+    told: Option<&Told>,
+    settings: &Settings,
+    now: Timestamp,
+) -> Option<Deed> {
+    let theirs = match theirs {
+        ApiNode::Unknown => return None,
+        // What was made a moment ago the watch has yet to tell.
+        ApiNode::Absent if told.is_some_and(|told| now.duration_since(told.at) < ECHO) => return None,
+        ApiNode::Absent => return settings.register.then_some(Deed::Create),
+        ApiNode::Present(node) => node.as_ref(),
+    };
+    let of_this = told.filter(|told| told.node.metadata.uid == theirs.metadata.uid);
+    let newest = of_this
+        .map(|told| &told.node)
+        .filter(|node| version(node) > version(theirs))
+        .unwrap_or(theirs);
+    if let Some(patch) = lacking(ours, newest) {
+        return Some(Deed::Adopt(patch));
+    }
+    let is_due = of_this.is_none_or(|told| {
+        let every = SignedDuration::try_from(settings.report_every).unwrap_or(SignedDuration::MAX);
+        now.duration_since(told.at) >= every
+    });
+    status_patch(ours.status.as_ref()?, newest.status.as_ref(), is_due).map(Deed::Status)
+}
+
+async fn carry_out(
+    client: kube::Client,
+    settings: &Settings,
+    ours: &Node,
+    deed: Deed,
+) -> Result<Node, kube::Error> {
+    let api: kube::Api<Node> = kube::Api::all(client);
+    let params = PatchParams::default();
+    match deed {
+        Deed::Create => {
+            let made = api
+                .create(&PostParams::default(), &new_node(ours, settings))
+                .await?;
+            tracing::info!(node = settings.name, "the node is registered");
+            Ok(made)
+        }
+        Deed::Adopt(patch) => {
+            api.patch(
+                &settings.name,
+                &params,
+                &Patch::Strategic(json!({ "metadata": patch })),
+            )
+            .await
+        }
+        Deed::Status(patch) => {
+            api.patch_status(
+                &settings.name,
+                &params,
+                &Patch::Strategic(json!({ "status": patch })),
+            )
+            .await
+        }
+    }
+}
+
+/// The Node of a first registration.
+fn new_node(ours: &Node, settings: &Settings) -> Node {
+    let mut node = ours.clone();
+    node.metadata.creation_timestamp = None;
+    node.metadata.uid = None;
+    node.metadata.resource_version = None;
+    let mut taints = settings.taints.clone();
+    if settings.external_cloud {
+        taints.push(Taint {
+            key: UNINITIALIZED.to_owned(),
+            value: Some("true".to_owned()),
+            effect: "NoSchedule".to_owned(),
+            time_added: None,
+        });
+    }
+    node.spec = Some(NodeSpec {
+        taints: (!taints.is_empty()).then_some(taints),
+        provider_id: settings.provider_id.clone(),
+        ..NodeSpec::default()
+    });
+    node
+}
+
+/// The metadata that an existing Node lacks, or has otherwise: our labels and annotations; others' stay.
+fn lacking(ours: &Node, theirs: &Node) -> Option<Value> {
+    let differing = |ours: &Option<BTreeMap<String, String>>, theirs: &Option<BTreeMap<String, String>>| {
+        let theirs = theirs.clone().unwrap_or_default();
+        let ours = ours.iter().flatten();
+        ours.filter(|(key, value)| theirs.get(*key) != Some(value))
+            .map(|(key, value)| (key.clone(), Value::String(value.clone())))
+            .collect::<Map<_, _>>()
+    };
+    let (ours, theirs) = (&ours.metadata, &theirs.metadata);
+    let mut patch = Map::new();
+    for (key, found) in [
+        ("labels", differing(&ours.labels, &theirs.labels)),
+        ("annotations", differing(&ours.annotations, &theirs.annotations)),
+    ] {
+        if !found.is_empty() {
+            patch.insert(key.to_owned(), Value::Object(found));
+        }
+    }
+    (!patch.is_empty()).then_some(Value::Object(patch))
+}
+
+/// The patch of a status that changed, or that is due. The times of heartbeats alone are no change.
+fn status_patch(ours: &NodeStatus, theirs: Option<&NodeStatus>, is_due: bool) -> Option<Value> {
+    let nothing = NodeStatus::default();
+    let theirs = theirs.unwrap_or(&nothing);
+    let mut ours = ours.clone();
+    let mut changed = false;
+    for condition in ours.conditions.iter_mut().flatten() {
+        let told = theirs
+            .conditions
+            .iter()
+            .flatten()
+            .find(|told| told.type_ == condition.type_);
+        let same = told.filter(|told| told.status == condition.status);
+        if let Some(told) = same {
+            condition.last_transition_time = told.last_transition_time.clone();
+        }
+        changed |=
+            same.is_none_or(|told| (&told.reason, &told.message) != (&condition.reason, &condition.message));
+    }
+    let (Value::Object(new), Value::Object(old)) = (json!(ours), json!(theirs)) else {
+        return None;
+    };
+    let mut patch = Map::new();
+    for (key, value) in new {
+        let told = old.get(&key);
+        let same = match (&value, told) {
+            _ if key == "conditions" => !changed && !is_due,
+            // Others add to these: only what we say is compared.
+            (Value::Object(ours), Some(Value::Object(told))) => {
+                ours.iter().all(|(key, value)| told.get(key) == Some(value))
+            }
+            (value, told) => told == Some(value),
+        };
+        if same {
+            continue;
+        }
+        let value = match value {
+            Value::Array(mut items) if REPLACED.contains(&key.as_str()) => {
+                items.push(json!({"$patch": "replace"}));
+                Value::Array(items)
+            }
+            value => value,
+        };
+        patch.insert(key, value);
+    }
+    (!patch.is_empty()).then_some(Value::Object(patch))
+}
+
+fn version(node: &Node) -> Option<u64> {
+    node.metadata.resource_version.as_ref()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(value: Value) -> NodeStatus {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn ready(status: &str, transition: &str, heartbeat: &str) -> Value {
+        json!({"conditions": [{"type": "Ready", "status": status,
+            "lastTransitionTime": transition, "lastHeartbeatTime": heartbeat}]})
+    }
+
+    #[test]
+    fn heartbeats_alone_are_told_only_when_due() {
+        let (early, late) = ("2026-11-20T08:00:00Z", "2026-11-20T08:00:10Z");
+        let (ours, theirs) = (ready("True", late, late), ready("True", early, early));
+        assert_eq!(
+            status_patch(&status(ours.clone()), Some(&status(theirs.clone())), false),
+            None
+        );
+        assert_eq!(
+            status_patch(&status(ours), Some(&status(theirs.clone())), true),
+            Some(ready("True", early, late))
+        );
+        let changed = ready("False", late, late);
+        assert_eq!(
+            status_patch(&status(changed.clone()), Some(&status(theirs)), false),
+            Some(changed)
+        );
+    }
+
+    #[test]
+    fn addresses_are_replaced_and_others_capacities_stay() {
+        let ours =
+            json!({"capacity": {"cpu": "2"}, "addresses": [{"type": "InternalIP", "address": "10.0.0.1"}]});
+        let theirs = json!({"capacity": {"cpu": "2", "example.org/a": "1"},
+            "addresses": [{"type": "InternalIP", "address": "10.0.0.2"}]});
+        assert_eq!(
+            status_patch(&status(ours), Some(&status(theirs)), false),
+            Some(json!({"addresses": [
+                {"type": "InternalIP", "address": "10.0.0.1"}, {"$patch": "replace"}]}))
+        );
+    }
+
+    #[test]
+    fn an_existing_node_gets_the_labels_that_it_lacks() {
+        let node = |labels: Value| -> Node {
+            serde_json::from_value(json!({"metadata": {"labels": labels}})).unwrap()
+        };
+        assert_eq!(
+            lacking(
+                &node(json!({"a": "1", "b": "2"})),
+                &node(json!({"a": "1", "c": "3"}))
+            ),
+            Some(json!({"labels": {"b": "2"}}))
+        );
+        assert_eq!(lacking(&node(json!({"a": "1"})), &node(json!({"a": "1"}))), None);
+    }
+}

@@ -1,0 +1,95 @@
+//! What an answer of the API server means for the one who asked, and how long to wait before asking again.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+/// The first and the longest wait after a failure.
+const FIRST: Duration = Duration::from_millis(200);
+const LONGEST: Duration = Duration::from_secs(15);
+
+/// Why a request was not fulfilled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// There is no such object any more (404).
+    Gone,
+    /// The object is another one than was meant, or is there already (409).
+    Conflict,
+    /// The API server does not let us, or does not understand us (other 4xx).
+    Refused,
+    /// It is busy, away or broken: the same request may succeed later.
+    Away,
+}
+
+impl Trouble {
+    /// What an error means.
+    pub fn of(error: &kube::Error) -> Trouble {
+        let kube::Error::Api(status) = error else {
+            return Trouble::Away;
+        };
+        match status.code {
+            404 => Trouble::Gone,
+            409 => Trouble::Conflict,
+            429 => Trouble::Away,
+            400..=499 => Trouble::Refused,
+            _ => Trouble::Away,
+        }
+    }
+}
+
+/// An error of the client in one line.
+pub(super) fn text(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.lines().next().unwrap_or_default().to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// A wait that doubles with each failure.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Backoff {
+    delay: Duration,
+    until: Timestamp,
+}
+
+impl Backoff {
+    /// The wait after one more failure. `salt` spreads those that failed together over half of the wait.
+    pub(super) fn next(last: Option<Backoff>, now: Timestamp, salt: u64) -> Backoff {
+        let delay = last.map_or(FIRST, |last| (last.delay * 2).min(LONGEST));
+        let millis = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        let jitter = Duration::from_millis(salt % (millis / 2 + 1));
+        Backoff {
+            delay,
+            until: now + delay + jitter,
+        }
+    }
+
+    /// When it has passed.
+    pub(super) fn until(self) -> Timestamp {
+        self.until
+    }
+}
+
+/// A number that differs from caller to caller: for the spread of waits.
+pub(super) fn salt(text: &str) -> u64 {
+    use std::hash::{BuildHasher as _, RandomState};
+    RandomState::new().hash_one(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_a_limit() {
+        let now = Timestamp::UNIX_EPOCH;
+        let mut last = None;
+        let mut delays = Vec::new();
+        for _ in 0..9 {
+            let next = Backoff::next(last, now, 0);
+            delays.push(next.delay.as_millis());
+            last = Some(next);
+        }
+        assert_eq!(delays, [200, 400, 800, 1600, 3200, 6400, 12800, 15000, 15000]);
+    }
+}

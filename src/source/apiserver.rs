@@ -1,0 +1,291 @@
+//! The pods that an API server has bound to this node.
+//!
+//! One list and one watch by `spec.nodeName`. While the API server is away the last known set stays; before the first
+//! complete list there is none. Images of static pods are told beside the pods: nothing runs for them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod as Object;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Event};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::manifest::{self, ManifestContext};
+use crate::model::api::{ApiPods, MIRROR};
+use crate::model::pod::{Pod, PodName, Problem, SourceSet};
+
+/// What the source tells.
+pub struct Outputs {
+    /// What shall run; `None` before the first complete list.
+    pub set: watch::Sender<Option<Arc<SourceSet>>>,
+    /// The objects as the API server has them; `None` before the first complete list.
+    pub objects: watch::Sender<Option<Arc<ApiPods>>>,
+}
+
+/// Watches until cancelled. A client that is replaced begins anew with a list.
+pub async fn run(
+    mut clients: watch::Receiver<kube::Client>,
+    context: ManifestContext,
+    outputs: Outputs,
+    cancel: CancellationToken,
+) {
+    let mut state = State::default();
+    loop {
+        let client = clients.borrow_and_update().clone();
+        let api: kube::Api<Object> = kube::Api::all(client);
+        let config = watcher::Config::default().fields(&format!("spec.nodeName={}", context.node_name));
+        let mut events = kube::runtime::watcher(api, config).default_backoff().boxed();
+        loop {
+            // Every arm may be cancelled: an event that was not taken is still in the stream.
+            let event = tokio::select! {
+                () = cancel.cancelled() => return,
+                Ok(()) = clients.changed() => break,
+                event = events.next() => event,
+            };
+            match event {
+                Some(Ok(event)) => {
+                    if state.take(event, &context, Timestamp::now()) {
+                        state.tell(&outputs);
+                    }
+                }
+                Some(Err(error)) => {
+                    tracing::warn!(error = %first_line(&error), "the pods of the API server are not told: tried again");
+                }
+                None => break,
+            }
+        }
+    }
+}
+
+/// An error of the client in one line.
+pub(super) fn first_line(error: &watcher::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        cause = inner.source();
+    }
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+/// A pod of the API server and what became of it.
+struct Known {
+    object: Arc<Object>,
+    read: Result<Arc<Pod>, Vec<Problem>>,
+}
+
+#[derive(Default)]
+struct State {
+    known: BTreeMap<PodName, Known>,
+    mirrors: BTreeMap<PodName, Arc<Object>>,
+    /// The list that is being received, until it is complete.
+    listing: Option<Vec<Object>>,
+    is_complete: bool,
+}
+
+impl State {
+    /// Takes an event; answers whether something is to be told.
+    fn take(&mut self, event: Event<Object>, context: &ManifestContext, now: Timestamp) -> bool {
+        match event {
+            Event::Init => self.listing = Some(Vec::new()),
+            Event::InitApply(object) => self.listing.get_or_insert_default().push(object),
+            Event::InitDone => {
+                let listed = self.listing.take().unwrap_or_default();
+                let names: Vec<PodName> = listed.iter().map(name).collect();
+                self.known.retain(|name, _| names.contains(name));
+                self.mirrors.retain(|name, _| names.contains(name));
+                for object in listed {
+                    self.apply(object, context, now);
+                }
+                self.is_complete = true;
+            }
+            Event::Apply(object) => self.apply(object, context, now),
+            Event::Delete(object) => {
+                let name = name(&object);
+                self.known.remove(&name);
+                self.mirrors.remove(&name);
+            }
+        }
+        self.is_complete && self.listing.is_none()
+    }
+
+    fn apply(&mut self, object: Object, context: &ManifestContext, now: Timestamp) {
+        let name = name(&object);
+        if is_mirror(&object) {
+            self.known.remove(&name);
+            self.mirrors.insert(name, Arc::new(object));
+            return;
+        }
+        self.mirrors.remove(&name);
+        let former = self.known.get(&name);
+        let same_uid = former.filter(|former| former.object.metadata.uid == object.metadata.uid);
+        // What others and we ourselves write into the status makes no other pod of it.
+        if let Some(former) = same_uid
+            && asked(&former.object) == asked(&object)
+        {
+            let read = former.read.clone();
+            let object = Arc::new(object);
+            self.known.insert(name, Known { object, read });
+            return;
+        }
+        let seen = same_uid
+            .and_then(|former| former.read.as_ref().ok())
+            .map(|pod| pod.seen);
+        let read = manifest::read_api_pod(object.clone(), context, seen.unwrap_or(now));
+        if let Err(problems) = &read {
+            for problem in problems {
+                tracing::warn!(pod = %name, "not run: {}: {}", problem.field, problem.message);
+            }
+        }
+        let object = Arc::new(object);
+        let read = read.map(Arc::new);
+        self.known.insert(name, Known { object, read });
+    }
+
+    fn tell(&self, outputs: &Outputs) {
+        let mut set = SourceSet::default();
+        for (name, known) in &self.known {
+            match &known.read {
+                Ok(pod) => {
+                    set.pods.insert(name.clone(), pod.clone());
+                }
+                Err(problems) => set.problems.extend(problems.iter().cloned()),
+            }
+        }
+        let objects = ApiPods {
+            pods: self
+                .known
+                .iter()
+                .map(|(name, known)| (name.clone(), known.object.clone()))
+                .collect(),
+            mirrors: self.mirrors.clone(),
+        };
+        outputs.set.send_if_modified(|told| {
+            let same = told.as_ref().is_some_and(|told| is_same(told, &set));
+            if !same {
+                *told = Some(Arc::new(set));
+            }
+            !same
+        });
+        outputs.objects.send_replace(Some(Arc::new(objects)));
+    }
+}
+
+/// Whether both hold the same values: nobody needs to be woken for what did not change.
+fn is_same(told: &SourceSet, set: &SourceSet) -> bool {
+    let same_pods = told.pods.len() == set.pods.len()
+        && told
+            .pods
+            .iter()
+            .all(|(name, pod)| set.pods.get(name).is_some_and(|other| Arc::ptr_eq(pod, other)));
+    same_pods && told.problems == set.problems
+}
+
+fn name(object: &Object) -> PodName {
+    PodName {
+        namespace: object.metadata.namespace.clone().unwrap_or_default(),
+        name: object.metadata.name.clone().unwrap_or_default(),
+    }
+}
+
+fn is_mirror(object: &Object) -> bool {
+    let annotations = object.metadata.annotations.as_ref();
+    annotations.is_some_and(|annotations| annotations.contains_key(MIRROR))
+}
+
+/// The object without what is written about it rather than asked of it.
+fn asked(object: &Object) -> Object {
+    let mut object = object.clone();
+    object.status = None;
+    object.metadata.resource_version = None;
+    object.metadata.managed_fields = None;
+    object
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(name: &str, uid: &str, change: impl FnOnce(&mut Object)) -> Object {
+        let mut object: Object = serde_json::from_value(serde_json::json!({
+            "metadata": {"name": name, "namespace": "ns", "uid": uid},
+            "spec": {"nodeName": "n", "containers": [{"name": "c", "image": "i:1"}]},
+        }))
+        .unwrap();
+        change(&mut object);
+        object
+    }
+
+    fn take(state: &mut State, event: Event<Object>) -> bool {
+        state.take(event, &ManifestContext::default(), Timestamp::UNIX_EPOCH)
+    }
+
+    fn outputs() -> Outputs {
+        Outputs {
+            set: watch::channel(None).0,
+            objects: watch::channel(None).0,
+        }
+    }
+
+    #[test]
+    fn nothing_is_told_before_a_list_is_complete_and_a_new_list_replaces_the_former() {
+        let mut state = State::default();
+        assert!(!take(&mut state, Event::Init));
+        assert!(!take(&mut state, Event::InitApply(object("a", "1", |_| {}))));
+        assert!(take(&mut state, Event::InitDone));
+        // The list after a 410: until it is complete the former stays.
+        assert!(!take(&mut state, Event::Init));
+        assert_eq!(state.known.len(), 1);
+        take(&mut state, Event::InitApply(object("b", "2", |_| {})));
+        assert!(take(&mut state, Event::InitDone));
+        let names: Vec<_> = state.known.keys().map(|name| name.name.as_str()).collect();
+        assert_eq!(names, ["b"]);
+    }
+
+    #[test]
+    fn a_status_makes_no_other_pod_and_a_label_does() {
+        let (mut state, outputs) = (State::default(), outputs());
+        take(&mut state, Event::Init);
+        take(&mut state, Event::InitApply(object("a", "1", |_| {})));
+        take(&mut state, Event::InitDone);
+        let pod = |state: &State| {
+            state.tell(&outputs);
+            let told = outputs.set.borrow().clone().unwrap();
+            told.pods.values().next().unwrap().clone()
+        };
+        let first = pod(&state);
+        take(
+            &mut state,
+            Event::Apply(object("a", "1", |object| {
+                object.status = Some(Default::default())
+            })),
+        );
+        assert!(Arc::ptr_eq(&first, &pod(&state)));
+        let label = |object: &mut Object| {
+            object.metadata.labels = Some(BTreeMap::from([("a".to_owned(), "b".to_owned())]));
+        };
+        take(&mut state, Event::Apply(object("a", "1", label)));
+        assert!(!Arc::ptr_eq(&first, &pod(&state)));
+    }
+
+    #[test]
+    fn an_image_of_a_static_pod_is_no_pod_to_run() {
+        let (mut state, outputs) = (State::default(), outputs());
+        take(&mut state, Event::Init);
+        let mark = |object: &mut Object| {
+            object.metadata.annotations = Some(BTreeMap::from([(MIRROR.to_owned(), "u".to_owned())]));
+        };
+        take(&mut state, Event::InitApply(object("a", "1", mark)));
+        take(&mut state, Event::InitDone);
+        state.tell(&outputs);
+        assert!(outputs.set.borrow().as_ref().unwrap().pods.is_empty());
+        assert_eq!(outputs.objects.borrow().as_ref().unwrap().mirrors.len(), 1);
+    }
+}

@@ -1,0 +1,107 @@
+//! A pod of the API server: it has its defaults and was validated there, so only what this version does not do is
+//! told, and what only the node can decide.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1 as k8s;
+
+use super::path::{Fault, Faults};
+use super::{ManifestContext, convert, defaults, unsupported, validate_security};
+use crate::model::pod::{Pod, PodName, Problem, Source};
+
+/// Reads it. One that shall go is read whatever it asks for: to end it nothing has to be understood.
+pub(in crate::source) fn read(
+    mut object: k8s::Pod,
+    context: &ManifestContext,
+    seen: Timestamp,
+) -> Result<Pod, Vec<Problem>> {
+    let name = PodName {
+        namespace: object.metadata.namespace.clone().unwrap_or_default(),
+        name: object.metadata.name.clone().unwrap_or_default(),
+    };
+    let mut faults = Faults::default();
+    unsupported::api_pod(&object, &mut faults);
+    if let Some(spec) = &object.spec {
+        validate_security::node_allows(spec, context, &mut faults);
+    }
+    object.metadata.managed_fields = None;
+    defaults::apply(&mut object);
+    let goes = object.metadata.deletion_timestamp.is_some();
+    let pod = convert::pod(object, Source::Api, seen, &mut faults);
+    match faults.is_empty() || goes {
+        true => Ok(pod),
+        false => Err(faults
+            .into_vec()
+            .into_iter()
+            .map(|fault| problem(fault, &name))
+            .collect()),
+    }
+}
+
+fn problem(fault: Fault, name: &PodName) -> Problem {
+    Problem {
+        path: PathBuf::from(format!("API server: pod {name}")),
+        document: 0,
+        line: None,
+        field: fault.path.to_string(),
+        message: fault.message,
+        pod: Some(name.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_json(extra: serde_json::Value) -> Result<Pod, Vec<String>> {
+        let mut object = serde_json::json!({
+            "metadata": {"name": "p", "namespace": "ns", "uid": "u"},
+            "spec": {"nodeName": "n", "containers": [{"name": "c", "image": "i:1"}]},
+        });
+        for (key, value) in extra.as_object().unwrap() {
+            for (inner, value) in value.as_object().unwrap() {
+                object[key][inner] = value.clone();
+            }
+        }
+        let object = serde_json::from_value(object).unwrap();
+        let told = |problems: Vec<Problem>| problems.iter().map(ToString::to_string).collect();
+        read(object, &ManifestContext::default(), Timestamp::UNIX_EPOCH).map_err(told)
+    }
+
+    #[test]
+    fn what_the_scheduler_has_seen_to_is_no_problem() {
+        let pod = read_json(serde_json::json!({"spec": {
+            "nodeSelector": {"a": "b"}, "serviceAccountName": "default", "serviceAccount": "default",
+        }}))
+        .unwrap();
+        assert_eq!((pod.source, pod.uid.0.as_str()), (Source::Api, "u"));
+    }
+
+    #[test]
+    fn what_is_not_there_yet_is_named_and_keeps_nothing_from_ending() {
+        let spec = serde_json::json!({"runtimeClassName": "x"});
+        let problems = read_json(serde_json::json!({"spec": spec})).unwrap_err();
+        assert_eq!(
+            problems,
+            ["API server: pod ns/p: spec.runtimeClassName: is not supported by this version of gantry yet"]
+        );
+        let deleted = serde_json::json!({
+            "metadata": {"deletionTimestamp": "2026-11-20T08:00:05Z", "deletionGracePeriodSeconds": 5},
+            "spec": spec,
+        });
+        let deletion = read_json(deleted).unwrap().deletion.unwrap();
+        assert_eq!(
+            (deletion.grace.as_secs(), deletion.asked.to_string()),
+            (5, "2026-11-20T08:00:00Z".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_kernel_parameter_that_the_node_does_not_allow_is_refused() {
+        let sysctls = serde_json::json!({"spec": {"securityContext": {"sysctls": [
+            {"name": "kernel.msgmax", "value": "1"}
+        ]}}});
+        assert_eq!(read_json(sysctls).unwrap_err().len(), 1);
+    }
+}

@@ -1,0 +1,361 @@
+//! A fake API server at the HTTP wire: lists, watches, strategic patches, deletions with preconditions; what it is
+//! asked is counted, and it can be away.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+/// A change, as a watch tells it.
+struct Change {
+    version: u64,
+    kind: &'static str,
+    verb: &'static str,
+    object: Value,
+}
+
+#[derive(Default)]
+pub(crate) struct Content {
+    version: u64,
+    objects: BTreeMap<(&'static str, String, String), Value>,
+    changes: Vec<Change>,
+    /// Watches from before this version are answered with 410.
+    forgotten: u64,
+    is_away: bool,
+    pub requests: Vec<String>,
+}
+
+#[derive(Clone)]
+struct Shared {
+    content: Arc<Mutex<Content>>,
+    /// Counts changes, and ends of connections.
+    news: watch::Sender<u64>,
+}
+
+pub(crate) struct FakeApi {
+    shared: Shared,
+    address: std::net::SocketAddr,
+}
+
+impl FakeApi {
+    pub(crate) async fn start() -> FakeApi {
+        let shared = Shared {
+            content: Arc::default(),
+            news: watch::channel(0).0,
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let app = axum::Router::new().fallback(answer).with_state(shared.clone());
+        tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        FakeApi { shared, address }
+    }
+
+    pub(crate) fn client(&self) -> kube::Client {
+        // Another test may have been first.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let config = kube::Config::new(format!("http://{}", self.address).parse().unwrap());
+        kube::Client::try_from(config).unwrap()
+    }
+
+    pub(crate) fn content(&self) -> MutexGuard<'_, Content> {
+        self.shared.content.lock().unwrap()
+    }
+
+    /// A pod bound to the node, as a user and a scheduler make it.
+    pub(crate) fn bind(&self, name: &str, uid: &str, image: &str) {
+        let object = json!({
+            "metadata": {"name": name, "namespace": "default", "uid": uid},
+            "spec": {"nodeName": "node", "containers": [{"name": "c", "image": image}]},
+            "status": {"phase": "Pending", "conditions": [{"type": "example.org/own", "status": "True"}]},
+        });
+        self.shared.put("pods", "default", name, object);
+    }
+
+    /// Asks for a deletion with a grace, as a user does.
+    pub(crate) fn delete_gracefully(&self, name: &str, grace: i64) {
+        let mut object = self.get("pods", name).unwrap();
+        let until = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(grace);
+        let until = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(until);
+        object["metadata"]["deletionTimestamp"] = json!(until);
+        object["metadata"]["deletionGracePeriodSeconds"] = json!(grace);
+        self.shared.put("pods", "default", name, object);
+    }
+
+    /// Takes an object away at once.
+    pub(crate) fn remove(&self, kind: &'static str, name: &str) {
+        let namespace = namespace(kind);
+        self.shared.remove(kind, namespace, name);
+    }
+
+    pub(crate) fn get(&self, kind: &'static str, name: &str) -> Option<Value> {
+        let key = (kind, namespace(kind).to_owned(), name.to_owned());
+        self.content().objects.get(&key).cloned()
+    }
+
+    /// Answers nothing any more and ends all watches, or is back.
+    pub(crate) fn set_away(&self, is_away: bool) {
+        self.content().is_away = is_away;
+        self.shared.news.send_modify(|news| *news += 1);
+    }
+
+    /// Forgets what has changed: a watch that was interrupted has to list again.
+    pub(crate) fn compact(&self) {
+        let mut content = self.content();
+        content.version += 10;
+        content.forgotten = content.version;
+        content.changes.clear();
+    }
+
+    /// How many requests there were that begin so.
+    pub(crate) fn count(&self, request: &str) -> usize {
+        let content = self.content();
+        content
+            .requests
+            .iter()
+            .filter(|asked| asked.starts_with(request))
+            .count()
+    }
+}
+
+fn namespace(kind: &str) -> &'static str {
+    match kind {
+        "nodes" => "",
+        "leases" => "kube-node-lease",
+        _ => "default",
+    }
+}
+
+impl Shared {
+    fn change(
+        &self,
+        content: &mut Content,
+        kind: &'static str,
+        verb: &'static str,
+        mut object: Value,
+    ) -> Value {
+        content.version += 1;
+        let version = content.version;
+        object["metadata"]["resourceVersion"] = json!(version.to_string());
+        let told = object.clone();
+        content.changes.push(Change {
+            version,
+            kind,
+            verb,
+            object,
+        });
+        self.news.send_modify(|news| *news += 1);
+        told
+    }
+
+    fn put(&self, kind: &'static str, namespace: &str, name: &str, mut object: Value) -> Value {
+        let mut content = self.content.lock().unwrap();
+        let key = (kind, namespace.to_owned(), name.to_owned());
+        let verb = match content.objects.contains_key(&key) {
+            true => "MODIFIED",
+            false => "ADDED",
+        };
+        if object["metadata"]["uid"].is_null() {
+            object["metadata"]["uid"] = json!(format!("made-{}", content.version + 1));
+        }
+        let object = self.change(&mut content, kind, verb, object);
+        content.objects.insert(key, object.clone());
+        object
+    }
+
+    fn remove(&self, kind: &'static str, namespace: &str, name: &str) {
+        let mut content = self.content.lock().unwrap();
+        let key = (kind, namespace.to_owned(), name.to_owned());
+        if let Some(object) = content.objects.remove(&key) {
+            self.change(&mut content, kind, "DELETED", object);
+        }
+    }
+}
+
+fn refuse(code: u16, reason: &str) -> Response {
+    let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code,
+        "reason": reason, "message": reason, "metadata": {}});
+    let code = StatusCode::from_u16(code).unwrap();
+    (code, axum::Json(status)).into_response()
+}
+
+async fn answer(State(shared): State<Shared>, request: Request) -> Response {
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let query: BTreeMap<String, String> =
+        form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes())
+            .into_owned()
+            .collect();
+    let body = axum::body::to_bytes(request.into_body(), 1 << 24).await.unwrap();
+    {
+        let mut content = shared.content.lock().unwrap();
+        content.requests.push(format!("{method} {path}"));
+        if content.is_away {
+            return refuse(503, "ServiceUnavailable");
+        }
+    }
+    let rest = path
+        .trim_start_matches("/api/v1/")
+        .trim_start_matches("/apis/coordination.k8s.io/v1/");
+    let parts: Vec<&str> = rest.split('/').collect();
+    let (namespace, parts) = match parts[..] {
+        ["namespaces", namespace, ref rest @ ..] => (namespace, rest),
+        ref rest => ("", rest),
+    };
+    let kind = match parts[0] {
+        "pods" => "pods",
+        "nodes" => "nodes",
+        "leases" => "leases",
+        _ => return refuse(404, "NotFound"),
+    };
+    match parts.get(1) {
+        None if method == Method::POST => create(&shared, kind, namespace, &body),
+        None if query.contains_key("watch") => watching(shared, kind, &query),
+        None => list(&shared, kind, &query),
+        Some(name) => one(&shared, &method, (kind, namespace, name), &body),
+    }
+}
+
+fn selected(object: &Value, query: &BTreeMap<String, String>) -> bool {
+    match query
+        .get("fieldSelector")
+        .and_then(|selector| selector.split_once('='))
+    {
+        Some(("spec.nodeName", node)) => object["spec"]["nodeName"] == node,
+        Some(("metadata.name", name)) => object["metadata"]["name"] == name,
+        _ => true,
+    }
+}
+
+fn list(shared: &Shared, kind: &'static str, query: &BTreeMap<String, String>) -> Response {
+    let content = shared.content.lock().unwrap();
+    let items: Vec<&Value> = content
+        .objects
+        .iter()
+        .filter(|((of, _, _), object)| *of == kind && selected(object, query))
+        .map(|(_, object)| object)
+        .collect();
+    let metadata = json!({"resourceVersion": content.version.to_string()});
+    axum::Json(json!({"kind": "List", "apiVersion": "v1", "metadata": metadata, "items": items}))
+        .into_response()
+}
+
+fn watching(shared: Shared, kind: &'static str, query: &BTreeMap<String, String>) -> Response {
+    let from: u64 = query["resourceVersion"].parse().unwrap();
+    let query = query.clone();
+    let state = (shared.news.subscribe(), from, shared);
+    let lines = futures::stream::unfold(state, move |(mut news, from, shared)| {
+        let query = query.clone();
+        async move {
+            loop {
+                news.borrow_and_update();
+                {
+                    let content = shared.content.lock().unwrap();
+                    if content.is_away {
+                        return None;
+                    }
+                    if from < content.forgotten {
+                        let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure",
+                            "code": 410, "reason": "Expired", "message": "too old resource version", "metadata": {}});
+                        let line = format!("{}\n", json!({"type": "ERROR", "object": status}));
+                        drop(content);
+                        return Some((Ok::<_, std::io::Error>(line), (news, u64::MAX, shared)));
+                    }
+                    let next = content.changes.iter().find(|change| {
+                        change.version > from && change.kind == kind && selected(&change.object, &query)
+                    });
+                    if let Some(change) = next {
+                        let line = format!("{}\n", json!({"type": change.verb, "object": change.object}));
+                        let version = change.version;
+                        drop(content);
+                        return Some((Ok(line), (news, version, shared)));
+                    }
+                }
+                if news.changed().await.is_err() {
+                    return None;
+                }
+            }
+        }
+    });
+    Body::from_stream(lines).into_response()
+}
+
+fn create(shared: &Shared, kind: &'static str, namespace: &str, body: &Bytes) -> Response {
+    let object: Value = serde_json::from_slice(body).unwrap();
+    let name = object["metadata"]["name"].as_str().unwrap().to_owned();
+    let key = (kind, namespace.to_owned(), name.clone());
+    if shared.content.lock().unwrap().objects.contains_key(&key) {
+        return refuse(409, "AlreadyExists");
+    }
+    axum::Json(shared.put(kind, namespace, &name, object)).into_response()
+}
+
+fn one(
+    shared: &Shared,
+    method: &Method,
+    (kind, namespace, name): (&'static str, &str, &str),
+    body: &Bytes,
+) -> Response {
+    let key = (kind, namespace.to_owned(), name.to_owned());
+    let Some(mut object) = shared.content.lock().unwrap().objects.get(&key).cloned() else {
+        return refuse(404, "NotFound");
+    };
+    let asked: Value = serde_json::from_slice(body).unwrap_or_default();
+    let uid = match *method {
+        Method::DELETE => &asked["preconditions"]["uid"],
+        _ => &asked["metadata"]["uid"],
+    };
+    if !uid.is_null() && *uid != object["metadata"]["uid"] {
+        return refuse(409, "Conflict");
+    }
+    match *method {
+        Method::GET => axum::Json(object).into_response(),
+        Method::PUT => axum::Json(shared.put(kind, namespace, name, asked)).into_response(),
+        Method::PATCH => {
+            merge(&mut object, &asked);
+            axum::Json(shared.put(kind, namespace, name, object)).into_response()
+        }
+        Method::DELETE => {
+            shared.remove(kind, namespace, name);
+            axum::Json(object).into_response()
+        }
+        _ => refuse(405, "MethodNotAllowed"),
+    }
+}
+
+/// A strategic merge, as far as the node's patches use it.
+fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(fields) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    for (key, value) in fields {
+        match value {
+            Value::Null => {
+                target.as_object_mut().unwrap().remove(key);
+            }
+            Value::Array(items) if key == "conditions" => {
+                let told = target.as_object_mut().unwrap().entry(key).or_insert(json!([]));
+                let told = told.as_array_mut().unwrap();
+                for item in items {
+                    match told.iter_mut().find(|told| told["type"] == item["type"]) {
+                        Some(told) => merge(told, item),
+                        None => told.push(item.clone()),
+                    }
+                }
+            }
+            Value::Array(items) => {
+                let items = items.iter().filter(|item| item["$patch"].is_null());
+                target[key] = items.cloned().collect();
+            }
+            value => merge(&mut target[key], value),
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! The machine is a node of an API server: its pods come from there, and there it is told what became of them.
+
+use serde_json::{Value, json};
+
+use crate::agent::{Machine, simple};
+
+fn phase(object: &Value) -> &str {
+    object["status"]["phase"].as_str().unwrap_or_default()
+}
+
+/// Waits until an object of the API server is so.
+async fn becomes(
+    machine: &Machine,
+    kind: &'static str,
+    name: &str,
+    what: &str,
+    holds: fn(&Value) -> bool,
+) -> Value {
+    let look = |machine: &Machine| machine.api().get(kind, name).is_some_and(|object| holds(&object));
+    machine.until(&format!("{kind} {name}: {what}"), look).await;
+    machine.api().get(kind, name).unwrap()
+}
+
+async fn runs(machine: &Machine, name: &str) -> Value {
+    becomes(machine, "pods", name, "running", |object| {
+        phase(object) == "Running"
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_pod_of_the_api_runs_and_others_conditions_stay() {
+    let machine = Machine::joined().await;
+    machine.api().bind("web", "u1", "demo:1");
+    let object = runs(&machine, "web").await;
+    assert_eq!(object["metadata"]["uid"], "u1");
+    let conditions = object["status"]["conditions"].as_array().unwrap();
+    assert!(
+        conditions
+            .iter()
+            .any(|condition| condition["type"] == "example.org/own")
+    );
+    assert!(conditions.iter().any(|condition| condition["type"] == "Ready"));
+}
+
+#[tokio::test]
+async fn a_deletion_is_finished_when_nothing_runs_any_more() {
+    let machine = Machine::joined().await;
+    machine.api().bind("web", "u1", "demo:1");
+    runs(&machine, "web").await;
+    machine.fake.hold("StopContainer");
+    machine.api().delete_gracefully("web", 5);
+    machine.called("StopContainer", 1).await;
+    assert_eq!(
+        machine.api().count("DELETE /api/v1/namespaces/default/pods/web"),
+        0
+    );
+    machine.fake.release("StopContainer");
+    machine
+        .until("the pod is gone", |machine| {
+            machine.api().get("pods", "web").is_none()
+        })
+        .await;
+    // What is left of it in the runtime goes too.
+    machine
+        .becomes("no sandbox", |fake| fake.world().sandboxes.is_empty())
+        .await;
+    assert_eq!(
+        machine.api().count("DELETE /api/v1/namespaces/default/pods/web"),
+        1
+    );
+}
+
+#[tokio::test]
+async fn a_static_pod_has_one_image_that_comes_back_and_goes_with_it() {
+    let machine = Machine::joined().await;
+    machine.write("web.yaml", &simple("web"));
+    let first = runs(&machine, "web-node").await;
+    let annotations = &first["metadata"]["annotations"];
+    assert_eq!(
+        annotations["kubernetes.io/config.mirror"],
+        annotations["kubernetes.io/config.hash"]
+    );
+    let node = machine.api().get("nodes", "node").unwrap();
+    let owner = &first["metadata"]["ownerReferences"][0];
+    assert_eq!(
+        (&owner["kind"], &owner["uid"]),
+        (&json!("Node"), &node["metadata"]["uid"])
+    );
+    machine.api().remove("pods", "web-node");
+    let second = runs(&machine, "web-node").await;
+    assert_ne!(first["metadata"]["uid"], second["metadata"]["uid"]);
+    machine.delete("web.yaml");
+    machine
+        .until("the image is gone", |machine| {
+            machine.api().get("pods", "web-node").is_none()
+        })
+        .await;
+    assert_eq!(machine.fake.count("RunPodSandbox"), 1);
+}
+
+#[tokio::test]
+async fn an_outage_is_sat_out_and_what_happened_meanwhile_is_told_after_it() {
+    let machine = Machine::joined().await;
+    machine.api().bind("web", "u1", "demo:1");
+    runs(&machine, "web").await;
+    machine.api().set_away(true);
+    let id = machine.fake.world().container("c").unwrap().0.clone();
+    machine.fake.exit(&id, 1);
+    machine
+        .pod_told("web", "restarted", |pod| crate::agent::restarts(pod, "c") == 1)
+        .await;
+    machine.api().compact();
+    machine.api().set_away(false);
+    let restarted = |object: &Value| object["status"]["containerStatuses"][0]["restartCount"] == 1;
+    becomes(&machine, "pods", "web", "told as restarted", restarted).await;
+    assert_eq!(machine.fake.world().sandboxes.len(), 1);
+}
+
+#[tokio::test]
+async fn the_node_is_registered_and_made_again_and_its_lease_renewed() {
+    let machine = Machine::joined().await;
+    let ready = |object: &Value| {
+        let conditions = object["status"]["conditions"].as_array();
+        conditions.is_some_and(|all| all.iter().any(|c| c["type"] == "Ready"))
+    };
+    let first = becomes(&machine, "nodes", "node", "registered", ready).await;
+    machine.api().remove("nodes", "node");
+    machine
+        .until("made again", |machine| {
+            let node = machine.api().get("nodes", "node");
+            node.is_some_and(|node| node["metadata"]["uid"] != first["metadata"]["uid"])
+        })
+        .await;
+    let owned = |object: &Value| object["metadata"]["ownerReferences"][0]["kind"] == "Node";
+    let lease = becomes(&machine, "leases", "node", "owned by the node", owned).await;
+    assert_eq!(lease["spec"]["holderIdentity"], "node");
+    machine
+        .until("renewed", |machine| {
+            let now = machine.api().get("leases", "node").unwrap();
+            now["spec"]["renewTime"] != lease["spec"]["renewTime"]
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn another_pod_of_the_same_name_waits_for_the_end_of_the_first() {
+    let machine = Machine::joined().await;
+    machine.api().bind("web", "u1", "demo:1");
+    runs(&machine, "web").await;
+    machine.api().remove("pods", "web");
+    machine.api().bind("web", "u2", "demo:1");
+    let object = runs(&machine, "web").await;
+    assert_eq!(object["metadata"]["uid"], "u2");
+    machine
+        .becomes("one sandbox", |fake| fake.world().sandboxes.len() == 1)
+        .await;
+}
