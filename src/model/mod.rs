@@ -5,9 +5,12 @@
 //! Kubernetes' own data types appear where a value leaves us in exactly that form: a CRI message in a
 //! [`step::Step`], the API object of a [`pod::Pod`] that is shown to people.
 
+pub(crate) mod expand;
+pub mod health;
 pub mod memory;
 pub mod node;
 pub mod pod;
+pub mod probe;
 pub mod reason;
 pub mod report;
 pub mod resources;

@@ -3,7 +3,9 @@
 
 mod changes;
 mod faults;
+mod hooks;
 mod lives;
+mod probes;
 mod restarts;
 mod work;
 
