@@ -169,7 +169,11 @@ pub async fn run(
     };
     let measured = measure::measure(Path::new("/"), &places.root_dir, places.images.as_deref())?;
     values.measured.0.send_replace(Arc::new(measured));
-    spawn_observation(&mut tasks, &config, &runtime, &cgroups, inbox, places, &values);
+    let ends = (handle.clone(), inbox);
+    let host = policy.host_ips.first().copied();
+    spawn_observation(
+        &mut tasks, &config, &runtime, &cgroups, ends, host, places, &values,
+    );
     let rooms = Rooms {
         config: &config,
         machine,
@@ -411,7 +415,8 @@ fn spawn_observation(
     config: &Config,
     runtime: &Runtime,
     cgroups: &Cgroups,
-    inbox: observe::Inbox,
+    (handle, inbox): (observe::Handle, observe::Inbox),
+    host: Option<IpAddr>,
     places: Places,
     values: &Values,
 ) {
@@ -420,6 +425,15 @@ fn spawn_observation(
     tasks.spawn(
         "observe",
         observe::run(runtime.clone(), inbox, snapshot, settings, cancel),
+    );
+    let probes = observe::probes::Inputs {
+        desired: values.desired.1.clone(),
+        snapshot: values.snapshot.1.clone(),
+        host,
+    };
+    tasks.spawn(
+        "probes",
+        observe::probes::run(probes, runtime.clone(), handle, tasks.cancel.clone()),
     );
     let (measured, cancel) = (values.measured.0.clone(), tasks.cancel.clone());
     tasks.spawn(

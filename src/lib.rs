@@ -2,6 +2,7 @@
 
 pub mod act;
 pub mod agent;
+pub mod ask;
 pub mod cli;
 pub mod command;
 pub mod config;

@@ -163,6 +163,7 @@ impl Loop {
         let mut changed = false;
         for name in names {
             changed |= self.tell(&name, now);
+            changed |= self.tell_complaints(&name, before, now);
         }
         if !Arc::ptr_eq(&old_desired, &self.desired) {
             changed |= self.tell_problems();
@@ -244,6 +245,17 @@ impl Loop {
         self.shown.insert(name.clone(), pod.clone());
         self.keep_events(name, &pod.uid, waiting.unwrap_or_default(), now);
         true
+    }
+
+    /// Keeps what the probes of one pod complain about.
+    fn tell_complaints(&mut self, name: &PodName, before: &Snapshot, now: Timestamp) -> bool {
+        let (Some(pod), Some(observed)) = (self.shown.get(name).cloned(), self.snapshot.pods.get(name))
+        else {
+            return false;
+        };
+        let former = before.pods.get(name).map(AsRef::as_ref);
+        let new = events::complaints(&pod, former, observed);
+        self.keep_events(name, &pod.uid, new, now)
     }
 
     fn tell_problems(&mut self) -> bool {

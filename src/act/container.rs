@@ -7,33 +7,47 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use k8s_cri::v1;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::hook;
 use super::image::{ImageFound, ImageUser};
 use super::{Effect, Fact, Made, abandoned, call_failure, failure, gone};
 use crate::cri::Runtime;
 use crate::model::reason;
-use crate::model::step::{ContainerRef, ContainerRequest, Done, SandboxRef, StepError};
+use crate::model::step::{ContainerRef, ContainerRequest, Done, HookCall, SandboxRef, StepError};
 
+/// What is left to a container after its hook, however long that took.
+const LEAST_GRACE: Duration = Duration::from_secs(2);
 /// The longest file name of ext4 and of everything else in use.
 const MAX_FILE_NAME: usize = 255;
 
-/// Stops a container.
+/// Stops a container, after what is to be done before.
 pub(super) async fn stop(
     runtime: &Runtime,
     id: &str,
     grace: Duration,
     message: String,
+    before: Option<&HookCall>,
+    made: &Made,
     cancel: &CancellationToken,
 ) -> Result<Effect, StepError> {
-    let result = tokio::select! {
+    let stop = async {
+        let began = Instant::now();
+        let hook = hook::pre_stop(runtime, id, before, grace, made).await;
+        // In whole seconds, as the kubelet counts what a hook has taken.
+        let taken = Duration::from_secs(began.elapsed().as_secs());
+        let rest = grace.saturating_sub(taken).max(LEAST_GRACE.min(grace));
+        (hook, runtime.stop_container(id, rest).await)
+    };
+    let (hook, result) = tokio::select! {
         // Dropped, the runtime has sent the signal or not; the next agent asks again, with its own grace.
         () = cancel.cancelled() => return Err(abandoned(reason::pod::FAILED_KILL_POD)),
-        result = runtime.stop_container(id, grace) => result,
+        result = stop => result,
     };
     match gone(result) {
         Ok(()) => Ok(Effect {
-            done: Done::Stopped { message },
+            done: Done::Stopped { message, hook },
             fact: None,
         }),
         Err(error) => Err(call_failure(

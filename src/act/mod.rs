@@ -3,6 +3,7 @@
 
 pub mod cgroup;
 mod container;
+mod hook;
 mod hosts;
 mod image;
 mod image_name;
@@ -184,8 +185,15 @@ impl Work<'_> {
         let runtime = &self.context.runtime;
         match step {
             Step::StopContainer {
-                id, grace, message, ..
-            } => container::stop(runtime, &id, grace, message, self.cancel).await,
+                id,
+                grace,
+                message,
+                pre_stop,
+                ..
+            } => {
+                let before = pre_stop.as_ref();
+                container::stop(runtime, &id, grace, message, before, made, self.cancel).await
+            }
             Step::RemoveContainer { id, log, link, .. } => {
                 container::remove(runtime, &id, &log, link.as_deref()).await
             }
@@ -222,6 +230,7 @@ impl Work<'_> {
                 which,
                 link,
             } => container::start(runtime, container, which, link, made).await,
+            Step::PostStart(step) => hook::post_start(runtime, *step, made, self.cancel).await,
         }
     }
 }

@@ -318,6 +318,8 @@ mod tests {
             log_path: log.to_str().unwrap().to_owned(),
             resources: None,
             user: None,
+            pre_stop: None,
+            health: None,
         }
     }
 

@@ -5,6 +5,7 @@
 //! owns the operation decides.
 
 mod error;
+mod exec_sync;
 pub mod events;
 mod images;
 mod pods;

@@ -6,9 +6,12 @@
 //! [`step::Step`], the API object of a [`pod::Pod`] that is shown to people.
 
 pub mod api;
+pub(crate) mod expand;
+pub mod health;
 pub mod memory;
 pub mod node;
 pub mod pod;
+pub mod probe;
 pub mod reason;
 pub mod report;
 pub mod resources;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::probe::{Lifecycle, Probes};
 use super::resources::{Bytes, Qos, Resources};
 
 /// Namespace and name: the key under which the node works. Two pods of one name never run at once, so the
@@ -102,6 +103,8 @@ pub struct Pod {
     pub active_deadline: Option<Duration>,
     /// `spec.priority`, resolved from the well-known class names where only those are given.
     pub priority: Option<i32>,
+    /// `spec.readinessGates`: types of conditions that others set and without which it is not ready.
+    pub readiness_gates: Vec<String>,
     /// `spec.enableServiceLinks`
     pub service_links: bool,
     /// The pod's security context.
@@ -346,6 +349,10 @@ pub struct Container {
     pub restart: RestartPolicy,
     /// An init container with `restartPolicy: Always`.
     pub sidecar: bool,
+    /// What it is asked while it runs.
+    pub probes: Probes,
+    /// What is done after its start and before its stop.
+    pub lifecycle: Lifecycle,
     /// The kubelet's hash of the fields that force a restart when they change
     /// (`io.kubernetes.container.hash`, hexadecimal).
     pub hash: u32,

@@ -30,6 +30,8 @@ pub mod waiting {
     pub const CREATE_CONTAINER_ERROR: &str = "CreateContainerError";
     /// The runtime did not start it.
     pub const RUN_CONTAINER_ERROR: &str = "RunContainerError";
+    /// What is to be done after its start failed, so it was ended.
+    pub const POST_START_HOOK_ERROR: &str = "PostStartHookError";
 }
 
 /// Reasons of failures about the pod as a whole, as the event names them.

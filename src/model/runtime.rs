@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::health::{Health, Verdict};
 use super::pod::{Container, PodName, PodUid, RestartPolicy};
+use super::probe::{Hook, ProbeKind};
 
 /// Everything observed of pods. Written by `observe` alone; pods that did not change keep their `Arc`.
 #[derive(Debug, Clone, Default)]
@@ -149,9 +151,40 @@ pub struct ObservedContainer {
     pub resources: Option<k8s_cri::v1::LinuxContainerResources>,
     /// The user that its first process runs as, where the runtime tells it: uid, gid, supplemental groups.
     pub user: Option<(i64, i64, Vec<i64>)>,
+    /// What is to be done before it is stopped, as it was made (`io.kubernetes.container.preStopHandler`).
+    pub pre_stop: Option<Hook>,
+    /// What its probes say; `None` while none has said anything.
+    pub health: Option<Box<Health>>,
 }
 
 impl ObservedContainer {
+    /// What the probe of that kind has come to.
+    pub fn verdict(&self, kind: ProbeKind) -> Verdict {
+        self.health
+            .as_ref()
+            .map_or(Verdict::Unknown, |health| health.get(kind).verdict)
+    }
+
+    /// Whether it runs, and its startup probe, where it has one, has succeeded.
+    pub fn has_started(&self, container: &Container) -> bool {
+        let is_asked = container.probes.startup.is_some();
+        let runs = matches!(self.state, ContainerState::Running { .. });
+        runs && (!is_asked || self.verdict(ProbeKind::Startup) == Verdict::Success)
+    }
+
+    /// Whether it has started and its readiness probe, where it has one, says that it is ready.
+    pub fn is_ready(&self, container: &Container) -> bool {
+        let is_asked = container.probes.readiness.is_some();
+        self.has_started(container) && (!is_asked || self.verdict(ProbeKind::Readiness) == Verdict::Success)
+    }
+
+    /// The probe by whose failure it has to end.
+    pub fn condemned_by(&self, container: &Container) -> Option<ProbeKind> {
+        [ProbeKind::Liveness, ProbeKind::Startup]
+            .into_iter()
+            .find(|kind| container.probes.get(*kind).is_some() && self.verdict(*kind) == Verdict::Failure)
+    }
+
     /// Whether it runs, or may run for all the runtime knows.
     pub fn may_run(&self) -> bool {
         matches!(

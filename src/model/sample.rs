@@ -52,6 +52,8 @@ pub(crate) fn container(name: &str) -> Container {
         tty: false,
         restart: RestartPolicy::Always,
         sidecar: false,
+        probes: Default::default(),
+        lifecycle: Default::default(),
         hash: 0x78725ff3,
     }
 }
@@ -103,6 +105,7 @@ pub(crate) fn pod(restart: RestartPolicy, init: &[&str], containers: &[&str]) ->
         grace: Duration::from_secs(5),
         active_deadline: None,
         priority: None,
+        readiness_gates: Vec::new(),
         service_links: true,
         security: PodSecurity::default(),
         resources: None,
@@ -221,6 +224,8 @@ pub(crate) fn instance(name: &str, restarts: u32, created: i64, state: Container
         log_path: format!("/var/log/pods/ns_p_u1/{name}/{restarts}.log"),
         resources: None,
         user: Some((0, 0, vec![0])),
+        pre_stop: None,
+        health: None,
     }
 }
 

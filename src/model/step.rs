@@ -12,6 +12,7 @@ use k8s_cri::v1::{ContainerConfig, PodSandboxConfig};
 
 use super::node::CgroupName;
 use super::pod::{HostAlias, HostPathKind, PodName, PodUid, PullPolicy};
+use super::probe::Hook;
 use super::resources::Bytes;
 
 /// What one pod needs now. Stages run one after the other, the steps of a stage at once. A failing step with
@@ -61,7 +62,8 @@ pub enum ContainerRef {
 /// One thing to do. Every step may be repeated: done twice it does no harm.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
-    /// Stop a running container: SIGTERM (or the image's signal), after `grace` SIGKILL.
+    /// Stop a running container: its hook first, then SIGTERM (or the image's signal), after `grace` SIGKILL. The
+    /// hook is part of the step, because what it takes is taken from the grace.
     StopContainer {
         /// The container's name in the pod.
         container: String,
@@ -71,6 +73,8 @@ pub enum Step {
         grace: Duration,
         /// The event's message: `Stopping container web`.
         message: String,
+        /// What is done before, for as long as the grace at most.
+        pre_stop: Option<HookCall>,
     },
     /// Remove a container that does not run, and its log files.
     RemoveContainer {
@@ -137,6 +141,8 @@ pub enum Step {
         /// act appends `-<id>.log` (`<dir>/<pod>_<namespace>_<container>`), and the log file it points to.
         link: Option<(PathBuf, PathBuf)>,
     },
+    /// Do what is to be done after a container's start; if that fails, the container is stopped.
+    PostStart(Box<PostStart>),
 }
 
 impl Step {
@@ -147,6 +153,7 @@ impl Step {
             | Step::RemoveContainer { container, .. }
             | Step::StartContainer { container, .. } => Subject::Container(container.clone()),
             Step::EnsureImage(request) => Subject::Container(request.container.clone()),
+            Step::PostStart(hook) => Subject::Container(hook.container.clone()),
             Step::CreateContainer(request) => Subject::Container(request.container.clone()),
             _ => Subject::Pod,
         }
@@ -170,6 +177,7 @@ impl Step {
             Step::WriteHosts(_) => verb::WRITE_HOSTS,
             Step::CreateContainer(_) => verb::CREATE_CONTAINER,
             Step::StartContainer { .. } => verb::START_CONTAINER,
+            Step::PostStart(_) => verb::POST_START,
         }
     }
 }
@@ -206,6 +214,43 @@ pub mod verb {
     pub const CREATE_CONTAINER: &str = "create container";
     /// [`super::Step::StartContainer`]
     pub const START_CONTAINER: &str = "start container";
+    /// [`super::Step::PostStart`]
+    pub const POST_START: &str = "post-start hook";
+}
+
+/// A hook to call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookCall {
+    /// What to do.
+    pub hook: Hook,
+    /// Whom a GET is sent to that names no host.
+    pub host: HookHost,
+}
+
+/// Where a pod is reached from its node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HookHost {
+    /// At that address.
+    At(IpAddr),
+    /// At the address of that sandbox, which is not known yet.
+    OfSandbox(SandboxRef),
+}
+
+/// What is to be done after a container's start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PostStart {
+    /// The container's name in the pod.
+    pub container: String,
+    /// Which instance.
+    pub which: ContainerRef,
+    /// The pod as messages name it: `web_default(<uid>)`.
+    pub pod: String,
+    /// What to do.
+    pub call: HookCall,
+    /// The grace of the stop that a failure brings.
+    pub grace: Duration,
+    /// What is done before that stop.
+    pub pre_stop: Option<Hook>,
 }
 
 /// A cgroup with its values. `None`: the value is left as it is.
@@ -366,7 +411,18 @@ pub enum Done {
     Stopped {
         /// `Stopping container web`
         message: String,
+        /// What became of the hook before.
+        hook: HookResult,
     },
+}
+
+/// What became of a hook that does not decide about its step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HookResult {
+    /// It did its work, there was none, or its time was up.
+    Done,
+    /// It failed.
+    Failed,
 }
 
 /// Why a step failed, in the kubelet's words.

@@ -7,6 +7,8 @@ pub mod machine;
 pub mod measure;
 mod observer;
 mod out_of_memory;
+mod probe;
+pub mod probes;
 pub mod resolv_conf;
 mod snapshot;
 mod termination;
@@ -50,12 +52,14 @@ pub struct Settings {
 #[derive(Debug, Clone)]
 pub struct Handle {
     requests: mpsc::UnboundedSender<Request>,
+    news: mpsc::UnboundedSender<probes::News>,
 }
 
 /// The requests on their way to [`run`].
 #[derive(Debug)]
 pub struct Inbox {
     requests: mpsc::UnboundedReceiver<Request>,
+    news: mpsc::UnboundedReceiver<probes::News>,
 }
 
 #[derive(Debug)]
@@ -72,10 +76,24 @@ pub struct Stopped;
 /// The two ends of the requests.
 pub fn requests() -> (Handle, Inbox) {
     let (sender, receiver) = mpsc::unbounded_channel();
-    (Handle { requests: sender }, Inbox { requests: receiver })
+    let (news, news_out) = mpsc::unbounded_channel();
+    let handle = Handle {
+        requests: sender,
+        news,
+    };
+    let inbox = Inbox {
+        requests: receiver,
+        news: news_out,
+    };
+    (handle, inbox)
 }
 
 impl Handle {
+    /// Has it be part of the snapshot. Who observes has ended before us at shutdown; then nobody needs to know.
+    fn tell(&self, news: probes::News) {
+        let _ = self.news.send(news);
+    }
+
     /// Has the pod read anew; ready when a snapshot is published that was read after this call, which is
     /// never while the runtime does not answer. The request is made at once, not when first polled.
     pub fn refresh(&self, pod: PodName) -> impl Future<Output = Result<(), Stopped>> + Send + use<> {
@@ -105,6 +123,6 @@ pub async fn run(
     tokio::select! {
         () = cancel.cancelled() => {}
         () = events::subscribe(&runtime, events_in) => {}
-        () = observer.run(events, inbox.requests) => {}
+        () = observer.run(events, inbox.requests, inbox.news) => {}
     }
 }

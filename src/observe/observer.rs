@@ -1,7 +1,7 @@
 //! The loop that reads and publishes. Events and requests say what to read; what is published is only what
 //! was read.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +12,14 @@ use tokio::time::Instant;
 
 use super::due::Due;
 use super::out_of_memory::OutOfMemory;
+use super::probes::News;
 use super::world::{Changes, Directories, World};
 use super::{Request, Settings, snapshot};
 use crate::cri::events::Event;
 use crate::cri::{CriError, Runtime};
+use crate::model::health::Health;
 use crate::model::pod::{PodName, PodUid};
-use crate::model::runtime::{ObservedImage, RuntimeState, Snapshot};
+use crate::model::runtime::{ObservedImage, ObservedName, RuntimeState, Snapshot};
 
 /// How often everything is read while no events come or the runtime does not answer.
 const RELIST_WITHOUT_EVENTS: Duration = Duration::from_secs(1);
@@ -46,6 +48,8 @@ pub(super) struct Observer {
     world: World,
     snapshot: Snapshot,
     due: Due,
+    /// What probes say, by the id of the container.
+    health: HashMap<String, Health>,
     waiting: Vec<Request>,
     events: Events,
     next_relist: Instant,
@@ -68,6 +72,7 @@ impl Observer {
             settings,
             snapshot,
             due: Due::default(),
+            health: HashMap::new(),
             waiting: Vec::new(),
             events: Events::Missing,
             next_relist: now,
@@ -79,12 +84,18 @@ impl Observer {
         mut self,
         mut events: mpsc::Receiver<Event>,
         mut requests: mpsc::UnboundedReceiver<Request>,
+        mut news: mpsc::UnboundedReceiver<News>,
     ) {
         loop {
-            // Both receivers keep what they have not handed over.
+            // The receivers keep what they have not handed over.
             tokio::select! {
                 Some(event) = events.recv() => self.note(event),
                 Some(request) = requests.recv() => self.waiting.push(request),
+                Some(first) = news.recv() => {
+                    self.take_news(first, &mut news);
+                    // Nothing was read, and nothing has to be.
+                    continue;
+                }
                 () = tokio::time::sleep_until(self.wake()) => {}
             }
             while let Ok(event) = events.try_recv() {
@@ -165,6 +176,9 @@ impl Observer {
         }
         let unread = self.apply(changes, &mut changed);
         if relist {
+            self.forget_health();
+        }
+        if relist {
             let events = self.events;
             let period = if events == Events::Coming {
                 self.settings.relist
@@ -211,7 +225,7 @@ impl Observer {
 
     fn apply(&mut self, changes: Changes, changed: &mut bool) -> HashSet<PodName> {
         for (name, observed) in changes.names {
-            match observed {
+            match observed.map(|observed| self.with_health(observed)) {
                 None => *changed |= self.snapshot.pods.remove(&name).is_some(),
                 Some(observed) if self.snapshot.pods.get(&name) == Some(&observed) => {}
                 Some(observed) => {
@@ -221,6 +235,47 @@ impl Observer {
             }
         }
         changes.unread
+    }
+
+    /// What was read, with what its probes have said.
+    fn with_health(&self, mut observed: Arc<ObservedName>) -> Arc<ObservedName> {
+        let known = |id: &String| self.health.contains_key(id);
+        let containers = observed.uids.values().flat_map(|pod| &pod.containers);
+        if containers.map(|container| &container.id).any(known) {
+            let pods = Arc::make_mut(&mut observed).uids.values_mut();
+            for container in pods.flat_map(|pod| &mut pod.containers) {
+                container.health = self.health.get(&container.id).cloned().map(Box::new);
+            }
+        }
+        observed
+    }
+
+    /// Publishes what probes say, of containers that are known.
+    fn take_news(&mut self, first: News, more: &mut mpsc::UnboundedReceiver<News>) {
+        let mut changed = BTreeSet::new();
+        let mut news = Some(first);
+        while let Some(one) = news {
+            *self.health.entry(one.id).or_default().get_mut(one.kind) = one.probed;
+            changed.insert(one.pod);
+            news = more.try_recv().ok();
+        }
+        for name in changed {
+            if let Some(observed) = self.snapshot.pods.remove(&name) {
+                let observed = self.with_health(observed);
+                self.snapshot.pods.insert(name, observed);
+            }
+        }
+        self.out.send_replace(Arc::new(self.snapshot.clone()));
+    }
+
+    /// Forgets what probes said of containers that are gone.
+    fn forget_health(&mut self) {
+        let pods = self.snapshot.pods.values().flat_map(|name| name.uids.values());
+        let ids: HashSet<&String> = pods
+            .flat_map(|pod| &pod.containers)
+            .map(|container| &container.id)
+            .collect();
+        self.health.retain(|id, _| ids.contains(id));
     }
 
     fn answer(&mut self, reading: &Reading, unread: &HashSet<PodName>) {

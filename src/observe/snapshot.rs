@@ -5,8 +5,10 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 use k8s_cri::v1;
+use k8s_openapi::api::core::v1::{ContainerPort, LifecycleHandler};
 
-use crate::model::pod::{PodName, PodUid};
+use crate::model::pod::{PodName, PodUid, Port, Protocol};
+use crate::model::probe::Hook;
 use crate::model::runtime::{
     ContainerState, ObservedContainer, ObservedImage, ObservedName, ObservedPod, Sandbox,
 };
@@ -21,6 +23,8 @@ const CONTAINER_HASH: &str = "io.kubernetes.container.hash";
 const RESTART_COUNT: &str = "io.kubernetes.container.restartCount";
 const TERMINATION_PATH: &str = "io.kubernetes.container.terminationMessagePath";
 const TERMINATION_POLICY: &str = "io.kubernetes.container.terminationMessagePolicy";
+const PRE_STOP: &str = "io.kubernetes.container.preStopHandler";
+const PORTS: &str = "io.kubernetes.container.ports";
 const GRACE_PERIOD: &str = "io.kubernetes.pod.terminationGracePeriod";
 
 /// All termination messages of a pod together, divided evenly (`MaxPodTerminationMessageLogLength`).
@@ -224,6 +228,8 @@ pub(super) fn container(
         grace_seconds: annotation(GRACE_PERIOD).and_then(|seconds| seconds.parse().ok()),
         termination_path: annotation(TERMINATION_PATH).cloned().unwrap_or_default(),
         created: timestamp(status.created_at),
+        pre_stop: pre_stop(annotation(PRE_STOP), annotation(PORTS)),
+        health: None,
         user: user.map(|user| (user.uid, user.gid, user.supplemental_groups.clone())),
         state: state(&status, termination_message),
         id: status.id,
@@ -232,6 +238,25 @@ pub(super) fn container(
         log_path: status.log_path,
         resources: status.resources.and_then(|resources| resources.linux),
     })
+}
+
+/// The hook that a container was made with; its port may be one of those that the container was made with. One
+/// that cannot be read is none: a stop is not held up by it.
+fn pre_stop(handler: Option<&String>, ports: Option<&String>) -> Option<Hook> {
+    let handler: LifecycleHandler = serde_json::from_str(handler?).ok()?;
+    let ports: Vec<ContainerPort> = ports
+        .and_then(|ports| serde_json::from_str(ports).ok())
+        .unwrap_or_default();
+    let ports = ports.into_iter().filter_map(|port| {
+        Some(Port {
+            name: port.name.unwrap_or_default(),
+            container: u16::try_from(port.container_port).ok()?,
+            host: None,
+            host_ip: None,
+            protocol: Protocol::Tcp,
+        })
+    });
+    Hook::new(&handler, &ports.collect::<Vec<_>>())
 }
 
 fn state(status: &v1::ContainerStatus, termination_message: String) -> ContainerState {

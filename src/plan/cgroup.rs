@@ -407,6 +407,8 @@ mod tests {
             tty: false,
             restart: RestartPolicy::Always,
             sidecar: false,
+            probes: Default::default(),
+            lifecycle: Default::default(),
             hash: 0,
         }
     }
@@ -443,6 +445,7 @@ mod tests {
             grace: Duration::from_secs(30),
             active_deadline: None,
             priority: None,
+            readiness_gates: Vec::new(),
             service_links: true,
             security: PodSecurity::default(),
             resources: None,

@@ -10,7 +10,8 @@ use k8s_cri::v1::{
 use serde::Serialize;
 
 use super::sandbox::{self, label};
-use super::{cgroup, expand, security, volume};
+use super::{cgroup, security, volume};
+use crate::model::expand;
 use crate::model::node::{NodePolicy, container_dir};
 use crate::model::pod::{self, Container, Pod, PodName, Propagation, Protocol};
 use crate::model::step::{ContainerRequest, HostsFile, ImageRequest, SandboxRef};
@@ -22,6 +23,7 @@ mod annotation {
     pub(super) const TERMINATION_PATH: &str = "io.kubernetes.container.terminationMessagePath";
     pub(super) const TERMINATION_POLICY: &str = "io.kubernetes.container.terminationMessagePolicy";
     pub(super) const GRACE: &str = "io.kubernetes.pod.terminationGracePeriod";
+    pub(super) const PRE_STOP: &str = "io.kubernetes.container.preStopHandler";
     pub(super) const PORTS: &str = "io.kubernetes.container.ports";
 }
 
@@ -209,6 +211,10 @@ fn annotations(pod: &Pod, container: &Container, attempt: u32) -> HashMap<String
         (annotation::TERMINATION_POLICY, policy.to_owned()),
         (annotation::GRACE, pod.grace.as_secs().to_string()),
     ]);
+    if let Some(handler) = &container.lifecycle.pre_stop {
+        let text = serde_json::to_string(handler).expect("texts and numbers can be written as JSON");
+        all.insert(annotation::PRE_STOP, text);
+    }
     if !container.ports.is_empty() {
         let ports: Vec<_> = container.ports.iter().map(PortAnnotation::from).collect();
         let text = serde_json::to_string(&ports).expect("numbers and strings can be written as JSON");

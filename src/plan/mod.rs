@@ -16,7 +16,6 @@ mod container;
 mod security;
 mod volume;
 mod dns;
-mod expand;
 pub mod amounts;
 pub mod cgroup;
 #[cfg(test)]

@@ -1,7 +1,11 @@
 //! What a pod needs, by comparing what it shall be with what there is: the kubelet's `computePodActions` and
 //! `computeInitContainerActions` (`pkg/kubelet/kuberuntime`). When and how is decided elsewhere.
 
+use std::time::Duration;
+
+use crate::model::health::Verdict;
 use crate::model::pod::{Container, Pod, RestartPolicy};
+use crate::model::probe::ProbeKind;
 use crate::model::runtime::{ContainerState, ObservedContainer, ObservedPod, Sandbox, shall_start};
 
 /// What a pod needs now.
@@ -24,6 +28,8 @@ pub(super) enum Need<'a> {
 pub(super) struct Stop<'a> {
     pub(super) instance: &'a ObservedContainer,
     pub(super) message: String,
+    /// The grace that a probe gives; `None`: the pod's.
+    pub(super) grace: Option<Duration>,
 }
 
 /// Compares. A pod whose end the node has decided, or whose deletion was asked for, does not come here.
@@ -79,15 +85,9 @@ fn in_sandbox<'a>(pod: &'a Pod, seen: &'a ObservedPod, sandbox: &'a Sandbox) -> 
         let instance = seen.container(&container.name);
         match instance {
             Some(running) if matches!(running.state, ContainerState::Running { .. }) => {
-                if changed(container, running) {
-                    stop.push(Stop {
-                        instance: running,
-                        message: format!(
-                            "Container {} definition changed, will be restarted",
-                            container.name
-                        ),
-                    });
-                    start.push(container);
+                if let Some((condemned, restarts)) = condemned(container, running) {
+                    stop.push(condemned);
+                    start.extend(Some(container).filter(|_| restarts));
                 } else {
                     kept += 1;
                 }
@@ -122,6 +122,7 @@ fn strays<'a>(pod: &Pod, seen: &'a ObservedPod, sandbox: &Sandbox) -> Vec<Stop<'
         .map(|instance| Stop {
             instance,
             message: stopping(&instance.name),
+            grace: None,
         })
         .collect()
 }
@@ -165,11 +166,15 @@ fn initialize<'a>(
         let trace = trace(container, instance);
         match trace {
             Trace::Failed => return Init::Failed,
-            Trace::Restart | Trace::Changed => start.push(container),
+            Trace::Restart | Trace::Changed | Trace::Unwell(_) => start.push(container),
             Trace::Works | Trace::Complete => {}
         }
         stop.extend(to_stop(container, instance, trace));
-        if matches!(trace, Trace::Complete | Trace::Changed) {
+        let is_through = matches!(
+            trace,
+            Trace::Complete | Trace::Changed | Trace::Unwell(ProbeKind::Liveness)
+        );
+        if is_through {
             match all.get(index + 1) {
                 None => through = true,
                 Some(next) if !traced => start.push(next),
@@ -198,6 +203,9 @@ enum Trace {
     Complete,
     /// So it has, but from an older definition: it is made anew beside.
     Changed,
+    /// A sidecar whose probe of that kind has failed: it is ended and made anew. One that does not work any more
+    /// has done what the next one waits for.
+    Unwell(ProbeKind),
     /// It has to be started, once more or at last.
     Restart,
     /// It failed, and is not tried again.
@@ -208,7 +216,16 @@ fn trace(container: &Container, instance: &ObservedContainer) -> Trace {
     match &instance.state {
         ContainerState::Created => Trace::Restart,
         ContainerState::Running { .. } if !container.sidecar => Trace::Works,
+        ContainerState::Running { .. } if !instance.has_started(container) => {
+            match instance.verdict(ProbeKind::Startup) {
+                Verdict::Failure => Trace::Unwell(ProbeKind::Startup),
+                _ => Trace::Works,
+            }
+        }
         ContainerState::Running { .. } if changed(container, instance) => Trace::Changed,
+        ContainerState::Running { .. } if instance.condemned_by(container).is_some() => {
+            Trace::Unwell(ProbeKind::Liveness)
+        }
         ContainerState::Running { .. } => Trace::Complete,
         ContainerState::Exited { .. } | ContainerState::Unknown if container.sidecar => Trace::Restart,
         ContainerState::Exited { .. } if !instance.has_failed() => Trace::Complete,
@@ -222,6 +239,12 @@ fn to_stop<'a>(container: &Container, instance: &'a ObservedContainer, trace: Tr
         Trace::Changed => Some(Stop {
             instance,
             message: format!("Init container {} definition changed", container.name),
+            grace: None,
+        }),
+        Trace::Unwell(kind) => Some(Stop {
+            instance,
+            message: format!("Init container {} {}", container.name, failed(kind)),
+            grace: grace(container, kind),
         }),
         _ => try_killing(instance, "Init container"),
     }
@@ -246,7 +269,38 @@ fn try_killing<'a>(instance: &'a ObservedContainer, what: &str) -> Option<Stop<'
     (instance.state == ContainerState::Unknown).then(|| Stop {
         instance,
         message: format!("{what} is in \"unknown\" state, try killing it before restart"),
+        grace: None,
     })
+}
+
+/// The stop of a running container that must not go on, and whether it is started anew: always where its
+/// definition changed, by its policy where a probe has failed.
+fn condemned<'a>(container: &Container, running: &'a ObservedContainer) -> Option<(Stop<'a>, bool)> {
+    let (why, grace, restarts) = match running.condemned_by(container) {
+        _ if changed(container, running) => ("definition changed".to_owned(), None, true),
+        Some(kind) => {
+            let restarts = container.restart != RestartPolicy::Never;
+            (failed(kind), grace(container, kind), restarts)
+        }
+        None => return None,
+    };
+    let then = if restarts { ", will be restarted" } else { "" };
+    let stop = Stop {
+        instance: running,
+        message: format!("Container {} {why}{then}", container.name),
+        grace,
+    };
+    Some((stop, restarts))
+}
+
+/// What a container is stopped for.
+fn failed(kind: ProbeKind) -> String {
+    format!("failed {} probe", kind.title().to_lowercase())
+}
+
+/// The grace that a probe gives what it condemns (`setTerminationGracePeriod`).
+fn grace(container: &Container, kind: ProbeKind) -> Option<Duration> {
+    container.probes.get(kind)?.grace
 }
 
 /// The event's message of an ordinary stop.

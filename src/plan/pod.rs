@@ -264,6 +264,7 @@ mod tests {
                 ContainerRef::Id(id) => id.clone(),
                 ContainerRef::Made => format!("{container} (new)"),
             },
+            Step::PostStart(step) => step.container.clone(),
             Step::EnsureCgroup(_)
             | Step::EnsurePodDir { .. }
             | Step::EnsureVolume(_)

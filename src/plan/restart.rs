@@ -154,7 +154,7 @@ fn after_removal(memory: Option<&PodMemory>, uid: &PodUid, outcome: &Outcome) ->
 fn is_about_starting(report: &StepReport) -> bool {
     matches!(
         report.verb,
-        verb::ENSURE_IMAGE | verb::CREATE_CONTAINER | verb::START_CONTAINER
+        verb::ENSURE_IMAGE | verb::CREATE_CONTAINER | verb::START_CONTAINER | verb::POST_START
     )
 }
 
@@ -224,7 +224,9 @@ fn note_attempt<'a>(
         memory.pull = None;
     }
     let max = policy.max_restart_backoff;
-    memory.restart = match (last_exit, failed) {
+    // One that did start and was ended for its hook is restarted like one that ended by itself.
+    let ran = failed.filter(|(report, _)| report.verb != verb::POST_START);
+    memory.restart = match (last_exit, ran) {
         (Some(exit), _) => Some(Backoff::next(memory.restart, exit, began, max)),
         (None, Some((report, _))) => Some(Backoff {
             delay: Backoff::FIRST,
@@ -285,9 +287,14 @@ pub(super) fn held_until(
     let pull = memory.pull.map(Backoff::ends);
     let failure = memory
         .restart
-        .filter(|_| memory.failure.is_some() && memory.pull.is_none());
+        .filter(|_| memory.failure.as_ref().is_some_and(has_not_run) && memory.pull.is_none());
     let failure = failure.map(|backoff| backoff.since + Backoff::FIRST);
     crash.max(pull).max(failure)
+}
+
+/// Whether a failure left nothing that ended, so that its own time counts.
+fn has_not_run(error: &StepError) -> bool {
+    error.reason != reason::waiting::POST_START_HOOK_ERROR
 }
 
 fn is_about_image(error: &StepError) -> bool {

@@ -8,8 +8,9 @@ use super::{PlanView, cgroup, gc, restart, sandbox, teardown, volume};
 use crate::model::memory::PodMemory;
 use crate::model::node::NodePolicy;
 use crate::model::pod::{Container, Pod};
+use crate::model::probe::Hook;
 use crate::model::runtime::{ContainerState, ObservedPod, Sandbox};
-use crate::model::step::{ContainerRef, SandboxRef, Step};
+use crate::model::step::{ContainerRef, HookCall, HookHost, PostStart, SandboxRef, Step};
 
 /// What a plan is made from.
 #[derive(Clone, Copy)]
@@ -37,7 +38,7 @@ pub(super) fn in_new_sandbox(given: Given<'_>, attempt: u32, start: &[&Container
     if seen.containers.iter().any(|c| c.may_run()) || seen.ready_sandboxes().next().is_some() {
         // A plan of its own: what runs must be seen to have ended before there is another.
         return Stages {
-            stages: teardown::stop_all(pod, seen),
+            stages: teardown::stop_all(pod, seen, policy),
             waits_until: None,
         };
     }
@@ -77,9 +78,10 @@ pub(super) fn in_sandbox(
         attempt: sandbox.attempt,
     };
     let (due, waits_until) = due(given, start);
-    let stops = stop
-        .iter()
-        .map(|stop| teardown::stop_container(stop.instance, pod.grace, stop.message.clone()));
+    let stops = stop.iter().map(|stop| {
+        let grace = stop.grace.unwrap_or(pod.grace);
+        teardown::stop_container(stop.instance, grace, stop.message.clone(), seen, policy)
+    });
     let new: Vec<_> = due
         .iter()
         .copied()
@@ -151,6 +153,7 @@ fn create_and_start(given: Given<'_>, due: &[&Container], home: &Home, stages: &
                 (ContainerRef::Made, attempt)
             }
         };
+        let hook = post_start(given, container, which.clone(), home);
         starts.push(vec![Step::StartContainer {
             container: container.name.clone(),
             which,
@@ -159,9 +162,32 @@ fn create_and_start(given: Given<'_>, due: &[&Container], home: &Home, stages: &
                 container::log_file(pod, &container.name, attempt, policy),
             )),
         }]);
+        starts.extend(hook.map(|step| vec![step]));
     }
     stages.push(creates);
     stages.extend(starts);
+}
+
+/// What is to be done after a container's start; what starts after it waits, as in the kubelet.
+fn post_start(given: Given<'_>, container: &Container, which: ContainerRef, home: &Home) -> Option<Step> {
+    let Given {
+        pod, seen, policy, ..
+    } = given;
+    let hook = container.lifecycle.post_start.clone()?;
+    let host = match (&home.sandbox, policy.host_ips.first()) {
+        (_, Some(address)) if pod.namespaces.host_network => HookHost::At(*address),
+        (SandboxRef::Id(id), _) => teardown::host(id, seen, policy),
+        (SandboxRef::Made, _) => HookHost::OfSandbox(SandboxRef::Made),
+    };
+    let pre_stop = container.lifecycle.pre_stop.as_ref();
+    Some(Step::PostStart(Box::new(PostStart {
+        container: container.name.clone(),
+        which,
+        pod: format!("{}_{}({})", pod.name.name, pod.name.namespace, pod.uid),
+        call: HookCall { hook, host },
+        grace: pod.grace.max(teardown::LEAST_GRACE),
+        pre_stop: pre_stop.and_then(|handler| Hook::new(handler, &container.ports)),
+    })))
 }
 
 /// The instance that was created and not started, where it can still be: its id and attempt number.

@@ -10,10 +10,10 @@ use crate::model::node::NodePolicy;
 use crate::model::pod::{Pod, PodName, PodUid};
 use crate::model::resources::Qos;
 use crate::model::runtime::{ObservedContainer, ObservedPod, Sandbox};
-use crate::model::step::Step;
+use crate::model::step::{HookCall, HookHost, SandboxRef, Step};
 
 /// What a container always gets before SIGKILL (`minimumGracePeriodInSeconds` in `kuberuntime_container.go`).
-const LEAST_GRACE: Duration = Duration::from_secs(2);
+pub(super) const LEAST_GRACE: Duration = Duration::from_secs(2);
 
 /// Removes everything of a pod that nobody wants any more, or that another of its name replaces. The sandbox,
 /// by which the pod is observed, goes last. A container that cannot be stopped is ended by its sandbox's stop.
@@ -28,7 +28,7 @@ pub(super) fn remove(
         dir: policy.pod_log_dir(name, uid),
     };
     let mut stages = vec![
-        stop.map(|c| stop_container(c, own_grace(c), stopping(&c.name)))
+        stop.map(|c| stop_container(c, own_grace(c), stopping(&c.name), seen, policy))
             .collect(),
         seen.sandboxes.iter().map(stop_sandbox).collect(),
         seen.containers
@@ -61,7 +61,7 @@ pub(super) fn remains(uid: &PodUid, policy: &NodePolicy) -> [Vec<Step>; 2] {
 /// Ends a pod that stays known: its containers remain for their logs and its status, its volumes and its
 /// cgroup go.
 pub(super) fn end(pod: &Pod, seen: &ObservedPod, policy: &NodePolicy) -> Vec<Vec<Step>> {
-    let mut stages = stop_all(pod, seen);
+    let mut stages = stop_all(pod, seen, policy);
     let mut steps = Vec::new();
     if policy.cgroup.per_qos {
         steps.push(Step::RemoveCgroup {
@@ -77,7 +77,7 @@ pub(super) fn end(pod: &Pod, seen: &ObservedPod, policy: &NodePolicy) -> Vec<Vec
 
 /// Stops everything of a pod and its sandboxes with it. Sidecars stop after the containers they serve, in the
 /// reverse order of their start (`kuberuntime_termination_order.go`).
-pub(super) fn stop_all(pod: &Pod, seen: &ObservedPod) -> Vec<Vec<Step>> {
+pub(super) fn stop_all(pod: &Pod, seen: &ObservedPod, policy: &NodePolicy) -> Vec<Vec<Step>> {
     let grace = pod.deletion.as_ref().map_or(pod.grace, |deletion| deletion.grace);
     let sidecar = |c: &ObservedContainer| {
         let place = pod
@@ -92,7 +92,7 @@ pub(super) fn stop_all(pod: &Pod, seen: &ObservedPod) -> Vec<Vec<Step>> {
         let of_rank = running.iter().filter(|c| sidecar(c) == rank);
         stages.push(
             of_rank
-                .map(|c| stop_container(c, grace, stopping(&c.name)))
+                .map(|c| stop_container(c, grace, stopping(&c.name), seen, policy))
                 .collect(),
         );
     }
@@ -100,12 +100,38 @@ pub(super) fn stop_all(pod: &Pod, seen: &ObservedPod) -> Vec<Vec<Step>> {
     stages
 }
 
-pub(super) fn stop_container(instance: &ObservedContainer, grace: Duration, message: String) -> Step {
+/// Without a grace there is no time for a hook. Which one there is, is told by the container itself: the
+/// manifest of a pod that nobody wants any more is gone.
+pub(super) fn stop_container(
+    instance: &ObservedContainer,
+    grace: Duration,
+    message: String,
+    seen: &ObservedPod,
+    policy: &NodePolicy,
+) -> Step {
+    let hook = instance.pre_stop.as_ref().filter(|_| !grace.is_zero());
     Step::StopContainer {
+        pre_stop: hook.map(|hook| HookCall {
+            hook: hook.clone(),
+            host: host(&instance.sandbox, seen, policy),
+        }),
         container: instance.name.clone(),
         id: instance.id.clone(),
         grace: grace.max(LEAST_GRACE),
         message,
+    }
+}
+
+/// Where the pod of a sandbox is reached.
+pub(super) fn host(sandbox: &str, seen: &ObservedPod, policy: &NodePolicy) -> HookHost {
+    let known = seen.sandboxes.iter().find(|known| known.id == sandbox);
+    let address = known.and_then(|sandbox| match sandbox.host_network {
+        true => policy.host_ips.first(),
+        false => sandbox.ips.first(),
+    });
+    match address {
+        Some(address) => HookHost::At(*address),
+        None => HookHost::OfSandbox(SandboxRef::Id(sandbox.to_owned())),
     }
 }
 

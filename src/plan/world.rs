@@ -346,6 +346,7 @@ impl World {
                 end(instance, now, 143);
                 return Ok(Done::Stopped {
                     message: String::new(),
+                    hook: HookResult::Done,
                 });
             }
             Step::RemoveContainer { id, .. } => {
@@ -389,6 +390,7 @@ impl World {
             Step::WriteHosts(_) => {}
             Step::CreateContainer(request) => return Ok(self.create(*request, made)),
             Step::StartContainer { container, which, .. } => return Ok(self.start(&container, which, made)),
+            Step::PostStart(_) => {}
         }
         Ok(Done::Plainly)
     }

@@ -67,6 +67,8 @@ pub(crate) fn running(id: &str, name: &str, log: &str) -> ObservedContainer {
         log_path: log.into(),
         resources: None,
         user: None,
+        pre_stop: None,
+        health: None,
     }
 }
 

@@ -10,6 +10,7 @@ use crate::model::pod::Pod;
 const PODS_COMPLETED: &str = "PodCompleted";
 const POD_FAILED: &str = "PodFailed";
 const NOT_READY: &str = "ContainersNotReady";
+const GATES_NOT_READY: &str = "ReadinessGatesNotReady";
 const NOT_INITIALIZED: &str = "ContainersNotInitialized";
 
 /// What conditions are made from.
@@ -27,7 +28,8 @@ pub(super) struct Given<'a> {
 
 /// Every condition that the kubelet owns, in its order.
 pub(super) fn conditions(given: &Given<'_>) -> Vec<api::PodCondition> {
-    let ready = ready(given);
+    let containers = ready(given);
+    let ready = gated(given, containers.clone());
     let sandbox = match given.has_sandbox {
         true => Verdict::True,
         false => Verdict::False(None),
@@ -35,8 +37,8 @@ pub(super) fn conditions(given: &Given<'_>) -> Vec<api::PodCondition> {
     [
         ("PodReadyToStartContainers", sandbox),
         ("Initialized", initialized(given)),
-        ("Ready", ready.clone()),
-        ("ContainersReady", ready),
+        ("Ready", ready),
+        ("ContainersReady", containers),
         ("PodScheduled", Verdict::True),
     ]
     .into_iter()
@@ -83,7 +85,34 @@ pub(super) fn observed_generation(pod: &Pod) -> Option<i64> {
         .filter(|&generation| generation > 0)
 }
 
-/// Ready and ContainersReady are one: readiness gates are not there yet.
+/// The pod is ready when its containers are and every readiness gate is open: a condition that others set.
+fn gated(given: &Given<'_>, containers: Verdict) -> Verdict {
+    if !matches!(containers, Verdict::True) {
+        return containers;
+    }
+    let own = given.pod.object.status.as_ref();
+    let known = [own, given.previous].into_iter().flatten();
+    let conditions = known.flat_map(|status| status.conditions.iter().flatten());
+    let mut shut = Vec::new();
+    for gate in &given.pod.readiness_gates {
+        match conditions.clone().find(|condition| condition.type_ == *gate) {
+            None => shut.push(format!(
+                "corresponding condition of pod readiness gate {gate:?} does not exist."
+            )),
+            Some(condition) if condition.status != "True" => shut.push(format!(
+                "the status of pod readiness gate {gate:?} is not \"True\", but {}",
+                condition.status
+            )),
+            Some(_) => {}
+        }
+    }
+    match shut.is_empty() {
+        true => Verdict::True,
+        false => Verdict::False(Some((GATES_NOT_READY, shut.join(", ")))),
+    }
+}
+
+/// Whether the containers are ready.
 fn ready(given: &Given<'_>) -> Verdict {
     let sidecars = given
         .pod

@@ -6,9 +6,11 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as api;
 
 use super::format::{full_name, go_duration, time};
+use crate::model::health::Verdict;
 use crate::model::memory::{ContainerMemory, PodMemory};
 use crate::model::node::NodePolicy;
 use crate::model::pod::{Container, Mount, Pod};
+use crate::model::probe::ProbeKind;
 use crate::model::reason::waiting;
 use crate::model::runtime::{ContainerState, ObservedContainer, ObservedPod, shall_start};
 
@@ -82,12 +84,51 @@ fn status(
     };
     show_waiting(given, container, kind, newest, &mut status);
     let state = status.state.get_or_insert_default();
-    status.started = Some(state.running.is_some());
+    let runs = state.running.is_some();
+    let asked = newest.filter(|_| runs);
+    status.started = Some(asked.map_or(runs, |instance| has_started(container, instance, previous)));
     status.ready = match kind {
-        Kind::Regular | Kind::Sidecar => state.running.is_some(),
+        Kind::Regular | Kind::Sidecar => asked.map_or(runs, |instance| {
+            has_started(container, instance, previous) && is_ready(container, instance, previous)
+        }),
         Kind::Init => state.terminated.as_ref().is_some_and(|end| end.exit_code == 0),
     };
     status
+}
+
+/// What was told before of this very instance stays until a probe says something: an agent that has just started
+/// takes nothing back.
+fn told_of<'a>(
+    instance: &ObservedContainer,
+    previous: Option<&'a api::ContainerStatus>,
+) -> Option<&'a api::ContainerStatus> {
+    let id = container_id(instance);
+    previous.filter(|previous| previous.container_id.as_ref() == Some(&id))
+}
+
+fn has_started(
+    container: &Container,
+    instance: &ObservedContainer,
+    previous: Option<&api::ContainerStatus>,
+) -> bool {
+    let unknown = instance.verdict(ProbeKind::Startup) == Verdict::Unknown;
+    let told = told_of(instance, previous).is_some_and(|previous| previous.started == Some(true));
+    instance.has_started(container) || (unknown && told)
+}
+
+fn is_ready(
+    container: &Container,
+    instance: &ObservedContainer,
+    previous: Option<&api::ContainerStatus>,
+) -> bool {
+    if container.probes.readiness.is_none() {
+        return true;
+    }
+    match instance.verdict(ProbeKind::Readiness) {
+        Verdict::Success => true,
+        Verdict::Failure => false,
+        Verdict::Unknown => told_of(instance, previous).is_some_and(|previous| previous.ready),
+    }
 }
 
 /// The instances of a container, the newest first. Init containers run anew in each sandbox: those of an

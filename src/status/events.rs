@@ -6,9 +6,10 @@ use super::format::{full_name, go_duration};
 use crate::model::memory::PodMemory;
 use crate::model::node::NodePolicy;
 use crate::model::pod::Pod;
+use crate::model::probe::ProbeKind;
 use crate::model::reason::waiting;
 use crate::model::runtime::{ObservedContainer, ObservedName, shall_start};
-use crate::model::step::{Done, Outcome, StepError, StepReport, Subject, verb};
+use crate::model::step::{Done, HookResult, Outcome, StepError, StepReport, Subject, verb};
 
 /// How serious an event is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +67,35 @@ pub fn events(pod: &Pod, outcome: &Outcome, memory: Option<&PodMemory>) -> Vec<P
 /// That the node refused to run a pod.
 pub fn refused(reason: &str, message: &str) -> PodEvent {
     event(EventType::Warning, reason, message.to_owned(), "")
+}
+
+/// What the probes of a pod have complained about since it was observed before.
+pub fn complaints(pod: &Pod, before: Option<&ObservedName>, observed: &ObservedName) -> Vec<PodEvent> {
+    let former = before.and_then(|before| before.uids.get(&pod.uid));
+    let seen = observed.uids.get(&pod.uid);
+    let mut all = Vec::new();
+    for instance in seen.into_iter().flat_map(|seen| &seen.containers) {
+        let Some(health) = &instance.health else { continue };
+        let same = |former: &&ObservedContainer| former.id == instance.id;
+        let former = former.and_then(|former| former.containers.iter().find(same));
+        let former = former.and_then(|former| former.health.as_ref());
+        for kind in ProbeKind::ALL {
+            let probed = health.get(kind);
+            let known = former.map_or(0, |former| former.get(kind).troubles);
+            let Some(trouble) = &probed.last else { continue };
+            let path = field_path(pod, &instance.name);
+            // Observations may have been skipped; each complaint counts.
+            for _ in known..probed.troubles {
+                all.push(event(
+                    EventType::Warning,
+                    trouble.reason,
+                    trouble.message.clone(),
+                    &path,
+                ));
+            }
+        }
+    }
+    all
 }
 
 /// What waits for a back-off: told by the kubelet each time it looks at the pod, and told here each time a
@@ -144,7 +174,21 @@ fn of_done(pod: &Pod, report: &StepReport, done: &Done) -> Vec<PodEvent> {
         (Done::Container { .. }, verb::START_CONTAINER) => {
             vec![normal("Started", "Container started".to_owned())]
         }
-        (Done::Stopped { message }, _) => vec![normal("Killing", message.clone())],
+        (Done::Stopped { message, hook }, _) => {
+            let killing = normal("Killing", message.clone());
+            let failed = || {
+                event(
+                    EventType::Warning,
+                    "FailedPreStopHook",
+                    "PreStopHook failed".to_owned(),
+                    &path,
+                )
+            };
+            [killing]
+                .into_iter()
+                .chain((*hook == HookResult::Failed).then(failed))
+                .collect()
+        }
         _ => Vec::new(),
     }
 }
@@ -159,6 +203,15 @@ fn of_error(pod: &Pod, report: &StepReport, error: &StepError) -> Vec<PodEvent> 
     let failed = |message: &str| warning("Failed", format!("Error: {message}"), &path);
     match report.verb {
         verb::ENSURE_IMAGE => of_image_error(pod, name, error, &path),
+        verb::POST_START => vec![
+            warning("FailedPostStartHook", "PostStartHook failed".to_owned(), &path),
+            event(
+                EventType::Normal,
+                "Killing",
+                "FailedPostStartHook".to_owned(),
+                &path,
+            ),
+        ],
         verb::CREATE_CONTAINER | verb::START_CONTAINER => vec![failed(&error.message)],
         // About the pod, as in the kubelet: it could not be brought to where it shall be.
         _ => vec![warning(error.reason, error.message.clone(), "")],

@@ -13,7 +13,7 @@ use crate::model::pod::{Pod, RestartPolicy};
 use crate::model::resources::{Amounts, Bytes, Resources};
 use crate::model::runtime::{ContainerState, ObservedContainer, ObservedName, ObservedPod, Sandbox};
 use crate::model::sample::{self, at, exited, instance, running, sandbox};
-use crate::model::step::{Done, Outcome, StepError, StepReport, Subject, verb};
+use crate::model::step::{Done, HookResult, Outcome, StepError, StepReport, Subject, verb};
 
 use RestartPolicy::{Always, Never, OnFailure};
 
@@ -419,6 +419,7 @@ fn present() -> Result<Done, StepError> {
 fn stopped(container: &str) -> (&str, &'static str, Result<Done, StepError>) {
     let done = Done::Stopped {
         message: format!("Stopping container {container}"),
+        hook: HookResult::Done,
     };
     (container, verb::STOP_CONTAINER, Ok(done))
 }

@@ -9,7 +9,7 @@ use gantry::act::{self, ActContext};
 use gantry::cri::Runtime;
 use gantry::model::node::{CgroupDriver, CgroupLayout};
 use gantry::model::pod::PullPolicy;
-use gantry::model::step::{Done, Outcome, Plan, Step, StepError, StepReport};
+use gantry::model::step::{Done, HookResult, Outcome, Plan, Step, StepError, StepReport};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -241,6 +241,7 @@ async fn a_pod_is_taken_away_and_again() {
     let link = node.at.links().join(format!("web_default_a-{container}.log"));
     std::fs::write(log.with_file_name("0.log.20261121-000000"), "rotated").unwrap();
     let stop = Step::StopContainer {
+        pre_stop: None,
         container: "a".to_owned(),
         id: container.clone(),
         grace: Duration::from_secs(30),
@@ -272,6 +273,7 @@ async fn a_pod_is_taken_away_and_again() {
         assert_eq!(failures(&outcome), [], "{round} round");
         assert_eq!(outcome.steps.len(), 6);
         let told = Done::Stopped {
+            hook: HookResult::Done,
             message: "Stopping container a".to_owned(),
         };
         assert_eq!(outcome.steps[0].result, Ok(told));
@@ -439,6 +441,7 @@ async fn a_stopping_agent_does_not_wait_for_a_container_to_stop() {
     let id = node.fake.world().container("a").unwrap().0.clone();
     node.fake.hold("StopContainer");
     let stop = Step::StopContainer {
+        pre_stop: None,
         container: "a".to_owned(),
         id,
         grace: Duration::from_secs(3600),

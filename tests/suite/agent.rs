@@ -310,6 +310,13 @@ impl Agent {
             pod_cgroups: Box::new(|| Ok(BTreeSet::new())),
             memory_kills: Arc::new(|_| None),
         };
+        let asking = observe::probes::Inputs {
+            desired: desired.clone(),
+            snapshot: snapshot.clone(),
+            host: Some("127.0.0.1".parse().unwrap()),
+        };
+        let asked = observe::probes::run(asking, runtime.clone(), observe.clone(), cancel.clone());
+        tasks.spawn(asked);
         tasks.spawn(observe::run(
             runtime,
             inbox,

@@ -179,6 +179,12 @@ impl FakeCri {
         self.shared.events.receiver_count() > 0
     }
 
+    /// Has a command, its words joined, end so from now on; what is not told of ends well.
+    pub(crate) fn answer(&self, command: &str, code: i32, output: &str) {
+        let answer = (code, output.to_owned());
+        self.world().answers.insert(command.to_owned(), answer);
+    }
+
     /// Says that images changed.
     pub(crate) fn touch_images(&self) {
         self.shared.send("/images/update", "");

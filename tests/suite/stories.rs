@@ -4,7 +4,9 @@
 mod changes;
 mod cluster;
 mod faults;
+mod hooks;
 mod lives;
+mod probes;
 mod restarts;
 mod work;
 

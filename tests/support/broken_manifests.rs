@@ -266,10 +266,11 @@ fn features() -> Vec<Vec<u8>> {
         "gitRepo: {repository: a}",
     ];
     let container = [
-        "livenessProbe: {exec: {command: [true]}}",
-        "readinessProbe: {tcpSocket: {port: 80}}",
-        "startupProbe: {httpGet: {port: http}}",
-        "lifecycle: {preStop: {exec: {command: [sleep, \"1\"]}}}",
+        "livenessProbe: {exec: {command: []}}",
+        "readinessProbe: {tcpSocket: {port: 80}, terminationGracePeriodSeconds: 5}",
+        "startupProbe: {httpGet: {port: nope}}",
+        "lifecycle: {preStop: {tcpSocket: {port: 80}}}",
+        "lifecycle: {stopSignal: SIGUSR1}",
         "envFrom: [{configMapRef: {name: a}}]",
         "envFrom: [{secretRef: {name: a}}]",
         "volumeDevices: [{name: disk, devicePath: /dev/a}]",
@@ -285,7 +286,7 @@ fn features() -> Vec<Vec<u8>> {
         "nodeSelector: {a: b}",
         "resourceClaims: [{name: a}]",
         "schedulingGates: [{name: a}]",
-        "readinessGates: [{conditionType: a}]",
+        "readinessGates: [{conditionType: a b}]",
         "initContainers: [{name: i, image: a, restartPolicy: Never}]",
         "os: {name: windows}",
     ];

@@ -73,6 +73,12 @@ pub(super) fn pod(object: k8s::Pod, source: Source, seen: Timestamp, faults: &mu
         grace: seconds(spec.termination_grace_period_seconds.unwrap_or(30)),
         active_deadline: spec.active_deadline_seconds.map(seconds),
         priority: spec.priority,
+        readiness_gates: spec
+            .readiness_gates
+            .iter()
+            .flatten()
+            .map(|gate| gate.condition_type.clone())
+            .collect(),
         service_links: spec.enable_service_links.unwrap_or(true),
         overhead: amounts(spec.overhead.as_ref(), &at.field("overhead"), faults),
         qos: qos(

@@ -5,10 +5,12 @@ use k8s_openapi::api::core::v1 as k8s;
 use super::convert::{apparmor, resources, seccomp, selinux};
 use super::fingerprint::container_hash;
 use super::path::{Faults, FieldPath};
+use crate::model::expand;
 use crate::model::pod::{
     Container, ContainerSecurity, Mount, PodSecurity, Port, Profile, Propagation, Protocol, PullPolicy,
     RestartPolicy,
 };
+use crate::model::probe::{Hook, Lifecycle, Probe, Probes};
 
 /// Converts a container of a pod with that restart policy and security context.
 pub(super) fn container(
@@ -21,6 +23,10 @@ pub(super) fn container(
     let image = own.image.clone().unwrap_or_default();
     let sidecar = own.restart_policy.as_deref() == Some("Always");
     let env = own.env.iter().flatten();
+    let env: Vec<_> = env
+        .map(|v| (v.name.clone(), v.value.clone().unwrap_or_default()))
+        .collect();
+    let ports = ports(own.ports.as_deref().unwrap_or(&[]), &at.field("ports"), faults);
     let mounts = own.volume_mounts.iter().flatten();
     let own_resources = own.resources.as_ref();
     Container {
@@ -34,11 +40,7 @@ pub(super) fn container(
         },
         command: own.command.clone().unwrap_or_default(),
         args: own.args.clone().unwrap_or_default(),
-        env: env
-            .map(|v| (v.name.clone(), v.value.clone().unwrap_or_default()))
-            .collect(),
         working_dir: own.working_dir.clone().filter(|dir| !dir.is_empty()),
-        ports: ports(own.ports.as_deref().unwrap_or(&[]), &at.field("ports"), faults),
         resources: own_resources
             .map(|own| resources(own, &at.field("resources"), faults))
             .unwrap_or_default(),
@@ -51,6 +53,32 @@ pub(super) fn container(
         tty: own.tty.unwrap_or(false),
         restart: if sidecar { RestartPolicy::Always } else { restart },
         sidecar,
+        probes: probes(own, &ports, &env),
+        lifecycle: lifecycle(own, &ports),
+        ports,
+        env,
+    }
+}
+
+/// The words of a command see what the manifest itself gives the variables
+/// (`ExpandContainerCommandOnlyStatic` of `pkg/kubelet/container/helpers.go`).
+fn probes(own: &k8s::Container, ports: &[Port], env: &[(String, String)]) -> Probes {
+    let word = |word: &str| expand::expand(word, |name| expand::value_of(env, name));
+    let probe = |probe: &Option<k8s::Probe>| Probe::new(probe.as_ref()?, ports, word);
+    Probes {
+        startup: probe(&own.startup_probe),
+        liveness: probe(&own.liveness_probe),
+        readiness: probe(&own.readiness_probe),
+    }
+}
+
+fn lifecycle(own: &k8s::Container, ports: &[Port]) -> Lifecycle {
+    let Some(own) = &own.lifecycle else {
+        return Lifecycle::default();
+    };
+    Lifecycle {
+        post_start: own.post_start.as_ref().and_then(|hook| Hook::new(hook, ports)),
+        pre_stop: own.pre_stop.clone(),
     }
 }
 

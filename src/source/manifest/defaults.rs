@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    Container, EmptyDirVolumeSource, Pod, PodSecurityContext, PodSpec, ResourceRequirements, Volume,
+    Container, EmptyDirVolumeSource, HTTPGetAction, Pod, PodSecurityContext, PodSpec, Probe,
+    ResourceRequirements, Volume,
 };
 
 use super::image;
@@ -72,11 +73,54 @@ fn apply_container(container: &mut Container, host_network: bool) {
     if let Some(resources) = &mut container.resources {
         requests_from_limits(resources);
     }
+    for probe in [
+        &mut container.liveness_probe,
+        &mut container.readiness_probe,
+        &mut container.startup_probe,
+    ]
+    .into_iter()
+    .flatten()
+    {
+        apply_probe(probe);
+    }
+    if let Some(lifecycle) = &mut container.lifecycle {
+        let hooks = [&mut lifecycle.post_start, &mut lifecycle.pre_stop];
+        for get in hooks
+            .into_iter()
+            .flatten()
+            .filter_map(|hook| hook.http_get.as_mut())
+        {
+            apply_http_get(get);
+        }
+    }
     for env in container.env.iter_mut().flatten() {
         if let Some(field) = env.value_from.as_mut().and_then(|from| from.field_ref.as_mut()) {
             text(&mut field.api_version, "v1");
         }
     }
+}
+
+fn apply_probe(probe: &mut Probe) {
+    for (field, default) in [
+        (&mut probe.timeout_seconds, 1),
+        (&mut probe.period_seconds, 10),
+        (&mut probe.success_threshold, 1),
+        (&mut probe.failure_threshold, 3),
+    ] {
+        // Zero is not stated.
+        *field = field.filter(|value| *value != 0).or(Some(default));
+    }
+    if let Some(get) = &mut probe.http_get {
+        apply_http_get(get);
+    }
+    if let Some(grpc) = &mut probe.grpc {
+        grpc.service.get_or_insert_default();
+    }
+}
+
+fn apply_http_get(get: &mut HTTPGetAction) {
+    text(&mut get.path, "/");
+    text(&mut get.scheme, "HTTP");
 }
 
 fn apply_volume(volume: &mut Volume) {

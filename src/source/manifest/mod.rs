@@ -22,6 +22,7 @@ mod defaults;
 mod pod_resources;
 mod validate;
 mod validate_metadata;
+mod validate_probe;
 mod validate_container;
 mod validate_resources;
 mod validate_security;

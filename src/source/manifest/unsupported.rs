@@ -97,11 +97,6 @@ fn spec_fields(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
             "remove them, and have the image in the images directory",
         ),
         (
-            filled(spec.readiness_gates.as_ref()),
-            "readinessGates",
-            "remove them",
-        ),
-        (
             filled(spec.scheduling_gates.as_ref()),
             "schedulingGates",
             "remove them: nobody would open them",
@@ -147,10 +142,6 @@ fn filled<T>(list: Option<&Vec<T>>) -> bool {
 fn container(container: &Container, at: &FieldPath, faults: &mut Faults) {
     let claims = container.resources.as_ref().and_then(|r| r.claims.as_ref());
     for (present, field, remedy) in [
-        (container.liveness_probe.is_some(), "livenessProbe", "remove it"),
-        (container.readiness_probe.is_some(), "readinessProbe", "remove it"),
-        (container.startup_probe.is_some(), "startupProbe", "remove it"),
-        (container.lifecycle.is_some(), "lifecycle", "remove it"),
         (
             filled(container.volume_devices.as_ref()),
             "volumeDevices",
@@ -166,6 +157,12 @@ fn container(container: &Container, at: &FieldPath, faults: &mut Faults) {
         if present {
             faults.add(&at.field(field), format!("{NOT_YET}: {remedy}"));
         }
+    }
+    // CRI's message for it came after the version that we speak.
+    let lifecycle = container.lifecycle.as_ref();
+    if lifecycle.is_some_and(|lifecycle| lifecycle.stop_signal.is_some()) {
+        let message = format!("{NOT_YET}: remove it, and have the image name the signal");
+        faults.add(&at.field("lifecycle").field("stopSignal"), message);
     }
     for (index, from) in container.env_from.iter().flatten().enumerate() {
         let at = at.field("envFrom").index(index);

@@ -9,7 +9,8 @@ use k8s_openapi::api::core::v1::{HostAlias, Pod, PodSpec, Toleration};
 use super::names;
 use super::path::{Faults, FieldPath};
 use super::{
-    ManifestContext, pod_resources, validate_container, validate_metadata, validate_security, validate_volume,
+    ManifestContext, pod_resources, validate_container, validate_metadata, validate_probe, validate_security,
+    validate_volume,
 };
 
 /// The largest grace, and the largest deadline, in seconds.
@@ -25,6 +26,7 @@ pub(super) fn pod(pod: &Pod, context: &ManifestContext, faults: &mut Faults) {
         return;
     };
     containers(spec, context, &at, faults);
+    validate_probe::readiness_gates(spec, &at, faults);
     validate_volume::volumes(spec, &at.field("volumes"), faults);
     validate_security::pod(spec, context, &at.field("securityContext"), faults);
     pod_resources::check(spec, &at, faults);

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1::{Container, ContainerPort, EnvVar, PodSpec, VolumeMount};
 
 use super::path::{Faults, FieldPath};
-use super::{ManifestContext, image, names, validate, validate_resources, validate_security};
+use super::{ManifestContext, image, names, validate, validate_probe, validate_resources, validate_security};
 
 /// Notes what is wrong with a container, or an init container.
 pub(super) fn container(
@@ -40,6 +40,7 @@ pub(super) fn container(
     if let Some(resources) = &container.resources {
         validate_resources::container(resources, &at.field("resources"), faults);
     }
+    validate_probe::container(container, spec, init, at, faults);
     resize_policy(container, spec, init, &at.field("resizePolicy"), faults);
     if let Some(security) = &container.security_context {
         validate_security::container(security, context, &at.field("securityContext"), faults);

@@ -261,8 +261,10 @@ impl RuntimeService for Services {
         &self,
         request: Request<v1::StopContainerRequest>,
     ) -> Answer<v1::StopContainerResponse> {
-        let id = request.into_inner().container_id;
+        let request = request.into_inner();
+        let id = request.container_id;
         self.0.enter("StopContainer", &id).await?;
+        self.0.world().graces.push(request.timeout);
         if !self.0.world().containers.contains_key(&id) {
             return Err(absent(&id));
         }
@@ -342,9 +344,20 @@ impl RuntimeService for Services {
         Err(Status::unimplemented("unknown method ReopenContainerLog"))
     }
 
-    async fn exec_sync(&self, _: Request<v1::ExecSyncRequest>) -> Answer<v1::ExecSyncResponse> {
-        self.0.enter("ExecSync", "").await?;
-        Err(Status::unimplemented("unknown method ExecSync"))
+    async fn exec_sync(&self, request: Request<v1::ExecSyncRequest>) -> Answer<v1::ExecSyncResponse> {
+        let request = request.into_inner();
+        let command = request.cmd.join(" ");
+        self.0.enter("ExecSync", &command).await?;
+        let world = self.0.world();
+        if !world.containers.contains_key(&request.container_id) {
+            return Err(absent(&request.container_id));
+        }
+        let (exit_code, output) = world.answers.get(&command).cloned().unwrap_or_default();
+        answer(v1::ExecSyncResponse {
+            stdout: output.into_bytes(),
+            stderr: Vec::new(),
+            exit_code,
+        })
     }
 
     async fn exec(&self, _: Request<v1::ExecRequest>) -> Answer<v1::ExecResponse> {

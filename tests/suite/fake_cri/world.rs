@@ -28,6 +28,10 @@ pub(crate) struct World {
     pub supports_events: bool,
     /// Images that can be pulled.
     pub registry: BTreeSet<String>,
+    /// How commands end in containers, by their words joined: the code, and what they say.
+    pub answers: BTreeMap<String, (i32, String)>,
+    /// The seconds that each stop gave, in order.
+    pub graces: Vec<i64>,
     next: u64,
 }
 
@@ -44,6 +48,8 @@ impl Default for World {
             network_ready: true,
             supports_events: true,
             registry: BTreeSet::new(),
+            answers: BTreeMap::new(),
+            graces: Vec::new(),
             next: 0,
         }
     }

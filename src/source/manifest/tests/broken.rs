@@ -40,7 +40,8 @@ spec:
       mountPath: /data
     livenessProbe:
       httpGet:
-        port: 80
+        port: web
+      successThreshold: 2
 ",
         expect![[r#"
             :4: metadata.name: "Web" must be lower case letters, digits, '-' and '.', begin and end with a letter or a digit, and have at most 253 characters (example.com)
@@ -54,7 +55,8 @@ spec:
             :21: spec.containers[1].resources.requests[memory]: is more than the limit: lower the request or raise the limit
             :24: spec.containers[1].resources.limits[cpu]: "lots" is no quantity: must be a number with one of the suffixes m, k, M, G, T, P, E, Ki, Mi, Gi, Ti, Pi, Ei or an exponent (500m, 64Mi, 1e3)
             :26: spec.containers[1].volumeMounts[0].name: no volume is called "data": spec.volumes must have it
-            :28: spec.containers[1].livenessProbe: is not supported by this version of gantry yet: remove it
+            :30: spec.containers[1].livenessProbe.httpGet.port: "web" is the name of none of the container's ports: add it to its ports, or write the number
+            :31: spec.containers[1].livenessProbe.successThreshold: must be 1 for a livenessProbe: remove it
         "#]],
     );
 }
@@ -441,7 +443,7 @@ spec:
     env:
     - {name: A, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
     - {name: B, valueFrom: {configMapKeyRef: {name: a, key: b}}}
-    lifecycle: {}
+    lifecycle: {stopSignal: SIGUSR1}
     volumeMounts: [{name: v, mountPath: /v, subPath: x}]
 ",
         expect![[r#"
@@ -460,7 +462,7 @@ spec:
             :22: spec.containers[0].envFrom[0].secretRef: refers to an object of the API server, which a static pod cannot: write the variables into env
             :24: spec.containers[0].env[0].valueFrom.fieldRef: is not supported by this version of gantry yet: write the value itself as value
             :25: spec.containers[0].env[1].valueFrom.configMapKeyRef: refers to an object of the API server, which a static pod cannot: write the value itself as value
-            :26: spec.containers[0].lifecycle: is not supported by this version of gantry yet: remove it
+            :26: spec.containers[0].lifecycle.stopSignal: is not supported by this version of gantry yet: remove it, and have the image name the signal
             :27: spec.containers[0].volumeMounts[0].subPath: is not supported by this version of gantry yet: remove it, and mount the volume as a whole
         "#]],
     );

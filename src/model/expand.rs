@@ -1,7 +1,7 @@
 //! `$(VAR)` in command, args and env (`third_party/forked/golang/expansion` of Kubernetes).
 
 /// Replaces each `$(NAME)` that `lookup` knows; one it does not know stays as it is, `$$` is a dollar sign.
-pub(super) fn expand<'a>(text: &str, lookup: impl Fn(&str) -> Option<&'a str>) -> String {
+pub(crate) fn expand<'a>(text: &str, lookup: impl Fn(&str) -> Option<&'a str>) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(dollar) = rest.find('$') {
@@ -30,7 +30,7 @@ pub(super) fn expand<'a>(text: &str, lookup: impl Fn(&str) -> Option<&'a str>) -
 
 /// The environment with every value expanded by what stands before it. A name given twice has its last value,
 /// in its first place.
-pub(super) fn environment(env: &[(String, String)]) -> Vec<(String, String)> {
+pub(crate) fn environment(env: &[(String, String)]) -> Vec<(String, String)> {
     let mut done: Vec<(String, String)> = Vec::with_capacity(env.len());
     for (name, value) in env {
         let value = expand(value, |wanted| value_of(&done, wanted));
@@ -43,7 +43,7 @@ pub(super) fn environment(env: &[(String, String)]) -> Vec<(String, String)> {
 }
 
 /// The value of a variable.
-pub(super) fn value_of<'a>(env: &'a [(String, String)], wanted: &str) -> Option<&'a str> {
+pub(crate) fn value_of<'a>(env: &'a [(String, String)], wanted: &str) -> Option<&'a str> {
     env.iter()
         .find(|(name, _)| name == wanted)
         .map(|(_, value)| value.as_str())

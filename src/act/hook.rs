@@ -1,0 +1,167 @@
+//! Hooks: what a container wants done after its start and before its stop (`pkg/kubelet/lifecycle`).
+
+use std::future::pending;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Effect, Made, abandoned, container, failure};
+use crate::ask;
+use crate::cri::Runtime;
+use crate::model::probe::Hook;
+use crate::model::reason;
+use crate::model::step::{ContainerRef, HookCall, HookHost, HookResult, PostStart, SandboxRef, StepError};
+
+/// How long a GET may take; the kubelet's own client would wait for ever.
+const GET_PATIENCE: Duration = Duration::from_secs(300);
+
+/// Does what is to be done after a start. A container whose hook failed is stopped in the same step: it must not
+/// run on, whatever becomes of the plan.
+pub(super) async fn post_start(
+    runtime: &Runtime,
+    step: PostStart,
+    made: &Made,
+    cancel: &CancellationToken,
+) -> Result<Effect, StepError> {
+    let reason = reason::waiting::POST_START_HOOK_ERROR;
+    let id = match &step.which {
+        ContainerRef::Id(id) => id.clone(),
+        ContainerRef::Made => made
+            .containers
+            .get(&step.container)
+            .cloned()
+            .ok_or_else(|| failure(reason, "the container was not created".to_owned()))?,
+    };
+    let outcome = tokio::select! {
+        // What was begun in the container goes on there; what the pod needs then, a new plan says.
+        () = cancel.cancelled() => return Err(abandoned(reason)),
+        outcome = call(runtime, &id, &step.call, made) => outcome,
+    };
+    let Err(why) = outcome else {
+        return Ok(Effect::PLAIN);
+    };
+    let message = message(&step, &why);
+    let before = step.pre_stop.map(|hook| HookCall {
+        hook,
+        host: step.call.host,
+    });
+    let stopped = container::stop(
+        runtime,
+        &id,
+        step.grace,
+        String::new(),
+        before.as_ref(),
+        made,
+        cancel,
+    )
+    .await;
+    match stopped {
+        Err(error) if error.unreachable => Err(StepError { reason, ..error }),
+        _ => Err(failure(reason, message)),
+    }
+}
+
+/// Does what is to be done before a stop, for as long as the grace at most; what became of it.
+pub(super) async fn pre_stop(
+    runtime: &Runtime,
+    id: &str,
+    before: Option<&HookCall>,
+    grace: Duration,
+    made: &Made,
+) -> HookResult {
+    let Some(before) = before else {
+        return HookResult::Done;
+    };
+    match tokio::time::timeout(grace, call(runtime, id, before, made)).await {
+        Ok(Err(why)) => {
+            tracing::warn!(container = id, "the hook before the stop failed: {}", why.error);
+            HookResult::Failed
+        }
+        // The time that it had is over; the stop goes on without it.
+        Ok(Ok(())) | Err(_) => HookResult::Done,
+    }
+}
+
+/// Why a hook failed.
+struct Why {
+    error: String,
+    /// What a command said.
+    output: Option<String>,
+}
+
+async fn call(runtime: &Runtime, id: &str, call: &HookCall, made: &Made) -> Result<(), Why> {
+    let plain = |error| Why { error, output: None };
+    match &call.hook {
+        Hook::Exec(command) => exec(runtime, id, command).await,
+        Hook::Http(get) => {
+            let address = match (&get.host, &call.host) {
+                (Some(host), _) => host.clone(),
+                (None, HookHost::At(address)) => address.to_string(),
+                (None, HookHost::OfSandbox(sandbox)) => {
+                    address(runtime, sandbox, made).await.map_err(plain)?
+                }
+            };
+            // Whatever is answered will do.
+            let answer = ask::http::get(get, &address, "lifecycle", GET_PATIENCE).await;
+            answer.map(drop).map_err(plain)
+        }
+        Hook::Sleep(time) => {
+            // Not a wait for something, but what was asked for.
+            let () = tokio::time::timeout(*time, pending()).await.unwrap_or_default();
+            Ok(())
+        }
+    }
+}
+
+async fn exec(runtime: &Runtime, id: &str, command: &[String]) -> Result<(), Why> {
+    let answer = runtime.exec_sync(id, command.to_vec(), None).await;
+    let answer = answer.map_err(|error| Why {
+        error: error.grpc_text(),
+        output: Some(String::new()),
+    })?;
+    if answer.exit_code == 0 {
+        return Ok(());
+    }
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (out, err) = (text(&answer.stdout), text(&answer.stderr));
+    Err(Why {
+        error: format!(
+            "command '{}' exited with {}: {err}",
+            command.join(" "),
+            answer.exit_code
+        ),
+        output: Some(out + &err),
+    })
+}
+
+async fn address(runtime: &Runtime, sandbox: &SandboxRef, made: &Made) -> Result<String, String> {
+    let id = match sandbox {
+        SandboxRef::Id(id) => Some(id.as_str()),
+        SandboxRef::Made => made.sandbox.as_deref(),
+    };
+    let nobody = || "failed to find networking container".to_owned();
+    let status = runtime.pod_sandbox_status(id.ok_or_else(nobody)?).await;
+    let status = status.map_err(|error| error.grpc_text())?;
+    let ip = status
+        .network
+        .map(|network| network.ip)
+        .filter(|ip| !ip.is_empty());
+    ip.ok_or_else(nobody)
+}
+
+/// What the container's waiting state shows.
+fn message(step: &PostStart, why: &Why) -> String {
+    let (kind, what) = match &step.call.hook {
+        Hook::Exec(command) => ("Exec", format!("[{}]", command.join(" "))),
+        Hook::Http(get) => ("HTTP", get.path.clone()),
+        Hook::Sleep(time) => ("Sleep", time.as_secs().to_string()),
+    };
+    let mut text = format!(
+        "{kind} lifecycle hook ({what}) for Container {:?} in Pod {:?} failed - error: {}",
+        step.container, step.pod, why.error
+    );
+    if let Some(output) = &why.output {
+        text.push_str(&format!(", message: {output:?}"));
+    }
+    text
+}

@@ -1,0 +1,62 @@
+//! Connections.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// Whether a connection is accepted; the error as Go's `net.Dial` tells it.
+pub async fn tcp(host: &str, port: u16, within: Duration) -> Result<(), String> {
+    let address = join(host, port);
+    match timeout(within, TcpStream::connect((host, port))).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(refusal(&address, &error)),
+        Err(_) => Err(format!("dial tcp {address}: i/o timeout")),
+    }
+}
+
+/// Host and port; an IPv6 address stands in brackets.
+pub(super) fn join(host: &str, port: u16) -> String {
+    match host.contains(':') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
+    }
+}
+
+/// That nobody was there.
+pub(super) fn refusal(address: &str, error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(_) => format!("dial tcp {address}: connect: {}", errno(error)),
+        None => format!("dial tcp {address}: {error}"),
+    }
+}
+
+/// An error of the kernel in Go's words.
+pub(super) fn errno(error: &io::Error) -> String {
+    use nix::errno::Errno;
+    let Some(code) = error.raw_os_error() else {
+        return error.to_string();
+    };
+    // What Go says differs from libc in its letters only.
+    Errno::from_raw(code).desc().to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_open_port_and_a_closed_one() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let second = Duration::from_secs(5);
+        assert_eq!(tcp("127.0.0.1", port, second).await, Ok(()));
+        drop(listener);
+        let error = tcp("127.0.0.1", port, second).await.unwrap_err();
+        assert_eq!(
+            error,
+            format!("dial tcp 127.0.0.1:{port}: connect: connection refused")
+        );
+    }
+}

@@ -1,0 +1,290 @@
+//! One GET, with the redirects that stay on its host (`pkg/probe/http`).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::header::{HeaderName, HeaderValue};
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+use super::connect::{errno, join, refusal};
+use super::tls;
+use crate::model::probe::HttpGet;
+
+/// How many redirects are followed.
+const MOST_REDIRECTS: usize = 10;
+/// How much of an answer is read (`maxRespBodyLength`).
+const MOST_BODY: usize = 10 << 10;
+/// What kubelets of this version call themselves, with what they ask for in front: `kube-probe/1.36`.
+const VERSION: &str = "1.36";
+
+/// An answer that came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The status; of a redirect that was not followed, 3xx.
+    pub status: u16,
+    /// The beginning of the body.
+    pub body: String,
+}
+
+/// A target: where a GET goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Target {
+    https: bool,
+    host: String,
+    port: u16,
+    path: String,
+}
+
+/// Sends the GET to its own host, else to `address`, as `kube-<purpose>`. The error is as Go's client tells it.
+pub async fn get(get: &HttpGet, address: &str, purpose: &str, within: Duration) -> Result<Answer, String> {
+    let target = Target {
+        https: get.https,
+        host: get.host.clone().unwrap_or_else(|| address.to_owned()),
+        port: get.port.number()?,
+        path: path(&get.path),
+    };
+    let deadline = Instant::now() + within;
+    let mut asked = target.clone();
+    let mut own_host = true;
+    for _ in 0..MOST_REDIRECTS {
+        let url = asked.url();
+        let answer = once(get, &asked, own_host, purpose, deadline)
+            .await
+            .map_err(|why| format!("Get {url:?}: {why}"))?;
+        let (status, location, body) = answer;
+        match location.map(|location| asked.redirected(&location)) {
+            Some((next, relative)) if is_redirect(status) && next.host == target.host => {
+                asked = next;
+                own_host &= relative;
+            }
+            _ => {
+                let status = status.as_u16();
+                return Ok(Answer { status, body });
+            }
+        }
+    }
+    Err(format!(
+        "Get {:?}: stopped after {MOST_REDIRECTS} redirects",
+        asked.url()
+    ))
+}
+
+fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+impl Target {
+    fn url(&self) -> String {
+        let scheme = if self.https { "https" } else { "http" };
+        format!("{scheme}://{}{}", join(&self.host, self.port), self.path)
+    }
+
+    /// Where a `Location` leads from here, and whether it names no host.
+    fn redirected(&self, location: &str) -> (Target, bool) {
+        let location = location.split('#').next().unwrap_or_default();
+        let (https, rest) = match location.split_once("://") {
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => (true, Some(rest)),
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (false, Some(rest)),
+            _ => (self.https, location.strip_prefix("//")),
+        };
+        if let Some(rest) = rest {
+            let end = rest.find(['/', '?']).unwrap_or(rest.len());
+            let (host, port) = authority(&rest[..end], https);
+            let path = path(&rest[end..]);
+            return (
+                Target {
+                    https,
+                    host,
+                    port,
+                    path,
+                },
+                false,
+            );
+        }
+        let path = if location.starts_with('/') {
+            path(location)
+        } else {
+            let own = self.path.split('?').next().unwrap_or_default();
+            let dir = own.rfind('/').map_or("/", |slash| &own[..=slash]);
+            path(&format!("{dir}{location}"))
+        };
+        (Target { path, ..self.clone() }, true)
+    }
+}
+
+/// Host and port of a URL.
+fn authority(text: &str, https: bool) -> (String, u16) {
+    let default = if https { 443 } else { 80 };
+    let text = text.rsplit('@').next().unwrap_or_default();
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, port.parse().unwrap_or(default)),
+        _ => (text, default),
+    };
+    (host.trim_matches(['[', ']']).to_owned(), port)
+}
+
+/// A path that can stand in a request: rooted, without a fragment, what is no part of a URL encoded.
+fn path(text: &str) -> String {
+    let text = text.split('#').next().unwrap_or_default();
+    let mut path = String::with_capacity(text.len() + 1);
+    if !text.starts_with('/') {
+        path.push('/');
+    }
+    for byte in text.bytes() {
+        match byte {
+            b'!' | b'#'..=b';' | b'=' | b'?'..=b'Z' | b'[' | b']' | b'_' | b'a'..=b'z' | b'~' => {
+                path.push(char::from(byte));
+            }
+            other => path.push_str(&format!("%{other:02X}")),
+        }
+    }
+    path
+}
+
+/// One request: the status, where it leads, the beginning of the body.
+async fn once(
+    get: &HttpGet,
+    target: &Target,
+    own_host: bool,
+    purpose: &str,
+    deadline: Instant,
+) -> Result<(StatusCode, Option<String>, String), String> {
+    let address = join(&target.host, target.port);
+    let request = request(get, target, own_host, purpose)?;
+    let late = "Client.Timeout exceeded while awaiting headers";
+    let connect = TcpStream::connect((target.host.as_str(), target.port));
+    let stream = match timeout_at(deadline, connect).await {
+        Ok(stream) => stream.map_err(|error| refusal(&address, &error))?,
+        Err(_) => return Err(format!("dial tcp {address}: i/o timeout ({late})")),
+    };
+    let exchange = async {
+        if !target.https {
+            return exchange(stream, request).await;
+        }
+        let name = ServerName::try_from(target.host.clone()).map_err(|error| error.to_string())?;
+        let stream = tls::connector().connect(name, stream).await;
+        exchange(stream.map_err(|error| told(&error))?, request).await
+    };
+    match timeout_at(deadline, exchange).await {
+        Ok(answer) => answer,
+        Err(_) => Err(format!("context deadline exceeded ({late})")),
+    }
+}
+
+/// What went wrong with TLS or with a connection.
+fn told(error: &std::io::Error) -> String {
+    let inner = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match inner {
+        Some(rustls::Error::InvalidMessage(_)) => {
+            "http: server gave HTTP response to HTTPS client".to_owned()
+        }
+        _ if error.kind() == std::io::ErrorKind::UnexpectedEof => "EOF".to_owned(),
+        _ => errno(error),
+    }
+}
+
+fn request(
+    get: &HttpGet,
+    target: &Target,
+    own_host: bool,
+    purpose: &str,
+) -> Result<Request<Empty<Bytes>>, String> {
+    let mut request = Request::builder().uri(&target.path).body(Empty::new());
+    let request = request.as_mut().map_err(|error| error.to_string())?;
+    let headers = request.headers_mut();
+    let mut stated_host = None;
+    for (name, value) in &get.headers {
+        if name.eq_ignore_ascii_case("host") {
+            stated_host = stated_host.or(Some(value.clone()));
+            continue;
+        }
+        let name = HeaderName::try_from(name.as_str()).map_err(|error| error.to_string())?;
+        let value = HeaderValue::try_from(value.as_str()).map_err(|error| error.to_string())?;
+        headers.append(name, value);
+    }
+    let is_default = target.port == if target.https { 443 } else { 80 };
+    let host = match stated_host.filter(|host| own_host && !host.is_empty()) {
+        Some(host) => host,
+        None if is_default && !target.host.contains(':') => target.host.clone(),
+        None => join(&target.host, target.port),
+    };
+    let text = |value: String| HeaderValue::try_from(value).map_err(|error| error.to_string());
+    headers.insert(hyper::header::HOST, text(host)?);
+    headers.insert(hyper::header::CONNECTION, HeaderValue::from_static("close"));
+    if !headers.contains_key(hyper::header::USER_AGENT) {
+        headers.insert(
+            hyper::header::USER_AGENT,
+            text(format!("kube-{purpose}/{VERSION}"))?,
+        );
+    }
+    match headers.get(hyper::header::ACCEPT).map(HeaderValue::is_empty) {
+        None => drop(headers.insert(hyper::header::ACCEPT, HeaderValue::from_static("*/*"))),
+        // Stated as empty, it is not sent.
+        Some(true) => drop(headers.remove(hyper::header::ACCEPT)),
+        Some(false) => {}
+    }
+    Ok(std::mem::take(request))
+}
+
+async fn exchange<S>(
+    stream: S,
+    request: Request<Empty<Bytes>>,
+) -> Result<(StatusCode, Option<String>, String), String>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let told = |error: hyper::Error| match error.is_incomplete_message() {
+        true => "EOF".to_owned(),
+        false => chain(&error),
+    };
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(told)?;
+    let answer = async {
+        let response = sender.send_request(request).await.map_err(told)?;
+        let location = response.headers().get(hyper::header::LOCATION);
+        let location = location.and_then(|value| value.to_str().ok()).map(str::to_owned);
+        Ok((response.status(), location, body(response).await?))
+    };
+    // The connection is driven beside its only request, and ends with it.
+    tokio::pin!(answer);
+    tokio::select! {
+        biased;
+        answer = &mut answer => answer,
+        // It may have ended by itself with the answer already in hand.
+        _ = connection => answer.await,
+    }
+}
+
+async fn body(response: Response<Incoming>) -> Result<String, String> {
+    let mut body = response.into_body();
+    let mut text = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| chain(&error))?;
+        text.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
+        if text.len() >= MOST_BODY {
+            text.truncate(MOST_BODY);
+            break;
+        }
+    }
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut last = error;
+    while let Some(source) = last.source() {
+        last = source;
+    }
+    match last.downcast_ref::<std::io::Error>() {
+        Some(error) => errno(error),
+        None => last.to_string(),
+    }
+}

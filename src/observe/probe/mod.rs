@@ -1,0 +1,172 @@
+//! One run of a probe: what is asked, and what its answer means (`pkg/kubelet/prober/prober.go`).
+
+pub(super) mod worker;
+
+use std::time::Duration;
+
+use tonic::Code;
+
+use crate::ask;
+use crate::cri::Runtime;
+use crate::model::health::Trouble;
+use crate::model::probe::{Action, ProbeKind};
+
+/// How much of what a command says is told (`pkg/probe/exec`).
+const MOST_OUTPUT: usize = 10 << 10;
+/// How often a probe is tried that could not be made at all (`maxProbeRetries`).
+const TRIES: usize = 3;
+
+/// What one run has found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Finding {
+    /// All is well.
+    Well,
+    /// All is well, but somebody should know.
+    Warned(String),
+    /// It is not.
+    Failed(String),
+    /// Nothing was found out, which counts for nothing; where there is a text, it is told.
+    Errored(Option<String>),
+}
+
+impl Finding {
+    /// What is told of it.
+    pub(super) fn trouble(&self, kind: ProbeKind) -> Option<Trouble> {
+        let title = kind.title();
+        let (reason, message) = match self {
+            Finding::Well | Finding::Errored(None) => return None,
+            Finding::Warned(text) => ("ProbeWarning", format!("{title} probe warning: {text}")),
+            Finding::Failed(text) => ("Unhealthy", format!("{title} probe failed: {text}")),
+            Finding::Errored(Some(text)) => (
+                "Unhealthy",
+                format!("{title} probe errored and resulted in unknown state: {text}"),
+            ),
+        };
+        Some(Trouble { reason, message })
+    }
+}
+
+/// What is asked of whom.
+#[derive(Debug, Clone)]
+pub(super) struct Question {
+    /// The container's id.
+    pub(super) id: String,
+    /// The pod's address; empty while it has none.
+    pub(super) address: String,
+    pub(super) action: Action,
+    pub(super) timeout: Duration,
+}
+
+/// Asks.
+pub(super) async fn ask(runtime: &Runtime, question: &Question) -> Finding {
+    let mut finding = Finding::Well;
+    for _ in 0..TRIES {
+        finding = once(runtime, question).await;
+        if !matches!(finding, Finding::Errored(_)) {
+            break;
+        }
+    }
+    finding
+}
+
+async fn once(runtime: &Runtime, question: &Question) -> Finding {
+    let Question {
+        id,
+        address,
+        action,
+        timeout,
+    } = question;
+    match action {
+        Action::Exec(command) => exec(runtime, id, command, *timeout).await,
+        Action::Http(get) => {
+            if let Err(error) = get.port.number() {
+                return Finding::Errored(Some(error));
+            }
+            match ask::http::get(get, address, "probe", *timeout).await {
+                Err(error) => Finding::Failed(error),
+                Ok(answer) => of_answer(answer),
+            }
+        }
+        Action::Tcp { host, port } => {
+            let port = match port.number() {
+                Ok(port) => port,
+                Err(error) => return Finding::Errored(Some(error)),
+            };
+            let host = host.as_ref().unwrap_or(address);
+            plain(ask::tcp(host, port, *timeout).await)
+        }
+        Action::Grpc { port, service } => plain(ask::grpc::check(address, *port, service, *timeout).await),
+    }
+}
+
+fn plain(result: Result<(), String>) -> Finding {
+    result.map_or_else(Finding::Failed, |()| Finding::Well)
+}
+
+fn of_answer(answer: ask::http::Answer) -> Finding {
+    match answer.status {
+        200..=299 => Finding::Well,
+        300..=399 => Finding::Warned(format!(
+            "Probe terminated redirects, Response body: {}",
+            answer.body
+        )),
+        // Without the body: it may hold what is nobody's business.
+        status => Finding::Failed(format!("HTTP probe failed with statuscode: {status}")),
+    }
+}
+
+async fn exec(runtime: &Runtime, id: &str, command: &[String], timeout: Duration) -> Finding {
+    let answer = match runtime.exec_sync(id, command.to_vec(), Some(timeout)).await {
+        Ok(answer) => answer,
+        Err(error) if error.is_unreachable() => return Finding::Errored(None),
+        Err(error) if error.code == Code::DeadlineExceeded => {
+            let (command, seconds) = (command.join(" "), timeout.as_secs());
+            return Finding::Failed(format!(
+                "command timed out: {command:?} timed out after {seconds}s"
+            ));
+        }
+        Err(error) => return Finding::Errored(Some(error.grpc_text())),
+    };
+    if answer.exit_code == 0 {
+        return Finding::Well;
+    }
+    let mut output = answer.stdout;
+    output.extend(answer.stderr);
+    output.truncate(MOST_OUTPUT);
+    Finding::Failed(String::from_utf8_lossy(&output).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_of_http() {
+        let check = |status| {
+            let body = "secret".to_owned();
+            of_answer(ask::http::Answer { status, body })
+        };
+        assert_eq!(check(200), Finding::Well);
+        assert_eq!(check(299), Finding::Well);
+        assert!(matches!(check(302), Finding::Warned(_)));
+        assert!(matches!(check(399), Finding::Warned(_)));
+        let text = "HTTP probe failed with statuscode: 400".to_owned();
+        assert_eq!(check(400), Finding::Failed(text));
+        assert!(matches!(check(199), Finding::Failed(_)));
+        assert!(matches!(check(503), Finding::Failed(_)));
+    }
+
+    #[test]
+    fn what_is_told() {
+        let told = |finding: Finding| {
+            finding
+                .trouble(ProbeKind::Liveness)
+                .map(|t| (t.reason, t.message))
+        };
+        assert_eq!(told(Finding::Well), None);
+        assert_eq!(
+            told(Finding::Failed("x".to_owned())),
+            Some(("Unhealthy", "Liveness probe failed: x".to_owned()))
+        );
+    }
+}

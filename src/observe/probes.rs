@@ -1,0 +1,282 @@
+//! Runs the probes of the containers that shall run and do. What they find is part of the snapshot, which the
+//! observer writes. One task for all of them: at rest a probe is a few words and a time.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::Handle;
+use super::probe::worker::{Found, Worker};
+use super::probe::{self, Finding, Question};
+use crate::cri::Runtime;
+use crate::model::health::{Probed, Verdict};
+use crate::model::pod::{Container, Desired, Pod, PodName};
+use crate::model::probe::ProbeKind;
+use crate::model::runtime::{ContainerState, ObservedContainer, ObservedName, Snapshot};
+
+/// What a probe has come to say.
+#[derive(Debug)]
+pub(super) struct News {
+    pub(super) pod: PodName,
+    pub(super) id: String,
+    pub(super) kind: ProbeKind,
+    pub(super) probed: Probed,
+}
+
+/// What the probes go by.
+pub struct Inputs {
+    /// What shall run.
+    pub desired: watch::Receiver<Arc<Desired>>,
+    /// What runs.
+    pub snapshot: watch::Receiver<Arc<Snapshot>>,
+    /// The node's own address, at which pods of the host's network are asked.
+    pub host: Option<IpAddr>,
+}
+
+/// One instance of a container with its probes.
+struct Asked {
+    id: String,
+    /// The container's name in the pod.
+    name: String,
+    address: String,
+    workers: Vec<Worker>,
+}
+
+/// A pod with probes, as it was seen last.
+struct Known {
+    pod: Arc<Pod>,
+    observed: Arc<ObservedName>,
+    asked: Vec<Asked>,
+}
+
+/// Which probe was run.
+struct Run {
+    pod: PodName,
+    id: String,
+    kind: ProbeKind,
+}
+
+struct Probes {
+    runtime: Runtime,
+    out: Handle,
+    host: Option<IpAddr>,
+    pods: BTreeMap<PodName, Known>,
+    runs: JoinSet<(Run, Finding)>,
+    began: Timestamp,
+}
+
+/// Runs them until cancelled.
+pub async fn run(mut inputs: Inputs, runtime: Runtime, out: Handle, cancel: CancellationToken) {
+    let mut probes = Probes {
+        runtime,
+        out,
+        host: inputs.host,
+        pods: BTreeMap::new(),
+        runs: JoinSet::new(),
+        began: Timestamp::now(),
+    };
+    loop {
+        let next = probes.start_due(Instant::now());
+        // Every arm may be cancelled: watches and the set keep what was not taken. Without a probe nothing wakes but
+        // a change.
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            Ok(()) = inputs.desired.changed() => {}
+            Ok(()) = inputs.snapshot.changed() => {}
+            Some(ended) = probes.runs.join_next() => {
+                if let Ok((run, finding)) = ended {
+                    probes.note(&run, &finding);
+                }
+                continue;
+            }
+            () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => continue,
+        }
+        let desired = inputs.desired.borrow_and_update().clone();
+        let snapshot = inputs.snapshot.borrow_and_update().clone();
+        probes.take(&desired, &snapshot);
+    }
+}
+
+impl Probes {
+    /// Looks at the pods that changed.
+    fn take(&mut self, desired: &Desired, snapshot: &Snapshot) {
+        self.pods
+            .retain(|name, _| desired.get(name).is_some() && snapshot.pods.contains_key(name));
+        for pod in desired.pods() {
+            if !pod.all_containers().any(|container| container.probes.any()) {
+                self.pods.remove(&pod.name);
+                continue;
+            }
+            let Some(observed) = snapshot.pods.get(&pod.name) else {
+                continue;
+            };
+            let before = self.pods.remove(&pod.name);
+            let known = match before {
+                Some(known) if Arc::ptr_eq(&known.pod, pod) && Arc::ptr_eq(&known.observed, observed) => {
+                    known
+                }
+                before => self.look(pod, observed, before.map(|known| known.asked).unwrap_or_default()),
+            };
+            self.pods.insert(pod.name.clone(), known);
+        }
+    }
+
+    /// The instances to ask; those that were asked before go on as they are.
+    fn look(&self, pod: &Arc<Pod>, observed: &Arc<ObservedName>, mut before: Vec<Asked>) -> Known {
+        let mut asked = Vec::new();
+        let seen = observed.uids.get(&pod.uid);
+        for container in pod.all_containers().filter(|container| container.probes.any()) {
+            let Some(seen) = seen else { break };
+            let Some(instance) = seen.container(&container.name) else {
+                continue;
+            };
+            let ContainerState::Running { started } = instance.state else {
+                continue;
+            };
+            let sandbox = seen
+                .sandboxes
+                .iter()
+                .find(|sandbox| sandbox.id == instance.sandbox);
+            let address = sandbox.and_then(|sandbox| match sandbox.host_network {
+                true => self.host,
+                false => sandbox.ips.first().copied(),
+            });
+            let address = address.map(|address| address.to_string()).unwrap_or_default();
+            let known = before.iter().position(|asked| asked.id == instance.id);
+            let mut known = match known {
+                Some(place) => before.swap_remove(place),
+                None => self.meet(container, instance, started),
+            };
+            known.address = address;
+            if pod.deletion.is_some() {
+                // What is ending is not condemned any more.
+                known.workers.retain(|worker| worker.kind == ProbeKind::Readiness);
+            }
+            asked.push(known);
+        }
+        Known {
+            pod: pod.clone(),
+            observed: observed.clone(),
+            asked,
+        }
+    }
+
+    fn meet(&self, container: &Container, instance: &ObservedContainer, started: Timestamp) -> Asked {
+        let (now, clock) = (Timestamp::now(), Instant::now());
+        let found = if started < self.began {
+            Found::Running
+        } else {
+            Found::Starting
+        };
+        let age = now.duration_since(started).unsigned_abs();
+        let started = clock.checked_sub(age).unwrap_or(clock);
+        let gated = container.probes.startup.is_some();
+        let worker = |kind| {
+            let probe = container.probes.get(kind)?;
+            let gated = gated && kind != ProbeKind::Startup;
+            Some(Worker::new(
+                kind,
+                probe,
+                &instance.id,
+                started,
+                found,
+                gated,
+                clock,
+            ))
+        };
+        Asked {
+            id: instance.id.clone(),
+            name: container.name.clone(),
+            address: String::new(),
+            workers: ProbeKind::ALL.into_iter().filter_map(worker).collect(),
+        }
+    }
+
+    /// Starts what is due; when the next is.
+    fn start_due(&mut self, now: Instant) -> Option<Instant> {
+        let mut next: Option<Instant> = None;
+        for (name, known) in &mut self.pods {
+            for asked in &mut known.asked {
+                let container = known
+                    .pod
+                    .all_containers()
+                    .find(|container| container.name == asked.name);
+                let Some(container) = container else { continue };
+                for worker in asked.workers.iter_mut().filter(|worker| !worker.busy) {
+                    let (Some(due), Some(probe)) = (worker.due, container.probes.get(worker.kind)) else {
+                        continue;
+                    };
+                    if due > now {
+                        next = Some(next.map_or(due, |next| next.min(due)));
+                        continue;
+                    }
+                    worker.busy = true;
+                    let question = Question {
+                        id: asked.id.clone(),
+                        address: asked.address.clone(),
+                        action: probe.action.clone(),
+                        timeout: probe.timeout,
+                    };
+                    let run = Run {
+                        pod: name.clone(),
+                        id: asked.id.clone(),
+                        kind: worker.kind,
+                    };
+                    let runtime = self.runtime.clone();
+                    self.runs.spawn(async move {
+                        let finding = probe::ask(&runtime, &question).await;
+                        (run, finding)
+                    });
+                }
+            }
+        }
+        next
+    }
+
+    /// Takes what a run has found, unless nobody asks any more.
+    fn note(&mut self, run: &Run, finding: &Finding) {
+        let now = Instant::now();
+        let Some(known) = self.pods.get_mut(&run.pod) else {
+            return;
+        };
+        let Some(asked) = known.asked.iter_mut().find(|asked| asked.id == run.id) else {
+            return;
+        };
+        let container = known
+            .pod
+            .all_containers()
+            .find(|container| container.name == asked.name);
+        let Some(container) = container else { return };
+        let worker = asked.workers.iter_mut().find(|worker| worker.kind == run.kind);
+        let (Some(worker), Some(probe)) = (worker, container.probes.get(run.kind)) else {
+            return;
+        };
+        if !worker.take(probe, finding, now) {
+            return;
+        }
+        let probed = worker.probed.clone();
+        if run.kind == ProbeKind::Startup && probed.verdict == Verdict::Success {
+            for worker in asked
+                .workers
+                .iter_mut()
+                .filter(|worker| worker.kind != ProbeKind::Startup)
+            {
+                if let Some(probe) = container.probes.get(worker.kind) {
+                    worker.open(probe, now);
+                }
+            }
+        }
+        self.out.tell(News {
+            pod: run.pod.clone(),
+            id: run.id.clone(),
+            kind: run.kind,
+            probed,
+        });
+    }
+}

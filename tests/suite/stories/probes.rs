@@ -1,0 +1,251 @@
+//! Probes: what containers are asked, and what comes of the answers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use k8s_openapi::api::core::v1 as api;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use crate::agent::{Machine, condition, container, full_name, manifest, restarts, state};
+
+/// Whether the container has started and is ready.
+fn health(pod: &api::Pod, of: &str) -> (Option<bool>, bool) {
+    let status = container(pod, of).unwrap();
+    (status.started, status.ready)
+}
+
+/// Waits for an event of that reason; its message and how often it came.
+async fn event(machine: &Machine, reason: &str) -> (String, u32) {
+    machine
+        .told(reason, |report| {
+            let events = report.events.get(&full_name("web"))?;
+            let event = events.iter().find(|event| event.reason == reason)?;
+            Some((event.message.clone(), event.count))
+        })
+        .await
+}
+
+#[tokio::test]
+async fn a_pod_is_ready_when_its_readiness_probe_says_so_and_no_longer() {
+    let machine = Machine::started().await;
+    machine.fake.answer("cat /tmp/r", 1, "cat: no such file\n");
+    let c = "name: c, image: demo:1, readinessProbe: {exec: {command: [cat, /tmp/r]}, periodSeconds: 1, failureThreshold: 1}";
+    machine.write("web.yaml", &manifest("web", "", &[c]));
+    let (message, _) = event(&machine, "Unhealthy").await;
+    assert_eq!(message, "Readiness probe failed: cat: no such file\n");
+    let pod = machine.pod("web").unwrap();
+    assert_eq!(
+        (state(&pod, "c").as_str(), health(&pod, "c")),
+        ("running", (Some(true), false))
+    );
+    assert_eq!(
+        (condition(&pod, "Ready"), condition(&pod, "ContainersReady")),
+        ("False", "False")
+    );
+    let unready = pod
+        .status
+        .iter()
+        .flat_map(|status| status.conditions.iter().flatten());
+    let unready: Vec<_> = unready
+        .filter(|c| c.type_ == "Ready")
+        .filter_map(|c| c.message.clone())
+        .collect();
+    assert_eq!(unready, ["containers with unready status: [c]"]);
+    machine.fake.answer("cat /tmp/r", 0, "");
+    machine.running("web").await;
+    machine.fake.answer("cat /tmp/r", 1, "gone");
+    let pod = machine
+        .pod_told("web", "unready", |pod| condition(pod, "Ready") == "False")
+        .await;
+    // It is sent nothing, and runs on.
+    assert_eq!((state(&pod, "c").as_str(), restarts(&pod, "c")), ("running", 0));
+    assert_eq!(machine.fake.count("StopContainer"), 0);
+}
+
+#[tokio::test]
+async fn a_container_that_fails_its_liveness_probe_is_restarted_and_begins_anew() {
+    let machine = Machine::started().await;
+    machine.fake.answer("live", 1, "dead");
+    let c = "name: c, image: demo:1, livenessProbe: {exec: {command: [live]}, periodSeconds: 1, failureThreshold: 2, terminationGracePeriodSeconds: 7}";
+    machine.write("web.yaml", &manifest("web", "", &[c]));
+    let killing = event(&machine, "Killing").await;
+    machine.fake.answer("live", 0, "");
+    assert_eq!(killing.0, "Container c failed liveness probe, will be restarted");
+    let pod = machine
+        .pod_told("web", "restarted", |pod| {
+            restarts(pod, "c") == 1 && state(pod, "c") == "running"
+        })
+        .await;
+    assert_eq!(health(&pod, "c"), (Some(true), true));
+    assert_eq!(
+        event(&machine, "Unhealthy").await,
+        ("Liveness probe failed: dead".to_owned(), 2)
+    );
+    let stops = machine.fake.calls();
+    let graces: Vec<_> = stops.iter().filter(|call| call.call == "StopContainer").collect();
+    assert_eq!(graces.len(), 1);
+    assert_eq!(machine.fake.world().graces.last(), Some(&7));
+}
+
+#[tokio::test]
+async fn until_a_container_has_started_its_other_probes_wait() {
+    let machine = Machine::started().await;
+    machine.fake.answer("start", 1, "not yet");
+    let c = "name: c, image: demo:1, startupProbe: {exec: {command: [start]}, periodSeconds: 1, failureThreshold: 30}, readinessProbe: {exec: {command: [ready]}, periodSeconds: 1}";
+    machine.write("web.yaml", &manifest("web", "", &[c]));
+    let (message, _) = event(&machine, "Unhealthy").await;
+    assert_eq!(message, "Startup probe failed: not yet");
+    let pod = machine.pod("web").unwrap();
+    assert_eq!(health(&pod, "c"), (Some(false), false));
+    let asked = |what: &str| {
+        machine
+            .fake
+            .calls()
+            .iter()
+            .filter(|call| call.about == what)
+            .count()
+    };
+    assert_eq!(asked("ready"), 0);
+    machine.fake.answer("start", 0, "");
+    let pod = machine.running("web").await;
+    assert_eq!(health(&pod, "c"), (Some(true), true));
+    assert!(asked("ready") >= 1);
+}
+
+#[tokio::test]
+async fn a_container_that_does_not_start_in_time_is_restarted() {
+    let machine = Machine::started().await;
+    machine.fake.answer("start", 1, "no");
+    let c = "name: c, image: demo:1, startupProbe: {exec: {command: [start]}, periodSeconds: 1, failureThreshold: 1}";
+    machine.write("web.yaml", &manifest("web", "", &[c]));
+    let (message, _) = event(&machine, "Killing").await;
+    machine.fake.answer("start", 0, "");
+    assert_eq!(message, "Container c failed startup probe, will be restarted");
+    let pod = machine.running("web").await;
+    assert_eq!(restarts(&pod, "c"), 1);
+}
+
+#[tokio::test]
+async fn what_follows_a_sidecar_waits_until_it_has_started() {
+    let machine = Machine::started().await;
+    machine.fake.answer("start", 1, "not yet");
+    let init = "initContainers: [{name: s, image: demo:1, restartPolicy: Always, startupProbe: {exec: {command: [start]}, periodSeconds: 1, failureThreshold: 30}}]";
+    machine.write("web.yaml", &manifest("web", init, &["name: c, image: demo:1"]));
+    event(&machine, "Unhealthy").await;
+    let pod = machine.pod("web").unwrap();
+    assert_eq!(
+        (state(&pod, "s").as_str(), condition(&pod, "Initialized")),
+        ("running", "False")
+    );
+    assert_eq!(machine.fake.count("CreateContainer"), 1);
+    machine.fake.answer("start", 0, "");
+    let pod = machine.running("web").await;
+    assert_eq!(condition(&pod, "Initialized"), "True");
+}
+
+/// Answers every connection with what stands for the status now, and keeps what was asked.
+async fn listen(
+    status: Arc<AtomicU16>,
+    location: &'static str,
+) -> (u16, tokio::sync::mpsc::UnboundedReceiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (asked, out) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut text = vec![0; 4096];
+            let read = stream.read(&mut text).await.unwrap_or(0);
+            let text = String::from_utf8_lossy(&text[..read]).into_owned();
+            let status = if text.starts_with("GET /moved") {
+                204
+            } else {
+                status.load(Ordering::SeqCst)
+            };
+            let _ = asked.send(text);
+            let answer = format!("HTTP/1.1 {status} X\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n");
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    (port, out)
+}
+
+#[tokio::test]
+async fn http_is_asked_with_its_headers_and_follows_its_own_host() {
+    let machine = Machine::started().await;
+    let status = Arc::new(AtomicU16::new(503));
+    let (port, mut asked) = listen(status.clone(), "/moved").await;
+    let c = format!(
+        "name: c, image: demo:1, ports: [{{name: web, containerPort: {port}}}], readinessProbe: {{httpGet: {{host: 127.0.0.1, port: web, path: /x?y=1, httpHeaders: [{{name: X-A, value: b}}]}}, periodSeconds: 1, failureThreshold: 1}}"
+    );
+    machine.write("web.yaml", &manifest("web", "", &[&c]));
+    let (message, _) = event(&machine, "Unhealthy").await;
+    assert_eq!(
+        message,
+        "Readiness probe failed: HTTP probe failed with statuscode: 503"
+    );
+    let request = asked.recv().await.unwrap().to_lowercase();
+    assert!(request.starts_with("get /x?y=1 http/1.1\r\n"), "{request}");
+    for line in [
+        "x-a: b",
+        "user-agent: kube-probe/1.36",
+        "accept: */*",
+        &format!("host: 127.0.0.1:{port}"),
+    ] {
+        assert!(request.contains(line), "{line} in {request}");
+    }
+    status.store(302, Ordering::SeqCst);
+    machine.running("web").await;
+}
+
+#[tokio::test]
+async fn a_redirect_to_another_host_is_a_warning_and_no_failure() {
+    let machine = Machine::started().await;
+    let (port, _asked) = listen(Arc::new(AtomicU16::new(301)), "http://example.com/").await;
+    let c = format!(
+        "name: c, image: demo:1, livenessProbe: {{httpGet: {{host: 127.0.0.1, port: {port}}}, periodSeconds: 1, failureThreshold: 1}}, readinessProbe: {{tcpSocket: {{host: 127.0.0.1, port: {port}}}}}"
+    );
+    machine.write("web.yaml", &manifest("web", "", &[&c]));
+    machine.running("web").await;
+    let (message, _) = event(&machine, "ProbeWarning").await;
+    assert_eq!(
+        message,
+        "Liveness probe warning: Probe terminated redirects, Response body: "
+    );
+    assert_eq!(machine.fake.count("StopContainer"), 0);
+}
+
+#[tokio::test]
+async fn a_readiness_gate_that_nobody_opens_keeps_the_pod_unready() {
+    let machine = Machine::started().await;
+    machine.write(
+        "web.yaml",
+        &manifest(
+            "web",
+            "readinessGates: [{conditionType: example.com/ok}]",
+            &["name: c, image: demo:1"],
+        ),
+    );
+    let pod = machine
+        .pod_told("web", "containers ready", |pod| {
+            condition(pod, "ContainersReady") == "True"
+        })
+        .await;
+    let all = pod
+        .status
+        .iter()
+        .flat_map(|status| status.conditions.iter().flatten());
+    let ready = all.clone().find(|condition| condition.type_ == "Ready").unwrap();
+    assert_eq!(
+        (
+            ready.status.as_str(),
+            ready.reason.as_deref(),
+            ready.message.as_deref()
+        ),
+        (
+            "False",
+            Some("ReadinessGatesNotReady"),
+            Some("corresponding condition of pod readiness gate \"example.com/ok\" does not exist.")
+        )
+    );
+}
