@@ -7,11 +7,13 @@
 
 pub mod memory;
 pub mod node;
+pub mod object;
 pub mod pod;
 pub mod reason;
 pub mod report;
 pub mod resources;
 pub mod runtime;
 pub mod step;
+pub mod value;
 #[cfg(test)]
 pub(crate) mod sample;
