@@ -25,12 +25,14 @@ use levels::keep_levels;
 use crate::act::{self, ActContext};
 use crate::model::memory::{Executed, Memory, PodMemory};
 use crate::model::node::NodePolicy;
+use crate::model::object::Objects;
 use crate::model::pod::{Desired, PodName, PodUid};
 use crate::model::resources::Amounts;
 use crate::model::runtime::{ObservedName, Snapshot};
 use crate::model::step::{CgroupSetting, Outcome, Plan, Subject};
 use crate::observe;
 use crate::plan::admit::Refusal;
+use crate::plan::reference::references;
 use crate::plan::{PlanView, gc, pod as plan_pod, restart};
 
 /// The longest the loop sleeps: the net under deadlines that a changed clock would miss.
@@ -208,6 +210,7 @@ impl Loop {
                 self.dirty.insert(key);
             }
         }
+        self.take_objects(&old);
         if old.complete() != self.desired.complete() {
             self.dirty
                 .extend(self.snapshot.pods.keys().cloned().map(Key::Pod));
@@ -215,6 +218,29 @@ impl Loop {
         }
         self.admit(now);
         self.set_levels();
+    }
+
+    /// Marks the names of the pods that refer to an object which appeared, changed or went, and forgets what failed
+    /// for want of it.
+    fn take_objects(&mut self, old: &Desired) {
+        let nothing = Objects::default();
+        for (before, after) in [(&old.files, &self.desired.files), (&old.api, &self.desired.api)] {
+            let Some(after) = after else { continue };
+            let before = before.as_ref().map_or(&nothing, |set| &set.objects);
+            if after.objects.is_same(before) {
+                continue;
+            }
+            let changed = after.objects.changed_since(before);
+            for pod in after.pods.values() {
+                if references(pod).is_disjoint(&changed) {
+                    continue;
+                }
+                if let Some(memory) = self.memory.pods.get_mut(&pod.name) {
+                    *memory = Arc::new(restart::forgiven(memory));
+                }
+                self.dirty.insert(Key::Pod(pod.name.clone()));
+            }
+        }
     }
 
     /// Marks the names whose observation changed; all of them when the runtime's health did.
@@ -318,7 +344,7 @@ impl Loop {
 
     /// Plans one name, with what is remembered brought up to date; answers whether that changed.
     fn plan_pod(&mut self, name: &PodName, now: Timestamp) -> (PodUid, Plan, bool) {
-        let nothing = ObservedName::default();
+        let (nothing, no_objects) = (ObservedName::default(), Objects::default());
         let desired = self.desired.get(name).cloned();
         let desired = desired.as_deref();
         let observed = self.snapshot.pods.get(name).map_or(&nothing, AsRef::as_ref);
@@ -330,6 +356,10 @@ impl Loop {
             desired_complete: self.desired.complete(),
             images: &self.snapshot.images,
             leftovers: &self.snapshot.leftovers,
+            objects: desired
+                .and_then(|pod| self.desired.objects(&pod.source))
+                .unwrap_or(&no_objects),
+            allocatable: &self.rooms.allocatable,
         };
         let plan = plan_pod::plan(
             desired,

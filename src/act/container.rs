@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::hook;
 use super::image::{ImageFound, ImageUser};
-use super::{Effect, Fact, Made, abandoned, call_failure, failure, gone};
+use super::{Effect, Fact, Made, abandoned, call_failure, failure, gone, off_thread, sub_path, symbol};
 use crate::cri::Runtime;
 use crate::model::reason;
 use crate::model::step::{ContainerRef, ContainerRequest, Done, HookCall, SandboxRef, StepError};
@@ -93,8 +93,13 @@ pub(super) async fn create(
         sandbox_config,
         mut config,
         termination_file,
+        mut sub_paths,
+        refusal,
     } = request;
     let misconfigured = |message| failure(reason::waiting::CREATE_CONTAINER_CONFIG_ERROR, message);
+    if let Some(refusal) = refusal {
+        return Err(misconfigured(refusal));
+    }
     let sandbox = match sandbox {
         SandboxRef::Id(id) => id,
         SandboxRef::Made => made
@@ -107,6 +112,18 @@ pub(super) async fn create(
             return Err(misconfigured(refusal.clone()));
         }
         fill_in_image(&mut config, found);
+    }
+    symbol::resolve(runtime, &sandbox, &mut config, &mut sub_paths).await?;
+    if !sub_paths.is_empty() {
+        let name = container.clone();
+        // A path of the host may be on a network file system that hangs.
+        let mounted = off_thread(move || {
+            sub_paths
+                .iter()
+                .try_for_each(|part| sub_path::prepare(part, &name))
+                .map_err(std::io::Error::other)
+        });
+        mounted.await.map_err(|error| misconfigured(error.to_string()))?;
     }
     let log = Path::new(&sandbox_config.log_directory).join(&config.log_path);
     make_log_dir(&log).map_err(|error| {

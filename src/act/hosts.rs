@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-use super::{Effect, call_failure, failure};
+use super::{Effect, failure, sandbox};
 use crate::cri::Runtime;
 use crate::model::pod::HostAlias;
 use crate::model::reason;
@@ -26,13 +26,7 @@ pub(super) async fn write(
         && ips.is_empty()
         && let Some(id) = made_sandbox
     {
-        let status = runtime.pod_sandbox_status(id).await.map_err(|error| {
-            let message = format!("Unable to get pod sandbox status: {}", error.grpc_text());
-            call_failure(reason::pod::FAILED_SYNC, message, &error)
-        })?;
-        let network = status.network.unwrap_or_default();
-        let all = std::iter::once(network.ip).chain(network.additional_ips.into_iter().map(|ip| ip.ip));
-        ips = all.filter_map(|ip| ip.parse().ok()).collect();
+        ips = sandbox::addresses(runtime, id).await?;
     }
     let content = if file.host_network {
         fs::read(HOST_FILE).map(|host| host_content(&host, &file.aliases))

@@ -11,6 +11,8 @@ mod mount;
 mod pod_dir;
 pub mod rotate;
 mod sandbox;
+mod sub_path;
+mod symbol;
 mod tree;
 mod volume;
 

@@ -1,5 +1,7 @@
 //! Steps about a pod's sandbox.
 
+use std::net::IpAddr;
+
 use k8s_cri::v1::PodSandboxConfig;
 
 use super::{Effect, Fact, call_failure, gone};
@@ -46,4 +48,15 @@ fn finish(result: Result<(), crate::cri::CriError>, what: &str) -> Result<Effect
             &error,
         )),
     }
+}
+
+/// The addresses of a sandbox, the primary first.
+pub(super) async fn addresses(runtime: &Runtime, id: &str) -> Result<Vec<IpAddr>, StepError> {
+    let status = runtime.pod_sandbox_status(id).await.map_err(|error| {
+        let message = format!("Unable to get pod sandbox status: {}", error.grpc_text());
+        call_failure(reason::pod::FAILED_SYNC, message, &error)
+    })?;
+    let network = status.network.unwrap_or_default();
+    let all = std::iter::once(network.ip).chain(network.additional_ips.into_iter().map(|ip| ip.ip));
+    Ok(all.filter_map(|ip| ip.parse().ok()).collect())
 }

@@ -1,5 +1,7 @@
 //! Makes the volumes of a pod.
 
+mod atomic;
+
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -9,14 +11,21 @@ use super::{Effect, failure, mount, off_thread};
 use crate::model::pod::HostPathKind;
 use crate::model::reason;
 use crate::model::resources::Bytes;
-use crate::model::step::{StepError, VolumeKind, VolumeRequest};
+use crate::model::step::{Done, StepError, VolumeKind, VolumeRequest};
+
+/// The plugin of an emptyDir in a path.
+const EMPTY_DIR: &str = "kubernetes.io~empty-dir";
 
 /// Makes a volume, or finds it made.
 pub(super) async fn ensure(request: VolumeRequest) -> Result<Effect, StepError> {
     let VolumeRequest { volume, kind } = request;
     // A path of the host may be on a network file system that hangs.
-    match off_thread(move || make(&kind)).await {
-        Ok(()) => Ok(Effect::PLAIN),
+    match off_thread(move || make(&kind).map(|()| kind)).await {
+        Ok(VolumeKind::Files { files, .. }) => Ok(Effect {
+            done: Done::Written { volume, files },
+            fact: None,
+        }),
+        Ok(_) => Ok(Effect::PLAIN),
         Err(error) => Err(failure(
             reason::pod::FAILED_MOUNT,
             format!("MountVolume.SetUp failed for volume {volume:?} : {error}"),
@@ -29,6 +38,20 @@ fn make(kind: &VolumeKind) -> io::Result<()> {
         VolumeKind::Directory { path, group } => empty_directory(path, *group),
         VolumeKind::Tmpfs { path, size, group } => empty_tmpfs(path, *size, *group),
         VolumeKind::HostPath { path, kind } => host_path(path, *kind),
+        VolumeKind::Files {
+            path,
+            tmpfs,
+            group,
+            files,
+        } => {
+            match tmpfs {
+                Some(size) => empty_tmpfs(path, *size, *group)?,
+                None => empty_directory(path, *group)?,
+            }
+            let group = group.map(u32::try_from).transpose().map_err(io::Error::other)?;
+            atomic::write(path, files, group)
+        }
+        VolumeKind::Missing { message } => Err(io::Error::other(message.clone())),
     }
 }
 
@@ -59,12 +82,20 @@ fn empty_tmpfs(path: &Path, size: Option<Bytes>, group: Option<i64>) -> io::Resu
     set_ready(&ready)
 }
 
-/// `<pod>/plugins/<plugin>/<volume>/ready` of the volume `<pod>/volumes/<plugin>/<volume>`.
+/// `<pod>/plugins/<plugin>/<volume>/ready` of the volume `<pod>/volumes/<plugin>/<volume>`. Beneath files that are
+/// written by us there is an emptyDir, which is marked under a name of its own.
 fn ready_mark(path: &Path) -> PathBuf {
     let mut parts = path.iter().rev();
     let (volume, plugin) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     let pod = path.ancestors().nth(3).unwrap_or(Path::new(""));
-    pod.join("plugins").join(plugin).join(volume).join("ready")
+    let plugins = pod.join("plugins");
+    let marked = match plugin == EMPTY_DIR {
+        true => plugins.join(plugin).join(volume),
+        false => plugins
+            .join(EMPTY_DIR)
+            .join(format!("wrapped_{}", volume.to_string_lossy())),
+    };
+    marked.join("ready")
 }
 
 fn set_ready(mark: &Path) -> io::Result<()> {

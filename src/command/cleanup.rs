@@ -23,7 +23,9 @@ use crate::config::Config;
 use crate::cri::{self, Runtime};
 use crate::images::import;
 use crate::model::node::{CgroupName, NodePolicy};
+use crate::model::object::Objects;
 use crate::model::pod::{PodName, PodUid};
+use crate::model::resources::Amounts;
 use crate::model::runtime::Snapshot;
 use crate::model::step::Plan;
 use crate::network::{self, conflist};
@@ -156,6 +158,7 @@ async fn remove_pod(
     snapshot: watch::Receiver<Arc<Snapshot>>,
 ) -> Result<(), String> {
     let leftovers = BTreeSet::new();
+    let (objects, allocatable) = (Objects::default(), Amounts::default());
     let view = PlanView {
         name,
         runtime_ready: true,
@@ -163,6 +166,8 @@ async fn remove_pod(
         desired_complete: true,
         images: &[],
         leftovers: &leftovers,
+        objects: &objects,
+        allocatable: &allocatable,
     };
     let mut failure = String::from("it is still there");
     for _ in 0..ROUNDS {

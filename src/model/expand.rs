@@ -28,20 +28,6 @@ pub(crate) fn expand<'a>(text: &str, lookup: impl Fn(&str) -> Option<&'a str>) -
     out
 }
 
-/// The environment with every value expanded by what stands before it. A name given twice has its last value,
-/// in its first place.
-pub(crate) fn environment(env: &[(String, String)]) -> Vec<(String, String)> {
-    let mut done: Vec<(String, String)> = Vec::with_capacity(env.len());
-    for (name, value) in env {
-        let value = expand(value, |wanted| value_of(&done, wanted));
-        match done.iter_mut().find(|(known, _)| known == name) {
-            Some(entry) => entry.1 = value,
-            None => done.push((name.clone(), value)),
-        }
-    }
-    done
-}
-
 /// The value of a variable.
 pub(crate) fn value_of<'a>(env: &'a [(String, String)], wanted: &str) -> Option<&'a str> {
     env.iter()
@@ -73,25 +59,6 @@ mod tests {
         check("$()", "$()");
         check("$($(A))", "$($(A))");
         check("ü$(A)ß", "üxß");
-    }
-
-    #[test]
-    fn later_values_see_earlier_ones_and_the_last_value_wins() {
-        let env = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
-            pairs
-                .iter()
-                .map(|(k, v)| (k.to_string(), v.to_string()))
-                .collect()
-        };
-        assert_eq!(
-            environment(&env(&[
-                ("B", "$(A)"),
-                ("A", "1"),
-                ("C", "$(A)$(B)"),
-                ("A", "$(A)2")
-            ])),
-            env(&[("B", "$(A)"), ("A", "12"), ("C", "1$(A)")])
-        );
     }
 
     proptest! {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::object::Payload;
 use super::pod::{PodName, PodUid};
 use super::step::{Outcome, StepError};
 
@@ -30,6 +31,8 @@ pub struct PodMemory {
     pub containers: BTreeMap<String, ContainerMemory>,
     /// The pod has been decided to have ended by the node (deadline, eviction, refusal): reason and message.
     pub ended: Option<(String, String)>,
+    /// The files of its volumes as they were last written; one that is not here is written once more.
+    pub written: BTreeMap<String, Arc<Payload>>,
     /// What has been taken away of it already.
     pub remains: Remains,
 }
@@ -55,6 +58,7 @@ impl PodMemory {
             failure: None,
             containers: BTreeMap::new(),
             ended: None,
+            written: BTreeMap::new(),
             remains: Remains::Everything,
         }
     }

@@ -10,6 +10,7 @@ pub(crate) mod expand;
 pub mod health;
 pub mod memory;
 pub mod node;
+pub mod object;
 pub mod pod;
 pub mod probe;
 pub mod reason;
@@ -17,5 +18,6 @@ pub mod report;
 pub mod resources;
 pub mod runtime;
 pub mod step;
+pub mod value;
 #[cfg(test)]
 pub(crate) mod sample;

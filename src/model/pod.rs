@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::object::Objects;
 use super::probe::{Lifecycle, Probes};
 use super::resources::{Bytes, Qos, Resources};
+use super::value::{EnvFrom, EnvValue, FileSource, Projection, SubPath};
 
 /// Namespace and name: the key under which the node works. Two pods of one name never run at once, so the
 /// old UID is gone before the new one starts.
@@ -276,6 +278,15 @@ pub enum VolumeSource {
         /// What must be there, or is made.
         kind: HostPathKind,
     },
+    /// Files made of objects and of the pod itself.
+    Projected {
+        /// How the manifest calls it.
+        kind: Projection,
+        /// The permissions of files that have none of their own (`defaultMode`).
+        mode: u32,
+        /// Where the files come from; of two at one path the later one counts.
+        sources: Vec<FileSource>,
+    },
 }
 
 /// `emptyDir.medium`
@@ -323,8 +334,10 @@ pub struct Container {
     pub command: Vec<String>,
     /// `args`, unexpanded.
     pub args: Vec<String>,
+    /// `envFrom`, in order.
+    pub env_from: Vec<EnvFrom>,
     /// `env`, in order, unexpanded.
-    pub env: Vec<(String, String)>,
+    pub env: Vec<(String, EnvValue)>,
     /// `workingDir`
     pub working_dir: Option<String>,
     /// `ports`, in order.
@@ -413,6 +426,8 @@ pub struct Port {
 pub struct Mount {
     /// The volume's name.
     pub volume: String,
+    /// The part of the volume; `None`: all of it.
+    pub sub_path: Option<SubPath>,
     /// Where in the container.
     pub path: String,
     /// `readOnly`
@@ -502,6 +517,8 @@ impl fmt::Display for Problem {
 pub struct SourceSet {
     /// The pods, by name.
     pub pods: BTreeMap<PodName, Arc<Pod>>,
+    /// The objects that its pods may refer to.
+    pub objects: Objects,
     /// What was refused. A refused document whose last good version runs leaves that version in `pods`.
     pub problems: Vec<Problem>,
 }
@@ -529,6 +546,16 @@ impl Desired {
             .into_iter()
             .flatten()
             .find_map(|set| set.pods.get(name))
+    }
+
+    /// The objects that a pod from there may refer to: those of its own source, so that neither can put its
+    /// values into the other's pods. `None`: that source has not told them yet.
+    pub fn objects(&self, source: &Source) -> Option<&Objects> {
+        let set = match source {
+            Source::File { .. } => &self.files,
+            Source::Api => &self.api,
+        };
+        set.as_ref().map(|set| &set.objects)
     }
 
     /// Every pod, files first; a name that both sources have is told once.

@@ -39,6 +39,7 @@ pub(crate) fn container(name: &str) -> Container {
         pull: PullPolicy::IfNotPresent,
         command: vec!["sh".to_owned(), "-c".to_owned(), "sleep 100000".to_owned()],
         args: Vec::new(),
+        env_from: Vec::new(),
         env: Vec::new(),
         working_dir: None,
         ports: Vec::new(),

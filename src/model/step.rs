@@ -5,12 +5,14 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_cri::v1::{ContainerConfig, PodSandboxConfig};
 
 use super::node::CgroupName;
+use super::object::Payload;
 use super::pod::{HostAlias, HostPathKind, PodName, PodUid, PullPolicy};
 use super::probe::Hook;
 use super::resources::Bytes;
@@ -314,6 +316,41 @@ pub enum VolumeKind {
         /// What must be there.
         kind: HostPathKind,
     },
+    /// Files that are made, or brought up to date, all at once.
+    Files {
+        /// Where.
+        path: PathBuf,
+        /// Not on a disk but on a tmpfs, and of which size.
+        tmpfs: Option<Option<Bytes>>,
+        /// The group that owns it (`fsGroup`).
+        group: Option<i64>,
+        /// The files.
+        files: Arc<Payload>,
+    },
+    /// One that cannot be made, and why; told like a failure to make it.
+    Missing {
+        /// `configmap "a" not found`
+        message: String,
+    },
+}
+
+/// Stands in the texts of a [`ContainerRequest`] for the address of the sandbox that the plan makes: no
+/// environment and no path can have a NUL.
+pub const POD_IP: &str = "\0podIP\0";
+/// The same for all its addresses, with commas between them.
+pub const POD_IPS: &str = "\0podIPs\0";
+
+/// A part of a volume that is mounted at a place of its own before a container is created.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubPathMount {
+    /// The volume's name in the pod.
+    pub volume: String,
+    /// Where the volume lies.
+    pub root: PathBuf,
+    /// The part, relative; not to be followed out of `root`. A directory that is missing is made.
+    pub path: String,
+    /// Where it is mounted, anew each time; it is among the container's mounts.
+    pub target: PathBuf,
 }
 
 /// An image to have.
@@ -346,8 +383,8 @@ pub struct HostsFile {
     pub ips: Vec<IpAddr>,
 }
 
-/// A container to create.
-#[derive(Debug, Clone, PartialEq)]
+/// A container to create. Printing it does not show its environment, which may have been a Secret.
+#[derive(Clone, PartialEq)]
 pub struct ContainerRequest {
     /// Its name in the pod.
     pub container: String,
@@ -359,6 +396,22 @@ pub struct ContainerRequest {
     pub config: ContainerConfig,
     /// The file for the termination message, to be made empty with mode 0666 before; it is among the mounts.
     pub termination_file: Option<PathBuf>,
+    /// The parts of volumes that it mounts.
+    pub sub_paths: Vec<SubPathMount>,
+    /// Why it cannot be created, where `plan` found that out; told like a failure to create it.
+    pub refusal: Option<String>,
+}
+
+impl std::fmt::Debug for ContainerRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ContainerRequest")
+            .field("container", &self.container)
+            .field("sandbox", &self.sandbox)
+            .field("termination_file", &self.termination_file)
+            .field("sub_paths", &self.sub_paths)
+            .field("refusal", &self.refusal)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What came of one step.
@@ -406,6 +459,13 @@ pub enum Done {
     Container {
         /// Its id.
         id: String,
+    },
+    /// The files of a volume are these now.
+    Written {
+        /// The volume's name in the pod.
+        volume: String,
+        /// The files.
+        files: Arc<Payload>,
     },
     /// A container was asked to stop; the event's message.
     Stopped {

@@ -394,6 +394,7 @@ mod tests {
             pull: PullPolicy::IfNotPresent,
             command: Vec::new(),
             args: Vec::new(),
+            env_from: Vec::new(),
             env: Vec::new(),
             working_dir: None,
             ports: Vec::new(),

@@ -9,8 +9,9 @@ use k8s_cri::v1::{
 };
 use serde::Serialize;
 
+use super::content::Origin;
 use super::sandbox::{self, label};
-use super::{cgroup, security, volume};
+use super::{cgroup, environment, security, sub_path, volume};
 use crate::model::expand;
 use crate::model::node::{NodePolicy, container_dir};
 use crate::model::pod::{self, Container, Pod, PodName, Propagation, Protocol};
@@ -41,14 +42,24 @@ pub(super) struct Home {
 
 /// The request for the instance of a container that was restarted `attempt` times before.
 pub(super) fn request(
-    pod: &Pod,
+    origin: Origin<'_>,
     container: &Container,
     attempt: u32,
     home: &Home,
-    policy: &NodePolicy,
 ) -> ContainerRequest {
+    let Origin { pod, policy, .. } = origin;
     let termination_file = termination_file(pod, container, attempt, policy);
-    let env = expand::environment(&container.env);
+    let (env, mut refusal) = match environment::environment(container, origin) {
+        Ok(env) => (env, None),
+        Err(message) => (Vec::new(), Some(message)),
+    };
+    let sub_paths = match sub_path::mounts(pod, container, &env, policy) {
+        Ok(mounts) => mounts,
+        Err(message) => {
+            refusal.get_or_insert(message);
+            Vec::new()
+        }
+    };
     let expanded = |texts: &[String]| -> Vec<String> {
         texts
             .iter()
@@ -95,6 +106,8 @@ pub(super) fn request(
         sandbox_config: sandbox::config(pod, home.attempt, policy),
         config,
         termination_file,
+        sub_paths,
+        refusal,
     }
 }
 
@@ -163,15 +176,19 @@ fn termination_file(pod: &Pod, container: &Container, attempt: u32, policy: &Nod
 /// Volumes in the manifest's order, the hosts file unless the container mounts something there, the file for
 /// the termination message.
 fn mounts(pod: &Pod, container: &Container, termination: Option<&Path>, policy: &NodePolicy) -> Vec<Mount> {
-    let volumes = container.mounts.iter().filter_map(|mount| {
-        let host = volume::host_path(pod, &mount.volume, policy)?;
+    let volumes = container.mounts.iter().enumerate().filter_map(|(index, mount)| {
+        let whole = volume::host_path(pod, &mount.volume, policy)?;
+        let host = match &mount.sub_path {
+            Some(_) => volume::sub_path_target(pod, &mount.volume, &container.name, index, policy),
+            None => whole,
+        };
         let propagation = match mount.propagation {
             Propagation::None => MountPropagation::PropagationPrivate,
             Propagation::HostToContainer => MountPropagation::PropagationHostToContainer,
             Propagation::Bidirectional => MountPropagation::PropagationBidirectional,
         };
         Some(Mount {
-            readonly: mount.read_only,
+            readonly: mount.read_only || volume::is_read_only(pod, &mount.volume),
             recursive_read_only: mount.recursive_read_only,
             propagation: propagation.into(),
             ..plain_mount(&absolute(&mount.path), &host)
@@ -260,6 +277,7 @@ mod tests {
     use super::*;
     use crate::model::pod::{Port, RestartPolicy, Volume, VolumeSource};
     use crate::model::sample;
+    use crate::model::value::EnvValue;
 
     fn made(change: impl FnOnce(&mut Pod)) -> ContainerRequest {
         let mut pod = sample::pod(RestartPolicy::Always, &[], &["c"]);
@@ -268,7 +286,14 @@ mod tests {
             sandbox: SandboxRef::Made,
             attempt: 0,
         };
-        request(&pod, &pod.containers[0], 3, &home, &sample::policy())
+        let origin = Origin {
+            pod: &pod,
+            policy: &sample::policy(),
+            objects: &Default::default(),
+            allocatable: &Default::default(),
+            ips: &[],
+        };
+        request(origin, &pod.containers[0], 3, &home)
     }
 
     fn mount_paths(request: &ContainerRequest) -> Vec<&str> {
@@ -283,6 +308,7 @@ mod tests {
     fn mount(path: &str) -> pod::Mount {
         pod::Mount {
             volume: "v".to_owned(),
+            sub_path: None,
             path: path.to_owned(),
             read_only: false,
             recursive_read_only: false,
@@ -345,8 +371,8 @@ mod tests {
         let request = made(|pod| {
             let container = &mut pod.containers[0];
             container.env = vec![
-                ("A".to_owned(), "x".to_owned()),
-                ("B".to_owned(), "$(A)-$(NOPE)-$$(A)".to_owned()),
+                ("A".to_owned(), EnvValue::Text("x".to_owned())),
+                ("B".to_owned(), EnvValue::Text("$(A)-$(NOPE)-$$(A)".to_owned())),
             ];
             container.command = vec!["$(B)".to_owned()];
             container.args = vec!["$(A)".to_owned(), "$$".to_owned()];

@@ -103,6 +103,7 @@ fn story() -> impl Strategy<Value = Story> {
             });
             pod.containers[0].mounts.push(Mount {
                 volume: "v".to_owned(),
+                sub_path: None,
                 path: "/v".to_owned(),
                 read_only: false,
                 recursive_read_only: false,

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::container::{Home, request};
+use super::content::Origin;
 use super::sandbox;
 use crate::model::pod::*;
 use crate::model::resources::{Amounts, Bytes, MilliCpu, Resources};
@@ -55,7 +56,14 @@ fn check_restarted(
         attempt: 0,
     };
     for container in pod.all_containers() {
-        let request = request(&pod, container, restarts, &home, &policy);
+        let origin = Origin {
+            pod: &pod,
+            policy: &policy,
+            objects: &Default::default(),
+            allocatable: &Default::default(),
+            ips: &[],
+        };
+        let request = request(origin, container, restarts, &home);
         let mut config = json!(request.config);
         let envs = request
             .config
@@ -238,6 +246,7 @@ fn with_volume(pod: &mut Pod, name: &str, source: VolumeSource) {
     });
     pod.containers[0].mounts.push(Mount {
         volume: name.to_owned(),
+        sub_path: None,
         path: format!("/{name}"),
         read_only: false,
         recursive_read_only: false,

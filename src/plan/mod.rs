@@ -15,7 +15,11 @@ mod sandbox;
 mod container;
 mod security;
 mod volume;
+mod sub_path;
 mod dns;
+mod content;
+mod environment;
+pub mod reference;
 pub mod amounts;
 pub mod cgroup;
 #[cfg(test)]
@@ -27,7 +31,9 @@ mod world;
 
 use std::collections::BTreeSet;
 
+use crate::model::object::Objects;
 use crate::model::pod::{PodName, PodUid};
+use crate::model::resources::Amounts;
 use crate::model::runtime::ObservedImage;
 
 /// What a plan must know beside the pod.
@@ -45,4 +51,8 @@ pub struct PlanView<'a> {
     pub images: &'a [ObservedImage],
     /// UIDs with a directory or a cgroup ([`crate::model::runtime::Snapshot::leftovers`]).
     pub leftovers: &'a BTreeSet<PodUid>,
+    /// The objects that the pod may refer to.
+    pub objects: &'a Objects,
+    /// What pods may use together, which a container sees as the limit of what is not limited.
+    pub allocatable: &'a Amounts,
 }

@@ -221,6 +221,8 @@ mod tests {
             desired_complete: case.desired_complete,
             images: &[],
             leftovers: &Default::default(),
+            objects: &Default::default(),
+            allocatable: &Default::default(),
         };
         let plan = plan(
             case.desired.as_ref(),

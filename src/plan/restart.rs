@@ -120,6 +120,7 @@ pub fn after(
     }
     note_pod(&mut memory, outcome);
     note_remains(&mut memory, outcome, Remains::Containers);
+    note_written(&mut memory, outcome);
     for container in pod.all_containers() {
         let reports = || {
             let subject = Subject::Container(container.name.clone());
@@ -198,6 +199,37 @@ fn note_remains(memory: &mut PodMemory, outcome: &Outcome, left: Remains) {
     if removed && outcome.steps.iter().all(|report| report.result.is_ok()) {
         memory.remains = left;
     }
+}
+
+/// What the files of volumes are now; whoever takes the volumes away forgets them.
+fn note_written(memory: &mut PodMemory, outcome: &Outcome) {
+    for report in &outcome.steps {
+        match &report.result {
+            Ok(Done::Written { volume, files }) => {
+                memory.written.insert(volume.clone(), files.clone());
+            }
+            _ if report.verb == verb::REMOVE_POD_DIR => memory.written.clear(),
+            _ => {}
+        }
+    }
+}
+
+/// What is remembered when an object that the pod refers to has appeared or changed: what failed for want of it
+/// is tried again at once.
+pub fn forgiven(memory: &PodMemory) -> PodMemory {
+    let mut memory = memory.clone();
+    let of_volume = |(error, _): &(StepError, Backoff)| error.reason == reason::pod::FAILED_MOUNT;
+    if memory.failure.as_ref().is_some_and(of_volume) {
+        memory.failure = None;
+    }
+    for container in memory.containers.values_mut() {
+        let of_environment =
+            |error: &StepError| error.reason == reason::waiting::CREATE_CONTAINER_CONFIG_ERROR;
+        if container.failure.as_ref().is_some_and(of_environment) {
+            container.failure = None;
+        }
+    }
+    memory
 }
 
 /// One attempt to start a container. Each lengthens the back-off of restarts where an earlier instance has

@@ -1,8 +1,11 @@
 //! Bringing up: the stages that make what a pod needs, laid out so that as much as possible happens at once.
 
+use std::net::IpAddr;
+
 use jiff::Timestamp;
 
 use super::container::{self, Home};
+use super::content::Origin;
 use super::need::Stop;
 use super::{PlanView, cgroup, gc, restart, sandbox, teardown, volume};
 use crate::model::memory::PodMemory;
@@ -21,6 +24,19 @@ pub(super) struct Given<'a> {
     pub(super) policy: &'a NodePolicy,
     pub(super) view: &'a PlanView<'a>,
     pub(super) now: Timestamp,
+}
+
+impl<'a> Given<'a> {
+    /// What the values of the pod's volumes and environments are taken from.
+    fn origin(&self, ips: &'a [IpAddr]) -> Origin<'a> {
+        Origin {
+            pod: self.pod,
+            policy: self.policy,
+            objects: self.view.objects,
+            allocatable: self.view.allocatable,
+            ips,
+        }
+    }
 }
 
 /// Stages, and when the first of the containers that wait may be started.
@@ -53,11 +69,11 @@ pub(super) fn in_new_sandbox(given: Given<'_>, attempt: u32, start: &[&Container
     let run = Step::RunSandbox(Box::new(sandbox::config(pod, attempt, policy)));
     let last = seen.sandboxes.first().map(teardown::stop_sandbox);
     let outdated = due.iter().filter_map(|c| remove_outdated(given, c));
-    let mut stages = vec![last.into_iter().collect(), outdated.collect(), base(pod, policy)];
+    let mut stages = vec![last.into_iter().collect(), outdated.collect(), base(given)];
     stages.push([run].into_iter().chain(due.iter().map(|c| image(c))).collect());
     if !due.is_empty() {
         stages.push(vec![Step::WriteHosts(container::hosts_file(pod, &[], policy))]);
-        create_and_start(given, &due, &home, &mut stages);
+        create_and_start(given, &due, &home, given.origin(&[]), &mut stages);
     }
     stages.extend(gc::stages(pod, seen, policy));
     Stages { stages, waits_until }
@@ -71,7 +87,11 @@ pub(super) fn in_sandbox(
     start: &[&Container],
 ) -> Stages {
     let Given {
-        pod, seen, policy, ..
+        pod,
+        seen,
+        memory,
+        policy,
+        ..
     } = given;
     let home = Home {
         sandbox: SandboxRef::Id(sandbox.id.clone()),
@@ -89,11 +109,13 @@ pub(super) fn in_sandbox(
         .collect();
     let mut prepare: Vec<_> = new.iter().filter_map(|c| remove_outdated(given, c)).collect();
     prepare.extend(new.iter().map(|c| image(c)));
+    let updates = volume::updates(given.origin(&sandbox.ips), memory);
+    prepare.extend(updates.into_iter().map(Step::EnsureVolume));
     if !new.is_empty() {
         prepare.push(Step::WriteHosts(container::hosts_file(pod, &sandbox.ips, policy)));
     }
     let mut stages = vec![stops.collect(), prepare];
-    create_and_start(given, &due, &home, &mut stages);
+    create_and_start(given, &due, &home, given.origin(&sandbox.ips), &mut stages);
     stages.extend(gc::stages(pod, seen, policy));
     Stages { stages, waits_until }
 }
@@ -120,7 +142,8 @@ fn due<'a>(given: Given<'_>, start: &[&'a Container]) -> (Vec<&'a Container>, Op
 }
 
 /// What must be there before the sandbox.
-fn base(pod: &Pod, policy: &NodePolicy) -> Vec<Step> {
+fn base(given: Given<'_>) -> Vec<Step> {
+    let Given { pod, policy, .. } = given;
     let mut steps = Vec::new();
     if policy.cgroup.per_qos {
         steps.push(Step::EnsureCgroup(cgroup::pod_cgroup(pod, &policy.cgroup)));
@@ -129,7 +152,11 @@ fn base(pod: &Pod, policy: &NodePolicy) -> Vec<Step> {
         dir: policy.pod_dir(&pod.uid),
         logs: policy.pod_log_dir(&pod.name, &pod.uid),
     });
-    steps.extend(volume::requests(pod, policy).into_iter().map(Step::EnsureVolume));
+    steps.extend(
+        volume::requests(given.origin(&[]))
+            .into_iter()
+            .map(Step::EnsureVolume),
+    );
     steps
 }
 
@@ -139,7 +166,13 @@ fn image(container: &Container) -> Step {
 
 /// Creates all at once and starts one after the other, in the manifest's order. One that is created already is
 /// only started.
-fn create_and_start(given: Given<'_>, due: &[&Container], home: &Home, stages: &mut Vec<Vec<Step>>) {
+fn create_and_start(
+    given: Given<'_>,
+    due: &[&Container],
+    home: &Home,
+    origin: Origin<'_>,
+    stages: &mut Vec<Vec<Step>>,
+) {
     let Given { pod, policy, .. } = given;
     let mut creates = Vec::new();
     let mut starts = Vec::new();
@@ -148,7 +181,7 @@ fn create_and_start(given: Given<'_>, due: &[&Container], home: &Home, stages: &
             Some((id, attempt)) => (ContainerRef::Id(id), attempt),
             None => {
                 let attempt = next_attempt(given, container);
-                let request = container::request(pod, container, attempt, home, policy);
+                let request = container::request(origin, container, attempt, home);
                 creates.push(Step::CreateContainer(Box::new(request)));
                 (ContainerRef::Made, attempt)
             }

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::need::stopping;
-use super::{cgroup, container};
+use super::{cgroup, container, volume};
 use crate::model::node::NodePolicy;
-use crate::model::pod::{Pod, PodName, PodUid};
+use crate::model::pod::{Container, Pod, PodName, PodUid};
 use crate::model::resources::Qos;
 use crate::model::runtime::{ObservedContainer, ObservedPod, Sandbox};
 use crate::model::step::{HookCall, HookHost, SandboxRef, Step};
@@ -71,6 +71,13 @@ pub(super) fn end(pod: &Pod, seen: &ObservedPod, policy: &NodePolicy) -> Vec<Vec
     steps.push(Step::RemovePodDir {
         dir: policy.pod_dir(&pod.uid).join("volumes"),
     });
+    let has_parts = |container: &Container| container.mounts.iter().any(|mount| mount.sub_path.is_some());
+    if pod.all_containers().any(has_parts) {
+        // Before the volumes that they are parts of.
+        stages.push(vec![Step::RemovePodDir {
+            dir: volume::sub_paths_dir(pod, policy),
+        }]);
+    }
     stages.push(steps);
     stages
 }

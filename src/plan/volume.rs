@@ -1,27 +1,86 @@
 //! Volumes: what is made for a pod, and where a container's mount finds it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::cgroup;
+use super::content::Origin;
+use crate::model::memory::PodMemory;
 use crate::model::node::NodePolicy;
 use crate::model::pod::{Medium, Pod, Volume, VolumeSource};
 use crate::model::resources::Bytes;
 use crate::model::step::{VolumeKind, VolumeRequest};
+use crate::model::value::Projection;
 
 /// The plugin's name in the directory of an emptyDir, whatever its medium.
 const EMPTY_DIR: &str = "kubernetes.io/empty-dir";
 
 /// The volumes to be made: those that a container mounts, as in the kubelet.
-pub(super) fn requests(pod: &Pod, policy: &NodePolicy) -> Vec<VolumeRequest> {
-    let mounted = |volume: &&Volume| {
-        pod.all_containers()
-            .any(|container| container.mounts.iter().any(|mount| mount.volume == volume.name))
-    };
+pub(super) fn requests(origin: Origin<'_>) -> Vec<VolumeRequest> {
     let request = |volume: &Volume| VolumeRequest {
         volume: volume.name.clone(),
-        kind: kind(pod, volume, policy),
+        kind: kind(origin, volume),
     };
-    pod.volumes.iter().filter(mounted).map(request).collect()
+    mounted(origin.pod).map(request).collect()
+}
+
+/// The volumes of a pod that runs whose files are not what they shall be. What cannot be put together any more
+/// stays as it is, as in the kubelet.
+pub(super) fn updates(origin: Origin<'_>, memory: &PodMemory) -> Vec<VolumeRequest> {
+    let projected = |volume: &&Volume| matches!(volume.source, VolumeSource::Projected { .. });
+    let request = |volume: &Volume| match kind(origin, volume) {
+        VolumeKind::Files { files, .. } if memory.written.get(&volume.name) == Some(&files) => None,
+        kind @ VolumeKind::Files { .. } => Some(VolumeRequest {
+            volume: volume.name.clone(),
+            kind,
+        }),
+        _ => None,
+    };
+    mounted(origin.pod)
+        .filter(projected)
+        .filter_map(request)
+        .collect()
+}
+
+fn mounted(pod: &Pod) -> impl Iterator<Item = &Volume> {
+    pod.volumes.iter().filter(|volume| {
+        pod.all_containers()
+            .any(|container| container.mounts.iter().any(|mount| mount.volume == volume.name))
+    })
+}
+
+/// Whether containers may not write to a volume, whatever they ask for.
+pub(super) fn is_read_only(pod: &Pod, name: &str) -> bool {
+    let volume = pod.volumes.iter().find(|volume| volume.name == name);
+    volume.is_some_and(|volume| matches!(volume.source, VolumeSource::Projected { .. }))
+}
+
+/// Where a part of a volume is mounted for a container (`volume-subpaths` in `pkg/volume/util/subpath`).
+pub(super) fn sub_path_target(
+    pod: &Pod,
+    volume: &str,
+    container: &str,
+    index: usize,
+    policy: &NodePolicy,
+) -> PathBuf {
+    let dir = sub_paths_dir(pod, policy);
+    dir.join(volume).join(container).join(index.to_string())
+}
+
+/// Where the parts of volumes are mounted.
+pub(super) fn sub_paths_dir(pod: &Pod, policy: &NodePolicy) -> PathBuf {
+    policy.pod_dir(&pod.uid).join("volume-subpaths")
+}
+
+/// The directory's name, and whether the files lie on a tmpfs: a ConfigMap alone is no secret
+/// (`wrappedVolumeSpec` in `pkg/volume/{configmap,secret,downwardapi,projected}`).
+fn plugin(kind: Projection) -> (&'static str, Medium) {
+    match kind {
+        Projection::ConfigMap => ("kubernetes.io/configmap", Medium::Disk),
+        Projection::Secret => ("kubernetes.io/secret", Medium::Memory),
+        Projection::DownwardApi => ("kubernetes.io/downward-api", Medium::Memory),
+        Projection::Projected => ("kubernetes.io/projected", Medium::Memory),
+    }
 }
 
 /// Where a volume lies on the node; `None` where the pod has none of that name.
@@ -34,10 +93,12 @@ fn path(pod: &Pod, volume: &Volume, policy: &NodePolicy) -> PathBuf {
     match &volume.source {
         VolumeSource::EmptyDir { .. } => policy.volume_dir(&pod.uid, EMPTY_DIR, &volume.name),
         VolumeSource::HostPath { path, .. } => path.clone(),
+        VolumeSource::Projected { kind, .. } => policy.volume_dir(&pod.uid, plugin(*kind).0, &volume.name),
     }
 }
 
-fn kind(pod: &Pod, volume: &Volume, policy: &NodePolicy) -> VolumeKind {
+fn kind(origin: Origin<'_>, volume: &Volume) -> VolumeKind {
+    let Origin { pod, policy, .. } = origin;
     let path = path(pod, volume, policy);
     let group = pod.security.fs_group;
     match &volume.source {
@@ -52,6 +113,15 @@ fn kind(pod: &Pod, volume: &Volume, policy: &NodePolicy) -> VolumeKind {
             path,
             size: tmpfs_size(pod, *size_limit, policy),
             group,
+        },
+        VolumeSource::Projected { kind, mode, sources } => match origin.files(*kind, *mode, sources) {
+            Ok(files) => VolumeKind::Files {
+                path,
+                tmpfs: (plugin(*kind).1 == Medium::Memory).then(|| tmpfs_size(pod, None, policy)),
+                group,
+                files: Arc::new(files),
+            },
+            Err(message) => VolumeKind::Missing { message },
         },
     }
 }
@@ -97,6 +167,7 @@ mod tests {
         }
         pod.containers[0].mounts = vec![Mount {
             volume: "v".to_owned(),
+            sub_path: None,
             path: "/v".to_owned(),
             read_only: false,
             recursive_read_only: false,
@@ -108,7 +179,13 @@ mod tests {
                 source: source.clone(),
             });
         }
-        let requests = requests(&pod, &sample::policy());
+        let requests = requests(Origin {
+            pod: &pod,
+            policy: &sample::policy(),
+            objects: &Default::default(),
+            allocatable: &Amounts::default(),
+            ips: &[],
+        });
         assert_eq!(requests.len(), 1, "only what is mounted is made");
         expected.assert_eq(&format!("{:?}", requests[0].kind));
     }

@@ -107,6 +107,8 @@ impl World {
             desired_complete: true,
             images: if self.image_there { &images } else { &[] },
             leftovers: &leftovers,
+            objects: &Default::default(),
+            allocatable: &Default::default(),
         };
         let plan = pod::plan(desired, &self.observed, memory, &self.policy, &view, self.now);
         (
@@ -377,7 +379,10 @@ impl World {
                 VolumeKind::Directory { path, .. } | VolumeKind::Tmpfs { path, .. } => {
                     self.disk.insert(path);
                 }
-                VolumeKind::HostPath { .. } => {}
+                VolumeKind::Files { path, .. } => {
+                    self.disk.insert(path);
+                }
+                VolumeKind::HostPath { .. } | VolumeKind::Missing { .. } => {}
             },
             Step::RunSandbox(config) => return Ok(self.run_sandbox(&config, made)),
             Step::EnsureImage(request) => {

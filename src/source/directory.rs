@@ -3,6 +3,7 @@
 //! Looks and decides, once for each call; when to look is the business of [`super::files`]. What cannot be read,
 //! and what is being written at the moment, leaves things as they are: only a file that is gone takes its pods along.
 
+use std::collections::btree_map;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,8 +14,9 @@ use jiff::Timestamp;
 use super::file::{self, Refused, Stamp};
 use super::kept::{Change, Kept};
 use super::listing::{self, Entry, State};
-use super::manifest::{ManifestContext, ReadPod, read_with_content, seen_at};
+use super::manifest::{Content, Json, ManifestContext, ReadObject, ReadPod, read_with_content, seen_at};
 use super::watch::Watchlist;
+use crate::model::object::{Object, ObjectKey};
 use crate::model::pod::{Pod, PodName, Problem, SourceSet};
 
 /// A file that went away is gone when it has not come back after this: some editors rename the old one away before
@@ -63,6 +65,15 @@ struct Running {
     json: Arc<str>,
 }
 
+/// An object with what makes it again.
+#[derive(Debug, Clone)]
+struct Held {
+    key: ObjectKey,
+    object: Arc<Object>,
+    document: usize,
+    json: Json,
+}
+
 /// What is known of one file.
 #[derive(Debug, Clone, Default)]
 struct Known {
@@ -70,6 +81,8 @@ struct Known {
     stamp: Option<Stamp>,
     /// The pods that follow from it: those it has, and those of its last good version that it has broken.
     pods: Vec<Running>,
+    /// The same of its objects.
+    objects: Vec<Held>,
     problems: Vec<Problem>,
     /// It went away then.
     gone_since: Option<Timestamp>,
@@ -164,8 +177,8 @@ impl Directory {
         match file::read(&entry.path) {
             Err(refused) => self.refused(entry, refused, now),
             Ok((bytes, stamp)) => {
-                let (pods, problems) = self.parse(&bytes, &entry.path, now);
-                self.take(&entry.path, pods, problems, now);
+                let content = self.parse(&bytes, &entry.path, now);
+                self.take(&entry.path, content, now);
                 let fresh = age(&stamp, now) < CLOCK_TICK;
                 if fresh {
                     self.look_again(CLOCK_TICK);
@@ -176,7 +189,7 @@ impl Directory {
         }
     }
 
-    fn parse(&self, bytes: &[u8], path: &Path, now: Timestamp) -> (Vec<ReadPod>, Vec<Problem>) {
+    fn parse(&self, bytes: &[u8], path: &Path, now: Timestamp) -> Content {
         let context = &self.context;
         // The readers of YAML and of Kubernetes' types are not ours alone: should one of them panic on some
         // manifest, that must not end the agent, nor end it again at every start.
@@ -184,7 +197,10 @@ impl Directory {
         read.unwrap_or_else(|_panic| {
             let message =
                 "cannot be read because of a fault in gantry: please report it with the file".to_owned();
-            (Vec::new(), vec![whole_file(path, message)])
+            Content {
+                problems: vec![whole_file(path, message)],
+                ..Content::default()
+            }
         })
     }
 
@@ -203,17 +219,27 @@ impl Directory {
             known.gone_since = None;
             return;
         }
-        self.take(&entry.path, Vec::new(), vec![problem], now);
+        let content = Content {
+            problems: vec![problem],
+            ..Content::default()
+        };
+        self.take(&entry.path, content, now);
     }
 
     /// Takes over what a file says now.
-    fn take(&mut self, path: &Path, read: Vec<ReadPod>, problems: Vec<Problem>, now: Timestamp) {
-        let before = match self.files.remove(path) {
-            Some(known) => known.pods,
+    fn take(&mut self, path: &Path, content: Content, now: Timestamp) {
+        let Content {
+            pods: read,
+            objects,
+            mut problems,
+        } = content;
+        let (before, held) = match self.files.remove(path) {
+            Some(known) => (known.pods, known.objects),
             // Only a broken file needs what it was before the agent started.
-            None if problems.is_empty() => Vec::new(),
-            None => self.kept_pods(path, now),
+            None if problems.is_empty() => (Vec::new(), Vec::new()),
+            None => self.kept(path, now),
         };
+        let objects = take_objects(path, objects, held, &mut problems);
         let mut pods: Vec<Running> = read.into_iter().map(|read| same_or_new(read, &before)).collect();
         let nameless = problems.iter().any(|problem| problem.pod.is_none());
         for old in &before {
@@ -224,23 +250,30 @@ impl Directory {
             }
         }
         if self.kept.is_some() {
-            let objects = pods.iter().map(|running| running.json.to_string()).collect();
-            self.changes.push(Change::Keep(path.to_owned(), objects));
+            let of_pods = pods.iter().map(|running| Json(running.json.clone()));
+            let of_objects = objects.iter().map(|held| held.json.clone());
+            let all = of_pods.chain(of_objects).collect();
+            self.changes.push(Change::Keep(path.to_owned(), all));
         }
         let known = Known {
             pods,
+            objects,
             problems,
             ..Known::default()
         };
         self.files.insert(path.to_owned(), known);
     }
 
-    fn kept_pods(&self, path: &Path, now: Timestamp) -> Vec<Running> {
+    fn kept(&self, path: &Path, now: Timestamp) -> (Vec<Running>, Vec<Held>) {
         let Some(kept) = &self.kept else {
-            return Vec::new();
+            return (Vec::new(), Vec::new());
         };
-        let read = kept.load(path, &self.context, now);
-        read.into_iter().map(|read| same_or_new(read, &[])).collect()
+        let content = kept.load(path, &self.context, now);
+        let pods = content.pods.into_iter().map(|read| same_or_new(read, &[]));
+        (
+            pods.collect(),
+            content.objects.into_iter().map(Held::from).collect(),
+        )
     }
 
     /// Lets go of the files that are not there any more.
@@ -272,7 +305,7 @@ impl Directory {
         };
         let since = *known.gone_since.get_or_insert(now);
         let passed = Duration::try_from(now.duration_since(since)).unwrap_or_default();
-        if passed >= grace || known.pods.is_empty() {
+        if passed >= grace || (known.pods.is_empty() && known.objects.is_empty()) {
             self.files.remove(path);
             self.changes.push(Change::Forget(path.to_owned()));
         } else {
@@ -291,6 +324,12 @@ impl Directory {
         let mut owners: BTreeMap<&PodName, &Path> = BTreeMap::new();
         for (path, known) in &self.files {
             set.problems.extend(known.problems.iter().cloned());
+            for held in &known.objects {
+                match set.objects.0.entry(held.key.clone()) {
+                    btree_map::Entry::Vacant(place) => drop(place.insert(held.object.clone())),
+                    btree_map::Entry::Occupied(_) => set.problems.push(twice(path, held)),
+                }
+            }
             for running in &known.pods {
                 let pod = &running.pod;
                 if let Some(owner) = owners.get(&pod.name) {
@@ -303,6 +342,60 @@ impl Directory {
         }
         set
     }
+}
+
+impl From<ReadObject> for Held {
+    fn from(read: ReadObject) -> Held {
+        Held {
+            key: read.key,
+            object: Arc::new(read.object),
+            document: read.document,
+            json: read.json,
+        }
+    }
+}
+
+/// The objects of a file, each the one that is known already where it is the same. What a broken file had stays, and
+/// what said of itself that it does not change.
+fn take_objects(
+    path: &Path,
+    read: Vec<ReadObject>,
+    before: Vec<Held>,
+    problems: &mut Vec<Problem>,
+) -> Vec<Held> {
+    let broken = !problems.is_empty();
+    let mut objects: Vec<Held> = Vec::new();
+    for read in read {
+        let old = before.iter().find(|old| old.key == read.key);
+        let held = match old {
+            Some(old) if *old.object == read.object => Held {
+                document: read.document,
+                ..old.clone()
+            },
+            Some(old) if old.object.immutable => {
+                problems.push(Problem {
+                    document: read.document,
+                    field: "immutable".to_owned(),
+                    ..whole_file(
+                        path,
+                        format!(
+                            "the {} that was here does not change: give the new one another name, or remove it first",
+                            read.key
+                        ),
+                    )
+                });
+                old.clone()
+            }
+            _ => Held::from(read),
+        };
+        objects.push(held);
+    }
+    for old in before {
+        if broken && !objects.iter().any(|new| new.key == old.key) {
+            objects.push(old);
+        }
+    }
+    objects
 }
 
 /// The pod that is known already where it is the same, so that nobody has to compare it again.
@@ -337,6 +430,17 @@ fn whole_file(path: &Path, message: String) -> Problem {
         field: String::new(),
         message,
         pod: None,
+    }
+}
+
+fn twice(path: &Path, held: &Held) -> Problem {
+    Problem {
+        document: held.document,
+        field: "metadata.name".to_owned(),
+        ..whole_file(
+            path,
+            format!("another file has a {} already: names must differ", held.key),
+        )
     }
 }
 

@@ -289,6 +289,7 @@ fn same(a: &SourceSet, b: &SourceSet) -> bool {
     let pods = a.pods.values().zip(b.pods.values());
     a.pods.len() == b.pods.len()
         && pods.into_iter().all(|(a, b)| Arc::ptr_eq(a, b))
+        && a.objects.is_same(&b.objects)
         && a.problems == b.problems
 }
 

@@ -1,7 +1,8 @@
 //! The last good version of each manifest, kept on disk: when a file is broken while the agent starts, the pod that
 //! runs from its last good version stays. A cache: losing it costs that pod, and only then.
 //!
-//! One file for each manifest, a `v1 List` of its pods as they were written, readable by root alone.
+//! One file for each manifest, a `v1 List` of its pods and objects as they were written. Secrets may be among them: it
+//! is readable by root alone.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::file;
-use super::manifest::{ManifestContext, ReadPod, read_with_content};
+use super::manifest::{Content, Json, ManifestContext, read_with_content};
 
 /// The directory that has the last good versions.
 #[derive(Debug, Clone)]
@@ -26,7 +27,7 @@ pub(super) struct Kept {
 #[derive(Debug, Clone)]
 pub(super) enum Change {
     /// These objects are the file's.
-    Keep(PathBuf, Vec<String>),
+    Keep(PathBuf, Vec<Json>),
     /// The file is gone.
     Forget(PathBuf),
     /// No other files than these are there.
@@ -39,11 +40,11 @@ impl Kept {
         Kept { directory }
     }
 
-    /// The pods of the last good version of a file; none where none is kept, or it cannot be read any more.
-    pub(super) fn load(&self, path: &Path, context: &ManifestContext, now: Timestamp) -> Vec<ReadPod> {
+    /// What the last good version of a file has; nothing where none is kept, or it cannot be read any more.
+    pub(super) fn load(&self, path: &Path, context: &ManifestContext, now: Timestamp) -> Content {
         match file::read(&self.file(path)) {
-            Ok((bytes, _)) => read_with_content(&bytes, path, context, now).0,
-            Err(_) => Vec::new(),
+            Ok((bytes, _)) => read_with_content(&bytes, path, context, now),
+            Err(_) => Content::default(),
         }
     }
 
@@ -59,10 +60,10 @@ impl Kept {
         Ok(())
     }
 
-    fn keep(&self, path: &Path, objects: &[String]) -> io::Result<()> {
+    fn keep(&self, path: &Path, objects: &[Json]) -> io::Result<()> {
         let list = format!(
             r#"{{"apiVersion":"v1","kind":"List","items":[{}]}}"#,
-            objects.join(",")
+            objects.iter().map(|json| &*json.0).collect::<Vec<_>>().join(",")
         );
         let file = self.file(path);
         if fs::read(&file).is_ok_and(|old| old == list.as_bytes()) {

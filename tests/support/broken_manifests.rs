@@ -253,10 +253,18 @@ fn unknown_fields() -> Vec<Vec<u8>> {
 /// What Kubernetes has and a static pod cannot, or this node does not do.
 fn features() -> Vec<Vec<u8>> {
     let volumes = [
-        "configMap: {name: a}",
-        "secret: {secretName: a}",
-        "projected: {sources: []}",
-        "downwardAPI: {items: []}",
+        "configMap: {name: A_b}",
+        "configMap: {name: a, items: [{key: k, path: ../k}]}",
+        "configMap: {name: a, defaultMode: 512}",
+        "secret: {name: a}",
+        "secret: {secretName: a, items: [{key: ..k, path: k}]}",
+        "secret: {secretName: a, items: [{key: k, path: a}, {key: l, path: a/b}]}",
+        "projected: {sources: [{}]}",
+        "projected: {sources: [{serviceAccountToken: {path: a}}]}",
+        "projected: {sources: [{clusterTrustBundle: {path: a, name: b}}]}",
+        "downwardAPI: {items: [{path: a, fieldRef: {fieldPath: status.podIP}}]}",
+        "downwardAPI: {items: [{path: a, resourceFieldRef: {resource: limits.cpu}}]}",
+        "downwardAPI: {items: [{path: /a, fieldRef: {fieldPath: metadata.name}}]}",
         "persistentVolumeClaim: {claimName: a}",
         "csi: {driver: a}",
         "nfs: {server: a, path: /}",
@@ -271,8 +279,9 @@ fn features() -> Vec<Vec<u8>> {
         "startupProbe: {httpGet: {port: nope}}",
         "lifecycle: {preStop: {tcpSocket: {port: 80}}}",
         "lifecycle: {stopSignal: SIGUSR1}",
-        "envFrom: [{configMapRef: {name: a}}]",
-        "envFrom: [{secretRef: {name: a}}]",
+        "envFrom: [{configMapRef: {name: a}, secretRef: {name: a}}]",
+        "envFrom: [{secretRef: {name: A_b}}]",
+        "envFrom: [{}]",
         "volumeDevices: [{name: disk, devicePath: /dev/a}]",
         "restartPolicy: Never",
         "restartPolicyRules: [{action: Restart, exitCodes: {operator: In, values: [1]}}]",
@@ -291,9 +300,11 @@ fn features() -> Vec<Vec<u8>> {
         "os: {name: windows}",
     ];
     let from = [
-        "configMapKeyRef: {name: a, key: b}",
-        "secretKeyRef: {name: a, key: b}",
+        "configMapKeyRef: {name: a}",
+        "secretKeyRef: {name: a, key: b/c}",
         "fieldRef: {fieldPath: b}",
+        "resourceFieldRef: {resource: cpu}",
+        "fieldRef: {fieldPath: metadata.name}, secretKeyRef: {name: a, key: b}",
     ];
     let mut made = Vec::new();
     made.extend(volumes.iter().map(|v| with("emptyDir:\n      sizeLimit: 1Mi", v)));
@@ -310,8 +321,9 @@ fn features() -> Vec<Vec<u8>> {
         from.iter()
             .map(|f| with("      value: \"value\"", &format!("      valueFrom: {{{f}}}"))),
     );
-    made.push(with("readOnly: true", "subPath: a"));
-    made.push(with("readOnly: true", "subPathExpr: $(KEY)"));
+    made.push(with("readOnly: true", "subPath: a/../../b"));
+    made.push(with("readOnly: true", "subPath: /a"));
+    made.push(with("readOnly: true", "subPathExpr: $(KEY)/.."));
     made
 }
 

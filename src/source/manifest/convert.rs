@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{self as k8s, PodSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 
-use super::convert_container;
 use super::path::{Faults, FieldPath};
+use super::{convert_container, convert_volume};
 use super::{quantity, validate_resources};
 use crate::model::pod::{
     Deletion, DnsConfig, DnsPolicy, HostAlias, HostPathKind, Medium, Namespaces, Pod, PodName, PodSecurity,
@@ -313,13 +313,15 @@ fn volumes(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) -> Vec<Volume> {
     let mut volumes = Vec::new();
     for (index, volume) in spec.volumes.iter().flatten().enumerate() {
         let at = at.index(index);
-        let source = match (&volume.empty_dir, &volume.host_path) {
-            (Some(empty), _) => empty_dir(empty, &at.field("emptyDir"), faults),
-            (None, Some(path)) => VolumeSource::HostPath {
+        let projected = convert_volume::projected(volume, &at, faults);
+        let source = match (projected, &volume.empty_dir, &volume.host_path) {
+            (Some(projected), _, _) => projected,
+            (None, Some(empty), _) => empty_dir(empty, &at.field("emptyDir"), faults),
+            (None, None, Some(path)) => VolumeSource::HostPath {
                 path: path.path.clone().into(),
                 kind: host_path_kind(path.type_.as_deref()),
             },
-            (None, None) => {
+            (None, None, None) => {
                 faults.add(
                     &at,
                     "is a kind of volume that is not supported by this version of gantry yet",

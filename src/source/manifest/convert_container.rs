@@ -3,6 +3,7 @@
 use k8s_openapi::api::core::v1 as k8s;
 
 use super::convert::{apparmor, resources, seccomp, selinux};
+use super::convert_volume;
 use super::fingerprint::container_hash;
 use super::path::{Faults, FieldPath};
 use crate::model::expand;
@@ -22,8 +23,9 @@ pub(super) fn container(
 ) -> Container {
     let image = own.image.clone().unwrap_or_default();
     let sidecar = own.restart_policy.as_deref() == Some("Always");
-    let env = own.env.iter().flatten();
-    let env: Vec<_> = env
+    let variables = own.env.as_deref().unwrap_or(&[]);
+    let env: Vec<_> = variables
+        .iter()
         .map(|v| (v.name.clone(), v.value.clone().unwrap_or_default()))
         .collect();
     let ports = ports(own.ports.as_deref().unwrap_or(&[]), &at.field("ports"), faults);
@@ -40,6 +42,8 @@ pub(super) fn container(
         },
         command: own.command.clone().unwrap_or_default(),
         args: own.args.clone().unwrap_or_default(),
+        env_from: convert_volume::env_from(own.env_from.as_deref().unwrap_or(&[])),
+        env: convert_volume::env(variables, &at.field("env"), faults),
         working_dir: own.working_dir.clone().filter(|dir| !dir.is_empty()),
         resources: own_resources
             .map(|own| resources(own, &at.field("resources"), faults))
@@ -56,7 +60,6 @@ pub(super) fn container(
         probes: probes(own, &ports, &env),
         lifecycle: lifecycle(own, &ports),
         ports,
-        env,
     }
 }
 
@@ -115,6 +118,7 @@ fn mount(own: &k8s::VolumeMount) -> Mount {
     let absolute = own.mount_path.starts_with('/');
     Mount {
         volume: own.name.clone(),
+        sub_path: convert_volume::sub_path(own),
         // The kubelet makes a relative path absolute (`makeMounts`).
         path: if absolute {
             own.mount_path.clone()

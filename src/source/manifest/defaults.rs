@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    Container, EmptyDirVolumeSource, HTTPGetAction, Pod, PodSecurityContext, PodSpec, Probe,
+    Container, DownwardAPIVolumeFile, EmptyDirVolumeSource, HTTPGetAction, Pod, PodSecurityContext, PodSpec, Probe,
     ResourceRequirements, Volume,
 };
 
@@ -14,6 +14,9 @@ use super::image;
 const GRACE_SECONDS: i64 = 30;
 /// Where a container leaves its last words.
 const TERMINATION_PATH: &str = "/dev/termination-log";
+
+/// The permissions of files that are made of objects.
+const DEFAULT_MODE: i32 = 0o644;
 
 /// Applies all of them.
 pub(super) fn apply(pod: &mut Pod) {
@@ -130,6 +133,37 @@ fn apply_volume(volume: &mut Volume) {
     };
     if *volume == empty {
         volume.empty_dir = Some(EmptyDirVolumeSource::default());
+    }
+    let mode = |mode: &mut Option<i32>| {
+        mode.get_or_insert(DEFAULT_MODE);
+    };
+    if let Some(own) = &mut volume.config_map {
+        mode(&mut own.default_mode);
+    }
+    if let Some(own) = &mut volume.secret {
+        mode(&mut own.default_mode);
+    }
+    let downward = |items: &mut Option<Vec<DownwardAPIVolumeFile>>| {
+        for field in items
+            .iter_mut()
+            .flatten()
+            .filter_map(|item| item.field_ref.as_mut())
+        {
+            text(&mut field.api_version, "v1");
+        }
+    };
+    if let Some(own) = &mut volume.downward_api {
+        mode(&mut own.default_mode);
+        downward(&mut own.items);
+    }
+    if let Some(own) = &mut volume.projected {
+        mode(&mut own.default_mode);
+        for source in own.sources.iter_mut().flatten() {
+            source
+                .downward_api
+                .iter_mut()
+                .for_each(|own| downward(&mut own.items));
+        }
     }
     if let Some(host_path) = &mut volume.host_path {
         host_path.type_.get_or_insert_default();

@@ -1,4 +1,4 @@
-//! The documents of a file: which of them are pods, which are lists of pods, and what is wrong where.
+//! The documents of a file: which of them are pods, objects or lists of them, and what is wrong where.
 
 use std::path::Path;
 use std::rc::Rc;
@@ -7,51 +7,68 @@ use jiff::Timestamp;
 
 use super::path::{Fault, FieldPath};
 use super::tree::{Node, Value};
-use super::{ManifestContext, ReadPod, static_pod, text, yaml};
+use super::{ManifestContext, ReadObject, ReadPod, object, static_pod, text, yaml};
+use crate::model::object::ObjectKind;
 use crate::model::pod::{PodName, Problem};
 
 /// Of more problems than this in one file the rest is not told.
 const MOST_PROBLEMS: usize = 100;
 
-/// An object that shall be a pod.
+/// What is in a file.
+#[derive(Debug, Default)]
+pub(in crate::source) struct Content {
+    /// The pods.
+    pub(in crate::source) pods: Vec<ReadPod>,
+    /// The ConfigMaps and Secrets.
+    pub(in crate::source) objects: Vec<ReadObject>,
+    /// What is wrong.
+    pub(in crate::source) problems: Vec<Problem>,
+}
+
+/// An object that shall be a pod, a ConfigMap or a Secret.
 struct Item {
+    what: What,
     node: Rc<Node>,
     /// The path of the object within its document; empty where it is the document.
     prefix: FieldPath,
 }
 
-/// Reads the pods of one file with their contents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    Pod,
+    Object(ObjectKind),
+}
+
+/// Reads what is in one file.
 pub(in crate::source) fn read(
     bytes: &[u8],
     path: &Path,
     context: &ManifestContext,
     now: Timestamp,
-) -> (Vec<ReadPod>, Vec<Problem>) {
+) -> Content {
     let mut file = File {
         path,
         context,
-        pods: Vec::new(),
-        problems: Vec::new(),
+        content: Content::default(),
     };
     match text::read(bytes) {
         Err(fault) => file.problem(0, None, &FieldPath::default(), fault),
         Ok(text) => {
             for document in yaml::documents(text) {
-                let told = file.problems.len();
+                let told = file.content.problems.len();
                 file.document(document, now);
                 // In the order in which a person meets them.
-                file.problems[told..].sort_by_key(|problem| problem.line);
+                file.content.problems[told..].sort_by_key(|problem| problem.line);
             }
         }
     }
-    (file.pods, file.problems)
+    file.content
 }
 
 struct File<'a> {
     path: &'a Path,
     context: &'a ManifestContext,
-    pods: Vec<ReadPod>,
-    problems: Vec<Problem>,
+    content: Content,
 }
 
 impl File<'_> {
@@ -89,21 +106,41 @@ impl File<'_> {
                     continue;
                 }
             };
-            match static_pod::read(&item.node, self.path, number, self.context, now) {
-                // A key that stands twice, or a tag without meaning, may mean another pod than was read.
-                Ok(read) if usable => self.add(read, number, &item),
-                Ok(_) => {}
-                Err(faults) => {
-                    for fault in faults {
-                        self.problem(number, Some(&item.node), &item.prefix, fault);
-                    }
-                }
+            // A key that stands twice, or a tag without meaning, may mean another object than was read.
+            let added = match item.what {
+                What::Pod => static_pod::read(&item.node, self.path, number, self.context, now)
+                    .map(|read| usable.then(|| self.add(read, number, &item))),
+                What::Object(kind) => object::read(&item.node, kind)
+                    .map(|read| usable.then(|| self.add_object(read, number, &item))),
+            };
+            for fault in added.err().into_iter().flatten() {
+                self.problem(number, Some(&item.node), &item.prefix, fault);
             }
         }
     }
 
+    fn add_object(&mut self, read: ReadObject, number: usize, item: &Item) {
+        if self.content.objects.iter().any(|other| other.key == read.key) {
+            let fault = Fault {
+                path: FieldPath::default().field("metadata").field("name"),
+                line: None,
+                message: format!("this file has a {} already: names must differ", read.key),
+            };
+            return self.problem(number, Some(&item.node), &item.prefix, fault);
+        }
+        self.content.objects.push(ReadObject {
+            document: number,
+            ..read
+        });
+    }
+
     fn add(&mut self, read: ReadPod, number: usize, item: &Item) {
-        if let Some(other) = self.pods.iter().find(|other| other.pod.name == read.pod.name) {
+        if let Some(other) = self
+            .content
+            .pods
+            .iter()
+            .find(|other| other.pod.name == read.pod.name)
+        {
             let crate::model::pod::Source::File { document, .. } = other.pod.source else {
                 return;
             };
@@ -117,11 +154,11 @@ impl File<'_> {
             };
             return self.problem(number, Some(&item.node), &item.prefix, fault);
         }
-        self.pods.push(read);
+        self.content.pods.push(read);
     }
 
     fn problem(&mut self, document: usize, node: Option<&Rc<Node>>, prefix: &FieldPath, fault: Fault) {
-        if self.problems.len() >= MOST_PROBLEMS {
+        if self.content.problems.len() >= MOST_PROBLEMS {
             return;
         }
         let (prefix, own) = (prefix.to_string(), fault.path.to_string());
@@ -130,7 +167,7 @@ impl File<'_> {
         } else {
             "."
         };
-        self.problems.push(Problem {
+        self.content.problems.push(Problem {
             path: self.path.to_owned(),
             document,
             line: fault.line.or_else(|| node.map(|node| node.line_of(&fault.path))),
@@ -142,6 +179,12 @@ impl File<'_> {
 
     /// The name of the pod that the object would be.
     fn name(&self, node: &Node) -> Option<PodName> {
+        if matches!(
+            node.get("kind").and_then(|kind| kind.as_str()),
+            Some("ConfigMap" | "Secret")
+        ) {
+            return None;
+        }
         let metadata = node.get("metadata")?;
         let name = metadata.get("name")?.as_str().filter(|name| !name.is_empty())?;
         let namespace = metadata.get("namespace").and_then(|n| n.as_str());
@@ -159,20 +202,22 @@ fn items(root: &Rc<Node>) -> Result<Vec<Result<Item, Fault>>, Fault> {
         ));
     }
     match kind(root, &top)? {
-        Kind::Pod => Ok(vec![Ok(Item {
+        Kind::One(what) => Ok(vec![Ok(Item {
+            what,
             node: root.clone(),
             prefix: top,
         })]),
-        Kind::List => list(root, Kind::List),
-        Kind::PodList => list(root, Kind::PodList),
+        Kind::List => list(root, None),
+        Kind::ListOf(what) => list(root, Some(what)),
     }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    Pod,
+    One(What),
     List,
-    PodList,
+    /// A typed list.
+    ListOf(What),
 }
 
 /// What the object says that it is.
@@ -184,14 +229,19 @@ fn kind(node: &Node, at: &FieldPath) -> Result<Kind, Fault> {
             None => Err(fault(&at.field(field), format!("must be text: {right}"))),
         },
     };
-    let kind = stated("kind", "Pod or List")?;
+    let kind = stated("kind", "Pod, ConfigMap, Secret or List")?;
     let version = stated("apiVersion", "v1")?;
     let kind_of = match kind.as_str() {
-        "Pod" => Kind::Pod,
+        "Pod" => Kind::One(What::Pod),
+        "ConfigMap" => Kind::One(What::Object(ObjectKind::ConfigMap)),
+        "Secret" => Kind::One(What::Object(ObjectKind::Secret)),
         "List" => Kind::List,
-        "PodList" => Kind::PodList,
+        "PodList" => Kind::ListOf(What::Pod),
+        "ConfigMapList" => Kind::ListOf(What::Object(ObjectKind::ConfigMap)),
+        "SecretList" => Kind::ListOf(What::Object(ObjectKind::Secret)),
         _ => {
-            let message = format!("{kind:?} cannot be run from a manifest: only Pod, and List of Pods, can");
+            let message =
+                format!("{kind:?} cannot be run from a manifest: only Pod, ConfigMap, Secret and List can");
             return Err(fault(&at.field("kind"), message));
         }
     };
@@ -202,7 +252,7 @@ fn kind(node: &Node, at: &FieldPath) -> Result<Kind, Fault> {
     Ok(kind_of)
 }
 
-fn list(root: &Rc<Node>, kind_of_list: Kind) -> Result<Vec<Result<Item, Fault>>, Fault> {
+fn list(root: &Rc<Node>, typed: Option<What>) -> Result<Vec<Result<Item, Fault>>, Fault> {
     let top = FieldPath::default();
     if let Value::Mapping(entries) = &root.value {
         let known = ["apiVersion", "kind", "metadata", "items"];
@@ -228,14 +278,20 @@ fn list(root: &Rc<Node>, kind_of_list: Kind) -> Result<Vec<Result<Item, Fault>>,
             ));
         }
         // The items of a typed list need not say again what they are.
-        let untyped = kind_of_list == Kind::PodList && node.get("kind").is_none();
-        if !untyped && kind(node, &prefix)? != Kind::Pod {
-            return Err(fault(
-                &prefix.field("kind"),
-                "is a list within a list: put its items into the outer one",
-            ));
-        }
+        let what = match typed.filter(|_| node.get("kind").is_none()) {
+            Some(what) => what,
+            None => match kind(node, &prefix)? {
+                Kind::One(what) => what,
+                Kind::List | Kind::ListOf(_) => {
+                    return Err(fault(
+                        &prefix.field("kind"),
+                        "is a list within a list: put its items into the outer one",
+                    ));
+                }
+            },
+        };
         Ok(Item {
+            what,
             node: node.clone(),
             prefix,
         })

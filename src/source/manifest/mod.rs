@@ -31,6 +31,10 @@ mod convert;
 mod convert_container;
 mod static_pod;
 mod api_pod;
+mod object;
+mod field_value;
+mod convert_volume;
+mod validate_projected;
 
 #[cfg(test)]
 mod tests;
@@ -39,6 +43,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
+use crate::model::object::{Object, ObjectKey};
 use crate::model::pod::{Pod, Problem};
 
 pub(super) use api_pod::read as read_api_pod;
@@ -65,8 +70,9 @@ pub fn read(
     context: &ManifestContext,
     now: Timestamp,
 ) -> (Vec<Pod>, Vec<Problem>) {
-    let (pods, problems) = documents::read(bytes, path, context, now);
-    (pods.into_iter().map(|read| read.pod).collect(), problems)
+    let content = documents::read(bytes, path, context, now);
+    let pods = content.pods.into_iter().map(|read| read.pod).collect();
+    (pods, content.problems)
 }
 
 /// A pod with the manifest that makes it again.
@@ -78,4 +84,27 @@ pub(super) struct ReadPod {
     pub(super) json: String,
 }
 
-pub(super) use documents::read as read_with_content;
+/// A ConfigMap or a Secret with the manifest that makes it again.
+#[derive(Debug)]
+pub(super) struct ReadObject {
+    /// What it is known by.
+    pub(super) key: ObjectKey,
+    /// The object.
+    pub(super) object: Object,
+    /// Its document within the file, from 1.
+    pub(super) document: usize,
+    /// The object as JSON.
+    pub(super) json: Json,
+}
+
+/// An object as JSON, which may hold a secret and is not printed.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Json(pub(super) std::sync::Arc<str>);
+
+impl std::fmt::Debug for Json {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "<{} bytes>", self.0.len())
+    }
+}
+
+pub(super) use documents::{Content, read as read_with_content};

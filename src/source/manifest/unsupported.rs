@@ -164,60 +164,34 @@ fn container(container: &Container, at: &FieldPath, faults: &mut Faults) {
         let message = format!("{NOT_YET}: remove it, and have the image name the signal");
         faults.add(&at.field("lifecycle").field("stopSignal"), message);
     }
-    for (index, from) in container.env_from.iter().flatten().enumerate() {
-        let at = at.field("envFrom").index(index);
-        let field = if from.secret_ref.is_some() {
-            "secretRef"
-        } else {
-            "configMapRef"
-        };
-        faults.add(
-            &at.field(field),
-            format!("{NO_REFERENCE}: write the variables into env"),
-        );
-    }
     for (index, variable) in container.env.iter().flatten().enumerate() {
         if let Some(from) = &variable.value_from {
             let at = at.field("env").index(index).field("valueFrom");
             value_from(from, &at, faults);
         }
     }
-    for (index, mount) in container.volume_mounts.iter().flatten().enumerate() {
-        let at = at.field("volumeMounts").index(index);
-        for (field, path) in [
-            ("subPath", &mount.sub_path),
-            ("subPathExpr", &mount.sub_path_expr),
-        ] {
-            if path.as_deref().is_some_and(|path| !path.is_empty()) {
-                let message = format!("{NOT_YET}: remove it, and mount the volume as a whole");
-                faults.add(&at.field(field), message);
-            }
-        }
-    }
 }
 
 fn value_from(from: &EnvVarSource, at: &FieldPath, faults: &mut Faults) {
-    let remedy = "write the value itself as value";
-    for (present, field, complaint) in [
-        (from.config_map_key_ref.is_some(), "configMapKeyRef", NO_REFERENCE),
-        (from.secret_key_ref.is_some(), "secretKeyRef", NO_REFERENCE),
-        (from.field_ref.is_some(), "fieldRef", NOT_YET),
-        (from.resource_field_ref.is_some(), "resourceFieldRef", NOT_YET),
-        (from.file_key_ref.is_some(), "fileKeyRef", NOT_YET),
-    ] {
-        if present {
-            faults.add(&at.field(field), format!("{complaint}: {remedy}"));
-        }
-    }
-    if *from == EnvVarSource::default() {
-        faults.add(at, "names no source: write the value itself as value");
+    if from.file_key_ref.is_some() {
+        let message = format!("{NOT_YET}: write the value itself as value");
+        faults.add(&at.field("fileKeyRef"), message);
     }
 }
 
-/// The kinds of volumes whose objects only the API server has.
-const REFERENCES: &[&str] = &[
+/// The kinds of volumes that are made.
+const SUPPORTED: &[&str] = &[
+    "name",
+    "emptyDir",
+    "hostPath",
     "configMap",
     "secret",
+    "downwardAPI",
+    "projected",
+];
+
+/// The kinds of volumes whose objects only the API server has.
+const REFERENCES: &[&str] = &[
     "persistentVolumeClaim",
     "ephemeral",
     "csi",
@@ -231,7 +205,7 @@ fn volume(volume: &Volume, at: &FieldPath, faults: &mut Faults) {
         return;
     };
     for kind in fields.keys() {
-        if matches!(kind.as_str(), "name" | "emptyDir" | "hostPath") {
+        if SUPPORTED.contains(&kind.as_str()) {
             continue;
         }
         let complaint = if REFERENCES.contains(&kind.as_str()) {
@@ -243,5 +217,21 @@ fn volume(volume: &Volume, at: &FieldPath, faults: &mut Faults) {
             &at.field(kind.clone()),
             format!("{complaint}: use emptyDir or hostPath"),
         );
+    }
+    let sources = volume
+        .projected
+        .iter()
+        .flat_map(|own| own.sources.iter().flatten());
+    for (index, source) in sources.enumerate() {
+        let at = at.field("projected").field("sources").index(index);
+        for (present, field) in [
+            (source.service_account_token.is_some(), "serviceAccountToken"),
+            (source.cluster_trust_bundle.is_some(), "clusterTrustBundle"),
+            (source.pod_certificate.is_some(), "podCertificate"),
+        ] {
+            if present {
+                faults.add(&at.field(field), format!("{NO_REFERENCE}: remove it"));
+            }
+        }
     }
 }

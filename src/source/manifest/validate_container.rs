@@ -6,7 +6,10 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1::{Container, ContainerPort, EnvVar, PodSpec, VolumeMount};
 
 use super::path::{Faults, FieldPath};
-use super::{ManifestContext, image, names, validate, validate_probe, validate_resources, validate_security};
+use super::{
+    ManifestContext, image, names, validate, validate_probe, validate_projected, validate_resources,
+    validate_security,
+};
 
 /// Notes what is wrong with a container, or an init container.
 pub(super) fn container(
@@ -36,6 +39,7 @@ pub(super) fn container(
         faults,
     );
     env(container.env.as_deref().unwrap_or(&[]), &at.field("env"), faults);
+    validate_projected::environment(container, spec, at, faults);
     mounts(container, spec, &at.field("volumeMounts"), faults);
     if let Some(resources) = &container.resources {
         validate_resources::container(resources, &at.field("resources"), faults);
@@ -209,6 +213,7 @@ fn mounts(container: &Container, spec: &PodSpec, at: &FieldPath, faults: &mut Fa
             );
             faults.add(&at.field("mountPath"), message);
         }
+        validate_projected::sub_path(mount, &at, faults);
         propagation(mount, container, &at, faults);
     }
 }

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, HostPathVolumeSource, Pod
 
 use super::names;
 use super::path::{Faults, FieldPath};
-use super::validate_resources;
+use super::{validate_projected, validate_resources};
 
 /// Notes what is wrong with the volumes.
 pub(super) fn volumes(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
@@ -25,12 +25,20 @@ pub(super) fn volumes(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
                 faults.add(&at.field("name"), message);
             }
         }
-        if volume.empty_dir.is_some() && volume.host_path.is_some() {
-            faults.add(
-                &at.field("hostPath"),
-                "cannot be set together with emptyDir: a volume is one of the two",
-            );
+        let kinds = [
+            (volume.empty_dir.is_some(), "emptyDir"),
+            (volume.host_path.is_some(), "hostPath"),
+            (volume.config_map.is_some(), "configMap"),
+            (volume.secret.is_some(), "secret"),
+            (volume.downward_api.is_some(), "downwardAPI"),
+            (volume.projected.is_some(), "projected"),
+        ];
+        let mut kinds = kinds.into_iter().filter(|(is, _)| *is).map(|(_, kind)| kind);
+        if let (Some(first), Some(second)) = (kinds.next(), kinds.next()) {
+            let message = format!("cannot be set together with {first}: a volume is one of the two");
+            faults.add(&at.field(second), message);
         }
+        validate_projected::volume(volume, spec, &at, faults);
         if let Some(empty) = &volume.empty_dir {
             empty_dir(empty, &at.field("emptyDir"), faults);
         }

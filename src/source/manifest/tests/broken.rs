@@ -151,7 +151,7 @@ fn what_is_no_yaml_is_told_with_its_line() {
     check(
         "a: 1\nb: 2\na: 3\nb: 4\na: 5\n",
         expect![[r#"
-            :1: kind: is missing: Pod or List
+            :1: kind: is missing: Pod, ConfigMap, Secret or List
             :3: a: the key "a" is on line 1 already: keep one of the two
             :4: b: the key "b" is on line 2 already: keep one of the two
             :5: a: the key "a" is on line 1 already: keep one of the two
@@ -173,21 +173,21 @@ fn what_is_no_yaml_is_told_with_its_line() {
         "yes: 1\n",
         expect![[r#"
             :1: yes: the key yes is read as true or false, and a key must be text: put it in quotes
-            :1: kind: is missing: Pod or List
+            :1: kind: is missing: Pod, ConfigMap, Secret or List
         "#]],
     );
     check(
         "x: !secret y\n",
         expect![[r#"
         :1: x: the tag !secret has no meaning in a manifest: remove it
-        :1: kind: is missing: Pod or List
+        :1: kind: is missing: Pod, ConfigMap, Secret or List
     "#]],
     );
     check(
         "x: !!int y\n",
         expect![[r#"
         :1: x: "y" is no !!int
-        :1: kind: is missing: Pod or List
+        :1: kind: is missing: Pod, ConfigMap, Secret or List
     "#]],
     );
     check(
@@ -209,7 +209,7 @@ fn what_is_no_pod_is_told() {
     check(
         "a: 1",
         expect![[r#"
-        :1: kind: is missing: Pod or List
+        :1: kind: is missing: Pod, ConfigMap, Secret or List
     "#]],
     );
     check(
@@ -221,7 +221,7 @@ fn what_is_no_pod_is_told() {
     check(
         "apiVersion: apps/v1\nkind: Deployment\n",
         expect![[r#"
-        :2: kind: "Deployment" cannot be run from a manifest: only Pod, and List of Pods, can
+        :2: kind: "Deployment" cannot be run from a manifest: only Pod, ConfigMap, Secret and List can
     "#]],
     );
     check(
@@ -282,7 +282,7 @@ spec: {containers: [{name: c, image: z}]}
         expect![[r#"
             :11 (document 2): spec.containers[0]: is not valid YAML: while scanning a quoted scalar, found unexpected document indicator: a quote or a bracket is not closed before the '---'
             :17 (document 3): items[1].spec.containers[0].image: is missing: every container has an image (docker.io/library/busybox:1.36)
-            :18 (document 3): items[2].kind: "Service" cannot be run from a manifest: only Pod, and List of Pods, can
+            :18 (document 3): items[2].kind: "Service" cannot be run from a manifest: only Pod, ConfigMap, Secret and List can
             :19 (document 3): items[3]: is no object: every item has apiVersion, kind, metadata and spec
             :23 (document 4): metadata.name: document 1 of this file has a pod default/a-node-1 already: names must differ
         "#]],
@@ -431,7 +431,7 @@ spec:
   hostUsers: false
   imagePullSecrets: [{name: a}]
   volumes:
-  - {name: v, configMap: {name: a}}
+  - {name: v, persistentVolumeClaim: {claimName: a}}
   - {name: w, nfs: {server: a, path: /}}
   initContainers:
   - {name: i, image: x, restartPolicy: OnFailure}
@@ -439,12 +439,9 @@ spec:
   - name: c
     image: x
     restartPolicy: Always
-    envFrom: [{secretRef: {name: a}}]
     env:
-    - {name: A, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
-    - {name: B, valueFrom: {configMapKeyRef: {name: a, key: b}}}
+    - {name: A, valueFrom: {fileKeyRef: {volumeName: v, path: a, key: b}}}
     lifecycle: {stopSignal: SIGUSR1}
-    volumeMounts: [{name: v, mountPath: /v, subPath: x}]
 ",
         expect![[r#"
             :5: metadata.annotations[kubernetes.io/config.mirror]: marks the image of a static pod in the API: remove it
@@ -455,15 +452,12 @@ spec:
             :10: spec.serviceAccountName: refers to an object of the API server, which a static pod cannot: remove it
             :11: spec.hostUsers: is not supported by this version of gantry yet: remove it, or set it to true
             :12: spec.imagePullSecrets: is not supported by this version of gantry yet: remove them, and have the image in the images directory
-            :14: spec.volumes[0].configMap: refers to an object of the API server, which a static pod cannot: use emptyDir or hostPath
+            :14: spec.volumes[0].persistentVolumeClaim: refers to an object of the API server, which a static pod cannot: use emptyDir or hostPath
             :15: spec.volumes[1].nfs: is not supported by this version of gantry yet: use emptyDir or hostPath
             :17: spec.initContainers[0].restartPolicy: other than Always is not supported by this version of gantry yet: remove it, and spec.restartPolicy decides
             :21: spec.containers[0].restartPolicy: is not supported by this version of gantry yet for containers beside init containers: set spec.restartPolicy
-            :22: spec.containers[0].envFrom[0].secretRef: refers to an object of the API server, which a static pod cannot: write the variables into env
-            :24: spec.containers[0].env[0].valueFrom.fieldRef: is not supported by this version of gantry yet: write the value itself as value
-            :25: spec.containers[0].env[1].valueFrom.configMapKeyRef: refers to an object of the API server, which a static pod cannot: write the value itself as value
-            :26: spec.containers[0].lifecycle.stopSignal: is not supported by this version of gantry yet: remove it, and have the image name the signal
-            :27: spec.containers[0].volumeMounts[0].subPath: is not supported by this version of gantry yet: remove it, and mount the volume as a whole
+            :23: spec.containers[0].env[0].valueFrom.fileKeyRef: is not supported by this version of gantry yet: write the value itself as value
+            :24: spec.containers[0].lifecycle.stopSignal: is not supported by this version of gantry yet: remove it, and have the image name the signal
         "#]],
     );
 }

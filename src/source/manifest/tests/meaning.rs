@@ -8,6 +8,7 @@ use crate::model::pod::{
     VolumeSource,
 };
 use crate::model::resources::{Bytes, MilliCpu, Qos};
+use crate::model::value::EnvValue;
 
 const SMALL: &str = "
 apiVersion: v1
@@ -206,7 +207,13 @@ spec:
         ]
     );
     let c = &pod.containers[0];
-    assert_eq!(c.env, [("B".into(), "1".into()), ("EMPTY".into(), String::new())]);
+    assert_eq!(
+        c.env,
+        [
+            ("B".into(), EnvValue::Text("1".into())),
+            ("EMPTY".into(), EnvValue::Text(String::new()))
+        ]
+    );
     assert_eq!((c.ports[0].host, c.ports[0].protocol), (None, Protocol::Tcp));
     assert_eq!((c.ports[1].host, c.ports[1].protocol), (Some(53), Protocol::Udp));
     assert_eq!(

@@ -1,0 +1,360 @@
+//! Parts of volumes, mounted where containers get them from (`pkg/volume/util/subpath`).
+//!
+//! What lies in a volume belongs to its containers, who may change it at any moment. So a part is opened once, by the
+//! kernel's own rule that nothing on the way leads out of the volume (CVE-2017-1002101), and what was opened is what
+//! is mounted: no name is looked at twice (CVE-2021-25741).
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Component, Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, mkdirat};
+
+use crate::model::step::SubPathMount;
+
+/// How often a path is resolved again because something was renamed meanwhile.
+const ATTEMPTS: usize = 64;
+
+/// Why a part of a volume was not mounted, in the kubelet's words.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SubPathError {
+    /// It is not there and could not be made.
+    #[error(
+        "failed to create subPath directory for volumeMount {volume:?} of container {container:?}: {source}"
+    )]
+    Made {
+        /// The volume's name.
+        volume: String,
+        /// The container's name.
+        container: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// It could not be mounted.
+    #[error("failed to prepare subPath for volumeMount {volume:?} of container {container:?}: {source}")]
+    Mounted {
+        /// The volume's name.
+        volume: String,
+        /// The container's name.
+        container: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Mounts a part of a volume at its target, in place of what was mounted there.
+pub(super) fn prepare(part: &SubPathMount, container: &str) -> Result<(), SubPathError> {
+    let (volume, container) = (part.volume.clone(), container.to_owned());
+    let opened = match open(&part.root, &part.path) {
+        Ok(opened) => opened,
+        Err(source) => {
+            return Err(SubPathError::Made {
+                volume,
+                container,
+                source,
+            });
+        }
+    };
+    bind(&opened, &part.target).map_err(|source| SubPathError::Mounted {
+        volume,
+        container,
+        source,
+    })
+}
+
+/// Opens what lies at a path beneath a volume. What is missing of it is made as directories with the volume's own
+/// mode.
+fn open(root: &Path, path: &str) -> io::Result<OwnedFd> {
+    // Links to the volume itself are the administrator's.
+    let root = nix::fcntl::open(
+        root,
+        OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(|errno| told(root, errno))?;
+    let mode = Mode::from_bits_truncate(fstat(&root)?.st_mode & 0o7777);
+    let mut below = PathBuf::from(".");
+    let mut opened = root.try_clone()?;
+    for part in Path::new(path).components() {
+        let Component::Normal(name) = part else {
+            if part == Component::CurDir {
+                continue;
+            }
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("{path:?} must be relative and without '..'"),
+            ));
+        };
+        below.push(name);
+        opened = match beneath(root.as_fd(), &below, OFlag::O_PATH) {
+            Ok(opened) => opened,
+            Err(Errno::ENOENT) => {
+                make(root.as_fd(), opened.as_fd(), &below, mode).map_err(|errno| told(&below, errno))?
+            }
+            Err(errno) => return Err(told(&below, errno)),
+        };
+    }
+    Ok(opened)
+}
+
+/// Makes the directory `below`, whose parent is open. Where another was quicker its own is taken.
+fn make(root: BorrowedFd<'_>, parent: BorrowedFd<'_>, below: &Path, mode: Mode) -> nix::Result<OwnedFd> {
+    let name = below.file_name().unwrap_or_default();
+    match mkdirat(parent, name, mode) {
+        Err(Errno::EEXIST) => {}
+        result => {
+            result?;
+            // Whatever the umask. What is there by now lies in the volume in any case.
+            let made = beneath(root, below, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+            fchmod(&made, mode)?;
+        }
+    }
+    beneath(root, below, OFlag::O_PATH)
+}
+
+/// Opens a path on which nothing leads out of `root`: no `..` beyond it, no absolute link, no link of /proc.
+fn beneath(root: BorrowedFd<'_>, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
+    let how = OpenHow::new()
+        .flags(flags | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    let mut attempts = 0;
+    loop {
+        match openat2(root, path, how) {
+            // The kernel was not sure, because of a rename somewhere on the machine.
+            Err(Errno::EAGAIN) if attempts < ATTEMPTS => attempts += 1,
+            result => return result,
+        }
+    }
+}
+
+/// Mounts what is open.
+fn bind(opened: &OwnedFd, target: &Path) -> io::Result<()> {
+    unmount(target)?;
+    make_target(target, is_dir(&fstat(opened)?))?;
+    let source = format!("/proc/self/fd/{}", opened.as_raw_fd());
+    mount(
+        Some(Path::new(&source)),
+        target,
+        None::<&str>,
+        MsFlags::MS_BIND,
+        None::<&str>,
+    )
+    .map_err(|errno| told(target, errno))
+}
+
+fn is_dir(stat: &FileStat) -> bool {
+    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR
+}
+
+/// Takes away what an earlier start has mounted there, however often.
+fn unmount(target: &Path) -> io::Result<()> {
+    loop {
+        match umount2(target, MntFlags::UMOUNT_NOFOLLOW | MntFlags::MNT_DETACH) {
+            Ok(()) => {}
+            Err(Errno::EINVAL | Errno::ENOENT) => return Ok(()),
+            Err(errno) => return Err(told(target, errno)),
+        }
+    }
+}
+
+/// Something of the right kind to mount on.
+fn make_target(target: &Path, dir: bool) -> io::Result<()> {
+    let parent = target.parent().expect("a target lies in a directory");
+    DirBuilder::new().recursive(true).mode(0o750).create(parent)?;
+    match fs::symlink_metadata(target) {
+        Ok(found) if found.is_dir() && !dir => fs::remove_dir(target)?,
+        Ok(found) if !found.is_dir() && dir => fs::remove_file(target)?,
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    if dir {
+        return DirBuilder::new().mode(0o750).create(target);
+    }
+    let mut options = OpenOptions::new();
+    options
+        .write(true)
+        .create_new(true)
+        .mode(0o640)
+        .open(target)
+        .map(drop)
+}
+
+fn told(path: &Path, errno: Errno) -> io::Error {
+    let path = path.strip_prefix(".").unwrap_or(path).display();
+    let why = match errno {
+        Errno::EXDEV => "leads out of the volume",
+        errno => errno.desc(),
+    };
+    io::Error::new(io::Error::from(errno).kind(), format!("{path}: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::act::mount::tests::in_own_mounts;
+
+    /// A volume with a directory beside it that nobody may get at.
+    fn volume() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("volume");
+        fs::create_dir_all(root.join("a/b")).unwrap();
+        fs::write(root.join("a/file"), "inside").unwrap();
+        fs::create_dir(dir.path().join("outside")).unwrap();
+        fs::write(dir.path().join("outside/file"), "outside").unwrap();
+        (dir, root)
+    }
+
+    fn inode(fd: &OwnedFd) -> u64 {
+        fstat(fd).unwrap().st_ino
+    }
+
+    #[test]
+    fn links_within_the_volume_lead_on() {
+        let (_dir, root) = volume();
+        symlink("a", root.join("..data")).unwrap();
+        symlink("..data/file", root.join("file")).unwrap();
+        symlink("../a/file", root.join("a/up")).unwrap();
+        let file = fs::metadata(root.join("a/file")).unwrap().ino();
+        for path in ["a/file", "file", "./a//file", "..data/file", "a/up"] {
+            assert_eq!(inode(&open(&root, path).unwrap()), file, "{path}");
+        }
+        assert_eq!(
+            inode(&open(&root, "").unwrap()),
+            fs::metadata(&root).unwrap().ino()
+        );
+    }
+
+    #[test]
+    fn nothing_leads_out_and_nothing_is_made_outside() {
+        let (dir, root) = volume();
+        let outside = dir.path().join("outside");
+        symlink("../outside", root.join("relative")).unwrap();
+        symlink(&outside, root.join("absolute")).unwrap();
+        symlink("a/../../outside", root.join("winding")).unwrap();
+        symlink("/proc/self/root", root.join("magic")).unwrap();
+        symlink("relative", root.join("second")).unwrap();
+        symlink("../outside/new", root.join("dangling")).unwrap();
+        symlink("loop", root.join("loop")).unwrap();
+        for path in [
+            "relative", "absolute", "winding", "magic", "second", "dangling", "loop",
+        ] {
+            for below in ["", "/file", "/new", "/new/deeper"] {
+                let path = format!("{path}{below}");
+                let error = open(&root, &path).expect_err(&path);
+                let right = ["leads out of the volume", "symbolic links", "No such file"];
+                assert!(
+                    right.iter().any(|text| error.to_string().contains(text)),
+                    "{path}: {error}"
+                );
+            }
+        }
+        for path in ["..", "a/../../outside", "/etc", "a/../.."] {
+            assert_eq!(
+                open(&root, path).unwrap_err().kind(),
+                io::ErrorKind::InvalidInput,
+                "{path}"
+            );
+        }
+        assert!(open(&root, "a/file/x").is_err());
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_missing_is_made_with_the_volumes_mode() {
+        let (_dir, root) = volume();
+        fs::set_permissions(&root, fs::Permissions::from_mode(0o777)).unwrap();
+        open(&root, "new/deeper/still").unwrap();
+        for path in ["new", "new/deeper", "new/deeper/still"] {
+            assert_eq!(
+                fs::metadata(root.join(path)).unwrap().mode() & 0o777,
+                0o777,
+                "{path}"
+            );
+        }
+        let made = fs::metadata(root.join("new/deeper/still")).unwrap().ino();
+        assert_eq!(inode(&open(&root, "new/deeper/still").unwrap()), made);
+    }
+
+    /// A container that swaps a directory for a link out, all the time, does not get what is outside.
+    #[test]
+    fn a_race_is_not_won() {
+        let (dir, root) = volume();
+        let done = AtomicBool::new(false);
+        let outside = dir.path().join("outside");
+        symlink(&outside, root.join("evil")).unwrap();
+        fs::create_dir(root.join("good")).unwrap();
+        let (other, good) = (
+            fs::metadata(&outside).unwrap().ino(),
+            fs::metadata(root.join("good")).unwrap().ino(),
+        );
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    let (a, b) = (root.join("good"), root.join("evil"));
+                    nix::fcntl::renameat2(
+                        nix::fcntl::AT_FDCWD,
+                        &a,
+                        nix::fcntl::AT_FDCWD,
+                        &b,
+                        nix::fcntl::RenameFlags::RENAME_EXCHANGE,
+                    )
+                    .unwrap();
+                }
+            });
+            let mut got = 0;
+            for _ in 0..2000 {
+                if let Ok(opened) = open(&root, "good") {
+                    assert_ne!(inode(&opened), other);
+                    assert_eq!(inode(&opened), good);
+                    got += 1;
+                }
+                let _ = open(&root, "good/new");
+            }
+            done.store(true, Ordering::Relaxed);
+            assert!(got > 0);
+        });
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_was_opened_is_mounted_and_anew_each_time() {
+        if !in_own_mounts("act::sub_path::tests::what_was_opened_is_mounted_and_anew_each_time") {
+            return;
+        }
+        let (dir, root) = volume();
+        let part = |path: &str| SubPathMount {
+            volume: "v".to_owned(),
+            root: root.clone(),
+            path: path.to_owned(),
+            target: dir.path().join("pod/volume-subpaths/v/c/0"),
+        };
+        let target = part("").target;
+        prepare(&part("a/file"), "c").unwrap();
+        assert_eq!(fs::read_to_string(&target).unwrap(), "inside");
+        // Another file under the same name is what the next start gets.
+        fs::write(root.join("a/other"), "other").unwrap();
+        fs::rename(root.join("a/other"), root.join("a/file")).unwrap();
+        assert_eq!(fs::read_to_string(&target).unwrap(), "inside");
+        prepare(&part("a/file"), "c").unwrap();
+        assert_eq!(fs::read_to_string(&target).unwrap(), "other");
+        prepare(&part("a"), "c").unwrap();
+        assert!(target.join("b").is_dir());
+        symlink(dir.path().join("outside"), root.join("out")).unwrap();
+        let error = prepare(&part("out"), "c").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "failed to create subPath directory for volumeMount \"v\" of container \"c\": out: leads out of the volume"
+        );
+        crate::act::mount::unmount_beneath(&dir.path().join("pod")).unwrap();
+        assert!(target.is_dir() && fs::read_dir(&target).unwrap().next().is_none());
+    }
+}

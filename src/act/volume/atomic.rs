@@ -1,0 +1,437 @@
+//! Files of a volume that change all at once, laid out as the kubelet's atomic writer does it
+//! (`pkg/volume/util/atomic_writer.go`), so that either takes over the other's volumes:
+//!
+//! ```text
+//! <volume>/..2026_11_25_17_00_00.123456789/a/b   the files
+//! <volume>/..data -> ..2026_11_25_17_00_00.123456789
+//! <volume>/a      -> ..data/a                     what people see
+//! ```
+//!
+//! The change is the one `rename` that moves `..data`. Interrupted anywhere, writing once more ends in the same.
+//! Containers have the volume read-only, so what lies in it is ours.
+
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, lchown, symlink};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use crate::model::object::Payload;
+
+/// The link that leads to the files in force.
+const DATA: &str = "..data";
+/// The next one, until it is renamed.
+const NEXT: &str = "..data_tmp";
+/// Directories can be listed by everybody, whatever the umask.
+const DIR_MODE: u32 = 0o755;
+/// What the group gets of a file and of a directory that it owns (`changeFilePermission` of a volume that is
+/// read-only).
+const GROUP_FILE: u32 = 0o440;
+const GROUP_DIR: u32 = 0o2550;
+
+/// Makes the files of a volume these and no others.
+pub(super) fn write(dir: &Path, files: &Payload, group: Option<u32>) -> io::Result<()> {
+    write_watched(dir, files, group, &mut || Ok(()))
+}
+
+/// As [`write`], with a look after each thing done, which may end it.
+fn write_watched(
+    dir: &Path,
+    files: &Payload,
+    group: Option<u32>,
+    look: &mut dyn FnMut() -> io::Result<()>,
+) -> io::Result<()> {
+    let current = current(dir)?;
+    let current = match current {
+        Some(name) if is_as_wanted(&dir.join(&name), files, group)? => name,
+        _ => {
+            let fresh = make_directory(dir)?;
+            look()?;
+            fill(&dir.join(&fresh), files, group, look)?;
+            remove_file(&dir.join(NEXT))?;
+            symlink(&fresh, dir.join(NEXT))?;
+            own(&dir.join(NEXT), group)?;
+            look()?;
+            fs::rename(dir.join(NEXT), dir.join(DATA))?;
+            look()?;
+            fresh
+        }
+    };
+    show(dir, files, group, look)?;
+    remove_others(dir, &current, files, look)
+}
+
+/// The directory that `..data` leads to, where it is one of ours.
+fn current(dir: &Path) -> io::Result<Option<OsString>> {
+    match fs::read_link(dir.join(DATA)) {
+        Ok(target) => {
+            let name = target.into_os_string();
+            Ok(is_hidden(&name).then_some(name))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A name of ours: no key of an object begins so.
+fn is_hidden(name: &OsStr) -> bool {
+    let bytes = name.as_encoded_bytes();
+    bytes.len() > 2 && bytes.starts_with(b"..") && !bytes.contains(&b'/')
+}
+
+/// Whether a directory has exactly these files.
+fn is_as_wanted(dir: &Path, files: &Payload, group: Option<u32>) -> io::Result<bool> {
+    let mut found = BTreeSet::new();
+    if !list(dir, &mut PathBuf::new(), &mut found)? || found.len() != files.0.len() {
+        return Ok(false);
+    }
+    for (path, file) in &files.0 {
+        if !found.contains(Path::new(path)) {
+            return Ok(false);
+        }
+        let full = dir.join(path);
+        let metadata = fs::symlink_metadata(&full)?;
+        let right = metadata.mode() & 0o7777 == file_mode(file.mode, group)
+            && group.is_none_or(|group| metadata.gid() == group)
+            && metadata.len() == u64::try_from(file.content.0.len()).unwrap_or(u64::MAX);
+        if !right || fs::read(&full)? != *file.content.0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Collects the files below a directory; false where it is none, or has something else.
+fn list(root: &Path, below: &mut PathBuf, found: &mut BTreeSet<PathBuf>) -> io::Result<bool> {
+    let entries = match fs::read_dir(root.join(&*below)) {
+        Ok(entries) => entries,
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            return Ok(false);
+        }
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        below.push(entry.file_name());
+        let right = if kind.is_dir() {
+            list(root, below, found)?
+        } else {
+            found.insert(below.clone());
+            kind.is_file()
+        };
+        below.pop();
+        if !right {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn file_mode(mode: u32, group: Option<u32>) -> u32 {
+    match group {
+        Some(_) => mode | GROUP_FILE,
+        None => mode,
+    }
+}
+
+/// A directory of its own for the new files, its name the time.
+fn make_directory(dir: &Path) -> io::Result<OsString> {
+    loop {
+        let now = Timestamp::now();
+        let name = format!(
+            "..{}.{}",
+            now.strftime("%Y_%m_%d_%H_%M_%S"),
+            now.subsec_nanosecond()
+        );
+        match DirBuilder::new().mode(DIR_MODE).create(dir.join(&name)) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            result => return result.map(|()| name.into()),
+        }
+    }
+}
+
+fn fill(
+    dir: &Path,
+    files: &Payload,
+    group: Option<u32>,
+    look: &mut dyn FnMut() -> io::Result<()>,
+) -> io::Result<()> {
+    finish_directory(dir, group)?;
+    for (path, file) in &files.0 {
+        let path = Path::new(path);
+        for parent in parents(path) {
+            match DirBuilder::new().mode(DIR_MODE).create(dir.join(parent)) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+                Ok(()) => finish_directory(&dir.join(parent), group)?,
+            }
+        }
+        let full = dir.join(path);
+        let mut new = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&full)?;
+        new.write_all(&file.content.0)?;
+        own(&full, group)?;
+        new.set_permissions(Permissions::from_mode(file_mode(file.mode, group)))?;
+        look()?;
+    }
+    Ok(())
+}
+
+/// The directories above a relative path, the outermost first.
+fn parents(path: &Path) -> Vec<&Path> {
+    let mut all: Vec<&Path> = path.ancestors().skip(1).collect();
+    all.retain(|parent| !parent.as_os_str().is_empty());
+    all.reverse();
+    all
+}
+
+fn finish_directory(path: &Path, group: Option<u32>) -> io::Result<()> {
+    own(path, group)?;
+    let mode = group.map_or(DIR_MODE, |_| DIR_MODE | GROUP_DIR);
+    fs::set_permissions(path, Permissions::from_mode(mode))
+}
+
+fn own(path: &Path, group: Option<u32>) -> io::Result<()> {
+    match group {
+        Some(_) => lchown(path, None, group),
+        None => Ok(()),
+    }
+}
+
+/// The names that people see: the first part of each file's path.
+fn visible(files: &Payload) -> BTreeSet<&OsStr> {
+    let first = |path| Path::new(path).iter().next();
+    files.0.keys().filter_map(first).collect()
+}
+
+/// Makes the links that people see.
+fn show(
+    dir: &Path,
+    files: &Payload,
+    group: Option<u32>,
+    look: &mut dyn FnMut() -> io::Result<()>,
+) -> io::Result<()> {
+    for name in visible(files) {
+        let link = dir.join(name);
+        let target = Path::new(DATA).join(name);
+        if fs::read_link(&link).is_ok_and(|found| found == target) {
+            continue;
+        }
+        remove_file(&link)?;
+        symlink(&target, &link)?;
+        own(&link, group)?;
+        look()?;
+    }
+    Ok(())
+}
+
+/// Removes what people shall not see any more, and what an earlier change has left.
+fn remove_others(
+    dir: &Path,
+    current: &OsStr,
+    files: &Payload,
+    look: &mut dyn FnMut() -> io::Result<()>,
+) -> io::Result<()> {
+    let visible = visible(files);
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name == DATA || name == current || visible.contains(name.as_os_str()) {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        } else {
+            remove_file(&entry.path())?;
+        }
+        look()?;
+    }
+    Ok(())
+}
+
+fn remove_file(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::object::ProjectedFile;
+
+    fn payload(files: &[(&str, u32, &str)]) -> Payload {
+        let file = |(path, mode, text): &(&str, u32, &str)| {
+            let content = (*text).into();
+            ((*path).to_owned(), ProjectedFile { mode: *mode, content })
+        };
+        Payload(files.iter().map(file).collect())
+    }
+
+    /// What is seen below a directory: paths with texts.
+    fn seen(dir: &Path) -> BTreeMap<String, String> {
+        let mut found = BTreeSet::new();
+        assert!(list(dir, &mut PathBuf::new(), &mut found).unwrap());
+        let text = |path: &PathBuf| fs::read_to_string(dir.join(path)).unwrap();
+        found
+            .iter()
+            .map(|path| (path.display().to_string(), text(path)))
+            .collect()
+    }
+
+    fn wanted(files: &Payload) -> BTreeMap<String, String> {
+        files
+            .0
+            .iter()
+            .map(|(path, file)| (path.clone(), file.content.text()))
+            .collect()
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        let mut names: Vec<_> = fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn the_layout_is_the_kubelets() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        write(
+            dir,
+            &payload(&[("d/a", 0o644, "1"), ("file.txt", 0o400, "hello\n")]),
+            None,
+        )
+        .unwrap();
+        let current = fs::read_link(dir.join(DATA))
+            .unwrap()
+            .into_os_string()
+            .into_string()
+            .unwrap();
+        let digits =
+            |part: &str, count: usize| part.len() == count && part.bytes().all(|b| b.is_ascii_digit());
+        let (date, rest) = current.strip_prefix("..").unwrap().split_once('.').unwrap();
+        let parts: Vec<_> = date.split('_').collect();
+        assert!(
+            parts.len() == 6 && digits(parts[0], 4) && parts[1..].iter().all(|p| digits(p, 2)),
+            "{current}"
+        );
+        assert!(rest.bytes().all(|b| b.is_ascii_digit()), "{current}");
+        assert_eq!(names(dir), [current.as_str(), "..data", "d", "file.txt"]);
+        assert_eq!(fs::read_link(dir.join("d")).unwrap(), Path::new("..data/d"));
+        assert_eq!(
+            fs::read_link(dir.join("file.txt")).unwrap(),
+            Path::new("..data/file.txt")
+        );
+        let mode = |path: &str| fs::metadata(dir.join(path)).unwrap().mode() & 0o7777;
+        assert_eq!(
+            [mode("d"), mode("d/a"), mode("file.txt"), mode(DATA)],
+            [0o755, 0o644, 0o400, 0o755]
+        );
+    }
+
+    #[test]
+    fn the_same_is_not_written_again_and_another_mode_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        let current = || fs::read_link(dir.join(DATA)).unwrap();
+        write(dir, &payload(&[("a", 0o644, "1")]), None).unwrap();
+        let first = current();
+        write(dir, &payload(&[("a", 0o644, "1")]), None).unwrap();
+        assert_eq!(current(), first);
+        write(dir, &payload(&[("a", 0o640, "1")]), None).unwrap();
+        assert_ne!(current(), first);
+        // What somebody has damaged is made right.
+        fs::remove_file(dir.join("a")).unwrap();
+        fs::write(dir.join("a"), "other").unwrap();
+        fs::write(dir.join(current()).join("b"), "stray").unwrap();
+        write(dir, &payload(&[("a", 0o640, "1")]), None).unwrap();
+        assert_eq!(fs::read_to_string(dir.join("a")).unwrap(), "1");
+        assert_eq!(names(dir).len(), 3);
+        write(dir, &Payload::default(), None).unwrap();
+        assert_eq!(names(dir).len(), 2, "{:?}", names(dir));
+    }
+
+    #[test]
+    fn the_group_may_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = fs::metadata(dir.path()).unwrap().gid();
+        write(dir.path(), &payload(&[("d/a", 0o400, "1")]), Some(own)).unwrap();
+        let mode = |path: &str| fs::metadata(dir.path().join(path)).unwrap().mode() & 0o7777;
+        assert_eq!([mode("d/a"), mode("d"), mode(DATA)], [0o440, 0o2755, 0o2755]);
+        assert_eq!(fs::metadata(dir.path().join("d/a")).unwrap().gid(), own);
+    }
+
+    fn any_payload() -> impl Strategy<Value = Payload> {
+        let path = prop::sample::select(vec!["a", "b", "c", "d/a", "d/b", "d/e/a", "f/a"]);
+        prop::collection::btree_map(path, "[a-z]{0,3}", 0..6).prop_map(|files| {
+            let files: Vec<_> = files
+                .iter()
+                .map(|(path, text)| (*path, 0o644, text.as_str()))
+                .collect();
+            payload(&files)
+        })
+    }
+
+    proptest! {
+        /// Ended at any moment, what is seen is all of the old or all of the new; written once more, it is the new
+        /// and nothing else is left.
+        #[test]
+        fn a_half_is_never_seen_and_the_end_is_reached(
+            changes in prop::collection::vec((any_payload(), 0..20_usize), 1..6),
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let dir = dir.path();
+            let mut before: Option<BTreeMap<String, String>> = None;
+            for (files, ends_after) in changes {
+                let new = wanted(&files);
+                let mut left = ends_after;
+                let mut check = || {
+                    if let Ok(target) = fs::read_link(dir.join(DATA)) {
+                        let now = seen(&dir.join(target));
+                        assert!(Some(&now) == before.as_ref() || now == new, "{now:?}");
+                        for name in names(dir).iter().filter(|name| !name.starts_with("..")) {
+                            assert_eq!(fs::read_link(dir.join(name)).unwrap(), Path::new(DATA).join(name));
+                        }
+                    } else {
+                        assert!(before.is_none());
+                    }
+                    left = left.checked_sub(1).ok_or_else(|| io::Error::other("killed"))?;
+                    Ok(())
+                };
+                if write_watched(dir, &files, None, &mut check).is_err() {
+                    if let Some(target) = current(dir).unwrap() {
+                        before = Some(seen(&dir.join(target)));
+                    }
+                    continue;
+                }
+                before = Some(new);
+            }
+            let last = payload(&[("z", 0o600, "end")]);
+            write(dir, &last, None).unwrap();
+            let target = current(dir).unwrap().unwrap().into_string().unwrap();
+            prop_assert_eq!(names(dir), [target.as_str(), DATA, "z"]);
+            prop_assert_eq!(seen(&dir.join(DATA)), wanted(&last));
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! ConfigMaps and Secrets, as far as pods use them: what a source knows of them, by kind, namespace and name.
+//!
+//! Where they come from is no matter here: files of the manifests directory, or the API asked for what
+//! `plan::reference` names. Nothing of this module shows a content when it is printed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+/// The kinds of objects that pods take values from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ObjectKind {
+    /// `ConfigMap`
+    ConfigMap,
+    /// `Secret`
+    Secret,
+}
+
+impl ObjectKind {
+    /// The name as it stands in a manifest.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ObjectKind::ConfigMap => "ConfigMap",
+            ObjectKind::Secret => "Secret",
+        }
+    }
+
+    /// The word that the kubelet's messages have for it where it is missing: `configmap "a" not found`.
+    pub fn word(self) -> &'static str {
+        match self {
+            ObjectKind::ConfigMap => "configmap",
+            ObjectKind::Secret => "secret",
+        }
+    }
+}
+
+/// What an object is known by.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectKey {
+    /// The kind.
+    pub kind: ObjectKind,
+    /// The namespace.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}/{}", self.kind.as_str(), self.namespace, self.name)
+    }
+}
+
+/// Some content; shared, and printed as its length.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Content(pub Arc<[u8]>);
+
+impl Content {
+    /// The content as text; what is not UTF-8 is replaced.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0).into_owned()
+    }
+}
+
+impl From<&[u8]> for Content {
+    fn from(bytes: &[u8]) -> Content {
+        Content(bytes.into())
+    }
+}
+
+impl From<&str> for Content {
+    fn from(text: &str) -> Content {
+        Content(text.as_bytes().into())
+    }
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<{} bytes>", self.0.len())
+    }
+}
+
+/// A ConfigMap or a Secret. Printing it shows keys and lengths alone.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Object {
+    /// `data`, decoded; of a Secret with `stringData`.
+    pub data: BTreeMap<String, Content>,
+    /// `binaryData` of a ConfigMap, which volumes see and the environment does not.
+    pub binary: BTreeMap<String, Content>,
+    /// `immutable`: it stays as it is until it is deleted.
+    pub immutable: bool,
+}
+
+impl Object {
+    /// Every key with its content, as a volume shows it.
+    pub fn files(&self) -> impl Iterator<Item = (&String, &Content)> {
+        self.data.iter().chain(&self.binary)
+    }
+
+    /// The content of a key, as a volume shows it.
+    pub fn file(&self, key: &str) -> Option<&Content> {
+        self.data.get(key).or_else(|| self.binary.get(key))
+    }
+}
+
+/// The objects that a source knows. What did not change is the same value.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Objects(pub BTreeMap<ObjectKey, Arc<Object>>);
+
+impl Objects {
+    /// The object.
+    pub fn get(&self, key: &ObjectKey) -> Option<&Arc<Object>> {
+        self.0.get(key)
+    }
+
+    /// Whether both have the same values, without comparing their contents.
+    pub fn is_same(&self, other: &Objects) -> bool {
+        self.0.len() == other.0.len()
+            && self
+                .0
+                .iter()
+                .zip(&other.0)
+                .all(|(a, b)| a.0 == b.0 && Arc::ptr_eq(a.1, b.1))
+    }
+
+    /// The keys of what has appeared, changed or gone since.
+    pub fn changed_since(&self, before: &Objects) -> BTreeSet<ObjectKey> {
+        let differs = |key: &&ObjectKey| match (self.get(key), before.get(key)) {
+            (Some(now), Some(then)) => !Arc::ptr_eq(now, then),
+            _ => true,
+        };
+        self.0
+            .keys()
+            .chain(before.0.keys())
+            .filter(differs)
+            .cloned()
+            .collect()
+    }
+}
+
+/// A file of a volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProjectedFile {
+    /// Its permissions.
+    pub mode: u32,
+    /// What is in it.
+    pub content: Content,
+}
+
+/// The files of a volume, by path: relative, without `..`, none at a place where another has a directory.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Payload(pub BTreeMap<String, ProjectedFile>);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(name: &str) -> ObjectKey {
+        ObjectKey {
+            kind: ObjectKind::Secret,
+            namespace: "ns".to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
+    #[test]
+    fn nothing_prints_a_content() {
+        let object = Object {
+            data: BTreeMap::from([("password".to_owned(), Content::from("hunter2"))]),
+            ..Object::default()
+        };
+        let objects = Objects(BTreeMap::from([(key("s"), Arc::new(object))]));
+        let text = format!("{objects:?} {objects:#?}");
+        assert!(text.contains("password") && text.contains("<7 bytes>"), "{text}");
+        assert!(!text.contains("hunter2") && !text.contains("104"), "{text}");
+    }
+
+    #[test]
+    fn what_appeared_changed_or_went_is_told() {
+        let (same, old, new) = (
+            Arc::new(Object::default()),
+            Arc::new(Object::default()),
+            Arc::new(Object::default()),
+        );
+        let before = Objects(BTreeMap::from([
+            (key("same"), same.clone()),
+            (key("changed"), old.clone()),
+            (key("gone"), old),
+        ]));
+        let now = Objects(BTreeMap::from([
+            (key("same"), same),
+            (key("changed"), new.clone()),
+            (key("new"), new),
+        ]));
+        let changed = now.changed_since(&before);
+        assert_eq!(changed, ["changed", "gone", "new"].map(key).into());
+        assert!(!now.is_same(&before) && now.is_same(&now.clone()));
+    }
+}

@@ -1,0 +1,426 @@
+//! Values that are taken from elsewhere: fields of the pod, resources of its containers, objects
+//! (`pkg/fieldpath`, `pkg/api/v1/resource/helpers.go`, `pkg/volume` of Kubernetes).
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::reference::key;
+use crate::model::node::NodePolicy;
+use crate::model::object::{Object, ObjectKind, Objects, Payload, ProjectedFile};
+use crate::model::pod::{Container, Pod};
+use crate::model::resources::Amounts;
+use crate::model::step::{POD_IP, POD_IPS};
+use crate::model::value::{
+    Bound, DownwardFile, DownwardValue, Field, FileSource, KeyFile, Projection, Resource, ResourceField,
+};
+
+/// What values are taken from.
+#[derive(Clone, Copy)]
+pub(super) struct Origin<'a> {
+    pub(super) pod: &'a Pod,
+    pub(super) policy: &'a NodePolicy,
+    pub(super) objects: &'a Objects,
+    /// What pods may use together: what is not limited has this limit.
+    pub(super) allocatable: &'a Amounts,
+    /// The addresses of the sandbox; none while it is not there.
+    pub(super) ips: &'a [IpAddr],
+}
+
+impl Origin<'_> {
+    /// The object, or `configmap "a" not found`.
+    pub(super) fn object(&self, kind: ObjectKind, name: &str) -> Result<&Arc<Object>, String> {
+        let found = self.objects.get(&key(self.pod, kind, name));
+        found.ok_or_else(|| format!("{} {name:?} not found", kind.word()))
+    }
+
+    /// A field of the pod. Its addresses are symbolic while there is no sandbox.
+    pub(super) fn field(&self, field: &Field) -> String {
+        let Origin { pod, policy, .. } = self;
+        let text = |map: &BTreeMap<String, String>, key: &String| map.get(key).cloned().unwrap_or_default();
+        match field {
+            Field::Name => pod.name.name.clone(),
+            Field::Namespace => pod.name.namespace.clone(),
+            Field::Uid => pod.uid.0.clone(),
+            Field::Label(key) => text(&pod.labels, key),
+            Field::Annotation(key) => text(&pod.annotations, key),
+            Field::Labels => lines(&pod.labels),
+            Field::Annotations => lines(&pod.annotations),
+            Field::NodeName => policy.name.clone(),
+            Field::ServiceAccount => {
+                let spec = pod.object.spec.as_ref();
+                spec.and_then(|spec| spec.service_account_name.clone())
+                    .unwrap_or_default()
+            }
+            Field::HostIp => first(&policy.host_ips),
+            Field::HostIps => joined(&policy.host_ips),
+            Field::PodIp if pod.namespaces.host_network => first(&policy.host_ips),
+            Field::PodIps if pod.namespaces.host_network => joined(&policy.host_ips),
+            Field::PodIp if self.ips.is_empty() => POD_IP.to_owned(),
+            Field::PodIps if self.ips.is_empty() => POD_IPS.to_owned(),
+            Field::PodIp => first(self.ips),
+            Field::PodIps => joined(self.ips),
+        }
+    }
+
+    /// An amount of a container's resources; `own` is the container whose environment asks.
+    pub(super) fn resource(&self, field: &ResourceField, own: Option<&Container>) -> String {
+        let named = field.container.as_ref();
+        let named = named.and_then(|name| self.pod.all_containers().find(|c| c.name == *name));
+        let Some(container) = named.or(own) else {
+            return "0".to_owned();
+        };
+        let amounts = match field.bound {
+            Bound::Limits => &container.resources.limits,
+            Bound::Requests => &container.resources.requests,
+        };
+        let mut amount = amount(amounts, field.resource);
+        // Huge pages that are not limited cannot be had at all.
+        if field.bound == Bound::Limits && amount == 0 && !matches!(field.resource, Resource::HugePages(_)) {
+            amount = self::amount(self.allocatable, field.resource);
+        }
+        let divisor = field.divisor.max(1);
+        let rest = i64::from(amount % divisor > 0);
+        (amount / divisor + rest).to_string()
+    }
+
+    /// The files of a volume, or why they cannot be put together.
+    pub(super) fn files(
+        &self,
+        kind: Projection,
+        mode: u32,
+        sources: &[FileSource],
+    ) -> Result<Payload, String> {
+        let mut files = Payload::default();
+        let mut errors: Vec<String> = Vec::new();
+        for source in sources {
+            let added = match source {
+                FileSource::Object {
+                    kind,
+                    name,
+                    items,
+                    optional,
+                } => self.object_files(&mut files, *kind, name, (items, mode), *optional),
+                FileSource::Downward(items) => {
+                    self.downward_files(&mut files, items, mode);
+                    Ok(())
+                }
+            };
+            errors.extend(added.err().filter(|error| !errors.contains(error)));
+        }
+        match (errors.len(), kind) {
+            (0, _) => Ok(files),
+            (1, _) => Err(errors.remove(0)),
+            (_, _) => Err(format!("[{}]", errors.join(", "))),
+        }
+    }
+
+    fn object_files(
+        &self,
+        files: &mut Payload,
+        kind: ObjectKind,
+        name: &str,
+        (items, mode): (&[KeyFile], u32),
+        optional: bool,
+    ) -> Result<(), String> {
+        let object = match self.object(kind, name) {
+            Ok(object) => object,
+            Err(_) if optional => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        if items.is_empty() {
+            for (key, content) in object.files() {
+                let content = content.clone();
+                files.0.insert(key.clone(), ProjectedFile { mode, content });
+            }
+        }
+        for item in items {
+            let Some(content) = object.file(&item.key) else {
+                if optional {
+                    continue;
+                }
+                let what = match kind {
+                    ObjectKind::ConfigMap => "configmap references non-existent config key",
+                    ObjectKind::Secret => "references non-existent secret key",
+                };
+                return Err(format!("{what}: {}", item.key));
+            };
+            let file = ProjectedFile {
+                mode: item.mode.unwrap_or(mode),
+                content: content.clone(),
+            };
+            files.0.insert(clean(&item.path), file);
+        }
+        Ok(())
+    }
+
+    fn downward_files(&self, files: &mut Payload, items: &[DownwardFile], mode: u32) {
+        for item in items {
+            let text = match &item.value {
+                DownwardValue::Field(field) => self.field(field),
+                DownwardValue::Resource(resource) => self.resource(resource, None),
+            };
+            let file = ProjectedFile {
+                mode: item.mode.unwrap_or(mode),
+                content: text.as_str().into(),
+            };
+            files.0.insert(clean(&item.path), file);
+        }
+    }
+}
+
+/// A relative path without what says nothing: `./a//b/` is `a/b`.
+fn clean(path: &str) -> String {
+    let parts = path.split('/').filter(|part| !part.is_empty() && *part != ".");
+    parts.collect::<Vec<_>>().join("/")
+}
+
+fn first(ips: &[IpAddr]) -> String {
+    ips.first().map(ToString::to_string).unwrap_or_default()
+}
+
+fn joined(ips: &[IpAddr]) -> String {
+    ips.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+fn amount(amounts: &Amounts, resource: Resource) -> i64 {
+    match resource {
+        Resource::Cpu => amounts.cpu.map_or(0, |cpu| cpu.0),
+        Resource::Memory => amounts.memory.map_or(0, |memory| memory.0),
+        Resource::EphemeralStorage => amounts.ephemeral_storage.map_or(0, |storage| storage.0),
+        Resource::HugePages(size) => amounts.hugepages.get(&size).map_or(0, |pages| pages.0),
+    }
+}
+
+/// Labels or annotations as a file shows them (`FormatMap`): `key="value"`, one a line, by key.
+fn lines(map: &BTreeMap<String, String>) -> String {
+    let line = |(key, value): (&String, &String)| format!("{key}={}", quoted(value));
+    map.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// A text as Go's `%q` writes it.
+fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            '\u{7}' => out.push_str("\\a"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{c}' => out.push_str("\\f"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{b}' => out.push_str("\\v"),
+            ' '..='~' => out.push(c),
+            c if u32::from(c) < 0x80 => out.push_str(&format!("\\x{:02x}", u32::from(c))),
+            // What has no picture, and every space but the common one.
+            c if c.is_control() || c.is_whitespace() || c.escape_debug().len() > 1 => {
+                let code = u32::from(c);
+                out.push_str(&match code {
+                    0..=0xffff => format!("\\u{code:04x}"),
+                    _ => format!("\\U{code:08x}"),
+                });
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+    use crate::model::pod::RestartPolicy;
+    use crate::model::resources::{Bytes, MilliCpu, Resources};
+    use crate::model::sample;
+
+    fn with<T>(change: impl FnOnce(&mut Pod), work: impl FnOnce(Origin<'_>) -> T) -> T {
+        let mut pod = sample::pod(RestartPolicy::Always, &[], &["c"]);
+        change(&mut pod);
+        let key = |kind, name: &str| super::key(&pod, kind, name);
+        let map = Object {
+            data: [("a", "1"), ("file.txt", "hello\n")]
+                .map(|(k, v)| (k.to_owned(), v.into()))
+                .into(),
+            binary: [("bin".to_owned(), [0u8, 255][..].into())].into(),
+            immutable: false,
+        };
+        let secret = Object {
+            data: [("a".to_owned(), "s".into())].into(),
+            ..Object::default()
+        };
+        let objects = Objects(
+            [
+                (key(ObjectKind::ConfigMap, "cm"), Arc::new(map)),
+                (key(ObjectKind::Secret, "sec"), Arc::new(secret)),
+            ]
+            .into(),
+        );
+        let allocatable = Amounts {
+            cpu: Some(MilliCpu(4000)),
+            memory: Some(Bytes(8 << 30)),
+            ..Amounts::default()
+        };
+        work(Origin {
+            pod: &pod,
+            policy: &sample::policy(),
+            objects: &objects,
+            allocatable: &allocatable,
+            ips: &[],
+        })
+    }
+
+    #[test]
+    fn fields() {
+        let change = |pod: &mut Pod| {
+            pod.labels = [("b", "2"), ("a", "x \"y\"\n")]
+                .map(|(k, v)| (k.to_owned(), v.to_owned()))
+                .into();
+        };
+        with(change, |origin| {
+            let check = |field: Field, want: &str| assert_eq!(origin.field(&field), want, "{field:?}");
+            check(Field::Name, "p");
+            check(Field::Namespace, "ns");
+            check(Field::Uid, "u1");
+            check(Field::Label("b".to_owned()), "2");
+            check(Field::Label("none".to_owned()), "");
+            check(Field::Labels, "a=\"x \\\"y\\\"\\n\"\nb=\"2\"");
+            check(Field::PodIp, POD_IP);
+            let ips = ["10.0.0.7".parse().unwrap(), "fd00::7".parse().unwrap()];
+            let there = Origin { ips: &ips, ..origin };
+            assert_eq!(there.field(&Field::PodIp), "10.0.0.7");
+            assert_eq!(there.field(&Field::PodIps), "10.0.0.7,fd00::7");
+        });
+        with(
+            |pod| pod.namespaces.host_network = true,
+            |origin| assert_eq!(origin.field(&Field::PodIp), origin.field(&Field::HostIp)),
+        );
+    }
+
+    #[test]
+    fn quotes_as_go_does() {
+        let check = |text: &str, want: &str| assert_eq!(quoted(text), want);
+        check("x y", "\"x y\"");
+        check("a\\\"\u{7}\u{0}\u{7f}", "\"a\\\\\\\"\\a\\x00\\x7f\"");
+        check("ü€😀", "\"ü€😀\"");
+        check(
+            "\u{a0}\u{200b}\u{feff}\u{e000}",
+            "\"\\u00a0\\u200b\\ufeff\\ue000\"",
+        );
+    }
+
+    #[test]
+    fn resources_are_divided_and_rounded_up() {
+        let limited = |pod: &mut Pod| {
+            pod.containers[0].resources = Resources {
+                limits: Amounts {
+                    cpu: Some(MilliCpu(1200)),
+                    memory: Some(Bytes((64 << 20) + 1)),
+                    ..Amounts::default()
+                },
+                requests: Amounts::default(),
+            };
+        };
+        let ask = |origin: Origin<'_>, bound, resource, divisor| {
+            let field = ResourceField {
+                container: None,
+                bound,
+                resource,
+                divisor,
+            };
+            origin.resource(&field, Some(&origin.pod.containers[0]))
+        };
+        with(limited, |origin| {
+            assert_eq!(ask(origin, Bound::Limits, Resource::Cpu, 1), "1200");
+            assert_eq!(ask(origin, Bound::Limits, Resource::Cpu, 1000), "2");
+            assert_eq!(ask(origin, Bound::Limits, Resource::Memory, 1 << 20), "65");
+            assert_eq!(ask(origin, Bound::Requests, Resource::Memory, 1), "0");
+        });
+        with(
+            |_| {},
+            |origin| {
+                // Not limited is limited by what the node has.
+                assert_eq!(ask(origin, Bound::Limits, Resource::Cpu, 1000), "4");
+                assert_eq!(ask(origin, Bound::Limits, Resource::Memory, 1 << 30), "8");
+                assert_eq!(
+                    ask(origin, Bound::Limits, Resource::HugePages(Bytes(1 << 21)), 1),
+                    "0"
+                );
+            },
+        );
+    }
+
+    fn object(kind: ObjectKind, name: &str, items: &[(&str, &str)], optional: bool) -> FileSource {
+        let item = |(key, path): &(&str, &str)| KeyFile {
+            key: (*key).to_owned(),
+            path: (*path).to_owned(),
+            mode: (*path == "x").then_some(0o600),
+        };
+        FileSource::Object {
+            kind,
+            name: name.to_owned(),
+            items: items.iter().map(item).collect(),
+            optional,
+        }
+    }
+
+    fn check(sources: &[FileSource], expected: Expect) {
+        let files = with(
+            |_| {},
+            |origin| origin.files(Projection::Projected, 0o400, sources),
+        );
+        let told = match files {
+            Err(error) => error,
+            Ok(files) => {
+                let line = |(path, file): (&String, &ProjectedFile)| {
+                    format!("{path} {:o} {:?}", file.mode, file.content.text())
+                };
+                files.0.iter().map(line).collect::<Vec<_>>().join("\n")
+            }
+        };
+        expected.assert_eq(&told);
+    }
+
+    #[test]
+    fn files_of_objects() {
+        use ObjectKind::{ConfigMap, Secret};
+        check(
+            &[object(ConfigMap, "cm", &[], false)],
+            expect![[r#"
+                a 400 "1"
+                bin 400 "\0�"
+                file.txt 400 "hello\n""#]],
+        );
+        check(
+            &[
+                object(ConfigMap, "cm", &[("a", "./d//a"), ("bin", "x")], false),
+                object(Secret, "sec", &[], false),
+            ],
+            expect![[r#"
+                a 400 "s"
+                d/a 400 "1"
+                x 600 "\0�""#]],
+        );
+        check(&[object(ConfigMap, "no", &[], true)], expect![""]);
+        check(&[object(ConfigMap, "cm", &[("no", "x")], true)], expect![""]);
+        check(
+            &[object(ConfigMap, "no", &[], false)],
+            expect![[r#"configmap "no" not found"#]],
+        );
+        check(
+            &[object(ConfigMap, "cm", &[("no", "x")], false)],
+            expect!["configmap references non-existent config key: no"],
+        );
+        check(
+            &[
+                object(Secret, "no", &[], false),
+                object(Secret, "sec", &[("no", "x")], false),
+            ],
+            expect![[r#"[secret "no" not found, references non-existent secret key: no]"#]],
+        );
+    }
+}

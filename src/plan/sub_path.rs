@@ -1,0 +1,126 @@
+//! The parts of volumes that a container mounts: `subPath`, `subPathExpr` (`makeMounts` in
+//! `pkg/kubelet/kubelet_pods.go`). Here they are named; that none leads out of its volume is seen to by `act`, where
+//! it is opened.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+use super::volume;
+use crate::model::expand;
+use crate::model::node::NodePolicy;
+use crate::model::pod::{Container, Pod};
+use crate::model::step::SubPathMount;
+use crate::model::value::SubPath;
+
+/// What is to be mounted before the container is created, or why that cannot be.
+pub(super) fn mounts(
+    pod: &Pod,
+    container: &Container,
+    env: &[(String, String)],
+    policy: &NodePolicy,
+) -> Result<Vec<SubPathMount>, String> {
+    let mut mounts = Vec::new();
+    for (index, mount) in container.mounts.iter().enumerate() {
+        let (Some(part), Some(root)) = (&mount.sub_path, volume::host_path(pod, &mount.volume, policy))
+        else {
+            continue;
+        };
+        let path = match part {
+            SubPath::Plain(path) => path.clone(),
+            SubPath::Expression(expression) => expanded(expression, env)?,
+        };
+        if path.starts_with('/') {
+            return Err(format!("error SubPath `{path}` must not be an absolute path"));
+        }
+        if path.split('/').any(|part| part == "..") {
+            return Err(format!(
+                "unable to provision SubPath `{path}`: must not contain '..'"
+            ));
+        }
+        mounts.push(SubPathMount {
+            volume: mount.volume.clone(),
+            root,
+            path,
+            target: volume::sub_path_target(pod, &mount.volume, &container.name, index, policy),
+        });
+    }
+    Ok(mounts)
+}
+
+/// Every variable must be there: a part of the path that is empty would be another directory.
+fn expanded(expression: &str, env: &[(String, String)]) -> Result<String, String> {
+    let missing = RefCell::new(BTreeSet::new());
+    let path = expand::expand(expression, |name| {
+        let value = expand::value_of(env, name).filter(|value| !value.is_empty());
+        if value.is_none() {
+            missing.borrow_mut().insert(name.to_owned());
+        }
+        value
+    });
+    let missing: Vec<_> = missing.into_inner().into_iter().collect();
+    match missing.is_empty() {
+        true => Ok(path),
+        false => Err(format!("missing value for {}", missing.join(", "))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::pod::{Medium, Mount, Propagation, RestartPolicy, Volume, VolumeSource};
+    use crate::model::sample;
+
+    fn check(part: SubPath, expected: Result<&str, &str>) {
+        let mut pod = sample::pod(RestartPolicy::Always, &[], &["c"]);
+        pod.volumes.push(Volume {
+            name: "v".to_owned(),
+            source: VolumeSource::EmptyDir {
+                medium: Medium::Disk,
+                size_limit: None,
+            },
+        });
+        let mount = |sub_path| Mount {
+            volume: "v".to_owned(),
+            sub_path,
+            path: "/v".to_owned(),
+            read_only: false,
+            recursive_read_only: false,
+            propagation: Propagation::None,
+        };
+        pod.containers[0].mounts = vec![mount(None), mount(Some(part))];
+        let env = [
+            ("POD".to_owned(), "web".to_owned()),
+            ("UP".to_owned(), "..".to_owned()),
+        ];
+        match mounts(&pod, &pod.containers[0], &env, &sample::policy()) {
+            Ok(mounts) => {
+                assert_eq!(mounts.len(), 1);
+                assert_eq!(Ok(mounts[0].path.as_str()), expected);
+                assert!(mounts[0].target.ends_with("pods/u1/volume-subpaths/v/c/1"));
+                assert!(
+                    mounts[0]
+                        .root
+                        .ends_with("pods/u1/volumes/kubernetes.io~empty-dir/v")
+                );
+            }
+            Err(error) => assert_eq!(Err(error.as_str()), expected),
+        }
+    }
+
+    #[test]
+    fn parts_are_expanded_and_stay_inside() {
+        let expression = |text: &str| SubPath::Expression(text.to_owned());
+        check(SubPath::Plain("a/b".to_owned()), Ok("a/b"));
+        check(SubPath::Plain("$(POD)".to_owned()), Ok("$(POD)"));
+        check(expression("logs/$(POD)"), Ok("logs/web"));
+        check(expression("$(B)$(A)$(B)"), Err("missing value for A, B"));
+        check(
+            expression("$(UP)/x"),
+            Err("unable to provision SubPath `../x`: must not contain '..'"),
+        );
+        check(
+            SubPath::Plain("/etc".to_owned()),
+            Err("error SubPath `/etc` must not be an absolute path"),
+        );
+    }
+}

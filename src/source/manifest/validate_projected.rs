@@ -1,0 +1,291 @@
+//! Whether what takes values from objects and from the pod is right: projected files, variables, parts of volumes.
+
+use k8s_openapi::api::core::v1::{
+    Container, DownwardAPIVolumeFile, EnvFromSource, EnvVarSource, KeyToPath, PodSpec, Volume, VolumeMount,
+};
+
+use super::field_value::{self, Use};
+use super::path::{Faults, FieldPath};
+use super::{names, object};
+
+/// The largest permissions of a file.
+const MOST_MODE: i32 = 0o777;
+
+/// Notes what is wrong with the files of a volume.
+pub(super) fn volume(volume: &Volume, spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
+    if let Some(own) = &volume.config_map {
+        let at = at.field("configMap");
+        mode(own.default_mode, &at.field("defaultMode"), faults);
+        object_name(&own.name, &at.field("name"), faults);
+        items(own.items.as_deref(), &at.field("items"), faults);
+    }
+    if let Some(own) = &volume.secret {
+        let at = at.field("secret");
+        mode(own.default_mode, &at.field("defaultMode"), faults);
+        let name = own.secret_name.as_deref().unwrap_or("");
+        object_name(name, &at.field("secretName"), faults);
+        items(own.items.as_deref(), &at.field("items"), faults);
+    }
+    if let Some(own) = &volume.downward_api {
+        let at = at.field("downwardAPI");
+        mode(own.default_mode, &at.field("defaultMode"), faults);
+        downward(own.items.as_deref(), spec, &at.field("items"), faults);
+    }
+    if let Some(own) = &volume.projected {
+        let at = at.field("projected");
+        mode(own.default_mode, &at.field("defaultMode"), faults);
+        for (index, source) in own.sources.iter().flatten().enumerate() {
+            let at = at.field("sources").index(index);
+            let count = [
+                source.config_map.is_some(),
+                source.secret.is_some(),
+                source.downward_api.is_some(),
+                source.service_account_token.is_some(),
+                source.cluster_trust_bundle.is_some(),
+                source.pod_certificate.is_some(),
+            ];
+            match count.iter().filter(|is| **is).count() {
+                1 => {}
+                0 => faults.add(&at, "names no source: configMap, secret or downwardAPI"),
+                _ => faults.add(&at, "has more than one source: make an item of each"),
+            }
+            if let Some(own) = &source.config_map {
+                object_name(&own.name, &at.field("configMap").field("name"), faults);
+                items(
+                    own.items.as_deref(),
+                    &at.field("configMap").field("items"),
+                    faults,
+                );
+            }
+            if let Some(own) = &source.secret {
+                object_name(&own.name, &at.field("secret").field("name"), faults);
+                items(own.items.as_deref(), &at.field("secret").field("items"), faults);
+            }
+            if let Some(own) = &source.downward_api {
+                let at = at.field("downwardAPI").field("items");
+                downward(own.items.as_deref(), spec, &at, faults);
+            }
+        }
+    }
+}
+
+fn object_name(name: &str, at: &FieldPath, faults: &mut Faults) {
+    match name {
+        "" => faults.add(at, "is missing: it names the object in the pod's namespace"),
+        name => faults.complain(at, name, names::dns_subdomain(name)),
+    }
+}
+
+fn mode(mode: Option<i32>, at: &FieldPath, faults: &mut Faults) {
+    if mode.is_some_and(|mode| !(0..=MOST_MODE).contains(&mode)) {
+        faults.add(at, "must be permissions between 0 and 0777");
+    }
+}
+
+/// A file's path in a volume. No part of it begins with two dots: such names are those of the agent.
+fn file_path(path: &str, at: &FieldPath, faults: &mut Faults) {
+    if path.is_empty() {
+        faults.add(at, "is missing: it is the file's path in the volume");
+    } else if path.starts_with('/') {
+        faults.add(
+            at,
+            format!("{path:?} must be relative to the volume: begin it without '/'"),
+        );
+    } else if path.split('/').any(|part| part == "..") || path.starts_with("..") {
+        faults.add(
+            at,
+            format!("{path:?} must neither contain '..' nor begin with it"),
+        );
+    } else if path.split('/').all(|part| matches!(part, "" | ".")) || path.ends_with('/') {
+        faults.add(at, format!("{path:?} is no file"));
+    } else if path.contains('\0') {
+        faults.add(at, "must not contain NUL");
+    }
+}
+
+/// No file is at a place where another one has a directory.
+struct Places<'a>(Vec<Vec<&'a str>>);
+
+impl<'a> Places<'a> {
+    fn take(&mut self, path: &'a str, at: &FieldPath, faults: &mut Faults) {
+        let parts: Vec<&str> = path
+            .split('/')
+            .filter(|part| !matches!(*part, "" | "."))
+            .collect();
+        let meets = |other: &Vec<&str>| {
+            let common = other.len().min(parts.len());
+            other[..common] == parts[..common]
+        };
+        if self.0.iter().any(meets) {
+            faults.add(
+                at,
+                format!("{path:?} is taken by another item: paths must differ"),
+            );
+        }
+        self.0.push(parts);
+    }
+}
+
+fn items(items: Option<&[KeyToPath]>, at: &FieldPath, faults: &mut Faults) {
+    let mut places = Places(Vec::new());
+    for (index, item) in items.iter().copied().flatten().enumerate() {
+        let at = at.index(index);
+        key(&item.key, &at.field("key"), faults);
+        file_path(&item.path, &at.field("path"), faults);
+        places.take(&item.path, &at.field("path"), faults);
+        mode(item.mode, &at.field("mode"), faults);
+    }
+}
+
+fn key(key: &str, at: &FieldPath, faults: &mut Faults) {
+    match key {
+        "" => faults.add(at, "is missing: it names the value in the object"),
+        key => faults.complain(at, key, object::key_complaint(key)),
+    }
+}
+
+fn downward(items: Option<&[DownwardAPIVolumeFile]>, spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
+    let mut places = Places(Vec::new());
+    for (index, item) in items.iter().copied().flatten().enumerate() {
+        let at = at.index(index);
+        file_path(&item.path, &at.field("path"), faults);
+        places.take(&item.path, &at.field("path"), faults);
+        mode(item.mode, &at.field("mode"), faults);
+        match (&item.field_ref, &item.resource_field_ref) {
+            (Some(field), None) => {
+                if let Err((part, complaint)) = field_value::field(field, Use::Volume) {
+                    faults.add(&at.field("fieldRef").field(part), complaint);
+                }
+            }
+            (None, Some(resource)) => {
+                let at = at.field("resourceFieldRef");
+                if let Err((part, complaint)) = field_value::resource(resource, Use::Volume) {
+                    faults.add(&at.field(part), complaint);
+                }
+                container_name(resource.container_name.as_deref(), spec, &at, faults);
+            }
+            (None, None) => faults.add(&at, "names no value: fieldRef or resourceFieldRef"),
+            (Some(_), Some(_)) => faults.add(
+                &at.field("resourceFieldRef"),
+                "cannot be set together with fieldRef: keep one of the two",
+            ),
+        }
+    }
+}
+
+fn container_name(name: Option<&str>, spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
+    let Some(name) = name.filter(|name| !name.is_empty()) else {
+        return;
+    };
+    let all = spec
+        .containers
+        .iter()
+        .chain(spec.init_containers.iter().flatten());
+    if !all.into_iter().any(|container| container.name == name) {
+        faults.add(
+            &at.field("containerName"),
+            format!("no container is called {name:?}"),
+        );
+    }
+}
+
+/// Notes what is wrong with the source of a variable.
+pub(super) fn value_from(from: &EnvVarSource, spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
+    let sources = [
+        from.field_ref.is_some(),
+        from.resource_field_ref.is_some(),
+        from.config_map_key_ref.is_some(),
+        from.secret_key_ref.is_some(),
+        from.file_key_ref.is_some(),
+    ];
+    match sources.iter().filter(|is| **is).count() {
+        1 => {}
+        0 => faults.add(at, "names no source: write the value itself as value"),
+        _ => faults.add(at, "has more than one source: keep one of them"),
+    }
+    if let Some(field) = &from.field_ref
+        && let Err((part, complaint)) = field_value::field(field, Use::Environment)
+    {
+        faults.add(&at.field("fieldRef").field(part), complaint);
+    }
+    if let Some(resource) = &from.resource_field_ref {
+        let at = at.field("resourceFieldRef");
+        if let Err((part, complaint)) = field_value::resource(resource, Use::Environment) {
+            faults.add(&at.field(part), complaint);
+        }
+        container_name(resource.container_name.as_deref(), spec, &at, faults);
+    }
+    if let Some(own) = &from.config_map_key_ref {
+        let at = at.field("configMapKeyRef");
+        object_name(&own.name, &at.field("name"), faults);
+        key(&own.key, &at.field("key"), faults);
+    }
+    if let Some(own) = &from.secret_key_ref {
+        let at = at.field("secretKeyRef");
+        object_name(&own.name, &at.field("name"), faults);
+        key(&own.key, &at.field("key"), faults);
+    }
+}
+
+/// Notes what is wrong with what whole objects bring into the environment.
+pub(super) fn env_from(all: &[EnvFromSource], at: &FieldPath, faults: &mut Faults) {
+    for (index, from) in all.iter().enumerate() {
+        let at = at.index(index);
+        if let Some(prefix) = from.prefix.as_deref().filter(|prefix| !prefix.is_empty()) {
+            faults.complain(&at.field("prefix"), prefix, names::env_name(prefix));
+        }
+        match (&from.config_map_ref, &from.secret_ref) {
+            (Some(own), None) => object_name(&own.name, &at.field("configMapRef").field("name"), faults),
+            (None, Some(own)) => object_name(&own.name, &at.field("secretRef").field("name"), faults),
+            (None, None) => faults.add(&at, "names no source: configMapRef or secretRef"),
+            (Some(_), Some(_)) => faults.add(
+                &at.field("secretRef"),
+                "cannot be set together with configMapRef: make an item of each",
+            ),
+        }
+    }
+}
+
+/// Notes what is wrong with the part of a volume that is mounted.
+pub(super) fn sub_path(mount: &VolumeMount, at: &FieldPath, faults: &mut Faults) {
+    let stated = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
+    if stated(&mount.sub_path) && stated(&mount.sub_path_expr) {
+        faults.add(
+            &at.field("subPathExpr"),
+            "cannot be set together with subPath: keep one of the two",
+        );
+    }
+    for (field, path) in [
+        ("subPath", &mount.sub_path),
+        ("subPathExpr", &mount.sub_path_expr),
+    ] {
+        let path = path.as_deref().unwrap_or("");
+        if path.starts_with('/') {
+            faults.add(
+                &at.field(field),
+                format!("{path:?} must be relative to the volume: begin it without '/'"),
+            );
+        }
+        if path.split('/').any(|part| part == "..") {
+            faults.add(&at.field(field), format!("{path:?} must not contain '..'"));
+        }
+        if path.contains('\0') {
+            faults.add(&at.field(field), "must not contain NUL");
+        }
+    }
+}
+
+/// Notes what is wrong with where a container takes its environment from.
+pub(super) fn environment(container: &Container, spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
+    env_from(
+        container.env_from.as_deref().unwrap_or(&[]),
+        &at.field("envFrom"),
+        faults,
+    );
+    for (index, variable) in container.env.iter().flatten().enumerate() {
+        if let Some(from) = &variable.value_from {
+            let at = at.field("env").index(index).field("valueFrom");
+            value_from(from, spec, &at, faults);
+        }
+    }
+}
