@@ -169,11 +169,8 @@ pub async fn run(
     };
     let measured = measure::measure(Path::new("/"), &places.root_dir, places.images.as_deref())?;
     values.measured.0.send_replace(Arc::new(measured));
-    let ends = (handle.clone(), inbox);
-    let host = policy.host_ips.first().copied();
-    spawn_observation(
-        &mut tasks, &config, &runtime, &cgroups, ends, host, places, &values,
-    );
+    let asking = (handle.clone(), inbox, policy.host_ips.first().copied());
+    spawn_observation(&mut tasks, &config, &runtime, &cgroups, asking, places, &values);
     let rooms = Rooms {
         config: &config,
         machine,
@@ -415,8 +412,7 @@ fn spawn_observation(
     config: &Config,
     runtime: &Runtime,
     cgroups: &Cgroups,
-    (handle, inbox): (observe::Handle, observe::Inbox),
-    host: Option<IpAddr>,
+    (handle, inbox, host): (observe::Handle, observe::Inbox, Option<IpAddr>),
     places: Places,
     values: &Values,
 ) {
