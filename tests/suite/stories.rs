@@ -4,6 +4,7 @@
 mod changes;
 mod faults;
 mod lives;
+mod objects;
 mod restarts;
 mod work;
 
