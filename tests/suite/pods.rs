@@ -155,6 +155,8 @@ pub(crate) fn create(at: &Directories, pod: &str, container: &str) -> Step {
         sandbox: SandboxRef::Made,
         sandbox_config: sandbox_config(at, pod, 0),
         config: container_config(at, pod, container, 0),
+        sub_paths: Vec::new(),
+        refusal: None,
         termination_file: Some(termination_file(at, pod, container)),
     }))
 }

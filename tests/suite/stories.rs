@@ -7,6 +7,7 @@ mod faults;
 mod hooks;
 mod lives;
 mod probes;
+mod objects;
 mod restarts;
 mod work;
 
