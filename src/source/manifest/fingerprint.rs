@@ -2,14 +2,20 @@
 
 use k8s_openapi::api::core::v1::Pod;
 
-/// The UID of a static pod: 32 hexadecimal digits that stay while content, node and file stay, like the kubelet's
-/// (`pkg/kubelet/config/common.go`). The content is the object before defaults are applied, without its status,
-/// so that neither comments nor the order of fields nor a later version's defaults change it. The number of
-/// the document is no part of it: another document before it makes no other pod, and two of one name there are not.
+use super::{go_defaults, go_print};
+
+/// The UID of a static pod: 32 hexadecimal digits that stay while content, node and file stay, and are the kubelet's
+/// (`applyDefaults` of `pkg/kubelet/config/common.go`), so that an agent and a kubelet take over each other's static
+/// pods. The content is the object as written, without what only an API server writes. The number of the document is no
+/// part of it: another document before it makes no other pod, and two of one name there are not.
+///
+/// Not the kubelet's, but as lasting: the UID of a pod with resources of its own (`spec.resources`) that are limited
+/// and not requested, and of one whose quantity is a number with an exponent outside quotes.
 pub(super) fn static_pod_uid(content: &Pod, node_name: &str, file: &str) -> String {
-    let json = serde_json::to_vec(content).expect("an object of Kubernetes is JSON");
+    let mut json = serde_json::to_value(content).expect("an object of Kubernetes is JSON");
+    go_defaults::apply(&mut json);
     let mut hash = Fnv128a::new();
-    hash.write(&json);
+    hash.write(go_print::pod(&json).as_bytes());
     hash.write(b"host:");
     hash.write(node_name.as_bytes());
     hash.write(b"file:");

@@ -3,6 +3,7 @@
 mod broken;
 mod corpus;
 mod meaning;
+mod uids;
 
 use std::path::Path;
 
