@@ -12,16 +12,16 @@ use crate::model::api::{ApiNode, ApiPods};
 use crate::publish::{lease, mirror, node, pods};
 use crate::source;
 
+/// A value with its one writer.
+type Shared<T> = (watch::Sender<T>, watch::Receiver<T>);
+
 /// What the tasks share.
 pub(super) struct Member {
     /// Held so that the clients stay told; who renews certificates will write here.
     _client: watch::Sender<kube::Client>,
     clients: watch::Receiver<kube::Client>,
-    objects: (
-        watch::Sender<Option<Arc<ApiPods>>>,
-        watch::Receiver<Option<Arc<ApiPods>>>,
-    ),
-    node: (watch::Sender<ApiNode>, watch::Receiver<ApiNode>),
+    objects: Shared<Option<Arc<ApiPods>>>,
+    node: Shared<ApiNode>,
 }
 
 impl Member {

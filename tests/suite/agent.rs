@@ -399,14 +399,17 @@ impl Agent {
     }
 }
 
+/// What publishing is told: what is desired, the pods and the node.
+type Told = (
+    watch::Receiver<Arc<Desired>>,
+    watch::Receiver<Arc<PodsReport>>,
+    watch::Receiver<Arc<api::Node>>,
+);
+
 /// What the agent does as a node of an API server.
 fn join(
     server: &FakeApi,
-    (desired, report, own): (
-        watch::Receiver<Arc<Desired>>,
-        watch::Receiver<Arc<PodsReport>>,
-        watch::Receiver<Arc<api::Node>>,
-    ),
+    (desired, report, own): Told,
     tasks: &mut JoinSet<()>,
     cancel: &CancellationToken,
 ) -> source::Told {
