@@ -29,10 +29,13 @@ impl Loop {
         let pods: Vec<Arc<Pod>> = self
             .desired
             .pods()
-            .filter(|pod| !self.is_over(pod) && pod.deletion.is_none() && !has_told_end(pod))
+            .filter(|pod| !self.is_over(pod) && !has_told_end(pod))
             .cloned()
             .collect();
-        let (admitted, new): (Vec<_>, Vec<_>) = pods.into_iter().partition(|pod| self.is_admitted(pod));
+        let (admitted, new): (Vec<_>, Vec<_>) = pods
+            .into_iter()
+            // What shall go takes room until it has gone, and is not refused.
+            .partition(|pod| pod.deletion.is_some() || self.is_admitted(pod));
         let closed = |pod: &Arc<Pod>| {
             self.memory
                 .pods

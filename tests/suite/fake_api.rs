@@ -68,11 +68,17 @@ impl FakeApi {
 
     /// A pod bound to the node, as a user and a scheduler make it.
     pub(crate) fn bind(&self, name: &str, uid: &str, image: &str) {
-        let object = json!({
+        self.bind_asking(name, uid, image, json!({}));
+    }
+
+    /// The same with more in its specification.
+    pub(crate) fn bind_asking(&self, name: &str, uid: &str, image: &str, more: Value) {
+        let mut object = json!({
             "metadata": {"name": name, "namespace": "default", "uid": uid},
             "spec": {"nodeName": "node", "containers": [{"name": "c", "image": image}]},
             "status": {"phase": "Pending", "conditions": [{"type": "example.org/own", "status": "True"}]},
         });
+        merge(&mut object["spec"], &more);
         self.shared.put("pods", "default", name, object);
     }
 

@@ -107,9 +107,7 @@ async fn an_outage_is_sat_out_and_what_happened_meanwhile_is_told_after_it() {
     machine.api().set_away(true);
     let id = machine.fake.world().container("c").unwrap().0.clone();
     machine.fake.exit(&id, 1);
-    machine
-        .pod_told("web", "restarted", |pod| crate::agent::restarts(pod, "c") == 1)
-        .await;
+    machine.called("StartContainer", 2).await;
     machine.api().compact();
     machine.api().set_away(false);
     let restarted = |object: &Value| object["status"]["containerStatuses"][0]["restartCount"] == 1;
@@ -154,5 +152,56 @@ async fn another_pod_of_the_same_name_waits_for_the_end_of_the_first() {
     assert_eq!(object["metadata"]["uid"], "u2");
     machine
         .becomes("one sandbox", |fake| fake.world().sandboxes.len() == 1)
+        .await;
+}
+
+#[tokio::test]
+async fn a_pod_that_does_not_fit_has_failed_for_good() {
+    let mut machine = Machine::joined().await;
+    let asks = |cpu: &str| json!({"containers": [{"name": "c", "image": "demo:1", "resources": {"requests": {"cpu": cpu}}}]});
+    machine.api().bind_asking("big", "u1", "demo:1", asks("3"));
+    runs(&machine, "big").await;
+    machine.api().bind_asking("second", "u2", "demo:1", asks("2"));
+    let failed = |object: &Value| phase(object) == "Failed";
+    let object = becomes(&machine, "pods", "second", "refused", failed).await;
+    assert_eq!(object["status"]["reason"], "OutOfcpu");
+    assert_eq!(
+        object["status"]["message"],
+        "Pod was rejected: Node didn't have enough resource: cpu, requested: 2000, used: 3000, capacity: 4000"
+    );
+    // There is room then, also for an agent that knows nothing of the refusal.
+    machine.api().delete_gracefully("big", 0);
+    machine
+        .until("big is gone", |machine| {
+            machine.api().get("pods", "big").is_none()
+        })
+        .await;
+    machine.kill().await;
+    machine.start().await;
+    machine.api().bind("third", "u3", "demo:1");
+    runs(&machine, "third").await;
+    assert_eq!(phase(&machine.api().get("pods", "second").unwrap()), "Failed");
+    assert!(machine.fake.world().sandbox("second").is_none());
+}
+
+#[tokio::test]
+async fn a_pod_that_asks_for_what_is_not_there_stays_pending_and_can_be_deleted() {
+    let machine = Machine::joined().await;
+    let more = json!({"runtimeClassName": "other"});
+    machine.api().bind_asking("odd", "u1", "demo:1", more);
+    machine.api().bind("web", "u2", "demo:1");
+    runs(&machine, "web").await;
+    let problem =
+        |report: &gantry::model::report::PodsReport| report.problems.first().map(ToString::to_string);
+    assert_eq!(
+        machine.told("the problem", problem).await,
+        "API server: pod default/odd: spec.runtimeClassName: is not supported by this version of gantry yet"
+    );
+    assert_eq!(phase(&machine.api().get("pods", "odd").unwrap()), "Pending");
+    machine.api().delete_gracefully("odd", 30);
+    machine
+        .until("odd is gone", |machine| {
+            machine.api().get("pods", "odd").is_none()
+        })
         .await;
 }
