@@ -479,6 +479,8 @@ mod tests {
                           Read KubeletConfiguration and GantryConfiguration from this file
                       --config-dir <VALUE>
                           Then read the *.conf files below this directory, in the order of their names
+                      --kubeconfig <VALUE>
+                          How to reach the API server whose node this is; without it there is none
                       --pod-manifest-path <DIR>
                           The directory of the pods' manifests [alias: --manifests]
                       --hostname-override <VALUE>
