@@ -24,8 +24,6 @@ const ACTED: &[&str] = &[
     "registerNode",
     "registerWithTaints",
     "providerID",
-    "eventRecordQPS",
-    "eventBurst",
     "cgroupRoot",
     "cgroupsPerQOS",
     "cgroupDriver",

@@ -19,8 +19,6 @@ use crate::model::report::PodsReport;
 
 /// How long what was asked for may take to be told by the watch; then it is looked at again.
 const ECHO: Duration = Duration::from_secs(5);
-/// The longest the loop sleeps: the net under what a changed clock would miss.
-const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
 /// What the task reads.
 pub struct Inputs {
@@ -93,9 +91,6 @@ pub async fn run(mut inputs: Inputs, cancel: CancellationToken) {
             }
         }
         let next = waits.values().map(Wait::until).filter(|until| *until > now).min();
-        let sleep = next
-            .and_then(|until| Duration::try_from(until.duration_since(Timestamp::now())).ok())
-            .unwrap_or(LONGEST_SLEEP);
         // Every arm may be cancelled: watches keep what was not taken.
         tokio::select! {
             () = cancel.cancelled() => return,
@@ -103,7 +98,7 @@ pub async fn run(mut inputs: Inputs, cancel: CancellationToken) {
             Ok(()) = inputs.report.changed() => {}
             Ok(()) = inputs.objects.changed() => {}
             Ok(()) = inputs.node.changed() => {}
-            () = tokio::time::sleep(sleep.min(LONGEST_SLEEP)) => {}
+            () = tokio::time::sleep(retry::sleep(next, Timestamp::now())) => {}
         }
     }
 }

@@ -14,8 +14,6 @@ use tokio_util::sync::CancellationToken;
 use super::retry::{self, Backoff, Trouble};
 use crate::model::api::ApiNode;
 
-/// The longest the loop sleeps: the net under what a changed clock would miss.
-const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// How long a Node that was made may take to be told by the watch.
 const ECHO: SignedDuration = SignedDuration::from_secs(5);
 /// What a cloud's controller takes away when it has completed the node.
@@ -109,15 +107,12 @@ pub async fn run(mut inputs: Inputs, settings: Settings, cancel: CancellationTok
             .chain(echo)
             .filter(|at| *at > now)
             .min();
-        let sleep = next
-            .and_then(|at| Duration::try_from(at.duration_since(Timestamp::now())).ok())
-            .unwrap_or(LONGEST_SLEEP);
         // Every arm may be cancelled: watches keep what was not taken.
         tokio::select! {
             () = cancel.cancelled() => return,
             Ok(()) = inputs.report.changed() => {}
             Ok(()) = inputs.node.changed() => {}
-            () = tokio::time::sleep(sleep.min(LONGEST_SLEEP)) => {}
+            () = tokio::time::sleep(retry::sleep(next, Timestamp::now())) => {}
         }
     }
 }

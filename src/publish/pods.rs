@@ -24,8 +24,6 @@ use crate::model::report::PodsReport;
 
 /// Requests under way at once: after an outage the rest waits its turn.
 const AT_ONCE: usize = 8;
-/// The longest the loop sleeps: the net under what a changed clock would miss.
-const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
 /// What the task reads.
 pub struct Inputs {
@@ -215,9 +213,7 @@ impl State {
     fn until_next(&self, now: Timestamp) -> Duration {
         let waits = self.waits.values().map(|wait| wait.until());
         let next = waits.filter(|until| *until > now).min();
-        next.and_then(|until| Duration::try_from(until.duration_since(now)).ok())
-            .unwrap_or(LONGEST_SLEEP)
-            .min(LONGEST_SLEEP)
+        retry::sleep(next, now)
     }
 }
 

@@ -7,6 +7,8 @@ use jiff::Timestamp;
 /// The first and the longest wait after a failure.
 const FIRST: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(15);
+/// The longest that a task sleeps: the net under what a changed clock would miss.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
 /// Why a request was not fulfilled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +72,14 @@ impl Backoff {
     }
 }
 
+/// How long a task sleeps that has to do something at `next` at the latest. What is due already is done at once.
+pub(super) fn sleep(next: Option<Timestamp>, now: Timestamp) -> Duration {
+    next.map_or(LONGEST_SLEEP, |next| {
+        Duration::try_from(next.duration_since(now)).unwrap_or(Duration::ZERO)
+    })
+    .min(LONGEST_SLEEP)
+}
+
 /// A number that differs from caller to caller: for the spread of waits.
 pub(super) fn salt(text: &str) -> u64 {
     use std::hash::{BuildHasher as _, RandomState};
@@ -79,6 +89,23 @@ pub(super) fn salt(text: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_due_by_now_is_not_slept_over() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let check = |next: Option<i64>, want: u64| {
+            assert_eq!(
+                sleep(next.map(at), at(100)),
+                Duration::from_secs(want),
+                "{next:?}"
+            );
+        };
+        check(None, 30);
+        check(Some(1000), 30);
+        check(Some(107), 7);
+        check(Some(100), 0);
+        check(Some(99), 0);
+    }
 
     #[test]
     fn waits_double_up_to_a_limit() {
