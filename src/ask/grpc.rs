@@ -92,3 +92,86 @@ fn told(status: &Status, within: Duration) -> String {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::task::{Context, Poll};
+
+    use tokio::net::TcpListener;
+    use tokio_stream::wrappers::TcpListenerStream;
+    use tonic::body::Body;
+    use tonic::codegen::{BoxFuture, Service, http};
+    use tonic::server::{NamedService, UnaryService};
+    use tonic::transport::Server;
+
+    use super::*;
+
+    /// The health service as a server has it: `up` serves, `down` does not, others are not known.
+    #[derive(Clone)]
+    struct Health;
+
+    impl NamedService for Health {
+        const NAME: &'static str = "grpc.health.v1.Health";
+    }
+
+    impl UnaryService<HealthCheckRequest> for Health {
+        type Response = HealthCheckResponse;
+        type Future = BoxFuture<tonic::Response<HealthCheckResponse>, Status>;
+
+        fn call(&mut self, request: Request<HealthCheckRequest>) -> Self::Future {
+            let answer = match request.into_inner().service.as_str() {
+                "" | "up" => Ok(1),
+                "down" => Ok(2),
+                other => Err(Status::not_found(format!("unknown service {other}"))),
+            };
+            Box::pin(async move { Ok(tonic::Response::new(HealthCheckResponse { status: answer? })) })
+        }
+    }
+
+    impl Service<http::Request<Body>> for Health {
+        type Response = http::Response<Body>;
+        type Error = Infallible;
+        type Future = BoxFuture<Self::Response, Infallible>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+            Box::pin(async move {
+                let mut grpc = tonic::server::Grpc::new(ProstCodec::default());
+                Ok(grpc.unary(Health, request).await)
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_says_how_it_is() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = Server::builder().add_service(Health);
+        let serving = tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+        let within = Duration::from_secs(20);
+        assert_eq!(check("127.0.0.1", port, "", within).await, Ok(()));
+        assert_eq!(check("127.0.0.1", port, "up", within).await, Ok(()));
+        let error = check("127.0.0.1", port, "down", within).await.unwrap_err();
+        assert_eq!(error, "service unhealthy (responded with \"NOT_SERVING\")");
+        let error = check("127.0.0.1", port, "x", within).await.unwrap_err();
+        assert_eq!(
+            error,
+            "error: health rpc probe failed: rpc error: code = NotFound desc = unknown service x"
+        );
+        serving.abort();
+        let _ = serving.await;
+        let error = check("127.0.0.1", port, "", Duration::from_secs(2))
+            .await
+            .unwrap_err();
+        assert_eq!(
+            error,
+            format!(
+                "timeout: failed to connect service \"127.0.0.1:{port}\" within 2s: context deadline exceeded"
+            )
+        );
+    }
+}

@@ -288,3 +288,122 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         None => last.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+    use crate::model::probe::PortRef;
+
+    const WITHIN: Duration = Duration::from_secs(20);
+
+    fn asked(port: u16, https: bool) -> HttpGet {
+        HttpGet {
+            https,
+            host: None,
+            port: PortRef::Number(port),
+            path: "/".to_owned(),
+            headers: Vec::new(),
+        }
+    }
+
+    async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+        let mut request = [0; 1024];
+        let _ = stream.read(&mut request).await;
+        let _ = stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+            .await;
+        let _ = stream.flush().await;
+    }
+
+    #[tokio::test]
+    async fn https_is_asked_whoever_signed_it() {
+        let own = rcgen::generate_simple_self_signed(["elsewhere.example".to_owned()]).unwrap();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(own.signing_key.serialize_der()));
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![own.cert.der().clone()], key)
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                if let Ok(stream) = acceptor.accept(stream).await {
+                    answer(stream).await;
+                }
+            }
+        });
+        let answer = get(&asked(port, true), "127.0.0.1", "probe", WITHIN)
+            .await
+            .unwrap();
+        assert_eq!((answer.status, answer.body.as_str()), (200, "hi"));
+    }
+
+    #[tokio::test]
+    async fn who_speaks_no_tls_and_who_is_not_there() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let serving = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                answer(stream).await;
+            }
+        });
+        let error = get(&asked(port, true), "127.0.0.1", "probe", WITHIN)
+            .await
+            .unwrap_err();
+        assert_eq!(
+            error,
+            format!("Get \"https://127.0.0.1:{port}/\": http: server gave HTTP response to HTTPS client")
+        );
+        serving.abort();
+        let _ = serving.await;
+        let error = get(&asked(port, false), "127.0.0.1", "probe", WITHIN)
+            .await
+            .unwrap_err();
+        assert_eq!(
+            error,
+            format!(
+                "Get \"http://127.0.0.1:{port}/\": dial tcp 127.0.0.1:{port}: connect: connection refused"
+            )
+        );
+    }
+
+    #[test]
+    fn where_redirects_lead() {
+        let here = Target {
+            https: false,
+            host: "a".to_owned(),
+            port: 8080,
+            path: "/x/y?z=1".to_owned(),
+        };
+        let check = |location: &str, url: &str, relative| {
+            let (target, is_relative) = here.redirected(location);
+            assert_eq!(
+                (target.url().as_str(), is_relative),
+                (url, relative),
+                "{location}"
+            );
+        };
+        check("/b", "http://a:8080/b", true);
+        check("c?d", "http://a:8080/x/c?d", true);
+        check("https://a/e#f", "https://a:443/e", false);
+        check("http://[::1]:81", "http://[::1]:81/", false);
+        check("//b:9/g", "http://b:9/g", false);
+    }
+
+    #[test]
+    fn a_path_is_made_fit_for_a_request() {
+        assert_eq!(path("a b/ü"), "/a%20b/%C3%BC");
+        assert_eq!(path("/x?q=%20&r=1"), "/x?q=%20&r=1");
+    }
+}
