@@ -145,7 +145,7 @@ pub(crate) fn recording(name: &str) -> serde_json::Value {
     let text = recorded!(
         "active-deadline" "crash-loop" "fails" "host-network" "host-path" "host-port" "image-absent"
         "image-never" "init-fails-never" "init-ok" "on-failure" "oom" "privileged" "qos-best-effort"
-        "qos-guaranteed" "run-as-non-root" "running" "security-context" "sidecar" "succeeds"
+        "qos-guaranteed" "run-as-non-root" "running" "security-context" "sidecar" "succeeds" "env" "volumes"
         "termination-message" "too-big" "two-containers"
     );
     serde_json::from_str(text).unwrap()

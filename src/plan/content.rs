@@ -12,7 +12,7 @@ use crate::model::pod::{Container, Pod};
 use crate::model::resources::Amounts;
 use crate::model::step::{POD_IP, POD_IPS};
 use crate::model::value::{
-    Bound, DownwardFile, DownwardValue, Field, FileSource, KeyFile, Projection, Resource, ResourceField,
+    Bound, DownwardFile, DownwardValue, Field, FileSource, KeyFile, Resource, ResourceField,
 };
 
 /// What values are taken from.
@@ -85,12 +85,7 @@ impl Origin<'_> {
     }
 
     /// The files of a volume, or why they cannot be put together.
-    pub(super) fn files(
-        &self,
-        kind: Projection,
-        mode: u32,
-        sources: &[FileSource],
-    ) -> Result<Payload, String> {
+    pub(super) fn files(&self, mode: u32, sources: &[FileSource]) -> Result<Payload, String> {
         let mut files = Payload::default();
         let mut errors: Vec<String> = Vec::new();
         for source in sources {
@@ -108,10 +103,10 @@ impl Origin<'_> {
             };
             errors.extend(added.err().filter(|error| !errors.contains(error)));
         }
-        match (errors.len(), kind) {
-            (0, _) => Ok(files),
-            (1, _) => Err(errors.remove(0)),
-            (_, _) => Err(format!("[{}]", errors.join(", "))),
+        match errors.len() {
+            0 => Ok(files),
+            1 => Err(errors.remove(0)),
+            _ => Err(format!("[{}]", errors.join(", "))),
         }
     }
 
@@ -369,10 +364,7 @@ mod tests {
     }
 
     fn check(sources: &[FileSource], expected: Expect) {
-        let files = with(
-            |_| {},
-            |origin| origin.files(Projection::Projected, 0o400, sources),
-        );
+        let files = with(|_| {}, |origin| origin.files(0o400, sources));
         let told = match files {
             Err(error) => error,
             Ok(files) => {

@@ -1,14 +1,18 @@
 //! The requests to the runtime, field by field against those recorded of a kubelet v1.36.2.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 
 use super::container::{Home, request};
 use super::content::Origin;
 use super::sandbox;
+use crate::model::object::{Object, ObjectKey, ObjectKind, Objects};
 use crate::model::pod::*;
 use crate::model::resources::{Amounts, Bytes, MilliCpu, Resources};
 use crate::model::sample;
-use crate::model::step::SandboxRef;
+use crate::model::step::{POD_IP, SandboxRef};
+use crate::model::value::{Bound, EnvFrom, EnvValue, Field, Projection, Resource, ResourceField, SubPath};
 
 /// The pod of a recording: what was scrubbed from it is what the pod is called, and each container has the
 /// command and the hash that were recorded.
@@ -59,7 +63,7 @@ fn check_restarted(
         let origin = Origin {
             pod: &pod,
             policy: &policy,
-            objects: &Default::default(),
+            objects: &objects(),
             allocatable: &Default::default(),
             ips: &[],
         };
@@ -69,8 +73,9 @@ fn check_restarted(
             .config
             .envs
             .iter()
-            .map(|env| format!("{}={}", env.key, env.value));
-        config["envs"] = json!(envs.collect::<Vec<_>>());
+            .map(|env| format!("{}={}", env.key, env.value.replace(POD_IP, "<podip>")));
+        // The kubelet's environment has no order.
+        config["envs"] = json!(envs.collect::<std::collections::BTreeSet<_>>());
         let recorded = &recorded["runtime"]["containers"][&container.name];
         assert_same(name, &container.name, recorded, scrubbed(config));
     }
@@ -236,6 +241,112 @@ fn mounts() {
         let mount = &mut pod.containers[0].mounts[0];
         mount.read_only = true;
         mount.propagation = Propagation::HostToContainer;
+    });
+}
+
+/// What the recorded pods refer to.
+fn objects() -> Objects {
+    let object = |pairs: &[(&str, &str)]| {
+        Arc::new(Object {
+            data: pairs
+                .iter()
+                .map(|(key, text)| ((*key).to_owned(), (*text).into()))
+                .collect(),
+            ..Object::default()
+        })
+    };
+    let key = |kind, name: &str| ObjectKey {
+        kind,
+        namespace: "<ns>".to_owned(),
+        name: name.to_owned(),
+    };
+    let map = object(&[
+        ("a", "1"),
+        ("B_2", "two"),
+        ("bad-key", "x"),
+        ("file.txt", "hello\n"),
+    ]);
+    let secret = object(&[("user", "u"), ("pass", "p")]);
+    Objects(
+        [
+            (key(ObjectKind::ConfigMap, "cm"), map),
+            (key(ObjectKind::Secret, "sec"), secret),
+        ]
+        .into(),
+    )
+}
+
+#[test]
+fn environment() {
+    check("env", &[], &["c"], |pod| {
+        *pod = pod.clone().with_resources(&[both(200, 32)]);
+        let container = &mut pod.containers[0];
+        let from = |prefix: &str, kind, name: &str| EnvFrom {
+            prefix: prefix.to_owned(),
+            kind,
+            name: name.to_owned(),
+            optional: false,
+        };
+        container.env_from = vec![
+            from("", ObjectKind::ConfigMap, "cm"),
+            from("S_", ObjectKind::Secret, "sec"),
+        ];
+        let key = |kind, name: &str, key: &str, optional| EnvValue::Key {
+            kind,
+            name: name.to_owned(),
+            key: key.to_owned(),
+            optional,
+        };
+        let cpu = ResourceField {
+            container: None,
+            bound: Bound::Limits,
+            resource: Resource::Cpu,
+            divisor: 1,
+        };
+        let text = |text: &str| EnvValue::Text(text.to_owned());
+        container.env = [
+            ("A", text("x")),
+            ("B", text("$(A)-$(NOPE)-$$(A)")),
+            ("IP", EnvValue::Field(Field::PodIp)),
+            ("N", EnvValue::Field(Field::Name)),
+            ("CPU", EnvValue::Resource(cpu)),
+            ("K", key(ObjectKind::Secret, "sec", "user", false)),
+            ("O", key(ObjectKind::ConfigMap, "cm", "zz", true)),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into();
+    });
+}
+
+#[test]
+fn projected_volumes() {
+    check("volumes", &[], &["c"], |pod| {
+        let requests = Resources {
+            requests: amounts(0, 8),
+            limits: amounts(0, 64),
+        };
+        *pod = pod.clone().with_resources(&[requests]);
+        pod.labels.insert("l".to_owned(), "1".to_owned());
+        pod.annotations.insert("an".to_owned(), "x y".to_owned());
+        let files = |kind| VolumeSource::Projected {
+            kind,
+            mode: 0o644,
+            sources: Vec::new(),
+        };
+        let empty = |medium| VolumeSource::EmptyDir {
+            medium,
+            size_limit: None,
+        };
+        with_volume(pod, "cm", files(Projection::ConfigMap));
+        with_volume(pod, "sec", files(Projection::Secret));
+        with_volume(pod, "dw", files(Projection::DownwardApi));
+        with_volume(pod, "e", empty(Medium::Disk));
+        with_volume(pod, "m", empty(Medium::Memory));
+        with_volume(pod, "pr", files(Projection::Projected));
+        let mut part = pod.containers[0].mounts[0].clone();
+        part.sub_path = Some(SubPath::Plain("file.txt".to_owned()));
+        part.path = "/sub/file.txt".to_owned();
+        pod.containers[0].mounts.push(part);
     });
 }
 

@@ -114,7 +114,7 @@ fn kind(origin: Origin<'_>, volume: &Volume) -> VolumeKind {
             size: tmpfs_size(pod, *size_limit, policy),
             group,
         },
-        VolumeSource::Projected { kind, mode, sources } => match origin.files(*kind, *mode, sources) {
+        VolumeSource::Projected { kind, mode, sources } => match origin.files(*mode, sources) {
             Ok(files) => VolumeKind::Files {
                 path,
                 tmpfs: (plugin(*kind).1 == Medium::Memory).then(|| tmpfs_size(pod, None, policy)),

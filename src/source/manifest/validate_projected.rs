@@ -177,11 +177,11 @@ fn container_name(name: Option<&str>, spec: &PodSpec, at: &FieldPath, faults: &m
     let Some(name) = name.filter(|name| !name.is_empty()) else {
         return;
     };
-    let all = spec
+    let mut all = spec
         .containers
         .iter()
         .chain(spec.init_containers.iter().flatten());
-    if !all.into_iter().any(|container| container.name == name) {
+    if !all.any(|container| container.name == name) {
         faults.add(
             &at.field("containerName"),
             format!("no container is called {name:?}"),
