@@ -134,6 +134,9 @@ impl Hierarchy {
     }
 }
 
+/// Where the unified hierarchy lies beside those of v1 (runc looks nowhere else).
+const HYBRID: &str = "/sys/fs/cgroup/unified";
+
 /// Every mounted hierarchy that the runtime makes a container's cgroup in, so that removing a pod's cgroup
 /// leaves none behind.
 fn mounts_v1() -> Vec<Mount> {
@@ -171,7 +174,17 @@ fn mounts_v1() -> Vec<Mount> {
             }),
         }
     }
+    mounts.extend(hybrid(Path::new(HYBRID)));
     mounts
+}
+
+/// The unified hierarchy that some machines mount beside those of v1 (systemd's hybrid mode). No limit of ours is
+/// written there, but runc makes each container's cgroup in it too, and leaves those above it.
+fn hybrid(path: &Path) -> Option<Mount> {
+    path.join("cgroup.controllers").is_file().then(|| Mount {
+        controllers: BTreeSet::new(),
+        path: path.to_owned(),
+    })
 }
 
 fn mount_v2(path: &Path) -> Result<Mount, CgroupError> {
@@ -398,6 +411,23 @@ mod tests {
             controllers: controllers.iter().map(|&name| name.to_owned()).collect(),
             path,
         }
+    }
+
+    #[test]
+    fn the_unified_hierarchy_beside_v1_is_cleared_and_gets_no_limits() {
+        let root = tempfile::tempdir().unwrap();
+        assert!(hybrid(root.path()).is_none(), "a plain directory is none");
+        fs::write(root.path().join("cgroup.controllers"), "hugetlb\n").unwrap();
+        let beside = hybrid(root.path()).unwrap();
+        assert!(beside.controllers.is_empty());
+        fs::create_dir_all(root.path().join("kubepods/burstable/pod1")).unwrap();
+        let hierarchy = Hierarchy {
+            version: CgroupVersion::V1,
+            mounts: vec![beside],
+        };
+        assert_eq!(hierarchy.mount("hugetlb"), None);
+        hierarchy.remove(Path::new("kubepods")).unwrap();
+        assert!(!root.path().join("kubepods").exists());
     }
 
     #[test]
