@@ -1,0 +1,55 @@
+#!/bin/bash
+# Builds the control plane of the cluster tier, and the kubelet as the peer of comparisons, into target/control-plane/bin.
+# Given names, builds only those (kubelet kubectl …). Nothing is done for what is there and whose module is unchanged.
+set -euo pipefail
+here="$(cd "$(dirname "$0")" && pwd)"
+out="${CARGO_TARGET_DIR:-$here/../../target}/control-plane/bin"
+mkdir -p "$out"
+
+readonly VERSION=1.36.2
+readonly OF_KUBERNETES=(kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubeadm kubectl kubelet)
+
+# What the stamp of a program tells: the module it was made from.
+fingerprint() { cat "$here/$1"/go.{mod,sum} "$here/$1"/*.go "$here/build.sh" 2>/dev/null | sha256sum | cut -d' ' -f1; }
+
+is_built() { [ -x "$out/$2" ] && [ "$(cat "$out/.$2.made-from" 2>/dev/null)" = "$(fingerprint "$1")" ]; }
+
+# build MODULE LDFLAGS PACKAGE… : each package becomes the program of its last name.
+build() {
+    local module="$1" ldflags="$2"
+    shift 2
+    (cd "$here/$module" && CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w $ldflags" -o "$out/" "$@")
+}
+
+# kubeadm compares versions, so the programs must tell the one they are.
+version_flags() {
+    local package
+    for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
+        printf -- '-X %s.gitVersion=v%s -X %s.gitMajor=%s -X %s.gitMinor=%s -X %s.gitTreeState=clean ' \
+            "$package" "$VERSION" "$package" "${VERSION%%.*}" "$package" "$(cut -d. -f2 <<<"$VERSION")" "$package"
+    done
+}
+
+wanted=("$@")
+[ $# -gt 0 ] || wanted=(etcd "${OF_KUBERNETES[@]}")
+
+missing=()
+for name in "${wanted[@]}"; do
+    case " ${OF_KUBERNETES[*]} etcd " in
+        *" $name "*) ;;
+        *) echo "build.sh: no program of the control plane is called $name; there are: etcd ${OF_KUBERNETES[*]}" >&2; exit 2 ;;
+    esac
+    if [ "$name" = etcd ]; then
+        is_built etcd etcd && continue
+        echo "control plane: building etcd, once"
+        build etcd "" .
+        fingerprint etcd > "$out/.etcd.made-from"
+    else
+        is_built kubernetes "$name" || missing+=("$name")
+    fi
+done
+if [ ${#missing[@]} -gt 0 ]; then
+    echo "control plane: building ${missing[*]} of Kubernetes v$VERSION, once"
+    build kubernetes "$(version_flags)" "${missing[@]/#/k8s.io/kubernetes/cmd/}"
+    for name in "${missing[@]}"; do fingerprint kubernetes > "$out/.$name.made-from"; done
+fi
