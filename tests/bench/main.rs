@@ -13,6 +13,7 @@
 #![allow(dead_code)]
 
 mod start;
+mod raw;
 mod idle;
 mod plugins;
 mod report;
@@ -38,8 +39,10 @@ fn main() -> ExitCode {
         let mut report = Report::default();
         report.sizes();
         start::measure(&mut node, &mut report);
-        idle::measure(&mut node, &mut report);
-        plugins::measure(&mut report);
+        if std::env::var_os("ONLY_START").is_none() {
+            idle::measure(&mut node, &mut report);
+            plugins::measure(&mut report);
+        }
         report.print();
         return ExitCode::SUCCESS;
     }

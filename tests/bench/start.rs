@@ -7,21 +7,13 @@ use std::time::{Duration, Instant};
 use containerd_client::services::v1::SubscribeRequest;
 use containerd_client::services::v1::events_client::EventsClient;
 use containerd_client::tonic::transport::Channel;
-use k8s_cri::v1::image_service_client::ImageServiceClient;
-use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
-use k8s_cri::v1::{
-    ContainerConfig, ContainerMetadata, CreateContainerRequest, ImageSpec, ImageStatusRequest,
-    LinuxContainerConfig, LinuxContainerResources, LinuxPodSandboxConfig, PodSandboxConfig,
-    PodSandboxMetadata, RemovePodSandboxRequest, RunPodSandboxRequest, StartContainerRequest,
-    StopPodSandboxRequest,
-};
 use tokio::sync::mpsc;
 
 use crate::manifest;
 use crate::node::Node;
+use crate::raw::Raw;
 use crate::report::{Report, median, ms};
 use crate::runtime::SOCKET;
-use crate::world::CGROUP;
 
 /// How many pods each side starts.
 const PODS: usize = 40;
@@ -51,9 +43,10 @@ pub fn measure(node: &mut Node, report: &mut Report) {
             .await
             .expect("containerd answers");
         let mut events = subscribe(channel.clone()).await;
-        let image = image(channel.clone()).await;
+        let mut asker = Raw::new(channel).await;
+        asker.ask_for_the_same("warm-node-1").await;
         for number in 0..PODS {
-            raw.push(raw_start(channel.clone(), &mut events, &image, number).await);
+            raw.push(raw_start(&mut asker, &mut events, number).await);
             ours.push(our_start(node, &mut events, number).await);
         }
     });
@@ -151,107 +144,12 @@ async fn our_start(node: &Node, events: &mut mpsc::UnboundedReceiver<Seen>, numb
     split
 }
 
-async fn image(channel: Channel) -> String {
-    let spec = ImageSpec {
-        image: "gantry.local/busybox:1".into(),
-        ..Default::default()
-    };
-    let request = ImageStatusRequest {
-        image: Some(spec),
-        verbose: false,
-    };
-    let status = ImageServiceClient::new(channel)
-        .image_status(request)
-        .await
-        .expect("containerd answers");
-    status.into_inner().image.expect("the agent imported it").id
-}
-
-/// The least that anyone can ask of containerd for a running container, over a connection that is there.
-async fn raw_start(
-    channel: Channel,
-    events: &mut mpsc::UnboundedReceiver<Seen>,
-    image: &str,
-    number: usize,
-) -> Split {
-    let mut client = RuntimeServiceClient::new(channel);
-    let parent = format!(
-        "{}/raw{number}",
-        std::env::var(CGROUP).expect("the outside names the cgroup")
-    );
-    let sandbox_config = PodSandboxConfig {
-        metadata: Some(PodSandboxMetadata {
-            name: format!("raw{number}"),
-            uid: format!("raw{number}"),
-            ..Default::default()
-        }),
-        linux: Some(LinuxPodSandboxConfig {
-            cgroup_parent: parent,
-            ..Default::default()
-        }),
-        ..Default::default()
-    };
-    let container_config = ContainerConfig {
-        metadata: Some(ContainerMetadata {
-            name: "main".into(),
-            attempt: 0,
-        }),
-        image: Some(ImageSpec {
-            image: image.to_owned(),
-            ..Default::default()
-        }),
-        command: vec!["sh".into(), "-c".into(), "exec sleep 1000000".into()],
-        linux: Some(LinuxContainerConfig {
-            resources: Some(LinuxContainerResources {
-                cpu_shares: 2,
-                oom_score_adj: 1000,
-                ..Default::default()
-            }),
-            ..Default::default()
-        }),
-        ..Default::default()
-    };
+/// The same pod asked of containerd, and taken away again.
+async fn raw_start(raw: &mut Raw, events: &mut mpsc::UnboundedReceiver<Seen>, number: usize) -> Split {
     drain(events);
     let begun = Instant::now();
-    let request = RunPodSandboxRequest {
-        config: Some(sandbox_config.clone()),
-        runtime_handler: String::new(),
-    };
-    let sandbox = client
-        .run_pod_sandbox(request)
-        .await
-        .expect("a sandbox")
-        .into_inner()
-        .pod_sandbox_id;
-    let request = CreateContainerRequest {
-        pod_sandbox_id: sandbox.clone(),
-        config: Some(container_config),
-        sandbox_config: Some(sandbox_config),
-    };
-    let container = client
-        .create_container(request)
-        .await
-        .expect("a container")
-        .into_inner()
-        .container_id;
-    client
-        .start_container(StartContainerRequest {
-            container_id: container,
-        })
-        .await
-        .expect("it starts");
+    let sandbox = raw.start(&format!("raw{number}")).await;
     let split = split(events, begun).await;
-    client
-        .stop_pod_sandbox(StopPodSandboxRequest {
-            pod_sandbox_id: sandbox.clone(),
-        })
-        .await
-        .expect("it stops");
-    client
-        .remove_pod_sandbox(RemovePodSandboxRequest {
-            pod_sandbox_id: sandbox,
-        })
-        .await
-        .expect("it goes");
+    raw.remove(sandbox).await;
     split
 }
