@@ -7,17 +7,28 @@
 use std::time::Duration;
 
 use containerd_client::events::{ContainerDelete, TaskDelete, TaskExit, TaskOom, TaskStart};
-use containerd_client::services::v1::SubscribeRequest;
 use containerd_client::services::v1::events_client::EventsClient;
+use containerd_client::services::v1::{PublishRequest, SubscribeRequest};
 use containerd_client::types::Envelope;
 use prost::Message;
+use prost_types::Any;
 use tokio::sync::mpsc;
-use tonic::Code;
+use tonic::metadata::MetadataValue;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Status, Streaming};
 
 use super::{Runtime, connect_lazily};
 
 /// How long to wait before connecting anew, the first time and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// containerd's name of the place where Kubernetes' containers are.
+const NAMESPACE: &str = "k8s.io";
+
+/// The topic of the event that the agent itself causes, to learn that events come.
+const KNOCK: &str = "/gantry/subscribed";
+/// How long after one knock the next follows, the first time and at most.
+const KNOCKS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(10));
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,10 +66,8 @@ pub async fn subscribe(runtime: &Runtime, out: mpsc::Sender<Event>) {
     let channel = connect_lazily(runtime.socket());
     let mut backoff = BACKOFF.0;
     while !out.is_closed() {
-        let request = SubscribeRequest { filters: filters() };
-        match EventsClient::new(channel.clone()).subscribe(request).await {
-            Ok(response) => {
-                let mut stream = response.into_inner();
+        match open(channel.clone()).await {
+            Ok(mut stream) => {
                 if out.send(Event::Connected).await.is_err() {
                     return;
                 }
@@ -88,6 +97,40 @@ pub async fn subscribe(runtime: &Runtime, out: mpsc::Sender<Event>) {
     }
 }
 
+/// Subscribes. containerd answers a subscription with the first event that it tells, so on a quiet node nobody
+/// would know that the stream stands: until the answer is there, the agent publishes an event that only it listens to.
+async fn open(channel: Channel) -> Result<Streaming<Envelope>, Status> {
+    let request = SubscribeRequest { filters: filters() };
+    let mut subscriber = EventsClient::new(channel.clone());
+    let mut answer = std::pin::pin!(subscriber.subscribe(request));
+    let mut pause = KNOCKS.0;
+    loop {
+        // A knock that is cut short by the answer has done its work. The subscription is sent first.
+        tokio::select! {
+            biased;
+            answer = &mut answer => return answer.map(tonic::Response::into_inner),
+            () = knock_after(pause, channel.clone()) => pause = KNOCKS.1.min(pause * 2),
+        }
+    }
+}
+
+/// Publishes the event that nobody else listens to. Whether that failed, the answer to the subscription tells.
+async fn knock_after(pause: Duration, channel: Channel) {
+    tokio::time::sleep(pause).await;
+    let mut request = Request::new(PublishRequest {
+        topic: KNOCK.to_owned(),
+        event: Some(Any {
+            type_url: "type.googleapis.com/google.protobuf.Empty".to_owned(),
+            value: Vec::new(),
+        }),
+    });
+    let namespace = MetadataValue::from_static(NAMESPACE);
+    request.metadata_mut().insert("containerd-namespace", namespace);
+    if let Err(error) = EventsClient::new(channel).publish(request).await {
+        tracing::trace!(%error, "no event can be published");
+    }
+}
+
 /// One filter is one alternative; its parts must all hold.
 fn filters() -> Vec<String> {
     [
@@ -97,8 +140,9 @@ fn filters() -> Vec<String> {
         "topic==\"/tasks/delete\"",
         "topic==\"/containers/delete\"",
         "topic~=\"/images/\"",
+        "topic==\"/gantry/subscribed\"",
     ]
-    .map(|topic| format!("namespace==k8s.io,{topic}"))
+    .map(|topic| format!("namespace=={NAMESPACE},{topic}"))
     .to_vec()
 }
 
@@ -187,6 +231,7 @@ mod tests {
         check("/tasks/paused", &|t| envelope(t, &oom), None);
         check("/images/update", &|t| envelope(t, &oom), Some(Event::Images));
         check("/snapshot/prepare", &|t| envelope(t, &oom), None);
+        check(KNOCK, &|t| envelope(t, &oom), None);
         let delete = TaskDelete {
             container_id: "c1".into(),
             ..TaskDelete::default()

@@ -428,6 +428,20 @@ async fn a_runtime_without_events_is_read_every_second() {
     observed.until_state("the exit", is_exited).await;
 }
 
+/// containerd answers a subscription with the first event that it tells, and here nothing happens.
+#[tokio::test]
+async fn on_a_quiet_node_the_agent_learns_that_events_come_and_stops_listing() {
+    let mut observed = Observed::new().await;
+    observed.until("the first list", |now| now.listed).await;
+    let lists = |fake: &FakeCri| fake.count("ListContainers");
+    // Once at the start, once when the stream stands; without events it would be every second.
+    observed
+        .becomes("the list after the stream began", |fake| lists(fake) == 2)
+        .await;
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    assert_eq!(lists(&observed.fake), 2);
+}
+
 #[tokio::test]
 async fn a_status_that_cannot_be_told_leaves_the_pod_as_it_was() {
     let observed = Observed::new().await;

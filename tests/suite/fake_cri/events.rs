@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::task::{Context, Poll};
 
 use containerd_client::events::{ContainerDelete, TaskDelete, TaskExit, TaskOom, TaskStart};
-use containerd_client::services::v1::SubscribeRequest;
+use containerd_client::services::v1::{PublishRequest, SubscribeRequest};
 use containerd_client::types::Envelope;
 use prost::Message;
 use tokio::sync::broadcast;
@@ -12,7 +12,7 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::BroadcastStream;
 use tonic::body::Body;
 use tonic::codegen::{BoxFuture, BoxStream, Service, http};
-use tonic::server::{Grpc, NamedService, ServerStreamingService};
+use tonic::server::{Grpc, NamedService, ServerStreamingService, UnaryService};
 use tonic::{Request, Response, Status};
 use tonic_prost::ProstCodec;
 
@@ -74,8 +74,36 @@ impl ServerStreamingService<SubscribeRequest> for Subscribe {
         let filters = request.into_inner().filters;
         let events = BroadcastStream::new(self.0.subscribe());
         let events = events.filter_map(|event| event.ok());
-        let wanted = events.filter(move |event| filters.iter().any(|filter| passes(filter, event)));
-        Box::pin(async { Ok(Response::new(Box::pin(wanted.map(Ok)) as BoxStream<Envelope>)) })
+        let mut wanted =
+            Box::pin(events.filter(move |event| filters.iter().any(|filter| passes(filter, event))));
+        // As containerd does: the answer to a subscription leaves with the first event.
+        Box::pin(async move {
+            let first = tokio_stream::iter(wanted.next().await);
+            Ok(Response::new(
+                Box::pin(first.chain(wanted).map(Ok)) as BoxStream<Envelope>
+            ))
+        })
+    }
+}
+
+struct Publish(broadcast::Sender<Envelope>);
+
+impl UnaryService<PublishRequest> for Publish {
+    type Response = ();
+    type Future = BoxFuture<Response<()>, Status>;
+
+    fn call(&mut self, request: Request<PublishRequest>) -> Self::Future {
+        let namespace = request.metadata().get("containerd-namespace").cloned();
+        let published = request.into_inner();
+        let _nobody_listens = self.0.send(Envelope {
+            timestamp: None,
+            namespace: namespace
+                .and_then(|name| name.to_str().map(str::to_owned).ok())
+                .unwrap_or_default(),
+            topic: published.topic,
+            event: published.event,
+        });
+        Box::pin(async { Ok(Response::new(())) })
     }
 }
 
@@ -115,8 +143,13 @@ impl Service<http::Request<Body>> for EventsServer {
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let events = self.0.clone();
         Box::pin(async move {
-            if !request.uri().path().ends_with("/Subscribe") {
-                return Ok(Status::unimplemented("only Subscribe is").into_http());
+            let path = request.uri().path();
+            if path.ends_with("/Publish") {
+                let mut grpc = Grpc::new(ProstCodec::default());
+                return Ok(grpc.unary(Publish(events), request).await);
+            }
+            if !path.ends_with("/Subscribe") {
+                return Ok(Status::unimplemented("only Subscribe and Publish are").into_http());
             }
             let mut grpc = Grpc::new(ProstCodec::default());
             Ok(grpc.server_streaming(Subscribe(events), request).await)
