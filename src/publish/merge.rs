@@ -31,6 +31,11 @@ pub(super) fn patch(ours: &PodStatus, theirs: Option<&PodStatus>) -> Option<Valu
     }
     let mut ours = ours.clone();
     ours.start_time = theirs.start_time.clone().or(ours.start_time);
+    // The runtime forgets the address of a sandbox that has ended; who reads the status later still wants it.
+    if ours.pod_ip.is_none() {
+        ours.pod_ip = theirs.pod_ip.clone();
+        ours.pod_ips = theirs.pod_ips.clone();
+    }
     let conditions = conditions(&ours, theirs);
     let (new, old) = (object(&ours), object(theirs));
     let mut patch = Map::new();
@@ -109,6 +114,18 @@ mod tests {
     fn an_end_is_not_taken_back() {
         check(json!({"phase": "Running"}), json!({"phase": "Failed"}), None);
         check(json!({"phase": "Pending"}), json!({"phase": "Succeeded"}), None);
+    }
+
+    #[test]
+    fn an_address_outlives_its_sandbox() {
+        let addressed =
+            |phase: &str| json!({"phase": phase, "podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}]});
+        check(
+            json!({"phase": "Succeeded"}),
+            addressed("Running"),
+            Some(json!({"phase": "Succeeded"})),
+        );
+        check(json!({"phase": "Succeeded"}), addressed("Succeeded"), None);
     }
 
     #[test]

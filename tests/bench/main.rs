@@ -19,6 +19,8 @@ mod plugins;
 mod report;
 #[path = "../node/node.rs"]
 mod node;
+#[path = "../node/process.rs"]
+mod process;
 #[path = "../node/manifest.rs"]
 mod manifest;
 #[path = "../node/runtime.rs"]

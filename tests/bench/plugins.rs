@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::node::run;
+use crate::process::run;
 use crate::report::{Report, median};
 
 /// How often each side is asked.

@@ -3,6 +3,18 @@
 # Given names, builds only those (kubelet kubectl …). Nothing is done for what is there and whose module is unchanged.
 set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
+
+# Under sudo this runs as the person who called, whose toolchain, module cache and target/ these are.
+if [ "$(id -u)" = 0 ] && [ -n "${SUDO_USER:-}" ]; then
+    home="$(getent passwd "$SUDO_USER" | cut -d: -f6)"
+    mkdir -p "$here/../../target" && chown "$SUDO_USER:" "$here/../../target"
+    exec runuser -u "$SUDO_USER" -- env HOME="$home" PATH="/usr/local/go/bin:$home/go/bin:$PATH" "$here/build.sh" "$@"
+fi
+export PATH="/usr/local/go/bin:$PATH"
+if ! type -P go >/dev/null; then
+    echo "build.sh: no Go toolchain, which builds the kubelet and the control plane of the tests: get one from https://go.dev/dl/" >&2
+    exit 1
+fi
 out="${CARGO_TARGET_DIR:-$here/../../target}/control-plane/bin"
 mkdir -p "$out"
 

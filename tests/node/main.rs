@@ -14,9 +14,11 @@
 )]
 
 mod node;
+mod process;
 mod machine;
 mod manifest;
 mod runtime;
+mod kubelet;
 mod world;
 mod stories;
 #[path = "../support/broken_manifests.rs"]

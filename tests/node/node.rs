@@ -1,6 +1,5 @@
 //! A node inside a story: containerd, the agent, and the hands to use them.
 
-use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -9,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::process::{kill, logged, stop, text};
 use crate::runtime;
 use crate::wait::{STEP, wait_for};
 use crate::world::{CGROUP, program, repository};
@@ -25,6 +25,8 @@ pub const NEIGHBOUR_IP: &str = "192.0.2.1";
 
 /// Long enough for anything that should take a moment, on a busy machine.
 pub const SOON: Duration = Duration::from_secs(20);
+/// Long enough for what takes a grace period.
+pub const LONG: Duration = Duration::from_secs(60);
 
 /// Which programs are below the agent.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -167,13 +169,8 @@ impl Node {
 
     /// Asks the agent to end, as Ctrl-C does, and waits for it.
     pub fn stop_agent(&mut self) {
-        let mut agent = self.agent.take().expect("the agent runs");
-        signal(&agent, nix::sys::signal::Signal::SIGINT);
-        let status = wait_for("the agent to end", SOON, || match agent.try_wait() {
-            Ok(Some(status)) => Ok(status),
-            other => Err(format!("{other:?}")),
-        });
-        assert!(status.success(), "the agent ended with {status}");
+        let agent = self.agent.take().expect("the agent runs");
+        stop(agent, nix::sys::signal::Signal::SIGINT);
     }
 
     /// The agent's process.
@@ -282,7 +279,7 @@ impl Node {
     #[track_caller]
     pub fn wait_gone(&self, name: &str) {
         let full = format!("{name}-node-1");
-        wait_for(&format!("pod {name} to be gone"), Duration::from_secs(60), || {
+        wait_for(&format!("pod {name} to be gone"), LONG, || {
             if let Ok(pod) = self.pod(name) {
                 return Err(pod["status"].to_string());
             }
@@ -359,58 +356,6 @@ pub fn wait_http(address: &str, path: &str, expected: &str) {
     );
 }
 
-/// Runs a command that has to succeed, for what it prints.
-#[track_caller]
-pub fn run(command: &[&str]) -> String {
-    let output = Command::new(command[0])
-        .args(&command[1..])
-        .stdin(Stdio::null())
-        .output()
-        .unwrap_or_else(|error| panic!("{}: {error}", command[0]));
-    assert!(
-        output.status.success(),
-        "{}: {}",
-        command.join(" "),
-        text(&output)
-    );
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// Both streams of a finished command.
-pub fn text(output: &Output) -> String {
-    format!(
-        "{} {}{}",
-        output.status,
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    )
-}
-
-fn logged(command: &mut Command, log: &str) -> Child {
-    let file = File::options()
-        .create(true)
-        .append(true)
-        .open(here(log))
-        .expect("a private directory");
-    command
-        .stdin(Stdio::null())
-        .stdout(file.try_clone().expect("a second handle of an open file"))
-        .stderr(file)
-        .spawn()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}"))
-}
-
-fn kill(child: Option<Child>) {
-    let mut child = child.expect("the process was started");
-    child.kill().expect("our own child");
-    child.wait().expect("our own child");
-}
-
-fn signal(child: &Child, signal: nix::sys::signal::Signal) {
-    let pid = i32::try_from(child.id()).expect("the kernel's process ids are small");
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).expect("our own child");
-}
-
 fn has_cap_sys_resource() -> bool {
     const CAP_SYS_RESOURCE: u64 = 1 << 24;
     let status = std::fs::read_to_string("/proc/self/status").expect("the kernel tells of this process");
@@ -419,15 +364,6 @@ fn has_cap_sys_resource() -> bool {
         .find_map(|line| line.strip_prefix("CapEff:"))
         .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
         .is_some_and(|mask| mask & CAP_SYS_RESOURCE != 0)
-}
-
-/// The CPU time that a process has used, all threads together.
-pub fn cpu_time(pid: u32) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process lives");
-    let after_name = stat.rsplit(')').next().expect("the name is in parentheses");
-    let fields: Vec<&str> = after_name.split_whitespace().collect();
-    let ticks: u64 = fields[11].parse::<u64>().expect("utime") + fields[12].parse::<u64>().expect("stime");
-    Duration::from_millis(ticks * 10) // USER_HZ is 100 on every Linux that Debian has
 }
 
 /// Runs something and tells how long it took.

@@ -2,12 +2,11 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
-use crate::wait::wait_for;
+use crate::wait::{STEP, wait_for};
 
 /// The longest that any story may take.
 const LIMIT: Duration = Duration::from_secs(180);
@@ -18,6 +17,13 @@ pub fn program(name: &str) -> PathBuf {
         Some(directory) => Path::new(&directory).join(name),
         None => Path::new(env!("CARGO_BIN_EXE_gantry")).with_file_name(name),
     }
+}
+
+/// A program that tests/control-plane/build.sh has built.
+pub fn control_plane(name: &str) -> PathBuf {
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository().join("target"), PathBuf::from);
+    target.join("control-plane/bin").join(name)
 }
 
 /// The top of the repository.
@@ -35,58 +41,59 @@ pub fn tell(name: &str) -> Result<(), String> {
 
 /// Runs this program as `--inside NAME` in its own namespaces, for what it says.
 pub fn run(name: &str, limit: Duration) -> Result<String, String> {
-    let id = format!(
-        "gantry-test-{}-{}",
-        std::process::id(),
-        name.replace("::", "-").replace('_', "-")
-    );
-    let dir = repository().join("target/node").join(&id);
-    std::fs::create_dir_all(&dir).map_err(|error| format!("cannot make {}: {error}", dir.display()))?;
-    let world = World { dir, cgroup: id };
+    let world = World::new(name)?;
     let output = world.dir.join("story.log");
     let log = File::create(&output).expect("a file in a new directory");
-    let mut child = Command::new(repository().join("tests/support/isolate.sh"))
-        .arg(&world.dir)
-        .arg(std::env::current_exe().expect("this program has a path"))
-        .args(["--inside", name])
-        .env(CGROUP, format!("/{}", world.cgroup))
-        .env("RUST_BACKTRACE", "0")
-        .current_dir(repository())
-        .stdin(Stdio::null())
+    let child = world
+        .command(&["--inside", name])
         .stdout(log.try_clone().expect("a second handle of an open file"))
         .stderr(log)
         .spawn()
         .expect("the story starts");
-    let start = std::time::Instant::now();
-    let status = loop {
-        match child.try_wait().expect("the story is a child of this process") {
-            Some(status) => break status,
-            None if start.elapsed() > limit => {
-                let _ = child.kill(); // unshare takes everything inside with it (--kill-child)
-                break child.wait().expect("a killed child ends");
-            }
-            None => std::thread::sleep(Duration::from_millis(20)),
-        }
-    };
+    let (status, was_late) = finish(child, limit);
     let mut why = read(&output);
     if status.success() {
         return Ok(why);
     }
-    if status.signal().is_some() && start.elapsed() > limit {
+    if was_late {
         why.push_str(&format!("\nkilled after {} s", limit.as_secs()));
     }
-    for log in ["agent.log", "containerd.log"] {
-        why.push_str(&format!(
-            "\n==== the end of {log} ====\n{}",
-            tail(&read(&world.dir.join(log)), 60)
-        ));
-    }
+    why.push_str(&log_ends(
+        &world.dir,
+        &["agent.log", "kubelet.log", "containerd.log"],
+    ));
     Err(why)
 }
 
-/// What a story uses outside its namespaces.
-struct World {
-    dir: PathBuf,
+/// Waits for a program, and kills it at its limit; tells whether it had to.
+pub fn finish(mut child: Child, limit: Duration) -> (ExitStatus, bool) {
+    let start = Instant::now();
+    loop {
+        match child.try_wait().expect("the story is a child of this process") {
+            Some(status) => return (status, false),
+            None if start.elapsed() > limit => {
+                let _ = child.kill(); // unshare takes everything inside with it (--kill-child)
+                return (child.wait().expect("a killed child ends"), true);
+            }
+            None => std::thread::sleep(STEP),
+        }
+    }
+}
+
+/// The ends of those of the logs that are there.
+pub fn log_ends(directory: &Path, logs: &[&str]) -> String {
+    let there = logs.iter().filter(|log| directory.join(log).exists());
+    let ends = there.map(|log| {
+        let end = tail(&read(&directory.join(log)), 60);
+        format!("\n==== the end of {log} ====\n{end}")
+    });
+    ends.collect()
+}
+
+/// What a story uses outside its namespaces; gone with this value.
+pub struct World {
+    /// Everything that the story writes to a disk; inside it is /run/node.
+    pub dir: PathBuf,
     cgroup: String,
 }
 
@@ -104,6 +111,32 @@ impl Drop for World {
 }
 
 impl World {
+    /// Makes the directory of a story.
+    pub fn new(name: &str) -> Result<World, String> {
+        let id = format!(
+            "gantry-test-{}-{}",
+            std::process::id(),
+            name.replace("::", "-").replace('_', "-")
+        );
+        let dir = repository().join("target/node").join(&id);
+        std::fs::create_dir_all(&dir).map_err(|error| format!("cannot make {}: {error}", dir.display()))?;
+        Ok(World { dir, cgroup: id })
+    }
+
+    /// This program with other arguments, in namespaces of its own.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(repository().join("tests/support/isolate.sh"));
+        command
+            .arg(&self.dir)
+            .arg(std::env::current_exe().expect("this program has a path"))
+            .args(arguments)
+            .env(CGROUP, format!("/{}", self.cgroup))
+            .env("RUST_BACKTRACE", "0")
+            .current_dir(repository())
+            .stdin(Stdio::null());
+        command
+    }
+
     /// Removes the story's tree from every hierarchy (v1 has one a controller below the root, v2 is the root).
     fn remove_cgroups(&self) -> Result<(), String> {
         let root = Path::new("/sys/fs/cgroup");

@@ -38,7 +38,8 @@ net() {
 node() {
     local code=0
     need_root node && tests/setup/packages.sh build run test || return
-    tests/containerd/build.sh && tests/setup/images.sh && "$cargo" build --locked --workspace || return
+    tests/containerd/build.sh && tests/control-plane/build.sh kubelet && tests/setup/images.sh || return
+    "$cargo" build --locked --workspace || return
     local binary
     binary=$(test_binary node) || return
     mkdir -p target/node && tests/setup/give-back.sh target/node

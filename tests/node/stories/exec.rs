@@ -17,7 +17,8 @@ use serde_json::json;
 use tokio::sync::{mpsc, watch};
 
 use crate::manifest;
-use crate::node::{Node, SOON, run};
+use crate::node::{Node, SOON};
+use crate::process::run;
 use crate::runtime::SOCKET;
 use crate::wait::wait_for;
 use crate::world::{CGROUP, program, repository};

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use crate::manifest;
-use crate::node::{Node, container, run};
+use crate::node::{Node, container};
+use crate::process::run;
 use crate::runtime;
 
 pub fn a_cpu_limit_holds(node: &mut Node) {
@@ -16,9 +17,9 @@ pub fn a_cpu_limit_holds(node: &mut Node) {
     node.wait_running("burn");
     let pid = process_of("while :; do :; done");
 
-    let (start, used) = (Instant::now(), crate::node::cpu_time(pid));
+    let (start, used) = (Instant::now(), crate::process::cpu_time(pid));
     std::thread::sleep(Duration::from_secs(10)); // the measure itself
-    let cores = (crate::node::cpu_time(pid) - used).as_secs_f64() / start.elapsed().as_secs_f64();
+    let cores = (crate::process::cpu_time(pid) - used).as_secs_f64() / start.elapsed().as_secs_f64();
     assert!(
         (0.18..=0.22).contains(&cores),
         "limited to 200m, it used {cores:.3} cores over 10 s"
@@ -67,7 +68,7 @@ pub fn a_fork_bomb_stops_at_the_pid_limit(node: &mut Node) {
     crate::wait::wait_for("the bomb to hit the limit", crate::node::SOON, || {
         let log = node.gantry(&["logs", "--previous", "bomb-node-1"]);
         let current = node.gantry(&["logs", "bomb-node-1"]);
-        let told = crate::node::text(&log) + &crate::node::text(&current);
+        let told = crate::process::text(&log) + &crate::process::text(&current);
         if told.contains(fail) { Ok(()) } else { Err(told) }
     });
     let most = run(&["ps", "-eo", "args="])

@@ -4,7 +4,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::machine::Machine;
-use crate::node::{Node, here, run, text};
+use crate::node::{Node, here};
+use crate::process::{run, text};
 use crate::runtime;
 use crate::wait::wait_for;
 use crate::world::{CGROUP, repository};

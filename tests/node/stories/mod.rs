@@ -9,6 +9,7 @@ mod machine;
 mod network;
 mod pods;
 mod runtimes;
+mod takeover;
 
 use crate::node::{Node, USUAL, World};
 
@@ -65,6 +66,7 @@ pub fn all() -> Vec<Story> {
         story!(faults::the_agent_is_killed_twenty_times_during_a_rollout),
         story!(faults::containerd_is_killed_twenty_times_during_a_rollout),
         story!(faults::broken_manifests_disturb_no_other_pod),
+        story!(takeover::static_pods_go_from_the_kubelet_to_gantry_and_back),
         story!(machine::run_and_clean_node_leave_the_machine_as_it_was),
         story!(machine::install_and_uninstall_leave_the_machine_as_it_was),
         story!(runtimes::crun, runtimes::CRUN),

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::manifest;
-use crate::node::{NEIGHBOUR_IP, NODE_IP, Node, SOON, http, ip, run, stays, wait_http};
+use crate::node::{NEIGHBOUR_IP, NODE_IP, Node, SOON, http, ip, stays, wait_http};
+use crate::process::run;
 use crate::wait::wait_for;
 
 pub fn pods_reach_each_other_the_node_and_the_outside(node: &mut Node) {

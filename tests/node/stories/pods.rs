@@ -153,7 +153,7 @@ pub fn a_deleted_manifest_leaves_nothing(node: &mut Node) {
         ] {
             traces.extend(traces_of(std::path::Path::new(directory), &uid));
         }
-        let links = crate::node::run(&["ip", "-o", "link", "show", "type", "veth"]);
+        let links = crate::process::run(&["ip", "-o", "link", "show", "type", "veth"]);
         traces.extend(
             links
                 .lines()
