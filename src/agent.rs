@@ -28,7 +28,7 @@ use crate::images::SandboxImage;
 use crate::model::memory::Memory;
 use crate::model::node::{MachineFacts, Measured, NodePolicy, NodeSettings};
 use crate::model::pod::{Desired, DnsConfig};
-use crate::model::report::PodsReport;
+use crate::model::report::{Happening, PodsReport};
 use crate::model::runtime::Snapshot;
 use crate::network::{self, Network, NetworkSettings};
 use crate::observe::measure::{self, Places};
@@ -56,6 +56,8 @@ struct Values {
         watch::Sender<Arc<k8s_openapi::api::core::v1::Node>>,
         watch::Receiver<Arc<k8s_openapi::api::core::v1::Node>>,
     ),
+    /// What happens, for whoever tells Events.
+    happenings: mpsc::UnboundedSender<Happening>,
 }
 
 /// The tasks, each with the name under which its end is told.
@@ -119,7 +121,9 @@ pub async fn run(
         timeout: config.runtime.request_timeout,
     });
     let network = set_up_network(&config).await?;
+    let (happenings, happenings_out) = mpsc::unbounded_channel();
     let values = Values {
+        happenings,
         desired: watch::channel(Arc::default()),
         snapshot: watch::channel(Arc::default()),
         memory: watch::channel(Arc::default()),
@@ -140,7 +144,7 @@ pub async fn run(
     };
     spawn_source(&mut tasks, &config, &values, member.as_ref());
     if let Some(member) = &member {
-        member.spawn_publishing(&mut tasks, &config, &values);
+        member.spawn_publishing(&mut tasks, &config, &values, happenings_out);
     }
     if network.is_some() {
         tasks.spawn("firewall", network::keep_open(cancel.clone()));
@@ -522,6 +526,7 @@ fn spawn_loops(
     let outputs = report::Outputs {
         pods: values.pods.0.clone(),
         node: values.node.0.clone(),
+        happenings: values.happenings.clone(),
         beat: Box::new(move || beat.beat()),
         count: Box::new(move |outcome| outcome.steps.iter().for_each(|step| metrics.record_step(step))),
     };

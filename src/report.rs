@@ -15,11 +15,11 @@ use tokio_util::sync::CancellationToken;
 use crate::model::memory::{Executed, Memory, Remains};
 use crate::model::node::{MachineFacts, Measured, NodePolicy, NodeSettings};
 use crate::model::pod::{Desired, Pod, PodName, PodUid, Problem};
-use crate::model::report::{EventKind, PodEvent, PodsReport};
+use crate::model::report::{About, EventKind, Happening, PodEvent, PodsReport};
 use crate::model::runtime::{ObservedName, Snapshot};
 use crate::model::step::Outcome;
 use crate::status::pressure::Pressure;
-use crate::status::{events, node as node_status, pod as pod_status};
+use crate::status::{events, node as node_status, node_events, pod as pod_status};
 
 /// The longest the loop sleeps: the net under deadlines that a changed clock would miss.
 pub const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -56,6 +56,8 @@ pub struct Outputs {
     pub pods: watch::Sender<Arc<PodsReport>>,
     /// The node.
     pub node: watch::Sender<Arc<Node>>,
+    /// What happened, as it happens; nobody may listen.
+    pub happenings: mpsc::UnboundedSender<Happening>,
     /// Called at each turn, for the health check.
     pub beat: Box<dyn Fn() + Send>,
     /// Called with what was done, for the metrics.
@@ -74,6 +76,7 @@ struct Loop {
     report: PodsReport,
     pressure: Pressure,
     started: Timestamp,
+    happenings: mpsc::UnboundedSender<Happening>,
 }
 
 /// Runs the loop until cancelled.
@@ -87,8 +90,10 @@ pub async fn run(mut inputs: Inputs, facts: Facts, outputs: Outputs, cancel: Can
         report: PodsReport::default(),
         pressure: Pressure::default(),
         started: Timestamp::now(),
+        happenings: outputs.happenings,
         facts,
     };
+    state.tell_of_node([node_events::starting()], state.started);
     let mut node: Option<Node> = None;
     loop {
         // Every arm may be cancelled: the watches and the channel keep what was not taken.
@@ -123,6 +128,7 @@ pub async fn run(mut inputs: Inputs, facts: Facts, outputs: Outputs, cancel: Can
         if tell_node {
             let measured = inputs.measured.borrow_and_update().clone();
             let fresh = state.node(&measured, node.as_ref(), now);
+            state.tell_of_node(node_events::changes(node.as_ref(), &fresh), now);
             outputs.node.send_replace(Arc::new(fresh.clone()));
             node = Some(fresh);
         }
@@ -294,6 +300,7 @@ impl Loop {
         at: Timestamp,
     ) -> bool {
         let changed = !new.is_empty();
+        let happenings = self.happenings.clone();
         let kept = self.report.events.entry(name.clone()).or_default();
         for event in new {
             let kind = match event.kind {
@@ -302,6 +309,14 @@ impl Loop {
             };
             let field_path = Some(event.field_path).filter(|path| !path.is_empty());
             let (reason, message, uid) = (event.reason, event.message, uid.clone());
+            // Without an API server nobody listens.
+            let _ = happenings.send(Happening {
+                about: About::Pod(name.clone(), uid.clone(), field_path.clone()),
+                kind,
+                reason: reason.clone(),
+                message: message.clone(),
+                at,
+            });
             keep_event(
                 kept,
                 PodEvent {
@@ -317,6 +332,19 @@ impl Loop {
             );
         }
         changed
+    }
+
+    fn tell_of_node(&self, new: impl IntoIterator<Item = node_events::NodeEvent>, at: Timestamp) {
+        for (reason, message) in new {
+            // Without an API server nobody listens.
+            let _ = self.happenings.send(Happening {
+                about: About::Node,
+                kind: EventKind::Normal,
+                reason,
+                message,
+                at,
+            });
+        }
     }
 
     /// Tells again what changes by time alone.

@@ -3,13 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::{Tasks, Values, manifest_context};
 use crate::config::Config;
 use crate::identity::client;
 use crate::model::api::{ApiNode, ApiPods};
-use crate::publish::{lease, mirror, node, pods};
+use crate::model::report::Happening;
+use crate::publish::{events, lease, mirror, node, pods};
 use crate::source;
 
 /// A value with its one writer.
@@ -57,7 +58,13 @@ impl Member {
     }
 
     /// The writers of the API server.
-    pub(super) fn spawn_publishing(&self, tasks: &mut Tasks, config: &Config, values: &Values) {
+    pub(super) fn spawn_publishing(
+        &self,
+        tasks: &mut Tasks,
+        config: &Config,
+        values: &Values,
+        happenings: mpsc::UnboundedReceiver<Happening>,
+    ) {
         let inputs = pods::Inputs {
             clients: self.clients.clone(),
             report: values.pods.1.clone(),
@@ -90,5 +97,12 @@ impl Member {
         let (name, duration) = (config.node.name.clone(), config.member.lease);
         let renewing = lease::run(clients, name, duration, node, tasks.cancel.clone());
         tasks.spawn("publish lease", renewing);
+        let settings = events::Settings {
+            node: config.node.name.clone(),
+            per_second: config.member.events_per_second,
+            burst: config.member.event_burst,
+        };
+        let telling = events::run(self.clients.clone(), happenings, settings, tasks.cancel.clone());
+        tasks.spawn("publish events", telling);
     }
 }

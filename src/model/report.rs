@@ -42,8 +42,32 @@ pub struct PodEvent {
     pub count: u32,
 }
 
+/// Something that happened, told once as it happens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Happening {
+    /// What it happened to.
+    pub about: About,
+    /// Whether it is trouble.
+    pub kind: EventKind,
+    /// `Started`, `NodeReady`, … in the kubelet's words.
+    pub reason: String,
+    /// What happened.
+    pub message: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What an event is about.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum About {
+    /// A pod, or a part of it (`spec.containers{web}`).
+    Pod(PodName, PodUid, Option<String>),
+    /// The node itself.
+    Node,
+}
+
 /// `Event.type`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EventKind {
     /// The usual course of things.
     Normal,

@@ -1,4 +1,4 @@
-//! The only writers of the API server: statuses of pods, images of static pods, the Node and its Lease.
+//! The only writers of the API server: statuses of pods, images of static pods, the Node, its Lease, Events.
 //!
 //! Nothing is decided here about pods, and nothing here moves them. What could not be written is written later: each
 //! task compares what it shall tell with what the API server has.
@@ -8,6 +8,8 @@ pub mod pods;
 pub mod mirror;
 pub mod node;
 pub mod lease;
+pub mod events;
+mod correlate;
 mod retry;
 
 pub use retry::Trouble;

@@ -7,6 +7,7 @@ mod format;
 mod phase;
 pub mod pod;
 pub mod node;
+pub mod node_events;
 pub mod pressure;
 #[cfg(test)]
 mod golden;

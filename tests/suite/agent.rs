@@ -16,7 +16,7 @@ use gantry::model::node::{
     CgroupDriver, CgroupLayout, FsUsage, MachineFacts, Measured, NodePolicy, NodeSettings,
 };
 use gantry::model::pod::{Desired, DnsConfig, PodName};
-use gantry::model::report::PodsReport;
+use gantry::model::report::{Happening, PodsReport};
 use gantry::model::resources::Bytes;
 use gantry::model::runtime::Snapshot;
 use gantry::source::manifest::ManifestContext;
@@ -295,9 +295,10 @@ impl Agent {
         );
         tasks.spawn(async move { read.await.unwrap() });
         let (node_in, node) = watch::channel(Arc::<api::Node>::default());
+        let (happenings, happened) = mpsc::unbounded_channel();
         let told = machine.api.as_ref().map(|server| {
             let rooms = (desired.clone(), pods.clone(), node.clone());
-            join(server, rooms, &mut tasks, &cancel)
+            join(server, rooms, happened, &mut tasks, &cancel)
         });
         let merged = source::merge(files, told, desired_in, cancel.clone());
         tasks.spawn(async move { merged.await.unwrap() });
@@ -371,6 +372,7 @@ impl Agent {
         let outputs = report::Outputs {
             pods: pods_in,
             node: node_in,
+            happenings,
             beat: Box::new(|| {}),
             count: Box::new(|_| {}),
         };
@@ -410,6 +412,7 @@ type Told = (
 fn join(
     server: &FakeApi,
     (desired, report, own): Told,
+    happened: mpsc::UnboundedReceiver<Happening>,
     tasks: &mut JoinSet<()>,
     cancel: &CancellationToken,
 ) -> source::Told {
@@ -427,6 +430,12 @@ fn join(
         objects: objects_in,
     };
     let end = || cancel.clone();
+    let settings = publish::events::Settings {
+        node: NODE.to_owned(),
+        per_second: 50,
+        burst: 100,
+    };
+    tasks.spawn(publish::events::run(clients.clone(), happened, settings, end()));
     tasks.spawn(source::apiserver::run(clients.clone(), context, outputs, end()));
     tasks.spawn(source::own_node::run(
         clients.clone(),

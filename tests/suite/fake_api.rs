@@ -117,6 +117,13 @@ impl FakeApi {
         content.changes.clear();
     }
 
+    /// All objects of a kind.
+    pub(crate) fn all(&self, kind: &'static str) -> Vec<Value> {
+        let content = self.content();
+        let of_kind = content.objects.iter().filter(|((of, _, _), _)| *of == kind);
+        of_kind.map(|(_, object)| object.clone()).collect()
+    }
+
     /// How many requests there were that begin so.
     pub(crate) fn count(&self, request: &str) -> usize {
         let content = self.content();
@@ -216,6 +223,7 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
         "pods" => "pods",
         "nodes" => "nodes",
         "leases" => "leases",
+        "events" => "events",
         _ => return refuse(404, "NotFound"),
     };
     match parts.get(1) {

@@ -205,3 +205,94 @@ async fn a_pod_that_asks_for_what_is_not_there_stays_pending_and_can_be_deleted(
         })
         .await;
 }
+
+fn container(machine: &Machine) -> String {
+    machine.fake.world().container("c").unwrap().0.clone()
+}
+
+/// The Events about an object, as `type reason ×count part`, in the order of their reasons.
+fn told_events(machine: &Machine, about: &str) -> Vec<String> {
+    let events = machine.api().all("events");
+    let mut told: Vec<String> = events
+        .iter()
+        .filter(|event| event["involvedObject"]["name"] == about)
+        .map(|event| {
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            format!(
+                "{} {} ×{} {}",
+                text(&event["type"]),
+                text(&event["reason"]),
+                event["count"],
+                text(&event["involvedObject"]["fieldPath"])
+            )
+        })
+        .collect();
+    told.sort();
+    told
+}
+
+#[tokio::test]
+async fn what_happens_is_told_as_events_and_the_same_is_counted() {
+    let machine = Machine::joined().await;
+    machine.api().bind("web", "u1", "demo:1");
+    let object = runs(&machine, "web").await;
+    let want =
+        ["Created", "Pulled", "Started"].map(|reason| format!("Normal {reason} ×1 spec.containers{{c}}"));
+    machine
+        .until("the Events of a start", |machine| {
+            told_events(machine, "web") == want
+        })
+        .await;
+    let events = machine.api().all("events");
+    let started = events.iter().find(|event| event["reason"] == "Started").unwrap();
+    assert_eq!(started["involvedObject"]["uid"], object["metadata"]["uid"]);
+    assert_eq!(started["message"], "Container started");
+    assert_eq!(started["source"], json!({"component": "kubelet", "host": "node"}));
+
+    // Another start of the same container is the same again.
+    machine.fake.exit(&container(&machine), 1);
+    machine
+        .until("the Events of a restart", |machine| {
+            let told = told_events(machine, "web");
+            told.contains(&"Normal Started ×2 spec.containers{c}".to_owned())
+        })
+        .await;
+    let node = [
+        "NodeHasNoDiskPressure",
+        "NodeHasSufficientMemory",
+        "NodeHasSufficientPID",
+        "Starting",
+    ];
+    machine
+        .until("the node's Events", |machine| {
+            let told = told_events(machine, "node");
+            node.iter()
+                .all(|reason| told.contains(&format!("Normal {reason} ×1 ")))
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn an_event_that_is_gone_is_made_again_when_it_happens_again() {
+    let machine = Machine::joined().await;
+    machine.api().bind("web", "u1", "demo:1");
+    runs(&machine, "web").await;
+    let started = |machine: &Machine| {
+        let events = machine.api().all("events");
+        let started = events.into_iter().find(|event| event["reason"] == "Started");
+        started.map(|event| event["metadata"]["name"].as_str().unwrap().to_owned())
+    };
+    machine
+        .until("the Event", |machine| started(machine).is_some())
+        .await;
+    machine.api().remove("events", &started(&machine).unwrap());
+    machine.fake.exit(&container(&machine), 1);
+    machine
+        .until("the Event again", |machine| started(machine).is_some())
+        .await;
+    let told = told_events(&machine, "web");
+    assert!(
+        told.contains(&"Normal Started ×2 spec.containers{c}".to_owned()),
+        "{told:?}"
+    );
+}

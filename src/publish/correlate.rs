@@ -1,0 +1,331 @@
+//! Which happening makes a new Event, which one is counted in an old one, and which is not worth telling: the rules of
+//! `client-go/tools/record/events_cache.go`, so that a container that fails for ever does not fill the cluster's store.
+
+use std::collections::{BTreeSet, HashMap};
+use std::hash::Hash;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::model::report::{About, EventKind, Happening};
+
+/// This many different messages of one reason about one object within [`SIMILAR_WITHIN`] are told apart; of more, all
+/// that follow are counted in one Event.
+const MOST_SIMILAR: usize = 10;
+const SIMILAR_WITHIN: SignedDuration = SignedDuration::from_mins(10);
+/// What such a message begins with.
+const COMBINED: &str = "(combined from similar events): ";
+/// How many Events about one object are told at once, and how many seconds later one more is.
+const SPAM_BURST: f64 = 25.0;
+const SPAM_EVERY: f64 = 300.0;
+/// How much is remembered of each kind.
+const MOST_REMEMBERED: usize = 4096;
+
+/// What is to be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Telling {
+    /// Under which what is told here is counted next time.
+    pub(super) key: Key,
+    /// What the Event says.
+    pub(super) message: String,
+    /// When it happened first.
+    pub(super) first: Timestamp,
+    /// How often, this time included.
+    pub(super) count: u32,
+    /// The Event that is there already.
+    pub(super) name: Option<String>,
+}
+
+/// What makes two happenings the same.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    about: About,
+    kind: EventKind,
+    reason: String,
+    /// `None`: of whatever message.
+    message: Option<String>,
+}
+
+/// What was told before.
+#[derive(Debug, Clone)]
+struct Told {
+    name: String,
+    first: Timestamp,
+    count: u32,
+}
+
+/// Different messages of one reason.
+#[derive(Default)]
+struct Similar {
+    messages: BTreeSet<String>,
+    last: Timestamp,
+}
+
+/// Tokens that come back with time.
+#[derive(Debug, Clone)]
+pub(super) struct Bucket {
+    most: f64,
+    per_second: f64,
+    tokens: f64,
+    at: Timestamp,
+}
+
+impl Bucket {
+    /// A full one.
+    pub(super) fn new(most: f64, per_second: f64, now: Timestamp) -> Bucket {
+        Bucket {
+            most,
+            per_second,
+            tokens: most,
+            at: now,
+        }
+    }
+
+    /// Takes a token; where there is none, answers after how many seconds there will be one.
+    pub(super) fn take(&mut self, now: Timestamp) -> Result<(), f64> {
+        let passed = now.duration_since(self.at).as_secs_f64().max(0.0);
+        self.tokens = (self.tokens + passed * self.per_second).min(self.most);
+        self.at = now;
+        if self.tokens < 1.0 {
+            return Err((1.0 - self.tokens) / self.per_second);
+        }
+        self.tokens -= 1.0;
+        Ok(())
+    }
+}
+
+/// What is remembered of what was told.
+#[derive(Default)]
+pub(super) struct Correlator {
+    told: Remembered<Key, Told>,
+    similar: Remembered<Key, Similar>,
+    buckets: Remembered<(About, EventKind), Bucket>,
+}
+
+impl Correlator {
+    /// What to tell of a happening; `None`: nothing, there was too much about this object.
+    pub(super) fn correlate(&mut self, happening: &Happening, now: Timestamp) -> Option<Telling> {
+        let (key, message, first) = self.aggregate(happening, now);
+        let former = self.told.get(&key, now).cloned();
+        let bucket = self
+            .buckets
+            .get_or_insert((whole(&happening.about), happening.kind), now, || {
+                Bucket::new(SPAM_BURST, 1.0 / SPAM_EVERY, now)
+            });
+        let passes = bucket.take(now).is_ok();
+        let count = former.as_ref().map_or(1, |former| former.count.saturating_add(1));
+        if let Some(former) = former {
+            // Counted whether it is told or not.
+            self.remember(&key, former.name, former.first, count, now);
+        }
+        let former = self.told.get(&key, now).cloned();
+        passes.then(|| Telling {
+            key,
+            message,
+            first: former.as_ref().map_or(first, |former| former.first),
+            count,
+            name: former.map(|former| former.name),
+        })
+    }
+
+    /// Notes the Event that was made or counted up.
+    pub(super) fn told(&mut self, telling: &Telling, name: &str, now: Timestamp) {
+        self.remember(&telling.key, name.to_owned(), telling.first, telling.count, now);
+    }
+
+    fn remember(&mut self, key: &Key, name: String, first: Timestamp, count: u32, now: Timestamp) {
+        self.told.insert(key.clone(), Told { name, first, count }, now);
+    }
+
+    fn aggregate(&mut self, happening: &Happening, now: Timestamp) -> (Key, String, Timestamp) {
+        let group = Key {
+            about: whole(&happening.about),
+            kind: happening.kind,
+            reason: happening.reason.clone(),
+            message: None,
+        };
+        let similar = self.similar.get_or_insert(group.clone(), now, Similar::default);
+        if now.duration_since(similar.last) > SIMILAR_WITHIN {
+            similar.messages.clear();
+        }
+        similar.messages.insert(happening.message.clone());
+        similar.last = now;
+        if similar.messages.len() < MOST_SIMILAR {
+            let key = Key {
+                about: happening.about.clone(),
+                message: Some(happening.message.clone()),
+                ..group
+            };
+            return (key, happening.message.clone(), happening.at);
+        }
+        // Any of them makes place for the next.
+        similar.messages.pop_first();
+        (group, format!("{COMBINED}{}", happening.message), now)
+    }
+}
+
+/// The object, whatever the part.
+fn whole(about: &About) -> About {
+    match about {
+        About::Pod(name, uid, _) => About::Pod(name.clone(), uid.clone(), None),
+        About::Node => About::Node,
+    }
+}
+
+/// A map that forgets what was not asked for longest once it is too large.
+struct Remembered<K, V>(HashMap<K, (Timestamp, V)>);
+
+impl<K, V> Default for Remembered<K, V> {
+    fn default() -> Self {
+        Remembered(HashMap::new())
+    }
+}
+
+impl<K: Hash + Eq + Clone, V> Remembered<K, V> {
+    fn get(&mut self, key: &K, now: Timestamp) -> Option<&V> {
+        let (used, value) = self.0.get_mut(key)?;
+        *used = now;
+        Some(value)
+    }
+
+    fn get_or_insert(&mut self, key: K, now: Timestamp, make: impl FnOnce() -> V) -> &mut V {
+        self.make_room();
+        let (used, value) = self.0.entry(key).or_insert_with(|| (now, make()));
+        *used = now;
+        value
+    }
+
+    fn insert(&mut self, key: K, value: V, now: Timestamp) {
+        self.make_room();
+        self.0.insert(key, (now, value));
+    }
+
+    /// The older half at once, so that a full map is not searched at each insertion.
+    fn make_room(&mut self) {
+        if self.0.len() < MOST_REMEMBERED {
+            return;
+        }
+        let mut times: Vec<Timestamp> = self.0.values().map(|(used, _)| *used).collect();
+        let middle = times.len() / 2;
+        let (_, median, _) = times.select_nth_unstable(middle);
+        let median = *median;
+        self.0.retain(|_, (used, _)| *used > median);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::pod::{PodName, PodUid};
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_000_000 + second).unwrap()
+    }
+
+    fn about(pod: &str, part: &str) -> About {
+        let name = PodName {
+            namespace: "default".into(),
+            name: pod.into(),
+        };
+        About::Pod(name, PodUid(pod.into()), Some(part.to_owned()))
+    }
+
+    fn happening(pod: &str, reason: &str, message: &str, second: i64) -> Happening {
+        Happening {
+            about: about(pod, "spec.containers{c}"),
+            kind: EventKind::Warning,
+            reason: reason.into(),
+            message: message.into(),
+            at: at(second),
+        }
+    }
+
+    /// What is told, as `count message [name]`, of one more happening.
+    fn tell(correlator: &mut Correlator, happening: &Happening) -> Option<String> {
+        let now = happening.at;
+        let telling = correlator.correlate(happening, now)?;
+        let name = telling.name.clone().unwrap_or_else(|| format!("e{now}"));
+        correlator.told(&telling, &name, now);
+        let known = if telling.name.is_some() { "again" } else { "new" };
+        Some(format!("{known} {} {}", telling.count, telling.message))
+    }
+
+    #[test]
+    fn the_same_is_counted_in_one_event() {
+        let mut correlator = Correlator::default();
+        let mut told = |message, second| tell(&mut correlator, &happening("p", "BackOff", message, second));
+        assert_eq!(told("a", 0).unwrap(), "new 1 a");
+        assert_eq!(told("a", 5).unwrap(), "again 2 a");
+        assert_eq!(told("b", 6).unwrap(), "new 1 b");
+        assert_eq!(told("a", 7).unwrap(), "again 3 a");
+    }
+
+    #[test]
+    fn the_first_time_stays() {
+        let mut correlator = Correlator::default();
+        tell(&mut correlator, &happening("p", "BackOff", "a", 0));
+        let telling = correlator
+            .correlate(&happening("p", "BackOff", "a", 9), at(9))
+            .unwrap();
+        assert_eq!(
+            (telling.first, telling.name),
+            (at(0), Some(format!("e{}", at(0))))
+        );
+    }
+
+    #[test]
+    fn the_tenth_message_of_a_reason_is_combined_with_what_follows() {
+        let mut correlator = Correlator::default();
+        let mut told = |number: i64, second| {
+            tell(
+                &mut correlator,
+                &happening("p", "Unhealthy", &number.to_string(), second),
+            )
+            .unwrap()
+        };
+        for number in 0..9 {
+            assert_eq!(told(number, number), format!("new 1 {number}"));
+        }
+        assert_eq!(told(9, 9), format!("new 1 {COMBINED}9"));
+        assert_eq!(told(10, 10), format!("again 2 {COMBINED}10"));
+        // After ten quiet minutes messages are told apart again.
+        assert_eq!(told(11, 700), "new 1 11");
+    }
+
+    #[test]
+    fn too_much_about_one_object_is_not_told_and_one_more_every_five_minutes_is() {
+        let mut correlator = Correlator::default();
+        let mut told = |pod: &str, second| tell(&mut correlator, &happening(pod, "BackOff", "a", second));
+        for _ in 0..25 {
+            assert!(told("p", 0).is_some());
+        }
+        assert_eq!(told("p", 1), None);
+        assert!(told("other", 1).is_some());
+        // What was not told is counted all the same.
+        assert_eq!(told("p", 301).unwrap(), "again 27 a");
+        assert_eq!(told("p", 302), None);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut correlator = Correlator::default();
+        for number in 0..2 * i64::try_from(MOST_REMEMBERED).unwrap() {
+            tell(
+                &mut correlator,
+                &happening(&format!("p{number}"), "r", "m", number),
+            );
+        }
+        assert!(correlator.told.0.len() <= MOST_REMEMBERED);
+        assert!(correlator.similar.0.len() <= MOST_REMEMBERED);
+        assert!(correlator.buckets.0.len() <= MOST_REMEMBERED);
+    }
+
+    #[test]
+    fn a_bucket_tells_when_its_next_token_comes() {
+        let mut bucket = Bucket::new(2.0, 0.5, at(0));
+        assert_eq!(bucket.take(at(0)), Ok(()));
+        assert_eq!(bucket.take(at(0)), Ok(()));
+        assert_eq!(bucket.take(at(0)), Err(2.0));
+        assert_eq!(bucket.take(at(1)), Err(1.0));
+        assert_eq!(bucket.take(at(2)), Ok(()));
+    }
+}
