@@ -4,6 +4,7 @@
 
 mod answers;
 mod member;
+mod serving;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -42,8 +43,6 @@ const RELIST: Duration = Duration::from_secs(10);
 const LIST_IMAGES: Duration = Duration::from_secs(300);
 /// How long a start waits for the images that are being imported: pods that run want to be watched again.
 const IMAGES_PATIENCE: Duration = Duration::from_secs(10);
-/// How long a stop waits for whoever has connected to the health check.
-const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The values that the rooms share; each has one writer.
 struct Values {
@@ -137,7 +136,8 @@ pub async fn run(
         set: JoinSet::new(),
         cancel: cancel.clone(),
     };
-    spawn_serving(&mut tasks, &config, socket, &values, &health, &metrics).await?;
+    let world = serving::world(&config, &values, &health, &metrics);
+    serving::spawn(&mut tasks, &config, socket, &world).await?;
     let member = match &config.paths.kubeconfig {
         Some(path) => Some(Member::connect(path).await?),
         None => None,
@@ -145,6 +145,8 @@ pub async fn run(
     spawn_source(&mut tasks, &config, &values, member.as_ref());
     if let Some(member) = &member {
         member.spawn_publishing(&mut tasks, &config, &values, happenings_out);
+        let clients = member.clients();
+        serving::spawn_node_api(&mut tasks, &config, &addresses, clients, world.clone()).await?;
     }
     if network.is_some() {
         tasks.spawn("firewall", network::keep_open(cancel.clone()));
@@ -253,57 +255,6 @@ fn host_dns(path: Option<&Path>) -> DnsConfig {
             DnsConfig::default()
         }
     }
-}
-
-async fn spawn_serving(
-    tasks: &mut Tasks,
-    config: &Config,
-    socket: serve::socket::Bound,
-    values: &Values,
-    health: &Health,
-    metrics: &Arc<Metrics>,
-) -> anyhow::Result<()> {
-    let world = serve::World {
-        pods: values.pods.1.clone(),
-        node: values.node.1.clone(),
-        snapshot: values.snapshot.1.clone(),
-        configz: Arc::new(serde_json::json!({ "kubeletconfig": config.configz() })),
-        pod_logs_dir: config.paths.pod_logs.clone(),
-        containerd: config.runtime.endpoint.clone(),
-        exec_dir: config
-            .serve
-            .socket
-            .parent()
-            .unwrap_or(Path::new("/run/gantry"))
-            .join("exec"),
-        metrics: metrics.clone(),
-        health: health.clone(),
-    };
-    let end = tasks.cancel.clone();
-    tasks.spawn_fallible("serve", async move {
-        Ok(serve::run(socket, world, async move { end.cancelled().await }).await?)
-    });
-    if let Some(address) = config.serve.healthz {
-        let listener = tokio::net::TcpListener::bind(address).await.with_context(|| {
-            format!(
-                "port {} is taken: is a kubelet running? choose another with --healthz-port",
-                address.port()
-            )
-        })?;
-        let (health, end, farewell) = (health.clone(), tasks.cancel.clone(), tasks.cancel.clone());
-        tasks.spawn_fallible("healthz", async move {
-            let farewell = async move {
-                farewell.cancelled().await;
-                tokio::time::sleep(FAREWELL).await;
-            };
-            // Cut off is who has connected and asks nothing: an answer takes no time.
-            tokio::select! {
-                answered = serve::health::healthz(listener, health, async move { end.cancelled().await }) => Ok(answered?),
-                () = farewell => Ok(()),
-            }
-        });
-    }
-    Ok(())
 }
 
 fn spawn_source(tasks: &mut Tasks, config: &Config, values: &Values, member: Option<&Member>) {

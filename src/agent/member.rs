@@ -39,6 +39,11 @@ impl Member {
         })
     }
 
+    /// How the API server is reached.
+    pub(super) fn clients(&self) -> watch::Receiver<kube::Client> {
+        self.clients.clone()
+    }
+
     /// The API server as a source of pods.
     pub(super) fn spawn_source(&self, tasks: &mut Tasks, config: &Config) -> source::Told {
         let (set, told) = watch::channel(None);

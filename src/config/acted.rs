@@ -15,6 +15,13 @@ const ACTED: &[&str] = &[
     "podLogsDir",
     "fileCheckFrequency",
     "healthzPort",
+    "address",
+    "port",
+    "enableServer",
+    "tlsCertFile",
+    "tlsPrivateKeyFile",
+    "authentication",
+    "authorization",
     "healthzBindAddress",
     "clusterDomain",
     "clusterDNS",
@@ -141,11 +148,7 @@ mod tests {
             "tlsMinVersion": "VersionTLS13",
             "featureGates": {"MemoryQoS": true, "CustomCPUCFSQuotaPeriod": true},
         });
-        let expected = [
-            "authentication.x509.clientCAFile",
-            "featureGates.MemoryQoS",
-            "tlsMinVersion",
-        ];
+        let expected = ["featureGates.MemoryQoS", "tlsMinVersion"];
         assert_eq!(without_effect(&config, &default), expected);
     }
 

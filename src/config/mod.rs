@@ -22,6 +22,7 @@ pub mod reach;
 mod member;
 pub mod resolve;
 pub mod acted;
+pub mod gate;
 pub mod files;
 pub mod node;
 #[cfg(test)]
@@ -302,6 +303,8 @@ pub struct Serve {
     pub api: Option<SocketAddr>,
     /// `port`, which the Node object tells.
     pub api_port: u16,
+    /// Who is let in there.
+    pub gate: gate::Gate,
 }
 
 /// The pods' network.

@@ -7,7 +7,7 @@ use super::own::GantryConfiguration;
 use super::raw::KubeletConfiguration;
 use super::resolve::{Surroundings, directory, span};
 use super::validate::Checks;
-use super::{Network, Runtime, Serve};
+use super::{Network, Runtime, Serve, gate};
 
 /// The part of the configuration of this name.
 pub fn network(
@@ -67,7 +67,12 @@ fn ipv4_net(text: &str) -> Result<ipnet::Ipv4Net, String> {
 }
 
 /// The part of the configuration of this name.
-pub fn serve(written: &KubeletConfiguration, own: &GantryConfiguration, around: &Surroundings) -> Serve {
+pub fn serve(
+    written: &KubeletConfiguration,
+    own: &GantryConfiguration,
+    around: &Surroundings,
+    checks: &mut Checks<'_>,
+) -> Serve {
     // The ranges and addresses were checked; what is wrong ends in an error, not here.
     let port = |port: Option<i32>| port.and_then(|port| u16::try_from(port).ok()).unwrap_or(0);
     let address = |address: &Option<String>, port: u16| {
@@ -80,6 +85,7 @@ pub fn serve(written: &KubeletConfiguration, own: &GantryConfiguration, around: 
         healthz: address(&written.healthz_bind_address, port(written.healthz_port)),
         api: address(&written.address, api_port).filter(|_| written.enable_server != Some(false)),
         api_port,
+        gate: gate::gate(written, around, checks),
     }
 }
 

@@ -71,7 +71,7 @@ pub fn resolve(mut layers: Layers, role: Role, around: &Surroundings) -> Result<
         cgroups: cgroups(&written, stated_driver, &mut checks),
         eviction: eviction(&written, &mut checks),
         pods: pods(&written, &mut checks),
-        serve: serve(&written, &own, around),
+        serve: serve(&written, &own, around, &mut checks),
         member: super::member::member(&written, &own, &mut own_checks),
         network: network(&written, &own, around, &mut checks, &mut own_checks),
         log: log(&written, &own),

@@ -28,6 +28,11 @@ impl Refusal {
         Refusal::NotFound(format!("pods \"{name}\" not found"))
     }
 
+    /// The code of the answer.
+    pub(super) fn status(&self) -> StatusCode {
+        self.code().0
+    }
+
     fn code(&self) -> (StatusCode, &'static str) {
         match self {
             Refusal::NotFound(_) => (StatusCode::NOT_FOUND, "NotFound"),

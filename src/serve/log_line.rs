@@ -79,6 +79,8 @@ pub struct Show {
     pub timestamps: bool,
     /// So many bytes at most.
     pub limit: Option<u64>,
+    /// Only what was written to this one.
+    pub output: Option<Output>,
 }
 
 /// Turns the file's lines into what is shown, joining parts of lines.
@@ -109,6 +111,9 @@ impl Printer {
     /// is left out, as the kubelet does.
     pub fn push(&mut self, line: &[u8]) {
         let Some(line) = parse(line) else { return };
+        if self.show.output.is_some_and(|output| output != line.output) {
+            return;
+        }
         if self
             .show
             .since
@@ -262,6 +267,21 @@ mod tests {
     }
 
     #[test]
+    fn one_output_can_be_shown_alone() {
+        let lines: [&[u8]; 3] = [
+            b"2026-11-21T01:00:00.4Z stdout P a",
+            b"2026-11-21T01:00:00.5Z stderr F b",
+            b"2026-11-21T01:00:00.6Z stdout F c",
+        ];
+        let only = |output| Show {
+            output: Some(output),
+            ..Show::default()
+        };
+        check(only(Output::Stdout), &lines, b"ac\n");
+        check(only(Output::Stderr), &lines, b"b\n");
+    }
+
+    #[test]
     fn earlier_lines_and_more_bytes_than_wanted_are_not_shown() {
         let since = Some(T1.parse().unwrap());
         let lines: [&[u8]; 3] = [
@@ -317,7 +337,7 @@ mod tests {
 
         #[test]
         fn no_line_brings_the_printer_down(line in proptest::collection::vec(any::<u8>(), 0..100)) {
-            let mut printer = Printer::new(Show { timestamps: true, since: Some(T1.parse().unwrap()), limit: None });
+            let mut printer = Printer::new(Show { timestamps: true, since: Some(T1.parse().unwrap()), limit: None, output: None });
             printer.push(&line);
             printer.push(&[T1.as_bytes(), b" ", &line].concat());
             printer.finish();

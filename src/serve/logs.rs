@@ -22,7 +22,7 @@ use super::Served;
 use super::answer::Refusal;
 use super::exec::{bare_id, container_names, no_container, statuses};
 use super::log_file::LogDir;
-use super::log_line::Show;
+use super::log_line::{Output, Show};
 use super::log_read::{Progress, Reader, Wanted};
 use super::objects::find;
 use crate::model::pod::PodName;
@@ -33,7 +33,7 @@ const QUEUE: usize = 4;
 
 /// The query: Kubernetes' own names (`PodLogOptions`).
 #[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[serde(rename_all = "camelCase", default)]
 pub(crate) struct LogQuery {
     follow: bool,
     previous: bool,
@@ -42,6 +42,17 @@ pub(crate) struct LogQuery {
     since_seconds: Option<u32>,
     since_time: Option<Timestamp>,
     limit_bytes: Option<u64>,
+    /// One of the two outputs, or both (KEP 3288).
+    stream: Stream,
+}
+
+/// `PodLogOptions.stream`
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+enum Stream {
+    #[default]
+    All,
+    Stdout,
+    Stderr,
 }
 
 impl LogQuery {
@@ -54,6 +65,11 @@ impl LogQuery {
             since,
             timestamps: self.timestamps,
             limit: self.limit_bytes,
+            output: match self.stream {
+                Stream::All => None,
+                Stream::Stdout => Some(Output::Stdout),
+                Stream::Stderr => Some(Output::Stderr),
+            },
         };
         Wanted {
             show,

@@ -1,8 +1,8 @@
 //! What the agent answers: health, pods, node, events, logs, exec. It reads the values that others publish
 //! and writes none of them; the one thing it starts is the process that somebody asks `exec` for.
 //!
-//! Two listeners: the root-only socket, where everything is served in Kubernetes' own JSON, and the loopback
-//! port on which the kubelet answers `/healthz`.
+//! Three listeners: the root-only socket, where everything is served in Kubernetes' own JSON, the loopback port on
+//! which the kubelet answers `/healthz`, and, on a node of a cluster, the kubelet's own API behind its gate.
 
 pub mod answer;
 pub mod exec;
@@ -16,6 +16,7 @@ pub mod log_line;
 pub mod log_read;
 pub mod logs;
 pub mod metrics;
+pub mod node_api;
 pub mod objects;
 pub mod problem;
 mod process_stats;

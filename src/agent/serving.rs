@@ -1,0 +1,125 @@
+//! What the agent listens on.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use super::{Tasks, Values};
+use crate::config::Config;
+use crate::config::gate::Authorization;
+use crate::serve;
+use crate::serve::health::Health;
+use crate::serve::metrics::Metrics;
+use crate::serve::node_api::{self, Files, Rules};
+
+/// How long a stop waits for whoever has connected to the health check.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// What is answered from.
+pub(super) fn world(
+    config: &Config,
+    values: &Values,
+    health: &Health,
+    metrics: &Arc<Metrics>,
+) -> serve::World {
+    serve::World {
+        pods: values.pods.1.clone(),
+        node: values.node.1.clone(),
+        snapshot: values.snapshot.1.clone(),
+        configz: Arc::new(serde_json::json!({ "kubeletconfig": config.configz() })),
+        pod_logs_dir: config.paths.pod_logs.clone(),
+        containerd: config.runtime.endpoint.clone(),
+        exec_dir: config
+            .serve
+            .socket
+            .parent()
+            .unwrap_or(Path::new("/run/gantry"))
+            .join("exec"),
+        metrics: metrics.clone(),
+        health: health.clone(),
+    }
+}
+
+/// The socket of our own commands, and the port of the health check.
+pub(super) async fn spawn(
+    tasks: &mut Tasks,
+    config: &Config,
+    socket: serve::socket::Bound,
+    world: &serve::World,
+) -> anyhow::Result<()> {
+    let (end, served) = (tasks.cancel.clone(), world.clone());
+    tasks.spawn_fallible("serve", async move {
+        Ok(serve::run(socket, served, async move { end.cancelled().await }).await?)
+    });
+    if let Some(address) = config.serve.healthz {
+        let listener = tokio::net::TcpListener::bind(address).await.with_context(|| {
+            format!(
+                "port {} is taken: is a kubelet running? choose another with --healthz-port",
+                address.port()
+            )
+        })?;
+        let (health, end, farewell) = (world.health.clone(), tasks.cancel.clone(), tasks.cancel.clone());
+        tasks.spawn_fallible("healthz", async move {
+            let farewell = async move {
+                farewell.cancelled().await;
+                tokio::time::sleep(FAREWELL).await;
+            };
+            // Cut off is who has connected and asks nothing: an answer takes no time.
+            tokio::select! {
+                answered = serve::health::healthz(listener, health, async move { end.cancelled().await }) => Ok(answered?),
+                () = farewell => Ok(()),
+            }
+        });
+    }
+    Ok(())
+}
+
+/// The kubelet's own API, on a node of a cluster: without one nobody could say who may ask.
+pub(super) async fn spawn_node_api(
+    tasks: &mut Tasks,
+    config: &Config,
+    addresses: &[IpAddr],
+    clients: watch::Receiver<kube::Client>,
+    world: serve::World,
+) -> anyhow::Result<()> {
+    let (gate, Some(address)) = (&config.serve.gate, config.serve.api) else {
+        return Ok(());
+    };
+    let mut files = match &gate.serving {
+        Some((certificate, key)) => Files {
+            certificate: certificate.clone(),
+            key: key.clone(),
+            client_ca: None,
+        },
+        None => {
+            let directory = config.paths.root.join("pki");
+            node_api::ensure_certificate(&directory, &config.node.name, addresses, Timestamp::now())?
+        }
+    };
+    files.client_ca = gate.client_ca.clone();
+    let rules = Rules {
+        node: config.node.name.clone(),
+        anonymous: gate.anonymous,
+        tokens: gate.tokens,
+        permissions: match gate.authorization {
+            Authorization::AlwaysAllow => None,
+            Authorization::Webhook { yes, no } => Some((yes, no)),
+        },
+    };
+    let listener = TcpListener::bind(address).await.with_context(|| {
+        let port = address.port();
+        format!("port {port} is taken: is a kubelet running? choose another with `port` in its configuration")
+    })?;
+    let end = tasks.cancel.clone();
+    tasks.spawn_fallible("node API", async move {
+        let ended = async move { end.cancelled().await };
+        Ok(node_api::run(listener, files, (rules, clients), world, ended).await?)
+    });
+    Ok(())
+}

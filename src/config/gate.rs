@@ -1,0 +1,144 @@
+//! Who is let in at the node's port: the kubelet's authentication and authorization. Pure.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::raw::KubeletConfiguration;
+use super::resolve::{Surroundings, span};
+use super::validate::Checks;
+
+/// Who is let in, and as whom the node shows itself.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    /// `tlsCertFile` and `tlsPrivateKeyFile`; `None`: a certificate that the agent makes for itself.
+    pub serving: Option<(PathBuf, PathBuf)>,
+    /// `authentication.x509.clientCAFile`
+    pub client_ca: Option<PathBuf>,
+    /// `authentication.anonymous.enabled`
+    pub anonymous: bool,
+    /// Whether the API server is asked about bearer tokens, and how long an answer holds.
+    pub tokens: Option<Duration>,
+    /// How a caller's right is known.
+    pub authorization: Authorization,
+}
+
+/// `authorization.mode`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Authorization {
+    /// Whoever is known may do everything.
+    AlwaysAllow,
+    /// The API server is asked; a yes and a no hold so long.
+    Webhook {
+        /// `authorization.webhook.cacheAuthorizedTTL`
+        yes: Duration,
+        /// `authorization.webhook.cacheUnauthorizedTTL`
+        no: Duration,
+    },
+}
+
+/// The part of the configuration of this name.
+pub(super) fn gate(written: &KubeletConfiguration, around: &Surroundings, checks: &mut Checks<'_>) -> Gate {
+    let file = |text: Option<&String>| {
+        text.filter(|text| !text.is_empty())
+            .map(|text| around.directory.join(text))
+    };
+    let authentication = written.authentication.clone().unwrap_or_default();
+    let authorization = written.authorization.clone().unwrap_or_default();
+    let webhook = authentication.webhook.unwrap_or_default();
+    let asked = authorization.webhook.unwrap_or_default();
+    let serving = match (
+        file(written.tls_cert_file.as_ref()),
+        file(written.tls_private_key_file.as_ref()),
+    ) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => None,
+        (Some(_), None) => {
+            checks.wrong(
+                "tlsPrivateKeyFile",
+                "tlsCertFile needs it; name the key's file too",
+            );
+            None
+        }
+        (None, Some(_)) => {
+            checks.wrong(
+                "tlsCertFile",
+                "tlsPrivateKeyFile needs it; name the certificate's file too",
+            );
+            None
+        }
+    };
+    let x509 = authentication.x509.unwrap_or_default();
+    Gate {
+        serving,
+        client_ca: file(x509.client_ca_file.as_ref()),
+        anonymous: authentication.anonymous.unwrap_or_default().enabled == Some(true),
+        tokens: (webhook.enabled == Some(true)).then(|| span(webhook.cache_ttl)),
+        authorization: match authorization.mode.as_deref() {
+            Some("AlwaysAllow") => Authorization::AlwaysAllow,
+            // Other words were refused before.
+            _ => Authorization::Webhook {
+                yes: span(asked.cache_authorized_ttl),
+                no: span(asked.cache_unauthorized_ttl),
+            },
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::layers::Layer;
+    use serde_json::json;
+
+    fn read(value: serde_json::Value) -> (Gate, Vec<String>) {
+        let written: KubeletConfiguration = serde_json::from_value(value.clone()).unwrap();
+        let layer = Layer {
+            value,
+            ..Layer::default()
+        };
+        let mut checks = Checks::new(&layer);
+        let around = Surroundings {
+            directory: "/here".into(),
+            hostname: "vm".into(),
+        };
+        let gate = gate(&written, &around, &mut checks);
+        (gate, checks.problems.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn what_is_written_is_what_holds() {
+        let (gate, problems) = read(json!({
+            "tlsCertFile": "tls.crt", "tlsPrivateKeyFile": "/k/tls.key",
+            "authentication": {
+                "x509": {"clientCAFile": "/k/ca.crt"}, "webhook": {"enabled": true, "cacheTTL": "2m0s"},
+                "anonymous": {"enabled": false},
+            },
+            "authorization": {"mode": "Webhook", "webhook": {"cacheAuthorizedTTL": "5m", "cacheUnauthorizedTTL": "30s"}},
+        }));
+        assert_eq!(problems, [""; 0]);
+        assert_eq!(gate.serving, Some(("/here/tls.crt".into(), "/k/tls.key".into())));
+        assert_eq!(gate.client_ca, Some("/k/ca.crt".into()));
+        assert_eq!(
+            (gate.anonymous, gate.tokens),
+            (false, Some(Duration::from_secs(120)))
+        );
+        let (yes, no) = (Duration::from_secs(300), Duration::from_secs(30));
+        assert_eq!(gate.authorization, Authorization::Webhook { yes, no });
+    }
+
+    #[test]
+    fn nobody_is_let_in_by_silence() {
+        let (gate, _) = read(json!({}));
+        assert!(!gate.anonymous && gate.client_ca.is_none());
+        assert!(matches!(gate.authorization, Authorization::Webhook { .. }));
+    }
+
+    #[test]
+    fn a_certificate_without_its_key_is_told() {
+        let (_, problems) = read(json!({"tlsCertFile": "tls.crt"}));
+        assert!(
+            problems[0].contains("tlsPrivateKeyFile: tlsCertFile needs it"),
+            "{problems:?}"
+        );
+    }
+}

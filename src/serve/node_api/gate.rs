@@ -1,0 +1,264 @@
+//! Who is let in: callers are known by a certificate, by a token that the API server is asked about, or not at all, and
+//! the API server is asked what they may do.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
+use kube::api::PostParams;
+use sha2::{Digest, Sha256};
+use tokio::sync::watch;
+
+use super::caller::Caller;
+use super::connection::Peer;
+use super::permission::{subresources, verb};
+use super::ttl_cache::TtlCache;
+
+/// How long the API server may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The rules of the gate.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// The node's name: what permissions are about.
+    pub node: String,
+    /// Whether callers without credentials are asked about as `system:anonymous`.
+    pub anonymous: bool,
+    /// Whether the API server is asked about tokens, and how long an answer holds.
+    pub tokens: Option<Duration>,
+    /// Whether it is asked what callers may do, and how long a yes and a no hold; else they may do everything.
+    pub permissions: Option<(Duration, Duration)>,
+}
+
+/// The gate.
+#[derive(Clone)]
+pub(super) struct Gate(Arc<Inner>);
+
+struct Inner {
+    rules: Rules,
+    clients: watch::Receiver<kube::Client>,
+    /// By the hash of the token: a token is not kept.
+    tokens: Mutex<TtlCache<[u8; 32], Option<Caller>>>,
+    permissions: Mutex<TtlCache<Asked, bool>>,
+}
+
+/// A question for permission.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Asked {
+    caller: Caller,
+    verb: &'static str,
+    subresource: &'static str,
+}
+
+/// Why a caller is not let in.
+enum Closed {
+    /// Nobody knows who it is.
+    Unknown,
+    /// It may not.
+    Forbidden(String),
+    /// The API server did not say.
+    Unanswered(String),
+}
+
+impl IntoResponse for Closed {
+    fn into_response(self) -> Response {
+        match self {
+            Closed::Unknown => (StatusCode::UNAUTHORIZED, "Unauthorized").into_response(),
+            Closed::Forbidden(why) => (StatusCode::FORBIDDEN, why).into_response(),
+            Closed::Unanswered(why) => (StatusCode::INTERNAL_SERVER_ERROR, why).into_response(),
+        }
+    }
+}
+
+/// Lets a request through, or answers it.
+pub(super) async fn pass(
+    State(gate): State<Gate>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match gate.0.admit(&peer, &request_of(&request)).await {
+        Ok(()) => next.run(request).await,
+        Err(closed) => closed.into_response(),
+    }
+}
+
+/// What of a request matters here.
+struct Wanted {
+    verb: &'static str,
+    subresources: Vec<&'static str>,
+    token: Option<String>,
+}
+
+fn request_of(request: &Request) -> Wanted {
+    Wanted {
+        verb: verb(request.method()),
+        subresources: subresources(request.uri().path()),
+        token: bearer(request.headers()),
+    }
+}
+
+/// The bearer token, where there is one.
+fn bearer(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.trim().split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token.to_owned())
+}
+
+impl Gate {
+    pub(super) fn new(rules: Rules, clients: watch::Receiver<kube::Client>) -> Gate {
+        Gate(Arc::new(Inner {
+            rules,
+            clients,
+            tokens: Mutex::default(),
+            permissions: Mutex::default(),
+        }))
+    }
+}
+
+impl Inner {
+    async fn admit(&self, peer: &Peer, wanted: &Wanted) -> Result<(), Closed> {
+        let caller = self.authenticate(peer, wanted.token.as_deref()).await?;
+        let Some(ttls) = self.rules.permissions else {
+            return Ok(());
+        };
+        for subresource in &wanted.subresources {
+            let asked = Asked {
+                caller: caller.clone(),
+                verb: wanted.verb,
+                subresource,
+            };
+            if self.may(asked, ttls).await? {
+                return Ok(());
+            }
+        }
+        let why = format!(
+            "Forbidden (user={}, verb={}, resource=nodes, subresource(s)=[{}])\n",
+            caller.name,
+            wanted.verb,
+            wanted.subresources.join(" ")
+        );
+        tracing::debug!(user = caller.name, verb = wanted.verb, "a caller was refused");
+        Err(Closed::Forbidden(why))
+    }
+
+    async fn authenticate(&self, peer: &Peer, token: Option<&str>) -> Result<Caller, Closed> {
+        if let Some(caller) = peer.caller() {
+            return Ok(caller);
+        }
+        if let (Some(ttl), Some(token)) = (self.rules.tokens, token) {
+            return self.of_token(token, ttl).await;
+        }
+        match self.rules.anonymous && token.is_none() {
+            true => Ok(Caller::anonymous()),
+            false => Err(Closed::Unknown),
+        }
+    }
+
+    async fn of_token(&self, token: &str, ttl: Duration) -> Result<Caller, Closed> {
+        let key: [u8; 32] = Sha256::digest(token.as_bytes()).into();
+        let known = lock(&self.tokens).get(&key, Instant::now());
+        let caller = match known {
+            Some(caller) => caller,
+            None => {
+                let caller = self.review(token).await?;
+                lock(&self.tokens).put(key, caller.clone(), ttl, Instant::now());
+                caller
+            }
+        };
+        caller.ok_or(Closed::Unknown)
+    }
+
+    /// Whose token it is; `None`: nobody's.
+    async fn review(&self, token: &str) -> Result<Option<Caller>, Closed> {
+        let review = TokenReview {
+            spec: TokenReviewSpec {
+                token: token.to_owned(),
+                ..TokenReviewSpec::default()
+            },
+            ..TokenReview::default()
+        };
+        let answer = self.ask(&review).await.map_err(|error| {
+            tracing::warn!("a caller's token cannot be reviewed: {error}");
+            // The kubelet's answer, too: whoever is not known is not let in.
+            Closed::Unknown
+        })?;
+        let status = answer.status.unwrap_or_default();
+        let user = status.user.unwrap_or_default();
+        Ok((status.authenticated == Some(true)).then(|| {
+            Caller {
+                name: user.username.unwrap_or_default(),
+                uid: user.uid.filter(|uid| !uid.is_empty()),
+                groups: user.groups.unwrap_or_default(),
+                extra: user.extra.unwrap_or_default(),
+            }
+            .known()
+        }))
+    }
+
+    async fn may(&self, asked: Asked, (yes, no): (Duration, Duration)) -> Result<bool, Closed> {
+        let known = lock(&self.permissions).get(&asked, Instant::now());
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let caller = &asked.caller;
+        let review = SubjectAccessReview {
+            spec: SubjectAccessReviewSpec {
+                user: Some(caller.name.clone()),
+                uid: caller.uid.clone(),
+                groups: Some(caller.groups.clone()),
+                extra: Some(caller.extra.clone()).filter(|extra| !extra.is_empty()),
+                resource_attributes: Some(ResourceAttributes {
+                    verb: Some(asked.verb.to_owned()),
+                    version: Some("v1".to_owned()),
+                    resource: Some("nodes".to_owned()),
+                    subresource: Some(asked.subresource.to_owned()),
+                    name: Some(self.rules.node.clone()),
+                    ..ResourceAttributes::default()
+                }),
+                ..SubjectAccessReviewSpec::default()
+            },
+            ..SubjectAccessReview::default()
+        };
+        let answer = self.ask(&review).await.map_err(|error| {
+            tracing::warn!("a caller's permission cannot be reviewed: {error}");
+            Closed::Unanswered(format!(
+                "Authorization error (user={}, verb={}, resource=nodes, subresource={})",
+                caller.name, asked.verb, asked.subresource
+            ))
+        })?;
+        let allowed = answer.status.is_some_and(|status| status.allowed);
+        let ttl = if allowed { yes } else { no };
+        lock(&self.permissions).put(asked, allowed, ttl, Instant::now());
+        Ok(allowed)
+    }
+
+    /// Has the API server review something. The error holds nothing of what was asked.
+    async fn ask<T>(&self, review: &T) -> Result<T, String>
+    where
+        T: kube::Resource<DynamicType = (), Scope = k8s_openapi::ClusterResourceScope>
+            + Clone
+            + std::fmt::Debug
+            + serde::Serialize
+            + serde::de::DeserializeOwned,
+    {
+        let api: kube::Api<T> = kube::Api::all(self.clients.borrow().clone());
+        let params = PostParams::default();
+        match tokio::time::timeout(PATIENCE, api.create(&params, review)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(kube::Error::Api(status))) => Err(status.message.clone()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("no holder of this lock can panic")
+}

@@ -1,0 +1,133 @@
+//! The kubelet's own API, on the node's port (10250): the API server asks it for logs, monitoring for metrics. Every
+//! request passes the gate; nobody is answered before.
+
+mod caller;
+mod certificate;
+mod connection;
+mod gate;
+mod permission;
+mod ttl_cache;
+
+use std::future::Future;
+use std::io;
+
+use axum::Router;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, Uri};
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+pub use certificate::{CertificateError, ensure as ensure_certificate};
+pub use connection::{Files, TlsError};
+pub use gate::Rules;
+
+use super::{FAREWELL, Served, World, health, logs, metrics, objects};
+use connection::{Peer, TlsListener};
+use gate::Gate;
+
+/// What the kubelet serves beside, and this version does not.
+const LATER: [&str; 14] = [
+    "/attach",
+    "/checkpoint",
+    "/cri",
+    "/debug",
+    "/exec",
+    "/flagz",
+    "/logs",
+    "/metrics/cadvisor",
+    "/metrics/probes",
+    "/metrics/resource",
+    "/portForward",
+    "/run",
+    "/runningpods",
+    "/stats",
+];
+
+/// Why the port is not served.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // the messages say it
+pub enum NodeApiError {
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error("the node's port is not served any more")]
+    Io(#[from] io::Error),
+}
+
+/// Answers until `shutdown` is done; then lets answers under way end for two seconds.
+pub async fn run(
+    listener: TcpListener,
+    files: Files,
+    (rules, clients): (Rules, watch::Receiver<kube::Client>),
+    world: World,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), NodeApiError> {
+    let listener = TlsListener::new(listener, files)?;
+    let stopping = CancellationToken::new();
+    let router = router(world, stopping.clone(), Gate::new(rules, clients));
+    let graceful = stopping.clone();
+    let server = axum::serve(listener, router.into_make_service_with_connect_info::<Peer>())
+        .with_graceful_shutdown(async move {
+            shutdown.await;
+            graceful.cancel();
+        });
+    let farewell = async {
+        stopping.cancelled().await;
+        tokio::time::sleep(FAREWELL).await;
+    };
+    tokio::select! {
+        // Dropped when the farewell is over: what has not ended by then is cut off.
+        result = std::future::IntoFuture::into_future(server) => Ok(result?),
+        // Dropped when every answer has ended sooner.
+        () = farewell => Ok(()),
+    }
+}
+
+fn router(world: World, stopping: CancellationToken, gate: Gate) -> Router {
+    let checks = health::router(world.health.clone());
+    Router::new()
+        .route("/pods", get(objects::pods))
+        .route("/pods/", get(objects::pods))
+        .route("/configz", get(objects::configz))
+        .route("/metrics", get(metrics::answer))
+        .route(
+            "/containerLogs/{namespace}/{pod}/{container}",
+            get(container_logs),
+        )
+        .fallback(unknown)
+        .with_state(Served { world, stopping })
+        .merge(checks)
+        .layer(middleware::from_fn_with_state(gate, gate::pass))
+}
+
+/// The kubelet says in plain text what is wrong, and kubectl shows that text.
+async fn container_logs(
+    served: State<Served>,
+    path: Path<(String, String, String)>,
+    query: Result<Query<logs::LogQuery>, QueryRejection>,
+) -> Response {
+    let answered = logs::answer(served, path, query).await;
+    answered.unwrap_or_else(|refusal| (refusal.status(), refusal.to_string()).into_response())
+}
+
+async fn unknown(uri: Uri) -> Response {
+    let path = uri.path();
+    let is_later = LATER.iter().any(|later| {
+        path.strip_prefix(later)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    });
+    match is_later {
+        true => {
+            let why = format!("gantry does not serve {path} yet\n");
+            (StatusCode::NOT_IMPLEMENTED, why).into_response()
+        }
+        false => (StatusCode::NOT_FOUND, "404 page not found\n").into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

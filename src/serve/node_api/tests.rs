@@ -1,0 +1,284 @@
+//! The node's port from the outside: over TLS, with an API server that knows one token and permits one user.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use axum::extract::State;
+use axum::routing::post;
+use axum::{Json, Router as Server};
+use http_body_util::BodyExt as _;
+use hyper_util::rt::TokioIo;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use serde_json::{Value, json};
+use tokio_rustls::TlsConnector;
+
+use super::*;
+use crate::serve::fixture;
+
+/// What the API server was asked.
+type Asked = Arc<Mutex<Vec<Value>>>;
+
+async fn api_server(asked: Asked) -> kube::Client {
+    let tokens = |State(asked): State<Asked>, Json(mut review): Json<Value>| async move {
+        let known = review["spec"]["token"] == "right";
+        review["status"] =
+            json!({"authenticated": known, "user": {"username": "prometheus", "groups": ["monitoring"]}});
+        asked.lock().unwrap().push(review.clone());
+        Json(review)
+    };
+    let rights = |State(asked): State<Asked>, Json(mut review): Json<Value>| async move {
+        let spec = &review["spec"];
+        let subresource = &spec["resourceAttributes"]["subresource"];
+        let allowed = spec["user"] == "admin" || (spec["user"] == "prometheus" && subresource == "metrics");
+        review["status"] = json!({"allowed": allowed});
+        asked.lock().unwrap().push(review.clone());
+        Json(review)
+    };
+    let router = Server::new()
+        .route("/apis/authentication.k8s.io/v1/tokenreviews", post(tokens))
+        .route("/apis/authorization.k8s.io/v1/subjectaccessreviews", post(rights))
+        .with_state(asked);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let config = kube::Config::new(format!("http://{address}").parse().unwrap());
+    kube::Client::try_from(config).unwrap()
+}
+
+/// A CA, and users of it.
+struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+struct User {
+    chain: Vec<rustls::pki_types::CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+}
+
+impl Authority {
+    fn new() -> Authority {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Authority(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    fn user(&self, name: &str) -> User {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.0).unwrap();
+        User {
+            chain: vec![certificate.der().clone()],
+            key: PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+        }
+    }
+}
+
+struct Node {
+    directory: tempfile::TempDir,
+    address: SocketAddr,
+    authority: Authority,
+    asked: Asked,
+    end: CancellationToken,
+    changing: fixture::Changing,
+}
+
+impl Node {
+    async fn start(anonymous: bool) -> Node {
+        let directory = tempfile::tempdir().unwrap();
+        let authority = Authority::new();
+        let ca = directory.path().join("ca.crt");
+        std::fs::write(&ca, authority.0.pem()).unwrap();
+        let mut files = ensure_certificate(directory.path(), "vm", &[], jiff::Timestamp::now()).unwrap();
+        files.client_ca = Some(ca);
+        let asked = Asked::default();
+        let (_, clients) = watch::channel(api_server(asked.clone()).await);
+        let long = std::time::Duration::from_secs(60);
+        let rules = Rules {
+            node: "vm".into(),
+            anonymous,
+            tokens: Some(long),
+            permissions: Some((long, long)),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let end = CancellationToken::new();
+        let ended = end.clone();
+        let changing = fixture::changing();
+        let world = changing.world.clone();
+        tokio::spawn(async move {
+            let ended = async move { ended.cancelled().await };
+            run(listener, files, (rules, clients), world, ended)
+                .await
+                .unwrap();
+        });
+        Node {
+            directory,
+            address,
+            authority,
+            asked,
+            end,
+            changing,
+        }
+    }
+
+    /// Asks over a connection of its own: the code and the text of the answer.
+    async fn get(&self, path: &str, user: Option<User>, token: Option<&str>) -> (u16, String) {
+        let mut roots = RootCertStore::empty();
+        let pem = std::fs::read(self.directory.path().join("kubelet.crt")).unwrap();
+        let (_, pem) = x509_parser::pem::parse_x509_pem(&pem).unwrap();
+        roots.add(pem.contents.into()).unwrap();
+        let config = ClientConfig::builder().with_root_certificates(roots);
+        let config = match user {
+            Some(user) => config.with_client_auth_cert(user.chain, user.key).unwrap(),
+            None => config.with_no_client_auth(),
+        };
+        let stream = tokio::net::TcpStream::connect(self.address).await.unwrap();
+        let connector = TlsConnector::from(Arc::new(config));
+        let stream = connector
+            .connect(ServerName::try_from("vm").unwrap(), stream)
+            .await
+            .unwrap();
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        let mut request = hyper::Request::get(path).header("host", "vm");
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let request = request.body(axum::body::Body::empty()).unwrap();
+        let answer = sender.send_request(request).await.unwrap();
+        let code = answer.status().as_u16();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        (code, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    fn count(&self, kind: &str) -> usize {
+        let asked = self.asked.lock().unwrap();
+        asked.iter().filter(|review| review["kind"] == kind).count()
+    }
+}
+
+#[tokio::test]
+async fn who_shows_a_certificate_of_the_cas_is_asked_about_and_let_in() {
+    let node = Node::start(false).await;
+    let (code, pods) = node.get("/pods", Some(node.authority.user("admin")), None).await;
+    assert_eq!(code, 200, "{pods}");
+    let pods: Value = serde_json::from_str(&pods).unwrap();
+    assert_eq!(pods["items"][0]["metadata"]["name"], "web-vm");
+    let asked = node.asked.lock().unwrap().clone();
+    let wanted =
+        json!({"verb": "get", "version": "v1", "resource": "nodes", "subresource": "pods", "name": "vm"});
+    assert_eq!(asked[0]["spec"]["resourceAttributes"], wanted);
+    assert_eq!(asked[0]["spec"]["groups"], json!(["system:authenticated"]));
+    node.end.cancel();
+}
+
+#[tokio::test]
+async fn who_may_not_and_who_is_not_known_is_told_so_in_the_kubelets_words() {
+    let node = Node::start(false).await;
+    let (code, text) = node.get("/pods", Some(node.authority.user("eve")), None).await;
+    let refusal = "Forbidden (user=eve, verb=get, resource=nodes, subresource(s)=[pods proxy])\n";
+    assert_eq!((code, text.as_str()), (403, refusal));
+    let unknown = (401, "Unauthorized".to_owned());
+    assert_eq!(node.get("/pods", None, None).await, unknown);
+    assert_eq!(node.get("/healthz", None, None).await, unknown);
+    assert_eq!(node.get("/nothing", None, None).await, unknown);
+    // A certificate of another CA is no certificate; its owner may still have a token.
+    let other = Authority::new();
+    assert_eq!(
+        node.get("/metrics", Some(other.user("admin")), None).await,
+        unknown
+    );
+    let (code, _) = node
+        .get("/metrics", Some(other.user("admin")), Some("right"))
+        .await;
+    assert_eq!(code, 200);
+}
+
+#[tokio::test]
+async fn a_token_is_reviewed_once_and_opens_what_its_owner_may() {
+    let node = Node::start(false).await;
+    for _ in 0..3 {
+        let (code, text) = node.get("/metrics", None, Some("right")).await;
+        assert_eq!(code, 200, "{text}");
+    }
+    assert_eq!(
+        (node.count("TokenReview"), node.count("SubjectAccessReview")),
+        (1, 1)
+    );
+    let (code, _) = node.get("/configz", None, Some("right")).await;
+    assert_eq!(code, 403);
+    let (code, _) = node.get("/metrics", None, Some("wrong")).await;
+    assert_eq!(code, 401);
+}
+
+#[tokio::test]
+async fn strangers_are_asked_about_where_the_configuration_lets_them() {
+    let node = Node::start(true).await;
+    let (code, text) = node.get("/metrics", None, None).await;
+    assert_eq!(code, 403);
+    assert!(text.starts_with("Forbidden (user=system:anonymous,"), "{text}");
+    // A wrong token is not a stranger.
+    let (code, _) = node.get("/metrics", None, Some("wrong")).await;
+    assert_eq!(code, 401);
+}
+
+#[tokio::test]
+async fn what_is_not_there_yet_says_so() {
+    let node = Node::start(false).await;
+    let get = async |path: &str| node.get(path, Some(node.authority.user("admin")), None).await;
+    let (code, text) = get("/exec/default/web/web?command=sh").await;
+    assert_eq!(
+        (code, text.as_str()),
+        (501, "gantry does not serve /exec/default/web/web yet\n")
+    );
+    assert_eq!(get("/stats/summary").await.0, 501);
+    assert_eq!(get("/runningpods/").await.0, 501);
+    assert_eq!(get("/executions").await.0, 404);
+    assert_eq!(get("/healthz").await, (200, "ok".to_owned()));
+    let (code, text) = get("/containerLogs/default/nobody/web?follow=true&stream=All").await;
+    assert_eq!((code, text.as_str()), (404, "pods \"nobody\" not found"));
+}
+
+#[tokio::test]
+async fn a_log_is_read_for_who_may() {
+    let node = Node::start(false).await;
+    let log = node
+        .changing
+        .world
+        .pod_logs_dir
+        .join("default_web-vm_u1/web/0.log");
+    let lines = "2026-11-21T01:00:00.5Z stdout F one\n2026-11-21T01:00:00.6Z stderr F two\n";
+    std::fs::write(log, lines).unwrap();
+    let get = async |query: &str| {
+        let path = format!("/containerLogs/default/web-vm/web{query}");
+        node.get(&path, Some(node.authority.user("admin")), None).await
+    };
+    assert_eq!(get("").await, (200, "one\ntwo\n".to_owned()));
+    assert_eq!(
+        get("?tailLines=1&stream=All&another=1").await,
+        (200, "two\n".to_owned())
+    );
+    assert_eq!(get("?stream=Stdout").await, (200, "one\n".to_owned()));
+    let (code, text) = get("?previous=true").await;
+    assert_eq!(code, 400, "{text}");
+    assert!(text.starts_with("previous terminated container"), "{text}");
+}
+
+#[tokio::test]
+async fn certificates_that_change_on_disk_are_read_again() {
+    let node = Node::start(false).await;
+    let other = Authority::new();
+    let user = || other.user("admin");
+    assert_eq!(node.get("/healthz", Some(user()), None).await.0, 401);
+    let both = format!("{}{}", node.authority.0.pem(), other.0.pem());
+    std::fs::write(node.directory.path().join("ca.crt"), both).unwrap();
+    assert_eq!(node.get("/healthz", Some(user()), None).await.0, 200);
+    // What cannot be read leaves in force what was read.
+    std::fs::write(node.directory.path().join("ca.crt"), "nothing").unwrap();
+    assert_eq!(node.get("/healthz", Some(user()), None).await.0, 200);
+}
