@@ -66,7 +66,9 @@ impl Client {
             .collect()
             .await
             .map_err(broken_off)?;
-        serde_json::from_slice(&body.to_bytes()).map_err(broken_off)
+        // By way of a plain value: the code that reads Kubernetes' types is large, and exists once for each way.
+        let value: serde_json::Value = serde_json::from_slice(&body.to_bytes()).map_err(broken_off)?;
+        T::deserialize(value).map_err(broken_off)
     }
 
     /// Asks for a stream.
