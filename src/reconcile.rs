@@ -184,6 +184,10 @@ impl Loop {
             return;
         }
         let old = std::mem::replace(&mut self.desired, new);
+        let held = old.all_held().chain(self.desired.all_held());
+        for (name, _) in held.filter(|(name, _)| old.held(name) != self.desired.held(name)) {
+            self.dirty.insert(Key::Pod(name.clone()));
+        }
         let names: BTreeSet<PodName> = old
             .pods()
             .chain(self.desired.pods())
@@ -299,7 +303,8 @@ impl Loop {
         let desired = self.desired.pods().map(|pod| &pod.uid);
         let observed = self.snapshot.pods.values().flat_map(|name| name.uids.keys());
         let remembered = self.memory.pods.values().map(|memory| &memory.uid);
-        desired.chain(observed).chain(remembered).collect()
+        let held = self.desired.all_held().map(|(_, uid)| uid);
+        desired.chain(observed).chain(remembered).chain(held).collect()
     }
 
     /// Whether remains of the pod that shall run under this name are being removed: a manifest that comes back
@@ -354,6 +359,7 @@ impl Loop {
             runtime_ready: self.snapshot.runtime.runtime_fault.is_none(),
             network_ready: self.snapshot.runtime.network_fault.is_none(),
             desired_complete: self.desired.complete(),
+            held: self.desired.held(name),
             images: &self.snapshot.images,
             leftovers: &self.snapshot.leftovers,
             objects: desired

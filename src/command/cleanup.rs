@@ -164,6 +164,7 @@ async fn remove_pod(
         runtime_ready: true,
         network_ready: true,
         desired_complete: true,
+        held: None,
         images: &[],
         leftovers: &leftovers,
         objects: &objects,

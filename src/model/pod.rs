@@ -521,6 +521,9 @@ pub struct SourceSet {
     pub objects: Objects,
     /// What was refused. A refused document whose last good version runs leaves that version in `pods`.
     pub problems: Vec<Problem>,
+    /// Pods that are wanted and yet refused here: another agent may have started them, so what runs of them is left
+    /// alone.
+    pub held: BTreeMap<PodName, PodUid>,
 }
 
 /// What all sources want. `None`: that source has not told its complete set yet, so none of its pods is removed.
@@ -546,6 +549,21 @@ impl Desired {
             .into_iter()
             .flatten()
             .find_map(|set| set.pods.get(name))
+    }
+
+    /// The UID of the pod that shall have this name and that this node refuses. What runs of it is neither ended nor
+    /// added to, unless another pod shall have the name.
+    pub fn held(&self, name: &PodName) -> Option<&PodUid> {
+        let held = || [&self.files, &self.api].into_iter().flatten();
+        let uid = held().find_map(|set| set.held.get(name));
+        uid.filter(|_| self.get(name).is_none())
+    }
+
+    /// The pods that are held, by name.
+    pub fn all_held(&self) -> impl Iterator<Item = (&PodName, &PodUid)> {
+        let sets = [&self.files, &self.api].into_iter().flatten();
+        let names = sets.flat_map(|set| set.held.keys());
+        names.filter_map(|name| Some((name, self.held(name)?)))
     }
 
     /// The objects that a pod from there may refer to: those of its own source, so that neither can put its

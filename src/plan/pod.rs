@@ -12,8 +12,8 @@ use crate::model::reason;
 use crate::model::runtime::{ObservedName, ObservedPod};
 use crate::model::step::{Plan, Step};
 
-/// The UID that [`plan`] will be about: what another pod of the name has left comes before the one desired.
-/// Executions and their outcomes are told it.
+/// The UID that [`plan`] will be about: what another pod of the name has left comes before the one desired. One that
+/// is held is nobody's business. Executions and their outcomes are told it.
 pub fn subject<'a>(
     desired: Option<&'a Pod>,
     observed: &'a ObservedName,
@@ -21,10 +21,11 @@ pub fn subject<'a>(
     view: &PlanView<'_>,
 ) -> Option<&'a PodUid> {
     let wanted = desired.map(|pod| &pod.uid);
-    let other = observed.uids.keys().find(|uid| Some(*uid) != wanted);
+    let is_other = |uid: &PodUid| Some(uid) != wanted && Some(uid) != view.held;
+    let other = observed.uids.keys().find(|uid| is_other(uid));
     // One that never came to a sandbox is known by what was made for it before.
     let remains = memory.filter(|memory| {
-        let is_other = Some(&memory.uid) != wanted && !observed.uids.contains_key(&memory.uid);
+        let is_other = is_other(&memory.uid) && !observed.uids.contains_key(&memory.uid);
         is_other && memory.remains != Remains::Nothing && view.leftovers.contains(&memory.uid)
     });
     other.or(remains.map(|memory| &memory.uid)).or(wanted)
@@ -68,8 +69,8 @@ pub fn plan(
     plan
 }
 
-/// Removes every UID but the desired one, and nothing else: only when it is seen to be gone may its successor
-/// start.
+/// Removes every UID but the desired one and one that is held, and nothing else: only when it is seen to be gone may
+/// its successor start.
 fn plan_removal(
     uid: &PodUid,
     desired: Option<&Pod>,
@@ -84,7 +85,8 @@ fn plan_removal(
     }
     let wanted = desired.map(|pod| &pod.uid);
     let nothing = ObservedPod::default();
-    let seen = observed.uids.iter().filter(|(other, _)| Some(*other) != wanted);
+    let stays = |other: &PodUid| Some(other) == wanted || Some(other) == view.held;
+    let seen = observed.uids.iter().filter(|(other, _)| !stays(other));
     let unseen = (!observed.uids.contains_key(uid)).then_some((uid, &nothing));
     let mut stages: Vec<Vec<Step>> = Vec::new();
     for (uid, seen) in seen.chain(unseen) {
@@ -198,6 +200,7 @@ mod tests {
         memory: Option<PodMemory>,
         network_ready: bool,
         desired_complete: bool,
+        held: Option<PodUid>,
         now: i64,
     }
 
@@ -208,6 +211,7 @@ mod tests {
             memory: None,
             network_ready: true,
             desired_complete: true,
+            held: None,
             now: 100,
         }
     }
@@ -219,6 +223,7 @@ mod tests {
             runtime_ready: true,
             network_ready: case.network_ready,
             desired_complete: case.desired_complete,
+            held: case.held.as_ref(),
             images: &[],
             leftovers: &Default::default(),
             objects: &Default::default(),
@@ -599,6 +604,45 @@ mod tests {
             ..sample::pod(Always, &[], &["c"])
         });
         check(replaced, removal());
+    }
+
+    #[test]
+    fn a_pod_that_is_wanted_and_refused_is_left_alone() {
+        let held = |uid: &str| Case {
+            desired: None,
+            held: Some(sample::uid(uid)),
+            ..case(
+                sample::pod(Always, &[], &["c"]),
+                vec![sandbox(0, true, 0)],
+                vec![
+                    instance("c", 1, 1, running(1)),
+                    instance("c", 0, 0, exited(0, 1, 1)),
+                ],
+            )
+        };
+        check(held("u1"), expect![""]);
+        // What an earlier pod of the name has left goes all the same, and a removal that was under way is not gone on with.
+        check(
+            held("u2"),
+            expect![[r#"
+                stop container c1 5s (Stopping container c)
+                stop sandbox s0
+                remove container c1, remove container c0
+                remove log directory /var/log/pods/ns_p_u1
+                remove cgroup kubepods/podu1, remove cgroup kubepods/burstable/podu1, remove cgroup kubepods/besteffort/podu1
+                remove pod directory /var/lib/kubelet/pods/u1
+                remove sandbox s0"#]],
+        );
+        let mut memory = PodMemory::new(sample::uid("u1"), at(0));
+        memory.remains = crate::model::memory::Remains::Everything;
+        check(
+            Case {
+                memory: Some(memory),
+                observed: ObservedName::default(),
+                ..held("u1")
+            },
+            expect![""],
+        );
     }
 
     #[test]

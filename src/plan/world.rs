@@ -105,6 +105,7 @@ impl World {
             runtime_ready: true,
             network_ready: self.network_ready,
             desired_complete: true,
+            held: None,
             images: if self.image_there { &images } else { &[] },
             leftovers: &leftovers,
             objects: &Default::default(),

@@ -185,6 +185,31 @@ async fn a_pod_that_does_not_fit_has_failed_for_good() {
 }
 
 #[tokio::test]
+async fn what_runs_of_a_pod_that_this_version_refuses_is_left_alone() {
+    let mut machine = Machine::joined().await;
+    machine.api().bind("odd", "u1", "demo:1");
+    runs(&machine, "odd").await;
+    machine.kill().await;
+    // As if another agent, which can do more, had started it.
+    let more = json!({"runtimeClassName": "other"});
+    machine.api().bind_asking("odd", "u1", "demo:1", more);
+    machine.start().await;
+    machine.api().bind("web", "u2", "demo:1");
+    runs(&machine, "web").await;
+    machine.api().delete_gracefully("web", 0);
+    machine
+        .becomes("one sandbox", |fake| fake.world().sandboxes.len() == 1)
+        .await;
+    assert!(machine.fake.world().sandbox("odd").is_some());
+    assert!(machine.at.pods().join("u1").exists());
+    // Nobody wants it any more.
+    machine.api().remove("pods", "odd");
+    machine
+        .becomes("no sandbox", |fake| fake.world().sandboxes.is_empty())
+        .await;
+}
+
+#[tokio::test]
 async fn a_pod_that_asks_for_what_is_not_there_stays_pending_and_can_be_deleted() {
     let machine = Machine::joined().await;
     let more = json!({"runtimeClassName": "other"});
