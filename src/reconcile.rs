@@ -27,12 +27,12 @@ use crate::model::memory::{Executed, Memory, PodMemory};
 use crate::model::node::NodePolicy;
 use crate::model::object::Objects;
 use crate::model::pod::{Desired, PodName, PodUid};
+use crate::model::reference::references;
 use crate::model::resources::Amounts;
 use crate::model::runtime::{ObservedName, Snapshot};
 use crate::model::step::{CgroupSetting, Outcome, Plan, Subject};
 use crate::observe;
 use crate::plan::admit::Refusal;
-use crate::plan::reference::references;
 use crate::plan::{PlanView, gc, pod as plan_pod, restart};
 
 /// The longest the loop sleeps: the net under deadlines that a changed clock would miss.

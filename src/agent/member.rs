@@ -50,10 +50,16 @@ impl Member {
             "api pods",
             source::apiserver::run(clients, manifest_context(config), outputs, cancel),
         );
+        let (complete, with_objects) = watch::channel(None);
+        let (clients, cancel) = (self.clients.clone(), tasks.cancel.clone());
+        tasks.spawn(
+            "api objects",
+            source::objects::run(clients, told, complete, cancel),
+        );
         let (clients, cancel) = (self.clients.clone(), tasks.cancel.clone());
         let (name, out) = (config.node.name.clone(), self.node.0.clone());
         tasks.spawn("api node", source::own_node::run(clients, name, out, cancel));
-        told
+        with_objects
     }
 
     /// The writers of the API server.

@@ -14,6 +14,7 @@ pub mod object;
 pub mod pod;
 pub mod probe;
 pub mod reason;
+pub mod reference;
 pub mod report;
 pub mod resources;
 pub mod runtime;

@@ -1,7 +1,7 @@
 //! ConfigMaps and Secrets, as far as pods use them: what a source knows of them, by kind, namespace and name.
 //!
 //! Where they come from is no matter here: files of the manifests directory, or the API asked for what
-//! `plan::reference` names. Nothing of this module shows a content when it is printed.
+//! [`super::reference`] names. Nothing of this module shows a content when it is printed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -103,14 +103,42 @@ impl Object {
     }
 }
 
-/// The objects that a source knows. What did not change is the same value.
+/// What is known of an object that somebody refers to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Known {
+    /// It is there.
+    Found(Arc<Object>),
+    /// It was asked for and nothing is answered yet: whether there is one is not known.
+    Asked,
+    /// It cannot be read, and never was: why, in a sentence for people.
+    Unread(Arc<str>),
+}
+
+impl Known {
+    /// Whether both are the same value, without comparing contents.
+    pub fn is_same(&self, other: &Known) -> bool {
+        match (self, other) {
+            (Known::Found(a), Known::Found(b)) => Arc::ptr_eq(a, b),
+            (Known::Asked, Known::Asked) => true,
+            (Known::Unread(a), Known::Unread(b)) => a == b,
+            _ => false,
+        }
+    }
+}
+
+/// The objects that a source knows; one that is not named here does not exist. What did not change is the same value.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Objects(pub BTreeMap<ObjectKey, Arc<Object>>);
+pub struct Objects(pub BTreeMap<ObjectKey, Known>);
 
 impl Objects {
-    /// The object.
-    pub fn get(&self, key: &ObjectKey) -> Option<&Arc<Object>> {
+    /// What is known of it; `None`: there is none.
+    pub fn get(&self, key: &ObjectKey) -> Option<&Known> {
         self.0.get(key)
+    }
+
+    /// Whether it was asked for and nothing is answered.
+    pub fn is_asked(&self, key: &ObjectKey) -> bool {
+        matches!(self.get(key), Some(Known::Asked))
     }
 
     /// Whether both have the same values, without comparing their contents.
@@ -120,13 +148,13 @@ impl Objects {
                 .0
                 .iter()
                 .zip(&other.0)
-                .all(|(a, b)| a.0 == b.0 && Arc::ptr_eq(a.1, b.1))
+                .all(|(a, b)| a.0 == b.0 && a.1.is_same(b.1))
     }
 
     /// The keys of what has appeared, changed or gone since.
     pub fn changed_since(&self, before: &Objects) -> BTreeSet<ObjectKey> {
         let differs = |key: &&ObjectKey| match (self.get(key), before.get(key)) {
-            (Some(now), Some(then)) => !Arc::ptr_eq(now, then),
+            (Some(now), Some(then)) => !now.is_same(then),
             _ => true,
         };
         self.0
@@ -169,7 +197,7 @@ mod tests {
             data: BTreeMap::from([("password".to_owned(), Content::from("hunter2"))]),
             ..Object::default()
         };
-        let objects = Objects(BTreeMap::from([(key("s"), Arc::new(object))]));
+        let objects = Objects(BTreeMap::from([(key("s"), Known::Found(Arc::new(object)))]));
         let text = format!("{objects:?} {objects:#?}");
         assert!(text.contains("password") && text.contains("<7 bytes>"), "{text}");
         assert!(!text.contains("hunter2") && !text.contains("104"), "{text}");
@@ -178,9 +206,9 @@ mod tests {
     #[test]
     fn what_appeared_changed_or_went_is_told() {
         let (same, old, new) = (
-            Arc::new(Object::default()),
-            Arc::new(Object::default()),
-            Arc::new(Object::default()),
+            Known::Found(Arc::default()),
+            Known::Found(Arc::default()),
+            Known::Found(Arc::default()),
         );
         let before = Objects(BTreeMap::from([
             (key("same"), same.clone()),

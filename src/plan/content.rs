@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::reference::key;
 use crate::model::node::NodePolicy;
-use crate::model::object::{Object, ObjectKind, Objects, Payload, ProjectedFile};
+use crate::model::object::{Known, Object, ObjectKind, Objects, Payload, ProjectedFile};
 use crate::model::pod::{Container, Pod};
+use crate::model::reference::{key, unsynced};
 use crate::model::resources::Amounts;
 use crate::model::step::{POD_IP, POD_IPS};
 use crate::model::value::{
@@ -27,11 +27,33 @@ pub(super) struct Origin<'a> {
     pub(super) ips: &'a [IpAddr],
 }
 
+/// Why a value cannot be had.
+pub(super) enum Lack {
+    /// There is none, which may be allowed: `configmap "a" not found`.
+    Missing(String),
+    /// Whether there is one could not be learnt.
+    Unread(String),
+}
+
+impl Lack {
+    /// The sentence.
+    pub(super) fn into_text(self) -> String {
+        match self {
+            Lack::Missing(text) | Lack::Unread(text) => text,
+        }
+    }
+}
+
 impl Origin<'_> {
-    /// The object, or `configmap "a" not found`.
-    pub(super) fn object(&self, kind: ObjectKind, name: &str) -> Result<&Arc<Object>, String> {
-        let found = self.objects.get(&key(self.pod, kind, name));
-        found.ok_or_else(|| format!("{} {name:?} not found", kind.word()))
+    /// The object, or why it cannot be had.
+    pub(super) fn object(&self, kind: ObjectKind, name: &str) -> Result<&Arc<Object>, Lack> {
+        match self.objects.get(&key(self.pod, kind, name)) {
+            Some(Known::Found(object)) => Ok(object),
+            Some(Known::Unread(why)) => Err(Lack::Unread(why.to_string())),
+            // Nothing is started that needs it until something is answered.
+            Some(Known::Asked) => Err(Lack::Unread(unsynced(kind))),
+            None => Err(Lack::Missing(format!("{} {name:?} not found", kind.word()))),
+        }
     }
 
     /// A field of the pod. Its addresses are symbolic while there is no sandbox.
@@ -120,8 +142,8 @@ impl Origin<'_> {
     ) -> Result<(), String> {
         let object = match self.object(kind, name) {
             Ok(object) => object,
-            Err(_) if optional => return Ok(()),
-            Err(error) => return Err(error),
+            Err(Lack::Missing(_)) if optional => return Ok(()),
+            Err(lack) => return Err(lack.into_text()),
         };
         if items.is_empty() {
             for (key, content) in object.files() {
@@ -250,8 +272,9 @@ mod tests {
         };
         let objects = Objects(
             [
-                (key(ObjectKind::ConfigMap, "cm"), Arc::new(map)),
-                (key(ObjectKind::Secret, "sec"), Arc::new(secret)),
+                (key(ObjectKind::ConfigMap, "cm"), Known::Found(Arc::new(map))),
+                (key(ObjectKind::Secret, "sec"), Known::Found(Arc::new(secret))),
+                (key(ObjectKind::Secret, "asked"), Known::Asked),
             ]
             .into(),
         );
@@ -402,6 +425,10 @@ mod tests {
         check(
             &[object(ConfigMap, "no", &[], false)],
             expect![[r#"configmap "no" not found"#]],
+        );
+        check(
+            &[object(Secret, "asked", &[], true)],
+            expect!["failed to sync secret cache: timed out waiting for the condition"],
         );
         check(
             &[object(ConfigMap, "cm", &[("no", "x")], false)],

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::container::{Home, request};
 use super::content::Origin;
 use super::sandbox;
-use crate::model::object::{Object, ObjectKey, ObjectKind, Objects};
+use crate::model::object::{Known, Object, ObjectKey, ObjectKind, Objects};
 use crate::model::pod::*;
 use crate::model::resources::{Amounts, Bytes, MilliCpu, Resources};
 use crate::model::sample;
@@ -269,8 +269,8 @@ fn objects() -> Objects {
     let secret = object(&[("user", "u"), ("pass", "p")]);
     Objects(
         [
-            (key(ObjectKind::ConfigMap, "cm"), map),
-            (key(ObjectKind::Secret, "sec"), secret),
+            (key(ObjectKind::ConfigMap, "cm"), Known::Found(map)),
+            (key(ObjectKind::Secret, "sec"), Known::Found(secret)),
         ]
         .into(),
     )

@@ -19,7 +19,6 @@ mod sub_path;
 mod dns;
 mod content;
 mod environment;
-pub mod reference;
 pub mod amounts;
 pub mod cgroup;
 #[cfg(test)]

@@ -125,10 +125,16 @@ fn plan_pod(given: Given<'_>) -> Plan {
     if let Some(wait) = failure_holds(memory, way, now) {
         return wait;
     }
+    // What has to be answered first is answered soon, or told to be unreadable; then this is planned again.
+    let answered = !start::lacks_answers(given);
     let Stages { stages, waits_until } = match need {
         Need::End => return plan_end(given),
+        Need::Sandbox { .. } if !answered => Stages::default(),
         Need::Sandbox { attempt, start } => start::in_new_sandbox(given, attempt, &start),
-        Need::Containers { sandbox, stop, start } => start::in_sandbox(given, sandbox, &stop, &start),
+        Need::Containers { sandbox, stop, start } => {
+            let start = if answered { start } else { Vec::new() };
+            start::in_sandbox(given, sandbox, &stop, &start)
+        }
     };
     let deadline = restart::deadline(pod, memory);
     Plan {
@@ -186,6 +192,7 @@ mod tests {
 
     use super::*;
     use crate::model::memory::{Backoff, ContainerMemory};
+    use crate::model::object::{Known, ObjectKind, Objects};
     use crate::model::pod::{Deletion, RestartPolicy};
     use crate::model::runtime::{ContainerState, ObservedContainer, Sandbox};
     use crate::model::sample::{self, at, exited, instance, observed, running, sandbox};
@@ -201,6 +208,7 @@ mod tests {
         network_ready: bool,
         desired_complete: bool,
         held: Option<PodUid>,
+        objects: Objects,
         now: i64,
     }
 
@@ -212,6 +220,7 @@ mod tests {
             network_ready: true,
             desired_complete: true,
             held: None,
+            objects: Objects::default(),
             now: 100,
         }
     }
@@ -226,7 +235,7 @@ mod tests {
             held: case.held.as_ref(),
             images: &[],
             leftovers: &Default::default(),
-            objects: &Default::default(),
+            objects: &case.objects,
             allocatable: &Default::default(),
         };
         let plan = plan(
@@ -604,6 +613,46 @@ mod tests {
             ..sample::pod(Always, &[], &["c"])
         });
         check(replaced, removal());
+    }
+
+    #[test]
+    fn nothing_starts_before_it_is_known_what_the_pod_refers_to() {
+        let mut pod = sample::pod(Always, &[], &["c", "d"]);
+        pod.containers[0].env_from = vec![crate::model::value::EnvFrom {
+            prefix: String::new(),
+            kind: ObjectKind::Secret,
+            name: "s".to_owned(),
+            optional: true,
+        }];
+        let key = crate::model::reference::key(&pod, ObjectKind::Secret, "s");
+        let with = |known: Option<Known>, sandboxes, containers| Case {
+            objects: Objects(known.map(|known| (key.clone(), known)).into_iter().collect()),
+            ..case(pod.clone(), sandboxes, containers)
+        };
+        check(with(Some(Known::Asked), vec![], vec![]), expect![""]);
+        // What runs goes on, and what has to end ends.
+        let changed = || ObservedContainer {
+            hash: 1,
+            ..instance("d", 0, 1, running(1))
+        };
+        check(
+            with(Some(Known::Asked), vec![sandbox(0, true, 0)], vec![changed()]),
+            expect!["stop container d0 5s (Container d definition changed, will be restarted)"],
+        );
+        let starts = || {
+            expect![[r#"
+                set cgroup, make pod directory
+                run sandbox 0, ensure image c, ensure image d
+                write hosts file
+                create container c #0 in new, create container d #0 in new
+                start container c (new)
+                start container d (new)"#]]
+        };
+        check(with(None, vec![], vec![]), starts());
+        check(
+            with(Some(Known::Found(Default::default())), vec![], vec![]),
+            starts(),
+        );
     }
 
     #[test]

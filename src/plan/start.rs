@@ -12,6 +12,7 @@ use crate::model::memory::PodMemory;
 use crate::model::node::NodePolicy;
 use crate::model::pod::{Container, Pod};
 use crate::model::probe::Hook;
+use crate::model::reference::references;
 use crate::model::runtime::{ContainerState, ObservedPod, Sandbox};
 use crate::model::step::{ContainerRef, HookCall, HookHost, PostStart, SandboxRef, Step};
 
@@ -44,6 +45,12 @@ impl<'a> Given<'a> {
 pub(super) struct Stages {
     pub(super) stages: Vec<Vec<Step>>,
     pub(super) waits_until: Option<Timestamp>,
+}
+
+/// Whether something that the pod takes values from was asked for and nothing is known of it yet.
+pub(super) fn lacks_answers(given: Given<'_>) -> bool {
+    let objects = given.view.objects;
+    references(given.pod).iter().any(|key| objects.is_asked(key))
 }
 
 /// Makes a sandbox and starts containers in it. What is left of the one before is stopped first.

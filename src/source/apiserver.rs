@@ -185,7 +185,7 @@ impl State {
             mirrors: self.mirrors.clone(),
         };
         outputs.set.send_if_modified(|told| {
-            let same = told.as_ref().is_some_and(|told| is_same(told, &set));
+            let same = told.as_ref().is_some_and(|told| told.is_same(&set));
             if !same {
                 *told = Some(Arc::new(set));
             }
@@ -193,16 +193,6 @@ impl State {
         });
         outputs.objects.send_replace(Some(Arc::new(objects)));
     }
-}
-
-/// Whether both hold the same values: nobody needs to be woken for what did not change.
-fn is_same(told: &SourceSet, set: &SourceSet) -> bool {
-    let same_pods = told.pods.len() == set.pods.len()
-        && told
-            .pods
-            .iter()
-            .all(|(name, pod)| set.pods.get(name).is_some_and(|other| Arc::ptr_eq(pod, other)));
-    same_pods && told.problems == set.problems && told.held == set.held
 }
 
 fn name(object: &Object) -> PodName {

@@ -428,6 +428,8 @@ fn join(
     };
     let end = || cancel.clone();
     tasks.spawn(source::apiserver::run(clients.clone(), context, outputs, end()));
+    let (complete, with_objects) = watch::channel(None);
+    tasks.spawn(source::objects::run(clients.clone(), told, complete, end()));
     tasks.spawn(source::own_node::run(
         clients.clone(),
         NODE.to_owned(),
@@ -468,7 +470,7 @@ fn join(
         let _client = client_in;
         lease.await;
     });
-    told
+    with_objects
 }
 
 /// Pods have no cgroup of ours: the machine's own are left alone.

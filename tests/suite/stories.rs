@@ -3,6 +3,7 @@
 
 mod changes;
 mod cluster;
+mod cluster_objects;
 mod faults;
 mod hooks;
 mod lives;

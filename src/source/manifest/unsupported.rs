@@ -32,44 +32,6 @@ pub(super) fn api_pod(pod: &Pod, faults: &mut Faults) {
             faults.add(&fault.path, OF_API);
         }
     }
-    if let Some(spec) = &pod.spec {
-        read_objects(spec, faults);
-    }
-}
-
-/// Notes what is made of ConfigMaps and Secrets: those of the manifests directory are read, those of an API server
-/// are not yet, and a pod is better refused than held for an object that nobody looks for.
-fn read_objects(spec: &PodSpec, faults: &mut Faults) {
-    let at = FieldPath::default().field("spec");
-    for (index, volume) in spec.volumes.iter().flatten().enumerate() {
-        let sources = volume
-            .projected
-            .iter()
-            .flat_map(|own| own.sources.iter().flatten());
-        let mut sources = sources.map(|source| source.config_map.is_some() || source.secret.is_some());
-        if volume.config_map.is_some() || volume.secret.is_some() || sources.any(|reads| reads) {
-            faults.add(&at.field("volumes").index(index), OF_API);
-        }
-    }
-    let groups = [
-        ("initContainers", spec.init_containers.as_deref().unwrap_or(&[])),
-        ("containers", spec.containers.as_slice()),
-    ];
-    for (field, containers) in groups {
-        for (index, container) in containers.iter().enumerate() {
-            let at = at.field(field).index(index);
-            if filled(container.env_from.as_ref()) {
-                faults.add(&at.field("envFrom"), OF_API);
-            }
-            for (index, variable) in container.env.iter().flatten().enumerate() {
-                let from = variable.value_from.as_ref();
-                if from.is_some_and(|from| from.config_map_key_ref.is_some() || from.secret_key_ref.is_some())
-                {
-                    faults.add(&at.field("env").index(index).field("valueFrom"), OF_API);
-                }
-            }
-        }
-    }
 }
 
 /// Notes everything that is asked for and not done. `pod` is as written, without defaults.

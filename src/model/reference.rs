@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::object::{ObjectKey, ObjectKind};
-use crate::model::pod::{Pod, VolumeSource};
-use crate::model::value::{EnvValue, FileSource};
+use super::object::{ObjectKey, ObjectKind};
+use super::pod::{Pod, VolumeSource};
+use super::value::{EnvValue, FileSource};
 
 /// The objects that a pod refers to, by its volumes and its containers' environments, whether or not they may be
 /// missing.
@@ -37,12 +37,20 @@ pub fn references(pod: &Pod) -> BTreeSet<ObjectKey> {
 }
 
 /// The key of an object that a pod names.
-pub(super) fn key(pod: &Pod, kind: ObjectKind, name: &str) -> ObjectKey {
+pub fn key(pod: &Pod, kind: ObjectKind, name: &str) -> ObjectKey {
     ObjectKey {
         kind,
         namespace: pod.name.namespace.clone(),
         name: name.to_owned(),
     }
+}
+
+/// What is said of an object that nobody could be asked for: the words of the kubelet, which has waited a second.
+pub fn unsynced(kind: ObjectKind) -> String {
+    format!(
+        "failed to sync {} cache: timed out waiting for the condition",
+        kind.word()
+    )
 }
 
 #[cfg(test)]
