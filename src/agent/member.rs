@@ -51,11 +51,13 @@ impl Member {
             source::apiserver::run(clients, manifest_context(config), outputs, cancel),
         );
         let (complete, with_objects) = watch::channel(None);
-        let (clients, cancel) = (self.clients.clone(), tasks.cancel.clone());
-        tasks.spawn(
-            "api objects",
-            source::objects::run(clients, told, complete, cancel),
-        );
+        let inputs = source::objects::Inputs {
+            clients: self.clients.clone(),
+            pods: told,
+            objects: self.objects.1.clone(),
+        };
+        let cancel = tasks.cancel.clone();
+        tasks.spawn("api objects", source::objects::run(inputs, complete, cancel));
         let (clients, cancel) = (self.clients.clone(), tasks.cancel.clone());
         let (name, out) = (config.node.name.clone(), self.node.0.clone());
         tasks.spawn("api node", source::own_node::run(clients, name, out, cancel));

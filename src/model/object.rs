@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+use super::pod::{PodName, PodUid};
+
 /// The kinds of objects that pods take values from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ObjectKind {
@@ -48,6 +50,47 @@ pub struct ObjectKey {
 impl fmt::Display for ObjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}/{}", self.kind.as_str(), self.namespace, self.name)
+    }
+}
+
+/// What a token of a service account is known by: whom it is bound to, and what was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TokenKey {
+    /// The pod that it is bound to.
+    pub pod: PodName,
+    /// The pod's UID: one made again under the same name gets a token of its own.
+    pub uid: PodUid,
+    /// `spec.serviceAccountName`
+    pub account: String,
+    /// Who will be shown it; `None`: the API server.
+    pub audience: Option<String>,
+    /// How long it shall be valid.
+    pub seconds: i64,
+}
+
+impl TokenKey {
+    /// The name under which [`Object::data`] has it.
+    pub const DATA: &'static str = "token";
+}
+
+/// What a pod takes values from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reference {
+    /// A ConfigMap or a Secret.
+    Object(ObjectKey),
+    /// A token made for the pod.
+    Token(TokenKey),
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reference::Object(key) => key.fmt(f),
+            Reference::Token(key) => {
+                let (namespace, account) = (&key.pod.namespace, &key.account);
+                write!(f, "token of {namespace}/{account} for {}", key.pod)
+            }
+        }
     }
 }
 
@@ -128,16 +171,16 @@ impl Known {
 
 /// The objects that a source knows; one that is not named here does not exist. What did not change is the same value.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Objects(pub BTreeMap<ObjectKey, Known>);
+pub struct Objects(pub BTreeMap<Reference, Known>);
 
 impl Objects {
     /// What is known of it; `None`: there is none.
-    pub fn get(&self, key: &ObjectKey) -> Option<&Known> {
+    pub fn get(&self, key: &Reference) -> Option<&Known> {
         self.0.get(key)
     }
 
     /// Whether it was asked for and nothing is answered.
-    pub fn is_asked(&self, key: &ObjectKey) -> bool {
+    pub fn is_asked(&self, key: &Reference) -> bool {
         matches!(self.get(key), Some(Known::Asked))
     }
 
@@ -152,8 +195,8 @@ impl Objects {
     }
 
     /// The keys of what has appeared, changed or gone since.
-    pub fn changed_since(&self, before: &Objects) -> BTreeSet<ObjectKey> {
-        let differs = |key: &&ObjectKey| match (self.get(key), before.get(key)) {
+    pub fn changed_since(&self, before: &Objects) -> BTreeSet<Reference> {
+        let differs = |key: &&Reference| match (self.get(key), before.get(key)) {
             (Some(now), Some(then)) => !now.is_same(then),
             _ => true,
         };
@@ -171,8 +214,21 @@ impl Objects {
 pub struct ProjectedFile {
     /// Its permissions.
     pub mode: u32,
+    /// The user that it belongs to, where not root.
+    pub owner: Option<u32>,
     /// What is in it.
     pub content: Content,
+}
+
+impl ProjectedFile {
+    /// A file of root's.
+    pub fn of_root(mode: u32, content: Content) -> ProjectedFile {
+        ProjectedFile {
+            mode,
+            owner: None,
+            content,
+        }
+    }
 }
 
 /// The files of a volume, by path: relative, without `..`, none at a place where another has a directory.
@@ -183,12 +239,12 @@ pub struct Payload(pub BTreeMap<String, ProjectedFile>);
 mod tests {
     use super::*;
 
-    fn key(name: &str) -> ObjectKey {
-        ObjectKey {
+    fn key(name: &str) -> Reference {
+        Reference::Object(ObjectKey {
             kind: ObjectKind::Secret,
             namespace: "ns".to_owned(),
             name: name.to_owned(),
-        }
+        })
     }
 
     #[test]

@@ -130,6 +130,22 @@ impl Pod {
     pub fn all_containers(&self) -> impl Iterator<Item = &Container> {
         self.init_containers.iter().chain(&self.containers)
     }
+
+    /// `spec.serviceAccountName`; empty for a static pod.
+    pub fn service_account(&self) -> &str {
+        let spec = self.object.spec.as_ref();
+        spec.and_then(|spec| spec.service_account_name.as_deref())
+            .unwrap_or_default()
+    }
+
+    /// The user as whom all containers run, where they say so and agree (`FsUserFrom` in `pkg/volume/util`).
+    pub fn only_user(&self) -> Option<i64> {
+        let mut users = self
+            .all_containers()
+            .map(|container| container.security.run_as_user);
+        let first = users.next()??;
+        users.all(|user| user == Some(first)).then_some(first)
+    }
 }
 
 /// A deletion that has been asked for.

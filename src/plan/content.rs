@@ -6,14 +6,17 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::model::node::NodePolicy;
-use crate::model::object::{Known, Object, ObjectKind, Objects, Payload, ProjectedFile};
+use crate::model::object::{Content, Known, Object, ObjectKind, Objects, Payload, ProjectedFile, TokenKey};
 use crate::model::pod::{Container, Pod};
-use crate::model::reference::{key, unsynced};
+use crate::model::reference::{key, token, unsynced};
 use crate::model::resources::Amounts;
 use crate::model::step::{POD_IP, POD_IPS};
 use crate::model::value::{
-    Bound, DownwardFile, DownwardValue, Field, FileSource, KeyFile, Resource, ResourceField,
+    Bound, DownwardFile, DownwardValue, Field, FileSource, KeyFile, Resource, ResourceField, TokenFile,
 };
+
+/// The permissions of a token whose pod has a user or a group.
+const TOKEN_MODE: u32 = 0o600;
 
 /// What values are taken from.
 #[derive(Clone, Copy)]
@@ -69,11 +72,7 @@ impl Origin<'_> {
             Field::Labels => lines(&pod.labels),
             Field::Annotations => lines(&pod.annotations),
             Field::NodeName => policy.name.clone(),
-            Field::ServiceAccount => {
-                let spec = pod.object.spec.as_ref();
-                spec.and_then(|spec| spec.service_account_name.clone())
-                    .unwrap_or_default()
-            }
+            Field::ServiceAccount => pod.service_account().to_owned(),
             Field::HostIp => first(&policy.host_ips),
             Field::HostIps => joined(&policy.host_ips),
             Field::PodIp if pod.namespaces.host_network => first(&policy.host_ips),
@@ -122,6 +121,7 @@ impl Origin<'_> {
                     self.downward_files(&mut files, items, mode);
                     Ok(())
                 }
+                FileSource::Token(file) => self.token_file(&mut files, file, mode),
             };
             errors.extend(added.err().filter(|error| !errors.contains(error)));
         }
@@ -148,7 +148,7 @@ impl Origin<'_> {
         if items.is_empty() {
             for (key, content) in object.files() {
                 let content = content.clone();
-                files.0.insert(key.clone(), ProjectedFile { mode, content });
+                files.0.insert(key.clone(), ProjectedFile::of_root(mode, content));
             }
         }
         for item in items {
@@ -162,12 +162,31 @@ impl Origin<'_> {
                 };
                 return Err(format!("{what}: {}", item.key));
             };
-            let file = ProjectedFile {
-                mode: item.mode.unwrap_or(mode),
-                content: content.clone(),
-            };
+            let file = ProjectedFile::of_root(item.mode.unwrap_or(mode), content.clone());
             files.0.insert(clean(&item.path), file);
         }
+        Ok(())
+    }
+
+    /// A token is for the pod's user alone where there is one, or for its group, which the volume gives it.
+    fn token_file(&self, files: &mut Payload, file: &TokenFile, mode: u32) -> Result<(), String> {
+        let Origin { pod, objects, .. } = self;
+        let object = match objects.get(&token(pod, file)) {
+            Some(Known::Found(object)) => object,
+            Some(Known::Unread(why)) => return Err(why.to_string()),
+            Some(Known::Asked) | None => return Err("failed to fetch token: not answered yet".to_owned()),
+        };
+        let owner = pod.only_user();
+        let is_private = owner.is_some() || pod.security.fs_group.is_some();
+        let file_of = |content: &Content| ProjectedFile {
+            mode: if is_private { TOKEN_MODE } else { mode },
+            owner: owner.and_then(|user| u32::try_from(user).ok()),
+            content: content.clone(),
+        };
+        let content = object.data.get(TokenKey::DATA).map(file_of);
+        files
+            .0
+            .extend(content.map(|content| (clean(&file.path), content)));
         Ok(())
     }
 
@@ -177,10 +196,7 @@ impl Origin<'_> {
                 DownwardValue::Field(field) => self.field(field),
                 DownwardValue::Resource(resource) => self.resource(resource, None),
             };
-            let file = ProjectedFile {
-                mode: item.mode.unwrap_or(mode),
-                content: text.as_str().into(),
-            };
+            let file = ProjectedFile::of_root(item.mode.unwrap_or(mode), text.as_str().into());
             files.0.insert(clean(&item.path), file);
         }
     }
@@ -398,6 +414,53 @@ mod tests {
             }
         };
         expected.assert_eq(&told);
+    }
+
+    #[test]
+    fn a_token_belongs_to_the_pods_user_or_group() {
+        let file = || TokenFile {
+            audience: None,
+            seconds: 3607,
+            path: "token".to_owned(),
+        };
+        let check = |known: Known, user: Option<i64>, group: Option<i64>, want: &str| {
+            let change = |pod: &mut Pod| {
+                pod.containers[0].security.run_as_user = user;
+                pod.security.fs_group = group;
+            };
+            let told = with(change, |origin| {
+                let objects = Objects([(token(origin.pod, &file()), known)].into());
+                let origin = Origin {
+                    objects: &objects,
+                    ..origin
+                };
+                let files = origin.files(0o644, &[FileSource::Token(file())])?;
+                let made = &files.0["token"];
+                Ok::<_, String>(format!(
+                    "{:o} {:?} {}",
+                    made.mode,
+                    made.owner,
+                    made.content.text()
+                ))
+            });
+            assert_eq!(told.unwrap_or_else(|error| error), want);
+        };
+        let found = || {
+            let data = [(TokenKey::DATA.to_owned(), "t".into())].into();
+            Known::Found(Arc::new(Object {
+                data,
+                ..Object::default()
+            }))
+        };
+        check(found(), None, None, "644 None t");
+        check(found(), Some(1000), None, "600 Some(1000) t");
+        check(found(), None, Some(2000), "600 None t");
+        check(
+            Known::Unread("failed to fetch token: x".into()),
+            None,
+            None,
+            "failed to fetch token: x",
+        );
     }
 
     #[test]

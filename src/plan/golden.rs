@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::container::{Home, request};
 use super::content::Origin;
 use super::sandbox;
-use crate::model::object::{Known, Object, ObjectKey, ObjectKind, Objects};
+use crate::model::object::{Known, Object, ObjectKey, ObjectKind, Objects, Reference};
 use crate::model::pod::*;
 use crate::model::resources::{Amounts, Bytes, MilliCpu, Resources};
 use crate::model::sample;
@@ -255,10 +255,12 @@ fn objects() -> Objects {
             ..Object::default()
         })
     };
-    let key = |kind, name: &str| ObjectKey {
-        kind,
-        namespace: "<ns>".to_owned(),
-        name: name.to_owned(),
+    let key = |kind, name: &str| {
+        Reference::Object(ObjectKey {
+            kind,
+            namespace: "<ns>".to_owned(),
+            name: name.to_owned(),
+        })
     };
     let map = object(&[
         ("a", "1"),

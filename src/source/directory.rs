@@ -325,7 +325,7 @@ impl Directory {
         for (path, known) in &self.files {
             set.problems.extend(known.problems.iter().cloned());
             for held in &known.objects {
-                match set.objects.0.entry(held.key.clone()) {
+                match set.objects.0.entry(object::Reference::Object(held.key.clone())) {
                     btree_map::Entry::Vacant(place) => {
                         place.insert(object::Known::Found(held.object.clone()));
                     }

@@ -1,32 +1,56 @@
-//! The ConfigMaps and Secrets that the pods of the API server refer to, put beside those pods.
+//! What the pods of the API server take values from, put beside those pods: ConfigMaps, Secrets, and tokens of their
+//! service accounts.
 //!
 //! Each object is read and watched by its name, once for all pods that refer to it, and forgotten with the last of
-//! them: a node may ask for nothing else. A pod is told at once, with what is known of its objects by then; that
+//! them: a node may ask for nothing else. A token is asked for again before it ends. A pod is told at once, with what is known of its objects by then; that
 //! nothing is answered yet is told too, so that absence is never guessed.
 
 mod watching;
+mod tokens;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Told;
-use crate::model::object::{Known, ObjectKey, Objects};
+use crate::model::api::ApiPods;
+use crate::model::object::{Known, Objects, Reference};
 use crate::model::pod::{Pod, PodName, SourceSet};
 use crate::model::reference::references;
 
+/// Tokens that are asked for at once: after a start the rest waits its turn.
+const TOKENS_AT_ONCE: usize = 8;
+
 /// What became of an object.
 struct News {
-    key: ObjectKey,
+    key: Reference,
     /// Which watch of this name tells it: one that has ended may have left something behind.
     life: u64,
     /// `None`: there is none, or none any more.
     known: Option<Known>,
 }
+
+/// Where one watch tells what it learns.
+struct Teller {
+    key: Reference,
+    life: u64,
+    news: mpsc::UnboundedSender<News>,
+}
+
+impl Teller {
+    /// Tells it; `Err`: nobody wants to know any more.
+    fn tell(&self, known: Option<Known>) -> Result<(), Ended> {
+        let (key, life) = (self.key.clone(), self.life);
+        self.news.send(News { key, life, known }).map_err(|_closed| Ended)
+    }
+}
+
+/// Nobody listens any more.
+struct Ended;
 
 /// An object that pods refer to.
 struct Watched {
@@ -38,21 +62,47 @@ struct Watched {
     _watch: AbortOnDropHandle<()>,
 }
 
+/// What the task reads.
+pub struct Inputs {
+    /// How the API server is reached now.
+    pub clients: watch::Receiver<kube::Client>,
+    /// The pods without their objects.
+    pub pods: Told,
+    /// The pods as the API server has them.
+    pub objects: watch::Receiver<Option<Arc<ApiPods>>>,
+}
+
 /// Passes the pods on with their objects, until cancelled. A client that is replaced begins each watch anew; while
 /// the API server is away the last values stay.
-pub async fn run(
-    clients: watch::Receiver<kube::Client>,
-    mut pods: Told,
-    out: watch::Sender<Option<Arc<SourceSet>>>,
-    cancel: CancellationToken,
-) {
+pub async fn run(inputs: Inputs, out: watch::Sender<Option<Arc<SourceSet>>>, cancel: CancellationToken) {
+    let Inputs {
+        clients,
+        mut pods,
+        objects,
+    } = inputs;
+    let at_once = Arc::new(Semaphore::new(TOKENS_AT_ONCE));
     let (news_in, mut news) = mpsc::unbounded_channel();
     let mut state = State::default();
     loop {
         let told = pods.borrow_and_update().clone();
         if let Some(set) = &told {
             state.take_pods(set, |key, life| {
-                tokio::spawn(watching::watch(key, life, clients.clone(), news_in.clone()))
+                let to = Teller {
+                    key: key.clone(),
+                    life,
+                    news: news_in.clone(),
+                };
+                match key {
+                    Reference::Object(key) => tokio::spawn(watching::watch(key, clients.clone(), to)),
+                    Reference::Token(key) => {
+                        let office = tokens::Office {
+                            clients: clients.clone(),
+                            objects: objects.clone(),
+                            at_once: at_once.clone(),
+                        };
+                        tokio::spawn(tokens::keep(key, office, to))
+                    }
+                }
             });
             state.tell(set, &out);
         }
@@ -74,14 +124,14 @@ pub async fn run(
 #[derive(Default)]
 struct State {
     /// The pods as they were last seen, with what each refers to.
-    pods: BTreeMap<PodName, (Arc<Pod>, BTreeSet<ObjectKey>)>,
-    watched: BTreeMap<ObjectKey, Watched>,
+    pods: BTreeMap<PodName, (Arc<Pod>, BTreeSet<Reference>)>,
+    watched: BTreeMap<Reference, Watched>,
     lives: u64,
 }
 
 impl State {
     /// Begins to watch what pods have come to refer to, and ends with what none refers to any more.
-    fn take_pods(&mut self, set: &SourceSet, begin: impl Fn(ObjectKey, u64) -> JoinHandle<()>) {
+    fn take_pods(&mut self, set: &SourceSet, begin: impl Fn(Reference, u64) -> JoinHandle<()>) {
         let mut released = Vec::new();
         self.pods.retain(|name, (_, keys)| {
             let stays = set.pods.contains_key(name);
@@ -112,7 +162,7 @@ impl State {
         }
     }
 
-    fn add_user(&mut self, key: ObjectKey, begin: &impl Fn(ObjectKey, u64) -> JoinHandle<()>) {
+    fn add_user(&mut self, key: Reference, begin: &impl Fn(Reference, u64) -> JoinHandle<()>) {
         if let Some(watched) = self.watched.get_mut(&key) {
             watched.users += 1;
             return;
@@ -127,7 +177,7 @@ impl State {
         self.watched.insert(key, watched);
     }
 
-    fn remove_user(&mut self, key: &ObjectKey) {
+    fn remove_user(&mut self, key: &Reference) {
         if let Some(watched) = self.watched.get_mut(key) {
             watched.users -= 1;
             if watched.users == 0 {
@@ -148,7 +198,7 @@ impl State {
     }
 
     fn tell(&self, set: &SourceSet, out: &watch::Sender<Option<Arc<SourceSet>>>) {
-        let known = |(key, watched): (&ObjectKey, &Watched)| Some((key.clone(), watched.known.clone()?));
+        let known = |(key, watched): (&Reference, &Watched)| Some((key.clone(), watched.known.clone()?));
         let set = SourceSet {
             objects: Objects(self.watched.iter().filter_map(known).collect()),
             ..set.clone()
@@ -207,7 +257,13 @@ mod tests {
     }
 
     fn users(state: &State) -> Vec<(String, usize, u64)> {
-        let told = |(key, watched): (&ObjectKey, &Watched)| (key.name.clone(), watched.users, watched.life);
+        let told = |(key, watched): (&Reference, &Watched)| {
+            (
+                key.to_string().replace("Secret ns/", ""),
+                watched.users,
+                watched.life,
+            )
+        };
         state.watched.iter().map(told).collect()
     }
 

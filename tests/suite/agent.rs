@@ -429,7 +429,12 @@ fn join(
     let end = || cancel.clone();
     tasks.spawn(source::apiserver::run(clients.clone(), context, outputs, end()));
     let (complete, with_objects) = watch::channel(None);
-    tasks.spawn(source::objects::run(clients.clone(), told, complete, end()));
+    let inputs = source::objects::Inputs {
+        clients: clients.clone(),
+        pods: told,
+        objects: objects.clone(),
+    };
+    tasks.spawn(source::objects::run(inputs, complete, end()));
     tasks.spawn(source::own_node::run(
         clients.clone(),
         NODE.to_owned(),

@@ -30,6 +30,9 @@ pub(crate) struct Content {
     /// Kinds that the node may not read, and those whose requests wait for their answer.
     forbidden: BTreeSet<&'static str>,
     silent: BTreeSet<&'static str>,
+    /// How long the tokens are valid that it gives, where not as long as they are asked for; and how many it gave.
+    pub token_life: Option<i64>,
+    pub tokens: usize,
     /// The watches that are open, by what they asked.
     watches: Vec<String>,
     pub requests: Vec<String>,
@@ -256,6 +259,9 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
         ["namespaces", namespace, ref rest @ ..] => (namespace, rest),
         ref rest => ("", rest),
     };
+    if let ["serviceaccounts", account, "token"] = parts[..] {
+        return token(&shared, namespace, account, &body);
+    }
     let kind = match parts[0] {
         "pods" => "pods",
         "nodes" => "nodes",
@@ -379,6 +385,37 @@ fn watching(
         }
     });
     Body::from_stream(lines).into_response()
+}
+
+/// A token for a service account that there is, bound to a pod that there is.
+fn token(shared: &Shared, namespace: &str, account: &str, body: &Bytes) -> Response {
+    let mut asked: Value = serde_json::from_slice(body).unwrap();
+    let mut content = shared.content.lock().unwrap();
+    let key = |kind, name: &str| (kind, namespace.to_owned(), name.to_owned());
+    if !content.objects.contains_key(&key("serviceaccounts", account)) {
+        return refuse(404, "NotFound");
+    }
+    let bound = &asked["spec"]["boundObjectRef"];
+    let pod = content.objects.get(&key("pods", bound["name"].as_str().unwrap()));
+    if pod.is_none_or(|pod| pod["metadata"]["uid"] != bound["uid"]) {
+        return refuse(409, "Conflict");
+    }
+    content.tokens += 1;
+    let seconds = content
+        .token_life
+        .or(asked["spec"]["expirationSeconds"].as_i64())
+        .unwrap();
+    let until = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
+    asked["spec"]["expirationSeconds"] = json!(seconds);
+    let audience = asked["spec"]["audiences"][0]
+        .as_str()
+        .unwrap_or("default")
+        .to_owned();
+    asked["status"] = json!({
+        "token": format!("geheim-{audience}-{}", content.tokens),
+        "expirationTimestamp": k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(until),
+    });
+    axum::Json(asked).into_response()
 }
 
 fn create(shared: &Shared, kind: &'static str, namespace: &str, body: &Bytes) -> Response {

@@ -28,7 +28,8 @@ pub(super) fn api_pod(pod: &Pod, faults: &mut Faults) {
     let mut found = Faults::default();
     self::pod(pod, &mut found);
     for fault in found.into_vec() {
-        if !DONE_BY_API.contains(&fault.path.to_string().as_str()) {
+        let path = fault.path.to_string();
+        if !DONE_BY_API.contains(&path.as_str()) && !path.ends_with(".serviceAccountToken") {
             faults.add(&fault.path, OF_API);
         }
     }

@@ -8,30 +8,24 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, watch_object};
 use serde::de::DeserializeOwned;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
-use super::News;
+use super::Teller;
 use crate::model::object::{Content, Known, Object, ObjectKey, ObjectKind};
 use crate::model::reference::unsynced;
 
 /// Tells of the object until nobody listens, or until it says of itself that it stays as it is.
-pub(super) async fn watch(
-    key: ObjectKey,
-    life: u64,
-    clients: watch::Receiver<kube::Client>,
-    news: mpsc::UnboundedSender<News>,
-) {
+pub(super) async fn watch(key: ObjectKey, clients: watch::Receiver<kube::Client>, to: Teller) {
     match key.kind {
-        ObjectKind::ConfigMap => follow::<ConfigMap>(key, life, clients, news, of_config_map).await,
-        ObjectKind::Secret => follow::<Secret>(key, life, clients, news, of_secret).await,
+        ObjectKind::ConfigMap => follow::<ConfigMap>(key, clients, to, of_config_map).await,
+        ObjectKind::Secret => follow::<Secret>(key, clients, to, of_secret).await,
     }
 }
 
 async fn follow<K>(
     key: ObjectKey,
-    life: u64,
     mut clients: watch::Receiver<kube::Client>,
-    news: mpsc::UnboundedSender<News>,
+    to: Teller,
     read: fn(K) -> Object,
 ) where
     K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
@@ -65,12 +59,7 @@ async fn follow<K>(
                 None => break,
             };
             let is_final = matches!(&known, Some(Known::Found(object)) if object.immutable);
-            let told = News {
-                key: key.clone(),
-                life,
-                known,
-            };
-            if news.send(told).is_err() || is_final {
+            if to.tell(known).is_err() || is_final {
                 return;
             }
         }
