@@ -30,6 +30,7 @@ use crate::model::node::{MachineFacts, Measured, NodePolicy, NodeSettings};
 use crate::model::pod::{Desired, DnsConfig};
 use crate::model::report::PodsReport;
 use crate::model::runtime::Snapshot;
+use crate::model::service::Services;
 use crate::network::{self, Network, NetworkSettings};
 use crate::observe::measure::{self, Places};
 use crate::serve::health::Health;
@@ -50,6 +51,7 @@ struct Values {
     desired: (watch::Sender<Arc<Desired>>, watch::Receiver<Arc<Desired>>),
     snapshot: (watch::Sender<Arc<Snapshot>>, watch::Receiver<Arc<Snapshot>>),
     memory: (watch::Sender<Arc<Memory>>, watch::Receiver<Arc<Memory>>),
+    services: (watch::Sender<Services>, watch::Receiver<Services>),
     measured: (watch::Sender<Arc<Measured>>, watch::Receiver<Arc<Measured>>),
     pods: (watch::Sender<Arc<PodsReport>>, watch::Receiver<Arc<PodsReport>>),
     node: (
@@ -123,6 +125,7 @@ pub async fn run(
         desired: watch::channel(Arc::default()),
         snapshot: watch::channel(Arc::default()),
         memory: watch::channel(Arc::default()),
+        services: watch::channel(Services::NoCluster),
         measured: watch::channel(Arc::default()),
         pods: watch::channel(Arc::default()),
         node: watch::channel(Arc::default()),
@@ -318,7 +321,7 @@ fn spawn_source(tasks: &mut Tasks, config: &Config, values: &Values, member: Opt
         }
     }
     let (desired, cancel) = (values.desired.0.clone(), tasks.cancel.clone());
-    let api = member.map(|member| member.spawn_source(tasks, config));
+    let api = member.map(|member| member.spawn_source(tasks, config, values));
     tasks.spawn_fallible("sources", async move {
         Ok(source::merge(files_out, api, desired, cancel).await?)
     });
@@ -488,6 +491,7 @@ fn spawn_loops(
         desired: values.desired.1.clone(),
         snapshot: values.snapshot.1.clone(),
         imported,
+        services: values.services.1.clone(),
     };
     let beat = health.register("reconcile", reconcile::LONGEST_SLEEP);
     let outputs = reconcile::Outputs {

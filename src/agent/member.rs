@@ -9,6 +9,7 @@ use super::{Tasks, Values, manifest_context};
 use crate::config::Config;
 use crate::identity::client;
 use crate::model::api::{ApiNode, ApiPods};
+use crate::model::service::Services;
 use crate::publish::{lease, mirror, node, pods};
 use crate::source;
 
@@ -39,7 +40,7 @@ impl Member {
     }
 
     /// The API server as a source of pods.
-    pub(super) fn spawn_source(&self, tasks: &mut Tasks, config: &Config) -> source::Told {
+    pub(super) fn spawn_source(&self, tasks: &mut Tasks, config: &Config, values: &Values) -> source::Told {
         let (set, told) = watch::channel(None);
         let outputs = source::apiserver::Outputs {
             set,
@@ -58,6 +59,12 @@ impl Member {
         };
         let cancel = tasks.cancel.clone();
         tasks.spawn("api objects", source::objects::run(inputs, complete, cancel));
+        values.services.0.send_replace(Services::Asked);
+        let (clients, cancel) = (self.clients.clone(), tasks.cancel.clone());
+        tasks.spawn(
+            "api services",
+            source::services::run(clients, values.services.0.clone(), cancel),
+        );
         let (clients, cancel) = (self.clients.clone(), tasks.cancel.clone());
         let (name, out) = (config.node.name.clone(), self.node.0.clone());
         tasks.spawn("api node", source::own_node::run(clients, name, out, cancel));

@@ -18,6 +18,7 @@ pub mod reference;
 pub mod report;
 pub mod resources;
 pub mod runtime;
+pub mod service;
 pub mod step;
 pub mod value;
 #[cfg(test)]

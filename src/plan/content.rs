@@ -10,6 +10,7 @@ use crate::model::object::{Content, Known, Object, ObjectKind, Objects, Payload,
 use crate::model::pod::{Container, Pod};
 use crate::model::reference::{key, token, unsynced};
 use crate::model::resources::Amounts;
+use crate::model::service::Services;
 use crate::model::step::{POD_IP, POD_IPS};
 use crate::model::value::{
     Bound, DownwardFile, DownwardValue, Field, FileSource, KeyFile, Resource, ResourceField, TokenFile,
@@ -24,6 +25,7 @@ pub(super) struct Origin<'a> {
     pub(super) pod: &'a Pod,
     pub(super) policy: &'a NodePolicy,
     pub(super) objects: &'a Objects,
+    pub(super) services: &'a Services,
     /// What pods may use together: what is not limited has this limit.
     pub(super) allocatable: &'a Amounts,
     /// The addresses of the sandbox; none while it is not there.
@@ -303,6 +305,7 @@ mod tests {
             pod: &pod,
             policy: &sample::policy(),
             objects: &objects,
+            services: &Default::default(),
             allocatable: &allocatable,
             ips: &[],
         })

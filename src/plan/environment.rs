@@ -1,7 +1,9 @@
 //! The environment of a container (`makeEnvironmentVariables` in `pkg/kubelet/kubelet_pods.go`): `envFrom` in order,
-//! then `env` in order, whose literal values see what stands before them.
+//! then `env` in order, whose literal values see what stands before them and the Services; last, of the Services, what
+//! has no value yet.
 
 use super::content::{Lack, Origin};
+use super::service_links;
 use crate::model::expand;
 use crate::model::object::ObjectKind;
 use crate::model::pod::Container;
@@ -15,6 +17,7 @@ pub(super) fn environment(
     container: &Container,
     origin: Origin<'_>,
 ) -> Result<Vec<(String, String)>, String> {
+    let services = service_links::variables(origin)?;
     let mut done: Vec<(String, String)> = Vec::new();
     for from in &container.env_from {
         let object = match origin.object(from.kind, &from.name) {
@@ -28,7 +31,10 @@ pub(super) fn environment(
     }
     for (name, value) in &container.env {
         let value = match value {
-            EnvValue::Text(text) => expand::expand(text, |wanted| expand::value_of(&done, wanted)),
+            EnvValue::Text(text) => expand::expand(text, |wanted| {
+                let own = expand::value_of(&done, wanted);
+                own.or_else(|| services.get(wanted).map(String::as_str))
+            }),
             EnvValue::Field(field) => origin.field(field),
             EnvValue::Resource(resource) => origin.resource(resource, Some(container)),
             EnvValue::Key {
@@ -43,6 +49,11 @@ pub(super) fn environment(
             },
         };
         set(&mut done, name.clone(), value);
+    }
+    for (name, value) in services {
+        if expand::value_of(&done, &name).is_none() {
+            done.push((name, value));
+        }
     }
     Ok(done)
 }
@@ -128,6 +139,7 @@ mod tests {
             pod: &pod,
             policy: &sample::policy(),
             objects: &Objects(objects.into()),
+            services: &Default::default(),
             allocatable: &Amounts::default(),
             ips: &[],
         };

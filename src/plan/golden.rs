@@ -64,6 +64,7 @@ fn check_restarted(
             pod: &pod,
             policy: &policy,
             objects: &objects(),
+            services: &Default::default(),
             allocatable: &Default::default(),
             ips: &[],
         };

@@ -19,6 +19,7 @@ mod sub_path;
 mod dns;
 mod content;
 mod environment;
+mod service_links;
 pub mod amounts;
 pub mod cgroup;
 #[cfg(test)]
@@ -34,6 +35,7 @@ use crate::model::object::Objects;
 use crate::model::pod::{PodName, PodUid};
 use crate::model::resources::Amounts;
 use crate::model::runtime::ObservedImage;
+use crate::model::service::Services;
 
 /// What a plan must know beside the pod.
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +56,8 @@ pub struct PlanView<'a> {
     pub leftovers: &'a BTreeSet<PodUid>,
     /// The objects that the pod may refer to.
     pub objects: &'a Objects,
+    /// The Services of the cluster.
+    pub services: &'a Services,
     /// What pods may use together, which a container sees as the limit of what is not limited.
     pub allocatable: &'a Amounts,
 }

@@ -236,6 +236,7 @@ mod tests {
             images: &[],
             leftovers: &Default::default(),
             objects: &case.objects,
+            services: &Default::default(),
             allocatable: &Default::default(),
         };
         let plan = plan(

@@ -109,6 +109,7 @@ impl World {
             images: if self.image_there { &images } else { &[] },
             leftovers: &leftovers,
             objects: &Default::default(),
+            services: &Default::default(),
             allocatable: &Default::default(),
         };
         let plan = pod::plan(desired, &self.observed, memory, &self.policy, &view, self.now);

@@ -14,6 +14,7 @@ mod directory;
 pub mod files;
 pub mod apiserver;
 pub mod objects;
+pub mod services;
 pub mod own_node;
 
 use std::path::PathBuf;

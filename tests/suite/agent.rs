@@ -19,6 +19,7 @@ use gantry::model::pod::{Desired, DnsConfig, PodName};
 use gantry::model::report::PodsReport;
 use gantry::model::resources::Bytes;
 use gantry::model::runtime::Snapshot;
+use gantry::model::service::Services;
 use gantry::source::manifest::ManifestContext;
 use gantry::{model, observe, publish, reconcile, report, source};
 use k8s_openapi::api::core::v1 as api;
@@ -295,8 +296,10 @@ impl Agent {
         );
         tasks.spawn(async move { read.await.unwrap() });
         let (node_in, node) = watch::channel(Arc::<api::Node>::default());
+        let (services_in, services) = watch::channel(Services::NoCluster);
         let told = machine.api.as_ref().map(|server| {
-            let rooms = (desired.clone(), pods.clone(), node.clone());
+            services_in.send_replace(Services::Asked);
+            let rooms = (desired.clone(), pods.clone(), node.clone(), services_in.clone());
             join(server, rooms, &mut tasks, &cancel)
         });
         let merged = source::merge(files, told, desired_in, cancel.clone());
@@ -352,6 +355,7 @@ impl Agent {
             desired: desired.clone(),
             snapshot: snapshot.clone(),
             imported: imported_out,
+            services,
         };
         let outputs = reconcile::Outputs {
             memory: memory_in,
@@ -399,17 +403,18 @@ impl Agent {
     }
 }
 
-/// What publishing is told: what is desired, the pods and the node.
+/// What publishing is told: what is desired, the pods and the node; and where the Services are told.
 type Told = (
     watch::Receiver<Arc<Desired>>,
     watch::Receiver<Arc<PodsReport>>,
     watch::Receiver<Arc<api::Node>>,
+    watch::Sender<Services>,
 );
 
 /// What the agent does as a node of an API server.
 fn join(
     server: &FakeApi,
-    (desired, report, own): Told,
+    (desired, report, own, services): Told,
     tasks: &mut JoinSet<()>,
     cancel: &CancellationToken,
 ) -> source::Told {
@@ -435,6 +440,7 @@ fn join(
         objects: objects.clone(),
     };
     tasks.spawn(source::objects::run(inputs, complete, end()));
+    tasks.spawn(source::services::run(clients.clone(), services, end()));
     tasks.spawn(source::own_node::run(
         clients.clone(),
         NODE.to_owned(),

@@ -268,6 +268,7 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
         "leases" => "leases",
         "configmaps" => "configmaps",
         "secrets" => "secrets",
+        "services" => "services",
         _ => return refuse(404, "NotFound"),
     };
     speaks(&shared, kind).await;

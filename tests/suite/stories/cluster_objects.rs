@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use crate::agent::Machine;
+use crate::fake_api::FakeApi;
 use crate::pods::name;
 
 const PAGE: &str = "/api/v1/namespaces/default/configmaps metadata.name=page";
@@ -213,4 +214,65 @@ async fn what_cannot_change_is_not_watched() {
     with_variable(&machine, "other", "u2", false);
     runs(&machine, "other").await;
     assert_eq!(machine.api().count(&format!("GET {SECRET}")), 1);
+}
+
+#[tokio::test]
+async fn containers_are_told_of_the_services_that_there_are_when_they_start() {
+    let mut machine = Machine::new();
+    machine.api = Some(FakeApi::start().await);
+    machine.api().set_silent("services", true);
+    machine.start().await;
+    let more =
+        json!({"containers": [{"name": "c", "image": "demo:1", "args": ["$(KUBERNETES_SERVICE_HOST)"]}]});
+    machine.api().bind_asking("web", "u1", "demo:1", more);
+    // A static pod may be what serves the Services.
+    machine.write("fixed.yaml", &crate::agent::simple("fixed"));
+    machine.running("fixed").await;
+    assert!(machine.fake.world().sandbox("web").is_none());
+    let spec = json!({"spec": {"clusterIP": "10.0.0.1", "ports": [{"name": "https", "port": 443}]}});
+    machine.api().write("services", "kubernetes", spec);
+    machine.api().set_silent("services", false);
+    runs(&machine, "web").await;
+    let told = variables(&machine, "web");
+    assert!(
+        told.contains(&"KUBERNETES_SERVICE_HOST=10.0.0.1".to_owned()),
+        "{told:?}"
+    );
+    let args = |pod: &str| {
+        let world = machine.fake.world();
+        let found = world
+            .containers
+            .values()
+            .find(|container| container.config.labels["io.kubernetes.pod.name"] == pod);
+        found.unwrap().config.args.clone()
+    };
+    assert_eq!(args("web"), ["10.0.0.1"]);
+    // What comes later is told to what starts later, and disturbs nothing.
+    let spec = json!({"spec": {"clusterIP": "10.0.0.2", "ports": [{"port": 80}]}});
+    machine.api().write("services", "shop", spec);
+    let told = "SHOP_PORT_80_TCP=tcp://10.0.0.2:80".to_owned();
+    // Which watch is the faster one nobody knows.
+    for round in 0.. {
+        let pod = format!("later-{round}");
+        machine.api().bind(&pod, &format!("u-{pod}"), "demo:1");
+        runs(&machine, &pod).await;
+        if variables(&machine, &pod).contains(&told) {
+            break;
+        }
+        assert!(round < 50, "{:?}", variables(&machine, &pod));
+    }
+    assert_eq!(machine.fake.count("StopContainer"), 0);
+}
+
+#[tokio::test]
+async fn while_services_cannot_be_read_a_pod_says_so_and_waits() {
+    let mut machine = Machine::new();
+    machine.api = Some(FakeApi::start().await);
+    machine.api().set_forbidden("services", true);
+    machine.start().await;
+    machine.api().bind("web", "u1", "demo:1");
+    let message = "services have not yet been read at least once, cannot construct envvars";
+    waits(&machine, "web", "CreateContainerConfigError", message).await;
+    machine.api().set_forbidden("services", false);
+    runs(&machine, "web").await;
 }
