@@ -25,6 +25,7 @@ use crate::config::node::Init;
 use crate::config::{Addresses, Config};
 use crate::cri::{self, Runtime};
 use crate::images::SandboxImage;
+use crate::model::api::ApiNode;
 use crate::model::memory::Memory;
 use crate::model::node::{MachineFacts, Measured, NodePolicy, NodeSettings};
 use crate::model::pod::{Desired, DnsConfig};
@@ -52,6 +53,7 @@ struct Values {
     snapshot: (watch::Sender<Arc<Snapshot>>, watch::Receiver<Arc<Snapshot>>),
     memory: (watch::Sender<Arc<Memory>>, watch::Receiver<Arc<Memory>>),
     services: (watch::Sender<Services>, watch::Receiver<Services>),
+    api_node: (watch::Sender<ApiNode>, watch::Receiver<ApiNode>),
     measured: (watch::Sender<Arc<Measured>>, watch::Receiver<Arc<Measured>>),
     pods: (watch::Sender<Arc<PodsReport>>, watch::Receiver<Arc<PodsReport>>),
     node: (
@@ -126,6 +128,7 @@ pub async fn run(
         snapshot: watch::channel(Arc::default()),
         memory: watch::channel(Arc::default()),
         services: watch::channel(Services::NoCluster),
+        api_node: watch::channel(ApiNode::Unknown),
         measured: watch::channel(Arc::default()),
         pods: watch::channel(Arc::default()),
         node: watch::channel(Arc::default()),
@@ -492,6 +495,7 @@ fn spawn_loops(
         snapshot: values.snapshot.1.clone(),
         imported,
         services: values.services.1.clone(),
+        node: values.api_node.1.clone(),
     };
     let beat = health.register("reconcile", reconcile::LONGEST_SLEEP);
     let outputs = reconcile::Outputs {

@@ -21,9 +21,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use admission::Doubt;
 use levels::keep_levels;
 
 use crate::act::{self, ActContext};
+use crate::model::api::ApiNode;
 use crate::model::memory::{Executed, Memory, PodMemory};
 use crate::model::node::NodePolicy;
 use crate::model::object::Objects;
@@ -59,6 +61,8 @@ pub struct Inputs {
     pub imported: watch::Receiver<u64>,
     /// The Services of the cluster: read when a container is made, waited for only until they are known.
     pub services: watch::Receiver<Services>,
+    /// The node as the API server has it: read when a pod is admitted.
+    pub node: watch::Receiver<ApiNode>,
 }
 
 /// What the loop needs to decide and to do.
@@ -125,8 +129,10 @@ struct Loop {
     desired: Arc<Desired>,
     snapshot: Arc<Snapshot>,
     services: watch::Receiver<Services>,
+    node: watch::Receiver<ApiNode>,
     memory: Memory,
     refused: BTreeMap<PodName, (PodUid, Refusal)>,
+    doubted: BTreeMap<PodName, Doubt>,
     dirty: BTreeSet<Key>,
     busy: BTreeMap<Key, Work>,
     deadlines: BTreeMap<Key, Timestamp>,
@@ -143,8 +149,10 @@ pub async fn run(mut inputs: Inputs, rooms: Rooms, outputs: Outputs, cancel: Can
         desired: Arc::default(),
         snapshot: Arc::default(),
         services: inputs.services.clone(),
+        node: inputs.node.clone(),
         memory: Memory::default(),
         refused: BTreeMap::new(),
+        doubted: BTreeMap::new(),
         dirty: BTreeSet::new(),
         busy: BTreeMap::new(),
         deadlines: BTreeMap::new(),
@@ -172,6 +180,7 @@ pub async fn run(mut inputs: Inputs, rooms: Rooms, outputs: Outputs, cancel: Can
             Ok(()) = inputs.snapshot.changed() => "snapshot",
             Ok(()) = inputs.imported.changed() => { state.images_arrived(); "image" }
             Ok(()) = inputs.services.changed(), if !services_known => { state.services_told(); "services" }
+            Ok(()) = inputs.node.changed(), if !state.doubted.is_empty() => { state.admit(Timestamp::now()); "node" }
             Some(message) = from_workers.recv() => state.take_message(message, &outputs),
             () = tokio::time::sleep(state.until_next_deadline(now)) => { state.due(Timestamp::now()); "deadline" }
         };
@@ -207,6 +216,8 @@ impl Loop {
             self.dirty.remove(&key);
             self.deadlines.remove(&key);
             let (uid, plan) = match &key {
+                // When the doubt is over, it is marked again.
+                Key::Pod(name) if self.doubted.contains_key(name) => continue,
                 Key::Pod(name) => {
                     let (uid, plan, remembered) = self.plan_pod(name, now);
                     changed |= remembered;
@@ -402,10 +413,14 @@ impl Loop {
             self.deadlines.remove(&key);
             self.dirty.insert(key);
         }
+        if self.doubt_ends().is_some_and(|at| at <= now) {
+            self.admit(now);
+        }
     }
 
     fn until_next_deadline(&self, now: Timestamp) -> Duration {
-        let next = self.deadlines.values().min().map(|at| at.duration_since(now));
+        let next = self.deadlines.values().copied().chain(self.doubt_ends()).min();
+        let next = next.map(|at| at.duration_since(now));
         let wait = next.map_or(LONGEST_SLEEP, |wait| {
             Duration::try_from(wait).unwrap_or(Duration::ZERO)
         });

@@ -11,6 +11,7 @@ pub mod health;
 pub mod memory;
 pub mod node;
 pub mod object;
+pub mod placement;
 pub mod pod;
 pub mod probe;
 pub mod reason;

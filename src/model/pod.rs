@@ -10,6 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::object::Objects;
+use super::placement::Placement;
 use super::probe::{Lifecycle, Probes};
 use super::resources::{Bytes, Qos, Resources};
 use super::value::{EnvFrom, EnvValue, FileSource, Projection, SubPath};
@@ -105,6 +106,8 @@ pub struct Pod {
     pub active_deadline: Option<Duration>,
     /// `spec.priority`, resolved from the well-known class names where only those are given.
     pub priority: Option<i32>,
+    /// Which nodes it may be on.
+    pub placement: Placement,
     /// `spec.readinessGates`: types of conditions that others set and without which it is not ready.
     pub readiness_gates: Vec<String>,
     /// `spec.enableServiceLinks`

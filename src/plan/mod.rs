@@ -11,6 +11,7 @@ mod teardown;
 pub mod gc;
 pub mod restart;
 pub mod admit;
+mod placement;
 mod sandbox;
 mod container;
 mod security;

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Told;
-use crate::model::api::ApiPods;
+use crate::model::api::{ApiNode, ApiPods};
 use crate::model::object::{Known, Objects, Reference};
 use crate::model::pod::{Pod, PodName, SourceSet};
 use crate::model::reference::references;
@@ -70,6 +70,8 @@ pub struct Inputs {
     pub pods: Told,
     /// The pods as the API server has them.
     pub objects: watch::Receiver<Option<Arc<ApiPods>>>,
+    /// The node as the API server has it: pods are told of when it is known, for they are compared with its labels.
+    pub node: watch::Receiver<ApiNode>,
 }
 
 /// Passes the pods on with their objects, until cancelled. A client that is replaced begins each watch anew; while
@@ -79,12 +81,14 @@ pub async fn run(inputs: Inputs, out: watch::Sender<Option<Arc<SourceSet>>>, can
         clients,
         mut pods,
         objects,
+        mut node,
     } = inputs;
     let at_once = Arc::new(Semaphore::new(TOKENS_AT_ONCE));
     let (news_in, mut news) = mpsc::unbounded_channel();
     let mut state = State::default();
     loop {
         let told = pods.borrow_and_update().clone();
+        let node_is_known = *node.borrow_and_update() != ApiNode::Unknown;
         if let Some(set) = &told {
             state.take_pods(set, |key, life| {
                 let to = Teller {
@@ -104,11 +108,14 @@ pub async fn run(inputs: Inputs, out: watch::Sender<Option<Arc<SourceSet>>>, can
                     }
                 }
             });
-            state.tell(set, &out);
+            if node_is_known {
+                state.tell(set, &out);
+            }
         }
-        // Every arm may be cancelled: the watch and the channel keep what was not taken.
+        // Every arm may be cancelled: the watches and the channel keep what was not taken.
         tokio::select! {
             () = cancel.cancelled() => return,
+            Ok(()) = node.changed(), if !node_is_known => {}
             changed = pods.changed() => if changed.is_err() { return },
             Some(first) = news.recv() => {
                 state.take(first);

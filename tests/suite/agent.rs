@@ -297,9 +297,16 @@ impl Agent {
         tasks.spawn(async move { read.await.unwrap() });
         let (node_in, node) = watch::channel(Arc::<api::Node>::default());
         let (services_in, services) = watch::channel(Services::NoCluster);
+        let (api_node_in, api_node) = watch::channel(ApiNode::Unknown);
         let told = machine.api.as_ref().map(|server| {
             services_in.send_replace(Services::Asked);
-            let rooms = (desired.clone(), pods.clone(), node.clone(), services_in.clone());
+            let rooms = (
+                desired.clone(),
+                pods.clone(),
+                node.clone(),
+                services_in.clone(),
+                api_node_in.clone(),
+            );
             join(server, rooms, &mut tasks, &cancel)
         });
         let merged = source::merge(files, told, desired_in, cancel.clone());
@@ -356,6 +363,7 @@ impl Agent {
             snapshot: snapshot.clone(),
             imported: imported_out,
             services,
+            node: api_node,
         };
         let outputs = reconcile::Outputs {
             memory: memory_in,
@@ -403,25 +411,27 @@ impl Agent {
     }
 }
 
-/// What publishing is told: what is desired, the pods and the node; and where the Services are told.
+/// What publishing is told: what is desired, the pods and the node; and where the Services and the API server's node
+/// are told.
 type Told = (
     watch::Receiver<Arc<Desired>>,
     watch::Receiver<Arc<PodsReport>>,
     watch::Receiver<Arc<api::Node>>,
     watch::Sender<Services>,
+    watch::Sender<ApiNode>,
 );
 
 /// What the agent does as a node of an API server.
 fn join(
     server: &FakeApi,
-    (desired, report, own, services): Told,
+    (desired, report, own, services, node_in): Told,
     tasks: &mut JoinSet<()>,
     cancel: &CancellationToken,
 ) -> source::Told {
     let (client_in, clients) = watch::channel(server.client());
     let (set, told) = watch::channel(None);
     let (objects_in, objects) = watch::channel(None);
-    let (node_in, node) = watch::channel(ApiNode::Unknown);
+    let node = node_in.subscribe();
     let context = ManifestContext {
         node_name: NODE.to_owned(),
         privileged_allowed: true,
@@ -438,6 +448,7 @@ fn join(
         clients: clients.clone(),
         pods: told,
         objects: objects.clone(),
+        node: node.clone(),
     };
     tasks.spawn(source::objects::run(inputs, complete, end()));
     tasks.spawn(source::services::run(clients.clone(), services, end()));

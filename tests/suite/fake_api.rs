@@ -124,6 +124,13 @@ impl FakeApi {
         self.shared.put(kind, "default", name, object);
     }
 
+    /// Writes into the Node what others write there.
+    pub(crate) fn mark_node(&self, marks: Value) {
+        let mut object = self.get("nodes", "node").unwrap();
+        merge(&mut object, &marks);
+        self.shared.put("nodes", "", "node", object);
+    }
+
     /// Lets the node read objects of a kind, or answers with 403.
     pub(crate) fn set_forbidden(&self, kind: &'static str, is: bool) {
         let mut content = self.content();

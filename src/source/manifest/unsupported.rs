@@ -13,8 +13,8 @@ const NO_REFERENCE: &str = "refers to an object of the API server, which a stati
 /// What is said of a pod of the API server, where there is nobody who could write it differently.
 const OF_API: &str = "is not supported by this version of gantry yet";
 
-/// What a pod of the API server may ask for though a manifest may not: its scheduler has seen to it already, or it
-/// means nothing without volumes that are refused by themselves.
+/// What a pod of the API server may ask for though a manifest may not: it is compared with the node when it is
+/// admitted, its scheduler has seen to it already, or the API server has what it names.
 const DONE_BY_API: &[&str] = &[
     "spec.nodeSelector",
     "spec.affinity",

@@ -185,6 +185,49 @@ async fn a_pod_that_does_not_fit_has_failed_for_good() {
 }
 
 #[tokio::test]
+async fn a_pod_for_another_node_has_failed_and_labels_may_come_a_little_late() {
+    let machine = Machine::joined().await;
+    becomes(&machine, "nodes", "node", "registered", |_| true).await;
+    let asks = || json!({"nodeSelector": {"disk": "ssd"}});
+    machine.api().bind_asking("early", "u1", "demo:1", asks());
+    let failed = |object: &Value| phase(object) == "Failed";
+    let object = becomes(&machine, "pods", "early", "refused", failed).await;
+    assert_eq!(object["status"]["reason"], "NodeAffinity");
+    assert_eq!(
+        object["status"]["message"],
+        "Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
+    );
+    // The pod is seen first, as it may be by another watch.
+    machine.api().bind_asking("web", "u2", "demo:1", asks());
+    machine
+        .told("it is seen", |report| {
+            report.pods.get(&crate::pods::name("web")).map(|_| ())
+        })
+        .await;
+    machine
+        .api()
+        .mark_node(json!({"metadata": {"labels": {"disk": "ssd"}}}));
+    runs(&machine, "web").await;
+    let taint = json!([{"key": "k", "effect": "NoExecute"}]);
+    machine
+        .api()
+        .mark_node(json!({"spec": {"taints": taint}, "metadata": {"labels": {"tainted": "yes"}}}));
+    // By the label it is known that the taint is known.
+    let tainted = json!({"nodeSelector": {"tainted": "yes"}});
+    machine
+        .api()
+        .bind_asking("intolerant", "u3", "demo:1", tainted.clone());
+    let object = becomes(&machine, "pods", "intolerant", "refused", failed).await;
+    assert_eq!(object["status"]["reason"], "TaintToleration");
+    let mut tolerant = tainted;
+    tolerant["tolerations"] = json!([{"operator": "Exists"}]);
+    machine.api().bind_asking("tolerant", "u4", "demo:1", tolerant);
+    runs(&machine, "tolerant").await;
+    // What runs is not ended by it: that is the work of a controller.
+    assert_eq!(phase(&machine.api().get("pods", "web").unwrap()), "Running");
+}
+
+#[tokio::test]
 async fn what_runs_of_a_pod_that_this_version_refuses_is_left_alone() {
     let mut machine = Machine::joined().await;
     machine.api().bind("odd", "u1", "demo:1");
