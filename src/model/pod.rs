@@ -549,10 +549,12 @@ impl SourceSet {
     /// Whether both hold the same values, without comparing what is in them: nobody needs to be woken for what did
     /// not change.
     pub fn is_same(&self, other: &SourceSet) -> bool {
-        let is_same =
-            |(a, b): ((&PodName, &Arc<Pod>), (&PodName, &Arc<Pod>))| a.0 == b.0 && Arc::ptr_eq(a.1, b.1);
         self.pods.len() == other.pods.len()
-            && self.pods.iter().zip(&other.pods).all(is_same)
+            && self
+                .pods
+                .iter()
+                .zip(&other.pods)
+                .all(|(a, b)| a.0 == b.0 && Arc::ptr_eq(a.1, b.1))
             && self.objects.is_same(&other.objects)
             && self.problems == other.problems
             && self.held == other.held
