@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::model::memory::{Executed, Memory, Remains};
 use crate::model::node::{MachineFacts, Measured, NodePolicy, NodeSettings};
-use crate::model::pod::{Desired, Pod, PodName, PodUid, Problem};
+use crate::model::pod::{Desired, Pod, PodName, PodUid, Problem, Source};
 use crate::model::report::{EventKind, PodEvent, PodsReport};
 use crate::model::runtime::{ObservedName, Snapshot};
 use crate::model::step::Outcome;
@@ -199,6 +199,10 @@ impl Loop {
             .get(name)
             .filter(|memory| memory.uid == pod.uid)
             .cloned();
+        // Whether it may run is not decided yet: the first word of it may be that it was refused.
+        if pod.source == Source::Api && memory.is_none() && !same_pod {
+            return false;
+        }
         let observed = observed.map_or(&nothing, AsRef::as_ref);
         let policy = &self.facts.policy;
         let status = pod_status::pod_status(&pod, observed, memory.as_deref(), previous, policy, now);

@@ -459,6 +459,11 @@ fn one(
         Method::PUT => axum::Json(shared.put(kind, namespace, name, asked)).into_response(),
         Method::PATCH => {
             merge(&mut object, &asked);
+            let status = &object["status"];
+            let first = &status["hostIPs"][0]["ip"];
+            if !first.is_null() && *first != status["hostIP"] {
+                return refuse(422, "Invalid");
+            }
             axum::Json(shared.put(kind, namespace, name, object)).into_response()
         }
         Method::DELETE => {

@@ -197,11 +197,22 @@ async fn a_pod_for_another_node_has_failed_and_labels_may_come_a_little_late() {
         object["status"]["message"],
         "Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
     );
+    // A pod that is refused is told of once and without what it never had.
+    let status = &object["status"];
+    assert!(
+        status["hostIP"].is_null() && status["containerStatuses"].is_null(),
+        "{status}"
+    );
     // The pod is seen first, as it may be by another watch.
-    machine.api().bind_asking("web", "u2", "demo:1", asks());
+    let mut late = asks();
+    late["containers"] = json!([{"name": "c", "image": "demo:1", "envFrom": [{"configMapRef": {"name": "x", "optional": true}}]}]);
+    machine.api().bind_asking("web", "u2", "demo:1", late);
     machine
-        .told("it is seen", |report| {
-            report.pods.get(&crate::pods::name("web")).map(|_| ())
+        .until("it is seen", |machine| {
+            machine
+                .api()
+                .count("GET /api/v1/namespaces/default/configmaps metadata.name=x")
+                > 0
         })
         .await;
     machine
