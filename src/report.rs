@@ -209,6 +209,9 @@ impl Loop {
         let waiting = memory
             .as_deref()
             .map(|memory| events::waiting(&pod, observed, memory, policy, now));
+        let refusal = memory
+            .as_deref()
+            .and_then(|memory| events::refusal(memory, previous));
         match memory
             .as_deref()
             .and_then(|memory| pod_status::changes_at(memory, now))
@@ -247,7 +250,8 @@ impl Loop {
         }
         self.report.pods.insert(name.clone(), Arc::new(object));
         self.shown.insert(name.clone(), pod.clone());
-        self.keep_events(name, &pod.uid, waiting.unwrap_or_default(), now);
+        let new = waiting.into_iter().flatten().chain(refusal).collect();
+        self.keep_events(name, &pod.uid, new, now);
         true
     }
 

@@ -2,8 +2,8 @@
 //! service accounts.
 //!
 //! Each object is read and watched by its name, once for all pods that refer to it, and forgotten with the last of
-//! them: a node may ask for nothing else. A token is asked for again before it ends. A pod is told at once, with what is known of its objects by then; that
-//! nothing is answered yet is told too, so that absence is never guessed.
+//! them: a node may ask for nothing else. A token is asked for again before it ends. A pod is told at once, with what
+//! is known of its objects by then; that nothing is answered yet is told too, so that absence is never guessed.
 
 mod watching;
 mod tokens;

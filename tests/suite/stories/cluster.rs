@@ -197,6 +197,14 @@ async fn a_pod_for_another_node_has_failed_and_labels_may_come_a_little_late() {
         object["status"]["message"],
         "Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
     );
+    let event = |report: &gantry::model::report::PodsReport| {
+        let events = report.events.get(&crate::pods::name("early"))?;
+        let is = |event: &gantry::model::report::PodEvent| {
+            event.reason == "NodeAffinity" && event.message.starts_with("Predicate NodeAffinity failed: ")
+        };
+        events.iter().any(is).then_some(())
+    };
+    machine.told("the event", event).await;
     // A pod that is refused is told of once and without what it never had.
     let status = &object["status"];
     assert!(
