@@ -32,6 +32,7 @@ async fn follow<K>(
     K: Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
 {
     let mut is_answered = false;
+    let mut is_doubted = false;
     loop {
         let client = clients.borrow_and_update().clone();
         let api: kube::Api<K> = kube::Api::namespaced(client, &key.namespace);
@@ -50,8 +51,9 @@ async fn follow<K>(
                 Some(Err(error)) => {
                     let why = refusal(&error);
                     tracing::debug!(object = %key, why = why.as_deref().unwrap_or("no answer"), "not told: tried again");
-                    // What was told once stays, whatever befalls the API server.
-                    if is_answered {
+                    // What was told once stays, whatever befalls the API server. And the Node authorizer learns of
+                    // a pod by a watch of its own: its first refusal may be over in a moment.
+                    if is_answered || !std::mem::replace(&mut is_doubted, true) {
                         continue;
                     }
                     Some(Known::Unread(why.unwrap_or_else(|| unsynced(key.kind)).into()))
