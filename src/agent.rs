@@ -26,11 +26,13 @@ use crate::config::node::Init;
 use crate::config::{Addresses, Config};
 use crate::cri::{self, Runtime};
 use crate::images::SandboxImage;
+use crate::model::api::ApiNode;
 use crate::model::memory::Memory;
 use crate::model::node::{MachineFacts, Measured, NodePolicy, NodeSettings};
 use crate::model::pod::{Desired, DnsConfig};
 use crate::model::report::{Happening, PodsReport};
 use crate::model::runtime::Snapshot;
+use crate::model::service::Services;
 use crate::network::{self, Network, NetworkSettings};
 use crate::observe::measure::{self, Places};
 use crate::serve::health::Health;
@@ -49,6 +51,8 @@ struct Values {
     desired: (watch::Sender<Arc<Desired>>, watch::Receiver<Arc<Desired>>),
     snapshot: (watch::Sender<Arc<Snapshot>>, watch::Receiver<Arc<Snapshot>>),
     memory: (watch::Sender<Arc<Memory>>, watch::Receiver<Arc<Memory>>),
+    services: (watch::Sender<Services>, watch::Receiver<Services>),
+    api_node: (watch::Sender<ApiNode>, watch::Receiver<ApiNode>),
     measured: (watch::Sender<Arc<Measured>>, watch::Receiver<Arc<Measured>>),
     pods: (watch::Sender<Arc<PodsReport>>, watch::Receiver<Arc<PodsReport>>),
     node: (
@@ -126,6 +130,8 @@ pub async fn run(
         desired: watch::channel(Arc::default()),
         snapshot: watch::channel(Arc::default()),
         memory: watch::channel(Arc::default()),
+        services: watch::channel(Services::NoCluster),
+        api_node: watch::channel(ApiNode::Unknown),
         measured: watch::channel(Arc::default()),
         pods: watch::channel(Arc::default()),
         node: watch::channel(Arc::default()),
@@ -273,7 +279,7 @@ fn spawn_source(tasks: &mut Tasks, config: &Config, values: &Values, member: Opt
         }
     }
     let (desired, cancel) = (values.desired.0.clone(), tasks.cancel.clone());
-    let api = member.map(|member| member.spawn_source(tasks, config));
+    let api = member.map(|member| member.spawn_source(tasks, config, values));
     tasks.spawn_fallible("sources", async move {
         Ok(source::merge(files_out, api, desired, cancel).await?)
     });
@@ -443,6 +449,8 @@ fn spawn_loops(
         desired: values.desired.1.clone(),
         snapshot: values.snapshot.1.clone(),
         imported,
+        services: values.services.1.clone(),
+        node: values.api_node.1.clone(),
     };
     let beat = health.register("reconcile", reconcile::LONGEST_SLEEP);
     let outputs = reconcile::Outputs {

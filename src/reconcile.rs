@@ -8,6 +8,7 @@
 
 mod admission;
 mod levels;
+mod marking;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
@@ -20,19 +21,21 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use admission::Doubt;
 use levels::keep_levels;
 
 use crate::act::{self, ActContext};
+use crate::model::api::ApiNode;
 use crate::model::memory::{Executed, Memory, PodMemory};
 use crate::model::node::NodePolicy;
 use crate::model::object::Objects;
 use crate::model::pod::{Desired, PodName, PodUid};
 use crate::model::resources::Amounts;
 use crate::model::runtime::{ObservedName, Snapshot};
+use crate::model::service::Services;
 use crate::model::step::{CgroupSetting, Outcome, Plan, Subject};
 use crate::observe;
 use crate::plan::admit::Refusal;
-use crate::plan::reference::references;
 use crate::plan::{PlanView, gc, pod as plan_pod, restart};
 
 /// The longest the loop sleeps: the net under deadlines that a changed clock would miss.
@@ -56,6 +59,10 @@ pub struct Inputs {
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
     /// Counts images that were imported.
     pub imported: watch::Receiver<u64>,
+    /// The Services of the cluster: read when a container is made, waited for only until they are known.
+    pub services: watch::Receiver<Services>,
+    /// The node as the API server has it: read when a pod is admitted.
+    pub node: watch::Receiver<ApiNode>,
 }
 
 /// What the loop needs to decide and to do.
@@ -121,8 +128,11 @@ struct Loop {
     rooms: Rooms,
     desired: Arc<Desired>,
     snapshot: Arc<Snapshot>,
+    services: watch::Receiver<Services>,
+    node: watch::Receiver<ApiNode>,
     memory: Memory,
     refused: BTreeMap<PodName, (PodUid, Refusal)>,
+    doubted: BTreeMap<PodName, Doubt>,
     dirty: BTreeSet<Key>,
     busy: BTreeMap<Key, Work>,
     deadlines: BTreeMap<Key, Timestamp>,
@@ -138,8 +148,11 @@ pub async fn run(mut inputs: Inputs, rooms: Rooms, outputs: Outputs, cancel: Can
     let mut state = Loop {
         desired: Arc::default(),
         snapshot: Arc::default(),
+        services: inputs.services.clone(),
+        node: inputs.node.clone(),
         memory: Memory::default(),
         refused: BTreeMap::new(),
+        doubted: BTreeMap::new(),
         dirty: BTreeSet::new(),
         busy: BTreeMap::new(),
         deadlines: BTreeMap::new(),
@@ -159,12 +172,15 @@ pub async fn run(mut inputs: Inputs, rooms: Rooms, outputs: Outputs, cancel: Can
         if state.plan_dirty(now, &cancel) {
             outputs.memory.send_replace(Arc::new(state.memory.clone()));
         }
+        let services_known = state.services.borrow().are_known();
         // Every arm may be cancelled: watches and the channel keep what was not taken, a deadline stays in the map.
         let cause = tokio::select! {
             () = cancel.cancelled() => break,
             Ok(()) = inputs.desired.changed() => "desired",
             Ok(()) = inputs.snapshot.changed() => "snapshot",
             Ok(()) = inputs.imported.changed() => { state.images_arrived(); "image" }
+            Ok(()) = inputs.services.changed(), if !services_known => { state.services_told(); "services" }
+            Ok(()) = inputs.node.changed(), if !state.doubted.is_empty() => { state.admit(Timestamp::now()); "node" }
             Some(message) = from_workers.recv() => state.take_message(message, &outputs),
             () = tokio::time::sleep(state.until_next_deadline(now)) => { state.due(Timestamp::now()); "deadline" }
         };
@@ -178,130 +194,6 @@ pub async fn run(mut inputs: Inputs, rooms: Rooms, outputs: Outputs, cancel: Can
 }
 
 impl Loop {
-    /// Marks the names whose pod changed, ends work that was begun for another version, and admits.
-    fn take_desired(&mut self, new: Arc<Desired>, now: Timestamp) {
-        if Arc::ptr_eq(&new, &self.desired) {
-            return;
-        }
-        let old = std::mem::replace(&mut self.desired, new);
-        let names: BTreeSet<PodName> = old
-            .pods()
-            .chain(self.desired.pods())
-            .map(|pod| pod.name.clone())
-            .collect();
-        for name in names {
-            let (before, after) = (old.get(&name), self.desired.get(&name));
-            let same = match (before, after) {
-                (Some(old), Some(new)) => Arc::ptr_eq(old, new),
-                (old, new) => old.is_none() && new.is_none(),
-            };
-            if !same {
-                // The removal of a third version goes on: begun anew, it would grant the grace period once more.
-                let concerns = |work: &&Work| {
-                    [before, after]
-                        .into_iter()
-                        .flatten()
-                        .any(|pod| pod.uid == work.uid)
-                };
-                let key = Key::Pod(name);
-                if let Some(work) = self.busy.get(&key).filter(concerns) {
-                    work.cancel.cancel();
-                }
-                self.dirty.insert(key);
-            }
-        }
-        self.take_objects(&old);
-        if old.complete() != self.desired.complete() {
-            self.dirty
-                .extend(self.snapshot.pods.keys().cloned().map(Key::Pod));
-            self.mark_leftovers();
-        }
-        self.admit(now);
-        self.set_levels();
-    }
-
-    /// Marks the names of the pods that refer to an object which appeared, changed or went, and forgets what failed
-    /// for want of it.
-    fn take_objects(&mut self, old: &Desired) {
-        let nothing = Objects::default();
-        for (before, after) in [(&old.files, &self.desired.files), (&old.api, &self.desired.api)] {
-            let Some(after) = after else { continue };
-            let before = before.as_ref().map_or(&nothing, |set| &set.objects);
-            if after.objects.is_same(before) {
-                continue;
-            }
-            let changed = after.objects.changed_since(before);
-            for pod in after.pods.values() {
-                if references(pod).is_disjoint(&changed) {
-                    continue;
-                }
-                if let Some(memory) = self.memory.pods.get_mut(&pod.name) {
-                    *memory = Arc::new(restart::forgiven(memory));
-                }
-                self.dirty.insert(Key::Pod(pod.name.clone()));
-            }
-        }
-    }
-
-    /// Marks the names whose observation changed; all of them when the runtime's health did.
-    fn take_snapshot(&mut self, new: Arc<Snapshot>, now: Timestamp) {
-        if Arc::ptr_eq(&new, &self.snapshot) {
-            return;
-        }
-        let old = std::mem::replace(&mut self.snapshot, new);
-        let new = &self.snapshot;
-        if old.listed != new.listed || old.runtime != new.runtime {
-            self.dirty
-                .extend(self.desired.pods().map(|pod| Key::Pod(pod.name.clone())));
-            self.dirty.extend(new.pods.keys().cloned().map(Key::Pod));
-        }
-        let gone = old.pods.keys().filter(|name| !new.pods.contains_key(*name));
-        let changed = new.pods.iter().filter(|(name, observed)| {
-            old.pods
-                .get(*name)
-                .is_none_or(|before| !Arc::ptr_eq(before, observed))
-        });
-        self.dirty
-            .extend(gone.chain(changed.map(|(name, _)| name)).cloned().map(Key::Pod));
-        if !Arc::ptr_eq(&old.images, &self.snapshot.images) {
-            // An image that somebody has loaded meanwhile is not waited for.
-            let fails = |memory: &PodMemory| {
-                memory
-                    .containers
-                    .values()
-                    .any(|container| container.failure.is_some())
-            };
-            let waiting = self.memory.pods.iter().filter(|(_, memory)| fails(memory));
-            self.dirty.extend(waiting.map(|(name, _)| Key::Pod(name.clone())));
-        }
-        if !Arc::ptr_eq(&old.leftovers, &self.snapshot.leftovers) {
-            self.mark_leftovers();
-        }
-        if !old.listed && self.snapshot.listed {
-            self.admit(now);
-            self.set_levels();
-        }
-    }
-
-    /// Marks the UIDs that only a directory or a cgroup tells of, once everything is told.
-    fn mark_leftovers(&mut self) {
-        if !self.snapshot.listed || !self.desired.complete() {
-            return;
-        }
-        let known = self.known_uids();
-        let unknown = self.snapshot.leftovers.iter().filter(|uid| !known.contains(uid));
-        let unknown: Vec<Key> = unknown.cloned().map(Key::Leftover).collect();
-        self.dirty.extend(unknown);
-    }
-
-    /// The UIDs that a source, the runtime or the memory knows: what lies on disk of them is no leftover.
-    fn known_uids(&self) -> BTreeSet<&PodUid> {
-        let desired = self.desired.pods().map(|pod| &pod.uid);
-        let observed = self.snapshot.pods.values().flat_map(|name| name.uids.keys());
-        let remembered = self.memory.pods.values().map(|memory| &memory.uid);
-        desired.chain(observed).chain(remembered).collect()
-    }
-
     /// Whether remains of the pod that shall run under this name are being removed: a manifest that comes back
     /// has its former UID.
     fn is_being_cleared(&self, name: &PodName) -> bool {
@@ -324,6 +216,8 @@ impl Loop {
             self.dirty.remove(&key);
             self.deadlines.remove(&key);
             let (uid, plan) = match &key {
+                // When the doubt is over, it is marked again.
+                Key::Pod(name) if self.doubted.contains_key(name) => continue,
                 Key::Pod(name) => {
                     let (uid, plan, remembered) = self.plan_pod(name, now);
                     changed |= remembered;
@@ -345,6 +239,7 @@ impl Loop {
     /// Plans one name, with what is remembered brought up to date; answers whether that changed.
     fn plan_pod(&mut self, name: &PodName, now: Timestamp) -> (PodUid, Plan, bool) {
         let (nothing, no_objects) = (ObservedName::default(), Objects::default());
+        let services = self.services.borrow();
         let desired = self.desired.get(name).cloned();
         let desired = desired.as_deref();
         let observed = self.snapshot.pods.get(name).map_or(&nothing, AsRef::as_ref);
@@ -354,11 +249,13 @@ impl Loop {
             runtime_ready: self.snapshot.runtime.runtime_fault.is_none(),
             network_ready: self.snapshot.runtime.network_fault.is_none(),
             desired_complete: self.desired.complete(),
+            held: self.desired.held(name),
             images: &self.snapshot.images,
             leftovers: &self.snapshot.leftovers,
             objects: desired
                 .and_then(|pod| self.desired.objects(&pod.source))
                 .unwrap_or(&no_objects),
+            services: &services,
             allocatable: &self.rooms.allocatable,
         };
         let plan = plan_pod::plan(
@@ -516,10 +413,14 @@ impl Loop {
             self.deadlines.remove(&key);
             self.dirty.insert(key);
         }
+        if self.doubt_ends().is_some_and(|at| at <= now) {
+            self.admit(now);
+        }
     }
 
     fn until_next_deadline(&self, now: Timestamp) -> Duration {
-        let next = self.deadlines.values().min().map(|at| at.duration_since(now));
+        let next = self.deadlines.values().copied().chain(self.doubt_ends()).min();
+        let next = next.map(|at| at.duration_since(now));
         let wait = next.map_or(LONGEST_SLEEP, |wait| {
             Duration::try_from(wait).unwrap_or(Duration::ZERO)
         });

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::model::memory::{Executed, Memory, Remains};
 use crate::model::node::{MachineFacts, Measured, NodePolicy, NodeSettings};
-use crate::model::pod::{Desired, Pod, PodName, PodUid, Problem};
+use crate::model::pod::{Desired, Pod, PodName, PodUid, Problem, Source};
 use crate::model::report::{About, EventKind, Happening, PodEvent, PodsReport};
 use crate::model::runtime::{ObservedName, Snapshot};
 use crate::model::step::Outcome;
@@ -205,12 +205,19 @@ impl Loop {
             .get(name)
             .filter(|memory| memory.uid == pod.uid)
             .cloned();
+        // Whether it may run is not decided yet: the first word of it may be that it was refused.
+        if pod.source == Source::Api && memory.is_none() && !same_pod {
+            return false;
+        }
         let observed = observed.map_or(&nothing, AsRef::as_ref);
         let policy = &self.facts.policy;
         let status = pod_status::pod_status(&pod, observed, memory.as_deref(), previous, policy, now);
         let waiting = memory
             .as_deref()
             .map(|memory| events::waiting(&pod, observed, memory, policy, now));
+        let refusal = memory
+            .as_deref()
+            .and_then(|memory| events::refusal(memory, previous));
         match memory
             .as_deref()
             .and_then(|memory| pod_status::changes_at(memory, now))
@@ -249,7 +256,8 @@ impl Loop {
         }
         self.report.pods.insert(name.clone(), Arc::new(object));
         self.shown.insert(name.clone(), pod.clone());
-        self.keep_events(name, &pod.uid, waiting.unwrap_or_default(), now);
+        let new = waiting.into_iter().flatten().chain(refusal).collect();
+        self.keep_events(name, &pod.uid, new, now);
         true
     }
 

@@ -8,8 +8,9 @@ use tokio::sync::{mpsc, watch};
 use super::{Tasks, Values, manifest_context};
 use crate::config::Config;
 use crate::identity::client;
-use crate::model::api::{ApiNode, ApiPods};
+use crate::model::api::ApiPods;
 use crate::model::report::Happening;
+use crate::model::service::Services;
 use crate::publish::{events, lease, mirror, node, pods};
 use crate::source;
 
@@ -22,7 +23,6 @@ pub(super) struct Member {
     _client: watch::Sender<kube::Client>,
     clients: watch::Receiver<kube::Client>,
     objects: Shared<Option<Arc<ApiPods>>>,
-    node: Shared<ApiNode>,
 }
 
 impl Member {
@@ -35,7 +35,6 @@ impl Member {
             _client,
             clients,
             objects: watch::channel(None),
-            node: watch::channel(ApiNode::Unknown),
         })
     }
 
@@ -45,7 +44,7 @@ impl Member {
     }
 
     /// The API server as a source of pods.
-    pub(super) fn spawn_source(&self, tasks: &mut Tasks, config: &Config) -> source::Told {
+    pub(super) fn spawn_source(&self, tasks: &mut Tasks, config: &Config, values: &Values) -> source::Told {
         let (set, told) = watch::channel(None);
         let outputs = source::apiserver::Outputs {
             set,
@@ -56,10 +55,25 @@ impl Member {
             "api pods",
             source::apiserver::run(clients, manifest_context(config), outputs, cancel),
         );
+        let (complete, with_objects) = watch::channel(None);
+        let inputs = source::objects::Inputs {
+            clients: self.clients.clone(),
+            pods: told,
+            objects: self.objects.1.clone(),
+            node: values.api_node.1.clone(),
+        };
+        let cancel = tasks.cancel.clone();
+        tasks.spawn("api objects", source::objects::run(inputs, complete, cancel));
+        values.services.0.send_replace(Services::Asked);
         let (clients, cancel) = (self.clients.clone(), tasks.cancel.clone());
-        let (name, out) = (config.node.name.clone(), self.node.0.clone());
+        tasks.spawn(
+            "api services",
+            source::services::run(clients, values.services.0.clone(), cancel),
+        );
+        let (clients, cancel) = (self.clients.clone(), tasks.cancel.clone());
+        let (name, out) = (config.node.name.clone(), values.api_node.0.clone());
         tasks.spawn("api node", source::own_node::run(clients, name, out, cancel));
-        told
+        with_objects
     }
 
     /// The writers of the API server.
@@ -81,13 +95,13 @@ impl Member {
             desired: values.desired.1.clone(),
             report: values.pods.1.clone(),
             objects: self.objects.1.clone(),
-            node: self.node.1.clone(),
+            node: values.api_node.1.clone(),
         };
         tasks.spawn("publish mirrors", mirror::run(inputs, tasks.cancel.clone()));
         let inputs = node::Inputs {
             clients: self.clients.clone(),
             report: values.node.1.clone(),
-            node: self.node.1.clone(),
+            node: values.api_node.1.clone(),
         };
         let settings = node::Settings {
             name: config.node.name.clone(),
@@ -98,7 +112,7 @@ impl Member {
             report_every: config.node.status_report,
         };
         tasks.spawn("publish node", node::run(inputs, settings, tasks.cancel.clone()));
-        let (clients, node) = (self.clients.clone(), self.node.1.clone());
+        let (clients, node) = (self.clients.clone(), values.api_node.1.clone());
         let (name, duration) = (config.node.name.clone(), config.member.lease);
         let renewing = lease::run(clients, name, duration, node, tasks.cancel.clone());
         tasks.spawn("publish lease", renewing);

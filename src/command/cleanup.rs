@@ -27,6 +27,7 @@ use crate::model::object::Objects;
 use crate::model::pod::{PodName, PodUid};
 use crate::model::resources::Amounts;
 use crate::model::runtime::Snapshot;
+use crate::model::service::Services;
 use crate::model::step::Plan;
 use crate::network::{self, conflist};
 use crate::plan::{self, PlanView, gc};
@@ -158,15 +159,17 @@ async fn remove_pod(
     snapshot: watch::Receiver<Arc<Snapshot>>,
 ) -> Result<(), String> {
     let leftovers = BTreeSet::new();
-    let (objects, allocatable) = (Objects::default(), Amounts::default());
+    let (objects, services, allocatable) = (Objects::default(), Services::NoCluster, Amounts::default());
     let view = PlanView {
         name,
         runtime_ready: true,
         network_ready: true,
         desired_complete: true,
+        held: None,
         images: &[],
         leftovers: &leftovers,
         objects: &objects,
+        services: &services,
         allocatable: &allocatable,
     };
     let mut failure = String::from("it is still there");

@@ -95,6 +95,9 @@ fn tell_systemd(health: Health) {
 
 fn start_log(log: &Log) {
     let filter = EnvFilter::try_new(&log.filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    // The client warns of an answer that it cannot understand by showing it, and it may be a Secret or a token.
+    let silenced = "kube_client::client=error".parse();
+    let filter = filter.add_directive(silenced.expect("a target and a level are a directive"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

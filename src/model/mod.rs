@@ -11,12 +11,15 @@ pub mod health;
 pub mod memory;
 pub mod node;
 pub mod object;
+pub mod placement;
 pub mod pod;
 pub mod probe;
 pub mod reason;
+pub mod reference;
 pub mod report;
 pub mod resources;
 pub mod runtime;
+pub mod service;
 pub mod step;
 pub mod value;
 #[cfg(test)]

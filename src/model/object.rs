@@ -1,11 +1,13 @@
 //! ConfigMaps and Secrets, as far as pods use them: what a source knows of them, by kind, namespace and name.
 //!
 //! Where they come from is no matter here: files of the manifests directory, or the API asked for what
-//! `plan::reference` names. Nothing of this module shows a content when it is printed.
+//! [`super::reference`] names. Nothing of this module shows a content when it is printed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
+
+use super::pod::{PodName, PodUid};
 
 /// The kinds of objects that pods take values from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,6 +50,47 @@ pub struct ObjectKey {
 impl fmt::Display for ObjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}/{}", self.kind.as_str(), self.namespace, self.name)
+    }
+}
+
+/// What a token of a service account is known by: whom it is bound to, and what was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TokenKey {
+    /// The pod that it is bound to.
+    pub pod: PodName,
+    /// The pod's UID: one made again under the same name gets a token of its own.
+    pub uid: PodUid,
+    /// `spec.serviceAccountName`
+    pub account: String,
+    /// Who will be shown it; `None`: the API server.
+    pub audience: Option<String>,
+    /// How long it shall be valid.
+    pub seconds: i64,
+}
+
+impl TokenKey {
+    /// The name under which [`Object::data`] has it.
+    pub const DATA: &'static str = "token";
+}
+
+/// What a pod takes values from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reference {
+    /// A ConfigMap or a Secret.
+    Object(ObjectKey),
+    /// A token made for the pod.
+    Token(TokenKey),
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reference::Object(key) => key.fmt(f),
+            Reference::Token(key) => {
+                let (namespace, account) = (&key.pod.namespace, &key.account);
+                write!(f, "token of {namespace}/{account} for {}", key.pod)
+            }
+        }
     }
 }
 
@@ -103,14 +146,42 @@ impl Object {
     }
 }
 
-/// The objects that a source knows. What did not change is the same value.
+/// What is known of an object that somebody refers to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Known {
+    /// It is there.
+    Found(Arc<Object>),
+    /// It was asked for and nothing is answered yet: whether there is one is not known.
+    Asked,
+    /// It cannot be read, and never was: why, in a sentence for people.
+    Unread(Arc<str>),
+}
+
+impl Known {
+    /// Whether both are the same value, without comparing contents.
+    pub fn is_same(&self, other: &Known) -> bool {
+        match (self, other) {
+            (Known::Found(a), Known::Found(b)) => Arc::ptr_eq(a, b),
+            (Known::Asked, Known::Asked) => true,
+            (Known::Unread(a), Known::Unread(b)) => a == b,
+            _ => false,
+        }
+    }
+}
+
+/// The objects that a source knows; one that is not named here does not exist. What did not change is the same value.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Objects(pub BTreeMap<ObjectKey, Arc<Object>>);
+pub struct Objects(pub BTreeMap<Reference, Known>);
 
 impl Objects {
-    /// The object.
-    pub fn get(&self, key: &ObjectKey) -> Option<&Arc<Object>> {
+    /// What is known of it; `None`: there is none.
+    pub fn get(&self, key: &Reference) -> Option<&Known> {
         self.0.get(key)
+    }
+
+    /// Whether it was asked for and nothing is answered.
+    pub fn is_asked(&self, key: &Reference) -> bool {
+        matches!(self.get(key), Some(Known::Asked))
     }
 
     /// Whether both have the same values, without comparing their contents.
@@ -120,13 +191,13 @@ impl Objects {
                 .0
                 .iter()
                 .zip(&other.0)
-                .all(|(a, b)| a.0 == b.0 && Arc::ptr_eq(a.1, b.1))
+                .all(|(a, b)| a.0 == b.0 && a.1.is_same(b.1))
     }
 
     /// The keys of what has appeared, changed or gone since.
-    pub fn changed_since(&self, before: &Objects) -> BTreeSet<ObjectKey> {
-        let differs = |key: &&ObjectKey| match (self.get(key), before.get(key)) {
-            (Some(now), Some(then)) => !Arc::ptr_eq(now, then),
+    pub fn changed_since(&self, before: &Objects) -> BTreeSet<Reference> {
+        let differs = |key: &&Reference| match (self.get(key), before.get(key)) {
+            (Some(now), Some(then)) => !now.is_same(then),
             _ => true,
         };
         self.0
@@ -143,8 +214,21 @@ impl Objects {
 pub struct ProjectedFile {
     /// Its permissions.
     pub mode: u32,
+    /// The user that it belongs to, where not root.
+    pub owner: Option<u32>,
     /// What is in it.
     pub content: Content,
+}
+
+impl ProjectedFile {
+    /// A file of root's.
+    pub fn of_root(mode: u32, content: Content) -> ProjectedFile {
+        ProjectedFile {
+            mode,
+            owner: None,
+            content,
+        }
+    }
 }
 
 /// The files of a volume, by path: relative, without `..`, none at a place where another has a directory.
@@ -155,12 +239,12 @@ pub struct Payload(pub BTreeMap<String, ProjectedFile>);
 mod tests {
     use super::*;
 
-    fn key(name: &str) -> ObjectKey {
-        ObjectKey {
+    fn key(name: &str) -> Reference {
+        Reference::Object(ObjectKey {
             kind: ObjectKind::Secret,
             namespace: "ns".to_owned(),
             name: name.to_owned(),
-        }
+        })
     }
 
     #[test]
@@ -169,7 +253,7 @@ mod tests {
             data: BTreeMap::from([("password".to_owned(), Content::from("hunter2"))]),
             ..Object::default()
         };
-        let objects = Objects(BTreeMap::from([(key("s"), Arc::new(object))]));
+        let objects = Objects(BTreeMap::from([(key("s"), Known::Found(Arc::new(object)))]));
         let text = format!("{objects:?} {objects:#?}");
         assert!(text.contains("password") && text.contains("<7 bytes>"), "{text}");
         assert!(!text.contains("hunter2") && !text.contains("104"), "{text}");
@@ -178,9 +262,9 @@ mod tests {
     #[test]
     fn what_appeared_changed_or_went_is_told() {
         let (same, old, new) = (
-            Arc::new(Object::default()),
-            Arc::new(Object::default()),
-            Arc::new(Object::default()),
+            Known::Found(Arc::default()),
+            Known::Found(Arc::default()),
+            Known::Found(Arc::default()),
         );
         let before = Objects(BTreeMap::from([
             (key("same"), same.clone()),

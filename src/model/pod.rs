@@ -10,6 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::object::Objects;
+use super::placement::Placement;
 use super::probe::{Lifecycle, Probes};
 use super::resources::{Bytes, Qos, Resources};
 use super::value::{EnvFrom, EnvValue, FileSource, Projection, SubPath};
@@ -105,6 +106,8 @@ pub struct Pod {
     pub active_deadline: Option<Duration>,
     /// `spec.priority`, resolved from the well-known class names where only those are given.
     pub priority: Option<i32>,
+    /// Which nodes it may be on.
+    pub placement: Placement,
     /// `spec.readinessGates`: types of conditions that others set and without which it is not ready.
     pub readiness_gates: Vec<String>,
     /// `spec.enableServiceLinks`
@@ -129,6 +132,22 @@ impl Pod {
     /// All containers in the order in which they start: init containers first.
     pub fn all_containers(&self) -> impl Iterator<Item = &Container> {
         self.init_containers.iter().chain(&self.containers)
+    }
+
+    /// `spec.serviceAccountName`; empty for a static pod.
+    pub fn service_account(&self) -> &str {
+        let spec = self.object.spec.as_ref();
+        spec.and_then(|spec| spec.service_account_name.as_deref())
+            .unwrap_or_default()
+    }
+
+    /// The user as whom all containers run, where they say so and agree (`FsUserFrom` in `pkg/volume/util`).
+    pub fn only_user(&self) -> Option<i64> {
+        let mut users = self
+            .all_containers()
+            .map(|container| container.security.run_as_user);
+        let first = users.next()??;
+        users.all(|user| user == Some(first)).then_some(first)
     }
 }
 
@@ -521,6 +540,25 @@ pub struct SourceSet {
     pub objects: Objects,
     /// What was refused. A refused document whose last good version runs leaves that version in `pods`.
     pub problems: Vec<Problem>,
+    /// Pods that are wanted and yet refused here: another agent may have started them, so what runs of them is left
+    /// alone.
+    pub held: BTreeMap<PodName, PodUid>,
+}
+
+impl SourceSet {
+    /// Whether both hold the same values, without comparing what is in them: nobody needs to be woken for what did
+    /// not change.
+    pub fn is_same(&self, other: &SourceSet) -> bool {
+        self.pods.len() == other.pods.len()
+            && self
+                .pods
+                .iter()
+                .zip(&other.pods)
+                .all(|(a, b)| a.0 == b.0 && Arc::ptr_eq(a.1, b.1))
+            && self.objects.is_same(&other.objects)
+            && self.problems == other.problems
+            && self.held == other.held
+    }
 }
 
 /// What all sources want. `None`: that source has not told its complete set yet, so none of its pods is removed.
@@ -546,6 +584,21 @@ impl Desired {
             .into_iter()
             .flatten()
             .find_map(|set| set.pods.get(name))
+    }
+
+    /// The UID of the pod that shall have this name and that this node refuses. What runs of it is neither ended nor
+    /// added to, unless another pod shall have the name.
+    pub fn held(&self, name: &PodName) -> Option<&PodUid> {
+        let held = || [&self.files, &self.api].into_iter().flatten();
+        let uid = held().find_map(|set| set.held.get(name));
+        uid.filter(|_| self.get(name).is_none())
+    }
+
+    /// The pods that are held, by name.
+    pub fn all_held(&self) -> impl Iterator<Item = (&PodName, &PodUid)> {
+        let sets = [&self.files, &self.api].into_iter().flatten();
+        let names = sets.flat_map(|set| set.held.keys());
+        names.filter_map(|name| Some((name, self.held(name)?)))
     }
 
     /// The objects that a pod from there may refer to: those of its own source, so that neither can put its

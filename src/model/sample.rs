@@ -106,6 +106,7 @@ pub(crate) fn pod(restart: RestartPolicy, init: &[&str], containers: &[&str]) ->
         grace: Duration::from_secs(5),
         active_deadline: None,
         priority: None,
+        placement: Default::default(),
         readiness_gates: Vec::new(),
         service_links: true,
         security: PodSecurity::default(),

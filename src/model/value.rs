@@ -133,6 +133,19 @@ pub enum FileSource {
     },
     /// Values of the pod itself.
     Downward(Vec<DownwardFile>),
+    /// A token of the pod's service account.
+    Token(TokenFile),
+}
+
+/// A token as a file (`serviceAccountToken`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenFile {
+    /// Who will be shown it; `None`: the API server.
+    pub audience: Option<String>,
+    /// How long it shall be valid.
+    pub seconds: i64,
+    /// The file, relative, without `..`.
+    pub path: String,
 }
 
 /// A key as a file.

@@ -8,8 +8,13 @@ use std::net::IpAddr;
 
 use super::amounts::{self, Overhead};
 use super::cgroup::is_critical;
-use crate::model::pod::{Pod, Port, Protocol};
+use super::placement;
+use crate::model::placement::NodeMarks;
+use crate::model::pod::{Pod, Port, Protocol, Source};
 use crate::model::resources::{Amounts, Bytes};
+
+/// The operating system that this is.
+const OS: &str = "linux";
 
 /// Why a pod is not run. A pod's status shows the message after `Pod was rejected: `.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,14 +32,19 @@ impl Refusal {
     }
 }
 
-/// Compares what a pod asks for with what the others leave. `others` are the pods of the node that have
-/// neither ended nor been refused.
+/// The reason for a pod whose node this is not. It is worth another look when the node's labels have just changed.
+pub const NODE_AFFINITY: &str = "NodeAffinity";
+
+/// Compares what a pod asks for with what the others leave, and with the node. `others` are the pods of the node that
+/// have neither ended nor been refused; `node` is `None` while the API server has not told of it.
 pub fn admit<'a>(
     pod: &Pod,
     others: impl Iterator<Item = &'a Pod>,
     allocatable: &Amounts,
     max_pods: u32,
+    node: Option<&NodeMarks>,
 ) -> Result<(), Refusal> {
+    system(pod)?;
     let (mut ports, mut staying) = (Vec::new(), Vec::new());
     for other in others.filter(|other| other.uid != pod.uid) {
         ports.extend(host_ports(other));
@@ -43,14 +53,56 @@ pub fn admit<'a>(
         }
     }
     fits(pod, &staying, allocatable, max_pods)?;
-    match host_ports(pod).any(|port| ports.iter().any(|taken| port.conflicts(taken))) {
-        true => Err(Refusal {
-            reason: "NodePorts".to_owned(),
-            message: "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
-                .to_owned(),
+    let is_ours = match node {
+        Some(node) => placement::is_on_its_node(&pod.placement, node),
+        None => !placement::asks(&pod.placement),
+    };
+    predicate(
+        is_ours,
+        NODE_AFFINITY,
+        "node(s) didn't match Pod's node affinity/selector",
+    )?;
+    let is_taken = host_ports(pod).any(|port| ports.iter().any(|taken| port.conflicts(taken)));
+    predicate(
+        !is_taken,
+        "NodePorts",
+        "node(s) didn't have free ports for the requested pod ports",
+    )?;
+    let is_fixed = matches!(pod.source, Source::File { .. });
+    let is_tolerant = node.is_none_or(|node| placement::tolerates(&pod.placement, node));
+    predicate(
+        is_fixed || is_tolerant,
+        "TaintToleration",
+        "node(s) had taints that the pod didn't tolerate",
+    )
+}
+
+fn predicate(holds: bool, name: &str, complaint: &str) -> Result<(), Refusal> {
+    match holds {
+        true => Ok(()),
+        false => Err(Refusal {
+            reason: name.to_owned(),
+            message: format!("Predicate {name} failed: {complaint}"),
         }),
-        false => Ok(()),
     }
+}
+
+/// A pod for another operating system, which it says in its specification or, so that the kubelet looks there too, in
+/// its labels.
+fn system(pod: &Pod) -> Result<(), Refusal> {
+    let refusal = |reason: &str, message: &str| Refusal {
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+    };
+    if pod.labels.get("kubernetes.io/os").is_some_and(|os| os != OS) {
+        let message = "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label";
+        return Err(refusal("PodOSSelectorNodeLabelDoesNotMatch", message));
+    }
+    if pod.placement.os.as_ref().is_some_and(|os| os != OS) {
+        let message = "Failed to admit pod as the OS field doesn't match node OS";
+        return Err(refusal("PodOSNotSupported", message));
+    }
+    Ok(())
 }
 
 /// `Preemptable` in `pkg/kubelet/types/pod_update.go`.
@@ -148,7 +200,7 @@ mod tests {
     use expect_test::{Expect, expect};
 
     use super::*;
-    use crate::model::pod::{RestartPolicy, Source};
+    use crate::model::pod::RestartPolicy;
     use crate::model::resources::{MilliCpu, Resources};
     use crate::model::sample;
 
@@ -182,7 +234,11 @@ mod tests {
     }
 
     fn check(pod: &Pod, others: &[Pod], expected: Expect) {
-        let answer = match admit(pod, others.iter(), &amounts(2000, 1 << 30), 3) {
+        check_on(None, pod, others, expected);
+    }
+
+    fn check_on(node: Option<&NodeMarks>, pod: &Pod, others: &[Pod], expected: Expect) {
+        let answer = match admit(pod, others.iter(), &amounts(2000, 1 << 30), 3, node) {
             Ok(()) => "admitted".to_owned(),
             Err(refusal) => format!("{}: {}", refusal.reason, refusal.message),
         };
@@ -234,6 +290,47 @@ mod tests {
             expect![
                 "OutOfcpu: Node didn't have enough resource: cpu, requested: 1500, used: 1000, capacity: 2000"
             ],
+        );
+    }
+
+    #[test]
+    fn a_pod_for_another_node() {
+        let mut asks = pod("x", 0, 0);
+        asks.placement.selector = [("disk".to_owned(), "ssd".to_owned())].into();
+        let refused = || {
+            expect![
+                "NodeAffinity: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
+            ]
+        };
+        let mut node = NodeMarks::default();
+        check_on(Some(&node), &asks, &[], refused());
+        check_on(None, &asks, &[], refused());
+        check_on(None, &pod("x", 0, 0), &[], expect!["admitted"]);
+        node.labels = asks.placement.selector.clone();
+        check_on(Some(&node), &asks, &[], expect!["admitted"]);
+        node.taints = vec![crate::model::placement::Taint {
+            key: "k".to_owned(),
+            value: String::new(),
+        }];
+        check_on(
+            Some(&node),
+            &asks,
+            &[],
+            expect![
+                "TaintToleration: Predicate TaintToleration failed: node(s) had taints that the pod didn't tolerate"
+            ],
+        );
+        asks.source = Source::File {
+            path: "/m/a.yaml".into(),
+            document: 1,
+        };
+        check_on(Some(&node), &asks, &[], expect!["admitted"]);
+        asks.placement.os = Some("windows".to_owned());
+        check_on(
+            Some(&node),
+            &asks,
+            &[],
+            expect!["PodOSNotSupported: Failed to admit pod as the OS field doesn't match node OS"],
         );
     }
 

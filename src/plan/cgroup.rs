@@ -446,6 +446,7 @@ mod tests {
             grace: Duration::from_secs(30),
             active_deadline: None,
             priority: None,
+            placement: Default::default(),
             readiness_gates: Vec::new(),
             service_links: true,
             security: PodSecurity::default(),

@@ -290,6 +290,7 @@ mod tests {
             pod: &pod,
             policy: &sample::policy(),
             objects: &Default::default(),
+            services: &Default::default(),
             allocatable: &Default::default(),
             ips: &[],
         };

@@ -5,15 +5,19 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::reference::key;
 use crate::model::node::NodePolicy;
-use crate::model::object::{Object, ObjectKind, Objects, Payload, ProjectedFile};
+use crate::model::object::{Content, Known, Object, ObjectKind, Objects, Payload, ProjectedFile, TokenKey};
 use crate::model::pod::{Container, Pod};
+use crate::model::reference::{key, token, unsynced};
 use crate::model::resources::Amounts;
+use crate::model::service::Services;
 use crate::model::step::{POD_IP, POD_IPS};
 use crate::model::value::{
-    Bound, DownwardFile, DownwardValue, Field, FileSource, KeyFile, Resource, ResourceField,
+    Bound, DownwardFile, DownwardValue, Field, FileSource, KeyFile, Resource, ResourceField, TokenFile,
 };
+
+/// The permissions of a token whose pod has a user or a group.
+const TOKEN_MODE: u32 = 0o600;
 
 /// What values are taken from.
 #[derive(Clone, Copy)]
@@ -21,17 +25,40 @@ pub(super) struct Origin<'a> {
     pub(super) pod: &'a Pod,
     pub(super) policy: &'a NodePolicy,
     pub(super) objects: &'a Objects,
+    pub(super) services: &'a Services,
     /// What pods may use together: what is not limited has this limit.
     pub(super) allocatable: &'a Amounts,
     /// The addresses of the sandbox; none while it is not there.
     pub(super) ips: &'a [IpAddr],
 }
 
+/// Why a value cannot be had.
+pub(super) enum Lack {
+    /// There is none, which may be allowed: `configmap "a" not found`.
+    Missing(String),
+    /// Whether there is one could not be learnt.
+    Unread(String),
+}
+
+impl Lack {
+    /// The sentence.
+    pub(super) fn into_text(self) -> String {
+        match self {
+            Lack::Missing(text) | Lack::Unread(text) => text,
+        }
+    }
+}
+
 impl Origin<'_> {
-    /// The object, or `configmap "a" not found`.
-    pub(super) fn object(&self, kind: ObjectKind, name: &str) -> Result<&Arc<Object>, String> {
-        let found = self.objects.get(&key(self.pod, kind, name));
-        found.ok_or_else(|| format!("{} {name:?} not found", kind.word()))
+    /// The object, or why it cannot be had.
+    pub(super) fn object(&self, kind: ObjectKind, name: &str) -> Result<&Arc<Object>, Lack> {
+        match self.objects.get(&key(self.pod, kind, name)) {
+            Some(Known::Found(object)) => Ok(object),
+            Some(Known::Unread(why)) => Err(Lack::Unread(why.to_string())),
+            // Nothing is started that needs it until something is answered.
+            Some(Known::Asked) => Err(Lack::Unread(unsynced(kind))),
+            None => Err(Lack::Missing(format!("{} {name:?} not found", kind.word()))),
+        }
     }
 
     /// A field of the pod. Its addresses are symbolic while there is no sandbox.
@@ -47,11 +74,7 @@ impl Origin<'_> {
             Field::Labels => lines(&pod.labels),
             Field::Annotations => lines(&pod.annotations),
             Field::NodeName => policy.name.clone(),
-            Field::ServiceAccount => {
-                let spec = pod.object.spec.as_ref();
-                spec.and_then(|spec| spec.service_account_name.clone())
-                    .unwrap_or_default()
-            }
+            Field::ServiceAccount => pod.service_account().to_owned(),
             Field::HostIp => first(&policy.host_ips),
             Field::HostIps => joined(&policy.host_ips),
             Field::PodIp if pod.namespaces.host_network => first(&policy.host_ips),
@@ -100,6 +123,7 @@ impl Origin<'_> {
                     self.downward_files(&mut files, items, mode);
                     Ok(())
                 }
+                FileSource::Token(file) => self.token_file(&mut files, file, mode),
             };
             errors.extend(added.err().filter(|error| !errors.contains(error)));
         }
@@ -120,13 +144,13 @@ impl Origin<'_> {
     ) -> Result<(), String> {
         let object = match self.object(kind, name) {
             Ok(object) => object,
-            Err(_) if optional => return Ok(()),
-            Err(error) => return Err(error),
+            Err(Lack::Missing(_)) if optional => return Ok(()),
+            Err(lack) => return Err(lack.into_text()),
         };
         if items.is_empty() {
             for (key, content) in object.files() {
                 let content = content.clone();
-                files.0.insert(key.clone(), ProjectedFile { mode, content });
+                files.0.insert(key.clone(), ProjectedFile::of_root(mode, content));
             }
         }
         for item in items {
@@ -140,12 +164,31 @@ impl Origin<'_> {
                 };
                 return Err(format!("{what}: {}", item.key));
             };
-            let file = ProjectedFile {
-                mode: item.mode.unwrap_or(mode),
-                content: content.clone(),
-            };
+            let file = ProjectedFile::of_root(item.mode.unwrap_or(mode), content.clone());
             files.0.insert(clean(&item.path), file);
         }
+        Ok(())
+    }
+
+    /// A token is for the pod's user alone where there is one, or for its group, which the volume gives it.
+    fn token_file(&self, files: &mut Payload, file: &TokenFile, mode: u32) -> Result<(), String> {
+        let Origin { pod, objects, .. } = self;
+        let object = match objects.get(&token(pod, file)) {
+            Some(Known::Found(object)) => object,
+            Some(Known::Unread(why)) => return Err(why.to_string()),
+            Some(Known::Asked) | None => return Err("failed to fetch token: not answered yet".to_owned()),
+        };
+        let owner = pod.only_user();
+        let is_private = owner.is_some() || pod.security.fs_group.is_some();
+        let file_of = |content: &Content| ProjectedFile {
+            mode: if is_private { TOKEN_MODE } else { mode },
+            owner: owner.and_then(|user| u32::try_from(user).ok()),
+            content: content.clone(),
+        };
+        let content = object.data.get(TokenKey::DATA).map(file_of);
+        files
+            .0
+            .extend(content.map(|content| (clean(&file.path), content)));
         Ok(())
     }
 
@@ -155,10 +198,7 @@ impl Origin<'_> {
                 DownwardValue::Field(field) => self.field(field),
                 DownwardValue::Resource(resource) => self.resource(resource, None),
             };
-            let file = ProjectedFile {
-                mode: item.mode.unwrap_or(mode),
-                content: text.as_str().into(),
-            };
+            let file = ProjectedFile::of_root(item.mode.unwrap_or(mode), text.as_str().into());
             files.0.insert(clean(&item.path), file);
         }
     }
@@ -250,8 +290,9 @@ mod tests {
         };
         let objects = Objects(
             [
-                (key(ObjectKind::ConfigMap, "cm"), Arc::new(map)),
-                (key(ObjectKind::Secret, "sec"), Arc::new(secret)),
+                (key(ObjectKind::ConfigMap, "cm"), Known::Found(Arc::new(map))),
+                (key(ObjectKind::Secret, "sec"), Known::Found(Arc::new(secret))),
+                (key(ObjectKind::Secret, "asked"), Known::Asked),
             ]
             .into(),
         );
@@ -264,6 +305,7 @@ mod tests {
             pod: &pod,
             policy: &sample::policy(),
             objects: &objects,
+            services: &Default::default(),
             allocatable: &allocatable,
             ips: &[],
         })
@@ -378,6 +420,53 @@ mod tests {
     }
 
     #[test]
+    fn a_token_belongs_to_the_pods_user_or_group() {
+        let file = || TokenFile {
+            audience: None,
+            seconds: 3607,
+            path: "token".to_owned(),
+        };
+        let check = |known: Known, user: Option<i64>, group: Option<i64>, want: &str| {
+            let change = |pod: &mut Pod| {
+                pod.containers[0].security.run_as_user = user;
+                pod.security.fs_group = group;
+            };
+            let told = with(change, |origin| {
+                let objects = Objects([(token(origin.pod, &file()), known)].into());
+                let origin = Origin {
+                    objects: &objects,
+                    ..origin
+                };
+                let files = origin.files(0o644, &[FileSource::Token(file())])?;
+                let made = &files.0["token"];
+                Ok::<_, String>(format!(
+                    "{:o} {:?} {}",
+                    made.mode,
+                    made.owner,
+                    made.content.text()
+                ))
+            });
+            assert_eq!(told.unwrap_or_else(|error| error), want);
+        };
+        let found = || {
+            let data = [(TokenKey::DATA.to_owned(), "t".into())].into();
+            Known::Found(Arc::new(Object {
+                data,
+                ..Object::default()
+            }))
+        };
+        check(found(), None, None, "644 None t");
+        check(found(), Some(1000), None, "600 Some(1000) t");
+        check(found(), None, Some(2000), "600 None t");
+        check(
+            Known::Unread("failed to fetch token: x".into()),
+            None,
+            None,
+            "failed to fetch token: x",
+        );
+    }
+
+    #[test]
     fn files_of_objects() {
         use ObjectKind::{ConfigMap, Secret};
         check(
@@ -402,6 +491,10 @@ mod tests {
         check(
             &[object(ConfigMap, "no", &[], false)],
             expect![[r#"configmap "no" not found"#]],
+        );
+        check(
+            &[object(Secret, "asked", &[], true)],
+            expect!["failed to sync secret cache: timed out waiting for the condition"],
         );
         check(
             &[object(ConfigMap, "cm", &[("no", "x")], false)],

@@ -1,7 +1,9 @@
 //! The environment of a container (`makeEnvironmentVariables` in `pkg/kubelet/kubelet_pods.go`): `envFrom` in order,
-//! then `env` in order, whose literal values see what stands before them.
+//! then `env` in order, whose literal values see what stands before them and the Services; last, of the Services, what
+//! has no value yet.
 
-use super::content::Origin;
+use super::content::{Lack, Origin};
+use super::service_links;
 use crate::model::expand;
 use crate::model::object::ObjectKind;
 use crate::model::pod::Container;
@@ -15,12 +17,13 @@ pub(super) fn environment(
     container: &Container,
     origin: Origin<'_>,
 ) -> Result<Vec<(String, String)>, String> {
+    let services = service_links::variables(origin)?;
     let mut done: Vec<(String, String)> = Vec::new();
     for from in &container.env_from {
         let object = match origin.object(from.kind, &from.name) {
             Ok(object) => object,
-            Err(_) if from.optional => continue,
-            Err(error) => return Err(error),
+            Err(Lack::Missing(_)) if from.optional => continue,
+            Err(lack) => return Err(lack.into_text()),
         };
         for (key, content) in &object.data {
             set(&mut done, format!("{}{key}", from.prefix), content.text());
@@ -28,7 +31,10 @@ pub(super) fn environment(
     }
     for (name, value) in &container.env {
         let value = match value {
-            EnvValue::Text(text) => expand::expand(text, |wanted| expand::value_of(&done, wanted)),
+            EnvValue::Text(text) => expand::expand(text, |wanted| {
+                let own = expand::value_of(&done, wanted);
+                own.or_else(|| services.get(wanted).map(String::as_str))
+            }),
             EnvValue::Field(field) => origin.field(field),
             EnvValue::Resource(resource) => origin.resource(resource, Some(container)),
             EnvValue::Key {
@@ -38,20 +44,26 @@ pub(super) fn environment(
                 optional,
             } => match value_of_key(origin, *kind, name, key) {
                 Ok(value) => value,
-                Err(_) if *optional => continue,
-                Err(error) => return Err(error),
+                Err(Lack::Missing(_)) if *optional => continue,
+                Err(lack) => return Err(lack.into_text()),
             },
         };
         set(&mut done, name.clone(), value);
     }
+    for (name, value) in services {
+        if expand::value_of(&done, &name).is_none() {
+            done.push((name, value));
+        }
+    }
     Ok(done)
 }
 
-fn value_of_key(origin: Origin<'_>, kind: ObjectKind, name: &str, key: &str) -> Result<String, String> {
+fn value_of_key(origin: Origin<'_>, kind: ObjectKind, name: &str, key: &str) -> Result<String, Lack> {
     let content = origin.object(kind, name)?.data.get(key);
     content.map(|content| content.text()).ok_or_else(|| {
         let namespace = &origin.pod.name.namespace;
-        format!("couldn't find key {key} in {} {namespace}/{name}", kind.as_str())
+        let message = format!("couldn't find key {key} in {} {namespace}/{name}", kind.as_str());
+        Lack::Missing(message)
     })
 }
 
@@ -68,10 +80,10 @@ mod tests {
 
     use expect_test::{Expect, expect};
 
-    use super::super::reference::key;
     use super::*;
-    use crate::model::object::{Object, Objects};
+    use crate::model::object::{Known, Object, Objects};
     use crate::model::pod::RestartPolicy;
+    use crate::model::reference::key;
     use crate::model::resources::Amounts;
     use crate::model::sample;
     use crate::model::step::POD_IP;
@@ -104,25 +116,30 @@ mod tests {
         pod.containers[0].env_from = env_from.to_vec();
         pod.containers[0].env = env.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect();
         let object = |pairs: &[(&str, &str)]| {
-            Arc::new(Object {
+            Known::Found(Arc::new(Object {
                 data: pairs
                     .iter()
                     .map(|(k, v)| ((*k).to_owned(), (*v).into()))
                     .collect(),
                 binary: [("bin".to_owned(), "b".into())].into(),
                 immutable: false,
-            })
+            }))
         };
         let map = object(&[("A", "1"), ("bad-key", "$(A)")]);
         let secret = object(&[("user", "u")]);
         let objects = [
             (key(&pod, ObjectKind::ConfigMap, "cm"), map),
             (key(&pod, ObjectKind::Secret, "sec"), secret),
+            (
+                key(&pod, ObjectKind::Secret, "shut"),
+                Known::Unread("secrets \"shut\" is forbidden".into()),
+            ),
         ];
         let origin = Origin {
             pod: &pod,
             policy: &sample::policy(),
             objects: &Objects(objects.into()),
+            services: &Default::default(),
             allocatable: &Amounts::default(),
             ips: &[],
         };
@@ -188,6 +205,17 @@ mod tests {
             &[],
             &[("A", of_key(ConfigMap, "cm", "k", false))],
             expect!["couldn't find key k in ConfigMap ns/cm"],
+        );
+        // What cannot be read may be there: that it may be missing does not help.
+        check(
+            &[from("", Secret, "shut", true)],
+            &[],
+            expect![[r#"secrets "shut" is forbidden"#]],
+        );
+        check(
+            &[],
+            &[("A", of_key(Secret, "shut", "k", true))],
+            expect![[r#"secrets "shut" is forbidden"#]],
         );
         // Bytes are for volumes only.
         check(

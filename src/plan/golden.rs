@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::container::{Home, request};
 use super::content::Origin;
 use super::sandbox;
-use crate::model::object::{Object, ObjectKey, ObjectKind, Objects};
+use crate::model::object::{Known, Object, ObjectKey, ObjectKind, Objects, Reference};
 use crate::model::pod::*;
 use crate::model::resources::{Amounts, Bytes, MilliCpu, Resources};
 use crate::model::sample;
@@ -64,6 +64,7 @@ fn check_restarted(
             pod: &pod,
             policy: &policy,
             objects: &objects(),
+            services: &Default::default(),
             allocatable: &Default::default(),
             ips: &[],
         };
@@ -255,10 +256,12 @@ fn objects() -> Objects {
             ..Object::default()
         })
     };
-    let key = |kind, name: &str| ObjectKey {
-        kind,
-        namespace: "<ns>".to_owned(),
-        name: name.to_owned(),
+    let key = |kind, name: &str| {
+        Reference::Object(ObjectKey {
+            kind,
+            namespace: "<ns>".to_owned(),
+            name: name.to_owned(),
+        })
     };
     let map = object(&[
         ("a", "1"),
@@ -269,8 +272,8 @@ fn objects() -> Objects {
     let secret = object(&[("user", "u"), ("pass", "p")]);
     Objects(
         [
-            (key(ObjectKind::ConfigMap, "cm"), map),
-            (key(ObjectKind::Secret, "sec"), secret),
+            (key(ObjectKind::ConfigMap, "cm"), Known::Found(map)),
+            (key(ObjectKind::Secret, "sec"), Known::Found(secret)),
         ]
         .into(),
     )

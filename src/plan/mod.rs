@@ -11,6 +11,7 @@ mod teardown;
 pub mod gc;
 pub mod restart;
 pub mod admit;
+mod placement;
 mod sandbox;
 mod container;
 mod security;
@@ -19,7 +20,7 @@ mod sub_path;
 mod dns;
 mod content;
 mod environment;
-pub mod reference;
+mod service_links;
 pub mod amounts;
 pub mod cgroup;
 #[cfg(test)]
@@ -35,6 +36,7 @@ use crate::model::object::Objects;
 use crate::model::pod::{PodName, PodUid};
 use crate::model::resources::Amounts;
 use crate::model::runtime::ObservedImage;
+use crate::model::service::Services;
 
 /// What a plan must know beside the pod.
 #[derive(Debug, Clone, Copy)]
@@ -47,12 +49,16 @@ pub struct PlanView<'a> {
     pub network_ready: bool,
     /// Every source has told its complete set, so what nobody wants may be removed.
     pub desired_complete: bool,
+    /// The UID of the name that is wanted though refused here: it is left alone.
+    pub held: Option<&'a PodUid>,
     /// The images of the runtime: one that has appeared ends the waiting for its next pull.
     pub images: &'a [ObservedImage],
     /// UIDs with a directory or a cgroup ([`crate::model::runtime::Snapshot::leftovers`]).
     pub leftovers: &'a BTreeSet<PodUid>,
     /// The objects that the pod may refer to.
     pub objects: &'a Objects,
+    /// The Services of the cluster.
+    pub services: &'a Services,
     /// What pods may use together, which a container sees as the limit of what is not limited.
     pub allocatable: &'a Amounts,
 }

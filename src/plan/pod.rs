@@ -12,8 +12,8 @@ use crate::model::reason;
 use crate::model::runtime::{ObservedName, ObservedPod};
 use crate::model::step::{Plan, Step};
 
-/// The UID that [`plan`] will be about: what another pod of the name has left comes before the one desired.
-/// Executions and their outcomes are told it.
+/// The UID that [`plan`] will be about: what another pod of the name has left comes before the one desired. One that
+/// is held is nobody's business. Executions and their outcomes are told it.
 pub fn subject<'a>(
     desired: Option<&'a Pod>,
     observed: &'a ObservedName,
@@ -21,10 +21,11 @@ pub fn subject<'a>(
     view: &PlanView<'_>,
 ) -> Option<&'a PodUid> {
     let wanted = desired.map(|pod| &pod.uid);
-    let other = observed.uids.keys().find(|uid| Some(*uid) != wanted);
+    let is_other = |uid: &PodUid| Some(uid) != wanted && Some(uid) != view.held;
+    let other = observed.uids.keys().find(|uid| is_other(uid));
     // One that never came to a sandbox is known by what was made for it before.
     let remains = memory.filter(|memory| {
-        let is_other = Some(&memory.uid) != wanted && !observed.uids.contains_key(&memory.uid);
+        let is_other = is_other(&memory.uid) && !observed.uids.contains_key(&memory.uid);
         is_other && memory.remains != Remains::Nothing && view.leftovers.contains(&memory.uid)
     });
     other.or(remains.map(|memory| &memory.uid)).or(wanted)
@@ -68,8 +69,8 @@ pub fn plan(
     plan
 }
 
-/// Removes every UID but the desired one, and nothing else: only when it is seen to be gone may its successor
-/// start.
+/// Removes every UID but the desired one and one that is held, and nothing else: only when it is seen to be gone may
+/// its successor start.
 fn plan_removal(
     uid: &PodUid,
     desired: Option<&Pod>,
@@ -84,7 +85,8 @@ fn plan_removal(
     }
     let wanted = desired.map(|pod| &pod.uid);
     let nothing = ObservedPod::default();
-    let seen = observed.uids.iter().filter(|(other, _)| Some(*other) != wanted);
+    let stays = |other: &PodUid| Some(other) == wanted || Some(other) == view.held;
+    let seen = observed.uids.iter().filter(|(other, _)| !stays(other));
     let unseen = (!observed.uids.contains_key(uid)).then_some((uid, &nothing));
     let mut stages: Vec<Vec<Step>> = Vec::new();
     for (uid, seen) in seen.chain(unseen) {
@@ -123,10 +125,16 @@ fn plan_pod(given: Given<'_>) -> Plan {
     if let Some(wait) = failure_holds(memory, way, now) {
         return wait;
     }
+    // What has to be answered first is answered soon, or told to be unreadable; then this is planned again.
+    let answered = !start::lacks_answers(given);
     let Stages { stages, waits_until } = match need {
         Need::End => return plan_end(given),
+        Need::Sandbox { .. } if !answered => Stages::default(),
         Need::Sandbox { attempt, start } => start::in_new_sandbox(given, attempt, &start),
-        Need::Containers { sandbox, stop, start } => start::in_sandbox(given, sandbox, &stop, &start),
+        Need::Containers { sandbox, stop, start } => {
+            let start = if answered { start } else { Vec::new() };
+            start::in_sandbox(given, sandbox, &stop, &start)
+        }
     };
     let deadline = restart::deadline(pod, memory);
     Plan {
@@ -184,6 +192,7 @@ mod tests {
 
     use super::*;
     use crate::model::memory::{Backoff, ContainerMemory};
+    use crate::model::object::{Known, ObjectKind, Objects};
     use crate::model::pod::{Deletion, RestartPolicy};
     use crate::model::runtime::{ContainerState, ObservedContainer, Sandbox};
     use crate::model::sample::{self, at, exited, instance, observed, running, sandbox};
@@ -198,6 +207,8 @@ mod tests {
         memory: Option<PodMemory>,
         network_ready: bool,
         desired_complete: bool,
+        held: Option<PodUid>,
+        objects: Objects,
         now: i64,
     }
 
@@ -208,6 +219,8 @@ mod tests {
             memory: None,
             network_ready: true,
             desired_complete: true,
+            held: None,
+            objects: Objects::default(),
             now: 100,
         }
     }
@@ -219,9 +232,11 @@ mod tests {
             runtime_ready: true,
             network_ready: case.network_ready,
             desired_complete: case.desired_complete,
+            held: case.held.as_ref(),
             images: &[],
             leftovers: &Default::default(),
-            objects: &Default::default(),
+            objects: &case.objects,
+            services: &Default::default(),
             allocatable: &Default::default(),
         };
         let plan = plan(
@@ -599,6 +614,85 @@ mod tests {
             ..sample::pod(Always, &[], &["c"])
         });
         check(replaced, removal());
+    }
+
+    #[test]
+    fn nothing_starts_before_it_is_known_what_the_pod_refers_to() {
+        let mut pod = sample::pod(Always, &[], &["c", "d"]);
+        pod.containers[0].env_from = vec![crate::model::value::EnvFrom {
+            prefix: String::new(),
+            kind: ObjectKind::Secret,
+            name: "s".to_owned(),
+            optional: true,
+        }];
+        let key = crate::model::reference::key(&pod, ObjectKind::Secret, "s");
+        let with = |known: Option<Known>, sandboxes, containers| Case {
+            objects: Objects(known.map(|known| (key.clone(), known)).into_iter().collect()),
+            ..case(pod.clone(), sandboxes, containers)
+        };
+        check(with(Some(Known::Asked), vec![], vec![]), expect![""]);
+        // What runs goes on, and what has to end ends.
+        let changed = || ObservedContainer {
+            hash: 1,
+            ..instance("d", 0, 1, running(1))
+        };
+        check(
+            with(Some(Known::Asked), vec![sandbox(0, true, 0)], vec![changed()]),
+            expect!["stop container d0 5s (Container d definition changed, will be restarted)"],
+        );
+        let starts = || {
+            expect![[r#"
+                set cgroup, make pod directory
+                run sandbox 0, ensure image c, ensure image d
+                write hosts file
+                create container c #0 in new, create container d #0 in new
+                start container c (new)
+                start container d (new)"#]]
+        };
+        check(with(None, vec![], vec![]), starts());
+        check(
+            with(Some(Known::Found(Default::default())), vec![], vec![]),
+            starts(),
+        );
+    }
+
+    #[test]
+    fn a_pod_that_is_wanted_and_refused_is_left_alone() {
+        let held = |uid: &str| Case {
+            desired: None,
+            held: Some(sample::uid(uid)),
+            ..case(
+                sample::pod(Always, &[], &["c"]),
+                vec![sandbox(0, true, 0)],
+                vec![
+                    instance("c", 1, 1, running(1)),
+                    instance("c", 0, 0, exited(0, 1, 1)),
+                ],
+            )
+        };
+        check(held("u1"), expect![""]);
+        // What an earlier pod of the name has left goes all the same, and a removal that was under way is not gone on with.
+        check(
+            held("u2"),
+            expect![[r#"
+                stop container c1 5s (Stopping container c)
+                stop sandbox s0
+                remove container c1, remove container c0
+                remove log directory /var/log/pods/ns_p_u1
+                remove cgroup kubepods/podu1, remove cgroup kubepods/burstable/podu1, remove cgroup kubepods/besteffort/podu1
+                remove pod directory /var/lib/kubelet/pods/u1
+                remove sandbox s0"#]],
+        );
+        let mut memory = PodMemory::new(sample::uid("u1"), at(0));
+        memory.remains = crate::model::memory::Remains::Everything;
+        check(
+            Case {
+                memory: Some(memory),
+                observed: ObservedName::default(),
+                ..held("u1")
+            },
+            expect![""],
+        );
     }
 
     #[test]

@@ -10,9 +10,11 @@ use super::need::Stop;
 use super::{PlanView, cgroup, gc, restart, sandbox, teardown, volume};
 use crate::model::memory::PodMemory;
 use crate::model::node::NodePolicy;
-use crate::model::pod::{Container, Pod};
+use crate::model::pod::{Container, Pod, Source};
 use crate::model::probe::Hook;
+use crate::model::reference::references;
 use crate::model::runtime::{ContainerState, ObservedPod, Sandbox};
+use crate::model::service::Services;
 use crate::model::step::{ContainerRef, HookCall, HookHost, PostStart, SandboxRef, Step};
 
 /// What a plan is made from.
@@ -33,6 +35,7 @@ impl<'a> Given<'a> {
             pod: self.pod,
             policy: self.policy,
             objects: self.view.objects,
+            services: self.view.services,
             allocatable: self.view.allocatable,
             ips,
         }
@@ -44,6 +47,15 @@ impl<'a> Given<'a> {
 pub(super) struct Stages {
     pub(super) stages: Vec<Vec<Step>>,
     pub(super) waits_until: Option<Timestamp>,
+}
+
+/// Whether something that the pod takes values from was asked for and nothing is known of it yet.
+pub(super) fn lacks_answers(given: Given<'_>) -> bool {
+    let PlanView {
+        objects, services, ..
+    } = given.view;
+    let waits_for_services = given.pod.source == Source::Api && **services == Services::Asked;
+    waits_for_services || references(given.pod).iter().any(|key| objects.is_asked(key))
 }
 
 /// Makes a sandbox and starts containers in it. What is left of the one before is stopped first.

@@ -183,6 +183,7 @@ mod tests {
             pod: &pod,
             policy: &sample::policy(),
             objects: &Default::default(),
+            services: &Default::default(),
             allocatable: &Amounts::default(),
             ips: &[],
         });

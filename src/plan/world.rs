@@ -105,9 +105,11 @@ impl World {
             runtime_ready: true,
             network_ready: self.network_ready,
             desired_complete: true,
+            held: None,
             images: if self.image_there { &images } else { &[] },
             leftovers: &leftovers,
             objects: &Default::default(),
+            services: &Default::default(),
             allocatable: &Default::default(),
         };
         let plan = pod::plan(desired, &self.observed, memory, &self.policy, &view, self.now);

@@ -53,6 +53,9 @@ pub(super) fn patch(ours: &PodStatus, theirs: Option<&PodStatus>) -> Option<Valu
             let mut items = items.clone();
             items.push(json!({"$patch": "replace"}));
             patch.insert((*key).to_owned(), Value::Array(items));
+        } else if new.is_none() && old.is_some() {
+            // Left where hostIP goes, it would make the whole patch wrong.
+            patch.insert((*key).to_owned(), Value::Null);
         }
     }
     if !conditions.is_empty() {
@@ -107,6 +110,15 @@ mod tests {
                 "podIPs": [{"ip": "10.0.0.9"}]}),
             Some(json!({"phase": "Running", "message": null, "podIP": "10.0.0.1",
                 "podIPs": [{"ip": "10.0.0.1"}, {"$patch": "replace"}]})),
+        );
+    }
+
+    #[test]
+    fn addresses_go_together() {
+        check(
+            json!({"phase": "Failed"}),
+            json!({"phase": "Failed", "hostIP": "10.0.0.1", "hostIPs": [{"ip": "10.0.0.1"}]}),
+            Some(json!({"hostIP": null, "hostIPs": null})),
         );
     }
 

@@ -1,13 +1,26 @@
 //! Which of the desired pods the node takes: asked of `plan::admit`, those first that run already.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::{Key, Loop};
+use crate::model::api::ApiNode;
 use crate::model::memory::{PodMemory, Remains};
-use crate::model::pod::{Pod, Source};
-use crate::plan::admit;
+use crate::model::placement::NodeMarks;
+use crate::model::pod::{Pod, PodUid, Source};
+use crate::plan::admit::{self, Refusal};
+
+/// How long the labels of the node may be behind the pod that was bound for them: two watches tell of the two. The
+/// kubelet asks for the node once more at this point.
+const DOUBT: Duration = Duration::from_secs(1);
+
+/// A pod that is neither run nor refused for a moment.
+pub(super) struct Doubt {
+    uid: PodUid,
+    since: Timestamp,
+}
 
 /// Whether the API server knows of the pod's end.
 fn has_told_end(pod: &Pod) -> bool {
@@ -44,36 +57,67 @@ impl Loop {
         };
         let mut admitted: Vec<_> = admitted.into_iter().filter(|pod| !closed(pod)).collect();
         let former = std::mem::take(&mut self.refused);
+        let doubted = std::mem::take(&mut self.doubted);
+        let node = self.node_marks();
         for pod in new {
             let others = admitted.iter().map(AsRef::as_ref);
-            match admit::admit(&pod, others, &self.rooms.allocatable, self.rooms.max_pods) {
+            let (allocatable, max_pods) = (&self.rooms.allocatable, self.rooms.max_pods);
+            let doubt = doubted.get(&pod.name).filter(|doubt| doubt.uid == pod.uid);
+            match admit::admit(&pod, others, allocatable, max_pods, node.as_ref()) {
                 Ok(()) => {
                     if former.contains_key(&pod.name) {
                         self.memory.pods.remove(&pod.name);
+                    }
+                    if former.contains_key(&pod.name) || doubt.is_some() {
                         self.dirty.insert(Key::Pod(pod.name.clone()));
                     }
                     admitted.push(pod);
                 }
                 Err(refusal) => {
-                    let fresh = || PodMemory::new(pod.uid.clone(), now);
-                    let memory = self
-                        .memory
-                        .pods
-                        .entry(pod.name.clone())
-                        .or_insert_with(|| Arc::new(fresh()));
-                    let ended = Some(refusal.status());
-                    if memory.uid != pod.uid || memory.ended != ended {
-                        tracing::warn!(pod = %pod.name, reason = %refusal.reason, "refused: {}", refusal.message);
-                        *memory = Arc::new(PodMemory { ended, ..fresh() });
-                    }
-                    self.dirty.insert(Key::Pod(pod.name.clone()));
-                    // What the API server was told has failed has been replaced by then: it does not come back.
-                    if pod.source != Source::Api {
-                        self.refused.insert(pod.name.clone(), (pod.uid.clone(), refusal));
+                    let since = doubt.map_or(now, |doubt| doubt.since);
+                    let may_change = node.is_none() || now < since + DOUBT;
+                    if refusal.reason == admit::NODE_AFFINITY && pod.source == Source::Api && may_change {
+                        let uid = pod.uid.clone();
+                        self.doubted.insert(pod.name.clone(), Doubt { uid, since });
+                    } else {
+                        self.refuse(&pod, refusal, now);
                     }
                 }
             }
         }
+    }
+
+    fn refuse(&mut self, pod: &Pod, refusal: Refusal, now: Timestamp) {
+        let fresh = || PodMemory::new(pod.uid.clone(), now);
+        let memory = self
+            .memory
+            .pods
+            .entry(pod.name.clone())
+            .or_insert_with(|| Arc::new(fresh()));
+        let ended = Some(refusal.status());
+        if memory.uid != pod.uid || memory.ended != ended {
+            tracing::warn!(pod = %pod.name, reason = %refusal.reason, "refused: {}", refusal.message);
+            *memory = Arc::new(PodMemory { ended, ..fresh() });
+        }
+        self.dirty.insert(Key::Pod(pod.name.clone()));
+        // What the API server was told has failed has been replaced by then: it does not come back.
+        if pod.source != Source::Api {
+            self.refused.insert(pod.name.clone(), (pod.uid.clone(), refusal));
+        }
+    }
+
+    fn node_marks(&self) -> Option<NodeMarks> {
+        match &*self.node.borrow() {
+            ApiNode::Present(node) => Some(NodeMarks::of(node)),
+            ApiNode::Unknown | ApiNode::Absent => None,
+        }
+    }
+
+    /// When the first doubt is over. While the node is not told of, none ends by itself.
+    pub(super) fn doubt_ends(&self) -> Option<Timestamp> {
+        let is_told = matches!(&*self.node.borrow(), ApiNode::Present(_));
+        let ends = self.doubted.values().map(|doubt| doubt.since + DOUBT);
+        ends.min().filter(|_| is_told)
     }
 
     /// Whether the pod was admitted before. What an agent before this one admitted is known by its sandboxes: a

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::manifest::{self, ManifestContext};
 use crate::model::api::{ApiPods, MIRROR};
-use crate::model::pod::{Pod, PodName, Problem, SourceSet};
+use crate::model::pod::{Pod, PodName, PodUid, Problem, SourceSet};
 
 /// What the source tells.
 pub struct Outputs {
@@ -78,7 +78,10 @@ pub(super) fn first_line(error: &watcher::Error) -> String {
 /// A pod of the API server and what became of it.
 struct Known {
     object: Arc<Object>,
-    read: Result<Arc<Pod>, Vec<Problem>>,
+    /// As it was last understood; `None`: this version has never accepted it.
+    read: Option<Arc<Pod>>,
+    /// Why it is refused now.
+    problems: Vec<Problem>,
 }
 
 #[derive(Default)]
@@ -130,33 +133,47 @@ impl State {
         if let Some(former) = same_uid
             && asked(&former.object) == asked(&object)
         {
-            let read = former.read.clone();
+            let (read, problems) = (former.read.clone(), former.problems.clone());
             let object = Arc::new(object);
-            self.known.insert(name, Known { object, read });
+            let known = Known {
+                object,
+                read,
+                problems,
+            };
+            self.known.insert(name, known);
             return;
         }
-        let seen = same_uid
-            .and_then(|former| former.read.as_ref().ok())
-            .map(|pod| pod.seen);
-        let read = manifest::read_api_pod(object.clone(), context, seen.unwrap_or(now));
-        if let Err(problems) = &read {
-            for problem in problems {
-                tracing::warn!(pod = %name, "not run: {}: {}", problem.field, problem.message);
-            }
+        let former = same_uid.and_then(|former| former.read.clone());
+        let seen = former.as_ref().map_or(now, |pod| pod.seen);
+        let (read, problems) = match manifest::read_api_pod(object.clone(), context, seen) {
+            Ok(pod) => (Some(Arc::new(pod)), Vec::new()),
+            // What runs goes on as it was last understood.
+            Err(problems) => (former, problems),
+        };
+        for problem in &problems {
+            tracing::warn!(pod = %name, "not run: {}: {}", problem.field, problem.message);
         }
         let object = Arc::new(object);
-        let read = read.map(Arc::new);
-        self.known.insert(name, Known { object, read });
+        let known = Known {
+            object,
+            read,
+            problems,
+        };
+        self.known.insert(name, known);
     }
 
     fn tell(&self, outputs: &Outputs) {
         let mut set = SourceSet::default();
         for (name, known) in &self.known {
+            set.problems.extend(known.problems.iter().cloned());
             match &known.read {
-                Ok(pod) => {
+                Some(pod) => {
                     set.pods.insert(name.clone(), pod.clone());
                 }
-                Err(problems) => set.problems.extend(problems.iter().cloned()),
+                None => {
+                    let uid = known.object.metadata.uid.clone().unwrap_or_default();
+                    set.held.insert(name.clone(), PodUid(uid));
+                }
             }
         }
         let objects = ApiPods {
@@ -168,7 +185,7 @@ impl State {
             mirrors: self.mirrors.clone(),
         };
         outputs.set.send_if_modified(|told| {
-            let same = told.as_ref().is_some_and(|told| is_same(told, &set));
+            let same = told.as_ref().is_some_and(|told| told.is_same(&set));
             if !same {
                 *told = Some(Arc::new(set));
             }
@@ -176,16 +193,6 @@ impl State {
         });
         outputs.objects.send_replace(Some(Arc::new(objects)));
     }
-}
-
-/// Whether both hold the same values: nobody needs to be woken for what did not change.
-fn is_same(told: &SourceSet, set: &SourceSet) -> bool {
-    let same_pods = told.pods.len() == set.pods.len()
-        && told
-            .pods
-            .iter()
-            .all(|(name, pod)| set.pods.get(name).is_some_and(|other| Arc::ptr_eq(pod, other)));
-    same_pods && told.problems == set.problems
 }
 
 fn name(object: &Object) -> PodName {
@@ -273,6 +280,41 @@ mod tests {
         };
         take(&mut state, Event::Apply(object("a", "1", label)));
         assert!(!Arc::ptr_eq(&first, &pod(&state)));
+    }
+
+    #[test]
+    fn what_is_refused_is_held_unless_it_was_accepted_before() {
+        let (mut state, outputs) = (State::default(), outputs());
+        let refused = |object: &mut Object| {
+            object.spec.as_mut().unwrap().runtime_class_name = Some("other".to_owned());
+        };
+        take(&mut state, Event::Init);
+        take(&mut state, Event::InitApply(object("a", "1", refused)));
+        take(&mut state, Event::InitApply(object("b", "2", |_| {})));
+        take(&mut state, Event::InitDone);
+        take(&mut state, Event::Apply(object("b", "2", refused)));
+        let told = |state: &State| {
+            state.tell(&outputs);
+            outputs.set.borrow().clone().unwrap()
+        };
+        let set = told(&state);
+        let names = |names: Vec<&PodName>| names.iter().map(|name| name.name.clone()).collect::<Vec<_>>();
+        assert_eq!(names(set.held.keys().collect()), ["a"]);
+        assert_eq!(names(set.pods.keys().collect()), ["b"]);
+        assert_eq!(set.problems.len(), 2);
+        // Another pod of the name was never accepted, and one that goes can always be ended.
+        take(&mut state, Event::Apply(object("b", "3", refused)));
+        take(
+            &mut state,
+            Event::Apply(object("a", "1", |object| {
+                refused(object);
+                let long_ago = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH);
+                object.metadata.deletion_timestamp = Some(long_ago);
+            })),
+        );
+        let set = told(&state);
+        assert_eq!(names(set.held.keys().collect()), ["b"]);
+        assert_eq!(names(set.pods.keys().collect()), ["a"]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::kept::{Change, Kept};
 use super::listing::{self, Entry, State};
 use super::manifest::{Content, Json, ManifestContext, ReadObject, ReadPod, read_with_content, seen_at};
 use super::watch::Watchlist;
-use crate::model::object::{Object, ObjectKey};
+use crate::model::object::{self, Object, ObjectKey};
 use crate::model::pod::{Pod, PodName, Problem, SourceSet};
 
 /// A file that went away is gone when it has not come back after this: some editors rename the old one away before
@@ -325,8 +325,10 @@ impl Directory {
         for (path, known) in &self.files {
             set.problems.extend(known.problems.iter().cloned());
             for held in &known.objects {
-                match set.objects.0.entry(held.key.clone()) {
-                    btree_map::Entry::Vacant(place) => drop(place.insert(held.object.clone())),
+                match set.objects.0.entry(object::Reference::Object(held.key.clone())) {
+                    btree_map::Entry::Vacant(place) => {
+                        place.insert(object::Known::Found(held.object.clone()));
+                    }
                     btree_map::Entry::Occupied(_) => set.problems.push(twice(path, held)),
                 }
             }

@@ -13,6 +13,8 @@ mod kept;
 mod directory;
 pub mod files;
 pub mod apiserver;
+pub mod objects;
+pub mod services;
 pub mod own_node;
 
 use std::path::PathBuf;

@@ -39,7 +39,7 @@ pub async fn run(
                     out.send_replace(ApiNode::Absent);
                 }
                 Some(Err(error)) => {
-                    tracing::debug!(error = %first_line(&error), "the Node object is not told: tried again");
+                    tracing::warn!(error = %first_line(&error), "the Node object is not told: tried again");
                 }
                 None => break,
             }

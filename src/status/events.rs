@@ -1,8 +1,10 @@
 //! The events of a pod, in the kubelet's words: from what an execution brought, and from what waits.
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::PodStatus;
 
 use super::format::{full_name, go_duration};
+use super::pod::REJECTED;
 use crate::model::memory::PodMemory;
 use crate::model::node::NodePolicy;
 use crate::model::pod::Pod;
@@ -64,9 +66,12 @@ pub fn events(pod: &Pod, outcome: &Outcome, memory: Option<&PodMemory>) -> Vec<P
     all
 }
 
-/// That the node refused to run a pod.
-pub fn refused(reason: &str, message: &str) -> PodEvent {
-    event(EventType::Warning, reason, message.to_owned(), "")
+/// That the node has refused to run a pod, unless `previous` told it already.
+pub fn refusal(memory: &PodMemory, previous: Option<&PodStatus>) -> Option<PodEvent> {
+    let (reason, message) = memory.ended.as_ref()?;
+    let text = message.strip_prefix(REJECTED)?;
+    let is_told = previous.is_some_and(|previous| previous.message.as_ref() == Some(message));
+    (!is_told).then(|| event(EventType::Warning, reason, text.to_owned(), ""))
 }
 
 /// What the probes of a pod have complained about since it was observed before.

@@ -369,7 +369,8 @@ fn a_pod_that_was_refused() {
     for (field, value) in summary(&status).as_object().unwrap() {
         assert_eq!(&recorded["final"][field], value, "{field}");
     }
-    assert_events("too-big", vec![events::refused("OutOfcpu", text)]);
+    assert_events("too-big", events::refusal(&memory, None).into_iter().collect());
+    assert_eq!(events::refusal(&memory, Some(&status)), None);
 }
 
 fn error(reason: &'static str, message: &str) -> StepError {

@@ -16,7 +16,7 @@ use crate::model::pod::Pod;
 use crate::model::runtime::{ObservedName, ObservedPod};
 
 /// How the message of a pod begins that the node refused to run.
-const REJECTED: &str = "Pod was rejected: ";
+pub(super) const REJECTED: &str = "Pod was rejected: ";
 
 /// The status of a pod that is desired. `previous` is what was told last: times of transition, addresses of a
 /// sandbox that is gone, and a final phase are kept from it.

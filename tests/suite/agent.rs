@@ -19,6 +19,7 @@ use gantry::model::pod::{Desired, DnsConfig, PodName};
 use gantry::model::report::{Happening, PodsReport};
 use gantry::model::resources::Bytes;
 use gantry::model::runtime::Snapshot;
+use gantry::model::service::Services;
 use gantry::source::manifest::ManifestContext;
 use gantry::{model, observe, publish, reconcile, report, source};
 use k8s_openapi::api::core::v1 as api;
@@ -296,8 +297,17 @@ impl Agent {
         tasks.spawn(async move { read.await.unwrap() });
         let (node_in, node) = watch::channel(Arc::<api::Node>::default());
         let (happenings, happened) = mpsc::unbounded_channel();
+        let (services_in, services) = watch::channel(Services::NoCluster);
+        let (api_node_in, api_node) = watch::channel(ApiNode::Unknown);
         let told = machine.api.as_ref().map(|server| {
-            let rooms = (desired.clone(), pods.clone(), node.clone());
+            services_in.send_replace(Services::Asked);
+            let rooms = (
+                desired.clone(),
+                pods.clone(),
+                node.clone(),
+                services_in.clone(),
+                api_node_in.clone(),
+            );
             join(server, rooms, happened, &mut tasks, &cancel)
         });
         let merged = source::merge(files, told, desired_in, cancel.clone());
@@ -353,6 +363,8 @@ impl Agent {
             desired: desired.clone(),
             snapshot: snapshot.clone(),
             imported: imported_out,
+            services,
+            node: api_node,
         };
         let outputs = reconcile::Outputs {
             memory: memory_in,
@@ -401,17 +413,20 @@ impl Agent {
     }
 }
 
-/// What publishing is told: what is desired, the pods and the node.
+/// What publishing is told: what is desired, the pods and the node; and where the Services and the API server's node
+/// are told.
 type Told = (
     watch::Receiver<Arc<Desired>>,
     watch::Receiver<Arc<PodsReport>>,
     watch::Receiver<Arc<api::Node>>,
+    watch::Sender<Services>,
+    watch::Sender<ApiNode>,
 );
 
 /// What the agent does as a node of an API server.
 fn join(
     server: &FakeApi,
-    (desired, report, own): Told,
+    (desired, report, own, services, node_in): Told,
     happened: mpsc::UnboundedReceiver<Happening>,
     tasks: &mut JoinSet<()>,
     cancel: &CancellationToken,
@@ -419,7 +434,7 @@ fn join(
     let (client_in, clients) = watch::channel(server.client());
     let (set, told) = watch::channel(None);
     let (objects_in, objects) = watch::channel(None);
-    let (node_in, node) = watch::channel(ApiNode::Unknown);
+    let node = node_in.subscribe();
     let context = ManifestContext {
         node_name: NODE.to_owned(),
         privileged_allowed: true,
@@ -437,6 +452,15 @@ fn join(
     };
     tasks.spawn(publish::events::run(clients.clone(), happened, settings, end()));
     tasks.spawn(source::apiserver::run(clients.clone(), context, outputs, end()));
+    let (complete, with_objects) = watch::channel(None);
+    let inputs = source::objects::Inputs {
+        clients: clients.clone(),
+        pods: told,
+        objects: objects.clone(),
+        node: node.clone(),
+    };
+    tasks.spawn(source::objects::run(inputs, complete, end()));
+    tasks.spawn(source::services::run(clients.clone(), services, end()));
     tasks.spawn(source::own_node::run(
         clients.clone(),
         NODE.to_owned(),
@@ -477,7 +501,7 @@ fn join(
         let _client = client_in;
         lease.await;
     });
-    told
+    with_objects
 }
 
 /// Pods have no cgroup of ours: the machine's own are left alone.

@@ -1,7 +1,7 @@
 //! A fake API server at the HTTP wire: lists, watches, strategic patches, deletions with preconditions; what it is
 //! asked is counted, and it can be away.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use axum::body::{Body, Bytes};
@@ -27,6 +27,14 @@ pub(crate) struct Content {
     /// Watches from before this version are answered with 410.
     forgotten: u64,
     is_away: bool,
+    /// Kinds that the node may not read, and those whose requests wait for their answer.
+    forbidden: BTreeSet<&'static str>,
+    silent: BTreeSet<&'static str>,
+    /// How long the tokens are valid that it gives, where not as long as they are asked for; and how many it gave.
+    pub token_life: Option<i64>,
+    pub tokens: usize,
+    /// The watches that are open, by what they asked.
+    watches: Vec<String>,
     pub requests: Vec<String>,
 }
 
@@ -107,6 +115,46 @@ impl FakeApi {
     pub(crate) fn set_away(&self, is_away: bool) {
         self.content().is_away = is_away;
         self.shared.news.send_modify(|news| *news += 1);
+    }
+
+    /// Makes or replaces an object in the namespace `default`.
+    pub(crate) fn write(&self, kind: &'static str, name: &str, mut object: Value) {
+        object["metadata"]["name"] = json!(name);
+        object["metadata"]["namespace"] = json!("default");
+        self.shared.put(kind, "default", name, object);
+    }
+
+    /// Writes into the Node what others write there.
+    pub(crate) fn mark_node(&self, marks: Value) {
+        let mut object = self.get("nodes", "node").unwrap();
+        merge(&mut object, &marks);
+        self.shared.put("nodes", "", "node", object);
+    }
+
+    /// Lets the node read objects of a kind, or answers with 403.
+    pub(crate) fn set_forbidden(&self, kind: &'static str, is: bool) {
+        let mut content = self.content();
+        match is {
+            true => content.forbidden.insert(kind),
+            false => content.forbidden.remove(kind),
+        };
+    }
+
+    /// Answers requests about a kind, or lets them wait.
+    pub(crate) fn set_silent(&self, kind: &'static str, is: bool) {
+        let mut content = self.content();
+        match is {
+            true => content.silent.insert(kind),
+            false => content.silent.remove(kind),
+        };
+        drop(content);
+        self.shared.news.send_modify(|news| *news += 1);
+    }
+
+    /// How many watches are open that ask so.
+    pub(crate) fn watches(&self, asked: &str) -> usize {
+        let content = self.content();
+        content.watches.iter().filter(|watch| *watch == asked).count()
     }
 
     /// Forgets what has changed: a watch that was interrupted has to list again.
@@ -204,9 +252,15 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
             .into_owned()
             .collect();
     let body = axum::body::to_bytes(request.into_body(), 1 << 24).await.unwrap();
+    let selector = query.get("fieldSelector").cloned().unwrap_or_default();
+    let asked = format!("{path} {selector}").trim_end().to_owned();
     {
         let mut content = shared.content.lock().unwrap();
-        content.requests.push(format!("{method} {path}"));
+        let verb = match query.contains_key("watch") {
+            true => "WATCH".to_owned(),
+            false => method.to_string(),
+        };
+        content.requests.push(format!("{verb} {asked}"));
         if content.is_away {
             return refuse(503, "ServiceUnavailable");
         }
@@ -219,22 +273,44 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
         ["namespaces", namespace, ref rest @ ..] => (namespace, rest),
         ref rest => ("", rest),
     };
+    if let ["serviceaccounts", account, "token"] = parts[..] {
+        return token(&shared, namespace, account, &body);
+    }
     let kind = match parts[0] {
         "pods" => "pods",
         "nodes" => "nodes",
         "leases" => "leases",
         "events" => "events",
+        "configmaps" => "configmaps",
+        "secrets" => "secrets",
+        "services" => "services",
         _ => return refuse(404, "NotFound"),
     };
+    speaks(&shared, kind).await;
+    // As the Node authorizer has it: objects of pods by their name alone.
+    let by_name = !matches!(kind, "configmaps" | "secrets") || selector.starts_with("metadata.name=");
+    if !by_name || shared.content.lock().unwrap().forbidden.contains(kind) {
+        return refuse(403, "Forbidden");
+    }
     match parts.get(1) {
         None if method == Method::POST => create(&shared, kind, namespace, &body),
-        None if query.contains_key("watch") => watching(shared, kind, &query),
-        None => list(&shared, kind, &query),
+        None if query.contains_key("watch") => watching(shared, kind, namespace, &query, asked),
+        None => list(&shared, kind, namespace, &query),
         Some(name) => one(&shared, &method, (kind, namespace, name), &body),
     }
 }
 
-fn selected(object: &Value, query: &BTreeMap<String, String>) -> bool {
+/// Waits until requests about the kind are answered.
+async fn speaks(shared: &Shared, kind: &str) {
+    let mut news = shared.news.subscribe();
+    let is_silent = |_: &u64| shared.content.lock().unwrap().silent.contains(kind);
+    let _ = news.wait_for(|news| !is_silent(news)).await;
+}
+
+fn selected(object: &Value, namespace: &str, query: &BTreeMap<String, String>) -> bool {
+    if !namespace.is_empty() && object["metadata"]["namespace"] != namespace {
+        return false;
+    }
     match query
         .get("fieldSelector")
         .and_then(|selector| selector.split_once('='))
@@ -245,12 +321,12 @@ fn selected(object: &Value, query: &BTreeMap<String, String>) -> bool {
     }
 }
 
-fn list(shared: &Shared, kind: &'static str, query: &BTreeMap<String, String>) -> Response {
+fn list(shared: &Shared, kind: &'static str, namespace: &str, query: &BTreeMap<String, String>) -> Response {
     let content = shared.content.lock().unwrap();
     let items: Vec<&Value> = content
         .objects
         .iter()
-        .filter(|((of, _, _), object)| *of == kind && selected(object, query))
+        .filter(|((of, _, _), object)| *of == kind && selected(object, namespace, query))
         .map(|(_, object)| object)
         .collect();
     let metadata = json!({"resourceVersion": content.version.to_string()});
@@ -258,12 +334,39 @@ fn list(shared: &Shared, kind: &'static str, query: &BTreeMap<String, String>) -
         .into_response()
 }
 
-fn watching(shared: Shared, kind: &'static str, query: &BTreeMap<String, String>) -> Response {
+/// A watch that is open.
+struct Open {
+    shared: Shared,
+    asked: String,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let mut content = self.shared.content.lock().unwrap();
+        let place = content.watches.iter().position(|watch| *watch == self.asked);
+        content.watches.remove(place.unwrap());
+    }
+}
+
+fn watching(
+    shared: Shared,
+    kind: &'static str,
+    namespace: &str,
+    query: &BTreeMap<String, String>,
+    asked: String,
+) -> Response {
     let from: u64 = query["resourceVersion"].parse().unwrap();
-    let query = query.clone();
+    let (query, namespace) = (query.clone(), namespace.to_owned());
+    shared.content.lock().unwrap().watches.push(asked.clone());
+    let open = Open {
+        shared: shared.clone(),
+        asked,
+    };
     let state = (shared.news.subscribe(), from, shared);
     let lines = futures::stream::unfold(state, move |(mut news, from, shared)| {
-        let query = query.clone();
+        // Moved in: it ends with the stream.
+        let _ = &open;
+        let (query, namespace) = (query.clone(), namespace.clone());
         async move {
             loop {
                 news.borrow_and_update();
@@ -280,7 +383,9 @@ fn watching(shared: Shared, kind: &'static str, query: &BTreeMap<String, String>
                         return Some((Ok::<_, std::io::Error>(line), (news, u64::MAX, shared)));
                     }
                     let next = content.changes.iter().find(|change| {
-                        change.version > from && change.kind == kind && selected(&change.object, &query)
+                        change.version > from
+                            && change.kind == kind
+                            && selected(&change.object, &namespace, &query)
                     });
                     if let Some(change) = next {
                         let line = format!("{}\n", json!({"type": change.verb, "object": change.object}));
@@ -296,6 +401,37 @@ fn watching(shared: Shared, kind: &'static str, query: &BTreeMap<String, String>
         }
     });
     Body::from_stream(lines).into_response()
+}
+
+/// A token for a service account that there is, bound to a pod that there is.
+fn token(shared: &Shared, namespace: &str, account: &str, body: &Bytes) -> Response {
+    let mut asked: Value = serde_json::from_slice(body).unwrap();
+    let mut content = shared.content.lock().unwrap();
+    let key = |kind, name: &str| (kind, namespace.to_owned(), name.to_owned());
+    if !content.objects.contains_key(&key("serviceaccounts", account)) {
+        return refuse(404, "NotFound");
+    }
+    let bound = &asked["spec"]["boundObjectRef"];
+    let pod = content.objects.get(&key("pods", bound["name"].as_str().unwrap()));
+    if pod.is_none_or(|pod| pod["metadata"]["uid"] != bound["uid"]) {
+        return refuse(409, "Conflict");
+    }
+    content.tokens += 1;
+    let seconds = content
+        .token_life
+        .or(asked["spec"]["expirationSeconds"].as_i64())
+        .unwrap();
+    let until = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
+    asked["spec"]["expirationSeconds"] = json!(seconds);
+    let audience = asked["spec"]["audiences"][0]
+        .as_str()
+        .unwrap_or("default")
+        .to_owned();
+    asked["status"] = json!({
+        "token": format!("geheim-{audience}-{}", content.tokens),
+        "expirationTimestamp": k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(until),
+    });
+    axum::Json(asked).into_response()
 }
 
 fn create(shared: &Shared, kind: &'static str, namespace: &str, body: &Bytes) -> Response {
@@ -331,6 +467,11 @@ fn one(
         Method::PUT => axum::Json(shared.put(kind, namespace, name, asked)).into_response(),
         Method::PATCH => {
             merge(&mut object, &asked);
+            let status = &object["status"];
+            let first = &status["hostIPs"][0]["ip"];
+            if !first.is_null() && *first != status["hostIP"] {
+                return refuse(422, "Invalid");
+            }
             axum::Json(shared.put(kind, namespace, name, object)).into_response()
         }
         Method::DELETE => {

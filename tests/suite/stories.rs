@@ -3,6 +3,8 @@
 
 mod changes;
 mod cluster;
+mod cluster_objects;
+mod cluster_tokens;
 mod faults;
 mod hooks;
 mod lives;

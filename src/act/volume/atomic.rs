@@ -96,6 +96,7 @@ fn is_as_wanted(dir: &Path, files: &Payload, group: Option<u32>) -> io::Result<b
         let metadata = fs::symlink_metadata(&full)?;
         let right = metadata.mode() & 0o7777 == file_mode(file.mode, group)
             && group.is_none_or(|group| metadata.gid() == group)
+            && file.owner.is_none_or(|owner| metadata.uid() == owner)
             && metadata.len() == u64::try_from(file.content.0.len()).unwrap_or(u64::MAX);
         if !right || fs::read(&full)? != *file.content.0 {
             return Ok(false);
@@ -182,7 +183,9 @@ fn fill(
             .mode(0o600)
             .open(&full)?;
         new.write_all(&file.content.0)?;
-        own(&full, group)?;
+        if file.owner.is_some() || group.is_some() {
+            lchown(&full, file.owner, group)?;
+        }
         new.set_permissions(Permissions::from_mode(file_mode(file.mode, group)))?;
         look()?;
     }
@@ -280,7 +283,7 @@ mod tests {
     fn payload(files: &[(&str, u32, &str)]) -> Payload {
         let file = |(path, mode, text): &(&str, u32, &str)| {
             let content = (*text).into();
-            ((*path).to_owned(), ProjectedFile { mode: *mode, content })
+            ((*path).to_owned(), ProjectedFile::of_root(*mode, content))
         };
         Payload(files.iter().map(file).collect())
     }

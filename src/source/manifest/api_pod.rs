@@ -98,31 +98,6 @@ mod tests {
     }
 
     #[test]
-    fn objects_of_the_api_server_are_not_read_yet() {
-        let told = read_json(serde_json::json!({"spec": {
-            "volumes": [
-                {"name": "a", "configMap": {"name": "a"}},
-                {"name": "b", "emptyDir": {}},
-                {"name": "c", "projected": {"sources": [{"secret": {"name": "a"}}]}},
-            ],
-            "containers": [{"name": "c", "image": "i:1", "envFrom": [{"secretRef": {"name": "a"}}], "env": [
-                {"name": "A", "value": "a"},
-                {"name": "B", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
-                {"name": "C", "valueFrom": {"secretKeyRef": {"name": "a", "key": "k"}}},
-            ]}],
-        }}))
-        .unwrap_err();
-        let told: Vec<_> = told.iter().filter_map(|line| line.split(": ").nth(2)).collect();
-        let want = [
-            "spec.volumes[0]",
-            "spec.volumes[2]",
-            "spec.containers[0].envFrom",
-            "spec.containers[0].env[2].valueFrom",
-        ];
-        assert_eq!(told, want);
-    }
-
-    #[test]
     fn a_kernel_parameter_that_the_node_does_not_allow_is_refused() {
         let sysctls = serde_json::json!({"spec": {"securityContext": {"sysctls": [
             {"name": "kernel.msgmax", "value": "1"}

@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::{self as k8s, PodSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 
 use super::path::{Faults, FieldPath};
-use super::{convert_container, convert_volume};
+use super::{convert_container, convert_placement, convert_volume};
 use super::{quantity, validate_resources};
 use crate::model::pod::{
     Deletion, DnsConfig, DnsPolicy, HostAlias, HostPathKind, Medium, Namespaces, Pod, PodName, PodSecurity,
@@ -73,6 +73,7 @@ pub(super) fn pod(object: k8s::Pod, source: Source, seen: Timestamp, faults: &mu
         grace: seconds(spec.termination_grace_period_seconds.unwrap_or(30)),
         active_deadline: spec.active_deadline_seconds.map(seconds),
         priority: spec.priority,
+        placement: convert_placement::placement(spec),
         readiness_gates: spec
             .readiness_gates
             .iter()

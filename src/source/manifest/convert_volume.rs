@@ -8,11 +8,13 @@ use super::path::{Faults, FieldPath};
 use crate::model::object::ObjectKind;
 use crate::model::pod::VolumeSource;
 use crate::model::value::{
-    DownwardFile, DownwardValue, EnvFrom, EnvValue, FileSource, KeyFile, Projection, SubPath,
+    DownwardFile, DownwardValue, EnvFrom, EnvValue, FileSource, KeyFile, Projection, SubPath, TokenFile,
 };
 
 /// The permissions of files where nothing is stated.
 const DEFAULT_MODE: u32 = 0o644;
+/// How long a token is valid where nothing is stated.
+const TOKEN_SECONDS: i64 = 3600;
 
 /// The volume, where it is of one of these kinds.
 pub(super) fn projected(volume: &k8s::Volume, at: &FieldPath, faults: &mut Faults) -> Option<VolumeSource> {
@@ -59,6 +61,12 @@ pub(super) fn projected(volume: &k8s::Volume, at: &FieldPath, faults: &mut Fault
         } else if let Some(own) = &source.downward_api {
             let files = downward(own.items.as_deref(), &at.field("downwardAPI"), faults);
             sources.push(FileSource::Downward(files));
+        } else if let Some(own) = &source.service_account_token {
+            sources.push(FileSource::Token(TokenFile {
+                audience: own.audience.clone().filter(|audience| !audience.is_empty()),
+                seconds: own.expiration_seconds.unwrap_or(TOKEN_SECONDS),
+                path: own.path.clone(),
+            }));
         } else {
             faults.add(
                 &at,

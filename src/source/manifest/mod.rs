@@ -32,6 +32,7 @@ mod validate_security;
 mod validate_volume;
 mod convert;
 mod convert_container;
+mod convert_placement;
 mod static_pod;
 mod api_pod;
 mod object;

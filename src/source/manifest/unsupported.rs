@@ -13,8 +13,8 @@ const NO_REFERENCE: &str = "refers to an object of the API server, which a stati
 /// What is said of a pod of the API server, where there is nobody who could write it differently.
 const OF_API: &str = "is not supported by this version of gantry yet";
 
-/// What a pod of the API server may ask for though a manifest may not: its scheduler has seen to it already, or it
-/// means nothing without volumes that are refused by themselves.
+/// What a pod of the API server may ask for though a manifest may not: it is compared with the node when it is
+/// admitted, its scheduler has seen to it already, or the API server has what it names.
 const DONE_BY_API: &[&str] = &[
     "spec.nodeSelector",
     "spec.affinity",
@@ -28,46 +28,9 @@ pub(super) fn api_pod(pod: &Pod, faults: &mut Faults) {
     let mut found = Faults::default();
     self::pod(pod, &mut found);
     for fault in found.into_vec() {
-        if !DONE_BY_API.contains(&fault.path.to_string().as_str()) {
+        let path = fault.path.to_string();
+        if !DONE_BY_API.contains(&path.as_str()) && !path.ends_with(".serviceAccountToken") {
             faults.add(&fault.path, OF_API);
-        }
-    }
-    if let Some(spec) = &pod.spec {
-        read_objects(spec, faults);
-    }
-}
-
-/// Notes what is made of ConfigMaps and Secrets: those of the manifests directory are read, those of an API server
-/// are not yet, and a pod is better refused than held for an object that nobody looks for.
-fn read_objects(spec: &PodSpec, faults: &mut Faults) {
-    let at = FieldPath::default().field("spec");
-    for (index, volume) in spec.volumes.iter().flatten().enumerate() {
-        let sources = volume
-            .projected
-            .iter()
-            .flat_map(|own| own.sources.iter().flatten());
-        let mut sources = sources.map(|source| source.config_map.is_some() || source.secret.is_some());
-        if volume.config_map.is_some() || volume.secret.is_some() || sources.any(|reads| reads) {
-            faults.add(&at.field("volumes").index(index), OF_API);
-        }
-    }
-    let groups = [
-        ("initContainers", spec.init_containers.as_deref().unwrap_or(&[])),
-        ("containers", spec.containers.as_slice()),
-    ];
-    for (field, containers) in groups {
-        for (index, container) in containers.iter().enumerate() {
-            let at = at.field(field).index(index);
-            if filled(container.env_from.as_ref()) {
-                faults.add(&at.field("envFrom"), OF_API);
-            }
-            for (index, variable) in container.env.iter().flatten().enumerate() {
-                let from = variable.value_from.as_ref();
-                if from.is_some_and(|from| from.config_map_key_ref.is_some() || from.secret_key_ref.is_some())
-                {
-                    faults.add(&at.field("env").index(index).field("valueFrom"), OF_API);
-                }
-            }
         }
     }
 }

@@ -185,6 +185,93 @@ async fn a_pod_that_does_not_fit_has_failed_for_good() {
 }
 
 #[tokio::test]
+async fn a_pod_for_another_node_has_failed_and_labels_may_come_a_little_late() {
+    let machine = Machine::joined().await;
+    becomes(&machine, "nodes", "node", "registered", |_| true).await;
+    let asks = || json!({"nodeSelector": {"disk": "ssd"}});
+    machine.api().bind_asking("early", "u1", "demo:1", asks());
+    let failed = |object: &Value| phase(object) == "Failed";
+    let object = becomes(&machine, "pods", "early", "refused", failed).await;
+    assert_eq!(object["status"]["reason"], "NodeAffinity");
+    assert_eq!(
+        object["status"]["message"],
+        "Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
+    );
+    let event = |report: &gantry::model::report::PodsReport| {
+        let events = report.events.get(&crate::pods::name("early"))?;
+        let is = |event: &gantry::model::report::PodEvent| {
+            event.reason == "NodeAffinity" && event.message.starts_with("Predicate NodeAffinity failed: ")
+        };
+        events.iter().any(is).then_some(())
+    };
+    machine.told("the event", event).await;
+    // A pod that is refused is told of once and without what it never had.
+    let status = &object["status"];
+    assert!(
+        status["hostIP"].is_null() && status["containerStatuses"].is_null(),
+        "{status}"
+    );
+    // The pod is seen first, as it may be by another watch.
+    let mut late = asks();
+    late["containers"] = json!([{"name": "c", "image": "demo:1", "envFrom": [{"configMapRef": {"name": "x", "optional": true}}]}]);
+    machine.api().bind_asking("web", "u2", "demo:1", late);
+    machine
+        .until("it is seen", |machine| {
+            machine
+                .api()
+                .count("GET /api/v1/namespaces/default/configmaps metadata.name=x")
+                > 0
+        })
+        .await;
+    machine
+        .api()
+        .mark_node(json!({"metadata": {"labels": {"disk": "ssd"}}}));
+    runs(&machine, "web").await;
+    let taint = json!([{"key": "k", "effect": "NoExecute"}]);
+    machine
+        .api()
+        .mark_node(json!({"spec": {"taints": taint}, "metadata": {"labels": {"tainted": "yes"}}}));
+    // By the label it is known that the taint is known.
+    let tainted = json!({"nodeSelector": {"tainted": "yes"}});
+    machine
+        .api()
+        .bind_asking("intolerant", "u3", "demo:1", tainted.clone());
+    let object = becomes(&machine, "pods", "intolerant", "refused", failed).await;
+    assert_eq!(object["status"]["reason"], "TaintToleration");
+    let mut tolerant = tainted;
+    tolerant["tolerations"] = json!([{"operator": "Exists"}]);
+    machine.api().bind_asking("tolerant", "u4", "demo:1", tolerant);
+    runs(&machine, "tolerant").await;
+    // What runs is not ended by it: that is the work of a controller.
+    assert_eq!(phase(&machine.api().get("pods", "web").unwrap()), "Running");
+}
+
+#[tokio::test]
+async fn what_runs_of_a_pod_that_this_version_refuses_is_left_alone() {
+    let mut machine = Machine::joined().await;
+    machine.api().bind("odd", "u1", "demo:1");
+    runs(&machine, "odd").await;
+    machine.kill().await;
+    // As if another agent, which can do more, had started it.
+    let more = json!({"runtimeClassName": "other"});
+    machine.api().bind_asking("odd", "u1", "demo:1", more);
+    machine.start().await;
+    machine.api().bind("web", "u2", "demo:1");
+    runs(&machine, "web").await;
+    machine.api().delete_gracefully("web", 0);
+    machine
+        .becomes("one sandbox", |fake| fake.world().sandboxes.len() == 1)
+        .await;
+    assert!(machine.fake.world().sandbox("odd").is_some());
+    assert!(machine.at.pods().join("u1").exists());
+    // Nobody wants it any more.
+    machine.api().remove("pods", "odd");
+    machine
+        .becomes("no sandbox", |fake| fake.world().sandboxes.is_empty())
+        .await;
+}
+
+#[tokio::test]
 async fn a_pod_that_asks_for_what_is_not_there_stays_pending_and_can_be_deleted() {
     let machine = Machine::joined().await;
     let more = json!({"runtimeClassName": "other"});

@@ -2,34 +2,33 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::object::{ObjectKey, ObjectKind};
-use crate::model::pod::{Pod, VolumeSource};
-use crate::model::value::{EnvValue, FileSource};
+use super::object::{ObjectKey, ObjectKind, Reference, TokenKey};
+use super::pod::{Pod, VolumeSource};
+use super::value::{EnvValue, FileSource, TokenFile};
 
 /// The objects that a pod refers to, by its volumes and its containers' environments, whether or not they may be
 /// missing.
-pub fn references(pod: &Pod) -> BTreeSet<ObjectKey> {
+pub fn references(pod: &Pod) -> BTreeSet<Reference> {
     let mut all = BTreeSet::new();
-    let mut add = |kind: ObjectKind, name: &str| {
-        all.insert(key(pod, kind, name));
-    };
     for volume in &pod.volumes {
         let VolumeSource::Projected { sources, .. } = &volume.source else {
             continue;
         };
         for source in sources {
-            if let FileSource::Object { kind, name, .. } = source {
-                add(*kind, name);
-            }
+            match source {
+                FileSource::Object { kind, name, .. } => all.insert(key(pod, *kind, name)),
+                FileSource::Token(file) => all.insert(token(pod, file)),
+                FileSource::Downward(_) => false,
+            };
         }
     }
     for container in pod.all_containers() {
         for from in &container.env_from {
-            add(from.kind, &from.name);
+            all.insert(key(pod, from.kind, &from.name));
         }
         for (_, value) in &container.env {
             if let EnvValue::Key { kind, name, .. } = value {
-                add(*kind, name);
+                all.insert(key(pod, *kind, name));
             }
         }
     }
@@ -37,12 +36,31 @@ pub fn references(pod: &Pod) -> BTreeSet<ObjectKey> {
 }
 
 /// The key of an object that a pod names.
-pub(super) fn key(pod: &Pod, kind: ObjectKind, name: &str) -> ObjectKey {
-    ObjectKey {
+pub fn key(pod: &Pod, kind: ObjectKind, name: &str) -> Reference {
+    Reference::Object(ObjectKey {
         kind,
         namespace: pod.name.namespace.clone(),
         name: name.to_owned(),
-    }
+    })
+}
+
+/// The key of a token that is a file of the pod. Two files that ask for the same have one token.
+pub fn token(pod: &Pod, file: &TokenFile) -> Reference {
+    Reference::Token(TokenKey {
+        pod: pod.name.clone(),
+        uid: pod.uid.clone(),
+        account: pod.service_account().to_owned(),
+        audience: file.audience.clone(),
+        seconds: file.seconds,
+    })
+}
+
+/// What is said of an object that nobody could be asked for: the words of the kubelet, which has waited a second.
+pub fn unsynced(kind: ObjectKind) -> String {
+    format!(
+        "failed to sync {} cache: timed out waiting for the condition",
+        kind.word()
+    )
 }
 
 #[cfg(test)]
@@ -68,6 +86,11 @@ mod tests {
                         optional: true,
                     },
                     FileSource::Downward(Vec::new()),
+                    FileSource::Token(TokenFile {
+                        audience: Some("https://a/b".to_owned()),
+                        seconds: 3607,
+                        path: "token".to_owned(),
+                    }),
                 ],
             },
         });
@@ -85,6 +108,6 @@ mod tests {
         };
         pod.containers[0].env.push(("A".to_owned(), value));
         let names: Vec<_> = references(&pod).iter().map(ToString::to_string).collect();
-        assert_eq!(names, ["ConfigMap ns/a", "Secret ns/b"]);
+        assert_eq!(names, ["ConfigMap ns/a", "Secret ns/b", "token of ns/ for ns/p"]);
     }
 }

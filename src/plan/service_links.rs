@@ -1,0 +1,190 @@
+//! The variables that tell a container of the Services around it (`pkg/kubelet/envvars`, and `getServiceEnvVarMap` in
+//! `pkg/kubelet/kubelet_pods.go`).
+
+use std::collections::BTreeMap;
+
+use super::content::Origin;
+use crate::model::pod::Source;
+use crate::model::service::{ByName, Service, Services};
+
+/// Where the cluster's own Service is, of which every container is told.
+const CLUSTER: (&str, &str) = ("default", "kubernetes");
+/// The kubelet's words.
+const UNREAD: &str = "services have not yet been read at least once, cannot construct envvars";
+
+/// The variables, by name; or why they cannot be known. A static pod does not wait for them: it may be what serves
+/// them.
+pub(super) fn variables(origin: Origin<'_>) -> Result<BTreeMap<String, String>, String> {
+    let Origin { pod, services, .. } = origin;
+    if matches!(services, Services::Asked | Services::Unread) && pod.source == Source::Api {
+        return Err(UNREAD.to_owned());
+    }
+    let mut chosen: BTreeMap<&str, &Service> = BTreeMap::new();
+    let (namespace, name) = CLUSTER;
+    let cluster = services.of_namespace(namespace).and_then(|all| all.get(name));
+    chosen.extend(cluster.map(|service| (name, service)));
+    let own = services.of_namespace(&pod.name.namespace);
+    let own = own
+        .filter(|_| pod.service_links)
+        .into_iter()
+        .flat_map(ByName::iter);
+    chosen.extend(own.map(|(name, service)| (name.as_str(), service)));
+    let mut all = BTreeMap::new();
+    for (name, service) in chosen {
+        add(&mut all, name, service);
+    }
+    Ok(all)
+}
+
+/// What is told of one: its address and first port, its named ports, and each port once more as Docker's links had it.
+fn add(all: &mut BTreeMap<String, String>, name: &str, service: &Service) {
+    let Some(first) = service.ports.first() else {
+        return;
+    };
+    let prefix = variable(name);
+    let address = &service.address;
+    all.insert(format!("{prefix}_SERVICE_HOST"), address.clone());
+    all.insert(format!("{prefix}_SERVICE_PORT"), first.port.to_string());
+    for port in service.ports.iter().filter(|port| !port.name.is_empty()) {
+        let name = variable(&port.name);
+        all.insert(format!("{prefix}_SERVICE_PORT_{name}"), port.port.to_string());
+    }
+    let host = match address.contains(':') {
+        true => format!("[{address}]"),
+        false => address.clone(),
+    };
+    for (index, port) in service.ports.iter().enumerate() {
+        let protocol = port.protocol.to_lowercase();
+        let number = port.port;
+        let url = format!("{protocol}://{host}:{number}");
+        if index == 0 {
+            all.insert(format!("{prefix}_PORT"), url.clone());
+        }
+        let link = format!("{prefix}_PORT_{number}_{}", port.protocol.to_uppercase());
+        all.insert(format!("{link}_PROTO"), protocol);
+        all.insert(format!("{link}_PORT"), number.to_string());
+        all.insert(format!("{link}_ADDR"), address.clone());
+        all.insert(link, url);
+    }
+}
+
+fn variable(name: &str) -> String {
+    name.replace('-', "_").to_uppercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+    use crate::model::pod::RestartPolicy;
+    use crate::model::sample;
+    use crate::model::service::ServicePort;
+
+    fn service(address: &str, ports: &[(&str, i32, &str)]) -> Service {
+        let port = |(name, port, protocol): &(&str, i32, &str)| ServicePort {
+            name: (*name).to_owned(),
+            port: *port,
+            protocol: (*protocol).to_owned(),
+        };
+        Service {
+            address: address.to_owned(),
+            ports: ports.iter().map(port).collect(),
+        }
+    }
+
+    fn known() -> Services {
+        let cluster = service("10.0.0.1", &[("https", 443, "TCP")]);
+        let web = service("fd00::5", &[("http", 80, "TCP"), ("dns-udp", 53, "UDP")]);
+        let other = service("10.0.0.9", &[("", 1, "TCP")]);
+        let named = |name: &str, service| BTreeMap::from([(name.to_owned(), service)]);
+        Services::Known(BTreeMap::from([
+            ("default".to_owned(), named("kubernetes", cluster)),
+            ("ns".to_owned(), named("web-1", web)),
+            ("other".to_owned(), named("other", other)),
+        ]))
+    }
+
+    fn check(services: &Services, source: Source, links: bool, expected: Expect) {
+        let mut pod = sample::pod(RestartPolicy::Always, &[], &["c"]);
+        (pod.source, pod.service_links) = (source, links);
+        let origin = Origin {
+            pod: &pod,
+            policy: &sample::policy(),
+            objects: &Default::default(),
+            services,
+            allocatable: &Default::default(),
+            ips: &[],
+        };
+        let told = match variables(origin) {
+            Err(error) => error,
+            Ok(all) => all
+                .iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect::<Vec<_>>()
+                .join("\n"),
+        };
+        expected.assert_eq(&told);
+    }
+
+    #[test]
+    fn the_cluster_is_always_told_of_and_the_namespace_where_it_is_asked_for() {
+        check(
+            &known(),
+            Source::Api,
+            false,
+            expect![[r#"
+                KUBERNETES_PORT=tcp://10.0.0.1:443
+                KUBERNETES_PORT_443_TCP=tcp://10.0.0.1:443
+                KUBERNETES_PORT_443_TCP_ADDR=10.0.0.1
+                KUBERNETES_PORT_443_TCP_PORT=443
+                KUBERNETES_PORT_443_TCP_PROTO=tcp
+                KUBERNETES_SERVICE_HOST=10.0.0.1
+                KUBERNETES_SERVICE_PORT=443
+                KUBERNETES_SERVICE_PORT_HTTPS=443"#]],
+        );
+        check(
+            &known(),
+            Source::Api,
+            true,
+            expect![[r#"
+                KUBERNETES_PORT=tcp://10.0.0.1:443
+                KUBERNETES_PORT_443_TCP=tcp://10.0.0.1:443
+                KUBERNETES_PORT_443_TCP_ADDR=10.0.0.1
+                KUBERNETES_PORT_443_TCP_PORT=443
+                KUBERNETES_PORT_443_TCP_PROTO=tcp
+                KUBERNETES_SERVICE_HOST=10.0.0.1
+                KUBERNETES_SERVICE_PORT=443
+                KUBERNETES_SERVICE_PORT_HTTPS=443
+                WEB_1_PORT=tcp://[fd00::5]:80
+                WEB_1_PORT_53_UDP=udp://[fd00::5]:53
+                WEB_1_PORT_53_UDP_ADDR=fd00::5
+                WEB_1_PORT_53_UDP_PORT=53
+                WEB_1_PORT_53_UDP_PROTO=udp
+                WEB_1_PORT_80_TCP=tcp://[fd00::5]:80
+                WEB_1_PORT_80_TCP_ADDR=fd00::5
+                WEB_1_PORT_80_TCP_PORT=80
+                WEB_1_PORT_80_TCP_PROTO=tcp
+                WEB_1_SERVICE_HOST=fd00::5
+                WEB_1_SERVICE_PORT=80
+                WEB_1_SERVICE_PORT_DNS_UDP=53
+                WEB_1_SERVICE_PORT_HTTP=80"#]],
+        );
+    }
+
+    #[test]
+    fn only_pods_of_the_cluster_wait_for_its_services() {
+        let file = || Source::File {
+            path: "/m/a.yaml".into(),
+            document: 1,
+        };
+        check(
+            &Services::Unread,
+            Source::Api,
+            false,
+            expect![[r#"services have not yet been read at least once, cannot construct envvars"#]],
+        );
+        check(&Services::Unread, file(), true, expect![""]);
+        check(&Services::NoCluster, Source::Api, true, expect![""]);
+    }
+}

@@ -1,0 +1,156 @@
+//! What has changed, as the names that have to be planned again.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{Key, Loop, Work};
+use crate::model::memory::PodMemory;
+use crate::model::object::Objects;
+use crate::model::pod::{Desired, PodName, PodUid};
+use crate::model::reference::references;
+use crate::model::runtime::Snapshot;
+use crate::plan::restart;
+
+impl Loop {
+    /// Marks the names whose pod changed, ends work that was begun for another version, and admits.
+    pub(super) fn take_desired(&mut self, new: Arc<Desired>, now: Timestamp) {
+        if Arc::ptr_eq(&new, &self.desired) {
+            return;
+        }
+        let old = std::mem::replace(&mut self.desired, new);
+        let held = old.all_held().chain(self.desired.all_held());
+        for (name, _) in held.filter(|(name, _)| old.held(name) != self.desired.held(name)) {
+            self.dirty.insert(Key::Pod(name.clone()));
+        }
+        let names: BTreeSet<PodName> = old
+            .pods()
+            .chain(self.desired.pods())
+            .map(|pod| pod.name.clone())
+            .collect();
+        for name in names {
+            let (before, after) = (old.get(&name), self.desired.get(&name));
+            let same = match (before, after) {
+                (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+                (old, new) => old.is_none() && new.is_none(),
+            };
+            if !same {
+                // The removal of a third version goes on: begun anew, it would grant the grace period once more.
+                let concerns = |work: &&Work| {
+                    [before, after]
+                        .into_iter()
+                        .flatten()
+                        .any(|pod| pod.uid == work.uid)
+                };
+                let key = Key::Pod(name);
+                if let Some(work) = self.busy.get(&key).filter(concerns) {
+                    work.cancel.cancel();
+                }
+                self.dirty.insert(key);
+            }
+        }
+        self.take_objects(&old);
+        if old.complete() != self.desired.complete() {
+            self.dirty
+                .extend(self.snapshot.pods.keys().cloned().map(Key::Pod));
+            self.mark_leftovers();
+        }
+        self.admit(now);
+        self.set_levels();
+    }
+
+    /// Marks the names of the pods that refer to an object which appeared, changed or went, and forgets what failed
+    /// for want of it.
+    fn take_objects(&mut self, old: &Desired) {
+        let nothing = Objects::default();
+        for (before, after) in [(&old.files, &self.desired.files), (&old.api, &self.desired.api)] {
+            let Some(after) = after else { continue };
+            let before = before.as_ref().map_or(&nothing, |set| &set.objects);
+            if after.objects.is_same(before) {
+                continue;
+            }
+            let changed = after.objects.changed_since(before);
+            for pod in after.pods.values() {
+                if references(pod).is_disjoint(&changed) {
+                    continue;
+                }
+                if let Some(memory) = self.memory.pods.get_mut(&pod.name) {
+                    *memory = Arc::new(restart::forgiven(memory));
+                }
+                self.dirty.insert(Key::Pod(pod.name.clone()));
+            }
+        }
+    }
+
+    /// Marks the pods of the API server, which wait for the Services, and forgets what failed for want of them.
+    pub(super) fn services_told(&mut self) {
+        let api = self.desired.api.iter().flat_map(|set| set.pods.keys());
+        for name in api {
+            if let Some(memory) = self.memory.pods.get_mut(name) {
+                *memory = Arc::new(restart::forgiven(memory));
+            }
+            self.dirty.insert(Key::Pod(name.clone()));
+        }
+    }
+
+    /// Marks the names whose observation changed; all of them when the runtime's health did.
+    pub(super) fn take_snapshot(&mut self, new: Arc<Snapshot>, now: Timestamp) {
+        if Arc::ptr_eq(&new, &self.snapshot) {
+            return;
+        }
+        let old = std::mem::replace(&mut self.snapshot, new);
+        let new = &self.snapshot;
+        if old.listed != new.listed || old.runtime != new.runtime {
+            self.dirty
+                .extend(self.desired.pods().map(|pod| Key::Pod(pod.name.clone())));
+            self.dirty.extend(new.pods.keys().cloned().map(Key::Pod));
+        }
+        let gone = old.pods.keys().filter(|name| !new.pods.contains_key(*name));
+        let changed = new.pods.iter().filter(|(name, observed)| {
+            old.pods
+                .get(*name)
+                .is_none_or(|before| !Arc::ptr_eq(before, observed))
+        });
+        self.dirty
+            .extend(gone.chain(changed.map(|(name, _)| name)).cloned().map(Key::Pod));
+        if !Arc::ptr_eq(&old.images, &self.snapshot.images) {
+            // An image that somebody has loaded meanwhile is not waited for.
+            let fails = |memory: &PodMemory| {
+                memory
+                    .containers
+                    .values()
+                    .any(|container| container.failure.is_some())
+            };
+            let waiting = self.memory.pods.iter().filter(|(_, memory)| fails(memory));
+            self.dirty.extend(waiting.map(|(name, _)| Key::Pod(name.clone())));
+        }
+        if !Arc::ptr_eq(&old.leftovers, &self.snapshot.leftovers) {
+            self.mark_leftovers();
+        }
+        if !old.listed && self.snapshot.listed {
+            self.admit(now);
+            self.set_levels();
+        }
+    }
+
+    /// Marks the UIDs that only a directory or a cgroup tells of, once everything is told.
+    fn mark_leftovers(&mut self) {
+        if !self.snapshot.listed || !self.desired.complete() {
+            return;
+        }
+        let known = self.known_uids();
+        let unknown = self.snapshot.leftovers.iter().filter(|uid| !known.contains(uid));
+        let unknown: Vec<Key> = unknown.cloned().map(Key::Leftover).collect();
+        self.dirty.extend(unknown);
+    }
+
+    /// The UIDs that a source, the runtime or the memory knows: what lies on disk of them is no leftover.
+    pub(super) fn known_uids(&self) -> BTreeSet<&PodUid> {
+        let desired = self.desired.pods().map(|pod| &pod.uid);
+        let observed = self.snapshot.pods.values().flat_map(|name| name.uids.keys());
+        let remembered = self.memory.pods.values().map(|memory| &memory.uid);
+        let held = self.desired.all_held().map(|(_, uid)| uid);
+        desired.chain(observed).chain(remembered).chain(held).collect()
+    }
+}

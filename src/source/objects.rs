@@ -1,0 +1,337 @@
+//! What the pods of the API server take values from, put beside those pods: ConfigMaps, Secrets, and tokens of their
+//! service accounts.
+//!
+//! Each object is read and watched by its name, once for all pods that refer to it, and forgotten with the last of
+//! them: a node may ask for nothing else. A token is asked for again before it ends. A pod is told at once, with what
+//! is known of its objects by then; that nothing is answered yet is told too, so that absence is never guessed.
+
+mod watching;
+mod tokens;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::Told;
+use crate::model::api::{ApiNode, ApiPods};
+use crate::model::object::{Known, Objects, Reference};
+use crate::model::pod::{Pod, PodName, SourceSet};
+use crate::model::reference::references;
+
+/// Tokens that are asked for at once: after a start the rest waits its turn.
+const TOKENS_AT_ONCE: usize = 8;
+
+/// What became of an object.
+struct News {
+    key: Reference,
+    /// Which watch of this name tells it: one that has ended may have left something behind.
+    life: u64,
+    /// `None`: there is none, or none any more.
+    known: Option<Known>,
+}
+
+/// Where one watch tells what it learns.
+struct Teller {
+    key: Reference,
+    life: u64,
+    news: mpsc::UnboundedSender<News>,
+}
+
+impl Teller {
+    /// Tells it; `Err`: nobody wants to know any more.
+    fn tell(&self, known: Option<Known>) -> Result<(), Ended> {
+        let (key, life) = (self.key.clone(), self.life);
+        self.news.send(News { key, life, known }).map_err(|_closed| Ended)
+    }
+}
+
+/// Nobody listens any more.
+struct Ended;
+
+/// An object that pods refer to.
+struct Watched {
+    /// How many pods do.
+    users: usize,
+    life: u64,
+    known: Option<Known>,
+    /// Ends with the last user.
+    _watch: AbortOnDropHandle<()>,
+}
+
+/// What the task reads.
+pub struct Inputs {
+    /// How the API server is reached now.
+    pub clients: watch::Receiver<kube::Client>,
+    /// The pods without their objects.
+    pub pods: Told,
+    /// The pods as the API server has them.
+    pub objects: watch::Receiver<Option<Arc<ApiPods>>>,
+    /// The node as the API server has it: pods are told of when it is known, for they are compared with its labels.
+    pub node: watch::Receiver<ApiNode>,
+}
+
+/// Passes the pods on with their objects, until cancelled. A client that is replaced begins each watch anew; while
+/// the API server is away the last values stay.
+pub async fn run(inputs: Inputs, out: watch::Sender<Option<Arc<SourceSet>>>, cancel: CancellationToken) {
+    let Inputs {
+        clients,
+        mut pods,
+        objects,
+        mut node,
+    } = inputs;
+    let at_once = Arc::new(Semaphore::new(TOKENS_AT_ONCE));
+    let (news_in, mut news) = mpsc::unbounded_channel();
+    let mut state = State::default();
+    loop {
+        let told = pods.borrow_and_update().clone();
+        let node_is_known = *node.borrow_and_update() != ApiNode::Unknown;
+        if let Some(set) = &told {
+            state.take_pods(set, |key, life| {
+                let to = Teller {
+                    key: key.clone(),
+                    life,
+                    news: news_in.clone(),
+                };
+                match key {
+                    Reference::Object(key) => tokio::spawn(watching::watch(key, clients.clone(), to)),
+                    Reference::Token(key) => {
+                        let office = tokens::Office {
+                            clients: clients.clone(),
+                            objects: objects.clone(),
+                            at_once: at_once.clone(),
+                        };
+                        tokio::spawn(tokens::keep(key, office, to))
+                    }
+                }
+            });
+            if node_is_known {
+                state.tell(set, &out);
+            }
+        }
+        // Every arm may be cancelled: the watches and the channel keep what was not taken.
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            Ok(()) = node.changed(), if !node_is_known => {}
+            changed = pods.changed() => if changed.is_err() { return },
+            Some(first) = news.recv() => {
+                state.take(first);
+                // Fifty answers that come at once are told of once.
+                while let Ok(next) = news.try_recv() {
+                    state.take(next);
+                }
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct State {
+    /// The pods as they were last seen, with what each refers to.
+    pods: BTreeMap<PodName, (Arc<Pod>, BTreeSet<Reference>)>,
+    watched: BTreeMap<Reference, Watched>,
+    lives: u64,
+}
+
+impl State {
+    /// Begins to watch what pods have come to refer to, and ends with what none refers to any more.
+    fn take_pods(&mut self, set: &SourceSet, begin: impl Fn(Reference, u64) -> JoinHandle<()>) {
+        let mut released = Vec::new();
+        self.pods.retain(|name, (_, keys)| {
+            let stays = set.pods.contains_key(name);
+            if !stays {
+                released.extend(std::mem::take(keys));
+            }
+            stays
+        });
+        for (name, pod) in &set.pods {
+            let former = self.pods.get(name);
+            if former.is_some_and(|(seen, _)| Arc::ptr_eq(seen, pod)) {
+                continue;
+            }
+            let keys = match has_told_end(pod) {
+                // Nothing of it starts any more.
+                true => BTreeSet::new(),
+                false => references(pod),
+            };
+            let former = self.pods.insert(name.clone(), (pod.clone(), keys.clone()));
+            for key in keys {
+                self.add_user(key, &begin);
+            }
+            // After the new ones: what both refer to is not asked for again.
+            released.extend(former.into_iter().flat_map(|(_, keys)| keys));
+        }
+        for key in released {
+            self.remove_user(&key);
+        }
+    }
+
+    fn add_user(&mut self, key: Reference, begin: &impl Fn(Reference, u64) -> JoinHandle<()>) {
+        if let Some(watched) = self.watched.get_mut(&key) {
+            watched.users += 1;
+            return;
+        }
+        self.lives += 1;
+        let watched = Watched {
+            users: 1,
+            life: self.lives,
+            known: Some(Known::Asked),
+            _watch: AbortOnDropHandle::new(begin(key.clone(), self.lives)),
+        };
+        self.watched.insert(key, watched);
+    }
+
+    fn remove_user(&mut self, key: &Reference) {
+        if let Some(watched) = self.watched.get_mut(key) {
+            watched.users -= 1;
+            if watched.users == 0 {
+                self.watched.remove(key);
+            }
+        }
+    }
+
+    fn take(&mut self, news: News) {
+        let watched = self.watched.get_mut(&news.key);
+        let Some(watched) = watched.filter(|watched| watched.life == news.life) else {
+            return;
+        };
+        // A list after an interruption tells what is known already: nobody is woken for it.
+        if watched.known != news.known {
+            watched.known = news.known;
+        }
+    }
+
+    fn tell(&self, set: &SourceSet, out: &watch::Sender<Option<Arc<SourceSet>>>) {
+        let known = |(key, watched): (&Reference, &Watched)| Some((key.clone(), watched.known.clone()?));
+        let set = SourceSet {
+            objects: Objects(self.watched.iter().filter_map(known).collect()),
+            ..set.clone()
+        };
+        out.send_if_modified(|told| {
+            let same = told.as_ref().is_some_and(|told| told.is_same(&set));
+            if !same {
+                *told = Some(Arc::new(set));
+            }
+            !same
+        });
+    }
+}
+
+/// Whether the API server knew of the pod's end when it was read.
+fn has_told_end(pod: &Pod) -> bool {
+    let status = pod.object.status.as_ref();
+    let phase = status.and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::object::{Object, ObjectKind};
+    use crate::model::pod::RestartPolicy;
+    use crate::model::reference::key;
+    use crate::model::sample;
+    use crate::model::value::EnvFrom;
+
+    fn pod(name: &str, secrets: &[&str]) -> Arc<Pod> {
+        let mut pod = sample::pod(RestartPolicy::Always, &[], &["c"]);
+        pod.name.name = name.to_owned();
+        let from = |secret: &&str| EnvFrom {
+            prefix: String::new(),
+            kind: ObjectKind::Secret,
+            name: (*secret).to_owned(),
+            optional: false,
+        };
+        pod.containers[0].env_from = secrets.iter().map(from).collect();
+        Arc::new(pod)
+    }
+
+    fn set(pods: &[&Arc<Pod>]) -> SourceSet {
+        SourceSet {
+            pods: pods
+                .iter()
+                .map(|pod| (pod.name.clone(), (*pod).clone()))
+                .collect(),
+            ..SourceSet::default()
+        }
+    }
+
+    fn take(state: &mut State, pods: &[&Arc<Pod>]) {
+        state.take_pods(&set(pods), |_, _| tokio::spawn(std::future::pending()));
+    }
+
+    fn users(state: &State) -> Vec<(String, usize, u64)> {
+        let told = |(key, watched): (&Reference, &Watched)| {
+            (
+                key.to_string().replace("Secret ns/", ""),
+                watched.users,
+                watched.life,
+            )
+        };
+        state.watched.iter().map(told).collect()
+    }
+
+    #[tokio::test]
+    async fn an_object_is_watched_once_and_as_long_as_a_pod_refers_to_it() {
+        let mut state = State::default();
+        let one = pod("one", &["a", "b"]);
+        take(&mut state, &[&one, &pod("two", &["b"])]);
+        assert_eq!(users(&state), [("a".to_owned(), 1, 1), ("b".to_owned(), 2, 2)]);
+        // Changed, it goes on with the same watch; the other has gone.
+        let changed = pod("one", &["b", "c"]);
+        take(&mut state, &[&changed]);
+        assert_eq!(users(&state), [("b".to_owned(), 1, 2), ("c".to_owned(), 1, 3)]);
+        take(&mut state, &[]);
+        assert_eq!(users(&state), []);
+        take(&mut state, &[&one]);
+        assert_eq!(users(&state)[0].2, 4, "another life of the name");
+    }
+
+    #[tokio::test]
+    async fn a_pod_that_has_ended_needs_nothing() {
+        let mut state = State::default();
+        let mut ended = (*pod("one", &["a"])).clone();
+        let status = k8s_openapi::api::core::v1::PodStatus {
+            phase: Some("Succeeded".to_owned()),
+            ..Default::default()
+        };
+        Arc::make_mut(&mut ended.object).status = Some(status);
+        take(&mut state, &[&Arc::new(ended)]);
+        assert_eq!(users(&state), []);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_absent_before_it_is_told_and_the_same_wakes_nobody() {
+        let mut state = State::default();
+        let one = pod("one", &["a"]);
+        let key = key(&one, ObjectKind::Secret, "a");
+        let (out, mut told) = watch::channel(None);
+        let pods = set(&[&one]);
+        take(&mut state, &[&one]);
+        state.tell(&pods, &out);
+        let known = |told: &mut Told| {
+            let set = told.borrow_and_update().clone().unwrap();
+            set.objects.get(&key).cloned()
+        };
+        assert_eq!(known(&mut told), Some(Known::Asked));
+        let news = |life, known| News {
+            key: key.clone(),
+            life,
+            known,
+        };
+        let found = || Some(Known::Found(Arc::new(Object::default())));
+        state.take(news(7, None));
+        state.take(news(1, found()));
+        state.tell(&pods, &out);
+        assert_eq!(known(&mut told), found());
+        state.take(news(1, found()));
+        state.tell(&pods, &out);
+        assert!(!told.has_changed().unwrap());
+        state.take(news(1, None));
+        state.tell(&pods, &out);
+        assert_eq!(known(&mut told), None);
+    }
+}

@@ -1,0 +1,210 @@
+//! Tokens of service accounts, each bound to one pod (`pkg/kubelet/token` of Kubernetes).
+//!
+//! A token is kept in memory alone, asked for again when four fifths of its life are over, and shown to nobody but the
+//! volume that it is for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::Resource as _;
+use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::api::PostParams;
+use kube::runtime::watcher::DefaultBackoff;
+use tokio::sync::{Semaphore, watch};
+
+use super::Teller;
+use crate::model::api::ApiPods;
+use crate::model::object::{Known, Object, TokenKey};
+
+/// No token is kept for longer, however long it is valid.
+const LONGEST_LIFE: SignedDuration = SignedDuration::from_hours(24);
+/// Tokens that were asked for together are not asked for together again.
+const MOST_JITTER: i64 = 10_000;
+/// It is not asked for more often, though the API server's clock be wrong.
+const LEAST_WAIT: SignedDuration = SignedDuration::from_mins(1);
+/// The longest sleep: the net under a clock that was set or a machine that was suspended.
+const LONGEST_SLEEP: Duration = Duration::from_secs(600);
+
+/// What is needed to get tokens.
+pub(super) struct Office {
+    /// How the API server is reached now.
+    pub(super) clients: watch::Receiver<kube::Client>,
+    /// The pods as the API server has them: one that has ended needs no new token.
+    pub(super) objects: watch::Receiver<Option<Arc<ApiPods>>>,
+    /// How many may ask at once.
+    pub(super) at_once: Arc<Semaphore>,
+}
+
+/// A token as it was given.
+struct Given {
+    text: String,
+    expires: Timestamp,
+    life: SignedDuration,
+}
+
+/// Keeps the token of a pod fresh until nobody listens, or until the pod has ended.
+pub(super) async fn keep(key: TokenKey, office: Office, to: Teller) {
+    let mut expires: Option<Timestamp> = None;
+    let mut waits = DefaultBackoff::default();
+    while !has_ended(&key, &office) {
+        let now = Timestamp::now();
+        let next = match ask(&key, &office).await {
+            Ok(given) => {
+                waits = DefaultBackoff::default();
+                expires = Some(given.expires);
+                let next = renewal(&given, now, jitter(&key));
+                if to.tell(Some(Known::Found(Arc::new(object(given))))).is_err() {
+                    return;
+                }
+                next
+            }
+            Err(why) => {
+                tracing::warn!(pod = %key.pod, account = key.account, "no token, tried again: {why}");
+                let told = match expires {
+                    Some(until) if until > now => Ok(()),
+                    Some(_) => unread(&to, format!("token expired and refresh failed: {why}")),
+                    None => unread(&to, format!("failed to fetch token: {why}")),
+                };
+                if told.is_err() {
+                    return;
+                }
+                now + waits.next().unwrap_or(LONGEST_SLEEP)
+            }
+        };
+        until(next).await;
+    }
+}
+
+fn unread(to: &Teller, why: String) -> Result<(), super::Ended> {
+    to.tell(Some(Known::Unread(why.into())))
+}
+
+fn object(given: Given) -> Object {
+    Object {
+        data: [(TokenKey::DATA.to_owned(), given.text.as_str().into())].into(),
+        ..Object::default()
+    }
+}
+
+/// Waits for a moment of the clock on the wall, which is what a token's end is written in.
+async fn until(moment: Timestamp) {
+    loop {
+        let left = moment.duration_since(Timestamp::now());
+        match Duration::try_from(left) {
+            Ok(left) if !left.is_zero() => tokio::time::sleep(left.min(LONGEST_SLEEP)).await,
+            _ => return,
+        }
+    }
+}
+
+fn has_ended(key: &TokenKey, office: &Office) -> bool {
+    let objects = office.objects.borrow();
+    let object = objects.as_ref().and_then(|objects| objects.pods.get(&key.pod));
+    let own = object.filter(|object| object.metadata.uid.as_deref() == Some(key.uid.0.as_str()));
+    let phase = own
+        .and_then(|object| object.status.as_ref())
+        .and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+/// When it is asked for again: after four fifths of its life or a day, a little earlier.
+fn renewal(given: &Given, now: Timestamp, jitter: SignedDuration) -> Timestamp {
+    let issued = given.expires - given.life;
+    let due = (given.expires - given.life / 5).min(issued + LONGEST_LIFE) - jitter;
+    due.max(now + (given.life.abs() / 10).min(LEAST_WAIT))
+}
+
+fn jitter(key: &TokenKey) -> SignedDuration {
+    use std::hash::{BuildHasher as _, RandomState};
+    let drawn = RandomState::new().hash_one(key) % MOST_JITTER.unsigned_abs();
+    SignedDuration::from_millis(drawn.try_into().unwrap_or(0))
+}
+
+async fn ask(key: &TokenKey, office: &Office) -> Result<Given, String> {
+    let _turn = office.at_once.acquire().await;
+    let client = office.clients.borrow().clone();
+    let asked = TokenRequest {
+        spec: Some(TokenRequestSpec {
+            audiences: key.audience.clone().map(|audience| vec![audience]),
+            expiration_seconds: Some(key.seconds),
+            bound_object_ref: Some(BoundObjectReference {
+                api_version: Some("v1".to_owned()),
+                kind: Some("Pod".to_owned()),
+                name: Some(key.pod.name.clone()),
+                uid: Some(key.uid.0.clone()),
+            }),
+        }),
+        ..TokenRequest::default()
+    };
+    let body = serde_json::to_vec(&asked).map_err(|error| error.to_string())?;
+    let at = format!(
+        "/api/{}/namespaces/{}/serviceaccounts",
+        ServiceAccount::VERSION,
+        key.pod.namespace
+    );
+    let request = kube::core::Request::new(at)
+        .create_subresource("token", &key.account, &PostParams::default(), body)
+        .map_err(|error| error.to_string())?;
+    // As text: the client prints an answer that it cannot understand.
+    let answer = client.request_text(request).await.map_err(|error| match error {
+        kube::Error::Api(status) => status.message.lines().next().unwrap_or_default().to_owned(),
+        other => other.to_string(),
+    })?;
+    given(&answer, key.seconds).ok_or_else(|| "the API server's answer is no token".to_owned())
+}
+
+/// The token in an answer. Why it is none is not said: the reason would quote it.
+fn given(answer: &str, seconds: i64) -> Option<Given> {
+    let answer: TokenRequest = serde_json::from_str(answer).ok()?;
+    let status = answer.status?;
+    let asked = answer.spec.and_then(|spec| spec.expiration_seconds);
+    Some(Given {
+        text: status.token.filter(|token| !token.is_empty())?,
+        expires: status.expiration_timestamp?.0,
+        life: SignedDuration::from_secs(asked.unwrap_or(seconds)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_renewed_before_it_ends() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let check = |issued: i64, life: i64, jitter: i64, want: i64| {
+            let given = Given {
+                text: String::new(),
+                expires: at(issued + life),
+                life: SignedDuration::from_secs(life),
+            };
+            let got = renewal(&given, at(1000), SignedDuration::from_secs(jitter));
+            assert_eq!(got.as_second(), want, "{issued} {life} {jitter}");
+        };
+        check(1000, 3600, 0, 1000 + 2880);
+        check(1000, 3605, 10, 1000 + 3605 - 721 - 10);
+        // A year is a day.
+        check(1000, 31_536_000, 3, 1000 + 86400 - 3);
+        // The API server's clock is an hour behind.
+        check(1000 - 3600, 3600, 0, 1000 + 60);
+        check(1000, 10, 10, 1001);
+    }
+
+    #[test]
+    fn an_answer_is_a_token_or_nothing() {
+        let answer = |token: &str| {
+            serde_json::json!({
+                "kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1", "metadata": {},
+                "spec": {"audiences": ["a"], "expirationSeconds": 3607},
+                "status": {"token": token, "expirationTimestamp": "2026-11-25T22:00:00Z"},
+            })
+            .to_string()
+        };
+        let read = given(&answer("t"), 600).unwrap();
+        assert_eq!((read.text.as_str(), read.life.as_secs()), ("t", 3607));
+        assert!(given(&answer(""), 600).is_none());
+        assert!(given("{\"kind\": \"Status\"}", 600).is_none());
+    }
+}

@@ -1,0 +1,149 @@
+//! One object, read and watched by its name.
+
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, watch_object};
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+
+use super::Teller;
+use crate::model::object::{Content, Known, Object, ObjectKey, ObjectKind};
+use crate::model::reference::unsynced;
+
+/// Tells of the object until nobody listens, or until it says of itself that it stays as it is.
+pub(super) async fn watch(key: ObjectKey, clients: watch::Receiver<kube::Client>, to: Teller) {
+    match key.kind {
+        ObjectKind::ConfigMap => follow::<ConfigMap>(key, clients, to, of_config_map).await,
+        ObjectKind::Secret => follow::<Secret>(key, clients, to, of_secret).await,
+    }
+}
+
+async fn follow<K>(
+    key: ObjectKey,
+    mut clients: watch::Receiver<kube::Client>,
+    to: Teller,
+    read: fn(K) -> Object,
+) where
+    K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
+    K: Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+{
+    let mut is_answered = false;
+    let mut is_doubted = false;
+    loop {
+        let client = clients.borrow_and_update().clone();
+        let api: kube::Api<K> = kube::Api::namespaced(client, &key.namespace);
+        let mut told = watch_object(api, &key.name).default_backoff().boxed();
+        loop {
+            // Every arm may be cancelled: what was not taken is still in the stream.
+            let next = tokio::select! {
+                Ok(()) = clients.changed() => break,
+                next = told.next() => next,
+            };
+            let known = match next {
+                Some(Ok(object)) => {
+                    is_answered = true;
+                    object.map(|object| Known::Found(Arc::new(read(object))))
+                }
+                Some(Err(error)) => {
+                    let why = refusal(&error);
+                    tracing::debug!(object = %key, why = why.as_deref().unwrap_or("no answer"), "not told: tried again");
+                    // What was told once stays, whatever befalls the API server. And the Node authorizer learns of
+                    // a pod by a watch of its own: its first refusal may be over in a moment.
+                    if is_answered || !std::mem::replace(&mut is_doubted, true) {
+                        continue;
+                    }
+                    Some(Known::Unread(why.unwrap_or_else(|| unsynced(key.kind)).into()))
+                }
+                None => break,
+            };
+            let is_final = matches!(&known, Some(Known::Found(object)) if object.immutable);
+            if to.tell(known).is_err() || is_final {
+                return;
+            }
+        }
+    }
+}
+
+/// What the API server said against it. Other errors are not shown: one about an answer that could not be understood
+/// may have a part of a Secret in its text.
+fn refusal(error: &watcher::Error) -> Option<String> {
+    use watcher::Error;
+    let status = match error {
+        Error::InitialListFailed(kube::Error::Api(status))
+        | Error::WatchStartFailed(kube::Error::Api(status))
+        | Error::WatchFailed(kube::Error::Api(status))
+        | Error::WatchError(status) => status,
+        _ => return None,
+    };
+    // That it is away or busy is no answer about the object.
+    let is_about_us = (400..500).contains(&status.code) && status.code != 429;
+    is_about_us.then(|| status.message.lines().next().unwrap_or_default().to_owned())
+}
+
+fn of_config_map(object: ConfigMap) -> Object {
+    let text = |(key, text): (String, String)| (key, Content::from(text.as_str()));
+    Object {
+        data: object.data.unwrap_or_default().into_iter().map(text).collect(),
+        binary: object
+            .binary_data
+            .unwrap_or_default()
+            .into_iter()
+            .map(bytes)
+            .collect(),
+        immutable: object.immutable.unwrap_or(false),
+    }
+}
+
+fn of_secret(object: Secret) -> Object {
+    Object {
+        data: object.data.unwrap_or_default().into_iter().map(bytes).collect(),
+        immutable: object.immutable.unwrap_or(false),
+        ..Object::default()
+    }
+}
+
+fn bytes((key, bytes): (String, ByteString)) -> (String, Content) {
+    (key, Content::from(bytes.0.as_slice()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_of_objects() {
+        let map: ConfigMap = serde_json::from_value(serde_json::json!({
+            "metadata": {"name": "a"}, "data": {"k": "v"}, "binaryData": {"b": "AP8="}, "immutable": true,
+        }))
+        .unwrap();
+        let map = of_config_map(map);
+        assert_eq!(map.file("k").unwrap().text(), "v");
+        assert_eq!(*map.file("b").unwrap().0, [0, 255]);
+        assert!(map.immutable && !map.data.contains_key("b"));
+        let secret: Secret =
+            serde_json::from_value(serde_json::json!({"metadata": {"name": "a"}, "data": {"k": "dg=="}}))
+                .unwrap();
+        assert_eq!(of_secret(secret).data["k"].text(), "v");
+    }
+
+    #[test]
+    fn only_what_the_api_server_says_is_told() {
+        let status = |code: u16| {
+            let text = serde_json::json!({"code": code, "message": "secrets \"a\" is forbidden\nmore", "reason": "x"});
+            watcher::Error::InitialListFailed(kube::Error::Api(Box::new(
+                serde_json::from_value(text).unwrap(),
+            )))
+        };
+        assert_eq!(refusal(&status(403)).unwrap(), "secrets \"a\" is forbidden");
+        assert_eq!((refusal(&status(503)), refusal(&status(429))), (None, None));
+        let broken = serde_json::from_str::<u8>("\"hunter2\"").unwrap_err();
+        assert_eq!(
+            refusal(&watcher::Error::WatchFailed(kube::Error::SerdeError(broken))),
+            None
+        );
+    }
+}

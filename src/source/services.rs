@@ -1,0 +1,165 @@
+//! The Services of the cluster, of which variables of containers tell.
+//!
+//! They are changed in place and wake nobody: whoever makes a container looks at them then.
+
+use std::collections::BTreeMap;
+
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::Service as Object;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Event};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::apiserver::first_line;
+use crate::model::service::{ByName, Service, ServicePort, Services};
+
+/// Watches until cancelled. While the API server is away the last known ones stay.
+pub async fn run(
+    mut clients: watch::Receiver<kube::Client>,
+    out: watch::Sender<Services>,
+    cancel: CancellationToken,
+) {
+    let mut listing = BTreeMap::new();
+    loop {
+        let client = clients.borrow_and_update().clone();
+        let api: kube::Api<Object> = kube::Api::all(client);
+        let mut events = kube::runtime::watcher(api, watcher::Config::default())
+            .default_backoff()
+            .boxed();
+        loop {
+            // Every arm may be cancelled: an event that was not taken is still in the stream.
+            let event = tokio::select! {
+                () = cancel.cancelled() => return,
+                Ok(()) = clients.changed() => break,
+                event = events.next() => event,
+            };
+            match event {
+                Some(Ok(event)) => take(event, &mut listing, &out),
+                Some(Err(error)) => {
+                    tracing::warn!(error = %first_line(&error), "the Services are not told: tried again");
+                    out.send_if_modified(|services| {
+                        let was_asked = *services == Services::Asked;
+                        if was_asked {
+                            *services = Services::Unread;
+                        }
+                        was_asked
+                    });
+                }
+                None => break,
+            }
+        }
+    }
+}
+
+fn take(event: Event<Object>, listing: &mut BTreeMap<String, ByName>, out: &watch::Sender<Services>) {
+    match event {
+        Event::Init => listing.clear(),
+        Event::InitApply(object) => set(listing, &object),
+        Event::InitDone => {
+            let listed = Services::Known(std::mem::take(listing));
+            out.send_replace(listed);
+        }
+        Event::Apply(object) => change(out, |all| set(all, &object)),
+        Event::Delete(object) => change(out, |all| remove(all, &object)),
+    }
+}
+
+fn change(out: &watch::Sender<Services>, work: impl FnOnce(&mut BTreeMap<String, ByName>)) {
+    out.send_modify(|services| {
+        if let Services::Known(all) = services {
+            work(all);
+        }
+    });
+}
+
+/// Puts it in its place, or takes it from there where it has no address any more.
+fn set(all: &mut BTreeMap<String, ByName>, object: &Object) {
+    let Some(service) = read(object) else {
+        return remove(all, object);
+    };
+    let (namespace, name) = name(object);
+    all.entry(namespace.to_owned())
+        .or_default()
+        .insert(name.to_owned(), service);
+}
+
+fn remove(all: &mut BTreeMap<String, ByName>, object: &Object) {
+    let (namespace, name) = name(object);
+    if let Some(own) = all.get_mut(namespace) {
+        own.remove(name);
+        if own.is_empty() {
+            all.remove(namespace);
+        }
+    }
+}
+
+fn name(object: &Object) -> (&str, &str) {
+    let metadata = &object.metadata;
+    (
+        metadata.namespace.as_deref().unwrap_or_default(),
+        metadata.name.as_deref().unwrap_or_default(),
+    )
+}
+
+/// The Service, where it has an address.
+fn read(object: &Object) -> Option<Service> {
+    let spec = object.spec.as_ref()?;
+    let address = spec
+        .cluster_ip
+        .clone()
+        .filter(|ip| !ip.is_empty() && ip != "None")?;
+    let ports = spec.ports.iter().flatten().map(|port| ServicePort {
+        name: port.name.clone().unwrap_or_default(),
+        port: port.port,
+        protocol: port.protocol.clone().unwrap_or_else(|| "TCP".to_owned()),
+    });
+    Some(Service {
+        address,
+        ports: ports.collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(name: &str, address: &str) -> Object {
+        serde_json::from_value(serde_json::json!({
+            "metadata": {"name": name, "namespace": "ns"},
+            "spec": {"clusterIP": address, "ports": [{"port": 80}]},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn only_a_complete_list_is_told_and_what_has_no_address_is_left_out() {
+        let (out, told) = watch::channel(Services::Asked);
+        let mut listing = BTreeMap::new();
+        let mut take = |event| take(event, &mut listing, &out);
+        let addresses = || match &*told.borrow() {
+            Services::Known(all) => {
+                let all = all.values().flat_map(BTreeMap::values);
+                Some(all.map(|service| service.address.clone()).collect::<Vec<_>>())
+            }
+            _ => None,
+        };
+        take(Event::Init);
+        take(Event::InitApply(object("a", "10.0.0.1")));
+        take(Event::InitApply(object("b", "None")));
+        assert_eq!(addresses(), None);
+        take(Event::InitDone);
+        assert_eq!(addresses().unwrap(), ["10.0.0.1"]);
+        take(Event::Apply(object("b", "10.0.0.2")));
+        assert_eq!(addresses().unwrap(), ["10.0.0.1", "10.0.0.2"]);
+        // The list after a 410 replaces the former when it is complete.
+        take(Event::Init);
+        take(Event::InitApply(object("c", "10.0.0.3")));
+        assert_eq!(addresses().unwrap().len(), 2);
+        take(Event::InitDone);
+        assert_eq!(addresses().unwrap(), ["10.0.0.3"]);
+        take(Event::Apply(object("c", "")));
+        assert_eq!(addresses().unwrap(), Vec::<String>::new());
+        take(Event::Delete(object("c", "10.0.0.3")));
+    }
+}
