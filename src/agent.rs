@@ -3,11 +3,12 @@
 //! The only file that knows all rooms. It decides nothing about pods.
 
 mod answers;
+mod connecting;
 mod member;
 mod serving;
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,7 +34,6 @@ use crate::model::pod::{Desired, DnsConfig};
 use crate::model::report::{Happening, PodsReport};
 use crate::model::runtime::Snapshot;
 use crate::model::service::Services;
-use crate::network::{self, Network, NetworkSettings};
 use crate::observe::measure::{self, Places};
 use crate::serve::health::Health;
 use crate::serve::metrics::Metrics;
@@ -58,6 +58,11 @@ struct Values {
     node: (
         watch::Sender<Arc<k8s_openapi::api::core::v1::Node>>,
         watch::Receiver<Arc<k8s_openapi::api::core::v1::Node>>,
+    ),
+    /// The subnet of the node's pods, where this program connects them.
+    subnet: (
+        watch::Sender<Option<ipnet::IpNet>>,
+        watch::Receiver<Option<ipnet::IpNet>>,
     ),
     /// What happens, for whoever tells Events.
     happenings: mpsc::UnboundedSender<Happening>,
@@ -123,7 +128,6 @@ pub async fn run(
         images: config.runtime.image_endpoint.clone(),
         timeout: config.runtime.request_timeout,
     });
-    let network = set_up_network(&config).await?;
     let (happenings, happenings_out) = mpsc::unbounded_channel();
     let values = Values {
         happenings,
@@ -135,6 +139,7 @@ pub async fn run(
         measured: watch::channel(Arc::default()),
         pods: watch::channel(Arc::default()),
         node: watch::channel(Arc::default()),
+        subnet: watch::channel(None),
     };
     let health = Health::default();
     let metrics = Arc::new(Metrics::default());
@@ -148,14 +153,12 @@ pub async fn run(
         Some(path) => Some(Member::connect(path).await?),
         None => None,
     };
+    connecting::connect(&mut tasks, &config, &values).await?;
     spawn_source(&mut tasks, &config, &values, member.as_ref());
     if let Some(member) = &member {
         member.spawn_publishing(&mut tasks, &config, &values, happenings_out);
         let clients = member.clients();
         serving::spawn_node_api(&mut tasks, &config, &addresses, clients, world.clone()).await?;
-    }
-    if network.is_some() {
-        tasks.spawn("firewall", network::keep_open(cancel.clone()));
     }
 
     let asked = RuntimeAnswers::ask(&runtime, &cancel).await;
@@ -172,7 +175,7 @@ pub async fn run(
         .context("cgroups cannot be used")?;
     let host_dns = host_dns(config.paths.resolv_conf.as_deref());
     let policy = Arc::new(config.node_policy(&machine, layout, addresses.clone(), host_dns));
-    let settings = config.node_settings(&machine, addresses, network);
+    let settings = config.node_settings(&machine, addresses);
     let imported = spawn_images(&mut tasks, &config, &runtime, sandbox_image).await;
     let (handle, inbox) = observe::requests();
     let places = Places {
@@ -226,27 +229,6 @@ async fn node_addresses(config: &Config) -> Vec<IpAddr> {
     let name = config.node.name.clone();
     let found = tokio::task::spawn_blocking(move || observe::address::addresses(&given, &name)).await;
     found.expect("reading addresses does not panic")
-}
-
-/// The network that pods get from us; `None` where it is another one's.
-async fn set_up_network(config: &Config) -> anyhow::Result<Option<ipnet::IpNet>> {
-    let settings = NetworkSettings {
-        network: config.network.range,
-        subnet: config.network.pod_cidr,
-        conf_dir: config.network.cni_conf_dir.clone(),
-        data_dir: PathBuf::from(network::DATA_DIR),
-        state_dir: config.paths.state.clone(),
-    };
-    match network::set_up(&settings).await? {
-        Network::Ours(subnet) => {
-            tracing::info!(%subnet, "pods get addresses of this subnet");
-            Ok(Some(subnet.into()))
-        }
-        Network::Foreign(path) => {
-            tracing::info!(configuration = %path.display(), "pods are on the network that this file describes");
-            Ok(None)
-        }
-    }
 }
 
 /// The host's resolver configuration, which pods inherit.
@@ -479,6 +461,7 @@ fn spawn_loops(
         memory: values.memory.1.clone(),
         outcomes: outcomes_in,
         measured: values.measured.1.clone(),
+        subnet: values.subnet.1.clone(),
     };
     let beat = health.register("report", report::LONGEST_SLEEP);
     let metrics = metrics.clone();

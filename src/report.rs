@@ -38,6 +38,8 @@ pub struct Inputs {
     pub outcomes: mpsc::UnboundedReceiver<Executed>,
     /// What is measured of the machine; a new value every `nodeStatusUpdateFrequency`.
     pub measured: watch::Receiver<Arc<Measured>>,
+    /// The subnet of the node's pods, where this program connects them; in a cluster it is learned later.
+    pub subnet: watch::Receiver<Option<ipnet::IpNet>>,
 }
 
 /// What does not change while the loop runs.
@@ -105,12 +107,14 @@ pub async fn run(mut inputs: Inputs, facts: Facts, outputs: Outputs, cancel: Can
             Ok(()) = inputs.snapshot.changed() => (false, None),
             Ok(()) = inputs.memory.changed() => (false, None),
             Ok(()) = inputs.measured.changed() => (true, None),
+            Ok(()) = inputs.subnet.changed() => (true, None),
             () = tokio::time::sleep(wait) => (false, None),
         };
         let now = Timestamp::now();
         (outputs.beat)();
         let before = std::mem::replace(&mut state.snapshot, inputs.snapshot.borrow_and_update().clone());
         tell_node |= before.runtime != state.snapshot.runtime;
+        state.facts.settings.pod_cidr = *inputs.subnet.borrow_and_update();
         let mut changed = state.take(
             inputs.desired.borrow_and_update().clone(),
             &before,

@@ -122,6 +122,7 @@ pub const RUN_HELP: &[&str] = &[
     "state-dir",
     "container-runtime-endpoint",
     "cgroup-driver",
+    "pod-network",
     "network-cidr",
     "pod-cidr",
     "cni-conf-dir",
@@ -209,6 +210,13 @@ pub const FLAGS: &[Flag] = &[
         Text,
         "cgroupDriver",
         "systemd or cgroupfs, where containerd does not tell",
+    ),
+    own(
+        "pod-network",
+        Text,
+        "podNetwork",
+        "Who connects the pods: own (this agent), cluster (a plugin that the cluster installs), or auto: own unless \
+         there is a kubeconfig [default: auto]",
     ),
     own(
         "network-cidr",

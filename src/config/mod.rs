@@ -310,6 +310,8 @@ pub struct Serve {
 /// The pods' network.
 #[derive(Debug, Clone)]
 pub struct Network {
+    /// Whether this agent connects the pods.
+    pub whose: PodNetwork,
     /// The network of all pods.
     pub range: ipnet::Ipv4Net,
     /// This node's part of it; `None` is one that the agent picks.
@@ -318,6 +320,17 @@ pub struct Network {
     pub cni_conf_dir: PathBuf,
     /// CNI plugins.
     pub cni_bin_dir: PathBuf,
+}
+
+/// `podNetwork`: who connects the pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PodNetwork {
+    /// This agent where there is no cluster; in a cluster the plugin that the cluster installs, as with the kubelet.
+    Auto,
+    /// This agent; in a cluster on the subnet of `Node.spec.podCIDR`.
+    Own,
+    /// The cluster's plugin.
+    Cluster,
 }
 
 /// How the agent logs.

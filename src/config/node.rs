@@ -161,13 +161,8 @@ impl Config {
         }
     }
 
-    /// What the node reports about itself. `pod_cidr` is the subnet that the network room settled on.
-    pub fn node_settings(
-        &self,
-        facts: &MachineFacts,
-        addresses: Vec<IpAddr>,
-        pod_cidr: Option<ipnet::IpNet>,
-    ) -> NodeSettings {
+    /// What the node reports about itself. The subnet of its pods is told later, by whoever connects them.
+    pub fn node_settings(&self, facts: &MachineFacts, addresses: Vec<IpAddr>) -> NodeSettings {
         let by_cores = self
             .node
             .pods_per_core
@@ -183,7 +178,7 @@ impl Config {
             max_images: self.node.max_images,
             port: self.serve.api_port,
             labels: self.node.labels.clone(),
-            pod_cidr,
+            pod_cidr: None,
         }
     }
 }

@@ -35,6 +35,8 @@ pub struct GantryConfiguration {
     pub state_dir: Option<String>,
     /// The socket that commands reach the agent by.
     pub socket: Option<String>,
+    /// Who connects the pods: `own`, `cluster`, or `auto`.
+    pub pod_network: Option<String>,
     /// The network of all pods.
     #[serde(rename = "networkCIDR")]
     pub network_cidr: Option<String>,

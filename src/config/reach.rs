@@ -7,7 +7,7 @@ use super::own::GantryConfiguration;
 use super::raw::KubeletConfiguration;
 use super::resolve::{Surroundings, directory, span};
 use super::validate::Checks;
-use super::{Network, Runtime, Serve, gate};
+use super::{Network, PodNetwork, Runtime, Serve, gate};
 
 /// The part of the configuration of this name.
 pub fn network(
@@ -45,7 +45,20 @@ pub fn network(
             None
         }
     });
+    let whose = match own.pod_network.as_deref().unwrap_or_default() {
+        "" | "auto" => PodNetwork::Auto,
+        "own" => PodNetwork::Own,
+        "cluster" => PodNetwork::Cluster,
+        other => {
+            own_checks.wrong(
+                "podNetwork",
+                format!("{other:?} is nobody's; write auto, own or cluster"),
+            );
+            PodNetwork::Auto
+        }
+    };
     Network {
+        whose,
         range,
         pod_cidr,
         cni_conf_dir: directory(own.cni_conf_dir.as_ref(), "/etc/cni/net.d", around),

@@ -592,7 +592,7 @@ fn the_nodes_settings() {
         cores: 4,
         ..MachineFacts::default()
     };
-    let settings = config.node_settings(&facts, Vec::new(), None);
+    let settings = config.node_settings(&facts, Vec::new());
     assert_eq!(settings.max_pods, 40);
     assert_eq!(settings.version, "v1.36.2");
     assert_eq!(settings.reserved.cpu.unwrap().0, 300);
@@ -602,7 +602,7 @@ fn the_nodes_settings() {
         cores: 64,
         ..MachineFacts::default()
     };
-    assert_eq!(config.node_settings(&many, Vec::new(), None).max_pods, 110);
+    assert_eq!(config.node_settings(&many, Vec::new()).max_pods, 110);
 }
 
 #[test]

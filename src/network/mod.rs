@@ -100,6 +100,18 @@ pub async fn set_up(settings: &NetworkSettings) -> Result<Network, NetworkError>
     Ok(Network::Ours(chosen))
 }
 
+/// Takes our configuration away: from now on another plugin connects the pods. Whether there was one.
+pub fn give_way(conf_dir: &Path) -> Result<bool, NetworkError> {
+    let ours = conf_dir.join(conflist::FILE);
+    let was_there = ours.exists();
+    remove_if_there(&ours).map_err(|source| NetworkError::File {
+        doing: "remove",
+        path: ours,
+        source,
+    })?;
+    Ok(was_there)
+}
+
 /// Lets packets of the pods through where the host's own firewall drops what it forwards, now and again later:
 /// another program (Docker does) may close it at any time. Runs until cancelled.
 pub async fn keep_open(cancel: CancellationToken) {
@@ -139,12 +151,7 @@ pub async fn keep_open(cancel: CancellationToken) {
 
 /// Undoes [`set_up`]: the configuration and the changed setting; what the plugins made is theirs to remove.
 pub fn tear_down(conf_dir: &Path, state_dir: &Path) -> Result<(), NetworkError> {
-    let ours = conf_dir.join(conflist::FILE);
-    remove_if_there(&ours).map_err(|source| NetworkError::File {
-        doing: "remove",
-        path: ours,
-        source,
-    })?;
+    give_way(conf_dir)?;
     let kept = state_dir.join(FORWARD_BEFORE);
     if let Ok(before) = std::fs::read_to_string(&kept) {
         let written = std::fs::write(FORWARD, before).and_then(|()| remove_if_there(&kept));

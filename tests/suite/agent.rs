@@ -380,6 +380,7 @@ impl Agent {
             memory: memory.clone(),
             outcomes,
             measured,
+            subnet: watch::channel(None).1,
         };
         let outputs = report::Outputs {
             pods: pods_in,
