@@ -1,7 +1,7 @@
 #!/bin/bash
 # Runs the named tiers of the tests, each even where an earlier one failed, and sums them up.
-# usage: tests/setup/test.sh TIER...   (unit, suite, net, node, vm)
-# environment: ONLY (part of a story's name, for node and vm), DEBIAN (12 or 13, for vm)
+# usage: tests/setup/test.sh TIER...   (unit, suite, net, node, cluster, vm)
+# environment: ONLY (part of a story's name, for node, cluster and vm), DEBIAN (12 or 13, for vm)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -50,6 +50,16 @@ node() {
     "$binary" "${ONLY:-}" && return "$code"
 }
 
+cluster() {
+    need_root cluster && tests/setup/packages.sh build run test || return
+    tests/control-plane/build.sh etcd kube-{apiserver,controller-manager,scheduler} kube{adm,ctl,let} || return
+    tests/setup/images.sh && "$cargo" build --locked --workspace || return
+    local binary
+    binary=$(test_binary cluster) || return
+    mkdir -p target/node && tests/setup/give-back.sh target/node
+    "$binary" "${ONLY:-}"
+}
+
 vm() {
     need_root vm && tests/setup/packages.sh build run vm || return
     tests/setup/images.sh && "$cargo" build --release --locked --workspace && tests/vm/image.sh "${DEBIAN:-12}" || return
@@ -74,7 +84,7 @@ for tier in "$@"; do
         word=FAILED
         code=1
     fi
-    summary+=("$(printf '%-6s %-6s %4d passed, %d failed (%d s)' "$tier" "$word" "$(count "$logs/$tier.log" passed)" \
+    summary+=("$(printf '%-7s %-6s %4d passed, %d failed (%d s)' "$tier" "$word" "$(count "$logs/$tier.log" passed)" \
         "$(count "$logs/$tier.log" failed)" $((SECONDS - start)))")
 done
 tests/setup/give-back.sh "$logs"

@@ -1,0 +1,48 @@
+//! The stories, by subject.
+
+mod faults;
+mod node;
+mod pods;
+mod removal;
+mod statics;
+mod workloads;
+
+use crate::cluster::Cluster;
+
+/// One story: what it is called, and how it goes.
+pub struct Story {
+    pub name: &'static str,
+    pub tell: fn(&mut Cluster),
+}
+
+/// Names a story after its function.
+macro_rules! story {
+    ($module:ident :: $name:ident) => {
+        Story {
+            name: concat!(stringify!($module), "::", stringify!($name)),
+            tell: $module::$name,
+        }
+    };
+}
+
+/// Every story, in the order in which they are told.
+pub fn all() -> Vec<Story> {
+    vec![
+        story!(node::it_registers_and_renews_its_lease),
+        story!(node::it_registers_again_when_it_was_deleted),
+        story!(pods::a_pod_runs_and_its_status_is_told),
+        story!(pods::ends_and_restarts_are_told),
+        story!(statics::a_static_pod_has_one_mirror),
+        story!(statics::a_mirror_that_is_denied_disturbs_nobody),
+        story!(removal::a_pod_is_there_until_its_containers_are_gone),
+        story!(removal::a_forced_deletion_leaves_nothing_running),
+        story!(removal::a_namespace_goes_with_its_pods),
+        story!(removal::a_drained_node_is_empty_and_takes_pods_again),
+        story!(workloads::a_deployment_rolls_out_and_back),
+        story!(workloads::a_job_runs_in_parallel_and_retries),
+        story!(workloads::a_daemon_set_has_its_pod),
+        story!(workloads::a_stateful_set_keeps_its_names),
+        story!(faults::the_agent_is_killed_during_a_rollout),
+        story!(faults::the_api_server_is_away_for_a_while),
+    ]
+}
