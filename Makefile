@@ -1,7 +1,7 @@
 # The only list of commands; what a target does beyond one line is a script below tests/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run clean-node test test-unit test-suite test-net test-node test-cluster test-vm bench lint fmt install uninstall
+.PHONY: help build run clean-node cluster test test-unit test-suite test-net test-node test-cluster test-vm bench lint fmt install uninstall
 
 CARGO := tests/setup/cargo.sh
 PACKAGES := tests/setup/packages.sh
@@ -25,6 +25,9 @@ run: build ## As root: run the pods of static-pods/ on this machine (Ctrl-C stop
 
 clean-node: ## As root: remove everything that `make run` made
 	@tests/setup/clean-node.sh
+
+cluster: ## As root: a real control plane with the agent joined, in namespaces of their own, until Ctrl-C
+	@tests/setup/cluster.sh serve
 
 test: ## As root: run all tests, with a summary by tier at the end
 	@tests/setup/test.sh unit suite net node cluster vm

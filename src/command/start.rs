@@ -93,8 +93,13 @@ fn tell_systemd(health: Health) {
     }
 }
 
+/// The client of the API server logs each failed request, and what it could not read of an answer, which may be
+/// secret. Whoever asked tells it once, in our words. A filter that names `kube_client` overrides this.
+const QUIET: &str = "kube_client=off,";
+
 fn start_log(log: &Log) {
-    let filter = EnvFilter::try_new(&log.filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_new(format!("{QUIET}{}", log.filter))
+        .unwrap_or_else(|_| EnvFilter::new(format!("{QUIET}info")));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

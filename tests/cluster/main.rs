@@ -21,10 +21,13 @@ mod api;
 mod cluster;
 mod objects;
 mod stories;
+mod serve;
 #[path = "../node/node.rs"]
 mod node;
 #[path = "../node/process.rs"]
 mod process;
+#[path = "../node/kubelet.rs"]
+mod kubelet;
 #[path = "../node/machine.rs"]
 mod machine;
 #[path = "../node/manifest.rs"]
@@ -39,36 +42,52 @@ mod runner;
 mod wait;
 
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The longest that all stories may take together.
 const LIMIT: Duration = Duration::from_secs(900);
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.first().is_some_and(|first| first == "--inside") {
-        return inside(&arguments[1..]);
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    // Paths below the repository are short enough for sockets, however deep it lies.
+    std::env::set_current_dir(world::repository()).expect("the repository is there");
+    match words.as_slice() {
+        ["--inside", "serve"] => serve::inside(),
+        ["--inside", chosen @ ..] => inside(chosen),
+        ["serve"] => serve::outside(),
+        chosen => tell(chosen),
     }
-    let choice = runner::Choice::from_args(arguments.iter().cloned());
-    if choice.lists() {
-        return runner::run(&choice, &stories::all(), |story| story.name, |_| Ok(()));
-    }
-    if !nix::unistd::geteuid().is_root() {
+}
+
+/// Tells the chosen stories, and sees that nothing of them stays.
+fn tell(chosen: &[&str]) -> ExitCode {
+    let choice = runner::Choice::from_args(chosen.iter().map(|&word| word.to_owned()));
+    if !choice.lists() && !nix::unistd::geteuid().is_root() {
         eprintln!("These stories need root: sudo make test-cluster");
         return ExitCode::FAILURE;
     }
     let before = machine::Machine::now();
-    let code = outside(&arguments);
+    let all = stories::all();
+    let inside = match all.iter().any(|story| choice.wants(story.name)) {
+        false => ExitCode::SUCCESS,
+        true if choice.lists() => runner::run(&choice, &all, |story| story.name, |_| Ok(())),
+        true => isolated(chosen),
+    };
+    let outside = runner::run(&choice, serve::STORIES, |story| story.0, |story| (story.1)());
     let left = machine::Machine::now().since(&before);
-    if left.is_empty() {
-        return code;
+    if !left.is_empty() {
+        eprintln!("The stories left things on the machine:\n{}", left.join("\n"));
+        return ExitCode::FAILURE;
     }
-    eprintln!("The stories left things on the machine:\n{}", left.join("\n"));
-    ExitCode::FAILURE
+    match inside {
+        ExitCode::SUCCESS => outside,
+        failure => failure,
+    }
 }
 
 /// Runs this program in namespaces of its own, and clears away what it left outside them.
-fn outside(arguments: &[String]) -> ExitCode {
+fn isolated(chosen: &[&str]) -> ExitCode {
     let world = match world::World::new("cluster") {
         Ok(world) => world,
         Err(error) => {
@@ -76,9 +95,10 @@ fn outside(arguments: &[String]) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let mut inside = vec!["--inside"];
-    inside.extend(arguments.iter().map(String::as_str));
-    let child = world.command(&inside).spawn().expect("this program starts");
+    let child = world
+        .command(&[&["--inside"], chosen].concat())
+        .spawn()
+        .expect("this program starts");
     let (status, was_late) = world::finish(child, LIMIT);
     if was_late {
         eprintln!("killed after {} s", LIMIT.as_secs());
@@ -89,10 +109,15 @@ fn outside(arguments: &[String]) -> ExitCode {
     }
 }
 
-/// Tells the chosen stories, one after the other.
-fn inside(arguments: &[String]) -> ExitCode {
-    let choice = runner::Choice::from_args(arguments.iter().cloned());
+/// Starts the cluster and tells the chosen stories, one after the other.
+fn inside(chosen: &[&str]) -> ExitCode {
+    let choice = runner::Choice::from_args(chosen.iter().map(|&word| word.to_owned()));
+    let begun = Instant::now();
     let mut cluster = cluster::Cluster::start();
+    println!(
+        "the cluster is ready after {:.1} s",
+        begun.elapsed().as_secs_f64()
+    );
     runner::run(
         &choice,
         &stories::all(),

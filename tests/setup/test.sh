@@ -17,12 +17,6 @@ need_root() {
     fi
 }
 
-# Builds the test binary of this name as the person who called, and prints where it lies.
-test_binary() { # NAME, then more for cargo
-    "$cargo" test --locked --no-run --test "$@" 2>&1 | tee /dev/stderr |
-        sed -nE 's/.*Executable tests\/.*\((.*)\)/\1/p' | tail -1
-}
-
 unit() {
     tests/setup/packages.sh build && "$cargo" test --locked --workspace --lib --bins
 }
@@ -41,30 +35,24 @@ node() {
     tests/containerd/build.sh && tests/control-plane/build.sh kubelet && tests/setup/images.sh || return
     "$cargo" build --locked --workspace || return
     local binary
-    binary=$(test_binary node) || return
+    binary=$(tests/setup/test-binary.sh node) || return
     mkdir -p target/node && tests/setup/give-back.sh target/node
     if [ -z "${ONLY:-}" ]; then
         local cgroups
-        cgroups=$(test_binary cgroups) && "$cgroups" || code=1
+        cgroups=$(tests/setup/test-binary.sh cgroups) && "$cgroups" || code=1
     fi
     "$binary" "${ONLY:-}" && return "$code"
 }
 
 cluster() {
-    need_root cluster && tests/setup/packages.sh build run test || return
-    tests/control-plane/build.sh etcd kube-{apiserver,controller-manager,scheduler} kube{adm,ctl,let} || return
-    tests/setup/images.sh && "$cargo" build --locked --workspace || return
-    local binary
-    binary=$(test_binary cluster) || return
-    mkdir -p target/node && tests/setup/give-back.sh target/node
-    "$binary" "${ONLY:-}"
+    tests/setup/cluster.sh "${ONLY:-}"
 }
 
 vm() {
     need_root vm && tests/setup/packages.sh build run vm || return
     tests/setup/images.sh && "$cargo" build --release --locked --workspace && tests/vm/image.sh "${DEBIAN:-12}" || return
     local binary
-    binary=$(test_binary vm) || return
+    binary=$(tests/setup/test-binary.sh vm) || return
     DEBIAN=${DEBIAN:-12} "$binary" "${ONLY:-}"
 }
 

@@ -5,6 +5,7 @@ mod node;
 mod pods;
 mod removal;
 mod statics;
+mod takeover;
 mod workloads;
 
 use crate::cluster::Cluster;
@@ -42,6 +43,7 @@ pub fn all() -> Vec<Story> {
         story!(workloads::a_job_runs_in_parallel_and_retries),
         story!(workloads::a_daemon_set_has_its_pod),
         story!(workloads::a_stateful_set_keeps_its_names),
+        story!(takeover::pods_of_the_api_go_from_the_kubelet_to_gantry_and_back),
         story!(faults::the_agent_is_killed_during_a_rollout),
         story!(faults::the_api_server_is_away_for_a_while),
     ]
