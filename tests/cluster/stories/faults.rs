@@ -186,3 +186,37 @@ fn end_container(pod: &str) {
     ];
     crate::process::run(&[&["ctr"], arguments.as_slice()].concat());
 }
+
+/// What a load balancer that fails over does, and a router that is replaced: nobody says that the connection is gone.
+pub fn connections_that_have_gone_dead_are_noticed(cluster: &mut Cluster) {
+    const NODE: &str = "/api/v1/nodes/node-1";
+    let ready = |node: &Value| crate::objects::condition(node, "Ready")["lastTransitionTime"].clone();
+    let before = ready(&cluster.api.get(NODE).expect("the cluster waited for it"));
+    let ports = connections(cluster.node.agent_pid());
+    assert!(!ports.is_empty(), "the agent is connected");
+    let ports = ports.join(", ");
+    let rules = format!(
+        "table inet dead {{ chain input {{ type filter hook input priority 0;
+            tcp sport {{ {ports} }} tcp dport 6443 drop
+            tcp sport 6443 tcp dport {{ {ports} }} drop
+        }}
+        }}"
+    );
+    let file = crate::node::here("dead.nft");
+    std::fs::write(&file, rules).expect("a private directory");
+    crate::process::run(&["nft", "-f", &file.display().to_string()]);
+    // Bound to the node while no watch of it tells anything.
+    cluster.create("pods", &pod("web", IDLE));
+    cluster.wait_running("web");
+    crate::process::run(&["nft", "delete", "table", "inet", "dead"]);
+    let after = ready(&cluster.api.get(NODE).expect("it is there"));
+    assert_eq!(before, after, "the node was not ready for a while");
+}
+
+/// The local ports of a process's connections to the API server.
+fn connections(pid: u32) -> Vec<String> {
+    let table = crate::process::run(&["ss", "-Htnp", "state", "established", "dport", "=", ":6443"]);
+    let own = table.lines().filter(|line| line.contains(&format!("pid={pid},")));
+    let local = own.filter_map(|line| line.split_whitespace().nth(2)?.rsplit(':').next());
+    local.map(str::to_owned).collect()
+}

@@ -46,5 +46,6 @@ pub fn all() -> Vec<Story> {
         story!(takeover::pods_of_the_api_go_from_the_kubelet_to_gantry_and_back),
         story!(faults::the_agent_is_killed_during_a_rollout),
         story!(faults::the_api_server_is_away_for_a_while),
+        story!(faults::connections_that_have_gone_dead_are_noticed),
     ]
 }
