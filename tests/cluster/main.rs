@@ -36,6 +36,8 @@ mod manifest;
 mod runtime;
 #[path = "../node/world.rs"]
 mod world;
+#[path = "../support/moments.rs"]
+mod moments;
 #[path = "../support/stories.rs"]
 mod runner;
 #[path = "../support/wait.rs"]

@@ -5,7 +5,7 @@ use std::process::{Child, Command};
 
 use serde_json::Value;
 
-use crate::node::{SOON, here, http};
+use crate::node::{NODE_IP, SOON, here, http};
 use crate::process::{kill, logged, run, stop};
 use crate::wait::wait_for;
 use crate::world::{CGROUP, control_plane};
@@ -45,7 +45,9 @@ impl Kubelet {
         let config = here("kubelet.yaml");
         std::fs::write(&config, configuration(&cgroup)).expect("a private directory");
         let mut command = Command::new(control_plane("kubelet"));
-        command.arg("--config").arg(&config).args(flags);
+        // Else it asks name servers for its own name, and nobody answers.
+        let address = format!("--node-ip={NODE_IP}");
+        command.arg("--config").arg(&config).arg(address).args(flags);
         let mut child = logged(&mut command, "kubelet.log");
         wait_for("the kubelet to be healthy", SOON, || {
             if let Ok(Some(status)) = child.try_wait() {

@@ -1,5 +1,6 @@
 //! The stories, by subject.
 
+mod churn;
 mod faults;
 mod node;
 mod pods;
@@ -45,6 +46,7 @@ pub fn all() -> Vec<Story> {
         story!(workloads::a_stateful_set_keeps_its_names),
         story!(takeover::pods_of_the_api_go_from_the_kubelet_to_gantry_and_back),
         story!(faults::the_agent_is_killed_during_a_rollout),
+        story!(churn::the_agent_is_killed_at_random_moments),
         story!(faults::the_api_server_is_away_for_a_while),
         story!(faults::connections_that_have_gone_dead_are_noticed),
     ]

@@ -13,6 +13,7 @@ use crate::manifest;
 use crate::node::{LONG, SOON, container, ip, is_ready, stays, wait_http};
 use crate::objects::{IDLE, name, pod, spec, web, workload};
 use crate::runtime::{self, Container, Sandbox};
+use crate::wait::wait_for;
 
 /// How many pods the Deployment has.
 const REPLICAS: usize = 24;
@@ -28,7 +29,7 @@ pub fn pods_of_the_api_go_from_the_kubelet_to_gantry_and_back(cluster: &mut Clus
     let before = wait_settled(cluster);
     let address = format!("{}:8080", ip(&before["web"]));
     wait_http(&address, "/", "all the while");
-    let running = Runtime::now();
+    let running = Runtime::at_rest(&["succeeded", "failed"]);
 
     kubelet.stop();
     cluster.node.start_agent();
@@ -108,6 +109,19 @@ struct Runtime {
 }
 
 impl Runtime {
+    /// As it is once the sandboxes of pods that have ended are stopped, which nobody waits for before he tells the end.
+    #[track_caller]
+    fn at_rest(ended: &[&str]) -> Runtime {
+        wait_for("the sandboxes of ended pods to be stopped", SOON, || {
+            let now = Runtime::now();
+            let is_up = |sandbox: &&runtime::Sandbox| sandbox.ready && ended.contains(&sandbox.pod.as_str());
+            match now.sandboxes.iter().find(is_up) {
+                Some(sandbox) => Err(format!("{sandbox:?}")),
+                None => Ok(now),
+            }
+        })
+    }
+
     fn now() -> Runtime {
         Runtime {
             sandboxes: runtime::sandboxes().expect("containerd answers"),

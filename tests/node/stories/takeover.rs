@@ -32,7 +32,7 @@ pub fn static_pods_go_from_the_kubelet_to_gantry_and_back(node: &mut Node) {
     let by_kubelet = wait_settled("the kubelet", || kubelet.pods());
     let address = format!("{}:8080", ip(&by_kubelet["web-node-1"]));
     wait_http(&address, "/", "all the while");
-    let before = Runtime::now();
+    let before = Runtime::at_rest(&["done-node-1"]);
     kubelet.stop();
 
     // What changed while nobody was there is seen by the successor.
@@ -140,6 +140,19 @@ struct Runtime {
 }
 
 impl Runtime {
+    /// As it is once the sandboxes of pods that have ended are stopped, which nobody waits for before he tells the end.
+    #[track_caller]
+    fn at_rest(ended: &[&str]) -> Runtime {
+        wait_for("the sandboxes of ended pods to be stopped", SOON, || {
+            let now = Runtime::now();
+            let is_up = |sandbox: &&runtime::Sandbox| sandbox.ready && ended.contains(&sandbox.pod.as_str());
+            match now.sandboxes.iter().find(is_up) {
+                Some(sandbox) => Err(format!("{sandbox:?}")),
+                None => Ok(now),
+            }
+        })
+    }
+
     fn now() -> Runtime {
         Runtime {
             sandboxes: runtime::sandboxes().expect("containerd answers"),
