@@ -84,7 +84,7 @@ impl Cluster {
         {
             std::fs::remove_file(file.path()).expect("our own file");
         }
-        let node = json!({"spec": {"unschedulable": null}});
+        let node = json!({"spec": {"unschedulable": null, "taints": null}});
         self.api.patch("/api/v1/nodes/node-1", &node);
         // Where a story has deleted it already, that is as good. What else was in it need not be gone: no pod can be
         // made of it any more.

@@ -40,6 +40,7 @@ pub fn all() -> Vec<Story> {
         story!(removal::a_forced_deletion_leaves_nothing_running),
         story!(removal::a_namespace_goes_with_its_pods),
         story!(removal::a_drained_node_is_empty_and_takes_pods_again),
+        story!(removal::a_taint_drives_out_who_does_not_tolerate_it),
         story!(workloads::a_deployment_rolls_out_and_back),
         story!(workloads::a_job_runs_in_parallel_and_retries),
         story!(workloads::a_daemon_set_has_its_pod),

@@ -146,3 +146,37 @@ pub fn a_drained_node_is_empty_and_takes_pods_again(cluster: &mut Cluster) {
     kubectl(&["uncordon", "node-1"]);
     cluster.wait_running("late");
 }
+
+pub fn a_taint_drives_out_who_does_not_tolerate_it(cluster: &mut Cluster) {
+    let deployment = workload("web", crate::objects::spec(IDLE), json!({"replicas": 2}));
+    cluster.create("apps/v1/deployments", &deployment);
+    let mut tolerant = pod("tolerant", IDLE);
+    tolerant["spec"]["tolerations"] = json!([{"operator": "Exists"}]);
+    cluster.create("pods", &tolerant);
+    let before = cluster.wait_all_running(3);
+    kubectl(&["taint", "node", "node-1", "example.org/out=of-here:NoExecute"]);
+    let is_waiting = |pod: &Value| pod["spec"]["nodeName"].is_null();
+    let during = cluster.wait_pods("driven out but for one", LONG, |pods| {
+        let (waiting, running): (Vec<&Value>, Vec<&Value>) = pods.iter().partition(|pod| is_waiting(pod));
+        waiting.len() == 2 && running.len() == 1 && crate::node::is_ready(running[0])
+    });
+    let of = |pods: &[Value]| {
+        pods.iter()
+            .find(|pod| pod["metadata"]["name"] == "tolerant")
+            .map(uid)
+    };
+    assert_eq!(of(&before), of(&during));
+    wait_for("one container to run", SOON, || {
+        let left: Vec<_> = runtime::containers()?
+            .into_iter()
+            .filter(|found| found.running)
+            .collect();
+        if left.len() == 1 {
+            Ok(())
+        } else {
+            Err(format!("{left:?}"))
+        }
+    });
+    kubectl(&["taint", "node", "node-1", "example.org/out:NoExecute-"]);
+    cluster.wait_all_running(3);
+}
