@@ -119,16 +119,7 @@ pub fn the_api_server_is_away_for_a_while(cluster: &mut Cluster) {
     cluster.node.wait_running("comes");
     cluster.node.wait_gone("goes");
     end_container("restarts");
-    wait_for("the container to run again", LONG, || {
-        let found = running();
-        match found
-            .iter()
-            .find(|found| found.pod == "restarts" && found.restarts == 1)
-        {
-            Some(_) => Ok(()),
-            None => Err(format!("{found:?}")),
-        }
-    });
+    wait_running_again("restarts");
     // An agent that begins without an API server goes on with nothing but its files, and stops nobody.
     let pods = running();
     cluster.node.kill_agent();
@@ -169,6 +160,19 @@ fn of_deployment(pods: &[Value]) -> BTreeMap<String, (String, Value)> {
             )
         })
         .collect()
+}
+
+/// Waits until the container of a pod runs for the second time.
+#[track_caller]
+fn wait_running_again(pod: &str) {
+    wait_for("the container to run again", LONG, || {
+        let found = running();
+        let is_second = |found: &Container| found.pod == pod && found.restarts == 1;
+        match found.iter().any(is_second) {
+            true => Ok(()),
+            false => Err(format!("{found:?}")),
+        }
+    });
 }
 
 /// Ends the process of a pod's container, as a fault of its own would.

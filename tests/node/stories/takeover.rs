@@ -17,14 +17,7 @@ const QUIET: Duration = Duration::from_secs(6);
 pub fn static_pods_go_from_the_kubelet_to_gantry_and_back(node: &mut Node) {
     // The pod network and the images come from gantry, so it was here before.
     node.start_agent();
-    wait_for("the images to be imported", SOON, || {
-        let images = node.node()?["status"]["images"].to_string();
-        if images.contains("gantry.local/busybox:1") {
-            Ok(())
-        } else {
-            Err(images)
-        }
-    });
+    wait_imported(node);
     node.stop_agent();
     write_manifests(node);
 
@@ -74,6 +67,18 @@ pub fn static_pods_go_from_the_kubelet_to_gantry_and_back(node: &mut Node) {
         }
     });
     kubelet.stop();
+}
+
+/// Waits until the image of the pods is there.
+fn wait_imported(node: &Node) {
+    wait_for("the images to be imported", SOON, || {
+        let images = node.node()?["status"]["images"].to_string();
+        if images.contains("gantry.local/busybox:1") {
+            Ok(())
+        } else {
+            Err(images)
+        }
+    });
 }
 
 /// One pod of each kind whose memory lies in other places.
