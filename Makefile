@@ -1,7 +1,7 @@
 # The only list of commands; what a target does beyond one line is a script below tests/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run clean-node test test-unit test-suite test-net test-node test-vm bench lint fmt install uninstall
+.PHONY: help build run clean-node cluster test test-unit test-suite test-net test-node test-cluster test-vm bench lint fmt install uninstall
 
 CARGO := tests/setup/cargo.sh
 PACKAGES := tests/setup/packages.sh
@@ -13,7 +13,7 @@ ONLY ?=
 
 help: ## Print this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
-	    printf 'make %-12s %s\n' "$$target" "$$text"; done
+	    printf 'make %-13s %s\n' "$$target" "$$text"; done
 
 build: ## Build the agent and the CNI plugins into target/release
 	@$(PACKAGES) build
@@ -26,8 +26,11 @@ run: build ## As root: run the pods of static-pods/ on this machine (Ctrl-C stop
 clean-node: ## As root: remove everything that `make run` made
 	@tests/setup/clean-node.sh
 
+cluster: ## As root: a real control plane with the agent joined, in namespaces of their own, until Ctrl-C
+	@tests/setup/cluster.sh serve
+
 test: ## As root: run all tests, with a summary by tier at the end
-	@tests/setup/test.sh unit suite net node vm
+	@tests/setup/test.sh unit suite net node cluster vm
 
 test-unit: ## Run the tests beside the code and the documentation's
 	@tests/setup/test.sh unit
@@ -40,6 +43,9 @@ test-net: ## Run the CNI plugins against the real kernel, in network namespaces 
 
 test-node: ## As root: run the stories on a real containerd, in namespaces of their own (ONLY=part of a name)
 	@ONLY='$(ONLY)' tests/setup/test.sh node
+
+test-cluster: ## As root: run the stories of a node of a real control plane, in namespaces of their own (ONLY=part of a name)
+	@ONLY='$(ONLY)' tests/setup/test.sh cluster
 
 test-vm: ## As root: boot a Debian with what `make install` installs, and run the stories there (DEBIAN=12|13)
 	@ONLY='$(ONLY)' DEBIAN='$(DEBIAN)' tests/setup/test.sh vm

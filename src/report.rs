@@ -122,6 +122,8 @@ pub async fn run(mut inputs: Inputs, facts: Facts, outputs: Outputs, cancel: Can
             now,
         );
         changed |= state.take_due(now);
+        changed |=
+            std::mem::replace(&mut state.report.listed, state.snapshot.listed) != state.snapshot.listed;
         if let Some(executed) = executed {
             (outputs.count)(&executed.outcome);
             changed |= state.take_executed(&executed);
@@ -215,7 +217,11 @@ impl Loop {
         }
         let observed = observed.map_or(&nothing, AsRef::as_ref);
         let policy = &self.facts.policy;
-        let status = pod_status::pod_status(&pod, observed, memory.as_deref(), previous, policy, now);
+        let told = pod.object.status.as_ref().filter(|_| !self.snapshot.listed);
+        // Before everything is listed nothing is known: what an agent before this one told still stands.
+        let status = told.cloned().unwrap_or_else(|| {
+            pod_status::pod_status(&pod, observed, memory.as_deref(), previous, policy, now)
+        });
         let waiting = memory
             .as_deref()
             .map(|memory| events::waiting(&pod, observed, memory, policy, now));

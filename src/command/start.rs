@@ -93,10 +93,15 @@ fn tell_systemd(health: Health) {
     }
 }
 
+/// The client of the API server logs each failed request, and what it could not read of an answer, which may be
+/// secret. Whoever asked tells it once, in our words. A filter that names `kube_client` overrides this.
+const QUIET: &str = "kube_client=off,";
+
 fn start_log(log: &Log) {
-    let filter = EnvFilter::try_new(&log.filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    // The client warns of an answer that it cannot understand by showing it, and it may be a Secret or a token.
-    let silenced = "kube_client::client=error".parse();
+    let filter = EnvFilter::try_new(format!("{QUIET}{}", log.filter))
+        .unwrap_or_else(|_| EnvFilter::new(format!("{QUIET}info")));
+    // The part of the client that shows answers it cannot understand: a Secret or a token may be among them.
+    let silenced = "kube_client::client=off".parse();
     let filter = filter.add_directive(silenced.expect("a target and a level are a directive"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -142,6 +142,7 @@ fn report(agent: &Agent) {
     };
     let key = name("default", "web-vm");
     agent.changing.pods.send_replace(Arc::new(PodsReport {
+        listed: true,
         finished: Default::default(),
         pods: [(key.clone(), Arc::new(pod("default", "web-vm")))].into(),
         problems: vec![problem],

@@ -3,10 +3,23 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use kube::client::ConfigExt as _;
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use tower::ServiceBuilder;
 
-/// How long a connection may take to be made, and a request that is not a watch to go quiet.
+/// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(10);
+/// How long an answer may take to begin; what follows of a watch takes as long as it likes.
+const ANSWER: Duration = Duration::from_secs(30);
+/// After how long a silent connection is asked whether it lives, and how often then.
+const QUIET: Duration = Duration::from_secs(10);
+const ASK: Duration = Duration::from_secs(5);
+/// How long the other side may confirm nothing before the connection is given up. Together with the time between two
+/// renewals it is well below the 40 s for which a Lease lasts.
+const DEAD: Duration = Duration::from_secs(15);
 
 /// Why there is no client. None repeats what the file holds, which may be secret.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +45,15 @@ pub enum ClientError {
         #[source]
         source: Box<kube::Error>,
     },
+    /// It is to be reached through a proxy.
+    #[error(
+        "the kubeconfig {} (proxy-url) or HTTPS_PROXY asks for a proxy, which this version cannot use; take it away",
+        path.display()
+    )]
+    Proxy {
+        /// The file.
+        path: PathBuf,
+    },
 }
 
 /// Makes the client; nothing is sent yet.
@@ -41,14 +63,38 @@ pub async fn connect(path: &Path) -> Result<kube::Client, ClientError> {
         source: Box::new(source),
     };
     let read = Kubeconfig::read_from(path).map_err(wrong)?;
-    let mut config = kube::Config::from_custom_kubeconfig(read, &KubeConfigOptions::default())
+    let config = kube::Config::from_custom_kubeconfig(read, &KubeConfigOptions::default())
         .await
         .map_err(wrong)?;
-    config.connect_timeout = Some(CONNECT);
-    kube::Client::try_from(config).map_err(|source| ClientError::Client {
+    if config.proxy_url.is_some() {
+        let path = path.to_owned();
+        return Err(ClientError::Proxy { path });
+    }
+    client(&config).map_err(|source| ClientError::Client {
         path: path.to_owned(),
         source: Box::new(source),
     })
+}
+
+/// The client of a configuration. The one that the library makes by itself would wait for ever on a connection that
+/// nobody has closed: a watch on it tells nothing any more, and the node looks lost.
+fn client(config: &kube::Config) -> Result<kube::Client, kube::Error> {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(CONNECT));
+    tcp.set_keepalive(Some(QUIET));
+    tcp.set_keepalive_interval(Some(ASK));
+    tcp.set_tcp_user_timeout(Some(DEAD));
+    let connector = config.rustls_https_connector_with_connector(tcp)?;
+    let sender = Client::builder(TokioExecutor::new()).build::<_, kube::client::Body>(connector);
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer()?)
+        .layer(config.extra_headers_layer()?)
+        .timeout(ANSWER)
+        .service(sender);
+    Ok(kube::Client::new(service, config.default_namespace.clone()))
 }
 
 #[cfg(test)]

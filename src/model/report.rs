@@ -11,6 +11,9 @@ use super::pod::{PodName, PodUid, Problem};
 /// Everything that is told of pods, as one value.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct PodsReport {
+    /// Whether the runtime has told everything it has since the agent started. Before that a status says what is
+    /// wanted rather than what is, and is nothing to tell an API server.
+    pub listed: bool,
     /// The objects with their status filled in. A pod that did not change keeps its `Arc`.
     pub pods: BTreeMap<PodName, Arc<Pod>>,
     /// What the sources refused.

@@ -33,7 +33,10 @@ pub async fn run(
         // Nothing is lost by being cut off: the next agent goes on from what is there.
         let renewed = tokio::select! {
             () = cancel.cancelled() => return,
-            renewed = renew(&api, &node_name, duration, known.take(), owner) => renewed,
+            renewed = tokio::time::timeout(every, renew(&api, &node_name, duration, known.take(), owner)) => {
+                // Where an answer is that late, another connection may do better while the Lease still lasts.
+                renewed.unwrap_or_else(|late| Err(kube::Error::Service(Box::new(late))))
+            }
         };
         let wait = match renewed {
             Ok(lease) => {

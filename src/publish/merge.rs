@@ -1,6 +1,6 @@
 //! What is written of a pod's status: ours over what the API server has, as a patch that leaves others' parts alone.
 
-use k8s_openapi::api::core::v1::{PodCondition, PodStatus};
+use k8s_openapi::api::core::v1::PodStatus;
 use serde_json::{Map, Value, json};
 
 /// The keys of a status that the node writes. What is not named here belongs to others.
@@ -64,8 +64,9 @@ pub(super) fn patch(ours: &PodStatus, theirs: Option<&PodStatus>) -> Option<Valu
     (!patch.is_empty()).then_some(Value::Object(patch))
 }
 
-/// Our conditions that the API server has not, or has otherwise. It merges them by their type.
-fn conditions(ours: &PodStatus, theirs: &PodStatus) -> Vec<PodCondition> {
+/// Our conditions that the API server has not, or has otherwise. It merges them by their type, and key by key: what
+/// is no more, like the reason of what is now true, has to be taken away by name.
+fn conditions(ours: &PodStatus, theirs: &PodStatus) -> Vec<Map<String, Value>> {
     let told = |kind: &str| theirs.conditions.iter().flatten().find(|told| told.type_ == kind);
     let mut changed = Vec::new();
     for condition in ours.conditions.iter().flatten() {
@@ -74,15 +75,20 @@ fn conditions(ours: &PodStatus, theirs: &PodStatus) -> Vec<PodCondition> {
         if let Some(told) = told.filter(|told| told.status == condition.status) {
             condition.last_transition_time = told.last_transition_time.clone();
         }
-        if told.is_none_or(|told| json!(told) != json!(condition)) {
-            changed.push(condition);
+        let (mut new, old) = (object(&condition), told.map(object).unwrap_or_default());
+        if new == old {
+            continue;
         }
+        for key in old.keys() {
+            new.entry(key.clone()).or_insert(Value::Null);
+        }
+        changed.push(new);
     }
     changed
 }
 
-fn object(status: &PodStatus) -> Map<String, Value> {
-    match json!(status) {
+fn object(value: &impl serde::Serialize) -> Map<String, Value> {
+    match json!(value) {
         Value::Object(map) => map,
         _ => Map::new(),
     }
@@ -126,6 +132,20 @@ mod tests {
     fn an_end_is_not_taken_back() {
         check(json!({"phase": "Running"}), json!({"phase": "Failed"}), None);
         check(json!({"phase": "Pending"}), json!({"phase": "Succeeded"}), None);
+    }
+
+    #[test]
+    fn a_reason_goes_with_what_it_was_for() {
+        let (early, late) = ("2026-11-20T08:00:00Z", "2026-11-20T09:00:00Z");
+        check(
+            json!({"conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": late}]}),
+            json!({"conditions": [{"type": "Ready", "status": "False", "lastTransitionTime": early,
+                "reason": "ContainersNotReady", "message": "containers with unready status: [c]"}]}),
+            Some(
+                json!({"conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": late,
+                "reason": null, "message": null}]}),
+            ),
+        );
     }
 
     #[test]

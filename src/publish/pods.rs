@@ -71,7 +71,7 @@ pub async fn run(mut inputs: Inputs, cancel: CancellationToken) {
         let report = inputs.report.borrow_and_update().clone();
         let objects = inputs.objects.borrow_and_update().clone();
         let now = Timestamp::now();
-        if let Some(objects) = &objects {
+        if let Some(objects) = objects.as_ref().filter(|_| report.listed) {
             state.forget(objects);
             for (name, uid, request) in state.due(&report, objects, now) {
                 if state.busy.len() >= AT_ONCE {

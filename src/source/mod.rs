@@ -67,11 +67,36 @@ pub async fn merge(
             }
         };
         tokio::select! {
+            // First: a source that was cancelled too may have ended already, and that is no failure.
+            biased;
             // Nothing is begun that would be left half done.
             () = cancel.cancelled() => return Ok(()),
             // A change that is not waited for is still there.
             changed = files.changed() => changed.map_err(|_closed| SourceError::Ended)?,
             changed = api_changed => changed.map_err(|_closed| SourceError::Ended)?,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With sources that have ended.
+    async fn merged(cancel: CancellationToken) -> Result<(), SourceError> {
+        let (files, api) = (channel::channel(None).1, channel::channel(None).1);
+        let (out, _desired) = channel::channel(Arc::default());
+        merge(files, Some(api), out, cancel).await
+    }
+
+    #[tokio::test]
+    async fn a_source_that_ends_is_a_failure_unless_all_are_ending() {
+        assert!(merged(CancellationToken::new()).await.is_err());
+        // Often, because what is ready at once is otherwise taken in random order.
+        for _ in 0..64 {
+            let cancel = CancellationToken::new();
+            cancel.cancel();
+            assert!(merged(cancel).await.is_ok());
         }
     }
 }

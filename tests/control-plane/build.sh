@@ -22,7 +22,7 @@ readonly VERSION=1.36.2
 readonly OF_KUBERNETES=(kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubeadm kubectl kubelet)
 
 # What the stamp of a program tells: the module it was made from.
-fingerprint() { cat "$here/$1"/go.{mod,sum} "$here/$1"/*.go "$here/build.sh" 2>/dev/null | sha256sum | cut -d' ' -f1; }
+fingerprint() { find "$here/$1" "$here/build.sh" -type f -print0 | LC_ALL=C sort -z | xargs -0 cat | sha256sum | cut -d' ' -f1; }
 
 is_built() { [ -x "$out/$2" ] && [ "$(cat "$out/.$2.made-from" 2>/dev/null)" = "$(fingerprint "$1")" ]; }
 

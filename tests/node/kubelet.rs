@@ -5,8 +5,8 @@ use std::process::{Child, Command};
 
 use serde_json::Value;
 
-use crate::node::{SOON, here, http};
-use crate::process::{logged, run, stop};
+use crate::node::{NODE_IP, SOON, here, http};
+use crate::process::{kill, logged, run, stop};
 use crate::wait::wait_for;
 use crate::world::{CGROUP, control_plane};
 
@@ -25,8 +25,16 @@ const KERNEL: &[(&str, &str)] = &[
     ("kernel/keys/root_maxbytes", "25000000"),
 ];
 
-/// A running kubelet.
-pub struct Kubelet(Child);
+/// A running kubelet. Where a story fails it is killed, and takes no port from whoever follows.
+pub struct Kubelet(Option<Child>);
+
+impl Drop for Kubelet {
+    fn drop(&mut self) {
+        if self.0.is_some() {
+            kill(self.0.take());
+        }
+    }
+}
 
 impl Kubelet {
     /// Starts it on the directories and the containerd that the agent uses, and waits until it is healthy.
@@ -37,7 +45,9 @@ impl Kubelet {
         let config = here("kubelet.yaml");
         std::fs::write(&config, configuration(&cgroup)).expect("a private directory");
         let mut command = Command::new(control_plane("kubelet"));
-        command.arg("--config").arg(&config).args(flags);
+        // Else it asks name servers for its own name, and nobody answers.
+        let address = format!("--node-ip={NODE_IP}");
+        command.arg("--config").arg(&config).arg(address).args(flags);
         let mut child = logged(&mut command, "kubelet.log");
         wait_for("the kubelet to be healthy", SOON, || {
             if let Ok(Some(status)) = child.try_wait() {
@@ -50,12 +60,13 @@ impl Kubelet {
                 Err(answer)
             }
         });
-        Kubelet(child)
+        Kubelet(Some(child))
     }
 
     /// Asks it to end, as systemd does, and waits for it.
-    pub fn stop(self) {
-        stop(self.0, nix::sys::signal::Signal::SIGTERM);
+    pub fn stop(mut self) {
+        let child = self.0.take().expect("only this takes it");
+        stop(child, nix::sys::signal::Signal::SIGTERM);
     }
 
     /// Every pod that it reports.

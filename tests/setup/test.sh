@@ -1,7 +1,7 @@
 #!/bin/bash
 # Runs the named tiers of the tests, each even where an earlier one failed, and sums them up.
-# usage: tests/setup/test.sh TIER...   (unit, suite, net, node, vm)
-# environment: ONLY (part of a story's name, for node and vm), DEBIAN (12 or 13, for vm)
+# usage: tests/setup/test.sh TIER...   (unit, suite, net, node, cluster, vm)
+# environment: ONLY (part of a story's name, for node, cluster and vm), DEBIAN (12 or 13, for vm)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -15,12 +15,6 @@ need_root() {
         echo "This tier needs root: sudo make test-$1" >&2
         return 1
     fi
-}
-
-# Builds the test binary of this name as the person who called, and prints where it lies.
-test_binary() { # NAME, then more for cargo
-    "$cargo" test --locked --no-run --test "$@" 2>&1 | tee /dev/stderr |
-        sed -nE 's/.*Executable tests\/.*\((.*)\)/\1/p' | tail -1
 }
 
 unit() {
@@ -41,20 +35,24 @@ node() {
     tests/containerd/build.sh && tests/control-plane/build.sh kubelet && tests/setup/images.sh || return
     "$cargo" build --locked --workspace || return
     local binary
-    binary=$(test_binary node) || return
+    binary=$(tests/setup/test-binary.sh node) || return
     mkdir -p target/node && tests/setup/give-back.sh target/node
     if [ -z "${ONLY:-}" ]; then
         local cgroups
-        cgroups=$(test_binary cgroups) && "$cgroups" || code=1
+        cgroups=$(tests/setup/test-binary.sh cgroups) && "$cgroups" || code=1
     fi
     "$binary" "${ONLY:-}" && return "$code"
+}
+
+cluster() {
+    tests/setup/cluster.sh "${ONLY:-}"
 }
 
 vm() {
     need_root vm && tests/setup/packages.sh build run vm || return
     tests/setup/images.sh && "$cargo" build --release --locked --workspace && tests/vm/image.sh "${DEBIAN:-12}" || return
     local binary
-    binary=$(test_binary vm) || return
+    binary=$(tests/setup/test-binary.sh vm) || return
     DEBIAN=${DEBIAN:-12} "$binary" "${ONLY:-}"
 }
 
@@ -74,7 +72,7 @@ for tier in "$@"; do
         word=FAILED
         code=1
     fi
-    summary+=("$(printf '%-6s %-6s %4d passed, %d failed (%d s)' "$tier" "$word" "$(count "$logs/$tier.log" passed)" \
+    summary+=("$(printf '%-7s %-6s %4d passed, %d failed (%d s)' "$tier" "$word" "$(count "$logs/$tier.log" passed)" \
         "$(count "$logs/$tier.log" failed)" $((SECONDS - start)))")
 done
 tests/setup/give-back.sh "$logs"

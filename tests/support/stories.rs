@@ -25,7 +25,8 @@ impl Choice {
         self.list
     }
 
-    fn wants(&self, name: &str) -> bool {
+    /// Whether a story of this name was asked for.
+    pub fn wants(&self, name: &str) -> bool {
         self.filters.is_empty() || self.filters.iter().any(|filter| name.contains(filter.as_str()))
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::broken_manifests;
 use crate::manifest;
+use crate::moments::Moments;
 use crate::node::{Node, SOON, container, ip, is_ready, stays, wait_http};
 use crate::runtime::{self, Container};
 use crate::wait::wait_for;
@@ -139,34 +140,6 @@ fn roll_out_under(node: &mut Node, fault: impl Fn(&mut Node)) {
             Err(format!("{containers:?}"))
         }
     });
-}
-
-/// Random moments that a failure can be repeated with: `SEED=… make test-node ONLY=…`.
-struct Moments {
-    seed: u64,
-    state: u64,
-}
-
-impl Moments {
-    fn new() -> Moments {
-        let given = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
-        let seed = given.unwrap_or_else(|| {
-            let now = std::time::SystemTime::now()
-                .duration_since(std::time::UNIX_EPOCH)
-                .expect("after 1970");
-            u64::from(now.subsec_nanos()) | 1
-        });
-        println!("seed {seed}");
-        Moments { seed, state: seed }
-    }
-
-    /// A moment up to `longest` from now (xorshift64).
-    fn next(&mut self, longest: Duration) -> Duration {
-        self.state ^= self.state << 13;
-        self.state ^= self.state >> 7;
-        self.state ^= self.state << 17;
-        longest.mul_f64((self.state % 1000) as f64 / 1000.0)
-    }
 }
 
 pub fn broken_manifests_disturb_no_other_pod(node: &mut Node) {

@@ -17,14 +17,7 @@ const QUIET: Duration = Duration::from_secs(6);
 pub fn static_pods_go_from_the_kubelet_to_gantry_and_back(node: &mut Node) {
     // The pod network and the images come from gantry, so it was here before.
     node.start_agent();
-    wait_for("the images to be imported", SOON, || {
-        let images = node.node()?["status"]["images"].to_string();
-        if images.contains("gantry.local/busybox:1") {
-            Ok(())
-        } else {
-            Err(images)
-        }
-    });
+    wait_imported(node);
     node.stop_agent();
     write_manifests(node);
 
@@ -32,7 +25,7 @@ pub fn static_pods_go_from_the_kubelet_to_gantry_and_back(node: &mut Node) {
     let by_kubelet = wait_settled("the kubelet", || kubelet.pods());
     let address = format!("{}:8080", ip(&by_kubelet["web-node-1"]));
     wait_http(&address, "/", "all the while");
-    let before = Runtime::now();
+    let before = Runtime::at_rest(&["done-node-1"]);
     kubelet.stop();
 
     // What changed while nobody was there is seen by the successor.
@@ -74,6 +67,18 @@ pub fn static_pods_go_from_the_kubelet_to_gantry_and_back(node: &mut Node) {
         }
     });
     kubelet.stop();
+}
+
+/// Waits until the image of the pods is there.
+fn wait_imported(node: &Node) {
+    wait_for("the images to be imported", SOON, || {
+        let images = node.node()?["status"]["images"].to_string();
+        if images.contains("gantry.local/busybox:1") {
+            Ok(())
+        } else {
+            Err(images)
+        }
+    });
 }
 
 /// One pod of each kind whose memory lies in other places.
@@ -140,6 +145,19 @@ struct Runtime {
 }
 
 impl Runtime {
+    /// As it is once the sandboxes of pods that have ended are stopped, which nobody waits for before he tells the end.
+    #[track_caller]
+    fn at_rest(ended: &[&str]) -> Runtime {
+        wait_for("the sandboxes of ended pods to be stopped", SOON, || {
+            let now = Runtime::now();
+            let is_up = |sandbox: &&runtime::Sandbox| sandbox.ready && ended.contains(&sandbox.pod.as_str());
+            match now.sandboxes.iter().find(is_up) {
+                Some(sandbox) => Err(format!("{sandbox:?}")),
+                None => Ok(now),
+            }
+        })
+    }
+
     fn now() -> Runtime {
         Runtime {
             sandboxes: runtime::sandboxes().expect("containerd answers"),

@@ -142,6 +142,39 @@ async fn the_node_is_registered_and_made_again_and_its_lease_renewed() {
 }
 
 #[tokio::test]
+async fn an_agent_that_begins_over_running_pods_says_nothing_new() {
+    let mut machine = Machine::joined().await;
+    machine.api().bind("web", "u1", "demo:1");
+    let ready = |object: &Value| {
+        let conditions = object["status"]["conditions"].as_array();
+        conditions.is_some_and(|all| all.iter().any(|c| c["type"] == "Ready" && c["status"] == "True"))
+    };
+    let before = becomes(&machine, "pods", "web", "ready", ready).await;
+    let patches = |machine: &Machine| {
+        machine
+            .api()
+            .count("PATCH /api/v1/namespaces/default/pods/web/status")
+    };
+    let told = patches(&machine);
+    assert!(told > 0);
+    machine.kill().await;
+    // It knows what is wanted long before it knows what is.
+    machine.fake.hold("ListPodSandbox");
+    machine.start().await;
+    machine
+        .told("the pod", |report| report.pods.values().next().cloned())
+        .await;
+    machine.fake.release("ListPodSandbox");
+    machine.api().bind("second", "u2", "demo:1");
+    runs(&machine, "second").await;
+    assert_eq!(patches(&machine), told);
+    assert_eq!(
+        machine.api().get("pods", "web").unwrap()["status"],
+        before["status"]
+    );
+}
+
+#[tokio::test]
 async fn another_pod_of_the_same_name_waits_for_the_end_of_the_first() {
     let machine = Machine::joined().await;
     machine.api().bind("web", "u1", "demo:1");

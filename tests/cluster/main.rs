@@ -1,0 +1,129 @@
+//! Stories of a node of a cluster: a real control plane and our agent, told from outside as an administrator would,
+//! through the API and kubectl.
+//!
+//! All of them are told in one set of namespaces (`tests/support/isolate.sh`) by one control plane, each in a
+//! Kubernetes namespace of its own, and nothing of one is left for the next. `make test-cluster` builds what is needed
+//! and runs this as root; arguments are parts of names. `make cluster` runs it as `serve`, for a person.
+
+// A failed expectation is a failed story, and a story speaks to a terminal.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    unreachable_pub,
+    missing_docs
+)]
+// Of the node tier's modules only a part is needed here.
+#![allow(dead_code)]
+
+mod control_plane;
+mod api;
+mod cluster;
+mod objects;
+mod stories;
+mod serve;
+#[path = "../node/node.rs"]
+mod node;
+#[path = "../node/process.rs"]
+mod process;
+#[path = "../node/kubelet.rs"]
+mod kubelet;
+#[path = "../node/machine.rs"]
+mod machine;
+#[path = "../node/manifest.rs"]
+mod manifest;
+#[path = "../node/runtime.rs"]
+mod runtime;
+#[path = "../node/world.rs"]
+mod world;
+#[path = "../support/moments.rs"]
+mod moments;
+#[path = "../support/stories.rs"]
+mod runner;
+#[path = "../support/wait.rs"]
+mod wait;
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// The longest that all stories may take together.
+const LIMIT: Duration = Duration::from_secs(900);
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    // Paths below the repository are short enough for sockets, however deep it lies.
+    std::env::set_current_dir(world::repository()).expect("the repository is there");
+    match words.as_slice() {
+        ["--inside", "serve"] => serve::inside(),
+        ["--inside", chosen @ ..] => inside(chosen),
+        ["serve"] => serve::outside(),
+        chosen => tell(chosen),
+    }
+}
+
+/// Tells the chosen stories, and sees that nothing of them stays.
+fn tell(chosen: &[&str]) -> ExitCode {
+    let choice = runner::Choice::from_args(chosen.iter().map(|&word| word.to_owned()));
+    if !choice.lists() && !nix::unistd::geteuid().is_root() {
+        eprintln!("These stories need root: sudo make test-cluster");
+        return ExitCode::FAILURE;
+    }
+    let before = machine::Machine::now();
+    let all = stories::all();
+    let inside = match all.iter().any(|story| choice.wants(story.name)) {
+        false => ExitCode::SUCCESS,
+        true if choice.lists() => runner::run(&choice, &all, |story| story.name, |_| Ok(())),
+        true => isolated(chosen),
+    };
+    let outside = runner::run(&choice, serve::STORIES, |story| story.0, |story| (story.1)());
+    let left = machine::Machine::now().since(&before);
+    if !left.is_empty() {
+        eprintln!("The stories left things on the machine:\n{}", left.join("\n"));
+        return ExitCode::FAILURE;
+    }
+    match inside {
+        ExitCode::SUCCESS => outside,
+        failure => failure,
+    }
+}
+
+/// Runs this program in namespaces of its own, and clears away what it left outside them.
+fn isolated(chosen: &[&str]) -> ExitCode {
+    let world = match world::World::new("cluster") {
+        Ok(world) => world,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let child = world
+        .command(&[&["--inside"], chosen].concat())
+        .spawn()
+        .expect("this program starts");
+    let (status, was_late) = world::finish(child, LIMIT);
+    if was_late {
+        eprintln!("killed after {} s", LIMIT.as_secs());
+    }
+    match status.success() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}
+
+/// Starts the cluster and tells the chosen stories, one after the other.
+fn inside(chosen: &[&str]) -> ExitCode {
+    let choice = runner::Choice::from_args(chosen.iter().map(|&word| word.to_owned()));
+    let begun = Instant::now();
+    let mut cluster = cluster::Cluster::start();
+    println!(
+        "the cluster is ready after {:.1} s",
+        begun.elapsed().as_secs_f64()
+    );
+    runner::run(
+        &choice,
+        &stories::all(),
+        |story| story.name,
+        |story| cluster.tell(story),
+    )
+}

@@ -1,0 +1,61 @@
+//! The stories, by subject.
+
+mod churn;
+mod content;
+mod faults;
+mod node;
+mod pods;
+mod removal;
+mod statics;
+mod takeover;
+mod workloads;
+
+use crate::cluster::Cluster;
+
+/// One story: what it is called, and how it goes.
+pub struct Story {
+    pub name: &'static str,
+    pub tell: fn(&mut Cluster),
+}
+
+/// Names a story after its function.
+macro_rules! story {
+    ($module:ident :: $name:ident) => {
+        Story {
+            name: concat!(stringify!($module), "::", stringify!($name)),
+            tell: $module::$name,
+        }
+    };
+}
+
+/// Every story, in the order in which they are told.
+pub fn all() -> Vec<Story> {
+    vec![
+        story!(node::it_registers_and_renews_its_lease),
+        story!(node::it_registers_again_when_it_was_deleted),
+        story!(pods::a_pod_runs_and_its_status_is_told),
+        story!(pods::ends_and_restarts_are_told),
+        story!(content::config_maps_and_secrets_reach_a_pod_and_follow_their_changes),
+        story!(content::a_token_is_the_pods_and_the_api_server_knows_it),
+        story!(content::what_a_pod_lacks_holds_it_until_it_is_there),
+        story!(node::logs_are_read_through_the_api_server_and_by_nobody_else),
+        story!(node::what_happens_is_told_as_events),
+        story!(node::pods_are_on_the_subnet_that_the_cluster_gives),
+        story!(statics::a_static_pod_has_one_mirror),
+        story!(statics::a_mirror_that_is_denied_disturbs_nobody),
+        story!(removal::a_pod_is_there_until_its_containers_are_gone),
+        story!(removal::a_forced_deletion_leaves_nothing_running),
+        story!(removal::a_namespace_goes_with_its_pods),
+        story!(removal::a_drained_node_is_empty_and_takes_pods_again),
+        story!(removal::a_taint_drives_out_who_does_not_tolerate_it),
+        story!(workloads::a_deployment_rolls_out_and_back),
+        story!(workloads::a_job_runs_in_parallel_and_retries),
+        story!(workloads::a_daemon_set_has_its_pod),
+        story!(workloads::a_stateful_set_keeps_its_names),
+        story!(takeover::pods_of_the_api_go_from_the_kubelet_to_gantry_and_back),
+        story!(faults::the_agent_is_killed_during_a_rollout),
+        story!(churn::the_agent_is_killed_at_random_moments),
+        story!(faults::the_api_server_is_away_for_a_while),
+        story!(faults::connections_that_have_gone_dead_are_noticed),
+    ]
+}

@@ -1,0 +1,131 @@
+//! The Node and its Lease.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::cluster::Cluster;
+use crate::control_plane::wait_node_ready;
+use crate::node::{LONG, NODE_IP, SOON};
+use crate::objects::{condition, holds, uid};
+
+const NODE: &str = "/api/v1/nodes/node-1";
+const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/node-1";
+
+pub fn it_registers_and_renews_its_lease(cluster: &mut Cluster) {
+    let node = cluster.api.get(NODE).expect("the cluster waited for it");
+    let status = &node["status"];
+    for resource in ["cpu", "memory", "pods", "ephemeral-storage"] {
+        assert!(status["capacity"][resource].is_string(), "{status}");
+        assert!(status["allocatable"][resource].is_string(), "{status}");
+    }
+    assert_eq!(
+        status["addresses"],
+        json!([
+            {"type": "InternalIP", "address": NODE_IP},
+            {"type": "Hostname", "address": "node-1"},
+        ])
+    );
+    assert_eq!(condition(&node, "Ready")["reason"], "KubeletReady", "{status}");
+    for pressure in ["MemoryPressure", "DiskPressure", "PIDPressure"] {
+        assert_eq!(condition(&node, pressure)["status"], "False", "{status}");
+    }
+    let version = &status["nodeInfo"]["kubeletVersion"];
+    assert!(
+        version
+            .as_str()
+            .is_some_and(|version| version.starts_with("v1.36.")),
+        "{version}"
+    );
+    assert_eq!(node["metadata"]["labels"]["kubernetes.io/hostname"], "node-1");
+    let lease = wait_lease(cluster, &node);
+    let first = lease["spec"]["renewTime"].clone();
+    // Every 10 s.
+    cluster
+        .api
+        .wait(LEASE, "renewed", Duration::from_secs(15), |lease| {
+            lease["spec"]["renewTime"] != first
+        });
+}
+
+pub fn it_registers_again_when_it_was_deleted(cluster: &mut Cluster) {
+    let first = uid(&cluster.api.get(NODE).expect("the cluster waited for it"));
+    cluster.api.delete(NODE);
+    let second = cluster.api.wait(NODE, "there again", SOON, |node| {
+        uid(node) != first && holds(node, "Ready")
+    });
+    wait_node_ready(&cluster.api);
+    // Else it would be collected with the former Node.
+    wait_lease(cluster, &second);
+}
+
+/// Waits until the Lease belongs to this Node.
+#[track_caller]
+fn wait_lease(cluster: &Cluster, node: &Value) -> Value {
+    let owner =
+        json!([{"apiVersion": "v1", "kind": "Node", "name": "node-1", "uid": node["metadata"]["uid"]}]);
+    cluster.api.wait(LEASE, "the Node's", LONG, |lease| {
+        lease["spec"]["holderIdentity"] == "node-1"
+            && lease["spec"]["leaseDurationSeconds"] == 40
+            && lease["metadata"]["ownerReferences"] == owner
+    })
+}
+
+pub fn logs_are_read_through_the_api_server_and_by_nobody_else(cluster: &mut Cluster) {
+    cluster.create("pods", &pod("talks", "echo one; echo two; exec sleep 1000000"));
+    cluster.wait_running("talks");
+    let namespace = format!("--namespace={}", cluster.namespace);
+    let logs = |more: &[&str]| kubectl(&[&["logs", namespace.as_str(), "talks"], more].concat());
+    assert_eq!(logs(&[]), "one\ntwo\n");
+    assert_eq!(logs(&["--tail=1"]), "two\n");
+    let stamped = logs(&["--tail=1", "--timestamps"]);
+    assert!(stamped.starts_with("20") && stamped.ends_with("Z two\n"), "{stamped}");
+    let pods = kubectl(&["get", "--raw", "/api/v1/nodes/node-1/proxy/pods"]);
+    assert!(pods.contains("\"talks\""), "{pods}");
+    // A pod without credentials asks the node itself.
+    let script = format!("wget --no-check-certificate -O- https://{NODE_IP}:10250/pods 2>&1; exec sleep 1000000");
+    cluster.create("pods", &pod("curious", &script));
+    cluster.wait_running("curious");
+    wait_for("the stranger to be refused", SOON, || {
+        let told = kubectl(&["logs", namespace.as_str(), "curious"]);
+        match told.contains("401 Unauthorized") {
+            true => Ok(()),
+            false => Err(told),
+        }
+    });
+}
+
+pub fn what_happens_is_told_as_events(cluster: &mut Cluster) {
+    cluster.create("pods", &pod("eventful", "exit 1"));
+    wait_for("the Events", LONG, || {
+        let events = cluster.api.list(&cluster.all("events"))?;
+        let told: Vec<String> = events
+            .iter()
+            .filter(|event| event["source"]["component"] == "kubelet")
+            .map(|event| format!("{} {}", event["reason"].as_str().unwrap_or_default(), event["count"]))
+            .collect();
+        let wanted = ["Pulled 2", "Created 2", "Started 2", "BackOff 1"];
+        match wanted.iter().all(|wanted| told.iter().any(|event| event == wanted)) {
+            true => Ok(()),
+            false => Err(format!("{told:?}")),
+        }
+    });
+    let events = cluster.api.list("/api/v1/namespaces/default/events").expect("events");
+    let of_node = |reason: &str| {
+        let mut all = events.iter();
+        all.any(|event| event["involvedObject"]["kind"] == "Node" && event["reason"] == reason)
+    };
+    assert!(of_node("Starting") && of_node("NodeReady"), "{events:?}");
+}
+
+pub fn pods_are_on_the_subnet_that_the_cluster_gives(cluster: &mut Cluster) {
+    let node = cluster.api.get(NODE).expect("the node is there");
+    let subnet: ipnet::Ipv4Net = node["spec"]["podCIDR"]
+        .as_str()
+        .and_then(|text| text.parse().ok())
+        .expect("the controller manager gives one");
+    cluster.create("pods", &pod("placed", IDLE));
+    let placed = cluster.wait_running("placed");
+    let address: std::net::Ipv4Addr = ip(&placed).parse().expect("an address");
+    assert!(subnet.contains(&address), "{address} in {subnet}");
+}

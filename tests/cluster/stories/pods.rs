@@ -1,0 +1,81 @@
+//! Pods of the API server, and what is told of them.
+
+use serde_json::json;
+
+use crate::cluster::Cluster;
+use crate::node::{NODE_IP, container, ip, wait_http};
+use crate::objects::{condition, holds, pod, spec, web};
+
+pub fn a_pod_runs_and_its_status_is_told(cluster: &mut Cluster) {
+    let mut object = pod("web", &web("hello"));
+    object["spec"]["containers"][0]["resources"] = json!({"requests": {"cpu": "50m", "memory": "16Mi"}});
+    object["spec"]["containers"][0]["readinessProbe"] =
+        json!({"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1});
+    object["spec"]["initContainers"] = json!([
+        {"name": "before", "image": "gantry.local/busybox:1", "command": ["true"]}
+    ]);
+    let made = cluster.create("pods", &object);
+    let pod = cluster.wait_running("web");
+    let status = &pod["status"];
+    wait_http(&format!("{}:8080", ip(&pod)), "/", "hello");
+    assert_eq!(status["podIPs"], json!([{"ip": status["podIP"]}]));
+    assert_eq!(status["hostIP"], NODE_IP);
+    assert_eq!(status["hostIPs"], json!([{"ip": NODE_IP}]));
+    assert_eq!(status["qosClass"], "Burstable");
+    assert!(status["startTime"].is_string(), "{status}");
+    for kind in [
+        "PodScheduled",
+        "PodReadyToStartContainers",
+        "Initialized",
+        "ContainersReady",
+        "Ready",
+    ] {
+        assert!(holds(&pod, kind), "{kind}: {status}");
+    }
+    let main = container(&pod, "main");
+    assert_eq!((&main["ready"], &main["restartCount"]), (&json!(true), &json!(0)));
+    assert!(main["state"]["running"]["startedAt"].is_string(), "{main}");
+    assert!(
+        main["containerID"]
+            .as_str()
+            .is_some_and(|id| id.starts_with("containerd://")),
+        "{main}"
+    );
+    assert_eq!(
+        container(&pod, "before")["state"]["terminated"]["reason"],
+        "Completed"
+    );
+    // The status is told of the pod that was asked for, and its spec is nobody's to change.
+    assert_eq!(made["metadata"]["uid"], pod["metadata"]["uid"]);
+    assert_eq!(pod["metadata"]["generation"], 1);
+    assert_eq!(status["observedGeneration"], 1);
+}
+
+pub fn ends_and_restarts_are_told(cluster: &mut Cluster) {
+    let ending = |policy: &str, script: &str| {
+        let mut spec = spec(script);
+        spec["restartPolicy"] = json!(policy);
+        spec
+    };
+    for (name, policy, script) in [
+        ("succeeds", "Never", "exit 0"),
+        ("fails", "Never", "exit 3"),
+        ("restarts", "Always", "exit 4"),
+    ] {
+        let object = json!({"metadata": {"name": name}, "spec": ending(policy, script)});
+        cluster.create("pods", &object);
+    }
+    let pod = cluster.wait("pods", "succeeds", "told as ended", |pod| {
+        pod["status"]["phase"] == "Succeeded"
+    });
+    assert_eq!(condition(&pod, "Ready")["reason"], "PodCompleted", "{pod}");
+    let pod = cluster.wait("pods", "fails", "told as failed", |pod| {
+        pod["status"]["phase"] == "Failed"
+    });
+    assert_eq!(container(&pod, "main")["state"]["terminated"]["exitCode"], 3);
+    let pod = cluster.wait("pods", "restarts", "told as restarted", |pod| {
+        container(pod, "main")["restartCount"] == 1
+            && container(pod, "main")["state"]["waiting"]["reason"] == "CrashLoopBackOff"
+    });
+    assert_eq!(container(&pod, "main")["lastState"]["terminated"]["exitCode"], 4);
+}

@@ -1,0 +1,182 @@
+//! Pods that are taken away: one by one, by force, with their namespace, from a node that is drained.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::cluster::Cluster;
+use crate::control_plane::kubectl;
+use crate::node::{LONG, SOON, ip, wait_http};
+use crate::objects::{IDLE, pod, uid, web, workload};
+use crate::runtime;
+use crate::wait::wait_for;
+
+/// Ends three seconds after it was asked to.
+const SLOW: &str = "trap 'sleep 3; exit 0' TERM; while :; do sleep 1000000 & wait $!; done";
+
+/// The running containers of a pod of this name.
+fn running(pod: &str) -> Result<Vec<runtime::Container>, String> {
+    let all = runtime::containers()?.into_iter();
+    Ok(all
+        .filter(|container| container.pod == pod && container.running)
+        .collect())
+}
+
+pub fn a_pod_is_there_until_its_containers_are_gone(cluster: &mut Cluster) {
+    let mut object = pod("slow", SLOW);
+    object["spec"]["terminationGracePeriodSeconds"] = json!(20);
+    cluster.create("pods", &object);
+    cluster.wait_running("slow");
+    let path = cluster.at("pods", "slow");
+    cluster.api.delete(&path);
+    let mut was_ending = 0;
+    wait_for("the pod to be gone", SOON, || {
+        // Asked in this order: what runs now was still told a moment ago.
+        let runs = running("slow")?;
+        match cluster.api.get(&path) {
+            Ok(pod) => {
+                was_ending += usize::from(pod["metadata"]["deletionTimestamp"].is_string());
+                Err(pod["status"].to_string())
+            }
+            Err(error) if error.starts_with("404 ") => {
+                let runs = running("slow").map(|now| (runs, now));
+                assert!(
+                    runs.as_ref().is_ok_and(|(_, now)| now.is_empty()),
+                    "gone from the API while it runs: {runs:?}"
+                );
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    });
+    assert!(
+        was_ending > 10,
+        "it was told as ending for its three seconds: {was_ending}"
+    );
+}
+
+pub fn a_forced_deletion_leaves_nothing_running(cluster: &mut Cluster) {
+    let mut object = pod("forced", SLOW);
+    object["spec"]["terminationGracePeriodSeconds"] = json!(60);
+    let first = cluster.create("pods", &object);
+    cluster.wait_running("forced");
+    let namespace = format!("--namespace={}", cluster.namespace);
+    kubectl(&[
+        "delete",
+        "pod",
+        "forced",
+        &namespace,
+        "--force",
+        "--grace-period=0",
+    ]);
+    cluster.api.wait_gone(&cluster.at("pods", "forced"), SOON);
+
+    // The next of its name runs only when the first is gone.
+    let second = cluster.create("pods", &pod("forced", &web("the second")));
+    assert_ne!(uid(&first), uid(&second));
+    let mut together = 0;
+    wait_for("the second to run", LONG, || {
+        together = together.max(running("forced")?.len());
+        let pod = cluster.api.get(&cluster.at("pods", "forced"))?;
+        match pod["status"]["phase"].as_str() {
+            Some("Running") => Ok(()),
+            _ => Err(pod["status"].to_string()),
+        }
+    });
+    assert!(together <= 1, "both ran at once");
+    let told = cluster.wait_running("forced");
+    assert_eq!(uid(&told), uid(&second));
+    wait_http(&format!("{}:8080", ip(&told)), "/", "the second");
+}
+
+pub fn a_namespace_goes_with_its_pods(cluster: &mut Cluster) {
+    for number in 0..10 {
+        cluster.create("pods", &pod(&format!("pod{number}"), IDLE));
+    }
+    let deployment = workload("web", crate::objects::spec(IDLE), json!({"replicas": 3}));
+    cluster.create("apps/v1/deployments", &deployment);
+    cluster.wait_all_running(13);
+    kubectl(&["delete", "namespace", &cluster.namespace, "--timeout=60s"]);
+    wait_for("nothing of them to be left in the runtime", SOON, || {
+        let left = runtime::sandboxes()?;
+        if left.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{left:?}"))
+        }
+    });
+}
+
+pub fn a_drained_node_is_empty_and_takes_pods_again(cluster: &mut Cluster) {
+    let deployment = workload("web", crate::objects::spec(IDLE), json!({"replicas": 3}));
+    cluster.create("apps/v1/deployments", &deployment);
+    let before = cluster.wait_all_running(3);
+    kubectl(&["drain", "node-1", "--ignore-daemonsets", "--timeout=60s"]);
+    let is_waiting = |pod: &Value| pod["spec"]["nodeName"].is_null() && pod["status"]["phase"] == "Pending";
+    cluster.wait_pods("three that wait for a node", SOON, |pods| {
+        pods.len() == 3 && pods.iter().all(is_waiting)
+    });
+    wait_for("nothing to run", SOON, || {
+        let left = runtime::sandboxes()?;
+        if left.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{left:?}"))
+        }
+    });
+    kubectl(&["uncordon", "node-1"]);
+    let after = cluster.wait_all_running(3);
+    assert!(
+        before
+            .iter()
+            .all(|old| after.iter().all(|new| uid(new) != uid(old)))
+    );
+    // A cordoned node keeps what it has.
+    kubectl(&["cordon", "node-1"]);
+    cluster.create("pods", &pod("late", IDLE));
+    crate::node::stays("what runs on a cordoned node", Duration::from_secs(2), || {
+        let pods = cluster.pods()?;
+        let run = pods.iter().filter(|pod| crate::node::is_ready(pod)).count();
+        if run == 3 {
+            Ok(())
+        } else {
+            Err(format!("{pods:?}"))
+        }
+    });
+    kubectl(&["uncordon", "node-1"]);
+    cluster.wait_running("late");
+}
+
+pub fn a_taint_drives_out_who_does_not_tolerate_it(cluster: &mut Cluster) {
+    let deployment = workload("web", crate::objects::spec(IDLE), json!({"replicas": 2}));
+    cluster.create("apps/v1/deployments", &deployment);
+    let mut tolerant = pod("tolerant", IDLE);
+    tolerant["spec"]["tolerations"] = json!([{"operator": "Exists"}]);
+    cluster.create("pods", &tolerant);
+    let before = cluster.wait_all_running(3);
+    kubectl(&["taint", "node", "node-1", "example.org/out=of-here:NoExecute"]);
+    let is_waiting = |pod: &Value| pod["spec"]["nodeName"].is_null();
+    let during = cluster.wait_pods("driven out but for one", LONG, |pods| {
+        let (waiting, running): (Vec<&Value>, Vec<&Value>) = pods.iter().partition(|pod| is_waiting(pod));
+        waiting.len() == 2 && running.len() == 1 && crate::node::is_ready(running[0])
+    });
+    let of = |pods: &[Value]| {
+        pods.iter()
+            .find(|pod| pod["metadata"]["name"] == "tolerant")
+            .map(uid)
+    };
+    assert_eq!(of(&before), of(&during));
+    wait_for("one container to run", SOON, || {
+        let left: Vec<_> = runtime::containers()?
+            .into_iter()
+            .filter(|found| found.running)
+            .collect();
+        if left.len() == 1 {
+            Ok(())
+        } else {
+            Err(format!("{left:?}"))
+        }
+    });
+    kubectl(&["taint", "node", "node-1", "example.org/out:NoExecute-"]);
+    cluster.wait_all_running(3);
+}

@@ -1,0 +1,18 @@
+#!/bin/bash
+# Builds what a cluster of one node needs, then tells its stories, or (`serve`) keeps it for a person until Ctrl-C.
+# usage: tests/setup/cluster.sh serve | [PART OF A STORY'S NAME...]
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+if [ "$(id -u)" != 0 ]; then
+    echo "A cluster needs root: sudo make cluster, or sudo make test-cluster" >&2
+    exit 1
+fi
+tests/setup/packages.sh build run test
+tests/control-plane/build.sh etcd kube-apiserver kube-controller-manager kube-scheduler kubeadm kubectl kubelet
+tests/setup/images.sh
+tests/setup/cargo.sh build --locked --workspace
+binary=$(tests/setup/test-binary.sh cluster)
+mkdir -p target/node
+tests/setup/give-back.sh target/node
+exec "$binary" "$@"
