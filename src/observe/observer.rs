@@ -21,8 +21,8 @@ use crate::model::health::Health;
 use crate::model::pod::{PodName, PodUid};
 use crate::model::runtime::{ObservedImage, ObservedName, RuntimeState, Snapshot};
 
-/// How often everything is read while no events come or the runtime does not answer.
-const RELIST_WITHOUT_EVENTS: Duration = Duration::from_secs(1);
+/// How often everything is read while no events come, or the runtime does not answer or is not ready.
+const RELIST_OFTEN: Duration = Duration::from_secs(1);
 /// A pull makes several events about its image.
 const AFTER_IMAGE_EVENT: Duration = Duration::from_millis(200);
 /// Reading more names than this one by one costs more than reading everything.
@@ -179,16 +179,17 @@ impl Observer {
             self.forget_health();
         }
         if relist {
-            let events = self.events;
-            let period = if events == Events::Coming {
-                self.settings.relist
-            } else {
-                RELIST_WITHOUT_EVENTS
+            // Neither the runtime nor its network tells when it has become ready.
+            let state = &self.snapshot.runtime;
+            let waits = state.runtime_fault.is_some() || state.network_fault.is_some();
+            let period = match self.events {
+                Events::Coming if !waits => self.settings.relist,
+                _ => RELIST_OFTEN,
             };
             self.next_relist = now + period;
         }
         if !unread.is_empty() {
-            self.next_relist = self.next_relist.min(now + RELIST_WITHOUT_EVENTS);
+            self.next_relist = self.next_relist.min(now + RELIST_OFTEN);
         }
         if changed {
             self.out.send_replace(Arc::new(self.snapshot.clone()));
@@ -356,7 +357,7 @@ impl Observer {
             self.out.send_replace(Arc::new(self.snapshot.clone()));
         }
         self.due.clear();
-        self.next_relist = Instant::now() + RELIST_WITHOUT_EVENTS;
+        self.next_relist = Instant::now() + RELIST_OFTEN;
     }
 }
 

@@ -14,9 +14,10 @@ use crate::stories::Story;
 use crate::wait::wait_for;
 use crate::world::log_ends;
 
-/// As whom the API server comes to the node's port.
+/// As whom the API server comes to the node's port; and how full the machine is does not matter.
 const CONFIG: &str = "apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
+evictionHard: {imagefs.available: 0%, nodefs.available: 0%, nodefs.inodesFree: 0%, memory.available: 0%}
 authentication: {x509: {clientCAFile: /etc/kubernetes/pki/ca.crt}}
 ";
 
@@ -41,8 +42,9 @@ impl Cluster {
         std::fs::write(here("kubelet.yaml"), CONFIG).expect("a private directory");
         node.flag(&format!("--config={}", here("kubelet.yaml").display()));
         // What `kubeadm init` gives the API server's own user, which asks the node for logs.
-        let admins = "--group=kubeadm:cluster-admins";
-        kubectl(&["create", "clusterrolebinding", "admins", "--clusterrole=cluster-admin", admins]);
+        let user = "--user=kube-apiserver-kubelet-client";
+        let role = "--clusterrole=system:kubelet-api-admin";
+        kubectl(&["create", "clusterrolebinding", "kubelet-api", role, user]);
         node.start_agent();
         wait_node_ready(&api);
         Cluster {

@@ -474,8 +474,6 @@ async fn images_are_listed_when_one_comes() {
 async fn the_conditions_of_the_runtime_are_told() {
     let mut observed = Observed::with(|fake| {
         fake.world().network_ready = false;
-        fake.world().supports_events = false;
-        fake.restart();
     })
     .await;
     let found = observed

@@ -40,7 +40,10 @@ pub fn config_maps_and_secrets_reach_a_pod_and_follow_their_changes(cluster: &mu
     let tmpfs = printed(cluster, "reads", &["stat", "-fc", "%T", "/password"]);
     assert_eq!(tmpfs, "tmpfs\n", "a Secret lies in memory");
 
-    cluster.api.patch(&cluster.at("configmaps", "settings"), &json!({"data": {"color": "blue"}}));
+    cluster.api.patch(
+        &cluster.at("configmaps", "settings"),
+        &json!({"data": {"color": "blue"}}),
+    );
     wait_for("the file to follow", LONG, || {
         match printed(cluster, "reads", &["cat", "/settings/color"]).as_str() {
             "blue" => Ok(()),
@@ -61,7 +64,9 @@ pub fn a_token_is_the_pods_and_the_api_server_knows_it(cluster: &mut Cluster) {
     let ca = printed(cluster, "bears", &["cat", &format!("{directory}/ca.crt")]);
     assert!(ca.starts_with("-----BEGIN CERTIFICATE-----"), "no CA");
     let review = json!({"spec": {"token": token}});
-    let review = cluster.api.create("/apis/authentication.k8s.io/v1/tokenreviews", &review);
+    let review = cluster
+        .api
+        .create("/apis/authentication.k8s.io/v1/tokenreviews", &review);
     let status = &review["status"];
     assert_eq!(status["authenticated"], true, "{}", status["error"]);
     let user = format!("system:serviceaccount:{}:default", cluster.namespace);
@@ -73,7 +78,9 @@ pub fn a_token_is_the_pods_and_the_api_server_knows_it(cluster: &mut Cluster) {
     cluster.api.wait_gone(&cluster.at("pods", "bears"), LONG);
     wait_for("the token to be worth nothing", LONG, || {
         let review = json!({"spec": {"token": token}});
-        let review = cluster.api.create("/apis/authentication.k8s.io/v1/tokenreviews", &review);
+        let review = cluster
+            .api
+            .create("/apis/authentication.k8s.io/v1/tokenreviews", &review);
         match review["status"]["authenticated"] == true {
             false => Ok(()),
             true => Err("it still holds".to_owned()),
@@ -92,7 +99,10 @@ pub fn what_a_pod_lacks_holds_it_until_it_is_there(cluster: &mut Cluster) {
     let waiting = &container(&held, "main")["state"]["waiting"];
     assert_eq!(waiting["message"], "configmap \"late\" not found");
     cluster.wait_running("neighbour");
-    cluster.create("configmaps", &json!({"metadata": {"name": "late"}, "data": {"A": "b"}}));
+    cluster.create(
+        "configmaps",
+        &json!({"metadata": {"name": "late"}, "data": {"A": "b"}}),
+    );
     cluster.wait_running("lacks");
     assert_eq!(printed(cluster, "lacks", &["sh", "-c", "echo $A"]), "b\n");
 }

@@ -5,9 +5,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
-use crate::control_plane::wait_node_ready;
-use crate::node::{LONG, NODE_IP, SOON};
-use crate::objects::{condition, holds, uid};
+use crate::control_plane::{kubectl, wait_node_ready};
+use crate::node::{LONG, NODE_IP, SOON, ip};
+use crate::objects::{IDLE, condition, holds, pod, uid};
+use crate::wait::wait_for;
 
 const NODE: &str = "/api/v1/nodes/node-1";
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/node-1";
@@ -79,11 +80,15 @@ pub fn logs_are_read_through_the_api_server_and_by_nobody_else(cluster: &mut Clu
     assert_eq!(logs(&[]), "one\ntwo\n");
     assert_eq!(logs(&["--tail=1"]), "two\n");
     let stamped = logs(&["--tail=1", "--timestamps"]);
-    assert!(stamped.starts_with("20") && stamped.ends_with("Z two\n"), "{stamped}");
+    assert!(
+        stamped.starts_with("20") && stamped.ends_with("Z two\n"),
+        "{stamped}"
+    );
     let pods = kubectl(&["get", "--raw", "/api/v1/nodes/node-1/proxy/pods"]);
     assert!(pods.contains("\"talks\""), "{pods}");
     // A pod without credentials asks the node itself.
-    let script = format!("wget --no-check-certificate -O- https://{NODE_IP}:10250/pods 2>&1; exec sleep 1000000");
+    let script =
+        format!("wget --no-check-certificate -O- https://{NODE_IP}:10250/pods 2>&1; exec sleep 1000000");
     cluster.create("pods", &pod("curious", &script));
     cluster.wait_running("curious");
     wait_for("the stranger to be refused", SOON, || {
@@ -102,15 +107,27 @@ pub fn what_happens_is_told_as_events(cluster: &mut Cluster) {
         let told: Vec<String> = events
             .iter()
             .filter(|event| event["source"]["component"] == "kubelet")
-            .map(|event| format!("{} {}", event["reason"].as_str().unwrap_or_default(), event["count"]))
+            .map(|event| {
+                format!(
+                    "{} {}",
+                    event["reason"].as_str().unwrap_or_default(),
+                    event["count"]
+                )
+            })
             .collect();
         let wanted = ["Pulled 2", "Created 2", "Started 2", "BackOff 1"];
-        match wanted.iter().all(|wanted| told.iter().any(|event| event == wanted)) {
+        match wanted
+            .iter()
+            .all(|wanted| told.iter().any(|event| event == wanted))
+        {
             true => Ok(()),
             false => Err(format!("{told:?}")),
         }
     });
-    let events = cluster.api.list("/api/v1/namespaces/default/events").expect("events");
+    let events = cluster
+        .api
+        .list("/api/v1/namespaces/default/events")
+        .expect("events");
     let of_node = |reason: &str| {
         let mut all = events.iter();
         all.any(|event| event["involvedObject"]["kind"] == "Node" && event["reason"] == reason)
