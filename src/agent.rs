@@ -134,12 +134,10 @@ pub async fn run(
         cancel: cancel.clone(),
     };
     spawn_serving(&mut tasks, &config, socket, &values, &health, &metrics).await?;
-    let member = match &config.paths.kubeconfig {
-        Some(path) => Some(Member::connect(path).await?),
-        None => None,
-    };
+    let member = Member::new(&config).await?;
     spawn_source(&mut tasks, &config, &values, member.as_ref());
     if let Some(member) = &member {
+        member.spawn_identity(&mut tasks);
         member.spawn_publishing(&mut tasks, &config, &values);
     }
     if network.is_some() {

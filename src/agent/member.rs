@@ -1,13 +1,15 @@
 //! The tasks of a node of a cluster: its pods come from an API server, which is told of them.
 
-use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::{Tasks, Values, manifest_context};
 use crate::config::Config;
-use crate::identity::client;
+use crate::identity::connection::{self, Clients};
+use crate::identity::{self, Renewal, keep};
 use crate::model::api::{ApiNode, ApiPods};
 use crate::publish::{lease, mirror, node, pods};
 use crate::source;
@@ -15,27 +17,71 @@ use crate::source;
 /// A value with its one writer.
 type Shared<T> = (watch::Sender<T>, watch::Receiver<T>);
 
+/// How often the files of the credentials are looked at: a few questions to the kernel.
+const LOOK: Duration = Duration::from_secs(5);
+/// How long the approval of a certificate is waited for before its request is looked at anew.
+const PATIENCE: Duration = Duration::from_secs(900);
+
 /// What the tasks share.
 pub(super) struct Member {
-    /// Held so that the clients stay told; who renews certificates will write here.
-    _client: watch::Sender<kube::Client>,
-    clients: watch::Receiver<kube::Client>,
+    identity: identity::Settings,
+    /// The clients, once there is one: a node without a certificate runs its manifests' pods meanwhile.
+    joined: Shared<Option<Clients>>,
     objects: Shared<Option<Arc<ApiPods>>>,
     node: Shared<ApiNode>,
 }
 
 impl Member {
-    /// Reads the kubeconfig; nothing is sent yet.
-    pub(super) async fn connect(kubeconfig: &Path) -> anyhow::Result<Member> {
-        // Another one that is there already is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let (_client, clients) = watch::channel(client::connect(kubeconfig).await?);
-        Ok(Member {
-            _client,
-            clients,
+    /// Looks at the kubeconfig; nothing is sent yet. `None` where there is no API server.
+    pub(super) async fn new(config: &Config) -> anyhow::Result<Option<Member>> {
+        let Some(kubeconfig) = config.paths.kubeconfig.clone() else {
+            return Ok(None);
+        };
+        let identity = identity::Settings {
+            kubeconfig,
+            bootstrap: config.paths.bootstrap_kubeconfig.clone(),
+            directory: config.paths.certificates.clone(),
+            node: config.node.name.clone(),
+            renewal: if config.member.renew_certificates {
+                Renewal::On
+            } else {
+                Renewal::Off
+            },
+            look: LOOK,
+            patience: PATIENCE,
+        };
+        connection::check(&identity).await?;
+        Ok(Some(Member {
+            identity,
+            joined: watch::channel(None),
             objects: watch::channel(None),
             node: watch::channel(ApiNode::Unknown),
-        })
+        }))
+    }
+
+    /// Spawns a task that needs a client: it begins when there is one.
+    fn spawn<F>(
+        &self,
+        tasks: &mut Tasks,
+        name: &'static str,
+        task: impl FnOnce(Clients, CancellationToken) -> F + Send + 'static,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (joined, cancel) = (self.joined.1.clone(), tasks.cancel.clone());
+        tasks.spawn(name, async move {
+            if let Some(clients) = connection::joined(joined, &cancel).await {
+                task(clients, cancel).await;
+            }
+        });
+    }
+
+    /// The credentials: how the node gets and keeps them.
+    pub(super) fn spawn_identity(&self, tasks: &mut Tasks) {
+        let (settings, out, cancel) = (self.identity.clone(), self.joined.0.clone(), tasks.cancel.clone());
+        tasks.spawn("credentials", connection::run(settings, out, cancel));
+        let (settings, joined, cancel) = (self.identity.clone(), self.joined.1.clone(), tasks.cancel.clone());
+        tasks.spawn("certificate", keep::run(settings, joined, cancel));
     }
 
     /// The API server as a source of pods.
@@ -45,38 +91,40 @@ impl Member {
             set,
             objects: self.objects.0.clone(),
         };
-        let (clients, cancel) = (self.clients.clone(), tasks.cancel.clone());
-        tasks.spawn(
-            "api pods",
-            source::apiserver::run(clients, manifest_context(config), outputs, cancel),
-        );
-        let (clients, cancel) = (self.clients.clone(), tasks.cancel.clone());
+        let context = manifest_context(config);
+        self.spawn(tasks, "api pods", |clients, cancel| {
+            source::apiserver::run(clients, context, outputs, cancel)
+        });
         let (name, out) = (config.node.name.clone(), self.node.0.clone());
-        tasks.spawn("api node", source::own_node::run(clients, name, out, cancel));
+        self.spawn(tasks, "api node", |clients, cancel| {
+            source::own_node::run(clients, name, out, cancel)
+        });
         told
     }
 
     /// The writers of the API server.
     pub(super) fn spawn_publishing(&self, tasks: &mut Tasks, config: &Config, values: &Values) {
-        let inputs = pods::Inputs {
-            clients: self.clients.clone(),
-            report: values.pods.1.clone(),
-            objects: self.objects.1.clone(),
-        };
-        tasks.spawn("publish pods", pods::run(inputs, tasks.cancel.clone()));
-        let inputs = mirror::Inputs {
-            clients: self.clients.clone(),
-            desired: values.desired.1.clone(),
-            report: values.pods.1.clone(),
-            objects: self.objects.1.clone(),
-            node: self.node.1.clone(),
-        };
-        tasks.spawn("publish mirrors", mirror::run(inputs, tasks.cancel.clone()));
-        let inputs = node::Inputs {
-            clients: self.clients.clone(),
-            report: values.node.1.clone(),
-            node: self.node.1.clone(),
-        };
+        let (report, objects) = (values.pods.1.clone(), self.objects.1.clone());
+        self.spawn(tasks, "publish pods", |clients, cancel| {
+            let inputs = pods::Inputs {
+                clients,
+                report,
+                objects,
+            };
+            pods::run(inputs, cancel)
+        });
+        let (desired, report) = (values.desired.1.clone(), values.pods.1.clone());
+        let (objects, node) = (self.objects.1.clone(), self.node.1.clone());
+        self.spawn(tasks, "publish mirrors", |clients, cancel| {
+            let inputs = mirror::Inputs {
+                clients,
+                desired,
+                report,
+                objects,
+                node,
+            };
+            mirror::run(inputs, cancel)
+        });
         let settings = node::Settings {
             name: config.node.name.clone(),
             register: config.member.register,
@@ -85,10 +133,19 @@ impl Member {
             external_cloud: config.member.external_cloud,
             report_every: config.node.status_report,
         };
-        tasks.spawn("publish node", node::run(inputs, settings, tasks.cancel.clone()));
-        let (clients, node) = (self.clients.clone(), self.node.1.clone());
+        let (report, own) = (values.node.1.clone(), self.node.1.clone());
+        self.spawn(tasks, "publish node", |clients, cancel| {
+            let inputs = node::Inputs {
+                clients,
+                report,
+                node: own,
+            };
+            node::run(inputs, settings, cancel)
+        });
+        let own = self.node.1.clone();
         let (name, duration) = (config.node.name.clone(), config.member.lease);
-        let renewing = lease::run(clients, name, duration, node, tasks.cancel.clone());
-        tasks.spawn("publish lease", renewing);
+        self.spawn(tasks, "publish lease", move |clients, cancel| {
+            lease::run(clients, name, duration, own, cancel)
+        });
     }
 }

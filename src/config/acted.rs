@@ -22,6 +22,7 @@ const ACTED: &[&str] = &[
     "nodeStatusReportFrequency",
     "nodeLeaseDurationSeconds",
     "registerNode",
+    "rotateCertificates",
     "registerWithTaints",
     "providerID",
     "cgroupRoot",

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
 
+use super::kubeconfig;
+
 /// How long a connection may take to be made, and a request that is not a watch to go quiet.
 const CONNECT: Duration = Duration::from_secs(10);
 
@@ -23,6 +25,14 @@ pub enum ClientError {
         #[source]
         source: Box<kube::config::KubeconfigError>,
     },
+    /// Something that it needs is not in it.
+    #[error("the kubeconfig {} has not what is needed: {what}", path.display())]
+    Incomplete {
+        /// The file.
+        path: PathBuf,
+        /// What is missing.
+        what: String,
+    },
     /// What it says makes no client: certificates, keys, addresses.
     #[error("the kubeconfig {} makes no connection; check its certificates and its server", path.display())]
     Client {
@@ -34,21 +44,32 @@ pub enum ClientError {
     },
 }
 
-/// Makes the client; nothing is sent yet.
+/// Makes the client of a file; nothing is sent yet.
 pub async fn connect(path: &Path) -> Result<kube::Client, ClientError> {
-    let wrong = |source| ClientError::Kubeconfig {
-        path: path.to_owned(),
-        source: Box::new(source),
-    };
-    let read = Kubeconfig::read_from(path).map_err(wrong)?;
+    let stated = kubeconfig::read(path)?;
+    make(stated.whole(), path).await
+}
+
+/// Makes the client of a kubeconfig that was read from that file; nothing is sent yet.
+pub(super) async fn make(read: Kubeconfig, path: &Path) -> Result<kube::Client, ClientError> {
     let mut config = kube::Config::from_custom_kubeconfig(read, &KubeConfigOptions::default())
         .await
-        .map_err(wrong)?;
+        .map_err(|source| ClientError::Kubeconfig {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })?;
     config.connect_timeout = Some(CONNECT);
-    kube::Client::try_from(config).map_err(|source| ClientError::Client {
+    client(config).map_err(|source| ClientError::Client {
         path: path.to_owned(),
         source: Box::new(source),
     })
+}
+
+/// Makes the client of a configuration.
+pub(super) fn client(config: kube::Config) -> Result<kube::Client, kube::Error> {
+    // Another one that is there already is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    kube::Client::try_from(config)
 }
 
 #[cfg(test)]

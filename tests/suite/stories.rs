@@ -5,6 +5,7 @@ mod changes;
 mod cluster;
 mod faults;
 mod hooks;
+mod identity;
 mod lives;
 mod probes;
 mod objects;
