@@ -181,8 +181,8 @@ fn told_version(own: &GantryConfiguration, around: &Surroundings, checks: &mut C
     }
 }
 
-/// RFC 1123, as Kubernetes checks names of nodes.
-fn is_subdomain(name: &str) -> bool {
+/// Whether a text may be the name of a node: RFC 1123, as Kubernetes checks it.
+pub fn is_subdomain(name: &str) -> bool {
     let is_label = |label: &str| {
         let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         !label.is_empty() && label.bytes().all(inner) && !label.starts_with('-') && !label.ends_with('-')

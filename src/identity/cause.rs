@@ -33,12 +33,14 @@ pub(super) fn cause(error: &kube::Error) -> Cause {
 }
 
 fn is_about_certificate(error: &(dyn Error + 'static)) -> bool {
-    let of_tls = error.downcast_ref::<rustls::Error>().or_else(|| {
-        // rustls comes wrapped in an error of input and output, which does not name it as its source.
-        let io = error.downcast_ref::<std::io::Error>()?;
-        io.get_ref()?.downcast_ref::<rustls::Error>()
-    });
-    matches!(of_tls, Some(rustls::Error::InvalidCertificate(_)))
+    if let Some(error) = error.downcast_ref::<rustls::Error>() {
+        return matches!(error, rustls::Error::InvalidCertificate(_));
+    }
+    // Errors of input and output do not name what they wrap as their source, and are wrapped in each other here.
+    let wrapped = error
+        .downcast_ref::<std::io::Error>()
+        .and_then(std::io::Error::get_ref);
+    wrapped.is_some_and(|wrapped| is_about_certificate(wrapped))
 }
 
 /// An error of the client in one line, down to its first cause.

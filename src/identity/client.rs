@@ -50,6 +50,15 @@ pub async fn connect(path: &Path) -> Result<kube::Client, ClientError> {
     make(stated.whole(), path).await
 }
 
+/// Makes the client of a kubeconfig that is to be written to that file; nothing is sent yet.
+pub async fn of(document: &serde_json::Value, path: &Path) -> Result<kube::Client, ClientError> {
+    let read = serde_json::from_value(document.clone()).map_err(|error| ClientError::Incomplete {
+        path: path.to_owned(),
+        what: error.to_string(),
+    })?;
+    make(read, path).await
+}
+
 /// Makes the client of a kubeconfig that was read from that file; nothing is sent yet.
 pub(super) async fn make(read: Kubeconfig, path: &Path) -> Result<kube::Client, ClientError> {
     let mut config = kube::Config::from_custom_kubeconfig(read, &KubeConfigOptions::default())

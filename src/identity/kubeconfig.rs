@@ -146,6 +146,29 @@ impl Stated {
         whole
     }
 
+    /// The user as written, with what it has in other files taken in; `None` where it has no credentials.
+    pub fn embedded_user(&self) -> Option<Value> {
+        let mut written = serde_json::to_value(with_token(self.user.clone())).ok()?;
+        if let Some(pair) = self.pair() {
+            let fields = written.as_object_mut()?;
+            fields.remove("client-certificate");
+            fields.remove("client-key");
+            fields.insert(
+                "client-certificate-data".to_owned(),
+                json!(STANDARD.encode(&pair.chain)),
+            );
+            fields.insert("client-key-data".to_owned(), json!(STANDARD.encode(&pair.key)));
+        }
+        let ways = [
+            "token",
+            "client-certificate-data",
+            "exec",
+            "auth-provider",
+            "password",
+        ];
+        ways.iter().any(|way| !written[way].is_null()).then_some(written)
+    }
+
     /// The files that it refers to.
     pub fn files(&self) -> Vec<PathBuf> {
         let named = [
@@ -221,6 +244,16 @@ fn with_token(user: AuthInfo) -> AuthInfo {
         serde_json::from_value(written).ok()
     };
     token.and_then(with).unwrap_or(user)
+}
+
+/// A certificate authority as a kubeconfig holds it.
+pub(super) fn encoded(pem: &str) -> String {
+    STANDARD.encode(pem)
+}
+
+/// The reverse; `None` where it is not there, or no text.
+pub(super) fn decoded(data: Option<&str>) -> Option<String> {
+    String::from_utf8(part(data, None)?).ok()
 }
 
 /// What stands in the file itself, or in the file that it names.

@@ -20,6 +20,10 @@ pub mod signing;
 pub mod bootstrap;
 pub mod connection;
 pub mod keep;
+pub mod token;
+pub mod signature;
+pub mod pin;
+pub mod discovery;
 mod cause;
 
 use std::path::PathBuf;

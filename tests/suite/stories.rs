@@ -6,6 +6,7 @@ mod cluster;
 mod faults;
 mod hooks;
 mod identity;
+mod join;
 mod lives;
 mod probes;
 mod objects;
