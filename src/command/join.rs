@@ -29,7 +29,7 @@ use crate::identity::discovery::{self, Cluster, Trust};
 use crate::identity::pin::Pin;
 use crate::identity::store::{self, Store};
 use crate::identity::token::Token;
-use crate::identity::{client, files as identity_files};
+use crate::identity::{client, files as identity_files, kubeconfig};
 
 /// How long a token that was just made may take to get its signature.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -290,8 +290,7 @@ fn write_files(
         Some(_) => {}
         None => written.public(&authority, &cluster.authority)?,
     }
-    let text = serde_saphyr::to_string(bootstrap).unwrap_or_else(|_| bootstrap.to_string());
-    written.secret(&places.bootstrap(), &text)?;
+    written.secret(&places.bootstrap(), &kubeconfig::text(bootstrap))?;
     written.public(
         &places.config(),
         &settings::for_machine(&settings.kubelet, places),

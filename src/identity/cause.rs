@@ -47,6 +47,7 @@ fn is_about_certificate(error: &(dyn Error + 'static)) -> bool {
 pub(super) fn text(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => status.message.lines().next().unwrap_or_default().to_owned(),
+        kube::Error::Service(error) => chain(error.as_ref()),
         error => chain(error),
     }
 }

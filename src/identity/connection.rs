@@ -83,9 +83,8 @@ async fn first(settings: &Settings) -> (kube::Client, Seen) {
     let mut wait = FIRST;
     let mut told = String::new();
     loop {
-        let seen = Seen::now(settings);
         let error = match begin(settings).await {
-            Ok(client) => return (client, seen),
+            Ok(begun) => return begun,
             Err(error) => chain(&error),
         };
         // Said once, not at every try.
@@ -98,11 +97,12 @@ async fn first(settings: &Settings) -> (kube::Client, Seen) {
     }
 }
 
-async fn begin(settings: &Settings) -> Result<kube::Client, BootstrapError> {
+async fn begin(settings: &Settings) -> Result<(kube::Client, Seen), BootstrapError> {
     if let Standing::Needed(why) = bootstrap::standing(settings, Timestamp::now())? {
         bootstrap::bootstrap(settings, &why).await?;
     }
-    Ok(current(settings).await?)
+    let seen = Seen::now(settings);
+    Ok((current(settings).await?, seen))
 }
 
 /// The client that the files make now; nothing is sent.

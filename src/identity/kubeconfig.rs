@@ -226,9 +226,18 @@ pub fn document(cluster: &str, cluster_is: &Value, user: &str, user_is: &Value, 
 
 /// Writes a kubeconfig: what it holds may be secret.
 pub fn write(path: &Path, document: &Value) -> Result<(), FileError> {
-    // A value of ours has nothing that YAML could not say.
-    let text = serde_saphyr::to_string(document).unwrap_or_else(|_| document.to_string());
-    files::write(path, text.as_bytes(), files::SECRET)
+    files::write(path, text(document).as_bytes(), files::SECRET)
+}
+
+/// A value as YAML.
+pub fn text(value: &Value) -> String {
+    let options = serde_saphyr::ser_options! {
+        // Certificates are long, and a line of theirs that is broken is another one.
+        folded_wrap_chars: usize::MAX,
+        prefer_block_scalars: false,
+    };
+    // JSON is YAML too.
+    serde_saphyr::to_string_with_options(value, options).unwrap_or_else(|_| value.to_string())
 }
 
 fn with_token(user: AuthInfo) -> AuthInfo {

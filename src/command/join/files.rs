@@ -1,5 +1,6 @@
 //! The files that make a machine a node of a kubeadm cluster, where kubeadm has them, and how they are taken back.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::config::files::VERSION_FILE;
@@ -132,8 +133,8 @@ impl Places {
 /// Files that are written together: all of them stay, or none.
 #[derive(Debug, Default)]
 pub struct Written {
-    /// Each with what was there before.
-    files: Vec<(PathBuf, Option<Vec<u8>>)>,
+    /// Each with what was there before, and its mode.
+    files: Vec<(PathBuf, Option<(Vec<u8>, u32)>)>,
 }
 
 impl Written {
@@ -148,7 +149,8 @@ impl Written {
     }
 
     fn write(&mut self, path: &Path, content: &str, mode: u32) -> Result<(), FileError> {
-        let before = files::read(path)?;
+        let mode_before = std::fs::metadata(path).map_or(SECRET, |about| about.mode() & 0o777);
+        let before = files::read(path)?.map(|content| (content, mode_before));
         self.files.push((path.to_owned(), before));
         files::write(path, content.as_bytes(), mode)
     }
@@ -158,8 +160,7 @@ impl Written {
         let mut failures = Vec::new();
         for (path, before) in self.files.into_iter().rev() {
             let undone = match before {
-                // Whatever it was, it may have been secret.
-                Some(content) => files::write(&path, &content, SECRET),
+                Some((content, mode)) => files::write(&path, &content, mode),
                 None => files::remove(&path).map(|_| ()),
             };
             failures.extend(undone.err());

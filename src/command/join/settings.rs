@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::error::JoinError;
 use super::files::Places;
 use crate::config::version;
+use crate::identity::kubeconfig;
 
 /// What the cluster tells.
 #[derive(Debug)]
@@ -109,7 +110,7 @@ pub(super) fn for_machine(kubelet: &str, places: &Places) -> String {
             return None;
         }
         fields.insert("resolvConf".to_owned(), json!(resolved));
-        serde_saphyr::to_string(&config).ok()
+        Some(kubeconfig::text(&config))
     };
     read.and_then(with).unwrap_or_else(|| kubelet.to_owned())
 }
