@@ -202,7 +202,7 @@ fn connect(endpoint: &str, trusted: Option<&[Certificate]>) -> Result<kube::Clie
 
 /// What the API server says of cluster-info.
 enum Info {
-    There(ConfigMap),
+    There(Box<ConfigMap>),
     /// It has none, or keeps it to itself.
     Kept(String),
 }
@@ -235,7 +235,7 @@ async fn info(client: &kube::Client, endpoint: &str) -> Result<Info, DiscoveryEr
     match head.status {
         StatusCode::OK => {
             let map = serde_json::from_slice(&body);
-            map.map(Info::There)
+            map.map(|map| Info::There(Box::new(map)))
                 .map_err(|_| unreachable("what answers is no API server".to_owned()))
         }
         StatusCode::NOT_FOUND | StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => {

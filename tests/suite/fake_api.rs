@@ -242,8 +242,8 @@ fn refuse(code: u16, reason: &str) -> Response {
 }
 
 async fn answer(State(shared): State<Shared>, request: Request) -> Response {
-    if let Err(refusal) = admit(&shared, &request) {
-        return refusal;
+    if let Err((code, reason)) = admit(&shared, &request) {
+        return refuse(code, reason);
     }
     let date = shared.content.lock().unwrap().date.clone();
     let mut response = serve(shared, request).await;
@@ -254,7 +254,7 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
 }
 
 /// Over TLS nobody is served that is not known, but for the one object that everybody may read.
-fn admit(shared: &Shared, request: &Request) -> Result<(), Response> {
+fn admit(shared: &Shared, request: &Request) -> Result<(), (u16, &'static str)> {
     let Some(authority) = &shared.authority else {
         return Ok(());
     };
@@ -271,8 +271,8 @@ fn admit(shared: &Shared, request: &Request) -> Result<(), Response> {
         {
             "nobody".to_owned()
         }
-        Ok(None) => return Err(refuse(403, "Forbidden")),
-        Err(()) => return Err(refuse(401, "Unauthorized")),
+        Ok(None) => return Err((403, "Forbidden")),
+        Err(()) => return Err((401, "Unauthorized")),
     };
     if content.users.last() != Some(&user) {
         content.users.push(user);

@@ -130,11 +130,14 @@ impl Places {
     }
 }
 
+/// A file's content and mode.
+type Before = (Vec<u8>, u32);
+
 /// Files that are written together: all of them stay, or none.
 #[derive(Debug, Default)]
 pub struct Written {
-    /// Each with what was there before, and its mode.
-    files: Vec<(PathBuf, Option<(Vec<u8>, u32)>)>,
+    /// Each with what was there before.
+    files: Vec<(PathBuf, Option<Before>)>,
 }
 
 impl Written {
