@@ -112,7 +112,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             if !asked.yes && !confirmed()? {
                 return Ok(ExitCode::FAILURE);
             }
-            single()?.block_on(reset::run(&join::files::Places::here(), &mut io::stdout()))?;
+            let (places, systemctl) = (join::files::Places::here(), join::service::Systemctl::here());
+            single()?.block_on(reset::run(&places, &systemctl, &mut io::stdout()))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Version(asked) => shown(io::stdout().write_all(version::own(asked.output).as_bytes())),

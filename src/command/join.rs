@@ -6,7 +6,7 @@
 
 mod error;
 pub mod files;
-pub(super) mod service;
+pub mod service;
 mod settings;
 
 use std::io::Write;
@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 
 pub use error::JoinError;
 use files::{Places, Written};
+use service::Systemctl;
 use settings::{Settings, readiness};
 
 use crate::config::layers::flag;
@@ -66,6 +67,8 @@ pub struct Machine {
     pub around: Surroundings,
     /// This program.
     pub program: PathBuf,
+    /// The way to systemd, where that runs the machine.
+    pub systemctl: Systemctl,
     /// How long a signature of the token is waited for.
     pub patience: Duration,
 }
@@ -77,6 +80,7 @@ impl Machine {
             places: Places::here(),
             around: config_files::here()?,
             program: std::env::current_exe()?,
+            systemctl: Systemctl::here(),
             patience: PATIENCE,
         })
     }
@@ -86,7 +90,7 @@ impl Machine {
 pub async fn run(asked: &Asked, machine: &Machine, out: &mut dyn Write) -> Result<(), JoinError> {
     let plan = Plan::of(asked, &machine.around.hostname)?;
     let places = &machine.places;
-    check_machine(places).await?;
+    check_machine(machine).await?;
     let (cluster, user) = plan.discover(machine.patience).await?;
     writeln!(out, "found     the cluster at {}", cluster.server)?;
     let bootstrap = cluster.for_user(&user);
@@ -108,7 +112,7 @@ pub async fn run(asked: &Asked, machine: &Machine, out: &mut dyn Write) -> Resul
         Ok(Joined::Started) => {}
         Ok(Joined::ByHand) => return Ok(()),
         Err(error) => {
-            take_back(places, done, out).await?;
+            take_back(machine, done, out).await?;
             return Err(error);
         }
     }
@@ -218,11 +222,12 @@ fn trust(asked: &Asked) -> Result<Trust, JoinError> {
     }
 }
 
-async fn check_machine(places: &Places) -> Result<(), JoinError> {
+async fn check_machine(machine: &Machine) -> Result<(), JoinError> {
+    let places = &machine.places;
     if places.kubeconfig().exists() {
         return Err(JoinError::Joined(places.kubeconfig()));
     }
-    if places.systemd().is_dir() && service::is_active("kubelet.service").await {
+    if places.systemd().is_dir() && machine.systemctl.is_active("kubelet.service").await {
         return Err(JoinError::Kubelet);
     }
     Ok(())
@@ -265,14 +270,17 @@ async fn join(
         )?;
         return Ok(Joined::ByHand);
     }
-    done.service = match service::runs().await {
+    done.service = match machine.systemctl.runs().await {
         true => Touched::Running,
         false => Touched::Stopped,
     };
-    service::install(places, &machine.program, &mut done.written).await?;
-    service::start().await?;
+    let systemctl = &machine.systemctl;
+    systemctl
+        .install(places, &machine.program, &mut done.written)
+        .await?;
+    systemctl.start().await?;
     writeln!(out, "started   gantry.service")?;
-    wait_for_certificate(places).await?;
+    wait_for_certificate(machine).await?;
     writeln!(out, "joined    the cluster has signed the node's certificate")?;
     Ok(Joined::Started)
 }
@@ -318,8 +326,8 @@ fn check_configuration(machine: &Machine, plan: &Plan) -> Result<(), JoinError> 
 }
 
 /// Waits until the agent has written its kubeconfig, which it does once it has its certificate.
-async fn wait_for_certificate(places: &Places) -> Result<(), JoinError> {
-    let kubeconfig = places.kubeconfig();
+async fn wait_for_certificate(machine: &Machine) -> Result<(), JoinError> {
+    let kubeconfig = machine.places.kubeconfig();
     let waiting = async {
         let mut looks = tokio::time::interval(LOOK);
         loop {
@@ -327,7 +335,7 @@ async fn wait_for_certificate(places: &Places) -> Result<(), JoinError> {
             if kubeconfig.exists() {
                 return Ok(());
             }
-            if !service::runs().await {
+            if !machine.systemctl.runs().await {
                 return Err(JoinError::Stopped);
             }
         }
@@ -385,10 +393,11 @@ enum Touched {
 }
 
 /// Leaves the machine as it was.
-async fn take_back(places: &Places, done: Done, out: &mut dyn Write) -> Result<(), JoinError> {
+async fn take_back(machine: &Machine, done: Done, out: &mut dyn Write) -> Result<(), JoinError> {
+    let (places, systemctl) = (&machine.places, &machine.systemctl);
     let mut failures: Vec<JoinError> = Vec::new();
     if !matches!(done.service, Touched::Not) {
-        failures.extend(service::stop().await.err());
+        failures.extend(systemctl.stop().await.err());
         failures.extend(
             identity_files::remove(&places.kubeconfig())
                 .err()
@@ -400,10 +409,10 @@ async fn take_back(places: &Places, done: Done, out: &mut dyn Write) -> Result<(
     failures.extend(done.written.undo().into_iter().map(JoinError::from));
     if !matches!(done.service, Touched::Not) {
         failures.extend(service::remove(places).err().map(JoinError::from));
-        failures.extend(service::reload().await.err());
+        failures.extend(systemctl.reload().await.err());
     }
     if matches!(done.service, Touched::Running) {
-        failures.extend(service::start().await.err());
+        failures.extend(systemctl.start().await.err());
     }
     for failure in &failures {
         writeln!(out, "left      {failure}")?;

@@ -7,14 +7,14 @@ use anyhow::Context as _;
 
 use super::cleanup;
 use super::join::files::Places;
-use super::join::service;
+use super::join::service::{self, Systemctl};
 use crate::config::layers::flag;
 use crate::config::{Config, Role, files};
 use crate::identity::files as identity_files;
 
 /// Stops the service, removes the pods and all that joining wrote. An error is told where something is left; a second
 /// run has less to do.
-pub async fn run(places: &Places, out: &mut dyn Write) -> anyhow::Result<()> {
+pub async fn run(places: &Places, systemctl: &Systemctl, out: &mut dyn Write) -> anyhow::Result<()> {
     if places.authority_key().exists() {
         anyhow::bail!(
             "{} is there: this is a control plane; `kubeadm reset` takes that down",
@@ -24,11 +24,11 @@ pub async fn run(places: &Places, out: &mut dyn Write) -> anyhow::Result<()> {
     let node = node_name(places);
     let config = configuration(places, out)?;
     if places.systemd().is_dir() {
-        if service::runs().await {
-            service::stop().await?;
+        if systemctl.runs().await {
+            systemctl.stop().await?;
             writeln!(out, "stopped   gantry.service")?;
         }
-        remove_service(places).await?;
+        remove_service(places, systemctl).await?;
     }
     let summary = cleanup::run(&config).await?;
     writeln!(
@@ -88,7 +88,8 @@ fn configuration(places: &Places, out: &mut dyn Write) -> anyhow::Result<Config>
     }
 }
 
-async fn remove_service(places: &Places) -> anyhow::Result<()> {
+/// Makes the service the one of a machine of its own again, or removes it where joining brought it.
+pub async fn remove_service(places: &Places, systemctl: &Systemctl) -> anyhow::Result<()> {
     let had_drop_in = service::remove(places)?;
     // A unit in that place is ours only where joining wrote it.
     let is_ours =
@@ -96,6 +97,6 @@ async fn remove_service(places: &Places) -> anyhow::Result<()> {
     if is_ours {
         identity_files::remove(&places.unit())?;
     }
-    service::reload().await?;
+    systemctl.reload().await?;
     Ok(())
 }

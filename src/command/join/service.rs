@@ -1,6 +1,6 @@
 //! The service of systemd, as a node of a cluster.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use tokio::process::Command;
@@ -25,49 +25,7 @@ pub(super) fn drop_in(places: &Places, program: &Path) -> String {
     )
 }
 
-/// Writes what the service needs.
-pub(super) async fn install(places: &Places, program: &Path, written: &mut Written) -> Result<(), JoinError> {
-    if systemctl(&["cat", NAME]).await.is_err() {
-        let unit = UNIT.replace("@PREFIX@/bin/gantry", &program.display().to_string());
-        written.public(&places.unit(), &unit)?;
-    }
-    written.public(&places.drop_in(), &drop_in(places, program))?;
-    systemctl(&["daemon-reload"]).await
-}
-
-/// Starts it, now and at every boot.
-pub(super) async fn start() -> Result<(), JoinError> {
-    systemctl(&["enable", NAME]).await?;
-    // It may run already, with the manifests of this machine alone.
-    systemctl(&["restart", NAME]).await
-}
-
-/// Whether a service runs or is being started.
-pub(super) async fn is_active(name: &str) -> bool {
-    // systemctl succeeds only where it runs; what is on its way there is no failure either.
-    let state = run(&["is-active", name])
-        .await
-        .map(|output| output.said)
-        .unwrap_or_default();
-    matches!(state.trim(), "active" | "activating" | "reloading")
-}
-
-/// Whether ours runs.
-pub(crate) async fn runs() -> bool {
-    is_active(NAME).await
-}
-
-/// Stops it for good.
-pub(crate) async fn stop() -> Result<(), JoinError> {
-    systemctl(&["disable", "--now", NAME]).await
-}
-
-/// Has systemd read its files again.
-pub(crate) async fn reload() -> Result<(), JoinError> {
-    systemctl(&["daemon-reload"]).await
-}
-
-/// Whether a unit is the one that [`install`] writes: the same but for the program.
+/// Whether a unit is the one that [`Systemctl::install`] writes: the same but for the program.
 pub(crate) fn is_own(unit: &[u8]) -> bool {
     let without = |text: &str| {
         let lines = text.lines().filter(|line| !line.starts_with("ExecStart="));
@@ -76,7 +34,7 @@ pub(crate) fn is_own(unit: &[u8]) -> bool {
     without(&String::from_utf8_lossy(unit)) == without(UNIT)
 }
 
-/// Removes what [`install`] wrote. Whether there was something.
+/// Removes what [`Systemctl::install`] wrote. Whether there was something.
 pub(crate) fn remove(places: &Places) -> Result<bool, FileError> {
     let drop_in = places.drop_in();
     let was_there = files::remove(&drop_in)?;
@@ -87,31 +45,90 @@ pub(crate) fn remove(places: &Places) -> Result<bool, FileError> {
     Ok(was_there)
 }
 
+/// The way to systemd.
+#[derive(Debug, Clone)]
+pub struct Systemctl(
+    /// The program.
+    pub PathBuf,
+);
+
+impl Systemctl {
+    /// This machine's.
+    pub fn here() -> Systemctl {
+        Systemctl(PathBuf::from("systemctl"))
+    }
+
+    /// Writes what the service needs.
+    pub(super) async fn install(
+        &self,
+        places: &Places,
+        program: &Path,
+        written: &mut Written,
+    ) -> Result<(), JoinError> {
+        if self.does(&["cat", NAME]).await.is_err() {
+            let unit = UNIT.replace("@PREFIX@/bin/gantry", &program.display().to_string());
+            written.public(&places.unit(), &unit)?;
+        }
+        written.public(&places.drop_in(), &drop_in(places, program))?;
+        self.reload().await
+    }
+
+    /// Starts it, now and at every boot.
+    pub(super) async fn start(&self) -> Result<(), JoinError> {
+        self.does(&["enable", NAME]).await?;
+        // It may run already, with the manifests of this machine alone.
+        self.does(&["restart", NAME]).await
+    }
+
+    /// Whether a service runs or is being started.
+    pub(super) async fn is_active(&self, name: &str) -> bool {
+        // systemctl succeeds only where it runs; what is on its way there is no failure either.
+        let told = self.run(&["is-active", name]).await;
+        let state = told.map(|output| output.said).unwrap_or_default();
+        matches!(state.trim(), "active" | "activating" | "reloading")
+    }
+
+    /// Whether ours runs.
+    pub(crate) async fn runs(&self) -> bool {
+        self.is_active(NAME).await
+    }
+
+    /// Stops it for good.
+    pub(crate) async fn stop(&self) -> Result<(), JoinError> {
+        self.does(&["disable", "--now", NAME]).await
+    }
+
+    /// Has systemd read its files again.
+    pub(crate) async fn reload(&self) -> Result<(), JoinError> {
+        self.does(&["daemon-reload"]).await
+    }
+
+    async fn run(&self, arguments: &[&str]) -> std::io::Result<Output> {
+        let mut command = Command::new(&self.0);
+        let output = command.args(arguments).stdin(Stdio::null()).output().await?;
+        let said = [output.stdout, output.stderr].concat();
+        Ok(Output {
+            is_good: output.status.success(),
+            said: String::from_utf8_lossy(&said).into_owned(),
+        })
+    }
+
+    async fn does(&self, arguments: &[&str]) -> Result<(), JoinError> {
+        let failed = |said: String| JoinError::Systemd {
+            command: format!("systemctl {}", arguments.join(" ")),
+            said,
+        };
+        match self.run(arguments).await {
+            Ok(output) if output.is_good => Ok(()),
+            Ok(output) => Err(failed(output.said.trim().to_owned())),
+            Err(error) => Err(failed(error.to_string())),
+        }
+    }
+}
+
 struct Output {
     is_good: bool,
     said: String,
-}
-
-async fn run(arguments: &[&str]) -> std::io::Result<Output> {
-    let mut command = Command::new("systemctl");
-    let output = command.args(arguments).stdin(Stdio::null()).output().await?;
-    let said = [output.stdout, output.stderr].concat();
-    Ok(Output {
-        is_good: output.status.success(),
-        said: String::from_utf8_lossy(&said).into_owned(),
-    })
-}
-
-async fn systemctl(arguments: &[&str]) -> Result<(), JoinError> {
-    let failed = |said: String| JoinError::Systemd {
-        command: format!("systemctl {}", arguments.join(" ")),
-        said,
-    };
-    match run(arguments).await {
-        Ok(output) if output.is_good => Ok(()),
-        Ok(output) => Err(failed(output.said.trim().to_owned())),
-        Err(error) => Err(failed(error.to_string())),
-    }
 }
 
 #[cfg(test)]

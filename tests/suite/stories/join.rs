@@ -8,6 +8,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use gantry::command::join::files::Places;
+use gantry::command::join::service::Systemctl;
 use gantry::command::join::{self, Asked, JoinError, Machine};
 use gantry::command::reset;
 use gantry::config::files::here;
@@ -69,6 +70,7 @@ impl Wish {
                 ..here().unwrap()
             },
             program: PathBuf::from("/usr/bin/gantry"),
+            systemctl: Systemctl(directory.path().join("run/systemctl")),
             patience: Duration::from_millis(100),
         };
         let wish = Wish {
@@ -119,7 +121,52 @@ impl Wish {
         self.directory.path().join(path)
     }
 
-    /// Every file below the root.
+    /// systemd runs the machine: as much of it as joining needs. Its calls are kept in a file, and what a service
+    /// does when it is started is a line of shell.
+    fn has_systemd(&self, start: &str) {
+        std::fs::create_dir_all(self.at("run/systemd/system")).unwrap();
+        let root = self.directory.path().display();
+        let script = format!(
+            "#!/bin/sh\nroot={root}\necho \"$*\" >>$root/run/calls\ncase \"$1 $2\" in\n\
+             'cat gantry.service') test -e $root/etc/systemd/system/gantry.service;;\n\
+             'is-active gantry.service') test -e $root/run/active && echo active;;\n\
+             'is-active kubelet.service') test -e $root/run/kubelet && echo active;;\n\
+             'restart gantry.service') {start};;\n\
+             'disable --now') rm -f $root/run/active;;\n\
+             esac\n"
+        );
+        // Made by a shell, for no other thread may hold it open for writing when it is run.
+        let source = self.at("run/systemctl.sh");
+        std::fs::write(&source, script).unwrap();
+        let made = std::process::Command::new("cp")
+            .args([&source, &self.at("run/systemctl")])
+            .status()
+            .unwrap();
+        assert!(made.success());
+        let executable = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(self.at("run/systemctl"), executable).unwrap();
+    }
+
+    fn calls(&self) -> Vec<String> {
+        let calls = std::fs::read_to_string(self.at("run/calls")).unwrap_or_default();
+        calls.lines().map(str::to_owned).collect()
+    }
+
+    /// The agent's credentials, as the agent has them.
+    fn settings(&self) -> Settings {
+        let places = &self.machine.places;
+        Settings {
+            kubeconfig: places.kubeconfig(),
+            bootstrap: Some(places.bootstrap()),
+            directory: places.certificates(),
+            node: "n".to_owned(),
+            renewal: Renewal::On,
+            look: Duration::from_millis(10),
+            patience: Duration::from_secs(20),
+        }
+    }
+
+    /// Every file below the root, but for what stands for systemd.
     fn files(&self) -> BTreeMap<String, String> {
         let mut found = BTreeMap::new();
         let mut left = vec![self.directory.path().to_owned()];
@@ -130,6 +177,9 @@ impl Wish {
                     left.push(path);
                 } else {
                     let name = path.strip_prefix(self.directory.path()).unwrap();
+                    if name.starts_with("run") {
+                        continue;
+                    }
                     found.insert(
                         name.display().to_string(),
                         std::fs::read_to_string(&path).unwrap(),
@@ -198,19 +248,10 @@ async fn joining_writes_what_kubeadm_writes_and_resetting_removes_it() {
 
     // The agent begins with these files.
     let places = &wish.machine.places;
-    let settings = Settings {
-        kubeconfig: places.kubeconfig(),
-        bootstrap: Some(places.bootstrap()),
-        directory: places.certificates(),
-        node: "n".to_owned(),
-        renewal: Renewal::On,
-        look: Duration::from_millis(10),
-        patience: Duration::from_secs(20),
-    };
     wish.api.content().signs = Some((-300, 3600));
     let (out, joined) = watch::channel(None);
     let cancel = CancellationToken::new();
-    let task = tokio::spawn(connection::run(settings, out, cancel.clone()));
+    let task = tokio::spawn(connection::run(wish.settings(), out, cancel.clone()));
     connection::joined(joined, &cancel).await.expect("a client");
     let condition = |status: &str| {
         json!({"status": {"conditions": [
@@ -372,4 +413,81 @@ async fn a_file_may_say_where_the_cluster_is() {
     assert!(wish.files()["etc/kubernetes/bootstrap-kubelet.conf"].contains(TOKEN));
     wish.asked.discovery_file = Some("https://example.org/c.conf".into());
     wish.fails("is an address").await;
+}
+
+#[tokio::test]
+async fn with_systemd_the_service_is_started_and_waited_for() {
+    let wish = Wish::new().await;
+    wish.has_systemd("touch $root/run/active");
+    wish.api.content().signs = Some((-300, 3600));
+    let ready = json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}});
+    // The agent: it begins when its files are there.
+    let (settings, cancel) = (wish.settings(), CancellationToken::new());
+    let agent = async {
+        let mut looks = tokio::time::interval(Duration::from_millis(2));
+        while !wish.at("run/active").exists() {
+            looks.tick().await;
+        }
+        wish.api.put("nodes", "", "n", ready);
+        connection::run(settings, watch::channel(None).0, cancel.clone()).await;
+    };
+    let joining = async {
+        let out = wish.join().await;
+        cancel.cancel();
+        out
+    };
+    let (out, ()) = tokio::join!(joining, agent);
+    let out = out.unwrap();
+    assert!(out.ends_with("ready     this machine is the node n\n"), "{out}");
+    let mut calls = wish.calls();
+    calls.dedup();
+    assert_eq!(
+        calls,
+        [
+            "is-active kubelet.service",
+            "is-active gantry.service",
+            "cat gantry.service",
+            "daemon-reload",
+            "enable gantry.service",
+            "restart gantry.service",
+            "is-active gantry.service",
+        ]
+    );
+    let files = wish.files();
+    assert!(
+        !files.contains_key("etc/kubernetes/bootstrap-kubelet.conf"),
+        "the token stays"
+    );
+    let unit = &files["etc/systemd/system/gantry.service"];
+    assert!(unit.contains("ExecStart=/usr/bin/gantry run"), "{unit}");
+    let drop_in = &files["etc/systemd/system/gantry.service.d/10-join.conf"];
+    assert!(
+        drop_in.contains("ExecStart=/usr/bin/gantry kubelet --bootstrap-kubeconfig="),
+        "{drop_in}"
+    );
+    let places = &wish.machine.places;
+    reset::remove_service(places, &wish.machine.systemctl)
+        .await
+        .unwrap();
+    reset::clear(places, &mut Vec::new()).unwrap();
+    assert_eq!(wish.files(), BTreeMap::new());
+}
+
+#[tokio::test]
+async fn with_systemd_what_fails_is_taken_back() {
+    let wish = Wish::new().await;
+    wish.has_systemd("echo no such program; exit 1");
+    wish.fails("`systemctl restart gantry.service` failed: no such program")
+        .await;
+    let calls = wish.calls();
+    assert_eq!(
+        calls[calls.len() - 2..],
+        ["disable --now gantry.service", "daemon-reload"]
+    );
+    // It starts, and has stopped again.
+    wish.has_systemd("true");
+    wish.fails("the agent stopped; `journalctl -u gantry` says why")
+        .await;
+    std::fs::write(wish.at("run/kubelet"), "").unwrap();
+    wish.fails("systemctl disable --now kubelet").await;
 }
