@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 
 use super::kubeconfig;
 
@@ -24,6 +24,18 @@ pub enum ClientError {
         /// What is wrong.
         #[source]
         source: Box<kube::config::KubeconfigError>,
+    },
+    /// It is no kubeconfig. What is written there may be secret, so where it is wrong is told, and not what it says.
+    #[error(
+        "the kubeconfig {} is not understood{}; look there",
+        path.display(),
+        line.map(|line| format!(" from line {line} on")).unwrap_or_default()
+    )]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1, where it is known.
+        line: Option<u64>,
     },
     /// Something that it needs is not in it.
     #[error("the kubeconfig {} has not what is needed: {what}", path.display())]
@@ -52,9 +64,9 @@ pub async fn connect(path: &Path) -> Result<kube::Client, ClientError> {
 
 /// Makes the client of a kubeconfig that is to be written to that file; nothing is sent yet.
 pub async fn of(document: &serde_json::Value, path: &Path) -> Result<kube::Client, ClientError> {
-    let read = serde_json::from_value(document.clone()).map_err(|error| ClientError::Incomplete {
+    let read = serde_json::from_value(document.clone()).map_err(|_| ClientError::Syntax {
         path: path.to_owned(),
-        what: error.to_string(),
+        line: None,
     })?;
     make(read, path).await
 }
@@ -63,15 +75,27 @@ pub async fn of(document: &serde_json::Value, path: &Path) -> Result<kube::Clien
 pub(super) async fn make(read: Kubeconfig, path: &Path) -> Result<kube::Client, ClientError> {
     let mut config = kube::Config::from_custom_kubeconfig(read, &KubeConfigOptions::default())
         .await
-        .map_err(|source| ClientError::Kubeconfig {
-            path: path.to_owned(),
-            source: Box::new(source),
-        })?;
+        .map_err(|error| wrong(path, error))?;
     config.connect_timeout = Some(CONNECT);
     client(config).map_err(|source| ClientError::Client {
         path: path.to_owned(),
         source: Box::new(source),
     })
+}
+
+/// What is wrong with a kubeconfig, without what it says.
+pub(super) fn wrong(path: &Path, error: KubeconfigError) -> ClientError {
+    let path = path.to_owned();
+    match error {
+        KubeconfigError::Parse(error) => ClientError::Syntax {
+            path,
+            line: error.location().map(|location| location.line()),
+        },
+        source => ClientError::Kubeconfig {
+            path,
+            source: Box::new(source),
+        },
+    }
 }
 
 /// Makes the client of a configuration.
@@ -94,7 +118,19 @@ mod tests {
             panic!("there is no file")
         };
         assert!(told(absent).contains("kubelet.conf cannot be used; check the file"));
-        std::fs::write(&path, "kind: [").unwrap();
-        assert!(connect(&path).await.is_err());
+        for broken in [
+            "kind: Config\nusers:\n- name: u\n  user:\n    token: [secret",
+            "kind: Config\nusers:\n- name: u\n  user: secret\n",
+            "kind: Config\nusers:\n- name: u\n  user: {token: {secret: 1}}\n",
+        ] {
+            std::fs::write(&path, broken).unwrap();
+            let Err(error) = connect(&path).await else {
+                panic!("{broken}")
+            };
+            let text = super::super::cause::chain(&error);
+            assert!(text.contains("kubelet.conf is not understood"), "{text}");
+            assert!(!text.contains("secret"), "{text}");
+            assert!(!format!("{error:?}").contains("secret"), "{error:?}");
+        }
     }
 }

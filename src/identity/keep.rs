@@ -169,6 +169,10 @@ async fn renew(settings: &Settings, clients: &Clients) -> Result<(), BootstrapEr
 /// Shows the certificate once; whether it is known. An API server that does not know it is that of another cluster,
 /// or has another certificate authority than it had: said, and begun anew where that is possible.
 async fn introduce(settings: &Settings, clients: &Clients) -> Result<bool, BootstrapError> {
+    if !kubeconfig::read(&settings.kubeconfig).is_ok_and(|stated| stated.has_certificate()) {
+        // Whoever is known by something else is not ours to make known.
+        return Ok(true);
+    }
     let client = clients.borrow().clone();
     match bootstrap::recognized(&client, &settings.node).await {
         Recognition::Known => Ok(true),

@@ -9,7 +9,7 @@ use kube::config::{AuthInfo, Cluster, Kubeconfig};
 use serde_json::{Value, json};
 
 use super::certificate::{Certificate, certificates};
-use super::client::ClientError;
+use super::client::{self, ClientError};
 use super::files::{self, FileError};
 
 /// A kubeconfig's current context.
@@ -37,11 +37,7 @@ impl std::fmt::Debug for Pair {
 
 /// Reads a kubeconfig; what it refers to is not read yet.
 pub fn read(path: &Path) -> Result<Stated, ClientError> {
-    let wrong = |source| ClientError::Kubeconfig {
-        path: path.to_owned(),
-        source: Box::new(source),
-    };
-    let whole = Kubeconfig::read_from(path).map_err(wrong)?;
+    let whole = Kubeconfig::read_from(path).map_err(|error| client::wrong(path, error))?;
     let incomplete = |what: &str| ClientError::Incomplete {
         path: path.to_owned(),
         what: what.to_owned(),
