@@ -6,6 +6,7 @@
 
 mod error;
 pub mod files;
+mod plan;
 pub mod service;
 mod settings;
 
@@ -17,19 +18,19 @@ use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use kube::runtime::{WatchStreamExt as _, watcher};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 pub use error::JoinError;
 use files::{Places, Written};
+pub use plan::Asked;
+use plan::Plan;
 use service::Systemctl;
 use settings::{Settings, readiness};
 
 use crate::config::layers::flag;
 use crate::config::{Role, files as config_files, resolve::Surroundings};
-use crate::identity::discovery::{self, Cluster, Trust};
-use crate::identity::pin::Pin;
+use crate::identity::discovery::Cluster;
 use crate::identity::store::{self, Store};
-use crate::identity::token::Token;
 use crate::identity::{client, files as identity_files, kubeconfig};
 
 /// How long a token that was just made may take to get its signature.
@@ -40,23 +41,6 @@ const CERTIFICATE: Duration = Duration::from_secs(300);
 const READY: Duration = Duration::from_secs(240);
 /// How often is looked whether the agent has its certificate.
 const LOOK: Duration = Duration::from_millis(250);
-
-/// What was asked for.
-#[derive(Debug, Clone, Default)]
-pub struct Asked {
-    /// The API server, host:port.
-    pub endpoint: Option<String>,
-    /// The bootstrap token.
-    pub token: Option<String>,
-    /// Pins of the cluster's CA.
-    pub pins: Vec<String>,
-    /// The cluster is trusted for its signature alone.
-    pub unsafe_skip: bool,
-    /// A kubeconfig that says where the cluster is.
-    pub discovery_file: Option<PathBuf>,
-    /// The node's name, if not the host's.
-    pub node_name: Option<String>,
-}
 
 /// How the machine is.
 #[derive(Debug, Clone)]
@@ -121,105 +105,6 @@ pub async fn run(asked: &Asked, machine: &Machine, out: &mut dyn Write) -> Resul
     wait_until_ready(places, &plan.name, READY).await?;
     writeln!(out, "ready     this machine is the node {}", plan.name)?;
     Ok(())
-}
-
-/// What is known without asking anybody.
-struct Plan {
-    name: String,
-    way: Way,
-}
-
-/// How the cluster is found.
-enum Way {
-    Token {
-        endpoint: String,
-        token: Token,
-        trust: Trust,
-    },
-    File {
-        path: PathBuf,
-        token: Option<Token>,
-    },
-}
-
-impl Plan {
-    fn of(asked: &Asked, hostname: &str) -> Result<Plan, JoinError> {
-        let token: Option<Token> = asked.token.as_deref().map(str::parse).transpose()?;
-        let name = asked
-            .node_name
-            .as_deref()
-            .unwrap_or(hostname)
-            .trim()
-            .to_lowercase();
-        if !crate::config::resolve::is_subdomain(&name) {
-            return Err(JoinError::Name(name));
-        }
-        let way = match (&asked.discovery_file, &asked.endpoint) {
-            (Some(path), None) => Way::File {
-                path: path.clone(),
-                token,
-            },
-            (Some(_), Some(_)) => {
-                return Err(JoinError::Asked(
-                    "the discovery file says where the cluster is: leave the address away",
-                ));
-            }
-            (None, None) => {
-                return Err(JoinError::Asked(
-                    "where is the cluster? copy the line that `kubeadm token create --print-join-command` prints on \
-                     the control plane, with gantry in kubeadm's place",
-                ));
-            }
-            (None, Some(endpoint)) => Way::Token {
-                endpoint: endpoint.clone(),
-                token: token.ok_or(JoinError::Asked(
-                    "--token is missing; on the control plane, `kubeadm token create --print-join-command` makes one",
-                ))?,
-                trust: trust(asked)?,
-            },
-        };
-        Ok(Plan { name, way })
-    }
-
-    /// The cluster, and how to be known to it: the `user` of a kubeconfig.
-    async fn discover(&self, patience: Duration) -> Result<(Cluster, Value), JoinError> {
-        let by = |token: &Token| json!({ "token": token.whole() });
-        match &self.way {
-            Way::Token {
-                endpoint,
-                token,
-                trust,
-            } => Ok((
-                discovery::by_token(endpoint, token, trust, patience).await?,
-                by(token),
-            )),
-            Way::File { path, token } => {
-                let found = discovery::by_file(path).await?;
-                let user = token.as_ref().map(by).or(found.user);
-                let user = user.ok_or(JoinError::Asked(
-                    "the discovery file has no credentials: give a --token too",
-                ))?;
-                Ok((found.cluster, user))
-            }
-        }
-    }
-}
-
-fn trust(asked: &Asked) -> Result<Trust, JoinError> {
-    let pins: Vec<Pin> = asked
-        .pins
-        .iter()
-        .map(|pin| pin.parse())
-        .collect::<Result<_, _>>()?;
-    match (pins.is_empty(), asked.unsafe_skip) {
-        (false, _) => Ok(Trust::Pins(pins)),
-        (true, true) => Ok(Trust::Token),
-        (true, false) => Err(JoinError::Asked(
-            "--discovery-token-ca-cert-hash is missing: without it any machine that has the token could pass for the \
-             cluster; copy it from `kubeadm token create --print-join-command`, or say \
-             --discovery-token-unsafe-skip-ca-verification",
-        )),
-    }
 }
 
 async fn check_machine(machine: &Machine) -> Result<(), JoinError> {
