@@ -149,16 +149,13 @@ pub async fn run(
     };
     let world = serving::world(&config, &values, &health, &metrics);
     serving::spawn(&mut tasks, &config, socket, &world).await?;
-    let member = match &config.paths.kubeconfig {
-        Some(path) => Some(Member::connect(path).await?),
-        None => None,
-    };
+    let member = Member::new(&config).await?;
     connecting::connect(&mut tasks, &config, &values).await?;
     spawn_source(&mut tasks, &config, &values, member.as_ref());
     if let Some(member) = &member {
+        member.spawn_identity(&mut tasks);
         member.spawn_publishing(&mut tasks, &config, &values, happenings_out);
-        let clients = member.clients();
-        serving::spawn_node_api(&mut tasks, &config, &addresses, clients, world.clone()).await?;
+        serving::spawn_node_api(&mut tasks, &config, &addresses, member.joined(), world.clone()).await?;
     }
 
     let asked = RuntimeAnswers::ask(&runtime, &cancel).await;

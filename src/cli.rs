@@ -79,6 +79,13 @@ pub enum Command {
     Logs(Logs),
     /// Run a command in a container
     Exec(Exec),
+    /// Make this machine a node of a cluster
+    #[command(
+        after_help = "On the control plane, `kubeadm token create --print-join-command` prints the arguments."
+    )]
+    Join(Join),
+    /// Undo `gantry join`: pods, credentials, configuration
+    Reset(Reset),
     /// Check this machine and say what to do
     Doctor(Doctor),
     /// Remove what the agent made: pods, network, files
@@ -195,6 +202,36 @@ pub struct Exec {
     pub command: Vec<String>,
 }
 
+/// `gantry join`
+#[derive(Debug, Args)]
+pub struct Join {
+    /// The API server, host:port
+    pub endpoint: Option<String>,
+    /// The bootstrap token
+    #[arg(long, alias = "discovery-token")]
+    pub token: Option<String>,
+    /// The digest of the cluster's CA, sha256:...; may be repeated
+    #[arg(long, value_name = "HASH", value_delimiter = ',')]
+    pub discovery_token_ca_cert_hash: Vec<String>,
+    /// Trust whoever knows the token
+    #[arg(long)]
+    pub discovery_token_unsafe_skip_ca_verification: bool,
+    /// A kubeconfig that says where the cluster is, instead of address and digest
+    #[arg(long, value_name = "FILE")]
+    pub discovery_file: Option<PathBuf>,
+    /// The node's name, if not the host's
+    #[arg(long, value_name = "NAME")]
+    pub node_name: Option<String>,
+}
+
+/// `gantry reset`
+#[derive(Debug, Args)]
+pub struct Reset {
+    /// Do not ask first
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
 /// `gantry doctor`
 #[derive(Debug, Args)]
 pub struct Doctor {
@@ -289,31 +326,33 @@ mod tests {
         check_help(
             &[],
             expect![[r#"
-            A node agent for Kubernetes: runs this machine's pods through containerd
+                A node agent for Kubernetes: runs this machine's pods through containerd
 
-            Usage: gantry [OPTIONS] <COMMAND>
+                Usage: gantry [OPTIONS] <COMMAND>
 
-            Commands:
-              run          Run the agent
-              kubelet      Run the agent with the kubelet's flags and defaults
-              get          Show pods or the node
-              describe     Tell one pod or the node in detail
-              logs         Print what a container wrote
-              exec         Run a command in a container
-              doctor       Check this machine and say what to do
-              cleanup      Remove what the agent made: pods, network, files
-              version      Print the version
-              completions  Print completions for a shell
-              man          Write the man pages into a directory
+                Commands:
+                  run          Run the agent
+                  kubelet      Run the agent with the kubelet's flags and defaults
+                  get          Show pods or the node
+                  describe     Tell one pod or the node in detail
+                  logs         Print what a container wrote
+                  exec         Run a command in a container
+                  join         Make this machine a node of a cluster
+                  reset        Undo `gantry join`: pods, credentials, configuration
+                  doctor       Check this machine and say what to do
+                  cleanup      Remove what the agent made: pods, network, files
+                  version      Print the version
+                  completions  Print completions for a shell
+                  man          Write the man pages into a directory
 
-            Options:
-              -v, --verbose        Say why, down to the first cause, when something fails
-                  --socket <PATH>  The agent's socket [default: /run/gantry/gantry.sock]
-              -h, --help           Print help
-              -V, --version        Print version
+                Options:
+                  -v, --verbose        Say why, down to the first cause, when something fails
+                      --socket <PATH>  The agent's socket [default: /run/gantry/gantry.sock]
+                  -h, --help           Print help
+                  -V, --version        Print version
 
-            Start with `gantry doctor`, which checks the machine, then `gantry run`.
-        "#]],
+                Start with `gantry doctor`, which checks the machine, then `gantry run`.
+            "#]],
         );
         check_help(
             &["run"],
@@ -329,6 +368,9 @@ mod tests {
                           Then read the *.conf files below this directory, in the order of their names
                       --kubeconfig <VALUE>
                           How to reach the API server whose node this is; without it there is none
+                      --bootstrap-kubeconfig <VALUE>
+                          How to ask for the node's certificate where there is no kubeconfig, or its certificate has
+                          ended
                       --pod-manifest-path <DIR>
                           The directory of the pods' manifests [alias: --manifests]
                       --hostname-override <VALUE>
@@ -405,6 +447,51 @@ mod tests {
                       --socket <PATH>          The agent's socket [default: /run/gantry/gantry.sock]
                   -h, --help                   Print help (see more with '--help')
             "#]],
+        );
+        check_help(
+            &["join"],
+            expect![[r#"
+            Make this machine a node of a cluster
+
+            Usage: gantry join [OPTIONS] [ENDPOINT]
+
+            Arguments:
+              [ENDPOINT]  The API server, host:port
+
+            Options:
+                  --token <TOKEN>
+                      The bootstrap token
+                  --discovery-token-ca-cert-hash <HASH>
+                      The digest of the cluster's CA, sha256:...; may be repeated
+                  --discovery-token-unsafe-skip-ca-verification
+                      Trust whoever knows the token
+                  --discovery-file <FILE>
+                      A kubeconfig that says where the cluster is, instead of address and digest
+                  --node-name <NAME>
+                      The node's name, if not the host's
+              -v, --verbose
+                      Say why, down to the first cause, when something fails
+                  --socket <PATH>
+                      The agent's socket [default: /run/gantry/gantry.sock]
+              -h, --help
+                      Print help
+
+            On the control plane, `kubeadm token create --print-join-command` prints the arguments.
+        "#]],
+        );
+        check_help(
+            &["reset"],
+            expect![[r#"
+            Undo `gantry join`: pods, credentials, configuration
+
+            Usage: gantry reset [OPTIONS]
+
+            Options:
+              -y, --yes            Do not ask first
+              -v, --verbose        Say why, down to the first cause, when something fails
+                  --socket <PATH>  The agent's socket [default: /run/gantry/gantry.sock]
+              -h, --help           Print help
+        "#]],
         );
         check_help(
             &["describe"],
@@ -484,6 +571,9 @@ mod tests {
                           Then read the *.conf files below this directory, in the order of their names
                       --kubeconfig <VALUE>
                           How to reach the API server whose node this is; without it there is none
+                      --bootstrap-kubeconfig <VALUE>
+                          How to ask for the node's certificate where there is no kubeconfig, or its certificate has
+                          ended
                       --pod-manifest-path <DIR>
                           The directory of the pods' manifests [alias: --manifests]
                       --hostname-override <VALUE>

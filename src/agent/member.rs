@@ -1,13 +1,15 @@
 //! The tasks of a node of a cluster: its pods come from an API server, which is told of them.
 
-use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::{Tasks, Values, manifest_context};
 use crate::config::Config;
-use crate::identity::client;
+use crate::identity::connection::{self, Clients, Joined};
+use crate::identity::{self, Renewal, keep};
 use crate::model::api::ApiPods;
 use crate::model::report::Happening;
 use crate::model::service::Services;
@@ -17,30 +19,74 @@ use crate::source;
 /// A value with its one writer.
 type Shared<T> = (watch::Sender<T>, watch::Receiver<T>);
 
+/// How often the files of the credentials are looked at: a few questions to the kernel.
+const LOOK: Duration = Duration::from_secs(5);
+/// How long the approval of a certificate is waited for before its request is looked at anew.
+const PATIENCE: Duration = Duration::from_secs(900);
+
 /// What the tasks share.
 pub(super) struct Member {
-    /// Held so that the clients stay told; who renews certificates will write here.
-    _client: watch::Sender<kube::Client>,
-    clients: watch::Receiver<kube::Client>,
+    identity: identity::Settings,
+    /// The clients, once there is one: a node without a certificate runs its manifests' pods meanwhile.
+    joined: Shared<Option<Clients>>,
     objects: Shared<Option<Arc<ApiPods>>>,
 }
 
 impl Member {
-    /// Reads the kubeconfig; nothing is sent yet.
-    pub(super) async fn connect(kubeconfig: &Path) -> anyhow::Result<Member> {
-        // Another one that is there already is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let (_client, clients) = watch::channel(client::connect(kubeconfig).await?);
-        Ok(Member {
-            _client,
-            clients,
+    /// Looks at the kubeconfig; nothing is sent yet. `None` where there is no API server.
+    pub(super) async fn new(config: &Config) -> anyhow::Result<Option<Member>> {
+        let Some(kubeconfig) = config.paths.kubeconfig.clone() else {
+            return Ok(None);
+        };
+        let identity = identity::Settings {
+            kubeconfig,
+            bootstrap: config.paths.bootstrap_kubeconfig.clone(),
+            directory: config.paths.certificates.clone(),
+            node: config.node.name.clone(),
+            renewal: if config.member.renew_certificates {
+                Renewal::On
+            } else {
+                Renewal::Off
+            },
+            look: LOOK,
+            patience: PATIENCE,
+        };
+        connection::check(&identity).await?;
+        Ok(Some(Member {
+            identity,
+            joined: watch::channel(None),
             objects: watch::channel(None),
-        })
+        }))
     }
 
-    /// How the API server is reached.
-    pub(super) fn clients(&self) -> watch::Receiver<kube::Client> {
-        self.clients.clone()
+    /// Spawns a task that needs a client: it begins when there is one.
+    fn spawn<F>(
+        &self,
+        tasks: &mut Tasks,
+        name: &'static str,
+        task: impl FnOnce(Clients, CancellationToken) -> F + Send + 'static,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (joined, cancel) = (self.joined.1.clone(), tasks.cancel.clone());
+        tasks.spawn(name, async move {
+            if let Some(clients) = connection::joined(joined, &cancel).await {
+                task(clients, cancel).await;
+            }
+        });
+    }
+
+    /// The credentials: how the node gets and keeps them.
+    pub(super) fn spawn_identity(&self, tasks: &mut Tasks) {
+        let (settings, out, cancel) = (self.identity.clone(), self.joined.0.clone(), tasks.cancel.clone());
+        tasks.spawn("credentials", connection::run(settings, out, cancel));
+        let (settings, joined, cancel) = (self.identity.clone(), self.joined.1.clone(), tasks.cancel.clone());
+        tasks.spawn("certificate", keep::run(settings, joined, cancel));
+    }
+
+    /// How the API server is reached, once it is.
+    pub(super) fn joined(&self) -> Joined {
+        self.joined.1.clone()
     }
 
     /// The API server as a source of pods.
@@ -50,29 +96,30 @@ impl Member {
             set,
             objects: self.objects.0.clone(),
         };
-        let (clients, cancel) = (self.clients.clone(), tasks.cancel.clone());
-        tasks.spawn(
-            "api pods",
-            source::apiserver::run(clients, manifest_context(config), outputs, cancel),
-        );
+        let context = manifest_context(config);
+        self.spawn(tasks, "api pods", |clients, cancel| {
+            source::apiserver::run(clients, context, outputs, cancel)
+        });
         let (complete, with_objects) = watch::channel(None);
-        let inputs = source::objects::Inputs {
-            clients: self.clients.clone(),
-            pods: told,
-            objects: self.objects.1.clone(),
-            node: values.api_node.1.clone(),
-        };
-        let cancel = tasks.cancel.clone();
-        tasks.spawn("api objects", source::objects::run(inputs, complete, cancel));
+        let (objects, node) = (self.objects.1.clone(), values.api_node.1.clone());
+        self.spawn(tasks, "api objects", |clients, cancel| {
+            let inputs = source::objects::Inputs {
+                clients,
+                pods: told,
+                objects,
+                node,
+            };
+            source::objects::run(inputs, complete, cancel)
+        });
         values.services.0.send_replace(Services::Asked);
-        let (clients, cancel) = (self.clients.clone(), tasks.cancel.clone());
-        tasks.spawn(
-            "api services",
-            source::services::run(clients, values.services.0.clone(), cancel),
-        );
-        let (clients, cancel) = (self.clients.clone(), tasks.cancel.clone());
+        let services = values.services.0.clone();
+        self.spawn(tasks, "api services", |clients, cancel| {
+            source::services::run(clients, services, cancel)
+        });
         let (name, out) = (config.node.name.clone(), values.api_node.0.clone());
-        tasks.spawn("api node", source::own_node::run(clients, name, out, cancel));
+        self.spawn(tasks, "api node", |clients, cancel| {
+            source::own_node::run(clients, name, out, cancel)
+        });
         with_objects
     }
 
@@ -84,25 +131,27 @@ impl Member {
         values: &Values,
         happenings: mpsc::UnboundedReceiver<Happening>,
     ) {
-        let inputs = pods::Inputs {
-            clients: self.clients.clone(),
-            report: values.pods.1.clone(),
-            objects: self.objects.1.clone(),
-        };
-        tasks.spawn("publish pods", pods::run(inputs, tasks.cancel.clone()));
-        let inputs = mirror::Inputs {
-            clients: self.clients.clone(),
-            desired: values.desired.1.clone(),
-            report: values.pods.1.clone(),
-            objects: self.objects.1.clone(),
-            node: values.api_node.1.clone(),
-        };
-        tasks.spawn("publish mirrors", mirror::run(inputs, tasks.cancel.clone()));
-        let inputs = node::Inputs {
-            clients: self.clients.clone(),
-            report: values.node.1.clone(),
-            node: values.api_node.1.clone(),
-        };
+        let (report, objects) = (values.pods.1.clone(), self.objects.1.clone());
+        self.spawn(tasks, "publish pods", |clients, cancel| {
+            let inputs = pods::Inputs {
+                clients,
+                report,
+                objects,
+            };
+            pods::run(inputs, cancel)
+        });
+        let (desired, report) = (values.desired.1.clone(), values.pods.1.clone());
+        let (objects, node) = (self.objects.1.clone(), values.api_node.1.clone());
+        self.spawn(tasks, "publish mirrors", |clients, cancel| {
+            let inputs = mirror::Inputs {
+                clients,
+                desired,
+                report,
+                objects,
+                node,
+            };
+            mirror::run(inputs, cancel)
+        });
         let settings = node::Settings {
             name: config.node.name.clone(),
             register: config.member.register,
@@ -111,17 +160,27 @@ impl Member {
             external_cloud: config.member.external_cloud,
             report_every: config.node.status_report,
         };
-        tasks.spawn("publish node", node::run(inputs, settings, tasks.cancel.clone()));
-        let (clients, node) = (self.clients.clone(), values.api_node.1.clone());
+        let (report, own) = (values.node.1.clone(), values.api_node.1.clone());
+        self.spawn(tasks, "publish node", |clients, cancel| {
+            let inputs = node::Inputs {
+                clients,
+                report,
+                node: own,
+            };
+            node::run(inputs, settings, cancel)
+        });
+        let own = values.api_node.1.clone();
         let (name, duration) = (config.node.name.clone(), config.member.lease);
-        let renewing = lease::run(clients, name, duration, node, tasks.cancel.clone());
-        tasks.spawn("publish lease", renewing);
+        self.spawn(tasks, "publish lease", move |clients, cancel| {
+            lease::run(clients, name, duration, own, cancel)
+        });
         let settings = events::Settings {
             node: config.node.name.clone(),
             per_second: config.member.events_per_second,
             burst: config.member.event_burst,
         };
-        let telling = events::run(self.clients.clone(), happenings, settings, tasks.cancel.clone());
-        tasks.spawn("publish events", telling);
+        self.spawn(tasks, "publish events", |clients, cancel| {
+            events::run(clients, happenings, settings, cancel)
+        });
     }
 }

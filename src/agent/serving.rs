@@ -8,11 +8,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use jiff::Timestamp;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 
 use super::{Tasks, Values};
 use crate::config::Config;
 use crate::config::gate::Authorization;
+use crate::identity::connection::{self, Joined};
 use crate::serve;
 use crate::serve::health::Health;
 use crate::serve::metrics::Metrics;
@@ -85,7 +85,7 @@ pub(super) async fn spawn_node_api(
     tasks: &mut Tasks,
     config: &Config,
     addresses: &[IpAddr],
-    clients: watch::Receiver<kube::Client>,
+    joined: Joined,
     world: serve::World,
 ) -> anyhow::Result<()> {
     let (gate, Some(address)) = (&config.serve.gate, config.serve.api) else {
@@ -98,7 +98,7 @@ pub(super) async fn spawn_node_api(
             client_ca: None,
         },
         None => {
-            let directory = config.paths.root.join("pki");
+            let directory = config.paths.certificates.clone();
             node_api::ensure_certificate(&directory, &config.node.name, addresses, Timestamp::now())?
         }
     };
@@ -118,6 +118,10 @@ pub(super) async fn spawn_node_api(
     })?;
     let end = tasks.cancel.clone();
     tasks.spawn_fallible("node API", async move {
+        // Before there is an API server to ask, nobody could be let in.
+        let Some(clients) = connection::joined(joined, &end).await else {
+            return Ok(());
+        };
         let ended = async move { end.cancelled().await };
         Ok(node_api::run(listener, files, (rules, clients), world, ended).await?)
     });

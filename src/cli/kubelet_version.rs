@@ -1,33 +1,31 @@
 //! What `kubelet --version` prints; kubeadm and others read it.
 
-use crate::config::KUBERNETES_VERSION;
-
 /// The version of this program.
 pub const OWN: &str = env!("CARGO_PKG_VERSION");
 
-/// What `--version` prints.
-pub fn kubelet() -> String {
-    format!("Kubernetes {}", git_version())
+/// What `--version` prints of a node that tells this version.
+pub fn kubelet(told: &str) -> String {
+    format!("Kubernetes {}", git_version(told))
 }
 
-fn git_version() -> String {
-    format!("{KUBERNETES_VERSION}+gantry.{OWN}")
+fn git_version(told: &str) -> String {
+    format!("{told}+gantry.{OWN}")
 }
 
 /// What `--version=raw` prints: a value of Go's `version.Info`, with what a build of ours can tell.
-pub fn kubelet_raw() -> String {
-    let (major, minor) = major_minor();
+pub fn kubelet_raw(told: &str) -> String {
+    let (major, minor) = major_minor(told);
     format!(
         "version.Info{{Major:{major:?}, Minor:{minor:?}, EmulationMajor:\"\", EmulationMinor:\"\", \
          MinCompatibilityMajor:\"\", MinCompatibilityMinor:\"\", GitVersion:{:?}, GitCommit:\"\", \
          GitTreeState:\"\", BuildDate:\"\", GoVersion:\"\", Compiler:\"rustc\", Platform:\"linux/{}\"}}",
-        git_version(),
+        git_version(told),
         architecture()
     )
 }
 
-fn major_minor() -> (&'static str, &'static str) {
-    let mut parts = KUBERNETES_VERSION.trim_start_matches('v').split('.');
+fn major_minor(told: &str) -> (&str, &str) {
+    let mut parts = told.trim_start_matches('v').split('.');
     (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
 }
 
@@ -47,7 +45,7 @@ mod tests {
     #[test]
     fn kubeadm_can_read_the_version() {
         // kubeadm looks for `Kubernetes v<major>.<minor>.<patch>` with build metadata behind a plus sign.
-        assert_eq!(kubelet(), format!("Kubernetes v1.36.2+gantry.{OWN}"));
-        assert!(kubelet_raw().contains("GitVersion:\"v1.36.2+gantry."));
+        assert_eq!(kubelet("v1.34.2"), format!("Kubernetes v1.34.2+gantry.{OWN}"));
+        assert!(kubelet_raw("v1.34.2").contains("GitVersion:\"v1.34.2+gantry."));
     }
 }

@@ -8,6 +8,7 @@ use clap::{Args, FromArgMatches, Parser};
 
 use super::flags::KubeletFlags;
 use super::{Cli, Command, kubelet_version};
+use crate::config::{files, version};
 
 /// Why there is no verb to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,8 +46,18 @@ fn kubelet(name: &'static str, args: &[OsString]) -> Result<Cli, Stop> {
         .map_err(|error| stop(&error, name))?;
     match flags.version.as_deref() {
         None | Some("false") => {}
-        Some("true") => return Err(Stop::Show(format!("{}\n", kubelet_version::kubelet()))),
-        Some("raw") => return Err(Stop::Show(format!("{}\n", kubelet_version::kubelet_raw()))),
+        Some("true") => {
+            return Err(Stop::Show(format!(
+                "{}\n",
+                kubelet_version::kubelet(&told(&flags)?)
+            )));
+        }
+        Some("raw") => {
+            return Err(Stop::Show(format!(
+                "{}\n",
+                kubelet_version::kubelet_raw(&told(&flags)?)
+            )));
+        }
         Some(other) => {
             return Err(Stop::Wrong(format!(
                 "--version={other}: write --version or --version=raw"
@@ -58,6 +69,18 @@ fn kubelet(name: &'static str, args: &[OsString]) -> Result<Cli, Stop> {
         socket: None,
         command: Command::Kubelet(flags),
     })
+}
+
+/// The version that the node tells, as far as it can be known without its configuration: kubeadm asks for it before
+/// there is one.
+fn told(flags: &KubeletFlags) -> Result<String, Stop> {
+    let given = flags
+        .given
+        .iter()
+        .find(|(flag, _)| flag.name == "kubernetes-version");
+    let given = given.and_then(|(_, texts)| texts.last().cloned());
+    let stated = given.unwrap_or_else(|| files::version(Path::new(files::VERSION_FILE)));
+    version::told(&stated).map_err(Stop::Wrong)
 }
 
 /// The kubelet takes `--node_ip` for `--node-ip` (`WordSepNormalizeFunc` of Kubernetes).
@@ -223,6 +246,10 @@ mod tests {
             format!("Kubernetes v1.36.2+gantry.{version}\n")
         );
         assert!(shown("kubelet --version=raw").starts_with("version.Info{Major:\"1\", Minor:\"36\""));
+        assert_eq!(
+            shown("kubelet --version --kubernetes-version v1.33.4"),
+            format!("Kubernetes v1.33.4+gantry.{version}\n")
+        );
         assert_eq!(shown("gantry --version"), format!("gantry {version}\n"));
         assert!(shown("kubelet --help").contains("--eviction-hard <A<X,B<Y>"));
         assert!(shown("gantry run -h").contains("--manifests"));

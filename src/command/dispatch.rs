@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 
 use super::client::Client;
-use super::{cleanup, completions, describe, doctor, exec, get, logs, start, version};
+use super::{cleanup, completions, describe, doctor, exec, get, join, logs, reset, start, version};
 use crate::cli::{Cli, Command, Output, Resource};
 use crate::config::Role;
 
@@ -93,6 +93,29 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             }
             clean_up(&config)
         }
+        Command::Join(asked) => {
+            root("joining")?;
+            let machine = join::Machine::here()?;
+            let asked = join::Asked {
+                endpoint: asked.endpoint,
+                token: asked.token,
+                pins: asked.discovery_token_ca_cert_hash,
+                unsafe_skip: asked.discovery_token_unsafe_skip_ca_verification,
+                discovery_file: asked.discovery_file,
+                node_name: asked.node_name,
+            };
+            single()?.block_on(join::run(&asked, &machine, &mut io::stdout()))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Reset(asked) => {
+            root("resetting")?;
+            if !asked.yes && !confirmed()? {
+                return Ok(ExitCode::FAILURE);
+            }
+            let (places, systemctl) = (join::files::Places::here(), join::service::Systemctl::here());
+            single()?.block_on(reset::run(&places, &systemctl, &mut io::stdout()))?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Version(asked) => shown(io::stdout().write_all(version::own(asked.output).as_bytes())),
         Command::Completions(asked) => shown(completions::completions(asked.shell, &mut io::stdout())),
         Command::Man(asked) => {
@@ -152,6 +175,13 @@ fn shown(written: io::Result<()>) -> anyhow::Result<ExitCode> {
     }
 }
 
+fn root(what: &str) -> anyhow::Result<()> {
+    if nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    anyhow::bail!("{what} needs root: use sudo")
+}
+
 fn confirmed() -> anyhow::Result<bool> {
     let mut out = io::stdout();
     write!(
@@ -165,9 +195,7 @@ fn confirmed() -> anyhow::Result<bool> {
 }
 
 fn clean_up(config: &crate::config::Config) -> anyhow::Result<ExitCode> {
-    if !nix::unistd::geteuid().is_root() {
-        anyhow::bail!("cleaning up needs root: use sudo");
-    }
+    root("cleaning up")?;
     let summary = single()?.block_on(cleanup::run(config))?;
     let mut out = io::stdout();
     writeln!(

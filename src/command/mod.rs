@@ -7,6 +7,8 @@ use std::io;
 
 pub mod start;
 pub mod cleanup;
+pub mod join;
+pub mod reset;
 pub mod doctor;
 pub mod version;
 pub mod completions;

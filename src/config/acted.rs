@@ -29,6 +29,7 @@ const ACTED: &[&str] = &[
     "nodeStatusReportFrequency",
     "nodeLeaseDurationSeconds",
     "registerNode",
+    "rotateCertificates",
     "registerWithTaints",
     "providerID",
     "cgroupRoot",

@@ -35,9 +35,6 @@ pub enum ConfigError {
     /// Values that are understood but cannot be run with.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Invalid(Vec<Problem>),
-    /// A wish that this version does not fulfil yet.
-    #[error("{0}")]
-    NotThere(String),
     /// The machine is not one that this configuration runs on.
     #[error("{0}")]
     Machine(String),

@@ -13,6 +13,10 @@ const MAX_BYTES: u64 = 4 << 20;
 /// The file of `gantry run` where none is named; it may be absent.
 const RUN_FILE: &str = "/etc/gantry/config.yaml";
 
+/// The version of Kubernetes that the node tells, where it is not the agent's own: one line, like v1.34.2. A file,
+/// because kubeadm asks `kubelet --version` and gives nothing along.
+pub const VERSION_FILE: &str = "/etc/gantry/kubernetes-version";
+
 /// Where this process runs.
 pub fn here() -> Result<Surroundings, ConfigError> {
     let failed = |path: &str, source| ConfigError::Read {
@@ -22,7 +26,17 @@ pub fn here() -> Result<Surroundings, ConfigError> {
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname")
         .map_err(|source| failed("/proc/sys/kernel/hostname", source))?;
     let directory = std::env::current_dir().map_err(|source| failed(".", source))?;
-    Ok(Surroundings { hostname, directory })
+    Ok(Surroundings {
+        hostname,
+        directory,
+        version: version(Path::new(VERSION_FILE)),
+    })
+}
+
+/// The version of Kubernetes that this machine was told to tell, as written; empty where it was not.
+pub fn version(path: &Path) -> String {
+    // What cannot be read is as good as absent: programs ask for the version that may not read much.
+    std::fs::read_to_string(path).unwrap_or_default()
 }
 
 /// Reads what the flags point to and resolves it all.
@@ -35,14 +49,15 @@ pub fn load(role: Role, flags: &[Given], around: &Surroundings) -> Result<Config
         texts.filter(|text| !text.is_empty())
     };
     let kubeconfig = text("kubeconfig").map(|path| around.directory.join(path));
-    if let Some(bootstrap) = text("bootstrap-kubeconfig")
-        && !kubeconfig.as_ref().is_some_and(|path| path.exists())
-    {
-        return Err(ConfigError::NotThere(format!(
-            "--bootstrap-kubeconfig: a certificate cannot be asked for with {bootstrap} in this version yet; have \
-             --kubeconfig name a file that is there, or leave both flags away to run the pods of the manifests \
-             directory"
-        )));
+    let bootstrap_kubeconfig = text("bootstrap-kubeconfig").map(|path| around.directory.join(path));
+    if let (Some(bootstrap), None) = (&bootstrap_kubeconfig, &kubeconfig) {
+        return Err(ConfigError::Flag {
+            flag: "bootstrap-kubeconfig".to_owned(),
+            problem: format!(
+                "{} needs --kubeconfig beside it, the file that is written once the node has its certificate",
+                bootstrap.display()
+            ),
+        });
     }
     let main = match text("config") {
         Some(path) => Some(read(Path::new(path), &around.directory)?),
@@ -57,6 +72,7 @@ pub fn load(role: Role, flags: &[Given], around: &Surroundings) -> Result<Config
     };
     let mut config = resolve(Layers::merge(main.as_ref(), &dropins, flags)?, role, around)?;
     config.paths.kubeconfig = kubeconfig;
+    config.paths.bootstrap_kubeconfig = bootstrap_kubeconfig;
     Ok(config)
 }
 
@@ -169,14 +185,28 @@ mod tests {
         ));
         let error = load(Role::Kubelet, &flags, &around).unwrap_err().to_string();
         assert!(
-            error.starts_with("--bootstrap-kubeconfig: a certificate cannot be asked for"),
+            error.starts_with(
+                "--bootstrap-kubeconfig: /etc/kubernetes/bootstrap-kubelet.conf needs --kubeconfig"
+            ),
             "{error}"
         );
-        std::fs::write(directory.path().join("k"), "").unwrap();
         flags.push(given("kubeconfig", "k"));
         flags.retain(|(flag, texts)| flag.name != "kubeconfig" || texts != &[""]);
         let config = load(Role::Kubelet, &flags, &around).unwrap();
         assert_eq!(config.paths.kubeconfig, Some(directory.path().join("k")));
+        assert!(config.paths.bootstrap_kubeconfig.is_some());
+        assert_eq!(config.node.told_version, crate::config::KUBERNETES_VERSION);
+        let told = Surroundings {
+            version: "v1.34.2\n".to_owned(),
+            ..around
+        };
+        assert_eq!(
+            load(Role::Kubelet, &flags, &told).unwrap().node.told_version,
+            "v1.34.2"
+        );
+        flags.push(given("kubernetes-version", "v1.99.0"));
+        let error = load(Role::Kubelet, &flags, &told).unwrap_err().to_string();
+        assert!(error.contains("kubernetesVersion"), "{error}");
     }
 
     #[test]

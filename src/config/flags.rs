@@ -114,6 +114,7 @@ pub const RUN_HELP: &[&str] = &[
     "config",
     "config-dir",
     "kubeconfig",
+    "bootstrap-kubeconfig",
     "pod-manifest-path",
     "hostname-override",
     "node-ip",
@@ -155,7 +156,7 @@ pub const FLAGS: &[Flag] = &[
     ),
     source(
         "bootstrap-kubeconfig",
-        "How to reach the API server before joining (not in this version)",
+        "How to ask for the node's certificate where there is no kubeconfig, or its certificate has ended",
     ),
     told(
         "pod-manifest-path",
@@ -253,6 +254,18 @@ pub const FLAGS: &[Flag] = &[
         Text,
         "pauseImage",
         "The sandboxes' image [default: the agent's own]",
+    ),
+    own(
+        "cert-dir",
+        Text,
+        "certDir",
+        "The node's certificates and keys [default: /var/lib/kubelet/pki]",
+    ),
+    own(
+        "kubernetes-version",
+        Text,
+        "kubernetesVersion",
+        "The version that the node tells, v1.33 to v1.36 [default: v1.36.2]",
     ),
     own(
         "log-level",
@@ -439,7 +452,6 @@ pub const FLAGS: &[Flag] = &[
     quiet("register-with-taints", Text, "registerWithTaints"),
     quiet("cloud-provider", Text, "cloudProvider"),
     unused("reserved-memory", Text),
-    unused("cert-dir", Text),
     unused("cloud-config", Text),
     unused("lock-file", Text),
     unused("exit-on-lock-contention", Bool),

@@ -100,6 +100,7 @@ mod tests {
         let around = Surroundings {
             directory: "/here".into(),
             hostname: "vm".into(),
+            version: String::new(),
         };
         let gate = gate(&written, &around, &mut checks);
         (gate, checks.problems.iter().map(ToString::to_string).collect())

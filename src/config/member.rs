@@ -47,6 +47,7 @@ pub(super) fn member(
     let number = |number: Option<i32>| number.and_then(|number| u32::try_from(number).ok()).unwrap_or(0);
     Member {
         register: written.register_node != Some(false),
+        renew_certificates: written.rotate_certificates == Some(true),
         taints,
         provider_id: written.provider_id.clone().filter(|id| !id.is_empty()),
         external_cloud: provider == "external",

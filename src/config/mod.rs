@@ -6,6 +6,7 @@
 
 pub mod duration;
 pub mod quantity;
+pub mod version;
 pub mod yaml;
 pub mod error;
 pub mod flags;
@@ -102,8 +103,8 @@ pub struct Node {
     pub addresses: Addresses,
     /// Labels to register with.
     pub labels: BTreeMap<String, String>,
-    /// The version it tells.
-    pub told_version: &'static str,
+    /// The version of Kubernetes that it tells.
+    pub told_version: String,
     /// `maxPods`
     pub max_pods: u32,
     /// `podsPerCore`; `None` is no such limit.
@@ -132,6 +133,8 @@ pub enum Addresses {
 pub struct Member {
     /// `registerNode`
     pub register: bool,
+    /// `rotateCertificates`
+    pub renew_certificates: bool,
     /// `registerWithTaints`
     pub taints: Vec<k8s_openapi::api::core::v1::Taint>,
     /// `providerID`
@@ -159,6 +162,10 @@ pub struct Paths {
     pub state: PathBuf,
     /// How to reach the API server; `None`: there is none.
     pub kubeconfig: Option<PathBuf>,
+    /// How to reach it before there is a certificate.
+    pub bootstrap_kubeconfig: Option<PathBuf>,
+    /// Certificates of the node's own, and their keys (`/var/lib/kubelet/pki`).
+    pub certificates: PathBuf,
     /// `resolvConf`; `None` where pods get no resolver configuration of the host.
     pub resolv_conf: Option<PathBuf>,
 }

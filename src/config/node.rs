@@ -170,7 +170,7 @@ impl Config {
         NodeSettings {
             name: self.node.name.clone(),
             addresses,
-            version: self.node.told_version.to_owned(),
+            version: self.node.told_version.clone(),
             max_pods: by_cores.map_or(self.node.max_pods, |pods| pods.min(self.node.max_pods)),
             reserved: sum(&self.eviction.system_reserved, &self.eviction.kube_reserved),
             eviction_hard: self.eviction.hard.clone(),

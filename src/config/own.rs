@@ -29,6 +29,10 @@ pub struct GantryConfiguration {
     pub register_with_taints: Option<String>,
     /// `external` where a cloud's own controller completes the node.
     pub cloud_provider: Option<String>,
+    /// The version of Kubernetes that the node tells, like v1.34.2.
+    pub kubernetes_version: Option<String>,
+    /// The directory of the node's certificates and keys.
+    pub cert_dir: Option<String>,
     /// The directory of volumes and pods' files.
     pub root_dir: Option<String>,
     /// The agent's own directory.

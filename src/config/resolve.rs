@@ -14,9 +14,10 @@ use super::own::GantryConfiguration;
 use super::raw::{self, KubeletConfiguration};
 use super::reach::{network, runtime, serve};
 use super::validate::{Checks, validate};
+use super::version;
 use super::{
-    Addresses, Config, Images, KUBERNETES_VERSION, Log, LogFormat, Manifests, Node, Paths, Pods, Role, acted,
-    defaults, quantity, yaml,
+    Addresses, Config, Images, Log, LogFormat, Manifests, Node, Paths, Pods, Role, acted, defaults, quantity,
+    yaml,
 };
 use crate::model::resources::Bytes;
 
@@ -30,6 +31,8 @@ pub struct Surroundings {
     pub hostname: String,
     /// The directory that relative paths of flags start at.
     pub directory: PathBuf,
+    /// The version of Kubernetes that this machine was told to tell, as written; empty where it was not.
+    pub version: String,
 }
 
 /// Completes, checks and types what was said.
@@ -128,6 +131,9 @@ fn paths(written: &KubeletConfiguration, own: &GantryConfiguration, around: &Sur
         container_logs: PathBuf::from("/var/log/containers"),
         state: directory(own.state_dir.as_ref(), "/var/lib/gantry", around),
         kubeconfig: None,
+        bootstrap_kubeconfig: None,
+        // As the kubelet has it: it does not follow the root directory.
+        certificates: directory(own.cert_dir.as_ref(), "/var/lib/kubelet/pki", around),
         resolv_conf: resolv_conf.map(|path| around.directory.join(path)),
     }
 }
@@ -154,7 +160,7 @@ fn node(
         name,
         addresses: addresses(own, checks),
         labels,
-        told_version: KUBERNETES_VERSION,
+        told_version: told_version(own, around, checks),
         max_pods: positive(written.max_pods).unwrap_or(0),
         pods_per_core: positive(written.pods_per_core),
         status_update: span(written.node_status_update_frequency),
@@ -163,8 +169,20 @@ fn node(
     }
 }
 
-/// RFC 1123, as Kubernetes checks names of nodes.
-fn is_subdomain(name: &str) -> bool {
+/// What was said, or what this machine was set to when it joined, or the version of what we follow.
+fn told_version(own: &GantryConfiguration, around: &Surroundings, checks: &mut Checks<'_>) -> String {
+    let stated = own.kubernetes_version.as_deref().filter(|text| !text.is_empty());
+    match version::told(stated.unwrap_or(&around.version)) {
+        Ok(version) => version,
+        Err(problem) => {
+            checks.wrong("kubernetesVersion", problem);
+            String::new()
+        }
+    }
+}
+
+/// Whether a text may be the name of a node: RFC 1123, as Kubernetes checks it.
+pub fn is_subdomain(name: &str) -> bool {
     let is_label = |label: &str| {
         let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         !label.is_empty() && label.bytes().all(inner) && !label.starts_with('-') && !label.ends_with('-')

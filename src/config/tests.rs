@@ -24,6 +24,7 @@ fn around() -> Surroundings {
     Surroundings {
         hostname: "Web-1\n".to_owned(),
         directory: PathBuf::from("/start"),
+        version: String::new(),
     }
 }
 
@@ -491,14 +492,18 @@ fn relative_paths_start_at_their_file() {
 
 #[test]
 fn what_has_no_effect_is_said_once() {
-    let flags = [("cert-dir", "/x"), ("cloud-config", "/c"), ("cert-dir", "/y")];
-    let main = "staticPodPath: /m\nrotateCertificates: true\nkubeAPIQPS: 50\nkubeAPIBurst: 7\n";
+    let flags = [
+        ("cloud-config", "/c"),
+        ("lock-file", "/x"),
+        ("cloud-config", "/y"),
+    ];
+    let main = "staticPodPath: /m\nmaxOpenFiles: 5\nkubeAPIQPS: 50\nkubeAPIBurst: 7\n";
     let config = load(Role::Kubelet, main, &[], &flags).unwrap();
     assert_eq!(
         config.warnings,
         [
-            "keys of KubeletConfiguration without effect in this version: kubeAPIBurst, rotateCertificates",
-            "flags without effect in this version: --cert-dir, --cloud-config",
+            "keys of KubeletConfiguration without effect in this version: kubeAPIBurst, maxOpenFiles",
+            "flags without effect in this version: --cloud-config, --lock-file",
         ]
     );
 }

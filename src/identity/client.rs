@@ -7,8 +7,10 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use kube::client::ConfigExt as _;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use tower::ServiceBuilder;
+
+use super::kubeconfig;
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -36,6 +38,26 @@ pub enum ClientError {
         #[source]
         source: Box<kube::config::KubeconfigError>,
     },
+    /// It is no kubeconfig. What is written there may be secret, so where it is wrong is told, and not what it says.
+    #[error(
+        "the kubeconfig {} is not understood{}; look there",
+        path.display(),
+        line.map(|line| format!(" from line {line} on")).unwrap_or_default()
+    )]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1, where it is known.
+        line: Option<u64>,
+    },
+    /// Something that it needs is not in it.
+    #[error("the kubeconfig {} has not what is needed: {what}", path.display())]
+    Incomplete {
+        /// The file.
+        path: PathBuf,
+        /// What is missing.
+        what: String,
+    },
     /// What it says makes no client: certificates, keys, addresses.
     #[error("the kubeconfig {} makes no connection; check its certificates and its server", path.display())]
     Client {
@@ -56,16 +78,26 @@ pub enum ClientError {
     },
 }
 
-/// Makes the client; nothing is sent yet.
+/// Makes the client of a file; nothing is sent yet.
 pub async fn connect(path: &Path) -> Result<kube::Client, ClientError> {
-    let wrong = |source| ClientError::Kubeconfig {
+    let stated = kubeconfig::read(path)?;
+    make(stated.whole(), path).await
+}
+
+/// Makes the client of a kubeconfig that is to be written to that file; nothing is sent yet.
+pub async fn of(document: &serde_json::Value, path: &Path) -> Result<kube::Client, ClientError> {
+    let read = serde_json::from_value(document.clone()).map_err(|_| ClientError::Syntax {
         path: path.to_owned(),
-        source: Box::new(source),
-    };
-    let read = Kubeconfig::read_from(path).map_err(wrong)?;
+        line: None,
+    })?;
+    make(read, path).await
+}
+
+/// Makes the client of a kubeconfig that was read from that file; nothing is sent yet.
+pub(super) async fn make(read: Kubeconfig, path: &Path) -> Result<kube::Client, ClientError> {
     let config = kube::Config::from_custom_kubeconfig(read, &KubeConfigOptions::default())
         .await
-        .map_err(wrong)?;
+        .map_err(|error| wrong(path, error))?;
     if config.proxy_url.is_some() {
         let path = path.to_owned();
         return Err(ClientError::Proxy { path });
@@ -76,9 +108,26 @@ pub async fn connect(path: &Path) -> Result<kube::Client, ClientError> {
     })
 }
 
+/// What is wrong with a kubeconfig, without what it says.
+pub(super) fn wrong(path: &Path, error: KubeconfigError) -> ClientError {
+    let path = path.to_owned();
+    match error {
+        KubeconfigError::Parse(error) => ClientError::Syntax {
+            path,
+            line: error.location().map(|location| location.line()),
+        },
+        source => ClientError::Kubeconfig {
+            path,
+            source: Box::new(source),
+        },
+    }
+}
+
 /// The client of a configuration. The one that the library makes by itself would wait for ever on a connection that
 /// nobody has closed: a watch on it tells nothing any more, and the node looks lost.
-fn client(config: &kube::Config) -> Result<kube::Client, kube::Error> {
+pub(super) fn client(config: &kube::Config) -> Result<kube::Client, kube::Error> {
+    // Another one that is there already is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
@@ -110,7 +159,19 @@ mod tests {
             panic!("there is no file")
         };
         assert!(told(absent).contains("kubelet.conf cannot be used; check the file"));
-        std::fs::write(&path, "kind: [").unwrap();
-        assert!(connect(&path).await.is_err());
+        for broken in [
+            "kind: Config\nusers:\n- name: u\n  user:\n    token: [secret",
+            "kind: Config\nusers:\n- name: u\n  user: secret\n",
+            "kind: Config\nusers:\n- name: u\n  user: {token: {secret: 1}}\n",
+        ] {
+            std::fs::write(&path, broken).unwrap();
+            let Err(error) = connect(&path).await else {
+                panic!("{broken}")
+            };
+            let text = super::super::cause::chain(&error);
+            assert!(text.contains("kubelet.conf is not understood"), "{text}");
+            assert!(!text.contains("secret"), "{text}");
+            assert!(!format!("{error:?}").contains("secret"), "{error:?}");
+        }
     }
 }

@@ -1,6 +1,9 @@
 //! A fake API server at the HTTP wire: lists, watches, strategic patches, deletions with preconditions; what it is
 //! asked is counted, and it can be away.
 
+mod signer;
+mod tls;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -10,6 +13,10 @@ use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 use tokio::sync::watch;
+
+use crate::authority::{Authority, Life};
+pub(crate) use signer::REQUESTS;
+use tls::Peer;
 
 /// A change, as a watch tells it.
 struct Change {
@@ -36,6 +43,16 @@ pub(crate) struct Content {
     /// The watches that are open, by what they asked.
     watches: Vec<String>,
     pub requests: Vec<String>,
+    /// Who has asked, where it is asked over TLS: the user, once for each change.
+    pub users: Vec<String>,
+    /// The certificates that were shown, each once.
+    pub shown: Vec<Vec<u8>>,
+    /// The tokens that are accepted.
+    pub accepted: Vec<String>,
+    /// Requests for certificates are signed at once, for so long.
+    pub signs: Option<Life>,
+    /// What the server says is the time.
+    pub date: Option<String>,
 }
 
 #[derive(Clone)]
@@ -43,6 +60,8 @@ struct Shared {
     content: Arc<Mutex<Content>>,
     /// Counts changes, and ends of connections.
     news: watch::Sender<u64>,
+    /// Where it is asked over TLS.
+    authority: Option<Arc<Authority>>,
 }
 
 pub(crate) struct FakeApi {
@@ -55,12 +74,45 @@ impl FakeApi {
         let shared = Shared {
             content: Arc::default(),
             news: watch::channel(0).0,
+            authority: None,
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let app = axum::Router::new().fallback(answer).with_state(shared.clone());
         tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
         FakeApi { shared, address }
+    }
+
+    /// The same over TLS, with a certificate authority of its own: who asks must be known.
+    pub(crate) async fn start_secure() -> FakeApi {
+        let authority = Arc::new(Authority::new("kubernetes"));
+        let shared = Shared {
+            content: Arc::default(),
+            news: watch::channel(0).0,
+            authority: Some(authority.clone()),
+        };
+        let (listener, address) = tls::listen(&authority).await;
+        let app = axum::Router::new().fallback(answer).with_state(shared.clone());
+        let service = app.into_make_service_with_connect_info::<Peer>();
+        tokio::spawn(async move { axum::serve(listener, service).await.unwrap() });
+        FakeApi { shared, address }
+    }
+
+    /// Host and port.
+    pub(crate) fn address(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// Who signs, where it is asked over TLS.
+    pub(crate) fn authority(&self) -> &Authority {
+        self.shared.authority.as_ref().expect("it is asked over TLS")
+    }
+
+    /// Makes an object, or writes over it.
+    pub(crate) fn put(&self, kind: &'static str, namespace: &str, name: &str, mut object: Value) {
+        object["metadata"]["name"] = json!(name);
+        object["metadata"]["namespace"] = json!(namespace);
+        self.shared.put(kind, namespace, name, object);
     }
 
     pub(crate) fn client(&self) -> kube::Client {
@@ -185,7 +237,7 @@ impl FakeApi {
 
 fn namespace(kind: &str) -> &'static str {
     match kind {
-        "nodes" => "",
+        "nodes" | REQUESTS => "",
         "leases" => "kube-node-lease",
         _ => "default",
     }
@@ -245,6 +297,48 @@ fn refuse(code: u16, reason: &str) -> Response {
 }
 
 async fn answer(State(shared): State<Shared>, request: Request) -> Response {
+    if let Err((code, reason)) = admit(&shared, &request) {
+        return refuse(code, reason);
+    }
+    let date = shared.content.lock().unwrap().date.clone();
+    let mut response = serve(shared, request).await;
+    if let Some(date) = date {
+        response.headers_mut().insert("date", date.parse().unwrap());
+    }
+    response
+}
+
+/// Over TLS nobody is served that is not known, but for the one object that everybody may read.
+fn admit(shared: &Shared, request: &Request) -> Result<(), (u16, &'static str)> {
+    let Some(authority) = &shared.authority else {
+        return Ok(());
+    };
+    let peer = request.extensions().get::<axum::extract::ConnectInfo<Peer>>();
+    let peer = peer.map(|peer| peer.0.clone()).unwrap_or_default();
+    let mut content = shared.content.lock().unwrap();
+    let user = match tls::user(authority, &peer, &content.accepted, request.headers()) {
+        Ok(Some(user)) => user,
+        Ok(None)
+            if request
+                .uri()
+                .path()
+                .ends_with("/kube-public/configmaps/cluster-info") =>
+        {
+            "nobody".to_owned()
+        }
+        Ok(None) => return Err((403, "Forbidden")),
+        Err(()) => return Err((401, "Unauthorized")),
+    };
+    if content.users.last() != Some(&user) {
+        content.users.push(user);
+    }
+    if let Some(shown) = peer.0.filter(|shown| !content.shown.contains(shown)) {
+        content.shown.push(shown);
+    }
+    Ok(())
+}
+
+async fn serve(shared: Shared, request: Request) -> Response {
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let query: BTreeMap<String, String> =
@@ -267,7 +361,8 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
     }
     let rest = path
         .trim_start_matches("/api/v1/")
-        .trim_start_matches("/apis/coordination.k8s.io/v1/");
+        .trim_start_matches("/apis/coordination.k8s.io/v1/")
+        .trim_start_matches("/apis/certificates.k8s.io/v1/");
     let parts: Vec<&str> = rest.split('/').collect();
     let (namespace, parts) = match parts[..] {
         ["namespaces", namespace, ref rest @ ..] => (namespace, rest),
@@ -281,14 +376,16 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
         "nodes" => "nodes",
         "leases" => "leases",
         "events" => "events",
-        "configmaps" => "configmaps",
         "secrets" => "secrets",
         "services" => "services",
+        "configmaps" => "configmaps",
+        REQUESTS => REQUESTS,
         _ => return refuse(404, "NotFound"),
     };
     speaks(&shared, kind).await;
     // As the Node authorizer has it: objects of pods by their name alone.
-    let by_name = !matches!(kind, "configmaps" | "secrets") || selector.starts_with("metadata.name=");
+    let is_read_by_name = parts.get(1).is_some() || selector.starts_with("metadata.name=");
+    let by_name = !matches!(kind, "configmaps" | "secrets") || is_read_by_name;
     if !by_name || shared.content.lock().unwrap().forbidden.contains(kind) {
         return refuse(403, "Forbidden");
     }
@@ -441,7 +538,17 @@ fn create(shared: &Shared, kind: &'static str, namespace: &str, body: &Bytes) ->
     if shared.content.lock().unwrap().objects.contains_key(&key) {
         return refuse(409, "AlreadyExists");
     }
-    axum::Json(shared.put(kind, namespace, &name, object)).into_response()
+    let signs = shared.content.lock().unwrap().signs.filter(|_| kind == REQUESTS);
+    let made = shared.put(kind, namespace, &name, object);
+    if let (Some(life), Some(authority)) = (signs, &shared.authority) {
+        shared.put(
+            kind,
+            namespace,
+            &name,
+            signer::signed(authority, made.clone(), life),
+        );
+    }
+    axum::Json(made).into_response()
 }
 
 fn one(

@@ -5,6 +5,7 @@
 
 mod act;
 mod agent;
+mod authority;
 mod fake_api;
 mod fake_cri;
 mod observe;

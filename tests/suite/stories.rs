@@ -7,6 +7,8 @@ mod cluster_objects;
 mod cluster_tokens;
 mod faults;
 mod hooks;
+mod identity;
+mod join;
 mod lives;
 mod probes;
 mod objects;

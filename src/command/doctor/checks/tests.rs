@@ -13,6 +13,7 @@ fn config(flags: &[(&str, &str)]) -> Config {
     let around = Surroundings {
         hostname: "web".to_owned(),
         directory: PathBuf::from("/"),
+        version: String::new(),
     };
     let given: Vec<_> = flags
         .iter()

@@ -1,0 +1,191 @@
+//! The files that make a machine a node of a kubeadm cluster, where kubeadm has them, and how they are taken back.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::config::files::VERSION_FILE;
+use crate::identity::files::{self, FileError, PUBLIC, SECRET};
+use crate::identity::store::{self, Store, StoreError};
+
+/// Where the files are.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// What stands for `/`.
+    pub root: PathBuf,
+}
+
+impl Places {
+    /// On this machine.
+    pub fn here() -> Places {
+        Places {
+            root: PathBuf::from("/"),
+        }
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.root.join(path.trim_start_matches('/'))
+    }
+
+    /// How the node reaches the API server.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.at("/etc/kubernetes/kubelet.conf")
+    }
+
+    /// How it does before it has a certificate.
+    pub fn bootstrap(&self) -> PathBuf {
+        self.at("/etc/kubernetes/bootstrap-kubelet.conf")
+    }
+
+    /// The cluster's certificate authority.
+    pub fn authority(&self) -> PathBuf {
+        self.at("/etc/kubernetes/pki/ca.crt")
+    }
+
+    /// Its key, which only a control plane has.
+    pub fn authority_key(&self) -> PathBuf {
+        self.at("/etc/kubernetes/pki/ca.key")
+    }
+
+    /// The cluster's KubeletConfiguration.
+    pub fn config(&self) -> PathBuf {
+        self.at("/var/lib/kubelet/config.yaml")
+    }
+
+    /// What kubeadm adds to it for this machine.
+    pub fn instance_config(&self) -> PathBuf {
+        self.at("/var/lib/kubelet/instance-config.yaml")
+    }
+
+    /// Flags of this node.
+    pub fn flags(&self) -> PathBuf {
+        self.at("/var/lib/kubelet/kubeadm-flags.env")
+    }
+
+    /// Flags that the machine's owner adds.
+    pub fn extra_flags(&self) -> PathBuf {
+        self.at("/etc/default/kubelet")
+    }
+
+    /// The node's certificates.
+    pub fn certificates(&self) -> PathBuf {
+        self.at("/var/lib/kubelet/pki")
+    }
+
+    /// The version that the node tells.
+    pub fn version(&self) -> PathBuf {
+        self.at(VERSION_FILE)
+    }
+
+    /// How the service is started as a node of a cluster.
+    pub fn drop_in(&self) -> PathBuf {
+        self.at("/etc/systemd/system/gantry.service.d/10-join.conf")
+    }
+
+    /// The service, where no package has brought it.
+    pub fn unit(&self) -> PathBuf {
+        self.at("/etc/systemd/system/gantry.service")
+    }
+
+    /// The name server configuration behind systemd-resolved, where that runs.
+    pub fn resolved(&self) -> PathBuf {
+        self.at("/run/systemd/resolve/resolv.conf")
+    }
+
+    /// A directory that is there where systemd runs this machine.
+    pub fn systemd(&self) -> PathBuf {
+        self.at("/run/systemd/system")
+    }
+
+    /// What `gantry join` asks the agent to be started with.
+    pub fn arguments(&self) -> Vec<String> {
+        vec![
+            format!("--bootstrap-kubeconfig={}", self.bootstrap().display()),
+            format!("--kubeconfig={}", self.kubeconfig().display()),
+            format!("--config={}", self.config().display()),
+            format!("--cert-dir={}", self.certificates().display()),
+        ]
+    }
+
+    /// Removes what joining, kubeadm's or ours, has made: files, not directories. Returns those that were there.
+    pub fn clear(&self) -> Result<Vec<PathBuf>, StoreError> {
+        let mut removed = Vec::new();
+        let named = [
+            self.kubeconfig(),
+            self.bootstrap(),
+            self.authority(),
+            self.config(),
+            self.instance_config(),
+            self.flags(),
+            self.version(),
+        ];
+        for path in named {
+            if files::remove(&path)? {
+                removed.push(path);
+            }
+        }
+        for pair in [store::CLIENT, store::SERVER] {
+            Store::new(&self.certificates(), pair).clear()?;
+        }
+        Ok(removed)
+    }
+}
+
+/// A file's content and mode.
+type Before = (Vec<u8>, u32);
+
+/// Files that are written together: all of them stay, or none.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// Each with what was there before.
+    files: Vec<(PathBuf, Option<Before>)>,
+}
+
+impl Written {
+    /// Writes a file that everybody may read.
+    pub fn public(&mut self, path: &Path, content: &str) -> Result<(), FileError> {
+        self.write(path, content, PUBLIC)
+    }
+
+    /// Writes a file that holds a secret.
+    pub fn secret(&mut self, path: &Path, content: &str) -> Result<(), FileError> {
+        self.write(path, content, SECRET)
+    }
+
+    fn write(&mut self, path: &Path, content: &str, mode: u32) -> Result<(), FileError> {
+        let mode_before = std::fs::metadata(path).map_or(SECRET, |about| about.mode() & 0o777);
+        let before = files::read(path)?.map(|content| (content, mode_before));
+        self.files.push((path.to_owned(), before));
+        files::write(path, content.as_bytes(), mode)
+    }
+
+    /// Puts everything back as it was; what cannot be put back, and why.
+    pub fn undo(self) -> Vec<FileError> {
+        let mut failures = Vec::new();
+        for (path, before) in self.files.into_iter().rev() {
+            let undone = match before {
+                Some((content, mode)) => files::write(&path, &content, mode),
+                None => files::remove(&path).map(|_| ()),
+            };
+            failures.extend(undone.err());
+        }
+        failures
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_taken_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        std::fs::write(at("old"), "before").unwrap();
+        let mut written = Written::default();
+        written.public(&at("old"), "after").unwrap();
+        written.secret(&at("new/one"), "x").unwrap();
+        assert!(written.undo().is_empty());
+        assert_eq!(std::fs::read_to_string(at("old")).unwrap(), "before");
+        assert!(!at("new/one").exists());
+    }
+}

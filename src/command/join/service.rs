@@ -1,0 +1,157 @@
+//! The service of systemd, as a node of a cluster.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use tokio::process::Command;
+
+use super::error::JoinError;
+use super::files::{Places, Written};
+use crate::identity::files::{self, FileError};
+
+/// The service, as it is installed; `@PREFIX@/bin/gantry` stands for the program.
+const UNIT: &str = include_str!("../../../packaging/gantry.service");
+const NAME: &str = "gantry.service";
+
+/// The drop-in that makes the service a node's: what kubeadm's own does for the kubelet.
+pub(super) fn drop_in(places: &Places, program: &Path) -> String {
+    format!(
+        "# Written by `gantry join`, removed by `gantry reset`.\n[Service]\nEnvironmentFile=-{}\nEnvironmentFile=-{}\n\
+         ExecStart=\nExecStart={} kubelet {} $KUBELET_KUBEADM_ARGS $KUBELET_EXTRA_ARGS\n",
+        places.flags().display(),
+        places.extra_flags().display(),
+        program.display(),
+        places.arguments().join(" "),
+    )
+}
+
+/// Whether a unit is the one that [`Systemctl::install`] writes: the same but for the program.
+pub(crate) fn is_own(unit: &[u8]) -> bool {
+    let without = |text: &str| {
+        let lines = text.lines().filter(|line| !line.starts_with("ExecStart="));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    without(&String::from_utf8_lossy(unit)) == without(UNIT)
+}
+
+/// Removes what [`Systemctl::install`] wrote. Whether there was something.
+pub(crate) fn remove(places: &Places) -> Result<bool, FileError> {
+    let drop_in = places.drop_in();
+    let was_there = files::remove(&drop_in)?;
+    if let Some(directory) = drop_in.parent() {
+        // Somebody else's drop-ins keep it.
+        let _ = std::fs::remove_dir(directory);
+    }
+    Ok(was_there)
+}
+
+/// The way to systemd.
+#[derive(Debug, Clone)]
+pub struct Systemctl(
+    /// The program.
+    pub PathBuf,
+);
+
+impl Systemctl {
+    /// This machine's.
+    pub fn here() -> Systemctl {
+        Systemctl(PathBuf::from("systemctl"))
+    }
+
+    /// Writes what the service needs.
+    pub(super) async fn install(
+        &self,
+        places: &Places,
+        program: &Path,
+        written: &mut Written,
+    ) -> Result<(), JoinError> {
+        if self.does(&["cat", NAME]).await.is_err() {
+            let unit = UNIT.replace("@PREFIX@/bin/gantry", &program.display().to_string());
+            written.public(&places.unit(), &unit)?;
+        }
+        written.public(&places.drop_in(), &drop_in(places, program))?;
+        self.reload().await
+    }
+
+    /// Starts it, now and at every boot.
+    pub(super) async fn start(&self) -> Result<(), JoinError> {
+        self.does(&["enable", NAME]).await?;
+        // It may run already, with the manifests of this machine alone.
+        self.does(&["restart", NAME]).await
+    }
+
+    /// Whether a service runs or is being started.
+    pub(super) async fn is_active(&self, name: &str) -> bool {
+        // systemctl succeeds only where it runs; what is on its way there is no failure either.
+        let told = self.run(&["is-active", name]).await;
+        let state = told.map(|output| output.said).unwrap_or_default();
+        matches!(state.trim(), "active" | "activating" | "reloading")
+    }
+
+    /// Whether ours runs.
+    pub(crate) async fn runs(&self) -> bool {
+        self.is_active(NAME).await
+    }
+
+    /// Stops it for good.
+    pub(crate) async fn stop(&self) -> Result<(), JoinError> {
+        self.does(&["disable", "--now", NAME]).await
+    }
+
+    /// Has systemd read its files again.
+    pub(crate) async fn reload(&self) -> Result<(), JoinError> {
+        self.does(&["daemon-reload"]).await
+    }
+
+    async fn run(&self, arguments: &[&str]) -> std::io::Result<Output> {
+        let mut command = Command::new(&self.0);
+        let output = command.args(arguments).stdin(Stdio::null()).output().await?;
+        let said = [output.stdout, output.stderr].concat();
+        Ok(Output {
+            is_good: output.status.success(),
+            said: String::from_utf8_lossy(&said).into_owned(),
+        })
+    }
+
+    async fn does(&self, arguments: &[&str]) -> Result<(), JoinError> {
+        let failed = |said: String| JoinError::Systemd {
+            command: format!("systemctl {}", arguments.join(" ")),
+            said,
+        };
+        match self.run(arguments).await {
+            Ok(output) if output.is_good => Ok(()),
+            Ok(output) => Err(failed(output.said.trim().to_owned())),
+            Err(error) => Err(failed(error.to_string())),
+        }
+    }
+}
+
+struct Output {
+    is_good: bool,
+    said: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    #[test]
+    fn the_drop_in() {
+        expect![[r#"
+            # Written by `gantry join`, removed by `gantry reset`.
+            [Service]
+            EnvironmentFile=-/var/lib/kubelet/kubeadm-flags.env
+            EnvironmentFile=-/etc/default/kubelet
+            ExecStart=
+            ExecStart=/usr/local/bin/gantry kubelet --bootstrap-kubeconfig=/etc/kubernetes/bootstrap-kubelet.conf --kubeconfig=/etc/kubernetes/kubelet.conf --config=/var/lib/kubelet/config.yaml --cert-dir=/var/lib/kubelet/pki $KUBELET_KUBEADM_ARGS $KUBELET_EXTRA_ARGS
+        "#]]
+        .assert_eq(&drop_in(&Places::here(), Path::new("/usr/local/bin/gantry")));
+    }
+
+    #[test]
+    fn the_unit_starts_a_program_that_can_be_named() {
+        assert!(UNIT.contains("ExecStart=@PREFIX@/bin/gantry run"));
+    }
+}

@@ -1,0 +1,170 @@
+//! What a kubeadm cluster wants of its nodes, and what of it goes into which file.
+
+use k8s_openapi::api::core::v1::{ConfigMap, Node};
+use kube::Api;
+use serde_json::{Value, json};
+
+use super::error::JoinError;
+use super::files::Places;
+use crate::config::version;
+use crate::identity::kubeconfig;
+
+/// What the cluster tells.
+#[derive(Debug)]
+pub(super) struct Settings {
+    /// Its KubeletConfiguration, as text.
+    pub(super) kubelet: String,
+    /// The version of its control plane.
+    pub(super) version: String,
+}
+
+/// Reads them with the token.
+pub(super) async fn read(client: &kube::Client) -> Result<Settings, JoinError> {
+    let kubelet = entry(client, "kubelet-config", "kubelet").await?;
+    let cluster = entry(client, "kubeadm-config", "ClusterConfiguration").await?;
+    let cluster: Option<Value> = serde_saphyr::from_str(&cluster).ok();
+    let version = cluster.and_then(|cluster| Some(cluster["kubernetesVersion"].as_str()?.to_owned()));
+    let version = version.ok_or_else(|| JoinError::Settings {
+        name: "kubeadm-config",
+        why: "it has no kubernetesVersion".to_owned(),
+    })?;
+    Ok(Settings { kubelet, version })
+}
+
+async fn entry(client: &kube::Client, name: &'static str, key: &str) -> Result<String, JoinError> {
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), "kube-system");
+    let wrong = |why: String| JoinError::Settings { name, why };
+    let map = api
+        .get(name)
+        .await
+        .map_err(|error| refusal(&error).unwrap_or_else(|| wrong(text(&error))))?;
+    let text = map.data.and_then(|mut data| data.remove(key));
+    text.ok_or_else(|| wrong(format!("it has no {key}")))
+}
+
+/// An answer that says that the token is no good.
+fn refusal(error: &kube::Error) -> Option<JoinError> {
+    match error {
+        kube::Error::Api(status) if status.code == 401 => Some(JoinError::Refused(status.message.clone())),
+        _ => None,
+    }
+}
+
+fn text(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        error => error.to_string(),
+    }
+}
+
+/// Makes sure that the name is free: a Node that is Ready has a machine of its own. One that is not may be what this
+/// machine was before.
+pub(super) async fn check_name(client: &kube::Client, name: &str) -> Result<(), JoinError> {
+    match Api::<Node>::all(client.clone()).get_opt(name).await {
+        Ok(Some(node)) if readiness(&node).is_ok() => Err(JoinError::Taken(name.to_owned())),
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 403 => {
+            // A cluster may keep its nodes to itself; then the name is the owner's care.
+            Ok(())
+        }
+        Err(error) => Err(refusal(&error).unwrap_or_else(|| JoinError::Refused(text(&error)))),
+    }
+}
+
+/// Whether a Node is Ready; else what it says.
+pub(super) fn readiness(node: &Node) -> Result<(), String> {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let ready = conditions
+        .into_iter()
+        .flatten()
+        .find(|condition| condition.type_ == "Ready");
+    match ready {
+        Some(ready) if ready.status == "True" => Ok(()),
+        Some(ready) => Err(ready.message.clone().unwrap_or_default()),
+        None => Err("it has not told its state yet".to_owned()),
+    }
+}
+
+/// The version that this node tells in a cluster of that version; `None` is our own.
+pub(super) fn told_version(control_plane: &str) -> Result<Option<String>, JoinError> {
+    if let Ok(told) = version::told(control_plane) {
+        let is_own = told == crate::config::KUBERNETES_VERSION;
+        return Ok((!is_own).then_some(told));
+    }
+    // A node may be up to three minors older than its control plane.
+    let minor = |text: &str| text.strip_prefix("v1.")?.split('.').next()?.parse::<u32>().ok();
+    match (minor(control_plane), minor(crate::config::KUBERNETES_VERSION)) {
+        (Some(theirs), Some(ours)) if theirs > ours && theirs <= ours + 3 => Ok(None),
+        _ => Err(JoinError::Version(control_plane.to_owned())),
+    }
+}
+
+/// The cluster's configuration for this machine. Where systemd-resolved runs, pods get the name servers that it asks
+/// and not its own loopback address, as kubeadm has it.
+pub(super) fn for_machine(kubelet: &str, places: &Places) -> String {
+    let resolved = places.resolved();
+    let read: Option<Value> = serde_saphyr::from_str(kubelet).ok();
+    let with = |mut config: Value| {
+        let fields = config.as_object_mut()?;
+        if !resolved.exists() || fields.contains_key("resolvConf") {
+            return None;
+        }
+        fields.insert("resolvConf".to_owned(), json!(resolved));
+        Some(kubeconfig::text(&config))
+    };
+    read.and_then(with).unwrap_or_else(|| kubelet.to_owned())
+}
+
+/// The flags of this node, in the form of kubeadm: an environment file.
+pub(super) fn flags(name: &str, hostname: &str) -> String {
+    let flags = match name == hostname {
+        true => String::new(),
+        false => format!("--hostname-override={name}"),
+    };
+    format!("KUBELET_KUBEADM_ARGS=\"{flags}\"\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_follows_the_control_plane() {
+        let check = |theirs: &str, expected: Result<Option<&str>, ()>| {
+            let found = told_version(theirs);
+            let found = found.as_ref().map(Option::as_deref).map_err(|_| ());
+            assert_eq!(found, expected, "{theirs}");
+        };
+        check(crate::config::KUBERNETES_VERSION, Ok(None));
+        check("v1.36.0", Ok(Some("v1.36.0")));
+        check("v1.33.7", Ok(Some("v1.33.7")));
+        check("v1.32.0", Err(()));
+        check("v1.39.0", Ok(None));
+        check("v1.40.0", Err(()));
+        check("nonsense", Err(()));
+    }
+
+    #[test]
+    fn name_servers_behind_resolved() {
+        let directory = tempfile::tempdir().unwrap();
+        let places = Places {
+            root: directory.path().to_owned(),
+        };
+        let text = "kind: KubeletConfiguration\nclusterDNS:\n- 10.96.0.10\n";
+        assert_eq!(for_machine(text, &places), text);
+        std::fs::create_dir_all(places.resolved().parent().unwrap()).unwrap();
+        std::fs::write(places.resolved(), "").unwrap();
+        assert!(for_machine(text, &places).contains("/run/systemd/resolve/resolv.conf"));
+        let stated = format!("{text}resolvConf: /x\n");
+        assert_eq!(for_machine(&stated, &places), stated);
+    }
+
+    #[test]
+    fn the_flags_file() {
+        assert_eq!(flags("a", "a"), "KUBELET_KUBEADM_ARGS=\"\"\n");
+        assert_eq!(
+            flags("b", "a"),
+            "KUBELET_KUBEADM_ARGS=\"--hostname-override=b\"\n"
+        );
+    }
+}

@@ -1,0 +1,102 @@
+//! `gantry reset`: the machine is no node of a cluster any more.
+
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use super::cleanup;
+use super::join::files::Places;
+use super::join::service::{self, Systemctl};
+use crate::config::layers::flag;
+use crate::config::{Config, Role, files};
+use crate::identity::files as identity_files;
+
+/// Stops the service, removes the pods and all that joining wrote. An error is told where something is left; a second
+/// run has less to do.
+pub async fn run(places: &Places, systemctl: &Systemctl, out: &mut dyn Write) -> anyhow::Result<()> {
+    if places.authority_key().exists() {
+        anyhow::bail!(
+            "{} is there: this is a control plane; `kubeadm reset` takes that down",
+            places.authority_key().display()
+        );
+    }
+    let node = node_name(places);
+    let config = configuration(places, out)?;
+    if places.systemd().is_dir() {
+        if systemctl.runs().await {
+            systemctl.stop().await?;
+            writeln!(out, "stopped   gantry.service")?;
+        }
+        remove_service(places, systemctl).await?;
+    }
+    let summary = cleanup::run(&config).await?;
+    writeln!(
+        out,
+        "removed   {} pods and {} images, the pods' network, cgroups and files",
+        summary.pods, summary.images
+    )?;
+    for failure in &summary.failures {
+        writeln!(out, "left      {failure}")?;
+    }
+    if !summary.failures.is_empty() {
+        anyhow::bail!("the credentials stay while there are pods: mend what is left, then run this again");
+    }
+    clear(places, out)?;
+    if let Some(node) = node {
+        writeln!(
+            out,
+            "next      the cluster still has the Node: on the control plane, kubectl delete node {node}"
+        )?;
+    }
+    Ok(())
+}
+
+/// Removes the files of joining, and tells each.
+pub fn clear(places: &Places, out: &mut dyn Write) -> anyhow::Result<()> {
+    for path in places.clear()? {
+        writeln!(out, "removed   {}", path.display())?;
+    }
+    Ok(())
+}
+
+/// The name that the node's certificate is of.
+fn node_name(places: &Places) -> Option<String> {
+    let store = crate::identity::store::Store::new(&places.certificates(), crate::identity::store::CLIENT);
+    let certificate = store.read().ok().flatten()?;
+    certificate
+        .common_name
+        .strip_prefix("system:node:")
+        .map(str::to_owned)
+}
+
+/// The configuration that the agent ran with, as far as it can be read: what must be removed is mostly elsewhere.
+fn configuration(places: &Places, out: &mut dyn Write) -> anyhow::Result<Config> {
+    let here = files::here()?;
+    let load = |path: Option<&Path>| {
+        let given = path.and_then(|path| Some((flag("config")?, vec![path.display().to_string()])));
+        let given: Vec<_> = given.into_iter().collect();
+        files::load(Role::Kubelet, &given, &here)
+    };
+    let path = places.config();
+    match load(Some(path.as_path()).filter(|path| path.exists())) {
+        Ok(config) => Ok(config),
+        Err(error) => {
+            writeln!(out, "ignored   {error}")?;
+            load(None).context("the defaults cannot be run with")
+        }
+    }
+}
+
+/// Makes the service the one of a machine of its own again, or removes it where joining brought it.
+pub async fn remove_service(places: &Places, systemctl: &Systemctl) -> anyhow::Result<()> {
+    let had_drop_in = service::remove(places)?;
+    // A unit in that place is ours only where joining wrote it.
+    let is_ours =
+        had_drop_in && identity_files::read(&places.unit())?.is_some_and(|unit| service::is_own(&unit));
+    if is_ours {
+        identity_files::remove(&places.unit())?;
+    }
+    systemctl.reload().await?;
+    Ok(())
+}

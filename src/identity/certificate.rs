@@ -1,0 +1,179 @@
+//! What of an X.509 certificate matters here. Pure.
+
+use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::pem::Pem;
+use x509_parser::prelude::FromDer as _;
+
+/// The text is no PEM of certificates.
+#[derive(Debug, thiserror::Error)]
+pub enum NotCertificates {
+    /// It is no PEM.
+    #[error("this is no PEM text")]
+    Pem(#[source] x509_parser::error::PEMError),
+    /// A block that says it is a certificate is none.
+    #[error("a block of it is no certificate")]
+    Der(#[source] x509_parser::error::X509Error),
+    /// A time in it is out of range.
+    #[error("its time of validity makes no sense")]
+    Time,
+}
+
+/// A certificate.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// It is valid from then on.
+    pub not_before: Timestamp,
+    /// It is valid until then.
+    pub not_after: Timestamp,
+    /// The common name of whom it is for; empty where there is none.
+    pub common_name: String,
+    der: Vec<u8>,
+}
+
+impl std::fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Certificate")
+            .field("common_name", &self.common_name)
+            .field("not_after", &self.not_after)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The certificates of a PEM text, in their order; other blocks are passed over.
+pub fn certificates(pem: &[u8]) -> Result<Vec<Certificate>, NotCertificates> {
+    let mut found = Vec::new();
+    for block in Pem::iter_from_buffer(pem) {
+        let block = block.map_err(NotCertificates::Pem)?;
+        if block.label == "CERTIFICATE" {
+            found.push(Certificate::read(block.contents)?);
+        }
+    }
+    Ok(found)
+}
+
+impl Certificate {
+    fn read(der: Vec<u8>) -> Result<Certificate, NotCertificates> {
+        let (_, parsed) = X509Certificate::from_der(&der).map_err(|error| {
+            NotCertificates::Der(match error {
+                x509_parser::nom::Err::Error(error) | x509_parser::nom::Err::Failure(error) => error,
+                x509_parser::nom::Err::Incomplete(_) => x509_parser::error::X509Error::InvalidCertificate,
+            })
+        })?;
+        let time = |time: x509_parser::time::ASN1Time| {
+            Timestamp::from_second(time.timestamp()).map_err(|_| NotCertificates::Time)
+        };
+        let common_name = parsed.subject().iter_common_name().next();
+        let common_name = common_name
+            .and_then(|name| name.as_str().ok())
+            .unwrap_or_default();
+        let validity = parsed.validity();
+        Ok(Certificate {
+            not_before: time(validity.not_before)?,
+            not_after: time(validity.not_after)?,
+            common_name: common_name.to_owned(),
+            der,
+        })
+    }
+
+    /// As it goes over the wire.
+    pub fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// Whether it is too late to use it.
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        now >= self.not_after
+    }
+
+    /// Whether one of these signed it; names and signatures count, times and uses do not.
+    pub fn is_signed_by(&self, authorities: &[Certificate]) -> bool {
+        self.with(|own| {
+            authorities.iter().any(|authority| {
+                authority.with(|authority| {
+                    own.issuer() == authority.subject()
+                        && own.verify_signature(Some(authority.public_key())).is_ok()
+                })
+            })
+        })
+    }
+
+    /// The public key as DER, a SubjectPublicKeyInfo.
+    pub fn public_key(&self) -> Vec<u8> {
+        match X509Certificate::from_der(&self.der) {
+            Ok((_, parsed)) => parsed.public_key().raw.to_vec(),
+            Err(_) => Vec::new(),
+        }
+    }
+
+    /// SHA-256 of the whole.
+    pub fn digest(&self) -> [u8; 32] {
+        Sha256::digest(&self.der).into()
+    }
+
+    fn with(&self, holds: impl FnOnce(&X509Certificate<'_>) -> bool) -> bool {
+        // It was parsed once, so it is again.
+        X509Certificate::from_der(&self.der).is_ok_and(|(_, parsed)| holds(&parsed))
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+
+    use super::*;
+
+    /// A certificate authority of a test's own.
+    pub(in crate::identity) struct Authority {
+        pub(in crate::identity) pem: String,
+        issuer: Issuer<'static, KeyPair>,
+    }
+
+    impl Authority {
+        pub(in crate::identity) fn new(name: &str) -> Authority {
+            let key = KeyPair::generate().unwrap();
+            let mut params = CertificateParams::new(Vec::new()).unwrap();
+            params.distinguished_name.push(DnType::CommonName, name);
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            let pem = params.self_signed(&key).unwrap().pem();
+            Authority {
+                pem,
+                issuer: Issuer::new(params, key),
+            }
+        }
+
+        /// A certificate and its key, as PEM, valid between these seconds around now.
+        pub(in crate::identity) fn issue(&self, name: &str, from: i64, to: i64) -> (String, String) {
+            let key = KeyPair::generate().unwrap();
+            let mut params = CertificateParams::new(Vec::new()).unwrap();
+            params.distinguished_name.push(DnType::CommonName, name);
+            let at = |seconds: i64| {
+                std::time::SystemTime::now() + std::time::Duration::from_secs(1 << 32)
+                    - std::time::Duration::from_secs(u64::try_from((1_i64 << 32) - seconds).unwrap())
+            };
+            params.not_before = at(from).into();
+            params.not_after = at(to).into();
+            let pem = params.signed_by(&key, &self.issuer).unwrap().pem();
+            (pem, key.serialize_pem())
+        }
+    }
+
+    #[test]
+    fn what_a_certificate_tells() {
+        let (ours, others) = (Authority::new("ours"), Authority::new("ours"));
+        let (pem, key) = ours.issue("system:node:n", -60, 60);
+        let found = certificates(format!("{key}{pem}").as_bytes()).unwrap();
+        let [leaf] = &found[..] else { panic!("{found:?}") };
+        assert_eq!(leaf.common_name, "system:node:n");
+        let now = Timestamp::now();
+        assert!(!leaf.is_over(now));
+        assert!(leaf.is_over(now + jiff::SignedDuration::from_secs(61)));
+        let read = |authority: &Authority| certificates(authority.pem.as_bytes()).unwrap();
+        assert!(leaf.is_signed_by(&read(&ours)));
+        // The name alone is no proof.
+        assert!(!leaf.is_signed_by(&read(&others)));
+        assert_ne!(leaf.public_key(), read(&ours)[0].public_key());
+        assert!(certificates(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").is_err());
+    }
+}

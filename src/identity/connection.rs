@@ -1,0 +1,159 @@
+//! Makes clients of what the files say, and a new one whenever they say something else.
+//!
+//! Whoever asks the API server takes the client of the moment: those that are under way finish with the one they
+//! have, so nothing fails because a certificate was renewed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::Settings;
+use super::bootstrap::{self, BootstrapError, Standing, chosen};
+use super::cause::chain;
+use super::choice::Choice;
+use super::client::{self, ClientError};
+use super::kubeconfig::{self, Mark};
+
+/// The client of the moment.
+pub type Clients = watch::Receiver<kube::Client>;
+/// Whether there is one yet.
+pub type Joined = watch::Receiver<Option<Clients>>;
+
+/// The longest wait between two tries to get a first certificate, and the first.
+const LONGEST: Duration = Duration::from_secs(60);
+const FIRST: Duration = Duration::from_secs(1);
+/// So long before its end a client of borrowed credentials (an exec plugin's) is made anew.
+const EARLY: SignedDuration = SignedDuration::from_secs(60);
+
+/// What is wrong at the start and will not become right by itself: a kubeconfig that is not there or makes no client,
+/// and nothing to get another one with.
+pub async fn check(settings: &Settings) -> Result<(), ClientError> {
+    match bootstrap::standing(settings, Timestamp::now())? {
+        Standing::Ready => current(settings).await.map(|_| ()),
+        Standing::Needed(_) => Ok(()),
+    }
+}
+
+/// Gets the node its first certificate where it has none, and keeps `out` at a client of what the files say, until
+/// cancelled.
+pub async fn run(settings: Settings, out: watch::Sender<Option<Clients>>, cancel: CancellationToken) {
+    // Cut off, a request that is under way is found again by the next life.
+    tokio::select! {
+        () = cancel.cancelled() => {}
+        () = async {
+            let (client, seen) = first(&settings).await;
+            follow(&settings, client, seen, &out).await;
+        } => {}
+    }
+}
+
+/// What a client was made of.
+struct Seen {
+    files: Vec<(PathBuf, Mark)>,
+}
+
+impl Seen {
+    /// The marks of all that a client depends on. Taken before it is read, so that no change is missed.
+    fn now(settings: &Settings) -> Seen {
+        let mut paths = vec![settings.kubeconfig.clone(), settings.store().current()];
+        if let Ok(stated) = kubeconfig::read(&settings.kubeconfig) {
+            paths.extend(stated.files());
+        }
+        let files = paths.into_iter().map(|path| {
+            let mark = kubeconfig::mark(&path);
+            (path, mark)
+        });
+        Seen {
+            files: files.collect(),
+        }
+    }
+
+    fn is_as_ever(&self) -> bool {
+        self.files
+            .iter()
+            .all(|(path, mark)| kubeconfig::mark(path) == *mark)
+    }
+}
+
+/// The first client; tried for as long as it takes.
+async fn first(settings: &Settings) -> (kube::Client, Seen) {
+    let mut wait = FIRST;
+    let mut told = String::new();
+    loop {
+        let error = match begin(settings).await {
+            Ok(begun) => return begun,
+            Err(error) => chain(&error),
+        };
+        // Said once, not at every try.
+        if error != told {
+            tracing::warn!("the node cannot speak to its API server yet: {error}");
+            told = error;
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(LONGEST);
+    }
+}
+
+async fn begin(settings: &Settings) -> Result<(kube::Client, Seen), BootstrapError> {
+    if let Standing::Needed(why) = bootstrap::standing(settings, Timestamp::now())? {
+        bootstrap::bootstrap(settings, &why).await?;
+    }
+    let seen = Seen::now(settings);
+    Ok((current(settings).await?, seen))
+}
+
+/// The client that the files make now; nothing is sent.
+pub async fn current(settings: &Settings) -> Result<kube::Client, ClientError> {
+    let stated = kubeconfig::read(&settings.kubeconfig)?;
+    let whole = match chosen(settings, &stated, Timestamp::now()) {
+        Choice::Stored(_) if stated.has_certificate() => stated.with_pair(&settings.store().current()),
+        _ => stated.whole(),
+    };
+    client::make(whole, &settings.kubeconfig).await
+}
+
+/// Hands on a client, and each that follows it.
+async fn follow(
+    settings: &Settings,
+    client: kube::Client,
+    mut seen: Seen,
+    out: &watch::Sender<Option<Clients>>,
+) {
+    let mut until = *client.valid_until();
+    let (clients, first) = watch::channel(client);
+    out.send_replace(Some(first));
+    let mut looks = tokio::time::interval(settings.look);
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        let ends = until.is_some_and(|until| until - EARLY <= Timestamp::now());
+        if seen.is_as_ever() && !ends {
+            continue;
+        }
+        seen = Seen::now(settings);
+        match current(settings).await {
+            Ok(client) => {
+                tracing::info!("the credentials have changed: they are used from now on");
+                until = *client.valid_until();
+                clients.send_replace(client);
+            }
+            Err(error) => {
+                let error = chain(&error);
+                tracing::warn!(
+                    "the credentials have changed and cannot be used, the former ones stay: {error}"
+                );
+            }
+        }
+    }
+}
+
+/// Waits for the first client; `None` where it is cancelled before.
+pub async fn joined(mut joined: Joined, cancel: &CancellationToken) -> Option<Clients> {
+    tokio::select! {
+        () = cancel.cancelled() => None,
+        there = joined.wait_for(Option::is_some) => there.ok().and_then(|there| there.clone()),
+    }
+}

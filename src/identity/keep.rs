@@ -1,0 +1,192 @@
+//! Keeps the node's client certificate: renewed before it ends, asked for anew where the API server does not know it
+//! any more and there is a bootstrap kubeconfig to ask with.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use super::bootstrap::{self, BootstrapError, Recognition, Standing, chosen};
+use super::cause::chain;
+use super::certificate::Certificate;
+use super::choice::Choice;
+use super::connection::{self, Clients, Joined};
+use super::kubeconfig::{self, Stated};
+use super::request::Purpose;
+use super::signing::{self, SigningError};
+use super::{Renewal, Settings, due};
+
+/// The longest sleep: the net under a clock that is set and a file that somebody else writes.
+const LONGEST: Duration = Duration::from_secs(600);
+/// The longest sleep while the API server has not said whether it knows us.
+const UNKNOWN: Duration = Duration::from_secs(30);
+/// The wait after a failure, doubled each time.
+const FIRST: Duration = Duration::from_secs(5);
+
+/// Keeps the certificate until cancelled.
+pub async fn run(settings: Settings, joined: Joined, cancel: CancellationToken) {
+    let Some(clients) = connection::joined(joined, &cancel).await else {
+        return;
+    };
+    // Cut off, a request that is under way is found again by the next life.
+    tokio::select! {
+        () = cancel.cancelled() => {}
+        () = keep(&settings, clients) => {}
+    }
+}
+
+async fn keep(settings: &Settings, clients: Clients) {
+    let mut is_known = false;
+    let mut failed: Option<Duration> = None;
+    let mut told = String::new();
+    loop {
+        let done = match is_known {
+            true => Ok(true),
+            false => introduce(settings, &clients).await,
+        };
+        let done = match done {
+            Ok(known) => {
+                is_known = known;
+                turn(settings, &clients).await
+            }
+            Err(error) => Err(error),
+        };
+        let wait = match done {
+            Ok(until) => {
+                failed = None;
+                let wait = Duration::try_from(until.duration_since(Timestamp::now()));
+                let longest = if is_known { LONGEST } else { UNKNOWN };
+                wait.unwrap_or(Duration::ZERO).min(longest)
+            }
+            Err(error) => {
+                let error = chain(&error);
+                // Said once, not at every try.
+                if error != told {
+                    tracing::warn!("the node's certificate cannot be kept: {error}");
+                    told = error;
+                }
+                let wait = failed.map_or(FIRST, |wait| (wait * 2).min(LONGEST));
+                failed = Some(wait);
+                wait
+            }
+        };
+        tokio::time::sleep(wait).await;
+    }
+}
+
+/// Does what is to be done now; when to look again. One thing at a time: a signer whose certificates end at once is
+/// not asked without a pause.
+async fn turn(settings: &Settings, clients: &Clients) -> Result<Timestamp, BootstrapError> {
+    let now = Timestamp::now();
+    match next(settings, now) {
+        Next::Wait(until) => Ok(until),
+        Next::Act(what) => act(settings, clients, what).await.map(|()| now + FIRST),
+    }
+}
+
+/// What is to be done about the certificate.
+enum Next {
+    /// Nothing before then.
+    Wait(Timestamp),
+    /// This.
+    Act(Deed),
+}
+
+/// What can be done about it.
+enum Deed {
+    /// The one that the kubeconfig holds is stored and followed by another at once, as the kubelet does: it may have
+    /// more rights than a node's.
+    TakeOver(Box<Stated>),
+    /// It is followed by another.
+    Renew,
+    /// It cannot be used any more, and why.
+    Begin(String),
+}
+
+fn next(settings: &Settings, now: Timestamp) -> Next {
+    let later = Next::Wait(now + jiff::SignedDuration::from_secs(3600));
+    match bootstrap::standing(settings, now) {
+        Ok(Standing::Needed(why)) => return Next::Act(Deed::Begin(why)),
+        // Who makes the client has told it.
+        Err(_) => return later,
+        Ok(Standing::Ready) => {}
+    }
+    let Ok(stated) = kubeconfig::read(&settings.kubeconfig) else {
+        return later;
+    };
+    if settings.renewal == Renewal::Off || !stated.has_certificate() {
+        return later;
+    }
+    let by_due = |certificate: &Certificate| match due::renewal(certificate) {
+        due if due > now => Next::Wait(due),
+        _ => Next::Act(Deed::Renew),
+    };
+    match chosen(settings, &stated, now) {
+        Choice::Stored(certificate) => by_due(&certificate),
+        Choice::Stated(_) if stated.is_embedded() => Next::Act(Deed::TakeOver(Box::new(stated))),
+        Choice::Stated(certificate) => by_due(&certificate),
+        Choice::None(_) => later,
+    }
+}
+
+async fn act(settings: &Settings, clients: &Clients, what: Deed) -> Result<(), BootstrapError> {
+    match what {
+        Deed::Begin(why) => bootstrap::bootstrap(settings, &why).await,
+        Deed::Renew => renew(settings, clients).await,
+        Deed::TakeOver(stated) => {
+            if let Some(pair) = stated.pair() {
+                let key = String::from_utf8_lossy(&pair.key);
+                settings.store().update(&pair.chain, &key, Timestamp::now())?;
+            }
+            renew(settings, clients).await
+        }
+    }
+}
+
+/// Has the certificate followed by another.
+async fn renew(settings: &Settings, clients: &Clients) -> Result<(), BootstrapError> {
+    let (client, store) = (clients.borrow().clone(), settings.store());
+    let obtained = signing::obtain(
+        &client,
+        &store,
+        &settings.node,
+        &Purpose::Client,
+        settings.patience,
+    )
+    .await;
+    match obtained {
+        Ok(stored) => {
+            tracing::info!(until = %stored.not_after, "the node's certificate was renewed");
+            Ok(())
+        }
+        Err(SigningError::Credentials(why)) => {
+            bootstrap::bootstrap(settings, &format!("is not accepted by the API server ({why})")).await
+        }
+        Err(error) => Err(BootstrapError::Signing(error)),
+    }
+}
+
+/// Shows the certificate once; whether it is known. An API server that does not know it is that of another cluster,
+/// or has another certificate authority than it had: said, and begun anew where that is possible.
+async fn introduce(settings: &Settings, clients: &Clients) -> Result<bool, BootstrapError> {
+    if !kubeconfig::read(&settings.kubeconfig).is_ok_and(|stated| stated.has_certificate()) {
+        // Whoever is known by something else is not ours to make known.
+        return Ok(true);
+    }
+    let client = clients.borrow().clone();
+    match bootstrap::recognized(&client, &settings.node).await {
+        Recognition::Known => Ok(true),
+        Recognition::Unasked(said) => {
+            tracing::debug!(
+                said,
+                "the API server has not said yet whether it knows the node's certificate"
+            );
+            Ok(false)
+        }
+        Recognition::Stranger(said) => {
+            let why = format!("is not of the cluster whose API server is asked ({said})");
+            bootstrap::bootstrap(settings, &why).await?;
+            Ok(false)
+        }
+    }
+}

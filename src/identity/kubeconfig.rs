@@ -1,0 +1,349 @@
+//! What a kubeconfig says of a cluster and a user, and the one that the node writes for itself.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use kube::config::{AuthInfo, Cluster, Kubeconfig};
+use serde_json::{Value, json};
+
+use super::certificate::{Certificate, certificates};
+use super::client::{self, ClientError};
+use super::files::{self, FileError};
+
+/// A kubeconfig's current context.
+#[derive(Debug, Clone)]
+pub struct Stated {
+    whole: Kubeconfig,
+    path: PathBuf,
+    cluster: Cluster,
+    user: AuthInfo,
+}
+
+/// A certificate and its key, as PEM. It does not show itself.
+pub struct Pair {
+    /// The certificate, those between it and the CA after it.
+    pub chain: Vec<u8>,
+    /// The key: a secret.
+    pub key: Vec<u8>,
+}
+
+impl std::fmt::Debug for Pair {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Pair(not shown)")
+    }
+}
+
+/// Reads a kubeconfig; what it refers to is not read yet.
+pub fn read(path: &Path) -> Result<Stated, ClientError> {
+    let whole = Kubeconfig::read_from(path).map_err(|error| client::wrong(path, error))?;
+    let incomplete = |what: &str| ClientError::Incomplete {
+        path: path.to_owned(),
+        what: what.to_owned(),
+    };
+    let name = whole.current_context.clone().filter(|name| !name.is_empty());
+    let name = name.ok_or_else(|| incomplete("current-context"))?;
+    let context = whole.contexts.iter().find(|context| context.name == name);
+    let context = context.and_then(|context| context.context.clone());
+    let context = context.ok_or_else(|| incomplete("the context of current-context"))?;
+    let cluster = whole
+        .clusters
+        .iter()
+        .find(|cluster| cluster.name == context.cluster);
+    let cluster = cluster.and_then(|cluster| cluster.cluster.clone());
+    let cluster = cluster.ok_or_else(|| incomplete("the cluster of its context"))?;
+    let user = context.user.clone().unwrap_or_default();
+    let user = whole.auth_infos.iter().find(|found| found.name == user);
+    let user = user.and_then(|user| user.auth_info.clone()).unwrap_or_default();
+    Ok(Stated {
+        path: path.to_owned(),
+        whole,
+        cluster,
+        user,
+    })
+}
+
+impl Stated {
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The cluster, as written; relative paths are absolute.
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// The cluster's certificate authorities as PEM; `None` where they are not told, or cannot be read.
+    pub fn authorities(&self) -> Option<Vec<u8>> {
+        let data = self.cluster.certificate_authority_data.as_deref();
+        part(data, self.cluster.certificate_authority.as_deref())
+    }
+
+    /// Whether the user shows a certificate, whether or not it can be read.
+    pub fn has_certificate(&self) -> bool {
+        self.user.client_certificate.is_some() || self.user.client_certificate_data.is_some()
+    }
+
+    /// Whether certificate or key are in the file itself.
+    pub fn is_embedded(&self) -> bool {
+        self.user.client_certificate_data.is_some() || self.user.client_key_data.is_some()
+    }
+
+    /// The user's certificate and key; `None` where there is none, or it cannot be read.
+    pub fn pair(&self) -> Option<Pair> {
+        // The client's type hides the key; as written it is there.
+        let written = serde_json::to_value(&self.user).ok()?;
+        let read = |data: &str, path: &str| part(written[data].as_str(), written[path].as_str());
+        Some(Pair {
+            chain: read("client-certificate-data", "client-certificate")?,
+            key: read("client-key-data", "client-key")?,
+        })
+    }
+
+    /// The user's certificate; `None` where there is none that can be read with its key.
+    pub fn certificate(&self) -> Option<Certificate> {
+        let pair = self.pair()?;
+        let leaf = certificates(&pair.chain).ok()?.into_iter().next()?;
+        super::store::fits(&leaf, &pair.key).then_some(leaf)
+    }
+
+    /// The same, with the certificate and key of that file.
+    pub fn with_pair(&self, pair: &Path) -> Kubeconfig {
+        let mut whole = self.whole.clone();
+        let context = whole
+            .contexts
+            .iter()
+            .find(|context| Some(&context.name) == whole.current_context.as_ref());
+        let user = context
+            .and_then(|context| context.context.as_ref()?.user.clone())
+            .unwrap_or_default();
+        for named in whole.auth_infos.iter_mut().filter(|named| named.name == user) {
+            let path = pair.display().to_string();
+            named.auth_info = Some(AuthInfo {
+                client_certificate: Some(path.clone()),
+                client_key: Some(path),
+                ..AuthInfo::default()
+            });
+        }
+        whole
+    }
+
+    /// As it stands, with the token of the file that it names: the client itself would take the end of the file's line
+    /// along.
+    pub fn whole(&self) -> Kubeconfig {
+        let mut whole = self.whole.clone();
+        for named in &mut whole.auth_infos {
+            if let Some(user) = named.auth_info.take() {
+                named.auth_info = Some(with_token(user));
+            }
+        }
+        whole
+    }
+
+    /// The user as written, with what it has in other files taken in; `None` where it has no credentials.
+    pub fn embedded_user(&self) -> Option<Value> {
+        let mut written = serde_json::to_value(with_token(self.user.clone())).ok()?;
+        if let Some(pair) = self.pair() {
+            let fields = written.as_object_mut()?;
+            fields.remove("client-certificate");
+            fields.remove("client-key");
+            fields.insert(
+                "client-certificate-data".to_owned(),
+                json!(STANDARD.encode(&pair.chain)),
+            );
+            fields.insert("client-key-data".to_owned(), json!(STANDARD.encode(&pair.key)));
+        }
+        let ways = [
+            "token",
+            "client-certificate-data",
+            "exec",
+            "auth-provider",
+            "password",
+        ];
+        ways.iter().any(|way| !written[way].is_null()).then_some(written)
+    }
+
+    /// The files that it refers to.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let named = [
+            &self.cluster.certificate_authority,
+            &self.user.client_certificate,
+            &self.user.client_key,
+            &self.user.token_file,
+        ];
+        named.into_iter().flatten().map(PathBuf::from).collect()
+    }
+
+    /// The kubeconfig of a node of this cluster whose certificate is in that file, as the kubelet writes it.
+    pub fn for_node(&self, pair: &Path) -> Value {
+        let mut cluster = json!({ "server": self.cluster.server });
+        if self.cluster.insecure_skip_tls_verify == Some(true) {
+            cluster["insecure-skip-tls-verify"] = json!(true);
+        }
+        let authority = [
+            ("certificate-authority", &self.cluster.certificate_authority),
+            (
+                "certificate-authority-data",
+                &self.cluster.certificate_authority_data,
+            ),
+            ("tls-server-name", &self.cluster.tls_server_name),
+            ("proxy-url", &self.cluster.proxy_url),
+        ];
+        for (key, value) in authority {
+            if let Some(value) = value {
+                cluster[key] = json!(value);
+            }
+        }
+        let pair = pair.display().to_string();
+        let user = json!({ "client-certificate": pair, "client-key": pair });
+        document(
+            "default-cluster",
+            &cluster,
+            "default-auth",
+            &user,
+            "default-context",
+        )
+    }
+}
+
+/// A kubeconfig of one context.
+pub fn document(cluster: &str, cluster_is: &Value, user: &str, user_is: &Value, context: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{ "name": cluster, "cluster": cluster_is }],
+        "contexts": [{ "name": context, "context": { "cluster": cluster, "user": user, "namespace": "default" } }],
+        "current-context": context,
+        "users": [{ "name": user, "user": user_is }],
+    })
+}
+
+/// Writes a kubeconfig: what it holds may be secret.
+pub fn write(path: &Path, document: &Value) -> Result<(), FileError> {
+    files::write(path, text(document).as_bytes(), files::SECRET)
+}
+
+/// A value as YAML.
+pub fn text(value: &Value) -> String {
+    let options = serde_saphyr::ser_options! {
+        // Certificates are long, and a line of theirs that is broken is another one.
+        folded_wrap_chars: usize::MAX,
+        prefer_block_scalars: false,
+    };
+    // JSON is YAML too.
+    serde_saphyr::to_string_with_options(value, options).unwrap_or_else(|_| value.to_string())
+}
+
+fn with_token(user: AuthInfo) -> AuthInfo {
+    let token = user
+        .token_file
+        .as_ref()
+        .and_then(|path| std::fs::read_to_string(path).ok());
+    // The client's type for tokens is not ours to make, so it is made of what is written.
+    let with = |token: String| {
+        let mut written = serde_json::to_value(&user).ok()?;
+        written["token"] = json!(token.trim());
+        written.as_object_mut()?.remove("tokenFile");
+        serde_json::from_value(written).ok()
+    };
+    token.and_then(with).unwrap_or(user)
+}
+
+/// A certificate authority as a kubeconfig holds it.
+pub(super) fn encoded(pem: &str) -> String {
+    STANDARD.encode(pem)
+}
+
+/// The reverse; `None` where it is not there, or no text.
+pub(super) fn decoded(data: Option<&str>) -> Option<String> {
+    String::from_utf8(part(data, None)?).ok()
+}
+
+/// What stands in the file itself, or in the file that it names.
+fn part(data: Option<&str>, path: Option<&str>) -> Option<Vec<u8>> {
+    match (data.filter(|data| !data.is_empty()), path) {
+        (Some(data), _) => STANDARD.decode(data).ok(),
+        (None, Some(path)) => std::fs::read(path).ok(),
+        (None, None) => None,
+    }
+}
+
+/// What tells one content of a file from another without reading it; `None` where it is not there.
+pub type Mark = Option<(u64, u64, u64, i64, i64)>;
+
+/// The mark of a file, links followed.
+pub fn mark(path: &Path) -> Mark {
+    let about = std::fs::metadata(path).ok()?;
+    Some((
+        about.dev(),
+        about.ino(),
+        about.size(),
+        about.mtime(),
+        about.mtime_nsec(),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::identity::certificate::tests::Authority;
+
+    #[test]
+    fn data_and_files_are_read_alike_and_secrets_do_not_show() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let authority = Authority::new("ca");
+        let (chain, key) = authority.issue("system:node:n", -1, 60);
+        std::fs::write(at("ca.crt"), &authority.pem).unwrap();
+        std::fs::write(at("pair.pem"), format!("{chain}{key}")).unwrap();
+        let encode = |text: &str| STANDARD.encode(text);
+        let embedded = (
+            json!({"server": "https://x:6443", "certificate-authority-data": encode(&authority.pem)}),
+            json!({"client-certificate-data": encode(&chain), "client-key-data": encode(&key)}),
+        );
+        // Relative paths start at the file.
+        let named = (
+            json!({"server": "https://x:6443", "certificate-authority": "ca.crt"}),
+            json!({"client-certificate": "pair.pem", "client-key": "pair.pem"}),
+        );
+        for ((cluster, user), files) in [(embedded, 0), (named, 3)] {
+            let path = at("kubelet.conf");
+            write(&path, &document("c", &cluster, "u", &user, "x")).unwrap();
+            assert_eq!(
+                std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+                0o600
+            );
+            let stated = read(&path).unwrap();
+            assert_eq!(stated.certificate().unwrap().common_name, "system:node:n");
+            assert_eq!(stated.authorities().unwrap(), authority.pem.as_bytes());
+            assert_eq!(stated.is_embedded(), files == 0);
+            assert_eq!(stated.files().len(), files);
+            let secret = &encode(&key)[40..80];
+            assert!(!format!("{stated:?} {:?}", stated.pair()).contains(secret));
+            write(&at("own.conf"), &stated.for_node(&at("pair.pem"))).unwrap();
+            assert_eq!(read(&at("own.conf")).unwrap().certificate(), stated.certificate());
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("k");
+        let check = |document: Value, expected: &str| {
+            write(&path, &document).unwrap();
+            let error = read(&path).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        };
+        check(json!({"kind": "Config"}), "current-context");
+        check(json!({"current-context": "a"}), "the context of current-context");
+        let contexts = json!([{"name": "a", "context": {"cluster": "c", "user": "u"}}]);
+        check(
+            json!({"current-context": "a", "contexts": contexts}),
+            "the cluster of its context",
+        );
+    }
+}

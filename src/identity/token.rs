@@ -1,0 +1,83 @@
+//! A bootstrap token: what a machine that is no node yet has of the cluster.
+
+use std::str::FromStr;
+
+/// A bootstrap token, `id.secret`. It shows its id only.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token {
+    id: String,
+    secret: String,
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Token({}.…)", self.id)
+    }
+}
+
+/// The text is no token. It is not repeated: it may be nearly one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the token must be 6 characters, a dot and 16 characters of a-z and 0-9; copy it from `kubeadm token list`, or make \
+     one with `kubeadm token create --print-join-command` on the control plane"
+)]
+pub struct NotAToken;
+
+impl FromStr for Token {
+    type Err = NotAToken;
+
+    fn from_str(text: &str) -> Result<Token, NotAToken> {
+        let is_made_of = |part: &str, length| {
+            let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+            part.len() == length && part.bytes().all(allowed)
+        };
+        let (id, secret) = text.split_once('.').ok_or(NotAToken)?;
+        if !is_made_of(id, 6) || !is_made_of(secret, 16) {
+            return Err(NotAToken);
+        }
+        Ok(Token {
+            id: id.to_owned(),
+            secret: secret.to_owned(),
+        })
+    }
+}
+
+impl Token {
+    /// The part that is no secret.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The other part.
+    pub(super) fn secret(&self) -> &str {
+        &self.secret
+    }
+
+    /// All of it, as it goes into a kubeconfig: a secret.
+    pub fn whole(&self) -> String {
+        format!("{}.{}", self.id, self.secret)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens() {
+        let token: Token = "abcdef.0123456789abcdef".parse().unwrap();
+        assert_eq!((token.id(), token.secret()), ("abcdef", "0123456789abcdef"));
+        assert!(!format!("{token:?}").contains("0123"));
+        for wrong in [
+            "",
+            "abcdef",
+            "abcde.0123456789abcdef",
+            "abcdef.0123456789abcdef0",
+            "ABCDEF.0123456789abcdef",
+            "abcdef.0123456789abcde.",
+        ] {
+            assert_eq!(wrong.parse::<Token>(), Err(NotAToken), "{wrong}");
+        }
+        assert!(!NotAToken.to_string().contains("0123456789abcdef"));
+    }
+}
