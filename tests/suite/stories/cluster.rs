@@ -160,9 +160,12 @@ async fn an_agent_that_begins_over_running_pods_says_nothing_new() {
     machine.kill().await;
     // It knows what is wanted long before it knows what is.
     machine.fake.hold("ListPodSandbox");
+    let asked = |machine: &Machine| machine.api().count("WATCH /api/v1/pods");
+    let before_it = asked(&machine);
     machine.start().await;
+    // The list and the watch after it: what is wanted is known.
     machine
-        .told("the pod", |report| report.pods.values().next().cloned())
+        .until("the pods to be asked for", |machine| asked(machine) > before_it)
         .await;
     machine.fake.release("ListPodSandbox");
     machine.api().bind("second", "u2", "demo:1");
