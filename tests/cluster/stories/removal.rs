@@ -11,8 +11,17 @@ use crate::objects::{IDLE, pod, uid, web, workload};
 use crate::runtime;
 use crate::wait::wait_for;
 
-/// Ends three seconds after it was asked to.
-const SLOW: &str = "trap 'sleep 3; exit 0' TERM; while :; do sleep 1000000 & wait $!; done";
+/// Ends three seconds after it was asked to. Ready once it listens to being asked: before that nothing happens.
+const SLOW: &str = "trap 'sleep 3; exit 0' TERM; : >/listens; while :; do sleep 1000000 & wait $!; done";
+
+/// A pod that does so, with that much time to end.
+fn slow(name: &str, grace: u64) -> Value {
+    let mut object = pod(name, SLOW);
+    object["spec"]["terminationGracePeriodSeconds"] = json!(grace);
+    object["spec"]["containers"][0]["readinessProbe"] =
+        json!({"exec": {"command": ["test", "-e", "/listens"]}, "periodSeconds": 1});
+    object
+}
 
 /// The running containers of a pod of this name.
 fn running(pod: &str) -> Result<Vec<runtime::Container>, String> {
@@ -23,9 +32,7 @@ fn running(pod: &str) -> Result<Vec<runtime::Container>, String> {
 }
 
 pub fn a_pod_is_there_until_its_containers_are_gone(cluster: &mut Cluster) {
-    let mut object = pod("slow", SLOW);
-    object["spec"]["terminationGracePeriodSeconds"] = json!(20);
-    cluster.create("pods", &object);
+    cluster.create("pods", &slow("slow", 20));
     cluster.wait_running("slow");
     let path = cluster.at("pods", "slow");
     cluster.api.delete(&path);
@@ -56,9 +63,7 @@ pub fn a_pod_is_there_until_its_containers_are_gone(cluster: &mut Cluster) {
 }
 
 pub fn a_forced_deletion_leaves_nothing_running(cluster: &mut Cluster) {
-    let mut object = pod("forced", SLOW);
-    object["spec"]["terminationGracePeriodSeconds"] = json!(60);
-    let first = cluster.create("pods", &object);
+    let first = cluster.create("pods", &slow("forced", 60));
     cluster.wait_running("forced");
     let namespace = format!("--namespace={}", cluster.namespace);
     kubectl(&[
