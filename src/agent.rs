@@ -21,6 +21,7 @@ use member::Member;
 use answers::{RuntimeAnswers, check_driver_later, sandbox_image};
 
 use crate::act::cgroup::{self, Cgroups};
+use crate::act::registry::DockerConfig;
 use crate::act::{ActContext, rotate};
 use crate::config::node::Init;
 use crate::config::{Addresses, Config};
@@ -441,6 +442,7 @@ fn spawn_loops(
         runtime: runtime.clone(),
         cgroups,
         pulls: Arc::new(Semaphore::new(pulls)),
+        docker_config: DockerConfig::places(&config.paths.root, std::env::home_dir().as_deref()),
     };
     let (outcomes, outcomes_in) = mpsc::unbounded_channel();
     let measured = values.measured.1.borrow().clone();

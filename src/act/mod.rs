@@ -9,6 +9,7 @@ mod image;
 mod image_name;
 mod mount;
 mod pod_dir;
+pub mod registry;
 pub mod rotate;
 mod sandbox;
 mod sub_path;
@@ -34,6 +35,7 @@ use crate::model::step::{Done, Outcome, Plan, Step, StepError, StepReport, Subje
 
 use cgroup::Cgroups;
 use image::ImageFound;
+use registry::DockerConfig;
 
 /// What every step may use.
 #[derive(Clone)]
@@ -45,6 +47,8 @@ pub struct ActContext {
     /// Whoever pulls an image holds a permit: one where `serializeImagePulls` is on, else
     /// `maxParallelImagePulls`.
     pub pulls: Arc<Semaphore>,
+    /// Where the node's own credentials for registries lie.
+    pub docker_config: DockerConfig,
 }
 
 /// Executes a plan for one pod. Cancelled, it ends after the step at hand; a container being stopped and an

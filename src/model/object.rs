@@ -130,6 +130,8 @@ pub struct Object {
     pub data: BTreeMap<String, Content>,
     /// `binaryData` of a ConfigMap, which volumes see and the environment does not.
     pub binary: BTreeMap<String, Content>,
+    /// `type` of a Secret; empty where it has none.
+    pub secret_type: String,
     /// `immutable`: it stays as it is until it is deleted.
     pub immutable: bool,
 }

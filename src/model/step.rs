@@ -15,6 +15,7 @@ use super::node::CgroupName;
 use super::object::Payload;
 use super::pod::{HostAlias, HostPathKind, PodName, PodUid, PullPolicy};
 use super::probe::Hook;
+use super::registry::Credential;
 use super::resources::Bytes;
 
 /// What one pod needs now. Stages run one after the other, the steps of a stage at once. A failing step with
@@ -362,6 +363,9 @@ pub struct ImageRequest {
     pub image: String,
     /// When to pull.
     pub pull: PullPolicy,
+    /// What the pod has to show the registry, in the order in which it is tried, before what the node has; or why
+    /// that cannot be told.
+    pub credentials: Result<Vec<Credential>, String>,
     /// `runAsNonRoot` without a numeric user of the manifest: the image's own user must be a number other than 0.
     pub must_not_be_root: bool,
 }

@@ -448,6 +448,7 @@ mod tests {
             priority: None,
             placement: Default::default(),
             readiness_gates: Vec::new(),
+            pull_secrets: Vec::new(),
             service_links: true,
             security: PodSecurity::default(),
             resources: None,

@@ -232,6 +232,16 @@ pub fn forgiven(memory: &PodMemory) -> PodMemory {
     memory
 }
 
+/// What is remembered when a Secret with which images are pulled has appeared or changed: a pull that failed without it
+/// is tried again at once.
+pub fn pulls_forgiven(memory: &PodMemory) -> PodMemory {
+    let mut memory = memory.clone();
+    for container in memory.containers.values_mut() {
+        container.pull = None;
+    }
+    memory
+}
+
 /// One attempt to start a container. Each lengthens the back-off of restarts where an earlier instance has
 /// ended; without one only a failure has to be waited for, shortly.
 fn note_attempt<'a>(

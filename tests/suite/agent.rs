@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use gantry::act::ActContext;
 use gantry::act::cgroup::{self, Cgroups};
+use gantry::act::registry::DockerConfig;
 use gantry::cri::Runtime;
 use gantry::model::api::ApiNode;
 use gantry::model::memory::Memory;
@@ -270,6 +271,7 @@ impl Agent {
             runtime: runtime.clone(),
             cgroups,
             pulls: Arc::new(Semaphore::new(1)),
+            docker_config: DockerConfig::places(root, None),
         };
         let (desired_in, desired) = watch::channel(Arc::<Desired>::default());
         let (snapshot_in, snapshot) = watch::channel(Arc::<Snapshot>::default());

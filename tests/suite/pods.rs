@@ -145,6 +145,7 @@ pub(crate) fn image_request(container: &str, image: &str, pull: PullPolicy) -> I
         container: container.to_owned(),
         image: image.to_owned(),
         pull,
+        credentials: Ok(Vec::new()),
         must_not_be_root: false,
     }
 }

@@ -9,6 +9,7 @@ mod faults;
 mod hooks;
 mod lives;
 mod probes;
+mod pulls;
 mod objects;
 mod restarts;
 mod work;

@@ -39,8 +39,11 @@ pub(super) fn read(node: &Rc<Node>, kind: ObjectKind) -> Result<ReadObject, Vec<
             ("data", ObjectKind::Secret) => contents(entry, &at, decoded, &mut object.data, &mut faults),
             // Read below: it counts where both say something.
             ("stringData", ObjectKind::Secret) => {}
-            ("type", ObjectKind::Secret) if entry.value.is_null() || entry.value.as_str().is_some() => {}
-            ("type", ObjectKind::Secret) => faults.add(&at, "must be text (Opaque)"),
+            ("type", ObjectKind::Secret) => match entry.value.as_str() {
+                Some(text) => object.secret_type = text.to_owned(),
+                None if entry.value.is_null() => {}
+                None => faults.add(&at, "must be text (Opaque)"),
+            },
             ("immutable", _) => match &entry.value.value {
                 Value::Scalar(Scalar::Bool(immutable)) => object.immutable = *immutable,
                 Value::Scalar(Scalar::Null) => {}
@@ -185,6 +188,9 @@ fn complete(kind: ObjectKind, metadata: &ObjectMeta, object: Object) -> ReadObje
         "kind": kind.as_str(),
         "metadata": {"name": key.name, "namespace": key.namespace},
     });
+    if !object.secret_type.is_empty() {
+        json["type"] = json!(object.secret_type);
+    }
     if object.immutable {
         json["immutable"] = json!(true);
     }

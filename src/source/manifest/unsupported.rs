@@ -93,11 +93,6 @@ fn spec_fields(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
             "remove them",
         ),
         (
-            filled(spec.image_pull_secrets.as_ref()),
-            "imagePullSecrets",
-            "remove them, and have the image in the images directory",
-        ),
-        (
             filled(spec.scheduling_gates.as_ref()),
             "schedulingGates",
             "remove them: nobody would open them",

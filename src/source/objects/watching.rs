@@ -95,12 +95,14 @@ fn of_config_map(object: ConfigMap) -> Object {
             .map(bytes)
             .collect(),
         immutable: object.immutable.unwrap_or(false),
+        ..Object::default()
     }
 }
 
 fn of_secret(object: Secret) -> Object {
     Object {
         data: object.data.unwrap_or_default().into_iter().map(bytes).collect(),
+        secret_type: object.type_.unwrap_or_default(),
         immutable: object.immutable.unwrap_or(false),
         ..Object::default()
     }
