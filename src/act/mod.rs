@@ -227,7 +227,7 @@ impl Work<'_> {
             },
             Step::EnsurePodDir { dir, logs } => pod_dir::ensure(&dir, &logs),
             Step::EnsureVolume(request) => volume::ensure(request).await,
-            Step::RunSandbox(config) => sandbox::run(runtime, *config).await,
+            Step::RunSandbox(request) => sandbox::run(runtime, *request).await,
             Step::EnsureImage(request) => image::ensure(self, request).await,
             Step::WriteHosts(file) => hosts::write(runtime, file, made.sandbox.as_deref()).await,
             Step::CreateContainer(request) => container::create(runtime, *request, made).await,

@@ -80,12 +80,18 @@ pub enum Reference {
     Object(ObjectKey),
     /// A token made for the pod.
     Token(TokenKey),
+    /// A RuntimeClass, by its name. As an object it has one value, [`HANDLER`].
+    RuntimeClass(String),
 }
+
+/// The name under which [`Object::data`] of a RuntimeClass has its handler.
+pub const HANDLER: &str = "handler";
 
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Reference::Object(key) => key.fmt(f),
+            Reference::RuntimeClass(name) => write!(f, "RuntimeClass {name}"),
             Reference::Token(key) => {
                 let (namespace, account) = (&key.pod.namespace, &key.account);
                 write!(f, "token of {namespace}/{account} for {}", key.pod)

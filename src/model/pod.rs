@@ -110,6 +110,8 @@ pub struct Pod {
     pub placement: Placement,
     /// `spec.readinessGates`: types of conditions that others set and without which it is not ready.
     pub readiness_gates: Vec<String>,
+    /// `spec.runtimeClassName`; `None`: the runtime's default handler.
+    pub runtime_class: Option<String>,
     /// `spec.imagePullSecrets`, in order.
     pub pull_secrets: Vec<String>,
     /// `spec.enableServiceLinks`

@@ -6,8 +6,8 @@ use super::object::{Known, ObjectKey, ObjectKind, Objects, Reference, TokenKey};
 use super::pod::{Pod, VolumeSource};
 use super::value::{EnvValue, FileSource, TokenFile};
 
-/// The objects that a pod refers to, by its volumes, its containers' environments and the pulls of its images, whether
-/// or not they may be missing.
+/// The objects that a pod refers to, by its volumes, its containers' environments, the pulls of its images and its runtime's
+/// class, whether or not they may be missing.
 pub fn references(pod: &Pod) -> BTreeSet<Reference> {
     let mut all = BTreeSet::new();
     for volume in &pod.volumes {
@@ -33,6 +33,7 @@ pub fn references(pod: &Pod) -> BTreeSet<Reference> {
         }
     }
     all.extend(pull_secrets(pod));
+    all.extend(pod.runtime_class.clone().map(Reference::RuntimeClass));
     all
 }
 
@@ -125,7 +126,15 @@ mod tests {
         };
         pod.containers[0].env.push(("A".to_owned(), value));
         pod.pull_secrets.push("pull".to_owned());
+        pod.runtime_class = Some("sandboxed".to_owned());
         let names: Vec<_> = references(&pod).iter().map(ToString::to_string).collect();
-        assert_eq!(names, ["ConfigMap ns/a", "Secret ns/b", "Secret ns/pull", "token of ns/ for ns/p"]);
+        let expected = [
+            "ConfigMap ns/a",
+            "Secret ns/b",
+            "Secret ns/pull",
+            "token of ns/ for ns/p",
+            "RuntimeClass sandboxed",
+        ];
+        assert_eq!(names, expected);
     }
 }

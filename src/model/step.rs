@@ -127,7 +127,7 @@ pub enum Step {
     /// Make a volume.
     EnsureVolume(VolumeRequest),
     /// Make and start the sandbox.
-    RunSandbox(Box<PodSandboxConfig>),
+    RunSandbox(Box<SandboxRequest>),
     /// Have the image, by the policy.
     EnsureImage(ImageRequest),
     /// Write the file that containers see as /etc/hosts.
@@ -352,6 +352,16 @@ pub struct SubPathMount {
     pub path: String,
     /// Where it is mounted, anew each time; it is among the container's mounts.
     pub target: PathBuf,
+}
+
+/// A sandbox to make.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SandboxRequest {
+    /// The request.
+    pub config: PodSandboxConfig,
+    /// Which of the runtime's handlers makes it, empty for the default one; or why that is not known, told like a
+    /// failure to make it.
+    pub handler: Result<String, String>,
 }
 
 /// An image to have.

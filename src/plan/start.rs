@@ -78,7 +78,10 @@ pub(super) fn in_new_sandbox(given: Given<'_>, attempt: u32, start: &[&Container
         attempt,
     };
     let (due, waits_until) = due(given, start);
-    let run = Step::RunSandbox(Box::new(sandbox::config(pod, attempt, policy)));
+    let request = sandbox::request(given.origin(&[]), attempt);
+    // Without a sandbox nobody needs an image.
+    let due = if request.handler.is_ok() { due } else { Vec::new() };
+    let run = Step::RunSandbox(Box::new(request));
     let last = seen.sandboxes.first().map(teardown::stop_sandbox);
     let outdated = due.iter().filter_map(|c| remove_outdated(given, c));
     let mut stages = vec![last.into_iter().collect(), outdated.collect(), base(given)];

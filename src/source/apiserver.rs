@@ -286,7 +286,7 @@ mod tests {
     fn what_is_refused_is_held_unless_it_was_accepted_before() {
         let (mut state, outputs) = (State::default(), outputs());
         let refused = |object: &mut Object| {
-            object.spec.as_mut().unwrap().runtime_class_name = Some("other".to_owned());
+            object.spec.as_mut().unwrap().host_users = Some(false);
         };
         take(&mut state, Event::Init);
         take(&mut state, Event::InitApply(object("a", "1", refused)));

@@ -1,5 +1,5 @@
-//! What the pods of the API server take values from, put beside those pods: ConfigMaps, Secrets, and tokens of their
-//! service accounts.
+//! What the pods of the API server take values from, put beside those pods: ConfigMaps, Secrets, RuntimeClasses, and
+//! tokens of their service accounts.
 //!
 //! Each object is read and watched by its name, once for all pods that refer to it, and forgotten with the last of
 //! them: a node may ask for nothing else. A token is asked for again before it ends. A pod is told at once, with what
@@ -98,6 +98,9 @@ pub async fn run(inputs: Inputs, out: watch::Sender<Option<Arc<SourceSet>>>, can
                 };
                 match key {
                     Reference::Object(key) => tokio::spawn(watching::watch(key, clients.clone(), to)),
+                    Reference::RuntimeClass(name) => {
+                        tokio::spawn(watching::watch_class(name, clients.clone(), to))
+                    }
                     Reference::Token(key) => {
                         let office = tokens::Office {
                             clients: clients.clone(),

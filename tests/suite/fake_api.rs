@@ -117,11 +117,11 @@ impl FakeApi {
         self.shared.news.send_modify(|news| *news += 1);
     }
 
-    /// Makes or replaces an object in the namespace `default`.
+    /// Makes or replaces an object, in the namespace `default` where its kind has namespaces.
     pub(crate) fn write(&self, kind: &'static str, name: &str, mut object: Value) {
         object["metadata"]["name"] = json!(name);
-        object["metadata"]["namespace"] = json!("default");
-        self.shared.put(kind, "default", name, object);
+        object["metadata"]["namespace"] = json!(namespace(kind));
+        self.shared.put(kind, namespace(kind), name, object);
     }
 
     /// Writes into the Node what others write there.
@@ -185,7 +185,7 @@ impl FakeApi {
 
 fn namespace(kind: &str) -> &'static str {
     match kind {
-        "nodes" => "",
+        "nodes" | "runtimeclasses" => "",
         "leases" => "kube-node-lease",
         _ => "default",
     }
@@ -267,7 +267,8 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
     }
     let rest = path
         .trim_start_matches("/api/v1/")
-        .trim_start_matches("/apis/coordination.k8s.io/v1/");
+        .trim_start_matches("/apis/coordination.k8s.io/v1/")
+        .trim_start_matches("/apis/node.k8s.io/v1/");
     let parts: Vec<&str> = rest.split('/').collect();
     let (namespace, parts) = match parts[..] {
         ["namespaces", namespace, ref rest @ ..] => (namespace, rest),
@@ -284,6 +285,7 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
         "configmaps" => "configmaps",
         "secrets" => "secrets",
         "services" => "services",
+        "runtimeclasses" => "runtimeclasses",
         _ => return refuse(404, "NotFound"),
     };
     speaks(&shared, kind).await;

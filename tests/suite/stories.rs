@@ -3,6 +3,7 @@
 
 mod changes;
 mod cluster;
+mod cluster_classes;
 mod cluster_objects;
 mod cluster_tokens;
 mod faults;

@@ -80,6 +80,7 @@ pub(super) fn pod(object: k8s::Pod, source: Source, seen: Timestamp, faults: &mu
             .flatten()
             .map(|gate| gate.condition_type.clone())
             .collect(),
+        runtime_class: text(spec.runtime_class_name.as_ref()),
         // The API server lets empty names through.
         pull_secrets: spec
             .image_pull_secrets

@@ -115,9 +115,11 @@ impl RuntimeService for Services {
         &self,
         request: Request<v1::RunPodSandboxRequest>,
     ) -> Answer<v1::RunPodSandboxResponse> {
-        let config = request.into_inner().config.unwrap_or_default();
+        let request = request.into_inner();
+        let config = request.config.unwrap_or_default();
         let metadata = config.metadata.clone().unwrap_or_default();
         let about = format!("{}/{}#{}", metadata.namespace, metadata.name, metadata.attempt);
+        self.0.world().handlers.push(request.runtime_handler);
         self.0.enter("RunPodSandbox", &about).await?;
         let pod_sandbox_id = self.0.world().add_sandbox(config)?;
         self.0.send("/tasks/start", &pod_sandbox_id);

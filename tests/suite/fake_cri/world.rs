@@ -30,6 +30,8 @@ pub(crate) struct World {
     pub registry: BTreeSet<String>,
     /// Images for which a name and a password are asked.
     pub passwords: BTreeMap<String, (String, String)>,
+    /// The handler of each sandbox that was asked for.
+    pub handlers: Vec<String>,
     /// Who each pull said to be.
     pub pulled_by: Vec<Option<String>>,
     /// How commands end in containers, by their words joined: the code, and what they say.
@@ -54,6 +56,7 @@ impl Default for World {
             registry: BTreeSet::new(),
             passwords: BTreeMap::new(),
             pulled_by: Vec::new(),
+            handlers: Vec::new(),
             answers: BTreeMap::new(),
             graces: Vec::new(),
             next: 0,
