@@ -146,7 +146,7 @@ pub async fn run(
     let world = serving::world(&config, &values, &health, &metrics);
     serving::spawn(&mut tasks, &config, socket, &world).await?;
     let member = match &config.paths.kubeconfig {
-        Some(path) => Some(Member::connect(path).await?),
+        Some(path) => Some(Member::connect(path, &config, &machine.boot_id).await?),
         None => None,
     };
     spawn_source(&mut tasks, &config, &values, member.as_ref());

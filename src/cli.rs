@@ -318,70 +318,73 @@ mod tests {
         check_help(
             &["run"],
             expect![[r#"
-            Run the agent
+                Run the agent
 
-            Usage: gantry run [OPTIONS]
+                Usage: gantry run [OPTIONS]
 
-            Options:
-                  --config <VALUE>
-                      Read KubeletConfiguration and GantryConfiguration from this file
-                  --config-dir <VALUE>
-                      Then read the *.conf files below this directory, in the order of their names
-                  --kubeconfig <VALUE>
-                      How to reach the API server whose node this is; without it there is none
-                  --pod-manifest-path <DIR>
-                      The directory of the pods' manifests [alias: --manifests]
-                  --hostname-override <VALUE>
-                      The node's name, if not the host's
-                  --node-ip <VALUE>
-                      The node's address, or an IPv4 and an IPv6 one with a comma between
-                  --node-labels <A=X,B=Y>
-                      Labels of the node: key=value,key=value
-                  --root-dir <VALUE>
-                      The directory of volumes and pods' files [default: /var/lib/kubelet]
-                  --state-dir <VALUE>
-                      The agent's own directory [default: /var/lib/gantry]
-                  --container-runtime-endpoint <VALUE>
-                      containerd's socket, unix://...
-                  --cgroup-driver <VALUE>
-                      systemd or cgroupfs, where containerd does not tell
-                  --network-cidr <VALUE>
-                      The network of all pods [default: 10.244.0.0/16]
-                  --pod-cidr <VALUE>
-                      This node's part of it [default: a free /24]
-                  --cni-conf-dir <VALUE>
-                      CNI configurations [default: /etc/cni/net.d]
-                  --cni-bin-dir <VALUE>
-                      CNI plugins [default: /opt/cni/bin]
-                  --images-dir <VALUE>
-                      Image archives to import [default: <state-dir>/images]
-                  --pause-image <VALUE>
-                      The sandboxes' image [default: the agent's own]
-                  --log-level <VALUE>
-                      error, warn, info, debug, trace, or a tracing filter [default: info]
-                  --logging-format <VALUE>
-                      text or json [alias: --log-format]
-                  --cluster-dns <A,B>
-                      The cluster's DNS servers
-                  --cluster-domain <VALUE>
-                      The cluster's DNS domain
-                  --max-pods <NUMBER>
-                      How many pods may run here [default: 110]
-                  --fail-swap-on[=<BOOL>]
-                      Refuse to start while swap is on [default: true]
-                  --healthz-port <NUMBER>
-                      The port of /healthz, 0 for none [default: 10248]
-                  --healthz-bind-address <VALUE>
-                      Its address [default: 127.0.0.1]
-              -v, --verbose
-                      Say why, down to the first cause, when something fails
-                  --socket <PATH>
-                      The agent's socket [default: /run/gantry/gantry.sock]
-              -h, --help
-                      Print help
+                Options:
+                      --config <VALUE>
+                          Read KubeletConfiguration and GantryConfiguration from this file
+                      --config-dir <VALUE>
+                          Then read the *.conf files below this directory, in the order of their names
+                      --kubeconfig <VALUE>
+                          How to reach the API server whose node this is; without it there is none
+                      --pod-manifest-path <DIR>
+                          The directory of the pods' manifests [alias: --manifests]
+                      --hostname-override <VALUE>
+                          The node's name, if not the host's
+                      --node-ip <VALUE>
+                          The node's address, or an IPv4 and an IPv6 one with a comma between
+                      --node-labels <A=X,B=Y>
+                          Labels of the node: key=value,key=value
+                      --root-dir <VALUE>
+                          The directory of volumes and pods' files [default: /var/lib/kubelet]
+                      --state-dir <VALUE>
+                          The agent's own directory [default: /var/lib/gantry]
+                      --cut-off-start <VALUE>
+                          Stored pods to start while the API server does not answer: Tolerated, Always or Never
+                          [default: Tolerated]
+                      --container-runtime-endpoint <VALUE>
+                          containerd's socket, unix://...
+                      --cgroup-driver <VALUE>
+                          systemd or cgroupfs, where containerd does not tell
+                      --network-cidr <VALUE>
+                          The network of all pods [default: 10.244.0.0/16]
+                      --pod-cidr <VALUE>
+                          This node's part of it [default: a free /24]
+                      --cni-conf-dir <VALUE>
+                          CNI configurations [default: /etc/cni/net.d]
+                      --cni-bin-dir <VALUE>
+                          CNI plugins [default: /opt/cni/bin]
+                      --images-dir <VALUE>
+                          Image archives to import [default: <state-dir>/images]
+                      --pause-image <VALUE>
+                          The sandboxes' image [default: the agent's own]
+                      --log-level <VALUE>
+                          error, warn, info, debug, trace, or a tracing filter [default: info]
+                      --logging-format <VALUE>
+                          text or json [alias: --log-format]
+                      --cluster-dns <A,B>
+                          The cluster's DNS servers
+                      --cluster-domain <VALUE>
+                          The cluster's DNS domain
+                      --max-pods <NUMBER>
+                          How many pods may run here [default: 110]
+                      --fail-swap-on[=<BOOL>]
+                          Refuse to start while swap is on [default: true]
+                      --healthz-port <NUMBER>
+                          The port of /healthz, 0 for none [default: 10248]
+                      --healthz-bind-address <VALUE>
+                          Its address [default: 127.0.0.1]
+                  -v, --verbose
+                          Say why, down to the first cause, when something fails
+                      --socket <PATH>
+                          The agent's socket [default: /run/gantry/gantry.sock]
+                  -h, --help
+                          Print help
 
-            Every flag of `gantry kubelet --help` is accepted too.
-        "#]],
+                Every flag of `gantry kubelet --help` is accepted too.
+            "#]],
         );
         check_help(
             &["get"],
@@ -493,6 +496,9 @@ mod tests {
                           The directory of volumes and pods' files [default: /var/lib/kubelet]
                       --state-dir <VALUE>
                           The agent's own directory [default: /var/lib/gantry]
+                      --cut-off-start <VALUE>
+                          Stored pods to start while the API server does not answer: Tolerated, Always or Never
+                          [default: Tolerated]
                       --container-runtime-endpoint <VALUE>
                           containerd's socket, unix://...
                       --cgroup-driver <VALUE>

@@ -20,7 +20,12 @@ impl DockerConfig {
         let (own, here, top) = (root_dir.to_owned(), PathBuf::new(), Path::new("/"));
         DockerConfig {
             newer: in_all(
-                [own.clone(), here.clone(), home.join(".docker"), top.join(".docker")],
+                [
+                    own.clone(),
+                    here.clone(),
+                    home.join(".docker"),
+                    top.join(".docker"),
+                ],
                 "config.json",
             ),
             older: in_all([own, here, home.to_owned(), top.to_owned()], ".dockercfg"),

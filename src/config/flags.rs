@@ -120,6 +120,7 @@ pub const RUN_HELP: &[&str] = &[
     "node-labels",
     "root-dir",
     "state-dir",
+    "cut-off-start",
     "container-runtime-endpoint",
     "cgroup-driver",
     "network-cidr",
@@ -191,6 +192,12 @@ pub const FLAGS: &[Flag] = &[
         Text,
         "stateDir",
         "The agent's own directory [default: /var/lib/gantry]",
+    ),
+    own(
+        "cut-off-start",
+        Text,
+        "cutOffStart",
+        "Stored pods to start while the API server does not answer: Tolerated, Always or Never [default: Tolerated]",
     ),
     own(
         "socket",

@@ -8,6 +8,7 @@ use super::Member;
 use super::own::GantryConfiguration;
 use super::raw::KubeletConfiguration;
 use super::validate::Checks;
+use crate::model::api::CutOffStart;
 
 /// The effects that a taint may have.
 const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
@@ -44,12 +45,25 @@ pub(super) fn member(
             format!("{provider:?} is no longer offered, as in the kubelet; write external, or leave it away"),
         );
     }
+    let cut_off_start = match own.cut_off_start.as_deref().unwrap_or_default() {
+        "" | "Tolerated" => CutOffStart::Tolerated,
+        "Always" => CutOffStart::Always,
+        "Never" => CutOffStart::Never,
+        other => {
+            own_checks.wrong(
+                "cutOffStart",
+                format!("{other:?} must be Tolerated, Always or Never"),
+            );
+            CutOffStart::Never
+        }
+    };
     let number = |number: Option<i32>| number.and_then(|number| u32::try_from(number).ok()).unwrap_or(0);
     Member {
         register: written.register_node != Some(false),
         taints,
         provider_id: written.provider_id.clone().filter(|id| !id.is_empty()),
         external_cloud: provider == "external",
+        cut_off_start,
         lease: Duration::from_secs(u64::from(
             written
                 .node_lease_duration_seconds

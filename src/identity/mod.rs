@@ -1,3 +1,4 @@
 //! Who the node is to its API server: the credentials that it speaks with.
 
 pub mod client;
+pub mod cluster;

@@ -246,7 +246,11 @@ mod tests {
         check("registry.example.com", "registry.example.com/a:1", true);
         check("https://registry.example.com", "registry.example.com/a/b", true);
         check("http://registry.example.com/v2/", "registry.example.com/a", true);
-        check("registry.example.com/v1/team", "registry.example.com/team/a", true);
+        check(
+            "registry.example.com/v1/team",
+            "registry.example.com/team/a",
+            true,
+        );
         check("registry.example.com", "example.com/a", false);
         check("registry.example.com", "other.registry.example.com/a", false);
         check("*.example.com", "registry.example.com/a", true);
@@ -314,7 +318,11 @@ mod tests {
             r#"{"auths": {"a": {"auth": "Z2VoZWlt"}}}"#,
         ] {
             let mut keyring = Keyring::default();
-            assert_eq!(keyring.add_config_json(wrong.as_bytes()), Err(NoDockerConfig), "{wrong}");
+            assert_eq!(
+                keyring.add_config_json(wrong.as_bytes()),
+                Err(NoDockerConfig),
+                "{wrong}"
+            );
             assert_eq!(keyring, Keyring::default());
         }
     }
@@ -323,7 +331,10 @@ mod tests {
     fn nothing_prints_a_password() {
         let keyring = keyring(&["example.com"]);
         let text = format!("{keyring:?} {:#?}", keyring.lookup("example.com/a"));
-        assert!(text.contains("credential of") && !text.contains("hunter2"), "{text}");
+        assert!(
+            text.contains("credential of") && !text.contains("hunter2"),
+            "{text}"
+        );
     }
 
     proptest! {

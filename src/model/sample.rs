@@ -109,7 +109,7 @@ pub(crate) fn pod(restart: RestartPolicy, init: &[&str], containers: &[&str]) ->
         placement: Default::default(),
         readiness_gates: Vec::new(),
         runtime_class: None,
-            pull_secrets: Vec::new(),
+        pull_secrets: Vec::new(),
         service_links: true,
         security: PodSecurity::default(),
         resources: None,

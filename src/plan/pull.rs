@@ -90,7 +90,11 @@ mod tests {
         check(&[], "example.com/a", &[]);
         check(&["json", "older"], "example.com/a", &["json", "older"]);
         check(&["older", "json"], "example.com/a", &["older", "json"]);
-        check(&["json", "older"], "example.com/team/a", &["older", "json", "older"]);
+        check(
+            &["json", "older"],
+            "example.com/team/a",
+            &["older", "json", "older"],
+        );
         check(
             &["gone", "unread", "opaque", "empty", "json"],
             "example.com/a",
@@ -103,7 +107,10 @@ mod tests {
     fn one_that_is_broken_is_named_and_not_quoted() {
         let broken = [("s", secret(CONFIG_JSON_TYPE, CONFIG_JSON_KEY, "geheim"))];
         let said = users(&broken, &["s"], "example.com/a").unwrap_err();
-        assert!(said.starts_with("Secret ns/s is no docker configuration"), "{said}");
+        assert!(
+            said.starts_with("Secret ns/s is no docker configuration"),
+            "{said}"
+        );
         assert!(!said.contains("geheim"));
     }
 }

@@ -85,7 +85,12 @@ pub(super) fn in_new_sandbox(given: Given<'_>, attempt: u32, start: &[&Container
     let last = seen.sandboxes.first().map(teardown::stop_sandbox);
     let outdated = due.iter().filter_map(|c| remove_outdated(given, c));
     let mut stages = vec![last.into_iter().collect(), outdated.collect(), base(given)];
-    stages.push([run].into_iter().chain(due.iter().map(|c| image(given, c))).collect());
+    stages.push(
+        [run]
+            .into_iter()
+            .chain(due.iter().map(|c| image(given, c)))
+            .collect(),
+    );
     if !due.is_empty() {
         stages.push(vec![Step::WriteHosts(container::hosts_file(pod, &[], policy))]);
         create_and_start(given, &due, &home, given.origin(&[]), &mut stages);

@@ -70,7 +70,10 @@ pub fn events(pod: &Pod, outcome: &Outcome, memory: Option<&PodMemory>) -> Vec<P
 
 /// That images are pulled without Secrets that the pod names, where they were asked for in this execution.
 pub fn unretrieved(pod: &Pod, outcome: &Outcome, objects: &Objects) -> Option<PodEvent> {
-    let asked = outcome.steps.iter().any(|report| report.verb == verb::ENSURE_IMAGE);
+    let asked = outcome
+        .steps
+        .iter()
+        .any(|report| report.verb == verb::ENSURE_IMAGE);
     let absent = absent_pull_secrets(pod, objects);
     let message = format!(
         "Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.",

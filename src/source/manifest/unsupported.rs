@@ -80,7 +80,10 @@ fn spec_fields(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
         faults.add(&at.field(field), format!("{NO_REFERENCE}: remove it"));
     }
     if named(&spec.runtime_class_name) {
-        faults.add(&at.field("runtimeClassName"), format!("{NO_REFERENCE}: remove it"));
+        faults.add(
+            &at.field("runtimeClassName"),
+            format!("{NO_REFERENCE}: remove it"),
+        );
     }
     let node_affinity = spec.affinity.as_ref().and_then(|a| a.node_affinity.as_ref());
     let node_affinity =

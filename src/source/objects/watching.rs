@@ -33,7 +33,15 @@ pub(super) async fn watch(key: ObjectKey, clients: watch::Receiver<kube::Client>
 /// The same of a RuntimeClass.
 pub(super) async fn watch_class(name: String, clients: watch::Receiver<kube::Client>, to: Teller) {
     let api = kube::Api::<RuntimeClass>::all;
-    follow(api, &name, "the API server does not answer", clients, to, of_class).await;
+    follow(
+        api,
+        &name,
+        "the API server does not answer",
+        clients,
+        to,
+        of_class,
+    )
+    .await;
 }
 
 /// `unread` is what is told where nobody could be asked.

@@ -43,12 +43,14 @@ fn start_registry(node: &Node) {
     std::fs::write("/etc/hosts", format!("{hosts}127.0.0.1 {host}\n")).expect("a private /etc");
     let trusted = Path::new(HOSTS_DIR).join(REGISTRY);
     std::fs::create_dir_all(&trusted).expect("a private /etc");
-    let server = format!(
-        "server = \"https://{REGISTRY}\"\n[host.\"https://{REGISTRY}\"]\n  ca = \"{certificate}\"\n"
-    );
+    let server =
+        format!("server = \"https://{REGISTRY}\"\n[host.\"https://{REGISTRY}\"]\n  ca = \"{certificate}\"\n");
     std::fs::write(trusted.join("hosts.toml"), server).expect("a private /etc");
     // It ends with the story's processes.
-    let _registry = logged(Command::new("docker-registry").args(["serve", &config]), "registry.log");
+    let _registry = logged(
+        Command::new("docker-registry").args(["serve", &config]),
+        "registry.log",
+    );
     let image = "gantry.local/busybox:1";
     wait_for("the demo image to be imported", SOON, || {
         let told = node.node()?["status"]["images"].to_string();
@@ -60,7 +62,11 @@ fn start_registry(node: &Node) {
         push.args(["--namespace", "k8s.io", "images", "push", "--user", "ann:right"]);
         let output = push.args(["--hosts-dir", HOSTS_DIR, &remote, image]).output();
         let output = output.map_err(|error| error.to_string())?;
-        if output.status.success() { Ok(()) } else { Err(text(&output)) }
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err(text(&output))
+        }
     });
 }
 
@@ -102,7 +108,12 @@ pub fn credentials_of_secrets_and_of_the_node_open_a_registry(node: &mut Node) {
     let auths = |password: &str| json!({"*.gantry.test:5443": {"username": "ann", "password": password}});
     let newer = |name: &str, password: &str| {
         let config = json!({"auths": auths(password)});
-        secret(name, "kubernetes.io/dockerconfigjson", ".dockerconfigjson", &config)
+        secret(
+            name,
+            "kubernetes.io/dockerconfigjson",
+            ".dockerconfigjson",
+            &config,
+        )
     };
     node.manifest("wrong-secret.json", &newer("wrong", "wrong"));
     node.manifest("wrong.yaml", &pod("wrong", Some("wrong")));

@@ -41,13 +41,21 @@ async fn a_class_that_is_missing_holds_its_pod_until_it_is_there() {
     machine.api().bind_asking("other", "u3", "demo:1", more);
     runs(&machine, "other").await;
     assert_eq!(machine.fake.world().handlers, ["", "runsc", "runsc"]);
-    assert_eq!((machine.api().count(&format!("GET {ASKED}")), machine.api().watches(ASKED)), (1, 1));
+    assert_eq!(
+        (
+            machine.api().count(&format!("GET {ASKED}")),
+            machine.api().watches(ASKED)
+        ),
+        (1, 1)
+    );
 }
 
 #[tokio::test]
 async fn nothing_starts_before_the_class_is_answered_and_what_runs_stays_without_it() {
     let machine = Machine::joined().await;
-    machine.api().write("runtimeclasses", "sandboxed", json!({"handler": "runsc"}));
+    machine
+        .api()
+        .write("runtimeclasses", "sandboxed", json!({"handler": "runsc"}));
     machine.api().set_silent("runtimeclasses", true);
     let more = json!({"runtimeClassName": "sandboxed"});
     machine.api().bind_asking("web", "u1", "demo:1", more);

@@ -38,10 +38,13 @@ async fn a_secret_beside_the_manifest_opens_the_registry_when_it_is_right() {
     guard(&machine);
     machine.write("web.yaml", &pod());
     let refused = machine
-        .pod_told("web", "the refusal", |pod| state(pod, "c") == "Waiting: ErrImagePull")
+        .pod_told("web", "the refusal", |pod| {
+            state(pod, "c") == "Waiting: ErrImagePull"
+        })
         .await;
     assert_eq!(message(&refused, "c"), format!("{IMAGE}: 401 Unauthorized"));
-    let warning = "Unable to retrieve some image pull secrets (login); attempting to pull the image may not succeed.";
+    let warning =
+        "Unable to retrieve some image pull secrets (login); attempting to pull the image may not succeed.";
     let event = |report: &gantry::model::report::PodsReport| {
         let mut events = report.events.values().flatten();
         events
