@@ -307,7 +307,7 @@ mod tests {
             username: "name".to_owned(),
             password: "pass:word".to_owned(),
         };
-        assert_eq!(keyring.lookup("a.example/x"), [expected.clone()]);
+        assert_eq!(keyring.lookup("a.example/x"), std::slice::from_ref(&expected));
         assert_eq!(keyring.lookup("b.example/x"), [expected]);
         assert_eq!(Keyring::default().add_config_json(b"{}"), Ok(()));
         for wrong in [

@@ -100,7 +100,7 @@ mod tests {
             reasons(Some(&starts), &ready),
             ["NodeHasDiskPressure", "NodeReady"]
         );
-        assert_eq!(reasons(Some(&ready), &ready), [String::new(); 0]);
+        assert_eq!(reasons(Some(&ready), &ready), Vec::<String>::new());
         assert_eq!(
             changes(Some(&ready), &starts)[1],
             (
