@@ -45,25 +45,13 @@ pub(super) fn member(
             format!("{provider:?} is no longer offered, as in the kubelet; write external, or leave it away"),
         );
     }
-    let cut_off_start = match own.cut_off_start.as_deref().unwrap_or_default() {
-        "" | "Tolerated" => CutOffStart::Tolerated,
-        "Always" => CutOffStart::Always,
-        "Never" => CutOffStart::Never,
-        other => {
-            own_checks.wrong(
-                "cutOffStart",
-                format!("{other:?} must be Tolerated, Always or Never"),
-            );
-            CutOffStart::Never
-        }
-    };
     let number = |number: Option<i32>| number.and_then(|number| u32::try_from(number).ok()).unwrap_or(0);
     Member {
         register: written.register_node != Some(false),
         taints,
         provider_id: written.provider_id.clone().filter(|id| !id.is_empty()),
         external_cloud: provider == "external",
-        cut_off_start,
+        cut_off_start: cut_off_start(own, own_checks),
         lease: Duration::from_secs(u64::from(
             written
                 .node_lease_duration_seconds
@@ -73,6 +61,19 @@ pub(super) fn member(
         )),
         events_per_second: number(written.event_record_qps),
         event_burst: number(written.event_burst),
+    }
+}
+
+fn cut_off_start(own: &GantryConfiguration, own_checks: &mut Checks<'_>) -> CutOffStart {
+    match own.cut_off_start.as_deref().unwrap_or_default() {
+        "" | "Tolerated" => CutOffStart::Tolerated,
+        "Always" => CutOffStart::Always,
+        "Never" => CutOffStart::Never,
+        other => {
+            let complaint = format!("{other:?} must be Tolerated, Always or Never");
+            own_checks.wrong("cutOffStart", complaint);
+            CutOffStart::Never
+        }
     }
 }
 

@@ -59,20 +59,9 @@ impl Loop {
         let former = std::mem::take(&mut self.refused);
         let doubted = std::mem::take(&mut self.doubted);
         let node = self.node_marks();
-        let api = self.desired.api.as_ref();
-        let is_stored = api.is_some_and(|set| set.standing == Standing::Stored);
         for pod in new {
-            let others = admitted.iter().map(AsRef::as_ref);
-            let (allocatable, max_pods) = (&self.rooms.allocatable, self.rooms.max_pods);
             let doubt = doubted.get(&pod.name).filter(|doubt| doubt.uid == pod.uid);
-            let verdict = match admit::admit(&pod, others, allocatable, max_pods, node.as_ref()) {
-                // It has run here before, and nobody can be asked for the node.
-                Err(refusal) if refusal.reason == admit::NODE_AFFINITY && node.is_none() && is_stored => {
-                    Ok(())
-                }
-                verdict => verdict,
-            };
-            match verdict {
+            match self.verdict(&pod, &admitted, node.as_ref()) {
                 Ok(()) => {
                     if former.contains_key(&pod.name) {
                         self.memory.pods.remove(&pod.name);
@@ -93,6 +82,18 @@ impl Loop {
                     }
                 }
             }
+        }
+    }
+
+    fn verdict(&self, pod: &Pod, admitted: &[Arc<Pod>], node: Option<&NodeMarks>) -> Result<(), Refusal> {
+        let others = admitted.iter().map(AsRef::as_ref);
+        let (allocatable, max_pods) = (&self.rooms.allocatable, self.rooms.max_pods);
+        let api = self.desired.api.as_ref();
+        let is_stored = api.is_some_and(|set| set.standing == Standing::Stored);
+        match admit::admit(pod, others, allocatable, max_pods, node) {
+            // It has run here before, and nobody can be asked for the node.
+            Err(refusal) if refusal.reason == admit::NODE_AFFINITY && node.is_none() && is_stored => Ok(()),
+            verdict => verdict,
         }
     }
 

@@ -121,12 +121,10 @@ impl Store {
         now
     }
 
-    /// Removes what was written.
+    /// Removes what was written, and what was set aside.
     pub fn discard(&self) -> io::Result<()> {
-        match fs::remove_file(&self.file) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        remove(&self.file)?;
+        remove(&self.file.with_extension("set-aside"))
     }
 
     fn read(&self) -> io::Result<Result<Stored, Unusable>> {
@@ -141,10 +139,7 @@ impl Store {
         let directory = self.file.parent().unwrap_or(Path::new("/"));
         DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
         let temporary = self.file.with_extension("new");
-        match fs::remove_file(&temporary) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        remove(&temporary)?;
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(0o600);
         let mut new = options.open(&temporary)?;
@@ -166,6 +161,13 @@ impl Store {
     fn mark(&self, heard: Timestamp) -> io::Result<()> {
         let file = OpenOptions::new().write(true).open(&self.file)?;
         file.set_modified(SystemTime::from(heard))
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -308,9 +310,9 @@ mod tests {
         fs::write(&store.file, "broken").unwrap();
         assert!(store.load().is_none());
         assert!(!store.file.exists());
-        assert_eq!(
-            fs::read_to_string(root.path().join("pods.set-aside")).unwrap(),
-            "broken"
-        );
+        let aside = root.path().join("pods.set-aside");
+        assert_eq!(fs::read_to_string(&aside).unwrap(), "broken");
+        store.discard().unwrap();
+        assert!(!aside.exists());
     }
 }

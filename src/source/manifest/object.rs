@@ -39,11 +39,7 @@ pub(super) fn read(node: &Rc<Node>, kind: ObjectKind) -> Result<ReadObject, Vec<
             ("data", ObjectKind::Secret) => contents(entry, &at, decoded, &mut object.data, &mut faults),
             // Read below: it counts where both say something.
             ("stringData", ObjectKind::Secret) => {}
-            ("type", ObjectKind::Secret) => match entry.value.as_str() {
-                Some(text) => object.secret_type = text.to_owned(),
-                None if entry.value.is_null() => {}
-                None => faults.add(&at, "must be text (Opaque)"),
-            },
+            ("type", ObjectKind::Secret) => object.secret_type = secret_type(entry, &at, &mut faults),
             ("immutable", _) => match &entry.value.value {
                 Value::Scalar(Scalar::Bool(immutable)) => object.immutable = *immutable,
                 Value::Scalar(Scalar::Null) => {}
@@ -80,6 +76,14 @@ pub(super) fn read(node: &Rc<Node>, kind: ObjectKind) -> Result<ReadObject, Vec<
         true => Ok(complete(kind, &metadata, object)),
         false => Err(faults.into_vec()),
     }
+}
+
+fn secret_type(entry: &Entry, at: &FieldPath, faults: &mut Faults) -> String {
+    let text = entry.value.as_str();
+    if text.is_none() && !entry.value.is_null() {
+        faults.add(at, "must be text (Opaque)");
+    }
+    text.unwrap_or_default().to_owned()
 }
 
 fn metadata(node: &Rc<Node>, faults: &mut Faults) -> ObjectMeta {
