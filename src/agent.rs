@@ -6,6 +6,7 @@ mod answers;
 mod connecting;
 mod member;
 mod serving;
+mod storing;
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -22,6 +23,7 @@ use member::Member;
 use answers::{RuntimeAnswers, check_driver_later, sandbox_image};
 
 use crate::act::cgroup::{self, Cgroups};
+use crate::act::registry::DockerConfig;
 use crate::act::{ActContext, rotate};
 use crate::config::node::Init;
 use crate::config::{Addresses, Config};
@@ -149,7 +151,7 @@ pub async fn run(
     };
     let world = serving::world(&config, &values, &health, &metrics);
     serving::spawn(&mut tasks, &config, socket, &world).await?;
-    let member = Member::new(&config).await?;
+    let member = Member::new(&config, &machine.boot_id).await?;
     connecting::connect(&mut tasks, &config, &values).await?;
     spawn_source(&mut tasks, &config, &values, member.as_ref());
     if let Some(member) = &member {
@@ -420,6 +422,7 @@ fn spawn_loops(
         runtime: runtime.clone(),
         cgroups,
         pulls: Arc::new(Semaphore::new(pulls)),
+        docker_config: DockerConfig::places(&config.paths.root, std::env::home_dir().as_deref()),
     };
     let (outcomes, outcomes_in) = mpsc::unbounded_channel();
     let measured = values.measured.1.borrow().clone();

@@ -383,6 +383,9 @@ mod tests {
                           The directory of volumes and pods' files [default: /var/lib/kubelet]
                       --state-dir <VALUE>
                           The agent's own directory [default: /var/lib/gantry]
+                      --cut-off-start <VALUE>
+                          Stored pods to start while the API server does not answer: Tolerated, Always or Never
+                          [default: Tolerated]
                       --container-runtime-endpoint <VALUE>
                           containerd's socket, unix://...
                       --cgroup-driver <VALUE>
@@ -586,6 +589,9 @@ mod tests {
                           The directory of volumes and pods' files [default: /var/lib/kubelet]
                       --state-dir <VALUE>
                           The agent's own directory [default: /var/lib/gantry]
+                      --cut-off-start <VALUE>
+                          Stored pods to start while the API server does not answer: Tolerated, Always or Never
+                          [default: Tolerated]
                       --container-runtime-endpoint <VALUE>
                           containerd's socket, unix://...
                       --cgroup-driver <VALUE>

@@ -392,11 +392,7 @@ impl Loop {
                 .values()
                 .any(|container| container.pull.is_some())
             {
-                let mut fresh = (**memory).clone();
-                for container in fresh.containers.values_mut() {
-                    container.pull = None;
-                }
-                *memory = Arc::new(fresh);
+                *memory = Arc::new(restart::pulls_forgiven(memory));
                 self.dirty.insert(Key::Pod(name.clone()));
             }
         }

@@ -305,7 +305,10 @@ impl Loop {
         else {
             return false;
         };
-        let new = events::events(&pod, outcome, Some(after));
+        let objects = self.desired.objects(&pod.source);
+        let unretrieved = objects.and_then(|objects| events::unretrieved(&pod, outcome, objects));
+        let mut new: Vec<_> = unretrieved.into_iter().collect();
+        new.extend(events::events(&pod, outcome, Some(after)));
         self.keep_events(&pod.name, &outcome.uid, new, outcome.at)
     }
 

@@ -9,6 +9,7 @@ use super::{Effect, Fact, Work, abandoned, call_failure, failure, image_name};
 use crate::cri::{CriError, Runtime};
 use crate::model::pod::{PodName, PodUid, PullPolicy};
 use crate::model::reason::waiting;
+use crate::model::registry::Credential;
 use crate::model::step::{Done, ImageRequest, StepError};
 
 /// The largest user id that Kubernetes accepts.
@@ -99,10 +100,7 @@ async fn pull(work: &Work<'_>, request: ImageRequest, name: &str) -> Result<Effe
         }
     };
     let pulling_since = Instant::now();
-    let reference = runtime
-        .pull_image(spec(name), None)
-        .await
-        .map_err(|error| pull_failure(&request.image, &error))?;
+    let reference = pull_with_credentials(work, &request, name).await?;
     if reference.is_empty() {
         let message = format!("imageRef of image {name:?} is not set");
         return Err(failure(waiting::ERR_IMAGE_PULL, message));
@@ -120,6 +118,37 @@ async fn pull(work: &Work<'_>, request: ImageRequest, name: &str) -> Result<Effe
         done,
         fact: Some(fact),
     })
+}
+
+/// Tries one credential after the other, the pod's before the node's, and then none at all: who has an old password
+/// may still have a public image. Where that is refused too, it is told what the registry said of the credentials.
+async fn pull_with_credentials(
+    work: &Work<'_>,
+    request: &ImageRequest,
+    name: &str,
+) -> Result<String, StepError> {
+    let own = request.credentials.as_ref();
+    let own = own.map_err(|why| failure(waiting::ERR_IMAGE_PULL, why.clone()))?;
+    let of_node = work.context.docker_config.read().await.lookup(name);
+    let mut refused = Vec::new();
+    for credential in own.iter().chain(&of_node).map(Some).chain([None]) {
+        let pulled = work.context.runtime.pull_image(spec(name), credential.map(auth));
+        match pulled.await {
+            Ok(reference) => return Ok(reference),
+            Err(error) if error.is_unreachable() => return Err(pull_failure(&request.image, &[error])),
+            Err(error) if credential.is_some() || refused.is_empty() => refused.push(error),
+            Err(_) => {}
+        }
+    }
+    Err(pull_failure(&request.image, &refused))
+}
+
+fn auth(credential: &Credential) -> v1::AuthConfig {
+    v1::AuthConfig {
+        username: credential.username.clone(),
+        password: credential.password.clone(),
+        ..Default::default()
+    }
 }
 
 /// The kubelet truncates both durations to milliseconds.
@@ -193,22 +222,40 @@ fn spec(name: &str) -> v1::ImageSpec {
 }
 
 /// `evalCRIPullErr`: two errors that runtimes mark by a prefix have reasons of their own.
-fn pull_failure(image: &str, error: &CriError) -> StepError {
-    // The kubelet drops the code where it is `Unknown` (cri-client `PullImage`).
-    let text = if error.code == tonic::Code::Unknown {
-        error.message.clone()
-    } else {
-        error.grpc_text()
+fn pull_failure(image: &str, errors: &[CriError]) -> StepError {
+    let text = together(errors);
+    let failure = |reason, message| StepError {
+        unreachable: errors.iter().any(CriError::is_unreachable),
+        ..failure(reason, message)
     };
     if let Some(detail) = text.strip_prefix(waiting::REGISTRY_UNAVAILABLE) {
         let message = format!("image pull failed for {image} because the registry is unavailable{detail}");
-        call_failure(waiting::REGISTRY_UNAVAILABLE, message, error)
+        failure(waiting::REGISTRY_UNAVAILABLE, message)
     } else if let Some(detail) = text.strip_prefix(waiting::SIGNATURE_VALIDATION_FAILED) {
         let message =
             format!("image pull failed for {image} because the signature validation failed{detail}");
-        call_failure(waiting::SIGNATURE_VALIDATION_FAILED, message, error)
+        failure(waiting::SIGNATURE_VALIDATION_FAILED, message)
     } else {
-        call_failure(waiting::ERR_IMAGE_PULL, text, error)
+        failure(waiting::ERR_IMAGE_PULL, text)
+    }
+}
+
+/// Each text once; several stand in brackets, as in the kubelet (`k8s.io/apimachinery/pkg/util/errors`).
+fn together(errors: &[CriError]) -> String {
+    let mut texts: Vec<String> = Vec::new();
+    for error in errors {
+        // The kubelet drops the code where it is `Unknown` (cri-client `PullImage`).
+        let text = match error.code {
+            tonic::Code::Unknown => error.message.clone(),
+            _ => error.grpc_text(),
+        };
+        if !texts.contains(&text) {
+            texts.push(text);
+        }
+    }
+    match &texts[..] {
+        [only] => only.clone(),
+        several => format!("[{}]", several.join(", ")),
     }
 }
 
@@ -266,7 +313,7 @@ mod tests {
     fn reasons_of_failed_pulls() {
         let check = |status: tonic::Status, reason: &str, message: &str| {
             let error = CriError::from_status("PullImage", &status);
-            let got = pull_failure("x:v1", &error);
+            let got = pull_failure("x:v1", &[error.clone(), error]);
             assert_eq!((got.reason, &*got.message), (reason, message));
         };
         check(
@@ -289,5 +336,12 @@ mod tests {
             "SignatureValidationFailed",
             "image pull failed for x:v1 because the signature validation failed",
         );
+    }
+
+    #[test]
+    fn what_several_credentials_brought_is_told_together() {
+        let error = |text: &str| CriError::from_status("PullImage", &tonic::Status::unknown(text));
+        let got = pull_failure("x:v1", &[error("401"), error("403"), error("401")]);
+        assert_eq!(got.message, "[401, 403]");
     }
 }

@@ -9,6 +9,7 @@ mod image;
 mod image_name;
 mod mount;
 mod pod_dir;
+pub mod registry;
 pub mod rotate;
 mod sandbox;
 mod sub_path;
@@ -34,6 +35,7 @@ use crate::model::step::{Done, Outcome, Plan, Step, StepError, StepReport, Subje
 
 use cgroup::Cgroups;
 use image::ImageFound;
+use registry::DockerConfig;
 
 /// What every step may use.
 #[derive(Clone)]
@@ -45,6 +47,8 @@ pub struct ActContext {
     /// Whoever pulls an image holds a permit: one where `serializeImagePulls` is on, else
     /// `maxParallelImagePulls`.
     pub pulls: Arc<Semaphore>,
+    /// Where the node's own credentials for registries lie.
+    pub docker_config: DockerConfig,
 }
 
 /// Executes a plan for one pod. Cancelled, it ends after the step at hand; a container being stopped and an
@@ -223,7 +227,7 @@ impl Work<'_> {
             },
             Step::EnsurePodDir { dir, logs } => pod_dir::ensure(&dir, &logs),
             Step::EnsureVolume(request) => volume::ensure(request).await,
-            Step::RunSandbox(config) => sandbox::run(runtime, *config).await,
+            Step::RunSandbox(request) => sandbox::run(runtime, *request).await,
             Step::EnsureImage(request) => image::ensure(self, request).await,
             Step::WriteHosts(file) => hosts::write(runtime, file, made.sandbox.as_deref()).await,
             Step::CreateContainer(request) => container::create(runtime, *request, made).await,

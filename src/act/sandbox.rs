@@ -2,23 +2,25 @@
 
 use std::net::IpAddr;
 
-use k8s_cri::v1::PodSandboxConfig;
-
-use super::{Effect, Fact, call_failure, gone};
+use super::{Effect, Fact, call_failure, failure, gone};
 use crate::cri::Runtime;
 use crate::model::reason;
-use crate::model::step::{Done, StepError};
+use crate::model::step::{Done, SandboxRequest, StepError};
 
 /// Makes and starts the sandbox.
-pub(super) async fn run(runtime: &Runtime, config: PodSandboxConfig) -> Result<Effect, StepError> {
-    match runtime.run_pod_sandbox(config).await {
+pub(super) async fn run(runtime: &Runtime, request: SandboxRequest) -> Result<Effect, StepError> {
+    let not_made = |why: &str| format!("Failed to create pod sandbox: {why}");
+    let handler = request
+        .handler
+        .map_err(|why| failure(reason::pod::FAILED_CREATE_SANDBOX, not_made(&why)))?;
+    match runtime.run_pod_sandbox(request.config, handler).await {
         Ok(id) => Ok(Effect {
             done: Done::Sandbox { id: id.clone() },
             fact: Some(Fact::Sandbox(id)),
         }),
         Err(error) => Err(call_failure(
             reason::pod::FAILED_CREATE_SANDBOX,
-            format!("Failed to create pod sandbox: {}", error.grpc_text()),
+            not_made(&error.grpc_text()),
             &error,
         )),
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::storing::Storing;
 use super::{Tasks, Values, manifest_context};
 use crate::config::Config;
 use crate::identity::connection::{self, Clients, Joined};
@@ -30,11 +31,13 @@ pub(super) struct Member {
     /// The clients, once there is one: a node without a certificate runs its manifests' pods meanwhile.
     joined: Shared<Option<Clients>>,
     objects: Shared<Option<Arc<ApiPods>>>,
+    storing: Storing,
 }
 
 impl Member {
-    /// Looks at the kubeconfig; nothing is sent yet. `None` where there is no API server.
-    pub(super) async fn new(config: &Config) -> anyhow::Result<Option<Member>> {
+    /// Looks at the kubeconfig and at what was stored before; nothing is sent yet. `None` where there is no API server.
+    /// `boot` names the life of the machine.
+    pub(super) async fn new(config: &Config, boot: &str) -> anyhow::Result<Option<Member>> {
         let Some(kubeconfig) = config.paths.kubeconfig.clone() else {
             return Ok(None);
         };
@@ -52,10 +55,12 @@ impl Member {
             patience: PATIENCE,
         };
         connection::check(&identity).await?;
+        let storing = Storing::new(&identity.kubeconfig, config, boot).await?;
         Ok(Some(Member {
             identity,
             joined: watch::channel(None),
             objects: watch::channel(None),
+            storing,
         }))
     }
 
@@ -96,30 +101,44 @@ impl Member {
             set,
             objects: self.objects.0.clone(),
         };
-        let context = manifest_context(config);
+        let (context, reserve) = (manifest_context(config), self.storing.reserve());
         self.spawn(tasks, "api pods", |clients, cancel| {
-            source::apiserver::run(clients, context, outputs, cancel)
+            source::apiserver::run(clients, context, reserve, outputs, cancel)
+        });
+        let reserve = self.storing.stored().map(|stored| source::services::Reserve {
+            stored,
+            pods: told.clone(),
         });
         let (complete, with_objects) = watch::channel(None);
         let (objects, node) = (self.objects.1.clone(), values.api_node.1.clone());
+        let stored = self.storing.stored();
         self.spawn(tasks, "api objects", |clients, cancel| {
             let inputs = source::objects::Inputs {
                 clients,
                 pods: told,
                 objects,
                 node,
+                stored,
             };
             source::objects::run(inputs, complete, cancel)
         });
         values.services.0.send_replace(Services::Asked);
         let services = values.services.0.clone();
         self.spawn(tasks, "api services", |clients, cancel| {
-            source::services::run(clients, services, cancel)
+            source::services::run(clients, reserve, services, cancel)
         });
         let (name, out) = (config.node.name.clone(), values.api_node.0.clone());
         self.spawn(tasks, "api node", |clients, cancel| {
             source::own_node::run(clients, name, out, cancel)
         });
+        let inputs = source::store::Inputs {
+            set: with_objects.clone(),
+            pods: self.objects.1.clone(),
+            services: values.services.1.clone(),
+            renewed: self.storing.last_renewed(),
+        };
+        let storing = self.storing.clone();
+        self.spawn(tasks, "api store", |_, cancel| storing.keep(inputs, cancel));
         with_objects
     }
 
@@ -169,10 +188,10 @@ impl Member {
             };
             node::run(inputs, settings, cancel)
         });
-        let own = values.api_node.1.clone();
+        let (own, told) = (values.api_node.1.clone(), self.storing.renewed());
         let (name, duration) = (config.node.name.clone(), config.member.lease);
         self.spawn(tasks, "publish lease", move |clients, cancel| {
-            lease::run(clients, name, duration, own, cancel)
+            lease::run(clients, name, duration, own, told, cancel)
         });
         let settings = events::Settings {
             node: config.node.name.clone(),

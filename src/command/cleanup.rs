@@ -17,6 +17,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::act::cgroup::Cgroups;
+use crate::act::registry::DockerConfig;
 use crate::act::{self, ActContext};
 use crate::agent;
 use crate::config::Config;
@@ -127,6 +128,7 @@ async fn remove_pods(
         runtime: runtime.clone(),
         cgroups: cgroups.clone(),
         pulls: Arc::new(Semaphore::new(1)),
+        docker_config: DockerConfig::default(),
     };
     let removals = there
         .pods

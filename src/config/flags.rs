@@ -121,6 +121,7 @@ pub const RUN_HELP: &[&str] = &[
     "node-labels",
     "root-dir",
     "state-dir",
+    "cut-off-start",
     "container-runtime-endpoint",
     "cgroup-driver",
     "pod-network",
@@ -193,6 +194,12 @@ pub const FLAGS: &[Flag] = &[
         Text,
         "stateDir",
         "The agent's own directory [default: /var/lib/gantry]",
+    ),
+    own(
+        "cut-off-start",
+        Text,
+        "cutOffStart",
+        "Stored pods to start while the API server does not answer: Tolerated, Always or Never [default: Tolerated]",
     ),
     own(
         "socket",

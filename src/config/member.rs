@@ -8,6 +8,7 @@ use super::Member;
 use super::own::GantryConfiguration;
 use super::raw::KubeletConfiguration;
 use super::validate::Checks;
+use crate::model::api::CutOffStart;
 
 /// The effects that a taint may have.
 const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
@@ -51,6 +52,7 @@ pub(super) fn member(
         taints,
         provider_id: written.provider_id.clone().filter(|id| !id.is_empty()),
         external_cloud: provider == "external",
+        cut_off_start: cut_off_start(own, own_checks),
         lease: Duration::from_secs(u64::from(
             written
                 .node_lease_duration_seconds
@@ -60,6 +62,19 @@ pub(super) fn member(
         )),
         events_per_second: number(written.event_record_qps),
         event_burst: number(written.event_burst),
+    }
+}
+
+fn cut_off_start(own: &GantryConfiguration, own_checks: &mut Checks<'_>) -> CutOffStart {
+    match own.cut_off_start.as_deref().unwrap_or_default() {
+        "" | "Tolerated" => CutOffStart::Tolerated,
+        "Always" => CutOffStart::Always,
+        "Never" => CutOffStart::Never,
+        other => {
+            let complaint = format!("{other:?} must be Tolerated, Always or Never");
+            own_checks.wrong("cutOffStart", complaint);
+            CutOffStart::Never
+        }
     }
 }
 

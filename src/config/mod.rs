@@ -36,6 +36,7 @@ use std::time::Duration;
 
 pub use error::ConfigError;
 
+use crate::model::api::CutOffStart;
 use crate::model::node::{CgroupDriver, Threshold};
 use crate::model::resources::{Amounts, Bytes};
 
@@ -141,6 +142,8 @@ pub struct Member {
     pub provider_id: Option<String>,
     /// `--cloud-provider=external`: a cloud's controller completes the node.
     pub external_cloud: bool,
+    /// `cutOffStart`
+    pub cut_off_start: CutOffStart,
     /// `nodeLeaseDurationSeconds`
     pub lease: Duration,
     /// `eventRecordQPS`; 0 is no limit.

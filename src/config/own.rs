@@ -37,6 +37,9 @@ pub struct GantryConfiguration {
     pub root_dir: Option<String>,
     /// The agent's own directory.
     pub state_dir: Option<String>,
+    /// Which pods of the API server are started from what was stored of them while it does not answer:
+    /// `Tolerated`, `Always` or `Never`.
+    pub cut_off_start: Option<String>,
     /// The socket that commands reach the agent by.
     pub socket: Option<String>,
     /// Who connects the pods: `own`, `cluster`, or `auto`.

@@ -7,11 +7,15 @@ use k8s_cri::v1;
 use super::{CriError, Runtime};
 
 impl Runtime {
-    /// Makes and starts a sandbox and returns its id.
-    pub async fn run_pod_sandbox(&self, config: v1::PodSandboxConfig) -> Result<String, CriError> {
+    /// Makes and starts a sandbox by that handler, the default one where it is empty, and returns its id.
+    pub async fn run_pod_sandbox(
+        &self,
+        config: v1::PodSandboxConfig,
+        runtime_handler: String,
+    ) -> Result<String, CriError> {
         let request = v1::RunPodSandboxRequest {
             config: Some(config),
-            runtime_handler: String::new(),
+            runtime_handler,
         };
         let answer = self
             .within(

@@ -8,6 +8,7 @@
 //! Keys and tokens leave this room only into files of mode 0600 and onto the wire.
 
 pub mod client;
+pub mod cluster;
 pub mod files;
 pub mod certificate;
 pub mod key;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, Pod};
+use serde::{Deserialize, Serialize};
 
 use super::pod::PodName;
 
@@ -17,6 +18,27 @@ pub struct ApiPods {
     pub pods: BTreeMap<PodName, Arc<Pod>>,
     /// Images of static pods, which the node itself made.
     pub mirrors: BTreeMap<PodName, Arc<Pod>>,
+}
+
+/// Which API server it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cluster {
+    /// Its URL.
+    pub server: String,
+    /// A sum of the certificates that it must be signed with; empty where the system's are trusted.
+    pub authority: String,
+}
+
+/// Which pods are started from what was stored of them while the API server does not answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum CutOffStart {
+    /// Those that the cluster still leaves to this node, by their tolerations of a node that is not heard of.
+    #[default]
+    Tolerated,
+    /// All of them.
+    Always,
+    /// None, and nothing is stored.
+    Never,
 }
 
 /// The Node object as the API server has it.

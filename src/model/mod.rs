@@ -16,6 +16,7 @@ pub mod pod;
 pub mod probe;
 pub mod reason;
 pub mod reference;
+pub mod registry;
 pub mod report;
 pub mod resources;
 pub mod runtime;

@@ -80,12 +80,18 @@ pub enum Reference {
     Object(ObjectKey),
     /// A token made for the pod.
     Token(TokenKey),
+    /// A RuntimeClass, by its name. As an object it has one value, [`HANDLER`].
+    RuntimeClass(String),
 }
+
+/// The name under which [`Object::data`] of a RuntimeClass has its handler.
+pub const HANDLER: &str = "handler";
 
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Reference::Object(key) => key.fmt(f),
+            Reference::RuntimeClass(name) => write!(f, "RuntimeClass {name}"),
             Reference::Token(key) => {
                 let (namespace, account) = (&key.pod.namespace, &key.account);
                 write!(f, "token of {namespace}/{account} for {}", key.pod)
@@ -130,6 +136,8 @@ pub struct Object {
     pub data: BTreeMap<String, Content>,
     /// `binaryData` of a ConfigMap, which volumes see and the environment does not.
     pub binary: BTreeMap<String, Content>,
+    /// `type` of a Secret; empty where it has none.
+    pub secret_type: String,
     /// `immutable`: it stays as it is until it is deleted.
     pub immutable: bool,
 }

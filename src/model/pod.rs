@@ -110,6 +110,10 @@ pub struct Pod {
     pub placement: Placement,
     /// `spec.readinessGates`: types of conditions that others set and without which it is not ready.
     pub readiness_gates: Vec<String>,
+    /// `spec.runtimeClassName`; `None`: the runtime's default handler.
+    pub runtime_class: Option<String>,
+    /// `spec.imagePullSecrets`, in order.
+    pub pull_secrets: Vec<String>,
     /// `spec.enableServiceLinks`
     pub service_links: bool,
     /// The pod's security context.
@@ -531,6 +535,16 @@ impl fmt::Display for Problem {
     }
 }
 
+/// How far a set can be relied upon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Standing {
+    /// The source has told all that it has.
+    #[default]
+    Told,
+    /// It was stored before, and the source does not answer: what is not in it may be wanted nevertheless.
+    Stored,
+}
+
 /// The complete set that one source wants, with what it could not accept.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct SourceSet {
@@ -543,6 +557,8 @@ pub struct SourceSet {
     /// Pods that are wanted and yet refused here: another agent may have started them, so what runs of them is left
     /// alone.
     pub held: BTreeMap<PodName, PodUid>,
+    /// How far it can be relied upon.
+    pub standing: Standing,
 }
 
 impl SourceSet {
@@ -558,6 +574,7 @@ impl SourceSet {
             && self.objects.is_same(&other.objects)
             && self.problems == other.problems
             && self.held == other.held
+            && self.standing == other.standing
     }
 }
 
@@ -575,7 +592,8 @@ pub struct Desired {
 impl Desired {
     /// Whether every configured source has told its complete set: only then may an unknown pod be removed.
     pub fn complete(&self) -> bool {
-        self.files.is_some() && (self.api.is_some() || !self.api_expected)
+        let has_told = |set: &Arc<SourceSet>| set.standing == Standing::Told;
+        self.files.is_some() && (self.api.as_ref().is_some_and(has_told) || !self.api_expected)
     }
 
     /// The pod of that name; a file's takes precedence over the API's.

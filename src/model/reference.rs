@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::object::{ObjectKey, ObjectKind, Reference, TokenKey};
+use super::object::{Known, ObjectKey, ObjectKind, Objects, Reference, TokenKey};
 use super::pod::{Pod, VolumeSource};
 use super::value::{EnvValue, FileSource, TokenFile};
 
-/// The objects that a pod refers to, by its volumes and its containers' environments, whether or not they may be
-/// missing.
+/// The objects that a pod refers to, by its volumes, its containers' environments, the pulls of its images and its runtime's
+/// class, whether or not they may be missing.
 pub fn references(pod: &Pod) -> BTreeSet<Reference> {
     let mut all = BTreeSet::new();
     for volume in &pod.volumes {
@@ -32,7 +32,25 @@ pub fn references(pod: &Pod) -> BTreeSet<Reference> {
             }
         }
     }
+    all.extend(pull_secrets(pod));
+    all.extend(pod.runtime_class.clone().map(Reference::RuntimeClass));
     all
+}
+
+/// The Secrets with which a pod's images are pulled.
+pub fn pull_secrets(pod: &Pod) -> impl Iterator<Item = Reference> {
+    let names = pod.pull_secrets.iter();
+    names.map(|name| key(pod, ObjectKind::Secret, name))
+}
+
+/// The names of those that cannot be had, in the pod's order: the pulls are tried without them.
+pub fn absent_pull_secrets<'a>(pod: &'a Pod, objects: &Objects) -> Vec<&'a str> {
+    let is_absent = |name: &&String| {
+        let known = objects.get(&key(pod, ObjectKind::Secret, name));
+        !matches!(known, Some(Known::Found(_)))
+    };
+    let absent = pod.pull_secrets.iter().filter(is_absent);
+    absent.map(String::as_str).collect()
 }
 
 /// The key of an object that a pod names.
@@ -107,7 +125,16 @@ mod tests {
             optional: false,
         };
         pod.containers[0].env.push(("A".to_owned(), value));
+        pod.pull_secrets.push("pull".to_owned());
+        pod.runtime_class = Some("sandboxed".to_owned());
         let names: Vec<_> = references(&pod).iter().map(ToString::to_string).collect();
-        assert_eq!(names, ["ConfigMap ns/a", "Secret ns/b", "token of ns/ for ns/p"]);
+        let expected = [
+            "ConfigMap ns/a",
+            "Secret ns/b",
+            "Secret ns/pull",
+            "token of ns/ for ns/p",
+            "RuntimeClass sandboxed",
+        ];
+        assert_eq!(names, expected);
     }
 }

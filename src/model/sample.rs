@@ -108,6 +108,8 @@ pub(crate) fn pod(restart: RestartPolicy, init: &[&str], containers: &[&str]) ->
         priority: None,
         placement: Default::default(),
         readiness_gates: Vec::new(),
+        runtime_class: None,
+        pull_secrets: Vec::new(),
         service_links: true,
         security: PodSecurity::default(),
         resources: None,

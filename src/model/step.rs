@@ -15,6 +15,7 @@ use super::node::CgroupName;
 use super::object::Payload;
 use super::pod::{HostAlias, HostPathKind, PodName, PodUid, PullPolicy};
 use super::probe::Hook;
+use super::registry::Credential;
 use super::resources::Bytes;
 
 /// What one pod needs now. Stages run one after the other, the steps of a stage at once. A failing step with
@@ -126,7 +127,7 @@ pub enum Step {
     /// Make a volume.
     EnsureVolume(VolumeRequest),
     /// Make and start the sandbox.
-    RunSandbox(Box<PodSandboxConfig>),
+    RunSandbox(Box<SandboxRequest>),
     /// Have the image, by the policy.
     EnsureImage(ImageRequest),
     /// Write the file that containers see as /etc/hosts.
@@ -353,6 +354,16 @@ pub struct SubPathMount {
     pub target: PathBuf,
 }
 
+/// A sandbox to make.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SandboxRequest {
+    /// The request.
+    pub config: PodSandboxConfig,
+    /// Which of the runtime's handlers makes it, empty for the default one; or why that is not known, told like a
+    /// failure to make it.
+    pub handler: Result<String, String>,
+}
+
 /// An image to have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageRequest {
@@ -362,6 +373,9 @@ pub struct ImageRequest {
     pub image: String,
     /// When to pull.
     pub pull: PullPolicy,
+    /// What the pod has to show the registry, in the order in which it is tried, before what the node has; or why
+    /// that cannot be told.
+    pub credentials: Result<Vec<Credential>, String>,
     /// `runAsNonRoot` without a numeric user of the manifest: the image's own user must be a number other than 0.
     pub must_not_be_root: bool,
 }

@@ -448,6 +448,8 @@ mod tests {
             priority: None,
             placement: Default::default(),
             readiness_gates: Vec::new(),
+            runtime_class: None,
+            pull_secrets: Vec::new(),
             service_links: true,
             security: PodSecurity::default(),
             resources: None,

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::content::Origin;
 use super::sandbox::{self, label};
-use super::{cgroup, environment, security, sub_path, volume};
+use super::{cgroup, environment, pull, security, sub_path, volume};
 use crate::model::expand;
 use crate::model::node::{NodePolicy, container_dir};
 use crate::model::pod::{self, Container, Pod, PodName, Propagation, Protocol};
@@ -112,12 +112,13 @@ pub(super) fn request(
 }
 
 /// The image that a container needs before it is created.
-pub(super) fn image(container: &Container) -> ImageRequest {
+pub(super) fn image(origin: Origin<'_>, container: &Container) -> ImageRequest {
     let security = &container.security;
     ImageRequest {
         container: container.name.clone(),
         image: container.image.clone(),
         pull: container.pull,
+        credentials: pull::credentials(origin, &container.image),
         must_not_be_root: security.run_as_non_root && security.run_as_user.is_none(),
     }
 }

@@ -282,7 +282,7 @@ mod tests {
                 .map(|(k, v)| (k.to_owned(), v.into()))
                 .into(),
             binary: [("bin".to_owned(), [0u8, 255][..].into())].into(),
-            immutable: false,
+            ..Object::default()
         };
         let secret = Object {
             data: [("a".to_owned(), "s".into())].into(),

@@ -122,7 +122,7 @@ mod tests {
                     .map(|(k, v)| ((*k).to_owned(), (*v).into()))
                     .collect(),
                 binary: [("bin".to_owned(), "b".into())].into(),
-                immutable: false,
+                ..Object::default()
             }))
         };
         let map = object(&[("A", "1"), ("bad-key", "$(A)")]);

@@ -16,6 +16,7 @@ mod sandbox;
 mod container;
 mod security;
 mod volume;
+mod pull;
 mod sub_path;
 mod dns;
 mod content;

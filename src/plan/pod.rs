@@ -267,7 +267,7 @@ mod tests {
             }
             Step::RemovePodDir { dir } | Step::RemoveLogDir { dir } => dir.display().to_string(),
             Step::RemoveCgroup { name } => name.0.join("/"),
-            Step::RunSandbox(config) => config.metadata.as_ref().unwrap().attempt.to_string(),
+            Step::RunSandbox(request) => request.config.metadata.as_ref().unwrap().attempt.to_string(),
             Step::EnsureImage(request) => request.container.clone(),
             Step::CreateContainer(request) => {
                 let attempt = request.config.metadata.as_ref().unwrap().attempt;

@@ -218,8 +218,10 @@ fn note_written(memory: &mut PodMemory, outcome: &Outcome) {
 /// is tried again at once.
 pub fn forgiven(memory: &PodMemory) -> PodMemory {
     let mut memory = memory.clone();
-    let of_volume = |(error, _): &(StepError, Backoff)| error.reason == reason::pod::FAILED_MOUNT;
-    if memory.failure.as_ref().is_some_and(of_volume) {
+    // A volume, or the sandbox for want of its RuntimeClass.
+    let reasons = [reason::pod::FAILED_MOUNT, reason::pod::FAILED_CREATE_SANDBOX];
+    let of_object = |(error, _): &(StepError, Backoff)| reasons.contains(&error.reason);
+    if memory.failure.as_ref().is_some_and(of_object) {
         memory.failure = None;
     }
     for container in memory.containers.values_mut() {
@@ -228,6 +230,16 @@ pub fn forgiven(memory: &PodMemory) -> PodMemory {
         if container.failure.as_ref().is_some_and(of_environment) {
             container.failure = None;
         }
+    }
+    memory
+}
+
+/// What is remembered when a Secret with which images are pulled has appeared or changed: a pull that failed without it
+/// is tried again at once.
+pub fn pulls_forgiven(memory: &PodMemory) -> PodMemory {
+    let mut memory = memory.clone();
+    for container in memory.containers.values_mut() {
+        container.pull = None;
     }
     memory
 }

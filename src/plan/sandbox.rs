@@ -4,9 +4,12 @@ use std::collections::{BTreeSet, HashMap};
 
 use k8s_cri::v1::{self as cri, LinuxPodSandboxConfig, PodSandboxConfig, PodSandboxMetadata, PortMapping};
 
+use super::content::Origin;
 use super::{cgroup, dns, security};
 use crate::model::node::NodePolicy;
+use crate::model::object::{Content, HANDLER, Known, Reference};
 use crate::model::pod::{Container, Pod, Port, Protocol};
+use crate::model::step::SandboxRequest;
 
 /// What every label of the runtime's begins with.
 pub(super) mod label {
@@ -57,6 +60,28 @@ pub(super) fn config(pod: &Pod, attempt: u32, policy: &NodePolicy) -> PodSandbox
             resources: Some(cgroup::sandbox_resources(pod, &policy.cgroup)),
         }),
         windows: None,
+    }
+}
+
+/// The sandbox with that attempt number, and who makes it.
+pub(super) fn request(origin: Origin<'_>, attempt: u32) -> SandboxRequest {
+    SandboxRequest {
+        config: config(origin.pod, attempt, origin.policy),
+        handler: handler(origin),
+    }
+}
+
+/// The handler that the pod's RuntimeClass names (`LookupRuntimeHandler` in `pkg/kubelet/runtimeclass`).
+fn handler(origin: Origin<'_>) -> Result<String, String> {
+    let Some(name) = &origin.pod.runtime_class else {
+        return Ok(String::new());
+    };
+    match origin.objects.get(&Reference::RuntimeClass(name.clone())) {
+        Some(Known::Found(class)) => Ok(class.data.get(HANDLER).map(Content::text).unwrap_or_default()),
+        Some(Known::Unread(why)) => Err(format!("failed to lookup RuntimeClass {name}: {why}")),
+        // Nothing is started before it is answered.
+        Some(Known::Asked) => Err(format!("failed to lookup RuntimeClass {name}: not answered yet")),
+        None => Err(format!("runtimeclass.node.k8s.io {name:?} not found")),
     }
 }
 
@@ -164,6 +189,45 @@ mod tests {
         assert_eq!(hostname(&pod), "p.sub.ns.svc.cluster.local");
         pod.namespaces.host_network = true;
         assert_eq!(hostname(&pod), "");
+    }
+
+    #[test]
+    fn the_runtime_class_names_the_handler() {
+        use crate::model::object::{Object, Objects};
+        use crate::model::resources::Amounts;
+        use crate::model::service::Services;
+        let mut pod = sample::pod(RestartPolicy::Always, &[], &["c"]);
+        pod.runtime_class = Some("sandboxed".to_owned());
+        let mut check = |class: Option<&str>, known: Option<Known>, expected: Result<&str, &str>| {
+            pod.runtime_class = class.map(str::to_owned);
+            let key = Reference::RuntimeClass("sandboxed".to_owned());
+            let objects = Objects(known.map(|known| (key, known)).into_iter().collect());
+            let origin = Origin {
+                pod: &pod,
+                policy: &sample::policy(),
+                objects: &objects,
+                services: &Services::NoCluster,
+                allocatable: &Amounts::default(),
+                ips: &[],
+            };
+            let found = request(origin, 0).handler;
+            assert_eq!(found.as_deref().map_err(String::as_str), expected);
+        };
+        let class = Object {
+            data: [(HANDLER.to_owned(), "runsc".into())].into(),
+            ..Object::default()
+        };
+        let there = Some(Known::Found(class.into()));
+        check(None, None, Ok(""));
+        check(Some("sandboxed"), there, Ok("runsc"));
+        let absent = "runtimeclass.node.k8s.io \"sandboxed\" not found";
+        check(Some("sandboxed"), None, Err(absent));
+        let unread = Some(Known::Unread("forbidden".into()));
+        check(
+            Some("sandboxed"),
+            unread,
+            Err("failed to lookup RuntimeClass sandboxed: forbidden"),
+        );
     }
 
     #[test]

@@ -78,11 +78,19 @@ pub(super) fn in_new_sandbox(given: Given<'_>, attempt: u32, start: &[&Container
         attempt,
     };
     let (due, waits_until) = due(given, start);
-    let run = Step::RunSandbox(Box::new(sandbox::config(pod, attempt, policy)));
+    let request = sandbox::request(given.origin(&[]), attempt);
+    // Without a sandbox nobody needs an image.
+    let due = if request.handler.is_ok() { due } else { Vec::new() };
+    let run = Step::RunSandbox(Box::new(request));
     let last = seen.sandboxes.first().map(teardown::stop_sandbox);
     let outdated = due.iter().filter_map(|c| remove_outdated(given, c));
     let mut stages = vec![last.into_iter().collect(), outdated.collect(), base(given)];
-    stages.push([run].into_iter().chain(due.iter().map(|c| image(c))).collect());
+    stages.push(
+        [run]
+            .into_iter()
+            .chain(due.iter().map(|c| image(given, c)))
+            .collect(),
+    );
     if !due.is_empty() {
         stages.push(vec![Step::WriteHosts(container::hosts_file(pod, &[], policy))]);
         create_and_start(given, &due, &home, given.origin(&[]), &mut stages);
@@ -120,7 +128,7 @@ pub(super) fn in_sandbox(
         .filter(|c| created(given, c).is_none())
         .collect();
     let mut prepare: Vec<_> = new.iter().filter_map(|c| remove_outdated(given, c)).collect();
-    prepare.extend(new.iter().map(|c| image(c)));
+    prepare.extend(new.iter().map(|c| image(given, c)));
     let updates = volume::updates(given.origin(&sandbox.ips), memory);
     prepare.extend(updates.into_iter().map(Step::EnsureVolume));
     if !new.is_empty() {
@@ -172,8 +180,8 @@ fn base(given: Given<'_>) -> Vec<Step> {
     steps
 }
 
-fn image(container: &Container) -> Step {
-    Step::EnsureImage(container::image(container))
+fn image(given: Given<'_>, container: &Container) -> Step {
+    Step::EnsureImage(container::image(given.origin(&[]), container))
 }
 
 /// Creates all at once and starts one after the other, in the manifest's order. One that is created already is

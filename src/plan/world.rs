@@ -386,7 +386,7 @@ impl World {
                 }
                 VolumeKind::HostPath { .. } | VolumeKind::Missing { .. } => {}
             },
-            Step::RunSandbox(config) => return Ok(self.run_sandbox(&config, made)),
+            Step::RunSandbox(request) => return Ok(self.run_sandbox(&request.config, made)),
             Step::EnsureImage(request) => {
                 if !self.image_there {
                     return Err(error(reason::waiting::ERR_IMAGE_PULL, false));

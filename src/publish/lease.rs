@@ -15,12 +15,13 @@ use crate::model::api::ApiNode;
 /// The namespace of all nodes' Leases.
 const NAMESPACE: &str = "kube-node-lease";
 
-/// Renews the Lease until cancelled, four times within `duration`.
+/// Renews the Lease until cancelled, four times within `duration`, and tells when it was renewed.
 pub async fn run(
     mut clients: watch::Receiver<kube::Client>,
     node_name: String,
     duration: Duration,
     node: watch::Receiver<ApiNode>,
+    told: watch::Sender<Option<Timestamp>>,
     cancel: CancellationToken,
 ) {
     let every = duration / 4;
@@ -41,6 +42,7 @@ pub async fn run(
         let wait = match renewed {
             Ok(lease) => {
                 known = Some(lease);
+                told.send_replace(Some(Timestamp::now()));
                 trouble = None;
                 every
             }

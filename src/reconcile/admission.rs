@@ -9,7 +9,7 @@ use super::{Key, Loop};
 use crate::model::api::ApiNode;
 use crate::model::memory::{PodMemory, Remains};
 use crate::model::placement::NodeMarks;
-use crate::model::pod::{Pod, PodUid, Source};
+use crate::model::pod::{Pod, PodUid, Source, Standing};
 use crate::plan::admit::{self, Refusal};
 
 /// How long the labels of the node may be behind the pod that was bound for them: two watches tell of the two. The
@@ -60,10 +60,8 @@ impl Loop {
         let doubted = std::mem::take(&mut self.doubted);
         let node = self.node_marks();
         for pod in new {
-            let others = admitted.iter().map(AsRef::as_ref);
-            let (allocatable, max_pods) = (&self.rooms.allocatable, self.rooms.max_pods);
             let doubt = doubted.get(&pod.name).filter(|doubt| doubt.uid == pod.uid);
-            match admit::admit(&pod, others, allocatable, max_pods, node.as_ref()) {
+            match self.verdict(&pod, &admitted, node.as_ref()) {
                 Ok(()) => {
                     if former.contains_key(&pod.name) {
                         self.memory.pods.remove(&pod.name);
@@ -84,6 +82,18 @@ impl Loop {
                     }
                 }
             }
+        }
+    }
+
+    fn verdict(&self, pod: &Pod, admitted: &[Arc<Pod>], node: Option<&NodeMarks>) -> Result<(), Refusal> {
+        let others = admitted.iter().map(AsRef::as_ref);
+        let (allocatable, max_pods) = (&self.rooms.allocatable, self.rooms.max_pods);
+        let api = self.desired.api.as_ref();
+        let is_stored = api.is_some_and(|set| set.standing == Standing::Stored);
+        match admit::admit(pod, others, allocatable, max_pods, node) {
+            // It has run here before, and nobody can be asked for the node.
+            Err(refusal) if refusal.reason == admit::NODE_AFFINITY && node.is_none() && is_stored => Ok(()),
+            verdict => verdict,
         }
     }
 

@@ -9,7 +9,7 @@ use super::{Key, Loop, Work};
 use crate::model::memory::PodMemory;
 use crate::model::object::Objects;
 use crate::model::pod::{Desired, PodName, PodUid};
-use crate::model::reference::references;
+use crate::model::reference::{pull_secrets, references};
 use crate::model::runtime::Snapshot;
 use crate::plan::restart;
 
@@ -77,6 +77,9 @@ impl Loop {
                 }
                 if let Some(memory) = self.memory.pods.get_mut(&pod.name) {
                     *memory = Arc::new(restart::forgiven(memory));
+                    if pull_secrets(pod).any(|secret| changed.contains(&secret)) {
+                        *memory = Arc::new(restart::pulls_forgiven(memory));
+                    }
                 }
                 self.dirty.insert(Key::Pod(pod.name.clone()));
             }

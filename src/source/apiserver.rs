@@ -1,7 +1,7 @@
 //! The pods that an API server has bound to this node.
 //!
 //! One list and one watch by `spec.nodeName`. While the API server is away the last known set stays; before the first
-//! complete list there is none. Images of static pods are told beside the pods: nothing runs for them.
+//! complete list there is none, or what was stored of it before. Images of static pods are told beside the pods: nothing runs for them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,11 +12,13 @@ use k8s_openapi::api::core::v1::Pod as Object;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::manifest::{self, ManifestContext};
+use super::store::Reserve;
 use crate::model::api::{ApiPods, MIRROR};
-use crate::model::pod::{Pod, PodName, PodUid, Problem, SourceSet};
+use crate::model::pod::{Pod, PodName, PodUid, Problem, SourceSet, Standing};
 
 /// What the source tells.
 pub struct Outputs {
@@ -30,10 +32,12 @@ pub struct Outputs {
 pub async fn run(
     mut clients: watch::Receiver<kube::Client>,
     context: ManifestContext,
+    reserve: Option<Reserve>,
     outputs: Outputs,
     cancel: CancellationToken,
 ) {
     let mut state = State::default();
+    let mut waiting = Waiting::new(reserve);
     loop {
         let client = clients.borrow_and_update().clone();
         let api: kube::Api<Object> = kube::Api::all(client);
@@ -45,7 +49,13 @@ pub async fn run(
                 () = cancel.cancelled() => return,
                 Ok(()) = clients.changed() => break,
                 event = events.next() => event,
+                reserve = waiting.is_over() => {
+                    state.restore(&reserve, &context, Timestamp::now());
+                    state.tell(&outputs);
+                    continue;
+                }
             };
+            waiting.note(event.as_ref());
             match event {
                 Some(Ok(event)) => {
                     if state.take(event, &context, Timestamp::now()) {
@@ -58,6 +68,51 @@ pub async fn run(
                 None => break,
             }
         }
+    }
+}
+
+/// The wait for a first answer, at whose end what was stored is used.
+struct Waiting {
+    reserve: Option<Reserve>,
+    /// `None`: the API server is there, though its list may not be.
+    until: Option<Instant>,
+}
+
+impl Waiting {
+    fn new(reserve: Option<Reserve>) -> Waiting {
+        let until = reserve.as_ref().map(|reserve| Instant::now() + reserve.patience);
+        Waiting { reserve, until }
+    }
+
+    /// Waits until what was stored is due, for ever where it is not. Nothing is lost when the wait is given up.
+    async fn is_over(&mut self) -> Reserve {
+        match self.until {
+            Some(until) if self.reserve.is_some() => tokio::time::sleep_until(until).await,
+            _ => std::future::pending().await,
+        }
+        self.reserve.take().expect("it was there, and only this takes it")
+    }
+
+    /// Silence is no answer, nor is an error on the way: the client itself repeats much before it tells of one.
+    fn note(&mut self, event: Option<&watcher::Result<Event<Object>>>) {
+        match event {
+            Some(Ok(Event::InitDone)) => self.reserve = None,
+            Some(Ok(Event::InitApply(_))) => self.until = None,
+            Some(Err(error)) if is_refusal(error) => self.until = None,
+            _ => {}
+        }
+    }
+}
+
+/// Whether the API server is there and refuses us.
+fn is_refusal(error: &watcher::Error) -> bool {
+    use watcher::Error;
+    match error {
+        Error::InitialListFailed(kube::Error::Api(status))
+        | Error::WatchStartFailed(kube::Error::Api(status))
+        | Error::WatchFailed(kube::Error::Api(status))
+        | Error::WatchError(status) => (400..500).contains(&status.code) && status.code != 429,
+        _ => false,
     }
 }
 
@@ -119,6 +174,22 @@ impl State {
         self.is_complete && self.listing.is_none()
     }
 
+    /// Takes what was stored, until the first complete list replaces it.
+    fn restore(&mut self, reserve: &Reserve, context: &ManifestContext, now: Timestamp) {
+        let stored = &reserve.stored;
+        let startable = stored.startable(reserve.how, &reserve.boot, reserve.decided);
+        tracing::warn!(
+            pods = startable.len(),
+            waiting = stored.pods.len() - startable.len(),
+            heard = %stored.heard,
+            "the API server does not answer: pods are started as they were stored, as far as they are still left to \
+             this node"
+        );
+        for object in startable {
+            self.apply(object, context, now);
+        }
+    }
+
     fn apply(&mut self, object: Object, context: &ManifestContext, now: Timestamp) {
         let name = name(&object);
         if is_mirror(&object) {
@@ -163,7 +234,13 @@ impl State {
     }
 
     fn tell(&self, outputs: &Outputs) {
-        let mut set = SourceSet::default();
+        let mut set = SourceSet {
+            standing: match self.is_complete {
+                true => Standing::Told,
+                false => Standing::Stored,
+            },
+            ..SourceSet::default()
+        };
         for (name, known) in &self.known {
             set.problems.extend(known.problems.iter().cloned());
             match &known.read {
@@ -191,7 +268,10 @@ impl State {
             }
             !same
         });
-        outputs.objects.send_replace(Some(Arc::new(objects)));
+        // The API server is told by comparing with what it has, which what was stored is not.
+        if self.is_complete {
+            outputs.objects.send_replace(Some(Arc::new(objects)));
+        }
     }
 }
 
@@ -286,7 +366,7 @@ mod tests {
     fn what_is_refused_is_held_unless_it_was_accepted_before() {
         let (mut state, outputs) = (State::default(), outputs());
         let refused = |object: &mut Object| {
-            object.spec.as_mut().unwrap().runtime_class_name = Some("other".to_owned());
+            object.spec.as_mut().unwrap().host_users = Some(false);
         };
         take(&mut state, Event::Init);
         take(&mut state, Event::InitApply(object("a", "1", refused)));

@@ -16,6 +16,8 @@ pub mod apiserver;
 pub mod objects;
 pub mod services;
 pub mod own_node;
+pub mod stored;
+pub mod store;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! What the pods of the API server take values from, put beside those pods: ConfigMaps, Secrets, and tokens of their
-//! service accounts.
+//! What the pods of the API server take values from, put beside those pods: ConfigMaps, Secrets, RuntimeClasses, and
+//! tokens of their service accounts.
 //!
 //! Each object is read and watched by its name, once for all pods that refer to it, and forgotten with the last of
 //! them: a node may ask for nothing else. A token is asked for again before it ends. A pod is told at once, with what
@@ -17,9 +17,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Told;
+use super::stored::Stored;
 use crate::model::api::{ApiNode, ApiPods};
 use crate::model::object::{Known, Objects, Reference};
-use crate::model::pod::{Pod, PodName, SourceSet};
+use crate::model::pod::{Pod, PodName, SourceSet, Standing};
 use crate::model::reference::references;
 
 /// Tokens that are asked for at once: after a start the rest waits its turn.
@@ -58,6 +59,8 @@ struct Watched {
     users: usize,
     life: u64,
     known: Option<Known>,
+    /// It was stored before, and nobody has answered since.
+    is_stored: bool,
     /// Ends with the last user.
     _watch: AbortOnDropHandle<()>,
 }
@@ -72,6 +75,8 @@ pub struct Inputs {
     pub objects: watch::Receiver<Option<Arc<ApiPods>>>,
     /// The node as the API server has it: pods are told of when it is known, for they are compared with its labels.
     pub node: watch::Receiver<ApiNode>,
+    /// What objects were before this start, where there is something.
+    pub stored: Option<Arc<Stored>>,
 }
 
 /// Passes the pods on with their objects, until cancelled. A client that is replaced begins each watch anew; while
@@ -82,10 +87,14 @@ pub async fn run(inputs: Inputs, out: watch::Sender<Option<Arc<SourceSet>>>, can
         mut pods,
         objects,
         mut node,
+        stored,
     } = inputs;
     let at_once = Arc::new(Semaphore::new(TOKENS_AT_ONCE));
     let (news_in, mut news) = mpsc::unbounded_channel();
-    let mut state = State::default();
+    let mut state = State {
+        stored,
+        ..State::default()
+    };
     loop {
         let told = pods.borrow_and_update().clone();
         let node_is_known = *node.borrow_and_update() != ApiNode::Unknown;
@@ -98,6 +107,9 @@ pub async fn run(inputs: Inputs, out: watch::Sender<Option<Arc<SourceSet>>>, can
                 };
                 match key {
                     Reference::Object(key) => tokio::spawn(watching::watch(key, clients.clone(), to)),
+                    Reference::RuntimeClass(name) => {
+                        tokio::spawn(watching::watch_class(name, clients.clone(), to))
+                    }
                     Reference::Token(key) => {
                         let office = tokens::Office {
                             clients: clients.clone(),
@@ -108,7 +120,7 @@ pub async fn run(inputs: Inputs, out: watch::Sender<Option<Arc<SourceSet>>>, can
                     }
                 }
             });
-            if node_is_known {
+            if node_is_known || set.standing == Standing::Stored {
                 state.tell(set, &out);
             }
         }
@@ -133,6 +145,7 @@ struct State {
     /// The pods as they were last seen, with what each refers to.
     pods: BTreeMap<PodName, (Arc<Pod>, BTreeSet<Reference>)>,
     watched: BTreeMap<Reference, Watched>,
+    stored: Option<Arc<Stored>>,
     lives: u64,
 }
 
@@ -159,7 +172,7 @@ impl State {
             };
             let former = self.pods.insert(name.clone(), (pod.clone(), keys.clone()));
             for key in keys {
-                self.add_user(key, &begin);
+                self.add_user(key, set.standing, &begin);
             }
             // After the new ones: what both refer to is not asked for again.
             released.extend(former.into_iter().flat_map(|(_, keys)| keys));
@@ -169,16 +182,25 @@ impl State {
         }
     }
 
-    fn add_user(&mut self, key: Reference, begin: &impl Fn(Reference, u64) -> JoinHandle<()>) {
+    fn add_user(
+        &mut self,
+        key: Reference,
+        standing: Standing,
+        begin: &impl Fn(Reference, u64) -> JoinHandle<()>,
+    ) {
         if let Some(watched) = self.watched.get_mut(&key) {
             watched.users += 1;
             return;
         }
         self.lives += 1;
+        // Only with pods that were stored too: of others something newer is to be had.
+        let stored = self.stored.as_ref().filter(|_| standing == Standing::Stored);
+        let stored = stored.and_then(|stored| stored.object(&key));
         let watched = Watched {
             users: 1,
             life: self.lives,
-            known: Some(Known::Asked),
+            is_stored: stored.is_some(),
+            known: stored.unwrap_or(Some(Known::Asked)),
             _watch: AbortOnDropHandle::new(begin(key.clone(), self.lives)),
         };
         self.watched.insert(key, watched);
@@ -198,6 +220,10 @@ impl State {
         let Some(watched) = watched.filter(|watched| watched.life == news.life) else {
             return;
         };
+        if watched.is_stored && matches!(news.known, Some(Known::Unread(_))) {
+            return;
+        }
+        watched.is_stored = false;
         // A list after an interruption tells what is known already: nobody is woken for it.
         if watched.known != news.known {
             watched.known = news.known;

@@ -3,6 +3,7 @@
 //! They are changed in place and wake nobody: whoever makes a container looks at them then.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Service as Object;
@@ -11,12 +12,17 @@ use kube::runtime::watcher::{self, Event};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::Told;
 use super::apiserver::first_line;
+use super::stored::Stored;
+use crate::model::pod::{SourceSet, Standing};
 use crate::model::service::{ByName, Service, ServicePort, Services};
 
-/// Watches until cancelled. While the API server is away the last known ones stay.
+/// Watches until cancelled. While the API server is away the last known ones stay; before it has answered, those that
+/// were stored.
 pub async fn run(
     mut clients: watch::Receiver<kube::Client>,
+    mut reserve: Option<Reserve>,
     out: watch::Sender<Services>,
     cancel: CancellationToken,
 ) {
@@ -33,6 +39,17 @@ pub async fn run(
                 () = cancel.cancelled() => return,
                 Ok(()) = clients.changed() => break,
                 event = events.next() => event,
+                stored = is_used(reserve.as_mut()) => {
+                    reserve = None;
+                    out.send_if_modified(|services| {
+                        let is_lacking = !services.are_known();
+                        if is_lacking {
+                            *services = Services::Known(stored.services.clone());
+                        }
+                        is_lacking
+                    });
+                    continue;
+                }
             };
             match event {
                 Some(Ok(event)) => take(event, &mut listing, &out),
@@ -50,6 +67,30 @@ pub async fn run(
             }
         }
     }
+}
+
+/// What was stored, and the pods, which tell when it is used.
+pub struct Reserve {
+    /// What was stored before this start.
+    pub stored: Arc<Stored>,
+    /// The pods of the API server.
+    pub pods: Told,
+}
+
+/// Waits until pods are started from what was stored, for ever where nothing was. Nothing is lost when the wait is
+/// given up.
+async fn is_used(reserve: Option<&mut Reserve>) -> Arc<Stored> {
+    let Some(reserve) = reserve else {
+        return std::future::pending().await;
+    };
+    let is_stored =
+        |set: &Option<Arc<SourceSet>>| set.as_ref().is_some_and(|set| set.standing == Standing::Stored);
+    let is_used = reserve.pods.wait_for(is_stored).await.is_ok();
+    if !is_used {
+        // Whoever told of pods has ended; the agent does, too.
+        std::future::pending::<()>().await;
+    }
+    reserve.stored.clone()
 }
 
 fn take(event: Event<Object>, listing: &mut BTreeMap<String, ByName>, out: &watch::Sender<Services>) {

@@ -7,9 +7,11 @@ use super::format::{full_name, go_duration};
 use super::pod::REJECTED;
 use crate::model::memory::PodMemory;
 use crate::model::node::NodePolicy;
+use crate::model::object::Objects;
 use crate::model::pod::Pod;
 use crate::model::probe::ProbeKind;
 use crate::model::reason::waiting;
+use crate::model::reference::absent_pull_secrets;
 use crate::model::runtime::{ObservedContainer, ObservedName, shall_start};
 use crate::model::step::{Done, HookResult, Outcome, StepError, StepReport, Subject, verb};
 
@@ -64,6 +66,21 @@ pub fn events(pod: &Pod, outcome: &Outcome, memory: Option<&PodMemory>) -> Vec<P
         }
     }
     all
+}
+
+/// That images are pulled without Secrets that the pod names, where they were asked for in this execution.
+pub fn unretrieved(pod: &Pod, outcome: &Outcome, objects: &Objects) -> Option<PodEvent> {
+    let asked = outcome
+        .steps
+        .iter()
+        .any(|report| report.verb == verb::ENSURE_IMAGE);
+    let absent = absent_pull_secrets(pod, objects);
+    let message = format!(
+        "Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.",
+        absent.join(", ")
+    );
+    let tells = asked && !absent.is_empty();
+    tells.then(|| event(EventType::Warning, "FailedToRetrieveImagePullSecret", message, ""))
 }
 
 /// That the node has refused to run a pod, unless `previous` told it already.

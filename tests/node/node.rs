@@ -102,6 +102,8 @@ impl Node {
             r#"version = 2
 [plugins."io.containerd.grpc.v1.cri"]
   restrict_oom_score_adj = {restrict}
+[plugins."io.containerd.grpc.v1.cri".registry]
+  config_path = "/etc/containerd/certs.d"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
   runtime_type = "io.containerd.runc.v2"
   [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gantry::act::cgroup::{self, Cgroups};
+use gantry::act::registry::DockerConfig;
 use gantry::act::{self, ActContext};
 use gantry::cri::Runtime;
 use gantry::model::node::{CgroupDriver, CgroupLayout};
@@ -47,6 +48,7 @@ impl Node {
             runtime: Runtime::new(&fake.settings()),
             cgroups: Cgroups::new(layout).await.unwrap(),
             pulls: Arc::new(Semaphore::new(1)),
+            docker_config: DockerConfig::default(),
         };
         Node { fake, at, context }
     }

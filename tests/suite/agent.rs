@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use gantry::act::ActContext;
 use gantry::act::cgroup::{self, Cgroups};
+use gantry::act::registry::DockerConfig;
 use gantry::cri::Runtime;
 use gantry::model::api::ApiNode;
 use gantry::model::memory::Memory;
@@ -48,6 +49,8 @@ pub(crate) struct Machine {
     pub relist: Duration,
     /// The API server whose node this is, where there is one.
     pub api: Option<FakeApi>,
+    /// Which life of the machine this is.
+    pub boot: String,
     agent: Option<Agent>,
 }
 
@@ -73,6 +76,7 @@ impl Machine {
             at,
             relist: Duration::from_secs(3600),
             api: None,
+            boot: "first".to_owned(),
             agent: None,
         }
     }
@@ -270,6 +274,7 @@ impl Agent {
             runtime: runtime.clone(),
             cgroups,
             pulls: Arc::new(Semaphore::new(1)),
+            docker_config: DockerConfig::places(root, None),
         };
         let (desired_in, desired) = watch::channel(Arc::<Desired>::default());
         let (snapshot_in, snapshot) = watch::channel(Arc::<Snapshot>::default());
@@ -308,7 +313,8 @@ impl Agent {
                 services_in.clone(),
                 api_node_in.clone(),
             );
-            join(server, rooms, happened, &mut tasks, &cancel)
+            let life = (root.join("cluster"), machine.boot.clone());
+            join(server, life, rooms, happened, &mut tasks, &cancel)
         });
         let merged = source::merge(files, told, desired_in, cancel.clone());
         tasks.spawn(async move { merged.await.unwrap() });
@@ -427,6 +433,7 @@ type Told = (
 /// What the agent does as a node of an API server.
 fn join(
     server: &FakeApi,
+    (state, boot): (PathBuf, String),
     (desired, report, own, services, node_in): Told,
     happened: mpsc::UnboundedReceiver<Happening>,
     tasks: &mut JoinSet<()>,
@@ -452,16 +459,49 @@ fn join(
         burst: 100,
     };
     tasks.spawn(publish::events::run(clients.clone(), happened, settings, end()));
-    tasks.spawn(source::apiserver::run(clients.clone(), context, outputs, end()));
+    let owner = source::stored::Owner {
+        node: NODE.to_owned(),
+        cluster: model::api::Cluster::default(),
+    };
+    let store = source::store::Store::new(&state, owner, boot.clone());
+    let now = jiff::Timestamp::now();
+    let reserve = store.load().map(|stored| source::store::Reserve {
+        stored: Arc::new(stored),
+        how: model::api::CutOffStart::Tolerated,
+        boot,
+        decided: store.decided(now),
+        patience: Duration::from_millis(100),
+    });
+    let stored = reserve.as_ref().map(|reserve| reserve.stored.clone());
+    let of_services = stored.clone().map(|stored| source::services::Reserve {
+        stored,
+        pods: told.clone(),
+    });
+    let reading = source::apiserver::run(clients.clone(), context, reserve, outputs, end());
+    tasks.spawn(reading);
     let (complete, with_objects) = watch::channel(None);
     let inputs = source::objects::Inputs {
         clients: clients.clone(),
         pods: told,
         objects: objects.clone(),
         node: node.clone(),
+        stored,
     };
     tasks.spawn(source::objects::run(inputs, complete, end()));
-    tasks.spawn(source::services::run(clients.clone(), services, end()));
+    let (renewed_in, renewed) = watch::channel(None);
+    let inputs = source::store::Inputs {
+        set: with_objects.clone(),
+        pods: objects.clone(),
+        services: services.subscribe(),
+        renewed,
+    };
+    tasks.spawn(source::store::run(inputs, store, end()));
+    tasks.spawn(source::services::run(
+        clients.clone(),
+        of_services,
+        services,
+        end(),
+    ));
     tasks.spawn(source::own_node::run(
         clients.clone(),
         NODE.to_owned(),
@@ -496,7 +536,8 @@ fn join(
         report_every: Duration::from_secs(300),
     };
     tasks.spawn(publish::node::run(inputs, settings, end()));
-    let lease = publish::lease::run(clients, NODE.to_owned(), Duration::from_secs(2), node, end());
+    let every = Duration::from_secs(2);
+    let lease = publish::lease::run(clients, NODE.to_owned(), every, node, renewed_in, end());
     tasks.spawn(async move {
         // Nobody renews the client; it stays.
         let _client = client_in;

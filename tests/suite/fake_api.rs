@@ -169,11 +169,11 @@ impl FakeApi {
         self.shared.news.send_modify(|news| *news += 1);
     }
 
-    /// Makes or replaces an object in the namespace `default`.
+    /// Makes or replaces an object, in the namespace `default` where its kind has namespaces.
     pub(crate) fn write(&self, kind: &'static str, name: &str, mut object: Value) {
         object["metadata"]["name"] = json!(name);
-        object["metadata"]["namespace"] = json!("default");
-        self.shared.put(kind, "default", name, object);
+        object["metadata"]["namespace"] = json!(namespace(kind));
+        self.shared.put(kind, namespace(kind), name, object);
     }
 
     /// Writes into the Node what others write there.
@@ -237,7 +237,7 @@ impl FakeApi {
 
 fn namespace(kind: &str) -> &'static str {
     match kind {
-        "nodes" | REQUESTS => "",
+        "nodes" | "runtimeclasses" | REQUESTS => "",
         "leases" => "kube-node-lease",
         _ => "default",
     }
@@ -362,6 +362,7 @@ async fn serve(shared: Shared, request: Request) -> Response {
     let rest = path
         .trim_start_matches("/api/v1/")
         .trim_start_matches("/apis/coordination.k8s.io/v1/")
+        .trim_start_matches("/apis/node.k8s.io/v1/")
         .trim_start_matches("/apis/certificates.k8s.io/v1/");
     let parts: Vec<&str> = rest.split('/').collect();
     let (namespace, parts) = match parts[..] {
@@ -378,6 +379,7 @@ async fn serve(shared: Shared, request: Request) -> Response {
         "events" => "events",
         "secrets" => "secrets",
         "services" => "services",
+        "runtimeclasses" => "runtimeclasses",
         "configmaps" => "configmaps",
         REQUESTS => REQUESTS,
         _ => return refuse(404, "NotFound"),

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use gantry::model::pod::{PodName, PodUid, PullPolicy};
-use gantry::model::step::{ContainerRef, ContainerRequest, HostsFile, ImageRequest, Plan, SandboxRef, Step};
+use gantry::model::step::{
+    ContainerRef, ContainerRequest, HostsFile, ImageRequest, Plan, SandboxRef, SandboxRequest, Step,
+};
 use k8s_cri::v1;
 
 /// A node's directories for one test.
@@ -145,6 +147,7 @@ pub(crate) fn image_request(container: &str, image: &str, pull: PullPolicy) -> I
         container: container.to_owned(),
         image: image.to_owned(),
         pull,
+        credentials: Ok(Vec::new()),
         must_not_be_root: false,
     }
 }
@@ -189,7 +192,10 @@ fn hosts(path: &Path, pod: &str) -> Step {
 /// Everything that a new pod needs, in the stages in which the node does it.
 pub(crate) fn whole_pod(at: &Directories, pod: &str, containers: &[&str]) -> Plan {
     let each = |step: &dyn Fn(&str) -> Step| containers.iter().map(|c| step(c)).collect::<Vec<_>>();
-    let mut sandbox = vec![Step::RunSandbox(Box::new(sandbox_config(at, pod, 0)))];
+    let mut sandbox = vec![Step::RunSandbox(Box::new(SandboxRequest {
+        config: sandbox_config(at, pod, 0),
+        handler: Ok(String::new()),
+    }))];
     sandbox.extend(each(&|c| {
         Step::EnsureImage(image_request(c, "busybox", PullPolicy::IfNotPresent))
     }));

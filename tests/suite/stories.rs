@@ -3,14 +3,17 @@
 
 mod changes;
 mod cluster;
+mod cluster_classes;
 mod cluster_objects;
 mod cluster_tokens;
+mod cut_off;
 mod faults;
 mod hooks;
 mod identity;
 mod join;
 mod lives;
 mod probes;
+mod pulls;
 mod objects;
 mod restarts;
 mod work;

@@ -291,7 +291,6 @@ fn features() -> Vec<Vec<u8>> {
         "serviceAccountName: a",
         "runtimeClassName: a",
         "hostUsers: false",
-        "imagePullSecrets: [{name: a}]",
         "nodeSelector: {a: b}",
         "resourceClaims: [{name: a}]",
         "schedulingGates: [{name: a}]",

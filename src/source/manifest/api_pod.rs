@@ -73,6 +73,7 @@ mod tests {
     fn what_the_scheduler_has_seen_to_is_no_problem() {
         let pod = read_json(serde_json::json!({"spec": {
             "nodeSelector": {"a": "b"}, "serviceAccountName": "default", "serviceAccount": "default",
+            "runtimeClassName": "sandboxed",
         }}))
         .unwrap();
         assert_eq!((pod.source, pod.uid.0.as_str()), (Source::Api, "u"));
@@ -80,11 +81,11 @@ mod tests {
 
     #[test]
     fn what_is_not_there_yet_is_named_and_keeps_nothing_from_ending() {
-        let spec = serde_json::json!({"runtimeClassName": "x"});
+        let spec = serde_json::json!({"hostUsers": false});
         let problems = read_json(serde_json::json!({"spec": spec})).unwrap_err();
         assert_eq!(
             problems,
-            ["API server: pod ns/p: spec.runtimeClassName: is not supported by this version of gantry yet"]
+            ["API server: pod ns/p: spec.hostUsers: is not supported by this version of gantry yet"]
         );
         let deleted = serde_json::json!({
             "metadata": {"deletionTimestamp": "2026-11-20T08:00:05Z", "deletionGracePeriodSeconds": 5},

@@ -80,6 +80,15 @@ pub(super) fn pod(object: k8s::Pod, source: Source, seen: Timestamp, faults: &mu
             .flatten()
             .map(|gate| gate.condition_type.clone())
             .collect(),
+        runtime_class: text(spec.runtime_class_name.as_ref()),
+        // The API server lets empty names through.
+        pull_secrets: spec
+            .image_pull_secrets
+            .iter()
+            .flatten()
+            .map(|secret| secret.name.clone())
+            .filter(|name| !name.is_empty())
+            .collect(),
         service_links: spec.enable_service_links.unwrap_or(true),
         overhead: amounts(spec.overhead.as_ref(), &at.field("overhead"), faults),
         qos: qos(

@@ -39,8 +39,7 @@ pub(super) fn read(node: &Rc<Node>, kind: ObjectKind) -> Result<ReadObject, Vec<
             ("data", ObjectKind::Secret) => contents(entry, &at, decoded, &mut object.data, &mut faults),
             // Read below: it counts where both say something.
             ("stringData", ObjectKind::Secret) => {}
-            ("type", ObjectKind::Secret) if entry.value.is_null() || entry.value.as_str().is_some() => {}
-            ("type", ObjectKind::Secret) => faults.add(&at, "must be text (Opaque)"),
+            ("type", ObjectKind::Secret) => object.secret_type = secret_type(entry, &at, &mut faults),
             ("immutable", _) => match &entry.value.value {
                 Value::Scalar(Scalar::Bool(immutable)) => object.immutable = *immutable,
                 Value::Scalar(Scalar::Null) => {}
@@ -77,6 +76,14 @@ pub(super) fn read(node: &Rc<Node>, kind: ObjectKind) -> Result<ReadObject, Vec<
         true => Ok(complete(kind, &metadata, object)),
         false => Err(faults.into_vec()),
     }
+}
+
+fn secret_type(entry: &Entry, at: &FieldPath, faults: &mut Faults) -> String {
+    let text = entry.value.as_str();
+    if text.is_none() && !entry.value.is_null() {
+        faults.add(at, "must be text (Opaque)");
+    }
+    text.unwrap_or_default().to_owned()
 }
 
 fn metadata(node: &Rc<Node>, faults: &mut Faults) -> ObjectMeta {
@@ -185,6 +192,9 @@ fn complete(kind: ObjectKind, metadata: &ObjectMeta, object: Object) -> ReadObje
         "kind": kind.as_str(),
         "metadata": {"name": key.name, "namespace": key.namespace},
     });
+    if !object.secret_type.is_empty() {
+        json["type"] = json!(object.secret_type);
+    }
     if object.immutable {
         json["immutable"] = json!(true);
     }

@@ -21,6 +21,7 @@ const DONE_BY_API: &[&str] = &[
     "spec.schedulingGates",
     "spec.serviceAccountName",
     "spec.serviceAccount",
+    "spec.runtimeClassName",
 ];
 
 /// The same of a pod of the API server.
@@ -78,6 +79,12 @@ fn spec_fields(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
         };
         faults.add(&at.field(field), format!("{NO_REFERENCE}: remove it"));
     }
+    if named(&spec.runtime_class_name) {
+        faults.add(
+            &at.field("runtimeClassName"),
+            format!("{NO_REFERENCE}: remove it"),
+        );
+    }
     let node_affinity = spec.affinity.as_ref().and_then(|a| a.node_affinity.as_ref());
     let node_affinity =
         node_affinity.is_some_and(|a| a.required_during_scheduling_ignored_during_execution.is_some());
@@ -93,17 +100,11 @@ fn spec_fields(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
             "remove them",
         ),
         (
-            filled(spec.image_pull_secrets.as_ref()),
-            "imagePullSecrets",
-            "remove them, and have the image in the images directory",
-        ),
-        (
             filled(spec.scheduling_gates.as_ref()),
             "schedulingGates",
             "remove them: nobody would open them",
         ),
         (spec.scheduling_group.is_some(), "schedulingGroup", "remove it"),
-        (named(&spec.runtime_class_name), "runtimeClassName", "remove it"),
         (
             spec.host_users == Some(false),
             "hostUsers",

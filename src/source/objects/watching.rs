@@ -5,38 +5,62 @@ use std::sync::Arc;
 use futures::StreamExt as _;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::node::v1::RuntimeClass;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, watch_object};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use super::Teller;
-use crate::model::object::{Content, Known, Object, ObjectKey, ObjectKind};
+use crate::model::object::{Content, HANDLER, Known, Object, ObjectKey, ObjectKind};
 use crate::model::reference::unsynced;
 
 /// Tells of the object until nobody listens, or until it says of itself that it stays as it is.
 pub(super) async fn watch(key: ObjectKey, clients: watch::Receiver<kube::Client>, to: Teller) {
+    let (name, unread) = (&key.name, unsynced(key.kind));
     match key.kind {
-        ObjectKind::ConfigMap => follow::<ConfigMap>(key, clients, to, of_config_map).await,
-        ObjectKind::Secret => follow::<Secret>(key, clients, to, of_secret).await,
+        ObjectKind::ConfigMap => {
+            let api = |client| kube::Api::<ConfigMap>::namespaced(client, &key.namespace);
+            follow(api, name, &unread, clients, to, of_config_map).await;
+        }
+        ObjectKind::Secret => {
+            let api = |client| kube::Api::<Secret>::namespaced(client, &key.namespace);
+            follow(api, name, &unread, clients, to, of_secret).await;
+        }
     }
 }
 
+/// The same of a RuntimeClass.
+pub(super) async fn watch_class(name: String, clients: watch::Receiver<kube::Client>, to: Teller) {
+    let api = kube::Api::<RuntimeClass>::all;
+    follow(
+        api,
+        &name,
+        "the API server does not answer",
+        clients,
+        to,
+        of_class,
+    )
+    .await;
+}
+
+/// `unread` is what is told where nobody could be asked.
 async fn follow<K>(
-    key: ObjectKey,
+    api: impl Fn(kube::Client) -> kube::Api<K>,
+    name: &str,
+    unread: &str,
     mut clients: watch::Receiver<kube::Client>,
     to: Teller,
     read: fn(K) -> Object,
 ) where
-    K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
+    K: kube::Resource<DynamicType = ()>,
     K: Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
 {
     let mut is_answered = false;
     let mut is_doubted = false;
     loop {
         let client = clients.borrow_and_update().clone();
-        let api: kube::Api<K> = kube::Api::namespaced(client, &key.namespace);
-        let mut told = watch_object(api, &key.name).default_backoff().boxed();
+        let mut told = watch_object(api(client), name).default_backoff().boxed();
         loop {
             // Every arm may be cancelled: what was not taken is still in the stream.
             let next = tokio::select! {
@@ -50,13 +74,13 @@ async fn follow<K>(
                 }
                 Some(Err(error)) => {
                     let why = refusal(&error);
-                    tracing::debug!(object = %key, why = why.as_deref().unwrap_or("no answer"), "not told: tried again");
+                    tracing::debug!(object = %to.key, why = why.as_deref().unwrap_or("no answer"), "not told: tried again");
                     // What was told once stays, whatever befalls the API server. And the Node authorizer learns of
                     // a pod by a watch of its own: its first refusal may be over in a moment.
                     if is_answered || !std::mem::replace(&mut is_doubted, true) {
                         continue;
                     }
-                    Some(Known::Unread(why.unwrap_or_else(|| unsynced(key.kind)).into()))
+                    Some(Known::Unread(why.unwrap_or_else(|| unread.to_owned()).into()))
                 }
                 None => break,
             };
@@ -95,13 +119,22 @@ fn of_config_map(object: ConfigMap) -> Object {
             .map(bytes)
             .collect(),
         immutable: object.immutable.unwrap_or(false),
+        ..Object::default()
     }
 }
 
 fn of_secret(object: Secret) -> Object {
     Object {
         data: object.data.unwrap_or_default().into_iter().map(bytes).collect(),
+        secret_type: object.type_.unwrap_or_default(),
         immutable: object.immutable.unwrap_or(false),
+        ..Object::default()
+    }
+}
+
+fn of_class(object: RuntimeClass) -> Object {
+    Object {
+        data: [(HANDLER.to_owned(), Content::from(object.handler.as_str()))].into(),
         ..Object::default()
     }
 }

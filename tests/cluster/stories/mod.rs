@@ -2,6 +2,7 @@
 
 mod churn;
 mod content;
+mod cut_off;
 mod faults;
 mod node;
 mod pods;
@@ -54,6 +55,8 @@ pub fn all() -> Vec<Story> {
         story!(workloads::a_stateful_set_keeps_its_names),
         story!(takeover::pods_of_the_api_go_from_the_kubelet_to_gantry_and_back),
         story!(faults::the_agent_is_killed_during_a_rollout),
+        story!(cut_off::a_runtime_class_names_the_handler),
+        story!(cut_off::pods_start_with_the_machine_and_without_the_api_server),
         story!(churn::the_agent_is_killed_at_random_moments),
         story!(faults::the_api_server_is_away_for_a_while),
         story!(faults::connections_that_have_gone_dead_are_noticed),

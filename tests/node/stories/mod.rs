@@ -8,6 +8,7 @@ mod logs;
 mod machine;
 mod network;
 mod pods;
+mod registry;
 mod runtimes;
 mod takeover;
 
@@ -62,6 +63,7 @@ pub fn all() -> Vec<Story> {
         story!(exec::a_terminal_is_passed_on_and_given_back),
         story!(images::an_archive_is_imported_when_it_appears),
         story!(images::never_pulled_and_not_there_says_so),
+        story!(registry::credentials_of_secrets_and_of_the_node_open_a_registry),
         story!(faults::an_agent_that_ends_leaves_pods_and_adopts_them_again),
         story!(faults::the_agent_is_killed_twenty_times_during_a_rollout),
         story!(faults::containerd_is_killed_twenty_times_during_a_rollout),

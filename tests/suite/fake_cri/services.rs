@@ -115,9 +115,11 @@ impl RuntimeService for Services {
         &self,
         request: Request<v1::RunPodSandboxRequest>,
     ) -> Answer<v1::RunPodSandboxResponse> {
-        let config = request.into_inner().config.unwrap_or_default();
+        let request = request.into_inner();
+        let config = request.config.unwrap_or_default();
         let metadata = config.metadata.clone().unwrap_or_default();
         let about = format!("{}/{}#{}", metadata.namespace, metadata.name, metadata.attempt);
+        self.0.world().handlers.push(request.runtime_handler);
         self.0.enter("RunPodSandbox", &about).await?;
         let pod_sandbox_id = self.0.world().add_sandbox(config)?;
         self.0.send("/tasks/start", &pod_sandbox_id);
@@ -471,8 +473,19 @@ impl ImageService for Services {
     }
 
     async fn pull_image(&self, request: Request<v1::PullImageRequest>) -> Answer<v1::PullImageResponse> {
-        let name = request.into_inner().image.unwrap_or_default().image;
+        let request = request.into_inner();
+        let name = request.image.unwrap_or_default().image;
         self.0.enter("PullImage", &name).await?;
+        let shown = request.auth.map(|auth| (auth.username, auth.password));
+        {
+            let mut world = self.0.world();
+            let user = shown.as_ref().map(|(user, _)| user.clone());
+            world.pulled_by.push(user);
+            let asked = world.passwords.get(&name);
+            if asked.is_some_and(|asked| shown.as_ref() != Some(asked)) {
+                return Err(Status::unknown(format!("{name}: 401 Unauthorized")));
+            }
+        }
         let image_ref = {
             let mut world = self.0.world();
             if !world.registry.contains(&name) {

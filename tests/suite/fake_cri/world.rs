@@ -28,6 +28,12 @@ pub(crate) struct World {
     pub supports_events: bool,
     /// Images that can be pulled.
     pub registry: BTreeSet<String>,
+    /// Images for which a name and a password are asked.
+    pub passwords: BTreeMap<String, (String, String)>,
+    /// The handler of each sandbox that was asked for.
+    pub handlers: Vec<String>,
+    /// Who each pull said to be.
+    pub pulled_by: Vec<Option<String>>,
     /// How commands end in containers, by their words joined: the code, and what they say.
     pub answers: BTreeMap<String, (i32, String)>,
     /// The seconds that each stop gave, in order.
@@ -48,6 +54,9 @@ impl Default for World {
             network_ready: true,
             supports_events: true,
             registry: BTreeSet::new(),
+            passwords: BTreeMap::new(),
+            pulled_by: Vec::new(),
+            handlers: Vec::new(),
             answers: BTreeMap::new(),
             graces: Vec::new(),
             next: 0,

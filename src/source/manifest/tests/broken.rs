@@ -429,7 +429,7 @@ spec:
   affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: []}}}
   serviceAccountName: x
   hostUsers: false
-  imagePullSecrets: [{name: a}]
+  runtimeClassName: a
   volumes:
   - {name: v, persistentVolumeClaim: {claimName: a}}
   - {name: w, nfs: {server: a, path: /}}
@@ -451,7 +451,7 @@ spec:
             :9: spec.affinity: is not supported by this version of gantry yet: remove the required node affinity: the manifest lies on the node that it is for
             :10: spec.serviceAccountName: refers to an object of the API server, which a static pod cannot: remove it
             :11: spec.hostUsers: is not supported by this version of gantry yet: remove it, or set it to true
-            :12: spec.imagePullSecrets: is not supported by this version of gantry yet: remove them, and have the image in the images directory
+            :12: spec.runtimeClassName: refers to an object of the API server, which a static pod cannot: remove it
             :14: spec.volumes[0].persistentVolumeClaim: refers to an object of the API server, which a static pod cannot: use emptyDir or hostPath
             :15: spec.volumes[1].nfs: is not supported by this version of gantry yet: use emptyDir or hostPath
             :17: spec.initContainers[0].restartPolicy: other than Always is not supported by this version of gantry yet: remove it, and spec.restartPolicy decides

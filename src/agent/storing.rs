@@ -1,0 +1,114 @@
+//! What is stored of the API server's pods: read at the start, and kept while the agent runs.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::identity::cluster::cluster;
+use crate::model::api::CutOffStart;
+use crate::source::store::{self, Inputs, Reserve, Store};
+use crate::source::stored::{Owner, Stored};
+
+/// How long an API server that does not answer is waited for before pods are started from what was stored of them: the
+/// network of a machine comes up slowly.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The store of a node.
+#[derive(Clone)]
+pub(super) struct Storing {
+    kubeconfig: PathBuf,
+    directory: PathBuf,
+    node: String,
+    boot: String,
+    how: CutOffStart,
+    /// What was there before this start.
+    reserve: Option<Reserve>,
+    /// When the Lease was last renewed.
+    renewed: (
+        watch::Sender<Option<Timestamp>>,
+        watch::Receiver<Option<Timestamp>>,
+    ),
+}
+
+impl Storing {
+    /// Reads what was stored before. `boot` names the life of the machine. A node that has not joined has nothing.
+    pub(super) async fn new(kubeconfig: &Path, config: &Config, boot: &str) -> anyhow::Result<Storing> {
+        let mut storing = Storing {
+            kubeconfig: kubeconfig.to_owned(),
+            directory: config.paths.state.join("cluster"),
+            node: config.node.name.clone(),
+            boot: boot.to_owned(),
+            how: config.member.cut_off_start,
+            reserve: None,
+            renewed: watch::channel(None),
+        };
+        if !kubeconfig.exists() {
+            return Ok(storing);
+        }
+        let store = storing.store().await?;
+        storing.reserve = match storing.how {
+            CutOffStart::Never => {
+                store
+                    .discard()
+                    .context("what was stored of the API server's pods cannot be removed")?;
+                None
+            }
+            CutOffStart::Tolerated | CutOffStart::Always => store.load().map(|stored| Reserve {
+                stored: Arc::new(stored),
+                how: storing.how,
+                boot: boot.to_owned(),
+                decided: store.decided(Timestamp::now()),
+                patience: PATIENCE,
+            }),
+        };
+        Ok(storing)
+    }
+
+    async fn store(&self) -> anyhow::Result<Store> {
+        let owner = Owner {
+            node: self.node.clone(),
+            cluster: cluster(&self.kubeconfig).await?,
+        };
+        Ok(Store::new(&self.directory, owner, self.boot.clone()))
+    }
+
+    /// What is used where the API server does not answer.
+    pub(super) fn reserve(&self) -> Option<Reserve> {
+        self.reserve.clone()
+    }
+
+    /// What was stored before this start.
+    pub(super) fn stored(&self) -> Option<Arc<Stored>> {
+        Some(self.reserve.as_ref()?.stored.clone())
+    }
+
+    /// Where is told when the Lease was renewed.
+    pub(super) fn renewed(&self) -> watch::Sender<Option<Timestamp>> {
+        self.renewed.0.clone()
+    }
+
+    /// When it was.
+    pub(super) fn last_renewed(&self) -> watch::Receiver<Option<Timestamp>> {
+        self.renewed.1.clone()
+    }
+
+    /// Keeps the store, where there shall be one. It is begun when there is a client, and so a kubeconfig.
+    pub(super) async fn keep(self, inputs: Inputs, cancel: CancellationToken) {
+        if self.how == CutOffStart::Never {
+            return cancel.cancelled().await;
+        }
+        match self.store().await {
+            Ok(store) => store::run(inputs, store, cancel).await,
+            Err(error) => {
+                tracing::warn!(error = %format!("{error:#}"), "the API server's pods are not stored");
+                cancel.cancelled().await;
+            }
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Which API server a kubeconfig leads to, so that what is stored of one is not taken for another's.
+
+use std::path::Path;
+
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use sha2::{Digest as _, Sha256};
+
+use crate::model::api::Cluster;
+
+/// Reads it; nothing is sent.
+pub async fn cluster(path: &Path) -> Result<Cluster, Box<KubeconfigError>> {
+    let read = Kubeconfig::read_from(path).map_err(Box::new)?;
+    let config = kube::Config::from_custom_kubeconfig(read, &KubeConfigOptions::default())
+        .await
+        .map_err(Box::new)?;
+    let authority = config.root_cert.map_or_else(String::new, |certificates| {
+        let sum = certificates
+            .iter()
+            .fold(Sha256::new(), |sum, der| sum.chain_update(der));
+        let bytes = sum.finalize();
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    });
+    Ok(Cluster {
+        server: config.cluster_url.to_string(),
+        authority,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn another_server_or_authority_is_another_cluster() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("kubelet.conf");
+        let authority = |name: &str| {
+            let own = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+            let file = directory.path().join(name);
+            std::fs::write(&file, own.cert.pem()).unwrap();
+            format!("certificate-authority: {}", file.display())
+        };
+        let read = async |server: &str, authority: &str| {
+            let text = format!(
+                "apiVersion: v1\nkind: Config\ncurrent-context: a\ncontexts: [{{name: a, context: {{cluster: a, user: a}}}}]\nusers: [{{name: a, user: {{}}}}]\nclusters:\n- name: a\n  cluster:\n    server: {server}\n    {authority}\n"
+            );
+            std::fs::write(&path, text).unwrap();
+            cluster(&path).await.unwrap()
+        };
+        let (one, other) = (authority("one"), authority("other"));
+        let first = read("https://a:6443", &one).await;
+        assert_eq!(first, read("https://a:6443", &one).await);
+        assert_ne!(first, read("https://b:6443", &one).await);
+        assert_ne!(first, read("https://a:6443", &other).await);
+        assert_eq!(read("https://a:6443", "").await.authority, "");
+    }
+}

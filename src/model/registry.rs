@@ -1,0 +1,354 @@
+//! Credentials for registries: what a docker configuration has, and which of it is for an image
+//! (`pkg/credentialprovider` of Kubernetes). Nothing here shows a password when it is printed.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use k8s_openapi::ByteString;
+use serde::Deserialize;
+
+/// The type of a Secret that has a `config.json`.
+pub const CONFIG_JSON_TYPE: &str = "kubernetes.io/dockerconfigjson";
+/// The key under which it has it.
+pub const CONFIG_JSON_KEY: &str = ".dockerconfigjson";
+/// The type of a Secret that has a `.dockercfg`, the older form.
+pub const DOCKERCFG_TYPE: &str = "kubernetes.io/dockercfg";
+/// The key under which it has it.
+pub const DOCKERCFG_KEY: &str = ".dockercfg";
+
+/// The registry of images that name none, and as which docker's configuration knows it.
+const DEFAULT_REGISTRY: &str = "docker.io";
+const DEFAULT_REGISTRY_KEY: &str = "index.docker.io";
+
+/// Who somebody is to a registry.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Credential {
+    /// The user's name.
+    pub username: String,
+    /// The password, or a token in its place.
+    pub password: String,
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<credential of {:?}>", self.username)
+    }
+}
+
+/// Why a docker configuration is none. It does not say what stands there instead, which may be secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "is no docker configuration: it must be JSON, and each auth in it base64 of a name and a password with a colon \
+     between"
+)]
+pub struct NoDockerConfig;
+
+/// Credentials by the registries, or parts of them, that they are for; of two at one place both count.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Keyring(BTreeMap<Reverse<String>, Vec<Credential>>);
+
+#[derive(Deserialize)]
+struct ConfigJson {
+    auths: Option<BTreeMap<String, Entry>>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    username: Option<String>,
+    password: Option<String>,
+    auth: Option<String>,
+}
+
+impl Keyring {
+    /// Adds what a `config.json` has; `Err`: it is none, and nothing was added.
+    pub fn add_config_json(&mut self, text: &[u8]) -> Result<(), NoDockerConfig> {
+        let config: ConfigJson = serde_json::from_slice(text).map_err(|_| NoDockerConfig)?;
+        self.add(config.auths.unwrap_or_default())
+    }
+
+    /// Adds what a `.dockercfg` has; `Err`: it is none, and nothing was added.
+    pub fn add_dockercfg(&mut self, text: &[u8]) -> Result<(), NoDockerConfig> {
+        self.add(serde_json::from_slice(text).map_err(|_| NoDockerConfig)?)
+    }
+
+    fn add(&mut self, entries: BTreeMap<String, Entry>) -> Result<(), NoDockerConfig> {
+        let mut read = Vec::new();
+        for (place, entry) in entries {
+            let credential = entry.credential()?;
+            // An entry that names no place is for nothing.
+            read.extend(key(&place).map(|key| (key, credential)));
+        }
+        for (key, credential) in read {
+            self.0.entry(Reverse(key)).or_default().push(credential);
+        }
+        Ok(())
+    }
+
+    /// The credentials for an image, those of the longest place first.
+    pub fn lookup(&self, image: &str) -> Vec<Credential> {
+        let repository = repository(image);
+        let found: Vec<Credential> = self
+            .0
+            .iter()
+            .filter(|(key, _)| is_for(&key.0, &repository))
+            .flat_map(|(_, credentials)| credentials.iter().cloned())
+            .collect();
+        let is_of_default = repository.split('/').next() == Some(DEFAULT_REGISTRY);
+        match found.is_empty() && is_of_default {
+            true => {
+                let key = Reverse(DEFAULT_REGISTRY_KEY.to_owned());
+                self.0.get(&key).cloned().unwrap_or_default()
+            }
+            false => found,
+        }
+    }
+}
+
+impl Entry {
+    fn credential(self) -> Result<Credential, NoDockerConfig> {
+        let Some(auth) = self.auth.filter(|auth| !auth.is_empty()) else {
+            return Ok(Credential {
+                username: self.username.unwrap_or_default(),
+                password: self.password.unwrap_or_default(),
+            });
+        };
+        let decoded = decoded(&auth).ok_or(NoDockerConfig)?;
+        let (username, password) = decoded.split_once(':').ok_or(NoDockerConfig)?;
+        Ok(Credential {
+            username: username.to_owned(),
+            password: password.to_owned(),
+        })
+    }
+}
+
+/// Base64, with or without what fills it up.
+fn decoded(text: &str) -> Option<String> {
+    let mut text: String = text.chars().filter(|c| !matches!(c, '\n' | '\r')).collect();
+    if !text.ends_with('=') {
+        text.extend(std::iter::repeat_n('=', (4 - text.len() % 4) % 4));
+    }
+    let bytes: ByteString = serde_json::from_value(text.into()).ok()?;
+    String::from_utf8(bytes.0).ok()
+}
+
+/// The place that an entry is for: host, port and path, without a scheme and without docker's `/v1/` and `/v2/`.
+fn key(place: &str) -> Option<String> {
+    let rest = ["https://", "http://"]
+        .iter()
+        .find_map(|scheme| place.strip_prefix(scheme))
+        .unwrap_or(place);
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    let (host, path) = match rest.find('/') {
+        Some(at) => rest.split_at(at),
+        None => (rest, ""),
+    };
+    let host = host.rsplit('@').next().unwrap_or(host);
+    let is_versioned = path.starts_with("/v1/") || path.starts_with("/v2/");
+    let path = if is_versioned { &path[3..] } else { path };
+    let path = if path == "/" { "" } else { path };
+    let is_host = !host.is_empty() && !host.contains(char::is_whitespace);
+    is_host.then(|| format!("{host}{path}"))
+}
+
+/// An image's repository with its registry, without tag and digest: `docker.io/library/busybox`.
+fn repository(image: &str) -> String {
+    let named = image.split('@').next().unwrap_or_default();
+    // A colon behind the last slash begins a tag, one before it a port.
+    let path_at = named.rfind('/').map_or(0, |at| at + 1);
+    let named = match named[path_at..].find(':') {
+        Some(at) => &named[..path_at + at],
+        None => named,
+    };
+    let is_registry = |first: &str| {
+        first.contains(['.', ':']) || first == "localhost" || first.chars().any(char::is_uppercase)
+    };
+    let (registry, path) = match named.split_once('/') {
+        Some((first, rest)) if is_registry(first) => (first, rest),
+        _ => (DEFAULT_REGISTRY, named),
+    };
+    match registry {
+        DEFAULT_REGISTRY | DEFAULT_REGISTRY_KEY if !path.contains('/') => {
+            format!("{DEFAULT_REGISTRY}/library/{path}")
+        }
+        DEFAULT_REGISTRY | DEFAULT_REGISTRY_KEY => format!("{DEFAULT_REGISTRY}/{path}"),
+        registry => format!("{registry}/{path}"),
+    }
+}
+
+/// Whether a place covers a repository: the same port, a host whose parts match one by one, and a path that the
+/// repository's begins with.
+fn is_for(place: &str, repository: &str) -> bool {
+    let split = |text: &str| -> (Vec<String>, String, String) {
+        let (authority, path) = match text.find('/') {
+            Some(at) => text.split_at(at),
+            None => (text, ""),
+        };
+        let (host, port) = host_and_port(authority);
+        let parts = host.split('.').map(str::to_owned).collect();
+        (parts, port.to_owned(), path.to_owned())
+    };
+    let (globs, glob_port, glob_path) = split(place);
+    let (parts, port, path) = split(repository);
+    glob_port == port
+        && globs.len() == parts.len()
+        && path.starts_with(&glob_path)
+        && globs.iter().zip(&parts).all(|(glob, part)| matches(glob, part))
+}
+
+fn host_and_port(authority: &str) -> (&str, &str) {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if host.starts_with('[') && host.ends_with(']') => {
+            (&host[1..host.len() - 1], port)
+        }
+        Some((host, port)) if !host.contains(':') => (host, port),
+        _ => (authority, ""),
+    }
+}
+
+/// Whether a part of a host is as the pattern has it, in which `*` is any text.
+fn matches(glob: &str, part: &str) -> bool {
+    let Some((head, rest)) = glob.split_once('*') else {
+        return glob == part;
+    };
+    let Some(left) = part.strip_prefix(head) else {
+        return false;
+    };
+    let ends = left.char_indices().map(|(at, _)| at).chain([left.len()]);
+    ends.into_iter().any(|at| matches(rest, &left[at..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn keyring(places: &[&str]) -> Keyring {
+        let mut keyring = Keyring::default();
+        for place in places {
+            let entries = serde_json::json!({"auths": {*place: {"username": place, "password": "hunter2"}}});
+            keyring.add_config_json(entries.to_string().as_bytes()).unwrap();
+        }
+        keyring
+    }
+
+    fn users(keyring: &Keyring, image: &str) -> Vec<String> {
+        let found = keyring.lookup(image);
+        found.into_iter().map(|found| found.username).collect()
+    }
+
+    #[test]
+    fn places_and_images() {
+        let check = |place: &str, image: &str, is: bool| {
+            let found = users(&keyring(&[place]), image);
+            assert_eq!(found.len(), usize::from(is), "{place} for {image}");
+        };
+        check("registry.example.com", "registry.example.com/a:1", true);
+        check("https://registry.example.com", "registry.example.com/a/b", true);
+        check("http://registry.example.com/v2/", "registry.example.com/a", true);
+        check(
+            "registry.example.com/v1/team",
+            "registry.example.com/team/a",
+            true,
+        );
+        check("registry.example.com", "example.com/a", false);
+        check("registry.example.com", "other.registry.example.com/a", false);
+        check("*.example.com", "registry.example.com/a", true);
+        check("*.example.com", "a.b.example.com/a", false);
+        check("reg*.*.com", "registry.example.com/a", true);
+        check("reg*.*.com", "other.example.com/a", false);
+        check("r*y*.example.com", "registry-7.example.com/a", true);
+        check("example.com:5000", "example.com:5000/a@sha256:00", true);
+        check("example.com:5000", "example.com/a", false);
+        check("example.com", "example.com:5000/a:1", false);
+        check("*.example.com:5000", "a.example.com:5000/a:1", true);
+        check("example.com/team", "example.com/team/a", true);
+        // A path is compared as text, as the kubelet has it.
+        check("example.com/team", "example.com/teams/a", true);
+        check("example.com/team", "example.com/other/a", false);
+        check("[::1]:5000", "[::1]:5000/a", true);
+        check("localhost:5000", "localhost:5000/a", true);
+        check("https://index.docker.io/v1/", "busybox", true);
+        check("https://index.docker.io/v1/", "team/app:1", true);
+        check("index.docker.io", "docker.io/team/app", true);
+        check("index.docker.io", "index.docker.io/team/app", true);
+        check("index.docker.io", "example.com/busybox", false);
+        check("docker.io", "busybox", true);
+        check("docker.io/library", "busybox:1", true);
+        check("docker.io/library", "team/app", false);
+        check("", "busybox", false);
+        check("a b", "busybox", false);
+    }
+
+    #[test]
+    fn the_longest_place_comes_first_and_the_default_registry_when_nothing_else_is_for_it() {
+        let keyring = keyring(&[
+            "example.com",
+            "example.com/team/app",
+            "example.com/team",
+            "https://index.docker.io/v1/",
+            "docker.io/team",
+        ]);
+        assert_eq!(
+            users(&keyring, "example.com/team/app/part:1"),
+            ["example.com/team/app", "example.com/team", "example.com"]
+        );
+        assert_eq!(users(&keyring, "team/app"), ["docker.io/team"]);
+        assert_eq!(users(&keyring, "app"), ["https://index.docker.io/v1/"]);
+    }
+
+    #[test]
+    fn both_forms_and_what_is_none() {
+        let mut keyring = Keyring::default();
+        // name:pass:word, with and without what fills it up; it counts before the fields beside it.
+        let auth = r#"{"a.example":{"auth":"bmFtZTpwYXNzOndvcmQ=","username":"x"},"b.example":{"auth":"bmFtZTpwYXNzOndvcmQ"}}"#;
+        keyring.add_dockercfg(auth.as_bytes()).unwrap();
+        let expected = Credential {
+            username: "name".to_owned(),
+            password: "pass:word".to_owned(),
+        };
+        assert_eq!(keyring.lookup("a.example/x"), std::slice::from_ref(&expected));
+        assert_eq!(keyring.lookup("b.example/x"), [expected]);
+        assert_eq!(Keyring::default().add_config_json(b"{}"), Ok(()));
+        for wrong in [
+            "",
+            "[]",
+            "geheim",
+            r#"{"auths": {"a": {"auth": "geheim"}}}"#,
+            r#"{"auths": {"a": {"auth": "Z2VoZWlt"}}}"#,
+        ] {
+            let mut keyring = Keyring::default();
+            assert_eq!(
+                keyring.add_config_json(wrong.as_bytes()),
+                Err(NoDockerConfig),
+                "{wrong}"
+            );
+            assert_eq!(keyring, Keyring::default());
+        }
+    }
+
+    #[test]
+    fn nothing_prints_a_password() {
+        let keyring = keyring(&["example.com"]);
+        let text = format!("{keyring:?} {:#?}", keyring.lookup("example.com/a"));
+        assert!(
+            text.contains("credential of") && !text.contains("hunter2"),
+            "{text}"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_place_and_any_image_have_an_answer(place in "\\PC{0,40}", image in "\\PC{0,40}") {
+            let _found = keyring(&[&place]).lookup(&image);
+        }
+
+        #[test]
+        fn a_registry_is_for_all_its_repositories(
+            host in "[a-z]{1,5}(\\.[a-z]{1,5}){1,2}(:[0-9]{2,4})?", path in "[a-z]{1,5}(/[a-z]{1,5}){0,2}", tag in "(:[a-z]{1,4})?"
+        ) {
+            let image = format!("{host}/{path}{tag}");
+            prop_assert_eq!(users(&keyring(&[&host]), &image).len(), 1);
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! With which credentials an image is pulled: those of the pod's Secrets (`MakeDockerKeyring` in
+//! `pkg/credentialprovider/secrets`). The node's own come after them, and are read when they are needed.
+
+use super::content::Origin;
+use crate::model::object::{Known, Object};
+use crate::model::reference::pull_secrets;
+use crate::model::registry::{
+    CONFIG_JSON_KEY, CONFIG_JSON_TYPE, Credential, DOCKERCFG_KEY, DOCKERCFG_TYPE, Keyring, NoDockerConfig,
+};
+
+/// The credentials for an image, in the order in which they are tried; or which Secret cannot be understood, without
+/// which it is not pulled. One that is missing, or of another type, is passed over.
+pub(super) fn credentials(origin: Origin<'_>, image: &str) -> Result<Vec<Credential>, String> {
+    let mut keyring = Keyring::default();
+    for reference in pull_secrets(origin.pod) {
+        if let Some(Known::Found(secret)) = origin.objects.get(&reference) {
+            add(&mut keyring, secret).map_err(|wrong| format!("{reference} {wrong}"))?;
+        }
+    }
+    Ok(keyring.lookup(image))
+}
+
+fn add(keyring: &mut Keyring, secret: &Object) -> Result<(), NoDockerConfig> {
+    let content = |key: &str| {
+        let content = secret.data.get(key).map(|content| &content.0);
+        content.filter(|content| !content.is_empty())
+    };
+    match secret.secret_type.as_str() {
+        CONFIG_JSON_TYPE => content(CONFIG_JSON_KEY).map_or(Ok(()), |text| keyring.add_config_json(text)),
+        DOCKERCFG_TYPE => content(DOCKERCFG_KEY).map_or(Ok(()), |text| keyring.add_dockercfg(text)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::model::object::{Content, ObjectKind, Objects};
+    use crate::model::pod::RestartPolicy;
+    use crate::model::reference::key;
+    use crate::model::resources::Amounts;
+    use crate::model::sample;
+    use crate::model::service::Services;
+
+    fn secret(of_type: &str, key: &str, text: &str) -> Known {
+        Known::Found(Arc::new(Object {
+            data: [(key.to_owned(), Content::from(text))].into(),
+            secret_type: of_type.to_owned(),
+            ..Object::default()
+        }))
+    }
+
+    fn users(secrets: &[(&str, Known)], names: &[&str], image: &str) -> Result<Vec<String>, String> {
+        let mut pod = sample::pod(RestartPolicy::Always, &[], &["c"]);
+        pod.pull_secrets = names.iter().map(|name| (*name).to_owned()).collect();
+        let objects = secrets
+            .iter()
+            .map(|(name, known)| (key(&pod, ObjectKind::Secret, name), known.clone()));
+        let objects = Objects(objects.collect());
+        let policy = sample::policy();
+        let origin = Origin {
+            pod: &pod,
+            policy: &policy,
+            objects: &objects,
+            services: &Services::NoCluster,
+            allocatable: &Amounts::default(),
+            ips: &[],
+        };
+        let found = credentials(origin, image)?;
+        Ok(found.into_iter().map(|found| found.username).collect())
+    }
+
+    #[test]
+    fn secrets_of_both_types_count_in_the_pods_order() {
+        let json = |user: &str| format!(r#"{{"auths": {{"example.com": {{"username": "{user}"}}}}}}"#);
+        let older = r#"{"example.com/team": {"username": "older"}, "example.com": {"username": "older"}}"#;
+        let secrets = [
+            ("json", secret(CONFIG_JSON_TYPE, CONFIG_JSON_KEY, &json("json"))),
+            ("older", secret(DOCKERCFG_TYPE, DOCKERCFG_KEY, older)),
+            ("opaque", secret("Opaque", CONFIG_JSON_KEY, &json("opaque"))),
+            ("empty", secret(CONFIG_JSON_TYPE, CONFIG_JSON_KEY, "")),
+            ("unread", Known::Unread("forbidden".into())),
+        ];
+        let check = |names: &[&str], image: &str, expected: &[&str]| {
+            let found = users(&secrets, names, image).unwrap();
+            assert_eq!(found, expected, "{names:?} {image}");
+        };
+        check(&[], "example.com/a", &[]);
+        check(&["json", "older"], "example.com/a", &["json", "older"]);
+        check(&["older", "json"], "example.com/a", &["older", "json"]);
+        check(
+            &["json", "older"],
+            "example.com/team/a",
+            &["older", "json", "older"],
+        );
+        check(
+            &["gone", "unread", "opaque", "empty", "json"],
+            "example.com/a",
+            &["json"],
+        );
+        check(&["json"], "other.com/a", &[]);
+    }
+
+    #[test]
+    fn one_that_is_broken_is_named_and_not_quoted() {
+        let broken = [("s", secret(CONFIG_JSON_TYPE, CONFIG_JSON_KEY, "geheim"))];
+        let said = users(&broken, &["s"], "example.com/a").unwrap_err();
+        assert!(
+            said.starts_with("Secret ns/s is no docker configuration"),
+            "{said}"
+        );
+        assert!(!said.contains("geheim"));
+    }
+}

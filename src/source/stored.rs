@@ -1,0 +1,527 @@
+//! The pods of the API server as a file: what is written down of them for a start without it, and who may be started
+//! from it. Pure; [`super::store`] has the disk.
+//!
+//! Tokens are never in it, nor pods that shall go or have ended: those are not started again.
+
+use std::collections::BTreeMap;
+use std::hash::Hasher as _;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1 as k8s;
+use serde::{Deserialize, Serialize};
+
+use crate::model::api::{ApiPods, Cluster, CutOffStart};
+use crate::model::object::{Content, Known, Object, ObjectKey, ObjectKind, Objects, Reference};
+use crate::model::pod::{Pod, PodName, SourceSet};
+use crate::model::reference::references;
+use crate::model::service::{ByName, Service, ServicePort, Services};
+
+/// The form of the file; another one is not understood.
+const VERSION: u32 = 1;
+/// The namespace whose Services all pods are told of.
+const COMMON: &str = "default";
+/// The taint of a node that its control plane does not hear of any more.
+const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
+
+/// Whose pods they are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// The node's name.
+    pub node: String,
+    /// The API server.
+    pub cluster: Cluster,
+}
+
+/// What was written down.
+#[derive(Debug, Default)]
+pub struct Stored {
+    /// The pods as the API server had them.
+    pub(super) pods: Vec<k8s::Pod>,
+    /// What they refer to and was there.
+    found: Objects,
+    /// What they refer to and was not there.
+    absent: Vec<Reference>,
+    /// The Services that their containers are told of.
+    pub(super) services: BTreeMap<String, ByName>,
+    /// In which life of the machine it was written.
+    boot: String,
+    /// When the control plane last heard of the node.
+    pub(super) heard: Timestamp,
+}
+
+/// Why a file is not used. It does not say what is in it, which may be secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unusable {
+    /// It is cut off, or was changed.
+    #[error("it is damaged, or of another version of gantry")]
+    Damaged,
+    /// Another node's, or another API server's.
+    #[error("it is of another node, or of another API server")]
+    Foreign,
+}
+
+#[derive(Serialize, Deserialize)]
+struct File {
+    version: u32,
+    owner: Owner,
+    boot: String,
+    pods: Vec<k8s::Pod>,
+    objects: Vec<Entry>,
+    services: BTreeMap<String, BTreeMap<String, Address>>,
+}
+
+/// An address, and each port's name, number and protocol.
+type Address = (String, Vec<(String, i32, String)>);
+
+#[derive(Serialize, Deserialize)]
+struct Entry {
+    kind: Kind,
+    namespace: String,
+    name: String,
+    /// `None`: there was none.
+    content: Option<Values>,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+enum Kind {
+    ConfigMap,
+    Secret,
+    RuntimeClass,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Values {
+    data: BTreeMap<String, ByteString>,
+    binary: BTreeMap<String, ByteString>,
+    secret_type: String,
+    immutable: bool,
+}
+
+/// The pods of a set that are written down, with the objects of the API server.
+pub(super) fn lasting<'a>(
+    set: &'a SourceSet,
+    known: &'a ApiPods,
+) -> impl Iterator<Item = (&'a PodName, &'a Pod, &'a k8s::Pod)> {
+    set.pods.iter().filter_map(|(name, pod)| {
+        let object = known.pods.get(name)?;
+        let same = object.metadata.uid.as_deref() == Some(pod.uid.0.as_str());
+        let phase = object.status.as_ref().and_then(|status| status.phase.as_deref());
+        let lasts = pod.deletion.is_none() && !matches!(phase, Some("Succeeded" | "Failed"));
+        (same && lasts).then_some((name, &**pod, &**object))
+    })
+}
+
+/// The file's content.
+pub(super) fn encode(
+    set: &SourceSet,
+    known: &ApiPods,
+    services: &Services,
+    owner: &Owner,
+    boot: &str,
+) -> Vec<u8> {
+    let mut file = File {
+        version: VERSION,
+        owner: owner.clone(),
+        boot: boot.to_owned(),
+        pods: Vec::new(),
+        objects: Vec::new(),
+        services: BTreeMap::new(),
+    };
+    let mut wanted = std::collections::BTreeSet::new();
+    for (name, pod, object) in lasting(set, known) {
+        let mut object = object.clone();
+        object.metadata.managed_fields = None;
+        file.pods.push(object);
+        wanted.extend(references(pod));
+        for namespace in [name.namespace.as_str(), COMMON] {
+            if let Some(own) = services.of_namespace(namespace) {
+                let own = own.iter().map(|(name, service)| (name.clone(), address(service)));
+                file.services.insert(namespace.to_owned(), own.collect());
+            }
+        }
+    }
+    file.objects = wanted
+        .iter()
+        .filter_map(|key| entry(key, set.objects.get(key)))
+        .collect();
+    let json = serde_json::to_vec(&file).expect("objects of Kubernetes are JSON");
+    [format!("{:016x}\n", sum(&json)).into_bytes(), json].concat()
+}
+
+/// Reads a file of that owner.
+pub(super) fn decode(bytes: &[u8], owner: &Owner, heard: Timestamp) -> Result<Stored, Unusable> {
+    let at = bytes
+        .iter()
+        .position(|byte| *byte == b'\n')
+        .ok_or(Unusable::Damaged)?;
+    let (head, json) = (&bytes[..at], &bytes[at + 1..]);
+    if head != format!("{:016x}", sum(json)).as_bytes() {
+        return Err(Unusable::Damaged);
+    }
+    let file: File = serde_json::from_slice(json).map_err(|_| Unusable::Damaged)?;
+    if file.version != VERSION {
+        return Err(Unusable::Damaged);
+    }
+    if file.owner != *owner {
+        return Err(Unusable::Foreign);
+    }
+    let mut stored = Stored {
+        pods: file.pods,
+        boot: file.boot,
+        heard,
+        ..Stored::default()
+    };
+    for entry in file.objects {
+        let key = entry.key();
+        match entry.content {
+            Some(values) => {
+                let known = Known::Found(values.into_object().into());
+                stored.found.0.insert(key, known);
+            }
+            None => stored.absent.push(key),
+        }
+    }
+    for (namespace, own) in file.services {
+        let own = own.into_iter().map(|(name, address)| (name, service(address)));
+        stored.services.insert(namespace, own.collect());
+    }
+    Ok(stored)
+}
+
+impl Stored {
+    /// What is known of an object: `None`, that nothing was written down.
+    pub(super) fn object(&self, key: &Reference) -> Option<Option<Known>> {
+        match self.found.get(key) {
+            Some(known) => Some(Some(known.clone())),
+            None => self.absent.contains(key).then_some(None),
+        }
+    }
+
+    /// The pods that may be started while the API server cannot be asked.
+    ///
+    /// In the life of the machine in which it was written they have gone on running, so nothing is begun that others
+    /// could have begun too. After another start of the machine the question is whether the cluster still leaves them
+    /// to this node.
+    pub(super) fn startable(&self, how: CutOffStart, boot: &str, now: Timestamp) -> Vec<k8s::Pod> {
+        let away = Duration::try_from(now.duration_since(self.heard)).unwrap_or_default();
+        let may = |pod: &&k8s::Pod| match how {
+            CutOffStart::Never => false,
+            CutOffStart::Always => true,
+            CutOffStart::Tolerated if self.boot == boot => true,
+            CutOffStart::Tolerated => left_to_its_node(pod).is_none_or(|limit| away < limit),
+        };
+        self.pods.iter().filter(may).cloned().collect()
+    }
+}
+
+/// For how long a pod is left to a node that is not heard of: as it tolerates the taint of such a node, the shortest
+/// time where several entries do; `None`: for ever (`pkg/controller/tainteviction`).
+fn left_to_its_node(pod: &k8s::Pod) -> Option<Duration> {
+    let all = pod.spec.iter().flat_map(|spec| spec.tolerations.iter().flatten());
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let fits = |own: &&k8s::Toleration| {
+        let key = matches!(text(&own.key).as_str(), "" | UNREACHABLE);
+        let effect = matches!(text(&own.effect).as_str(), "" | "NoExecute");
+        let any_value = text(&own.operator) == "Exists";
+        key && effect && (any_value || (own.value.as_deref().unwrap_or("").is_empty() && own.key.is_some()))
+    };
+    let fitting: Vec<_> = all.filter(fits).collect();
+    if fitting.is_empty() {
+        return Some(Duration::ZERO);
+    }
+    let seconds = fitting.iter().filter_map(|own| own.toleration_seconds).min()?;
+    Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+}
+
+/// By which two contents are told apart.
+pub(super) fn sum(bytes: &[u8]) -> u64 {
+    let mut hasher = fnv::FnvHasher::default();
+    hasher.write(bytes);
+    hasher.finish()
+}
+
+fn address(service: &Service) -> Address {
+    let ports = service.ports.iter();
+    let ports = ports.map(|port| (port.name.clone(), port.port, port.protocol.clone()));
+    (service.address.clone(), ports.collect())
+}
+
+fn service((address, ports): Address) -> Service {
+    let port = |(name, port, protocol)| ServicePort { name, port, protocol };
+    Service {
+        address,
+        ports: ports.into_iter().map(port).collect(),
+    }
+}
+
+/// What is written of an object; `None`: it is a token, or nothing is known for certain.
+fn entry(key: &Reference, known: Option<&Known>) -> Option<Entry> {
+    let (kind, namespace, name) = match key {
+        Reference::Object(key) => (key.kind.into(), key.namespace.clone(), key.name.clone()),
+        Reference::RuntimeClass(name) => (Kind::RuntimeClass, String::new(), name.clone()),
+        Reference::Token(_) => return None,
+    };
+    let content = match known {
+        Some(Known::Found(object)) => Some(Values::of(object)),
+        Some(Known::Asked | Known::Unread(_)) => return None,
+        None => None,
+    };
+    Some(Entry {
+        kind,
+        namespace,
+        name,
+        content,
+    })
+}
+
+impl From<ObjectKind> for Kind {
+    fn from(kind: ObjectKind) -> Kind {
+        match kind {
+            ObjectKind::ConfigMap => Kind::ConfigMap,
+            ObjectKind::Secret => Kind::Secret,
+        }
+    }
+}
+
+impl Entry {
+    fn key(&self) -> Reference {
+        let object = |kind| {
+            Reference::Object(ObjectKey {
+                kind,
+                namespace: self.namespace.clone(),
+                name: self.name.clone(),
+            })
+        };
+        match self.kind {
+            Kind::ConfigMap => object(ObjectKind::ConfigMap),
+            Kind::Secret => object(ObjectKind::Secret),
+            Kind::RuntimeClass => Reference::RuntimeClass(self.name.clone()),
+        }
+    }
+}
+
+impl Values {
+    fn of(object: &Object) -> Values {
+        let bytes = |map: &BTreeMap<String, Content>| {
+            let byte = |(key, content): (&String, &Content)| (key.clone(), ByteString(content.0.to_vec()));
+            map.iter().map(byte).collect()
+        };
+        Values {
+            data: bytes(&object.data),
+            binary: bytes(&object.binary),
+            secret_type: object.secret_type.clone(),
+            immutable: object.immutable,
+        }
+    }
+
+    fn into_object(self) -> Object {
+        let content = |map: BTreeMap<String, ByteString>| {
+            let content = |(key, bytes): (String, ByteString)| (key, Content::from(bytes.0.as_slice()));
+            map.into_iter().map(content).collect()
+        };
+        Object {
+            data: content(self.data),
+            binary: content(self.binary),
+            secret_type: self.secret_type,
+            immutable: self.immutable,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::model::object::TokenKey;
+    use crate::source::manifest::{ManifestContext, read_api_pod};
+
+    fn owner() -> Owner {
+        Owner {
+            node: "n".to_owned(),
+            cluster: Cluster {
+                server: "https://a".to_owned(),
+                authority: "1".to_owned(),
+            },
+        }
+    }
+
+    fn object(name: &str, more: serde_json::Value) -> k8s::Pod {
+        let mut object = serde_json::json!({
+            "metadata": {"name": name, "namespace": "ns", "uid": name},
+            "spec": {"nodeName": "n", "containers": [{"name": "c", "image": "i:1"}]},
+        });
+        for (part, fields) in more.as_object().unwrap() {
+            if object[part].is_null() {
+                object[part] = serde_json::json!({});
+            }
+            for (field, value) in fields.as_object().unwrap() {
+                object[part][field] = value.clone();
+            }
+        }
+        serde_json::from_value(object).unwrap()
+    }
+
+    fn told(objects: Vec<k8s::Pod>) -> (SourceSet, ApiPods) {
+        let (mut set, mut known) = (SourceSet::default(), ApiPods::default());
+        for object in objects {
+            let context = ManifestContext::default();
+            let pod = read_api_pod(object.clone(), &context, Timestamp::UNIX_EPOCH).unwrap();
+            known.pods.insert(pod.name.clone(), Arc::new(object));
+            set.pods.insert(pod.name.clone(), Arc::new(pod));
+        }
+        (set, known)
+    }
+
+    fn names(pods: &[k8s::Pod]) -> Vec<&str> {
+        pods.iter()
+            .map(|pod| pod.metadata.name.as_deref().unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn what_is_written_is_read_again_without_what_has_ended_and_without_tokens() {
+        let refers = serde_json::json!({"spec": {
+            "serviceAccountName": "default",
+            "imagePullSecrets": [{"name": "s"}, {"name": "gone"}, {"name": "unread"}],
+            "volumes": [{"name": "t", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}],
+        }});
+        let ended = serde_json::json!({"status": {"phase": "Succeeded"}});
+        let goes = serde_json::json!({"metadata": {"deletionTimestamp": "2026-11-20T08:00:05Z"}});
+        let (mut set, known) = told(vec![
+            object("web", refers),
+            object("done", ended),
+            object("goes", goes),
+        ]);
+        let key = |name: &str| {
+            Reference::Object(ObjectKey {
+                kind: ObjectKind::Secret,
+                namespace: "ns".to_owned(),
+                name: name.to_owned(),
+            })
+        };
+        let secret = Object {
+            data: [("k".to_owned(), [0u8, 255][..].into())].into(),
+            secret_type: "Opaque".to_owned(),
+            ..Object::default()
+        };
+        let token = references(set.pods.values().last().unwrap())
+            .into_iter()
+            .find(|key| matches!(key, Reference::Token(_)))
+            .unwrap();
+        let given = Object {
+            data: [(TokenKey::DATA.to_owned(), "geheim".into())].into(),
+            ..Object::default()
+        };
+        set.objects
+            .0
+            .insert(key("s"), Known::Found(secret.clone().into()));
+        set.objects.0.insert(key("unread"), Known::Unread("why".into()));
+        set.objects.0.insert(token.clone(), Known::Found(given.into()));
+        let service = Service {
+            address: "10.0.0.1".to_owned(),
+            ports: vec![ServicePort {
+                name: String::new(),
+                port: 443,
+                protocol: "TCP".to_owned(),
+            }],
+        };
+        let of = |name: &str| -> (String, ByName) {
+            (name.to_owned(), [("svc".to_owned(), service.clone())].into())
+        };
+        let services = Services::Known([of("default"), of("ns"), of("other")].into());
+        let bytes = encode(&set, &known, &services, &owner(), "b");
+        assert!(!String::from_utf8_lossy(&bytes).contains("Z2VoZWlt"));
+        let stored = decode(&bytes, &owner(), Timestamp::UNIX_EPOCH).unwrap();
+        assert_eq!(names(&stored.pods), ["web"]);
+        assert_eq!(stored.object(&key("s")), Some(Some(Known::Found(secret.into()))));
+        assert_eq!(stored.object(&key("gone")), Some(None));
+        assert_eq!(stored.object(&key("unread")), None);
+        assert_eq!(stored.object(&token), None);
+        assert_eq!(stored.services, [of("default"), of("ns")].into());
+    }
+
+    #[test]
+    fn what_is_damaged_or_foreign_is_not_read() {
+        let (set, known) = told(vec![object("web", serde_json::json!({}))]);
+        let bytes = encode(&set, &known, &Services::Asked, &owner(), "b");
+        let read = |bytes: &[u8], owner: &Owner| decode(bytes, owner, Timestamp::UNIX_EPOCH).map(|_| ());
+        assert_eq!(read(&bytes, &owner()), Ok(()));
+        for end in [0, 5, 17, bytes.len() / 2, bytes.len() - 1] {
+            assert_eq!(read(&bytes[..end], &owner()), Err(Unusable::Damaged), "{end}");
+        }
+        let mut changed = bytes.clone();
+        let last = changed.len() - 3;
+        changed[last] ^= 1;
+        assert_eq!(read(&changed, &owner()), Err(Unusable::Damaged));
+        let change = |change: fn(&mut Owner)| {
+            let mut other = owner();
+            change(&mut other);
+            other
+        };
+        for other in [
+            change(|owner| owner.node.push('x')),
+            change(|owner| owner.cluster.server.push('x')),
+            change(|owner| owner.cluster.authority.push('x')),
+        ] {
+            assert_eq!(read(&bytes, &other), Err(Unusable::Foreign), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_pod_is_started_for_as_long_as_it_is_left_to_its_node() {
+        let with = |name: &str, tolerations: serde_json::Value| {
+            object(name, serde_json::json!({"spec": {"tolerations": tolerations}}))
+        };
+        let unreachable = |seconds: serde_json::Value| {
+            serde_json::json!({
+                "key": UNREACHABLE, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds,
+            })
+        };
+        let stored = Stored {
+            pods: vec![
+                object("none", serde_json::json!({})),
+                with("usual", serde_json::json!([unreachable(300.into())])),
+                with(
+                    "short",
+                    serde_json::json!([unreachable(300.into()), unreachable(20.into())]),
+                ),
+                with(
+                    "daemon",
+                    serde_json::json!([unreachable(serde_json::Value::Null)]),
+                ),
+                with("all", serde_json::json!([{"operator": "Exists"}])),
+                with("other", serde_json::json!([{"key": "a", "operator": "Exists"}])),
+            ],
+            boot: "b".to_owned(),
+            heard: Timestamp::from_second(1000).unwrap(),
+            ..Stored::default()
+        };
+        let check = |how, boot: &str, second: i64, expected: &[&str]| {
+            let now = Timestamp::from_second(second).unwrap();
+            let may = stored.startable(how, boot, now);
+            assert_eq!(names(&may), expected, "{how:?} {boot} {second}");
+        };
+        let all = ["none", "usual", "short", "daemon", "all", "other"];
+        check(
+            CutOffStart::Tolerated,
+            "c",
+            1010,
+            &["usual", "short", "daemon", "all"],
+        );
+        check(CutOffStart::Tolerated, "c", 1030, &["usual", "daemon", "all"]);
+        check(CutOffStart::Tolerated, "c", 1300, &["daemon", "all"]);
+        // A clock that is behind has not gone on since.
+        check(
+            CutOffStart::Tolerated,
+            "c",
+            10,
+            &["usual", "short", "daemon", "all"],
+        );
+        check(CutOffStart::Tolerated, "b", 9000, &all);
+        check(CutOffStart::Always, "c", 9000, &all);
+        check(CutOffStart::Never, "b", 1000, &[]);
+    }
+}

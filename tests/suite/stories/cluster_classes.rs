@@ -1,0 +1,84 @@
+//! Pods that ask for another of the runtime's handlers.
+
+use serde_json::json;
+
+use crate::agent::{Machine, is_ready};
+use crate::pods::name;
+
+const ASKED: &str = "/apis/node.k8s.io/v1/runtimeclasses metadata.name=sandboxed";
+
+async fn runs(machine: &Machine, pod: &str) {
+    let ready = |report: &gantry::model::report::PodsReport| {
+        let pod = report.pods.get(&name(pod));
+        pod.is_some_and(|pod| is_ready(pod)).then_some(())
+    };
+    machine.told(&format!("{pod} runs"), ready).await;
+}
+
+#[tokio::test]
+async fn a_class_that_is_missing_holds_its_pod_until_it_is_there() {
+    let machine = Machine::joined().await;
+    let more = json!({"runtimeClassName": "sandboxed"});
+    machine.fake.world().registry.insert("remote:1".to_owned());
+    machine.api().bind_asking("web", "u1", "remote:1", more.clone());
+    let said = "Failed to create pod sandbox: runtimeclass.node.k8s.io \"sandboxed\" not found";
+    let event = |report: &gantry::model::report::PodsReport| {
+        let events = report.events.get(&name("web"))?;
+        let mut said_so = events
+            .iter()
+            .filter(|event| event.reason == "FailedCreatePodSandBox" && event.message == said);
+        said_so.next().map(|_| ())
+    };
+    machine.told("the event", event).await;
+    machine.api().bind("plain", "u2", "demo:1");
+    runs(&machine, "plain").await;
+    assert_eq!(machine.fake.count("PullImage"), 0, "its image is not needed yet");
+    // It need not be waited for once it is there.
+    let class = json!({"handler": "runsc"});
+    machine.api().write("runtimeclasses", "sandboxed", class);
+    runs(&machine, "web").await;
+    assert_eq!(machine.fake.world().handlers, ["", "runsc"]);
+    machine.api().bind_asking("other", "u3", "demo:1", more);
+    runs(&machine, "other").await;
+    assert_eq!(machine.fake.world().handlers, ["", "runsc", "runsc"]);
+    assert_eq!(
+        (
+            machine.api().count(&format!("GET {ASKED}")),
+            machine.api().watches(ASKED)
+        ),
+        (1, 1)
+    );
+}
+
+#[tokio::test]
+async fn nothing_starts_before_the_class_is_answered_and_what_runs_stays_without_it() {
+    let machine = Machine::joined().await;
+    machine
+        .api()
+        .write("runtimeclasses", "sandboxed", json!({"handler": "runsc"}));
+    machine.api().set_silent("runtimeclasses", true);
+    let more = json!({"runtimeClassName": "sandboxed"});
+    machine.api().bind_asking("web", "u1", "demo:1", more);
+    machine
+        .until("it is asked", |machine| {
+            machine.api().count(&format!("GET {ASKED}")) == 1
+        })
+        .await;
+    machine.api().bind("plain", "u2", "demo:1");
+    runs(&machine, "plain").await;
+    assert_eq!(machine.fake.world().handlers, [""]);
+    machine.api().set_silent("runtimeclasses", false);
+    runs(&machine, "web").await;
+    machine.api().remove("runtimeclasses", "sandboxed");
+    let id = {
+        let world = machine.fake.world();
+        let of_web = world
+            .containers
+            .iter()
+            .find(|(_, container)| container.config.labels["io.kubernetes.pod.name"] == "web");
+        of_web.unwrap().0.clone()
+    };
+    machine.fake.exit(&id, 1);
+    machine.called("StartContainer", 3).await;
+    assert_eq!(machine.fake.world().handlers, ["", "runsc"]);
+}

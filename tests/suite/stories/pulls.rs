@@ -1,0 +1,105 @@
+//! Images that a registry gives only to those who say who they are.
+
+use serde_json::json;
+
+use crate::agent::{Machine, is_ready, manifest, message, state};
+use crate::pods::name;
+
+const IMAGE: &str = "registry.example.com/team/app:1";
+
+fn config(password: &str) -> String {
+    json!({"auths": {"registry.example.com/team": {"username": "ann", "password": password}}}).to_string()
+}
+
+/// The machine's registry asks for `ann` and `right`.
+fn guard(machine: &Machine) {
+    let mut world = machine.fake.world();
+    world.registry.insert(IMAGE.to_owned());
+    let asked = ("ann".to_owned(), "right".to_owned());
+    world.passwords.insert(IMAGE.to_owned(), asked);
+}
+
+fn secret(password: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: login}}\ntype: kubernetes.io/dockerconfigjson\n\
+         stringData:\n  .dockerconfigjson: '{}'\n",
+        config(password)
+    )
+}
+
+fn pod() -> String {
+    let container = format!("name: c, image: '{IMAGE}'");
+    manifest("web", "imagePullSecrets: [{name: login}]", &[&container])
+}
+
+#[tokio::test]
+async fn a_secret_beside_the_manifest_opens_the_registry_when_it_is_right() {
+    let machine = Machine::started().await;
+    guard(&machine);
+    machine.write("web.yaml", &pod());
+    let refused = machine
+        .pod_told("web", "the refusal", |pod| {
+            state(pod, "c") == "Waiting: ErrImagePull"
+        })
+        .await;
+    assert_eq!(message(&refused, "c"), format!("{IMAGE}: 401 Unauthorized"));
+    let warning =
+        "Unable to retrieve some image pull secrets (login); attempting to pull the image may not succeed.";
+    let event = |report: &gantry::model::report::PodsReport| {
+        let mut events = report.events.values().flatten();
+        events
+            .any(|event| event.reason == "FailedToRetrieveImagePullSecret" && event.message == warning)
+            .then_some(())
+    };
+    machine.told("the event", event).await;
+    // The wrong one and then none were tried.
+    machine.write("secret.yaml", &secret("wrong"));
+    machine.called("PullImage", 3).await;
+    machine
+        .pod_told("web", "the back-off", |pod| {
+            state(pod, "c") == "Waiting: ImagePullBackOff" || state(pod, "c") == "Waiting: ErrImagePull"
+        })
+        .await;
+    // A Secret that has changed is not kept waiting by the back-off.
+    machine.write("secret.yaml", &secret("right"));
+    machine.running("web").await;
+    let ann = || Some("ann".to_owned());
+    assert_eq!(machine.fake.world().pulled_by, [None, ann(), None, ann()]);
+}
+
+#[tokio::test]
+async fn the_nodes_own_configuration_comes_after_the_pods() {
+    let machine = Machine::started().await;
+    guard(&machine);
+    std::fs::write(machine.at.root.path().join("config.json"), config("right")).unwrap();
+    machine.write("web.yaml", &format!("{}---\n{}", secret("wrong"), pod()));
+    machine.running("web").await;
+    assert_eq!(machine.fake.world().pulled_by.len(), 2);
+}
+
+#[tokio::test]
+async fn a_secret_of_the_api_server_is_waited_for_and_one_that_is_missing_is_not() {
+    let machine = Machine::joined().await;
+    guard(&machine);
+    let encoded = |text: &str| serde_json::to_value(k8s_openapi::ByteString(text.into())).unwrap();
+    let data = json!({
+        "type": "kubernetes.io/dockerconfigjson", "data": {".dockerconfigjson": encoded(&config("right"))},
+    });
+    machine.api().write("secrets", "login", data);
+    let more = |secrets: serde_json::Value| json!({"imagePullSecrets": secrets});
+    let both = more(json!([{"name": "gone"}, {"name": "login"}]));
+    machine.api().bind_asking("web", "u1", IMAGE, both);
+    let runs = |report: &gantry::model::report::PodsReport| {
+        report
+            .pods
+            .get(&name("web"))
+            .is_some_and(|pod| is_ready(pod))
+            .then_some(())
+    };
+    machine.told("web runs", runs).await;
+    assert_eq!(machine.fake.world().pulled_by, [Some("ann".to_owned())]);
+    machine
+        .api()
+        .bind_asking("lost", "u2", "demo:1", more(json!([{"name": "gone"}])));
+    machine.called("StartContainer", 2).await;
+}
