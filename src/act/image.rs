@@ -120,8 +120,7 @@ async fn pull(work: &Work<'_>, request: ImageRequest, name: &str) -> Result<Effe
     })
 }
 
-/// Tries one credential after the other, the pod's before the node's, and then none at all: who has an old password
-/// may still have a public image. Where that is refused too, it is told what the registry said of the credentials.
+/// Tries one credential after the other, the pod's before the node's; without any where there is none.
 async fn pull_with_credentials(
     work: &Work<'_>,
     request: &ImageRequest,
@@ -130,14 +129,17 @@ async fn pull_with_credentials(
     let own = request.credentials.as_ref();
     let own = own.map_err(|why| failure(waiting::ERR_IMAGE_PULL, why.clone()))?;
     let of_node = work.context.docker_config.read().await.lookup(name);
+    let mut credentials: Vec<_> = own.iter().chain(&of_node).map(Some).collect();
+    if credentials.is_empty() {
+        credentials.push(None);
+    }
     let mut refused = Vec::new();
-    for credential in own.iter().chain(&of_node).map(Some).chain([None]) {
+    for credential in credentials {
         let pulled = work.context.runtime.pull_image(spec(name), credential.map(auth));
         match pulled.await {
             Ok(reference) => return Ok(reference),
             Err(error) if error.is_unreachable() => return Err(pull_failure(&request.image, &[error])),
-            Err(error) if credential.is_some() || refused.is_empty() => refused.push(error),
-            Err(_) => {}
+            Err(error) => refused.push(error),
         }
     }
     Err(pull_failure(&request.image, &refused))
