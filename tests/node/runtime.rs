@@ -91,6 +91,19 @@ pub fn containers() -> Result<Vec<Container>, String> {
     })
 }
 
+/// Why a container has ended, in containerd's word: `Completed`, `Error`, `StartError` …
+pub fn end_of(id: &str) -> Result<String, String> {
+    let request = k8s_cri::v1::ContainerStatusRequest {
+        container_id: id.to_owned(),
+        verbose: false,
+    };
+    ask(async |mut client| {
+        let answer = client.container_status(request).await;
+        let answer = answer.map_err(|status| status.to_string())?.into_inner();
+        Ok(answer.status.map(|status| status.reason).unwrap_or_default())
+    })
+}
+
 /// All sandboxes, in a stable order.
 pub fn sandboxes() -> Result<Vec<Sandbox>, String> {
     ask(async |mut client| {
