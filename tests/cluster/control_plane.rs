@@ -26,6 +26,8 @@ const START: Duration = Duration::from_secs(60);
 /// What runs of it. It dies with the process namespace that it was started in.
 pub struct ControlPlane {
     server: Option<Child>,
+    /// The controller manager and the scheduler.
+    others: Vec<Child>,
 }
 
 impl ControlPlane {
@@ -43,21 +45,30 @@ impl ControlPlane {
             "--unsafe-no-fsync",
         ]);
         logged(&mut etcd, "etcd.log");
-        let mut plane = ControlPlane { server: None };
+        let mut plane = ControlPlane {
+            server: None,
+            others: Vec::new(),
+        };
         plane.start_server();
-        logged(&mut controllers(), "controllers.log");
-        logged(&mut scheduler(), "scheduler.log");
         plane
     }
 
-    /// Starts the API server, and waits until it is ready.
+    /// Starts the API server, and waits until it is ready. The controller manager and the scheduler begin with it: after
+    /// a second outage within minutes they wait longer than a story, and a story is not about them.
     pub fn start_server(&mut self) {
+        for other in self.others.drain(..) {
+            kill(Some(other));
+        }
         self.server = Some(logged(&mut server(), "apiserver.log"));
         let api = Api::new(Path::new(ADMIN));
         wait_for("the API server to be ready", START, || match api.get("/readyz") {
             Ok(_) => Ok(()),
             Err(error) => Err(error),
         });
+        self.others = vec![
+            logged(&mut controllers(), "controllers.log"),
+            logged(&mut scheduler(), "scheduler.log"),
+        ];
     }
 
     /// Whether no story has stopped the API server.
