@@ -63,3 +63,7 @@ if ! apt-get install --simulate --quiet=2 "${missing[@]}" >/dev/null 2>&1 || ! i
     apt-get update --quiet=2 </dev/null
     install_them
 fi
+# Debian starts what it installs; this one is started by the tests alone, in namespaces of their own.
+if [[ " ${missing[*]} " == *" docker-registry "* ]] && [ -d /run/systemd/system ]; then
+    systemctl disable --quiet --now docker-registry
+fi
