@@ -30,6 +30,13 @@ for plugin in "${plugins[@]}"; do
     ln -sfn "$prefix/lib/gantry/gantry-cni" "$path"
 done
 
+# Debian's own plugins lie there, if anybody's: they stay, and do for our network as well.
+mkdir -p "$root$debian_cni_bin"
+for plugin in "${plugins[@]}"; do
+    path=$root$debian_cni_bin/$plugin
+    [ -e "$path" ] || ln -sfn "$prefix/lib/gantry/gantry-cni" "$path"
+done
+
 mkdir -p "$root$units" "$root/etc/kubernetes/manifests"
 sed "s|@PREFIX@|$prefix|" packaging/gantry.service >"$root$units/gantry.service"
 chmod 644 "$root$units/gantry.service"

@@ -6,6 +6,8 @@ programs=${GANTRY_PROGRAMS:-target/release}
 plugins=(loopback bridge host-local portmap)
 # Where containerd looks, whatever the prefix.
 cni_bin=/opt/cni/bin
+# And where Debian's containerd looks from Debian 13 on.
+debian_cni_bin=/usr/lib/cni
 units=/usr/local/lib/systemd/system
 bash_completions=$prefix/share/bash-completion/completions
 zsh_completions=$prefix/share/zsh/site-functions

@@ -22,16 +22,20 @@ for plugin in "${plugins[@]}"; do
     if [ -e "$path.before-gantry" ] && [ ! -e "$path" ]; then
         mv "$path.before-gantry" "$path"
     fi
+    path=$root$debian_cni_bin/$plugin
+    if [ "$(readlink "$path")" = "$prefix/lib/gantry/gantry-cni" ]; then
+        rm "$path"
+    fi
 done
 rm -f "$root$prefix/bin/gantry" "$root$units/gantry.service" "$root$bash_completions/gantry" \
     "$root$zsh_completions/_gantry" "$root$fish_completions/gantry.fish" "$root$man"/gantry{,-*}.1
 rm -rf "$root$prefix/lib/gantry" "$root$documents"
 # Directories go where nothing else is in them, up to those that every machine has.
-for directory in "$cni_bin" "$units" "$bash_completions" "$zsh_completions" "$fish_completions" "$man" "$documents" \
+for directory in "$cni_bin" "$debian_cni_bin" "$units" "$bash_completions" "$zsh_completions" "$fish_completions" "$man" "$documents" \
     /etc/kubernetes/manifests; do
     while true; do
         case $directory in
-            '' | /etc | /opt | /usr | "$prefix" | "$prefix"/lib | "$prefix"/share | "$prefix"/share/man) break ;;
+            '' | /etc | /opt | /usr | /usr/lib | "$prefix" | "$prefix"/lib | "$prefix"/share | "$prefix"/share/man) break ;;
         esac
         # Absent is as good as removed; what is not empty ends the way up.
         [ ! -d "$root$directory" ] || rmdir "$root$directory" 2>/dev/null || break
