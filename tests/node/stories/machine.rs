@@ -126,7 +126,13 @@ pub fn install_and_uninstall_leave_the_machine_as_it_was(_node: &mut Node) {
     let root = here("root");
     std::fs::create_dir_all(root.join("opt/cni/bin")).expect("a private directory");
     std::fs::write(root.join("opt/cni/bin/bridge"), "another vendor's").expect("a private directory");
-    for everywhere in ["etc", "usr/local/bin", "usr/local/lib", "usr/local/share/man"] {
+    for everywhere in [
+        "etc",
+        "usr/lib",
+        "usr/local/bin",
+        "usr/local/lib",
+        "usr/local/share/man",
+    ] {
         std::fs::create_dir_all(root.join(everywhere)).expect("a private directory");
     }
     let before = run(&["find", &root.to_string_lossy(), "-printf", "%P %y %l\n"]);
