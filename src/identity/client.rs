@@ -95,9 +95,7 @@ pub async fn of(document: &serde_json::Value, path: &Path) -> Result<kube::Clien
 
 /// Makes the client of a kubeconfig that was read from that file; nothing is sent yet.
 pub(super) async fn make(read: Kubeconfig, path: &Path) -> Result<kube::Client, ClientError> {
-    let config = kube::Config::from_custom_kubeconfig(read, &KubeConfigOptions::default())
-        .await
-        .map_err(|error| wrong(path, error))?;
+    let config = configuration(read, path).await?;
     if config.proxy_url.is_some() {
         let path = path.to_owned();
         return Err(ClientError::Proxy { path });
@@ -106,6 +104,13 @@ pub(super) async fn make(read: Kubeconfig, path: &Path) -> Result<kube::Client, 
         path: path.to_owned(),
         source: Box::new(source),
     })
+}
+
+/// What a kubeconfig that was read from that file says of its current context, with the files that it names.
+pub(super) async fn configuration(read: Kubeconfig, path: &Path) -> Result<kube::Config, ClientError> {
+    kube::Config::from_custom_kubeconfig(read, &KubeConfigOptions::default())
+        .await
+        .map_err(|error| wrong(path, error))
 }
 
 /// What is wrong with a kubeconfig, without what it says.

@@ -2,17 +2,15 @@
 
 use std::path::Path;
 
-use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use sha2::{Digest as _, Sha256};
 
+use super::client::{self, ClientError};
+use super::kubeconfig;
 use crate::model::api::Cluster;
 
 /// Reads it; nothing is sent.
-pub async fn cluster(path: &Path) -> Result<Cluster, Box<KubeconfigError>> {
-    let read = Kubeconfig::read_from(path).map_err(Box::new)?;
-    let config = kube::Config::from_custom_kubeconfig(read, &KubeConfigOptions::default())
-        .await
-        .map_err(Box::new)?;
+pub async fn cluster(path: &Path) -> Result<Cluster, ClientError> {
+    let config = client::configuration(kubeconfig::read(path)?.whole(), path).await?;
     let authority = config.root_cert.map_or_else(String::new, |certificates| {
         let sum = certificates
             .iter()
@@ -53,5 +51,16 @@ mod tests {
         assert_ne!(first, read("https://b:6443", &one).await);
         assert_ne!(first, read("https://a:6443", &other).await);
         assert_eq!(read("https://a:6443", "").await.authority, "");
+    }
+
+    #[tokio::test]
+    async fn what_a_broken_file_says_is_not_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("kubelet.conf");
+        std::fs::write(&path, "kind: Config\nusers:\n- name: u\n  user: secret\n").unwrap();
+        let error = cluster(&path).await.unwrap_err();
+        let text = super::super::cause::chain(&error);
+        assert!(text.contains("kubelet.conf is not understood"), "{text}");
+        assert!(!text.contains("secret"), "{text}");
     }
 }
