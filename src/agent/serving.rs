@@ -13,6 +13,7 @@ use super::{Tasks, Values};
 use crate::config::Config;
 use crate::config::gate::Authorization;
 use crate::identity::connection::{self, Joined};
+use crate::identity::self_signed;
 use crate::serve;
 use crate::serve::health::Health;
 use crate::serve::metrics::Metrics;
@@ -91,18 +92,18 @@ pub(super) async fn spawn_node_api(
     let (gate, Some(address)) = (&config.serve.gate, config.serve.api) else {
         return Ok(());
     };
-    let mut files = match &gate.serving {
-        Some((certificate, key)) => Files {
-            certificate: certificate.clone(),
-            key: key.clone(),
-            client_ca: None,
-        },
+    let (certificate, key) = match &gate.serving {
+        Some(pair) => pair.clone(),
         None => {
-            let directory = config.paths.certificates.clone();
-            node_api::ensure_certificate(&directory, &config.node.name, addresses, Timestamp::now())?
+            let directory = &config.paths.certificates;
+            self_signed::ensure(directory, &config.node.name, addresses, Timestamp::now())?
         }
     };
-    files.client_ca = gate.client_ca.clone();
+    let files = Files {
+        certificate,
+        key,
+        client_ca: gate.client_ca.clone(),
+    };
     let rules = Rules {
         node: config.node.name.clone(),
         anonymous: gate.anonymous,

@@ -11,6 +11,7 @@ pub mod client;
 pub mod cluster;
 pub mod files;
 pub mod certificate;
+pub mod self_signed;
 pub mod key;
 pub mod store;
 pub mod kubeconfig;

@@ -2,7 +2,6 @@
 //! request passes the gate; nobody is answered before.
 
 mod caller;
-mod certificate;
 mod connection;
 mod gate;
 mod permission;
@@ -22,7 +21,6 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub use certificate::{CertificateError, ensure as ensure_certificate};
 pub use connection::{Files, TlsError};
 pub use gate::Rules;
 

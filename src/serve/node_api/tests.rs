@@ -91,8 +91,14 @@ impl Node {
         let authority = Authority::new();
         let ca = directory.path().join("ca.crt");
         std::fs::write(&ca, authority.0.pem()).unwrap();
-        let mut files = ensure_certificate(directory.path(), "vm", &[], jiff::Timestamp::now()).unwrap();
-        files.client_ca = Some(ca);
+        let own = rcgen::generate_simple_self_signed(["vm".to_owned()]).unwrap();
+        let files = Files {
+            certificate: directory.path().join("kubelet.crt"),
+            key: directory.path().join("kubelet.key"),
+            client_ca: Some(ca),
+        };
+        std::fs::write(&files.certificate, own.cert.pem()).unwrap();
+        std::fs::write(&files.key, own.signing_key.serialize_pem()).unwrap();
         let asked = Asked::default();
         let (_, clients) = watch::channel(api_server(asked.clone()).await);
         let long = std::time::Duration::from_secs(60);

@@ -1,31 +1,24 @@
 //! The certificate that the node makes for itself where nobody gave it one, as the kubelet does: it encrypts, and proves
 //! nothing. A cluster that wants proof gives one (`tlsCertFile`).
 
-use std::fs;
-use std::io::{self, Write as _};
 use std::net::IpAddr;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, SanType};
 
-use super::Files;
+use super::certificate::certificates;
+use super::files::{self, FileError};
 
 /// How long it is valid: a year, the kubelet's.
 const LIFE: SignedDuration = SignedDuration::from_hours(365 * 24);
 
 /// Why there is none.
 #[derive(Debug, thiserror::Error)]
-pub enum CertificateError {
+pub enum SelfSignedError {
     /// It cannot be written.
-    #[error("the node's own certificate cannot be written to {}", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    #[error("the node's own certificate cannot be kept")]
+    File(#[from] FileError),
     /// It cannot be made: a name that no certificate can hold.
     #[error(
         "no certificate can be made for the node {node:?}: name files with tlsCertFile and tlsPrivateKeyFile"
@@ -38,22 +31,18 @@ pub enum CertificateError {
     },
 }
 
-/// `kubelet.crt` and `kubelet.key` of the directory; made where one of them is missing, or the certificate is over.
+/// `kubelet.crt` and `kubelet.key` of the directory, as paths in this order; made where one of them is missing, or the certificate is over.
 pub fn ensure(
     directory: &Path,
     node: &str,
     addresses: &[IpAddr],
     now: Timestamp,
-) -> Result<Files, CertificateError> {
-    let files = Files {
-        certificate: directory.join("kubelet.crt"),
-        key: directory.join("kubelet.key"),
-        client_ca: None,
-    };
-    if files.key.exists() && is_valid(&files.certificate, now) {
-        return Ok(files);
+) -> Result<(PathBuf, PathBuf), SelfSignedError> {
+    let (at, key_at) = (directory.join("kubelet.crt"), directory.join("kubelet.key"));
+    if key_at.exists() && is_valid(&at, now) {
+        return Ok((at, key_at));
     }
-    let make = |source| CertificateError::Make {
+    let make = |source| SelfSignedError::Make {
         node: node.to_owned(),
         source,
     };
@@ -61,16 +50,10 @@ pub fn ensure(
     let certificate = parameters(node, addresses, now)
         .and_then(|parameters| parameters.self_signed(&key))
         .map_err(make)?;
-    let write = |path: &Path, text: &str, mode: u32| {
-        write_private(path, text, mode).map_err(|source| CertificateError::Write {
-            path: path.to_owned(),
-            source,
-        })
-    };
     // The certificate goes last: without it both are made anew.
-    write(&files.key, &key.serialize_pem(), 0o600)?;
-    write(&files.certificate, &certificate.pem(), 0o644)?;
-    Ok(files)
+    files::write(&key_at, key.serialize_pem().as_bytes(), files::SECRET)?;
+    files::write(&at, certificate.pem().as_bytes(), files::PUBLIC)?;
+    Ok((at, key_at))
 }
 
 fn parameters(node: &str, addresses: &[IpAddr], now: Timestamp) -> Result<CertificateParams, rcgen::Error> {
@@ -94,43 +77,24 @@ fn parameters(node: &str, addresses: &[IpAddr], now: Timestamp) -> Result<Certif
 
 /// Whether the file holds a certificate that holds for another day at least.
 fn is_valid(path: &Path, now: Timestamp) -> bool {
-    let Ok(pem) = fs::read(path) else { return false };
-    let Ok((_, pem)) = x509_parser::pem::parse_x509_pem(&pem) else {
-        return false;
-    };
-    pem.parse_x509().is_ok_and(|certificate| {
-        let soon = now.as_second() + 24 * 3600;
-        certificate.validity().not_after.timestamp() > soon
-    })
-}
-
-/// Written beside and renamed, so that nobody reads half of it.
-fn write_private(path: &Path, text: &str, mode: u32) -> io::Result<()> {
-    if let Some(directory) = path.parent() {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o755)
-            .create(directory)?;
-    }
-    let beside = path.with_extension("new");
-    match fs::remove_file(&beside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(&beside)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(beside, path)
+    let read = files::read(path).ok().flatten();
+    let found = read.and_then(|pem| certificates(&pem).ok());
+    let soon = now + SignedDuration::from_hours(24);
+    found.is_some_and(|found| found.first().is_some_and(|first| !first.is_over(soon)))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
+    use std::sync::Arc;
+
+    use rustls::RootCertStore;
+    use rustls::client::WebPkiServerVerifier;
+    use rustls::client::danger::ServerCertVerifier as _;
+    use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+
+    use super::*;
 
     #[test]
     fn it_is_made_once_and_again_when_it_is_over() {
@@ -138,20 +102,20 @@ mod tests {
         let pki = directory.path().join("pki");
         let now = Timestamp::now();
         let address = ["192.0.2.7".parse().unwrap()];
-        let files = ensure(&pki, "vm", &address, now).unwrap();
-        let first = fs::read(&files.certificate).unwrap();
-        let mode = fs::metadata(&files.key).unwrap().permissions().mode();
+        let (certificate, key) = ensure(&pki, "vm", &address, now).unwrap();
+        let first = fs::read(&certificate).unwrap();
+        let mode = fs::metadata(&key).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         ensure(&pki, "vm", &address, now).unwrap();
-        assert_eq!(fs::read(&files.certificate).unwrap(), first);
+        assert_eq!(fs::read(&certificate).unwrap(), first);
 
         let later = now + LIFE;
         ensure(&pki, "vm", &address, later).unwrap();
-        let second = fs::read(&files.certificate).unwrap();
+        let second = fs::read(&certificate).unwrap();
         assert_ne!(second, first);
-        fs::remove_file(&files.key).unwrap();
+        fs::remove_file(&key).unwrap();
         ensure(&pki, "vm", &address, later).unwrap();
-        assert_ne!(fs::read(&files.certificate).unwrap(), second);
+        assert_ne!(fs::read(&certificate).unwrap(), second);
     }
 
     #[test]
@@ -162,5 +126,27 @@ mod tests {
         let (_, parsed) = x509_parser::parse_x509_certificate(certificate.der()).unwrap();
         let names = parsed.subject_alternative_name().unwrap().unwrap();
         assert_eq!(names.value.general_names.len(), 2);
+    }
+
+    #[test]
+    fn a_client_that_trusts_it_accepts_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let address = ["192.0.2.7".parse().unwrap()];
+        let (certificate, _) = ensure(directory.path(), "vm", &address, Timestamp::now()).unwrap();
+        let found = certificates(&fs::read(certificate).unwrap()).unwrap();
+        let der = CertificateDer::from(found[0].der());
+        let mut roots = RootCertStore::empty();
+        roots.add(der.clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let client = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
+        let client = client.build().unwrap();
+        for name in ["vm", "192.0.2.7"] {
+            let name = ServerName::try_from(name).unwrap();
+            let accepted = client.verify_server_cert(&der, &[], &name, &[], UnixTime::now());
+            assert!(accepted.is_ok(), "{name:?}: {accepted:?}");
+        }
+        let another = ServerName::try_from("another").unwrap();
+        let accepted = client.verify_server_cert(&der, &[], &another, &[], UnixTime::now());
+        assert!(accepted.is_err(), "{accepted:?}");
     }
 }
