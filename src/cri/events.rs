@@ -13,17 +13,13 @@ use containerd_client::types::Envelope;
 use prost::Message;
 use prost_types::Any;
 use tokio::sync::mpsc;
-use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
-use tonic::{Code, Request, Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
-use super::{Runtime, connect_lazily};
+use super::{NAMESPACE, Runtime, connect_lazily, in_namespace};
 
 /// How long to wait before connecting anew, the first time and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
-
-/// containerd's name of the place where Kubernetes' containers are.
-const NAMESPACE: &str = "k8s.io";
 
 /// The topic of the event that the agent itself causes, to learn that events come.
 const KNOCK: &str = "/gantry/subscribed";
@@ -117,15 +113,13 @@ async fn open(channel: Channel) -> Result<Streaming<Envelope>, Status> {
 /// Publishes the event that nobody else listens to. Whether that failed, the answer to the subscription tells.
 async fn knock_after(pause: Duration, channel: Channel) {
     tokio::time::sleep(pause).await;
-    let mut request = Request::new(PublishRequest {
+    let request = in_namespace(PublishRequest {
         topic: KNOCK.to_owned(),
         event: Some(Any {
             type_url: "type.googleapis.com/google.protobuf.Empty".to_owned(),
             value: Vec::new(),
         }),
     });
-    let namespace = MetadataValue::from_static(NAMESPACE);
-    request.metadata_mut().insert("containerd-namespace", namespace);
     if let Err(error) = EventsClient::new(channel).publish(request).await {
         tracing::trace!(%error, "no event can be published");
     }
@@ -133,17 +127,17 @@ async fn knock_after(pause: Duration, channel: Channel) {
 
 /// One filter is one alternative; its parts must all hold.
 fn filters() -> Vec<String> {
-    [
-        "topic==\"/tasks/start\"",
-        "topic==\"/tasks/exit\"",
-        "topic==\"/tasks/oom\"",
-        "topic==\"/tasks/delete\"",
-        "topic==\"/containers/delete\"",
-        "topic~=\"/images/\"",
-        "topic==\"/gantry/subscribed\"",
-    ]
-    .map(|topic| format!("namespace=={NAMESPACE},{topic}"))
-    .to_vec()
+    let whole = [
+        "/tasks/start",
+        "/tasks/exit",
+        "/tasks/oom",
+        "/tasks/delete",
+        "/containers/delete",
+        KNOCK,
+    ];
+    let whole = whole.map(|topic| format!("namespace=={NAMESPACE},topic==\"{topic}\""));
+    let images = format!("namespace=={NAMESPACE},topic~=\"/images/\"");
+    whole.into_iter().chain([images]).collect()
 }
 
 /// The topic names the type of the message. A message that cannot be read is skipped: the relist is the net.

@@ -21,14 +21,26 @@ use k8s_cri::v1;
 use k8s_cri::v1::image_service_client::ImageServiceClient;
 use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
 use tokio::net::UnixStream;
+use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint, Uri};
-use tonic::{Response, Status};
+use tonic::{Request, Response, Status};
 
 pub use error::{CriError, EndpointError};
 
 /// The largest message accepted or sent, 16 MiB as the kubelet has it (`maxMsgSize` of cri-client). gRPC's
 /// own default of 4 MiB does not hold the list of a node with thousands of dead containers.
 const MAX_MESSAGE: usize = 16 * 1024 * 1024;
+
+/// containerd's namespace of all that its CRI plugin runs.
+pub const NAMESPACE: &str = "k8s.io";
+
+/// A request to containerd's own API, within that namespace.
+pub fn in_namespace<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    let namespace = MetadataValue::from_static(NAMESPACE);
+    request.metadata_mut().insert("containerd-namespace", namespace);
+    request
+}
 
 /// Where the runtime is and how long it may take.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -19,10 +19,8 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
 use super::archive::{ArchiveImage, Blob};
-use crate::cri::Runtime;
+use crate::cri::{Runtime, in_namespace};
 
-/// The containerd namespace that CRI works in.
-const NAMESPACE: &str = "k8s.io";
 /// The label of names that were set by an import.
 const OURS: &str = "gantry.dev/imported";
 /// Bytes of one message to the content store.
@@ -63,10 +61,7 @@ fn refused(doing: impl Into<String>) -> impl FnOnce(Status) -> ImportError {
 
 /// A request within CRI's namespace, and within a lease where one is given.
 fn request<T>(message: T, lease: Option<&str>) -> Request<T> {
-    let mut request = Request::new(message);
-    request
-        .metadata_mut()
-        .insert("containerd-namespace", MetadataValue::from_static(NAMESPACE));
+    let mut request = in_namespace(message);
     if let Some(lease) = lease.and_then(|id| MetadataValue::try_from(id).ok()) {
         request.metadata_mut().insert("containerd-lease", lease);
     }

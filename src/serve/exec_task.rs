@@ -21,9 +21,8 @@ use tonic::{Code, Request, Status};
 
 use super::exec_process::{ExecRequest, process, start_failure};
 use super::socket::make_private_dir;
+use crate::cri::in_namespace;
 
-/// containerd's namespace of all that its CRI plugin runs.
-const NAMESPACE: &str = "k8s.io";
 /// The name under which containerd knows a process of an OCI specification (`typeurl` of containerd's client).
 const PROCESS_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/Process";
 /// How long one call may take that does not wait for the process.
@@ -185,7 +184,7 @@ impl Running {
             exec_id: self.id.clone(),
         };
         // No deadline: it ends when the process does.
-        let answer = self.client.tasks().wait(with_namespace(request)).await;
+        let answer = self.client.tasks().wait(in_namespace(request)).await;
         answer
             .map(|answer| answer.into_inner().exit_status)
             .map_err(|status| failed("wait for the command", status))
@@ -258,16 +257,8 @@ impl Running {
     }
 }
 
-fn with_namespace<T>(message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    request
-        .metadata_mut()
-        .insert("containerd-namespace", NAMESPACE.parse().expect("plain ASCII"));
-    request
-}
-
 fn call<T>(message: T) -> Request<T> {
-    let mut request = with_namespace(message);
+    let mut request = in_namespace(message);
     request.set_timeout(PATIENCE);
     request
 }
