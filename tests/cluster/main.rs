@@ -34,6 +34,8 @@ mod machine;
 mod manifest;
 #[path = "../node/runtime.rs"]
 mod runtime;
+#[path = "../node/runtime_state.rs"]
+mod runtime_state;
 #[path = "../node/world.rs"]
 mod world;
 #[path = "../support/moments.rs"]

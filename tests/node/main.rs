@@ -18,6 +18,7 @@ mod process;
 mod machine;
 mod manifest;
 mod runtime;
+mod runtime_state;
 mod kubelet;
 mod world;
 mod stories;

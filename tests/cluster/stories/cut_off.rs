@@ -81,33 +81,15 @@ pub fn pods_start_with_the_machine_and_without_the_api_server(cluster: &mut Clus
     // The power goes: nothing runs, and the kernel tells of another life.
     cluster.plane.kill_server();
     cluster.node.kill_agent();
-    for sandbox in runtime::sandboxes().expect("containerd answers") {
-        let _ = Command::new("ctr")
-            .args([
-                "--namespace",
-                "k8s.io",
-                "tasks",
-                "kill",
-                "--all",
-                "--signal",
-                "9",
-                &sandbox.id,
-            ])
-            .output();
-    }
-    for own in runtime::containers().expect("containerd answers") {
-        let _ = Command::new("ctr")
-            .args([
-                "--namespace",
-                "k8s.io",
-                "tasks",
-                "kill",
-                "--all",
-                "--signal",
-                "9",
-                &own.id,
-            ])
-            .output();
+    let sandboxes = runtime::sandboxes().expect("containerd answers").into_iter();
+    let containers = runtime::containers().expect("containerd answers").into_iter();
+    for id in sandboxes
+        .map(|sandbox| sandbox.id)
+        .chain(containers.map(|own| own.id))
+    {
+        let kill = ["--namespace", "k8s.io", "tasks", "kill", "--all", "--signal", "9"];
+        // One that has ended already cannot be killed, and need not be.
+        let _ = Command::new("ctr").args(kill).arg(id).output();
     }
     wait_running(&[]);
     std::fs::write(here("life"), "11111111-2222-3333-4444-555555555555\n").expect("a private directory");

@@ -2,7 +2,6 @@
 //! again, and what is told of them stays.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -10,17 +9,14 @@ use crate::cluster::Cluster;
 use crate::control_plane::{NODE, wait_node_ready};
 use crate::kubelet::Kubelet;
 use crate::manifest;
-use crate::node::{LONG, SOON, container, ip, is_ready, stays, wait_http};
+use crate::node::{LONG, SOON, container, ip, is_ready, wait_http};
 use crate::objects::{IDLE, name, pod, spec, web, workload};
-use crate::runtime::{self, Container, Sandbox};
-use crate::wait::wait_for;
+use crate::runtime_state::RuntimeState;
 
 /// How many pods the Deployment has.
 const REPLICAS: usize = 24;
 /// And how many there are in all.
 const PODS: usize = REPLICAS + 5;
-/// How long nothing may change once the successor has told of itself.
-const QUIET: Duration = Duration::from_secs(6);
 
 pub fn pods_of_the_api_go_from_the_kubelet_to_gantry_and_back(cluster: &mut Cluster) {
     cluster.node.stop_agent();
@@ -29,7 +25,7 @@ pub fn pods_of_the_api_go_from_the_kubelet_to_gantry_and_back(cluster: &mut Clus
     let before = wait_settled(cluster);
     let address = format!("{}:8080", ip(&before["web"]));
     wait_http(&address, "/", "all the while");
-    let running = Runtime::at_rest(&["succeeded", "failed"]);
+    let running = RuntimeState::at_rest(&["succeeded", "failed"]);
 
     kubelet.stop();
     cluster.node.start_agent();
@@ -101,35 +97,6 @@ fn wait_settled(cluster: &Cluster) -> BTreeMap<String, Value> {
     pods.into_iter().map(|pod| (name(&pod), pod)).collect()
 }
 
-/// What the runtime has.
-#[derive(Debug, PartialEq)]
-struct Runtime {
-    sandboxes: Vec<Sandbox>,
-    containers: Vec<Container>,
-}
-
-impl Runtime {
-    /// As it is once the sandboxes of pods that have ended are stopped, which nobody waits for before he tells the end.
-    #[track_caller]
-    fn at_rest(ended: &[&str]) -> Runtime {
-        wait_for("the sandboxes of ended pods to be stopped", SOON, || {
-            let now = Runtime::now();
-            let is_up = |sandbox: &&runtime::Sandbox| sandbox.ready && ended.contains(&sandbox.pod.as_str());
-            match now.sandboxes.iter().find(is_up) {
-                Some(sandbox) => Err(format!("{sandbox:?}")),
-                None => Ok(now),
-            }
-        })
-    }
-
-    fn now() -> Runtime {
-        Runtime {
-            sandboxes: runtime::sandboxes().expect("containerd answers"),
-            containers: runtime::containers().expect("containerd answers"),
-        }
-    }
-}
-
 /// Who has taken the pods over. The kubelet forgets when a static pod started, where pods that have ended were, and
 /// that probes had passed, and it tells of cgroups what it finds; what we tell stays to the letter.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -143,22 +110,11 @@ enum Successor {
 fn same_after(
     cluster: &Cluster,
     successor: Successor,
-    running: &Runtime,
+    running: &RuntimeState,
     before: &BTreeMap<String, Value>,
 ) -> BTreeMap<String, Value> {
     wait_settled(cluster);
-    stays(
-        &format!("every container and sandbox, with {successor:?},"),
-        QUIET,
-        || {
-            let now = Runtime::now();
-            if now == *running {
-                Ok(())
-            } else {
-                Err(format!("{now:#?}\nnot {running:#?}"))
-            }
-        },
-    );
+    running.stays(&format!("with {successor:?}"));
     let after = wait_settled(cluster);
     for (name, pod) in before {
         let (before, after) = (told(pod, successor), told(&after[name], successor));

@@ -7,12 +7,10 @@ use serde_json::{Value, json};
 
 use crate::kubelet::Kubelet;
 use crate::manifest;
-use crate::node::{Node, SOON, container, ip, is_ready, stays, wait_http};
-use crate::runtime::{self, Container};
+use crate::node::{Node, SOON, container, ip, is_ready, wait_http};
+use crate::runtime::{self, Sandbox};
+use crate::runtime_state::RuntimeState;
 use crate::wait::wait_for;
-
-/// How long nothing may change after everything is reported: what a successor would undo, it undoes at its start.
-const QUIET: Duration = Duration::from_secs(6);
 
 pub fn static_pods_go_from_the_kubelet_to_gantry_and_back(node: &mut Node) {
     // The pod network and the images come from gantry, so it was here before.
@@ -25,7 +23,7 @@ pub fn static_pods_go_from_the_kubelet_to_gantry_and_back(node: &mut Node) {
     let by_kubelet = wait_settled("the kubelet", || kubelet.pods());
     let address = format!("{}:8080", ip(&by_kubelet["web-node-1"]));
     wait_http(&address, "/", "all the while");
-    let before = Runtime::at_rest(&["done-node-1"]);
+    let before = RuntimeState::at_rest(&["done-node-1"]);
     kubelet.stop();
 
     // What changed while nobody was there is seen by the successor.
@@ -57,11 +55,9 @@ pub fn static_pods_go_from_the_kubelet_to_gantry_and_back(node: &mut Node) {
     // The successor of both still rules what it found.
     node.remove("web.yaml");
     wait_for("the web server to be stopped", SOON, || {
-        match Runtime::now()
-            .sandboxes
-            .iter()
-            .find(|sandbox| sandbox.pod == "web-node-1" && sandbox.ready)
-        {
+        let sandboxes = runtime::sandboxes()?;
+        let is_web = |sandbox: &&Sandbox| sandbox.pod == "web-node-1" && sandbox.ready;
+        match sandboxes.iter().find(is_web) {
             Some(sandbox) => Err(format!("{sandbox:?}")),
             None => Ok(()),
         }
@@ -136,54 +132,6 @@ spec:
   - name: data
     emptyDir: {medium: Memory, sizeLimit: 1Mi}
 "#;
-
-/// What the runtime has: every sandbox, and every container with its restarts and whether it runs.
-#[derive(Debug, PartialEq)]
-struct Runtime {
-    sandboxes: Vec<runtime::Sandbox>,
-    containers: Vec<Container>,
-}
-
-impl Runtime {
-    /// As it is once the sandboxes of pods that have ended are stopped, which nobody waits for before he tells the end.
-    #[track_caller]
-    fn at_rest(ended: &[&str]) -> Runtime {
-        wait_for("the sandboxes of ended pods to be stopped", SOON, || {
-            let now = Runtime::now();
-            let is_up = |sandbox: &&runtime::Sandbox| sandbox.ready && ended.contains(&sandbox.pod.as_str());
-            match now.sandboxes.iter().find(is_up) {
-                Some(sandbox) => Err(format!("{sandbox:?}")),
-                None => Ok(now),
-            }
-        })
-    }
-
-    fn now() -> Runtime {
-        Runtime {
-            sandboxes: runtime::sandboxes().expect("containerd answers"),
-            containers: runtime::containers().expect("containerd answers"),
-        }
-    }
-
-    fn without(mut self, pod: &str) -> Runtime {
-        let full = format!("{pod}-node-1");
-        self.sandboxes.retain(|sandbox| sandbox.pod != full);
-        self.containers.retain(|container| container.pod != full);
-        self
-    }
-
-    #[track_caller]
-    fn stays(&self, when: &str) {
-        stays(&format!("every container and sandbox, {when},"), QUIET, || {
-            let now = Runtime::now();
-            if *self == now {
-                Ok(())
-            } else {
-                Err(format!("{now:#?}\nnot {self:#?}"))
-            }
-        });
-    }
-}
 
 /// Waits until each pod has come to rest in the eyes of whoever reports it.
 #[track_caller]
