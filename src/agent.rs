@@ -157,7 +157,7 @@ pub async fn run(
     if let Some(member) = &member {
         member.spawn_identity(&mut tasks);
         member.spawn_publishing(&mut tasks, &config, &values, happenings_out);
-        serving::spawn_node_api(&mut tasks, &config, &addresses, member.joined(), world.clone()).await?;
+        serving::spawn_node_api(&mut tasks, &config, &addresses, member.joined(), world).await?;
     }
 
     let asked = RuntimeAnswers::ask(&runtime, &cancel).await;

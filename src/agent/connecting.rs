@@ -1,11 +1,9 @@
 //! Who connects the pods, and with which subnet.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
-use k8s_openapi::api::core::v1::Node;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -111,14 +109,15 @@ fn given(node: &ApiNode) -> Option<Ipv4Net> {
     let ApiNode::Present(node) = node else {
         return None;
     };
-    let node: &Arc<Node> = node;
     let spec = node.spec.as_ref()?;
-    let all = spec.pod_cidrs.iter().flatten().chain(&spec.pod_cidr);
-    all.filter_map(|text| text.parse().ok()).next()
+    let mut all = spec.pod_cidrs.iter().flatten().chain(&spec.pod_cidr);
+    all.find_map(|text| text.parse().ok())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[test]

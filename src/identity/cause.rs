@@ -44,7 +44,7 @@ fn is_about_certificate(error: &(dyn Error + 'static)) -> bool {
 }
 
 /// An error of the client in one line, down to its first cause.
-pub(super) fn text(error: &kube::Error) -> String {
+pub(crate) fn text(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => status.message.lines().next().unwrap_or_default().to_owned(),
         kube::Error::Service(error) => chain(error.as_ref()),

@@ -26,7 +26,7 @@ pub mod token;
 pub mod signature;
 pub mod pin;
 pub mod discovery;
-mod cause;
+pub(crate) mod cause;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod as Object;
+use kube::core::Status;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
 use tokio::sync::watch;
@@ -98,22 +99,23 @@ impl Waiting {
         match event {
             Some(Ok(Event::InitDone)) => self.reserve = None,
             Some(Ok(Event::InitApply(_))) => self.until = None,
-            Some(Err(error)) if is_refusal(error) => self.until = None,
+            Some(Err(error)) if refusal(error).is_some() => self.until = None,
             _ => {}
         }
     }
 }
 
-/// Whether the API server is there and refuses us.
-fn is_refusal(error: &watcher::Error) -> bool {
+/// What the API server says where it is there and refuses us. That it is away or busy is no answer.
+pub(super) fn refusal(error: &watcher::Error) -> Option<&Status> {
     use watcher::Error;
-    match error {
+    let status = match error {
         Error::InitialListFailed(kube::Error::Api(status))
         | Error::WatchStartFailed(kube::Error::Api(status))
         | Error::WatchFailed(kube::Error::Api(status))
-        | Error::WatchError(status) => (400..500).contains(&status.code) && status.code != 429,
-        _ => false,
-    }
+        | Error::WatchError(status) => status,
+        _ => return None,
+    };
+    ((400..500).contains(&status.code) && status.code != 429).then_some(status)
 }
 
 /// An error of the client in one line.

@@ -11,6 +11,7 @@ mod tokens;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1 as api;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -165,7 +166,7 @@ impl State {
             if former.is_some_and(|(seen, _)| Arc::ptr_eq(seen, pod)) {
                 continue;
             }
-            let keys = match has_told_end(pod) {
+            let keys = match has_told_end(&pod.object) {
                 // Nothing of it starts any more.
                 true => BTreeSet::new(),
                 false => references(pod),
@@ -247,9 +248,8 @@ impl State {
 }
 
 /// Whether the API server knew of the pod's end when it was read.
-fn has_told_end(pod: &Pod) -> bool {
-    let status = pod.object.status.as_ref();
-    let phase = status.and_then(|status| status.phase.as_deref());
+fn has_told_end(object: &api::Pod) -> bool {
+    let phase = object.status.as_ref().and_then(|status| status.phase.as_deref());
     matches!(phase, Some("Succeeded" | "Failed"))
 }
 

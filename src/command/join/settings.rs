@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::error::JoinError;
 use super::files::Places;
 use crate::config::version;
+use crate::identity::cause::text;
 use crate::identity::kubeconfig;
 
 /// What the cluster tells.
@@ -47,13 +48,6 @@ fn refusal(error: &kube::Error) -> Option<JoinError> {
     match error {
         kube::Error::Api(status) if status.code == 401 => Some(JoinError::Refused(status.message.clone())),
         _ => None,
-    }
-}
-
-fn text(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) => status.message.clone(),
-        error => error.to_string(),
     }
 }
 

@@ -14,7 +14,7 @@ use kube::api::PostParams;
 use kube::runtime::watcher::DefaultBackoff;
 use tokio::sync::{Semaphore, watch};
 
-use super::Teller;
+use super::{Teller, has_told_end};
 use crate::model::api::ApiPods;
 use crate::model::object::{Known, Object, TokenKey};
 
@@ -103,10 +103,7 @@ fn has_ended(key: &TokenKey, office: &Office) -> bool {
     let objects = office.objects.borrow();
     let object = objects.as_ref().and_then(|objects| objects.pods.get(&key.pod));
     let own = object.filter(|object| object.metadata.uid.as_deref() == Some(key.uid.0.as_str()));
-    let phase = own
-        .and_then(|object| object.status.as_ref())
-        .and_then(|status| status.phase.as_deref());
-    matches!(phase, Some("Succeeded" | "Failed"))
+    own.is_some_and(|object| has_told_end(object))
 }
 
 /// When it is asked for again: after four fifths of its life or a day, a little earlier.

@@ -11,6 +11,7 @@ use kube::runtime::watcher::{self, watch_object};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
+use super::super::apiserver;
 use super::Teller;
 use crate::model::object::{Content, HANDLER, Known, Object, ObjectKey, ObjectKind};
 use crate::model::reference::unsynced;
@@ -95,17 +96,8 @@ async fn follow<K>(
 /// What the API server said against it. Other errors are not shown: one about an answer that could not be understood
 /// may have a part of a Secret in its text.
 fn refusal(error: &watcher::Error) -> Option<String> {
-    use watcher::Error;
-    let status = match error {
-        Error::InitialListFailed(kube::Error::Api(status))
-        | Error::WatchStartFailed(kube::Error::Api(status))
-        | Error::WatchFailed(kube::Error::Api(status))
-        | Error::WatchError(status) => status,
-        _ => return None,
-    };
-    // That it is away or busy is no answer about the object.
-    let is_about_us = (400..500).contains(&status.code) && status.code != 429;
-    is_about_us.then(|| status.message.lines().next().unwrap_or_default().to_owned())
+    let status = apiserver::refusal(error)?;
+    Some(status.message.lines().next().unwrap_or_default().to_owned())
 }
 
 fn of_config_map(object: ConfigMap) -> Object {
