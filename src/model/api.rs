@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, Pod, PodStatus};
 use serde::{Deserialize, Serialize};
 
 use super::pod::PodName;
@@ -51,4 +51,11 @@ pub enum ApiNode {
     Absent,
     /// This.
     Present(Arc<Node>),
+}
+
+/// Whether a status tells the pod's end. Nothing follows upon `Succeeded` and `Failed` (documentation: *Pod
+/// Lifecycle*, Pod phase).
+pub fn tells_end(status: Option<&PodStatus>) -> bool {
+    let phase = status.and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::model::api::tells_end;
 use crate::model::memory::{Backoff, ContainerMemory, PodMemory, Remains};
 use crate::model::node::NodePolicy;
 use crate::model::pod::{Container, Pod, PodUid, PullPolicy, Source};
@@ -56,8 +57,7 @@ pub fn remembered(
 /// The end that the API server knows of a pod: one that has ended never runs again, whatever is left of it here.
 fn told_end(pod: &Pod) -> Option<(String, String)> {
     let status = pod.object.status.as_ref().filter(|_| pod.source == Source::Api)?;
-    let is_final = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
-    is_final.then(|| {
+    tells_end(Some(status)).then(|| {
         (
             status.reason.clone().unwrap_or_default(),
             status.message.clone().unwrap_or_default(),

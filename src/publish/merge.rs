@@ -3,6 +3,8 @@
 use k8s_openapi::api::core::v1::PodStatus;
 use serde_json::{Map, Value, json};
 
+use crate::model::api::tells_end;
+
 /// The keys of a status that the node writes. What is not named here belongs to others.
 const OURS: &[&str] = &[
     "phase",
@@ -25,8 +27,7 @@ const REPLACED: &[&str] = &["hostIPs", "podIPs"];
 pub(super) fn patch(ours: &PodStatus, theirs: Option<&PodStatus>) -> Option<Value> {
     let nothing = PodStatus::default();
     let theirs = theirs.unwrap_or(&nothing);
-    let is_final = |status: &PodStatus| matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
-    if is_final(theirs) && !is_final(ours) {
+    if tells_end(Some(theirs)) && !tells_end(Some(ours)) {
         return None;
     }
     let mut ours = ours.clone();

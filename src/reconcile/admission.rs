@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Key, Loop};
-use crate::model::api::ApiNode;
+use crate::model::api::{ApiNode, tells_end};
 use crate::model::memory::{PodMemory, Remains};
 use crate::model::placement::NodeMarks;
 use crate::model::pod::{Pod, PodUid, Source, Standing};
@@ -24,12 +24,7 @@ pub(super) struct Doubt {
 
 /// Whether the API server knows of the pod's end.
 fn has_told_end(pod: &Pod) -> bool {
-    let phase = pod
-        .object
-        .status
-        .as_ref()
-        .and_then(|status| status.phase.as_deref());
-    pod.source == Source::Api && matches!(phase, Some("Succeeded" | "Failed"))
+    pod.source == Source::Api && tells_end(pod.object.status.as_ref())
 }
 
 impl Loop {

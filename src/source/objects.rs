@@ -11,7 +11,6 @@ mod tokens;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1 as api;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::Told;
 use super::stored::Stored;
-use crate::model::api::{ApiNode, ApiPods};
+use crate::model::api::{ApiNode, ApiPods, tells_end};
 use crate::model::object::{Known, Objects, Reference};
 use crate::model::pod::{Pod, PodName, SourceSet, Standing};
 use crate::model::reference::references;
@@ -166,7 +165,7 @@ impl State {
             if former.is_some_and(|(seen, _)| Arc::ptr_eq(seen, pod)) {
                 continue;
             }
-            let keys = match has_told_end(&pod.object) {
+            let keys = match tells_end(pod.object.status.as_ref()) {
                 // Nothing of it starts any more.
                 true => BTreeSet::new(),
                 false => references(pod),
@@ -245,12 +244,6 @@ impl State {
             !same
         });
     }
-}
-
-/// Whether the API server knew of the pod's end when it was read.
-fn has_told_end(object: &api::Pod) -> bool {
-    let phase = object.status.as_ref().and_then(|status| status.phase.as_deref());
-    matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 #[cfg(test)]

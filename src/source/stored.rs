@@ -12,7 +12,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1 as k8s;
 use serde::{Deserialize, Serialize};
 
-use crate::model::api::{ApiPods, Cluster, CutOffStart};
+use crate::model::api::{ApiPods, Cluster, CutOffStart, tells_end};
 use crate::model::object::{Content, Known, Object, ObjectKey, ObjectKind, Objects, Reference};
 use crate::model::pod::{Pod, PodName, SourceSet};
 use crate::model::reference::references;
@@ -107,8 +107,7 @@ pub(super) fn lasting<'a>(
     set.pods.iter().filter_map(|(name, pod)| {
         let object = known.pods.get(name)?;
         let same = object.metadata.uid.as_deref() == Some(pod.uid.0.as_str());
-        let phase = object.status.as_ref().and_then(|status| status.phase.as_deref());
-        let lasts = pod.deletion.is_none() && !matches!(phase, Some("Succeeded" | "Failed"));
+        let lasts = pod.deletion.is_none() && !tells_end(object.status.as_ref());
         (same && lasts).then_some((name, &**pod, &**object))
     })
 }

@@ -70,17 +70,16 @@ pub fn events(pod: &Pod, outcome: &Outcome, memory: Option<&PodMemory>) -> Vec<P
 
 /// That images are pulled without Secrets that the pod names, where they were asked for in this execution.
 pub fn unretrieved(pod: &Pod, outcome: &Outcome, objects: &Objects) -> Option<PodEvent> {
-    let asked = outcome
-        .steps
-        .iter()
-        .any(|report| report.verb == verb::ENSURE_IMAGE);
+    let mut steps = outcome.steps.iter();
+    if !steps.any(|report| report.verb == verb::ENSURE_IMAGE) {
+        return None;
+    }
     let absent = absent_pull_secrets(pod, objects);
     let message = format!(
         "Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.",
         absent.join(", ")
     );
-    let tells = asked && !absent.is_empty();
-    tells.then(|| event(EventType::Warning, "FailedToRetrieveImagePullSecret", message, ""))
+    (!absent.is_empty()).then(|| event(EventType::Warning, "FailedToRetrieveImagePullSecret", message, ""))
 }
 
 /// That the node has refused to run a pod, unless `previous` told it already.

@@ -14,8 +14,8 @@ use kube::api::PostParams;
 use kube::runtime::watcher::DefaultBackoff;
 use tokio::sync::{Semaphore, watch};
 
-use super::{Teller, has_told_end};
-use crate::model::api::ApiPods;
+use super::Teller;
+use crate::model::api::{ApiPods, tells_end};
 use crate::model::object::{Known, Object, TokenKey};
 
 /// No token is kept for longer, however long it is valid.
@@ -103,7 +103,7 @@ fn has_ended(key: &TokenKey, office: &Office) -> bool {
     let objects = office.objects.borrow();
     let object = objects.as_ref().and_then(|objects| objects.pods.get(&key.pod));
     let own = object.filter(|object| object.metadata.uid.as_deref() == Some(key.uid.0.as_str()));
-    own.is_some_and(|object| has_told_end(object))
+    own.is_some_and(|object| tells_end(object.status.as_ref()))
 }
 
 /// When it is asked for again: after four fifths of its life or a day, a little earlier.
