@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as k8s;
 
 use super::path::{Fault, Faults};
-use super::{ManifestContext, convert, defaults, unsupported, validate_security};
+use super::{ManifestContext, convert, defaults, static_pod, unsupported, validate_security};
 use crate::model::pod::{Pod, PodName, Problem, Source};
 
 /// Reads it. One that shall go is read whatever it asks for: to end it nothing has to be understood.
@@ -26,6 +26,7 @@ pub(in crate::source) fn read(
         validate_security::node_allows(spec, context, &mut faults);
     }
     object.metadata.managed_fields = None;
+    static_pod::note_origin(object.metadata.annotations.get_or_insert_default(), "api", seen);
     defaults::apply(&mut object);
     let goes = object.metadata.deletion_timestamp.is_some();
     let pod = convert::pod(object, Source::Api, seen, &mut faults);
@@ -77,6 +78,25 @@ mod tests {
         }}))
         .unwrap();
         assert_eq!((pod.source, pod.uid.0.as_str()), (Source::Api, "u"));
+    }
+
+    /// The runtime and the pod itself are told, as by the kubelet; the API server is not.
+    #[test]
+    fn where_it_came_from_is_noted() {
+        let pod = read_json(serde_json::json!({"metadata": {"annotations": {"a": "1"}}})).unwrap();
+        let told: Vec<_> = pod
+            .annotations
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "a=1",
+                "kubernetes.io/config.seen=1970-01-01T00:00:00.000000000Z",
+                "kubernetes.io/config.source=api"
+            ]
+        );
     }
 
     #[test]

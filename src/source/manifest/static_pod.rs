@@ -178,8 +178,7 @@ fn complete(object: &mut k8s::Pod, path: &Path, context: &ManifestContext, now: 
     metadata.namespace = Some(full.namespace);
     let annotations = metadata.annotations.get_or_insert_with(BTreeMap::new);
     annotations.insert(HASH.into(), uid.clone());
-    annotations.insert(SOURCE.into(), "file".into());
-    annotations.insert(SEEN.into(), seen_text(now));
+    note_origin(annotations, "file", now);
     metadata.uid = Some(uid);
     if let Some(spec) = &mut object.spec {
         spec.node_name = Some(context.node_name.clone());
@@ -202,6 +201,12 @@ fn tolerate_everything(tolerations: &mut Vec<k8s::Toleration>) {
         Some(toleration) => *toleration = everything,
         None => tolerations.push(everything),
     }
+}
+
+/// Notes where a pod came from and when the node first saw it, which the runtime and the pod itself are told.
+pub(super) fn note_origin(annotations: &mut BTreeMap<String, String>, source: &str, seen: Timestamp) {
+    annotations.insert(SOURCE.into(), source.into());
+    annotations.insert(SEEN.into(), seen_text(seen));
 }
 
 /// The time as the kubelet writes it, always with nine digits behind the point.
