@@ -230,7 +230,7 @@ impl Loop {
             .and_then(|memory| events::refusal(memory, previous));
         match memory
             .as_deref()
-            .and_then(|memory| pod_status::changes_at(memory, now))
+            .and_then(|memory| pod_status::changes_at(memory, observed, policy, now))
         {
             Some(at) => self.due.insert(name.clone(), at),
             None => self.due.remove(name),

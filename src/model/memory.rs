@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::object::Payload;
 use super::pod::{PodName, PodUid};
+use super::runtime::ObservedContainer;
 use super::step::{Outcome, StepError};
 
 /// What is remembered of every pod. Written by `reconcile` alone.
@@ -73,6 +74,16 @@ pub struct ContainerMemory {
     pub pull: Option<Backoff>,
     /// The back-off of restarting it.
     pub restart: Option<Backoff>,
+}
+
+impl ContainerMemory {
+    /// Until when it is not started again after the end of its newest instance; `None`: no back-off is in force. One
+    /// that was started since, which the runtime has not told yet, is not waited for.
+    pub fn restarts_at(&self, newest: &ObservedContainer, max: Duration) -> Option<Timestamp> {
+        let restart = self.restart?;
+        let started_since = newest.created < restart.since && self.failure.is_none();
+        restart.holds(newest.finished()?, max).filter(|_| !started_since)
+    }
 }
 
 /// An exponential back-off as the kubelet counts it.

@@ -139,7 +139,7 @@ pub(crate) fn recording(name: &str) -> serde_json::Value {
         ($($known:literal)*) => {
             match name {
                 $($known => include_str!(concat!(
-                    env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/kubelet-v1.36.2/", $known, ".json"
+                    env!("CARGO_MANIFEST_DIR"), "/tests/parity/reference/", $known, ".json"
                 )),)*
                 _ => panic!("{name} was not recorded"),
             }

@@ -99,6 +99,8 @@ fn scrubbed(mut value: Value) -> Value {
         map.remove("metadata");
         map.remove("image");
         if let Some(mounts) = map.get_mut("mounts").and_then(Value::as_array_mut) {
+            // The API server gives each pod a token; the pods here come from nowhere.
+            mounts.retain(|mount| mount["container_path"] != "/var/run/secrets/kubernetes.io/serviceaccount");
             mounts.sort_by_key(|mount| mount["container_path"].to_string());
         }
     }
@@ -235,7 +237,7 @@ fn mounts() {
             pod,
             "h",
             VolumeSource::HostPath {
-                path: "/srv/hp".into(),
+                path: "/tmp/parity-hp".into(),
                 kind: HostPathKind::DirectoryOrCreate,
             },
         );

@@ -1,5 +1,6 @@
 //! The statuses of a pod's containers (`convertToAPIContainerStatuses` in `pkg/kubelet/kubelet_pods.go`).
 
+use std::ops::Range;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -22,6 +23,10 @@ const UNKNOWN_EXIT_CODE: i32 = 137;
 const MAX_MESSAGES: usize = 12 * 1024;
 /// How long a failed pull is shown as such, before the waiting for the next one is.
 const PULL_FAILURE_SHOWN: Duration = Duration::from_secs(1);
+
+/// The longest that the end of a container is shown as such before its restart is waited for: the kubelet looks at a pod
+/// again after a minute at the latest (`completeWork` in `pkg/kubelet/pod_workers.go`).
+const END_SHOWN: Duration = Duration::from_secs(60);
 
 /// What statuses are made from.
 #[derive(Clone, Copy)]
@@ -106,6 +111,16 @@ fn told_of<'a>(
     previous.filter(|previous| previous.container_id.as_ref() == Some(&id))
 }
 
+/// The end of the instance before this one, which is told on when the runtime has it no more.
+fn told_last(
+    instance: &ObservedContainer,
+    previous: Option<&api::ContainerStatus>,
+) -> Option<api::ContainerState> {
+    let last = told_of(instance, previous)?.last_state.clone()?;
+    let ended = last.terminated.as_ref()?.container_id.as_ref()?;
+    (*ended != container_id(instance)).then_some(last)
+}
+
 fn has_started(
     container: &Container,
     instance: &ObservedContainer,
@@ -160,7 +175,10 @@ fn of_instance(
         container_id: Some(container_id(instance)),
         restart_count: i32::try_from(instance.restart_count).unwrap_or(i32::MAX),
         state: Some(state(given, instance)),
-        last_state: Some(before.map(|before| state(given, before)).unwrap_or_default()),
+        last_state: Some(match before {
+            Some(before) => state(given, before),
+            None => told_last(instance, previous).unwrap_or_default(),
+        }),
         allocated_resources: resources.requests.clone().filter(|requests| !requests.is_empty()),
         resources: Some(resources),
         user: instance.user.as_ref().map(user),
@@ -262,18 +280,15 @@ fn why_it_waits(
     newest: Option<&ObservedContainer>,
 ) -> Option<(&'static str, String)> {
     let memory = given.memory?.containers.get(&container.name)?;
-    let crash = newest.and_then(ObservedContainer::finished).zip(memory.restart);
-    if let Some((finished, backoff)) = crash {
-        let until = backoff.holds(finished, given.policy.max_restart_backoff);
-        if until.is_some_and(|until| until > given.now) {
-            let message = format!(
-                "back-off {} restarting failed container={} pod={}",
-                go_duration(backoff.delay),
-                container.name,
-                full_name(given.pod)
-            );
-            return Some((waiting::CRASH_LOOP_BACK_OFF, message));
-        }
+    let back_off = shown_back_off(memory, newest, given.policy);
+    if let Some((delay, _)) = back_off.filter(|(_, shown)| shown.contains(&given.now)) {
+        let message = format!(
+            "back-off {} restarting failed container={} pod={}",
+            go_duration(delay),
+            container.name,
+            full_name(given.pod)
+        );
+        return Some((waiting::CRASH_LOOP_BACK_OFF, message));
     }
     let error = memory.failure.as_ref()?;
     if pull_waits(memory, given.now) {
@@ -286,6 +301,20 @@ fn why_it_waits(
     Some((error.reason, error.message.clone()))
 }
 
+/// The back-off of a restart, and when it is shown rather than the end that it follows. The kubelet shows the end until
+/// it looks at the pod again, which is after the back-off where that is short: here each is shown for half of the time,
+/// so that a person sees both.
+fn shown_back_off(
+    memory: &ContainerMemory,
+    newest: Option<&ObservedContainer>,
+    policy: &NodePolicy,
+) -> Option<(Duration, Range<Timestamp>)> {
+    let delay = memory.restart?.delay;
+    let until = memory.restarts_at(newest?, policy.max_restart_backoff)?;
+    let from = newest?.finished()? + END_SHOWN.min(delay / 2);
+    Some((delay, from..until))
+}
+
 /// Whether the next pull is waited for: not just after the last, whose failure is shown first.
 fn pull_waits(memory: &ContainerMemory, now: Timestamp) -> bool {
     memory
@@ -293,10 +322,17 @@ fn pull_waits(memory: &ContainerMemory, now: Timestamp) -> bool {
         .is_some_and(|pull| pull.since + PULL_FAILURE_SHOWN <= now)
 }
 
-/// When a container's status changes by nothing but time.
-pub(super) fn changes_at(memory: &ContainerMemory, now: Timestamp) -> Option<Timestamp> {
-    let shown = memory.pull?.since + PULL_FAILURE_SHOWN;
-    (shown > now).then_some(shown)
+/// When a container's status changes by nothing but time; `newest` is its newest instance.
+pub(super) fn changes_at(
+    memory: &ContainerMemory,
+    newest: Option<&ObservedContainer>,
+    policy: &NodePolicy,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let pull = memory.pull.map(|pull| pull.since + PULL_FAILURE_SHOWN);
+    let back_off = shown_back_off(memory, newest, policy).map(|(_, shown)| shown.start);
+    let changes = [pull, back_off].into_iter().flatten();
+    changes.filter(|at| *at > now).min()
 }
 
 fn state(given: Given<'_>, instance: &ObservedContainer) -> api::ContainerState {

@@ -140,8 +140,7 @@ pub fn waiting(
             continue;
         };
         let path = field_path(pod, &container.name);
-        let crash = newest.and_then(ObservedContainer::finished).zip(memory.restart);
-        let until = crash.and_then(|(end, backoff)| backoff.holds(end, policy.max_restart_backoff));
+        let until = newest.and_then(|newest| memory.restarts_at(newest, policy.max_restart_backoff));
         if until.is_some_and(|until| until > now) {
             let message = format!(
                 "Back-off restarting failed container {} in pod {}",

@@ -206,11 +206,35 @@ fn crash_loop() {
         delay: Duration::from_secs(10),
         since: at(3),
     });
-    pod.check(5, 4, s(true), vec![instance("c", 1, 3, running(3)), first()])
-        // What the kubelet shows at its next look is shown at once here.
-        .check(7, 5, s(true), vec![second(), first()])
+    // It has been started, which the runtime does not tell yet.
+    pod.check(4, 3, s(true), vec![first()])
+        .check(5, 4, s(true), vec![instance("c", 1, 3, running(3)), first()])
+        .check(6, 5, s(true), vec![second(), first()]);
+    // What the kubelet shows at its next look is shown in the back-off's second half here.
+    let seen = ObservedPod {
+        sandboxes: s(true),
+        containers: vec![second(), first()],
+    };
+    let observed = ObservedName {
+        uids: [(pod.pod.uid.clone(), seen)].into(),
+    };
+    let changes = |now| super::pod::changes_at(&pod.memory, &observed, &sample::policy(), at(now));
+    assert_eq!((changes(5), changes(9)), (Some(at(9)), None));
+    pod.check(6, 8, s(true), vec![second(), first()])
+        .check(7, 9, s(true), vec![second(), first()])
         // The restart is due.
         .check(6, 14, s(true), vec![second(), first()]);
+}
+
+/// The runtime has removed the former instance; what was told of its end stays.
+#[test]
+fn a_former_end_is_told_on() {
+    let failed = || instance("c", 0, 1, exited(1, 2, 1));
+    let done = || instance("c", 1, 3, exited(3, 4, 0));
+    Followed::new("on-failure", OnFailure, &[], &["c"])
+        .check(5, 4, s(true), vec![instance("c", 1, 3, running(3)), failed()])
+        .check(6, 5, s(true), vec![done()])
+        .check(7, 6, s(false), vec![done()]);
 }
 
 #[test]
@@ -267,9 +291,12 @@ fn images_and_users_that_do_not_do() {
         restart: None,
     };
     pod.check(3, 2, s(true), vec![]);
-    assert_eq!(super::pod::changes_at(&pod.memory, at(2)), Some(at(3)));
+    let nothing = ObservedName::default();
+    let changes =
+        |pod: &Followed, now| super::pod::changes_at(&pod.memory, &nothing, &sample::policy(), at(now));
+    assert_eq!(changes(&pod, 2), Some(at(3)));
     pod.check(4, 3, s(true), vec![]);
-    assert_eq!(super::pod::changes_at(&pod.memory, at(3)), None);
+    assert_eq!(changes(&pod, 3), None);
 
     let mut pod = Followed::new("image-never", Always, &[], &["c"]);
     let message = "Container image \"localhost:1/none:v1\" is not present with pull policy of Never";
@@ -426,13 +453,19 @@ fn stopped(container: &str) -> (&str, &'static str, Result<Done, StepError>) {
 }
 
 fn assert_events(name: &str, ours: Vec<PodEvent>) {
-    let recorded: Vec<[String; 4]> =
+    let recorded: Vec<[String; 5]> =
         serde_json::from_value(sample::recording(name)["events"].clone()).unwrap();
+    // The scheduler's are not the node's.
+    let recorded: Vec<_> = recorded
+        .into_iter()
+        .filter(|event| event[3] == "kubelet")
+        .collect();
     let text = |event: PodEvent| {
         [
             event.kind.as_str().to_owned(),
             event.reason,
             event.message,
+            "kubelet".to_owned(),
             event.field_path,
         ]
     };

@@ -141,10 +141,19 @@ fn told<'a>(given: Given<'_>, reached: &'a str, previous: Option<&'a api::PodSta
 }
 
 /// When the status changes next though nothing happens; `None`: not by time alone.
-pub fn changes_at(memory: &PodMemory, now: Timestamp) -> Option<Timestamp> {
-    let containers = memory.containers.values();
+pub fn changes_at(
+    memory: &PodMemory,
+    observed: &ObservedName,
+    policy: &NodePolicy,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let seen = observed.uids.get(&memory.uid);
+    let containers = memory.containers.iter();
     containers
-        .filter_map(|memory| container::changes_at(memory, now))
+        .filter_map(|(name, memory)| {
+            let newest = seen.and_then(|seen| seen.container(name));
+            container::changes_at(memory, newest, policy, now)
+        })
         .min()
 }
 

@@ -20,6 +20,8 @@ mkdir -p "$out"
 
 readonly VERSION=1.36.2
 readonly OF_KUBERNETES=(kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubeadm kubectl kubelet)
+# Each of the module of its name. crictl is what tests/parity/parity.py asks the runtime with.
+readonly OF_THEIR_OWN=(etcd crictl)
 
 # What the stamp of a program tells: the module it was made from.
 fingerprint() { find "$here/$1" "$here/build.sh" -type f -print0 | LC_ALL=C sort -z | xargs -0 cat | sha256sum | cut -d' ' -f1; }
@@ -43,22 +45,23 @@ version_flags() {
 }
 
 wanted=("$@")
-[ $# -gt 0 ] || wanted=(etcd "${OF_KUBERNETES[@]}")
+[ $# -gt 0 ] || wanted=("${OF_THEIR_OWN[@]}" "${OF_KUBERNETES[@]}")
 
 missing=()
 for name in "${wanted[@]}"; do
-    case " ${OF_KUBERNETES[*]} etcd " in
-        *" $name "*) ;;
-        *) echo "build.sh: no program of the control plane is called $name; there are: etcd ${OF_KUBERNETES[*]}" >&2; exit 2 ;;
+    case " ${OF_KUBERNETES[*]} , ${OF_THEIR_OWN[*]} " in
+        *" $name "*", "*) is_built kubernetes "$name" || missing+=("$name") ;;
+        *" $name "*)
+            is_built "$name" "$name" && continue
+            echo "control plane: building $name, once"
+            build "$name" "" .
+            fingerprint "$name" >"$out/.$name.made-from"
+            ;;
+        *)
+            echo "build.sh: no program of the control plane is called $name; there are: ${OF_THEIR_OWN[*]} ${OF_KUBERNETES[*]}" >&2
+            exit 2
+            ;;
     esac
-    if [ "$name" = etcd ]; then
-        is_built etcd etcd && continue
-        echo "control plane: building etcd, once"
-        build etcd "" .
-        fingerprint etcd > "$out/.etcd.made-from"
-    else
-        is_built kubernetes "$name" || missing+=("$name")
-    fi
 done
 if [ ${#missing[@]} -gt 0 ]; then
     echo "control plane: building ${missing[*]} of Kubernetes v$VERSION, once"

@@ -9,7 +9,7 @@ if [ "$(id -u)" != 0 ]; then
     exit 1
 fi
 tests/setup/packages.sh build run test
-tests/control-plane/build.sh etcd kube-apiserver kube-controller-manager kube-scheduler kubeadm kubectl kubelet
+tests/control-plane/build.sh etcd kube-apiserver kube-controller-manager kube-scheduler kubeadm kubectl kubelet crictl
 tests/setup/images.sh
 tests/setup/cargo.sh build --locked --workspace
 binary=$(tests/setup/test-binary.sh cluster)

@@ -51,7 +51,7 @@ architecture=$(dpkg --print-architecture)
 image() { # NAME COMMAND-JSON
     cat >"$work/config" <<JSON
 {"created":"1970-01-01T00:00:00Z","architecture":"$architecture","os":"linux",
-"config":{"Env":["PATH=/bin"],"Cmd":$2,"WorkingDir":"/"},
+"config":{"Cmd":$2,"WorkingDir":"/"},
 "rootfs":{"type":"layers","diff_ids":["sha256:$diff_id"]},
 "history":[{"created":"1970-01-01T00:00:00Z","created_by":"tests/setup/images.sh"}]}
 JSON

@@ -17,6 +17,7 @@ run   | ip                      | iproute2          | shows links and routes
 run   | curl                    | curl              | asks the demo pod for its page
 test  | iptables-save           | iptables          | compares the firewall before and after
 test  | docker-registry         | docker-registry   | is the registry that images are pulled from
+test  | python3                | python3           | compares pods with the recordings of the kubelet
 test  | crun                    | crun              | is the second runtime that the tests use
 vm    | qemu-system-x86_64      | qemu-system-x86   | emulates the machine
 vm    | mmdebstrap              | mmdebstrap        | makes the Debian system for the machine

@@ -64,6 +64,10 @@ ip -n outside link set lo up
 ip -n outside address add 192.0.2.1/24 dev eth0
 ip -n outside link set eth0 up
 
+# As systemd has it on nearly every machine: without it no container can have mounts that follow the node's. What is
+# mounted here still reaches nobody outside.
+mount --make-rshared /
+
 # Not exec: this shell is process 1 here and reaps whatever is orphaned.
 code=0
 "$@" || code=$?

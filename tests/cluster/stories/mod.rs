@@ -5,6 +5,7 @@ mod content;
 mod cut_off;
 mod faults;
 mod node;
+mod parity;
 mod pods;
 mod removal;
 mod statics;
@@ -53,6 +54,7 @@ pub fn all() -> Vec<Story> {
         story!(workloads::a_job_runs_in_parallel_and_retries),
         story!(workloads::a_daemon_set_has_its_pod),
         story!(workloads::a_stateful_set_keeps_its_names),
+        story!(parity::pods_are_carried_as_the_kubelet_carries_them),
         story!(takeover::pods_of_the_api_go_from_the_kubelet_to_gantry_and_back),
         story!(faults::the_agent_is_killed_during_a_rollout),
         story!(cut_off::a_runtime_class_names_the_handler),
