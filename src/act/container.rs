@@ -121,7 +121,12 @@ pub(super) async fn create(
             sub_paths
                 .iter()
                 .try_for_each(|part| sub_path::prepare(part, &name))
-                .map_err(std::io::Error::other)
+                .map_err(|error| {
+                    // A status has the kubelet's words, without the cause.
+                    let cause = std::error::Error::source(&error).map(ToString::to_string);
+                    tracing::warn!(container = name, cause, "{error}");
+                    std::io::Error::other(error)
+                })
         });
         mounted.await.map_err(|error| misconfigured(error.to_string()))?;
     }

@@ -24,9 +24,7 @@ const ATTEMPTS: usize = 64;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SubPathError {
     /// It is not there and could not be made.
-    #[error(
-        "failed to create subPath directory for volumeMount {volume:?} of container {container:?}: {source}"
-    )]
+    #[error("failed to create subPath directory for volumeMount {volume:?} of container {container:?}")]
     Made {
         /// The volume's name.
         volume: String,
@@ -36,7 +34,7 @@ pub(super) enum SubPathError {
         source: io::Error,
     },
     /// It could not be mounted.
-    #[error("failed to prepare subPath for volumeMount {volume:?} of container {container:?}: {source}")]
+    #[error("failed to prepare subPath for volumeMount {volume:?} of container {container:?}")]
     Mounted {
         /// The volume's name.
         volume: String,
@@ -52,6 +50,14 @@ pub(super) fn prepare(part: &SubPathMount, container: &str) -> Result<(), SubPat
     let (volume, container) = (part.volume.clone(), container.to_owned());
     let opened = match open(&part.root, &part.path) {
         Ok(opened) => opened,
+        // Nothing could be made of what is there.
+        Err(source) if source.kind() == io::ErrorKind::NotADirectory => {
+            return Err(SubPathError::Mounted {
+                volume,
+                container,
+                source,
+            });
+        }
         Err(source) => {
             return Err(SubPathError::Made {
                 volume,
@@ -325,6 +331,10 @@ mod tests {
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
     }
 
+    fn cause(error: &SubPathError) -> String {
+        std::error::Error::source(error).unwrap().to_string()
+    }
+
     #[test]
     fn what_was_opened_is_mounted_and_anew_each_time() {
         if !in_own_mounts("act::sub_path::tests::what_was_opened_is_mounted_and_anew_each_time") {
@@ -351,8 +361,16 @@ mod tests {
         symlink(dir.path().join("outside"), root.join("out")).unwrap();
         let error = prepare(&part("out"), "c").unwrap_err();
         assert_eq!(
+            (error.to_string().as_str(), cause(&error).as_str()),
+            (
+                "failed to create subPath directory for volumeMount \"v\" of container \"c\"",
+                "out: leads out of the volume"
+            )
+        );
+        let error = prepare(&part("a/file/x"), "c").unwrap_err();
+        assert_eq!(
             error.to_string(),
-            "failed to create subPath directory for volumeMount \"v\" of container \"c\": out: leads out of the volume"
+            "failed to prepare subPath for volumeMount \"v\" of container \"c\""
         );
         crate::act::mount::unmount_beneath(&dir.path().join("pod")).unwrap();
         assert!(target.is_dir() && fs::read_dir(&target).unwrap().next().is_none());
