@@ -108,6 +108,9 @@ pub struct Pod {
     pub priority: Option<i32>,
     /// Which nodes it may be on.
     pub placement: Placement,
+    /// Why this node does not allow a kernel parameter that a pod of the API asks for
+    /// (`spec.securityContext.sysctls`): then it is not run. A manifest that asks for one is refused as it is read.
+    pub forbidden_sysctl: Option<String>,
     /// `spec.readinessGates`: types of conditions that others set and without which it is not ready.
     pub readiness_gates: Vec<String>,
     /// `spec.runtimeClassName`; `None`: the runtime's default handler.

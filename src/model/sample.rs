@@ -107,6 +107,7 @@ pub(crate) fn pod(restart: RestartPolicy, init: &[&str], containers: &[&str]) ->
         active_deadline: None,
         priority: None,
         placement: Default::default(),
+        forbidden_sysctl: None,
         readiness_gates: Vec::new(),
         runtime_class: None,
         pull_secrets: Vec::new(),

@@ -45,6 +45,12 @@ pub fn admit<'a>(
     node: Option<&NodeMarks>,
 ) -> Result<(), Refusal> {
     system(pod)?;
+    if let Some(message) = &pod.forbidden_sysctl {
+        return Err(Refusal {
+            reason: "SysctlForbidden".to_owned(),
+            message: message.clone(),
+        });
+    }
     let (mut ports, mut staying) = (Vec::new(), Vec::new());
     for other in others.filter(|other| other.uid != pod.uid) {
         ports.extend(host_ports(other));
@@ -272,6 +278,14 @@ mod tests {
         // What asks for nothing fits into an overcommitted node, and a pod is no obstacle to itself.
         check(&pod("x", 0, 0), &[pod("a", 3000, 0)], expect!["admitted"]);
         check(&pod("x", 2000, 0), &[pod("x", 2000, 0)], expect!["admitted"]);
+    }
+
+    #[test]
+    fn a_kernel_parameter_that_the_node_forbids() {
+        let mut pod = pod("x", 0, 0);
+        pod.forbidden_sysctl = Some("forbidden sysctl: \"kernel.msgmax\" not allowlisted".to_owned());
+        let expected = expect![[r#"SysctlForbidden: forbidden sysctl: "kernel.msgmax" not allowlisted"#]];
+        check(&pod, &[], expected);
     }
 
     #[test]

@@ -447,6 +447,7 @@ mod tests {
             active_deadline: None,
             priority: None,
             placement: Default::default(),
+            forbidden_sysctl: None,
             readiness_gates: Vec::new(),
             runtime_class: None,
             pull_secrets: Vec::new(),

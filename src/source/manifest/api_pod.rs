@@ -22,14 +22,18 @@ pub(in crate::source) fn read(
     };
     let mut faults = Faults::default();
     unsupported::api_pod(&object, &mut faults);
-    if let Some(spec) = &object.spec {
-        validate_security::node_allows(spec, context, &mut faults);
-    }
+    let forbidden = object
+        .spec
+        .as_ref()
+        .and_then(|spec| validate_security::forbidden_sysctl(spec, context));
     object.metadata.managed_fields = None;
     static_pod::note_origin(object.metadata.annotations.get_or_insert_default(), "api", seen);
     defaults::apply(&mut object);
     let goes = object.metadata.deletion_timestamp.is_some();
-    let pod = convert::pod(object, Source::Api, seen, &mut faults);
+    let pod = Pod {
+        forbidden_sysctl: forbidden,
+        ..convert::pod(object, Source::Api, seen, &mut faults)
+    };
     match faults.is_empty() || goes {
         true => Ok(pod),
         false => Err(faults
@@ -119,10 +123,22 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_parameter_that_the_node_does_not_allow_is_refused() {
-        let sysctls = serde_json::json!({"spec": {"securityContext": {"sysctls": [
-            {"name": "kernel.msgmax", "value": "1"}
-        ]}}});
-        assert_eq!(read_json(sysctls).unwrap_err().len(), 1);
+    fn a_kernel_parameter_that_the_node_does_not_allow_is_told() {
+        let forbidden = |spec: serde_json::Value| {
+            read_json(serde_json::json!({"spec": spec}))
+                .unwrap()
+                .forbidden_sysctl
+        };
+        let sysctl = |name: &str| serde_json::json!({"sysctls": [{"name": name, "value": "1"}]});
+        assert_eq!(
+            forbidden(serde_json::json!({"securityContext": sysctl("kernel.msgmax")})).as_deref(),
+            Some("forbidden sysctl: \"kernel.msgmax\" not allowlisted")
+        );
+        let safe = sysctl("net.ipv4.tcp_syncookies");
+        assert_eq!(forbidden(serde_json::json!({"securityContext": safe})), None);
+        assert_eq!(
+            forbidden(serde_json::json!({"securityContext": safe, "hostNetwork": true})).as_deref(),
+            Some("forbidden sysctl: \"net.ipv4.tcp_syncookies\" not allowed with host Net enabled")
+        );
     }
 }

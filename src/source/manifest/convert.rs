@@ -74,6 +74,7 @@ pub(super) fn pod(object: k8s::Pod, source: Source, seen: Timestamp, faults: &mu
         active_deadline: spec.active_deadline_seconds.map(seconds),
         priority: spec.priority,
         placement: convert_placement::placement(spec),
+        forbidden_sysctl: None,
         readiness_gates: spec
             .readiness_gates
             .iter()

@@ -194,15 +194,27 @@ fn id(value: i64, at: &FieldPath, faults: &mut Faults) {
     }
 }
 
-/// What only the node can decide of a pod that the API server has validated: which kernel parameters it may set.
-pub(super) fn node_allows(spec: &PodSpec, context: &ManifestContext, faults: &mut Faults) {
-    let own = spec.security_context.as_ref();
-    let list = own.and_then(|own| own.sysctls.as_deref()).unwrap_or_default();
-    let at = FieldPath::default()
-        .field("spec")
-        .field("securityContext")
-        .field("sysctls");
-    sysctls(list, spec, context, &at, faults);
+/// What only the node can decide of a pod that the API server has validated: whether it allows the kernel parameters.
+/// Tells what it does not, in the kubelet's words (`pkg/kubelet/sysctl/allowlist.go`).
+pub(super) fn forbidden_sysctl(spec: &PodSpec, context: &ManifestContext) -> Option<String> {
+    let own = spec.security_context.as_ref()?;
+    own.sysctls.iter().flatten().find_map(|sysctl| {
+        let name = dotted(&sysctl.name);
+        let with_host = match sysctl_namespace(&name) {
+            SysctlNamespace::Net if spec.host_network == Some(true) => Some("Net"),
+            SysctlNamespace::Ipc if spec.host_ipc == Some(true) => Some("IPC"),
+            _ => None,
+        };
+        match with_host {
+            _ if !allowed(&name, &context.allowed_unsafe_sysctls) => {
+                Some(format!("forbidden sysctl: {name:?} not allowlisted"))
+            }
+            Some(kind) => Some(format!(
+                "forbidden sysctl: {name:?} not allowed with host {kind} enabled"
+            )),
+            None => None,
+        }
+    })
 }
 
 fn sysctls(
