@@ -72,8 +72,11 @@ pub struct ContainerMemory {
     pub failure: Option<StepError>,
     /// The back-off of pulling its image.
     pub pull: Option<Backoff>,
-    /// The back-off of restarting it.
+    /// The back-off of restarting it after an end.
     pub restart: Option<Backoff>,
+    /// The wait after an attempt to start it that failed, since that attempt began. It is for one that left nothing that
+    /// ended: an end has the back-off of restarts.
+    pub retry: Option<Backoff>,
 }
 
 impl ContainerMemory {

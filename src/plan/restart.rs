@@ -268,16 +268,11 @@ fn note_attempt<'a>(
         memory.pull = None;
     }
     let max = policy.max_restart_backoff;
-    // One that did start and was ended for its hook is restarted like one that ended by itself.
-    let ran = failed.filter(|(report, _)| report.verb != verb::POST_START);
-    memory.restart = match (last_exit, ran) {
-        (Some(exit), _) => Some(Backoff::next(memory.restart, exit, began, max)),
-        (None, Some((report, _))) => Some(Backoff {
-            delay: Backoff::FIRST,
-            since: report.began + report.took,
-        }),
-        (None, None) => None,
-    };
+    memory.restart = last_exit.map(|exit| Backoff::next(memory.restart, exit, began, max));
+    memory.retry = failed.map(|(report, _)| Backoff {
+        delay: Backoff::FIRST + (report.began + report.took).duration_since(began).unsigned_abs(),
+        since: began,
+    });
     match failed {
         Some((report, error)) => {
             if is_failed_pull(report, error) {
@@ -329,16 +324,14 @@ pub(super) fn held_until(
         return crash;
     }
     let pull = memory.pull.map(Backoff::ends);
-    let failure = memory
-        .restart
-        .filter(|_| memory.failure.as_ref().is_some_and(has_not_run) && memory.pull.is_none());
-    let failure = failure.map(|backoff| backoff.since + Backoff::FIRST);
-    crash.max(pull).max(failure)
-}
-
-/// Whether a failure left nothing that ended, so that its own time counts.
-fn has_not_run(error: &StepError) -> bool {
-    error.reason != reason::waiting::POST_START_HOOK_ERROR
+    // One that did start and was ended for its hook, or whose program is not there, is restarted like one that ended by
+    // itself.
+    let last_exit = last_exit(Some(seen), &container.name);
+    let has_ended = |retry: &Backoff| last_exit.is_some_and(|exit| exit >= retry.since);
+    let retry = memory
+        .retry
+        .filter(|retry| memory.failure.is_some() && memory.pull.is_none() && !has_ended(retry));
+    crash.max(pull).max(retry.map(Backoff::ends))
 }
 
 fn is_about_image(error: &StepError) -> bool {

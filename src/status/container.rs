@@ -21,12 +21,15 @@ const STATUS_UNKNOWN: &str = "ContainerStatusUnknown";
 const UNKNOWN_EXIT_CODE: i32 = 137;
 /// What the termination messages of a pod may take in all (`MaxPodTerminationMessageLogLength`).
 const MAX_MESSAGES: usize = 12 * 1024;
-/// How long a failed pull is shown as such, before the waiting for the next one is.
-const PULL_FAILURE_SHOWN: Duration = Duration::from_secs(1);
+/// How long a failed pull is shown as such, before the waiting for the next one is: the kubelet looks again after ten
+/// seconds.
+const PULL_FAILURE_SHOWN: Duration = Duration::from_secs(9);
 
 /// The longest that the end of a container is shown as such before its restart is waited for: the kubelet looks at a pod
 /// again after a minute at the latest (`completeWork` in `pkg/kubelet/pod_workers.go`).
 const END_SHOWN: Duration = Duration::from_secs(60);
+/// What part of a back-off is shown, at its end.
+const BACK_OFF_SHOWN: u32 = 10;
 
 /// What statuses are made from.
 #[derive(Clone, Copy)]
@@ -302,8 +305,8 @@ fn why_it_waits(
 }
 
 /// The back-off of a restart, and when it is shown rather than the end that it follows. The kubelet shows the end until
-/// it looks at the pod again, which is after the back-off where that is short: here each is shown for half of the time,
-/// so that a person sees both.
+/// it looks at the pod again, which is when the back-off is over or after a minute, and then the back-off until it sees
+/// that the container runs. A start takes no such time here, so the back-off is shown just before it.
 fn shown_back_off(
     memory: &ContainerMemory,
     newest: Option<&ObservedContainer>,
@@ -311,7 +314,7 @@ fn shown_back_off(
 ) -> Option<(Duration, Range<Timestamp>)> {
     let delay = memory.restart?.delay;
     let until = memory.restarts_at(newest?, policy.max_restart_backoff)?;
-    let from = newest?.finished()? + END_SHOWN.min(delay / 2);
+    let from = newest?.finished()? + END_SHOWN.min(delay - delay / BACK_OFF_SHOWN);
     Some((delay, from..until))
 }
 
@@ -389,7 +392,7 @@ fn waiting_state(reason: &str, message: Option<String>) -> api::ContainerState {
     }
 }
 
-fn lost(message: &str) -> api::ContainerState {
+pub(super) fn lost(message: &str) -> api::ContainerState {
     api::ContainerState {
         terminated: Some(api::ContainerStateTerminated {
             reason: Some(STATUS_UNKNOWN.to_owned()),

@@ -210,7 +210,7 @@ fn crash_loop() {
     pod.check(4, 3, s(true), vec![first()])
         .check(5, 4, s(true), vec![instance("c", 1, 3, running(3)), first()])
         .check(6, 5, s(true), vec![second(), first()]);
-    // What the kubelet shows at its next look is shown in the back-off's second half here.
+    // What the kubelet shows at its next look is shown in the back-off's last second here.
     let seen = ObservedPod {
         sandboxes: s(true),
         containers: vec![second(), first()],
@@ -219,9 +219,9 @@ fn crash_loop() {
         uids: [(pod.pod.uid.clone(), seen)].into(),
     };
     let changes = |now| super::pod::changes_at(&pod.memory, &observed, &sample::policy(), at(now));
-    assert_eq!((changes(5), changes(9)), (Some(at(9)), None));
-    pod.check(6, 8, s(true), vec![second(), first()])
-        .check(7, 9, s(true), vec![second(), first()])
+    assert_eq!((changes(5), changes(13)), (Some(at(13)), None));
+    pod.check(6, 12, s(true), vec![second(), first()])
+        .check(7, 13, s(true), vec![second(), first()])
         // The restart is due.
         .check(6, 14, s(true), vec![second(), first()]);
 }
@@ -289,14 +289,15 @@ fn images_and_users_that_do_not_do() {
             since: at(2),
         }),
         restart: None,
+        retry: None,
     };
     pod.check(3, 2, s(true), vec![]);
     let nothing = ObservedName::default();
     let changes =
         |pod: &Followed, now| super::pod::changes_at(&pod.memory, &nothing, &sample::policy(), at(now));
-    assert_eq!(changes(&pod, 2), Some(at(3)));
-    pod.check(4, 3, s(true), vec![]);
-    assert_eq!(changes(&pod, 3), None);
+    assert_eq!(changes(&pod, 2), Some(at(11)));
+    pod.check(4, 11, s(true), vec![]);
+    assert_eq!(changes(&pod, 11), None);
 
     let mut pod = Followed::new("image-never", Always, &[], &["c"]);
     let message = "Container image \"localhost:1/none:v1\" is not present with pull policy of Never";

@@ -5,6 +5,7 @@ mod container;
 pub mod events;
 mod format;
 mod phase;
+mod termination;
 pub mod pod;
 pub mod node;
 pub mod node_events;

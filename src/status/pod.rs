@@ -10,9 +10,10 @@ use super::condition;
 use super::container::{self, Given};
 use super::format::time;
 use super::phase::{self, Life};
+use super::termination;
 use crate::model::memory::PodMemory;
 use crate::model::node::NodePolicy;
-use crate::model::pod::Pod;
+use crate::model::pod::{Pod, Source};
 use crate::model::runtime::{ObservedName, ObservedPod};
 
 /// How the message of a pod begins that the node refused to run.
@@ -68,7 +69,7 @@ pub fn pod_status(
     let phase = told(given, reached, previous);
     let why = why(phase, ended, previous);
     let ips = pod_ips(pod, given.seen, previous, policy);
-    api::PodStatus {
+    let mut status = api::PodStatus {
         phase: Some(phase.to_owned()),
         reason: why.as_ref().map(|(reason, _)| reason.clone()),
         message: why
@@ -88,7 +89,12 @@ pub fn pod_status(
         pod_ip: ips.first().cloned(),
         pod_ips: list(ips.into_iter().map(|ip| api::PodIP { ip })),
         ..common
+    };
+    // A static pod is only made anew, and its mirror with it.
+    if pod.deletion.is_some() && pod.source == Source::Api && !is_alive(Some(given.seen)) {
+        termination::terminate(&mut status, pod);
     }
+    status
 }
 
 /// Whether a status tells that the node refused the pod.

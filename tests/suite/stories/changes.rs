@@ -179,7 +179,7 @@ async fn a_pod_in_back_off_is_removed_at_once() {
     }
     machine
         .pod_told("web", "in back-off", |pod| {
-            state(pod, "c") == "Waiting: CrashLoopBackOff"
+            state(pod, "c") == "Terminated: Error 1"
         })
         .await;
     machine.delete("web.yaml");

@@ -29,7 +29,10 @@ async fn a_container_that_ends_is_restarted_with_growing_back_off() {
     let uid = machine.running("web").await.metadata.uid.clone().unwrap();
     machine.fake.exit(&id(&machine, "a"), 1);
     runs(&machine, "a", 1).await;
-    machine.fake.exit(&id(&machine, "a"), 1);
+    // The kubelet shows the back-off when it is nearly over.
+    machine
+        .fake
+        .exited_before(&id(&machine, "a"), 1, Duration::from_secs(8));
     let waits = machine
         .pod_told("web", "a waits", |pod| {
             state(pod, "a") == "Waiting: CrashLoopBackOff"
@@ -69,7 +72,7 @@ async fn a_container_that_ends_is_restarted_with_growing_back_off() {
     runs(&machine, "b", 3).await;
     machine
         .fake
-        .exited_before(&id(&machine, "b"), 1, Duration::from_secs(20));
+        .exited_before(&id(&machine, "b"), 1, Duration::from_secs(35));
     let waits = machine
         .pod_told("web", "b waits", |pod| {
             state(pod, "b") == "Waiting: CrashLoopBackOff"
