@@ -155,7 +155,7 @@ pub async fn run(
     connecting::connect(&mut tasks, &config, &values).await?;
     spawn_source(&mut tasks, &config, &values, member.as_ref());
     if let Some(member) = &member {
-        member.spawn_identity(&mut tasks);
+        member.spawn_identity(&mut tasks, &config, &values);
         member.spawn_publishing(&mut tasks, &config, &values, happenings_out);
         serving::spawn_node_api(&mut tasks, &config, &addresses, member.joined(), world).await?;
     }

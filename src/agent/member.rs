@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::storing::Storing;
 use super::{Tasks, Values, manifest_context};
 use crate::config::Config;
+use crate::config::gate::Serving;
 use crate::identity::connection::{self, Clients, Joined};
 use crate::identity::{self, Renewal, keep};
 use crate::model::api::ApiPods;
@@ -82,11 +83,18 @@ impl Member {
     }
 
     /// The credentials: how the node gets and keeps them.
-    pub(super) fn spawn_identity(&self, tasks: &mut Tasks) {
+    pub(super) fn spawn_identity(&self, tasks: &mut Tasks, config: &Config, values: &Values) {
         let (settings, out, cancel) = (self.identity.clone(), self.joined.0.clone(), tasks.cancel.clone());
         tasks.spawn("credentials", connection::run(settings, out, cancel));
         let (settings, joined, cancel) = (self.identity.clone(), self.joined.1.clone(), tasks.cancel.clone());
         tasks.spawn("certificate", keep::run(settings, joined, cancel));
+        if let (Some(_), Serving::Signed(before)) = (config.serve.api, &config.serve.gate.serving) {
+            let before = before.clone();
+            let (settings, joined) = (self.identity.clone(), self.joined.1.clone());
+            let (node, cancel) = (values.api_node.1.clone(), tasks.cancel.clone());
+            let kept = identity::serving::run(settings, before, joined, node, cancel);
+            tasks.spawn("serving certificate", kept);
+        }
     }
 
     /// How the API server is reached, once it is.

@@ -11,13 +11,14 @@ use tokio::net::TcpListener;
 
 use super::{Tasks, Values};
 use crate::config::Config;
-use crate::config::gate::Authorization;
+use crate::config::gate::{Authorization, Serving};
 use crate::identity::connection::{self, Joined};
 use crate::identity::self_signed;
+use crate::identity::store::{SERVER, Store};
 use crate::serve;
 use crate::serve::health::Health;
 use crate::serve::metrics::Metrics;
-use crate::serve::node_api::{self, Files, Rules};
+use crate::serve::node_api::{self, Files, Rules, Shown};
 
 /// How long a stop waits for whoever has connected to the health check.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -92,16 +93,21 @@ pub(super) async fn spawn_node_api(
     let (gate, Some(address)) = (&config.serve.gate, config.serve.api) else {
         return Ok(());
     };
-    let (certificate, key) = match &gate.serving {
-        Some(pair) => pair.clone(),
-        None => {
-            let directory = &config.paths.certificates;
-            self_signed::ensure(directory, &config.node.name, addresses, Timestamp::now())?
+    let directory = &config.paths.certificates;
+    let shown = match &gate.serving {
+        Serving::Files(certificate, key) => Shown::Files(certificate.clone(), key.clone()),
+        Serving::Own => {
+            let node = &config.node.name;
+            let (certificate, key) = self_signed::ensure(directory, node, addresses, Timestamp::now())?;
+            Shown::Files(certificate, key)
         }
+        Serving::Signed(before) => Shown::Signed {
+            current: Store::new(directory, SERVER).current(),
+            before: before.clone(),
+        },
     };
     let files = Files {
-        certificate,
-        key,
+        shown,
         client_ca: gate.client_ca.clone(),
     };
     let rules = Rules {

@@ -20,6 +20,8 @@ const ACTED: &[&str] = &[
     "enableServer",
     "tlsCertFile",
     "tlsPrivateKeyFile",
+    "serverTLSBootstrap",
+    "featureGates.RotateKubeletServerCertificate",
     "authentication",
     "authorization",
     "healthzBindAddress",

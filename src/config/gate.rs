@@ -7,11 +7,14 @@ use super::raw::KubeletConfiguration;
 use super::resolve::{Surroundings, span};
 use super::validate::Checks;
 
+/// The feature gate of `serverTLSBootstrap`.
+const ROTATE: &str = "RotateKubeletServerCertificate";
+
 /// Who is let in, and as whom the node shows itself.
 #[derive(Debug, Clone)]
 pub struct Gate {
-    /// `tlsCertFile` and `tlsPrivateKeyFile`; `None`: a certificate that the agent makes for itself.
-    pub serving: Option<(PathBuf, PathBuf)>,
+    /// As whom the node shows itself.
+    pub serving: Serving,
     /// `authentication.x509.clientCAFile`
     pub client_ca: Option<PathBuf>,
     /// `authentication.anonymous.enabled`
@@ -20,6 +23,17 @@ pub struct Gate {
     pub tokens: Option<Duration>,
     /// How a caller's right is known.
     pub authorization: Authorization,
+}
+
+/// As whom the node shows itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Serving {
+    /// By a certificate that the agent makes for itself.
+    Own,
+    /// By `tlsCertFile` and `tlsPrivateKeyFile`.
+    Files(PathBuf, PathBuf),
+    /// By one that the cluster signs (`serverTLSBootstrap`); until there is one, by those files where they are named.
+    Signed(Option<(PathBuf, PathBuf)>),
 }
 
 /// `authorization.mode`
@@ -46,7 +60,7 @@ pub(super) fn gate(written: &KubeletConfiguration, around: &Surroundings, checks
     let authorization = written.authorization.clone().unwrap_or_default();
     let webhook = authentication.webhook.unwrap_or_default();
     let asked = authorization.webhook.unwrap_or_default();
-    let serving = match (
+    let pair = match (
         file(written.tls_cert_file.as_ref()),
         file(written.tls_private_key_file.as_ref()),
     ) {
@@ -67,9 +81,20 @@ pub(super) fn gate(written: &KubeletConfiguration, around: &Surroundings, checks
             None
         }
     };
+    let gates = written.feature_gates.as_ref();
+    let may_rotate = gates.and_then(|gates| gates.get(ROTATE)) != Some(&false);
+    let is_signed = written.server_tls_bootstrap == Some(true);
+    if is_signed && !may_rotate {
+        let problem = format!("needs the feature gate {ROTATE}; take it from featureGates");
+        checks.wrong("serverTLSBootstrap", problem);
+    }
     let x509 = authentication.x509.unwrap_or_default();
     Gate {
-        serving,
+        serving: match pair {
+            pair if is_signed => Serving::Signed(pair),
+            Some((certificate, key)) => Serving::Files(certificate, key),
+            None => Serving::Own,
+        },
         client_ca: file(x509.client_ca_file.as_ref()),
         anonymous: authentication.anonymous.unwrap_or_default().enabled == Some(true),
         tokens: (webhook.enabled == Some(true)).then(|| span(webhook.cache_ttl)),
@@ -117,7 +142,10 @@ mod tests {
             "authorization": {"mode": "Webhook", "webhook": {"cacheAuthorizedTTL": "5m", "cacheUnauthorizedTTL": "30s"}},
         }));
         assert_eq!(problems, [""; 0]);
-        assert_eq!(gate.serving, Some(("/here/tls.crt".into(), "/k/tls.key".into())));
+        assert_eq!(
+            gate.serving,
+            Serving::Files("/here/tls.crt".into(), "/k/tls.key".into())
+        );
         assert_eq!(gate.client_ca, Some("/k/ca.crt".into()));
         assert_eq!(
             (gate.anonymous, gate.tokens),
@@ -132,6 +160,25 @@ mod tests {
         let (gate, _) = read(json!({}));
         assert!(!gate.anonymous && gate.client_ca.is_none());
         assert!(matches!(gate.authorization, Authorization::Webhook { .. }));
+    }
+
+    #[test]
+    fn a_certificate_that_the_cluster_signs() {
+        let (gate, problems) = read(json!({"serverTLSBootstrap": true}));
+        assert_eq!((gate.serving, problems.len()), (Serving::Signed(None), 0));
+        let (gate, _) = read(
+            json!({"serverTLSBootstrap": true, "tlsCertFile": "/k/tls.crt", "tlsPrivateKeyFile": "/k/tls.key"}),
+        );
+        let pair = ("/k/tls.crt".into(), "/k/tls.key".into());
+        assert_eq!(gate.serving, Serving::Signed(Some(pair)));
+        let gates = json!({"RotateKubeletServerCertificate": false});
+        let (_, problems) = read(json!({"serverTLSBootstrap": true, "featureGates": gates}));
+        assert!(
+            problems[0].contains("serverTLSBootstrap: needs the feature gate"),
+            "{problems:?}"
+        );
+        let (gate, problems) = read(json!({"featureGates": gates}));
+        assert_eq!((gate.serving, problems.len()), (Serving::Own, 0));
     }
 
     #[test]

@@ -1,8 +1,12 @@
 //! What of an X.509 certificate matters here. Pure.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
 use x509_parser::pem::Pem;
 use x509_parser::prelude::FromDer as _;
 
@@ -89,9 +93,9 @@ impl Certificate {
 
     /// Whether one of these signed it; names and signatures count, times and uses do not.
     pub fn is_signed_by(&self, authorities: &[Certificate]) -> bool {
-        self.with(|own| {
+        self.reads(|own| {
             authorities.iter().any(|authority| {
-                authority.with(|authority| {
+                authority.reads(|authority| {
                     own.issuer() == authority.subject()
                         && own.verify_signature(Some(authority.public_key())).is_ok()
                 })
@@ -107,22 +111,59 @@ impl Certificate {
         }
     }
 
+    /// The organizations of whom it is for: groups, as Kubernetes reads them.
+    pub fn organizations(&self) -> BTreeSet<String> {
+        self.reads(|own| {
+            let organizations = own.subject().iter_organization();
+            let organizations = organizations.filter_map(|name| name.as_str().ok());
+            organizations.map(str::to_owned).collect()
+        })
+    }
+
+    /// The names and the addresses that it is for, besides its common name.
+    pub fn alternatives(&self) -> (BTreeSet<String>, BTreeSet<IpAddr>) {
+        self.reads(|own| {
+            let (mut names, mut addresses) = (BTreeSet::new(), BTreeSet::new());
+            let stated = own.subject_alternative_name().ok().flatten();
+            for name in stated.iter().flat_map(|stated| &stated.value.general_names) {
+                match name {
+                    GeneralName::DNSName(name) => {
+                        names.insert((*name).to_owned());
+                    }
+                    GeneralName::IPAddress(bytes) => addresses.extend(address(bytes)),
+                    _ => {}
+                }
+            }
+            (names, addresses)
+        })
+    }
+
     /// SHA-256 of the whole.
     pub fn digest(&self) -> [u8; 32] {
         Sha256::digest(&self.der).into()
     }
 
-    fn with(&self, holds: impl FnOnce(&X509Certificate<'_>) -> bool) -> bool {
+    fn reads<T: Default>(&self, read: impl FnOnce(&X509Certificate<'_>) -> T) -> T {
         // It was parsed once, so it is again.
-        X509Certificate::from_der(&self.der).is_ok_and(|(_, parsed)| holds(&parsed))
+        X509Certificate::from_der(&self.der).map_or_else(|_| T::default(), |(_, parsed)| read(&parsed))
     }
+}
+
+/// Four bytes or sixteen.
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let four = <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from);
+    four.or_else(|| <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from))
 }
 
 #[cfg(test)]
 pub(super) mod tests {
-    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+    use rcgen::{
+        BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, IsCa, Issuer, KeyPair,
+    };
 
     use super::*;
+    use crate::identity::key::Key;
+    use crate::identity::request::{Purpose, request};
 
     /// A certificate authority of a test's own.
     pub(in crate::identity) struct Authority {
@@ -148,15 +189,47 @@ pub(super) mod tests {
             let key = KeyPair::generate().unwrap();
             let mut params = CertificateParams::new(Vec::new()).unwrap();
             params.distinguished_name.push(DnType::CommonName, name);
-            let at = |seconds: i64| {
-                std::time::SystemTime::now() + std::time::Duration::from_secs(1 << 32)
-                    - std::time::Duration::from_secs(u64::try_from((1_i64 << 32) - seconds).unwrap())
-            };
             params.not_before = at(from).into();
             params.not_after = at(to).into();
             let pem = params.signed_by(&key, &self.issuer).unwrap().pem();
             (pem, key.serialize_pem())
         }
+    }
+
+    impl Authority {
+        /// A certificate for a node to serve with, as PEM.
+        pub(in crate::identity) fn serving(&self, node: &str, purpose: &Purpose, life: (i64, i64)) -> String {
+            let asked = request(&Key::generate().unwrap(), node, purpose).unwrap();
+            let asked = std::str::from_utf8(&asked.spec.request.0).unwrap();
+            let mut asked = CertificateSigningRequestParams::from_pem(asked).unwrap();
+            asked.params.not_before = at(life.0).into();
+            asked.params.not_after = at(life.1).into();
+            asked.signed_by(&self.issuer).unwrap().pem()
+        }
+    }
+
+    fn at(seconds: i64) -> std::time::SystemTime {
+        std::time::SystemTime::now() + std::time::Duration::from_secs(1 << 32)
+            - std::time::Duration::from_secs(u64::try_from((1_i64 << 32) - seconds).unwrap())
+    }
+
+    #[test]
+    fn what_it_is_for() {
+        let purpose = Purpose::Serving {
+            names: vec!["n".to_owned(), "n.example.org".to_owned()],
+            addresses: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
+        };
+        let pem = Authority::new("ca").serving("n", &purpose, (-60, 60));
+        let leaf = certificates(pem.as_bytes()).unwrap().remove(0);
+        let (names, addresses) = leaf.alternatives();
+        assert_eq!(names.into_iter().collect::<Vec<_>>(), ["n", "n.example.org"]);
+        let told: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+        assert_eq!(told, ["192.0.2.1", "2001:db8::1"]);
+        assert!(leaf.organizations().contains("system:nodes"));
+        let (pem, _) = Authority::new("ca").issue("n", -60, 60);
+        let leaf = certificates(pem.as_bytes()).unwrap().remove(0);
+        assert_eq!(leaf.alternatives(), Default::default());
+        assert!(leaf.organizations().is_empty());
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Who the node is to its API server: the credentials that it speaks with, how it gets them and keeps them.
 //!
-//! Two tasks share files, as the kubelet lays them out, and nothing else: `keep` asks for certificates and stores
-//! them, `connection` makes clients of what is stored. So what somebody else stores is as good, and an agent that was
-//! killed anywhere goes on from what lies there. What is decided (`due`, `choice`, `request`, `signature`, `pin`)
-//! reads no file and no clock.
+//! Three tasks share files, as the kubelet lays them out, and nothing else: `keep` asks for certificates to be known
+//! by and stores them, `serving` does so for those to serve with, `connection` makes clients of what is stored. So what
+//! somebody else stores is as good, and an agent that was killed anywhere goes on from what lies there. What is decided
+//! (`due`, `choice`, `names`, `request`, `signature`, `pin`) reads no file and no clock.
 //!
 //! Keys and tokens leave this room only into files of mode 0600 and onto the wire.
 
@@ -22,6 +22,8 @@ pub mod signing;
 pub mod bootstrap;
 pub mod connection;
 pub mod keep;
+pub mod names;
+pub mod serving;
 pub mod token;
 pub mod signature;
 pub mod pin;
@@ -63,5 +65,10 @@ impl Settings {
     /// Where the client's certificates are stored.
     pub fn store(&self) -> store::Store {
         store::Store::new(&self.directory, store::CLIENT)
+    }
+
+    /// Where the certificates are stored with which the node's port is served.
+    pub fn serving_store(&self) -> store::Store {
+        store::Store::new(&self.directory, store::SERVER)
     }
 }

@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha512_256};
 use super::key::Key;
 
 /// The group of all nodes.
-const GROUP: &str = "system:nodes";
+pub(super) const GROUP: &str = "system:nodes";
 
 /// What a certificate is for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -16,6 +16,7 @@ mod probes;
 mod pulls;
 mod objects;
 mod restarts;
+mod serving_certificate;
 mod work;
 
 use k8s_cri::v1::ContainerState::ContainerRunning;

@@ -1,10 +1,7 @@
-//! TLS: as whom the node shows itself, and what callers show of themselves.
+//! TLS: connections with callers, and what they show of themselves.
 
-use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,146 +9,26 @@ use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
-use rustls::server::WebPkiClientVerifier;
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::caller::Caller;
+use super::shown::{Files, Loaded, Stamp, TlsError, load, stamp};
 
 /// How long a caller may take to agree on a connection, and how many may be at it at once.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 const HANDSHAKES: usize = 128;
 
-/// The files of the node's TLS. They are looked at when somebody calls, and read again when they changed.
-#[derive(Debug, Clone)]
-pub struct Files {
-    /// The node's certificate, with what leads to its CA.
-    pub certificate: PathBuf,
-    /// Its key.
-    pub key: PathBuf,
-    /// Of whose CAs callers may show certificates; `None`: of none.
-    pub client_ca: Option<PathBuf>,
-}
-
-/// Why there is no TLS.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// A file cannot be read, or does not hold what it should.
-    #[error("{} cannot be used for the node's port: {why}; check the file", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        why: String,
-    },
-    /// Certificate and key do not belong together, or are of a kind that is not supported.
-    #[error("the certificate {} and its key cannot be used: {source}", path.display())]
-    Pair {
-        /// The certificate's file.
-        path: PathBuf,
-        /// What is wrong.
-        source: rustls::Error,
-    },
-}
-
-/// What identifies a version of the files.
-type Stamp = Vec<Option<(u64, u64, i64, i64, u64)>>;
-
-fn stamp(files: &Files) -> Stamp {
-    let paths = [
-        Some(&files.certificate),
-        Some(&files.key),
-        files.client_ca.as_ref(),
-    ];
-    let look = |path: &PathBuf| {
-        let meta = fs::metadata(path).ok()?;
-        Some((
-            meta.dev(),
-            meta.ino(),
-            meta.mtime(),
-            meta.mtime_nsec(),
-            meta.len(),
-        ))
-    };
-    paths.into_iter().map(|path| path.and_then(look)).collect()
-}
-
-/// What is made of the files.
-#[derive(Clone)]
-struct Loaded {
-    acceptor: TlsAcceptor,
-    verifier: Option<Arc<dyn ClientCertVerifier>>,
-}
-
-fn load(files: &Files) -> Result<Loaded, TlsError> {
-    let wrong = |path: &Path, why: &dyn std::fmt::Display| TlsError::File {
-        path: path.to_owned(),
-        why: why.to_string(),
-    };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let chain = certificates(&files.certificate)?;
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| wrong(&files.key, &error))?;
-    let verifier = match &files.client_ca {
-        None => None,
-        Some(path) => {
-            let mut roots = RootCertStore::empty();
-            for certificate in certificates(path)? {
-                roots.add(certificate).map_err(|error| wrong(path, &error))?;
-            }
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
-            Some(verifier.build().map_err(|error| wrong(path, &error))?)
-        }
-    };
-    let asks = Arc::new(AnyCertificate {
-        hints: verifier
-            .as_ref()
-            .map_or_else(Vec::new, |verifier| verifier.root_hint_subjects().to_vec()),
-        provider: provider.clone(),
-    });
-    let pair = |source| TlsError::Pair {
-        path: files.certificate.clone(),
-        source,
-    };
-    let builder = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(pair)?;
-    let mut config = builder
-        .with_client_cert_verifier(asks)
-        .with_single_cert(chain, key)
-        .map_err(pair)?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Loaded {
-        acceptor: TlsAcceptor::from(Arc::new(config)),
-        verifier,
-    })
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let wrong = |why: String| TlsError::File {
-        path: path.to_owned(),
-        why,
-    };
-    let read = CertificateDer::pem_file_iter(path).map_err(|error| wrong(error.to_string()))?;
-    let all: Result<Vec<_>, _> = read.collect();
-    let all = all.map_err(|error| wrong(error.to_string()))?;
-    match all.is_empty() {
-        true => Err(wrong("it has no certificate".to_owned())),
-        false => Ok(all),
-    }
-}
-
 /// Takes any certificate whose key the caller has. Whose it is is asked afterwards, as the kubelet does: who shows a
 /// certificate of another CA may still have a token.
 #[derive(Debug)]
-struct AnyCertificate {
-    hints: Vec<DistinguishedName>,
-    provider: Arc<CryptoProvider>,
+pub(super) struct AnyCertificate {
+    pub(super) hints: Vec<DistinguishedName>,
+    pub(super) provider: Arc<CryptoProvider>,
 }
 
 impl ClientCertVerifier for AnyCertificate {
@@ -272,6 +149,7 @@ async fn accept(
 ) {
     let places = Arc::new(Semaphore::new(HANDSHAKES));
     let mut handshakes = tokio::task::JoinSet::new();
+    let mut lack_is_told = false;
     loop {
         while handshakes.try_join_next().is_some() {}
         let (stream, address): (TcpStream, SocketAddr) = Listener::accept(&mut listener).await;
@@ -283,10 +161,23 @@ async fn accept(
             }
             known = now;
         }
+        let lacks = !loaded.shown.is_there(UnixTime::now());
+        if lacks && !lack_is_told {
+            // Said once: monitoring calls again and again.
+            tracing::warn!(
+                %address,
+                "a caller gets no connection: the node has no certificate to serve with yet; see `kubectl get csr`, \
+                 and approve the one of kubernetes.io/kubelet-serving where nobody does"
+            );
+        }
+        lack_is_told = lacks;
         let Ok(place) = places.clone().acquire_owned().await else {
             return;
         };
-        let (Loaded { acceptor, verifier }, ready) = (loaded.clone(), ready.clone());
+        let Loaded {
+            acceptor, verifier, ..
+        } = loaded.clone();
+        let ready = ready.clone();
         handshakes.spawn(async move {
             let agreed = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await;
             drop(place);

@@ -5,6 +5,7 @@ mod caller;
 mod connection;
 mod gate;
 mod permission;
+mod shown;
 mod ttl_cache;
 
 use std::future::Future;
@@ -21,8 +22,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub use connection::{Files, TlsError};
 pub use gate::Rules;
+pub use shown::{Files, Shown, TlsError};
 
 use super::{FAREWELL, Served, World, health, logs, metrics, objects};
 use connection::{Peer, TlsListener};

@@ -92,13 +92,16 @@ impl Node {
         let ca = directory.path().join("ca.crt");
         std::fs::write(&ca, authority.0.pem()).unwrap();
         let own = rcgen::generate_simple_self_signed(["vm".to_owned()]).unwrap();
+        let (certificate, key) = (
+            directory.path().join("kubelet.crt"),
+            directory.path().join("kubelet.key"),
+        );
+        std::fs::write(&certificate, own.cert.pem()).unwrap();
+        std::fs::write(&key, own.signing_key.serialize_pem()).unwrap();
         let files = Files {
-            certificate: directory.path().join("kubelet.crt"),
-            key: directory.path().join("kubelet.key"),
+            shown: Shown::Files(certificate, key),
             client_ca: Some(ca),
         };
-        std::fs::write(&files.certificate, own.cert.pem()).unwrap();
-        std::fs::write(&files.key, own.signing_key.serialize_pem()).unwrap();
         let asked = Asked::default();
         let (_, clients) = watch::channel(api_server(asked.clone()).await);
         let long = std::time::Duration::from_secs(60);
@@ -286,5 +289,16 @@ async fn certificates_that_change_on_disk_are_read_again() {
     assert_eq!(node.get("/healthz", Some(user()), None).await.0, 200);
     // What cannot be read leaves in force what was read.
     std::fs::write(node.directory.path().join("ca.crt"), "nothing").unwrap();
+    assert_eq!(node.get("/healthz", Some(user()), None).await.0, 200);
+    std::fs::write(
+        node.directory.path().join("ca.crt"),
+        format!("{}{}", node.authority.0.pem(), other.0.pem()),
+    )
+    .unwrap();
+    // The node's own: whoever calls trusts the new one alone.
+    let next = rcgen::generate_simple_self_signed(["vm".to_owned()]).unwrap();
+    let at = |name: &str| node.directory.path().join(name);
+    std::fs::write(at("kubelet.key"), next.signing_key.serialize_pem()).unwrap();
+    std::fs::write(at("kubelet.crt"), next.cert.pem()).unwrap();
     assert_eq!(node.get("/healthz", Some(user()), None).await.0, 200);
 }

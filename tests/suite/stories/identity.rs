@@ -25,19 +25,19 @@ use crate::authority::Authority;
 use crate::fake_api::{FakeApi, REQUESTS};
 
 /// Every condition becomes true long before this, or the test has failed.
-const DEADLINE: Duration = Duration::from_secs(20);
+pub(super) const DEADLINE: Duration = Duration::from_secs(20);
 const TOKEN: &str = "abcdef.0123456789abcdef";
 const USER: &str = "system:node:n";
 
 /// A node's files, and the cluster that it is to be of.
-struct Joining {
-    directory: tempfile::TempDir,
-    api: FakeApi,
-    settings: Settings,
+pub(super) struct Joining {
+    pub(super) directory: tempfile::TempDir,
+    pub(super) api: FakeApi,
+    pub(super) settings: Settings,
 }
 
 impl Joining {
-    async fn new() -> Joining {
+    pub(super) async fn new() -> Joining {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         let settings = Settings {
@@ -62,7 +62,7 @@ impl Joining {
     }
 
     /// A kubeconfig of the cluster for a user.
-    fn write(&self, path: &std::path::Path, user: &Value) {
+    pub(super) fn write(&self, path: &std::path::Path, user: &Value) {
         let authority = STANDARD.encode(&self.api.authority().pem);
         let cluster = json!({
             "server": format!("https://{}", self.api.address()),
@@ -72,7 +72,7 @@ impl Joining {
     }
 
     /// The node's own kubeconfig, and a stored certificate of that authority.
-    fn enrolled(&self, authority: &Authority, life: (i64, i64)) {
+    pub(super) fn enrolled(&self, authority: &Authority, life: (i64, i64)) {
         let (pem, key) = authority.issue(USER, &[], life);
         let store = self.settings.store();
         store.update(pem.as_bytes(), &key, Timestamp::now()).unwrap();
@@ -84,7 +84,7 @@ impl Joining {
     }
 
     /// The agent's two tasks.
-    fn start(&self) -> (JoinSet<()>, connection::Joined) {
+    pub(super) fn start(&self) -> (JoinSet<()>, connection::Joined) {
         let mut tasks = JoinSet::new();
         let (out, joined) = watch::channel(None);
         let end = CancellationToken::new;
@@ -93,7 +93,7 @@ impl Joining {
         (tasks, joined)
     }
 
-    async fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
+    pub(super) async fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
         let waiting = async {
             let mut looks = tokio::time::interval(Duration::from_millis(2));
             while !holds() {
@@ -117,14 +117,14 @@ impl Joining {
     }
 }
 
-async fn first(joined: connection::Joined) -> Clients {
+pub(super) async fn first(joined: connection::Joined) -> Clients {
     let cancel = CancellationToken::new();
     let clients = tokio::time::timeout(DEADLINE, connection::joined(joined, &cancel)).await;
     clients.expect("a client in time").expect("a client")
 }
 
 /// Asks something with the client of the moment.
-async fn ask(clients: &Clients) -> Result<(), kube::Error> {
+pub(super) async fn ask(clients: &Clients) -> Result<(), kube::Error> {
     let client = clients.borrow().clone();
     kube::Api::<Node>::all(client).get_opt("n").await.map(|_| ())
 }

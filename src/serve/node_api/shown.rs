@@ -1,0 +1,278 @@
+//! As whom the node shows itself, and of whose callers it takes certificates: the files of its TLS, and what is made of
+//! them.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
+use rustls::{RootCertStore, ServerConfig};
+use tokio_rustls::TlsAcceptor;
+
+use super::connection::AnyCertificate;
+
+/// As whom the node shows itself.
+#[derive(Debug, Clone)]
+pub enum Shown {
+    /// By these files, which must be there: the certificate, with what leads to its CA, and its key.
+    Files(PathBuf, PathBuf),
+    /// By what the cluster signs. While there is none, or it is over, nobody gets a connection, as with the kubelet.
+    Signed {
+        /// The file with the certificate and its key.
+        current: PathBuf,
+        /// What is shown as long as that is not there.
+        before: Option<(PathBuf, PathBuf)>,
+    },
+}
+
+impl Shown {
+    /// The files of the certificate and its key; `None` where there are none.
+    fn pair(&self) -> Option<(&Path, &Path)> {
+        match self {
+            Shown::Files(certificate, key) => Some((certificate, key)),
+            Shown::Signed { current, .. } if current.exists() => Some((current, current)),
+            Shown::Signed { before, .. } => {
+                let (certificate, key) = before.as_ref()?;
+                Some((certificate, key))
+            }
+        }
+    }
+}
+
+/// The files of the node's TLS. They are looked at when somebody calls, and read again when they changed.
+#[derive(Debug, Clone)]
+pub struct Files {
+    /// The node's certificate and key.
+    pub shown: Shown,
+    /// Of whose CAs callers may show certificates; `None`: of none.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// Why there is no TLS.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read, or does not hold what it should.
+    #[error("{} cannot be used for the node's port: {why}; check the file", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// Certificate and key do not belong together, or are of a kind that is not supported.
+    #[error("the certificate {} and its key cannot be used: {source}", path.display())]
+    Pair {
+        /// The certificate's file.
+        path: PathBuf,
+        /// What is wrong.
+        source: rustls::Error,
+    },
+}
+
+/// What identifies a version of the files.
+pub(super) type Stamp = Vec<Option<(u64, u64, i64, i64, u64)>>;
+
+pub(super) fn stamp(files: &Files) -> Stamp {
+    let pair = files.shown.pair();
+    let paths = [
+        pair.map(|(certificate, _)| certificate),
+        pair.map(|(_, key)| key),
+        files.client_ca.as_deref(),
+    ];
+    let look = |path: &Path| {
+        let meta = fs::metadata(path).ok()?;
+        Some((
+            meta.dev(),
+            meta.ino(),
+            meta.mtime(),
+            meta.mtime_nsec(),
+            meta.len(),
+        ))
+    };
+    paths.into_iter().map(|path| path.and_then(look)).collect()
+}
+
+/// What is made of the files.
+#[derive(Clone)]
+pub(super) struct Loaded {
+    pub(super) acceptor: TlsAcceptor,
+    pub(super) verifier: Option<Arc<dyn ClientCertVerifier>>,
+    pub(super) shown: Arc<Own>,
+}
+
+/// The certificate that is shown.
+#[derive(Debug)]
+pub(super) struct Own {
+    key: Option<Arc<CertifiedKey>>,
+    /// From then on it is not shown any more, in seconds since 1970.
+    until: Option<u64>,
+}
+
+impl Own {
+    const NONE: Own = Own {
+        key: None,
+        until: None,
+    };
+
+    /// Whether there is one to show.
+    pub(super) fn is_there(&self, now: UnixTime) -> bool {
+        self.key.is_some() && self.until.is_none_or(|until| now.as_secs() < until)
+    }
+}
+
+impl ResolvesServerCert for Own {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let there = self.is_there(UnixTime::now());
+        self.key.clone().filter(|_| there)
+    }
+}
+
+pub(super) fn load(files: &Files) -> Result<Loaded, TlsError> {
+    let wrong = |path: &Path, why: &dyn std::fmt::Display| TlsError::File {
+        path: path.to_owned(),
+        why: why.to_string(),
+    };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let shown = Arc::new(own(&files.shown, &provider)?);
+    let verifier = match &files.client_ca {
+        None => None,
+        Some(path) => {
+            let mut roots = RootCertStore::empty();
+            for certificate in certificates(path)? {
+                roots.add(certificate).map_err(|error| wrong(path, &error))?;
+            }
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+            Some(verifier.build().map_err(|error| wrong(path, &error))?)
+        }
+    };
+    let asks = Arc::new(AnyCertificate {
+        hints: verifier
+            .as_ref()
+            .map_or_else(Vec::new, |verifier| verifier.root_hint_subjects().to_vec()),
+        provider: provider.clone(),
+    });
+    let builder = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("the provider has what the versions need");
+    let mut config = builder
+        .with_client_cert_verifier(asks)
+        .with_cert_resolver(shown.clone());
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Loaded {
+        acceptor: TlsAcceptor::from(Arc::new(config)),
+        verifier,
+        shown,
+    })
+}
+
+/// The certificate to show. Of those that the cluster signs, one that cannot be used is none: another one follows.
+fn own(shown: &Shown, provider: &CryptoProvider) -> Result<Own, TlsError> {
+    let Some((certificate, key)) = shown.pair() else {
+        return Ok(Own::NONE);
+    };
+    match (read(certificate, key, provider), shown) {
+        (Ok(own), Shown::Signed { .. }) => Ok(own),
+        // Who names files answers for their time.
+        (Ok(own), Shown::Files(..)) => Ok(Own { until: None, ..own }),
+        (Err(error), Shown::Signed { .. }) => {
+            tracing::warn!("{error}; until another one is signed, nobody gets a connection");
+            Ok(Own::NONE)
+        }
+        (Err(error), Shown::Files(..)) => Err(error),
+    }
+}
+
+fn read(certificate: &Path, key: &Path, provider: &CryptoProvider) -> Result<Own, TlsError> {
+    let chain = certificates(certificate)?;
+    let until = x509_parser::parse_x509_certificate(&chain[0]).ok();
+    let until = until.and_then(|(_, parsed)| u64::try_from(parsed.validity().not_after.timestamp()).ok());
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| TlsError::File {
+        path: key.to_owned(),
+        why: error.to_string(),
+    })?;
+    let key = CertifiedKey::from_der(chain, private, provider).map_err(|source| TlsError::Pair {
+        path: certificate.to_owned(),
+        source,
+    })?;
+    Ok(Own {
+        key: Some(Arc::new(key)),
+        until,
+    })
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let wrong = |why: String| TlsError::File {
+        path: path.to_owned(),
+        why,
+    };
+    let read = CertificateDer::pem_file_iter(path).map_err(|error| wrong(error.to_string()))?;
+    let all: Result<Vec<_>, _> = read.collect();
+    let all = all.map_err(|error| wrong(error.to_string()))?;
+    match all.is_empty() {
+        true => Err(wrong("it has no certificate".to_owned())),
+        false => Ok(all),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn make(path: &Path, seconds: i64) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec!["vm".to_owned()]).unwrap();
+        let until = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
+        params.not_after = std::time::SystemTime::from(until).into();
+        let pem = params.self_signed(&key).unwrap().pem();
+        fs::write(path, pem + &key.serialize_pem()).unwrap();
+    }
+
+    #[test]
+    fn what_the_cluster_has_not_signed_or_is_over_is_not_shown() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let (current, before) = (at("current.pem"), at("before.pem"));
+        let files = |before: Option<&PathBuf>| Files {
+            shown: Shown::Signed {
+                current: current.clone(),
+                before: before.map(|path| (path.clone(), path.clone())),
+            },
+            client_ca: None,
+        };
+        let is_shown = |before: Option<&PathBuf>| {
+            let loaded = load(&files(before)).unwrap();
+            loaded.shown.is_there(UnixTime::now())
+        };
+        make(&before, 60);
+        assert!(!is_shown(None));
+        assert!(is_shown(Some(&before)));
+        let none = stamp(&files(None));
+        make(&current, 60);
+        assert_ne!(stamp(&files(None)), none);
+        assert!(is_shown(None));
+        make(&current, -60);
+        assert!(!is_shown(Some(&before)));
+        fs::write(&current, "half a certifi").unwrap();
+        assert!(!is_shown(None));
+    }
+
+    #[test]
+    fn what_somebody_names_must_be_usable_and_is_shown() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("pair.pem");
+        let files = Files {
+            shown: Shown::Files(path.clone(), path.clone()),
+            client_ca: None,
+        };
+        assert!(load(&files).is_err());
+        make(&path, -60);
+        let shown = load(&files).unwrap().shown;
+        assert!(shown.is_there(UnixTime::now()));
+    }
+}
