@@ -30,7 +30,7 @@ use crate::config::{Addresses, Config};
 use crate::cri::{self, Runtime};
 use crate::images::SandboxImage;
 use crate::model::api::ApiNode;
-use crate::model::memory::Memory;
+use crate::model::memory::{Levels, Memory};
 use crate::model::node::{MachineFacts, Measured, NodePolicy, NodeSettings};
 use crate::model::pod::{Desired, DnsConfig};
 use crate::model::report::{Happening, PodsReport};
@@ -435,7 +435,9 @@ fn spawn_loops(
         node: values.api_node.1.clone(),
     };
     let beat = health.register("reconcile", reconcile::LONGEST_SLEEP);
+    let (levels, levels_out) = watch::channel(Levels::Unset);
     let outputs = reconcile::Outputs {
+        levels,
         memory: values.memory.0.clone(),
         outcomes,
         beat: Box::new(move || beat.beat()),
@@ -462,6 +464,7 @@ fn spawn_loops(
         outcomes: outcomes_in,
         measured: values.measured.1.clone(),
         subnet: values.subnet.1.clone(),
+        levels: levels_out,
     };
     let beat = health.register("report", report::LONGEST_SLEEP);
     let metrics = metrics.clone();

@@ -26,7 +26,7 @@ use levels::keep_levels;
 
 use crate::act::{self, ActContext};
 use crate::model::api::ApiNode;
-use crate::model::memory::{Executed, Memory, PodMemory};
+use crate::model::memory::{Executed, Levels, Memory, PodMemory};
 use crate::model::node::NodePolicy;
 use crate::model::object::Objects;
 use crate::model::pod::{Desired, PodName, PodUid};
@@ -92,6 +92,8 @@ pub struct Outputs {
     pub memory: watch::Sender<Arc<Memory>>,
     /// What was done, for events and metrics.
     pub outcomes: mpsc::UnboundedSender<Executed>,
+    /// What became of the cgroups above the pods.
+    pub levels: watch::Sender<Levels>,
     /// Called at each turn, for the health check.
     pub beat: Box<dyn Fn() + Send>,
 }
@@ -161,9 +163,10 @@ pub async fn run(mut inputs: Inputs, rooms: Rooms, outputs: Outputs, cancel: Can
         to_loop,
         rooms,
     };
+    let (act, told) = (state.rooms.act.clone(), outputs.levels.clone());
     state
         .workers
-        .spawn(keep_levels(state.rooms.act.clone(), levels_out, cancel.clone()));
+        .spawn(keep_levels(act, levels_out, told, cancel.clone()));
     loop {
         let now = Timestamp::now();
         (outputs.beat)();

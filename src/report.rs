@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{Node, Pod as PodObject};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::model::memory::{Executed, Memory, Remains};
+use crate::model::memory::{Executed, Levels, Memory, Remains};
 use crate::model::node::{MachineFacts, Measured, NodePolicy, NodeSettings};
 use crate::model::pod::{Desired, Pod, PodName, PodUid, Problem, Source};
 use crate::model::report::{About, EventKind, Happening, PodEvent, PodsReport};
@@ -40,6 +40,8 @@ pub struct Inputs {
     pub measured: watch::Receiver<Arc<Measured>>,
     /// The subnet of the node's pods, where this program connects them; in a cluster it is learned later.
     pub subnet: watch::Receiver<Option<ipnet::IpNet>>,
+    /// What became of the cgroups above the pods.
+    pub levels: watch::Receiver<Levels>,
 }
 
 /// What does not change while the loop runs.
@@ -108,6 +110,11 @@ pub async fn run(mut inputs: Inputs, facts: Facts, outputs: Outputs, cancel: Can
             Ok(()) = inputs.memory.changed() => (false, None),
             Ok(()) = inputs.measured.changed() => (true, None),
             Ok(()) = inputs.subnet.changed() => (true, None),
+            Ok(()) = inputs.levels.changed() => {
+                let told = node_events::levels(&inputs.levels.borrow_and_update());
+                state.tell_of_node(told, Timestamp::now());
+                (false, None)
+            }
             () = tokio::time::sleep(wait) => (false, None),
         };
         let now = Timestamp::now();
@@ -356,13 +363,13 @@ impl Loop {
     }
 
     fn tell_of_node(&self, new: impl IntoIterator<Item = node_events::NodeEvent>, at: Timestamp) {
-        for (reason, message) in new {
+        for event in new {
             // Without an API server nobody listens.
             let _ = self.happenings.send(Happening {
                 about: About::Node,
-                kind: EventKind::Normal,
-                reason,
-                message,
+                kind: event.kind,
+                reason: event.reason.to_owned(),
+                message: event.message,
                 at,
             });
         }

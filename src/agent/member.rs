@@ -188,11 +188,13 @@ impl Member {
             report_every: config.node.status_report,
         };
         let (report, own) = (values.node.1.clone(), values.api_node.1.clone());
+        let happened = values.happenings.clone();
         self.spawn(tasks, "publish node", |clients, cancel| {
             let inputs = node::Inputs {
                 clients,
                 report,
                 node: own,
+                happenings: happened,
             };
             node::run(inputs, settings, cancel)
         });

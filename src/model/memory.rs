@@ -136,3 +136,20 @@ pub struct Executed {
     /// What is remembered after it.
     pub after: Arc<PodMemory>,
 }
+
+/// What became of the cgroups above the pods.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Levels {
+    /// None was written yet.
+    #[default]
+    Unset,
+    /// They hold what they should.
+    Set,
+    /// One cannot be written; it is tried again.
+    Failed {
+        /// Its place in the tree.
+        cgroup: Vec<String>,
+        /// Why.
+        why: String,
+    },
+}

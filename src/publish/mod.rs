@@ -7,6 +7,7 @@ mod merge;
 pub mod pods;
 pub mod mirror;
 pub mod node;
+mod node_news;
 pub mod lease;
 pub mod events;
 mod correlate;

@@ -8,11 +8,13 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, NodeSpec, NodeStatus, Taint};
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Map, Value, json};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::node_news::News;
 use super::retry::{self, Backoff, Trouble};
 use crate::model::api::ApiNode;
+use crate::model::report::Happening;
 
 /// How long a Node that was made may take to be told by the watch.
 const ECHO: SignedDuration = SignedDuration::from_secs(5);
@@ -46,6 +48,8 @@ pub struct Inputs {
     pub report: watch::Receiver<Arc<Node>>,
     /// What the API server has.
     pub node: watch::Receiver<ApiNode>,
+    /// What happens, for whoever tells Events.
+    pub happenings: mpsc::UnboundedSender<Happening>,
 }
 
 /// What is to be done now.
@@ -61,10 +65,17 @@ enum Deed {
 pub async fn run(mut inputs: Inputs, settings: Settings, cancel: CancellationToken) {
     let mut told: Option<Told> = None;
     let mut wait: Option<Backoff> = None;
+    let mut news = News::default();
     loop {
         let now = Timestamp::now();
         let ours = inputs.report.borrow_and_update().clone();
         let theirs = inputs.node.borrow_and_update().clone();
+        if let (ApiNode::Present(theirs), true) = (&theirs, ours.status.is_some()) {
+            // Before our status takes the place of the former one.
+            for happening in news.take(&ours, theirs, now) {
+                let _ = inputs.happenings.send(happening);
+            }
+        }
         let holds = wait.is_some_and(|wait| wait.until() > now);
         let deed = match holds || ours.status.is_none() {
             true => None,

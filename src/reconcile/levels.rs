@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Loop, Rooms};
 use crate::act::ActContext;
-use crate::model::memory::Remains;
+use crate::model::memory::{Levels, Remains};
 use crate::model::node::CgroupName;
 use crate::model::pod::Pod;
 use crate::model::step::CgroupSetting;
@@ -55,6 +55,7 @@ impl Loop {
 pub(super) async fn keep_levels(
     act: Arc<ActContext>,
     mut levels: watch::Receiver<Vec<CgroupSetting>>,
+    told: watch::Sender<Levels>,
     cancel: CancellationToken,
 ) {
     let mut written: BTreeMap<CgroupName, CgroupSetting> = BTreeMap::new();
@@ -67,6 +68,7 @@ pub(super) async fn keep_levels(
             () = tokio::time::sleep(LEVELS_RETRY), if failed => {}
         }
         failed = false;
+        let mut done = Levels::Unset;
         let wanted = levels.borrow_and_update().clone();
         for setting in wanted {
             if written.get(&setting.name) == Some(&setting) {
@@ -75,12 +77,28 @@ pub(super) async fn keep_levels(
             match act.cgroups.ensure(&setting).await {
                 Ok(()) => {
                     written.insert(setting.name.clone(), setting);
+                    if !failed {
+                        done = Levels::Set;
+                    }
                 }
                 Err(error) => {
                     failed = true;
+                    done = Levels::Failed {
+                        cgroup: setting.name.0.clone(),
+                        why: error.to_string(),
+                    };
                     tracing::warn!(cgroup = ?setting.name, %error, "cgroup not set: it is tried again");
                 }
             }
         }
+        // The same again is no news, nor is that they are set as before.
+        let is_news = |before: &mut Levels| {
+            let differs = done != Levels::Unset && *before != done;
+            if differs {
+                *before = done;
+            }
+            differs
+        };
+        told.send_if_modified(is_news);
     }
 }

@@ -3,12 +3,47 @@
 
 use k8s_openapi::api::core::v1::{Node, NodeCondition};
 
-/// A reason, and what happened. None of them is a warning: the kubelet's are not.
-pub type NodeEvent = (String, String);
+use crate::model::memory::Levels;
+use crate::model::report::EventKind;
+
+/// Something that happened to the node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeEvent {
+    /// Whether it is trouble. That a node is not well is not, to the kubelet.
+    pub kind: EventKind,
+    /// `Starting`, `NodeReady`, …
+    pub reason: &'static str,
+    /// What happened.
+    pub message: String,
+}
+
+fn normal(reason: &'static str, message: String) -> NodeEvent {
+    NodeEvent {
+        kind: EventKind::Normal,
+        reason,
+        message,
+    }
+}
 
 /// What the agent tells when it begins.
 pub fn starting() -> NodeEvent {
-    ("Starting".to_owned(), "Starting kubelet.".to_owned())
+    normal("Starting", "Starting kubelet.".to_owned())
+}
+
+/// What became of the cgroups above the pods (`pkg/kubelet/cm/node_container_manager_linux.go`).
+pub fn levels(levels: &Levels) -> Option<NodeEvent> {
+    match levels {
+        Levels::Unset => None,
+        Levels::Set => Some(normal(
+            "NodeAllocatableEnforced",
+            "Updated Node Allocatable limit across pods".to_owned(),
+        )),
+        Levels::Failed { cgroup, why } => Some(NodeEvent {
+            kind: EventKind::Warning,
+            reason: "FailedNodeAllocatableEnforcement",
+            message: format!("Failed to update Node Allocatable Limits {cgroup:?}: {why}"),
+        }),
+    }
 }
 
 /// What changed from one report of the node to the next. Pressures are told at the first report too.
@@ -20,7 +55,7 @@ pub fn changes(before: Option<&Node>, after: &Node) -> Vec<NodeEvent> {
             let former = before.and_then(|before| of_type(before, &condition.type_));
             let same = former.is_some_and(|former| former.status == condition.status);
             let reason = reason(condition, before.is_none())?;
-            (!same).then(|| (reason.to_owned(), format!("Node {name} status is now: {reason}")))
+            (!same).then(|| normal(reason, format!("Node {name} status is now: {reason}")))
         })
         .collect()
 }
@@ -67,11 +102,23 @@ mod tests {
         .unwrap()
     }
 
-    fn reasons(before: Option<&Node>, after: &Node) -> Vec<String> {
-        changes(before, after)
-            .into_iter()
-            .map(|(reason, _)| reason)
-            .collect()
+    fn reasons(before: Option<&Node>, after: &Node) -> Vec<&'static str> {
+        let changes = changes(before, after).into_iter();
+        changes.map(|event| event.reason).collect()
+    }
+
+    #[test]
+    fn what_became_of_the_cgroups_above_the_pods() {
+        assert_eq!(levels(&Levels::Unset), None);
+        assert_eq!(levels(&Levels::Set).unwrap().reason, "NodeAllocatableEnforced");
+        let failed = Levels::Failed {
+            cgroup: vec!["kubepods".to_owned()],
+            why: "no memory".to_owned(),
+        };
+        let told = levels(&failed).unwrap();
+        assert_eq!(told.kind, EventKind::Warning);
+        let message = "Failed to update Node Allocatable Limits [\"kubepods\"]: no memory";
+        assert_eq!(told.message, message);
     }
 
     #[test]
@@ -100,13 +147,10 @@ mod tests {
             reasons(Some(&starts), &ready),
             ["NodeHasDiskPressure", "NodeReady"]
         );
-        assert_eq!(reasons(Some(&ready), &ready), Vec::<String>::new());
+        assert_eq!(reasons(Some(&ready), &ready), [""; 0]);
         assert_eq!(
             changes(Some(&ready), &starts)[1],
-            (
-                "NodeNotReady".to_owned(),
-                "Node vm status is now: NodeNotReady".to_owned()
-            )
+            normal("NodeNotReady", "Node vm status is now: NodeNotReady".to_owned())
         );
     }
 }

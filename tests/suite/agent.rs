@@ -314,6 +314,7 @@ impl Agent {
                 api_node_in.clone(),
             );
             let life = (root.join("cluster"), machine.boot.clone());
+            let happened = (happenings.clone(), happened);
             join(server, life, rooms, happened, &mut tasks, &cancel)
         });
         let merged = source::merge(files, told, desired_in, cancel.clone());
@@ -346,6 +347,7 @@ impl Agent {
         let facts = MachineFacts {
             cores: 4,
             memory: Bytes(8 * GIB),
+            boot_id: machine.boot.clone(),
             ..MachineFacts::default()
         };
         let measured = measured();
@@ -372,7 +374,9 @@ impl Agent {
             services,
             node: api_node,
         };
+        let (levels, levels_out) = watch::channel(model::memory::Levels::Unset);
         let outputs = reconcile::Outputs {
+            levels,
             memory: memory_in,
             outcomes: outcomes_in,
             beat: Box::new(|| {}),
@@ -387,6 +391,7 @@ impl Agent {
             outcomes,
             measured,
             subnet: watch::channel(None).1,
+            levels: levels_out,
         };
         let outputs = report::Outputs {
             pods: pods_in,
@@ -435,7 +440,10 @@ fn join(
     server: &FakeApi,
     (state, boot): (PathBuf, String),
     (desired, report, own, services, node_in): Told,
-    happened: mpsc::UnboundedReceiver<Happening>,
+    (happenings, happened): (
+        mpsc::UnboundedSender<Happening>,
+        mpsc::UnboundedReceiver<Happening>,
+    ),
     tasks: &mut JoinSet<()>,
     cancel: &CancellationToken,
 ) -> source::Told {
@@ -526,6 +534,7 @@ fn join(
         clients: clients.clone(),
         report: own,
         node: node.clone(),
+        happenings,
     };
     let settings = publish::node::Settings {
         name: NODE.to_owned(),

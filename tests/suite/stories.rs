@@ -14,6 +14,7 @@ mod join;
 mod lives;
 mod probes;
 mod pulls;
+mod node_events;
 mod objects;
 mod restarts;
 mod serving_certificate;
