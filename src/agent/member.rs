@@ -119,14 +119,15 @@ impl Member {
         });
         let (complete, with_objects) = watch::channel(None);
         let (objects, node) = (self.objects.1.clone(), values.api_node.1.clone());
-        let stored = self.storing.stored();
-        self.spawn(tasks, "api objects", |clients, cancel| {
+        let (stored, bundles) = (self.storing.stored(), config.member.trust_bundles);
+        self.spawn(tasks, "api objects", move |clients, cancel| {
             let inputs = source::objects::Inputs {
                 clients,
                 pods: told,
                 objects,
                 node,
                 stored,
+                bundles,
             };
             source::objects::run(inputs, complete, cancel)
         });

@@ -22,6 +22,8 @@ const ACTED: &[&str] = &[
     "tlsPrivateKeyFile",
     "serverTLSBootstrap",
     "featureGates.RotateKubeletServerCertificate",
+    "featureGates.ClusterTrustBundle",
+    "featureGates.ClusterTrustBundleProjection",
     "authentication",
     "authorization",
     "healthzBindAddress",

@@ -8,7 +8,7 @@ use super::Member;
 use super::own::GantryConfiguration;
 use super::raw::KubeletConfiguration;
 use super::validate::Checks;
-use crate::model::api::CutOffStart;
+use crate::model::api::{CutOffStart, TrustBundles};
 
 /// The effects that a taint may have.
 const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
@@ -17,7 +17,7 @@ const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
 pub(super) fn member(
     written: &KubeletConfiguration,
     own: &GantryConfiguration,
-    own_checks: &mut Checks<'_>,
+    (checks, own_checks): (&mut Checks<'_>, &mut Checks<'_>),
 ) -> Member {
     let mut taints: Vec<Taint> = written
         .register_with_taints
@@ -53,6 +53,7 @@ pub(super) fn member(
         provider_id: written.provider_id.clone().filter(|id| !id.is_empty()),
         external_cloud: provider == "external",
         cut_off_start: cut_off_start(own, own_checks),
+        trust_bundles: trust_bundles(written, checks),
         lease: Duration::from_secs(u64::from(
             written
                 .node_lease_duration_seconds
@@ -78,6 +79,21 @@ fn cut_off_start(own: &GantryConfiguration, own_checks: &mut Checks<'_>) -> CutO
     }
 }
 
+/// The kubelet's gates of this name are off by default, and the one needs the other.
+fn trust_bundles(written: &KubeletConfiguration, checks: &mut Checks<'_>) -> TrustBundles {
+    let gates = written.feature_gates.as_ref();
+    let is_on = |gate: &str| gates.and_then(|gates| gates.get(gate)) == Some(&true);
+    match (is_on("ClusterTrustBundleProjection"), is_on("ClusterTrustBundle")) {
+        (true, true) => TrustBundles::Projected,
+        (true, false) => {
+            let problem = "ClusterTrustBundleProjection needs ClusterTrustBundle: true beside it";
+            checks.wrong("featureGates", problem);
+            TrustBundles::Off
+        }
+        (false, _) => TrustBundles::Off,
+    }
+}
+
 /// `key=value:Effect`, or `key:Effect`.
 fn taint(text: &str) -> Option<Taint> {
     let (rest, effect) = text.rsplit_once(':')?;
@@ -97,6 +113,30 @@ fn taint(text: &str) -> Option<Taint> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn trust_bundles_need_two_gates() {
+        let check = |gates: &[&str], want: TrustBundles, problems: usize| {
+            let gates: serde_json::Map<_, _> = gates
+                .iter()
+                .map(|gate| ((*gate).to_owned(), true.into()))
+                .collect();
+            let value = serde_json::json!({ "featureGates": gates });
+            let written = serde_json::from_value(value.clone()).unwrap();
+            let layer = crate::config::layers::Layer {
+                value,
+                ..Default::default()
+            };
+            let mut checks = Checks::new(&layer);
+            assert_eq!(trust_bundles(&written, &mut checks), want);
+            assert_eq!(checks.problems.len(), problems);
+        };
+        let (one, other) = ("ClusterTrustBundle", "ClusterTrustBundleProjection");
+        check(&[], TrustBundles::Off, 0);
+        check(&[one], TrustBundles::Off, 0);
+        check(&[one, other], TrustBundles::Projected, 0);
+        check(&[other], TrustBundles::Off, 1);
+    }
 
     #[test]
     fn taints_of_the_flag() {

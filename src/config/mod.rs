@@ -36,7 +36,7 @@ use std::time::Duration;
 
 pub use error::ConfigError;
 
-use crate::model::api::CutOffStart;
+use crate::model::api::{CutOffStart, TrustBundles};
 use crate::model::node::{CgroupDriver, Threshold};
 use crate::model::resources::{Amounts, Bytes};
 
@@ -144,6 +144,8 @@ pub struct Member {
     pub external_cloud: bool,
     /// `cutOffStart`
     pub cut_off_start: CutOffStart,
+    /// The feature gate `ClusterTrustBundleProjection`.
+    pub trust_bundles: TrustBundles,
     /// `nodeLeaseDurationSeconds`
     pub lease: Duration,
     /// `eventRecordQPS`; 0 is no limit.

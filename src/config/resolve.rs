@@ -75,7 +75,7 @@ pub fn resolve(mut layers: Layers, role: Role, around: &Surroundings) -> Result<
         eviction: eviction(&written, &mut checks),
         pods: pods(&written, &mut checks),
         serve: serve(&written, &own, around, &mut checks),
-        member: super::member::member(&written, &own, &mut own_checks),
+        member: super::member::member(&written, &own, (&mut checks, &mut own_checks)),
         network: network(&written, &own, around, &mut checks, &mut own_checks),
         log: log(&written, &own),
         warnings: warnings(&layers, role),

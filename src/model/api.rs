@@ -41,6 +41,16 @@ pub enum CutOffStart {
     Never,
 }
 
+/// Whether trust anchors of the cluster are put into volumes (`ClusterTrustBundleProjection`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TrustBundles {
+    /// They are.
+    Projected,
+    /// The feature gate is off, as it is by default.
+    #[default]
+    Off,
+}
+
 /// The Node object as the API server has it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub enum ApiNode {

@@ -1,4 +1,4 @@
-//! ConfigMaps and Secrets, as far as pods use them: what a source knows of them, by kind, namespace and name.
+//! ConfigMaps, Secrets and their like, as far as pods use them: what a source knows of them, by kind, namespace and name.
 //!
 //! Where they come from is no matter here: files of the manifests directory, or the API asked for what
 //! [`super::reference`] names. Nothing of this module shows a content when it is printed.
@@ -73,6 +73,48 @@ impl TokenKey {
     pub const DATA: &'static str = "token";
 }
 
+/// What trust anchors are known by: certificates that ClusterTrustBundles hold.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TrustAnchors {
+    /// Those of the bundle of this name.
+    Named(String),
+    /// Those of all bundles of a signer that have these labels.
+    Signed {
+        /// The signer's name.
+        signer: String,
+        /// Which of its bundles.
+        labels: Selection,
+    },
+}
+
+/// Which objects labels select.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Selection {
+    /// None: nothing was stated.
+    Nothing,
+    /// Those that the API server's `labelSelector` finds, written so; all where it is empty.
+    Those(String),
+}
+
+impl TrustAnchors {
+    /// The name under which [`Object::data`] has them.
+    pub const DATA: &'static str = "trustBundle";
+
+    /// What is said where there are none: the kubelet's words.
+    pub fn missing(&self) -> String {
+        match self {
+            TrustAnchors::Named(name) => {
+                format!(
+                    "while getting ClusterTrustBundle: clustertrustbundle.certificates.k8s.io {name:?} not found"
+                )
+            }
+            TrustAnchors::Signed { .. } => {
+                "combination of signerName and labelSelector matched zero ClusterTrustBundles".to_owned()
+            }
+        }
+    }
+}
+
 /// What a pod takes values from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reference {
@@ -82,6 +124,8 @@ pub enum Reference {
     Token(TokenKey),
     /// A RuntimeClass, by its name. As an object it has one value, [`HANDLER`].
     RuntimeClass(String),
+    /// Trust anchors. As an object they are one value, [`TrustAnchors::DATA`].
+    TrustAnchors(TrustAnchors),
 }
 
 /// The name under which [`Object::data`] of a RuntimeClass has its handler.
@@ -92,6 +136,10 @@ impl fmt::Display for Reference {
         match self {
             Reference::Object(key) => key.fmt(f),
             Reference::RuntimeClass(name) => write!(f, "RuntimeClass {name}"),
+            Reference::TrustAnchors(TrustAnchors::Named(name)) => write!(f, "ClusterTrustBundle {name}"),
+            Reference::TrustAnchors(TrustAnchors::Signed { signer, .. }) => {
+                write!(f, "ClusterTrustBundles of {signer}")
+            }
             Reference::Token(key) => {
                 let (namespace, account) = (&key.pod.namespace, &key.account);
                 write!(f, "token of {namespace}/{account} for {}", key.pod)

@@ -18,6 +18,7 @@ pub fn references(pod: &Pod) -> BTreeSet<Reference> {
             match source {
                 FileSource::Object { kind, name, .. } => all.insert(key(pod, *kind, name)),
                 FileSource::Token(file) => all.insert(token(pod, file)),
+                FileSource::Anchors(file) => all.insert(Reference::TrustAnchors(file.anchors.clone())),
                 FileSource::Downward(_) => false,
             };
         }
@@ -81,12 +82,16 @@ pub fn unsynced(kind: ObjectKind) -> String {
     )
 }
 
+/// The same of trust anchors.
+pub const UNSYNCED_ANCHORS: &str = "ClusterTrustBundle informer has not yet synced";
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::object::TrustAnchors;
     use crate::model::pod::{RestartPolicy, Volume};
     use crate::model::sample;
-    use crate::model::value::{EnvFrom, Projection};
+    use crate::model::value::{AnchorsFile, EnvFrom, Projection};
 
     #[test]
     fn volumes_and_environments_of_all_containers_count() {
@@ -104,6 +109,11 @@ mod tests {
                         optional: true,
                     },
                     FileSource::Downward(Vec::new()),
+                    FileSource::Anchors(AnchorsFile {
+                        anchors: TrustAnchors::Named("roots".to_owned()),
+                        optional: false,
+                        path: "roots.pem".to_owned(),
+                    }),
                     FileSource::Token(TokenFile {
                         audience: Some("https://a/b".to_owned()),
                         seconds: 3607,
@@ -134,6 +144,7 @@ mod tests {
             "Secret ns/pull",
             "token of ns/ for ns/p",
             "RuntimeClass sandboxed",
+            "ClusterTrustBundle roots",
         ];
         assert_eq!(names, expected);
     }

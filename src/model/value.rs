@@ -1,6 +1,6 @@
 //! What a pod's environment and volumes take their values from.
 
-use super::object::ObjectKind;
+use super::object::{ObjectKind, TrustAnchors};
 use super::resources::Bytes;
 
 /// A field of the pod or of its status (Kubernetes: *Downward API*).
@@ -135,6 +135,19 @@ pub enum FileSource {
     Downward(Vec<DownwardFile>),
     /// A token of the pod's service account.
     Token(TokenFile),
+    /// Trust anchors of the cluster.
+    Anchors(AnchorsFile),
+}
+
+/// Trust anchors as a file (`clusterTrustBundle`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnchorsFile {
+    /// Which.
+    pub anchors: TrustAnchors,
+    /// There may be none: the file is empty then.
+    pub optional: bool,
+    /// The file, relative, without `..`.
+    pub path: String,
 }
 
 /// A token as a file (`serviceAccountToken`).

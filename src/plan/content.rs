@@ -6,18 +6,21 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::model::node::NodePolicy;
-use crate::model::object::{Content, Known, Object, ObjectKind, Objects, Payload, ProjectedFile, TokenKey};
+use crate::model::object::{
+    Content, Known, Object, ObjectKind, Objects, Payload, ProjectedFile, Reference, TokenKey, TrustAnchors,
+};
 use crate::model::pod::{Container, Pod};
-use crate::model::reference::{key, token, unsynced};
+use crate::model::reference::{UNSYNCED_ANCHORS, key, token, unsynced};
 use crate::model::resources::Amounts;
 use crate::model::service::Services;
 use crate::model::step::{POD_IP, POD_IPS};
 use crate::model::value::{
-    Bound, DownwardFile, DownwardValue, Field, FileSource, KeyFile, Resource, ResourceField, TokenFile,
+    AnchorsFile, Bound, DownwardFile, DownwardValue, Field, FileSource, KeyFile, Resource, ResourceField,
+    TokenFile,
 };
 
-/// The permissions of a token whose pod has a user or a group.
-const TOKEN_MODE: u32 = 0o600;
+/// The permissions of a token or of trust anchors whose pod has a user or a group.
+const OWN_MODE: u32 = 0o600;
 
 /// What values are taken from.
 #[derive(Clone, Copy)]
@@ -124,6 +127,7 @@ impl Origin<'_> {
                     Ok(())
                 }
                 FileSource::Token(file) => self.token_file(&mut files, file, mode),
+                FileSource::Anchors(file) => self.anchors_file(&mut files, file, mode),
             };
             errors.extend(added.err().filter(|error| !errors.contains(error)));
         }
@@ -178,18 +182,38 @@ impl Origin<'_> {
             Some(Known::Unread(why)) => return Err(why.to_string()),
             Some(Known::Asked) | None => return Err("failed to fetch token: not answered yet".to_owned()),
         };
-        let owner = pod.only_user();
-        let is_private = owner.is_some() || pod.security.fs_group.is_some();
-        let file_of = |content: &Content| ProjectedFile {
-            mode: if is_private { TOKEN_MODE } else { mode },
-            owner: owner.and_then(|user| u32::try_from(user).ok()),
-            content: content.clone(),
-        };
-        let content = object.data.get(TokenKey::DATA).map(file_of);
+        let content = object.data.get(TokenKey::DATA);
+        let content = content.map(|content| self.own_file(mode, content.clone()));
         files
             .0
             .extend(content.map(|content| (clean(&file.path), content)));
         Ok(())
+    }
+
+    /// Trust anchors are a file even where there are none and that is allowed.
+    fn anchors_file(&self, files: &mut Payload, file: &AnchorsFile, mode: u32) -> Result<(), String> {
+        let key = Reference::TrustAnchors(file.anchors.clone());
+        let content = match self.objects.get(&key) {
+            Some(Known::Found(object)) => object.data.get(TrustAnchors::DATA).cloned(),
+            Some(Known::Unread(why)) => return Err(why.to_string()),
+            Some(Known::Asked) => return Err(UNSYNCED_ANCHORS.to_owned()),
+            None if file.optional => None,
+            None => return Err(file.anchors.missing()),
+        };
+        let content = content.unwrap_or_else(|| "".into());
+        files.0.insert(clean(&file.path), self.own_file(mode, content));
+        Ok(())
+    }
+
+    /// A file for the pod's user alone where there is one, or for its group, which the volume gives it.
+    fn own_file(&self, mode: u32, content: Content) -> ProjectedFile {
+        let owner = self.pod.only_user();
+        let is_private = owner.is_some() || self.pod.security.fs_group.is_some();
+        ProjectedFile {
+            mode: if is_private { OWN_MODE } else { mode },
+            owner: owner.and_then(|user| u32::try_from(user).ok()),
+            content,
+        }
     }
 
     fn downward_files(&self, files: &mut Payload, items: &[DownwardFile], mode: u32) {
@@ -464,6 +488,59 @@ mod tests {
             None,
             "failed to fetch token: x",
         );
+    }
+
+    #[test]
+    fn trust_anchors_are_a_file_that_may_be_empty_where_they_are_optional() {
+        let named = TrustAnchors::Named("a".to_owned());
+        let signed = TrustAnchors::Signed {
+            signer: "example.org/ca".to_owned(),
+            labels: crate::model::object::Selection::Those(String::new()),
+        };
+        let check = |anchors: &TrustAnchors, known: Option<Known>, optional: bool, want: &str| {
+            let told = with(
+                |pod| pod.security.fs_group = Some(2000),
+                |origin| {
+                    let key = Reference::TrustAnchors(anchors.clone());
+                    let objects = Objects(known.map(|known| (key, known)).into_iter().collect());
+                    let origin = Origin {
+                        objects: &objects,
+                        ..origin
+                    };
+                    let file = AnchorsFile {
+                        anchors: anchors.clone(),
+                        optional,
+                        path: "./a.pem".to_owned(),
+                    };
+                    let files = origin.files(0o644, &[FileSource::Anchors(file)])?;
+                    let made = &files.0["a.pem"];
+                    Ok::<_, String>(format!("{:o} {}", made.mode, made.content.text()))
+                },
+            );
+            assert_eq!(told.unwrap_or_else(|error| error), want);
+        };
+        let found = Known::Found(Arc::new(Object {
+            data: [(TrustAnchors::DATA.to_owned(), "pem".into())].into(),
+            ..Object::default()
+        }));
+        check(&named, Some(found), false, "600 pem");
+        check(&named, None, true, "600 ");
+        check(&signed, None, true, "600 ");
+        check(
+            &named,
+            None,
+            false,
+            "while getting ClusterTrustBundle: clustertrustbundle.certificates.k8s.io \"a\" not found",
+        );
+        check(
+            &signed,
+            None,
+            false,
+            "combination of signerName and labelSelector matched zero ClusterTrustBundles",
+        );
+        let unsynced = "ClusterTrustBundle informer has not yet synced";
+        check(&signed, Some(Known::Asked), true, unsynced);
+        check(&named, Some(Known::Unread("no".into())), true, "no");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! What the pods of the API server take values from, put beside those pods: ConfigMaps, Secrets, RuntimeClasses, and
-//! tokens of their service accounts.
+//! What the pods of the API server take values from, put beside those pods: ConfigMaps, Secrets, RuntimeClasses, tokens
+//! of their service accounts, and trust anchors of the cluster.
 //!
 //! Each object is read and watched by its name, once for all pods that refer to it, and forgotten with the last of
 //! them: a node may ask for nothing else. A token is asked for again before it ends. A pod is told at once, with what
@@ -7,6 +7,7 @@
 
 mod watching;
 mod tokens;
+mod anchors;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::Told;
 use super::stored::Stored;
-use crate::model::api::{ApiNode, ApiPods, tells_end};
+use crate::model::api::{ApiNode, ApiPods, TrustBundles, tells_end};
 use crate::model::object::{Known, Objects, Reference};
 use crate::model::pod::{Pod, PodName, SourceSet, Standing};
 use crate::model::reference::references;
@@ -77,6 +78,8 @@ pub struct Inputs {
     pub node: watch::Receiver<ApiNode>,
     /// What objects were before this start, where there is something.
     pub stored: Option<Arc<Stored>>,
+    /// Whether trust anchors may be asked for.
+    pub bundles: TrustBundles,
 }
 
 /// Passes the pods on with their objects, until cancelled. A client that is replaced begins each watch anew; while
@@ -88,6 +91,7 @@ pub async fn run(inputs: Inputs, out: watch::Sender<Option<Arc<SourceSet>>>, can
         objects,
         mut node,
         stored,
+        bundles,
     } = inputs;
     let at_once = Arc::new(Semaphore::new(TOKENS_AT_ONCE));
     let (news_in, mut news) = mpsc::unbounded_channel();
@@ -109,6 +113,9 @@ pub async fn run(inputs: Inputs, out: watch::Sender<Option<Arc<SourceSet>>>, can
                     Reference::Object(key) => tokio::spawn(watching::watch(key, clients.clone(), to)),
                     Reference::RuntimeClass(name) => {
                         tokio::spawn(watching::watch_class(name, clients.clone(), to))
+                    }
+                    Reference::TrustAnchors(key) => {
+                        tokio::spawn(anchors::watch(key, bundles, clients.clone(), to))
                     }
                     Reference::Token(key) => {
                         let office = tokens::Office {

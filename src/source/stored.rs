@@ -13,7 +13,9 @@ use k8s_openapi::api::core::v1 as k8s;
 use serde::{Deserialize, Serialize};
 
 use crate::model::api::{ApiPods, Cluster, CutOffStart, tells_end};
-use crate::model::object::{Content, Known, Object, ObjectKey, ObjectKind, Objects, Reference};
+use crate::model::object::{
+    Content, Known, Object, ObjectKey, ObjectKind, Objects, Reference, Selection, TrustAnchors,
+};
 use crate::model::pod::{Pod, PodName, SourceSet};
 use crate::model::reference::references;
 use crate::model::service::{ByName, Service, ServicePort, Services};
@@ -89,6 +91,10 @@ enum Kind {
     ConfigMap,
     Secret,
     RuntimeClass,
+    /// A ClusterTrustBundle.
+    TrustBundle,
+    /// Those of a signer, which stands for the namespace; the name is the selector of their labels.
+    TrustBundles,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -260,6 +266,14 @@ fn entry(key: &Reference, known: Option<&Known>) -> Option<Entry> {
     let (kind, namespace, name) = match key {
         Reference::Object(key) => (key.kind.into(), key.namespace.clone(), key.name.clone()),
         Reference::RuntimeClass(name) => (Kind::RuntimeClass, String::new(), name.clone()),
+        Reference::TrustAnchors(TrustAnchors::Named(name)) => {
+            (Kind::TrustBundle, String::new(), name.clone())
+        }
+        Reference::TrustAnchors(TrustAnchors::Signed { signer, labels }) => match labels {
+            Selection::Those(labels) => (Kind::TrustBundles, signer.clone(), labels.clone()),
+            // Nobody has to be asked.
+            Selection::Nothing => return None,
+        },
         Reference::Token(_) => return None,
     };
     let content = match known {
@@ -297,6 +311,11 @@ impl Entry {
             Kind::ConfigMap => object(ObjectKind::ConfigMap),
             Kind::Secret => object(ObjectKind::Secret),
             Kind::RuntimeClass => Reference::RuntimeClass(self.name.clone()),
+            Kind::TrustBundle => Reference::TrustAnchors(TrustAnchors::Named(self.name.clone())),
+            Kind::TrustBundles => Reference::TrustAnchors(TrustAnchors::Signed {
+                signer: self.namespace.clone(),
+                labels: Selection::Those(self.name.clone()),
+            }),
         }
     }
 }

@@ -494,6 +494,7 @@ fn join(
         objects: objects.clone(),
         node: node.clone(),
         stored,
+        bundles: model::api::TrustBundles::Projected,
     };
     tasks.spawn(source::objects::run(inputs, complete, end()));
     let (renewed_in, renewed) = watch::channel(None);

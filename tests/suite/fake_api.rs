@@ -18,6 +18,9 @@ use crate::authority::{Authority, Life};
 pub(crate) use signer::REQUESTS;
 use tls::Peer;
 
+/// Where the API server says whether it has ClusterTrustBundles.
+pub(crate) const BUNDLES_ARE_SERVED: &str = "/apis/certificates.k8s.io/v1beta1";
+
 /// A change, as a watch tells it.
 struct Change {
     version: u64,
@@ -53,6 +56,8 @@ pub(crate) struct Content {
     pub signs: Option<Life>,
     /// What the server says is the time.
     pub date: Option<String>,
+    /// Whether it has ClusterTrustBundles.
+    pub serves_bundles: bool,
 }
 
 #[derive(Clone)]
@@ -237,7 +242,7 @@ impl FakeApi {
 
 fn namespace(kind: &str) -> &'static str {
     match kind {
-        "nodes" | "runtimeclasses" | REQUESTS => "",
+        "nodes" | "runtimeclasses" | "clustertrustbundles" | REQUESTS => "",
         "leases" => "kube-node-lease",
         _ => "default",
     }
@@ -363,12 +368,23 @@ async fn serve(shared: Shared, request: Request) -> Response {
         .trim_start_matches("/api/v1/")
         .trim_start_matches("/apis/coordination.k8s.io/v1/")
         .trim_start_matches("/apis/node.k8s.io/v1/")
-        .trim_start_matches("/apis/certificates.k8s.io/v1/");
+        .trim_start_matches("/apis/certificates.k8s.io/v1/")
+        .trim_start_matches("/apis/certificates.k8s.io/v1beta1/");
     let parts: Vec<&str> = rest.split('/').collect();
     let (namespace, parts) = match parts[..] {
         ["namespaces", namespace, ref rest @ ..] => (namespace, rest),
         ref rest => ("", rest),
     };
+    if path == BUNDLES_ARE_SERVED {
+        let resource = json!({"name": "clustertrustbundles", "singularName": "", "namespaced": false,
+            "kind": "ClusterTrustBundle", "verbs": ["get", "list", "watch"]});
+        let list = json!({"kind": "APIResourceList", "apiVersion": "v1",
+            "groupVersion": "certificates.k8s.io/v1beta1", "resources": [resource]});
+        return match shared.content.lock().unwrap().serves_bundles {
+            true => axum::Json(list).into_response(),
+            false => refuse(404, "NotFound"),
+        };
+    }
     if let ["serviceaccounts", account, "token"] = parts[..] {
         return token(&shared, namespace, account, &body);
     }
@@ -380,6 +396,7 @@ async fn serve(shared: Shared, request: Request) -> Response {
         "secrets" => "secrets",
         "services" => "services",
         "runtimeclasses" => "runtimeclasses",
+        "clustertrustbundles" => "clustertrustbundles",
         "configmaps" => "configmaps",
         REQUESTS => REQUESTS,
         _ => return refuse(404, "NotFound"),
@@ -416,8 +433,18 @@ fn selected(object: &Value, namespace: &str, query: &BTreeMap<String, String>) -
     {
         Some(("spec.nodeName", node)) => object["spec"]["nodeName"] == node,
         Some(("metadata.name", name)) => object["metadata"]["name"] == name,
+        Some(("spec.signerName", signer)) => {
+            object["spec"]["signerName"] == signer && labelled(object, query)
+        }
         _ => true,
     }
+}
+
+/// Whether the labels are those that are asked for, as far as that is by equality.
+fn labelled(object: &Value, query: &BTreeMap<String, String>) -> bool {
+    let asked = query.get("labelSelector").map_or("", String::as_str);
+    let mut pairs = asked.split(',').filter_map(|pair| pair.split_once('='));
+    pairs.all(|(key, value)| object["metadata"]["labels"][key] == value)
 }
 
 fn list(shared: &Shared, kind: &'static str, namespace: &str, query: &BTreeMap<String, String>) -> Response {

@@ -6,6 +6,7 @@ mod cluster;
 mod cluster_classes;
 mod cluster_objects;
 mod cluster_tokens;
+mod cluster_trust;
 mod cut_off;
 mod faults;
 mod hooks;

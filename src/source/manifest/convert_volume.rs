@@ -1,14 +1,18 @@
 //! Volumes whose files are made of objects and of the pod, and variables that take their values from there, as this
 //! node understands them.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::core::v1 as k8s;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::field_value::{self, Use};
 use super::path::{Faults, FieldPath};
-use crate::model::object::ObjectKind;
+use crate::model::object::{ObjectKind, Selection, TrustAnchors};
 use crate::model::pod::VolumeSource;
 use crate::model::value::{
-    DownwardFile, DownwardValue, EnvFrom, EnvValue, FileSource, KeyFile, Projection, SubPath, TokenFile,
+    AnchorsFile, DownwardFile, DownwardValue, EnvFrom, EnvValue, FileSource, KeyFile, Projection, SubPath,
+    TokenFile,
 };
 
 /// The permissions of files where nothing is stated.
@@ -67,6 +71,11 @@ pub(super) fn projected(volume: &k8s::Volume, at: &FieldPath, faults: &mut Fault
                 seconds: own.expiration_seconds.unwrap_or(TOKEN_SECONDS),
                 path: own.path.clone(),
             }));
+        } else if let Some(own) = &source.cluster_trust_bundle {
+            match anchors(own) {
+                Some(file) => sources.push(FileSource::Anchors(file)),
+                None => faults.add(&at.field("clusterTrustBundle"), "needs name or signerName"),
+            }
         } else {
             faults.add(
                 &at,
@@ -75,6 +84,46 @@ pub(super) fn projected(volume: &k8s::Volume, at: &FieldPath, faults: &mut Fault
         }
     }
     Some(made(Projection::Projected, own.default_mode, sources))
+}
+
+/// `None`: neither a name nor a signer is named.
+fn anchors(own: &k8s::ClusterTrustBundleProjection) -> Option<AnchorsFile> {
+    let anchors = match (&own.name, &own.signer_name) {
+        (Some(name), _) => TrustAnchors::Named(name.clone()),
+        (None, Some(signer)) => TrustAnchors::Signed {
+            signer: signer.clone(),
+            labels: own
+                .label_selector
+                .as_ref()
+                .map_or(Selection::Nothing, |labels| Selection::Those(selector(labels))),
+        },
+        (None, None) => return None,
+    };
+    Some(AnchorsFile {
+        anchors,
+        optional: own.optional.unwrap_or(false),
+        path: own.path.clone(),
+    })
+}
+
+/// A selector as a request to the API server has it; equal ones are written alike.
+fn selector(own: &LabelSelector) -> String {
+    let equal = own.match_labels.iter().flatten();
+    let mut parts: Vec<String> = equal.map(|(key, value)| format!("{key}={value}")).collect();
+    for own in own.match_expressions.iter().flatten() {
+        let key = &own.key;
+        let values: BTreeSet<&str> = own.values.iter().flatten().map(String::as_str).collect();
+        let values = Vec::from_iter(values).join(",");
+        parts.push(match own.operator.as_str() {
+            "In" => format!("{key} in ({values})"),
+            "NotIn" => format!("{key} notin ({values})"),
+            "DoesNotExist" => format!("!{key}"),
+            // `Exists`: the API server has no other.
+            _ => key.clone(),
+        });
+    }
+    parts.sort();
+    parts.join(",")
 }
 
 fn mode(mode: Option<i32>) -> Option<u32> {
@@ -193,5 +242,50 @@ pub(super) fn sub_path(mount: &k8s::VolumeMount) -> Option<SubPath> {
     match stated(&mount.sub_path) {
         Some(path) => Some(SubPath::Plain(path)),
         None => stated(&mount.sub_path_expr).map(SubPath::Expression),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn trust_anchors_by_name_or_by_signer_and_labels() {
+        let check = |own: serde_json::Value, want: Option<TrustAnchors>| {
+            let own = serde_json::from_value(own).unwrap();
+            assert_eq!(anchors(&own).map(|file| file.anchors), want);
+        };
+        let signed = |labels| {
+            Some(TrustAnchors::Signed {
+                signer: "s/ca".to_owned(),
+                labels,
+            })
+        };
+        let those = |text: &str| signed(Selection::Those(text.to_owned()));
+        check(
+            json!({"path": "a", "name": "n"}),
+            Some(TrustAnchors::Named("n".to_owned())),
+        );
+        check(
+            json!({"path": "a", "signerName": "s/ca"}),
+            signed(Selection::Nothing),
+        );
+        check(
+            json!({"path": "a", "signerName": "s/ca", "labelSelector": {}}),
+            those(""),
+        );
+        let labels = json!({"matchLabels": {"b": "2", "a": "1"}, "matchExpressions": [
+            {"key": "c", "operator": "In", "values": ["y", "x"]},
+            {"key": "d", "operator": "NotIn", "values": ["z"]},
+            {"key": "e", "operator": "Exists"},
+            {"key": "f", "operator": "DoesNotExist"},
+        ]});
+        check(
+            json!({"path": "a", "signerName": "s/ca", "labelSelector": labels}),
+            those("!f,a=1,b=2,c in (x,y),d notin (z),e"),
+        );
+        check(json!({"path": "a"}), None);
     }
 }

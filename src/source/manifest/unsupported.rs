@@ -30,7 +30,10 @@ pub(super) fn api_pod(pod: &Pod, faults: &mut Faults) {
     self::pod(pod, &mut found);
     for fault in found.into_vec() {
         let path = fault.path.to_string();
-        if !DONE_BY_API.contains(&path.as_str()) && !path.ends_with(".serviceAccountToken") {
+        let is_had = [".serviceAccountToken", ".clusterTrustBundle"]
+            .iter()
+            .any(|end| path.ends_with(end));
+        if !DONE_BY_API.contains(&path.as_str()) && !is_had {
             faults.add(&fault.path, OF_API);
         }
     }

@@ -95,7 +95,7 @@ async fn follow<K>(
 
 /// What the API server said against it. Other errors are not shown: one about an answer that could not be understood
 /// may have a part of a Secret in its text.
-fn refusal(error: &watcher::Error) -> Option<String> {
+pub(super) fn refusal(error: &watcher::Error) -> Option<String> {
     let status = apiserver::refusal(error)?;
     Some(status.message.lines().next().unwrap_or_default().to_owned())
 }

@@ -9,7 +9,7 @@ use crate::pods::name;
 
 /// Runs a story once more in user and mount namespaces of its own, where a tmpfs can be mounted without privilege
 /// and goes with them. What it was mounted on is removed then, however the story ended. True within them.
-fn in_own_mounts(story: &str) -> bool {
+pub(super) fn in_own_mounts(story: &str) -> bool {
     const MARK: &str = "GANTRY_STORY_IN_OWN_MOUNTS";
     if std::env::var_os(MARK).is_some() {
         return true;

@@ -1,0 +1,273 @@
+//! Trust anchors of ClusterTrustBundles: one by its name, or all of a signer that labels select
+//! (`pkg/kubelet/clustertrustbundle` of Kubernetes).
+//!
+//! The API server selects, so each watch is told of nothing but what a pod asks for, and none is open while no pod does.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures::{Stream, StreamExt as _};
+use k8s_openapi::api::certificates::{v1alpha1, v1beta1};
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Config, Event, watcher};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+
+use super::{Ended, Teller, watching};
+use crate::model::api::TrustBundles;
+use crate::model::object::{Content, Known, Object, Selection, TrustAnchors};
+use crate::model::reference::UNSYNCED_ANCHORS;
+
+/// What the kubelet says where there are no such objects: its feature gates are off, or the API server's.
+const NOT_SERVED: &str = "ClusterTrustBundle projection is not supported in static kubelet mode";
+/// How soon an API server that does not serve them, or did not say whether it does, is asked again.
+const AGAIN: Duration = Duration::from_secs(30);
+/// The order of anchors: another one in each life of the agent, as with the kubelet, so that nobody counts on it.
+static ORDER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+/// Tells of the anchors until nobody listens.
+pub(super) async fn watch(
+    key: TrustAnchors,
+    bundles: TrustBundles,
+    clients: watch::Receiver<kube::Client>,
+    to: Teller,
+) {
+    let Some(selected) = selected(&key).filter(|_| bundles == TrustBundles::Projected) else {
+        let nothing = (bundles == TrustBundles::Off).then(|| Known::Unread(NOT_SERVED.into()));
+        // Whether somebody listens is no matter: there is nothing to follow.
+        let _ = to.tell(nothing);
+        return;
+    };
+    // It ends when nobody listens.
+    let Err(Ended) = follow(&selected, clients, &to).await;
+}
+
+/// What the API server is asked for; `None`: nothing can match.
+fn selected(key: &TrustAnchors) -> Option<Config> {
+    match key {
+        TrustAnchors::Named(name) => Some(Config::default().fields(&format!("metadata.name={name}"))),
+        TrustAnchors::Signed { signer, labels } => {
+            let config = Config::default().fields(&format!("spec.signerName={signer}"));
+            match labels {
+                Selection::Nothing => None,
+                Selection::Those(labels) if labels.is_empty() => Some(config),
+                Selection::Those(labels) => Some(config.labels(labels)),
+            }
+        }
+    }
+}
+
+/// The versions of the API that have them, the better one first.
+const BETA: &str = "certificates.k8s.io/v1beta1";
+const ALPHA: &str = "certificates.k8s.io/v1alpha1";
+
+async fn follow(
+    selected: &Config,
+    mut clients: watch::Receiver<kube::Client>,
+    to: &Teller,
+) -> Result<std::convert::Infallible, Ended> {
+    let mut is_answered = false;
+    loop {
+        let client = clients.borrow_and_update().clone();
+        // Every arm may be dropped: what the watch had told is told again by the next.
+        let told = tokio::select! {
+            Ok(()) = clients.changed() => continue,
+            told = async {
+                match version(&client).await? {
+                    Some(BETA) => {
+                        let pem = |bundle: v1beta1::ClusterTrustBundle| bundle.spec.trust_bundle;
+                        tell(kube::Api::all(client), selected, pem, &mut is_answered, to).await
+                    }
+                    Some(_) => {
+                        let pem = |bundle: v1alpha1::ClusterTrustBundle| bundle.spec.trust_bundle;
+                        tell(kube::Api::all(client), selected, pem, &mut is_answered, to).await
+                    }
+                    None => Ok(to.tell(Some(Known::Unread(NOT_SERVED.into())))),
+                }
+            } => told,
+        };
+        match told {
+            Ok(told) => told?,
+            Err(error) => {
+                tracing::debug!(object = %to.key, %error, "whether there are trust bundles is not told: asked again");
+                if !is_answered {
+                    to.tell(Some(Known::Unread(UNSYNCED_ANCHORS.into())))?;
+                }
+            }
+        }
+        tokio::select! {
+            Ok(()) = clients.changed() => {}
+            () = tokio::time::sleep(AGAIN) => {}
+        }
+    }
+}
+
+/// Which version the API server has; `None`: it has none.
+async fn version(client: &kube::Client) -> Result<Option<&'static str>, kube::Error> {
+    for version in [BETA, ALPHA] {
+        match client.list_api_group_resources(version).await {
+            Ok(list)
+                if list
+                    .resources
+                    .iter()
+                    .any(|found| found.name == "clustertrustbundles") =>
+            {
+                return Ok(Some(version));
+            }
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+/// Watches, and tells of each change; returns when nobody listens, or the watch cannot go on.
+async fn tell<K>(
+    api: kube::Api<K>,
+    selected: &Config,
+    pem: fn(K) -> String,
+    is_answered: &mut bool,
+    to: &Teller,
+) -> Result<Result<(), Ended>, kube::Error>
+where
+    K: kube::Resource<DynamicType = ()>,
+    K: Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+{
+    let told = watcher(api, selected.clone()).default_backoff();
+    Ok(tell_all(told, pem, is_answered, to).await)
+}
+
+async fn tell_all<K: kube::Resource<DynamicType = ()>>(
+    told: impl Stream<Item = Result<Event<K>, watcher::Error>>,
+    pem: fn(K) -> String,
+    is_answered: &mut bool,
+    to: &Teller,
+) -> Result<(), Ended> {
+    let mut told = std::pin::pin!(told);
+    let (mut bundles, mut listed) = (BTreeMap::new(), BTreeMap::new());
+    let mut is_doubted = false;
+    while let Some(next) = told.next().await {
+        let name = |bundle: &K| bundle.meta().name.clone().unwrap_or_default();
+        match next {
+            Ok(Event::Init) => {
+                listed = BTreeMap::new();
+                continue;
+            }
+            Ok(Event::InitApply(bundle)) => {
+                listed.insert(name(&bundle), pem(bundle));
+                continue;
+            }
+            Ok(Event::InitDone) => bundles = std::mem::take(&mut listed),
+            Ok(Event::Apply(bundle)) => {
+                bundles.insert(name(&bundle), pem(bundle));
+            }
+            Ok(Event::Delete(bundle)) => {
+                bundles.remove(&name(&bundle));
+            }
+            Err(error) => {
+                let why = watching::refusal(&error);
+                tracing::debug!(object = %to.key, why = why.as_deref().unwrap_or("no answer"), "not told: tried again");
+                // What was told once stays, whatever befalls the API server.
+                if !*is_answered && std::mem::replace(&mut is_doubted, true) {
+                    let why = why.unwrap_or_else(|| UNSYNCED_ANCHORS.to_owned());
+                    to.tell(Some(Known::Unread(why.into())))?;
+                }
+                continue;
+            }
+        }
+        *is_answered = true;
+        let known = (!bundles.is_empty()).then(|| Known::Found(Arc::new(object(&bundles))));
+        to.tell(known)?;
+    }
+    Ok(())
+}
+
+fn object(bundles: &BTreeMap<String, String>) -> Object {
+    let text = joined(bundles.values().map(String::as_str), &*ORDER);
+    Object {
+        data: [(TrustAnchors::DATA.to_owned(), Content::from(text.as_str()))].into(),
+        ..Object::default()
+    }
+}
+
+/// The certificates of all bundles, each once, as PEM. Their order follows from `order` and from themselves alone.
+fn joined<'a>(bundles: impl Iterator<Item = &'a str>, order: &impl BuildHasher) -> String {
+    let read = |text: &'a str| CertificateDer::pem_slice_iter(text.as_bytes()).filter_map(Result::ok);
+    let all: BTreeSet<Vec<u8>> = bundles.flat_map(read).map(|one| one.to_vec()).collect();
+    let mut all = Vec::from_iter(all);
+    all.sort_by_cached_key(|one| order.hash_one(one));
+    let mut text = String::new();
+    for one in all {
+        text.push_str("-----BEGIN CERTIFICATE-----\n");
+        let body = STANDARD.encode(one);
+        for line in body.as_bytes().chunks(64) {
+            text.push_str(&String::from_utf8_lossy(line));
+            text.push('\n');
+        }
+        text.push_str("-----END CERTIFICATE-----\n");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn certificate(name: &str) -> String {
+        rcgen::generate_simple_self_signed([name.to_owned()])
+            .unwrap()
+            .cert
+            .pem()
+    }
+
+    #[test]
+    fn each_anchor_is_there_once_in_an_order_of_this_life() {
+        let all: Vec<String> = (0..8).map(|at| certificate(&at.to_string())).collect();
+        // A second bundle with some of them once more, and words between.
+        let one = all.concat();
+        let two = format!("the others\n{}\nand so on\n{}", all[3], all[1]);
+        let order = RandomState::new();
+        let text = joined([two.as_str(), one.as_str()].into_iter(), &order);
+        assert_eq!(text, joined([one.as_str()].into_iter(), &order));
+        let read = |text: &str| -> BTreeSet<Vec<u8>> {
+            let found = CertificateDer::pem_slice_iter(text.as_bytes());
+            found.map(|one| one.unwrap().to_vec()).collect()
+        };
+        assert_eq!(read(&text), read(&one));
+        assert_eq!(text.matches("BEGIN").count(), 8);
+        assert!(text.lines().all(|line| line.len() <= 64));
+        // Of 40320 orders it is not always the same one.
+        let others = (0..8).map(|_| joined([one.as_str()].into_iter(), &RandomState::new()));
+        assert!(others.collect::<BTreeSet<_>>().len() > 1);
+        assert_eq!(joined(["no certificate"].into_iter(), &order), "");
+    }
+
+    #[test]
+    fn what_the_api_server_is_asked_for() {
+        let signed = |labels| TrustAnchors::Signed {
+            signer: "example.org/ca".to_owned(),
+            labels,
+        };
+        let asked = |key: &TrustAnchors| {
+            let config = selected(key)?;
+            Some((
+                config.field_selector.unwrap_or_default(),
+                config.label_selector.unwrap_or_default(),
+            ))
+        };
+        let pair = |fields: &str, labels: &str| Some((fields.to_owned(), labels.to_owned()));
+        let named = TrustAnchors::Named("example.org:ca:1".to_owned());
+        assert_eq!(asked(&named), pair("metadata.name=example.org:ca:1", ""));
+        let by_labels = |labels: &str| asked(&signed(Selection::Those(labels.to_owned())));
+        assert_eq!(by_labels(""), pair("spec.signerName=example.org/ca", ""));
+        assert_eq!(by_labels("a=b"), pair("spec.signerName=example.org/ca", "a=b"));
+        assert_eq!(asked(&signed(Selection::Nothing)), None);
+    }
+}
