@@ -1,15 +1,20 @@
 //! The client of the API server, made of a kubeconfig.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use hyper::http::{Response, StatusCode};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use jiff::{SignedDuration, Timestamp};
 use kube::client::ConfigExt as _;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use tower::ServiceBuilder;
 
+use super::exec::{self, ExecError};
 use super::kubeconfig;
 
 /// How long a connection may take to be made.
@@ -67,6 +72,15 @@ pub enum ClientError {
         #[source]
         source: Box<kube::Error>,
     },
+    /// The program that gives the credentials does not.
+    #[error("the kubeconfig {} has no credentials", path.display())]
+    Exec {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: ExecError,
+    },
     /// It is to be reached through a proxy.
     #[error(
         "the kubeconfig {} (proxy-url) or HTTPS_PROXY asks for a proxy, which this version cannot use; take it away",
@@ -95,12 +109,94 @@ pub async fn of(document: &serde_json::Value, path: &Path) -> Result<kube::Clien
 
 /// Makes the client of a kubeconfig that was read from that file; nothing is sent yet.
 pub(super) async fn make(read: Kubeconfig, path: &Path) -> Result<kube::Client, ClientError> {
+    make_lent(read, path).await.map(|lent| lent.client)
+}
+
+/// Whether a kubeconfig that was read from that file makes a client; no program is run for it.
+pub(super) async fn check(mut read: Kubeconfig, path: &Path) -> Result<(), ClientError> {
+    let users = read.auth_infos.iter_mut();
+    for user in users.filter_map(|named| named.auth_info.as_mut()) {
+        user.exec = None;
+    }
+    make_noting(read, path, Arc::default()).await.map(|_| ())
+}
+
+/// A client, and how long its credentials hold.
+pub(super) struct Lent {
+    /// The client.
+    pub(super) client: kube::Client,
+    /// Of those that a program gave.
+    pub(super) loan: Option<Loan>,
+}
+
+/// Credentials that a program gave: how long they hold.
+pub(super) struct Loan {
+    /// When they are to be asked for anew, where their end is told.
+    due: Option<Timestamp>,
+    /// Set when the API server does not accept them.
+    is_refused: Arc<AtomicBool>,
+}
+
+/// So long before their end credentials are asked for anew, or at three quarters of a short life.
+const EARLY: SignedDuration = SignedDuration::from_secs(60);
+
+impl Loan {
+    /// Whether others are needed.
+    pub(super) fn is_over(&self, now: Timestamp) -> bool {
+        self.is_refused.load(Ordering::Relaxed) || self.due.is_some_and(|due| due <= now)
+    }
+}
+
+/// The same, with what is known of how long it can be used. The program that gives the credentials is asked.
+pub(super) async fn make_lent(mut read: Kubeconfig, path: &Path) -> Result<Lent, ClientError> {
+    let is_refused = Arc::new(AtomicBool::new(false));
+    let now = Timestamp::now();
+    let until = borrow(&mut read).await.map_err(|source| ClientError::Exec {
+        path: path.to_owned(),
+        source,
+    })?;
+    let loan = until.map(|until| Loan {
+        due: until.map(|until| until - EARLY.min(until.duration_since(now) / 4)),
+        is_refused: is_refused.clone(),
+    });
+    let client = make_noting(read, path, is_refused).await?;
+    Ok(Lent { client, loan })
+}
+
+/// Has the program of the current context's user, where it has one, give the credentials. Whether there is one, and
+/// until when they hold.
+async fn borrow(read: &mut Kubeconfig) -> Result<Option<Option<Timestamp>>, ExecError> {
+    let current = read.current_context.clone().unwrap_or_default();
+    let context = read.contexts.iter().find(|context| context.name == current);
+    let Some(context) = context.and_then(|context| context.context.clone()) else {
+        return Ok(None);
+    };
+    let cluster = read.clusters.iter().find(|named| named.name == context.cluster);
+    let cluster = cluster.and_then(|named| named.cluster.clone());
+    let name = context.user.unwrap_or_default();
+    let user = read.auth_infos.iter_mut().find(|named| named.name == name);
+    let Some(user) = user.and_then(|named| named.auth_info.as_mut()) else {
+        return Ok(None);
+    };
+    let Some(exec) = &user.exec else {
+        return Ok(None);
+    };
+    let given = exec::credentials(user, exec, cluster.as_ref()).await?;
+    *user = given.user;
+    Ok(Some(given.until))
+}
+
+async fn make_noting(
+    read: Kubeconfig,
+    path: &Path,
+    is_refused: Arc<AtomicBool>,
+) -> Result<kube::Client, ClientError> {
     let config = configuration(read, path).await?;
     if config.proxy_url.is_some() {
         let path = path.to_owned();
         return Err(ClientError::Proxy { path });
     }
-    client(&config).map_err(|source| ClientError::Client {
+    noting(&config, is_refused).map_err(|source| ClientError::Client {
         path: path.to_owned(),
         source: Box::new(source),
     })
@@ -131,6 +227,11 @@ pub(super) fn wrong(path: &Path, error: KubeconfigError) -> ClientError {
 /// The client of a configuration. The one that the library makes by itself would wait for ever on a connection that
 /// nobody has closed: a watch on it tells nothing any more, and the node looks lost.
 pub(super) fn client(config: &kube::Config) -> Result<kube::Client, kube::Error> {
+    noting(config, Arc::default())
+}
+
+/// The same, which notes when the API server does not accept its credentials.
+fn noting(config: &kube::Config, is_refused: Arc<AtomicBool>) -> Result<kube::Client, kube::Error> {
     // Another one that is there already is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut tcp = HttpConnector::new();
@@ -147,6 +248,12 @@ pub(super) fn client(config: &kube::Config) -> Result<kube::Client, kube::Error>
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
         .timeout(ANSWER)
+        .map_response(move |answer: Response<_>| {
+            if answer.status() == StatusCode::UNAUTHORIZED {
+                is_refused.store(true, Ordering::Relaxed);
+            }
+            answer
+        })
         .service(sender);
     Ok(kube::Client::new(service, config.default_namespace.clone()))
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use kube::config::Kubeconfig;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -14,7 +15,7 @@ use super::Settings;
 use super::bootstrap::{self, BootstrapError, Standing, chosen};
 use super::cause::chain;
 use super::choice::Choice;
-use super::client::{self, ClientError};
+use super::client::{self, ClientError, Lent};
 use super::kubeconfig::{self, Mark};
 
 /// The client of the moment.
@@ -25,14 +26,14 @@ pub type Joined = watch::Receiver<Option<Clients>>;
 /// The longest wait between two tries to get a first certificate, and the first.
 const LONGEST: Duration = Duration::from_secs(60);
 const FIRST: Duration = Duration::from_secs(1);
-/// So long before its end a client of borrowed credentials (an exec plugin's) is made anew.
-const EARLY: SignedDuration = SignedDuration::from_secs(60);
+/// After so long without a question a program is trusted to answer well again.
+const QUIET: SignedDuration = SignedDuration::from_mins(5);
 
 /// What is wrong at the start and will not become right by itself: a kubeconfig that is not there or makes no client,
-/// and nothing to get another one with.
+/// and nothing to get another one with. A program that gives credentials is not run: it may need what is not up yet.
 pub async fn check(settings: &Settings) -> Result<(), ClientError> {
     match bootstrap::standing(settings, Timestamp::now())? {
-        Standing::Ready => current(settings).await.map(|_| ()),
+        Standing::Ready => client::check(stated(settings)?, &settings.kubeconfig).await,
         Standing::Needed(_) => Ok(()),
     }
 }
@@ -79,7 +80,7 @@ impl Seen {
 }
 
 /// The first client; tried for as long as it takes.
-async fn first(settings: &Settings) -> (kube::Client, Seen) {
+async fn first(settings: &Settings) -> (Lent, Seen) {
     let mut wait = FIRST;
     let mut told = String::new();
     loop {
@@ -97,54 +98,94 @@ async fn first(settings: &Settings) -> (kube::Client, Seen) {
     }
 }
 
-async fn begin(settings: &Settings) -> Result<(kube::Client, Seen), BootstrapError> {
+async fn begin(settings: &Settings) -> Result<(Lent, Seen), BootstrapError> {
     if let Standing::Needed(why) = bootstrap::standing(settings, Timestamp::now())? {
         bootstrap::bootstrap(settings, &why).await?;
     }
     let seen = Seen::now(settings);
-    Ok((current(settings).await?, seen))
+    Ok((lent(settings).await?, seen))
 }
 
 /// The client that the files make now; nothing is sent.
 pub async fn current(settings: &Settings) -> Result<kube::Client, ClientError> {
+    lent(settings).await.map(|lent| lent.client)
+}
+
+async fn lent(settings: &Settings) -> Result<Lent, ClientError> {
+    client::make_lent(stated(settings)?, &settings.kubeconfig).await
+}
+
+/// The kubeconfig, with the certificate that is used.
+fn stated(settings: &Settings) -> Result<Kubeconfig, ClientError> {
     let stated = kubeconfig::read(&settings.kubeconfig)?;
-    let whole = match chosen(settings, &stated, Timestamp::now()) {
+    Ok(match chosen(settings, &stated, Timestamp::now()) {
         Choice::Stored(_) if stated.has_certificate() => stated.with_pair(&settings.store().current()),
         _ => stated.whole(),
-    };
-    client::make(whole, &settings.kubeconfig).await
+    })
+}
+
+/// When a program may be asked for credentials again: one that gives wrong ones, or none, is not asked at every look.
+struct Pause {
+    until: Timestamp,
+    length: Duration,
+}
+
+impl Pause {
+    fn new() -> Pause {
+        Pause {
+            until: Timestamp::UNIX_EPOCH,
+            length: FIRST,
+        }
+    }
+
+    /// It is asked now: the next pause is longer, unless the last was long ago.
+    fn begin(&mut self, now: Timestamp) {
+        let is_fresh = now.duration_since(self.until) < QUIET;
+        self.length = match is_fresh {
+            true => (self.length * 2).min(LONGEST),
+            false => FIRST,
+        };
+        self.until = now + SignedDuration::try_from(self.length).unwrap_or(QUIET);
+    }
 }
 
 /// Hands on a client, and each that follows it.
 async fn follow(
     settings: &Settings,
-    client: kube::Client,
+    Lent { client, mut loan }: Lent,
     mut seen: Seen,
     out: &watch::Sender<Option<Clients>>,
 ) {
-    let mut until = *client.valid_until();
     let (clients, first) = watch::channel(client);
     out.send_replace(Some(first));
     let mut looks = tokio::time::interval(settings.look);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let (mut pause, mut told) = (Pause::new(), String::new());
     loop {
         looks.tick().await;
-        let ends = until.is_some_and(|until| until - EARLY <= Timestamp::now());
-        if seen.is_as_ever() && !ends {
+        let now = Timestamp::now();
+        let is_over = loan.as_ref().is_some_and(|loan| loan.is_over(now)) && pause.until <= now;
+        if seen.is_as_ever() && !is_over {
             continue;
         }
         seen = Seen::now(settings);
-        match current(settings).await {
-            Ok(client) => {
+        pause.begin(now);
+        match lent(settings).await {
+            Ok(next) => {
                 tracing::info!("the credentials have changed: they are used from now on");
-                until = *client.valid_until();
-                clients.send_replace(client);
+                told.clear();
+                loan = next.loan;
+                clients.send_replace(next.client);
             }
             Err(error) => {
                 let error = chain(&error);
-                tracing::warn!(
-                    "the credentials have changed and cannot be used, the former ones stay: {error}"
-                );
+                // Said once, not at every try.
+                if error != told {
+                    tracing::warn!(
+                        "the credentials have changed and cannot be used, the former ones stay: {error}"
+                    );
+                    told = error;
+                }
             }
         }
     }

@@ -15,6 +15,7 @@ pub mod self_signed;
 pub mod key;
 pub mod store;
 pub mod kubeconfig;
+pub mod exec;
 pub mod choice;
 pub mod due;
 pub mod request;
