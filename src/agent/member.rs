@@ -55,8 +55,18 @@ impl Member {
             look: LOOK,
             patience: PATIENCE,
         };
-        connection::check(&identity).await?;
+        let checked = connection::check(&identity).await;
         let storing = Storing::new(&identity.kubeconfig, config, boot).await?;
+        if let Err(error) = checked {
+            // Who has mistyped something has no pods yet; a node that has some goes on with them.
+            if storing.reserve().is_none() {
+                return Err(error.into());
+            }
+            let error = anyhow::Error::from(error);
+            tracing::warn!(
+                "the pods go on as they were stored, for the API server cannot be asked: {error:#}"
+            );
+        }
         Ok(Some(Member {
             identity,
             joined: watch::channel(None),
@@ -79,6 +89,26 @@ impl Member {
             if let Some(clients) = connection::joined(joined, &cancel).await {
                 task(clients, cancel).await;
             }
+        });
+    }
+
+    /// The same for a task that has what was stored to tell of: it does not wait for a client then.
+    fn spawn_at_once<F>(
+        &self,
+        tasks: &mut Tasks,
+        name: &'static str,
+        task: impl FnOnce(Clients, CancellationToken) -> F + Send + 'static,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        if self.storing.reserve().is_none() {
+            return self.spawn(tasks, name, task);
+        }
+        let (joined, cancel) = (self.joined.1.clone(), tasks.cancel.clone());
+        tasks.spawn(name, async move {
+            let (clients, hand_on) = connection::at_once(joined, cancel.clone());
+            // Both end with the agent.
+            tokio::join!(hand_on, task(clients, cancel));
         });
     }
 
@@ -110,7 +140,7 @@ impl Member {
             objects: self.objects.0.clone(),
         };
         let (context, reserve) = (manifest_context(config), self.storing.reserve());
-        self.spawn(tasks, "api pods", |clients, cancel| {
+        self.spawn_at_once(tasks, "api pods", |clients, cancel| {
             source::apiserver::run(clients, context, reserve, outputs, cancel)
         });
         let reserve = self.storing.stored().map(|stored| source::services::Reserve {
@@ -120,7 +150,7 @@ impl Member {
         let (complete, with_objects) = watch::channel(None);
         let (objects, node) = (self.objects.1.clone(), values.api_node.1.clone());
         let (stored, bundles) = (self.storing.stored(), config.member.trust_bundles);
-        self.spawn(tasks, "api objects", move |clients, cancel| {
+        self.spawn_at_once(tasks, "api objects", move |clients, cancel| {
             let inputs = source::objects::Inputs {
                 clients,
                 pods: told,
@@ -133,7 +163,7 @@ impl Member {
         });
         values.services.0.send_replace(Services::Asked);
         let services = values.services.0.clone();
-        self.spawn(tasks, "api services", |clients, cancel| {
+        self.spawn_at_once(tasks, "api services", |clients, cancel| {
             source::services::run(clients, reserve, services, cancel)
         });
         let (name, out) = (config.node.name.clone(), values.api_node.0.clone());

@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::identity::cluster::cluster;
-use crate::model::api::CutOffStart;
-use crate::source::store::{self, Inputs, Reserve, Store};
+use crate::model::api::{Cluster, CutOffStart};
+use crate::source::store::{self, Inputs, Reserve, Store, Whose};
 use crate::source::stored::{Owner, Stored};
 
 /// How long an API server that does not answer is waited for before pods are started from what was stored of them: the
@@ -37,7 +37,8 @@ pub(super) struct Storing {
 }
 
 impl Storing {
-    /// Reads what was stored before. `boot` names the life of the machine. A node that has not joined has nothing.
+    /// Reads what was stored before. `boot` names the life of the machine. A node that has not joined has nothing; one
+    /// whose kubeconfig has become unusable has what it last had, of whichever cluster that is.
     pub(super) async fn new(kubeconfig: &Path, config: &Config, boot: &str) -> anyhow::Result<Storing> {
         let mut storing = Storing {
             kubeconfig: kubeconfig.to_owned(),
@@ -51,7 +52,10 @@ impl Storing {
         if !kubeconfig.exists() {
             return Ok(storing);
         }
-        let store = storing.store().await?;
+        let (store, whose) = match cluster(kubeconfig).await {
+            Ok(cluster) => (storing.of(cluster), Whose::Owners),
+            Err(_) => (storing.of(Cluster::default()), Whose::AnyClusters),
+        };
         storing.reserve = match storing.how {
             CutOffStart::Never => {
                 store
@@ -59,7 +63,7 @@ impl Storing {
                     .context("what was stored of the API server's pods cannot be removed")?;
                 None
             }
-            CutOffStart::Tolerated | CutOffStart::Always => store.load().map(|stored| Reserve {
+            CutOffStart::Tolerated | CutOffStart::Always => store.load(whose).map(|stored| Reserve {
                 stored: Arc::new(stored),
                 how: storing.how,
                 boot: boot.to_owned(),
@@ -70,12 +74,12 @@ impl Storing {
         Ok(storing)
     }
 
-    async fn store(&self) -> anyhow::Result<Store> {
+    fn of(&self, cluster: Cluster) -> Store {
         let owner = Owner {
             node: self.node.clone(),
-            cluster: cluster(&self.kubeconfig).await?,
+            cluster,
         };
-        Ok(Store::new(&self.directory, owner, self.boot.clone()))
+        Store::new(&self.directory, owner, self.boot.clone())
     }
 
     /// What is used where the API server does not answer.
@@ -103,9 +107,10 @@ impl Storing {
         if self.how == CutOffStart::Never {
             return cancel.cancelled().await;
         }
-        match self.store().await {
-            Ok(store) => store::run(inputs, store, cancel).await,
+        match cluster(&self.kubeconfig).await {
+            Ok(cluster) => store::run(inputs, self.of(cluster), cancel).await,
             Err(error) => {
+                let error = anyhow::Error::from(error);
                 tracing::warn!(error = %format!("{error:#}"), "the API server's pods are not stored");
                 cancel.cancelled().await;
             }

@@ -17,6 +17,7 @@ use super::cause::chain;
 use super::choice::Choice;
 use super::client::{self, ClientError, Lent};
 use super::kubeconfig::{self, Mark};
+use super::silent;
 
 /// The client of the moment.
 pub type Clients = watch::Receiver<kube::Client>;
@@ -189,6 +190,28 @@ async fn follow(
             }
         }
     }
+}
+
+/// The clients of one who does not wait for the first: until there is one, what is asked is not answered. The future
+/// hands on those that come, until cancelled.
+pub fn at_once(joined: Joined, cancel: CancellationToken) -> (Clients, impl Future<Output = ()> + Send) {
+    let (out, clients) = watch::channel(silent::client(joined.clone()));
+    let hand_on = async move {
+        let Some(mut clients) = self::joined(joined, &cancel).await else {
+            return;
+        };
+        loop {
+            out.send_replace(clients.borrow_and_update().clone());
+            // Both arms only wait.
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                changed = clients.changed() => if changed.is_err() {
+                    return cancel.cancelled().await;
+                },
+            }
+        }
+    };
+    (clients, hand_on)
 }
 
 /// Waits for the first client; `None` where it is cancelled before.

@@ -21,6 +21,7 @@ pub mod due;
 pub mod request;
 pub mod signing;
 pub mod bootstrap;
+mod silent;
 pub mod connection;
 pub mod keep;
 pub mod names;

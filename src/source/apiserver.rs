@@ -99,7 +99,8 @@ impl Waiting {
         match event {
             Some(Ok(Event::InitDone)) => self.reserve = None,
             Some(Ok(Event::InitApply(_))) => self.until = None,
-            Some(Err(error)) if refusal(error).is_some() => self.until = None,
+            // Who is not known is told nothing of pods: a certificate that has ended is no better than a silence.
+            Some(Err(error)) if refusal(error).is_some_and(|status| status.code != 401) => self.until = None,
             _ => {}
         }
     }
@@ -411,5 +412,26 @@ mod tests {
         state.tell(&outputs);
         assert!(outputs.set.borrow().as_ref().unwrap().pods.is_empty());
         assert_eq!(outputs.objects.borrow().as_ref().unwrap().mirrors.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn who_is_not_known_waits_as_if_nobody_answered() {
+        let is_waited_for = |code: u16| {
+            let reserve = Reserve {
+                stored: Arc::default(),
+                how: crate::model::api::CutOffStart::Tolerated,
+                boot: "b".to_owned(),
+                decided: Timestamp::UNIX_EPOCH,
+                patience: std::time::Duration::from_secs(3600),
+            };
+            let mut waiting = Waiting::new(Some(reserve));
+            let status = serde_json::json!({"code": code, "message": "no", "reason": "x"});
+            let status = kube::Error::Api(Box::new(serde_json::from_value(status).unwrap()));
+            waiting.note(Some(&Err(watcher::Error::InitialListFailed(status))));
+            waiting.until.is_some()
+        };
+        assert!(is_waited_for(401));
+        assert!(is_waited_for(503));
+        assert!(!is_waited_for(403));
     }
 }

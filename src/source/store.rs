@@ -34,6 +34,15 @@ pub struct Store {
     boot: String,
 }
 
+/// Whose file is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// The owner's alone.
+    Owners,
+    /// Of whichever cluster it is, as long as it is this node's: nobody can say which one the node is of.
+    AnyClusters,
+}
+
 /// What is used where the API server does not answer.
 #[derive(Debug, Clone)]
 pub struct Reserve {
@@ -85,8 +94,8 @@ impl Store {
     }
 
     /// What was written before this start. A file that cannot be used is set aside; that it is not there is usual.
-    pub fn load(&self) -> Option<Stored> {
-        let why = match self.read() {
+    pub fn load(&self, whose: Whose) -> Option<Stored> {
+        let why = match self.read(whose) {
             Ok(Ok(stored)) => return Some(stored),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Ok(Err(unusable)) => unusable.to_string(),
@@ -127,11 +136,15 @@ impl Store {
         remove(&self.file.with_extension("set-aside"))
     }
 
-    fn read(&self) -> io::Result<Result<Stored, Unusable>> {
+    fn read(&self, whose: Whose) -> io::Result<Result<Stored, Unusable>> {
         let bytes = fs::read(&self.file)?;
         let changed = fs::metadata(&self.file)?.modified()?;
         let heard = Timestamp::try_from(changed).map_err(io::Error::other)?;
-        Ok(stored::decode(&bytes, &self.owner, heard))
+        let is_ours = |found: &Owner| match whose {
+            Whose::Owners => *found == self.owner,
+            Whose::AnyClusters => found.node == self.owner.node,
+        };
+        Ok(stored::decode(&bytes, is_ours, heard))
     }
 
     /// Writes it so that a crash or a loss of power leaves the old file or the new one.
@@ -280,7 +293,7 @@ mod tests {
     fn the_file_is_roots_alone_and_tells_when_the_node_was_last_heard_of() {
         let root = tempfile::tempdir().unwrap();
         let store = store(&root.path().join("cluster"));
-        assert!(store.load().is_none());
+        assert!(store.load(Whose::Owners).is_none());
         let (set, pods) = (SourceSet::default(), ApiPods::default());
         let bytes = stored::encode(&set, &pods, &Services::Asked, &store.owner, "b");
         let at = |second| Timestamp::from_second(second).unwrap();
@@ -288,9 +301,9 @@ mod tests {
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&store.file), 0o600);
         assert_eq!(mode(store.file.parent().unwrap()), 0o700);
-        assert_eq!(store.load().unwrap().heard, at(1000));
+        assert_eq!(store.load(Whose::Owners).unwrap().heard, at(1000));
         store.mark(at(2000)).unwrap();
-        assert_eq!(store.load().unwrap().heard, at(2000));
+        assert_eq!(store.load(Whose::Owners).unwrap().heard, at(2000));
         assert_eq!(store.decided(at(3000)), at(3000));
         assert_eq!(store.decided(at(4000)), at(3000), "as the first of this life");
         let next = Store {
@@ -300,7 +313,7 @@ mod tests {
         assert_eq!(next.decided(at(5000)), at(5000));
         store.discard().unwrap();
         store.discard().unwrap();
-        assert!(store.load().is_none());
+        assert!(store.load(Whose::Owners).is_none());
     }
 
     #[test]
@@ -308,11 +321,25 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let store = store(root.path());
         fs::write(&store.file, "broken").unwrap();
-        assert!(store.load().is_none());
+        assert!(store.load(Whose::Owners).is_none());
         assert!(!store.file.exists());
         let aside = root.path().join("pods.set-aside");
         assert_eq!(fs::read_to_string(&aside).unwrap(), "broken");
         store.discard().unwrap();
         assert!(!aside.exists());
+    }
+
+    #[test]
+    fn who_cannot_say_which_cluster_it_is_of_reads_its_own_nodes_file_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let mut store = store(root.path());
+        let (set, pods) = (SourceSet::default(), ApiPods::default());
+        let mut owner = store.owner.clone();
+        owner.cluster.server = "https://a".to_owned();
+        let bytes = stored::encode(&set, &pods, &Services::Asked, &owner, "b");
+        store.write(&bytes, Timestamp::UNIX_EPOCH).unwrap();
+        assert!(store.load(Whose::AnyClusters).is_some());
+        store.owner.node = "other".to_owned();
+        assert!(store.load(Whose::AnyClusters).is_none());
     }
 }

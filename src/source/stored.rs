@@ -155,8 +155,12 @@ pub(super) fn encode(
     [format!("{:016x}\n", sum(&json)).into_bytes(), json].concat()
 }
 
-/// Reads a file of that owner.
-pub(super) fn decode(bytes: &[u8], owner: &Owner, heard: Timestamp) -> Result<Stored, Unusable> {
+/// Reads a file of an owner whom `is_ours` knows.
+pub(super) fn decode(
+    bytes: &[u8],
+    is_ours: impl FnOnce(&Owner) -> bool,
+    heard: Timestamp,
+) -> Result<Stored, Unusable> {
     let at = bytes
         .iter()
         .position(|byte| *byte == b'\n')
@@ -169,7 +173,7 @@ pub(super) fn decode(bytes: &[u8], owner: &Owner, heard: Timestamp) -> Result<St
     if file.version != VERSION {
         return Err(Unusable::Damaged);
     }
-    if file.owner != *owner {
+    if !is_ours(&file.owner) {
         return Err(Unusable::Foreign);
     }
     let mut stored = Stored {
@@ -452,7 +456,7 @@ mod tests {
         let services = Services::Known([of("default"), of("ns"), of("other")].into());
         let bytes = encode(&set, &known, &services, &owner(), "b");
         assert!(!String::from_utf8_lossy(&bytes).contains("Z2VoZWlt"));
-        let stored = decode(&bytes, &owner(), Timestamp::UNIX_EPOCH).unwrap();
+        let stored = decode(&bytes, |found| *found == owner(), Timestamp::UNIX_EPOCH).unwrap();
         assert_eq!(names(&stored.pods), ["web"]);
         assert_eq!(stored.object(&key("s")), Some(Some(Known::Found(secret.into()))));
         assert_eq!(stored.object(&key("gone")), Some(None));
@@ -465,7 +469,9 @@ mod tests {
     fn what_is_damaged_or_foreign_is_not_read() {
         let (set, known) = told(vec![object("web", serde_json::json!({}))]);
         let bytes = encode(&set, &known, &Services::Asked, &owner(), "b");
-        let read = |bytes: &[u8], owner: &Owner| decode(bytes, owner, Timestamp::UNIX_EPOCH).map(|_| ());
+        let read = |bytes: &[u8], owner: &Owner| {
+            decode(bytes, |found| found == owner, Timestamp::UNIX_EPOCH).map(|_| ())
+        };
         assert_eq!(read(&bytes, &owner()), Ok(()));
         for end in [0, 5, 17, bytes.len() / 2, bytes.len() - 1] {
             assert_eq!(read(&bytes[..end], &owner()), Err(Unusable::Damaged), "{end}");

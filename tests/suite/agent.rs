@@ -11,6 +11,7 @@ use gantry::act::ActContext;
 use gantry::act::cgroup::{self, Cgroups};
 use gantry::act::registry::DockerConfig;
 use gantry::cri::Runtime;
+use gantry::identity::connection::{self, Clients, Joined};
 use gantry::model::api::ApiNode;
 use gantry::model::memory::Memory;
 use gantry::model::node::{
@@ -51,7 +52,17 @@ pub(crate) struct Machine {
     pub api: Option<FakeApi>,
     /// Which life of the machine this is.
     pub boot: String,
+    /// What the agent speaks to the API server with when it starts.
+    pub credentials: Credentials,
     agent: Option<Agent>,
+}
+
+/// What the agent speaks to the API server with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Credentials {
+    Had,
+    /// There are none until it is given some.
+    Lacking,
 }
 
 /// One life of the agent.
@@ -60,6 +71,8 @@ struct Agent {
     memory: watch::Receiver<Arc<Memory>>,
     snapshot: watch::Receiver<Arc<Snapshot>>,
     imported: watch::Sender<u64>,
+    /// Whoever has no credentials waits for them here.
+    joined: watch::Sender<Option<Clients>>,
     tasks: JoinSet<()>,
 }
 
@@ -77,6 +90,7 @@ impl Machine {
             relist: Duration::from_secs(3600),
             api: None,
             boot: "first".to_owned(),
+            credentials: Credentials::Had,
             agent: None,
         }
     }
@@ -125,6 +139,12 @@ impl Machine {
 
     pub(crate) async fn start(&mut self) {
         self.agent = Some(Agent::start(self).await);
+    }
+
+    /// Gives an agent credentials that has none.
+    pub(crate) fn give_credentials(&self) {
+        let clients = watch::channel(self.api().client()).1;
+        self.agent().joined.send_replace(Some(clients));
     }
 
     /// Ends the agent as SIGKILL does: nothing is finished, calls under way lose their caller.
@@ -304,7 +324,9 @@ impl Agent {
         let (happenings, happened) = mpsc::unbounded_channel();
         let (services_in, services) = watch::channel(Services::NoCluster);
         let (api_node_in, api_node) = watch::channel(ApiNode::Unknown);
+        let (joined_in, joined) = watch::channel(None);
         let told = machine.api.as_ref().map(|server| {
+            let joined = (machine.credentials == Credentials::Lacking).then_some(joined);
             services_in.send_replace(Services::Asked);
             let rooms = (
                 desired.clone(),
@@ -314,8 +336,14 @@ impl Agent {
                 api_node_in.clone(),
             );
             let life = (root.join("cluster"), machine.boot.clone());
-            let happened = (happenings.clone(), happened);
-            join(server, life, rooms, happened, &mut tasks, &cancel)
+            join(
+                (server, joined),
+                life,
+                rooms,
+                (happenings.clone(), happened),
+                &mut tasks,
+                &cancel,
+            )
         });
         let merged = source::merge(files, told, desired_in, cancel.clone());
         tasks.spawn(async move { merged.await.unwrap() });
@@ -420,6 +448,7 @@ impl Agent {
             memory,
             snapshot,
             imported,
+            joined: joined_in,
             tasks,
         }
     }
@@ -437,7 +466,7 @@ type Told = (
 
 /// What the agent does as a node of an API server.
 fn join(
-    server: &FakeApi,
+    (server, lacking): (&FakeApi, Option<Joined>),
     (state, boot): (PathBuf, String),
     (desired, report, own, services, node_in): Told,
     (happenings, happened): (
@@ -447,7 +476,17 @@ fn join(
     tasks: &mut JoinSet<()>,
     cancel: &CancellationToken,
 ) -> source::Told {
-    let (client_in, clients) = watch::channel(server.client());
+    let (client_in, clients) = match lacking {
+        None => {
+            let (client_in, clients) = watch::channel(server.client());
+            (Some(client_in), clients)
+        }
+        Some(joined) => {
+            let (clients, hand_on) = connection::at_once(joined, cancel.clone());
+            tasks.spawn(hand_on);
+            (None, clients)
+        }
+    };
     let (set, told) = watch::channel(None);
     let (objects_in, objects) = watch::channel(None);
     let node = node_in.subscribe();
@@ -473,13 +512,15 @@ fn join(
     };
     let store = source::store::Store::new(&state, owner, boot.clone());
     let now = jiff::Timestamp::now();
-    let reserve = store.load().map(|stored| source::store::Reserve {
-        stored: Arc::new(stored),
-        how: model::api::CutOffStart::Tolerated,
-        boot,
-        decided: store.decided(now),
-        patience: Duration::from_millis(100),
-    });
+    let reserve = store
+        .load(source::store::Whose::Owners)
+        .map(|stored| source::store::Reserve {
+            stored: Arc::new(stored),
+            how: model::api::CutOffStart::Tolerated,
+            boot,
+            decided: store.decided(now),
+            patience: Duration::from_millis(100),
+        });
     let stored = reserve.as_ref().map(|reserve| reserve.stored.clone());
     let of_services = stored.clone().map(|stored| source::services::Reserve {
         stored,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use k8s_cri::v1::ContainerState::ContainerRunning;
 use serde_json::{Value, json};
 
-use crate::agent::Machine;
+use crate::agent::{Credentials, Machine};
 use crate::fake_api::FakeApi;
 
 fn file(machine: &Machine) -> PathBuf {
@@ -134,6 +134,26 @@ async fn pods_that_are_still_left_to_the_node_start_without_the_api_server() {
         !text.contains(&uid("u2"))
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_node_whose_credentials_have_ended_starts_what_was_stored_and_converges_when_it_has_others() {
+    let mut machine = settled().await;
+    machine.kill().await;
+    machine.api().remove("pods", "daemon");
+    machine.credentials = Credentials::Lacking;
+    let asked = machine.api().content().requests.len();
+    reboot_again(&mut machine).await;
+    run(&machine, &["daemon", "web"]).await;
+    assert_eq!(
+        machine.api().content().requests.len(),
+        asked,
+        "nobody could be asked"
+    );
+    machine.give_credentials();
+    run(&machine, &["hasty", "web"]).await;
+    let created = machine.fake.count("RunPodSandbox");
+    assert_eq!(created, 6, "three, two again, and the one that had waited");
 }
 
 #[tokio::test]
