@@ -23,10 +23,11 @@ use member::Member;
 use answers::{RuntimeAnswers, check_driver_later, sandbox_image};
 
 use crate::act::cgroup::{self, Cgroups};
+use crate::act::credential_provider::Providers;
 use crate::act::registry::DockerConfig;
 use crate::act::{ActContext, rotate};
 use crate::config::node::Init;
-use crate::config::{Addresses, Config};
+use crate::config::{Addresses, Config, credential_providers};
 use crate::cri::{self, Runtime};
 use crate::images::SandboxImage;
 use crate::model::api::ApiNode;
@@ -121,6 +122,10 @@ pub async fn run(
     let machine = observe::machine::machine_facts(Path::new("/"))?;
     let version = cgroup::detect(Path::new(cgroup::MOUNT_POINT));
     config.check_machine(&machine, version)?;
+    let providers = match &config.images.credential_providers {
+        Some((file, programs)) => Providers::new(credential_providers::read(file, programs)?),
+        None => Providers::default(),
+    };
     let root = &config.paths.root;
     std::fs::create_dir_all(root).with_context(|| format!("cannot make the directory {}", root.display()))?;
     let addresses = node_addresses(&config).await;
@@ -193,6 +198,7 @@ pub async fn run(
         runtime: &runtime,
         cgroups,
         handle,
+        providers,
     };
     spawn_loops(&mut tasks, rooms, &values, imported, &health, &metrics);
     tracing::info!(
@@ -215,6 +221,7 @@ struct Rooms<'a> {
     runtime: &'a Runtime,
     cgroups: Cgroups,
     handle: observe::Handle,
+    providers: Providers,
 }
 
 /// The node's addresses; a name server may be asked, so a thread waits for it.
@@ -413,6 +420,7 @@ fn spawn_loops(
         runtime,
         cgroups,
         handle,
+        providers,
     } = rooms;
     let pulls = config
         .images
@@ -423,6 +431,7 @@ fn spawn_loops(
         cgroups,
         pulls: Arc::new(Semaphore::new(pulls)),
         docker_config: DockerConfig::places(&config.paths.root, std::env::home_dir().as_deref()),
+        providers,
     };
     let (outcomes, outcomes_in) = mpsc::unbounded_channel();
     let measured = values.measured.1.borrow().clone();

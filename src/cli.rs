@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::config::duration::Span;
 use crate::config::layers::{self, Given};
+use crate::model::duration::Span;
 use flags::{KubeletFlags, RunFlags};
 pub use parse::{Stop, parse};
 
@@ -288,7 +288,7 @@ pub struct Man {
 fn duration(text: &str) -> Result<Duration, String> {
     let span: Span = text
         .parse()
-        .map_err(|error: crate::config::duration::NotADuration| error.to_string())?;
+        .map_err(|error: crate::model::duration::NotADuration| error.to_string())?;
     if span < Span(0) {
         Err("must not be negative".to_owned())
     } else {

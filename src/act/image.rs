@@ -120,7 +120,8 @@ async fn pull(work: &Work<'_>, request: ImageRequest, name: &str) -> Result<Effe
     })
 }
 
-/// Tries one credential after the other, the pod's before the node's; without any where there is none.
+/// Tries one credential after the other, the pod's before the node's and those of programs; without any where there is
+/// none.
 async fn pull_with_credentials(
     work: &Work<'_>,
     request: &ImageRequest,
@@ -129,7 +130,9 @@ async fn pull_with_credentials(
     let own = request.credentials.as_ref();
     let own = own.map_err(|why| failure(waiting::ERR_IMAGE_PULL, why.clone()))?;
     let of_node = work.context.docker_config.read().await.lookup(name);
-    let mut credentials: Vec<_> = own.iter().chain(&of_node).map(Some).collect();
+    let provided = work.context.providers.lookup(name).await;
+    let all = own.iter().chain(&of_node).chain(&provided);
+    let mut credentials: Vec<_> = all.map(Some).collect();
     if credentials.is_empty() {
         credentials.push(None);
     }

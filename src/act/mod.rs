@@ -3,6 +3,7 @@
 
 pub mod cgroup;
 mod container;
+pub mod credential_provider;
 mod hook;
 mod hosts;
 mod image;
@@ -34,6 +35,7 @@ use crate::model::reason;
 use crate::model::step::{Done, Outcome, Plan, Step, StepError, StepReport, Subject};
 
 use cgroup::Cgroups;
+use credential_provider::Providers;
 use image::ImageFound;
 use registry::DockerConfig;
 
@@ -49,6 +51,8 @@ pub struct ActContext {
     pub pulls: Arc<Semaphore>,
     /// Where the node's own credentials for registries lie.
     pub docker_config: DockerConfig,
+    /// The programs that have further credentials.
+    pub providers: Providers,
 }
 
 /// Executes a plan for one pod. Cancelled, it ends after the step at hand; a container being stopped and an

@@ -129,6 +129,7 @@ async fn remove_pods(
         cgroups: cgroups.clone(),
         pulls: Arc::new(Semaphore::new(1)),
         docker_config: DockerConfig::default(),
+        providers: Default::default(),
     };
     let removals = there
         .pods

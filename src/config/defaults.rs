@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::duration::Span;
+use crate::model::duration::Span;
 
 /// What a written zero (`0`, `0s`, `""`, `false`) means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -24,6 +24,14 @@ pub enum ConfigError {
         /// What is wrong and what to do.
         problem: String,
     },
+    /// The configuration of credential providers cannot be run with.
+    #[error("{}: {problem}", path.display())]
+    Providers {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        problem: String,
+    },
     /// A flag's value is not understood.
     #[error("--{flag}: {problem}")]
     Flag {

@@ -463,8 +463,16 @@ pub const FLAGS: &[Flag] = &[
     unused("lock-file", Text),
     unused("exit-on-lock-contention", Bool),
     unused("runtime-cgroups", Text),
-    unused("image-credential-provider-config", Text),
-    unused("image-credential-provider-bin-dir", Text),
+    quiet(
+        "image-credential-provider-config",
+        Text,
+        "imageCredentialProviderConfig",
+    ),
+    quiet(
+        "image-credential-provider-bin-dir",
+        Text,
+        "imageCredentialProviderBinDir",
+    ),
     unused("minimum-container-ttl-duration", Text),
     unused("maximum-dead-containers-per-container", Int),
     unused("maximum-dead-containers", Int),

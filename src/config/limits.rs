@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::duration::Span;
 use super::raw::KubeletConfiguration;
 use super::resolve::span;
 use super::validate::Checks;
 use super::{Cgroups, Enforce, Eviction, quantity};
+use crate::model::duration::Span;
 use crate::model::node::{CgroupDriver, Threshold};
 
 /// Where signals of eviction come from; anything else cannot be a threshold

@@ -4,7 +4,6 @@
 //! `validate` and turned into [`Config`] in `resolve`; only `files` touches the disk. Nothing here knows
 //! another room but the nouns.
 
-pub mod duration;
 pub mod quantity;
 pub mod version;
 pub mod yaml;
@@ -18,6 +17,7 @@ pub mod flag_value;
 pub mod layers;
 pub mod validate;
 pub mod enforce;
+pub mod credential_providers;
 pub mod limits;
 pub mod reach;
 mod member;
@@ -202,6 +202,8 @@ pub struct Images {
     pub dir: PathBuf,
     /// The sandboxes' image; `None` is the agent's own.
     pub pause: Option<String>,
+    /// Programs that have credentials for registries: their configuration, and the directory in which they lie.
+    pub credential_providers: Option<(PathBuf, PathBuf)>,
     /// How many pulls run at once; `None` is as many as there are.
     pub parallel_pulls: Option<u32>,
     /// `registryPullQPS`; `None` is no limit.

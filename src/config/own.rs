@@ -55,6 +55,10 @@ pub struct GantryConfiguration {
     pub images_dir: Option<String>,
     /// The image of sandboxes, the agent's own where it is absent.
     pub pause_image: Option<String>,
+    /// The configuration of the programs that have credentials for registries, or a directory of such files.
+    pub image_credential_provider_config: Option<String>,
+    /// The directory in which those programs lie.
+    pub image_credential_provider_bin_dir: Option<String>,
     /// A level, or a filter of the `tracing` crate.
     pub log_level: Option<String>,
 }

@@ -14,7 +14,7 @@ use std::fmt;
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 
-use super::duration::Span;
+use crate::model::duration::Span;
 
 /// `apiVersion` of the document.
 pub const API_VERSION: &str = "kubelet.config.k8s.io/v1beta1";

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::duration::Span;
 use super::error::{ConfigError, Problem};
 use super::layers::{Layer, Layers};
 use super::limits::{cgroups, eviction};
@@ -19,6 +18,7 @@ use super::{
     Addresses, Config, Images, Log, LogFormat, Manifests, Node, Paths, Pods, Role, acted, defaults, quantity,
     yaml,
 };
+use crate::model::duration::Span;
 use crate::model::resources::Bytes;
 
 /// The manifests directory of `gantry run`, the one that kubeadm uses too.
@@ -70,7 +70,7 @@ pub fn resolve(mut layers: Layers, role: Role, around: &Surroundings) -> Result<
             check: span(written.file_check_frequency),
         },
         runtime: runtime(&written, &mut checks),
-        images: images(&written, &own, &paths, around),
+        images: images(&written, &own, &paths, around, &mut own_checks),
         cgroups: cgroups(&written, stated_driver, &mut checks),
         eviction: eviction(&written, &mut checks),
         pods: pods(&written, &mut checks),
@@ -222,12 +222,27 @@ fn images(
     own: &GantryConfiguration,
     paths: &Paths,
     around: &Surroundings,
+    own_checks: &mut Checks<'_>,
 ) -> Images {
     let percent = |percent: Option<i32>| {
         percent
             .and_then(|percent| u8::try_from(percent).ok())
             .unwrap_or(100)
     };
+    let path = |text: &Option<String>| {
+        let text = text.as_deref().filter(|text| !text.is_empty());
+        text.map(|text| around.directory.join(text))
+    };
+    let (file, programs) = (
+        path(&own.image_credential_provider_config),
+        path(&own.image_credential_provider_bin_dir),
+    );
+    if file.is_some() != programs.is_some() {
+        own_checks.wrong(
+            "imageCredentialProviderConfig",
+            "needs imageCredentialProviderBinDir, and the reverse; name both, or neither",
+        );
+    }
     let one_at_a_time = written.serialize_image_pulls == Some(true);
     Images {
         dir: own
@@ -235,6 +250,7 @@ fn images(
             .as_ref()
             .map_or_else(|| paths.state.join("images"), |dir| around.directory.join(dir)),
         pause: own.pause_image.clone().filter(|image| !image.is_empty()),
+        credential_providers: file.zip(programs),
         parallel_pulls: if one_at_a_time {
             Some(1)
         } else {

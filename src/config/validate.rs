@@ -4,11 +4,11 @@
 use std::net::IpAddr;
 
 use super::acted::not_there_yet;
-use super::duration::Span;
 use super::enforce::node_allocatable;
 use super::error::Problem;
 use super::layers::Layer;
 use super::raw::KubeletConfiguration;
+use crate::model::duration::Span;
 
 /// Collects problems, with who said the key.
 pub struct Checks<'a> {

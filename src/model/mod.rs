@@ -6,6 +6,8 @@
 //! [`step::Step`], the API object of a [`pod::Pod`] that is shown to people.
 
 pub mod api;
+pub mod credential_provider;
+pub mod duration;
 pub(crate) mod expand;
 pub mod health;
 pub mod memory;

@@ -85,6 +85,13 @@ impl Keyring {
         Ok(())
     }
 
+    /// Adds a credential for a place; one that names none is for nothing.
+    pub fn add_for(&mut self, place: &str, credential: Credential) {
+        if let Some(key) = key(place) {
+            self.0.entry(Reverse(key)).or_default().push(credential);
+        }
+    }
+
     /// The credentials for an image, those of the longest place first.
     pub fn lookup(&self, image: &str) -> Vec<Credential> {
         let repository = repository(image);
@@ -151,8 +158,18 @@ fn key(place: &str) -> Option<String> {
     is_host.then(|| format!("{host}{path}"))
 }
 
+/// Whether a text names a registry, or a part of one.
+pub fn is_place(place: &str) -> bool {
+    key(place).is_some()
+}
+
+/// Whether a place covers a repository.
+pub fn is_for_image(place: &str, repository: &str) -> bool {
+    key(place).is_some_and(|place| is_for(&place, repository))
+}
+
 /// An image's repository with its registry, without tag and digest: `docker.io/library/busybox`.
-fn repository(image: &str) -> String {
+pub fn repository(image: &str) -> String {
     let named = image.split('@').next().unwrap_or_default();
     // A colon behind the last slash begins a tag, one before it a port.
     let path_at = named.rfind('/').map_or(0, |at| at + 1);

@@ -49,6 +49,7 @@ impl Node {
             cgroups: Cgroups::new(layout).await.unwrap(),
             pulls: Arc::new(Semaphore::new(1)),
             docker_config: DockerConfig::default(),
+            providers: Default::default(),
         };
         Node { fake, at, context }
     }

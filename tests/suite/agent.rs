@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use gantry::act::ActContext;
 use gantry::act::cgroup::{self, Cgroups};
+use gantry::act::credential_provider::Providers;
 use gantry::act::registry::DockerConfig;
 use gantry::cri::Runtime;
 use gantry::identity::connection::{self, Clients, Joined};
@@ -54,6 +55,8 @@ pub(crate) struct Machine {
     pub boot: String,
     /// What the agent speaks to the API server with when it starts.
     pub credentials: Credentials,
+    /// The programs that have credentials for registries.
+    pub providers: Providers,
     agent: Option<Agent>,
 }
 
@@ -91,6 +94,7 @@ impl Machine {
             api: None,
             boot: "first".to_owned(),
             credentials: Credentials::Had,
+            providers: Providers::default(),
             agent: None,
         }
     }
@@ -295,6 +299,7 @@ impl Agent {
             cgroups,
             pulls: Arc::new(Semaphore::new(1)),
             docker_config: DockerConfig::places(root, None),
+            providers: machine.providers.clone(),
         };
         let (desired_in, desired) = watch::channel(Arc::<Desired>::default());
         let (snapshot_in, snapshot) = watch::channel(Arc::<Snapshot>::default());

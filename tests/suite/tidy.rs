@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// Which rooms a room may name. The rooms that wire others (`agent`, `main`) may name all.
 const ARROWS: &[(&str, &[&str])] = &[
     ("model", &[]),
-    ("cli", &["config"]),
+    ("cli", &["config", "model"]),
     ("config", &["model"]),
     ("source", &["model"]),
     ("ask", &["model"]),

@@ -1,5 +1,9 @@
 //! Images that a registry gives only to those who say who they are.
 
+use std::time::Duration;
+
+use gantry::act::credential_provider::Providers;
+use gantry::model::credential_provider::{Provider, VERSIONS};
 use serde_json::json;
 
 use crate::agent::{Machine, is_ready, manifest, message, state};
@@ -75,6 +79,41 @@ async fn the_nodes_own_configuration_comes_after_the_pods() {
     machine.write("web.yaml", &format!("{}---\n{}", secret("wrong"), pod()));
     machine.running("web").await;
     assert_eq!(machine.fake.world().pulled_by.len(), 2);
+}
+
+#[tokio::test]
+async fn a_program_that_has_credentials_is_asked_for_its_images_after_all_others() {
+    let mut machine = Machine::new();
+    let answer = json!({"kind": "CredentialProviderResponse", "apiVersion": VERSIONS[0], "cacheKeyType": "Registry",
+        "auth": {"registry.example.com/team": {"username": "ann", "password": "right"}}});
+    let asked = machine.at.root.path().join("asked");
+    let script = format!("cat >> {}; echo '{answer}'", asked.display());
+    machine.providers = Providers::new(vec![Provider {
+        name: "login".to_owned(),
+        program: "/bin/sh".into(),
+        api_version: VERSIONS[0].to_owned(),
+        images: vec!["*.example.com".to_owned()],
+        holds: Duration::from_secs(3600),
+        arguments: vec!["-c".to_owned(), script],
+        environment: Vec::new(),
+    }]);
+    machine.start().await;
+    machine
+        .becomes("a subscriber to events", |fake| fake.has_subscriber())
+        .await;
+    guard(&machine);
+    machine.write("web.yaml", &format!("{}---\n{}", secret("wrong"), pod()));
+    machine.running("web").await;
+    assert_eq!(machine.fake.world().pulled_by.len(), 2);
+    machine.write("other.yaml", &pod().replace("name: web", "name: other"));
+    machine.running("other").await;
+    let asked = std::fs::read_to_string(asked).unwrap();
+    let asked: Vec<&str> = asked.lines().collect();
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    assert!(
+        asked[0].contains("\"image\":\"registry.example.com/team/app\""),
+        "{asked:?}"
+    );
 }
 
 #[tokio::test]

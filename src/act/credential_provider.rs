@@ -1,0 +1,198 @@
+//! Credentials for registries that programs have: asked when an image of theirs is pulled, and kept as long as they say
+//! (`pkg/credentialprovider/plugin`).
+
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::io::AsyncWriteExt as _;
+use tokio::sync::Semaphore;
+
+use crate::model::credential_provider::{Answer, Answers, Provider};
+use crate::model::registry::{Credential, Keyring, repository};
+
+/// How long a program may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The programs.
+#[derive(Debug, Clone, Default)]
+pub struct Providers(Arc<Vec<One>>);
+
+#[derive(Debug)]
+struct One {
+    provider: Provider,
+    answers: Mutex<Answers>,
+    /// Whoever asks holds the permit: what another has just been answered is not asked again.
+    turn: Semaphore,
+}
+
+/// Why a program gives no credentials. Nothing of what it printed is in it.
+#[derive(Debug, thiserror::Error)]
+enum ProviderError {
+    #[error("it cannot be started")]
+    Start(#[source] std::io::Error),
+    #[error("it ended with {0}")]
+    Failed(std::process::ExitStatus),
+    #[error("it gave no answer within {} s", PATIENCE.as_secs())]
+    Silent,
+    #[error("what it printed is no CredentialProviderResponse: {0}")]
+    Answer(&'static str),
+}
+
+impl Providers {
+    /// These, asked in this order.
+    pub fn new(providers: Vec<Provider>) -> Providers {
+        let one = |provider| One {
+            provider,
+            answers: Mutex::default(),
+            turn: Semaphore::new(1),
+        };
+        Providers(Arc::new(providers.into_iter().map(one).collect()))
+    }
+
+    /// What they have for an image. One that fails is told of, and has none.
+    pub(super) async fn lookup(&self, image: &str) -> Vec<Credential> {
+        let repository = repository(image);
+        let mut keyring = Keyring::default();
+        for one in self.0.iter().filter(|one| one.provider.is_for(&repository)) {
+            match one.ask(&repository).await {
+                Ok(answer) => answer.add_to(&mut keyring),
+                Err(error) => {
+                    let name = &one.provider.name;
+                    let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
+                    tracing::warn!(
+                        image,
+                        "the credential provider {name} gives no credentials: {error}{}",
+                        source.unwrap_or_default()
+                    );
+                }
+            }
+        }
+        keyring.lookup(image)
+    }
+}
+
+impl One {
+    async fn ask(&self, repository: &str) -> Result<Answer, ProviderError> {
+        let _turn = self.turn.acquire().await.expect("the semaphore is never closed");
+        let held = self.answers().get(repository, Timestamp::now());
+        if let Some(answer) = held {
+            return Ok(answer);
+        }
+        let printed = run(&self.provider, repository).await?;
+        let answer = self.provider.answer(&printed, repository);
+        let answer = answer.map_err(ProviderError::Answer)?;
+        self.answers().put(&answer, Timestamp::now());
+        Ok(answer)
+    }
+
+    fn answers(&self) -> MutexGuard<'_, Answers> {
+        self.answers.lock().expect("no holder of this lock can panic")
+    }
+}
+
+/// Runs a program; what it printed. Its complaints go where the agent's go.
+async fn run(provider: &Provider, repository: &str) -> Result<Vec<u8>, ProviderError> {
+    let environment = provider.environment.iter().map(|(name, value)| (name, value));
+    let mut program = tokio::process::Command::new(&provider.program);
+    program
+        .args(&provider.arguments)
+        .envs(environment)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .kill_on_drop(true);
+    let asking = async {
+        let mut running = program.spawn().map_err(ProviderError::Start)?;
+        if let Some(mut stdin) = running.stdin.take() {
+            // One that does not read what it is asked may answer all the same.
+            let _ = stdin.write_all(&provider.question(repository)).await;
+        }
+        running.wait_with_output().await.map_err(ProviderError::Start)
+    };
+    let output = tokio::time::timeout(PATIENCE, asking)
+        .await
+        .map_err(|_late| ProviderError::Silent)??;
+    match output.status.success() {
+        true => Ok(output.stdout),
+        false => Err(ProviderError::Failed(output.status)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::credential_provider::VERSIONS;
+
+    fn provider(script: &str) -> Provider {
+        Provider {
+            name: "p".to_owned(),
+            program: "/bin/sh".into(),
+            api_version: VERSIONS[0].to_owned(),
+            images: vec!["example.com".to_owned()],
+            holds: Duration::from_secs(3600),
+            arguments: vec![
+                "-c".to_owned(),
+                script.to_owned(),
+                "sh".to_owned(),
+                "one".to_owned(),
+            ],
+            environment: vec![("WHO".to_owned(), "ann".to_owned())],
+        }
+    }
+
+    fn answer(kind: &str) -> String {
+        let answer = serde_json::json!({"kind": "CredentialProviderResponse", "apiVersion": VERSIONS[0],
+            "cacheKeyType": kind, "auth": {"example.com": {"username": "NAME", "password": "geheim"}}});
+        // The name is the program's environment, its argument and how often it was asked.
+        let text = answer
+            .to_string()
+            .replace("NAME", "'\"$WHO-$1-$(wc -l < $KEPT)\"'");
+        format!("cat >> $KEPT; echo '{text}'")
+    }
+
+    async fn users(providers: &Providers, image: &str) -> String {
+        let found = providers.lookup(image).await;
+        let names: Vec<_> = found.into_iter().map(|found| found.username).collect();
+        names.join(" ")
+    }
+
+    #[tokio::test]
+    async fn it_is_asked_once_for_as_long_as_its_answer_holds() {
+        let directory = tempfile::tempdir().unwrap();
+        let with_kept = |kind: &str, kept: &str| {
+            let mut provider = provider(&answer(kind));
+            let kept = directory.path().join(kept).display().to_string();
+            provider.environment.push(("KEPT".to_owned(), kept));
+            Providers::new(vec![provider])
+        };
+        let by_image = with_kept("Image", "image");
+        assert_eq!(users(&by_image, "example.com/a:1").await, "ann-one-1");
+        assert_eq!(users(&by_image, "example.com/a:2").await, "ann-one-1");
+        assert_eq!(users(&by_image, "example.com/b").await, "ann-one-2");
+        assert_eq!(users(&by_image, "other.example.com/b").await, "");
+        let asked = std::fs::read_to_string(directory.path().join("image")).unwrap();
+        let first: serde_json::Value = serde_json::from_str(asked.lines().next().unwrap()).unwrap();
+        assert_eq!(first["image"], "example.com/a");
+        let by_registry = with_kept("Registry", "registry");
+        assert_eq!(users(&by_registry, "example.com/a").await, "ann-one-1");
+        assert_eq!(users(&by_registry, "example.com/b").await, "ann-one-1");
+    }
+
+    #[tokio::test]
+    async fn one_that_fails_has_none_and_the_others_are_asked() {
+        let mut well = provider("true");
+        let text = r#"{"kind":"CredentialProviderResponse","apiVersion":"credentialprovider.kubelet.k8s.io/v1","cacheKeyType":"Global","auth":{"example.com":{"username":"well"}}}"#;
+        well.arguments = vec!["-c".to_owned(), format!("echo '{text}'")];
+        let mut absent = provider("");
+        absent.program = "/no/such/program".into();
+        let all = vec![
+            absent,
+            provider("echo geheim; exit 3"),
+            provider("echo geheim"),
+            well,
+        ];
+        assert_eq!(users(&Providers::new(all), "example.com/a").await, "well");
+    }
+}

@@ -1,0 +1,254 @@
+//! Programs that have credentials for registries: for which images, what they are asked, what they answer, and how long
+//! that holds (`pkg/credentialprovider/plugin` of Kubernetes). Nothing here shows a password when it is printed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::duration::Span;
+use super::registry::{self, Credential, Keyring};
+
+/// The versions of the question.
+pub const VERSIONS: [&str; 3] = [
+    "credentialprovider.kubelet.k8s.io/v1",
+    "credentialprovider.kubelet.k8s.io/v1beta1",
+    "credentialprovider.kubelet.k8s.io/v1alpha1",
+];
+/// Under this is kept what holds for all images: no registry is named so.
+const GLOBAL: &str = "<global>";
+
+/// A program.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Provider {
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub program: PathBuf,
+    /// The version of the question, one of [`VERSIONS`].
+    pub api_version: String,
+    /// The places whose images it is asked about.
+    pub images: Vec<String>,
+    /// How long an answer holds that does not say it.
+    pub holds: Duration,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+    /// What it has in its environment besides the agent's own.
+    pub environment: Vec<(String, String)>,
+}
+
+impl fmt::Debug for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<credential provider {:?}>", self.name)
+    }
+}
+
+/// What a program answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// For what it holds: an image, a registry, or everything.
+    key: String,
+    /// How long; `None`: for this once.
+    holds: Option<Duration>,
+    /// The credentials, by the places that they are for.
+    credentials: BTreeMap<String, Credential>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Response {
+    kind: Option<String>,
+    api_version: Option<String>,
+    cache_key_type: Option<String>,
+    cache_duration: Option<Span>,
+    auth: Option<BTreeMap<String, Login>>,
+}
+
+#[derive(Deserialize)]
+struct Login {
+    username: Option<String>,
+    password: Option<String>,
+}
+
+impl Provider {
+    /// Whether it is asked about a repository.
+    pub fn is_for(&self, repository: &str) -> bool {
+        self.images
+            .iter()
+            .any(|place| registry::is_for_image(place, repository))
+    }
+
+    /// What it is asked.
+    pub fn question(&self, repository: &str) -> Vec<u8> {
+        let question = json!({
+            "kind": "CredentialProviderRequest", "apiVersion": self.api_version, "image": repository,
+        });
+        format!("{question}\n").into_bytes()
+    }
+
+    /// What it printed, understood; or what is wrong with it, without what it says.
+    pub fn answer(&self, printed: &[u8], repository: &str) -> Result<Answer, &'static str> {
+        let response: Response = serde_json::from_slice(printed).map_err(|_| "it cannot be read")?;
+        if response.api_version.as_deref() != Some(&self.api_version) {
+            return Err("its apiVersion is not the one that was asked for");
+        }
+        if response.kind.as_deref() != Some("CredentialProviderResponse") {
+            return Err("its kind is not CredentialProviderResponse");
+        }
+        let key = match response.cache_key_type.as_deref() {
+            Some("Image") => repository.to_owned(),
+            Some("Registry") => registry_of(repository).to_owned(),
+            Some("Global") => GLOBAL.to_owned(),
+            _ => return Err("its cacheKeyType is not Image, Registry or Global"),
+        };
+        let holds = response.cache_duration.map_or(self.holds, Span::unsigned);
+        let login = |(place, login): (String, Login)| {
+            let credential = Credential {
+                username: login.username.unwrap_or_default(),
+                password: login.password.unwrap_or_default(),
+            };
+            (place, credential)
+        };
+        Ok(Answer {
+            key,
+            holds: Some(holds).filter(|holds| !holds.is_zero()),
+            credentials: response.auth.into_iter().flatten().map(login).collect(),
+        })
+    }
+}
+
+impl Answer {
+    /// Puts the credentials where those for an image are looked up.
+    pub fn add_to(&self, keyring: &mut Keyring) {
+        for (place, credential) in &self.credentials {
+            keyring.add_for(place, credential.clone());
+        }
+    }
+}
+
+fn registry_of(repository: &str) -> &str {
+    repository.split('/').next().unwrap_or_default()
+}
+
+/// The answers of one program that still hold.
+#[derive(Debug, Clone, Default)]
+pub struct Answers(BTreeMap<String, (Timestamp, Answer)>);
+
+impl Answers {
+    /// One that holds for a repository: the narrowest.
+    pub fn get(&mut self, repository: &str, now: Timestamp) -> Option<Answer> {
+        self.0.retain(|_, (until, _)| *until > now);
+        let keys = [repository, registry_of(repository), GLOBAL];
+        let found = keys.into_iter().find_map(|key| self.0.get(key));
+        found.map(|(_, answer)| answer.clone())
+    }
+
+    /// Keeps one, as long as it says.
+    pub fn put(&mut self, answer: &Answer, now: Timestamp) {
+        let Some(holds) = answer.holds else { return };
+        let holds = SignedDuration::try_from(holds).unwrap_or(SignedDuration::MAX);
+        let until = now.checked_add(holds).unwrap_or(Timestamp::MAX);
+        self.0.insert(answer.key.clone(), (until, answer.clone()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn provider() -> Provider {
+        Provider {
+            name: "p".to_owned(),
+            program: "/bin/p".into(),
+            api_version: VERSIONS[0].to_owned(),
+            images: vec!["*.example.com".to_owned(), "docker.io/team".to_owned()],
+            holds: Duration::from_secs(60),
+            arguments: Vec::new(),
+            environment: vec![("TOKEN".to_owned(), "hunter2".to_owned())],
+        }
+    }
+
+    fn response(more: serde_json::Value) -> Vec<u8> {
+        let mut response = json!({"kind": "CredentialProviderResponse", "apiVersion": VERSIONS[0],
+            "cacheKeyType": "Registry", "auth": {"a.example.com": {"username": "u", "password": "hunter2"}}});
+        for (key, value) in more.as_object().unwrap() {
+            response[key] = value.clone();
+        }
+        response.to_string().into_bytes()
+    }
+
+    #[test]
+    fn it_is_asked_about_its_images() {
+        let provider = provider();
+        for (repository, is) in [
+            ("a.example.com/x", true),
+            ("example.com/x", false),
+            ("docker.io/team/x", true),
+            ("docker.io/other/x", false),
+        ] {
+            assert_eq!(provider.is_for(repository), is, "{repository}");
+        }
+        let question: serde_json::Value =
+            serde_json::from_slice(&provider.question("a.example.com/x")).unwrap();
+        assert_eq!(
+            question,
+            json!({"kind": "CredentialProviderRequest", "apiVersion": VERSIONS[0], "image": "a.example.com/x"})
+        );
+    }
+
+    #[test]
+    fn answers_hold_for_an_image_a_registry_or_everything_and_as_long_as_they_say() {
+        let provider = provider();
+        let now = Timestamp::UNIX_EPOCH;
+        let after = |seconds| now + SignedDuration::from_secs(seconds);
+        let check = |more: serde_json::Value, repository: &str, at: Timestamp, is: bool| {
+            let mut answers = Answers::default();
+            let answer = provider
+                .answer(&response(more.clone()), "a.example.com/x")
+                .unwrap();
+            answers.put(&answer, now);
+            assert_eq!(
+                answers.get(repository, at).is_some(),
+                is,
+                "{more} {repository} {at}"
+            );
+        };
+        let of = |kind: &str| json!({ "cacheKeyType": kind });
+        check(of("Image"), "a.example.com/x", after(59), true);
+        check(of("Image"), "a.example.com/y", after(1), false);
+        check(of("Registry"), "a.example.com/y", after(1), true);
+        check(of("Registry"), "b.example.com/y", after(1), false);
+        check(of("Global"), "b.example.com/y", after(1), true);
+        check(of("Global"), "b.example.com/y", after(60), false);
+        check(
+            json!({"cacheDuration": "2m0s"}),
+            "a.example.com/x",
+            after(119),
+            true,
+        );
+        check(json!({"cacheDuration": "0s"}), "a.example.com/x", now, false);
+    }
+
+    #[test]
+    fn what_is_no_answer_is_not_repeated() {
+        let provider = provider();
+        let check = |printed: &[u8], expected: &str| {
+            let wrong = provider.answer(printed, "a.example.com/x").unwrap_err();
+            assert!(wrong.contains(expected), "{wrong}");
+        };
+        check(b"hunter2", "cannot be read");
+        check(&response(json!({"apiVersion": VERSIONS[1]})), "apiVersion");
+        check(&response(json!({"kind": "Secret"})), "kind");
+        check(&response(json!({"cacheKeyType": "All"})), "cacheKeyType");
+        let answer = provider.answer(&response(json!({})), "a.example.com/x").unwrap();
+        let mut keyring = Keyring::default();
+        answer.add_to(&mut keyring);
+        assert_eq!(keyring.lookup("a.example.com/x:1").len(), 1);
+        let text = format!("{answer:?} {provider:?} {keyring:?}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}
