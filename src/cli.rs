@@ -216,7 +216,7 @@ pub struct Join {
     /// Trust whoever knows the token
     #[arg(long)]
     pub discovery_token_unsafe_skip_ca_verification: bool,
-    /// A kubeconfig that says where the cluster is, instead of address and digest
+    /// A kubeconfig, or its https:// address, that says where the cluster is, instead of address and digest
     #[arg(long, value_name = "FILE")]
     pub discovery_file: Option<PathBuf>,
     /// The node's name, if not the host's
@@ -469,7 +469,8 @@ mod tests {
                   --discovery-token-unsafe-skip-ca-verification
                       Trust whoever knows the token
                   --discovery-file <FILE>
-                      A kubeconfig that says where the cluster is, instead of address and digest
+                      A kubeconfig, or its https:// address, that says where the cluster is, instead of address
+                      and digest
                   --node-name <NAME>
                       The node's name, if not the host's
               -v, --verbose

@@ -5,6 +5,7 @@
 //! more over TLS that this authority has signed (`cmd/kubeadm/app/discovery/token` of Kubernetes).
 
 mod error;
+mod fetch;
 
 use std::path::Path;
 use std::time::Duration;
@@ -147,16 +148,15 @@ pub struct Found {
     pub user: Option<Value>,
 }
 
-/// Finds a cluster by a kubeconfig that somebody trustworthy has given. What it lacks of the certificate authority,
-/// cluster-info tells.
+/// Finds a cluster by a kubeconfig that somebody trustworthy has given: a file, or an address that begins with
+/// `https://`.
 pub async fn by_file(path: &Path) -> Result<Found, DiscoveryError> {
-    if path
-        .to_str()
-        .is_some_and(|text| text.starts_with("https://") || text.starts_with("http://"))
-    {
-        return Err(DiscoveryError::Address(path.to_owned()));
-    }
-    let stated = kubeconfig::read(path)?;
+    let stated = match path.to_str() {
+        Some(url) if url.starts_with("https://") => fetch::fetch(url).await?,
+        // Whoever stands between could be the cluster.
+        Some(url) if url.starts_with("http://") => return Err(DiscoveryError::Plain(url.to_owned())),
+        _ => kubeconfig::read(path)?,
+    };
     let endpoint = path.display().to_string();
     let missing = |what: &str| DiscoveryError::Malformed {
         endpoint: endpoint.clone(),

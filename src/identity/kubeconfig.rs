@@ -37,7 +37,21 @@ impl std::fmt::Debug for Pair {
 
 /// Reads a kubeconfig; what it refers to is not read yet.
 pub fn read(path: &Path) -> Result<Stated, ClientError> {
-    let whole = Kubeconfig::read_from(path).map_err(|error| client::wrong(path, error))?;
+    stated(
+        Kubeconfig::read_from(path).map_err(|error| client::wrong(path, error))?,
+        path,
+    )
+}
+
+/// The same of a text that came from `place`, which is named where something is wrong.
+pub(super) fn of_text(text: &str, place: &Path) -> Result<Stated, ClientError> {
+    stated(
+        Kubeconfig::from_yaml(text).map_err(|error| client::wrong(place, error))?,
+        place,
+    )
+}
+
+fn stated(whole: Kubeconfig, path: &Path) -> Result<Stated, ClientError> {
     let incomplete = |what: &str| ClientError::Incomplete {
         path: path.to_owned(),
         what: what.to_owned(),
@@ -163,6 +177,11 @@ impl Stated {
             "password",
         ];
         ways.iter().any(|way| !written[way].is_null()).then_some(written)
+    }
+
+    /// Whether nothing is in other files, nor given by a program.
+    pub(super) fn is_whole(&self) -> bool {
+        self.files().is_empty() && self.user.exec.is_none() && self.user.auth_provider.is_none()
     }
 
     /// The files that it refers to.

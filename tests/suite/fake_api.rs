@@ -56,6 +56,8 @@ pub(crate) struct Content {
     pub signs: Option<Life>,
     /// What the server says is the time.
     pub date: Option<String>,
+    /// Texts that everybody may read, by their paths.
+    pub texts: BTreeMap<String, String>,
     /// Whether it has ClusterTrustBundles.
     pub serves_bundles: bool,
 }
@@ -327,7 +329,8 @@ fn admit(shared: &Shared, request: &Request) -> Result<(), (u16, &'static str)> 
             if request
                 .uri()
                 .path()
-                .ends_with("/kube-public/configmaps/cluster-info") =>
+                .ends_with("/kube-public/configmaps/cluster-info")
+                || content.texts.contains_key(request.uri().path()) =>
         {
             "nobody".to_owned()
         }
@@ -363,6 +366,10 @@ async fn serve(shared: Shared, request: Request) -> Response {
         if content.is_away {
             return refuse(503, "ServiceUnavailable");
         }
+    }
+    let text = shared.content.lock().unwrap().texts.get(&path).cloned();
+    if let Some(text) = text {
+        return text.into_response();
     }
     let rest = path
         .trim_start_matches("/api/v1/")

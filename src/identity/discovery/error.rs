@@ -1,7 +1,5 @@
 //! What can go wrong on the way to a cluster, each with what to type next.
 
-use std::path::PathBuf;
-
 use crate::identity::client::ClientError;
 use crate::identity::pin::Pin;
 use crate::identity::signature::NotSigned;
@@ -104,7 +102,15 @@ pub enum DiscoveryError {
     /// The discovery file cannot be used.
     #[error(transparent)]
     File(#[from] ClientError),
-    /// A discovery file behind an address.
-    #[error("{} is an address; download it, look at it, and give the file", .0.display())]
-    Address(PathBuf),
+    /// A discovery file behind an address that anybody between could answer for.
+    #[error("{0} is not secure; give an address that begins with https://, or download it and give the file")]
+    Plain(String),
+    /// A discovery file behind an address cannot be had.
+    #[error("the discovery file at {url} cannot be used: {why}")]
+    Unfetched {
+        /// The address.
+        url: String,
+        /// What is wrong.
+        why: String,
+    },
 }

@@ -411,8 +411,106 @@ async fn a_file_may_say_where_the_cluster_is() {
     write(json!({"token": TOKEN}));
     wish.join().await.unwrap();
     assert!(wish.files()["etc/kubernetes/bootstrap-kubelet.conf"].contains(TOKEN));
-    wish.asked.discovery_file = Some("https://example.org/c.conf".into());
-    wish.fails("is an address").await;
+    wish.asked.discovery_file = Some("http://example.org/c.conf".into());
+    wish.fails("is not secure").await;
+}
+
+#[tokio::test]
+async fn a_file_may_have_a_certificate_to_join_with() {
+    let mut wish = Wish::new().await;
+    let path = wish.at("cluster.conf");
+    let cluster = json!({
+        "server": format!("https://{}", wish.api.address()),
+        "certificate-authority-data": STANDARD.encode(&wish.api.authority().pem),
+    });
+    let (pem, key) = wish.api.authority().issue("joiner", &[], (-60, 3600));
+    std::fs::write(wish.at("crt"), pem).unwrap();
+    std::fs::write(wish.at("key"), &key).unwrap();
+    let user = json!({"client-certificate": "crt", "client-key": "key"});
+    kubeconfig::write(&path, &kubeconfig::document("c", &cluster, "u", &user, "x")).unwrap();
+    wish.asked = Asked {
+        discovery_file: Some(path),
+        node_name: Some("n".to_owned()),
+        ..Asked::default()
+    };
+    wish.join().await.unwrap();
+    assert_eq!(wish.api.content().users.last().unwrap(), "joiner");
+    // The files that it names may be gone when the agent reads what was written.
+    let written = &wish.files()["etc/kubernetes/bootstrap-kubelet.conf"];
+    assert!(written.contains(&STANDARD.encode(key)), "{written}");
+}
+
+/// Runs a story once more in a process of its own that trusts the authorities of a file. True within it: the file is
+/// to be written before anybody is trusted.
+fn with_trust_of_its_own(story: &str) -> bool {
+    const MARK: &str = "GANTRY_STORY_HAS_ITS_OWN_TRUST";
+    if std::env::var_os(MARK).is_some() {
+        return true;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", story, "--nocapture"])
+        .env(MARK, "1")
+        .env("SSL_CERT_FILE", directory.path().join("authorities.pem"))
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    // A name that no story has would be a success, too.
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{story} failed in a process of its own: {said}"
+    );
+    false
+}
+
+#[tokio::test]
+async fn the_file_may_lie_behind_an_address_that_the_machine_trusts() {
+    let story = "stories::join::the_file_may_lie_behind_an_address_that_the_machine_trusts";
+    if !with_trust_of_its_own(story) {
+        return;
+    }
+    let mut wish = Wish::new().await;
+    let trusted = std::env::var_os("SSL_CERT_FILE").unwrap();
+    std::fs::write(&trusted, &wish.api.authority().pem).unwrap();
+    let server = format!("https://{}", wish.api.address());
+    let cluster = json!({
+        "server": server,
+        "certificate-authority-data": STANDARD.encode(&wish.api.authority().pem),
+    });
+    let tell = |wish: &Wish, user: Value| {
+        let text = kubeconfig::text(&kubeconfig::document("c", &cluster, "u", &user, "x"));
+        let mut content = wish.api.content();
+        content.texts.insert("/cluster.conf".to_owned(), text);
+    };
+    wish.asked = Asked {
+        discovery_file: Some(format!("{server}/cluster.conf").into()),
+        token: Some(TOKEN.to_owned()),
+        node_name: Some("n".to_owned()),
+        ..Asked::default()
+    };
+    wish.fails("it answers 403").await;
+    // What comes from elsewhere says nothing of this machine's files, and runs nothing.
+    tell(&wish, json!({"tokenFile": "/etc/shadow"}));
+    wish.fails("it names files or programs").await;
+    tell(
+        &wish,
+        json!({"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "touch", "args": ["/x"]}}),
+    );
+    wish.fails("it names files or programs").await;
+    tell(&wish, json!({}));
+    wish.join().await.unwrap();
+    assert!(wish.files()["etc/kubernetes/bootstrap-kubelet.conf"].contains(TOKEN));
+    // Nobody else is trusted.
+    let other = FakeApi::start_secure().await;
+    let mut wish = Wish::new().await;
+    wish.asked = Asked {
+        discovery_file: Some(format!("https://{}/cluster.conf", other.address()).into()),
+        token: Some(TOKEN.to_owned()),
+        node_name: Some("n".to_owned()),
+        ..Asked::default()
+    };
+    wish.fails("invalid peer certificate").await;
 }
 
 #[tokio::test]
