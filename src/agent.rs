@@ -40,6 +40,7 @@ use crate::model::service::Services;
 use crate::observe::measure::{self, Places};
 use crate::serve::health::Health;
 use crate::serve::metrics::Metrics;
+use crate::source::manifest::RuntimeClasses;
 use crate::{images, observe, reconcile, report, serve, source};
 
 /// How often everything is listed even if nothing was heard.
@@ -264,8 +265,17 @@ fn spawn_source(tasks: &mut Tasks, config: &Config, values: &Values, member: Opt
         }
         None => {
             files.send_replace(Some(Arc::default()));
+            // A source that ends is a failure: this one tells nothing more, and is there.
+            tasks.spawn("files", async move {
+                cancel.cancelled().await;
+                drop(files);
+            });
         }
     }
+    let files_out = match member {
+        Some(member) => member.spawn_classes(tasks, files_out),
+        None => files_out,
+    };
     let (desired, cancel) = (values.desired.0.clone(), tasks.cancel.clone());
     let api = member.map(|member| member.spawn_source(tasks, config, values));
     tasks.spawn_fallible("sources", async move {
@@ -279,6 +289,10 @@ fn manifest_context(config: &Config) -> source::manifest::ManifestContext {
         node_name: config.node.name.clone(),
         privileged_allowed: true,
         allowed_unsafe_sysctls: config.pods.allowed_unsafe_sysctls.clone(),
+        classes: match config.paths.kubeconfig {
+            Some(_) => RuntimeClasses::Asked,
+            None => RuntimeClasses::Nowhere,
+        },
     }
 }
 

@@ -12,11 +12,12 @@ use crate::config::Config;
 use crate::config::gate::Serving;
 use crate::identity::connection::{self, Clients, Joined};
 use crate::identity::{self, Renewal, keep};
-use crate::model::api::ApiPods;
+use crate::model::api::{ApiNode, ApiPods, TrustBundles};
 use crate::model::report::Happening;
 use crate::model::service::Services;
 use crate::publish::{events, lease, mirror, node, pods};
 use crate::source;
+use crate::source::objects::Of;
 
 /// A value with its one writer.
 type Shared<T> = (watch::Sender<T>, watch::Receiver<T>);
@@ -132,6 +133,28 @@ impl Member {
         self.joined.1.clone()
     }
 
+    /// The pods of files, with the RuntimeClasses that they name. They do not wait for an API server that has none to
+    /// tell of.
+    pub(super) fn spawn_classes(&self, tasks: &mut Tasks, files: source::Told) -> source::Told {
+        let (out, told) = watch::channel(None);
+        let (joined, cancel) = (self.joined.1.clone(), tasks.cancel.clone());
+        tasks.spawn("static classes", async move {
+            let (clients, hand_on) = connection::at_once(joined, cancel.clone());
+            let inputs = source::objects::Inputs {
+                of: Of::Files,
+                clients,
+                pods: files,
+                objects: watch::channel(None).1,
+                node: watch::channel(ApiNode::Unknown).1,
+                stored: None,
+                bundles: TrustBundles::Off,
+            };
+            // Both end with the agent.
+            tokio::join!(hand_on, source::objects::run(inputs, out, cancel));
+        });
+        told
+    }
+
     /// The API server as a source of pods.
     pub(super) fn spawn_source(&self, tasks: &mut Tasks, config: &Config, values: &Values) -> source::Told {
         let (set, told) = watch::channel(None);
@@ -152,6 +175,7 @@ impl Member {
         let (stored, bundles) = (self.storing.stored(), config.member.trust_bundles);
         self.spawn_at_once(tasks, "api objects", move |clients, cancel| {
             let inputs = source::objects::Inputs {
+                of: Of::Api,
                 clients,
                 pods: told,
                 objects,

@@ -20,7 +20,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::Told;
 use super::stored::Stored;
 use crate::model::api::{ApiNode, ApiPods, TrustBundles, tells_end};
-use crate::model::object::{Known, Objects, Reference};
+use crate::model::object::{Known, Reference};
 use crate::model::pod::{Pod, PodName, SourceSet, Standing};
 use crate::model::reference::references;
 
@@ -66,8 +66,34 @@ struct Watched {
     _watch: AbortOnDropHandle<()>,
 }
 
+/// Whose pods they are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Of {
+    /// The API server's: all that they refer to is there.
+    #[default]
+    Api,
+    /// Static ones: of what they refer to, RuntimeClasses alone are there.
+    Files,
+}
+
+impl Of {
+    fn references(self, pod: &Pod) -> BTreeSet<Reference> {
+        match self {
+            Of::Api => references(pod),
+            Of::Files => pod
+                .runtime_class
+                .clone()
+                .map(Reference::RuntimeClass)
+                .into_iter()
+                .collect(),
+        }
+    }
+}
+
 /// What the task reads.
 pub struct Inputs {
+    /// Whose pods they are.
+    pub of: Of,
     /// How the API server is reached now.
     pub clients: watch::Receiver<kube::Client>,
     /// The pods without their objects.
@@ -86,6 +112,7 @@ pub struct Inputs {
 /// the API server is away the last values stay.
 pub async fn run(inputs: Inputs, out: watch::Sender<Option<Arc<SourceSet>>>, cancel: CancellationToken) {
     let Inputs {
+        of,
         clients,
         mut pods,
         objects,
@@ -96,12 +123,13 @@ pub async fn run(inputs: Inputs, out: watch::Sender<Option<Arc<SourceSet>>>, can
     let at_once = Arc::new(Semaphore::new(TOKENS_AT_ONCE));
     let (news_in, mut news) = mpsc::unbounded_channel();
     let mut state = State {
+        of,
         stored,
         ..State::default()
     };
     loop {
         let told = pods.borrow_and_update().clone();
-        let node_is_known = *node.borrow_and_update() != ApiNode::Unknown;
+        let node_is_known = of == Of::Files || *node.borrow_and_update() != ApiNode::Unknown;
         if let Some(set) = &told {
             state.take_pods(set, |key, life| {
                 let to = Teller {
@@ -149,6 +177,7 @@ pub async fn run(inputs: Inputs, out: watch::Sender<Option<Arc<SourceSet>>>, can
 
 #[derive(Default)]
 struct State {
+    of: Of,
     /// The pods as they were last seen, with what each refers to.
     pods: BTreeMap<PodName, (Arc<Pod>, BTreeSet<Reference>)>,
     watched: BTreeMap<Reference, Watched>,
@@ -175,7 +204,7 @@ impl State {
             let keys = match tells_end(pod.object.status.as_ref()) {
                 // Nothing of it starts any more.
                 true => BTreeSet::new(),
-                false => references(pod),
+                false => self.of.references(pod),
             };
             let former = self.pods.insert(name.clone(), (pod.clone(), keys.clone()));
             for key in keys {
@@ -239,10 +268,8 @@ impl State {
 
     fn tell(&self, set: &SourceSet, out: &watch::Sender<Option<Arc<SourceSet>>>) {
         let known = |(key, watched): (&Reference, &Watched)| Some((key.clone(), watched.known.clone()?));
-        let set = SourceSet {
-            objects: Objects(self.watched.iter().filter_map(known).collect()),
-            ..set.clone()
-        };
+        let mut set = set.clone();
+        set.objects.0.extend(self.watched.iter().filter_map(known));
         out.send_if_modified(|told| {
             let same = told.as_ref().is_some_and(|told| told.is_same(&set));
             if !same {
@@ -314,6 +341,29 @@ mod tests {
         assert_eq!(users(&state), []);
         take(&mut state, &[&one]);
         assert_eq!(users(&state)[0].2, 4, "another life of the name");
+    }
+
+    #[tokio::test]
+    async fn static_pods_have_their_classes_and_keep_what_their_files_have() {
+        let mut state = State {
+            of: Of::Files,
+            ..State::default()
+        };
+        let mut one = (*pod("one", &["a"])).clone();
+        one.runtime_class = Some("sandboxed".to_owned());
+        let one = Arc::new(one);
+        let mut pods = set(&[&one]);
+        let own = key(&one, ObjectKind::Secret, "a");
+        let found = Known::Found(Arc::new(Object::default()));
+        pods.objects.0.insert(own.clone(), found.clone());
+        state.take_pods(&pods, |_, _| tokio::spawn(std::future::pending()));
+        let (out, told) = watch::channel(None);
+        state.tell(&pods, &out);
+        let told: Arc<SourceSet> = told.borrow().clone().unwrap();
+        let class = Reference::RuntimeClass("sandboxed".to_owned());
+        assert_eq!(told.objects.get(&class), Some(&Known::Asked));
+        assert_eq!(told.objects.get(&own), Some(&found));
+        assert_eq!(told.objects.0.len(), 2);
     }
 
     #[tokio::test]

@@ -23,7 +23,7 @@ use gantry::model::report::{Happening, PodsReport};
 use gantry::model::resources::Bytes;
 use gantry::model::runtime::Snapshot;
 use gantry::model::service::Services;
-use gantry::source::manifest::ManifestContext;
+use gantry::source::manifest::{ManifestContext, RuntimeClasses};
 use gantry::{model, observe, publish, reconcile, report, source};
 use k8s_openapi::api::core::v1 as api;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -314,6 +314,10 @@ impl Agent {
         let context = ManifestContext {
             node_name: NODE.to_owned(),
             privileged_allowed: true,
+            classes: match machine.api {
+                Some(_) => RuntimeClasses::Asked,
+                None => RuntimeClasses::Nowhere,
+            },
             ..ManifestContext::default()
         };
         let read = source::files::run(
@@ -350,6 +354,10 @@ impl Agent {
                 &cancel,
             )
         });
+        let files = match &machine.api {
+            Some(server) => with_classes(files, server.client(), &mut tasks, &cancel),
+            None => files,
+        };
         let merged = source::merge(files, told, desired_in, cancel.clone());
         tasks.spawn(async move { merged.await.unwrap() });
 
@@ -469,6 +477,27 @@ type Told = (
     watch::Sender<ApiNode>,
 );
 
+/// The pods of files with the RuntimeClasses that they name.
+fn with_classes(
+    files: source::Told,
+    client: kube::Client,
+    tasks: &mut JoinSet<()>,
+    cancel: &CancellationToken,
+) -> source::Told {
+    let (out, told) = watch::channel(None);
+    let inputs = source::objects::Inputs {
+        of: source::objects::Of::Files,
+        clients: watch::channel(client).1,
+        pods: files,
+        objects: watch::channel(None).1,
+        node: watch::channel(ApiNode::Unknown).1,
+        stored: None,
+        bundles: model::api::TrustBundles::Off,
+    };
+    tasks.spawn(source::objects::run(inputs, out, cancel.clone()));
+    told
+}
+
 /// What the agent does as a node of an API server.
 fn join(
     (server, lacking): (&FakeApi, Option<Joined>),
@@ -535,6 +564,7 @@ fn join(
     tasks.spawn(reading);
     let (complete, with_objects) = watch::channel(None);
     let inputs = source::objects::Inputs {
+        of: source::objects::Of::Api,
         clients: clients.clone(),
         pods: told,
         objects: objects.clone(),

@@ -63,6 +63,18 @@ pub struct ManifestContext {
     pub privileged_allowed: bool,
     /// `allowedUnsafeSysctls`: kernel parameters, or with a `*` at the end their beginnings.
     pub allowed_unsafe_sysctls: Vec<String>,
+    /// Where the RuntimeClasses of static pods are.
+    pub classes: RuntimeClasses,
+}
+
+/// Where the RuntimeClasses of static pods are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RuntimeClasses {
+    /// The API server is asked for them.
+    Asked,
+    /// There is no API server.
+    #[default]
+    Nowhere,
 }
 
 /// Reads the pods of one file. What is wrong with one document does not touch the others.

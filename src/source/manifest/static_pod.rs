@@ -46,7 +46,7 @@ pub(super) fn read(
         return Err(faults.into_vec());
     }
     let mut more = Faults::default();
-    unsupported::pod(&object, &mut more);
+    unsupported::static_pod(&object, context.classes, &mut more);
     own_metadata(&object, &mut more);
     as_written(&mut object);
     let json = serde_json::to_string(&object).expect("an object of Kubernetes is JSON");

@@ -3,6 +3,7 @@
 use k8s_openapi::api::core::v1::{Container, EnvVarSource, Pod, PodSpec, Volume};
 use serde_json::Value;
 
+use super::RuntimeClasses;
 use super::path::{Faults, FieldPath};
 
 /// Comes behind what is not done yet.
@@ -39,8 +40,21 @@ pub(super) fn api_pod(pod: &Pod, faults: &mut Faults) {
     }
 }
 
+/// The same of a static pod. A RuntimeClass is the one object of the API server that it may name, where there is one: it
+/// has no values of others in it.
+pub(super) fn static_pod(pod: &Pod, classes: RuntimeClasses, faults: &mut Faults) {
+    let mut found = Faults::default();
+    self::pod(pod, &mut found);
+    for fault in found.into_vec() {
+        let is_class = fault.path.to_string() == "spec.runtimeClassName";
+        if !(is_class && classes == RuntimeClasses::Asked) {
+            faults.add(&fault.path, fault.message);
+        }
+    }
+}
+
 /// Notes everything that is asked for and not done. `pod` is as written, without defaults.
-pub(super) fn pod(pod: &Pod, faults: &mut Faults) {
+fn pod(pod: &Pod, faults: &mut Faults) {
     let Some(spec) = &pod.spec else {
         return;
     };

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::agent::{Machine, is_ready};
+use crate::agent::{Machine, full_name, is_ready, manifest, simple};
 use crate::pods::name;
 
 const ASKED: &str = "/apis/node.k8s.io/v1/runtimeclasses metadata.name=sandboxed";
@@ -81,4 +81,33 @@ async fn nothing_starts_before_the_class_is_answered_and_what_runs_stays_without
     machine.fake.exit(&id, 1);
     machine.called("StartContainer", 3).await;
     assert_eq!(machine.fake.world().handlers, ["", "runsc"]);
+}
+
+#[tokio::test]
+async fn a_static_pod_has_its_class_of_the_api_server_and_waits_for_it() {
+    let machine = Machine::joined().await;
+    let text = manifest("web", "runtimeClassName: sandboxed", &["name: c, image: demo:1"]);
+    machine.write("web.yaml", &text);
+    machine.write("plain.yaml", &simple("plain"));
+    machine.running("plain").await;
+    let said = "Failed to create pod sandbox: runtimeclass.node.k8s.io \"sandboxed\" not found";
+    let event = |report: &gantry::model::report::PodsReport| {
+        let mut events = report.events.get(&full_name("web"))?.iter();
+        events.find(|event| event.message == said).map(|_| ())
+    };
+    machine.told("the event", event).await;
+    let class = json!({"handler": "runsc"});
+    machine.api().write("runtimeclasses", "sandboxed", class);
+    machine.running("web").await;
+    assert_eq!(machine.fake.world().handlers, ["", "runsc"]);
+    // Without an API server nobody could say what it is.
+    let alone = Machine::started().await;
+    alone.write("web.yaml", &text);
+    let refused = |report: &gantry::model::report::PodsReport| {
+        let mut problems = report.problems.iter();
+        problems
+            .find(|problem| problem.field.contains("runtimeClassName"))
+            .map(|_| ())
+    };
+    alone.told("the refusal", refused).await;
 }

@@ -17,6 +17,7 @@ fn context() -> ManifestContext {
         node_name: "Node-1".into(),
         privileged_allowed: true,
         allowed_unsafe_sysctls: vec!["net.core.*".into()],
+        ..ManifestContext::default()
     }
 }
 

@@ -13,6 +13,7 @@ fn context() -> ManifestContext {
         node_name: "node-1".into(),
         privileged_allowed: true,
         allowed_unsafe_sysctls: Vec::new(),
+        ..ManifestContext::default()
     }
 }
 
