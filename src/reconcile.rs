@@ -251,7 +251,7 @@ impl Loop {
             name,
             runtime_ready: self.snapshot.runtime.runtime_fault.is_none(),
             network_ready: self.snapshot.runtime.network_fault.is_none(),
-            desired_complete: self.desired.complete(),
+            desired_complete: self.desired.complete_for(observed),
             held: self.desired.held(name),
             images: &self.snapshot.images,
             leftovers: &self.snapshot.leftovers,

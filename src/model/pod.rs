@@ -13,7 +13,15 @@ use super::object::Objects;
 use super::placement::Placement;
 use super::probe::{Lifecycle, Probes};
 use super::resources::{Bytes, Qos, Resources};
+use super::runtime::ObservedName;
 use super::value::{EnvFrom, EnvValue, FileSource, Projection, SubPath};
+
+/// The annotation that tells which source a pod is of, and its value for a static pod.
+pub const CONFIG_SOURCE: &str = "kubernetes.io/config.source";
+/// See [`CONFIG_SOURCE`].
+pub const OF_FILE: &str = "file";
+/// The annotation of a static pod whose value is its UID.
+pub const CONFIG_HASH: &str = "kubernetes.io/config.hash";
 
 /// Namespace and name: the key under which the node works. Two pods of one name never run at once, so the
 /// old UID is gone before the new one starts.
@@ -59,7 +67,7 @@ impl Source {
     /// The value of the annotation `kubernetes.io/config.source`.
     pub fn annotation(&self) -> &'static str {
         match self {
-            Source::File { .. } => "file",
+            Source::File { .. } => OF_FILE,
             Source::Api => "api",
         }
     }
@@ -597,6 +605,12 @@ impl Desired {
     pub fn complete(&self) -> bool {
         let has_told = |set: &Arc<SourceSet>| set.standing == Standing::Told;
         self.files.is_some() && (self.api.as_ref().is_some_and(has_told) || !self.api_expected)
+    }
+
+    /// Whether every source that what is observed of a name may be of has told its complete set. A static pod's
+    /// sandbox says what it is: it need not wait for an API server.
+    pub fn complete_for(&self, observed: &ObservedName) -> bool {
+        self.complete() || (self.files.is_some() && observed.is_static())
     }
 
     /// The pod of that name; a file's takes precedence over the API's.

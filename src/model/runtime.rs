@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::health::{Health, Verdict};
-use super::pod::{Container, PodName, PodUid, RestartPolicy};
+use super::pod::{CONFIG_HASH, CONFIG_SOURCE, Container, OF_FILE, PodName, PodUid, RestartPolicy};
 use super::probe::{Hook, ProbeKind};
 
 /// Everything observed of pods. Written by `observe` alone; pods that did not change keep their `Arc`.
@@ -46,6 +46,24 @@ pub struct RuntimeState {
 pub struct ObservedName {
     /// By UID.
     pub uids: BTreeMap<PodUid, ObservedPod>,
+}
+
+impl ObservedName {
+    /// Whether all of it is of static pods, as their sandboxes tell, whoever made them.
+    pub fn is_static(&self) -> bool {
+        let is_static = |(uid, pod): (&PodUid, &ObservedPod)| {
+            // A pod of an API server may claim to be of a file; its UID it does not choose.
+            let says = |sandbox: &Sandbox, key: &str, value: &str| {
+                sandbox.annotations.get(key).is_some_and(|found| found == value)
+            };
+            let mut sandboxes = pod.sandboxes.iter();
+            !pod.sandboxes.is_empty()
+                && sandboxes.all(|sandbox| {
+                    says(sandbox, CONFIG_SOURCE, OF_FILE) && says(sandbox, CONFIG_HASH, &uid.0)
+                })
+        };
+        !self.uids.is_empty() && self.uids.iter().all(is_static)
+    }
 }
 
 /// What exists of one pod.
@@ -254,4 +272,43 @@ pub struct ObservedImage {
     pub size: u64,
     /// Marked by the runtime as never to be collected (the sandbox image).
     pub pinned: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::sample;
+
+    #[test]
+    fn a_static_pod_is_known_by_its_sandboxes() {
+        let sandbox = |marks: &[(&str, &str)]| Sandbox {
+            annotations: marks
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
+            ..sample::sandbox(0, true, 0)
+        };
+        let is_static = |pods: &[(&str, Vec<Sandbox>)]| {
+            let pods = pods.iter().map(|(uid, sandboxes)| {
+                let pod = ObservedPod {
+                    sandboxes: sandboxes.clone(),
+                    containers: Vec::new(),
+                };
+                (sample::uid(uid), pod)
+            });
+            ObservedName { uids: pods.collect() }.is_static()
+        };
+        let of_file = sandbox(&[(CONFIG_SOURCE, "file"), (CONFIG_HASH, "u1")]);
+        assert!(is_static(&[("u1", vec![of_file.clone(), of_file.clone()])]));
+        assert!(!is_static(&[]), "of what is not there nothing is known");
+        assert!(
+            !is_static(&[("u1", vec![])]),
+            "nor of containers without a sandbox"
+        );
+        assert!(!is_static(&[("u1", vec![sandbox(&[(CONFIG_SOURCE, "api")])])]));
+        // Whoever writes this into a pod of the API server does not know its UID.
+        assert!(!is_static(&[("u2", vec![of_file.clone()])]));
+        let of_api = ("u2", vec![sandbox(&[])]);
+        assert!(!is_static(&[("u1", vec![of_file]), of_api]), "one of both");
+    }
 }

@@ -48,7 +48,7 @@ pub struct PlanView<'a> {
     pub runtime_ready: bool,
     /// The runtime's network is ready; without it only pods of the host's network start without it.
     pub network_ready: bool,
-    /// Every source has told its complete set, so what nobody wants may be removed.
+    /// Every source that may want what is observed has told its complete set, so what nobody wants may be removed.
     pub desired_complete: bool,
     /// The UID of the name that is wanted though refused here: it is left alone.
     pub held: Option<&'a PodUid>,

@@ -51,9 +51,12 @@ impl Loop {
             }
         }
         self.take_objects(&old);
-        if old.complete() != self.desired.complete() {
+        let all_told = old.complete() != self.desired.complete();
+        if all_told || old.files.is_some() != self.desired.files.is_some() {
             self.dirty
                 .extend(self.snapshot.pods.keys().cloned().map(Key::Pod));
+        }
+        if all_told {
             self.mark_leftovers();
         }
         self.admit(now);

@@ -13,14 +13,10 @@ use super::decode;
 use super::path::{Fault, Faults, FieldPath};
 use super::tree::Node;
 use super::{ManifestContext, ReadPod, convert, defaults, fingerprint, names, unsupported, validate};
-use crate::model::pod::{Pod, PodName, Source};
+use crate::model::pod::{CONFIG_HASH, CONFIG_SOURCE, OF_FILE, Pod, PodName, Source};
 
-/// The pod's UID, so that a mirror of it in the API can be told from others.
-const HASH: &str = "kubernetes.io/config.hash";
 /// When the node first saw it.
 const SEEN: &str = "kubernetes.io/config.seen";
-/// Where it came from.
-const SOURCE: &str = "kubernetes.io/config.source";
 /// Marks the image of a static pod in the API; a manifest that has it would be taken for one.
 const MIRROR: &str = "kubernetes.io/config.mirror";
 
@@ -177,8 +173,8 @@ fn complete(object: &mut k8s::Pod, path: &Path, context: &ManifestContext, now: 
     metadata.name = Some(full.name);
     metadata.namespace = Some(full.namespace);
     let annotations = metadata.annotations.get_or_insert_with(BTreeMap::new);
-    annotations.insert(HASH.into(), uid.clone());
-    note_origin(annotations, "file", now);
+    annotations.insert(CONFIG_HASH.into(), uid.clone());
+    note_origin(annotations, OF_FILE, now);
     metadata.uid = Some(uid);
     if let Some(spec) = &mut object.spec {
         spec.node_name = Some(context.node_name.clone());
@@ -205,7 +201,7 @@ fn tolerate_everything(tolerations: &mut Vec<k8s::Toleration>) {
 
 /// Notes where a pod came from and when the node first saw it, which the runtime and the pod itself are told.
 pub(super) fn note_origin(annotations: &mut BTreeMap<String, String>, source: &str, seen: Timestamp) {
-    annotations.insert(SOURCE.into(), source.into());
+    annotations.insert(CONFIG_SOURCE.into(), source.into());
     annotations.insert(SEEN.into(), seen_text(seen));
 }
 

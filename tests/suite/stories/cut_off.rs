@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use k8s_cri::v1::ContainerState::ContainerRunning;
 use serde_json::{Value, json};
 
-use crate::agent::{Credentials, Machine};
+use crate::agent::{Credentials, Machine, simple};
 use crate::fake_api::FakeApi;
 
 fn file(machine: &Machine) -> PathBuf {
@@ -212,6 +212,23 @@ async fn what_is_not_in_the_file_is_left_alone_until_the_api_server_tells() {
     machine.fake.exit(&id, 1);
     machine.called("StartContainer", starts + 1).await;
     run(&machine, &["daemon", "hasty", "late", "web"]).await;
+}
+
+#[tokio::test]
+async fn a_static_pod_follows_its_file_all_the_same() {
+    let mut machine = settled().await;
+    for name in ["early", "late"] {
+        machine.write(&format!("{name}.yaml"), &simple(name));
+    }
+    run(&machine, &["daemon", "early-node", "hasty", "late-node", "web"]).await;
+    machine.kill().await;
+    machine.api().set_away(true);
+    // One file goes while nobody looks, the other under the eyes of an agent that has heard of no API server.
+    machine.delete("early.yaml");
+    machine.start().await;
+    run(&machine, &["daemon", "hasty", "late-node", "web"]).await;
+    machine.delete("late.yaml");
+    run(&machine, &["daemon", "hasty", "web"]).await;
 }
 
 #[tokio::test]
