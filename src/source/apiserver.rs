@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::manifest::{self, ManifestContext};
+use super::pace::Pace;
 use super::store::Reserve;
 use crate::model::api::{ApiPods, MIRROR};
 use crate::model::pod::{Pod, PodName, PodUid, Problem, SourceSet, Standing};
@@ -43,7 +44,7 @@ pub async fn run(
         let client = clients.borrow_and_update().clone();
         let api: kube::Api<Object> = kube::Api::all(client);
         let config = watcher::Config::default().fields(&format!("spec.nodeName={}", context.node_name));
-        let mut events = kube::runtime::watcher(api, config).default_backoff().boxed();
+        let mut events = kube::runtime::watcher(api, config).backoff(Pace::new()).boxed();
         loop {
             // Every arm may be cancelled: an event that was not taken is still in the stream.
             let event = tokio::select! {

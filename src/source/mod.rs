@@ -12,6 +12,7 @@ mod listing;
 mod kept;
 mod directory;
 pub mod files;
+mod pace;
 pub mod apiserver;
 pub mod objects;
 pub mod services;

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::apiserver::first_line;
+use super::pace::Pace;
 use crate::model::api::ApiNode;
 
 /// Watches it until cancelled. While the API server is away the last known object stays.
@@ -22,7 +23,7 @@ pub async fn run(
         let client = clients.borrow_and_update().clone();
         let api: kube::Api<Node> = kube::Api::all(client);
         let mut told = kube::runtime::watcher::watch_object(api, &name)
-            .default_backoff()
+            .backoff(Pace::new())
             .boxed();
         loop {
             // Every arm may be cancelled: what was not taken is still in the stream.

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Told;
 use super::apiserver::first_line;
+use super::pace::Pace;
 use super::stored::Stored;
 use crate::model::pod::{SourceSet, Standing};
 use crate::model::service::{ByName, Service, ServicePort, Services};
@@ -31,7 +32,7 @@ pub async fn run(
         let client = clients.borrow_and_update().clone();
         let api: kube::Api<Object> = kube::Api::all(client);
         let mut events = kube::runtime::watcher(api, watcher::Config::default())
-            .default_backoff()
+            .backoff(Pace::new())
             .boxed();
         loop {
             // Every arm may be cancelled: an event that was not taken is still in the stream.

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use super::super::apiserver;
+use super::super::pace::Pace;
 use super::Teller;
 use crate::model::object::{Content, HANDLER, Known, Object, ObjectKey, ObjectKind};
 use crate::model::reference::unsynced;
@@ -61,7 +62,7 @@ async fn follow<K>(
     let mut is_doubted = false;
     loop {
         let client = clients.borrow_and_update().clone();
-        let mut told = watch_object(api(client), name).default_backoff().boxed();
+        let mut told = watch_object(api(client), name).backoff(Pace::new()).boxed();
         loop {
             // Every arm may be cancelled: what was not taken is still in the stream.
             let next = tokio::select! {
