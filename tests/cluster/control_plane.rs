@@ -4,6 +4,8 @@ use std::path::Path;
 use std::process::{Child, Command};
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use crate::api::Api;
 use crate::node::{NODE_IP, SOON, here};
 use crate::process::{kill, logged, run, stop};
@@ -23,17 +25,27 @@ const PKI: &str = "/etc/kubernetes/pki";
 /// How long the whole may take to be there, on a busy machine.
 const START: Duration = Duration::from_secs(60);
 
+/// Below the story's directory: what kubeadm was given.
+pub const KUBEADM_CONFIG: &str = "kubeadm.yaml";
+
 /// What runs of it. It dies with the process namespace that it was started in.
 pub struct ControlPlane {
+    /// Where the API server is reached.
+    address: String,
     server: Option<Child>,
     /// The controller manager and the scheduler.
     others: Vec<Child>,
 }
 
 impl ControlPlane {
-    /// Makes certificates, starts everything, and waits until the API server is ready.
+    /// Makes certificates, starts everything beside the node, and waits until the API server is ready.
     pub fn start() -> ControlPlane {
-        make_identities();
+        ControlPlane::start_at(NODE_IP)
+    }
+
+    /// The same at another address of this machine.
+    pub fn start_at(address: &str) -> ControlPlane {
+        make_identities(address);
         let mut etcd = Command::new(control_plane("etcd"));
         etcd.arg("--data-dir").arg(here("etcd")).args([
             &format!("--listen-client-urls={ETCD}"),
@@ -46,6 +58,7 @@ impl ControlPlane {
         ]);
         logged(&mut etcd, "etcd.log");
         let mut plane = ControlPlane {
+            address: address.to_owned(),
             server: None,
             others: Vec::new(),
         };
@@ -59,7 +72,7 @@ impl ControlPlane {
         for other in self.others.drain(..) {
             kill(Some(other));
         }
-        self.server = Some(logged(&mut server(), "apiserver.log"));
+        self.server = Some(logged(&mut server(&self.address), "apiserver.log"));
         let api = Api::new(Path::new(ADMIN));
         wait_for("the API server to be ready", START, || match api.get("/readyz") {
             Ok(_) => Ok(()),
@@ -69,6 +82,22 @@ impl ControlPlane {
             logged(&mut controllers(), "controllers.log"),
             logged(&mut scheduler(), "scheduler.log"),
         ];
+    }
+
+    /// Has etcd forget all that was before now, as the API server asks of it every five minutes.
+    pub fn compact(&self) {
+        let ask = |path: &str, question: Value| -> Value {
+            let url = format!("{ETCD}{path}");
+            let body = question.to_string();
+            let said = run(&["curl", "--silent", "--fail-with-body", "--data", &body, &url]);
+            serde_json::from_str(&said).unwrap_or_else(|error| panic!("{url}: {error}: {said}"))
+        };
+        let any = ask(
+            "/v3/kv/range",
+            json!({"key": "AA==", "limit": 1, "keys_only": true}),
+        );
+        let now = any["header"]["revision"].clone();
+        ask("/v3/kv/compaction", json!({"revision": now, "physical": true}));
     }
 
     /// Whether no story has stopped the API server.
@@ -89,35 +118,39 @@ impl ControlPlane {
 }
 
 /// The certificates and kubeconfigs, by kubeadm.
-fn make_identities() {
-    let config = here("kubeadm.yaml");
+fn make_identities(address: &str) {
+    let config = here(KUBEADM_CONFIG);
+    let kubeadm = control_plane("kubeadm").display().to_string();
+    let version = run(&[&kubeadm, "version", "--output=short"]);
+    // Elsewhere than beside it nobody reaches its loopback address.
+    let endpoint = if address == NODE_IP { "127.0.0.1" } else { address };
+    let version = version.trim();
     let text = format!(
         r#"apiVersion: kubeadm.k8s.io/v1beta4
 kind: InitConfiguration
-localAPIEndpoint: {{advertiseAddress: {NODE_IP}, bindPort: {PORT}}}
+localAPIEndpoint: {{advertiseAddress: {address}, bindPort: {PORT}}}
 nodeRegistration: {{name: node-1, criSocket: "unix:///run/containerd/containerd.sock"}}
 ---
 apiVersion: kubeadm.k8s.io/v1beta4
 kind: ClusterConfiguration
-kubernetesVersion: v1.36.2
-controlPlaneEndpoint: 127.0.0.1:{PORT}
+kubernetesVersion: {version}
+controlPlaneEndpoint: {endpoint}:{PORT}
 apiServer: {{certSANs: [127.0.0.1, localhost]}}
 networking: {{serviceSubnet: 10.96.0.0/12, podSubnet: 10.244.0.0/16}}
 "#
     );
     std::fs::write(&config, text).expect("a private directory");
-    let kubeadm = control_plane("kubeadm").display().to_string();
     let config = format!("--config={}", config.display());
     for phase in ["certs", "kubeconfig"] {
         run(&[&kubeadm, "init", "phase", phase, "all", &config]);
     }
 }
 
-fn server() -> Command {
+fn server(address: &str) -> Command {
     let mut command = Command::new(control_plane("kube-apiserver"));
     command.args([
         &format!("--etcd-servers={ETCD}"),
-        &format!("--advertise-address={NODE_IP}"),
+        &format!("--advertise-address={address}"),
         &format!("--secure-port={PORT}"),
         "--authorization-mode=Node,RBAC",
         "--enable-admission-plugins=NodeRestriction",

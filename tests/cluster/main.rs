@@ -20,6 +20,9 @@ mod control_plane;
 mod api;
 mod cluster;
 mod objects;
+mod churn;
+mod end_state;
+mod road;
 mod stories;
 mod serve;
 #[path = "../node/node.rs"]

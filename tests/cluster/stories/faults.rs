@@ -1,13 +1,16 @@
 //! Faults: the agent killed in the middle of a rollout, the API server away under churn.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::churn::Churn;
 use crate::cluster::Cluster;
 use crate::control_plane::{kubectl, wait_node_ready};
+use crate::end_state::assert_is_all;
 use crate::manifest;
+use crate::moments::Moments;
 use crate::node::{LONG, SOON, container, is_ready, stays};
 use crate::objects::{IDLE, name, pod, spec, uid, workload};
 use crate::runtime::{self, Container};
@@ -15,6 +18,10 @@ use crate::wait::wait_for;
 
 /// How often the agent is killed.
 const KILLS: usize = 8;
+/// How long the API server is away: longer than a Lease lasts.
+const OUTAGE: Duration = Duration::from_secs(60);
+/// How many pods are left alone in it.
+const CALM: usize = 3;
 
 pub fn the_agent_is_killed_during_a_rollout(cluster: &mut Cluster) {
     let mut object = workload("web", spec(IDLE), json!({"replicas": 5}));
@@ -94,59 +101,100 @@ fn changes_within(longest: Duration, before: usize) -> bool {
     false
 }
 
-pub fn the_api_server_is_away_for_a_while(cluster: &mut Cluster) {
-    let object = workload("web", spec(IDLE), json!({"replicas": 3}));
+pub fn the_api_server_is_away_for_a_minute_of_churn(cluster: &mut Cluster) {
+    let object = workload("web", spec(IDLE), json!({"replicas": CALM}));
     cluster.create("apps/v1/deployments", &object);
     cluster.create(
         "pods",
         &pod("restarts", "trap 'exit 5' TERM; sleep 1000000 & wait $!"),
     );
-    cluster.create("pods", &pod("deleted", IDLE));
-    cluster.node.manifest("goes.yaml", &manifest::idle("goes"));
     cluster.node.manifest("stays.yaml", &manifest::idle("stays"));
-    let before = cluster.wait_all_running(5);
-    let mirror = |name: &str| format!("/api/v1/namespaces/default/pods/{name}-node-1");
+    cluster.node.manifest("goes.yaml", &manifest::idle("goes"));
+    let before = cluster.wait_all_running(CALM + 1);
     for name in ["goes", "stays"] {
         cluster.api.wait(&mirror(name), "running", SOON, is_ready);
     }
     let kept = of_deployment(&before);
-    // It is asked for just before the API server ends.
-    cluster.api.delete(&cluster.at("pods", "deleted"));
-
+    // The API server ends while pods start, run and end.
+    let mut churn = Churn::new();
+    for _ in 0..15 {
+        churn.change(cluster);
+        std::thread::sleep(churn.moments.next(Duration::from_millis(200))); // the random moment
+    }
     cluster.plane.kill_server();
-    cluster.node.remove("goes.yaml");
-    cluster.node.manifest("comes.yaml", &manifest::idle("comes"));
-    cluster.node.wait_running("comes");
-    cluster.node.wait_gone("goes");
+    let begun = Instant::now();
     end_container("restarts");
     wait_running_again("restarts");
-    // An agent that begins without an API server goes on with nothing but its files, and stops nobody.
-    let pods = running();
-    cluster.node.kill_agent();
-    cluster.node.spawn_agent();
-    stays("what runs, without an API server", Duration::from_secs(3), || {
-        let now = running();
-        if now == pods {
-            Ok(())
-        } else {
-            Err(format!("{now:?}"))
-        }
-    });
+    let lives = churn_of_manifests(cluster, &mut churn.moments, begun, &kept);
+    println!("{lives} agents lived in the outage");
 
     cluster.plane.start_server();
-    cluster.api.wait_gone(&mirror("goes"), LONG);
-    cluster.api.wait(&mirror("comes"), "running", LONG, is_ready);
-    cluster.api.wait_gone(&cluster.at("pods", "deleted"), LONG);
+    for (name, is_wanted) in [("goes", false), ("stays", true), ("comes", true)] {
+        match is_wanted {
+            true => drop(cluster.api.wait(&mirror(name), "running", LONG, is_ready)),
+            false => cluster.api.wait_gone(&mirror(name), LONG),
+        }
+    }
     cluster.wait("pods", "restarts", "told as restarted", |pod| {
         is_ready(pod) && container(pod, "main")["restartCount"] == 1
     });
     wait_node_ready(&cluster.api);
-    let after = cluster.wait_all_running(4);
+    let after = churn.wait_settled(cluster, CALM + 1);
     assert_eq!(of_deployment(&after), kept, "a pod was made again");
     // And it is the cluster's node again.
     let namespace = format!("--namespace={}", cluster.namespace);
     kubectl(&["scale", "deployment/web", "--replicas=4", &namespace]);
-    cluster.wait_all_running(5);
+    cluster.api.delete(&cluster.at("pods", "restarts"));
+    for name in ["stays", "comes"] {
+        cluster.node.remove(&format!("{name}.yaml"));
+        cluster.api.wait_gone(&mirror(name), LONG);
+    }
+    cluster.api.wait_gone(&cluster.at("pods", "restarts"), LONG);
+    let end = churn.wait_settled(cluster, CALM + 1);
+    assert_is_all(cluster, &end);
+}
+
+/// The image of a static pod.
+fn mirror(name: &str) -> String {
+    format!("/api/v1/namespaces/default/pods/{name}-node-1")
+}
+
+/// What goes on at a node that is cut off, until the outage is over: static pods come and go, `goes` for good and
+/// `comes` to stay, and the agent is killed. An agent that begins without an API server goes on with its files and
+/// what it has stored, and stops nobody. Returns how many agents there were.
+fn churn_of_manifests(
+    cluster: &mut Cluster,
+    moments: &mut Moments,
+    begun: Instant,
+    kept: &BTreeMap<String, (String, Value)>,
+) -> usize {
+    cluster.node.remove("goes.yaml");
+    cluster.node.wait_gone("goes");
+    let mut lives = 1;
+    while begun.elapsed() < OUTAGE {
+        cluster.node.manifest("comes.yaml", &manifest::idle("comes"));
+        cluster.node.wait_running("comes");
+        cluster.node.kill_agent();
+        cluster.node.start_agent();
+        lives += 1;
+        std::thread::sleep(moments.next(Duration::from_secs(8))); // the random moment
+        let running = running();
+        for (pod, (_, id)) in kept {
+            let id = id
+                .as_str()
+                .unwrap_or_default()
+                .trim_start_matches("containerd://");
+            assert!(
+                running.iter().any(|found| found.id == id),
+                "{pod} was ended: {running:?}"
+            );
+        }
+        if begun.elapsed() < OUTAGE {
+            cluster.node.remove("comes.yaml");
+            cluster.node.wait_gone("comes");
+        }
+    }
+    lives
 }
 
 /// The names, UIDs and containers of the pods of the deployment.

@@ -1,5 +1,6 @@
 //! The stories, by subject.
 
+mod calls;
 mod churn;
 mod content;
 mod cut_off;
@@ -52,6 +53,7 @@ pub fn all() -> Vec<Story> {
         story!(removal::a_taint_drives_out_who_does_not_tolerate_it),
         story!(workloads::a_deployment_rolls_out_and_back),
         story!(workloads::a_job_runs_in_parallel_and_retries),
+        story!(workloads::a_cron_job_runs_when_its_time_has_come),
         story!(workloads::a_daemon_set_has_its_pod),
         story!(workloads::a_stateful_set_keeps_its_names),
         story!(parity::pods_are_carried_as_the_kubelet_carries_them),
@@ -60,7 +62,9 @@ pub fn all() -> Vec<Story> {
         story!(cut_off::a_runtime_class_names_the_handler),
         story!(cut_off::pods_start_with_the_machine_and_without_the_api_server),
         story!(churn::the_agent_is_killed_at_random_moments),
-        story!(faults::the_api_server_is_away_for_a_while),
+        story!(calls::slow_and_failing_calls_undo_nothing),
+        story!(calls::watches_that_are_too_old_lose_nothing),
+        story!(faults::the_api_server_is_away_for_a_minute_of_churn),
         story!(faults::connections_that_have_gone_dead_are_noticed),
     ]
 }

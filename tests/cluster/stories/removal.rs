@@ -95,12 +95,12 @@ pub fn a_forced_deletion_leaves_nothing_running(cluster: &mut Cluster) {
 }
 
 pub fn a_namespace_goes_with_its_pods(cluster: &mut Cluster) {
-    for number in 0..10 {
+    for number in 0..47 {
         cluster.create("pods", &pod(&format!("pod{number}"), IDLE));
     }
     let deployment = workload("web", crate::objects::spec(IDLE), json!({"replicas": 3}));
     cluster.create("apps/v1/deployments", &deployment);
-    cluster.wait_all_running(13);
+    cluster.wait_all_running(50);
     kubectl(&["delete", "namespace", &cluster.namespace, "--timeout=60s"]);
     wait_for("nothing of them to be left in the runtime", SOON, || {
         let left = runtime::sandboxes()?;

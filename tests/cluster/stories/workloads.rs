@@ -68,6 +68,39 @@ pub fn a_job_runs_in_parallel_and_retries(cluster: &mut Cluster) {
     cluster.wait_pods("gone", LONG, <[Value]>::is_empty);
 }
 
+pub fn a_cron_job_runs_when_its_time_has_come(cluster: &mut Cluster) {
+    let mut spec = spec("exit 0");
+    spec["restartPolicy"] = json!("Never");
+    let now = jiff::Timestamp::now();
+    // Hourly, half an hour from now and from the last.
+    let minute = (now.as_second() / 60 + 30) % 60;
+    let cron = json!({
+        "metadata": {"name": "tick"},
+        "spec": {
+            "schedule": format!("{minute} * * * *"),
+            "jobTemplate": {"spec": {"template": {"spec": spec}}},
+        },
+    });
+    cluster.create("batch/v1/cronjobs", &cron);
+    // As if it had last run two hours ago: its time has come, and nobody waits for a full hour.
+    let path = cluster.at("batch/v1/cronjobs", "tick");
+    let two_hours_ago = now - jiff::SignedDuration::from_hours(2);
+    let two_hours_ago = two_hours_ago
+        .round(jiff::Unit::Second)
+        .expect("a time of today")
+        .to_string();
+    let last = json!({"status": {"lastScheduleTime": two_hours_ago}});
+    cluster.api.patch(&format!("{path}/status"), &last);
+    let done = cluster.wait("batch/v1/cronjobs", "tick", "run", |cron| {
+        cron["status"]["lastSuccessfulTime"].is_string()
+    });
+    assert!(done["status"]["active"].is_null(), "{}", done["status"]);
+    let pods = cluster.pods().expect("the API server answers");
+    assert_eq!(pods.len(), 1, "it ran once: {pods:?}");
+    assert_eq!(pods[0]["status"]["phase"], "Succeeded", "{}", pods[0]["status"]);
+    assert_eq!(pods[0]["spec"]["nodeName"], "node-1");
+}
+
 pub fn a_daemon_set_has_its_pod(cluster: &mut Cluster) {
     let object = workload("each", spec(IDLE), json!({}));
     cluster.create("apps/v1/daemonsets", &object);
