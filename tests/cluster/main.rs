@@ -23,6 +23,8 @@ mod objects;
 mod churn;
 mod end_state;
 mod road;
+mod joining;
+mod skew;
 mod stories;
 mod serve;
 #[path = "../node/node.rs"]
@@ -61,8 +63,10 @@ fn main() -> ExitCode {
     std::env::set_current_dir(world::repository()).expect("the repository is there");
     match words.as_slice() {
         ["--inside", "serve"] => serve::inside(),
+        ["--inside", "skew"] => skew::inside(),
         ["--inside", chosen @ ..] => inside(chosen),
         ["serve"] => serve::outside(),
+        ["skew"] => isolated(&["skew"]),
         chosen => tell(chosen),
     }
 }

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Builds the control plane of the cluster tier, and the kubelet as the peer of comparisons, into target/control-plane/bin.
 # Given names, builds only those (kubelet kubectl …). Nothing is done for what is there and whose module is unchanged.
+# KUBERNETES=v1.34: the programs of that older Kubernetes instead, into target/control-plane/v1.34/bin.
 set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
 
@@ -8,20 +9,24 @@ here="$(cd "$(dirname "$0")" && pwd)"
 if [ "$(id -u)" = 0 ] && [ -n "${SUDO_USER:-}" ]; then
     home="$(getent passwd "$SUDO_USER" | cut -d: -f6)"
     mkdir -p "$here/../../target" && chown "$SUDO_USER:" "$here/../../target"
-    exec runuser -u "$SUDO_USER" -- env HOME="$home" PATH="/usr/local/go/bin:$home/go/bin:$PATH" "$here/build.sh" "$@"
+    exec runuser -u "$SUDO_USER" -- env HOME="$home" KUBERNETES="${KUBERNETES:-}" PATH="/usr/local/go/bin:$home/go/bin:$PATH" "$here/build.sh" "$@"
 fi
 export PATH="/usr/local/go/bin:$PATH"
 if ! type -P go >/dev/null; then
     echo "build.sh: no Go toolchain, which builds the kubelet and the control plane of the tests: get one from https://go.dev/dl/" >&2
     exit 1
 fi
-out="${CARGO_TARGET_DIR:-$here/../../target}/control-plane/bin"
+case "${KUBERNETES:-}" in
+    '') MODULE=kubernetes bin=bin ;;
+    v1.34) MODULE=kubernetes-v1.34 bin=v1.34/bin ;;
+    *) echo "build.sh: no control plane of $KUBERNETES is made; there is: v1.34" >&2; exit 2 ;;
+esac
+out="${CARGO_TARGET_DIR:-$here/../../target}/control-plane/$bin"
 mkdir -p "$out"
 
-readonly VERSION=1.36.2
+VERSION="$(sed -nE 's#^.*k8s\.io/kubernetes v([0-9.]+).*#\1#p' "$here/$MODULE/go.mod")"
+readonly VERSION MODULE
 readonly OF_KUBERNETES=(kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubeadm kubectl kubelet)
-# Each of the module of its name. crictl is what tests/parity/parity.py asks the runtime with.
-readonly OF_THEIR_OWN=(etcd crictl)
 
 # What the stamp of a program tells: the module it was made from.
 fingerprint() { find "$here/$1" "$here/build.sh" -type f -print0 | LC_ALL=C sort -z | xargs -0 cat | sha256sum | cut -d' ' -f1; }
@@ -44,27 +49,35 @@ version_flags() {
     done
 }
 
+# The programs that are modules of their own, each in the directory of its name: a main of ours there, or the tool that
+# its go.mod names. crictl is what tests/parity/parity.py asks the runtime with.
+ALONE=()
+for module in "$here"/*/go.mod; do
+    name="$(basename "$(dirname "$module")")"
+    [[ "$name" = kubernetes* ]] || ALONE+=("$name")
+done
+package_of() { if [ -e "$here/$1/main.go" ]; then echo .; else sed -n 's/^tool //p' "$here/$1/go.mod"; fi; }
+
 wanted=("$@")
-[ $# -gt 0 ] || wanted=("${OF_THEIR_OWN[@]}" "${OF_KUBERNETES[@]}")
+[ $# -gt 0 ] || wanted=("${ALONE[@]}" "${OF_KUBERNETES[@]}")
 
 missing=()
 for name in "${wanted[@]}"; do
-    case " ${OF_KUBERNETES[*]} , ${OF_THEIR_OWN[*]} " in
-        *" $name "*", "*) is_built kubernetes "$name" || missing+=("$name") ;;
-        *" $name "*)
-            is_built "$name" "$name" && continue
-            echo "control plane: building $name, once"
-            build "$name" "" .
-            fingerprint "$name" >"$out/.$name.made-from"
-            ;;
-        *)
-            echo "build.sh: no program of the control plane is called $name; there are: ${OF_THEIR_OWN[*]} ${OF_KUBERNETES[*]}" >&2
-            exit 2
-            ;;
+    case " ${OF_KUBERNETES[*]} ${ALONE[*]} " in
+        *" $name "*) ;;
+        *) echo "build.sh: no program of the control plane is called $name; there are: ${ALONE[*]} ${OF_KUBERNETES[*]}" >&2; exit 2 ;;
     esac
+    if [ -e "$here/$name/go.mod" ]; then
+        is_built "$name" "$name" && continue
+        echo "control plane: building $name, once"
+        build "$name" "" "$(package_of "$name")"
+        fingerprint "$name" > "$out/.$name.made-from"
+    else
+        is_built "$MODULE" "$name" || missing+=("$name")
+    fi
 done
 if [ ${#missing[@]} -gt 0 ]; then
     echo "control plane: building ${missing[*]} of Kubernetes v$VERSION, once"
-    build kubernetes "$(version_flags)" "${missing[@]/#/k8s.io/kubernetes/cmd/}"
-    for name in "${missing[@]}"; do fingerprint kubernetes > "$out/.$name.made-from"; done
+    build "$MODULE" "$(version_flags)" "${missing[@]/#/k8s.io/kubernetes/cmd/}"
+    for name in "${missing[@]}"; do fingerprint "$MODULE" > "$out/.$name.made-from"; done
 fi

@@ -62,6 +62,7 @@ pub struct Node {
     world: World,
     containerd: Option<Child>,
     agent: Option<Child>,
+    verb: &'static str,
     flags: Vec<String>,
 }
 
@@ -84,6 +85,7 @@ impl Node {
             world,
             containerd: None,
             agent: None,
+            verb: "run",
             flags: Vec::new(),
         };
         node.write_containerd_config();
@@ -140,6 +142,11 @@ impl Node {
         self.flags.push(flag.to_owned());
     }
 
+    /// Has the agent started as kubeadm starts a kubelet from now on.
+    pub fn as_kubelet(&mut self) {
+        self.verb = "kubelet";
+    }
+
     /// Starts the agent and waits until it serves.
     pub fn start_agent(&mut self) {
         self.spawn_agent();
@@ -158,7 +165,7 @@ impl Node {
         let cgroup = std::env::var(CGROUP).expect("the outside names the story's cgroup");
         let mut command = Command::new(program("gantry"));
         command
-            .arg("run")
+            .arg(self.verb)
             .arg(format!("--cgroup-root={cgroup}"))
             .args(&self.flags);
         self.agent = Some(logged(&mut command, "agent.log"));

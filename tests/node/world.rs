@@ -19,11 +19,18 @@ pub fn program(name: &str) -> PathBuf {
     }
 }
 
-/// A program that tests/control-plane/build.sh has built.
+/// A program that tests/control-plane/build.sh has built; where `KUBERNETES` names an older Kubernetes, of that one.
 pub fn control_plane(name: &str) -> PathBuf {
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository().join("target"), PathBuf::from);
-    target.join("control-plane/bin").join(name)
+    let all = target.join("control-plane");
+    let release = std::env::var("KUBERNETES").unwrap_or_default();
+    // etcd is none of Kubernetes' programs: one does for all releases.
+    match release.as_str() {
+        "" => all.join("bin").join(name),
+        _ if name == "etcd" => all.join("bin").join(name),
+        release => all.join(release).join("bin").join(name),
+    }
 }
 
 /// The top of the repository.

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Builds what a cluster of one node needs, then tells its stories, or (`serve`) keeps it for a person until Ctrl-C.
-# usage: tests/setup/cluster.sh serve | [PART OF A STORY'S NAME...]
+# usage: tests/setup/cluster.sh serve | skew | [PART OF A STORY'S NAME...]
+# `skew` joins the older control plane that KUBERNETES (v1.34) names.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -9,7 +10,12 @@ if [ "$(id -u)" != 0 ]; then
     exit 1
 fi
 tests/setup/packages.sh build run test
-tests/control-plane/build.sh etcd kube-apiserver kube-controller-manager kube-scheduler kubeadm kubectl kubelet crictl
+if [ "${1:-}" = skew ]; then
+    KUBERNETES= tests/control-plane/build.sh etcd
+    tests/control-plane/build.sh kube-apiserver kube-controller-manager kube-scheduler kubeadm kubectl
+else
+    tests/control-plane/build.sh etcd kube-apiserver kube-controller-manager kube-scheduler kubeadm kubectl kubelet crictl
+fi
 tests/setup/images.sh
 tests/setup/cargo.sh build --locked --workspace
 binary=$(tests/setup/test-binary.sh cluster)

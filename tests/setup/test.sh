@@ -1,6 +1,6 @@
 #!/bin/bash
 # Runs the named tiers of the tests, each even where an earlier one failed, and sums them up.
-# usage: tests/setup/test.sh TIER...   (unit, suite, net, node, cluster, vm)
+# usage: tests/setup/test.sh TIER...   (unit, suite, net, node, cluster, vm, skew)
 # environment: ONLY (part of a story's name, for node, cluster and vm), DEBIAN (12 or 13, for vm)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -48,9 +48,19 @@ cluster() {
     tests/setup/cluster.sh "${ONLY:-}"
 }
 
+skew() {
+    KUBERNETES=v1.34 tests/setup/cluster.sh skew
+}
+
+# With GANTRY_PROGRAMS=target/debug that build is installed, for who is at work on the agent.
 vm() {
-    need_root vm && tests/setup/packages.sh build run vm || return
-    tests/setup/images.sh && "$cargo" build --release --locked --workspace && tests/vm/image.sh "${DEBIAN:-12}" || return
+    need_root vm && tests/setup/packages.sh build run test vm || return
+    if [ -z "${GANTRY_PROGRAMS:-}" ]; then
+        "$cargo" build --release --locked --workspace || return
+    fi
+    tests/control-plane/build.sh etcd kube-apiserver kube-controller-manager kube-scheduler kubeadm kubectl || return
+    tests/setup/images.sh && tests/vm/image.sh "${DEBIAN:-12}" || return
+    mkdir -p target/node && tests/setup/give-back.sh target/node
     local binary
     binary=$(tests/setup/test-binary.sh vm) || return
     DEBIAN=${DEBIAN:-12} "$binary" "${ONLY:-}"
