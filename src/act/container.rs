@@ -38,12 +38,20 @@ pub(super) async fn stop(
         // In whole seconds, as the kubelet counts what a hook has taken.
         let taken = Duration::from_secs(began.elapsed().as_secs());
         let rest = grace.saturating_sub(taken).max(LEAST_GRACE.min(grace));
-        (hook, runtime.stop_container(id, rest).await)
+        // Whoever is told to stop waiting, the call goes on: given up in its first moment, containerd takes the signal
+        // for sent that it has not sent yet, and does not send it for the next who asks either.
+        let (runtime, id) = (runtime.clone(), id.to_owned());
+        let call = tokio::spawn(async move { runtime.stop_container(&id, rest).await });
+        (hook, call.await)
     };
     let (hook, result) = tokio::select! {
-        // Dropped, the runtime has sent the signal or not; the next agent asks again, with its own grace.
+        // The next asks again, with its own grace, and waits.
         () = cancel.cancelled() => return Err(abandoned(reason::pod::FAILED_KILL_POD)),
         result = stop => result,
+    };
+    // A call ends before its answer only with the agent.
+    let Ok(result) = result else {
+        return Err(abandoned(reason::pod::FAILED_KILL_POD));
     };
     match gone(result) {
         Ok(()) => Ok(Effect {
