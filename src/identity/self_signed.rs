@@ -31,14 +31,19 @@ pub enum SelfSignedError {
     },
 }
 
-/// `kubelet.crt` and `kubelet.key` of the directory, as paths in this order; made where one of them is missing, or the certificate is over.
+/// Where the certificate and its key lie below that directory, in this order.
+pub fn paths(directory: &Path) -> (PathBuf, PathBuf) {
+    (directory.join("kubelet.crt"), directory.join("kubelet.key"))
+}
+
+/// [`paths`] of the directory; made where one of them is missing, or the certificate is over.
 pub fn ensure(
     directory: &Path,
     node: &str,
     addresses: &[IpAddr],
     now: Timestamp,
 ) -> Result<(PathBuf, PathBuf), SelfSignedError> {
-    let (at, key_at) = (directory.join("kubelet.crt"), directory.join("kubelet.key"));
+    let (at, key_at) = paths(directory);
     if key_at.exists() && is_valid(&at, now) {
         return Ok((at, key_at));
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::files::VERSION_FILE;
 use crate::identity::files::{self, FileError, PUBLIC, SECRET};
+use crate::identity::self_signed;
 use crate::identity::store::{self, Store, StoreError};
 
 /// Where the files are.
@@ -106,9 +107,12 @@ impl Places {
         ]
     }
 
-    /// Removes what joining, kubeadm's or ours, has made: files, not directories. Returns those that were there.
+    /// Removes what joining, kubeadm's or ours, and a node of a cluster have made: files, not directories. Returns those
+    /// that were there.
     pub fn clear(&self) -> Result<Vec<PathBuf>, StoreError> {
         let mut removed = Vec::new();
+        // The agent makes these for itself where nobody gives it others.
+        let (certificate, key) = self_signed::paths(&self.certificates());
         let named = [
             self.kubeconfig(),
             self.bootstrap(),
@@ -117,6 +121,8 @@ impl Places {
             self.instance_config(),
             self.flags(),
             self.version(),
+            certificate,
+            key,
         ];
         for path in named {
             if files::remove(&path)? {
@@ -187,5 +193,21 @@ mod tests {
         assert!(written.undo().is_empty());
         assert_eq!(std::fs::read_to_string(at("old")).unwrap(), "before");
         assert!(!at("new/one").exists());
+    }
+    #[test]
+    fn what_makes_a_node_is_removed_the_keys_too() {
+        let directory = tempfile::tempdir().unwrap();
+        let places = Places {
+            root: directory.path().to_owned(),
+        };
+        let (certificate, key) = self_signed::paths(&places.certificates());
+        let others = places.certificates().join("another.key");
+        for path in [&places.kubeconfig(), &certificate, &key, &others] {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "x").unwrap();
+        }
+        assert_eq!(places.clear().unwrap(), [places.kubeconfig(), certificate, key]);
+        assert!(others.exists(), "whoever put it there may need it");
+        assert_eq!(places.clear().unwrap(), Vec::<PathBuf>::new());
     }
 }
