@@ -54,7 +54,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 /// The longest that all stories may take together.
-const LIMIT: Duration = Duration::from_secs(900);
+const LIMIT: Duration = Duration::from_secs(1500);
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
