@@ -57,6 +57,8 @@ pub(crate) struct Machine {
     pub credentials: Credentials,
     /// The programs that have credentials for registries.
     pub providers: Providers,
+    /// How long the API server may be silent before what was stored is used.
+    pub patience: Duration,
     agent: Option<Agent>,
 }
 
@@ -95,6 +97,7 @@ impl Machine {
             boot: "first".to_owned(),
             credentials: Credentials::Had,
             providers: Providers::default(),
+            patience: Duration::from_millis(100),
             agent: None,
         }
     }
@@ -344,7 +347,7 @@ impl Agent {
                 services_in.clone(),
                 api_node_in.clone(),
             );
-            let life = (root.join("cluster"), machine.boot.clone());
+            let life = (root.join("cluster"), machine.boot.clone(), machine.patience);
             join(
                 (server, joined),
                 life,
@@ -501,7 +504,7 @@ fn with_classes(
 /// What the agent does as a node of an API server.
 fn join(
     (server, lacking): (&FakeApi, Option<Joined>),
-    (state, boot): (PathBuf, String),
+    (state, boot, patience): (PathBuf, String, Duration),
     (desired, report, own, services, node_in): Told,
     (happenings, happened): (
         mpsc::UnboundedSender<Happening>,
@@ -553,7 +556,7 @@ fn join(
             how: model::api::CutOffStart::Tolerated,
             boot,
             decided: store.decided(now),
-            patience: Duration::from_millis(100),
+            patience,
         });
     let stored = reserve.as_ref().map(|reserve| reserve.stored.clone());
     let of_services = stored.clone().map(|stored| source::services::Reserve {

@@ -1,12 +1,16 @@
 //! A machine that starts again while its API server is away.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use k8s_cri::v1::ContainerState::ContainerRunning;
 use serde_json::{Value, json};
 
 use crate::agent::{Credentials, Machine, simple};
 use crate::fake_api::FakeApi;
+
+/// Longer than an answer takes on the busiest machine.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn file(machine: &Machine) -> PathBuf {
     machine.at.root.path().join("cluster/pods")
@@ -160,6 +164,7 @@ async fn a_node_whose_credentials_have_ended_starts_what_was_stored_and_converge
 async fn with_the_api_server_there_nothing_is_started_from_the_file() {
     let mut machine = settled().await;
     machine.kill().await;
+    machine.patience = PATIENCE;
     machine.api().remove("pods", "web");
     let before = machine.fake.count("RunPodSandbox");
     reboot_again(&mut machine).await;
@@ -256,6 +261,7 @@ async fn a_broken_file_and_one_of_another_cluster_are_set_aside() {
 async fn an_api_server_that_refuses_the_node_is_no_reason_to_start_anything() {
     let mut machine = settled().await;
     machine.kill().await;
+    machine.patience = PATIENCE;
     machine.api().set_forbidden("pods", true);
     reboot_again(&mut machine).await;
     let asked = machine.api().count("GET /api/v1/pods");
