@@ -32,6 +32,8 @@ pub const KUBEADM_CONFIG: &str = "kubeadm.yaml";
 pub struct ControlPlane {
     /// Where the API server is reached.
     address: String,
+    /// Never stopped.
+    _etcd: Child,
     server: Option<Child>,
     /// The controller manager and the scheduler.
     others: Vec<Child>,
@@ -56,9 +58,9 @@ impl ControlPlane {
             // What a power failure would lose is thrown away after the test anyhow.
             "--unsafe-no-fsync",
         ]);
-        logged(&mut etcd, "etcd.log");
         let mut plane = ControlPlane {
             address: address.to_owned(),
+            _etcd: logged(&mut etcd, "etcd.log"),
             server: None,
             others: Vec::new(),
         };

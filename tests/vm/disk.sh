@@ -1,6 +1,7 @@
 #!/bin/bash
 # Makes the disk that the VM boots from: the system of tests/vm/image.sh and what `make install` installs.
-# usage: tests/vm/disk.sh 12|13 FILE
+# With `fresh` no pod is there and the service is not enabled: a machine that is to join a cluster.
+# usage: tests/vm/disk.sh 12|13 FILE [fresh]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -13,9 +14,11 @@ make --no-print-directory install DESTDIR="$root"
 
 # Pods and images as a person would put them there.
 install -D -m 644 target/images/demo.tar -t "$root/var/lib/gantry/images"
-install -m 644 static-pods/*.yaml tests/vm/pods/{burn,hungry}.yaml -t "$root/etc/kubernetes/manifests"
-install -m 644 tests/vm/pods/bomb.yaml -t "$root/root"
-chroot "$root" systemctl --quiet enable gantry
+if [ "${3:-}" != fresh ]; then
+    install -m 644 static-pods/*.yaml tests/vm/pods/{burn,hungry}.yaml -t "$root/etc/kubernetes/manifests"
+    install -m 644 tests/vm/pods/bomb.yaml -t "$root/root"
+    chroot "$root" systemctl --quiet enable gantry
+fi
 
 rm -f "$disk"
 mke2fs -q -t ext4 -F -E lazy_itable_init=1 -d "$root" "$disk" 3G

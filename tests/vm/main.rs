@@ -10,9 +10,28 @@
     unreachable_pub,
     missing_docs
 )]
+// Of the other tiers' modules only a part is needed here.
+#![allow(dead_code)]
 
 mod vm;
 mod stories;
+mod join;
+#[path = "../cluster/api.rs"]
+mod api;
+#[path = "../cluster/control_plane.rs"]
+mod control_plane;
+#[path = "../cluster/joining.rs"]
+mod joining;
+#[path = "../cluster/objects.rs"]
+mod objects;
+#[path = "../node/node.rs"]
+mod node;
+#[path = "../node/process.rs"]
+mod process;
+#[path = "../node/runtime.rs"]
+mod runtime;
+#[path = "../node/world.rs"]
+mod world;
 #[path = "../support/stories.rs"]
 mod runner;
 #[path = "../support/wait.rs"]
@@ -23,16 +42,33 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let choice = runner::Choice::from_args(std::env::args().skip(1));
-    if choice.lists() {
-        return runner::run(&choice, stories::ALL, |story| story.0, |_| Ok(()));
-    }
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
     let release = std::env::var("DEBIAN").unwrap_or_else(|_| "12".to_owned());
+    // Paths below the repository are short enough for sockets, however deep it lies.
+    std::env::set_current_dir(world::repository()).expect("the repository is there");
+    if arguments == ["--inside", "join"] {
+        return join::inside(&release);
+    }
+    let choice = runner::Choice::from_args(arguments.into_iter());
+    let standalone = tell_standalone(&choice, &release);
+    let joined = runner::run(&choice, join::STORIES, |story| story.0, |story| (story.1)());
+    match standalone {
+        ExitCode::SUCCESS => joined,
+        failure => failure,
+    }
+}
+
+/// The stories of a machine of its own.
+fn tell_standalone(choice: &runner::Choice, release: &str) -> ExitCode {
+    let is_wanted = stories::ALL.iter().any(|story| choice.wants(story.0));
+    if choice.lists() || !is_wanted {
+        return runner::run(choice, stories::ALL, |story| story.0, |_| Ok(()));
+    }
     println!("booting Debian {release} in software emulation");
     // Every story is told on the same machine, which is expensive to boot; they are told in their order.
-    let vm = RefCell::new(vm::Vm::boot(&release));
+    let vm = RefCell::new(vm::Vm::boot(release, vm::Purpose::Standalone));
     let code = runner::run(
-        &choice,
+        choice,
         stories::ALL,
         |story| story.0,
         |story| {

@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::wait::wait_for;
 
 /// The longest boot: some 15 s on an idle machine, more where other tests run beside it.
-const BOOT: Duration = Duration::from_secs(120);
+const BOOT: Duration = Duration::from_secs(240);
 /// The longest that one script inside may take; the channel itself ends it after 120 s.
 const SCRIPT: Duration = Duration::from_secs(150);
 
@@ -32,9 +32,18 @@ pub struct Told {
     pub output: String,
 }
 
+/// What a machine is for.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Purpose {
+    /// It runs pods of its own, and reaches nobody.
+    Standalone,
+    /// It joins a cluster, which it reaches through this link of the world that the test is in.
+    Member(&'static str),
+}
+
 impl Vm {
     /// Makes the disk, boots from it and waits until the channel answers.
-    pub fn boot(release: &str) -> Vm {
+    pub fn boot(release: &str, purpose: Purpose) -> Vm {
         let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
         let system = repository.join("target/vm").join(release);
         let directory =
@@ -43,6 +52,10 @@ impl Vm {
         let made = Command::new(repository.join("tests/vm/disk.sh"))
             .arg(release)
             .arg(&disk)
+            .args(match purpose {
+                Purpose::Standalone => None,
+                Purpose::Member(_) => Some("fresh"),
+            })
             .stdin(Stdio::null())
             .status()
             .expect("bash is there");
@@ -82,10 +95,11 @@ impl Vm {
                 socket.display()
             ))
             .args(["-device", "virtserialport,chardev=channel,name=gantry.channel"])
-            .args([
-                "-netdev",
-                "user,id=net,restrict=on,net=192.0.2.0/24,host=192.0.2.2",
-            ])
+            .arg("-netdev")
+            .arg(match purpose {
+                Purpose::Standalone => "user,id=net,restrict=on,net=192.0.2.0/24,host=192.0.2.2".to_owned(),
+                Purpose::Member(link) => format!("tap,id=net,ifname={link},script=no,downscript=no"),
+            })
             .args(["-device", "virtio-net-pci,netdev=net"])
             .stdin(Stdio::null())
             .spawn()
