@@ -54,7 +54,7 @@ skew() {
 
 # With GANTRY_PROGRAMS=target/debug that build is installed, for who is at work on the agent.
 vm() {
-    need_root vm && tests/setup/packages.sh build run test vm || return
+    need_root vm && tests/setup/packages.sh build run vm || return
     if [ -z "${GANTRY_PROGRAMS:-}" ]; then
         "$cargo" build --release --locked --workspace || return
     fi
