@@ -100,9 +100,13 @@ pub fn a_namespace_goes_with_its_pods(cluster: &mut Cluster) {
     }
     let deployment = workload("web", crate::objects::spec(IDLE), json!({"replicas": 3}));
     cluster.create("apps/v1/deployments", &deployment);
-    cluster.wait_all_running(50);
-    kubectl(&["delete", "namespace", &cluster.namespace, "--timeout=60s"]);
-    wait_for("nothing of them to be left in the runtime", SOON, || {
+    // Some 6 s each way, and ten times that beside others' work.
+    let long = 3 * LONG;
+    cluster.wait_pods("50 that run", long, |pods| {
+        pods.len() == 50 && pods.iter().all(crate::node::is_ready)
+    });
+    kubectl(&["delete", "namespace", &cluster.namespace, "--timeout=180s"]);
+    wait_for("nothing of them to be left in the runtime", LONG, || {
         let left = runtime::sandboxes()?;
         if left.is_empty() {
             Ok(())
