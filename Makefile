@@ -53,8 +53,8 @@ test-skew: ## As root: join a control plane of v1.34, built once, and run a Depl
 test-vm: ## As root: boot a Debian with what `make install` installs, and run the stories there (DEBIAN=12|13)
 	@ONLY='$(ONLY)' DEBIAN='$(DEBIAN)' tests/setup/test.sh vm
 
-bench: ## As root: measure the agent beside containerd alone and beside the Go plugins
-	@tests/setup/bench.sh
+bench: ## As root: measure the agent beside containerd alone, the Go plugins and the kubelet (ONLY=agent|cluster)
+	@tests/setup/bench.sh $(ONLY)
 
 lint: ## Check formatting, lints, dependencies and their licences
 	@$(PACKAGES) build

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use crate::cost::{cpu, proportional, resident};
 use crate::manifest;
 use crate::node::{Node, is_ready};
 use crate::report::{Report, median};
@@ -58,15 +59,10 @@ pub fn measure(node: &mut Node, report: &mut Report) {
     std::thread::sleep(IDLE);
     let used = (cpu(pid) - before).as_secs_f64() * 1000.0 / begun.elapsed().as_secs_f64();
     report.goal("idle CPU with 50 pods, per second", used, 1.0, "ms");
-    report.goal(
-        "resident memory with 50 pods",
-        kib(pid, "status", "VmRSS:") / 1024.0,
-        20.0,
-        "MiB",
-    );
+    report.goal("resident memory with 50 pods", resident(pid), 20.0, "MiB");
     report.note(format!(
         "proportional set size with 50 pods: {:.1} MiB",
-        kib(pid, "smaps_rollup", "Pss:") / 1024.0
+        proportional(pid)
     ));
 }
 
@@ -103,26 +99,4 @@ fn answers() -> std::io::Result<()> {
     } else {
         Err(std::io::ErrorKind::InvalidData.into())
     }
-}
-
-/// CPU time of all threads, to the nanosecond.
-fn cpu(pid: u32) -> Duration {
-    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("the agent lives");
-    let nanos = tasks.flatten().filter_map(|task| {
-        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
-        text.split(' ').next()?.parse::<u64>().ok()
-    });
-    Duration::from_nanos(nanos.sum())
-}
-
-fn kib(pid: u32, file: &str, key: &str) -> f64 {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/{file}")).expect("the agent lives");
-    let line = text
-        .lines()
-        .find(|line| line.starts_with(key))
-        .expect("the kernel tells it");
-    line.split_whitespace()
-        .nth(1)
-        .and_then(|value| value.parse().ok())
-        .expect("a number of KiB")
 }

@@ -16,9 +16,19 @@ mod start;
 mod raw;
 mod idle;
 mod plugins;
+mod cluster;
+mod cost;
 mod report;
 #[path = "../node/node.rs"]
 mod node;
+#[path = "../cluster/control_plane.rs"]
+mod control_plane;
+#[path = "../cluster/api.rs"]
+mod api;
+#[path = "../cluster/objects.rs"]
+mod objects;
+#[path = "../node/kubelet.rs"]
+mod kubelet;
 #[path = "../node/process.rs"]
 mod process;
 #[path = "../node/manifest.rs"]
@@ -35,27 +45,75 @@ use std::time::Duration;
 
 use report::Report;
 
+/// A part's name and what it measures.
+type Part = (&'static str, fn(&mut Report));
+
+/// What is measured in one set of namespaces, by the name that chooses it. Each is told as soon as it is measured.
+const PARTS: &[Part] = &[("agent", agent), ("cluster", cluster::measure)];
+
+/// The longest that a part may take.
+const LIMIT: Duration = Duration::from_secs(1800);
+
 fn main() -> ExitCode {
-    if std::env::args().nth(1).as_deref() == Some("--inside") {
-        let mut node = node::Node::new(node::USUAL);
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|word| !word.is_empty()).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    // Paths below the repository are short enough for sockets, however deep it lies.
+    std::env::set_current_dir(world::repository()).expect("the repository is there");
+    if let ["--inside", part] = words.as_slice() {
+        let (_, measure) = PARTS.iter().find(|(name, _)| name == part).expect("its name");
         let mut report = Report::default();
-        report.sizes();
-        start::measure(&mut node, &mut report);
-        if std::env::var_os("ONLY_START").is_none() {
-            idle::measure(&mut node, &mut report);
-            plugins::measure(&mut report);
-        }
+        measure(&mut report);
         report.print();
         return ExitCode::SUCCESS;
     }
-    match world::run("bench", Duration::from_secs(900)) {
-        Ok(told) => {
-            println!("{told}");
-            ExitCode::SUCCESS
-        }
-        Err(why) => {
-            eprintln!("{why}");
-            ExitCode::FAILURE
-        }
+    let names = || PARTS.iter().map(|(name, _)| *name);
+    if let Some(unknown) = words.iter().find(|word| !names().any(|name| name == **word)) {
+        eprintln!(
+            "no part is called {unknown}; there are: {}",
+            names().collect::<Vec<_>>().join(", ")
+        );
+        return ExitCode::FAILURE;
     }
+    let mut all_ended_well = true;
+    for part in names().filter(|name| words.is_empty() || words.contains(name)) {
+        all_ended_well &= isolated(part);
+    }
+    match all_ended_well {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}
+
+/// Runs one part of this program in namespaces of its own. Answers whether it went to its end.
+fn isolated(part: &str) -> bool {
+    println!("\n==== {part} ====");
+    let world = match world::World::new(&format!("bench-{part}")) {
+        Ok(world) => world,
+        Err(error) => {
+            eprintln!("{error}");
+            return false;
+        }
+    };
+    let child = world
+        .command(&["--inside", part])
+        .spawn()
+        .expect("this program starts");
+    let (status, was_late) = world::finish(child, LIMIT);
+    if was_late {
+        eprintln!("killed after {} s", LIMIT.as_secs());
+    }
+    if !status.success() {
+        let logs = ["agent.log", "kubelet.log", "containerd.log", "apiserver.log"];
+        eprintln!("{}", world::log_ends(&world.dir, &logs));
+    }
+    status.success()
+}
+
+/// The agent by itself, and its plugins.
+fn agent(report: &mut Report) {
+    let mut node = node::Node::new(node::USUAL);
+    report.sizes();
+    start::measure(&mut node, report);
+    idle::measure(&mut node, report);
+    plugins::measure(report);
 }

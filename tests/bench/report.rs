@@ -31,6 +31,18 @@ impl Report {
         self.row(what, ms(measured), ms(other), ratio, "");
     }
 
+    /// A figure beside the kubelet's of the same sitting, whose ratio has a goal.
+    pub fn against(&mut self, what: &str, measured: f64, other: f64, goal: f64, unit: &str) {
+        let ratio = measured / other;
+        let word = if ratio <= goal {
+            format!("goal {goal} met")
+        } else {
+            format!("short of goal {goal}")
+        };
+        let text = |value: f64| format!("{value:.1} {unit}").trim_end().to_owned();
+        self.row(what, text(measured), text(other), format!("{ratio:.2}"), &word);
+    }
+
     /// A line below the table.
     pub fn note(&mut self, note: String) {
         self.notes.push(note);

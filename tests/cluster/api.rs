@@ -135,7 +135,8 @@ impl Api {
     }
 }
 
-async fn connect(path: &Path) -> kube::Client {
+/// A client with the credentials of a kubeconfig; nothing is sent yet.
+pub async fn connect(path: &Path) -> kube::Client {
     let read = Kubeconfig::read_from(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let config = kube::Config::from_custom_kubeconfig(read, &KubeConfigOptions::default())
         .await

@@ -32,6 +32,8 @@ pub const KUBEADM_CONFIG: &str = "kubeadm.yaml";
 pub struct ControlPlane {
     /// Where the API server is reached.
     address: String,
+    /// What the API server is started with beside what it needs.
+    flags: Vec<String>,
     /// Never stopped.
     _etcd: Child,
     server: Option<Child>,
@@ -42,11 +44,20 @@ pub struct ControlPlane {
 impl ControlPlane {
     /// Makes certificates, starts everything beside the node, and waits until the API server is ready.
     pub fn start() -> ControlPlane {
-        ControlPlane::start_at(NODE_IP)
+        ControlPlane::start_as(NODE_IP, Vec::new())
     }
 
     /// The same at another address of this machine.
     pub fn start_at(address: &str) -> ControlPlane {
+        ControlPlane::start_as(address, Vec::new())
+    }
+
+    /// The same with more flags for the API server.
+    pub fn start_with(flags: Vec<String>) -> ControlPlane {
+        ControlPlane::start_as(NODE_IP, flags)
+    }
+
+    fn start_as(address: &str, flags: Vec<String>) -> ControlPlane {
         make_identities(address);
         let mut etcd = Command::new(control_plane("etcd"));
         etcd.arg("--data-dir").arg(here("etcd")).args([
@@ -60,6 +71,7 @@ impl ControlPlane {
         ]);
         let mut plane = ControlPlane {
             address: address.to_owned(),
+            flags,
             _etcd: logged(&mut etcd, "etcd.log"),
             server: None,
             others: Vec::new(),
@@ -74,7 +86,10 @@ impl ControlPlane {
         for other in self.others.drain(..) {
             kill(Some(other));
         }
-        self.server = Some(logged(&mut server(&self.address), "apiserver.log"));
+        self.server = Some(logged(
+            server(&self.address).args(&self.flags),
+            "apiserver.log",
+        ));
         let api = Api::new(Path::new(ADMIN));
         wait_for("the API server to be ready", START, || match api.get("/readyz") {
             Ok(_) => Ok(()),

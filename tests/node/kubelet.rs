@@ -39,11 +39,16 @@ impl Drop for Kubelet {
 impl Kubelet {
     /// Starts it on the directories and the containerd that the agent uses, and waits until it is healthy.
     pub fn start(flags: &[&str]) -> Kubelet {
-        pretend_kernel_settings();
         let cgroup = std::env::var(CGROUP).expect("the outside names the story's cgroup");
-        make_cgroup(&cgroup);
+        Kubelet::start_configured(&configuration(&cgroup), flags)
+    }
+
+    /// The same with another configuration file.
+    pub fn start_configured(configuration: &str, flags: &[&str]) -> Kubelet {
+        pretend_kernel_settings();
+        make_cgroup(&std::env::var(CGROUP).expect("the outside names the story's cgroup"));
         let config = here("kubelet.yaml");
-        std::fs::write(&config, configuration(&cgroup)).expect("a private directory");
+        std::fs::write(&config, configuration).expect("a private directory");
         let mut command = Command::new(control_plane("kubelet"));
         // Else it asks name servers for its own name, and nobody answers.
         let address = format!("--node-ip={NODE_IP}");
@@ -61,6 +66,12 @@ impl Kubelet {
             }
         });
         Kubelet(Some(child))
+    }
+
+    /// Its process.
+    #[allow(dead_code)] // asked for by the bench alone
+    pub fn pid(&self) -> u32 {
+        self.0.as_ref().expect("only `stop` takes it").id()
     }
 
     /// Asks it to end, as systemd does, and waits for it.

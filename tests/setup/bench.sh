@@ -1,5 +1,7 @@
 #!/bin/bash
-# Measures the release build beside containerd alone and beside the Go plugins that Debian ships, in one run.
+# Measures the release build: by itself beside containerd alone and beside the Go plugins that Debian ships (`agent`),
+# and as a node of a real control plane beside the kubelet (`cluster`); each comparison in one sitting.
+# usage: tests/setup/bench.sh [PART...]   (agent, cluster; default both)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -7,7 +9,8 @@ if [ "$(id -u)" != 0 ]; then
     echo "Measuring needs root: sudo make bench" >&2
     exit 1
 fi
-tests/setup/packages.sh build run bench
+tests/setup/packages.sh build run test bench
+tests/control-plane/build.sh etcd kube-apiserver kube-controller-manager kube-scheduler kubeadm kubelet
 tests/setup/images.sh
 tests/setup/cargo.sh build --release --locked --workspace
 
@@ -21,8 +24,9 @@ if [ ! -d "$plugins/usr/lib/cni" ]; then
     fi
     dpkg-deb --extract "$plugins"/*.deb "$plugins"
 fi
-binary=$(tests/setup/cargo.sh test --locked --no-run --test bench 2>&1 | tee /dev/stderr |
-    sed -nE 's/.*Executable tests\/.*\((.*)\)/\1/p')
+binary=$(tests/setup/test-binary.sh bench)
 mkdir -p target/node
-GANTRY_PROGRAMS=$PWD/target/release GO_PLUGINS=$PWD/$plugins/usr/lib/cni "$binary"
+code=0
+GANTRY_PROGRAMS=${GANTRY_PROGRAMS:-$PWD/target/release} GO_PLUGINS=$PWD/$plugins/usr/lib/cni "$binary" "$@" || code=$?
 tests/setup/give-back.sh target/bench target/node
+exit "$code"
