@@ -113,6 +113,8 @@ cgroupDriver: cgroupfs
 cgroupRoot: {cgroup}
 failCgroupV1: false
 failSwapOn: false
+clusterDNS: [10.96.0.10]
+clusterDomain: cluster.local
 maxPods: 250
 # How full the machine's disk is shall decide nothing here.
 evictionHard: {{imagefs.available: 0%, nodefs.available: 0%, nodefs.inodesFree: 0%, memory.available: 0%}}
