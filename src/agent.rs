@@ -25,6 +25,7 @@ use answers::{RuntimeAnswers, check_driver_later, sandbox_image};
 use crate::act::cgroup::{self, Cgroups};
 use crate::act::credential_provider::Providers;
 use crate::act::registry::DockerConfig;
+use crate::act::turn::Turns;
 use crate::act::{ActContext, rotate};
 use crate::config::node::Init;
 use crate::config::{Addresses, Config, credential_providers};
@@ -444,6 +445,7 @@ fn spawn_loops(
         runtime: runtime.clone(),
         cgroups,
         pulls: Arc::new(Semaphore::new(pulls)),
+        turns: Turns::of_machine(),
         docker_config: DockerConfig::places(&config.paths.root, std::env::home_dir().as_deref()),
         providers,
     };

@@ -16,6 +16,7 @@ mod sandbox;
 mod sub_path;
 mod symbol;
 mod tree;
+pub mod turn;
 mod volume;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,6 +39,7 @@ use cgroup::Cgroups;
 use credential_provider::Providers;
 use image::ImageFound;
 use registry::DockerConfig;
+use turn::{Load, Turn, Turns};
 
 /// What every step may use.
 #[derive(Clone)]
@@ -49,6 +51,8 @@ pub struct ActContext {
     /// Whoever pulls an image holds a permit: one where `serializeImagePulls` is on, else
     /// `maxParallelImagePulls`.
     pub pulls: Arc<Semaphore>,
+    /// How many pods are worked on at once.
+    pub turns: Turns,
     /// Where the node's own credentials for registries lie.
     pub docker_config: DockerConfig,
     /// The programs that have further credentials.
@@ -132,34 +136,66 @@ impl Made {
 
 impl Work<'_> {
     async fn execute(&self, plan: Plan) -> Vec<StepReport> {
+        let mut turn = self.context.turns.queue(plan.pace);
         let mut made = Made::default();
         let mut failed = BTreeSet::new();
         let mut reports = Vec::new();
         for stage in plan.stages {
+            let steps = stage.into_iter().filter(|step| !failed.contains(&step.subject()));
+            let steps: Vec<Step> = steps.collect();
+            if steps.iter().any(|step| Load::of(step) == Load::Work) {
+                tokio::select! {
+                    () = self.cancel.cancelled() => {}
+                    () = turn.take() => {}
+                }
+            }
             if self.cancel.is_cancelled() || failed.contains(&Subject::Pod) {
                 break;
             }
-            let mut facts = Vec::new();
-            {
-                let mut running: FuturesUnordered<_> = stage
-                    .into_iter()
-                    .filter(|step| !failed.contains(&step.subject()))
-                    .map(|step| self.timed(step, &made))
-                    .collect();
-                while let Some((report, fact)) = running.next().await {
-                    facts.extend(fact);
-                    reports.push(report);
-                }
-            }
-            failed.extend(
-                reports
-                    .iter()
-                    .filter(|r| r.result.is_err())
-                    .map(|r| r.subject.clone()),
-            );
+            let (told, facts) = self.carry_out(steps, &made, &mut turn).await;
+            let failures = told.iter().filter(|report| report.result.is_err());
+            failed.extend(failures.map(|report| report.subject.clone()));
+            reports.extend(told);
             facts.into_iter().for_each(|fact| made.note(fact));
         }
         reports
+    }
+
+    /// Carries out the steps of a stage, all at once. The turn ends where only waiting is left.
+    async fn carry_out(
+        &self,
+        stage: Vec<Step>,
+        made: &Made,
+        turn: &mut Turn,
+    ) -> (Vec<StepReport>, Vec<Fact>) {
+        let mut loads: Vec<Load> = stage.iter().map(Load::of).collect();
+        let steps = stage.into_iter();
+        let mut running: FuturesUnordered<_> = steps
+            .map(|step| async {
+                let load = Load::of(&step);
+                (load, self.timed(step, made).await)
+            })
+            .collect();
+        let (mut reports, mut facts) = (Vec::new(), Vec::new());
+        loop {
+            if !loads.is_empty() && !loads.contains(&Load::Work) {
+                turn.give_up();
+            }
+            // Both arms may be cancelled: a step that is not done stays in its set.
+            let next = tokio::select! {
+                next = running.next() => next,
+                () = turn.is_over() => {
+                    turn.give_up();
+                    continue;
+                }
+            };
+            let Some((load, (report, fact))) = next else {
+                return (reports, facts);
+            };
+            loads.extract_if(.., |left| *left == load).next();
+            reports.push(report);
+            facts.extend(fact);
+        }
     }
 
     /// A failure is not logged here: whoever plans again logs it.

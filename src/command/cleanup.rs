@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::act::cgroup::Cgroups;
 use crate::act::registry::DockerConfig;
+use crate::act::turn::Turns;
 use crate::act::{self, ActContext};
 use crate::agent;
 use crate::config::Config;
@@ -128,6 +129,7 @@ async fn remove_pods(
         runtime: runtime.clone(),
         cgroups: cgroups.clone(),
         pulls: Arc::new(Semaphore::new(1)),
+        turns: Turns::of_machine(),
         docker_config: DockerConfig::default(),
         providers: Default::default(),
     };

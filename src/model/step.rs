@@ -26,6 +26,18 @@ pub struct Plan {
     pub stages: Vec<Vec<Step>>,
     /// When to plan again even if nothing changes.
     pub wake_at: Option<Timestamp>,
+    /// Whether the work waits for that of other pods.
+    pub pace: Pace,
+}
+
+/// Whether work waits for that of other pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pace {
+    /// It is done in its turn: as many pods are worked on at once as the machine bears.
+    #[default]
+    InTurn,
+    /// It is done at once: others may wait for it.
+    AtOnce,
 }
 
 impl Plan {

@@ -17,6 +17,7 @@ pub fn leftover(uid: &PodUid, policy: &NodePolicy) -> Plan {
     Plan {
         stages: teardown::remains(uid, policy).into(),
         wake_at: None,
+        ..Plan::default()
     }
 }
 

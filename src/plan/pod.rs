@@ -10,7 +10,7 @@ use crate::model::node::NodePolicy;
 use crate::model::pod::{Pod, PodUid};
 use crate::model::reason;
 use crate::model::runtime::{ObservedName, ObservedPod};
-use crate::model::step::{Plan, Step};
+use crate::model::step::{Pace, Plan, Step};
 
 /// The UID that [`plan`] will be about: what another pod of the name has left comes before the one desired. One that
 /// is held is nobody's business. Executions and their outcomes are told it.
@@ -66,6 +66,10 @@ pub fn plan(
         _ => plan_removal(uid, desired, observed, memory, policy, view, now),
     };
     plan.stages.retain(|stage| !stage.is_empty());
+    // It may be the control plane, or what connects the others.
+    if desired.is_some_and(|pod| pod.namespaces.host_network) {
+        plan.pace = Pace::AtOnce;
+    }
     plan
 }
 
@@ -103,6 +107,7 @@ fn plan_removal(
     Plan {
         stages,
         wake_at: None,
+        ..Plan::default()
     }
 }
 
@@ -140,6 +145,7 @@ fn plan_pod(given: Given<'_>) -> Plan {
     Plan {
         stages,
         wake_at: [waits_until, deadline].into_iter().flatten().min(),
+        ..Plan::default()
     }
 }
 
@@ -160,6 +166,7 @@ fn plan_end(given: Given<'_>) -> Plan {
     Plan {
         stages,
         wake_at: None,
+        ..Plan::default()
     }
 }
 
@@ -181,6 +188,7 @@ fn failure_holds(memory: &PodMemory, way: Way, now: Timestamp) -> Option<Plan> {
     (until > now).then(|| Plan {
         stages: Vec::new(),
         wake_at: Some(until),
+        ..Plan::default()
     })
 }
 

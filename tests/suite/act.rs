@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use gantry::act::cgroup::{self, Cgroups};
 use gantry::act::registry::DockerConfig;
+use gantry::act::turn::Turns;
 use gantry::act::{self, ActContext};
 use gantry::cri::Runtime;
 use gantry::model::node::{CgroupDriver, CgroupLayout};
@@ -49,6 +50,7 @@ impl Node {
             runtime: Runtime::new(&fake.settings()),
             cgroups: Cgroups::new(layout).await.unwrap(),
             pulls: Arc::new(Semaphore::new(1)),
+            turns: Turns::new(1),
             docker_config: DockerConfig::default(),
             providers: Default::default(),
         };
@@ -71,6 +73,7 @@ impl Node {
             .run(Plan {
                 stages: vec![vec![step]],
                 wake_at: None,
+                ..Plan::default()
             })
             .await;
         let [report] = <[_; 1]>::try_from(outcome.steps).unwrap();
@@ -271,6 +274,7 @@ async fn a_pod_is_taken_away_and_again() {
             }],
         ],
         wake_at: None,
+        ..Plan::default()
     };
     for round in ["first", "second"] {
         let outcome = node.run(plan.clone()).await;
@@ -454,6 +458,7 @@ async fn a_stopping_agent_does_not_wait_for_a_container_to_stop() {
     let plan = Plan {
         stages: vec![vec![stop], vec![Step::StopSandbox { id: "s".to_owned() }]],
         wake_at: None,
+        ..Plan::default()
     };
     let cancel = CancellationToken::new();
     let stopping = async {
@@ -509,6 +514,7 @@ async fn a_stopping_agent_does_not_wait_for_a_pull() {
     let plan = Plan {
         stages: vec![vec![pull]],
         wake_at: None,
+        ..Plan::default()
     };
     let (outcome, ()) = tokio::join!(node.run_until(plan, cancel.clone()), stopping);
     assert!(outcome.steps[0].result.as_ref().unwrap_err().unreachable);

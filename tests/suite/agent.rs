@@ -11,6 +11,7 @@ use gantry::act::ActContext;
 use gantry::act::cgroup::{self, Cgroups};
 use gantry::act::credential_provider::Providers;
 use gantry::act::registry::DockerConfig;
+use gantry::act::turn::Turns;
 use gantry::cri::Runtime;
 use gantry::identity::connection::{self, Clients, Joined};
 use gantry::model::api::ApiNode;
@@ -301,6 +302,7 @@ impl Agent {
             runtime: runtime.clone(),
             cgroups,
             pulls: Arc::new(Semaphore::new(1)),
+            turns: Turns::new(1),
             docker_config: DockerConfig::places(root, None),
             providers: machine.providers.clone(),
         };

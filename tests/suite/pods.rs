@@ -211,5 +211,6 @@ pub(crate) fn whole_pod(at: &Directories, pod: &str, containers: &[&str]) -> Pla
             each(&|c| start(at, pod, c)),
         ],
         wake_at: None,
+        ..Plan::default()
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::agent::{Machine, is_ready, restarts, simple, state};
+use crate::agent::{Machine, is_ready, manifest, restarts, simple, state};
 use crate::fake_cri::Call;
 
 /// What a relist asks; nothing else is asked where nothing happens.
@@ -38,6 +38,28 @@ async fn pods_start_side_by_side() {
     machine.called("RunPodSandbox", 3).await;
     machine.fake.release("RunPodSandbox");
     for pod in ["a", "b", "c"] {
+        machine.running(pod).await;
+    }
+}
+
+#[tokio::test]
+async fn as_many_pods_are_worked_on_at_once_as_the_machine_bears() {
+    let machine = Machine::started().await;
+    machine.fake.hold("RunPodSandbox");
+    let pods: Vec<String> = (0..9).map(|n| format!("pod-{n}")).collect();
+    let manifests: Vec<String> = pods.iter().map(|pod| simple(pod)).collect();
+    machine.write("pods.yaml", &manifests.join("---\n"));
+    machine.called("RunPodSandbox", 4).await;
+    // Others may wait for what it does.
+    let host = manifest("host", "hostNetwork: true", &["name: c, image: demo:1"]);
+    machine.write("host.yaml", &host);
+    machine.called("RunPodSandbox", 5).await;
+    let calls = machine.fake.calls();
+    let made = calls.iter().filter(|call| call.call == "RunPodSandbox");
+    let made: Vec<&str> = made.map(|call| call.about.as_str()).collect();
+    assert_eq!((made.len(), made[4]), (5, "default/host-node#0"));
+    machine.fake.release("RunPodSandbox");
+    for pod in pods.iter().map(String::as_str).chain(["host"]) {
         machine.running(pod).await;
     }
 }

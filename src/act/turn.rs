@@ -1,0 +1,137 @@
+//! How many pods are worked on at once: as many as the machine bears.
+//!
+//! To make a sandbox, to start a container and to take them away starts processes and waits for the kernel's locks, and
+//! files take a thread each. More of that at once than there are processors for makes each slower and all of them no
+//! faster, so a plan does it in its turn. What only waits (a pull, a hook, a grace period) needs no turn, and a plan
+//! whose work takes very long waits for something as well, so that nobody waits behind it for ever.
+
+use std::num::NonZero;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use crate::model::step::{Pace, Step};
+
+/// Turns at once for each processor. Measured on two: fifty pods are up soonest with four to eight.
+const PER_PROCESSOR: usize = 3;
+/// Turns at once on the smallest machine.
+const LEAST: usize = 4;
+/// After so long a turn is over though the work is not.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The turns that there are.
+#[derive(Debug, Clone)]
+pub struct Turns(Arc<Semaphore>);
+
+impl Turns {
+    /// For a machine with so many processors.
+    pub fn new(processors: usize) -> Turns {
+        let turns = processors.saturating_mul(PER_PROCESSOR).max(LEAST);
+        Turns(Arc::new(Semaphore::new(turns.min(Semaphore::MAX_PERMITS))))
+    }
+
+    /// For this machine.
+    pub fn of_machine() -> Turns {
+        Turns::new(std::thread::available_parallelism().map_or(1, NonZero::get))
+    }
+
+    /// For a plan that has none yet.
+    pub(super) fn queue(&self, pace: Pace) -> Turn {
+        Turn {
+            turns: self.0.clone(),
+            pace,
+            taken: None,
+        }
+    }
+}
+
+/// The turn of one plan, while it has one.
+pub(super) struct Turn {
+    turns: Arc<Semaphore>,
+    pace: Pace,
+    taken: Option<(OwnedSemaphorePermit, Instant)>,
+}
+
+impl Turn {
+    /// Waits for a turn, unless it has one or needs none. Those who wait come in the order in which they asked.
+    pub(super) async fn take(&mut self) {
+        if self.taken.is_none() && self.pace == Pace::InTurn {
+            let permit = self.turns.clone().acquire_owned().await;
+            let permit = permit.expect("nobody closes the semaphore");
+            self.taken = Some((permit, Instant::now() + PATIENCE));
+        }
+    }
+
+    /// Gives it up.
+    pub(super) fn give_up(&mut self) {
+        self.taken = None;
+    }
+
+    /// Ready when the turn has lasted too long; never where there is none. Nothing is lost when the wait is given up.
+    pub(super) async fn is_over(&self) {
+        match &self.taken {
+            Some((_, until)) => tokio::time::sleep_until(*until).await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// What a step takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Load {
+    /// Processes, threads and locks.
+    Work,
+    /// Time that passes by itself.
+    Wait,
+}
+
+impl Load {
+    pub(super) fn of(step: &Step) -> Load {
+        match step {
+            Step::StopContainer { .. } | Step::EnsureImage(_) | Step::PostStart(_) => Load::Wait,
+            _ => Load::Work,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_comes_late_waits_until_another_is_done_or_takes_too_long() {
+        let turns = Turns::new(1);
+        let mut first: Vec<Turn> = Vec::new();
+        for _ in 0..LEAST {
+            let mut turn = turns.queue(Pace::InTurn);
+            turn.take().await;
+            turn.take().await; // the same one
+            first.push(turn);
+        }
+        let begun = Instant::now();
+        let mut late = turns.queue(Pace::InTurn);
+        let wait = async {
+            first[0].is_over().await;
+            first[0].give_up();
+        };
+        tokio::join!(late.take(), wait);
+        assert_eq!(begun.elapsed(), PATIENCE);
+        turns.queue(Pace::AtOnce).take().await;
+        let mut later = turns.queue(Pace::InTurn);
+        let waits = tokio::time::timeout(Duration::from_secs(1), later.take()).await;
+        assert!(waits.is_err(), "there is one more than there are turns");
+        drop(late);
+        later.take().await;
+        assert_eq!(begun.elapsed(), PATIENCE + Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_larger_machine_has_more_turns() {
+        let check = |processors, want| assert_eq!(Turns::new(processors).0.available_permits(), want);
+        check(1, 4);
+        check(2, 6);
+        check(64, 192);
+    }
+}
