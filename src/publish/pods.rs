@@ -2,7 +2,7 @@
 //!
 //! One request at a time for each pod, always with the newest status: what came meanwhile is told by the next one, in
 //! order. Whether something is to be told follows from comparing it with what the API server has, so an outage needs
-//! no queue.
+//! no queue. What nobody waits for is held back a moment: the next word may tell it along.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::haste::{self, Haste};
 use super::merge;
 use super::retry::{self, Backoff, Trouble};
 use crate::model::api::{ApiPods, MIRROR};
@@ -24,6 +25,8 @@ use crate::model::report::PodsReport;
 
 /// Requests under way at once: after an outage the rest waits its turn.
 const AT_ONCE: usize = 8;
+/// How long a word is held back that another may overtake: a start or an end takes less.
+const HELD: Duration = Duration::from_millis(500);
 
 /// What the task reads.
 pub struct Inputs {
@@ -37,7 +40,8 @@ pub struct Inputs {
 
 /// What is asked of the API server for one pod.
 enum Request {
-    Status(serde_json::Value, Box<PodStatus>),
+    /// The patch, and the report that it makes known.
+    Status(serde_json::Value, Arc<Pod>),
     Delete,
 }
 
@@ -45,14 +49,15 @@ enum Request {
 struct Answer {
     uid: String,
     name: PodName,
-    /// The object after a patch, with the status that was told.
-    result: Result<Option<(Pod, Box<PodStatus>)>, kube::Error>,
+    /// What was told, after a patch.
+    result: Result<Option<Told>, kube::Error>,
 }
 
 /// What was told last of a pod and what the API server made of it.
 struct Told {
-    ours: Box<PodStatus>,
-    object: Pod,
+    ours: Arc<Pod>,
+    version: Option<u64>,
+    status: Option<PodStatus>,
 }
 
 #[derive(Default)]
@@ -61,6 +66,12 @@ struct State {
     deleted: BTreeSet<String>,
     busy: BTreeSet<String>,
     waits: BTreeMap<String, Backoff>,
+    /// Until when a word about a pod is held back.
+    held: BTreeMap<String, Timestamp>,
+    /// Pods of which nothing was to be told, as they were reported and as the API server had them then.
+    settled: BTreeMap<PodName, (Arc<Pod>, Arc<Pod>)>,
+    /// What [`State::forget`] has seen.
+    seen: Option<Arc<ApiPods>>,
 }
 
 /// Tells until cancelled.
@@ -72,11 +83,8 @@ pub async fn run(mut inputs: Inputs, cancel: CancellationToken) {
         let objects = inputs.objects.borrow_and_update().clone();
         let now = Timestamp::now();
         if let Some(objects) = objects.as_ref().filter(|_| report.listed) {
-            state.forget(objects);
+            state.forget(&report, objects);
             for (name, uid, request) in state.due(&report, objects, now) {
-                if state.busy.len() >= AT_ONCE {
-                    break;
-                }
                 state.busy.insert(uid.clone());
                 let client = inputs.clients.borrow_and_update().clone();
                 requests.spawn(ask(client, name, uid, request));
@@ -105,7 +113,13 @@ async fn ask(client: kube::Client, name: PodName, uid: String, request: Request)
             let told = api
                 .patch_status(&name.name, &PatchParams::default(), &Patch::Strategic(patch))
                 .await;
-            told.map(|object| Some((object, ours)))
+            told.map(|object| {
+                Some(Told {
+                    ours,
+                    version: version(&object),
+                    status: object.status,
+                })
+            })
         }
         Request::Delete => {
             let asked = DeleteParams {
@@ -123,8 +137,12 @@ async fn ask(client: kube::Client, name: PodName, uid: String, request: Request)
 }
 
 impl State {
-    /// Forgets what the API server does not have any more.
-    fn forget(&mut self, objects: &ApiPods) {
+    /// Forgets what the API server does not have any more, where it has something else than before.
+    fn forget(&mut self, report: &PodsReport, objects: &Arc<ApiPods>) {
+        if self.seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, objects)) {
+            return;
+        }
+        self.seen = Some(objects.clone());
         let uids: BTreeSet<&str> = objects
             .pods
             .values()
@@ -134,51 +152,76 @@ impl State {
         self.told.retain(|uid, _| uids.contains(uid.as_str()));
         self.deleted.retain(|uid| uids.contains(uid.as_str()));
         self.waits.retain(|uid, _| uids.contains(uid.as_str()));
+        self.held.retain(|uid, _| uids.contains(uid.as_str()));
+        self.settled.retain(|name, _| report.pods.contains_key(name));
     }
 
-    /// What is to be asked now.
-    fn due(&self, report: &PodsReport, objects: &ApiPods, now: Timestamp) -> Vec<(PodName, String, Request)> {
+    /// What is to be asked now, as far as there is room for it. Of what did not change since nothing was to be told,
+    /// nothing is compared.
+    fn due(
+        &mut self,
+        report: &PodsReport,
+        objects: &ApiPods,
+        now: Timestamp,
+    ) -> Vec<(PodName, String, Request)> {
+        let room = AT_ONCE.saturating_sub(self.busy.len());
         let mut due = Vec::new();
         for (name, shown) in &report.pods {
+            if due.len() >= room {
+                break;
+            }
             let Some((target, status)) = target(name, shown, objects).zip(shown.status.as_ref()) else {
                 continue;
             };
             let Some(uid) = target.metadata.uid.clone() else {
                 continue;
             };
+            let is_finished = report
+                .finished
+                .get(name)
+                .is_some_and(|finished| finished.0 == uid);
+            let is_same = |(ours, theirs): &(Arc<Pod>, Arc<Pod>)| {
+                Arc::ptr_eq(ours, shown) && Arc::ptr_eq(theirs, target)
+            };
+            if !is_finished && self.settled.get(name).is_some_and(is_same) {
+                continue;
+            }
             let waits = self.waits.get(&uid).is_some_and(|wait| wait.until() > now);
             if waits || self.busy.contains(&uid) || self.deleted.contains(&uid) {
                 continue;
             }
-            if let Some(patch) = self.patch(&uid, status, target) {
-                due.push((
-                    name.clone(),
-                    uid,
-                    Request::Status(patch, Box::new(status.clone())),
-                ));
-            } else if report
-                .finished
-                .get(name)
-                .is_some_and(|finished| finished.0 == uid)
-            {
-                due.push((name.clone(), uid, Request::Delete));
+            match self.patch(&uid, shown, target) {
+                Some(_) if !is_finished && self.is_held(&uid, status, target, now) => {}
+                Some(patch) => due.push((name.clone(), uid, Request::Status(patch, shown.clone()))),
+                None if is_finished => due.push((name.clone(), uid, Request::Delete)),
+                None => {
+                    self.held.remove(&uid);
+                    self.settled.insert(name.clone(), (shown.clone(), target.clone()));
+                }
             }
         }
         due
     }
 
-    fn patch(&self, uid: &str, ours: &PodStatus, target: &Pod) -> Option<serde_json::Value> {
+    /// Whether a word waits for the next one.
+    fn is_held(&mut self, uid: &str, ours: &PodStatus, target: &Pod, now: Timestamp) -> bool {
+        match haste::haste(ours, target) {
+            Haste::Now => false,
+            Haste::Soon => *self.held.entry(uid.to_owned()).or_insert(now + HELD) > now,
+        }
+    }
+
+    fn patch(&self, uid: &str, shown: &Pod, target: &Pod) -> Option<serde_json::Value> {
         let told = self.told.get(uid);
         // The watch may be behind our own last word.
         let newest = told
-            .map(|told| &told.object)
-            .filter(|object| version(object) > version(target))
-            .unwrap_or(target);
+            .filter(|told| told.version > version(target))
+            .map_or(&target.status, |told| &told.status);
         // What the API server has made of our word is not said to it again.
-        let is_said = told.is_some_and(|told| *told.ours == *ours && told.object.status == newest.status);
-        match is_said {
-            true => None,
-            false => merge::patch(ours, newest.status.as_ref()),
+        let is_said = told.is_some_and(|told| told.ours.status == shown.status && told.status == *newest);
+        match (is_said, &shown.status) {
+            (false, Some(ours)) => merge::patch(ours, newest.as_ref()),
+            _ => None,
         }
     }
 
@@ -186,9 +229,10 @@ impl State {
         let Answer { uid, name, result } = answer;
         self.busy.remove(&uid);
         match result {
-            Ok(Some((object, ours))) => {
+            Ok(Some(told)) => {
                 self.waits.remove(&uid);
-                self.told.insert(uid, Told { ours, object });
+                self.held.remove(&uid);
+                self.told.insert(uid, told);
             }
             Ok(None) => {
                 self.waits.remove(&uid);
@@ -212,7 +256,10 @@ impl State {
 
     fn until_next(&self, now: Timestamp) -> Duration {
         let waits = self.waits.values().map(|wait| wait.until());
-        let next = waits.filter(|until| *until > now).min();
+        let next = waits
+            .chain(self.held.values().copied())
+            .filter(|until| *until > now)
+            .min();
         retry::sleep(next, now)
     }
 }
@@ -233,4 +280,80 @@ fn target<'a>(name: &PodName, shown: &Pod, objects: &'a ApiPods) -> Option<&'a A
 
 fn version(object: &Pod) -> Option<u64> {
     object.metadata.resource_version.as_ref()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::pod::PodUid;
+
+    /// A pod that waits for its containers.
+    fn pod(has_sandbox: &str) -> Arc<Pod> {
+        let conditions = json!([
+            {"type": "Ready", "status": "False"}, {"type": "PodReadyToStartContainers", "status": has_sandbox},
+        ]);
+        let pod = json!({
+            "metadata": {"name": "p", "namespace": "ns", "uid": "u", "resourceVersion": "7"},
+            "spec": {"containers": []},
+            "status": {"phase": "Pending", "conditions": conditions},
+        });
+        Arc::new(serde_json::from_value(pod).unwrap())
+    }
+
+    fn name() -> PodName {
+        PodName {
+            namespace: "ns".to_owned(),
+            name: "p".to_owned(),
+        }
+    }
+
+    fn due(state: &mut State, ours: &Arc<Pod>, finished: bool, after: Duration) -> Vec<&'static str> {
+        let mut report = PodsReport::default();
+        report.pods.insert(name(), ours.clone());
+        if finished {
+            report.finished.insert(name(), PodUid("u".to_owned()));
+        }
+        let objects = ApiPods {
+            pods: [(name(), pod("False"))].into(),
+            ..ApiPods::default()
+        };
+        let due = state.due(&report, &objects, Timestamp::UNIX_EPOCH + after);
+        let kind = |request: &Request| match request {
+            Request::Status(..) => "status",
+            Request::Delete => "delete",
+        };
+        due.iter().map(|(_, _, request)| kind(request)).collect()
+    }
+
+    #[test]
+    fn a_word_that_may_wait_is_held_for_a_moment_unless_it_is_the_last() {
+        let mut state = State::default();
+        let made = pod("True");
+        assert!(due(&mut state, &made, false, Duration::ZERO).is_empty());
+        assert!(due(&mut state, &made, false, HELD / 2).is_empty());
+        assert_eq!(state.until_next(Timestamp::UNIX_EPOCH), HELD);
+        assert_eq!(due(&mut state, &made, false, HELD), ["status"]);
+        assert_eq!(
+            due(&mut State::default(), &made, true, Duration::ZERO),
+            ["status"]
+        );
+    }
+
+    #[test]
+    fn what_is_told_already_is_settled_and_a_pod_that_is_finished_is_deleted() {
+        let mut state = State::default();
+        let same = pod("False");
+        assert!(due(&mut state, &same, false, Duration::ZERO).is_empty());
+        assert!(state.settled.contains_key(&name()));
+        assert_eq!(due(&mut state, &same, true, Duration::ZERO), ["delete"]);
+    }
+
+    #[test]
+    fn no_more_is_asked_than_there_is_room_for() {
+        let mut state = State {
+            busy: (0..AT_ONCE).map(|other| other.to_string()).collect(),
+            ..State::default()
+        };
+        assert!(due(&mut state, &pod("True"), true, Duration::ZERO).is_empty());
+    }
 }

@@ -1,0 +1,132 @@
+//! How soon a status is told. Each word costs a request, and a start or an end has several that follow each other within
+//! a moment: what somebody acts on is told at once, what only accompanies it may wait for the next.
+
+use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus};
+
+use crate::model::api::tells_end;
+
+/// The condition that says whether the pod has a sandbox and a network.
+const HAS_SANDBOX: &str = "PodReadyToStartContainers";
+
+/// When something is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Haste {
+    /// At once.
+    Now,
+    /// With the next word, or a little later.
+    Soon,
+}
+
+/// How soon `ours` is told in the place of what the API server has of the pod.
+pub(super) fn haste(ours: &PodStatus, theirs: &Pod) -> Haste {
+    let nothing = PodStatus::default();
+    let told = theirs.status.as_ref().unwrap_or(&nothing);
+    let is_now = if theirs.metadata.deletion_timestamp.is_some() {
+        // Nobody sends it anything more: what counts is its end, once its sandbox has ended, too.
+        tells_end(Some(ours)) && holds(ours, HAS_SANDBOX) != Some("True")
+    } else {
+        differs(ours, told)
+    };
+    if is_now { Haste::Now } else { Haste::Soon }
+}
+
+/// Whether something differs that others act on, or people wait for.
+fn differs(ours: &PodStatus, told: &PodStatus) -> bool {
+    let conditions = ours.conditions.iter().flatten();
+    let mut acted_on = conditions.filter(|condition| condition.type_ != HAS_SANDBOX);
+    ours.phase != told.phase
+        || ours.reason != told.reason
+        || ours.message != told.message
+        || ours.container_statuses != told.container_statuses
+        || ours.init_container_statuses != told.init_container_statuses
+        || acted_on.any(|condition| holds(told, &condition.type_) != Some(condition.status.as_str()))
+}
+
+/// `True`, `False` or `Unknown`, where the condition is told.
+fn holds<'a>(status: &'a PodStatus, kind: &str) -> Option<&'a str> {
+    let mut conditions = status.conditions.iter().flatten();
+    let found = conditions.find(|condition: &&PodCondition| condition.type_ == kind);
+    found.map(|condition| condition.status.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn check(ours: Value, theirs: Value, deleted: bool, expected: Haste) {
+        let mut pod = json!({"metadata": {"name": "p"}, "spec": {"containers": []}, "status": theirs});
+        if deleted {
+            pod["metadata"]["deletionTimestamp"] = json!("2026-11-20T08:00:00Z");
+        }
+        let status = serde_json::from_value(ours.clone()).unwrap();
+        assert_eq!(
+            haste(&status, &serde_json::from_value(pod).unwrap()),
+            expected,
+            "{ours}"
+        );
+    }
+
+    fn status(phase: &str, ready: &str, has_sandbox: &str) -> Value {
+        json!({"phase": phase, "conditions": [
+            {"type": "Ready", "status": ready}, {"type": "PodReadyToStartContainers", "status": has_sandbox}]})
+    }
+
+    #[test]
+    fn what_others_act_on_is_told_at_once() {
+        let creating = status("Pending", "False", "False");
+        check(creating.clone(), json!({"phase": "Pending"}), false, Haste::Now);
+        check(
+            status("Running", "True", "True"),
+            creating.clone(),
+            false,
+            Haste::Now,
+        );
+        check(
+            status("Running", "False", "True"),
+            status("Running", "True", "True"),
+            false,
+            Haste::Now,
+        );
+        let mut restarted = status("Running", "True", "True");
+        restarted["containerStatuses"] =
+            json!([{"name": "c", "image": "i", "imageID": "", "ready": true, "restartCount": 1}]);
+        check(restarted, status("Running", "True", "True"), false, Haste::Now);
+        // Its own.
+        let mut gated = creating.clone();
+        gated["conditions"][1] = json!({"type": "example.org/gate", "status": "True"});
+        check(creating.clone(), gated, false, Haste::Soon);
+    }
+
+    #[test]
+    fn that_there_is_a_sandbox_is_told_along_with_the_containers() {
+        let mut made = status("Pending", "False", "True");
+        made["podIP"] = json!("10.0.0.1");
+        made["observedGeneration"] = json!(2);
+        check(made, status("Pending", "False", "False"), false, Haste::Soon);
+    }
+
+    #[test]
+    fn of_a_pod_that_is_deleted_the_end_counts() {
+        let running = status("Running", "True", "True");
+        check(
+            status("Running", "False", "True"),
+            running.clone(),
+            true,
+            Haste::Soon,
+        );
+        check(
+            status("Succeeded", "False", "True"),
+            running.clone(),
+            true,
+            Haste::Soon,
+        );
+        check(
+            status("Succeeded", "False", "False"),
+            running.clone(),
+            true,
+            Haste::Now,
+        );
+        check(json!({"phase": "Failed"}), running, true, Haste::Now);
+    }
+}
