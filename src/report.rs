@@ -327,9 +327,11 @@ impl Loop {
         new: Vec<events::PodEvent>,
         at: Timestamp,
     ) -> bool {
-        let changed = !new.is_empty();
+        if new.is_empty() {
+            return false;
+        }
         let happenings = self.happenings.clone();
-        let kept = self.report.events.entry(name.clone()).or_default();
+        let kept = Arc::make_mut(self.report.events.entry(name.clone()).or_default());
         for event in new {
             let kind = match event.kind {
                 events::EventType::Normal => EventKind::Normal,
@@ -359,7 +361,7 @@ impl Loop {
                 },
             );
         }
-        changed
+        true
     }
 
     fn tell_of_node(&self, new: impl IntoIterator<Item = node_events::NodeEvent>, at: Timestamp) {

@@ -146,7 +146,7 @@ fn report(agent: &Agent) {
         finished: Default::default(),
         pods: [(key.clone(), Arc::new(pod("default", "web-vm")))].into(),
         problems: vec![problem],
-        events: [(key, vec![event])].into(),
+        events: [(key, Arc::new(vec![event]))].into(),
     }));
 }
 

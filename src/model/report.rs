@@ -20,8 +20,8 @@ pub struct PodsReport {
     pub problems: Vec<Problem>,
     /// Pods whose deletion was asked for and of which nothing runs, is mounted or has a cgroup any more.
     pub finished: BTreeMap<PodName, PodUid>,
-    /// Recent events by pod, the oldest first; bounded by the writer.
-    pub events: BTreeMap<PodName, Vec<PodEvent>>,
+    /// Recent events by pod, the oldest first; bounded by the writer. Those of a pod that had none since keep their `Arc`.
+    pub events: BTreeMap<PodName, Arc<Vec<PodEvent>>>,
 }
 
 /// Something that happened to a pod, as `kubectl describe` shows it.

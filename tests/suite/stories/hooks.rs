@@ -15,7 +15,11 @@ fn deeds(machine: &Machine) -> Vec<String> {
 
 fn reasons(machine: &Machine) -> Vec<(String, String)> {
     let report = machine.report();
-    let events = report.events.get(&full_name("web")).into_iter().flatten();
+    let events = report
+        .events
+        .get(&full_name("web"))
+        .into_iter()
+        .flat_map(|events| events.iter());
     events
         .map(|event| (event.reason.clone(), event.message.clone()))
         .collect()

@@ -50,7 +50,7 @@ async fn a_secret_beside_the_manifest_opens_the_registry_when_it_is_right() {
     let warning =
         "Unable to retrieve some image pull secrets (login); attempting to pull the image may not succeed.";
     let event = |report: &gantry::model::report::PodsReport| {
-        let mut events = report.events.values().flatten();
+        let mut events = report.events.values().flat_map(|events| events.iter());
         events
             .any(|event| event.reason == "FailedToRetrieveImagePullSecret" && event.message == warning)
             .then_some(())
