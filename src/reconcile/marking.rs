@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::{Key, Loop, Work};
 use crate::model::memory::PodMemory;
-use crate::model::object::Objects;
+use crate::model::object::{Objects, Reference};
 use crate::model::pod::{Desired, PodName, PodUid};
 use crate::model::reference::{pull_secrets, references};
 use crate::model::runtime::Snapshot;
@@ -74,8 +74,15 @@ impl Loop {
                 continue;
             }
             let changed = after.objects.changed_since(before);
+            // Nobody else uses a pod's token, and each pod that starts brings one.
+            let owner = |key: &Reference| match key {
+                Reference::Token(key) => Some(key.pod.clone()),
+                Reference::Object(_) | Reference::RuntimeClass(_) => None,
+            };
+            let owners: BTreeSet<Option<PodName>> = changed.iter().map(owner).collect();
             for pod in after.pods.values() {
-                if references(pod).is_disjoint(&changed) {
+                let may_refer = owners.contains(&None) || owners.contains(&Some(pod.name.clone()));
+                if !may_refer || references(pod).is_disjoint(&changed) {
                     continue;
                 }
                 if let Some(memory) = self.memory.pods.get_mut(&pod.name) {
