@@ -25,6 +25,10 @@ use crate::model::runtime::{ObservedImage, ObservedName, RuntimeState, Snapshot}
 const RELIST_OFTEN: Duration = Duration::from_secs(1);
 /// A pull makes several events about its image.
 const AFTER_IMAGE_EVENT: Duration = Duration::from_millis(200);
+/// After everything was read, so many times as long as that took passes before anything is read again: where the
+/// runtime is busy, asking it all the time would keep it from its work.
+const REST_AFTER_ALL: u32 = 2;
+const LONGEST_REST: Duration = Duration::from_millis(200);
 /// Reading more names than this one by one costs more than reading everything.
 const NAMES_ONE_BY_ONE: usize = 3;
 
@@ -54,6 +58,9 @@ pub(super) struct Observer {
     events: Events,
     next_relist: Instant,
     next_images: Instant,
+    /// Nothing is read before; and whether something has been put off until then.
+    rests_until: Instant,
+    is_put_off: bool,
 }
 
 impl Observer {
@@ -77,6 +84,8 @@ impl Observer {
             events: Events::Missing,
             next_relist: now,
             next_images: now,
+            rests_until: now,
+            is_put_off: false,
         }
     }
 
@@ -104,6 +113,10 @@ impl Observer {
             while let Ok(request) = requests.try_recv() {
                 self.waiting.push(request);
             }
+            self.is_put_off = Instant::now() < self.rests_until;
+            if self.is_put_off {
+                continue;
+            }
             if let Err(error) = self.pass().await {
                 self.lose(&error);
             }
@@ -111,11 +124,15 @@ impl Observer {
     }
 
     fn wake(&self) -> Instant {
+        if self.is_put_off {
+            return self.rests_until;
+        }
         if !self.reachable() {
-            return self.next_relist;
+            return self.next_relist.max(self.rests_until);
         }
         let next = self.next_relist.min(self.next_images);
-        self.due.next().map_or(next, |due| next.min(due))
+        let next = self.due.next().map_or(next, |due| next.min(due));
+        next.max(self.rests_until)
     }
 
     fn note(&mut self, event: Event) {
@@ -200,6 +217,9 @@ impl Observer {
         };
         tracing::trace!(names, changed, waiting = self.waiting.len(), "read");
         self.answer(&reading, &unread);
+        if names.is_none() {
+            self.rests_until = Instant::now() + (now.elapsed() * REST_AFTER_ALL).min(LONGEST_REST);
+        }
         self.due.settle(|id| self.world.seen(id), now, Instant::now());
         Ok(())
     }
