@@ -9,6 +9,7 @@ use std::sync::Arc;
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod as Object;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::Status;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
@@ -44,7 +45,11 @@ pub async fn run(
         let client = clients.borrow_and_update().clone();
         let api: kube::Api<Object> = kube::Api::all(client);
         let config = watcher::Config::default().fields(&format!("spec.nodeName={}", context.node_name));
-        let mut events = kube::runtime::watcher(api, config).backoff(Pace::new()).boxed();
+        // Who wrote which field is as long as all the rest, and nobody here asks.
+        let mut events = kube::runtime::watcher(api, config)
+            .backoff(Pace::new())
+            .modify(|object: &mut Object| object.metadata.managed_fields = None)
+            .boxed();
         loop {
             // Every arm may be cancelled: an event that was not taken is still in the stream.
             let event = tokio::select! {
@@ -206,7 +211,7 @@ impl State {
         let same_uid = former.filter(|former| former.object.metadata.uid == object.metadata.uid);
         // What others and we ourselves write into the status makes no other pod of it.
         if let Some(former) = same_uid
-            && asked(&former.object) == asked(&object)
+            && asks_the_same(&former.object, &object)
         {
             let (read, problems) = (former.read.clone(), former.problems.clone());
             let object = Arc::new(object);
@@ -291,13 +296,14 @@ fn is_mirror(object: &Object) -> bool {
     annotations.is_some_and(|annotations| annotations.contains_key(MIRROR))
 }
 
-/// The object without what is written about it rather than asked of it.
-fn asked(object: &Object) -> Object {
-    let mut object = object.clone();
-    object.status = None;
-    object.metadata.resource_version = None;
-    object.metadata.managed_fields = None;
-    object
+/// Whether the objects differ only in what is written about them, not in what is asked of them.
+fn asks_the_same(one: &Object, other: &Object) -> bool {
+    let asked = |object: &Object| ObjectMeta {
+        resource_version: None,
+        managed_fields: None,
+        ..object.metadata.clone()
+    };
+    one.spec == other.spec && asked(one) == asked(other)
 }
 
 #[cfg(test)]
