@@ -67,9 +67,12 @@ pub(super) fn unmount_beneath(dir: &Path) -> io::Result<()> {
 
 /// The mount points at and below a directory, in the order in which they were mounted (proc(5), mountinfo).
 fn beneath(table: &[u8], dir: &Path) -> Vec<PathBuf> {
+    let start = dir.components().as_path().as_os_str().as_encoded_bytes();
     table
         .split(|byte| *byte == b'\n')
         .filter_map(|line| line.split(|byte| *byte == b' ').nth(4))
+        // Of hundreds of pods only one is meant.
+        .filter(|field| field.starts_with(start) || field.contains(&b'\\'))
         .map(|field| PathBuf::from(OsString::from_vec(unescape(field))))
         .filter(|point| point.starts_with(dir))
         .collect()

@@ -33,9 +33,13 @@ pub(super) fn ensure(dir: &Path, logs: &Path) -> Result<Effect, StepError> {
 
 /// Unmounts what lies beneath the pod's directory and removes it.
 pub(super) async fn remove(dir: PathBuf) -> Result<Effect, StepError> {
-    removed(dir, |dir| {
-        mount::unmount_beneath(dir)?;
-        tree::remove(dir)
+    removed(dir, |dir| match tree::remove(dir) {
+        Ok(()) => Ok(()),
+        // Mounts are not crossed. Where there are none, the list of all mounts of all pods need not be read.
+        Err(_) => {
+            mount::unmount_beneath(dir)?;
+            tree::remove(dir)
+        }
     })
     .await
 }
