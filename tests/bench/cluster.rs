@@ -15,7 +15,7 @@ use crate::api::Api;
 use crate::control_plane::{ADMIN, ControlPlane, wait_node_ready};
 use crate::cost::{cpu, proportional, resident};
 use crate::node::{Node, SOON, USUAL};
-use crate::report::{Report, median};
+use crate::report::{Report, median, ms};
 
 use load::Load;
 use requests::{Counts, Log};
@@ -81,11 +81,8 @@ pub fn measure(report: &mut Report) {
             let seen = seen.get_mut(&side).expect("both are there");
             sitting.with(side, |sitting, _| sitting.singles(seen));
             let (ready, gone) = (median(seen.ready.clone()), median(seen.gone.clone()));
-            println!(
-                "round {}, {}: ready {ready:.0?}, gone {gone:.0?}",
-                round + 1,
-                side.name()
-            );
+            let (round, name) = (round + 1, side.name());
+            println!("round {round}, {name}: ready {}, gone {}", ms(ready), ms(gone));
         }
     }
     for lot in LOTS {

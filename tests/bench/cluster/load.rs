@@ -16,7 +16,7 @@ use crate::node::is_ready;
 use crate::objects::{IDLE, pod};
 
 /// The longest that a lot of pods may take.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A client that stays connected.
 pub struct Load {
