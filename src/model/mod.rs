@@ -21,6 +21,7 @@ pub mod reference;
 pub mod registry;
 pub mod report;
 pub mod resources;
+pub mod restart;
 pub mod runtime;
 pub mod service;
 pub mod step;

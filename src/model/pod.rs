@@ -13,6 +13,7 @@ use super::object::Objects;
 use super::placement::Placement;
 use super::probe::{Lifecycle, Probes};
 use super::resources::{Bytes, Qos, Resources};
+use super::restart::RestartRule;
 use super::runtime::ObservedName;
 use super::value::{EnvFrom, EnvValue, FileSource, Projection, SubPath};
 
@@ -392,8 +393,10 @@ pub struct Container {
     pub stdin_once: bool,
     /// `tty`
     pub tty: bool,
-    /// Whether it is restarted: the pod's policy, or for an init container what makes it a sidecar.
+    /// Whether it is restarted: its own policy where it states one, else the pod's.
     pub restart: RestartPolicy,
+    /// `restartPolicyRules`: ends after which it is restarted whatever the policy says.
+    pub restart_rules: Vec<RestartRule>,
     /// An init container with `restartPolicy: Always`.
     pub sidecar: bool,
     /// What it is asked while it runs.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::health::{Health, Verdict};
-use super::pod::{CONFIG_HASH, CONFIG_SOURCE, Container, OF_FILE, PodName, PodUid, RestartPolicy};
+use super::pod::{CONFIG_HASH, CONFIG_SOURCE, Container, OF_FILE, PodName, PodUid};
 use super::probe::{Hook, ProbeKind};
 
 /// Everything observed of pods. Written by `observe` alone; pods that did not change keep their `Arc`.
@@ -103,17 +103,13 @@ impl ObservedPod {
 }
 
 /// Whether a container has to be started, going by its newest instance: not while it runs; always where it
-/// never ran or nobody can tell; else as its restart policy says (`ShouldContainerBeRestarted` in
+/// never ran or nobody can tell; else as its restart policy and its rules say (`ShouldContainerBeRestarted` in
 /// `pkg/kubelet/container/helpers.go`).
 pub fn shall_start(container: &Container, instance: Option<&ObservedContainer>) -> bool {
     match instance.map(|instance| &instance.state) {
         Some(ContainerState::Running { .. }) => false,
         None | Some(ContainerState::Created | ContainerState::Unknown) => true,
-        Some(ContainerState::Exited { code, .. }) => match container.restart {
-            RestartPolicy::Always => true,
-            RestartPolicy::OnFailure => *code != 0,
-            RestartPolicy::Never => false,
-        },
+        Some(ContainerState::Exited { code, .. }) => container.restarts_after(*code),
     }
 }
 

@@ -52,6 +52,7 @@ pub(crate) fn container(name: &str) -> Container {
         stdin_once: false,
         tty: false,
         restart: RestartPolicy::Always,
+        restart_rules: Vec::new(),
         sidecar: false,
         probes: Default::default(),
         lifecycle: Default::default(),

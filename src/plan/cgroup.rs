@@ -407,6 +407,7 @@ mod tests {
             stdin_once: false,
             tty: false,
             restart: RestartPolicy::Always,
+            restart_rules: Vec::new(),
             sidecar: false,
             probes: Default::default(),
             lifecycle: Default::default(),

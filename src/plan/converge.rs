@@ -90,9 +90,26 @@ fn story() -> impl Strategy<Value = Story> {
         proptest::option::of((0..30_u32, prop_oneof![3 => Just(0), 1 => Just(1)])),
         3,
     );
-    (restart(), init, containers, deadline, exits, vec(event(), 0..24)).prop_map(
-        |(restart, init, containers, deadline, exits, events)| {
+    // The policies that containers state for themselves.
+    let own = vec(proptest::option::weighted(0.2, self::restart()), 6);
+    (
+        restart(),
+        init,
+        containers,
+        deadline,
+        exits,
+        own,
+        vec(event(), 0..24),
+    )
+        .prop_map(|(restart, init, containers, deadline, exits, own, events)| {
             let mut pod = sample::pod(restart, &init, &containers);
+            let stated = pod
+                .init_containers
+                .iter_mut()
+                .filter(|container| !container.sidecar);
+            for (container, own) in stated.chain(&mut pod.containers).zip(own) {
+                container.restart = own.unwrap_or(restart);
+            }
             pod.active_deadline = deadline.map(std::time::Duration::from_secs);
             pod.volumes.push(Volume {
                 name: "v".to_owned(),
@@ -116,7 +133,7 @@ fn story() -> impl Strategy<Value = Story> {
                 .map(|container| (container.name.clone(), Exits { after: 1, code: 0 }))
                 .collect();
             for (container, exit) in pod.containers.iter().zip(exits) {
-                if let Some((after, code)) = exit.filter(|_| restart != RestartPolicy::Always) {
+                if let Some((after, code)) = exit.filter(|_| container.restart != RestartPolicy::Always) {
                     programs.push((container.name.clone(), Exits { after, code }));
                 }
             }
@@ -125,8 +142,7 @@ fn story() -> impl Strategy<Value = Story> {
                 programs,
                 events,
             }
-        },
-    )
+        })
 }
 
 /// Lets the story happen; returns what is desired at its end.
@@ -236,11 +252,7 @@ fn assert_runs(pod: &Pod, seen: &ObservedPod) {
             .expect("every container was started");
         one |= runs(&container.name);
         if let ContainerState::Exited { code, .. } = instance.state {
-            let stays_down = match container.restart {
-                RestartPolicy::Always => false,
-                RestartPolicy::OnFailure => code == 0,
-                RestartPolicy::Never => true,
-            };
+            let stays_down = !container.restarts_after(code);
             assert!(stays_down, "{} is not restarted: {seen:?}", container.name);
         } else {
             assert!(runs(&container.name) && instance.hash == container.hash);
@@ -254,8 +266,9 @@ fn assert_runs(pod: &Pod, seen: &ObservedPod) {
 
 fn assert_ended(world: &World, pod: &Pod, seen: &ObservedPod) {
     let has_deadline = pod.active_deadline.is_some();
+    let mut own = pod.all_containers().filter(|container| !container.sidecar);
     assert!(
-        has_deadline || pod.restart_policy != RestartPolicy::Always,
+        has_deadline || own.any(|container| container.restart != RestartPolicy::Always),
         "ended without need: {seen:?}"
     );
     assert!(seen.ready_sandboxes().next().is_none() && !seen.containers.iter().any(|c| c.may_run()));

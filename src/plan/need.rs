@@ -45,7 +45,7 @@ pub(super) fn need<'a>(pod: &'a Pod, seen: &'a ObservedPod) -> Need<'a> {
 
 fn without_sandbox<'a>(pod: &'a Pod, seen: &ObservedPod, attempt: u32) -> Need<'a> {
     let ran = attempt > 0 && !seen.containers.is_empty();
-    if pod.restart_policy == RestartPolicy::Never && ran {
+    if pod.restart_policy == RestartPolicy::Never && ran || has_ended(pod, seen) {
         return Need::End;
     }
     let done = |container: &Container| {
@@ -71,6 +71,25 @@ fn without_sandbox<'a>(pod: &'a Pod, seen: &ObservedPod, attempt: u32) -> Need<'
         },
         None => Need::Sandbox { attempt, start },
     }
+}
+
+/// Whether the pod has come to its end by itself, which no new sandbox undoes: its containers state their own policies
+/// and have ended by them, or an init container has failed for good.
+fn has_ended(pod: &Pod, seen: &ObservedPod) -> bool {
+    let ended = |container: &Container| {
+        let instance = seen.container(&container.name);
+        instance.is_some_and(|instance| instance.finished().is_some()) && !shall_start(container, instance)
+    };
+    let last = seen.sandboxes.first().map(|sandbox| sandbox.id.as_str());
+    let failed = |container: &Container| {
+        let here = seen
+            .container(&container.name)
+            .filter(|instance| Some(instance.sandbox.as_str()) == last);
+        let state = here.map(|instance| &instance.state);
+        let in_vain = matches!(state, Some(ContainerState::Exited { code, .. }) if *code != 0);
+        !container.sidecar && in_vain && ended(container)
+    };
+    pod.containers.iter().all(ended) || pod.init_containers.iter().any(failed)
 }
 
 fn in_sandbox<'a>(pod: &'a Pod, seen: &'a ObservedPod, sandbox: &'a Sandbox) -> Need<'a> {
@@ -229,6 +248,8 @@ fn trace(container: &Container, instance: &ObservedContainer) -> Trace {
         ContainerState::Running { .. } => Trace::Complete,
         ContainerState::Exited { .. } | ContainerState::Unknown if container.sidecar => Trace::Restart,
         ContainerState::Exited { .. } if !instance.has_failed() => Trace::Complete,
+        ContainerState::Exited { code, .. } if container.restarts_after(*code) => Trace::Restart,
+        // Without an exit code no rule applies, and one that was killed for want of memory may have left a 0.
         _ if container.restart == RestartPolicy::Never => Trace::Failed,
         _ => Trace::Restart,
     }

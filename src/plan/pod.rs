@@ -202,6 +202,7 @@ mod tests {
     use crate::model::memory::{Backoff, ContainerMemory};
     use crate::model::object::{Known, ObjectKind, Objects};
     use crate::model::pod::{Deletion, RestartPolicy};
+    use crate::model::restart::RestartRule;
     use crate::model::runtime::{ContainerState, ObservedContainer, Sandbox};
     use crate::model::sample::{self, at, exited, instance, observed, running, sandbox};
     use crate::model::step::{ContainerRef, SandboxRef, StepError};
@@ -407,6 +408,58 @@ mod tests {
                 stop sandbox s0
                 remove cgroup kubepods/besteffort/podu1, remove pod directory /var/lib/kubelet/pods/u1/volumes"#]],
         );
+    }
+
+    #[test]
+    fn a_container_that_states_its_own_policy_follows_it() {
+        let own = |restart: RestartPolicy, own: RestartPolicy, code: i32, ready: bool| {
+            let mut pod = sample::pod(restart, &[], &["c"]);
+            pod.containers[0].restart = own;
+            pod.containers[0].restart_rules = vec![RestartRule::In(vec![42])];
+            let ended = vec![instance("c", 0, 1, exited(1, 2, code))];
+            case(pod, vec![sandbox(0, ready, 0)], ended)
+        };
+        let starts = || {
+            expect![[r#"
+                ensure image c, write hosts file
+                create container c #1 in s0
+                start container c (new)"#]]
+        };
+        let ends = || {
+            expect![[r#"
+                stop sandbox s0
+                remove cgroup kubepods/besteffort/podu1, remove pod directory /var/lib/kubelet/pods/u1/volumes"#]]
+        };
+        check(own(Never, OnFailure, 1, true), starts());
+        check(own(Never, Never, 42, true), starts());
+        check(own(Always, OnFailure, 0, true), ends());
+        check(own(Always, Never, 1, true), ends());
+        // With its sandbox gone it has not ended any less.
+        check(own(Always, Never, 1, false), ends());
+    }
+
+    #[test]
+    fn an_init_container_that_states_its_own_policy_follows_it() {
+        let own = |restart: RestartPolicy, own: RestartPolicy, ready: bool| {
+            let mut pod = sample::pod(restart, &["i1"], &["c"]);
+            pod.init_containers[0].restart = own;
+            let failed = vec![instance("i1", 0, 1, exited(1, 2, 1))];
+            case(pod, vec![sandbox(0, ready, 0)], failed)
+        };
+        check(
+            own(Never, OnFailure, true),
+            expect![[r#"
+                ensure image i1, write hosts file
+                create container i1 #1 in s0
+                start container i1 (new)"#]],
+        );
+        let ends = || {
+            expect![[r#"
+                stop sandbox s0
+                remove cgroup kubepods/besteffort/podu1, remove pod directory /var/lib/kubelet/pods/u1/volumes"#]]
+        };
+        check(own(Always, Never, true), ends());
+        check(own(Always, Never, false), ends());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1 as api;
 
 use super::container::exit_code;
-use crate::model::pod::{Container, Pod, RestartPolicy, Source};
+use crate::model::pod::{Container, Pod, Source};
 
 pub(super) const PENDING: &str = "Pending";
 pub(super) const RUNNING: &str = "Running";
@@ -106,15 +106,7 @@ fn state_of(statuses: &[api::ContainerStatus], container: &Container) -> State {
 }
 
 fn init_failed_for_good(statuses: &[api::ContainerStatus], container: &Container) -> bool {
-    matches!(state_of(statuses, container), State::Ended(code, _) if code != 0 && !restarts(container, code))
-}
-
-fn restarts(container: &Container, code: i32) -> bool {
-    match container.restart {
-        RestartPolicy::Always => true,
-        RestartPolicy::OnFailure => code != 0,
-        RestartPolicy::Never => false,
-    }
+    matches!(state_of(statuses, container), State::Ended(code, _) if code != 0 && !container.restarts_after(code))
 }
 
 impl Count {
@@ -150,7 +142,7 @@ impl Count {
             State::Unknown => self.unknown += 1,
             State::Ended(code, now) => {
                 self.stopped += 1;
-                self.stopped_for_good += usize::from(!restarts(container, code));
+                self.stopped_for_good += usize::from(!container.restarts_after(code));
                 self.succeeded += usize::from(code == 0 && now == Now::Stopped);
             }
         }

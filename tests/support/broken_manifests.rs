@@ -283,7 +283,7 @@ fn features() -> Vec<Vec<u8>> {
         "envFrom: [{secretRef: {name: A_b}}]",
         "envFrom: [{}]",
         "volumeDevices: [{name: disk, devicePath: /dev/a}]",
-        "restartPolicy: Never",
+        "restartPolicy: Sometimes",
         "restartPolicyRules: [{action: Restart, exitCodes: {operator: In, values: [1]}}]",
     ];
     let spec = [
@@ -295,7 +295,7 @@ fn features() -> Vec<Vec<u8>> {
         "resourceClaims: [{name: a}]",
         "schedulingGates: [{name: a}]",
         "readinessGates: [{conditionType: a b}]",
-        "initContainers: [{name: i, image: a, restartPolicy: Never}]",
+        "initContainers: [{name: i, image: a, restartPolicy: Sometimes}]",
         "os: {name: windows}",
     ];
     let from = [

@@ -10,12 +10,13 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{self as k8s, PodSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 
+use super::convert_container::Role;
 use super::path::{Faults, FieldPath};
 use super::{convert_container, convert_placement, convert_volume};
 use super::{quantity, validate_resources};
 use crate::model::pod::{
     Deletion, DnsConfig, DnsPolicy, HostAlias, HostPathKind, Medium, Namespaces, Pod, PodName, PodSecurity,
-    PodUid, Profile, RestartPolicy, SeLinux, Source, Volume, VolumeSource,
+    PodUid, Profile, SeLinux, Source, Volume, VolumeSource,
 };
 use crate::model::resources::{Amounts, Bytes, MilliCpu, Qos, Resources};
 
@@ -32,18 +33,20 @@ pub(super) fn pod(object: k8s::Pod, source: Source, seen: Timestamp, faults: &mu
     let default = PodSpec::default();
     let spec = object.spec.as_ref().unwrap_or(&default);
     let at = FieldPath::default().field("spec");
-    let restart_policy = restart_policy(spec.restart_policy.as_deref());
+    let restart_policy =
+        convert_container::restart_policy(spec.restart_policy.as_deref().unwrap_or_default());
     let security = pod_security(spec);
-    let containers = |list: &[k8s::Container], field: &'static str, faults: &mut Faults| {
-        let at = at.field(field);
+    let containers = |list: &[k8s::Container], role: Role, faults: &mut Faults| {
+        let at = at.field(role.field());
         let convert = |(index, container)| {
-            convert_container::container(container, restart_policy, &security, &at.index(index), faults)
+            let at = at.index(index);
+            convert_container::container(container, role, restart_policy, &security, &at, faults)
         };
         list.iter().enumerate().map(convert).collect::<Vec<_>>()
     };
     let init = spec.init_containers.as_deref().unwrap_or(&[]);
-    let init_containers = containers(init, "initContainers", faults);
-    let containers = containers(&spec.containers, "containers", faults);
+    let init_containers = containers(init, Role::Init, faults);
+    let containers = containers(&spec.containers, Role::Regular, faults);
     let own = spec.resources.as_ref();
     let resources = own.map(|own| resources(own, &at.field("resources"), faults));
     let hostname_override = spec
@@ -137,14 +140,6 @@ fn hostname(stated: Option<&str>, name: &str) -> String {
         full.to_owned()
     } else {
         full[..end].trim_end_matches(['-', '.']).to_owned()
-    }
-}
-
-fn restart_policy(policy: Option<&str>) -> RestartPolicy {
-    match policy {
-        Some("OnFailure") => RestartPolicy::OnFailure,
-        Some("Never") => RestartPolicy::Never,
-        _ => RestartPolicy::Always,
     }
 }
 

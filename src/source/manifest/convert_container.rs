@@ -12,17 +12,38 @@ use crate::model::pod::{
     RestartPolicy,
 };
 use crate::model::probe::{Hook, Lifecycle, Probe, Probes};
+use crate::model::restart::RestartRule;
+
+/// What a container is in its pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// One of `containers`.
+    Regular,
+    /// One of `initContainers`.
+    Init,
+}
+
+impl Role {
+    /// The field of the pod's specification that lists those.
+    pub(super) fn field(self) -> &'static str {
+        match self {
+            Role::Regular => "containers",
+            Role::Init => "initContainers",
+        }
+    }
+}
 
 /// Converts a container of a pod with that restart policy and security context.
 pub(super) fn container(
     own: &k8s::Container,
+    role: Role,
     restart: RestartPolicy,
     pod: &PodSecurity,
     at: &FieldPath,
     faults: &mut Faults,
 ) -> Container {
     let image = own.image.clone().unwrap_or_default();
-    let sidecar = own.restart_policy.as_deref() == Some("Always");
+    let own_restart = own.restart_policy.as_deref();
     let variables = own.env.as_deref().unwrap_or(&[]);
     let env: Vec<_> = variables
         .iter()
@@ -55,11 +76,36 @@ pub(super) fn container(
         stdin: own.stdin.unwrap_or(false),
         stdin_once: own.stdin_once.unwrap_or(false),
         tty: own.tty.unwrap_or(false),
-        restart: if sidecar { RestartPolicy::Always } else { restart },
-        sidecar,
+        restart: own_restart.map_or(restart, restart_policy),
+        restart_rules: own
+            .restart_policy_rules
+            .iter()
+            .flatten()
+            .filter_map(restart_rule)
+            .collect(),
+        sidecar: role == Role::Init && own_restart == Some("Always"),
         probes: probes(own, &ports, &env),
         lifecycle: lifecycle(own, &ports),
         ports,
+    }
+}
+
+pub(super) fn restart_policy(policy: &str) -> RestartPolicy {
+    match policy {
+        "OnFailure" => RestartPolicy::OnFailure,
+        "Never" => RestartPolicy::Never,
+        _ => RestartPolicy::Always,
+    }
+}
+
+/// The rule, where it names exit codes: the other kinds of rules that there may be one day never apply.
+fn restart_rule(own: &k8s::ContainerRestartRule) -> Option<RestartRule> {
+    let codes = own.exit_codes.as_ref()?;
+    let values = codes.values.clone().unwrap_or_default();
+    match codes.operator.as_str() {
+        "In" => Some(RestartRule::In(values)),
+        "NotIn" => Some(RestartRule::NotIn(values)),
+        _ => None,
     }
 }
 

@@ -28,6 +28,7 @@ mod validate_metadata;
 mod validate_probe;
 mod validate_container;
 mod validate_resources;
+mod validate_restart;
 mod validate_security;
 mod validate_volume;
 mod convert;

@@ -66,22 +66,10 @@ fn pod(pod: &Pod, faults: &mut Faults) {
     for (index, container) in spec.containers.iter().enumerate() {
         let at = at.field("containers").index(index);
         self::container(container, &at, faults);
-        if container.restart_policy.is_some() {
-            let message = format!("{NOT_YET} for containers beside init containers: set spec.restartPolicy");
-            faults.add(&at.field("restartPolicy"), message);
-        }
     }
     for (index, container) in spec.init_containers.iter().flatten().enumerate() {
         let at = at.field("initContainers").index(index);
         self::container(container, &at, faults);
-        if container
-            .restart_policy
-            .as_deref()
-            .is_some_and(|policy| policy != "Always")
-        {
-            let message = format!("other than Always {NOT_YET}: remove it, and spec.restartPolicy decides");
-            faults.add(&at.field("restartPolicy"), message);
-        }
     }
 }
 
@@ -166,15 +154,16 @@ fn container(container: &Container, at: &FieldPath, faults: &mut Faults) {
             "volumeDevices",
             "remove them",
         ),
-        (
-            filled(container.restart_policy_rules.as_ref()),
-            "restartPolicyRules",
-            "remove them",
-        ),
         (filled(claims), "resources", "remove the claims"),
     ] {
         if present {
             faults.add(&at.field(field), format!("{NOT_YET}: {remedy}"));
+        }
+    }
+    for (index, rule) in container.restart_policy_rules.iter().flatten().enumerate() {
+        if rule.action == "RestartAllContainers" {
+            let at = at.field("restartPolicyRules").index(index).field("action");
+            faults.add(&at, format!("{} {NOT_YET}: use Restart", rule.action));
         }
     }
     // CRI's message for it came after the version that we speak.

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Container, ContainerPort, EnvVar, PodSpec, Volu
 use super::path::{Faults, FieldPath};
 use super::{
     ManifestContext, image, names, validate, validate_probe, validate_projected, validate_resources,
-    validate_security,
+    validate_restart, validate_security,
 };
 
 /// Notes what is wrong with a container, or an init container.
@@ -45,6 +45,7 @@ pub(super) fn container(
         validate_resources::container(resources, &at.field("resources"), faults);
     }
     validate_probe::container(container, spec, init, at, faults);
+    validate_restart::container(container, at, faults);
     resize_policy(container, spec, init, &at.field("resizePolicy"), faults);
     if let Some(security) = &container.security_context {
         validate_security::container(security, context, &at.field("securityContext"), faults);

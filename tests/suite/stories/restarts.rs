@@ -153,6 +153,51 @@ async fn never_restarts_nothing_and_a_failure_fails_the_pod() {
 }
 
 #[tokio::test]
+async fn a_container_that_states_its_own_policy_follows_it_and_its_rules() {
+    let mut machine = Machine::started().await;
+    let rules = "[{action: Restart, exitCodes: {operator: In, values: [42]}}]";
+    let ruled = format!("name: ruled, image: demo:1, restartPolicy: Never, restartPolicyRules: {rules}");
+    let containers = [&ruled, "name: good, image: demo:1, restartPolicy: OnFailure"];
+    machine.write("web.yaml", &manifest("web", "restartPolicy: Always", &containers));
+    machine.running("web").await;
+    machine.fake.exit(&id(&machine, "ruled"), 42);
+    runs(&machine, "ruled", 1).await;
+    machine.fake.exit(&id(&machine, "good"), 0);
+    let running = machine
+        .pod_told("web", "good completed", |pod| {
+            state(pod, "good") == "Terminated: Completed 0"
+        })
+        .await;
+    assert_eq!(phase(&running), "Running");
+    machine.fake.exit(&id(&machine, "ruled"), 1);
+    machine
+        .pod_told("web", "failed", |pod| phase(pod) == "Failed")
+        .await;
+    machine
+        .becomes("the sandbox stopped", |fake| {
+            !fake.world().sandbox("web-node").unwrap().1.ready
+        })
+        .await;
+    // It has ended though its policy is Always, also for an agent that remembers nothing.
+    machine.kill().await;
+    machine.start().await;
+    let failed = machine
+        .pod_told("web", "failed", |pod| phase(pod) == "Failed")
+        .await;
+    assert_eq!(
+        (state(&failed, "ruled").as_str(), restarts(&failed, "ruled")),
+        ("Terminated: Error 1", 1)
+    );
+    assert_eq!(
+        (
+            machine.fake.count("RunPodSandbox"),
+            machine.fake.count("CreateContainer")
+        ),
+        (1, 3)
+    );
+}
+
+#[tokio::test]
 async fn init_containers_run_one_after_the_other_each_until_it_succeeds() {
     let machine = Machine::started().await;
     let init = "initContainers: [{name: i1, image: demo:1}, {name: i2, image: demo:1}]";

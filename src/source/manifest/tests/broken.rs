@@ -434,11 +434,10 @@ spec:
   - {name: v, persistentVolumeClaim: {claimName: a}}
   - {name: w, nfs: {server: a, path: /}}
   initContainers:
-  - {name: i, image: x, restartPolicy: OnFailure}
+  - {name: i, image: x, restartPolicy: OnFailure, restartPolicyRules: [{action: RestartAllContainers, exitCodes: {operator: In, values: [1]}}]}
   containers:
   - name: c
     image: x
-    restartPolicy: Always
     env:
     - {name: A, valueFrom: {fileKeyRef: {volumeName: v, path: a, key: b}}}
     lifecycle: {stopSignal: SIGUSR1}
@@ -454,11 +453,36 @@ spec:
             :12: spec.runtimeClassName: refers to an object of the API server, which a static pod cannot: remove it
             :14: spec.volumes[0].persistentVolumeClaim: refers to an object of the API server, which a static pod cannot: use emptyDir or hostPath
             :15: spec.volumes[1].nfs: is not supported by this version of gantry yet: use emptyDir or hostPath
-            :17: spec.initContainers[0].restartPolicy: other than Always is not supported by this version of gantry yet: remove it, and spec.restartPolicy decides
-            :21: spec.containers[0].restartPolicy: is not supported by this version of gantry yet for containers beside init containers: set spec.restartPolicy
-            :23: spec.containers[0].env[0].valueFrom.fileKeyRef: is not supported by this version of gantry yet: write the value itself as value
-            :24: spec.containers[0].lifecycle.stopSignal: is not supported by this version of gantry yet: remove it, and have the image name the signal
+            :17: spec.initContainers[0].restartPolicyRules[0].action: RestartAllContainers is not supported by this version of gantry yet: use Restart
+            :22: spec.containers[0].env[0].valueFrom.fileKeyRef: is not supported by this version of gantry yet: write the value itself as value
+            :23: spec.containers[0].lifecycle.stopSignal: is not supported by this version of gantry yet: remove it, and have the image name the signal
         "#]],
+    );
+}
+
+#[test]
+fn restart_policies_of_containers() {
+    check(
+        "
+apiVersion: v1
+kind: Pod
+metadata: {name: a}
+spec:
+  initContainers:
+  - {name: i, image: x, restartPolicy: Sometimes}
+  containers:
+  - name: c
+    image: x
+    restartPolicyRules:
+    - {action: Restart, exitCodes: {operator: In, values: [1]}}
+  - name: d
+    image: x
+    restartPolicy: Never
+    restartPolicyRules:
+    - {action: Reboot, exitCodes: {operator: Within, values: [1]}}
+    - {action: Restart}
+",
+        expect![[r#""#]],
     );
 }
 

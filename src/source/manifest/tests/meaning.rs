@@ -8,6 +8,7 @@ use crate::model::pod::{
     VolumeSource,
 };
 use crate::model::resources::{Bytes, MilliCpu, Qos};
+use crate::model::restart::RestartRule;
 use crate::model::value::EnvValue;
 
 const SMALL: &str = "
@@ -153,9 +154,14 @@ spec:
   initContainers:
   - {name: i, image: 'x@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef'}
   - {name: side, image: 'x:latest', restartPolicy: Always}
+  - {name: once, image: 'x:1', restartPolicy: Never}
   containers:
   - name: c
     image: x:1
+    restartPolicy: Always
+    restartPolicyRules:
+    - {action: Restart, exitCodes: {operator: NotIn, values: [0, 3]}}
+    - {action: Restart, exitCodes: {operator: In, values: [7]}}
     command: [a]
     args: ['$(B)']
     env: [{name: B, value: '1'}, {name: EMPTY}]
@@ -203,10 +209,14 @@ spec:
         init,
         [
             (PullPolicy::IfNotPresent, RestartPolicy::OnFailure, false),
-            (PullPolicy::Always, RestartPolicy::Always, true)
+            (PullPolicy::Always, RestartPolicy::Always, true),
+            (PullPolicy::IfNotPresent, RestartPolicy::Never, false)
         ]
     );
     let c = &pod.containers[0];
+    assert_eq!((c.restart, c.sidecar), (RestartPolicy::Always, false));
+    let rules = [RestartRule::NotIn(vec![0, 3]), RestartRule::In(vec![7])];
+    assert_eq!(c.restart_rules, rules);
     assert_eq!(
         c.env,
         [

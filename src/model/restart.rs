@@ -1,0 +1,77 @@
+//! Whether a container that has ended is started again, by the exit code that it left: the pod's policy, its own, and
+//! the rules that come before both (`ContainerShouldRestart` in `pkg/api/v1/pod/util.go`).
+
+use super::pod::{Container, RestartPolicy};
+
+/// A rule of `restartPolicyRules`: the ends after which a container is started again whatever its policy says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RestartRule {
+    /// Those with one of these exit codes.
+    In(Vec<i32>),
+    /// Those with any other exit code.
+    NotIn(Vec<i32>),
+}
+
+impl RestartRule {
+    fn applies(&self, code: i32) -> bool {
+        match self {
+            RestartRule::In(codes) => codes.contains(&code),
+            RestartRule::NotIn(codes) => !codes.contains(&code),
+        }
+    }
+}
+
+impl RestartPolicy {
+    /// Whether what ended with that exit code is started again.
+    pub fn restarts_after(self, code: i32) -> bool {
+        match self {
+            RestartPolicy::Always => true,
+            RestartPolicy::OnFailure => code != 0,
+            RestartPolicy::Never => false,
+        }
+    }
+}
+
+impl Container {
+    /// Whether it is started again when it has ended with that exit code.
+    pub fn restarts_after(&self, code: i32) -> bool {
+        self.restart_rules.iter().any(|rule| rule.applies(code)) || self.restart.restarts_after(code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::sample;
+    use RestartPolicy::{Always, Never, OnFailure};
+
+    /// The codes of 0, 1 and 42 after which it is started again.
+    fn check(restart: RestartPolicy, rules: &[RestartRule], expected: &[i32]) {
+        let container = Container {
+            restart,
+            restart_rules: rules.to_vec(),
+            ..sample::container("c")
+        };
+        let codes = [0, 1, 42];
+        let restarted: Vec<_> = codes
+            .into_iter()
+            .filter(|code| container.restarts_after(*code))
+            .collect();
+        assert_eq!(restarted, expected, "{restart:?} {rules:?}");
+    }
+
+    #[test]
+    fn a_rule_comes_before_the_policy_and_the_policy_is_for_the_rest() {
+        check(Always, &[], &[0, 1, 42]);
+        check(OnFailure, &[], &[1, 42]);
+        check(Never, &[], &[]);
+        check(Never, &[RestartRule::In(vec![42])], &[42]);
+        check(Never, &[RestartRule::NotIn(vec![42])], &[0, 1]);
+        check(OnFailure, &[RestartRule::In(vec![0])], &[0, 1, 42]);
+        let both = [RestartRule::In(vec![0]), RestartRule::In(vec![42])];
+        check(Never, &both, &[0, 42]);
+        // No code is in nothing, and every code is not in it.
+        check(Never, &[RestartRule::In(vec![])], &[]);
+        check(Never, &[RestartRule::NotIn(vec![])], &[0, 1, 42]);
+    }
+}
