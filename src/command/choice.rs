@@ -89,9 +89,17 @@ pub fn container(pod: &Pod, wanted: Option<&str>) -> Result<ChosenContainer, Com
         .flat_map(|spec| spec.init_containers.iter().flatten())
         .map(|c| c.name.as_str())
         .collect();
+    let added: Vec<&str> = spec
+        .iter()
+        .flat_map(|spec| spec.ephemeral_containers.iter().flatten())
+        .map(|c| c.name.as_str())
+        .collect();
     let mut all = main.join(", ");
     for name in &init {
         write!(all, ", {name} (init)").expect("a String takes any text");
+    }
+    for name in &added {
+        write!(all, ", {name} (ephemeral)").expect("a String takes any text");
     }
     let chosen = |name: &str, note| {
         Ok(ChosenContainer {
@@ -100,7 +108,7 @@ pub fn container(pod: &Pod, wanted: Option<&str>) -> Result<ChosenContainer, Com
         })
     };
     if let Some(wanted) = wanted {
-        return match main.contains(&wanted) || init.contains(&wanted) {
+        return match [&main, &init, &added].iter().any(|list| list.contains(&wanted)) {
             true => chosen(wanted, None),
             false => Err(CommandError::Choice(format!(
                 "container {wanted} is not valid for pod {}: it has {all}",

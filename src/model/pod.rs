@@ -142,11 +142,18 @@ pub struct Pod {
     pub init_containers: Vec<Container>,
     /// `spec.containers`, in order.
     pub containers: Vec<Container>,
+    /// `spec.ephemeralContainers`, in order: added by people while it runs, and no part of what it is.
+    pub ephemeral_containers: Vec<Container>,
 }
 
 impl Pod {
-    /// All containers in the order in which they start: init containers first.
+    /// All containers that may have an instance: its own, and those that were added to it.
     pub fn all_containers(&self) -> impl Iterator<Item = &Container> {
+        self.own_containers().chain(&self.ephemeral_containers)
+    }
+
+    /// Those that it was made with, in the order in which they start: init containers first.
+    pub fn own_containers(&self) -> impl Iterator<Item = &Container> {
         self.init_containers.iter().chain(&self.containers)
     }
 
@@ -356,7 +363,7 @@ pub enum HostPathKind {
     BlockDevice,
 }
 
-/// A container of the pod, or an init container.
+/// A container of the pod, an init container, or an ephemeral one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Container {
     /// Its name in the pod.
@@ -399,6 +406,8 @@ pub struct Container {
     pub restart_rules: Vec<RestartRule>,
     /// An init container with `restartPolicy: Always`.
     pub sidecar: bool,
+    /// Beside whose processes it runs: the container that an ephemeral one is for (`targetContainerName`).
+    pub target: Option<String>,
     /// What it is asked while it runs.
     pub probes: Probes,
     /// What is done after its start and before its stop.

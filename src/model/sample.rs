@@ -54,6 +54,7 @@ pub(crate) fn container(name: &str) -> Container {
         restart: RestartPolicy::Always,
         restart_rules: Vec::new(),
         sidecar: false,
+        target: None,
         probes: Default::default(),
         lifecycle: Default::default(),
         hash: 0x78725ff3,
@@ -120,6 +121,7 @@ pub(crate) fn pod(restart: RestartPolicy, init: &[&str], containers: &[&str]) ->
         volumes: Vec::new(),
         init_containers,
         containers,
+        ephemeral_containers: Vec::new(),
     }
 }
 

@@ -67,7 +67,7 @@ impl Limited {
         let holds = |amount: fn(&Amounts) -> i64| {
             own.is_some_and(|own| amount(own) != 0)
                 || pod
-                    .all_containers()
+                    .own_containers()
                     .all(|container| amount(&container.resources.limits) != 0)
         };
         Limited {

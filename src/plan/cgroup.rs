@@ -328,7 +328,7 @@ fn unshared_request(pod: &Pod) -> i64 {
         .resources
         .as_ref()
         .map_or(0, |own| own.requests.memory_or_zero());
-    let count = i64::try_from(pod.all_containers().count()).unwrap_or(i64::MAX);
+    let count = i64::try_from(pod.own_containers().count()).unwrap_or(i64::MAX);
     if own == 0 || count == 0 {
         return 0;
     }
@@ -409,6 +409,7 @@ mod tests {
             restart: RestartPolicy::Always,
             restart_rules: Vec::new(),
             sidecar: false,
+            target: None,
             probes: Default::default(),
             lifecycle: Default::default(),
             hash: 0,
@@ -460,6 +461,7 @@ mod tests {
             volumes: Vec::new(),
             init_containers,
             containers,
+            ephemeral_containers: Vec::new(),
         }
     }
 

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::world::{Exits, Fate, World};
-use crate::model::pod::{Mount, Pod, Propagation, RestartPolicy, Volume, VolumeSource};
+use super::world::{ADDED, Exits, Fate, World};
+use crate::model::pod::{Container, Mount, Pod, Propagation, RestartPolicy, Volume, VolumeSource};
 use crate::model::runtime::{ContainerState, ObservedPod};
 use crate::model::sample;
 
@@ -25,6 +25,7 @@ enum Event {
     Replaced,
     Removed,
     Edited(u8),
+    Debugged,
     ImageThere(bool),
     NetworkReady(bool),
     Fates(Vec<Fate>),
@@ -53,6 +54,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::Replaced),
         1 => Just(Event::Removed),
         1 => any::<u8>().prop_map(Event::Edited),
+        1 => Just(Event::Debugged),
         1 => any::<bool>().prop_map(Event::ImageThere),
         1 => any::<bool>().prop_map(Event::NetworkReady),
         5 => vec(fate(), 1..14).prop_map(Event::Fates),
@@ -150,7 +152,8 @@ fn live(world: &mut World, pod: &Pod, events: &[Event]) -> Option<Pod> {
     let mut desired = Some(pod.clone());
     let mut versions = 1;
     for event in events {
-        let names: Vec<_> = pod.all_containers().map(|c| c.name.clone()).collect();
+        let all = desired.as_ref().unwrap_or(pod).all_containers();
+        let names: Vec<_> = all.map(|c| c.name.clone()).collect();
         let name = |which: u8| names[usize::from(which) % names.len()].as_str();
         match event {
             Event::Turns(count) => (0..*count).for_each(|_| {
@@ -175,6 +178,16 @@ fn live(world: &mut World, pod: &Pod, events: &[Event]) -> Option<Pod> {
                 if let Some(pod) = &mut desired {
                     let index = usize::from(*which) % pod.containers.len();
                     pod.containers[index].hash += 1;
+                }
+            }
+            Event::Debugged => {
+                if let Some(pod) = &mut desired {
+                    let added = &mut pod.ephemeral_containers;
+                    let name = format!("{ADDED}{}", added.len());
+                    added.push(Container {
+                        restart: RestartPolicy::Never,
+                        ..sample::container(&name)
+                    });
                 }
             }
             Event::ImageThere(there) => world.image_there = *there,
@@ -258,6 +271,13 @@ fn assert_runs(pod: &Pod, seen: &ObservedPod) {
             assert!(runs(&container.name) && instance.hash == container.hash);
         }
     }
+    for added in &pod.ephemeral_containers {
+        assert!(
+            seen.container(&added.name).is_some(),
+            "{} was never started",
+            added.name
+        );
+    }
     assert!(one, "a pod with a sandbox has a container that runs: {seen:?}");
     for sidecar in pod.init_containers.iter().filter(|c| c.sidecar) {
         assert!(runs(&sidecar.name), "{} does not run: {seen:?}", sidecar.name);
@@ -266,7 +286,7 @@ fn assert_runs(pod: &Pod, seen: &ObservedPod) {
 
 fn assert_ended(world: &World, pod: &Pod, seen: &ObservedPod) {
     let has_deadline = pod.active_deadline.is_some();
-    let mut own = pod.all_containers().filter(|container| !container.sidecar);
+    let mut own = pod.own_containers().filter(|container| !container.sidecar);
     assert!(
         has_deadline || own.any(|container| container.restart != RestartPolicy::Always),
         "ended without need: {seen:?}"

@@ -21,6 +21,7 @@ mod sub_path;
 mod dns;
 mod content;
 mod environment;
+mod ephemeral;
 mod service_links;
 pub mod amounts;
 pub mod cgroup;

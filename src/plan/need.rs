@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::ephemeral;
 use crate::model::health::Verdict;
 use crate::model::pod::{Container, Pod, RestartPolicy};
 use crate::model::probe::ProbeKind;
@@ -94,9 +95,14 @@ fn has_ended(pod: &Pod, seen: &ObservedPod) -> bool {
 
 fn in_sandbox<'a>(pod: &'a Pod, seen: &'a ObservedPod, sandbox: &'a Sandbox) -> Need<'a> {
     let mut stop = strays(pod, seen, sandbox);
+    // Before the init containers, which may be what somebody wants to look into.
+    let added = ephemeral::due(pod, seen);
     let (init, mut start) = match initialize(pod, seen, sandbox, &mut stop) {
         Init::Failed => return Need::End,
-        Init::Pending(start) => return Need::Containers { sandbox, stop, start },
+        Init::Pending(start) => {
+            let start = added.chain(start).collect();
+            return Need::Containers { sandbox, stop, start };
+        }
         Init::Done(sidecars) => (sidecars.len(), sidecars),
     };
     let mut kept = 0;
@@ -119,14 +125,18 @@ fn in_sandbox<'a>(pod: &'a Pod, seen: &'a ObservedPod, sandbox: &'a Sandbox) -> 
         }
     }
     match kept == 0 && start.len() == init {
-        // Sidecars do not keep a pod alive.
+        // Sidecars do not keep a pod alive, nor does what was added to it.
         true => Need::End,
-        false => Need::Containers { sandbox, stop, start },
+        false => Need::Containers {
+            sandbox,
+            stop,
+            start: added.chain(start).collect(),
+        },
     }
 }
 
 /// Instances that may run but are not the one that counts: of another sandbox, or older than the newest. The
-/// names of the manifest only: what others put into the pod (debug containers) is theirs.
+/// pod's names only: what others put into the sandbox is theirs.
 fn strays<'a>(pod: &Pod, seen: &'a ObservedPod, sandbox: &Sandbox) -> Vec<Stop<'a>> {
     let counts = |instance: &ObservedContainer| {
         instance.sandbox == sandbox.id

@@ -201,7 +201,7 @@ mod tests {
     use super::*;
     use crate::model::memory::{Backoff, ContainerMemory};
     use crate::model::object::{Known, ObjectKind, Objects};
-    use crate::model::pod::{Deletion, RestartPolicy};
+    use crate::model::pod::{Container, Deletion, Mount, RestartPolicy, Volume, VolumeSource};
     use crate::model::restart::RestartRule;
     use crate::model::runtime::{ContainerState, ObservedContainer, Sandbox};
     use crate::model::sample::{self, at, exited, instance, observed, running, sandbox};
@@ -460,6 +460,93 @@ mod tests {
         };
         check(own(Always, Never, true), ends());
         check(own(Always, Never, false), ends());
+    }
+
+    #[test]
+    fn a_container_that_is_added_starts_once_and_disturbs_nothing() {
+        let added = |init: &[&str], containers| {
+            let mut pod = sample::pod(Always, init, &["c"]);
+            pod.ephemeral_containers = vec![Container {
+                restart: Never,
+                ..sample::container("dbg")
+            }];
+            case(pod, vec![sandbox(0, true, 0)], containers)
+        };
+        let c = || instance("c", 0, 1, running(1));
+        let starts = || {
+            expect![[r#"
+                ensure image dbg, write hosts file
+                create container dbg #0 in s0
+                start container dbg (new)"#]]
+        };
+        check(added(&[], vec![c()]), starts());
+        check(added(&["i1"], vec![instance("i1", 0, 1, running(1))]), starts());
+        for state in [running(2), exited(2, 3, 1), ContainerState::Unknown] {
+            check(added(&[], vec![instance("dbg", 0, 2, state), c()]), expect![""]);
+        }
+        // It has a place only beside the pod's own containers.
+        let mut done = added(
+            &[],
+            vec![
+                instance("dbg", 0, 2, running(2)),
+                instance("c", 0, 1, exited(1, 2, 0)),
+            ],
+        );
+        if let Some(pod) = &mut done.desired {
+            pod.containers[0].restart = Never;
+        }
+        check(
+            done,
+            expect![[r#"
+                stop container dbg0 5s (Stopping container dbg)
+                stop sandbox s0
+                remove cgroup kubepods/besteffort/podu1, remove pod directory /var/lib/kubelet/pods/u1/volumes"#]],
+        );
+    }
+
+    #[test]
+    fn a_volume_that_only_an_added_container_mounts_is_made_for_it() {
+        let mount = Mount {
+            volume: "v".to_owned(),
+            sub_path: None,
+            path: "/v".to_owned(),
+            read_only: false,
+            recursive_read_only: false,
+            propagation: Default::default(),
+        };
+        let mut pod = sample::pod(Always, &[], &["c"]);
+        pod.volumes.push(Volume {
+            name: "v".to_owned(),
+            source: VolumeSource::EmptyDir {
+                medium: Default::default(),
+                size_limit: None,
+            },
+        });
+        pod.ephemeral_containers = vec![Container {
+            restart: Never,
+            mounts: vec![mount.clone()],
+            ..sample::container("dbg")
+        }];
+        let with = |pod: &Pod| {
+            let c = instance("c", 0, 1, running(1));
+            case(pod.clone(), vec![sandbox(0, true, 0)], vec![c])
+        };
+        check(
+            with(&pod),
+            expect![[r#"
+                ensure image dbg, make volume, write hosts file
+                create container dbg #0 in s0
+                start container dbg (new)"#]],
+        );
+        // One that was made with the pod is there.
+        pod.containers[0].mounts.push(mount);
+        check(
+            with(&pod),
+            expect![[r#"
+                ensure image dbg, write hosts file
+                create container dbg #0 in s0
+                start container dbg (new)"#]],
+        );
     }
 
     #[test]

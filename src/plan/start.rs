@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::container::{self, Home};
 use super::content::Origin;
 use super::need::Stop;
-use super::{PlanView, cgroup, gc, restart, sandbox, teardown, volume};
+use super::{PlanView, cgroup, ephemeral, gc, restart, sandbox, teardown, volume};
 use crate::model::memory::PodMemory;
 use crate::model::node::NodePolicy;
 use crate::model::pod::{Container, Pod, Source};
@@ -130,7 +130,10 @@ pub(super) fn in_sandbox(
     let mut prepare: Vec<_> = new.iter().filter_map(|c| remove_outdated(given, c)).collect();
     prepare.extend(new.iter().map(|c| image(given, c)));
     let updates = volume::updates(given.origin(&sandbox.ips), memory);
-    prepare.extend(updates.into_iter().map(Step::EnsureVolume));
+    let added = new
+        .iter()
+        .flat_map(|c| volume::added(given.origin(&sandbox.ips), c));
+    prepare.extend(updates.into_iter().chain(added).map(Step::EnsureVolume));
     if !new.is_empty() {
         prepare.push(Step::WriteHosts(container::hosts_file(pod, &sandbox.ips, policy)));
     }
@@ -193,7 +196,9 @@ fn create_and_start(
     origin: Origin<'_>,
     stages: &mut Vec<Vec<Step>>,
 ) {
-    let Given { pod, policy, .. } = given;
+    let Given {
+        pod, seen, policy, ..
+    } = given;
     let mut creates = Vec::new();
     let mut starts = Vec::new();
     for &container in due {
@@ -201,7 +206,8 @@ fn create_and_start(
             Some((id, attempt)) => (ContainerRef::Id(id), attempt),
             None => {
                 let attempt = next_attempt(given, container);
-                let request = container::request(origin, container, attempt, home);
+                let mut request = container::request(origin, container, attempt, home);
+                ephemeral::aim(&mut request, container, seen);
                 creates.push(Step::CreateContainer(Box::new(request)));
                 (ContainerRef::Made, attempt)
             }

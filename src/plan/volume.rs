@@ -7,7 +7,7 @@ use super::cgroup;
 use super::content::Origin;
 use crate::model::memory::PodMemory;
 use crate::model::node::NodePolicy;
-use crate::model::pod::{Medium, Pod, Volume, VolumeSource};
+use crate::model::pod::{Container, Medium, Pod, Volume, VolumeSource};
 use crate::model::resources::Bytes;
 use crate::model::step::{VolumeKind, VolumeRequest};
 use crate::model::value::Projection;
@@ -40,6 +40,32 @@ pub(super) fn updates(origin: Origin<'_>, memory: &PodMemory) -> Vec<VolumeReque
         .filter(projected)
         .filter_map(request)
         .collect()
+}
+
+/// The volumes that nobody mounted before this container, which was added to the pod; files are among [`updates`].
+pub(super) fn added(origin: Origin<'_>, container: &Container) -> Vec<VolumeRequest> {
+    let pod = origin.pod;
+    if !pod
+        .ephemeral_containers
+        .iter()
+        .any(|added| added.name == container.name)
+    {
+        return Vec::new();
+    }
+    let mounts = |container: &Container, volume: &Volume| {
+        container.mounts.iter().any(|mount| mount.volume == volume.name)
+    };
+    let is_new = |volume: &&Volume| {
+        mounts(container, volume) && !pod.own_containers().any(|container| mounts(container, volume))
+    };
+    let request = |volume: &Volume| match kind(origin, volume) {
+        VolumeKind::Files { .. } => None,
+        kind => Some(VolumeRequest {
+            volume: volume.name.clone(),
+            kind,
+        }),
+    };
+    pod.volumes.iter().filter(is_new).filter_map(request).collect()
 }
 
 fn mounted(pod: &Pod) -> impl Iterator<Item = &Volume> {

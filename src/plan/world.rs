@@ -17,6 +17,9 @@ use crate::model::runtime::{ContainerState, ObservedContainer, ObservedImage, Ob
 use crate::model::sample;
 use crate::model::step::*;
 
+/// How the names of containers begin that are added to a pod that runs.
+pub(super) const ADDED: &str = "debug";
+
 /// What happens to a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
@@ -560,10 +563,13 @@ impl World {
             .iter_mut()
             .find(|(_, seen)| seen.containers.iter().any(|c| c.id == id))
             .expect("what is started exists");
-        *self
+        let starts = self
             .starts
             .entry((uid.clone(), container.to_owned()))
-            .or_default() += 1;
+            .or_default();
+        *starts += 1;
+        let is_added = container.starts_with(ADDED);
+        assert!(!is_added || *starts == 1, "{container} is started once");
         let instance = seen.containers.iter_mut().find(|c| c.id == id).unwrap();
         assert_eq!(instance.state, ContainerState::Created);
         assert!(seen.sandboxes.iter().any(|s| s.id == instance.sandbox && s.ready));

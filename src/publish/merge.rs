@@ -17,6 +17,7 @@ const OURS: &[&str] = &[
     "podIP",
     "containerStatuses",
     "initContainerStatuses",
+    "ephemeralContainerStatuses",
 ];
 
 /// Lists whose items the API server would merge by a key: they are replaced as a whole.

@@ -100,9 +100,12 @@ pub(crate) fn container_names(pod: &Pod) -> Vec<&str> {
     let init = spec
         .into_iter()
         .flat_map(|spec| spec.init_containers.iter().flatten());
-    main.chain(init)
-        .map(|container| container.name.as_str())
-        .collect()
+    let added = spec
+        .into_iter()
+        .flat_map(|spec| spec.ephemeral_containers.iter().flatten())
+        .map(|container| container.name.as_str());
+    let own = main.chain(init).map(|container| container.name.as_str());
+    own.chain(added).collect()
 }
 
 /// The refusal for a container that the pod does not have.

@@ -69,12 +69,26 @@ pub(super) fn init_statuses(
         .collect()
 }
 
+/// The statuses of the containers that were added to the pod, by name.
+pub(super) fn ephemeral_statuses(
+    given: Given<'_>,
+    previous: &[api::ContainerStatus],
+) -> Vec<api::ContainerStatus> {
+    let added = given.pod.ephemeral_containers.iter();
+    let mut all: Vec<_> = added
+        .map(|container| status(given, container, Kind::Ephemeral, previous))
+        .collect();
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    all
+}
+
 /// What a container is in its pod.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Regular,
     Init,
     Sidecar,
+    Ephemeral,
 }
 
 fn status(
@@ -94,8 +108,10 @@ fn status(
     let state = status.state.get_or_insert_default();
     let runs = state.running.is_some();
     let asked = newest.filter(|_| runs);
-    status.started = Some(asked.map_or(runs, |instance| has_started(container, instance, previous)));
+    let started = || asked.map_or(runs, |instance| has_started(container, instance, previous));
+    status.started = (kind != Kind::Ephemeral).then(started);
     status.ready = match kind {
+        Kind::Ephemeral => false,
         Kind::Regular | Kind::Sidecar => asked.map_or(runs, |instance| {
             has_started(container, instance, previous) && is_ready(container, instance, previous)
         }),
@@ -159,7 +175,8 @@ fn instances<'a>(
     let sandbox = given.seen.sandboxes.first().map(|sandbox| sandbox.id.as_str());
     let name = container.name.clone();
     given.seen.containers.iter().filter(move |instance| {
-        instance.name == name && (kind == Kind::Regular || sandbox.is_none_or(|id| id == instance.sandbox))
+        let is_of_any = matches!(kind, Kind::Regular | Kind::Ephemeral);
+        instance.name == name && (is_of_any || sandbox.is_none_or(|id| id == instance.sandbox))
     })
 }
 
@@ -265,10 +282,10 @@ fn show_waiting(
             .state
             .as_ref()
             .is_some_and(|state| exit_code(state) == Some(0));
-    if ended || completed || !shall_start(container, newest) {
+    if ended || completed || !is_awaited(given, container, kind, newest) {
         return;
     }
-    let Some((reason, message)) = why_it_waits(given, container, newest) else {
+    let Some((reason, message)) = why_it_waits(given, container, kind, newest) else {
         return;
     };
     if let Some(state) = status.state.take_if(|state| state.terminated.is_some()) {
@@ -277,13 +294,31 @@ fn show_waiting(
     status.state = Some(waiting_state(reason, Some(message)));
 }
 
+/// Whether it is shown why a container does not run. An ephemeral one that has ended is asked for by the pod's policy
+/// like any other, though it is never started again: so it is told why its one start failed.
+fn is_awaited(
+    given: Given<'_>,
+    container: &Container,
+    kind: Kind,
+    newest: Option<&ObservedContainer>,
+) -> bool {
+    match (kind, newest.map(|newest| &newest.state)) {
+        (Kind::Ephemeral, Some(ContainerState::Exited { code, .. })) => {
+            given.pod.restart_policy.restarts_after(*code)
+        }
+        _ => shall_start(container, newest),
+    }
+}
+
 fn why_it_waits(
     given: Given<'_>,
     container: &Container,
+    kind: Kind,
     newest: Option<&ObservedContainer>,
 ) -> Option<(&'static str, String)> {
     let memory = given.memory?.containers.get(&container.name)?;
-    let back_off = shown_back_off(memory, newest, given.policy);
+    let restarted = newest.filter(|_| kind != Kind::Ephemeral);
+    let back_off = shown_back_off(memory, restarted, given.policy);
     if let Some((delay, _)) = back_off.filter(|(_, shown)| shown.contains(&given.now)) {
         let message = format!(
             "back-off {} restarting failed container={} pod={}",

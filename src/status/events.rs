@@ -8,7 +8,7 @@ use super::pod::REJECTED;
 use crate::model::memory::PodMemory;
 use crate::model::node::NodePolicy;
 use crate::model::object::Objects;
-use crate::model::pod::Pod;
+use crate::model::pod::{Container, Pod};
 use crate::model::probe::ProbeKind;
 use crate::model::reason::waiting;
 use crate::model::reference::absent_pull_secrets;
@@ -274,10 +274,13 @@ fn pulling(image: &str, path: &str) -> PodEvent {
 }
 
 fn field_path(pod: &Pod, container: &str) -> String {
-    match pod.init_containers.iter().any(|init| init.name == container) {
-        true => format!("spec.initContainers{{{container}}}"),
-        false => format!("spec.containers{{{container}}}"),
-    }
+    let is_among = |list: &[Container]| list.iter().any(|of_pod| of_pod.name == container);
+    let list = match () {
+        () if is_among(&pod.init_containers) => "initContainers",
+        () if is_among(&pod.ephemeral_containers) => "ephemeralContainers",
+        () => "containers",
+    };
+    format!("spec.{list}{{{container}}}")
 }
 
 fn event(kind: EventType, reason: &str, message: String, field_path: &str) -> PodEvent {
@@ -286,5 +289,21 @@ fn event(kind: EventType, reason: &str, message: String, field_path: &str) -> Po
         reason: reason.to_owned(),
         message,
         field_path: field_path.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::pod::RestartPolicy;
+    use crate::model::sample;
+
+    #[test]
+    fn an_event_names_the_list_that_its_container_is_in() {
+        let mut pod = sample::pod(RestartPolicy::Always, &["i"], &["c"]);
+        pod.ephemeral_containers.push(sample::container("dbg"));
+        assert_eq!(field_path(&pod, "i"), "spec.initContainers{i}");
+        assert_eq!(field_path(&pod, "c"), "spec.containers{c}");
+        assert_eq!(field_path(&pod, "dbg"), "spec.ephemeralContainers{dbg}");
     }
 }

@@ -55,7 +55,11 @@ pub fn pod_status(
         policy,
         now,
     };
-    let (init, regular) = containers(given, previous);
+    let Statuses {
+        init,
+        regular,
+        ephemeral,
+    } = containers(given, previous);
     let reached = reached(given, &init, &regular, previous);
     let conditions = condition::conditions(&condition::Given {
         pod,
@@ -78,6 +82,7 @@ pub fn pod_status(
         conditions: Some(conditions),
         container_statuses: Some(regular),
         init_container_statuses: (!init.is_empty()).then_some(init),
+        ephemeral_container_statuses: (!ephemeral.is_empty()).then_some(ephemeral),
         host_ip: policy.host_ips.first().map(ToString::to_string),
         host_ips: list(
             policy
@@ -103,20 +108,25 @@ fn is_refusal(status: &api::PodStatus) -> bool {
     message.is_some_and(|message| message.starts_with(REJECTED))
 }
 
-/// The statuses of init containers and of the others.
-fn containers(
-    given: Given<'_>,
-    previous: Option<&api::PodStatus>,
-) -> (Vec<api::ContainerStatus>, Vec<api::ContainerStatus>) {
+/// The statuses of a pod's containers. Those of ephemeral ones say nothing of the pod itself.
+struct Statuses {
+    init: Vec<api::ContainerStatus>,
+    regular: Vec<api::ContainerStatus>,
+    ephemeral: Vec<api::ContainerStatus>,
+}
+
+fn containers(given: Given<'_>, previous: Option<&api::PodStatus>) -> Statuses {
     let before = |list: fn(&api::PodStatus) -> &Option<Vec<api::ContainerStatus>>| {
         previous
             .and_then(|previous| list(previous).as_deref())
             .unwrap_or_default()
     };
-    (
-        container::init_statuses(given, before(|status| &status.init_container_statuses)),
-        container::statuses(given, before(|status| &status.container_statuses)),
-    )
+    let added = before(|status| &status.ephemeral_container_statuses);
+    Statuses {
+        init: container::init_statuses(given, before(|status| &status.init_container_statuses)),
+        regular: container::statuses(given, before(|status| &status.container_statuses)),
+        ephemeral: container::ephemeral_statuses(given, added),
+    }
 }
 
 /// The phase that the pod has come to.
@@ -255,4 +265,82 @@ fn pod_ips(
 fn list<T>(items: impl Iterator<Item = T>) -> Option<Vec<T>> {
     let items: Vec<_> = items.collect();
     (!items.is_empty()).then_some(items)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::memory::Backoff;
+    use crate::model::pod::{Container, RestartPolicy};
+    use crate::model::runtime::ObservedContainer;
+    use crate::model::sample::{self, at, exited, instance, observed, running, sandbox};
+    use crate::model::step::StepError;
+
+    /// The status of a pod that runs, to which `dbg` was added, at second 100.
+    fn debugged(dbg: Option<ObservedContainer>, failure: Option<StepError>) -> api::PodStatus {
+        let mut pod = sample::pod(RestartPolicy::Always, &[], &["c"]);
+        pod.ephemeral_containers = vec![Container {
+            restart: RestartPolicy::Never,
+            ..sample::container("dbg")
+        }];
+        let mut memory = PodMemory::new(pod.uid.clone(), at(0));
+        if failure.is_some() {
+            let of_container = memory.containers.entry("dbg".to_owned()).or_default();
+            of_container.failure = failure;
+            of_container.restart = Some(Backoff {
+                delay: Duration::from_secs(300),
+                since: at(90),
+            });
+        }
+        let c = instance("c", 0, 1, running(1));
+        let observed = observed(vec![sandbox(0, true, 0)], dbg.into_iter().chain([c]).collect());
+        pod_status(&pod, &observed, Some(&memory), None, &sample::policy(), at(100))
+    }
+
+    /// What is told of `dbg`: its state, the reason of its last state, and whether it is ready and has started. Of the
+    /// pod it says nothing.
+    fn check(dbg: Option<ObservedContainer>, failure: Option<StepError>, expected: &str) {
+        let status = debugged(dbg, failure);
+        assert_eq!(status.phase.as_deref(), Some("Running"));
+        let conditions = status.conditions.unwrap();
+        assert!(conditions.iter().all(|c| c.status == "True"), "{conditions:?}");
+        assert_eq!(status.container_statuses.unwrap().len(), 1);
+        let all = status.ephemeral_container_statuses.unwrap();
+        let [dbg] = &all[..] else { panic!("{all:?}") };
+        let told = |state: &Option<api::ContainerState>| {
+            let state = state.clone().unwrap_or_default();
+            let reasons = [
+                state.running.map(|_| Some("running".to_owned())),
+                state.waiting.map(|waiting| waiting.reason),
+                state.terminated.map(|ended| ended.reason),
+            ];
+            reasons.into_iter().flatten().flatten().collect::<String>()
+        };
+        let (state, last) = (told(&dbg.state), told(&dbg.last_state));
+        assert_eq!(
+            format!("{state} {last} {} {:?}", dbg.ready, dbg.started),
+            expected
+        );
+    }
+
+    #[test]
+    fn what_was_added_to_a_pod_has_a_status_of_its_own() {
+        check(None, None, "ContainerCreating  false None");
+        check(
+            Some(instance("dbg", 0, 2, running(2))),
+            None,
+            "running  false None",
+        );
+        let ended = || Some(instance("dbg", 0, 2, exited(2, 3, 3)));
+        check(ended(), None, "Error  false None");
+        // What kept it from starting is told, and no back-off: it is not tried again.
+        let failure = StepError {
+            reason: "RunContainerError",
+            message: "m".to_owned(),
+            unreachable: false,
+        };
+        check(ended(), Some(failure), "RunContainerError Error false None");
+    }
 }

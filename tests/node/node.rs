@@ -313,11 +313,15 @@ pub fn here(name: &str) -> PathBuf {
 
 /// The status of one container.
 pub fn container<'a>(pod: &'a Value, name: &str) -> &'a Value {
-    ["containerStatuses", "initContainerStatuses"]
-        .iter()
-        .flat_map(|key| pod["status"][*key].as_array().into_iter().flatten())
-        .find(|status| status["name"] == name)
-        .unwrap_or(&Value::Null)
+    [
+        "containerStatuses",
+        "initContainerStatuses",
+        "ephemeralContainerStatuses",
+    ]
+    .iter()
+    .flat_map(|key| pod["status"][*key].as_array().into_iter().flatten())
+    .find(|status| status["name"] == name)
+    .unwrap_or(&Value::Null)
 }
 
 /// Whether a pod is Running and its condition Ready is true.

@@ -8,6 +8,7 @@ mod cluster_objects;
 mod cluster_tokens;
 mod cluster_trust;
 mod cut_off;
+mod debugging;
 mod exec_plugins;
 mod faults;
 mod hooks;

@@ -58,6 +58,7 @@ fn problem(fault: Fault, name: &PodName) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::pod::{Container, RestartPolicy};
 
     fn read_json(extra: serde_json::Value) -> Result<Pod, Vec<String>> {
         let mut object = serde_json::json!({
@@ -82,6 +83,37 @@ mod tests {
         }}))
         .unwrap();
         assert_eq!((pod.source, pod.uid.0.as_str()), (Source::Api, "u"));
+    }
+
+    #[test]
+    fn what_was_added_to_a_pod_is_started_once_and_knows_its_target() {
+        let pod = read_json(
+            serde_json::json!({"spec": {"restartPolicy": "Always", "ephemeralContainers": [
+                {"name": "dbg", "image": "i:1", "command": ["sh"], "stdin": true, "targetContainerName": "c"},
+                {"name": "other", "image": "i:1"},
+            ]}}),
+        )
+        .unwrap();
+        let told = |container: &Container| {
+            let Container {
+                name,
+                restart,
+                target,
+                stdin,
+                ..
+            } = container.clone();
+            (name, restart, target, stdin)
+        };
+        let added: Vec<_> = pod.ephemeral_containers.iter().map(told).collect();
+        let target = Some("c".to_owned());
+        assert_eq!(
+            added,
+            [
+                ("dbg".to_owned(), RestartPolicy::Never, target, true),
+                ("other".to_owned(), RestartPolicy::Never, None, false)
+            ]
+        );
+        assert_eq!(pod.own_containers().count(), 1);
     }
 
     /// The runtime and the pod itself are told, as by the kubelet; the API server is not.

@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 
 use super::convert_container::Role;
 use super::path::{Faults, FieldPath};
-use super::{convert_container, convert_placement, convert_volume};
+use super::{convert_container, convert_placement, convert_volume, ephemeral};
 use super::{quantity, validate_resources};
 use crate::model::pod::{
     Deletion, DnsConfig, DnsPolicy, HostAlias, HostPathKind, Medium, Namespaces, Pod, PodName, PodSecurity,
@@ -46,6 +46,9 @@ pub(super) fn pod(object: k8s::Pod, source: Source, seen: Timestamp, faults: &mu
     };
     let init = spec.init_containers.as_deref().unwrap_or(&[]);
     let init_containers = containers(init, Role::Init, faults);
+    let ephemeral = spec.ephemeral_containers.as_deref().unwrap_or(&[]);
+    let ephemeral_containers =
+        ephemeral::convert(ephemeral, |list| containers(list, Role::Ephemeral, faults));
     let containers = containers(&spec.containers, Role::Regular, faults);
     let own = spec.resources.as_ref();
     let resources = own.map(|own| resources(own, &at.field("resources"), faults));
@@ -104,6 +107,7 @@ pub(super) fn pod(object: k8s::Pod, source: Source, seen: Timestamp, faults: &mu
         security,
         init_containers,
         containers,
+        ephemeral_containers,
         name,
         object: Arc::new(object),
     }

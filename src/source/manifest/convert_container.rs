@@ -21,6 +21,8 @@ pub(super) enum Role {
     Regular,
     /// One of `initContainers`.
     Init,
+    /// One of `ephemeralContainers`: started once, whatever the policies say.
+    Ephemeral,
 }
 
 impl Role {
@@ -29,6 +31,7 @@ impl Role {
         match self {
             Role::Regular => "containers",
             Role::Init => "initContainers",
+            Role::Ephemeral => "ephemeralContainers",
         }
     }
 }
@@ -76,7 +79,10 @@ pub(super) fn container(
         stdin: own.stdin.unwrap_or(false),
         stdin_once: own.stdin_once.unwrap_or(false),
         tty: own.tty.unwrap_or(false),
-        restart: own_restart.map_or(restart, restart_policy),
+        restart: match role {
+            Role::Ephemeral => RestartPolicy::Never,
+            Role::Regular | Role::Init => own_restart.map_or(restart, restart_policy),
+        },
         restart_rules: own
             .restart_policy_rules
             .iter()
@@ -84,6 +90,7 @@ pub(super) fn container(
             .filter_map(restart_rule)
             .collect(),
         sidecar: role == Role::Init && own_restart == Some("Always"),
+        target: None,
         probes: probes(own, &ports, &env),
         lifecycle: lifecycle(own, &ports),
         ports,

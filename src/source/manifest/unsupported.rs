@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::{Container, EnvVarSource, Pod, PodSpec, Volume};
 use serde_json::Value;
 
 use super::RuntimeClasses;
+use super::ephemeral;
 use super::path::{Faults, FieldPath};
 
 /// Comes behind what is not done yet.
@@ -23,6 +24,7 @@ const DONE_BY_API: &[&str] = &[
     "spec.serviceAccountName",
     "spec.serviceAccount",
     "spec.runtimeClassName",
+    "spec.ephemeralContainers",
 ];
 
 /// The same of a pod of the API server.
@@ -60,6 +62,7 @@ fn pod(pod: &Pod, faults: &mut Faults) {
     };
     let at = FieldPath::default().field("spec");
     spec_fields(spec, &at, faults);
+    added(spec, &at, faults);
     for (index, volume) in spec.volumes.iter().flatten().enumerate() {
         self::volume(volume, &at.field("volumes").index(index), faults);
     }
@@ -70,6 +73,15 @@ fn pod(pod: &Pod, faults: &mut Faults) {
     for (index, container) in spec.init_containers.iter().flatten().enumerate() {
         let at = at.field("initContainers").index(index);
         self::container(container, &at, faults);
+    }
+}
+
+/// What containers that were added to a pod of the API server ask for and is not done.
+fn added(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
+    let containers = spec.ephemeral_containers.iter().flatten();
+    for (index, container) in containers.map(ephemeral::common).enumerate() {
+        let at = at.field("ephemeralContainers").index(index);
+        self::container(&container, &at, faults);
     }
 }
 
@@ -90,15 +102,15 @@ fn spec_fields(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
             format!("{NO_REFERENCE}: remove it"),
         );
     }
+    if filled(spec.ephemeral_containers.as_ref()) {
+        let message =
+            "cannot be in a manifest, they are added to a pod of the API server that runs: remove them";
+        faults.add(&at.field("ephemeralContainers"), message);
+    }
     let node_affinity = spec.affinity.as_ref().and_then(|a| a.node_affinity.as_ref());
     let node_affinity =
         node_affinity.is_some_and(|a| a.required_during_scheduling_ignored_during_execution.is_some());
     for (present, field, remedy) in [
-        (
-            filled(spec.ephemeral_containers.as_ref()),
-            "ephemeralContainers",
-            "remove them",
-        ),
         (
             filled(spec.resource_claims.as_ref()),
             "resourceClaims",

@@ -4,6 +4,7 @@ mod calls;
 mod churn;
 mod content;
 mod cut_off;
+mod debugging;
 mod faults;
 mod node;
 mod parity;
@@ -38,6 +39,8 @@ pub fn all() -> Vec<Story> {
         story!(node::it_registers_again_when_it_was_deleted),
         story!(pods::a_pod_runs_and_its_status_is_told),
         story!(pods::ends_and_restarts_are_told),
+        story!(pods::containers_follow_the_policies_that_they_state),
+        story!(debugging::a_container_is_added_to_a_pod_that_runs),
         story!(content::config_maps_and_secrets_reach_a_pod_and_follow_their_changes),
         story!(content::a_token_is_the_pods_and_the_api_server_knows_it),
         story!(content::what_a_pod_lacks_holds_it_until_it_is_there),

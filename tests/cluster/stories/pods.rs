@@ -79,3 +79,21 @@ pub fn ends_and_restarts_are_told(cluster: &mut Cluster) {
     });
     assert_eq!(container(&pod, "main")["lastState"]["terminated"]["exitCode"], 4);
 }
+
+pub fn containers_follow_the_policies_that_they_state(cluster: &mut Cluster) {
+    let mut object = pod("ruled", "test -e /d/x && exit 0; touch /d/x; exit 42");
+    object["spec"]["restartPolicy"] = json!("Always");
+    object["spec"]["volumes"] = json!([{"name": "d", "emptyDir": {}}]);
+    let main = &mut object["spec"]["containers"][0];
+    main["volumeMounts"] = json!([{"name": "d", "mountPath": "/d"}]);
+    main["restartPolicy"] = json!("Never");
+    main["restartPolicyRules"] =
+        json!([{"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}]);
+    cluster.create("pods", &object);
+    let pod = cluster.wait("pods", "ruled", "told as ended", |pod| {
+        pod["status"]["phase"] == "Succeeded"
+    });
+    let main = container(&pod, "main");
+    assert_eq!(main["restartCount"], 1, "{main}");
+    assert_eq!(main["lastState"]["terminated"]["exitCode"], 42, "{main}");
+}

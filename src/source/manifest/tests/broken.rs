@@ -429,6 +429,7 @@ spec:
   affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: []}}}
   serviceAccountName: x
   hostUsers: false
+  ephemeralContainers: [{name: dbg, image: x}]
   runtimeClassName: a
   volumes:
   - {name: v, persistentVolumeClaim: {claimName: a}}
@@ -450,12 +451,13 @@ spec:
             :9: spec.affinity: is not supported by this version of gantry yet: remove the required node affinity: the manifest lies on the node that it is for
             :10: spec.serviceAccountName: refers to an object of the API server, which a static pod cannot: remove it
             :11: spec.hostUsers: is not supported by this version of gantry yet: remove it, or set it to true
-            :12: spec.runtimeClassName: refers to an object of the API server, which a static pod cannot: remove it
-            :14: spec.volumes[0].persistentVolumeClaim: refers to an object of the API server, which a static pod cannot: use emptyDir or hostPath
-            :15: spec.volumes[1].nfs: is not supported by this version of gantry yet: use emptyDir or hostPath
-            :17: spec.initContainers[0].restartPolicyRules[0].action: RestartAllContainers is not supported by this version of gantry yet: use Restart
-            :22: spec.containers[0].env[0].valueFrom.fileKeyRef: is not supported by this version of gantry yet: write the value itself as value
-            :23: spec.containers[0].lifecycle.stopSignal: is not supported by this version of gantry yet: remove it, and have the image name the signal
+            :12: spec.ephemeralContainers: cannot be in a manifest, they are added to a pod of the API server that runs: remove them
+            :13: spec.runtimeClassName: refers to an object of the API server, which a static pod cannot: remove it
+            :15: spec.volumes[0].persistentVolumeClaim: refers to an object of the API server, which a static pod cannot: use emptyDir or hostPath
+            :16: spec.volumes[1].nfs: is not supported by this version of gantry yet: use emptyDir or hostPath
+            :18: spec.initContainers[0].restartPolicyRules[0].action: RestartAllContainers is not supported by this version of gantry yet: use Restart
+            :23: spec.containers[0].env[0].valueFrom.fileKeyRef: is not supported by this version of gantry yet: write the value itself as value
+            :24: spec.containers[0].lifecycle.stopSignal: is not supported by this version of gantry yet: remove it, and have the image name the signal
         "#]],
     );
 }
