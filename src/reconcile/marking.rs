@@ -77,7 +77,7 @@ impl Loop {
             // Nobody else uses a pod's token, and each pod that starts brings one.
             let owner = |key: &Reference| match key {
                 Reference::Token(key) => Some(key.pod.clone()),
-                Reference::Object(_) | Reference::RuntimeClass(_) => None,
+                Reference::Object(_) | Reference::RuntimeClass(_) | Reference::TrustAnchors(_) => None,
             };
             let owners: BTreeSet<Option<PodName>> = changed.iter().map(owner).collect();
             for pod in after.pods.values() {

@@ -86,10 +86,7 @@ impl ControlPlane {
         for other in self.others.drain(..) {
             kill(Some(other));
         }
-        self.server = Some(logged(
-            server(&self.address).args(&self.flags),
-            "apiserver.log",
-        ));
+        self.server = Some(logged(server(&self.address).args(&self.flags), "apiserver.log"));
         let api = Api::new(Path::new(ADMIN));
         wait_for("the API server to be ready", START, || match api.get("/readyz") {
             Ok(_) => Ok(()),

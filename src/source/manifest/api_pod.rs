@@ -27,7 +27,11 @@ pub(in crate::source) fn read(
         .as_ref()
         .and_then(|spec| validate_security::forbidden_sysctl(spec, context));
     object.metadata.managed_fields = None;
-    static_pod::note_origin(object.metadata.annotations.get_or_insert_default(), Source::Api.annotation(), seen);
+    static_pod::note_origin(
+        object.metadata.annotations.get_or_insert_default(),
+        Source::Api.annotation(),
+        seen,
+    );
     defaults::apply(&mut object);
     let goes = object.metadata.deletion_timestamp.is_some();
     let pod = Pod {
