@@ -105,7 +105,9 @@ fn start_log(log: &Log) {
     let filter = filter.add_directive(silenced.expect("a target and a level are a directive"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        // Told on standard error, too: where that is a file on a full disk, it would end the agent.
+        .log_internal_errors(false);
     match log.format {
         LogFormat::Text => builder
             .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))

@@ -143,6 +143,7 @@ impl Node {
     }
 
     /// Has the agent started as kubeadm starts a kubelet from now on.
+    #[allow(dead_code)] // the cluster tier does
     pub fn as_kubelet(&mut self) {
         self.verb = "kubelet";
     }

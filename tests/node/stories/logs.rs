@@ -6,9 +6,20 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::manifest;
-use crate::node::{Node, SOON, container};
+use crate::node::{Node, SOON, container, here};
 use crate::wait::wait_for;
 use crate::world::program;
+
+/// Its standard error is a file, say, and the disk is full.
+pub fn an_agent_whose_own_log_cannot_be_written_lives(node: &mut Node) {
+    std::os::unix::fs::symlink("/dev/full", here("agent.log")).expect("the agent has no log yet");
+    node.start_agent();
+    node.manifest("web.yaml", &manifest::idle("web"));
+    node.wait_running("web");
+    node.remove("web.yaml");
+    node.wait_gone("web");
+    node.assert_agent_lives();
+}
 
 pub fn logs_lie_where_shippers_look_and_are_rotated(node: &mut Node) {
     std::fs::write("/run/node/config.yaml", CONFIG).expect("a private directory");
