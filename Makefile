@@ -60,6 +60,7 @@ lint: ## Check formatting, lints, dependencies and their licences
 	@$(PACKAGES) build
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked --test node --test cgroups --test cluster --test vm --test bench -- -D warnings
 	$(CARGO) test --locked --quiet --test dependencies
 
 fmt: ## Format the code

@@ -46,8 +46,9 @@ fn start_registry(node: &Node) {
     let server =
         format!("server = \"https://{REGISTRY}\"\n[host.\"https://{REGISTRY}\"]\n  ca = \"{certificate}\"\n");
     std::fs::write(trusted.join("hosts.toml"), server).expect("a private /etc");
-    // It ends with the story's processes.
-    let _registry = logged(
+    // It ends with the story's processes, and is waited for by the first of them.
+    #[allow(clippy::zombie_processes)]
+    logged(
         Command::new("docker-registry").args(["serve", &config]),
         "registry.log",
     );
