@@ -1,5 +1,6 @@
 #!/bin/bash
-# Builds the control plane of the cluster tier, and the kubelet as the peer of comparisons, into target/control-plane/bin.
+# Builds the control plane of the cluster tier, what runs on its nodes (kube-proxy, CoreDNS), and the kubelet as the peer
+# of comparisons, into target/control-plane/bin.
 # Given names, builds only those (kubelet kubectl …). Nothing is done for what is there and whose module is unchanged.
 # KUBERNETES=v1.34: the programs of that older Kubernetes instead, into target/control-plane/v1.34/bin.
 set -euo pipefail
