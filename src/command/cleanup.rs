@@ -6,10 +6,10 @@
 //! while one is there.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, io};
 
 use futures::future::join_all;
 use jiff::Timestamp;
@@ -238,10 +238,31 @@ fn remove_dirs(config: &Config, summary: &mut Summary) {
         // What others keep there stays: only an empty directory goes.
         let _ = std::fs::remove_dir(dir);
     }
-    match std::fs::remove_dir_all(&config.paths.state) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            summary.check::<(), _>(config.paths.state.display(), Err(error));
-        }
-        _ => {}
+    summary.check(config.paths.state.display(), remove_whole(&config.paths.state));
+}
+
+/// Removes a directory and what is in it. Where a file system is mounted on it, it stays, empty.
+fn remove_whole(dir: &Path) -> io::Result<()> {
+    let is_empty = || std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none());
+    match std::fs::remove_dir_all(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy && is_empty() => Ok(()),
+        result => result,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_goes_with_all_that_is_in_it() {
+        let outer = tempfile::tempdir().unwrap();
+        let dir = outer.path().join("state");
+        std::fs::create_dir_all(dir.join("a/b")).unwrap();
+        std::fs::write(dir.join("a/c"), "").unwrap();
+        remove_whole(&dir).unwrap();
+        assert!(!dir.exists());
+        remove_whole(&dir).unwrap();
     }
 }
