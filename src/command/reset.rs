@@ -1,14 +1,15 @@
 //! `gantry reset`: the machine is no node of a cluster any more.
 
+use std::ffi::OsString;
 use std::io::Write;
-use std::path::Path;
 
 use anyhow::Context as _;
 
 use super::cleanup;
 use super::join::files::Places;
 use super::join::service::{self, Systemctl};
-use crate::config::layers::flag;
+use crate::cli::{self, Stop};
+use crate::config::layers::{Given, flag};
 use crate::config::{Config, Role, files};
 use crate::identity::files as identity_files;
 
@@ -70,22 +71,31 @@ fn node_name(places: &Places) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// The configuration that the agent ran with, as far as it can be read: what must be removed is mostly elsewhere.
+/// The configuration that the agent ran with, its flags included, as far as it can be read: what must be removed is mostly
+/// where the defaults say.
 fn configuration(places: &Places, out: &mut dyn Write) -> anyhow::Result<Config> {
     let here = files::here()?;
-    let load = |path: Option<&Path>| {
-        let given = path.and_then(|path| Some((flag("config")?, vec![path.display().to_string()])));
-        let given: Vec<_> = given.into_iter().collect();
-        files::load(Role::Kubelet, &given, &here)
-    };
+    let load = |given: &[Given]| files::load(Role::Kubelet, given, &here);
     let path = places.config();
-    match load(Some(path.as_path()).filter(|path| path.exists())) {
-        Ok(config) => Ok(config),
-        Err(error) => {
-            writeln!(out, "ignored   {error}")?;
-            load(None).context("the defaults cannot be run with")
+    let config = path.exists().then(|| format!("--config={}", path.display()));
+    let words = config.iter().cloned().chain(service::added_flags(places));
+    let given = match cli::parse(
+        ["kubelet".to_owned()]
+            .into_iter()
+            .chain(words)
+            .map(OsString::from),
+    ) {
+        Ok(cli) => cli.given(),
+        Err(Stop::Wrong(why) | Stop::Show(why)) => {
+            writeln!(out, "ignored   the flags of the service: {why}")?;
+            let config = || Some((flag("config")?, vec![path.display().to_string()]));
+            path.exists().then(config).flatten().into_iter().collect()
         }
-    }
+    };
+    load(&given).or_else(|error| {
+        writeln!(out, "ignored   {error}")?;
+        load(&[]).context("the defaults cannot be run with")
+    })
 }
 
 /// Makes the service the one of a machine of its own again, or removes it where joining brought it.

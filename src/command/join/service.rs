@@ -25,6 +25,25 @@ pub(super) fn drop_in(places: &Places, program: &Path) -> String {
     )
 }
 
+/// The flags that kubeadm and the machine's owner add, as systemd takes them out of the drop-in's environment files.
+pub(crate) fn added_flags(places: &Places) -> Vec<String> {
+    let files = [
+        (places.flags(), "KUBELET_KUBEADM_ARGS="),
+        (places.extra_flags(), "KUBELET_EXTRA_ARGS="),
+    ];
+    let texts = files.map(|(path, variable)| {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        // The last assignment is in force.
+        let value = text
+            .lines()
+            .rev()
+            .find_map(|line| line.trim().strip_prefix(variable));
+        value.unwrap_or_default().trim_matches(['"', '\'']).to_owned()
+    });
+    let words = texts.iter().flat_map(|text| text.split_whitespace());
+    words.map(str::to_owned).collect()
+}
+
 /// Whether a unit is the one that [`Systemctl::install`] writes: the same but for the program.
 pub(crate) fn is_own(unit: &[u8]) -> bool {
     let without = |text: &str| {
@@ -148,6 +167,31 @@ mod tests {
             ExecStart=/usr/local/bin/gantry kubelet --bootstrap-kubeconfig=/etc/kubernetes/bootstrap-kubelet.conf --kubeconfig=/etc/kubernetes/kubelet.conf --config=/var/lib/kubelet/config.yaml --cert-dir=/var/lib/kubelet/pki $KUBELET_KUBEADM_ARGS $KUBELET_EXTRA_ARGS
         "#]]
         .assert_eq(&drop_in(&Places::here(), Path::new("/usr/local/bin/gantry")));
+    }
+
+    #[test]
+    fn the_flags_of_both_files_are_those_in_force() {
+        let root = tempfile::tempdir().unwrap();
+        let places = Places {
+            root: root.path().to_owned(),
+        };
+        assert!(added_flags(&places).is_empty());
+        let write = |path: PathBuf, text: &str| {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        write(
+            places.flags(),
+            "KUBELET_KUBEADM_ARGS=\"--node-ip=192.0.2.1  --v=2\"\n",
+        );
+        write(
+            places.extra_flags(),
+            "# mine\nKUBELET_EXTRA_ARGS=--root-dir=/old\nKUBELET_EXTRA_ARGS='--root-dir=/data'\n",
+        );
+        assert_eq!(
+            added_flags(&places),
+            ["--node-ip=192.0.2.1", "--v=2", "--root-dir=/data"]
+        );
     }
 
     #[test]
