@@ -1,9 +1,10 @@
 //! Stories of a node of a cluster: a real control plane and our agent, told from outside as an administrator would,
 //! through the API and kubectl.
 //!
-//! All of them are told in one set of namespaces (`tests/support/isolate.sh`) by one control plane, each in a
-//! Kubernetes namespace of its own, and nothing of one is left for the next. `make test-cluster` builds what is needed
-//! and runs this as root; arguments are parts of names. `make cluster` runs it as `serve`, for a person.
+//! Most of them are told in one set of namespaces (`tests/support/isolate.sh`) by one control plane, each in a
+//! Kubernetes namespace of its own, and nothing of one is left for the next; those of kubeadm in another, where kubeadm
+//! makes the control plane. `make test-cluster` builds what is needed and runs this as root; arguments are parts of names.
+//! `make cluster` runs it as `serve`, for a person.
 
 // A failed expectation is a failed story, and a story speaks to a terminal.
 #![allow(
@@ -27,6 +28,7 @@ mod joining;
 mod skew;
 mod stories;
 mod serve;
+mod kubeadm;
 #[path = "../node/node.rs"]
 mod node;
 #[path = "../node/process.rs"]
@@ -64,9 +66,10 @@ fn main() -> ExitCode {
     match words.as_slice() {
         ["--inside", "serve"] => serve::inside(),
         ["--inside", "skew"] => skew::inside(),
-        ["--inside", chosen @ ..] => inside(chosen),
+        ["--inside", "kubeadm", chosen @ ..] => kubeadm::inside(chosen),
+        ["--inside", "cluster", chosen @ ..] => inside(chosen),
         ["serve"] => serve::outside(),
-        ["skew"] => isolated(&["skew"]),
+        ["skew"] => isolated("skew", &[]),
         chosen => tell(chosen),
     }
 }
@@ -79,27 +82,38 @@ fn tell(chosen: &[&str]) -> ExitCode {
         return ExitCode::FAILURE;
     }
     let before = machine::Machine::now();
-    let all = stories::all();
-    let inside = match all.iter().any(|story| choice.wants(story.name)) {
-        false => ExitCode::SUCCESS,
-        true if choice.lists() => runner::run(&choice, &all, |story| story.name, |_| Ok(())),
-        true => isolated(chosen),
-    };
+    let shared: Vec<&str> = stories::all().iter().map(|story| story.name).collect();
+    let of_kubeadm: Vec<&str> = kubeadm::all().iter().map(|story| story.name).collect();
+    let inside = [("cluster", shared), ("kubeadm", of_kubeadm)]
+        .map(|(world, names)| tell_inside(&choice, chosen, world, &names));
     let outside = runner::run(&choice, serve::STORIES, |story| story.0, |story| (story.1)());
     let left = machine::Machine::now().since(&before);
     if !left.is_empty() {
         eprintln!("The stories left things on the machine:\n{}", left.join("\n"));
         return ExitCode::FAILURE;
     }
-    match inside {
-        ExitCode::SUCCESS => outside,
-        failure => failure,
+    match inside
+        .iter()
+        .chain([&outside])
+        .all(|code| *code == ExitCode::SUCCESS)
+    {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}
+
+/// Tells those of a world's stories that are chosen, or lists them.
+fn tell_inside(choice: &runner::Choice, chosen: &[&str], world: &str, names: &[&str]) -> ExitCode {
+    match names.iter().any(|name| choice.wants(name)) {
+        false => ExitCode::SUCCESS,
+        true if choice.lists() => runner::run(choice, names, |name| name, |_| Ok(())),
+        true => isolated(world, chosen),
     }
 }
 
 /// Runs this program in namespaces of its own, and clears away what it left outside them.
-fn isolated(chosen: &[&str]) -> ExitCode {
-    let world = match world::World::new("cluster") {
+fn isolated(name: &str, chosen: &[&str]) -> ExitCode {
+    let world = match world::World::new(name) {
         Ok(world) => world,
         Err(error) => {
             eprintln!("{error}");
@@ -107,7 +121,7 @@ fn isolated(chosen: &[&str]) -> ExitCode {
         }
     };
     let child = world
-        .command(&[&["--inside"], chosen].concat())
+        .command(&[&["--inside", name], chosen].concat())
         .spawn()
         .expect("this program starts");
     let (status, was_late) = world::finish(child, LIMIT);

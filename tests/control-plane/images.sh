@@ -27,7 +27,7 @@ firewall() { # ROOT
         ln -s xtables-nft-multi "$1/usr/sbin/$name"
     done
     dpkg-query --listfiles iptables libxtables12 | grep '/xtables/.*\.so$' | while read -r extension; do
-        install -D "$extension" "$1$extension"
+        debian_program "$1" "$extension"
     done
 }
 

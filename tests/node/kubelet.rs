@@ -45,8 +45,7 @@ impl Kubelet {
 
     /// The same with another configuration file.
     pub fn start_configured(configuration: &str, flags: &[&str]) -> Kubelet {
-        pretend_kernel_settings();
-        make_cgroup(&std::env::var(CGROUP).expect("the outside names the story's cgroup"));
+        prepare(&std::env::var(CGROUP).expect("the outside names the story's cgroup"));
         let config = here("kubelet.yaml");
         std::fs::write(&config, configuration).expect("a private directory");
         let mut command = Command::new(control_plane("kubelet"));
@@ -87,6 +86,12 @@ impl Kubelet {
         let list: Value = serde_json::from_str(body).map_err(|error| format!("{error}: {body}"))?;
         Ok(list["items"].as_array().cloned().unwrap_or_default())
     }
+}
+
+/// Makes what the kubelet wants of the machine.
+pub fn prepare(cgroup: &str) {
+    pretend_kernel_settings();
+    make_cgroup(cgroup);
 }
 
 fn configuration(cgroup: &str) -> String {

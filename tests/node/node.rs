@@ -98,21 +98,7 @@ impl Node {
             OciRuntime::Runc => "runc",
             OciRuntime::Crun => "crun",
         };
-        // Without CAP_SYS_RESOURCE no process may lower its oom_score_adj, which the sandbox asks for.
-        let restrict = !has_cap_sys_resource();
-        let config = format!(
-            r#"version = 2
-[plugins."io.containerd.grpc.v1.cri"]
-  restrict_oom_score_adj = {restrict}
-[plugins."io.containerd.grpc.v1.cri".registry]
-  config_path = "/etc/containerd/certs.d"
-[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
-  runtime_type = "io.containerd.runc.v2"
-  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
-    BinaryName = "{binary}"
-"#
-        );
-        std::fs::write(here("containerd.toml"), config).expect("a private directory");
+        std::fs::write(here("containerd.toml"), containerd_config(binary)).expect("a private directory");
     }
 
     /// Starts containerd and waits until CRI answers.
@@ -305,6 +291,24 @@ impl Node {
             }
         });
     }
+}
+
+/// What containerd is told, with this program to start containers.
+pub fn containerd_config(binary: &str) -> String {
+    // Without CAP_SYS_RESOURCE no process may lower its oom_score_adj, which the sandbox asks for.
+    let restrict = !has_cap_sys_resource();
+    format!(
+        r#"version = 2
+[plugins."io.containerd.grpc.v1.cri"]
+  restrict_oom_score_adj = {restrict}
+[plugins."io.containerd.grpc.v1.cri".registry]
+  config_path = "/etc/containerd/certs.d"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+  runtime_type = "io.containerd.runc.v2"
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+    BinaryName = "{binary}"
+"#
+    )
 }
 
 /// A path of the story's own, kept after it only where the story failed and its logs are shown.

@@ -10,11 +10,15 @@ if [ "$(id -u)" != 0 ]; then
     exit 1
 fi
 tests/setup/packages.sh build run test
+plane=(kube-apiserver kube-controller-manager kube-scheduler kubeadm kubectl)
 if [ "${1:-}" = skew ]; then
     KUBERNETES= tests/control-plane/build.sh etcd
-    tests/control-plane/build.sh kube-apiserver kube-controller-manager kube-scheduler kubeadm kubectl
+    tests/control-plane/build.sh "${plane[@]}"
+elif [ "${1:-}" = serve ]; then
+    tests/control-plane/build.sh etcd "${plane[@]}"
 else
-    tests/control-plane/build.sh etcd kube-apiserver kube-controller-manager kube-scheduler kubeadm kubectl kubelet crictl
+    tests/control-plane/build.sh
+    tests/control-plane/images.sh
 fi
 tests/setup/images.sh
 tests/setup/cargo.sh build --locked --workspace

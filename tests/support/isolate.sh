@@ -3,15 +3,31 @@
 # private copies of the directories that a node writes to. Whatever the command does, and however it ends, nothing of
 # it stays but the cgroups it made and what lies in DIR.
 # usage: tests/support/isolate.sh DIR COMMAND...   (DIR on a disk that overlayfs can use)
+# environment: BESIDE=NAME=ADDRESS, called inside: another machine of that name, with this one's neighbour and processes
 set -euo pipefail
 
+name=node-1
+address=192.0.2.10
+if [ -n "${BESIDE:-}" ]; then
+    name=${BESIDE%=*}
+    address=${BESIDE#*=}
+fi
 if [ "${1:-}" != --inside ]; then
+    if [ -n "${BESIDE:-}" ]; then
+        # The way to the neighbour, which no path leads to any more once /run is another.
+        exec 3</run/netns/outside
+        exec unshare --mount --net --ipc --uts -- "$0" --inside "$@"
+    fi
     exec unshare --mount --net --pid --ipc --uts --fork --kill-child --mount-proc -- "$0" --inside "$@"
 fi
 shift
 dir=$1
 shift
 
+if [ -n "${BESIDE:-}" ]; then
+    # What the other machine has mounted for its pods is none of this one's.
+    sed -nE 's#^[^ ]+ (/(var/lib/kubelet|run)/[^ ]+) .*#\1#p' /proc/self/mounts | tac | xargs --no-run-if-empty umount --lazy
+fi
 mount -t tmpfs -o mode=755 run /run
 mkdir /run/node /run/lock
 mount --bind "$dir" /run/node
@@ -45,24 +61,32 @@ mount -t sysfs sysfs /sys
 mount --rbind /run/cgroup /sys/fs/cgroup
 umount --lazy /run/cgroup
 rmdir /run/cgroup
-# Beside cgroup v1 the unified hierarchy may have a controller or two, which crun refuses to run with.
-if mountpoint -q /sys/fs/cgroup/unified; then
-    umount /sys/fs/cgroup/unified
-fi
+# Beside cgroup v1 the unified hierarchy may have a controller or two, which crun refuses to run with. (What lies below
+# this /sys is in the kernel's table of mounts still, so that table does not tell.)
+umount /sys/fs/cgroup/unified 2>/dev/null || true
 
-# The node's uplink leads to one neighbour, which stands for the rest of the world.
-hostname node-1
+# The node's uplink leads to one neighbour, which stands for the rest of the world, and whose switch the nodes share.
+hostname "$name"
 # No waiting for duplicates of IPv6 addresses: what is compared later is settled from the start.
 echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad
 ip link set lo up
-ip netns add outside
-ip link add eth0 type veth peer name eth0 netns outside
-ip address add 192.0.2.10/24 dev eth0
+if [ -z "${BESIDE:-}" ]; then
+    ip netns add outside
+    exec 3</run/netns/outside
+fi
+outside=/proc/self/fd/3
+if [ -z "${BESIDE:-}" ]; then
+    nsenter --net="$outside" ip link set lo up
+    nsenter --net="$outside" ip link add lan type bridge
+    nsenter --net="$outside" ip address add 192.0.2.1/24 dev lan
+    nsenter --net="$outside" ip link set lan up
+fi
+ip link add eth0 type veth peer name "$name" netns "$outside"
+nsenter --net="$outside" ip link set "$name" up master lan
+ip address add "$address/24" dev eth0
 ip link set eth0 up
 ip route add default via 192.0.2.1
-ip -n outside link set lo up
-ip -n outside address add 192.0.2.1/24 dev eth0
-ip -n outside link set eth0 up
+exec 3<&-
 
 # As systemd has it on nearly every machine: without it no container can have mounts that follow the node's. What is
 # mounted here still reaches nobody outside.
