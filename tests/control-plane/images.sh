@@ -39,7 +39,9 @@ readonly PAUSE='"/bin/busybox","sh","-c","trap \"exit 0\" TERM INT; while :; do 
 
 firewall_version() { dpkg-query --show iptables libxtables12 nftables; }
 
-"$bin/kubeadm" config images list 2>/dev/null | while read -r name; do
+# Of its own version: asked for no version it looks one up on the internet.
+version=$("$bin/kubeadm" version --output=short)
+"$bin/kubeadm" config images list --kubernetes-version="$version" | while read -r name; do
     program=${name##*/} program=${program%%:*}
     archive=$out/$program.tar
     sources=("$0" tests/setup/oci.sh)
