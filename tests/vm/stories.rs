@@ -86,7 +86,7 @@ fn the_pods_answer(vm: &mut Vm) {
         .flatten()
         .filter(|file| file.path().extension().is_some_and(|e| e == "yaml"))
         .count();
-    let ready = wait_for("the shipped pods to be ready", Duration::from_secs(90), || {
+    let ready = wait_for("the shipped pods to be ready", Duration::from_secs(240), || {
         let pods = vm.pods()?;
         let ready: Vec<Value> = pods
             .iter()

@@ -196,7 +196,7 @@ impl Vm {
         let full = format!("{name}-gantry-vm");
         wait_for(
             &format!("pod {name} to be {what}"),
-            Duration::from_secs(90),
+            Duration::from_secs(240),
             || {
                 let pods = self.pods()?;
                 let pod = pods
