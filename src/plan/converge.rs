@@ -288,7 +288,9 @@ fn assert_ended(world: &World, pod: &Pod, seen: &ObservedPod) {
     let has_deadline = pod.active_deadline.is_some();
     let mut own = pod.own_containers().filter(|container| !container.sidecar);
     assert!(
-        has_deadline || own.any(|container| container.restart != RestartPolicy::Always),
+        has_deadline
+            || pod.restart_policy != RestartPolicy::Always
+            || own.any(|container| container.restart != RestartPolicy::Always),
         "ended without need: {seen:?}"
     );
     assert!(seen.ready_sandboxes().next().is_none() && !seen.containers.iter().any(|c| c.may_run()));

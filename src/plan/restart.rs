@@ -99,8 +99,8 @@ fn outlived(pod: &Pod, seen: Option<&ObservedPod>, deadline: Timestamp) -> bool 
     !pod.containers.iter().all(ended) && !pod.init_containers.iter().any(failed)
 }
 
-/// What is remembered after an execution. `observed` is what the plan was made from; a removal, of a pod that
-/// nobody wants or in the way of another of its name, is remembered under the UID that was removed.
+/// What is remembered after an execution. `observed` is what is seen by then, with what it has made; a removal, of a
+/// pod that nobody wants or in the way of another of its name, is remembered under the UID that was removed.
 pub fn after(
     memory: Option<&PodMemory>,
     pod: Option<&Pod>,
@@ -133,8 +133,8 @@ pub fn after(
             continue;
         }
         let of_container = memory.containers.entry(container.name.clone()).or_default();
-        let last_exit = last_exit(observed.uids.get(&pod.uid), &container.name);
-        note_attempt(of_container, reports(), last_exit, policy);
+        let exits = exits(observed.uids.get(&pod.uid), &container.name);
+        note_attempt(of_container, reports(), exits, policy);
         if *of_container == ContainerMemory::default() {
             memory.containers.remove(&container.name);
         }
@@ -249,7 +249,7 @@ pub fn pulls_forgiven(memory: &PodMemory) -> PodMemory {
 fn note_attempt<'a>(
     memory: &mut ContainerMemory,
     reports: impl Iterator<Item = &'a StepReport> + Clone,
-    last_exit: Option<Timestamp>,
+    mut exits: impl Iterator<Item = Timestamp>,
     policy: &NodePolicy,
 ) {
     let failed = reports
@@ -268,6 +268,8 @@ fn note_attempt<'a>(
         memory.pull = None;
     }
     let max = policy.max_restart_backoff;
+    // What was started just now may have ended already: that is the next attempt's business.
+    let last_exit = exits.find(|exit| *exit <= began);
     memory.restart = last_exit.map(|exit| Backoff::next(memory.restart, exit, began, max));
     memory.retry = failed.map(|(report, _)| Backoff {
         delay: Backoff::FIRST + (report.began + report.took).duration_since(began).unsigned_abs(),
@@ -299,11 +301,14 @@ fn is_failed_pull(report: &StepReport, error: &StepError) -> bool {
 
 /// When the newest instance that has ended did so.
 pub(super) fn last_exit(seen: Option<&ObservedPod>, container: &str) -> Option<Timestamp> {
-    let of_name = seen?
-        .containers
-        .iter()
-        .filter(|instance| instance.name == container);
-    of_name.filter_map(ObservedContainer::finished).next()
+    exits(seen, container).next()
+}
+
+/// When the instances of a container ended, those of the newest first.
+fn exits(seen: Option<&ObservedPod>, container: &str) -> impl Iterator<Item = Timestamp> {
+    let all = seen.into_iter().flat_map(|seen| &seen.containers);
+    let of_name = all.filter(move |instance| instance.name == container);
+    of_name.filter_map(ObservedContainer::finished)
 }
 
 /// Until when the next attempt to start a container has to wait. An image that has appeared meanwhile, loaded
@@ -457,12 +462,8 @@ mod tests {
             vec![started(7), started(17), started(40)],
             expect!["Some(47) None None"],
         );
-        // It ran for more than ten minutes: forgotten.
-        check(
-            Some(5000),
-            vec![started(7), started(17)],
-            expect!["None None None"],
-        );
+        // It ended before it was noted that it had started: its first restart is at once all the same.
+        check(Some(8), vec![started(7)], expect!["None None None"]);
     }
 
     #[test]

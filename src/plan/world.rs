@@ -428,7 +428,8 @@ impl World {
         let newest = |c: &Container| seen.container(&c.name);
         let ended = |c: &Container| newest(c).is_some_and(|c| c.finished().is_some());
         let failed = |c: &Container| !c.sidecar && newest(c).is_some_and(|c| c.has_failed());
-        let serves_nobody = definition.is_some_and(|c| c.sidecar)
+        let serves = |c: &Container| c.sidecar || c.name.starts_with(ADDED);
+        let serves_nobody = definition.is_some_and(serves)
             && (pod.containers.iter().all(ended) || pod.init_containers.iter().any(failed));
         assert!(
             serves_nobody,

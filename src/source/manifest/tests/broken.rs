@@ -484,7 +484,13 @@ spec:
     - {action: Reboot, exitCodes: {operator: Within, values: [1]}}
     - {action: Restart}
 ",
-        expect![[r#""#]],
+        expect![[r#"
+            :7: spec.initContainers[0].restartPolicy: "Sometimes" is none of Always, OnFailure, Never
+            :9: spec.containers[0].restartPolicy: is missing: restartPolicyRules need it, for the ends that no rule is about (Always, OnFailure, Never)
+            :17: spec.containers[1].restartPolicyRules[0].action: "Reboot" is none of Restart
+            :17: spec.containers[1].restartPolicyRules[0].exitCodes.operator: "Within" is none of In, NotIn
+            :18: spec.containers[1].restartPolicyRules[1].exitCodes: is missing: a rule is about exit codes ({operator: In, values: [42]})
+        "#]],
     );
 }
 
