@@ -9,6 +9,7 @@
 mod admission;
 mod levels;
 mod marking;
+mod resizing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
@@ -25,11 +26,12 @@ use admission::Doubt;
 use levels::keep_levels;
 
 use crate::act::{self, ActContext};
+use crate::model::allocation;
 use crate::model::api::ApiNode;
 use crate::model::memory::{Executed, Levels, Memory, PodMemory};
 use crate::model::node::NodePolicy;
 use crate::model::object::Objects;
-use crate::model::pod::{Desired, PodName, PodUid};
+use crate::model::pod::{Desired, Pod, PodName, PodUid};
 use crate::model::resources::Amounts;
 use crate::model::runtime::{ObservedName, Snapshot};
 use crate::model::service::Services;
@@ -135,6 +137,8 @@ struct Loop {
     memory: Memory,
     refused: BTreeMap<PodName, (PodUid, Refusal)>,
     doubted: BTreeMap<PodName, Doubt>,
+    /// Pods that get other resources, until that is seen to be kept.
+    allotting: BTreeMap<PodName, Arc<Pod>>,
     dirty: BTreeSet<Key>,
     busy: BTreeMap<Key, Work>,
     deadlines: BTreeMap<Key, Timestamp>,
@@ -155,6 +159,7 @@ pub async fn run(mut inputs: Inputs, rooms: Rooms, outputs: Outputs, cancel: Can
         memory: Memory::default(),
         refused: BTreeMap::new(),
         doubted: BTreeMap::new(),
+        allotting: BTreeMap::new(),
         dirty: BTreeSet::new(),
         busy: BTreeMap::new(),
         deadlines: BTreeMap::new(),
@@ -213,7 +218,8 @@ impl Loop {
             Key::Pod(name) => !self.busy.contains_key(*key) && !self.is_being_cleared(name),
             Key::Leftover(_) => !self.busy.contains_key(*key),
         };
-        let ready: Vec<Key> = self.dirty.iter().filter(free).cloned().collect();
+        let mut ready: Vec<Key> = self.dirty.iter().filter(free).cloned().collect();
+        ready.sort_by_cached_key(|key| self.precedence(key));
         let mut changed = false;
         for key in ready {
             self.dirty.remove(&key);
@@ -243,9 +249,12 @@ impl Loop {
     fn plan_pod(&mut self, name: &PodName, now: Timestamp) -> (PodUid, Plan, bool) {
         let (nothing, no_objects) = (ObservedName::default(), Objects::default());
         let services = self.services.borrow();
-        let desired = self.desired.get(name).cloned();
-        let desired = desired.as_deref();
-        let observed = self.snapshot.pods.get(name).map_or(&nothing, AsRef::as_ref);
+        let wanted = self.desired.get(name).cloned();
+        let snapshot = self.snapshot.clone();
+        let observed = snapshot.pods.get(name).map_or(&nothing, AsRef::as_ref);
+        let seen = wanted.as_ref().and_then(|pod| observed.uids.get(&pod.uid));
+        let allotted = wanted.as_ref().map(|pod| allocation::allotted(pod, seen));
+        let desired = allotted.as_deref();
         let before = self.memory.pods.get(name).cloned();
         let view = PlanView {
             name,
@@ -261,7 +270,7 @@ impl Loop {
             services: &services,
             allocatable: &self.rooms.allocatable,
         };
-        let plan = plan_pod::plan(
+        let mut plan = plan_pod::plan(
             desired,
             observed,
             before.as_deref(),
@@ -270,14 +279,17 @@ impl Loop {
             now,
         );
         let subject = plan_pod::subject(desired, observed, before.as_deref(), &view).cloned();
-        let memory = match desired {
+        let runtime_ready = view.runtime_ready;
+        drop(services);
+        let memory = match &wanted {
             // Of another UID that is being removed, what is remembered stays until it is gone.
-            Some(pod) if subject.as_ref() == Some(&pod.uid) => Some(Arc::new(restart::remembered(
-                before.as_deref(),
-                pod,
-                observed,
-                now,
-            ))),
+            Some(pod) if subject.as_ref() == Some(&pod.uid) => {
+                let mut memory = restart::remembered(before.as_deref(), pod, observed, now);
+                if runtime_ready {
+                    self.resize(pod, seen, &mut memory, &mut plan, now);
+                }
+                Some(Arc::new(memory))
+            }
             _ => before.clone().filter(|_| subject.is_some()),
         };
         let changed = memory != before;
@@ -353,12 +365,15 @@ impl Loop {
                     "work on a pod ended by a fault in gantry: please report it; it is tried again"
                 );
                 self.busy.remove(&key);
+                self.allotted_is_kept(&key);
                 self.dirty.remove(&key);
                 self.deadlines.insert(key, Timestamp::now() + DEATH_RETRY);
                 "died"
             }
             Message::Settled(key) => {
                 let before = self.busy.remove(&key).and_then(|work| work.memory);
+                self.allotted_is_kept(&key);
+                self.ask_for_room_again();
                 if let Key::Pod(name) = &key {
                     // What was seen to change has marked the name already, and a failure is remembered.
                     if self.memory.pods.get(name) == before.as_ref() {

@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::{Node, Pod as PodObject};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::model::allocation;
 use crate::model::memory::{Executed, Levels, Memory, Remains};
 use crate::model::node::{MachineFacts, Measured, NodePolicy, NodeSettings};
 use crate::model::pod::{Desired, Pod, PodName, PodUid, Problem, Source};
@@ -227,7 +228,8 @@ impl Loop {
         let told = pod.object.status.as_ref().filter(|_| !self.snapshot.listed);
         // Before everything is listed nothing is known: what an agent before this one told still stands.
         let status = told.cloned().unwrap_or_else(|| {
-            pod_status::pod_status(&pod, observed, memory.as_deref(), previous, policy, now)
+            let allotted = allocation::allotted(&pod, observed.uids.get(&pod.uid));
+            pod_status::pod_status(&allotted, observed, memory.as_deref(), previous, policy, now)
         });
         let waiting = memory
             .as_deref()
@@ -235,6 +237,9 @@ impl Loop {
         let refusal = memory
             .as_deref()
             .and_then(|memory| events::refusal(memory, previous));
+        let pending_resize = memory
+            .as_deref()
+            .and_then(|memory| events::resize_pending(&pod, memory, previous));
         match memory
             .as_deref()
             .and_then(|memory| pod_status::changes_at(memory, observed, policy, now))
@@ -273,7 +278,12 @@ impl Loop {
         }
         self.report.pods.insert(name.clone(), Arc::new(object));
         self.shown.insert(name.clone(), pod.clone());
-        let new = waiting.into_iter().flatten().chain(refusal).collect();
+        let new = waiting
+            .into_iter()
+            .flatten()
+            .chain(refusal)
+            .chain(pending_resize)
+            .collect();
         self.keep_events(name, &pod.uid, new, now);
         true
     }

@@ -203,6 +203,16 @@ impl Cgroups {
         })
     }
 
+    /// The memory that all in the cgroup use, in bytes; `None` where the kernel does not tell it.
+    pub fn memory_in_use(&self, name: &CgroupName) -> Option<u64> {
+        let file = match self.layout.version {
+            CgroupVersion::V1 => "memory.usage_in_bytes",
+            CgroupVersion::V2 => "memory.current",
+        };
+        let path = self.directory("memory", name)?.join(file);
+        std::fs::read_to_string(path).ok()?.trim().parse().ok()
+    }
+
     /// The cgroups that pods' cgroups lie in, one for each class.
     fn levels(&self) -> impl Iterator<Item = CgroupName> {
         let levels = [

@@ -11,6 +11,7 @@ mod image_name;
 mod mount;
 mod pod_dir;
 pub mod registry;
+mod resize;
 pub mod rotate;
 mod sandbox;
 mod sub_path;
@@ -277,6 +278,8 @@ impl Work<'_> {
                 link,
             } => container::start(runtime, container, which, link, made).await,
             Step::PostStart(step) => hook::post_start(runtime, *step, made, self.cancel).await,
+            Step::KeepAllocation(record) => resize::keep(*record),
+            Step::Resize(request) => resize::resize(runtime, &self.context.cgroups, *request).await,
         }
     }
 }

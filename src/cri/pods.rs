@@ -140,6 +140,44 @@ impl Runtime {
         Ok(())
     }
 
+    /// Gives a container other resources while it runs.
+    pub async fn update_container_resources(
+        &self,
+        id: String,
+        resources: v1::LinuxContainerResources,
+    ) -> Result<(), CriError> {
+        let request = v1::UpdateContainerResourcesRequest {
+            container_id: id,
+            linux: Some(resources),
+            ..Default::default()
+        };
+        self.within(
+            "UpdateContainerResources",
+            self.timeout,
+            self.pods.clone().update_container_resources(request),
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// The memory that a container uses, in bytes; `None` where the runtime does not tell it.
+    pub async fn memory_in_use(&self, id: &str) -> Result<Option<u64>, CriError> {
+        let request = v1::ContainerStatsRequest {
+            container_id: id.to_owned(),
+        };
+        let answer = self
+            .within(
+                "ContainerStats",
+                self.timeout,
+                self.pods.clone().container_stats(request),
+            )
+            .await?;
+        let memory = answer.stats.and_then(|stats| stats.memory);
+        // Older runtimes tell only what cannot be had back at once.
+        let told = memory.and_then(|memory| memory.usage_bytes.or(memory.working_set_bytes));
+        Ok(told.map(|bytes| bytes.value))
+    }
+
     /// Removes a container.
     pub async fn remove_container(&self, id: &str) -> Result<(), CriError> {
         let request = v1::RemoveContainerRequest {

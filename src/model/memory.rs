@@ -36,6 +36,40 @@ pub struct PodMemory {
     pub written: BTreeMap<String, Arc<Payload>>,
     /// What has been taken away of it already.
     pub remains: Remains,
+    /// Why it has not got the resources that it asks for.
+    pub resize: Option<PendingResize>,
+}
+
+/// A change of resources that was not allotted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingResize {
+    /// Whether it may be later.
+    pub outlook: Outlook,
+    /// What the node lacks: `OutOfcpu`; or `Infeasible`.
+    pub reason: String,
+    /// What was asked for and what there is.
+    pub message: String,
+    /// The generation of the specification that asks for it.
+    pub generation: i64,
+}
+
+/// Whether what is refused now may be granted later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outlook {
+    /// It is asked again when there is room.
+    Deferred,
+    /// Never on this node.
+    Infeasible,
+}
+
+impl Outlook {
+    /// The reason as the condition `PodResizePending` tells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outlook::Deferred => "Deferred",
+            Outlook::Infeasible => "Infeasible",
+        }
+    }
 }
 
 /// What is left of a pod, as far as is remembered: taking away twice does no harm.
@@ -61,6 +95,7 @@ impl PodMemory {
             ended: None,
             written: BTreeMap::new(),
             remains: Remains::Everything,
+            resize: None,
         }
     }
 }

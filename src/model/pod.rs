@@ -386,6 +386,8 @@ pub struct Container {
     pub ports: Vec<Port>,
     /// Requests and limits.
     pub resources: Resources,
+    /// What a change of its resources does to it while it runs.
+    pub resize: ResizePolicy,
     /// `volumeMounts`, in order.
     pub mounts: Vec<Mount>,
     /// The container's security context merged over the pod's.
@@ -415,6 +417,25 @@ pub struct Container {
     /// The kubelet's hash of the fields that force a restart when they change
     /// (`io.kubernetes.container.hash`, hexadecimal).
     pub hash: u32,
+}
+
+/// `resizePolicy`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ResizePolicy {
+    /// `cpu`
+    pub cpu: OnResize,
+    /// `memory`
+    pub memory: OnResize,
+}
+
+/// What becomes of a running container whose resources change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnResize {
+    /// It runs on, with the new amounts.
+    #[default]
+    NotRequired,
+    /// It is restarted with them.
+    RestartContainer,
 }
 
 /// When an image is pulled.

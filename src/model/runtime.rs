@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::allocation::Allocation;
 use super::health::{Health, Verdict};
 use super::pod::{CONFIG_HASH, CONFIG_SOURCE, Container, OF_FILE, PodName, PodUid};
 use super::probe::{Hook, ProbeKind};
@@ -73,6 +74,8 @@ pub struct ObservedPod {
     pub sandboxes: Vec<Sandbox>,
     /// Containers of all its sandboxes, the newest first.
     pub containers: Vec<ObservedContainer>,
+    /// What it was allotted, where that is kept.
+    pub allocation: Option<Arc<Allocation>>,
 }
 
 impl ObservedPod {

@@ -44,6 +44,7 @@ pub(crate) fn container(name: &str) -> Container {
         working_dir: None,
         ports: Vec::new(),
         resources: Resources::default(),
+        resize: Default::default(),
         mounts: Vec::new(),
         security: ContainerSecurity::default(),
         termination_path: "/dev/termination-log".to_owned(),
@@ -262,6 +263,7 @@ pub(crate) fn observed(sandboxes: Vec<Sandbox>, containers: Vec<ObservedContaine
             ObservedPod {
                 sandboxes,
                 containers,
+                allocation: None,
             },
         )]
         .into(),

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_cri::v1::{ContainerConfig, PodSandboxConfig};
+use k8s_cri::v1::{ContainerConfig, LinuxContainerResources, PodSandboxConfig};
 
+use super::allocation::Allocation;
 use super::node::CgroupName;
 use super::object::Payload;
 use super::pod::{HostAlias, HostPathKind, PodName, PodUid, PullPolicy};
@@ -158,6 +159,10 @@ pub enum Step {
     },
     /// Do what is to be done after a container's start; if that fails, the container is stopped.
     PostStart(Box<PostStart>),
+    /// Keep what the pod was allotted.
+    KeepAllocation(Box<AllocationRecord>),
+    /// Put what the pod was allotted anew into force.
+    Resize(Box<ResizeRequest>),
 }
 
 impl Step {
@@ -193,6 +198,8 @@ impl Step {
             Step::CreateContainer(_) => verb::CREATE_CONTAINER,
             Step::StartContainer { .. } => verb::START_CONTAINER,
             Step::PostStart(_) => verb::POST_START,
+            Step::KeepAllocation(_) => verb::KEEP_ALLOCATION,
+            Step::Resize(_) => verb::RESIZE,
         }
     }
 }
@@ -231,6 +238,78 @@ pub mod verb {
     pub const START_CONTAINER: &str = "start container";
     /// [`super::Step::PostStart`]
     pub const POST_START: &str = "post-start hook";
+    /// [`super::Step::KeepAllocation`]
+    pub const KEEP_ALLOCATION: &str = "keep allocation";
+    /// [`super::Step::Resize`]
+    pub const RESIZE: &str = "resize";
+}
+
+/// What a pod was allotted, to be kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AllocationRecord {
+    /// The file.
+    pub path: PathBuf,
+    /// What is kept.
+    pub allocation: Allocation,
+    /// Why.
+    pub occasion: Occasion,
+}
+
+/// Why an allocation is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Occasion {
+    /// The pod is taken on, with what it asks for.
+    Begun,
+    /// It gets something else from now on.
+    Resized,
+    /// Instances of its containers have got what was allotted, or are gone.
+    Actuated,
+}
+
+/// What has to be changed, in this order; the first that fails ends it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ResizeRequest {
+    /// Limits that may not be set below what is in use, looked at before anything is changed.
+    pub floors: Vec<Floor>,
+    /// The changes.
+    pub changes: Vec<Change>,
+}
+
+/// A limit of memory that is lowered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Floor {
+    /// Whose it is.
+    pub of: Usage,
+    /// What it will be, in bytes.
+    pub limit: i64,
+}
+
+/// Whose use of memory is looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Usage {
+    /// All that is in this cgroup.
+    Pod(CgroupName),
+    /// One container.
+    Container {
+        /// Its name in the pod.
+        name: String,
+        /// The runtime's id.
+        id: String,
+    },
+}
+
+/// One change of a running pod's resources.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// Of the pod's cgroup.
+    Pod(CgroupSetting),
+    /// Of a container.
+    Container {
+        /// The runtime's id.
+        id: String,
+        /// All of its resources.
+        resources: Box<LinuxContainerResources>,
+    },
 }
 
 /// A hook to call.
@@ -492,6 +571,13 @@ pub enum Done {
         volume: String,
         /// The files.
         files: Arc<Payload>,
+    },
+    /// What the pod was allotted is kept.
+    Kept {
+        /// What it is.
+        allocation: Box<Allocation>,
+        /// Why.
+        occasion: Occasion,
     },
     /// A container was asked to stop; the event's message.
     Stopped {

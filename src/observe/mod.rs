@@ -2,6 +2,7 @@
 //! The only writer of the [`Snapshot`]. Changes nothing in the world and decides nothing.
 
 pub mod address;
+mod allocations;
 mod due;
 pub mod machine;
 pub mod measure;

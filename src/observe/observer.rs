@@ -10,6 +10,7 @@ use std::{fs, io};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use super::allocations::Allocations;
 use super::due::Due;
 use super::out_of_memory::OutOfMemory;
 use super::probes::News;
@@ -54,6 +55,7 @@ pub(super) struct Observer {
     due: Due,
     /// What probes say, by the id of the container.
     health: HashMap<String, Health>,
+    allocations: Allocations,
     waiting: Vec<Request>,
     events: Events,
     next_relist: Instant,
@@ -76,6 +78,7 @@ impl Observer {
             world: World::new(runtime.clone(), directories, out_of_memory),
             runtime,
             out,
+            allocations: Allocations::new(settings.pods_dir.clone()),
             settings,
             snapshot,
             due: Due::default(),
@@ -191,6 +194,7 @@ impl Observer {
         if relist || !self.waiting.is_empty() {
             changed |= self.read_leftovers();
         }
+        self.read_allocations(&mut changed);
         let unread = self.apply(changes, &mut changed);
         if relist {
             self.forget_health();
@@ -246,7 +250,11 @@ impl Observer {
 
     fn apply(&mut self, changes: Changes, changed: &mut bool) -> HashSet<PodName> {
         for (name, observed) in changes.names {
-            match observed.map(|observed| self.with_health(observed)) {
+            let observed = observed.map(|mut observed| {
+                self.allocations.fill(&mut observed);
+                self.with_health(observed)
+            });
+            match observed {
                 None => *changed |= self.snapshot.pods.remove(&name).is_some(),
                 Some(observed) if self.snapshot.pods.get(&name) == Some(&observed) => {}
                 Some(observed) => {
@@ -256,6 +264,19 @@ impl Observer {
             }
         }
         changes.unread
+    }
+
+    /// Reads what the pods were allotted that are asked for, as what was done for them may have changed it.
+    fn read_allocations(&mut self, changed: &mut bool) {
+        for request in &self.waiting {
+            let Some(observed) = self.snapshot.pods.get_mut(&request.pod) else {
+                continue;
+            };
+            self.allocations.forget(observed);
+            let before = observed.clone();
+            self.allocations.fill(observed);
+            *changed |= !Arc::ptr_eq(&before, observed);
+        }
     }
 
     /// What was read, with what its probes have said.
@@ -289,7 +310,7 @@ impl Observer {
         self.out.send_replace(Arc::new(self.snapshot.clone()));
     }
 
-    /// Forgets what probes said of containers that are gone.
+    /// Forgets what probes said of containers that are gone, and what pods were allotted that are.
     fn forget_health(&mut self) {
         let pods = self.snapshot.pods.values().flat_map(|name| name.uids.values());
         let ids: HashSet<&String> = pods
@@ -297,6 +318,9 @@ impl Observer {
             .map(|container| &container.id)
             .collect();
         self.health.retain(|id, _| ids.contains(id));
+        let pods = self.snapshot.pods.values();
+        self.allocations
+            .retain(&pods.flat_map(|name| name.uids.keys()).collect());
     }
 
     fn answer(&mut self, reading: &Reading, unread: &HashSet<PodName>) {

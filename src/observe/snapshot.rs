@@ -610,7 +610,7 @@ mod tests {
                 let text = "ä".repeat(*length);
                 container(exited(&format!("c{n}"), &[]), "s1".into(), text).unwrap()
             });
-            let mut pod = ObservedPod { sandboxes: Vec::new(), containers: containers.collect() };
+            let mut pod = ObservedPod { containers: containers.collect(), ..ObservedPod::default() };
             limit_messages(&mut pod);
             let total: usize = pod.containers.iter().map(|c| match &c.state {
                 ContainerState::Exited { termination_message, .. } => termination_message.len(),

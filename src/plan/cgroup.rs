@@ -269,14 +269,19 @@ fn limit_swap(
     }
     let request = container.resources.requests.memory_or_zero();
     let limit = container.resources.limits.memory_or_zero();
-    let may_swap = policy.limited_swap && !is_critical(pod) && pod.qos == Qos::Burstable;
-    let allowed = match may_swap && request != limit && request <= policy.memory.0 {
+    let allowed = match may_swap(pod, policy) && request != limit && request <= policy.memory.0 {
         true => part(request, policy.memory.0, swap.0),
         false => 0,
     };
     resources
         .unified
         .insert("memory.swap.max".to_owned(), allowed.to_string());
+}
+
+/// Whether the containers of a pod may be given swap (`GetContainerSwapBehavior`).
+pub fn may_swap(pod: &Pod, policy: &NodePolicy) -> bool {
+    let limits_swap = policy.cgroup.swap.is_some() && policy.cgroup.version == CgroupVersion::V2;
+    limits_swap && policy.limited_swap && !is_critical(pod) && pod.qos == Qos::Burstable
 }
 
 /// `calcSwapForBurstablePods`: in floating point and cut off, as the kubelet computes it.
@@ -399,6 +404,7 @@ mod tests {
             working_dir: None,
             ports: Vec::new(),
             resources,
+            resize: Default::default(),
             mounts: Vec::new(),
             security: ContainerSecurity::default(),
             termination_path: "/dev/termination-log".to_owned(),

@@ -11,6 +11,7 @@ mod teardown;
 pub mod gc;
 pub mod restart;
 pub mod admit;
+pub mod resize;
 mod placement;
 mod sandbox;
 mod container;

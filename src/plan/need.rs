@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::ephemeral;
+use super::{ephemeral, resize};
 use crate::model::health::Verdict;
 use crate::model::pod::{Container, Pod, RestartPolicy};
 use crate::model::probe::ProbeKind;
@@ -110,7 +110,7 @@ fn in_sandbox<'a>(pod: &'a Pod, seen: &'a ObservedPod, sandbox: &'a Sandbox) -> 
         let instance = seen.container(&container.name);
         match instance {
             Some(running) if matches!(running.state, ContainerState::Running { .. }) => {
-                if let Some((condemned, restarts)) = condemned(container, running) {
+                if let Some((condemned, restarts)) = condemned(container, running, seen) {
                     stop.push(condemned);
                     start.extend(Some(container).filter(|_| restarts));
                 } else {
@@ -192,16 +192,16 @@ fn initialize<'a>(
             start.extend(Some(container).filter(|_| traced));
             continue;
         };
-        let trace = trace(container, instance);
+        let trace = trace(container, instance, seen);
         match trace {
             Trace::Failed => return Init::Failed,
-            Trace::Restart | Trace::Changed | Trace::Unwell(_) => start.push(container),
+            Trace::Restart | Trace::Changed | Trace::Resized | Trace::Unwell(_) => start.push(container),
             Trace::Works | Trace::Complete => {}
         }
         stop.extend(to_stop(container, instance, trace));
         let is_through = matches!(
             trace,
-            Trace::Complete | Trace::Changed | Trace::Unwell(ProbeKind::Liveness)
+            Trace::Complete | Trace::Changed | Trace::Resized | Trace::Unwell(ProbeKind::Liveness)
         );
         if is_through {
             match all.get(index + 1) {
@@ -232,6 +232,8 @@ enum Trace {
     Complete,
     /// So it has, but from an older definition: it is made anew beside.
     Changed,
+    /// So it has, and it is made anew to get other resources.
+    Resized,
     /// A sidecar whose probe of that kind has failed: it is ended and made anew. One that does not work any more
     /// has done what the next one waits for.
     Unwell(ProbeKind),
@@ -241,7 +243,7 @@ enum Trace {
     Failed,
 }
 
-fn trace(container: &Container, instance: &ObservedContainer) -> Trace {
+fn trace(container: &Container, instance: &ObservedContainer, seen: &ObservedPod) -> Trace {
     match &instance.state {
         ContainerState::Created => Trace::Restart,
         ContainerState::Running { .. } if !container.sidecar => Trace::Works,
@@ -255,6 +257,7 @@ fn trace(container: &Container, instance: &ObservedContainer) -> Trace {
         ContainerState::Running { .. } if instance.condemned_by(container).is_some() => {
             Trace::Unwell(ProbeKind::Liveness)
         }
+        ContainerState::Running { .. } if resize::restarts(container, instance, seen) => Trace::Resized,
         ContainerState::Running { .. } => Trace::Complete,
         ContainerState::Exited { .. } | ContainerState::Unknown if container.sidecar => Trace::Restart,
         ContainerState::Exited { .. } if !instance.has_failed() => Trace::Complete,
@@ -272,6 +275,7 @@ fn to_stop<'a>(container: &Container, instance: &'a ObservedContainer, trace: Tr
             message: format!("Init container {} definition changed", container.name),
             grace: None,
         }),
+        Trace::Resized => Some(resized(instance)),
         Trace::Unwell(kind) => Some(Stop {
             instance,
             message: format!("Init container {} {}", container.name, failed(kind)),
@@ -306,13 +310,18 @@ fn try_killing<'a>(instance: &'a ObservedContainer, what: &str) -> Option<Stop<'
 
 /// The stop of a running container that must not go on, and whether it is started anew: always where its
 /// definition changed, by its policy where a probe has failed.
-fn condemned<'a>(container: &Container, running: &'a ObservedContainer) -> Option<(Stop<'a>, bool)> {
+fn condemned<'a>(
+    container: &Container,
+    running: &'a ObservedContainer,
+    seen: &ObservedPod,
+) -> Option<(Stop<'a>, bool)> {
     let (why, grace, restarts) = match running.condemned_by(container) {
         _ if changed(container, running) => ("definition changed".to_owned(), None, true),
         Some(kind) => {
             let restarts = container.restart != RestartPolicy::Never;
             (failed(kind), grace(container, kind), restarts)
         }
+        None if resize::restarts(container, running, seen) => return Some((resized(running), true)),
         None => return None,
     };
     let then = if restarts { ", will be restarted" } else { "" };
@@ -322,6 +331,15 @@ fn condemned<'a>(container: &Container, running: &'a ObservedContainer) -> Optio
         grace,
     };
     Some((stop, restarts))
+}
+
+/// The stop of a container that gets other resources by a restart only.
+fn resized(running: &ObservedContainer) -> Stop<'_> {
+    Stop {
+        instance: running,
+        message: format!("Container {} resize requires restart", running.name),
+        grace: None,
+    }
 }
 
 /// What a container is stopped for.

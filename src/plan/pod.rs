@@ -181,7 +181,10 @@ enum Way {
 /// adding is not in the way of taking away.
 fn failure_holds(memory: &PodMemory, way: Way, now: Timestamp) -> Option<Plan> {
     let (error, backoff) = memory.failure.as_ref()?;
-    if way == Way::Down && error.reason != reason::pod::FAILED_KILL_POD {
+    // What was not put into force holds up itself only.
+    if error.reason == reason::pod::RESIZE_ERROR
+        || (way == Way::Down && error.reason != reason::pod::FAILED_KILL_POD)
+    {
         return None;
     }
     let until = backoff.ends();
@@ -291,7 +294,9 @@ mod tests {
                 ContainerRef::Made => format!("{container} (new)"),
             },
             Step::PostStart(step) => step.container.clone(),
-            Step::EnsureCgroup(_)
+            Step::KeepAllocation(record) => format!("{:?}", record.occasion).to_lowercase(),
+            Step::Resize(_)
+            | Step::EnsureCgroup(_)
             | Step::EnsurePodDir { .. }
             | Step::EnsureVolume(_)
             | Step::WriteHosts(_) => String::new(),
@@ -307,7 +312,7 @@ mod tests {
                 ..case(sample::pod(Always, &[], &["a", "b"]), vec![], vec![])
             },
             expect![[r#"
-                set cgroup, make pod directory
+                set cgroup, make pod directory, keep allocation begun
                 run sandbox 0, ensure image a, ensure image b
                 write hosts file
                 create container a #0 in new, create container b #0 in new
@@ -328,7 +333,7 @@ mod tests {
         check(
             without(&pod),
             expect![[r#"
-                set cgroup, make pod directory
+                set cgroup, make pod directory, keep allocation begun
                 run sandbox 0, ensure image c
                 write hosts file
                 create container c #0 in new
@@ -669,7 +674,7 @@ mod tests {
             dead(OnFailure),
             expect![[r#"
                 stop sandbox s3
-                set cgroup, make pod directory
+                set cgroup, make pod directory, keep allocation begun
                 run sandbox 4, ensure image b
                 write hosts file
                 create container b #1 in new
@@ -790,7 +795,7 @@ mod tests {
         );
         let starts = || {
             expect![[r#"
-                set cgroup, make pod directory
+                set cgroup, make pod directory, keep allocation begun
                 run sandbox 0, ensure image c, ensure image d
                 write hosts file
                 create container c #0 in new, create container d #0 in new

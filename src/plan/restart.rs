@@ -13,7 +13,7 @@ use crate::model::reason;
 use crate::model::runtime::{
     ObservedContainer, ObservedImage, ObservedName, ObservedPod, Sandbox, shall_start,
 };
-use crate::model::step::{Done, Outcome, StepError, StepReport, Subject, verb};
+use crate::model::step::{Done, Occasion, Outcome, StepError, StepReport, Subject, verb};
 
 /// The longest delay between two pulls of an image.
 const MAX_PULL_DELAY: Duration = Duration::from_secs(300);
@@ -165,7 +165,9 @@ fn note_pod(memory: &mut PodMemory, outcome: &Outcome) {
     let errors = outcome.steps.iter().filter(|report| !is_about_starting(report));
     let mut errors = errors.filter_map(|report| report.result.as_ref().err());
     let Some(error) = errors.next() else {
-        if !outcome.steps.is_empty() {
+        let resize_waits = |(error, _): &mut (StepError, Backoff)| error.reason == reason::pod::RESIZE_ERROR;
+        let resized = outcome.steps.iter().any(is_of_resize);
+        if !outcome.steps.is_empty() && (resized || !memory.failure.as_mut().is_some_and(resize_waits)) {
             memory.failure = None;
         }
         return;
@@ -184,6 +186,20 @@ fn note_pod(memory: &mut PodMemory, outcome: &Outcome) {
             since: outcome.at,
         },
     ));
+}
+
+/// Whether it tells that the pod was resized, or that it shall have another size.
+fn is_of_resize(report: &StepReport) -> bool {
+    let resized = |done: &Done| {
+        matches!(
+            done,
+            Done::Kept {
+                occasion: Occasion::Resized,
+                ..
+            }
+        )
+    };
+    report.verb == verb::RESIZE || report.result.as_ref().is_ok_and(resized)
 }
 
 /// An end or a removal is complete when all that belongs to it was done; a new sandbox begins anew.

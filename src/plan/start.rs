@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use super::container::{self, Home};
 use super::content::Origin;
 use super::need::Stop;
-use super::{PlanView, cgroup, ephemeral, gc, restart, sandbox, teardown, volume};
+use super::{PlanView, cgroup, ephemeral, gc, resize, restart, sandbox, teardown, volume};
+use crate::model::allocation::Allocation;
 use crate::model::memory::PodMemory;
 use crate::model::node::NodePolicy;
 use crate::model::pod::{Container, Pod, Source};
@@ -15,7 +16,7 @@ use crate::model::probe::Hook;
 use crate::model::reference::references;
 use crate::model::runtime::{ContainerState, ObservedPod, Sandbox};
 use crate::model::service::Services;
-use crate::model::step::{ContainerRef, HookCall, HookHost, PostStart, SandboxRef, Step};
+use crate::model::step::{ContainerRef, HookCall, HookHost, Occasion, PostStart, SandboxRef, Step};
 
 /// What a plan is made from.
 #[derive(Clone, Copy)]
@@ -137,7 +138,12 @@ pub(super) fn in_sandbox(
     if !new.is_empty() {
         prepare.push(Step::WriteHosts(container::hosts_file(pod, &sandbox.ips, policy)));
     }
-    let mut stages = vec![stops.collect(), prepare];
+    let mut stages = vec![stops.collect()];
+    let stopped: Vec<&str> = stop.iter().map(|stop| stop.instance.id.as_str()).collect();
+    let (resize, retry) = resize::stages(given, &stopped);
+    stages.extend(resize);
+    let waits_until = [waits_until, retry].into_iter().flatten().min();
+    stages.push(prepare);
     create_and_start(given, &due, &home, given.origin(&sandbox.ips), &mut stages);
     stages.extend(gc::stages(pod, seen, policy));
     Stages { stages, waits_until }
@@ -175,6 +181,10 @@ fn base(given: Given<'_>) -> Vec<Step> {
         dir: policy.pod_dir(&pod.uid),
         logs: policy.pod_log_dir(&pod.name, &pod.uid),
     });
+    if given.seen.allocation.is_none() && resize::can_be_resized(pod) {
+        let allocation = Allocation::of(pod);
+        steps.push(resize::keep(pod, allocation, Occasion::Begun, policy));
+    }
     steps.extend(
         volume::requests(given.origin(&[]))
             .into_iter()

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -13,7 +14,9 @@ use crate::model::memory::{PodMemory, Remains};
 use crate::model::node::{CgroupName, NodePolicy};
 use crate::model::pod::{Container, Pod, PodUid};
 use crate::model::reason;
-use crate::model::runtime::{ContainerState, ObservedContainer, ObservedImage, ObservedName, Sandbox};
+use crate::model::runtime::{
+    ContainerState, ObservedContainer, ObservedImage, ObservedName, ObservedPod, Sandbox,
+};
 use crate::model::sample;
 use crate::model::step::*;
 
@@ -401,6 +404,16 @@ impl World {
             Step::CreateContainer(request) => return Ok(self.create(*request, made)),
             Step::StartContainer { container, which, .. } => return Ok(self.start(&container, which, made)),
             Step::PostStart(_) => {}
+            Step::KeepAllocation(record) => {
+                self.disk.insert(record.path.clone());
+                let allocation = Arc::new(record.allocation);
+                let uids = self.observed.uids.iter_mut();
+                let of_pod =
+                    |(uid, _): &(&PodUid, &mut ObservedPod)| record.path.to_string_lossy().contains(&uid.0);
+                uids.filter(of_pod)
+                    .for_each(|(_, seen)| seen.allocation = Some(allocation.clone()));
+            }
+            Step::Resize(_) => {}
         }
         Ok(Done::Plainly)
     }
@@ -607,7 +620,8 @@ fn reason_of(step: &Step) -> &'static str {
         Step::EnsureCgroup(_) => reason::pod::FAILED_CREATE_CGROUP,
         Step::EnsurePodDir { .. } | Step::EnsureVolume(_) => reason::pod::FAILED_MOUNT,
         Step::RunSandbox(_) => reason::pod::FAILED_CREATE_SANDBOX,
-        Step::WriteHosts(_) => reason::pod::FAILED_SYNC,
+        Step::WriteHosts(_) | Step::KeepAllocation(_) => reason::pod::FAILED_SYNC,
+        Step::Resize(_) => reason::pod::RESIZE_ERROR,
         Step::EnsureImage(_) => reason::waiting::ERR_IMAGE_PULL,
         Step::CreateContainer(_) => reason::waiting::CREATE_CONTAINER_ERROR,
         Step::StartContainer { .. } => reason::waiting::RUN_CONTAINER_ERROR,

@@ -1,6 +1,6 @@
 //! What is written of a pod's status: ours over what the API server has, as a patch that leaves others' parts alone.
 
-use k8s_openapi::api::core::v1::PodStatus;
+use k8s_openapi::api::core::v1::{PodCondition, PodStatus};
 use serde_json::{Map, Value, json};
 
 use crate::model::api::tells_end;
@@ -66,6 +66,9 @@ pub(super) fn patch(ours: &PodStatus, theirs: Option<&PodStatus>) -> Option<Valu
     (!patch.is_empty()).then_some(Value::Object(patch))
 }
 
+/// Conditions that are there only while what they tell of is so.
+const PASSING: &[&str] = &["PodResizePending", "PodResizeInProgress"];
+
 /// Our conditions that the API server has not, or has otherwise. It merges them by their type, and key by key: what
 /// is no more, like the reason of what is now true, has to be taken away by name.
 fn conditions(ours: &PodStatus, theirs: &PodStatus) -> Vec<Map<String, Value>> {
@@ -74,7 +77,12 @@ fn conditions(ours: &PodStatus, theirs: &PodStatus) -> Vec<Map<String, Value>> {
     for condition in ours.conditions.iter().flatten() {
         let mut condition = condition.clone();
         let told = told(&condition.type_);
-        if let Some(told) = told.filter(|told| told.status == condition.status) {
+        // These are always true; what they are about is in their reason.
+        let is_same = |told: &&PodCondition| match PASSING.contains(&told.type_.as_str()) {
+            true => told.reason == condition.reason,
+            false => told.status == condition.status,
+        };
+        if let Some(told) = told.filter(is_same) {
             condition.last_transition_time = told.last_transition_time.clone();
         }
         let (mut new, old) = (object(&condition), told.map(object).unwrap_or_default());
@@ -85,6 +93,17 @@ fn conditions(ours: &PodStatus, theirs: &PodStatus) -> Vec<Map<String, Value>> {
             new.entry(key.clone()).or_insert(Value::Null);
         }
         changed.push(new);
+    }
+    for kind in PASSING {
+        let ours = ours.conditions.iter().flatten().any(|ours| ours.type_ == *kind);
+        if !ours && told(kind).is_some() {
+            let gone = [("type", json!(kind)), ("$patch", json!("delete"))];
+            changed.push(
+                gone.map(|(key, value)| (key.to_owned(), value))
+                    .into_iter()
+                    .collect(),
+            );
+        }
     }
     changed
 }
@@ -147,6 +166,26 @@ mod tests {
                 json!({"conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": late,
                 "reason": null, "message": null}]}),
             ),
+        );
+    }
+
+    #[test]
+    fn a_condition_that_has_passed_is_taken_away() {
+        let (early, late) = ("2026-11-20T08:00:00Z", "2026-11-20T09:00:00Z");
+        let pending = |reason: &str, time: &str| {
+            json!({"conditions": [{"type": "PodResizePending", "status": "True", "reason": reason,
+                "lastTransitionTime": time}]})
+        };
+        check(
+            json!({}),
+            pending("Deferred", early),
+            Some(json!({"conditions": [{"type": "PodResizePending", "$patch": "delete"}]})),
+        );
+        check(pending("Deferred", late), pending("Deferred", early), None);
+        check(
+            pending("Infeasible", late),
+            pending("Deferred", early),
+            Some(pending("Infeasible", late)),
         );
     }
 

@@ -44,13 +44,8 @@ impl Loop {
             .into_iter()
             // What shall go takes room until it has gone, and is not refused.
             .partition(|pod| pod.deletion.is_some() || self.is_admitted(pod));
-        let closed = |pod: &Arc<Pod>| {
-            self.memory
-                .pods
-                .get(&pod.name)
-                .is_some_and(|memory| memory.remains != Remains::Everything)
-        };
-        let mut admitted: Vec<_> = admitted.into_iter().filter(|pod| !closed(pod)).collect();
+        let admitted = admitted.iter().filter(|pod| self.takes_room(pod));
+        let mut admitted: Vec<_> = admitted.map(|pod| self.allotted(pod)).collect();
         let former = std::mem::take(&mut self.refused);
         let doubted = std::mem::take(&mut self.doubted);
         let node = self.node_marks();
@@ -78,6 +73,23 @@ impl Loop {
                 }
             }
         }
+    }
+
+    /// Whether nothing was taken away yet of what an admitted pod takes.
+    fn takes_room(&self, pod: &Pod) -> bool {
+        let memory = self.memory.pods.get(&pod.name);
+        memory.is_none_or(|memory| memory.remains == Remains::Everything)
+    }
+
+    /// Whether the node has room for what a pod asks for that it has admitted already.
+    pub(super) fn has_room(&self, pod: &Pod) -> Result<(), Refusal> {
+        let takes_room = |other: &&Arc<Pod>| {
+            let lives = !self.is_over(other) && !has_told_end(other);
+            lives && (other.deletion.is_some() || self.is_admitted(other)) && self.takes_room(other)
+        };
+        let others = self.desired.pods().filter(takes_room);
+        let others: Vec<_> = others.map(|other| self.allotted(other)).collect();
+        self.verdict(pod, &others, self.node_marks().as_ref())
     }
 
     fn verdict(&self, pod: &Pod, admitted: &[Arc<Pod>], node: Option<&NodeMarks>) -> Result<(), Refusal> {

@@ -36,8 +36,9 @@ impl Loop {
         };
         let refused = |pod: &Pod| self.refused.contains_key(&pod.name);
         let running = self.desired.pods().filter(|pod| !refused(pod) && !ended(pod));
+        let running: Vec<_> = running.map(|pod| self.allotted(pod)).collect();
         let levels = cgroup::node_levels(
-            running.map(AsRef::as_ref),
+            running.iter().map(AsRef::as_ref),
             &policy.cgroup,
             capacity,
             *pids_max,

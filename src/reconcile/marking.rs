@@ -61,6 +61,7 @@ impl Loop {
         }
         self.admit(now);
         self.set_levels();
+        self.ask_for_room_again();
     }
 
     /// Marks the names of the pods that refer to an object which appeared, changed or went, and forgets what failed

@@ -106,6 +106,7 @@ pub(crate) fn snapshot_of(containers: Vec<ObservedContainer>) -> Arc<Snapshot> {
     let pod = ObservedPod {
         sandboxes: vec![sandbox()],
         containers,
+        allocation: None,
     };
     let uids = [(PodUid("u1".into()), pod)].into();
     let pods = [(name("default", "web-vm"), Arc::new(ObservedName { uids }))].into();

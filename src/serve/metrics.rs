@@ -413,6 +413,7 @@ mod tests {
         let observed = ObservedPod {
             sandboxes: vec![fixture::sandbox()],
             containers: vec![fixture::running("c1", "web", "")],
+            allocation: None,
         };
         let uids = [(crate::model::pod::PodUid("u".into()), observed)].into();
         now.snapshot = Arc::new(Snapshot {

@@ -22,6 +22,8 @@ pub(super) struct Given<'a> {
     pub(super) phase: &'static str,
     /// There is a sandbox that containers can be started in.
     pub(super) has_sandbox: bool,
+    /// What is told of a change of its resources.
+    pub(super) resize: Vec<api::PodCondition>,
     pub(super) previous: Option<&'a api::PodStatus>,
     pub(super) now: Timestamp,
 }
@@ -34,16 +36,17 @@ pub(super) fn conditions(given: &Given<'_>) -> Vec<api::PodCondition> {
         true => Verdict::True,
         false => Verdict::False(None),
     };
-    [
+    let verdicts = [
         ("PodReadyToStartContainers", sandbox),
         ("Initialized", initialized(given)),
         ("Ready", ready),
         ("ContainersReady", containers),
         ("PodScheduled", Verdict::True),
-    ]
-    .into_iter()
-    .map(|(kind, verdict)| condition(given, kind, verdict))
-    .collect()
+    ];
+    let verdicts = verdicts
+        .into_iter()
+        .map(|(kind, verdict)| condition(given, kind, verdict));
+    given.resize.iter().cloned().chain(verdicts).collect()
 }
 
 #[derive(Clone)]

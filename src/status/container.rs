@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as api;
 
 use super::format::{full_name, go_duration, time};
+use super::resize;
 use crate::model::health::Verdict;
 use crate::model::memory::{ContainerMemory, PodMemory};
 use crate::model::node::NodePolicy;
@@ -200,7 +201,7 @@ fn of_instance(
             None => told_last(instance, previous).unwrap_or_default(),
         }),
         allocated_resources: resources.requests.clone().filter(|requests| !requests.is_empty()),
-        resources: Some(resources),
+        resources: Some(resize::in_force(given, instance, resources)),
         user: instance.user.as_ref().map(user),
         volume_mounts: volume_mounts(container),
         ..api::ContainerStatus::default()

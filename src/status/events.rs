@@ -5,6 +5,7 @@ use k8s_openapi::api::core::v1::PodStatus;
 
 use super::format::{full_name, go_duration};
 use super::pod::REJECTED;
+use super::resize;
 use crate::model::memory::PodMemory;
 use crate::model::node::NodePolicy;
 use crate::model::object::Objects;
@@ -90,6 +91,22 @@ pub fn refusal(memory: &PodMemory, previous: Option<&PodStatus>) -> Option<PodEv
     (!is_told).then(|| event(EventType::Warning, reason, text.to_owned(), ""))
 }
 
+/// That a pod does not get the resources that it asks for, unless `previous` told it already.
+pub fn resize_pending(pod: &Pod, memory: &PodMemory, previous: Option<&PodStatus>) -> Option<PodEvent> {
+    let pending = memory.resize.as_ref()?;
+    let mut told = previous
+        .into_iter()
+        .flat_map(|previous| previous.conditions.iter().flatten());
+    let told = told.find(|condition| condition.type_ == resize::PENDING);
+    let is_told = told.is_some_and(|told| {
+        let generation = Some(pending.generation).filter(|&generation| generation > 0);
+        told.reason.as_deref() == Some(pending.outlook.as_str()) && told.observed_generation == generation
+    });
+    let reason = format!("Resize{}", pending.outlook.as_str());
+    let message = resize::refused(pod, pending);
+    (!is_told).then(|| event(EventType::Warning, &reason, message, ""))
+}
+
 /// What the probes of a pod have complained about since it was observed before.
 pub fn complaints(pod: &Pod, before: Option<&ObservedName>, observed: &ObservedName) -> Vec<PodEvent> {
     let former = before.and_then(|before| before.uids.get(&pod.uid));
@@ -159,6 +176,12 @@ pub fn waiting(
 }
 
 fn of_done(pod: &Pod, report: &StepReport, done: &Done) -> Vec<PodEvent> {
+    if let Done::Kept { allocation, occasion } = done {
+        let told = resize::progress(pod, allocation, *occasion);
+        return told
+            .map(|(reason, message)| event(EventType::Normal, reason, message, ""))
+            .collect();
+    }
     let Subject::Container(name) = &report.subject else {
         return Vec::new();
     };
@@ -217,7 +240,11 @@ fn of_error(pod: &Pod, report: &StepReport, error: &StepError) -> Vec<PodEvent> 
     let warning =
         |reason: &str, message: String, path: &str| event(EventType::Warning, reason, message, path);
     let Subject::Container(name) = &report.subject else {
-        return vec![warning(error.reason, error.message.clone(), "")];
+        let message = match report.verb {
+            verb::RESIZE => resize::error(pod, &error.message),
+            _ => error.message.clone(),
+        };
+        return vec![warning(error.reason, message, "")];
     };
     let path = field_path(pod, name);
     let failed = |message: &str| warning("Failed", format!("Error: {message}"), &path);

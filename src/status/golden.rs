@@ -51,6 +51,7 @@ impl Followed {
         let seen = ObservedPod {
             sandboxes,
             containers,
+            allocation: None,
         };
         let observed = ObservedName {
             uids: [(self.pod.uid.clone(), seen)].into(),
@@ -214,6 +215,7 @@ fn crash_loop() {
     let seen = ObservedPod {
         sandboxes: s(true),
         containers: vec![second(), first()],
+        allocation: None,
     };
     let observed = ObservedName {
         uids: [(pod.pod.uid.clone(), seen)].into(),
@@ -554,6 +556,7 @@ fn events_of_what_waits_have_the_kubelets_words() {
     let seen = ObservedPod {
         sandboxes: s(true),
         containers: vec![instance("c", 1, 3, exited(3, 4, 7))],
+        allocation: None,
     };
     let observed = ObservedName {
         uids: [(pod.pod.uid.clone(), seen)].into(),

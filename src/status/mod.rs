@@ -3,6 +3,7 @@
 mod condition;
 mod container;
 pub mod events;
+mod resize;
 mod format;
 mod phase;
 mod termination;

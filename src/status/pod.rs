@@ -10,6 +10,7 @@ use super::condition;
 use super::container::{self, Given};
 use super::format::time;
 use super::phase::{self, Life};
+use super::resize;
 use super::termination;
 use crate::model::memory::PodMemory;
 use crate::model::node::NodePolicy;
@@ -67,6 +68,7 @@ pub fn pod_status(
         regular: &regular,
         phase: reached,
         has_sandbox: given.seen.usable_sandbox(pod.namespaces.host_network).is_some(),
+        resize: resize::conditions(given, reached, previous),
         previous,
         now,
     });

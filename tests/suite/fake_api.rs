@@ -643,6 +643,10 @@ fn merge(target: &mut Value, patch: &Value) {
                 let told = target.as_object_mut().unwrap().entry(key).or_insert(json!([]));
                 let told = told.as_array_mut().unwrap();
                 for item in items {
+                    if item["$patch"] == "delete" {
+                        told.retain(|told| told["type"] != item["type"]);
+                        continue;
+                    }
                     match told.iter_mut().find(|told| told["type"] == item["type"]) {
                         Some(told) => merge(told, item),
                         None => told.push(item.clone()),

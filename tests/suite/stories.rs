@@ -19,6 +19,7 @@ mod probes;
 mod pulls;
 mod node_events;
 mod objects;
+mod resize;
 mod restarts;
 mod serving_certificate;
 mod work;

@@ -8,8 +8,8 @@ use super::fingerprint::container_hash;
 use super::path::{Faults, FieldPath};
 use crate::model::expand;
 use crate::model::pod::{
-    Container, ContainerSecurity, Mount, PodSecurity, Port, Profile, Propagation, Protocol, PullPolicy,
-    RestartPolicy,
+    Container, ContainerSecurity, Mount, OnResize, PodSecurity, Port, Profile, Propagation, Protocol,
+    PullPolicy, ResizePolicy, RestartPolicy,
 };
 use crate::model::probe::{Hook, Lifecycle, Probe, Probes};
 use crate::model::restart::RestartRule;
@@ -72,6 +72,7 @@ pub(super) fn container(
         resources: own_resources
             .map(|own| resources(own, &at.field("resources"), faults))
             .unwrap_or_default(),
+        resize: resize(own),
         mounts: mounts.map(mount).collect(),
         security: security(own.security_context.as_ref(), pod),
         termination_path: own.termination_message_path.clone().unwrap_or_default(),
@@ -113,6 +114,22 @@ fn restart_rule(own: &k8s::ContainerRestartRule) -> Option<RestartRule> {
         "In" => Some(RestartRule::In(values)),
         "NotIn" => Some(RestartRule::NotIn(values)),
         _ => None,
+    }
+}
+
+fn resize(own: &k8s::Container) -> ResizePolicy {
+    let restarts = |name: &str| {
+        let policies = own.resize_policy.iter().flatten();
+        let of_resource = policies.filter(|policy| policy.resource_name == name);
+        of_resource.map(|policy| policy.restart_policy.as_str()).next() == Some("RestartContainer")
+    };
+    let policy = |name: &str| match restarts(name) {
+        true => OnResize::RestartContainer,
+        false => OnResize::NotRequired,
+    };
+    ResizePolicy {
+        cpu: policy("cpu"),
+        memory: policy("memory"),
     }
 }
 

@@ -332,10 +332,15 @@ impl RuntimeService for Services {
 
     async fn update_container_resources(
         &self,
-        _: Request<v1::UpdateContainerResourcesRequest>,
+        request: Request<v1::UpdateContainerResourcesRequest>,
     ) -> Answer<v1::UpdateContainerResourcesResponse> {
-        self.0.enter("UpdateContainerResources", "").await?;
-        Err(Status::unimplemented("unknown method UpdateContainerResources"))
+        let request = request.into_inner();
+        let id = request.container_id;
+        self.0.enter("UpdateContainerResources", &id).await?;
+        let mut world = self.0.world();
+        let container = world.containers.get_mut(&id).ok_or_else(|| absent(&id))?;
+        container.config.linux.get_or_insert_default().resources = request.linux;
+        answer(v1::UpdateContainerResourcesResponse {})
     }
 
     async fn reopen_container_log(
@@ -379,10 +384,22 @@ impl RuntimeService for Services {
 
     async fn container_stats(
         &self,
-        _: Request<v1::ContainerStatsRequest>,
+        request: Request<v1::ContainerStatsRequest>,
     ) -> Answer<v1::ContainerStatsResponse> {
-        self.0.enter("ContainerStats", "").await?;
-        Err(Status::unimplemented("unknown method ContainerStats"))
+        let id = request.into_inner().container_id;
+        self.0.enter("ContainerStats", &id).await?;
+        let memory = v1::MemoryUsage {
+            usage_bytes: Some(v1::UInt64Value {
+                value: self.0.world().memory_in_use,
+            }),
+            ..Default::default()
+        };
+        answer(v1::ContainerStatsResponse {
+            stats: Some(v1::ContainerStats {
+                memory: Some(memory),
+                ..Default::default()
+            }),
+        })
     }
 
     async fn list_container_stats(

@@ -38,6 +38,8 @@ pub(crate) struct World {
     pub answers: BTreeMap<String, (i32, String)>,
     /// The seconds that each stop gave, in order.
     pub graces: Vec<i64>,
+    /// What each container is told to use of memory, in bytes.
+    pub memory_in_use: u64,
     next: u64,
 }
 
@@ -59,6 +61,7 @@ impl Default for World {
             handlers: Vec::new(),
             answers: BTreeMap::new(),
             graces: Vec::new(),
+            memory_in_use: 1 << 20,
             next: 0,
         }
     }

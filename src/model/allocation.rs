@@ -1,0 +1,271 @@
+//! What a pod was allotted of the node: the resources that may change while it runs.
+//!
+//! A pod's specification says what it shall have; it gets it when the node has decided that it fits. Until then, and
+//! for ever where it does not, the pod has what it was allotted before. The decision is kept as a file in the pod's
+//! directory, so an agent that starts finds it: with which instances of containers still have what was allotted before.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{Container as ContainerObject, ResourceRequirements};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use serde::{Deserialize, Serialize};
+
+use super::pod::{Container, Pod};
+use super::resources::{Bytes, MilliCpu, Resources};
+use super::runtime::{ContainerState, ObservedPod};
+
+/// The name of the file in a pod's directory.
+pub const FILE: &str = "gantry-allocation.json";
+
+/// What can be changed of the resources of a running container: thousandths of a core, and bytes. What is not stated
+/// is not limited, or not asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Sizes {
+    /// `requests.cpu`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_request: Option<i64>,
+    /// `limits.cpu`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_limit: Option<i64>,
+    /// `requests.memory`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_request: Option<i64>,
+    /// `limits.memory`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_limit: Option<i64>,
+}
+
+impl Sizes {
+    /// Those of resources.
+    pub fn of(resources: &Resources) -> Sizes {
+        Sizes {
+            cpu_request: resources.requests.cpu.map(|cpu| cpu.0),
+            cpu_limit: resources.limits.cpu.map(|cpu| cpu.0),
+            memory_request: resources.requests.memory.map(|memory| memory.0),
+            memory_limit: resources.limits.memory.map(|memory| memory.0),
+        }
+    }
+
+    /// The memory of these with the CPU of others.
+    pub fn with_cpu_of(self, other: Sizes) -> Sizes {
+        Sizes {
+            cpu_request: other.cpu_request,
+            cpu_limit: other.cpu_limit,
+            ..self
+        }
+    }
+
+    /// Whether the CPU is another.
+    pub fn differs_in_cpu(self, other: Sizes) -> bool {
+        (self.cpu_request, self.cpu_limit) != (other.cpu_request, other.cpu_limit)
+    }
+
+    /// Whether the memory is another.
+    pub fn differs_in_memory(self, other: Sizes) -> bool {
+        (self.memory_request, self.memory_limit) != (other.memory_request, other.memory_limit)
+    }
+
+    /// Puts them in the place of what resources state.
+    pub fn apply(self, resources: &mut Resources) {
+        resources.requests.cpu = self.cpu_request.map(MilliCpu);
+        resources.limits.cpu = self.cpu_limit.map(MilliCpu);
+        resources.requests.memory = self.memory_request.map(Bytes);
+        resources.limits.memory = self.memory_limit.map(Bytes);
+    }
+
+    /// The requirements of an object with these in the place of what they state.
+    pub fn of_object(self, mut requirements: ResourceRequirements) -> ResourceRequirements {
+        let cpu = |amount: i64| MilliCpu(amount).quantity();
+        let memory = |amount: i64| Bytes(amount).quantity();
+        put(&mut requirements.requests, "cpu", self.cpu_request.map(cpu));
+        put(
+            &mut requirements.requests,
+            "memory",
+            self.memory_request.map(memory),
+        );
+        put(&mut requirements.limits, "cpu", self.cpu_limit.map(cpu));
+        put(&mut requirements.limits, "memory", self.memory_limit.map(memory));
+        requirements
+    }
+}
+
+fn put(list: &mut Option<BTreeMap<String, Quantity>>, name: &str, amount: Option<String>) {
+    match amount {
+        Some(amount) => {
+            let list = list.get_or_insert_default();
+            list.insert(name.to_owned(), Quantity(amount));
+        }
+        None => {
+            list.get_or_insert_default().remove(name);
+            *list = list.take().filter(|list| !list.is_empty());
+        }
+    }
+}
+
+/// What a pod was allotted, as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Allocation {
+    /// The generation of the specification that brought it; 0 where a pod of files has none.
+    pub generation: i64,
+    /// Of the pod as a whole, where it states any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod: Option<Sizes>,
+    /// By container.
+    pub containers: BTreeMap<String, Sizes>,
+    /// The instances, by their id in the runtime, that were made with something else and have not been changed yet:
+    /// with what they have. An instance that is not named has what was allotted.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub behind: BTreeMap<String, Sizes>,
+}
+
+impl Allocation {
+    /// All that the pod's specification asks for.
+    pub fn of(pod: &Pod) -> Allocation {
+        let sizes = |container: &Container| (container.name.clone(), Sizes::of(&container.resources));
+        Allocation {
+            generation: pod.object.metadata.generation.unwrap_or(0),
+            pod: pod.resources.as_ref().map(Sizes::of),
+            containers: pod.all_containers().map(sizes).collect(),
+            behind: BTreeMap::new(),
+        }
+    }
+
+    /// Whether it is all that the pod's specification asks for.
+    pub fn satisfies(&self, pod: &Pod) -> bool {
+        let same = |container: &Container| {
+            let own = Sizes::of(&container.resources);
+            self.containers
+                .get(&container.name)
+                .is_none_or(|sizes| *sizes == own)
+        };
+        !self.differs_of_the_whole(pod) && pod.all_containers().all(same)
+    }
+
+    /// Whether the pod as a whole asks for something else.
+    pub fn differs_of_the_whole(&self, pod: &Pod) -> bool {
+        self.pod != pod.resources.as_ref().map(Sizes::of)
+    }
+
+    /// The pod as it is to be run: with what it was allotted in the place of what it asks for.
+    pub fn applied<'a>(&self, pod: &'a Pod) -> Cow<'a, Pod> {
+        if self.satisfies(pod) {
+            return Cow::Borrowed(pod);
+        }
+        let mut pod = pod.clone();
+        if let (Some(sizes), Some(own)) = (self.pod, &mut pod.resources) {
+            sizes.apply(own);
+        }
+        for container in pod.init_containers.iter_mut().chain(&mut pod.containers) {
+            if let Some(sizes) = self.containers.get(&container.name) {
+                sizes.apply(&mut container.resources);
+            }
+        }
+        let mut object = (*pod.object).clone();
+        if let Some(spec) = &mut object.spec {
+            let init = spec.init_containers.iter_mut().flatten();
+            for container in init.chain(&mut spec.containers) {
+                self.apply_to_object(container);
+            }
+        }
+        pod.object = Arc::new(object);
+        Cow::Owned(pod)
+    }
+
+    fn apply_to_object(&self, container: &mut ContainerObject) {
+        if let Some(sizes) = self.containers.get(&container.name) {
+            let own = container.resources.take().unwrap_or_default();
+            container.resources = Some(sizes.of_object(own));
+        }
+    }
+
+    /// What an instance has that was made with something else.
+    pub fn of_instance(&self, container: &str, id: &str) -> Option<Sizes> {
+        let behind = self.behind.get(id).copied();
+        behind.filter(|sizes| self.containers.get(container).is_some_and(|own| own != sizes))
+    }
+
+    /// Whether something of the pod that runs has not got what was allotted.
+    pub fn is_in_progress(&self, seen: &ObservedPod) -> bool {
+        seen.containers.iter().any(|instance| {
+            let runs = matches!(instance.state, ContainerState::Running { .. });
+            runs && self.of_instance(&instance.name, &instance.id).is_some()
+        })
+    }
+}
+
+/// The pod as it is to be run, by what is kept of it; as it is where nothing is.
+pub fn allotted<'a>(pod: &'a Arc<Pod>, seen: Option<&ObservedPod>) -> Cow<'a, Pod> {
+    match seen.and_then(|seen| seen.allocation.as_ref()) {
+        Some(allocation) => allocation.applied(pod),
+        None => Cow::Borrowed(pod.as_ref()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::pod::RestartPolicy;
+    use crate::model::resources::Amounts;
+    use crate::model::sample;
+
+    const MI: i64 = 1 << 20;
+
+    fn resources(cpu: i64, memory: i64) -> Resources {
+        let amounts = Amounts {
+            cpu: Some(MilliCpu(cpu)),
+            memory: Some(Bytes(memory)),
+            ..Amounts::default()
+        };
+        Resources {
+            requests: amounts.clone(),
+            limits: amounts,
+        }
+    }
+
+    #[test]
+    fn the_pod_is_run_with_what_it_was_allotted() {
+        let mut pod =
+            sample::pod(RestartPolicy::Always, &[], &["c"]).with_resources(&[resources(100, 32 * MI)]);
+        let object = serde_json::json!({"spec": {"containers": [
+            {"name": "c", "resources": {"requests": {"cpu": "0.1", "memory": "32Mi", "x/y": "1"}}}
+        ]}});
+        pod.object = Arc::new(serde_json::from_value(object).unwrap());
+        let allocation = Allocation::of(&pod);
+        assert!(matches!(allocation.applied(&pod), Cow::Borrowed(_)));
+        pod.containers[0].resources = resources(200, 64 * MI);
+        assert!(!allocation.satisfies(&pod));
+        let run = allocation.applied(&pod);
+        assert_eq!(run.containers[0].resources, resources(100, 32 * MI));
+        let told = run.object.spec.as_ref().unwrap().containers[0].resources.as_ref();
+        assert_eq!(
+            serde_json::to_value(told).unwrap(),
+            serde_json::json!({"limits": {"cpu": "100m", "memory": "32Mi"},
+                "requests": {"cpu": "100m", "memory": "32Mi", "x/y": "1"}})
+        );
+    }
+
+    #[test]
+    fn what_is_kept_is_read_again() {
+        let sizes = Sizes {
+            cpu_request: Some(100),
+            memory_limit: Some(MI),
+            ..Sizes::default()
+        };
+        let kept = Allocation {
+            generation: 3,
+            pod: None,
+            containers: [("c".to_owned(), sizes)].into(),
+            behind: [("id".to_owned(), Sizes::default())].into(),
+        };
+        let text = serde_json::to_string(&kept).unwrap();
+        assert_eq!(
+            text,
+            r#"{"generation":3,"containers":{"c":{"cpuRequest":100,"memoryLimit":1048576}},"behind":{"id":{}}}"#
+        );
+        assert_eq!(serde_json::from_str::<Allocation>(&text).unwrap(), kept);
+    }
+}
