@@ -10,6 +10,7 @@ mod node;
 mod parity;
 mod pods;
 mod removal;
+mod resize;
 mod statics;
 mod takeover;
 mod workloads;
@@ -41,6 +42,7 @@ pub fn all() -> Vec<Story> {
         story!(pods::ends_and_restarts_are_told),
         story!(pods::containers_follow_the_policies_that_they_state),
         story!(debugging::a_container_is_added_to_a_pod_that_runs),
+        story!(resize::a_running_pod_gets_other_resources),
         story!(content::config_maps_and_secrets_reach_a_pod_and_follow_their_changes),
         story!(content::a_token_is_the_pods_and_the_api_server_knows_it),
         story!(content::what_a_pod_lacks_holds_it_until_it_is_there),
