@@ -153,3 +153,127 @@ fn summary(pod: &Pod, generation: i64, error: &str) -> String {
     };
     serde_json::to_string(&summary).expect("texts and numbers can be written as JSON")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::model::allocation::Sizes;
+    use crate::model::memory::{Outlook, PodMemory};
+    use crate::model::pod::RestartPolicy;
+    use crate::model::sample::{self, at, instance, running, sandbox};
+    use crate::status::events;
+    use crate::status::pod::pod_status;
+
+    fn pod() -> Pod {
+        let mut pod = sample::pod(RestartPolicy::Always, &[], &["c"]);
+        let object = serde_json::json!({"metadata": {"generation": 2}, "spec": {"containers": [{"name": "c",
+            "resources": {"limits": {"cpu": "300m"}, "requests": {"cpu": "150m", "memory": "48Mi"}}}]}});
+        pod.object = Arc::new(serde_json::from_value(object).unwrap());
+        pod
+    }
+
+    const SUMMARY: &str = r#"{"containers":[{"name":"c","resources":{"limits":{"cpu":"300m"},"requests":{"cpu":"150m","memory":"48Mi"}}}],"generation":2"#;
+
+    #[test]
+    fn a_resize_is_told_until_it_is_in_force() {
+        let has = Sizes {
+            cpu_request: Some(100),
+            cpu_limit: Some(200),
+            memory_request: Some(32 << 20),
+            memory_limit: None,
+        };
+        let mut allocation = Allocation {
+            generation: 2,
+            containers: [("c".to_owned(), Sizes::default())].into(),
+            behind: [("c0".to_owned(), has)].into(),
+            ..Allocation::default()
+        };
+        let mut observed = sample::observed(vec![sandbox(0, true, 0)], vec![instance("c", 0, 1, running(1))]);
+        let memory = PodMemory::new(sample::uid("u1"), at(0));
+        let mut told = |allocation: &Allocation| {
+            let seen = observed.uids.values_mut().next().unwrap();
+            seen.allocation = Some(Arc::new(allocation.clone()));
+            pod_status(&pod(), &observed, Some(&memory), None, &sample::policy(), at(9))
+        };
+        let status = told(&allocation);
+        let progress = &status.conditions.as_ref().unwrap()[0];
+        assert_eq!(
+            (progress.type_.as_str(), progress.status.as_str()),
+            (IN_PROGRESS, "True")
+        );
+        assert_eq!((progress.observed_generation, &progress.reason), (Some(2), &None));
+        let container = serde_json::to_value(&status.container_statuses.unwrap()[0]).unwrap();
+        assert_eq!(
+            container["resources"],
+            serde_json::json!({"limits": {"cpu": "200m"}, "requests": {"cpu": "100m", "memory": "32Mi"}})
+        );
+        assert_eq!(
+            container["allocatedResources"],
+            serde_json::json!({"cpu": "150m", "memory": "48Mi"})
+        );
+        allocation.behind.clear();
+        let conditions = told(&allocation).conditions.unwrap();
+        assert!(conditions.iter().all(|condition| condition.type_ != IN_PROGRESS));
+    }
+
+    #[test]
+    fn the_events_of_an_allocation() {
+        let mut allocation = Allocation {
+            generation: 2,
+            ..Allocation::default()
+        };
+        let told = |allocation: &Allocation, occasion| -> Vec<(&str, String)> {
+            progress(&pod(), allocation, occasion).collect()
+        };
+        let completed = ("ResizeCompleted", format!("Pod resize completed: {SUMMARY}}}"));
+        assert_eq!(told(&allocation, Occasion::Begun), []);
+        assert_eq!(told(&allocation, Occasion::Actuated), [completed]);
+        allocation.behind.insert("c0".to_owned(), Sizes::default());
+        let started = ("ResizeStarted", format!("Pod resize started: {SUMMARY}}}"));
+        assert_eq!(told(&allocation, Occasion::Resized), [started]);
+    }
+
+    #[test]
+    fn what_waits_is_told_once_for_each_reason() {
+        let observed = sample::observed(vec![sandbox(0, true, 0)], vec![instance("c", 0, 1, running(1))]);
+        let mut memory = PodMemory::new(sample::uid("u1"), at(0));
+        memory.resize = Some(PendingResize {
+            outlook: Outlook::Deferred,
+            reason: "OutOfcpu".to_owned(),
+            message: "no room".to_owned(),
+            generation: 2,
+        });
+        let status = |memory: &PodMemory, previous: Option<&api::PodStatus>, now| {
+            pod_status(
+                &pod(),
+                &observed,
+                Some(memory),
+                previous,
+                &sample::policy(),
+                at(now),
+            )
+        };
+        let first = status(&memory, None, 5);
+        let pending = |status: &api::PodStatus| status.conditions.as_ref().unwrap()[0].clone();
+        let told = pending(&first);
+        assert_eq!(
+            (told.type_.as_str(), told.reason.as_deref()),
+            (PENDING, Some("Deferred"))
+        );
+        let event = events::resize_pending(&pod(), &memory, None).unwrap();
+        assert_eq!(event.reason, "ResizeDeferred");
+        assert_eq!(
+            event.message,
+            format!(r#"Pod resize OutOfcpu: {SUMMARY},"error":"no room"}}"#)
+        );
+        let second = status(&memory, Some(&first), 8);
+        assert_eq!(pending(&second).last_transition_time, told.last_transition_time);
+        assert_eq!(events::resize_pending(&pod(), &memory, Some(&first)), None);
+        if let Some(pending) = &mut memory.resize {
+            pending.outlook = Outlook::Infeasible;
+        }
+        assert!(events::resize_pending(&pod(), &memory, Some(&first)).is_some());
+    }
+}
