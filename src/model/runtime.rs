@@ -291,7 +291,7 @@ mod tests {
             let pods = pods.iter().map(|(uid, sandboxes)| {
                 let pod = ObservedPod {
                     sandboxes: sandboxes.clone(),
-                    containers: Vec::new(),
+                    ..ObservedPod::default()
                 };
                 (sample::uid(uid), pod)
             });

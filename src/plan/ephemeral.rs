@@ -51,6 +51,7 @@ mod tests {
         ObservedPod {
             sandboxes: vec![sample::sandbox(0, true, 0)],
             containers,
+            ..ObservedPod::default()
         }
     }
 

@@ -106,6 +106,6 @@ impl Loop {
 fn only(step: Step) -> Plan {
     Plan {
         stages: vec![vec![step]],
-        wake_at: None,
+        ..Plan::default()
     }
 }
