@@ -56,6 +56,14 @@ pub fn pod_status(
         policy,
         now,
     };
+    let is_gone = pod.deletion.is_some() && pod.source == Source::Api && !is_alive(Some(given.seen));
+    if let Some(last) = previous.filter(|previous| is_gone && is_final(previous)) {
+        // Its end has been told, and its conditions are about what was.
+        return api::PodStatus {
+            observed_generation: common.observed_generation,
+            ..last.clone()
+        };
+    }
     let Statuses {
         init,
         regular,
@@ -98,10 +106,14 @@ pub fn pod_status(
         ..common
     };
     // A static pod is only made anew, and its mirror with it.
-    if pod.deletion.is_some() && pod.source == Source::Api && !is_alive(Some(given.seen)) {
+    if is_gone {
         termination::terminate(&mut status, pod);
     }
     status
+}
+
+fn is_final(status: &api::PodStatus) -> bool {
+    status.phase.as_deref().is_some_and(phase::is_final)
 }
 
 /// Whether a status tells that the node refused the pod.

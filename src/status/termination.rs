@@ -73,8 +73,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::model::pod::RestartPolicy;
+    use crate::model::pod::{Deletion, RestartPolicy};
+    use crate::model::runtime::ObservedName;
     use crate::model::sample;
+    use crate::status::pod::pod_status;
 
     fn check(init: &[&str], told: serde_json::Value, expected: &[&str]) {
         let pod = sample::pod(RestartPolicy::Always, init, &["c"]);
@@ -119,6 +121,34 @@ mod tests {
                 "containerStatuses": [waiting("c")]}),
             &["Failed", "ContainerStatusUnknown 137", "waiting", "waiting"],
         );
+    }
+
+    /// The conditions are about what was: they do not follow the phase.
+    #[test]
+    fn what_was_told_at_last_stays() {
+        let mut pod = sample::pod(RestartPolicy::Always, &[], &["c"]);
+        pod.deletion = Some(Deletion {
+            asked: sample::at(0),
+            grace: std::time::Duration::from_secs(5),
+        });
+        let tell = |previous: Option<&api::PodStatus>, now| {
+            let (observed, policy) = (ObservedName::default(), sample::policy());
+            pod_status(&pod, &observed, None, previous, &policy, sample::at(now))
+        };
+        let first = tell(None, 1);
+        let ready = |status: &api::PodStatus| {
+            let all = status.conditions.clone().unwrap_or_default();
+            let ready = all
+                .into_iter()
+                .find(|condition| condition.type_ == "Ready")
+                .unwrap();
+            ready.reason.unwrap_or_default()
+        };
+        assert_eq!(
+            (first.phase.as_deref(), ready(&first).as_str()),
+            (Some("Failed"), "ContainersNotReady")
+        );
+        assert_eq!(tell(Some(&first), 2), first);
     }
 
     #[test]

@@ -27,8 +27,11 @@ const LEAST_WAIT: SignedDuration = SignedDuration::from_mins(1);
 /// The longest sleep: the net under a clock that was set or a machine that was suspended.
 const LONGEST_SLEEP: Duration = Duration::from_secs(600);
 
-/// The part of the API server that gives tokens hears of a new pod a little later than its node does. For so long that
-/// is nothing to tell of, and it is asked again so soon.
+/// What the Node authorizer says that has not heard of a new pod yet.
+const NO_RELATIONSHIP: &str = "no relationship found between node";
+
+/// The parts of the API server that give tokens, and that decide who may have one, hear of a new pod a little later than
+/// its node does. For so long that is nothing to tell of, and they are asked again so soon.
 const NEWS_TRAVELS: Duration = Duration::from_secs(2);
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
@@ -55,6 +58,7 @@ pub(super) async fn keep(key: TokenKey, office: Office, to: Teller) {
     let mut waits = DefaultBackoff::default();
     let is_news_until = Timestamp::now() + NEWS_TRAVELS;
     let not_heard_of = format!("pod {:?} not found", key.pod.name);
+    let is_early = |why: &str| why == not_heard_of || why.contains(NO_RELATIONSHIP);
     while !has_ended(&key, &office) {
         let now = Timestamp::now();
         let next = match ask(&key, &office).await {
@@ -67,7 +71,7 @@ pub(super) async fn keep(key: TokenKey, office: Office, to: Teller) {
                 }
                 next
             }
-            Err(why) if why == not_heard_of && now < is_news_until => now + ASK_AGAIN,
+            Err(why) if is_early(&why) && now < is_news_until => now + ASK_AGAIN,
             Err(why) => {
                 tracing::warn!(pod = %key.pod, account = key.account, "no token, tried again: {why}");
                 let told = match expires {
