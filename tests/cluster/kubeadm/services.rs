@@ -27,10 +27,10 @@ pub fn a_service_answers_by_name(cluster: &mut Cluster) {
         object["status"]["availableReplicas"] == 2
     });
 
-    // By the short name, by the full one, and by the variables that it was started with. kube-proxy may be a moment late,
-    // and what is said of that is no answer.
+    // By the short name, by the full one, and by the variables that it was started with. kube-proxy may be a moment late:
+    // what is said of that is no answer, and a connection that was begun before its rules never comes to an end.
     let script = "for at in web web.names.svc.cluster.local $WEB_SERVICE_HOST:$WEB_SERVICE_PORT_HTTP; do \
-                  until wget -q -O - http://$at/ 2>/dev/null; do sleep 0.2; done; done";
+                  until timeout 3 wget -q -O - http://$at/ 2>/dev/null; do sleep 0.2; done; done";
     let mut asking = pod("asking", script);
     asking["spec"]["restartPolicy"] = json!("Never");
     api.create(&format!("{NAMESPACE}/pods"), &asking);
