@@ -19,6 +19,7 @@ use rustls::pki_types::pem::PemObject as _;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
+use super::super::pace::Pace;
 use super::{Ended, Teller, watching};
 use crate::model::api::TrustBundles;
 use crate::model::object::{Content, Known, Object, Selection, TrustAnchors};
@@ -140,7 +141,7 @@ where
     K: kube::Resource<DynamicType = ()>,
     K: Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
 {
-    let told = watcher(api, selected.clone()).default_backoff();
+    let told = watcher(api, selected.clone()).backoff(Pace::new());
     Ok(tell_all(told, pem, is_answered, to).await)
 }
 
