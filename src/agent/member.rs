@@ -102,9 +102,21 @@ impl Member {
     ) where
         F: Future<Output = ()> + Send + 'static,
     {
-        if self.storing.reserve().is_none() {
-            return self.spawn(tasks, name, task);
+        match self.storing.reserve() {
+            None => self.spawn(tasks, name, task),
+            Some(_) => self.spawn_silent(tasks, name, task),
         }
+    }
+
+    /// The same for a task that waits for nobody: until there is a client, what it asks is not answered.
+    fn spawn_silent<F>(
+        &self,
+        tasks: &mut Tasks,
+        name: &'static str,
+        task: impl FnOnce(Clients, CancellationToken) -> F + Send + 'static,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let (joined, cancel) = (self.joined.1.clone(), tasks.cancel.clone());
         tasks.spawn(name, async move {
             let (clients, hand_on) = connection::at_once(joined, cancel.clone());
@@ -137,9 +149,7 @@ impl Member {
     /// tell of.
     pub(super) fn spawn_classes(&self, tasks: &mut Tasks, files: source::Told) -> source::Told {
         let (out, told) = watch::channel(None);
-        let (joined, cancel) = (self.joined.1.clone(), tasks.cancel.clone());
-        tasks.spawn("static classes", async move {
-            let (clients, hand_on) = connection::at_once(joined, cancel.clone());
+        self.spawn_silent(tasks, "static classes", |clients, cancel| {
             let inputs = source::objects::Inputs {
                 of: Of::Files,
                 clients,
@@ -149,8 +159,7 @@ impl Member {
                 stored: None,
                 bundles: TrustBundles::Off,
             };
-            // Both end with the agent.
-            tokio::join!(hand_on, source::objects::run(inputs, out, cancel));
+            source::objects::run(inputs, out, cancel)
         });
         told
     }

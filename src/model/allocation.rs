@@ -209,22 +209,9 @@ pub fn allotted<'a>(pod: &'a Arc<Pod>, seen: Option<&ObservedPod>) -> Cow<'a, Po
 mod tests {
     use super::*;
     use crate::model::pod::RestartPolicy;
-    use crate::model::resources::Amounts;
-    use crate::model::sample;
+    use crate::model::sample::{self, resources};
 
     const MI: i64 = 1 << 20;
-
-    fn resources(cpu: i64, memory: i64) -> Resources {
-        let amounts = Amounts {
-            cpu: Some(MilliCpu(cpu)),
-            memory: Some(Bytes(memory)),
-            ..Amounts::default()
-        };
-        Resources {
-            requests: amounts.clone(),
-            limits: amounts,
-        }
-    }
 
     #[test]
     fn the_pod_is_run_with_what_it_was_allotted() {

@@ -24,6 +24,9 @@ pub const OF_FILE: &str = "file";
 /// The annotation of a static pod whose value is its UID.
 pub const CONFIG_HASH: &str = "kubernetes.io/config.hash";
 
+/// The annotation that tells when the node first saw a pod.
+pub const CONFIG_SEEN: &str = "kubernetes.io/config.seen";
+
 /// Namespace and name: the key under which the node works. Two pods of one name never run at once, so the
 /// old UID is gone before the new one starts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -89,7 +92,7 @@ pub struct Pod {
     pub labels: BTreeMap<String, String>,
     /// `metadata.annotations`, with `kubernetes.io/config.{hash,seen,source}` of a static pod included.
     pub annotations: BTreeMap<String, String>,
-    /// When this node first saw it (`kubernetes.io/config.seen`).
+    /// When this node first saw it ([`CONFIG_SEEN`]).
     pub seen: Timestamp,
     /// When its deletion was asked for, and the grace then given. `None`: it shall run.
     pub deletion: Option<Deletion>,

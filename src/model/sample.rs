@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1 as api;
 
 use super::node::{CgroupDriver, CgroupLayout, CgroupVersion, NodePolicy};
 use super::pod::*;
-use super::resources::{Amounts, Bytes, Qos, Resources, qos_class};
+use super::resources::{Amounts, Bytes, MilliCpu, Qos, Resources, qos_class};
 use super::runtime::{ContainerState, ObservedContainer, ObservedName, ObservedPod, Sandbox};
 
 /// A moment so many seconds after the beginning of a test's time.
@@ -123,6 +123,19 @@ pub(crate) fn pod(restart: RestartPolicy, init: &[&str], containers: &[&str]) ->
         init_containers,
         containers,
         ephemeral_containers: Vec::new(),
+    }
+}
+
+/// Thousandths of a core and bytes, as requests and as limits.
+pub(crate) fn resources(cpu: i64, memory: i64) -> Resources {
+    let amounts = Amounts {
+        cpu: Some(MilliCpu(cpu)),
+        memory: Some(Bytes(memory)),
+        ..Amounts::default()
+    };
+    Resources {
+        requests: amounts.clone(),
+        limits: amounts,
     }
 }
 

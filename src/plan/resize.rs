@@ -391,7 +391,7 @@ mod tests {
     use super::*;
     use crate::model::memory::Backoff;
     use crate::model::pod::{ResizePolicy, RestartPolicy};
-    use crate::model::resources::{Amounts, Bytes, MilliCpu, Resources};
+    use crate::model::resources::{Bytes, Resources};
     use crate::model::runtime::ObservedName;
     use crate::model::sample::{self, at, exited, instance, running, sandbox};
     use crate::model::step::StepError;
@@ -401,15 +401,7 @@ mod tests {
 
     /// Thousandths of a core and MiB, as requests and as limits.
     fn resources(cpu: i64, memory: i64) -> Resources {
-        let amounts = Amounts {
-            cpu: Some(MilliCpu(cpu)),
-            memory: Some(Bytes(memory * MI)),
-            ..Amounts::default()
-        };
-        Resources {
-            requests: amounts.clone(),
-            limits: amounts,
-        }
+        sample::resources(cpu, memory * MI)
     }
 
     fn pod(sizes: &[(i64, i64)]) -> Pod {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::model::api::tells_end;
 use crate::model::memory::{Backoff, ContainerMemory, PodMemory, Remains};
 use crate::model::node::NodePolicy;
-use crate::model::pod::{Container, Pod, PodUid, PullPolicy, Source};
+use crate::model::pod::{CONFIG_SEEN, Container, Pod, PodUid, PullPolicy, Source};
 use crate::model::reason;
 use crate::model::runtime::{
     ObservedContainer, ObservedImage, ObservedName, ObservedPod, Sandbox, shall_start,
@@ -20,9 +20,6 @@ const MAX_PULL_DELAY: Duration = Duration::from_secs(300);
 /// The delays after a failure about the pod as a whole: a volume, the sandbox, a removal.
 const FIRST_POD_DELAY: Duration = Duration::from_secs(1);
 const MAX_POD_DELAY: Duration = Duration::from_secs(30);
-
-/// When the agent that made a sandbox had first seen its pod.
-const CONFIG_SEEN: &str = "kubernetes.io/config.seen";
 
 /// Reason and message of a pod that was active for too long (`pkg/kubelet/active_deadline.go`).
 pub const DEADLINE_EXCEEDED: (&str, &str) = (
@@ -75,6 +72,7 @@ pub(super) fn deadline(pod: &Pod, memory: &PodMemory) -> Option<Timestamp> {
 /// sandbox says that the pod was seen.
 fn began(seen: Option<&ObservedPod>, now: Timestamp) -> Timestamp {
     let Some(seen) = seen else { return now };
+    // By the agent that made it.
     let noted = |sandbox: &Sandbox| sandbox.annotations.get(CONFIG_SEEN)?.parse::<Timestamp>().ok();
     let sandboxes = seen.sandboxes.iter().map(|sandbox| sandbox.created);
     let containers = seen.containers.iter().map(|container| container.created);
@@ -165,9 +163,10 @@ fn note_pod(memory: &mut PodMemory, outcome: &Outcome) {
     let errors = outcome.steps.iter().filter(|report| !is_about_starting(report));
     let mut errors = errors.filter_map(|report| report.result.as_ref().err());
     let Some(error) = errors.next() else {
-        let resize_waits = |(error, _): &mut (StepError, Backoff)| error.reason == reason::pod::RESIZE_ERROR;
+        let failed = memory.failure.as_ref();
+        let resize_waits = failed.is_some_and(|(error, _)| error.reason == reason::pod::RESIZE_ERROR);
         let resized = outcome.steps.iter().any(is_of_resize);
-        if !outcome.steps.is_empty() && (resized || !memory.failure.as_mut().is_some_and(resize_waits)) {
+        if !outcome.steps.is_empty() && (resized || !resize_waits) {
             memory.failure = None;
         }
         return;
@@ -478,6 +477,18 @@ mod tests {
             vec![started(7), started(17), started(40)],
             expect!["Some(47) None None"],
         );
+        // It ran for more than ten minutes: forgotten.
+        check(
+            Some(5000),
+            vec![started(7), started(17)],
+            expect!["None None None"],
+        );
+        let last = Backoff {
+            delay: Backoff::FIRST * 2,
+            since: at(17),
+        };
+        assert_eq!(last.holds(at(617), MAX), Some(at(637)));
+        assert_eq!(last.holds(at(618), MAX), None);
         // It ended before it was noted that it had started: its first restart is at once all the same.
         check(Some(8), vec![started(7)], expect!["None None None"]);
     }

@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use super::Served;
 use super::exposition::{Histogram, Kind, Page};
 use super::process_stats::ProcessStats;
+use crate::model::pod::CONFIG_SOURCE;
 use crate::model::report::PodsReport;
 use crate::model::runtime::{ContainerState, Snapshot};
 use crate::model::step::{Done, StepReport};
@@ -231,7 +232,7 @@ fn put_pods(page: &mut Page, report: &PodsReport) {
             .metadata
             .annotations
             .as_ref()
-            .and_then(|all| all.get("kubernetes.io/config.source"));
+            .and_then(|all| all.get(CONFIG_SOURCE));
         let is_static = if source.is_some_and(|source| source != "api") {
             "true"
         } else {

@@ -25,7 +25,6 @@ const MAX_MESSAGES: usize = 12 * 1024;
 /// How long a failed pull is shown as such, before the waiting for the next one is: the kubelet looks again after ten
 /// seconds.
 const PULL_FAILURE_SHOWN: Duration = Duration::from_secs(9);
-
 /// The longest that the end of a container is shown as such before its restart is waited for: the kubelet looks at a pod
 /// again after a minute at the latest (`completeWork` in `pkg/kubelet/pod_workers.go`).
 const END_SHOWN: Duration = Duration::from_secs(60);

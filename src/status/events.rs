@@ -302,10 +302,12 @@ fn pulling(image: &str, path: &str) -> PodEvent {
 
 fn field_path(pod: &Pod, container: &str) -> String {
     let is_among = |list: &[Container]| list.iter().any(|of_pod| of_pod.name == container);
-    let list = match () {
-        () if is_among(&pod.init_containers) => "initContainers",
-        () if is_among(&pod.ephemeral_containers) => "ephemeralContainers",
-        () => "containers",
+    let list = if is_among(&pod.init_containers) {
+        "initContainers"
+    } else if is_among(&pod.ephemeral_containers) {
+        "ephemeralContainers"
+    } else {
+        "containers"
     };
     format!("spec.{list}{{{container}}}")
 }

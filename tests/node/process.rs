@@ -12,17 +12,16 @@ use crate::wait::wait_for;
 /// Runs a command that has to succeed, for what it prints.
 #[track_caller]
 pub fn run(command: &[&str]) -> String {
-    let output = Command::new(command[0])
-        .args(&command[1..])
-        .stdin(Stdio::null())
-        .output()
-        .unwrap_or_else(|error| panic!("{}: {error}", command[0]));
-    assert!(
-        output.status.success(),
-        "{}: {}",
-        command.join(" "),
-        text(&output)
-    );
+    let mut made = Command::new(command[0]);
+    printed(made.args(&command[1..]).stdin(Stdio::null()), command)
+}
+
+/// The same of a command that was made with more than its words.
+#[track_caller]
+pub fn printed(command: &mut Command, words: &[&str]) -> String {
+    let output = command.output();
+    let output = output.unwrap_or_else(|error| panic!("{}: {error}", words[0]));
+    assert!(output.status.success(), "{}: {}", words.join(" "), text(&output));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 

@@ -13,10 +13,8 @@ use super::decode;
 use super::path::{Fault, Faults, FieldPath};
 use super::tree::Node;
 use super::{ManifestContext, ReadPod, convert, defaults, fingerprint, names, unsupported, validate};
-use crate::model::pod::{CONFIG_HASH, CONFIG_SOURCE, OF_FILE, Pod, PodName, Source};
+use crate::model::pod::{CONFIG_HASH, CONFIG_SEEN, CONFIG_SOURCE, OF_FILE, Pod, PodName, Source};
 
-/// When the node first saw it.
-const SEEN: &str = "kubernetes.io/config.seen";
 /// Marks the image of a static pod in the API; a manifest that has it would be taken for one.
 const MIRROR: &str = "kubernetes.io/config.mirror";
 
@@ -202,7 +200,7 @@ fn tolerate_everything(tolerations: &mut Vec<k8s::Toleration>) {
 /// Notes where a pod came from and when the node first saw it, which the runtime and the pod itself are told.
 pub(super) fn note_origin(annotations: &mut BTreeMap<String, String>, source: &str, seen: Timestamp) {
     annotations.insert(CONFIG_SOURCE.into(), source.into());
-    annotations.insert(SEEN.into(), seen_text(seen));
+    annotations.insert(CONFIG_SEEN.into(), seen_text(seen));
 }
 
 /// The time as the kubelet writes it, always with nine digits behind the point.
@@ -214,11 +212,11 @@ fn seen_text(seen: Timestamp) -> String {
 pub(in crate::source) fn seen_at(pod: &Pod, seen: Timestamp) -> Pod {
     let mut pod = pod.clone();
     pod.seen = seen;
-    pod.annotations.insert(SEEN.into(), seen_text(seen));
+    pod.annotations.insert(CONFIG_SEEN.into(), seen_text(seen));
     let annotations = Arc::make_mut(&mut pod.object)
         .metadata
         .annotations
         .get_or_insert_default();
-    annotations.insert(SEEN.into(), seen_text(seen));
+    annotations.insert(CONFIG_SEEN.into(), seen_text(seen));
     pod
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::node::{NODE_IP, SOON, containerd_config};
-use crate::process::{kill, logged, stop, text};
+use crate::process::{kill, logged, printed, stop, text};
 use crate::wait::wait_for;
 use crate::world::{CGROUP, control_plane, program, repository};
 
@@ -240,15 +240,7 @@ impl Host {
     /// Runs a command on the machine that has to succeed, for what it prints.
     #[track_caller]
     pub fn run(&self, command: &[&str]) -> String {
-        let output = self.command(command[0]).args(&command[1..]).output();
-        let output = output.unwrap_or_else(|error| panic!("{}: {error}", command[0]));
-        assert!(
-            output.status.success(),
-            "{}: {}",
-            command.join(" "),
-            text(&output)
-        );
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        printed(self.command(command[0]).args(&command[1..]), command)
     }
 
     /// Runs kubeadm to its end.

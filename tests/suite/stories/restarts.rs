@@ -1,6 +1,9 @@
 //! Containers that end, and what their restart policy makes of it.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
 
 use crate::agent::{Machine, condition, container, is_ready, manifest, message, phase, restarts, state};
 
@@ -131,17 +134,8 @@ async fn never_restarts_nothing_and_a_failure_fails_the_pod() {
         (state(&failed, "c").as_str(), restarts(&failed, "c")),
         ("Terminated: Error 3", 0)
     );
-    machine
-        .becomes("the sandbox stopped", |fake| {
-            !fake.world().sandbox("web-node").unwrap().1.ready
-        })
-        .await;
     // Not even by an agent that remembers nothing.
-    machine.kill().await;
-    machine.start().await;
-    let failed = machine
-        .pod_told("web", "failed", |pod| phase(pod) == "Failed")
-        .await;
+    let failed = told_by_the_next_agent(&mut machine).await;
     assert_eq!(state(&failed, "c"), "Terminated: Error 3");
     assert_eq!(
         (
@@ -150,6 +144,20 @@ async fn never_restarts_nothing_and_a_failure_fails_the_pod() {
         ),
         (1, 1)
     );
+}
+
+/// What is told of a pod that has failed, and whose sandbox has been stopped, by an agent that starts then.
+async fn told_by_the_next_agent(machine: &mut Machine) -> Arc<Pod> {
+    machine
+        .becomes("the sandbox stopped", |fake| {
+            !fake.world().sandbox("web-node").unwrap().1.ready
+        })
+        .await;
+    machine.kill().await;
+    machine.start().await;
+    machine
+        .pod_told("web", "failed", |pod| phase(pod) == "Failed")
+        .await
 }
 
 #[tokio::test]
@@ -173,17 +181,8 @@ async fn a_container_that_states_its_own_policy_follows_it_and_its_rules() {
     machine
         .pod_told("web", "failed", |pod| phase(pod) == "Failed")
         .await;
-    machine
-        .becomes("the sandbox stopped", |fake| {
-            !fake.world().sandbox("web-node").unwrap().1.ready
-        })
-        .await;
     // It has ended though its policy is Always, also for an agent that remembers nothing.
-    machine.kill().await;
-    machine.start().await;
-    let failed = machine
-        .pod_told("web", "failed", |pod| phase(pod) == "Failed")
-        .await;
+    let failed = told_by_the_next_agent(&mut machine).await;
     assert_eq!(
         (state(&failed, "ruled").as_str(), restarts(&failed, "ruled")),
         ("Terminated: Error 1", 1)
