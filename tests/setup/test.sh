@@ -17,12 +17,22 @@ need_root() {
     fi
 }
 
+# Runs a command with a directory for temporary files of its own. A test takes its directory away when it ends, but an
+# agent of its own process, ended in the middle of a write, may make it once more.
+with_tmp() { # COMMAND...
+    local dir code=0
+    dir=$(mktemp -d) && tests/setup/give-back.sh "$dir" || return
+    TMPDIR=$dir "$@" || code=$?
+    rm -rf "$dir"
+    return "$code"
+}
+
 unit() {
-    tests/setup/packages.sh build && "$cargo" test --locked --workspace --lib --bins
+    tests/setup/packages.sh build && with_tmp "$cargo" test --locked --workspace --lib --bins
 }
 
 suite() {
-    tests/setup/packages.sh build && "$cargo" test --locked --test suite
+    tests/setup/packages.sh build && with_tmp "$cargo" test --locked --test suite
 }
 
 net() {

@@ -171,7 +171,7 @@ fn churn_of_manifests(
     cluster.node.remove("goes.yaml");
     cluster.node.wait_gone("goes");
     let mut lives = 1;
-    while begun.elapsed() < OUTAGE {
+    loop {
         cluster.node.manifest("comes.yaml", &manifest::idle("comes"));
         cluster.node.wait_running("comes");
         cluster.node.kill_agent();
@@ -189,12 +189,12 @@ fn churn_of_manifests(
                 "{pod} was ended: {running:?}"
             );
         }
-        if begun.elapsed() < OUTAGE {
-            cluster.node.remove("comes.yaml");
-            cluster.node.wait_gone("comes");
+        if begun.elapsed() >= OUTAGE {
+            return lives;
         }
+        cluster.node.remove("comes.yaml");
+        cluster.node.wait_gone("comes");
     }
-    lives
 }
 
 /// The names, UIDs and containers of the pods of the deployment.
