@@ -5,7 +5,8 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use super::{Effect, failure, mount, off_thread, tree};
+use super::tree::{self, Mounts};
+use super::{Effect, failure, mount, off_thread};
 use crate::model::reason;
 use crate::model::step::StepError;
 
@@ -33,12 +34,12 @@ pub(super) fn ensure(dir: &Path, logs: &Path) -> Result<Effect, StepError> {
 
 /// Unmounts what lies beneath the pod's directory and removes it.
 pub(super) async fn remove(dir: PathBuf) -> Result<Effect, StepError> {
-    removed(dir, |dir| match tree::remove(dir) {
+    removed(dir, |dir| match tree::remove(dir, Mounts::Unmounted) {
         Ok(()) => Ok(()),
-        // Mounts are not crossed. Where there are none, the list of all mounts of all pods need not be read.
+        // A mount within a mount. Where there is none, the list of all mounts of all pods need not be read.
         Err(_) => {
             mount::unmount_beneath(dir)?;
-            tree::remove(dir)
+            tree::remove(dir, Mounts::Refused)
         }
     })
     .await
@@ -46,7 +47,7 @@ pub(super) async fn remove(dir: PathBuf) -> Result<Effect, StepError> {
 
 /// Removes the directory of a pod's logs.
 pub(super) async fn remove_logs(dir: PathBuf) -> Result<Effect, StepError> {
-    removed(dir, tree::remove).await
+    removed(dir, |dir| tree::remove(dir, Mounts::Refused)).await
 }
 
 async fn removed(

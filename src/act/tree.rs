@@ -1,14 +1,17 @@
 //! Removes a directory tree that a container may have filled with whatever it liked: links are removed, not
-//! followed, mounts are not crossed, and neither depth nor width of the tree costs memory or descriptors.
+//! followed, mounts are refused or taken away but never crossed, and neither depth nor width of the tree costs memory or
+//! descriptors.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2, renameat};
+use nix::mount::{MntFlags, umount2};
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
@@ -19,9 +22,21 @@ const MAX_DEPTH: usize = 32;
 /// How many entries are read before they are removed.
 const BATCH: usize = 512;
 
+/// How often a place is unmounted before it is given up: mounts may lie upon one another.
+const MOUNTS_AT_A_PLACE: usize = 8;
+
+/// What becomes of something that is mounted in the tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mounts {
+    /// The removal fails there.
+    Refused,
+    /// It is unmounted, if nothing is mounted within it.
+    Unmounted,
+}
+
 /// Removes a directory and all below it. One that is not there is done. The parent is trusted; of the
 /// directory itself and everything in it nothing is.
-pub(super) fn remove(dir: &Path) -> io::Result<()> {
+pub(super) fn remove(dir: &Path, mounts: Mounts) -> io::Result<()> {
     let (Some(parent), Some(name)) = (dir.parent(), dir.file_name()) else {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
@@ -44,7 +59,11 @@ pub(super) fn remove(dir: &Path) -> io::Result<()> {
         Err(errno) => return Err(told(&name, errno)),
     };
     let fd = top.as_fd().try_clone_to_owned()?;
-    let mut removal = Removal { top: fd, moved: 0 };
+    let mut removal = Removal {
+        top: fd,
+        moved: 0,
+        mounts,
+    };
     removal.empty(&mut top, 0)?;
     drop(top);
     unlinkat(&parent, &*name, UnlinkatFlags::RemoveDir).map_err(|errno| told(&name, errno))
@@ -53,6 +72,7 @@ pub(super) fn remove(dir: &Path) -> io::Result<()> {
 struct Removal {
     top: OwnedFd,
     moved: u64,
+    mounts: Mounts,
 }
 
 impl Removal {
@@ -81,10 +101,25 @@ impl Removal {
         if depth == MAX_DEPTH {
             return self.move_to_top(parent, name);
         }
-        let mut dir = open(parent, name).map_err(|errno| told(name, errno))?;
+        let mut dir = self.open(parent, name).map_err(|errno| told(name, errno))?;
         self.empty(&mut dir, depth + 1)?;
         drop(dir);
         unlinkat(parent, name, UnlinkatFlags::RemoveDir).map_err(|errno| told(name, errno))
+    }
+
+    fn open(&self, parent: &Dir, name: &CStr) -> nix::Result<Dir> {
+        let mut opened = open(parent, name);
+        for _ in 0..MOUNTS_AT_A_PLACE {
+            if self.mounts == Mounts::Refused || !matches!(opened, Err(Errno::EXDEV)) {
+                break;
+            }
+            // No path leads there for certain, the descriptor does: the name is one in that very directory.
+            let held = format!("/proc/self/fd/{}", parent.as_raw_fd());
+            let place = Path::new(&held).join(OsStr::from_bytes(name.to_bytes()));
+            umount2(&place, MntFlags::UMOUNT_NOFOLLOW)?;
+            opened = open(parent, name);
+        }
+        opened
     }
 
     fn move_to_top(&mut self, parent: &Dir, name: &CStr) -> io::Result<()> {
@@ -126,9 +161,7 @@ fn open(parent: impl AsFd, name: &CStr) -> nix::Result<Dir> {
 }
 
 fn told(name: &CStr, errno: Errno) -> io::Error {
-    let name = Path::new(<OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(
-        name.to_bytes(),
-    ));
+    let name = Path::new(OsStr::from_bytes(name.to_bytes()));
     let why = if errno == Errno::EXDEV {
         "something is still mounted there"
     } else {
@@ -159,11 +192,11 @@ mod tests {
         symlink(outside.join("kept"), pod.join("volumes/e/file-link")).unwrap();
         symlink("..", pod.join("volumes/e/up")).unwrap();
         nix::unistd::mkfifo(&pod.join("volumes/e/fifo"), Mode::S_IRWXU).unwrap();
-        remove(&pod).unwrap();
+        remove(&pod, Mounts::Refused).unwrap();
         assert!(!pod.exists());
         assert!(outside.join("kept").exists());
-        remove(&pod).unwrap();
-        remove(&dir.path().join("no/such/parent")).unwrap();
+        remove(&pod, Mounts::Refused).unwrap();
+        remove(&dir.path().join("no/such/parent"), Mounts::Refused).unwrap();
     }
 
     #[test]
@@ -173,7 +206,7 @@ mod tests {
         fs::create_dir(&outside).unwrap();
         fs::write(outside.join("kept"), "x").unwrap();
         symlink(&outside, dir.path().join("u1")).unwrap();
-        assert!(remove(&dir.path().join("u1")).is_err());
+        assert!(remove(&dir.path().join("u1"), Mounts::Refused).is_err());
         assert!(outside.join("kept").exists());
     }
 
@@ -198,7 +231,7 @@ mod tests {
             at = open_dir(&at);
         }
         drop(at);
-        remove(&pod).unwrap();
+        remove(&pod, Mounts::Refused).unwrap();
         assert!(!pod.exists());
     }
 
@@ -216,11 +249,53 @@ mod tests {
         // A bind mount of the same file system: the device number would not tell.
         let bind = nix::mount::MsFlags::MS_BIND;
         nix::mount::mount(Some(&outside), &target, None::<&str>, bind, None::<&str>).unwrap();
-        let error = remove(&dir.path().join("u1")).unwrap_err();
+        let error = remove(&dir.path().join("u1"), Mounts::Refused).unwrap_err();
         assert!(error.to_string().contains("still mounted"), "{error}");
         assert!(outside.join("kept").exists());
         nix::mount::umount(&target).unwrap();
-        remove(&dir.path().join("u1")).unwrap();
+        remove(&dir.path().join("u1"), Mounts::Refused).unwrap();
         assert!(outside.join("kept").exists());
+    }
+
+    #[test]
+    fn what_is_mounted_is_taken_away_also_where_it_lies_upon_another() {
+        if !mount::tests::in_own_mounts(
+            "act::tree::tests::what_is_mounted_is_taken_away_also_where_it_lies_upon_another",
+        ) {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let (outside, pod) = (dir.path().join("outside"), dir.path().join("u1"));
+        fs::create_dir(&outside).unwrap();
+        fs::write(outside.join("kept"), "x").unwrap();
+        let target = pod.join("volumes/h");
+        fs::create_dir_all(&target).unwrap();
+        for _ in 0..2 {
+            let bind = nix::mount::MsFlags::MS_BIND;
+            nix::mount::mount(Some(&outside), &target, None::<&str>, bind, None::<&str>).unwrap();
+        }
+        remove(&pod, Mounts::Unmounted).unwrap();
+        assert!(!pod.exists());
+        assert!(outside.join("kept").exists());
+    }
+
+    #[test]
+    fn a_mount_within_a_mount_is_left_to_who_knows_all_mounts() {
+        if !mount::tests::in_own_mounts(
+            "act::tree::tests::a_mount_within_a_mount_is_left_to_who_knows_all_mounts",
+        ) {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let pod = dir.path().join("u1");
+        let outer = pod.join("volumes/h");
+        fs::create_dir_all(&outer).unwrap();
+        mount::tmpfs(&outer, None).unwrap();
+        fs::create_dir(outer.join("inner")).unwrap();
+        mount::tmpfs(&outer.join("inner"), None).unwrap();
+        assert!(remove(&pod, Mounts::Unmounted).is_err());
+        mount::unmount_beneath(&pod).unwrap();
+        remove(&pod, Mounts::Refused).unwrap();
+        assert!(!pod.exists());
     }
 }

@@ -103,9 +103,15 @@ impl Hierarchy {
     }
 
     fn make(&self, mount: &Mount, path: &Path) -> Result<(), CgroupError> {
-        let directory = mount.path.join(path);
-        if directory.is_dir() && self.version == CgroupVersion::V1 && !mount.controllers.contains("cpuset") {
-            return Ok(());
+        // Nothing but the directory itself is needed there, and what it lies in is nearly always there.
+        if self.version == CgroupVersion::V1 && !mount.controllers.contains("cpuset") {
+            let directory = mount.path.join(path);
+            match DirBuilder::new().mode(0o755).create(&directory) {
+                Ok(()) => return prepare(&directory),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(CgroupError::file("making", &directory, error)),
+            }
         }
         let mut parent = mount.path.clone();
         for part in path {
