@@ -318,10 +318,7 @@ impl Loop {
         self.workers.spawn(async move {
             let name = match &key {
                 Key::Pod(name) => name.clone(),
-                Key::Leftover(uid) => PodName {
-                    namespace: String::new(),
-                    name: uid.0.clone(),
-                },
+                Key::Leftover(uid) => PodName::new("", uid.0.clone()),
             };
             let execution = AssertUnwindSafe(act::run(&rooms.act, &name, &uid, plan, work.clone()));
             // A fault that one pod brings to light must neither end the agent nor leave the pod alone for ever.

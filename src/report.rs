@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::model::allocation;
+use crate::model::difference::differing;
 use crate::model::memory::{Executed, Levels, Memory, Remains};
 use crate::model::node::{MachineFacts, Measured, NodePolicy, NodeSettings};
 use crate::model::pod::{Desired, Pod, PodName, PodUid, Problem, Source};
@@ -162,24 +163,10 @@ impl Loop {
         let old_memory = std::mem::replace(&mut self.memory, memory);
         let mut names: BTreeSet<PodName> = BTreeSet::new();
         if !Arc::ptr_eq(&old_desired, &self.desired) {
-            let pods = self.desired.pods();
-            names.extend(
-                pods.filter(|pod| {
-                    self.shown
-                        .get(&pod.name)
-                        .is_none_or(|shown| !Arc::ptr_eq(shown, pod))
-                })
-                .map(|pod| pod.name.clone()),
-            );
-            names.extend(
-                self.shown
-                    .keys()
-                    .filter(|name| self.desired.get(name).is_none())
-                    .cloned(),
-            );
+            names.extend(self.desired.changed_since(&old_desired));
         }
-        differing(&before.pods, &self.snapshot.pods, &mut names);
-        differing(&old_memory.pods, &self.memory.pods, &mut names);
+        names.extend(differing(&before.pods, &self.snapshot.pods).cloned());
+        names.extend(differing(&old_memory.pods, &self.memory.pods).cloned());
         let mut changed = false;
         for name in names {
             changed |= self.tell(&name, now);
@@ -257,6 +244,13 @@ impl Loop {
             false => self.report.finished.remove(name).is_some(),
         };
         let terminating = self.desired.get(name).is_none();
+        let is_same_version = self.shown.get(name).is_some_and(|shown| Arc::ptr_eq(shown, &pod));
+        if is_same_version
+            && !terminating
+            && former.is_some_and(|former| former.status.as_ref() == Some(&status))
+        {
+            return finished;
+        }
         let mut object: PodObject = (*pod.object).clone();
         if terminating {
             let asked = former.and_then(|object| object.metadata.deletion_timestamp.clone());
@@ -427,19 +421,6 @@ impl Loop {
         };
         node_status::node(&report, previous, now)
     }
-}
-
-/// The keys whose value is another one, or is in one map only.
-fn differing<V>(
-    old: &BTreeMap<PodName, Arc<V>>,
-    new: &BTreeMap<PodName, Arc<V>>,
-    names: &mut BTreeSet<PodName>,
-) {
-    names.extend(old.keys().filter(|name| !new.contains_key(*name)).cloned());
-    let changed = new
-        .iter()
-        .filter(|(name, value)| old.get(*name).is_none_or(|before| !Arc::ptr_eq(before, value)));
-    names.extend(changed.map(|(name, _)| name.clone()));
 }
 
 /// Adds an event, or counts it where the same happened before.

@@ -270,10 +270,7 @@ mod tests {
 
     #[test]
     fn users_that_run_as_non_root_refuses() {
-        let pod = PodName {
-            namespace: "default".into(),
-            name: "web-node1".into(),
-        };
+        let pod = PodName::new("default", "web-node1");
         let check = |user: ImageUser, want: Option<&str>| {
             let got = refusal_of_root(&user, &pod, &PodUid("u1".into()), "c");
             assert_eq!(got.as_deref(), want, "{user:?}");

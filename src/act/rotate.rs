@@ -329,10 +329,7 @@ mod tests {
             ..ObservedPod::default()
         };
         let uids = [(PodUid("u".to_owned()), pod)].into();
-        let name = PodName {
-            namespace: "default".to_owned(),
-            name: "web".to_owned(),
-        };
+        let name = PodName::new("default", "web");
         Arc::new(Snapshot {
             pods: [(name, Arc::new(ObservedName { uids }))].into(),
             ..Snapshot::default()

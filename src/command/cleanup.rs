@@ -144,10 +144,7 @@ async fn remove_pods(
         .extend(results.into_iter().filter_map(Result::err));
     let known: BTreeSet<&PodUid> = there.pods.values().flat_map(|name| name.uids.keys()).collect();
     for uid in there.leftovers.iter().filter(|uid| !known.contains(uid)) {
-        let name = PodName {
-            namespace: String::new(),
-            name: uid.0.clone(),
-        };
+        let name = PodName::new("", uid.0.clone());
         let result = carry_out(&context, &name, uid, gc::leftover(uid, policy)).await;
         summary.check(format!("the remains of pod {uid}"), result);
     }

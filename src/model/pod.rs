@@ -1,14 +1,18 @@
 //! A pod as this node understands it: validated, defaults applied, nothing optional that has a default.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::difference::differing;
 use super::object::Objects;
 use super::placement::Placement;
 use super::probe::{Lifecycle, Probes};
@@ -29,12 +33,72 @@ pub const CONFIG_SEEN: &str = "kubernetes.io/config.seen";
 
 /// Namespace and name: the key under which the node works. Two pods of one name never run at once, so the
 /// old UID is gone before the new one starts.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PodName {
+///
+/// It is the key of every map that goes from room to room: a clone shares the text, and what is shared is equal
+/// without being read.
+#[derive(Clone)]
+pub struct PodName(Arc<NameParts>);
+
+/// What a [`PodName`] consists of, in the order of names.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NameParts {
     /// The namespace, `default` where the manifest names none.
     pub namespace: String,
     /// The name; a static pod's ends in `-<node name>`.
     pub name: String,
+}
+
+impl PodName {
+    /// The name of this name in this namespace.
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> PodName {
+        PodName(Arc::new(NameParts {
+            namespace: namespace.into(),
+            name: name.into(),
+        }))
+    }
+}
+
+impl Deref for PodName {
+    type Target = NameParts;
+
+    fn deref(&self) -> &NameParts {
+        &self.0
+    }
+}
+
+impl PartialEq for PodName {
+    fn eq(&self, other: &PodName) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
+}
+
+impl Eq for PodName {}
+
+impl Ord for PodName {
+    fn cmp(&self, other: &PodName) -> Ordering {
+        match Arc::ptr_eq(&self.0, &other.0) {
+            true => Ordering::Equal,
+            false => self.0.cmp(&other.0),
+        }
+    }
+}
+
+impl PartialOrd for PodName {
+    fn partial_cmp(&self, other: &PodName) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Hash for PodName {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+impl fmt::Debug for PodName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl fmt::Display for PodName {
@@ -680,6 +744,21 @@ impl Desired {
             Source::Api => &self.api,
         };
         set.as_ref().map(|set| &set.objects)
+    }
+
+    /// The names under which another pod is wanted than then, or none any more.
+    pub fn changed_since(&self, old: &Desired) -> BTreeSet<PodName> {
+        let nothing = SourceSet::default();
+        let sets = [(&old.files, &self.files), (&old.api, &self.api)];
+        let changed = sets.into_iter().flat_map(|(old, new)| {
+            let [old, new] = [old, new].map(|set| &set.as_deref().unwrap_or(&nothing).pods);
+            differing(old, new)
+        });
+        let is_another = |name: &&PodName| match (old.get(name), self.get(name)) {
+            (Some(old), Some(new)) => !Arc::ptr_eq(old, new),
+            (old, new) => old.is_some() || new.is_some(),
+        };
+        changed.filter(is_another).cloned().collect()
     }
 
     /// Every pod, files first; a name that both sources have is told once.

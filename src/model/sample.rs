@@ -20,10 +20,7 @@ pub(crate) fn at(seconds: i64) -> Timestamp {
 
 /// The name of the sample pod.
 pub(crate) fn name() -> PodName {
-    PodName {
-        namespace: "ns".to_owned(),
-        name: "p".to_owned(),
-    }
+    PodName::new("ns", "p")
 }
 
 /// A UID.

@@ -94,10 +94,7 @@ pub(super) fn owner(labels: &Labels) -> Option<(PodName, PodUid)> {
     let is_part =
         |value: &&String| !matches!(value.as_str(), "" | "." | "..") && !value.contains(['/', '\0']);
     let label = |key| labels.get(key).filter(is_part).cloned();
-    let name = PodName {
-        namespace: label(POD_NAMESPACE)?,
-        name: label(POD_NAME)?,
-    };
+    let name = PodName::new(label(POD_NAMESPACE)?, label(POD_NAME)?);
     Some((name, PodUid(label(POD_UID)?)))
 }
 

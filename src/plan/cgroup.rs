@@ -432,10 +432,7 @@ mod tests {
     fn pod(init_containers: Vec<Container>, containers: Vec<Container>) -> Pod {
         let all = init_containers.iter().chain(&containers);
         Pod {
-            name: PodName {
-                namespace: "ns".to_owned(),
-                name: "p".to_owned(),
-            },
+            name: PodName::new("ns", "p"),
             uid: PodUid("0a1b-2c".to_owned()),
             source: Source::Api,
             object: Arc::default(),

@@ -403,10 +403,7 @@ mod tests {
 
     #[test]
     fn a_link_is_no_longer_than_a_file_name() {
-        let name = PodName {
-            namespace: "n".repeat(63),
-            name: "p".repeat(200),
-        };
+        let name = PodName::new("n".repeat(63), "p".repeat(200));
         let link = log_link_of(&name, "c", "0123", &sample::policy());
         assert_eq!(link.file_name().unwrap().len(), 255);
         let link = log_link_of(&sample::name(), "c", "0123", &sample::policy());

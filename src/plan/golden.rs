@@ -18,7 +18,7 @@ use crate::model::value::{Bound, EnvFrom, EnvValue, Field, Projection, Resource,
 /// command and the hash that were recorded.
 fn pod(recorded: &Value, init: &[&str], containers: &[&str]) -> Pod {
     let mut pod = sample::pod(RestartPolicy::Always, init, containers);
-    pod.name.namespace = "<ns>".to_owned();
+    pod.name = PodName::new("<ns>", pod.name.name.clone());
     pod.uid = sample::uid("<uid>");
     pod.annotations
         .insert("kubernetes.io/config.seen".to_owned(), "<time>".to_owned());

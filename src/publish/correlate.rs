@@ -222,10 +222,7 @@ mod tests {
     }
 
     fn about(pod: &str, part: &str) -> About {
-        let name = PodName {
-            namespace: "default".into(),
-            name: pod.into(),
-        };
+        let name = PodName::new("default", pod);
         About::Pod(name, PodUid(pod.into()), Some(part.to_owned()))
     }
 

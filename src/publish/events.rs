@@ -223,10 +223,7 @@ mod tests {
     #[test]
     fn an_event_is_the_kubelets() {
         let at: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
-        let pod = PodName {
-            namespace: "ns".into(),
-            name: "web".into(),
-        };
+        let pod = PodName::new("ns", "web");
         let happening = Happening {
             about: About::Pod(pod, PodUid("u".into()), Some("spec.containers{c}".into())),
             kind: EventKind::Normal,

@@ -20,7 +20,8 @@ use super::haste::{self, Haste};
 use super::merge;
 use super::retry::{self, Backoff, Trouble};
 use crate::model::api::{ApiPods, MIRROR};
-use crate::model::pod::PodName;
+use crate::model::difference::differing;
+use crate::model::pod::{PodName, PodUid};
 use crate::model::report::PodsReport;
 
 /// Requests under way at once: after an outage the rest waits its turn.
@@ -45,6 +46,16 @@ enum Request {
     Delete,
 }
 
+/// What there is to say of one pod.
+enum Word {
+    /// This, of the object with this UID.
+    Say(String, Request),
+    /// Something, but not now.
+    Wait,
+    /// Nothing, until it changes.
+    Nothing,
+}
+
 /// What came of it.
 struct Answer {
     uid: String,
@@ -66,12 +77,20 @@ struct State {
     deleted: BTreeSet<String>,
     busy: BTreeSet<String>,
     waits: BTreeMap<String, Backoff>,
-    /// Until when a word about a pod is held back.
-    held: BTreeMap<String, Timestamp>,
-    /// Pods of which nothing was to be told, as they were reported and as the API server had them then.
-    settled: BTreeMap<PodName, (Arc<Pod>, Arc<Pod>)>,
-    /// What [`State::forget`] has seen.
-    seen: Option<Arc<ApiPods>>,
+    held: BTreeMap<String, Held>,
+    /// Pods of which something may be to be told; of all others nothing is, until they change.
+    open: BTreeSet<PodName>,
+    /// What [`State::take_news`] has seen.
+    report: Arc<PodsReport>,
+    /// See `report`.
+    objects: Arc<ApiPods>,
+}
+
+/// A word about a pod that is held back.
+struct Held {
+    until: Timestamp,
+    /// The pod as it was reported and as the API server had it then.
+    compared: (Arc<Pod>, Arc<Pod>),
 }
 
 /// Tells until cancelled.
@@ -82,9 +101,9 @@ pub async fn run(mut inputs: Inputs, cancel: CancellationToken) {
         let report = inputs.report.borrow_and_update().clone();
         let objects = inputs.objects.borrow_and_update().clone();
         let now = Timestamp::now();
-        if let Some(objects) = objects.as_ref().filter(|_| report.listed) {
-            state.forget(&report, objects);
-            for (name, uid, request) in state.due(&report, objects, now) {
+        if let Some(objects) = objects.filter(|_| report.listed) {
+            state.take_news(report, objects);
+            for (name, uid, request) in state.due(now) {
                 state.busy.insert(uid.clone());
                 let client = inputs.clients.borrow_and_update().clone();
                 requests.spawn(ask(client, name, uid, request));
@@ -137,77 +156,99 @@ async fn ask(client: kube::Client, name: PodName, uid: String, request: Request)
 }
 
 impl State {
-    /// Forgets what the API server does not have any more, where it has something else than before.
-    fn forget(&mut self, report: &PodsReport, objects: &Arc<ApiPods>) {
-        if self.seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, objects)) {
-            return;
+    /// Opens what has changed, and forgets what the API server does not have any more.
+    fn take_news(&mut self, report: Arc<PodsReport>, objects: Arc<ApiPods>) {
+        if !Arc::ptr_eq(&self.objects, &objects) {
+            let before = std::mem::replace(&mut self.objects, objects.clone());
+            for (before, after) in [(&before.pods, &objects.pods), (&before.mirrors, &objects.mirrors)] {
+                for name in differing(before, after) {
+                    let uid = |object: &Arc<Pod>| object.metadata.uid.clone();
+                    let (old, new) = (before.get(name).and_then(uid), after.get(name).and_then(uid));
+                    if let Some(old) = old.filter(|old| new.as_ref() != Some(old)) {
+                        self.forget(&old);
+                    }
+                    self.open.insert(name.clone());
+                }
+            }
         }
-        self.seen = Some(objects.clone());
-        let uids: BTreeSet<&str> = objects
-            .pods
-            .values()
-            .chain(objects.mirrors.values())
-            .filter_map(|object| object.metadata.uid.as_deref())
-            .collect();
-        self.told.retain(|uid, _| uids.contains(uid.as_str()));
-        self.deleted.retain(|uid| uids.contains(uid.as_str()));
-        self.waits.retain(|uid, _| uids.contains(uid.as_str()));
-        self.held.retain(|uid, _| uids.contains(uid.as_str()));
-        self.settled.retain(|name, _| report.pods.contains_key(name));
+        if !Arc::ptr_eq(&self.report, &report) {
+            let before = std::mem::replace(&mut self.report, report.clone());
+            self.open.extend(differing(&before.pods, &report.pods).cloned());
+            let is_new = |(name, uid): &(&PodName, &PodUid)| before.finished.get(name) != Some(uid);
+            let finished = report.finished.iter().filter(is_new);
+            self.open.extend(finished.map(|(name, _)| name.clone()));
+        }
     }
 
-    /// What is to be asked now, as far as there is room for it. Of what did not change since nothing was to be told,
-    /// nothing is compared.
-    fn due(
-        &mut self,
-        report: &PodsReport,
-        objects: &ApiPods,
-        now: Timestamp,
-    ) -> Vec<(PodName, String, Request)> {
+    fn forget(&mut self, uid: &str) {
+        self.told.remove(uid);
+        self.deleted.remove(uid);
+        self.waits.remove(uid);
+        self.held.remove(uid);
+    }
+
+    /// What is to be asked now, as far as there is room for it.
+    fn due(&mut self, now: Timestamp) -> Vec<(PodName, String, Request)> {
         let room = AT_ONCE.saturating_sub(self.busy.len());
         let mut due = Vec::new();
-        for (name, shown) in &report.pods {
+        for name in self.open.clone() {
             if due.len() >= room {
                 break;
             }
-            let Some((target, status)) = target(name, shown, objects).zip(shown.status.as_ref()) else {
-                continue;
-            };
-            let Some(uid) = target.metadata.uid.clone() else {
-                continue;
-            };
-            let is_finished = report
-                .finished
-                .get(name)
-                .is_some_and(|finished| finished.0 == uid);
-            let is_same = |(ours, theirs): &(Arc<Pod>, Arc<Pod>)| {
-                Arc::ptr_eq(ours, shown) && Arc::ptr_eq(theirs, target)
-            };
-            if !is_finished && self.settled.get(name).is_some_and(is_same) {
-                continue;
-            }
-            let waits = self.waits.get(&uid).is_some_and(|wait| wait.until() > now);
-            if waits || self.busy.contains(&uid) || self.deleted.contains(&uid) {
-                continue;
-            }
-            match self.patch(&uid, shown, target) {
-                Some(_) if !is_finished && self.is_held(&uid, status, target, now) => {}
-                Some(patch) => due.push((name.clone(), uid, Request::Status(patch, shown.clone()))),
-                None if is_finished => due.push((name.clone(), uid, Request::Delete)),
-                None => {
-                    self.held.remove(&uid);
-                    self.settled.insert(name.clone(), (shown.clone(), target.clone()));
+            match self.word(&name, now) {
+                Word::Say(uid, request) => due.push((name, uid, request)),
+                Word::Wait => {}
+                Word::Nothing => {
+                    self.open.remove(&name);
                 }
             }
         }
         due
     }
 
-    /// Whether a word waits for the next one.
-    fn is_held(&mut self, uid: &str, ours: &PodStatus, target: &Pod, now: Timestamp) -> bool {
-        match haste::haste(ours, target) {
-            Haste::Now => false,
-            Haste::Soon => *self.held.entry(uid.to_owned()).or_insert(now + HELD) > now,
+    fn word(&mut self, name: &PodName, now: Timestamp) -> Word {
+        let shown = self.report.pods.get(name);
+        let target = shown.and_then(|shown| target(name, shown, &self.objects));
+        let (Some(shown), Some(target)) = (shown.cloned(), target.cloned()) else {
+            return Word::Nothing;
+        };
+        let (Some(status), Some(uid)) = (&shown.status, target.metadata.uid.clone()) else {
+            return Word::Nothing;
+        };
+        if self.deleted.contains(&uid) {
+            return Word::Nothing;
+        }
+        let waits = self.waits.get(&uid).is_some_and(|wait| wait.until() > now);
+        if waits || self.busy.contains(&uid) {
+            return Word::Wait;
+        }
+        let finished = self.report.finished.get(name);
+        let is_finished = finished.is_some_and(|finished| finished.0 == uid);
+        let is_same = |held: &Held| {
+            let (ours, theirs) = &held.compared;
+            Arc::ptr_eq(ours, &shown) && Arc::ptr_eq(theirs, &target) && held.until > now
+        };
+        if !is_finished && self.held.get(&uid).is_some_and(is_same) {
+            return Word::Wait;
+        }
+        match self.patch(&uid, &shown, &target) {
+            Some(patch) if is_finished || haste::haste(status, &target) == Haste::Now => {
+                Word::Say(uid, Request::Status(patch, shown))
+            }
+            Some(patch) => {
+                let until = self.held.get(&uid).map_or(now + HELD, |held| held.until);
+                if until <= now {
+                    return Word::Say(uid, Request::Status(patch, shown));
+                }
+                let compared = (shown, target);
+                self.held.insert(uid, Held { until, compared });
+                Word::Wait
+            }
+            None if is_finished => Word::Say(uid, Request::Delete),
+            None => {
+                self.held.remove(&uid);
+                Word::Nothing
+            }
         }
     }
 
@@ -257,7 +298,7 @@ impl State {
     fn until_next(&self, now: Timestamp) -> Duration {
         let waits = self.waits.values().map(|wait| wait.until());
         let next = waits
-            .chain(self.held.values().copied())
+            .chain(self.held.values().map(|held| held.until))
             .filter(|until| *until > now)
             .min();
         retry::sleep(next, now)
@@ -285,7 +326,6 @@ fn version(object: &Pod) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::pod::PodUid;
 
     /// A pod that waits for its containers.
     fn pod(has_sandbox: &str) -> Arc<Pod> {
@@ -301,10 +341,7 @@ mod tests {
     }
 
     fn name() -> PodName {
-        PodName {
-            namespace: "ns".to_owned(),
-            name: "p".to_owned(),
-        }
+        PodName::new("ns", "p")
     }
 
     fn due(state: &mut State, ours: &Arc<Pod>, finished: bool, after: Duration) -> Vec<&'static str> {
@@ -317,7 +354,13 @@ mod tests {
             pods: [(name(), pod("False"))].into(),
             ..ApiPods::default()
         };
-        let due = state.due(&report, &objects, Timestamp::UNIX_EPOCH + after);
+        // The API server's object stays the same one as long as nobody changes it.
+        let objects = match state.objects.pods.is_empty() {
+            true => Arc::new(objects),
+            false => state.objects.clone(),
+        };
+        state.take_news(Arc::new(report), objects);
+        let due = state.due(Timestamp::UNIX_EPOCH + after);
         let kind = |request: &Request| match request {
             Request::Status(..) => "status",
             Request::Delete => "delete",
@@ -344,7 +387,7 @@ mod tests {
         let mut state = State::default();
         let same = pod("False");
         assert!(due(&mut state, &same, false, Duration::ZERO).is_empty());
-        assert!(state.settled.contains_key(&name()));
+        assert!(state.open.is_empty());
         assert_eq!(due(&mut state, &same, true, Duration::ZERO), ["delete"]);
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{Key, Loop, Work};
+use crate::model::difference::differing;
 use crate::model::memory::PodMemory;
 use crate::model::object::{Objects, Reference};
 use crate::model::pod::{Desired, PodName, PodUid};
@@ -24,31 +25,15 @@ impl Loop {
         for (name, _) in held.filter(|(name, _)| old.held(name) != self.desired.held(name)) {
             self.dirty.insert(Key::Pod(name.clone()));
         }
-        let names: BTreeSet<PodName> = old
-            .pods()
-            .chain(self.desired.pods())
-            .map(|pod| pod.name.clone())
-            .collect();
-        for name in names {
-            let (before, after) = (old.get(&name), self.desired.get(&name));
-            let same = match (before, after) {
-                (Some(old), Some(new)) => Arc::ptr_eq(old, new),
-                (old, new) => old.is_none() && new.is_none(),
-            };
-            if !same {
-                // The removal of a third version goes on: begun anew, it would grant the grace period once more.
-                let concerns = |work: &&Work| {
-                    [before, after]
-                        .into_iter()
-                        .flatten()
-                        .any(|pod| pod.uid == work.uid)
-                };
-                let key = Key::Pod(name);
-                if let Some(work) = self.busy.get(&key).filter(concerns) {
-                    work.cancel.cancel();
-                }
-                self.dirty.insert(key);
+        for name in self.desired.changed_since(&old) {
+            // The removal of a third version goes on: begun anew, it would grant the grace period once more.
+            let versions = [old.get(&name), self.desired.get(&name)];
+            let concerns = |work: &&Work| versions.into_iter().flatten().any(|pod| pod.uid == work.uid);
+            let key = Key::Pod(name);
+            if let Some(work) = self.busy.get(&key).filter(concerns) {
+                work.cancel.cancel();
             }
+            self.dirty.insert(key);
         }
         self.take_objects(&old);
         let all_told = old.complete() != self.desired.complete();
@@ -120,14 +105,8 @@ impl Loop {
                 .extend(self.desired.pods().map(|pod| Key::Pod(pod.name.clone())));
             self.dirty.extend(new.pods.keys().cloned().map(Key::Pod));
         }
-        let gone = old.pods.keys().filter(|name| !new.pods.contains_key(*name));
-        let changed = new.pods.iter().filter(|(name, observed)| {
-            old.pods
-                .get(*name)
-                .is_none_or(|before| !Arc::ptr_eq(before, observed))
-        });
         self.dirty
-            .extend(gone.chain(changed.map(|(name, _)| name)).cloned().map(Key::Pod));
+            .extend(differing(&old.pods, &new.pods).cloned().map(Key::Pod));
         if !Arc::ptr_eq(&old.images, &self.snapshot.images) {
             // An image that somebody has loaded meanwhile is not waited for.
             let fails = |memory: &PodMemory| {

@@ -95,10 +95,7 @@ pub(crate) struct Changing {
 }
 
 pub(crate) fn name(namespace: &str, name: &str) -> PodName {
-    PodName {
-        namespace: namespace.into(),
-        name: name.into(),
-    }
+    PodName::new(namespace, name)
 }
 
 /// A snapshot in which the pod `default/web-vm` has these containers.

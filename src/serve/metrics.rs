@@ -402,10 +402,7 @@ mod tests {
             pod: None,
         };
         let pod = fixture::pod("default", "web-vm");
-        let name = PodName {
-            namespace: "default".into(),
-            name: "web-vm".into(),
-        };
+        let name = PodName::new("default", "web-vm");
         now.report = Arc::new(PodsReport {
             pods: [(name.clone(), Arc::new(pod))].into(),
             problems: vec![problem.clone(), problem],

@@ -74,7 +74,7 @@ pub(crate) async fn pod(
 
 /// The pod of that name as it is told now.
 pub(crate) fn find(served: &Served, namespace: String, name: String) -> Result<(PodName, Arc<Pod>), Refusal> {
-    let key = PodName { namespace, name };
+    let key = PodName::new(namespace, name);
     let report = served.world.pods.borrow();
     match report.pods.get(&key) {
         Some(pod) => Ok((key, pod.clone())),

@@ -285,10 +285,10 @@ impl State {
 }
 
 fn name(object: &Object) -> PodName {
-    PodName {
-        namespace: object.metadata.namespace.clone().unwrap_or_default(),
-        name: object.metadata.name.clone().unwrap_or_default(),
-    }
+    PodName::new(
+        object.metadata.namespace.clone().unwrap_or_default(),
+        object.metadata.name.clone().unwrap_or_default(),
+    )
 }
 
 fn is_mirror(object: &Object) -> bool {

@@ -291,7 +291,7 @@ mod tests {
 
     fn pod(name: &str, secrets: &[&str]) -> Arc<Pod> {
         let mut pod = sample::pod(RestartPolicy::Always, &[], &["c"]);
-        pod.name.name = name.to_owned();
+        pod.name = PodName::new(pod.name.namespace.clone(), name);
         let from = |secret: &&str| EnvFrom {
             prefix: String::new(),
             kind: ObjectKind::Secret,

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::events::{self, PodEvent};
 use super::pod::pod_status;
 use crate::model::memory::{Backoff, ContainerMemory, PodMemory};
-use crate::model::pod::{Pod, RestartPolicy};
+use crate::model::pod::{Pod, PodName, RestartPolicy};
 use crate::model::resources::{Amounts, Bytes, Resources};
 use crate::model::runtime::{ContainerState, ObservedContainer, ObservedName, ObservedPod, Sandbox};
 use crate::model::sample::{self, at, exited, instance, running, sandbox};
@@ -29,7 +29,7 @@ struct Followed {
 impl Followed {
     fn new(name: &'static str, restart: RestartPolicy, init: &[&str], containers: &[&str]) -> Followed {
         let mut pod = sample::pod(restart, init, containers);
-        pod.name.namespace = "<ns>".to_owned();
+        pod.name = PodName::new("<ns>", pod.name.name.clone());
         pod.uid = sample::uid("<uid>");
         Followed {
             name,

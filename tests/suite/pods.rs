@@ -37,10 +37,7 @@ impl Directories {
 }
 
 pub(crate) fn name(pod: &str) -> PodName {
-    PodName {
-        namespace: "default".to_owned(),
-        name: pod.to_owned(),
-    }
+    PodName::new("default", pod.to_owned())
 }
 
 pub(crate) fn uid(pod: &str) -> PodUid {

@@ -16,10 +16,10 @@ pub(in crate::source) fn read(
     context: &ManifestContext,
     seen: Timestamp,
 ) -> Result<Pod, Vec<Problem>> {
-    let name = PodName {
-        namespace: object.metadata.namespace.clone().unwrap_or_default(),
-        name: object.metadata.name.clone().unwrap_or_default(),
-    };
+    let name = PodName::new(
+        object.metadata.namespace.clone().unwrap_or_default(),
+        object.metadata.name.clone().unwrap_or_default(),
+    );
     let mut faults = Faults::default();
     unsupported::api_pod(&object, &mut faults);
     let forbidden = object

@@ -106,13 +106,10 @@ fn told(faults: Faults, aside: &[FieldPath], node: &Node) -> Vec<Fault> {
 
 /// The name that the pod of a manifest gets on this node.
 pub(super) fn name(namespace: Option<&str>, name: &str, context: &ManifestContext) -> PodName {
-    PodName {
-        namespace: namespace
-            .filter(|n| !n.is_empty())
-            .unwrap_or("default")
-            .to_owned(),
-        name: format!("{name}-{}", context.node_name.to_lowercase()),
-    }
+    PodName::new(
+        namespace.filter(|n| !n.is_empty()).unwrap_or("default"),
+        format!("{name}-{}", context.node_name.to_lowercase()),
+    )
 }
 
 /// Notes what a manifest cannot say about itself.
@@ -168,8 +165,8 @@ fn complete(object: &mut k8s::Pod, path: &Path, context: &ManifestContext, now: 
         metadata.name.as_deref().unwrap_or(""),
         context,
     );
-    metadata.name = Some(full.name);
-    metadata.namespace = Some(full.namespace);
+    metadata.name = Some(full.name.clone());
+    metadata.namespace = Some(full.namespace.clone());
     let annotations = metadata.annotations.get_or_insert_with(BTreeMap::new);
     annotations.insert(CONFIG_HASH.into(), uid.clone());
     note_origin(annotations, OF_FILE, now);

@@ -139,10 +139,7 @@ fn report() -> PodsReport {
             "containerID": format!("containerd://{CONTAINER}"), "state": {"running": {}},
         }]},
     });
-    let name = PodName {
-        namespace: "default".to_owned(),
-        name: "exec-node-1".to_owned(),
-    };
+    let name = PodName::new("default", "exec-node-1");
     let pod = Arc::new(serde_json::from_value(pod).expect("a pod"));
     PodsReport {
         pods: [(name, pod)].into(),

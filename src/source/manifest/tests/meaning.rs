@@ -115,7 +115,7 @@ fn every_shipped_manifest_is_right() {
                 "{}",
                 pod.name
             );
-            names.push(pod.name.name);
+            names.push(pod.name.name.clone());
         }
     }
     names.sort();
