@@ -1,7 +1,7 @@
 #!/bin/bash
-# Makes the container images of the control plane that kubeadm installs, from the programs that build.sh has built: an
-# OCI archive for each below target/images/control-plane, under the names that kubeadm asks for. Nothing is done for what
-# is there and whose program is unchanged.
+# Makes the container images of the control plane that kubeadm installs and of flannel, from the programs that build.sh
+# has built: an OCI archive for each below target/images/control-plane, under the names that kubeadm asks for. Nothing is
+# done for what is there and whose programs are unchanged.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . tests/setup/oci.sh
@@ -18,7 +18,7 @@ debian_program() { # ROOT PATH
     done
 }
 
-# kube-proxy is one static program, and the firewall's tools that it runs.
+# kube-proxy and flanneld are static programs, and the firewall's tools that they run.
 firewall() { # ROOT
     local name extension
     debian_program "$1" /usr/sbin/xtables-nft-multi
@@ -31,30 +31,52 @@ firewall() { # ROOT
     done
 }
 
-# Sleeps until it is asked to end; signals without a handler do not reach a first process.
-pause() { # ROOT
+busybox() { # ROOT
     install -D "$(dpkg-query --listfiles busybox-static | grep -x '.*/bin/busybox')" "$1/bin/busybox"
 }
+
+# Sleeps until it is asked to end; signals without a handler do not reach a first process.
 readonly PAUSE='"/bin/busybox","sh","-c","trap \"exit 0\" TERM INT; while :; do sleep 86400 & wait; done"'
+
+# Beside flannel's daemon its CNI plugin, and what both are put in place on the node with.
+flannel() { # ROOT
+    firewall "$1"
+    install -D "$bin/flanneld" "$1/opt/bin/flanneld"
+    install -D "$bin/flannel" "$1/flannel"
+    busybox "$1"
+    ln -s busybox "$1/bin/cp"
+}
 
 firewall_version() { dpkg-query --show iptables libxtables12 nftables; }
 
 # Of its own version: asked for no version it looks one up on the internet.
 version=$("$bin/kubeadm" version --output=short)
-"$bin/kubeadm" config images list --kubernetes-version="$version" | while read -r name; do
+{
+    "$bin/kubeadm" config images list --kubernetes-version="$version"
+    echo gantry.local/flannel:1
+} | while read -r name; do
     program=${name##*/} program=${program%%:*}
     archive=$out/$program.tar
     sources=("$0" tests/setup/oci.sh)
-    [ "$program" = pause ] || sources+=("$bin/$program")
-    key=$({ echo "$name"; cat "${sources[@]}"; [ "$program" != kube-proxy ] || firewall_version; } | sha256sum | cut -c1-64)
+    case $program in
+        pause) ;;
+        flannel) sources+=("$bin/flannel" "$bin/flanneld") ;;
+        *) sources+=("$bin/$program") ;;
+    esac
+    key=$({
+        echo "$name"
+        cat "${sources[@]}"
+        case $program in kube-proxy | flannel) firewall_version ;; esac
+    } | sha256sum | cut -c1-64)
     oci_is_made "$archive" "$key" && continue
     oci_begin
     root=$oci_work/root
     mkdir -p "$root/etc" && mkdir -m 1777 "$root/tmp"
     env='"Env":["PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]'
     case $program in
-        pause) pause "$root" && config="$env,\"Entrypoint\":[$PAUSE]" ;;
+        pause) busybox "$root" && config="$env,\"Entrypoint\":[$PAUSE]" ;;
         coredns) install -D "$bin/coredns" "$root/coredns" && config="$env,\"Entrypoint\":[\"/coredns\"]" ;;
+        flannel) flannel "$root" && config="$env,\"Cmd\":[\"/opt/bin/flanneld\"]" ;;
         kube-proxy) firewall "$root" ;&
         *) install -D "$bin/$program" "$root/usr/local/bin/$program" && config="$env,\"Cmd\":[\"$program\"]" ;;
     esac
