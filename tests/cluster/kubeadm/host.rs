@@ -114,13 +114,7 @@ impl Host {
         };
         host.link(&agent, &format!("{PROGRAMS}/kubelet"));
         host.link(&control_plane("kubeadm"), &format!("{PROGRAMS}/kubeadm"));
-        let own = match Agent::asked_for() {
-            // No plugin is installed in this cluster.
-            Agent::Gantry => " --pod-network=own",
-            Agent::Kubelet => "",
-        };
-        let flags = format!("KUBELET_EXTRA_ARGS=\"--cgroup-root={}{own}\"\n", host.cgroup());
-        host.write(EXTRA_FLAGS, &flags);
+        host.set_flags("");
         // What kubeadm asks of a machine, and systemd does.
         host.run(&["sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"]);
         host.run(&["mount", "--make-rshared", "/"]);
@@ -135,7 +129,7 @@ impl Host {
     }
 
     /// What the kubelet finds where gantry brings its own: the image of sandboxes that this containerd asks for, its
-    /// cgroup, settings of the kernel that it would make, and a network.
+    /// cgroup, and settings of the kernel that it would make.
     fn prepare_for_the_kubelet(&self) {
         if Agent::asked_for() == Agent::Gantry {
             return;
@@ -156,17 +150,27 @@ impl Host {
             wanted,
         ]);
         crate::kubelet::prepare(&self.cgroup());
-        let subnet = format!(
-            "10.244.{}.0/24",
-            self.address.rsplit('.').next().expect("a number")
-        );
+    }
+
+    /// Leaves the pods' network to the node from the agent's next start on, as where no plugin will be installed in the
+    /// cluster: gantry brings one, and who has the kubelet writes a configuration.
+    pub fn connect_by_itself(&self) {
+        if Agent::asked_for() == Agent::Gantry {
+            return self.set_flags(" --pod-network=own");
+        }
         let network = serde_json::json!({"cniVersion": "1.0.0", "name": "pods", "plugins": [
             {"type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": true, "hairpinMode": true,
-                "ipam": {"type": "host-local", "ranges": [[{"subnet": subnet}]], "routes": [{"dst": "0.0.0.0/0"}]}},
+                "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.244.10.0/24"}]],
+                    "routes": [{"dst": "0.0.0.0/0"}]}},
             {"type": "portmap", "capabilities": {"portMappings": true}},
         ]});
-        std::fs::create_dir_all(self.path("/etc/cni/net.d")).expect("a private directory");
         self.write("/etc/cni/net.d/10-pods.conflist", &network.to_string());
+    }
+
+    /// What the machine's owner adds to the agent's flags.
+    fn set_flags(&self, more: &str) {
+        let flags = format!("KUBELET_EXTRA_ARGS=\"--cgroup-root={}{more}\"\n", self.cgroup());
+        self.write(EXTRA_FLAGS, &flags);
     }
 
     fn start_containerd(&mut self) {

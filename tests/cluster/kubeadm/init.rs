@@ -12,7 +12,7 @@ use crate::process::run;
 use crate::runtime;
 use crate::wait::wait_for;
 
-/// What the machine of the control plane needs; the last is the stories' own.
+/// What the machine of the control plane needs; the last two are not kubeadm's.
 pub const IMAGES: &[&str] = &[
     "control-plane/pause",
     "control-plane/etcd",
@@ -21,6 +21,7 @@ pub const IMAGES: &[&str] = &[
     "control-plane/kube-scheduler",
     "control-plane/kube-proxy",
     "control-plane/coredns",
+    "control-plane/flannel",
     "demo",
 ];
 
@@ -60,7 +61,7 @@ const CONTROL_PLANE: [&str; 4] = [
     "kube-scheduler",
 ];
 
-/// Makes the cluster, and waits until all of kube-system is Ready.
+/// Makes the cluster, installs its network, and waits until all of kube-system is Ready.
 pub fn cluster() -> Cluster {
     refuse_what_has_no_rules();
     let mut host = Host::here(IMAGES);
@@ -68,9 +69,12 @@ pub fn cluster() -> Cluster {
     init(&mut host);
     let told = begun.elapsed().as_secs_f64();
     let cluster = Cluster { host, api: api() };
+    cluster.install_flannel();
+    let ready = begun.elapsed().as_secs_f64();
     cluster.wait_system(7);
     println!(
-        "kubeadm init has succeeded after {told:.1} s, and all of kube-system is Ready after {:.1} s",
+        "kubeadm init has succeeded after {told:.1} s, the node is Ready with flannel after {ready:.1} s, and all of \
+         kube-system is after {:.1} s",
         begun.elapsed().as_secs_f64()
     );
     cluster
@@ -85,8 +89,9 @@ fn refuse_what_has_no_rules() {
     run(&["ip", "-n", "outside", "route", "add", "prohibit", "default"]);
 }
 
-/// Makes another cluster on the machine of one that was reset.
+/// Makes another cluster on the machine of one that was reset, without a plugin of the cluster's.
 pub fn again(cluster: &mut Cluster) {
+    cluster.host.connect_by_itself();
     init(&mut cluster.host);
     cluster.api = api();
     cluster.wait_system(7);

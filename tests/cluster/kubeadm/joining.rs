@@ -7,7 +7,12 @@ use super::host::Host;
 use crate::node::{LONG, SOON, is_ready};
 use crate::objects::{IDLE, name, pod};
 
-const IMAGES: &[&str] = &["control-plane/pause", "control-plane/kube-proxy", "demo"];
+const IMAGES: &[&str] = &[
+    "control-plane/pause",
+    "control-plane/kube-proxy",
+    "control-plane/flannel",
+    "demo",
+];
 const IGNORED: &str = "--ignore-preflight-errors=SystemVerification";
 
 pub fn a_second_node_joins_by_kubeadm_and_is_reset(cluster: &mut Cluster) {
@@ -17,6 +22,7 @@ pub fn a_second_node_joins_by_kubeadm_and_is_reset(cluster: &mut Cluster) {
     let words: Vec<&str> = line.split_whitespace().collect();
     host.install(&[&words[..], &[name, &socket, IGNORED]].concat());
     let pod = cluster.runs_a_pod_on(&host);
+    cluster.pods_reach_each_other_across(&host);
 
     host.kubeadm(&["upgrade", "node", IGNORED]);
     host.stop_agent();
@@ -43,10 +49,12 @@ pub fn a_second_node_joins_by_gantry_and_is_reset(cluster: &mut Cluster) {
     let words: Vec<&str> = [gantry.as_str()].into_iter().chain(arguments).collect();
     host.install(&words);
     let pod = cluster.runs_a_pod_on(&host);
+    cluster.pods_reach_each_other_across(&host);
     cluster.empty(&host, &pod);
     host.stop_agent();
     host.run(&[&gantry, "reset", "--yes"]);
     host.assert_reset();
+    host.forget_flannel();
     host.assert_as_new();
     let logs = std::fs::read_dir(host.path("/var/log/pods")).map(Iterator::count);
     assert_eq!(logs.unwrap_or_default(), 0, "directories of logs stay");

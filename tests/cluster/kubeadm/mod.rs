@@ -2,8 +2,10 @@
 //! join it.
 //!
 //! These stories have a set of namespaces of their own, and share the cluster that `kubeadm init` makes in it before the
-//! first of them; the last takes it down. `AGENT=kubelet make test-cluster ONLY=kubeadm` tells them of the kubelet.
+//! first of them, whose network is flannel's; the last takes it down. `AGENT=kubelet make test-cluster ONLY=kubeadm`
+//! tells them of the kubelet.
 
+mod flannel;
 mod host;
 mod init;
 mod joining;
@@ -52,6 +54,7 @@ macro_rules! story {
 pub fn all() -> Vec<Story> {
     let mut all = vec![
         story!(init::the_control_plane_is_pods_of_this_node),
+        story!(flannel::pods_are_connected_by_the_clusters_plugin),
         story!(services::a_service_answers_by_name),
         story!(init::an_upgrade_of_the_node_changes_a_static_pod),
         story!(joining::a_second_node_joins_by_kubeadm_and_is_reset),

@@ -6,7 +6,7 @@ use super::host::Host;
 
 impl Host {
     /// Nothing is there that `kubeadm reset` takes away: containers, mounts and files of pods, credentials, processes in
-    /// the pods' cgroups, the pods' links.
+    /// the pods' cgroups, the pods' links and addresses.
     #[track_caller]
     pub fn assert_reset(&self) {
         let containers = self.run(&["ctr", "--namespace=k8s.io", "containers", "list", "--quiet"]);
@@ -24,6 +24,8 @@ impl Host {
         let links = self.run(&["ip", "-o", "link", "show", "type", "veth"]);
         let links: Vec<&str> = links.lines().filter(|line| !line.contains(" eth0@")).collect();
         assert!(links.is_empty(), "{links:?}");
+        let connected = self.connected();
+        assert!(connected.is_empty(), "{connected:?} are connected still");
         let processes = processes_below(&self.cgroup());
         assert!(
             processes.is_empty(),

@@ -15,6 +15,7 @@ pub fn a_reset_leaves_nothing_and_another_cluster_can_be_made(cluster: &mut Clus
         .api
         .wait("/api/v1/namespaces/default/pods/first", "running", LONG, is_ready);
     reset(&mut cluster.host);
+    cluster.host.forget_flannel();
 
     init::again(cluster);
     let pods = cluster
