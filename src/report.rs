@@ -79,6 +79,8 @@ struct Loop {
     shown: BTreeMap<PodName, Arc<Pod>>,
     /// When a status changes though nothing happens.
     due: BTreeMap<PodName, Timestamp>,
+    /// What was told of pods that wait for the runtime's network.
+    offline: BTreeMap<PodName, (PodUid, String)>,
     report: PodsReport,
     pressure: Pressure,
     started: Timestamp,
@@ -93,6 +95,7 @@ pub async fn run(mut inputs: Inputs, facts: Facts, outputs: Outputs, cancel: Can
         memory: Arc::default(),
         shown: BTreeMap::new(),
         due: BTreeMap::new(),
+        offline: BTreeMap::new(),
         report: PodsReport::default(),
         pressure: Pressure::default(),
         started: Timestamp::now(),
@@ -171,6 +174,14 @@ impl Loop {
         for name in names {
             changed |= self.tell(&name, now);
             changed |= self.tell_complaints(&name, before, now);
+            changed |= self.tell_offline(&name, now);
+        }
+        let (then, since) = (before, &self.snapshot);
+        if (then.listed, &then.runtime) != (since.listed, &since.runtime) {
+            let shown: Vec<PodName> = self.shown.keys().cloned().collect();
+            for name in shown {
+                changed |= self.tell_offline(&name, now);
+            }
         }
         if !Arc::ptr_eq(&old_desired, &self.desired) {
             changed |= self.tell_problems();
@@ -291,6 +302,27 @@ impl Loop {
         let former = before.pods.get(name).map(AsRef::as_ref);
         let new = events::complaints(&pod, former, observed);
         self.keep_events(name, &pod.uid, new, now)
+    }
+
+    /// Keeps that a pod waits for the runtime's network, once for each reason.
+    fn tell_offline(&mut self, name: &PodName, now: Timestamp) -> bool {
+        let told = self.offline.remove(name);
+        let (Some(pod), Some(object)) = (self.shown.get(name), self.report.pods.get(name)) else {
+            return false;
+        };
+        let (nothing, runtime) = (ObservedName::default(), &self.snapshot.runtime);
+        let observed = self.snapshot.pods.get(name).map_or(&nothing, AsRef::as_ref);
+        let status = object.status.as_ref();
+        let event = status.and_then(|status| events::network_not_ready(pod, status, observed, runtime));
+        // Until everything is listed a pod may have a sandbox that is not known yet.
+        let Some(event) = event.filter(|_| self.snapshot.listed && self.desired.get(name).is_some()) else {
+            return false;
+        };
+        let uid = pod.uid.clone();
+        let new = (uid.clone(), event.message.clone());
+        let is_told = told.as_ref() == Some(&new);
+        self.offline.insert(name.clone(), new);
+        !is_told && self.keep_events(name, &uid, vec![event], now)
     }
 
     fn tell_problems(&mut self) -> bool {

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PodStatus;
 
 use super::format::{full_name, go_duration};
+use super::node::network_fault;
 use super::pod::REJECTED;
 use super::resize;
 use crate::model::memory::PodMemory;
@@ -13,7 +14,7 @@ use crate::model::pod::{Container, Pod};
 use crate::model::probe::ProbeKind;
 use crate::model::reason::waiting;
 use crate::model::reference::absent_pull_secrets;
-use crate::model::runtime::{ObservedContainer, ObservedName, shall_start};
+use crate::model::runtime::{ObservedContainer, ObservedName, RuntimeState, shall_start};
 use crate::model::step::{Done, HookResult, Outcome, StepError, StepReport, Subject, verb};
 
 /// How serious an event is.
@@ -89,6 +90,23 @@ pub fn refusal(memory: &PodMemory, previous: Option<&PodStatus>) -> Option<PodEv
     let text = message.strip_prefix(REJECTED)?;
     let is_told = previous.is_some_and(|previous| previous.message.as_ref() == Some(message));
     (!is_told).then(|| event(EventType::Warning, reason, text.to_owned(), ""))
+}
+
+/// That a pod waits for the network of the runtime. The kubelet tells it of pods that run, too, whenever it looks at one.
+pub fn network_not_ready(
+    pod: &Pod,
+    status: &PodStatus,
+    observed: &ObservedName,
+    runtime: &RuntimeState,
+) -> Option<PodEvent> {
+    let is_over = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
+    let seen = observed.uids.get(&pod.uid);
+    let has_sandbox = seen.is_some_and(|seen| seen.ready_sandbox().is_some());
+    if pod.namespaces.host_network || pod.deletion.is_some() || is_over || has_sandbox {
+        return None;
+    }
+    let message = format!("network is not ready: {}", network_fault(runtime)?);
+    Some(event(EventType::Warning, "NetworkNotReady", message, ""))
 }
 
 /// That a pod does not get the resources that it asks for, unless `previous` told it already.
@@ -325,7 +343,46 @@ fn event(kind: EventType, reason: &str, message: String, field_path: &str) -> Po
 mod tests {
     use super::*;
     use crate::model::pod::RestartPolicy;
+    use crate::model::runtime::ObservedPod;
     use crate::model::sample;
+
+    /// The message about a pod in this phase, with a sandbox or without, on a runtime whose network is not ready.
+    fn network_message(pod: &Pod, phase: &str, has_sandbox: bool) -> Option<String> {
+        let status = PodStatus {
+            phase: Some(phase.to_owned()),
+            ..PodStatus::default()
+        };
+        let sandboxes = has_sandbox
+            .then(|| sample::sandbox(0, true, 0))
+            .into_iter()
+            .collect();
+        let seen = ObservedPod {
+            sandboxes,
+            ..ObservedPod::default()
+        };
+        let observed = ObservedName {
+            uids: [(pod.uid.clone(), seen)].into(),
+        };
+        let message = "Network plugin returns error: cni plugin not initialized";
+        let runtime = RuntimeState {
+            reachable: Some(Ok(())),
+            network_fault: Some(("NetworkPluginNotReady".to_owned(), message.to_owned())),
+            ..RuntimeState::default()
+        };
+        network_not_ready(pod, &status, &observed, &runtime).map(|event| event.message)
+    }
+
+    #[test]
+    fn who_waits_for_the_network_is_told_so() {
+        let mut pod = sample::pod(RestartPolicy::Always, &[], &["c"]);
+        let message = "network is not ready: container runtime network not ready: NetworkReady=false \
+                       reason:NetworkPluginNotReady message:Network plugin returns error: cni plugin not initialized";
+        assert_eq!(network_message(&pod, "Pending", false).as_deref(), Some(message));
+        assert_eq!(network_message(&pod, "Running", true), None);
+        assert_eq!(network_message(&pod, "Succeeded", false), None);
+        pod.namespaces.host_network = true;
+        assert_eq!(network_message(&pod, "Pending", false), None);
+    }
 
     #[test]
     fn an_event_names_the_list_that_its_container_is_in() {

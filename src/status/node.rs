@@ -237,12 +237,6 @@ fn ready(runtime: &RuntimeState) -> State {
 
 /// Why pods cannot run, in the words of `pkg/kubelet/runtime.go` and `pkg/kubelet/kubelet.go`.
 fn faults(runtime: &RuntimeState) -> Vec<String> {
-    let fault = |what: &str, condition: &str, fault: &Option<(String, String)>| {
-        let (reason, message) = fault.as_ref()?;
-        Some(format!(
-            "{what}: {condition}=false reason:{reason} message:{message}"
-        ))
-    };
     let mut faults = Vec::new();
     match &runtime.reachable {
         None => faults.push("container runtime status check may not have completed yet".to_owned()),
@@ -254,14 +248,24 @@ fn faults(runtime: &RuntimeState) -> Vec<String> {
                 "RuntimeReady",
                 &runtime.runtime_fault,
             ));
-            faults.extend(fault(
-                "container runtime network not ready",
-                "NetworkReady",
-                &runtime.network_fault,
-            ));
+            faults.extend(network_fault(runtime));
         }
     }
     faults
+}
+
+/// Why pods have no network, as far as the runtime answers.
+pub(super) fn network_fault(runtime: &RuntimeState) -> Option<String> {
+    let told = &runtime.network_fault;
+    let fault = fault("container runtime network not ready", "NetworkReady", told);
+    fault.filter(|_| matches!(runtime.reachable, Some(Ok(()))))
+}
+
+fn fault(what: &str, condition: &str, fault: &Option<(String, String)>) -> Option<String> {
+    let (reason, message) = fault.as_ref()?;
+    Some(format!(
+        "{what}: {condition}=false reason:{reason} message:{message}"
+    ))
 }
 
 /// The largest images first. `max` of -1 tells all.

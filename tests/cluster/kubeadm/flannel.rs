@@ -9,7 +9,7 @@ use serde_json::json;
 use super::Cluster;
 use super::host::{Agent, Host};
 use crate::node::{LONG, NODE_IP, SOON, ip, is_ready, wait_http};
-use crate::objects::{condition, pod, spec, workload};
+use crate::objects::{IDLE, condition, pod, spec, workload};
 use crate::wait::wait_for;
 use crate::world::repository;
 
@@ -32,13 +32,8 @@ impl Cluster {
     /// Installs it where there is no network yet, as an administrator does after `kubeadm init`.
     #[track_caller]
     pub fn install_flannel(&self) {
-        let node = format!("/api/v1/nodes/{}", self.host.name);
-        self.api.wait(&node, "without a network", SOON, |node| {
-            let ready = condition(node, "Ready");
-            let message = ready["message"].as_str().unwrap_or_default();
-            ready["status"] == "False" && message == NO_NETWORK
-        });
-        // Its daemon asks the API server by the Service's address, and would end and be started again after a while.
+        let early = self.waits_for_a_network();
+        // flannel's daemon asks the API server by the Service's address, and else ends, to be started again after a while.
         self.wait_kube_proxy();
         let manifest = repository().join(MANIFEST).display().to_string();
         self.kubectl(&["apply", "--filename", &manifest]);
@@ -47,6 +42,33 @@ impl Cluster {
             self.host.path(CONFIGURATION).exists(),
             "ready without {CONFIGURATION}"
         );
+        self.api.wait(&early, "running", LONG, is_ready);
+        self.api.delete(&early);
+        self.api.wait_gone(&early, LONG);
+    }
+
+    /// The node is not ready and says why, and so does a pod that no scheduler has kept away from it; returns its path.
+    #[track_caller]
+    fn waits_for_a_network(&self) -> String {
+        let node = format!("/api/v1/nodes/{}", self.host.name);
+        self.api.wait(&node, "without a network", SOON, |node| {
+            let ready = condition(node, "Ready");
+            ready["status"] == "False" && ready["message"] == NO_NETWORK
+        });
+        let account = "/api/v1/namespaces/default/serviceaccounts/default";
+        self.api.wait(account, "there", SOON, |_| true);
+        let mut early = pod("early", IDLE);
+        early["spec"]["nodeName"] = json!(self.host.name);
+        self.api.create(PODS, &early);
+        let selector = "reason=NetworkNotReady,involvedObject.name=early";
+        wait_for("an event of the pod that waits", SOON, || {
+            let events = format!("/api/v1/namespaces/default/events?fieldSelector={selector}");
+            let events = self.api.list(&events)?;
+            let message = format!("network is not ready: {NO_NETWORK}");
+            let is_told = events.iter().any(|event| event["message"] == message);
+            is_told.then_some(()).ok_or_else(|| format!("{events:?}"))
+        });
+        format!("{PODS}/early")
     }
 
     /// Waits until the one of this node is there.

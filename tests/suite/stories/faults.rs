@@ -71,6 +71,32 @@ async fn a_runtime_that_comes_after_the_agent_gets_the_pods() {
 }
 
 #[tokio::test]
+async fn a_pod_waits_for_the_runtimes_network_and_is_told_so_once() {
+    let mut machine = Machine::new();
+    machine.fake.world().network_ready = false;
+    machine.write("web.yaml", &simple("web"));
+    machine.start().await;
+    let waiting = |report: &gantry::model::report::PodsReport| {
+        let mut events = report.events.values().flat_map(|events| events.iter());
+        events.find(|event| event.reason == "NetworkNotReady").cloned()
+    };
+    let event = machine.told("the event", waiting).await;
+    assert_eq!(
+        event.message,
+        "network is not ready: container runtime network not ready: NetworkReady=false \
+         reason:NetworkPluginNotReady message:cni plugin not initialized"
+    );
+    assert_eq!(
+        state(&machine.pod("web").unwrap(), "c"),
+        "Waiting: ContainerCreating"
+    );
+    assert_eq!(machine.fake.count("RunPodSandbox"), 0);
+    machine.fake.world().network_ready = true;
+    machine.running("web").await;
+    assert_eq!(machine.told("the event", waiting).await.count, 1);
+}
+
+#[tokio::test]
 async fn a_sandbox_that_fails_twice_is_made_the_third_time() {
     let machine = Machine::started().await;
     machine
