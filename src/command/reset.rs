@@ -12,6 +12,7 @@ use crate::cli::{self, Stop};
 use crate::config::layers::{Given, flag};
 use crate::config::{Config, Role, files};
 use crate::identity::files as identity_files;
+use crate::network::conflist;
 
 /// Stops the service, removes the pods and all that joining wrote. An error is told where something is left; a second
 /// run has less to do.
@@ -44,6 +45,15 @@ pub async fn run(places: &Places, systemctl: &Systemctl, out: &mut dyn Write) ->
         anyhow::bail!("the credentials stay while there are pods: mend what is left, then run this again");
     }
     clear(places, out)?;
+    let networks = &config.network.cni_conf_dir;
+    for path in conflist::foreign(networks).with_context(|| format!("cannot read {}", networks.display()))? {
+        // Pods of whoever comes next would still be connected by it.
+        writeln!(
+            out,
+            "left      {}, which is of another program's network",
+            path.display()
+        )?;
+    }
     if let Some(node) = node {
         writeln!(
             out,

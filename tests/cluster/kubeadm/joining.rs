@@ -52,7 +52,11 @@ pub fn a_second_node_joins_by_gantry_and_is_reset(cluster: &mut Cluster) {
     cluster.pods_reach_each_other_across(&host);
     cluster.empty(&host, &pod);
     host.stop_agent();
-    host.run(&[&gantry, "reset", "--yes"]);
+    let said = host.run(&[&gantry, "reset", "--yes"]);
+    assert!(
+        said.contains("left      /etc/cni/net.d/10-flannel.conflist"),
+        "{said}"
+    );
     host.assert_reset();
     host.forget_flannel();
     host.assert_as_new();
