@@ -8,8 +8,9 @@ use serde_json::json;
 
 use super::Cluster;
 use super::host::{Agent, Host};
-use crate::node::{LONG, NODE_IP, SOON, ip, is_ready, wait_http};
-use crate::objects::{IDLE, condition, pod, spec, workload};
+use crate::node::{LONG, NODE_IP, SOON, http, ip, is_ready, wait_http};
+use crate::objects::{IDLE, condition, pod, spec, web, workload};
+use crate::process::run;
 use crate::wait::wait_for;
 use crate::world::repository;
 
@@ -180,7 +181,7 @@ impl Host {
     }
 }
 
-pub fn pods_are_connected_by_the_clusters_plugin(cluster: &mut Cluster) {
+pub fn a_node_has_its_subnet_and_flannel_tells_so(cluster: &mut Cluster) {
     let subnet = cluster.subnet(&cluster.host);
     let written = std::fs::read_to_string(SUBNET).expect("its pod writes it");
     let gateway = subnet.replace(".0/24", ".1/24");
@@ -194,15 +195,15 @@ pub fn pods_are_connected_by_the_clusters_plugin(cluster: &mut Cluster) {
     assert!(links.contains(&subnet.replace(".0/24", ".0/32")), "{links}");
 
     // What is flannel's in the Node stays, whoever else writes it.
-    let node = cluster.api.get("/api/v1/nodes/node-1").expect("it is a node");
+    let node = cluster
+        .api
+        .wait("/api/v1/nodes/node-1", "connected by flannel", SOON, |node| {
+            let network = condition(node, "NetworkUnavailable");
+            network["status"] == "False" && network["reason"] == "FlannelIsUp"
+        });
     let annotations = &node["metadata"]["annotations"];
     assert_eq!(annotations["flannel.alpha.coreos.com/backend-type"], "vxlan");
     assert_eq!(annotations["flannel.alpha.coreos.com/public-ip"], NODE_IP);
-    let network = condition(&node, "NetworkUnavailable");
-    assert_eq!(
-        (&network["status"], &network["reason"]),
-        (&json!("False"), &json!("FlannelIsUp"))
-    );
 
     let flannel = cluster
         .api
@@ -211,7 +212,17 @@ pub fn pods_are_connected_by_the_clusters_plugin(cluster: &mut Cluster) {
     assert_eq!(flannel.len(), 1, "{flannel:?}");
     assert_eq!(flannel[0]["status"]["podIP"], NODE_IP);
     assert!(is_ready(&flannel[0]), "{}", flannel[0]["status"]);
+    if Agent::asked_for() == Agent::Gantry {
+        let links = cluster.host.run(&["ip", "-o", "link"]);
+        assert!(
+            !links.contains("gantry0"),
+            "a network of ours beside flannel's: {links}"
+        );
+    }
+}
 
+pub fn pods_reach_each_other_by_the_clusters_plugin(cluster: &mut Cluster) {
+    let subnet = cluster.subnet(&cluster.host);
     let before = cluster.host.connected();
     let deployments = "/apis/apps/v1/namespaces/default/deployments";
     let deployment = format!("{deployments}/who");
@@ -234,22 +245,11 @@ pub fn pods_are_connected_by_the_clusters_plugin(cluster: &mut Cluster) {
     let bridged = cluster.host.run(&["ip", "-o", "link", "show", "master", "cni0"]);
     assert!(bridged.lines().count() >= servers.len(), "{bridged}");
     cluster.is_known_by_its_address("asking", &cluster.host, &servers);
-    // The node itself, and its probes, come from the bridge.
+    // The node comes from the bridge.
+    let bridge = subnet.replace(".0/24", ".1");
     for server in &servers {
-        wait_http(
-            &format!("{server}:8080"),
-            "/cgi-bin/who",
-            gateway.trim_end_matches("/24"),
-        );
+        wait_http(&format!("{server}:8080"), "/cgi-bin/who", &bridge);
     }
-    if Agent::asked_for() == Agent::Gantry {
-        let links = cluster.host.run(&["ip", "-o", "link"]);
-        assert!(
-            !links.contains("gantry0"),
-            "a network of ours beside flannel's: {links}"
-        );
-    }
-
     // An agent that starts anew finds the network as it is.
     cluster.host.stop_agent();
     cluster.host.start_agent();
@@ -261,6 +261,25 @@ pub fn pods_are_connected_by_the_clusters_plugin(cluster: &mut Cluster) {
             .then_some(())
             .ok_or_else(|| format!("{now:?}, and before {before:?}"))
     });
+}
+
+/// The next plugin of flannel's list is ours, and is told what flannel's has made.
+pub fn a_host_port_leads_to_a_pod_that_flannel_connects(cluster: &mut Cluster) {
+    let mut published = pod("published", &web("through the port"));
+    published["spec"]["containers"][0]["ports"] = json!([{"containerPort": 8080, "hostPort": 18080}]);
+    cluster.api.create(PODS, &published);
+    let path = format!("{PODS}/published");
+    cluster.api.wait(&path, "running", LONG, is_ready);
+    let address = format!("{NODE_IP}:18080");
+    wait_http(&address, "/", "through the port");
+    let url = format!("http://{address}/");
+    let outside = [
+        "ip", "netns", "exec", "outside", "busybox", "wget", "-q", "-O", "-",
+    ];
+    assert_eq!(run(&[&outside[..], &[&url]].concat()), "through the port\n");
+    cluster.api.delete(&path);
+    cluster.api.wait_gone(&path, LONG);
+    assert!(http(&address, "/").is_err(), "the port still answers");
 }
 
 /// Whether an address is of a subnet of 256.

@@ -54,7 +54,9 @@ macro_rules! story {
 pub fn all() -> Vec<Story> {
     let mut all = vec![
         story!(init::the_control_plane_is_pods_of_this_node),
-        story!(flannel::pods_are_connected_by_the_clusters_plugin),
+        story!(flannel::a_node_has_its_subnet_and_flannel_tells_so),
+        story!(flannel::pods_reach_each_other_by_the_clusters_plugin),
+        story!(flannel::a_host_port_leads_to_a_pod_that_flannel_connects),
         story!(services::a_service_answers_by_name),
         story!(init::an_upgrade_of_the_node_changes_a_static_pod),
         story!(joining::a_second_node_joins_by_kubeadm_and_is_reset),
