@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::json;
 use tokio::sync::watch;
@@ -67,8 +67,8 @@ struct Answer {
 /// What was told last of a pod and what the API server made of it.
 struct Told {
     ours: Arc<Pod>,
-    version: Option<u64>,
-    status: Option<PodStatus>,
+    /// As it was answered, without what nobody asks for here; the watch's own once it tells of the same version.
+    theirs: Arc<Pod>,
 }
 
 #[derive(Default)]
@@ -132,12 +132,10 @@ async fn ask(client: kube::Client, name: PodName, uid: String, request: Request)
             let told = api
                 .patch_status(&name.name, &PatchParams::default(), &Patch::Strategic(patch))
                 .await;
-            told.map(|object| {
-                Some(Told {
-                    ours,
-                    version: version(&object),
-                    status: object.status,
-                })
+            told.map(|mut object| {
+                (object.spec, object.metadata.managed_fields) = (None, None);
+                let theirs = Arc::new(object);
+                Some(Told { ours, theirs })
             })
         }
         Request::Delete => {
@@ -166,6 +164,12 @@ impl State {
                     let (old, new) = (before.get(name).and_then(uid), after.get(name).and_then(uid));
                     if let Some(old) = old.filter(|old| new.as_ref() != Some(old)) {
                         self.forget(&old);
+                    }
+                    let told = new.and_then(|uid| self.told.get_mut(&uid));
+                    if let (Some(told), Some(object)) = (told, after.get(name))
+                        && version(&told.theirs) == version(object)
+                    {
+                        told.theirs = object.clone();
                     }
                     self.open.insert(name.clone());
                 }
@@ -256,10 +260,11 @@ impl State {
         let told = self.told.get(uid);
         // The watch may be behind our own last word.
         let newest = told
-            .filter(|told| told.version > version(target))
-            .map_or(&target.status, |told| &told.status);
+            .filter(|told| version(&told.theirs) > version(target))
+            .map_or(&target.status, |told| &told.theirs.status);
         // What the API server has made of our word is not said to it again.
-        let is_said = told.is_some_and(|told| told.ours.status == shown.status && told.status == *newest);
+        let is_said =
+            told.is_some_and(|told| told.ours.status == shown.status && told.theirs.status == *newest);
         match (is_said, &shown.status) {
             (false, Some(ours)) => merge::patch(ours, newest.as_ref()),
             _ => None,
