@@ -184,6 +184,13 @@ impl State {
         }
     }
 
+    /// Whether the API server has this pod, or this image of one.
+    fn is_there(&self, name: &PodName, uid: &str) -> bool {
+        let objects = [&self.objects.pods, &self.objects.mirrors];
+        let mut named = objects.into_iter().filter_map(|objects| objects.get(name));
+        named.any(|object| object.metadata.uid.as_deref() == Some(uid))
+    }
+
     fn forget(&mut self, uid: &str) {
         self.told.remove(uid);
         self.deleted.remove(uid);
@@ -275,6 +282,8 @@ impl State {
         let Answer { uid, name, result } = answer;
         self.busy.remove(&uid);
         match result {
+            // The watch has told already that it is gone, and tells it once.
+            _ if !self.is_there(&name, &uid) => {}
             Ok(Some(told)) => {
                 self.waits.remove(&uid);
                 self.held.remove(&uid);
@@ -394,6 +403,25 @@ mod tests {
         assert!(due(&mut state, &same, false, Duration::ZERO).is_empty());
         assert!(state.open.is_empty());
         assert_eq!(due(&mut state, &same, true, Duration::ZERO), ["delete"]);
+    }
+
+    #[test]
+    fn an_answer_that_comes_after_the_end_leaves_nothing() {
+        let mut state = State::default();
+        assert_eq!(due(&mut state, &pod("False"), true, Duration::ZERO), ["delete"]);
+        state.busy.insert("u".to_owned());
+        state.take_news(Arc::default(), Arc::default());
+        let answer = || Answer {
+            uid: "u".to_owned(),
+            name: name(),
+            result: Ok(None),
+        };
+        state.take(answer(), Timestamp::UNIX_EPOCH);
+        assert!(state.busy.is_empty() && state.deleted.is_empty());
+        // While it is there, it is not deleted twice.
+        assert_eq!(due(&mut state, &pod("False"), true, Duration::ZERO), ["delete"]);
+        state.take(answer(), Timestamp::UNIX_EPOCH);
+        assert!(due(&mut state, &pod("False"), true, Duration::ZERO).is_empty());
     }
 
     #[test]
