@@ -30,11 +30,14 @@ class Api:
     def __init__(self, path):
         t = open(path).read()
         g = lambda k: re.search(k + r": (\S+)", t).group(1)
-        def f(b):
-            p = tempfile.NamedTemporaryFile(delete=False); p.write(base64.b64decode(b)); p.close(); return p.name
         self.host = g("server").split("//")[1]
-        self.ctx = ssl.create_default_context(cafile=f(g("certificate-authority-data"))); self.ctx.check_hostname = False
-        self.ctx.load_cert_chain(f(g("client-certificate-data")), f(g("client-key-data")))
+        with tempfile.TemporaryDirectory() as files:
+            def f(key):
+                p = os.path.join(files, key)
+                with open(p, "wb") as file: file.write(base64.b64decode(g(key)))
+                return p
+            self.ctx = ssl.create_default_context(cafile=f("certificate-authority-data")); self.ctx.check_hostname = False
+            self.ctx.load_cert_chain(f("client-certificate-data"), f("client-key-data"))
         self.local = threading.local()
     def conn(self): return http.client.HTTPSConnection(self.host, context=self.ctx, timeout=900)
     def call(self, method, url, body=None, ctype="application/json", ok=True):
