@@ -255,34 +255,32 @@ impl Loop {
             false => self.report.finished.remove(name).is_some(),
         };
         let terminating = self.desired.get(name).is_none();
-        let is_same_version = self.shown.get(name).is_some_and(|shown| Arc::ptr_eq(shown, &pod));
-        if is_same_version
-            && !terminating
-            && former.is_some_and(|former| former.status.as_ref() == Some(&status))
-        {
-            return finished;
-        }
-        let mut object: PodObject = (*pod.object).clone();
+        let mut metadata = pod.object.metadata.clone();
         if terminating {
             let asked = former.and_then(|object| object.metadata.deletion_timestamp.clone());
             let asked = asked.unwrap_or(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now));
-            object.metadata.deletion_timestamp = Some(asked);
-            object.metadata.deletion_grace_period_seconds = i64::try_from(pod.grace.as_secs()).ok();
+            metadata.deletion_timestamp = Some(asked);
+            metadata.deletion_grace_period_seconds = i64::try_from(pod.grace.as_secs()).ok();
         }
         // A pod of a file has no creation that anybody wrote down: it is as old as its first trace here.
-        let created = object
-            .metadata
-            .creation_timestamp
-            .take()
-            .or_else(|| status.start_time.clone());
-        object.metadata.creation_timestamp = created;
-        object.status = Some(status);
-        if former.is_some_and(|former| **former == object) {
-            self.shown.insert(name.clone(), pod);
+        let created = metadata.creation_timestamp.take();
+        metadata.creation_timestamp = created.or_else(|| status.start_time.clone());
+        let status = Some(status);
+        // The rest of a pod is long, and is copied only where something is told.
+        let is_told = former.is_some_and(|former| {
+            former.status == status && former.metadata == metadata && former.spec == pod.object.spec
+        });
+        self.shown.insert(name.clone(), pod.clone());
+        if is_told {
             return finished;
         }
+        let spec = pod.object.spec.clone();
+        let object = PodObject {
+            metadata,
+            spec,
+            status,
+        };
         self.report.pods.insert(name.clone(), Arc::new(object));
-        self.shown.insert(name.clone(), pod.clone());
         let new = waiting
             .into_iter()
             .flatten()
