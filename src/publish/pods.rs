@@ -160,17 +160,7 @@ impl State {
             let before = std::mem::replace(&mut self.objects, objects.clone());
             for (before, after) in [(&before.pods, &objects.pods), (&before.mirrors, &objects.mirrors)] {
                 for name in differing(before, after) {
-                    let uid = |object: &Arc<Pod>| object.metadata.uid.clone();
-                    let (old, new) = (before.get(name).and_then(uid), after.get(name).and_then(uid));
-                    if let Some(old) = old.filter(|old| new.as_ref() != Some(old)) {
-                        self.forget(&old);
-                    }
-                    let told = new.and_then(|uid| self.told.get_mut(&uid));
-                    if let (Some(told), Some(object)) = (told, after.get(name))
-                        && version(&told.theirs) == version(object)
-                    {
-                        told.theirs = object.clone();
-                    }
+                    self.take_object(before.get(name), after.get(name));
                     self.open.insert(name.clone());
                 }
             }
@@ -181,6 +171,21 @@ impl State {
             let is_new = |(name, uid): &(&PodName, &PodUid)| before.finished.get(name) != Some(uid);
             let finished = report.finished.iter().filter(is_new);
             self.open.extend(finished.map(|(name, _)| name.clone()));
+        }
+    }
+
+    /// Takes what the API server has in the place of what it had under a name.
+    fn take_object(&mut self, before: Option<&Arc<Pod>>, after: Option<&Arc<Pod>>) {
+        let uid = |object: &Arc<Pod>| object.metadata.uid.clone();
+        let (old, new) = (before.and_then(uid), after.and_then(uid));
+        if let Some(old) = old.filter(|old| new.as_ref() != Some(old)) {
+            self.forget(&old);
+        }
+        let told = new.and_then(|uid| self.told.get_mut(&uid));
+        if let (Some(told), Some(object)) = (told, after)
+            && version(&told.theirs) == version(object)
+        {
+            told.theirs = object.clone();
         }
     }
 
@@ -202,18 +207,19 @@ impl State {
     fn due(&mut self, now: Timestamp) -> Vec<(PodName, String, Request)> {
         let room = AT_ONCE.saturating_sub(self.busy.len());
         let mut due = Vec::new();
-        for name in self.open.clone() {
+        let mut open = std::mem::take(&mut self.open);
+        open.retain(|name| {
             if due.len() >= room {
-                break;
+                return true;
             }
-            match self.word(&name, now) {
-                Word::Say(uid, request) => due.push((name, uid, request)),
+            match self.word(name, now) {
+                Word::Say(uid, request) => due.push((name.clone(), uid, request)),
                 Word::Wait => {}
-                Word::Nothing => {
-                    self.open.remove(&name);
-                }
+                Word::Nothing => return false,
             }
-        }
+            true
+        });
+        self.open = open;
         due
     }
 
@@ -243,12 +249,9 @@ impl State {
             return Word::Wait;
         }
         match self.patch(&uid, &shown, &target) {
-            Some(patch) if is_finished || haste::haste(status, &target) == Haste::Now => {
-                Word::Say(uid, Request::Status(patch, shown))
-            }
             Some(patch) => {
                 let until = self.held.get(&uid).map_or(now + HELD, |held| held.until);
-                if until <= now {
+                if is_finished || until <= now || haste::haste(status, &target) == Haste::Now {
                     return Word::Say(uid, Request::Status(patch, shown));
                 }
                 let compared = (shown, target);
