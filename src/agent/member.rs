@@ -27,6 +27,15 @@ const LOOK: Duration = Duration::from_secs(5);
 /// How long the approval of a certificate is waited for before its request is looked at anew.
 const PATIENCE: Duration = Duration::from_secs(900);
 
+/// When a task that asks the API server begins.
+#[derive(Clone, Copy)]
+enum Begin {
+    /// When there is a client.
+    Joined,
+    /// At once: until there is a client, what it asks is not answered.
+    AtOnce,
+}
+
 /// What the tasks share.
 pub(super) struct Member {
     identity: identity::Settings,
@@ -76,52 +85,30 @@ impl Member {
         }))
     }
 
-    /// Spawns a task that needs a client: it begins when there is one.
+    /// Spawns a task that asks the API server.
     fn spawn<F>(
         &self,
         tasks: &mut Tasks,
         name: &'static str,
+        begin: Begin,
         task: impl FnOnce(Clients, CancellationToken) -> F + Send + 'static,
     ) where
         F: Future<Output = ()> + Send + 'static,
     {
         let (joined, cancel) = (self.joined.1.clone(), tasks.cancel.clone());
         tasks.spawn(name, async move {
-            if let Some(clients) = connection::joined(joined, &cancel).await {
-                task(clients, cancel).await;
+            match begin {
+                Begin::Joined => {
+                    if let Some(clients) = connection::joined(joined, &cancel).await {
+                        task(clients, cancel).await;
+                    }
+                }
+                Begin::AtOnce => {
+                    let (clients, hand_on) = connection::at_once(joined, cancel.clone());
+                    // Both end with the agent.
+                    tokio::join!(hand_on, task(clients, cancel));
+                }
             }
-        });
-    }
-
-    /// The same for a task that has what was stored to tell of: it does not wait for a client then.
-    fn spawn_at_once<F>(
-        &self,
-        tasks: &mut Tasks,
-        name: &'static str,
-        task: impl FnOnce(Clients, CancellationToken) -> F + Send + 'static,
-    ) where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        match self.storing.reserve() {
-            None => self.spawn(tasks, name, task),
-            Some(_) => self.spawn_silent(tasks, name, task),
-        }
-    }
-
-    /// The same for a task that waits for nobody: until there is a client, what it asks is not answered.
-    fn spawn_silent<F>(
-        &self,
-        tasks: &mut Tasks,
-        name: &'static str,
-        task: impl FnOnce(Clients, CancellationToken) -> F + Send + 'static,
-    ) where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        let (joined, cancel) = (self.joined.1.clone(), tasks.cancel.clone());
-        tasks.spawn(name, async move {
-            let (clients, hand_on) = connection::at_once(joined, cancel.clone());
-            // Both end with the agent.
-            tokio::join!(hand_on, task(clients, cancel));
         });
     }
 
@@ -149,7 +136,7 @@ impl Member {
     /// tell of.
     pub(super) fn spawn_classes(&self, tasks: &mut Tasks, files: source::Told) -> source::Told {
         let (out, told) = watch::channel(None);
-        self.spawn_silent(tasks, "static classes", |clients, cancel| {
+        self.spawn(tasks, "static classes", Begin::AtOnce, |clients, cancel| {
             let inputs = source::objects::Inputs {
                 of: Of::Files,
                 clients,
@@ -172,7 +159,12 @@ impl Member {
             objects: self.objects.0.clone(),
         };
         let (context, reserve) = (manifest_context(config), self.storing.reserve());
-        self.spawn_at_once(tasks, "api pods", |clients, cancel| {
+        // With what was stored to tell of, it is not waited for a client.
+        let begin = match reserve {
+            Some(_) => Begin::AtOnce,
+            None => Begin::Joined,
+        };
+        self.spawn(tasks, "api pods", begin, |clients, cancel| {
             source::apiserver::run(clients, context, reserve, outputs, cancel)
         });
         let reserve = self.storing.stored().map(|stored| source::services::Reserve {
@@ -182,7 +174,7 @@ impl Member {
         let (complete, with_objects) = watch::channel(None);
         let (objects, node) = (self.objects.1.clone(), values.api_node.1.clone());
         let (stored, bundles) = (self.storing.stored(), config.member.trust_bundles);
-        self.spawn_at_once(tasks, "api objects", move |clients, cancel| {
+        self.spawn(tasks, "api objects", begin, move |clients, cancel| {
             let inputs = source::objects::Inputs {
                 of: Of::Api,
                 clients,
@@ -196,11 +188,11 @@ impl Member {
         });
         values.services.0.send_replace(Services::Asked);
         let services = values.services.0.clone();
-        self.spawn_at_once(tasks, "api services", |clients, cancel| {
+        self.spawn(tasks, "api services", begin, |clients, cancel| {
             source::services::run(clients, reserve, services, cancel)
         });
         let (name, out) = (config.node.name.clone(), values.api_node.0.clone());
-        self.spawn(tasks, "api node", |clients, cancel| {
+        self.spawn(tasks, "api node", Begin::Joined, |clients, cancel| {
             source::own_node::run(clients, name, out, cancel)
         });
         let inputs = source::store::Inputs {
@@ -210,7 +202,9 @@ impl Member {
             renewed: self.storing.last_renewed(),
         };
         let storing = self.storing.clone();
-        self.spawn(tasks, "api store", |_, cancel| storing.keep(inputs, cancel));
+        self.spawn(tasks, "api store", Begin::Joined, |_, cancel| {
+            storing.keep(inputs, cancel)
+        });
         with_objects
     }
 
@@ -223,7 +217,7 @@ impl Member {
         happenings: mpsc::UnboundedReceiver<Happening>,
     ) {
         let (report, objects) = (values.pods.1.clone(), self.objects.1.clone());
-        self.spawn(tasks, "publish pods", |clients, cancel| {
+        self.spawn(tasks, "publish pods", Begin::Joined, |clients, cancel| {
             let inputs = pods::Inputs {
                 clients,
                 report,
@@ -233,7 +227,7 @@ impl Member {
         });
         let (desired, report) = (values.desired.1.clone(), values.pods.1.clone());
         let (objects, node) = (self.objects.1.clone(), values.api_node.1.clone());
-        self.spawn(tasks, "publish mirrors", |clients, cancel| {
+        self.spawn(tasks, "publish mirrors", Begin::Joined, |clients, cancel| {
             let inputs = mirror::Inputs {
                 clients,
                 desired,
@@ -253,7 +247,7 @@ impl Member {
         };
         let (report, own) = (values.node.1.clone(), values.api_node.1.clone());
         let happened = values.happenings.clone();
-        self.spawn(tasks, "publish node", |clients, cancel| {
+        self.spawn(tasks, "publish node", Begin::Joined, |clients, cancel| {
             let inputs = node::Inputs {
                 clients,
                 report,
@@ -264,7 +258,7 @@ impl Member {
         });
         let (own, told) = (values.api_node.1.clone(), self.storing.renewed());
         let (name, duration) = (config.node.name.clone(), config.member.lease);
-        self.spawn(tasks, "publish lease", move |clients, cancel| {
+        self.spawn(tasks, "publish lease", Begin::Joined, move |clients, cancel| {
             lease::run(clients, name, duration, own, told, cancel)
         });
         let settings = events::Settings {
@@ -272,7 +266,7 @@ impl Member {
             per_second: config.member.events_per_second,
             burst: config.member.event_burst,
         };
-        self.spawn(tasks, "publish events", |clients, cancel| {
+        self.spawn(tasks, "publish events", Begin::Joined, |clients, cancel| {
             events::run(clients, happenings, settings, cancel)
         });
     }
