@@ -179,6 +179,22 @@ mod tests {
     use crate::act::mount;
     use std::fs;
     use std::os::unix::fs::symlink;
+    use std::path::PathBuf;
+
+    /// A directory outside the pod's with a file to be kept in it, the pod's, and a place in that where the former is
+    /// mounted so many times. A bind mount of the same file system: the device number would not tell.
+    fn mounted(dir: &Path, times: usize) -> (PathBuf, PathBuf, PathBuf) {
+        let (outside, pod) = (dir.join("outside"), dir.join("u1"));
+        fs::create_dir(&outside).unwrap();
+        fs::write(outside.join("kept"), "x").unwrap();
+        let place = pod.join("volumes/h");
+        fs::create_dir_all(&place).unwrap();
+        let bind = nix::mount::MsFlags::MS_BIND;
+        for _ in 0..times {
+            nix::mount::mount(Some(&outside), &place, None::<&str>, bind, None::<&str>).unwrap();
+        }
+        (outside, pod, place)
+    }
 
     #[test]
     fn links_are_removed_and_not_followed() {
@@ -241,19 +257,12 @@ mod tests {
             return;
         }
         let dir = tempfile::tempdir().unwrap();
-        let outside = dir.path().join("outside");
-        fs::create_dir(&outside).unwrap();
-        fs::write(outside.join("kept"), "x").unwrap();
-        let target = dir.path().join("u1/volumes/h");
-        fs::create_dir_all(&target).unwrap();
-        // A bind mount of the same file system: the device number would not tell.
-        let bind = nix::mount::MsFlags::MS_BIND;
-        nix::mount::mount(Some(&outside), &target, None::<&str>, bind, None::<&str>).unwrap();
-        let error = remove(&dir.path().join("u1"), Mounts::Refused).unwrap_err();
+        let (outside, pod, place) = mounted(dir.path(), 1);
+        let error = remove(&pod, Mounts::Refused).unwrap_err();
         assert!(error.to_string().contains("still mounted"), "{error}");
         assert!(outside.join("kept").exists());
-        nix::mount::umount(&target).unwrap();
-        remove(&dir.path().join("u1"), Mounts::Refused).unwrap();
+        nix::mount::umount(&place).unwrap();
+        remove(&pod, Mounts::Refused).unwrap();
         assert!(outside.join("kept").exists());
     }
 
@@ -265,15 +274,7 @@ mod tests {
             return;
         }
         let dir = tempfile::tempdir().unwrap();
-        let (outside, pod) = (dir.path().join("outside"), dir.path().join("u1"));
-        fs::create_dir(&outside).unwrap();
-        fs::write(outside.join("kept"), "x").unwrap();
-        let target = pod.join("volumes/h");
-        fs::create_dir_all(&target).unwrap();
-        for _ in 0..2 {
-            let bind = nix::mount::MsFlags::MS_BIND;
-            nix::mount::mount(Some(&outside), &target, None::<&str>, bind, None::<&str>).unwrap();
-        }
+        let (outside, pod, _) = mounted(dir.path(), 2);
         remove(&pod, Mounts::Unmounted).unwrap();
         assert!(!pod.exists());
         assert!(outside.join("kept").exists());

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::difference::differing;
 use super::object::Objects;
@@ -55,6 +56,12 @@ impl PodName {
             namespace: namespace.into(),
             name: name.into(),
         }))
+    }
+
+    /// The name of an object; what it lacks is empty.
+    pub fn of(metadata: &ObjectMeta) -> PodName {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        PodName::new(text(&metadata.namespace), text(&metadata.name))
     }
 }
 

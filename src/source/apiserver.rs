@@ -165,7 +165,10 @@ impl State {
             Event::InitApply(object) => self.listing.get_or_insert_default().push(object),
             Event::InitDone => {
                 let listed = self.listing.take().unwrap_or_default();
-                let names: Vec<PodName> = listed.iter().map(name).collect();
+                let names: Vec<PodName> = listed
+                    .iter()
+                    .map(|object| PodName::of(&object.metadata))
+                    .collect();
                 self.known.retain(|name, _| names.contains(name));
                 self.mirrors.retain(|name, _| names.contains(name));
                 for object in listed {
@@ -175,7 +178,7 @@ impl State {
             }
             Event::Apply(object) => self.apply(object, context, now),
             Event::Delete(object) => {
-                let name = name(&object);
+                let name = PodName::of(&object.metadata);
                 self.known.remove(&name);
                 self.mirrors.remove(&name);
             }
@@ -200,7 +203,7 @@ impl State {
     }
 
     fn apply(&mut self, object: Object, context: &ManifestContext, now: Timestamp) {
-        let name = name(&object);
+        let name = PodName::of(&object.metadata);
         if is_mirror(&object) {
             self.known.remove(&name);
             self.mirrors.insert(name, Arc::new(object));
@@ -285,13 +288,6 @@ impl State {
             outputs.objects.send_replace(Some(Arc::new(objects)));
         }
     }
-}
-
-fn name(object: &Object) -> PodName {
-    PodName::new(
-        object.metadata.namespace.clone().unwrap_or_default(),
-        object.metadata.name.clone().unwrap_or_default(),
-    )
 }
 
 fn is_mirror(object: &Object) -> bool {

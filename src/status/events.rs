@@ -7,6 +7,7 @@ use super::format::{full_name, go_duration};
 use super::node::network_fault;
 use super::pod::REJECTED;
 use super::resize;
+use crate::model::api::tells_end;
 use crate::model::memory::PodMemory;
 use crate::model::node::NodePolicy;
 use crate::model::object::Objects;
@@ -99,10 +100,9 @@ pub fn network_not_ready(
     observed: &ObservedName,
     runtime: &RuntimeState,
 ) -> Option<PodEvent> {
-    let is_over = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
     let seen = observed.uids.get(&pod.uid);
     let has_sandbox = seen.is_some_and(|seen| seen.ready_sandbox().is_some());
-    if pod.namespaces.host_network || pod.deletion.is_some() || is_over || has_sandbox {
+    if pod.namespaces.host_network || pod.deletion.is_some() || tells_end(Some(status)) || has_sandbox {
         return None;
     }
     let message = format!("network is not ready: {}", network_fault(runtime)?);

@@ -37,7 +37,7 @@ impl Directories {
 }
 
 pub(crate) fn name(pod: &str) -> PodName {
-    PodName::new("default", pod.to_owned())
+    PodName::new("default", pod)
 }
 
 pub(crate) fn uid(pod: &str) -> PodUid {

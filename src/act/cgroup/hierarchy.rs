@@ -105,12 +105,9 @@ impl Hierarchy {
     fn make(&self, mount: &Mount, path: &Path) -> Result<(), CgroupError> {
         // Nothing but the directory itself is needed there, and what it lies in is nearly always there.
         if self.version == CgroupVersion::V1 && !mount.controllers.contains("cpuset") {
-            let directory = mount.path.join(path);
-            match DirBuilder::new().mode(0o755).create(&directory) {
-                Ok(()) => return prepare(&directory),
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => return Err(CgroupError::file("making", &directory, error)),
+            match create(&mount.path.join(path)) {
+                Err(CgroupError::File { source, .. }) if source.kind() == ErrorKind::NotFound => {}
+                result => return result,
             }
         }
         let mut parent = mount.path.clone();
@@ -119,11 +116,7 @@ impl Hierarchy {
                 enable_controllers(&parent, &mount.controllers)?;
             }
             let directory = parent.join(part);
-            match DirBuilder::new().mode(0o755).create(&directory) {
-                Ok(()) => prepare(&directory)?,
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(CgroupError::file("making", &directory, error)),
-            }
+            create(&directory)?;
             if self.version == CgroupVersion::V1 && mount.controllers.contains("cpuset") {
                 inherit_cpuset(&parent, &directory)?;
             }
@@ -216,6 +209,15 @@ fn enable_controllers(directory: &Path, controllers: &BTreeSet<String>) -> Resul
         }
     }
     Ok(())
+}
+
+/// Makes one cgroup, whose parent is there, unless it is there itself.
+fn create(directory: &Path) -> Result<(), CgroupError> {
+    match DirBuilder::new().mode(0o755).create(directory) {
+        Ok(()) => prepare(directory),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(CgroupError::file("making", directory, error)),
+    }
 }
 
 /// Kernels before 5.11 account a child's memory to its parents only where this is set, and it can be set only

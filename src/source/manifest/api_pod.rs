@@ -16,10 +16,7 @@ pub(in crate::source) fn read(
     context: &ManifestContext,
     seen: Timestamp,
 ) -> Result<Pod, Vec<Problem>> {
-    let name = PodName::new(
-        object.metadata.namespace.clone().unwrap_or_default(),
-        object.metadata.name.clone().unwrap_or_default(),
-    );
+    let name = PodName::of(&object.metadata);
     let mut faults = Faults::default();
     unsupported::api_pod(&object, &mut faults);
     let forbidden = object

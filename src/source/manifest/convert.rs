@@ -26,10 +26,7 @@ const MOST_HOST_NAME_BYTES: usize = 63;
 /// Converts a complete object.
 pub(super) fn pod(object: k8s::Pod, source: Source, seen: Timestamp, faults: &mut Faults) -> Pod {
     let metadata = &object.metadata;
-    let name = PodName::new(
-        metadata.namespace.clone().unwrap_or_default(),
-        metadata.name.clone().unwrap_or_default(),
-    );
+    let name = PodName::of(metadata);
     let default = PodSpec::default();
     let spec = object.spec.as_ref().unwrap_or(&default);
     let at = FieldPath::default().field("spec");

@@ -13,10 +13,8 @@ use super::decode;
 use super::path::{Fault, Faults, FieldPath};
 use super::tree::Node;
 use super::{ManifestContext, ReadPod, convert, defaults, fingerprint, names, unsupported, validate};
+use crate::model::api::MIRROR;
 use crate::model::pod::{CONFIG_HASH, CONFIG_SEEN, CONFIG_SOURCE, OF_FILE, Pod, PodName, Source};
-
-/// Marks the image of a static pod in the API; a manifest that has it would be taken for one.
-const MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// The most containers, init containers and volumes of a pod.
 const MOST_OF_EACH: usize = 500;
