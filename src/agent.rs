@@ -24,6 +24,7 @@ use answers::{RuntimeAnswers, check_driver_later, sandbox_image};
 
 use crate::act::cgroup::{self, Cgroups};
 use crate::act::credential_provider::Providers;
+use crate::act::pull_records::PullRecords;
 use crate::act::registry::DockerConfig;
 use crate::act::turn::Turns;
 use crate::act::{ActContext, rotate};
@@ -419,6 +420,18 @@ fn spawn_observation(
     });
 }
 
+/// Keeps the records of pulls.
+fn tend_pull_records(tasks: &mut Tasks, records: PullRecords, runtime: Runtime) {
+    let end = tasks.cancel.clone();
+    tasks.spawn("pull records", async move {
+        // Cut off between two records, the next start goes on.
+        tokio::select! {
+            () = end.cancelled() => {}
+            () = records.tend(runtime) => {}
+        }
+    });
+}
+
 fn spawn_loops(
     tasks: &mut Tasks,
     rooms: Rooms<'_>,
@@ -441,6 +454,7 @@ fn spawn_loops(
         .images
         .parallel_pulls
         .map_or(Semaphore::MAX_PERMITS, |n| n as usize);
+    let records = PullRecords::new(&config.paths.root, config.images.verification.clone());
     let act = ActContext {
         runtime: runtime.clone(),
         cgroups,
@@ -448,7 +462,9 @@ fn spawn_loops(
         turns: Turns::of_machine(),
         docker_config: DockerConfig::places(&config.paths.root, std::env::home_dir().as_deref()),
         providers,
+        records: records.clone(),
     };
+    tend_pull_records(tasks, records, runtime.clone());
     let (outcomes, outcomes_in) = mpsc::unbounded_channel();
     let measured = values.measured.1.borrow().clone();
     let capacity = machine.capacity(&measured.nodefs);

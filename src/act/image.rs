@@ -5,9 +5,12 @@ use std::time::Duration;
 use k8s_cri::v1;
 use tokio::time::Instant;
 
-use super::{Effect, Fact, Work, abandoned, call_failure, failure, image_name};
+use super::pull_records::Intent;
+use super::{Effect, Fact, Work, abandoned, call_failure, failure};
 use crate::cri::{CriError, Runtime};
+use crate::model::image_name;
 use crate::model::pod::{PodName, PodUid, PullPolicy};
+use crate::model::pull_record::{PullCredentials, PullSecret};
 use crate::model::reason::waiting;
 use crate::model::registry::Credential;
 use crate::model::step::{Done, ImageRequest, StepError};
@@ -60,9 +63,12 @@ pub(super) async fn ensure(work: &Work<'_>, request: ImageRequest) -> Result<Eff
         PullPolicy::Always => None,
         PullPolicy::IfNotPresent | PullPolicy::Never => inspect(runtime, &name).await?,
     };
-    if let Some(image) = present {
+    if let Some(image) = present
+        && may_use(work, &request, &image).await?
+    {
         return Ok(found(work, request, image));
     }
+    // Of an image that the pod may not use it does not learn that it is there.
     if request.pull == PullPolicy::Never {
         let message = format!(
             "Container image {:?} is not present with pull policy of Never",
@@ -93,14 +99,17 @@ async fn pull(work: &Work<'_>, request: ImageRequest, name: &str) -> Result<Effe
             // Whoever was waited for may have pulled this very image.
             if request.pull == PullPolicy::IfNotPresent
                 && let Some(image) = inspect(runtime, name).await?
+                && may_use(work, &request, &image).await?
             {
                 return Ok(found(work, request, image));
             }
             permit
         }
     };
+    let intent = begin(work, &request).await?;
     let pulling_since = Instant::now();
-    let reference = pull_with_credentials(work, &request, name).await?;
+    let pulled = pull_with_credentials(work, &request, name).await;
+    let reference = end(intent, pulled).await?;
     if reference.is_empty() {
         let message = format!("imageRef of image {name:?} is not set");
         return Err(failure(waiting::ERR_IMAGE_PULL, message));
@@ -120,13 +129,56 @@ async fn pull(work: &Work<'_>, request: ImageRequest, name: &str) -> Result<Effe
     })
 }
 
+/// Whether the pod may use an image that is there: it is one that nobody has to show credentials for, or the pod has
+/// those with which it was pulled.
+async fn may_use(work: &Work<'_>, request: &ImageRequest, image: &v1::Image) -> Result<bool, StepError> {
+    let own = request.credentials.as_ref();
+    let own = own.map(|own| own.iter().filter_map(PullSecret::of).collect());
+    let asked = work
+        .context
+        .records
+        .may_use(&request.image, &image.id, own.map_err(String::clone));
+    asked.await.map_err(|why| failure(waiting::ERR_IMAGE_PULL, why))
+}
+
+/// Writes down that the image is pulled.
+async fn begin(work: &Work<'_>, request: &ImageRequest) -> Result<Option<Intent>, StepError> {
+    let begun = work.context.records.begin(&request.image).await;
+    begun.map_err(|error| {
+        let message = format!(
+            "Failed to record image pull intent for container image {:?}: failed to record image pull intent: {error}",
+            request.image
+        );
+        failure(waiting::ERR_IMAGE_PULL, message)
+    })
+}
+
+/// Writes down how it went.
+async fn end(
+    intent: Option<Intent>,
+    pulled: Result<(String, PullCredentials), StepError>,
+) -> Result<String, StepError> {
+    match (pulled, intent) {
+        (Ok((reference, with)), Some(intent)) if !reference.is_empty() => {
+            intent.succeeded(&reference, with).await;
+            Ok(reference)
+        }
+        (pulled, intent) => {
+            if let Some(intent) = intent {
+                intent.failed().await;
+            }
+            Ok(pulled?.0)
+        }
+    }
+}
+
 /// Tries one credential after the other, the pod's before the node's and those of programs; without any where there is
-/// none.
+/// none. Tells which one it was.
 async fn pull_with_credentials(
     work: &Work<'_>,
     request: &ImageRequest,
     name: &str,
-) -> Result<String, StepError> {
+) -> Result<(String, PullCredentials), StepError> {
     let own = request.credentials.as_ref();
     let own = own.map_err(|why| failure(waiting::ERR_IMAGE_PULL, why.clone()))?;
     let of_node = work.context.docker_config.read().await.lookup(name);
@@ -140,7 +192,7 @@ async fn pull_with_credentials(
     for credential in credentials {
         let pulled = work.context.runtime.pull_image(spec(name), credential.map(auth));
         match pulled.await {
-            Ok(reference) => return Ok(reference),
+            Ok(reference) => return Ok((reference, PullCredentials::of(credential))),
             Err(error) if error.is_unreachable() => return Err(pull_failure(&request.image, &[error])),
             Err(error) => refused.push(error),
         }

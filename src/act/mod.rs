@@ -7,9 +7,9 @@ pub mod credential_provider;
 mod hook;
 mod hosts;
 mod image;
-mod image_name;
 mod mount;
 mod pod_dir;
+pub mod pull_records;
 pub mod registry;
 mod resize;
 pub mod rotate;
@@ -39,6 +39,7 @@ use crate::model::step::{Done, Outcome, Plan, Step, StepError, StepReport, Subje
 use cgroup::Cgroups;
 use credential_provider::Providers;
 use image::ImageFound;
+use pull_records::PullRecords;
 use registry::DockerConfig;
 use turn::{Load, Turn, Turns};
 
@@ -58,6 +59,8 @@ pub struct ActContext {
     pub docker_config: DockerConfig,
     /// The programs that have further credentials.
     pub providers: Providers,
+    /// Which images were pulled, and with what.
+    pub records: PullRecords,
 }
 
 /// Executes a plan for one pod. Cancelled, it ends after the step at hand; a container being stopped and an

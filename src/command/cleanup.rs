@@ -17,6 +17,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::act::cgroup::Cgroups;
+use crate::act::pull_records::PullRecords;
 use crate::act::registry::DockerConfig;
 use crate::act::turn::Turns;
 use crate::act::{self, ActContext};
@@ -132,6 +133,7 @@ async fn remove_pods(
         turns: Turns::of_machine(),
         docker_config: DockerConfig::default(),
         providers: Default::default(),
+        records: PullRecords::new(&config.paths.root, None),
     };
     let removals = there
         .pods

@@ -48,6 +48,8 @@ const ACTED: &[&str] = &[
     "cpuCFSQuota",
     "cpuCFSQuotaPeriod",
     "nodeStatusMaxImages",
+    "imagePullCredentialsVerificationPolicy",
+    "preloadedImagesVerificationAllowlist",
     "serializeImagePulls",
     "maxParallelImagePulls",
     "evictionHard",
@@ -71,6 +73,7 @@ const ACTED: &[&str] = &[
     "imageServiceEndpoint",
     "failCgroupV1",
     "featureGates.CustomCPUCFSQuotaPeriod",
+    "featureGates.KubeletEnsureSecretPulledImages",
 ];
 
 /// What would leave pods or their guarantees out without a word if it were only warned about.

@@ -16,6 +16,11 @@ enum Zero {
     Stated,
 }
 
+/// For which images credentials are verified, and the feature gate without which that has no default.
+pub const VERIFICATION: &str = "imagePullCredentialsVerificationPolicy";
+/// The same, as a path.
+pub const VERIFICATION_GATE: &str = "featureGates.KubeletEnsureSecretPulledImages";
+
 /// A key with a default: its path, what zero means, and the default as JSON.
 type Default = (&'static str, Zero, &'static str);
 
@@ -38,11 +43,7 @@ const DEFAULTS: &[Default] = {
         ("authorization.webhook.cacheUnauthorizedTTL", Unset, "\"30s\""),
         ("registryPullQPS", Stated, "5"),
         ("registryBurst", Unset, "10"),
-        (
-            "imagePullCredentialsVerificationPolicy",
-            Unset,
-            "\"NeverVerifyPreloadedImages\"",
-        ),
+        (VERIFICATION, Unset, "\"NeverVerifyPreloadedImages\""),
         ("eventRecordQPS", Stated, "50"),
         ("eventBurst", Unset, "100"),
         ("enableDebuggingHandlers", Stated, "true"),
@@ -168,7 +169,11 @@ pub fn eviction_hard() -> Value {
 /// Fills in the defaults: a KubeletConfiguration as written becomes the complete one.
 pub fn complete(written: &mut Value) {
     dependent(written);
+    let verifies_images = get(written, VERIFICATION_GATE) != &json!(false);
     for (path, zero, default) in DEFAULTS {
+        if *path == VERIFICATION && !verifies_images {
+            continue;
+        }
         let slot = slot(written, path);
         if slot.is_null() || (*zero == Zero::Unset && is_zero(slot)) {
             *slot = serde_json::from_str(default).expect("the table holds JSON");
@@ -275,6 +280,9 @@ mod tests {
         check(json!({"resolvConf": ""}), "resolvConf", json!(""));
         check(json!({"readOnlyPort": 0}), "readOnlyPort", Value::Null);
         check(json!({"podPidsLimit": -7}), "podPidsLimit", json!(-1));
+        check(json!({}), VERIFICATION, json!("NeverVerifyPreloadedImages"));
+        let off = json!({"featureGates": {"KubeletEnsureSecretPulledImages": false}});
+        check(off, VERIFICATION, Value::Null);
         check(
             json!({"memorySwap": {"swapBehavior": ""}}),
             "memorySwap",

@@ -21,6 +21,7 @@ pub mod credential_providers;
 pub mod limits;
 pub mod reach;
 mod member;
+mod verification;
 pub mod resolve;
 pub mod acted;
 pub mod gate;
@@ -38,6 +39,7 @@ pub use error::ConfigError;
 
 use crate::model::api::{CutOffStart, TrustBundles};
 use crate::model::node::{CgroupDriver, Threshold};
+use crate::model::pull_policy::Verification;
 use crate::model::resources::{Amounts, Bytes};
 
 /// The version of Kubernetes whose node this is: what the Node object tells and `kubelet --version` prints.
@@ -204,6 +206,9 @@ pub struct Images {
     pub pause: Option<String>,
     /// Programs that have credentials for registries: their configuration, and the directory in which they lie.
     pub credential_providers: Option<(PathBuf, PathBuf)>,
+    /// For which images that are there pods show credentials; `None`: for none, and no pull is written down (the feature
+    /// gate `KubeletEnsureSecretPulledImages` is off).
+    pub verification: Option<Verification>,
     /// How many pulls run at once; `None` is as many as there are.
     pub parallel_pulls: Option<u32>,
     /// `registryPullQPS`; `None` is no limit.

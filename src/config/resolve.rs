@@ -13,6 +13,7 @@ use super::own::GantryConfiguration;
 use super::raw::{self, KubeletConfiguration};
 use super::reach::{network, runtime, serve};
 use super::validate::{Checks, validate};
+use super::verification::verification;
 use super::version;
 use super::{
     Addresses, Config, Images, Log, LogFormat, Manifests, Node, Paths, Pods, Role, acted, defaults, quantity,
@@ -70,7 +71,7 @@ pub fn resolve(mut layers: Layers, role: Role, around: &Surroundings) -> Result<
             check: span(written.file_check_frequency),
         },
         runtime: runtime(&written, &mut checks),
-        images: images(&written, &own, &paths, around, &mut own_checks),
+        images: images(&written, &own, &paths, around, (&mut checks, &mut own_checks)),
         cgroups: cgroups(&written, stated_driver, &mut checks),
         eviction: eviction(&written, &mut checks),
         pods: pods(&written, &mut checks),
@@ -222,7 +223,7 @@ fn images(
     own: &GantryConfiguration,
     paths: &Paths,
     around: &Surroundings,
-    own_checks: &mut Checks<'_>,
+    (checks, own_checks): (&mut Checks<'_>, &mut Checks<'_>),
 ) -> Images {
     let percent = |percent: Option<i32>| {
         percent
@@ -251,6 +252,7 @@ fn images(
             .map_or_else(|| paths.state.join("images"), |dir| around.directory.join(dir)),
         pause: own.pause_image.clone().filter(|image| !image.is_empty()),
         credential_providers: file.zip(programs),
+        verification: verification(written, checks),
         parallel_pulls: if one_at_a_time {
             Some(1)
         } else {

@@ -8,6 +8,7 @@ use super::layers::{Given, Layers, Text, flag};
 use super::resolve::{Surroundings, resolve};
 use super::{Addresses, Config, ConfigError, Role};
 use crate::model::node::{CgroupDriver, CgroupVersion, MachineFacts, Threshold};
+use crate::model::pull_policy::{Allowlist, Verification};
 use crate::model::resources::Bytes;
 
 const HEAD: &str = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n";
@@ -641,4 +642,61 @@ proptest::proptest! {
     fn no_file_panics(body in "[a-zA-Z0-9:{}\\[\\], \n\"%.-]{0,120}") {
         let _ = load(Role::Kubelet, &body, &[], &[]);
     }
+}
+
+#[test]
+fn for_which_images_credentials_are_verified() {
+    let policy = |main: &str, flags: &[(&str, &str)]| {
+        let config = load(Role::Kubelet, main, &[], flags).unwrap();
+        config.images.verification
+    };
+    assert_eq!(policy("", &[]), Some(Verification::Pulled));
+    for (word, want) in [
+        ("NeverVerify", Verification::Never),
+        ("NeverVerifyPreloadedImages", Verification::Pulled),
+        (
+            "NeverVerifyAllowlistedImages",
+            Verification::Unlisted(Allowlist::default()),
+        ),
+        ("AlwaysVerify", Verification::Always),
+    ] {
+        let main = format!("imagePullCredentialsVerificationPolicy: {word}\n");
+        assert_eq!(policy(&main, &[]), Some(want), "{word}");
+    }
+    let listed = "imagePullCredentialsVerificationPolicy: NeverVerifyAllowlistedImages\n\
+                  preloadedImagesVerificationAllowlist: [a/*]\n";
+    let list = Allowlist::read(&["a/*".to_owned()]).unwrap();
+    assert_eq!(policy(listed, &[]), Some(Verification::Unlisted(list)));
+    let off = "featureGates: {KubeletEnsureSecretPulledImages: false}\n";
+    assert_eq!(policy(off, &[]), None);
+    assert_eq!(
+        policy("", &[("feature-gates", "KubeletEnsureSecretPulledImages=false")]),
+        None
+    );
+    let check = |main: &str, problem: &str| {
+        let told = error(main, &[], &[]);
+        assert!(told.starts_with("/etc/k/config.yaml:3: "), "{told}");
+        assert!(told.contains(problem), "{told}");
+    };
+    check(
+        "imagePullCredentialsVerificationPolicy: Sometimes\n",
+        "\"Sometimes\" is not one of",
+    );
+    check(
+        "preloadedImagesVerificationAllowlist: [a/*]\n",
+        "needs `imagePullCredentialsVerificationPolicy: NeverVerifyAllowlistedImages`",
+    );
+    check(
+        &listed
+            .replace("a/*", "a*")
+            .lines()
+            .rev()
+            .collect::<Vec<_>>()
+            .join("\n"),
+        "has a * elsewhere",
+    );
+    check(
+        &format!("imagePullCredentialsVerificationPolicy: AlwaysVerify\n{off}"),
+        "needs the feature gate KubeletEnsureSecretPulledImages",
+    );
 }

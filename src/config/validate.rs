@@ -43,6 +43,11 @@ impl<'a> Checks<'a> {
         self.problems.push(Problem { key, origin, problem });
     }
 
+    /// Whether anyone said this key: a default does not count.
+    pub fn is_stated(&self, key: &str) -> bool {
+        self.layer.is_stated(key)
+    }
+
     fn within(&mut self, key: &str, value: Option<i64>, range: std::ops::RangeInclusive<i64>) {
         if let Some(value) = value.filter(|value| !range.contains(value)) {
             let (low, high) = (range.start(), range.end());
@@ -166,14 +171,7 @@ fn choices(config: &KubeletConfiguration, checks: &mut Checks<'_>) {
         .as_ref()
         .and_then(|logging| logging.format.as_ref());
     let numa = ["none", "best-effort", "restricted", "single-numa-node"];
-    let pulls = [
-        "NeverVerify",
-        "NeverVerifyPreloadedImages",
-        "NeverVerifyAllowlistedImages",
-        "AlwaysVerify",
-    ];
     let changes = config.config_map_and_secret_change_detection_strategy.as_ref();
-    let policy = config.image_pull_credentials_verification_policy.as_ref();
     for (key, value, allowed) in [
         (
             "cgroupDriver",
@@ -218,7 +216,6 @@ fn choices(config: &KubeletConfiguration, checks: &mut Checks<'_>) {
             changes,
             &["Get", "Cache", "Watch"],
         ),
-        ("imagePullCredentialsVerificationPolicy", policy, &pulls),
     ] {
         checks.one_of(key, value, allowed);
     }
@@ -343,12 +340,6 @@ fn relations(config: &KubeletConfiguration, checks: &mut Checks<'_>) {
     }
     if config.enable_system_log_query == Some(true) && config.enable_system_log_handler != Some(true) {
         checks.wrong("enableSystemLogQuery", "needs `enableSystemLogHandler: true`");
-    }
-    let allow_list = config.preloaded_images_verification_allowlist.as_ref();
-    let policy = config.image_pull_credentials_verification_policy.as_deref();
-    if allow_list.is_some_and(|list| !list.is_empty()) && policy != Some("NeverVerifyAllowlistedImages") {
-        let problem = "needs `imagePullCredentialsVerificationPolicy: NeverVerifyAllowlistedImages`";
-        checks.wrong("preloadedImagesVerificationAllowlist", problem);
     }
     if let Some(path) = &config.pod_logs_dir
         && (!path.starts_with('/') || path.split('/').any(|part| part == "..") || !path.is_ascii())

@@ -110,6 +110,7 @@ impl Provider {
             let credential = Credential {
                 username: login.username.unwrap_or_default(),
                 password: login.password.unwrap_or_default(),
+                ..Credential::default()
             };
             (place, credential)
         };

@@ -188,6 +188,8 @@ pub struct Object {
     pub secret_type: String,
     /// `immutable`: it stays as it is until it is deleted.
     pub immutable: bool,
+    /// `metadata.uid` of a Secret of the API server; empty where it has none: a manifest's has none.
+    pub uid: String,
 }
 
 impl Object {

@@ -7,6 +7,9 @@ use std::fmt;
 
 use k8s_openapi::ByteString;
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+
+use super::image_name;
 
 /// The type of a Secret that has a `config.json`.
 pub const CONFIG_JSON_TYPE: &str = "kubernetes.io/dockerconfigjson";
@@ -28,6 +31,49 @@ pub struct Credential {
     pub username: String,
     /// The password, or a token in its place.
     pub password: String,
+    /// What docker's older configurations have beside them. No registry is shown it; [`Credential::hash`] has it in.
+    pub email: String,
+    /// The Secret that it is of; `None`: the node's own, which every pod here may use.
+    pub secret: Option<SecretId>,
+}
+
+/// Which Secret a credential is of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretId {
+    /// `metadata.uid`; empty of a Secret that lies beside a manifest.
+    pub uid: String,
+    /// The namespace.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+}
+
+impl Credential {
+    /// By which pull records know it: SHA-256, in hexadecimal, of the JSON that Go makes of an `AuthConfig`
+    /// (`hashAuthConfig` in `pkg/credentialprovider/keyring.go`), so that a record of the kubelet is understood.
+    pub fn hash(&self) -> String {
+        let fields = [
+            ("username", &self.username),
+            ("password", &self.password),
+            ("email", &self.email),
+        ];
+        let fields = fields.into_iter().filter(|(_, value)| !value.is_empty());
+        let fields = fields.map(|(name, value)| format!("\"{name}\":{}", go_json(value)));
+        let json = format!("{{{}}}", fields.collect::<Vec<_>>().join(","));
+        let digest = Sha256::digest(json.as_bytes());
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// A text as Go's `encoding/json` writes it: what could end a script or a line in HTML is escaped too.
+fn go_json(text: &str) -> String {
+    let mut json = serde_json::Value::from(text).to_string();
+    for special in ['<', '>', '&', '\u{2028}', '\u{2029}'] {
+        if json.contains(special) {
+            json = json.replace(special, &format!("\\u{:04x}", u32::from(special)));
+        }
+    }
+    json
 }
 
 impl fmt::Debug for Credential {
@@ -57,6 +103,7 @@ struct ConfigJson {
 struct Entry {
     username: Option<String>,
     password: Option<String>,
+    email: Option<String>,
     auth: Option<String>,
 }
 
@@ -92,6 +139,17 @@ impl Keyring {
         }
     }
 
+    /// Adds what another one has, all of it of this Secret.
+    pub fn add_of_secret(&mut self, other: Keyring, secret: &SecretId) {
+        for (place, credentials) in other.0 {
+            let own = credentials.into_iter().map(|credential| Credential {
+                secret: Some(secret.clone()),
+                ..credential
+            });
+            self.0.entry(place).or_default().extend(own);
+        }
+    }
+
     /// The credentials for an image, those of the longest place first.
     pub fn lookup(&self, image: &str) -> Vec<Credential> {
         let repository = repository(image);
@@ -114,10 +172,13 @@ impl Keyring {
 
 impl Entry {
     fn credential(self) -> Result<Credential, NoDockerConfig> {
+        let email = self.email.unwrap_or_default();
         let Some(auth) = self.auth.filter(|auth| !auth.is_empty()) else {
             return Ok(Credential {
                 username: self.username.unwrap_or_default(),
                 password: self.password.unwrap_or_default(),
+                email,
+                secret: None,
             });
         };
         let decoded = decoded(&auth).ok_or(NoDockerConfig)?;
@@ -125,6 +186,8 @@ impl Entry {
         Ok(Credential {
             username: username.to_owned(),
             password: password.to_owned(),
+            email,
+            secret: None,
         })
     }
 }
@@ -170,13 +233,7 @@ pub fn is_for_image(place: &str, repository: &str) -> bool {
 
 /// An image's repository with its registry, without tag and digest: `docker.io/library/busybox`.
 pub fn repository(image: &str) -> String {
-    let named = image.split('@').next().unwrap_or_default();
-    // A colon behind the last slash begins a tag, one before it a port.
-    let path_at = named.rfind('/').map_or(0, |at| at + 1);
-    let named = match named[path_at..].find(':') {
-        Some(at) => &named[..path_at + at],
-        None => named,
-    };
+    let named = image_name::bare(image);
     let is_registry = |first: &str| {
         first.contains(['.', ':']) || first == "localhost" || first.chars().any(char::is_uppercase)
     };
@@ -323,6 +380,7 @@ mod tests {
         let expected = Credential {
             username: "name".to_owned(),
             password: "pass:word".to_owned(),
+            ..Credential::default()
         };
         assert_eq!(keyring.lookup("a.example/x"), std::slice::from_ref(&expected));
         assert_eq!(keyring.lookup("b.example/x"), [expected]);
@@ -342,6 +400,40 @@ mod tests {
             );
             assert_eq!(keyring, Keyring::default());
         }
+    }
+
+    /// The hashes are those of the program in Go that `json.Marshal`s the kubelet's `AuthConfig`.
+    #[test]
+    fn a_credential_has_the_kubelets_hash() {
+        let check = |[username, password, email]: [&str; 3], want: &str| {
+            let credential = Credential {
+                username: username.to_owned(),
+                password: password.to_owned(),
+                email: email.to_owned(),
+                secret: None,
+            };
+            assert_eq!(credential.hash(), want, "{username} {password} {email}");
+        };
+        check(
+            ["", "", ""],
+            "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
+        );
+        check(
+            ["ann", "right", ""],
+            "6ecc22648a1bf8b74a1fb9a90dadbd2415fa7a6f7f581367cab2beb348988bde",
+        );
+        check(
+            [
+                "ann",
+                "<a&b>\"\\/ü\u{2028}\u{2029}\u{1}\u{8}\u{c}\n\r\t\u{7f}",
+                "",
+            ],
+            "e9dd30cbac83ba40e3e376318db6b95bab720fe7f3676d062c3cd91dbf92404c",
+        );
+        check(
+            ["_json_key", "p", "ann@example.com"],
+            "3832bc44800754f548adc2d50bf3fde321e9809f108c04693bec5215538da5be",
+        );
     }
 
     #[test]

@@ -2,10 +2,11 @@
 //! `pkg/credentialprovider/secrets`). The node's own come after them, and are read when they are needed.
 
 use super::content::Origin;
-use crate::model::object::{Known, Object};
+use crate::model::object::{Known, Object, Reference};
 use crate::model::reference::pull_secrets;
 use crate::model::registry::{
     CONFIG_JSON_KEY, CONFIG_JSON_TYPE, Credential, DOCKERCFG_KEY, DOCKERCFG_TYPE, Keyring, NoDockerConfig,
+    SecretId,
 };
 
 /// The credentials for an image, in the order in which they are tried; or which Secret cannot be understood, without
@@ -14,10 +15,25 @@ pub(super) fn credentials(origin: Origin<'_>, image: &str) -> Result<Vec<Credent
     let mut keyring = Keyring::default();
     for reference in pull_secrets(origin.pod) {
         if let Some(Known::Found(secret)) = origin.objects.get(&reference) {
-            add(&mut keyring, secret).map_err(|wrong| format!("{reference} {wrong}"))?;
+            let mut own = Keyring::default();
+            add(&mut own, secret).map_err(|wrong| format!("{reference} {wrong}"))?;
+            keyring.add_of_secret(own, &id(&reference, secret));
         }
     }
     Ok(keyring.lookup(image))
+}
+
+fn id(reference: &Reference, secret: &Object) -> SecretId {
+    let (namespace, name) = match reference {
+        Reference::Object(key) => (key.namespace.clone(), key.name.clone()),
+        // No Secret is known by anything else.
+        _ => Default::default(),
+    };
+    SecretId {
+        uid: secret.uid.clone(),
+        namespace,
+        name,
+    }
 }
 
 fn add(keyring: &mut Keyring, secret: &Object) -> Result<(), NoDockerConfig> {
@@ -48,10 +64,12 @@ mod tests {
         Known::Found(Arc::new(Object {
             data: [(key.to_owned(), Content::from(text))].into(),
             secret_type: of_type.to_owned(),
+            uid: "u".to_owned(),
             ..Object::default()
         }))
     }
 
+    /// Each by its user and its Secret.
     fn users(secrets: &[(&str, Known)], names: &[&str], image: &str) -> Result<Vec<String>, String> {
         let mut pod = sample::pod(RestartPolicy::Always, &[], &["c"]);
         pod.pull_secrets = names.iter().map(|name| (*name).to_owned()).collect();
@@ -69,7 +87,16 @@ mod tests {
             ips: &[],
         };
         let found = credentials(origin, image)?;
-        Ok(found.into_iter().map(|found| found.username).collect())
+        let told = |found: Credential| {
+            let secret = found.secret.unwrap();
+            assert_eq!((secret.uid.as_str(), secret.namespace.as_str()), ("u", "ns"));
+            assert_eq!(
+                secret.name, found.username,
+                "each user has the name of its Secret"
+            );
+            found.username
+        };
+        Ok(found.into_iter().map(told).collect())
     }
 
     #[test]

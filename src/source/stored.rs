@@ -103,6 +103,9 @@ struct Values {
     binary: BTreeMap<String, ByteString>,
     secret_type: String,
     immutable: bool,
+    /// Missing in files of older versions.
+    #[serde(default)]
+    uid: String,
 }
 
 /// The pods of a set that are written down, with the objects of the API server.
@@ -335,6 +338,7 @@ impl Values {
             binary: bytes(&object.binary),
             secret_type: object.secret_type.clone(),
             immutable: object.immutable,
+            uid: object.uid.clone(),
         }
     }
 
@@ -348,6 +352,7 @@ impl Values {
             binary: content(self.binary),
             secret_type: self.secret_type,
             immutable: self.immutable,
+            uid: self.uid,
         }
     }
 }
@@ -427,6 +432,7 @@ mod tests {
         let secret = Object {
             data: [("k".to_owned(), [0u8, 255][..].into())].into(),
             secret_type: "Opaque".to_owned(),
+            uid: "u".to_owned(),
             ..Object::default()
         };
         let token = references(set.pods.values().last().unwrap())

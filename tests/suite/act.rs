@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gantry::act::cgroup::{self, Cgroups};
+use gantry::act::pull_records::PullRecords;
 use gantry::act::registry::DockerConfig;
 use gantry::act::turn::Turns;
 use gantry::act::{self, ActContext};
 use gantry::cri::Runtime;
 use gantry::model::node::{CgroupDriver, CgroupLayout};
 use gantry::model::pod::PullPolicy;
+use gantry::model::pull_policy::Verification;
 use gantry::model::step::{Done, HookResult, Outcome, Plan, Step, StepError, StepReport};
 use k8s_cri::v1::ContainerState;
 use tokio::sync::Semaphore;
@@ -53,6 +55,7 @@ impl Node {
             turns: Turns::new(1),
             docker_config: DockerConfig::default(),
             providers: Default::default(),
+            records: PullRecords::new(at.root.path(), Some(Verification::default())),
         };
         Node { fake, at, context }
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use gantry::act::ActContext;
 use gantry::act::cgroup::{self, Cgroups};
 use gantry::act::credential_provider::Providers;
+use gantry::act::pull_records::PullRecords;
 use gantry::act::registry::DockerConfig;
 use gantry::act::turn::Turns;
 use gantry::cri::Runtime;
@@ -20,6 +21,7 @@ use gantry::model::node::{
     CgroupDriver, CgroupLayout, FsUsage, MachineFacts, Measured, NodePolicy, NodeSettings,
 };
 use gantry::model::pod::{Desired, DnsConfig, PodName};
+use gantry::model::pull_policy::Verification;
 use gantry::model::report::{Happening, PodsReport};
 use gantry::model::resources::Bytes;
 use gantry::model::runtime::Snapshot;
@@ -58,6 +60,8 @@ pub(crate) struct Machine {
     pub credentials: Credentials,
     /// The programs that have credentials for registries.
     pub providers: Providers,
+    /// For which images credentials are verified.
+    pub verification: Option<Verification>,
     /// How long the API server may be silent before what was stored is used.
     pub patience: Duration,
     agent: Option<Agent>,
@@ -98,6 +102,7 @@ impl Machine {
             boot: "first".to_owned(),
             credentials: Credentials::Had,
             providers: Providers::default(),
+            verification: Some(Verification::default()),
             patience: Duration::from_millis(100),
             agent: None,
         }
@@ -305,6 +310,7 @@ impl Agent {
             turns: Turns::new(1),
             docker_config: DockerConfig::places(root, None),
             providers: machine.providers.clone(),
+            records: PullRecords::new(root, machine.verification.clone()),
         };
         let (desired_in, desired) = watch::channel(Arc::<Desired>::default());
         let (snapshot_in, snapshot) = watch::channel(Arc::<Snapshot>::default());

@@ -121,6 +121,7 @@ fn of_secret(object: Secret) -> Object {
         data: object.data.unwrap_or_default().into_iter().map(bytes).collect(),
         secret_type: object.type_.unwrap_or_default(),
         immutable: object.immutable.unwrap_or(false),
+        uid: object.metadata.uid.unwrap_or_default(),
         ..Object::default()
     }
 }
@@ -150,10 +151,15 @@ mod tests {
         assert_eq!(map.file("k").unwrap().text(), "v");
         assert_eq!(*map.file("b").unwrap().0, [0, 255]);
         assert!(map.immutable && !map.data.contains_key("b"));
-        let secret: Secret =
-            serde_json::from_value(serde_json::json!({"metadata": {"name": "a"}, "data": {"k": "dg=="}}))
-                .unwrap();
-        assert_eq!(of_secret(secret).data["k"].text(), "v");
+        let secret: Secret = serde_json::from_value(
+            serde_json::json!({"metadata": {"name": "a", "uid": "u"}, "data": {"k": "dg=="}}),
+        )
+        .unwrap();
+        let secret = of_secret(secret);
+        assert_eq!(
+            (secret.data["k"].text().as_str(), secret.uid.as_str()),
+            ("v", "u")
+        );
     }
 
     #[test]

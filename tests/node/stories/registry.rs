@@ -73,7 +73,12 @@ fn start_registry(node: &Node) {
 
 /// A pod whose image is asked of the registry at each start.
 fn pod(name: &str, secret: Option<&str>) -> String {
-    let manifest = manifest::with(name, "exec sleep 1000000", "    imagePullPolicy: Always\n");
+    pulling(name, secret, "Always")
+}
+
+fn pulling(name: &str, secret: Option<&str>, pull: &str) -> String {
+    let pull = format!("    imagePullPolicy: {pull}\n");
+    let manifest = manifest::with(name, "exec sleep 1000000", &pull);
     let manifest = manifest.replace("gantry.local/busybox:1", &format!("{REGISTRY}/team/app:1"));
     let secret = secret.map(|secret| format!("spec:\n  imagePullSecrets: [{{name: {secret}}}]\n"));
     match secret {
@@ -101,6 +106,28 @@ fn refused(node: &Node, name: &str) {
     });
 }
 
+/// The image is on the node: one pod has what opened the registry, one has not, and a restart forgets nothing.
+fn another_pods_image_is_not_had_without_credentials(node: &mut Node) {
+    let records = |directory: &str| {
+        let path = Path::new("/var/lib/kubelet/image_manager").join(directory);
+        std::fs::read_dir(path).map_or(0, Iterator::count)
+    };
+    assert_eq!([records("pulling"), records("pulled")], [0, 1]);
+    node.manifest("with.yaml", &pulling("with", Some("right"), "Never"));
+    node.wait_running("with");
+    node.manifest("without.yaml", &pulling("without", None, "IfNotPresent"));
+    refused(node, "without");
+    node.kill_agent();
+    node.start_agent();
+    node.manifest("never.yaml", &pulling("never", None, "Never"));
+    node.wait_pod("never", "refused the image that is there", |pod| {
+        let waiting = &container(pod, "main")["state"]["waiting"];
+        waiting["reason"] == "ErrImageNeverPull"
+    });
+    node.manifest("again.yaml", &pulling("again", Some("right"), "IfNotPresent"));
+    node.wait_running("again");
+}
+
 pub fn credentials_of_secrets_and_of_the_node_open_a_registry(node: &mut Node) {
     node.start_agent();
     start_registry(node);
@@ -126,6 +153,7 @@ pub fn credentials_of_secrets_and_of_the_node_open_a_registry(node: &mut Node) {
     node.manifest("older-secret.json", &older);
     node.manifest("older.yaml", &pod("older", Some("older")));
     node.wait_running("older");
+    another_pods_image_is_not_had_without_credentials(node);
     // The Secret is put right, and its pod does not wait for its back-off.
     node.manifest("wrong-secret.json", &newer("wrong", "right"));
     node.wait_running("wrong");

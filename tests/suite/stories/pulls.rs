@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use gantry::act::credential_provider::Providers;
 use gantry::model::credential_provider::{Provider, VERSIONS};
+use gantry::model::pull_policy::Verification;
 use serde_json::json;
 
 use crate::agent::{Machine, is_ready, manifest, message, state};
@@ -30,6 +31,14 @@ fn secret(password: &str) -> String {
         config(password)
     )
 }
+
+/// A pod of this name with the image, pulled by this policy, and with the Secret or without.
+fn tenant(name: &str, spec: &str, pull: &str) -> String {
+    let container = format!("name: c, image: '{IMAGE}', imagePullPolicy: {pull}");
+    manifest(name, spec, &[&container])
+}
+
+const WITH_SECRET: &str = "imagePullSecrets: [{name: login}]";
 
 fn pod() -> String {
     let container = format!("name: c, image: '{IMAGE}'");
@@ -141,4 +150,76 @@ async fn a_secret_of_the_api_server_is_waited_for_and_one_that_is_missing_is_not
         .api()
         .bind_asking("lost", "u2", "demo:1", more(json!([{"name": "gone"}])));
     machine.called("StartContainer", 2).await;
+}
+
+#[tokio::test]
+async fn another_pods_private_image_is_had_with_credentials_alone() {
+    let mut machine = Machine::started().await;
+    guard(&machine);
+    machine.write("web.yaml", &format!("{}---\n{}", secret("right"), pod()));
+    machine.running("web").await;
+    let refused = async |machine: &Machine, name: &str, reason: &str, why: &str| {
+        let state_is = format!("Waiting: {reason}");
+        let told = machine
+            .pod_told(name, &state_is, |pod| state(pod, "c") == state_is)
+            .await;
+        assert_eq!(message(&told, "c"), why, "{name}");
+    };
+    let unauthorized = format!("{IMAGE}: 401 Unauthorized");
+    let absent = format!("Container image \"{IMAGE}\" is not present with pull policy of Never");
+    machine.write("other.yaml", &tenant("other", "", "IfNotPresent"));
+    refused(&machine, "other", "ErrImagePull", &unauthorized).await;
+    machine.write("never.yaml", &tenant("never", "", "Never"));
+    refused(&machine, "never", "ErrImageNeverPull", &absent).await;
+    // Whoever has what opened the registry gets the image, and the registry is not asked.
+    machine.write("never-with.yaml", &tenant("never-with", WITH_SECRET, "Never"));
+    machine.running("never-with").await;
+    let pulls_with_credentials = |machine: &Machine| {
+        let world = machine.fake.world();
+        world.pulled_by.iter().flatten().count()
+    };
+    assert_eq!(pulls_with_credentials(&machine), 1);
+    // It was written down: the next agent knows it too.
+    machine.kill().await;
+    machine.start().await;
+    machine.write("late.yaml", &tenant("late", "", "Never"));
+    refused(&machine, "late", "ErrImageNeverPull", &absent).await;
+    machine.write(
+        "late-with.yaml",
+        &tenant("late-with", WITH_SECRET, "IfNotPresent"),
+    );
+    machine.running("late-with").await;
+    assert_eq!(pulls_with_credentials(&machine), 1);
+    // Nobody is asked for an image that nobody pulled.
+    machine.write("demo.yaml", &manifest("demo", "", &["name: c, image: 'demo:1'"]));
+    machine.running("demo").await;
+}
+
+#[tokio::test]
+async fn what_is_on_the_node_is_anybodys_where_nothing_is_verified() {
+    let mut machine = Machine::new();
+    machine.verification = Some(Verification::Never);
+    machine.start().await;
+    guard(&machine);
+    machine.write("web.yaml", &format!("{}---\n{}", secret("right"), pod()));
+    machine.running("web").await;
+    machine.write("other.yaml", &tenant("other", "", "IfNotPresent"));
+    machine.running("other").await;
+    assert_eq!(machine.fake.count("PullImage"), 1);
+}
+
+#[tokio::test]
+async fn a_preloaded_image_is_shown_credentials_for_where_everything_is_verified() {
+    let mut machine = Machine::new();
+    machine.verification = Some(Verification::Always);
+    machine.start().await;
+    let never = manifest("web", "", &["name: c, image: 'demo:1', imagePullPolicy: Never"]);
+    machine.write("web.yaml", &never);
+    let told = machine
+        .pod_told("web", "the refusal", |pod| {
+            state(pod, "c") == "Waiting: ErrImageNeverPull"
+        })
+        .await;
+    let why = "Container image \"demo:1\" is not present with pull policy of Never";
+    assert_eq!(message(&told, "c"), why);
 }

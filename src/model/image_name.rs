@@ -6,12 +6,32 @@ const MAX_PATH: usize = 255;
 
 /// The name with the default tag where it has neither tag nor digest, otherwise as it is; or what is wrong
 /// with it, in the words of `ParseNormalizedNamed`.
-pub(super) fn with_default_tag(image: &str) -> Result<String, String> {
+pub fn with_default_tag(image: &str) -> Result<String, String> {
     let parts = parse(image)?;
     if parts.tag.is_none() && parts.digest.is_none() {
         Ok(format!("{image}:latest"))
     } else {
         Ok(image.to_owned())
+    }
+}
+
+/// An image's name without tag and digest, as it is written: no registry is added to it. `Err`: it is no name.
+///
+/// Pull records and the allowlist of preloaded images go by this (`trimImageTagDigest` in
+/// `pkg/kubelet/images/pullmanager/image_pull_policies.go`).
+pub fn without_tag_and_digest(image: &str) -> Result<&str, String> {
+    parse(image)?;
+    Ok(bare(image))
+}
+
+/// The same of a name that was looked at before.
+pub(super) fn bare(image: &str) -> &str {
+    let named = image.split('@').next().unwrap_or_default();
+    // A colon before the last slash belongs to a port.
+    let path_at = named.rfind('/').map_or(0, |at| at + 1);
+    match named[path_at..].find(':') {
+        Some(at) => &named[..path_at + at],
+        None => named,
     }
 }
 
@@ -178,6 +198,19 @@ mod tests {
         check(&digest, &digest);
         let both = format!("busybox:1.35@sha256:{}", "a".repeat(64));
         check(&both, &both);
+    }
+
+    #[test]
+    fn what_is_left_without_tag_and_digest() {
+        let check = |image: &str, want: &str| assert_eq!(without_tag_and_digest(image), Ok(want), "{image}");
+        check("busybox", "busybox");
+        check("busybox:1.35", "busybox");
+        check("localhost:5000/x", "localhost:5000/x");
+        check("localhost:5000/x:v1", "localhost:5000/x");
+        let digest = format!("example.com/a/b:1@sha256:{}", "a".repeat(64));
+        check(&digest, "example.com/a/b");
+        check(&digest.replace(":1@", "@"), "example.com/a/b");
+        assert!(without_tag_and_digest("A:1").is_err());
     }
 
     #[test]
