@@ -27,7 +27,7 @@ use crate::act::credential_provider::Providers;
 use crate::act::pull_records::PullRecords;
 use crate::act::registry::DockerConfig;
 use crate::act::turn::Turns;
-use crate::act::{ActContext, rotate};
+use crate::act::{ActContext, kernel, rotate};
 use crate::config::node::Init;
 use crate::config::{Addresses, Config, credential_providers};
 use crate::cri::{self, Runtime};
@@ -125,6 +125,7 @@ pub async fn run(
     let machine = observe::machine::machine_facts(Path::new("/"))?;
     let version = cgroup::detect(Path::new(cgroup::MOUNT_POINT));
     config.check_machine(&machine, version)?;
+    kernel_settings(&config)?;
     let providers = match &config.images.credential_providers {
         Some((file, programs)) => Providers::new(credential_providers::read(file, programs)?),
         None => Providers::default(),
@@ -213,6 +214,38 @@ pub async fn run(
     );
     ready(health);
     tasks.finish().await
+}
+
+/// Where the kernel's settings are.
+pub const KERNEL: &str = "/proc/sys";
+
+/// Where is noted what they were before this agent, below the state directory.
+pub const KERNEL_NOTE: &str = "kernel-before";
+
+/// Makes the kernel's settings what pods rely on, or insists on it.
+fn kernel_settings(config: &Config) -> anyhow::Result<()> {
+    let root = Path::new(KERNEL);
+    let deviations = kernel::deviations(root);
+    if config.node.protect_kernel {
+        let told: Vec<_> = deviations.iter().map(ToString::to_string).collect();
+        anyhow::ensure!(
+            told.is_empty(),
+            "protectKernelDefaults: {}; set them with sysctl, or leave protectKernelDefaults out: the agent sets \
+             them then",
+            told.join("; ")
+        );
+        return Ok(());
+    }
+    std::fs::create_dir_all(&config.paths.state)
+        .with_context(|| format!("cannot make the directory {}", config.paths.state.display()))?;
+    let failed = kernel::set(root, &deviations, &config.paths.state.join(KERNEL_NOTE));
+    if !failed.is_empty() {
+        tracing::warn!(
+            "settings of the kernel that pods rely on cannot be made: {}",
+            failed.join("; ")
+        );
+    }
+    Ok(())
 }
 
 /// What the loops are built of.

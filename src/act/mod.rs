@@ -7,6 +7,7 @@ pub mod credential_provider;
 mod hook;
 mod hosts;
 mod image;
+pub mod kernel;
 mod mount;
 mod pod_dir;
 pub mod pull_records;

@@ -109,6 +109,7 @@ pub(super) async fn spawn_node_api(
     let files = Files {
         shown,
         client_ca: gate.client_ca.clone(),
+        offer: config.serve.tls.clone(),
     };
     let rules = Rules {
         node: config.node.name.clone(),
@@ -118,6 +119,7 @@ pub(super) async fn spawn_node_api(
             Authorization::AlwaysAllow => None,
             Authorization::Webhook { yes, no } => Some((yes, no)),
         },
+        debugging: config.serve.debugging,
     };
     let listener = TcpListener::bind(address).await.with_context(|| {
         let port = address.port();

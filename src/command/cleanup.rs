@@ -20,7 +20,7 @@ use crate::act::cgroup::Cgroups;
 use crate::act::pull_records::PullRecords;
 use crate::act::registry::DockerConfig;
 use crate::act::turn::Turns;
-use crate::act::{self, ActContext};
+use crate::act::{self, ActContext, kernel};
 use crate::agent;
 use crate::config::Config;
 use crate::cri::{self, Runtime};
@@ -227,6 +227,13 @@ async fn remove_images(runtime: &Runtime, summary: &mut Summary) {
 }
 
 fn remove_dirs(config: &Config, summary: &mut Summary) {
+    let note = config.paths.state.join(agent::KERNEL_NOTE);
+    let restored = kernel::restore(Path::new(agent::KERNEL), &note);
+    summary.check("the kernel's settings", restored);
+    summary.check(
+        "the records of pulls",
+        remove_whole(&config.paths.root.join("image_manager")),
+    );
     let pods = config.paths.root.join("pods");
     for dir in [
         &pods,

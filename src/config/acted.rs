@@ -1,107 +1,256 @@
-//! Which keys of KubeletConfiguration this version acts on. The others are read and checked, and named in
-//! one warning when they say something else than the default.
+//! What this version does about each key of KubeletConfiguration: it acts on it, names it in one warning when it says
+//! something else than the default, or does not start then.
 
 use serde_json::Value;
 
 use super::raw::KubeletConfiguration;
+use super::resolve::default_configuration;
 use super::validate::Checks;
 
-/// The keys that are acted on, or that change nothing for pods without an API server. A key stands for what
-/// is below it.
-const ACTED: &[&str] = &[
-    "kind",
-    "apiVersion",
-    "staticPodPath",
-    "podLogsDir",
-    "fileCheckFrequency",
-    "healthzPort",
-    "address",
-    "port",
-    "enableServer",
-    "tlsCertFile",
-    "tlsPrivateKeyFile",
-    "serverTLSBootstrap",
-    "featureGates.RotateKubeletServerCertificate",
-    "featureGates.ClusterTrustBundle",
-    "featureGates.ClusterTrustBundleProjection",
-    "authentication",
-    "authorization",
-    "healthzBindAddress",
-    "clusterDomain",
-    "clusterDNS",
-    "nodeStatusUpdateFrequency",
-    "nodeStatusReportFrequency",
-    "nodeLeaseDurationSeconds",
-    "registerNode",
-    "rotateCertificates",
-    "registerWithTaints",
-    "providerID",
-    "cgroupRoot",
-    "cgroupsPerQOS",
-    "cgroupDriver",
-    "runtimeRequestTimeout",
-    "maxPods",
-    "podsPerCore",
-    "podCIDR",
-    "podPidsLimit",
-    "resolvConf",
-    "cpuCFSQuota",
-    "cpuCFSQuotaPeriod",
-    "nodeStatusMaxImages",
-    "imagePullCredentialsVerificationPolicy",
-    "preloadedImagesVerificationAllowlist",
-    "serializeImagePulls",
-    "maxParallelImagePulls",
-    "evictionHard",
-    "evictionPressureTransitionPeriod",
-    "mergeDefaultEvictionSettings",
-    "failSwapOn",
-    "memorySwap",
-    "containerLogMaxSize",
-    "containerLogMaxFiles",
-    "containerLogMonitorInterval",
-    "containerLogMaxWorkers",
-    "systemReserved",
-    "kubeReserved",
-    "enforceNodeAllocatable",
-    "allowedUnsafeSysctls",
-    "logging.format",
-    "logging.verbosity",
-    "crashLoopBackOff",
-    "seccompDefault",
-    "containerRuntimeEndpoint",
-    "imageServiceEndpoint",
-    "failCgroupV1",
-    "featureGates.CustomCPUCFSQuotaPeriod",
-    "featureGates.KubeletEnsureSecretPulledImages",
+/// What this version does about a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    /// It is acted on, or changes nothing for whoever says it.
+    Acted,
+    /// Another value than the default has no effect, which is warned about; and why that endangers nothing.
+    Harmless(&'static str),
+    /// Another value than the default stops the start: pods, their guarantees or the node's safety would be left out
+    /// without a word. What is wrong with it, and what to write instead.
+    Refused(&'static str),
+}
+
+use Class::{Acted, Harmless, Refused};
+
+const NOT_COLLECTED: &str = "images are not collected: none is lost";
+const NO_STREAMS: &str = "the port does not serve what it is about";
+const NOT_PLACED: &str = "it says where the system's own processes are; pods are not among them";
+const NOT_PINNED: &str = "no CPUs or memory nodes are dealt to containers, and asking for it is refused";
+const NO_SOFT_EVICTION: &str = "pods are not evicted: less is ended, not more";
+const ALWAYS_STRICT: &str = "what it could switch off stays on";
+const OWN_PACE: &str = "files, objects and the API server are watched, at a pace of our own";
+const ONLY_LOGS: &str = "it is about the agent's own log lines";
+
+/// Every key. A key stands for what is below it. Of what concerns security each value is acted on, stays on the safe
+/// side, or is refused.
+const KEYS: &[(&str, Class)] = &[
+    ("kind", Acted),
+    ("apiVersion", Acted),
+    ("enableServer", Acted),
+    ("staticPodPath", Acted),
+    ("podLogsDir", Acted),
+    ("syncFrequency", Harmless(OWN_PACE)),
+    ("fileCheckFrequency", Acted),
+    ("httpCheckFrequency", Harmless(OWN_PACE)),
+    (
+        "staticPodURL",
+        Refused("manifests from a URL are not there yet; use staticPodPath"),
+    ),
+    (
+        "staticPodURLHeader",
+        Harmless("nothing is asked of a URL: staticPodURL is refused"),
+    ),
+    ("address", Acted),
+    ("port", Acted),
+    (
+        "readOnlyPort",
+        Harmless("a port without authentication is never opened"),
+    ),
+    ("tlsCertFile", Acted),
+    ("tlsPrivateKeyFile", Acted),
+    ("tlsCipherSuites", Acted),
+    ("tlsCurvePreferences", Acted),
+    ("tlsMinVersion", Acted),
+    ("rotateCertificates", Acted),
+    ("serverTLSBootstrap", Acted),
+    ("authentication", Acted),
+    ("authorization", Acted),
+    (
+        "registryPullQPS",
+        Harmless("it is about how fast images are asked for, never by whom"),
+    ),
+    (
+        "registryBurst",
+        Harmless("it is about how fast images are asked for, never by whom"),
+    ),
+    ("imagePullCredentialsVerificationPolicy", Acted),
+    ("preloadedImagesVerificationAllowlist", Acted),
+    ("eventRecordQPS", Acted),
+    ("eventBurst", Acted),
+    ("enableDebuggingHandlers", Acted),
+    ("enableContentionProfiling", Harmless(NO_STREAMS)),
+    ("healthzPort", Acted),
+    ("healthzBindAddress", Acted),
+    (
+        "oomScoreAdj",
+        Harmless("it is about the agent's own end where memory is short; its unit says it"),
+    ),
+    ("clusterDomain", Acted),
+    ("clusterDNS", Acted),
+    ("streamingConnectionIdleTimeout", Harmless(NO_STREAMS)),
+    ("nodeStatusUpdateFrequency", Acted),
+    ("nodeStatusReportFrequency", Acted),
+    ("nodeLeaseDurationSeconds", Acted),
+    ("imageMinimumGCAge", Harmless(NOT_COLLECTED)),
+    ("imageMaximumGCAge", Harmless(NOT_COLLECTED)),
+    ("imageGCHighThresholdPercent", Harmless(NOT_COLLECTED)),
+    ("imageGCLowThresholdPercent", Harmless(NOT_COLLECTED)),
+    ("volumeStatsAggPeriod", Harmless(NO_STREAMS)),
+    ("kubeletCgroups", Harmless(NOT_PLACED)),
+    ("systemCgroups", Harmless(NOT_PLACED)),
+    ("cgroupRoot", Acted),
+    ("cgroupsPerQOS", Acted),
+    ("cgroupDriver", Acted),
+    ("cpuManagerPolicy", Refused("static is not there yet; write none")),
+    (
+        "singleProcessOOMKill",
+        Harmless("it is about which processes of one container end where its memory is short"),
+    ),
+    ("cpuManagerPolicyOptions", Harmless(NOT_PINNED)),
+    ("cpuManagerReconcilePeriod", Harmless(NOT_PINNED)),
+    (
+        "memoryManagerPolicy",
+        Refused("Static is not there yet; write None"),
+    ),
+    (
+        "topologyManagerPolicy",
+        Refused("topology alignment is not there yet; write none"),
+    ),
+    ("topologyManagerScope", Harmless(NOT_PINNED)),
+    ("topologyManagerPolicyOptions", Harmless(NOT_PINNED)),
+    (
+        "qosReserved",
+        Harmless("requests are guaranteed by the pods' own cgroups; this keeps more back for them"),
+    ),
+    ("runtimeRequestTimeout", Acted),
+    (
+        "hairpinMode",
+        Harmless("the network's plugins say it in their configuration"),
+    ),
+    ("maxPods", Acted),
+    ("podCIDR", Acted),
+    ("podPidsLimit", Acted),
+    ("resolvConf", Acted),
+    (
+        "runOnce",
+        Refused("is no longer offered, as in the kubelet; remove it"),
+    ),
+    ("cpuCFSQuota", Acted),
+    ("cpuCFSQuotaPeriod", Acted),
+    ("nodeStatusMaxImages", Acted),
+    (
+        "maxOpenFiles",
+        Harmless("the agent's unit says how many files it may open"),
+    ),
+    ("contentType", Harmless(OWN_PACE)),
+    ("kubeAPIQPS", Harmless(OWN_PACE)),
+    ("kubeAPIBurst", Harmless(OWN_PACE)),
+    ("serializeImagePulls", Acted),
+    ("maxParallelImagePulls", Acted),
+    ("evictionHard", Acted),
+    ("evictionSoft", Harmless(NO_SOFT_EVICTION)),
+    ("evictionSoftGracePeriod", Harmless(NO_SOFT_EVICTION)),
+    ("evictionPressureTransitionPeriod", Acted),
+    ("evictionMaxPodGracePeriod", Harmless(NO_SOFT_EVICTION)),
+    ("evictionMinimumReclaim", Harmless(NO_SOFT_EVICTION)),
+    ("mergeDefaultEvictionSettings", Acted),
+    ("podsPerCore", Acted),
+    (
+        "enableControllerAttachDetach",
+        Harmless("volumes that are attached are refused"),
+    ),
+    ("protectKernelDefaults", Acted),
+    ("makeIPTablesUtilChains", Harmless(ALWAYS_STRICT)),
+    ("iptablesMasqueradeBit", Harmless("no rule of ours marks packets")),
+    ("iptablesDropBit", Harmless("no rule of ours marks packets")),
+    ("failSwapOn", Acted),
+    ("memorySwap", Acted),
+    ("containerLogMaxSize", Acted),
+    ("containerLogMaxFiles", Acted),
+    ("containerLogMaxWorkers", Acted),
+    ("containerLogMonitorInterval", Acted),
+    ("configMapAndSecretChangeDetectionStrategy", Harmless(OWN_PACE)),
+    ("systemReserved", Acted),
+    ("kubeReserved", Acted),
+    ("reservedSystemCPUs", Harmless(NOT_PINNED)),
+    ("showHiddenMetricsForVersion", Harmless("no metric is hidden")),
+    (
+        "systemReservedCgroup",
+        Harmless("enforcing it, by enforceNodeAllocatable, is refused"),
+    ),
+    (
+        "kubeReservedCgroup",
+        Harmless("enforcing it, by enforceNodeAllocatable, is refused"),
+    ),
+    ("enforceNodeAllocatable", Acted),
+    ("allowedUnsafeSysctls", Acted),
+    (
+        "volumePluginDir",
+        Harmless("programs of that directory are never run"),
+    ),
+    ("providerID", Acted),
+    ("kernelMemcgNotification", Harmless(NO_SOFT_EVICTION)),
+    ("logging.format", Acted),
+    ("logging.flushFrequency", Harmless(ONLY_LOGS)),
+    ("logging.verbosity", Acted),
+    ("logging.vmodule", Harmless(ONLY_LOGS)),
+    ("logging.options", Harmless(ONLY_LOGS)),
+    ("enableSystemLogHandler", Harmless(NO_STREAMS)),
+    ("enableSystemLogQuery", Harmless(NO_STREAMS)),
+    (
+        "shutdownGracePeriod",
+        Harmless("pods live on through a stop of the agent; the machine's own end is systemd's"),
+    ),
+    (
+        "shutdownGracePeriodCriticalPods",
+        Harmless("as shutdownGracePeriod"),
+    ),
+    (
+        "shutdownGracePeriodByPodPriority",
+        Harmless("as shutdownGracePeriod"),
+    ),
+    ("crashLoopBackOff", Acted),
+    ("reservedMemory", Harmless(NOT_PINNED)),
+    ("enableProfilingHandler", Harmless(NO_STREAMS)),
+    ("enableDebugFlagsHandler", Harmless(NO_STREAMS)),
+    ("seccompDefault", Acted),
+    (
+        "memoryThrottlingFactor",
+        Harmless("memory is not throttled before its limit"),
+    ),
+    (
+        "memoryReservationPolicy",
+        Harmless("memory is not throttled before its limit"),
+    ),
+    ("registerWithTaints", Acted),
+    ("registerNode", Acted),
+    ("tracing", Harmless("nothing is sent to anybody")),
+    ("localStorageCapacityIsolation", Harmless(ALWAYS_STRICT)),
+    ("containerRuntimeEndpoint", Acted),
+    ("imageServiceEndpoint", Acted),
+    ("failCgroupV1", Acted),
+    (
+        "userNamespaces",
+        Harmless("pods that ask for a user namespace are refused"),
+    ),
 ];
 
-/// What would leave pods or their guarantees out without a word if it were only warned about.
+/// The feature gates that are acted on. Of the others none switches a protection off that is on here, and what one
+/// would bring is refused where a pod or a key asks for it.
+const GATES: &[&str] = &[
+    "ClusterTrustBundle",
+    "ClusterTrustBundleProjection",
+    "CustomCPUCFSQuotaPeriod",
+    "KubeletEnsureSecretPulledImages",
+    "RotateKubeletServerCertificate",
+];
+
+/// What would leave pods, their guarantees or the node's safety out without a word if it were only warned about.
 pub fn not_there_yet(config: &KubeletConfiguration, checks: &mut Checks<'_>) {
-    if config.run_once == Some(true) {
-        checks.wrong("runOnce", "is no longer offered, as in the kubelet; remove it");
-    }
-    if config.static_pod_url.is_some() {
-        checks.wrong(
-            "staticPodURL",
-            "manifests from a URL are not there yet; use staticPodPath",
-        );
-    }
-    if config.cpu_manager_policy.as_deref() == Some("static") {
-        checks.wrong("cpuManagerPolicy", "static is not there yet; write none");
-    }
-    if config.memory_manager_policy.as_deref() == Some("Static") {
-        checks.wrong("memoryManagerPolicy", "Static is not there yet; write None");
-    }
-    if config
-        .topology_manager_policy
-        .as_deref()
-        .is_some_and(|policy| policy != "none")
-    {
-        checks.wrong(
-            "topologyManagerPolicy",
-            "topology alignment is not there yet; write none",
-        );
+    let value = serde_json::to_value(config).expect("a configuration is JSON");
+    for key in differing(&value, &default_configuration()) {
+        if let Some(Refused(problem)) = class(&key) {
+            checks.wrong(&key, problem);
+        }
     }
     let enforced = config.enforce_node_allocatable.iter().flatten();
     for entry in enforced.filter(|entry| entry.contains("-reserved")) {
@@ -112,18 +261,39 @@ pub fn not_there_yet(config: &KubeletConfiguration, checks: &mut Checks<'_>) {
 
 /// The keys of a complete configuration that differ from the default and are not acted on.
 pub fn without_effect(config: &Value, default: &Value) -> Vec<String> {
+    let mut found = differing(config, default);
+    found.retain(|key| !matches!(class(key), Some(Acted)));
+    found
+}
+
+/// What is done about a key; `None`: nobody has said.
+fn class(path: &str) -> Option<Class> {
+    if let Some(gate) = path.strip_prefix("featureGates.") {
+        return Some(match GATES.contains(&gate) {
+            true => Acted,
+            false => Harmless("see GATES"),
+        });
+    }
+    let found = KEYS.iter().find(|(key, _)| *key == path);
+    found.map(|(_, class)| *class)
+}
+
+/// The keys whose values differ: those that [`KEYS`] has, and single feature gates.
+fn differing(config: &Value, default: &Value) -> Vec<String> {
     let mut found = Vec::new();
     collect(config, default, "", &mut found);
     found
 }
 
 fn collect(config: &Value, default: &Value, path: &str, found: &mut Vec<String>) {
-    let acted = ACTED.contains(&path);
-    if acted || config == default {
+    if config == default || config.is_null() {
         return;
     }
     // Inside a struct or a map each key counts for itself.
-    match config.as_object().filter(|map| !map.is_empty()) {
+    match config
+        .as_object()
+        .filter(|map| class(path).is_none() && !map.is_empty())
+    {
         Some(map) => {
             for (key, value) in map {
                 let path = if path.is_empty() {
@@ -154,18 +324,65 @@ mod tests {
             "authentication": {"x509": {"clientCAFile": "/ca"}},
             "memorySwap": {"swapBehavior": "LimitedSwap"},
             "tlsMinVersion": "VersionTLS13",
+            "hairpinMode": "none",
             "featureGates": {"MemoryQoS": true, "CustomCPUCFSQuotaPeriod": true},
         });
-        let expected = ["featureGates.MemoryQoS", "tlsMinVersion"];
+        let expected = ["featureGates.MemoryQoS", "hairpinMode"];
         assert_eq!(without_effect(&config, &default), expected);
     }
 
-    #[test]
-    fn every_acted_key_exists() {
-        let all = serde_json::to_value(crate::config::raw::skeleton()).unwrap();
-        for key in ACTED.iter().filter(|key| !key.starts_with("featureGates.")) {
-            let parent = key.split('.').try_fold(&all, |value, part| value.get(part));
-            assert!(parent.is_some(), "{key}");
+    /// Every key of every struct, by its path.
+    fn leaves(value: &Value, path: &str, found: &mut Vec<String>) {
+        match value
+            .as_object()
+            .filter(|map| class(path).is_none() && !map.is_empty())
+        {
+            Some(map) => map.iter().for_each(|(key, value)| {
+                let path = [path, key].join(".");
+                leaves(value, path.trim_start_matches('.'), found);
+            }),
+            None => found.push(path.to_owned()),
         }
+    }
+
+    #[test]
+    fn every_key_is_classified_once_and_no_other() {
+        let all = serde_json::to_value(crate::config::raw::skeleton()).unwrap();
+        let mut known = Vec::new();
+        leaves(&all, "", &mut known);
+        known.retain(|key| key != "featureGates");
+        known.sort();
+        let mut classified: Vec<_> = KEYS.iter().map(|(key, _)| (*key).to_owned()).collect();
+        classified.sort();
+        assert_eq!(known, classified, "a new key needs a class: decide");
+    }
+
+    #[test]
+    fn what_is_refused_stops_the_start_and_says_where_and_what_instead() {
+        for (key, class) in KEYS {
+            let Refused(remedy) = class else { continue };
+            let value = match *key {
+                "runOnce" => json!(true),
+                "memoryManagerPolicy" => json!("Static"),
+                "topologyManagerPolicy" => json!("restricted"),
+                _ => json!("static"),
+            };
+            let layer = super::super::layers::Layer {
+                value: json!({*key: value.clone()}),
+                origins: [(vec![(*key).to_owned()], "/c.yaml:7".to_owned())].into(),
+            };
+            let mut complete = layer.value.clone();
+            crate::config::defaults::complete(&mut complete);
+            let config: KubeletConfiguration = serde_json::from_value(complete).unwrap();
+            let mut checks = Checks::new(&layer);
+            not_there_yet(&config, &mut checks);
+            let told: Vec<_> = checks.problems.iter().map(ToString::to_string).collect();
+            assert_eq!(told, [format!("/c.yaml:7: {key}: {remedy}")]);
+        }
+        let default: KubeletConfiguration = serde_json::from_value(default_configuration()).unwrap();
+        let layer = super::super::layers::Layer::default();
+        let mut checks = Checks::new(&layer);
+        not_there_yet(&default, &mut checks);
+        assert_eq!(checks.problems, []);
     }
 }

@@ -22,6 +22,7 @@ pub mod limits;
 pub mod reach;
 mod member;
 mod verification;
+mod tls;
 pub mod resolve;
 pub mod acted;
 pub mod gate;
@@ -41,6 +42,7 @@ use crate::model::api::{CutOffStart, TrustBundles};
 use crate::model::node::{CgroupDriver, Threshold};
 use crate::model::pull_policy::Verification;
 use crate::model::resources::{Amounts, Bytes};
+use crate::model::tls::TlsOffer;
 
 /// The version of Kubernetes whose node this is: what the Node object tells and `kubelet --version` prints.
 pub const KUBERNETES_VERSION: &str = "v1.36.2";
@@ -110,6 +112,8 @@ pub struct Node {
     pub told_version: String,
     /// `maxPods`
     pub max_pods: u32,
+    /// `protectKernelDefaults`: settings of the kernel that are not as they should be stop the start, and are not set.
+    pub protect_kernel: bool,
     /// `podsPerCore`; `None` is no such limit.
     pub pods_per_core: Option<u32>,
     /// `nodeStatusUpdateFrequency`
@@ -324,6 +328,10 @@ pub struct Serve {
     pub api_port: u16,
     /// Who is let in there.
     pub gate: gate::Gate,
+    /// What it offers callers to agree on.
+    pub tls: TlsOffer,
+    /// `enableDebuggingHandlers`: whether it serves logs and their like.
+    pub debugging: bool,
 }
 
 /// The pods' network.

@@ -7,7 +7,7 @@ use super::own::GantryConfiguration;
 use super::raw::KubeletConfiguration;
 use super::resolve::{Surroundings, directory, span};
 use super::validate::Checks;
-use super::{Network, PodNetwork, Runtime, Serve, gate};
+use super::{Network, PodNetwork, Runtime, Serve, gate, tls};
 
 /// The part of the configuration of this name.
 pub fn network(
@@ -99,6 +99,8 @@ pub fn serve(
         api: address(&written.address, api_port).filter(|_| written.enable_server != Some(false)),
         api_port,
         gate: gate::gate(written, around, checks),
+        tls: tls::offer(written, checks),
+        debugging: written.enable_debugging_handlers != Some(false),
     }
 }
 

@@ -60,7 +60,7 @@ pub fn resolve(mut layers: Layers, role: Role, around: &Surroundings) -> Result<
     validate(&written, &mut checks);
     let mut own_checks = Checks::new(&layers.own);
     let paths = paths(&written, &own, around);
-    let config = Config {
+    let mut config = Config {
         role,
         node: node(&written, &own, around, &mut own_checks),
         manifests: Manifests {
@@ -83,6 +83,7 @@ pub fn resolve(mut layers: Layers, role: Role, around: &Surroundings) -> Result<
         written: layers.kubelet.value.clone(),
         paths,
     };
+    config.warnings.extend(checks.warnings);
     let mut problems = checks.problems;
     problems.extend(own_checks.problems);
     if problems.is_empty() {
@@ -163,6 +164,7 @@ fn node(
         labels,
         told_version: told_version(own, around, checks),
         max_pods: positive(written.max_pods).unwrap_or(0),
+        protect_kernel: written.protect_kernel_defaults == Some(true),
         pods_per_core: positive(written.pods_per_core),
         status_update: span(written.node_status_update_frequency),
         status_report: span(written.node_status_report_frequency),

@@ -10,6 +10,7 @@ use super::{Addresses, Config, ConfigError, Role};
 use crate::model::node::{CgroupDriver, CgroupVersion, MachineFacts, Threshold};
 use crate::model::pull_policy::{Allowlist, Verification};
 use crate::model::resources::Bytes;
+use crate::model::tls::{Curve, TlsOffer, TlsVersion};
 
 const HEAD: &str = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n";
 const OWN_HEAD: &str = "apiVersion: gantry.dev/v1alpha1\nkind: GantryConfiguration\n";
@@ -699,4 +700,36 @@ fn for_which_images_credentials_are_verified() {
         &format!("imagePullCredentialsVerificationPolicy: AlwaysVerify\n{off}"),
         "needs the feature gate KubeletEnsureSecretPulledImages",
     );
+}
+
+#[test]
+fn what_the_nodes_port_offers_and_the_kernels_settings_are_acted_on() {
+    let main = "tlsMinVersion: VersionTLS13\ntlsCurvePreferences: [29]\nenableDebuggingHandlers: false\n\
+                protectKernelDefaults: true\n";
+    let config = load(Role::Kubelet, main, &[], &[]).unwrap();
+    assert_eq!(config.serve.tls.minimum, TlsVersion::Tls13);
+    assert_eq!(config.serve.tls.curves, Some(vec![Curve::X25519]));
+    assert!(!config.serve.debugging && config.node.protect_kernel);
+    assert_eq!(
+        config.warnings.len(),
+        1,
+        "no manifests directory, and nothing else"
+    );
+    let usual = load(Role::Kubelet, "", &[], &[]).unwrap();
+    assert!(usual.serve.debugging && !usual.node.protect_kernel);
+    assert_eq!(usual.serve.tls, TlsOffer::default());
+    let flags = [("tls-cipher-suites", "TLS_RSA_WITH_RC4_128_SHA")];
+    let told = error("", &[], &flags);
+    let expected = "--tls-cipher-suites: tlsCipherSuites: none of TLS_RSA_WITH_RC4_128_SHA is offered";
+    assert!(told.starts_with(expected), "{told}");
+    let told = error("tlsMinVersion: SSLv3\n", &[], &[]);
+    assert!(
+        told.starts_with("/etc/k/config.yaml:3: tlsMinVersion: \"SSLv3\" is no version"),
+        "{told}"
+    );
+    let weak = "tlsCipherSuites: [TLS_AES_128_GCM_SHA256, TLS_RSA_WITH_RC4_128_SHA]\n";
+    let warned = load(Role::Kubelet, weak, &[], &[]).unwrap().warnings.join("\n");
+    let expected =
+        "/etc/k/config.yaml:3: tlsCipherSuites: not offered, for their weaknesses: TLS_RSA_WITH_RC4_128_SHA";
+    assert!(warned.contains(expected), "{warned}");
 }

@@ -15,6 +15,8 @@ pub struct Checks<'a> {
     layer: &'a Layer,
     /// What was found.
     pub problems: Vec<Problem>,
+    /// What can be run with, and is not as whoever wrote it may think.
+    pub warnings: Vec<String>,
 }
 
 impl<'a> Checks<'a> {
@@ -23,7 +25,16 @@ impl<'a> Checks<'a> {
         Checks {
             layer,
             problems: Vec::new(),
+            warnings: Vec::new(),
         }
+    }
+
+    /// Notes what is to be known of a key, a path with dots between.
+    pub fn warn(&mut self, key: &str, text: impl std::fmt::Display) {
+        let path: Vec<String> = key.split('.').map(str::to_owned).collect();
+        let origin = self.layer.origin(&path);
+        let origin = origin.map(|origin| format!("{origin}: ")).unwrap_or_default();
+        self.warnings.push(format!("{origin}{key}: {text}"));
     }
 
     /// Notes a problem of a key, a path with dots between.

@@ -30,6 +30,7 @@ pub mod restart;
 pub mod runtime;
 pub mod service;
 pub mod step;
+pub mod tls;
 pub mod value;
 #[cfg(test)]
 pub(crate) mod sample;

@@ -54,6 +54,16 @@ echo 'nameserver 192.0.2.1' >/run/node/resolv.conf
 rm -f /etc/resolv.conf
 mv /run/node/resolv.conf /etc/resolv.conf
 
+# Settings of the whole kernel that an agent makes at its start: it makes them in files of its own.
+if [ -z "${BESIDE:-}" ]; then
+    for setting in vm/overcommit_memory vm/panic_on_oom kernel/panic kernel/panic_on_oops kernel/keys/root_maxkeys \
+        kernel/keys/root_maxbytes; do
+        mkdir -p "/run/node/kernel/${setting%/*}"
+        cat "/proc/sys/$setting" >"/run/node/kernel/$setting"
+        mount --bind "/run/node/kernel/$setting" "/proc/sys/$setting"
+    done
+fi
+
 # /sys shows the links of the network namespace that mounted it; the cgroups are carried over.
 mkdir /run/cgroup
 mount --rbind /sys/fs/cgroup /run/cgroup

@@ -33,6 +33,8 @@ pub struct Rules {
     pub tokens: Option<Duration>,
     /// Whether it is asked what callers may do, and how long a yes and a no hold; else they may do everything.
     pub permissions: Option<(Duration, Duration)>,
+    /// `enableDebuggingHandlers`: whether anybody is served logs and their like.
+    pub debugging: bool,
 }
 
 /// The gate.

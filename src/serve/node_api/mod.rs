@@ -4,6 +4,7 @@
 mod caller;
 mod connection;
 mod gate;
+mod offer;
 mod permission;
 mod shown;
 mod ttl_cache;
@@ -13,9 +14,9 @@ use std::io;
 
 use axum::Router;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query, Request, State};
 use axum::http::{StatusCode, Uri};
-use axum::middleware;
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
@@ -47,6 +48,18 @@ const LATER: [&str; 14] = [
     "/stats",
 ];
 
+/// What `enableDebuggingHandlers: false` closes.
+const DEBUGGING: [&str; 8] = [
+    "/attach/",
+    "/containerLogs/",
+    "/debug/pprof/",
+    "/exec/",
+    "/logs/",
+    "/portForward/",
+    "/run/",
+    "/runningpods/",
+];
+
 /// Why the port is not served.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // the messages say it
@@ -67,7 +80,8 @@ pub async fn run(
 ) -> Result<(), NodeApiError> {
     let listener = TlsListener::new(listener, files)?;
     let stopping = CancellationToken::new();
-    let router = router(world, stopping.clone(), Gate::new(rules, clients));
+    let debugging = rules.debugging;
+    let router = router(world, stopping.clone(), Gate::new(rules, clients), debugging);
     let graceful = stopping.clone();
     let server = axum::serve(listener, router.into_make_service_with_connect_info::<Peer>())
         .with_graceful_shutdown(async move {
@@ -86,9 +100,9 @@ pub async fn run(
     }
 }
 
-fn router(world: World, stopping: CancellationToken, gate: Gate) -> Router {
+fn router(world: World, stopping: CancellationToken, gate: Gate, debugging: bool) -> Router {
     let checks = health::router(world.health.clone());
-    Router::new()
+    let served = Router::new()
         .route("/pods", get(objects::pods))
         .route("/pods/", get(objects::pods))
         .route("/configz", get(objects::configz))
@@ -99,8 +113,24 @@ fn router(world: World, stopping: CancellationToken, gate: Gate) -> Router {
         )
         .fallback(unknown)
         .with_state(Served { world, stopping })
-        .merge(checks)
-        .layer(middleware::from_fn_with_state(gate, gate::pass))
+        .merge(checks);
+    let served = match debugging {
+        true => served,
+        false => served.layer(middleware::from_fn(without_debugging)),
+    };
+    served.layer(middleware::from_fn_with_state(gate, gate::pass))
+}
+
+/// Answers as the kubelet does with `enableDebuggingHandlers: false` (`InstallDebuggingDisabledHandlers`).
+async fn without_debugging(request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    if DEBUGGING.iter().any(|prefix| path.starts_with(prefix)) {
+        return (StatusCode::METHOD_NOT_ALLOWED, "Debug endpoints are disabled.\n").into_response();
+    }
+    match path {
+        "/configz" => (StatusCode::NOT_FOUND, "404 page not found\n").into_response(),
+        _ => next.run(request).await,
+    }
 }
 
 /// The kubelet says in plain text what is wrong, and kubectl shows that text.

@@ -16,6 +16,8 @@ use rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::TlsAcceptor;
 
 use super::connection::AnyCertificate;
+use super::offer;
+use crate::model::tls::TlsOffer;
 
 /// As whom the node shows itself.
 #[derive(Debug, Clone)]
@@ -52,6 +54,8 @@ pub struct Files {
     pub shown: Shown,
     /// Of whose CAs callers may show certificates; `None`: of none.
     pub client_ca: Option<PathBuf>,
+    /// What callers are offered to agree on.
+    pub offer: TlsOffer,
 }
 
 /// Why there is no TLS.
@@ -138,7 +142,7 @@ pub(super) fn load(files: &Files) -> Result<Loaded, TlsError> {
         path: path.to_owned(),
         why: why.to_string(),
     };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = Arc::new(offer::provider(&files.offer));
     let shown = Arc::new(own(&files.shown, &provider)?);
     let verifier = match &files.client_ca {
         None => None,
@@ -158,7 +162,7 @@ pub(super) fn load(files: &Files) -> Result<Loaded, TlsError> {
         provider: provider.clone(),
     });
     let builder = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(offer::versions(&files.offer))
         .expect("the provider has what the versions need");
     let mut config = builder
         .with_client_cert_verifier(asks)
@@ -244,6 +248,7 @@ mod tests {
                 before: before.map(|path| (path.clone(), path.clone())),
             },
             client_ca: None,
+            offer: TlsOffer::default(),
         };
         let is_shown = |before: Option<&PathBuf>| {
             let loaded = load(&files(before)).unwrap();
@@ -269,6 +274,7 @@ mod tests {
         let files = Files {
             shown: Shown::Files(path.clone(), path.clone()),
             client_ca: None,
+            offer: TlsOffer::default(),
         };
         assert!(load(&files).is_err());
         make(&path, -60);

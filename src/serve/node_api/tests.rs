@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tokio_rustls::TlsConnector;
 
 use super::*;
+use crate::model::tls::{CipherSuite, TlsOffer, TlsVersion};
 use crate::serve::fixture;
 
 /// What the API server was asked.
@@ -85,8 +86,33 @@ struct Node {
     changing: fixture::Changing,
 }
 
+/// How the port differs from what it usually is.
+struct Port {
+    anonymous: bool,
+    debugging: bool,
+    offer: TlsOffer,
+}
+
+impl Default for Port {
+    fn default() -> Port {
+        Port {
+            anonymous: false,
+            debugging: true,
+            offer: TlsOffer::default(),
+        }
+    }
+}
+
 impl Node {
     async fn start(anonymous: bool) -> Node {
+        Node::serving(Port {
+            anonymous,
+            ..Port::default()
+        })
+        .await
+    }
+
+    async fn serving(port: Port) -> Node {
         let directory = tempfile::tempdir().unwrap();
         let authority = Authority::new();
         let ca = directory.path().join("ca.crt");
@@ -101,15 +127,17 @@ impl Node {
         let files = Files {
             shown: Shown::Files(certificate, key),
             client_ca: Some(ca),
+            offer: port.offer,
         };
         let asked = Asked::default();
         let (_, clients) = watch::channel(api_server(asked.clone()).await);
         let long = std::time::Duration::from_secs(60);
         let rules = Rules {
             node: "vm".into(),
-            anonymous,
+            anonymous: port.anonymous,
             tokens: Some(long),
             permissions: Some((long, long)),
+            debugging: port.debugging,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -165,10 +193,94 @@ impl Node {
         (code, String::from_utf8(body.to_vec()).unwrap())
     }
 
+    /// What a caller that speaks these versions and cipher suites of TLS agrees on; `None`: on nothing.
+    async fn agrees(
+        &self,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+        suites: &[rustls::SupportedCipherSuite],
+    ) -> Option<rustls::CipherSuite> {
+        let mut provider = rustls::crypto::ring::default_provider();
+        if !suites.is_empty() {
+            provider.cipher_suites = suites.to_vec();
+        }
+        let pem = std::fs::read(self.directory.path().join("kubelet.crt")).unwrap();
+        let (_, pem) = x509_parser::pem::parse_x509_pem(&pem).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(pem.contents.into()).unwrap();
+        let config = ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(versions)
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let stream = tokio::net::TcpStream::connect(self.address).await.unwrap();
+        let name = ServerName::try_from("vm").unwrap();
+        let agreed = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
+        let agreed = agreed.ok()?;
+        Some(agreed.get_ref().1.negotiated_cipher_suite().unwrap().suite())
+    }
+
     fn count(&self, kind: &str) -> usize {
         let asked = self.asked.lock().unwrap();
         asked.iter().filter(|review| review["kind"] == kind).count()
     }
+}
+
+#[tokio::test]
+async fn only_what_the_configuration_offers_is_agreed_on() {
+    use rustls::CipherSuite as Name;
+    use rustls::crypto::ring::cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 as OTHER;
+    use rustls::version::{TLS12, TLS13};
+    let usual = Node::serving(Port::default()).await;
+    assert!(usual.agrees(&[&TLS12], &[OTHER]).await.is_some());
+    let newest = Node::serving(Port {
+        offer: TlsOffer {
+            minimum: TlsVersion::Tls13,
+            ..TlsOffer::default()
+        },
+        ..Port::default()
+    })
+    .await;
+    assert_eq!(newest.agrees(&[&TLS12], &[]).await, None);
+    assert!(newest.agrees(&[&TLS13], &[]).await.is_some());
+    let one = Node::serving(Port {
+        offer: TlsOffer {
+            suites: Some(vec![CipherSuite::EcdheEcdsaAes256Gcm]),
+            ..TlsOffer::default()
+        },
+        ..Port::default()
+    })
+    .await;
+    let agreed = Some(Name::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384);
+    assert_eq!(one.agrees(&[&TLS12], &[]).await, agreed);
+    assert_eq!(one.agrees(&[&TLS12], &[OTHER]).await, None);
+}
+
+#[tokio::test]
+async fn without_debugging_nobody_gets_logs_and_callers_are_asked_who_they_are_first() {
+    let node = Node::serving(Port {
+        debugging: false,
+        ..Port::default()
+    })
+    .await;
+    let admin = || Some(node.authority.user("admin"));
+    let disabled = (405, "Debug endpoints are disabled.\n".to_owned());
+    for path in [
+        "/containerLogs/ns/web-vm/c",
+        "/exec/ns/web-vm/c",
+        "/debug/pprof/profile",
+    ] {
+        assert_eq!(node.get(path, admin(), None).await, disabled, "{path}");
+        assert_eq!(node.get(path, None, None).await.0, 401, "{path}");
+    }
+    assert_eq!(node.get("/configz", admin(), None).await.0, 404);
+    assert_eq!(node.get("/pods", admin(), None).await.0, 200);
+    let with = Node::start(false).await;
+    let logs = with.get(
+        "/containerLogs/ns/web-vm/c",
+        Some(with.authority.user("admin")),
+        None,
+    );
+    assert_ne!(logs.await.0, 405);
 }
 
 #[tokio::test]

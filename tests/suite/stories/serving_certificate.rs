@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use gantry::identity::certificate::{Certificate, certificates};
 use gantry::identity::serving;
 use gantry::model::api::ApiNode;
+use gantry::model::tls::TlsOffer;
 use gantry::serve::node_api::{self, Files, Rules, Shown};
 use gantry::{serve, source};
 use http_body_util::{BodyExt as _, Empty};
@@ -56,12 +57,14 @@ impl Serving {
                 before: None,
             },
             client_ca: None,
+            offer: TlsOffer::default(),
         };
         let rules = Rules {
             node: "n".to_owned(),
             anonymous: true,
             tokens: None,
             permissions: None,
+            debugging: true,
         };
         let world = serve::World {
             pods: watch::channel(Arc::default()).1,
