@@ -229,33 +229,6 @@ own_story!(masq_all_hides_the_client_and_snat_false_keeps_it, |world| {
     }
 });
 
-own_story!(the_host_s_loopback_services_stay_its_own, |world| {
-    let conf = world.bridge_conf(json!({}));
-    let pod = Pod::new("one");
-    let mapping = json!([{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]);
-    let portmap = world.portmap_conf(&world.add(&pod, &conf), mapping);
-    world.add(&pod, &portmap);
-    serve("host", 9000);
-    // A pod with CAP_NET_ADMIN can send packets for 127.0.0.1 to the host.
-    pod.netns
-        .run(|| std::fs::write("/proc/sys/net/ipv4/conf/eth0/route_localnet", "1").unwrap());
-    pod.netns
-        .command("ip", &["route", "add", "127.0.0.1/32", "via", "10.1.0.1"]);
-    assert!(pod.netns.run(|| ask_tcp((ip("127.0.0.1"), 9000))).is_err());
-    command("nft", &["flush", "chain", "ip", "gantry-hostport", "loopback"]);
-    assert!(
-        pod.netns.run(|| ask_tcp((ip("127.0.0.1"), 9000))).is_ok(),
-        "the attack works without the rule"
-    );
-    assert!(
-        world
-            .call("CHECK", &pod, &portmap)
-            .failure()
-            .1
-            .contains("loopback")
-    );
-});
-
 own_story!(
     del_leaves_nothing_of_the_pod_and_cleanup_nothing_of_the_network,
     |world| {

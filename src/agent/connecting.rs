@@ -17,6 +17,13 @@ const AGAIN: Duration = Duration::from_secs(30);
 
 /// Sets the pods' network up, now or as soon as its subnet is known. What is told is the subnet, where it is ours.
 pub(super) async fn connect(tasks: &mut Tasks, config: &Config, values: &Values) -> anyhow::Result<()> {
+    // Before anything can listen to a pod, whoever connects it.
+    if config.network.util_chains {
+        network::loopback::stand().await;
+        tasks.spawn("loopback", network::loopback::keep(tasks.cancel.clone()));
+    } else {
+        network::loopback::fall().await;
+    }
     let settings = settings(config);
     let is_member = config.paths.kubeconfig.is_some();
     match (config.network.whose, is_member) {

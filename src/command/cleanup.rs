@@ -79,6 +79,10 @@ pub async fn run(config: &Config) -> anyhow::Result<Summary> {
     let data_dir = Path::new(network::DATA_DIR);
     let removed = gantry_cni::cleanup::cleanup(conflist::NETWORK, conflist::BRIDGE, Some(data_dir));
     summary.check("the pods' network", removed);
+    summary.check(
+        "the rule that guards the host's loopback",
+        gantry_cni::loopback_guard::remove(),
+    );
     let torn_down = network::tear_down(&config.network.cni_conf_dir, &config.paths.state);
     summary.check("the CNI configuration", torn_down);
     let mut root = config.cgroups.root.clone();

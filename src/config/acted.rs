@@ -159,7 +159,7 @@ const KEYS: &[(&str, Class)] = &[
         Harmless("volumes that are attached are refused"),
     ),
     ("protectKernelDefaults", Acted),
-    ("makeIPTablesUtilChains", Harmless(ALWAYS_STRICT)),
+    ("makeIPTablesUtilChains", Acted),
     ("iptablesMasqueradeBit", Harmless("no rule of ours marks packets")),
     ("iptablesDropBit", Harmless("no rule of ours marks packets")),
     ("failSwapOn", Acted),

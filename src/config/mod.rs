@@ -347,6 +347,8 @@ pub struct Network {
     pub cni_conf_dir: PathBuf,
     /// CNI plugins.
     pub cni_bin_dir: PathBuf,
+    /// `makeIPTablesUtilChains`: whether the agent keeps the rule that guards the host's loopback addresses.
+    pub util_chains: bool,
 }
 
 /// `podNetwork`: who connects the pods.

@@ -63,6 +63,7 @@ pub fn network(
         pod_cidr,
         cni_conf_dir: directory(own.cni_conf_dir.as_ref(), "/etc/cni/net.d", around),
         cni_bin_dir: directory(own.cni_bin_dir.as_ref(), "/opt/cni/bin", around),
+        util_chains: written.make_iptables_util_chains != Some(false),
     }
 }
 

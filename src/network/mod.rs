@@ -4,6 +4,7 @@
 //! network's configuration is respected: then this room changes nothing on the machine.
 
 pub mod conflist;
+pub mod loopback;
 pub mod subnet;
 
 use std::io;

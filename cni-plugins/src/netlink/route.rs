@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use nix::errno::Errno;
 use nix::libc;
 
 use super::addr::{family_of, ip_bytes, ip_from};
@@ -137,13 +138,16 @@ pub fn list(socket: &mut Socket, link: &Link, like: IpAddr) -> Result<Vec<Route>
     Ok(routes)
 }
 
-/// The number of the interface by which packets to `destination` leave.
-pub fn interface_towards(socket: &mut Socket, destination: IpAddr) -> Result<Option<u32>, NetlinkError> {
+/// The address from which this host sends to `destination`; `None` where no route leads there.
+pub fn source_towards(socket: &mut Socket, destination: IpAddr) -> Result<Option<IpAddr>, NetlinkError> {
     let mut body = [0; 12];
     body[0] = family_of(destination);
     body[1] = if destination.is_ipv4() { 32 } else { 128 };
     let mut message = Message::new(libc::RTM_GETROUTE, 0, &body);
     message.attr(libc::RTA_DST, &ip_bytes(destination));
-    let reply = socket.get(&format!("find the route to {destination}"), message)?;
-    Ok(find(reply.body.get(12..).unwrap_or_default(), libc::RTA_OIF).and_then(|value| read_u32(value, 0)))
+    match socket.get(&format!("find the route to {destination}"), message) {
+        Ok(reply) => Ok(find(reply.body.get(12..).unwrap_or_default(), libc::RTA_PREFSRC).and_then(ip_from)),
+        Err(error) if matches!(error.errno(), Some(Errno::ENETUNREACH | Errno::EHOSTUNREACH)) => Ok(None),
+        Err(error) => Err(error),
+    }
 }

@@ -2,10 +2,11 @@
 //!
 //! Registers are the 32 bit ones, numbered from 0 here: an IPv4 address takes one, an IPv6 address four.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use nix::libc;
 
+use crate::netlink::addr::ip_bytes;
 use crate::netlink::message::Message;
 
 /// The address family of a table.
@@ -69,6 +70,60 @@ impl Family {
         }
     }
 
+    /// The host's own address, `127.0.0.1` or `::1`.
+    pub fn loopback(self) -> IpAddr {
+        match self {
+            Family::V4 => Ipv4Addr::LOCALHOST.into(),
+            Family::V6 => Ipv6Addr::LOCALHOST.into(),
+        }
+    }
+
+    /// How many bits the addresses that never leave a host have in common (RFC 1122 3.2.1.3, RFC 4291 2.5.3).
+    pub fn loopback_prefix(self) -> u8 {
+        match self {
+            Family::V4 => 8,
+            Family::V6 => 128,
+        }
+    }
+
+    /// Goes on if the address that `load` puts into register 0 never leaves a host, or, where `inside` is false, if it
+    /// may.
+    pub fn loopback_network(self, load: Expr, inside: bool) -> [Expr; 3] {
+        let (register, mask) = (0, self.mask(self.loopback_prefix()));
+        let address = ip_bytes(self.loopback());
+        let value = address
+            .iter()
+            .zip(&mask)
+            .map(|(byte, mask)| byte & mask)
+            .collect();
+        let compare = if inside {
+            Expr::Equal { register, value }
+        } else {
+            Expr::Differs { register, value }
+        };
+        [load, Expr::Mask { register, mask }, compare]
+    }
+
+    /// Replaces the source address by what is in the register.
+    pub fn set_source(self, register: u32) -> Expr {
+        let offset = if self == Family::V4 { 12 } else { 8 };
+        Expr::WriteAddress {
+            family: self,
+            offset,
+            register,
+        }
+    }
+
+    /// Replaces the destination address by what is in the register.
+    pub fn set_destination(self, register: u32) -> Expr {
+        let offset = if self == Family::V4 { 16 } else { 24 };
+        Expr::WriteAddress {
+            family: self,
+            offset,
+            register,
+        }
+    }
+
     /// The address all of whose first `prefix` bits are set.
     pub fn mask(self, prefix: u8) -> Vec<u8> {
         let all = u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0);
@@ -88,7 +143,17 @@ const TRANSPORT_HEADER: u32 = 2;
 const META_INPUT_NAME: u32 = 6;
 const META_OUTPUT_NAME: u32 = 7;
 const META_TRANSPORT_PROTOCOL: u32 = 16;
+/// The kind of the interface the packet came in by, as `ip link add type` names it; since Linux 5.1.
+const META_INPUT_KIND: u32 = 26;
+const CONNTRACK_DIRECTION: u32 = 1;
 const CONNTRACK_STATUS: u32 = 2;
+/// `IP_CT_DIR_REPLY`
+const REPLY: u8 = 1;
+/// `NFT_PAYLOAD_CSUM_INET`, and where IPv4 has that checksum.
+const INTERNET_CHECKSUM: u32 = 1;
+const IPV4_CHECKSUM: u32 = 10;
+/// `NFT_PAYLOAD_L4CSUM_PSEUDOHDR`: the checksums of TCP and UDP count the addresses, too.
+const TRANSPORT_CHECKSUM: u32 = 1;
 /// `IPS_DST_NAT`: the connection's destination was translated.
 const DESTINATION_TRANSLATED: u32 = 1 << 5;
 /// linux/rtnetlink.h `RTN_LOCAL`
@@ -124,6 +189,36 @@ pub enum Expr {
     /// Loads the name of the interface the packet leaves by, sixteen bytes.
     OutputName {
         /// Where to.
+        register: u32,
+    },
+    /// Loads the kind of the interface the packet came in by, sixteen bytes; ends the rule where it has none.
+    InputKind {
+        /// Where to.
+        register: u32,
+    },
+    /// Loads a constant.
+    Constant {
+        /// Where to.
+        register: u32,
+        /// What.
+        value: Vec<u8>,
+    },
+    /// Loads the destination that the connection's first packet had before it was translated.
+    OriginalDestination {
+        /// The family of the address.
+        family: Family,
+        /// Where to.
+        register: u32,
+    },
+    /// Goes on if the packet answers the connection's first one.
+    IsReply,
+    /// Replaces an address of the packet and mends its checksums. Connection tracking knows nothing of it.
+    WriteAddress {
+        /// The family of the address.
+        family: Family,
+        /// Where in the network header.
+        offset: u32,
+        /// The new address.
         register: u32,
     },
     /// Cuts an address to its network.
@@ -212,6 +307,30 @@ impl Expr {
             Expr::TransportProtocol { register } => meta(list, META_TRANSPORT_PROTOCOL, *register),
             Expr::InputName { register } => meta(list, META_INPUT_NAME, *register),
             Expr::OutputName { register } => meta(list, META_OUTPUT_NAME, *register),
+            Expr::InputKind { register } => meta(list, META_INPUT_KIND, *register),
+            Expr::Constant { register, value } => one(list, "immediate", |data| {
+                data.attr_be32(1, reg(*register)).nest(2, |constant| {
+                    constant.attr(1, value);
+                });
+            }),
+            Expr::OriginalDestination { family, register } => {
+                // `NFT_CT_DST_IP` and `NFT_CT_DST_IP6`, of direction 0.
+                let key = if *family == Family::V4 { 20 } else { 22 };
+                one(list, "ct", |data| {
+                    data.attr_be32(1, reg(*register)).attr_be32(2, key).attr(3, &[0]);
+                });
+            }
+            Expr::IsReply => {
+                one(list, "ct", |data| {
+                    data.attr_be32(1, reg(0)).attr_be32(2, CONNTRACK_DIRECTION);
+                });
+                compare(list, 0, 0, &[REPLY]);
+            }
+            Expr::WriteAddress {
+                family,
+                offset,
+                register,
+            } => write_address(list, *family, *offset, *register),
             Expr::Mask { register, mask } => bitwise(list, *register, mask),
             Expr::Equal { register, value } => compare(list, *register, 0, value),
             Expr::Differs { register, value } => compare(list, *register, 1, value),
@@ -271,6 +390,19 @@ fn meta(list: &mut Message, key: u32, register: u32) {
     });
 }
 
+fn write_address(list: &mut Message, family: Family, offset: u32, register: u32) {
+    one(list, "payload", |data| {
+        data.attr_be32(2, NETWORK_HEADER)
+            .attr_be32(3, offset)
+            .attr_be32(4, family.address_length())
+            .attr_be32(5, reg(register));
+        if family == Family::V4 {
+            data.attr_be32(6, INTERNET_CHECKSUM).attr_be32(7, IPV4_CHECKSUM);
+        }
+        data.attr_be32(8, TRANSPORT_CHECKSUM);
+    });
+}
+
 fn bitwise(list: &mut Message, register: u32, mask: &[u8]) {
     let length = u32::try_from(mask.len()).expect("an address is short");
     one(list, "bitwise", |data| {
@@ -310,7 +442,7 @@ fn verdict(list: &mut Message, code: u32, chain: Option<&str>) {
     });
 }
 
-/// The name of an interface as it stands in a register.
+/// The name or the kind of an interface as it stands in a register.
 pub fn interface_name(name: &str) -> Vec<u8> {
     let mut bytes = name.as_bytes().to_vec();
     bytes.resize(16, 0);

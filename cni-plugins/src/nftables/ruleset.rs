@@ -32,9 +32,9 @@ pub struct Chain {
 /// Where packets enter a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hook {
-    /// `nat` or `filter`.
+    /// `nat`, `filter`, or `route`: packets whose addresses such a chain changes are routed anew.
     pub kind: &'static str,
-    /// linux/netfilter.h: 0 prerouting, 2 forward, 3 output, 4 postrouting.
+    /// linux/netfilter.h: 0 prerouting, 1 input, 2 forward, 3 output, 4 postrouting.
     pub number: u32,
     /// Chains at one hook are walked from low to high.
     pub priority: i32,
@@ -46,6 +46,18 @@ impl Hook {
         kind: "filter",
         number: 0,
         priority: -300,
+    };
+    /// What this host sends, before its connections are tracked.
+    pub const RAW_OUTPUT: Hook = Hook {
+        kind: "route",
+        number: 3,
+        priority: -300,
+    };
+    /// What this host receives, when its translation (priority 100) is undone.
+    pub const INPUT_AFTER_NAT: Hook = Hook {
+        kind: "filter",
+        number: 1,
+        priority: 110,
     };
     /// Destination translation of what comes in.
     pub const NAT_PREROUTING: Hook = Hook {

@@ -8,7 +8,8 @@ use super::ruleset::{Chain, Comments, Element, Rule, Set, Table};
 use crate::netlink::message::{Message, attributes, find, text};
 use crate::netlink::socket::{NetlinkError, Socket};
 
-const SUBSYSTEM: u16 = 10;
+/// linux/netfilter/nfnetlink.h `NFNL_SUBSYS_NFTABLES`
+pub const SUBSYSTEM: u16 = 10;
 const BATCH_BEGIN: u16 = 16;
 const BATCH_END: u16 = 17;
 
@@ -27,7 +28,8 @@ const GET_GENERATION: u16 = 16;
 
 const SET_IS_MAP: u32 = 8;
 /// In all objects used here the first attribute is the table's name.
-const TABLE: u16 = 1;
+pub const TABLE_NAME: u16 = 1;
+const TABLE: u16 = TABLE_NAME;
 
 /// How often a change is computed anew because others were faster. Each refusal means that another one got
 /// through, so this bounds the writers at one moment, not the patience.

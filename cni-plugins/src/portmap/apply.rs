@@ -2,33 +2,32 @@
 //! is and refused by the kernel if that has changed meanwhile, so that concurrent calls cannot harm each other, and
 //! a late DEL of one pod does not take the port of the next.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use nix::libc;
 
-use super::conf::{Conf, Snat};
+use super::conf::Conf;
 use super::rules::{
-    TABLE, elements, known_prefixes, mappings_for, owner_network, prefixes, set_names, table,
+    TABLE, Target, elements, known_prefixes, mappings_for, owner_network, prefixes, set_names, table,
 };
 use crate::netlink::socket::{NetlinkError, Socket};
-use crate::netlink::{conntrack, link, route};
+use crate::netlink::{conntrack, route};
 use crate::nftables::expr::Family;
 use crate::nftables::ruleset::Element;
 use crate::nftables::transaction::{self, Transaction, comments, look_and_change};
-use crate::sysctl;
-use crate::types::Error;
 
 /// Forwards the ports of `conf` to the pod at `pod`, in the name of `owner`. Who had one of these ports before
 /// loses it: the later pod is the one that lives.
 pub fn forward(socket: &mut Socket, conf: &Conf, pod: IpNet, owner: &str) -> Result<(), NetlinkError> {
     let family = Family::of(pod.addr());
-    let wanted = elements(conf, pod, owner);
+    let wanted = elements(conf, target(pod)?, owner);
     look_and_change(socket, "forward ports of the host", |socket| {
         let found = comments(socket, family, TABLE)?;
         let known = known_prefixes(&found);
         let all: BTreeSet<u8> = known.union(&prefixes(conf, pod)).copied().collect();
+        let mut missing: BTreeMap<_, _> = wanted.iter().collect();
         let present = all_elements(socket, family, &all)?;
         let mut change = Transaction::default();
         let table = table(family, &all);
@@ -36,18 +35,29 @@ pub fn forward(socket: &mut Socket, conf: &Conf, pod: IpNet, owner: &str) -> Res
             change.ensure(&table, &found);
         }
         for old in &present {
-            let replaced = wanted
-                .iter()
-                .any(|new| (&new.set, &new.key) == (&old.set, &old.key) && new != old);
-            let obsolete = old.comment == owner && !wanted.contains(old);
-            if replaced || obsolete {
-                change.delete_element(family, TABLE, old);
+            let key = (old.set.clone(), old.key.clone());
+            match missing.get(&key) {
+                Some(new) if *new == old => drop(missing.remove(&key)),
+                Some(_) => change.delete_element(family, TABLE, old),
+                None if old.comment == owner => change.delete_element(family, TABLE, old),
+                None => {}
             }
         }
-        for new in wanted.iter().filter(|new| !present.contains(new)) {
+        for new in missing.values() {
             change.add_element(family, TABLE, new);
         }
         Ok(Some(change).filter(|change| !change.is_empty()))
+    })
+}
+
+/// Where the pod is, and which address of the host is next to it. One of the link alone is none that the pod could
+/// answer to by a route.
+fn target(pod: IpNet) -> Result<Target, NetlinkError> {
+    let host = route::source_towards(&mut Socket::route()?, pod.addr())?;
+    let is_of_link = |host: &IpAddr| matches!(host, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    Ok(Target {
+        pod,
+        host: host.filter(|host| !is_of_link(host)),
     })
 }
 
@@ -92,7 +102,7 @@ pub fn missing(
     owner: &str,
 ) -> Result<Option<String>, NetlinkError> {
     let family = Family::of(pod.addr());
-    let wanted = elements(conf, pod, owner);
+    let wanted = elements(conf, target(pod)?, owner);
     if wanted.is_empty() {
         return Ok(None);
     }
@@ -104,8 +114,8 @@ pub fn missing(
             chain.name
         )));
     }
-    let present = all_elements(socket, family, &known)?;
-    let missing = wanted.into_iter().find(|element| !present.contains(element));
+    let present: BTreeSet<Element> = all_elements(socket, family, &known)?.into_iter().collect();
+    let missing = wanted.into_values().find(|element| !present.contains(element));
     Ok(missing.map(|element| format!("an element of {} in table {TABLE} is gone", element.set)))
 }
 
@@ -118,25 +128,6 @@ pub fn forget_flows(socket: &mut Socket, conf: &Conf, pod: IpNet) -> Result<(), 
         .collect();
     if !ports.is_empty() {
         conntrack::delete_udp(socket, pod.addr(), &ports)?;
-    }
-    Ok(())
-}
-
-/// Lets packets from 127.0.0.1 leave by the interface that leads to the pod. Without `snat` their answers would not
-/// come back anyway, so it is left as it is.
-pub fn route_loopback(conf: &Conf, pod: IpNet) -> Result<(), Error> {
-    if conf.snat == Snat::None || pod.addr().is_ipv6() {
-        return Ok(());
-    }
-    let mut socket = Socket::route()?;
-    let Some(index) = route::interface_towards(&mut socket, pod.addr())? else {
-        return Ok(());
-    };
-    if let Some(out) = link::list(&mut socket)?
-        .into_iter()
-        .find(|link| link.index == index)
-    {
-        sysctl::ensure(&format!("net/ipv4/conf/{}/route_localnet", out.name), "1")?;
     }
     Ok(())
 }

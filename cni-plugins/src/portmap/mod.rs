@@ -3,6 +3,9 @@
 pub mod apply;
 pub mod conf;
 pub mod rules;
+pub mod loopback;
+
+use std::collections::HashSet;
 
 use serde_json::Value;
 
@@ -33,7 +36,6 @@ fn forward(request: &Request, conf: &Conf, result: &CniResult) -> Result<(), Err
     for pod in pod_addresses(result, &request.ifname) {
         apply::forward(&mut socket, conf, pod, &owner)?;
         apply::forget_flows(&mut socket, conf, pod)?;
-        apply::route_loopback(conf, pod)?;
     }
     Ok(())
 }
@@ -70,13 +72,11 @@ pub fn status(request: &Request) -> Result<(), Error> {
 /// Stops forwarding the ports of this network's pods that are no more.
 pub fn collect_garbage(request: &Request, valid: &[Attachment]) -> Result<(), Error> {
     let network = rules::owner_network(&request.network);
-    let valid: Vec<String> = valid
+    let valid: HashSet<String> = valid
         .iter()
         .map(|one| owner(&request.network, &one.container_id, &one.ifname))
         .collect();
-    let is_gone = |found: &str| {
-        found.split(' ').next() == Some(network.as_str()) && !valid.iter().any(|one| one == found)
-    };
+    let is_gone = |found: &str| found.split(' ').next() == Some(network.as_str()) && !valid.contains(found);
     Ok(apply::remove(&mut Socket::netfilter()?, is_gone)?)
 }
 

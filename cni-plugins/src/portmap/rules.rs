@@ -9,21 +9,26 @@
 //!   chain prerouting  { destinations that are ours: jump hostports }
 //!   chain output      { the same }
 //!   chain postrouting { translated connections: source cut to 24 bits . destination in snat-24: masquerade }
-//!   chain loopback    { nothing from outside reaches 127.0.0.0/8 }
+//!   chain loopback    { nothing that came by wire reaches 127.0.0.0/8 }
+//!   map loopback-to-address, loopback-to-host, chain from-loopback, to-loopback   see `loopback.rs`
 //! }
 //! ```
 //!
 //! The number of rules does not depend on the number of ports; each port is an element with its owner's name.
-//! `loopback` is there because a port that answers on 127.0.0.1 needs `route_localnet`, and that alone would open
-//! the host's own loopback services to the neighbours (CVE-2020-8558).
+//!
+//! `loopback` is there although `route_localnet` is not set: translation comes before the kernel looks whether a packet
+//! for 127.0.0.0/8 may come by wire, so a port of 127.0.0.1 alone would be open to whoever sends such a packet.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use super::conf::{Conf, Mapping, Snat};
+use super::loopback;
+use crate::loopback_guard;
 use crate::netlink::addr::ip_bytes;
-use crate::nftables::expr::{Expr, Family, interface_name};
+use crate::nftables::expr::{Expr, Family};
 use crate::nftables::ruleset::{Chain, Comments, Element, Hook, Rule, Set, Table, Type, padded};
 use crate::text::short_enough;
 
@@ -49,6 +54,7 @@ pub fn table(family: Family, prefixes: &BTreeSet<u8>) -> Table {
             value: target,
         },
     ];
+    sets.extend(loopback::sets(family));
     sets.extend(prefixes.iter().map(|prefix| Set {
         name: snat_set(*prefix),
         key: vec![address, address],
@@ -79,12 +85,9 @@ pub fn table(family: Family, prefixes: &BTreeSet<u8>) -> Table {
             rules,
         });
     }
+    chains.extend(loopback::chains(family));
     if family == Family::V4 {
-        chains.push(Chain {
-            name: "loopback",
-            hook: Some(Hook::RAW_PREROUTING),
-            rules: vec![loopback_rule()],
-        });
+        chains.push(loopback_guard::chain());
     }
     Table {
         family,
@@ -168,30 +171,6 @@ fn snat_rule(family: Family, prefix: u8) -> Rule {
     }
 }
 
-fn loopback_rule() -> Rule {
-    let exprs = vec![
-        Expr::InputName { register: 0 },
-        Expr::Differs {
-            register: 0,
-            value: interface_name("lo"),
-        },
-        Family::V4.destination(0),
-        Expr::Mask {
-            register: 0,
-            mask: Family::V4.mask(8),
-        },
-        Expr::Equal {
-            register: 0,
-            value: vec![127, 0, 0, 0],
-        },
-        Expr::Drop,
-    ];
-    Rule {
-        comment: "nobody else's loopback".into(),
-        exprs,
-    }
-}
-
 /// The prefix lengths for which the kernel's table has a rule already.
 pub fn known_prefixes(found: &Comments) -> BTreeSet<u8> {
     let rules = found.get("postrouting").into_iter().flatten();
@@ -202,10 +181,21 @@ pub fn known_prefixes(found: &Comments) -> BTreeSet<u8> {
 
 /// The names of all sets of the table.
 pub fn set_names(prefixes: &BTreeSet<u8>) -> Vec<String> {
-    [TO_ADDRESS.to_string(), TO_HOST.to_string()]
+    [TO_ADDRESS, TO_HOST]
         .into_iter()
+        .chain(loopback::SETS)
+        .map(str::to_string)
         .chain(prefixes.iter().map(|prefix| snat_set(*prefix)))
         .collect()
+}
+
+/// Where a pod is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    /// Its address and network.
+    pub pod: IpNet,
+    /// The address of the host that the host sends to the pod from; `None` where no route leads there.
+    pub host: Option<IpAddr>,
 }
 
 /// The prefix lengths of the source networks that the pod at `pod` needs masqueraded.
@@ -217,15 +207,27 @@ pub fn prefixes(conf: &Conf, pod: IpNet) -> BTreeSet<u8> {
     }
 }
 
-/// The elements for a pod at `pod`, in the name of `owner`.
-pub fn elements(conf: &Conf, pod: IpNet, owner: &str) -> Vec<Element> {
-    let forwarded: Vec<&Mapping> = mappings_for(conf, pod).collect();
-    let mut elements: Vec<Element> = forwarded
-        .iter()
-        .map(|mapping| port_element(mapping, pod, owner))
-        .collect();
-    if !elements.is_empty() {
-        elements.extend(snat_elements(conf, pod, owner));
+/// Elements by what no two of them share, the set and the key in it.
+pub type Elements = BTreeMap<(String, Vec<u8>), Element>;
+
+/// The elements for a pod, in the name of `owner`. Of two mappings of one port the first counts.
+pub fn elements(conf: &Conf, target: Target, owner: &str) -> Elements {
+    let mut elements = Elements::new();
+    let mut add = |element: Element| {
+        elements
+            .entry((element.set.clone(), element.key.clone()))
+            .or_insert(element);
+    };
+    for mapping in mappings_for(conf, target.pod) {
+        add(port_element(mapping, target.pod, owner));
+        if let (Some(host), true) = (target.host, conf.snat != Snat::None) {
+            loopback::element(mapping, host, owner)
+                .into_iter()
+                .for_each(&mut add);
+        }
+    }
+    if mappings_for(conf, target.pod).next().is_some() {
+        snat_elements(conf, target, owner).into_iter().for_each(add);
     }
     elements
 }
@@ -239,10 +241,15 @@ pub fn mappings_for(conf: &Conf, pod: IpNet) -> impl Iterator<Item = &Mapping> {
     })
 }
 
-fn port_element(mapping: &Mapping, pod: IpNet, owner: &str) -> Element {
+/// The key of a port in the maps: its address, where it has one, protocol, port.
+pub fn port_key(mapping: &Mapping) -> Vec<u8> {
     let mut key = mapping.host_ip.map(ip_bytes).unwrap_or_default();
     key.extend(padded(&[mapping.protocol]));
     key.extend(padded(&mapping.host_port.to_be_bytes()));
+    key
+}
+
+fn port_element(mapping: &Mapping, pod: IpNet, owner: &str) -> Element {
     let mut value = ip_bytes(pod.addr());
     value.extend(padded(&mapping.container_port.to_be_bytes()));
     let set = if mapping.host_ip.is_some() {
@@ -252,15 +259,17 @@ fn port_element(mapping: &Mapping, pod: IpNet, owner: &str) -> Element {
     };
     Element {
         set: set.to_string(),
-        key,
+        key: port_key(mapping),
         value,
         comment: owner.to_string(),
     }
 }
 
 /// Who is on the pod's network gets answers from the pod directly, past the host that translated the address, and
-/// would not know them; the host's loopback address is no address to answer to at all.
-fn snat_elements(conf: &Conf, pod: IpNet, owner: &str) -> Vec<Element> {
+/// would not know them. What stands in for the host's loopback address is masqueraded, too: that finds another port
+/// where the host has such a connection to the pod already.
+fn snat_elements(conf: &Conf, target: Target, owner: &str) -> Vec<Element> {
+    let pod = target.pod;
     let element = |network: IpNet| {
         let mut key = ip_bytes(network.network());
         key.extend(ip_bytes(pod.addr()));
@@ -275,10 +284,10 @@ fn snat_elements(conf: &Conf, pod: IpNet, owner: &str) -> Vec<Element> {
     match conf.snat {
         Snat::None => Vec::new(),
         Snat::All => vec![element(of(pod.addr(), 0))],
-        Snat::Needed if pod.addr().is_ipv4() => {
-            vec![element(pod), element(of([127, 0, 0, 1].into(), pod.prefix_len()))]
+        Snat::Needed => {
+            let host = target.host.map(|host| of(host, pod.prefix_len()));
+            std::iter::once(pod).chain(host).map(element).collect()
         }
-        Snat::Needed => vec![element(pod)],
     }
 }
 
@@ -318,35 +327,58 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_port_is_an_element_of_its_family_only() {
-        let elements = elements(&conf(Snat::None), "10.1.0.5/24".parse().unwrap(), "o");
-        assert_eq!(elements.len(), 2);
-        assert_eq!(elements[0].key, [6, 0, 0, 0, 0x1f, 0x90, 0, 0]);
-        assert_eq!(elements[0].value, [10, 1, 0, 5, 0, 80, 0, 0]);
-        assert_eq!(elements[1].key, [192, 0, 2, 1, 6, 0, 0, 0, 0x1f, 0x91, 0, 0]);
+    fn target(host: &str) -> Target {
+        Target {
+            pod: "10.1.0.5/24".parse().unwrap(),
+            host: Some(host.parse().unwrap()),
+        }
     }
 
     #[test]
-    fn the_pod_s_network_and_loopback_are_masqueraded_or_everybody() {
-        let pod = "10.1.0.5/24".parse().unwrap();
-        let keys = |snat| {
-            let all = elements(&conf(snat), pod, "o");
-            all.into_iter()
+    fn a_port_is_an_element_of_its_family_only() {
+        let elements: Vec<_> = elements(&conf(Snat::None), target("192.0.2.9"), "o")
+            .into_values()
+            .collect();
+        assert_eq!(elements.len(), 2);
+        assert_eq!(elements[0].key, [192, 0, 2, 1, 6, 0, 0, 0, 0x1f, 0x91, 0, 0]);
+        assert_eq!(elements[1].key, [6, 0, 0, 0, 0x1f, 0x90, 0, 0]);
+        assert_eq!(elements[1].value, [10, 1, 0, 5, 0, 80, 0, 0]);
+    }
+
+    #[test]
+    fn the_pod_s_network_and_the_host_are_masqueraded_or_everybody() {
+        let keys = |snat, host| {
+            let all = elements(&conf(snat), target(host), "o");
+            all.into_values()
                 .filter(|e| e.set.starts_with("snat"))
                 .map(|e| (e.set, e.key))
                 .collect::<Vec<_>>()
         };
-        let needed = [
-            ("snat-24".to_string(), vec![10, 1, 0, 0, 10, 1, 0, 5]),
-            ("snat-24".to_string(), vec![127, 0, 0, 0, 10, 1, 0, 5]),
-        ];
-        assert_eq!(keys(Snat::Needed), needed);
+        let own = ("snat-24".to_string(), vec![10, 1, 0, 0, 10, 1, 0, 5]);
+        let other = ("snat-24".to_string(), vec![192, 0, 2, 0, 10, 1, 0, 5]);
+        assert_eq!(keys(Snat::Needed, "10.1.0.1"), std::slice::from_ref(&own));
+        assert_eq!(keys(Snat::Needed, "192.0.2.9"), [own, other]);
         assert_eq!(
-            keys(Snat::All),
+            keys(Snat::All, "10.1.0.1"),
             [("snat-0".to_string(), vec![0, 0, 0, 0, 10, 1, 0, 5])]
         );
-        assert!(keys(Snat::None).is_empty());
+        assert!(keys(Snat::None, "10.1.0.1").is_empty());
+    }
+
+    #[test]
+    fn a_port_answers_at_loopback_unless_it_is_of_another_address() {
+        let stand_ins = |snat| {
+            let all = elements(&conf(snat), target("10.1.0.1"), "o");
+            all.into_values()
+                .filter(|e| loopback::SETS.contains(&e.set.as_str()))
+                .map(|e| (e.key, e.value))
+                .collect::<Vec<_>>()
+        };
+        let of_all = (vec![6, 0, 0, 0, 0x1f, 0x90, 0, 0], vec![10, 1, 0, 1]);
+        for snat in [Snat::Needed, Snat::All] {
+            assert_eq!(stand_ins(snat), std::slice::from_ref(&of_all));
+        }
+        assert!(stand_ins(Snat::None).is_empty());
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! A world for each story: private namespaces for network and mounts, in which the test process plays the host, its
 //! threads hold the pods' namespaces, and another namespace is the outside. All of it goes with the process,
 //! however it ends.
+#![allow(dead_code, reason = "no file of stories needs all of it")]
+
+pub(crate) mod frames;
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -1,0 +1,167 @@
+//! Keeps the addresses of the host's own loopback to the host (CVE-2020-8558).
+//!
+//! Once `route_localnet` is set, for one interface or for all, the kernel routes packets for 127.0.0.0/8 that come by
+//! wire: whoever shares a link with the host, a pod or a neighbour, talks to what listens on 127.0.0.1. kube-proxy sets
+//! it, and so does the `portmap` plugin of containernetworking; ours does not need it. The kubelet keeps a rule against
+//! it (KUBE-FIREWALL in pkg/kubelet/kubelet_network_linux.go). Here the rule stands before connections are tracked, so
+//! that it needs no exception for those that are known already, and a connection that came through while the rule was
+//! away ends with its return.
+//!
+//! IPv6 needs none: the kernel drops packets from and for ::1 that come by wire before any rule sees them, and no
+//! setting changes that (`ip6_rcv_core` in net/ipv6/ip6_input.c).
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+
+use netlink_sys::SocketAddr;
+use nix::errno::Errno;
+use nix::libc;
+
+use crate::netlink::message::{find, split, text};
+use crate::netlink::socket::{NetlinkError, Socket};
+use crate::nftables::expr::{Expr, Family, interface_name};
+use crate::nftables::ruleset::{Chain, Hook, Rule, Table};
+use crate::nftables::transaction::{
+    SUBSYSTEM, TABLE_NAME, Transaction, comments, delete_table, look_and_change,
+};
+
+/// The agent's table.
+pub const TABLE: &str = "gantry-firewall";
+/// linux/netfilter/nfnetlink.h `NFNLGRP_NFTABLES`
+const NEWS: u32 = 7;
+
+/// The chain that drops what is for or from 127.0.0.0/8 and came by wire.
+pub fn chain() -> Chain {
+    let family = Family::V4;
+    let not_lo = [
+        Expr::InputName { register: 0 },
+        Expr::Differs {
+            register: 0,
+            value: interface_name("lo"),
+        },
+    ];
+    let drop_if_loopback = |address: Expr, comment: &str| {
+        let mut exprs = not_lo.to_vec();
+        exprs.extend(family.loopback_network(address, true));
+        exprs.push(Expr::Drop);
+        Rule {
+            comment: comment.into(),
+            exprs,
+        }
+    };
+    // In a VRF the interface of that name is what `lo` is elsewhere.
+    let vrf = vec![
+        Expr::InputKind { register: 0 },
+        Expr::Equal {
+            register: 0,
+            value: interface_name("vrf"),
+        },
+        Expr::Accept,
+    ];
+    Chain {
+        name: "loopback",
+        hook: Some(Hook::RAW_PREROUTING),
+        rules: vec![
+            Rule {
+                comment: "a VRF has a loopback of its own".into(),
+                exprs: vrf,
+            },
+            drop_if_loopback(family.destination(0), "block packets by wire for localnet"),
+            drop_if_loopback(family.source(0), "block packets by wire from localnet"),
+        ],
+    }
+}
+
+/// Makes sure of the table; whether it was not there, or not as it must be.
+pub fn ensure() -> Result<bool, NetlinkError> {
+    let wanted = Table {
+        family: Family::V4,
+        name: TABLE.to_string(),
+        sets: Vec::new(),
+        chains: vec![chain()],
+    };
+    let mut changed = false;
+    look_and_change(&mut Socket::netfilter()?, "guard the host's loopback", |socket| {
+        let found = comments(socket, Family::V4, TABLE)?;
+        changed |= wanted.differing_chains(&found).next().is_some();
+        let mut change = Transaction::default();
+        if wanted.differing_chains(&found).next().is_some() {
+            change.ensure(&wanted, &found);
+        }
+        Ok(Some(change).filter(|change| !change.is_empty()))
+    })?;
+    Ok(changed)
+}
+
+/// Removes the table; one that is not there is no error.
+pub fn remove() -> Result<(), NetlinkError> {
+    delete_table(&mut Socket::netfilter()?, Family::V4, TABLE)
+}
+
+/// News of changes to nftables, by anybody, in the network namespace in which it was opened.
+#[derive(Debug)]
+pub struct News(netlink_sys::Socket);
+
+impl News {
+    /// Listens from now on. The descriptor becomes readable when there is something.
+    pub fn open() -> io::Result<Self> {
+        let mut socket = netlink_sys::Socket::new(netlink_sys::protocols::NETLINK_NETFILTER)?;
+        socket.bind(&SocketAddr::new(0, 0))?;
+        socket.add_membership(NEWS)?;
+        socket.set_non_blocking(true)?;
+        Ok(News(socket))
+    }
+
+    /// Takes what there is, without waiting; whether some of it may be about the guard's table.
+    pub fn take(&self) -> io::Result<bool> {
+        let mut concerns = false;
+        loop {
+            match self.0.recv_from_full() {
+                Ok((datagram, _)) => concerns |= is_about_guard(&datagram),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(concerns),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // More came than there was room for, and what is not known.
+                Err(error) if error.raw_os_error() == Some(Errno::ENOBUFS as i32) => concerns = true,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+impl AsRawFd for News {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+/// A message about tables, chains and rules names the table first.
+fn is_about_guard(datagram: &[u8]) -> bool {
+    split(datagram).iter().any(|message| {
+        let [subsystem, _] = message.kind.to_be_bytes();
+        u16::from(subsystem) == SUBSYSTEM
+            && i32::from(message.body.first().copied().unwrap_or_default()) == libc::AF_INET
+            && find(message.body.get(4..).unwrap_or_default(), TABLE_NAME)
+                .map(text)
+                .as_deref()
+                == Some(TABLE)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::netlink::message::Message;
+
+    #[test]
+    fn news_of_other_tables_and_families_are_not_about_the_guard() {
+        let about = |family: u8, table: &str| {
+            let mut message = Message::new(SUBSYSTEM << 8 | 2, 0, &[family, 0, 0, 0]);
+            message.attr_str(TABLE_NAME, table);
+            is_about_guard(&message.finish(1))
+        };
+        assert!(about(2, TABLE));
+        assert!(!about(10, TABLE));
+        assert!(!about(2, "gantry-hostport"));
+        assert!(!is_about_guard(b"cut"));
+    }
+}

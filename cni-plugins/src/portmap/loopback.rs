@@ -1,0 +1,128 @@
+//! How the host reaches a forwarded port at its own loopback address, 127.0.0.1 or ::1: pure.
+//!
+//! Translated to the pod's address, such a packet would leave the host with a loopback address as its source. For IPv4
+//! the kernel allows that where `route_localnet` is set, and then also takes packets for 127.0.0.0/8 that come by wire
+//! (CVE-2020-8558); for IPv6 it never does. So the source gives way first: before the connection is tracked the packet
+//! gets another address of the host, the one that the host would send to the pod from, and when the pod's answer has
+//! come in, its destination becomes the loopback address again. No setting of the kernel is touched, and nobody else's
+//! packet can use it: what comes by wire for a loopback address is dropped by the kernel, as always.
+//!
+//! A client that binds its socket to another address of 127.0.0.0/8 than 127.0.0.1 does not reach the port.
+
+use std::net::IpAddr;
+
+use super::conf::Mapping;
+use super::rules::port_key;
+use crate::netlink::addr::ip_bytes;
+use crate::nftables::expr::{Expr, Family};
+use crate::nftables::ruleset::{Chain, Element, Hook, Rule, Set, Type};
+
+/// What stands in for the loopback address, for ports of one address and for ports of all.
+pub const SETS: [&str; 2] = ["loopback-to-address", "loopback-to-host"];
+
+/// The maps.
+pub fn sets(family: Family) -> [Set; 2] {
+    let address = Type::Address(family);
+    let map = |name: &str, key: Vec<Type>| Set {
+        name: name.into(),
+        key,
+        value: vec![address],
+    };
+    let [to_address, to_host] = SETS;
+    [
+        map(to_address, vec![address, Type::Protocol, Type::Port]),
+        map(to_host, vec![Type::Protocol, Type::Port]),
+    ]
+}
+
+/// The chains that put the other address in and take it out again.
+pub fn chains(family: Family) -> [Chain; 2] {
+    let [to_address, to_host] = SETS;
+    let put_in = |comment: &str, map: &str, key: Vec<Expr>| {
+        let mut exprs = vec![family.source(0), equals_loopback(family)];
+        exprs.extend(family.loopback_network(family.destination(0), true));
+        exprs.extend(key);
+        exprs.push(Expr::FromMap {
+            map: map.into(),
+            register: 0,
+        });
+        exprs.push(family.set_source(0));
+        Rule {
+            comment: comment.into(),
+            exprs,
+        }
+    };
+    let behind = family.address_registers();
+    let port = |register| {
+        [
+            Expr::TransportProtocol { register },
+            Expr::destination_port(register + 1),
+        ]
+    };
+    let single = std::iter::once(family.destination(0))
+        .chain(port(behind))
+        .collect();
+    [
+        Chain {
+            name: "from-loopback",
+            hook: Some(Hook::RAW_OUTPUT),
+            rules: vec![
+                put_in(
+                    "from loopback to ports of single addresses: another source",
+                    to_address,
+                    single,
+                ),
+                put_in(
+                    "from loopback to ports of all addresses: another source",
+                    to_host,
+                    port(0).to_vec(),
+                ),
+            ],
+        },
+        Chain {
+            name: "to-loopback",
+            hook: Some(Hook::INPUT_AFTER_NAT),
+            rules: vec![take_out(family)],
+        },
+    ]
+}
+
+/// Answers of connections that went to a loopback address and did not come from one.
+fn take_out(family: Family) -> Rule {
+    let original = Expr::OriginalDestination { family, register: 0 };
+    let mut exprs = vec![Expr::IsReply];
+    exprs.extend(family.loopback_network(original, true));
+    exprs.extend(family.loopback_network(family.destination(0), false));
+    exprs.push(Expr::Constant {
+        register: 0,
+        value: ip_bytes(family.loopback()),
+    });
+    exprs.push(family.set_destination(0));
+    Rule {
+        comment: "answers to loopback: its address again".into(),
+        exprs,
+    }
+}
+
+fn equals_loopback(family: Family) -> Expr {
+    Expr::Equal {
+        register: 0,
+        value: ip_bytes(family.loopback()),
+    }
+}
+
+/// The element by which `mapping` answers at the loopback address, with `stand_in` as the client's address.
+pub fn element(mapping: &Mapping, stand_in: IpAddr, owner: &str) -> Option<Element> {
+    let [to_address, to_host] = SETS;
+    let set = match mapping.host_ip {
+        None => to_host,
+        Some(address) if address.is_loopback() => to_address,
+        Some(_) => return None,
+    };
+    Some(Element {
+        set: set.to_string(),
+        key: port_key(mapping),
+        value: ip_bytes(stand_in),
+        comment: owner.to_string(),
+    })
+}
