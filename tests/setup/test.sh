@@ -36,7 +36,7 @@ suite() {
 }
 
 net() {
-    tests/setup/packages.sh build run && "$cargo" test --locked --package gantry-cni --test netns
+    tests/setup/packages.sh build run && "$cargo" test --locked --package gantry-cni --test '*'
 }
 
 node() {

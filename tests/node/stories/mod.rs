@@ -52,6 +52,7 @@ pub fn all() -> Vec<Story> {
         story!(network::pods_reach_each_other_the_node_and_the_outside),
         story!(network::a_host_port_leads_to_the_pod_and_goes_with_it),
         story!(network::another_networks_configuration_is_respected),
+        story!(network::the_loopback_s_guard_stands_whoever_flushes_rules),
         story!(logs::an_agent_whose_own_log_cannot_be_written_lives),
         story!(logs::logs_lie_where_shippers_look_and_are_rotated),
         story!(logs::previous_and_following_logs_are_printed),

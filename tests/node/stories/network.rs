@@ -1,6 +1,7 @@
 //! The first network: pod to pod, to the node, to the outside, and host ports.
 
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use crate::manifest;
@@ -68,7 +69,7 @@ fn outside_server() -> std::process::Child {
 /// busybox's web server on port 8080.
 fn http_server(prefix: &[&str], root: &str) -> std::process::Child {
     let command = [prefix, &["busybox", "httpd", "-f", "-p", "8080", "-h", root]].concat();
-    std::process::Command::new(command[0])
+    Command::new(command[0])
         .args(&command[1..])
         .spawn()
         .expect("busybox is installed")
@@ -106,6 +107,47 @@ pub fn a_host_port_leads_to_the_pod_and_goes_with_it(node: &mut Node) {
     node.wait_gone("client");
     let after = run(&["nft", "-s", "list", "ruleset"]);
     assert!(!after.contains("18080"), "before:\n{before}\nafter:\n{after}");
+}
+
+pub fn the_loopback_s_guard_stands_whoever_flushes_rules(node: &mut Node) {
+    let guard = || {
+        Command::new("nft")
+            .args(["list", "chain", "ip", "gantry-firewall", "loopback"])
+            .output()
+    };
+    let is_there = || {
+        let listed = guard().expect("nft is installed");
+        let text = String::from_utf8_lossy(&listed.stdout).into_owned();
+        let drops = text.matches("127.0.0.0/8 drop").count();
+        if drops == 2 {
+            Ok(())
+        } else {
+            Err(format!("{text}{}", String::from_utf8_lossy(&listed.stderr)))
+        }
+    };
+    // kube-proxy does so, for node ports at 127.0.0.1.
+    std::fs::write("/proc/sys/net/ipv4/conf/all/route_localnet", "1").expect("a private network");
+    node.start_agent();
+    is_there().expect("an agent that serves has set the rule");
+    for flush in [
+        &["flush", "ruleset"][..],
+        &["delete", "table", "ip", "gantry-firewall"],
+        &["insert", "rule", "ip", "gantry-firewall", "loopback", "accept"],
+    ] {
+        run(&[&["nft"], flush].concat());
+        wait_for(&format!("the rule after {flush:?}"), SOON, is_there);
+    }
+    // It goes neither with the agent nor with what an agent that was told to do without finds.
+    node.kill_agent();
+    is_there().expect("the rule is the machine's");
+    std::fs::write(
+        "/run/node/config.yaml",
+        "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nmakeIPTablesUtilChains: false\n",
+    )
+    .expect("a private directory");
+    node.flag("--config=/run/node/config.yaml");
+    node.start_agent();
+    assert!(is_there().is_err(), "makeIPTablesUtilChains: false keeps no rule");
 }
 
 pub fn another_networks_configuration_is_respected(node: &mut Node) {
