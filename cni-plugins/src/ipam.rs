@@ -32,7 +32,7 @@ fn run(request: &Request, name: &str, command: &str) -> Result<Value, Error> {
         .map_err(failed)?;
     if let Some(mut stdin) = child.stdin.take() {
         // A plugin that ends without reading says why by itself.
-        let _ = stdin.write_all(request.config.to_string().as_bytes());
+        let _ = stdin.write_all(request.input.as_bytes());
     }
     let output = child.wait_with_output().map_err(failed)?;
     let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();

@@ -11,6 +11,7 @@
 
 pub mod types;
 pub mod skel;
+pub mod keys;
 pub mod request;
 pub mod loopback;
 pub mod bridge;

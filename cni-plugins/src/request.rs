@@ -1,5 +1,6 @@
 //! What is asked, checked: nothing behind this file sees an id, a name or a path that could lead astray.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -38,6 +39,10 @@ pub struct Request {
     pub path: Vec<PathBuf>,
     /// The whole configuration, for the plugin to read its keys from.
     pub config: Value,
+    /// The configuration as it came, for another plugin.
+    pub input: String,
+    /// What of the configuration has no effect here, for whoever reads the runtime's log.
+    pub notes: RefCell<Vec<String>>,
 }
 
 impl Request {
@@ -47,6 +52,11 @@ impl Request {
             let msg = format!("network {}: {}: {}", self.network, error.path(), error.inner());
             Error::new(Code::Decode, msg)
         })
+    }
+
+    /// Says that something of the configuration has no effect here.
+    pub fn note(&self, words: impl Into<String>) {
+        self.notes.borrow_mut().push(words.into());
     }
 
     /// The result of the plugins before this one in the list.
@@ -84,6 +94,7 @@ pub struct Attachment {
 pub fn read_request(
     subject: Subject,
     env: &dyn Fn(&str) -> Option<String>,
+    input: String,
     config: Value,
     version: Version,
 ) -> Result<Request, Error> {
@@ -139,7 +150,15 @@ pub fn read_request(
         args: read_args(&variable("CNI_ARGS").unwrap_or_default())?,
         path: std::env::split_paths(&variable("CNI_PATH").unwrap_or_default()).collect(),
         config,
+        input,
+        notes: RefCell::default(),
     })
+}
+
+/// Whether `name` can be that of a plugin: with a separator in it, or as a step up, it would lead to a program outside of
+/// the plugins' directories (CVE-2021-20206).
+pub fn is_plugin_name(name: &str) -> bool {
+    !matches!(name, "" | "." | "..") && !name.contains(['/', '\\', '\0'])
 }
 
 /// The specification's rule for network names and container ids. No slash can pass, and no leading dot, so such a

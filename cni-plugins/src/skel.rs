@@ -5,6 +5,7 @@ use std::io::Read;
 
 use serde_json::{Value, json};
 
+use crate::keys;
 use crate::request::{Attachment, Request, Subject, read_request};
 use crate::types::{Code, Error, Version};
 
@@ -46,6 +47,9 @@ impl Plugin {
     }
 }
 
+/// The longest configuration that is read. A pod whose every port is forwarded needs a third of it.
+const MAX_INPUT: u64 = 16 << 20;
+
 /// What the binary says and how it ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {
@@ -67,22 +71,17 @@ pub fn run(plugin: Plugin, env: &dyn Fn(&str) -> Option<String>, stdin: &mut dyn
         };
     }
     let mut version = Version::V1_0_0;
-    match dispatch(plugin, env, stdin, &mut version) {
-        Ok(None) => Output {
-            stdout: String::new(),
-            stderr: String::new(),
-            exit: 0,
-        },
-        Ok(Some(value)) => Output {
-            stdout: format!("{value}\n"),
-            stderr: String::new(),
-            exit: 0,
-        },
-        Err(error) => Output {
-            stdout: format!("{}\n", error.to_json(version)),
-            stderr: String::new(),
-            exit: 1,
-        },
+    let mut notes = String::new();
+    let answer = dispatch(plugin, env, stdin, &mut version, &mut notes);
+    let (stdout, exit) = match answer {
+        Ok(None) => (String::new(), 0),
+        Ok(Some(value)) => (format!("{value}\n"), 0),
+        Err(error) => (format!("{}\n", error.to_json(version)), 1),
+    };
+    Output {
+        stdout,
+        stderr: notes,
+        exit,
     }
 }
 
@@ -101,10 +100,11 @@ fn dispatch(
     env: &dyn Fn(&str) -> Option<String>,
     stdin: &mut dyn Read,
     version: &mut Version,
+    notes: &mut String,
 ) -> Result<Option<Value>, Error> {
     let command = Command::parse(&env("CNI_COMMAND").unwrap_or_default())?;
     let mut input = String::new();
-    let read = stdin.read_to_string(&mut input);
+    let read = stdin.take(MAX_INPUT + 1).read_to_string(&mut input);
     if command == Command::Version {
         return Ok(Some(version_answer(&input)));
     }
@@ -114,6 +114,35 @@ fn dispatch(
             format!("cannot read the configuration from stdin: {error}"),
         )
     })?;
+    let request = parse(env, command.subject(), input, |found| {
+        *version = found;
+        command.is_known_to(found)
+    })?;
+    let answer = answer(plugin, command, &request);
+    if command == Command::Add {
+        notes.extend(
+            request
+                .notes
+                .take()
+                .iter()
+                .map(|note| format!("{}: {note}\n", plugin.name())),
+        );
+    }
+    answer
+}
+
+/// Reads what is asked from the environment and the text of the configuration. `allow` hears the version as soon as it is
+/// known. For whoever has a text and no call, too: nothing is done here.
+pub fn parse(
+    env: &dyn Fn(&str) -> Option<String>,
+    subject: Subject,
+    input: String,
+    allow: impl FnOnce(Version) -> Result<(), Error>,
+) -> Result<Request, Error> {
+    if input.len() as u64 > MAX_INPUT {
+        let msg = format!("the configuration on stdin has more than {MAX_INPUT} bytes");
+        return Err(Error::new(Code::Decode, msg));
+    }
     let mut config: Value = serde_json::from_str(&input).map_err(|error| {
         Error::new(
             Code::Decode,
@@ -121,22 +150,19 @@ fn dispatch(
         )
     })?;
     strip_nulls(&mut config);
-    *version = config_version(&config)?;
-    if *version < command.since() {
-        let msg = format!(
-            "cniVersion {} has no {command:?}; it came with {}",
-            version.as_str(),
-            command.since().as_str()
-        );
-        return Err(Error::new(Code::IncompatibleVersion, msg));
-    }
-    let request = read_request(command.subject(), env, config, *version)?;
+    keys::spell(&mut config);
+    let version = config_version(&config)?;
+    allow(version)?;
+    read_request(subject, env, input, config, version)
+}
+
+fn answer(plugin: Plugin, command: Command, request: &Request) -> Result<Option<Value>, Error> {
     match command {
-        Command::Add => add(plugin, &request).map(Some),
-        Command::Del => del(plugin, &request).map(|()| None),
-        Command::Check => check(plugin, &request).map(|()| None),
-        Command::Status => status(plugin, &request).map(|()| None),
-        Command::Gc => collect_garbage(plugin, &request).map(|()| None),
+        Command::Add => add(plugin, request).map(Some),
+        Command::Del => del(plugin, request).map(|()| None),
+        Command::Check => check(plugin, request).map(|()| None),
+        Command::Status => status(plugin, request).map(|()| None),
+        Command::Gc => collect_garbage(plugin, request).map(|()| None),
         Command::Version => Ok(None),
     }
 }
@@ -214,6 +240,18 @@ impl Command {
                 format!("CNI_COMMAND is {other:?}; it must be ADD, DEL, CHECK, STATUS, GC or VERSION"),
             )),
         }
+    }
+
+    fn is_known_to(self, version: Version) -> Result<(), Error> {
+        if version >= self.since() {
+            return Ok(());
+        }
+        let msg = format!(
+            "cniVersion {} has no {self:?}; it came with {}",
+            version.as_str(),
+            self.since().as_str()
+        );
+        Err(Error::new(Code::IncompatibleVersion, msg))
     }
 
     fn since(self) -> Version {

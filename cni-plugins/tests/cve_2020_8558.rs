@@ -14,7 +14,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use gantry_cni::loopback_guard;
 use serde_json::{Value, json};
 use support::frames::Wire;
-use support::{Netns, Pod, World, ask_tcp, ask_udp, command, isolated, serve};
+use support::{Netns, Pod, World, ask_tcp, ask_udp, command, isolated, mac, serve};
 
 /// What listens on all addresses of the host; it answers those who come by wire to another address.
 const OPEN: u16 = 7000;
@@ -100,21 +100,6 @@ impl Host {
         let reached = self.is_reached(attackers, SECRET);
         assert!(reached.is_empty(), "{when}: {reached:?}");
     }
-}
-
-fn mac(interface: &str) -> [u8; 6] {
-    let written = std::fs::read_to_string(format!("/sys/class/net/{interface}/address"));
-    // /sys shows the interfaces of the namespace that it was mounted in.
-    let written = written.unwrap_or_else(|_| command("ip", &["-br", "link", "show", interface]));
-    let word = written
-        .split_whitespace()
-        .find(|word| word.matches(':').count() == 5)
-        .unwrap();
-    let bytes: Vec<u8> = word
-        .split(':')
-        .map(|byte| u8::from_str_radix(byte, 16).unwrap())
-        .collect();
-    bytes.try_into().unwrap()
 }
 
 /// The attackers: a pod, and a neighbour of the host.

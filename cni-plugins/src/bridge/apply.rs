@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 use nix::errno::Errno;
 
-use super::conf::{Conf, Gateway, Reflection};
+use super::conf::{Conf, ContainerInterface, Gateway, Reflection};
 use super::masquerade;
 use super::plan::{Plan, host_end};
+use crate::netlink::addr::Detection;
 use crate::netlink::link::{self, Link, Mac, NewVeth};
 use crate::netlink::socket::{HostNet, PodNet, Socket};
 use crate::netlink::{addr, route};
@@ -19,6 +20,8 @@ use crate::{netns, sysctl};
 
 /// How long the kernel may take until the bridge forwards for a new port.
 const PORT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long the kernel may take to find an address to be nobody else's; as long as the original waits.
+const DETECTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the kernel may take until the host can send into a bridge with its first port.
 const BRIDGE_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -87,7 +90,10 @@ fn configure(
     if conf.reflection == Reflection::Hairpin {
         link::set_hairpin(&mut nets.host.0, port)?;
     }
-    let pod = configure_pod(request, plan, nets)?;
+    if conf.isolated {
+        link::isolate(&mut nets.host.0, port)?;
+    }
+    let pod = configure_pod(request, conf, plan, nets)?;
     for gateway in &plan.gateways {
         ensure_address(&mut nets.host, bridge, *gateway, conf.force_address)?;
     }
@@ -97,18 +103,29 @@ fn configure(
     if !plan.masquerade.is_empty() {
         masquerade::ensure(&mut Socket::netfilter()?, &request.network, &plan.masquerade)?;
     }
-    wait_until_operational(&mut nets.host, port, bridge)?;
+    if conf.container_interface == ContainerInterface::Up {
+        wait_until_operational(&mut nets.host, port, bridge)?;
+    }
+    if conf.duplicate_detection {
+        wait_until_unique(plan, &pod, nets)?;
+    }
     Ok(pod)
 }
 
 /// Addresses first, then up, then routes: the announcement of `arp_notify` goes out when the interface comes up,
 /// and routes need it up.
-fn configure_pod(request: &Request, plan: &Plan, nets: &mut Nets) -> Result<Link, Error> {
+fn configure_pod(request: &Request, conf: &Conf, plan: &Plan, nets: &mut Nets) -> Result<Link, Error> {
     let name = request.ifname.as_str();
     let has_ipv6 = plan.addresses.iter().any(|address| address.addr().is_ipv6());
     netns::with(&nets.namespace, || {
         sysctl::prefer(&format!("net/ipv4/conf/{name}/arp_notify"), "1");
-        sysctl::prefer(&format!("net/ipv6/conf/{name}/accept_dad"), "0");
+        let detection = if conf.duplicate_detection { "1" } else { "0" };
+        sysctl::prefer(&format!("net/ipv6/conf/{name}/accept_dad"), detection);
+        if conf.ipam.is_some() {
+            // Addresses and routes are those of the IPAM plugin: any pod of the bridge can announce others
+            // (CVE-2020-10749). A network without one may live by such announcements.
+            sysctl::prefer(&format!("net/ipv6/conf/{name}/accept_ra"), "0");
+        }
         if has_ipv6 {
             sysctl::ensure("net/ipv6/conf/lo/disable_ipv6", "0")?;
             sysctl::ensure(&format!("net/ipv6/conf/{name}/disable_ipv6"), "0")?;
@@ -122,10 +139,17 @@ fn configure_pod(request: &Request, plan: &Plan, nets: &mut Nets) -> Result<Link
             format!("{name} vanished from the pod while it was set up"),
         )
     })?;
+    let detection = if conf.duplicate_detection {
+        Detection::Kernel
+    } else {
+        Detection::None
+    };
     for address in &plan.addresses {
-        addr::add(&mut nets.pod.0, &pod, *address)?;
+        addr::add(&mut nets.pod.0, &pod, *address, detection)?;
     }
-    link::set_up(&mut nets.pod.0, &pod, true)?;
+    if conf.container_interface == ContainerInterface::Up {
+        link::set_up(&mut nets.pod.0, &pod, true)?;
+    }
     for wanted in &plan.routes {
         route::add(&mut nets.pod.0, &pod, wanted)?;
     }
@@ -204,6 +228,43 @@ fn add_veth(request: &Request, conf: &Conf, nets: &mut Nets, bridge: &Link) -> R
     ))
 }
 
+/// Waits until the kernel has found the pod's IPv6 addresses to be nobody else's. It asks when the bridge forwards.
+fn wait_until_unique(plan: &Plan, pod: &Link, nets: &mut Nets) -> Result<(), Error> {
+    let begin = Instant::now();
+    let asked: Vec<_> = plan
+        .addresses
+        .iter()
+        .filter(|address| address.addr().is_ipv6())
+        .collect();
+    loop {
+        let states = addr::states(&mut nets.pod.0, pod)?;
+        let of = |wanted: addr::State| {
+            asked
+                .iter()
+                .find(|address| states.get(&address.addr()).is_none_or(|state| *state == wanted))
+        };
+        if let Some(duplicate) = of(addr::State::Duplicate) {
+            return Err(Error::new(
+                Code::Kernel,
+                format!("{} is somebody else's on this link already", duplicate.addr()),
+            ));
+        }
+        match of(addr::State::Tentative) {
+            None => return Ok(()),
+            Some(_) if begin.elapsed() < DETECTION_TIMEOUT => std::thread::sleep(Duration::from_millis(10)),
+            Some(address) => {
+                return Err(Error::new(
+                    Code::Kernel,
+                    format!(
+                        "the kernel does not say whether {} is nobody else's",
+                        address.addr()
+                    ),
+                ));
+            }
+        }
+    }
+}
+
 /// Gives the bridge the gateway's address. Another IPv4 address, or an overlapping IPv6 one, contradicts it.
 fn ensure_address(host: &mut HostNet, bridge: &Link, wanted: IpNet, force: bool) -> Result<(), Error> {
     let found = addr::list(&mut host.0, bridge, wanted.addr())?;
@@ -223,7 +284,7 @@ fn ensure_address(host: &mut HostNet, bridge: &Link, wanted: IpNet, force: bool)
         }
         addr::delete(&mut host.0, bridge, other)?;
     }
-    match addr::add(&mut host.0, bridge, wanted) {
+    match addr::add(&mut host.0, bridge, wanted, Detection::None) {
         Err(error) if error.errno() == Some(Errno::EEXIST) => return Ok(()),
         other => other?,
     }

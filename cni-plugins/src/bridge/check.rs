@@ -1,9 +1,10 @@
 //! CHECK: whether everything the result of ADD promises is still there.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use super::apply::Nets;
-use super::conf::{Conf, Gateway, Reflection};
+use super::conf::{Conf, ContainerInterface, Gateway, Reflection};
 use super::masquerade;
 use super::plan::{gateway_address, routes_of};
 use crate::netlink::link::{self, Link};
@@ -25,10 +26,12 @@ pub fn check(request: &Request, conf: &Conf, result: &CniResult, nets: &mut Nets
     let bridge = same(
         link::by_name(&mut nets.host.0, &conf.bridge)?,
         named(&conf.bridge, "")?,
+        ContainerInterface::Up,
     )?;
     let pod = same(
         link::by_name(&mut nets.pod.0, &request.ifname)?,
         named(&request.ifname, &sandbox)?,
+        conf.container_interface,
     )?;
     if bridge.kind != "bridge" {
         return Err(Error::changed(format!(
@@ -65,12 +68,12 @@ pub fn check(request: &Request, conf: &Conf, result: &CniResult, nets: &mut Nets
     Ok(())
 }
 
-/// The interface if it is there, up, and has the address the result gives it.
-fn same(found: Option<Link>, wanted: &Interface) -> Result<Link, Error> {
+/// The interface if it is there, up where it must be, and has the address the result gives it.
+fn same(found: Option<Link>, wanted: &Interface, state: ContainerInterface) -> Result<Link, Error> {
     let name = &wanted.name;
     let found =
         found.ok_or_else(|| Error::new(Code::UnknownContainer, format!("interface {name} is gone")))?;
-    if !found.up {
+    if !found.up && state == ContainerInterface::Up {
         return Err(Error::changed(format!("interface {name} is down")));
     }
     let mac = found.mac.map(|mac| mac.to_string()).unwrap_or_default();
@@ -102,7 +105,7 @@ fn check_port(
         if pod.peer != Some(port.index) || port.peer != Some(pod.index) {
             continue;
         }
-        same(Some(port.clone()), wanted)?;
+        same(Some(port.clone()), wanted, ContainerInterface::Up)?;
         if port.master != Some(bridge.index) {
             return Err(Error::changed(format!(
                 "{} is not in bridge {} any more",
@@ -121,31 +124,30 @@ fn check_port(
 }
 
 fn check_pod(pod: &Link, result: &CniResult, nets: &mut Nets) -> Result<(), Error> {
-    for ip in &result.ips {
-        if !addr::list(&mut nets.pod.0, pod, ip.address.addr())?.contains(&ip.address) {
-            return Err(Error::changed(format!(
-                "interface {} has lost its address {}",
-                pod.name, ip.address
-            )));
-        }
-    }
     for like in [IpAddr::from([0; 4]), IpAddr::from([0; 16])] {
-        let wanted = routes_of(result)
-            .into_iter()
-            .filter(|route| route.destination.addr().is_ipv4() == like.is_ipv4());
-        let mut wanted = wanted.peekable();
-        if wanted.peek().is_none() {
-            continue;
+        let of_family = |ip: IpAddr| ip.is_ipv4() == like.is_ipv4();
+        let addresses = result.ips.iter().map(|ip| ip.address);
+        let mut addresses = addresses.filter(|net| of_family(net.addr())).peekable();
+        if addresses.peek().is_some() {
+            let found: HashSet<_> = addr::list(&mut nets.pod.0, pod, like)?.into_iter().collect();
+            if let Some(lost) = addresses.find(|net| !found.contains(net)) {
+                return Err(Error::changed(format!(
+                    "interface {} has lost its address {lost}",
+                    pod.name
+                )));
+            }
         }
-        let found = route::list(&mut nets.pod.0, pod, like)?;
-        for wanted in wanted {
-            let there = |found: &route::Route| {
-                found.destination == wanted.destination.trunc() && found.gateway == wanted.gateway
-            };
-            if !found.iter().any(there) {
+        let routes = routes_of(result).into_iter();
+        let mut routes = routes
+            .filter(|route| of_family(route.destination.addr()))
+            .peekable();
+        if routes.peek().is_some() {
+            let found = route::list(&mut nets.pod.0, pod, like)?.into_iter();
+            let found: HashSet<_> = found.map(|route| (route.destination, route.gateway)).collect();
+            if let Some(gone) = routes.find(|route| !found.contains(&(route.destination, route.gateway))) {
                 return Err(Error::changed(format!(
                     "the route to {} is gone from the pod",
-                    wanted.destination
+                    gone.destination
                 )));
             }
         }

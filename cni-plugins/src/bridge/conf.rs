@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::netlink::link::Mac;
-use crate::request::{Request, check_interface_name};
+use crate::request::{Request, check_interface_name, is_plugin_name};
 use crate::types::{Dns, Error};
 
 /// What the plugin works with.
@@ -25,6 +25,12 @@ pub struct Conf {
     pub reflection: Reflection,
     /// The pod's hardware address, if the caller wants one.
     pub mac: Option<Mac>,
+    /// Whether the pod's interface is set up by somebody else, later.
+    pub container_interface: ContainerInterface,
+    /// Whether the pod's IPv6 addresses are searched for on the link before they are used.
+    pub duplicate_detection: bool,
+    /// Whether the pod's port passes frames to and from ports that are not isolated only.
+    pub isolated: bool,
     /// Who gives addresses; `None` for a network without any.
     pub ipam: Option<Ipam>,
     /// Replaces the resolver settings of the IPAM plugin, if it says anything.
@@ -40,6 +46,15 @@ pub enum Gateway {
     Address,
     /// And the pods' default route leads to it.
     DefaultRoute,
+}
+
+/// Who sets the pod's interface up (`disableContainerInterface`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ContainerInterface {
+    /// This plugin.
+    Up,
+    /// Somebody else, or nobody.
+    LeftDown,
 }
 
 /// How packets get back out of the port they came in by (`hairpinMode`, `promiscMode`).
@@ -109,7 +124,7 @@ struct WrittenRuntime {
 /// original that ask for something not done here are refused, because ignoring them would be a surprise.
 pub fn read(request: &Request) -> Result<Conf, Error> {
     let written: Written = request.config()?;
-    refuse_unsupported(&written)?;
+    refuse_unsupported(request, &written)?;
     let bridge = written
         .bridge
         .filter(|name| !name.is_empty())
@@ -150,10 +165,19 @@ pub fn read(request: &Request) -> Result<Conf, Error> {
         .map(|(_, mac)| mac.clone());
     let given = [written.runtime_config.mac, written.args.cni.mac, in_args];
     let mac = given.into_iter().flatten().find(|mac| !mac.is_empty());
+    let container_interface = match (written.disable_container_interface, &written.ipam.kind) {
+        (false, _) => ContainerInterface::Up,
+        (true, kind) if kind.is_empty() => ContainerInterface::LeftDown,
+        (true, _) => {
+            return Err(Error::invalid(
+                "disableContainerInterface and ipam exclude each other; an interface that is down gets no address",
+            ));
+        }
+    };
     let ipam = match written.ipam.kind.as_str() {
         "" => None,
         "host-local" => Some(Ipam::HostLocal),
-        other if other.contains('/') => {
+        other if !is_plugin_name(other) => {
             return Err(Error::invalid(format!(
                 "ipam.type {other:?} must be the name of a plugin, not a path"
             )));
@@ -168,12 +192,15 @@ pub fn read(request: &Request) -> Result<Conf, Error> {
         mtu,
         reflection,
         mac: mac.as_deref().map(read_mac).transpose()?,
+        container_interface,
+        duplicate_detection: written.enabledad,
+        isolated: written.port_isolation,
         ipam,
         dns: written.dns.unwrap_or_default(),
     })
 }
 
-fn refuse_unsupported(written: &Written) -> Result<(), Error> {
+fn refuse_unsupported(request: &Request, written: &Written) -> Result<(), Error> {
     let later = "it is not done yet; remove it, or use the bridge plugin of containernetworking";
     let refused = [
         ("vlan", written.vlan != 0),
@@ -182,19 +209,19 @@ fn refuse_unsupported(written: &Written) -> Result<(), Error> {
             written.vlan_trunk.as_ref().is_some_and(|trunk| !trunk.is_empty()),
         ),
         ("macspoofchk", written.macspoofchk),
-        ("enabledad", written.enabledad),
-        ("disableContainerInterface", written.disable_container_interface),
-        ("portIsolation", written.port_isolation),
     ];
     if let Some((field, _)) = refused.into_iter().find(|(_, asked)| *asked) {
         return Err(Error::unsupported(field, later));
     }
     match written.ip_masq_backend.as_deref() {
         None | Some("" | "nftables") => Ok(()),
-        Some(other) => Err(Error::unsupported(
-            &format!("ipMasqBackend {other:?}"),
-            "this plugin speaks nftables; remove the key",
-        )),
+        Some("iptables") => {
+            request.note("ipMasqBackend iptables: masqueraded by nftables, which does the same");
+            Ok(())
+        }
+        Some(other) => Err(Error::invalid(format!(
+            "ipMasqBackend {other:?} is nobody's; write iptables or nftables"
+        ))),
     }
 }
 
@@ -227,6 +254,8 @@ mod tests {
             args: [("MAC".to_string(), "02:00:00:00:00:01".to_string())].into(),
             path: Vec::new(),
             config,
+            input: String::new(),
+            notes: Default::default(),
         }
     }
 
@@ -277,14 +306,14 @@ mod tests {
                 "macspoofchk",
             ),
             (
-                json!({"portIsolation": true}),
-                Code::UnsupportedField,
-                "portIsolation",
+                json!({"ipMasqBackend": "ipchains"}),
+                Code::InvalidConfig,
+                "ipMasqBackend",
             ),
             (
-                json!({"ipMasqBackend": "iptables"}),
-                Code::UnsupportedField,
-                "ipMasqBackend",
+                json!({"disableContainerInterface": true, "ipam": {"type": "host-local"}}),
+                Code::InvalidConfig,
+                "disableContainerInterface",
             ),
             (
                 json!({"hairpinMode": true, "promiscMode": true}),

@@ -1,8 +1,10 @@
 //! From configuration and allocated addresses to everything that will be done: pure.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use nix::libc;
 
 use super::conf::{Conf, Gateway, Ipam};
 use crate::host_local::allocate::step;
@@ -39,10 +41,13 @@ pub fn plan(conf: &Conf, given: CniResult) -> Result<Plan, Error> {
             ip.gateway = Some(first_of(ip.address)?);
         }
     }
+    let next_hops = NextHops::of(&ips);
     let mut routes = given.routes;
     if conf.gateway == Gateway::DefaultRoute {
-        routes.extend(default_routes(&ips, &routes));
+        add_default_routes(&mut routes, &ips, &next_hops);
     }
+    let mut seen = HashSet::new();
+    routes.retain(|route| seen.insert(next_hops.kernel_route(route)));
     let gateways = match conf.gateway {
         Gateway::None => Vec::new(),
         Gateway::Address | Gateway::DefaultRoute => ips.iter().filter_map(gateway_address).collect(),
@@ -54,7 +59,7 @@ pub fn plan(conf: &Conf, given: CniResult) -> Result<Plan, Error> {
     };
     Ok(Plan {
         addresses: ips.iter().map(|ip| ip.address).collect(),
-        routes: routes.iter().map(|route| kernel_route(route, &ips)).collect(),
+        routes: routes.iter().map(|route| next_hops.kernel_route(route)).collect(),
         gateways,
         masquerade,
         result: CniResult {
@@ -70,18 +75,30 @@ pub fn plan(conf: &Conf, given: CniResult) -> Result<Plan, Error> {
     })
 }
 
-/// One default route per family that has none.
-fn default_routes(ips: &[IpConfig], routes: &[RouteConfig]) -> Vec<RouteConfig> {
-    let mut added: Vec<RouteConfig> = Vec::new();
-    for ip in ips {
-        let v4 = ip.address.addr().is_ipv4();
-        let is_default = |route: &RouteConfig| {
-            route.gw.is_some() && route.dst.prefix_len() == 0 && route.dst.addr().is_ipv4() == v4
-        };
-        if !routes.iter().chain(&added).any(is_default) {
-            added.push(RouteConfig {
+/// One default route per family, by the gateway unless the IPAM plugin gave it another next hop. One that it gave
+/// without a next hop is this very route, said twice.
+fn add_default_routes(routes: &mut Vec<RouteConfig>, ips: &[IpConfig], next_hops: &NextHops) {
+    for v4 in [true, false] {
+        if !ips.iter().any(|ip| ip.address.addr().is_ipv4() == v4) {
+            continue;
+        }
+        let mut found = false;
+        for route in routes
+            .iter_mut()
+            .filter(|route| route.dst.trunc() == everything(v4))
+        {
+            let in_main = route
+                .table
+                .is_none_or(|table| table == u32::from(libc::RT_TABLE_MAIN));
+            if route.gw.is_none() && in_main {
+                route.gw = next_hops.of_family(v4);
+            }
+            found |= route.gw.is_some();
+        }
+        if !found {
+            routes.push(RouteConfig {
                 dst: everything(v4),
-                gw: ip.gateway,
+                gw: next_hops.of_family(v4),
                 mtu: None,
                 advmss: None,
                 priority: None,
@@ -90,33 +107,52 @@ fn default_routes(ips: &[IpConfig], routes: &[RouteConfig]) -> Vec<RouteConfig> 
             });
         }
     }
-    added
 }
 
-/// A route without a next hop goes by the gateway of the first address of its family.
-fn kernel_route(route: &RouteConfig, ips: &[IpConfig]) -> Route {
-    let v4 = route.dst.addr().is_ipv4();
-    let gateway = ips
-        .iter()
-        .filter_map(|ip| ip.gateway)
-        .find(|gateway| gateway.is_ipv4() == v4);
-    Route {
-        destination: route.dst,
-        gateway: route.gw.or(gateway),
-        priority: route.priority,
-        table: route.table,
-        scope: route.scope,
-        mtu: route.mtu,
-        advmss: route.advmss,
+/// The gateways of the first address of each family that has one.
+struct NextHops {
+    v4: Option<IpAddr>,
+    v6: Option<IpAddr>,
+}
+
+impl NextHops {
+    fn of(ips: &[IpConfig]) -> Self {
+        let first = |v4: bool| {
+            ips.iter()
+                .filter_map(|ip| ip.gateway)
+                .find(|gateway| gateway.is_ipv4() == v4)
+        };
+        NextHops {
+            v4: first(true),
+            v6: first(false),
+        }
+    }
+
+    fn of_family(&self, v4: bool) -> Option<IpAddr> {
+        if v4 { self.v4 } else { self.v6 }
+    }
+
+    /// A route without a next hop goes by the gateway of its family.
+    fn kernel_route(&self, route: &RouteConfig) -> Route {
+        Route {
+            destination: route.dst.trunc(),
+            gateway: route.gw.or(self.of_family(route.dst.addr().is_ipv4())),
+            priority: route.priority,
+            table: route.table,
+            scope: route.scope,
+            mtu: route.mtu,
+            advmss: route.advmss,
+        }
     }
 }
 
 /// The routes a finished ADD has left in the pod, for CHECK.
 pub fn routes_of(result: &CniResult) -> Vec<Route> {
+    let next_hops = NextHops::of(&result.ips);
     result
         .routes
         .iter()
-        .map(|route| kernel_route(route, &result.ips))
+        .map(|route| next_hops.kernel_route(route))
         .collect()
 }
 
@@ -156,7 +192,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::bridge::conf::Reflection;
+    use crate::bridge::conf::{ContainerInterface, Reflection};
     use crate::types::Dns;
 
     fn conf(gateway: Gateway) -> Conf {
@@ -168,6 +204,9 @@ mod tests {
             mtu: None,
             reflection: Reflection::None,
             mac: None,
+            container_interface: ContainerInterface::Up,
+            duplicate_detection: false,
+            isolated: false,
             ipam: Some(Ipam::HostLocal),
             dns: Dns::default(),
         }
@@ -217,6 +256,54 @@ mod tests {
             ]
         );
         assert_eq!(plan.gateways[0].to_string(), "10.1.0.254/24");
+    }
+
+    #[test]
+    fn a_default_route_that_is_said_twice_is_one_by_the_gateway() {
+        let given = |routes: serde_json::Value| {
+            given(json!({
+                "ips": [{"address": "10.1.0.5/24"}, {"address": "fd00::5/64"}], "routes": routes,
+            }))
+        };
+        let check = |routes: serde_json::Value, expected: &[(&str, &str)]| {
+            let plan = plan(&conf(Gateway::DefaultRoute), given(routes.clone())).unwrap();
+            let written: Vec<_> = plan
+                .routes
+                .iter()
+                .map(|r| (r.destination.to_string(), r.gateway.unwrap().to_string()))
+                .collect();
+            let written: Vec<_> = written
+                .iter()
+                .map(|(to, by)| (to.as_str(), by.as_str()))
+                .collect();
+            assert_eq!(written, expected, "{routes}");
+            let told: Vec<_> = plan
+                .result
+                .routes
+                .iter()
+                .map(|route| route.gw.unwrap().to_string())
+                .collect();
+            assert_eq!(
+                told,
+                expected.iter().map(|(_, by)| *by).collect::<Vec<_>>(),
+                "{routes}"
+            );
+        };
+        let (four, six) = (("0.0.0.0/0", "10.1.0.1"), ("::/0", "fd00::1"));
+        check(json!([]), &[four, six]);
+        check(json!([{"dst": "0.0.0.0/0"}]), &[four, six]);
+        check(
+            json!([{"dst": "0.0.0.0/0"}, {"dst": "0.0.0.0/0"}, {"dst": "::/0"}]),
+            &[four, six],
+        );
+        check(
+            json!([{"dst": "0.0.0.0/0", "gw": "10.1.0.1"}, {"dst": "0.0.0.0/0"}]),
+            &[four, six],
+        );
+        check(
+            json!([{"dst": "0.0.0.0/0", "gw": "10.1.0.9"}]),
+            &[("0.0.0.0/0", "10.1.0.9"), six],
+        );
     }
 
     #[test]

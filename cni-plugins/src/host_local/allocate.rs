@@ -64,13 +64,6 @@ impl fmt::Display for Range {
 }
 
 impl RangeSet {
-    /// Whether the two share an address.
-    pub fn overlaps(&self, other: &RangeSet) -> bool {
-        self.0
-            .iter()
-            .any(|range| other.0.iter().any(|other| range.overlaps(other)))
-    }
-
     /// The range `address` lies in.
     pub fn range_of(&self, address: IpAddr) -> Option<&Range> {
         self.0.iter().find(|range| range.contains(address))

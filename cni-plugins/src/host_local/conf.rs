@@ -1,6 +1,8 @@
 //! The `ipam` section of `type: host-local`, as written and as understood.
 //! <https://www.cni.dev/plugins/current/ipam/host-local/>
 
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -27,6 +29,33 @@ pub struct Conf {
     pub resolv_conf: Option<PathBuf>,
     /// Addresses the caller wants.
     pub requested: Vec<IpAddr>,
+}
+
+impl Conf {
+    /// Which of the addresses that the caller wants is whose, by the number of the set; and the first that is in no set, or
+    /// one too many of its set.
+    pub fn requests_by_set(&self) -> (HashMap<usize, IpAddr>, Option<IpAddr>) {
+        let ranges = self
+            .sets
+            .iter()
+            .enumerate()
+            .flat_map(|(number, set)| set.0.iter().map(move |range| (range.start, (range.end, number))));
+        let by_start: BTreeMap<IpAddr, (IpAddr, usize)> = ranges.collect();
+        let mut placed = HashMap::new();
+        let mut unplaced = None;
+        for address in &self.requested {
+            let set = by_start
+                .range(..=*address)
+                .next_back()
+                .filter(|(_, (end, _))| address <= end && address.is_ipv4() == end.is_ipv4())
+                .map(|(_, (_, number))| *number);
+            match set.map(|set| placed.entry(set)) {
+                Some(Entry::Vacant(free)) => drop(free.insert(*address)),
+                _ => unplaced = unplaced.or(Some(*address)),
+            }
+        }
+        (placed, unplaced)
+    }
 }
 
 #[derive(Deserialize)]
@@ -124,14 +153,14 @@ pub fn read(request: &Request) -> Result<Conf, Error> {
             "ipam has no addresses to give: set ipam.subnet or ipam.ranges",
         ));
     }
-    for (number, set) in sets.iter().enumerate() {
-        if let Some(other) = sets[number + 1..].iter().position(|other| set.overlaps(other)) {
-            let msg = format!(
-                "ipam.ranges: range set {number} overlaps with {}",
-                number + 1 + other
-            );
-            return Err(Error::invalid(msg));
-        }
+    if let Some((one, other)) = overlapping(
+        sets.iter()
+            .enumerate()
+            .flat_map(|(number, set)| set.0.iter().map(move |range| (number, range))),
+    ) {
+        let (one, other) = (one.min(other), one.max(other));
+        let msg = format!("ipam.ranges: range set {one} overlaps with {other}");
+        return Err(Error::invalid(msg));
     }
     let mut requested = Vec::new();
     let in_args = request
@@ -173,12 +202,9 @@ fn read_requested(written: &str) -> Result<IpAddr, Error> {
 
 fn read_set(written: Vec<WrittenRange>, number: usize) -> Result<RangeSet, Error> {
     let fail = |msg: String| Error::invalid(format!("ipam.ranges: range set {number}: {msg}"));
-    let mut ranges: Vec<Range> = Vec::new();
+    let mut ranges: Vec<Range> = Vec::with_capacity(written.len());
     for range in written {
         let range = read_range(&range).map_err(fail)?;
-        if ranges.iter().any(|other| other.overlaps(&range)) {
-            return Err(fail(format!("{range} overlaps with another range of the set")));
-        }
         if ranges
             .first()
             .is_some_and(|first| first.start.is_ipv4() != range.start.is_ipv4())
@@ -189,10 +215,27 @@ fn read_set(written: Vec<WrittenRange>, number: usize) -> Result<RangeSet, Error
         }
         ranges.push(range);
     }
+    if let Some((_, second)) = overlapping(ranges.iter().enumerate()) {
+        return Err(fail(format!(
+            "{} overlaps with another range of the set",
+            ranges[second]
+        )));
+    }
     if ranges.is_empty() {
         return Err(fail("is empty".to_string()));
     }
     Ok(RangeSet(ranges))
+}
+
+/// The names of two ranges that share an address: neighbours when sorted by their beginnings.
+fn overlapping<'a>(ranges: impl Iterator<Item = (usize, &'a Range)>) -> Option<(usize, usize)> {
+    let mut sorted: Vec<_> = ranges.collect();
+    sorted.sort_by_key(|(_, range)| (range.start, range.end));
+    // A range that begins within an earlier one begins within the neighbour before it, or that one does.
+    sorted
+        .windows(2)
+        .find(|pair| pair[0].1.overlaps(pair[1].1))
+        .map(|pair| (pair[0].0, pair[1].0))
 }
 
 fn read_range(written: &WrittenRange) -> Result<Range, String> {
@@ -258,6 +301,8 @@ mod tests {
                 .collect(),
             path: Vec::new(),
             config,
+            input: String::new(),
+            notes: Default::default(),
         }
     }
 

@@ -82,13 +82,10 @@ fn choose(
     taken: impl Fn(IpAddr) -> bool,
     last: impl Fn(usize) -> Option<IpAddr>,
 ) -> Result<Vec<Allocation>, Error> {
-    let mut requested = conf.requested.clone();
+    let (mut wanted_of, unplaced) = conf.requests_by_set();
     let mut chosen = Vec::new();
     for (number, set) in conf.sets.iter().enumerate() {
-        let wanted = requested
-            .iter()
-            .position(|address| set.range_of(*address).is_some());
-        let allocation = match wanted.map(|position| requested.remove(position)) {
+        let allocation = match wanted_of.remove(&number) {
             None => set.next_free(&taken, last(number)).ok_or_else(|| {
                 let msg = format!("ipam: no free address is left in {set}; remove pods or widen the range");
                 Error::new(Code::TryAgainLater, msg)
@@ -105,7 +102,7 @@ fn choose(
         };
         chosen.push(allocation);
     }
-    if let Some(address) = requested.first() {
+    if let Some(address) = unplaced {
         return Err(Error::invalid(format!(
             "the requested address {address} is in no range of ipam, or one too many"
         )));
@@ -161,11 +158,12 @@ pub fn collect_garbage(request: &Request, valid: &[Attachment]) -> Result<(), Er
     let Some(store) = Store::open_existing(&conf.dir)? else {
         return Ok(());
     };
+    let valid = valid
+        .iter()
+        .map(|one| (one.container_id.as_str(), one.ifname.as_str()))
+        .collect();
     for (address, owner) in store.owners()? {
-        if !valid
-            .iter()
-            .any(|attachment| owner.is(&attachment.container_id, &attachment.ifname))
-        {
+        if !owner.is_one_of(&valid) {
             store.release(address)?;
         }
     }

@@ -7,7 +7,7 @@
 //!                    /last_reserved_ip.0   the address given last out of range set 0
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -47,6 +47,18 @@ impl Owner {
     /// Whether the record is this attachment's. One without an interface is any attachment's of the container.
     pub fn is(&self, container_id: &str, ifname: &str) -> bool {
         self.container_id == container_id && self.ifname.as_deref().is_none_or(|own| own == ifname)
+    }
+
+    /// Whether the record is that of one of these, a container and its interface.
+    pub fn is_one_of(&self, attachments: &BTreeSet<(&str, &str)>) -> bool {
+        let container = self.container_id.as_str();
+        match self.ifname.as_deref() {
+            Some(ifname) => attachments.contains(&(container, ifname)),
+            None => attachments
+                .range((container, "")..)
+                .next()
+                .is_some_and(|(other, _)| *other == container),
+        }
     }
 }
 
@@ -226,6 +238,8 @@ mod tests {
         let owners = Store::open(dir.path()).unwrap().owners().unwrap();
         assert!(owners[&ip("10.1.0.9")].is("old", "eth7"));
         assert!(!owners[&ip("10.1.0.9")].is("other", "eth7"));
+        assert!(owners[&ip("10.1.0.9")].is_one_of(&[("ola", "eth0"), ("old", "eth7")].into()));
+        assert!(!owners[&ip("10.1.0.9")].is_one_of(&[("ola", "eth0"), ("older", "eth7")].into()));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Addresses of interfaces (man 7 rtnetlink, `RTM_*ADDR`).
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -9,14 +10,40 @@ use super::link::Link;
 use super::message::{Message, find, read_u32};
 use super::socket::{NetlinkError, Socket};
 
-/// Adds an address with its network. IPv6 addresses are usable at once: what the IPAM plugin gives is unique by
-/// construction, and duplicate detection would hold a pod back for a second.
-pub fn add(socket: &mut Socket, link: &Link, address: IpNet) -> Result<(), NetlinkError> {
+/// Who makes sure that an IPv6 address is nobody else's on the link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detection {
+    /// Nobody, and the address is usable at once: what the IPAM plugin gives is unique by construction, and to ask
+    /// would hold a pod back for a second.
+    None,
+    /// The kernel, which asks on the link first (RFC 4862 5.4).
+    Kernel,
+}
+
+/// How far an IPv6 address is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// In use.
+    Usable,
+    /// The kernel is asking whose it is.
+    Tentative,
+    /// Somebody else's.
+    Duplicate,
+}
+
+/// Adds an address with its network.
+pub fn add(
+    socket: &mut Socket,
+    link: &Link,
+    address: IpNet,
+    detection: Detection,
+) -> Result<(), NetlinkError> {
     let mut message = request(
         libc::RTM_NEWADDR,
         libc::NLM_F_CREATE | libc::NLM_F_EXCL,
         link,
         address,
+        detection,
     );
     if let IpNet::V4(net) = address
         && net.prefix_len() < 31
@@ -28,12 +55,36 @@ pub fn add(socket: &mut Socket, link: &Link, address: IpNet) -> Result<(), Netli
 
 /// Removes an address.
 pub fn delete(socket: &mut Socket, link: &Link, address: IpNet) -> Result<(), NetlinkError> {
-    let message = request(libc::RTM_DELADDR, 0, link, address);
+    let message = request(libc::RTM_DELADDR, 0, link, address, Detection::None);
     socket.execute(&format!("remove address {address} from {}", link.name), message)
 }
 
 /// The addresses of an interface, of one family (`IpAddr`'s kind of `like`).
 pub fn list(socket: &mut Socket, link: &Link, like: IpAddr) -> Result<Vec<IpNet>, NetlinkError> {
+    let found = found(socket, link, like)?;
+    Ok(found.into_iter().map(|(net, _)| net).collect())
+}
+
+/// How far the IPv6 addresses of an interface are.
+pub fn states(socket: &mut Socket, link: &Link) -> Result<HashMap<IpAddr, State>, NetlinkError> {
+    let found = found(socket, link, IpAddr::from([0; 16]))?;
+    let state = |flags: u32| {
+        if flags & libc::IFA_F_DADFAILED != 0 {
+            State::Duplicate
+        } else if flags & libc::IFA_F_TENTATIVE != 0 {
+            State::Tentative
+        } else {
+            State::Usable
+        }
+    };
+    Ok(found
+        .into_iter()
+        .map(|(net, flags)| (net.addr(), state(flags)))
+        .collect())
+}
+
+/// Addresses and their flags; those that matter here are among the first eight.
+fn found(socket: &mut Socket, link: &Link, like: IpAddr) -> Result<Vec<(IpNet, u32)>, NetlinkError> {
     let message = Message::new(libc::RTM_GETADDR, 0, &[family_of(like), 0, 0, 0, 0, 0, 0, 0]);
     let replies = socket.dump(&format!("list the addresses of {}", link.name), message)?;
     let mut found = Vec::new();
@@ -43,9 +94,12 @@ pub fn list(socket: &mut Socket, link: &Link, like: IpAddr) -> Result<Vec<IpNet>
         }
         let attributes = reply.body.get(8..).unwrap_or_default();
         let value = find(attributes, libc::IFA_LOCAL).or_else(|| find(attributes, libc::IFA_ADDRESS));
-        let prefix = reply.body.get(1).copied().unwrap_or_default();
-        if let Some(net) = value.and_then(ip_from).and_then(|ip| IpNet::new(ip, prefix).ok()) {
-            found.push(net);
+        let byte = |at: usize| reply.body.get(at).copied().unwrap_or_default();
+        if let Some(net) = value
+            .and_then(ip_from)
+            .and_then(|ip| IpNet::new(ip, byte(1)).ok())
+        {
+            found.push((net, u32::from(byte(2))));
         }
     }
     Ok(found)
@@ -53,11 +107,11 @@ pub fn list(socket: &mut Socket, link: &Link, like: IpAddr) -> Result<Vec<IpNet>
 
 /// `struct ifaddrmsg` (family, prefix, flags, scope, index) and the address twice: `IFA_LOCAL` is the interface's
 /// own, `IFA_ADDRESS` the peer's, and on a broadcast link they are the same.
-fn request(kind: u16, flags: i32, link: &Link, address: IpNet) -> Message {
+fn request(kind: u16, flags: i32, link: &Link, address: IpNet, detection: Detection) -> Message {
     let mut body = [0; 8];
     body[0] = family_of(address.addr());
     body[1] = address.prefix_len();
-    if address.addr().is_ipv6() {
+    if address.addr().is_ipv6() && detection == Detection::None {
         body[2] = u8::try_from(libc::IFA_F_NODAD).expect("a flag of the first eight");
     }
     body[4..8].copy_from_slice(&link.index.to_ne_bytes());

@@ -14,6 +14,7 @@ use super::socket::{NetlinkError, Socket};
 const VETH_INFO_PEER: u16 = 1;
 /// linux/if_link.h: attributes of a bridge's port, inside `IFLA_PROTINFO`.
 const BRIDGE_PORT_HAIRPIN: u16 = 4;
+const BRIDGE_PORT_ISOLATED: u16 = 33;
 /// linux/if.h: the interface can pass packets.
 const OPERATIONAL_UP: u8 = 6;
 
@@ -189,13 +190,22 @@ pub fn set_mac(socket: &mut Socket, link: &Link, mac: Mac) -> Result<(), Netlink
 
 /// Lets a bridge send packets back out of the port they came in by.
 pub fn set_hairpin(socket: &mut Socket, port: &Link) -> Result<(), NetlinkError> {
+    set_port(socket, port, BRIDGE_PORT_HAIRPIN, "set hairpin mode on")
+}
+
+/// Lets a port pass frames to and from ports that are not isolated only.
+pub fn isolate(socket: &mut Socket, port: &Link) -> Result<(), NetlinkError> {
+    set_port(socket, port, BRIDGE_PORT_ISOLATED, "isolate port")
+}
+
+fn set_port(socket: &mut Socket, port: &Link, switch: u16, action: &str) -> Result<(), NetlinkError> {
     let mut body = info(port.index, 0, 0);
     body[0] = u8::try_from(libc::AF_BRIDGE).expect("an address family is one byte here");
     let mut message = Message::new(libc::RTM_SETLINK, 0, &body);
-    message.nest(libc::IFLA_PROTINFO, |port| {
-        port.attr(BRIDGE_PORT_HAIRPIN, &[1]);
+    message.nest(libc::IFLA_PROTINFO, |data| {
+        data.attr(switch, &[1]);
     });
-    socket.execute(&format!("set hairpin mode on {}", port.name), message)
+    socket.execute(&format!("{action} {}", port.name), message)
 }
 
 /// Removes an interface. One that is gone already is no error.

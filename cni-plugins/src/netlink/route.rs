@@ -17,7 +17,7 @@ const METRIC_MTU: u16 = 2;
 const METRIC_ADVMSS: u16 = 8;
 
 /// A route to be added, or one found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Route {
     /// The addresses it leads to.
     pub destination: IpNet,
@@ -50,7 +50,8 @@ impl Route {
     }
 }
 
-/// Adds a route by `link`.
+/// Adds a route by `link`. Beside one to the same place by another next hop it stands first, as with the `ip route
+/// prepend` of the plugins of containernetworking; the very same one is refused.
 pub fn add(socket: &mut Socket, link: &Link, route: &Route) -> Result<(), NetlinkError> {
     let on_link = if route.gateway.is_none() {
         libc::RT_SCOPE_LINK
@@ -72,7 +73,7 @@ pub fn add(socket: &mut Socket, link: &Link, route: &Route) -> Result<(), Netlin
         0,
         0,
     ];
-    let mut message = Message::new(libc::RTM_NEWROUTE, libc::NLM_F_CREATE | libc::NLM_F_EXCL, &body);
+    let mut message = Message::new(libc::RTM_NEWROUTE, libc::NLM_F_CREATE, &body);
     message.attr(libc::RTA_DST, &ip_bytes(route.destination.network()));
     message
         .attr_u32(libc::RTA_OIF, link.index)

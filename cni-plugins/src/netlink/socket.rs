@@ -5,11 +5,15 @@ use std::io;
 use netlink_sys::SocketAddr;
 use nix::errno::Errno;
 use nix::libc;
+use nix::sys::socket::{setsockopt, sockopt};
 
 use super::message::{Message, Reply, find, read_u32, split, text};
 
 /// Attribute of an error answer that holds a sentence (linux/netlink.h, `NLMSGERR_ATTR_MSG`).
 const ERROR_SENTENCE: u16 = 1;
+
+/// What any kernel has room for when nobody has changed `net.core.wmem_default` to less.
+const USUAL_BUFFER: usize = 64 << 10;
 
 /// Why a request was not done.
 #[derive(Debug, thiserror::Error)]
@@ -137,6 +141,10 @@ impl Socket {
                 last = self.sequence;
             }
             bytes.extend(message.finish(self.sequence));
+        }
+        if bytes.len() > USUAL_BUFFER {
+            // The kernel takes no datagram that does not fit into the buffer; where this is not allowed, it says so.
+            let _ = setsockopt(&self.inner, sockopt::SndBufForce, &bytes.len());
         }
         self.inner
             .send(&bytes, 0)

@@ -1,6 +1,8 @@
 //! The configuration of `type: portmap`, as written and as understood.
 //! <https://www.cni.dev/plugins/current/meta/portmap/>
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -9,6 +11,9 @@ use serde::Deserialize;
 use crate::nftables::expr::transport_number;
 use crate::request::Request;
 use crate::types::{CniResult, Error};
+
+/// The most ports that are forwarded to a pod: as many as an address has of one protocol.
+pub const MAX_MAPPINGS: usize = 65_535;
 
 /// What the plugin works with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,79 +69,77 @@ struct WrittenRuntime {
     port_mappings: Option<Vec<WrittenMapping>>,
 }
 
-/// containerd before 2.0 hands the fields on under their names in Go, with a capital: the Go plugins do not mind.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
 struct WrittenMapping {
-    #[serde(alias = "HostPort")]
     host_port: i64,
-    #[serde(alias = "ContainerPort")]
     container_port: i64,
-    #[serde(default, alias = "Protocol")]
     protocol: String,
-    #[serde(default, rename = "hostIP", alias = "HostIP")]
+    #[serde(rename = "hostIP")]
     host_ip: Option<String>,
 }
 
 /// Reads and checks the configuration.
 pub fn read(request: &Request) -> Result<Conf, Error> {
     let written: Written = request.config()?;
-    refuse_unsupported(&written)?;
+    look_at_backend(request, &written)?;
     let snat = match (written.snat.unwrap_or(true), written.masq_all) {
         (false, _) => Snat::None,
         (true, false) => Snat::Needed,
         (true, true) => Snat::All,
     };
-    let mut mappings: Vec<Mapping> = Vec::new();
-    for (number, mapping) in written
-        .runtime_config
-        .port_mappings
-        .unwrap_or_default()
-        .iter()
-        .enumerate()
-    {
+    let written = written.runtime_config.port_mappings.unwrap_or_default();
+    if written.len() > MAX_MAPPINGS {
+        let msg = format!(
+            "runtimeConfig.portMappings has {} entries; a pod can have {MAX_MAPPINGS}",
+            written.len()
+        );
+        return Err(Error::invalid(msg));
+    }
+    let mut mappings = Vec::with_capacity(written.len());
+    let mut ports = HashMap::new();
+    for (number, mapping) in written.iter().enumerate() {
         let mapping = read_mapping(mapping)
             .map_err(|reason| Error::invalid(format!("runtimeConfig.portMappings[{number}]: {reason}")))?;
-        let same = |other: &&Mapping| {
-            (other.protocol, other.host_ip, other.family_of, other.host_port)
-                == (
-                    mapping.protocol,
-                    mapping.host_ip,
-                    mapping.family_of,
-                    mapping.host_port,
-                )
-        };
-        match mappings.iter().find(same) {
-            Some(other) if other.container_port == mapping.container_port => {}
-            Some(_) => {
-                let msg = format!(
-                    "runtimeConfig.portMappings[{number}]: hostPort {} is given twice",
-                    mapping.host_port
-                );
-                return Err(Error::invalid(msg));
+        let key = (mapping.protocol, mapping.family_of, mapping.host_port);
+        match ports.entry(key) {
+            Entry::Vacant(new) => {
+                new.insert(mapping.container_port);
+                mappings.push(mapping);
             }
-            None => mappings.push(mapping),
+            Entry::Occupied(first) if *first.get() == mapping.container_port => {}
+            Entry::Occupied(first) => request.note(format!(
+                "runtimeConfig.portMappings[{number}]: hostPort {} is given twice; the first counts, which leads to {}",
+                mapping.host_port,
+                first.get()
+            )),
         }
     }
     Ok(Conf { mappings, snat })
 }
 
-/// `markMasqBit` needs no refusal: it chooses a bit of the packet mark, and this plugin needs none.
-fn refuse_unsupported(written: &Written) -> Result<(), Error> {
-    let nftables = "this plugin speaks nftables; remove the key";
-    if let Some(backend) = written
-        .backend
-        .as_deref()
-        .filter(|backend| !matches!(*backend, "" | "nftables"))
-    {
-        return Err(Error::unsupported(&format!("backend {backend:?}"), nftables));
+/// Keys of the original that choose how its rules are written say so in the log: these are written otherwise.
+fn look_at_backend(request: &Request, written: &Written) -> Result<(), Error> {
+    match written.backend.as_deref() {
+        None | Some("" | "nftables") => {}
+        Some("iptables") => {
+            request.note("backend iptables: ports are forwarded by nftables, which does the same")
+        }
+        Some(other) => {
+            return Err(Error::invalid(format!(
+                "backend {other:?} is nobody's; write iptables or nftables"
+            )));
+        }
     }
-    if written
-        .external_set_mark_chain
-        .as_ref()
-        .is_some_and(|chain| !chain.is_empty())
-    {
-        return Err(Error::unsupported("externalSetMarkChain", nftables));
+    if let Some(chain) = written.external_set_mark_chain.as_deref() {
+        if written.mark_masq_bit.is_some() {
+            return Err(Error::invalid(
+                "externalSetMarkChain and markMasqBit exclude each other",
+            ));
+        }
+        request.note(format!(
+            "externalSetMarkChain {chain}: packets are masqueraded without a mark, so no chain is asked to set one"
+        ));
     }
     if written.mark_masq_bit.is_some_and(|bit| !(0..=31).contains(&bit)) {
         return Err(Error::invalid("markMasqBit must be between 0 and 31"));
@@ -221,19 +224,13 @@ mod tests {
             args: [].into(),
             path: Vec::new(),
             config,
+            input: String::new(),
+            notes: Default::default(),
         }
     }
 
     fn mapping(value: Value) -> Value {
         json!({"runtimeConfig": {"portMappings": [value]}})
-    }
-
-    #[test]
-    fn mappings_are_read_with_the_names_that_containerd_1_6_gives_the_fields() {
-        let old = json!({"HostPort": 8080, "ContainerPort": 80, "Protocol": "tcp", "HostIP": ""});
-        let new = json!({"hostPort": 8080, "containerPort": 80, "protocol": "tcp", "hostIP": ""});
-        let read = |written| read(&request(mapping(written))).unwrap();
-        assert_eq!(read(old), read(new));
     }
 
     #[test]
@@ -286,10 +283,10 @@ mod tests {
                 Code::InvalidConfig,
                 "hostIP",
             ),
-            (json!({"backend": "iptables"}), Code::UnsupportedField, "backend"),
+            (json!({"backend": "ipfw"}), Code::InvalidConfig, "backend"),
             (
-                json!({"externalSetMarkChain": "KUBE-MARK-MASQ"}),
-                Code::UnsupportedField,
+                json!({"externalSetMarkChain": "KUBE-MARK-MASQ", "markMasqBit": 14}),
+                Code::InvalidConfig,
                 "externalSetMarkChain",
             ),
             (
@@ -304,9 +301,43 @@ mod tests {
             assert_eq!(error.code, code, "{config}");
             assert!(error.msg.contains(field), "{config}: {}", error.msg);
         }
+    }
+
+    #[test]
+    fn of_a_port_that_is_given_twice_the_first_counts_and_the_log_says_so() {
         let twice = json!({"runtimeConfig": {"portMappings": [
-            {"hostPort": 80, "containerPort": 80}, {"hostPort": 80, "containerPort": 81}]}});
-        assert!(read(&request(twice)).unwrap_err().msg.contains("twice"));
+            {"hostPort": 80, "containerPort": 80}, {"hostPort": 80, "containerPort": 81},
+            {"hostPort": 80, "containerPort": 80}, {"hostPort": 80, "containerPort": 82, "hostIP": "192.0.2.1"}]}});
+        let request = request(twice);
+        let conf = read(&request).unwrap();
+        let ports: Vec<_> = conf
+            .mappings
+            .iter()
+            .map(|mapping| mapping.container_port)
+            .collect();
+        assert_eq!(ports, [80, 82]);
+        let notes = request.notes.take();
+        assert!(
+            notes.len() == 1 && notes[0].contains("portMappings[1]"),
+            "{notes:?}"
+        );
+    }
+
+    #[test]
+    fn more_ports_than_an_address_has_are_refused() {
+        let mappings = |count: usize| {
+            let one = json!({"hostPort": 80, "containerPort": 80});
+            read(&request(
+                json!({"runtimeConfig": {"portMappings": vec![one; count]}}),
+            ))
+        };
+        assert!(mappings(MAX_MAPPINGS).is_ok());
+        assert!(
+            mappings(MAX_MAPPINGS + 1)
+                .unwrap_err()
+                .msg
+                .contains("65536 entries")
+        );
     }
 
     #[test]

@@ -14,6 +14,7 @@ use nix::sys::time::TimeVal;
 const PATIENCE: Duration = Duration::from_secs(10);
 const TCP: u8 = 6;
 const UDP: u8 = 17;
+const ICMPV6: u8 = 58;
 
 /// A network card that sends what it is given and shows all that arrives.
 pub(crate) struct Wire {
@@ -76,6 +77,17 @@ impl Wire {
         .concat();
         datagram.push(b'?');
         self.send(to, &packet(from.ip(), dst.ip(), UDP, datagram, 6));
+    }
+
+    /// Announces itself, as `from`, to be the router of everything, and a prefix to draw addresses from (RFC 4861 4.2).
+    pub(crate) fn announce_router(&self, from: IpAddr) {
+        let mut message = vec![134, 0, 0, 0, 64, 0, 0x07, 0x08, 0, 0, 0, 0, 0, 0, 0, 0];
+        message.extend([3, 4, 64, 0xc0, 0, 0, 0xff, 0xff, 0, 0, 0xff, 0xff, 0, 0, 0, 0]);
+        message.extend([0x20, 0x01, 0x0d, 0xb8, 0x0b, 0xad, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        let mut packet = packet(from, "ff02::1".parse().unwrap(), ICMPV6, message, 2);
+        // Only a neighbour can send with all hops left.
+        packet[7] = 255;
+        self.send([0x33, 0x33, 0, 0, 0, 1], &packet);
     }
 
     /// The ends of the connections that were accepted (SYN with ACK) up to the one that `last` accepts. The kernel takes

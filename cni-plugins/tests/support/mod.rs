@@ -61,6 +61,8 @@ pub(crate) struct Answer {
     pub(crate) success: bool,
     /// What it wrote to stdout.
     pub(crate) json: Value,
+    /// What it wrote to stderr.
+    pub(crate) stderr: String,
 }
 
 impl Answer {
@@ -254,6 +256,7 @@ pub(crate) fn call_raw(
         .envs(variables.iter().copied())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     let _ = child.stdin.take().unwrap().write_all(input);
@@ -262,6 +265,7 @@ pub(crate) fn call_raw(
     Answer {
         success: output.status.success(),
         json,
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
 }
 
@@ -394,4 +398,17 @@ pub(crate) fn ask_udp_by(socket: &UdpSocket, to: SocketAddr) -> Result<String, S
     };
     let length = ask(&mut buffer).map_err(|error| error.to_string())?;
     Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
+}
+
+/// The hardware address of an interface of the current namespace.
+pub(crate) fn mac(interface: &str) -> [u8; 6] {
+    // /sys shows the interfaces of the namespace that it was mounted in.
+    let shown = command("ip", &["-o", "link", "show", interface]);
+    let mut words = shown.split_whitespace().skip_while(|word| *word != "link/ether");
+    let written = words.nth(1).unwrap();
+    let bytes: Vec<u8> = written
+        .split(':')
+        .map(|byte| u8::from_str_radix(byte, 16).unwrap())
+        .collect();
+    bytes.try_into().unwrap()
 }
