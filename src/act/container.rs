@@ -4,6 +4,7 @@ use std::fs::{self, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_cri::v1;
@@ -151,7 +152,10 @@ pub(super) async fn create(
             ))
         })?;
     }
-    match runtime.create_container(sandbox, config, sandbox_config).await {
+    match runtime
+        .create_container(sandbox, config, Arc::unwrap_or_clone(sandbox_config))
+        .await
+    {
         Ok(id) => Ok(Effect {
             done: Done::Container { id: id.clone() },
             fact: Some(Fact::Container(container, id)),

@@ -33,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::cri::{CriError, Runtime};
+use crate::model::bounds;
 use crate::model::pod::{PodName, PodUid};
 use crate::model::reason;
 use crate::model::step::{Done, Outcome, Plan, Step, StepError, StepReport, Subject};
@@ -218,7 +219,11 @@ impl Work<'_> {
         }
         let (result, fact) = match result {
             Ok(effect) => (Ok(effect.done), effect.fact),
-            Err(error) => (Err(error), None),
+            // Names in it may be as long as their object.
+            Err(error) => {
+                let message = bounds::shortened(error.message, bounds::MESSAGE);
+                (Err(StepError { message, ..error }), None)
+            }
         };
         (
             StepReport {

@@ -1,38 +1,55 @@
 //! `$(VAR)` in command, args and env (`third_party/forked/golang/expansion` of Kubernetes).
 
-/// Replaces each `$(NAME)` that `lookup` knows; one it does not know stays as it is, `$$` is a dollar sign.
-pub(crate) fn expand<'a>(text: &str, lookup: impl Fn(&str) -> Option<&'a str>) -> String {
-    let mut out = String::with_capacity(text.len());
+use super::bounds;
+
+/// The text would become longer than is allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TooLong;
+
+/// Replaces each `$(NAME)` that `lookup` knows; one it does not know stays as it is, `$$` is a dollar sign. Work and
+/// result are no longer than the text and `most` bytes, whatever the variables hold.
+pub(crate) fn expand<'a>(
+    text: &str,
+    mut lookup: impl FnMut(&str) -> Option<&'a str>,
+    most: usize,
+) -> Result<String, TooLong> {
+    let mut out = String::with_capacity(text.len().min(most));
+    let mut push = |part: &str| {
+        bounds::step();
+        if part.len() > most.saturating_sub(out.len()) {
+            return Err(TooLong);
+        }
+        out.push_str(part);
+        Ok(())
+    };
     let mut rest = text;
+    // Where no bracket closes, none is looked for again.
+    let last_close = text.rfind(')');
     while let Some(dollar) = rest.find('$') {
-        out.push_str(&rest[..dollar]);
+        push(&rest[..dollar])?;
         rest = &rest[dollar + 1..];
+        let closes = last_close.is_some_and(|at| at >= text.len() - rest.len());
         if let Some(after) = rest.strip_prefix('$') {
-            out.push('$');
+            push("$")?;
             rest = after;
-        } else if let Some((name, after)) = rest.strip_prefix('(').and_then(|body| body.split_once(')')) {
+        } else if closes
+            && let Some((name, after)) = rest.strip_prefix('(').and_then(|body| body.split_once(')'))
+        {
             match lookup(name) {
-                Some(value) => out.push_str(value),
+                Some(value) => push(value)?,
                 None => {
-                    out.push_str("$(");
-                    out.push_str(name);
-                    out.push(')');
+                    push("$(")?;
+                    push(name)?;
+                    push(")")?;
                 }
             }
             rest = after;
         } else {
-            out.push('$');
+            push("$")?;
         }
     }
-    out.push_str(rest);
-    out
-}
-
-/// The value of a variable.
-pub(crate) fn value_of<'a>(env: &'a [(String, String)], wanted: &str) -> Option<&'a str> {
-    env.iter()
-        .find(|(name, _)| name == wanted)
-        .map(|(_, value)| value.as_str())
+    push(rest)?;
+    Ok(out)
 }
 
 #[cfg(test)]
@@ -40,38 +57,92 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::model::bounds::steps;
 
-    fn check(text: &str, expected: &str) {
-        let env = [("A".to_owned(), "x".to_owned()), ("E".to_owned(), String::new())];
-        assert_eq!(expand(text, |name| value_of(&env, name)), expected, "{text}");
+    fn expanded(text: &str, most: usize) -> Result<String, TooLong> {
+        let value = |name: &str| match name {
+            "A" => Some("1"),
+            "EMPTY" => Some(""),
+            "LONG" => Some("0123456789"),
+            _ => None,
+        };
+        expand(text, value, most)
     }
 
     #[test]
     fn expands_as_the_kubelet_does() {
-        check("$(A)", "x");
-        check("$(A)-$(NOPE)-$$(A)", "x-$(NOPE)-$(A)");
-        check("a$(E)b", "ab");
+        let check = |text: &str, want: &str| assert_eq!(expanded(text, 100).unwrap(), want, "{text}");
+        check("$(A)", "1");
+        check("$(A)-$(NOPE)-$$(A)", "1-$(NOPE)-$(A)");
+        check("a$(EMPTY)b", "ab");
         check("$", "$");
         check("$$", "$");
-        check("$$$(A)", "$x");
+        check("$$$(A)", "$1");
         check("$(A", "$(A");
+        check(")$(A", ")$(A");
         check("$A", "$A");
         check("$()", "$()");
         check("$($(A))", "$($(A))");
-        check("ü$(A)ß", "üxß");
+        check("ü$(A)ß", "ü1ß");
+    }
+
+    #[test]
+    fn a_result_is_no_longer_than_is_allowed() {
+        let check = |text: &str, most: usize, want: Result<&str, TooLong>| {
+            assert_eq!(
+                expanded(text, most),
+                want.map(str::to_owned),
+                "{text} within {most}"
+            );
+        };
+        check("$(LONG)", 10, Ok("0123456789"));
+        check("$(LONG)", 9, Err(TooLong));
+        check("$(LONG)$(LONG)", 19, Err(TooLong));
+        check("abc", 3, Ok("abc"));
+        check("abc", 2, Err(TooLong));
+        check("$(NONE)", 6, Err(TooLong));
+        check("", 0, Ok(""));
+    }
+
+    #[test]
+    fn a_megabyte_named_three_hundred_thousand_times_is_given_up_at_the_bound() {
+        let (value, text) = ("x".repeat(1 << 20), "$(BIG)".repeat(300_000));
+        let (steps, result) = steps::of(|| expand(&text, |_| Some(value.as_str()), 6 << 20));
+        assert_eq!(result, Err(TooLong));
+        assert!(steps < 20, "{steps} steps");
+    }
+
+    #[test]
+    fn brackets_that_never_close_are_looked_for_once() {
+        // Each opening bracket that looked for its closing one would read all that follows.
+        let text = "$(".repeat(500_000);
+        let (steps, result) = steps::of(|| expand(&text, |_| None, usize::MAX));
+        assert_eq!(result, Ok(text));
+        assert!(steps <= 1_000_001, "{steps} steps");
     }
 
     proptest! {
         #[test]
         fn text_without_a_dollar_is_left_alone(text in "[^$]*") {
-            prop_assert_eq!(expand(&text, |_| Some("never")), text);
+            prop_assert_eq!(expand(&text, |_| Some("never"), usize::MAX), Ok(text));
         }
 
         #[test]
         fn an_empty_environment_only_halves_dollars(text in "[$()a-z]*") {
-            let out = expand(&text, |_| None);
+            let out = expand(&text, |_| None, usize::MAX).unwrap();
             prop_assert!(out.len() <= text.len());
             prop_assert_eq!(out.replace('$', ""), text.replace('$', ""));
+        }
+
+        #[test]
+        fn work_and_result_are_bounded(
+            text in "[$()A-C ]{0,200}", value in "x{0,40}", most in 0_usize..400
+        ) {
+            let (steps, result) = steps::of(|| expand(&text, |name| (name == "A").then_some(&value), most));
+            prop_assert!(steps <= 2 * text.len() + 4, "{} steps for {} bytes", steps, text.len());
+            if let Ok(result) = result {
+                prop_assert!(result.len() <= most);
+            }
         }
     }
 }

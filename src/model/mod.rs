@@ -7,6 +7,7 @@
 
 pub mod allocation;
 pub mod api;
+pub mod bounds;
 pub mod credential_provider;
 pub mod difference;
 pub mod duration;

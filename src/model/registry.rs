@@ -11,6 +11,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::image_name;
 
+use super::bounds;
+
 /// The type of a Secret that has a `config.json`.
 pub const CONFIG_JSON_TYPE: &str = "kubernetes.io/dockerconfigjson";
 /// The key under which it has it.
@@ -280,16 +282,24 @@ fn host_and_port(authority: &str) -> (&str, &str) {
     }
 }
 
-/// Whether a part of a host is as the pattern has it, in which `*` is any text.
+/// Whether a part of a host is as the pattern has it, in which `*` is any text. What stands between two stars is
+/// looked for once, at its first place: a later one leaves less for what follows, and nothing more.
 fn matches(glob: &str, part: &str) -> bool {
     let Some((head, rest)) = glob.split_once('*') else {
         return glob == part;
     };
-    let Some(left) = part.strip_prefix(head) else {
+    let Some(mut left) = part.strip_prefix(head) else {
         return false;
     };
-    let ends = left.char_indices().map(|(at, _)| at).chain([left.len()]);
-    ends.into_iter().any(|at| matches(rest, &left[at..]))
+    let (middle, tail) = rest.rsplit_once('*').unwrap_or(("", rest));
+    for piece in middle.split('*') {
+        bounds::step();
+        let Some(at) = left.find(piece) else {
+            return false;
+        };
+        left = &left[at + piece.len()..];
+    }
+    left.ends_with(tail)
 }
 
 #[cfg(test)]
@@ -446,7 +456,37 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_pattern_of_many_stars_is_compared_in_linear_time() {
+        use crate::model::bounds::steps;
+
+        // A comparison that tries every place for every star takes 60 over 20 steps.
+        let (place, host) = ("*a".repeat(20) + "*b.x", "a".repeat(60) + ".x");
+        let keyring = keyring(&[&place]);
+        let (steps, found) = steps::of(|| users(&keyring, &format!("{host}/a")));
+        assert_eq!(found, Vec::<String>::new());
+        assert!(steps <= 21, "{steps} steps");
+        let (place, host) = ("*a".repeat(2_000) + "*b.x", "a".repeat(4_000) + "b.x");
+        let (steps, found) = steps::of(|| is_for(&place, &format!("{host}/a")));
+        assert!(found && steps <= 2_001, "{found} in {steps} steps");
+    }
+
+    /// What a pattern means, without a thought of its cost.
+    fn matches_by_trying(glob: &[u8], part: &[u8]) -> bool {
+        match glob.split_first() {
+            None => part.is_empty(),
+            Some((b'*', rest)) => (0..=part.len()).any(|at| matches_by_trying(rest, &part[at..])),
+            Some((first, rest)) => part.first() == Some(first) && matches_by_trying(rest, &part[1..]),
+        }
+    }
+
     proptest! {
+        #[test]
+        fn a_pattern_means_what_trying_everything_finds(glob in "[ab*]{0,8}", part in "[ab]{0,8}") {
+            let wanted = matches_by_trying(glob.as_bytes(), part.as_bytes());
+            prop_assert_eq!(matches(&glob, &part), wanted);
+        }
+
         #[test]
         fn any_place_and_any_image_have_an_answer(place in "\\PC{0,40}", image in "\\PC{0,40}") {
             let _found = keyring(&[&place]).lookup(&image);

@@ -78,6 +78,22 @@ impl Amounts {
         self.combine(other, i64::saturating_add);
     }
 
+    /// What is stated here of the amounts that `names` states; the few amounts that every node knows are among it always.
+    /// It costs what `names` costs, however much is stated here.
+    pub fn of_those_in(&self, names: &Amounts) -> Amounts {
+        let pages = names.hugepages.keys();
+        let extended = names.extended.keys();
+        Amounts {
+            hugepages: pages
+                .filter_map(|size| Some((*size, *self.hugepages.get(size)?)))
+                .collect(),
+            extended: extended
+                .filter_map(|name| Some((name.clone(), *self.extended.get(name)?)))
+                .collect(),
+            ..*self
+        }
+    }
+
     /// Raises each amount to that of `other` where `other` states more.
     pub fn raise_to(&mut self, other: &Amounts) {
         self.combine(other, i64::max);

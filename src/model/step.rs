@@ -496,7 +496,7 @@ pub struct ContainerRequest {
     /// The sandbox it goes into.
     pub sandbox: SandboxRef,
     /// The sandbox's configuration, which the runtime wants to be told again.
-    pub sandbox_config: PodSandboxConfig,
+    pub sandbox_config: Arc<PodSandboxConfig>,
     /// The request; its image is filled in with the reference that the image step found.
     pub config: ContainerConfig,
     /// The file for the termination message, to be made empty with mode 0666 before; it is among the mounts.

@@ -4,7 +4,7 @@ use super::object::{ObjectKind, TrustAnchors};
 use super::resources::Bytes;
 
 /// A field of the pod or of its status (Kubernetes: *Downward API*).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Field {
     /// `metadata.name`
     Name,

@@ -3,12 +3,13 @@
 //! A critical pod, which every static pod is, is admitted as far as pods that it may displace make room for it.
 //! To end those is eviction's part, which is not here yet: until then the node is overcommitted for a while.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 
 use super::amounts::{self, Overhead};
 use super::cgroup::is_critical;
 use super::placement;
+use crate::model::bounds;
 use crate::model::placement::NodeMarks;
 use crate::model::pod::{Pod, Port, Protocol, Source};
 use crate::model::resources::{Amounts, Bytes};
@@ -51,9 +52,9 @@ pub fn admit<'a>(
             message: message.clone(),
         });
     }
-    let (mut ports, mut staying) = (Vec::new(), Vec::new());
+    let (own, mut is_taken, mut staying) = (HostPorts::of(pod), false, Vec::new());
     for other in others.filter(|other| other.uid != pod.uid) {
-        ports.extend(host_ports(other));
+        is_taken = is_taken || host_ports(other).any(|port| own.conflict(&port));
         if !may_displace(pod, other) {
             staying.push(other);
         }
@@ -68,7 +69,6 @@ pub fn admit<'a>(
         NODE_AFFINITY,
         "node(s) didn't match Pod's node affinity/selector",
     )?;
-    let is_taken = host_ports(pod).any(|port| ports.iter().any(|taken| port.conflicts(taken)));
     predicate(
         !is_taken,
         "NodePorts",
@@ -177,10 +177,22 @@ struct HostPort {
     ip: Option<IpAddr>,
 }
 
-impl HostPort {
-    fn conflicts(&self, other: &HostPort) -> bool {
-        let overlap = self.ip.is_none() || other.ip.is_none() || self.ip == other.ip;
-        self.protocol == other.protocol && self.port == other.port && overlap
+/// The ports of the host that a pod takes: of each protocol and number the addresses, `None` among them for all.
+struct HostPorts(HashMap<(Protocol, u16), HashSet<Option<IpAddr>>>);
+
+impl HostPorts {
+    fn of(pod: &Pod) -> HostPorts {
+        let mut all: HashMap<_, HashSet<_>> = HashMap::new();
+        for port in host_ports(pod) {
+            all.entry((port.protocol, port.port)).or_default().insert(port.ip);
+        }
+        HostPorts(all)
+    }
+
+    fn conflict(&self, other: &HostPort) -> bool {
+        bounds::step();
+        let own = self.0.get(&(other.protocol, other.port));
+        own.is_some_and(|own| other.ip.is_none() || own.contains(&None) || own.contains(&other.ip))
     }
 }
 
@@ -387,5 +399,30 @@ mod tests {
         host.namespaces.host_network = true;
         host.containers[0].ports[0].host = None;
         check(&host, &taken, refused());
+    }
+
+    #[test]
+    fn each_port_of_the_host_is_compared_once() {
+        use crate::model::bounds::steps;
+
+        let with_ports = |first: u16| {
+            let mut pod = sample::pod(crate::model::pod::RestartPolicy::Always, &[], &["c"]);
+            pod.uid = crate::model::pod::PodUid(first.to_string());
+            pod.containers[0].ports = (first..first + 30_000)
+                .map(|port| Port {
+                    name: String::new(),
+                    container: 1,
+                    host: Some(port),
+                    host_ip: None,
+                    protocol: Protocol::Tcp,
+                })
+                .collect();
+            pod
+        };
+        let (one, other) = (with_ports(1), with_ports(30_001));
+        let (steps, admitted) =
+            steps::of(|| admit(&one, [&other].into_iter(), &Amounts::default(), 10, None).is_ok());
+        assert!(admitted);
+        assert_eq!(steps, 30_000);
     }
 }

@@ -89,9 +89,10 @@ fn aggregate(pod: &Pod, amounts: impl Fn(&Container) -> &Amounts) -> Amounts {
         if container.sidecar {
             total.add(own);
             sidecars.add(own);
-            starting.raise_to(&sidecars);
+            starting.raise_to(&sidecars.of_those_in(own));
         } else {
-            let mut beside = sidecars.clone();
+            // Of the rest it has been raised already.
+            let mut beside = sidecars.of_those_in(own);
             beside.add(own);
             starting.raise_to(&beside);
         }

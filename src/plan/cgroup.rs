@@ -307,7 +307,7 @@ pub fn oom_score_adj(pod: &Pod, container: &Container, memory: Bytes) -> i64 {
         Qos::Burstable => {}
     }
     let shared = unshared_request(pod);
-    let adjust = |request: i64| 1000 - 1000 * (request + shared) / memory.0.max(1);
+    let adjust = |request: i64| 1000 - request.saturating_add(shared).saturating_mul(1000) / memory.0.max(1);
     let mut score = adjust(container.resources.requests.memory_or_zero());
     if container.sidecar {
         // A sidecar is not killed before the containers that it serves.

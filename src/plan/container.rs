@@ -3,18 +3,23 @@
 use std::collections::HashMap;
 use std::hash::Hasher;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use k8s_cri::v1::{
     ContainerConfig, ContainerMetadata, ImageSpec, KeyValue, LinuxContainerConfig, Mount, MountPropagation,
+    PodSandboxConfig,
 };
 use serde::Serialize;
 
 use super::content::Origin;
+use super::environment::{self, Environment, Room};
 use super::sandbox::{self, label};
-use super::{cgroup, environment, pull, security, sub_path, volume};
-use crate::model::expand;
+use super::{cgroup, pull, security, sub_path, volume};
+use crate::model::bounds;
+use crate::model::expand::expand;
 use crate::model::node::{NodePolicy, container_dir};
 use crate::model::pod::{self, Container, Pod, PodName, Propagation, Protocol};
+use crate::model::registry::Keyring;
 use crate::model::step::{ContainerRequest, HostsFile, ImageRequest, SandboxRef};
 
 /// Annotations that an agent reads after a restart.
@@ -33,11 +38,12 @@ const ETC_HOSTS: &str = "/etc/hosts";
 /// The longest file name of ext4 and of everything else in use.
 const MAX_FILE_NAME: usize = 255;
 
-/// The sandbox that a container goes into: which, and with which attempt number it was made.
+/// The sandbox that a container goes into: which, and with which configuration it was made.
 #[derive(Debug, Clone)]
 pub(super) struct Home {
     pub(super) sandbox: SandboxRef,
-    pub(super) attempt: u32,
+    /// With the pod's annotations it may be long, and is shared.
+    pub(super) config: Arc<PodSandboxConfig>,
 }
 
 /// The request for the instance of a container that was restarted `attempt` times before.
@@ -46,26 +52,29 @@ pub(super) fn request(
     container: &Container,
     attempt: u32,
     home: &Home,
+    room: &mut Room,
 ) -> ContainerRequest {
     let Origin { pod, policy, .. } = origin;
     let termination_file = termination_file(pod, container, attempt, policy);
-    let (env, mut refusal) = match environment::environment(container, origin) {
+    room.next();
+    let (env, mut refusal) = match environment::environment(container, origin, room) {
         Ok(env) => (env, None),
-        Err(message) => (Vec::new(), Some(message)),
+        Err(message) => (Environment::default(), Some(message)),
     };
-    let sub_paths = match sub_path::mounts(pod, container, &env, policy) {
+    let sub_paths = match sub_path::mounts(pod, container, &env, room, policy) {
         Ok(mounts) => mounts,
         Err(message) => {
             refusal.get_or_insert(message);
             Vec::new()
         }
     };
-    let expanded = |texts: &[String]| -> Vec<String> {
-        texts
-            .iter()
-            .map(|text| expand::expand(text, |name| expand::value_of(&env, name)))
-            .collect()
+    let mut expanded = |texts: &[String]| {
+        words(container, texts, &env, room).unwrap_or_else(|message| {
+            refusal.get_or_insert(message);
+            Vec::new()
+        })
     };
+    let (command, args) = (expanded(&container.command), expanded(&container.args));
     let mut labels: HashMap<_, _> = sandbox::pod_labels(pod).into();
     labels.insert(label::CONTAINER_NAME.to_owned(), container.name.clone());
     let config = ContainerConfig {
@@ -77,8 +86,8 @@ pub(super) fn request(
             user_specified_image: container.image.clone(),
             ..ImageSpec::default()
         }),
-        command: expanded(&container.command),
-        args: expanded(&container.args),
+        command,
+        args,
         working_dir: container.working_dir.clone().unwrap_or_default(),
         mounts: mounts(pod, container, termination_file.as_deref(), policy),
         labels,
@@ -94,8 +103,8 @@ pub(super) fn request(
         envs: env
             .iter()
             .map(|(key, value)| KeyValue {
-                key: key.clone(),
-                value: value.clone(),
+                key: key.to_owned(),
+                value: value.to_owned(),
             })
             .collect(),
         ..ContainerConfig::default()
@@ -103,7 +112,7 @@ pub(super) fn request(
     ContainerRequest {
         container: container.name.clone(),
         sandbox: home.sandbox.clone(),
-        sandbox_config: sandbox::config(pod, home.attempt, policy),
+        sandbox_config: home.config.clone(),
         config,
         termination_file,
         sub_paths,
@@ -111,14 +120,33 @@ pub(super) fn request(
     }
 }
 
+/// A command or its arguments, with the variables in them; or why Linux could not pass them to the program.
+fn words(
+    container: &Container,
+    texts: &[String],
+    env: &Environment,
+    room: &mut Room,
+) -> Result<Vec<String>, String> {
+    let mut words = Vec::with_capacity(texts.len());
+    for text in texts {
+        let word = expand(text, |name| env.get(name), bounds::EXEC_STRING - 1).map_err(|_| {
+            bounds::exec_string_exceeded(&format!("an argument of container {:?}", container.name))
+        })?;
+        room.take(bounds::exec_bytes(word.len()))
+            .map_err(|whose| whose.message(container))?;
+        words.push(word);
+    }
+    Ok(words)
+}
+
 /// The image that a container needs before it is created.
-pub(super) fn image(origin: Origin<'_>, container: &Container) -> ImageRequest {
+pub(super) fn image(keyring: &Result<Keyring, String>, container: &Container) -> ImageRequest {
     let security = &container.security;
     ImageRequest {
         container: container.name.clone(),
         image: container.image.clone(),
         pull: container.pull,
-        credentials: pull::credentials(origin, &container.image),
+        credentials: pull::credentials(keyring, &container.image),
         must_not_be_root: security.run_as_non_root && security.run_as_user.is_none(),
     }
 }
@@ -285,7 +313,7 @@ mod tests {
         change(&mut pod);
         let home = Home {
             sandbox: SandboxRef::Made,
-            attempt: 0,
+            config: Default::default(),
         };
         let origin = Origin {
             pod: &pod,
@@ -295,7 +323,7 @@ mod tests {
             allocatable: &Default::default(),
             ips: &[],
         };
-        request(origin, &pod.containers[0], 3, &home)
+        request(origin, &pod.containers[0], 3, &home, &mut Room::of_plan())
     }
 
     fn mount_paths(request: &ContainerRequest) -> Vec<&str> {

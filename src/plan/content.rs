@@ -1,10 +1,11 @@
 //! Values that are taken from elsewhere: fields of the pod, resources of its containers, objects
 //! (`pkg/fieldpath`, `pkg/api/v1/resource/helpers.go`, `pkg/volume` of Kubernetes).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::model::bounds;
 use crate::model::node::NodePolicy;
 use crate::model::object::{
     Content, Known, Object, ObjectKind, Objects, Payload, ProjectedFile, Reference, TokenKey, TrustAnchors,
@@ -110,10 +111,20 @@ impl Origin<'_> {
         (amount / divisor + rest).to_string()
     }
 
-    /// The files of a volume, or why they cannot be put together.
-    pub(super) fn files(&self, mode: u32, sources: &[FileSource]) -> Result<Payload, String> {
-        let mut files = Payload::default();
-        let mut errors: Vec<String> = Vec::new();
+    /// The files of a volume, or why they cannot be put together. `left` is what the volumes of the pod may still have.
+    pub(super) fn files(
+        &self,
+        mode: u32,
+        sources: &[FileSource],
+        left: &mut FilesLeft,
+    ) -> Result<Payload, String> {
+        let mut files = Files {
+            made: Payload::default(),
+            left,
+        };
+        let mut fields = Fields::default();
+        let mut errors: BTreeSet<String> = BTreeSet::new();
+        let mut in_order: Vec<String> = Vec::new();
         for source in sources {
             let added = match source {
                 FileSource::Object {
@@ -122,39 +133,45 @@ impl Origin<'_> {
                     items,
                     optional,
                 } => self.object_files(&mut files, *kind, name, (items, mode), *optional),
-                FileSource::Downward(items) => {
-                    self.downward_files(&mut files, items, mode);
-                    Ok(())
-                }
+                FileSource::Downward(items) => self.downward_files(&mut files, items, mode, &mut fields),
                 FileSource::Token(file) => self.token_file(&mut files, file, mode),
                 FileSource::Anchors(file) => self.anchors_file(&mut files, file, mode),
             };
-            errors.extend(added.err().filter(|error| !errors.contains(error)));
+            match added {
+                Ok(()) => {}
+                // The same about each source that follows.
+                Err(FileError::Exceeded(message)) => return Err(message),
+                Err(FileError::Lacking(error)) if errors.contains(&error) => {}
+                Err(FileError::Lacking(error)) => {
+                    errors.insert(error.clone());
+                    in_order.push(error);
+                }
+            }
         }
-        match errors.len() {
-            0 => Ok(files),
-            1 => Err(errors.remove(0)),
-            _ => Err(format!("[{}]", errors.join(", "))),
+        match in_order.len() {
+            0 => Ok(files.made),
+            1 => Err(in_order.remove(0)),
+            _ => Err(format!("[{}]", in_order.join(", "))),
         }
     }
 
     fn object_files(
         &self,
-        files: &mut Payload,
+        files: &mut Files<'_>,
         kind: ObjectKind,
         name: &str,
         (items, mode): (&[KeyFile], u32),
         optional: bool,
-    ) -> Result<(), String> {
+    ) -> Result<(), FileError> {
         let object = match self.object(kind, name) {
             Ok(object) => object,
             Err(Lack::Missing(_)) if optional => return Ok(()),
-            Err(lack) => return Err(lack.into_text()),
+            Err(lack) => return Err(FileError::Lacking(lack.into_text())),
         };
         if items.is_empty() {
             for (key, content) in object.files() {
                 let content = content.clone();
-                files.0.insert(key.clone(), ProjectedFile::of_root(mode, content));
+                files.add(key.clone(), ProjectedFile::of_root(mode, content))?;
             }
         }
         for item in items {
@@ -166,43 +183,43 @@ impl Origin<'_> {
                     ObjectKind::ConfigMap => "configmap references non-existent config key",
                     ObjectKind::Secret => "references non-existent secret key",
                 };
-                return Err(format!("{what}: {}", item.key));
+                return Err(FileError::Lacking(format!("{what}: {}", item.key)));
             };
             let file = ProjectedFile::of_root(item.mode.unwrap_or(mode), content.clone());
-            files.0.insert(clean(&item.path), file);
+            files.add(clean(&item.path), file)?;
         }
         Ok(())
     }
 
     /// A token is for the pod's user alone where there is one, or for its group, which the volume gives it.
-    fn token_file(&self, files: &mut Payload, file: &TokenFile, mode: u32) -> Result<(), String> {
+    fn token_file(&self, files: &mut Files<'_>, file: &TokenFile, mode: u32) -> Result<(), FileError> {
         let Origin { pod, objects, .. } = self;
         let object = match objects.get(&token(pod, file)) {
             Some(Known::Found(object)) => object,
-            Some(Known::Unread(why)) => return Err(why.to_string()),
-            Some(Known::Asked) | None => return Err("failed to fetch token: not answered yet".to_owned()),
+            Some(Known::Unread(why)) => return Err(FileError::Lacking(why.to_string())),
+            Some(Known::Asked) | None => {
+                let message = "failed to fetch token: not answered yet";
+                return Err(FileError::Lacking(message.to_owned()));
+            }
         };
-        let content = object.data.get(TokenKey::DATA);
-        let content = content.map(|content| self.own_file(mode, content.clone()));
-        files
-            .0
-            .extend(content.map(|content| (clean(&file.path), content)));
-        Ok(())
+        match object.data.get(TokenKey::DATA) {
+            Some(content) => files.add(clean(&file.path), self.own_file(mode, content.clone())),
+            None => Ok(()),
+        }
     }
 
     /// Trust anchors are a file even where there are none and that is allowed.
-    fn anchors_file(&self, files: &mut Payload, file: &AnchorsFile, mode: u32) -> Result<(), String> {
+    fn anchors_file(&self, files: &mut Files<'_>, file: &AnchorsFile, mode: u32) -> Result<(), FileError> {
         let key = Reference::TrustAnchors(file.anchors.clone());
         let content = match self.objects.get(&key) {
             Some(Known::Found(object)) => object.data.get(TrustAnchors::DATA).cloned(),
-            Some(Known::Unread(why)) => return Err(why.to_string()),
-            Some(Known::Asked) => return Err(UNSYNCED_ANCHORS.to_owned()),
+            Some(Known::Unread(why)) => return Err(FileError::Lacking(why.to_string())),
+            Some(Known::Asked) => return Err(FileError::Lacking(UNSYNCED_ANCHORS.to_owned())),
             None if file.optional => None,
-            None => return Err(file.anchors.missing()),
+            None => return Err(FileError::Lacking(file.anchors.missing())),
         };
         let content = content.unwrap_or_else(|| "".into());
-        files.0.insert(clean(&file.path), self.own_file(mode, content));
-        Ok(())
+        files.add(clean(&file.path), self.own_file(mode, content))
     }
 
     /// A file for the pod's user alone where there is one, or for its group, which the volume gives it.
@@ -216,15 +233,76 @@ impl Origin<'_> {
         }
     }
 
-    fn downward_files(&self, files: &mut Payload, items: &[DownwardFile], mode: u32) {
+    fn downward_files<'a>(
+        &self,
+        files: &mut Files<'_>,
+        items: &'a [DownwardFile],
+        mode: u32,
+        fields: &mut Fields<'a>,
+    ) -> Result<(), FileError> {
         for item in items {
-            let text = match &item.value {
-                DownwardValue::Field(field) => self.field(field),
-                DownwardValue::Resource(resource) => self.resource(resource, None),
+            let content = match &item.value {
+                // All annotations, in each of ten thousand files, are one text.
+                DownwardValue::Field(field) => {
+                    let content = fields.0.entry(field);
+                    content
+                        .or_insert_with(|| self.field(field).as_str().into())
+                        .clone()
+                }
+                DownwardValue::Resource(resource) => self.resource(resource, None).as_str().into(),
             };
-            let file = ProjectedFile::of_root(item.mode.unwrap_or(mode), text.as_str().into());
-            files.0.insert(clean(&item.path), file);
+            let file = ProjectedFile::of_root(item.mode.unwrap_or(mode), content);
+            files.add(clean(&item.path), file)?;
         }
+        Ok(())
+    }
+}
+
+/// What was made of the pod's fields already.
+#[derive(Default)]
+struct Fields<'a>(BTreeMap<&'a Field, Content>);
+
+/// How many files and bytes the volumes of a pod may still have.
+#[derive(Debug)]
+pub(super) struct FilesLeft {
+    files: usize,
+    bytes: usize,
+}
+
+impl FilesLeft {
+    /// Those of a pod of which no volume has been made yet.
+    pub(super) fn of_pod() -> FilesLeft {
+        FilesLeft {
+            files: bounds::POD_FILES,
+            bytes: bounds::POD_FILE_BYTES,
+        }
+    }
+}
+
+/// Why files cannot be put together.
+enum FileError {
+    /// Something is not there or cannot be had.
+    Lacking(String),
+    /// The pod's volumes have more than they may.
+    Exceeded(String),
+}
+
+/// The files of one volume.
+struct Files<'a> {
+    made: Payload,
+    left: &'a mut FilesLeft,
+}
+
+impl Files<'_> {
+    /// Adds one; of two at one path the later counts.
+    fn add(&mut self, path: String, file: ProjectedFile) -> Result<(), FileError> {
+        bounds::step();
+        let files = self.left.files.checked_sub(1);
+        self.left.files = files.ok_or_else(|| FileError::Exceeded(bounds::files_exceeded()))?;
+        let bytes = self.left.bytes.checked_sub(file.content.0.len());
+        self.left.bytes = bytes.ok_or_else(|| FileError::Exceeded(bounds::file_bytes_exceeded()))?;
+        self.made.0.insert(path, file);
+        Ok(())
     }
 }
 
@@ -430,7 +508,10 @@ mod tests {
     }
 
     fn check(sources: &[FileSource], expected: Expect) {
-        let files = with(|_| {}, |origin| origin.files(0o400, sources));
+        let files = with(
+            |_| {},
+            |origin| origin.files(0o400, sources, &mut FilesLeft::of_pod()),
+        );
         let told = match files {
             Err(error) => error,
             Ok(files) => {
@@ -461,7 +542,7 @@ mod tests {
                     objects: &objects,
                     ..origin
                 };
-                let files = origin.files(0o644, &[FileSource::Token(file())])?;
+                let files = origin.files(0o644, &[FileSource::Token(file())], &mut FilesLeft::of_pod())?;
                 let made = &files.0["token"];
                 Ok::<_, String>(format!(
                     "{:o} {:?} {}",
@@ -512,7 +593,8 @@ mod tests {
                         optional,
                         path: "./a.pem".to_owned(),
                     };
-                    let files = origin.files(0o644, &[FileSource::Anchors(file)])?;
+                    let files =
+                        origin.files(0o644, &[FileSource::Anchors(file)], &mut FilesLeft::of_pod())?;
                     let made = &files.0["a.pem"];
                     Ok::<_, String>(format!("{:o} {}", made.mode, made.content.text()))
                 },
@@ -584,5 +666,48 @@ mod tests {
             ],
             expect![[r#"[secret "no" not found, references non-existent secret key: no]"#]],
         );
+    }
+
+    #[test]
+    fn the_files_of_a_pod_are_bounded_however_they_are_named() {
+        use crate::model::bounds::steps;
+
+        let made = |sources: &[FileSource], left: &mut FilesLeft| {
+            with(
+                |_| {},
+                |origin| origin.files(0o400, sources, left).map(|files| files.0.len()),
+            )
+        };
+        // The same three keys, again and again.
+        let sources = vec![object(ObjectKind::ConfigMap, "cm", &[], false); 100_000];
+        let (steps, told) = steps::of(|| made(&sources, &mut FilesLeft::of_pod()));
+        assert_eq!(told, Err(bounds::files_exceeded()));
+        assert_eq!(steps, bounds::POD_FILES + 1);
+        // Volumes take from the same bound.
+        let mut left = FilesLeft { files: 4, bytes: 100 };
+        assert_eq!(made(&sources[..1], &mut left), Ok(3));
+        assert_eq!(made(&sources[..1], &mut left), Err(bounds::files_exceeded()));
+        let mut left = FilesLeft { files: 10, bytes: 9 };
+        assert_eq!(made(&sources[..1], &mut left), Ok(3));
+        assert_eq!(made(&sources[..1], &mut left), Err(bounds::file_bytes_exceeded()));
+    }
+
+    #[test]
+    fn annotations_in_many_files_are_one_text() {
+        let large = |pod: &mut Pod| {
+            pod.annotations.insert("a".to_owned(), "x".repeat(256 << 10));
+        };
+        let item = |n: usize| DownwardFile {
+            path: n.to_string(),
+            mode: None,
+            value: DownwardValue::Field(Field::Annotations),
+        };
+        let items = [FileSource::Downward((0..1000).map(item).collect())];
+        with(large, |origin| {
+            let files = origin.files(0o400, &items, &mut FilesLeft::of_pod()).unwrap().0;
+            let first = &files["0"].content.0;
+            assert!(files.values().all(|file| Arc::ptr_eq(&file.content.0, first)));
+            assert_eq!(files.len(), 1000);
+        });
     }
 }

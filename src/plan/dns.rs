@@ -1,7 +1,8 @@
 //! The resolver configuration of a pod (`pkg/kubelet/network/dns/dns.go`; Kubernetes: *DNS for Services and
 //! Pods*).
 
-use std::collections::BTreeSet;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::model::node::NodePolicy;
 use crate::model::pod::{DnsConfig, DnsPolicy, Pod};
@@ -78,17 +79,18 @@ fn unique(list: impl Iterator<Item = String>) -> Vec<String> {
 
 /// The pod's options replace those of the same name, in their place; the kubelet leaves the order to chance.
 fn options(base: Vec<String>, own: &[String]) -> Vec<String> {
-    let mut all: Vec<String> = Vec::new();
+    let mut all: Vec<&String> = Vec::new();
+    let mut places = HashMap::new();
     for option in base.iter().chain(own) {
-        match all
-            .iter_mut()
-            .find(|known| option_name(known) == option_name(option))
-        {
-            Some(known) => known.clone_from(option),
-            None => all.push(option.clone()),
+        match places.entry(option_name(option)) {
+            Entry::Occupied(place) => all[*place.get()] = option,
+            Entry::Vacant(place) => {
+                place.insert(all.len());
+                all.push(option);
+            }
         }
     }
-    all
+    all.into_iter().cloned().collect()
 }
 
 fn option_name(option: &str) -> &str {

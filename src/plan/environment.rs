@@ -2,23 +2,168 @@
 //! then `env` in order, whose literal values see what stands before them and the Services; last, of the Services, what
 //! has no value yet.
 
+use std::collections::HashMap;
+
 use super::content::{Lack, Origin};
 use super::service_links;
-use crate::model::expand;
+use crate::model::bounds;
+use crate::model::expand::expand;
 use crate::model::object::ObjectKind;
 use crate::model::pod::Container;
 use crate::model::value::EnvValue;
 
-/// The environment, a name once; or why the container cannot be created.
+/// The variables of a container in their order, each name once, found by name.
+#[derive(Debug, Default)]
+pub(super) struct Environment {
+    all: Vec<(String, String)>,
+    places: HashMap<String, usize>,
+    /// What they take of what Linux passes to a program.
+    bytes: usize,
+    /// What they would take if none had replaced another: so much was copied.
+    made: usize,
+}
+
+/// What commands and environments may still take: of one container, and of all that one plan creates. Of the plan's room
+/// what was replaced again takes its part too.
+#[derive(Debug)]
+pub(super) struct Room {
+    of_container: usize,
+    of_plan: usize,
+}
+
+impl Room {
+    /// That of a plan that has created nothing yet.
+    pub(super) fn of_plan() -> Room {
+        Room {
+            of_container: bounds::EXEC_TOTAL,
+            of_plan: bounds::POD_EXEC_TOTAL,
+        }
+    }
+
+    /// That of the next container.
+    pub(super) fn next(&mut self) {
+        self.of_container = bounds::EXEC_TOTAL;
+    }
+
+    /// Takes what a program is passed.
+    pub(super) fn take(&mut self, bytes: usize) -> Result<(), Exceeded> {
+        self.has(bytes, bytes)?;
+        self.of_container -= bytes;
+        self.of_plan -= bytes;
+        Ok(())
+    }
+
+    /// Takes what is made beside it.
+    pub(super) fn take_of_plan(&mut self, bytes: usize) -> Result<(), Exceeded> {
+        self.has(0, bytes)?;
+        self.of_plan -= bytes;
+        Ok(())
+    }
+
+    /// How much there is.
+    pub(super) fn left(&self) -> usize {
+        self.of_container.min(self.of_plan)
+    }
+
+    /// Which of the two would be exceeded first.
+    fn narrower(&self) -> Exceeded {
+        match self.of_container <= self.of_plan {
+            true => Exceeded::Container,
+            false => Exceeded::Plan,
+        }
+    }
+
+    fn has(&self, of_container: usize, of_plan: usize) -> Result<(), Exceeded> {
+        match () {
+            () if of_container > self.of_container => Err(Exceeded::Container),
+            () if of_plan > self.of_plan => Err(Exceeded::Plan),
+            () => Ok(()),
+        }
+    }
+}
+
+/// Whose room is not enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Exceeded {
+    /// The container's.
+    Container,
+    /// That of the pod's containers together.
+    Plan,
+}
+
+impl Exceeded {
+    /// What the pod's owner is told.
+    pub(super) fn message(self, container: &Container) -> String {
+        match self {
+            Exceeded::Container => bounds::exec_total_exceeded(&container.name),
+            Exceeded::Plan => bounds::pod_exec_total_exceeded(),
+        }
+    }
+}
+
+impl Environment {
+    /// The value of a variable.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.places.get(name).map(|place| self.all[*place].1.as_str())
+    }
+
+    /// The variables, in their order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.all
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// Adds a variable. A name given twice has its last value, in its first place.
+    fn set(&mut self, name: String, value: String, room: &Room) -> Result<(), Exceeded> {
+        bounds::step();
+        let own = bounds::exec_bytes(name.len() + "=".len() + value.len());
+        let known = self.places.get(&name).copied();
+        let bytes = match known {
+            Some(place) => self.bytes - self.all[place].1.len() + value.len(),
+            None => self.bytes + own,
+        };
+        room.has(bytes, self.made + own)?;
+        (self.bytes, self.made) = (bytes, self.made + own);
+        match known {
+            Some(place) => self.all[place].1 = value,
+            None => {
+                self.places.insert(name.clone(), self.all.len());
+                self.all.push((name, value));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+impl<const N: usize> From<[(&str, &str); N]> for Environment {
+    fn from(all: [(&str, &str); N]) -> Environment {
+        let mut made = Environment::default();
+        for (name, value) in all {
+            made.set(name.to_owned(), value.to_owned(), &Room::of_plan())
+                .unwrap();
+        }
+        made
+    }
+}
+
+/// The environment, which takes its part of the room that there is; or why the container cannot be created.
 ///
-/// A name given twice has its last value, in its first place. Every key that an object can have is a name that a
-/// variable can have since Kubernetes allows all printable characters in it, so none is left out.
+/// Every key that an object can have is a name that a variable can have since Kubernetes allows all printable
+/// characters in it, so none is left out. The kubelet makes an environment of any size and has the runtime fail with
+/// it; here the container is refused with the reason, and no more is made than can be passed on.
 pub(super) fn environment(
     container: &Container,
     origin: Origin<'_>,
-) -> Result<Vec<(String, String)>, String> {
-    let services = service_links::variables(origin)?;
-    let mut done: Vec<(String, String)> = Vec::new();
+    room: &mut Room,
+) -> Result<Environment, String> {
+    let exceeded = |whose: Exceeded| whose.message(container);
+    let services = service_links::variables(origin, room.left()).map_err(|lack| match lack {
+        service_links::Lack::Unread => service_links::UNREAD.to_owned(),
+        service_links::Lack::TooMany => bounds::services_exceeded(),
+    })?;
+    let mut done = Environment::default();
     for from in &container.env_from {
         let object = match origin.object(from.kind, &from.name) {
             Ok(object) => object,
@@ -26,15 +171,19 @@ pub(super) fn environment(
             Err(lack) => return Err(lack.into_text()),
         };
         for (key, content) in &object.data {
-            set(&mut done, format!("{}{key}", from.prefix), content.text());
+            let name = format!("{}{key}", from.prefix);
+            done.set(name, content.text(), room).map_err(exceeded)?;
         }
     }
     for (name, value) in &container.env {
         let value = match value {
-            EnvValue::Text(text) => expand::expand(text, |wanted| {
-                let own = expand::value_of(&done, wanted);
-                own.or_else(|| services.get(wanted).map(String::as_str))
-            }),
+            EnvValue::Text(text) => {
+                let known = |wanted: &str| {
+                    done.get(wanted)
+                        .or_else(|| services.get(wanted).map(String::as_str))
+                };
+                expand(text, known, room.left()).map_err(|_| room.narrower().message(container))?
+            }
             EnvValue::Field(field) => origin.field(field),
             EnvValue::Resource(resource) => origin.resource(resource, Some(container)),
             EnvValue::Key {
@@ -48,13 +197,23 @@ pub(super) fn environment(
                 Err(lack) => return Err(lack.into_text()),
             },
         };
-        set(&mut done, name.clone(), value);
+        done.set(name.clone(), value, room).map_err(exceeded)?;
     }
     for (name, value) in services {
-        if expand::value_of(&done, &name).is_none() {
-            done.push((name, value));
+        if done.get(&name).is_none() {
+            done.set(name, value, room).map_err(exceeded)?;
         }
     }
+    let too_long = |(name, value): &(&str, &str)| name.len() + "=".len() + value.len() >= bounds::EXEC_STRING;
+    if let Some((name, _)) = done.iter().find(too_long) {
+        let what = format!(
+            "environment variable {:?}",
+            bounds::shortened(name.to_owned(), 256)
+        );
+        return Err(bounds::exec_string_exceeded(&what));
+    }
+    room.of_container -= done.bytes;
+    room.of_plan -= done.made;
     Ok(done)
 }
 
@@ -67,13 +226,6 @@ fn value_of_key(origin: Origin<'_>, kind: ObjectKind, name: &str, key: &str) -> 
     })
 }
 
-fn set(done: &mut Vec<(String, String)>, name: String, value: String) {
-    match done.iter_mut().find(|(known, _)| *known == name) {
-        Some(entry) => entry.1 = value,
-        None => done.push((name, value)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -81,6 +233,7 @@ mod tests {
     use expect_test::{Expect, expect};
 
     use super::*;
+    use crate::model::bounds::steps;
     use crate::model::object::{Known, Object, Objects};
     use crate::model::pod::RestartPolicy;
     use crate::model::reference::key;
@@ -112,6 +265,23 @@ mod tests {
     }
 
     fn check(env_from: &[EnvFrom], env: &[(&str, EnvValue)], expected: Expect) {
+        let told = match made(&[("A", "1"), ("bad-key", "$(A)")], env_from, env) {
+            Err(error) => error,
+            Ok(env) => env
+                .iter()
+                .map(|(k, v)| format!("{k}={v}"))
+                .collect::<Vec<_>>()
+                .join("\n"),
+        };
+        expected.assert_eq(&told.replace(POD_IP, "<ip>"));
+    }
+
+    /// The environment, with a ConfigMap `cm` of these values.
+    fn made(
+        map: &[(&str, &str)],
+        env_from: &[EnvFrom],
+        env: &[(&str, EnvValue)],
+    ) -> Result<Environment, String> {
         let mut pod = sample::pod(RestartPolicy::Always, &[], &["c"]);
         pod.containers[0].env_from = env_from.to_vec();
         pod.containers[0].env = env.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect();
@@ -125,7 +295,7 @@ mod tests {
                 ..Object::default()
             }))
         };
-        let map = object(&[("A", "1"), ("bad-key", "$(A)")]);
+        let map = object(map);
         let secret = object(&[("user", "u")]);
         let objects = [
             (key(&pod, ObjectKind::ConfigMap, "cm"), map),
@@ -143,15 +313,7 @@ mod tests {
             allocatable: &Amounts::default(),
             ips: &[],
         };
-        let told = match environment(&pod.containers[0], origin) {
-            Err(error) => error,
-            Ok(env) => env
-                .iter()
-                .map(|(k, v)| format!("{k}={v}"))
-                .collect::<Vec<_>>()
-                .join("\n"),
-        };
-        expected.assert_eq(&told.replace(POD_IP, "<ip>"));
+        environment(&pod.containers[0], origin, &mut Room::of_plan())
     }
 
     use ObjectKind::{ConfigMap, Secret};
@@ -223,5 +385,67 @@ mod tests {
             &[("A", of_key(Secret, "sec", "bin", false))],
             expect!["couldn't find key bin in Secret ns/sec"],
         );
+    }
+
+    #[test]
+    fn what_cannot_be_passed_to_a_program_is_refused_with_the_bound() {
+        let long = "x".repeat(bounds::EXEC_STRING);
+        check(
+            &[],
+            &[("A", text(&long)), ("B", text("b"))],
+            expect![[
+                r#"environment variable "A" is longer than 131072 bytes, the most that Linux passes to a program in one piece: shorten it, or mount the ConfigMap or Secret as a volume"#
+            ]],
+        );
+        // What is replaced is not passed on.
+        check(&[], &[("A", text(&long)), ("A", text("a"))], expect!["A=a"]);
+        let fits = "x".repeat(bounds::EXEC_STRING - "A=".len() - 1);
+        let told = made(&[], &[], &[("A", text(&fits))]).unwrap();
+        assert_eq!(told.get("A").map(str::len), Some(fits.len()));
+        check(
+            &[],
+            &[("A", text(&"x".repeat(1 << 20))), ("B", text(&"$(A)".repeat(7)))],
+            expect![
+                "command, arguments and environment of container \"c\" are larger than 6291456 bytes together, the most that Linux passes to a program: shorten them, or mount the ConfigMap or Secret as a volume"
+            ],
+        );
+    }
+
+    #[test]
+    fn a_map_of_many_keys_costs_a_step_for_each() {
+        let keys: Vec<String> = (0..160_000).map(|n| format!("{n:06}")).collect();
+        let map: Vec<(&str, &str)> = keys.iter().map(|key| (key.as_str(), "")).collect();
+        let (steps, told) = steps::of(|| made(&map, &[from("", ConfigMap, "cm", false)], &[]));
+        assert_eq!(told.unwrap().iter().count(), keys.len());
+        assert_eq!(steps, keys.len());
+        // Ten times, each time under other names: given up at the bound.
+        let prefixed: Vec<_> = (0..10)
+            .map(|n| from(&format!("P{n}_"), ConfigMap, "cm", false))
+            .collect();
+        let (steps, told) = steps::of(|| made(&map, &prefixed, &[]));
+        assert!(told.unwrap_err().contains("6291456 bytes"));
+        assert!(
+            steps <= bounds::EXEC_TOTAL / bounds::exec_bytes("P0_000000=".len()) + 1,
+            "{steps}"
+        );
+        // Ten thousand times under the same names, which makes it no longer.
+        let again: Vec<_> = (0..10_000).map(|_| from("", ConfigMap, "cm", false)).collect();
+        let (steps, told) = steps::of(|| made(&map, &again, &[]));
+        assert!(told.unwrap_err().contains("67108864 bytes"));
+        assert!(
+            steps <= bounds::POD_EXEC_TOTAL / bounds::exec_bytes("000000=".len()) + 1,
+            "{steps}"
+        );
+    }
+
+    #[test]
+    fn a_value_that_replaces_another_again_and_again_is_work_all_the_same() {
+        let big = "x".repeat(100_000);
+        let env: Vec<_> = (0..10_000)
+            .map(|_| ("A", of_key(ConfigMap, "cm", "big", false)))
+            .collect();
+        let (steps, told) = steps::of(|| made(&[("big", &big)], &[], &env));
+        assert!(told.unwrap_err().contains("67108864 bytes"));
+        assert!(steps <= bounds::POD_EXEC_TOTAL / big.len() + 1, "{steps}");
     }
 }

@@ -46,6 +46,7 @@ mod tests {
     use crate::model::step::SandboxRef;
     use crate::plan::container::{self, Home};
     use crate::plan::content::Origin;
+    use crate::plan::environment::Room;
 
     fn seen(containers: Vec<ObservedContainer>) -> ObservedPod {
         ObservedPod {
@@ -91,9 +92,9 @@ mod tests {
         };
         let home = Home {
             sandbox: SandboxRef::Made,
-            attempt: 0,
+            config: Default::default(),
         };
-        let mut request = container::request(origin, &container, 0, &home);
+        let mut request = container::request(origin, &container, 0, &home, &mut Room::of_plan());
         aim(
             &mut request,
             &container,

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::container::{Home, request};
 use super::content::Origin;
+use super::environment::Room;
 use super::sandbox;
 use crate::model::object::{Known, Object, ObjectKey, ObjectKind, Objects, Reference};
 use crate::model::pod::*;
@@ -53,11 +54,11 @@ fn check_restarted(
         name,
         "sandbox",
         &recorded["runtime"]["sandbox"],
-        scrubbed(json!(config)),
+        scrubbed(json!(&config)),
     );
     let home = Home {
         sandbox: SandboxRef::Made,
-        attempt: 0,
+        config: Arc::new(config.clone()),
     };
     for container in pod.all_containers() {
         let origin = Origin {
@@ -68,7 +69,7 @@ fn check_restarted(
             allocatable: &Default::default(),
             ips: &[],
         };
-        let request = request(origin, container, restarts, &home);
+        let request = request(origin, container, restarts, &home, &mut Room::of_plan());
         let mut config = json!(request.config);
         let envs = request
             .config

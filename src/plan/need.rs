@@ -38,7 +38,10 @@ pub(super) fn need<'a>(pod: &'a Pod, seen: &'a ObservedPod) -> Need<'a> {
     match seen.usable_sandbox(pod.namespaces.host_network) {
         Some(sandbox) => in_sandbox(pod, seen, sandbox),
         None => {
-            let attempt = seen.sandboxes.first().map_or(0, |last| last.attempt + 1);
+            let attempt = seen
+                .sandboxes
+                .first()
+                .map_or(0, |last| last.attempt.saturating_add(1));
             without_sandbox(pod, seen, attempt)
         }
     }

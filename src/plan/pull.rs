@@ -1,7 +1,10 @@
 //! With which credentials an image is pulled: those of the pod's Secrets (`MakeDockerKeyring` in
 //! `pkg/credentialprovider/secrets`). The node's own come after them, and are read when they are needed.
 
+use std::collections::BTreeSet;
+
 use super::content::Origin;
+use crate::model::bounds;
 use crate::model::object::{Known, Object, Reference};
 use crate::model::reference::pull_secrets;
 use crate::model::registry::{
@@ -9,18 +12,31 @@ use crate::model::registry::{
     SecretId,
 };
 
-/// The credentials for an image, in the order in which they are tried; or which Secret cannot be understood, without
-/// which it is not pulled. One that is missing, or of another type, is passed over.
-pub(super) fn credentials(origin: Origin<'_>, image: &str) -> Result<Vec<Credential>, String> {
+/// The credentials that a pod's Secrets have; or which Secret cannot be understood, without which no image is pulled. One
+/// that is missing, or of another type, is passed over; one that is named twice is read once.
+pub(super) fn keyring(origin: Origin<'_>) -> Result<Keyring, String> {
     let mut keyring = Keyring::default();
+    let mut read = BTreeSet::new();
     for reference in pull_secrets(origin.pod) {
-        if let Some(Known::Found(secret)) = origin.objects.get(&reference) {
+        if let Some(Known::Found(secret)) = origin.objects.get(&reference)
+            && read.insert(reference.clone())
+        {
+            bounds::step();
             let mut own = Keyring::default();
             add(&mut own, secret).map_err(|wrong| format!("{reference} {wrong}"))?;
             keyring.add_of_secret(own, &id(&reference, secret));
         }
     }
-    Ok(keyring.lookup(image))
+    Ok(keyring)
+}
+
+/// Those for an image, in the order in which they are tried.
+pub(super) fn credentials(keyring: &Result<Keyring, String>, image: &str) -> Result<Vec<Credential>, String> {
+    let found = keyring.as_ref().map_err(String::clone)?.lookup(image);
+    match found.len() > bounds::CREDENTIALS {
+        true => Err(bounds::credentials_exceeded()),
+        false => Ok(found),
+    }
 }
 
 fn id(reference: &Reference, secret: &Object) -> SecretId {
@@ -86,7 +102,7 @@ mod tests {
             allocatable: &Amounts::default(),
             ips: &[],
         };
-        let found = credentials(origin, image)?;
+        let found = credentials(&keyring(origin), image)?;
         let told = |found: Credential| {
             let secret = found.secret.unwrap();
             assert_eq!((secret.uid.as_str(), secret.namespace.as_str()), ("u", "ns"));
@@ -139,5 +155,32 @@ mod tests {
             "{said}"
         );
         assert!(!said.contains("geheim"));
+    }
+
+    #[test]
+    fn a_secret_that_is_named_again_and_again_is_read_once() {
+        use crate::model::bounds::steps;
+
+        let json = r#"{"auths": {"example.com": {"username": "u"}}}"#;
+        let secrets = [("u", secret(CONFIG_JSON_TYPE, CONFIG_JSON_KEY, json))];
+        let (steps, found) = steps::of(|| users(&secrets, &["u"; 1000], "example.com/a"));
+        assert_eq!(found.unwrap(), ["u"]);
+        assert_eq!(steps, 1);
+    }
+
+    #[test]
+    fn more_credentials_for_one_image_than_are_tried_are_refused() {
+        let entries: Vec<_> = (0..=bounds::CREDENTIALS)
+            .map(|n| format!(r#""example.com/{}": {{"username": "u"}}"#, "a".repeat(n)))
+            .collect();
+        let json = format!(r#"{{"auths": {{{}}}}}"#, entries.join(","));
+        let secrets = [("u", secret(CONFIG_JSON_TYPE, CONFIG_JSON_KEY, &json))];
+        let found = users(
+            &secrets,
+            &["u"],
+            &format!("example.com/{}", "a".repeat(bounds::CREDENTIALS)),
+        );
+        assert_eq!(found, Err(bounds::credentials_exceeded()));
+        assert_eq!(users(&secrets, &["u"], "example.com/aa").unwrap().len(), 3);
     }
 }

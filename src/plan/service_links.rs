@@ -4,20 +4,31 @@
 use std::collections::BTreeMap;
 
 use super::content::Origin;
+use crate::model::bounds;
 use crate::model::pod::Source;
 use crate::model::service::{ByName, Service, Services};
 
 /// Where the cluster's own Service is, of which every container is told.
 const CLUSTER: (&str, &str) = ("default", "kubernetes");
-/// The kubelet's words.
-const UNREAD: &str = "services have not yet been read at least once, cannot construct envvars";
 
-/// The variables, by name; or why they cannot be known. A static pod does not wait for them: it may be what serves
-/// them.
-pub(super) fn variables(origin: Origin<'_>) -> Result<BTreeMap<String, String>, String> {
+/// Why there are no variables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lack {
+    /// The Services are not known.
+    Unread,
+    /// They are more than a program can be passed.
+    TooMany,
+}
+
+/// What is said of Services that are not known: the kubelet's words.
+pub(super) const UNREAD: &str = "services have not yet been read at least once, cannot construct envvars";
+
+/// The variables, by name, where they take no more than `most` of what Linux passes to a program; else why not. A static
+/// pod does not wait for them: it may be what serves them.
+pub(super) fn variables(origin: Origin<'_>, most: usize) -> Result<BTreeMap<String, String>, Lack> {
     let Origin { pod, services, .. } = origin;
     if matches!(services, Services::Asked | Services::Unread) && pod.source == Source::Api {
-        return Err(UNREAD.to_owned());
+        return Err(Lack::Unread);
     }
     let mut chosen: BTreeMap<&str, &Service> = BTreeMap::new();
     let (namespace, name) = CLUSTER;
@@ -29,42 +40,64 @@ pub(super) fn variables(origin: Origin<'_>) -> Result<BTreeMap<String, String>, 
         .into_iter()
         .flat_map(ByName::iter);
     chosen.extend(own.map(|(name, service)| (name.as_str(), service)));
-    let mut all = BTreeMap::new();
+    let mut all = Variables {
+        all: BTreeMap::new(),
+        left: most,
+    };
     for (name, service) in chosen {
-        add(&mut all, name, service);
+        all.add(name, service).ok_or(Lack::TooMany)?;
     }
-    Ok(all)
+    Ok(all.all)
 }
 
-/// What is told of one: its address and first port, its named ports, and each port once more as Docker's links had it.
-fn add(all: &mut BTreeMap<String, String>, name: &str, service: &Service) {
-    let Some(first) = service.ports.first() else {
-        return;
-    };
-    let prefix = variable(name);
-    let address = &service.address;
-    all.insert(format!("{prefix}_SERVICE_HOST"), address.clone());
-    all.insert(format!("{prefix}_SERVICE_PORT"), first.port.to_string());
-    for port in service.ports.iter().filter(|port| !port.name.is_empty()) {
-        let name = variable(&port.name);
-        all.insert(format!("{prefix}_SERVICE_PORT_{name}"), port.port.to_string());
+struct Variables {
+    all: BTreeMap<String, String>,
+    /// How many bytes they may still take.
+    left: usize,
+}
+
+impl Variables {
+    /// Adds one; `None`: there is no room for it.
+    fn set(&mut self, name: String, value: String) -> Option<()> {
+        bounds::step();
+        let bytes = bounds::exec_bytes(name.len() + "=".len() + value.len());
+        self.left = self.left.checked_sub(bytes)?;
+        self.all.insert(name, value);
+        Some(())
     }
-    let host = match address.contains(':') {
-        true => format!("[{address}]"),
-        false => address.clone(),
-    };
-    for (index, port) in service.ports.iter().enumerate() {
-        let protocol = port.protocol.to_lowercase();
-        let number = port.port;
-        let url = format!("{protocol}://{host}:{number}");
-        if index == 0 {
-            all.insert(format!("{prefix}_PORT"), url.clone());
+
+    /// What is told of one: its address and first port, its named ports, and each port once more as Docker's links had
+    /// it.
+    fn add(&mut self, name: &str, service: &Service) -> Option<()> {
+        let Some(first) = service.ports.first() else {
+            return Some(());
+        };
+        let prefix = variable(name);
+        let address = &service.address;
+        self.set(format!("{prefix}_SERVICE_HOST"), address.clone())?;
+        self.set(format!("{prefix}_SERVICE_PORT"), first.port.to_string())?;
+        for port in service.ports.iter().filter(|port| !port.name.is_empty()) {
+            let name = variable(&port.name);
+            self.set(format!("{prefix}_SERVICE_PORT_{name}"), port.port.to_string())?;
         }
-        let link = format!("{prefix}_PORT_{number}_{}", port.protocol.to_uppercase());
-        all.insert(format!("{link}_PROTO"), protocol);
-        all.insert(format!("{link}_PORT"), number.to_string());
-        all.insert(format!("{link}_ADDR"), address.clone());
-        all.insert(link, url);
+        let host = match address.contains(':') {
+            true => format!("[{address}]"),
+            false => address.clone(),
+        };
+        for (index, port) in service.ports.iter().enumerate() {
+            let protocol = port.protocol.to_lowercase();
+            let number = port.port;
+            let url = format!("{protocol}://{host}:{number}");
+            if index == 0 {
+                self.set(format!("{prefix}_PORT"), url.clone())?;
+            }
+            let link = format!("{prefix}_PORT_{number}_{}", port.protocol.to_uppercase());
+            self.set(format!("{link}_PROTO"), protocol)?;
+            self.set(format!("{link}_PORT"), number.to_string())?;
+            self.set(format!("{link}_ADDR"), address.clone())?;
+            self.set(link, url)?;
+        }
+        Some(())
     }
 }
 
@@ -116,8 +149,9 @@ mod tests {
             allocatable: &Default::default(),
             ips: &[],
         };
-        let told = match variables(origin) {
-            Err(error) => error,
+        let told = match variables(origin, bounds::EXEC_TOTAL) {
+            Err(Lack::Unread) => UNREAD.to_owned(),
+            Err(Lack::TooMany) => "too many".to_owned(),
             Ok(all) => all
                 .iter()
                 .map(|(name, value)| format!("{name}={value}"))
@@ -186,5 +220,19 @@ mod tests {
         );
         check(&Services::Unread, file(), true, expect![""]);
         check(&Services::NoCluster, Source::Api, true, expect![""]);
+    }
+
+    #[test]
+    fn services_beyond_what_a_program_can_be_passed_are_not_put_together() {
+        use crate::model::bounds::steps;
+
+        let one = service("10.0.0.1", &[("", 1, "TCP")]);
+        let all: ByName = (0..100_000).map(|n| (format!("s{n:05}"), one.clone())).collect();
+        let services = Services::Known(BTreeMap::from([("ns".to_owned(), all)]));
+        let (steps, ()) = steps::of(|| check(&services, Source::Api, true, expect!["too many"]));
+        assert!(
+            steps <= bounds::EXEC_TOTAL / bounds::exec_bytes("S00000_PORT=1".len()),
+            "{steps} steps"
+        );
     }
 }

@@ -1,13 +1,15 @@
 //! Bringing up: the stages that make what a pod needs, laid out so that as much as possible happens at once.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::container::{self, Home};
 use super::content::Origin;
+use super::environment::Room;
 use super::need::Stop;
-use super::{PlanView, cgroup, ephemeral, gc, resize, restart, sandbox, teardown, volume};
+use super::{PlanView, cgroup, ephemeral, gc, pull, resize, restart, sandbox, teardown, volume};
 use crate::model::allocation::Allocation;
 use crate::model::memory::PodMemory;
 use crate::model::node::NodePolicy;
@@ -76,7 +78,7 @@ pub(super) fn in_new_sandbox(given: Given<'_>, attempt: u32, start: &[&Container
     }
     let home = Home {
         sandbox: SandboxRef::Made,
-        attempt,
+        config: Arc::new(sandbox::config(pod, attempt, policy)),
     };
     let (due, waits_until) = due(given, start);
     let request = sandbox::request(given.origin(&[]), attempt);
@@ -89,7 +91,7 @@ pub(super) fn in_new_sandbox(given: Given<'_>, attempt: u32, start: &[&Container
     stages.push(
         [run]
             .into_iter()
-            .chain(due.iter().map(|c| image(given, c)))
+            .chain(images(given, due.iter().copied()))
             .collect(),
     );
     if !due.is_empty() {
@@ -116,7 +118,7 @@ pub(super) fn in_sandbox(
     } = given;
     let home = Home {
         sandbox: SandboxRef::Id(sandbox.id.clone()),
-        attempt: sandbox.attempt,
+        config: Arc::new(sandbox::config(pod, sandbox.attempt, policy)),
     };
     let (due, waits_until) = due(given, start);
     let stops = stop.iter().map(|stop| {
@@ -129,11 +131,9 @@ pub(super) fn in_sandbox(
         .filter(|c| created(given, c).is_none())
         .collect();
     let mut prepare: Vec<_> = new.iter().filter_map(|c| remove_outdated(given, c)).collect();
-    prepare.extend(new.iter().map(|c| image(given, c)));
+    prepare.extend(images(given, new.iter().copied()));
     let updates = volume::updates(given.origin(&sandbox.ips), memory);
-    let added = new
-        .iter()
-        .flat_map(|c| volume::added(given.origin(&sandbox.ips), c));
+    let added = volume::added(given.origin(&sandbox.ips), &new);
     prepare.extend(updates.into_iter().chain(added).map(Step::EnsureVolume));
     if !new.is_empty() {
         prepare.push(Step::WriteHosts(container::hosts_file(pod, &sandbox.ips, policy)));
@@ -193,8 +193,16 @@ fn base(given: Given<'_>) -> Vec<Step> {
     steps
 }
 
-fn image(given: Given<'_>, container: &Container) -> Step {
-    Step::EnsureImage(container::image(given.origin(&[]), container))
+/// The images of containers. The credentials of the pod's Secrets are read once for all.
+fn images<'a>(given: Given<'_>, containers: impl Iterator<Item = &'a Container>) -> Vec<Step> {
+    let mut containers = containers.peekable();
+    if containers.peek().is_none() {
+        return Vec::new();
+    }
+    let keyring = pull::keyring(given.origin(&[]));
+    containers
+        .map(|container| Step::EnsureImage(container::image(&keyring, container)))
+        .collect()
 }
 
 /// Creates all at once and starts one after the other, in the manifest's order. One that is created already is
@@ -211,12 +219,13 @@ fn create_and_start(
     } = given;
     let mut creates = Vec::new();
     let mut starts = Vec::new();
+    let mut room = Room::of_plan();
     for &container in due {
         let (which, attempt) = match created(given, container) {
             Some((id, attempt)) => (ContainerRef::Id(id), attempt),
             None => {
                 let attempt = next_attempt(given, container);
-                let mut request = container::request(origin, container, attempt, home);
+                let mut request = container::request(origin, container, attempt, home, &mut room);
                 ephemeral::aim(&mut request, container, seen);
                 creates.push(Step::CreateContainer(Box::new(request)));
                 (ContainerRef::Made, attempt)

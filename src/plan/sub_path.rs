@@ -2,11 +2,12 @@
 //! `pkg/kubelet/kubelet_pods.go`). Here they are named; that none leads out of its volume is seen to by `act`, where
 //! it is opened.
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
 
+use super::environment::{Environment, Room};
 use super::volume;
-use crate::model::expand;
+use crate::model::bounds;
+use crate::model::expand::expand;
 use crate::model::node::NodePolicy;
 use crate::model::pod::{Container, Pod};
 use crate::model::step::SubPathMount;
@@ -16,7 +17,8 @@ use crate::model::value::SubPath;
 pub(super) fn mounts(
     pod: &Pod,
     container: &Container,
-    env: &[(String, String)],
+    env: &Environment,
+    room: &mut Room,
     policy: &NodePolicy,
 ) -> Result<Vec<SubPathMount>, String> {
     let mut mounts = Vec::new();
@@ -27,7 +29,13 @@ pub(super) fn mounts(
         };
         let path = match part {
             SubPath::Plain(path) => path.clone(),
-            SubPath::Expression(expression) => expanded(expression, env)?,
+            SubPath::Expression(expression) => {
+                let path = expanded(expression, env)?;
+                // Paths are no part of what the program is passed, but as easily made long.
+                room.take_of_plan(path.len())
+                    .map_err(|whose| whose.message(container))?;
+                path
+            }
         };
         if path.starts_with('/') {
             return Err(format!("error SubPath `{path}` must not be an absolute path"));
@@ -48,20 +56,29 @@ pub(super) fn mounts(
 }
 
 /// Every variable must be there: a part of the path that is empty would be another directory.
-fn expanded(expression: &str, env: &[(String, String)]) -> Result<String, String> {
-    let missing = RefCell::new(BTreeSet::new());
-    let path = expand::expand(expression, |name| {
-        let value = expand::value_of(env, name).filter(|value| !value.is_empty());
-        if value.is_none() {
-            missing.borrow_mut().insert(name.to_owned());
-        }
-        value
-    });
-    let missing: Vec<_> = missing.into_inner().into_iter().collect();
-    match missing.is_empty() {
-        true => Ok(path),
-        false => Err(format!("missing value for {}", missing.join(", "))),
+fn expanded(expression: &str, env: &Environment) -> Result<String, String> {
+    let mut missing = BTreeSet::new();
+    let path = expand(
+        expression,
+        |name| {
+            let value = env.get(name).filter(|value| !value.is_empty());
+            if value.is_none() {
+                missing.insert(name.to_owned());
+            }
+            value
+        },
+        bounds::PATH - 1,
+    );
+    if !missing.is_empty() {
+        let missing: Vec<_> = missing.into_iter().collect();
+        return Err(format!("missing value for {}", missing.join(", ")));
     }
+    path.map_err(|_| {
+        format!(
+            "subPathExpr is longer than a path can be, {} bytes",
+            bounds::PATH - 1
+        )
+    })
 }
 
 #[cfg(test)]
@@ -88,11 +105,9 @@ mod tests {
             propagation: Propagation::None,
         };
         pod.containers[0].mounts = vec![mount(None), mount(Some(part))];
-        let env = [
-            ("POD".to_owned(), "web".to_owned()),
-            ("UP".to_owned(), "..".to_owned()),
-        ];
-        match mounts(&pod, &pod.containers[0], &env, &sample::policy()) {
+        let env = Environment::from([("POD", "web"), ("UP", "..")]);
+        let room = &mut Room::of_plan();
+        match mounts(&pod, &pod.containers[0], &env, room, &sample::policy()) {
             Ok(mounts) => {
                 assert_eq!(mounts.len(), 1);
                 assert_eq!(Ok(mounts[0].path.as_str()), expected);

@@ -1,10 +1,11 @@
 //! Volumes: what is made for a pod, and where a container's mount finds it.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::cgroup;
-use super::content::Origin;
+use super::content::{FilesLeft, Origin};
 use crate::model::memory::PodMemory;
 use crate::model::node::NodePolicy;
 use crate::model::pod::{Container, Medium, Pod, Volume, VolumeSource};
@@ -17,18 +18,20 @@ const EMPTY_DIR: &str = "kubernetes.io/empty-dir";
 
 /// The volumes to be made: those that a container mounts, as in the kubelet.
 pub(super) fn requests(origin: Origin<'_>) -> Vec<VolumeRequest> {
+    let mut left = FilesLeft::of_pod();
     let request = |volume: &Volume| VolumeRequest {
         volume: volume.name.clone(),
-        kind: kind(origin, volume),
+        kind: kind(origin, volume, &mut left),
     };
-    mounted(origin.pod).map(request).collect()
+    mounted(origin.pod).into_iter().map(request).collect()
 }
 
 /// The volumes of a pod that runs whose files are not what they shall be. What cannot be put together any more
 /// stays as it is, as in the kubelet.
 pub(super) fn updates(origin: Origin<'_>, memory: &PodMemory) -> Vec<VolumeRequest> {
+    let mut left = FilesLeft::of_pod();
     let projected = |volume: &&Volume| matches!(volume.source, VolumeSource::Projected { .. });
-    let request = |volume: &Volume| match kind(origin, volume) {
+    let request = |volume: &Volume| match kind(origin, volume, &mut left) {
         VolumeKind::Files { files, .. } if memory.written.get(&volume.name) == Some(&files) => None,
         kind @ VolumeKind::Files { .. } => Some(VolumeRequest {
             volume: volume.name.clone(),
@@ -37,28 +40,28 @@ pub(super) fn updates(origin: Origin<'_>, memory: &PodMemory) -> Vec<VolumeReque
         _ => None,
     };
     mounted(origin.pod)
+        .into_iter()
         .filter(projected)
         .filter_map(request)
         .collect()
 }
 
-/// The volumes that nobody mounted before this container, which was added to the pod; files are among [`updates`].
-pub(super) fn added(origin: Origin<'_>, container: &Container) -> Vec<VolumeRequest> {
+/// The volumes that nobody mounted before these containers, which were added to the pod; files are among [`updates`].
+pub(super) fn added(origin: Origin<'_>, containers: &[&Container]) -> Vec<VolumeRequest> {
     let pod = origin.pod;
-    if !pod
-        .ephemeral_containers
-        .iter()
-        .any(|added| added.name == container.name)
-    {
+    let ephemeral: BTreeSet<&str> = pod.ephemeral_containers.iter().map(|c| c.name.as_str()).collect();
+    let added = containers.iter().copied();
+    let wanted = mounts_of(added.filter(|container| ephemeral.contains(container.name.as_str())));
+    if wanted.is_empty() {
         return Vec::new();
     }
-    let mounts = |container: &Container, volume: &Volume| {
-        container.mounts.iter().any(|mount| mount.volume == volume.name)
-    };
+    let had = mounts_of(pod.own_containers());
     let is_new = |volume: &&Volume| {
-        mounts(container, volume) && !pod.own_containers().any(|container| mounts(container, volume))
+        let name = volume.name.as_str();
+        wanted.contains(name) && !had.contains(name)
     };
-    let request = |volume: &Volume| match kind(origin, volume) {
+    let mut left = FilesLeft::of_pod();
+    let request = |volume: &Volume| match kind(origin, volume, &mut left) {
         VolumeKind::Files { .. } => None,
         kind => Some(VolumeRequest {
             volume: volume.name.clone(),
@@ -68,11 +71,18 @@ pub(super) fn added(origin: Origin<'_>, container: &Container) -> Vec<VolumeRequ
     pod.volumes.iter().filter(is_new).filter_map(request).collect()
 }
 
-fn mounted(pod: &Pod) -> impl Iterator<Item = &Volume> {
-    pod.volumes.iter().filter(|volume| {
-        pod.all_containers()
-            .any(|container| container.mounts.iter().any(|mount| mount.volume == volume.name))
-    })
+/// The names of the volumes that containers mount.
+fn mounts_of<'a>(containers: impl Iterator<Item = &'a Container>) -> BTreeSet<&'a str> {
+    let mounts = containers.flat_map(|container| &container.mounts);
+    mounts.map(|mount| mount.volume.as_str()).collect()
+}
+
+fn mounted(pod: &Pod) -> Vec<&Volume> {
+    let names = mounts_of(pod.all_containers());
+    let volumes = pod.volumes.iter();
+    volumes
+        .filter(|volume| names.contains(volume.name.as_str()))
+        .collect()
 }
 
 /// Whether containers may not write to a volume, whatever they ask for.
@@ -123,7 +133,7 @@ fn path(pod: &Pod, volume: &Volume, policy: &NodePolicy) -> PathBuf {
     }
 }
 
-fn kind(origin: Origin<'_>, volume: &Volume) -> VolumeKind {
+fn kind(origin: Origin<'_>, volume: &Volume, left: &mut FilesLeft) -> VolumeKind {
     let Origin { pod, policy, .. } = origin;
     let path = path(pod, volume, policy);
     let group = pod.security.fs_group;
@@ -140,7 +150,7 @@ fn kind(origin: Origin<'_>, volume: &Volume) -> VolumeKind {
             size: tmpfs_size(pod, *size_limit, policy),
             group,
         },
-        VolumeSource::Projected { kind, mode, sources } => match origin.files(*mode, sources) {
+        VolumeSource::Projected { kind, mode, sources } => match origin.files(*mode, sources, left) {
             Ok(files) => VolumeKind::Files {
                 path,
                 tmpfs: (plugin(*kind).1 == Medium::Memory).then(|| tmpfs_size(pod, None, policy)),

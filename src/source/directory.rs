@@ -240,12 +240,18 @@ impl Directory {
             None => self.kept(path, now),
         };
         let objects = take_objects(path, objects, held, &mut problems);
-        let mut pods: Vec<Running> = read.into_iter().map(|read| same_or_new(read, &before)).collect();
+        let by_name: BTreeMap<&PodName, &Running> = before.iter().map(|old| (&old.pod.name, old)).collect();
+        let same_or_new = |read: ReadPod| same_or_new(by_name.get(&read.pod.name).copied(), read);
+        let mut pods: Vec<Running> = read.into_iter().map(same_or_new).collect();
+        let redefined: BTreeSet<PodName> = pods.iter().map(|new| new.pod.name.clone()).collect();
         let nameless = problems.iter().any(|problem| problem.pod.is_none());
+        let named: BTreeSet<&PodName> = problems
+            .iter()
+            .filter_map(|problem| problem.pod.as_ref())
+            .collect();
         for old in &before {
-            let broken = nameless || problems.iter().any(|p| p.pod.as_ref() == Some(&old.pod.name));
-            let redefined = pods.iter().any(|new| new.pod.name == old.pod.name);
-            if broken && !redefined {
+            let broken = nameless || named.contains(&old.pod.name);
+            if broken && !redefined.contains(&old.pod.name) {
                 pods.push(old.clone());
             }
         }
@@ -269,7 +275,7 @@ impl Directory {
             return (Vec::new(), Vec::new());
         };
         let content = kept.load(path, &self.context, now);
-        let pods = content.pods.into_iter().map(|read| same_or_new(read, &[]));
+        let pods = content.pods.into_iter().map(|read| same_or_new(None, read));
         (
             pods.collect(),
             content.objects.into_iter().map(Held::from).collect(),
@@ -367,8 +373,10 @@ fn take_objects(
 ) -> Vec<Held> {
     let broken = !problems.is_empty();
     let mut objects: Vec<Held> = Vec::new();
+    let by_key: BTreeMap<&ObjectKey, &Held> = before.iter().map(|old| (&old.key, old)).collect();
+    let redefined: BTreeSet<ObjectKey> = read.iter().map(|read| read.key.clone()).collect();
     for read in read {
-        let old = before.iter().find(|old| old.key == read.key);
+        let old = by_key.get(&read.key).copied();
         let held = match old {
             Some(old) if *old.object == read.object => Held {
                 document: read.document,
@@ -393,7 +401,7 @@ fn take_objects(
         objects.push(held);
     }
     for old in before {
-        if broken && !objects.iter().any(|new| new.key == old.key) {
+        if broken && !redefined.contains(&old.key) {
             objects.push(old);
         }
     }
@@ -401,10 +409,8 @@ fn take_objects(
 }
 
 /// The pod that is known already where it is the same, so that nobody has to compare it again.
-fn same_or_new(read: ReadPod, before: &[Running]) -> Running {
-    let same = before
-        .iter()
-        .find(|old| old.pod.uid == read.pod.uid && old.pod.name == read.pod.name);
+fn same_or_new(before: Option<&Running>, read: ReadPod) -> Running {
+    let same = before.filter(|old| old.pod.uid == read.pod.uid);
     let json = Arc::from(read.json);
     let Some(old) = same else {
         return Running {

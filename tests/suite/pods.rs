@@ -153,7 +153,7 @@ pub(crate) fn create(at: &Directories, pod: &str, container: &str) -> Step {
     Step::CreateContainer(Box::new(ContainerRequest {
         container: container.to_owned(),
         sandbox: SandboxRef::Made,
-        sandbox_config: sandbox_config(at, pod, 0),
+        sandbox_config: sandbox_config(at, pod, 0).into(),
         config: container_config(at, pod, container, 0),
         sub_paths: Vec::new(),
         refusal: None,

@@ -1,12 +1,16 @@
 //! A container of Kubernetes to the container as this node understands it: the pod's security context merged in.
 
+use std::cell::Cell;
+use std::collections::HashMap;
+
 use k8s_openapi::api::core::v1 as k8s;
 
 use super::convert::{apparmor, resources, seccomp, selinux};
 use super::convert_volume;
 use super::fingerprint::container_hash;
 use super::path::{Faults, FieldPath};
-use crate::model::expand;
+use crate::model::bounds;
+use crate::model::expand::expand;
 use crate::model::pod::{
     Container, ContainerSecurity, Mount, OnResize, PodSecurity, Port, Profile, Propagation, Protocol,
     PullPolicy, ResizePolicy, RestartPolicy,
@@ -48,9 +52,14 @@ pub(super) fn container(
     let image = own.image.clone().unwrap_or_default();
     let own_restart = own.restart_policy.as_deref();
     let variables = own.env.as_deref().unwrap_or(&[]);
-    let env: Vec<_> = variables
+    let env: HashMap<&str, &str> = variables
         .iter()
-        .map(|v| (v.name.clone(), v.value.clone().unwrap_or_default()))
+        .map(|variable| {
+            (
+                variable.name.as_str(),
+                variable.value.as_deref().unwrap_or_default(),
+            )
+        })
         .collect();
     let ports = ports(own.ports.as_deref().unwrap_or(&[]), &at.field("ports"), faults);
     let mounts = own.volume_mounts.iter().flatten();
@@ -92,7 +101,7 @@ pub(super) fn container(
             .collect(),
         sidecar: role == Role::Init && own_restart == Some("Always"),
         target: None,
-        probes: probes(own, &ports, &env),
+        probes: probes(own, &ports, &env, at, faults),
         lifecycle: lifecycle(own, &ports),
         ports,
     }
@@ -134,14 +143,39 @@ fn resize(own: &k8s::Container) -> ResizePolicy {
 }
 
 /// The words of a command see what the manifest itself gives the variables
-/// (`ExpandContainerCommandOnlyStatic` of `pkg/kubelet/container/helpers.go`).
-fn probes(own: &k8s::Container, ports: &[Port], env: &[(String, String)]) -> Probes {
-    let word = |word: &str| expand::expand(word, |name| expand::value_of(env, name));
-    let probe = |probe: &Option<k8s::Probe>| Probe::new(probe.as_ref()?, ports, word);
+/// (`ExpandContainerCommandOnlyStatic` of `pkg/kubelet/container/helpers.go`). A command that Linux could not pass to a
+/// program would fail each time: the pod is refused for it.
+fn probes(
+    own: &k8s::Container,
+    ports: &[Port],
+    env: &HashMap<&str, &str>,
+    at: &FieldPath,
+    faults: &mut Faults,
+) -> Probes {
+    let mut probe = |field: &'static str, probe: &Option<k8s::Probe>| {
+        let left = Cell::new(bounds::EXEC_TOTAL);
+        let exceeded = Cell::new(false);
+        let word = |word: &str| {
+            let most = (bounds::EXEC_STRING - 1).min(left.get());
+            let expanded = expand(word, |name| env.get(name).copied(), most);
+            let expanded = expanded.unwrap_or_else(|_| {
+                exceeded.set(true);
+                String::new()
+            });
+            left.set(left.get().saturating_sub(bounds::exec_bytes(expanded.len())));
+            expanded
+        };
+        let probe = Probe::new(probe.as_ref()?, ports, word);
+        if exceeded.get() {
+            let at = at.field(field).field("exec").field("command");
+            faults.add(&at, bounds::exec_string_exceeded("a word, with its variables,"));
+        }
+        probe
+    };
     Probes {
-        startup: probe(&own.startup_probe),
-        liveness: probe(&own.liveness_probe),
-        readiness: probe(&own.readiness_probe),
+        startup: probe("startupProbe", &own.startup_probe),
+        liveness: probe("livenessProbe", &own.liveness_probe),
+        readiness: probe("readinessProbe", &own.readiness_probe),
     }
 }
 

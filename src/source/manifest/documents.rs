@@ -1,5 +1,6 @@
 //! The documents of a file: which of them are pods, objects or lists of them, and what is wrong where.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -8,7 +9,7 @@ use jiff::Timestamp;
 use super::path::{Fault, FieldPath};
 use super::tree::{Node, Value};
 use super::{ManifestContext, ReadObject, ReadPod, object, static_pod, text, yaml};
-use crate::model::object::ObjectKind;
+use crate::model::object::{ObjectKey, ObjectKind};
 use crate::model::pod::{PodName, Problem};
 
 /// Of more problems than this in one file the rest is not told.
@@ -50,6 +51,8 @@ pub(in crate::source) fn read(
         path,
         context,
         content: Content::default(),
+        objects: BTreeSet::new(),
+        pods: BTreeMap::new(),
     };
     match text::read(bytes) {
         Err(fault) => file.problem(0, None, &FieldPath::default(), fault),
@@ -69,6 +72,10 @@ struct File<'a> {
     path: &'a Path,
     context: &'a ManifestContext,
     content: Content,
+    /// The objects that the file has already.
+    objects: BTreeSet<ObjectKey>,
+    /// The pods that it has already, and in which document.
+    pods: BTreeMap<PodName, usize>,
 }
 
 impl File<'_> {
@@ -120,7 +127,7 @@ impl File<'_> {
     }
 
     fn add_object(&mut self, read: ReadObject, number: usize, item: &Item) {
-        if self.content.objects.iter().any(|other| other.key == read.key) {
+        if !self.objects.insert(read.key.clone()) {
             let fault = Fault {
                 path: FieldPath::default().field("metadata").field("name"),
                 line: None,
@@ -135,15 +142,8 @@ impl File<'_> {
     }
 
     fn add(&mut self, read: ReadPod, number: usize, item: &Item) {
-        if let Some(other) = self
-            .content
-            .pods
-            .iter()
-            .find(|other| other.pod.name == read.pod.name)
-        {
-            let crate::model::pod::Source::File { document, .. } = other.pod.source else {
-                return;
-            };
+        let name = read.pod.name.clone();
+        if let Some(document) = self.pods.get(&name).copied() {
             let fault = Fault {
                 path: FieldPath::default().field("metadata").field("name"),
                 line: None,
@@ -154,6 +154,7 @@ impl File<'_> {
             };
             return self.problem(number, Some(&item.node), &item.prefix, fault);
         }
+        self.pods.insert(name, number);
         self.content.pods.push(read);
     }
 

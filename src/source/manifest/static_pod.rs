@@ -14,10 +14,8 @@ use super::path::{Fault, Faults, FieldPath};
 use super::tree::Node;
 use super::{ManifestContext, ReadPod, convert, defaults, fingerprint, names, unsupported, validate};
 use crate::model::api::MIRROR;
+use crate::model::bounds;
 use crate::model::pod::{CONFIG_HASH, CONFIG_SEEN, CONFIG_SOURCE, OF_FILE, Pod, PodName, Source};
-
-/// The most containers, init containers and volumes of a pod.
-const MOST_OF_EACH: usize = 500;
 
 /// Reads the pod of a document, or tells everything that is wrong with it.
 pub(super) fn read(
@@ -71,11 +69,11 @@ fn too_many(object: &k8s::Pod) -> Option<Fault> {
         ("initContainers", init),
         ("volumes", volumes),
     ];
-    let (field, _) = counts.into_iter().find(|(_, count)| *count > MOST_OF_EACH)?;
+    let (field, _) = counts.into_iter().find(|(_, count)| *count > bounds::OF_EACH)?;
     Some(Fault {
         path: at.field(field),
         line: None,
-        message: format!("has more than {MOST_OF_EACH} items, which no node could run"),
+        message: bounds::of_each_exceeded(),
     })
 }
 

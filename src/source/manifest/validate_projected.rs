@@ -1,5 +1,7 @@
 //! Whether what takes values from objects and from the pod is right: projected files, variables, parts of volumes.
 
+use std::collections::HashMap;
+
 use k8s_openapi::api::core::v1::{
     Container, DownwardAPIVolumeFile, EnvFromSource, EnvVarSource, KeyToPath, PodSpec, Volume, VolumeMount,
 };
@@ -7,6 +9,7 @@ use k8s_openapi::api::core::v1::{
 use super::field_value::{self, Use};
 use super::path::{Faults, FieldPath};
 use super::{names, object};
+use crate::model::bounds;
 
 /// The largest permissions of a file.
 const MOST_MODE: i32 = 0o777;
@@ -103,31 +106,47 @@ fn file_path(path: &str, at: &FieldPath, faults: &mut Faults) {
     }
 }
 
-/// No file is at a place where another one has a directory.
-struct Places<'a>(Vec<Vec<&'a str>>);
+/// No file is at a place where another one has a directory. A tree of the parts of paths: each is looked at once.
+struct Places<'a> {
+    /// The node below a node, by the part that leads there.
+    below: HashMap<(usize, &'a str), usize>,
+    /// Which nodes are files.
+    files: Vec<bool>,
+}
 
 impl<'a> Places<'a> {
+    fn none() -> Places<'a> {
+        Places {
+            below: HashMap::new(),
+            files: vec![false],
+        }
+    }
+
     fn take(&mut self, path: &'a str, at: &FieldPath, faults: &mut Faults) {
-        let parts: Vec<&str> = path
-            .split('/')
-            .filter(|part| !matches!(*part, "" | "."))
-            .collect();
-        let meets = |other: &Vec<&str>| {
-            let common = other.len().min(parts.len());
-            other[..common] == parts[..common]
-        };
-        if self.0.iter().any(meets) {
+        let (mut node, mut is_taken, mut is_new) = (0, false, false);
+        for part in path.split('/').filter(|part| !matches!(*part, "" | ".")) {
+            bounds::step();
+            let next = *self.below.entry((node, part)).or_insert(self.files.len());
+            is_new = next == self.files.len();
+            if is_new {
+                self.files.push(false);
+            }
+            node = next;
+            is_taken |= self.files[node];
+        }
+        // What was there before and is no file is a directory.
+        if is_taken || !is_new {
             faults.add(
                 at,
                 format!("{path:?} is taken by another item: paths must differ"),
             );
         }
-        self.0.push(parts);
+        self.files[node] = true;
     }
 }
 
 fn items(items: Option<&[KeyToPath]>, at: &FieldPath, faults: &mut Faults) {
-    let mut places = Places(Vec::new());
+    let mut places = Places::none();
     for (index, item) in items.iter().copied().flatten().enumerate() {
         let at = at.index(index);
         key(&item.key, &at.field("key"), faults);
@@ -145,7 +164,7 @@ fn key(key: &str, at: &FieldPath, faults: &mut Faults) {
 }
 
 fn downward(items: Option<&[DownwardAPIVolumeFile]>, spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
-    let mut places = Places(Vec::new());
+    let mut places = Places::none();
     for (index, item) in items.iter().copied().flatten().enumerate() {
         let at = at.index(index);
         file_path(&item.path, &at.field("path"), faults);
@@ -287,5 +306,43 @@ pub(super) fn environment(container: &Container, spec: &PodSpec, at: &FieldPath,
             let at = at.field("env").index(index).field("valueFrom");
             value_from(from, spec, &at, faults);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::bounds::steps;
+
+    fn taken(paths: &[&str]) -> Vec<String> {
+        let (mut places, mut faults) = (Places::none(), Faults::default());
+        for (index, path) in paths.iter().enumerate() {
+            places.take(path, &FieldPath::default().index(index), &mut faults);
+        }
+        faults
+            .into_vec()
+            .into_iter()
+            .map(|fault| fault.path.to_string())
+            .collect()
+    }
+
+    #[test]
+    fn a_file_is_where_nothing_else_is() {
+        let check = |paths: &[&str], want: &[&str]| assert_eq!(taken(paths), want, "{paths:?}");
+        check(&["a", "b", "c/a", "c/b"], &[]);
+        check(&["a", "./a"], &["[1]"]);
+        check(&["a", "a/b"], &["[1]"]);
+        check(&["a/b", "a"], &["[1]"]);
+        check(&["a/b", "a//b", "a/bc"], &["[1]"]);
+    }
+
+    #[test]
+    fn each_part_of_each_path_is_looked_at_once() {
+        let paths: Vec<String> = (0..50_000).map(|n| format!("d/{n}")).collect();
+        let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+        let (steps, taken) = steps::of(|| taken(&paths));
+        assert_eq!((steps, taken.len()), (100_000, 0));
+        let deep = "a/".repeat(100_000) + "b";
+        assert_eq!(steps::of(|| self::taken(&[&deep, &deep])).0, 200_002);
     }
 }
