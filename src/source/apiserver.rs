@@ -3,7 +3,8 @@
 //! One list and one watch by `spec.nodeName`. While the API server is away the last known set stays; before the first
 //! complete list there is none, or what was stored of it before. Images of static pods are told beside the pods: nothing runs for them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures::StreamExt as _;
@@ -152,6 +153,8 @@ struct Known {
 struct State {
     known: BTreeMap<PodName, Known>,
     mirrors: BTreeMap<PodName, Arc<Object>>,
+    /// What is known by no name that a pod can have, and why: nothing else is done with it.
+    nameless: BTreeMap<PodName, Problem>,
     /// The list that is being received, until it is complete.
     listing: Option<Vec<Object>>,
     is_complete: bool,
@@ -165,12 +168,13 @@ impl State {
             Event::InitApply(object) => self.listing.get_or_insert_default().push(object),
             Event::InitDone => {
                 let listed = self.listing.take().unwrap_or_default();
-                let names: Vec<PodName> = listed
+                let names: BTreeSet<PodName> = listed
                     .iter()
                     .map(|object| PodName::of(&object.metadata))
                     .collect();
                 self.known.retain(|name, _| names.contains(name));
                 self.mirrors.retain(|name, _| names.contains(name));
+                self.nameless.retain(|name, _| names.contains(name));
                 for object in listed {
                     self.apply(object, context, now);
                 }
@@ -181,6 +185,7 @@ impl State {
                 let name = PodName::of(&object.metadata);
                 self.known.remove(&name);
                 self.mirrors.remove(&name);
+                self.nameless.remove(&name);
             }
         }
         self.is_complete && self.listing.is_none()
@@ -204,6 +209,13 @@ impl State {
 
     fn apply(&mut self, object: Object, context: &ManifestContext, now: Timestamp) {
         let name = PodName::of(&object.metadata);
+        self.nameless.remove(&name);
+        if let Err(problem) = manifest::check_identity(&object.metadata) {
+            // What has this name and runs goes on as it was last understood.
+            tracing::warn!("not run: {problem}");
+            self.nameless.insert(name, problem);
+            return;
+        }
         if is_mirror(&object) {
             self.known.remove(&name);
             self.mirrors.insert(name, Arc::new(object));
@@ -228,7 +240,7 @@ impl State {
         }
         let former = same_uid.and_then(|former| former.read.clone());
         let seen = former.as_ref().map_or(now, |pod| pod.seen);
-        let (read, problems) = match manifest::read_api_pod(object.clone(), context, seen) {
+        let (read, problems) = match read_contained(&object, context, seen) {
             Ok(pod) => (Some(Arc::new(pod)), Vec::new()),
             // What runs goes on as it was last understood.
             Err(problems) => (former, problems),
@@ -264,7 +276,9 @@ impl State {
                 .map(held)
                 .collect(),
             problems: known()
-                .flat_map(|(_, known)| known.problems.iter().cloned())
+                .flat_map(|(_, known)| &known.problems)
+                .chain(self.nameless.values())
+                .cloned()
                 .collect(),
             ..SourceSet::default()
         };
@@ -288,6 +302,25 @@ impl State {
             outputs.objects.send_replace(Some(Arc::new(objects)));
         }
     }
+}
+
+/// Reads a pod. A fault in gantry that one pod brings to light ends neither the agent nor the watch of the others.
+fn read_contained(object: &Object, context: &ManifestContext, seen: Timestamp) -> Result<Pod, Vec<Problem>> {
+    let read = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        manifest::read_api_pod(object.clone(), context, seen)
+    }));
+    read.unwrap_or_else(|_| {
+        let name = PodName::of(&object.metadata);
+        Err(vec![Problem {
+            path: format!("API server: pod {name}").into(),
+            document: 0,
+            line: None,
+            field: String::new(),
+            message: "could not be read because of a fault in gantry: please report it with the pod"
+                .to_owned(),
+            pod: Some(name),
+        }])
+    })
 }
 
 fn is_mirror(object: &Object) -> bool {
@@ -343,6 +376,84 @@ mod tests {
         assert!(take(&mut state, Event::InitDone));
         let names: Vec<_> = state.known.keys().map(|name| name.name.as_str()).collect();
         assert_eq!(names, ["b"]);
+    }
+
+    #[test]
+    fn what_has_no_name_is_reported_and_touches_nothing_that_has_one() {
+        let (mut state, outputs) = (State::default(), outputs());
+        let mirror = |object: &mut Object| {
+            let annotations = object.metadata.annotations.get_or_insert_default();
+            annotations.insert(MIRROR.to_owned(), "u".to_owned());
+        };
+        take(&mut state, Event::Init);
+        for object in [
+            object("a", "1", |_| {}),
+            object("../b", "2", |_| {}),
+            object("c", "../../etc", |_| {}),
+            object("d", "..", |object| {
+                object.metadata.deletion_timestamp =
+                    Some(serde_json::from_str("\"2026-11-28T00:00:00Z\"").unwrap());
+            }),
+            object("e", "a/b", mirror),
+        ] {
+            take(&mut state, Event::InitApply(object));
+        }
+        take(&mut state, Event::InitDone);
+        state.tell(&outputs);
+        let set = outputs.set.borrow().clone().unwrap();
+        let objects = outputs.objects.borrow().clone().unwrap();
+        let names = |names: Vec<&PodName>| {
+            names
+                .into_iter()
+                .map(|name| name.name.clone())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(names(set.pods.keys().collect()), ["a"]);
+        assert_eq!(
+            (set.held.len(), objects.pods.len(), objects.mirrors.len()),
+            (0, 1, 0)
+        );
+        assert_eq!(set.problems.len(), 4);
+        assert!(
+            set.problems.iter().all(|problem| problem.pod.is_none()),
+            "{:?}",
+            set.problems
+        );
+        // Another UID of the name: what runs goes on until the object is gone or right again.
+        take(&mut state, Event::Apply(object("a", "../x", |_| {})));
+        assert_eq!(state.known.len(), 1);
+        take(&mut state, Event::Apply(object("a", "5", |_| {})));
+        assert!(!state.nameless.contains_key(&PodName::new("ns", "a")));
+        take(&mut state, Event::Delete(object("c", "../../etc", |_| {})));
+        assert_eq!(state.nameless.len(), 3);
+    }
+
+    #[test]
+    fn more_of_a_thing_than_a_node_can_run_is_refused_and_can_be_ended() {
+        let many = |object: &mut Object| {
+            let spec = object.spec.as_mut().unwrap();
+            spec.containers = (0..30_000)
+                .map(|n| k8s_openapi::api::core::v1::Container {
+                    name: format!("c{n}"),
+                    ..Default::default()
+                })
+                .collect();
+        };
+        let mut state = State::default();
+        take(&mut state, Event::Init);
+        take(&mut state, Event::InitApply(object("a", "1", many)));
+        take(&mut state, Event::InitDone);
+        let known = &state.known[&PodName::new("ns", "a")];
+        assert!(known.read.is_none());
+        assert_eq!(known.problems[0].field, "spec.containers");
+        let going = |object: &mut Object| {
+            many(object);
+            object.metadata.deletion_timestamp =
+                Some(serde_json::from_str("\"2026-11-28T00:00:00Z\"").unwrap());
+        };
+        take(&mut state, Event::Apply(object("a", "1", going)));
+        let read = state.known[&PodName::new("ns", "a")].read.clone().unwrap();
+        assert_eq!(read.containers.len(), crate::model::bounds::OF_EACH);
     }
 
     #[test]

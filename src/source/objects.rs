@@ -9,6 +9,8 @@ mod watching;
 mod tokens;
 mod anchors;
 
+pub use watching::{of_class, of_config_map, of_secret};
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -18,9 +20,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Told;
+use super::manifest::names;
 use super::stored::Stored;
 use crate::model::api::{ApiNode, ApiPods, TrustBundles, tells_end};
-use crate::model::object::{Known, Reference};
+use crate::model::object::{Known, Reference, TrustAnchors};
 use crate::model::pod::{Pod, PodName, SourceSet, Standing};
 use crate::model::reference::references;
 
@@ -79,7 +82,8 @@ pub enum Of {
 impl Of {
     fn references(self, pod: &Pod) -> BTreeSet<Reference> {
         match self {
-            Of::Api => references(pod),
+            // What can be no name names nothing, and nobody is asked for it.
+            Of::Api => references(pod).into_iter().filter(is_possible).collect(),
             Of::Files => pod
                 .runtime_class
                 .clone()
@@ -87,6 +91,22 @@ impl Of {
                 .into_iter()
                 .collect(),
         }
+    }
+}
+
+/// Whether an API server can have what is named so. The name becomes a part of a request.
+fn is_possible(reference: &Reference) -> bool {
+    // A comma would begin another selector.
+    let selects = |text: &str| !text.contains(['=', ',', '\\']) && !text.contains(char::is_control);
+    match reference {
+        Reference::Object(key) => names::dns_subdomain(&key.name).is_none(),
+        Reference::RuntimeClass(name) => names::dns_subdomain(name).is_none(),
+        Reference::TrustAnchors(TrustAnchors::Named(name)) => {
+            names::path_segment(name).is_none() && selects(name)
+        }
+        Reference::TrustAnchors(TrustAnchors::Signed { signer, .. }) => selects(signer),
+        // Its names are those of the pod.
+        Reference::Token(_) => true,
     }
 }
 

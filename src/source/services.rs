@@ -3,6 +3,7 @@
 //! They are changed in place and wake nobody: whoever makes a container looks at them then.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use futures::StreamExt as _;
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Told;
 use super::apiserver::first_line;
+use super::manifest::names;
 use super::pace::Pace;
 use super::stored::Stored;
 use crate::model::pod::{SourceSet, Standing};
@@ -144,13 +146,19 @@ fn name(object: &Object) -> (&str, &str) {
     )
 }
 
-/// The Service, where it has an address.
+/// The Service, where it has an address. What is no name, no address or no protocol would be told to every container of
+/// the namespace: such a Service is left out.
 fn read(object: &Object) -> Option<Service> {
     let spec = object.spec.as_ref()?;
     let address = spec
         .cluster_ip
         .clone()
         .filter(|ip| !ip.is_empty() && ip != "None")?;
+    if let Some(wrong) = wrong(object, &address) {
+        let (namespace, name) = name(object);
+        tracing::warn!("the Service {namespace:?}/{name:?} is not told to pods: {wrong}");
+        return None;
+    }
     let ports = spec.ports.iter().flatten().map(|port| ServicePort {
         name: port.name.clone().unwrap_or_default(),
         port: port.port,
@@ -162,9 +170,52 @@ fn read(object: &Object) -> Option<Service> {
     })
 }
 
+/// What is wrong with a Service that the API server tells of.
+fn wrong(object: &Object, address: &str) -> Option<String> {
+    let (namespace, name) = name(object);
+    let (namespace, name) = (names::dns_label(namespace), names::dns_label(name));
+    if let Some(complaint) = namespace.or(name) {
+        return Some(format!("its name {complaint}"));
+    }
+    if address.parse::<IpAddr>().is_err() {
+        return Some(format!("{address:?} is no address"));
+    }
+    let ports = object.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
+    for port in ports {
+        let protocol = port.protocol.as_deref().unwrap_or("TCP");
+        let own = port.name.as_deref().filter(|name| !name.is_empty());
+        if !matches!(protocol, "TCP" | "UDP" | "SCTP")
+            || own.is_some_and(|own| names::dns_label(own).is_some())
+        {
+            return Some(format!("its port {own:?} of {protocol:?} is none"));
+        }
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_service_is_left_out() {
+        let check = |name: &str, address: &str, protocol: &str, is_right: bool| {
+            let mut object = object(name, address);
+            let ports = object.spec.as_mut().unwrap().ports.as_mut().unwrap();
+            ports[0].protocol = Some(protocol.to_owned());
+            assert_eq!(
+                read(&object).is_some(),
+                is_right,
+                "{name:?} {address:?} {protocol:?}"
+            );
+        };
+        check("web-1", "10.0.0.1", "TCP", true);
+        check("web", "fd00::1", "SCTP", true);
+        check("../web", "10.0.0.1", "TCP", false);
+        check("a=b\nc", "10.0.0.1", "TCP", false);
+        check("web", "10.0.0.1\n127.0.0.1", "TCP", false);
+        check("web", "10.0.0.1", "TCP=x", false);
+    }
 
     fn object(name: &str, address: &str) -> Object {
         serde_json::from_value(serde_json::json!({

@@ -3,7 +3,7 @@
 //!
 //! Tokens are never in it, nor pods that shall go or have ended: those are not started again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hasher as _;
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ pub struct Stored {
     /// What they refer to and was there.
     found: Objects,
     /// What they refer to and was not there.
-    absent: Vec<Reference>,
+    absent: BTreeSet<Reference>,
     /// The Services that their containers are told of.
     pub(super) services: BTreeMap<String, ByName>,
     /// In which life of the machine it was written.
@@ -137,7 +137,7 @@ pub(super) fn encode(
         objects: Vec::new(),
         services: BTreeMap::new(),
     };
-    let mut wanted = std::collections::BTreeSet::new();
+    let mut wanted = BTreeSet::new();
     for (name, pod, object) in lasting(set, known) {
         let mut object = object.clone();
         object.metadata.managed_fields = None;
@@ -192,7 +192,9 @@ pub(super) fn decode(
                 let known = Known::Found(values.into_object().into());
                 stored.found.0.insert(key, known);
             }
-            None => stored.absent.push(key),
+            None => {
+                stored.absent.insert(key);
+            }
         }
     }
     for (namespace, own) in file.services {

@@ -5,19 +5,44 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as k8s;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::path::{Fault, Faults};
-use super::{ManifestContext, convert, defaults, static_pod, unsupported, validate_security};
+use super::path::{Fault, Faults, FieldPath};
+use super::{ManifestContext, border, convert, defaults, static_pod, unsupported, validate_security};
+use crate::model::bounds;
 use crate::model::pod::{Pod, PodName, Problem, Source};
+use crate::model::reference::references;
 
-/// Reads it. One that shall go is read whatever it asks for: to end it nothing has to be understood.
-pub(in crate::source) fn read(
-    mut object: k8s::Pod,
-    context: &ManifestContext,
-    seen: Timestamp,
-) -> Result<Pod, Vec<Problem>> {
-    let name = PodName::of(&object.metadata);
+/// Whether what an object is known by is what a pod can be known by; else there is nothing by which it could be run,
+/// ended or told of.
+pub fn check_identity(metadata: &ObjectMeta) -> Result<(), Problem> {
     let mut faults = Faults::default();
+    border::identity(metadata, &mut faults);
+    match faults.into_vec().into_iter().next() {
+        None => Ok(()),
+        Some(fault) => Err(Problem {
+            path: PathBuf::from("API server: a pod"),
+            pod: None,
+            ..problem(fault, &PodName::new("", ""))
+        }),
+    }
+}
+
+/// Reads it; its identity has been checked. One that shall go is read whatever it asks for: to end it nothing has to be
+/// understood.
+pub fn read(mut object: k8s::Pod, context: &ManifestContext, seen: Timestamp) -> Result<Pod, Vec<Problem>> {
+    let name = PodName::of(&object.metadata);
+    let goes = object.metadata.deletion_timestamp.is_some();
+    let mut faults = Faults::default();
+    if let Some(spec) = &object.spec {
+        border::size(spec, &mut faults);
+    }
+    match (faults.is_empty(), goes) {
+        (true, _) => {}
+        (false, true) => border::cut(&mut object),
+        (false, false) => return Err(refused(faults, &name)),
+    }
+    border::spec(&object, &mut faults);
     unsupported::api_pod(&object, &mut faults);
     let forbidden = object
         .spec
@@ -30,19 +55,22 @@ pub(in crate::source) fn read(
         seen,
     );
     defaults::apply(&mut object);
-    let goes = object.metadata.deletion_timestamp.is_some();
     let pod = Pod {
         forbidden_sysctl: forbidden,
         ..convert::pod(object, Source::Api, seen, &mut faults)
     };
+    if references(&pod).len() > bounds::POD_REFERENCES {
+        faults.add(&FieldPath::default().field("spec"), bounds::references_exceeded());
+    }
     match faults.is_empty() || goes {
         true => Ok(pod),
-        false => Err(faults
-            .into_vec()
-            .into_iter()
-            .map(|fault| problem(fault, &name))
-            .collect()),
+        false => Err(refused(faults, &name)),
     }
+}
+
+fn refused(faults: Faults, name: &PodName) -> Vec<Problem> {
+    let faults = faults.into_vec().into_iter();
+    faults.map(|fault| problem(fault, name)).collect()
 }
 
 fn problem(fault: Fault, name: &PodName) -> Problem {
@@ -51,7 +79,7 @@ fn problem(fault: Fault, name: &PodName) -> Problem {
         document: 0,
         line: None,
         field: fault.path.to_string(),
-        message: fault.message,
+        message: bounds::shortened(fault.message, bounds::MESSAGE),
         pod: Some(name.clone()),
     }
 }

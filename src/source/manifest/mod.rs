@@ -13,7 +13,7 @@ mod composer;
 mod decode;
 mod suggestion;
 mod documents;
-mod names;
+pub(super) mod names;
 mod quantity;
 mod image;
 mod fingerprint;
@@ -37,6 +37,7 @@ mod convert_placement;
 mod ephemeral;
 mod static_pod;
 mod api_pod;
+mod border;
 mod object;
 mod field_value;
 mod convert_volume;
@@ -52,7 +53,8 @@ use jiff::Timestamp;
 use crate::model::object::{Object, ObjectKey};
 use crate::model::pod::{Pod, Problem};
 
-pub(super) use api_pod::read as read_api_pod;
+pub use api_pod::{check_identity, read as read_api_pod};
+pub(super) use object::key_complaint;
 pub(super) use static_pod::seen_at;
 pub use text::{MOST_BYTES, too_large};
 

@@ -2,7 +2,7 @@
 //! (`k8s.io/apimachinery/pkg/util/validation`).
 
 /// What is wrong with a name, in words that follow it; `None` where it is right.
-pub(super) type Complaint = Option<String>;
+pub(in crate::source) type Complaint = Option<String>;
 
 const LABEL: &str = "must be lower case letters, digits and '-', begin and end with a letter or a digit, and have \
                      at most 63 characters (my-name, 123-abc)";
@@ -10,13 +10,13 @@ const SUBDOMAIN: &str = "must be lower case letters, digits, '-' and '.', begin 
                          and have at most 253 characters (example.com)";
 
 /// A DNS label (RFC 1123): names of containers, volumes and namespaces.
-pub(super) fn dns_label(name: &str) -> Complaint {
+pub(in crate::source) fn dns_label(name: &str) -> Complaint {
     let right = (1..=63).contains(&name.len()) && is_label(name);
     (!right).then(|| LABEL.to_owned())
 }
 
 /// A DNS subdomain (RFC 1123): names of pods and nodes.
-pub(super) fn dns_subdomain(name: &str) -> Complaint {
+pub(in crate::source) fn dns_subdomain(name: &str) -> Complaint {
     let right = (1..=253).contains(&name.len()) && name.split('.').all(is_label);
     (!right).then(|| SUBDOMAIN.to_owned())
 }
@@ -24,6 +24,18 @@ pub(super) fn dns_subdomain(name: &str) -> Complaint {
 /// A search domain of a resolver: a subdomain whose labels may have underscores.
 pub(super) fn search_domain(name: &str) -> Complaint {
     dns_subdomain(&name.replace('_', "a")).map(|c| c.replace("'-' and '.'", "'-', '_' and '.'"))
+}
+
+/// A name that is one part of a path of the API, of whatever other characters
+/// (`k8s.io/apimachinery/pkg/api/validation/path`).
+pub(in crate::source) fn path_segment(name: &str) -> Complaint {
+    let right = (1..=253).contains(&name.len())
+        && !matches!(name, "." | "..")
+        && !name.contains(['/', '%'])
+        && !name.contains(char::is_control);
+    (!right).then(|| {
+        "must be one part of a path, without '/' and '%', and have at most 253 characters".to_owned()
+    })
 }
 
 fn is_label(label: &str) -> bool {

@@ -157,7 +157,7 @@ fn decoded(text: &str) -> Result<Vec<u8>, &'static str> {
 }
 
 /// What is wrong with a key (`IsConfigMapKey`): it is a file's name.
-pub(super) fn key_complaint(key: &str) -> Option<String> {
+pub(in crate::source) fn key_complaint(key: &str) -> Option<String> {
     let characters = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     let right = (1..=MOST_KEY_BYTES).contains(&key.len())
         && key.bytes().all(characters)

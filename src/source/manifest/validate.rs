@@ -215,7 +215,8 @@ fn dns(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
     }
 }
 
-fn host_aliases(aliases: &[HostAlias], at: &FieldPath, faults: &mut Faults) {
+/// Notes hosts that are none.
+pub(super) fn host_aliases(aliases: &[HostAlias], at: &FieldPath, faults: &mut Faults) {
     for (index, alias) in aliases.iter().enumerate() {
         let at = at.index(index);
         ip(&alias.ip, &at.field("ip"), faults);

@@ -20,6 +20,8 @@ use crate::model::object::{Known, Object, TokenKey};
 
 /// No token is kept for longer, however long it is valid.
 const LONGEST_LIFE: SignedDuration = SignedDuration::from_hours(24);
+/// A longer life is not believed: with any number of seconds there would be no time to count with.
+const LONGEST_STATED: SignedDuration = SignedDuration::from_hours(24 * 366 * 100);
 /// Tokens that were asked for together are not asked for together again.
 const MOST_JITTER: i64 = 10_000;
 /// It is not asked for more often, though the API server's clock be wrong.
@@ -120,8 +122,10 @@ fn has_ended(key: &TokenKey, office: &Office) -> bool {
 
 /// When it is asked for again: after four fifths of its life or a day, a little earlier.
 fn renewal(given: &Given, now: Timestamp, jitter: SignedDuration) -> Timestamp {
-    let issued = given.expires - given.life;
-    let due = (given.expires - given.life / 5).min(issued + LONGEST_LIFE) - jitter;
+    let before = |by: SignedDuration| given.expires.checked_sub(by).unwrap_or(Timestamp::MIN);
+    let latest = before(given.life.saturating_sub(LONGEST_LIFE));
+    let due = before(given.life / 5).min(latest);
+    let due = due.checked_sub(jitter).unwrap_or(Timestamp::MIN);
     due.max(now + (given.life.abs() / 10).min(LEAST_WAIT))
 }
 
@@ -172,7 +176,7 @@ fn given(answer: &str, seconds: i64) -> Option<Given> {
     Some(Given {
         text: status.token.filter(|token| !token.is_empty())?,
         expires: status.expiration_timestamp?.0,
-        life: SignedDuration::from_secs(asked.unwrap_or(seconds)),
+        life: SignedDuration::from_secs(asked.unwrap_or(seconds)).clamp(SignedDuration::ZERO, LONGEST_STATED),
     })
 }
 
@@ -199,6 +203,18 @@ mod tests {
         // The API server's clock is an hour behind.
         check(1000 - 3600, 3600, 0, 1000 + 60);
         check(1000, 10, 10, 1001);
+        // No number of seconds is more than there is time to count with.
+        for asked in [i64::MAX, i64::MIN, -1] {
+            let answer = serde_json::json!({
+                "metadata": {}, "spec": {"audiences": [], "expirationSeconds": asked},
+                "status": {"token": "t", "expirationTimestamp": "9999-12-30T22:00:00Z"},
+            });
+            let given = given(&answer.to_string(), 600).unwrap();
+            assert!(
+                renewal(&given, at(1000), SignedDuration::from_secs(10)) >= at(1000),
+                "{asked}"
+            );
+        }
     }
 
     #[test]

@@ -12,8 +12,10 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use super::super::apiserver;
+use super::super::manifest::{key_complaint, names};
 use super::super::pace::Pace;
 use super::Teller;
+use crate::model::bounds;
 use crate::model::object::{Content, HANDLER, Known, Object, ObjectKey, ObjectKind};
 use crate::model::reference::unsynced;
 
@@ -53,7 +55,7 @@ async fn follow<K>(
     unread: &str,
     mut clients: watch::Receiver<kube::Client>,
     to: Teller,
-    read: fn(K) -> Object,
+    read: fn(K) -> Result<Object, String>,
 ) where
     K: kube::Resource<DynamicType = ()>,
     K: Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
@@ -72,7 +74,13 @@ async fn follow<K>(
             let known = match next {
                 Some(Ok(object)) => {
                     is_answered = true;
-                    object.map(|object| Known::Found(Arc::new(read(object))))
+                    object.map(|object| match read(object) {
+                        Ok(object) => Known::Found(Arc::new(object)),
+                        Err(why) => {
+                            tracing::warn!(object = %to.key, "not used: {why}");
+                            Known::Unread(why.into())
+                        }
+                    })
                 }
                 Some(Err(error)) => {
                     let why = refusal(&error);
@@ -101,9 +109,10 @@ pub(super) fn refusal(error: &watcher::Error) -> Option<String> {
     Some(status.message.lines().next().unwrap_or_default().to_owned())
 }
 
-fn of_config_map(object: ConfigMap) -> Object {
+/// What pods see of a ConfigMap; or why it is not used.
+pub fn of_config_map(object: ConfigMap) -> Result<Object, String> {
     let text = |(key, text): (String, String)| (key, Content::from(text.as_str()));
-    Object {
+    let object = Object {
         data: object.data.unwrap_or_default().into_iter().map(text).collect(),
         binary: object
             .binary_data
@@ -113,24 +122,50 @@ fn of_config_map(object: ConfigMap) -> Object {
             .collect(),
         immutable: object.immutable.unwrap_or(false),
         ..Object::default()
-    }
+    };
+    checked(object)
 }
 
-fn of_secret(object: Secret) -> Object {
-    Object {
+/// What pods see of a Secret; or why it is not used.
+pub fn of_secret(object: Secret) -> Result<Object, String> {
+    checked(Object {
         data: object.data.unwrap_or_default().into_iter().map(bytes).collect(),
         secret_type: object.type_.unwrap_or_default(),
         immutable: object.immutable.unwrap_or(false),
         uid: object.metadata.uid.unwrap_or_default(),
         ..Object::default()
+    })
+}
+
+/// An object whose keys can be names of files, as those of manifests are; else why it is not used.
+fn checked(object: Object) -> Result<Object, String> {
+    let wrong = |key: &String| Some((key.clone(), key_complaint(key)?));
+    let wrong = object.files().find_map(|(key, _)| wrong(key));
+    match wrong {
+        None => Ok(object),
+        Some((key, complaint)) => {
+            let key = bounds::shortened(key, SHOWN);
+            Err(format!(
+                "the API server's object has the key {key:?}: keys {complaint}"
+            ))
+        }
     }
 }
 
-fn of_class(object: RuntimeClass) -> Object {
-    Object {
-        data: [(HANDLER.to_owned(), Content::from(object.handler.as_str()))].into(),
-        ..Object::default()
+/// How much of a broken name is shown.
+const SHOWN: usize = 256;
+
+/// What pods see of a RuntimeClass; or why it is not used.
+pub fn of_class(object: RuntimeClass) -> Result<Object, String> {
+    let handler = object.handler;
+    if let Some(complaint) = names::dns_label(&handler).filter(|_| !handler.is_empty()) {
+        let handler = bounds::shortened(handler, SHOWN);
+        return Err(format!("the handler {handler:?} of the RuntimeClass {complaint}"));
     }
+    Ok(Object {
+        data: [(HANDLER.to_owned(), Content::from(handler.as_str()))].into(),
+        ..Object::default()
+    })
 }
 
 fn bytes((key, bytes): (String, ByteString)) -> (String, Content) {
@@ -147,7 +182,7 @@ mod tests {
             "metadata": {"name": "a"}, "data": {"k": "v"}, "binaryData": {"b": "AP8="}, "immutable": true,
         }))
         .unwrap();
-        let map = of_config_map(map);
+        let map = of_config_map(map).unwrap();
         assert_eq!(map.file("k").unwrap().text(), "v");
         assert_eq!(*map.file("b").unwrap().0, [0, 255]);
         assert!(map.immutable && !map.data.contains_key("b"));
@@ -155,7 +190,7 @@ mod tests {
             serde_json::json!({"metadata": {"name": "a", "uid": "u"}, "data": {"k": "dg=="}}),
         )
         .unwrap();
-        let secret = of_secret(secret);
+        let secret = of_secret(secret).unwrap();
         assert_eq!(
             (secret.data["k"].text().as_str(), secret.uid.as_str()),
             ("v", "u")
@@ -177,5 +212,58 @@ mod tests {
             refusal(&watcher::Error::WatchFailed(kube::Error::SerdeError(broken))),
             None
         );
+    }
+
+    #[test]
+    fn an_object_whose_key_is_a_path_is_not_used_and_named() {
+        let check = |key: &str, is_right: bool| {
+            let map = ConfigMap {
+                data: Some([(key.to_owned(), "geheim".to_owned())].into()),
+                ..ConfigMap::default()
+            };
+            let secret = Secret {
+                data: Some([(key.to_owned(), ByteString(b"geheim".to_vec()))].into()),
+                ..Secret::default()
+            };
+            for read in [of_config_map(map), of_secret(secret)] {
+                assert_eq!(read.is_ok(), is_right, "{key:?}");
+                let why = read.err().unwrap_or_default();
+                assert!(
+                    !why.contains("geheim") && !why.contains('\u{1b}') && why.len() < 1024,
+                    "{why}"
+                );
+            }
+        };
+        check("a.b_c-D", true);
+        check(".dockerconfigjson", true);
+        for key in [
+            "",
+            ".",
+            "..",
+            "../x",
+            "a/b",
+            "..data",
+            "a\0",
+            "\u{1b}[2J",
+            &"a".repeat(254),
+        ] {
+            check(key, false);
+        }
+    }
+
+    #[test]
+    fn a_handler_is_a_name() {
+        let check = |handler: &str, is_right: bool| {
+            let class = RuntimeClass {
+                handler: handler.to_owned(),
+                ..RuntimeClass::default()
+            };
+            assert_eq!(of_class(class).is_ok(), is_right, "{handler:?}");
+        };
+        check("runc", true);
+        check("", true);
+        for handler in ["../runc", "a/b", "A", "a\n"] {
+            check(handler, false);
+        }
     }
 }
