@@ -228,7 +228,16 @@ impl Loop {
                 // When the doubt is over, it is marked again.
                 Key::Pod(name) if self.doubted.contains_key(name) => continue,
                 Key::Pod(name) => {
-                    let (uid, plan, remembered) = self.plan_pod(name, now);
+                    let planned = std::panic::catch_unwind(AssertUnwindSafe(|| self.plan_pod(name, now)));
+                    // A fault that one pod brings to light must neither end the agent nor leave the pod alone for ever.
+                    let Ok((uid, plan, remembered)) = planned else {
+                        tracing::error!(
+                            pod = %name,
+                            "planning a pod ended by a fault in gantry: please report it; it is tried again"
+                        );
+                        self.deadlines.insert(key, now + DEATH_RETRY);
+                        continue;
+                    };
                     changed |= remembered;
                     (uid, plan)
                 }

@@ -4,6 +4,7 @@
 //! the runtime's health changes. It moves nothing in the world; it alone writes [`PodsReport`] and the node.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,10 +14,12 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::model::allocation;
+use crate::model::bounds;
 use crate::model::difference::differing;
 use crate::model::memory::{Executed, Levels, Memory, Remains};
 use crate::model::node::{MachineFacts, Measured, NodePolicy, NodeSettings};
 use crate::model::pod::{Desired, Pod, PodName, PodUid, Problem, Source};
+use crate::model::reason;
 use crate::model::report::{About, EventKind, Happening, PodEvent, PodsReport};
 use crate::model::runtime::{ObservedName, Snapshot};
 use crate::model::step::Outcome;
@@ -69,6 +72,9 @@ pub struct Outputs {
     /// Called with what was done, for the metrics.
     pub count: Box<dyn Fn(&Outcome) + Send>,
 }
+
+/// The longest message of an event that an API server takes (`pkg/apis/core/validation/events.go`).
+const EVENT_MESSAGE: usize = 1024;
 
 struct Loop {
     facts: Facts,
@@ -184,13 +190,24 @@ impl Loop {
             }
         }
         if !Arc::ptr_eq(&old_desired, &self.desired) {
-            changed |= self.tell_problems();
+            changed |= self.tell_problems(now);
         }
         changed
     }
 
-    /// Recomputes one pod; answers whether what is told of it changed.
+    /// Recomputes one pod, as [`Self::tell_one`] does. A fault that one pod brings to light leaves the others' statuses
+    /// alone, and its own as it was.
     fn tell(&mut self, name: &PodName, now: Timestamp) -> bool {
+        let told = std::panic::catch_unwind(AssertUnwindSafe(|| self.tell_one(name, now)));
+        told.unwrap_or_else(|_| {
+            tracing::error!(pod = %name, "a status ended by a fault in gantry: please report it; the last one stays");
+            self.due.remove(name);
+            false
+        })
+    }
+
+    /// Recomputes one pod; answers whether what is told of it changed.
+    fn tell_one(&mut self, name: &PodName, now: Timestamp) -> bool {
         let nothing = ObservedName::default();
         let observed = self.snapshot.pods.get(name);
         let pod = match (self.desired.get(name), self.shown.get(name)) {
@@ -323,7 +340,7 @@ impl Loop {
         !is_told && self.keep_events(name, &uid, vec![event], now)
     }
 
-    fn tell_problems(&mut self) -> bool {
+    fn tell_problems(&mut self, now: Timestamp) -> bool {
         let sets = [&self.desired.files, &self.desired.api];
         let problems: Vec<Problem> = sets
             .into_iter()
@@ -331,8 +348,38 @@ impl Loop {
             .flat_map(|set| set.problems.iter().cloned())
             .collect();
         let changed = problems != self.report.problems;
-        self.report.problems = problems;
+        let before = std::mem::replace(&mut self.report.problems, problems);
+        if changed {
+            self.tell_refusals(&before, now);
+        }
         changed
+    }
+
+    /// Tells the owner of each pod of the API server that is newly refused why, where its owner looks: in an event.
+    fn tell_refusals(&self, before: &[Problem], at: Timestamp) {
+        let before: BTreeSet<&Problem> = before.iter().collect();
+        let set = self.desired.api.iter();
+        let new = set
+            .flat_map(|set| &set.problems)
+            .filter(|problem| !before.contains(problem));
+        for problem in new {
+            let uid = |name: &PodName| {
+                let held = self.desired.held(name).cloned();
+                held.or_else(|| Some(self.desired.get(name)?.uid.clone()))
+            };
+            let Some((name, uid)) = problem.pod.as_ref().and_then(|name| Some((name, uid(name)?))) else {
+                continue;
+            };
+            let message = format!("Pod is not run by gantry: {}: {}", problem.field, problem.message);
+            // Without an API server nobody listens.
+            let _ = self.happenings.send(Happening {
+                about: About::Pod(name.clone(), uid, None),
+                kind: EventKind::Warning,
+                reason: reason::pod::FAILED_VALIDATION.to_owned(),
+                message: bounds::shortened(message, EVENT_MESSAGE),
+                at,
+            });
+        }
     }
 
     /// Keeps the events that an execution gives rise to.
