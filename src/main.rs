@@ -30,7 +30,7 @@ fn main() -> ExitCode {
             } else {
                 format!("{error:#}")
             };
-            let _ = writeln!(std::io::stderr(), "gantry: {text}");
+            let _ = writeln!(std::io::stderr(), "gantry: {}", command::printable(&text));
             ExitCode::FAILURE
         }
     }

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 
 use super::client::Client;
+use super::table::printable;
 use super::{cleanup, completions, describe, doctor, exec, get, join, logs, reset, start, version};
 use crate::cli::{Cli, Command, Output, Resource};
 use crate::config::Role;
@@ -157,7 +158,11 @@ fn execute(client: &Client, options: &exec::Options) -> anyhow::Result<ExitCode>
         Err(error) => {
             let code = error.exit_code();
             // Standard error may be gone; the code still tells.
-            let _ = writeln!(io::stderr(), "gantry: {:#}", anyhow::Error::from(error));
+            let _ = writeln!(
+                io::stderr(),
+                "gantry: {}",
+                printable(&format!("{:#}", anyhow::Error::from(error)))
+            );
             code
         }
     };

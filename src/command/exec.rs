@@ -12,6 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::client::Client;
+use super::table::in_line;
 use super::{CommandError, choice, print, terminal};
 use crate::serve::frame::{self, Frame, PROTOCOL};
 
@@ -94,7 +95,7 @@ pub async fn connect(
     let pod = choice::pod(&pods, &options.pod, options.namespace.as_deref())?;
     let container = choice::container(pod, options.container.as_deref())?;
     if let Some(note) = &container.note {
-        print(err, &format!("{note}\n"))?;
+        print(err, &format!("{}\n", in_line(note)))?;
     }
     Ok(client
         .upgrade(&path(pod, &container.name, options), PROTOCOL)

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::client::Client;
-use super::table::{Table, printable};
+use super::table::{Table, in_line, printable};
 use super::{CommandError, age, choice, pod_row, print, yaml};
 use crate::serve::problem::{ProblemList, ToldProblem};
 
@@ -95,7 +95,7 @@ pub async fn run(
         }
         Output::Name => chosen
             .iter()
-            .map(|&at| format!("pod/{}\n", choice::name(&pods[at])))
+            .map(|&at| format!("pod/{}\n", in_line(choice::name(&pods[at]))))
             .collect(),
         Output::Json => json_text(&one_or_list(objects(), names.len() == 1))?,
         Output::Yaml => yaml::text(&one_or_list(objects(), names.len() == 1))?,
@@ -153,7 +153,22 @@ fn json_text(value: &Value) -> Result<String, CommandError> {
         .serialize(&mut serializer)
         .map_err(|error| CommandError::Answer(error.into()))?;
     text.push(b'\n');
-    String::from_utf8(text).map_err(|error| CommandError::Answer(error.into()))
+    let text = String::from_utf8(text).map_err(|error| CommandError::Answer(error.into()))?;
+    Ok(without_commands(&text))
+}
+
+/// JSON in which what could command a terminal is written as its number: the writer escapes those below U+0020 only. Such
+/// characters can stand in strings alone, where the number means the same.
+fn without_commands(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            '\n' => text.push(c),
+            c if c.is_control() => text.push_str(&format!("\\u{:04x}", c as u32)),
+            c => text.push(c),
+        }
+    }
+    text
 }
 
 fn age_of(time: Option<&Time>, now: Timestamp) -> String {
@@ -241,7 +256,7 @@ async fn node(client: &Client, output: Output, now: Timestamp) -> Result<String,
         Output::Yaml => yaml::text(&value),
         Output::Name => Ok(format!(
             "node/{}\n",
-            parse::<Node>(&value)?.metadata.name.unwrap_or_default()
+            in_line(&parse::<Node>(&value)?.metadata.name.unwrap_or_default())
         )),
         Output::Table | Output::Wide => Ok(node_table(&parse(&value)?, output == Output::Wide, now)),
     }
@@ -314,4 +329,17 @@ pub(super) fn roles(node: &Node) -> String {
         .filter(|role| !role.is_empty())
         .collect();
     or_none(Some(&Vec::from_iter(roles).join(",")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cve_2021_25743_json_means_the_same_and_commands_no_terminal() {
+        let value = json!({"a\u{9b}": "x\u{1b}[2J\u{7f}\u{9b}2J\nü"});
+        let text = json_text(&value).unwrap();
+        assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
+    }
 }

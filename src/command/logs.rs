@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::client::Client;
+use super::table::in_line;
 use super::{CommandError, choice, print};
 
 /// What is asked for.
@@ -46,7 +47,7 @@ pub async fn run(
     let pod = choice::pod(&pods, &options.pod, options.namespace.as_deref())?;
     let container = choice::container(pod, options.container.as_deref())?;
     if let Some(note) = &container.note {
-        print(err, &format!("{note}\n"))?;
+        print(err, &format!("{}\n", in_line(note)))?;
     }
     let path = format!(
         "/logs/{}/{}/{}?{}",

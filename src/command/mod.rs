@@ -75,6 +75,7 @@ pub(crate) fn print(out: &mut impl io::Write, text: &str) -> Result<(), CommandE
 
 mod dispatch;
 pub use dispatch::run;
+pub use table::printable;
 
 #[cfg(test)]
 mod stories;

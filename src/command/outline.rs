@@ -1,6 +1,6 @@
 //! Indented `Key:  value` lines, as `kubectl describe` sets them.
 
-use super::table::{Table, printable};
+use super::table::{Table, in_line, printable};
 
 /// Text that grows by blocks; the values of a block line up.
 #[derive(Debug, Default)]
@@ -15,8 +15,10 @@ impl Outline {
     pub(crate) fn field(&mut self, key: &str, value: impl AsRef<str>) {
         let value = printable(value.as_ref());
         let mut lines = value.lines();
-        self.block
-            .push((format!("{key}:"), lines.next().unwrap_or_default().to_owned()));
+        self.block.push((
+            format!("{}:", in_line(key)),
+            lines.next().unwrap_or_default().to_owned(),
+        ));
         self.block
             .extend(lines.map(|line| (String::new(), line.to_owned())));
     }
@@ -32,14 +34,16 @@ impl Outline {
     pub(crate) fn fields(&mut self, key: &str, mut entries: impl Iterator<Item = String>) {
         self.field(key, entries.next().unwrap_or_else(|| "<none>".to_owned()));
         for entry in entries {
-            self.block.push((String::new(), printable(&entry)));
+            let entry = printable(&entry);
+            self.block
+                .extend(entry.lines().map(|line| (String::new(), line.to_owned())));
         }
     }
 
     /// A heading with a deeper block below it.
     pub(crate) fn section(&mut self, heading: &str, write: impl FnOnce(&mut Outline)) {
         self.end_block();
-        self.line(&format!("{heading}:"));
+        self.line(&format!("{}:", in_line(heading)));
         self.indent += 2;
         write(self);
         self.end_block();
@@ -89,5 +93,27 @@ impl Outline {
     pub(crate) fn into_text(mut self) -> String {
         self.end_block();
         self.text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cve_2021_25743_neither_keys_nor_values_command_a_terminal_or_make_a_field_of_their_own() {
+        let mut outline = Outline::default();
+        let hostile = "x\u{1b}[2J\nStatus:  Running".to_owned();
+        outline.field("Status", "Failed");
+        outline.field(&hostile, &hostile);
+        outline.fields("Labels", [hostile.clone(), hostile.clone()].into_iter());
+        outline.section(&hostile, |outline| {
+            outline.words("Args", Some(std::slice::from_ref(&hostile)))
+        });
+        let text = outline.into_text();
+        assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
+        let fields: Vec<&str> = text.lines().filter(|line| line.starts_with("Status:")).collect();
+        assert_eq!(fields.len(), 1, "{text}");
+        assert!(fields[0].contains("Failed"));
     }
 }

@@ -55,16 +55,30 @@ fn first_line(cell: &str) -> String {
     }
 }
 
-/// Text of a container or the runtime, without what could command the terminal.
-pub(crate) fn printable(text: &str) -> String {
-    let show = |c: char| match c {
-        '\n' | '\t' => c,
+/// Text of an object, a container or the runtime, without what could command the terminal (CVE-2021-25743) or turn the
+/// direction in which it is read.
+pub fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| if c == '\n' { c } else { shown(c) })
+        .collect()
+}
+
+fn shown(c: char) -> char {
+    match c {
+        '\t' => c,
         c if c.is_control() => char::from_u32(c as u32 + 0x2400)
             .filter(|_| (c as u32) < 0x20)
             .unwrap_or('\u{fffd}'),
+        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
         c => c,
-    };
-    text.chars().map(show).collect()
+    }
+}
+
+/// The same on one line: what is a heading or a name makes no line of its own.
+pub(crate) fn in_line(text: &str) -> String {
+    text.chars()
+        .map(|c| if c == '\n' { '␊' } else { shown(c) })
+        .collect()
 }
 
 #[cfg(test)]
@@ -77,5 +91,17 @@ mod tests {
         table.row(["ümlaut".to_owned(), "a\u{1b}[31m\nb".to_owned()]);
         table.row(["x".to_owned(), String::new()]);
         assert_eq!(table.text("  "), "  NAME     STATUS\n  ümlaut   a␛[31m...\n  x\n");
+    }
+
+    #[test]
+    fn cve_2021_25743_nothing_that_commands_a_terminal_is_shown() {
+        let check = |text: &str, want: &str| assert_eq!(printable(text), want, "{text:?}");
+        check("a\u{1b}]0;x\u{7}b", "a␛]0;x␇b");
+        check("a\r\u{8}b\u{7f}", "a␍␈b\u{fffd}");
+        // The eight-bit forms.
+        check("\u{9b}2J\u{90}q", "\u{fffd}2J\u{fffd}q");
+        check("user\u{202e}nimda", "user\u{fffd}nimda");
+        check("ümlaut 🦀\tx\ny", "ümlaut 🦀\tx\ny");
+        assert_eq!(in_line("a\nStatus: Running"), "a␊Status: Running");
     }
 }

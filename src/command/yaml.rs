@@ -61,4 +61,11 @@ truth: true
         );
         assert_eq!(text(&value).unwrap(), expected);
     }
+
+    #[test]
+    fn cve_2021_25743_yaml_commands_no_terminal() {
+        let value = json!({"a": "x\u{1b}[2J\u{7f}\u{9b}2J", "lines": "one\u{1b}[2J\ntwo\n", "b\u{1b}": "c"});
+        let text = text(&value).unwrap();
+        assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
+    }
 }
