@@ -1,7 +1,7 @@
 # The only list of commands; what a target does beyond one line is a script below tests/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run clean-node cluster test test-unit test-suite test-net test-node test-cluster test-skew test-vm bench lint fmt install uninstall
+.PHONY: help build run clean-node cluster test test-unit test-suite test-net test-node test-cluster test-skew test-vm fuzz bench lint fmt install uninstall
 
 CARGO := tests/setup/cargo.sh
 PACKAGES := tests/setup/packages.sh
@@ -30,7 +30,7 @@ cluster: ## As root: a real control plane with the agent joined, in namespaces o
 	@tests/setup/cluster.sh serve
 
 test: ## As root: run all tests, with a summary by tier at the end
-	@tests/setup/test.sh unit suite net node cluster vm
+	@tests/setup/test.sh unit fuzz suite net node cluster vm
 
 test-unit: ## Run the tests beside the code and the documentation's
 	@tests/setup/test.sh unit
@@ -53,6 +53,9 @@ test-skew: ## As root: join a control plane of v1.34, built once, and run a Depl
 test-vm: ## As root: boot a Debian with what `make install` installs, and run the stories there (DEBIAN=12|13)
 	@ONLY='$(ONLY)' DEBIAN='$(DEBIAN)' tests/setup/test.sh vm
 
+fuzz: ## Feed the readers of other people's bytes at random, a minute each beside each other (FUZZ_SECONDS=3600 for an hour)
+	@tests/setup/test.sh fuzz
+
 bench: ## As root: measure the agent beside containerd alone, the Go plugins and the kubelet (ONLY=agent|cluster)
 	@tests/setup/bench.sh $(ONLY)
 
@@ -60,7 +63,7 @@ lint: ## Check formatting, lints, dependencies and their licences
 	@$(PACKAGES) build
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	$(CARGO) clippy --locked --test node --test cgroups --test cluster --test vm --test bench -- -D warnings
+	$(CARGO) clippy --locked --test node --test cgroups --test cluster --test vm --test bench --test fuzz -- -D warnings
 	$(CARGO) test --locked --quiet --test dependencies
 
 fmt: ## Format the code

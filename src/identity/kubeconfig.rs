@@ -44,7 +44,7 @@ pub fn read(path: &Path) -> Result<Stated, ClientError> {
 }
 
 /// The same of a text that came from `place`, which is named where something is wrong.
-pub(super) fn of_text(text: &str, place: &Path) -> Result<Stated, ClientError> {
+pub fn of_text(text: &str, place: &Path) -> Result<Stated, ClientError> {
     stated(
         Kubeconfig::from_yaml(text).map_err(|error| client::wrong(place, error))?,
         place,

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Runs the named tiers of the tests, each even where an earlier one failed, and sums them up.
-# usage: tests/setup/test.sh TIER...   (unit, suite, net, node, cluster, vm, skew)
+# usage: tests/setup/test.sh TIER...   (unit, fuzz, suite, net, node, cluster, vm, skew)
 # environment: ONLY (part of a story's name, for node, cluster and vm), DEBIAN (12 or 13, for vm)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -37,6 +37,10 @@ suite() {
 
 net() {
     tests/setup/packages.sh build run && "$cargo" test --locked --package gantry-cni --test '*'
+}
+
+fuzz() {
+    tests/setup/packages.sh build && FUZZ_SECONDS=${FUZZ_SECONDS:-60} "$cargo" test --locked --test fuzz
 }
 
 node() {

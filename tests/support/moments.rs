@@ -20,6 +20,11 @@ impl Moments {
             u64::from(now.subsec_nanos()) | 1
         });
         println!("seed {seed}");
+        Moments::of(seed)
+    }
+
+    /// Those that follow from a seed, which is not 0.
+    pub fn of(seed: u64) -> Moments {
         Moments { seed, state: seed }
     }
 
