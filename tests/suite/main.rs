@@ -6,6 +6,7 @@
 mod act;
 mod agent;
 mod authority;
+mod cve;
 mod fake_api;
 mod fake_cri;
 mod observe;
