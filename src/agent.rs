@@ -24,10 +24,12 @@ use answers::{RuntimeAnswers, check_driver_later, sandbox_image};
 
 use crate::act::cgroup::{self, Cgroups};
 use crate::act::credential_provider::Providers;
+use crate::act::files::FilePlaces;
 use crate::act::pull_records::PullRecords;
 use crate::act::registry::DockerConfig;
 use crate::act::turn::Turns;
 use crate::act::{ActContext, kernel, rotate};
+use crate::ask::Names;
 use crate::config::node::Init;
 use crate::config::{Addresses, Config, credential_providers};
 use crate::cri::{self, Runtime};
@@ -248,6 +250,23 @@ fn kernel_settings(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// How long the end of a task is waited for that looks at a directory when the agent ends.
+const LEFT_AFTER: Duration = Duration::from_secs(1);
+
+/// Does something that waits for directories that may hang: with the agent's end it is left to its thread.
+async fn or_left<T>(cancel: &CancellationToken, work: impl Future<Output = T>) -> Option<T> {
+    let left = async {
+        cancel.cancelled().await;
+        tokio::time::sleep(LEFT_AFTER).await;
+    };
+    // What is dropped has been killed at each of its steps before.
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        () = left => None,
+    }
+}
+
 /// What the loops are built of.
 struct Rooms<'a> {
     config: &'a Config,
@@ -295,7 +314,11 @@ fn spawn_source(tasks: &mut Tasks, config: &Config, values: &Values, member: Opt
             let context = manifest_context(config);
             let (check, state) = (config.manifests.check, config.paths.state.join("manifests"));
             tasks.spawn_fallible("files", async move {
-                Ok(source::files::run(path, context, check, Some(state), files, cancel).await?)
+                let reading = source::files::run(path, context, check, Some(state), files, cancel.clone());
+                match or_left(&cancel, reading).await {
+                    Some(read) => Ok(read?),
+                    None => Ok(()),
+                }
             });
         }
         None => {
@@ -424,16 +447,17 @@ fn spawn_observation(
         desired: values.desired.1.clone(),
         snapshot: values.snapshot.1.clone(),
         host,
+        names: Names::default(),
     };
     tasks.spawn(
         "probes",
         observe::probes::run(probes, runtime.clone(), handle, tasks.cancel.clone()),
     );
     let (measured, cancel) = (values.measured.0.clone(), tasks.cancel.clone());
-    tasks.spawn(
-        "measure",
-        observe::measure::run(places, config.node.status_update, measured, cancel),
-    );
+    let measuring = observe::measure::run(places, config.node.status_update, measured, cancel.clone());
+    tasks.spawn("measure", async move {
+        or_left(&cancel, measuring).await;
+    });
     let rotation = rotate::Rotation {
         max_bytes: u64::try_from(config.pods.log_max_size.0).unwrap_or(u64::MAX),
         max_files: config.pods.log_max_files as usize,
@@ -496,6 +520,8 @@ fn spawn_loops(
         docker_config: DockerConfig::places(&config.paths.root, std::env::home_dir().as_deref()),
         providers,
         records: records.clone(),
+        names: Names::default(),
+        files: FilePlaces::default(),
     };
     tend_pull_records(tasks, records, runtime.clone());
     let (outcomes, outcomes_in) = mpsc::unbounded_channel();

@@ -3,6 +3,7 @@
 pub mod act;
 pub mod agent;
 pub mod ask;
+pub mod bulkhead;
 pub mod cli;
 pub mod command;
 pub mod config;

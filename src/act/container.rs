@@ -9,14 +9,16 @@ use std::time::Duration;
 
 use k8s_cri::v1;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
+use super::files::Whose;
 use super::hook;
 use super::image::{ImageFound, ImageUser};
-use super::{Effect, Fact, Made, abandoned, call_failure, failure, gone, off_thread, sub_path, symbol};
+use super::{Effect, Fact, Made, Work, abandoned, call_failure, failure, gone, sub_path, symbol};
 use crate::cri::Runtime;
 use crate::model::reason;
-use crate::model::step::{ContainerRef, ContainerRequest, Done, HookCall, SandboxRef, StepError};
+use crate::model::step::{
+    ContainerRef, ContainerRequest, Done, HookCall, SandboxRef, StepError, SubPathMount,
+};
 
 /// What is left to a container after its hook, however long that took.
 const LEAST_GRACE: Duration = Duration::from_secs(2);
@@ -25,17 +27,17 @@ const MAX_FILE_NAME: usize = 255;
 
 /// Stops a container, after what is to be done before.
 pub(super) async fn stop(
-    runtime: &Runtime,
+    work: &Work<'_>,
     id: &str,
     grace: Duration,
     message: String,
     before: Option<&HookCall>,
     made: &Made,
-    cancel: &CancellationToken,
 ) -> Result<Effect, StepError> {
+    let runtime = &work.context.runtime;
     let stop = async {
         let began = Instant::now();
-        let hook = hook::pre_stop(runtime, id, before, grace, made).await;
+        let hook = hook::pre_stop(work, id, before, grace, made).await;
         // In whole seconds, as the kubelet counts what a hook has taken.
         let taken = Duration::from_secs(began.elapsed().as_secs());
         let rest = grace.saturating_sub(taken).max(LEAST_GRACE.min(grace));
@@ -47,7 +49,7 @@ pub(super) async fn stop(
     };
     let (hook, result) = tokio::select! {
         // The next asks again, with its own grace, and waits.
-        () = cancel.cancelled() => return Err(abandoned(reason::pod::FAILED_KILL_POD)),
+        () = work.cancel.cancelled() => return Err(abandoned(reason::pod::FAILED_KILL_POD)),
         result = stop => result,
     };
     // A call ends before its answer only with the agent.
@@ -92,10 +94,11 @@ pub(super) async fn remove(
 
 /// Creates a container, with the file for its termination message and the directory for its log.
 pub(super) async fn create(
-    runtime: &Runtime,
+    work: &Work<'_>,
     request: ContainerRequest,
     made: &Made,
 ) -> Result<Effect, StepError> {
+    let runtime = &work.context.runtime;
     let ContainerRequest {
         container,
         sandbox,
@@ -123,21 +126,8 @@ pub(super) async fn create(
         fill_in_image(&mut config, found);
     }
     symbol::resolve(runtime, &sandbox, &mut config, &mut sub_paths).await?;
-    if !sub_paths.is_empty() {
-        let name = container.clone();
-        // A path of the host may be on a network file system that hangs.
-        let mounted = off_thread(move || {
-            sub_paths
-                .iter()
-                .try_for_each(|part| sub_path::prepare(part, &name))
-                .map_err(|error| {
-                    // A status has the kubelet's words, without the cause.
-                    let cause = std::error::Error::source(&error).map(ToString::to_string);
-                    tracing::warn!(container = name, cause, "{error}");
-                    std::io::Error::other(error)
-                })
-        });
-        mounted.await.map_err(|error| misconfigured(error.to_string()))?;
+    for part in sub_paths {
+        mount_part(work, &container, part).await?;
     }
     let log = Path::new(&sandbox_config.log_directory).join(&config.log_path);
     make_log_dir(&log).map_err(|error| {
@@ -166,6 +156,33 @@ pub(super) async fn create(
             &error,
         )),
     }
+}
+
+/// Mounts a part of a volume for a container. It may lie on a network file system that hangs.
+async fn mount_part(work: &Work<'_>, container: &str, part: SubPathMount) -> Result<(), StepError> {
+    let (name, volume) = (container.to_owned(), part.volume.clone());
+    let path = part.root.join(&part.path);
+    let mounting = move || {
+        // The failure of the mount is a result, that of the place to do it in an error.
+        Ok(sub_path::prepare(&part, &name))
+    };
+    let mounted = work
+        .in_place(Whose::Host, &path, work.context.files.patience, mounting)
+        .await;
+    let reason = reason::waiting::CREATE_CONTAINER_CONFIG_ERROR;
+    let mounted = mounted.map_err(|error| {
+        error.of_step(reason, |error| {
+            format!(
+                "failed to prepare subPath for volumeMount {volume:?} of container {container:?}: {error}"
+            )
+        })
+    })?;
+    mounted.map_err(|error| {
+        // A status has the kubelet's words, without the cause.
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        tracing::warn!(container, cause, "{error}");
+        failure(reason, error.to_string())
+    })
 }
 
 /// Starts a container and makes the link to its log.
@@ -241,7 +258,8 @@ fn make_termination_file(path: &Path) -> io::Result<()> {
         .create(true)
         .truncate(true)
         .mode(0o666)
-        .custom_flags(nix::libc::O_NOFOLLOW)
+        // A FIFO in its place is an error, and not waited for.
+        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
         .open(path)?;
     file.set_permissions(Permissions::from_mode(0o666))
 }
@@ -365,6 +383,9 @@ mod tests {
         std::os::unix::fs::symlink(&target, &link).unwrap();
         assert!(make_termination_file(&link).is_err());
         assert_eq!(fs::read(&target).unwrap(), b"kept");
+        let fifo = dir.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(make_termination_file(&fifo).is_err(), "nobody reads it");
     }
 
     #[test]

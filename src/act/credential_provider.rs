@@ -1,19 +1,22 @@
 //! Credentials for registries that programs have: asked when an image of theirs is pulled, and kept as long as they say
 //! (`pkg/credentialprovider/plugin`).
 
-use std::process::Stdio;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::io::AsyncWriteExt as _;
 use tokio::sync::Semaphore;
 
+use crate::bulkhead::program::{self, ProgramError};
 use crate::model::credential_provider::{Answer, Answers, Provider};
 use crate::model::registry::{Credential, Keyring, repository};
 
 /// How long a program may take.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often one program runs at once. One that never answers keeps others of its images waiting, and nobody else.
+const AT_ONCE: usize = 8;
 
 /// The programs.
 #[derive(Debug, Clone, Default)]
@@ -23,19 +26,18 @@ pub struct Providers(Arc<Vec<One>>);
 struct One {
     provider: Provider,
     answers: Mutex<Answers>,
-    /// Whoever asks holds the permit: what another has just been answered is not asked again.
-    turn: Semaphore,
+    /// How often the program runs at once.
+    running: Semaphore,
+    /// Whoever asks about a repository holds its permit: what another has just been answered is not asked again. Of those
+    /// that nobody asks about any more nothing is kept.
+    turns: Mutex<BTreeMap<String, Weak<Semaphore>>>,
 }
 
 /// Why a program gives no credentials. Nothing of what it printed is in it.
 #[derive(Debug, thiserror::Error)]
 enum ProviderError {
-    #[error("it cannot be started")]
-    Start(#[source] std::io::Error),
-    #[error("it ended with {0}")]
-    Failed(std::process::ExitStatus),
-    #[error("it gave no answer within {} s", PATIENCE.as_secs())]
-    Silent,
+    #[error(transparent)]
+    Program(#[from] ProgramError),
     #[error("what it printed is no CredentialProviderResponse: {0}")]
     Answer(&'static str),
 }
@@ -46,7 +48,8 @@ impl Providers {
         let one = |provider| One {
             provider,
             answers: Mutex::default(),
-            turn: Semaphore::new(1),
+            running: Semaphore::new(AT_ONCE),
+            turns: Mutex::default(),
         };
         Providers(Arc::new(providers.into_iter().map(one).collect()))
     }
@@ -75,16 +78,36 @@ impl Providers {
 
 impl One {
     async fn ask(&self, repository: &str) -> Result<Answer, ProviderError> {
-        let _turn = self.turn.acquire().await.expect("the semaphore is never closed");
+        let turn = self.turn(repository);
+        let _turn = turn.acquire().await.expect("the semaphore is never closed");
+        let held = self.answers().get(repository, Timestamp::now());
+        if let Some(answer) = held {
+            return Ok(answer);
+        }
+        let running = self.running.acquire().await;
+        let running = running.expect("the semaphore is never closed");
+        // Another repository may have brought an answer for this one.
         let held = self.answers().get(repository, Timestamp::now());
         if let Some(answer) = held {
             return Ok(answer);
         }
         let printed = run(&self.provider, repository).await?;
+        drop(running);
         let answer = self.provider.answer(&printed, repository);
         let answer = answer.map_err(ProviderError::Answer)?;
         self.answers().put(&answer, Timestamp::now());
         Ok(answer)
+    }
+
+    fn turn(&self, repository: &str) -> Arc<Semaphore> {
+        let mut turns = self.turns.lock().expect("no holder of this lock can panic");
+        turns.retain(|_, turn| turn.strong_count() > 0);
+        if let Some(turn) = turns.get(repository).and_then(Weak::upgrade) {
+            return turn;
+        }
+        let turn = Arc::new(Semaphore::new(1));
+        turns.insert(repository.to_owned(), Arc::downgrade(&turn));
+        turn
     }
 
     fn answers(&self) -> MutexGuard<'_, Answers> {
@@ -92,32 +115,13 @@ impl One {
     }
 }
 
-/// Runs a program; what it printed. Its complaints go where the agent's go.
+/// Runs a program; what it printed.
 async fn run(provider: &Provider, repository: &str) -> Result<Vec<u8>, ProviderError> {
     let environment = provider.environment.iter().map(|(name, value)| (name, value));
     let mut program = tokio::process::Command::new(&provider.program);
-    program
-        .args(&provider.arguments)
-        .envs(environment)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
-        .kill_on_drop(true);
-    let asking = async {
-        let mut running = program.spawn().map_err(ProviderError::Start)?;
-        if let Some(mut stdin) = running.stdin.take() {
-            // One that does not read what it is asked may answer all the same.
-            let _ = stdin.write_all(&provider.question(repository)).await;
-        }
-        running.wait_with_output().await.map_err(ProviderError::Start)
-    };
-    let output = tokio::time::timeout(PATIENCE, asking)
-        .await
-        .map_err(|_late| ProviderError::Silent)??;
-    match output.status.success() {
-        true => Ok(output.stdout),
-        false => Err(ProviderError::Failed(output.status)),
-    }
+    program.args(&provider.arguments).envs(environment);
+    let question = provider.question(repository);
+    Ok(program::run(&mut program, &question, PATIENCE).await?)
 }
 
 #[cfg(test)]

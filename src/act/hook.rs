@@ -3,10 +3,8 @@
 use std::future::pending;
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
-
-use super::{Effect, Made, abandoned, container, failure};
-use crate::ask;
+use super::{Effect, Made, Work, abandoned, container, failure};
+use crate::ask::{self, Asker};
 use crate::cri::Runtime;
 use crate::model::probe::Hook;
 use crate::model::reason;
@@ -17,12 +15,7 @@ const GET_PATIENCE: Duration = Duration::from_secs(300);
 
 /// Does what is to be done after a start. A container whose hook failed is stopped in the same step: it must not
 /// run on, whatever becomes of the plan.
-pub(super) async fn post_start(
-    runtime: &Runtime,
-    step: PostStart,
-    made: &Made,
-    cancel: &CancellationToken,
-) -> Result<Effect, StepError> {
+pub(super) async fn post_start(work: &Work<'_>, step: PostStart, made: &Made) -> Result<Effect, StepError> {
     let reason = reason::waiting::POST_START_HOOK_ERROR;
     let id = match &step.which {
         ContainerRef::Id(id) => id.clone(),
@@ -34,8 +27,8 @@ pub(super) async fn post_start(
     };
     let outcome = tokio::select! {
         // What was begun in the container goes on there; what the pod needs then, a new plan says.
-        () = cancel.cancelled() => return Err(abandoned(reason)),
-        outcome = call(runtime, &id, &step.call, made) => outcome,
+        () = work.cancel.cancelled() => return Err(abandoned(reason)),
+        outcome = call(work, &id, &step.call, made) => outcome,
     };
     let Err(why) = outcome else {
         return Ok(Effect::PLAIN);
@@ -45,25 +38,18 @@ pub(super) async fn post_start(
         hook,
         host: step.call.host,
     });
-    let stopped = container::stop(
-        runtime,
-        &id,
-        step.grace,
-        String::new(),
-        before.as_ref(),
-        made,
-        cancel,
-    )
-    .await;
+    let stopped = container::stop(work, &id, step.grace, String::new(), before.as_ref(), made).await;
     match stopped {
         Err(error) if error.unreachable => Err(StepError { reason, ..error }),
         _ => Err(failure(reason, message)),
     }
 }
 
-/// Does what is to be done before a stop, for as long as the grace at most; what became of it.
+/// Does what is to be done before a stop, for as long as the grace at most; what became of it. What is not done by then
+/// goes down with the container, and has failed like any other (`executePreStopHook`, whose hook fails when its
+/// container is killed); only a wait is over with the grace.
 pub(super) async fn pre_stop(
-    runtime: &Runtime,
+    work: &Work<'_>,
     id: &str,
     before: Option<&HookCall>,
     grace: Duration,
@@ -72,14 +58,14 @@ pub(super) async fn pre_stop(
     let Some(before) = before else {
         return HookResult::Done;
     };
-    match tokio::time::timeout(grace, call(runtime, id, before, made)).await {
-        Ok(Err(why)) => {
-            tracing::warn!(container = id, "the hook before the stop failed: {}", why.error);
-            HookResult::Failed
-        }
-        // The time that it had is over; the stop goes on without it.
-        Ok(Ok(())) | Err(_) => HookResult::Done,
-    }
+    let why = match tokio::time::timeout(grace, call(work, id, before, made)).await {
+        Ok(Ok(())) => return HookResult::Done,
+        Ok(Err(why)) => why.error,
+        Err(_) if matches!(before.hook, Hook::Sleep(_)) => return HookResult::Done,
+        Err(_) => format!("it was not done within the grace of {} s", grace.as_secs()),
+    };
+    tracing::warn!(container = id, "the hook before the stop failed: {why}");
+    HookResult::Failed
 }
 
 /// Why a hook failed.
@@ -89,7 +75,8 @@ struct Why {
     output: Option<String>,
 }
 
-async fn call(runtime: &Runtime, id: &str, call: &HookCall, made: &Made) -> Result<(), Why> {
+async fn call(work: &Work<'_>, id: &str, call: &HookCall, made: &Made) -> Result<(), Why> {
+    let runtime = &work.context.runtime;
     let plain = |error| Why { error, output: None };
     match &call.hook {
         Hook::Exec(command) => exec(runtime, id, command).await,
@@ -102,7 +89,12 @@ async fn call(runtime: &Runtime, id: &str, call: &HookCall, made: &Made) -> Resu
                 }
             };
             // Whatever is answered will do.
-            let answer = ask::http::get(get, &address, "lifecycle", GET_PATIENCE).await;
+            let pod = work.pod.to_string();
+            let asker = Asker {
+                names: &work.context.names,
+                pod: &pod,
+            };
+            let answer = ask::http::get(asker, get, &address, ask::http::Purpose::Hook, GET_PATIENCE).await;
             answer.map(drop).map_err(plain)
         }
         Hook::Sleep(time) => {

@@ -49,7 +49,7 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
         .create(true)
         .truncate(true)
         .mode(0o644)
-        .custom_flags(nix::libc::O_NOFOLLOW)
+        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
         .open(path)?;
     file.write_all(content)?;
     file.set_permissions(Permissions::from_mode(0o644))

@@ -85,6 +85,8 @@ pub(super) async fn ensure(work: &Work<'_>, request: ImageRequest) -> Result<Eff
 
 async fn pull(work: &Work<'_>, request: ImageRequest, name: &str) -> Result<Effect, StepError> {
     let runtime = &work.context.runtime;
+    // Before the turn is waited for, as in the kubelet: a program that does not answer holds up its own images alone.
+    let offered = credentials(work, &request, name).await?;
     let waiting_since = Instant::now();
     let waited_for = work.context.pulls.try_acquire();
     let _permit = match waited_for {
@@ -108,7 +110,7 @@ async fn pull(work: &Work<'_>, request: ImageRequest, name: &str) -> Result<Effe
     };
     let intent = begin(work, &request).await?;
     let pulling_since = Instant::now();
-    let pulled = pull_with_credentials(work, &request, name).await;
+    let pulled = pull_with_credentials(work, &request, name, &offered).await;
     let reference = end(intent, pulled).await?;
     if reference.is_empty() {
         let message = format!("imageRef of image {name:?} is not set");
@@ -172,19 +174,27 @@ async fn end(
     }
 }
 
-/// Tries one credential after the other, the pod's before the node's and those of programs; without any where there is
-/// none. Tells which one it was.
-async fn pull_with_credentials(
+/// What there is for an image: the pod's credentials before the node's and those of programs.
+async fn credentials(
     work: &Work<'_>,
     request: &ImageRequest,
     name: &str,
-) -> Result<(String, PullCredentials), StepError> {
+) -> Result<Vec<Credential>, StepError> {
     let own = request.credentials.as_ref();
     let own = own.map_err(|why| failure(waiting::ERR_IMAGE_PULL, why.clone()))?;
     let of_node = work.context.docker_config.read().await.lookup(name);
     let provided = work.context.providers.lookup(name).await;
-    let all = own.iter().chain(&of_node).chain(&provided);
-    let mut credentials: Vec<_> = all.map(Some).collect();
+    Ok(own.iter().cloned().chain(of_node).chain(provided).collect())
+}
+
+/// Tries one credential after the other; without any where there is none. Tells which one it was.
+async fn pull_with_credentials(
+    work: &Work<'_>,
+    request: &ImageRequest,
+    name: &str,
+    offered: &[Credential],
+) -> Result<(String, PullCredentials), StepError> {
+    let mut credentials: Vec<_> = offered.iter().map(Some).collect();
     if credentials.is_empty() {
         credentials.push(None);
     }

@@ -4,6 +4,7 @@
 pub mod cgroup;
 mod container;
 pub mod credential_provider;
+pub mod files;
 mod hook;
 mod hosts;
 mod image;
@@ -32,6 +33,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use crate::ask::Names;
 use crate::cri::{CriError, Runtime};
 use crate::model::bounds;
 use crate::model::pod::{PodName, PodUid};
@@ -40,6 +42,7 @@ use crate::model::step::{Done, Outcome, Plan, Step, StepError, StepReport, Subje
 
 use cgroup::Cgroups;
 use credential_provider::Providers;
+use files::FilePlaces;
 use image::ImageFound;
 use pull_records::PullRecords;
 use registry::DockerConfig;
@@ -63,6 +66,10 @@ pub struct ActContext {
     pub providers: Providers,
     /// Which images were pulled, and with what.
     pub records: PullRecords,
+    /// How names of hosts in hooks are looked up.
+    pub names: Names,
+    /// Where files are worked on that may hang.
+    pub files: FilePlaces,
 }
 
 /// Executes a plan for one pod. Cancelled, it ends after the step at hand; a container being stopped and an
@@ -248,15 +255,15 @@ impl Work<'_> {
                 ..
             } => {
                 let before = pre_stop.as_ref();
-                container::stop(runtime, &id, grace, message, before, made, self.cancel).await
+                container::stop(self, &id, grace, message, before, made).await
             }
             Step::RemoveContainer { id, log, link, .. } => {
                 container::remove(runtime, &id, &log, link.as_deref()).await
             }
             Step::StopSandbox { id } => sandbox::stop(runtime, &id).await,
             Step::RemoveSandbox { id } => sandbox::remove(runtime, &id).await,
-            Step::RemovePodDir { dir } => pod_dir::remove(dir).await,
-            Step::RemoveLogDir { dir } => pod_dir::remove_logs(dir).await,
+            Step::RemovePodDir { dir } => pod_dir::remove(self, dir).await,
+            Step::RemoveLogDir { dir } => pod_dir::remove_logs(self, dir).await,
             Step::RemoveCgroup { name } => match self.context.cgroups.remove(&name).await {
                 Ok(()) => Ok(Effect::PLAIN),
                 Err(error) => Err(failure(
@@ -276,17 +283,17 @@ impl Work<'_> {
                 )),
             },
             Step::EnsurePodDir { dir, logs } => pod_dir::ensure(&dir, &logs),
-            Step::EnsureVolume(request) => volume::ensure(request).await,
+            Step::EnsureVolume(request) => volume::ensure(self, request).await,
             Step::RunSandbox(request) => sandbox::run(runtime, *request).await,
             Step::EnsureImage(request) => image::ensure(self, request).await,
             Step::WriteHosts(file) => hosts::write(runtime, file, made.sandbox.as_deref()).await,
-            Step::CreateContainer(request) => container::create(runtime, *request, made).await,
+            Step::CreateContainer(request) => container::create(self, *request, made).await,
             Step::StartContainer {
                 container,
                 which,
                 link,
             } => container::start(runtime, container, which, link, made).await,
-            Step::PostStart(step) => hook::post_start(runtime, *step, made, self.cancel).await,
+            Step::PostStart(step) => hook::post_start(self, *step, made).await,
             Step::KeepAllocation(record) => resize::keep(*record),
             Step::Resize(request) => resize::resize(runtime, &self.context.cgroups, *request).await,
         }
@@ -328,6 +335,17 @@ fn gone(result: Result<(), CriError>) -> Result<(), CriError> {
     }
 }
 
+/// Work on files of the agent's own, which others cannot keep waiting, off the threads that serve everything else. What
+/// pods name is touched in places of its own ([`files`]).
+async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> std::io::Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(std::io::Error::other(error)),
+    }
+}
+
 /// An error with its sources on one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -338,14 +356,4 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = error.source();
     }
     text
-}
-
-/// File work that may take long (many files, a mount that hangs) off the threads that serve everything else.
-async fn off_thread<T: Send + 'static>(
-    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
-) -> std::io::Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(std::io::Error::other(error)),
-    }
 }

@@ -5,8 +5,9 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use super::files::{REMOVAL_PATIENCE, Whose};
 use super::tree::{self, Mounts};
-use super::{Effect, failure, mount, off_thread};
+use super::{Effect, Work, failure, mount};
 use crate::model::reason;
 use crate::model::step::StepError;
 
@@ -33,8 +34,8 @@ pub(super) fn ensure(dir: &Path, logs: &Path) -> Result<Effect, StepError> {
 }
 
 /// Unmounts what lies beneath the pod's directory and removes it.
-pub(super) async fn remove(dir: PathBuf) -> Result<Effect, StepError> {
-    removed(dir, |dir| match tree::remove(dir, Mounts::Unmounted) {
+pub(super) async fn remove(work: &Work<'_>, dir: PathBuf) -> Result<Effect, StepError> {
+    removed(work, dir, |dir| match tree::remove(dir, Mounts::Unmounted) {
         Ok(()) => Ok(()),
         // A mount within a mount. Where there is none, the list of all mounts of all pods need not be read.
         Err(_) => {
@@ -46,18 +47,24 @@ pub(super) async fn remove(dir: PathBuf) -> Result<Effect, StepError> {
 }
 
 /// Removes the directory of a pod's logs.
-pub(super) async fn remove_logs(dir: PathBuf) -> Result<Effect, StepError> {
-    removed(dir, |dir| tree::remove(dir, Mounts::Refused)).await
+pub(super) async fn remove_logs(work: &Work<'_>, dir: PathBuf) -> Result<Effect, StepError> {
+    removed(work, dir, |dir| tree::remove(dir, Mounts::Refused)).await
 }
 
 async fn removed(
+    work: &Work<'_>,
     dir: PathBuf,
-    work: impl FnOnce(&Path) -> io::Result<()> + Send + 'static,
+    remove: impl FnOnce(&Path) -> io::Result<()> + Send + 'static,
 ) -> Result<Effect, StepError> {
-    let text = format!("error cleaning up {}", dir.display());
-    match off_thread(move || work(&dir)).await {
+    let path = dir.clone();
+    match work
+        .in_place(Whose::Pod, &dir, REMOVAL_PATIENCE, move || remove(&path))
+        .await
+    {
         Ok(()) => Ok(Effect::PLAIN),
-        Err(error) => Err(failure(reason::pod::FAILED_KILL_POD, format!("{text}: {error}"))),
+        Err(error) => Err(error.of_step(reason::pod::FAILED_KILL_POD, |error| {
+            format!("error cleaning up {}: {error}", dir.display())
+        })),
     }
 }
 

@@ -231,9 +231,13 @@ fn clearance(suffixes: &BTreeSet<String>, max_files: usize) -> Clearance {
 fn compress(path: &Path) -> io::Result<()> {
     let mut from = OpenOptions::new()
         .read(true)
-        .custom_flags(OFlag::O_NOFOLLOW.bits())
+        .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
         .open(path)?;
-    let mode = from.metadata()?.permissions().mode();
+    let found = from.metadata()?;
+    if !found.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let mode = found.permissions().mode();
     let unfinished = log_with(path, &UNFINISHED[1..]);
     let to = OpenOptions::new()
         .write(true)

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use crate::model::step::{Pace, Step};
+use crate::model::step::{Pace, Step, VolumeKind};
 
 /// Turns at once for each processor. Measured on two: fifty pods are up soonest with four to eight.
 const PER_PROCESSOR: usize = 3;
@@ -91,6 +91,9 @@ impl Load {
     pub(super) fn of(step: &Step) -> Load {
         match step {
             Step::StopContainer { .. } | Step::EnsureImage(_) | Step::PostStart(_) => Load::Wait,
+            // A path of the host may hang, and thirty pods with such a path would keep the turns from all others.
+            Step::EnsureVolume(request) if matches!(request.kind, VolumeKind::HostPath { .. }) => Load::Wait,
+            Step::CreateContainer(request) if !request.sub_paths.is_empty() => Load::Wait,
             _ => Load::Work,
         }
     }

@@ -7,7 +7,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::{Effect, failure, mount, off_thread};
+use super::files::{FileError, Whose};
+use super::{Effect, Work, mount};
 use crate::model::pod::HostPathKind;
 use crate::model::reason;
 use crate::model::resources::Bytes;
@@ -17,19 +18,40 @@ use crate::model::step::{Done, StepError, VolumeKind, VolumeRequest};
 const EMPTY_DIR: &str = "kubernetes.io~empty-dir";
 
 /// Makes a volume, or finds it made.
-pub(super) async fn ensure(request: VolumeRequest) -> Result<Effect, StepError> {
+pub(super) async fn ensure(work: &Work<'_>, request: VolumeRequest) -> Result<Effect, StepError> {
     let VolumeRequest { volume, kind } = request;
-    // A path of the host may be on a network file system that hangs.
-    match off_thread(move || make(&kind).map(|()| kind)).await {
+    let made = match place(&kind) {
+        Some((whose, path)) => {
+            let making = move || make(&kind).map(|()| kind);
+            work.in_place(whose, &path, work.context.files.patience, making)
+                .await
+        }
+        None => make(&kind).map(|()| kind).map_err(FileError::Failed),
+    };
+    match made {
         Ok(VolumeKind::Files { files, .. }) => Ok(Effect {
             done: Done::Written { volume, files },
             fact: None,
         }),
         Ok(_) => Ok(Effect::PLAIN),
-        Err(error) => Err(failure(
-            reason::pod::FAILED_MOUNT,
-            format!("MountVolume.SetUp failed for volume {volume:?} : {error}"),
-        )),
+        Err(error) => Err(error.of_step(reason::pod::FAILED_MOUNT, |error| {
+            format!("MountVolume.SetUp failed for volume {volume:?} : {error}")
+        })),
+    }
+}
+
+/// Where it is made; `None`: nothing is touched.
+fn place(kind: &VolumeKind) -> Option<(Whose, PathBuf)> {
+    match kind {
+        VolumeKind::HostPath {
+            kind: HostPathKind::Unchecked,
+            ..
+        }
+        | VolumeKind::Missing { .. } => None,
+        VolumeKind::HostPath { path, .. } => Some((Whose::Host, path.clone())),
+        VolumeKind::Directory { path, .. }
+        | VolumeKind::Tmpfs { path, .. }
+        | VolumeKind::Files { path, .. } => Some((Whose::Pod, path.clone())),
     }
 }
 
@@ -144,6 +166,8 @@ fn host_path(path: &Path, kind: HostPathKind) -> io::Result<()> {
                 .create(true)
                 .truncate(false)
                 .mode(0o644)
+                // A FIFO that has come there meanwhile is not waited for.
+                .custom_flags(nix::libc::O_NONBLOCK)
                 .open(path)
                 .map(drop);
         }

@@ -4,13 +4,27 @@ use std::io;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
-/// Whether a connection is accepted; the error as Go's `net.Dial` tells it.
-pub async fn tcp(host: &str, port: u16, within: Duration) -> Result<(), String> {
+use super::names::Asker;
+
+/// Whether a connection is accepted; the error as Go's `net.Dial` words it.
+pub async fn tcp(asker: Asker<'_>, host: &str, port: u16, within: Duration) -> Result<(), String> {
+    dial(asker, host, port, Instant::now() + within).await.map(drop)
+}
+
+/// Connects to the first address of the host that accepts.
+pub(super) async fn dial(
+    asker: Asker<'_>,
+    host: &str,
+    port: u16,
+    deadline: Instant,
+) -> Result<TcpStream, String> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let addresses = asker.addresses(host, port, left).await?;
     let address = join(host, port);
-    match timeout(within, TcpStream::connect((host, port))).await {
-        Ok(Ok(_)) => Ok(()),
+    match timeout_at(deadline, TcpStream::connect(&*addresses)).await {
+        Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(refusal(&address, &error)),
         Err(_) => Err(format!("dial tcp {address}: i/o timeout")),
     }
@@ -25,7 +39,7 @@ pub(super) fn join(host: &str, port: u16) -> String {
 }
 
 /// That nobody was there.
-pub(super) fn refusal(address: &str, error: &io::Error) -> String {
+fn refusal(address: &str, error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(_) => format!("dial tcp {address}: connect: {}", errno(error)),
         None => format!("dial tcp {address}: {error}"),
@@ -45,15 +59,21 @@ pub(super) fn errno(error: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ask::Names;
 
     #[tokio::test]
     async fn an_open_port_and_a_closed_one() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let second = Duration::from_secs(5);
-        assert_eq!(tcp("127.0.0.1", port, second).await, Ok(()));
+        let names = Names::default();
+        let asker = Asker {
+            names: &names,
+            pod: "p",
+        };
+        assert_eq!(tcp(asker, "127.0.0.1", port, second).await, Ok(()));
         drop(listener);
-        let error = tcp("127.0.0.1", port, second).await.unwrap_err();
+        let error = tcp(asker, "127.0.0.1", port, second).await.unwrap_err();
         assert_eq!(
             error,
             format!("dial tcp 127.0.0.1:{port}: connect: connection refused")

@@ -1,20 +1,21 @@
 //! One GET, with the redirects that stay on its host (`pkg/probe/http`).
 
+mod request;
+
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-use super::connect::{errno, join, refusal};
+use super::connect::{dial, errno, join};
+use super::names::Asker;
 use super::tls;
 use crate::model::probe::HttpGet;
 
@@ -22,9 +23,6 @@ use crate::model::probe::HttpGet;
 const MOST_REDIRECTS: usize = 10;
 /// How much of an answer is read (`maxRespBodyLength`).
 const MOST_BODY: usize = 10 << 10;
-/// What kubelets of this version call themselves, with what they ask for in front: `kube-probe/1.36`.
-const VERSION: &str = "1.36";
-
 /// An answer that came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
@@ -34,36 +32,84 @@ pub struct Answer {
     pub body: String,
 }
 
+/// What a GET is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// A probe asks.
+    Probe,
+    /// A hook is told.
+    Hook,
+}
+
+impl Purpose {
+    /// As it stands in the user agent.
+    fn name(self) -> &'static str {
+        match self {
+            Purpose::Probe => "probe",
+            Purpose::Hook => "lifecycle",
+        }
+    }
+}
+
 /// A target: where a GET goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Target {
     https: bool,
-    host: String,
-    port: u16,
+    /// Host and port as the URL has them: a port that is not named is not shown to the server either.
+    authority: String,
     path: String,
 }
 
-/// Sends the GET to its own host, else to `address`, as `kube-<purpose>`. The error is as Go's client tells it.
-pub async fn get(get: &HttpGet, address: &str, purpose: &str, within: Duration) -> Result<Answer, String> {
+/// One request of a GET: the first, or one that a redirect asks for.
+struct Hop {
+    target: Target,
+    /// The stated `Host` belongs to it: no redirect has named another.
+    own_host: bool,
+    /// Who sent it here.
+    referer: Option<String>,
+}
+
+impl Hop {
+    /// The next one. What was asked under TLS is not named to whoever listens without (`refererForURL`).
+    fn to(self, next: Target, relative: bool) -> Hop {
+        let leaves_tls = self.target.https && !next.https;
+        Hop {
+            own_host: self.own_host && relative,
+            referer: (!leaves_tls).then(|| self.target.url()),
+            target: next,
+        }
+    }
+}
+
+/// Sends the GET to its own host, else to `address`. The error is as Go's client words it.
+pub async fn get(
+    asker: Asker<'_>,
+    get: &HttpGet,
+    address: &str,
+    purpose: Purpose,
+    within: Duration,
+) -> Result<Answer, String> {
+    let host = get.host.as_deref().unwrap_or(address);
     let target = Target {
         https: get.https,
-        host: get.host.clone().unwrap_or_else(|| address.to_owned()),
-        port: get.port.number()?,
+        authority: join(host, get.port.number()?),
         path: path(&get.path),
     };
     let deadline = Instant::now() + within;
-    let mut asked = target.clone();
-    let mut own_host = true;
+    let mut hop = Hop {
+        target: target.clone(),
+        own_host: true,
+        referer: None,
+    };
     for _ in 0..MOST_REDIRECTS {
-        let url = asked.url();
-        let answer = once(get, &asked, own_host, purpose, deadline)
+        let url = hop.target.url();
+        let answer = once(asker, get, &hop, purpose, deadline)
             .await
             .map_err(|why| format!("Get {url:?}: {why}"))?;
         let (status, location, body) = answer;
-        match location.map(|location| asked.redirected(&location)) {
-            Some((next, relative)) if is_redirect(status) && next.host == target.host => {
-                asked = next;
-                own_host &= relative;
+        match location.map(|location| hop.target.redirected(&location)) {
+            Some((next, relative)) if is_redirect(status) && next.host() == target.host() => {
+                hop = hop.to(next, relative);
             }
             _ => {
                 let status = status.as_u16();
@@ -73,7 +119,7 @@ pub async fn get(get: &HttpGet, address: &str, purpose: &str, within: Duration) 
     }
     Err(format!(
         "Get {:?}: stopped after {MOST_REDIRECTS} redirects",
-        asked.url()
+        hop.target.url()
     ))
 }
 
@@ -84,7 +130,17 @@ fn is_redirect(status: StatusCode) -> bool {
 impl Target {
     fn url(&self) -> String {
         let scheme = if self.https { "https" } else { "http" };
-        format!("{scheme}://{}{}", join(&self.host, self.port), self.path)
+        format!("{scheme}://{}{}", self.authority, self.path)
+    }
+
+    /// The host alone, without the brackets of an IPv6 address.
+    fn host(&self) -> &str {
+        split(&self.authority).0
+    }
+
+    fn port(&self) -> u16 {
+        let default = if self.https { 443 } else { 80 };
+        split(&self.authority).1.unwrap_or(default)
     }
 
     /// Where a `Location` leads from here, and whether it names no host.
@@ -97,13 +153,13 @@ impl Target {
         };
         if let Some(rest) = rest {
             let end = rest.find(['/', '?']).unwrap_or(rest.len());
-            let (host, port) = authority(&rest[..end], https);
+            // Who is named before the host is not told on.
+            let authority = rest[..end].rsplit('@').next().unwrap_or_default().to_owned();
             let path = path(&rest[end..]);
             return (
                 Target {
                     https,
-                    host,
-                    port,
+                    authority,
                     path,
                 },
                 false,
@@ -120,15 +176,13 @@ impl Target {
     }
 }
 
-/// Host and port of a URL.
-fn authority(text: &str, https: bool) -> (String, u16) {
-    let default = if https { 443 } else { 80 };
-    let text = text.rsplit('@').next().unwrap_or_default();
-    let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => (host, port.parse().unwrap_or(default)),
-        _ => (text, default),
+/// Host and port of a URL's authority.
+fn split(authority: &str) -> (&str, Option<u16>) {
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, port.parse().ok()),
+        _ => (authority, None),
     };
-    (host.trim_matches(['[', ']']).to_owned(), port)
+    (host.trim_matches(['[', ']']), port)
 }
 
 /// A path that can stand in a request: rooted, without a fragment, what is no part of a URL encoded.
@@ -151,25 +205,26 @@ fn path(text: &str) -> String {
 
 /// One request: the status, where it leads, the beginning of the body.
 async fn once(
+    asker: Asker<'_>,
     get: &HttpGet,
-    target: &Target,
-    own_host: bool,
-    purpose: &str,
+    hop: &Hop,
+    purpose: Purpose,
     deadline: Instant,
 ) -> Result<(StatusCode, Option<String>, String), String> {
-    let address = join(&target.host, target.port);
-    let request = request(get, target, own_host, purpose)?;
+    let target = &hop.target;
+    let (host, port) = (target.host(), target.port());
+    let request = request::request(get, hop, purpose)?;
     let late = "Client.Timeout exceeded while awaiting headers";
-    let connect = TcpStream::connect((target.host.as_str(), target.port));
-    let stream = match timeout_at(deadline, connect).await {
-        Ok(stream) => stream.map_err(|error| refusal(&address, &error))?,
-        Err(_) => return Err(format!("dial tcp {address}: i/o timeout ({late})")),
-    };
+    let stream = dial(asker, host, port, deadline).await;
+    let stream = stream.map_err(|why| match why.ends_with("i/o timeout") {
+        true => format!("{why} ({late})"),
+        false => why,
+    })?;
     let exchange = async {
         if !target.https {
             return exchange(stream, request).await;
         }
-        let name = ServerName::try_from(target.host.clone()).map_err(|error| error.to_string())?;
+        let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
         let stream = tls::connector().connect(name, stream).await;
         exchange(stream.map_err(|error| told(&error))?, request).await
     };
@@ -193,49 +248,6 @@ fn told(error: &std::io::Error) -> String {
     }
 }
 
-fn request(
-    get: &HttpGet,
-    target: &Target,
-    own_host: bool,
-    purpose: &str,
-) -> Result<Request<Empty<Bytes>>, String> {
-    let mut request = Request::builder().uri(&target.path).body(Empty::new());
-    let request = request.as_mut().map_err(|error| error.to_string())?;
-    let headers = request.headers_mut();
-    let mut stated_host = None;
-    for (name, value) in &get.headers {
-        if name.eq_ignore_ascii_case("host") {
-            stated_host = stated_host.or(Some(value.clone()));
-            continue;
-        }
-        let name = HeaderName::try_from(name.as_str()).map_err(|error| error.to_string())?;
-        let value = HeaderValue::try_from(value.as_str()).map_err(|error| error.to_string())?;
-        headers.append(name, value);
-    }
-    let is_default = target.port == if target.https { 443 } else { 80 };
-    let host = match stated_host.filter(|host| own_host && !host.is_empty()) {
-        Some(host) => host,
-        None if is_default && !target.host.contains(':') => target.host.clone(),
-        None => join(&target.host, target.port),
-    };
-    let text = |value: String| HeaderValue::try_from(value).map_err(|error| error.to_string());
-    headers.insert(hyper::header::HOST, text(host)?);
-    headers.insert(hyper::header::CONNECTION, HeaderValue::from_static("close"));
-    if !headers.contains_key(hyper::header::USER_AGENT) {
-        headers.insert(
-            hyper::header::USER_AGENT,
-            text(format!("kube-{purpose}/{VERSION}"))?,
-        );
-    }
-    match headers.get(hyper::header::ACCEPT).map(HeaderValue::is_empty) {
-        None => drop(headers.insert(hyper::header::ACCEPT, HeaderValue::from_static("*/*"))),
-        // Stated as empty, it is not sent.
-        Some(true) => drop(headers.remove(hyper::header::ACCEPT)),
-        Some(false) => {}
-    }
-    Ok(std::mem::take(request))
-}
-
 async fn exchange<S>(
     stream: S,
     request: Request<Empty<Bytes>>,
@@ -247,7 +259,11 @@ where
         true => "EOF".to_owned(),
         false => chain(&error),
     };
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(told)?;
+    let mut protocol = http1::Builder::new();
+    // Names go out as `request::canonical` has them.
+    protocol.title_case_headers(true);
+    let handshake = protocol.handshake(TokioIo::new(stream));
+    let (mut sender, connection) = handshake.await.map_err(told)?;
     let answer = async {
         let response = sender.send_request(request).await.map_err(told)?;
         let location = response.headers().get(hyper::header::LOCATION);
@@ -303,6 +319,16 @@ mod tests {
 
     const WITHIN: Duration = Duration::from_secs(20);
 
+    /// Asks the loopback address.
+    async fn get(get: &HttpGet) -> Result<Answer, String> {
+        let names = crate::ask::Names::default();
+        let asker = Asker {
+            names: &names,
+            pod: "p",
+        };
+        super::get(asker, get, "127.0.0.1", Purpose::Probe, WITHIN).await
+    }
+
     fn asked(port: u16, https: bool) -> HttpGet {
         HttpGet {
             https,
@@ -343,9 +369,7 @@ mod tests {
                 }
             }
         });
-        let answer = get(&asked(port, true), "127.0.0.1", "probe", WITHIN)
-            .await
-            .unwrap();
+        let answer = get(&asked(port, true)).await.unwrap();
         assert_eq!((answer.status, answer.body.as_str()), (200, "hi"));
     }
 
@@ -358,18 +382,14 @@ mod tests {
                 answer(stream).await;
             }
         });
-        let error = get(&asked(port, true), "127.0.0.1", "probe", WITHIN)
-            .await
-            .unwrap_err();
+        let error = get(&asked(port, true)).await.unwrap_err();
         assert_eq!(
             error,
             format!("Get \"https://127.0.0.1:{port}/\": http: server gave HTTP response to HTTPS client")
         );
         serving.abort();
         let _ = serving.await;
-        let error = get(&asked(port, false), "127.0.0.1", "probe", WITHIN)
-            .await
-            .unwrap_err();
+        let error = get(&asked(port, false)).await.unwrap_err();
         assert_eq!(
             error,
             format!(
@@ -382,8 +402,7 @@ mod tests {
     fn where_redirects_lead() {
         let here = Target {
             https: false,
-            host: "a".to_owned(),
-            port: 8080,
+            authority: "a:8080".to_owned(),
             path: "/x/y?z=1".to_owned(),
         };
         let check = |location: &str, url: &str, relative| {
@@ -396,7 +415,7 @@ mod tests {
         };
         check("/b", "http://a:8080/b", true);
         check("c?d", "http://a:8080/x/c?d", true);
-        check("https://a/e#f", "https://a:443/e", false);
+        check("https://a/e#f", "https://a/e", false);
         check("http://[::1]:81", "http://[::1]:81/", false);
         check("//b:9/g", "http://b:9/g", false);
     }

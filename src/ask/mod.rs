@@ -5,6 +5,8 @@
 mod connect;
 pub mod grpc;
 pub mod http;
+mod names;
 mod tls;
 
 pub use connect::tcp;
+pub use names::{Asker, Names};

@@ -138,6 +138,8 @@ async fn remove_pods(
         docker_config: DockerConfig::default(),
         providers: Default::default(),
         records: PullRecords::new(&config.paths.root, None),
+        names: Default::default(),
+        files: Default::default(),
     };
     let removals = there
         .pods

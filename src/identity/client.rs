@@ -16,6 +16,7 @@ use tower::ServiceBuilder;
 
 use super::exec::{self, ExecError};
 use super::kubeconfig;
+use super::lookup;
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -234,7 +235,8 @@ pub(super) fn client(config: &kube::Config) -> Result<kube::Client, kube::Error>
 fn noting(config: &kube::Config, is_refused: Arc<AtomicBool>) -> Result<kube::Client, kube::Error> {
     // Another one that is there already is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut tcp = HttpConnector::new();
+    let resolver = tower::service_fn(|name| lookup::addresses(name, CONNECT));
+    let mut tcp = HttpConnector::new_with_resolver(resolver);
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(CONNECT));

@@ -4,7 +4,6 @@
 //! The library that makes clients could run it itself, but waits for ever while it runs, runs it twice, and has what it
 //! printed in its errors.
 
-use std::process::Stdio;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -13,6 +12,8 @@ use jiff::Timestamp;
 use kube::config::{AuthInfo, Cluster, ExecAuthCluster, ExecConfig, ExecInteractiveMode};
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+use crate::bulkhead::program::{self, ProgramError};
 
 /// How long the program may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -145,7 +146,7 @@ fn question(exec: &ExecConfig, version: &str, cluster: Option<&Cluster>) -> Resu
     Ok(question.to_string())
 }
 
-/// Runs it; what it printed. Its complaints go where the agent's go.
+/// Runs it; what it printed.
 async fn run(command: &str, exec: &ExecConfig, question: &str) -> Result<Vec<u8>, ExecError> {
     let variables = exec.env.iter().flatten();
     let variables = variables.filter_map(|own| Some((own.get("name")?, own.get("value")?)));
@@ -153,30 +154,22 @@ async fn run(command: &str, exec: &ExecConfig, question: &str) -> Result<Vec<u8>
     program
         .args(exec.args.iter().flatten())
         .envs(variables)
-        .env("KUBERNETES_EXEC_INFO", question)
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .kill_on_drop(true);
+        .env("KUBERNETES_EXEC_INFO", question);
+    let printed = program::run(&mut program, b"", PATIENCE).await;
     let command = command.to_owned();
-    let output = match tokio::time::timeout(PATIENCE, program.output()).await {
-        Ok(Ok(output)) => output,
-        Ok(Err(source)) => {
-            let hint = exec.install_hint.clone();
-            return Err(ExecError::Start {
-                command,
-                hint,
-                source,
-            });
-        }
-        Err(_) => return Err(ExecError::Silent { command }),
-    };
-    match output.status.success() {
-        true => Ok(output.stdout),
-        false => Err(ExecError::Failed {
+    printed.map_err(|error| match error {
+        ProgramError::Start(source) => ExecError::Start {
             command,
-            status: output.status,
-        }),
-    }
+            hint: exec.install_hint.clone(),
+            source,
+        },
+        ProgramError::Failed(status) => ExecError::Failed { command, status },
+        ProgramError::Silent(_) => ExecError::Silent { command },
+        ProgramError::TooMuch => ExecError::Answer {
+            command,
+            why: "it is far too long",
+        },
+    })
 }
 
 /// The user with what was given.

@@ -7,6 +7,7 @@
 //!
 //! Keys and tokens leave this room only into files of mode 0600 and onto the wire.
 
+mod lookup;
 pub mod client;
 pub mod cluster;
 pub mod files;

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use sha2::Digest as _;
@@ -87,7 +87,7 @@ impl Blob {
             BlobSource::File { path, offset: begin } => {
                 let left = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX);
                 let mut buffer = vec![0; length.min(left)];
-                File::open(path)?.read_exact_at(&mut buffer, begin + offset)?;
+                open_file(path)?.read_exact_at(&mut buffer, begin + offset)?;
                 Ok(buffer)
             }
         }
@@ -123,6 +123,12 @@ impl Drop for PlainCopy {
     }
 }
 
+/// Opens a file for reading. A FIFO is not waited for; what is no regular file is refused by whoever looks at it.
+fn open_file(path: &Path) -> std::io::Result<File> {
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)
+}
+
 /// Opens an archive and finds its images for `architecture` (Go's name of it). A gzipped one is unpacked to
 /// a temporary file in `scratch`.
 pub fn open(path: &Path, architecture: &str, scratch: &Path) -> Result<Archive, ArchiveError> {
@@ -134,7 +140,7 @@ pub fn open(path: &Path, architecture: &str, scratch: &Path) -> Result<Archive, 
         path: path.to_owned(),
         why,
     };
-    let mut file = File::open(path).map_err(read)?;
+    let mut file = open_file(path).map_err(read)?;
     if !file.metadata().map_err(read)?.is_file() {
         return Err(malformed("it is not a regular file".to_owned()));
     }
@@ -181,7 +187,7 @@ struct Contents {
 
 impl Contents {
     fn scan(path: &Path) -> Result<Contents, String> {
-        let file = File::open(path).map_err(|e| e.to_string())?;
+        let file = open_file(path).map_err(|e| e.to_string())?;
         let end = file.metadata().map_err(|e| e.to_string())?.len();
         let mut archive = tar::Archive::new(file);
         let mut members = HashMap::new();
@@ -371,7 +377,7 @@ impl Contents {
             .members
             .get(name)
             .ok_or_else(|| format!("{name} is missing from it"))?;
-        let mut file = File::open(&self.path).map_err(|e| e.to_string())?;
+        let mut file = open_file(&self.path).map_err(|e| e.to_string())?;
         file.seek(SeekFrom::Start(offset)).map_err(|e| e.to_string())?;
         let mut reader = file.take(size);
         let mut hash = sha2::Sha256::new();

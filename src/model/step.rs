@@ -591,9 +591,9 @@ pub enum Done {
 /// What became of a hook that does not decide about its step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HookResult {
-    /// It did its work, there was none, or its time was up.
+    /// It did its work, or there was none.
     Done,
-    /// It failed.
+    /// It failed, or was not done when the grace was over.
     Failed,
 }
 

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::Handle;
 use super::probe::worker::{Found, Worker};
 use super::probe::{self, Finding, Question};
+use crate::ask::Names;
 use crate::cri::Runtime;
 use crate::model::health::{Probed, Verdict};
 use crate::model::pod::{Container, Desired, Pod, PodName};
@@ -37,6 +38,8 @@ pub struct Inputs {
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
     /// The node's own address, at which pods of the host's network are asked.
     pub host: Option<IpAddr>,
+    /// How names of hosts are looked up.
+    pub names: Names,
 }
 
 /// One instance of a container with its probes.
@@ -66,6 +69,7 @@ struct Probes {
     runtime: Runtime,
     out: Handle,
     host: Option<IpAddr>,
+    names: Names,
     pods: BTreeMap<PodName, Known>,
     runs: JoinSet<(Run, Finding)>,
     began: Timestamp,
@@ -77,6 +81,7 @@ pub async fn run(mut inputs: Inputs, runtime: Runtime, out: Handle, cancel: Canc
         runtime,
         out,
         host: inputs.host,
+        names: inputs.names.clone(),
         pods: BTreeMap::new(),
         runs: JoinSet::new(),
         began: Timestamp::now(),
@@ -218,6 +223,7 @@ impl Probes {
                     }
                     worker.busy = true;
                     let question = Question {
+                        pod: name.to_string(),
                         id: asked.id.clone(),
                         address: asked.address.clone(),
                         action: probe.action.clone(),
@@ -228,9 +234,9 @@ impl Probes {
                         id: asked.id.clone(),
                         kind: worker.kind,
                     };
-                    let runtime = self.runtime.clone();
+                    let (runtime, names) = (self.runtime.clone(), self.names.clone());
                     self.runs.spawn(async move {
-                        let finding = probe::ask(&runtime, &question).await;
+                        let finding = probe::ask(&runtime, &names, &question).await;
                         (run, finding)
                     });
                 }

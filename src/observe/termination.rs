@@ -1,15 +1,19 @@
 //! What a container said before it ended: its termination message file, or the end of its log. Both lie in
-//! directories that containers write to, so no link is followed and only regular files are read.
+//! directories that containers write to, so no link is followed and only regular files are read. The file may be a
+//! volume's that lies on another file system, which may hang: such a one is read in a place of its own.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::Mode;
 
 use super::snapshot::MessageSource;
+use crate::bulkhead::{Bulkhead, Limits};
+use crate::model::pod::PodUid;
 
 /// `MaxContainerTerminationMessageLength`, bytes from the end of the file.
 const MAX_FILE: u64 = 4096;
@@ -19,23 +23,82 @@ const MAX_LOG: (usize, usize) = (2048, 80);
 /// text, and the whole of a longest line (16 KiB) that begins before it.
 const LOG_TAIL: u64 = 32 * 1024;
 
-/// The message, as `getTerminationMessage` and `readLastStringFromContainerLogs` of kuberuntime have it.
-pub(super) fn message(source: &MessageSource, pods_dir: &Path, logs_dir: &Path) -> String {
+/// How long a message on another file system is waited for. The loop that reads the world waits as long, once for all
+/// pods whose containers have just ended.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// One message of a pod at once: where its file hangs, all do.
+const LIMITS: Limits = Limits {
+    total: 110,
+    per_owner: 1,
+};
+
+/// Where the files of all pods and their logs lie.
+#[derive(Debug, Clone)]
+pub(super) struct Directories {
+    pub(super) pods: PathBuf,
+    pub(super) logs: PathBuf,
+}
+
+/// The places for messages that lie on other file systems.
+pub(super) fn places() -> Bulkhead {
+    Bulkhead::new("termination messages", LIMITS)
+}
+
+/// Which file systems are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// That of the directory, which is the agent's own.
+    Own,
+    /// Whatever is mounted beneath it, too.
+    Mounted,
+}
+
+/// The message, as `getTerminationMessage` and `readLastStringFromContainerLogs` of kuberuntime have it; `None`: it
+/// lies on another file system, if it lies anywhere.
+pub(super) fn message(source: &MessageSource, directories: &Directories) -> Option<String> {
+    read(source, directories, Reach::Own).ok()
+}
+
+/// The message wherever it lies, for the pod of that UID.
+pub(super) async fn message_elsewhere(
+    places: &Bulkhead,
+    uid: &PodUid,
+    source: MessageSource,
+    directories: &Directories,
+) -> String {
+    let path = source.file.clone().unwrap_or_default();
+    let directories = directories.clone();
+    let reading = move || read(&source, &directories, Reach::Mounted);
+    let result = places.run(&uid.0, &path, PATIENCE, reading).await;
+    let why = match result {
+        Ok(Ok(message)) => return message,
+        Ok(Err(error)) => error.to_string(),
+        Err(stuck) => stuck.to_string(),
+    };
+    format!("Error on reading termination log {path}: {why}")
+}
+
+/// The error: the file was not reached.
+fn read(source: &MessageSource, directories: &Directories, reach: Reach) -> io::Result<String> {
+    let Directories { pods, logs } = directories;
     if let Some(path) = &source.file {
-        match end_of(pods_dir, Path::new(path), MAX_FILE) {
-            Ok(end) if !end.bytes.is_empty() => return String::from_utf8_lossy(&end.bytes).into_owned(),
+        match end_of(pods, Path::new(path), MAX_FILE, reach) {
+            Ok(end) if !end.bytes.is_empty() => return Ok(String::from_utf8_lossy(&end.bytes).into_owned()),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return format!("Error on reading termination log {path}: {error}"),
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices && reach == Reach::Own => {
+                return Err(error);
+            }
+            Err(error) => return Ok(format!("Error on reading termination log {path}: {error}")),
         }
     }
     let Some(path) = &source.log else {
-        return String::new();
+        return Ok(String::new());
     };
-    match end_of(logs_dir, Path::new(path), LOG_TAIL) {
+    Ok(match end_of(logs, Path::new(path), LOG_TAIL, Reach::Mounted) {
         Ok(end) => String::from_utf8_lossy(&last_lines(&end)).into_owned(),
         Err(error) => format!("Error on reading termination message from logs: {error}"),
-    }
+    })
 }
 
 /// The end of a file, and whether that is all of it.
@@ -44,8 +107,8 @@ struct End {
     whole: bool,
 }
 
-fn end_of(root: &Path, path: &Path, most: u64) -> io::Result<End> {
-    let mut file = open_beneath(root, path)?;
+fn end_of(root: &Path, path: &Path, most: u64, reach: Reach) -> io::Result<End> {
+    let mut file = open_beneath(root, path, reach)?;
     let found = file.metadata()?;
     if !found.is_file() {
         return Err(io::Error::other("not a regular file"));
@@ -62,7 +125,7 @@ fn end_of(root: &Path, path: &Path, most: u64) -> io::Result<End> {
 
 /// Opens a file for reading by a path that must be beneath the root without a link on the way. A FIFO in its
 /// place does not block.
-fn open_beneath(root: &Path, path: &Path) -> io::Result<File> {
+fn open_beneath(root: &Path, path: &Path, reach: Reach) -> io::Result<File> {
     let relative = path
         .strip_prefix(root)
         .map_err(|_| io::Error::other(format!("it is not beneath {}", root.display())))?;
@@ -71,9 +134,13 @@ fn open_beneath(root: &Path, path: &Path) -> io::Result<File> {
         OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
         Mode::empty(),
     )?;
+    let beneath = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS;
     let how = OpenHow::new()
         .flags(OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
+        .resolve(match reach {
+            Reach::Own => beneath | ResolveFlag::RESOLVE_NO_XDEV,
+            Reach::Mounted => beneath,
+        });
     match openat2(root, relative, how) {
         Ok(file) => Ok(File::from(file)),
         Err(Errno::ELOOP) => Err(io::Error::other("a link is on its path")),
@@ -137,11 +204,11 @@ mod tests {
                 file: file.map(|p| self.path(p)),
                 log: log.map(|p| self.path(p)),
             };
-            message(
-                &source,
-                &self.dir.path().join("pods"),
-                &self.dir.path().join("logs"),
-            )
+            let directories = Directories {
+                pods: self.dir.path().join("pods"),
+                logs: self.dir.path().join("logs"),
+            };
+            read(&source, &directories, Reach::Mounted).unwrap()
         }
     }
 

@@ -4,17 +4,18 @@
 //! any more, so its status is kept as long as the container is there.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::StreamExt;
+use futures::future::join_all;
 use futures::stream;
 use k8s_cri::v1;
 
 use super::due::Seen;
 use super::out_of_memory::{self, OutOfMemory};
-use super::snapshot::{self, Fingerprint, Listed, SandboxDetails};
-use super::termination;
+use super::snapshot::{self, Fingerprint, Listed, MessageSource, SandboxDetails};
+use super::termination::{self, Directories};
+use crate::bulkhead::Bulkhead;
 use crate::cri::{CriError, Runtime};
 use crate::model::pod::{PodName, PodUid};
 use crate::model::runtime::{ContainerState, ObservedContainer, ObservedName};
@@ -22,17 +23,12 @@ use crate::model::runtime::{ContainerState, ObservedContainer, ObservedName};
 /// How many statuses are asked for at once: at the start there are hundreds to ask for.
 const STATUSES_AT_ONCE: usize = 8;
 
-/// Where containers leave their last words.
-#[derive(Debug, Clone)]
-pub(super) struct Directories {
-    pub(super) pods: PathBuf,
-    pub(super) logs: PathBuf,
-}
-
 /// What is known.
 pub(super) struct World {
     runtime: Runtime,
     directories: Directories,
+    /// Where messages are read that may hang.
+    messages: Bulkhead,
     names: HashMap<PodName, Fingerprint>,
     owners: HashMap<String, PodName>,
     sandboxes: HashMap<String, KnownSandbox>,
@@ -68,6 +64,7 @@ impl World {
         World {
             runtime,
             directories,
+            messages: termination::places(),
             names: HashMap::new(),
             owners: HashMap::new(),
             sandboxes: HashMap::new(),
@@ -264,21 +261,24 @@ impl World {
         let mut answers = stream::iter(containers)
             .map(|(uid, id, sandbox)| async { (runtime.container_status(&id).await, uid, id, sandbox) })
             .buffer_unordered(STATUSES_AT_ONCE);
+        let mut elsewhere = Vec::new();
         while let Some((answer, uid, id, sandbox)) = answers.next().await {
             let Some(mut status) = told(answer, &id, &mut failed)? else {
                 self.containers.remove(&id);
                 continue;
             };
             self.note_out_of_memory(&uid, &mut status);
-            let source = snapshot::message_source(&status);
-            let Directories { pods, logs } = &self.directories;
-            let message = source.map(|source| termination::message(&source, pods, logs));
-            let state = status.state;
-            let message = message.unwrap_or_default();
-            if let Some(observed) = snapshot::container(status, sandbox, message) {
-                self.containers.insert(id, KnownContainer { state, observed });
+            let Some(source) = snapshot::message_source(&status) else {
+                self.note_container(status, sandbox, String::new());
+                continue;
+            };
+            match termination::message(&source, &self.directories) {
+                Some(message) => self.note_container(status, sandbox, message),
+                None => elsewhere.push((uid, source, status, sandbox)),
             }
         }
+        drop(answers);
+        self.read_elsewhere(elsewhere).await;
         for (id, error) in &failed {
             if !self.troubled.contains(id) {
                 tracing::warn!(id, %error, "the runtime does not tell a status; asking again");
@@ -286,6 +286,27 @@ impl World {
         }
         self.troubled = failed.into_keys().collect();
         Ok(self.troubled.clone())
+    }
+
+    /// Reads messages that may hang, all at once: what is waited for, is waited for once.
+    async fn read_elsewhere(&mut self, ended: Vec<(PodUid, MessageSource, v1::ContainerStatus, String)>) {
+        let (places, directories) = (&self.messages, &self.directories);
+        let reading = ended
+            .into_iter()
+            .map(|(uid, source, status, sandbox)| async move {
+                let message = termination::message_elsewhere(places, &uid, source, directories).await;
+                (status, sandbox, message)
+            });
+        for (status, sandbox, message) in join_all(reading).await {
+            self.note_container(status, sandbox, message);
+        }
+    }
+
+    fn note_container(&mut self, status: v1::ContainerStatus, sandbox: String, message: String) {
+        let (id, state) = (status.id.clone(), status.state);
+        if let Some(observed) = snapshot::container(status, sandbox, message) {
+            self.containers.insert(id, KnownContainer { state, observed });
+        }
     }
 
     /// Names the cause of an end that the runtime could not tell. An end that is known keeps its cause: its status

@@ -56,6 +56,8 @@ impl Node {
             docker_config: DockerConfig::default(),
             providers: Default::default(),
             records: PullRecords::new(at.root.path(), Some(Verification::default())),
+            names: Default::default(),
+            files: Default::default(),
         };
         Node { fake, at, context }
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use gantry::act::ActContext;
 use gantry::act::cgroup::{self, Cgroups};
 use gantry::act::credential_provider::Providers;
+use gantry::act::files::FilePlaces;
 use gantry::act::pull_records::PullRecords;
 use gantry::act::registry::DockerConfig;
 use gantry::act::turn::Turns;
@@ -62,6 +63,8 @@ pub(crate) struct Machine {
     pub providers: Providers,
     /// For which images credentials are verified.
     pub verification: Option<Verification>,
+    /// Where files are worked on that may hang.
+    pub files: FilePlaces,
     /// How long the API server may be silent before what was stored is used.
     pub patience: Duration,
     agent: Option<Agent>,
@@ -103,6 +106,7 @@ impl Machine {
             credentials: Credentials::Had,
             providers: Providers::default(),
             verification: Some(Verification::default()),
+            files: FilePlaces::default(),
             patience: Duration::from_millis(100),
             agent: None,
         }
@@ -311,6 +315,8 @@ impl Agent {
             docker_config: DockerConfig::places(root, None),
             providers: machine.providers.clone(),
             records: PullRecords::new(root, machine.verification.clone()),
+            names: Default::default(),
+            files: machine.files.clone(),
         };
         let (desired_in, desired) = watch::channel(Arc::<Desired>::default());
         let (snapshot_in, snapshot) = watch::channel(Arc::<Snapshot>::default());
@@ -384,6 +390,7 @@ impl Agent {
             desired: desired.clone(),
             snapshot: snapshot.clone(),
             host: Some("127.0.0.1".parse().unwrap()),
+            names: Default::default(),
         };
         let asked = observe::probes::run(asking, runtime.clone(), observe.clone(), cancel.clone());
         tasks.spawn(asked);

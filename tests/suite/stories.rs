@@ -22,6 +22,7 @@ mod objects;
 mod resize;
 mod restarts;
 mod serving_certificate;
+mod waits;
 mod work;
 
 use k8s_cri::v1::ContainerState::ContainerRunning;

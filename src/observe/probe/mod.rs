@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tonic::Code;
 
-use crate::ask;
+use crate::ask::{self, Asker, Names};
 use crate::cri::Runtime;
 use crate::model::health::Trouble;
 use crate::model::probe::{Action, ProbeKind};
@@ -15,6 +15,11 @@ use crate::model::probe::{Action, ProbeKind};
 const MOST_OUTPUT: usize = 10 << 10;
 /// How often a probe is tried that could not be made at all (`maxProbeRetries`).
 const TRIES: usize = 3;
+
+/// How long the call of a command goes on after its verdict. The runtime ends the command when its time is over, and a
+/// call that is dropped before it has done so leaves the command running. So of one probe there are at most so many
+/// calls as its period fits into this, and one more.
+const LINGER: Duration = Duration::from_secs(10);
 
 /// What one run has found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +54,8 @@ impl Finding {
 /// What is asked of whom.
 #[derive(Debug, Clone)]
 pub(super) struct Question {
+    /// The pod that asks: lookups of names are counted by pods.
+    pub(super) pod: String,
     /// The container's id.
     pub(super) id: String,
     /// The pod's address; empty while it has none.
@@ -58,10 +65,10 @@ pub(super) struct Question {
 }
 
 /// Asks.
-pub(super) async fn ask(runtime: &Runtime, question: &Question) -> Finding {
+pub(super) async fn ask(runtime: &Runtime, names: &Names, question: &Question) -> Finding {
     let mut finding = Finding::Well;
     for _ in 0..TRIES {
-        finding = once(runtime, question).await;
+        finding = once(runtime, names, question).await;
         if !matches!(finding, Finding::Errored(_)) {
             break;
         }
@@ -69,20 +76,22 @@ pub(super) async fn ask(runtime: &Runtime, question: &Question) -> Finding {
     finding
 }
 
-async fn once(runtime: &Runtime, question: &Question) -> Finding {
+async fn once(runtime: &Runtime, names: &Names, question: &Question) -> Finding {
     let Question {
+        pod,
         id,
         address,
         action,
         timeout,
     } = question;
+    let asker = Asker { names, pod };
     match action {
         Action::Exec(command) => exec(runtime, id, command, *timeout).await,
         Action::Http(get) => {
             if let Err(error) = get.port.number() {
                 return Finding::Errored(Some(error));
             }
-            match ask::http::get(get, address, "probe", *timeout).await {
+            match ask::http::get(asker, get, address, ask::http::Purpose::Probe, *timeout).await {
                 Err(error) => Finding::Failed(error),
                 Ok(answer) => of_answer(answer),
             }
@@ -93,7 +102,7 @@ async fn once(runtime: &Runtime, question: &Question) -> Finding {
                 Err(error) => return Finding::Errored(Some(error)),
             };
             let host = host.as_ref().unwrap_or(address);
-            plain(ask::tcp(host, port, *timeout).await)
+            plain(ask::tcp(asker, host, port, *timeout).await)
         }
         Action::Grpc { port, service } => plain(ask::grpc::check(address, *port, service, *timeout).await),
     }
@@ -115,16 +124,30 @@ fn of_answer(answer: ask::http::Answer) -> Finding {
     }
 }
 
+/// The verdict comes within the probe's own time, whatever the runtime does: it waits for whoever holds the command's
+/// output, which may be a process that the command has left behind. The call is left to the runtime meanwhile.
 async fn exec(runtime: &Runtime, id: &str, command: &[String], timeout: Duration) -> Finding {
-    let answer = match runtime.exec_sync(id, command.to_vec(), Some(timeout)).await {
+    let late = || {
+        let (command, seconds) = (command.join(" "), timeout.as_secs());
+        Finding::Failed(format!(
+            "command timed out: {command:?} timed out after {seconds}s"
+        ))
+    };
+    let (runtime, id, words) = (runtime.clone(), id.to_owned(), command.to_vec());
+    let call = tokio::spawn(async move {
+        let call = runtime.exec_sync(&id, words, Some(timeout));
+        tokio::time::timeout(timeout + LINGER, call).await
+    });
+    // A call that is left has its own end; one that died with the agent has no verdict.
+    let answer = match tokio::time::timeout(timeout, call).await {
+        Err(_) | Ok(Ok(Err(_))) => return late(),
+        Ok(Err(_)) => return Finding::Errored(None),
+        Ok(Ok(Ok(answer))) => answer,
+    };
+    let answer = match answer {
         Ok(answer) => answer,
         Err(error) if error.is_unreachable() => return Finding::Errored(None),
-        Err(error) if error.code == Code::DeadlineExceeded => {
-            let (command, seconds) = (command.join(" "), timeout.as_secs());
-            return Finding::Failed(format!(
-                "command timed out: {command:?} timed out after {seconds}s"
-            ));
-        }
+        Err(error) if error.code == Code::DeadlineExceeded => return late(),
         Err(error) => return Finding::Errored(Some(error.grpc_text())),
     };
     if answer.exit_code == 0 {

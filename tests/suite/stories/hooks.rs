@@ -68,6 +68,36 @@ async fn a_hook_before_the_stop_that_fails_is_told_and_holds_nothing_up() {
 }
 
 #[tokio::test]
+async fn a_hook_before_the_stop_that_overruns_the_grace_has_failed_and_a_wait_has_not() {
+    let overrun = |hook: &'static str| async move {
+        let machine = Machine::started().await;
+        let spec = "terminationGracePeriodSeconds: 1";
+        let c = |word: &str| {
+            format!("name: c, image: demo:1, args: [{word}], lifecycle: {{preStop: {{{hook}}}}}")
+        };
+        machine.write("web.yaml", &manifest("web", spec, &[&c("a")]));
+        let old = machine.running("web").await.metadata.uid.clone();
+        machine.fake.hold("ExecSync");
+        machine.write("web.yaml", &manifest("web", spec, &[&c("b")]));
+        machine
+            .pod_told("web", "the new version", |pod| {
+                crate::agent::is_ready(pod) && pod.metadata.uid != old
+            })
+            .await;
+        reasons(&machine)
+    };
+    let failed = ("FailedPreStopHook".to_owned(), "PreStopHook failed".to_owned());
+    let told = overrun("exec: {command: [bye]}").await;
+    assert_eq!(
+        told.iter().filter(|event| **event == failed).count(),
+        1,
+        "{told:?}"
+    );
+    let told = overrun("sleep: {seconds: 1}").await;
+    assert!(!told.contains(&failed), "{told:?}");
+}
+
+#[tokio::test]
 async fn a_container_whose_hook_after_the_start_fails_is_ended_and_restarted() {
     let machine = Machine::started().await;
     machine.fake.answer("sh -c exit 1", 1, "");

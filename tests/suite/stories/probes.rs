@@ -144,6 +144,32 @@ async fn what_follows_a_sidecar_waits_until_it_has_started() {
     assert_eq!(condition(&pod, "Initialized"), "True");
 }
 
+#[tokio::test]
+async fn a_command_whose_call_does_not_return_fails_within_the_probes_own_time_and_the_others_go_on() {
+    let machine = Machine::started().await;
+    let (port, _asked) = listen(Arc::new(AtomicU16::new(200)), "/").await;
+    let hanging = "name: c, image: demo:1, readinessProbe: {exec: {command: [leaves, one]}, periodSeconds: 1, failureThreshold: 1}";
+    let c = format!(
+        "name: d, image: demo:1, readinessProbe: {{httpGet: {{host: 127.0.0.1, port: {port}}}, periodSeconds: 1}}"
+    );
+    // As the runtime does while a process that the command left behind holds its output.
+    machine.fake.hold("ExecSync");
+    machine.write("web.yaml", &manifest("web", "", &[hanging, &c]));
+    let (message, _) = event(&machine, "Unhealthy").await;
+    assert_eq!(
+        message,
+        "Readiness probe failed: command timed out: \"leaves one\" timed out after 1s"
+    );
+    machine
+        .pod_told("web", "the other one ready", |pod| health(pod, "d").1)
+        .await;
+    assert!(!health(&machine.pod("web").unwrap(), "c").1);
+    // It is asked again each time, and is well when the runtime answers.
+    machine.called("ExecSync", 3).await;
+    machine.fake.release("ExecSync");
+    machine.running("web").await;
+}
+
 /// Answers every connection with what stands for the status now, and keeps what was asked.
 async fn listen(
     status: Arc<AtomicU16>,
@@ -176,7 +202,7 @@ async fn http_is_asked_with_its_headers_and_follows_its_own_host() {
     let status = Arc::new(AtomicU16::new(503));
     let (port, mut asked) = listen(status.clone(), "/moved").await;
     let c = format!(
-        "name: c, image: demo:1, ports: [{{name: web, containerPort: {port}}}], readinessProbe: {{httpGet: {{host: 127.0.0.1, port: web, path: /x?y=1, httpHeaders: [{{name: X-A, value: b}}]}}, periodSeconds: 1, failureThreshold: 1}}"
+        "name: c, image: demo:1, ports: [{{name: web, containerPort: {port}}}], readinessProbe: {{httpGet: {{host: 127.0.0.1, port: web, path: /x?y=1, httpHeaders: [{{name: x-foo-bar, value: b}}]}}, periodSeconds: 1, failureThreshold: 1}}"
     );
     machine.write("web.yaml", &manifest("web", "", &[&c]));
     let (message, _) = event(&machine, "Unhealthy").await;
@@ -184,24 +210,21 @@ async fn http_is_asked_with_its_headers_and_follows_its_own_host() {
         message,
         "Readiness probe failed: HTTP probe failed with statuscode: 503"
     );
-    let request = asked.recv().await.unwrap().to_lowercase();
-    assert!(request.starts_with("get /x?y=1 http/1.1\r\n"), "{request}");
-    for line in [
-        "x-a: b",
-        "user-agent: kube-probe/1.36",
-        "accept: */*",
-        &format!("host: 127.0.0.1:{port}"),
-    ] {
-        assert!(request.contains(line), "{line} in {request}");
-    }
+    let request = asked.recv().await.unwrap();
+    let text = format!(
+        "GET /x?y=1 HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUser-Agent: kube-probe/1.36\r\nAccept: */*\r\nX-Foo-Bar: b\r\nConnection: close\r\n\r\n"
+    );
+    assert_eq!(request, text, "letter by letter what the kubelet sends");
     status.store(302, Ordering::SeqCst);
     machine.running("web").await;
 }
 
 #[tokio::test]
-async fn a_redirect_to_another_host_is_a_warning_and_no_failure() {
+async fn cve_2020_8559_a_redirect_to_another_host_is_a_warning_and_is_not_followed() {
     let machine = Machine::started().await;
-    let (port, _asked) = listen(Arc::new(AtomicU16::new(301)), "http://example.com/").await;
+    let (other, mut asked_other) = listen(Arc::new(AtomicU16::new(200)), "/").await;
+    let location = format!("http://127.0.0.2:{other}/secret");
+    let (port, _asked) = listen(Arc::new(AtomicU16::new(301)), location.leak()).await;
     let c = format!(
         "name: c, image: demo:1, livenessProbe: {{httpGet: {{host: 127.0.0.1, port: {port}}}, periodSeconds: 1, failureThreshold: 1}}, readinessProbe: {{tcpSocket: {{host: 127.0.0.1, port: {port}}}}}"
     );
@@ -213,6 +236,27 @@ async fn a_redirect_to_another_host_is_a_warning_and_no_failure() {
         "Liveness probe warning: Probe terminated redirects, Response body: "
     );
     assert_eq!(machine.fake.count("StopContainer"), 0);
+    assert!(asked_other.try_recv().is_err(), "somebody else was asked");
+}
+
+#[tokio::test]
+async fn cve_2018_1002105_an_upgraded_connection_of_a_probe_carries_nothing_more() {
+    let machine = Machine::started().await;
+    let (port, mut asked) = listen(Arc::new(AtomicU16::new(101)), "/").await;
+    let c = format!(
+        "name: c, image: demo:1, readinessProbe: {{httpGet: {{host: 127.0.0.1, port: {port}, httpHeaders: [{{name: Connection, value: Upgrade}}, {{name: Upgrade, value: x}}]}}, periodSeconds: 1, failureThreshold: 1}}"
+    );
+    machine.write("web.yaml", &manifest("web", "", &[&c]));
+    let (message, _) = event(&machine, "Unhealthy").await;
+    assert_eq!(
+        message,
+        "Readiness probe failed: HTTP probe failed with statuscode: 101"
+    );
+    // Each request comes on a connection of its own: the listener reads one from each.
+    for _ in 0..2 {
+        let request = asked.recv().await.unwrap();
+        assert_eq!(request.matches("GET /").count(), 1, "{request}");
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,432 @@
+//! Threads of their own, and no more than so many, for calls that somebody else can keep from returning: a name server
+//! that is silent, a file system whose server is gone, a FIFO that nobody writes to.
+//!
+//! Such a call cannot be ended, only left alone. So each kind of them has a bulkhead of its own: a call that does not
+//! return in time is given up by its caller with an error that says so, while its place stays taken until it returns,
+//! and whose places are all taken gets no further one. Others do not notice. The threads of the asynchronous runtime,
+//! which everybody needs, carry none of these calls, and the agent's end waits for none.
+
+pub mod program;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, timeout_at};
+
+/// The stack of each thread: what is called here neither recurses deeply nor keeps large things on it.
+const STACK: usize = 512 << 10;
+
+/// How many calls there may be at once, those included that were given up and have not returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Of all together.
+    pub total: usize,
+    /// Of one owner, so that one pod takes at most its share.
+    pub per_owner: usize,
+}
+
+/// Why a call has no result. The texts do not change while it hangs: an event that says the same is counted, not kept
+/// once more.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Stuck {
+    /// It has not returned in time.
+    #[error("{subject}: no answer within {} s", patience.as_secs())]
+    Late {
+        /// What was asked.
+        subject: String,
+        /// How long was waited.
+        patience: Duration,
+    },
+    /// One about the same has been given up before, and still has not returned.
+    #[error("{subject}: an earlier call has not returned, and no other is made before it does")]
+    Same {
+        /// What was asked.
+        subject: String,
+    },
+    /// The owner's places are taken.
+    #[error(
+        "{calls} calls for this pod have not returned, the oldest about {subject}; no other is made before one does"
+    )]
+    OwnerFull {
+        /// How many there are.
+        calls: usize,
+        /// What the oldest is about.
+        subject: String,
+    },
+    /// All places are taken.
+    #[error("all {total} places for {kind} are taken by calls that have not returned")]
+    Full {
+        /// What the places are for.
+        kind: &'static str,
+        /// How many there are.
+        total: usize,
+    },
+    /// There is no thread for it.
+    #[error("no thread can be started: {0}")]
+    NoThread(String),
+    /// The thread ended without a result.
+    #[error("{0}: its thread ended by a fault in gantry")]
+    Died(String),
+}
+
+/// The threads for one kind of call. Cloning shares them.
+#[derive(Debug, Clone)]
+pub struct Bulkhead(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    kind: &'static str,
+    limits: Limits,
+    calls: Mutex<Calls>,
+    /// Wakes who waits for a place whenever one becomes free.
+    freed: Notify,
+}
+
+/// The calls that have not returned. There are never more than a few hundred: who looks counts them.
+#[derive(Debug, Default)]
+struct Calls {
+    next: u64,
+    under_way: BTreeMap<u64, Call>,
+}
+
+#[derive(Debug)]
+struct Call {
+    owner: String,
+    subject: String,
+    /// Nobody waits for it any more.
+    given_up: bool,
+}
+
+/// What a call that asks for a place is answered.
+enum Admission {
+    Admitted(u64),
+    /// Someone who has one is still waited for.
+    Wait(Stuck),
+    Refused(Stuck),
+}
+
+impl Bulkhead {
+    /// None of its threads exists before it is needed, nor after. `kind` is what the calls are about, for threads'
+    /// names and errors.
+    pub fn new(kind: &'static str, limits: Limits) -> Bulkhead {
+        Bulkhead(Arc::new(Shared {
+            kind,
+            limits,
+            calls: Mutex::default(),
+            freed: Notify::new(),
+        }))
+    }
+
+    /// Makes a call for an owner, in a thread of its own, and waits for its result as long as told, the wait for a place
+    /// included. `subject` is what it is about (a path, a name): of one on which a call hangs no second is tried. Given
+    /// up, also by being dropped, the call goes on; what it returns is dropped then.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        owner: &str,
+        subject: &str,
+        patience: Duration,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Stuck> {
+        let deadline = Instant::now() + patience;
+        let place = self.place(owner, subject, deadline).await?;
+        let waits = Waits {
+            shared: self.0.clone(),
+            call: place.call,
+        };
+        let (answer, answered) = oneshot::channel();
+        let thread = std::thread::Builder::new()
+            .name(self.0.kind.to_owned())
+            .stack_size(STACK);
+        let started = thread.spawn(move || {
+            let result = work();
+            // Who gets the result finds the place free.
+            drop(place);
+            // Its caller may have given it up.
+            let _ = answer.send(result);
+        });
+        started.map_err(|error| Stuck::NoThread(error.to_string()))?;
+        let result = timeout_at(deadline, answered).await;
+        drop(waits);
+        match result {
+            Ok(Ok(result)) => Ok(result),
+            Ok(Err(_)) => Err(Stuck::Died(subject.to_owned())),
+            Err(_) => Err(Stuck::Late {
+                subject: subject.to_owned(),
+                patience,
+            }),
+        }
+    }
+
+    async fn place(&self, owner: &str, subject: &str, deadline: Instant) -> Result<Place, Stuck> {
+        loop {
+            let freed = self.0.freed.notified();
+            tokio::pin!(freed);
+            // From here on a place that becomes free is noticed.
+            freed.as_mut().enable();
+            let wait = match self.0.admit(owner, subject) {
+                Admission::Admitted(call) => {
+                    let shared = self.0.clone();
+                    return Ok(Place { shared, call });
+                }
+                Admission::Refused(stuck) => return Err(stuck),
+                Admission::Wait(stuck) => stuck,
+            };
+            if timeout_at(deadline, freed).await.is_err() {
+                return Err(wait);
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn calls(&self) -> MutexGuard<'_, Calls> {
+        self.calls.lock().expect("no holder of this lock can panic")
+    }
+
+    fn admit(&self, owner: &str, subject: &str) -> Admission {
+        let mut calls = self.calls();
+        let hangs = |call: &Call| call.given_up && call.subject == subject;
+        if calls.under_way.values().any(hangs) {
+            return Admission::Refused(Stuck::Same {
+                subject: subject.to_owned(),
+            });
+        }
+        let own: Vec<&Call> = calls
+            .under_way
+            .values()
+            .filter(|call| call.owner == owner)
+            .collect();
+        // The map is in the order of beginning.
+        if let Some(oldest) = own.first().filter(|_| own.len() >= self.limits.per_owner) {
+            let stuck = Stuck::OwnerFull {
+                calls: own.len(),
+                subject: oldest.subject.clone(),
+            };
+            return match own.iter().all(|call| call.given_up) {
+                true => Admission::Refused(stuck),
+                false => Admission::Wait(stuck),
+            };
+        }
+        if calls.under_way.len() >= self.limits.total {
+            return Admission::Wait(Stuck::Full {
+                kind: self.kind,
+                total: self.limits.total,
+            });
+        }
+        let id = calls.next;
+        calls.next += 1;
+        let call = Call {
+            owner: owner.to_owned(),
+            subject: subject.to_owned(),
+            given_up: false,
+        };
+        calls.under_way.insert(id, call);
+        Admission::Admitted(id)
+    }
+}
+
+/// A place, taken until the call returns.
+struct Place {
+    shared: Arc<Shared>,
+    call: u64,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.shared.calls().under_way.remove(&self.call);
+        self.shared.freed.notify_waiters();
+    }
+}
+
+/// Somebody waits for the call. What is under way afterwards is given up.
+struct Waits {
+    shared: Arc<Shared>,
+    call: u64,
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        if let Some(call) = self.shared.calls().under_way.get_mut(&self.call) {
+            call.given_up = true;
+            // Who waits for a place of its owner may learn that there will be none.
+            self.shared.freed.notify_waiters();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        total: 5,
+        per_owner: 2,
+    };
+    const LONG: Duration = Duration::from_secs(20);
+    const SHORT: Duration = Duration::from_millis(20);
+
+    /// Calls that hang until they are let go.
+    struct Hanging {
+        bulkhead: Bulkhead,
+        held: Vec<mpsc::Sender<()>>,
+    }
+
+    impl Hanging {
+        fn new() -> Hanging {
+            let bulkhead = Bulkhead::new("test", LIMITS);
+            Hanging {
+                bulkhead,
+                held: Vec::new(),
+            }
+        }
+
+        /// Gives one up.
+        async fn hang(&mut self, owner: &str, subject: &str) -> Stuck {
+            let (hold, held) = mpsc::channel();
+            self.held.push(hold);
+            let work = move || held.recv().is_err();
+            self.bulkhead.run(owner, subject, SHORT, work).await.unwrap_err()
+        }
+
+        fn under_way(&self) -> usize {
+            self.bulkhead.0.calls().under_way.len()
+        }
+
+        /// Lets all go and waits until they are gone.
+        async fn let_go(&mut self) {
+            self.held.clear();
+            let gone = async {
+                loop {
+                    let freed = self.bulkhead.0.freed.notified();
+                    tokio::pin!(freed);
+                    freed.as_mut().enable();
+                    if self.under_way() == 0 {
+                        return;
+                    }
+                    freed.await;
+                }
+            };
+            tokio::time::timeout(LONG, gone).await.expect("all return");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_call_that_returns_leaves_nothing_behind() {
+        let hanging = Hanging::new();
+        for n in 0..LIMITS.total * 2 {
+            let result = hanging.bulkhead.run("pod", "x", LONG, move || n).await;
+            assert_eq!(result, Ok(n));
+            assert_eq!(
+                hanging.under_way(),
+                0,
+                "whoever has the result finds the place free"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_call_that_hangs_is_given_up_and_keeps_its_place() {
+        let mut hanging = Hanging::new();
+        let stuck = hanging.hang("pod", "/mnt/a").await;
+        assert_eq!(stuck.to_string(), "/mnt/a: no answer within 0 s");
+        assert_eq!(hanging.under_way(), 1);
+        let stuck = hanging
+            .bulkhead
+            .run("other", "/mnt/a", LONG, || ())
+            .await
+            .unwrap_err();
+        assert!(matches!(stuck, Stuck::Same { .. }), "{stuck}");
+        hanging.let_go().await;
+        assert_eq!(hanging.bulkhead.run("other", "/mnt/a", LONG, || 7).await, Ok(7));
+    }
+
+    #[tokio::test]
+    async fn an_owner_takes_no_more_than_its_share_and_the_others_go_on() {
+        let mut hanging = Hanging::new();
+        hanging.hang("bad", "/a").await;
+        hanging.hang("bad", "/b").await;
+        let begun = Instant::now();
+        let stuck = hanging.bulkhead.run("bad", "/c", LONG, || ()).await.unwrap_err();
+        let text =
+            "2 calls for this pod have not returned, the oldest about /a; no other is made before one does";
+        assert_eq!(stuck.to_string(), text);
+        assert!(
+            begun.elapsed() < LONG,
+            "it is not waited for what nobody waits for"
+        );
+        assert_eq!(hanging.bulkhead.run("good", "/c", LONG, || 1).await, Ok(1));
+        hanging.let_go().await;
+        assert_eq!(hanging.bulkhead.run("bad", "/c", LONG, || 2).await, Ok(2));
+    }
+
+    #[tokio::test]
+    async fn more_calls_than_places_wait_for_those_that_will_return() {
+        let bulkhead = Bulkhead::new("test", LIMITS);
+        let (hold, held) = mpsc::channel::<()>();
+        let held = Arc::new(Mutex::new(held));
+        let mut calls = Vec::new();
+        for n in 0..LIMITS.per_owner + 3 {
+            let (bulkhead, held) = (bulkhead.clone(), held.clone());
+            let subject = format!("/{n}");
+            calls.push(tokio::spawn(async move {
+                bulkhead
+                    .run("pod", &subject, LONG, move || held.lock().unwrap().recv().is_ok())
+                    .await
+            }));
+        }
+        for _ in 0..calls.len() {
+            hold.send(()).unwrap();
+        }
+        for call in calls {
+            assert_eq!(call.await.unwrap(), Ok(true));
+        }
+    }
+
+    #[tokio::test]
+    async fn there_is_an_end_to_all_of_them_together() {
+        let mut hanging = Hanging::new();
+        for n in 0..LIMITS.total {
+            hanging.hang(&format!("pod-{n}"), &format!("/{n}")).await;
+        }
+        let stuck = hanging
+            .bulkhead
+            .run("late", "/late", SHORT, || ())
+            .await
+            .unwrap_err();
+        let text = "all 5 places for test are taken by calls that have not returned";
+        assert_eq!(stuck.to_string(), text);
+        assert_eq!(hanging.under_way(), LIMITS.total);
+        hanging.let_go().await;
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_is_dropped_gives_its_call_up() {
+        let mut hanging = Hanging::new();
+        let (hold, held) = mpsc::channel::<()>();
+        hanging.held.push(hold);
+        let (began, begun) = oneshot::channel();
+        let work = move || {
+            let _ = began.send(());
+            held.recv().is_err()
+        };
+        tokio::select! {
+            _ = hanging.bulkhead.run("pod", "/a", LONG, work) => panic!("it hangs"),
+            begun = begun => begun.unwrap(),
+        }
+        let stuck = hanging.bulkhead.run("pod", "/a", LONG, || ()).await.unwrap_err();
+        assert!(matches!(stuck, Stuck::Same { .. }), "{stuck}");
+        hanging.let_go().await;
+    }
+
+    #[tokio::test]
+    async fn a_fault_in_a_call_is_an_error_and_frees_the_place() {
+        let bulkhead = Bulkhead::new("test", LIMITS);
+        let stuck = bulkhead.run("pod", "/a", LONG, || panic!("a test's own")).await;
+        assert_eq!(stuck, Err::<(), _>(Stuck::Died("/a".to_owned())));
+        assert_eq!(bulkhead.0.calls().under_way.len(), 0);
+    }
+}
