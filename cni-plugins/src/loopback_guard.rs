@@ -59,7 +59,7 @@ pub fn chain() -> Chain {
         Expr::Accept,
     ];
     Chain {
-        name: "loopback",
+        name: "loopback".into(),
         hook: Some(Hook::RAW_PREROUTING),
         rules: vec![
             Rule {

@@ -202,6 +202,49 @@ fn every_way_to_write_a_port_is_taken() {
 }
 
 #[test]
+fn conditions_narrow_a_pod_s_ports_and_nobody_else_s() {
+    isolated("conditions_narrow_a_pod_s_ports_and_nobody_else_s", |world| {
+        if !world.ours {
+            return eprintln!("the plugins under test run iptables; not run");
+        }
+        let outside = world.outside();
+        let (narrow, wide) = (Pod::new("narrow"), Pod::new("wide"));
+        let conf = world.bridge_conf(json!({}));
+        let mut portmaps = Vec::new();
+        for (pod, port) in [(&narrow, 8080), (&wide, 8081)] {
+            let mapping = json!([{"hostPort": port, "containerPort": 80, "protocol": "tcp"}]);
+            let mut portmap = world.portmap_conf(&world.add(pod, &conf), mapping);
+            if port == 8080 {
+                portmap["conditionsV4"] = json!(["!", "-d", "192.0.2.0/24"]);
+                portmap["conditionsV6"] = json!(["ip6 daddr != fc00::/7"]);
+            }
+            world.add(pod, &portmap);
+            pod.netns.run(|| serve(&pod.id, 80));
+            portmaps.push(portmap);
+        }
+        let ask = |ip: &str, port: u16| ask_tcp((ip.parse::<std::net::IpAddr>().unwrap(), port));
+        assert!(outside.run(|| ask("192.0.2.1", 8080)).is_err());
+        assert_eq!(
+            outside.run(|| ask("192.0.2.1", 8081)),
+            Ok("wide 192.0.2.2".to_string())
+        );
+        assert_eq!(ask("127.0.0.1", 8080), Ok("narrow 10.1.0.1".to_string()));
+        assert_eq!(ask("127.0.0.1", 8081), Ok("wide 10.1.0.1".to_string()));
+        for (pod, portmap) in [&narrow, &wide].into_iter().zip(&portmaps) {
+            world.call("CHECK", pod, portmap).ok();
+        }
+        world.del(&narrow, &portmaps[0]);
+        assert!(ask("127.0.0.1", 8080).is_err());
+        assert_eq!(
+            outside.run(|| ask("192.0.2.1", 8081)),
+            Ok("wide 192.0.2.2".to_string())
+        );
+        world.del(&wide, &portmaps[1]);
+        assert!(!command("nft", &["list", "tables"]).contains("hostport"));
+    });
+}
+
+#[test]
 fn a_thousand_ports_fit_into_one_call() {
     isolated("a_thousand_ports_fit_into_one_call", |world| {
         let mappings: Vec<Value> = (0..3000)

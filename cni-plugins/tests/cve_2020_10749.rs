@@ -25,6 +25,9 @@ fn cve_2020_10749_announcements_of_a_pod_change_neither_host_nor_pods() {
             let ipam = json!({"type": "host-local", "dataDir": world.dir().join("ipam"),
             "ranges": [[{"subnet": "10.1.0.0/24"}], [{"subnet": "fd00:1::/64"}]]});
             let conf = world.bridge_conf(json!({"ipam": ipam}));
+            // A bridge that somebody else made is as open as the kernel makes it.
+            command("ip", &["link", "add", "cni0", "type", "bridge"]);
+            std::fs::write("/proc/sys/net/ipv6/conf/cni0/accept_ra", "1").unwrap();
             let (rogue, victim) = (Pod::new("rogue"), Pod::new("victim"));
             world.add(&rogue, &conf);
             world.add(&victim, &conf);

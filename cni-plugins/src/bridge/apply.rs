@@ -163,7 +163,6 @@ fn ensure_bridge(host: &mut HostNet, conf: &Conf) -> Result<Link, Error> {
         None => {
             match link::add_bridge(&mut host.0, name, random_mac()?, conf.mtu) {
                 Ok(()) => {
-                    sysctl::prefer(&format!("net/ipv6/conf/{name}/accept_ra"), "0");
                     // Its address is drawn at random; to search for a duplicate would keep the host from asking
                     // for its pods' neighbours for a second or two after the first pod came.
                     sysctl::prefer(&format!("net/ipv6/conf/{name}/accept_dad"), "0");
@@ -185,6 +184,8 @@ fn ensure_bridge(host: &mut HostNet, conf: &Conf) -> Result<Link, Error> {
             "bridge {name:?} is an interface but not a bridge; choose another name"
         )));
     }
+    // Whoever made it: the routes by it are ours, and none are taken from what pods announce (CVE-2020-10749).
+    sysctl::prefer(&format!("net/ipv6/conf/{name}/accept_ra"), "0");
     if !found.up {
         link::set_up(&mut host.0, &found, true)?;
     }

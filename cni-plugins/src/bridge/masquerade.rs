@@ -28,7 +28,7 @@ pub fn table_name(network: &str) -> String {
 pub fn table(network: &str, family: Family, subnets: &BTreeSet<IpNet>) -> Table {
     let rules = subnets.iter().map(|subnet| rule(*subnet)).collect();
     let chain = Chain {
-        name: CHAIN,
+        name: CHAIN.to_string(),
         hook: Some(Hook::NAT_POSTROUTING),
         rules,
     };

@@ -22,7 +22,7 @@ pub struct Table {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chain {
     /// Its name.
-    pub name: &'static str,
+    pub name: String,
     /// Where packets enter it; `None` for one that is jumped to.
     pub hook: Option<Hook>,
     /// Its rules.
@@ -152,7 +152,7 @@ impl Table {
         self.chains.iter().filter(|chain| {
             let wanted = chain.rules.iter().map(|rule| rule.comment.as_str());
             found
-                .get(chain.name)
+                .get(&chain.name)
                 .is_none_or(|found| !wanted.eq(found.iter().map(String::as_str)))
         })
     }

@@ -51,15 +51,15 @@ impl Transaction {
         table.sets.iter().for_each(|set| self.add_set(table, set));
         table.chains.iter().for_each(|chain| self.add_chain(table, chain));
         for chain in table.differing_chains(found) {
-            if found.contains_key(chain.name) {
+            if found.contains_key(&chain.name) {
                 self.push(table.family, DELETE_RULE, 0, |message| {
-                    message.attr_str(TABLE, &table.name).attr_str(2, chain.name);
+                    message.attr_str(TABLE, &table.name).attr_str(2, &chain.name);
                 });
             }
             chain
                 .rules
                 .iter()
-                .for_each(|rule| self.rule(table.family, &table.name, chain.name, libc::NLM_F_APPEND, rule));
+                .for_each(|rule| self.rule(table.family, &table.name, &chain.name, libc::NLM_F_APPEND, rule));
         }
     }
 
@@ -121,7 +121,7 @@ impl Transaction {
 
     fn add_chain(&mut self, table: &Table, chain: &Chain) {
         self.push(table.family, NEW_CHAIN, libc::NLM_F_CREATE, |message| {
-            message.attr_str(TABLE, &table.name).attr_str(3, chain.name);
+            message.attr_str(TABLE, &table.name).attr_str(3, &chain.name);
             if let Some(hook) = chain.hook {
                 message.nest(4, |nested| {
                     nested

@@ -9,9 +9,7 @@ use ipnet::IpNet;
 use nix::libc;
 
 use super::conf::Conf;
-use super::rules::{
-    TABLE, Target, elements, known_prefixes, mappings_for, owner_network, prefixes, set_names, table,
-};
+use super::rules::{Extent, TABLE, Target, elements, mappings_for, owner_network, set_names, table};
 use crate::netlink::socket::{NetlinkError, Socket};
 use crate::netlink::{conntrack, route};
 use crate::nftables::expr::Family;
@@ -25,12 +23,11 @@ pub fn forward(socket: &mut Socket, conf: &Conf, pod: IpNet, owner: &str) -> Res
     let wanted = elements(conf, target(pod)?, owner);
     look_and_change(socket, "forward ports of the host", |socket| {
         let found = comments(socket, family, TABLE)?;
-        let known = known_prefixes(&found);
-        let all: BTreeSet<u8> = known.union(&prefixes(conf, pod)).copied().collect();
+        let extent = Extent::known(&found).with(conf, pod);
         let mut missing: BTreeMap<_, _> = wanted.iter().collect();
-        let present = all_elements(socket, family, &all)?;
+        let present = all_elements(socket, family, &extent)?;
         let mut change = Transaction::default();
-        let table = table(family, &all);
+        let table = table(family, &extent, conf.conditions(family));
         if table.differing_chains(&found).next().is_some() {
             change.ensure(&table, &found);
         }
@@ -66,7 +63,7 @@ pub fn remove(socket: &mut Socket, is_gone: impl Fn(&str) -> bool) -> Result<(),
     for family in Family::ALL {
         let mut gone = Vec::new();
         look_and_change(socket, "stop forwarding ports of the host", |socket| {
-            let known = known_prefixes(&comments(socket, family, TABLE)?);
+            let known = Extent::known(&comments(socket, family, TABLE)?);
             let present = all_elements(socket, family, &known)?;
             let (away, staying): (Vec<_>, Vec<_>) =
                 present.into_iter().partition(|old| is_gone(&old.comment));
@@ -107,8 +104,9 @@ pub fn missing(
         return Ok(None);
     }
     let found = comments(socket, family, TABLE)?;
-    let known = known_prefixes(&found);
-    if let Some(chain) = table(family, &known).differing_chains(&found).next() {
+    let known = Extent::known(&found);
+    let table = table(family, &known, conf.conditions(family));
+    if let Some(chain) = table.differing_chains(&found).next() {
         return Ok(Some(format!(
             "the rules of chain {} of table {TABLE} are not those of ADD",
             chain.name
@@ -132,13 +130,9 @@ pub fn forget_flows(socket: &mut Socket, conf: &Conf, pod: IpNet) -> Result<(), 
     Ok(())
 }
 
-fn all_elements(
-    socket: &mut Socket,
-    family: Family,
-    prefixes: &BTreeSet<u8>,
-) -> Result<Vec<Element>, NetlinkError> {
+fn all_elements(socket: &mut Socket, family: Family, extent: &Extent) -> Result<Vec<Element>, NetlinkError> {
     let mut all = Vec::new();
-    for set in set_names(prefixes) {
+    for set in set_names(extent) {
         all.extend(transaction::elements(socket, family, TABLE, &set)?);
     }
     Ok(all)

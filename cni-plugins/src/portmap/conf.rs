@@ -8,7 +8,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use crate::nftables::expr::transport_number;
+use super::conditions::Conditions;
+use crate::nftables::expr::{Family, transport_number};
 use crate::request::Request;
 use crate::types::{CniResult, Error};
 
@@ -22,6 +23,20 @@ pub struct Conf {
     pub mappings: Vec<Mapping>,
     /// Whose packets get the host's address on their way to the pod.
     pub snat: Snat,
+    /// Which packets for the ports are forwarded, of IPv4.
+    pub conditions_v4: Conditions,
+    /// Which packets for the ports are forwarded, of IPv6.
+    pub conditions_v6: Conditions,
+}
+
+impl Conf {
+    /// Which packets of `family` for the ports are forwarded.
+    pub fn conditions(&self, family: Family) -> &Conditions {
+        match family {
+            Family::V4 => &self.conditions_v4,
+            Family::V6 => &self.conditions_v6,
+        }
+    }
 }
 
 /// One forwarded port.
@@ -88,6 +103,8 @@ pub fn read(request: &Request) -> Result<Conf, Error> {
         (true, false) => Snat::Needed,
         (true, true) => Snat::All,
     };
+    let conditions_v4 = read_conditions("conditionsV4", written.conditions_v4.as_ref(), Family::V4)?;
+    let conditions_v6 = read_conditions("conditionsV6", written.conditions_v6.as_ref(), Family::V6)?;
     let written = written.runtime_config.port_mappings.unwrap_or_default();
     if written.len() > MAX_MAPPINGS {
         let msg = format!(
@@ -115,7 +132,12 @@ pub fn read(request: &Request) -> Result<Conf, Error> {
             )),
         }
     }
-    Ok(Conf { mappings, snat })
+    Ok(Conf {
+        mappings,
+        snat,
+        conditions_v4,
+        conditions_v6,
+    })
 }
 
 /// Keys of the original that choose how its rules are written say so in the log: these are written otherwise.
@@ -144,21 +166,12 @@ fn look_at_backend(request: &Request, written: &Written) -> Result<(), Error> {
     if written.mark_masq_bit.is_some_and(|bit| !(0..=31).contains(&bit)) {
         return Err(Error::invalid("markMasqBit must be between 0 and 31"));
     }
-    for (field, conditions) in [
-        ("conditionsV4", &written.conditions_v4),
-        ("conditionsV6", &written.conditions_v6),
-    ] {
-        if conditions
-            .as_ref()
-            .is_some_and(|conditions| conditions.iter().any(|condition| !condition.is_empty()))
-        {
-            return Err(Error::unsupported(
-                field,
-                "it is text for a program that is not run; use hostIP to narrow a port",
-            ));
-        }
-    }
     Ok(())
+}
+
+fn read_conditions(field: &str, written: Option<&Vec<String>>, family: Family) -> Result<Conditions, Error> {
+    Conditions::read(written.map_or(&[], Vec::as_slice), family)
+        .map_err(|reason| Error::unsupported(field, &format!("{reason}; use hostIP to narrow a port")))
 }
 
 fn read_mapping(written: &WrittenMapping) -> Result<Mapping, String> {
@@ -290,7 +303,7 @@ mod tests {
                 "externalSetMarkChain",
             ),
             (
-                json!({"conditionsV4": ["-d", "1.2.3.4"]}),
+                json!({"conditionsV4": ["-m", "set"]}),
                 Code::UnsupportedField,
                 "conditionsV4",
             ),

@@ -64,7 +64,7 @@ pub fn chains(family: Family) -> [Chain; 2] {
         .collect();
     [
         Chain {
-            name: "from-loopback",
+            name: "from-loopback".into(),
             hook: Some(Hook::RAW_OUTPUT),
             rules: vec![
                 put_in(
@@ -80,7 +80,7 @@ pub fn chains(family: Family) -> [Chain; 2] {
             ],
         },
         Chain {
-            name: "to-loopback",
+            name: "to-loopback".into(),
             hook: Some(Hook::INPUT_AFTER_NAT),
             rules: vec![take_out(family)],
         },

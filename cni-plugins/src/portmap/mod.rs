@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod conf;
+pub mod conditions;
 pub mod rules;
 pub mod loopback;
 

@@ -5,7 +5,7 @@
 //!   map to-address { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service }   ports of one address
 //!   map to-host    { type inet_proto . inet_service : ipv4_addr . inet_service }               ports of all addresses
 //!   set snat-24    { type ipv4_addr . ipv4_addr }                          source network . pod, one set per prefix
-//!   chain hostports   { both maps, in this order }
+//!   chain hostports   { both maps, in this order; then the chains hostports-NAME, one for each set of conditions }
 //!   chain prerouting  { destinations that are ours: jump hostports }
 //!   chain output      { the same }
 //!   chain postrouting { translated connections: source cut to 24 bits . destination in snat-24: masquerade }
@@ -24,6 +24,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::conditions::Conditions;
 use super::conf::{Conf, Mapping, Snat};
 use super::loopback;
 use crate::loopback_guard;
@@ -36,51 +37,106 @@ use crate::text::short_enough;
 pub const TABLE: &str = "gantry-hostport";
 const TO_ADDRESS: &str = "to-address";
 const TO_HOST: &str = "to-host";
+const HOSTPORTS: &str = "hostports";
+const CONDITIONS_RULE: &str = "ports under conditions ";
 const SNAT_RULE: &str = "masquerade connections from networks in snat-";
 
-/// The table; `prefixes` are the lengths of the source networks that are masqueraded.
-pub fn table(family: Family, prefixes: &BTreeSet<u8>) -> Table {
+/// What the table has besides what it always has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// The lengths of the source networks that are masqueraded.
+    pub prefixes: BTreeSet<u8>,
+    /// The names of the conditions under which some ports are forwarded. Each has maps and a chain of its own.
+    pub conditions: BTreeSet<String>,
+}
+
+impl Extent {
+    /// What the kernel's table has.
+    pub fn known(found: &Comments) -> Self {
+        let numbers = |chain: &str| found.get(chain).into_iter().flatten();
+        Extent {
+            prefixes: numbers("postrouting")
+                .filter_map(|comment| comment.strip_prefix(SNAT_RULE)?.parse().ok())
+                .collect(),
+            conditions: numbers(HOSTPORTS)
+                .filter_map(|comment| comment.strip_prefix(CONDITIONS_RULE).map(str::to_string))
+                .collect(),
+        }
+    }
+
+    /// And what the ports of `conf` need for the pod at `pod`.
+    pub fn with(mut self, conf: &Conf, pod: IpNet) -> Self {
+        self.prefixes.extend(match conf.snat {
+            Snat::None => None,
+            Snat::Needed => Some(pod.prefix_len()),
+            Snat::All => Some(0),
+        });
+        self.conditions
+            .extend(conf.conditions(Family::of(pod.addr())).name());
+        self
+    }
+}
+
+/// The table. Of the chains of conditions only that of `own` is written; the others are there.
+pub fn table(family: Family, extent: &Extent, own: &Conditions) -> Table {
+    let prefixes = &extent.prefixes;
     let address = Type::Address(family);
     let target = vec![address, Type::Port];
-    let mut sets = vec![
-        Set {
-            name: TO_ADDRESS.into(),
+    let mut sets = Vec::new();
+    for group in std::iter::once(None).chain(own.name().map(Some)) {
+        sets.push(Set {
+            name: grouped(TO_ADDRESS, group.as_deref()),
             key: vec![address, Type::Protocol, Type::Port],
             value: target.clone(),
-        },
-        Set {
-            name: TO_HOST.into(),
+        });
+        sets.push(Set {
+            name: grouped(TO_HOST, group.as_deref()),
             key: vec![Type::Protocol, Type::Port],
-            value: target,
-        },
-    ];
+            value: target.clone(),
+        });
+    }
     sets.extend(loopback::sets(family));
     sets.extend(prefixes.iter().map(|prefix| Set {
         name: snat_set(*prefix),
         key: vec![address, address],
         value: vec![],
     }));
-    let mut chains = vec![
-        Chain {
-            name: "hostports",
+    let none = Conditions::default();
+    let mut hostports = vec![address_rule(family, &none), host_rule(family, &none)];
+    hostports.extend(extent.conditions.iter().map(|group| Rule {
+        comment: format!("{CONDITIONS_RULE}{group}"),
+        exprs: vec![Expr::Jump(grouped(HOSTPORTS, Some(group)))],
+    }));
+    let mut chains: Vec<Chain> = own
+        .name()
+        .map(|group| Chain {
+            name: grouped(HOSTPORTS, Some(&group)),
             hook: None,
-            rules: vec![address_rule(family), host_rule(family)],
+            rules: vec![address_rule(family, own), host_rule(family, own)],
+        })
+        .into_iter()
+        .collect();
+    chains.extend([
+        Chain {
+            name: HOSTPORTS.into(),
+            hook: None,
+            rules: hostports,
         },
         Chain {
-            name: "prerouting",
+            name: "prerouting".into(),
             hook: Some(Hook::NAT_PREROUTING),
             rules: vec![local_rule()],
         },
         Chain {
-            name: "output",
+            name: "output".into(),
             hook: Some(Hook::NAT_OUTPUT),
             rules: vec![local_rule()],
         },
-    ];
+    ]);
     if !prefixes.is_empty() {
         let rules = prefixes.iter().map(|prefix| snat_rule(family, *prefix)).collect();
         chains.push(Chain {
-            name: "postrouting",
+            name: "postrouting".into(),
             hook: Some(Hook::NAT_POSTROUTING),
             rules,
         });
@@ -97,17 +153,31 @@ pub fn table(family: Family, prefixes: &BTreeSet<u8>) -> Table {
     }
 }
 
+/// The name of a map or chain, of those under conditions their own.
+fn grouped(name: &str, group: Option<&str>) -> String {
+    group.map_or_else(|| name.to_string(), |group| format!("{name}-{group}"))
+}
+
 fn snat_set(prefix: u8) -> String {
     format!("snat-{prefix}")
 }
 
-fn address_rule(family: Family) -> Rule {
+/// What a rule says, with its conditions; longer ones are told apart by the chain's name.
+fn where_holds(words: &str, conditions: &Conditions) -> String {
+    match conditions.name() {
+        None => words.to_string(),
+        Some(_) => format!("{words}: {}", short_enough(&conditions.to_string(), 70)),
+    }
+}
+
+fn address_rule(family: Family, conditions: &Conditions) -> Rule {
     let port = family.address_registers();
-    let mut exprs = vec![family.destination(0), Expr::TransportProtocol { register: port }];
+    let mut exprs = conditions.exprs(family);
+    exprs.extend([family.destination(0), Expr::TransportProtocol { register: port }]);
     exprs.extend([
         Expr::destination_port(port + 1),
         Expr::FromMap {
-            map: TO_ADDRESS.into(),
+            map: grouped(TO_ADDRESS, conditions.name().as_deref()),
             register: 0,
         },
         Expr::Dnat {
@@ -117,17 +187,18 @@ fn address_rule(family: Family) -> Rule {
         },
     ]);
     Rule {
-        comment: "forward ports of single addresses".into(),
+        comment: where_holds("forward ports of single addresses", conditions),
         exprs,
     }
 }
 
-fn host_rule(family: Family) -> Rule {
-    let exprs = vec![
+fn host_rule(family: Family, conditions: &Conditions) -> Rule {
+    let mut exprs = conditions.exprs(family);
+    exprs.extend([
         Expr::TransportProtocol { register: 0 },
         Expr::destination_port(1),
         Expr::FromMap {
-            map: TO_HOST.into(),
+            map: grouped(TO_HOST, conditions.name().as_deref()),
             register: 0,
         },
         Expr::Dnat {
@@ -135,15 +206,15 @@ fn host_rule(family: Family) -> Rule {
             address: 0,
             port: family.address_registers(),
         },
-    ];
+    ]);
     Rule {
-        comment: "forward ports of all addresses".into(),
+        comment: where_holds("forward ports of all addresses", conditions),
         exprs,
     }
 }
 
 fn local_rule() -> Rule {
-    let exprs = vec![Expr::DestinationIsLocal, Expr::Jump("hostports".into())];
+    let exprs = vec![Expr::DestinationIsLocal, Expr::Jump(HOSTPORTS.into())];
     Rule {
         comment: "addresses of this host".into(),
         exprs,
@@ -171,21 +242,13 @@ fn snat_rule(family: Family, prefix: u8) -> Rule {
     }
 }
 
-/// The prefix lengths for which the kernel's table has a rule already.
-pub fn known_prefixes(found: &Comments) -> BTreeSet<u8> {
-    let rules = found.get("postrouting").into_iter().flatten();
-    rules
-        .filter_map(|comment| comment.strip_prefix(SNAT_RULE)?.parse().ok())
-        .collect()
-}
-
 /// The names of all sets of the table.
-pub fn set_names(prefixes: &BTreeSet<u8>) -> Vec<String> {
-    [TO_ADDRESS, TO_HOST]
-        .into_iter()
-        .chain(loopback::SETS)
-        .map(str::to_string)
-        .chain(prefixes.iter().map(|prefix| snat_set(*prefix)))
+pub fn set_names(extent: &Extent) -> Vec<String> {
+    let groups = std::iter::once(None).chain(extent.conditions.iter().map(|group| Some(group.as_str())));
+    groups
+        .flat_map(|group| [TO_ADDRESS, TO_HOST].map(|name| grouped(name, group)))
+        .chain(loopback::SETS.map(str::to_string))
+        .chain(extent.prefixes.iter().map(|prefix| snat_set(*prefix)))
         .collect()
 }
 
@@ -198,20 +261,15 @@ pub struct Target {
     pub host: Option<IpAddr>,
 }
 
-/// The prefix lengths of the source networks that the pod at `pod` needs masqueraded.
-pub fn prefixes(conf: &Conf, pod: IpNet) -> BTreeSet<u8> {
-    match conf.snat {
-        Snat::None => BTreeSet::new(),
-        Snat::Needed => [pod.prefix_len()].into(),
-        Snat::All => [0].into(),
-    }
-}
-
 /// Elements by what no two of them share, the set and the key in it.
 pub type Elements = BTreeMap<(String, Vec<u8>), Element>;
 
 /// The elements for a pod, in the name of `owner`. Of two mappings of one port the first counts.
 pub fn elements(conf: &Conf, target: Target, owner: &str) -> Elements {
+    let family = Family::of(target.pod.addr());
+    let conditions = conf.conditions(family);
+    let group = conditions.name();
+    let at_loopback = conf.snat != Snat::None && conditions.hold_for_loopback(family);
     let mut elements = Elements::new();
     let mut add = |element: Element| {
         elements
@@ -219,8 +277,8 @@ pub fn elements(conf: &Conf, target: Target, owner: &str) -> Elements {
             .or_insert(element);
     };
     for mapping in mappings_for(conf, target.pod) {
-        add(port_element(mapping, target.pod, owner));
-        if let (Some(host), true) = (target.host, conf.snat != Snat::None) {
+        add(port_element(mapping, group.as_deref(), target.pod, owner));
+        if let (Some(host), true) = (target.host, at_loopback) {
             loopback::element(mapping, host, owner)
                 .into_iter()
                 .for_each(&mut add);
@@ -249,7 +307,7 @@ pub fn port_key(mapping: &Mapping) -> Vec<u8> {
     key
 }
 
-fn port_element(mapping: &Mapping, pod: IpNet, owner: &str) -> Element {
+fn port_element(mapping: &Mapping, group: Option<&str>, pod: IpNet, owner: &str) -> Element {
     let mut value = ip_bytes(pod.addr());
     value.extend(padded(&mapping.container_port.to_be_bytes()));
     let set = if mapping.host_ip.is_some() {
@@ -258,7 +316,7 @@ fn port_element(mapping: &Mapping, pod: IpNet, owner: &str) -> Element {
         TO_HOST
     };
     Element {
-        set: set.to_string(),
+        set: grouped(set, group),
         key: port_key(mapping),
         value,
         comment: owner.to_string(),
@@ -324,6 +382,8 @@ mod tests {
                 mapping(Some("fd00::1"), 8082),
             ],
             snat,
+            conditions_v4: Conditions::default(),
+            conditions_v6: Conditions::default(),
         }
     }
 
@@ -382,15 +442,44 @@ mod tests {
     }
 
     #[test]
-    fn prefixes_are_read_back_from_the_rules() {
-        let rules = table(Family::V4, &[0, 24].into()).chains.into_iter();
-        let found = rules.map(|chain| {
+    fn what_the_table_has_is_read_back_from_the_rules() {
+        let conditions = Conditions::read(&["-d".into(), "192.0.2.1".into()], Family::V4).unwrap();
+        let extent = Extent {
+            prefixes: [0, 24].into(),
+            conditions: ["0123abcd".to_string()]
+                .into_iter()
+                .chain(conditions.name())
+                .collect(),
+        };
+        let table = table(Family::V4, &extent, &conditions);
+        let found = table.chains.into_iter();
+        let found = found.map(|chain| {
             (
-                chain.name.to_string(),
+                chain.name,
                 chain.rules.into_iter().map(|rule| rule.comment).collect(),
             )
         });
-        assert_eq!(known_prefixes(&found.collect()), [0, 24].into());
+        assert_eq!(Extent::known(&found.collect()), extent);
+    }
+
+    #[test]
+    fn ports_under_conditions_have_maps_of_their_own() {
+        let conditions = Conditions::read(&["-d".into(), "192.0.2.1".into()], Family::V4).unwrap();
+        let group = conditions.name().unwrap();
+        let conf = Conf {
+            conditions_v4: conditions,
+            ..conf(Snat::Needed)
+        };
+        let sets: BTreeSet<_> = elements(&conf, target("10.1.0.1"), "o")
+            .into_values()
+            .map(|e| e.set)
+            .collect();
+        let own = [
+            format!("to-address-{group}"),
+            format!("to-host-{group}"),
+            "snat-24".to_string(),
+        ];
+        assert_eq!(sets, own.into());
     }
 
     #[test]
