@@ -12,10 +12,11 @@ use tokio::time::Instant;
 
 use super::files::Whose;
 use super::hook;
-use super::image::{ImageFound, ImageUser};
+use super::image::ImageFound;
 use super::{Effect, Fact, Made, Work, abandoned, call_failure, failure, gone, sub_path, symbol};
 use crate::cri::Runtime;
 use crate::model::reason;
+use crate::model::run_as::ImageUser;
 use crate::model::step::{
     ContainerRef, ContainerRequest, Done, HookCall, SandboxRef, StepError, SubPathMount,
 };

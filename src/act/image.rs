@@ -9,14 +9,12 @@ use super::pull_records::Intent;
 use super::{Effect, Fact, Work, abandoned, call_failure, failure};
 use crate::cri::{CriError, Runtime};
 use crate::model::image_name;
-use crate::model::pod::{PodName, PodUid, PullPolicy};
+use crate::model::pod::PullPolicy;
 use crate::model::pull_record::{PullCredentials, PullSecret};
 use crate::model::reason::waiting;
 use crate::model::registry::Credential;
+use crate::model::run_as::ImageUser;
 use crate::model::step::{Done, ImageRequest, StepError};
-
-/// The largest user id that Kubernetes accepts.
-const MAX_UID: i64 = i32::MAX as i64;
 
 /// An image as the creation of its container needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,22 +28,12 @@ pub(super) struct ImageFound {
     pub(super) refusal: Option<String>,
 }
 
-/// The user that an image names; none is root.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum ImageUser {
-    /// By number.
-    Uid(i64),
-    /// By name.
-    Name(String),
-}
-
-impl From<&v1::Image> for ImageUser {
-    fn from(image: &v1::Image) -> Self {
-        match &image.uid {
-            Some(uid) => ImageUser::Uid(uid.value),
-            None if image.username.is_empty() => ImageUser::Uid(0),
-            None => ImageUser::Name(image.username.clone()),
-        }
+/// The user that an image names (`getImageUser` in `pkg/kubelet/kuberuntime/helpers.go`); none is root.
+fn user(image: &v1::Image) -> ImageUser {
+    match &image.uid {
+        Some(uid) => ImageUser::Uid(uid.value),
+        None if image.username.is_empty() => ImageUser::Uid(0),
+        None => ImageUser::Name(image.username.clone()),
     }
 }
 
@@ -235,12 +223,10 @@ fn found(work: &Work<'_>, request: ImageRequest, image: v1::Image) -> Effect {
 }
 
 fn note(work: &Work<'_>, request: ImageRequest, reference: String, image: &v1::Image) -> Fact {
-    let user = ImageUser::from(image);
-    let refusal = if request.must_not_be_root {
-        refusal_of_root(&user, work.pod, work.uid, &request.container)
-    } else {
-        None
-    };
+    let user = user(image);
+    let refusal = request
+        .run_as
+        .refusal(&user, work.pod, work.uid, &request.container);
     Fact::Image(
         request.container,
         ImageFound {
@@ -249,28 +235,6 @@ fn note(work: &Work<'_>, request: ImageRequest, reference: String, image: &v1::I
             refusal,
         },
     )
-}
-
-/// Why an image's user does not satisfy `runAsNonRoot` (kuberuntime `verifyRunAsNonRoot`).
-fn refusal_of_root(user: &ImageUser, pod: &PodName, uid: &PodUid, container: &str) -> Option<String> {
-    let subject = format!(
-        "(pod: \"{}_{}({uid})\", container: {container})",
-        pod.name, pod.namespace
-    );
-    match user {
-        ImageUser::Name(name) => Some(format!(
-            "container has runAsNonRoot and image has non-numeric user ({name}), cannot verify user is \
-             non-root {subject}"
-        )),
-        ImageUser::Uid(0) => Some(format!(
-            "container has runAsNonRoot and image will run as root {subject}"
-        )),
-        ImageUser::Uid(user) if !(0..=MAX_UID).contains(user) => Some(format!(
-            "container has runAsNonRoot and image has an invalid user id ({user}). (Must be 1-({MAX_UID})): \
-             must be between 0 and {MAX_UID}, inclusive {subject}"
-        )),
-        ImageUser::Uid(_) => None,
-    }
 }
 
 async fn inspect(runtime: &Runtime, name: &str) -> Result<Option<v1::Image>, StepError> {
@@ -331,46 +295,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn users_that_run_as_non_root_refuses() {
-        let pod = PodName::new("default", "web-node1");
-        let check = |user: ImageUser, want: Option<&str>| {
-            let got = refusal_of_root(&user, &pod, &PodUid("u1".into()), "c");
-            assert_eq!(got.as_deref(), want, "{user:?}");
-        };
-        check(ImageUser::Uid(1), None);
-        check(ImageUser::Uid(MAX_UID), None);
-        check(
-            ImageUser::Uid(0),
-            Some(
-                "container has runAsNonRoot and image will run as root \
-                 (pod: \"web-node1_default(u1)\", container: c)",
-            ),
-        );
-        check(
-            ImageUser::Name("app".into()),
-            Some(
-                "container has runAsNonRoot and image has non-numeric user (app), cannot verify user is \
-                 non-root (pod: \"web-node1_default(u1)\", container: c)",
-            ),
-        );
-        check(
-            ImageUser::Uid(-1),
-            Some(
-                "container has runAsNonRoot and image has an invalid user id (-1). (Must be \
-                 1-(2147483647)): must be between 0 and 2147483647, inclusive \
-                 (pod: \"web-node1_default(u1)\", container: c)",
-            ),
-        );
-    }
-
-    #[test]
     fn an_image_without_a_user_runs_as_root() {
         let mut image = v1::Image::default();
-        assert_eq!(ImageUser::from(&image), ImageUser::Uid(0));
+        assert_eq!(user(&image), ImageUser::Uid(0));
         image.username = "app".into();
-        assert_eq!(ImageUser::from(&image), ImageUser::Name("app".into()));
+        assert_eq!(user(&image), ImageUser::Name("app".into()));
         image.uid = Some(v1::Int64Value { value: 5 });
-        assert_eq!(ImageUser::from(&image), ImageUser::Uid(5));
+        assert_eq!(user(&image), ImageUser::Uid(5));
     }
 
     #[test]

@@ -28,6 +28,7 @@ pub mod registry;
 pub mod report;
 pub mod resources;
 pub mod restart;
+pub mod run_as;
 pub mod runtime;
 pub mod service;
 pub mod step;

@@ -18,6 +18,7 @@ use super::pod::{HostAlias, HostPathKind, PodName, PodUid, PullPolicy};
 use super::probe::Hook;
 use super::registry::Credential;
 use super::resources::Bytes;
+use super::run_as::RunAs;
 
 /// What one pod needs now. Stages run one after the other, the steps of a stage at once. A failing step with
 /// the subject [`Subject::Pod`] ends the plan; one of a container ends only that container's later steps.
@@ -467,8 +468,8 @@ pub struct ImageRequest {
     /// What the pod has to show the registry, in the order in which it is tried, before what the node has; or why
     /// that cannot be told.
     pub credentials: Result<Vec<Credential>, String>,
-    /// `runAsNonRoot` without a numeric user of the manifest: the image's own user must be a number other than 0.
-    pub must_not_be_root: bool,
+    /// What the container says about its user, which decides whether it may be created from the image.
+    pub run_as: RunAs,
 }
 
 /// The file that containers see as /etc/hosts.

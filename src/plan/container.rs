@@ -20,6 +20,7 @@ use crate::model::expand::expand;
 use crate::model::node::{NodePolicy, container_dir};
 use crate::model::pod::{self, Container, Pod, PodName, Propagation, Protocol};
 use crate::model::registry::Keyring;
+use crate::model::run_as::RunAs;
 use crate::model::step::{ContainerRequest, HostsFile, ImageRequest, SandboxRef};
 
 /// Annotations that an agent reads after a restart.
@@ -147,7 +148,10 @@ pub(super) fn image(keyring: &Result<Keyring, String>, container: &Container) ->
         image: container.image.clone(),
         pull: container.pull,
         credentials: pull::credentials(keyring, &container.image),
-        must_not_be_root: security.run_as_non_root && security.run_as_user.is_none(),
+        run_as: RunAs {
+            user: security.run_as_user,
+            non_root: security.run_as_non_root,
+        },
     }
 }
 

@@ -397,7 +397,7 @@ async fn a_container_that_must_not_be_roots_is_not_created() {
     let mut plan = pods::whole_pod(&node.at, "web", &["a"]);
     for step in plan.stages.iter_mut().flatten() {
         if let Step::EnsureImage(request) = step {
-            request.must_not_be_root = true;
+            request.run_as.non_root = true;
         }
     }
     let outcome = node.run(plan.clone()).await;

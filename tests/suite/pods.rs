@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use gantry::model::pod::{PodName, PodUid, PullPolicy};
+use gantry::model::run_as::RunAs;
 use gantry::model::step::{
     ContainerRef, ContainerRequest, HostsFile, ImageRequest, Plan, SandboxRef, SandboxRequest, Step,
 };
@@ -145,7 +146,7 @@ pub(crate) fn image_request(container: &str, image: &str, pull: PullPolicy) -> I
         image: image.to_owned(),
         pull,
         credentials: Ok(Vec::new()),
-        must_not_be_root: false,
+        run_as: RunAs::default(),
     }
 }
 

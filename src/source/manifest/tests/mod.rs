@@ -3,6 +3,8 @@
 mod broken;
 mod corpus;
 mod meaning;
+mod planned;
+mod run_as;
 mod uids;
 
 use std::path::Path;
