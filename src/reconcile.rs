@@ -269,6 +269,7 @@ impl Loop {
             name,
             runtime_ready: self.snapshot.runtime.runtime_fault.is_none(),
             network_ready: self.snapshot.runtime.network_fault.is_none(),
+            runtime_handlers: &snapshot.runtime.handlers,
             desired_complete: self.desired.complete_for(observed),
             held: self.desired.held(name),
             images: &self.snapshot.images,

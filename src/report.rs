@@ -244,7 +244,9 @@ impl Loop {
         // Before everything is listed nothing is known: what an agent before this one told still stands.
         let status = told.cloned().unwrap_or_else(|| {
             let allotted = allocation::allotted(&pod, observed.uids.get(&pod.uid));
-            pod_status::pod_status(&allotted, observed, memory.as_deref(), previous, policy, now)
+            let handlers = &self.snapshot.runtime.handlers;
+            let memory = memory.as_deref();
+            pod_status::pod_status(&allotted, observed, memory, previous, policy, handlers, now)
         });
         let waiting = memory
             .as_deref()

@@ -174,6 +174,7 @@ async fn remove_pod(
         name,
         runtime_ready: true,
         network_ready: true,
+        runtime_handlers: &[],
         desired_complete: true,
         held: None,
         images: &[],

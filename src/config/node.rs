@@ -158,6 +158,8 @@ impl Config {
             seccomp_dir: self.paths.root.join("seccomp"),
             max_restart_backoff: self.pods.max_restart_backoff,
             limited_swap: self.pods.limited_swap,
+            apparmor: facts.apparmor,
+            masked_paths: facts.thermal_throttle.clone(),
         }
     }
 

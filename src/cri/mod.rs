@@ -120,13 +120,16 @@ impl Runtime {
             .await
     }
 
-    /// The runtime's conditions.
-    pub async fn status(&self) -> Result<v1::RuntimeStatus, CriError> {
+    /// The runtime's conditions, its handlers and what it can do.
+    pub async fn status(&self) -> Result<v1::StatusResponse, CriError> {
         let request = v1::StatusRequest { verbose: false };
-        let response = self
+        let answer = self
             .within("Status", self.timeout, self.pods.clone().status(request))
             .await?;
-        response.status.ok_or_else(|| CriError::empty("Status"))
+        match answer.status {
+            Some(_) => Ok(answer),
+            None => Err(CriError::empty("Status")),
+        }
     }
 
     /// What the runtime tells beside its conditions; the keys are its own (containerd: `config`, a JSON text).

@@ -39,6 +39,11 @@ pub struct NodePolicy {
     pub max_restart_backoff: Duration,
     /// `memorySwap.swapBehavior: LimitedSwap`
     pub limited_swap: bool,
+    /// Whether the kernel enforces AppArmor profiles.
+    pub apparmor: bool,
+    /// Files of this machine that containers do not see, beside those that no machine shows
+    /// ([`MachineFacts::thermal_throttle`]).
+    pub masked_paths: Vec<String>,
 }
 
 impl NodePolicy {
@@ -150,6 +155,11 @@ pub struct MachineFacts {
     pub swap: Bytes,
     /// Huge pages set aside, bytes by page size.
     pub hugepages: BTreeMap<Bytes, Bytes>,
+    /// Whether AppArmor is on.
+    pub apparmor: bool,
+    /// `/sys/devices/system/cpu/cpu<n>/thermal_throttle`, of each CPU that has it: from how often a CPU was slowed down
+    /// for its heat, one pod learns what another computes.
+    pub thermal_throttle: Vec<String>,
 }
 
 impl MachineFacts {

@@ -573,10 +573,45 @@ pub struct Mount {
     pub path: String,
     /// `readOnly`
     pub read_only: bool,
-    /// `recursiveReadOnly` asked for as `Enabled` or `IfPossible`.
-    pub recursive_read_only: bool,
+    /// `recursiveReadOnly`
+    pub recursive_read_only: RecursiveReadOnly,
     /// `mountPropagation`
     pub propagation: Propagation,
+}
+
+impl Mount {
+    /// Whether what is mounted below it is read-only too, under a runtime that can do that or cannot; or why it cannot
+    /// be mounted at all (`resolveRecursiveReadOnly` in `pkg/kubelet/kubelet_pods.go`).
+    pub fn is_recursively_read_only(&self, is_supported: bool) -> Result<bool, String> {
+        let volume = &self.volume;
+        let wants = "requested recursive read-only mode, but it is not";
+        match self.recursive_read_only {
+            RecursiveReadOnly::Disabled => Ok(false),
+            _ if !self.read_only => Err(format!("volume {volume:?} {wants} read-only")),
+            _ if self.propagation != Propagation::None => {
+                let propagation = self.propagation.as_str();
+                Err(format!(
+                    "volume {volume:?} {wants} compatible with propagation {propagation:?}"
+                ))
+            }
+            RecursiveReadOnly::Enabled if !is_supported => {
+                Err(format!("volume {volume:?} {wants} supported by the runtime"))
+            }
+            RecursiveReadOnly::IfPossible | RecursiveReadOnly::Enabled => Ok(is_supported),
+        }
+    }
+}
+
+/// `recursiveReadOnly`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RecursiveReadOnly {
+    /// What is mounted below stays as it is.
+    #[default]
+    Disabled,
+    /// Read-only too, where the runtime can do that.
+    IfPossible,
+    /// Read-only too, or not mounted.
+    Enabled,
 }
 
 /// `mountPropagation`
@@ -589,6 +624,17 @@ pub enum Propagation {
     HostToContainer,
     /// Both ways; privileged containers only.
     Bidirectional,
+}
+
+impl Propagation {
+    /// As a manifest has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Propagation::None => "None",
+            Propagation::HostToContainer => "HostToContainer",
+            Propagation::Bidirectional => "Bidirectional",
+        }
+    }
 }
 
 /// `securityContext` of a container, the pod's fields merged in where the container states none.

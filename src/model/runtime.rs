@@ -40,6 +40,28 @@ pub struct RuntimeState {
     pub name: String,
     /// `1.6.20`
     pub version: String,
+    /// The handlers that make its sandboxes, by name; empty where the runtime does not list them.
+    pub handlers: Vec<RuntimeHandler>,
+    /// Whether it follows `supplementalGroupsPolicy`; `None` where it does not list what it can do.
+    pub strict_groups: Option<bool>,
+}
+
+/// One of the runtime's handlers, which a RuntimeClass selects; the one without a name is the default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuntimeHandler {
+    /// Its name.
+    pub name: String,
+    /// Whether its read-only mounts can be so with all that is mounted below them.
+    pub recursive_read_only: bool,
+    /// Whether its pods can have user namespaces of their own.
+    pub user_namespaces: bool,
+}
+
+/// Whether the handler of that name makes recursive read-only mounts. One that is not listed does not
+/// (`runtimeHandlerSupportsRecursiveReadOnlyMounts` in `pkg/kubelet/kubelet_pods.go`).
+pub fn makes_recursive_read_only(handlers: &[RuntimeHandler], name: &str) -> bool {
+    let named = handlers.iter().find(|handler| handler.name == name);
+    named.is_some_and(|handler| handler.recursive_read_only)
 }
 
 /// What exists under one pod name: one entry for each UID.
@@ -131,6 +153,8 @@ pub struct Sandbox {
     pub ips: Vec<IpAddr>,
     /// Whether its network namespace is the host's.
     pub host_network: bool,
+    /// The runtime's handler that made it, empty for the default.
+    pub handler: String,
     /// Its annotations (the source, of pods that nobody wants any more).
     pub annotations: BTreeMap<String, String>,
     /// Its labels.

@@ -202,6 +202,8 @@ pub(crate) fn policy() -> NodePolicy {
         seccomp_dir: PathBuf::from("/var/lib/kubelet/seccomp"),
         max_restart_backoff: Duration::from_secs(300),
         limited_swap: false,
+        apparmor: true,
+        masked_paths: Vec::new(),
     }
 }
 
@@ -217,6 +219,7 @@ pub(crate) fn sandbox(attempt: u32, ready: bool, created: i64) -> Sandbox {
             false => Vec::new(),
         },
         host_network: false,
+        handler: String::new(),
         annotations: Default::default(),
         labels: [
             ("io.kubernetes.pod.name".to_owned(), "p".to_owned()),

@@ -64,7 +64,31 @@ pub fn machine_facts(root: &Path) -> Result<MachineFacts, MachineError> {
         memory: memory(root)?,
         swap: swap(root)?,
         hugepages: hugepages(root),
+        apparmor: has_apparmor(root),
+        thermal_throttle: thermal_throttle(root),
     })
+}
+
+/// Whether AppArmor is on (`third_party/forked/libcontainer/apparmor`): its directory is there, and the module says so.
+fn has_apparmor(root: &Path) -> bool {
+    let is_on = |text: String| text.len() > 1 && text.starts_with('Y');
+    root.join("sys/kernel/security/apparmor").exists()
+        && fs::read_to_string(root.join("sys/module/apparmor/parameters/enabled")).is_ok_and(is_on)
+}
+
+/// Those that there are, in the CPUs' order (`defaultMaskedPaths` in `pkg/securitycontext/util.go`).
+fn thermal_throttle(root: &Path) -> Vec<String> {
+    const CPUS: &str = "sys/devices/system/cpu";
+    let entries = fs::read_dir(root.join(CPUS)).into_iter().flatten().flatten();
+    let number = |entry: fs::DirEntry| {
+        let name = entry.file_name();
+        let number: u32 = name.to_str()?.strip_prefix("cpu")?.parse().ok()?;
+        entry.path().join("thermal_throttle").exists().then_some(number)
+    };
+    let mut numbers: Vec<_> = entries.filter_map(number).collect();
+    numbers.sort_unstable();
+    let path = |number: &u32| format!("/{CPUS}/cpu{number}/thermal_throttle");
+    numbers.iter().map(path).collect()
 }
 
 /// The whole text of a file that must be there.
@@ -222,6 +246,18 @@ pub(super) mod tests {
         ),
         ("sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages", "3\n"),
         ("sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages", "0\n"),
+        (
+            "sys/devices/system/cpu/cpu10/thermal_throttle/core_throttle_count",
+            "0\n",
+        ),
+        (
+            "sys/devices/system/cpu/cpu2/thermal_throttle/core_throttle_count",
+            "0\n",
+        ),
+        ("sys/devices/system/cpu/cpu3/online", "1\n"),
+        ("sys/devices/system/cpu/cpufreq/thermal_throttle", ""),
+        ("sys/kernel/security/apparmor/features/file/mask", ""),
+        ("sys/module/apparmor/parameters/enabled", "Y\n"),
     ];
 
     #[test]
@@ -240,8 +276,24 @@ pub(super) mod tests {
             memory: Bytes(24_684_092 * 1024),
             swap: Bytes(1_048_576 * 1024),
             hugepages: BTreeMap::from([(Bytes(2 << 20), Bytes(6 << 20)), (Bytes(1 << 30), Bytes(0))]),
+            apparmor: true,
+            thermal_throttle: vec![
+                "/sys/devices/system/cpu/cpu2/thermal_throttle".to_owned(),
+                "/sys/devices/system/cpu/cpu10/thermal_throttle".to_owned(),
+            ],
         };
         assert_eq!(facts, expected);
+    }
+
+    #[test]
+    fn apparmor_is_on_where_the_kernel_shows_it_and_the_module_says_so() {
+        let is_on = |files: &[(&str, &str)]| has_apparmor(machine(files).path());
+        let shown = ("sys/kernel/security/apparmor/profiles", "");
+        let says = |text| ("sys/module/apparmor/parameters/enabled", text);
+        assert!(is_on(&[shown, says("Y\n")]));
+        assert!(!is_on(&[shown, says("N\n")]));
+        assert!(!is_on(&[shown]));
+        assert!(!is_on(&[says("Y\n")]));
     }
 
     #[test]

@@ -351,7 +351,12 @@ impl Observer {
                 "the runtime answers"
             );
         }
-        let status = self.runtime.status().await?;
+        let answer = self.runtime.status().await?;
+        state.handlers = snapshot::handlers(&answer);
+        state.strict_groups = answer
+            .features
+            .map(|features| features.supplemental_groups_policy);
+        let status = answer.status.unwrap_or_default();
         state.reachable = Some(Ok(()));
         state.runtime_fault = snapshot::fault(&status, "RuntimeReady");
         state.network_fault = snapshot::fault(&status, "NetworkReady");

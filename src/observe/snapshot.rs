@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{ContainerPort, LifecycleHandler};
 use crate::model::pod::{PodName, PodUid, Port, Protocol};
 use crate::model::probe::Hook;
 use crate::model::runtime::{
-    ContainerState, ObservedContainer, ObservedImage, ObservedName, ObservedPod, Sandbox,
+    ContainerState, ObservedContainer, ObservedImage, ObservedName, ObservedPod, RuntimeHandler, Sandbox,
 };
 
 /// Labels and annotations that say whose a sandbox or a container is
@@ -138,6 +138,7 @@ fn sandbox(raw: v1::PodSandbox, details: Option<SandboxDetails>) -> Sandbox {
         created: timestamp(raw.created_at),
         ips: if ready { details.ips } else { Vec::new() },
         host_network: details.host_network,
+        handler: raw.runtime_handler,
         annotations: raw.annotations.into_iter().collect(),
         labels: raw.labels.into_iter().collect(),
     }
@@ -308,6 +309,21 @@ pub(super) fn images(raw: Vec<v1::Image>) -> Vec<ObservedImage> {
         .collect();
     images.sort_unstable_by(|a, b| a.id.cmp(&b.id));
     images
+}
+
+/// What the runtime's handlers can do, in the order of their names: containerd lists them in a new order each time.
+pub(super) fn handlers(answer: &v1::StatusResponse) -> Vec<RuntimeHandler> {
+    let handler = |handler: &v1::RuntimeHandler| {
+        let features = handler.features.unwrap_or_default();
+        RuntimeHandler {
+            name: handler.name.clone(),
+            recursive_read_only: features.recursive_read_only_mounts,
+            user_namespaces: features.user_namespaces,
+        }
+    };
+    let mut handlers: Vec<_> = answer.runtime_handlers.iter().map(handler).collect();
+    handlers.sort_by(|a, b| a.name.cmp(&b.name));
+    handlers
 }
 
 /// Reason and message of a condition that is not true; a condition that the runtime does not tell is not.

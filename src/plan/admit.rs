@@ -11,7 +11,7 @@ use super::cgroup::is_critical;
 use super::placement;
 use crate::model::bounds;
 use crate::model::placement::NodeMarks;
-use crate::model::pod::{Pod, Port, Protocol, Source};
+use crate::model::pod::{Pod, Port, Profile, Protocol, Source};
 use crate::model::resources::{Amounts, Bytes};
 
 /// The operating system that this is.
@@ -41,10 +41,14 @@ pub const NODE_AFFINITY: &str = "NodeAffinity";
 pub fn admit<'a>(
     pod: &Pod,
     others: impl Iterator<Item = &'a Pod>,
-    allocatable: &Amounts,
-    max_pods: u32,
+    room: Room<'_>,
+    protection: Protection,
     node: Option<&NodeMarks>,
 ) -> Result<(), Refusal> {
+    let Room {
+        allocatable,
+        max_pods,
+    } = room;
     system(pod)?;
     if let Some(message) = &pod.forbidden_sysctl {
         return Err(Refusal {
@@ -52,6 +56,7 @@ pub fn admit<'a>(
             message: message.clone(),
         });
     }
+    groups_policy(pod, protection)?;
     let (own, mut is_taken, mut staying) = (HostPorts::of(pod), false, Vec::new());
     for other in others.filter(|other| other.uid != pod.uid) {
         is_taken = is_taken || host_ports(other).any(|port| own.conflict(&port));
@@ -80,7 +85,59 @@ pub fn admit<'a>(
         is_fixed || is_tolerant,
         "TaintToleration",
         "node(s) had taints that the pod didn't tolerate",
-    )
+    )?;
+    apparmor(pod, protection)
+}
+
+/// What there is for pods in all.
+#[derive(Debug, Clone, Copy)]
+pub struct Room<'a> {
+    /// Processors, memory, storage, …
+    pub allocatable: &'a Amounts,
+    /// Their number.
+    pub max_pods: u32,
+}
+
+/// What machine and runtime can hold a pod to.
+#[derive(Debug, Clone, Copy)]
+pub struct Protection {
+    /// `supplementalGroupsPolicy: Strict`
+    pub strict_groups: bool,
+    /// AppArmor profiles.
+    pub apparmor: bool,
+}
+
+/// `rejectPodAdmissionBasedOnSupplementalGroupsPolicy`
+fn groups_policy(pod: &Pod, protection: Protection) -> Result<(), Refusal> {
+    match pod.security.supplemental_groups_strict && !protection.strict_groups {
+        true => Err(Refusal {
+            reason: "SupplementalGroupsPolicyNotSupported".to_owned(),
+            message: "SupplementalGroupsPolicy=Strict is not supported in this node".to_owned(),
+        }),
+        false => Ok(()),
+    }
+}
+
+/// A pod that wants a profile where none would be enforced, or one without a name (`pkg/security/apparmor`).
+fn apparmor(pod: &Pod, protection: Protection) -> Result<(), Refusal> {
+    let of_containers = pod.all_containers().map(|container| &container.security.apparmor);
+    let profiles: Vec<_> = of_containers.chain([&pod.security.apparmor]).collect();
+    let is_wanted = |profile: &&Profile| !matches!(profile, Profile::Unstated | Profile::Unconfined);
+    let is_nameless =
+        |profile: &&Profile| matches!(profile, Profile::Localhost(name) if name.trim().is_empty());
+    let why = if !profiles.iter().any(is_wanted) {
+        return Ok(());
+    } else if !protection.apparmor {
+        "AppArmor is not enabled on the host"
+    } else if profiles.iter().any(is_nameless) {
+        "invalid empty AppArmor profile name: \"&AppArmorProfile{Type:Localhost,LocalhostProfile:*,}\""
+    } else {
+        return Ok(());
+    };
+    Err(Refusal {
+        reason: "AppArmor".to_owned(),
+        message: format!("Cannot enforce AppArmor: {why}"),
+    })
 }
 
 fn predicate(holds: bool, name: &str, complaint: &str) -> Result<(), Refusal> {
@@ -256,11 +313,57 @@ mod tests {
     }
 
     fn check_on(node: Option<&NodeMarks>, pod: &Pod, others: &[Pod], expected: Expect) {
-        let answer = match admit(pod, others.iter(), &amounts(2000, 1 << 30), 3, node) {
+        let protection = Protection {
+            strict_groups: true,
+            apparmor: true,
+        };
+        expected.assert_eq(&answer(node, pod, others, protection));
+    }
+
+    fn answer(node: Option<&NodeMarks>, pod: &Pod, others: &[Pod], protection: Protection) -> String {
+        let room = Room {
+            allocatable: &amounts(2000, 1 << 30),
+            max_pods: 3,
+        };
+        match admit(pod, others.iter(), room, protection, node) {
             Ok(()) => "admitted".to_owned(),
             Err(refusal) => format!("{}: {}", refusal.reason, refusal.message),
+        }
+    }
+
+    #[test]
+    fn a_pod_is_refused_what_machine_or_runtime_would_not_enforce() {
+        let check = |change: fn(&mut Pod), strict_groups, apparmor, want: &str| {
+            let mut pod = pod("x", 0, 0);
+            pod.ephemeral_containers = vec![sample::container("debug")];
+            change(&mut pod);
+            let protection = Protection {
+                strict_groups,
+                apparmor,
+            };
+            assert_eq!(answer(None, &pod, &[], protection), want);
         };
-        expected.assert_eq(&answer);
+        let strict: fn(&mut Pod) = |pod| pod.security.supplemental_groups_strict = true;
+        check(strict, true, false, "admitted");
+        let refused = "SupplementalGroupsPolicyNotSupported: SupplementalGroupsPolicy=Strict is not supported in this node";
+        check(strict, false, true, refused);
+        let off = "AppArmor: Cannot enforce AppArmor: AppArmor is not enabled on the host";
+        let wanting: [fn(&mut Pod); 3] = [
+            |pod| pod.security.apparmor = Profile::RuntimeDefault,
+            |pod| pod.containers[0].security.apparmor = Profile::Localhost("a".to_owned()),
+            |pod| pod.ephemeral_containers[0].security.apparmor = Profile::RuntimeDefault,
+        ];
+        for wants in wanting {
+            check(wants, true, true, "admitted");
+            check(wants, true, false, off);
+        }
+        let unconfined: fn(&mut Pod) = |pod| pod.containers[0].security.apparmor = Profile::Unconfined;
+        check(unconfined, false, false, "admitted");
+        let nameless: fn(&mut Pod) =
+            |pod| pod.containers[0].security.apparmor = Profile::Localhost(String::new());
+        let refused = "AppArmor: Cannot enforce AppArmor: invalid empty AppArmor profile name: \
+                       \"&AppArmorProfile{Type:Localhost,LocalhostProfile:*,}\"";
+        check(nameless, true, true, refused);
     }
 
     #[test]
@@ -420,8 +523,16 @@ mod tests {
             pod
         };
         let (one, other) = (with_ports(1), with_ports(30_001));
+        let room = Room {
+            allocatable: &Amounts::default(),
+            max_pods: 10,
+        };
+        let protection = Protection {
+            strict_groups: true,
+            apparmor: true,
+        };
         let (steps, admitted) =
-            steps::of(|| admit(&one, [&other].into_iter(), &Amounts::default(), 10, None).is_ok());
+            steps::of(|| admit(&one, [&other].into_iter(), room, protection, None).is_ok());
         assert!(admitted);
         assert_eq!(steps, 30_000);
     }

@@ -500,6 +500,8 @@ mod tests {
             seccomp_dir: PathBuf::new(),
             max_restart_backoff: Duration::from_secs(300),
             limited_swap: false,
+            apparmor: true,
+            masked_paths: Vec::new(),
         }
     }
 

@@ -45,6 +45,8 @@ pub(super) struct Home {
     pub(super) sandbox: SandboxRef,
     /// With the pod's annotations it may be long, and is shared.
     pub(super) config: Arc<PodSandboxConfig>,
+    /// Whether what makes it can mount read-only all that lies below a mount.
+    pub(super) recursive_read_only: bool,
 }
 
 /// The request for the instance of a container that was restarted `attempt` times before.
@@ -69,6 +71,14 @@ pub(super) fn request(
             Vec::new()
         }
     };
+    let unmountable = container.mounts.iter().find_map(|mount| {
+        let is_recursive = mount.is_recursively_read_only(home.recursive_read_only);
+        let why = is_recursive.err()?;
+        Some(format!("failed to resolve recursive read-only mode: {why}"))
+    });
+    if let Some(message) = unmountable.or_else(|| security::refusal(container)) {
+        refusal.get_or_insert(message);
+    }
     let mut expanded = |texts: &[String]| {
         words(container, texts, &env, room).unwrap_or_else(|message| {
             refusal.get_or_insert(message);
@@ -90,7 +100,7 @@ pub(super) fn request(
         command,
         args,
         working_dir: container.working_dir.clone().unwrap_or_default(),
-        mounts: mounts(pod, container, termination_file.as_deref(), policy),
+        mounts: mounts(pod, container, termination_file.as_deref(), home, policy),
         labels,
         annotations: annotations(pod, container, attempt),
         log_path: format!("{}/{attempt}.log", container.name),
@@ -208,7 +218,13 @@ fn termination_file(pod: &Pod, container: &Container, attempt: u32, policy: &Nod
 
 /// Volumes in the manifest's order, the hosts file unless the container mounts something there, the file for
 /// the termination message.
-fn mounts(pod: &Pod, container: &Container, termination: Option<&Path>, policy: &NodePolicy) -> Vec<Mount> {
+fn mounts(
+    pod: &Pod,
+    container: &Container,
+    termination: Option<&Path>,
+    home: &Home,
+    policy: &NodePolicy,
+) -> Vec<Mount> {
     let volumes = container.mounts.iter().enumerate().filter_map(|(index, mount)| {
         let whole = volume::host_path(pod, &mount.volume, policy)?;
         let host = match &mount.sub_path {
@@ -222,7 +238,8 @@ fn mounts(pod: &Pod, container: &Container, termination: Option<&Path>, policy: 
         };
         Some(Mount {
             readonly: mount.read_only || volume::is_read_only(pod, &mount.volume),
-            recursive_read_only: mount.recursive_read_only,
+            // One that cannot be is refused before this is used.
+            recursive_read_only: mount.is_recursively_read_only(home.recursive_read_only) == Ok(true),
             propagation: propagation.into(),
             ..plain_mount(&absolute(&mount.path), &host)
         })
@@ -318,6 +335,7 @@ mod tests {
         let home = Home {
             sandbox: SandboxRef::Made,
             config: Default::default(),
+            recursive_read_only: false,
         };
         let origin = Origin {
             pod: &pod,
@@ -345,7 +363,7 @@ mod tests {
             sub_path: None,
             path: path.to_owned(),
             read_only: false,
-            recursive_read_only: false,
+            recursive_read_only: Default::default(),
             propagation: Propagation::None,
         }
     }
@@ -381,6 +399,27 @@ mod tests {
         });
         assert_eq!(mount_paths(&request), ["/etc/hosts"]);
         assert_eq!(request.termination_file, None);
+    }
+
+    #[test]
+    fn containers_do_not_see_the_heat_of_the_machines_processors() {
+        let throttle = "/sys/devices/system/cpu/cpu0/thermal_throttle";
+        let pod = sample::pod(RestartPolicy::Always, &[], &["c"]);
+        let policy = NodePolicy {
+            masked_paths: vec![throttle.to_owned()],
+            ..sample::policy()
+        };
+        let masked = |unmasked_proc| {
+            let mut container = pod.containers[0].clone();
+            container.security.unmasked_proc = unmasked_proc;
+            security::of_container(&pod, &container, &policy).masked_paths
+        };
+        assert!(
+            masked(false).contains(&throttle.to_owned()),
+            "{:?}",
+            masked(false)
+        );
+        assert_eq!(masked(true), Vec::<String>::new());
     }
 
     #[test]

@@ -125,7 +125,7 @@ fn story() -> impl Strategy<Value = Story> {
                 sub_path: None,
                 path: "/v".to_owned(),
                 read_only: false,
-                recursive_read_only: false,
+                recursive_read_only: Default::default(),
                 propagation: Propagation::None,
             });
             let mut programs: Vec<_> = pod

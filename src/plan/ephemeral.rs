@@ -93,6 +93,7 @@ mod tests {
         let home = Home {
             sandbox: SandboxRef::Made,
             config: Default::default(),
+            recursive_read_only: false,
         };
         let mut request = container::request(origin, &container, 0, &home, &mut Room::of_plan());
         aim(

@@ -59,6 +59,7 @@ fn check_restarted(
     let home = Home {
         sandbox: SandboxRef::Made,
         config: Arc::new(config.clone()),
+        recursive_read_only: false,
     };
     for container in pod.all_containers() {
         let origin = Origin {
@@ -366,7 +367,7 @@ fn with_volume(pod: &mut Pod, name: &str, source: VolumeSource) {
         sub_path: None,
         path: format!("/{name}"),
         read_only: false,
-        recursive_read_only: false,
+        recursive_read_only: Default::default(),
         propagation: Propagation::None,
     });
 }

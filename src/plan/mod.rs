@@ -38,7 +38,7 @@ use std::collections::BTreeSet;
 use crate::model::object::Objects;
 use crate::model::pod::{PodName, PodUid};
 use crate::model::resources::Amounts;
-use crate::model::runtime::ObservedImage;
+use crate::model::runtime::{ObservedImage, RuntimeHandler};
 use crate::model::service::Services;
 
 /// What a plan must know beside the pod.
@@ -50,6 +50,8 @@ pub struct PlanView<'a> {
     pub runtime_ready: bool,
     /// The runtime's network is ready; without it only pods of the host's network start without it.
     pub network_ready: bool,
+    /// What the runtime's handlers can do.
+    pub runtime_handlers: &'a [RuntimeHandler],
     /// Every source that may want what is observed has told its complete set, so what nobody wants may be removed.
     pub desired_complete: bool,
     /// The UID of the name that is wanted though refused here: it is left alone.

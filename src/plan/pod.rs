@@ -243,6 +243,7 @@ mod tests {
             name: &sample::name(),
             runtime_ready: true,
             network_ready: case.network_ready,
+            runtime_handlers: &[],
             desired_complete: case.desired_complete,
             held: case.held.as_ref(),
             images: &[],
@@ -516,7 +517,7 @@ mod tests {
             sub_path: None,
             path: "/v".to_owned(),
             read_only: false,
-            recursive_read_only: false,
+            recursive_read_only: Default::default(),
             propagation: Default::default(),
         };
         let mut pod = sample::pod(Always, &[], &["c"]);

@@ -476,6 +476,7 @@ mod tests {
                 name: &sample::name(),
                 runtime_ready: true,
                 network_ready: true,
+                runtime_handlers: &[],
                 desired_complete: true,
                 held: None,
                 images: &[],

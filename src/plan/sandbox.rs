@@ -72,7 +72,7 @@ pub(super) fn request(origin: Origin<'_>, attempt: u32) -> SandboxRequest {
 }
 
 /// The handler that the pod's RuntimeClass names (`LookupRuntimeHandler` in `pkg/kubelet/runtimeclass`).
-fn handler(origin: Origin<'_>) -> Result<String, String> {
+pub(super) fn handler(origin: Origin<'_>) -> Result<String, String> {
     let Some(name) = &origin.pod.runtime_class else {
         return Ok(String::new());
     };

@@ -59,10 +59,15 @@ pub(super) fn of_container(
     policy: &NodePolicy,
 ) -> LinuxContainerSecurityContext {
     let security = &container.security;
-    let paths = |list: &[&str]| match security.unmasked_proc {
-        true => Vec::new(),
-        false => list.iter().map(|&path| path.to_owned()).collect(),
+    let own_masked = policy.masked_paths.iter().map(String::as_str);
+    let (masked, readonly) = match security.unmasked_proc {
+        true => (Vec::new(), Vec::new()),
+        false => (
+            MASKED_PATHS.into_iter().chain(own_masked).collect(),
+            READONLY_PATHS.to_vec(),
+        ),
     };
+    let paths = |list: Vec<&str>| list.into_iter().map(str::to_owned).collect();
     let capable = !security.capabilities_add.is_empty() || !security.capabilities_drop.is_empty();
     let (apparmor, apparmor_profile) = apparmor(&security.apparmor);
     LinuxContainerSecurityContext {
@@ -80,8 +85,8 @@ pub(super) fn of_container(
         supplemental_groups: supplemental_groups(&pod.security),
         supplemental_groups_policy: groups_policy(&pod.security),
         no_new_privs: security.no_new_privileges,
-        masked_paths: paths(&MASKED_PATHS),
-        readonly_paths: paths(&READONLY_PATHS),
+        masked_paths: paths(masked),
+        readonly_paths: paths(readonly),
         seccomp: Some(seccomp(&security.seccomp, policy)),
         apparmor,
         apparmor_profile,
@@ -122,6 +127,19 @@ fn groups_policy(security: &PodSecurity) -> i32 {
     match security.supplemental_groups_strict {
         true => SupplementalGroupsPolicy::Strict.into(),
         false => SupplementalGroupsPolicy::Merge.into(),
+    }
+}
+
+/// Why a container cannot be created with these: a profile that has no name would be none
+/// (`fieldSeccompProfile` and `getAppArmorProfile` in `pkg/kubelet/kuberuntime/helpers.go`).
+pub(super) fn refusal(container: &Container) -> Option<String> {
+    let is_nameless = |profile: &Profile| matches!(profile, Profile::Localhost(name) if name.is_empty());
+    if is_nameless(&container.security.seccomp) {
+        Some("localhostProfile must be set if seccompProfile type is Localhost.".to_owned())
+    } else if is_nameless(&container.security.apparmor) {
+        Some("missing localhost apparmor profile name".to_owned())
+    } else {
+        None
     }
 }
 

@@ -16,7 +16,7 @@ use crate::model::node::NodePolicy;
 use crate::model::pod::{Container, Pod, Source};
 use crate::model::probe::Hook;
 use crate::model::reference::references;
-use crate::model::runtime::{ContainerState, ObservedPod, Sandbox};
+use crate::model::runtime::{ContainerState, ObservedPod, Sandbox, makes_recursive_read_only};
 use crate::model::service::Services;
 use crate::model::step::{ContainerRef, HookCall, HookHost, Occasion, PostStart, SandboxRef, Step};
 
@@ -79,6 +79,7 @@ pub(super) fn in_new_sandbox(given: Given<'_>, attempt: u32, start: &[&Container
     let home = Home {
         sandbox: SandboxRef::Made,
         config: Arc::new(sandbox::config(pod, attempt, policy)),
+        recursive_read_only: recursive_read_only(given),
     };
     let (due, waits_until) = due(given, start);
     let request = sandbox::request(given.origin(&[]), attempt);
@@ -119,6 +120,7 @@ pub(super) fn in_sandbox(
     let home = Home {
         sandbox: SandboxRef::Id(sandbox.id.clone()),
         config: Arc::new(sandbox::config(pod, sandbox.attempt, policy)),
+        recursive_read_only: recursive_read_only(given),
     };
     let (due, waits_until) = due(given, start);
     let stops = stop.iter().map(|stop| {
@@ -147,6 +149,12 @@ pub(super) fn in_sandbox(
     create_and_start(given, &due, &home, given.origin(&sandbox.ips), &mut stages);
     stages.extend(gc::stages(pod, seen, policy));
     Stages { stages, waits_until }
+}
+
+/// Whether the handler that makes the pod's sandboxes can mount read-only all that lies below a mount.
+fn recursive_read_only(given: Given<'_>) -> bool {
+    let handler = sandbox::handler(given.origin(&[]));
+    handler.is_ok_and(|handler| makes_recursive_read_only(given.view.runtime_handlers, &handler))
 }
 
 /// The containers whose time has come, and when that of the next comes.

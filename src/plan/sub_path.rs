@@ -101,7 +101,7 @@ mod tests {
             sub_path,
             path: "/v".to_owned(),
             read_only: false,
-            recursive_read_only: false,
+            recursive_read_only: Default::default(),
             propagation: Propagation::None,
         };
         pod.containers[0].mounts = vec![mount(None), mount(Some(part))];

@@ -206,7 +206,7 @@ mod tests {
             sub_path: None,
             path: "/v".to_owned(),
             read_only: false,
-            recursive_read_only: false,
+            recursive_read_only: Default::default(),
             propagation: Propagation::None,
         }];
         for name in ["v", "unused"] {

@@ -110,6 +110,7 @@ impl World {
             name: &sample::name(),
             runtime_ready: true,
             network_ready: self.network_ready,
+            runtime_handlers: &[],
             desired_complete: true,
             held: None,
             images: if self.image_there { &images } else { &[] },

@@ -10,7 +10,7 @@ use crate::model::api::{ApiNode, tells_end};
 use crate::model::memory::{PodMemory, Remains};
 use crate::model::placement::NodeMarks;
 use crate::model::pod::{Pod, PodUid, Source, Standing};
-use crate::plan::admit::{self, Refusal};
+use crate::plan::admit::{self, Protection, Refusal, Room};
 
 /// How long the labels of the node may be behind the pod that was bound for them: two watches tell of the two. The
 /// kubelet asks for the node once more at this point.
@@ -94,10 +94,17 @@ impl Loop {
 
     fn verdict(&self, pod: &Pod, admitted: &[Arc<Pod>], node: Option<&NodeMarks>) -> Result<(), Refusal> {
         let others = admitted.iter().map(AsRef::as_ref);
-        let (allocatable, max_pods) = (&self.rooms.allocatable, self.rooms.max_pods);
+        let room = Room {
+            allocatable: &self.rooms.allocatable,
+            max_pods: self.rooms.max_pods,
+        };
+        let protection = Protection {
+            strict_groups: self.snapshot.runtime.strict_groups == Some(true),
+            apparmor: self.rooms.policy.apparmor,
+        };
         let api = self.desired.api.as_ref();
         let is_stored = api.is_some_and(|set| set.standing == Standing::Stored);
-        match admit::admit(pod, others, allocatable, max_pods, node) {
+        match admit::admit(pod, others, room, protection, node) {
             // It has run here before, and nobody can be asked for the node.
             Err(refusal) if refusal.reason == admit::NODE_AFFINITY && node.is_none() && is_stored => Ok(()),
             verdict => verdict,

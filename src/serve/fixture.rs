@@ -44,6 +44,7 @@ pub(crate) fn sandbox() -> Sandbox {
         created: "2026-11-21T00:00:00Z".parse().unwrap(),
         ips: Vec::new(),
         host_network: false,
+        handler: String::new(),
         annotations: Default::default(),
         labels: Default::default(),
     }

@@ -232,7 +232,7 @@ impl Stored {
 
 /// For how long a pod is left to a node that is not heard of: as it tolerates the taint of such a node, the shortest
 /// time where several entries do; `None`: for ever (`pkg/controller/tainteviction`).
-fn left_to_its_node(pod: &k8s::Pod) -> Option<Duration> {
+pub(super) fn left_to_its_node(pod: &k8s::Pod) -> Option<Duration> {
     let all = pod.spec.iter().flat_map(|spec| spec.tolerations.iter().flatten());
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let fits = |own: &&k8s::Toleration| {

@@ -14,7 +14,9 @@ use crate::model::node::NodePolicy;
 use crate::model::pod::{Container, Mount, Pod};
 use crate::model::probe::ProbeKind;
 use crate::model::reason::waiting;
-use crate::model::runtime::{ContainerState, ObservedContainer, ObservedPod, shall_start};
+use crate::model::runtime::{
+    ContainerState, ObservedContainer, ObservedPod, RuntimeHandler, makes_recursive_read_only, shall_start,
+};
 
 /// What a container shows that the runtime has lost (`pkg/kubelet/container/helpers.go`).
 const STATUS_UNKNOWN: &str = "ContainerStatusUnknown";
@@ -38,6 +40,8 @@ pub(super) struct Given<'a> {
     pub(super) seen: &'a ObservedPod,
     pub(super) memory: Option<&'a PodMemory>,
     pub(super) policy: &'a NodePolicy,
+    /// What the runtime's handlers can do.
+    pub(super) handlers: &'a [RuntimeHandler],
     pub(super) now: Timestamp,
 }
 
@@ -202,7 +206,7 @@ fn of_instance(
         allocated_resources: resources.requests.clone().filter(|requests| !requests.is_empty()),
         resources: Some(resize::in_force(given, instance, resources)),
         user: instance.user.as_ref().map(user),
-        volume_mounts: volume_mounts(container),
+        volume_mounts: volume_mounts(given, container),
         ..api::ContainerStatus::default()
     };
     let ran_before = previous.filter(|previous| running(previous));
@@ -227,7 +231,7 @@ fn without_instance(
         image: container.image.clone(),
         state: Some(waiting_state(default_reason(given.pod), None)),
         last_state: Some(api::ContainerState::default()),
-        volume_mounts: volume_mounts(container),
+        volume_mounts: volume_mounts(given, container),
         ..api::ContainerStatus::default()
     };
     if let Some(previous) = previous {
@@ -466,15 +470,24 @@ fn requirements(pod: &Pod, container: &str) -> api::ResourceRequirements {
         .unwrap_or_default()
 }
 
-fn volume_mounts(container: &Container) -> Option<Vec<api::VolumeMountStatus>> {
+/// Whether mounts are recursively read-only is not asked of the runtime, here as in the kubelet: it follows from the
+/// handler that made the sandbox.
+fn volume_mounts(given: Given<'_>, container: &Container) -> Option<Vec<api::VolumeMountStatus>> {
+    let handler = match given.seen.sandboxes.first() {
+        Some(sandbox) => Some(sandbox.handler.as_str()),
+        None => given.pod.runtime_class.is_none().then_some(""),
+    };
+    let is_supported = handler.is_some_and(|name| makes_recursive_read_only(given.handlers, name));
     let status = |mount: &Mount| api::VolumeMountStatus {
         name: mount.volume.clone(),
         mount_path: mount.path.clone(),
         read_only: mount.read_only.then_some(true),
-        recursive_read_only: mount.read_only.then(|| match mount.recursive_read_only {
-            true => "Enabled".to_owned(),
-            false => "Disabled".to_owned(),
-        }),
+        recursive_read_only: mount
+            .read_only
+            .then(|| match mount.is_recursively_read_only(is_supported) {
+                Ok(true) => "Enabled".to_owned(),
+                Ok(false) | Err(_) => "Disabled".to_owned(),
+            }),
         volume_status: None,
     };
     let all: Vec<_> = container.mounts.iter().map(status).collect();

@@ -62,6 +62,7 @@ impl Followed {
             Some(&self.memory),
             self.told.as_ref(),
             &sample::policy(),
+            &[],
             at(now),
         );
         let ours = summary(&status);
@@ -394,6 +395,7 @@ fn a_pod_that_was_refused() {
         Some(&memory),
         None,
         &sample::policy(),
+        &[],
         at(1),
     );
     for (field, value) in summary(&status).as_object().unwrap() {

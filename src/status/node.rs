@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
-    ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeSpec,
-    NodeStatus, NodeSwapStatus, NodeSystemInfo,
+    ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeFeatures,
+    NodeRuntimeHandler, NodeRuntimeHandlerFeatures, NodeSpec, NodeStatus, NodeSwapStatus, NodeSystemInfo,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -14,7 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use super::pressure::{Pressure, Shortage};
 use crate::model::node::{MachineFacts, Measured, NodeSettings, allocatable};
 use crate::model::resources::{Amounts, count_quantity};
-use crate::model::runtime::{ObservedImage, RuntimeState};
+use crate::model::runtime::{ObservedImage, RuntimeHandler, RuntimeState};
 
 /// How many names of one image are told (`MaxNamesPerImageInNodeStatus`).
 const NAMES_PER_IMAGE: usize = 5;
@@ -73,9 +73,32 @@ pub fn node(report: &Report<'_>, previous: Option<&Node>, now: Timestamp) -> Nod
             }),
             images: Some(images(report.images, settings.max_images)),
             node_info: Some(node_info(report)),
+            features: features(report.runtime),
+            runtime_handlers: runtime_handlers(report.runtime),
             ..NodeStatus::default()
         }),
     }
+}
+
+/// `NodeFeatures` in `pkg/kubelet/nodestatus/setters.go`.
+fn features(runtime: &RuntimeState) -> Option<NodeFeatures> {
+    let supplemental_groups_policy = Some(runtime.strict_groups?);
+    Some(NodeFeatures {
+        supplemental_groups_policy,
+    })
+}
+
+/// `RuntimeHandlers` in `pkg/kubelet/nodestatus/setters.go`.
+fn runtime_handlers(runtime: &RuntimeState) -> Option<Vec<NodeRuntimeHandler>> {
+    let handler = |handler: &RuntimeHandler| NodeRuntimeHandler {
+        name: Some(handler.name.clone()),
+        features: Some(NodeRuntimeHandlerFeatures {
+            recursive_read_only_mounts: Some(handler.recursive_read_only),
+            user_namespaces: Some(handler.user_namespaces),
+        }),
+    };
+    let all: Vec<_> = runtime.handlers.iter().map(handler).collect();
+    Some(all).filter(|all| !all.is_empty())
 }
 
 fn labels(report: &Report<'_>) -> BTreeMap<String, String> {
@@ -383,6 +406,7 @@ mod tests {
                 memory: Bytes(24_684_092 * 1024),
                 swap: Bytes(0),
                 hugepages: BTreeMap::from([(Bytes(2 << 20), Bytes(0)), (Bytes(1 << 30), Bytes(0))]),
+                ..MachineFacts::default()
             },
             measured: Measured {
                 memory_available: Bytes(20_000_000 * 1024),
@@ -398,6 +422,7 @@ mod tests {
                 network_fault: None,
                 name: "containerd".to_owned(),
                 version: "1.6.20".to_owned(),
+                ..RuntimeState::default()
             },
             images: vec![
                 image("sha256:b", 134_134_570, &["example.org/small:1"], &[]),
@@ -430,6 +455,30 @@ mod tests {
                 ..NodeSettings::default()
             },
         }
+    }
+
+    #[test]
+    fn what_the_runtime_can_do_is_reported_where_it_says_it() {
+        let mut machine = machine();
+        let status = |machine: &Machine| machine.report(None, "2026-11-20T07:11:00Z").status.unwrap();
+        let silent = status(&machine);
+        assert_eq!((silent.features, silent.runtime_handlers), (None, None));
+        machine.runtime.strict_groups = Some(false);
+        machine.runtime.handlers = vec![RuntimeHandler {
+            name: String::new(),
+            recursive_read_only: true,
+            user_namespaces: false,
+        }];
+        let told = serde_json::to_value(status(&machine)).unwrap();
+        assert_eq!(
+            told["features"],
+            serde_json::json!({"supplementalGroupsPolicy": false})
+        );
+        let features = serde_json::json!({"recursiveReadOnlyMounts": true, "userNamespaces": false});
+        assert_eq!(
+            told["runtimeHandlers"],
+            serde_json::json!([{"name": "", "features": features}])
+        );
     }
 
     #[test]

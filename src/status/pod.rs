@@ -15,7 +15,7 @@ use super::termination;
 use crate::model::memory::PodMemory;
 use crate::model::node::NodePolicy;
 use crate::model::pod::{Pod, Source};
-use crate::model::runtime::{ObservedName, ObservedPod};
+use crate::model::runtime::{ObservedName, ObservedPod, RuntimeHandler};
 
 /// How the message of a pod begins that the node refused to run.
 pub(super) const REJECTED: &str = "Pod was rejected: ";
@@ -28,6 +28,7 @@ pub fn pod_status(
     memory: Option<&PodMemory>,
     previous: Option<&api::PodStatus>,
     policy: &NodePolicy,
+    handlers: &[RuntimeHandler],
     now: Timestamp,
 ) -> api::PodStatus {
     let memory = memory.filter(|memory| memory.uid == pod.uid);
@@ -54,6 +55,7 @@ pub fn pod_status(
         seen: observed.uids.get(&pod.uid).unwrap_or(&nothing),
         memory,
         policy,
+        handlers,
         now,
     };
     let is_gone = pod.deletion.is_some() && pod.source == Source::Api && !is_alive(Some(given.seen));
@@ -310,7 +312,15 @@ mod tests {
         }
         let c = instance("c", 0, 1, running(1));
         let observed = observed(vec![sandbox(0, true, 0)], dbg.into_iter().chain([c]).collect());
-        pod_status(&pod, &observed, Some(&memory), None, &sample::policy(), at(100))
+        pod_status(
+            &pod,
+            &observed,
+            Some(&memory),
+            None,
+            &sample::policy(),
+            &[],
+            at(100),
+        )
     }
 
     /// What is told of `dbg`: its state, the reason of its last state, and whether it is ready and has started. Of the

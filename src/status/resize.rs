@@ -195,7 +195,15 @@ mod tests {
         let mut told = |allocation: &Allocation| {
             let seen = observed.uids.values_mut().next().unwrap();
             seen.allocation = Some(Arc::new(allocation.clone()));
-            pod_status(&pod(), &observed, Some(&memory), None, &sample::policy(), at(9))
+            pod_status(
+                &pod(),
+                &observed,
+                Some(&memory),
+                None,
+                &sample::policy(),
+                &[],
+                at(9),
+            )
         };
         let status = told(&allocation);
         let progress = &status.conditions.as_ref().unwrap()[0];
@@ -252,6 +260,7 @@ mod tests {
                 Some(memory),
                 previous,
                 &sample::policy(),
+                &[],
                 at(now),
             )
         };

@@ -133,7 +133,7 @@ mod tests {
         });
         let tell = |previous: Option<&api::PodStatus>, now| {
             let (observed, policy) = (ObservedName::default(), sample::policy());
-            pod_status(&pod, &observed, None, previous, &policy, sample::at(now))
+            pod_status(&pod, &observed, None, previous, &policy, &[], sample::at(now))
         };
         let first = tell(None, 1);
         let ready = |status: &api::PodStatus| {

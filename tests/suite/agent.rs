@@ -67,6 +67,8 @@ pub(crate) struct Machine {
     pub files: FilePlaces,
     /// How long the API server may be silent before what was stored is used.
     pub patience: Duration,
+    /// Whether the kernel enforces AppArmor profiles.
+    pub apparmor: bool,
     agent: Option<Agent>,
 }
 
@@ -108,6 +110,7 @@ impl Machine {
             verification: Some(Verification::default()),
             files: FilePlaces::default(),
             patience: Duration::from_millis(100),
+            apparmor: true,
             agent: None,
         }
     }
@@ -402,7 +405,10 @@ impl Agent {
             cancel.clone(),
         ));
 
-        let policy = Arc::new(policy(root));
+        let policy = Arc::new(NodePolicy {
+            apparmor: machine.apparmor,
+            ..policy(root)
+        });
         let facts = MachineFacts {
             cores: 4,
             memory: Bytes(8 * GIB),
@@ -683,6 +689,8 @@ fn policy(root: &Path) -> NodePolicy {
         seccomp_dir: root.join("seccomp"),
         max_restart_backoff: Duration::from_secs(300),
         limited_swap: false,
+        apparmor: true,
+        masked_paths: Vec::new(),
     }
 }
 

@@ -16,6 +16,7 @@ mod identity;
 mod join;
 mod lives;
 mod probes;
+mod protection;
 mod pulls;
 mod node_events;
 mod objects;

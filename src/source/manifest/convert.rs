@@ -12,11 +12,11 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 
 use super::convert_container::Role;
 use super::path::{Faults, FieldPath};
-use super::{convert_container, convert_placement, convert_volume, ephemeral};
+use super::{convert_container, convert_placement, convert_security, convert_volume, ephemeral};
 use super::{quantity, validate_resources};
 use crate::model::pod::{
-    Deletion, DnsConfig, DnsPolicy, HostAlias, HostPathKind, Medium, Namespaces, Pod, PodName, PodSecurity,
-    PodUid, Profile, SeLinux, Source, Volume, VolumeSource,
+    Deletion, DnsConfig, DnsPolicy, HostAlias, HostPathKind, Medium, Namespaces, Pod, PodName, PodUid,
+    Source, Volume, VolumeSource,
 };
 use crate::model::resources::{Amounts, Bytes, MilliCpu, Qos, Resources};
 
@@ -32,12 +32,21 @@ pub(super) fn pod(object: k8s::Pod, source: Source, seen: Timestamp, faults: &mu
     let at = FieldPath::default().field("spec");
     let restart_policy =
         convert_container::restart_policy(spec.restart_policy.as_deref().unwrap_or_default());
-    let security = pod_security(spec);
+    let security = convert_security::pod(spec, &at.field("securityContext"), faults);
+    let annotations = metadata.annotations.clone().unwrap_or_default();
     let containers = |list: &[k8s::Container], role: Role, faults: &mut Faults| {
         let at = at.field(role.field());
-        let convert = |(index, container)| {
+        let convert = |(index, container): (usize, &k8s::Container)| {
             let at = at.index(index);
-            convert_container::container(container, role, restart_policy, &security, &at, faults)
+            let annotated = convert_security::annotated(&annotations, &container.name);
+            let security = convert_security::container(
+                container.security_context.as_ref(),
+                annotated,
+                &security,
+                &at.field("securityContext"),
+                faults,
+            );
+            convert_container::container(container, role, restart_policy, security, &at, faults)
         };
         list.iter().enumerate().map(convert).collect::<Vec<_>>()
     };
@@ -57,7 +66,7 @@ pub(super) fn pod(object: k8s::Pod, source: Source, seen: Timestamp, faults: &mu
         uid: PodUid(metadata.uid.clone().unwrap_or_default()),
         source,
         labels: metadata.labels.clone().unwrap_or_default(),
-        annotations: metadata.annotations.clone().unwrap_or_default(),
+        annotations,
         seen,
         deletion: deletion(&object),
         hostname: hostname(hostname_override.or(spec.hostname.as_deref()), &name.name),
@@ -187,58 +196,6 @@ fn host_aliases(aliases: &[k8s::HostAlias], at: &FieldPath, faults: &mut Faults)
         }
     };
     aliases.iter().enumerate().filter_map(convert).collect()
-}
-
-fn pod_security(spec: &PodSpec) -> PodSecurity {
-    let Some(own) = &spec.security_context else {
-        return PodSecurity::default();
-    };
-    let sysctls = own.sysctls.iter().flatten();
-    PodSecurity {
-        run_as_user: own.run_as_user,
-        run_as_group: own.run_as_group,
-        run_as_non_root: own.run_as_non_root,
-        supplemental_groups: own.supplemental_groups.clone().unwrap_or_default(),
-        supplemental_groups_strict: own.supplemental_groups_policy.as_deref() == Some("Strict"),
-        fs_group: own.fs_group,
-        sysctls: sysctls.map(|s| (s.name.clone(), s.value.clone())).collect(),
-        seccomp: seccomp(own.seccomp_profile.as_ref()),
-        apparmor: apparmor(own.app_armor_profile.as_ref()),
-        selinux: own.se_linux_options.as_ref().map(selinux),
-    }
-}
-
-/// The seccomp profile.
-pub(super) fn seccomp(profile: Option<&k8s::SeccompProfile>) -> Profile {
-    profile.map_or(Profile::Unstated, |p| {
-        self::profile(&p.type_, p.localhost_profile.as_ref())
-    })
-}
-
-/// The AppArmor profile.
-pub(super) fn apparmor(profile: Option<&k8s::AppArmorProfile>) -> Profile {
-    profile.map_or(Profile::Unstated, |p| {
-        self::profile(&p.type_, p.localhost_profile.as_ref())
-    })
-}
-
-fn profile(kind: &str, localhost: Option<&String>) -> Profile {
-    match kind {
-        "RuntimeDefault" => Profile::RuntimeDefault,
-        "Unconfined" => Profile::Unconfined,
-        "Localhost" => Profile::Localhost(localhost.cloned().unwrap_or_default()),
-        _ => Profile::Unstated,
-    }
-}
-
-/// The SELinux labels.
-pub(super) fn selinux(own: &k8s::SELinuxOptions) -> SeLinux {
-    SeLinux {
-        user: own.user.clone().unwrap_or_default(),
-        role: own.role.clone().unwrap_or_default(),
-        kind: own.type_.clone().unwrap_or_default(),
-        level: own.level.clone().unwrap_or_default(),
-    }
 }
 
 /// Requests and limits.

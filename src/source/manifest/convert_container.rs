@@ -5,15 +5,15 @@ use std::collections::HashMap;
 
 use k8s_openapi::api::core::v1 as k8s;
 
-use super::convert::{apparmor, resources, seccomp, selinux};
-use super::convert_volume;
+use super::convert::resources;
 use super::fingerprint::container_hash;
 use super::path::{Faults, FieldPath};
+use super::{convert_security, convert_volume};
 use crate::model::bounds;
 use crate::model::expand::expand;
 use crate::model::pod::{
-    Container, ContainerSecurity, Mount, OnResize, PodSecurity, Port, Profile, Propagation, Protocol,
-    PullPolicy, ResizePolicy, RestartPolicy,
+    Container, ContainerSecurity, Mount, OnResize, Port, Propagation, Protocol, PullPolicy,
+    RecursiveReadOnly, ResizePolicy, RestartPolicy,
 };
 use crate::model::probe::{Hook, Lifecycle, Probe, Probes};
 use crate::model::restart::RestartRule;
@@ -40,12 +40,12 @@ impl Role {
     }
 }
 
-/// Converts a container of a pod with that restart policy and security context.
+/// Converts a container of a pod with that restart policy. `security` is its security context, the pod's merged in.
 pub(super) fn container(
     own: &k8s::Container,
     role: Role,
     restart: RestartPolicy,
-    pod: &PodSecurity,
+    security: ContainerSecurity,
     at: &FieldPath,
     faults: &mut Faults,
 ) -> Container {
@@ -82,8 +82,11 @@ pub(super) fn container(
             .map(|own| resources(own, &at.field("resources"), faults))
             .unwrap_or_default(),
         resize: resize(own),
-        mounts: mounts.map(mount).collect(),
-        security: security(own.security_context.as_ref(), pod),
+        mounts: mounts
+            .enumerate()
+            .map(|(index, own)| mount(own, &at.field("volumeMounts").index(index), faults))
+            .collect(),
+        security,
         termination_path: own.termination_message_path.clone().unwrap_or_default(),
         termination_from_logs: own.termination_message_policy.as_deref() == Some("FallbackToLogsOnError"),
         stdin: own.stdin.unwrap_or(false),
@@ -218,7 +221,7 @@ fn ports(ports: &[k8s::ContainerPort], at: &FieldPath, faults: &mut Faults) -> V
     converted
 }
 
-fn mount(own: &k8s::VolumeMount) -> Mount {
+fn mount(own: &k8s::VolumeMount, at: &FieldPath, faults: &mut Faults) -> Mount {
     let absolute = own.mount_path.starts_with('/');
     Mount {
         volume: own.name.clone(),
@@ -230,40 +233,23 @@ fn mount(own: &k8s::VolumeMount) -> Mount {
             format!("/{}", own.mount_path)
         },
         read_only: own.read_only.unwrap_or(false),
-        recursive_read_only: matches!(own.recursive_read_only.as_deref(), Some("Enabled" | "IfPossible")),
+        recursive_read_only: match own.recursive_read_only.as_deref() {
+            Some("Enabled") => RecursiveReadOnly::Enabled,
+            Some("IfPossible") => RecursiveReadOnly::IfPossible,
+            None | Some("Disabled") => RecursiveReadOnly::Disabled,
+            Some(other) => {
+                convert_security::unknown(&at.field("recursiveReadOnly"), other, faults);
+                RecursiveReadOnly::Disabled
+            }
+        },
         propagation: match own.mount_propagation.as_deref() {
             Some("HostToContainer") => Propagation::HostToContainer,
             Some("Bidirectional") => Propagation::Bidirectional,
-            _ => Propagation::None,
+            None | Some("None") => Propagation::None,
+            Some(other) => {
+                convert_security::unknown(&at.field("mountPropagation"), other, faults);
+                Propagation::None
+            }
         },
-    }
-}
-
-/// `DetermineEffectiveSecurityContext` of `pkg/securitycontext/util.go`.
-fn security(own: Option<&k8s::SecurityContext>, pod: &PodSecurity) -> ContainerSecurity {
-    let default = k8s::SecurityContext::default();
-    let own = own.unwrap_or(&default);
-    let capabilities = own.capabilities.clone().unwrap_or_default();
-    let or_pods = |own: Profile, pods: &Profile| match own {
-        Profile::Unstated => pods.clone(),
-        stated => stated,
-    };
-    ContainerSecurity {
-        privileged: own.privileged.unwrap_or(false),
-        run_as_user: own.run_as_user.or(pod.run_as_user),
-        run_as_group: own.run_as_group.or(pod.run_as_group),
-        run_as_non_root: own.run_as_non_root.or(pod.run_as_non_root).unwrap_or(false),
-        read_only_root: own.read_only_root_filesystem.unwrap_or(false),
-        no_new_privileges: own.allow_privilege_escalation == Some(false),
-        capabilities_add: capabilities.add.unwrap_or_default(),
-        capabilities_drop: capabilities.drop.unwrap_or_default(),
-        unmasked_proc: own.proc_mount.as_deref() == Some("Unmasked"),
-        seccomp: or_pods(seccomp(own.seccomp_profile.as_ref()), &pod.seccomp),
-        apparmor: or_pods(apparmor(own.app_armor_profile.as_ref()), &pod.apparmor),
-        selinux: own
-            .se_linux_options
-            .as_ref()
-            .map(selinux)
-            .or_else(|| pod.selinux.clone()),
     }
 }

@@ -34,6 +34,7 @@ mod validate_volume;
 mod convert;
 mod convert_container;
 mod convert_placement;
+mod convert_security;
 mod ephemeral;
 mod static_pod;
 mod api_pod;

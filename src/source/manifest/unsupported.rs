@@ -21,6 +21,7 @@ const DONE_BY_API: &[&str] = &[
     "spec.nodeSelector",
     "spec.affinity",
     "spec.schedulingGates",
+    "spec.schedulingGroup",
     "spec.serviceAccountName",
     "spec.serviceAccount",
     "spec.runtimeClassName",

@@ -29,6 +29,7 @@ pub(super) fn pod(pod: &Pod, context: &ManifestContext, faults: &mut Faults) {
     validate_probe::readiness_gates(spec, &at, faults);
     validate_volume::volumes(spec, &at.field("volumes"), faults);
     validate_security::pod(spec, context, &at.field("securityContext"), faults);
+    validate_security::annotations(pod, &top.field("metadata").field("annotations"), faults);
     pod_resources::check(spec, &at, faults);
     policies(spec, &at, faults);
     host_names(spec, &at, faults);

@@ -46,12 +46,10 @@ fn annotations(annotations: Option<&BTreeMap<String, String>>, at: &FieldPath, f
         // Annotations may have upper case in their domain.
         let lower = key.to_ascii_lowercase();
         faults.complain(&at.key(key.clone()), key, names::qualified_name(&lower));
-        if key.starts_with("container.apparmor.security.beta.kubernetes.io/")
-            || key == "seccomp.security.alpha.kubernetes.io/pod"
+        if key == "seccomp.security.alpha.kubernetes.io/pod"
             || key.starts_with("container.seccomp.security.alpha.kubernetes.io/")
         {
-            let message =
-                "is not read any more: set securityContext.appArmorProfile or seccompProfile instead";
+            let message = "is not read any more: set securityContext.seccompProfile instead";
             faults.add(&at.key(key.clone()), message);
         }
     }

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{
-    AppArmorProfile, PodSecurityContext, PodSpec, SeccompProfile, SecurityContext, Sysctl,
+    AppArmorProfile, Container, Pod, PodSecurityContext, PodSpec, SeccompProfile, SecurityContext, Sysctl,
 };
 
 use super::ManifestContext;
+use super::convert_security::APPARMOR;
 use super::names;
 use super::path::{Faults, FieldPath};
 
@@ -327,6 +328,58 @@ fn apparmor(profile: Option<&AppArmorProfile>, at: &FieldPath, faults: &mut Faul
             &at.field("localhostProfile"),
             "must be the name of a profile without spaces around it",
         );
+    }
+}
+
+/// Notes what is wrong with annotations from the time when AppArmor profiles had no field
+/// (`ValidateAppArmorPodAnnotations`, `validateAppArmorAnnotationsAndFieldsMatchOnCreate`).
+pub(super) fn annotations(pod: &Pod, at: &FieldPath, faults: &mut Faults) {
+    let spec = pod.spec.as_ref();
+    let init = spec
+        .into_iter()
+        .flat_map(|spec| spec.init_containers.iter().flatten());
+    let containers: Vec<&Container> = spec
+        .into_iter()
+        .flat_map(|spec| &spec.containers)
+        .chain(init)
+        .collect();
+    let of_pod = spec.and_then(|spec| spec.security_context.as_ref()?.app_armor_profile.as_ref());
+    for (key, value) in pod.metadata.annotations.iter().flatten() {
+        let Some(name) = key.strip_prefix(APPARMOR) else {
+            continue;
+        };
+        let at = at.key(key.clone());
+        let is_known = matches!(value.as_str(), "" | "runtime/default" | "unconfined");
+        if !is_known && !value.starts_with("localhost/") {
+            faults.add(
+                &at,
+                format!("{value:?} is none of runtime/default, unconfined, localhost/…"),
+            );
+        }
+        let Some(container) = containers.iter().find(|container| container.name == name) else {
+            faults.add(&at, format!("no container is called {name:?}"));
+            continue;
+        };
+        let own = container.security_context.as_ref();
+        let stated = own.and_then(|own| own.app_armor_profile.as_ref()).or(of_pod);
+        if stated.is_some_and(|profile| annotation(profile) != *value) {
+            faults.add(
+                &at,
+                "says otherwise than securityContext.appArmorProfile: remove the annotation",
+            );
+        }
+    }
+}
+
+/// The profile as an annotation had it.
+fn annotation(profile: &AppArmorProfile) -> String {
+    match profile.type_.as_str() {
+        "RuntimeDefault" => "runtime/default".to_owned(),
+        "Unconfined" => "unconfined".to_owned(),
+        _ => format!(
+            "localhost/{}",
+            profile.localhost_profile.as_deref().unwrap_or_default()
+        ),
     }
 }
 

@@ -105,8 +105,20 @@ impl RuntimeService for Services {
             condition("NetworkReady", network),
         ];
         let status = Some(v1::RuntimeStatus { conditions });
+        let world = self.0.world();
+        let handler = |&(name, recursive_read_only_mounts): &(&str, bool)| v1::RuntimeHandler {
+            name: name.to_owned(),
+            features: Some(v1::RuntimeHandlerFeatures {
+                recursive_read_only_mounts,
+                user_namespaces: false,
+            }),
+        };
         answer(v1::StatusResponse {
             status,
+            runtime_handlers: world.abilities.iter().map(handler).collect(),
+            features: world.strict_groups.map(|strict| v1::RuntimeFeatures {
+                supplemental_groups_policy: strict,
+            }),
             ..Default::default()
         })
     }

@@ -24,6 +24,10 @@ pub(crate) struct World {
     pub held_answers: BTreeSet<&'static str>,
     /// `NetworkReady`
     pub network_ready: bool,
+    /// Its handlers, and whether each makes recursive read-only mounts.
+    pub abilities: Vec<(&'static str, bool)>,
+    /// Whether it follows `supplementalGroupsPolicy`; `None`: it is too old to say.
+    pub strict_groups: Option<bool>,
     /// Whether it is containerd; takes effect at the next start.
     pub supports_events: bool,
     /// Images that can be pulled.
@@ -54,6 +58,8 @@ impl Default for World {
             held: BTreeSet::new(),
             held_answers: BTreeSet::new(),
             network_ready: true,
+            abilities: Vec::new(),
+            strict_groups: None,
             supports_events: true,
             registry: BTreeSet::new(),
             passwords: BTreeMap::new(),

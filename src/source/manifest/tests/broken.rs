@@ -422,7 +422,7 @@ fn what_is_not_done_yet_is_refused() {
 kind: Pod
 metadata:
   name: a
-  annotations: {kubernetes.io/config.mirror: x, container.apparmor.security.beta.kubernetes.io/c: unconfined}
+  annotations: {kubernetes.io/config.mirror: x, container.apparmor.security.beta.kubernetes.io/x: always}
   deletionTimestamp: 2026-01-01T00:00:00Z
 spec:
   nodeSelector: {a: b}
@@ -445,7 +445,8 @@ spec:
 ",
         expect![[r#"
             :5: metadata.annotations[kubernetes.io/config.mirror]: marks the image of a static pod in the API: remove it
-            :5: metadata.annotations[container.apparmor.security.beta.kubernetes.io/c]: is not read any more: set securityContext.appArmorProfile or seccompProfile instead
+            :5: metadata.annotations[container.apparmor.security.beta.kubernetes.io/x]: "always" is none of runtime/default, unconfined, localhost/…
+            :5: metadata.annotations[container.apparmor.security.beta.kubernetes.io/x]: no container is called "x"
             :6: metadata.deletionTimestamp: is set by the API server: remove it, and remove the file to delete the pod
             :8: spec.nodeSelector: is not supported by this version of gantry yet: remove it: the manifest lies on the node that it is for
             :9: spec.affinity: is not supported by this version of gantry yet: remove the required node affinity: the manifest lies on the node that it is for

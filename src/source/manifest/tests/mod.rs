@@ -2,6 +2,8 @@
 
 mod broken;
 mod corpus;
+mod cve;
+mod fields;
 mod meaning;
 mod planned;
 mod run_as;

@@ -8,11 +8,20 @@ use super::{context, now};
 use crate::model::node::NodePolicy;
 use crate::model::object::Objects;
 use crate::model::pod::{Container, Deletion, Pod};
-use crate::model::runtime::{ContainerState, ObservedContainer, ObservedName, ObservedPod, Sandbox};
+use crate::model::runtime::{
+    ContainerState, ObservedContainer, ObservedName, ObservedPod, RuntimeHandler, Sandbox,
+};
 use crate::model::sample;
 use crate::model::step::Step;
 use crate::plan::{PlanView, pod};
 use crate::source::manifest::read_api_pod;
+
+/// A runtime that can do everything.
+static HANDLERS: [RuntimeHandler; 1] = [RuntimeHandler {
+    name: String::new(),
+    recursive_read_only: true,
+    user_namespaces: true,
+}];
 
 /// The pod of an API server, or why it is not run.
 pub(super) fn api_pod(object: Value) -> Result<Pod, Vec<String>> {
@@ -51,6 +60,7 @@ fn plan(pod: &Pod, seen: &ObservedName, policy: &NodePolicy) -> Vec<Step> {
         name: &pod.name,
         runtime_ready: true,
         network_ready: true,
+        runtime_handlers: &HANDLERS,
         desired_complete: true,
         held: None,
         images: &[],

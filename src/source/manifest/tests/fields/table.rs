@@ -1,0 +1,914 @@
+//! What becomes of each field, by type and name. A new version of Kubernetes' types fails the tests until its new fields
+//! have their rows.
+
+use self::Mark::{Acts, Defaults, Enforces, Forbidden, Ignored, NotHere, Refused};
+
+/// What becomes of a field.
+#[derive(Debug)]
+pub(super) enum Mark {
+    /// Something is done for it, by this file: a change of it is a change of the pod as the node understands it.
+    Acts(&'static str),
+    /// It holds the pod to something: a change of it is a change of what the runtime is asked for or the disk gets.
+    Enforces(&'static str),
+    /// A pod with it does not run. A specification that has it; what the manifest's problem says; what is said of a pod
+    /// of the API server.
+    Refused(&'static str, &'static str, &'static str),
+    /// It has no meaning on Linux. A manifest with it is refused in these words; in a pod of the API server the kubelet
+    /// leaves it alone, too.
+    NotHere(&'static str, &'static str),
+    /// It has one value that is acted on, which is its default.
+    #[expect(dead_code, reason = "the reason is for the reader")]
+    Defaults(&'static str),
+    /// The kubelet does nothing for it either, because of this.
+    #[expect(dead_code, reason = "the reason is for the reader")]
+    Ignored(&'static str),
+    /// No pod has it, because of this.
+    #[expect(dead_code, reason = "the reason is for the reader")]
+    Forbidden(&'static str),
+}
+
+const YET: &str = "is not supported by this version of gantry yet";
+
+/// The fields of a type.
+type Fields = &'static [(&'static str, Mark)];
+
+pub(super) const TABLE: &[(&str, Fields)] = &[
+    (
+        "PodSpec",
+        &[
+            ("activeDeadlineSeconds", Acts("plan/restart.rs")),
+            ("affinity", Acts("plan/placement.rs")),
+            (
+                "automountServiceAccountToken",
+                Ignored("the API server's admission adds the volume of the token"),
+            ),
+            ("containers", Acts("plan/container.rs")),
+            ("dnsConfig", Acts("plan/dns.rs")),
+            ("dnsPolicy", Acts("plan/dns.rs")),
+            ("enableServiceLinks", Acts("plan/service_links.rs")),
+            ("ephemeralContainers", Acts("plan/ephemeral.rs")),
+            ("hostAliases", Acts("plan/container.rs")),
+            ("hostIPC", Enforces("plan/security.rs")),
+            ("hostNetwork", Enforces("plan/security.rs")),
+            ("hostPID", Enforces("plan/security.rs")),
+            (
+                "hostUsers",
+                Refused(
+                    r#"{"hostUsers": false}"#,
+                    "spec.hostUsers: is not supported by this version of gantry yet",
+                    YET,
+                ),
+            ),
+            ("hostname", Acts("plan/sandbox.rs")),
+            ("hostnameOverride", Acts("plan/sandbox.rs")),
+            ("imagePullSecrets", Acts("plan/pull.rs")),
+            ("initContainers", Acts("plan/need.rs")),
+            (
+                "nodeName",
+                Ignored("whose pods are watched is decided by the agent's own name"),
+            ),
+            ("nodeSelector", Acts("plan/placement.rs")),
+            ("os", Acts("plan/admit.rs")),
+            ("overhead", Acts("plan/cgroup.rs")),
+            ("preemptionPolicy", Ignored("only the scheduler reads it")),
+            ("priority", Acts("plan/admit.rs")),
+            ("priorityClassName", Acts("plan/cgroup.rs")),
+            ("readinessGates", Acts("status/condition.rs")),
+            (
+                "resourceClaims",
+                Refused(
+                    r#"{"resourceClaims": [{"name": "gpu"}]}"#,
+                    "spec.resourceClaims: is not supported by this version of gantry yet",
+                    YET,
+                ),
+            ),
+            ("resources", Acts("plan/cgroup.rs")),
+            ("restartPolicy", Acts("plan/need.rs")),
+            ("runtimeClassName", Enforces("plan/sandbox.rs")),
+            ("schedulerName", Ignored("only the scheduler reads it")),
+            ("schedulingGates", Ignored("only the scheduler reads it")),
+            ("schedulingGroup", Ignored("only the scheduler reads it")),
+            ("securityContext", Enforces("plan/security.rs")),
+            (
+                "serviceAccount",
+                Ignored("an older name of serviceAccountName; the API server keeps both the same"),
+            ),
+            ("serviceAccountName", Acts("model/reference.rs")),
+            ("setHostnameAsFQDN", Acts("plan/sandbox.rs")),
+            ("shareProcessNamespace", Enforces("plan/security.rs")),
+            ("subdomain", Acts("plan/sandbox.rs")),
+            ("terminationGracePeriodSeconds", Acts("plan/teardown.rs")),
+            ("tolerations", Acts("plan/placement.rs")),
+            (
+                "topologySpreadConstraints",
+                Ignored("only the scheduler reads it"),
+            ),
+            ("volumes", Acts("plan/volume.rs")),
+        ],
+    ),
+    (
+        "Affinity",
+        &[
+            ("nodeAffinity", Acts("plan/placement.rs")),
+            ("podAffinity", Ignored("only the scheduler reads it")),
+            ("podAntiAffinity", Ignored("only the scheduler reads it")),
+        ],
+    ),
+    (
+        "NodeAffinity",
+        &[
+            (
+                "preferredDuringSchedulingIgnoredDuringExecution",
+                Ignored("only the scheduler reads it"),
+            ),
+            (
+                "requiredDuringSchedulingIgnoredDuringExecution",
+                Acts("plan/placement.rs"),
+            ),
+        ],
+    ),
+    (
+        "NodeSelector",
+        &[("nodeSelectorTerms", Acts("plan/placement.rs"))],
+    ),
+    (
+        "NodeSelectorTerm",
+        &[
+            ("matchExpressions", Acts("plan/placement.rs")),
+            ("matchFields", Acts("plan/placement.rs")),
+        ],
+    ),
+    (
+        "NodeSelectorRequirement",
+        &[
+            ("key", Acts("plan/placement.rs")),
+            ("operator", Acts("plan/placement.rs")),
+            ("values", Acts("plan/placement.rs")),
+        ],
+    ),
+    (
+        "Container",
+        &[
+            ("args", Acts("plan/container.rs")),
+            ("command", Acts("plan/container.rs")),
+            ("env", Acts("plan/environment.rs")),
+            ("envFrom", Acts("plan/environment.rs")),
+            ("image", Acts("plan/container.rs")),
+            ("imagePullPolicy", Acts("act/image.rs")),
+            ("lifecycle", Acts("plan/start.rs")),
+            ("livenessProbe", Acts("plan/need.rs")),
+            ("name", Acts("plan/container.rs")),
+            ("ports", Acts("plan/sandbox.rs")),
+            ("readinessProbe", Acts("status/container.rs")),
+            ("resizePolicy", Acts("plan/resize.rs")),
+            ("resources", Acts("plan/cgroup.rs")),
+            ("restartPolicy", Acts("plan/need.rs")),
+            ("restartPolicyRules", Acts("model/restart.rs")),
+            ("securityContext", Enforces("plan/security.rs")),
+            ("startupProbe", Acts("plan/need.rs")),
+            ("stdin", Acts("plan/container.rs")),
+            ("stdinOnce", Acts("plan/container.rs")),
+            ("terminationMessagePath", Acts("plan/container.rs")),
+            ("terminationMessagePolicy", Acts("plan/container.rs")),
+            ("tty", Acts("plan/container.rs")),
+            (
+                "volumeDevices",
+                Refused(
+                    r#"{"containers": [{"name": "c", "image": "i:1", "volumeDevices": [{"name": "v", "devicePath": "/dev/v"}]}]}"#,
+                    "volumeDevices: is not supported by this version of gantry yet",
+                    YET,
+                ),
+            ),
+            ("volumeMounts", Acts("plan/container.rs")),
+            ("workingDir", Acts("plan/container.rs")),
+        ],
+    ),
+    (
+        "EphemeralContainer",
+        &[
+            ("args", Acts("plan/container.rs")),
+            ("command", Acts("plan/container.rs")),
+            ("env", Acts("plan/environment.rs")),
+            ("envFrom", Acts("plan/environment.rs")),
+            ("image", Acts("plan/container.rs")),
+            ("imagePullPolicy", Acts("act/image.rs")),
+            (
+                "lifecycle",
+                Forbidden("the API server lets no ephemeral container have it"),
+            ),
+            (
+                "livenessProbe",
+                Forbidden("the API server lets no ephemeral container have it"),
+            ),
+            ("name", Acts("plan/container.rs")),
+            (
+                "ports",
+                Forbidden("the API server lets no ephemeral container have it"),
+            ),
+            (
+                "readinessProbe",
+                Forbidden("the API server lets no ephemeral container have it"),
+            ),
+            (
+                "resizePolicy",
+                Forbidden("the API server lets no ephemeral container have it"),
+            ),
+            (
+                "resources",
+                Forbidden("the API server lets no ephemeral container have it"),
+            ),
+            (
+                "restartPolicy",
+                Forbidden("the API server lets no ephemeral container have it"),
+            ),
+            (
+                "restartPolicyRules",
+                Forbidden("the API server lets no ephemeral container have it"),
+            ),
+            ("securityContext", Enforces("plan/security.rs")),
+            (
+                "startupProbe",
+                Forbidden("the API server lets no ephemeral container have it"),
+            ),
+            ("stdin", Acts("plan/container.rs")),
+            ("stdinOnce", Acts("plan/container.rs")),
+            ("targetContainerName", Enforces("plan/ephemeral.rs")),
+            ("terminationMessagePath", Acts("plan/container.rs")),
+            ("terminationMessagePolicy", Acts("plan/container.rs")),
+            ("tty", Acts("plan/container.rs")),
+            (
+                "volumeDevices",
+                Forbidden("the API server lets no ephemeral container have it"),
+            ),
+            ("volumeMounts", Acts("plan/container.rs")),
+            ("workingDir", Acts("plan/container.rs")),
+        ],
+    ),
+    (
+        "EnvVar",
+        &[
+            ("name", Acts("plan/environment.rs")),
+            ("value", Acts("plan/environment.rs")),
+            ("valueFrom", Acts("plan/environment.rs")),
+        ],
+    ),
+    (
+        "EnvVarSource",
+        &[
+            ("configMapKeyRef", Acts("plan/environment.rs")),
+            ("fieldRef", Acts("plan/environment.rs")),
+            (
+                "fileKeyRef",
+                Refused(
+                    r#"{"containers": [{"name": "c", "image": "i:1", "env": [{"name": "A", "valueFrom": {"fileKeyRef": {"volumeName": "v", "path": "a", "key": "b"}}}]}]}"#,
+                    "env[0].valueFrom.fileKeyRef: is not supported by this version of gantry yet",
+                    YET,
+                ),
+            ),
+            ("resourceFieldRef", Acts("plan/environment.rs")),
+            ("secretKeyRef", Acts("plan/environment.rs")),
+        ],
+    ),
+    (
+        "ConfigMapKeySelector",
+        &[
+            ("key", Acts("plan/environment.rs")),
+            ("name", Acts("plan/environment.rs")),
+            ("optional", Acts("plan/environment.rs")),
+        ],
+    ),
+    (
+        "SecretKeySelector",
+        &[
+            ("key", Acts("plan/environment.rs")),
+            ("name", Acts("plan/environment.rs")),
+            ("optional", Acts("plan/environment.rs")),
+        ],
+    ),
+    (
+        "ObjectFieldSelector",
+        &[
+            ("apiVersion", Defaults("v1 is the only one")),
+            ("fieldPath", Acts("plan/content.rs")),
+        ],
+    ),
+    (
+        "ResourceFieldSelector",
+        &[
+            ("containerName", Acts("plan/content.rs")),
+            ("divisor", Acts("plan/content.rs")),
+            ("resource", Acts("plan/content.rs")),
+        ],
+    ),
+    (
+        "EnvFromSource",
+        &[
+            ("configMapRef", Acts("plan/environment.rs")),
+            ("prefix", Acts("plan/environment.rs")),
+            ("secretRef", Acts("plan/environment.rs")),
+        ],
+    ),
+    (
+        "ConfigMapEnvSource",
+        &[
+            ("name", Acts("plan/environment.rs")),
+            ("optional", Acts("plan/environment.rs")),
+        ],
+    ),
+    (
+        "SecretEnvSource",
+        &[
+            ("name", Acts("plan/environment.rs")),
+            ("optional", Acts("plan/environment.rs")),
+        ],
+    ),
+    (
+        "Lifecycle",
+        &[
+            ("postStart", Acts("plan/start.rs")),
+            ("preStop", Acts("plan/teardown.rs")),
+            (
+                "stopSignal",
+                Refused(
+                    r#"{"containers": [{"name": "c", "image": "i:1", "lifecycle": {"stopSignal": "SIGUSR1"}}]}"#,
+                    "lifecycle.stopSignal: is not supported by this version of gantry yet",
+                    YET,
+                ),
+            ),
+        ],
+    ),
+    (
+        "LifecycleHandler",
+        &[
+            ("exec", Acts("act/hook.rs")),
+            ("httpGet", Acts("act/hook.rs")),
+            ("sleep", Acts("act/hook.rs")),
+            ("tcpSocket", Acts("act/hook.rs")),
+        ],
+    ),
+    ("ExecAction", &[("command", Acts("observe/probe/worker.rs"))]),
+    (
+        "HTTPGetAction",
+        &[
+            ("host", Acts("ask/http.rs")),
+            ("httpHeaders", Acts("ask/http.rs")),
+            ("path", Acts("ask/http.rs")),
+            ("port", Acts("ask/http.rs")),
+            ("scheme", Acts("ask/http.rs")),
+        ],
+    ),
+    (
+        "HTTPHeader",
+        &[("name", Acts("ask/http.rs")), ("value", Acts("ask/http.rs"))],
+    ),
+    ("SleepAction", &[("seconds", Acts("act/hook.rs"))]),
+    (
+        "TCPSocketAction",
+        &[("host", Acts("ask/connect.rs")), ("port", Acts("ask/connect.rs"))],
+    ),
+    (
+        "GRPCAction",
+        &[
+            ("port", Acts("observe/probe/worker.rs")),
+            ("service", Acts("observe/probe/worker.rs")),
+        ],
+    ),
+    (
+        "Probe",
+        &[
+            ("exec", Acts("observe/probe/worker.rs")),
+            ("failureThreshold", Acts("observe/probe/worker.rs")),
+            ("grpc", Acts("observe/probe/worker.rs")),
+            ("httpGet", Acts("observe/probe/worker.rs")),
+            ("initialDelaySeconds", Acts("observe/probe/worker.rs")),
+            ("periodSeconds", Acts("observe/probe/worker.rs")),
+            ("successThreshold", Acts("observe/probe/worker.rs")),
+            ("tcpSocket", Acts("observe/probe/worker.rs")),
+            ("terminationGracePeriodSeconds", Acts("plan/need.rs")),
+            ("timeoutSeconds", Acts("observe/probe/worker.rs")),
+        ],
+    ),
+    (
+        "ContainerPort",
+        &[
+            ("containerPort", Acts("plan/sandbox.rs")),
+            ("hostIP", Acts("plan/sandbox.rs")),
+            ("hostPort", Acts("plan/sandbox.rs")),
+            ("name", Acts("plan/sandbox.rs")),
+            ("protocol", Acts("plan/sandbox.rs")),
+        ],
+    ),
+    (
+        "ContainerResizePolicy",
+        &[
+            ("resourceName", Acts("plan/resize.rs")),
+            ("restartPolicy", Acts("plan/resize.rs")),
+        ],
+    ),
+    (
+        "ResourceRequirements",
+        &[
+            (
+                "claims",
+                Refused(
+                    r#"{"containers": [{"name": "c", "image": "i:1", "resources": {"claims": [{"name": "gpu"}]}}]}"#,
+                    "resources: is not supported by this version of gantry yet: remove the claims",
+                    YET,
+                ),
+            ),
+            ("limits", Acts("plan/cgroup.rs")),
+            ("requests", Acts("plan/cgroup.rs")),
+        ],
+    ),
+    (
+        "ContainerRestartRule",
+        &[
+            (
+                "action",
+                Defaults("Restart is the one that is done; RestartAllContainers is refused"),
+            ),
+            ("exitCodes", Acts("model/restart.rs")),
+        ],
+    ),
+    (
+        "ContainerRestartRuleOnExitCodes",
+        &[
+            ("operator", Acts("model/restart.rs")),
+            ("values", Acts("model/restart.rs")),
+        ],
+    ),
+    (
+        "SecurityContext",
+        &[
+            ("allowPrivilegeEscalation", Enforces("plan/security.rs")),
+            ("appArmorProfile", Enforces("plan/security.rs")),
+            ("capabilities", Enforces("plan/security.rs")),
+            ("privileged", Enforces("plan/security.rs")),
+            ("procMount", Enforces("plan/security.rs")),
+            ("readOnlyRootFilesystem", Enforces("plan/security.rs")),
+            ("runAsGroup", Enforces("plan/security.rs")),
+            ("runAsNonRoot", Enforces("model/run_as.rs")),
+            ("runAsUser", Enforces("plan/security.rs")),
+            ("seLinuxOptions", Enforces("plan/security.rs")),
+            ("seccompProfile", Enforces("plan/security.rs")),
+            (
+                "windowsOptions",
+                NotHere(
+                    r#"{"containers": [{"name": "c", "image": "i:1", "securityContext": {"windowsOptions": {"hostProcess": false}}}]}"#,
+                    "windowsOptions: has no meaning on Linux: remove it",
+                ),
+            ),
+        ],
+    ),
+    (
+        "AppArmorProfile",
+        &[
+            ("localhostProfile", Enforces("plan/security.rs")),
+            ("type", Enforces("plan/security.rs")),
+        ],
+    ),
+    (
+        "SeccompProfile",
+        &[
+            ("localhostProfile", Enforces("plan/security.rs")),
+            ("type", Enforces("plan/security.rs")),
+        ],
+    ),
+    (
+        "Capabilities",
+        &[
+            ("add", Enforces("plan/security.rs")),
+            ("drop", Enforces("plan/security.rs")),
+        ],
+    ),
+    (
+        "SELinuxOptions",
+        &[
+            ("level", Enforces("plan/security.rs")),
+            ("role", Enforces("plan/security.rs")),
+            ("type", Enforces("plan/security.rs")),
+            ("user", Enforces("plan/security.rs")),
+        ],
+    ),
+    (
+        "PodSecurityContext",
+        &[
+            ("appArmorProfile", Enforces("plan/security.rs")),
+            ("fsGroup", Enforces("plan/security.rs")),
+            (
+                "fsGroupChangePolicy",
+                Ignored(
+                    "only volumes of drivers follow it; the kubelet gives every kind of volume that there is here its group afresh",
+                ),
+            ),
+            ("runAsGroup", Enforces("plan/security.rs")),
+            ("runAsNonRoot", Enforces("model/run_as.rs")),
+            ("runAsUser", Enforces("plan/security.rs")),
+            (
+                "seLinuxChangePolicy",
+                Ignored("only volumes of drivers are mounted with a label"),
+            ),
+            ("seLinuxOptions", Enforces("plan/security.rs")),
+            ("seccompProfile", Enforces("plan/security.rs")),
+            ("supplementalGroups", Enforces("plan/security.rs")),
+            ("supplementalGroupsPolicy", Enforces("plan/security.rs")),
+            ("sysctls", Enforces("plan/sandbox.rs")),
+            (
+                "windowsOptions",
+                NotHere(
+                    r#"{"securityContext": {"windowsOptions": {"hostProcess": false}}}"#,
+                    "windowsOptions: has no meaning on Linux: remove it",
+                ),
+            ),
+        ],
+    ),
+    (
+        "Sysctl",
+        &[
+            ("name", Enforces("plan/sandbox.rs")),
+            ("value", Enforces("plan/sandbox.rs")),
+        ],
+    ),
+    (
+        "VolumeMount",
+        &[
+            ("mountPath", Enforces("plan/container.rs")),
+            ("mountPropagation", Enforces("plan/container.rs")),
+            ("name", Enforces("plan/container.rs")),
+            ("readOnly", Enforces("plan/container.rs")),
+            ("recursiveReadOnly", Enforces("plan/container.rs")),
+            ("subPath", Enforces("plan/sub_path.rs")),
+            ("subPathExpr", Enforces("plan/sub_path.rs")),
+        ],
+    ),
+    (
+        "PodDNSConfig",
+        &[
+            ("nameservers", Acts("plan/dns.rs")),
+            ("options", Acts("plan/dns.rs")),
+            ("searches", Acts("plan/dns.rs")),
+        ],
+    ),
+    (
+        "PodDNSConfigOption",
+        &[("name", Acts("plan/dns.rs")), ("value", Acts("plan/dns.rs"))],
+    ),
+    (
+        "HostAlias",
+        &[
+            ("hostnames", Acts("plan/container.rs")),
+            ("ip", Acts("plan/container.rs")),
+        ],
+    ),
+    ("LocalObjectReference", &[("name", Acts("plan/pull.rs"))]),
+    ("PodOS", &[("name", Acts("plan/admit.rs"))]),
+    (
+        "PodReadinessGate",
+        &[("conditionType", Acts("status/condition.rs"))],
+    ),
+    (
+        "Toleration",
+        &[
+            ("effect", Acts("plan/placement.rs")),
+            ("key", Acts("plan/placement.rs")),
+            ("operator", Acts("plan/placement.rs")),
+            ("tolerationSeconds", Acts("source/stored.rs")),
+            ("value", Acts("plan/placement.rs")),
+        ],
+    ),
+    (
+        "Volume",
+        &[
+            (
+                "awsElasticBlockStore",
+                Refused(
+                    r#"{"volumes": [{"name": "v", "awsElasticBlockStore": {"volumeID": "v"}}]}"#,
+                    "spec.volumes[0].awsElasticBlockStore: is not supported by this version of gantry yet",
+                    YET,
+                ),
+            ),
+            (
+                "azureDisk",
+                Refused(
+                    r#"{"volumes": [{"name": "v", "azureDisk": {"diskName": "a", "diskURI": "b"}}]}"#,
+                    "spec.volumes[0].azureDisk: is not supported by this version of gantry yet",
+                    YET,
+                ),
+            ),
+            (
+                "azureFile",
+                Refused(
+                    r#"{"volumes": [{"name": "v", "azureFile": {"secretName": "a", "shareName": "b"}}]}"#,
+                    "spec.volumes[0].azureFile: refers to an object of the API server",
+                    YET,
+                ),
+            ),
+            (
+                "cephfs",
+                Refused(
+                    r#"{"volumes": [{"name": "v", "cephfs": {"monitors": ["a"]}}]}"#,
+                    "spec.volumes[0].cephfs: is not supported by this version of gantry yet",
+                    YET,
+                ),
+            ),
+            (
+                "cinder",
+                Refused(
+                    r#"{"volumes": [{"name": "v", "cinder": {"volumeID": "v"}}]}"#,
+                    "spec.volumes[0].cinder: is not supported by this version of gantry yet",
+                    YET,
+                ),
+            ),
+            ("configMap", Acts("plan/content.rs")),
+            (
+                "csi",
+                Refused(
+                    r#"{"volumes": [{"name": "v", "csi": {"driver": "a"}}]}"#,
+                    "spec.volumes[0].csi: refers to an object of the API server",
+                    YET,
+                ),
+            ),
+            ("downwardAPI", Acts("plan/content.rs")),
+            ("emptyDir", Acts("plan/volume.rs")),
+            (
+                "ephemeral",
+                Refused(
+                    r#"{"volumes": [{"name": "v", "ephemeral": {"volumeClaimTemplate": {"spec": {}}}}]}"#,
+                    "spec.volumes[0].ephemeral: refers to an object of the API server",
+                    YET,
+                ),
+            ),
+            (
+                "fc",
+                Refused(
+                    r#"{"volumes": [{"name": "v", "fc": {}}]}"#,
+                    "spec.volumes[0].fc: is not supported by this version of gantry yet",
+                    YET,
+                ),
+            ),
+            (
+                "flexVolume",
+                Refused(
+                    r#"{"volumes": [{"name": "v", "flexVolume": {"driver": "a/b"}}]}"#,
+                    "spec.volumes[0].flexVolume: is not supported by this version of gantry yet",
+                    YET,
+                ),
+            ),
+            (
+                "flocker",
+                Refused(
+                    r#"{"volumes": [{"name": "v", "flocker": {}}]}"#,
+                    "spec.volumes[0].flocker: is not supported by this version of gantry yet",
+                    YET,
+                ),
+            ),
+            (
+                "gcePersistentDisk",
+                Refused(
+                    r#"{"volumes": [{"name": "v", "gcePersistentDisk": {"pdName": "a"}}]}"#,
+                    "spec.volumes[0].gcePersistentDisk: is not supported by this version of gantry yet",
+                    YET,
+                ),
+            ),
+            (
+                "gitRepo",
+                Refused(
+                    r#"{"volumes": [{"name": "v", "gitRepo": {"repository": "a"}}]}"#,
+                    "spec.volumes[0].gitRepo: is not supported by this version of gantry yet",
+                    YET,
+                ),
+            ),
+            (
+                "glusterfs",
+                Refused(
+                    r#"{"volumes": [{"name": "v", "glusterfs": {"endpoints": "a", "path": "b"}}]}"#,
+                    "spec.volumes[0].glusterfs: refers to an object of the API server",
+                    YET,
+                ),
+            ),
+            ("hostPath", Enforces("plan/volume.rs")),
+            (
+                "image",
+                Refused(
+                    r#"{"volumes": [{"name": "v", "image": {"reference": "a"}}]}"#,
+                    "spec.volumes[0].image: is not supported by this version of gantry yet",
+                    YET,
+                ),
+            ),
+            (
+                "iscsi",
+                Refused(
+                    r#"{"volumes": [{"name": "v", "iscsi": {"targetPortal": "a", "iqn": "b", "lun": 0}}]}"#,
+                    "spec.volumes[0].iscsi: is not supported by this version of gantry yet",
+                    YET,
+                ),
+            ),
+            ("name", Acts("plan/volume.rs")),
+            (
+                "nfs",
+                Refused(
+                    r#"{"volumes": [{"name": "v", "nfs": {"server": "a", "path": "/"}}]}"#,
+                    "spec.volumes[0].nfs: is not supported by this version of gantry yet",
+                    YET,
+                ),
+            ),
+            (
+                "persistentVolumeClaim",
+                Refused(
+                    r#"{"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "a"}}]}"#,
+                    "spec.volumes[0].persistentVolumeClaim: refers to an object of the API server",
+                    YET,
+                ),
+            ),
+            (
+                "photonPersistentDisk",
+                Refused(
+                    r#"{"volumes": [{"name": "v", "photonPersistentDisk": {"pdID": "a"}}]}"#,
+                    "spec.volumes[0].photonPersistentDisk: is not supported by this version of gantry yet",
+                    YET,
+                ),
+            ),
+            (
+                "portworxVolume",
+                Refused(
+                    r#"{"volumes": [{"name": "v", "portworxVolume": {"volumeID": "a"}}]}"#,
+                    "spec.volumes[0].portworxVolume: is not supported by this version of gantry yet",
+                    YET,
+                ),
+            ),
+            ("projected", Acts("plan/content.rs")),
+            (
+                "quobyte",
+                Refused(
+                    r#"{"volumes": [{"name": "v", "quobyte": {"registry": "a", "volume": "b"}}]}"#,
+                    "spec.volumes[0].quobyte: is not supported by this version of gantry yet",
+                    YET,
+                ),
+            ),
+            (
+                "rbd",
+                Refused(
+                    r#"{"volumes": [{"name": "v", "rbd": {"monitors": ["a"], "image": "b"}}]}"#,
+                    "spec.volumes[0].rbd: is not supported by this version of gantry yet",
+                    YET,
+                ),
+            ),
+            (
+                "scaleIO",
+                Refused(
+                    r#"{"volumes": [{"name": "v", "scaleIO": {"gateway": "a", "system": "b", "secretRef": {"name": "c"}}}]}"#,
+                    "spec.volumes[0].scaleIO: is not supported by this version of gantry yet",
+                    YET,
+                ),
+            ),
+            ("secret", Acts("plan/content.rs")),
+            (
+                "storageos",
+                Refused(
+                    r#"{"volumes": [{"name": "v", "storageos": {}}]}"#,
+                    "spec.volumes[0].storageos: is not supported by this version of gantry yet",
+                    YET,
+                ),
+            ),
+            (
+                "vsphereVolume",
+                Refused(
+                    r#"{"volumes": [{"name": "v", "vsphereVolume": {"volumePath": "a"}}]}"#,
+                    "spec.volumes[0].vsphereVolume: is not supported by this version of gantry yet",
+                    YET,
+                ),
+            ),
+        ],
+    ),
+    (
+        "EmptyDirVolumeSource",
+        &[
+            ("medium", Acts("plan/volume.rs")),
+            ("sizeLimit", Acts("plan/volume.rs")),
+        ],
+    ),
+    (
+        "HostPathVolumeSource",
+        &[
+            ("path", Enforces("plan/volume.rs")),
+            ("type", Enforces("plan/volume.rs")),
+        ],
+    ),
+    (
+        "ConfigMapVolumeSource",
+        &[
+            ("defaultMode", Acts("plan/content.rs")),
+            ("items", Acts("plan/content.rs")),
+            ("name", Acts("plan/content.rs")),
+            ("optional", Acts("plan/content.rs")),
+        ],
+    ),
+    (
+        "KeyToPath",
+        &[
+            ("key", Acts("plan/content.rs")),
+            ("mode", Acts("plan/content.rs")),
+            ("path", Acts("plan/content.rs")),
+        ],
+    ),
+    (
+        "SecretVolumeSource",
+        &[
+            ("defaultMode", Acts("plan/content.rs")),
+            ("items", Acts("plan/content.rs")),
+            ("optional", Acts("plan/content.rs")),
+            ("secretName", Acts("plan/content.rs")),
+        ],
+    ),
+    (
+        "DownwardAPIVolumeSource",
+        &[
+            ("defaultMode", Acts("plan/content.rs")),
+            ("items", Acts("plan/content.rs")),
+        ],
+    ),
+    (
+        "DownwardAPIVolumeFile",
+        &[
+            ("fieldRef", Acts("plan/content.rs")),
+            ("mode", Acts("plan/content.rs")),
+            ("path", Acts("plan/content.rs")),
+            ("resourceFieldRef", Acts("plan/content.rs")),
+        ],
+    ),
+    (
+        "ProjectedVolumeSource",
+        &[
+            ("defaultMode", Acts("plan/content.rs")),
+            ("sources", Acts("plan/content.rs")),
+        ],
+    ),
+    (
+        "VolumeProjection",
+        &[
+            ("clusterTrustBundle", Acts("plan/content.rs")),
+            ("configMap", Acts("plan/content.rs")),
+            ("downwardAPI", Acts("plan/content.rs")),
+            (
+                "podCertificate",
+                Refused(
+                    r#"{"volumes": [{"name": "v", "projected": {"sources": [{"podCertificate": {"signerName": "a/b", "keyType": "ED25519"}}]}}]}"#,
+                    "projected.sources[0].podCertificate: refers to an object of the API server",
+                    YET,
+                ),
+            ),
+            ("secret", Acts("plan/content.rs")),
+            ("serviceAccountToken", Acts("plan/content.rs")),
+        ],
+    ),
+    (
+        "ConfigMapProjection",
+        &[
+            ("items", Acts("plan/content.rs")),
+            ("name", Acts("plan/content.rs")),
+            ("optional", Acts("plan/content.rs")),
+        ],
+    ),
+    (
+        "SecretProjection",
+        &[
+            ("items", Acts("plan/content.rs")),
+            ("name", Acts("plan/content.rs")),
+            ("optional", Acts("plan/content.rs")),
+        ],
+    ),
+    ("DownwardAPIProjection", &[("items", Acts("plan/content.rs"))]),
+    (
+        "ServiceAccountTokenProjection",
+        &[
+            ("audience", Acts("source/objects/tokens.rs")),
+            ("expirationSeconds", Acts("source/objects/tokens.rs")),
+            ("path", Acts("plan/content.rs")),
+        ],
+    ),
+    (
+        "ClusterTrustBundleProjection",
+        &[
+            ("labelSelector", Acts("source/objects/anchors.rs")),
+            ("name", Acts("source/objects/anchors.rs")),
+            ("optional", Acts("source/objects/anchors.rs")),
+            ("path", Acts("plan/content.rs")),
+            ("signerName", Acts("source/objects/anchors.rs")),
+        ],
+    ),
+    (
+        "LabelSelector",
+        &[
+            ("matchExpressions", Acts("source/objects/anchors.rs")),
+            ("matchLabels", Acts("source/objects/anchors.rs")),
+        ],
+    ),
+    (
+        "LabelSelectorRequirement",
+        &[
+            ("key", Acts("source/objects/anchors.rs")),
+            ("operator", Acts("source/objects/anchors.rs")),
+            ("values", Acts("source/objects/anchors.rs")),
+        ],
+    ),
+];
