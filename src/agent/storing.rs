@@ -10,8 +10,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::config::files::STORE_KEY;
 use crate::identity::cluster::cluster;
 use crate::model::api::{Cluster, CutOffStart};
+use crate::source::seal::Keyhole;
 use crate::source::store::{self, Inputs, Reserve, Store, Whose};
 use crate::source::stored::{Owner, Stored};
 
@@ -79,7 +81,11 @@ impl Storing {
             node: self.node.clone(),
             cluster,
         };
-        Store::new(&self.directory, owner, self.boot.clone())
+        let keyhole = Keyhole {
+            file: STORE_KEY.into(),
+            credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+        };
+        Store::new(&self.directory, keyhole, owner, self.boot.clone())
     }
 
     /// What is used where the API server does not answer.

@@ -23,6 +23,7 @@ use crate::act::turn::Turns;
 use crate::act::{self, ActContext, kernel};
 use crate::agent;
 use crate::config::Config;
+use crate::config::files::STORE_KEY;
 use crate::cri::{self, Runtime};
 use crate::images::import;
 use crate::model::node::{CgroupName, NodePolicy};
@@ -252,6 +253,18 @@ fn remove_dirs(config: &Config, summary: &mut Summary) {
         let _ = std::fs::remove_dir(dir);
     }
     summary.check(config.paths.state.display(), remove_whole(&config.paths.state));
+    summary.check(STORE_KEY, remove_file(Path::new(STORE_KEY)));
+    if let Some(dir) = Path::new(STORE_KEY).parent() {
+        // What people keep there stays.
+        let _ = std::fs::remove_dir(dir);
+    }
+}
+
+fn remove_file(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
 }
 
 /// Removes a directory and what is in it. Where a file system is mounted on it, it stays, empty.

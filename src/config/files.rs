@@ -17,6 +17,10 @@ const RUN_FILE: &str = "/etc/gantry/config.yaml";
 /// because kubeadm asks `kubelet --version` and gives nothing along.
 pub const VERSION_FILE: &str = "/etc/gantry/kubernetes-version";
 
+/// The key of what is stored of the API server's pods. It lies beside the machine's other secrets, not in the state
+/// directory, so that a copy of that directory opens nothing.
+pub const STORE_KEY: &str = "/etc/gantry/store.key";
+
 /// Where this process runs.
 pub fn here() -> Result<Surroundings, ConfigError> {
     let failed = |path: &str, source| ConfigError::Read {

@@ -4,9 +4,9 @@
 //! there while they are sent. Blocking; the caller gives it a thread.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use sha2::Digest as _;
@@ -168,13 +168,23 @@ fn unzip(file: File, path: &Path, scratch: &Path) -> Result<PlainCopy, ArchiveEr
         path: path.to_owned(),
         source,
     };
-    std::fs::create_dir_all(scratch).map_err(read)?;
+    // What is in an image is its owner's: who may not read the archive does not read it here.
+    let mut directory = std::fs::DirBuilder::new();
+    directory
+        .recursive(true)
+        .mode(0o700)
+        .create(scratch)
+        .map_err(read)?;
     let name = path
         .file_name()
         .map(|n| n.to_string_lossy().into_owned())
         .unwrap_or_default();
     let copy = PlainCopy(scratch.join(format!(".{name}.{}.plain", std::process::id())));
-    let mut plain = File::create(&copy.0).map_err(read)?;
+    // What a process of the same number left, which was killed.
+    let _ = std::fs::remove_file(&copy.0);
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    let mut plain = options.open(&copy.0).map_err(read)?;
     io::copy(&mut flate2::read::MultiGzDecoder::new(file), &mut plain).map_err(read)?;
     Ok(copy)
 }
@@ -479,6 +489,27 @@ mod tests {
             assert_eq!(archive.images[0].names, ["docker.io/library/demo:1"]);
             assert_eq!(archive.images[0].layers[0].media_type, oci::DOCKER_LAYER);
         }
+    }
+
+    #[test]
+    fn nobody_else_reads_the_plain_copy() {
+        use std::io::Write as _;
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let (path, scratch) = (dir.path().join("x.tar.gz"), dir.path().join("a/scratch"));
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&docker_archive()).unwrap();
+        std::fs::write(&path, gzip.finish().unwrap()).unwrap();
+        let archive = open(&path, "amd64", &scratch).unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let copies: Vec<PathBuf> = std::fs::read_dir(&scratch)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        assert_eq!((mode(&scratch), copies.len()), (0o700, 1));
+        assert_eq!(mode(&copies[0]), 0o600);
+        drop(archive);
+        assert!(!copies[0].exists());
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub mod objects;
 pub mod services;
 pub mod own_node;
 pub mod stored;
+pub mod seal;
 pub mod store;
 
 use std::path::PathBuf;

@@ -501,6 +501,14 @@ type Told = (
     watch::Sender<ApiNode>,
 );
 
+/// Where the key of the store in this directory is.
+pub(crate) fn keyhole(store: &std::path::Path) -> source::seal::Keyhole {
+    source::seal::Keyhole {
+        file: store.with_extension("key"),
+        credentials: None,
+    }
+}
+
 /// The pods of files with the RuntimeClasses that they name.
 fn with_classes(
     files: source::Told,
@@ -568,7 +576,7 @@ fn join(
         node: NODE.to_owned(),
         cluster: model::api::Cluster::default(),
     };
-    let store = source::store::Store::new(&state, owner, boot.clone());
+    let store = source::store::Store::new(&state, keyhole(&state), owner, boot.clone());
     let now = jiff::Timestamp::now();
     let reserve = store
         .load(source::store::Whose::Owners)

@@ -8,6 +8,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use base64::Engine as _;
+use gantry::source::seal::Keyhole;
 use serde_json::{Value, json};
 
 use crate::api::Api;
@@ -178,7 +180,21 @@ fn wait_answers(vm: &mut Vm, pods: &[Value]) {
 
 fn starts_again_without_the_api_server(vm: &mut Vm, plane: &mut ControlPlane, pods: &[Value]) {
     wait_answers(vm, pods);
-    let stored = vm.prints("cat /var/lib/gantry/cluster/pods");
+    let read = |vm: &mut Vm, path: &str| {
+        let text = vm.prints(&format!("base64 --wrap=0 {path}"));
+        base64::engine::general_purpose::STANDARD
+            .decode(text.trim())
+            .expect("base64")
+    };
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let keyhole = Keyhole {
+        file: directory.path().join("key"),
+        credentials: None,
+    };
+    std::fs::write(&keyhole.file, read(vm, "/etc/gantry/store.key")).expect("a private directory");
+    let key = keyhole.key().expect("it was just written").expect("a key");
+    let opened = key.open(&read(vm, "/var/lib/gantry/cluster/pods"));
+    let stored = String::from_utf8(opened.expect("it is the key's")).expect("JSON");
     assert!(pods.iter().all(|pod| stored.contains(&uid(pod))), "{stored}");
     plane.kill_server();
     let boot = vm.prints("cat /proc/sys/kernel/random/boot_id");

@@ -3,6 +3,8 @@
 use std::process::Command;
 use std::time::Duration;
 
+use gantry::config::files::STORE_KEY;
+use gantry::source::seal::Keyhole;
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
@@ -17,6 +19,14 @@ use crate::wait::wait_for;
 const STORE: &str = "/var/lib/gantry/cluster/pods";
 /// What the kernel calls this life of the machine.
 const LIFE: &str = "/proc/sys/kernel/random/boot_id";
+
+/// Where the key of that is.
+fn keyhole() -> Keyhole {
+    Keyhole {
+        file: STORE_KEY.into(),
+        credentials: None,
+    }
+}
 
 /// A pod that needs no token.
 fn plain(name: &str) -> Value {
@@ -66,7 +76,10 @@ pub fn pods_start_with_the_machine_and_without_the_api_server(cluster: &mut Clus
         .map(name)
         .expect("it is there");
     wait_for("all to be stored", SOON, || {
-        let text = std::fs::read_to_string(STORE).map_err(|error| error.to_string())?;
+        let sealed = std::fs::read(STORE).map_err(|error| error.to_string())?;
+        let key = keyhole().key().map_err(|error| error.to_string())?;
+        let opened = key.ok_or("there is no key")?.open(&sealed);
+        let text = String::from_utf8(opened.map_err(|closed| closed.to_string())?).expect("JSON");
         let lacking: Vec<_> = told
             .iter()
             .filter(|pod| !text.contains(&uid(pod)))

@@ -6,7 +6,7 @@ use std::time::Duration;
 use k8s_cri::v1::ContainerState::ContainerRunning;
 use serde_json::{Value, json};
 
-use crate::agent::{Credentials, Machine, simple};
+use crate::agent::{Credentials, Machine, keyhole, simple};
 use crate::fake_api::FakeApi;
 
 /// Longer than an answer takes on the busiest machine.
@@ -34,10 +34,18 @@ fn with_variable() -> Value {
     more
 }
 
+/// What is stored, decrypted; empty where nothing is.
+fn content(machine: &Machine) -> String {
+    let opened = || {
+        let sealed = std::fs::read(file(machine)).ok()?;
+        let key = keyhole(&machine.at.root.path().join("cluster")).key().unwrap()?;
+        key.open(&sealed).ok()
+    };
+    String::from_utf8(opened().unwrap_or_default()).unwrap()
+}
+
 async fn stored(machine: &Machine, what: &str, holds: impl Fn(&str) -> bool) {
-    let file = file(machine);
-    let is = |_: &Machine| std::fs::read_to_string(&file).is_ok_and(|text| holds(&text));
-    machine.until(what, is).await;
+    machine.until(what, |machine| holds(&content(machine))).await;
 }
 
 /// The pods of which a container runs.
@@ -241,8 +249,8 @@ async fn a_broken_file_and_one_of_another_cluster_are_set_aside() {
     let mut machine = settled().await;
     machine.kill().await;
     machine.api().set_away(true);
-    let text = std::fs::read_to_string(file(&machine)).unwrap();
-    std::fs::write(file(&machine), &text[..text.len() / 2]).unwrap();
+    let sealed = std::fs::read(file(&machine)).unwrap();
+    std::fs::write(file(&machine), &sealed[..sealed.len() / 2]).unwrap();
     reboot_again(&mut machine).await;
     let aside = file(&machine).with_extension("set-aside");
     assert!(aside.exists() && !file(&machine).exists());
@@ -278,15 +286,14 @@ async fn an_api_server_that_refuses_the_node_is_no_reason_to_start_anything() {
 #[tokio::test]
 async fn a_status_alone_is_not_written_down() {
     let machine = settled().await;
-    let read = || std::fs::read(file(&machine)).unwrap();
-    let before = read();
+    let before = content(&machine);
     let api: &FakeApi = machine.api();
     let mut object = api.get("pods", "web").unwrap();
     object["status"]["message"] = json!("something else");
     api.write("pods", "web", object);
     // What follows is written down, with what came before it.
     api.write("secrets", "s", json!({"data": {"password": "Word"}}));
-    stored(&machine, "the new Secret", |text| text.as_bytes() != before).await;
+    stored(&machine, "the new Secret", |text| text != before).await;
     let mut ended = api.get("pods", "hasty").unwrap();
     ended["status"]["phase"] = json!("Failed");
     api.write("pods", "hasty", ended);
@@ -313,11 +320,29 @@ async fn a_pod_that_needs_a_token_waits_for_the_api_server() {
         text.contains(&uid("u1")) && text.contains(&uid("u2"))
     })
     .await;
-    let text = std::fs::read_to_string(file(&machine)).unwrap();
+    let text = content(&machine);
     assert!(!text.contains("geheim") && !text.contains("Z2VoZWlt"));
     machine.api().set_away(true);
     reboot(&mut machine).await;
     run(&machine, &["plain"]).await;
     machine.api().set_away(false);
     run(&machine, &["plain", "proven"]).await;
+}
+
+#[tokio::test]
+async fn nothing_of_a_secret_lies_readable_in_the_file_and_without_its_key_it_is_nothing() {
+    let mut machine = settled().await;
+    assert!(content(&machine).contains("word"), "the Secret is in it");
+    let sealed = std::fs::read(file(&machine)).unwrap();
+    let text = String::from_utf8_lossy(&sealed).into_owned();
+    assert!(!text.contains("word") && !text.contains("u1"), "{text}");
+    machine.kill().await;
+    machine.api().set_away(true);
+    std::fs::remove_file(machine.at.root.path().join("cluster.key")).unwrap();
+    reboot_again(&mut machine).await;
+    assert!(file(&machine).with_extension("set-aside").exists());
+    // The node goes on, and has a key again.
+    machine.api().set_away(false);
+    run(&machine, &["daemon", "hasty", "web"]).await;
+    stored(&machine, "all is stored anew", |text| text.contains(&uid("u1"))).await;
 }
