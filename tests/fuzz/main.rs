@@ -9,7 +9,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)] // a program that reports to whoever started it
 
 #[path = "../support/moments.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, unreachable_pub)] // other tests use what this one does not
 mod moments;
 mod mutate;
 mod targets;

@@ -84,6 +84,16 @@ pub(crate) fn input(seeds: &[Vec<u8>], dice: &mut Moments) -> Vec<u8> {
     bytes
 }
 
+/// A number that is seldom large: what is large costs as much as a hundred small inputs.
+fn seldom(many: [usize; 4], dice: &mut Moments) -> usize {
+    match dice.number(100) {
+        0 => many[3],
+        1..=3 => many[2],
+        4..=20 => many[1],
+        _ => many[0],
+    }
+}
+
 /// Changes one value of a tree.
 fn change(tree: &mut Value, other: Option<&Value>, dice: &mut Moments) {
     let at = dice.number(count(tree));
@@ -97,7 +107,7 @@ fn change(tree: &mut Value, other: Option<&Value>, dice: &mut Moments) {
         2 | 3 => *value = Value::String(text(dice)),
         4 => *value = graft.unwrap_or(Value::Null),
         5 => {
-            for _ in 0..dice.number(100) {
+            for _ in 0..seldom([1, 5, 70, 100], dice) {
                 *value = Value::Array(vec![value.take()]);
             }
         }
@@ -115,7 +125,7 @@ fn change_inside(value: &mut Value, graft: Option<Value>, dice: &mut Moments) {
                 1 => items.insert(at, graft.unwrap_or_else(|| scalar(dice))),
                 2 => items.swap(0, at),
                 _ => {
-                    let many = [2, 10, 600, 5000][dice.number(4)];
+                    let many = seldom([1, 10, 600, 5000], dice);
                     // What is large is not made larger: a few rounds would fill the memory.
                     let many = many.min(200_000 / (1 + count(&items[at])));
                     items.extend(std::iter::repeat_n(items[at].clone(), many));
@@ -133,7 +143,7 @@ fn change_inside(value: &mut Value, graft: Option<Value>, dice: &mut Moments) {
                 }
                 _ => {
                     let copied = fields[&key].clone();
-                    let many = [1, 10, 2000][dice.number(3)].min(100_000 / (1 + count(&copied)));
+                    let many = seldom([1, 3, 100, 2000], dice).min(100_000 / (1 + count(&copied)));
                     fields.extend((0..many).map(|n| (format!("{key}{n}"), copied.clone())));
                 }
             }
@@ -141,7 +151,7 @@ fn change_inside(value: &mut Value, graft: Option<Value>, dice: &mut Moments) {
         Value::String(own) => {
             let more = text(dice);
             let longest = 100_000 / (1 + own.len() + more.len());
-            let many = [1, 2, 20, 2000][dice.number(4)].min(longest.max(1));
+            let many = seldom([1, 2, 20, 2000], dice).min(longest.max(1));
             *own = format!("{own}{more}").repeat(many);
         }
         other => *other = scalar(dice),
@@ -174,7 +184,7 @@ fn scalar(dice: &mut Moments) -> Value {
 
 fn text(dice: &mut Moments) -> String {
     let text = TEXTS[dice.number(TEXTS.len())];
-    let many = [1, 1, 1, 1, 1, 1, 2, 70, 300, 3000][dice.number(10)];
+    let many = seldom([1, 70, 300, 3000], dice);
     text.repeat(many)
 }
 
@@ -244,7 +254,7 @@ fn change_text(bytes: &mut Vec<u8>, other: &[u8], dice: &mut Moments) {
         3 => drop(bytes.splice(from..from, text(dice).into_bytes())),
         4 => {
             let part = bytes[from..to.min(from + 2000)].to_vec();
-            let many = [1, 10, 1000][dice.number(3)];
+            let many = seldom([1, 2, 10, 1000], dice);
             drop(bytes.splice(from..from, part.repeat(many)));
         }
         5 => {
@@ -253,7 +263,7 @@ fn change_text(bytes: &mut Vec<u8>, other: &[u8], dice: &mut Moments) {
         }
         6 => {
             let opening = [&b"["[..], b"{", b"{\"a\":", b"- ", b"a:\n ", b"&a [*a,"][dice.number(6)];
-            drop(bytes.splice(from..from, opening.repeat([10, 200, 20_000][dice.number(3)])));
+            drop(bytes.splice(from..from, opening.repeat(seldom([1, 10, 200, 20_000], dice))));
         }
         7 => drop(bytes.splice(from..from, bomb())),
         _ => change_lines(bytes, dice),
@@ -268,7 +278,7 @@ fn change_lines(bytes: &mut Vec<u8>, dice: &mut Moments) {
         1 => lines.swap(from, to),
         2 => lines.insert(to, lines[from]),
         _ => {
-            let many = [2, 100, 5000][dice.number(3)];
+            let many = seldom([1, 2, 100, 5000], dice);
             let line = lines[from];
             drop(lines.splice(from..from, std::iter::repeat_n(line, many)));
         }

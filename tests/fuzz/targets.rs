@@ -25,7 +25,6 @@ use gantry::serve::log_line::{Printer, Show, parse};
 use gantry::source::manifest::{self, ManifestContext};
 use gantry::source::objects;
 use gantry::status::pod::pod_status;
-use gantry_cni::types::Version;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -483,7 +482,7 @@ fn networks() -> Vec<Vec<u8>> {
 }
 
 fn network(input: &[u8]) -> bool {
-    let Ok(config) = serde_json::from_slice::<Value>(input) else {
+    let Ok(text) = std::str::from_utf8(input) else {
         return false;
     };
     let env = |name: &str| {
@@ -497,7 +496,7 @@ fn network(input: &[u8]) -> bool {
         Some(value.to_owned())
     };
     let subject = gantry_cni::request::Subject::Pod;
-    let Ok(request) = gantry_cni::request::read_request(subject, &env, config, Version::V1_0_0) else {
+    let Ok(request) = gantry_cni::skel::parse(&env, subject, text.to_owned(), |_| Ok(())) else {
         return false;
     };
     let bridge = gantry_cni::bridge::conf::read(&request).is_ok();

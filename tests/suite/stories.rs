@@ -1,6 +1,7 @@
 //! Stories of the whole agent: files come and go, the runtime does what it will, and what runs and what is told
 //! follows.
 
+mod bounds;
 mod changes;
 mod cluster;
 mod cluster_classes;

@@ -46,6 +46,11 @@ pub(super) fn size(spec: &PodSpec, faults: &mut Faults) {
             count(spec.ephemeral_containers.as_ref().map(Vec::len)),
         ),
         ("volumes", count(spec.volumes.as_ref().map(Vec::len))),
+        // Each is looked for among the conditions, of which others may write as many.
+        (
+            "readinessGates",
+            count(spec.readiness_gates.as_ref().map(Vec::len)),
+        ),
     ] {
         if many > bounds::OF_EACH {
             faults.add(&at.field(field), bounds::of_each_exceeded());
@@ -64,6 +69,9 @@ pub(super) fn cut(pod: &mut Pod) {
         .iter_mut()
         .for_each(|list| list.truncate(bounds::OF_EACH));
     spec.volumes
+        .iter_mut()
+        .for_each(|list| list.truncate(bounds::OF_EACH));
+    spec.readiness_gates
         .iter_mut()
         .for_each(|list| list.truncate(bounds::OF_EACH));
 }

@@ -63,11 +63,13 @@ fn too_many(object: &k8s::Pod) -> Option<Fault> {
     let spec = object.spec.as_ref()?;
     let init = spec.init_containers.as_ref().map_or(0, Vec::len);
     let volumes = spec.volumes.as_ref().map_or(0, Vec::len);
+    let gates = spec.readiness_gates.as_ref().map_or(0, Vec::len);
     let at = FieldPath::default().field("spec");
     let counts = [
         ("containers", spec.containers.len()),
         ("initContainers", init),
         ("volumes", volumes),
+        ("readinessGates", gates),
     ];
     let (field, _) = counts.into_iter().find(|(_, count)| *count > bounds::OF_EACH)?;
     Some(Fault {
