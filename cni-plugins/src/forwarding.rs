@@ -6,7 +6,8 @@
 use std::fs;
 
 use crate::netlink::socket::{NetlinkError, Socket};
-use crate::nftables::expr::{Expr, Family, interface_name};
+use crate::nftables::expr::{Expr, interface_name};
+use crate::nftables::family::Family;
 use crate::nftables::ruleset::Rule;
 use crate::nftables::transaction::{Transaction, base_chains, look_and_change, rules};
 

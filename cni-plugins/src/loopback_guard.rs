@@ -19,7 +19,8 @@ use nix::libc;
 
 use crate::netlink::message::{find, split, text};
 use crate::netlink::socket::{NetlinkError, Socket};
-use crate::nftables::expr::{Expr, Family, interface_name};
+use crate::nftables::expr::{Expr, interface_name};
+use crate::nftables::family::Family;
 use crate::nftables::ruleset::{Chain, Hook, Rule, Table};
 use crate::nftables::transaction::{
     SUBSYSTEM, TABLE_NAME, Transaction, comments, delete_table, look_and_change,

@@ -10,7 +10,8 @@ use ipnet::IpNet;
 
 use crate::netlink::addr::ip_bytes;
 use crate::netlink::socket::{NetlinkError, Socket};
-use crate::nftables::expr::{Expr, Family};
+use crate::nftables::expr::Expr;
+use crate::nftables::family::Family;
 use crate::nftables::ruleset::{Chain, Hook, Rule, Table};
 use crate::nftables::transaction::{Transaction, comments, delete_table, look_and_change};
 use crate::text::short_enough;

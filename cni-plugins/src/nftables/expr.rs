@@ -2,143 +2,13 @@
 //!
 //! Registers are the 32 bit ones, numbered from 0 here: an IPv4 address takes one, an IPv6 address four.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
 use nix::libc;
 
-use crate::netlink::addr::ip_bytes;
+use super::family::Family;
 use crate::netlink::message::Message;
 
-/// The address family of a table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Family {
-    /// `table ip`
-    V4,
-    /// `table ip6`
-    V6,
-}
-
-impl Family {
-    /// Both.
-    pub const ALL: [Family; 2] = [Family::V4, Family::V6];
-
-    /// The family of an address.
-    pub fn of(address: IpAddr) -> Self {
-        if address.is_ipv4() { Family::V4 } else { Family::V6 }
-    }
-
-    /// `NFPROTO_IPV4` or `NFPROTO_IPV6`.
-    pub fn number(self) -> u8 {
-        match self {
-            Family::V4 => 2,
-            Family::V6 => 10,
-        }
-    }
-
-    /// The bytes of an address.
-    pub fn address_length(self) -> u32 {
-        match self {
-            Family::V4 => 4,
-            Family::V6 => 16,
-        }
-    }
-
-    /// The registers an address takes.
-    pub fn address_registers(self) -> u32 {
-        self.address_length() / 4
-    }
-
-    /// Loads the source address.
-    pub fn source(self, register: u32) -> Expr {
-        let offset = if self == Family::V4 { 12 } else { 8 };
-        Expr::Payload {
-            base: NETWORK_HEADER,
-            offset,
-            length: self.address_length(),
-            register,
-        }
-    }
-
-    /// Loads the destination address.
-    pub fn destination(self, register: u32) -> Expr {
-        let offset = if self == Family::V4 { 16 } else { 24 };
-        Expr::Payload {
-            base: NETWORK_HEADER,
-            offset,
-            length: self.address_length(),
-            register,
-        }
-    }
-
-    /// The host's own address, `127.0.0.1` or `::1`.
-    pub fn loopback(self) -> IpAddr {
-        match self {
-            Family::V4 => Ipv4Addr::LOCALHOST.into(),
-            Family::V6 => Ipv6Addr::LOCALHOST.into(),
-        }
-    }
-
-    /// How many bits the addresses that never leave a host have in common (RFC 1122 3.2.1.3, RFC 4291 2.5.3).
-    pub fn loopback_prefix(self) -> u8 {
-        match self {
-            Family::V4 => 8,
-            Family::V6 => 128,
-        }
-    }
-
-    /// Goes on if the address that `load` puts into register 0 never leaves a host, or, where `inside` is false, if it
-    /// may.
-    pub fn loopback_network(self, load: Expr, inside: bool) -> [Expr; 3] {
-        let (register, mask) = (0, self.mask(self.loopback_prefix()));
-        let address = ip_bytes(self.loopback());
-        let value = address
-            .iter()
-            .zip(&mask)
-            .map(|(byte, mask)| byte & mask)
-            .collect();
-        let compare = if inside {
-            Expr::Equal { register, value }
-        } else {
-            Expr::Differs { register, value }
-        };
-        [load, Expr::Mask { register, mask }, compare]
-    }
-
-    /// Replaces the source address by what is in the register.
-    pub fn set_source(self, register: u32) -> Expr {
-        let offset = if self == Family::V4 { 12 } else { 8 };
-        Expr::WriteAddress {
-            family: self,
-            offset,
-            register,
-        }
-    }
-
-    /// Replaces the destination address by what is in the register.
-    pub fn set_destination(self, register: u32) -> Expr {
-        let offset = if self == Family::V4 { 16 } else { 24 };
-        Expr::WriteAddress {
-            family: self,
-            offset,
-            register,
-        }
-    }
-
-    /// The address all of whose first `prefix` bits are set.
-    pub fn mask(self, prefix: u8) -> Vec<u8> {
-        let all = u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0);
-        match self {
-            Family::V4 => u32::MAX
-                .checked_shl(32 - u32::from(prefix))
-                .unwrap_or(0)
-                .to_be_bytes()
-                .to_vec(),
-            Family::V6 => all.to_be_bytes().to_vec(),
-        }
-    }
-}
-
-const NETWORK_HEADER: u32 = 1;
+/// `NFT_PAYLOAD_NETWORK_HEADER`
+pub(super) const NETWORK_HEADER: u32 = 1;
 const TRANSPORT_HEADER: u32 = 2;
 const META_INPUT_NAME: u32 = 6;
 const META_OUTPUT_NAME: u32 = 7;
@@ -458,18 +328,4 @@ pub fn transport_number(protocol: &str) -> Option<u8> {
         _ => return None,
     };
     u8::try_from(number).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn masks_are_right_at_the_ends() {
-        assert_eq!(Family::V4.mask(0), [0; 4]);
-        assert_eq!(Family::V4.mask(24), [255, 255, 255, 0]);
-        assert_eq!(Family::V4.mask(32), [255; 4]);
-        assert_eq!(Family::V6.mask(0), [0; 16]);
-        assert_eq!(Family::V6.mask(128), [255; 16]);
-    }
 }

@@ -5,6 +5,7 @@
 //! refuses it if anybody changed anything in between, and the caller looks again: no lock is needed, and nothing
 //! that belongs to somebody else is ever deleted by mistake.
 
+pub mod family;
 pub mod expr;
 pub mod ruleset;
 pub mod transaction;

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::expr::{Expr, Family};
+use super::expr::Expr;
+use super::family::Family;
 
 /// A table.
 #[derive(Debug, Clone, PartialEq, Eq)]

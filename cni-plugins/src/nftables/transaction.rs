@@ -3,7 +3,7 @@
 use nix::errno::Errno;
 use nix::libc;
 
-use super::expr::Family;
+use super::family::Family;
 use super::ruleset::{Chain, Comments, Element, Rule, Set, Table};
 use crate::netlink::message::{Message, attributes, find, text};
 use crate::netlink::socket::{NetlinkError, Socket};

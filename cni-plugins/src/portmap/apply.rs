@@ -12,7 +12,7 @@ use super::conf::Conf;
 use super::rules::{Extent, TABLE, Target, elements, mappings_for, owner_network, set_names, table};
 use crate::netlink::socket::{NetlinkError, Socket};
 use crate::netlink::{conntrack, route};
-use crate::nftables::expr::Family;
+use crate::nftables::family::Family;
 use crate::nftables::ruleset::Element;
 use crate::nftables::transaction::{self, Transaction, comments, look_and_change};
 

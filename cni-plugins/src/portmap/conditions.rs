@@ -7,7 +7,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::netlink::addr::ip_bytes;
-use crate::nftables::expr::{Expr, Family, interface_name};
+use crate::nftables::expr::{Expr, interface_name};
+use crate::nftables::family::Family;
 use crate::request::check_interface_name;
 use crate::text::hash;
 

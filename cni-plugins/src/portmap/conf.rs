@@ -9,7 +9,8 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::conditions::Conditions;
-use crate::nftables::expr::{Family, transport_number};
+use crate::nftables::expr::transport_number;
+use crate::nftables::family::Family;
 use crate::request::Request;
 use crate::types::{CniResult, Error};
 

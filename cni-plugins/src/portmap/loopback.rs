@@ -14,7 +14,8 @@ use std::net::IpAddr;
 use super::conf::Mapping;
 use super::rules::port_key;
 use crate::netlink::addr::ip_bytes;
-use crate::nftables::expr::{Expr, Family};
+use crate::nftables::expr::Expr;
+use crate::nftables::family::Family;
 use crate::nftables::ruleset::{Chain, Element, Hook, Rule, Set, Type};
 
 /// What stands in for the loopback address, for ports of one address and for ports of all.

@@ -29,7 +29,8 @@ use super::conf::{Conf, Mapping, Snat};
 use super::loopback;
 use crate::loopback_guard;
 use crate::netlink::addr::ip_bytes;
-use crate::nftables::expr::{Expr, Family};
+use crate::nftables::expr::Expr;
+use crate::nftables::family::Family;
 use crate::nftables::ruleset::{Chain, Comments, Element, Hook, Rule, Set, Table, Type, padded};
 use crate::text::short_enough;
 
