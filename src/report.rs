@@ -349,12 +349,19 @@ impl Loop {
             .flatten()
             .flat_map(|set| set.problems.iter().cloned())
             .collect();
+        let warnings: Vec<Problem> = sets
+            .into_iter()
+            .flatten()
+            .flat_map(|set| set.warnings.iter().cloned())
+            .collect();
+        let is_doubted_anew = warnings != self.report.warnings;
+        self.report.warnings = warnings;
         let changed = problems != self.report.problems;
         let before = std::mem::replace(&mut self.report.problems, problems);
         if changed {
             self.tell_refusals(&before, now);
         }
-        changed
+        changed || is_doubted_anew
     }
 
     /// Tells the owner of each pod of the API server that is newly refused why, where its owner looks: in an event.

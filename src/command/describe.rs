@@ -13,6 +13,7 @@ use super::client::Client;
 use super::outline::Outline;
 use super::table::Table;
 use super::{CommandError, age, choice, describe_node, describe_pod, print};
+use crate::serve::problem::{ProblemList, ToldProblem};
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -48,6 +49,7 @@ pub async fn run(
         }
         What::Pods(names) => names,
     };
+    let warnings: ProblemList = client.object("/warnings").await?;
     let namespace = options.namespace.as_deref();
     let here = |pod: &&Pod| namespace.is_none_or(|wanted| wanted == choice::namespace(pod));
     let chosen: Vec<&Pod> = match names[..] {
@@ -61,7 +63,8 @@ pub async fn run(
         .into_iter()
         .map(|pod| {
             let own: Vec<&Event> = events.iter().filter(|event| is_about(event, pod)).collect();
-            describe_pod::text(pod, &own, now)
+            let doubts: Vec<&ToldProblem> = warnings.items.iter().filter(|w| is_of(w, pod)).collect();
+            describe_pod::text(pod, &doubts, &own, now)
         })
         .collect();
     print(out, &texts.join("\n\n"))
@@ -70,6 +73,10 @@ pub async fn run(
 fn is_about(event: &Event, pod: &Pod) -> bool {
     let object = &event.involved_object;
     object.name == pod.metadata.name && object.namespace == pod.metadata.namespace
+}
+
+fn is_of(warning: &ToldProblem, pod: &Pod) -> bool {
+    warning.pod == pod.metadata.name && warning.namespace == pod.metadata.namespace
 }
 
 /// `Fri, 20 Nov 2026 07:10:46 +0000`, in UTC.

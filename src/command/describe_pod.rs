@@ -12,9 +12,10 @@ use super::describe::{date, events, pairs};
 use super::outline::Outline;
 use super::table::Table;
 use super::{choice, pod_row};
+use crate::serve::problem::ToldProblem;
 
-/// The text.
-pub(super) fn text(pod: &Pod, its_events: &[&Event], now: Timestamp) -> String {
+/// The text. `warnings` are what is dubious in its manifest.
+pub(super) fn text(pod: &Pod, warnings: &[&ToldProblem], its_events: &[&Event], now: Timestamp) -> String {
     let (no_spec, no_status) = (PodSpec::default(), PodStatus::default());
     let spec = pod.spec.as_ref().unwrap_or(&no_spec);
     let status = pod.status.as_ref().unwrap_or(&no_status);
@@ -38,6 +39,9 @@ pub(super) fn text(pod: &Pod, its_events: &[&Event], now: Timestamp) -> String {
     outline.field("QoS Class", status.qos_class.as_deref().unwrap_or("<unset>"));
     outline.fields("Node-Selectors", pairs(spec.node_selector.as_ref(), "="));
     outline.fields("Tolerations", tolerations(spec));
+    if !warnings.is_empty() {
+        outline.fields("Warnings", warnings.iter().map(|warning| warning.text.clone()));
+    }
     events(&mut outline, its_events, now);
     outline.into_text()
 }

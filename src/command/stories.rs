@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::client::Client;
 use super::{CommandError, describe, exec, get, logs};
-use crate::model::pod::{PodUid, Problem};
+use crate::model::pod::{PodUid, Problem, ProblemKind};
 use crate::model::report::{EventKind, PodEvent, PodsReport};
 use crate::serve::fixture::{Changing, changing, exited, name, pod, running, snapshot_of};
 use crate::serve::{self, socket};
@@ -129,6 +129,16 @@ fn report(agent: &Agent) {
         field: "spec.containers[0].image".into(),
         message: "is missing".into(),
         pod: Some(name("data", "db")),
+        kind: ProblemKind::Invalid,
+    };
+    let warning = Problem {
+        path: "/etc/kubernetes/manifests/web.yaml".into(),
+        document: 1,
+        line: Some(9),
+        field: "spec.containers[0].comand".into(),
+        message: "is no field of this version of Kubernetes, and ignored: did you mean command?".into(),
+        pod: Some(name("default", "web-vm")),
+        kind: ProblemKind::Dubious,
     };
     let event = PodEvent {
         uid: PodUid("u1".into()),
@@ -146,6 +156,7 @@ fn report(agent: &Agent) {
         finished: Default::default(),
         pods: [(key.clone(), Arc::new(pod("default", "web-vm")))].into(),
         problems: vec![problem],
+        warnings: vec![warning],
         events: [(key, Arc::new(vec![event]))].into(),
     }));
 }
@@ -245,40 +256,41 @@ async fn a_pod_is_described_with_its_events() {
     check(
         &String::from_utf8(out).unwrap(),
         &expect![[r#"
-        Name:         web-vm
-        Namespace:    default
-        Priority:     0
-        Node:         vm/
-        Labels:       <none>
-        Annotations:  kubernetes.io/config.source: file
-        Status:       Running
-        IP:           10.244.0.7
-        IPs:          <none>
-        Containers:
-          web:
-            Container ID:   containerd://c1
-            Image:          demo:1
-            Image ID:       sha256:1
-            Port:           <none>
-            Host Port:      <none>
-            State:          Running
-              Started:      Sat, 21 Nov 2026 00:00:05 +0000
-            Ready:          True
-            Restart Count:  0
-            Environment:    <none>
-            Mounts:         <none>
-        Conditions:
-          Type    Status
-          Ready   True
-        Volumes:         <none>
-        QoS Class:       <unset>
-        Node-Selectors:  <none>
-        Tolerations:     <none>
-        Events:
-          Type      Reason    Age                From      Message
-          ----      ------    ----               ----      -------
-          Warning   BackOff   60s (x3 over 5m)   kubelet   Back-off restarting failed container web
-    "#]],
+            Name:         web-vm
+            Namespace:    default
+            Priority:     0
+            Node:         vm/
+            Labels:       <none>
+            Annotations:  kubernetes.io/config.source: file
+            Status:       Running
+            IP:           10.244.0.7
+            IPs:          <none>
+            Containers:
+              web:
+                Container ID:   containerd://c1
+                Image:          demo:1
+                Image ID:       sha256:1
+                Port:           <none>
+                Host Port:      <none>
+                State:          Running
+                  Started:      Sat, 21 Nov 2026 00:00:05 +0000
+                Ready:          True
+                Restart Count:  0
+                Environment:    <none>
+                Mounts:         <none>
+            Conditions:
+              Type    Status
+              Ready   True
+            Volumes:         <none>
+            QoS Class:       <unset>
+            Node-Selectors:  <none>
+            Tolerations:     <none>
+            Warnings:        /etc/kubernetes/manifests/web.yaml:9: spec.containers[0].comand: is no field of this version of Kubernetes, and ignored: did you mean command?
+            Events:
+              Type      Reason    Age                From      Message
+              ----      ------    ----               ----      -------
+              Warning   BackOff   60s (x3 over 5m)   kubelet   Back-off restarting failed container web
+        "#]],
     );
 }
 

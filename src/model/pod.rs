@@ -666,7 +666,22 @@ pub struct ContainerSecurity {
     pub selinux: Option<SeLinux>,
 }
 
-/// Why a document of the manifests directory, or an object of the API, is not run.
+/// What kind of finding a [`Problem`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum ProblemKind {
+    /// Kubernetes refuses it, or it is no manifest at all.
+    #[default]
+    Invalid,
+    /// Kubernetes takes it; this version of gantry, or a static pod of it, does not have it.
+    Unsupported,
+    /// It is larger than what is read.
+    Bound,
+    /// It is run as it is, and is hardly what was meant.
+    Dubious,
+}
+
+/// What was found in a document of the manifests directory, or in an object of the API: why it is not run, or what
+/// is dubious in what is run.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
     /// The file, absolute.
@@ -681,6 +696,8 @@ pub struct Problem {
     pub message: String,
     /// The pod that it would have been, where the name could be read.
     pub pod: Option<PodName>,
+    /// Whether it is a refusal, and of what kind.
+    pub kind: ProblemKind,
 }
 
 impl fmt::Display for Problem {
@@ -718,6 +735,8 @@ pub struct SourceSet {
     pub objects: Objects,
     /// What was refused. A refused document whose last good version runs leaves that version in `pods`.
     pub problems: Vec<Problem>,
+    /// What is dubious in what was taken.
+    pub warnings: Vec<Problem>,
     /// Pods that are wanted and yet refused here: another agent may have started them, so what runs of them is left
     /// alone.
     pub held: BTreeMap<PodName, PodUid>,
@@ -737,6 +756,7 @@ impl SourceSet {
                 .all(|(a, b)| a.0 == b.0 && Arc::ptr_eq(a.1, b.1))
             && self.objects.is_same(&other.objects)
             && self.problems == other.problems
+            && self.warnings == other.warnings
             && self.held == other.held
             && self.standing == other.standing
     }

@@ -18,6 +18,8 @@ pub struct PodsReport {
     pub pods: BTreeMap<PodName, Arc<Pod>>,
     /// What the sources refused.
     pub problems: Vec<Problem>,
+    /// What is dubious in what the sources took.
+    pub warnings: Vec<Problem>,
     /// Pods whose deletion was asked for and of which nothing runs, is mounted or has a cgroup any more.
     pub finished: BTreeMap<PodName, PodUid>,
     /// Recent events by pod, the oldest first; bounded by the writer. Those of a pod that had none since keep their `Arc`.

@@ -305,7 +305,7 @@ fn put_runtime(page: &mut Page, snapshot: &Snapshot) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::pod::{PodName, Problem};
+    use crate::model::pod::{PodName, Problem, ProblemKind};
     use crate::model::runtime::{ObservedName, ObservedPod};
     use crate::model::step::{StepError, Subject};
     use crate::serve::fixture;
@@ -400,6 +400,7 @@ mod tests {
             field: String::new(),
             message: String::new(),
             pod: None,
+            kind: ProblemKind::Invalid,
         };
         let pod = fixture::pod("default", "web-vm");
         let name = PodName::new("default", "web-vm");

@@ -111,6 +111,7 @@ fn router(world: World, stopping: CancellationToken) -> Router {
         .route("/node", get(objects::node))
         .route("/events", get(objects::events))
         .route("/problems", get(objects::problems))
+        .route("/warnings", get(objects::warnings))
         .route("/configz", get(objects::configz))
         .route("/metrics", get(metrics::answer))
         .route("/logs/{namespace}/{pod}/{container}", get(logs::answer))

@@ -1,4 +1,4 @@
-//! `/pods`, `/node`, `/events`, `/problems`, `/configz`: published values in Kubernetes' own JSON.
+//! `/pods`, `/node`, `/events`, `/problems`, `/warnings`, `/configz`: published values in Kubernetes' own JSON.
 
 use std::sync::Arc;
 
@@ -88,6 +88,10 @@ pub(crate) async fn node(State(served): State<Served>) -> Json<Shared<Node>> {
 
 pub(crate) async fn problems(State(served): State<Served>) -> Json<ProblemList> {
     Json(ProblemList::of(&served.world.pods.borrow().problems))
+}
+
+pub(crate) async fn warnings(State(served): State<Served>) -> Json<ProblemList> {
+    Json(ProblemList::warnings(&served.world.pods.borrow().warnings))
 }
 
 pub(crate) async fn configz(State(served): State<Served>) -> Json<Shared<serde_json::Value>> {

@@ -1,22 +1,22 @@
-//! A refused manifest as it travels from the agent to the command line.
+//! A refused or a dubious manifest as it travels from the agent to the command line.
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::pod::Problem;
 
-/// What `/problems` answers. Not one of Kubernetes' kinds, so under our own group.
+/// What `/problems` and `/warnings` answer. Not one of Kubernetes' kinds, so under our own group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProblemList {
     /// `gantry.dev/v1alpha1`
     pub api_version: String,
-    /// `ProblemList`
+    /// `ProblemList` or `WarningList`
     pub kind: String,
     /// The problems, by file.
     pub items: Vec<ToldProblem>,
 }
 
-/// One refused file or document.
+/// What is wrong or dubious in one file or document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ToldProblem {
@@ -31,10 +31,10 @@ pub struct ToldProblem {
     pub field: String,
     /// What is wrong, without the above.
     pub message: String,
-    /// The namespace of the pod that it would have been.
+    /// The namespace of the pod that it is or would have been.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
-    /// The name of the pod that it would have been.
+    /// The name of the pod that it is or would have been.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod: Option<String>,
     /// All of it in one line.
@@ -59,9 +59,18 @@ impl From<&Problem> for ToldProblem {
 impl ProblemList {
     /// The list of these.
     pub fn of(problems: &[Problem]) -> Self {
+        Self::named("ProblemList", problems)
+    }
+
+    /// The list of what is dubious in what is run.
+    pub fn warnings(warnings: &[Problem]) -> Self {
+        Self::named("WarningList", warnings)
+    }
+
+    fn named(kind: &str, problems: &[Problem]) -> Self {
         ProblemList {
             api_version: "gantry.dev/v1alpha1".to_owned(),
-            kind: "ProblemList".to_owned(),
+            kind: kind.to_owned(),
             items: problems.iter().map(ToldProblem::from).collect(),
         }
     }

@@ -22,7 +22,7 @@ use super::manifest::{self, ManifestContext};
 use super::pace::Pace;
 use super::store::Reserve;
 use crate::model::api::{ApiPods, MIRROR};
-use crate::model::pod::{Pod, PodName, PodUid, Problem, SourceSet, Standing};
+use crate::model::pod::{Pod, PodName, PodUid, Problem, ProblemKind, SourceSet, Standing};
 
 /// What the source tells.
 pub struct Outputs {
@@ -319,6 +319,7 @@ fn read_contained(object: &Object, context: &ManifestContext, seen: Timestamp) -
             message: "could not be read because of a fault in gantry: please report it with the pod"
                 .to_owned(),
             pod: Some(name),
+            kind: ProblemKind::Invalid,
         }])
     })
 }

@@ -17,7 +17,7 @@ use super::listing::{self, Entry, State};
 use super::manifest::{Content, Json, ManifestContext, ReadObject, ReadPod, read_with_content, seen_at};
 use super::watch::Watchlist;
 use crate::model::object::{self, Object, ObjectKey};
-use crate::model::pod::{Pod, PodName, Problem, SourceSet};
+use crate::model::pod::{Pod, PodName, Problem, ProblemKind, SourceSet};
 
 /// A file that went away is gone when it has not come back after this: some editors rename the old one away before
 /// they write the new one.
@@ -84,6 +84,7 @@ struct Known {
     /// The same of its objects.
     objects: Vec<Held>,
     problems: Vec<Problem>,
+    warnings: Vec<Problem>,
     /// It went away then.
     gone_since: Option<Timestamp>,
 }
@@ -232,6 +233,7 @@ impl Directory {
             pods: read,
             objects,
             mut problems,
+            warnings,
         } = content;
         let (before, held) = match self.files.remove(path) {
             Some(known) => (known.pods, known.objects),
@@ -265,6 +267,7 @@ impl Directory {
             pods,
             objects,
             problems,
+            warnings,
             ..Known::default()
         };
         self.files.insert(path.to_owned(), known);
@@ -330,6 +333,7 @@ impl Directory {
         let mut owners: BTreeMap<&PodName, &Path> = BTreeMap::new();
         for (path, known) in &self.files {
             set.problems.extend(known.problems.iter().cloned());
+            set.warnings.extend(known.warnings.iter().cloned());
             for held in &known.objects {
                 match set.objects.0.entry(object::Reference::Object(held.key.clone())) {
                     btree_map::Entry::Vacant(place) => {
@@ -430,7 +434,7 @@ fn same_or_new(before: Option<&Running>, read: ReadPod) -> Running {
     Running { pod, json }
 }
 
-fn whole_file(path: &Path, message: String) -> Problem {
+pub(super) fn whole_file(path: &Path, message: String) -> Problem {
     Problem {
         path: path.to_owned(),
         document: 0,
@@ -438,6 +442,7 @@ fn whole_file(path: &Path, message: String) -> Problem {
         field: String::new(),
         message,
         pod: None,
+        kind: ProblemKind::Invalid,
     }
 }
 
@@ -452,7 +457,7 @@ fn twice(path: &Path, held: &Held) -> Problem {
     }
 }
 
-fn taken(path: &Path, pod: &Pod, owner: &Path) -> Problem {
+pub(super) fn taken(path: &Path, pod: &Pod, owner: &Path) -> Problem {
     let document = match pod.source {
         crate::model::pod::Source::File { document, .. } => document,
         crate::model::pod::Source::Api => 0,
@@ -468,6 +473,7 @@ fn taken(path: &Path, pod: &Pod, owner: &Path) -> Problem {
             pod.name
         ),
         pod: Some(pod.name.clone()),
+        kind: ProblemKind::Invalid,
     }
 }
 

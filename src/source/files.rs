@@ -291,6 +291,7 @@ fn same(a: &SourceSet, b: &SourceSet) -> bool {
         && pods.into_iter().all(|(a, b)| Arc::ptr_eq(a, b))
         && a.objects.is_same(&b.objects)
         && a.problems == b.problems
+        && a.warnings == b.warnings
 }
 
 /// What has been told, so that nothing is told twice.
@@ -299,6 +300,7 @@ struct Told {
     out: watch::Sender<Option<Arc<SourceSet>>>,
     state: Option<State>,
     problems: BTreeSet<Problem>,
+    warnings: BTreeSet<Problem>,
 }
 
 impl Told {
@@ -308,6 +310,7 @@ impl Told {
             out,
             state: None,
             problems: BTreeSet::new(),
+            warnings: BTreeSet::new(),
         }
     }
 
@@ -321,6 +324,7 @@ impl Told {
                 changed
             });
             self.log_problems(set);
+            self.log_warnings(set);
         }
         self.log_state(&seen.state);
     }
@@ -342,6 +346,19 @@ impl Told {
             info!(file = %file.display(), "manifest has no problem any more");
         }
         self.problems = problems;
+    }
+
+    fn log_warnings(&mut self, set: &SourceSet) {
+        let warnings: BTreeSet<Problem> = set.warnings.iter().cloned().collect();
+        for warning in warnings.difference(&self.warnings) {
+            warn!(
+                file = %warning.path.display(),
+                line = warning.line,
+                field = warning.field,
+                "manifest is dubious: {warning}"
+            );
+        }
+        self.warnings = warnings;
     }
 
     fn log_state(&mut self, state: &State) {
@@ -688,6 +705,20 @@ mod tests {
             .until("the repaired file", |set| set.problems.len() == 1)
             .await;
         assert_eq!(describe(&Some(set))[..1], ["default/b-n x:2".to_owned()]);
+        scene.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_dubious_manifest_is_run_and_its_warning_goes_when_it_is_mended() {
+        let mut scene = Scene::ready().await;
+        let dubious = manifest("a", "x:1").replace("image:", "imag: y\n    image:");
+        scene.rename_into("a.yaml", &dubious);
+        let set = scene.until("the warning", |set| !set.warnings.is_empty()).await;
+        assert_eq!((set.pods.len(), set.problems.len()), (1, 0));
+        assert_eq!(set.warnings[0].field, "spec.containers[0].imag");
+        scene.rename_into("a.yaml", &manifest("a", "x:1"));
+        let mended = scene.until("no warning", |set| set.warnings.is_empty()).await;
+        assert_eq!(mended.pods, set.pods, "the pod is the same");
         scene.stop().await;
     }
 

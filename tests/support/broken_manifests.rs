@@ -99,6 +99,53 @@ pub(crate) fn all() -> Vec<(String, Vec<u8>)> {
     all
 }
 
+/// Manifests that the kubelet takes, each with something that is hardly meant.
+#[allow(dead_code)] // for the tests beside the code only
+pub(crate) fn dubious() -> Vec<Vec<u8>> {
+    [
+        (
+            "terminationGracePeriodSeconds: 5",
+            "terminationGracePeriodSeconds: -1",
+        ),
+        ("net.ipv4.tcp_syncookies", "vm.swappiness"),
+        ("net.ipv4.tcp_syncookies", "net.ipv4.ip_forward"),
+        ("sizeLimit: 1Mi", "sizeLimit: 100m"),
+        ("image: gantry.local/busybox:1", "image: a:b:c"),
+        ("image: gantry.local/busybox:1", "image: a/B"),
+        ("image: gantry.local/busybox:1", "image: a@sha256:1"),
+        ("workingDir: /", "workingDir: tmp"),
+        ("memory: 16Mi", "memory: 128m"),
+        ("mountPath: /disk", "mountPath: /"),
+        ("- ALL", "- CAP_ALL"),
+        (
+            "    - name: KEY",
+            "    - name: KEY\n      value: x\n    - name: KEY",
+        ),
+        ("kind: Pod", "kind: Pod\nunknown: 1"),
+        ("name: whole", "name: whole\n  unknown: 1"),
+        ("spec:", "spec:\n  unknown: 1"),
+        ("restartPolicy", "restartpolicy"),
+        ("- name: main", "- name: main\n    comand: []"),
+        ("emptyDir", "emptydir"),
+        ("privileged", "priviledged"),
+        ("requests:", "request:"),
+        ("sysctls:", "sysctl:"),
+        ("- key: a", "- name: a"),
+        (
+            "emptyDir:\n      sizeLimit: 1Mi",
+            "secret: {secretName: a, items: [{key: k, path: a}, {key: l, path: a/b}]}",
+        ),
+        ("    stdin: false", "    startupProbe: {httpGet: {port: nope}}"),
+        ("kind: Pod", "kind: Pod\nkind: Pod"),
+        ("name: main", "name: main\n    name: main"),
+        ("note:", "true:"),
+        ("note:", "1.5:"),
+        ("note: \"text\"", "note: !secret text"),
+    ]
+    .map(|(old, new)| with(old, new))
+    .into()
+}
+
 fn with(old: &str, new: &str) -> Vec<u8> {
     assert!(WHOLE.contains(old), "{old} is in the manifest");
     WHOLE.replacen(old, new, 1).into_bytes()
@@ -152,43 +199,29 @@ fn wrong_values() -> Vec<Vec<u8>> {
         quoted("restartPolicy: Always", &["always", "Sometimes"]),
         quoted("dnsPolicy: ClusterFirst", &["clusterfirst"]),
         quoted("hostname: whole", &["a.b", "A"]),
-        plain("terminationGracePeriodSeconds: 5", &["-1", "99999999999", "1.5"]),
+        plain("terminationGracePeriodSeconds: 5", &["99999999999", "1.5"]),
         plain("activeDeadlineSeconds: 600", &["0", "-5", "99999999999"]),
         plain("fsGroup: 1000", &["-1", "99999999999"]),
-        quoted(
-            "name: net.ipv4.tcp_syncookies",
-            &["", "vm.swappiness", "net.ipv4.ip_forward", "A"],
-        ),
+        quoted("name: net.ipv4.tcp_syncookies", &["", "A"]),
         quoted("ip: 10.0.0.2", &["10.0.0", "name", ""]),
         quoted("operator: Exists", &["Is"]),
-        quoted(
-            "sizeLimit: 1Mi",
-            &["1 Mi", "-1", "1Zi", "99999999999999999999", "100m"],
-        ),
+        quoted("sizeLimit: 1Mi", &["1 Mi", "-1", "1Zi"]),
         quoted("path: /tmp", &["", "tmp", "/tmp/../etc"]),
         quoted("type: Directory", &["Dir"]),
         quoted("name: main", &["", "Main", "a.b"]),
-        quoted(
-            "image: gantry.local/busybox:1",
-            &["", " a", "a:b:c", "a/B", "a@sha256:1"],
-        ),
+        quoted("image: gantry.local/busybox:1", &["", " a"]),
         quoted("imagePullPolicy: IfNotPresent", &["Sometimes"]),
-        quoted("workingDir: /", &["tmp"]),
         quoted("name: KEY", &["", "A=B"]),
         quoted("name: http", &["HTTP", "80", "a-name-that-is-too-long"]),
         plain("containerPort: 8080", &["0", "-1", "65536", "4294967376"]),
         plain("hostPort: 8080", &["-1", "65536"]),
         quoted("protocol: TCP", &["tcp", "ICMP"]),
         quoted("cpu: 10m", &["ten", "-10m", "10mm", ""]),
-        quoted(
-            "memory: 16Mi",
-            &["16MiB", "-1", "16 Mi", "128m", "99999999999999999999"],
-        ),
+        quoted("memory: 16Mi", &["16MiB", "-1", "16 Mi"]),
         quoted("- name: disk\n      mountPath: /disk", &["missing"]),
-        quoted("mountPath: /disk", &["", "/"]),
+        quoted("mountPath: /disk", &[""]),
         plain("runAsUser: 1000", &["-1", "99999999999"]),
         vec![
-            with("- ALL", "- CAP_ALL"),
             with("        cpu: 10m", "        memory: 32Mi"),
             with("        cpu: 10m", "        example.com/gpu: 1"),
             with("        cpu: 10m", "        gpu: 1"),
@@ -200,10 +233,6 @@ fn wrong_values() -> Vec<Vec<u8>> {
             ),
             with("readOnly: true", "mountPropagation: Bidirectional"),
             with("  - name: host\n", "  - name: disk\n"),
-            with(
-                "    - name: KEY",
-                "    - name: KEY\n      value: x\n    - name: KEY",
-            ),
             with(
                 "    - name: http",
                 "    - containerPort: 8080\n      hostPort: 8080\n    - name: http",
@@ -220,20 +249,10 @@ fn wrong_values() -> Vec<Vec<u8>> {
 
 fn unknown_fields() -> Vec<Vec<u8>> {
     let mut made: Vec<Vec<u8>> = [
-        ("kind: Pod", "kind: Pod\nunknown: 1"),
-        ("name: whole", "name: whole\n  unknown: 1"),
-        ("spec:", "spec:\n  unknown: 1"),
-        ("restartPolicy", "restartpolicy"),
         ("containers:\n", "container:\n"),
-        ("- name: main", "- name: main\n    comand: []"),
         ("containerPort", "port"),
         ("mountPath", "path"),
-        ("emptyDir", "emptydir"),
-        ("privileged", "priviledged"),
-        ("requests:", "request:"),
-        ("sysctls:", "sysctl:"),
         ("- ip", "- address"),
-        ("- key: a", "- name: a"),
         ("hostPath:\n      path", "hostPath:\n      file"),
     ]
     .iter()
@@ -258,7 +277,6 @@ fn features() -> Vec<Vec<u8>> {
         "configMap: {name: a, defaultMode: 512}",
         "secret: {name: a}",
         "secret: {secretName: a, items: [{key: ..k, path: k}]}",
-        "secret: {secretName: a, items: [{key: k, path: a}, {key: l, path: a/b}]}",
         "projected: {sources: [{}]}",
         "projected: {sources: [{serviceAccountToken: {path: a}}]}",
         "projected: {sources: [{clusterTrustBundle: {path: a, name: b}}]}",
@@ -276,7 +294,6 @@ fn features() -> Vec<Vec<u8>> {
     let container = [
         "livenessProbe: {exec: {command: []}}",
         "readinessProbe: {tcpSocket: {port: 80}, terminationGracePeriodSeconds: 5}",
-        "startupProbe: {httpGet: {port: nope}}",
         "lifecycle: {preStop: {tcpSocket: {port: 80}}}",
         "lifecycle: {stopSignal: SIGUSR1}",
         "envFrom: [{configMapRef: {name: a}, secretRef: {name: a}}]",
@@ -390,13 +407,8 @@ fn hostile() -> Vec<Vec<u8>> {
         with("name: main", "\tname: main"),
         with("  restartPolicy: Always", "\trestartPolicy: Always"),
         with("spec:", " spec:"),
-        with("kind: Pod", "kind: Pod\nkind: Pod"),
-        with("name: main", "name: main\n    name: main"),
-        with("note:", "true:"),
-        with("note:", "1.5:"),
         with("note:", "~:"),
         with("note:", "[a]:"),
-        with("note: \"text\"", "note: !secret text"),
         with("note: \"text\"", "note: \"text"),
         with("note: \"text\"", "note: \"\\q\""),
         with("note: \"text\"", "note: 'text"),

@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::path::{Fault, Faults, FieldPath};
 use super::{ManifestContext, border, convert, defaults, static_pod, unsupported, validate_security};
 use crate::model::bounds;
-use crate::model::pod::{Pod, PodName, Problem, Source};
+use crate::model::pod::{Pod, PodName, Problem, ProblemKind, Source};
 use crate::model::reference::references;
 
 /// Whether what an object is known by is what a pod can be known by; else there is nothing by which it could be run,
@@ -70,6 +70,8 @@ pub fn read(mut object: k8s::Pod, context: &ManifestContext, seen: Timestamp) ->
 
 fn refused(faults: Faults, name: &PodName) -> Vec<Problem> {
     let faults = faults.into_vec().into_iter();
+    // What is dubious, its API server has taken.
+    let faults = faults.filter(|fault| fault.kind != ProblemKind::Dubious);
     faults.map(|fault| problem(fault, name)).collect()
 }
 
@@ -81,6 +83,7 @@ fn problem(fault: Fault, name: &PodName) -> Problem {
         field: fault.path.to_string(),
         message: bounds::shortened(fault.message, bounds::MESSAGE),
         pod: Some(name.clone()),
+        kind: fault.kind,
     }
 }
 

@@ -1,15 +1,17 @@
 //! The events of a YAML parser to trees: anchors shared, keys made text, duplicates found, merges done, all within
 //! budgets.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use saphyr_parser::{Event, ScalarStyle, Tag};
 
+use super::entries::{Entries, Key, put_together};
 use super::path::{Fault, FieldPath, MOST_FAULTS};
 use super::scalar;
 use super::tree::{Entry, Node, Scalar, Value};
 use super::yaml::Document;
+use crate::model::pod::ProblemKind;
 
 /// The deepest nesting: a pod's deepest field lies some 12 levels deep, in a list a few more.
 const MOST_LEVELS: usize = 64;
@@ -27,14 +29,7 @@ struct Frame {
 
 enum Kind {
     Sequence(Vec<Rc<Node>>),
-    /// The entries, those whose key is `<<`, and the key whose value comes next.
-    Mapping(Vec<Entry>, Vec<Rc<Node>>, Option<Key>),
-}
-
-struct Key {
-    text: String,
-    line: usize,
-    merge: bool,
+    Mapping(Entries),
 }
 
 /// Puts the events of a parser together.
@@ -49,8 +44,19 @@ pub(super) struct Composer {
     faults: Vec<Fault>,
     values: usize,
     lines_before: usize,
+    syntax: Syntax,
     /// The last scalar as it is written, for what is said about it as a key.
     written: String,
+}
+
+/// What a text is written in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Syntax {
+    /// YAML.
+    #[default]
+    Yaml,
+    /// JSON to the letter: of a key that stands twice, Go's reader puts both objects together.
+    Json,
 }
 
 /// Why a document is not read further.
@@ -59,12 +65,15 @@ pub(super) struct Stop {
     pub(super) line: usize,
     /// What is wrong there.
     pub(super) message: String,
+    /// The kind of the refusal.
+    pub(super) kind: ProblemKind,
 }
 
 impl Composer {
     /// Goes on after so many documents, lines and values of the file.
-    pub(super) fn after(documents: usize, lines: usize, values: usize) -> Composer {
+    pub(super) fn after(documents: usize, lines: usize, values: usize, syntax: Syntax) -> Composer {
         Composer {
+            syntax,
             number: documents,
             lines_before: lines,
             values,
@@ -101,8 +110,15 @@ impl Composer {
                 let node = self.anchors.get(&anchor).cloned().ok_or_else(|| Stop {
                     line,
                     message: "an alias refers to a value that contains the alias itself".into(),
+                    kind: ProblemKind::Invalid,
                 })?;
                 self.count(node.size, line)?;
+                if self.is_merge_next() && !matches!(node.value, Value::Mapping(_)) {
+                    self.fault(
+                        line,
+                        "`<<` merges mappings only, or a list of them that stands there itself".into(),
+                    );
+                }
                 self.add(node, line, false)
             }
             Event::Scalar(text, style, anchor, tag) => {
@@ -114,7 +130,7 @@ impl Composer {
             }
             Event::MappingStart(anchor, tag) => {
                 self.check_collection_tag(tag.as_deref(), "map", line);
-                self.open(line, anchor, Kind::Mapping(Vec::new(), Vec::new(), None))
+                self.open(line, anchor, Kind::Mapping(Entries::default()))
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(),
         }
@@ -125,6 +141,7 @@ impl Composer {
             return Err(Stop {
                 line,
                 message: format!("values are nested more than {MOST_LEVELS} levels deep"),
+                kind: ProblemKind::Bound,
             });
         }
         self.stack.push(Frame { line, anchor, kind });
@@ -135,10 +152,7 @@ impl Composer {
         let frame = self.stack.pop().expect("the parser closes only what it opened");
         let value = match frame.kind {
             Kind::Sequence(items) => Value::Sequence(items),
-            Kind::Mapping(entries, merges, _) => {
-                let entries = self.without_duplicates(entries);
-                Value::Mapping(self.merged(entries, &merges))
-            }
+            Kind::Mapping(entries) => Value::Mapping(entries.list),
         };
         let node = Rc::new(Node::new(frame.line, value));
         if frame.anchor > 0 {
@@ -167,12 +181,40 @@ impl Composer {
                 Scalar::Null
             }
         };
+        if let Scalar::Float(value, _) = scalar
+            && !value.is_finite()
+            && !self.is_key_next()
+        {
+            self.fault(
+                line,
+                "is a number that JSON, and so Kubernetes, does not have: put it in quotes".into(),
+            );
+        }
+        let scalar = match scalar {
+            Scalar::Float(value, text) if self.syntax == Syntax::Json => Scalar::Decimal(value, text),
+            scalar => scalar,
+        };
+        if let Some(tag) = tag.filter(|tag| scalar::is_unknown(tag)) {
+            self.note(line, scalar::unknown_tag(tag), ProblemKind::Dubious);
+        }
         let node = Rc::new(Node::new(line, Value::Scalar(scalar)));
         if anchor > 0 {
             self.anchors.insert(anchor, node.clone());
         }
         self.count(1, line)?;
         self.add(node, line, merge)
+    }
+
+    /// Whether the next value is the key of an entry.
+    fn is_key_next(&self) -> bool {
+        let top = self.stack.last().map(|frame| &frame.kind);
+        matches!(top, Some(Kind::Mapping(entries)) if entries.pending.is_none())
+    }
+
+    /// Whether the next value is merged into a mapping.
+    fn is_merge_next(&self) -> bool {
+        let top = self.stack.last().map(|frame| &frame.kind);
+        matches!(top, Some(Kind::Mapping(entries)) if entries.pending.as_ref().is_some_and(|key| key.merge))
     }
 
     /// Counts values, those that an alias repeats once more.
@@ -184,6 +226,7 @@ impl Composer {
                 message: format!(
                     "there are more than {MOST_VALUES} values, those that aliases repeat included"
                 ),
+                kind: ProblemKind::Bound,
             });
         }
         Ok(())
@@ -195,104 +238,104 @@ impl Composer {
             return Err(Stop {
                 line,
                 message: format!("values are nested more than {MOST_LEVELS} levels deep"),
+                kind: ProblemKind::Bound,
             });
         }
         let Some(frame) = self.stack.last_mut() else {
             self.root = Some(node);
             return Ok(());
         };
-        match &mut frame.kind {
-            Kind::Sequence(items) => items.push(node),
-            Kind::Mapping(entries, merges, pending) => match pending.take() {
-                Some(key) if key.merge => merges.push(node),
-                Some(key) => entries.push(Entry {
-                    key: key.text,
-                    line: key.line,
-                    value: node,
-                }),
-                None => {
-                    let (text, problem) = key_text(&node, &self.written);
-                    *pending = Some(Key { text, line, merge });
-                    if let Some(message) = problem {
-                        self.fault(line, message);
-                    }
-                }
-            },
+        let entries = match &mut frame.kind {
+            Kind::Sequence(items) => {
+                items.push(node);
+                return Ok(());
+            }
+            Kind::Mapping(entries) => entries,
+        };
+        let Some(key) = entries.pending.take() else {
+            let (text, fault) = key_text(&node, &self.written);
+            entries.pending = Some(Key { text, line, merge });
+            if let Some((message, kind)) = fault {
+                self.note(line, message, kind);
+            }
+            return Ok(());
+        };
+        if key.merge {
+            return self.merge(&node);
+        }
+        let (text, line) = (key.text, key.line);
+        let former = entries.value_of(&text).filter(|_| self.syntax == Syntax::Json);
+        let (value, read_again) = match former {
+            Some(former) => (put_together(former, &node), former.size),
+            None => (node, 0),
+        };
+        let entry = Entry {
+            key: text.clone(),
+            line,
+            value,
+        };
+        let twice = entries.put(entry, Some(line));
+        // Else a key that stands a thousand times would cost a million.
+        self.count(read_again, line)?;
+        if let Some(first) = twice {
+            self.push_fault(Fault {
+                path: field(&self.path(), &text),
+                line: Some(line),
+                message: format!(
+                    "the key {text:?} is on line {first} already, and this one counts: keep one of the two"
+                ),
+                kind: ProblemKind::Dubious,
+            });
         }
         Ok(())
     }
 
-    /// The entries with the first of each key; every other is a fault.
-    fn without_duplicates(&mut self, entries: Vec<Entry>) -> Vec<Entry> {
-        let mut order: Vec<usize> = (0..entries.len()).collect();
-        order.sort_by(|a, b| entries[*a].key.cmp(&entries[*b].key).then(a.cmp(b)));
-        // The line of the entry that has the key first, for each that has it again.
-        let mut first_lines: Vec<Option<usize>> = vec![None; entries.len()];
-        for pair in order.windows(2) {
-            let (before, this) = (pair[0], pair[1]);
-            if entries[before].key == entries[this].key {
-                first_lines[this] = Some(first_lines[before].unwrap_or(entries[before].line));
+    /// Adds the entries of `<<: *alias` (YAML 1.1, merge). Like the kubelet's reader: they take the place of those before
+    /// them, and those behind take theirs; of several mappings the first counts.
+    fn merge(&mut self, node: &Rc<Node>) -> Result<(), Stop> {
+        let sources: Vec<&Rc<Node>> = match &node.value {
+            Value::Sequence(items) => items.iter().rev().collect(),
+            _ => vec![node],
+        };
+        let mut more = Vec::new();
+        for source in sources {
+            match &source.value {
+                Value::Mapping(entries) => more.extend(entries.iter().cloned()),
+                _ => self.fault(node.line, "`<<` merges mappings only".into()),
             }
         }
-        let mut kept = Vec::with_capacity(entries.len());
-        for (entry, first_line) in entries.into_iter().zip(first_lines) {
-            let Some(first_line) = first_line else {
-                kept.push(entry);
-                continue;
-            };
-            let path = field(&self.path(), &entry.key);
-            self.push_fault(Fault {
-                path,
-                line: Some(entry.line),
-                message: format!(
-                    "the key {:?} is on line {first_line} already: keep one of the two",
-                    entry.key
-                ),
-            });
-        }
-        kept
-    }
-
-    /// The entries with those of `<<: *alias` behind them, where they are not there already (YAML 1.1, merge).
-    fn merged(&mut self, mut entries: Vec<Entry>, merges: &[Rc<Node>]) -> Vec<Entry> {
-        if merges.is_empty() {
-            return entries;
-        }
-        let mut there: HashSet<String> = entries.iter().map(|entry| entry.key.clone()).collect();
-        for node in merges {
-            let sources: Vec<&Rc<Node>> = match &node.value {
-                Value::Sequence(items) => items.iter().collect(),
-                _ => vec![node],
-            };
-            for source in sources {
-                let Value::Mapping(more) = &source.value else {
-                    self.fault(node.line, "`<<` merges mappings only".into());
-                    continue;
-                };
-                for entry in more {
-                    if there.insert(entry.key.clone()) {
-                        entries.push(entry.clone());
-                    }
-                }
+        self.count(more.len(), node.line)?;
+        if let Some(Frame {
+            kind: Kind::Mapping(entries),
+            ..
+        }) = self.stack.last_mut()
+        {
+            for entry in more {
+                entries.put(entry, None);
             }
         }
-        entries
+        Ok(())
     }
 
     fn check_collection_tag(&mut self, tag: Option<&Tag>, own: &str, line: usize) {
         if let Some(tag) = tag
             && !(tag.is_yaml_core_schema() && tag.suffix == own)
         {
-            self.fault(line, scalar::unknown_tag(tag));
+            self.note(line, scalar::unknown_tag(tag), ProblemKind::Dubious);
         }
     }
 
     fn fault(&mut self, line: usize, message: String) {
+        self.note(line, message, ProblemKind::Invalid);
+    }
+
+    fn note(&mut self, line: usize, message: String, kind: ProblemKind) {
         let path = self.path();
         self.push_fault(Fault {
             path,
             line: Some(line),
             message,
+            kind,
         });
     }
 
@@ -309,8 +352,10 @@ impl Composer {
             .take(MOST_SEGMENTS)
             .fold(FieldPath::default(), |path, frame| match &frame.kind {
                 Kind::Sequence(items) => path.index(items.len()),
-                Kind::Mapping(_, _, Some(key)) => field(&path, &key.text),
-                Kind::Mapping(_, _, None) => path,
+                Kind::Mapping(entries) => match &entries.pending {
+                    Some(key) => field(&path, &key.text),
+                    None => path,
+                },
             })
     }
 
@@ -326,12 +371,13 @@ impl Composer {
             path,
             line: Some(stop.line),
             message: stop.message.clone(),
+            kind: stop.kind,
         });
         // Only what is closed is told: a truncated name is another pod's name.
         if let Some(frame) = self.stack.drain(..).next()
-            && let Kind::Mapping(entries, _, _) = frame.kind
+            && let Kind::Mapping(entries) = frame.kind
         {
-            self.root = Some(Rc::new(Node::new(frame.line, Value::Mapping(entries))));
+            self.root = Some(Rc::new(Node::new(frame.line, Value::Mapping(entries.list))));
         }
         self.close_document(false);
     }
@@ -347,50 +393,27 @@ impl Composer {
     }
 }
 
-impl Node {
-    fn new(line: usize, value: Value) -> Node {
-        let (size, levels) = match &value {
-            Value::Scalar(_) => (1, 0),
-            Value::Sequence(items) => measure(items.iter()),
-            Value::Mapping(entries) => measure(entries.iter().map(|e| &e.value)),
-        };
-        Node {
-            line,
-            value,
-            size,
-            levels,
-        }
-    }
-}
-
-fn measure<'a>(children: impl Iterator<Item = &'a Rc<Node>>) -> (usize, usize) {
-    let (mut size, mut levels) = (1_usize, 0);
-    for child in children {
-        size = size.saturating_add(child.size);
-        levels = levels.max(child.levels);
-    }
-    (size, levels + 1)
-}
-
-/// The text of a key, and what is wrong with it.
-fn key_text(node: &Node, written: &str) -> (String, Option<String>) {
-    let quote = |kind: &str| {
-        let message =
-            format!("the key {written} is read as {kind}, and a key must be text: put it in quotes");
-        (written.to_owned(), Some(message))
+/// The text of a key, and what is wrong or dubious with it. The kubelet's reader makes text of numbers and booleans.
+fn key_text(node: &Node, written: &str) -> (String, Option<(String, ProblemKind)>) {
+    let dubious = |text: String| {
+        let message = format!("the key {written} is read as {text}: put it in quotes");
+        (text, Some((message, ProblemKind::Dubious)))
+    };
+    let refused = |what: &str| {
+        let message = format!("{what}: a key must be text");
+        (String::new(), Some((message, ProblemKind::Invalid)))
     };
     match &node.value {
         Value::Scalar(Scalar::Str(text)) => (text.clone(), None),
-        // The kubelet's reader makes text of whole numbers.
         Value::Scalar(Scalar::Int(n)) => (n.to_string(), None),
-        Value::Scalar(Scalar::Uint(n)) => (n.to_string(), None),
-        Value::Scalar(Scalar::Bool(_)) => quote("true or false"),
-        Value::Scalar(Scalar::Float(..)) => quote("a number"),
-        Value::Scalar(Scalar::Null) => (String::new(), Some("a key is empty: a key must be text".into())),
-        Value::Sequence(_) | Value::Mapping(_) => (
-            String::new(),
-            Some("a list or a mapping is used as a key: a key must be text".into()),
-        ),
+        // Of these Go's reader makes a type that its converter does not know.
+        Value::Scalar(Scalar::Uint(_)) => refused("the number of a key is too large"),
+        Value::Scalar(Scalar::Bool(value)) => dubious(value.to_string()),
+        Value::Scalar(Scalar::Float(value, _) | Scalar::Decimal(value, _)) => {
+            dubious(scalar::key_of_float(*value))
+        }
+        Value::Scalar(Scalar::Null) => refused("a key is empty"),
+        Value::Sequence(_) | Value::Mapping(_) => refused("a list or a mapping is used as a key"),
     }
 }
 

@@ -6,16 +6,18 @@
 
 use std::cell::RefCell;
 use std::collections::HashSet;
-use std::fmt;
 use std::rc::Rc;
 
 use serde::Deserializer;
 use serde::de::value::StrDeserializer;
-use serde::de::{self, DeserializeSeed, Expected, IntoDeserializer, Unexpected, Visitor};
+use serde::de::{self, DeserializeSeed, IntoDeserializer, Visitor};
 
+use super::decode_error::{Error, Place};
 use super::path::{Fault, FieldPath, MOST_FAULTS};
 use super::suggestion::nearest;
 use super::tree::{Entry, Node, Scalar, Value};
+use super::{quantity, scalar};
+use crate::model::pod::ProblemKind;
 
 /// Of more values of a wrong type than this the rest is not told: each is another reading.
 const MOST_READINGS: usize = 20;
@@ -62,6 +64,7 @@ pub(super) fn decode<T: de::DeserializeOwned>(node: &Rc<Node>, path: &FieldPath)
                     path: place.path,
                     line: Some(place.line),
                     message: error.message,
+                    kind: ProblemKind::Invalid,
                 });
                 (None, again || type_faults.len() >= MOST_READINGS)
             }
@@ -94,102 +97,6 @@ struct Reader<'a> {
     shared: &'a Shared<'a>,
 }
 
-/// Where an error is.
-struct Place {
-    path: FieldPath,
-    line: usize,
-    id: *const Node,
-}
-
-/// A value of the wrong type.
-pub(super) struct Error {
-    message: String,
-    place: Option<Place>,
-}
-
-impl fmt::Debug for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for Error {}
-
-impl de::Error for Error {
-    fn custom<T: fmt::Display>(message: T) -> Error {
-        Error {
-            message: message.to_string(),
-            place: None,
-        }
-    }
-
-    fn invalid_type(found: Unexpected<'_>, wanted: &dyn Expected) -> Error {
-        let wanted = wanted.to_string();
-        let quotes = match (&found, wanted.as_str()) {
-            (
-                Unexpected::Bool(_) | Unexpected::Signed(_) | Unexpected::Unsigned(_) | Unexpected::Float(_),
-                "a string",
-            ) => ": put it in quotes",
-            (Unexpected::Str(text), "i32" | "i64") if text.parse::<i64>().is_ok() => {
-                ": write it without quotes"
-            }
-            (Unexpected::Str("true" | "false"), "a boolean") => ": write it without quotes",
-            _ => "",
-        };
-        de::Error::custom(format_args!(
-            "must be {}, not {}{quotes}",
-            wanted_name(&wanted),
-            found_name(&found)
-        ))
-    }
-
-    fn invalid_value(found: Unexpected<'_>, wanted: &dyn Expected) -> Error {
-        let wanted = wanted.to_string();
-        de::Error::custom(format_args!(
-            "{} is not {}",
-            found_name(&found),
-            wanted_name(&wanted)
-        ))
-    }
-}
-
-fn wanted_name(wanted: &str) -> String {
-    match wanted {
-        "a string" => "text".into(),
-        "a boolean" => "true or false".into(),
-        "i32" => "a whole number of 32 bits".into(),
-        "i64" => "a whole number of 64 bits".into(),
-        "a sequence" => "a list".into(),
-        "a map" => "a mapping".into(),
-        "Time" => "a time (2026-01-31T12:00:00Z)".into(),
-        "Quantity" => "a quantity (500m, 64Mi)".into(),
-        "IntOrString" => "a number or a name".into(),
-        kind if kind.starts_with(|c: char| c.is_ascii_uppercase()) => format!("a mapping ({kind})"),
-        other => other.into(),
-    }
-}
-
-fn found_name(found: &Unexpected<'_>) -> String {
-    match found {
-        Unexpected::Bool(value) => format!("the boolean {value}"),
-        Unexpected::Signed(value) => format!("the number {value}"),
-        Unexpected::Unsigned(value) => format!("the number {value}"),
-        Unexpected::Float(value) => format!("the number {value}"),
-        Unexpected::Str(text) if text.len() > 60 => "a long text".into(),
-        Unexpected::Str(text) => format!("the text {text:?}"),
-        Unexpected::Unit => "nothing".into(),
-        Unexpected::Seq => "a list".into(),
-        Unexpected::Map => "a mapping".into(),
-        other => other.to_string(),
-    }
-}
-
 impl<'a> Reader<'a> {
     fn located<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
         result.map_err(|mut error| {
@@ -216,6 +123,7 @@ impl<'a> Reader<'a> {
                 Some(whole) => visitor.visit_i64(whole),
                 None => visitor.visit_f64(*value),
             },
+            Value::Scalar(Scalar::Decimal(value, _)) => visitor.visit_f64(*value),
             Value::Scalar(Scalar::Str(text)) => visitor.visit_str(text),
             Value::Sequence(items) => visitor.visit_seq(Items {
                 parent: self,
@@ -234,11 +142,47 @@ impl<'a> Reader<'a> {
 
 /// A number that is whole however it is written (`1e3`): JSON, which the kubelet goes through, does not know better.
 fn whole(value: f64) -> Option<i64> {
-    /// Up to here every whole number is exact.
-    const EXACT: f64 = 9_007_199_254_740_992.0;
-    // The cast is exact within these bounds.
-    #[allow(clippy::cast_possible_truncation)]
-    (value.fract() == 0.0 && value.abs() <= EXACT).then_some(value as i64)
+    // From 10²¹ on Go writes an exponent, which no whole number has.
+    match value.fract() == 0.0 && value.abs() < 1e21 {
+        true => scalar::json_of_float(value).parse().ok(),
+        false => None,
+    }
+}
+
+/// Go leaves a field as it is where there is nothing; in a list or a map that is its zero value.
+macro_rules! zero_where_nothing {
+    ($($method:ident => $visit:ident($zero:expr),)*) => {$(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+            if self.node.is_null() {
+                let result = visitor.$visit($zero);
+                return self.located(result);
+            }
+            self.any(visitor, None)
+        }
+    )*};
+}
+
+/// A collection without anything in it.
+struct Nothing;
+
+impl<'de> de::SeqAccess<'de> for Nothing {
+    type Error = Error;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, _seed: T) -> Result<Option<T::Value>, Error> {
+        Ok(None)
+    }
+}
+
+impl<'de> de::MapAccess<'de> for Nothing {
+    type Error = Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, _seed: K) -> Result<Option<K::Value>, Error> {
+        Ok(None)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, _seed: V) -> Result<V::Value, Error> {
+        Err(de::Error::custom("there is no value"))
+    }
 }
 
 impl<'de> Deserializer<'de> for Reader<'_> {
@@ -246,6 +190,24 @@ impl<'de> Deserializer<'de> for Reader<'_> {
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         self.any(visitor, None)
+    }
+
+    zero_where_nothing! {
+        deserialize_bool => visit_bool(false),
+        deserialize_i8 => visit_i64(0),
+        deserialize_i16 => visit_i64(0),
+        deserialize_i32 => visit_i64(0),
+        deserialize_i64 => visit_i64(0),
+        deserialize_u8 => visit_i64(0),
+        deserialize_u16 => visit_i64(0),
+        deserialize_u32 => visit_i64(0),
+        deserialize_u64 => visit_i64(0),
+        deserialize_f32 => visit_i64(0),
+        deserialize_f64 => visit_i64(0),
+        deserialize_str => visit_str(""),
+        deserialize_string => visit_str(""),
+        deserialize_seq => visit_seq(Nothing),
+        deserialize_map => visit_map(Nothing),
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -262,6 +224,10 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
+        if self.node.is_null() {
+            let result = visitor.visit_map(Nothing);
+            return self.located(result);
+        }
         self.any(visitor, Some(fields))
     }
 
@@ -270,12 +236,24 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, Error> {
-        // A quantity that is written as a number keeps its digits (`cpu: 0.1`).
-        if name == "Quantity"
-            && let Value::Scalar(Scalar::Float(_, text)) = &self.node.value
-        {
-            let result = visitor.visit_str(text);
-            return self.located(result);
+        // A quantity that is written as a number is the text that JSON has of it (`cpu: 0.1`); nothing is 0.
+        if name == "Quantity" {
+            let text = match &self.node.value {
+                Value::Scalar(Scalar::Float(value, _)) => Some(scalar::json_of_float(*value)),
+                Value::Scalar(Scalar::Uint(value)) => Some(value.to_string()),
+                Value::Scalar(Scalar::Null) => Some("0".to_owned()),
+                Value::Scalar(Scalar::Str(text) | Scalar::Decimal(_, text)) => Some(text.trim().to_owned()),
+                _ => None,
+            };
+            if let Some(text) = text {
+                let result = match quantity::parse(&text) {
+                    Ok(_) => visitor.visit_str(&text),
+                    Err(complaint) => Err(de::Error::custom(format_args!(
+                        "{text:?} is no quantity: {complaint}"
+                    ))),
+                };
+                return self.located(result);
+            }
         }
         let place = Place {
             path: self.path.clone(),
@@ -294,21 +272,23 @@ impl<'de> Deserializer<'de> for Reader<'_> {
             && unknown.len() < MOST_FAULTS
         {
             let message = match self.path.last_field().and_then(|own| nearest(own, known)) {
-                Some(meant) => format!("is no field of this version of Kubernetes: did you mean {meant}?"),
-                None => "is no field of this version of Kubernetes: remove it".into(),
+                Some(meant) => {
+                    format!("is no field of this version of Kubernetes, and ignored: did you mean {meant}?")
+                }
+                None => "is no field of this version of Kubernetes, and ignored: remove it".into(),
             };
             unknown.push(Fault {
                 path: self.path.clone(),
                 line: Some(self.line),
                 message,
+                kind: ProblemKind::Dubious,
             });
         }
         visitor.visit_unit()
     }
 
     serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct
-        seq tuple tuple_struct map enum identifier
+        i128 u128 char bytes byte_buf unit unit_struct tuple tuple_struct enum identifier
     }
 }
 

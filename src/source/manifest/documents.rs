@@ -10,9 +10,9 @@ use super::path::{Fault, FieldPath};
 use super::tree::{Node, Value};
 use super::{ManifestContext, ReadObject, ReadPod, object, static_pod, text, yaml};
 use crate::model::object::{ObjectKey, ObjectKind};
-use crate::model::pod::{PodName, Problem};
+use crate::model::pod::{PodName, Problem, ProblemKind};
 
-/// Of more problems than this in one file the rest is not told.
+/// Of more problems than this in one file the rest is not told, nor of more warnings.
 const MOST_PROBLEMS: usize = 100;
 
 /// What is in a file.
@@ -24,6 +24,8 @@ pub(in crate::source) struct Content {
     pub(in crate::source) objects: Vec<ReadObject>,
     /// What is wrong.
     pub(in crate::source) problems: Vec<Problem>,
+    /// What is dubious in what is there.
+    pub(in crate::source) warnings: Vec<Problem>,
 }
 
 /// An object that shall be a pod, a ConfigMap or a Secret.
@@ -58,10 +60,11 @@ pub(in crate::source) fn read(
         Err(fault) => file.problem(0, None, &FieldPath::default(), fault),
         Ok(text) => {
             for document in yaml::documents(text) {
-                let told = file.content.problems.len();
+                let (told, warned) = (file.content.problems.len(), file.content.warnings.len());
                 file.document(document, now);
                 // In the order in which a person meets them.
                 file.content.problems[told..].sort_by_key(|problem| problem.line);
+                file.content.warnings[warned..].sort_by_key(|problem| problem.line);
             }
         }
     }
@@ -88,7 +91,7 @@ impl File<'_> {
             faults,
         } = document;
         let top = FieldPath::default();
-        let usable = faults.is_empty();
+        let usable = faults.iter().all(|fault| fault.kind == ProblemKind::Dubious);
         for fault in faults {
             self.problem(number, root.as_ref(), &top, fault);
         }
@@ -114,13 +117,23 @@ impl File<'_> {
                 }
             };
             // A key that stands twice, or a tag without meaning, may mean another object than was read.
-            let added = match item.what {
-                What::Pod => static_pod::read(&item.node, self.path, number, self.context, now)
-                    .map(|read| usable.then(|| self.add(read, number, &item))),
-                What::Object(kind) => object::read(&item.node, kind)
-                    .map(|read| usable.then(|| self.add_object(read, number, &item))),
+            let faults = match item.what {
+                What::Pod => {
+                    let (read, faults) = static_pod::read(&item.node, self.path, number, self.context, now);
+                    if let Some(read) = read.filter(|_| usable) {
+                        self.add(read, number, &item);
+                    }
+                    faults
+                }
+                What::Object(kind) => {
+                    let (read, faults) = object::read(&item.node, kind);
+                    if let Some(read) = read.filter(|_| usable) {
+                        self.add_object(read, number, &item);
+                    }
+                    faults
+                }
             };
-            for fault in added.err().into_iter().flatten() {
+            for fault in faults {
                 self.problem(number, Some(&item.node), &item.prefix, fault);
             }
         }
@@ -132,6 +145,7 @@ impl File<'_> {
                 path: FieldPath::default().field("metadata").field("name"),
                 line: None,
                 message: format!("this file has a {} already: names must differ", read.key),
+                kind: ProblemKind::Invalid,
             };
             return self.problem(number, Some(&item.node), &item.prefix, fault);
         }
@@ -151,6 +165,7 @@ impl File<'_> {
                     "document {document} of this file has a pod {} already: names must differ",
                     read.pod.name
                 ),
+                kind: ProblemKind::Invalid,
             };
             return self.problem(number, Some(&item.node), &item.prefix, fault);
         }
@@ -159,7 +174,11 @@ impl File<'_> {
     }
 
     fn problem(&mut self, document: usize, node: Option<&Rc<Node>>, prefix: &FieldPath, fault: Fault) {
-        if self.content.problems.len() >= MOST_PROBLEMS {
+        let list = match fault.kind {
+            ProblemKind::Dubious => &self.content.warnings,
+            _ => &self.content.problems,
+        };
+        if list.len() >= MOST_PROBLEMS {
             return;
         }
         let (prefix, own) = (prefix.to_string(), fault.path.to_string());
@@ -168,14 +187,19 @@ impl File<'_> {
         } else {
             "."
         };
-        self.content.problems.push(Problem {
+        let problem = Problem {
             path: self.path.to_owned(),
             document,
             line: fault.line.or_else(|| node.map(|node| node.line_of(&fault.path))),
             field: format!("{prefix}{separator}{own}"),
             message: fault.message,
             pod: node.and_then(|node| self.name(node)),
-        });
+            kind: fault.kind,
+        };
+        match problem.kind {
+            ProblemKind::Dubious => self.content.warnings.push(problem),
+            _ => self.content.problems.push(problem),
+        }
     }
 
     /// The name of the pod that the object would be.
@@ -223,13 +247,14 @@ enum Kind {
 
 /// What the object says that it is.
 fn kind(node: &Node, at: &FieldPath) -> Result<Kind, Fault> {
-    let stated = |field: &'static str, right: &str| match node.get(field) {
-        None => Err(fault(&at.field(field), format!("is missing: {right}"))),
-        Some(value) => match value.as_str() {
-            Some(text) => Ok(text.to_owned()),
-            None => Err(fault(&at.field(field), format!("must be text: {right}"))),
-        },
-    };
+    let stated =
+        |field: &'static str, right: &str| match node.get(field).or_else(|| node.get_in_any_case(field)) {
+            None => Err(fault(&at.field(field), format!("is missing: {right}"))),
+            Some(value) => match value.as_str() {
+                Some(text) => Ok(text.to_owned()),
+                None => Err(fault(&at.field(field), format!("must be text: {right}"))),
+            },
+        };
     let kind = stated("kind", "Pod, ConfigMap, Secret or List")?;
     let version = stated("apiVersion", "v1")?;
     let kind_of = match kind.as_str() {
@@ -305,5 +330,6 @@ fn fault(path: &FieldPath, message: impl Into<String>) -> Fault {
         path: path.clone(),
         line: None,
         message: message.into(),
+        kind: ProblemKind::Invalid,
     }
 }

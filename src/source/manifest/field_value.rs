@@ -3,6 +3,7 @@
 
 use k8s_openapi::api::core::v1::{ObjectFieldSelector, ResourceFieldSelector};
 
+use super::go_quantity::{Quantity, Rounding};
 use super::{names, quantity, validate_resources};
 use crate::model::resources::Bytes;
 use crate::model::value::{Bound, Field, Resource, ResourceField};
@@ -119,33 +120,34 @@ pub(super) fn resource(
     })
 }
 
+/// The divisors by how Kubernetes writes them; none is 1.
 fn divisor(text: &str, resource: Resource) -> Result<i64, String> {
-    let amount = match text {
-        "" => 0,
-        text => {
-            let parsed = quantity::parse(text).map_err(|complaint| format!("{text:?} {complaint}"))?;
-            let counted = match resource {
-                Resource::Cpu => parsed.millis(),
-                _ => parsed.units(),
-            };
-            counted.unwrap_or(-1)
-        }
-    };
-    if resource == Resource::Cpu {
-        return match amount {
-            0 => Ok(1000),
-            1 | 1000 => Ok(amount),
-            _ => Err(format!("{text:?} is neither 1m nor 1")),
-        };
-    }
-    let powers = (0..=6).flat_map(|power| [1000_i64.checked_pow(power), 1024_i64.checked_pow(power)]);
-    match amount {
-        0 => Ok(1),
-        amount if powers.flatten().any(|known| known == amount) => Ok(amount),
-        _ => Err(format!(
-            "{text:?} is none of 1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei"
-        )),
-    }
+    const CPU: &[(&str, i64)] = &[("0", 1000), ("1m", 1), ("1", 1000)];
+    const BYTES: &[(&str, i64)] = &[
+        ("0", 1),
+        ("1", 1),
+        ("1k", 1000),
+        ("1M", 1_000_000),
+        ("1G", 1_000_000_000),
+        ("1T", 1_000_000_000_000),
+        ("1P", 1_000_000_000_000_000),
+        ("1E", 1_000_000_000_000_000_000),
+        ("1Ki", 1 << 10),
+        ("1Mi", 1 << 20),
+        ("1Gi", 1 << 30),
+        ("1Ti", 1 << 40),
+        ("1Pi", 1 << 50),
+        ("1Ei", 1 << 60),
+    ];
+    let text = if text.is_empty() { "0" } else { text };
+    quantity::parse(text).map_err(|complaint| format!("{text:?} {complaint}"))?;
+    let written = Quantity::read(text, Rounding::None).map(|quantity| quantity.canonical());
+    let known = if resource == Resource::Cpu { CPU } else { BYTES };
+    let found = known.iter().find(|(text, _)| written.as_deref() == Some(*text));
+    found.map(|(_, divisor)| *divisor).ok_or_else(|| match resource {
+        Resource::Cpu => format!("{text:?} is neither 1m nor 1"),
+        _ => format!("{text:?} is none of 1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei"),
+    })
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@
 
 use serde_json::{Map, Value, json};
 
+use super::image;
+
 type Object = Map<String, Value>;
 
 /// Adds the defaults to the JSON of a pod, and moves what stands elsewhere in Kubernetes' inner type.
@@ -137,11 +139,7 @@ fn container_defaults(container: &mut Object) {
 
 /// Whether an image without a policy is pulled at each start: where its tag is `latest`, or there is none, nor a digest.
 fn pulls_always(image: &str) -> bool {
-    if image.contains('@') {
-        return false;
-    }
-    let name = image.rsplit('/').next().unwrap_or(image);
-    name.split_once(':').is_none_or(|(_, tag)| tag == "latest")
+    image::parse(image).is_ok_and(|reference| reference.is_latest())
 }
 
 /// What is limited and not requested is requested as it is limited.

@@ -1,6 +1,6 @@
 //! A quantity as Go holds it in memory (`ParseQuantity` of `k8s.io/apimachinery/pkg/api/resource`): a number with a
 //! decimal scale where it fits into 64 bits, else an arbitrary decimal, and the text it came from where that is the
-//! one that it would be written as. Only for the print that static pods' UIDs are made of.
+//! one that it would be written as. For the print that static pods' UIDs are made of, and for how a pod is shown.
 
 use std::fmt::Write as _;
 
@@ -86,6 +86,70 @@ impl Quantity {
             read.round_up();
         }
         Some(read)
+    }
+
+    /// The text as Kubernetes writes it (`CanonicalizeBytes`).
+    pub(super) fn canonical(&self) -> String {
+        if !self.text.is_empty() {
+            return self.text.clone();
+        }
+        let (is_negative, mut mantissa, mut exponent) = match self.amount {
+            Amount::Small { value, scale } => (value < 0, u128::from(value.unsigned_abs()), scale),
+            Amount::Large {
+                is_negative,
+                unscaled,
+                scale,
+            } => (is_negative, unscaled, -scale),
+        };
+        if mantissa == 0 {
+            return "0".to_owned();
+        }
+        while mantissa.is_multiple_of(10) {
+            (mantissa, exponent) = (mantissa / 10, exponent + 1);
+        }
+        let sign = if is_negative { "-" } else { "" };
+        if let Some((number, suffix)) = self.in_powers_of_1024(mantissa, exponent) {
+            return format!("{sign}{number}{suffix}");
+        }
+        let shift = exponent.rem_euclid(3);
+        mantissa *= 10_u128.pow(shift.unsigned_abs());
+        exponent -= shift;
+        let suffixes = [
+            (-9, "n"),
+            (-6, "u"),
+            (-3, "m"),
+            (3, "k"),
+            (6, "M"),
+            (9, "G"),
+            (12, "T"),
+            (15, "P"),
+            (18, "E"),
+        ];
+        let suffix = match suffixes.iter().find(|(own, _)| *own == exponent) {
+            Some((_, suffix)) if self.format != "DecimalExponent" => (*suffix).to_owned(),
+            _ if exponent == 0 => String::new(),
+            _ => format!("e{exponent}"),
+        };
+        format!("{sign}{mantissa}{suffix}")
+    }
+
+    /// Where it is written with a suffix of 1024: from there on, and only whole numbers.
+    fn in_powers_of_1024(&self, mantissa: u128, exponent: i32) -> Option<(u128, &'static str)> {
+        if self.format != "BinarySI" || exponent < 0 {
+            return None;
+        }
+        let mut number = mantissa.checked_mul(10_u128.checked_pow(exponent.unsigned_abs())?)?;
+        if number < 1024 {
+            return None;
+        }
+        let mut suffixes = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"].into_iter();
+        let mut suffix = suffixes.next()?;
+        while number.is_multiple_of(1024)
+            && let Some(next) = suffixes.next()
+        {
+            (number, suffix) = (number / 1024, next);
+        }
+        Some((number, suffix))
     }
 
     fn round_up(&mut self) {
@@ -237,7 +301,7 @@ fn small(parts: &Parts<'_>, text: &str) -> Option<Quantity> {
     })
 }
 
-/// The way for all others: exact, then rounded up to 10⁻⁹ and cut to the largest amount.
+/// The way for all others: exact, then rounded up to 10⁻⁹; with a suffix of 1024, cut to the largest amount.
 fn large(parts: &Parts<'_>) -> Option<Quantity> {
     let mut unscaled: u128 = format!("{}{}", parts.whole, parts.fraction).parse().ok()?;
     let mut scale = i32::try_from(parts.fraction.len()).ok()?;
@@ -248,7 +312,7 @@ fn large(parts: &Parts<'_>) -> Option<Quantity> {
     if unscaled != 0 {
         let nano = rescaled(unscaled, scale, -NANO)?;
         (unscaled, scale) = (nano, -NANO);
-        if unscaled > MOST * 1_000_000_000 {
+        if parts.unit.base == 2 && unscaled > MOST * 1_000_000_000 {
             (unscaled, scale) = (MOST, 0);
         }
     }

@@ -18,15 +18,15 @@ const MOST_BYTES: usize = 1 << 20;
 /// The longest key.
 const MOST_KEY_BYTES: usize = 253;
 
-/// Reads the object of a document, or tells everything that is wrong with it.
-pub(super) fn read(node: &Rc<Node>, kind: ObjectKind) -> Result<ReadObject, Vec<Fault>> {
+/// Reads the object of a document, where it can be used, and tells everything that is wrong or dubious.
+pub(super) fn read(node: &Rc<Node>, kind: ObjectKind) -> (Option<ReadObject>, Vec<Fault>) {
     let mut faults = Faults::default();
     let top = FieldPath::default();
     let metadata = metadata(node, &mut faults);
     let mut object = Object::default();
     let Value::Mapping(entries) = &node.value else {
         faults.add(&top, "is no object");
-        return Err(faults.into_vec());
+        return (None, faults.into_vec());
     };
     for entry in entries {
         let at = top.field(entry.key.clone());
@@ -72,10 +72,8 @@ pub(super) fn read(node: &Rc<Node>, kind: ObjectKind) -> Result<ReadObject, Vec<
             format!("has {size} bytes in all, and {MOST_BYTES} are the most: divide it"),
         );
     }
-    match faults.is_empty() {
-        true => Ok(complete(kind, &metadata, object)),
-        false => Err(faults.into_vec()),
-    }
+    let read = faults.is_empty().then(|| complete(kind, &metadata, object));
+    (read, faults.into_vec())
 }
 
 fn secret_type(entry: &Entry, at: &FieldPath, faults: &mut Faults) -> String {
@@ -285,7 +283,6 @@ mod tests {
         check(
             "apiVersion: v1\nkind: Secret\nmetadata: {name: Bad_Name, namespace: Ns, foo: 1}\ndata:\n  a: not-base64!\n  ../b: aGk=\n  c: 7777\nstringData: [geheim]\nimmutable: geheim\ntype: [geheim]\nspec: geheim\n",
             expect![[r#"
-                /m/a:3: metadata.foo: is no field of this version of Kubernetes: remove it
                 /m/a:3: metadata.name: "Bad_Name" must be lower case letters, digits, '-' and '.', begin and end with a letter or a digit, and have at most 253 characters (example.com)
                 /m/a:3: metadata.namespace: "Ns" must be lower case letters, digits and '-', begin and end with a letter or a digit, and have at most 63 characters (my-name, 123-abc)
                 /m/a:5: data[a]: must be base64 (of a Secret, plain text goes into stringData)

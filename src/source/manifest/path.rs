@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::rc::Rc;
 
+use crate::model::pod::ProblemKind;
+
 /// The path of a field (`spec.containers[0].resources.limits[cpu]`). Cheap to lengthen and to copy.
 #[derive(Clone, Default)]
 pub(super) struct FieldPath(Option<Rc<Link>>);
@@ -124,22 +126,47 @@ pub(super) struct Fault {
     pub(super) line: Option<usize>,
     /// What is wrong and what would be right.
     pub(super) message: String,
+    /// Whether it is a refusal, and of what kind.
+    pub(super) kind: ProblemKind,
 }
 
 /// The faults of one document: no more are collected than a person reads.
 #[derive(Debug, Default)]
-pub(super) struct Faults(Vec<Fault>);
+pub(super) struct Faults {
+    refusals: Vec<Fault>,
+    warnings: Vec<Fault>,
+}
 
-/// Of more faults than this in one document the rest is not told.
+/// Of more refusals than this in one document the rest is not told, nor of more warnings.
 pub(super) const MOST_FAULTS: usize = 50;
 
 impl Faults {
     /// Notes a fault at a path.
     pub(super) fn add(&mut self, path: &FieldPath, message: impl Into<String>) {
+        self.note(path, message, ProblemKind::Invalid);
+    }
+
+    /// Notes what Kubernetes has and this version of gantry has not.
+    pub(super) fn unsupported(&mut self, path: &FieldPath, message: impl Into<String>) {
+        self.note(path, message, ProblemKind::Unsupported);
+    }
+
+    /// Notes what is larger than what is read.
+    pub(super) fn bound(&mut self, path: &FieldPath, message: impl Into<String>) {
+        self.note(path, message, ProblemKind::Bound);
+    }
+
+    /// Notes what is hardly meant and nevertheless run.
+    pub(super) fn warn(&mut self, path: &FieldPath, message: impl Into<String>) {
+        self.note(path, message, ProblemKind::Dubious);
+    }
+
+    fn note(&mut self, path: &FieldPath, message: impl Into<String>, kind: ProblemKind) {
         self.push(Fault {
             path: path.clone(),
             line: None,
             message: message.into(),
+            kind,
         });
     }
 
@@ -159,8 +186,12 @@ impl Faults {
 
     /// Notes a fault.
     pub(super) fn push(&mut self, fault: Fault) {
-        if self.0.len() < MOST_FAULTS {
-            self.0.push(fault);
+        let list = match fault.kind {
+            ProblemKind::Dubious => &mut self.warnings,
+            _ => &mut self.refusals,
+        };
+        if list.len() < MOST_FAULTS {
+            list.push(fault);
         }
     }
 
@@ -171,14 +202,15 @@ impl Faults {
         }
     }
 
-    /// Whether nothing is wrong.
+    /// Whether nothing is refused.
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.refusals.is_empty()
     }
 
-    /// All of them, in the order in which they were noted.
-    pub(super) fn into_vec(self) -> Vec<Fault> {
-        self.0
+    /// All of them in the order in which they were noted, the warnings last.
+    pub(super) fn into_vec(mut self) -> Vec<Fault> {
+        self.refusals.append(&mut self.warnings);
+        self.refusals
     }
 }
 

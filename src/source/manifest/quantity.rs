@@ -12,9 +12,9 @@ impl Quantity {
         self.in_units_of(NANO)
     }
 
-    /// Thousandths, rounded up.
+    /// Thousandths, rounded up; of more than 64 bits hold, as many as they hold.
     pub(super) fn millis(self) -> Option<i64> {
-        self.in_units_of(NANO / 1000)
+        self.in_units_of(NANO / 1000).or((self.0 > 0).then_some(i64::MAX))
     }
 
     /// Whether it is a whole number.
@@ -64,25 +64,23 @@ pub(super) fn parse(text: &str) -> Result<Quantity, String> {
         .unwrap_or(unsigned.len());
     let (number, suffix) = unsigned.split_at(number_end);
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if fraction.contains('.') || (whole.is_empty() && fraction.is_empty()) {
+    // Digits that are missing are a zero (`.`, `m`), as in Kubernetes.
+    if fraction.contains('.') || text.is_empty() {
         return Err(FORM.to_owned());
     }
     let scale = scale(suffix).ok_or_else(|| FORM.to_owned())?;
-    let too_large = || format!("{text} is too large: the largest quantity is 2^63-1");
     // More digits than these cannot be below 2^63, or cannot count behind the point.
     let whole = whole.trim_start_matches('0');
     let fraction = fraction.trim_end_matches('0');
-    if whole.len() > 40 || fraction.len() > 40 {
-        return Err(if whole.len() > 40 {
-            too_large()
-        } else {
-            format!("{text} has too many digits")
-        });
+    if fraction.len() > 40 {
+        return Err(format!("{text} has too many digits"));
     }
-    let nanos = exact(whole, fraction, scale).ok_or_else(too_large)?;
-    if nanos > i128::from(i64::MAX) * NANO {
-        return Err(too_large());
-    }
+    // What is larger is the largest that there is.
+    let most = i128::from(i64::MAX) * NANO;
+    let exact = (whole.len() <= 40)
+        .then(|| exact(whole, fraction, scale))
+        .flatten();
+    let nanos = exact.map_or(most, |nanos| nanos.min(most));
     Ok(Quantity(if negative { -nanos } else { nanos }))
 }
 
@@ -185,13 +183,20 @@ mod tests {
     #[test]
     fn what_is_no_quantity_is_refused() {
         for text in [
-            "", "m", "1 ", " 1", "1mm", "1KiB", "1K", "ten", "1.2.3", ".", "-", "1e", "1e+", "0x10", "1_000",
-            "1,5", "--1", "1Mi5", "١",
+            "", "1 ", " 1", "1mm", "1KiB", "1K", "ten", "1.2.3", "1e", "1e+", "0x10", "1_000", "1,5", "--1",
+            "1Mi5", "١",
         ] {
             assert!(parse(text).is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn digits_that_are_missing_are_a_zero_and_what_is_too_large_the_largest() {
+        for text in ["m", ".", "-", "+", "e3", "Ki"] {
+            assert_eq!(parse(text).map(Quantity::units), Ok(Some(0)), "{text:?}");
+        }
         for text in ["9223372036854775808", "8Ei", "1e19", "1e9999", "9999999E"] {
-            assert!(parse(text).unwrap_err().contains("too large"), "{text:?}");
+            assert_eq!(parse(text).map(Quantity::units), Ok(Some(i64::MAX)), "{text:?}");
         }
     }
 
@@ -201,7 +206,7 @@ mod tests {
         assert_eq!(units("1.5"), (Some(1500), Some(2)));
         assert_eq!(units("100u"), (Some(1), Some(1)));
         assert_eq!(units("-1500m"), (Some(-1500), Some(-1)));
-        assert_eq!(units("8e18"), (None, Some(8_000_000_000_000_000_000)));
+        assert_eq!(units("8e18"), (Some(i64::MAX), Some(8_000_000_000_000_000_000)));
     }
 
     proptest! {

@@ -1,6 +1,7 @@
 //! What a scalar of YAML means, by the rules of the kubelet's reader (sigs.k8s.io/yaml on go-yaml v2): YAML 1.1
 //! with the old booleans and octal numbers, so that a manifest means here what it means there.
 
+use base64::Engine as _;
 use saphyr_parser::Tag;
 
 use super::tree::Scalar;
@@ -11,22 +12,106 @@ pub(super) fn tagged(text: &str, plain: bool, tag: Option<&Tag>) -> Result<Scala
     let Some(tag) = tag else {
         return Ok(if plain { resolve(text) } else { own() });
     };
-    let number = text.replace('_', "");
-    let meaning = match (tag.is_yaml_core_schema(), tag.suffix.as_str()) {
-        (true, "str" | "timestamp") => Some(own()),
-        (true, "int") => integer(&number),
-        (true, "float") => float(&number),
-        (true, "bool") => Some(resolve(text)).filter(|s| matches!(s, Scalar::Bool(_))),
-        (true, "null") => Some(resolve(text)).filter(|s| *s == Scalar::Null),
-        (false, "") => Some(own()),
-        _ => return Err(unknown_tag(tag)),
+    if is_unknown(tag) {
+        return Ok(own());
+    }
+    let read = resolve(text);
+    let meaning = match (tag.is_yaml_core_schema(), tag.suffix.as_str(), read) {
+        (false, _, read) => Some(read),
+        (true, "str", _) => Some(own()),
+        (true, "binary", _) => binary(text).map(Scalar::Str),
+        (true, "timestamp", _) => is_timestamp(text).then(own),
+        (true, "float", Scalar::Int(int)) => Some(Scalar::Float(int as f64, int.to_string())),
+        (true, "int", read @ (Scalar::Int(_) | Scalar::Uint(_)))
+        | (true, "float", read @ Scalar::Float(..))
+        | (true, "bool", read @ Scalar::Bool(_))
+        | (true, "null", read @ Scalar::Null) => Some(read),
+        _ => None,
     };
     meaning.ok_or_else(|| format!("{text:?} is no !!{}", tag.suffix))
 }
 
+/// Whether a tag has no meaning: the value is taken as text. The tag `!` alone says nothing, nor do quotes below it.
+pub(super) fn is_unknown(tag: &Tag) -> bool {
+    let known = ["str", "int", "float", "bool", "null", "timestamp", "binary"];
+    match tag.is_yaml_core_schema() {
+        true => !known.contains(&tag.suffix.as_str()),
+        false => !tag.suffix.is_empty(),
+    }
+}
+
 /// What is said of a tag that has no meaning here.
 pub(super) fn unknown_tag(tag: &Tag) -> String {
-    format!("the tag {tag} has no meaning in a manifest: remove it")
+    format!("the tag {tag} has no meaning in a manifest, and is ignored: remove it")
+}
+
+fn binary(text: &str) -> Option<String> {
+    let text: String = text.chars().filter(|c| !matches!(c, '\n' | '\r')).collect();
+    let bytes = base64::engine::general_purpose::STANDARD.decode(text).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Whether it is one of the forms that go-yaml takes for a time: a date with one or two digits each, alone or with a time
+/// of the same kind.
+fn is_timestamp(text: &str) -> bool {
+    let numbers = |text: &str, between: char, most: [u32; 3]| {
+        let parts: Vec<&str> = text.split(between).collect();
+        parts.len() == 3
+            && parts.iter().zip(most).all(|(part, most)| {
+                let whole = part.split('.').next().unwrap_or_default();
+                whole.parse().is_ok_and(|number: u32| number <= most)
+            })
+    };
+    let date = |text: &str| text.as_bytes().get(4) == Some(&b'-') && numbers(text, '-', [9999, 12, 31]);
+    let time = |text: &str| numbers(text, ':', [23, 59, 59]);
+    match text.split_once([' ', 'T', 't']) {
+        None => date(text),
+        Some((day, rest)) if text.as_bytes().get(day.len()) == Some(&b' ') => date(day) && time(rest),
+        Some((day, rest)) => {
+            let end = rest.find(['Z', '+', '-']).unwrap_or(rest.len());
+            let zone = &rest[end..];
+            let is_zone = zone == "Z" || (zone.len() == 6 && zone.as_bytes()[3] == b':');
+            date(day) && time(&rest[..end]) && is_zone
+        }
+    }
+}
+
+/// The number as a key, as go-yaml writes it: with the digits of a 32-bit float.
+pub(super) fn key_of_float(value: f64) -> String {
+    // What does not fit becomes infinite, as it does there.
+    #[allow(clippy::cast_possible_truncation)]
+    let short = value as f32;
+    match short {
+        short if short.is_nan() => ".nan".to_owned(),
+        f32::INFINITY => ".inf".to_owned(),
+        f32::NEG_INFINITY => "-.inf".to_owned(),
+        short => {
+            let text = format!("{short:e}");
+            let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+            let exponent: i32 = exponent.parse().unwrap_or_default();
+            // `%g` with the shortest digits: the exponent shows below -4 and from 6 on.
+            match exponent {
+                -4..=5 => short.to_string(),
+                exponent => format!(
+                    "{digits}e{}{:02}",
+                    if exponent < 0 { '-' } else { '+' },
+                    exponent.abs()
+                ),
+            }
+        }
+    }
+}
+
+/// A number as Go writes it into JSON.
+pub(super) fn json_of_float(value: f64) -> String {
+    if value != 0.0 && !(1e-6..1e21).contains(&value.abs()) {
+        let text = format!("{value:e}");
+        return match text.split_once('e') {
+            Some((digits, exponent)) if !exponent.starts_with('-') => format!("{digits}e+{exponent}"),
+            _ => text,
+        };
+    }
+    value.to_string()
 }
 
 /// The meaning of a plain (unquoted) scalar without a tag.
@@ -79,7 +164,11 @@ fn integer(plain: &str) -> Option<Scalar> {
     let value = if negative { -value } else { value };
     match i64::try_from(value) {
         Ok(int) => Some(Scalar::Int(int)),
-        Err(_) => u64::try_from(value).ok().map(Scalar::Uint),
+        // Only a number without a sign is read once more as one of 64 bits.
+        Err(_) => u64::try_from(value)
+            .ok()
+            .filter(|_| !plain.starts_with('+'))
+            .map(Scalar::Uint),
     }
 }
 
@@ -143,6 +232,63 @@ mod tests {
             "99999999999999999999",
             Scalar::Float(1e20, "99999999999999999999".into()),
         );
+    }
+
+    #[test]
+    fn floats_are_written_as_go_writes_them() {
+        for (value, json, key) in [
+            (0.1, "0.1", "0.1"),
+            (1000.0, "1000", "1000"),
+            (1e20, "100000000000000000000", "1e+20"),
+            (1e21, "1e+21", "1e+21"),
+            (1e-7, "1e-7", "1e-07"),
+            (1.5e-10, "1.5e-10", "1.5e-10"),
+            (123_456_789.123_456_79, "123456789.12345679", "1.2345679e+08"),
+            (-0.5, "-0.5", "-0.5"),
+        ] {
+            assert_eq!(json_of_float(value), json);
+            assert_eq!(key_of_float(value), key);
+        }
+    }
+
+    #[test]
+    fn tags_say_what_a_scalar_is_or_nothing() {
+        let tagged = |tag: &str, text: &str, plain: bool| {
+            let tag = match tag {
+                "" => Tag {
+                    handle: "!".into(),
+                    suffix: String::new(),
+                },
+                tag => Tag {
+                    handle: "tag:yaml.org,2002:".into(),
+                    suffix: tag.into(),
+                },
+            };
+            super::tagged(text, plain, Some(&tag))
+        };
+        let text = |text: &str| Ok(Scalar::Str(text.into()));
+        assert_eq!(tagged("str", "5", true), text("5"));
+        assert_eq!(tagged("int", "5", false), Ok(Scalar::Int(5)));
+        assert!(tagged("int", "x", true).is_err() && tagged("int", "1.0", true).is_err());
+        assert_eq!(tagged("float", "1", true), Ok(Scalar::Float(1.0, "1".into())));
+        assert_eq!(tagged("bool", "yes", true), Ok(Scalar::Bool(true)));
+        assert!(tagged("null", "x", true).is_err());
+        assert_eq!(tagged("binary", "aGk=", true), text("hi"));
+        assert!(tagged("binary", "a", true).is_err());
+        for time in [
+            "2001-12-14",
+            "2001-1-4 1:2:3",
+            "2001-12-14T21:59:43.10-05:00",
+            "2001-12-14t21:59:43Z",
+        ] {
+            assert_eq!(tagged("timestamp", time, true), text(time));
+        }
+        for other in ["x", "2001-13-14", "20011-12-14", "2001-12-14T21:59", "12:30:45"] {
+            assert!(tagged("timestamp", other, true).is_err(), "{other}");
+        }
+        // No tag of ours is text, and `!` alone says nothing, nor do the quotes below it.
+        assert_eq!(tagged("set", "5", true), text("5"));
+        assert_eq!(tagged("", "5", false), Ok(Scalar::Int(5)));
     }
 
     #[test]

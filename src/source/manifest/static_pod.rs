@@ -12,50 +12,63 @@ use k8s_openapi::api::core::v1 as k8s;
 use super::decode;
 use super::path::{Fault, Faults, FieldPath};
 use super::tree::Node;
-use super::{ManifestContext, ReadPod, convert, defaults, fingerprint, names, unsupported, validate};
+use super::{
+    ManifestContext, ReadPod, convert, defaults, fingerprint, names, quantities, unsupported, validate,
+    validate_metadata, validate_security,
+};
 use crate::model::api::MIRROR;
 use crate::model::bounds;
-use crate::model::pod::{CONFIG_HASH, CONFIG_SEEN, CONFIG_SOURCE, OF_FILE, Pod, PodName, Source};
+use crate::model::pod::{
+    CONFIG_HASH, CONFIG_SEEN, CONFIG_SOURCE, OF_FILE, Pod, PodName, ProblemKind, Source,
+};
 
-/// Reads the pod of a document, or tells everything that is wrong with it.
+/// Reads the pod of a document, where it can be run, and tells everything that is wrong or dubious.
 pub(super) fn read(
     node: &Rc<Node>,
     path: &Path,
     document: usize,
     context: &ManifestContext,
     now: Timestamp,
-) -> Result<ReadPod, Vec<Fault>> {
+) -> (Option<ReadPod>, Vec<Fault>) {
     let decoded = decode::decode::<k8s::Pod>(node, &FieldPath::default());
     let mut faults = Faults::default();
     faults.extend(decoded.faults);
     let Some(mut object) = decoded.value else {
-        return Err(faults.into_vec());
+        return (None, faults.into_vec());
     };
     if let Some(fault) = too_many(&object) {
         faults.push(fault);
-        return Err(faults.into_vec());
+        return (None, faults.into_vec());
     }
     let mut more = Faults::default();
     unsupported::static_pod(&object, context.classes, &mut more);
     own_metadata(&object, &mut more);
+    validate_metadata::written(&object.metadata, &mut more);
     as_written(&mut object);
+    positive_grace(&mut object, &mut more);
     let json = serde_json::to_string(&object).expect("an object of Kubernetes is JSON");
     complete(&mut object, path, context, now);
     defaults::apply(&mut object);
     validate::pod(&object, context, &mut more);
+    if let Some(spec) = &mut object.spec {
+        quantities::write_canonically(spec);
+    }
     let mut pod = None;
     if faults.is_empty() && more.is_empty() {
         let source = Source::File {
             path: path.to_owned(),
             document,
         };
-        pod = Some(convert::pod(object, source, now, &mut more));
+        let spec = object.spec.as_ref();
+        let forbidden_sysctl = spec.and_then(|spec| validate_security::forbidden_sysctl(spec, context));
+        pod = Some(Pod {
+            forbidden_sysctl,
+            ..convert::pod(object, source, now, &mut more)
+        });
     }
     faults.extend(told(more, &decoded.aside, node));
-    match pod {
-        Some(pod) if faults.is_empty() => Ok(ReadPod { pod, json }),
-        _ => Err(faults.into_vec()),
-    }
+    let read = pod.filter(|_| faults.is_empty()).map(|pod| ReadPod { pod, json });
+    (read, faults.into_vec())
 }
 
 /// More of anything than a node could run is not looked at any further.
@@ -76,6 +89,7 @@ fn too_many(object: &k8s::Pod) -> Option<Fault> {
         path: at.field(field),
         line: None,
         message: bounds::of_each_exceeded(),
+        kind: ProblemKind::Bound,
     })
 }
 
@@ -126,7 +140,7 @@ fn own_metadata(object: &k8s::Pod, faults: &mut Faults) {
         ),
     ] {
         if present {
-            faults.add(
+            faults.unsupported(
                 &at.field(field),
                 "is set by the API server: remove it, and remove the file to delete the pod",
             );
@@ -151,6 +165,20 @@ fn as_written(object: &mut k8s::Pod) {
     metadata.managed_fields = None;
     metadata.resource_version = None;
     metadata.self_link = None;
+}
+
+/// A grace below zero is 1, as the kubelet's conversion has it (`Convert_v1_Pod_To_core_Pod`).
+fn positive_grace(object: &mut k8s::Pod, faults: &mut Faults) {
+    let spec = object.spec.as_mut();
+    if let Some(grace) = spec.and_then(|spec| spec.termination_grace_period_seconds.as_mut())
+        && *grace < 0
+    {
+        let at = FieldPath::default()
+            .field("spec")
+            .field("terminationGracePeriodSeconds");
+        faults.warn(&at, format!("{grace} seconds are no grace: 1 is taken instead"));
+        *grace = 1;
+    }
 }
 
 fn complete(object: &mut k8s::Pod, path: &Path, context: &ManifestContext, now: Timestamp) {

@@ -1,6 +1,7 @@
 //! Bytes of a file as text: what no manifest can be is refused before anything is parsed.
 
 use super::path::{Fault, FieldPath};
+use crate::model::pod::ProblemKind;
 
 /// The largest file that is read. A Kubernetes object cannot be larger than etcd's 1.5 MiB; manifests are
 /// a few kilobytes.
@@ -9,7 +10,10 @@ pub const MOST_BYTES: usize = 1024 * 1024;
 /// The text of a file, without a byte order mark.
 pub(super) fn read(bytes: &[u8]) -> Result<&str, Fault> {
     if bytes.len() > MOST_BYTES {
-        return Err(fault(None, too_large(bytes.len() as u64)));
+        return Err(Fault {
+            kind: ProblemKind::Bound,
+            ..fault(None, too_large(bytes.len() as u64))
+        });
     }
     let bytes = match bytes {
         [0xEF, 0xBB, 0xBF, rest @ ..] => rest,
@@ -63,6 +67,7 @@ fn fault(line: Option<usize>, message: String) -> Fault {
         path: FieldPath::default(),
         line,
         message,
+        kind: ProblemKind::Invalid,
     }
 }
 

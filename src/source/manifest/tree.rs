@@ -52,6 +52,8 @@ pub(super) enum Scalar {
     Uint(u64),
     /// Any other number, with its text.
     Float(f64, String),
+    /// A number of JSON with a fraction or an exponent, whatever it amounts to, with its text: it is no whole one.
+    Decimal(f64, String),
     /// Text.
     Str(String),
 }
@@ -63,6 +65,15 @@ impl Node {
             Value::Mapping(entries) => entries.iter().find(|e| e.key == key).map(|e| &e.value),
             _ => None,
         }
+    }
+
+    /// The same whatever the case of the key, the last of several.
+    pub(super) fn get_in_any_case(&self, key: &str) -> Option<&Rc<Node>> {
+        let Value::Mapping(entries) = &self.value else {
+            return None;
+        };
+        let found = entries.iter().rev().find(|e| e.key.eq_ignore_ascii_case(key));
+        found.map(|e| &e.value)
     }
 
     /// The text, where this is one.
@@ -114,4 +125,30 @@ impl Node {
         }
         line
     }
+}
+
+impl Node {
+    /// A value with what is below it counted.
+    pub(super) fn new(line: usize, value: Value) -> Node {
+        let (size, levels) = match &value {
+            Value::Scalar(_) => (1, 0),
+            Value::Sequence(items) => measure(items.iter()),
+            Value::Mapping(entries) => measure(entries.iter().map(|e| &e.value)),
+        };
+        Node {
+            line,
+            value,
+            size,
+            levels,
+        }
+    }
+}
+
+fn measure<'a>(children: impl Iterator<Item = &'a Rc<Node>>) -> (usize, usize) {
+    let (mut size, mut levels) = (1_usize, 0);
+    for child in children {
+        size = size.saturating_add(child.size);
+        levels = levels.max(child.levels);
+    }
+    (size, levels + 1)
 }

@@ -38,7 +38,7 @@ pub(super) fn api_pod(pod: &Pod, faults: &mut Faults) {
             .iter()
             .any(|end| path.ends_with(end));
         if !DONE_BY_API.contains(&path.as_str()) && !is_had {
-            faults.add(&fault.path, OF_API);
+            faults.unsupported(&fault.path, OF_API);
         }
     }
 }
@@ -51,7 +51,7 @@ pub(super) fn static_pod(pod: &Pod, classes: RuntimeClasses, faults: &mut Faults
     for fault in found.into_vec() {
         let is_class = fault.path.to_string() == "spec.runtimeClassName";
         if !(is_class && classes == RuntimeClasses::Asked) {
-            faults.add(&fault.path, fault.message);
+            faults.push(fault);
         }
     }
 }
@@ -95,10 +95,10 @@ fn spec_fields(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
         } else {
             "serviceAccount"
         };
-        faults.add(&at.field(field), format!("{NO_REFERENCE}: remove it"));
+        faults.unsupported(&at.field(field), format!("{NO_REFERENCE}: remove it"));
     }
     if named(&spec.runtime_class_name) {
-        faults.add(
+        faults.unsupported(
             &at.field("runtimeClassName"),
             format!("{NO_REFERENCE}: remove it"),
         );
@@ -106,7 +106,7 @@ fn spec_fields(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
     if filled(spec.ephemeral_containers.as_ref()) {
         let message =
             "cannot be in a manifest, they are added to a pod of the API server that runs: remove them";
-        faults.add(&at.field("ephemeralContainers"), message);
+        faults.unsupported(&at.field("ephemeralContainers"), message);
     }
     let node_affinity = spec.affinity.as_ref().and_then(|a| a.node_affinity.as_ref());
     let node_affinity =
@@ -142,16 +142,12 @@ fn spec_fields(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
         ),
     ] {
         if present {
-            faults.add(&at.field(field), format!("{NOT_YET}: {remedy}"));
+            faults.unsupported(&at.field(field), format!("{NOT_YET}: {remedy}"));
         }
     }
-    if let Some(claims) = spec.resources.as_ref().and_then(|r| r.claims.as_ref())
-        && !claims.is_empty()
-    {
-        faults.add(
-            &at.field("resources").field("claims"),
-            format!("{NOT_YET}: remove them"),
-        );
+    if spec.resources.as_ref().is_some_and(|r| r.claims.is_some()) {
+        let at = at.field("resources").field("claims");
+        faults.add(&at, "are not for a pod as a whole: give them to its containers");
     }
 }
 
@@ -170,20 +166,20 @@ fn container(container: &Container, at: &FieldPath, faults: &mut Faults) {
         (filled(claims), "resources", "remove the claims"),
     ] {
         if present {
-            faults.add(&at.field(field), format!("{NOT_YET}: {remedy}"));
+            faults.unsupported(&at.field(field), format!("{NOT_YET}: {remedy}"));
         }
     }
     for (index, rule) in container.restart_policy_rules.iter().flatten().enumerate() {
         if rule.action == "RestartAllContainers" {
             let at = at.field("restartPolicyRules").index(index).field("action");
-            faults.add(&at, format!("{} {NOT_YET}: use Restart", rule.action));
+            faults.unsupported(&at, format!("{} {NOT_YET}: use Restart", rule.action));
         }
     }
     // CRI's message for it came after the version that we speak.
     let lifecycle = container.lifecycle.as_ref();
     if lifecycle.is_some_and(|lifecycle| lifecycle.stop_signal.is_some()) {
         let message = format!("{NOT_YET}: remove it, and have the image name the signal");
-        faults.add(&at.field("lifecycle").field("stopSignal"), message);
+        faults.unsupported(&at.field("lifecycle").field("stopSignal"), message);
     }
     for (index, variable) in container.env.iter().flatten().enumerate() {
         if let Some(from) = &variable.value_from {
@@ -196,7 +192,7 @@ fn container(container: &Container, at: &FieldPath, faults: &mut Faults) {
 fn value_from(from: &EnvVarSource, at: &FieldPath, faults: &mut Faults) {
     if from.file_key_ref.is_some() {
         let message = format!("{NOT_YET}: write the value itself as value");
-        faults.add(&at.field("fileKeyRef"), message);
+        faults.unsupported(&at.field("fileKeyRef"), message);
     }
 }
 
@@ -234,7 +230,7 @@ fn volume(volume: &Volume, at: &FieldPath, faults: &mut Faults) {
         } else {
             NOT_YET
         };
-        faults.add(
+        faults.unsupported(
             &at.field(kind.clone()),
             format!("{complaint}: use emptyDir or hostPath"),
         );
@@ -251,7 +247,7 @@ fn volume(volume: &Volume, at: &FieldPath, faults: &mut Faults) {
             (source.pod_certificate.is_some(), "podCertificate"),
         ] {
             if present {
-                faults.add(&at.field(field), format!("{NO_REFERENCE}: remove it"));
+                faults.unsupported(&at.field(field), format!("{NO_REFERENCE}: remove it"));
             }
         }
     }

@@ -9,8 +9,8 @@ use k8s_openapi::api::core::v1::{HostAlias, Pod, PodSpec, Toleration};
 use super::names;
 use super::path::{Faults, FieldPath};
 use super::{
-    ManifestContext, pod_resources, validate_container, validate_metadata, validate_probe, validate_security,
-    validate_volume,
+    ManifestContext, pod_resources, validate_container, validate_metadata, validate_placement,
+    validate_probe, validate_resources, validate_security, validate_volume,
 };
 
 /// The largest grace, and the largest deadline, in seconds.
@@ -32,6 +32,7 @@ pub(super) fn pod(pod: &Pod, context: &ManifestContext, faults: &mut Faults) {
     validate_security::annotations(pod, &top.field("metadata").field("annotations"), faults);
     pod_resources::check(spec, &at, faults);
     policies(spec, &at, faults);
+    validate_placement::placement(spec, &at, faults);
     host_names(spec, &at, faults);
     dns(spec, &at, faults);
     host_aliases(
@@ -100,11 +101,14 @@ fn policies(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
             &["PreemptLowerPriority", "Never"],
         );
     }
-    if let Some(seconds) = spec.termination_grace_period_seconds
-        && !(0..=MOST_SECONDS).contains(&seconds)
-    {
+    if let Some(seconds) = spec.termination_grace_period_seconds {
+        let field = at.field("terminationGracePeriodSeconds");
         let message = format!("{seconds} seconds is no grace: it must be from 0 to {MOST_SECONDS}");
-        faults.add(&at.field("terminationGracePeriodSeconds"), message);
+        match seconds {
+            ..0 => faults.add(&field, message),
+            0..=MOST_SECONDS => {}
+            _ => faults.bound(&field, message),
+        }
     }
     if let Some(seconds) = spec.active_deadline_seconds
         && !(1..=MOST_SECONDS).contains(&seconds)
@@ -112,7 +116,11 @@ fn policies(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
         let message = format!("{seconds} seconds is no deadline: it must be from 1 to {MOST_SECONDS}");
         faults.add(&at.field("activeDeadlineSeconds"), message);
     }
-    if let Some(class) = &spec.priority_class_name {
+    if let Some(class) = spec
+        .priority_class_name
+        .as_ref()
+        .filter(|class| !class.is_empty())
+    {
         let at = at.field("priorityClassName");
         faults.complain(&at, class, names::dns_subdomain(class));
         if class.starts_with("system-")
@@ -124,8 +132,16 @@ fn policies(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
             );
         }
     }
+    if let Some(class) = &spec.runtime_class_name {
+        faults.complain(&at.field("runtimeClassName"), class, names::dns_subdomain(class));
+    }
+    validate_resources::overhead(spec.overhead.as_ref(), &at.field("overhead"), faults);
     if let Some(os) = &spec.os {
-        faults.one_of(&at.field("os").field("name"), &os.name, &["linux"]);
+        let at = at.field("os").field("name");
+        match os.name.as_str() {
+            "windows" => faults.unsupported(&at, "is windows, and this is Linux"),
+            name => faults.one_of(&at, name, &["linux"]),
+        }
     }
 }
 
@@ -207,7 +223,7 @@ fn dns(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
         }
         for (field, text) in [("name", name), ("value", value)] {
             if text.contains(char::is_whitespace) {
-                faults.add(
+                faults.warn(
                     &at.field(field),
                     "contains white space, and would become several options",
                 );

@@ -7,8 +7,8 @@ use k8s_openapi::api::core::v1::{Container, ContainerPort, EnvVar, PodSpec, Volu
 
 use super::path::{Faults, FieldPath};
 use super::{
-    ManifestContext, image, names, validate, validate_probe, validate_projected, validate_resources,
-    validate_restart, validate_security,
+    ManifestContext, image, names, validate_probe, validate_projected, validate_resources, validate_restart,
+    validate_security,
 };
 
 /// Notes what is wrong with a container, or an init container.
@@ -62,7 +62,8 @@ fn image_of(container: &Container, at: &FieldPath, faults: &mut Faults) {
     } else if image.trim() != image {
         faults.add(at, format!("{image:?} has spaces around it: remove them"));
     } else if let Err(complaint) = image::parse(image) {
-        faults.add(at, format!("{image:?} {complaint}"));
+        // The runtime refuses it: the container waits with InvalidImageName.
+        faults.warn(at, format!("{image:?} {complaint}"));
     }
 }
 
@@ -87,7 +88,7 @@ fn paths_and_policies(container: &Container, at: &FieldPath, faults: &mut Faults
             .as_deref()
             .filter(|path| !path.is_empty() && !path.starts_with('/'))
         {
-            faults.add(
+            faults.warn(
                 &at.field(field),
                 format!("{path:?} is no absolute path: begin it with '/'"),
             );
@@ -122,8 +123,13 @@ fn ports(ports: &[ContainerPort], spec: &PodSpec, init: bool, at: &FieldPath, fa
                 }
             }
         }
-        if let Some(address) = port.host_ip.as_deref().filter(|ip| !ip.is_empty()) {
-            validate::ip(address, &at.field("hostIP"), faults);
+        if let Some(address) = port.host_ip.as_deref().filter(|ip| !ip.is_empty())
+            && address.parse::<IpAddr>().is_err()
+        {
+            faults.unsupported(
+                &at.field("hostIP"),
+                format!("{address:?} is no IP address (10.0.0.1, fd00::1)"),
+            );
         }
         let protocol = port.protocol.as_deref().unwrap_or("");
         faults.one_of(&at.field("protocol"), protocol, &["TCP", "UDP", "SCTP"]);
@@ -170,8 +176,11 @@ fn env(env: &[EnvVar], at: &FieldPath, faults: &mut Faults) {
         }
         faults.complain(&at.field("name"), &variable.name, names::env_name(&variable.name));
         if !taken.insert(variable.name.as_str()) {
-            let message = format!("{:?} is set already: keep one of the two", variable.name);
-            faults.add(&at.field("name"), message);
+            let message = format!(
+                "{:?} is set already, and this one counts: keep one of the two",
+                variable.name
+            );
+            faults.warn(&at.field("name"), message);
         }
         if variable.value.is_some() && variable.value_from.is_some() {
             faults.add(
@@ -203,9 +212,9 @@ fn mounts(container: &Container, spec: &PodSpec, at: &FieldPath, faults: &mut Fa
                 "is missing: it is where the container sees the volume",
             );
         } else if path.is_empty() {
-            faults.add(
+            faults.warn(
                 &at.field("mountPath"),
-                "cannot be the root: name a directory below it",
+                "is the root, which no runtime mounts over: name a directory below it",
             );
         } else if let Some(other) = taken.insert(path, index) {
             let message = format!(

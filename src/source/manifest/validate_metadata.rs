@@ -19,7 +19,10 @@ pub(super) fn metadata(metadata: &ObjectMeta, at: &FieldPath, faults: &mut Fault
     let uid = metadata.uid.as_deref().unwrap_or("");
     faults.complain(&at.field("name"), name, names::dns_subdomain(name));
     faults.complain(&at.field("namespace"), namespace, names::dns_label(namespace));
-    faults.complain(&at.field("uid"), uid, names::uid(uid));
+    // It is part of paths; the kubelet takes any.
+    if let Some(complaint) = names::uid(uid) {
+        faults.unsupported(&at.field("uid"), format!("{uid:?} {complaint}"));
+    }
     let directory = namespace.len() + name.len() + uid.len() + 2;
     if directory > MOST_FILE_NAME_BYTES {
         let message = format!(
@@ -30,6 +33,95 @@ pub(super) fn metadata(metadata: &ObjectMeta, at: &FieldPath, faults: &mut Fault
     }
     labels(metadata.labels.as_ref(), &at.field("labels"), faults);
     annotations(metadata.annotations.as_ref(), &at.field("annotations"), faults);
+}
+
+/// Notes what is wrong with what a manifest says of an object beside its name: what is dropped later included.
+pub(super) fn written(metadata: &ObjectMeta, faults: &mut Faults) {
+    let at = FieldPath::default().field("metadata");
+    if let Some(prefix) = metadata.generate_name.as_deref().filter(|name| !name.is_empty()) {
+        // A dash at its end is followed by more.
+        let whole = match prefix.strip_suffix('-') {
+            Some(rest) => format!("{rest}a"),
+            None => prefix.to_owned(),
+        };
+        faults.complain(&at.field("generateName"), prefix, names::dns_subdomain(&whole));
+    }
+    if metadata.generation.is_some_and(|generation| generation < 0) {
+        faults.add(
+            &at.field("generation"),
+            "is negative: the API server writes it, remove it",
+        );
+    }
+    let finalizers = metadata.finalizers.as_deref().unwrap_or(&[]);
+    for (index, finalizer) in finalizers.iter().enumerate() {
+        let at = at.field("finalizers").index(index);
+        faults.complain(&at, finalizer, names::qualified_name(finalizer));
+        let standard = ["kubernetes", "orphan", "foregroundDeletion"];
+        if !finalizer.contains('/') && !standard.contains(&finalizer.as_str()) {
+            faults.add(
+                &at,
+                format!("{finalizer:?} has no domain before it (example.com/name)"),
+            );
+        }
+    }
+    if ["orphan", "foregroundDeletion"]
+        .iter()
+        .all(|own| finalizers.iter().any(|is| is == own))
+    {
+        faults.add(
+            &at.field("finalizers"),
+            "cannot have both orphan and foregroundDeletion",
+        );
+    }
+    let mut controllers = 0;
+    for (index, owner) in metadata.owner_references.iter().flatten().enumerate() {
+        let at = at.field("ownerReferences").index(index);
+        let version = owner.api_version.rsplit('/').next().unwrap_or_default();
+        let is_version = owner.api_version.matches('/').count() < 2;
+        for (field, text) in [
+            ("apiVersion", if is_version { version } else { "" }),
+            ("kind", &owner.kind),
+            ("name", &owner.name),
+            ("uid", &owner.uid),
+        ] {
+            if text.is_empty() {
+                faults.add(
+                    &at.field(field),
+                    "is missing: an owner has apiVersion, kind, name and uid",
+                );
+            }
+        }
+        if (owner.api_version.as_str(), owner.kind.as_str()) == ("v1", "Event") {
+            faults.add(&at.field("kind"), "cannot be Event: an event owns nothing");
+        }
+        controllers += usize::from(owner.controller == Some(true));
+    }
+    if controllers > 1 {
+        faults.add(
+            &at.field("ownerReferences"),
+            "have more than one with controller: true",
+        );
+    }
+    for (index, entry) in metadata.managed_fields.iter().flatten().enumerate() {
+        let at = at.field("managedFields").index(index);
+        faults.one_of(
+            &at.field("operation"),
+            entry.operation.as_deref().unwrap_or_default(),
+            &["Apply", "Update"],
+        );
+        faults.one_of(
+            &at.field("fieldsType"),
+            entry.fields_type.as_deref().unwrap_or_default(),
+            &["", "FieldsV1"],
+        );
+        let manager = entry.manager.as_deref().unwrap_or_default();
+        if manager.len() > 128 || manager.chars().any(char::is_control) {
+            faults.add(&at.field("manager"), "must be at most 128 printable characters");
+        }
+        if entry.subresource.as_ref().is_some_and(|name| name.len() > 256) {
+            faults.add(&at.field("subresource"), "must be at most 256 characters");
+        }
+    }
 }
 
 fn labels(labels: Option<&BTreeMap<String, String>>, at: &FieldPath, faults: &mut Faults) {

@@ -140,7 +140,7 @@ fn hook(hook: &LifecycleHandler, spec: &PodSpec, container: &Container, at: &Fie
     };
     if hook.tcp_socket.is_some() {
         let message = "does nothing in a hook, in Kubernetes too: use exec, httpGet or sleep";
-        faults.add(&at.field("tcpSocket"), message);
+        faults.unsupported(&at.field("tcpSocket"), message);
         return;
     }
     self::handler(&handler, at, faults);
@@ -212,7 +212,7 @@ fn http_get(get: &HTTPGetAction, container: &Container, at: &FieldPath, faults: 
             faults.add(&at.field("name"), message);
         }
         if header.value.contains(['\r', '\n', '\0']) {
-            faults.add(&at.field("value"), "has more than one line: write it on one");
+            faults.warn(&at.field("value"), "has more than one line: write it on one");
         }
     }
 }
@@ -233,7 +233,7 @@ fn port(port: &IntOrString, container: &Container, at: &FieldPath, faults: &mut 
                 let message = format!(
                     "{name:?} is the name of none of the container's ports: add it to its ports, or write the number"
                 );
-                faults.add(at, message);
+                faults.warn(at, message);
             }
         }
     }

@@ -1,9 +1,10 @@
 //! Whether what takes values from objects and from the pod is right: projected files, variables, parts of volumes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use k8s_openapi::api::core::v1::{
     Container, DownwardAPIVolumeFile, EnvFromSource, EnvVarSource, KeyToPath, PodSpec, Volume, VolumeMount,
+    VolumeProjection,
 };
 
 use super::field_value::{self, Use};
@@ -37,6 +38,7 @@ pub(super) fn volume(volume: &Volume, spec: &PodSpec, at: &FieldPath, faults: &m
     if let Some(own) = &volume.projected {
         let at = at.field("projected");
         mode(own.default_mode, &at.field("defaultMode"), faults);
+        repeated_paths(own.sources.as_deref().unwrap_or(&[]), &at, faults);
         for (index, source) in own.sources.iter().flatten().enumerate() {
             let at = at.field("sources").index(index);
             let count = [
@@ -68,6 +70,35 @@ pub(super) fn volume(volume: &Volume, spec: &PodSpec, at: &FieldPath, faults: &m
                 let at = at.field("downwardAPI").field("items");
                 downward(own.items.as_deref(), spec, &at, faults);
             }
+        }
+    }
+}
+
+/// The paths that stand in more than one place of a projected volume, as they are written.
+fn repeated_paths(sources: &[VolumeProjection], at: &FieldPath, faults: &mut Faults) {
+    let mut taken = BTreeSet::new();
+    for source in sources {
+        let keys = |items: &'_ Option<Vec<KeyToPath>>| -> Vec<String> {
+            items.iter().flatten().map(|item| item.path.clone()).collect()
+        };
+        let mut paths = Vec::new();
+        paths.extend(source.config_map.iter().flat_map(|own| keys(&own.items)));
+        paths.extend(source.secret.iter().flat_map(|own| keys(&own.items)));
+        let fields = source
+            .downward_api
+            .iter()
+            .flat_map(|own| own.items.iter().flatten());
+        paths.extend(fields.map(|item| item.path.clone()));
+        paths.extend(source.service_account_token.iter().map(|own| own.path.clone()));
+        paths.extend(source.cluster_trust_bundle.iter().map(|own| own.path.clone()));
+        for path in paths.into_iter().filter(|path| !path.is_empty()) {
+            if taken.contains(&path) {
+                faults.add(
+                    at,
+                    format!("{path:?} is the path of several files: paths must differ"),
+                );
+            }
+            taken.insert(path);
         }
     }
 }
@@ -136,7 +167,7 @@ impl<'a> Places<'a> {
         }
         // What was there before and is no file is a directory.
         if is_taken || !is_new {
-            faults.add(
+            faults.warn(
                 at,
                 format!("{path:?} is taken by another item: paths must differ"),
             );
@@ -201,9 +232,9 @@ fn container_name(name: Option<&str>, spec: &PodSpec, at: &FieldPath, faults: &m
         .iter()
         .chain(spec.init_containers.iter().flatten());
     if !all.any(|container| container.name == name) {
-        faults.add(
+        faults.warn(
             &at.field("containerName"),
-            format!("no container is called {name:?}"),
+            format!("no container is called {name:?}, and the volume will wait for it"),
         );
     }
 }

@@ -19,6 +19,14 @@ pub(super) fn container(resources: &ResourceRequirements, at: &FieldPath, faults
     }
 }
 
+/// Notes what is wrong with the names of what a pod's runtime takes beside its containers; the amounts are told of with
+/// the pod's.
+pub(super) fn overhead(overhead: Option<&BTreeMap<String, Text>>, at: &FieldPath, faults: &mut Faults) {
+    for name in overhead.into_iter().flat_map(BTreeMap::keys) {
+        resource_name(name, &at.key(name.clone()), faults);
+    }
+}
+
 /// Notes amounts that are wrong, whatever has them: a container or a pod.
 pub(super) fn requirements(resources: &ResourceRequirements, at: &FieldPath, faults: &mut Faults) {
     let limits = amounts(resources.limits.as_ref(), &at.field("limits"), faults);
@@ -94,11 +102,10 @@ pub(super) fn amount(name: &str, text: &str, at: &FieldPath, faults: &mut Faults
     }
     if name != "cpu" && !amount.is_whole() && text.ends_with(['m', 'u', 'n']) {
         let meant = text.trim_end_matches(['m', 'u', 'n']);
-        faults.add(
+        faults.warn(
             at,
             format!("{text} is a fraction of a byte: did you mean {meant}M or {meant}Mi?"),
         );
-        return None;
     }
     if is_extended(name) && !amount.is_whole() {
         faults.add(at, format!("{text} is no whole number"));
@@ -137,7 +144,7 @@ fn resource_name(name: &str, at: &FieldPath, faults: &mut Faults) {
     if let Some(complaint) = names::qualified_name(name) {
         faults.add(at, format!("{name:?} {complaint}"));
     } else if is_extended(name) {
-        faults.add(
+        faults.unsupported(
             at,
             "devices are not supported by this version of gantry yet: remove it",
         );

@@ -71,7 +71,7 @@ pub(super) fn pod(spec: &PodSpec, context: &ManifestContext, at: &FieldPath, fau
         faults,
     );
     if security.windows_options.is_some() {
-        faults.add(&at.field("windowsOptions"), "has no meaning on Linux: remove it");
+        faults.unsupported(&at.field("windowsOptions"), "has no meaning on Linux: remove it");
     }
 }
 
@@ -128,14 +128,15 @@ pub(super) fn container(
         if privileged {
             faults.add(&at, "cannot be false for a privileged container");
         }
-        if added
+        let message = "cannot be false for a container with the capability SYS_ADMIN";
+        if added.iter().any(|name| name == "CAP_SYS_ADMIN") {
+            faults.add(&at, message);
+        } else if added
             .iter()
-            .any(|name| matches!(name.as_str(), "SYS_ADMIN" | "CAP_SYS_ADMIN" | "ALL"))
+            .any(|name| matches!(name.as_str(), "SYS_ADMIN" | "ALL"))
         {
-            faults.add(
-                &at,
-                "cannot be false for a container with the capability SYS_ADMIN",
-            );
+            // By these names the kubelet does not know it.
+            faults.warn(&at, message);
         }
     }
     if let Some(capabilities) = &security.capabilities {
@@ -146,8 +147,8 @@ pub(super) fn container(
         }
     }
     match security.proc_mount.as_deref() {
-        None | Some("" | "Default") => {}
-        Some("Unmasked") => faults.add(
+        None | Some("Default") => {}
+        Some("Unmasked") => faults.unsupported(
             &at.field("procMount"),
             "Unmasked needs a user namespace (hostUsers: false), which this version of gantry does not support yet",
         ),
@@ -164,16 +165,16 @@ pub(super) fn container(
         faults,
     );
     if security.windows_options.is_some() {
-        faults.add(&at.field("windowsOptions"), "has no meaning on Linux: remove it");
+        faults.unsupported(&at.field("windowsOptions"), "has no meaning on Linux: remove it");
     }
 }
 
 fn capability(name: &str, at: &FieldPath, faults: &mut Faults) {
     if let Some(short) = name.strip_prefix("CAP_") {
         // The runtime writes CAP_ before every name.
-        faults.add(at, format!("{name:?} must be written without CAP_: {short}"));
+        faults.warn(at, format!("{name:?} must be written without CAP_: {short}"));
     } else if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_') {
-        faults.add(at, format!("{name:?} is no capability (NET_ADMIN, ALL)"));
+        faults.warn(at, format!("{name:?} is no capability (NET_ADMIN, ALL)"));
     }
 }
 
@@ -225,7 +226,7 @@ fn sysctls(
     at: &FieldPath,
     faults: &mut Faults,
 ) {
-    let mut taken = BTreeSet::new();
+    let (mut taken, mut written) = (BTreeSet::new(), BTreeSet::new());
     for (index, sysctl) in sysctls.iter().enumerate() {
         let at = at.index(index).field("name");
         if let Some(complaint) = names::sysctl(&sysctl.name) {
@@ -233,8 +234,12 @@ fn sysctls(
             continue;
         }
         let name = dotted(&sysctl.name);
-        if !taken.insert(name.clone()) {
-            faults.add(&at, format!("{name} is set already: keep one of the two"));
+        let message = format!("{name} is set already: keep one of the two");
+        if !written.insert(sysctl.name.as_str()) {
+            faults.add(&at, message);
+        } else if !taken.insert(name.clone()) {
+            // The same in the other spelling.
+            faults.warn(&at, message);
         }
         match sysctl_namespace(&name) {
             SysctlNamespace::Net if spec.host_network == Some(true) => {
@@ -249,8 +254,9 @@ fn sysctls(
                     format!("{name} would be the host's, because hostIPC is true"),
                 );
             }
+            // The node refuses such a pod when it is to be admitted.
             SysctlNamespace::None => {
-                faults.add(
+                faults.warn(
                     &at,
                     format!("{name} belongs to the whole machine, so no pod can set it"),
                 );
@@ -258,7 +264,7 @@ fn sysctls(
             _ if !allowed(&name, &context.allowed_unsafe_sysctls) => {
                 let message =
                     format!("{name} is not allowed on this node: allowedUnsafeSysctls must have it");
-                faults.add(&at, message);
+                faults.warn(&at, message);
             }
             _ => {}
         }

@@ -51,11 +51,11 @@ pub(super) fn volumes(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
 fn empty_dir(empty: &EmptyDirVolumeSource, at: &FieldPath, faults: &mut Faults) {
     match empty.medium.as_deref().unwrap_or("") {
         "" | "Memory" => {}
-        medium if medium == "HugePages" || medium.starts_with("HugePages-") => faults.add(
+        medium if medium == "HugePages" || medium.starts_with("HugePages-") => faults.unsupported(
             &at.field("medium"),
             format!("{medium} is not supported by this version of gantry yet: use Memory, or leave it out"),
         ),
-        medium => faults.add(
+        medium => faults.unsupported(
             &at.field("medium"),
             format!("{medium:?} is neither empty nor Memory"),
         ),
@@ -70,7 +70,8 @@ fn host_path(host: &HostPathVolumeSource, at: &FieldPath, faults: &mut Faults) {
     if path.is_empty() {
         faults.add(&at.field("path"), "is missing: it is the path on the node");
     } else if !path.starts_with('/') {
-        faults.add(
+        // It would depend on where the agent was started.
+        faults.unsupported(
             &at.field("path"),
             format!("{path:?} is no absolute path: begin it with '/'"),
         );

@@ -5,10 +5,12 @@ use std::borrow::Cow;
 use std::rc::Rc;
 
 use saphyr_parser::Parser;
+use serde::de::IgnoredAny;
 
-use super::composer::{Composer, Stop};
+use super::composer::{Composer, Stop, Syntax};
 use super::path::Fault;
 use super::tree::Node;
+use crate::model::pod::ProblemKind;
 
 /// One document of a file.
 #[derive(Debug)]
@@ -29,13 +31,14 @@ pub(super) struct Document {
 /// All documents of a text. After an error reading goes on at the next `---`, so that one broken document
 /// does not hide the others.
 pub(super) fn documents(text: &str) -> Vec<Document> {
+    let syntax = syntax_of(text);
     let text = join_surrogates(text);
     let mut documents = Vec::new();
     let mut values = 0;
     let mut rest: &str = &text;
     let mut lines_before = 0;
     loop {
-        let mut composer = Composer::after(documents.len(), lines_before, values);
+        let mut composer = Composer::after(documents.len(), lines_before, values, syntax);
         let failed_at = read(rest, lines_before, &mut composer);
         values = composer.values();
         documents.append(&mut composer.into_documents());
@@ -47,6 +50,15 @@ pub(super) fn documents(text: &str) -> Vec<Document> {
         rest = &rest[offset..];
     }
     documents
+}
+
+/// What begins with a brace is read as JSON by the kubelet, and refused where it is none; here it is YAML then.
+fn syntax_of(text: &str) -> Syntax {
+    let is_json = text.trim_start().starts_with('{') && serde_json::from_str::<IgnoredAny>(text).is_ok();
+    match is_json {
+        true => Syntax::Json,
+        false => Syntax::Yaml,
+    }
 }
 
 /// Reads documents until the end or the first error, whose line in the file is returned.
@@ -62,10 +74,11 @@ fn read(text: &str, lines_before: usize, composer: &mut Composer) -> Option<usiz
             }
             Some(Err(error)) => {
                 let line = error.marker().line().max(last_line);
-                let (line, message) = syntax(text, error.info(), line);
+                let (line, message) = syntax_error(text, error.info(), line);
                 Err(Stop {
                     line: lines_before + line,
                     message,
+                    kind: ProblemKind::Invalid,
                 })
             }
         };
@@ -132,7 +145,7 @@ fn join_surrogates(text: &str) -> Cow<'_, str> {
 }
 
 /// What the parser's error means for the person who wrote the line, and its line in the text, from 1.
-fn syntax(text: &str, info: &str, line: usize) -> (usize, String) {
+fn syntax_error(text: &str, info: &str, line: usize) -> (usize, String) {
     let tab = |line: &str| line[..line.len() - line.trim_start().len()].contains('\t');
     let from = line.saturating_sub(1);
     // The parser tells where the value began that the tab came into.

@@ -47,7 +47,6 @@ spec:
             :4: metadata.name: "Web" must be lower case letters, digits, '-' and '.', begin and end with a letter or a digit, and have at most 253 characters (example.com)
             :6: metadata.labels[app]: "-x" must be empty, or letters, digits, '-', '_' and '.', begin and end with a letter or a digit, and have at most 63 characters
             :8: spec.restartPolicy: "Sometimes" is none of Always, OnFailure, Never
-            :12: spec.containers[0].comand: is no field of this version of Kubernetes: did you mean command?
             :14: spec.containers[0].ports[0].containerPort: must be a whole number of 32 bits, not the text "80": write it without quotes
             :15: spec.containers[0].ports[1].containerPort: 70000 is no port: it must be from 1 to 65535
             :17: spec.containers[1].name: another container is called "a" already: names must differ
@@ -55,8 +54,9 @@ spec:
             :21: spec.containers[1].resources.requests[memory]: is more than the limit: lower the request or raise the limit
             :24: spec.containers[1].resources.limits[cpu]: "lots" is no quantity: must be a number with one of the suffixes m, k, M, G, T, P, E, Ki, Mi, Gi, Ti, Pi, Ei or an exponent (500m, 64Mi, 1e3)
             :26: spec.containers[1].volumeMounts[0].name: no volume is called "data": spec.volumes must have it
-            :30: spec.containers[1].livenessProbe.httpGet.port: "web" is the name of none of the container's ports: add it to its ports, or write the number
             :31: spec.containers[1].livenessProbe.successThreshold: must be 1 for a livenessProbe: remove it
+            warning:12: spec.containers[0].comand: is no field of this version of Kubernetes, and ignored: did you mean command?
+            warning:30: spec.containers[1].livenessProbe.httpGet.port: "web" is the name of none of the container's ports: add it to its ports, or write the number
         "#]],
     );
 }
@@ -112,12 +112,12 @@ spec:
 extra: 1
 ",
         expect![[r#"
-            :3: metadata.lables: is no field of this version of Kubernetes: did you mean labels?
-            :5: spec.restartpolicy: is no field of this version of Kubernetes: did you mean restartPolicy?
-            :7: spec.containers[0].comand: is no field of this version of Kubernetes: did you mean command?
-            :7: spec.containers[0].whatever: is no field of this version of Kubernetes: remove it
-            :7: spec.containers[0].securityContext.priviledged: is no field of this version of Kubernetes: did you mean privileged?
-            :8: extra: is no field of this version of Kubernetes: remove it
+            warning:3: metadata.lables: is no field of this version of Kubernetes, and ignored: did you mean labels?
+            warning:5: spec.restartpolicy: is no field of this version of Kubernetes, and ignored: did you mean restartPolicy?
+            warning:7: spec.containers[0].comand: is no field of this version of Kubernetes, and ignored: did you mean command?
+            warning:7: spec.containers[0].whatever: is no field of this version of Kubernetes, and ignored: remove it
+            warning:7: spec.containers[0].securityContext.priviledged: is no field of this version of Kubernetes, and ignored: did you mean privileged?
+            warning:8: extra: is no field of this version of Kubernetes, and ignored: remove it
         "#]],
     );
 }
@@ -152,9 +152,9 @@ fn what_is_no_yaml_is_told_with_its_line() {
         "a: 1\nb: 2\na: 3\nb: 4\na: 5\n",
         expect![[r#"
             :1: kind: is missing: Pod, ConfigMap, Secret or List
-            :3: a: the key "a" is on line 1 already: keep one of the two
-            :4: b: the key "b" is on line 2 already: keep one of the two
-            :5: a: the key "a" is on line 1 already: keep one of the two
+            warning:3: a: the key "a" is on line 1 already, and this one counts: keep one of the two
+            warning:4: b: the key "b" is on line 2 already, and this one counts: keep one of the two
+            warning:5: a: the key "a" is on line 3 already, and this one counts: keep one of the two
         "#]],
     );
     check(
@@ -172,16 +172,16 @@ fn what_is_no_yaml_is_told_with_its_line() {
     check(
         "yes: 1\n",
         expect![[r#"
-            :1: yes: the key yes is read as true or false, and a key must be text: put it in quotes
             :1: kind: is missing: Pod, ConfigMap, Secret or List
+            warning:1: true: the key yes is read as true: put it in quotes
         "#]],
     );
     check(
         "x: !secret y\n",
         expect![[r#"
-        :1: x: the tag !secret has no meaning in a manifest: remove it
-        :1: kind: is missing: Pod, ConfigMap, Secret or List
-    "#]],
+            :1: kind: is missing: Pod, ConfigMap, Secret or List
+            warning:1: x: the tag !secret has no meaning in a manifest, and is ignored: remove it
+        "#]],
     );
     check(
         "x: !!int y\n",
@@ -360,7 +360,6 @@ spec:
             :15: spec.securityContext.sysctls[1].name: kernel.shm_rmid_forced would be the host's, because hostIPC is true
             :16: spec.securityContext.sysctls[2].name: kernel.shm_rmid_forced is set already: keep one of the two
             :16: spec.securityContext.sysctls[2].name: kernel.shm_rmid_forced would be the host's, because hostIPC is true
-            :17: spec.securityContext.sysctls[3].name: vm.swappiness belongs to the whole machine, so no pod can set it
             :18: spec.securityContext.seccompProfile.localhostProfile: is missing: the type Localhost needs it
             :19: spec.securityContext.appArmorProfile.localhostProfile: is for the type Localhost only: remove it
             :21: spec.volumes[0].hostPath: cannot be set together with emptyDir: a volume is one of the two
@@ -368,13 +367,14 @@ spec:
             :28: spec.containers[0].securityContext.allowPrivilegeEscalation: cannot be false for a privileged container
             :29: spec.containers[0].securityContext.procMount: Unmasked needs a user namespace (hostUsers: false), which this version of gantry does not support yet
             :30: spec.containers[0].securityContext.seccompProfile.localhostProfile: "../a" must be a path below the node's seccomp directory, without '..'
-            :31: spec.containers[0].securityContext.capabilities.add[0]: "CAP_NET_ADMIN" must be written without CAP_: NET_ADMIN
-            :31: spec.containers[0].securityContext.capabilities.add[1]: "" is no capability (NET_ADMIN, ALL)
             :33: spec.containers[0].volumeMounts[0].recursiveReadOnly: needs readOnly: true
             :33: spec.containers[0].volumeMounts[0].recursiveReadOnly: needs mountPropagation None
             :34: spec.containers[0].volumeMounts[1].mountPath: "/a/" is the path of volumeMounts[0] already
             :37: spec.containers[1].ports[1].hostPort: 80/TCP is taken by another port of this pod already
             :38: spec.containers[1].volumeMounts[0].mountPropagation: Bidirectional is for privileged containers only
+            warning:17: spec.securityContext.sysctls[3].name: vm.swappiness belongs to the whole machine, so no pod can set it
+            warning:31: spec.containers[0].securityContext.capabilities.add[0]: "CAP_NET_ADMIN" must be written without CAP_: NET_ADMIN
+            warning:31: spec.containers[0].securityContext.capabilities.add[1]: "" is no capability (NET_ADMIN, ALL)
         "#]],
     );
 }
@@ -402,7 +402,6 @@ spec:
             :5: spec.resources.limits[ephemeral-storage]: "ephemeral-storage" is no resource of a pod: cpu, memory or hugepages-<size>
             :5: spec.resources.requests[cpu]: is less than the containers request together: raise it
             :6: spec.overhead[cpu]: -1 is negative
-            :11: spec.containers[0].resources.requests[memory]: 128m is a fraction of a byte: did you mean 128M or 128Mi?
             :11: spec.containers[0].resources.requests[cpu]: is more than the limit: lower the request or raise the limit
             :11: spec.containers[0].resources.requests[hugepages-1Gi]: needs a limit of the same amount
             :12: spec.containers[0].resources.limits[hugepages-2Mi]: 3Mi is no multiple of the page size
@@ -411,6 +410,7 @@ spec:
             :12: spec.containers[0].resources.limits[pods]: "pods" is no resource of a container: cpu, memory, ephemeral-storage or hugepages-<size>
             :12: spec.containers[0].resources.limits[memory]: is more than the limit of the pod: lower it
             :15: spec.containers[1].resources: huge pages need a request or limit of cpu or memory beside them
+            warning:11: spec.containers[0].resources.requests[memory]: 128m is a fraction of a byte: did you mean 128M or 128Mi?
         "#]],
     );
 }
@@ -450,6 +450,7 @@ spec:
             :6: metadata.deletionTimestamp: is set by the API server: remove it, and remove the file to delete the pod
             :8: spec.nodeSelector: is not supported by this version of gantry yet: remove it: the manifest lies on the node that it is for
             :9: spec.affinity: is not supported by this version of gantry yet: remove the required node affinity: the manifest lies on the node that it is for
+            :9: spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms: is missing: name at least one term
             :10: spec.serviceAccountName: refers to an object of the API server, which a static pod cannot: remove it
             :11: spec.hostUsers: is not supported by this version of gantry yet: remove it, or set it to true
             :12: spec.ephemeralContainers: cannot be in a manifest, they are added to a pod of the API server that runs: remove them

@@ -37,6 +37,17 @@ fn every_broken_manifest_has_a_problem_and_no_pod() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+#[test]
+fn every_dubious_manifest_is_taken_with_a_warning() {
+    for content in broken_manifests::dubious() {
+        let text = String::from_utf8(content).unwrap();
+        let (pods, problems) = read_bytes(text.as_bytes());
+        let told = super::problems(text.as_bytes());
+        assert!(problems.is_empty() && pods.len() == 1, "{told}\n{text}");
+        assert!(told.starts_with("warning:"), "{told}\n{text}");
+    }
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..400)) {

@@ -1,8 +1,10 @@
 //! What right manifests mean.
 
+use std::path::Path;
 use std::time::Duration;
 
-use super::{now, pod, problems, read_bytes};
+use super::super::read_with_content;
+use super::{context, now, pod, problems, read_bytes};
 use crate::model::pod::{
     DnsPolicy, HostPathKind, Medium, Profile, Propagation, Protocol, PullPolicy, RestartPolicy, Source,
     VolumeSource,
@@ -375,4 +377,106 @@ fn resources_of_the_pod_get_their_defaults_from_the_containers() {
     assert_eq!(resources.requests.cpu, Some(MilliCpu(250)));
     assert_eq!(resources.requests.memory, Some(Bytes(64 << 20)));
     assert_eq!(pod.qos, Qos::Burstable);
+}
+
+/// What the object of a manifest has at a place.
+fn object_at(manifest: &str, pointer: &str) -> serde_json::Value {
+    let content = read_with_content(manifest.as_bytes(), Path::new("/m/a"), &context(), now());
+    assert_eq!(content.problems, []);
+    let object = serde_json::to_value(&*content.pods[0].pod.object).unwrap();
+    object.pointer(pointer).cloned().unwrap_or_default()
+}
+
+#[test]
+fn of_keys_that_stand_twice_the_kubelets_reader_decides() {
+    let check = |metadata: &str, pointer: &str, want: serde_json::Value| {
+        let manifest = format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {metadata}\nspec: {{containers: [{{name: c, image: x}}]}}\n"
+        );
+        assert_eq!(
+            object_at(&manifest, &format!("/metadata/{pointer}")),
+            want,
+            "{metadata}"
+        );
+    };
+    check("{name: a, labels: {x: '1', x: '2'}}", "labels/x", "2".into());
+    check(
+        "{name: a, labels: {x: '1', y: '1'}, labels: {x: '2'}}",
+        "labels",
+        serde_json::json!({"x": "2"}),
+    );
+    // Booleans and numbers become text as Go writes them.
+    check(
+        "{name: a, labels: {on: '1', 017: '2', 1.50: '3'}}",
+        "labels",
+        serde_json::json!({"true": "1", "15": "2", "1.5": "3"}),
+    );
+    // A merge takes the place of what stands before it; of several mappings the first counts.
+    check(
+        "{name: a, labels: &l {x: '1'}, annotations: {x: '2', <<: *l}}",
+        "annotations/x",
+        "1".into(),
+    );
+    check(
+        "{name: a, labels: &l {x: '1'}, annotations: {<<: *l, x: '2'}}",
+        "annotations/x",
+        "2".into(),
+    );
+    check(
+        "{name: a, labels: &l {x: '1'}, annotations: {<<: [{x: '3'}, *l]}}",
+        "annotations/x",
+        "3".into(),
+    );
+    // Nothing is the zero value, also where no field is left out for it.
+    check("{name: a, labels: {x: }, annotations: }", "labels/x", "".into());
+}
+
+#[test]
+fn objects_of_json_that_stand_twice_are_put_together() {
+    let manifest = r#"{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "labels": {"x": "1", "y": "1"}},
+        "metadata": {"labels": {"x": "2"}}, "spec": {"containers": [{"name": "c", "image": "x"}],
+        "containers": [{"name": "d"}]}}"#;
+    assert_eq!(
+        object_at(manifest, "/metadata/labels"),
+        serde_json::json!({"x": "2", "y": "1"})
+    );
+    assert_eq!(object_at(manifest, "/metadata/name"), "a-node-1");
+    assert_eq!(object_at(manifest, "/spec/containers/0/name"), "d");
+    assert_eq!(object_at(manifest, "/spec/containers/0/image"), "x");
+}
+
+#[test]
+fn a_variable_given_twice_is_taken_and_dubious() {
+    let manifest = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: c, image: x, env: [{name: A, value: '1'}, {name: A, value: '2$(A)'}]}]}\n";
+    let content = read_with_content(manifest.as_bytes(), Path::new("/m/a"), &context(), now());
+    assert_eq!((content.pods.len(), content.problems.len()), (1, 0));
+    let told: Vec<_> = content.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "/m/a:4: spec.containers[0].env[1].name: \"A\" is set already, and this one counts: keep one of the two"
+        ]
+    );
+}
+
+#[test]
+fn quantities_are_shown_as_kubernetes_writes_them() {
+    let check = |written: &str, shown: &str| {
+        let manifest = format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: a}}\nspec: {{containers: [{{name: c, image: x, resources: {{requests: {{memory: {written}}}}}}}]}}\n"
+        );
+        let at = "/spec/containers/0/resources/requests/memory";
+        assert_eq!(object_at(&manifest, at), shown, "{written}");
+    };
+    check("1000m", "1");
+    check("1024Mi", "1Gi");
+    check("12Mi", "12Mi");
+    check("0.5Gi", "512Mi");
+    check("0.1Gi", "107374182400m");
+    check("1e3", "1k");
+    check("'1e3'", "1e3");
+    check("1500", "1500");
+    check("0.0001", "1m");
+    check("-0", "0");
+    check("8Ei", "9223372036854775807");
 }

@@ -13,7 +13,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use super::{ManifestContext, read};
+use super::{ManifestContext, read, read_with_content};
 use crate::model::pod::{Pod, Problem};
 
 fn context() -> ManifestContext {
@@ -33,14 +33,15 @@ fn read_bytes(bytes: &[u8]) -> (Vec<Pod>, Vec<Problem>) {
     read(bytes, Path::new("/m/a.yaml"), &context(), now())
 }
 
-/// The problems, one a line, without the path of the file.
+/// The problems and then the warnings, one a line, without the path of the file.
 fn problems(bytes: &[u8]) -> String {
-    let (_, problems) = read_bytes(bytes);
+    let content = read_with_content(bytes, Path::new("/m/a.yaml"), &context(), now());
     let mut out = String::new();
-    for problem in problems {
-        let text = problem.to_string();
-        out.push_str(text.strip_prefix("/m/a.yaml").unwrap());
-        out.push('\n');
+    for (mark, found) in [("", &content.problems), ("warning", &content.warnings)] {
+        for problem in found {
+            let text = problem.to_string();
+            out.push_str(&format!("{mark}{}\n", text.strip_prefix("/m/a.yaml").unwrap()));
+        }
     }
     out
 }
