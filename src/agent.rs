@@ -342,7 +342,7 @@ fn spawn_source(tasks: &mut Tasks, config: &Config, values: &Values, member: Opt
 }
 
 /// What of the configuration a pod is read against.
-fn manifest_context(config: &Config) -> source::manifest::ManifestContext {
+pub(crate) fn manifest_context(config: &Config) -> source::manifest::ManifestContext {
     source::manifest::ManifestContext {
         node_name: config.node.name.clone(),
         privileged_allowed: true,

@@ -51,6 +51,7 @@ impl Cli {
         let mut given = match &self.command {
             Command::Run(flags) => flags.0.clone(),
             Command::Doctor(doctor) => doctor.flags.0.clone(),
+            Command::Check(check) => check.flags.0.clone(),
             Command::Cleanup(cleanup) => cleanup.flags.0.clone(),
             Command::Kubelet(flags) => flags.given.clone(),
             _ => Vec::new(),
@@ -79,6 +80,12 @@ pub enum Command {
     Logs(Logs),
     /// Run a command in a container
     Exec(Exec),
+    /// Say whether manifests would run, without running them
+    #[command(
+        after_help = "The exit code is 0 where everything would run, 1 where something would not, and 2 where something \
+                      cannot be read."
+    )]
+    Check(Check),
     /// Make this machine a node of a cluster
     #[command(
         after_help = "On the control plane, `kubeadm token create --print-join-command` prints the arguments."
@@ -243,6 +250,20 @@ pub struct Doctor {
     pub flags: RunFlags,
 }
 
+/// `gantry check`
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Manifests, or directories of them; - is standard input
+    #[arg(required = true, value_name = "FILE|DIR|-")]
+    pub paths: Vec<PathBuf>,
+    /// The form
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub output: Report,
+    /// The flags that `gantry run` would be given.
+    #[command(flatten)]
+    pub flags: RunFlags,
+}
+
 /// The form of a report that is text or JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Report {
@@ -337,6 +358,7 @@ mod tests {
                   describe     Tell one pod or the node in detail
                   logs         Print what a container wrote
                   exec         Run a command in a container
+                  check        Say whether manifests would run, without running them
                   join         Make this machine a node of a cluster
                   reset        Undo `gantry join`: pods, credentials, configuration
                   doctor       Check this machine and say what to do

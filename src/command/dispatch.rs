@@ -8,9 +8,10 @@ use jiff::Timestamp;
 
 use super::client::Client;
 use super::table::printable;
-use super::{cleanup, completions, describe, doctor, exec, get, join, logs, reset, start, version};
+use super::{check, cleanup, completions, describe, doctor, exec, get, join, logs, reset, start, version};
 use crate::cli::{Cli, Command, Output, Resource};
 use crate::config::Role;
+use crate::config::layers::Given;
 
 /// Does what the command line asks for.
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
@@ -87,6 +88,13 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 ExitCode::FAILURE
             })
         }
+        Command::Check(asked) => {
+            let options = check::Options {
+                paths: asked.paths,
+                form: asked.output,
+            };
+            Ok(checked(&given, &options))
+        }
         Command::Cleanup(asked) => {
             let config = start::configuration(Role::Run, &given)?;
             if !asked.yes && !confirmed()? {
@@ -123,6 +131,21 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             completions::man_pages(&asked.directory)
                 .with_context(|| format!("cannot write man pages to {}", asked.directory.display()))?;
             Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Checks manifests. That something cannot be read is another answer than that it would not run.
+fn checked(given: &[Given], options: &check::Options) -> ExitCode {
+    let outcome = check::node(given, &mut io::stderr())
+        .and_then(|node| Ok(check::run(&node, options, Timestamp::now(), &mut io::stdout())?));
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            // Standard error may be gone; the code still tells.
+            let _ = writeln!(io::stderr(), "gantry: {error:#}");
+            ExitCode::from(2)
         }
     }
 }

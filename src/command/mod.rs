@@ -10,6 +10,7 @@ pub mod cleanup;
 pub mod join;
 pub mod reset;
 pub mod doctor;
+pub mod check;
 pub mod version;
 pub mod completions;
 pub mod age;

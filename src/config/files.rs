@@ -11,7 +11,7 @@ use super::{Config, Role};
 const MAX_BYTES: u64 = 4 << 20;
 
 /// The file of `gantry run` where none is named; it may be absent.
-const RUN_FILE: &str = "/etc/gantry/config.yaml";
+pub(crate) const RUN_FILE: &str = "/etc/gantry/config.yaml";
 
 /// The version of Kubernetes that the node tells, where it is not the agent's own: one line, like v1.34.2. A file,
 /// because kubeadm asks `kubelet --version` and gives nothing along.
@@ -41,6 +41,11 @@ pub fn here() -> Result<Surroundings, ConfigError> {
 pub fn version(path: &Path) -> String {
     // What cannot be read is as good as absent: programs ask for the version that may not read much.
     std::fs::read_to_string(path).unwrap_or_default()
+}
+
+/// The configuration of the flags alone, for whoever may not read the files.
+pub fn load_without_file(role: Role, flags: &[Given], around: &Surroundings) -> Result<Config, ConfigError> {
+    resolve(Layers::merge(None, &[], flags)?, role, around)
 }
 
 /// Reads what the flags point to and resolves it all.

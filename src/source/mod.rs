@@ -11,6 +11,7 @@ mod file;
 mod listing;
 mod kept;
 mod directory;
+pub mod check;
 pub mod files;
 mod pace;
 pub mod apiserver;

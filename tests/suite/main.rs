@@ -6,6 +6,7 @@
 mod act;
 mod agent;
 mod authority;
+mod check;
 mod cve;
 mod fake_api;
 mod fake_cri;
