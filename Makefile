@@ -1,7 +1,7 @@
 # The only list of commands; what a target does beyond one line is a script below tests/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run clean-node cluster test test-unit test-suite test-net test-node test-cluster test-skew test-vm fuzz bench lint fmt install uninstall
+.PHONY: help build run clean-node cluster test test-unit test-suite test-judge test-net test-node test-cluster test-skew test-vm fuzz bench lint fmt install uninstall
 
 CARGO := tests/setup/cargo.sh
 PACKAGES := tests/setup/packages.sh
@@ -30,13 +30,16 @@ cluster: ## As root: a real control plane with the agent joined, in namespaces o
 	@tests/setup/cluster.sh serve
 
 test: ## As root: run all tests, with a summary by tier at the end
-	@tests/setup/test.sh unit fuzz suite net node cluster vm
+	@tests/setup/test.sh unit fuzz suite judge net node cluster vm
 
 test-unit: ## Run the tests beside the code and the documentation's
 	@tests/setup/test.sh unit
 
 test-suite: ## Run the hermetic stories: the whole agent against a false runtime
 	@tests/setup/test.sh suite
+
+test-judge: ## Compare how ten thousand manifests are read with the kubelet's own code (SEED=other manifests)
+	@SEED='$(SEED)' tests/setup/test.sh judge
 
 test-net: ## Run the CNI plugins against the real kernel, in network namespaces of their own
 	@tests/setup/test.sh net
@@ -63,7 +66,7 @@ lint: ## Check formatting, lints, dependencies and their licences
 	@$(PACKAGES) build
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	$(CARGO) clippy --locked --test node --test cgroups --test cluster --test vm --test bench --test fuzz -- -D warnings
+	$(CARGO) clippy --locked --test node --test cgroups --test cluster --test vm --test bench --test fuzz --test judge -- -D warnings
 	$(CARGO) test --locked --quiet --test dependencies
 
 fmt: ## Format the code

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Runs the named tiers of the tests, each even where an earlier one failed, and sums them up.
-# usage: tests/setup/test.sh TIER...   (unit, fuzz, suite, net, node, cluster, vm, skew)
-# environment: ONLY (part of a story's name, for node, cluster and vm), DEBIAN (12 or 13, for vm)
+# usage: tests/setup/test.sh TIER...   (unit, fuzz, suite, judge, net, node, cluster, vm, skew)
+# environment: ONLY (part of a story's name, for node, cluster and vm), DEBIAN (12 or 13, for vm), SEED (for judge)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -33,6 +33,11 @@ unit() {
 
 suite() {
     tests/setup/packages.sh build && with_tmp "$cargo" test --locked --test suite
+}
+
+# The same ten thousand manifests each time, and with SEED=… others.
+judge() {
+    tests/setup/packages.sh build && tests/control-plane/build.sh judge && "$cargo" test --locked --test judge -- --nocapture
 }
 
 net() {

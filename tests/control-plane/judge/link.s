@@ -1,0 +1,1 @@
+// The functions that main.go declares without a body are linked from the kubelet.
