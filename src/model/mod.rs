@@ -12,6 +12,7 @@ pub mod credential_provider;
 pub mod difference;
 pub mod duration;
 pub(crate) mod expand;
+pub mod foreign_status;
 pub mod health;
 pub mod image_name;
 pub mod memory;

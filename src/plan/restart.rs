@@ -38,11 +38,12 @@ pub fn remembered(
     let seen = observed.uids.get(&pod.uid);
     let mut memory = match memory.filter(|memory| memory.uid == pod.uid) {
         Some(memory) => memory.clone(),
-        None => PodMemory {
-            ended: told_end(pod),
-            ..PodMemory::new(pod.uid.clone(), began(seen, now))
-        },
+        None => PodMemory::new(pod.uid.clone(), began(seen, now)),
     };
+    // Others end pods too, by their status: the control plane's garbage collection does.
+    if memory.ended.is_none() {
+        memory.ended = told_end(pod);
+    }
     if memory.ended.is_none() && deadline(pod, &memory).is_some_and(|at| at <= now && outlived(pod, seen, at))
     {
         let (reason, message) = DEADLINE_EXCEEDED;

@@ -4,6 +4,7 @@
 use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus};
 
 use crate::model::api::tells_end;
+use crate::model::foreign_status::is_foreign;
 
 /// The condition that says whether the pod has a sandbox and a network.
 const HAS_SANDBOX: &str = "PodReadyToStartContainers";
@@ -33,7 +34,8 @@ pub(super) fn haste(ours: &PodStatus, theirs: &Pod) -> Haste {
 /// Whether something differs that others act on, or people wait for.
 fn differs(ours: &PodStatus, told: &PodStatus) -> bool {
     let conditions = ours.conditions.iter().flatten();
-    let mut acted_on = conditions.filter(|condition| condition.type_ != HAS_SANDBOX);
+    let mut acted_on =
+        conditions.filter(|condition| condition.type_ != HAS_SANDBOX && !is_foreign(&condition.type_));
     ours.phase != told.phase
         || ours.reason != told.reason
         || ours.message != told.message

@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::{PodCondition, PodStatus};
 use serde_json::{Map, Value, json};
 
 use crate::model::api::tells_end;
+use crate::model::foreign_status::is_foreign;
 
 /// The keys of a status that the node writes. What is not named here belongs to others.
 const OURS: &[&str] = &[
@@ -74,7 +75,9 @@ const PASSING: &[&str] = &["PodResizePending", "PodResizeInProgress"];
 fn conditions(ours: &PodStatus, theirs: &PodStatus) -> Vec<Map<String, Value>> {
     let told = |kind: &str| theirs.conditions.iter().flatten().find(|told| told.type_ == kind);
     let mut changed = Vec::new();
-    for condition in ours.conditions.iter().flatten() {
+    // Others' conditions are in `ours` as they were when it was made, and may be others by now.
+    let own = |condition: &&PodCondition| !is_foreign(&condition.type_);
+    for condition in ours.conditions.iter().flatten().filter(own) {
         let mut condition = condition.clone();
         let told = told(&condition.type_);
         // These are always true; what they are about is in their reason.
@@ -117,7 +120,11 @@ fn object(value: &impl serde::Serialize) -> Map<String, Value> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::model::foreign_status::ForeignStatus;
+    use crate::model::foreign_status::tests::{foreign_parts, read, statuses};
 
     fn status(value: Value) -> PodStatus {
         serde_json::from_value(value).unwrap()
@@ -125,6 +132,48 @@ mod tests {
 
     fn check(ours: Value, theirs: Value, expected: Option<Value>) {
         assert_eq!(patch(&status(ours), Some(&status(theirs))), expected);
+    }
+
+    /// What the API server makes of a patch, as far as the node's patches use it.
+    fn apply(patch: &Value, theirs: &Value) -> Value {
+        let mut status = theirs.clone();
+        for (key, value) in patch.as_object().unwrap() {
+            if key != "conditions" {
+                status[key] = value.clone();
+                continue;
+            }
+            let told = status["conditions"].as_array_mut().unwrap();
+            for item in value.as_array().unwrap() {
+                told.retain(|told| told["type"] != item["type"]);
+                if item["$patch"] != "delete" {
+                    told.push(item.clone());
+                }
+            }
+        }
+        status
+    }
+
+    proptest! {
+        /// Between the moment that a status is made from what others wrote and the moment that it is written, others
+        /// may write again.
+        #[test]
+        fn what_others_write_is_never_written_over(own in statuses(), seen in statuses(), now in statuses()) {
+            let mut ours = read(&own);
+            ForeignStatus::of(Some(&read(&seen))).carry_into(&mut ours);
+            if let Some(patch) = patch(&ours, Some(&read(&now))) {
+                let after = read(&apply(&patch, &now));
+                let mut wanted = foreign_parts(&read(&now));
+                let mut found = foreign_parts(&after);
+                // A phase is the node's own until it is an end.
+                for parts in [&mut wanted, &mut found] {
+                    for key in ["phase", "reason", "message"] {
+                        parts.as_object_mut().unwrap().remove(key);
+                    }
+                }
+                prop_assert_eq!(found, wanted);
+                prop_assert!(!tells_end(Some(&read(&now))) || tells_end(Some(&after)));
+            }
+        }
     }
 
     #[test]

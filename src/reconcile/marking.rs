@@ -12,10 +12,11 @@ use crate::model::object::{Objects, Reference};
 use crate::model::pod::{Desired, PodName, PodUid};
 use crate::model::reference::{pull_secrets, references};
 use crate::model::runtime::Snapshot;
+use crate::plan::interrupt::interrupts;
 use crate::plan::restart;
 
 impl Loop {
-    /// Marks the names whose pod changed, ends work that was begun for another version, and admits.
+    /// Marks the names whose pod changed, interrupts work that is not to be finished for it, and admits.
     pub(super) fn take_desired(&mut self, new: Arc<Desired>, now: Timestamp) {
         if Arc::ptr_eq(&new, &self.desired) {
             return;
@@ -27,8 +28,11 @@ impl Loop {
         }
         for name in self.desired.changed_since(&old) {
             // The removal of a third version goes on: begun anew, it would grant the grace period once more.
-            let versions = [old.get(&name), self.desired.get(&name)];
-            let concerns = |work: &&Work| versions.into_iter().flatten().any(|pod| pod.uid == work.uid);
+            let versions @ [before, after] = [old.get(&name), self.desired.get(&name)];
+            let is_interrupted = interrupts(before.map(AsRef::as_ref), after.map(AsRef::as_ref));
+            let concerns = |work: &&Work| {
+                is_interrupted && versions.into_iter().flatten().any(|pod| pod.uid == work.uid)
+            };
             let key = Key::Pod(name);
             if let Some(work) = self.busy.get(&key).filter(concerns) {
                 work.cancel.cancel();

@@ -22,6 +22,7 @@ use super::manifest::{self, ManifestContext};
 use super::pace::Pace;
 use super::store::Reserve;
 use crate::model::api::{ApiPods, MIRROR};
+use crate::model::foreign_status::ForeignStatus;
 use crate::model::pod::{Pod, PodName, PodUid, Problem, ProblemKind, SourceSet, Standing};
 
 /// What the source tells.
@@ -224,11 +225,12 @@ impl State {
         self.mirrors.remove(&name);
         let former = self.known.get(&name);
         let same_uid = former.filter(|former| former.object.metadata.uid == object.metadata.uid);
-        // What others and we ourselves write into the status makes no other pod of it.
+        // What the node itself writes into the status makes no other pod of it; what others write there does.
         if let Some(former) = same_uid
             && asks_the_same(&former.object, &object)
         {
-            let (read, problems) = (former.read.clone(), former.problems.clone());
+            let problems = former.problems.clone();
+            let read = former.read.clone().map(|pod| with_status(pod, &object));
             let object = Arc::new(object);
             let known = Known {
                 object,
@@ -243,7 +245,7 @@ impl State {
         let (read, problems) = match read_contained(&object, context, seen) {
             Ok(pod) => (Some(Arc::new(pod)), Vec::new()),
             // What runs goes on as it was last understood.
-            Err(problems) => (former, problems),
+            Err(problems) => (former.map(|pod| with_status(pod, &object)), problems),
         };
         for problem in &problems {
             tracing::warn!(pod = %name, "not run: {}: {}", problem.field, problem.message);
@@ -329,6 +331,16 @@ fn is_mirror(object: &Object) -> bool {
     annotations.is_some_and(|annotations| annotations.contains_key(MIRROR))
 }
 
+/// The pod with the status that the API server has now; the same pod where others have changed nothing in it.
+fn with_status(mut pod: Arc<Pod>, object: &Object) -> Arc<Pod> {
+    let foreign = |status| ForeignStatus::of(status);
+    if foreign(pod.object.status.as_ref()) == foreign(object.status.as_ref()) {
+        return pod;
+    }
+    Arc::make_mut(&mut Arc::make_mut(&mut pod).object).status = object.status.clone();
+    pod
+}
+
 /// Whether the objects differ only in what is written about them, not in what is asked of them.
 fn asks_the_same(one: &Object, other: &Object) -> bool {
     let asked = |object: &Object| ObjectMeta {
@@ -341,7 +353,10 @@ fn asks_the_same(one: &Object, other: &Object) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::model::foreign_status::tests::{foreign_parts, read, statuses};
 
     fn object(name: &str, uid: &str, change: impl FnOnce(&mut Object)) -> Object {
         let mut object: Object = serde_json::from_value(serde_json::json!({
@@ -481,6 +496,103 @@ mod tests {
         };
         take(&mut state, Event::Apply(object("a", "1", label)));
         assert!(!Arc::ptr_eq(&first, &pod(&state)));
+    }
+
+    #[derive(Debug, Clone)]
+    struct Written {
+        status: serde_json::Value,
+        label: u8,
+        annotation: u8,
+        finalizer: u8,
+        deadline: u8,
+        ephemeral: u8,
+        grace: Option<u8>,
+        tolerates: bool,
+    }
+
+    fn written() -> impl Strategy<Value = Written> {
+        let numbers = (0..2u8, 0..2u8, 0..2u8, 1..3u8, 0..2u8);
+        (statuses(), numbers, proptest::option::of(0..2u8), any::<bool>()).prop_map(
+            |(status, (label, annotation, finalizer, deadline, ephemeral), grace, tolerates)| Written {
+                status,
+                label,
+                annotation,
+                finalizer,
+                deadline,
+                ephemeral,
+                grace,
+                tolerates,
+            },
+        )
+    }
+
+    impl Written {
+        fn object(&self) -> Object {
+            let tolerations = match self.tolerates {
+                true => serde_json::json!([{"operator": "Exists"}]),
+                false => serde_json::Value::Null,
+            };
+            let mut object = serde_json::json!({
+                "metadata": {"name": "a", "namespace": "ns", "uid": "1",
+                    "labels": {"l": self.label.to_string()}, "annotations": {"a": self.annotation.to_string()},
+                    "finalizers": [format!("example.org/{}", self.finalizer)]},
+                "spec": {"nodeName": "n", "containers": [{"name": "c", "image": "i:1"}], "tolerations": tolerations,
+                    "activeDeadlineSeconds": self.deadline,
+                    "ephemeralContainers": vec![serde_json::json!({"name": "e", "image": "i:1"}); self.ephemeral.into()]},
+                "status": self.status,
+            });
+            if let Some(grace) = self.grace {
+                object["metadata"]["deletionTimestamp"] = serde_json::json!("2026-11-20T08:00:00Z");
+                object["metadata"]["deletionGracePeriodSeconds"] = serde_json::json!(grace);
+            }
+            serde_json::from_value(object).unwrap()
+        }
+
+        /// All that others have written.
+        fn foreign(&self) -> impl PartialEq + std::fmt::Debug {
+            let numbers = (
+                self.label,
+                self.annotation,
+                self.finalizer,
+                self.deadline,
+                self.ephemeral,
+            );
+            (
+                foreign_parts(&read(&self.status)),
+                numbers,
+                self.grace,
+                self.tolerates,
+            )
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_others_change_makes_another_pod_and_nothing_else_does(
+            course in proptest::collection::vec(written(), 1..6),
+        ) {
+            let (mut state, outputs) = (State::default(), outputs());
+            take(&mut state, Event::Init);
+            take(&mut state, Event::InitDone);
+            let mut before: Option<(Arc<Pod>, Written)> = None;
+            for now in course {
+                take(&mut state, Event::Apply(now.object()));
+                state.tell(&outputs);
+                let told = outputs.set.borrow().clone().unwrap();
+                let pod = told.pods.values().next().unwrap().clone();
+                if let Some((former, then)) = &before {
+                    prop_assert_eq!(Arc::ptr_eq(former, &pod), then.foreign() == now.foreign(), "{:?} {:?}", then, now);
+                }
+                let status = pod.object.status.clone().unwrap_or_default();
+                prop_assert_eq!(foreign_parts(&status), foreign_parts(&read(&now.status)));
+                prop_assert_eq!(&pod.labels["l"], &now.label.to_string());
+                prop_assert_eq!(&pod.annotations["a"], &now.annotation.to_string());
+                prop_assert_eq!(pod.active_deadline.map(|limit| limit.as_secs()), Some(now.deadline.into()));
+                prop_assert_eq!(pod.ephemeral_containers.len(), usize::from(now.ephemeral));
+                prop_assert_eq!(pod.deletion.as_ref().map(|d| d.grace.as_secs()), now.grace.map(u64::from));
+                before = Some((pod, now));
+            }
+        }
     }
 
     #[test]

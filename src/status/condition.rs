@@ -5,6 +5,7 @@ use k8s_openapi::api::core::v1 as api;
 
 use super::format::time;
 use super::phase::{FAILED, SUCCEEDED};
+use crate::model::foreign_status::is_foreign;
 use crate::model::pod::Pod;
 
 const PODS_COMPLETED: &str = "PodCompleted";
@@ -30,23 +31,19 @@ pub(super) struct Given<'a> {
 
 /// Every condition that the kubelet owns, in its order.
 pub(super) fn conditions(given: &Given<'_>) -> Vec<api::PodCondition> {
-    let containers = ready(given);
-    let ready = gated(given, containers.clone());
     let sandbox = match given.has_sandbox {
         true => Verdict::True,
         false => Verdict::False(None),
     };
-    let verdicts = [
-        ("PodReadyToStartContainers", sandbox),
-        ("Initialized", initialized(given)),
-        ("Ready", ready),
-        ("ContainersReady", containers),
-        ("PodScheduled", Verdict::True),
-    ];
-    let verdicts = verdicts
-        .into_iter()
-        .map(|(kind, verdict)| condition(given, kind, verdict));
-    given.resize.iter().cloned().chain(verdicts).collect()
+    let mut all = given.resize.clone();
+    all.push(condition(given, "PodReadyToStartContainers", sandbox));
+    all.push(condition(given, "Initialized", initialized(given)));
+    let containers = ready(given);
+    let ready = gated(given, containers.clone(), &all);
+    all.push(condition(given, "Ready", ready));
+    all.push(condition(given, "ContainersReady", containers));
+    all.push(condition(given, "PodScheduled", Verdict::True));
+    all
 }
 
 #[derive(Clone)]
@@ -88,14 +85,18 @@ pub(super) fn observed_generation(pod: &Pod) -> Option<i64> {
         .filter(|&generation| generation > 0)
 }
 
-/// The pod is ready when its containers are and every readiness gate is open: a condition that others set.
-fn gated(given: &Given<'_>, containers: Verdict) -> Verdict {
+/// The pod is ready when its containers are and every readiness gate is open: a condition that others set, or one of
+/// the node's `own` that the kubelet has made by then.
+fn gated(given: &Given<'_>, containers: Verdict, own: &[api::PodCondition]) -> Verdict {
     if !matches!(containers, Verdict::True) {
         return containers;
     }
-    let own = given.pod.object.status.as_ref();
-    let known = [own, given.previous].into_iter().flatten();
-    let conditions = known.flat_map(|status| status.conditions.iter().flatten());
+    let status = given.pod.object.status.as_ref();
+    let others = status
+        .into_iter()
+        .flat_map(|status| status.conditions.iter().flatten());
+    let others = others.filter(|condition| is_foreign(&condition.type_));
+    let conditions = others.chain(own);
     let mut shut = Vec::new();
     for gate in &given.pod.readiness_gates {
         match conditions.clone().find(|condition| condition.type_ == *gate) {

@@ -53,7 +53,11 @@ pub struct PodEvent {
 /// What an execution has to tell; `memory` is what is remembered after it.
 pub fn events(pod: &Pod, outcome: &Outcome, memory: Option<&PodMemory>) -> Vec<PodEvent> {
     let mut all = Vec::new();
-    let ended = memory.and_then(|memory| memory.ended.as_ref());
+    // An end that the API server knows already has been told of, or is somebody else's to tell of.
+    let is_known = tells_end(pod.object.status.as_ref());
+    let ended = memory
+        .and_then(|memory| memory.ended.as_ref())
+        .filter(|_| !is_known);
     let stopped = outcome
         .steps
         .iter()

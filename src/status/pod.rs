@@ -12,6 +12,8 @@ use super::format::time;
 use super::phase::{self, Life};
 use super::resize;
 use super::termination;
+use crate::model::api::tells_end;
+use crate::model::foreign_status::ForeignStatus;
 use crate::model::memory::PodMemory;
 use crate::model::node::NodePolicy;
 use crate::model::pod::{Pod, Source};
@@ -21,7 +23,8 @@ use crate::model::runtime::{ObservedName, ObservedPod, RuntimeHandler};
 pub(super) const REJECTED: &str = "Pod was rejected: ";
 
 /// The status of a pod that is desired. `previous` is what was told last: times of transition, addresses of a
-/// sandbox that is gone, and a final phase are kept from it.
+/// sandbox that is gone, and a final phase are kept from it. What others have written into the pod's own status is in it
+/// unchanged.
 pub fn pod_status(
     pod: &Pod,
     observed: &ObservedName,
@@ -29,6 +32,20 @@ pub fn pod_status(
     previous: Option<&api::PodStatus>,
     policy: &NodePolicy,
     handlers: &[RuntimeHandler],
+    now: Timestamp,
+) -> api::PodStatus {
+    let mut status = own_status(pod, observed, memory, previous, policy, now);
+    ForeignStatus::of(pod.object.status.as_ref()).carry_into(&mut status);
+    status
+}
+
+/// The part of the status that the node writes.
+fn own_status(
+    pod: &Pod,
+    observed: &ObservedName,
+    memory: Option<&PodMemory>,
+    previous: Option<&api::PodStatus>,
+    policy: &NodePolicy,
     now: Timestamp,
 ) -> api::PodStatus {
     let memory = memory.filter(|memory| memory.uid == pod.uid);
@@ -83,14 +100,12 @@ pub fn pod_status(
         now,
     });
     let phase = told(given, reached, previous);
-    let why = why(phase, ended, previous);
+    let (reason, message) = why(phase, ended, [previous, end_of_api(pod)]);
     let ips = pod_ips(pod, given.seen, previous, policy);
     let mut status = api::PodStatus {
         phase: Some(phase.to_owned()),
-        reason: why.as_ref().map(|(reason, _)| reason.clone()),
-        message: why
-            .map(|(_, message)| message)
-            .filter(|message| !message.is_empty()),
+        reason,
+        message,
         conditions: Some(conditions),
         container_statuses: Some(regular),
         init_container_statuses: (!init.is_empty()).then_some(init),
@@ -152,7 +167,7 @@ fn reached(
     regular: &[api::ContainerStatus],
     previous: Option<&api::PodStatus>,
 ) -> &'static str {
-    let told = previous.and_then(|previous| previous.phase.as_deref());
+    let told = final_phase(given, previous);
     if told == Some(phase::SUCCEEDED) {
         return phase::SUCCEEDED;
     }
@@ -164,12 +179,26 @@ fn reached(
 
 /// The phase that is told: an end only when the pod has let go of everything.
 fn told<'a>(given: Given<'_>, reached: &'a str, previous: Option<&'a api::PodStatus>) -> &'a str {
+    let waits =
+        phase::is_final(reached) && is_alive(Some(given.seen)) && final_phase(given, previous).is_none();
     let told = previous.and_then(|previous| previous.phase.as_deref());
-    let waits = phase::is_final(reached) && is_alive(Some(given.seen)) && !told.is_some_and(phase::is_final);
     match waits {
         true => told.unwrap_or(unfinished(life(given))),
         false => reached,
     }
+}
+
+/// The end that is known of a pod already, to whoever: nothing follows upon it.
+fn final_phase<'a>(given: Given<'a>, previous: Option<&'a api::PodStatus>) -> Option<&'a str> {
+    let known = [end_of_api(given.pod), previous].into_iter().flatten();
+    let mut phases = known.filter_map(|status| status.phase.as_deref());
+    phases.find(|phase| phase::is_final(phase))
+}
+
+/// The status that the API server has of a pod, where it is an end: another one may have written it.
+fn end_of_api(pod: &Pod) -> Option<&api::PodStatus> {
+    let status = pod.object.status.as_ref();
+    status.filter(|status| tells_end(Some(status)) && !is_refusal(status))
 }
 
 /// When the status changes next though nothing happens; `None`: not by time alone.
@@ -227,22 +256,27 @@ fn life(given: Given<'_>) -> Life {
     }
 }
 
-/// Reason and message belong to a phase and go with it.
+/// Reason and message belong to a phase and go with it: those of the node's own decision, else of the first of the
+/// `known` statuses that has the phase and says why.
 fn why(
     phase: &str,
     ended: Option<&(String, String)>,
-    previous: Option<&api::PodStatus>,
-) -> Option<(String, String)> {
+    known: [Option<&api::PodStatus>; 2],
+) -> (Option<String>, Option<String>) {
     if phase == phase::FAILED
-        && let Some(ended) = ended.filter(|(reason, _)| !reason.is_empty())
+        && let Some((reason, message)) = ended.filter(|(reason, _)| !reason.is_empty())
     {
-        return Some(ended.clone());
+        return (
+            Some(reason.clone()),
+            Some(message.clone()).filter(|message| !message.is_empty()),
+        );
     }
-    let previous = previous.filter(|previous| previous.phase.as_deref() == Some(phase))?;
-    Some((
-        previous.reason.clone()?,
-        previous.message.clone().unwrap_or_default(),
-    ))
+    let known = known.into_iter().flatten();
+    let mut known = known.filter(|status| status.phase.as_deref() == Some(phase));
+    let known = known.find(|status| status.reason.is_some() || status.message.is_some());
+    known.map_or((None, None), |status| {
+        (status.reason.clone(), status.message.clone())
+    })
 }
 
 fn start_time(

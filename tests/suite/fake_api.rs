@@ -151,12 +151,17 @@ impl FakeApi {
 
     /// Asks for a deletion with a grace, as a user does.
     pub(crate) fn delete_gracefully(&self, name: &str, grace: i64) {
-        let mut object = self.get("pods", name).unwrap();
         let until = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(grace);
         let until = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(until);
-        object["metadata"]["deletionTimestamp"] = json!(until);
-        object["metadata"]["deletionGracePeriodSeconds"] = json!(grace);
-        self.shared.put("pods", "default", name, object);
+        let marks = json!({"deletionTimestamp": until, "deletionGracePeriodSeconds": grace});
+        self.patch("pods", name, &json!({"metadata": marks}));
+    }
+
+    /// Patches an object as somebody else does: what the node writes at the same time is not lost.
+    pub(crate) fn patch(&self, kind: &'static str, name: &str, patch: &Value) {
+        let key = (kind, namespace(kind).to_owned(), name.to_owned());
+        let patched = self.shared.patch(key, patch, |_| Ok(()));
+        patched.expect("there is such an object");
     }
 
     /// Takes an object away at once.
@@ -185,9 +190,7 @@ impl FakeApi {
 
     /// Writes into the Node what others write there.
     pub(crate) fn mark_node(&self, marks: Value) {
-        let mut object = self.get("nodes", "node").unwrap();
-        merge(&mut object, &marks);
-        self.shared.put("nodes", "", "node", object);
+        self.patch("nodes", "node", &marks);
     }
 
     /// Lets the node read objects of a kind, or answers with 403.
@@ -285,6 +288,26 @@ impl Shared {
         let object = self.change(&mut content, kind, verb, object);
         content.objects.insert(key, object.clone());
         object
+    }
+
+    /// Merges a patch into an object; `Err` is the answer where that is refused.
+    fn patch(
+        &self,
+        key: (&'static str, String, String),
+        patch: &Value,
+        admit: impl FnOnce(&Value) -> Result<(), u16>,
+    ) -> Result<Value, u16> {
+        let mut content = self.content.lock().unwrap();
+        let mut object = content.objects.get(&key).cloned().ok_or(404u16)?;
+        let uid = &patch["metadata"]["uid"];
+        if !uid.is_null() && *uid != object["metadata"]["uid"] {
+            return Err(409);
+        }
+        merge(&mut object, patch);
+        admit(&object)?;
+        let object = self.change(&mut content, key.0, "MODIFIED", object);
+        content.objects.insert(key, object.clone());
+        Ok(object)
     }
 
     fn remove(&self, kind: &'static str, namespace: &str, name: &str) {
@@ -594,7 +617,7 @@ fn one(
     body: &Bytes,
 ) -> Response {
     let key = (kind, namespace.to_owned(), name.to_owned());
-    let Some(mut object) = shared.content.lock().unwrap().objects.get(&key).cloned() else {
+    let Some(object) = shared.content.lock().unwrap().objects.get(&key).cloned() else {
         return refuse(404, "NotFound");
     };
     let asked: Value = serde_json::from_slice(body).unwrap_or_default();
@@ -609,13 +632,19 @@ fn one(
         Method::GET => axum::Json(object).into_response(),
         Method::PUT => axum::Json(shared.put(kind, namespace, name, asked)).into_response(),
         Method::PATCH => {
-            merge(&mut object, &asked);
-            let status = &object["status"];
-            let first = &status["hostIPs"][0]["ip"];
-            if !first.is_null() && *first != status["hostIP"] {
-                return refuse(422, "Invalid");
+            let is_valid = |object: &Value| {
+                let status = &object["status"];
+                let first = &status["hostIPs"][0]["ip"];
+                (first.is_null() || *first == status["hostIP"])
+                    .then_some(())
+                    .ok_or(422)
+            };
+            match shared.patch(key, &asked, is_valid) {
+                Ok(object) => axum::Json(object).into_response(),
+                Err(404) => refuse(404, "NotFound"),
+                Err(409) => refuse(409, "Conflict"),
+                Err(code) => refuse(code, "Invalid"),
             }
-            axum::Json(shared.put(kind, namespace, name, object)).into_response()
         }
         Method::DELETE => {
             shared.remove(kind, namespace, name);

@@ -12,6 +12,7 @@ mod cut_off;
 mod debugging;
 mod exec_plugins;
 mod faults;
+mod foreign_changes;
 mod hooks;
 mod identity;
 mod join;
