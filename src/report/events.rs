@@ -1,0 +1,234 @@
+//! The events of loop 2: what executions, probes and waiting give rise to, kept for each pod and handed on once.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::Loop;
+use crate::model::bounds;
+use crate::model::memory::Executed;
+use crate::model::pod::{PodName, PodUid, Problem};
+use crate::model::reason;
+use crate::model::report::{About, EventKind, Happening, PodEvent};
+use crate::model::runtime::{ObservedName, Snapshot};
+use crate::status::{events, node_events};
+
+/// Events kept for one pod; the oldest go first.
+const EVENTS_PER_POD: usize = 50;
+/// The longest message of an event that an API server takes (`pkg/apis/core/validation/events.go`).
+const EVENT_MESSAGE: usize = 1024;
+
+impl Loop {
+    /// Keeps what the probes of one pod complain about.
+    pub(super) fn tell_complaints(&mut self, name: &PodName, before: &Snapshot, now: Timestamp) -> bool {
+        let (Some(pod), Some(observed)) = (self.shown.get(name).cloned(), self.snapshot.pods.get(name))
+        else {
+            return false;
+        };
+        let former = before.pods.get(name).map(AsRef::as_ref);
+        let new = events::complaints(&pod, former, observed);
+        self.keep_events(name, &pod.uid, new, now)
+    }
+
+    /// Keeps that a pod waits for the runtime's network, once for each reason.
+    pub(super) fn tell_offline(&mut self, name: &PodName, now: Timestamp) -> bool {
+        let told = self.offline.remove(name);
+        let (Some(pod), Some(object)) = (self.shown.get(name), self.report.pods.get(name)) else {
+            return false;
+        };
+        let (nothing, runtime) = (ObservedName::default(), &self.snapshot.runtime);
+        let observed = self.snapshot.pods.get(name).map_or(&nothing, AsRef::as_ref);
+        let status = object.status.as_ref();
+        let event = status.and_then(|status| events::network_not_ready(pod, status, observed, runtime));
+        // Until everything is listed a pod may have a sandbox that is not known yet.
+        let Some(event) = event.filter(|_| self.snapshot.listed && self.desired.get(name).is_some()) else {
+            return false;
+        };
+        let uid = pod.uid.clone();
+        let new = (uid.clone(), event.message.clone());
+        let is_told = told.as_ref() == Some(&new);
+        self.offline.insert(name.clone(), new);
+        !is_told && self.keep_events(name, &uid, vec![event], now)
+    }
+
+    /// Tells the owner of each pod of the API server that is newly refused why, where its owner looks: in an event.
+    pub(super) fn tell_refusals(&self, before: &[Problem], at: Timestamp) {
+        let before: BTreeSet<&Problem> = before.iter().collect();
+        let set = self.desired.api.iter();
+        let new = set
+            .flat_map(|set| &set.problems)
+            .filter(|problem| !before.contains(problem));
+        for problem in new {
+            let uid = |name: &PodName| {
+                let held = self.desired.held(name).cloned();
+                held.or_else(|| Some(self.desired.get(name)?.uid.clone()))
+            };
+            let Some((name, uid)) = problem.pod.as_ref().and_then(|name| Some((name, uid(name)?))) else {
+                continue;
+            };
+            let message = format!("Pod is not run by gantry: {}: {}", problem.field, problem.message);
+            // Without an API server nobody listens.
+            let _ = self.happenings.send(Happening {
+                about: About::Pod(name.clone(), uid, None),
+                kind: EventKind::Warning,
+                reason: reason::pod::FAILED_VALIDATION.to_owned(),
+                message: bounds::shortened(message, EVENT_MESSAGE),
+                at,
+            });
+        }
+    }
+
+    /// Keeps the events that an execution gives rise to.
+    pub(super) fn take_executed(&mut self, executed: &Executed) -> bool {
+        let Executed { outcome, after } = executed;
+        let Some(pod) = self
+            .desired
+            .get(&outcome.pod)
+            .or_else(|| self.shown.get(&outcome.pod))
+            .cloned()
+        else {
+            return false;
+        };
+        let objects = self.desired.objects(&pod.source);
+        let unretrieved = objects.and_then(|objects| events::unretrieved(&pod, outcome, objects));
+        let mut new: Vec<_> = unretrieved.into_iter().collect();
+        new.extend(events::events(&pod, outcome, Some(after)));
+        self.keep_events(&pod.name, &outcome.uid, new, outcome.at)
+    }
+
+    /// Adds events of a pod, counting equal ones together; answers whether there were any.
+    pub(super) fn keep_events(
+        &mut self,
+        name: &PodName,
+        uid: &PodUid,
+        new: Vec<events::PodEvent>,
+        at: Timestamp,
+    ) -> bool {
+        if new.is_empty() {
+            return false;
+        }
+        let happenings = self.happenings.clone();
+        let kept = Arc::make_mut(self.report.events.entry(name.clone()).or_default());
+        for event in new {
+            let kind = match event.kind {
+                events::EventType::Normal => EventKind::Normal,
+                events::EventType::Warning => EventKind::Warning,
+            };
+            let field_path = Some(event.field_path).filter(|path| !path.is_empty());
+            let (reason, message, uid) = (event.reason, event.message, uid.clone());
+            // Without an API server nobody listens.
+            let _ = happenings.send(Happening {
+                about: About::Pod(name.clone(), uid.clone(), field_path.clone()),
+                kind,
+                reason: reason.clone(),
+                message: message.clone(),
+                at,
+            });
+            keep_event(
+                kept,
+                PodEvent {
+                    uid,
+                    kind,
+                    reason,
+                    message,
+                    field_path,
+                    first: at,
+                    last: at,
+                    count: 1,
+                },
+            );
+        }
+        true
+    }
+
+    pub(super) fn tell_of_node(&self, new: impl IntoIterator<Item = node_events::NodeEvent>, at: Timestamp) {
+        for event in new {
+            // Without an API server nobody listens.
+            let _ = self.happenings.send(Happening {
+                about: About::Node,
+                kind: event.kind,
+                reason: event.reason.to_owned(),
+                message: event.message,
+                at,
+            });
+        }
+    }
+}
+
+/// Adds an event, or counts it where the same happened before.
+fn keep_event(kept: &mut Vec<PodEvent>, event: PodEvent) {
+    let same = |old: &PodEvent| {
+        (&old.uid, old.kind, &old.reason, &old.message, &old.field_path)
+            == (
+                &event.uid,
+                event.kind,
+                &event.reason,
+                &event.message,
+                &event.field_path,
+            )
+    };
+    if let Some(place) = kept.iter().position(same) {
+        let old = kept.remove(place);
+        kept.push(PodEvent {
+            last: event.last,
+            count: old.count.saturating_add(1),
+            ..old
+        });
+    } else {
+        kept.push(event);
+    }
+    if kept.len() > EVENTS_PER_POD {
+        kept.remove(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::pod::PodUid;
+    use crate::model::report::EventKind;
+
+    fn event(message: &str, second: i64) -> PodEvent {
+        let at = Timestamp::from_second(second).unwrap();
+        PodEvent {
+            uid: PodUid("u".to_owned()),
+            kind: EventKind::Normal,
+            reason: "Started".to_owned(),
+            message: message.to_owned(),
+            field_path: None,
+            first: at,
+            last: at,
+            count: 1,
+        }
+    }
+
+    #[test]
+    fn equal_events_are_counted_and_move_to_the_end() {
+        let mut kept = Vec::new();
+        for (message, second) in [("a", 1), ("b", 2), ("a", 3)] {
+            keep_event(&mut kept, event(message, second));
+        }
+        let told: Vec<_> = kept
+            .iter()
+            .map(|e| {
+                (
+                    e.message.as_str(),
+                    e.count,
+                    e.first.as_second(),
+                    e.last.as_second(),
+                )
+            })
+            .collect();
+        assert_eq!(told, [("b", 1, 2, 2), ("a", 2, 1, 3)]);
+    }
+
+    #[test]
+    fn the_oldest_events_go_first() {
+        let mut kept = Vec::new();
+        for n in 0..60 {
+            keep_event(&mut kept, event(&n.to_string(), n));
+        }
+        assert_eq!((kept.len(), kept[0].message.as_str()), (EVENTS_PER_POD, "10"));
+    }
+}
