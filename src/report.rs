@@ -173,6 +173,7 @@ impl Loop {
         names.extend(differing(&old_memory.pods, &self.memory.pods).cloned());
         let mut changed = false;
         for name in names {
+            changed |= self.take_leaving(&name);
             changed |= self.tell(&name, now);
             changed |= self.tell_complaints(&name, before, now);
             changed |= self.tell_offline(&name, now);
@@ -188,6 +189,19 @@ impl Loop {
             changed |= self.tell_problems(now);
         }
         changed
+    }
+
+    /// Keeps of which pods under a name something is left that nobody wants; answers whether that changed.
+    fn take_leaving(&mut self, name: &PodName) -> bool {
+        let wanted = self.desired.get(name).map(|pod| &pod.uid);
+        let observed = self.snapshot.pods.get(name);
+        let uids = observed.into_iter().flat_map(|observed| observed.uids.keys());
+        let leaving: BTreeSet<PodUid> = uids.filter(|uid| Some(*uid) != wanted).cloned().collect();
+        if leaving.is_empty() {
+            return self.report.leaving.remove(name).is_some();
+        }
+        let before = self.report.leaving.insert(name.clone(), leaving);
+        before.as_ref() != self.report.leaving.get(name)
     }
 
     /// Recomputes one pod, as [`Self::tell_one`] does. A fault that one pod brings to light leaves the others' statuses

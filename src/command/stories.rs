@@ -154,6 +154,7 @@ fn report(agent: &Agent) {
     agent.changing.pods.send_replace(Arc::new(PodsReport {
         listed: true,
         finished: Default::default(),
+        leaving: Default::default(),
         pods: [(key.clone(), Arc::new(pod("default", "web-vm")))].into(),
         problems: vec![problem],
         warnings: vec![warning],

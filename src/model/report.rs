@@ -1,6 +1,6 @@
 //! What is told of the pods: written by `report` alone, read by whoever answers a question.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -22,6 +22,8 @@ pub struct PodsReport {
     pub warnings: Vec<Problem>,
     /// Pods whose deletion was asked for and of which nothing runs, is mounted or has a cgroup any more.
     pub finished: BTreeMap<PodName, PodUid>,
+    /// Pods of which something is left on the node though the sources want another one under their name, or none.
+    pub leaving: BTreeMap<PodName, BTreeSet<PodUid>>,
     /// Recent events by pod, the oldest first; bounded by the writer. Those of a pod that had none since keep their `Arc`.
     pub events: BTreeMap<PodName, Arc<Vec<PodEvent>>>,
 }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::retry::{self, Backoff, Trouble};
 use crate::model::api::{ApiNode, ApiPods, MIRROR};
-use crate::model::pod::{Desired, Pod, PodName};
+use crate::model::pod::{Desired, Pod, PodName, PodUid};
 use crate::model::report::PodsReport;
 
 /// How long what was asked for may take to be told by the watch; then it is looked at again.
@@ -144,7 +144,8 @@ async fn carry_out(client: kube::Client, name: &PodName, deed: Deed) -> Result<(
     }
 }
 
-/// What is to be done, by name. An image that tells of another version goes first; then the new one is made.
+/// What is to be done, by name. An image that tells of another version stays until nothing is left of that version, as
+/// the kubelet's does, which replaces it only when the new version may start (`SyncPod` in `pkg/kubelet/kubelet.go`).
 fn deeds(desired: &Desired, report: &PodsReport, objects: &ApiPods, node: &ApiNode) -> Vec<(PodName, Deed)> {
     let Some(files) = &desired.files else {
         return Vec::new();
@@ -152,14 +153,20 @@ fn deeds(desired: &Desired, report: &PodsReport, objects: &ApiPods, node: &ApiNo
     let names: BTreeSet<&PodName> = files.pods.keys().chain(objects.mirrors.keys()).collect();
     let mut deeds = Vec::new();
     for name in names {
+        let leaving = report.leaving.get(name);
         let deed = match (files.pods.get(name), objects.mirrors.get(name)) {
             (Some(pod), Some(mirror)) if is_current(pod, mirror) => None,
-            (Some(_), Some(mirror)) => Some(Deed::Delete(uid(mirror))),
-            (Some(pod), None) if !objects.pods.contains_key(name) => match node {
+            // What is left of others is reported together with the pod that is wanted.
+            (Some(pod), Some(mirror)) if is_reported(pod, report) && !tells_of(mirror, leaving) => {
+                Some(Deed::Delete(uid(mirror)))
+            }
+            (Some(pod), None) if !objects.pods.contains_key(name) && leaving.is_none() => match node {
                 ApiNode::Present(node) => Some(Deed::Create(Box::new(mirror_of(pod, node)))),
                 ApiNode::Unknown | ApiNode::Absent => None,
             },
-            (None, Some(mirror)) if !report.pods.contains_key(name) => Some(Deed::Delete(uid(mirror))),
+            (None, Some(mirror)) if is_gone(name, report) && !tells_of(mirror, leaving) => {
+                Some(Deed::Delete(uid(mirror)))
+            }
             _ => None,
         };
         deeds.extend(deed.map(|deed| (name.clone(), deed)));
@@ -169,6 +176,25 @@ fn deeds(desired: &Desired, report: &PodsReport, objects: &ApiPods, node: &ApiNo
 
 fn uid(object: &Arc<Object>) -> String {
     object.metadata.uid.clone().unwrap_or_default()
+}
+
+/// Whether the report has taken in that this pod is wanted, and all that the runtime has.
+fn is_reported(pod: &Pod, report: &PodsReport) -> bool {
+    let reported = report.pods.get(&pod.name);
+    let uid = reported.and_then(|reported| reported.metadata.uid.as_deref());
+    report.listed && uid == Some(pod.uid.0.as_str())
+}
+
+/// Whether the report has taken in that no pod of the name is wanted, and all that the runtime has.
+fn is_gone(name: &PodName, report: &PodsReport) -> bool {
+    report.listed && !report.pods.contains_key(name)
+}
+
+/// Whether an image is that of one of these pods.
+fn tells_of(mirror: &Object, pods: Option<&BTreeSet<PodUid>>) -> bool {
+    let annotations = mirror.metadata.annotations.as_ref();
+    let of = annotations.and_then(|annotations| annotations.get(MIRROR));
+    of.is_some_and(|of| pods.is_some_and(|pods| pods.iter().any(|uid| uid.0 == *of)))
 }
 
 fn is_current(pod: &Pod, mirror: &Object) -> bool {

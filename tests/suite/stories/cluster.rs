@@ -99,6 +99,71 @@ async fn a_static_pod_has_one_image_that_comes_back_and_goes_with_it() {
     assert_eq!(machine.fake.count("RunPodSandbox"), 1);
 }
 
+/// The UID that a mirror pod has in the API server, and the one of the static pod that it is the image of.
+fn mirror(machine: &Machine, name: &str) -> (Value, Value) {
+    let object = machine.api().get("pods", name).unwrap_or_default();
+    let metadata = &object["metadata"];
+    (
+        metadata["uid"].clone(),
+        metadata["annotations"]["kubernetes.io/config.mirror"].clone(),
+    )
+}
+
+#[tokio::test]
+async fn a_static_pod_that_is_replaced_or_removed_keeps_its_mirror_until_nothing_of_it_is_left() {
+    let other = crate::agent::manifest("web", "", &["name: d, image: demo:1"]);
+    for (replaced, restarted) in [(true, false), (true, true), (false, false), (false, true)] {
+        let mut machine = Machine::joined().await;
+        machine.write("web.yaml", &simple("web"));
+        let ready = |object: &Value| {
+            let conditions = object["status"]["conditions"].as_array();
+            conditions.is_some_and(|all| all.iter().any(|c| c["type"] == "Ready" && c["status"] == "True"))
+        };
+        let before = becomes(&machine, "pods", "web-node", "ready", ready).await;
+        let old = mirror(&machine, "web-node");
+        machine.fake.hold("StopContainer");
+        if restarted {
+            machine.kill().await;
+        }
+        match replaced {
+            true => machine.write("web.yaml", &other),
+            false => machine.delete("web.yaml"),
+        }
+        if restarted {
+            machine.start().await;
+        }
+        machine.called("StopContainer", 1).await;
+        // The mirror of a pod that came later is there: mirrors have been looked at since.
+        machine.write("later.yaml", &simple("later"));
+        let there = |machine: &Machine| machine.api().get("pods", "later-node").is_some();
+        machine.until("the mirror of a pod that came later", there).await;
+        assert_eq!(
+            mirror(&machine, "web-node"),
+            old,
+            "replaced {replaced}, restarted {restarted}"
+        );
+        let containers = &machine.api().get("pods", "web-node").unwrap()["status"]["containerStatuses"];
+        assert_eq!(containers, &before["status"]["containerStatuses"]);
+        machine.fake.release("StopContainer");
+        if !replaced {
+            let gone = |machine: &Machine| machine.api().get("pods", "web-node").is_none();
+            machine.until("the mirror gone", gone).await;
+            continue;
+        }
+        let new =
+            |object: &Value| object["spec"]["containers"][0]["name"] == "d" && phase(object) == "Running";
+        becomes(&machine, "pods", "web-node", "the new one", new).await;
+        let now = mirror(&machine, "web-node");
+        assert!(now.0 != old.0 && now.1 != old.1);
+        assert_eq!(
+            machine
+                .api()
+                .count("DELETE /api/v1/namespaces/default/pods/web-node"),
+            1
+        );
+    }
+}
+
 #[tokio::test]
 async fn an_outage_is_sat_out_and_what_happened_meanwhile_is_told_after_it() {
     let machine = Machine::joined().await;
