@@ -103,7 +103,8 @@ pub async fn run(mut inputs: Inputs, facts: Facts, outputs: Outputs, cancel: Can
         happenings: outputs.happenings,
         facts,
     };
-    state.tell_of_node([node_events::starting()], state.started);
+    let cgroups = state.facts.policy.cgroup.version;
+    state.tell_of_node(node_events::starting(cgroups), state.started);
     let mut node: Option<Node> = None;
     loop {
         // Every arm may be cancelled: the watches and the channel keep what was not taken.

@@ -56,7 +56,7 @@ fn finish(result: Result<(), crate::cri::CriError>, what: &str) -> Result<Effect
 pub(super) async fn addresses(runtime: &Runtime, id: &str) -> Result<Vec<IpAddr>, StepError> {
     let status = runtime.pod_sandbox_status(id).await.map_err(|error| {
         let message = format!("Unable to get pod sandbox status: {}", error.grpc_text());
-        call_failure(reason::pod::FAILED_SYNC, message, &error)
+        call_failure(reason::pod::FAILED_STATUS_SANDBOX, message, &error)
     })?;
     let network = status.network.unwrap_or_default();
     let all = std::iter::once(network.ip).chain(network.additional_ips.into_iter().map(|ip| ip.ip));

@@ -50,6 +50,8 @@ pub mod pod {
     pub const FAILED_VALIDATION: &str = "FailedValidation";
     /// What the pod was allotted anew could not be put into force.
     pub const RESIZE_ERROR: &str = "ResizeError";
+    /// The runtime does not say how the sandbox is.
+    pub const FAILED_STATUS_SANDBOX: &str = "FailedPodSandBoxStatus";
     /// Anything else.
     pub const FAILED_SYNC: &str = "FailedSync";
 }

@@ -65,6 +65,12 @@ pub fn events(pod: &Pod, outcome: &Outcome, memory: Option<&PodMemory>) -> Vec<P
     if let Some((reason, message)) = ended.filter(|(reason, _)| stopped && !reason.is_empty()) {
         all.push(event(EventType::Normal, reason, message.clone(), ""));
     }
+    // A sandbox that has ended is ended for good before there is another.
+    let has = |verb: &str| outcome.steps.iter().any(|report| report.verb == verb);
+    if has(verb::STOP_SANDBOX) && has(verb::RUN_SANDBOX) {
+        let message = "Pod sandbox changed, it will be killed and re-created.";
+        all.push(event(EventType::Normal, "SandboxChanged", message.to_owned(), ""));
+    }
     for report in &outcome.steps {
         match &report.result {
             Ok(done) => all.extend(of_done(pod, report, done)),
@@ -374,6 +380,34 @@ mod tests {
             ..RuntimeState::default()
         };
         network_not_ready(pod, &status, &observed, &runtime).map(|event| event.message)
+    }
+
+    #[test]
+    fn a_sandbox_that_takes_the_place_of_another_is_an_event() {
+        let pod = sample::pod(RestartPolicy::Always, &[], &["c"]);
+        let reasons = |verbs: &[&'static str]| {
+            let step = |verb: &&'static str| StepReport {
+                subject: Subject::Pod,
+                verb,
+                began: Timestamp::UNIX_EPOCH,
+                took: std::time::Duration::ZERO,
+                result: Ok(Done::Plainly),
+            };
+            let outcome = Outcome {
+                pod: pod.name.clone(),
+                uid: pod.uid.clone(),
+                at: Timestamp::UNIX_EPOCH,
+                steps: verbs.iter().map(step).collect(),
+            };
+            let events = events(&pod, &outcome, None).into_iter();
+            events.map(|event| event.reason).collect::<Vec<_>>()
+        };
+        assert_eq!(reasons(&[verb::RUN_SANDBOX]), [] as [String; 0]);
+        assert_eq!(reasons(&[verb::STOP_SANDBOX]), [] as [String; 0]);
+        assert_eq!(
+            reasons(&[verb::STOP_SANDBOX, verb::RUN_SANDBOX]),
+            ["SandboxChanged"]
+        );
     }
 
     #[test]

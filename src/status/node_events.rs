@@ -4,7 +4,13 @@
 use k8s_openapi::api::core::v1::{Node, NodeCondition};
 
 use crate::model::memory::Levels;
+use crate::model::node::CgroupVersion;
 use crate::model::report::EventKind;
+
+/// What the kubelet says of cgroups of version 1, to the letter (`pkg/kubelet/cm/container_manager.go`).
+const CGROUP_V1: &str = "cgroup v1 detected. cgroup v1 support is deprecated and will be removed in a future release. \
+                         Please migrate to cgroup v2. More information at \
+                         https://git.k8s.io/enhancements/keps/sig-node/5573-remove-cgroup-v1";
 
 /// Something that happened to the node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,9 +31,18 @@ fn normal(reason: &'static str, message: String) -> NodeEvent {
     }
 }
 
-/// What the agent tells when it begins.
-pub fn starting() -> NodeEvent {
-    normal("Starting", "Starting kubelet.".to_owned())
+/// What the agent tells when it begins, on a machine with these cgroups (`pkg/kubelet/kubelet_linux.go`).
+pub fn starting(cgroups: CgroupVersion) -> Vec<NodeEvent> {
+    let starting = normal("Starting", "Starting kubelet.".to_owned());
+    let outdated = NodeEvent {
+        kind: EventKind::Warning,
+        reason: "CgroupV1",
+        message: CGROUP_V1.to_owned(),
+    };
+    match cgroups {
+        CgroupVersion::V1 => vec![starting, outdated],
+        CgroupVersion::V2 => vec![starting],
+    }
 }
 
 /// What became of the cgroups above the pods (`pkg/kubelet/cm/node_container_manager_linux.go`).
@@ -100,6 +115,20 @@ mod tests {
             "metadata": {"name": "vm"}, "status": {"conditions": conditions},
         }))
         .unwrap()
+    }
+
+    #[test]
+    fn cgroups_of_version_1_are_warned_about_at_the_start() {
+        let told = |cgroups| {
+            let events = starting(cgroups).into_iter();
+            events.map(|event| (event.reason, event.kind)).collect::<Vec<_>>()
+        };
+        let starting = ("Starting", EventKind::Normal);
+        assert_eq!(told(CgroupVersion::V2), [starting]);
+        assert_eq!(
+            told(CgroupVersion::V1),
+            [starting, ("CgroupV1", EventKind::Warning)]
+        );
     }
 
     fn reasons(before: Option<&Node>, after: &Node) -> Vec<&'static str> {

@@ -8,6 +8,7 @@ mod agent;
 mod authority;
 mod check;
 mod cve;
+mod events;
 mod fake_api;
 mod fake_cri;
 mod observe;
