@@ -11,6 +11,9 @@ use crate::model::object::{Content, HANDLER, Known, Reference};
 use crate::model::pod::{Container, Pod, Port, Protocol};
 use crate::model::step::SandboxRequest;
 
+/// The longest node name of the kernel (`__NEW_UTS_LEN`).
+const MAX_FQDN: usize = 64;
+
 /// What every label of the runtime's begins with.
 pub(super) mod label {
     pub(in crate::plan) const POD_NAME: &str = "io.kubernetes.pod.name";
@@ -67,8 +70,22 @@ pub(super) fn config(pod: &Pod, attempt: u32, policy: &NodePolicy) -> PodSandbox
 pub(super) fn request(origin: Origin<'_>, attempt: u32) -> SandboxRequest {
     SandboxRequest {
         config: config(origin.pod, attempt, origin.policy),
-        handler: handler(origin),
+        handler: fits_the_kernel(origin).and_then(|()| handler(origin)),
     }
+}
+
+/// Whether the kernel takes the host name; a full one is not cut (`GetNodenameForKernel` in `pkg/kubelet/util`).
+fn fits_the_kernel(origin: Origin<'_>) -> Result<(), String> {
+    let Origin { pod, policy, .. } = origin;
+    let name = kernel_hostname(pod, policy);
+    if name == pod.hostname || name.len() <= MAX_FQDN {
+        return Ok(());
+    }
+    Err(format!(
+        "failed to construct FQDN from pod hostname and cluster domain, FQDN {name} is too long ({MAX_FQDN} \
+         characters is the max, {} characters requested)",
+        name.len()
+    ))
 }
 
 /// The handler that the pod's RuntimeClass names (`LookupRuntimeHandler` in `pkg/kubelet/runtimeclass`).
@@ -189,6 +206,41 @@ mod tests {
         assert_eq!(hostname(&pod), "p.sub.ns.svc.cluster.local");
         pod.namespaces.host_network = true;
         assert_eq!(hostname(&pod), "");
+    }
+
+    #[test]
+    fn a_full_host_name_that_the_kernel_does_not_take_is_refused() {
+        let check = |hostname: usize, as_fqdn: bool, expected: Result<(), &str>| {
+            let mut pod = sample::pod(RestartPolicy::Always, &[], &["c"]);
+            pod.hostname = "h".repeat(hostname);
+            pod.subdomain = Some("sub".to_owned());
+            pod.hostname_as_fqdn = as_fqdn;
+            let origin = Origin {
+                pod: &pod,
+                policy: &sample::policy(),
+                objects: &Default::default(),
+                services: &Default::default(),
+                allocatable: &Default::default(),
+                ips: &[],
+            };
+            let made = request(origin, 0).handler.map(drop);
+            assert_eq!(
+                made.as_ref().map_err(String::as_str),
+                expected.as_ref().map_err(|e| *e)
+            );
+        };
+        // `.sub.ns.svc.cluster.local` has 25 characters.
+        check(39, true, Ok(()));
+        check(63, false, Ok(()));
+        check(
+            40,
+            true,
+            Err(
+                "failed to construct FQDN from pod hostname and cluster domain, FQDN \
+                 hhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhh.sub.ns.svc.cluster.local is too long \
+                 (64 characters is the max, 65 characters requested)",
+            ),
+        );
     }
 
     #[test]
