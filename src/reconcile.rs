@@ -124,6 +124,8 @@ struct Work {
     /// The UID that the plan is about.
     uid: PodUid,
     cancel: CancellationToken,
+    /// When the grace is over, where the pod is ended.
+    ends: Option<Timestamp>,
     /// What was remembered when it was planned.
     memory: Option<Arc<PodMemory>>,
 }
@@ -274,6 +276,7 @@ impl Loop {
             held: self.desired.held(name),
             images: &self.snapshot.images,
             leftovers: &self.snapshot.leftovers,
+            logs: wanted.as_ref().and_then(|pod| self.snapshot.logs.get(&pod.uid)),
             objects: desired
                 .and_then(|pod| self.desired.objects(&pod.source))
                 .unwrap_or(&no_objects),
@@ -320,6 +323,7 @@ impl Loop {
             key.clone(),
             Work {
                 uid: uid.clone(),
+                ends: plan.ends,
                 cancel: work.clone(),
                 memory,
             },

@@ -10,6 +10,7 @@ use std::time::Duration;
 use k8s_cri::v1;
 use tokio::time::Instant;
 
+use super::endings::Ended;
 use super::files::Whose;
 use super::hook;
 use super::image::ImageFound;
@@ -26,19 +27,41 @@ const LEAST_GRACE: Duration = Duration::from_secs(2);
 /// The longest file name of ext4 and of everything else in use.
 const MAX_FILE_NAME: usize = 255;
 
-/// Stops a container, after what is to be done before.
-pub(super) async fn stop(
-    work: &Work<'_>,
-    id: &str,
-    grace: Duration,
-    message: String,
-    before: Option<&HookCall>,
-    made: &Made,
-) -> Result<Effect, StepError> {
+/// A container to stop.
+pub(super) struct Stop<'a> {
+    /// The runtime's id.
+    pub(super) id: &'a str,
+    /// How long all of it may take.
+    pub(super) grace: Duration,
+    /// The event's message.
+    pub(super) message: String,
+    /// What is to be done before.
+    pub(super) before: Option<&'a HookCall>,
+    /// The containers that end before it is its turn.
+    pub(super) turn: Vec<Ended>,
+}
+
+/// Stops a container, after what is to be done before, in its turn. When the grace is over nothing is waited for any
+/// more (`killContainer` in `kuberuntime_container.go`).
+pub(super) async fn stop(work: &Work<'_>, stop: Stop<'_>, made: &Made) -> Result<Effect, StepError> {
     let runtime = &work.context.runtime;
+    let Stop {
+        id,
+        grace,
+        message,
+        before,
+        mut turn,
+    } = stop;
     let stop = async {
         let began = Instant::now();
         let hook = hook::pre_stop(work, id, before, grace, made).await;
+        let others = async {
+            for other in &mut turn {
+                other.wait().await;
+            }
+        };
+        // Who has not ended by then is killed now.
+        let _in_time = tokio::time::timeout_at(began + grace, others).await;
         // In whole seconds, as the kubelet counts what a hook has taken.
         let taken = Duration::from_secs(began.elapsed().as_secs());
         let rest = grace.saturating_sub(taken).max(LEAST_GRACE.min(grace));

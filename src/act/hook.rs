@@ -38,7 +38,14 @@ pub(super) async fn post_start(work: &Work<'_>, step: PostStart, made: &Made) ->
         hook,
         host: step.call.host,
     });
-    let stopped = container::stop(work, &id, step.grace, String::new(), before.as_ref(), made).await;
+    let stop = container::Stop {
+        id: &id,
+        grace: step.grace,
+        message: String::new(),
+        before: before.as_ref(),
+        turn: Vec::new(),
+    };
+    let stopped = container::stop(work, stop, made).await;
     match stopped {
         Err(error) if error.unreachable => Err(StepError { reason, ..error }),
         _ => Err(failure(reason, message)),

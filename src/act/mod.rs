@@ -4,6 +4,7 @@
 pub mod cgroup;
 mod container;
 pub mod credential_provider;
+mod endings;
 pub mod files;
 mod hook;
 mod hosts;
@@ -42,6 +43,7 @@ use crate::model::step::{Done, Outcome, Plan, Step, StepError, StepReport, Subje
 
 use cgroup::Cgroups;
 use credential_provider::Providers;
+use endings::Endings;
 use files::FilePlaces;
 use image::ImageFound;
 use pull_records::PullRecords;
@@ -182,11 +184,12 @@ impl Work<'_> {
         turn: &mut Turn,
     ) -> (Vec<StepReport>, Vec<Fact>) {
         let mut loads: Vec<Load> = stage.iter().map(Load::of).collect();
+        let endings = &Endings::of(&stage);
         let steps = stage.into_iter();
         let mut running: FuturesUnordered<_> = steps
             .map(|step| async {
                 let load = Load::of(&step);
-                (load, self.timed(step, made).await)
+                (load, self.timed(step, made, endings).await)
             })
             .collect();
         let (mut reports, mut facts) = (Vec::new(), Vec::new());
@@ -212,10 +215,10 @@ impl Work<'_> {
     }
 
     /// A failure is not logged here: whoever plans again logs it.
-    async fn timed(&self, step: Step, made: &Made) -> (StepReport, Option<Fact>) {
+    async fn timed(&self, step: Step, made: &Made, endings: &Endings) -> (StepReport, Option<Fact>) {
         let (subject, verb) = (step.subject(), step.verb());
         let (began, clock) = (Timestamp::now(), Instant::now());
-        let result = self.perform(step, made).await;
+        let result = self.perform(step, made, endings).await;
         let took = clock.elapsed();
         if result.is_ok() {
             let ms = format_args!("{:.1}", took.as_secs_f64() * 1000.0).to_string();
@@ -244,7 +247,7 @@ impl Work<'_> {
         )
     }
 
-    async fn perform(&self, step: Step, made: &Made) -> Result<Effect, StepError> {
+    async fn perform(&self, step: Step, made: &Made, endings: &Endings) -> Result<Effect, StepError> {
         let runtime = &self.context.runtime;
         match step {
             Step::StopContainer {
@@ -252,10 +255,21 @@ impl Work<'_> {
                 grace,
                 message,
                 pre_stop,
+                after,
                 ..
             } => {
-                let before = pre_stop.as_ref();
-                container::stop(self, &id, grace, message, before, made).await
+                let stop = container::Stop {
+                    id: &id,
+                    grace,
+                    message,
+                    before: pre_stop.as_ref(),
+                    turn: endings.of_ids(&after),
+                };
+                let stopped = container::stop(self, stop, made).await;
+                if stopped.is_ok() {
+                    endings.note(&id);
+                }
+                stopped
             }
             Step::RemoveContainer { id, log, link, .. } => {
                 container::remove(runtime, &id, &log, link.as_deref()).await
@@ -294,6 +308,7 @@ impl Work<'_> {
                 link,
             } => container::start(runtime, container, which, link, made).await,
             Step::PostStart(step) => hook::post_start(self, *step, made).await,
+            Step::KeepCheckpoint(record) => pod_dir::keep(&record),
             Step::KeepAllocation(record) => resize::keep(*record),
             Step::Resize(request) => resize::resize(runtime, &self.context.cgroups, *request).await,
         }

@@ -9,7 +9,7 @@ use super::files::{REMOVAL_PATIENCE, Whose};
 use super::tree::{self, Mounts};
 use super::{Effect, Work, failure, mount};
 use crate::model::reason;
-use crate::model::step::StepError;
+use crate::model::step::{CheckpointRecord, IfNotKept, StepError};
 
 /// Makes both, with the modes that the kubelet gives them (`makePodDataDirs`, `createPodSandbox`).
 pub(super) fn ensure(dir: &Path, logs: &Path) -> Result<Effect, StepError> {
@@ -51,6 +51,30 @@ pub(super) async fn remove_logs(work: &Work<'_>, dir: PathBuf) -> Result<Effect,
     removed(work, dir, |dir| tree::remove(dir, Mounts::Refused)).await
 }
 
+/// Keeps what the pod's end has to know of it.
+pub(super) fn keep(record: &CheckpointRecord) -> Result<Effect, StepError> {
+    let Err(error) = write(record) else {
+        return Ok(Effect::PLAIN);
+    };
+    let message = format!("writing {}: {error}", record.path.display());
+    match record.if_not {
+        IfNotKept::Fail => Err(failure(reason::pod::FAILED_SYNC, message)),
+        IfNotKept::GoOn => {
+            tracing::warn!("{message}: after a restart of the agent the pod may end without order");
+            Ok(Effect::PLAIN)
+        }
+    }
+}
+
+/// All of it or nothing. It is not forced onto the disk: a machine that lost its power runs no container either.
+fn write(record: &CheckpointRecord) -> io::Result<()> {
+    let dir = record.path.parent().unwrap_or(Path::new("/"));
+    fs::DirBuilder::new().recursive(true).mode(0o750).create(dir)?;
+    let new = record.path.with_extension("new");
+    fs::write(&new, serde_json::to_vec(&record.checkpoint)?)?;
+    fs::rename(&new, &record.path)
+}
+
 async fn removed(
     work: &Work<'_>,
     dir: PathBuf,
@@ -88,6 +112,33 @@ mod tests {
             assert_eq!(mode(dir.join(part)), 0o750, "{part}");
         }
         assert_eq!(mode(logs), 0o755);
+    }
+
+    #[test]
+    fn a_checkpoint_that_cannot_be_kept_holds_up_a_start_and_no_end() {
+        use crate::model::checkpoint::Checkpoint;
+        let root = tempfile::tempdir().unwrap();
+        let keep_in = |dir: &str, if_not| {
+            let path = root.path().join(dir).join("gantry-pod.json");
+            let checkpoint = Checkpoint {
+                sidecars: vec!["s".to_owned()],
+                ..Checkpoint::default()
+            };
+            keep(&CheckpointRecord {
+                path,
+                checkpoint,
+                if_not,
+            })
+        };
+        fs::write(root.path().join("file"), "").unwrap();
+        for if_not in [IfNotKept::GoOn, IfNotKept::Fail] {
+            assert!(keep_in("u1", if_not).is_ok());
+        }
+        let text = fs::read_to_string(root.path().join("u1/gantry-pod.json")).unwrap();
+        assert_eq!(text, r#"{"sidecars":["s"]}"#);
+        assert!(keep_in("file", IfNotKept::GoOn).is_ok());
+        let error = keep_in("file", IfNotKept::Fail).err().unwrap();
+        assert_eq!(error.reason, reason::pod::FAILED_SYNC);
     }
 
     #[test]

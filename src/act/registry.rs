@@ -141,6 +141,8 @@ mod tests {
         nix::unistd::mkfifo(&root.path().join("config.json"), nix::sys::stat::Mode::S_IRWXU).unwrap();
         write(&home.path().join(".docker/config.json"), &newer("home"));
         assert_eq!(user().await, ["home"]);
+        // Whoever writes to it waits for a reader.
+        std::fs::remove_file(root.path().join("config.json")).unwrap();
         write(&root.path().join("config.json"), "broken");
         assert_eq!(user().await, ["home"]);
         write(&root.path().join("config.json"), &newer("root"));

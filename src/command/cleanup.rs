@@ -180,6 +180,7 @@ async fn remove_pod(
         held: None,
         images: &[],
         leftovers: &leftovers,
+        logs: None,
         objects: &objects,
         services: &services,
         allocatable: &allocatable,

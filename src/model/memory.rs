@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::object::Payload;
-use super::pod::{PodName, PodUid};
+use super::pod::{Container, PodName, PodUid};
 use super::runtime::ObservedContainer;
 use super::step::{Outcome, StepError};
 
@@ -24,6 +24,8 @@ pub struct Memory {
 pub struct PodMemory {
     /// The UID it is about; another UID starts anew.
     pub uid: PodUid,
+    /// Which of its lives it is about ([`super::pod::Pod::incarnation`]).
+    pub incarnation: u64,
     /// When the node began to work on it (`status.startTime`).
     pub started: Timestamp,
     /// The last failure of a step about the pod as a whole, until one succeeds; with its back-off.
@@ -89,6 +91,7 @@ impl PodMemory {
     pub fn new(uid: PodUid, started: Timestamp) -> PodMemory {
         PodMemory {
             uid,
+            incarnation: 0,
             started,
             failure: None,
             containers: BTreeMap::new(),
@@ -100,9 +103,20 @@ impl PodMemory {
     }
 }
 
-/// What is remembered of one container.
+impl PodMemory {
+    /// What is remembered of a container as it is defined now.
+    pub fn of_container(&self, container: &Container) -> Option<&ContainerMemory> {
+        let memory = self.containers.get(&container.name)?;
+        memory.is_of(container).then_some(memory)
+    }
+}
+
+/// What is remembered of one container: of attempts to start one definition of it. Another definition is tried at once
+/// (`GetBackoffKey` in `pkg/kubelet/kuberuntime/helpers.go`, `image_manager.go`).
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ContainerMemory {
+    /// The definition that was tried ([`Container::hash`]).
+    pub definition: u32,
     /// The last failure to pull, create or start it, until one succeeds.
     pub failure: Option<StepError>,
     /// The back-off of pulling its image.
@@ -115,6 +129,19 @@ pub struct ContainerMemory {
 }
 
 impl ContainerMemory {
+    /// Nothing remembered yet of a container as it is defined now.
+    pub fn of(container: &Container) -> ContainerMemory {
+        ContainerMemory {
+            definition: container.hash,
+            ..ContainerMemory::default()
+        }
+    }
+
+    /// Whether it is about the container as it is defined now.
+    pub fn is_of(&self, container: &Container) -> bool {
+        self.definition == container.hash
+    }
+
     /// Until when it is not started again after the end of its newest instance; `None`: no back-off is in force. One
     /// that was started since, which the runtime has not told yet, is not waited for.
     pub fn restarts_at(&self, newest: &ObservedContainer, max: Duration) -> Option<Timestamp> {

@@ -8,6 +8,7 @@
 pub mod allocation;
 pub mod api;
 pub mod bounds;
+pub mod checkpoint;
 pub mod credential_provider;
 pub mod difference;
 pub mod duration;

@@ -165,6 +165,9 @@ pub struct Pod {
     pub annotations: BTreeMap<String, String>,
     /// When this node first saw it ([`CONFIG_SEEN`]).
     pub seen: Timestamp,
+    /// How often its manifest was gone and came back with the same content since the agent started: each time the pod
+    /// begins anew. 0 for a pod of the API server, whose UID never comes back.
+    pub incarnation: u64,
     /// When its deletion was asked for, and the grace then given. `None`: it shall run.
     pub deletion: Option<Deletion>,
     /// `spec.hostname`, else the pod's name, cut to 63 characters.

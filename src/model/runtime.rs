@@ -7,6 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::allocation::Allocation;
+use super::checkpoint::Checkpoint;
 use super::health::{Health, Verdict};
 use super::pod::{CONFIG_HASH, CONFIG_SOURCE, Container, OF_FILE, PodName, PodUid};
 use super::probe::{Hook, ProbeKind};
@@ -23,6 +24,9 @@ pub struct Snapshot {
     /// UIDs that have a directory below the pods directory or a pod cgroup, read at each relist: what remains
     /// of a pod whose sandboxes are gone is found here.
     pub leftovers: Arc<BTreeSet<PodUid>>,
+    /// What the log directories of pods say, by UID: for each container the number that its next log has, one more than
+    /// the highest there is. Read at each relist, and of a pod when it is asked for.
+    pub logs: Arc<BTreeMap<PodUid, BTreeMap<String, u32>>>,
     /// Images of the runtime, read at each relist and after each pull.
     pub images: Arc<Vec<ObservedImage>>,
 }
@@ -98,6 +102,8 @@ pub struct ObservedPod {
     pub containers: Vec<ObservedContainer>,
     /// What it was allotted, where that is kept.
     pub allocation: Option<Arc<Allocation>>,
+    /// What is kept of it for its end, where it is.
+    pub checkpoint: Option<Arc<Checkpoint>>,
 }
 
 impl ObservedPod {
@@ -119,6 +125,26 @@ impl ObservedPod {
     /// Every sandbox that is ready; normally one at most.
     pub fn ready_sandboxes(&self) -> impl Iterator<Item = &Sandbox> {
         self.sandboxes.iter().filter(|sandbox| sandbox.ready)
+    }
+
+    /// Whether a container has to be started, going by its newest instance: as [`shall_start`] says, and where that one
+    /// was ended to be started again.
+    pub fn shall_start(&self, container: &Container) -> bool {
+        let newest = self.container(&container.name);
+        shall_start(container, newest) || newest.is_some_and(|newest| self.is_restarting(newest))
+    }
+
+    /// Whether an instance has ended because it was to be started again (its definition changed, a probe failed, it gets
+    /// other resources): then no restart policy is asked.
+    pub fn is_restarting(&self, instance: &ObservedContainer) -> bool {
+        let kept = self.checkpoint.as_ref().map(|kept| &kept.restarting);
+        let noted = kept.and_then(|restarting| restarting.get(&instance.name));
+        instance.finished().is_some() && noted == Some(&instance.id)
+    }
+
+    /// Whether anything of it lives: a container that may run, a sandbox that is ready.
+    pub fn lives(&self) -> bool {
+        self.containers.iter().any(ObservedContainer::may_run) || self.ready_sandboxes().next().is_some()
     }
 
     /// The newest instance of a container.

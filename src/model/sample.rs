@@ -94,6 +94,7 @@ pub(crate) fn pod(restart: RestartPolicy, init: &[&str], containers: &[&str]) ->
         ]
         .into(),
         seen: at(0),
+        incarnation: 0,
         deletion: None,
         hostname: "p".to_owned(),
         subdomain: None,
@@ -277,6 +278,7 @@ pub(crate) fn observed(sandboxes: Vec<Sandbox>, containers: Vec<ObservedContaine
                 sandboxes,
                 containers,
                 allocation: None,
+                checkpoint: None,
             },
         )]
         .into(),

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use k8s_cri::v1::{ContainerConfig, LinuxContainerResources, PodSandboxConfig};
 
 use super::allocation::Allocation;
+use super::checkpoint::Checkpoint;
 use super::node::CgroupName;
 use super::object::Payload;
 use super::pod::{HostAlias, HostPathKind, PodName, PodUid, PullPolicy};
@@ -30,6 +31,8 @@ pub struct Plan {
     pub wake_at: Option<Timestamp>,
     /// Whether the work waits for that of other pods.
     pub pace: Pace,
+    /// The pod is ended, and the grace is over then: what is begun is gone on with, unless the end is to come sooner.
+    pub ends: Option<Timestamp>,
 }
 
 /// Whether work waits for that of other pods.
@@ -79,8 +82,8 @@ pub enum ContainerRef {
 /// One thing to do. Every step may be repeated: done twice it does no harm.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
-    /// Stop a running container: its hook first, then SIGTERM (or the image's signal), after `grace` SIGKILL. The
-    /// hook is part of the step, because what it takes is taken from the grace.
+    /// Stop a running container: its hook first, then its turn, then SIGTERM (or the image's signal), after `grace`
+    /// SIGKILL. Hook and turn are part of the step, because what they take is taken from the grace.
     StopContainer {
         /// The container's name in the pod.
         container: String,
@@ -92,6 +95,9 @@ pub enum Step {
         message: String,
         /// What is done before, for as long as the grace at most.
         pre_stop: Option<HookCall>,
+        /// The instances that are stopped in the same stage and whose end is waited for before the signal, for as long
+        /// as the grace at most.
+        after: Vec<String>,
     },
     /// Remove a container that does not run, and its log files.
     RemoveContainer {
@@ -160,6 +166,8 @@ pub enum Step {
     },
     /// Do what is to be done after a container's start; if that fails, the container is stopped.
     PostStart(Box<PostStart>),
+    /// Keep what the pod's end has to know of it.
+    KeepCheckpoint(Box<CheckpointRecord>),
     /// Keep what the pod was allotted.
     KeepAllocation(Box<AllocationRecord>),
     /// Put what the pod was allotted anew into force.
@@ -199,6 +207,7 @@ impl Step {
             Step::CreateContainer(_) => verb::CREATE_CONTAINER,
             Step::StartContainer { .. } => verb::START_CONTAINER,
             Step::PostStart(_) => verb::POST_START,
+            Step::KeepCheckpoint(_) => verb::KEEP_CHECKPOINT,
             Step::KeepAllocation(_) => verb::KEEP_ALLOCATION,
             Step::Resize(_) => verb::RESIZE,
         }
@@ -239,10 +248,32 @@ pub mod verb {
     pub const START_CONTAINER: &str = "start container";
     /// [`super::Step::PostStart`]
     pub const POST_START: &str = "post-start hook";
+    /// [`super::Step::KeepCheckpoint`]
+    pub const KEEP_CHECKPOINT: &str = "keep checkpoint";
     /// [`super::Step::KeepAllocation`]
     pub const KEEP_ALLOCATION: &str = "keep allocation";
     /// [`super::Step::Resize`]
     pub const RESIZE: &str = "resize";
+}
+
+/// What a pod's end has to know of it, to be kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckpointRecord {
+    /// The file.
+    pub path: PathBuf,
+    /// What is kept.
+    pub checkpoint: Checkpoint,
+    /// What becomes of the plan where it cannot be kept.
+    pub if_not: IfNotKept,
+}
+
+/// What becomes of a plan whose checkpoint cannot be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IfNotKept {
+    /// It goes on: the checkpoint is missed only by an agent that did not see the pod's definition.
+    GoOn,
+    /// It fails.
+    Fail,
 }
 
 /// What a pod was allotted, to be kept.

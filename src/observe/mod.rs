@@ -2,12 +2,13 @@
 //! The only writer of the [`Snapshot`]. Changes nothing in the world and decides nothing.
 
 pub mod address;
-mod allocations;
 mod due;
+mod log_numbers;
 pub mod machine;
 pub mod measure;
 mod observer;
 mod out_of_memory;
+mod pod_files;
 mod probe;
 pub mod probes;
 pub mod resolv_conf;

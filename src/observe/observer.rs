@@ -10,9 +10,10 @@ use std::{fs, io};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::allocations::Allocations;
 use super::due::Due;
+use super::log_numbers::LogNumbers;
 use super::out_of_memory::OutOfMemory;
+use super::pod_files::PodFiles;
 use super::probes::News;
 use super::termination::Directories;
 use super::world::{Changes, World};
@@ -56,7 +57,8 @@ pub(super) struct Observer {
     due: Due,
     /// What probes say, by the id of the container.
     health: HashMap<String, Health>,
-    allocations: Allocations,
+    pod_files: PodFiles,
+    logs: LogNumbers,
     waiting: Vec<Request>,
     events: Events,
     next_relist: Instant,
@@ -79,7 +81,8 @@ impl Observer {
             world: World::new(runtime.clone(), directories, out_of_memory),
             runtime,
             out,
-            allocations: Allocations::new(settings.pods_dir.clone()),
+            pod_files: PodFiles::new(settings.pods_dir.clone()),
+            logs: LogNumbers::new(settings.pod_logs_dir.clone()),
             settings,
             snapshot,
             due: Due::default(),
@@ -194,8 +197,9 @@ impl Observer {
         changed |= relist && replace(&mut self.snapshot.listed, true);
         if relist || !self.waiting.is_empty() {
             changed |= self.read_leftovers();
+            changed |= self.read_logs();
         }
-        self.read_allocations(&mut changed);
+        self.read_pod_files(&mut changed);
         let unread = self.apply(changes, &mut changed);
         if relist {
             self.forget_health();
@@ -252,7 +256,7 @@ impl Observer {
     fn apply(&mut self, changes: Changes, changed: &mut bool) -> HashSet<PodName> {
         for (name, observed) in changes.names {
             let observed = observed.map(|mut observed| {
-                self.allocations.fill(&mut observed);
+                self.pod_files.fill(&mut observed);
                 self.with_health(observed)
             });
             match observed {
@@ -267,15 +271,15 @@ impl Observer {
         changes.unread
     }
 
-    /// Reads what the pods were allotted that are asked for, as what was done for them may have changed it.
-    fn read_allocations(&mut self, changed: &mut bool) {
+    /// Reads what is kept of the pods that are asked for, as what was done for them may have changed it.
+    fn read_pod_files(&mut self, changed: &mut bool) {
         for request in &self.waiting {
             let Some(observed) = self.snapshot.pods.get_mut(&request.pod) else {
                 continue;
             };
-            self.allocations.forget(observed);
+            self.pod_files.forget(observed);
             let before = observed.clone();
-            self.allocations.fill(observed);
+            self.pod_files.fill(observed);
             *changed |= !Arc::ptr_eq(&before, observed);
         }
     }
@@ -311,7 +315,7 @@ impl Observer {
         self.out.send_replace(Arc::new(self.snapshot.clone()));
     }
 
-    /// Forgets what probes said of containers that are gone, and what pods were allotted that are.
+    /// Forgets what probes said of containers that are gone, and what is kept of pods that are.
     fn forget_health(&mut self) {
         let pods = self.snapshot.pods.values().flat_map(|name| name.uids.values());
         let ids: HashSet<&String> = pods
@@ -320,7 +324,7 @@ impl Observer {
             .collect();
         self.health.retain(|id, _| ids.contains(id));
         let pods = self.snapshot.pods.values();
-        self.allocations
+        self.pod_files
             .retain(&pods.flat_map(|name| name.uids.keys()).collect());
     }
 
@@ -387,6 +391,19 @@ impl Observer {
             // What is known stays: to forget leftovers would be to leave them for ever.
             Err(error) => {
                 tracing::warn!(%error, "the directories or cgroups of pods cannot be listed");
+                false
+            }
+        }
+    }
+
+    fn read_logs(&mut self) -> bool {
+        let asked: HashSet<&PodName> = self.waiting.iter().map(|request| &request.pod).collect();
+        let is_asked = |name: &PodName| asked.contains(name);
+        match self.logs.update(&mut self.snapshot.logs, &is_asked) {
+            Ok(changed) => changed,
+            // What is known stays: a count that begins again would write over a log.
+            Err(error) => {
+                tracing::warn!(%error, "the log directories of pods cannot be listed");
                 false
             }
         }

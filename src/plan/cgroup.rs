@@ -439,6 +439,7 @@ mod tests {
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
             seen: Timestamp::UNIX_EPOCH,
+            incarnation: 0,
             deletion: None,
             hostname: "p".to_owned(),
             subdomain: None,

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::world::{ADDED, Exits, Fate, World};
+use super::world::{ADDED, Exits, Fate, STOPPED, World};
 use crate::model::pod::{Container, Mount, Pod, Propagation, RestartPolicy, Volume, VolumeSource};
 use crate::model::runtime::{ContainerState, ObservedPod};
 use crate::model::sample;
@@ -26,6 +26,9 @@ enum Event {
     Removed,
     Edited(u8),
     Debugged,
+    Lost(u8),
+    Wiped,
+    MadeAgain,
     ImageThere(bool),
     NetworkReady(bool),
     Fates(Vec<Fate>),
@@ -55,6 +58,9 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::Removed),
         1 => any::<u8>().prop_map(Event::Edited),
         1 => Just(Event::Debugged),
+        1 => any::<u8>().prop_map(Event::Lost),
+        1 => Just(Event::Wiped),
+        1 => Just(Event::MadeAgain),
         1 => any::<bool>().prop_map(Event::ImageThere),
         1 => any::<bool>().prop_map(Event::NetworkReady),
         5 => vec(fate(), 1..14).prop_map(Event::Fates),
@@ -190,6 +196,20 @@ fn live(world: &mut World, pod: &Pod, events: &[Event]) -> Option<Pod> {
                     });
                 }
             }
+            Event::Lost(which) => {
+                let lost = name(*which).to_owned();
+                // What was added to a pod is never started again, and is counted so here.
+                if !lost.starts_with(ADDED) {
+                    world.loses(&lost);
+                }
+            }
+            Event::Wiped => world.is_wiped(),
+            Event::MadeAgain => {
+                // Nothing can be added to a pod that a manifest makes.
+                if let Some(pod) = desired.as_mut().filter(|pod| pod.ephemeral_containers.is_empty()) {
+                    pod.incarnation += 1;
+                }
+            }
             Event::ImageThere(there) => world.image_there = *there,
             Event::NetworkReady(ready) => world.network_ready = *ready,
             Event::Fates(fates) => world.fates = fates.clone(),
@@ -243,12 +263,12 @@ fn assert_is(world: &World, desired: Option<&Pod>) {
         );
     }
     match seen.usable_sandbox(false) {
-        Some(_) => assert_runs(pod, seen),
+        Some(_) => assert_runs(world, pod, seen),
         None => assert_ended(world, pod, seen),
     }
 }
 
-fn assert_runs(pod: &Pod, seen: &ObservedPod) {
+fn assert_runs(world: &World, pod: &Pod, seen: &ObservedPod) {
     let runs = |name: &str| {
         let live = seen
             .containers
@@ -265,7 +285,9 @@ fn assert_runs(pod: &Pod, seen: &ObservedPod) {
             .expect("every container was started");
         one |= runs(&container.name);
         if let ContainerState::Exited { code, .. } = instance.state {
-            let stays_down = !container.restarts_after(code);
+            // What was stopped in a pod that goes on was stopped to be started again.
+            let was_ended = code == STOPPED && !world.not_kept;
+            let stays_down = !container.restarts_after(code) && !was_ended;
             assert!(stays_down, "{} is not restarted: {seen:?}", container.name);
         } else {
             assert!(runs(&container.name) && instance.hash == container.hash);
@@ -327,6 +349,37 @@ proptest! {
         // And gone without a trace when nobody wants it.
         world.settle(None);
         assert_is(&world, None);
+    }
+
+    #[test]
+    fn a_pod_whose_manifest_is_made_again_begins_anew(
+        Story { pod, programs, .. } in story(),
+        fates in vec(fate(), 0..14),
+        seconds in 0..100_i64,
+    ) {
+        let mut world = World::new();
+        world.programs = programs.into_iter().collect();
+        calm(&mut world);
+        world.settle(Some(&pod));
+        world.advance(seconds);
+        let made = world.made();
+        let again = Pod { incarnation: 1, ..pod.clone() };
+        // Taken from the end: that the old life is over is kept, and known by whatever happens then.
+        world.fates = fates;
+        world.fates.push(Fate::Done);
+        (0..20).for_each(|_| {
+            world.turn(Some(&again));
+        });
+        calm(&mut world);
+        world.settle(Some(&again));
+        assert_is(&world, Some(&again));
+        let seen = &world.observed.uids[&pod.uid];
+        let is_new = |id: &str| id[1..].parse::<u32>().unwrap() > made;
+        for container in &pod.containers {
+            let newest = seen.container(&container.name).expect("every container was started");
+            prop_assert!(is_new(&newest.id), "{} is of the old life: {:?}", container.name, seen);
+            prop_assert!(newest.restart_count > 0);
+        }
     }
 
     #[test]

@@ -34,7 +34,7 @@ mod golden;
 #[cfg(test)]
 mod world;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::object::Objects;
 use crate::model::pod::{PodName, PodUid};
@@ -61,6 +61,9 @@ pub struct PlanView<'a> {
     pub images: &'a [ObservedImage],
     /// UIDs with a directory or a cgroup ([`crate::model::runtime::Snapshot::leftovers`]).
     pub leftovers: &'a BTreeSet<PodUid>,
+    /// The number that the next log of each container has, by the pod's log directory
+    /// ([`crate::model::runtime::Snapshot::logs`]).
+    pub logs: Option<&'a BTreeMap<String, u32>>,
     /// The objects that the pod may refer to.
     pub objects: &'a Objects,
     /// The Services of the cluster.

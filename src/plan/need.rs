@@ -7,7 +7,7 @@ use super::{ephemeral, resize};
 use crate::model::health::Verdict;
 use crate::model::pod::{Container, Pod, RestartPolicy};
 use crate::model::probe::ProbeKind;
-use crate::model::runtime::{ContainerState, ObservedContainer, ObservedPod, Sandbox, shall_start};
+use crate::model::runtime::{ContainerState, ObservedContainer, ObservedPod, Sandbox};
 
 /// What a pod needs now.
 #[derive(Debug)]
@@ -54,9 +54,9 @@ fn without_sandbox<'a>(pod: &'a Pod, seen: &ObservedPod, attempt: u32) -> Need<'
     }
     let done = |container: &Container| {
         container.restart == RestartPolicy::OnFailure
-            && seen
-                .container(&container.name)
-                .is_some_and(|instance| !instance.has_failed() && instance.finished().is_some())
+            && seen.container(&container.name).is_some_and(|instance| {
+                !instance.has_failed() && instance.finished().is_some() && !seen.is_restarting(instance)
+            })
     };
     let start: Vec<_> = pod
         .containers
@@ -82,7 +82,7 @@ fn without_sandbox<'a>(pod: &'a Pod, seen: &ObservedPod, attempt: u32) -> Need<'
 fn has_ended(pod: &Pod, seen: &ObservedPod) -> bool {
     let ended = |container: &Container| {
         let instance = seen.container(&container.name);
-        instance.is_some_and(|instance| instance.finished().is_some()) && !shall_start(container, instance)
+        instance.is_some_and(|instance| instance.finished().is_some()) && !seen.shall_start(container)
     };
     let last = seen.sandboxes.first().map(|sandbox| sandbox.id.as_str());
     let failed = |container: &Container| {
@@ -120,7 +120,7 @@ fn in_sandbox<'a>(pod: &'a Pod, seen: &'a ObservedPod, sandbox: &'a Sandbox) -> 
                     kept += 1;
                 }
             }
-            _ if shall_start(container, instance) => {
+            _ if seen.shall_start(container) => {
                 stop.extend(instance.and_then(|instance| try_killing(instance, "Container")));
                 start.push(container);
             }
@@ -358,4 +358,246 @@ fn grace(container: &Container, kind: ProbeKind) -> Option<Duration> {
 /// The event's message of an ordinary stop.
 pub(super) fn stopping(container: &str) -> String {
     format!("Stopping container {container}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::model::checkpoint::Checkpoint;
+    use crate::model::health::Health;
+    use crate::model::probe::{Action, Probe};
+    use crate::model::restart::RestartRule;
+    use crate::model::sample::{self, exited, instance, running, sandbox};
+
+    use RestartPolicy::{Always, Never, OnFailure};
+
+    fn probe() -> Option<Probe> {
+        Some(Probe {
+            action: Action::Exec(Vec::new()),
+            initial_delay: Duration::ZERO,
+            timeout: Duration::from_secs(1),
+            period: Duration::from_secs(10),
+            successes: 1,
+            failures: 3,
+            grace: Some(Duration::from_secs(7)),
+        })
+    }
+
+    /// What its probes say: startup and liveness.
+    fn health(startup: Verdict, liveness: Verdict) -> Option<Box<Health>> {
+        let mut health = Health::default();
+        health.get_mut(ProbeKind::Startup).verdict = startup;
+        health.get_mut(ProbeKind::Liveness).verdict = liveness;
+        Some(Box::new(health))
+    }
+
+    /// What is stopped, with the grace of its own where it has one, and what is started.
+    fn text(need: &Need<'_>) -> String {
+        match need {
+            Need::End => "end".to_owned(),
+            Need::Sandbox { start, .. } => format!("sandbox, start {}", start.len()),
+            Need::Containers { stop, start, .. } => {
+                let stop = stop.iter().map(|stop| {
+                    let grace = stop
+                        .grace
+                        .map_or(String::new(), |grace| format!(" {}s", grace.as_secs()));
+                    format!("stop {}{grace} ({})", stop.instance.name, stop.message)
+                });
+                let start = start.iter().map(|container| format!("start {}", container.name));
+                stop.chain(start).collect::<Vec<_>>().join(", ")
+            }
+        }
+    }
+
+    /// One of two containers; the other one runs.
+    fn check(
+        change: impl FnOnce(&mut Container),
+        instance: ObservedContainer,
+        kept: Checkpoint,
+        expected: &str,
+    ) {
+        let mut pod = sample::pod(Always, &[], &["c", "other"]);
+        pod.containers[0].probes.startup = probe();
+        pod.containers[0].probes.liveness = probe();
+        change(&mut pod.containers[0]);
+        let seen = ObservedPod {
+            sandboxes: vec![sandbox(0, true, 0)],
+            containers: vec![instance, sample::instance("other", 0, 1, running(1))],
+            checkpoint: Some(Arc::new(kept)),
+            ..ObservedPod::default()
+        };
+        let needed = need(&pod, &seen);
+        assert_eq!(
+            text(&needed),
+            expected,
+            "{:?} {:?}",
+            pod.containers[0].restart,
+            seen.containers[0]
+        );
+    }
+
+    /// Each row of `computePodActions` for a container that runs: what changed comes before what probes say, and is
+    /// started again whatever the policy.
+    #[test]
+    fn a_container_that_runs_is_ended_for_its_definition_and_its_probes() {
+        use Verdict::{Failure, Success, Unknown};
+        let changed = "stop c (Container c definition changed, will be restarted), start c";
+        let by_probe = |kind: &str, restarts: bool| match restarts {
+            true => format!("stop c 7s (Container c failed {kind} probe, will be restarted), start c"),
+            false => format!("stop c 7s (Container c failed {kind} probe)"),
+        };
+        let rules = || vec![RestartRule::In(vec![0, 137, 143])];
+        for (restart, restarts) in [(Always, true), (OnFailure, true), (Never, false)] {
+            for (startup, liveness, is_changed, expected) in [
+                (Success, Success, false, String::new()),
+                (Unknown, Unknown, false, String::new()),
+                (Success, Failure, false, by_probe("liveness", restarts)),
+                (Failure, Unknown, false, by_probe("startup", restarts)),
+                (Success, Success, true, changed.to_owned()),
+                (Success, Failure, true, changed.to_owned()),
+                (Failure, Unknown, true, changed.to_owned()),
+                (Unknown, Unknown, true, changed.to_owned()),
+            ] {
+                let of = ObservedContainer {
+                    health: health(startup, liveness),
+                    ..instance("c", 0, 1, running(1))
+                };
+                let change = |container: &mut Container| {
+                    container.restart = restart;
+                    container.hash += u32::from(is_changed);
+                    // Rules ask for an exit code, and it has none yet.
+                    container.restart_rules = rules();
+                };
+                check(change, of, Checkpoint::default(), &expected);
+            }
+        }
+    }
+
+    /// `ShouldContainerBeRestarted` for one that has ended: its definition is not looked at, but one that was ended to
+    /// be started again is.
+    #[test]
+    fn a_container_that_has_ended_is_started_by_its_policy_or_because_it_was_ended_for_that() {
+        let restarting = |id: &str| Checkpoint {
+            restarting: BTreeMap::from([("c".to_owned(), id.to_owned())]),
+            ..Checkpoint::default()
+        };
+        for is_changed in [false, true] {
+            for (restart, code, kept, starts) in [
+                (Always, 0, Checkpoint::default(), true),
+                (Always, 1, Checkpoint::default(), true),
+                (OnFailure, 0, Checkpoint::default(), false),
+                (OnFailure, 1, Checkpoint::default(), true),
+                (Never, 0, Checkpoint::default(), false),
+                (Never, 137, Checkpoint::default(), false),
+                (OnFailure, 0, restarting("c2"), true),
+                (Never, 0, restarting("c2"), true),
+                (Never, 137, restarting("c2"), true),
+                // Of an instance before this one, which was started again since.
+                (OnFailure, 0, restarting("c1"), false),
+                (Never, 137, restarting("c1"), false),
+            ] {
+                let of = instance("c", 2, 1, exited(1, 5, code));
+                let change = |container: &mut Container| {
+                    container.restart = restart;
+                    container.hash += u32::from(is_changed);
+                };
+                check(change, of, kept, if starts { "start c" } else { "" });
+            }
+        }
+        let unknown = || instance("c", 2, 1, ContainerState::Unknown);
+        let kill = r#"stop c (Container is in "unknown" state, try killing it before restart), start c"#;
+        for restart in [Always, OnFailure, Never] {
+            check(
+                |container| container.restart = restart,
+                unknown(),
+                Checkpoint::default(),
+                kill,
+            );
+        }
+    }
+
+    /// The only container of a pod that was ended to be started again keeps the pod, whatever it left.
+    #[test]
+    fn a_pod_whose_only_container_is_to_be_started_again_has_not_ended() {
+        for (restart, code) in [(OnFailure, 0), (Never, 0), (Never, 137)] {
+            let pod = sample::pod(restart, &[], &["c"]);
+            let seen = |restarting: bool, ready: bool| ObservedPod {
+                sandboxes: vec![sandbox(0, ready, 0)],
+                containers: vec![instance("c", 0, 1, exited(1, 5, code))],
+                checkpoint: restarting.then(|| {
+                    Arc::new(Checkpoint {
+                        restarting: BTreeMap::from([("c".to_owned(), "c0".to_owned())]),
+                        ..Checkpoint::default()
+                    })
+                }),
+                ..ObservedPod::default()
+            };
+            assert_eq!(text(&need(&pod, &seen(false, true))), "end", "{restart:?} {code}");
+            assert_eq!(
+                text(&need(&pod, &seen(true, true))),
+                "start c",
+                "{restart:?} {code}"
+            );
+        }
+    }
+
+    /// Each row of `computeInitContainerActions` for a sidecar that runs.
+    #[test]
+    fn a_sidecar_that_runs_is_ended_for_its_definition_and_its_probes() {
+        use Verdict::{Failure, Success, Unknown};
+        for (startup, liveness, is_changed, expected) in [
+            (Success, Success, false, ""),
+            // It is not known yet whether it has started, and nothing else is asked.
+            (Unknown, Failure, true, ""),
+            (
+                Failure,
+                Unknown,
+                true,
+                "stop s 7s (Init container s failed startup probe), start s",
+            ),
+            (
+                Success,
+                Failure,
+                false,
+                "stop s 7s (Init container s failed liveness probe), start s",
+            ),
+            (
+                Success,
+                Failure,
+                true,
+                "stop s (Init container s definition changed), start s",
+            ),
+            (
+                Success,
+                Success,
+                true,
+                "stop s (Init container s definition changed), start s",
+            ),
+        ] {
+            for restart in [Always, OnFailure, Never] {
+                let mut pod = sample::pod(restart, &["+s"], &["c"]);
+                pod.init_containers[0].probes.startup = probe();
+                pod.init_containers[0].probes.liveness = probe();
+                pod.init_containers[0].hash += u32::from(is_changed);
+                let sidecar = ObservedContainer {
+                    health: health(startup, liveness),
+                    ..instance("s", 0, 1, running(1))
+                };
+                let seen = ObservedPod {
+                    sandboxes: vec![sandbox(0, true, 0)],
+                    containers: vec![instance("c", 0, 2, running(2)), sidecar],
+                    ..ObservedPod::default()
+                };
+                let needed = need(&pod, &seen);
+                assert_eq!(
+                    text(&needed),
+                    expected,
+                    "{restart:?} {startup:?} {liveness:?} {is_changed}"
+                );
+            }
+        }
+    }
 }

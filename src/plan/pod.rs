@@ -4,7 +4,8 @@ use jiff::Timestamp;
 
 use super::need::{Need, need};
 use super::start::{self, Given, Stages};
-use super::{PlanView, gc, restart, teardown};
+use super::teardown::{self, Ending};
+use super::{PlanView, gc, restart};
 use crate::model::memory::{PodMemory, Remains};
 use crate::model::node::NodePolicy;
 use crate::model::pod::{Pod, PodUid};
@@ -93,11 +94,14 @@ fn plan_removal(
     let seen = observed.uids.iter().filter(|(other, _)| !stays(other));
     let unseen = (!observed.uids.contains_key(uid)).then_some((uid, &nothing));
     let mut stages: Vec<Vec<Step>> = Vec::new();
+    let mut ends = None;
     for (uid, seen) in seen.chain(unseen) {
-        for (index, steps) in teardown::remove(view.name, uid, seen, policy)
-            .into_iter()
-            .enumerate()
-        {
+        let ending = Ending::of_unknown(seen, now);
+        if seen.lives() {
+            ends = ends.max(Some(ending.ends));
+        }
+        let removal = teardown::remove(view.name, uid, seen, &ending, policy);
+        for (index, steps) in removal.into_iter().enumerate() {
             match stages.get_mut(index) {
                 Some(stage) => stage.extend(steps),
                 None => stages.push(steps),
@@ -106,7 +110,7 @@ fn plan_removal(
     }
     Plan {
         stages,
-        wake_at: None,
+        ends,
         ..Plan::default()
     }
 }
@@ -119,6 +123,9 @@ fn plan_pod(given: Given<'_>) -> Plan {
         now,
         ..
     } = given;
+    if is_leaving(pod, seen, memory) {
+        return plan_new_life(given);
+    }
     let need = match memory.ended.is_some() || pod.deletion.is_some() {
         true => Need::End,
         false => need(pod, seen),
@@ -156,18 +163,64 @@ fn plan_end(given: Given<'_>) -> Plan {
         seen,
         memory,
         policy,
+        now,
         ..
     } = given;
-    let lives = seen.containers.iter().any(|c| c.may_run()) || seen.ready_sandboxes().next().is_some();
-    let stages = match lives || memory.remains == Remains::Everything {
-        true => teardown::end(pod, seen, policy),
+    let ending = Ending::of(pod, seen, now);
+    let stages = match seen.lives() || memory.remains == Remains::Everything {
+        true => teardown::end(pod, seen, &ending, false, policy),
         false => gc::stages(pod, seen, policy),
     };
     Plan {
         stages,
-        wake_at: None,
+        ends: Some(ending.ends),
         ..Plan::default()
     }
+}
+
+/// Whether what runs of the pod is of a life that is over: its manifest was gone, even if it came back at once with the
+/// same content and so with the same UID (`restartRequested` in `pkg/kubelet/pod_workers.go`).
+fn is_leaving(pod: &Pod, seen: &ObservedPod, memory: &PodMemory) -> bool {
+    let exists = !seen.sandboxes.is_empty() || !seen.containers.is_empty();
+    let was_removed = seen.checkpoint.as_ref().is_some_and(|kept| kept.leaving);
+    exists && (was_removed || memory.incarnation != pod.incarnation)
+}
+
+/// Ends the life that is over, in order and with its grace; then makes way for the new one.
+fn plan_new_life(given: Given<'_>) -> Plan {
+    let Given {
+        pod,
+        seen,
+        memory,
+        policy,
+        now,
+        ..
+    } = given;
+    if let Some(wait) = failure_holds(memory, Way::Down, now) {
+        return wait;
+    }
+    let ending = Ending::of(pod, seen, now);
+    let is_kept = seen.checkpoint.as_ref().is_some_and(|kept| kept.leaving);
+    let stages = match seen.lives() {
+        true => teardown::end(pod, seen, &ending, true, policy),
+        // From then on an agent that remembers nothing goes on.
+        false if !is_kept => vec![ending.keep(&pod.uid, true, policy).into_iter().collect()],
+        false => teardown::reset(pod, seen, policy),
+    };
+    Plan {
+        stages,
+        ends: Some(ending.ends),
+        ..Plan::default()
+    }
+}
+
+/// Whether work that was planned before has to be given up now that its pod is another version, or is not wanted any
+/// more. An end that was begun is gone on with (its hooks were called, and its grace runs) unless a shorter grace is
+/// asked for; then all else is outdated.
+pub fn outdated(ends: Option<Timestamp>, now_wanted: Option<&Pod>, now: Timestamp) -> bool {
+    let Some(ends) = ends else { return true };
+    let deletion = now_wanted.and_then(|pod| pod.deletion.as_ref());
+    deletion.is_some_and(|deletion| now + deletion.grace < ends)
 }
 
 /// Whether a plan takes away or adds.
@@ -197,11 +250,13 @@ fn failure_holds(memory: &PodMemory, way: Way, now: Timestamp) -> Option<Plan> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::time::Duration;
 
     use expect_test::{Expect, expect};
 
     use super::*;
+    use crate::model::checkpoint::Checkpoint;
     use crate::model::memory::{Backoff, ContainerMemory};
     use crate::model::object::{Known, ObjectKind, Objects};
     use crate::model::pod::{Container, Deletion, Mount, RestartPolicy, Volume, VolumeSource};
@@ -220,6 +275,7 @@ mod tests {
         network_ready: bool,
         desired_complete: bool,
         held: Option<PodUid>,
+        logs: BTreeMap<String, u32>,
         objects: Objects,
         now: i64,
     }
@@ -232,6 +288,7 @@ mod tests {
             network_ready: true,
             desired_complete: true,
             held: None,
+            logs: BTreeMap::new(),
             objects: Objects::default(),
             now: 100,
         }
@@ -248,6 +305,7 @@ mod tests {
             held: case.held.as_ref(),
             images: &[],
             leftovers: &Default::default(),
+            logs: Some(&case.logs),
             objects: &case.objects,
             services: &Default::default(),
             allocatable: &Default::default(),
@@ -273,8 +331,18 @@ mod tests {
     fn line(step: &Step) -> String {
         let what = match step {
             Step::StopContainer {
-                id, grace, message, ..
-            } => format!("{id} {}s ({message})", grace.as_secs()),
+                id,
+                grace,
+                message,
+                after,
+                ..
+            } => {
+                let after = match after.is_empty() {
+                    true => String::new(),
+                    false => format!(" after {}", after.join(" and ")),
+                };
+                format!("{id} {}s{after} ({message})", grace.as_secs())
+            }
             Step::RemoveContainer { id, .. } | Step::StopSandbox { id } | Step::RemoveSandbox { id } => {
                 id.clone()
             }
@@ -295,6 +363,7 @@ mod tests {
                 ContainerRef::Made => format!("{container} (new)"),
             },
             Step::PostStart(step) => step.container.clone(),
+            Step::KeepCheckpoint(record) => serde_json::to_string(&record.checkpoint).unwrap(),
             Step::KeepAllocation(record) => format!("{:?}", record.occasion).to_lowercase(),
             Step::Resize(_)
             | Step::EnsureCgroup(_)
@@ -313,7 +382,7 @@ mod tests {
                 ..case(sample::pod(Always, &[], &["a", "b"]), vec![], vec![])
             },
             expect![[r#"
-                set cgroup, make pod directory, keep allocation begun
+                set cgroup, make pod directory, keep checkpoint {}, keep allocation begun
                 run sandbox 0, ensure image a, ensure image b
                 write hosts file
                 create container a #0 in new, create container b #0 in new
@@ -334,7 +403,7 @@ mod tests {
         check(
             without(&pod),
             expect![[r#"
-                set cgroup, make pod directory, keep allocation begun
+                set cgroup, make pod directory, keep checkpoint {}, keep allocation begun
                 run sandbox 0, ensure image c
                 write hosts file
                 create container c #0 in new
@@ -349,15 +418,20 @@ mod tests {
         check(
             seen(vec![]),
             expect![[r#"
+                keep checkpoint {"containers":["c"],"sidecars":["s2"]}
                 ensure image i1, write hosts file
                 create container i1 #0 in s0
                 start container i1 (new)"#]],
         );
-        check(seen(vec![instance("i1", 0, 1, running(1))]), expect![""]);
+        check(
+            seen(vec![instance("i1", 0, 1, running(1))]),
+            expect![[r#"keep checkpoint {"containers":["c"],"sidecars":["s2"]}"#]],
+        );
         let i1 = || instance("i1", 0, 1, exited(1, 2, 0));
         check(
             seen(vec![i1()]),
             expect![[r#"
+                keep checkpoint {"containers":["c"],"sidecars":["s2"]}
                 ensure image s2, write hosts file
                 create container s2 #0 in s0
                 start container s2 (new)"#]],
@@ -366,6 +440,7 @@ mod tests {
         check(
             seen(vec![s2(), i1()]),
             expect![[r#"
+                keep checkpoint {"containers":["c"],"sidecars":["s2"]}
                 ensure image i3, write hosts file
                 create container i3 #0 in s0
                 start container i3 (new)"#]],
@@ -375,6 +450,7 @@ mod tests {
         check(
             seen(vec![instance("i3", 0, 4, running(4)), s2_dead(), i1()]),
             expect![[r#"
+                keep checkpoint {"containers":["c"],"sidecars":["s2"]}
                 ensure image s2, write hosts file
                 create container s2 #1 in s0
                 start container s2 (new)"#]],
@@ -383,6 +459,7 @@ mod tests {
         check(
             seen(vec![i3(), s2_dead(), i1()]),
             expect![[r#"
+                keep checkpoint {"containers":["c"],"sidecars":["s2"]}
                 ensure image s2, ensure image c, write hosts file
                 create container s2 #1 in s0, create container c #0 in s0
                 start container s2 (new)
@@ -504,6 +581,7 @@ mod tests {
         check(
             done,
             expect![[r#"
+                keep checkpoint {"ends":"2027-01-15T08:01:45Z"}
                 stop container dbg0 5s (Stopping container dbg)
                 stop sandbox s0
                 remove cgroup kubepods/besteffort/podu1, remove pod directory /var/lib/kubelet/pods/u1/volumes"#]],
@@ -585,6 +663,7 @@ mod tests {
         check(
             case(pod(), vec![sandbox(0, true, 0)], vec![other.clone()]),
             expect![[r#"
+                keep checkpoint {"restarting":{"c":"c0"}}
                 stop container c0 5s (Container c definition changed, will be restarted)
                 ensure image c, write hosts file
                 create container c #1 in s0
@@ -606,6 +685,7 @@ mod tests {
                 vec![instance("c", 0, 1, ContainerState::Unknown)],
             ),
             expect![[r#"
+                keep checkpoint {"restarting":{"c":"c0"}}
                 stop container c0 5s (Container is in "unknown" state, try killing it before restart)
                 ensure image c, write hosts file
                 create container c #1 in s0
@@ -619,7 +699,7 @@ mod tests {
             let mut memory = PodMemory::new(sample::uid("u1"), at(0));
             let of_container = ContainerMemory {
                 restart,
-                ..ContainerMemory::default()
+                ..ContainerMemory::of(&sample::container("c"))
             };
             memory.containers.insert("c".to_owned(), of_container);
             Case {
@@ -675,7 +755,7 @@ mod tests {
             dead(OnFailure),
             expect![[r#"
                 stop sandbox s3
-                set cgroup, make pod directory, keep allocation begun
+                set cgroup, make pod directory, keep checkpoint {}, keep allocation begun
                 run sandbox 4, ensure image b
                 write hosts file
                 create container b #1 in new
@@ -717,22 +797,25 @@ mod tests {
         check(
             ended(Some(100), None),
             expect![[r#"
-                stop container c0 5s (Stopping container c)
-                stop container s30 5s (Stopping container s3)
-                stop container s10 5s (Stopping container s1)
+                keep checkpoint {"containers":["c"],"sidecars":["s1","s3"],"ends":"2027-01-15T08:01:45Z"}
+                stop container c0 5s (Stopping container c), stop container s30 5s after c0 (Stopping container s3), stop container s10 5s after c0 and s30 (Stopping container s1)
                 stop sandbox s0
                 remove cgroup kubepods/besteffort/podu1, remove pod directory /var/lib/kubelet/pods/u1/volumes"#]],
         );
         check(
             ended(None, Some(0)),
             expect![[r#"
-                stop container c0 2s (Stopping container c)
-                stop container s30 2s (Stopping container s3)
-                stop container s10 2s (Stopping container s1)
+                keep checkpoint {"containers":["c"],"sidecars":["s1","s3"],"ends":"2027-01-15T08:01:40Z"}
+                stop container c0 2s (Stopping container c), stop container s30 2s (Stopping container s3), stop container s10 2s (Stopping container s1)
                 stop sandbox s0
                 remove cgroup kubepods/besteffort/podu1, remove pod directory /var/lib/kubelet/pods/u1/volumes"#]],
         );
-        check(ended(Some(101), None), expect!["wake at 101"]);
+        check(
+            ended(Some(101), None),
+            expect![[r#"
+            keep checkpoint {"containers":["c"],"sidecars":["s1","s3"]}
+            wake at 101"#]],
+        );
     }
 
     #[test]
@@ -752,13 +835,9 @@ mod tests {
         check(gone(false), expect![""]);
         let removal = || {
             expect![[r#"
-            stop container c1 5s (Stopping container c)
-            stop sandbox s0
-            remove container c1, remove container c0
-            remove log directory /var/log/pods/ns_p_u1
-            remove cgroup kubepods/podu1, remove cgroup kubepods/burstable/podu1, remove cgroup kubepods/besteffort/podu1
-            remove pod directory /var/lib/kubelet/pods/u1
-            remove sandbox s0"#]]
+                keep checkpoint {"ends":"2027-01-15T08:01:45Z","leaving":true}
+                stop container c1 5s (Stopping container c)
+                stop sandbox s0"#]]
         };
         check(gone(true), removal());
         // One of another UID goes first, and nothing else happens until it is gone.
@@ -768,6 +847,329 @@ mod tests {
             ..sample::pod(Always, &[], &["c"])
         });
         check(replaced, removal());
+        // When nothing of it lives any more, the rest goes.
+        let mut ended = gone(true);
+        ended.observed = observed(
+            vec![sandbox(0, false, 0)],
+            vec![
+                instance("c", 1, 1, exited(1, 99, 0)),
+                instance("c", 0, 0, exited(0, 1, 1)),
+            ],
+        );
+        for seen in ended.observed.uids.values_mut() {
+            seen.checkpoint = Some(std::sync::Arc::new(Checkpoint {
+                ends: Some(at(99)),
+                leaving: true,
+                ..Checkpoint::default()
+            }));
+        }
+        check(
+            ended,
+            expect![[r#"
+                remove container c1, remove container c0
+                remove log directory /var/log/pods/ns_p_u1
+                remove cgroup kubepods/podu1, remove cgroup kubepods/burstable/podu1, remove cgroup kubepods/besteffort/podu1
+                remove pod directory /var/lib/kubelet/pods/u1
+                remove sandbox s0"#]],
+        );
+    }
+
+    /// A pod of two sidecars and two containers, all of which run, of which nobody knows more than is kept.
+    fn unknown(kept: Option<Checkpoint>) -> Case {
+        let of_pod = sample::pod(Always, &["+s1", "+s2"], &["a", "b"]);
+        let all = ["b", "a", "s2", "s1"].map(|name| instance(name, 0, 1, running(1)));
+        let mut case = case(of_pod, vec![sandbox(0, true, 0)], all.to_vec());
+        case.desired = None;
+        for seen in case.observed.uids.values_mut() {
+            seen.checkpoint = kept.clone().map(std::sync::Arc::new);
+        }
+        case
+    }
+
+    #[test]
+    fn a_pod_whose_manifest_is_gone_ends_in_order_and_in_one_grace() {
+        let kept = || Checkpoint::of(&sample::pod(Always, &["+s1", "+s2"], &["a", "b"]));
+        check(
+            unknown(Some(kept())),
+            expect![[r#"
+            keep checkpoint {"containers":["a","b"],"sidecars":["s1","s2"],"ends":"2027-01-15T08:01:45Z","leaving":true}
+            stop container b0 5s (Stopping container b), stop container a0 5s (Stopping container a), stop container s20 5s after b0 and a0 (Stopping container s2), stop container s10 5s after b0 and a0 and s20 (Stopping container s1)
+            stop sandbox s0"#]],
+        );
+        // One that another replaces, too.
+        let mut replaced = unknown(Some(kept()));
+        replaced.desired = Some(Pod {
+            uid: sample::uid("u2"),
+            ..sample::pod(Always, &[], &["c"])
+        });
+        check(
+            replaced,
+            expect![[r#"
+            keep checkpoint {"containers":["a","b"],"sidecars":["s1","s2"],"ends":"2027-01-15T08:01:45Z","leaving":true}
+            stop container b0 5s (Stopping container b), stop container a0 5s (Stopping container a), stop container s20 5s after b0 and a0 (Stopping container s2), stop container s10 5s after b0 and a0 and s20 (Stopping container s1)
+            stop sandbox s0"#]],
+        );
+        // The agent that began it was killed: what is left of the grace is left.
+        let begun = Checkpoint {
+            ends: Some(at(103)),
+            leaving: true,
+            ..kept()
+        };
+        check(
+            unknown(Some(begun.clone())),
+            expect![[r#"
+            stop container b0 3s (Stopping container b), stop container a0 3s (Stopping container a), stop container s20 3s after b0 and a0 (Stopping container s2), stop container s10 3s after b0 and a0 and s20 (Stopping container s1)
+            stop sandbox s0"#]],
+        );
+        let late = Checkpoint {
+            ends: Some(at(99)),
+            ..begun
+        };
+        check(
+            unknown(Some(late)),
+            expect![[r#"
+            stop container b0 2s (Stopping container b), stop container a0 2s (Stopping container a), stop container s20 2s (Stopping container s2), stop container s10 2s (Stopping container s1)
+            stop sandbox s0"#]],
+        );
+        // Nothing was kept: all at once.
+        check(
+            unknown(None),
+            expect![[r#"
+            keep checkpoint {"ends":"2027-01-15T08:01:45Z","leaving":true}
+            stop container b0 5s (Stopping container b), stop container a0 5s (Stopping container a), stop container s20 5s (Stopping container s2), stop container s10 5s (Stopping container s1)
+            stop sandbox s0"#]],
+        );
+    }
+
+    #[test]
+    fn a_shorter_grace_that_is_asked_for_later_counts_and_a_longer_one_does_not() {
+        let ending = |grace: u64, ends: i64| {
+            let mut case = unknown(Some(Checkpoint {
+                ends: Some(at(ends)),
+                ..Checkpoint::of(&sample::pod(Always, &["+s1", "+s2"], &["a", "b"]))
+            }));
+            case.desired = Some(Pod {
+                deletion: Some(Deletion {
+                    asked: at(90),
+                    grace: Duration::from_secs(grace),
+                }),
+                ..sample::pod(Always, &["+s1", "+s2"], &["a", "b"])
+            });
+            case
+        };
+        check(
+            ending(3, 120),
+            expect![[r#"
+            keep checkpoint {"containers":["a","b"],"sidecars":["s1","s2"],"ends":"2027-01-15T08:01:43Z"}
+            stop container b0 3s (Stopping container b), stop container a0 3s (Stopping container a), stop container s20 3s after b0 and a0 (Stopping container s2), stop container s10 3s after b0 and a0 and s20 (Stopping container s1)
+            stop sandbox s0
+            remove cgroup kubepods/besteffort/podu1, remove pod directory /var/lib/kubelet/pods/u1/volumes"#]],
+        );
+        check(
+            ending(60, 120),
+            expect![[r#"
+            stop container b0 20s (Stopping container b), stop container a0 20s (Stopping container a), stop container s20 20s after b0 and a0 (Stopping container s2), stop container s10 20s after b0 and a0 and s20 (Stopping container s1)
+            stop sandbox s0
+            remove cgroup kubepods/besteffort/podu1, remove pod directory /var/lib/kubelet/pods/u1/volumes"#]],
+        );
+    }
+
+    #[test]
+    fn only_a_shorter_grace_outdates_an_end_that_has_begun() {
+        let asks = |grace: Option<u64>| {
+            let mut pod = sample::pod(Always, &[], &["c"]);
+            pod.deletion = grace.map(|grace| Deletion {
+                asked: at(90),
+                grace: Duration::from_secs(grace),
+            });
+            pod
+        };
+        let check = |ends: Option<i64>, pod: Option<Pod>, expected: bool| {
+            assert_eq!(
+                outdated(ends.map(at), pod.as_ref(), at(100)),
+                expected,
+                "{ends:?}"
+            );
+        };
+        check(None, None, true);
+        check(None, Some(asks(None)), true);
+        check(Some(110), None, false);
+        check(Some(110), Some(asks(None)), false);
+        check(Some(110), Some(asks(Some(30))), false);
+        check(Some(110), Some(asks(Some(10))), false);
+        check(Some(110), Some(asks(Some(5))), true);
+    }
+
+    #[test]
+    fn a_pod_whose_manifest_was_made_again_ends_and_begins_anew() {
+        let again = |restart, kept: Option<Checkpoint>, memory_of: u64, state| {
+            let mut pod = sample::pod(restart, &[], &["c"]);
+            pod.incarnation = 1;
+            let ready = matches!(state, ContainerState::Running { .. });
+            let mut case = case(pod, vec![sandbox(0, ready, 0)], vec![instance("c", 0, 1, state)]);
+            for seen in case.observed.uids.values_mut() {
+                seen.checkpoint = kept.clone().map(std::sync::Arc::new);
+            }
+            let mut memory = PodMemory::new(sample::uid("u1"), at(0));
+            memory.incarnation = memory_of;
+            case.memory = Some(memory);
+            case
+        };
+        let leaving = || {
+            Some(Checkpoint {
+                ends: Some(at(103)),
+                leaving: true,
+                ..Checkpoint::default()
+            })
+        };
+        check(
+            again(Always, None, 0, running(1)),
+            expect![[r#"
+            keep checkpoint {"ends":"2027-01-15T08:01:45Z","leaving":true}
+            stop container c0 5s (Stopping container c)
+            stop sandbox s0
+            remove cgroup kubepods/besteffort/podu1, remove pod directory /var/lib/kubelet/pods/u1/volumes"#]],
+        );
+        // The agent was killed meanwhile.
+        check(
+            again(Always, leaving(), 1, running(1)),
+            expect![[r#"
+            stop container c0 3s (Stopping container c)
+            stop sandbox s0
+            remove cgroup kubepods/besteffort/podu1, remove pod directory /var/lib/kubelet/pods/u1/volumes"#]],
+        );
+        check(
+            again(Always, None, 0, exited(1, 2, 0)),
+            expect![[r#"keep checkpoint {"ends":"2027-01-15T08:01:45Z","leaving":true}"#]],
+        );
+        // Nothing stays but the logs.
+        for restart in [Always, OnFailure, Never] {
+            check(
+                again(restart, leaving(), 1, exited(1, 2, 0)),
+                expect![[r#"
+                    remove container c0
+                    remove cgroup kubepods/besteffort/podu1, remove pod directory /var/lib/kubelet/pods/u1/volumes
+                    remove sandbox s0"#]],
+            );
+        }
+        let mut anew = again(Never, leaving(), 1, exited(1, 2, 0));
+        anew.observed = ObservedName::default();
+        anew.logs.insert("c".to_owned(), 1);
+        check(
+            anew,
+            expect![[r#"
+                set cgroup, make pod directory, keep checkpoint {}, keep allocation begun
+                run sandbox 0, ensure image c
+                write hosts file
+                create container c #1 in new
+                start container c (new)"#]],
+        );
+    }
+
+    #[test]
+    fn a_container_that_the_runtime_has_lost_is_counted_on() {
+        let lost = |logs: Option<u32>, containers| {
+            let mut case = case(
+                sample::pod(Always, &[], &["c", "d"]),
+                vec![sandbox(0, true, 0)],
+                containers,
+            );
+            let running = instance("d", 0, 1, running(1));
+            for seen in case.observed.uids.values_mut() {
+                seen.containers.push(running.clone());
+            }
+            case.logs.extend(logs.map(|next| ("c".to_owned(), next)));
+            case
+        };
+        check(
+            lost(None, vec![]),
+            expect![[r#"
+            ensure image c, write hosts file
+            create container c #0 in s0
+            start container c (new)"#]],
+        );
+        check(
+            lost(Some(3), vec![]),
+            expect![[r#"
+            ensure image c, write hosts file
+            create container c #3 in s0
+            start container c (new)"#]],
+        );
+        // An older instance is there, and the log of a newer one.
+        let old = || vec![instance("c", 1, 1, exited(1, 2, 1))];
+        check(
+            lost(Some(2), old()),
+            expect![[r#"
+            ensure image c, write hosts file
+            create container c #2 in s0
+            start container c (new)"#]],
+        );
+        check(
+            lost(Some(6), old()),
+            expect![[r#"
+            ensure image c, write hosts file
+            create container c #6 in s0
+            start container c (new)"#]],
+        );
+        // The logs are gone, but the API server was told.
+        let mut told = lost(None, vec![]);
+        let status = serde_json::json!({"status": {"containerStatuses": [
+            {"name": "c", "containerID": "containerd://x", "restartCount": 4, "image": "i", "imageID": "", "ready": true}
+        ]}});
+        if let Some(pod) = &mut told.desired {
+            pod.object = std::sync::Arc::new(serde_json::from_value(status).unwrap());
+        }
+        check(
+            told,
+            expect![[r#"
+            ensure image c, write hosts file
+            create container c #5 in s0
+            start container c (new)"#]],
+        );
+    }
+
+    #[test]
+    fn what_is_ended_to_be_started_again_is_kept_where_the_policy_would_not_start_it() {
+        let changed = |restart, health| {
+            let of = ObservedContainer {
+                hash: 1,
+                health,
+                ..instance("c", 0, 1, running(1))
+            };
+            case(
+                sample::pod(restart, &[], &["c"]),
+                vec![sandbox(0, true, 0)],
+                vec![of],
+            )
+        };
+        check(
+            changed(Always, None),
+            expect![[r#"
+            stop container c0 5s (Container c definition changed, will be restarted)
+            ensure image c, write hosts file
+            create container c #1 in s0
+            start container c (new)"#]],
+        );
+        check(
+            changed(OnFailure, None),
+            expect![[r#"
+            keep checkpoint {"restarting":{"c":"c0"}}
+            stop container c0 5s (Container c definition changed, will be restarted)
+            ensure image c, write hosts file
+            create container c #1 in s0
+            start container c (new)"#]],
+        );
+        // It is forgotten when another instance is there.
+        let mut started = changed(OnFailure, None);
+        let restarting = Checkpoint {
+            restarting: [("c".to_owned(), "c0".to_owned())].into(),
+            ..Checkpoint::default()
+        };
+        for seen in started.observed.uids.values_mut() {
+            seen.checkpoint = Some(std::sync::Arc::new(restarting.clone()));
+            seen.containers = vec![instance("c", 1, 1, running(1))];
+        }
+        check(started, expect!["keep checkpoint {}"]);
     }
 
     #[test]
@@ -796,7 +1198,7 @@ mod tests {
         );
         let starts = || {
             expect![[r#"
-                set cgroup, make pod directory, keep allocation begun
+                set cgroup, make pod directory, keep checkpoint {}, keep allocation begun
                 run sandbox 0, ensure image c, ensure image d
                 write hosts file
                 create container c #0 in new, create container d #0 in new
@@ -829,13 +1231,9 @@ mod tests {
         check(
             held("u2"),
             expect![[r#"
+                keep checkpoint {"ends":"2027-01-15T08:01:45Z","leaving":true}
                 stop container c1 5s (Stopping container c)
-                stop sandbox s0
-                remove container c1, remove container c0
-                remove log directory /var/log/pods/ns_p_u1
-                remove cgroup kubepods/podu1, remove cgroup kubepods/burstable/podu1, remove cgroup kubepods/besteffort/podu1
-                remove pod directory /var/lib/kubelet/pods/u1
-                remove sandbox s0"#]],
+                stop sandbox s0"#]],
         );
         let mut memory = PodMemory::new(sample::uid("u1"), at(0));
         memory.remains = crate::model::memory::Remains::Everything;

@@ -481,6 +481,7 @@ mod tests {
                 held: None,
                 images: &[],
                 leftovers: &BTreeSet::new(),
+                logs: None,
                 objects: &Default::default(),
                 services: &Default::default(),
                 allocatable: &Default::default(),

@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::model::allocation::Allocation;
 use crate::model::api::tells_end;
 use crate::model::memory::{Backoff, ContainerMemory, PodMemory, Remains};
 use crate::model::node::NodePolicy;
 use crate::model::pod::{CONFIG_SEEN, Container, Pod, PodUid, PullPolicy, Source};
 use crate::model::reason;
-use crate::model::runtime::{
-    ObservedContainer, ObservedImage, ObservedName, ObservedPod, Sandbox, shall_start,
-};
+use crate::model::runtime::{ObservedContainer, ObservedImage, ObservedName, ObservedPod, Sandbox};
 use crate::model::step::{Done, Occasion, Outcome, StepError, StepReport, Subject, verb};
 
 /// The longest delay between two pulls of an image.
@@ -36,9 +35,19 @@ pub fn remembered(
     now: Timestamp,
 ) -> PodMemory {
     let seen = observed.uids.get(&pod.uid);
+    let is_leaving = seen.is_some_and(|seen| seen.checkpoint.as_ref().is_some_and(|kept| kept.leaving));
+    // That the life before this one is over is known without it.
+    let may_forget = seen.is_none() || is_leaving;
     let mut memory = match memory.filter(|memory| memory.uid == pod.uid) {
-        Some(memory) => memory.clone(),
-        None => PodMemory::new(pod.uid.clone(), began(seen, now)),
+        Some(memory) if memory.incarnation == pod.incarnation || !may_forget => memory.clone(),
+        Some(_) => PodMemory {
+            incarnation: pod.incarnation,
+            ..PodMemory::new(pod.uid.clone(), now)
+        },
+        None => PodMemory {
+            incarnation: pod.incarnation,
+            ..PodMemory::new(pod.uid.clone(), began(seen.filter(|_| !is_leaving), now))
+        },
     };
     // Others end pods too, by their status: the control plane's garbage collection does.
     if memory.ended.is_none() {
@@ -89,7 +98,8 @@ fn outlived(pod: &Pod, seen: Option<&ObservedPod>, deadline: Timestamp) -> bool 
     let ended = |container: &Container| {
         let instance = seen.and_then(|seen| seen.container(&container.name));
         let finished = instance.and_then(ObservedContainer::finished);
-        finished.is_some_and(|finished| finished < deadline) && !shall_start(container, instance)
+        finished.is_some_and(|finished| finished < deadline)
+            && !seen.is_some_and(|seen| seen.shall_start(container))
     };
     let failed = |container: &Container| {
         let instance = seen.and_then(|seen| seen.container(&container.name));
@@ -120,6 +130,7 @@ pub fn after(
     note_pod(&mut memory, outcome);
     note_remains(&mut memory, outcome, Remains::Containers);
     note_written(&mut memory, outcome);
+    note_resized(&mut memory, outcome, observed.uids.get(&pod.uid));
     for container in pod.all_containers() {
         let reports = || {
             let subject = Subject::Container(container.name.clone());
@@ -132,9 +143,12 @@ pub fn after(
             continue;
         }
         let of_container = memory.containers.entry(container.name.clone()).or_default();
+        if !of_container.is_of(container) {
+            *of_container = ContainerMemory::of(container);
+        }
         let exits = exits(observed.uids.get(&pod.uid), &container.name);
         note_attempt(of_container, reports(), exits, policy);
-        if *of_container == ContainerMemory::default() {
+        if *of_container == ContainerMemory::of(container) {
             memory.containers.remove(&container.name);
         }
     }
@@ -226,6 +240,28 @@ fn note_written(memory: &mut PodMemory, outcome: &Outcome) {
             }
             _ if report.verb == verb::REMOVE_POD_DIR => memory.written.clear(),
             _ => {}
+        }
+    }
+}
+
+/// A container that gets other resources is started with them at once: to the kubelet's back-off that is another
+/// definition.
+fn note_resized(memory: &mut PodMemory, outcome: &Outcome, seen: Option<&ObservedPod>) {
+    let before = seen.and_then(|seen| seen.allocation.as_ref());
+    for report in &outcome.steps {
+        let Ok(Done::Kept {
+            allocation,
+            occasion: Occasion::Resized,
+        }) = &report.result
+        else {
+            continue;
+        };
+        for (name, of_container) in &mut memory.containers {
+            let sizes = |allocation: &Allocation| allocation.containers.get(name).copied();
+            if before.is_none_or(|before| sizes(before) != sizes(allocation)) {
+                of_container.restart = None;
+                of_container.retry = None;
+            }
         }
     }
 }
@@ -336,7 +372,7 @@ pub(super) fn held_until(
     images: &[ObservedImage],
     policy: &NodePolicy,
 ) -> Option<Timestamp> {
-    let memory = memory.containers.get(&container.name)?;
+    let memory = memory.of_container(container)?;
     let max = policy.max_restart_backoff;
     let crash = memory.restart.zip(last_exit(Some(seen), &container.name));
     let crash = crash.and_then(|(backoff, exit)| backoff.holds(exit, max));
@@ -457,6 +493,79 @@ mod tests {
             "{held:?} {:?} {of_pod:?}",
             of_container.map(|error| error.reason)
         ));
+    }
+
+    #[test]
+    fn another_definition_is_tried_at_once_and_begins_a_back_off_of_its_own() {
+        let policy = sample::policy();
+        let mut pod = sample::pod(RestartPolicy::Always, &[], &["c"]);
+        let ended = |at| {
+            observed(
+                vec![sandbox(0, true, 0)],
+                vec![instance("c", 3, 0, exited(0, at, 1))],
+            )
+        };
+        let held = |pod: &Pod, memory: &PodMemory, seen: &ObservedName| {
+            let seen = &seen.uids[&pod.uid];
+            held_until(&pod.containers[0], memory, seen, &[], &policy).map(seconds)
+        };
+        let mut memory = None;
+        for at in [5, 20, 50, 100] {
+            memory = Some(after(
+                memory.as_ref(),
+                Some(&pod),
+                &started(at),
+                &ended(at),
+                &policy,
+            ));
+        }
+        let crashed = ended(110);
+        let crash = memory.clone().unwrap();
+        assert_eq!(held(&pod, &crash, &crashed), Some(190));
+        let failed = failing(110, verb::ENSURE_IMAGE, reason::waiting::ERR_IMAGE_PULL);
+        let pull = after(memory.as_ref(), Some(&pod), &failed, &crashed, &policy);
+        assert!(held(&pod, &pull, &crashed) >= Some(120));
+        pod.containers[0].hash += 1;
+        for memory in [crash, pull] {
+            assert_eq!(held(&pod, &memory, &crashed), None);
+            let tried = after(Some(&memory), Some(&pod), &started(111), &crashed, &policy);
+            assert_eq!(held(&pod, &tried, &ended(112)), Some(122));
+        }
+    }
+
+    #[test]
+    fn other_resources_end_the_back_off_of_the_containers_that_get_them() {
+        let policy = sample::policy();
+        let mut pod = sample::pod(RestartPolicy::Always, &[], &["c"])
+            .with_resources(&[sample::resources(100, 1 << 20)]);
+        let kept = Allocation::of(&pod);
+        let mut observed = observed(
+            vec![sandbox(0, true, 0)],
+            vec![instance("c", 0, 0, exited(0, 5, 1))],
+        );
+        for seen in observed.uids.values_mut() {
+            seen.allocation = Some(std::sync::Arc::new(kept.clone()));
+        }
+        let memory = after(None, Some(&pod), &started(6), &observed, &policy);
+        let mut check = |cpu: i64, is_held: bool| {
+            pod = pod.clone().with_resources(&[sample::resources(cpu, 1 << 20)]);
+            let resized = Ok(Done::Kept {
+                allocation: Box::new(Allocation::of(&pod)),
+                occasion: Occasion::Resized,
+            });
+            let outcome = outcome(8, vec![(Subject::Pod, verb::KEEP_ALLOCATION, resized)]);
+            let memory = after(Some(&memory), Some(&pod), &outcome, &observed, &policy);
+            let held = held_until(
+                &pod.containers[0],
+                &memory,
+                &observed.uids[&pod.uid],
+                &[],
+                &policy,
+            );
+            assert_eq!(held.is_some(), is_held, "{cpu}");
+        };
+        check(100, true);
+        check(200, false);
     }
 
     fn started(now: i64) -> Outcome {

@@ -11,9 +11,10 @@ use super::environment::Room;
 use super::need::Stop;
 use super::{PlanView, cgroup, ephemeral, gc, pull, resize, restart, sandbox, teardown, volume};
 use crate::model::allocation::Allocation;
+use crate::model::checkpoint::Checkpoint;
 use crate::model::memory::PodMemory;
 use crate::model::node::NodePolicy;
-use crate::model::pod::{Container, Pod, Source};
+use crate::model::pod::{Container, Pod, RestartPolicy, Source};
 use crate::model::probe::Hook;
 use crate::model::reference::references;
 use crate::model::runtime::{ContainerState, ObservedPod, Sandbox, makes_recursive_read_only};
@@ -66,10 +67,10 @@ pub(super) fn in_new_sandbox(given: Given<'_>, attempt: u32, start: &[&Container
     let Given {
         pod, seen, policy, ..
     } = given;
-    if seen.containers.iter().any(|c| c.may_run()) || seen.ready_sandboxes().next().is_some() {
+    if seen.lives() {
         // A plan of its own: what runs must be seen to have ended before there is another.
         return Stages {
-            stages: teardown::stop_all(pod, seen, policy),
+            stages: teardown::stop_all(seen, &teardown::Ending::of(pod, seen, given.now), policy).into(),
             waits_until: None,
         };
     }
@@ -123,10 +124,9 @@ pub(super) fn in_sandbox(
         recursive_read_only: recursive_read_only(given),
     };
     let (due, waits_until) = due(given, start);
-    let stops = stop.iter().map(|stop| {
-        let grace = stop.grace.unwrap_or(pod.grace);
-        teardown::stop_container(stop.instance, grace, stop.message.clone(), seen, policy)
-    });
+    let stops = stop
+        .iter()
+        .map(|stop| teardown::stop_one(stop, pod, seen, policy));
     let new: Vec<_> = due
         .iter()
         .copied()
@@ -140,7 +140,7 @@ pub(super) fn in_sandbox(
     if !new.is_empty() {
         prepare.push(Step::WriteHosts(container::hosts_file(pod, &sandbox.ips, policy)));
     }
-    let mut stages = vec![stops.collect()];
+    let mut stages = vec![keep(given, stop, start).into_iter().collect(), stops.collect()];
     let stopped: Vec<&str> = stop.iter().map(|stop| stop.instance.id.as_str()).collect();
     let (resize, retry) = resize::stages(given, &stopped);
     stages.extend(resize);
@@ -155,6 +155,29 @@ pub(super) fn in_sandbox(
 fn recursive_read_only(given: Given<'_>) -> bool {
     let handler = sandbox::handler(given.origin(&[]));
     handler.is_ok_and(|handler| makes_recursive_read_only(given.view.runtime_handlers, &handler))
+}
+
+/// What is to be kept of a pod that runs, where it is something else than what is: who waits for whom at its end, and
+/// which instances are ended to be started again. Where the restart policy would start one again anyway, that need not
+/// be known.
+fn keep(given: Given<'_>, stop: &[Stop<'_>], start: &[&Container]) -> Option<Step> {
+    let Given {
+        pod, seen, policy, ..
+    } = given;
+    let is_asked =
+        |c: &Container| c.restart != RestartPolicy::Always && start.iter().any(|s| s.name == c.name);
+    let restarting = pod.own_containers().filter(|c| is_asked(c)).filter_map(|c| {
+        let newest = seen.container(&c.name)?;
+        let is_stopped = stop.iter().any(|stop| stop.instance.id == newest.id);
+        (is_stopped || seen.is_restarting(newest)).then(|| (c.name.clone(), newest.id.clone()))
+    });
+    let wanted = Checkpoint {
+        restarting: restarting.collect(),
+        ..Checkpoint::of(pod)
+    };
+    let nothing = Checkpoint::default();
+    let kept = seen.checkpoint.as_deref().unwrap_or(&nothing);
+    (*kept != wanted).then(|| teardown::keep(&pod.uid, wanted, policy))
 }
 
 /// The containers whose time has come, and when that of the next comes.
@@ -189,6 +212,7 @@ fn base(given: Given<'_>) -> Vec<Step> {
         dir: policy.pod_dir(&pod.uid),
         logs: policy.pod_log_dir(&pod.name, &pod.uid),
     });
+    steps.push(teardown::keep_anew(pod, policy));
     if given.seen.allocation.is_none() && resize::can_be_resized(pod) {
         let allocation = Allocation::of(pod);
         steps.push(resize::keep(pod, allocation, Occasion::Begun, policy));
@@ -290,11 +314,32 @@ fn remove_outdated(given: Given<'_>, container: &Container) -> Option<Step> {
     outdated.then(|| teardown::remove_container(&given.pod.name, instance, given.policy))
 }
 
-/// How often the container will have been restarted: an instance that never ran is not counted.
+/// How often the container will have been restarted: an instance that never ran is not counted. One that the runtime has
+/// lost is known by its log, which is not written over (`calcRestartCountByLogDir` in
+/// `pkg/kubelet/kuberuntime/kuberuntime_container.go`), and by what the API server was told.
 fn next_attempt(given: Given<'_>, container: &Container) -> u32 {
-    match given.seen.container(&container.name) {
-        None => 0,
+    let logs = given.view.logs.and_then(|logs| logs.get(&container.name));
+    let of_instance = match given.seen.container(&container.name) {
+        None => reported(given.pod, container),
         Some(instance) if instance.state == ContainerState::Created => instance.restart_count,
         Some(instance) => instance.restart_count.saturating_add(1),
-    }
+    };
+    of_instance.max(logs.copied().unwrap_or(0))
+}
+
+/// How often it was restarted by what the API server has, of one that had an instance.
+fn reported(pod: &Pod, container: &Container) -> u32 {
+    let Some(status) = pod.object.status.as_ref().filter(|_| pod.source == Source::Api) else {
+        return 0;
+    };
+    let lists = [
+        &status.container_statuses,
+        &status.init_container_statuses,
+        &status.ephemeral_container_statuses,
+    ];
+    let mut all = lists.into_iter().flatten().flatten();
+    let status = all.find(|status| status.name == container.name && status.container_id.is_some());
+    status.map_or(0, |status| {
+        u32::try_from(status.restart_count).unwrap_or(0).saturating_add(1)
+    })
 }

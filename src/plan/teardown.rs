@@ -1,43 +1,148 @@
 //! Ends and removals: the order in which a pod's parts go. What is last tells that something is left, so a
 //! removal that was interrupted is found and finished.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::need::stopping;
+use jiff::Timestamp;
+
+use super::need::{Stop, stopping};
 use super::{cgroup, container, volume};
+use crate::model::checkpoint::{self, Checkpoint};
 use crate::model::node::NodePolicy;
 use crate::model::pod::{Container, Pod, PodName, PodUid};
 use crate::model::resources::Qos;
 use crate::model::runtime::{ObservedContainer, ObservedPod, Sandbox};
-use crate::model::step::{HookCall, HookHost, SandboxRef, Step};
+use crate::model::step::{CheckpointRecord, HookCall, HookHost, IfNotKept, SandboxRef, Step};
 
 /// What a container always gets before SIGKILL (`minimumGracePeriodInSeconds` in `kuberuntime_container.go`).
 pub(super) const LEAST_GRACE: Duration = Duration::from_secs(2);
 
+/// The end of a pod: in which order its containers are stopped, and how much of the grace is left to them.
+#[derive(Debug)]
+pub(super) struct Ending<'a> {
+    seen: &'a ObservedPod,
+    order: Cow<'a, Checkpoint>,
+    /// When the grace is over. It is one for all, and goes on where an end is begun once more.
+    pub(super) ends: Timestamp,
+    left: Duration,
+}
+
+impl<'a> Ending<'a> {
+    /// That of a pod whose definition is there. The grace that was asked for last counts if it is over sooner.
+    pub(super) fn of(pod: &Pod, seen: &'a ObservedPod, now: Timestamp) -> Ending<'a> {
+        let grace = pod.deletion.as_ref().map_or(pod.grace, |deletion| deletion.grace);
+        Ending::new(seen, Cow::Owned(Checkpoint::of(pod)), grace, now)
+    }
+
+    /// That of a pod of which there is no definition any more: of what is kept of it, and of what its containers were
+    /// made with.
+    pub(super) fn of_unknown(seen: &'a ObservedPod, now: Timestamp) -> Ending<'a> {
+        let running = seen.containers.iter().filter(|c| c.may_run());
+        let grace = running.map(own_grace).max().unwrap_or_default();
+        let kept = seen.checkpoint.as_deref().map(Cow::Borrowed);
+        Ending::new(seen, kept.unwrap_or_default(), grace, now)
+    }
+
+    fn new(seen: &'a ObservedPod, order: Cow<'a, Checkpoint>, grace: Duration, now: Timestamp) -> Ending<'a> {
+        let full = now.checked_add(grace).unwrap_or(Timestamp::MAX);
+        let begun = seen.checkpoint.as_ref().and_then(|kept| kept.ends);
+        let ends = begun.map_or(full, |begun| begun.min(full));
+        let left = Duration::try_from(ends.duration_since(now)).unwrap_or_default();
+        let whole = Duration::from_secs(left.as_secs() + u64::from(left.subsec_nanos() > 0));
+        Ending {
+            seen,
+            order,
+            ends,
+            left: whole,
+        }
+    }
+
+    /// What is to be kept before anything is stopped, so that an agent that is killed meanwhile goes on; nothing where
+    /// that is kept already.
+    pub(super) fn keep(&self, uid: &PodUid, leaving: bool, policy: &NodePolicy) -> Option<Step> {
+        let kept = self.seen.checkpoint.as_deref();
+        let was_leaving = kept.is_some_and(|kept| kept.leaving);
+        let wanted = Checkpoint {
+            ends: Some(self.ends),
+            leaving: leaving || was_leaving,
+            ..self.order.clone().into_owned()
+        };
+        (kept != Some(&wanted)).then(|| keep(uid, wanted, policy))
+    }
+
+    /// The stops of all that may run: at once, for the hooks of all are called at the beginning.
+    pub(super) fn stops(&self, policy: &NodePolicy) -> Vec<Step> {
+        let running = || self.seen.containers.iter().filter(|c| c.may_run());
+        let stop = |instance: &ObservedContainer| {
+            let waits_for = |other: &&ObservedContainer| self.order.waits_for(&instance.name, &other.name);
+            // Without a grace there is no time for an order.
+            let others = running().filter(waits_for).filter(|_| !self.left.is_zero());
+            let after = others.map(|other| other.id.clone()).collect();
+            stop(
+                instance,
+                self.left,
+                stopping(&instance.name),
+                after,
+                self.seen,
+                policy,
+            )
+        };
+        running().map(stop).collect()
+    }
+}
+
+/// The step that keeps what a pod's end has to know. What goes on or ends is not held up by it.
+pub(super) fn keep(uid: &PodUid, checkpoint: Checkpoint, policy: &NodePolicy) -> Step {
+    Step::KeepCheckpoint(Box::new(CheckpointRecord {
+        path: policy.pod_dir(uid).join(checkpoint::FILE),
+        checkpoint,
+        if_not: IfNotKept::GoOn,
+    }))
+}
+
+/// The same of a pod that is begun: what is kept of a life that is over must not be taken for its own.
+pub(super) fn keep_anew(pod: &Pod, policy: &NodePolicy) -> Step {
+    Step::KeepCheckpoint(Box::new(CheckpointRecord {
+        path: policy.pod_dir(&pod.uid).join(checkpoint::FILE),
+        checkpoint: Checkpoint::of(pod),
+        if_not: IfNotKept::Fail,
+    }))
+}
+
 /// Removes everything of a pod that nobody wants any more, or that another of its name replaces. The sandbox,
-/// by which the pod is observed, goes last. A container that cannot be stopped is ended by its sandbox's stop.
+/// by which the pod is observed, goes last. A container that cannot be stopped is ended by its sandbox's stop. What
+/// lives is ended first, in a plan of its own: a pod that is wanted again by then keeps its logs.
 pub(super) fn remove(
     name: &PodName,
     uid: &PodUid,
     seen: &ObservedPod,
+    ending: &Ending<'_>,
     policy: &NodePolicy,
 ) -> Vec<Vec<Step>> {
-    let stop = seen.containers.iter().filter(|c| c.may_run());
+    let is_known = !seen.sandboxes.is_empty() || !seen.containers.is_empty();
     let logs = Step::RemoveLogDir {
         dir: policy.pod_log_dir(name, uid),
     };
-    let mut stages = vec![
-        stop.map(|c| stop_container(c, own_grace(c), stopping(&c.name), seen, policy))
-            .collect(),
-        seen.sandboxes.iter().map(stop_sandbox).collect(),
+    let mark = ending.keep(uid, true, policy).filter(|_| is_known);
+    let mut stages = vec![mark.into_iter().collect()];
+    // Of what was stopped by the plan before, nothing is stopped once more: whoever removes a sandbox makes sure of it.
+    let was_leaving = seen.checkpoint.as_ref().is_some_and(|kept| kept.leaving);
+    if seen.lives() || !was_leaving {
+        stages.extend(stop_all(seen, ending, policy));
+    }
+    if seen.lives() {
+        return stages;
+    }
+    stages.extend([
         seen.containers
             .iter()
             .map(|c| remove_container(name, c, policy))
             .collect(),
         // Before the directory: by that a pod without a sandbox is found again.
         vec![logs],
-    ];
+    ]);
     stages.extend(remains(uid, policy));
     stages.push(seen.sandboxes.iter().map(remove_sandbox).collect());
     stages
@@ -60,8 +165,41 @@ pub(super) fn remains(uid: &PodUid, policy: &NodePolicy) -> [Vec<Step>; 2] {
 
 /// Ends a pod that stays known: its containers remain for their logs and its status, its volumes and its
 /// cgroup go.
-pub(super) fn end(pod: &Pod, seen: &ObservedPod, policy: &NodePolicy) -> Vec<Vec<Step>> {
-    let mut stages = stop_all(pod, seen, policy);
+pub(super) fn end(
+    pod: &Pod,
+    seen: &ObservedPod,
+    ending: &Ending<'_>,
+    leaving: bool,
+    policy: &NodePolicy,
+) -> Vec<Vec<Step>> {
+    let runs = seen.containers.iter().any(ObservedContainer::may_run);
+    let mark = ending.keep(&pod.uid, leaving, policy).filter(|_| leaving || runs);
+    let mut stages = vec![mark.into_iter().collect()];
+    stages.extend(stop_all(seen, ending, policy));
+    stages.extend(give_back(pod, policy));
+    stages
+}
+
+/// Removes what was made of a pod that has ended because its definition was gone, and that is wanted again: nothing of
+/// the life that is over is to be taken for a part of the next. The logs stay, by which its containers are counted on,
+/// and that it leaves stays written until it is begun anew.
+pub(super) fn reset(pod: &Pod, seen: &ObservedPod, policy: &NodePolicy) -> Vec<Vec<Step>> {
+    let removals = seen.containers.iter().map(|instance| {
+        let mut step = remove_container(&pod.name, instance, policy);
+        if let Step::RemoveContainer { log, .. } = &mut step {
+            *log = PathBuf::new();
+        }
+        step
+    });
+    let mut stages = vec![removals.collect()];
+    stages.extend(give_back(pod, policy));
+    stages.push(seen.sandboxes.iter().map(remove_sandbox).collect());
+    stages
+}
+
+/// Gives back what an ended pod needs no more.
+fn give_back(pod: &Pod, policy: &NodePolicy) -> Vec<Vec<Step>> {
+    let mut stages = Vec::new();
     let mut steps = Vec::new();
     if policy.cgroup.per_qos {
         steps.push(Step::RemoveCgroup {
@@ -82,37 +220,34 @@ pub(super) fn end(pod: &Pod, seen: &ObservedPod, policy: &NodePolicy) -> Vec<Vec
     stages
 }
 
-/// Stops everything of a pod and its sandboxes with it. Sidecars stop after the containers they serve, in the
-/// reverse order of their start (`kuberuntime_termination_order.go`).
-pub(super) fn stop_all(pod: &Pod, seen: &ObservedPod, policy: &NodePolicy) -> Vec<Vec<Step>> {
-    let grace = pod.deletion.as_ref().map_or(pod.grace, |deletion| deletion.grace);
-    let sidecar = |c: &ObservedContainer| {
-        let place = pod
-            .init_containers
-            .iter()
-            .position(|i| i.sidecar && i.name == c.name);
-        place.map_or(0, |index| pod.init_containers.len() - index)
-    };
-    let running: Vec<_> = seen.containers.iter().filter(|c| c.may_run()).collect();
-    let mut stages = Vec::new();
-    for rank in 0..=pod.init_containers.len() {
-        let of_rank = running.iter().filter(|c| sidecar(c) == rank);
-        stages.push(
-            of_rank
-                .map(|c| stop_container(c, grace, stopping(&c.name), seen, policy))
-                .collect(),
-        );
-    }
-    stages.push(seen.sandboxes.iter().map(stop_sandbox).collect());
-    stages
+/// Stops everything of a pod and its sandboxes with it.
+pub(super) fn stop_all(seen: &ObservedPod, ending: &Ending<'_>, policy: &NodePolicy) -> [Vec<Step>; 2] {
+    [
+        ending.stops(policy),
+        seen.sandboxes.iter().map(stop_sandbox).collect(),
+    ]
+}
+
+/// Stops one container of a pod that goes on.
+pub(super) fn stop_one(stop_it: &Stop<'_>, pod: &Pod, seen: &ObservedPod, policy: &NodePolicy) -> Step {
+    let grace = stop_it.grace.unwrap_or(pod.grace);
+    stop(
+        stop_it.instance,
+        grace,
+        stop_it.message.clone(),
+        Vec::new(),
+        seen,
+        policy,
+    )
 }
 
 /// Without a grace there is no time for a hook. Which one there is, is told by the container itself: the
 /// manifest of a pod that nobody wants any more is gone.
-pub(super) fn stop_container(
+fn stop(
     instance: &ObservedContainer,
     grace: Duration,
     message: String,
+    after: Vec<String>,
     seen: &ObservedPod,
     policy: &NodePolicy,
 ) -> Step {
@@ -126,6 +261,7 @@ pub(super) fn stop_container(
         id: instance.id.clone(),
         grace: grace.max(LEAST_GRACE),
         message,
+        after,
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{PlanView, gc, pod, restart};
+use crate::model::checkpoint::Checkpoint;
 use crate::model::memory::{PodMemory, Remains};
 use crate::model::node::{CgroupName, NodePolicy};
 use crate::model::pod::{Container, Pod, PodUid};
@@ -22,6 +23,9 @@ use crate::model::step::*;
 
 /// How the names of containers begin that are added to a pod that runs.
 pub(super) const ADDED: &str = "debug";
+
+/// How a container ends that is stopped.
+pub(super) const STOPPED: i32 = 143;
 
 /// What happens to a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +67,18 @@ pub(super) struct World {
     pub(super) killed: bool,
     /// The fates of the next steps; when it is empty they succeed.
     pub(super) fates: Vec<Fate>,
+    /// What is kept of the end of each pod.
+    checkpoints: BTreeMap<PodUid, Checkpoint>,
+    /// Something was not kept: an agent that starts may not know the order.
+    pub(super) not_kept: bool,
+    /// The runtime lost all that it had at least once.
+    pub(super) wiped: bool,
+    /// Every UID as it was desired last.
+    definitions: BTreeMap<PodUid, Pod>,
+    /// When the grace of an end that has begun is over, by UID.
+    deadlines: BTreeMap<PodUid, Timestamp>,
+    /// The instances whose hook was called.
+    hooked: BTreeSet<String>,
     /// How often each container of each UID was started.
     starts: BTreeMap<(PodUid, String), u32>,
     ids: u32,
@@ -90,6 +106,12 @@ impl World {
             memory: None,
             killed: false,
             fates: Vec::new(),
+            checkpoints: BTreeMap::new(),
+            not_kept: false,
+            wiped: false,
+            definitions: BTreeMap::new(),
+            deadlines: BTreeMap::new(),
+            hooked: BTreeSet::new(),
             starts: BTreeMap::new(),
             ids: 0,
         }
@@ -106,6 +128,7 @@ impl World {
         };
         let images = [image];
         let (memory, leftovers) = (self.memory.as_ref(), self.leftovers());
+        let logs = desired.map(|pod| self.log_numbers(&pod.uid));
         let view = PlanView {
             name: &sample::name(),
             runtime_ready: true,
@@ -115,6 +138,7 @@ impl World {
             held: None,
             images: if self.image_there { &images } else { &[] },
             leftovers: &leftovers,
+            logs: logs.as_ref(),
             objects: &Default::default(),
             services: &Default::default(),
             allocatable: &Default::default(),
@@ -136,8 +160,29 @@ impl World {
         dirs.chain(cgroups).map(PodUid).collect()
     }
 
+    /// The number of the next log of each container.
+    fn log_numbers(&self, uid: &PodUid) -> BTreeMap<String, u32> {
+        let dir = self.policy.pod_log_dir(&sample::name(), uid);
+        let mut numbers = BTreeMap::new();
+        for path in self.disk.iter().filter_map(|path| path.strip_prefix(&dir).ok()) {
+            let number = path
+                .file_stem()
+                .and_then(|stem| stem.to_str()?.parse::<u32>().ok());
+            if let (Some(container), Some(number)) = (path.parent(), number) {
+                let next = numbers
+                    .entry(container.to_string_lossy().into_owned())
+                    .or_insert(0);
+                *next = (*next).max(number + 1);
+            }
+        }
+        numbers
+    }
+
     /// Plans, executes, remembers. Returns whether there was anything to do.
     pub(super) fn turn(&mut self, desired: Option<&Pod>) -> bool {
+        if let Some(pod) = desired {
+            self.definitions.insert(pod.uid.clone(), pod.clone());
+        }
         let (plan, uid) = self.plan(desired);
         if plan.is_idle() {
             return self.collect_leftover(desired);
@@ -269,6 +314,26 @@ impl World {
         }
     }
 
+    /// Somebody removes a container from the runtime.
+    pub(super) fn loses(&mut self, name: &str) {
+        for seen in self.observed.uids.values_mut() {
+            let newest = seen.container(name).map(|c| c.id.clone());
+            seen.containers.retain(|c| Some(&c.id) != newest.as_ref());
+        }
+    }
+
+    /// The runtime loses all that it had, at a restart of the machine.
+    pub(super) fn is_wiped(&mut self) {
+        self.reboots();
+        self.observed.uids.clear();
+        self.wiped = true;
+    }
+
+    /// How many things were made so far.
+    pub(super) fn made(&self) -> u32 {
+        self.ids
+    }
+
     /// The machine restarts: nothing runs any more, no cgroup is left.
     pub(super) fn reboots(&mut self) {
         let now = self.now;
@@ -302,6 +367,8 @@ impl World {
         let mut made = Made::default();
         let mut failed = BTreeSet::new();
         let mut reports: Vec<StepReport> = Vec::new();
+        let ends = |step: &Step| matches!(step, Step::StopSandbox { id } if self.is_ready(id));
+        let ends = plan.stages.iter().flatten().any(ends);
         for stage in plan.stages {
             if failed.contains(&Subject::Pod) {
                 break;
@@ -310,12 +377,25 @@ impl World {
                 .into_iter()
                 .filter(|step| !failed.contains(&step.subject()))
                 .collect();
+            self.call_hooks(&steps, ends);
+            let mut tried = BTreeSet::new();
+            let steps = in_turn(steps);
             for step in steps {
                 let fate = self.fates.pop().unwrap_or(Fate::Done);
                 let (subject, verb) = (step.subject(), step.verb());
                 let reason = reason_of(&step);
                 if fate == Fate::Killed {
                     return None;
+                }
+                let goes_on =
+                    matches!(&step, Step::KeepCheckpoint(record) if record.if_not == IfNotKept::GoOn);
+                if goes_on && matches!(fate, Fate::Fails | Fate::FailsLate | Fate::Unreachable) {
+                    self.not_kept = true;
+                    continue;
+                }
+                if let Step::StopContainer { id, .. } = &step {
+                    self.is_signalled(&step, ends, &tried);
+                    tried.insert(id.clone());
                 }
                 let result = match fate {
                     Fate::Fails => Err(error(reason, false)),
@@ -354,13 +434,14 @@ impl World {
                     .find(|c| c.id == id)
                     .expect("what is stopped exists");
                 assert!(instance.may_run(), "only what may run is stopped");
-                end(instance, now, 143);
+                end(instance, now, STOPPED);
                 return Ok(Done::Stopped {
                     message: String::new(),
                     hook: HookResult::Done,
                 });
             }
-            Step::RemoveContainer { id, .. } => {
+            Step::RemoveContainer { id, log, .. } => {
+                self.disk.remove(&log);
                 for seen in self.observed.uids.values_mut() {
                     let may_run = |c: &ObservedContainer| c.id == id && c.may_run();
                     assert!(
@@ -375,6 +456,9 @@ impl World {
             Step::RemovePodDir { dir } => self.remove_dir(&dir),
             Step::RemoveLogDir { dir } => {
                 self.disk.retain(|path| !path.starts_with(&dir));
+                let dir = dir.to_string_lossy();
+                // Of what is gone without a trace nothing is counted on.
+                self.starts.retain(|(uid, _), _| !dir.ends_with(&uid.0));
             }
             Step::RemoveCgroup { name } => {
                 self.nothing_lives(name.0.last().unwrap());
@@ -405,6 +489,13 @@ impl World {
             Step::CreateContainer(request) => return Ok(self.create(*request, made)),
             Step::StartContainer { container, which, .. } => return Ok(self.start(&container, which, made)),
             Step::PostStart(_) => {}
+            Step::KeepCheckpoint(record) => {
+                self.disk.insert(record.path.clone());
+                let uid = record.path.iter().rev().nth(1).unwrap().to_string_lossy();
+                self.checkpoints
+                    .insert(PodUid(uid.into_owned()), record.checkpoint.clone());
+                self.show_checkpoints();
+            }
             Step::KeepAllocation(record) => {
                 self.disk.insert(record.path.clone());
                 let allocation = Arc::new(record.allocation);
@@ -419,6 +510,86 @@ impl World {
         Ok(Done::Plainly)
     }
 
+    fn is_ready(&self, id: &str) -> bool {
+        let mut all = self.observed.uids.values().flat_map(|seen| &seen.sandboxes);
+        all.any(|sandbox| sandbox.id == id && sandbox.ready)
+    }
+
+    fn show_checkpoints(&mut self) {
+        for (uid, seen) in &mut self.observed.uids {
+            seen.checkpoint = self.checkpoints.get(uid).cloned().map(Arc::new);
+        }
+    }
+
+    /// The hooks of all containers that a stage stops are called when it begins: of a pod that ends, of all that run.
+    fn call_hooks(&mut self, stage: &[Step], ends: bool) {
+        let stopped: Vec<&String> = stage
+            .iter()
+            .filter_map(|step| match step {
+                Step::StopContainer { id, .. } => Some(id),
+                _ => None,
+            })
+            .collect();
+        if !ends || stopped.is_empty() {
+            return;
+        }
+        for seen in self.observed.uids.values() {
+            let running = seen.containers.iter().filter(|c| c.may_run());
+            let (some, all) = (
+                running.clone().any(|c| stopped.contains(&&c.id)),
+                running.clone().all(|c| stopped.contains(&&c.id)),
+            );
+            assert!(
+                !some || all,
+                "the hooks of all are called at the beginning: {seen:?}"
+            );
+        }
+        self.hooked.extend(stopped.into_iter().cloned());
+    }
+
+    /// A container gets its signal: a sidecar not before those that it serves, and all within one grace.
+    fn is_signalled(&mut self, step: &Step, ends: bool, tried: &BTreeSet<String>) {
+        let Step::StopContainer { id, grace, .. } = step else {
+            return;
+        };
+        let of_id = |seen: &ObservedPod| seen.containers.iter().any(|c| c.id == *id);
+        let Some((uid, seen)) = self.observed.uids.iter().find(|(_, seen)| of_id(seen)) else {
+            return;
+        };
+        let Some(pod) = self.definitions.get(uid).filter(|_| ends) else {
+            return;
+        };
+        let name = seen
+            .containers
+            .iter()
+            .find(|c| c.id == *id)
+            .map(|c| c.name.clone());
+        let place = |name: &str| {
+            pod.init_containers
+                .iter()
+                .position(|c| c.sidecar && c.name == name)
+        };
+        let own = name.as_deref().and_then(place);
+        let served = |c: &&ObservedContainer| {
+            pod.containers.iter().any(|other| other.name == c.name) || place(&c.name) > own
+        };
+        // One that could not be stopped is waited for until the grace is over, no longer.
+        let waits = |c: &&ObservedContainer| c.may_run() && !tried.contains(&c.id) && served(c);
+        if own.is_some() && !self.not_kept {
+            let waited_for = seen.containers.iter().find(waits);
+            assert_eq!(waited_for, None, "{name:?} is ended before");
+        }
+        let full = self.now + *grace;
+        let begun = self.deadlines.entry(uid.clone()).or_insert(full);
+        let least = self.now + super::teardown::LEAST_GRACE;
+        if !self.not_kept {
+            assert!(
+                full <= (*begun).max(least),
+                "the grace of {name:?} begins once more"
+            );
+        }
+    }
+
     /// A container that runs as it shall is not stopped.
     fn may_stop(&self, id: &str, desired: Option<&Pod>) {
         let Some(pod) = desired else { return };
@@ -429,7 +600,9 @@ impl World {
             return;
         };
         let memory = restart::remembered(self.memory.as_ref(), pod, &self.observed, self.now);
-        let shall_end = pod.deletion.is_some() || memory.ended.is_some();
+        let is_over = seen.checkpoint.as_ref().is_some_and(|kept| kept.leaving);
+        let is_over = is_over || memory.incarnation != pod.incarnation;
+        let shall_end = pod.deletion.is_some() || memory.ended.is_some() || is_over;
         let usable = seen
             .usable_sandbox(pod.namespaces.host_network)
             .is_some_and(|s| s.id == instance.sandbox);
@@ -463,6 +636,8 @@ impl World {
     fn remove_dir(&mut self, dir: &Path) {
         assert!(dir.starts_with("/var/lib/kubelet/pods"), "{dir:?}");
         self.nothing_lives(&dir.to_string_lossy());
+        self.checkpoints.retain(|uid, _| self.policy.pod_dir(uid) != *dir);
+        self.show_checkpoints();
         self.disk.retain(|path| !path.starts_with(dir));
     }
 
@@ -502,6 +677,7 @@ impl World {
         );
         let linux = config.linux.as_ref().unwrap();
         assert!(!self.cgroups.is_empty() && linux.cgroup_parent.contains(&uid.0));
+        self.deadlines.remove(&uid);
         let seen = self.observed.uids.entry(uid).or_default();
         assert!(
             seen.sandboxes.iter().all(|s| s.attempt < metadata.attempt),
@@ -518,6 +694,7 @@ impl World {
         };
         seen.sandboxes.insert(0, sandbox);
         made.sandbox = Some(id.clone());
+        self.show_checkpoints();
         Done::Sandbox { id }
     }
 
@@ -554,6 +731,10 @@ impl World {
         let hash = &request.config.annotations["io.kubernetes.container.hash"];
         let instance = ObservedContainer {
             id: id.clone(),
+            log_path: format!(
+                "{}/{}",
+                request.sandbox_config.log_directory, request.config.log_path
+            ),
             sandbox,
             hash: u32::from_str_radix(hash, 16).unwrap(),
             created: self.now,
@@ -584,12 +765,40 @@ impl World {
             .or_default();
         *starts += 1;
         let is_added = container.starts_with(ADDED);
-        assert!(!is_added || *starts == 1, "{container} is started once");
+        assert!(
+            !is_added || *starts == 1 || self.wiped,
+            "{container} is started once"
+        );
         let instance = seen.containers.iter_mut().find(|c| c.id == id).unwrap();
         assert_eq!(instance.state, ContainerState::Created);
         assert!(seen.sandboxes.iter().any(|s| s.id == instance.sandbox && s.ready));
         instance.state = ContainerState::Running { started: now };
+        self.disk.insert(PathBuf::from(&instance.log_path));
         Done::Container { id }
+    }
+}
+
+/// The steps of a stage in an order in which they may end that are done at once: the last first, but for what waits for
+/// others.
+fn in_turn(stage: Vec<Step>) -> Vec<Step> {
+    let is_stop = |step: &Step| matches!(step, Step::StopContainer { .. });
+    let (mut stops, mut steps): (Vec<Step>, Vec<Step>) = stage.into_iter().partition(is_stop);
+    while !stops.is_empty() {
+        let ids: Vec<String> = stops.iter().map(id_of).collect();
+        let free = |step: &Step| match step {
+            Step::StopContainer { after, .. } => !after.iter().any(|id| ids.contains(id)),
+            _ => true,
+        };
+        let next = stops.iter().rposition(free).expect("nobody waits for itself");
+        steps.push(stops.remove(next));
+    }
+    steps
+}
+
+fn id_of(step: &Step) -> String {
+    match step {
+        Step::StopContainer { id, .. } => id.clone(),
+        _ => String::new(),
     }
 }
 
@@ -621,7 +830,7 @@ fn reason_of(step: &Step) -> &'static str {
         Step::EnsureCgroup(_) => reason::pod::FAILED_CREATE_CGROUP,
         Step::EnsurePodDir { .. } | Step::EnsureVolume(_) => reason::pod::FAILED_MOUNT,
         Step::RunSandbox(_) => reason::pod::FAILED_CREATE_SANDBOX,
-        Step::WriteHosts(_) | Step::KeepAllocation(_) => reason::pod::FAILED_SYNC,
+        Step::WriteHosts(_) | Step::KeepAllocation(_) | Step::KeepCheckpoint(_) => reason::pod::FAILED_SYNC,
         Step::Resize(_) => reason::pod::RESIZE_ERROR,
         Step::EnsureImage(_) => reason::waiting::ERR_IMAGE_PULL,
         Step::CreateContainer(_) => reason::waiting::CREATE_CONTAINER_ERROR,

@@ -13,7 +13,7 @@ use crate::model::pod::{Desired, PodName, PodUid};
 use crate::model::reference::{pull_secrets, references};
 use crate::model::runtime::Snapshot;
 use crate::plan::interrupt::interrupts;
-use crate::plan::restart;
+use crate::plan::{pod as plan_pod, restart};
 
 impl Loop {
     /// Marks the names whose pod changed, interrupts work that is not to be finished for it, and admits.
@@ -31,9 +31,14 @@ impl Loop {
             let versions @ [before, after] = [old.get(&name), self.desired.get(&name)];
             let is_interrupted = interrupts(before.map(AsRef::as_ref), after.map(AsRef::as_ref));
             let concerns = |work: &&Work| {
-                is_interrupted && versions.into_iter().flatten().any(|pod| pod.uid == work.uid)
+                let wanted = after.filter(|pod| pod.uid == work.uid);
+                let is_outdated = match work.ends {
+                    Some(_) => plan_pod::outdated(work.ends, wanted.map(AsRef::as_ref), now),
+                    None => is_interrupted,
+                };
+                is_outdated && versions.into_iter().flatten().any(|pod| pod.uid == work.uid)
             };
-            let key = Key::Pod(name);
+            let key = Key::Pod(name.clone());
             if let Some(work) = self.busy.get(&key).filter(concerns) {
                 work.cancel.cancel();
             }

@@ -105,6 +105,7 @@ pub(crate) fn snapshot_of(containers: Vec<ObservedContainer>) -> Arc<Snapshot> {
         sandboxes: vec![sandbox()],
         containers,
         allocation: None,
+        checkpoint: None,
     };
     let uids = [(PodUid("u1".into()), pod)].into();
     let pods = [(name("default", "web-vm"), Arc::new(ObservedName { uids }))].into();

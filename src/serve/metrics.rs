@@ -413,6 +413,7 @@ mod tests {
             sandboxes: vec![fixture::sandbox()],
             containers: vec![fixture::running("c1", "web", "")],
             allocation: None,
+            checkpoint: None,
         };
         let uids = [(crate::model::pod::PodUid("u".into()), observed)].into();
         now.snapshot = Arc::new(Snapshot {

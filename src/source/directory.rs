@@ -37,6 +37,8 @@ pub(super) struct Look {
     pub(super) everything: bool,
     /// Those of these paths, without links.
     pub(super) touched: BTreeSet<PathBuf>,
+    /// Those of these paths went, though another of their name may be there by now.
+    pub(super) gone: BTreeSet<PathBuf>,
     /// Those of these paths are being written: they stay as they are.
     pub(super) held: BTreeSet<PathBuf>,
 }
@@ -77,6 +79,12 @@ struct Held {
 /// What is known of one file.
 #[derive(Debug, Clone, Default)]
 struct Known {
+    /// Which life its pods are in ([`Pod::incarnation`]).
+    incarnation: u64,
+    /// By which paths the kernel tells of it: its entry's and its own, without links.
+    paths: [PathBuf; 2],
+    /// It went, and what is there now was not read yet.
+    was_gone: bool,
     /// As it was when it was read; `None`: it is read again.
     stamp: Option<Stamp>,
     /// The pods that follow from it: those it has, and those of its last good version that it has broken.
@@ -96,6 +104,8 @@ pub(super) struct Directory {
     context: ManifestContext,
     kept: Option<Kept>,
     files: BTreeMap<PathBuf, Known>,
+    /// How often a file went.
+    departures: u64,
     read_once: bool,
     listed_once: bool,
     again: Option<Duration>,
@@ -111,6 +121,7 @@ impl Directory {
             context,
             kept,
             files: BTreeMap::new(),
+            departures: 0,
             read_once: false,
             listed_once: false,
             again: None,
@@ -123,6 +134,7 @@ impl Directory {
     pub(super) fn look(&mut self, look: &Look, now: Timestamp) -> Seen {
         self.again = None;
         let mut watchlist = Watchlist::new();
+        self.note_gone(&look.gone);
         let (state, entries) = listing::list(&self.path, &mut watchlist);
         if state == State::There || state == State::Missing {
             let grace = if state == State::There {
@@ -146,6 +158,16 @@ impl Directory {
             changes: std::mem::take(&mut self.changes),
             read: std::mem::take(&mut self.read),
             state,
+        }
+    }
+
+    /// Marks the files that went, whether or not another of their name is there by now.
+    fn note_gone(&mut self, gone: &BTreeSet<PathBuf>) {
+        for known in self.files.values_mut() {
+            if known.paths.iter().any(|path| gone.contains(path)) {
+                known.was_gone = true;
+                known.stamp = None;
+            }
         }
     }
 
@@ -179,7 +201,7 @@ impl Directory {
             Err(refused) => self.refused(entry, refused, now),
             Ok((bytes, stamp)) => {
                 let content = self.parse(&bytes, &entry.path, now);
-                self.take(&entry.path, content, now);
+                self.take(entry, content, now);
                 let fresh = age(&stamp, now) < CLOCK_TICK;
                 if fresh {
                     self.look_again(CLOCK_TICK);
@@ -224,27 +246,41 @@ impl Directory {
             problems: vec![problem],
             ..Content::default()
         };
-        self.take(&entry.path, content, now);
+        self.take(entry, content, now);
     }
 
     /// Takes over what a file says now.
-    fn take(&mut self, path: &Path, content: Content, now: Timestamp) {
+    fn take(&mut self, entry: &Entry, content: Content, now: Timestamp) {
+        let path = entry.path.as_path();
         let Content {
             pods: read,
             objects,
             mut problems,
             warnings,
         } = content;
+        let mut incarnation = None;
         let (before, held) = match self.files.remove(path) {
-            Some(known) => (known.pods, known.objects),
+            // What had this name went, and nothing of it is left to this one.
+            Some(known) if known.was_gone => {
+                self.departures += 1;
+                (Vec::new(), Vec::new())
+            }
+            Some(known) => {
+                incarnation = Some(known.incarnation);
+                (known.pods, known.objects)
+            }
             // Only a broken file needs what it was before the agent started.
             None if problems.is_empty() => (Vec::new(), Vec::new()),
             None => self.kept(path, now),
         };
         let objects = take_objects(path, objects, held, &mut problems);
         let by_name: BTreeMap<&PodName, &Running> = before.iter().map(|old| (&old.pod.name, old)).collect();
-        let same_or_new = |read: ReadPod| same_or_new(by_name.get(&read.pod.name).copied(), read);
-        let mut pods: Vec<Running> = read.into_iter().map(same_or_new).collect();
+        let incarnation = incarnation.unwrap_or(self.departures);
+        let in_life = |mut read: ReadPod| {
+            read.pod.incarnation = incarnation;
+            same_or_new(by_name.get(&read.pod.name).copied(), read)
+        };
+        let mut pods: Vec<Running> = read.into_iter().map(in_life).collect();
         let redefined: BTreeSet<PodName> = pods.iter().map(|new| new.pod.name.clone()).collect();
         let nameless = problems.iter().any(|problem| problem.pod.is_none());
         let named: BTreeSet<&PodName> = problems
@@ -264,6 +300,8 @@ impl Directory {
             self.changes.push(Change::Keep(path.to_owned(), all));
         }
         let known = Known {
+            incarnation,
+            paths: [entry.found.clone(), entry.real.clone().unwrap_or_default()],
             pods,
             objects,
             problems,
@@ -316,6 +354,7 @@ impl Directory {
         let passed = Duration::try_from(now.duration_since(since)).unwrap_or_default();
         if passed >= grace || (known.pods.is_empty() && known.objects.is_empty()) {
             self.files.remove(path);
+            self.departures += 1;
             self.changes.push(Change::Forget(path.to_owned()));
         } else {
             known.stamp = None;
@@ -642,5 +681,52 @@ mod tests {
         let (name, pod) = first.pods.first_key_value().unwrap();
         assert_eq!(second.pods[name].uid, pod.uid);
         assert_eq!(second.pods[name].seen, pod.seen);
+    }
+
+    #[test]
+    fn a_manifest_that_was_gone_is_of_another_life_however_soon_it_is_back() {
+        let mut scene = Scene::new();
+        let path = scene.root.path().canonicalize().unwrap().join("a.yaml");
+        scene.directory.path = path.parent().unwrap().to_owned();
+        scene.write("a.yaml", &manifest("a"));
+        scene.write("b.yaml", &manifest("b"));
+        let mut look = |gone: bool, held: bool, millis: i64| {
+            let mut look = Look::default();
+            look.gone.extend(gone.then(|| path.clone()));
+            look.held.extend(held.then(|| path.clone()));
+            let now = Timestamp::now() + jiff::SignedDuration::from_millis(millis);
+            let set = scene.directory.look(&look, now).set.unwrap();
+            let lives = set
+                .pods
+                .values()
+                .map(|pod| (pod.name.name.clone(), pod.incarnation));
+            let uid = set.pods.values().next().map(|pod| pod.uid.clone());
+            (lives.collect::<BTreeMap<_, _>>(), uid)
+        };
+        let lives = |a: u64| BTreeMap::from([("a-n".to_owned(), a), ("b-n".to_owned(), 0)]);
+        let (first, uid) = look(false, false, 1000);
+        assert_eq!(first, lives(0));
+        // Deleted and made before anybody looked.
+        assert_eq!(look(true, false, 2000), (lives(1), uid.clone()));
+        assert_eq!(look(false, false, 3000), (lives(1), uid.clone()));
+        // Deleted, and still being written.
+        assert_eq!(look(true, true, 4000), (lives(1), uid.clone()));
+        assert_eq!(look(false, false, 5000), (lives(2), uid.clone()));
+        // Seen to be gone, and back before its time had passed.
+        fs::remove_file(&path).unwrap();
+        assert_eq!(look(true, false, 6000).0, lives(2));
+        fs::write(&path, manifest("a")).unwrap();
+        assert_eq!(look(false, false, 6010), (lives(3), uid.clone()));
+        // Gone for good, and back.
+        fs::remove_file(&path).unwrap();
+        look(true, false, 7000);
+        assert_eq!(look(false, false, 7100).0.len(), 1);
+        fs::write(&path, manifest("a")).unwrap();
+        let (back, _) = look(false, false, 8000);
+        assert!(back["a-n"] > 3, "{back:?}");
+        // Replaced with the same content.
+        fs::write(path.with_file_name(".new"), manifest("a")).unwrap();
+        fs::rename(path.with_file_name(".new"), &path).unwrap();
+        assert_eq!(look(false, false, 9000), (back, uid));
     }
 }

@@ -196,6 +196,7 @@ impl Events {
     fn ask_again(&mut self, asked: Look) {
         self.told.everything |= asked.everything;
         self.told.touched.extend(asked.touched);
+        self.told.gone.extend(asked.gone);
     }
 
     /// Takes down what has been told already, without waiting for more.
@@ -230,6 +231,12 @@ impl Events {
                 Happened::Done(path) => {
                     self.held.remove(&path);
                     self.told.touched.insert(path);
+                    self.due = true;
+                }
+                Happened::Gone(path) => {
+                    self.held.remove(&path);
+                    self.told.touched.insert(path.clone());
+                    self.told.gone.insert(path);
                     self.due = true;
                 }
                 Happened::Writing(path) => {
@@ -499,6 +506,37 @@ mod tests {
         assert_ne!(pod.uid, third.pods[name].uid);
         fs::remove_file(scene.at("m/a.yaml")).unwrap();
         scene.until("the removal", |set| set.pods.len() == 1).await;
+        scene.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_manifest_that_is_deleted_and_made_again_is_of_another_life_and_one_that_is_renamed_is_not() {
+        let mut scene = Scene::ready().await;
+        let life = |set: &SourceSet| set.pods.values().next().map(|pod| pod.incarnation);
+        scene.rename_into("a.yaml", &manifest("a", "x:1"));
+        let first = scene.until("the pod", |set| life(set) == Some(0)).await;
+        let uid = first.pods.values().next().map(|pod| pod.uid.clone());
+        let path = scene.at("m/a.yaml");
+        for lives in 1..4 {
+            fs::remove_file(&path).unwrap();
+            fs::write(&path, manifest("a", "x:1")).unwrap();
+            let again = scene.until("the next life", |set| life(set) == Some(lives)).await;
+            assert_eq!(again.pods.values().next().map(|pod| pod.uid.clone()), uid);
+        }
+        // Moved out of the directory and in again.
+        fs::rename(&path, scene.at("a.yaml")).unwrap();
+        fs::rename(scene.at("a.yaml"), &path).unwrap();
+        scene
+            .until("the life after a move", |set| life(set) == Some(4))
+            .await;
+        // Renamed over, and as an editor does it that keeps a copy: nothing to tell of.
+        scene.rename_into("a.yaml", &manifest("a", "x:1"));
+        fs::rename(&path, scene.at("m/a.yaml~")).unwrap();
+        fs::write(&path, manifest("a", "x:1")).unwrap();
+        fs::remove_file(scene.at("m/a.yaml~")).unwrap();
+        scene.rename_into("b.yaml", &manifest("b", "x:1"));
+        let last = scene.until("another pod", |set| set.pods.len() == 2).await;
+        assert_eq!(life(&last), Some(4));
         scene.stop().await;
     }
 

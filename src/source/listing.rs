@@ -23,6 +23,8 @@ pub(super) enum State {
 pub(super) struct Entry {
     /// The path as people know it: the configured directory and the name.
     pub(super) path: PathBuf,
+    /// The path of the entry itself in the directory without links: by that name the kernel tells of it.
+    pub(super) found: PathBuf,
     /// The path without links, where the file is; `None` where it cannot be found.
     pub(super) real: Option<PathBuf>,
     /// Whether the entry itself is a link.
@@ -46,6 +48,7 @@ pub(super) fn list(path: &Path, watchlist: &mut Watchlist) -> (State, Vec<Entry>
         watch_contents(watchlist, &trail.lookups);
         let entry = Entry {
             path: path.to_owned(),
+            found: real.clone(),
             real: Some(real),
             is_link: false,
         };
@@ -82,10 +85,11 @@ fn inside(path: &Path, real: &Path, watchlist: &mut Watchlist) -> io::Result<Vec
                 _ => None,
             }
         } else {
-            Some(found_at)
+            Some(found_at.clone())
         };
         entries.push(Entry {
             path: path.join(name),
+            found: found_at,
             real,
             is_link,
         });

@@ -31,8 +31,11 @@ pub(super) type Watchlist = BTreeMap<PathBuf, Interest>;
 /// What happened to a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Happened {
-    /// A complete file came, or went, or was closed after writing; or the directory itself changed.
+    /// A complete file came, or was moved within its directory, or was closed after writing; or the directory itself
+    /// changed.
     Done(PathBuf),
+    /// A file went: it was deleted, or moved to another directory.
+    Gone(PathBuf),
     /// A file was made, and whoever made it may still write into it.
     Made(PathBuf),
     /// A file is being written.
@@ -150,7 +153,7 @@ impl Watcher {
                     Ok(Err(error)) => return Err(WatchError::Io(error)),
                     Err(_not_ready) => continue,
                 };
-            let happened: Vec<Happened> = events.iter().filter_map(|event| self.meaning(event)).collect();
+            let happened = self.meanings(&events);
             if !happened.is_empty() {
                 return Ok(happened);
             }
@@ -162,12 +165,31 @@ impl Watcher {
         let mut happened = Vec::new();
         loop {
             match self.handle.get_ref().0.read_events() {
-                Ok(events) => happened.extend(events.iter().filter_map(|event| self.meaning(event))),
+                Ok(events) => happened.extend(self.meanings(&events)),
                 Err(Errno::EAGAIN) => return Ok(happened),
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err(WatchError::Io(errno.into())),
             }
         }
+    }
+
+    fn meanings(&self, events: &[InotifyEvent]) -> Vec<Happened> {
+        // Editors that keep a copy move the file to another name beside it, and write a new one: it did not go.
+        let stays = |event: &InotifyEvent| {
+            let mut arrivals = events
+                .iter()
+                .filter(|other| other.mask.contains(AddWatchFlags::IN_MOVED_TO));
+            arrivals.any(|other| other.cookie == event.cookie && other.wd == event.wd)
+        };
+        let meaning = |event: &InotifyEvent| {
+            let left = event.mask.contains(AddWatchFlags::IN_DELETE)
+                || (event.mask.contains(AddWatchFlags::IN_MOVED_FROM) && !stays(event));
+            match self.meaning(event)? {
+                Happened::Done(path) if left && event.name.is_some() => Some(Happened::Gone(path)),
+                other => Some(other),
+            }
+        };
+        events.iter().filter_map(meaning).collect()
     }
 
     fn meaning(&self, event: &InotifyEvent) -> Option<Happened> {

@@ -15,7 +15,7 @@ use crate::model::pod::{Container, Mount, Pod};
 use crate::model::probe::ProbeKind;
 use crate::model::reason::waiting;
 use crate::model::runtime::{
-    ContainerState, ObservedContainer, ObservedPod, RuntimeHandler, makes_recursive_read_only, shall_start,
+    ContainerState, ObservedContainer, ObservedPod, RuntimeHandler, makes_recursive_read_only,
 };
 
 /// What a container shows that the runtime has lost (`pkg/kubelet/container/helpers.go`).
@@ -310,7 +310,7 @@ fn is_awaited(
         (Kind::Ephemeral, Some(ContainerState::Exited { code, .. })) => {
             given.pod.restart_policy.restarts_after(*code)
         }
-        _ => shall_start(container, newest),
+        _ => given.seen.shall_start(container),
     }
 }
 
@@ -320,7 +320,7 @@ fn why_it_waits(
     kind: Kind,
     newest: Option<&ObservedContainer>,
 ) -> Option<(&'static str, String)> {
-    let memory = given.memory?.containers.get(&container.name)?;
+    let memory = given.memory?.of_container(container)?;
     let restarted = newest.filter(|_| kind != Kind::Ephemeral);
     let back_off = shown_back_off(memory, restarted, given.policy);
     if let Some((delay, _)) = back_off.filter(|(_, shown)| shown.contains(&given.now)) {

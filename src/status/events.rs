@@ -15,7 +15,7 @@ use crate::model::pod::{Container, Pod};
 use crate::model::probe::ProbeKind;
 use crate::model::reason::waiting;
 use crate::model::reference::absent_pull_secrets;
-use crate::model::runtime::{ObservedContainer, ObservedName, RuntimeState, shall_start};
+use crate::model::runtime::{ObservedContainer, ObservedName, RuntimeState};
 use crate::model::step::{Done, HookResult, Outcome, StepError, StepReport, Subject, verb};
 
 /// How serious an event is.
@@ -178,9 +178,8 @@ pub fn waiting(
     for container in pod.all_containers() {
         let newest = seen.and_then(|seen| seen.container(&container.name));
         let Some(memory) = memory
-            .containers
-            .get(&container.name)
-            .filter(|_| shall_start(container, newest))
+            .of_container(container)
+            .filter(|_| seen.is_none_or(|seen| seen.shall_start(container)))
         else {
             continue;
         };

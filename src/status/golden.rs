@@ -52,6 +52,7 @@ impl Followed {
             sandboxes,
             containers,
             allocation: None,
+            checkpoint: None,
         };
         let observed = ObservedName {
             uids: [(self.pod.uid.clone(), seen)].into(),
@@ -82,7 +83,11 @@ impl Followed {
     }
 
     fn container(&mut self, name: &str) -> &mut ContainerMemory {
-        self.memory.containers.entry(name.to_owned()).or_default()
+        let fresh = || ContainerMemory::of(&sample::container(name));
+        self.memory
+            .containers
+            .entry(name.to_owned())
+            .or_insert_with(fresh)
     }
 }
 
@@ -217,6 +222,7 @@ fn crash_loop() {
         sandboxes: s(true),
         containers: vec![second(), first()],
         allocation: None,
+        checkpoint: None,
     };
     let observed = ObservedName {
         uids: [(pod.pod.uid.clone(), seen)].into(),
@@ -291,8 +297,7 @@ fn images_and_users_that_do_not_do() {
             delay: Duration::from_secs(10),
             since: at(2),
         }),
-        restart: None,
-        retry: None,
+        ..ContainerMemory::of(&pod.pod.containers[0])
     };
     pod.check(3, 2, s(true), vec![]);
     let nothing = ObservedName::default();
@@ -559,6 +564,7 @@ fn events_of_what_waits_have_the_kubelets_words() {
         sandboxes: s(true),
         containers: vec![instance("c", 1, 3, exited(3, 4, 7))],
         allocation: None,
+        checkpoint: None,
     };
     let observed = ObservedName {
         uids: [(pod.pod.uid.clone(), seen)].into(),

@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1 as api;
 
 use super::container::exit_code;
 use crate::model::pod::{Container, Pod, Source};
+use crate::model::runtime::ObservedPod;
 
 pub(super) const PENDING: &str = "Pending";
 pub(super) const RUNNING: &str = "Running";
@@ -12,7 +13,9 @@ pub(super) const FAILED: &str = "Failed";
 
 /// How far a pod was brought.
 #[derive(Clone, Copy)]
-pub(super) struct Life {
+pub(super) struct Life<'a> {
+    /// What is there of it.
+    pub(super) seen: &'a ObservedPod,
     /// Its containers are not restarted any more, whatever their policy.
     pub(super) is_terminal: bool,
     /// A regular container was made in the sandbox that it has.
@@ -41,7 +44,7 @@ pub(super) fn phase(
     pod: &Pod,
     init: &[api::ContainerStatus],
     regular: &[api::ContainerStatus],
-    life: Life,
+    life: Life<'_>,
 ) -> &'static str {
     let mut count = Count::default();
     for container in &pod.init_containers {
@@ -53,7 +56,9 @@ pub(super) fn phase(
         }
     }
     for container in &pod.containers {
-        count.regular(container, state_of(regular, container));
+        let newest = life.seen.container(&container.name);
+        let restarting = newest.is_some_and(|newest| life.seen.is_restarting(newest));
+        count.regular(container, state_of(regular, container), restarting);
     }
     let starting = count.pending_sidecars > 0 && !life.has_initialized;
     if count.pending_init > 0 || starting || count.waiting > 0 || count.unknown > 0 {
@@ -135,14 +140,14 @@ impl Count {
         }
     }
 
-    fn regular(&mut self, container: &Container, state: State) {
+    fn regular(&mut self, container: &Container, state: State, restarting: bool) {
         match state {
             State::Running => self.running += 1,
             State::Waiting => self.waiting += 1,
             State::Unknown => self.unknown += 1,
             State::Ended(code, now) => {
                 self.stopped += 1;
-                self.stopped_for_good += usize::from(!container.restarts_after(code));
+                self.stopped_for_good += usize::from(!restarting && !container.restarts_after(code));
                 self.succeeded += usize::from(code == 0 && now == Now::Stopped);
             }
         }

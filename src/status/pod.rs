@@ -34,7 +34,7 @@ pub fn pod_status(
     handlers: &[RuntimeHandler],
     now: Timestamp,
 ) -> api::PodStatus {
-    let mut status = own_status(pod, observed, memory, previous, policy, now);
+    let mut status = own_status(pod, observed, memory, previous, policy, handlers, now);
     ForeignStatus::of(pod.object.status.as_ref()).carry_into(&mut status);
     status
 }
@@ -46,6 +46,7 @@ fn own_status(
     memory: Option<&PodMemory>,
     previous: Option<&api::PodStatus>,
     policy: &NodePolicy,
+    handlers: &[RuntimeHandler],
     now: Timestamp,
 ) -> api::PodStatus {
     let memory = memory.filter(|memory| memory.uid == pod.uid);
@@ -167,6 +168,8 @@ fn reached(
     regular: &[api::ContainerStatus],
     previous: Option<&api::PodStatus>,
 ) -> &'static str {
+    // The end of a life before this one is none of this.
+    let previous = previous.filter(|_| given.pod.incarnation == 0);
     let told = final_phase(given, previous);
     if told == Some(phase::SUCCEEDED) {
         return phase::SUCCEEDED;
@@ -234,20 +237,21 @@ pub fn is_alive(seen: Option<&ObservedPod>) -> bool {
 }
 
 /// The phase told meanwhile of a pod that nothing was told of yet.
-fn unfinished(life: Life) -> &'static str {
+fn unfinished(life: Life<'_>) -> &'static str {
     match life.has_initialized {
         true => phase::RUNNING,
         false => phase::PENDING,
     }
 }
 
-fn life(given: Given<'_>) -> Life {
+fn life(given: Given<'_>) -> Life<'_> {
     let Given {
         pod, seen, memory, ..
     } = given;
     let sandbox = seen.sandboxes.first().map(|sandbox| &sandbox.id);
     let regular = |name: &str| pod.containers.iter().any(|container| container.name == name);
     Life {
+        seen,
         is_terminal: pod.deletion.is_some() || memory.is_some_and(|memory| memory.ended.is_some()),
         has_initialized: seen
             .containers
@@ -337,7 +341,10 @@ mod tests {
         }];
         let mut memory = PodMemory::new(pod.uid.clone(), at(0));
         if failure.is_some() {
-            let of_container = memory.containers.entry("dbg".to_owned()).or_default();
+            let of_container = memory
+                .containers
+                .entry("dbg".to_owned())
+                .or_insert_with(|| crate::model::memory::ContainerMemory::of(&sample::container("dbg")));
             of_container.failure = failure;
             of_container.restart = Some(Backoff {
                 delay: Duration::from_secs(300),

@@ -227,6 +227,7 @@ fn check_pod(pod: &Pod) {
     let policy = policy();
     let observed = |ready: bool| {
         let sandbox = Sandbox {
+            handler: String::new(),
             id: "s".to_owned(),
             attempt: u32::MAX,
             ready,
@@ -248,6 +249,8 @@ fn check_pod(pod: &Pod) {
         let now = Timestamp::from_second(1_800_000_000).unwrap();
         let view_objects = objects_for(pod);
         let view = PlanView {
+            runtime_handlers: &[],
+            logs: None,
             name: &pod.name,
             runtime_ready: true,
             network_ready: true,
@@ -267,6 +270,7 @@ fn check_pod(pod: &Pod) {
             Some(&memory),
             pod.object.status.as_ref(),
             &policy,
+            &[],
             now,
         );
     }
@@ -345,6 +349,8 @@ fn objects_for(pod: &Pod) -> Objects {
 
 fn policy() -> NodePolicy {
     NodePolicy {
+        apparmor: true,
+        masked_paths: Vec::new(),
         name: "node".to_owned(),
         root_dir: "/var/lib/kubelet".into(),
         pod_logs_dir: "/var/log/pods".into(),

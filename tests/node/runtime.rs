@@ -104,6 +104,17 @@ pub fn end_of(id: &str) -> Result<String, String> {
     })
 }
 
+/// Removes a container whether or not it runs, as `crictl rm -f`.
+pub fn remove_container(id: &str) -> Result<(), String> {
+    let request = k8s_cri::v1::RemoveContainerRequest {
+        container_id: id.to_owned(),
+    };
+    ask(async |mut client| {
+        let answer = client.remove_container(request).await;
+        answer.map(|_| ()).map_err(|status| status.to_string())
+    })
+}
+
 /// All sandboxes, in a stable order.
 pub fn sandboxes() -> Result<Vec<Sandbox>, String> {
     ask(async |mut client| {

@@ -254,6 +254,7 @@ async fn a_pod_is_taken_away_and_again() {
     std::fs::write(log.with_file_name("0.log.20261121-000000"), "rotated").unwrap();
     let stop = Step::StopContainer {
         pre_stop: None,
+        after: Vec::new(),
         container: "a".to_owned(),
         id: container.clone(),
         grace: Duration::from_secs(30),
@@ -455,6 +456,7 @@ async fn a_stopping_agent_does_not_wait_for_a_container_to_stop() {
     node.fake.hold("StopContainer");
     let stop = Step::StopContainer {
         pre_stop: None,
+        after: Vec::new(),
         container: "a".to_owned(),
         id,
         grace: Duration::from_secs(3600),

@@ -186,6 +186,6 @@ fn programs_get_json() {
     );
     assert_eq!(
         place(&answer["problems"][0]),
-        r#""/dev/stdin" 2 8 "spec.containers[0].image""#
+        r#""/dev/stdin" 2 9 "spec.containers[0].image""#
     );
 }

@@ -10,6 +10,7 @@ mod cluster_tokens;
 mod cluster_trust;
 mod cut_off;
 mod debugging;
+mod endings;
 mod exec_plugins;
 mod faults;
 mod foreign_changes;
@@ -160,7 +161,7 @@ async fn a_broken_manifest_is_told_and_the_one_beside_it_runs() {
     let machine = Machine::started().await;
     machine.write(
         "broken.yaml",
-        &manifest("broken", "hostNetwrk: true", &["name: c, image: demo:1"]),
+        &manifest("broken", "hostNetwork: sometimes", &["name: c, image: demo:1"]),
     );
     machine.write("web.yaml", &simple("web"));
     machine.running("web").await;
@@ -170,7 +171,7 @@ async fn a_broken_manifest_is_told_and_the_one_beside_it_runs() {
     assert_eq!(problem.path, machine.manifest("broken.yaml"));
     assert_eq!(
         (problem.line, problem.field.as_str()),
-        (Some(6), "spec.hostNetwrk")
+        (Some(6), "spec.hostNetwork")
     );
     machine.delete("broken.yaml");
     machine

@@ -68,6 +68,7 @@ pub(super) fn pod(object: k8s::Pod, source: Source, seen: Timestamp, faults: &mu
         labels: metadata.labels.clone().unwrap_or_default(),
         annotations,
         seen,
+        incarnation: 0,
         deletion: deletion(&object),
         hostname: hostname(hostname_override.or(spec.hostname.as_deref()), &name.name),
         subdomain: text(spec.subdomain.as_ref()).filter(|_| hostname_override.is_none()),

@@ -1,5 +1,6 @@
 //! The stories, by subject.
 
+mod endings;
 mod exec;
 mod faults;
 mod images;
@@ -46,6 +47,9 @@ pub fn all() -> Vec<Story> {
         story!(pods::restart_policies_are_kept),
         story!(pods::termination_gives_the_grace_period),
         story!(pods::a_broken_edit_leaves_the_last_good_version_running),
+        story!(endings::sidecars_end_last_and_their_hooks_come_first),
+        story!(endings::a_container_that_was_removed_by_hand_is_counted_on),
+        story!(endings::a_manifest_that_is_made_again_restarts_its_pod),
         story!(limits::a_cpu_limit_holds),
         story!(limits::over_its_memory_limit_a_container_is_oom_killed),
         story!(limits::a_fork_bomb_stops_at_the_pid_limit),

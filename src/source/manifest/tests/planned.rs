@@ -65,6 +65,7 @@ fn plan(pod: &Pod, seen: &ObservedName, policy: &NodePolicy) -> Vec<Step> {
         held: None,
         images: &[],
         leftovers: &BTreeSet::new(),
+        logs: None,
         objects: &objects,
         services: &Default::default(),
         allocatable: &Default::default(),
@@ -85,6 +86,7 @@ fn observed(pod: &Pod, containers: Vec<ObservedContainer>) -> ObservedName {
                 sandboxes: vec![sandbox],
                 containers,
                 allocation: None,
+                checkpoint: None,
             },
         )]),
     }

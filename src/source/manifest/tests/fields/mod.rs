@@ -40,6 +40,7 @@ const CHOICES: &[&str] = &[
     "memory",
     "cpu",
     "limits.memory",
+    "requests.cpu",
     "NotRequired",
     "metadata.uid",
     "spec.nodeName",

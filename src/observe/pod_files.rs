@@ -1,4 +1,4 @@
-//! What pods were allotted, as it is kept in their directories.
+//! What is kept of pods in their directories: what they were allotted, and what their end has to know.
 //!
 //! Only this agent writes the files, so one is read when its pod is first seen, and when the pod is asked for after
 //! something was done for it.
@@ -8,20 +8,30 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::{fs, io};
 
-use crate::model::allocation::{Allocation, FILE};
+use serde::de::DeserializeOwned;
+
+use crate::model::allocation::{self, Allocation};
+use crate::model::checkpoint::{self, Checkpoint};
 use crate::model::pod::PodUid;
 use crate::model::runtime::ObservedName;
 
 /// What was read, by UID.
-pub(super) struct Allocations {
+pub(super) struct PodFiles {
     pods_dir: PathBuf,
-    known: HashMap<PodUid, Option<Arc<Allocation>>>,
+    known: HashMap<PodUid, Known>,
 }
 
-impl Allocations {
+/// What is kept of one pod.
+#[derive(Clone, PartialEq)]
+struct Known {
+    allocation: Option<Arc<Allocation>>,
+    checkpoint: Option<Arc<Checkpoint>>,
+}
+
+impl PodFiles {
     /// Nothing is read yet.
-    pub(super) fn new(pods_dir: PathBuf) -> Allocations {
-        Allocations {
+    pub(super) fn new(pods_dir: PathBuf) -> PodFiles {
+        PodFiles {
             pods_dir,
             known: HashMap::new(),
         }
@@ -44,38 +54,43 @@ impl Allocations {
         let mut differ = Vec::new();
         for (uid, pod) in &observed.uids {
             let known = self.known.entry(uid.clone());
-            let pods_dir = &self.pods_dir;
-            let allocation = known.or_insert_with(|| read(pods_dir.join(&uid.0).join(FILE)));
-            if *allocation != pod.allocation {
-                differ.push((uid.clone(), allocation.clone()));
+            let dir = self.pods_dir.join(&uid.0);
+            let known = known.or_insert_with(|| Known {
+                allocation: read(dir.join(allocation::FILE)),
+                checkpoint: read(dir.join(checkpoint::FILE)),
+            });
+            if known.allocation != pod.allocation || known.checkpoint != pod.checkpoint {
+                differ.push((uid.clone(), known.clone()));
             }
         }
         if differ.is_empty() {
             return;
         }
         let pods = &mut Arc::make_mut(observed).uids;
-        for (uid, allocation) in differ {
+        for (uid, known) in differ {
             if let Some(pod) = pods.get_mut(&uid) {
-                pod.allocation = allocation;
+                pod.allocation = known.allocation;
+                pod.checkpoint = known.checkpoint;
             }
         }
     }
 }
 
-/// One that cannot be read is as good as none: the pod then has what its specification asks for.
-fn read(path: PathBuf) -> Option<Arc<Allocation>> {
+/// One that cannot be read is as good as none: the pod then has what its specification asks for, and ends by what its
+/// containers were made with.
+fn read<T: DeserializeOwned>(path: PathBuf) -> Option<Arc<T>> {
     let text = match fs::read(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
         Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "what a pod was allotted cannot be read");
+            tracing::warn!(path = %path.display(), %error, "what is kept of a pod cannot be read");
             return None;
         }
     };
     match serde_json::from_slice(&text) {
-        Ok(allocation) => Some(Arc::new(allocation)),
+        Ok(kept) => Some(Arc::new(kept)),
         Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "what a pod was allotted cannot be understood");
+            tracing::warn!(path = %path.display(), %error, "what is kept of a pod cannot be understood");
             None
         }
     }
@@ -89,24 +104,30 @@ mod tests {
     #[test]
     fn a_file_is_read_when_its_pod_is_new_or_asked_for() {
         let root = tempfile::tempdir().unwrap();
-        let mut allocations = Allocations::new(root.path().to_owned());
+        let mut files = PodFiles::new(root.path().to_owned());
         let mut observed = Arc::new(sample::observed(vec![sample::sandbox(0, true, 0)], vec![]));
-        let found = |observed: &ObservedName| observed.uids[&sample::uid("u1")].allocation.clone();
-        allocations.fill(&mut observed);
+        let of_pod = |observed: &ObservedName| observed.uids[&sample::uid("u1")].clone();
+        let found = |observed: &ObservedName| of_pod(observed).allocation;
+        files.fill(&mut observed);
         assert_eq!(found(&observed), None);
         let write = |text: &str| {
             fs::create_dir_all(root.path().join("u1")).unwrap();
-            fs::write(root.path().join("u1").join(FILE), text).unwrap();
+            fs::write(root.path().join("u1").join(allocation::FILE), text).unwrap();
         };
         write(r#"{"generation":2,"containers":{}}"#);
-        allocations.fill(&mut observed);
+        files.fill(&mut observed);
         assert_eq!(found(&observed), None, "it is not read again unasked");
-        allocations.forget(&observed);
-        allocations.fill(&mut observed);
+        files.forget(&observed);
+        files.fill(&mut observed);
         assert_eq!(found(&observed).map(|found| found.generation), Some(2));
+        let kept = root.path().join("u1").join(checkpoint::FILE);
+        fs::write(kept, r#"{"sidecars":["s"]}"#).unwrap();
+        files.forget(&observed);
+        files.fill(&mut observed);
+        assert_eq!(of_pod(&observed).checkpoint.unwrap().sidecars, ["s"]);
         write("{");
-        allocations.retain(&HashSet::new());
-        allocations.fill(&mut observed);
+        files.retain(&HashSet::new());
+        files.fill(&mut observed);
         assert_eq!(found(&observed), None);
     }
 }

@@ -1,0 +1,105 @@
+//! What is kept of a pod as a file in its directory, so that it is ended as it was defined by whoever ends it: its
+//! manifest may be gone by then, and the agent another one.
+//!
+//! A container's grace and hook are in its annotations. What is here is what no single container tells: which of them
+//! wait for which, by when the end has to be over that has begun, and which were ended to be started again.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::pod::Pod;
+
+/// The name of the file in a pod's directory.
+pub const FILE: &str = "gantry-pod.json";
+
+/// What is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Checkpoint {
+    /// The regular containers, for which sidecars wait at the end; empty where there is no sidecar.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub containers: Vec<String>,
+    /// The sidecars, in the order in which they start.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sidecars: Vec<String>,
+    /// When the grace is over of an end that has begun.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ends: Option<Timestamp>,
+    /// It is removed: its definition was gone. One that comes back meanwhile begins anew when this is done.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub leaving: bool,
+    /// Instances that were ended to be started again, whatever the restart policy says: the runtime's id by container.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub restarting: BTreeMap<String, String>,
+}
+
+impl Checkpoint {
+    /// That of a pod that shall run.
+    pub fn of(pod: &Pod) -> Checkpoint {
+        let mut sidecars = pod.init_containers.iter().filter(|c| c.sidecar).peekable();
+        let containers = match sidecars.peek() {
+            Some(_) => pod.containers.iter().map(|c| c.name.clone()).collect(),
+            None => Vec::new(),
+        };
+        Checkpoint {
+            containers,
+            sidecars: sidecars.map(|c| c.name.clone()).collect(),
+            ..Checkpoint::default()
+        }
+    }
+
+    /// Whether a container that is stopped waits for the end of another one: a sidecar for those that it serves, and
+    /// for the sidecars that were started after it (`newTerminationOrdering` in
+    /// `pkg/kubelet/kuberuntime/kuberuntime_termination_order.go`).
+    pub fn waits_for(&self, container: &str, other: &str) -> bool {
+        let place = |name: &str| self.sidecars.iter().position(|sidecar| sidecar == name);
+        let Some(own) = place(container) else {
+            return false;
+        };
+        place(other).is_some_and(|place| place > own) || self.containers.iter().any(|name| name == other)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::pod::RestartPolicy;
+    use crate::model::sample;
+
+    #[test]
+    fn a_sidecar_waits_for_the_containers_that_it_serves_and_for_later_sidecars() {
+        let pod = sample::pod(RestartPolicy::Always, &["+s1", "i2", "+s3"], &["a", "b"]);
+        let kept = Checkpoint::of(&pod);
+        let waits = |container: &str| -> Vec<&str> {
+            let all = ["s1", "i2", "s3", "a", "b", "debug"];
+            all.into_iter()
+                .filter(|other| kept.waits_for(container, other))
+                .collect()
+        };
+        assert_eq!(waits("s1"), ["s3", "a", "b"]);
+        assert_eq!(waits("s3"), ["a", "b"]);
+        for nobody in ["i2", "a", "debug"] {
+            assert_eq!(waits(nobody), [""; 0], "{nobody}");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_read_again_and_nothing_is_little() {
+        let plain = Checkpoint::of(&sample::pod(RestartPolicy::Always, &["i"], &["c"]));
+        assert_eq!(serde_json::to_string(&plain).unwrap(), "{}");
+        let kept = Checkpoint {
+            ends: Some(sample::at(5)),
+            leaving: true,
+            restarting: [("c".to_owned(), "id".to_owned())].into(),
+            ..Checkpoint::of(&sample::pod(RestartPolicy::Always, &["+s"], &["c"]))
+        };
+        let text = serde_json::to_string(&kept).unwrap();
+        assert_eq!(
+            text,
+            r#"{"containers":["c"],"sidecars":["s"],"ends":"2027-01-15T08:00:05Z","leaving":true,"restarting":{"c":"id"}}"#
+        );
+        assert_eq!(serde_json::from_str::<Checkpoint>(&text).unwrap(), kept);
+    }
+}
