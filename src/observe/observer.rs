@@ -255,6 +255,9 @@ impl Observer {
 
     fn apply(&mut self, changes: Changes, changed: &mut bool) -> HashSet<PodName> {
         for (name, observed) in changes.names {
+            if let Some(before) = self.snapshot.pods.get(&name) {
+                self.pod_files.forget_gone(before, observed.as_deref());
+            }
             let observed = observed.map(|mut observed| {
                 self.pod_files.fill(&mut observed);
                 self.with_health(observed)

@@ -44,6 +44,15 @@ impl PodFiles {
         }
     }
 
+    /// Forgets those of pods that a name has no more. One may come back under its UID, in a directory of another life.
+    pub(super) fn forget_gone(&mut self, before: &ObservedName, now: Option<&ObservedName>) {
+        for uid in before.uids.keys() {
+            if now.is_none_or(|now| !now.uids.contains_key(uid)) {
+                self.known.remove(uid);
+            }
+        }
+    }
+
     /// Forgets those of pods that are gone.
     pub(super) fn retain(&mut self, uids: &HashSet<&PodUid>) {
         self.known.retain(|uid, _| uids.contains(uid));
@@ -125,6 +134,14 @@ mod tests {
         files.forget(&observed);
         files.fill(&mut observed);
         assert_eq!(of_pod(&observed).checkpoint.unwrap().sidecars, ["s"]);
+        // Gone, and back under the same UID.
+        files.forget_gone(&observed, Some(&observed.clone()));
+        files.fill(&mut observed);
+        assert_eq!(of_pod(&observed).checkpoint.unwrap().sidecars, ["s"]);
+        files.forget_gone(&observed, None);
+        fs::remove_file(root.path().join("u1").join(checkpoint::FILE)).unwrap();
+        files.fill(&mut observed);
+        assert_eq!(of_pod(&observed).checkpoint, None);
         write("{");
         files.retain(&HashSet::new());
         files.fill(&mut observed);

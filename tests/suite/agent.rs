@@ -278,7 +278,7 @@ impl Machine {
     }
 
     /// All that helps to understand why something did not happen.
-    fn seen(&self) -> String {
+    pub(crate) fn seen(&self) -> String {
         let mut text = String::from("seen:\n");
         let Some(agent) = &self.agent else { return text };
         let report = self.report();

@@ -138,13 +138,13 @@ async fn a_manifest_that_is_deleted_and_made_again_is_a_restart_and_one_that_is_
             .await;
         assert_eq!(again.metadata.uid, first.metadata.uid);
     }
-    assert_eq!(machine.fake.count("StopContainer"), 2);
+    assert_eq!(machine.fake.count("StopContainer"), 2, "{}", machine.seen());
     // Renamed into place with the same content, and another one that shows that it was looked at.
     machine.write("web.yaml", &simple("web"));
     machine.write("other.yaml", &simple("other"));
     machine.running("other").await;
     assert_eq!(restarts(&machine.pod("web").unwrap(), "c"), 2);
-    assert_eq!(machine.fake.count("StopContainer"), 2);
+    assert_eq!(machine.fake.count("StopContainer"), 2, "{}", machine.seen());
 }
 
 #[tokio::test]
