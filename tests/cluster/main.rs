@@ -69,7 +69,7 @@ fn main() -> ExitCode {
         ["--inside", "kubeadm", chosen @ ..] => kubeadm::inside(chosen),
         ["--inside", "cluster", chosen @ ..] => inside(chosen),
         ["serve"] => serve::outside(),
-        ["skew"] => isolated("skew", &[]),
+        ["skew"] => isolated("skew", &[], Says::AtOnce),
         chosen => tell(chosen),
     }
 }
@@ -84,8 +84,13 @@ fn tell(chosen: &[&str]) -> ExitCode {
     let before = machine::Machine::now();
     let shared: Vec<&str> = stories::all().iter().map(|story| story.name).collect();
     let of_kubeadm: Vec<&str> = kubeadm::all().iter().map(|story| story.name).collect();
-    let inside = [("cluster", shared), ("kubeadm", of_kubeadm)]
-        .map(|(world, names)| tell_inside(&choice, chosen, world, &names));
+    // The worlds have nothing in common, and each waits for most of its time. What the second says is printed when the
+    // first is done, so that it can be read.
+    let inside = std::thread::scope(|scope| {
+        let kubeadm = scope.spawn(|| tell_inside(&choice, chosen, "kubeadm", &of_kubeadm, Says::WhenDone));
+        let shared = tell_inside(&choice, chosen, "cluster", &shared, Says::AtOnce);
+        [shared, kubeadm.join().expect("a world's thread does not panic")]
+    });
     let outside = runner::run(&choice, serve::STORIES, |story| story.0, |story| (story.1)());
     let left = machine::Machine::now().since(&before);
     if !left.is_empty() {
@@ -102,17 +107,30 @@ fn tell(chosen: &[&str]) -> ExitCode {
     }
 }
 
+/// When what a world says is printed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Says {
+    AtOnce,
+    WhenDone,
+}
+
 /// Tells those of a world's stories that are chosen, or lists them.
-fn tell_inside(choice: &runner::Choice, chosen: &[&str], world: &str, names: &[&str]) -> ExitCode {
+fn tell_inside(
+    choice: &runner::Choice,
+    chosen: &[&str],
+    world: &str,
+    names: &[&str],
+    says: Says,
+) -> ExitCode {
     match names.iter().any(|name| choice.wants(name)) {
         false => ExitCode::SUCCESS,
         true if choice.lists() => runner::run(choice, names, |name| name, |_| Ok(())),
-        true => isolated(world, chosen),
+        true => isolated(world, chosen, says),
     }
 }
 
 /// Runs this program in namespaces of its own, and clears away what it left outside them.
-fn isolated(name: &str, chosen: &[&str]) -> ExitCode {
+fn isolated(name: &str, chosen: &[&str], says: Says) -> ExitCode {
     let world = match world::World::new(name) {
         Ok(world) => world,
         Err(error) => {
@@ -120,11 +138,22 @@ fn isolated(name: &str, chosen: &[&str]) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let child = world
-        .command(&[&["--inside", name], chosen].concat())
-        .spawn()
-        .expect("this program starts");
+    let said = world.dir.join("said.log");
+    let mut command = world.command(&[&["--inside", name], chosen].concat());
+    if says == Says::WhenDone {
+        let log = std::fs::File::create(&said).expect("a file in a new directory");
+        command
+            .stdout(log.try_clone().expect("a second handle of an open file"))
+            .stderr(log);
+    }
+    let child = command.spawn().expect("this program starts");
     let (status, was_late) = world::finish(child, LIMIT);
+    if says == Says::WhenDone {
+        println!(
+            "\n==== {name} ====\n{}",
+            String::from_utf8_lossy(&std::fs::read(&said).unwrap_or_default())
+        );
+    }
     if was_late {
         eprintln!("killed after {} s", LIMIT.as_secs());
     }

@@ -2,7 +2,7 @@
 
 # Beside target/ rather than in /run: a reboot must not make clean-node forget what there is to remove.
 state=$(realpath -m "${GANTRY_RUN_STATE:-target/run}")
-programs=${GANTRY_PROGRAMS:-target/release}
+programs=${GANTRY_PROGRAMS:-target/quick}
 gantry=$programs/gantry
 socket=/run/containerd/containerd.sock
 # Directories that a node makes. Those that were not there at the first run go with clean-node.

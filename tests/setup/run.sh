@@ -5,6 +5,11 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 . tests/setup/run-state.sh
 
+# A shell in the background begins with Ctrl-C's signal ignored, and no shell can undo that for itself.
+if [ -z "${GANTRY_RUN_SIGNALS:-}" ]; then
+    GANTRY_RUN_SIGNALS=default exec env --default-signal=INT tests/setup/run.sh
+fi
+
 if [ "$(id -u)" != 0 ]; then
     echo "A node agent needs root: sudo make run" >&2
     exit 1

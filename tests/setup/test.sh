@@ -5,10 +5,19 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
+# The tests speak to clusters of their own alone.
+unset KUBECONFIG
+
 cargo=tests/setup/cargo.sh
 logs=target/test-logs
+# Where stories that cargo runs note how long they took.
+export STORY_TIMES=$PWD/$logs/times
 mkdir -p "$logs"
+: >"$STORY_TIMES"
 tests/setup/give-back.sh "$logs"
+
+# What each tier may take once everything is built, in seconds, on two processors; those of `make test` together 1200.
+declare -A budget=([unit]=60 [fuzz]=90 [judge]=90 [suite]=150 [net]=60 [node]=200 [cluster]=350 [vm]=290 [skew]=60)
 
 need_root() {
     if [ "$(id -u)" != 0 ]; then
@@ -97,10 +106,12 @@ build_ahead() {
     "$cargo" build --release --locked --workspace >"$logs/build-release.log" 2>&1 &
     local release=$!
     { "$cargo" build --locked --workspace && "$cargo" test --locked --workspace --no-run &&
+        "$cargo" test --locked --no-run --test node --test cgroups --test cluster --test vm --test fuzz &&
         tests/control-plane/build.sh && tests/containerd/build.sh; } >"$logs/build.log" 2>&1 || true
     wait "$release" || true
 }
 
+tests/setup/preflight.sh "$@"
 case " $* " in
     *" node "*" vm "*)
         if [ "$(id -u)" = 0 ]; then
@@ -112,7 +123,13 @@ case " $* " in
         ;;
 esac
 
+# The stories that took longest, of what the tiers printed and noted.
+slowest() { # LOG...
+    sed -nE 's/^story (.*) \.\.\. [A-Za-z]+ \(([0-9.]+) s\)$/\2 s  \1/p' "$@" | sort -rn | head -n 10
+}
+
 summary=()
+ran=()
 code=0
 for tier in "$@"; do
     echo "==== $tier ===="
@@ -123,10 +140,19 @@ for tier in "$@"; do
         word=FAILED
         code=1
     fi
-    summary+=("$(printf '%-7s %-6s %4d passed, %d failed (%d s)' "$tier" "$word" "$(count "$logs/$tier.log" passed)" \
-        "$(count "$logs/$tier.log" failed)" $((SECONDS - start)))")
+    took=$((SECONDS - start))
+    late=
+    if [ "$took" -gt "${budget[$tier]}" ]; then
+        late=", over its budget of ${budget[$tier]} s"
+    fi
+    summary+=("$(printf '%-7s %-6s %4d passed, %d failed (%d s%s)' "$tier" "$word" "$(count "$logs/$tier.log" passed)" \
+        "$(count "$logs/$tier.log" failed)" "$took" "$late")")
+    ran+=("$logs/$tier.log")
 done
 tests/setup/give-back.sh "$logs"
+echo
+echo "The slowest stories:"
+slowest "${ran[@]}" "$STORY_TIMES"
 echo
 echo "Summary by tier:"
 printf '%s\n' "${summary[@]}"

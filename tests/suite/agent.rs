@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gantry::act::ActContext;
 use gantry::act::cgroup::{self, Cgroups};
@@ -70,6 +70,34 @@ pub(crate) struct Machine {
     /// Whether the kernel enforces AppArmor profiles.
     pub apparmor: bool,
     agent: Option<Agent>,
+    _stopwatch: Stopwatch,
+}
+
+/// Notes how long a story took, where `STORY_TIMES` names a file for that: cargo prints no times.
+struct Stopwatch(Instant);
+
+impl Drop for Stopwatch {
+    fn drop(&mut self) {
+        // A test's thread has the test's name.
+        let thread = std::thread::current();
+        let (Some(file), Some(name)) = (std::env::var_os("STORY_TIMES"), thread.name()) else {
+            return;
+        };
+        let word = if std::thread::panicking() { "FAILED" } else { "ok" };
+        let line = format!(
+            "story {name} ... {word} ({:.1} s)\n",
+            self.0.elapsed().as_secs_f64()
+        );
+        let noted = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(&file)
+            .and_then(|mut times| std::io::Write::write_all(&mut times, line.as_bytes()));
+        // A second panic would end all tests.
+        if !std::thread::panicking() {
+            noted.expect("the file of the stories' times can be written");
+        }
+    }
 }
 
 /// What the agent speaks to the API server with.
@@ -112,6 +140,7 @@ impl Machine {
             patience: Duration::from_millis(100),
             apparmor: true,
             agent: None,
+            _stopwatch: Stopwatch(Instant::now()),
         }
     }
 

@@ -6,6 +6,11 @@
 # environment: BESIDE=NAME=ADDRESS, called inside: another machine of that name, with this one's neighbour and processes
 set -euo pipefail
 
+# What a shell in the background, or nohup, makes its children ignore is part of no machine; nor is the caller's cluster.
+if [ "${1:-}" != --inside ]; then
+    unset KUBECONFIG
+    reset=(env --default-signal=INT,QUIT,HUP,PIPE,TERM)
+fi
 name=node-1
 address=192.0.2.10
 if [ -n "${BESIDE:-}" ]; then
@@ -16,18 +21,19 @@ if [ "${1:-}" != --inside ]; then
     if [ -n "${BESIDE:-}" ]; then
         # The way to the neighbour, which no path leads to any more once /run is another.
         exec 3</run/netns/outside
-        exec unshare --mount --net --ipc --uts -- "$0" --inside "$@"
+        exec "${reset[@]}" unshare --mount --net --ipc --uts -- "$0" --inside "$@"
     fi
-    exec unshare --mount --net --pid --ipc --uts --fork --kill-child --mount-proc -- "$0" --inside "$@"
+    exec "${reset[@]}" unshare --mount --net --pid --ipc --uts --fork --kill-child --mount-proc -- "$0" --inside "$@"
 fi
 shift
 dir=$1
 shift
 
-if [ -n "${BESIDE:-}" ]; then
-    # What the other machine has mounted for its pods is none of this one's.
-    sed -nE 's#^[^ ]+ (/(var/lib/kubelet|run)/[^ ]+) .*#\1#p' /proc/self/mounts | tac | xargs --no-run-if-empty umount --lazy
-fi
+# What somebody else has mounted for pods (network namespaces too) is none of this machine's. Whatever another mount
+# hides has no path any more, and disturbs nobody.
+sed -nE 's#^[^ ]+ (/(var/lib/kubelet|run)/[^ ]+) .*#\1#p' /proc/self/mounts | tac | while read -r mounted; do
+    umount --lazy "$mounted" 2>/dev/null || true
+done
 mount -t tmpfs -o mode=755 run /run
 mkdir /run/node /run/lock
 mount --bind "$dir" /run/node
@@ -77,6 +83,8 @@ umount /sys/fs/cgroup/unified 2>/dev/null || true
 
 # The node's uplink leads to one neighbour, which stands for the rest of the world, and whose switch the nodes share.
 hostname "$name"
+# A namespace begins with the machine's own IPv4 settings, and kube-proxy may have changed this one there.
+echo 0 | tee /proc/sys/net/ipv4/conf/all/route_localnet >/proc/sys/net/ipv4/conf/default/route_localnet
 # No waiting for duplicates of IPv6 addresses: what is compared later is settled from the start.
 echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad
 ip link set lo up

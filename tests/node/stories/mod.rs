@@ -14,12 +14,24 @@ mod runtimes;
 mod takeover;
 
 use crate::node::{Node, USUAL, World};
+use crate::runner::Company;
 
-/// One story: what it is called, what its node is made of, and how it goes.
+/// One story: what it is called, what its node is made of, what may run beside it, and how it goes.
 pub struct Story {
     pub name: &'static str,
     pub world: World,
+    pub company: Company,
     pub tell: fn(&mut Node),
+}
+
+impl Story {
+    /// The same story, with nothing beside it.
+    fn alone(self) -> Story {
+        Story {
+            company: Company::None,
+            ..self
+        }
+    }
 }
 
 /// Names a story after its function.
@@ -31,6 +43,7 @@ macro_rules! story {
         Story {
             name: concat!(stringify!($module), "::", stringify!($name)),
             world: $world,
+            company: Company::Any,
             tell: $module::$name,
         }
     };
@@ -50,7 +63,8 @@ pub fn all() -> Vec<Story> {
         story!(endings::sidecars_end_last_and_their_hooks_come_first),
         story!(endings::a_container_that_was_removed_by_hand_is_counted_on),
         story!(endings::a_manifest_that_is_made_again_restarts_its_pod),
-        story!(limits::a_cpu_limit_holds),
+        // It measures how much of a processor a container gets.
+        story!(limits::a_cpu_limit_holds).alone(),
         story!(limits::over_its_memory_limit_a_container_is_oom_killed),
         story!(limits::a_fork_bomb_stops_at_the_pid_limit),
         story!(network::pods_reach_each_other_the_node_and_the_outside),
