@@ -19,8 +19,10 @@ build: ## Build the agent and the CNI plugins into target/release
 	@$(PACKAGES) build
 	$(CARGO) build --release --locked --workspace
 
-run: build ## As root: run the pods of static-pods/ on this machine (Ctrl-C stops the agent, the pods stay)
-	@$(PACKAGES) run
+run: ## As root: run the pods of static-pods/ on this machine (Ctrl-C stops the agent, the pods stay)
+	@$(PACKAGES) build run
+	@echo 'Building without optimisation: some 4 minutes the first time on two processors, then seconds.'
+	$(CARGO) build --profile quick --locked --workspace
 	@tests/setup/run.sh
 
 clean-node: ## As root: remove everything that `make run` made
