@@ -37,6 +37,21 @@ impl Directories {
     }
 }
 
+/// A story may end, or fail, while its pods run; as root their tmpfs are mounted, and would outlive their directory.
+impl Drop for Directories {
+    fn drop(&mut self) {
+        let table = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let points = table.lines().filter_map(|line| line.split(' ').nth(1));
+        for point in points.filter(|point| Path::new(point).starts_with(self.root.path())) {
+            let done = nix::mount::umount2(point, nix::mount::MntFlags::MNT_DETACH);
+            // A second panic would end all tests.
+            if !std::thread::panicking() {
+                done.expect("what a story has mounted can be unmounted");
+            }
+        }
+    }
+}
+
 pub(crate) fn name(pod: &str) -> PodName {
     PodName::new("default", pod)
 }
