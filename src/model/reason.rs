@@ -46,6 +46,8 @@ pub mod pod {
     pub const FAILED_MAKE_DIRS: &str = "Failed";
     /// Something of the pod could not be stopped or removed.
     pub const FAILED_KILL_POD: &str = "FailedKillPod";
+    /// The pod has run for as long as it may.
+    pub const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
     /// The pod is not run for what it is.
     pub const FAILED_VALIDATION: &str = "FailedValidation";
     /// What the pod was allotted anew could not be put into force.

@@ -22,7 +22,7 @@ const MAX_POD_DELAY: Duration = Duration::from_secs(30);
 
 /// Reason and message of a pod that was active for too long (`pkg/kubelet/active_deadline.go`).
 pub const DEADLINE_EXCEEDED: (&str, &str) = (
-    "DeadlineExceeded",
+    reason::pod::DEADLINE_EXCEEDED,
     "Pod was active on the node longer than the specified deadline",
 );
 

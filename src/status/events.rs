@@ -13,7 +13,7 @@ use crate::model::node::NodePolicy;
 use crate::model::object::Objects;
 use crate::model::pod::{Container, Pod};
 use crate::model::probe::ProbeKind;
-use crate::model::reason::waiting;
+use crate::model::reason::{self, waiting};
 use crate::model::reference::absent_pull_secrets;
 use crate::model::runtime::{ObservedContainer, ObservedName, RuntimeState};
 use crate::model::step::{Done, HookResult, Outcome, StepError, StepReport, Subject, verb};
@@ -53,11 +53,12 @@ pub struct PodEvent {
 /// What an execution has to tell; `memory` is what is remembered after it.
 pub fn events(pod: &Pod, outcome: &Outcome, memory: Option<&PodMemory>) -> Vec<PodEvent> {
     let mut all = Vec::new();
-    // An end that the API server knows already has been told of, or is somebody else's to tell of.
+    // An end that somebody else has written is theirs to report. The node's own may be known to the API server before
+    // the containers have ended.
     let is_known = tells_end(pod.object.status.as_ref());
     let ended = memory
         .and_then(|memory| memory.ended.as_ref())
-        .filter(|_| !is_known);
+        .filter(|(why, _)| !is_known || why == reason::pod::DEADLINE_EXCEEDED);
     let stopped = outcome
         .steps
         .iter()
@@ -381,26 +382,49 @@ mod tests {
         network_not_ready(pod, &status, &observed, &runtime).map(|event| event.message)
     }
 
+    /// The reasons of the events after these steps.
+    fn reasons(pod: &Pod, memory: Option<&PodMemory>, verbs: &[&'static str]) -> Vec<String> {
+        let step = |verb: &&'static str| StepReport {
+            subject: Subject::Pod,
+            verb,
+            began: Timestamp::UNIX_EPOCH,
+            took: std::time::Duration::ZERO,
+            result: Ok(Done::Plainly),
+        };
+        let outcome = Outcome {
+            pod: pod.name.clone(),
+            uid: pod.uid.clone(),
+            at: Timestamp::UNIX_EPOCH,
+            steps: verbs.iter().map(step).collect(),
+        };
+        let events = events(pod, &outcome, memory).into_iter();
+        events.map(|event| event.reason).collect()
+    }
+
+    #[test]
+    fn the_end_by_its_deadline_is_an_event_though_the_api_server_knows_it_already() {
+        let mut pod = sample::pod(RestartPolicy::Always, &[], &["c"]);
+        let mut memory = PodMemory::new(pod.uid.clone(), Timestamp::UNIX_EPOCH);
+        let own = reason::pod::DEADLINE_EXCEEDED;
+        let mut of = |reason: &str, phase: &str| {
+            memory.ended = Some((reason.to_owned(), "so it is".to_owned()));
+            std::sync::Arc::make_mut(&mut pod.object).status = Some(PodStatus {
+                phase: Some(phase.to_owned()),
+                ..PodStatus::default()
+            });
+            reasons(&pod, Some(&memory), &[verb::STOP_CONTAINER])
+        };
+        let without = of("", "Running");
+        let with = |reason: &str| [&[reason.to_owned()], without.as_slice()].concat();
+        assert_eq!(of(own, "Running"), with(own));
+        assert_eq!(of(own, "Failed"), with(own));
+        assert_eq!(of("DisruptionByTaintManager", "Failed"), without);
+    }
+
     #[test]
     fn a_sandbox_that_takes_the_place_of_another_is_an_event() {
         let pod = sample::pod(RestartPolicy::Always, &[], &["c"]);
-        let reasons = |verbs: &[&'static str]| {
-            let step = |verb: &&'static str| StepReport {
-                subject: Subject::Pod,
-                verb,
-                began: Timestamp::UNIX_EPOCH,
-                took: std::time::Duration::ZERO,
-                result: Ok(Done::Plainly),
-            };
-            let outcome = Outcome {
-                pod: pod.name.clone(),
-                uid: pod.uid.clone(),
-                at: Timestamp::UNIX_EPOCH,
-                steps: verbs.iter().map(step).collect(),
-            };
-            let events = events(&pod, &outcome, None).into_iter();
-            events.map(|event| event.reason).collect::<Vec<_>>()
-        };
+        let reasons = |verbs: &[&'static str]| reasons(&pod, None, verbs);
         assert_eq!(reasons(&[verb::RUN_SANDBOX]), [] as [String; 0]);
         assert_eq!(reasons(&[verb::STOP_SANDBOX]), [] as [String; 0]);
         assert_eq!(
