@@ -17,7 +17,7 @@ mkdir -p "$logs"
 tests/setup/give-back.sh "$logs"
 
 # What each tier may take once everything is built, in seconds, on two processors; those of `make test` together 1200.
-declare -A budget=([unit]=60 [fuzz]=90 [judge]=90 [suite]=150 [net]=60 [node]=200 [cluster]=350 [vm]=290 [skew]=60)
+declare -A budget=([unit]=45 [fuzz]=75 [suite]=130 [judge]=45 [net]=45 [node]=150 [cluster]=420 [vm]=290 [skew]=60)
 
 need_root() {
     if [ "$(id -u)" != 0 ]; then
