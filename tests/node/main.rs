@@ -33,8 +33,7 @@ mod wait;
 
 use std::process::ExitCode;
 
-/// So many stories run beside each other: each is on a machine of its own and waits for most of its time. On two
-/// processors a fourth made all of them longer.
+/// So many stories run beside each other: each is on a machine of its own and waits for most of its time.
 const PLACES: usize = 3;
 
 fn main() -> ExitCode {
