@@ -123,9 +123,9 @@ case " $* " in
         ;;
 esac
 
-# The stories that took longest, of what the tiers printed and noted.
+# The stories that took longest, of what the tiers printed and noted. (awk reads to the end, so sort is not cut off.)
 slowest() { # LOG...
-    sed -nE 's/^story (.*) \.\.\. [A-Za-z]+ \(([0-9.]+) s\)$/\2 s  \1/p' "$@" | sort -rn | head -n 10
+    sed -nE 's/^story (.*) \.\.\. [A-Za-z]+ \(([0-9.]+) s\)$/\2 s  \1/p' "$@" | sort -rn | awk 'NR <= 10'
 }
 
 summary=()
