@@ -106,7 +106,7 @@ build_ahead() {
     "$cargo" build --release --locked --workspace >"$logs/build-release.log" 2>&1 &
     local release=$!
     { "$cargo" build --locked --workspace && "$cargo" test --locked --workspace --no-run &&
-        "$cargo" test --locked --no-run --test node --test cgroups --test cluster --test vm --test fuzz &&
+        "$cargo" test --locked --no-run --test node --test cgroups --test cluster --test vm --test fuzz --test judge &&
         tests/control-plane/build.sh && tests/containerd/build.sh; } >"$logs/build.log" 2>&1 || true
     wait "$release" || true
 }
