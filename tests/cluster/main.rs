@@ -1,10 +1,11 @@
 //! Stories of a node of a cluster: a real control plane and our agent, told from outside as an administrator would,
 //! through the API and kubectl.
 //!
-//! Most of them are told in one set of namespaces (`tests/support/isolate.sh`) by one control plane, each in a
-//! Kubernetes namespace of its own, and nothing of one is left for the next; those of kubeadm in another, where kubeadm
-//! makes the control plane. `make test-cluster` builds what is needed and runs this as root; arguments are parts of names.
-//! `make cluster` runs it as `serve`, for a person.
+//! They are told in three sets of namespaces (`tests/support/isolate.sh`) beside each other, each with a control plane of
+//! its own: those of a cluster that is left alone, those that take something of it away, and those of kubeadm, which
+//! makes the control plane there. Within one they follow each other, each in a Kubernetes namespace of its own, and
+//! nothing of one is left for the next. `make test-cluster` builds what is needed and runs this as root; arguments are
+//! parts of names. `make cluster` runs it as `serve`, for a person.
 
 // A failed expectation is a failed story, and a story speaks to a terminal.
 #![allow(
@@ -67,7 +68,8 @@ fn main() -> ExitCode {
         ["--inside", "serve"] => serve::inside(),
         ["--inside", "skew"] => skew::inside(),
         ["--inside", "kubeadm", chosen @ ..] => kubeadm::inside(chosen),
-        ["--inside", "cluster", chosen @ ..] => inside(chosen),
+        ["--inside", "undisturbed", chosen @ ..] => inside(&stories::undisturbed(), chosen),
+        ["--inside", "disturbed", chosen @ ..] => inside(&stories::disturbed(), chosen),
         ["serve"] => serve::outside(),
         ["skew"] => isolated("skew", &[], Says::AtOnce),
         chosen => tell(chosen),
@@ -82,14 +84,23 @@ fn tell(chosen: &[&str]) -> ExitCode {
         return ExitCode::FAILURE;
     }
     let before = machine::Machine::now();
-    let shared: Vec<&str> = stories::all().iter().map(|story| story.name).collect();
-    let of_kubeadm: Vec<&str> = kubeadm::all().iter().map(|story| story.name).collect();
-    // The worlds have nothing in common, and each waits for most of its time. What the second says is printed when the
-    // first is done, so that it can be read.
-    let inside = std::thread::scope(|scope| {
-        let kubeadm = scope.spawn(|| tell_inside(&choice, chosen, "kubeadm", &of_kubeadm, Says::WhenDone));
-        let shared = tell_inside(&choice, chosen, "cluster", &shared, Says::AtOnce);
-        [shared, kubeadm.join().expect("a world's thread does not panic")]
+    let names = |stories: Vec<stories::Story>| stories.iter().map(|story| story.name).collect();
+    let worlds: [(&str, Vec<&str>); 3] = [
+        ("undisturbed", names(stories::undisturbed())),
+        ("disturbed", names(stories::disturbed())),
+        ("kubeadm", kubeadm::all().iter().map(|story| story.name).collect()),
+    ];
+    // They have nothing in common, and each waits for most of its time. What the others say is printed when the first is
+    // done, so that it can be read.
+    let inside: Vec<ExitCode> = std::thread::scope(|scope| {
+        let [(first, stories), others @ ..] = &worlds;
+        let choice = &choice;
+        let others = others.each_ref().map(|(world, stories)| {
+            scope.spawn(move || tell_inside(choice, chosen, world, stories, Says::WhenDone))
+        });
+        let first = tell_inside(choice, chosen, first, stories, Says::AtOnce);
+        let others = others.map(|world| world.join().expect("a world's thread does not panic"));
+        [first].into_iter().chain(others).collect()
     });
     let outside = runner::run(&choice, serve::STORIES, |story| story.0, |story| (story.1)());
     let left = machine::Machine::now().since(&before);
@@ -163,8 +174,8 @@ fn isolated(name: &str, chosen: &[&str], says: Says) -> ExitCode {
     }
 }
 
-/// Starts the cluster and tells the chosen stories, one after the other.
-fn inside(chosen: &[&str]) -> ExitCode {
+/// Starts a cluster and tells the chosen stories, one after the other.
+fn inside(stories: &[stories::Story], chosen: &[&str]) -> ExitCode {
     let choice = runner::Choice::from_args(chosen.iter().map(|&word| word.to_owned()));
     let begun = Instant::now();
     let mut cluster = cluster::Cluster::start();
@@ -172,10 +183,5 @@ fn inside(chosen: &[&str]) -> ExitCode {
         "the cluster is ready after {:.1} s",
         begun.elapsed().as_secs_f64()
     );
-    runner::run(
-        &choice,
-        &stories::all(),
-        |story| story.name,
-        |story| cluster.tell(story),
-    )
+    runner::run(&choice, stories, |story| story.name, |story| cluster.tell(story))
 }

@@ -33,8 +33,8 @@ macro_rules! story {
     };
 }
 
-/// Every story, in the order in which they are told.
-pub fn all() -> Vec<Story> {
+/// Those of a cluster that is left alone, in the order in which they are told.
+pub fn undisturbed() -> Vec<Story> {
     vec![
         story!(node::it_registers_and_renews_its_lease),
         story!(node::it_registers_again_when_it_was_deleted),
@@ -62,6 +62,12 @@ pub fn all() -> Vec<Story> {
         story!(workloads::a_daemon_set_has_its_pod),
         story!(workloads::a_stateful_set_keeps_its_names),
         story!(parity::pods_are_carried_as_the_kubelet_carries_them),
+    ]
+}
+
+/// Those in which something of the cluster fails, is slow or is away, in the order in which they are told.
+pub fn disturbed() -> Vec<Story> {
+    vec![
         story!(takeover::pods_of_the_api_go_from_the_kubelet_to_gantry_and_back),
         story!(faults::the_agent_is_killed_during_a_rollout),
         story!(cut_off::a_runtime_class_names_the_handler),
