@@ -344,7 +344,7 @@ impl Loop {
             let _ = to_loop.send(Message::Finished(key.clone(), Arc::new(outcome)));
             if let Key::Pod(name) = &key {
                 // An observation that has ended is the end of the agent; then nothing is planned any more.
-                if rooms.observe.refresh(name.clone()).await.is_err() {
+                if rooms.observe.refresh(name.clone(), uid).await.is_err() {
                     return;
                 }
             }

@@ -202,7 +202,7 @@ async fn remove_pod(
             failure = why;
         }
         handle
-            .refresh(name.clone())
+            .refresh(name.clone(), uid)
             .await
             .map_err(|stopped| stopped.to_string())?;
     }

@@ -1,8 +1,9 @@
 //! The numbers of containers' logs, by which their restarts are counted on when the runtime has lost them.
 //!
-//! All directories are read once, and that of a pod anew when the pod is asked for: nobody else makes logs there.
+//! All directories are listed with everything else, and that of a pod is read when it is first seen and when something was
+//! done for the pod: nobody else makes logs there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,43 +28,59 @@ impl LogNumbers {
         LogNumbers { logs_dir }
     }
 
-    /// Brings what is known up to date: what is new, what is gone, and what there is of these pods. Whether anything is
-    /// different.
-    pub(super) fn update(
-        &self,
-        known: &mut Arc<Numbers>,
-        asked: &dyn Fn(&PodName) -> bool,
-    ) -> io::Result<bool> {
-        let mut found = Numbers::new();
-        for entry in entries(&self.logs_dir)? {
+    /// Takes in what has come and what has gone. Whether anything is different.
+    pub(super) fn list(&self, known: &mut Arc<Numbers>) -> io::Result<bool> {
+        let (mut there, mut new) = (HashSet::new(), Vec::new());
+        for entry in entries(&self.logs_dir)?.into_iter().flatten() {
             let entry = entry?;
-            let Some((name, uid)) = entry.file_name().to_str().and_then(owner) else {
+            let Some(uid) = entry.file_name().to_str().and_then(owner) else {
                 continue;
             };
-            let numbers = match known.get(&uid).filter(|_| !asked(&name)) {
-                Some(numbers) => numbers.clone(),
-                None => of_pod(&entry.path())?,
-            };
-            found.insert(uid, numbers);
+            if !known.contains_key(&uid)
+                && let Some(numbers) = of_pod(&entry.path())?
+            {
+                new.push((uid.clone(), numbers));
+            }
+            there.insert(uid);
         }
-        let changed = **known != found;
-        if changed {
-            *known = Arc::new(found);
+        if new.is_empty() && known.keys().all(|uid| there.contains(uid)) {
+            return Ok(false);
         }
-        Ok(changed)
+        let known = Arc::make_mut(known);
+        known.retain(|uid, _| there.contains(uid));
+        known.extend(new);
+        Ok(true)
+    }
+
+    /// Reads those of one pod anew. Whether anything is different.
+    pub(super) fn read(&self, known: &mut Arc<Numbers>, name: &PodName, uid: &PodUid) -> io::Result<bool> {
+        let directory = format!("{}_{}_{}", name.namespace, name.name, uid.0);
+        let found = of_pod(&self.logs_dir.join(directory))?;
+        if known.get(uid) == found.as_ref() {
+            return Ok(false);
+        }
+        let known = Arc::make_mut(known);
+        match found {
+            Some(found) => known.insert(uid.clone(), found),
+            None => known.remove(uid),
+        };
+        Ok(true)
     }
 }
 
 /// Whose logs a directory of that name has: `<namespace>_<name>_<uid>`.
-fn owner(directory: &str) -> Option<(PodName, PodUid)> {
-    let mut parts = directory.splitn(3, '_');
-    let (namespace, name, uid) = (parts.next()?, parts.next()?, parts.next()?);
-    Some((PodName::new(namespace, name), PodUid(uid.to_owned())))
+fn owner(directory: &str) -> Option<PodUid> {
+    let uid = directory.splitn(3, '_').nth(2)?;
+    Some(PodUid(uid.to_owned()))
 }
 
-fn of_pod(directory: &Path) -> io::Result<BTreeMap<String, u32>> {
+/// Those in the directory of a pod; none where it is gone.
+fn of_pod(directory: &Path) -> io::Result<Option<BTreeMap<String, u32>>> {
+    let Some(all) = entries(directory)? else {
+        return Ok(None);
+    };
     let mut numbers = BTreeMap::new();
-    for entry in entries(directory)? {
+    for entry in all {
         let entry = entry?;
         let Ok(container) = entry.file_name().into_string() else {
             continue;
@@ -72,7 +89,7 @@ fn of_pod(directory: &Path) -> io::Result<BTreeMap<String, u32>> {
             continue;
         }
         let mut next = 0;
-        for log in entries(&entry.path())? {
+        for log in entries(&entry.path())?.into_iter().flatten() {
             let log = log?;
             if !log.file_type()?.is_dir() {
                 next = next.max(number(&log.file_name()).map_or(0, |number| number + 1));
@@ -82,7 +99,7 @@ fn of_pod(directory: &Path) -> io::Result<BTreeMap<String, u32>> {
             numbers.insert(container, next);
         }
     }
-    Ok(numbers)
+    Ok(Some(numbers))
 }
 
 /// The number in `<number>.log` and in what rotation makes of it, `<number>.log.<time>`.
@@ -94,11 +111,11 @@ fn number(file: &OsStr) -> Option<u32> {
     (number <= LARGEST).then_some(number)
 }
 
-/// What is in a directory; nothing where it is gone.
-fn entries(directory: &Path) -> io::Result<impl Iterator<Item = io::Result<fs::DirEntry>> + use<>> {
+/// What is in a directory; none where it is gone.
+fn entries(directory: &Path) -> io::Result<Option<fs::ReadDir>> {
     match fs::read_dir(directory) {
-        Ok(entries) => Ok(Some(entries).into_iter().flatten()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None.into_iter().flatten()),
+        Ok(entries) => Ok(Some(entries)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -121,8 +138,7 @@ mod tests {
             }
             let mut known = Arc::default();
             let numbers = LogNumbers::new(root.path().to_owned());
-            let changed = numbers.update(&mut known, &|_| false).unwrap();
-            assert!(changed);
+            assert!(numbers.list(&mut known).unwrap());
             let of_pod = &known[&PodUid("u1".to_owned())];
             assert_eq!(of_pod.get("c").copied(), expected, "{files:?}");
         };
@@ -146,27 +162,37 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_is_read_again_when_its_pod_is_asked_for() {
+    fn a_directory_is_read_when_it_is_first_seen_and_when_its_pod_is_asked_for() {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("default_web_u1/c");
         fs::create_dir_all(&dir).unwrap();
         fs::create_dir_all(root.path().join("no-pod")).unwrap();
         let numbers = LogNumbers::new(root.path().to_owned());
         let mut known = Arc::default();
-        let mut check = |asked: &str, expected: Option<&[(&str, u32)]>| {
-            let asked = PodName::new("default", asked);
-            numbers.update(&mut known, &|name| *name == asked).unwrap();
-            let found = known.get(&PodUid("u1".to_owned()));
+        let (name, uid) = (PodName::new("default", "web"), PodUid("u1".to_owned()));
+        let mut check = |asked: Option<&PodUid>, is_new: bool, expected: Option<&[(&str, u32)]>| {
+            let changed = match asked {
+                Some(uid) => numbers.read(&mut known, &name, uid),
+                None => numbers.list(&mut known),
+            };
+            assert_eq!(changed.unwrap(), is_new, "{asked:?}");
             let expected = expected.map(|all| all.iter().map(|(c, n)| ((*c).to_owned(), *n)).collect());
-            assert_eq!(found, expected.as_ref());
+            assert_eq!(known.get(&uid), expected.as_ref(), "{asked:?}");
         };
-        check("", Some(&[]));
+        let other = PodUid("u2".to_owned());
+        check(None, true, Some(&[]));
         fs::write(dir.join("0.log"), "").unwrap();
-        check("other", Some(&[]));
-        check("web", Some(&[("c", 1)]));
+        check(None, false, Some(&[]));
+        check(Some(&other), false, Some(&[]));
+        check(Some(&uid), true, Some(&[("c", 1)]));
+        check(Some(&uid), false, Some(&[("c", 1)]));
         fs::remove_dir_all(root.path().join("default_web_u1")).unwrap();
-        check("other", None);
+        check(Some(&other), false, Some(&[("c", 1)]));
+        check(Some(&uid), true, None);
+        fs::create_dir_all(&dir).unwrap();
+        check(None, true, Some(&[]));
         fs::remove_dir_all(root.path()).unwrap();
-        check("", None);
+        check(None, true, None);
+        check(None, false, None);
     }
 }

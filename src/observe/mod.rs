@@ -67,6 +67,7 @@ pub struct Inbox {
 #[derive(Debug)]
 struct Request {
     pod: PodName,
+    uid: PodUid,
     done: oneshot::Sender<()>,
 }
 
@@ -98,9 +99,14 @@ impl Handle {
 
     /// Has the pod read anew; ready when a snapshot is published that was read after this call, which is
     /// never while the runtime does not answer. The request is made at once, not when first polled.
-    pub fn refresh(&self, pod: PodName) -> impl Future<Output = Result<(), Stopped>> + Send + use<> {
+    /// What is kept on disk of the pod under the name with this UID is read with it.
+    pub fn refresh(
+        &self,
+        pod: PodName,
+        uid: PodUid,
+    ) -> impl Future<Output = Result<(), Stopped>> + Send + use<> {
         let (done, published) = oneshot::channel();
-        let sent = self.requests.send(Request { pod, done });
+        let sent = self.requests.send(Request { pod, uid, done });
         async move {
             sent.map_err(|_| Stopped)?;
             published.await.map_err(|_| Stopped)

@@ -197,7 +197,7 @@ impl Observer {
         changed |= relist && replace(&mut self.snapshot.listed, true);
         if relist || !self.waiting.is_empty() {
             changed |= self.read_leftovers();
-            changed |= self.read_logs();
+            changed |= self.read_logs(&reading);
         }
         self.read_pod_files(&mut changed);
         let unread = self.apply(changes, &mut changed);
@@ -399,17 +399,22 @@ impl Observer {
         }
     }
 
-    fn read_logs(&mut self) -> bool {
-        let asked: HashSet<&PodName> = self.waiting.iter().map(|request| &request.pod).collect();
-        let is_asked = |name: &PodName| asked.contains(name);
-        match self.logs.update(&mut self.snapshot.logs, &is_asked) {
-            Ok(changed) => changed,
-            // What is known stays: a count that begins again would write over a log.
-            Err(error) => {
-                tracing::warn!(%error, "the log directories of pods cannot be listed");
+    fn read_logs(&mut self, reading: &Reading) -> bool {
+        let (logs, known) = (&self.logs, &mut self.snapshot.logs);
+        let listed = matches!(reading, Reading::Everything).then(|| logs.list(known));
+        let requests = self.waiting.iter();
+        let read: Vec<_> = requests
+            .map(|request| logs.read(known, &request.pod, &request.uid))
+            .collect();
+        let results = listed.into_iter().chain(read);
+        // What is known stays: a count that begins again would write over a log.
+        let changed = results.map(|result| {
+            result.unwrap_or_else(|error| {
+                tracing::warn!(%error, "a log directory of pods cannot be listed");
                 false
-            }
-        }
+            })
+        });
+        changed.fold(false, |all, one| all | one)
     }
 
     fn reachable(&self) -> bool {

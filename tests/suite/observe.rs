@@ -75,7 +75,7 @@ impl Observed {
         self.fake.touch_images();
         self.becomes("the answer to an event", |fake| fake.count("ListImages") > before)
             .await;
-        self.handle.refresh(name("nobody")).await.unwrap();
+        self.handle.refresh(name("nobody"), uid("nobody")).await.unwrap();
         self
     }
 
@@ -146,7 +146,7 @@ async fn the_first_snapshot_tells_everything() {
     let (sandbox_id, container_id) = observed.run_pod();
     observed.fake.add_stranger();
     std::fs::create_dir(observed.at.pods().join("has-a-directory")).unwrap();
-    observed.handle.refresh(name("web")).await.unwrap();
+    observed.handle.refresh(name("web"), uid("web")).await.unwrap();
     let found = observed.until("the images", |now| !now.images.is_empty()).await;
     assert!(found.listed);
     assert_eq!(found.runtime.reachable, Some(Ok(())));
@@ -283,10 +283,10 @@ async fn what_vanishes_without_an_event_is_seen_upon_request() {
     let observed = observed.settled().await;
     assert!(pod(&observed.snapshot.borrow()).is_some());
     observed.fake.world().containers.clear();
-    observed.handle.refresh(name("web")).await.unwrap();
+    observed.handle.refresh(name("web"), uid("web")).await.unwrap();
     assert!(container(&observed.snapshot.borrow()).is_none());
     observed.fake.world().sandboxes.clear();
-    observed.handle.refresh(name("web")).await.unwrap();
+    observed.handle.refresh(name("web"), uid("web")).await.unwrap();
     assert!(observed.snapshot.borrow().pods.is_empty());
 }
 
@@ -296,7 +296,7 @@ async fn a_request_is_answered_only_by_what_was_read_after_it() {
     observed.create_pod();
     let observed = observed.settled().await;
     observed.fake.hold("ListContainers");
-    let first = observed.handle.refresh(name("web"));
+    let first = observed.handle.refresh(name("web"), uid("web"));
     // The list for the first request is on its way when the second comes.
     let before = observed.fake.count("ListContainers");
     observed
@@ -304,7 +304,7 @@ async fn a_request_is_answered_only_by_what_was_read_after_it() {
             fake.count("ListContainers") > before
         })
         .await;
-    let second = observed.handle.refresh(name("web"));
+    let second = observed.handle.refresh(name("web"), uid("web"));
     let lists = observed.fake.count("ListPodSandbox");
     observed.fake.release("ListContainers");
     first.await.unwrap();
@@ -319,7 +319,7 @@ async fn a_request_is_answered_only_by_what_was_read_after_it() {
 async fn many_requests_are_served_by_one_list() {
     let observed = Observed::new().await.settled().await;
     observed.fake.hold("ListPodSandbox");
-    let first = observed.handle.refresh(name("web"));
+    let first = observed.handle.refresh(name("web"), uid("web"));
     let asked = observed.fake.count("ListPodSandbox");
     observed
         .becomes("the first request served", |fake| {
@@ -327,7 +327,11 @@ async fn many_requests_are_served_by_one_list() {
         })
         .await;
     let rest: Vec<_> = (0..50)
-        .map(|n| observed.handle.refresh(name(&format!("p{n}"))))
+        .map(|n| {
+            observed
+                .handle
+                .refresh(name(&format!("p{n}")), uid(&format!("p{n}")))
+        })
         .collect();
     observed.fake.release("ListPodSandbox");
     first.await.unwrap();
@@ -345,7 +349,7 @@ async fn what_did_not_change_is_neither_published_nor_copied() {
     let before = Arc::clone(&observed.snapshot.borrow_and_update());
     let statuses = observed.fake.count("ContainerStatus");
     for pod in ["web", "other", "web"] {
-        observed.handle.refresh(name(pod)).await.unwrap();
+        observed.handle.refresh(name(pod), uid(pod)).await.unwrap();
     }
     assert!(!observed.snapshot.has_changed().unwrap());
     assert_eq!(
@@ -357,7 +361,11 @@ async fn what_did_not_change_is_neither_published_nor_copied() {
         ..pods::sandbox_config(&observed.at, "other", 0)
     };
     observed.fake.world().add_sandbox(config).unwrap();
-    observed.handle.refresh(name("other")).await.unwrap();
+    observed
+        .handle
+        .refresh(name("other"), uid("other"))
+        .await
+        .unwrap();
     let after = Arc::clone(&observed.snapshot.borrow());
     assert!(Arc::ptr_eq(&before.pods[&name("web")], &after.pods[&name("web")]));
     assert!(Arc::ptr_eq(&before.images, &after.images));
@@ -373,7 +381,7 @@ async fn a_runtime_that_goes_and_comes_back_costs_nothing_that_runs() {
     let found = observed.until("the loss", lost).await;
     assert!(container(&found).is_some(), "what is known of pods stays");
     assert!(found.listed);
-    let request = observed.handle.refresh(name("web"));
+    let request = observed.handle.refresh(name("web"), uid("web"));
     tokio::pin!(request);
     assert!(
         (&mut request).now_or_never().is_none(),
