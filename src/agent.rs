@@ -512,6 +512,7 @@ fn spawn_loops(
         .parallel_pulls
         .map_or(Semaphore::MAX_PERMITS, |n| n as usize);
     let records = PullRecords::new(&config.paths.root, config.images.verification.clone());
+    let (beginnings, beginnings_out) = mpsc::unbounded_channel();
     let act = ActContext {
         runtime: runtime.clone(),
         cgroups,
@@ -522,6 +523,7 @@ fn spawn_loops(
         records: records.clone(),
         names: Names::default(),
         files: FilePlaces::default(),
+        beginnings,
     };
     tend_pull_records(tasks, records, runtime.clone());
     let (outcomes, outcomes_in) = mpsc::unbounded_channel();
@@ -561,6 +563,7 @@ fn spawn_loops(
         desired: values.desired.1.clone(),
         snapshot: values.snapshot.1.clone(),
         memory: values.memory.1.clone(),
+        beginnings: beginnings_out,
         outcomes: outcomes_in,
         measured: values.measured.1.clone(),
         subnet: values.subnet.1.clone(),

@@ -22,7 +22,7 @@ use crate::model::node::{MachineFacts, Measured, NodePolicy, NodeSettings};
 use crate::model::pod::{Desired, Pod, PodName, PodUid, Problem, Source};
 use crate::model::report::{Happening, PodsReport};
 use crate::model::runtime::{ObservedName, Snapshot};
-use crate::model::step::Outcome;
+use crate::model::step::{Beginning, Outcome};
 use crate::status::pressure::Pressure;
 use crate::status::{events as pod_events, node as node_status, node_events, pod as pod_status};
 
@@ -37,6 +37,8 @@ pub struct Inputs {
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
     /// What is remembered.
     pub memory: watch::Receiver<Arc<Memory>>,
+    /// What is being done.
+    pub beginnings: mpsc::UnboundedReceiver<Beginning>,
     /// What was done.
     pub outcomes: mpsc::UnboundedReceiver<Executed>,
     /// What is measured of the machine; a new value every `nodeStatusUpdateFrequency`.
@@ -107,10 +109,15 @@ pub async fn run(mut inputs: Inputs, facts: Facts, outputs: Outputs, cancel: Can
     state.tell_of_node(node_events::starting(cgroups), state.started);
     let mut node: Option<Node> = None;
     loop {
-        // Every arm may be cancelled: the watches and the channel keep what was not taken.
+        // Every arm may be cancelled: the watches and the channels keep what was not taken.
         let wait = state.until_next_change(Timestamp::now());
+        let mut begun = Vec::new();
         let (mut tell_node, executed) = tokio::select! {
             () = cancel.cancelled() => return,
+            Some(first) = inputs.beginnings.recv() => {
+                begun.push(first);
+                (false, None)
+            }
             Some(executed) = inputs.outcomes.recv() => (false, Some(executed)),
             Ok(()) = inputs.desired.changed() => (false, None),
             Ok(()) = inputs.snapshot.changed() => (false, None),
@@ -138,6 +145,11 @@ pub async fn run(mut inputs: Inputs, facts: Facts, outputs: Outputs, cancel: Can
         changed |= state.take_due(now);
         changed |=
             std::mem::replace(&mut state.report.listed, state.snapshot.listed) != state.snapshot.listed;
+        // What has ended has begun before.
+        begun.extend(std::iter::from_fn(|| inputs.beginnings.try_recv().ok()));
+        for beginning in &begun {
+            changed |= state.take_begun(beginning);
+        }
         if let Some(executed) = executed {
             (outputs.count)(&executed.outcome);
             changed |= state.take_executed(&executed);

@@ -19,7 +19,7 @@ use crate::cri::Runtime;
 use crate::model::reason;
 use crate::model::run_as::ImageUser;
 use crate::model::step::{
-    ContainerRef, ContainerRequest, Done, HookCall, SandboxRef, StepError, SubPathMount,
+    ContainerRef, ContainerRequest, Done, HookCall, Lengthy, SandboxRef, StepError, SubPathMount,
 };
 
 /// What is left to a container after its hook, however long that took.
@@ -29,12 +29,14 @@ const MAX_FILE_NAME: usize = 255;
 
 /// A container to stop.
 pub(super) struct Stop<'a> {
+    /// Its name in the pod.
+    pub(super) container: &'a str,
     /// The runtime's id.
     pub(super) id: &'a str,
     /// How long all of it may take.
     pub(super) grace: Duration,
-    /// The event's message.
-    pub(super) message: String,
+    /// As what it is reported.
+    pub(super) what: Lengthy,
     /// What is to be done before.
     pub(super) before: Option<&'a HookCall>,
     /// The containers that end before it is its turn.
@@ -46,12 +48,14 @@ pub(super) struct Stop<'a> {
 pub(super) async fn stop(work: &Work<'_>, stop: Stop<'_>, made: &Made) -> Result<Effect, StepError> {
     let runtime = &work.context.runtime;
     let Stop {
+        container,
         id,
         grace,
-        message,
+        what,
         before,
         mut turn,
     } = stop;
+    work.begins(container, what);
     let stop = async {
         let began = Instant::now();
         let hook = hook::pre_stop(work, id, before, grace, made).await;
@@ -82,7 +86,7 @@ pub(super) async fn stop(work: &Work<'_>, stop: Stop<'_>, made: &Made) -> Result
     };
     match gone(result) {
         Ok(()) => Ok(Effect {
-            done: Done::Stopped { message, hook },
+            done: Done::Stopped { hook },
             fact: None,
         }),
         Err(error) => Err(call_failure(

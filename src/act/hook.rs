@@ -8,7 +8,9 @@ use crate::ask::{self, Asker};
 use crate::cri::Runtime;
 use crate::model::probe::Hook;
 use crate::model::reason;
-use crate::model::step::{ContainerRef, HookCall, HookHost, HookResult, PostStart, SandboxRef, StepError};
+use crate::model::step::{
+    ContainerRef, HookCall, HookHost, HookResult, Lengthy, PostStart, SandboxRef, StepError,
+};
 
 /// How long a GET may take; the kubelet's own client would wait for ever.
 const GET_PATIENCE: Duration = Duration::from_secs(300);
@@ -39,9 +41,10 @@ pub(super) async fn post_start(work: &Work<'_>, step: PostStart, made: &Made) ->
         host: step.call.host,
     });
     let stop = container::Stop {
+        container: &step.container,
         id: &id,
         grace: step.grace,
-        message: String::new(),
+        what: Lengthy::StopAfterFailedHook,
         before: before.as_ref(),
         turn: Vec::new(),
     };

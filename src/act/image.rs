@@ -14,7 +14,7 @@ use crate::model::pull_record::{PullCredentials, PullSecret};
 use crate::model::reason::waiting;
 use crate::model::registry::Credential;
 use crate::model::run_as::ImageUser;
-use crate::model::step::{Done, ImageRequest, StepError};
+use crate::model::step::{Done, ImageRequest, Lengthy, StepError};
 
 /// An image as the creation of its container needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +76,8 @@ async fn pull(work: &Work<'_>, request: ImageRequest, name: &str) -> Result<Effe
     // Before the turn is waited for, as in the kubelet: a program that does not answer holds up its own images alone.
     let offered = credentials(work, &request, name).await?;
     let waiting_since = Instant::now();
+    let image = request.image.clone();
+    work.begins(&request.container, Lengthy::Pull { image });
     let waited_for = work.context.pulls.try_acquire();
     let _permit = match waited_for {
         Ok(permit) => permit,

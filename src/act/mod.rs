@@ -29,7 +29,7 @@ use std::sync::Arc;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -39,7 +39,7 @@ use crate::cri::{CriError, Runtime};
 use crate::model::bounds;
 use crate::model::pod::{PodName, PodUid};
 use crate::model::reason;
-use crate::model::step::{Done, Outcome, Plan, Step, StepError, StepReport, Subject};
+use crate::model::step::{Beginning, Done, Lengthy, Outcome, Plan, Step, StepError, StepReport, Subject};
 
 use cgroup::Cgroups;
 use credential_provider::Providers;
@@ -72,6 +72,8 @@ pub struct ActContext {
     pub names: Names,
     /// Where files are worked on that may hang.
     pub files: FilePlaces,
+    /// Where it is reported that something begins; nobody may listen.
+    pub beginnings: mpsc::UnboundedSender<Beginning>,
 }
 
 /// Executes a plan for one pod. Cancelled, it ends after the step at hand; a container being stopped and an
@@ -150,6 +152,18 @@ impl Made {
 }
 
 impl Work<'_> {
+    /// Reports that something begins.
+    fn begins(&self, container: &str, what: Lengthy) {
+        // Where pods are only removed, nobody listens.
+        let _ = self.context.beginnings.send(Beginning {
+            pod: self.pod.clone(),
+            uid: self.uid.clone(),
+            container: container.to_owned(),
+            at: Timestamp::now(),
+            what,
+        });
+    }
+
     async fn execute(&self, plan: Plan) -> Vec<StepReport> {
         let mut turn = self.context.turns.queue(plan.pace);
         let mut made = Made::default();
@@ -251,17 +265,18 @@ impl Work<'_> {
         let runtime = &self.context.runtime;
         match step {
             Step::StopContainer {
+                container,
                 id,
                 grace,
                 message,
                 pre_stop,
                 after,
-                ..
             } => {
                 let stop = container::Stop {
+                    container: &container,
                     id: &id,
                     grace,
-                    message,
+                    what: Lengthy::Stop { message },
                     before: pre_stop.as_ref(),
                     turn: endings.of_ids(&after),
                 };

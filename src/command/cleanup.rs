@@ -13,7 +13,7 @@ use std::{fmt, io};
 
 use futures::future::join_all;
 use jiff::Timestamp;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::act::cgroup::Cgroups;
@@ -141,6 +141,7 @@ async fn remove_pods(
         records: PullRecords::new(&config.paths.root, None),
         names: Default::default(),
         files: Default::default(),
+        beginnings: mpsc::unbounded_channel().0,
     };
     let removals = there
         .pods

@@ -611,13 +611,43 @@ pub enum Done {
         /// Why.
         occasion: Occasion,
     },
-    /// A container was asked to stop; the event's message.
+    /// A container was asked to stop.
     Stopped {
-        /// `Stopping container web`
-        message: String,
         /// What became of the hook before.
         hook: HookResult,
     },
+}
+
+/// Something that may take long begins. It is reported at once, as the kubelet does, and not with what came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Beginning {
+    /// The pod that it is done for.
+    pub pod: PodName,
+    /// Its UID.
+    pub uid: PodUid,
+    /// The container's name in the pod.
+    pub container: String,
+    /// When it begins.
+    pub at: Timestamp,
+    /// What it is.
+    pub what: Lengthy,
+}
+
+/// What is reported when it begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lengthy {
+    /// An image is pulled.
+    Pull {
+        /// As asked for.
+        image: String,
+    },
+    /// A container is stopped.
+    Stop {
+        /// The event's message: `Stopping container web`.
+        message: String,
+    },
+    /// A container is stopped because its hook after the start has failed.
+    StopAfterFailedHook,
 }
 
 /// What became of a hook that does not decide about its step.

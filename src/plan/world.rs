@@ -436,7 +436,6 @@ impl World {
                 assert!(instance.may_run(), "only what may run is stopped");
                 end(instance, now, STOPPED);
                 return Ok(Done::Stopped {
-                    message: String::new(),
                     hook: HookResult::Done,
                 });
             }

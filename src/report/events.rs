@@ -8,10 +8,11 @@ use jiff::Timestamp;
 use super::Loop;
 use crate::model::bounds;
 use crate::model::memory::Executed;
-use crate::model::pod::{PodName, PodUid, Problem};
+use crate::model::pod::{Pod, PodName, PodUid, Problem};
 use crate::model::reason;
 use crate::model::report::{About, EventKind, Happening, PodEvent};
 use crate::model::runtime::{ObservedName, Snapshot};
+use crate::model::step::Beginning;
 use crate::status::{events, node_events};
 
 /// Events kept for one pod; the oldest go first.
@@ -79,15 +80,24 @@ impl Loop {
         }
     }
 
+    /// Keeps that something begins.
+    pub(super) fn take_begun(&mut self, beginning: &Beginning) -> bool {
+        let Some(pod) = self.known(&beginning.pod) else {
+            return false;
+        };
+        let new = events::begun(&pod, beginning);
+        self.keep_events(&pod.name, &beginning.uid, new, beginning.at)
+    }
+
+    /// The pod of that name that is wanted, or else the one that is shown.
+    fn known(&self, name: &PodName) -> Option<Arc<Pod>> {
+        self.desired.get(name).or_else(|| self.shown.get(name)).cloned()
+    }
+
     /// Keeps the events that an execution gives rise to.
     pub(super) fn take_executed(&mut self, executed: &Executed) -> bool {
         let Executed { outcome, after } = executed;
-        let Some(pod) = self
-            .desired
-            .get(&outcome.pod)
-            .or_else(|| self.shown.get(&outcome.pod))
-            .cloned()
-        else {
+        let Some(pod) = self.known(&outcome.pod) else {
             return false;
         };
         let objects = self.desired.objects(&pod.source);

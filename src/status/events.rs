@@ -16,7 +16,9 @@ use crate::model::probe::ProbeKind;
 use crate::model::reason::{self, waiting};
 use crate::model::reference::absent_pull_secrets;
 use crate::model::runtime::{ObservedContainer, ObservedName, RuntimeState};
-use crate::model::step::{Done, HookResult, Outcome, StepError, StepReport, Subject, verb};
+use crate::model::step::{
+    Beginning, Done, HookResult, Lengthy, Outcome, StepError, StepReport, Subject, verb,
+};
 
 /// How serious an event is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +82,23 @@ pub fn events(pod: &Pod, outcome: &Outcome, memory: Option<&PodMemory>) -> Vec<P
         }
     }
     all
+}
+
+/// What is reported when something begins that may take long.
+pub fn begun(pod: &Pod, beginning: &Beginning) -> Vec<PodEvent> {
+    let path = field_path(pod, &beginning.container);
+    let normal = |reason: &str, message: String| event(EventType::Normal, reason, message, &path);
+    match &beginning.what {
+        Lengthy::Pull { image } => vec![normal("Pulling", format!("Pulling image {image:?}"))],
+        Lengthy::Stop { message } => vec![normal("Killing", message.clone())],
+        Lengthy::StopAfterFailedHook => {
+            let (reason, message) = ("FailedPostStartHook", "PostStartHook failed".to_owned());
+            vec![
+                event(EventType::Warning, reason, message, &path),
+                normal("Killing", reason.to_owned()),
+            ]
+        }
+    }
 }
 
 /// That images are pulled without Secrets that the pod names, where they were asked for in this execution.
@@ -228,38 +247,31 @@ fn of_done(pod: &Pod, report: &StepReport, done: &Done) -> Vec<PodEvent> {
                 waited,
             },
             _,
-        ) => vec![
-            pulling(image, &path),
-            normal(
-                "Pulled",
-                format!(
-                    "Successfully pulled image {image:?} in {} ({} including waiting). Image size: {size} bytes.",
-                    go_duration(*pull),
-                    go_duration(*waited)
-                ),
+        ) => vec![normal(
+            "Pulled",
+            format!(
+                "Successfully pulled image {image:?} in {} ({} including waiting). Image size: {size} bytes.",
+                go_duration(*pull),
+                go_duration(*waited)
             ),
-        ],
+        )],
         (Done::Container { .. }, verb::CREATE_CONTAINER) => {
             vec![normal("Created", "Container created".to_owned())]
         }
         (Done::Container { .. }, verb::START_CONTAINER) => {
             vec![normal("Started", "Container started".to_owned())]
         }
-        (Done::Stopped { message, hook }, _) => {
-            let killing = normal("Killing", message.clone());
-            let failed = || {
-                event(
-                    EventType::Warning,
-                    "FailedPreStopHook",
-                    "PreStopHook failed".to_owned(),
-                    &path,
-                )
-            };
-            [killing]
-                .into_iter()
-                .chain((*hook == HookResult::Failed).then(failed))
-                .collect()
-        }
+        (
+            Done::Stopped {
+                hook: HookResult::Failed,
+            },
+            _,
+        ) => vec![event(
+            EventType::Warning,
+            "FailedPreStopHook",
+            "PreStopHook failed".to_owned(),
+            &path,
+        )],
         _ => Vec::new(),
     }
 }
@@ -278,15 +290,8 @@ fn of_error(pod: &Pod, report: &StepReport, error: &StepError) -> Vec<PodEvent> 
     let failed = |message: &str| warning("Failed", format!("Error: {message}"), &path);
     match report.verb {
         verb::ENSURE_IMAGE => of_image_error(pod, name, error, &path),
-        verb::POST_START => vec![
-            warning("FailedPostStartHook", "PostStartHook failed".to_owned(), &path),
-            event(
-                EventType::Normal,
-                "Killing",
-                "FailedPostStartHook".to_owned(),
-                &path,
-            ),
-        ],
+        // Reported when the container's stop began.
+        verb::POST_START => Vec::new(),
         verb::CREATE_CONTAINER | verb::START_CONTAINER => vec![failed(&error.message)],
         // About the pod, as in the kubelet: it could not be brought to where it shall be.
         _ => vec![warning(error.reason, error.message.clone(), "")],
@@ -294,10 +299,8 @@ fn of_error(pod: &Pod, report: &StepReport, error: &StepError) -> Vec<PodEvent> 
 }
 
 fn of_image_error(pod: &Pod, container: &str, error: &StepError, path: &str) -> Vec<PodEvent> {
-    let found = pod.all_containers().find(|c| c.name == container);
-    let image = found
-        .map(|container| container.image.as_str())
-        .unwrap_or_default();
+    let image = pod.all_containers().find(|c| c.name == container);
+    let image = image.map_or("", |container| container.image.as_str());
     let warning = |reason: &str, message: String| event(EventType::Warning, reason, message, path);
     let failed = warning("Failed", format!("Error: {}", error.reason));
     match error.reason {
@@ -309,7 +312,6 @@ fn of_image_error(pod: &Pod, container: &str, error: &StepError, path: &str) -> 
             vec![warning("InspectFailed", error.message.clone()), failed]
         }
         _ => vec![
-            pulling(image, path),
             warning(
                 "Failed",
                 format!("Failed to pull image {image:?}: {}", error.message),
@@ -317,15 +319,6 @@ fn of_image_error(pod: &Pod, container: &str, error: &StepError, path: &str) -> 
             failed,
         ],
     }
-}
-
-fn pulling(image: &str, path: &str) -> PodEvent {
-    event(
-        EventType::Normal,
-        "Pulling",
-        format!("Pulling image {image:?}"),
-        path,
-    )
 }
 
 fn field_path(pod: &Pod, container: &str) -> String {

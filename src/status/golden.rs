@@ -13,7 +13,9 @@ use crate::model::pod::{Pod, PodName, RestartPolicy};
 use crate::model::resources::{Amounts, Bytes, Resources};
 use crate::model::runtime::{ContainerState, ObservedContainer, ObservedName, ObservedPod, Sandbox};
 use crate::model::sample::{self, at, exited, instance, running, sandbox};
-use crate::model::step::{Done, HookResult, Outcome, StepError, StepReport, Subject, verb};
+use crate::model::step::{
+    Beginning, Done, HookResult, Lengthy, Outcome, StepError, StepReport, Subject, verb,
+};
 
 use RestartPolicy::{Always, Never, OnFailure};
 
@@ -456,10 +458,19 @@ fn present() -> Result<Done, StepError> {
 
 fn stopped(container: &str) -> (&str, &'static str, Result<Done, StepError>) {
     let done = Done::Stopped {
-        message: format!("Stopping container {container}"),
         hook: HookResult::Done,
     };
     (container, verb::STOP_CONTAINER, Ok(done))
+}
+
+fn begins(container: &str, what: Lengthy) -> Beginning {
+    Beginning {
+        pod: sample::name(),
+        uid: sample::uid("<uid>"),
+        container: container.to_owned(),
+        at: at(1),
+        what,
+    }
 }
 
 fn assert_events(name: &str, ours: Vec<PodEvent>) {
@@ -487,11 +498,21 @@ fn assert_events(name: &str, ours: Vec<PodEvent>) {
 
 #[test]
 fn events_have_the_kubelets_words() {
-    let check =
-        |name: &'static str, init: &[&str], containers: &[&str], steps, memory: Option<&PodMemory>| {
-            let pod = Followed::new(name, Never, init, containers).pod;
-            assert_events(name, events::events(&pod, &outcome(steps), memory));
-        };
+    let check = |name: &'static str,
+                 init: &[&str],
+                 containers: &[&str],
+                 steps: Vec<(&str, &'static str, Result<Done, StepError>)>,
+                 memory: Option<&PodMemory>| {
+        let pod = Followed::new(name, Never, init, containers).pod;
+        let stops = steps.iter().filter(|(_, verb, _)| *verb == verb::STOP_CONTAINER);
+        let begun = stops.map(|(container, ..)| {
+            let message = format!("Stopping container {container}");
+            events::begun(&pod, &begins(container, Lengthy::Stop { message }))
+        });
+        let mut all: Vec<_> = begun.flatten().collect();
+        all.extend(events::events(&pod, &outcome(steps), memory));
+        assert_events(name, all);
+    };
     check("running", &[], &["c"], brought_up("c"), None);
     let both = [brought_up("a"), brought_up("b")].concat();
     check("two-containers", &[], &["a", "b"], both, None);
@@ -540,7 +561,9 @@ fn events_of_what_waits_have_the_kubelets_words() {
         since: at(2),
     };
     pod.container("c").pull = Some(backoff);
-    let mut all = events::events(&pod.pod, &failed, Some(&pod.memory));
+    let image = pod.pod.containers[0].image.clone();
+    let mut all = events::begun(&pod.pod, &begins("c", Lengthy::Pull { image }));
+    all.extend(events::events(&pod.pod, &failed, Some(&pod.memory)));
     all.extend(events::waiting(
         &pod.pod,
         &ObservedName::default(),

@@ -15,7 +15,7 @@ use gantry::model::pod::PullPolicy;
 use gantry::model::pull_policy::Verification;
 use gantry::model::step::{Done, HookResult, Outcome, Plan, Step, StepError, StepReport};
 use k8s_cri::v1::ContainerState;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
@@ -58,6 +58,7 @@ impl Node {
             records: PullRecords::new(at.root.path(), Some(Verification::default())),
             names: Default::default(),
             files: Default::default(),
+            beginnings: mpsc::unbounded_channel().0,
         };
         Node { fake, at, context }
     }
@@ -288,7 +289,6 @@ async fn a_pod_is_taken_away_and_again() {
         assert_eq!(outcome.steps.len(), 6);
         let told = Done::Stopped {
             hook: HookResult::Done,
-            message: "Stopping container a".to_owned(),
         };
         assert_eq!(outcome.steps[0].result, Ok(told));
     }

@@ -339,6 +339,7 @@ impl Agent {
         let cancel = CancellationToken::new();
         let runtime = Runtime::new(&machine.fake.settings());
         let cgroups = Cgroups::new(layout()).await.unwrap();
+        let (beginnings, beginnings_out) = mpsc::unbounded_channel();
         let act = ActContext {
             runtime: runtime.clone(),
             cgroups,
@@ -349,6 +350,7 @@ impl Agent {
             records: PullRecords::new(root, machine.verification.clone()),
             names: Default::default(),
             files: machine.files.clone(),
+            beginnings,
         };
         let (desired_in, desired) = watch::channel(Arc::<Desired>::default());
         let (snapshot_in, snapshot) = watch::channel(Arc::<Snapshot>::default());
@@ -482,6 +484,7 @@ impl Agent {
             desired,
             snapshot: snapshot.clone(),
             memory: memory.clone(),
+            beginnings: beginnings_out,
             outcomes,
             measured,
             subnet: watch::channel(None).1,

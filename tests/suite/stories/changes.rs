@@ -2,6 +2,7 @@
 
 use tonic::Status;
 
+use super::probes::event;
 use crate::agent::{Machine, condition, container, full_name, is_ready, manifest, phase, simple, state};
 
 /// Another version of the pod `web`, whose container is `d`.
@@ -76,6 +77,9 @@ async fn a_pull_that_takes_for_ever_does_not_hold_up_a_removal() {
     machine.fake.hold("PullImage");
     machine.write("web.yaml", &manifest("web", "", &["name: c, image: absent:1"]));
     machine.called("PullImage", 1).await;
+    // Whoever asks what the pod waits for is answered meanwhile.
+    let (message, count) = event(&machine, "Pulling").await;
+    assert_eq!((message.as_str(), count), ("Pulling image \"absent:1\"", 1));
     machine.delete("web.yaml");
     ends(&machine).await;
 }
@@ -88,6 +92,8 @@ async fn a_version_that_comes_back_while_it_is_being_stopped_runs_anew() {
     machine.fake.hold("StopContainer");
     machine.write("web.yaml", &other());
     machine.called("StopContainer", 1).await;
+    let (message, count) = event(&machine, "Killing").await;
+    assert_eq!((message.as_str(), count), ("Stopping container c", 1));
     machine.write("web.yaml", &simple("web"));
     machine
         .pod_told("web", "the first version", |pod| {

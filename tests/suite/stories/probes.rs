@@ -16,7 +16,7 @@ fn health(pod: &api::Pod, of: &str) -> (Option<bool>, bool) {
 }
 
 /// Waits for an event of that reason; its message and how often it came.
-async fn event(machine: &Machine, reason: &str) -> (String, u32) {
+pub(super) async fn event(machine: &Machine, reason: &str) -> (String, u32) {
     machine
         .told(reason, |report| {
             let events = report.events.get(&full_name("web"))?;
