@@ -312,9 +312,15 @@ fn spawn_source(tasks: &mut Tasks, config: &Config, values: &Values, member: Opt
     match config.manifests.path.clone() {
         Some(path) => {
             let context = manifest_context(config);
-            let (check, state) = (config.manifests.check, config.paths.state.join("manifests"));
+            let inputs = source::files::Inputs {
+                path,
+                context,
+                rescan: config.manifests.check,
+                state: Some(config.paths.state.join("manifests")),
+                runtime: values.snapshot.1.clone(),
+            };
             tasks.spawn_fallible("files", async move {
-                let reading = source::files::run(path, context, check, Some(state), files, cancel.clone());
+                let reading = source::files::run(inputs, files, cancel.clone());
                 match or_left(&cancel, reading).await {
                     Some(read) => Ok(read?),
                     None => Ok(()),

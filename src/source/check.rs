@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::directory::{Directory, Look, taken, whole_file};
+use super::claims::{Claim, What};
+use super::directory::{Directory, Look};
 use super::listing::State;
 use super::manifest::{Content, MOST_BYTES, ManifestContext, read_with_content};
+use super::set::{clash, whole_file};
 use crate::model::object::Reference;
 use crate::model::pod::{Pod, Problem, Source};
 
@@ -123,7 +125,12 @@ impl Found {
             ..Look::default()
         };
         let later = now.checked_add(SETTLED).unwrap_or(now);
-        let seen = Directory::new(path.to_owned(), context.clone(), None).look(&everything, later);
+        let nothing_runs = BTreeSet::new();
+        let seen = Directory::new(path.to_owned(), context.clone(), None).look(
+            &everything,
+            Some(&nothing_runs),
+            later,
+        );
         match seen.state {
             State::There => {}
             State::Missing => {
@@ -148,14 +155,23 @@ impl Found {
         Ok(())
     }
 
-    /// Takes a pod, unless its name is taken.
+    /// Takes a pod, unless its name or its UID is taken.
     fn pod(&mut self, pod: Arc<Pod>, path: &Path) {
         let file = |pod: &Pod| match &pod.source {
             Source::File { path, .. } => path.clone(),
             Source::Api => path.to_owned(),
         };
-        match self.pods.iter().find(|other| other.name == pod.name) {
-            Some(owner) => self.problems.push(taken(&file(&pod), &pod, &file(owner))),
+        let clashes = self.pods.iter().find_map(|owner| {
+            let owner_file = file(owner);
+            let owner = Claim {
+                path: &owner_file,
+                what: What::Pod(&owner.name),
+                uid: Some(&owner.uid),
+            };
+            clash(&file(&pod), &pod, &owner)
+        });
+        match clashes {
+            Some(problem) => self.problems.push(problem),
             None => self.pods.push(pod),
         }
     }

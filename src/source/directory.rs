@@ -3,21 +3,22 @@
 //! Looks and decides, once for each call; when to look is the business of [`super::files`]. What cannot be read,
 //! and what is being written at the moment, leaves things as they are: only a file that is gone takes its pods along.
 
-use std::collections::btree_map;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::file::{self, Refused, Stamp};
+use super::claims::{self, Claims, Verdict};
+use super::file::{self, Identity, Refused, Stamp};
+use super::former::Former;
 use super::kept::{Change, Kept};
+use super::known::Known;
 use super::listing::{self, Entry, State};
-use super::manifest::{Content, Json, ManifestContext, ReadObject, ReadPod, read_with_content, seen_at};
+use super::manifest::{Content, ManifestContext, read_with_content};
+use super::set::{self, whole_file};
 use super::watch::Watchlist;
-use crate::model::object::{self, Object, ObjectKey};
-use crate::model::pod::{Pod, PodName, Problem, ProblemKind, SourceSet};
+use crate::model::pod::{PodUid, SourceSet};
 
 /// A file that went away is gone when it has not come back after this: some editors rename the old one away before
 /// they write the new one.
@@ -48,6 +49,8 @@ pub(super) struct Look {
 pub(super) struct Seen {
     /// The complete set; `None` where it could not be told yet.
     pub(super) set: Option<SourceSet>,
+    /// It is told when it is known what runs.
+    pub(super) undecided: bool,
     /// What to watch from now on.
     pub(super) watchlist: Watchlist,
     /// When to look again even if nothing is told.
@@ -60,43 +63,6 @@ pub(super) struct Seen {
     pub(super) state: State,
 }
 
-/// A pod with the object that makes it again.
-#[derive(Debug, Clone)]
-struct Running {
-    pod: Arc<Pod>,
-    json: Arc<str>,
-}
-
-/// An object with what makes it again.
-#[derive(Debug, Clone)]
-struct Held {
-    key: ObjectKey,
-    object: Arc<Object>,
-    document: usize,
-    json: Json,
-}
-
-/// What is known of one file.
-#[derive(Debug, Clone, Default)]
-struct Known {
-    /// Which life its pods are in ([`Pod::incarnation`]).
-    incarnation: u64,
-    /// By which paths the kernel tells of it: its entry's and its own, without links.
-    paths: [PathBuf; 2],
-    /// It went, and what is there now was not read yet.
-    was_gone: bool,
-    /// As it was when it was read; `None`: it is read again.
-    stamp: Option<Stamp>,
-    /// The pods that follow from it: those it has, and those of its last good version that it has broken.
-    pods: Vec<Running>,
-    /// The same of its objects.
-    objects: Vec<Held>,
-    problems: Vec<Problem>,
-    warnings: Vec<Problem>,
-    /// It went away then.
-    gone_since: Option<Timestamp>,
-}
-
 /// The directory with all that is known of its files.
 #[derive(Debug, Clone)]
 pub(super) struct Directory {
@@ -106,6 +72,12 @@ pub(super) struct Directory {
     files: BTreeMap<PathBuf, Known>,
     /// How often a file went.
     departures: u64,
+    /// Which of them gives what several have.
+    claims: Claims,
+    /// Whether that was decided once.
+    settled: bool,
+    /// What was last written down of who waits.
+    waiting: Option<Vec<(PathBuf, String)>>,
     read_once: bool,
     listed_once: bool,
     again: Option<Duration>,
@@ -122,6 +94,9 @@ impl Directory {
             kept,
             files: BTreeMap::new(),
             departures: 0,
+            claims: Claims::default(),
+            settled: false,
+            waiting: None,
             read_once: false,
             listed_once: false,
             again: None,
@@ -130,8 +105,15 @@ impl Directory {
         }
     }
 
-    /// Looks at the directory and reads what changed.
-    pub(super) fn look(&mut self, look: &Look, now: Timestamp) -> Seen {
+    /// Whether it was decided once which file gives what several have. Until then [`Directory::look`] may need to know
+    /// what runs.
+    pub(super) fn is_settled(&self) -> bool {
+        self.settled
+    }
+
+    /// Looks at the directory and reads what changed. `running` are the UIDs of the pods that the runtime has, where
+    /// that is known.
+    pub(super) fn look(&mut self, look: &Look, running: Option<&BTreeSet<PodUid>>, now: Timestamp) -> Seen {
         self.again = None;
         let mut watchlist = Watchlist::new();
         self.note_gone(&look.gone);
@@ -142,7 +124,8 @@ impl Directory {
             } else {
                 DIRECTORY_GRACE
             };
-            for entry in &entries {
+            let moving = self.follow_renames(&entries, grace, now);
+            for entry in entries.iter().filter(|entry| !moving.contains(&entry.path)) {
                 self.entry(entry, look, now);
             }
             self.forget_others(&entries, grace, now);
@@ -151,11 +134,21 @@ impl Directory {
             }
             self.read_once = true;
         }
+        let set = match self.read_once {
+            true => self.set(&state, running, now),
+            false => None,
+        };
+        let undecided = self.read_once && set.is_none();
         Seen {
-            set: self.read_once.then(|| self.set()),
+            set,
+            undecided,
             watchlist,
             again: self.again,
-            changes: std::mem::take(&mut self.changes),
+            // What is on disk of the time before is needed until all is decided.
+            changes: match undecided {
+                true => Vec::new(),
+                false => std::mem::take(&mut self.changes),
+            },
             read: std::mem::take(&mut self.read),
             state,
         }
@@ -166,8 +159,62 @@ impl Directory {
         for known in self.files.values_mut() {
             if known.paths.iter().any(|path| gone.contains(path)) {
                 known.was_gone = true;
-                known.stamp = None;
+                known.again = true;
             }
+        }
+    }
+
+    /// Takes a file that was renamed within the directory for the one that it is: what it claims stays its own, though
+    /// its pods are other ones, as under the kubelet: the file's path is part of their UIDs. Answers which files are not
+    /// looked at yet: within its grace the former name may come back, and then that is the file, and this a copy.
+    fn follow_renames(&mut self, entries: &[Entry], grace: Duration, now: Timestamp) -> BTreeSet<PathBuf> {
+        let there: BTreeSet<&Path> = entries.iter().map(|entry| entry.path.as_path()).collect();
+        let left = self
+            .files
+            .iter()
+            .filter(|(path, _)| !there.contains(path.as_path()));
+        let mut left: BTreeMap<Identity, (PathBuf, bool)> = left
+            .filter_map(|(path, known)| {
+                let passed = known
+                    .gone_since
+                    .is_some_and(|since| since_then(since, now) >= grace);
+                Some((known.stamp?.identity(), (path.clone(), passed)))
+            })
+            .collect();
+        let mut moving = BTreeSet::new();
+        for entry in entries {
+            if left.is_empty() {
+                break;
+            }
+            let Ok(identity) = file::stamp(&entry.path).map(|stamp| stamp.identity()) else {
+                continue;
+            };
+            let known = self.files.get(&entry.path).and_then(|known| known.stamp);
+            // Another name of the same file, which was there before, is no new name.
+            if known.is_some_and(|stamp| stamp.identity() == identity) {
+                continue;
+            }
+            match left.remove(&identity) {
+                Some((from, true)) => self.rename(&from, &entry.path),
+                Some((_, false)) => {
+                    moving.insert(entry.path.clone());
+                }
+                None => {}
+            }
+        }
+        moving
+    }
+
+    fn rename(&mut self, from: &Path, to: &Path) {
+        if let Some(known) = self.files.remove(from) {
+            self.claims.rename(from, to);
+            self.changes.push(Change::Forget(from.to_owned()));
+            let known = Known {
+                again: true,
+                gone_since: None,
+                ..known
+            };
+            self.files.insert(to.to_owned(), known);
         }
     }
 
@@ -182,7 +229,8 @@ impl Directory {
             return;
         }
         let again = look.everything || look.touched.contains(real);
-        let known = self.files.get(&entry.path).and_then(|known| known.stamp);
+        let known = self.files.get(&entry.path);
+        let known = known.filter(|known| !known.again).and_then(|known| known.stamp);
         let stamp = match file::stamp(&entry.path) {
             Ok(stamp) => stamp,
             Err(refused) => return self.refused(entry, refused, now),
@@ -207,7 +255,8 @@ impl Directory {
                     self.look_again(CLOCK_TICK);
                 }
                 let known = self.files.entry(entry.path.clone()).or_default();
-                known.stamp = (!fresh).then_some(stamp);
+                known.stamp = Some(stamp);
+                known.again = fresh;
             }
         }
     }
@@ -252,75 +301,38 @@ impl Directory {
     /// Takes over what a file says now.
     fn take(&mut self, entry: &Entry, content: Content, now: Timestamp) {
         let path = entry.path.as_path();
-        let Content {
-            pods: read,
-            objects,
-            mut problems,
-            warnings,
-        } = content;
-        let mut incarnation = None;
-        let (before, held) = match self.files.remove(path) {
+        let before = match self.files.remove(path) {
             // What had this name went, and nothing of it is left to this one.
             Some(known) if known.was_gone => {
                 self.departures += 1;
-                (Vec::new(), Vec::new())
+                self.unknown()
             }
-            Some(known) => {
-                incarnation = Some(known.incarnation);
-                (known.pods, known.objects)
-            }
+            Some(known) => known,
             // Only a broken file needs what it was before the agent started.
-            None if problems.is_empty() => (Vec::new(), Vec::new()),
+            None if content.problems.is_empty() => self.unknown(),
             None => self.kept(path, now),
         };
-        let objects = take_objects(path, objects, held, &mut problems);
-        let by_name: BTreeMap<&PodName, &Running> = before.iter().map(|old| (&old.pod.name, old)).collect();
-        let incarnation = incarnation.unwrap_or(self.departures);
-        let in_life = |mut read: ReadPod| {
-            read.pod.incarnation = incarnation;
-            same_or_new(by_name.get(&read.pod.name).copied(), read)
-        };
-        let mut pods: Vec<Running> = read.into_iter().map(in_life).collect();
-        let redefined: BTreeSet<PodName> = pods.iter().map(|new| new.pod.name.clone()).collect();
-        let nameless = problems.iter().any(|problem| problem.pod.is_none());
-        let named: BTreeSet<&PodName> = problems
-            .iter()
-            .filter_map(|problem| problem.pod.as_ref())
-            .collect();
-        for old in &before {
-            let broken = nameless || named.contains(&old.pod.name);
-            if broken && !redefined.contains(&old.pod.name) {
-                pods.push(old.clone());
-            }
-        }
-        if self.kept.is_some() {
-            let of_pods = pods.iter().map(|running| Json(running.json.clone()));
-            let of_objects = objects.iter().map(|held| held.json.clone());
-            let all = of_pods.chain(of_objects).collect();
-            self.changes.push(Change::Keep(path.to_owned(), all));
-        }
         let known = Known {
-            incarnation,
             paths: [entry.found.clone(), entry.real.clone().unwrap_or_default()],
-            pods,
-            objects,
-            problems,
-            warnings,
-            ..Known::default()
+            ..before.after(path, content)
         };
+        if self.kept.is_some() {
+            self.changes.push(Change::Keep(path.to_owned(), known.to_keep()));
+        }
         self.files.insert(path.to_owned(), known);
     }
 
-    fn kept(&self, path: &Path, now: Timestamp) -> (Vec<Running>, Vec<Held>) {
-        let Some(kept) = &self.kept else {
-            return (Vec::new(), Vec::new());
-        };
-        let content = kept.load(path, &self.context, now);
-        let pods = content.pods.into_iter().map(|read| same_or_new(None, read));
-        (
-            pods.collect(),
-            content.objects.into_iter().map(Held::from).collect(),
-        )
+    /// What is known of a file that has just come.
+    fn unknown(&self) -> Known {
+        Known {
+            incarnation: self.departures,
+            ..Known::default()
+        }
+    }
+
+    fn kept(&self, path: &Path, now: Timestamp) -> Known {
+        let content = self.kept.as_ref().map(|kept| kept.load(path, &self.context, now));
+        Known::of_kept(content.unwrap_or_default(), self.departures)
     }
 
     /// Lets go of the files that are not there any more.
@@ -351,13 +363,13 @@ impl Directory {
             return;
         };
         let since = *known.gone_since.get_or_insert(now);
-        let passed = Duration::try_from(now.duration_since(since)).unwrap_or_default();
+        let passed = since_then(since, now);
         if passed >= grace || (known.pods.is_empty() && known.objects.is_empty()) {
             self.files.remove(path);
             self.departures += 1;
             self.changes.push(Change::Forget(path.to_owned()));
         } else {
-            known.stamp = None;
+            known.again = true;
             self.look_again(grace - passed);
         }
     }
@@ -366,154 +378,44 @@ impl Directory {
         self.again = Some(self.again.map_or(wait, |again| again.min(wait)));
     }
 
-    /// All pods, of two of one name the one of the first file.
-    fn set(&self) -> SourceSet {
-        let mut set = SourceSet::default();
-        let mut owners: BTreeMap<&PodName, &Path> = BTreeMap::new();
-        for (path, known) in &self.files {
-            set.problems.extend(known.problems.iter().cloned());
-            set.warnings.extend(known.warnings.iter().cloned());
-            for held in &known.objects {
-                match set.objects.0.entry(object::Reference::Object(held.key.clone())) {
-                    btree_map::Entry::Vacant(place) => {
-                        place.insert(object::Known::Found(held.object.clone()));
-                    }
-                    btree_map::Entry::Occupied(_) => set.problems.push(twice(path, held)),
-                }
-            }
-            for running in &known.pods {
-                let pod = &running.pod;
-                if let Some(owner) = owners.get(&pod.name) {
-                    set.problems.push(taken(path, pod, owner));
-                    continue;
-                }
-                owners.insert(&pod.name, path);
-                set.pods.insert(pod.name.clone(), pod.clone());
-            }
-        }
-        set
-    }
-}
-
-impl From<ReadObject> for Held {
-    fn from(read: ReadObject) -> Held {
-        Held {
-            key: read.key,
-            object: Arc::new(read.object),
-            document: read.document,
-            json: read.json,
-        }
-    }
-}
-
-/// The objects of a file, each the one that is known already where it is the same. What a broken file had stays, and
-/// what said of itself that it does not change.
-fn take_objects(
-    path: &Path,
-    read: Vec<ReadObject>,
-    before: Vec<Held>,
-    problems: &mut Vec<Problem>,
-) -> Vec<Held> {
-    let broken = !problems.is_empty();
-    let mut objects: Vec<Held> = Vec::new();
-    let by_key: BTreeMap<&ObjectKey, &Held> = before.iter().map(|old| (&old.key, old)).collect();
-    let redefined: BTreeSet<ObjectKey> = read.iter().map(|read| read.key.clone()).collect();
-    for read in read {
-        let old = by_key.get(&read.key).copied();
-        let held = match old {
-            Some(old) if *old.object == read.object => Held {
-                document: read.document,
-                ..old.clone()
-            },
-            Some(old) if old.object.immutable => {
-                problems.push(Problem {
-                    document: read.document,
-                    field: "immutable".to_owned(),
-                    ..whole_file(
-                        path,
-                        format!(
-                            "the {} that was here does not change: give the new one another name, or remove it first",
-                            read.key
-                        ),
-                    )
-                });
-                old.clone()
-            }
-            _ => Held::from(read),
+    /// All pods and objects. `None`: at the start two files want the same, and what runs is not known yet.
+    fn set(
+        &mut self,
+        state: &State,
+        running: Option<&BTreeSet<PodUid>>,
+        now: Timestamp,
+    ) -> Option<SourceSet> {
+        let claims = set::claims(&self.files);
+        let contested = match self.settled {
+            true => BTreeSet::new(),
+            false => claims::contested(&claims),
         };
-        objects.push(held);
-    }
-    for old in before {
-        if broken && !redefined.contains(&old.key) {
-            objects.push(old);
-        }
-    }
-    objects
-}
-
-/// The pod that is known already where it is the same, so that nobody has to compare it again.
-fn same_or_new(before: Option<&Running>, read: ReadPod) -> Running {
-    let same = before.filter(|old| old.pod.uid == read.pod.uid);
-    let json = Arc::from(read.json);
-    let Some(old) = same else {
-        return Running {
-            pod: Arc::new(read.pod),
-            json,
+        let former = match (contested.is_empty(), running) {
+            (true, _) => Former::default(),
+            (false, None) => return None,
+            (false, Some(running)) => {
+                Former::read(&contested, running, self.kept.as_ref(), &self.context, now)
+            }
         };
-    };
-    let again = seen_at(&read.pod, old.pod.seen);
-    let pod = if again == *old.pod {
-        old.pod.clone()
-    } else if *json == *old.json {
-        // The same content at another place of the file.
-        Arc::new(again)
-    } else {
-        Arc::new(read.pod)
-    };
-    Running { pod, json }
-}
-
-pub(super) fn whole_file(path: &Path, message: String) -> Problem {
-    Problem {
-        path: path.to_owned(),
-        document: 0,
-        line: None,
-        field: String::new(),
-        message,
-        pod: None,
-        kind: ProblemKind::Invalid,
+        // A directory that comes later, with a mount, comes as it was when an agent ran last.
+        self.settled |= *state == State::There;
+        let verdicts = self.claims.settle(&claims, |claim| former.seniority(claim));
+        let set = set::assemble(&self.files, &claims, &verdicts);
+        let is_quiet = verdicts.iter().all(|verdict| *verdict == Verdict::Granted);
+        let waiting = match is_quiet {
+            true => Vec::new(),
+            false => self.claims.waiting(),
+        };
+        if self.settled && self.kept.is_some() && self.waiting.as_ref() != Some(&waiting) {
+            self.changes.push(Change::Waiting(waiting.clone()));
+            self.waiting = Some(waiting);
+        }
+        Some(set)
     }
 }
 
-fn twice(path: &Path, held: &Held) -> Problem {
-    Problem {
-        document: held.document,
-        field: "metadata.name".to_owned(),
-        ..whole_file(
-            path,
-            format!("another file has a {} already: names must differ", held.key),
-        )
-    }
-}
-
-pub(super) fn taken(path: &Path, pod: &Pod, owner: &Path) -> Problem {
-    let document = match pod.source {
-        crate::model::pod::Source::File { document, .. } => document,
-        crate::model::pod::Source::Api => 0,
-    };
-    Problem {
-        path: path.to_owned(),
-        document,
-        line: None,
-        field: "metadata.name".into(),
-        message: format!(
-            "{} has a pod {} already: names must differ",
-            owner.display(),
-            pod.name
-        ),
-        pod: Some(pod.name.clone()),
-        kind: ProblemKind::Invalid,
-    }
+fn since_then(since: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(since)).unwrap_or_default()
 }
 
 fn age(stamp: &Stamp, now: Timestamp) -> Duration {
@@ -534,199 +436,4 @@ fn unnamed_wait(path: &Path, stamp: &Stamp, now: Timestamp) -> Option<Duration> 
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-
-    fn manifest(name: &str) -> String {
-        format!(
-            "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}}}, spec: {{containers: [{{name: c, image: x}}]}}}}"
-        )
-    }
-
-    struct Scene {
-        root: tempfile::TempDir,
-        directory: Directory,
-    }
-
-    impl Scene {
-        fn new() -> Scene {
-            let root = tempfile::tempdir().unwrap();
-            let context = ManifestContext {
-                node_name: "n".into(),
-                ..ManifestContext::default()
-            };
-            let directory = Directory::new(root.path().to_owned(), context, None);
-            Scene { root, directory }
-        }
-
-        fn write(&self, name: &str, content: &str) {
-            fs::write(self.root.path().join(name), content).unwrap();
-        }
-
-        /// The pods that are seen so many milliseconds from now.
-        fn pods(&mut self, millis: i64) -> (Vec<String>, Option<Duration>) {
-            let now = Timestamp::now() + jiff::SignedDuration::from_millis(millis);
-            let seen = self.directory.look(&Look::default(), now);
-            let set = seen.set.unwrap();
-            (
-                set.pods.keys().map(|name| name.name.clone()).collect(),
-                seen.again,
-            )
-        }
-    }
-
-    #[test]
-    fn a_file_is_gone_when_it_has_not_come_back() {
-        let mut scene = Scene::new();
-        scene.write("a.yaml", &manifest("a"));
-        assert_eq!(scene.pods(1000).0, ["a-n"]);
-        fs::remove_file(scene.root.path().join("a.yaml")).unwrap();
-        let (pods, again) = scene.pods(2000);
-        assert_eq!(pods, ["a-n"]);
-        assert!(again.unwrap() <= FILE_GRACE);
-        scene.write("a.yaml", &manifest("a"));
-        assert_eq!(scene.pods(2040), (vec!["a-n".to_owned()], None));
-        fs::remove_file(scene.root.path().join("a.yaml")).unwrap();
-        assert_eq!(scene.pods(3000).0, ["a-n"]);
-        assert_eq!(scene.pods(3060).0, Vec::<String>::new());
-    }
-
-    #[test]
-    fn what_an_editor_is_about_to_rename_is_no_manifest_yet() {
-        let mut scene = Scene::new();
-        scene.write("a.yaml", &manifest("a"));
-        scene.write("sedX3fGz1", &manifest("a"));
-        scene.write("b.yaml.tmp", &manifest("b"));
-        let (pods, again) = scene.pods(500);
-        assert_eq!(pods, ["a-n"]);
-        assert!(again.unwrap() <= UNNAMED_GRACE);
-        assert_eq!(scene.pods(1500).0, ["a-n", "b-n"]);
-    }
-
-    #[test]
-    fn a_change_within_one_tick_of_the_clock_is_seen() {
-        let mut scene = Scene::new();
-        scene.write("a.yaml", &manifest("a"));
-        let (pods, again) = scene.pods(0);
-        assert_eq!((pods, again), (vec!["a-n".to_owned()], Some(CLOCK_TICK)));
-        // The same size, and maybe the same time.
-        scene.write("a.yaml", &manifest("b"));
-        assert_eq!(scene.pods(0).0, ["b-n"]);
-    }
-
-    #[test]
-    fn the_first_of_two_files_has_the_name() {
-        let mut scene = Scene::new();
-        scene.write("b.yaml", &manifest("a"));
-        scene.write("a.yaml", &manifest("a"));
-        let seen = scene.directory.look(&Look::default(), Timestamp::now());
-        let set = seen.set.unwrap();
-        assert_eq!(set.pods.len(), 1);
-        assert_eq!(set.problems.len(), 1);
-        assert_eq!(set.problems[0].path, scene.root.path().join("b.yaml"));
-        assert_eq!(set.problems[0].pod.as_ref(), set.pods.keys().next());
-        fs::remove_file(scene.root.path().join("a.yaml")).unwrap();
-        scene.pods(1000);
-        assert_eq!(scene.pods(2000).0, ["a-n"]);
-    }
-
-    #[test]
-    fn a_document_that_is_broken_keeps_its_own_pod_only() {
-        let mut scene = Scene::new();
-        let docs = |a: &str, b: &str| {
-            format!(
-                "{}\n---\n{}\n",
-                manifest("a").replace("image: x", a),
-                manifest("b").replace("image: x", b)
-            )
-        };
-        scene.write("a.yaml", &docs("image: x:1", "image: x:1"));
-        scene.pods(1000);
-        scene.write("a.yaml", &docs("image: x:2", "imago: x:2"));
-        let set = scene
-            .directory
-            .look(&Look::default(), Timestamp::now())
-            .set
-            .unwrap();
-        let images: Vec<&str> = set
-            .pods
-            .values()
-            .map(|pod| pod.containers[0].image.as_str())
-            .collect();
-        assert_eq!(images, ["x:2", "x:1"]);
-        // A document whose name cannot be read may be any of them.
-        scene.write("a.yaml", &format!("{}\n---\n{{", manifest("c")));
-        assert_eq!(scene.pods(0).0, ["a-n", "b-n", "c-n"]);
-        scene.write("a.yaml", &manifest("c"));
-        assert_eq!(scene.pods(0).0, ["c-n"]);
-    }
-
-    #[test]
-    fn the_same_content_elsewhere_in_the_file_is_the_same_pod() {
-        let mut scene = Scene::new();
-        scene.write("a.yaml", &manifest("a"));
-        let first = scene
-            .directory
-            .look(&Look::default(), Timestamp::now())
-            .set
-            .unwrap();
-        scene.write(
-            "a.yaml",
-            &format!("# comment\n{}\n---\n{}", manifest("b"), manifest("a")),
-        );
-        let later = Timestamp::now() + jiff::SignedDuration::from_secs(60);
-        let second = scene.directory.look(&Look::default(), later).set.unwrap();
-        let (name, pod) = first.pods.first_key_value().unwrap();
-        assert_eq!(second.pods[name].uid, pod.uid);
-        assert_eq!(second.pods[name].seen, pod.seen);
-    }
-
-    #[test]
-    fn a_manifest_that_was_gone_is_of_another_life_however_soon_it_is_back() {
-        let mut scene = Scene::new();
-        let path = scene.root.path().canonicalize().unwrap().join("a.yaml");
-        scene.directory.path = path.parent().unwrap().to_owned();
-        scene.write("a.yaml", &manifest("a"));
-        scene.write("b.yaml", &manifest("b"));
-        let mut look = |gone: bool, held: bool, millis: i64| {
-            let mut look = Look::default();
-            look.gone.extend(gone.then(|| path.clone()));
-            look.held.extend(held.then(|| path.clone()));
-            let now = Timestamp::now() + jiff::SignedDuration::from_millis(millis);
-            let set = scene.directory.look(&look, now).set.unwrap();
-            let lives = set
-                .pods
-                .values()
-                .map(|pod| (pod.name.name.clone(), pod.incarnation));
-            let uid = set.pods.values().next().map(|pod| pod.uid.clone());
-            (lives.collect::<BTreeMap<_, _>>(), uid)
-        };
-        let lives = |a: u64| BTreeMap::from([("a-n".to_owned(), a), ("b-n".to_owned(), 0)]);
-        let (first, uid) = look(false, false, 1000);
-        assert_eq!(first, lives(0));
-        // Deleted and made before anybody looked.
-        assert_eq!(look(true, false, 2000), (lives(1), uid.clone()));
-        assert_eq!(look(false, false, 3000), (lives(1), uid.clone()));
-        // Deleted, and still being written.
-        assert_eq!(look(true, true, 4000), (lives(1), uid.clone()));
-        assert_eq!(look(false, false, 5000), (lives(2), uid.clone()));
-        // Seen to be gone, and back before its time had passed.
-        fs::remove_file(&path).unwrap();
-        assert_eq!(look(true, false, 6000).0, lives(2));
-        fs::write(&path, manifest("a")).unwrap();
-        assert_eq!(look(false, false, 6010), (lives(3), uid.clone()));
-        // Gone for good, and back.
-        fs::remove_file(&path).unwrap();
-        look(true, false, 7000);
-        assert_eq!(look(false, false, 7100).0.len(), 1);
-        fs::write(&path, manifest("a")).unwrap();
-        let (back, _) = look(false, false, 8000);
-        assert!(back["a-n"] > 3, "{back:?}");
-        // Replaced with the same content.
-        fs::write(path.with_file_name(".new"), manifest("a")).unwrap();
-        fs::rename(path.with_file_name(".new"), &path).unwrap();
-        assert_eq!(look(false, false, 9000), (back, uid));
-    }
-}
+mod tests;

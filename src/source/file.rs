@@ -20,6 +20,14 @@ pub(super) struct Stamp {
     changed: (i64, i64),
 }
 
+/// What stays when a file gets another name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Identity {
+    inode: (u64, u64),
+    size: u64,
+    modified: (i64, i64),
+}
+
 impl Stamp {
     fn of(metadata: &Metadata) -> Stamp {
         Stamp {
@@ -28,6 +36,16 @@ impl Stamp {
             size: metadata.size(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    /// What stays when the file gets another name. The times are part of it: the inode of a file that was deleted is
+    /// soon another one's.
+    pub(super) fn identity(&self) -> Identity {
+        Identity {
+            inode: (self.device, self.inode),
+            size: self.size,
+            modified: self.modified,
         }
     }
 

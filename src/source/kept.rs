@@ -17,6 +17,9 @@ use jiff::Timestamp;
 use super::file;
 use super::manifest::{Content, Json, ManifestContext, read_with_content};
 
+/// The file beside the last good versions that says which manifests wait for what another one has.
+const WAITING: &str = "waiting.json";
+
 /// The directory that has the last good versions.
 #[derive(Debug, Clone)]
 pub(super) struct Kept {
@@ -32,6 +35,8 @@ pub(super) enum Change {
     Forget(PathBuf),
     /// No other files than these are there.
     Only(Vec<PathBuf>),
+    /// These files wait for what another one has, in this order.
+    Waiting(Vec<(PathBuf, String)>),
 }
 
 impl Kept {
@@ -55,6 +60,7 @@ impl Kept {
                 Change::Keep(path, objects) => self.keep(path, objects)?,
                 Change::Forget(path) => remove(&self.file(path))?,
                 Change::Only(paths) => self.forget_others(paths)?,
+                Change::Waiting(waiting) => self.keep_waiting(waiting)?,
             }
         }
         Ok(())
@@ -65,8 +71,30 @@ impl Kept {
             r#"{{"apiVersion":"v1","kind":"List","items":[{}]}}"#,
             objects.iter().map(|json| &*json.0).collect::<Vec<_>>().join(",")
         );
-        let file = self.file(path);
-        if fs::read(&file).is_ok_and(|old| old == list.as_bytes()) {
+        self.write(&self.file(path), &list)
+    }
+
+    /// Which files waited for what another one had, in their order: the path, in readable form, and what it was.
+    pub(super) fn waiting(&self) -> Vec<(String, String)> {
+        let bytes = file::read(&self.directory.join(WAITING)).map(|(bytes, _)| bytes);
+        // Where it is lost or damaged, what runs and what was there decide.
+        serde_json::from_slice(&bytes.unwrap_or_default()).unwrap_or_default()
+    }
+
+    fn keep_waiting(&self, waiting: &[(PathBuf, String)]) -> io::Result<()> {
+        let file = self.directory.join(WAITING);
+        if waiting.is_empty() {
+            return remove(&file);
+        }
+        let readable: Vec<_> = waiting
+            .iter()
+            .map(|(path, what)| (path.to_string_lossy(), what))
+            .collect();
+        self.write(&file, &serde_json::to_string(&readable)?)
+    }
+
+    fn write(&self, file: &Path, text: &str) -> io::Result<()> {
+        if fs::read(file).is_ok_and(|old| old == text.as_bytes()) {
             return Ok(());
         }
         DirBuilder::new()
@@ -81,8 +109,8 @@ impl Kept {
             .create_new(true)
             .mode(0o600)
             .open(&temporary)?;
-        new.write_all(list.as_bytes())?;
-        fs::rename(&temporary, &file)
+        new.write_all(text.as_bytes())?;
+        fs::rename(&temporary, file)
     }
 
     fn forget_others(&self, paths: &[PathBuf]) -> io::Result<()> {
@@ -96,7 +124,7 @@ impl Kept {
         };
         for entry in entries {
             let entry = entry?;
-            if !own.contains(&entry.file_name()) {
+            if !own.contains(&entry.file_name()) && entry.file_name() != WAITING {
                 remove(&entry.path())?;
             }
         }

@@ -371,14 +371,14 @@ impl Agent {
             },
             ..ManifestContext::default()
         };
-        let read = source::files::run(
-            root.join("manifests"),
+        let inputs = source::files::Inputs {
+            path: root.join("manifests"),
             context,
-            Duration::from_secs(3600),
-            Some(root.join("state")),
-            files_in,
-            cancel.clone(),
-        );
+            rescan: Duration::from_secs(3600),
+            state: Some(root.join("state")),
+            runtime: snapshot.clone(),
+        };
+        let read = source::files::run(inputs, files_in, cancel.clone());
         tasks.spawn(async move { read.await.unwrap() });
         let (node_in, node) = watch::channel(Arc::<api::Node>::default());
         let (happenings, happened) = mpsc::unbounded_channel();

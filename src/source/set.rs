@@ -1,0 +1,124 @@
+//! The set of pods and objects that follows from all files of the manifests directory, and what is said of those that
+//! want what another file has. Pure.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::claims::{Claim, Verdict, What};
+use super::known::Known;
+use crate::model::object::{self, Reference};
+use crate::model::pod::{Pod, Problem, ProblemKind, Source, SourceSet};
+
+/// What all files claim, in the order of their paths.
+pub(super) fn claims(files: &BTreeMap<PathBuf, Known>) -> Vec<Claim<'_>> {
+    let mut claims = Vec::new();
+    for (path, known) in files {
+        claims.extend(known.objects.iter().map(|held| Claim {
+            path,
+            what: What::Object(&held.key),
+            uid: None,
+        }));
+        claims.extend(known.pods.iter().map(|running| Claim {
+            path,
+            what: What::Pod(&running.pod.name),
+            uid: Some(&running.pod.uid),
+        }));
+    }
+    claims
+}
+
+/// The set, of each thing that is claimed twice the one that was granted. `verdicts` are those of [`claims`].
+pub(super) fn assemble(
+    files: &BTreeMap<PathBuf, Known>,
+    claims: &[Claim<'_>],
+    verdicts: &[Verdict],
+) -> SourceSet {
+    let mut set = SourceSet::default();
+    let mut verdicts = verdicts.iter().copied();
+    let mut next = || verdicts.next().unwrap_or(Verdict::Granted);
+    for (path, known) in files {
+        set.problems.extend(known.problems.iter().cloned());
+        set.warnings.extend(known.warnings.iter().cloned());
+        for held in &known.objects {
+            match next() {
+                Verdict::Granted => {
+                    let found = object::Known::Found(held.object.clone());
+                    set.objects.0.insert(Reference::Object(held.key.clone()), found);
+                }
+                Verdict::NameTaken(owner) | Verdict::UidTaken(owner) => set.problems.push(Problem {
+                    document: held.document,
+                    field: "metadata.name".to_owned(),
+                    ..whole_file(path, name_taken(&claims[owner]))
+                }),
+            }
+        }
+        for running in &known.pods {
+            let pod = &running.pod;
+            match next() {
+                Verdict::Granted => {
+                    set.pods.insert(pod.name.clone(), pod.clone());
+                }
+                Verdict::NameTaken(owner) => {
+                    let message = name_taken(&claims[owner]);
+                    set.problems.push(of_pod(path, pod, "metadata.name", message));
+                }
+                Verdict::UidTaken(owner) => {
+                    let message = uid_taken(&claims[owner]);
+                    set.problems.push(of_pod(path, pod, "metadata.uid", message));
+                }
+            }
+        }
+    }
+    set
+}
+
+/// The problem of a file as a whole.
+pub(super) fn whole_file(path: &Path, message: String) -> Problem {
+    Problem {
+        path: path.to_owned(),
+        document: 0,
+        line: None,
+        field: String::new(),
+        message,
+        pod: None,
+        kind: ProblemKind::Invalid,
+    }
+}
+
+/// The problem of a pod that wants what `owner` has, if it does.
+pub(super) fn clash(path: &Path, pod: &Pod, owner: &Claim<'_>) -> Option<Problem> {
+    if owner.what == What::Pod(&pod.name) {
+        return Some(of_pod(path, pod, "metadata.name", name_taken(owner)));
+    }
+    let same_uid = owner.uid == Some(&pod.uid);
+    same_uid.then(|| of_pod(path, pod, "metadata.uid", uid_taken(owner)))
+}
+
+fn of_pod(path: &Path, pod: &Pod, field: &str, message: String) -> Problem {
+    let document = match pod.source {
+        Source::File { document, .. } => document,
+        Source::Api => 0,
+    };
+    Problem {
+        document,
+        field: field.to_owned(),
+        pod: Some(pod.name.clone()),
+        ..whole_file(path, message)
+    }
+}
+
+fn name_taken(owner: &Claim<'_>) -> String {
+    format!(
+        "{} has a {} already: names must differ; this one waits until that file is gone or has it no more",
+        owner.path.display(),
+        owner.what
+    )
+}
+
+fn uid_taken(owner: &Claim<'_>) -> String {
+    format!(
+        "{} has a {} with this UID already: UIDs must differ; this one waits until that file is gone or has it no more",
+        owner.path.display(),
+        owner.what
+    )
+}

@@ -1,0 +1,292 @@
+//! When to look at the manifests directory, and which of its files: what the kernel told since the last look, which
+//! files are being written, and the deadlines beneath.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch as channel;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::directory::{Look, Seen};
+use super::watch::{Happened, WatchError, Watcher};
+use crate::model::runtime::Snapshot;
+
+/// A file that was opened for writing and not closed is read all the same when nothing was written for this long.
+const HOLD: Duration = Duration::from_secs(1);
+/// Between two looks, so that a storm of events does not become a storm of looks.
+const PAUSE: Duration = Duration::from_millis(2);
+/// How often to look where the kernel does not tell.
+const POLL: Duration = Duration::from_secs(1);
+
+/// What the kernel told and what it means for the next look.
+pub(super) struct Events {
+    /// `None`: the kernel does not tell, and the directory is looked at every [`POLL`].
+    watcher: Option<Watcher>,
+    /// The files that are being written, and when somebody last wrote or made them.
+    held: BTreeMap<PathBuf, Instant>,
+    /// What was told since the last look.
+    told: Look,
+    /// Whether that is a reason to look now.
+    due: bool,
+    last_look: Instant,
+}
+
+impl Events {
+    pub(super) fn new() -> Events {
+        let watcher = Watcher::new().map_err(|error| warn_polling(&error)).ok();
+        Events {
+            watcher,
+            held: BTreeMap::new(),
+            told: Look::default(),
+            due: false,
+            last_look: Instant::now(),
+        }
+    }
+
+    /// Watches what was seen; where something was not watched while it was looked at, it is looked at once more.
+    pub(super) fn watch(&mut self, seen: &Seen) {
+        let outcome = self
+            .watcher
+            .as_mut()
+            .map(|watcher| watcher.watch(&seen.watchlist));
+        match outcome {
+            None => {}
+            Some(Ok(added)) => self.due |= added,
+            Some(Err(error)) => self.poll_from_now(&error),
+        }
+    }
+
+    /// Waits until there is a reason to look. `None`: it was cancelled.
+    pub(super) async fn wait(
+        &mut self,
+        again: Option<Duration>,
+        rescan: Duration,
+        mut runtime: Option<&mut channel::Receiver<Arc<Snapshot>>>,
+        cancel: &CancellationToken,
+    ) -> Option<()> {
+        self.last_look = Instant::now();
+        while !self.due {
+            let until = self.deadline(again, rescan);
+            tokio::select! {
+                biased;
+                // Nothing is begun that would be left half done.
+                () = cancel.cancelled() => return None,
+                // A wait for events that is given up loses none.
+                happened = next(self.watcher.as_mut()) => match happened {
+                    Ok(happened) => self.note(happened),
+                    Err(error) => self.poll_from_now(&error),
+                },
+                // A change that is not waited for is still there.
+                () = listed(runtime.as_deref_mut()) => self.due = true,
+                () = sleep_until(until) => self.due = true,
+            }
+        }
+        // The first event after a while is not kept waiting, not even for a tick of the timer.
+        if Instant::now() < self.last_look + PAUSE {
+            tokio::select! {
+                // As above.
+                () = cancel.cancelled() => return None,
+                () = sleep_until(self.last_look + PAUSE) => {}
+            }
+        }
+        Some(())
+    }
+
+    /// What to look at, with all that was told until now.
+    pub(super) fn take(&mut self) -> Look {
+        self.drain();
+        let now = Instant::now();
+        let mut look = std::mem::take(&mut self.told);
+        self.held.retain(|path, since| {
+            let held = now.duration_since(*since) < HOLD;
+            if !held {
+                look.touched.insert(path.clone());
+            }
+            held
+        });
+        look.held = self.held.keys().cloned().collect();
+        self.due = false;
+        look
+    }
+
+    /// Whether one of these files was touched since [`Events::take`].
+    pub(super) fn overtook(&mut self, read: &[PathBuf]) -> bool {
+        self.drain();
+        let touched = |path| self.told.touched.contains(path) || self.held.contains_key(path);
+        self.told.everything || read.iter().any(touched)
+    }
+
+    /// Gives back what was taken for a look that was thrown away.
+    pub(super) fn ask_again(&mut self, asked: Look) {
+        self.told.everything |= asked.everything;
+        self.told.touched.extend(asked.touched);
+        self.told.gone.extend(asked.gone);
+    }
+
+    /// Takes down what has been told already, without waiting for more.
+    fn drain(&mut self) {
+        match self.watcher.as_ref().map(Watcher::pending) {
+            None => {}
+            Some(Ok(happened)) => self.note(happened),
+            Some(Err(error)) => self.poll_from_now(&error),
+        }
+    }
+
+    fn deadline(&self, again: Option<Duration>, rescan: Duration) -> Instant {
+        let polled = if self.watcher.is_some() {
+            rescan
+        } else {
+            rescan.min(POLL)
+        };
+        let looked = self.last_look + again.map_or(polled, |again| again.min(polled));
+        let released = self.held.values().min().map(|since| *since + HOLD);
+        released.map_or(looked, |released| released.min(looked))
+    }
+
+    /// Takes down what happened.
+    fn note(&mut self, happened: Vec<Happened>) {
+        for event in happened {
+            match event {
+                Happened::Lost => {
+                    self.held.clear();
+                    self.told.everything = true;
+                    self.due = true;
+                }
+                Happened::Done(path) => {
+                    self.held.remove(&path);
+                    self.told.touched.insert(path);
+                    self.due = true;
+                }
+                Happened::Gone(path) => {
+                    self.held.remove(&path);
+                    self.told.touched.insert(path.clone());
+                    self.told.gone.insert(path);
+                    self.due = true;
+                }
+                Happened::Writing(path) => {
+                    self.held.insert(path, Instant::now());
+                }
+                // A link, or another name of a file that is complete, is written by nobody.
+                Happened::Made(path) if is_complete(&path) => {
+                    self.told.touched.insert(path);
+                    self.due = true;
+                }
+                Happened::Made(path) => {
+                    self.held.insert(path, Instant::now());
+                }
+            }
+        }
+    }
+
+    fn poll_from_now(&mut self, error: &WatchError) {
+        warn_polling(error);
+        self.watcher = None;
+        // What was not told because of this is found now.
+        self.due = true;
+    }
+}
+
+/// Whether a file that has just appeared under this name needs no more writing.
+fn is_complete(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    path.symlink_metadata()
+        .is_ok_and(|metadata| !metadata.is_file() || metadata.nlink() > 1)
+}
+
+async fn next(watcher: Option<&mut Watcher>) -> Result<Vec<Happened>, WatchError> {
+    match watcher {
+        Some(watcher) => watcher.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn warn_polling(error: &WatchError) {
+    warn!(
+        error = %chain(error),
+        every = ?POLL,
+        "cannot watch the manifests directory, and looks at it again and again instead; raise fs.inotify.max_user_watches and fs.inotify.max_user_instances"
+    );
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", chain(source)),
+        None => error.to_string(),
+    }
+}
+
+/// Waits until what runs is listed, where that is waited for.
+async fn listed(runtime: Option<&mut channel::Receiver<Arc<Snapshot>>>) {
+    if let Some(runtime) = runtime
+        && runtime.wait_for(|snapshot| snapshot.listed).await.is_ok()
+    {
+        return;
+    }
+    // Nobody waits for it, or nobody lists any more: the agent ends.
+    std::future::pending().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// So seldom that whatever is seen was told by the kernel.
+    const NEVER: Duration = Duration::from_secs(3600);
+
+    #[tokio::test]
+    async fn lost_events_make_everything_be_read_again() {
+        let mut events = Events::new();
+        events.note(vec![Happened::Writing("/m/a".into())]);
+        assert!(!events.due);
+        events.note(vec![Happened::Lost]);
+        assert!(events.due);
+        let look = events.take();
+        assert!(look.everything && look.held.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_touched_while_it_is_read_is_read_again() {
+        let mut events = Events::new();
+        let (a, b) = (PathBuf::from("/m/a"), PathBuf::from("/m/b"));
+        events.note(vec![Happened::Done(a.clone())]);
+        let look = events.take();
+        assert!(look.touched.contains(&a));
+        events.note(vec![Happened::Writing(b.clone())]);
+        assert!(!events.overtook(std::slice::from_ref(&a)));
+        assert!(events.overtook(&[a.clone(), b.clone()]));
+        events.ask_again(look);
+        let again = events.take();
+        assert!(again.touched.contains(&a) && again.held.contains(&b));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_the_kernels_events_the_directory_is_looked_at_again_and_again() {
+        let mut events = Events::new();
+        events.poll_from_now(&WatchError::Limit);
+        assert!(events.due, "what was missed is looked for at once");
+        events.take();
+        let began = Instant::now();
+        let waited = events.wait(None, NEVER, None, &CancellationToken::new()).await;
+        assert!(waited.is_some());
+        assert!(began.elapsed() < POLL + Duration::from_millis(100));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_is_never_closed_is_read_in_the_end() {
+        let mut events = Events::new();
+        let path = Path::new("/m/a.yaml").to_owned();
+        events.note(vec![Happened::Writing(path.clone())]);
+        let began = Instant::now();
+        events
+            .wait(None, NEVER, None, &CancellationToken::new())
+            .await
+            .unwrap();
+        assert!(began.elapsed() >= HOLD && began.elapsed() < HOLD * 2);
+        let look = events.take();
+        assert!(look.touched.contains(&path) && look.held.is_empty());
+    }
+}
