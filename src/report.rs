@@ -350,6 +350,7 @@ impl Loop {
         let before = std::mem::replace(&mut self.report.problems, problems);
         if changed {
             self.tell_refusals(&before, now);
+            self.report_refused_manifests(&before, now);
         }
         changed || is_doubted_anew
     }

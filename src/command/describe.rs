@@ -50,6 +50,7 @@ pub async fn run(
         What::Pods(names) => names,
     };
     let warnings: ProblemList = client.object("/warnings").await?;
+    let problems: ProblemList = client.object("/problems").await?;
     let namespace = options.namespace.as_deref();
     let here = |pod: &&Pod| namespace.is_none_or(|wanted| wanted == choice::namespace(pod));
     let chosen: Vec<&Pod> = match names[..] {
@@ -63,7 +64,9 @@ pub async fn run(
         .into_iter()
         .map(|pod| {
             let own: Vec<&Event> = events.iter().filter(|event| is_about(event, pod)).collect();
-            let doubts: Vec<&ToldProblem> = warnings.items.iter().filter(|w| is_of(w, pod)).collect();
+            // What is refused comes first: a manifest of its name that is not run.
+            let all = problems.items.iter().chain(&warnings.items);
+            let doubts: Vec<&ToldProblem> = all.filter(|found| is_of(found, pod)).collect();
             describe_pod::text(pod, &doubts, &own, now)
         })
         .collect();
@@ -75,8 +78,8 @@ fn is_about(event: &Event, pod: &Pod) -> bool {
     object.name == pod.metadata.name && object.namespace == pod.metadata.namespace
 }
 
-fn is_of(warning: &ToldProblem, pod: &Pod) -> bool {
-    warning.pod == pod.metadata.name && warning.namespace == pod.metadata.namespace
+fn is_of(found: &ToldProblem, pod: &Pod) -> bool {
+    found.pod == pod.metadata.name && found.namespace == pod.metadata.namespace
 }
 
 /// `Fri, 20 Nov 2026 07:10:46 +0000`, in UTC.

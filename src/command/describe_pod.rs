@@ -14,7 +14,7 @@ use super::table::Table;
 use super::{choice, pod_row};
 use crate::serve::problem::ToldProblem;
 
-/// The text. `warnings` are what is dubious in its manifest.
+/// The text. `warnings` are what is dubious in its manifest, and why another one of its name is not run.
 pub(super) fn text(pod: &Pod, warnings: &[&ToldProblem], its_events: &[&Event], now: Timestamp) -> String {
     let (no_spec, no_status) = (PodSpec::default(), PodStatus::default());
     let spec = pod.spec.as_ref().unwrap_or(&no_spec);

@@ -107,6 +107,29 @@ impl Loop {
         self.keep_events(&pod.name, &outcome.uid, new, outcome.at)
     }
 
+    /// Adds to the events of a pod that runs of a file why another manifest of its name, or the newer version of its own,
+    /// is not run.
+    pub(super) fn report_refused_manifests(&mut self, before: &[Problem], at: Timestamp) {
+        let before: BTreeSet<&Problem> = before.iter().collect();
+        let Some(files) = self.desired.files.clone() else {
+            return;
+        };
+        let new = files.problems.iter().filter(|problem| !before.contains(problem));
+        for problem in new {
+            let Some(pod) = problem.pod.as_ref().and_then(|name| files.pods.get(name)) else {
+                continue;
+            };
+            let message = bounds::shortened(format!("Manifest is not run: {problem}"), EVENT_MESSAGE);
+            let event = events::PodEvent {
+                kind: events::EventType::Warning,
+                reason: reason::pod::FAILED_VALIDATION.to_owned(),
+                message,
+                field_path: String::new(),
+            };
+            self.keep_events(&pod.name, &pod.uid, vec![event], at);
+        }
+    }
+
     /// Adds events of a pod, counting equal ones together; answers whether there were any.
     pub(super) fn keep_events(
         &mut self,

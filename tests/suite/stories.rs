@@ -18,6 +18,7 @@ mod hooks;
 mod identity;
 mod join;
 mod lives;
+mod manifests;
 mod probes;
 mod protection;
 mod pulls;
