@@ -254,6 +254,25 @@ impl Machine {
         self.pod_told(pod, "running and ready", is_ready).await
     }
 
+    /// Waits for an event about the pod `web` of that reason; its message and how often it came.
+    pub(crate) async fn event(&self, reason: &str) -> (String, u32) {
+        self.told(reason, |report| {
+            let events = report.events.get(&full_name("web"))?;
+            let event = events.iter().find(|event| event.reason == reason)?;
+            Some((event.message.clone(), event.count))
+        })
+        .await
+    }
+
+    /// Waits until a container of the pod `web` runs for the nth time, counted from 0.
+    pub(crate) async fn runs_again(&self, of: &str, times: i32) {
+        let what = format!("{of} running with {times} restarts");
+        self.pod_told("web", &what, |pod| {
+            state(pod, of) == "running" && restarts(pod, of) == times
+        })
+        .await;
+    }
+
     /// Waits for something about the runtime.
     pub(crate) async fn becomes(&self, what: &str, mut holds: impl FnMut(&FakeCri) -> bool) {
         self.until(what, |machine| holds(&machine.fake)).await;

@@ -13,5 +13,6 @@ mod fake_api;
 mod fake_cri;
 mod observe;
 mod pods;
+mod probed;
 mod stories;
 mod tidy;

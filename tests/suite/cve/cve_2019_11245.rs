@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use k8s_cri::v1::Int64Value;
 
-use crate::agent::{Machine, container, manifest, message, restarts, state};
+use crate::agent::{Machine, container, manifest, message, state};
 
 /// The user of `demo:1`; the image is another one then, under the same name.
 fn image_of(machine: &Machine, user: i64) {
@@ -27,12 +27,7 @@ fn made(machine: &Machine, of: &str) -> (String, Option<i64>) {
 async fn restart(machine: &Machine, of: &str, times: i32) {
     let (id, _) = made(machine, of);
     machine.fake.exited_before(&id, 1, Duration::from_secs(600));
-    let what = format!("{of} running with {times} restarts");
-    machine
-        .pod_told("web", &what, |pod| {
-            state(pod, of) == "running" && restarts(pod, of) == times
-        })
-        .await;
+    machine.runs_again(of, times).await;
 }
 
 #[tokio::test]

@@ -2,7 +2,6 @@
 
 use tonic::Status;
 
-use super::probes::event;
 use crate::agent::{Machine, condition, container, full_name, is_ready, manifest, phase, simple, state};
 
 /// Another version of the pod `web`, whose container is `d`.
@@ -78,7 +77,7 @@ async fn a_pull_that_takes_for_ever_does_not_hold_up_a_removal() {
     machine.write("web.yaml", &manifest("web", "", &["name: c, image: absent:1"]));
     machine.called("PullImage", 1).await;
     // Whoever asks what the pod waits for is answered meanwhile.
-    let (message, count) = event(&machine, "Pulling").await;
+    let (message, count) = machine.event("Pulling").await;
     assert_eq!((message.as_str(), count), ("Pulling image \"absent:1\"", 1));
     machine.delete("web.yaml");
     ends(&machine).await;
@@ -92,7 +91,7 @@ async fn a_version_that_comes_back_while_it_is_being_stopped_runs_anew() {
     machine.fake.hold("StopContainer");
     machine.write("web.yaml", &other());
     machine.called("StopContainer", 1).await;
-    let (message, count) = event(&machine, "Killing").await;
+    let (message, count) = machine.event("Killing").await;
     assert_eq!((message.as_str(), count), ("Stopping container c", 1));
     machine.write("web.yaml", &simple("web"));
     machine

@@ -4,26 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use k8s_openapi::api::core::v1 as api;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
 
-use crate::agent::{Machine, condition, container, full_name, manifest, restarts, state};
+use crate::agent::{Machine, condition, container, manifest, restarts, state};
+use crate::probed::listen;
 
 /// Whether the container has started and is ready.
 fn health(pod: &api::Pod, of: &str) -> (Option<bool>, bool) {
     let status = container(pod, of).unwrap();
     (status.started, status.ready)
-}
-
-/// Waits for an event of that reason; its message and how often it came.
-pub(super) async fn event(machine: &Machine, reason: &str) -> (String, u32) {
-    machine
-        .told(reason, |report| {
-            let events = report.events.get(&full_name("web"))?;
-            let event = events.iter().find(|event| event.reason == reason)?;
-            Some((event.message.clone(), event.count))
-        })
-        .await
 }
 
 #[tokio::test]
@@ -32,7 +20,7 @@ async fn a_pod_is_ready_when_its_readiness_probe_says_so_and_no_longer() {
     machine.fake.answer("cat /tmp/r", 1, "cat: no such file\n");
     let c = "name: c, image: demo:1, readinessProbe: {exec: {command: [cat, /tmp/r]}, periodSeconds: 1, failureThreshold: 1}";
     machine.write("web.yaml", &manifest("web", "", &[c]));
-    let (message, _) = event(&machine, "Unhealthy").await;
+    let (message, _) = machine.event("Unhealthy").await;
     assert_eq!(message, "Readiness probe failed: cat: no such file\n");
     let pod = machine.pod("web").unwrap();
     assert_eq!(
@@ -69,7 +57,7 @@ async fn a_container_that_fails_its_liveness_probe_is_restarted_and_begins_anew(
     machine.fake.answer("live", 1, "dead");
     let c = "name: c, image: demo:1, livenessProbe: {exec: {command: [live]}, periodSeconds: 1, failureThreshold: 2, terminationGracePeriodSeconds: 7}";
     machine.write("web.yaml", &manifest("web", "", &[c]));
-    let killing = event(&machine, "Killing").await;
+    let killing = machine.event("Killing").await;
     machine.fake.answer("live", 0, "");
     assert_eq!(killing.0, "Container c failed liveness probe, will be restarted");
     let pod = machine
@@ -79,7 +67,7 @@ async fn a_container_that_fails_its_liveness_probe_is_restarted_and_begins_anew(
         .await;
     assert_eq!(health(&pod, "c"), (Some(true), true));
     assert_eq!(
-        event(&machine, "Unhealthy").await,
+        machine.event("Unhealthy").await,
         ("Liveness probe failed: dead".to_owned(), 2)
     );
     let stops = machine.fake.calls();
@@ -94,7 +82,7 @@ async fn until_a_container_has_started_its_other_probes_wait() {
     machine.fake.answer("start", 1, "not yet");
     let c = "name: c, image: demo:1, startupProbe: {exec: {command: [start]}, periodSeconds: 1, failureThreshold: 30}, readinessProbe: {exec: {command: [ready]}, periodSeconds: 1}";
     machine.write("web.yaml", &manifest("web", "", &[c]));
-    let (message, _) = event(&machine, "Unhealthy").await;
+    let (message, _) = machine.event("Unhealthy").await;
     assert_eq!(message, "Startup probe failed: not yet");
     let pod = machine.pod("web").unwrap();
     assert_eq!(health(&pod, "c"), (Some(false), false));
@@ -119,7 +107,7 @@ async fn a_container_that_does_not_start_in_time_is_restarted() {
     machine.fake.answer("start", 1, "no");
     let c = "name: c, image: demo:1, startupProbe: {exec: {command: [start]}, periodSeconds: 1, failureThreshold: 1}";
     machine.write("web.yaml", &manifest("web", "", &[c]));
-    let (message, _) = event(&machine, "Killing").await;
+    let (message, _) = machine.event("Killing").await;
     machine.fake.answer("start", 0, "");
     assert_eq!(message, "Container c failed startup probe, will be restarted");
     let pod = machine.running("web").await;
@@ -132,7 +120,7 @@ async fn what_follows_a_sidecar_waits_until_it_has_started() {
     machine.fake.answer("start", 1, "not yet");
     let init = "initContainers: [{name: s, image: demo:1, restartPolicy: Always, startupProbe: {exec: {command: [start]}, periodSeconds: 1, failureThreshold: 30}}]";
     machine.write("web.yaml", &manifest("web", init, &["name: c, image: demo:1"]));
-    event(&machine, "Unhealthy").await;
+    machine.event("Unhealthy").await;
     let pod = machine.pod("web").unwrap();
     assert_eq!(
         (state(&pod, "s").as_str(), condition(&pod, "Initialized")),
@@ -155,7 +143,7 @@ async fn a_command_whose_call_does_not_return_fails_within_the_probes_own_time_a
     // As the runtime does while a process that the command left behind holds its output.
     machine.fake.hold("ExecSync");
     machine.write("web.yaml", &manifest("web", "", &[hanging, &c]));
-    let (message, _) = event(&machine, "Unhealthy").await;
+    let (message, _) = machine.event("Unhealthy").await;
     assert_eq!(
         message,
         "Readiness probe failed: command timed out: \"leaves one\" timed out after 1s"
@@ -170,32 +158,6 @@ async fn a_command_whose_call_does_not_return_fails_within_the_probes_own_time_a
     machine.running("web").await;
 }
 
-/// Answers every connection with what stands for the status now, and keeps what was asked.
-async fn listen(
-    status: Arc<AtomicU16>,
-    location: &'static str,
-) -> (u16, tokio::sync::mpsc::UnboundedReceiver<String>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let (asked, out) = tokio::sync::mpsc::unbounded_channel();
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let mut text = vec![0; 4096];
-            let read = stream.read(&mut text).await.unwrap_or(0);
-            let text = String::from_utf8_lossy(&text[..read]).into_owned();
-            let status = if text.starts_with("GET /moved") {
-                204
-            } else {
-                status.load(Ordering::SeqCst)
-            };
-            let _ = asked.send(text);
-            let answer = format!("HTTP/1.1 {status} X\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n");
-            let _ = stream.write_all(answer.as_bytes()).await;
-        }
-    });
-    (port, out)
-}
-
 #[tokio::test]
 async fn http_is_asked_with_its_headers_and_follows_its_own_host() {
     let machine = Machine::started().await;
@@ -205,7 +167,7 @@ async fn http_is_asked_with_its_headers_and_follows_its_own_host() {
         "name: c, image: demo:1, ports: [{{name: web, containerPort: {port}}}], readinessProbe: {{httpGet: {{host: 127.0.0.1, port: web, path: /x?y=1, httpHeaders: [{{name: x-foo-bar, value: b}}]}}, periodSeconds: 1, failureThreshold: 1}}"
     );
     machine.write("web.yaml", &manifest("web", "", &[&c]));
-    let (message, _) = event(&machine, "Unhealthy").await;
+    let (message, _) = machine.event("Unhealthy").await;
     assert_eq!(
         message,
         "Readiness probe failed: HTTP probe failed with statuscode: 503"
@@ -217,46 +179,6 @@ async fn http_is_asked_with_its_headers_and_follows_its_own_host() {
     assert_eq!(request, text, "letter by letter what the kubelet sends");
     status.store(302, Ordering::SeqCst);
     machine.running("web").await;
-}
-
-#[tokio::test]
-async fn cve_2020_8559_a_redirect_to_another_host_is_a_warning_and_is_not_followed() {
-    let machine = Machine::started().await;
-    let (other, mut asked_other) = listen(Arc::new(AtomicU16::new(200)), "/").await;
-    let location = format!("http://127.0.0.2:{other}/secret");
-    let (port, _asked) = listen(Arc::new(AtomicU16::new(301)), location.leak()).await;
-    let c = format!(
-        "name: c, image: demo:1, livenessProbe: {{httpGet: {{host: 127.0.0.1, port: {port}}}, periodSeconds: 1, failureThreshold: 1}}, readinessProbe: {{tcpSocket: {{host: 127.0.0.1, port: {port}}}}}"
-    );
-    machine.write("web.yaml", &manifest("web", "", &[&c]));
-    machine.running("web").await;
-    let (message, _) = event(&machine, "ProbeWarning").await;
-    assert_eq!(
-        message,
-        "Liveness probe warning: Probe terminated redirects, Response body: "
-    );
-    assert_eq!(machine.fake.count("StopContainer"), 0);
-    assert!(asked_other.try_recv().is_err(), "somebody else was asked");
-}
-
-#[tokio::test]
-async fn cve_2018_1002105_an_upgraded_connection_of_a_probe_carries_nothing_more() {
-    let machine = Machine::started().await;
-    let (port, mut asked) = listen(Arc::new(AtomicU16::new(101)), "/").await;
-    let c = format!(
-        "name: c, image: demo:1, readinessProbe: {{httpGet: {{host: 127.0.0.1, port: {port}, httpHeaders: [{{name: Connection, value: Upgrade}}, {{name: Upgrade, value: x}}]}}, periodSeconds: 1, failureThreshold: 1}}"
-    );
-    machine.write("web.yaml", &manifest("web", "", &[&c]));
-    let (message, _) = event(&machine, "Unhealthy").await;
-    assert_eq!(
-        message,
-        "Readiness probe failed: HTTP probe failed with statuscode: 101"
-    );
-    // Each request comes on a connection of its own: the listener reads one from each.
-    for _ in 0..2 {
-        let request = asked.recv().await.unwrap();
-        assert_eq!(request.matches("GET /").count(), 1, "{request}");
-    }
 }
 
 #[tokio::test]

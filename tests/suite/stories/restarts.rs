@@ -12,16 +12,6 @@ fn id(machine: &Machine, container: &str) -> String {
     machine.fake.world().container(container).unwrap().0.clone()
 }
 
-/// Waits until the container runs for the nth time, counted from 0.
-async fn runs(machine: &Machine, of: &str, times: i32) {
-    let what = format!("{of} running with {times} restarts");
-    machine
-        .pod_told("web", &what, |pod| {
-            state(pod, of) == "running" && restarts(pod, of) == times
-        })
-        .await;
-}
-
 #[tokio::test]
 async fn a_container_that_ends_is_restarted_with_growing_back_off() {
     let machine = Machine::started().await;
@@ -31,7 +21,7 @@ async fn a_container_that_ends_is_restarted_with_growing_back_off() {
     );
     let uid = machine.running("web").await.metadata.uid.clone().unwrap();
     machine.fake.exit(&id(&machine, "a"), 1);
-    runs(&machine, "a", 1).await;
+    machine.runs_again("a", 1).await;
     // The kubelet shows the back-off when it is nearly over.
     machine
         .fake
@@ -64,15 +54,15 @@ async fn a_container_that_ends_is_restarted_with_growing_back_off() {
 
     // The delays are past where an exit is told of late.
     machine.fake.exit(&id(&machine, "b"), 1);
-    runs(&machine, "b", 1).await;
+    machine.runs_again("b", 1).await;
     machine
         .fake
         .exited_before(&id(&machine, "b"), 1, Duration::from_secs(10));
-    runs(&machine, "b", 2).await;
+    machine.runs_again("b", 2).await;
     machine
         .fake
         .exited_before(&id(&machine, "b"), 1, Duration::from_secs(20));
-    runs(&machine, "b", 3).await;
+    machine.runs_again("b", 3).await;
     machine
         .fake
         .exited_before(&id(&machine, "b"), 1, Duration::from_secs(35));
@@ -99,7 +89,7 @@ async fn on_failure_restarts_only_what_failed_and_then_the_pod_has_succeeded() {
     machine.running("web").await;
     machine.fake.exit(&id(&machine, "good"), 0);
     machine.fake.exit(&id(&machine, "bad"), 3);
-    runs(&machine, "bad", 1).await;
+    machine.runs_again("bad", 1).await;
     machine
         .pod_told("web", "good completed", |pod| {
             state(pod, "good") == "Terminated: Completed 0"
@@ -169,7 +159,7 @@ async fn a_container_that_states_its_own_policy_follows_it_and_its_rules() {
     machine.write("web.yaml", &manifest("web", "restartPolicy: Always", &containers));
     machine.running("web").await;
     machine.fake.exit(&id(&machine, "ruled"), 42);
-    runs(&machine, "ruled", 1).await;
+    machine.runs_again("ruled", 1).await;
     machine.fake.exit(&id(&machine, "good"), 0);
     let running = machine
         .pod_told("web", "good completed", |pod| {
@@ -201,7 +191,7 @@ async fn init_containers_run_one_after_the_other_each_until_it_succeeds() {
     let machine = Machine::started().await;
     let init = "initContainers: [{name: i1, image: demo:1}, {name: i2, image: demo:1}]";
     machine.write("web.yaml", &manifest("web", init, &["name: c, image: demo:1"]));
-    runs(&machine, "i1", 0).await;
+    machine.runs_again("i1", 0).await;
     let pod = machine.pod("web").unwrap();
     assert_eq!(
         (phase(&pod), condition(&pod, "Initialized")),
@@ -211,9 +201,9 @@ async fn init_containers_run_one_after_the_other_each_until_it_succeeds() {
     assert_eq!(state(&pod, "c"), "Waiting: PodInitializing");
     assert_eq!(machine.fake.count("CreateContainer"), 1);
     machine.fake.exit(&id(&machine, "i1"), 0);
-    runs(&machine, "i2", 0).await;
+    machine.runs_again("i2", 0).await;
     machine.fake.exit(&id(&machine, "i2"), 1);
-    runs(&machine, "i2", 1).await;
+    machine.runs_again("i2", 1).await;
     machine.fake.exit(&id(&machine, "i2"), 0);
     let pod = machine.pod_told("web", "running", is_ready).await;
     assert_eq!(condition(&pod, "Initialized"), "True");

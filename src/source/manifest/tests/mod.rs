@@ -7,6 +7,7 @@ mod fields;
 mod meaning;
 mod planned;
 mod run_as;
+mod security;
 mod uids;
 
 use std::path::Path;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{context, now};
 use crate::model::node::NodePolicy;
@@ -28,6 +28,18 @@ pub(super) fn api_pod(object: Value) -> Result<Pod, Vec<String>> {
     let object = serde_json::from_value(object).unwrap();
     read_api_pod(object, &context(), now())
         .map_err(|problems| problems.iter().map(|p| p.message.clone()).collect())
+}
+
+/// A pod of an API server with that specification beside one container.
+pub(super) fn with_spec(spec: Value) -> Result<Pod, Vec<String>> {
+    let mut object = json!({
+        "metadata": {"name": "p", "namespace": "ns", "uid": "u1"},
+        "spec": {"containers": [{"name": "c", "image": "i:1"}]},
+    });
+    for (field, value) in spec.as_object().unwrap() {
+        object["spec"][field] = value.clone();
+    }
+    api_pod(object)
 }
 
 /// The steps of each moment of the pod's life: before its sandbox, before each of its init containers, before its

@@ -1,0 +1,36 @@
+//! What went wrong in other node agents and got a number, as far as it is decided when a pod is read: one file each. The
+//! list of all is in `tests/suite/cve/mod.rs`.
+
+mod cve_2023_2431;
+mod cve_2023_2727;
+mod cve_2023_2728;
+mod cve_2024_10220;
+mod cve_2025_1767;
+mod cve_2025_4563;
+
+use super::planned::steps;
+use super::problems;
+use crate::model::pod::Pod;
+use crate::model::sample;
+use crate::model::step::Step;
+
+/// Why the container of that name is not created.
+fn refusal(pod: &Pod, container: &str) -> Option<String> {
+    let requests = steps(pod, &sample::policy())
+        .into_iter()
+        .filter_map(|step| match step {
+            Step::CreateContainer(request) if request.container == container => Some(request),
+            _ => None,
+        });
+    let mut requests = requests;
+    requests.next().unwrap().refusal
+}
+
+/// A manifest is refused, with a problem that says that.
+fn check_manifest(spec: &str, wants: &str) {
+    let manifest = format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: a}}\nspec:\n  containers: [{{name: c, image: x}}]\n{spec}"
+    );
+    let told = problems(manifest.as_bytes());
+    assert!(told.contains(wants), "{wants} is not in\n{told}of\n{manifest}");
+}
