@@ -1,5 +1,7 @@
 //! The node's port from the outside: over TLS, with an API server that knows one token and permits one user.
 
+mod cve_2025_0426;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -163,6 +165,11 @@ impl Node {
 
     /// Asks over a connection of its own: the code and the text of the answer.
     async fn get(&self, path: &str, user: Option<User>, token: Option<&str>) -> (u16, String) {
+        self.ask("GET", path, user, token).await
+    }
+
+    /// The same with any method.
+    async fn ask(&self, method: &str, path: &str, user: Option<User>, token: Option<&str>) -> (u16, String) {
         let mut roots = RootCertStore::empty();
         let pem = std::fs::read(self.directory.path().join("kubelet.crt")).unwrap();
         let (_, pem) = x509_parser::pem::parse_x509_pem(&pem).unwrap();
@@ -182,7 +189,10 @@ impl Node {
             .await
             .unwrap();
         tokio::spawn(connection);
-        let mut request = hyper::Request::get(path).header("host", "vm");
+        let mut request = hyper::Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "vm");
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
