@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
@@ -19,9 +18,6 @@ use crate::serve;
 use crate::serve::health::Health;
 use crate::serve::metrics::Metrics;
 use crate::serve::node_api::{self, Files, Rules, Shown};
-
-/// How long a stop waits for whoever has connected to the health check.
-const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What is answered from.
 pub(super) fn world(
@@ -66,17 +62,10 @@ pub(super) async fn spawn(
                 address.port()
             )
         })?;
-        let (health, end, farewell) = (world.health.clone(), tasks.cancel.clone(), tasks.cancel.clone());
+        let (health, end) = (world.health.clone(), tasks.cancel.clone());
         tasks.spawn_fallible("healthz", async move {
-            let farewell = async move {
-                farewell.cancelled().await;
-                tokio::time::sleep(FAREWELL).await;
-            };
-            // Cut off is who has connected and asks nothing: an answer takes no time.
-            tokio::select! {
-                answered = serve::health::healthz(listener, health, async move { end.cancelled().await }) => Ok(answered?),
-                () = farewell => Ok(()),
-            }
+            serve::health::healthz(listener, health, async move { end.cancelled().await }).await;
+            Ok(())
         });
     }
     Ok(())

@@ -2,7 +2,6 @@
 //! (`staging/src/k8s.io/apiserver/pkg/server/healthz`), because kubeadm and monitoring read them.
 
 use std::future::Future;
-use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,7 +13,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
+use super::port::{Bounds, Plain, Port};
+
+/// How long a stop waits for answers under way: they take no time.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// The checks that always pass while anything is answered at all.
 const ALWAYS_WELL: [&str; 2] = ["ping", "log"];
 /// The check that the loops turn.
@@ -96,15 +100,25 @@ impl Health {
     }
 }
 
-/// Answers `/healthz` on a loopback port until `shutdown` is done.
+/// Answers `/healthz` on its port until `shutdown` is done; whoever has only connected by then is cut off.
 pub async fn healthz(
     listener: TcpListener,
     health: Health,
     shutdown: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
-    axum::serve(listener, router(health))
-        .with_graceful_shutdown(shutdown)
-        .await
+) {
+    let port = Port {
+        name: "health check",
+        listener,
+        bounds: Bounds::OPEN,
+        transport: Plain,
+    };
+    let stopping = CancellationToken::new();
+    let stop = stopping.clone();
+    let stopped = async move {
+        shutdown.await;
+        stop.cancel();
+    };
+    tokio::join!(port.serve(router(health), stopping, FAREWELL), stopped);
 }
 
 pub(crate) fn router(health: Health) -> Router {

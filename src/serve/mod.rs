@@ -18,6 +18,7 @@ pub mod logs;
 pub mod metrics;
 pub mod node_api;
 pub mod objects;
+mod port;
 pub mod problem;
 mod process_stats;
 pub mod socket;

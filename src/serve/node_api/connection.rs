@@ -1,27 +1,22 @@
 //! TLS: connections with callers, and what they show of themselves.
 
-use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use axum::extract::connect_info::Connected;
-use axum::serve::{IncomingStream, Listener};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use super::caller::Caller;
 use super::shown::{Files, Loaded, Stamp, TlsError, load, stamp};
+use crate::serve::port::{Agreed, Transport};
 
-/// How long a caller may take to agree on a connection, and how many may be at it at once.
-const HANDSHAKE: Duration = Duration::from_secs(10);
-const HANDSHAKES: usize = 128;
+/// The most bytes of certificates that a caller may show: they are kept as long as the connection.
+const MOST_CERTIFICATES: usize = 16 * 1024;
 
 /// Takes any certificate whose key the caller has. Whose it is is asked afterwards, as the kubelet does: who shows a
 /// certificate of another CA may still have a token.
@@ -42,11 +37,15 @@ impl ClientCertVerifier for AnyCertificate {
 
     fn verify_client_cert(
         &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
+        own: &CertificateDer<'_>,
+        rest: &[CertificateDer<'_>],
         _: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        Ok(ClientCertVerified::assertion())
+        let size = rest.iter().fold(own.len(), |sum, other| sum + other.len());
+        match size <= MOST_CERTIFICATES {
+            true => Ok(ClientCertVerified::assertion()),
+            false => Err(rustls::Error::General(format!("{size} bytes of certificates"))),
+        }
     }
 
     fn verify_tls12_signature(
@@ -77,120 +76,102 @@ impl ClientCertVerifier for AnyCertificate {
 }
 
 /// The other end of a connection.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Peer {
     /// What it showed, its own certificate first.
-    chain: Arc<Vec<CertificateDer<'static>>>,
-    verifier: Option<Arc<dyn ClientCertVerifier>>,
+    chain: Arc<[CertificateDer<'static>]>,
+    tls: Tls,
 }
 
 impl Peer {
-    /// Who it is by its certificate, which holds now: a connection may outlive it.
+    /// Who it is by its certificate, which holds now and under the CAs of now: a connection may outlive both.
     pub(super) fn caller(&self) -> Option<Caller> {
         let (own, rest) = self.chain.split_first()?;
-        let verifier = self.verifier.as_ref()?;
+        let verifier = self.tls.current().verifier?;
         verifier.verify_client_cert(own, rest, UnixTime::now()).ok()?;
         Caller::of_certificate(own)
     }
 }
 
-impl Connected<IncomingStream<'_, TlsListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, TlsListener>) -> Self {
-        stream.remote_addr().clone()
-    }
-}
+/// TLS by the files of now. Clones are the same.
+#[derive(Clone)]
+pub(super) struct Tls(Arc<Inner>);
 
-/// Connections on which both sides have agreed.
-pub(super) struct TlsListener {
-    ready: mpsc::Receiver<(TlsStream<TcpStream>, Peer)>,
-    _accepting: tokio::task::JoinSet<()>,
-}
-
-impl TlsListener {
-    /// Reads the files, and begins to accept.
-    pub(super) fn new(listener: TcpListener, files: Files) -> Result<TlsListener, TlsError> {
-        let stamp = stamp(&files);
-        let loaded = load(&files)?;
-        let (sender, ready) = mpsc::channel(1);
-        let mut accepting = tokio::task::JoinSet::new();
-        accepting.spawn(accept(listener, files, (stamp, loaded), sender));
-        Ok(TlsListener {
-            ready,
-            _accepting: accepting,
-        })
-    }
-}
-
-impl Listener for TlsListener {
-    type Io = TlsStream<TcpStream>;
-    type Addr = Peer;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        match self.ready.recv().await {
-            Some(ready) => ready,
-            // The accepting task lives as long as this.
-            None => std::future::pending().await,
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<Self::Addr> {
-        Ok(Peer {
-            chain: Arc::default(),
-            verifier: None,
-        })
-    }
-}
-
-async fn accept(
-    mut listener: TcpListener,
+struct Inner {
     files: Files,
-    (mut known, mut loaded): (Stamp, Loaded),
-    ready: mpsc::Sender<(TlsStream<TcpStream>, Peer)>,
-) {
-    let places = Arc::new(Semaphore::new(HANDSHAKES));
-    let mut handshakes = tokio::task::JoinSet::new();
-    let mut lack_is_told = false;
-    loop {
-        while handshakes.try_join_next().is_some() {}
-        let (stream, address): (TcpStream, SocketAddr) = Listener::accept(&mut listener).await;
-        let now = stamp(&files);
-        if now != known {
-            match load(&files) {
-                Ok(fresh) => loaded = fresh,
+    read: Mutex<Read>,
+}
+
+struct Read {
+    stamp: Stamp,
+    loaded: Loaded,
+    /// Whether the log says that there is no certificate to show: monitoring calls again and again.
+    lack_is_told: bool,
+}
+
+impl Tls {
+    /// Reads the files.
+    pub(super) fn new(files: Files) -> Result<Tls, TlsError> {
+        let read = Read {
+            stamp: stamp(&files),
+            loaded: load(&files)?,
+            lack_is_told: false,
+        };
+        let read = Mutex::new(read);
+        Ok(Tls(Arc::new(Inner { files, read })))
+    }
+
+    /// What the files say now.
+    fn current(&self) -> Loaded {
+        let mut read = self.read();
+        let now = stamp(&self.0.files);
+        if now != read.stamp {
+            match load(&self.0.files) {
+                Ok(fresh) => read.loaded = fresh,
                 Err(error) => tracing::warn!("{error}; what was read before stays in force"),
             }
-            known = now;
+            read.stamp = now;
         }
-        let lacks = !loaded.shown.is_there(UnixTime::now());
-        if lacks && !lack_is_told {
-            // Said once: monitoring calls again and again.
+        read.loaded.clone()
+    }
+
+    /// Says once that there is no certificate to show.
+    fn tell_lack(&self, lacks: bool, address: SocketAddr) {
+        let was_told = std::mem::replace(&mut self.read().lack_is_told, lacks);
+        if lacks && !was_told {
             tracing::warn!(
                 %address,
                 "a caller gets no connection: the node has no certificate to serve with yet; see `kubectl get csr`, \
                  and approve the one of kubernetes.io/kubelet-serving where nobody does"
             );
         }
-        lack_is_told = lacks;
-        let Ok(place) = places.clone().acquire_owned().await else {
-            return;
-        };
-        let Loaded {
-            acceptor, verifier, ..
-        } = loaded.clone();
-        let ready = ready.clone();
-        handshakes.spawn(async move {
-            let agreed = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await;
-            drop(place);
-            match agreed {
-                Ok(Ok(stream)) => {
-                    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-                    let chain = Arc::new(chain.iter().map(|c| c.clone().into_owned()).collect());
-                    // The server may have ended.
-                    let _ = ready.send((stream, Peer { chain, verifier })).await;
-                }
-                Ok(Err(error)) => tracing::debug!(%address, %error, "no TLS with a caller"),
-                Err(_) => tracing::debug!(%address, "a caller did not finish the handshake"),
+    }
+
+    fn read(&self) -> MutexGuard<'_, Read> {
+        self.0.read.lock().expect("no holder of this lock can panic")
+    }
+}
+
+impl Transport for Tls {
+    type Io = TlsStream<TcpStream>;
+    type Peer = Peer;
+
+    async fn agree(&self, stream: TcpStream, address: SocketAddr) -> Option<Agreed<Self::Io, Peer>> {
+        let Loaded { acceptor, shown, .. } = self.current();
+        self.tell_lack(!shown.is_there(UnixTime::now()), address);
+        let io = match acceptor.accept(stream).await {
+            Ok(io) => io,
+            Err(error) => {
+                tracing::debug!(%address, %error, "no TLS with a caller");
+                return None;
             }
-        });
+        };
+        let chain = io.get_ref().1.peer_certificates().unwrap_or_default();
+        let peer = Peer {
+            chain: chain.iter().map(|c| c.clone().into_owned()).collect(),
+            tls: self.clone(),
+        };
+        let is_known = peer.caller().is_some();
+        Some(Agreed { io, peer, is_known })
     }
 }

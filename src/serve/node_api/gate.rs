@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use axum::Extension;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
@@ -18,6 +19,7 @@ use super::caller::Caller;
 use super::connection::Peer;
 use super::permission::{subresources, verb};
 use super::ttl_cache::TtlCache;
+use crate::serve::port::Seat;
 
 /// How long the API server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -70,7 +72,11 @@ enum Closed {
 impl IntoResponse for Closed {
     fn into_response(self) -> Response {
         match self {
-            Closed::Unknown => (StatusCode::UNAUTHORIZED, "Unauthorized").into_response(),
+            // Whoever is not known, or not any more, has no connection to keep.
+            Closed::Unknown => {
+                let close = [(header::CONNECTION, "close")];
+                (StatusCode::UNAUTHORIZED, close, "Unauthorized").into_response()
+            }
             Closed::Forbidden(why) => (StatusCode::FORBIDDEN, why).into_response(),
             Closed::Unanswered(why) => (StatusCode::INTERNAL_SERVER_ERROR, why).into_response(),
         }
@@ -81,10 +87,11 @@ impl IntoResponse for Closed {
 pub(super) async fn pass(
     State(gate): State<Gate>,
     ConnectInfo(peer): ConnectInfo<Peer>,
+    Extension(seat): Extension<Arc<Seat>>,
     request: Request,
     next: Next,
 ) -> Response {
-    match gate.0.admit(&peer, &request_of(&request)).await {
+    match gate.0.admit(&peer, &seat, &request_of(&request)).await {
         Ok(()) => next.run(request).await,
         Err(closed) => closed.into_response(),
     }
@@ -125,8 +132,11 @@ impl Gate {
 }
 
 impl Inner {
-    async fn admit(&self, peer: &Peer, wanted: &Wanted) -> Result<(), Closed> {
+    async fn admit(&self, peer: &Peer, seat: &Seat, wanted: &Wanted) -> Result<(), Closed> {
         let caller = self.authenticate(peer, wanted.token.as_deref()).await?;
+        if caller != Caller::anonymous() {
+            seat.recognise();
+        }
         let Some(ttls) = self.rules.permissions else {
             return Ok(());
         };

@@ -10,7 +10,6 @@ mod shown;
 mod ttl_cache;
 
 use std::future::Future;
-use std::io;
 
 use axum::Router;
 use axum::extract::rejection::QueryRejection;
@@ -26,8 +25,9 @@ use tokio_util::sync::CancellationToken;
 pub use gate::Rules;
 pub use shown::{Files, Shown, TlsError};
 
+use super::port::{Bounds, Port};
 use super::{FAREWELL, Served, World, health, logs, metrics, objects};
-use connection::{Peer, TlsListener};
+use connection::Tls;
 use gate::Gate;
 
 /// What the kubelet serves beside, and this version does not.
@@ -60,16 +60,6 @@ const DEBUGGING: [&str; 8] = [
     "/runningpods/",
 ];
 
-/// Why the port is not served.
-#[derive(Debug, thiserror::Error)]
-#[allow(missing_docs)] // the messages say it
-pub enum NodeApiError {
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    #[error("the node's port is not served any more")]
-    Io(#[from] io::Error),
-}
-
 /// Answers until `shutdown` is done; then lets answers under way end for two seconds.
 pub async fn run(
     listener: TcpListener,
@@ -77,27 +67,23 @@ pub async fn run(
     (rules, clients): (Rules, watch::Receiver<kube::Client>),
     world: World,
     shutdown: impl Future<Output = ()> + Send + 'static,
-) -> Result<(), NodeApiError> {
-    let listener = TlsListener::new(listener, files)?;
+) -> Result<(), TlsError> {
+    let port = Port {
+        name: "node API",
+        listener,
+        bounds: Bounds::AUTHENTICATED,
+        transport: Tls::new(files)?,
+    };
     let stopping = CancellationToken::new();
     let debugging = rules.debugging;
     let router = router(world, stopping.clone(), Gate::new(rules, clients), debugging);
-    let graceful = stopping.clone();
-    let server = axum::serve(listener, router.into_make_service_with_connect_info::<Peer>())
-        .with_graceful_shutdown(async move {
-            shutdown.await;
-            graceful.cancel();
-        });
-    let farewell = async {
-        stopping.cancelled().await;
-        tokio::time::sleep(FAREWELL).await;
+    let stop = stopping.clone();
+    let stopped = async move {
+        shutdown.await;
+        stop.cancel();
     };
-    tokio::select! {
-        // Dropped when the farewell is over: what has not ended by then is cut off.
-        result = std::future::IntoFuture::into_future(server) => Ok(result?),
-        // Dropped when every answer has ended sooner.
-        () = farewell => Ok(()),
-    }
+    tokio::join!(port.serve(router, stopping, FAREWELL), stopped);
+    Ok(())
 }
 
 fn router(world: World, stopping: CancellationToken, gate: Gate, debugging: bool) -> Router {

@@ -10,7 +10,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::TlsAcceptor;
@@ -47,7 +47,8 @@ impl Shown {
     }
 }
 
-/// The files of the node's TLS. They are looked at when somebody calls, and read again when they changed.
+/// The files of the node's TLS. They are looked at when somebody calls, and read again when they changed: at each
+/// connection and at each request.
 #[derive(Debug, Clone)]
 pub struct Files {
     /// The node's certificate and key.
@@ -168,6 +169,10 @@ pub(super) fn load(files: &Files) -> Result<Loaded, TlsError> {
         .with_client_cert_verifier(asks)
         .with_cert_resolver(shown.clone());
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    // Whoever comes again agrees anew, as the API server does anyway: sessions would be kept for strangers, each with
+    // the certificates that they showed.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
     Ok(Loaded {
         acceptor: TlsAcceptor::from(Arc::new(config)),
         verifier,

@@ -14,7 +14,10 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::*;
 use crate::model::tls::{CipherSuite, TlsOffer, TlsVersion};
@@ -67,7 +70,13 @@ impl Authority {
     }
 
     fn user(&self, name: &str) -> User {
+        self.user_until(name, jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1))
+    }
+
+    /// A user whose certificate ends then.
+    fn user_until(&self, name: &str, until: jiff::Timestamp) -> User {
         let mut params = CertificateParams::default();
+        params.not_after = std::time::SystemTime::from(until).into();
         params.distinguished_name.push(DnType::CommonName, name);
         params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
         let key = KeyPair::generate().unwrap();
@@ -86,6 +95,32 @@ struct Node {
     asked: Asked,
     end: CancellationToken,
     changing: fixture::Changing,
+}
+
+/// A connection that is kept alive.
+struct Connection(hyper::client::conn::http1::SendRequest<axum::body::Body>);
+
+impl Connection {
+    async fn get(&mut self, path: &str, token: Option<&str>) -> hyper::Result<(u16, String)> {
+        self.ask("GET", path, token).await
+    }
+
+    /// The code and the text of the answer; an error where the connection has ended.
+    async fn ask(&mut self, method: &str, path: &str, token: Option<&str>) -> hyper::Result<(u16, String)> {
+        self.0.ready().await?;
+        let mut request = hyper::Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "vm");
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let request = request.body(axum::body::Body::empty()).unwrap();
+        let answer = self.0.send_request(request).await?;
+        let code = answer.status().as_u16();
+        let body = answer.into_body().collect().await?.to_bytes();
+        Ok((code, String::from_utf8(body.to_vec()).unwrap()))
+    }
 }
 
 /// How the port differs from what it usually is.
@@ -163,6 +198,35 @@ impl Node {
         }
     }
 
+    /// What a caller needs to trust the node, and shows of itself.
+    fn trust(&self, user: Option<User>) -> ClientConfig {
+        let mut roots = RootCertStore::empty();
+        let pem = std::fs::read(self.directory.path().join("kubelet.crt")).unwrap();
+        let (_, pem) = x509_parser::pem::parse_x509_pem(&pem).unwrap();
+        roots.add(pem.contents.into()).unwrap();
+        let config = ClientConfig::builder().with_root_certificates(roots);
+        match user {
+            Some(user) => config.with_client_auth_cert(user.chain, user.key).unwrap(),
+            None => config.with_no_client_auth(),
+        }
+    }
+
+    /// TLS as the caller wants it. What the node refuses is seen by the first that is read.
+    async fn tls(&self, config: Arc<ClientConfig>) -> std::io::Result<TlsStream<TcpStream>> {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let name = ServerName::try_from("vm").unwrap();
+        TlsConnector::from(config).connect(name, stream).await
+    }
+
+    async fn connect(&self, user: Option<User>) -> Connection {
+        let stream = self.tls(Arc::new(self.trust(user))).await.unwrap();
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        Connection(sender)
+    }
+
     /// Asks over a connection of its own: the code and the text of the answer.
     async fn get(&self, path: &str, user: Option<User>, token: Option<&str>) -> (u16, String) {
         self.ask("GET", path, user, token).await
@@ -170,37 +234,7 @@ impl Node {
 
     /// The same with any method.
     async fn ask(&self, method: &str, path: &str, user: Option<User>, token: Option<&str>) -> (u16, String) {
-        let mut roots = RootCertStore::empty();
-        let pem = std::fs::read(self.directory.path().join("kubelet.crt")).unwrap();
-        let (_, pem) = x509_parser::pem::parse_x509_pem(&pem).unwrap();
-        roots.add(pem.contents.into()).unwrap();
-        let config = ClientConfig::builder().with_root_certificates(roots);
-        let config = match user {
-            Some(user) => config.with_client_auth_cert(user.chain, user.key).unwrap(),
-            None => config.with_no_client_auth(),
-        };
-        let stream = tokio::net::TcpStream::connect(self.address).await.unwrap();
-        let connector = TlsConnector::from(Arc::new(config));
-        let stream = connector
-            .connect(ServerName::try_from("vm").unwrap(), stream)
-            .await
-            .unwrap();
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .unwrap();
-        tokio::spawn(connection);
-        let mut request = hyper::Request::builder()
-            .method(method)
-            .uri(path)
-            .header("host", "vm");
-        if let Some(token) = token {
-            request = request.header("authorization", format!("Bearer {token}"));
-        }
-        let request = request.body(axum::body::Body::empty()).unwrap();
-        let answer = sender.send_request(request).await.unwrap();
-        let code = answer.status().as_u16();
-        let body = answer.into_body().collect().await.unwrap().to_bytes();
-        (code, String::from_utf8(body.to_vec()).unwrap())
+        self.connect(user).await.ask(method, path, token).await.unwrap()
     }
 
     /// What a caller that speaks these versions and cipher suites of TLS agrees on; `None`: on nothing.
@@ -423,4 +457,123 @@ async fn certificates_that_change_on_disk_are_read_again() {
     std::fs::write(at("kubelet.key"), next.signing_key.serialize_pem()).unwrap();
     std::fs::write(at("kubelet.crt"), next.cert.pem()).unwrap();
     assert_eq!(node.get("/healthz", Some(user()), None).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_connection_that_is_kept_alive_notices_other_cas() {
+    let node = Node::start(false).await;
+    let other = Authority::new();
+    let write = |pem: &str| std::fs::write(node.directory.path().join("ca.crt"), pem).unwrap();
+    let mut kept = node.connect(Some(node.authority.user("admin"))).await;
+    assert_eq!(kept.get("/healthz", None).await.unwrap().0, 200);
+    write(&format!("{}{}", other.0.pem(), node.authority.0.pem()));
+    assert_eq!(kept.get("/healthz", None).await.unwrap().0, 200);
+    write(&other.0.pem());
+    assert_eq!(kept.get("/healthz", None).await.unwrap().0, 401);
+    assert!(
+        kept.get("/healthz", None).await.is_err(),
+        "the connection is closed"
+    );
+    // Who has a token too, is known by that.
+    let mut kept = node.connect(Some(node.authority.user("admin"))).await;
+    assert_eq!(kept.get("/metrics", Some("right")).await.unwrap().0, 200);
+}
+
+#[tokio::test]
+async fn a_connection_that_is_kept_alive_does_not_outlive_its_certificate() {
+    let node = Node::start(false).await;
+    let until = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(3);
+    let mut kept = node
+        .connect(Some(node.authority.user_until("admin", until)))
+        .await;
+    let asking = async {
+        loop {
+            match kept.get("/healthz", None).await.unwrap().0 {
+                200 => tokio::task::yield_now().await,
+                code => return code,
+            }
+        }
+    };
+    let code = tokio::time::timeout(std::time::Duration::from_secs(20), asking).await;
+    assert_eq!(code.expect("it ends"), 401);
+    assert!(jiff::Timestamp::now() >= until);
+}
+
+#[tokio::test]
+async fn who_is_known_keeps_its_connection_among_strangers_of_the_same_address() {
+    let node = Node::start(false).await;
+    let mut by_certificate = node.connect(Some(node.authority.user("admin"))).await;
+    let mut by_token = node.connect(None).await;
+    for kept in [&mut by_certificate, &mut by_token] {
+        assert_eq!(kept.get("/metrics", Some("right")).await.unwrap().0, 200);
+    }
+    let mut unknown = node.connect(None).await;
+    let mut strangers = Vec::new();
+    for _ in 0..100 {
+        strangers.push(TcpStream::connect(node.address).await.unwrap());
+    }
+    // The oldest of the strangers, and closed by now or soon.
+    assert!(
+        tokio::time::timeout(std::time::Duration::from_secs(20), unknown.0.ready())
+            .await
+            .is_ok()
+    );
+    for kept in [&mut by_certificate, &mut by_token] {
+        assert_eq!(kept.get("/metrics", Some("right")).await.unwrap().0, 200);
+    }
+    let admin = Some(node.authority.user("admin"));
+    assert_eq!(node.get("/healthz", admin, None).await.0, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_finish_the_handshake_has_ten_seconds() {
+    let node = Node::start(false).await;
+    let start = tokio::time::Instant::now();
+    let mut silent = TcpStream::connect(node.address).await.unwrap();
+    assert_eq!(silent.read(&mut [0]).await.unwrap_or(0), 0);
+    assert_eq!(start.elapsed(), std::time::Duration::from_secs(10));
+}
+
+#[tokio::test]
+async fn only_http_1_1_is_agreed_on() {
+    let node = Node::start(false).await;
+    let agreed = async |offered: &[&str]| {
+        let mut config = node.trust(None);
+        config.alpn_protocols = offered.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let agreed = node.tls(Arc::new(config)).await.ok()?;
+        let protocol = agreed.get_ref().1.alpn_protocol().unwrap_or_default();
+        Some(String::from_utf8(protocol.to_vec()).unwrap())
+    };
+    assert_eq!(agreed(&["h2", "http/1.1"]).await.as_deref(), Some("http/1.1"));
+    assert_eq!(agreed(&["h2"]).await, None);
+    assert_eq!(agreed(&[]).await.as_deref(), Some(""));
+}
+
+#[tokio::test]
+async fn nothing_is_kept_of_a_session_and_no_chain_without_end() {
+    let node = Node::start(false).await;
+    let mut many = node.authority.user("admin");
+    let one = many.chain[0].clone();
+    let fill = 16 * 1024 / one.len();
+    many.chain.extend(vec![one.clone(); fill]);
+    let mut refused = node.tls(Arc::new(node.trust(Some(many)))).await.unwrap();
+    let error = refused.read(&mut [0]).await.unwrap_err().to_string();
+    assert!(error.contains("received fatal alert"), "{error}");
+
+    let config = Arc::new(node.trust(Some(node.authority.user("admin"))));
+    for _ in 0..2 {
+        let mut stream = node.tls(config.clone()).await.unwrap();
+        let kind = stream.get_ref().1.handshake_kind();
+        assert_eq!(kind, Some(rustls::HandshakeKind::Full));
+        // Tickets would come before an answer.
+        use tokio::io::AsyncWriteExt as _;
+        stream
+            .write_all(b"GET /healthz HTTP/1.1\r\nhost: vm\r\nconnection: close\r\n\r\n")
+            .await
+            .unwrap();
+        let mut text = Vec::new();
+        stream.read_to_end(&mut text).await.unwrap();
+        assert!(text.starts_with(b"HTTP/1.1 200 OK\r\n"));
+        assert_eq!(stream.get_ref().1.tls13_tickets_received(), 0);
+    }
 }
