@@ -106,7 +106,7 @@ struct Wanted {
 
 fn request_of(request: &Request) -> Wanted {
     Wanted {
-        verb: verb(request.method()),
+        verb: verb(request.method(), request.uri().path()),
         subresources: subresources(request.uri().path()),
         token: bearer(request.headers()),
     }

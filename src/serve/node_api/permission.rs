@@ -3,9 +3,14 @@
 
 use axum::http::Method;
 
-/// The verb of the API server's rules.
-pub(super) fn verb(method: &Method) -> &'static str {
+/// Where something is started in a container. By WebSocket that is a GET.
+const STARTS: [&str; 4] = ["/exec", "/attach", "/portForward", "/run"];
+
+/// The verb of the API server's rules. What starts something is `create`, whatever the method: under the kubelet, GET is
+/// `get` there too, and whoever may read through `nodes/proxy` may run what they like in every container.
+pub(super) fn verb(method: &Method, path: &str) -> &'static str {
     match *method {
+        _ if STARTS.iter().any(|top| is_below(path, top)) => "create",
         Method::POST => "create",
         Method::GET => "get",
         Method::PUT => "update",
@@ -18,7 +23,7 @@ pub(super) fn verb(method: &Method) -> &'static str {
 
 /// The subresources of `nodes` one of which the caller must be permitted, the narrowest first.
 pub(super) fn subresources(path: &str) -> Vec<&'static str> {
-    let below = |top: &str| path == top || path.strip_prefix(top).is_some_and(|rest| rest.starts_with('/'));
+    let below = |top: &str| is_below(path, top);
     // Narrow rights beside the one for everything (KEP 2862).
     let narrow = match () {
         () if below("/pods") || below("/runningpods") => Some("pods"),
@@ -36,6 +41,10 @@ pub(super) fn subresources(path: &str) -> Vec<&'static str> {
         () => "proxy",
     };
     narrow.into_iter().chain([usual]).collect()
+}
+
+fn is_below(path: &str, top: &str) -> bool {
+    path == top || path.strip_prefix(top).is_some_and(|rest| rest.starts_with('/'))
 }
 
 #[cfg(test)]
@@ -64,8 +73,21 @@ mod tests {
 
     #[test]
     fn methods_are_verbs() {
-        assert_eq!(verb(&Method::GET), "get");
-        assert_eq!(verb(&Method::POST), "create");
-        assert_eq!(verb(&Method::OPTIONS), "");
+        let check = |method: Method, path: &str, wanted: &str| {
+            assert_eq!(verb(&method, path), wanted, "{method} {path}");
+        };
+        check(Method::GET, "/pods", "get");
+        check(Method::POST, "/pods", "create");
+        check(Method::OPTIONS, "/pods", "");
+        for top in STARTS {
+            for method in [Method::GET, Method::POST, Method::PUT, Method::OPTIONS] {
+                check(method.clone(), top, "create");
+                check(method.clone(), &format!("{top}/"), "create");
+                check(method.clone(), &format!("{top}/ns/p/c"), "create");
+            }
+            check(Method::GET, &format!("{top}x/ns/p/c"), "get");
+        }
+        check(Method::GET, "/runningpods/", "get");
+        check(Method::GET, "/containerLogs/ns/p/c", "get");
     }
 }

@@ -577,3 +577,13 @@ async fn nothing_is_kept_of_a_session_and_no_chain_without_end() {
         assert_eq!(stream.get_ref().1.tls13_tickets_received(), 0);
     }
 }
+
+#[tokio::test]
+async fn who_starts_something_needs_create_whatever_the_method() {
+    let node = Node::start(false).await;
+    let (code, text) = node
+        .get("/exec/ns/p/c?command=sh", Some(node.authority.user("eve")), None)
+        .await;
+    let refusal = "Forbidden (user=eve, verb=create, resource=nodes, subresource(s)=[proxy])\n";
+    assert_eq!((code, text.as_str()), (403, refusal));
+}
