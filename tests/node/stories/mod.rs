@@ -1,5 +1,6 @@
 //! The stories, by subject.
 
+mod cve_2021_25741;
 mod endings;
 mod exec;
 mod faults;
@@ -60,6 +61,7 @@ pub fn all() -> Vec<Story> {
         story!(pods::restart_policies_are_kept),
         story!(pods::termination_gives_the_grace_period),
         story!(pods::a_broken_edit_leaves_the_last_good_version_running),
+        story!(cve_2021_25741::cve_2021_25741_containers_see_their_volume_or_are_not_made),
         story!(endings::sidecars_end_last_and_their_hooks_come_first),
         story!(endings::a_container_that_was_removed_by_hand_is_counted_on),
         story!(endings::a_manifest_that_is_made_again_restarts_its_pod),

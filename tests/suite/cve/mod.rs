@@ -21,7 +21,7 @@
 //! | 2021-25738 | a YAML text made objects of any class | does not apply: it is of the Java client; YAML is data alone here. |
 //! | 2021-25739 | nothing | does not apply: nothing was published under this number. |
 //! | 2021-25740 | endpoints led into other namespaces | `tests/suite/cve/cve_2021_25740.rs` |
-//! | 2021-25741 | a part of a volume was swapped for a link | `src/act/tests/cve_2021_25741.rs` |
+//! | 2021-25741 | a part of a volume was swapped for a link | `src/act/tests/cve_2021_25741.rs`, `tests/node/stories/cve_2021_25741.rs` |
 //! | 2021-25742 | snippets of an Ingress gave its controller's secrets | does not apply: no Ingress is read. |
 //! | 2021-25743 | escapes in objects commanded the terminal | `tests/suite/cve/cve_2021_25743.rs` |
 //! | 2022-3294 | addresses that a Node states were believed | `tests/suite/cve/cve_2022_3294.rs` |
