@@ -19,7 +19,7 @@
 //! | 2021-25736 | a port of the node led to local processes | does not apply: it is of kube-proxy on Windows. |
 //! | 2021-25737 | endpoints led to loopback addresses | does not apply: no endpoints are read, as 2021-25740's test sees. |
 //! | 2021-25738 | a YAML text made objects of any class | does not apply: it is of the Java client; YAML is data alone here. |
-//! | 2021-25739 | nothing | does not apply: nothing was published under this number. |
+//! | 2021-25739 | not known | does not apply: we know of nothing that was published under this number. |
 //! | 2021-25740 | endpoints led into other namespaces | `tests/suite/cve/cve_2021_25740.rs` |
 //! | 2021-25741 | a part of a volume was swapped for a link | `src/act/tests/cve_2021_25741.rs`, `tests/node/stories/cve_2021_25741.rs` |
 //! | 2021-25742 | snippets of an Ingress gave its controller's secrets | does not apply: no Ingress is read. |

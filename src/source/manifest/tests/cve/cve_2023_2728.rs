@@ -1,5 +1,5 @@
-//! Ephemeral containers got secrets that their service account may not mount. What a policy admits is the API server's;
-//! here an added container gets what the pod's own would get, asked for by name, and none of a manifest's gets any.
+//! Ephemeral containers mounted secrets that their service account may not have. Who may have what is the API server's to
+//! say; here an added container is given values as the pod's own are, asked for by name, and a manifest has none.
 
 use serde_json::json;
 
