@@ -14,6 +14,7 @@ use super::directory::{Directory, Look};
 use super::listing::State;
 use super::manifest::{Content, MOST_BYTES, ManifestContext, read_with_content};
 use super::set::{clash, whole_file};
+use super::writing::Asking;
 use crate::model::object::Reference;
 use crate::model::pod::{Pod, Problem, Source};
 
@@ -126,7 +127,7 @@ impl Found {
         };
         let later = now.checked_add(SETTLED).unwrap_or(now);
         let nothing_runs = BTreeSet::new();
-        let seen = Directory::new(path.to_owned(), context.clone(), None).look(
+        let seen = Directory::new(path.to_owned(), context.clone(), None, Asking::No).look(
             &everything,
             Some(&nothing_runs),
             later,

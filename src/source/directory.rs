@@ -3,28 +3,27 @@
 //! Looks and decides, once for each call; when to look is the business of [`super::files`]. What cannot be read,
 //! and what is being written at the moment, leaves things as they are: only a file that is gone takes its pods along.
 
+mod departures;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+use self::departures::{DIRECTORY_GRACE, FILE_GRACE};
 use super::claims::{self, Claims, Verdict};
-use super::file::{self, Identity, Refused, Stamp};
+use super::file::{self, Refused, Stamp};
 use super::former::Former;
 use super::kept::{Change, Kept};
-use super::known::Known;
+use super::known::{Known, Open};
 use super::listing::{self, Entry, State};
 use super::manifest::{Content, ManifestContext, read_with_content};
 use super::set::{self, whole_file};
 use super::watch::Watchlist;
+use super::writing::{Asking, REPORTED_AFTER, Readiness, asked_again, readiness};
 use crate::model::pod::{PodUid, SourceSet};
 
-/// A file that went away is gone when it has not come back after this: some editors rename the old one away before
-/// they write the new one.
-const FILE_GRACE: Duration = Duration::from_millis(50);
-/// The same for the directory, which is swapped by hand at times.
-const DIRECTORY_GRACE: Duration = Duration::from_secs(1);
 /// A file without the extension of a manifest is one when nobody has touched it for this long: before that it may be
 /// what an editor is about to rename (`sed -i` writes `sedXXXXXX`).
 const UNNAMED_GRACE: Duration = Duration::from_secs(1);
@@ -36,7 +35,9 @@ const CLOCK_TICK: Duration = Duration::from_millis(20);
 pub(super) struct Look {
     /// All of them.
     pub(super) everything: bool,
-    /// Those of these paths, without links.
+    /// Those of these paths, without links: they were closed after the last change, or moved to where they are.
+    pub(super) complete: BTreeSet<PathBuf>,
+    /// Those of these paths, of which that is not known.
     pub(super) touched: BTreeSet<PathBuf>,
     /// Those of these paths went, though another of their name may be there by now.
     pub(super) gone: BTreeSet<PathBuf>,
@@ -69,6 +70,7 @@ pub(super) struct Directory {
     path: PathBuf,
     context: ManifestContext,
     kept: Option<Kept>,
+    asking: Asking,
     files: BTreeMap<PathBuf, Known>,
     /// How often a file went.
     departures: u64,
@@ -87,11 +89,17 @@ pub(super) struct Directory {
 
 impl Directory {
     /// Nothing is known yet.
-    pub(super) fn new(path: PathBuf, context: ManifestContext, kept: Option<Kept>) -> Directory {
+    pub(super) fn new(
+        path: PathBuf,
+        context: ManifestContext,
+        kept: Option<Kept>,
+        asking: Asking,
+    ) -> Directory {
         Directory {
             path,
             context,
             kept,
+            asking,
             files: BTreeMap::new(),
             departures: 0,
             claims: Claims::default(),
@@ -154,81 +162,16 @@ impl Directory {
         }
     }
 
-    /// Marks the files that went, whether or not another of their name is there by now.
-    fn note_gone(&mut self, gone: &BTreeSet<PathBuf>) {
-        for known in self.files.values_mut() {
-            if known.paths.iter().any(|path| gone.contains(path)) {
-                known.was_gone = true;
-                known.again = true;
-            }
-        }
-    }
-
-    /// Takes a file that was renamed within the directory for the one that it is: what it claims stays its own, though
-    /// its pods are other ones, as under the kubelet: the file's path is part of their UIDs. Answers which files are not
-    /// looked at yet: within its grace the former name may come back, and then that is the file, and this a copy.
-    fn follow_renames(&mut self, entries: &[Entry], grace: Duration, now: Timestamp) -> BTreeSet<PathBuf> {
-        let there: BTreeSet<&Path> = entries.iter().map(|entry| entry.path.as_path()).collect();
-        let left = self
-            .files
-            .iter()
-            .filter(|(path, _)| !there.contains(path.as_path()));
-        let mut left: BTreeMap<Identity, (PathBuf, bool)> = left
-            .filter_map(|(path, known)| {
-                let passed = known
-                    .gone_since
-                    .is_some_and(|since| since_then(since, now) >= grace);
-                Some((known.stamp?.identity(), (path.clone(), passed)))
-            })
-            .collect();
-        let mut moving = BTreeSet::new();
-        for entry in entries {
-            if left.is_empty() {
-                break;
-            }
-            let Ok(identity) = file::stamp(&entry.path).map(|stamp| stamp.identity()) else {
-                continue;
-            };
-            let known = self.files.get(&entry.path).and_then(|known| known.stamp);
-            // Another name of the same file, which was there before, is no new name.
-            if known.is_some_and(|stamp| stamp.identity() == identity) {
-                continue;
-            }
-            match left.remove(&identity) {
-                Some((from, true)) => self.rename(&from, &entry.path),
-                Some((_, false)) => {
-                    moving.insert(entry.path.clone());
-                }
-                None => {}
-            }
-        }
-        moving
-    }
-
-    fn rename(&mut self, from: &Path, to: &Path) {
-        if let Some(known) = self.files.remove(from) {
-            self.claims.rename(from, to);
-            self.changes.push(Change::Forget(from.to_owned()));
-            let known = Known {
-                again: true,
-                gone_since: None,
-                ..known
-            };
-            self.files.insert(to.to_owned(), known);
-        }
-    }
-
     /// Brings what is known of one file up to date.
     fn entry(&mut self, entry: &Entry, look: &Look, now: Timestamp) {
         let real = entry.real.as_ref().unwrap_or(&entry.path);
         if look.held.contains(real) {
-            // As it was, if it was; the one who writes it will tell when it is done.
-            if let Some(known) = self.files.get_mut(&entry.path) {
-                known.gone_since = None;
-            }
+            // When it is closed, or quiet, is a reason to look.
+            self.open(entry, false, now);
             return;
         }
-        let again = look.everything || look.touched.contains(real);
+        let is_complete = look.complete.contains(real);
+        let again = look.everything || is_complete || look.touched.contains(real);
         let known = self.files.get(&entry.path);
         let known = known.filter(|known| !known.again).and_then(|known| known.stamp);
         let stamp = match file::stamp(&entry.path) {
@@ -236,18 +179,36 @@ impl Directory {
             Err(refused) => return self.refused(entry, refused, now),
         };
         if !again && known == Some(stamp) {
-            if let Some(known) = self.files.get_mut(&entry.path) {
-                known.gone_since = None;
-            }
-            return;
+            return self.unchanged(&entry.path);
         }
         if let Some(wait) = unnamed_wait(&entry.path, &stamp, now).filter(|_| known.is_none()) {
+            self.unread(entry, now);
             return self.look_again(wait);
         }
+        let opened = match file::open(&entry.path) {
+            Ok(opened) => opened,
+            Err(refused) => return self.refused(entry, refused, now),
+        };
+        let stamp = opened.stamp;
+        match readiness(opened.writers(self.asking), is_complete, age(&stamp, now)) {
+            Readiness::Ready => {}
+            // Somebody may write it from now on; what it has was read.
+            Readiness::Open | Readiness::Unquiet(_) if known == Some(stamp) => {
+                return self.unchanged(&entry.path);
+            }
+            Readiness::Open => {
+                let wait = self.open(entry, is_complete, now);
+                return self.look_again(wait);
+            }
+            Readiness::Unquiet(wait) => {
+                self.unread(entry, now);
+                return self.look_again(wait);
+            }
+        }
         self.read.push(real.clone());
-        match file::read(&entry.path) {
+        match opened.bytes() {
             Err(refused) => self.refused(entry, refused, now),
-            Ok((bytes, stamp)) => {
+            Ok(bytes) => {
                 let content = self.parse(&bytes, &entry.path, now);
                 self.take(entry, content, now);
                 let fresh = age(&stamp, now) < CLOCK_TICK;
@@ -259,6 +220,44 @@ impl Directory {
                 known.again = fresh;
             }
         }
+    }
+
+    fn unchanged(&mut self, path: &Path) {
+        if let Some(known) = self.files.get_mut(path) {
+            known.gone_since = None;
+            known.open = None;
+        }
+    }
+
+    /// A file that is not read yet keeps what it had: at the agent's start its last good version.
+    fn unread(&mut self, entry: &Entry, now: Timestamp) -> &mut Known {
+        if !self.files.contains_key(&entry.path) {
+            let known = Known {
+                paths: paths(entry),
+                ..self.kept(&entry.path, now)
+            };
+            self.files.insert(entry.path.clone(), known);
+        }
+        let known = self.files.entry(entry.path.clone()).or_default();
+        known.again = true;
+        known.gone_since = None;
+        known
+    }
+
+    /// A file that somebody has open for writing is not read, and after a while that is reported. Answers when to ask
+    /// again.
+    fn open(&mut self, entry: &Entry, is_complete: bool, now: Timestamp) -> Duration {
+        let known = self.unread(entry, now);
+        let before = known.open;
+        let since = before.map_or(now, |open| open.since);
+        let heard = before.filter(|_| !is_complete).map_or(now, |open| open.heard);
+        let open_for = since_then(since, now);
+        known.open = Some(Open {
+            since,
+            heard,
+            is_long: open_for >= REPORTED_AFTER,
+        });
+        asked_again(open_for, since_then(heard, now))
     }
 
     fn parse(&self, bytes: &[u8], path: &Path, now: Timestamp) -> Content {
@@ -289,6 +288,7 @@ impl Directory {
             && known.problems == [problem.clone()]
         {
             known.gone_since = None;
+            known.open = None;
             return;
         }
         let content = Content {
@@ -313,7 +313,7 @@ impl Directory {
             None => self.kept(path, now),
         };
         let known = Known {
-            paths: [entry.found.clone(), entry.real.clone().unwrap_or_default()],
+            paths: paths(entry),
             ..before.after(path, content)
         };
         if self.kept.is_some() {
@@ -333,45 +333,6 @@ impl Directory {
     fn kept(&self, path: &Path, now: Timestamp) -> Known {
         let content = self.kept.as_ref().map(|kept| kept.load(path, &self.context, now));
         Known::of_kept(content.unwrap_or_default(), self.departures)
-    }
-
-    /// Lets go of the files that are not there any more.
-    fn forget_others(&mut self, entries: &[Entry], grace: Duration, now: Timestamp) {
-        let there: BTreeSet<&Path> = entries.iter().map(|entry| entry.path.as_path()).collect();
-        let gone: Vec<PathBuf> = self
-            .files
-            .keys()
-            .filter(|path| !there.contains(path.as_path()))
-            .cloned()
-            .collect();
-        for path in gone {
-            self.gone(&path, grace, now);
-        }
-    }
-
-    /// Once: what was removed while no agent ran must not come back with a broken file of the same name.
-    fn forget_kept_of_others(&mut self, entries: &[Entry]) {
-        if self.kept.is_some() && !std::mem::replace(&mut self.listed_once, true) {
-            let paths = entries.iter().map(|entry| entry.path.clone()).collect();
-            self.changes.push(Change::Only(paths));
-        }
-    }
-
-    /// A file is gone when its time has passed.
-    fn gone(&mut self, path: &Path, grace: Duration, now: Timestamp) {
-        let Some(known) = self.files.get_mut(path) else {
-            return;
-        };
-        let since = *known.gone_since.get_or_insert(now);
-        let passed = since_then(since, now);
-        if passed >= grace || (known.pods.is_empty() && known.objects.is_empty()) {
-            self.files.remove(path);
-            self.departures += 1;
-            self.changes.push(Change::Forget(path.to_owned()));
-        } else {
-            known.again = true;
-            self.look_again(grace - passed);
-        }
     }
 
     fn look_again(&mut self, wait: Duration) {
@@ -412,6 +373,11 @@ impl Directory {
         }
         Some(set)
     }
+}
+
+/// By which paths the kernel tells of a file.
+fn paths(entry: &Entry) -> [PathBuf; 2] {
+    [entry.found.clone(), entry.real.clone().unwrap_or_default()]
 }
 
 fn since_then(since: Timestamp, now: Timestamp) -> Duration {

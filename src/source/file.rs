@@ -9,6 +9,7 @@ use std::path::Path;
 use nix::fcntl::OFlag;
 
 use super::manifest::{MOST_BYTES, too_large};
+use super::writing::{self, Asking, Writers};
 
 /// What changes when a file does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,8 +70,16 @@ pub(super) fn stamp(path: &Path) -> Result<Stamp, Refused> {
     regular(&path.metadata().map_err(refused)?)
 }
 
-/// The bytes of the file and its stamp at that time.
-pub(super) fn read(path: &Path) -> Result<(Vec<u8>, Stamp), Refused> {
+/// A file that is open for reading.
+#[derive(Debug)]
+pub(super) struct Opened {
+    file: File,
+    /// The stamp at that time.
+    pub(super) stamp: Stamp,
+}
+
+/// Opens the file.
+pub(super) fn open(path: &Path) -> Result<Opened, Refused> {
     // Looked at before it is opened, because opening a device may do something; and again afterwards, because
     // it may have been replaced in between. A FIFO that comes in then is not waited for.
     stamp(path)?;
@@ -80,12 +89,27 @@ pub(super) fn read(path: &Path) -> Result<(Vec<u8>, Stamp), Refused> {
         .open(path)
         .map_err(refused)?;
     let stamp = regular(&file.metadata().map_err(refused)?)?;
-    let size = usize::try_from(stamp.size).unwrap_or(usize::MAX);
-    if size > MOST_BYTES {
-        return Err(Refused::Unreadable(too_large(stamp.size)));
+    Ok(Opened { file, stamp })
+}
+
+impl Opened {
+    /// Who has it open for writing, where the file system may be asked. While nobody has, nobody will before the bytes
+    /// are read ([`writing::writers`]).
+    pub(super) fn writers(&self, asking: Asking) -> Writers {
+        match asking {
+            Asking::Yes => writing::writers(&self.file),
+            Asking::No => Writers::Unknown,
+        }
     }
-    let bytes = read_all(&file, size).map_err(refused)?;
-    Ok((bytes, stamp))
+
+    /// Its bytes.
+    pub(super) fn bytes(self) -> Result<Vec<u8>, Refused> {
+        let size = usize::try_from(self.stamp.size).unwrap_or(usize::MAX);
+        if size > MOST_BYTES {
+            return Err(Refused::Unreadable(too_large(self.stamp.size)));
+        }
+        read_all(&self.file, size).map_err(refused)
+    }
 }
 
 fn read_all(file: &File, size: usize) -> io::Result<Vec<u8>> {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch as channel;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -19,6 +20,7 @@ use super::kept::{Change, Kept};
 use super::manifest::ManifestContext;
 use super::published::Published;
 use super::wake::Events;
+use super::writing::Asking;
 use crate::model::pod::{PodUid, SourceSet};
 use crate::model::runtime::Snapshot;
 
@@ -63,7 +65,7 @@ pub async fn run(
     let kept = state.map(Kept::new);
     let mut published = Published::new(path.clone(), out);
     let mut events = Events::new();
-    let mut directory = Directory::new(path, context, kept.clone());
+    let mut directory = Directory::new(path, context, kept.clone(), asking());
     let mut overtaken = 0;
     loop {
         let (look, before) = (events.take(), directory.clone());
@@ -95,6 +97,18 @@ pub async fn run(
         let Some(()) = events.wait(seen.again, rescan, runtime, &cancel).await else {
             return Ok(());
         };
+    }
+}
+
+/// Whether files may be asked who writes them: the kernel answers with SIGIO where somebody opens one at that moment,
+/// which ends a process that has no handler for it. tokio's stays to the end of the process.
+fn asking() -> Asking {
+    match signal(SignalKind::io()) {
+        Ok(_) => Asking::Yes,
+        Err(error) => {
+            warn!(%error, "cannot see who has a manifest open: one that is written slowly may be read too early");
+            Asking::No
+        }
     }
 }
 

@@ -47,8 +47,8 @@ impl Kept {
 
     /// What the last good version of a file has; nothing where none is kept, or it cannot be read any more.
     pub(super) fn load(&self, path: &Path, context: &ManifestContext, now: Timestamp) -> Content {
-        match file::read(&self.file(path)) {
-            Ok((bytes, _)) => read_with_content(&bytes, path, context, now),
+        match file::open(&self.file(path)).and_then(file::Opened::bytes) {
+            Ok(bytes) => read_with_content(&bytes, path, context, now),
             Err(_) => Content::default(),
         }
     }
@@ -76,7 +76,7 @@ impl Kept {
 
     /// Which files waited for what another one had, in their order: the path, in readable form, and what it was.
     pub(super) fn waiting(&self) -> Vec<(String, String)> {
-        let bytes = file::read(&self.directory.join(WAITING)).map(|(bytes, _)| bytes);
+        let bytes = file::open(&self.directory.join(WAITING)).and_then(file::Opened::bytes);
         // Where it is lost or damaged, what runs and what was there decide.
         serde_json::from_slice(&bytes.unwrap_or_default()).unwrap_or_default()
     }

@@ -55,6 +55,19 @@ pub(super) struct Known {
     pub(super) warnings: Vec<Problem>,
     /// It went away then.
     pub(super) gone_since: Option<Timestamp>,
+    /// Somebody writes it, or has it open for writing, so that it is not read.
+    pub(super) open: Option<Open>,
+}
+
+/// Since when somebody has a file open for writing.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Open {
+    /// When that was seen first.
+    pub(super) since: Timestamp,
+    /// When the kernel last said that the file was closed, or it was seen first.
+    pub(super) heard: Timestamp,
+    /// Whether it is to be reported.
+    pub(super) is_long: bool,
 }
 
 impl Known {

@@ -8,6 +8,7 @@ pub mod manifest;
 mod trail;
 mod watch;
 mod file;
+mod writing;
 mod listing;
 mod kept;
 mod known;

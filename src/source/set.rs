@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::claims::{Claim, Verdict, What};
 use super::known::Known;
+use super::writing::REPORTED_AFTER;
 use crate::model::object::{self, Reference};
 use crate::model::pod::{Pod, Problem, ProblemKind, Source, SourceSet};
 
@@ -38,6 +39,12 @@ pub(super) fn assemble(
     let mut next = || verdicts.next().unwrap_or(Verdict::Granted);
     for (path, known) in files {
         set.problems.extend(known.problems.iter().cloned());
+        if known.open.is_some_and(|open| open.is_long) {
+            set.problems.push(Problem {
+                pod: known.pods.first().map(|running| running.pod.name.clone()),
+                ..whole_file(path, still_open(path))
+            });
+        }
         set.warnings.extend(known.warnings.iter().cloned());
         for held in &known.objects {
             match next() {
@@ -105,6 +112,15 @@ fn of_pod(path: &Path, pod: &Pod, field: &str, message: String) -> Problem {
         pod: Some(pod.name.clone()),
         ..whole_file(path, message)
     }
+}
+
+fn still_open(path: &Path) -> String {
+    format!(
+        "has been open for writing for more than {} seconds, and is not read before it is closed: end the program that \
+         has it open (`fuser -v {}` names it), or write another file and rename it into place",
+        REPORTED_AFTER.as_secs(),
+        path.display()
+    )
 }
 
 fn name_taken(owner: &Claim<'_>) -> String {

@@ -13,10 +13,9 @@ use tracing::warn;
 
 use super::directory::{Look, Seen};
 use super::watch::{Happened, WatchError, Watcher};
+use super::writing::QUIET;
 use crate::model::runtime::Snapshot;
 
-/// A file that was opened for writing and not closed is read all the same when nothing was written for this long.
-const HOLD: Duration = Duration::from_secs(1);
 /// Between two looks, so that a storm of events does not become a storm of looks.
 const PAUSE: Duration = Duration::from_millis(2);
 /// How often to look where the kernel does not tell.
@@ -102,7 +101,7 @@ impl Events {
         let now = Instant::now();
         let mut look = std::mem::take(&mut self.told);
         self.held.retain(|path, since| {
-            let held = now.duration_since(*since) < HOLD;
+            let held = now.duration_since(*since) < QUIET;
             if !held {
                 look.touched.insert(path.clone());
             }
@@ -116,7 +115,10 @@ impl Events {
     /// Whether one of these files was touched since [`Events::take`].
     pub(super) fn overtook(&mut self, read: &[PathBuf]) -> bool {
         self.drain();
-        let touched = |path| self.told.touched.contains(path) || self.held.contains_key(path);
+        let touched = |path| {
+            let told = self.told.touched.contains(path) || self.told.complete.contains(path);
+            told || self.held.contains_key(path)
+        };
         self.told.everything || read.iter().any(touched)
     }
 
@@ -125,6 +127,11 @@ impl Events {
         self.told.everything |= asked.everything;
         self.told.touched.extend(asked.touched);
         self.told.gone.extend(asked.gone);
+        // What has been written since is no longer complete.
+        let complete = asked.complete.into_iter();
+        self.told
+            .complete
+            .extend(complete.filter(|path| !self.held.contains_key(path)));
     }
 
     /// Takes down what has been told already, without waiting for more.
@@ -143,7 +150,7 @@ impl Events {
             rescan.min(POLL)
         };
         let looked = self.last_look + again.map_or(polled, |again| again.min(polled));
-        let released = self.held.values().min().map(|since| *since + HOLD);
+        let released = self.held.values().min().map(|since| *since + QUIET);
         released.map_or(looked, |released| released.min(looked))
     }
 
@@ -153,33 +160,37 @@ impl Events {
             match event {
                 Happened::Lost => {
                     self.held.clear();
+                    self.told.complete.clear();
                     self.told.everything = true;
                     self.due = true;
                 }
-                Happened::Done(path) => {
-                    self.held.remove(&path);
-                    self.told.touched.insert(path);
-                    self.due = true;
-                }
+                Happened::Done(path) => self.note_complete(path),
+                // A link, or another name of a file that is complete, is written by nobody.
+                Happened::Made(path) if is_complete(&path) => self.note_complete(path),
                 Happened::Gone(path) => {
                     self.held.remove(&path);
+                    self.told.complete.remove(&path);
                     self.told.touched.insert(path.clone());
                     self.told.gone.insert(path);
                     self.due = true;
                 }
-                Happened::Writing(path) => {
-                    self.held.insert(path, Instant::now());
-                }
-                // A link, or another name of a file that is complete, is written by nobody.
-                Happened::Made(path) if is_complete(&path) => {
+                Happened::Attributes(path) if self.held.contains_key(&path) => {}
+                Happened::Attributes(path) => {
                     self.told.touched.insert(path);
                     self.due = true;
                 }
-                Happened::Made(path) => {
+                Happened::Writing(path) | Happened::Made(path) => {
+                    self.told.complete.remove(&path);
                     self.held.insert(path, Instant::now());
                 }
             }
         }
+    }
+
+    fn note_complete(&mut self, path: PathBuf) {
+        self.held.remove(&path);
+        self.told.complete.insert(path);
+        self.due = true;
     }
 
     fn poll_from_now(&mut self, error: &WatchError) {
@@ -254,13 +265,13 @@ mod tests {
         let (a, b) = (PathBuf::from("/m/a"), PathBuf::from("/m/b"));
         events.note(vec![Happened::Done(a.clone())]);
         let look = events.take();
-        assert!(look.touched.contains(&a));
+        assert!(look.complete.contains(&a));
         events.note(vec![Happened::Writing(b.clone())]);
         assert!(!events.overtook(std::slice::from_ref(&a)));
         assert!(events.overtook(&[a.clone(), b.clone()]));
         events.ask_again(look);
         let again = events.take();
-        assert!(again.touched.contains(&a) && again.held.contains(&b));
+        assert!(again.complete.contains(&a) && again.held.contains(&b));
     }
 
     #[tokio::test(start_paused = true)]
@@ -275,8 +286,50 @@ mod tests {
         assert!(began.elapsed() < POLL + Duration::from_millis(100));
     }
 
+    /// What is to be looked at after these events.
+    fn look_after(happened: &[Happened]) -> (Look, bool) {
+        let mut events = Events::new();
+        events.note(happened.to_vec());
+        let due = events.due;
+        (events.take(), due)
+    }
+
+    #[tokio::test]
+    async fn only_a_close_or_a_move_makes_a_file_complete() {
+        use Happened::{Attributes, Done, Gone, Writing};
+        let path = PathBuf::from("/m/a.yaml");
+        let check = |happened: &[fn(PathBuf) -> Happened], expected: &str| {
+            let happened: Vec<_> = happened.iter().map(|make| make(path.clone())).collect();
+            let (look, due) = look_after(&happened);
+            let sets = [
+                ("touched", &look.touched),
+                ("complete", &look.complete),
+                ("gone", &look.gone),
+                ("held", &look.held),
+            ];
+            let mut words: Vec<&str> = Vec::new();
+            words.extend(
+                sets.iter()
+                    .filter(|(_, set)| set.contains(&path))
+                    .map(|(word, _)| word),
+            );
+            words.extend(due.then_some("due"));
+            assert_eq!(words.join(" "), expected, "{happened:?}");
+        };
+        check(&[Writing], "held");
+        check(&[Writing, Done], "complete due");
+        check(&[Writing, Done, Writing], "held due");
+        check(&[Writing, Attributes], "held");
+        check(&[Writing, Attributes, Done], "complete due");
+        check(&[Attributes], "touched due");
+        check(&[Done, Attributes], "touched complete due");
+        check(&[Writing, Gone], "touched gone due");
+        check(&[Gone, Writing], "touched gone held due");
+        check(&[Gone, Done], "touched complete gone due");
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn a_file_that_is_never_closed_is_read_in_the_end() {
+    async fn a_file_that_nobody_closes_is_looked_at_when_it_is_quiet() {
         let mut events = Events::new();
         let path = Path::new("/m/a.yaml").to_owned();
         events.note(vec![Happened::Writing(path.clone())]);
@@ -285,8 +338,8 @@ mod tests {
             .wait(None, NEVER, None, &CancellationToken::new())
             .await
             .unwrap();
-        assert!(began.elapsed() >= HOLD && began.elapsed() < HOLD * 2);
+        assert!(began.elapsed() >= QUIET && began.elapsed() < QUIET * 2);
         let look = events.take();
-        assert!(look.touched.contains(&path) && look.held.is_empty());
+        assert!(look.touched.contains(&path) && look.held.is_empty() && look.complete.is_empty());
     }
 }

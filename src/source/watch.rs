@@ -34,6 +34,9 @@ pub(super) enum Happened {
     /// A complete file came, or was moved within its directory, or was closed after writing; or the directory itself
     /// changed.
     Done(PathBuf),
+    /// A file's mode, owner or times changed, which says nothing about who writes it: programs that copy set them
+    /// before they close it.
+    Attributes(PathBuf),
     /// A file went: it was deleted, or moved to another directory.
     Gone(PathBuf),
     /// A file was made, and whoever made it may still write into it.
@@ -207,6 +210,8 @@ impl Watcher {
         let path = directory.join(name);
         if event.mask.contains(AddWatchFlags::IN_MODIFY) {
             Some(Happened::Writing(path))
+        } else if event.mask.contains(AddWatchFlags::IN_ATTRIB) {
+            Some(Happened::Attributes(path))
         } else if event.mask.contains(AddWatchFlags::IN_CREATE)
             && !event.mask.contains(AddWatchFlags::IN_ISDIR)
         {

@@ -1,5 +1,6 @@
 use std::fs;
 
+use super::super::writing;
 use super::*;
 use crate::model::pod::Problem;
 
@@ -24,7 +25,7 @@ impl Scene {
             node_name: "n".into(),
             ..ManifestContext::default()
         };
-        let directory = Directory::new(root.path().to_owned(), context, None);
+        let directory = Directory::new(root.path().to_owned(), context, None, Asking::Yes);
         Scene { root, directory }
     }
 
@@ -236,7 +237,7 @@ impl Scene {
     fn another(&self) -> Directory {
         let kept = Kept::new(self.root.path().join(".kept"));
         let path = self.directory.path.clone();
-        Directory::new(path, self.directory.context.clone(), Some(kept))
+        Directory::new(path, self.directory.context.clone(), Some(kept), Asking::Yes)
     }
 
     fn remove(&self, name: &str) {
@@ -402,4 +403,133 @@ fn a_copy_of_a_config_map_does_not_replace_the_one_in_use() {
     );
     let set = look(&mut scene.another(), &[], 3000).unwrap();
     assert_eq!(set.objects, first.objects);
+}
+
+/// The image of each pod and the problems, after a look in so many milliseconds; and when to look again.
+fn seen(directory: &mut Directory, look: &Look, millis: i64) -> (Vec<String>, Vec<String>, Option<Duration>) {
+    let now = Timestamp::now() + jiff::SignedDuration::from_millis(millis);
+    let seen = directory.look(look, Some(&NOTHING), now);
+    if let Some(kept) = &directory.kept {
+        kept.apply(&seen.changes).unwrap();
+    }
+    let set = seen.set.unwrap();
+    let images = set.pods.values().map(|pod| pod.containers[0].image.clone());
+    (
+        images.collect(),
+        set.problems.iter().map(ToString::to_string).collect(),
+        seen.again,
+    )
+}
+
+#[test]
+fn a_file_that_somebody_has_open_is_not_read_and_what_it_had_stays() {
+    use std::io::Write;
+    let of = |image: &str| manifest("a").replace("image: x", &format!("image: {image}"));
+    let mut scene = Scene::with_kept();
+    let path = scene.root.path().join("a.yaml");
+    // A new one, valid by itself already.
+    let mut writer = fs::File::create(&path).unwrap();
+    writer.write_all(of("v1").as_bytes()).unwrap();
+    let everything = Look {
+        everything: true,
+        ..Look::default()
+    };
+    for look in [&Look::default(), &everything] {
+        let (images, problems, again) = seen(&mut scene.directory, look, 500);
+        assert_eq!((images.len(), problems.len()), (0, 0));
+        assert!(
+            again.is_some_and(|again| again <= Duration::from_secs(1)),
+            "{again:?}"
+        );
+    }
+    drop(writer);
+    assert_eq!(seen(&mut scene.directory, &Look::default(), 1000).0, ["v1"]);
+    // One that is edited: also for an agent that has just been started.
+    let mut writer = fs::File::create(&path).unwrap();
+    writer.write_all(of("v2").as_bytes()).unwrap();
+    assert_eq!(seen(&mut scene.directory, &everything, 2000).0, ["v1"]);
+    let mut agent = scene.another();
+    for directory in [&mut agent, &mut scene.directory] {
+        let (images, problems, _) = seen(directory, &Look::default(), 3000);
+        assert_eq!((images, problems.len()), (vec!["v1".to_owned()], 0));
+    }
+    // Nobody closes it: that is reported, when its time has come.
+    let (_, problems, again) = seen(&mut scene.directory, &Look::default(), 11_500);
+    let until_reported = Duration::from_millis(400)..=Duration::from_millis(500);
+    assert!(
+        problems.is_empty() && again.is_some_and(|again| until_reported.contains(&again)),
+        "{again:?}"
+    );
+    let (images, problems, _) = seen(&mut scene.directory, &Look::default(), 12_001);
+    assert_eq!(images, ["v1"]);
+    let expected = format!(
+        "{}: has been open for writing for more than 10 seconds",
+        path.display()
+    );
+    assert!(
+        problems.len() == 1 && problems[0].starts_with(&expected),
+        "{problems:?}"
+    );
+    drop(writer);
+    let (images, problems, _) = seen(&mut scene.directory, &Look::default(), 13_000);
+    assert_eq!((images, problems.len()), (vec!["v2".to_owned()], 0));
+    // What was read before somebody opened it, and is as it was, is no reason to wait.
+    let idle = fs::File::options().append(true).open(&path).unwrap();
+    let (images, problems, again) = seen(&mut scene.directory, &everything, 14_000);
+    assert_eq!((images, problems.len(), again), (vec!["v2".to_owned()], 0, None));
+    drop(idle);
+}
+
+#[test]
+fn a_close_that_is_told_before_it_counts_is_asked_about_again_at_once() {
+    let mut scene = Scene::new();
+    scene.directory.path = scene.root.path().canonicalize().unwrap();
+    let path = scene.directory.path.join("a.yaml");
+    let writer = fs::File::create(&path).unwrap();
+    seen(&mut scene.directory, &Look::default(), 0);
+    let told = Look {
+        complete: BTreeSet::from([path]),
+        ..Look::default()
+    };
+    let (_, _, again) = seen(&mut scene.directory, &told, 60_000);
+    assert_eq!(again, Some(Duration::from_millis(2)));
+    drop(writer);
+}
+
+#[test]
+fn where_nobody_can_be_asked_a_file_is_read_when_it_is_told_to_be_complete_or_has_been_quiet() {
+    let mut scene = Scene::new();
+    scene.directory.path = scene.root.path().canonicalize().unwrap();
+    scene.directory.asking = Asking::No;
+    scene.write("a.yaml", &manifest("a"));
+    let (images, problems, again) = seen(&mut scene.directory, &Look::default(), 0);
+    assert_eq!((images.len(), problems.len()), (0, 0));
+    assert!(again.is_some_and(|again| again <= writing::QUIET), "{again:?}");
+    // A rescan and lost events change nothing about that.
+    let everything = Look {
+        everything: true,
+        ..Look::default()
+    };
+    assert_eq!(seen(&mut scene.directory, &everything, 50).0.len(), 0);
+    let told = Look {
+        complete: BTreeSet::from([scene.directory.path.join("a.yaml")]),
+        ..Look::default()
+    };
+    let mut other = scene.directory.clone();
+    assert_eq!(seen(&mut other, &told, 50).0, ["x"]);
+    assert_eq!(seen(&mut scene.directory, &Look::default(), 250).0, ["x"]);
+    // An edit: until it is quiet the former version stays.
+    scene.write("a.yaml", &manifest("a").replace("image: x", "image: v2"));
+    assert_eq!(seen(&mut scene.directory, &Look::default(), 0).0, ["x"]);
+    assert_eq!(seen(&mut scene.directory, &Look::default(), 250).0, ["v2"]);
+}
+
+#[test]
+fn a_file_that_is_no_manifest_by_its_name_keeps_its_pod_over_a_restart_just_after_it_was_touched() {
+    let mut scene = Scene::with_kept();
+    scene.write("web", &manifest("a"));
+    assert_eq!(seen(&mut scene.directory, &Look::default(), 2000).0, ["x"]);
+    scene.write("web", &manifest("a").replace("image: x", "image: v2"));
+    assert_eq!(seen(&mut scene.another(), &Look::default(), 500).0, ["x"]);
+    assert_eq!(seen(&mut scene.another(), &Look::default(), 2000).0, ["v2"]);
 }

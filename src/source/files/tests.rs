@@ -1,6 +1,7 @@
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
 
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -28,6 +29,10 @@ struct Scene {
 
 impl Scene {
     fn start(root: TempDir) -> Scene {
+        Scene::with_rescan(root, NEVER)
+    }
+
+    fn with_rescan(root: TempDir, rescan: Duration) -> Scene {
         let (out, set) = watch::channel(None);
         let cancel = CancellationToken::new();
         let context = ManifestContext {
@@ -39,7 +44,7 @@ impl Scene {
         let inputs = Inputs {
             path,
             context,
-            rescan: NEVER,
+            rescan,
             state: Some(state),
             runtime,
         };
@@ -184,6 +189,101 @@ async fn a_file_that_is_being_written_is_not_read_before_it_is_closed() {
     scene
         .until("the broken file", |set| set.problems.len() == 1)
         .await;
+    scene.stop().await;
+}
+
+/// Waits until nothing has changed a file for so long.
+async fn quiet_for(path: &Path, time: Duration) {
+    let changed = || fs::metadata(path).unwrap().modified().unwrap().elapsed();
+    while changed().is_ok_and(|age| age < time) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn neither_silence_nor_a_rescan_makes_a_file_complete_that_somebody_has_open() {
+    for (rescan, open_before) in [(NEVER, false), (NEVER, true), (Duration::from_millis(10), true)] {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("m")).unwrap();
+        let path = root.path().join("m/a.yaml");
+        let write = || {
+            let mut file = fs::File::create(&path).unwrap();
+            file.write_all(manifest("a", "x:1").as_bytes()).unwrap();
+            file
+        };
+        let mut before = open_before.then(write);
+        let mut scene = Scene::with_rescan(root, rescan);
+        scene.until("read once", |_| true).await;
+        let mut file = before.take().unwrap_or_else(write);
+        quiet_for(&path, Duration::from_millis(1200)).await;
+        scene.rename_into("b.yaml", &manifest("b", "x:1"));
+        let set = scene
+            .until("the other pod", |set| image(set, "b").is_some())
+            .await;
+        assert_eq!(
+            (set.pods.len(), set.problems.len()),
+            (1, 0),
+            "{rescan:?} {open_before}"
+        );
+        // Before it is closed its mode is set, as by programs that copy.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        scene.rename_into("c.yaml", &manifest("c", "x:1"));
+        let set = scene.until("one more", |set| image(set, "c").is_some()).await;
+        assert_eq!(image(&set, "a"), None, "{rescan:?} {open_before}");
+        // A second writer that closes it does not end the first one's work.
+        drop(fs::File::options().append(true).open(&path).unwrap());
+        scene.rename_into("d.yaml", &manifest("d", "x:1"));
+        let set = scene.until("one more", |set| image(set, "d").is_some()).await;
+        assert_eq!(image(&set, "a"), None, "{rescan:?} {open_before}");
+        file.write_all(b"    command: [sh]\n").unwrap();
+        drop(file);
+        let set = scene.until("the pod", |set| image(set, "a").is_some()).await;
+        let pod = set.pods.values().find(|pod| pod.name.name == "a-n").unwrap();
+        assert_eq!(pod.containers[0].command.len(), 1);
+        scene.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_opened_under_another_name_is_read_when_that_is_closed() {
+    let mut scene = Scene::ready().await;
+    let mut file = fs::File::create(scene.at("elsewhere")).unwrap();
+    file.write_all(manifest("a", "x:1").as_bytes()).unwrap();
+    // No event tells of its close: the kernel knows it by the name by which it was opened.
+    fs::hard_link(scene.at("elsewhere"), scene.at("m/a.yaml")).unwrap();
+    scene.rename_into("b.yaml", &manifest("b", "x:1"));
+    let set = scene
+        .until("the other pod", |set| image(set, "b").is_some())
+        .await;
+    assert_eq!(image(&set, "a"), None);
+    drop(file);
+    scene.until("the pod", |set| image(set, "a").is_some()).await;
+    scene.stop().await;
+}
+
+#[tokio::test]
+async fn of_many_versions_in_a_row_the_last_one_stays() {
+    let mut scene = Scene::ready().await;
+    for version in 0..50 {
+        let text = manifest("a", &format!("x:{version}"));
+        match version % 3 {
+            0 => fs::write(scene.at("m/a.yaml"), text).unwrap(),
+            1 => scene.rename_into("a.yaml", &text),
+            _ => {
+                let mut file = fs::File::create(scene.at("m/a.yaml")).unwrap();
+                let (first, second) = text.as_bytes().split_at(text.len() / 2);
+                file.write_all(first).unwrap();
+                tokio::task::yield_now().await;
+                file.write_all(second).unwrap();
+            }
+        }
+    }
+    let set = scene
+        .until("the last version", |set| {
+            image(set, "a").as_deref() == Some("x:49")
+        })
+        .await;
+    assert_eq!(set.problems, []);
     scene.stop().await;
 }
 

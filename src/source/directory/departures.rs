@@ -1,0 +1,129 @@
+//! Files that go away: which of them are gone, which come back, and which are there under another name.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Directory, since_then};
+use crate::source::file::{self, Identity};
+use crate::source::kept::Change;
+use crate::source::known::Known;
+use crate::source::listing::Entry;
+
+/// A file that went away is gone when it has not come back after this: some editors rename the old one away before
+/// they write the new one.
+pub(super) const FILE_GRACE: Duration = Duration::from_millis(50);
+/// The same for the directory, which is swapped by hand at times.
+pub(super) const DIRECTORY_GRACE: Duration = Duration::from_secs(1);
+
+impl Directory {
+    /// Marks the files that went, whether or not another of their name is there by now.
+    pub(super) fn note_gone(&mut self, gone: &BTreeSet<PathBuf>) {
+        for known in self.files.values_mut() {
+            if known.paths.iter().any(|path| gone.contains(path)) {
+                known.was_gone = true;
+                known.again = true;
+            }
+        }
+    }
+
+    /// Takes a file that was renamed within the directory for the one that it is: what it claims stays its own, though
+    /// its pods are other ones, as under the kubelet: the file's path is part of their UIDs. Answers which files are not
+    /// looked at yet: within its grace the former name may come back, and then that is the file, and this a copy.
+    pub(super) fn follow_renames(
+        &mut self,
+        entries: &[Entry],
+        grace: Duration,
+        now: Timestamp,
+    ) -> BTreeSet<PathBuf> {
+        let there: BTreeSet<&Path> = entries.iter().map(|entry| entry.path.as_path()).collect();
+        let left = self
+            .files
+            .iter()
+            .filter(|(path, _)| !there.contains(path.as_path()));
+        let mut left: BTreeMap<Identity, (PathBuf, bool)> = left
+            .filter_map(|(path, known)| {
+                let passed = known
+                    .gone_since
+                    .is_some_and(|since| since_then(since, now) >= grace);
+                Some((known.stamp?.identity(), (path.clone(), passed)))
+            })
+            .collect();
+        let mut moving = BTreeSet::new();
+        for entry in entries {
+            if left.is_empty() {
+                break;
+            }
+            let Ok(identity) = file::stamp(&entry.path).map(|stamp| stamp.identity()) else {
+                continue;
+            };
+            let known = self.files.get(&entry.path).and_then(|known| known.stamp);
+            // Another name of the same file, which was there before, is no new name.
+            if known.is_some_and(|stamp| stamp.identity() == identity) {
+                continue;
+            }
+            match left.remove(&identity) {
+                Some((from, true)) => self.rename(&from, &entry.path),
+                Some((_, false)) => {
+                    moving.insert(entry.path.clone());
+                }
+                None => {}
+            }
+        }
+        moving
+    }
+
+    fn rename(&mut self, from: &Path, to: &Path) {
+        if let Some(known) = self.files.remove(from) {
+            self.claims.rename(from, to);
+            self.changes.push(Change::Forget(from.to_owned()));
+            let known = Known {
+                again: true,
+                gone_since: None,
+                ..known
+            };
+            self.files.insert(to.to_owned(), known);
+        }
+    }
+
+    /// Lets go of the files that are not there any more.
+    pub(super) fn forget_others(&mut self, entries: &[Entry], grace: Duration, now: Timestamp) {
+        let there: BTreeSet<&Path> = entries.iter().map(|entry| entry.path.as_path()).collect();
+        let gone: Vec<PathBuf> = self
+            .files
+            .keys()
+            .filter(|path| !there.contains(path.as_path()))
+            .cloned()
+            .collect();
+        for path in gone {
+            self.gone(&path, grace, now);
+        }
+    }
+
+    /// Once: what was removed while no agent ran must not come back with a broken file of the same name.
+    pub(super) fn forget_kept_of_others(&mut self, entries: &[Entry]) {
+        if self.kept.is_some() && !std::mem::replace(&mut self.listed_once, true) {
+            let paths = entries.iter().map(|entry| entry.path.clone()).collect();
+            self.changes.push(Change::Only(paths));
+        }
+    }
+
+    /// A file is gone when its time has passed.
+    pub(super) fn gone(&mut self, path: &Path, grace: Duration, now: Timestamp) {
+        let Some(known) = self.files.get_mut(path) else {
+            return;
+        };
+        let since = *known.gone_since.get_or_insert(now);
+        let passed = since_then(since, now);
+        if passed >= grace || (known.pods.is_empty() && known.objects.is_empty()) {
+            self.files.remove(path);
+            self.departures += 1;
+            self.changes.push(Change::Forget(path.to_owned()));
+        } else {
+            known.again = true;
+            self.look_again(grace - passed);
+        }
+    }
+}
