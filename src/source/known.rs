@@ -111,6 +111,11 @@ impl Known {
         }
     }
 
+    /// Whether nothing follows from it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.pods.is_empty() && self.objects.is_empty()
+    }
+
     /// What a last good version says, in the first life of its pods here.
     pub(super) fn of_kept(content: Content, incarnation: u64) -> Known {
         let in_life = |mut read: ReadPod| {

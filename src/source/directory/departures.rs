@@ -42,7 +42,7 @@ impl Directory {
         let left = self
             .files
             .iter()
-            .filter(|(path, _)| !there.contains(path.as_path()));
+            .filter(|(path, known)| !there.contains(path.as_path()) && !known.is_empty());
         let mut left: BTreeMap<Identity, (PathBuf, bool)> = left
             .filter_map(|(path, known)| {
                 let passed = known
@@ -59,9 +59,8 @@ impl Directory {
             let Ok(identity) = file::stamp(&entry.path).map(|stamp| stamp.identity()) else {
                 continue;
             };
-            let known = self.files.get(&entry.path).and_then(|known| known.stamp);
-            // Another name of the same file, which was there before, is no new name.
-            if known.is_some_and(|stamp| stamp.identity() == identity) {
+            // What gave something already got new content, or is another name of the same file: it is no new name.
+            if self.files.get(&entry.path).is_some_and(|known| !known.is_empty()) {
                 continue;
             }
             match left.remove(&identity) {
@@ -117,7 +116,7 @@ impl Directory {
         };
         let since = *known.gone_since.get_or_insert(now);
         let passed = since_then(since, now);
-        if passed >= grace || (known.pods.is_empty() && known.objects.is_empty()) {
+        if passed >= grace || known.is_empty() {
             self.files.remove(path);
             self.departures += 1;
             self.changes.push(Change::Forget(path.to_owned()));

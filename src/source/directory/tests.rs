@@ -533,3 +533,36 @@ fn a_file_that_is_no_manifest_by_its_name_keeps_its_pod_over_a_restart_just_afte
     assert_eq!(seen(&mut scene.another(), &Look::default(), 500).0, ["x"]);
     assert_eq!(seen(&mut scene.another(), &Look::default(), 2000).0, ["v2"]);
 }
+
+#[test]
+fn a_file_that_replaces_another_one_is_no_renamed_one() {
+    let mut scene = Scene::new();
+    scene.write("web.yaml", &manifest("a"));
+    let first = look(&mut scene.directory, &[], 2000).unwrap();
+    scene.write("a.yaml", &manifest("a"));
+    look(&mut scene.directory, &[], 4000);
+    // Written beside it, refused as a copy, and then renamed over it: the same content is no restart.
+    scene.write("web.yaml.new", &manifest("a"));
+    look(&mut scene.directory, &[], 6000);
+    scene.rename("web.yaml.new", "web.yaml");
+    for millis in [8000, 8060, 8120] {
+        let set = look(&mut scene.directory, &[], millis).unwrap();
+        assert_eq!(set.pods, first.pods, "{millis}");
+    }
+    assert_eq!(
+        owner(&look(&mut scene.directory, &[], 9000).unwrap()).1,
+        ["a.yaml"]
+    );
+    // What gave nothing has nothing to keep: it is read at once under its new name.
+    scene.write("bad.yaml", "{");
+    look(&mut scene.directory, &[], 10_000);
+    scene.rename("bad.yaml", "bad2.yaml");
+    let set = look(&mut scene.directory, &[], 11_000).unwrap();
+    assert!(
+        set.problems
+            .iter()
+            .any(|problem| problem.path.ends_with("bad2.yaml")),
+        "{:?}",
+        set.problems
+    );
+}

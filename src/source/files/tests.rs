@@ -287,6 +287,23 @@ async fn of_many_versions_in_a_row_the_last_one_stays() {
     scene.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_opens_a_manifest_while_it_is_read_ends_nothing() {
+    let mut scene = Scene::ready().await;
+    let path = scene.at("m/a.yaml");
+    // The kernel sends the reader a signal for each of them that comes in between.
+    let writer = std::thread::spawn(move || {
+        for version in 0..2000 {
+            fs::write(&path, manifest("a", &format!("x:{version}"))).unwrap();
+        }
+    });
+    let last = |set: &SourceSet| image(set, "a").as_deref() == Some("x:1999");
+    let set = scene.until("the last version", last).await;
+    assert_eq!(set.problems, []);
+    writer.join().unwrap();
+    scene.stop().await;
+}
+
 #[tokio::test]
 async fn the_directory_appears_later_and_comes_back() {
     let mut scene = Scene::start(tempfile::tempdir().unwrap());
