@@ -2,6 +2,7 @@
 //! follows.
 
 mod bounds;
+mod callers;
 mod changes;
 mod cluster;
 mod cluster_classes;

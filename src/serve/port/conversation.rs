@@ -1,5 +1,5 @@
-//! HTTP on one connection, within its limits of time and size. HTTP/1.1 alone is spoken: a caller that begins with
-//! HTTP/2 all the same gets an error.
+//! HTTP on one connection, within its limits of time and size. HTTP/1.1 alone is spoken: on a caller that begins with
+//! HTTP/2 all the same it hangs up.
 
 use std::convert::Infallible;
 use std::pin::pin;

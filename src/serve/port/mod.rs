@@ -32,7 +32,7 @@ use seat::Seats;
 
 /// How long a caller may take to agree on a connection.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// Between two attempts to accept while there are no descriptors.
+/// Between two attempts to accept while there are no descriptors, and no connection to take one from.
 const RETRY: Duration = Duration::from_millis(100);
 /// After so long without a word from a caller the kernel asks whether it is there, and so often, in seconds: Go's own
 /// values (`net.ListenConfig`).
@@ -95,15 +95,15 @@ impl<T: Transport> Port<T> {
         let mut lacks = false;
         loop {
             let accepted = async {
-                let socket = seats.socket().await;
-                (self.listener.accept().await, socket)
+                seats.may_accept().await;
+                self.listener.accept().await
             };
             tokio::select! {
                 // A socket is accepted in the moment in which this is done, and none is lost when it is dropped.
-                (accepted, socket) = accepted => match accepted {
+                accepted = accepted => match accepted {
                     Ok((stream, address)) => {
                         lacks = false;
-                        let seat = seats.enter(address.ip(), socket);
+                        let seat = seats.enter(address.ip());
                         let (transport, router) = (self.transport.clone(), router.clone());
                         let stopping = stopping.clone();
                         connections.spawn(attend(transport, (stream, address), seat, router, stopping));
@@ -127,16 +127,19 @@ impl<T: Transport> Port<T> {
     }
 
     async fn failed(&self, error: &io::Error, seats: &Seats, lacks: &mut bool) {
-        match Failure::of(error) {
-            Failure::Caller => return,
-            Failure::Resources => seats.shed(),
-            Failure::Other => {}
+        let failure = Failure::of(error);
+        if failure == Failure::Caller {
+            return;
         }
         if !*lacks {
             tracing::warn!(port = self.name, %error, "connections cannot be accepted; trying on");
         }
         *lacks = true;
-        tokio::time::sleep(RETRY).await;
+        // Each turn costs somebody a connection, so that it ends; whoever is in the queue does not wait for long.
+        match failure == Failure::Resources && seats.shed() {
+            true => tokio::task::yield_now().await,
+            false => tokio::time::sleep(RETRY).await,
+        }
     }
 }
 

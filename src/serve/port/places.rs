@@ -37,11 +37,6 @@ impl Bounds {
         strangers: Bound { all: 64, each: 32 },
         known: Bound { all: 0, each: 0 },
     };
-
-    /// All connections that there may be at once.
-    pub(super) const fn sum(&self) -> usize {
-        self.strangers.all + self.known.all
-    }
 }
 
 /// Where callers come from: an IPv4 address, or the /64 of an IPv6 address, of which one machine may have every address.

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -33,16 +33,18 @@ const CLOSING: usize = 64;
 #[derive(Debug, Clone)]
 pub(super) struct Seats {
     inner: Arc<Mutex<Inner>>,
-    /// One permit for each open socket: the bound of the port's descriptors.
-    sockets: Arc<Semaphore>,
+    /// Wakes whoever waits for one of those that are closing.
+    closed: Arc<Notify>,
 }
 
 #[derive(Debug)]
 struct Inner {
     port: &'static str,
     places: Places,
-    /// Cancelled when the connection has lost its place.
+    /// Those that have a place. Cancelled when they lose it.
     evicted: HashMap<Id, CancellationToken>,
+    /// How many have lost their places and are still open.
+    closing: usize,
     /// How many have lost their places since the log said so, and when that was.
     lost: u64,
     said: Option<Instant>,
@@ -55,22 +57,25 @@ impl Seats {
                 port,
                 places: Places::new(bounds),
                 evicted: HashMap::new(),
+                closing: 0,
                 lost: 0,
                 said: None,
             })),
-            sockets: Arc::new(Semaphore::new(bounds.sum() + CLOSING)),
+            closed: Arc::default(),
         }
     }
 
-    /// Waits until one more socket may be open. That takes no longer than a connection that has lost its place takes to
-    /// close: its task does nothing else.
-    pub(super) async fn socket(&self) -> OwnedSemaphorePermit {
-        let permit = self.sockets.clone().acquire_owned().await;
-        permit.expect("the semaphore is never closed")
+    /// Waits until one more socket may be open: the bound of the port's descriptors. That takes no longer than a
+    /// connection that has lost its place takes to close, and its task does nothing else.
+    pub(super) async fn may_accept(&self) {
+        while self.lock().closing >= CLOSING {
+            // Whatever closes in between leaves a permit.
+            self.closed.notified().await;
+        }
     }
 
     /// Gives a place to a connection from this address.
-    pub(super) fn enter(&self, address: IpAddr, socket: OwnedSemaphorePermit) -> Arc<Seat> {
+    pub(super) fn enter(&self, address: IpAddr) -> Arc<Seat> {
         let evicted = CancellationToken::new();
         let id = self.change(|inner| {
             let (id, lost) = inner.places.enter(Origin::of(address));
@@ -83,13 +88,15 @@ impl Seats {
             evicted,
             phase: watch::Sender::new(Phase::Awaiting(FIRST)),
             written: AtomicU64::new(0),
-            _socket: socket,
         })
     }
 
-    /// Ends a connection so that its descriptor can be used.
-    pub(super) fn shed(&self) {
-        self.change(|inner| ((), inner.places.shed()));
+    /// Ends a connection so that its descriptor can be used; false where there is none to be ended.
+    pub(super) fn shed(&self) -> bool {
+        self.change(|inner| {
+            let lost = inner.places.shed();
+            (lost.is_some(), lost)
+        })
     }
 
     /// Changes the places, and has the connection end that has lost its own by that.
@@ -99,6 +106,7 @@ impl Seats {
         if let Some(lost) = lost {
             if let Some(evicted) = inner.evicted.remove(&lost.id) {
                 evicted.cancel();
+                inner.closing += 1;
             }
             inner.report(lost.origin);
         }
@@ -145,7 +153,6 @@ pub(crate) struct Seat {
     phase: watch::Sender<Phase>,
     /// Bytes that were written, of all answers.
     written: AtomicU64,
-    _socket: OwnedSemaphorePermit,
 }
 
 impl Seat {
@@ -193,7 +200,10 @@ impl Drop for Seat {
     fn drop(&mut self) {
         let mut inner = self.seats.lock();
         inner.places.leave(self.id);
-        inner.evicted.remove(&self.id);
+        if inner.evicted.remove(&self.id).is_none() {
+            inner.closing -= 1;
+            self.seats.closed.notify_one();
+        }
     }
 }
 

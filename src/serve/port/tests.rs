@@ -38,7 +38,7 @@ fn router() -> Router {
 async fn connected() -> DuplexStream {
     let (near, far) = tokio::io::duplex(PIPE);
     let seats = Seats::new("test", Bounds::OPEN);
-    let seat = seats.enter([127, 0, 0, 1].into(), seats.socket().await);
+    let seat = seats.enter([127, 0, 0, 1].into());
     tokio::spawn(conversation::converse(
         far,
         seat,
@@ -221,23 +221,6 @@ async fn a_body_that_nobody_wants_is_not_read() {
     let (sent, text) = tokio::join!(sending, reading);
     assert!(text.ends_with("\r\n\r\nunread"), "{text}");
     assert!(sent < 128 * 1024 + PIPE, "{sent} bytes were taken");
-}
-
-#[tokio::test(start_paused = true)]
-async fn http_2_is_not_spoken() {
-    let mut caller = connected().await;
-    caller
-        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
-        .await
-        .unwrap();
-    let mut text = Vec::new();
-    let _ = caller.read_to_end(&mut text).await;
-    let text = String::from_utf8_lossy(&text);
-    // A server of HTTP/2 begins with a frame of settings.
-    assert!(
-        text.is_empty() || text.starts_with("HTTP/1.1 4") || text.starts_with("HTTP/1.1 505"),
-        "{text}"
-    );
 }
 
 #[test]
