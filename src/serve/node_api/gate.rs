@@ -47,9 +47,13 @@ struct Inner {
     rules: Rules,
     clients: watch::Receiver<kube::Client>,
     /// By the hash of the token: a token is not kept.
-    tokens: Mutex<TtlCache<[u8; 32], Option<Caller>>>,
+    tokens: Mutex<TtlCache<TokenHash, Caller>>,
+    /// Those that are nobody's, by themselves: strangers may bring any number, and push out nobody whose token is known.
+    wrong_tokens: Mutex<TtlCache<TokenHash, ()>>,
     permissions: Mutex<TtlCache<Asked, bool>>,
 }
+
+type TokenHash = [u8; 32];
 
 /// A question for permission.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -126,6 +130,7 @@ impl Gate {
             rules,
             clients,
             tokens: Mutex::default(),
+            wrong_tokens: Mutex::default(),
             permissions: Mutex::default(),
         }))
     }
@@ -174,17 +179,33 @@ impl Inner {
     }
 
     async fn of_token(&self, token: &str, ttl: Duration) -> Result<Caller, Closed> {
-        let key: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-        let known = lock(&self.tokens).get(&key, Instant::now());
-        let caller = match known {
+        let key: TokenHash = Sha256::digest(token.as_bytes()).into();
+        let caller = match self.remembered(&key) {
             Some(caller) => caller,
             None => {
                 let caller = self.review(token).await?;
-                lock(&self.tokens).put(key, caller.clone(), ttl, Instant::now());
+                self.remember(key, caller.clone(), ttl);
                 caller
             }
         };
         caller.ok_or(Closed::Unknown)
+    }
+
+    /// Whose token it is, where the API server has said so lately; `Some(None)`: nobody's.
+    fn remembered(&self, key: &TokenHash) -> Option<Option<Caller>> {
+        let now = Instant::now();
+        if let Some(caller) = lock(&self.tokens).get(key, now) {
+            return Some(Some(caller));
+        }
+        lock(&self.wrong_tokens).get(key, now).map(|()| None)
+    }
+
+    fn remember(&self, key: TokenHash, caller: Option<Caller>, ttl: Duration) {
+        let now = Instant::now();
+        match caller {
+            Some(caller) => lock(&self.tokens).put(key, caller, ttl, now),
+            None => lock(&self.wrong_tokens).put(key, (), ttl, now),
+        }
     }
 
     /// Whose token it is; `None`: nobody's.
@@ -273,4 +294,33 @@ impl Inner {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().expect("no holder of this lock can panic")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn wrong_tokens_push_out_nobody_whose_token_is_known() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let nowhere = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+        let (_, clients) = watch::channel(kube::Client::try_from(nowhere).unwrap());
+        let rules = Rules {
+            node: "n".to_owned(),
+            anonymous: false,
+            tokens: None,
+            permissions: None,
+            debugging: true,
+        };
+        let Gate(gate) = Gate::new(rules, clients);
+        let ttl = Duration::from_secs(3600);
+        let key = |number: u64| -> TokenHash { Sha256::digest(number.to_le_bytes()).into() };
+        gate.remember(key(0), Some(Caller::anonymous()), ttl);
+        for number in 1..10_000 {
+            gate.remember(key(number), None, ttl);
+        }
+        assert_eq!(gate.remembered(&key(0)), Some(Some(Caller::anonymous())));
+        assert_eq!(gate.remembered(&key(9_999)), Some(None));
+        assert_eq!(gate.remembered(&key(10_000)), None);
+    }
 }

@@ -10,6 +10,8 @@
 //! | 2019-11245 | a restarted container ran as root | `tests/suite/cve/cve_2019_11245.rs` |
 //! | 2019-11248 | profiling was open on the health port | `tests/suite/cve/cve_2019_11248.rs` |
 //! | 2019-11253 | a small YAML text took all memory | `tests/suite/cve/cve_2019_11253.rs` |
+//! | 2020-8551 | made-up requests were counted each by itself | `src/serve/node_api/tests/cve_2020_8551.rs` |
+//! | 2020-8552 | requests of strangers filled memory | `tests/suite/cve/cve_2020_8552.rs` |
 //! | 2020-8557 | a pod's /etc/hosts filled the disk | `tests/suite/cve/cve_2020_8557.rs` |
 //! | 2020-8558 | neighbours reached the host's loopback | `cni-plugins/tests/cve_2020_8558.rs` |
 //! | 2020-8559 | a redirect was followed to another host | `tests/suite/cve/cve_2020_8559.rs` |
@@ -25,6 +27,7 @@
 //! | 2021-25742 | snippets of an Ingress gave its controller's secrets | does not apply: no Ingress is read. |
 //! | 2021-25743 | escapes in objects commanded the terminal | `tests/suite/cve/cve_2021_25743.rs` |
 //! | 2022-3294 | addresses that a Node states were believed | `tests/suite/cve/cve_2022_3294.rs` |
+//! | 2022-41723 | compressed headers of HTTP/2 took all time | `src/serve/node_api/tests/cve_2022_41723.rs` |
 //! | 2023-2431 | an empty name of a profile meant no profile | `src/source/manifest/tests/cve/cve_2023_2431.rs` |
 //! | 2023-2727 | ephemeral containers ran forbidden images | `src/source/manifest/tests/cve/cve_2023_2727.rs` |
 //! | 2023-2728 | ephemeral containers got any secret | `src/source/manifest/tests/cve/cve_2023_2728.rs` |
@@ -34,11 +37,13 @@
 //! | 2025-0426 | requests for checkpoints filled the disk | `src/serve/node_api/tests/cve_2025_0426.rs` |
 //! | 2025-1767 | a gitRepo volume read other pods' files | `src/source/manifest/tests/cve/cve_2025_1767.rs` |
 //! | 2025-4563 | a mirror pod got devices of a claim | `src/source/manifest/tests/cve/cve_2025_4563.rs` |
+//! | none | exec by WebSocket asked for `get` alone | `src/serve/node_api/tests/exec_by_websocket.rs` |
 
 mod cve_2018_1002105;
 mod cve_2019_11245;
 mod cve_2019_11248;
 mod cve_2019_11253;
+mod cve_2020_8552;
 mod cve_2020_8557;
 mod cve_2020_8559;
 mod cve_2021_25735;
