@@ -40,6 +40,7 @@ pub fn undisturbed() -> Vec<Story> {
         story!(node::it_registers_again_when_it_was_deleted),
         story!(pods::a_pod_runs_and_its_status_is_told),
         story!(pods::ends_and_restarts_are_told),
+        story!(pods::readiness_gates_are_followed_as_often_as_somebody_sets_them),
         story!(pods::containers_follow_the_policies_that_they_state),
         story!(debugging::a_container_is_added_to_a_pod_that_runs),
         story!(resize::a_running_pod_gets_other_resources),

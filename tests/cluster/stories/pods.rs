@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::cluster::Cluster;
+use crate::control_plane::kubectl;
 use crate::node::{NODE_IP, container, ip, wait_http};
 use crate::objects::{condition, holds, pod, spec, web};
 
@@ -96,4 +97,50 @@ pub fn containers_follow_the_policies_that_they_state(cluster: &mut Cluster) {
     let main = container(&pod, "main");
     assert_eq!(main["restartCount"], 1, "{main}");
     assert_eq!(main["lastState"]["terminated"]["exitCode"], 42, "{main}");
+}
+
+pub fn readiness_gates_are_followed_as_often_as_somebody_sets_them(cluster: &mut Cluster) {
+    let mut object = pod("gated", &web("hello"));
+    object["spec"]["readinessGates"] =
+        json!([{"conditionType": "example.org/one"}, {"conditionType": "example.org/two"}]);
+    cluster.create("pods", &object);
+    let ready = |what: &str, expected: &str, message: &str| {
+        cluster.wait("pods", "gated", what, |pod| {
+            let ready = condition(pod, "Ready");
+            holds(pod, "ContainersReady")
+                && ready["status"] == expected
+                && ready["message"].as_str().unwrap_or_default() == message
+        });
+    };
+    let gate = |kind: &str, status: &str| {
+        let conditions = json!({"status": {"conditions": [{"type": kind, "status": status}]}});
+        let (patch, namespace) = (
+            conditions.to_string(),
+            format!("--namespace={}", cluster.namespace),
+        );
+        let arguments = [
+            &namespace,
+            "--subresource=status",
+            "--type=strategic",
+            "--patch",
+            &patch,
+        ];
+        kubectl(&[&["patch", "pod", "gated"][..], &arguments].concat());
+    };
+    let missing =
+        |kind: &str| format!("corresponding condition of pod readiness gate \"{kind}\" does not exist.");
+    let (one, two) = ("example.org/one", "example.org/two");
+    let both = format!("{}, {}", missing(one), missing(two));
+    ready("not ready without its gates", "False", &both);
+    gate(one, "True");
+    ready("not ready without the second gate", "False", &missing(two));
+    gate(two, "True");
+    ready("ready", "True", "");
+    let taken_back = format!("the status of pod readiness gate \"{one}\" is not \"True\", but False");
+    for _ in 0..3 {
+        gate(one, "False");
+        ready("not ready without the first gate", "False", &taken_back);
+        gate(one, "True");
+        ready("ready again", "True", "");
+    }
 }
