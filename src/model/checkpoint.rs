@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::end::End;
 use super::pod::Pod;
 
 /// The name of the file in a pod's directory.
@@ -30,6 +31,9 @@ pub struct Checkpoint {
     /// It is removed: its definition was gone. One that comes back meanwhile begins anew when this is done.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub leaving: bool,
+    /// Why the node has ended it: known before anything is stopped, and whatever the clock says later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended: Option<End>,
     /// Instances that were ended to be started again, whatever the restart policy says: the runtime's id by container.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub restarting: BTreeMap<String, String>,
@@ -92,13 +96,14 @@ mod tests {
         let kept = Checkpoint {
             ends: Some(sample::at(5)),
             leaving: true,
+            ended: Some(End::Deadline),
             restarting: [("c".to_owned(), "id".to_owned())].into(),
             ..Checkpoint::of(&sample::pod(RestartPolicy::Always, &["+s"], &["c"]))
         };
         let text = serde_json::to_string(&kept).unwrap();
         assert_eq!(
             text,
-            r#"{"containers":["c"],"sidecars":["s"],"ends":"2027-01-15T08:00:05Z","leaving":true,"restarting":{"c":"id"}}"#
+            r#"{"containers":["c"],"sidecars":["s"],"ends":"2027-01-15T08:00:05Z","leaving":true,"ended":{"why":"deadline"},"restarting":{"c":"id"}}"#
         );
         assert_eq!(serde_json::from_str::<Checkpoint>(&text).unwrap(), kept);
     }

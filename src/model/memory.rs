@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::end::End;
 use super::object::Payload;
 use super::pod::{Container, PodName, PodUid};
 use super::runtime::ObservedContainer;
@@ -32,8 +33,8 @@ pub struct PodMemory {
     pub failure: Option<(StepError, Backoff)>,
     /// By container name.
     pub containers: BTreeMap<String, ContainerMemory>,
-    /// The pod has been decided to have ended by the node (deadline, eviction, refusal): reason and message.
-    pub ended: Option<(String, String)>,
+    /// Why it has ended, whatever its containers do.
+    pub ended: Option<End>,
     /// The files of its volumes as they were last written; one that is not here is written once more.
     pub written: BTreeMap<String, Arc<Payload>>,
     /// What has been taken away of it already.

@@ -12,6 +12,7 @@ pub mod checkpoint;
 pub mod credential_provider;
 pub mod difference;
 pub mod duration;
+pub mod end;
 pub(crate) mod expand;
 pub mod foreign_status;
 pub mod health;

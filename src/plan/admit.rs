@@ -10,6 +10,7 @@ use super::amounts::{self, Overhead};
 use super::cgroup::is_critical;
 use super::placement;
 use crate::model::bounds;
+use crate::model::end::End;
 use crate::model::placement::NodeMarks;
 use crate::model::pod::{Pod, Port, Profile, Protocol, Source};
 use crate::model::resources::{Amounts, Bytes};
@@ -27,9 +28,12 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// Reason and message of the status of a pod that was refused (`rejectPod` in `pkg/kubelet/kubelet.go`).
-    pub fn status(&self) -> (String, String) {
-        (self.reason.clone(), format!("Pod was rejected: {}", self.message))
+    /// The end of a pod that is refused.
+    pub fn end(&self) -> End {
+        End::Refused {
+            reason: self.reason.clone(),
+            message: self.message.clone(),
+        }
     }
 }
 

@@ -166,7 +166,9 @@ fn plan_end(given: Given<'_>) -> Plan {
         now,
         ..
     } = given;
-    let ending = Ending::of(pod, seen, now);
+    // One that is refused may be admitted later.
+    let why = memory.ended.as_ref().filter(|end| !end.is_refusal());
+    let ending = Ending::of(pod, seen, why, now);
     let stages = match seen.lives() || memory.remains == Remains::Everything {
         true => teardown::end(pod, seen, &ending, false, policy),
         false => gc::stages(pod, seen, policy),
@@ -199,7 +201,7 @@ fn plan_new_life(given: Given<'_>) -> Plan {
     if let Some(wait) = failure_holds(memory, Way::Down, now) {
         return wait;
     }
-    let ending = Ending::of(pod, seen, now);
+    let ending = Ending::of(pod, seen, None, now);
     let is_kept = seen.checkpoint.as_ref().is_some_and(|kept| kept.leaving);
     let stages = match seen.lives() {
         true => teardown::end(pod, seen, &ending, true, policy),
@@ -797,7 +799,7 @@ mod tests {
         check(
             ended(Some(100), None),
             expect![[r#"
-                keep checkpoint {"containers":["c"],"sidecars":["s1","s3"],"ends":"2027-01-15T08:01:45Z"}
+                keep checkpoint {"containers":["c"],"sidecars":["s1","s3"],"ends":"2027-01-15T08:01:45Z","ended":{"why":"deadline"}}
                 stop container c0 5s (Stopping container c), stop container s30 5s after c0 (Stopping container s3), stop container s10 5s after c0 and s30 (Stopping container s1)
                 stop sandbox s0
                 remove cgroup kubepods/besteffort/podu1, remove pod directory /var/lib/kubelet/pods/u1/volumes"#]],

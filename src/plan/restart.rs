@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::model::allocation::Allocation;
-use crate::model::api::tells_end;
+use crate::model::end::End;
 use crate::model::memory::{Backoff, ContainerMemory, PodMemory, Remains};
 use crate::model::node::NodePolicy;
 use crate::model::pod::{CONFIG_SEEN, Container, Pod, PodUid, PullPolicy, Source};
@@ -19,12 +19,6 @@ const MAX_PULL_DELAY: Duration = Duration::from_secs(300);
 /// The delays after a failure about the pod as a whole: a volume, the sandbox, a removal.
 const FIRST_POD_DELAY: Duration = Duration::from_secs(1);
 const MAX_POD_DELAY: Duration = Duration::from_secs(30);
-
-/// Reason and message of a pod that was active for too long (`pkg/kubelet/active_deadline.go`).
-pub const DEADLINE_EXCEEDED: (&str, &str) = (
-    reason::pod::DEADLINE_EXCEEDED,
-    "Pod was active on the node longer than the specified deadline",
-);
 
 /// What is remembered of a pod before it is planned: the memory as it is, or a new one where there is none or
 /// it is about another UID; with the end that the pod's deadline has brought meanwhile.
@@ -49,27 +43,21 @@ pub fn remembered(
             ..PodMemory::new(pod.uid.clone(), began(seen.filter(|_| !is_leaving), now))
         },
     };
-    // Others end pods too, by their status: the control plane's garbage collection does.
     if memory.ended.is_none() {
-        memory.ended = told_end(pod);
-    }
-    if memory.ended.is_none() && deadline(pod, &memory).is_some_and(|at| at <= now && outlived(pod, seen, at))
-    {
-        let (reason, message) = DEADLINE_EXCEEDED;
-        memory.ended = Some((reason.to_owned(), message.to_owned()));
+        memory.ended = end(pod, seen.filter(|_| !is_leaving), &memory, now);
     }
     memory
 }
 
-/// The end that the API server knows of a pod: one that has ended never runs again, whatever is left of it here.
-fn told_end(pod: &Pod) -> Option<(String, String)> {
-    let status = pod.object.status.as_ref().filter(|_| pod.source == Source::Api)?;
-    tells_end(Some(status)).then(|| {
-        (
-            status.reason.clone().unwrap_or_default(),
-            status.message.clone().unwrap_or_default(),
-        )
-    })
+/// Why a pod has ended that nothing is remembered of: what an agent before this one has decided, or others by the pod's
+/// status, as the control plane's garbage collection does; or else its deadline. One that has ended never runs again,
+/// whatever is left of it here.
+fn end(pod: &Pod, seen: Option<&ObservedPod>, memory: &PodMemory, now: Timestamp) -> Option<End> {
+    let kept = seen.and_then(|seen| seen.checkpoint.as_ref()?.ended.clone());
+    let status = pod.object.status.as_ref().filter(|_| pod.source == Source::Api);
+    let is_over = || deadline(pod, memory).is_some_and(|at| at <= now && outlived(pod, seen, at));
+    kept.or_else(|| status.and_then(End::of_status))
+        .or_else(|| is_over().then_some(End::Deadline))
 }
 
 /// When the pod's time is up, where it is limited.
@@ -429,6 +417,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::model::checkpoint::Checkpoint;
     use crate::model::pod::RestartPolicy;
     use crate::model::sample::{self, at, exited, instance, observed, running, sandbox};
 
@@ -771,6 +760,26 @@ mod tests {
             "busybox@sha256:02",
             PullPolicy::IfNotPresent
         ));
+    }
+
+    #[test]
+    fn an_end_that_is_kept_holds_whatever_the_clock_says_and_not_for_the_next_life() {
+        let ended = |kept: Checkpoint| {
+            let pod = sample::pod(RestartPolicy::Always, &[], &["c"]);
+            let mut observed = observed(vec![sandbox(0, true, 0)], vec![]);
+            for seen in observed.uids.values_mut() {
+                seen.checkpoint = Some(std::sync::Arc::new(kept.clone()));
+            }
+            remembered(None, &pod, &observed, at(1)).ended
+        };
+        let kept = Checkpoint {
+            ended: Some(End::Deadline),
+            ..Checkpoint::default()
+        };
+        assert_eq!(ended(kept.clone()), Some(End::Deadline));
+        assert_eq!(ended(Checkpoint::default()), None);
+        let leaving = true;
+        assert_eq!(ended(Checkpoint { leaving, ..kept }), None);
     }
 
     #[test]

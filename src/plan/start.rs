@@ -70,7 +70,8 @@ pub(super) fn in_new_sandbox(given: Given<'_>, attempt: u32, start: &[&Container
     if seen.lives() {
         // A plan of its own: what runs must be seen to have ended before there is another.
         return Stages {
-            stages: teardown::stop_all(seen, &teardown::Ending::of(pod, seen, given.now), policy).into(),
+            stages: teardown::stop_all(seen, &teardown::Ending::of(pod, seen, None, given.now), policy)
+                .into(),
             waits_until: None,
         };
     }

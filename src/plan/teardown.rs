@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use super::need::{Stop, stopping};
 use super::{cgroup, container, volume};
 use crate::model::checkpoint::{self, Checkpoint};
+use crate::model::end::End;
 use crate::model::node::NodePolicy;
 use crate::model::pod::{Container, Pod, PodName, PodUid};
 use crate::model::resources::Qos;
@@ -31,9 +32,13 @@ pub(super) struct Ending<'a> {
 
 impl<'a> Ending<'a> {
     /// That of a pod whose definition is there. The grace that was asked for last counts if it is over sooner.
-    pub(super) fn of(pod: &Pod, seen: &'a ObservedPod, now: Timestamp) -> Ending<'a> {
+    pub(super) fn of(pod: &Pod, seen: &'a ObservedPod, why: Option<&End>, now: Timestamp) -> Ending<'a> {
         let grace = pod.deletion.as_ref().map_or(pod.grace, |deletion| deletion.grace);
-        Ending::new(seen, Cow::Owned(Checkpoint::of(pod)), grace, now)
+        let kept = Checkpoint {
+            ended: why.cloned(),
+            ..Checkpoint::of(pod)
+        };
+        Ending::new(seen, Cow::Owned(kept), grace, now)
     }
 
     /// That of a pod of which there is no definition any more: of what is kept of it, and of what its containers were

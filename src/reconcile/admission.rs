@@ -118,7 +118,7 @@ impl Loop {
             .pods
             .entry(pod.name.clone())
             .or_insert_with(|| Arc::new(fresh()));
-        let ended = Some(refusal.status());
+        let ended = Some(refusal.end());
         if memory.uid != pod.uid || memory.ended != ended {
             tracing::warn!(pod = %pod.name, reason = %refusal.reason, "refused: {}", refusal.message);
             *memory = Arc::new(PodMemory { ended, ..fresh() });

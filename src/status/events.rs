@@ -5,15 +5,15 @@ use k8s_openapi::api::core::v1::PodStatus;
 
 use super::format::{full_name, go_duration};
 use super::node::network_fault;
-use super::pod::REJECTED;
 use super::resize;
 use crate::model::api::tells_end;
+use crate::model::end::End;
 use crate::model::memory::PodMemory;
 use crate::model::node::NodePolicy;
 use crate::model::object::Objects;
 use crate::model::pod::{Container, Pod};
 use crate::model::probe::ProbeKind;
-use crate::model::reason::{self, waiting};
+use crate::model::reason::waiting;
 use crate::model::reference::absent_pull_secrets;
 use crate::model::runtime::{ObservedContainer, ObservedName, RuntimeState};
 use crate::model::step::{
@@ -55,18 +55,19 @@ pub struct PodEvent {
 /// What an execution has to tell; `memory` is what is remembered after it.
 pub fn events(pod: &Pod, outcome: &Outcome, memory: Option<&PodMemory>) -> Vec<PodEvent> {
     let mut all = Vec::new();
-    // An end that somebody else has written is theirs to report. The node's own may be known to the API server before
-    // the containers have ended.
-    let is_known = tells_end(pod.object.status.as_ref());
-    let ended = memory
-        .and_then(|memory| memory.ended.as_ref())
-        .filter(|(why, _)| !is_known || why == reason::pod::DEADLINE_EXCEEDED);
+    // An end that somebody else has written into the status is theirs to report.
+    let end = memory.and_then(|memory| memory.ended.as_ref());
     let stopped = outcome
         .steps
         .iter()
         .any(|report| report.verb == verb::STOP_CONTAINER);
-    if let Some((reason, message)) = ended.filter(|(reason, _)| stopped && !reason.is_empty()) {
-        all.push(event(EventType::Normal, reason, message.clone(), ""));
+    if let Some(end @ End::Deadline) = end.filter(|_| stopped) {
+        all.push(event(
+            EventType::Normal,
+            end.reason(),
+            end.message().into_owned(),
+            "",
+        ));
     }
     // A sandbox that has ended is ended for good before there is another.
     let has = |verb: &str| outcome.steps.iter().any(|report| report.verb == verb);
@@ -117,10 +118,11 @@ pub fn unretrieved(pod: &Pod, outcome: &Outcome, objects: &Objects) -> Option<Po
 
 /// That the node has refused to run a pod, unless `previous` told it already.
 pub fn refusal(memory: &PodMemory, previous: Option<&PodStatus>) -> Option<PodEvent> {
-    let (reason, message) = memory.ended.as_ref()?;
-    let text = message.strip_prefix(REJECTED)?;
-    let is_told = previous.is_some_and(|previous| previous.message.as_ref() == Some(message));
-    (!is_told).then(|| event(EventType::Warning, reason, text.to_owned(), ""))
+    let Some(end @ End::Refused { reason, message }) = memory.ended.as_ref() else {
+        return None;
+    };
+    let is_told = previous.is_some_and(|previous| End::of_status(previous).as_ref() == Some(end));
+    (!is_told).then(|| event(EventType::Warning, reason, message.clone(), ""))
 }
 
 /// That a pod waits for the network of the runtime. The kubelet tells it of pods that run, too, whenever it looks at one.
@@ -395,23 +397,25 @@ mod tests {
     }
 
     #[test]
-    fn the_end_by_its_deadline_is_an_event_though_the_api_server_knows_it_already() {
-        let mut pod = sample::pod(RestartPolicy::Always, &[], &["c"]);
+    fn an_end_by_the_deadline_is_an_event_and_one_that_others_wrote_is_not() {
+        let pod = sample::pod(RestartPolicy::Always, &[], &["c"]);
         let mut memory = PodMemory::new(pod.uid.clone(), Timestamp::UNIX_EPOCH);
-        let own = reason::pod::DEADLINE_EXCEEDED;
-        let mut of = |reason: &str, phase: &str| {
-            memory.ended = Some((reason.to_owned(), "so it is".to_owned()));
-            std::sync::Arc::make_mut(&mut pod.object).status = Some(PodStatus {
-                phase: Some(phase.to_owned()),
-                ..PodStatus::default()
-            });
-            reasons(&pod, Some(&memory), &[verb::STOP_CONTAINER])
+        let mut of = |end: Option<End>, verb: &'static str| {
+            memory.ended = end;
+            reasons(&pod, Some(&memory), &[verb])
         };
-        let without = of("", "Running");
-        let with = |reason: &str| [&[reason.to_owned()], without.as_slice()].concat();
-        assert_eq!(of(own, "Running"), with(own));
-        assert_eq!(of(own, "Failed"), with(own));
-        assert_eq!(of("DisruptionByTaintManager", "Failed"), without);
+        let written = End::InStatus {
+            reason: "DisruptionByTaintManager".to_owned(),
+            message: "so it is".to_owned(),
+        };
+        let nothing: [String; 0] = [];
+        assert_eq!(of(None, verb::STOP_CONTAINER), nothing);
+        assert_eq!(
+            of(Some(End::Deadline), verb::STOP_CONTAINER),
+            ["DeadlineExceeded"]
+        );
+        assert_eq!(of(Some(End::Deadline), verb::REMOVE_CONTAINER), nothing);
+        assert_eq!(of(Some(written), verb::STOP_CONTAINER), nothing);
     }
 
     #[test]

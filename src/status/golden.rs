@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::events::{self, PodEvent};
 use super::pod::pod_status;
+use crate::model::end::End;
 use crate::model::memory::{Backoff, ContainerMemory, PodMemory};
 use crate::model::pod::{Pod, PodName, RestartPolicy};
 use crate::model::resources::{Amounts, Bytes, Resources};
@@ -380,10 +381,7 @@ fn host_network() {
 fn active_deadline() {
     let mut pod = Followed::new("active-deadline", Never, &[], &["c"]);
     pod.check(3, 2, s(true), vec![instance("c", 0, 1, running(1))]);
-    pod.memory.ended = Some((
-        "DeadlineExceeded".to_owned(),
-        "Pod was active on the node longer than the specified deadline".to_owned(),
-    ));
+    pod.memory.ended = Some(End::Deadline);
     pod.check(4, 4, s(true), vec![instance("c", 0, 1, running(1))])
         .check(5, 5, s(false), vec![instance("c", 0, 1, exited(1, 4, 0))]);
 }
@@ -395,7 +393,10 @@ fn a_pod_that_was_refused() {
     pod.qos = crate::model::resources::Qos::Burstable;
     let mut memory = PodMemory::new(pod.uid.clone(), at(0));
     let text = "Node didn't have enough resource: cpu, requested: 1000000, used: 600, capacity: 2000";
-    memory.ended = Some(("OutOfcpu".to_owned(), format!("Pod was rejected: {text}")));
+    memory.ended = Some(End::Refused {
+        reason: "OutOfcpu".to_owned(),
+        message: text.to_owned(),
+    });
     let status = pod_status(
         &pod,
         &ObservedName::default(),
@@ -527,10 +528,7 @@ fn events_have_the_kubelets_words() {
     .concat();
     check("sidecar", &["+side", "i2"], &["c"], all, None);
     let mut memory = PodMemory::new(sample::uid("<uid>"), at(0));
-    memory.ended = Some((
-        "DeadlineExceeded".to_owned(),
-        "Pod was active on the node longer than the specified deadline".to_owned(),
-    ));
+    memory.ended = Some(End::Deadline);
     let all = [brought_up("c"), vec![stopped("c")]].concat();
     check("active-deadline", &[], &["c"], all, Some(&memory));
     let message =

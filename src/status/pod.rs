@@ -13,14 +13,12 @@ use super::phase::{self, Life};
 use super::resize;
 use super::termination;
 use crate::model::api::tells_end;
+use crate::model::end::End;
 use crate::model::foreign_status::ForeignStatus;
 use crate::model::memory::PodMemory;
 use crate::model::node::NodePolicy;
 use crate::model::pod::{Pod, Source};
 use crate::model::runtime::{ObservedName, ObservedPod, RuntimeHandler};
-
-/// How the message of a pod begins that the node refused to run.
-pub(super) const REJECTED: &str = "Pod was rejected: ";
 
 /// The status of a pod that is desired. `previous` is what was told last: times of transition, addresses of a
 /// sandbox that is gone, and a final phase are kept from it. What others have written into the pod's own status is in it
@@ -57,11 +55,11 @@ fn own_status(
         start_time: start_time(memory, previous, now),
         ..api::PodStatus::default()
     };
-    if let Some((reason, message)) = ended.filter(|(_, message)| message.starts_with(REJECTED)) {
+    if let Some(refusal) = ended.filter(|end| end.is_refusal()) {
         return api::PodStatus {
             phase: Some(phase::FAILED.to_owned()),
-            reason: Some(reason.clone()),
-            message: Some(message.clone()),
+            reason: Some(refusal.reason().to_owned()),
+            message: Some(refusal.message().into_owned()),
             ..common
         };
     }
@@ -136,8 +134,7 @@ fn is_final(status: &api::PodStatus) -> bool {
 
 /// Whether a status tells that the node refused the pod.
 fn is_refusal(status: &api::PodStatus) -> bool {
-    let message = status.message.as_deref();
-    message.is_some_and(|message| message.starts_with(REJECTED))
+    End::of_status(status).is_some_and(|end| end.is_refusal())
 }
 
 /// The statuses of a pod's containers. Those of ephemeral ones say nothing of the pod itself.
@@ -264,15 +261,15 @@ fn life(given: Given<'_>) -> Life<'_> {
 /// `known` statuses that has the phase and says why.
 fn why(
     phase: &str,
-    ended: Option<&(String, String)>,
+    ended: Option<&End>,
     known: [Option<&api::PodStatus>; 2],
 ) -> (Option<String>, Option<String>) {
     if phase == phase::FAILED
-        && let Some((reason, message)) = ended.filter(|(reason, _)| !reason.is_empty())
+        && let Some(end) = ended.filter(|end| !end.reason().is_empty())
     {
         return (
-            Some(reason.clone()),
-            Some(message.clone()).filter(|message| !message.is_empty()),
+            Some(end.reason().to_owned()),
+            Some(end.message().into_owned()).filter(|message| !message.is_empty()),
         );
     }
     let known = known.into_iter().flatten();

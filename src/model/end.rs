@@ -1,0 +1,115 @@
+//! Why a pod was ended by the node, or by whoever writes its status, whatever its containers do.
+
+use std::borrow::Cow;
+
+use k8s_openapi::api::core::v1::PodStatus;
+use serde::{Deserialize, Serialize};
+
+use super::api::tells_end;
+use super::reason;
+
+/// How the message begins of a pod that a node refused to run (`rejectPod` in `pkg/kubelet/kubelet.go`).
+const REJECTED: &str = "Pod was rejected: ";
+
+/// Why a pod has ended for good. What the node has decided is kept in the pod's directory before anything is stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "why", rename_all = "camelCase")]
+pub enum End {
+    /// The node does not run it: `OutOfcpu`, and what it lacks. A static pod is admitted when there is room.
+    Refused {
+        /// The reason in the status.
+        reason: String,
+        /// What was asked for and what there is.
+        message: String,
+    },
+    /// Its `activeDeadlineSeconds` were over.
+    Deadline,
+    /// Its status in the API was one of an end already: the control plane's garbage collection ends pods like that.
+    InStatus {
+        /// As it stands there; it may be empty.
+        reason: String,
+        /// As it stands there; it may be empty.
+        message: String,
+    },
+}
+
+impl End {
+    /// The end that a status tells of, where it tells of one. It has no other field for a refusal than the message.
+    pub fn of_status(status: &PodStatus) -> Option<End> {
+        if !tells_end(Some(status)) {
+            return None;
+        }
+        let reason = status.reason.clone().unwrap_or_default();
+        let message = status.message.clone().unwrap_or_default();
+        Some(match message.strip_prefix(REJECTED) {
+            Some(message) => End::Refused {
+                reason,
+                message: message.to_owned(),
+            },
+            None => End::InStatus { reason, message },
+        })
+    }
+
+    /// Whether the node refused to run the pod.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, End::Refused { .. })
+    }
+
+    /// The reason in the pod's status; empty where there is none.
+    pub fn reason(&self) -> &str {
+        match self {
+            End::Refused { reason, .. } | End::InStatus { reason, .. } => reason,
+            End::Deadline => reason::pod::DEADLINE_EXCEEDED,
+        }
+    }
+
+    /// The message in the pod's status; empty where there is none.
+    pub fn message(&self) -> Cow<'_, str> {
+        match self {
+            End::Refused { message, .. } => format!("{REJECTED}{message}").into(),
+            End::InStatus { message, .. } => message.into(),
+            End::Deadline => "Pod was active on the node longer than the specified deadline".into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_read_from_the_status_that_it_makes() {
+        let check = |phase: &str, end: &End, expected: Option<&End>| {
+            let status = PodStatus {
+                phase: Some(phase.to_owned()),
+                reason: Some(end.reason().to_owned()),
+                message: Some(end.message().into_owned()),
+                ..PodStatus::default()
+            };
+            assert_eq!(End::of_status(&status).as_ref(), expected);
+        };
+        let refused = End::Refused {
+            reason: "OutOfcpu".to_owned(),
+            message: "too much".to_owned(),
+        };
+        let in_status = |end: &End| End::InStatus {
+            reason: end.reason().to_owned(),
+            message: end.message().into_owned(),
+        };
+        check("Failed", &refused, Some(&refused));
+        check("Running", &refused, None);
+        check("Failed", &End::Deadline, Some(&in_status(&End::Deadline)));
+        let nothing = End::InStatus {
+            reason: String::new(),
+            message: String::new(),
+        };
+        check("Succeeded", &nothing, Some(&nothing));
+    }
+
+    #[test]
+    fn an_end_is_kept_by_its_kind() {
+        let text = serde_json::to_string(&End::Deadline).unwrap();
+        assert_eq!(text, r#"{"why":"deadline"}"#);
+        assert_eq!(serde_json::from_str::<End>(&text).unwrap(), End::Deadline);
+    }
+}
