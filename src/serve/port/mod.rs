@@ -132,7 +132,7 @@ impl<T: Transport> Port<T> {
             return;
         }
         if !*lacks {
-            tracing::warn!(port = self.name, %error, "connections cannot be accepted; trying on");
+            tracing::warn!(port = self.name, %error, "connections cannot be accepted; retrying");
         }
         *lacks = true;
         // Each turn costs somebody a connection, so that it ends; whoever is in the queue does not wait for long.
