@@ -529,6 +529,7 @@ fn spawn_loops(
         records: records.clone(),
         names: Names::default(),
         files: FilePlaces::default(),
+        network_cache: Default::default(),
         beginnings,
     };
     tend_pull_records(tasks, records, runtime.clone());

@@ -11,6 +11,7 @@ mod hosts;
 mod image;
 pub mod kernel;
 mod mount;
+pub mod network_cache;
 mod pod_dir;
 pub mod pull_records;
 pub mod registry;
@@ -46,6 +47,7 @@ use credential_provider::Providers;
 use endings::Endings;
 use files::FilePlaces;
 use image::ImageFound;
+use network_cache::NetworkCache;
 use pull_records::PullRecords;
 use registry::DockerConfig;
 use turn::{Load, Turn, Turns};
@@ -72,6 +74,8 @@ pub struct ActContext {
     pub names: Names,
     /// Where files are worked on that may hang.
     pub files: FilePlaces,
+    /// What the runtime remembers of attached networks.
+    pub network_cache: NetworkCache,
     /// Where it is reported that something begins; nobody may listen.
     pub beginnings: mpsc::UnboundedSender<Beginning>,
 }
@@ -289,8 +293,8 @@ impl Work<'_> {
             Step::RemoveContainer { id, log, link, .. } => {
                 container::remove(runtime, &id, &log, link.as_deref()).await
             }
-            Step::StopSandbox { id } => sandbox::stop(runtime, &id).await,
-            Step::RemoveSandbox { id } => sandbox::remove(runtime, &id).await,
+            Step::StopSandbox { id } => sandbox::stop(self.context, &id).await,
+            Step::RemoveSandbox { id } => sandbox::remove(self.context, &id).await,
             Step::RemovePodDir { dir } => pod_dir::remove(self, dir).await,
             Step::RemoveLogDir { dir } => pod_dir::remove_logs(self, dir).await,
             Step::RemoveCgroup { name } => match self.context.cgroups.remove(&name).await {

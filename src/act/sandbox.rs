@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::{Effect, Fact, call_failure, failure, gone};
-use crate::cri::Runtime;
+use super::network_cache::NetworkCache;
+use super::{ActContext, Effect, Fact, call_failure, failure, gone, off_thread};
+use crate::cri::{CriError, Runtime};
 use crate::model::reason;
 use crate::model::step::{Done, SandboxRequest, StepError};
 
@@ -27,28 +28,51 @@ pub(super) async fn run(runtime: &Runtime, request: SandboxRequest) -> Result<Ef
 }
 
 /// Stops it.
-pub(super) async fn stop(runtime: &Runtime, id: &str) -> Result<Effect, StepError> {
-    finish(gone(runtime.stop_pod_sandbox(id).await), "KillPodSandboxError")
+pub(super) async fn stop(context: &ActContext, id: &str) -> Result<Effect, StepError> {
+    let stopped = gone(context.runtime.stop_pod_sandbox(id).await);
+    finish(context, id, stopped, "KillPodSandboxError").await
 }
 
-/// Removes it.
-pub(super) async fn remove(runtime: &Runtime, id: &str) -> Result<Effect, StepError> {
-    finish(
-        gone(runtime.remove_pod_sandbox(id).await),
-        "RemovePodSandboxError",
-    )
+/// Removes it. The runtime stops it first where it has not been stopped to the end.
+pub(super) async fn remove(context: &ActContext, id: &str) -> Result<Effect, StepError> {
+    let removed = gone(context.runtime.remove_pod_sandbox(id).await);
+    finish(context, id, removed, "RemovePodSandboxError").await
 }
 
-/// The message is the kubelet's `error killing pod: failed to "KillPodSandbox" for … with
+/// Where the runtime refused, a record that may keep it from detaching the network is removed, so that the next attempt
+/// succeeds. The message is the kubelet's `error killing pod: failed to "KillPodSandbox" for … with
 /// KillPodSandboxError: …` without the inner repetition of the pod's name.
-fn finish(result: Result<(), crate::cri::CriError>, what: &str) -> Result<Effect, StepError> {
-    match result {
-        Ok(()) => Ok(Effect::PLAIN),
-        Err(error) => Err(call_failure(
-            reason::pod::FAILED_KILL_POD,
-            format!("error killing pod: {what}: {}", error.grpc_text()),
-            &error,
-        )),
+async fn finish(
+    context: &ActContext,
+    id: &str,
+    result: Result<(), CriError>,
+    what: &str,
+) -> Result<Effect, StepError> {
+    let Err(error) = result else {
+        return Ok(Effect::PLAIN);
+    };
+    if !error.is_unreachable() {
+        remove_broken_records(context.network_cache.clone(), id.to_owned()).await;
+    }
+    Err(call_failure(
+        reason::pod::FAILED_KILL_POD,
+        format!("error killing pod: {what}: {}", error.grpc_text()),
+        &error,
+    ))
+}
+
+async fn remove_broken_records(cache: NetworkCache, sandbox: String) {
+    match off_thread(move || cache.remove_broken(&sandbox)).await {
+        Ok(removed) => {
+            for path in removed {
+                tracing::warn!(
+                    path = %path.display(),
+                    "removed the runtime's record of a sandbox's network: it was cut short while it was written, and the \
+                     sandbox cannot be stopped with it"
+                );
+            }
+        }
+        Err(error) => tracing::warn!(%error, "cannot look for broken records of a sandbox's network"),
     }
 }
 

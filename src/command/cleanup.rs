@@ -141,6 +141,7 @@ async fn remove_pods(
         records: PullRecords::new(&config.paths.root, None),
         names: Default::default(),
         files: Default::default(),
+        network_cache: Default::default(),
         beginnings: mpsc::unbounded_channel().0,
     };
     let removals = there

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gantry::act::cgroup::{self, Cgroups};
+use gantry::act::network_cache::NetworkCache;
 use gantry::act::pull_records::PullRecords;
 use gantry::act::registry::DockerConfig;
 use gantry::act::turn::Turns;
@@ -58,6 +59,7 @@ impl Node {
             records: PullRecords::new(at.root.path(), Some(Verification::default())),
             names: Default::default(),
             files: Default::default(),
+            network_cache: NetworkCache(at.root.path().join("cni-results")),
             beginnings: mpsc::unbounded_channel().0,
         };
         Node { fake, at, context }
@@ -446,6 +448,32 @@ async fn a_container_that_must_not_be_roots_is_not_created() {
         .unwrap()
         .security_context;
     assert_eq!(security.as_ref().unwrap().run_as_user.as_ref().unwrap().value, 7);
+}
+
+#[tokio::test]
+async fn a_sandbox_whose_network_record_was_cut_short_can_be_stopped_at_the_next_attempt() {
+    let node = Node::new().await;
+    let records = &node.context.network_cache.0;
+    std::fs::create_dir(records).unwrap();
+    let (broken, whole) = (records.join("gantry-s-eth0"), records.join("gantry-t-eth0"));
+    let stop = || Step::StopSandbox { id: "s".to_owned() };
+    let remove = || Step::RemoveSandbox { id: "s".to_owned() };
+    let refusal = || Status::unknown("failed to get network \"gantry\" cached result");
+    let cases = [
+        (stop(), "StopPodSandbox", Status::unavailable("no runtime"), true),
+        (stop(), "StopPodSandbox", refusal(), false),
+        (remove(), "RemovePodSandbox", refusal(), false),
+    ];
+    for (step, call, status, left) in cases {
+        std::fs::write(&broken, "").unwrap();
+        std::fs::write(&whole, "{}").unwrap();
+        node.fake.fail(call, 1, status);
+        let failed = node.step(step).await;
+        assert!(failed.result.is_err(), "{failed:?}");
+        assert_eq!((broken.exists(), whole.exists()), (left, true), "{failed:?}");
+    }
+    let stopped = node.step(stop()).await;
+    assert!(stopped.result.is_ok(), "{stopped:?}");
 }
 
 #[tokio::test]

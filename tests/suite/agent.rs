@@ -11,6 +11,7 @@ use gantry::act::ActContext;
 use gantry::act::cgroup::{self, Cgroups};
 use gantry::act::credential_provider::Providers;
 use gantry::act::files::FilePlaces;
+use gantry::act::network_cache::NetworkCache;
 use gantry::act::pull_records::PullRecords;
 use gantry::act::registry::DockerConfig;
 use gantry::act::turn::Turns;
@@ -369,6 +370,7 @@ impl Agent {
             records: PullRecords::new(root, machine.verification.clone()),
             names: Default::default(),
             files: machine.files.clone(),
+            network_cache: NetworkCache(root.join("cni-results")),
             beginnings,
         };
         let (desired_in, desired) = watch::channel(Arc::<Desired>::default());

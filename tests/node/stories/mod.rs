@@ -57,6 +57,7 @@ pub fn all() -> Vec<Story> {
         story!(pods::init_containers_run_in_order_before_the_others),
         story!(pods::an_edit_replaces_the_pod_and_the_old_one_is_gone_first),
         story!(pods::a_deleted_manifest_leaves_nothing),
+        story!(pods::a_pod_whose_network_record_was_cut_short_still_ends),
         story!(pods::a_crashing_container_restarts_with_growing_back_off),
         story!(pods::restart_policies_are_kept),
         story!(pods::termination_gives_the_grace_period),

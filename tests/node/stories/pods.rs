@@ -173,6 +173,34 @@ pub fn a_deleted_manifest_leaves_nothing(node: &mut Node) {
     });
 }
 
+/// A runtime that is killed while it records a network leaves an empty file, on which its CNI library of v1.1 fails
+/// whenever the sandbox is stopped.
+pub fn a_pod_whose_network_record_was_cut_short_still_ends(node: &mut Node) {
+    node.start_agent();
+    node.manifest("cut.yaml", &manifest::idle("cut"));
+    node.wait_running("cut");
+    let sandboxes = runtime::sandboxes().expect("containerd answers");
+    let sandbox = sandboxes
+        .iter()
+        .find(|sandbox| sandbox.pod.starts_with("cut"))
+        .expect("the pod has a sandbox");
+    let record = format!("/var/lib/cni/results/gantry-{}-eth0", sandbox.id);
+    let size = std::fs::metadata(&record).expect("the network is recorded").len();
+    assert!(size > 0, "{record} is empty");
+    std::fs::write(&record, "").expect("it can be written");
+
+    node.remove("cut.yaml");
+    node.wait_gone("cut");
+    wait_for("the sandbox and the address to be gone", SOON, || {
+        let sandboxes = runtime::sandboxes()?;
+        let addresses = traces_of(std::path::Path::new("/var/lib/cni/networks"), &sandbox.id);
+        match sandboxes.is_empty() && addresses.is_empty() {
+            true => Ok(()),
+            false => Err(format!("{sandboxes:?}, {addresses:?}")),
+        }
+    });
+}
+
 /// The files below a directory that a pod's end has to take away: those named after it, and given addresses.
 fn traces_of(directory: &std::path::Path, uid: &str) -> Vec<String> {
     let mut found = Vec::new();
