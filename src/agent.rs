@@ -34,6 +34,7 @@ use crate::config::node::Init;
 use crate::config::{Addresses, Config, credential_providers};
 use crate::cri::{self, Runtime};
 use crate::images::SandboxImage;
+use crate::manifest::{ManifestContext, RuntimeClasses};
 use crate::model::api::ApiNode;
 use crate::model::memory::{Levels, Memory};
 use crate::model::node::{MachineFacts, Measured, NodePolicy, NodeSettings};
@@ -44,7 +45,6 @@ use crate::model::service::Services;
 use crate::observe::measure::{self, Places};
 use crate::serve::health::Health;
 use crate::serve::metrics::Metrics;
-use crate::source::manifest::RuntimeClasses;
 use crate::{images, observe, reconcile, report, serve, source};
 
 /// How often everything is listed even if nothing was heard.
@@ -348,8 +348,8 @@ fn spawn_source(tasks: &mut Tasks, config: &Config, values: &Values, member: Opt
 }
 
 /// What of the configuration a pod is read against.
-pub(crate) fn manifest_context(config: &Config) -> source::manifest::ManifestContext {
-    source::manifest::ManifestContext {
+pub(crate) fn manifest_context(config: &Config) -> ManifestContext {
+    ManifestContext {
         node_name: config.node.name.clone(),
         privileged_allowed: true,
         allowed_unsafe_sysctls: config.pods.allowed_unsafe_sysctls.clone(),

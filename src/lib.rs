@@ -10,6 +10,7 @@ pub mod config;
 pub mod cri;
 pub mod identity;
 pub mod images;
+pub mod manifest;
 pub mod model;
 pub mod network;
 pub mod observe;

@@ -18,9 +18,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::manifest::{self, ManifestContext};
 use super::pace::Pace;
 use super::store::Reserve;
+use crate::manifest::{self, ManifestContext};
 use crate::model::api::{ApiPods, MIRROR};
 use crate::model::foreign_status::ForeignStatus;
 use crate::model::pod::{Pod, PodName, PodUid, Problem, ProblemKind, SourceSet, Standing};

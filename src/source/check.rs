@@ -12,9 +12,9 @@ use jiff::Timestamp;
 use super::claims::{Claim, What};
 use super::directory::{Directory, Look};
 use super::listing::State;
-use super::manifest::{Content, MOST_BYTES, ManifestContext, read_with_content};
 use super::set::{clash, whole_file};
 use super::writing::Asking;
+use crate::manifest::{Content, MOST_BYTES, ManifestContext, read_with_content};
 use crate::model::object::Reference;
 use crate::model::pod::{Pod, Problem, Source};
 

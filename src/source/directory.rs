@@ -18,10 +18,10 @@ use super::former::Former;
 use super::kept::{Change, Kept};
 use super::known::{Known, Open};
 use super::listing::{self, Entry, State};
-use super::manifest::{Content, ManifestContext, read_with_content};
 use super::set::{self, whole_file};
 use super::watch::Watchlist;
 use super::writing::{Asking, REPORTED_AFTER, Readiness, asked_again, readiness};
+use crate::manifest::{Content, ManifestContext, read_with_content};
 use crate::model::pod::{PodUid, SourceSet};
 
 /// A file without the extension of a manifest is one when nobody has touched it for this long: before that it may be

@@ -8,8 +8,8 @@ use std::path::Path;
 
 use nix::fcntl::OFlag;
 
-use super::manifest::{MOST_BYTES, too_large};
 use super::writing::{self, Asking, Writers};
+use crate::manifest::{MOST_BYTES, too_large};
 
 /// What changes when a file does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

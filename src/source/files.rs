@@ -17,10 +17,10 @@ use tracing::warn;
 use super::SourceError;
 use super::directory::Directory;
 use super::kept::{Change, Kept};
-use super::manifest::ManifestContext;
 use super::published::Published;
 use super::wake::Events;
 use super::writing::Asking;
+use crate::manifest::ManifestContext;
 use crate::model::pod::{PodUid, SourceSet};
 use crate::model::runtime::Snapshot;
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::claims::{Claim, Evidence, Seniority, What};
 use super::kept::Kept;
-use super::manifest::{Content, ManifestContext};
+use crate::manifest::{Content, ManifestContext};
 use crate::model::pod::PodUid;
 
 /// What is known of the time before.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::file::Stamp;
-use super::manifest::{Content, Json, ReadObject, ReadPod, seen_at};
 use super::set::whole_file;
+use crate::manifest::{Content, Json, ReadObject, ReadPod, seen_at};
 use crate::model::object::{Object, ObjectKey};
 use crate::model::pod::{Pod, PodName, Problem};
 

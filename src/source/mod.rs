@@ -1,10 +1,9 @@
 //! What pods are wanted: each source tells its complete set.
 //!
 //! A source never says what changed, only what there is now; `None` until it knows. It starts and stops nothing,
-//! and what it cannot read it reports beside what it can. [`manifest`] is pure; [`files`] is the only one here that
+//! and what it cannot read it reports beside what it can. [`files`] is the only one here that
 //! touches the disk, through the modules below it.
 
-pub mod manifest;
 mod trail;
 mod watch;
 mod file;

@@ -20,8 +20,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Told;
-use super::manifest::names;
 use super::stored::Stored;
+use crate::manifest::names;
 use crate::model::api::{ApiNode, ApiPods, TrustBundles, tells_end};
 use crate::model::object::{Known, Reference, TrustAnchors};
 use crate::model::pod::{Pod, PodName, SourceSet, Standing};

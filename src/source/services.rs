@@ -15,9 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::Told;
 use super::apiserver::first_line;
-use super::manifest::names;
 use super::pace::Pace;
 use super::stored::Stored;
+use crate::manifest::names;
 use crate::model::pod::{SourceSet, Standing};
 use crate::model::service::{ByName, Service, ServicePort, Services};
 

@@ -232,7 +232,7 @@ impl Stored {
 
 /// For how long a pod is left to a node that is not heard of: as it tolerates the taint of such a node, the shortest
 /// time where several entries do; `None`: for ever (`pkg/controller/tainteviction`).
-pub(super) fn left_to_its_node(pod: &k8s::Pod) -> Option<Duration> {
+pub(crate) fn left_to_its_node(pod: &k8s::Pod) -> Option<Duration> {
     let all = pod.spec.iter().flat_map(|spec| spec.tolerations.iter().flatten());
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let fits = |own: &&k8s::Toleration| {
@@ -364,8 +364,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::manifest::{ManifestContext, read_api_pod};
     use crate::model::object::TokenKey;
-    use crate::source::manifest::{ManifestContext, read_api_pod};
 
     fn owner() -> Owner {
         Owner {

@@ -18,8 +18,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
+use gantry::manifest::{self, ManifestContext};
 use gantry::model::pod::{Problem, Source};
-use gantry::source::manifest::{self, ManifestContext};
 use serde_json::Value;
 
 use self::intended::{Answers, Intended};

@@ -17,6 +17,7 @@ use gantry::act::registry::DockerConfig;
 use gantry::act::turn::Turns;
 use gantry::cri::Runtime;
 use gantry::identity::connection::{self, Clients, Joined};
+use gantry::manifest::{ManifestContext, RuntimeClasses};
 use gantry::model::api::ApiNode;
 use gantry::model::memory::Memory;
 use gantry::model::node::{
@@ -28,7 +29,6 @@ use gantry::model::report::{Happening, PodsReport};
 use gantry::model::resources::Bytes;
 use gantry::model::runtime::Snapshot;
 use gantry::model::service::Services;
-use gantry::source::manifest::{ManifestContext, RuntimeClasses};
 use gantry::{model, observe, publish, reconcile, report, source};
 use k8s_openapi::api::core::v1 as api;
 use tokio::sync::{Semaphore, mpsc, watch};

@@ -8,7 +8,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("cli", &["config", "model"]),
     ("config", &["model"]),
-    ("source", &["model"]),
+    ("source", &["manifest", "model"]),
+    ("manifest", &["model"]),
     ("bulkhead", &[]),
     ("ask", &["bulkhead", "model"]),
     ("cri", &["model"]),
@@ -41,7 +42,7 @@ const IMPURE: &[&str] = &[
 ];
 
 /// Folders and files that must be pure.
-const PURE: &[&str] = &["model", "plan", "status"];
+const PURE: &[&str] = &["manifest", "model", "plan", "status"];
 
 fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(dir).unwrap() {

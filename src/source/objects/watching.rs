@@ -12,9 +12,9 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use super::super::apiserver;
-use super::super::manifest::{key_complaint, names};
 use super::super::pace::Pace;
 use super::Teller;
+use crate::manifest::{key_complaint, names};
 use crate::model::bounds;
 use crate::model::object::{Content, HANDLER, Known, Object, ObjectKey, ObjectKind};
 use crate::model::reference::unsynced;

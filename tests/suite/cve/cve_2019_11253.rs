@@ -4,8 +4,8 @@ use std::path::Path;
 
 use gantry::config::layers::{Layers, Text};
 use gantry::identity::kubeconfig;
+use gantry::manifest::{ManifestContext, read};
 use gantry::model::registry::Keyring;
-use gantry::source::manifest::{ManifestContext, read};
 use jiff::Timestamp;
 
 /// Ten to the twelfth values in half a kilobyte.

@@ -28,15 +28,15 @@
 //! | 2021-25743 | escapes in objects commanded the terminal | `tests/suite/cve/cve_2021_25743.rs` |
 //! | 2022-3294 | addresses that a Node states were believed | `tests/suite/cve/cve_2022_3294.rs` |
 //! | 2022-41723 | compressed headers of HTTP/2 took all time | `src/serve/node_api/tests/cve_2022_41723.rs` |
-//! | 2023-2431 | an empty name of a profile meant no profile | `src/source/manifest/tests/cve/cve_2023_2431.rs` |
-//! | 2023-2727 | ephemeral containers ran forbidden images | `src/source/manifest/tests/cve/cve_2023_2727.rs` |
-//! | 2023-2728 | ephemeral containers got any secret | `src/source/manifest/tests/cve/cve_2023_2728.rs` |
+//! | 2023-2431 | an empty name of a profile meant no profile | `src/manifest/tests/cve/cve_2023_2431.rs` |
+//! | 2023-2727 | ephemeral containers ran forbidden images | `src/manifest/tests/cve/cve_2023_2727.rs` |
+//! | 2023-2728 | ephemeral containers got any secret | `src/manifest/tests/cve/cve_2023_2728.rs` |
 //! | 2023-3676 | a part's path was run by a shell | `tests/suite/cve/cve_2023_3676.rs`, `src/act/tests/cve_2023_3676.rs` |
 //! | 2023-5528 | a volume's path was run by a shell | `tests/suite/cve/cve_2023_5528.rs` |
-//! | 2024-10220 | a gitRepo volume ran the repository's hooks | `src/source/manifest/tests/cve/cve_2024_10220.rs` |
+//! | 2024-10220 | a gitRepo volume ran the repository's hooks | `src/manifest/tests/cve/cve_2024_10220.rs` |
 //! | 2025-0426 | requests for checkpoints filled the disk | `src/serve/node_api/tests/cve_2025_0426.rs` |
-//! | 2025-1767 | a gitRepo volume read other pods' files | `src/source/manifest/tests/cve/cve_2025_1767.rs` |
-//! | 2025-4563 | a mirror pod got devices of a claim | `src/source/manifest/tests/cve/cve_2025_4563.rs` |
+//! | 2025-1767 | a gitRepo volume read other pods' files | `src/manifest/tests/cve/cve_2025_1767.rs` |
+//! | 2025-4563 | a mirror pod got devices of a claim | `src/manifest/tests/cve/cve_2025_4563.rs` |
 //! | none | exec by WebSocket asked for `get` alone | `src/serve/node_api/tests/exec_by_websocket.rs` |
 
 mod cve_2018_1002105;

@@ -1,0 +1,13 @@
+//! An object of Kubernetes to the pod as this node understands it.
+//!
+//! [`pod`] converts a whole pod and calls one file for each of its parts; [`ephemeral`] makes of an ephemeral container
+//! one of the pod's own kind.
+
+pub(super) mod ephemeral;
+pub(super) mod security;
+mod placement;
+mod volume;
+mod container;
+mod pod;
+
+pub(super) use pod::pod;

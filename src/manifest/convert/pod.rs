@@ -1,0 +1,345 @@
+//! An object of Kubernetes to the pod as this node understands it. Static pods and pods of the API server come
+//! the same way: the object has its defaults and has been validated, by [`super::super::validate`] or by the API server.
+//! What is still not right then is told and not guessed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{self as k8s, PodSpec};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
+
+use super::container::Role;
+use super::{container, ephemeral, placement, security, volume};
+use crate::manifest::path::{Faults, FieldPath};
+use crate::manifest::quantity;
+use crate::manifest::validate;
+use crate::model::pod::{
+    Deletion, DnsConfig, DnsPolicy, HostAlias, HostPathKind, Medium, Namespaces, Pod, PodName, PodUid,
+    Source, Volume, VolumeSource,
+};
+use crate::model::resources::{Amounts, Bytes, MilliCpu, Qos, Resources};
+
+/// The longest host name, one less than the kernel's buffer.
+const MOST_HOST_NAME_BYTES: usize = 63;
+
+/// Converts a complete object.
+pub(crate) fn pod(object: k8s::Pod, source: Source, seen: Timestamp, faults: &mut Faults) -> Pod {
+    let metadata = &object.metadata;
+    let name = PodName::of(metadata);
+    let default = PodSpec::default();
+    let spec = object.spec.as_ref().unwrap_or(&default);
+    let at = FieldPath::default().field("spec");
+    let restart_policy = container::restart_policy(spec.restart_policy.as_deref().unwrap_or_default());
+    let security = security::pod(spec, &at.field("securityContext"), faults);
+    let annotations = metadata.annotations.clone().unwrap_or_default();
+    let containers = |list: &[k8s::Container], role: Role, faults: &mut Faults| {
+        let at = at.field(role.field());
+        let convert = |(index, container): (usize, &k8s::Container)| {
+            let at = at.index(index);
+            let annotated = security::annotated(&annotations, &container.name);
+            let security = security::container(
+                container.security_context.as_ref(),
+                annotated,
+                &security,
+                &at.field("securityContext"),
+                faults,
+            );
+            container::container(container, role, restart_policy, security, &at, faults)
+        };
+        list.iter().enumerate().map(convert).collect::<Vec<_>>()
+    };
+    let init = spec.init_containers.as_deref().unwrap_or(&[]);
+    let init_containers = containers(init, Role::Init, faults);
+    let ephemeral = spec.ephemeral_containers.as_deref().unwrap_or(&[]);
+    let ephemeral_containers =
+        ephemeral::convert(ephemeral, |list| containers(list, Role::Ephemeral, faults));
+    let containers = containers(&spec.containers, Role::Regular, faults);
+    let own = spec.resources.as_ref();
+    let resources = own.map(|own| resources(own, &at.field("resources"), faults));
+    let hostname_override = spec
+        .hostname_override
+        .as_deref()
+        .filter(|_| spec.host_network != Some(true));
+    Pod {
+        uid: PodUid(metadata.uid.clone().unwrap_or_default()),
+        source,
+        labels: metadata.labels.clone().unwrap_or_default(),
+        annotations,
+        seen,
+        incarnation: 0,
+        deletion: deletion(&object),
+        hostname: hostname(hostname_override.or(spec.hostname.as_deref()), &name.name),
+        subdomain: text(spec.subdomain.as_ref()).filter(|_| hostname_override.is_none()),
+        hostname_as_fqdn: spec.set_hostname_as_fqdn.unwrap_or(false),
+        namespaces: Namespaces {
+            host_network: spec.host_network.unwrap_or(false),
+            host_pid: spec.host_pid.unwrap_or(false),
+            host_ipc: spec.host_ipc.unwrap_or(false),
+            share_pid: spec.share_process_namespace.unwrap_or(false),
+        },
+        dns_policy: dns_policy(spec.dns_policy.as_deref()),
+        dns_config: dns_config(spec.dns_config.as_ref()),
+        host_aliases: host_aliases(spec.host_aliases.as_deref().unwrap_or(&[]), &at, faults),
+        restart_policy,
+        grace: seconds(spec.termination_grace_period_seconds.unwrap_or(30)),
+        active_deadline: spec.active_deadline_seconds.map(seconds),
+        priority: spec.priority,
+        placement: placement::placement(spec),
+        forbidden_sysctl: None,
+        readiness_gates: spec
+            .readiness_gates
+            .iter()
+            .flatten()
+            .map(|gate| gate.condition_type.clone())
+            .collect(),
+        runtime_class: text(spec.runtime_class_name.as_ref()),
+        // The API server lets empty names through.
+        pull_secrets: spec
+            .image_pull_secrets
+            .iter()
+            .flatten()
+            .map(|secret| secret.name.clone())
+            .filter(|name| !name.is_empty())
+            .collect(),
+        service_links: spec.enable_service_links.unwrap_or(true),
+        overhead: amounts(spec.overhead.as_ref(), &at.field("overhead"), faults),
+        qos: qos(
+            resources.as_ref(),
+            containers.iter().chain(&init_containers).map(|c| &c.resources),
+        ),
+        resources,
+        volumes: volumes(spec, &at.field("volumes"), faults),
+        security,
+        init_containers,
+        containers,
+        ephemeral_containers,
+        name,
+        object: Arc::new(object),
+    }
+}
+
+/// A count of seconds that is not negative; a negative one is none.
+fn seconds(seconds: i64) -> Duration {
+    Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+}
+
+/// A text that says something.
+fn text(text: Option<&String>) -> Option<String> {
+    text.filter(|text| !text.is_empty()).cloned()
+}
+
+fn deletion(object: &k8s::Pod) -> Option<Deletion> {
+    let until = object.metadata.deletion_timestamp.as_ref()?.0;
+    let grace = seconds(object.metadata.deletion_grace_period_seconds.unwrap_or(0));
+    Some(Deletion {
+        asked: until.checked_sub(grace).unwrap_or(until),
+        grace,
+    })
+}
+
+/// `truncatePodHostnameIfNeeded` of `pkg/kubelet/kubelet_pods.go`.
+fn hostname(stated: Option<&str>, name: &str) -> String {
+    let full = stated.filter(|name| !name.is_empty()).unwrap_or(name);
+    let ends = full.char_indices().map(|(at, c)| at + c.len_utf8());
+    let end = ends
+        .take_while(|end| *end <= MOST_HOST_NAME_BYTES)
+        .last()
+        .unwrap_or(0);
+    if end == full.len() {
+        full.to_owned()
+    } else {
+        full[..end].trim_end_matches(['-', '.']).to_owned()
+    }
+}
+
+fn dns_policy(policy: Option<&str>) -> DnsPolicy {
+    match policy {
+        Some("ClusterFirstWithHostNet") => DnsPolicy::ClusterFirstWithHostNet,
+        Some("Default") => DnsPolicy::Default,
+        Some("None") => DnsPolicy::None,
+        _ => DnsPolicy::ClusterFirst,
+    }
+}
+
+fn dns_config(config: Option<&k8s::PodDNSConfig>) -> DnsConfig {
+    let Some(config) = config else {
+        return DnsConfig::default();
+    };
+    let option = |option: &k8s::PodDNSConfigOption| {
+        let name = option.name.clone().unwrap_or_default();
+        match text(option.value.as_ref()) {
+            Some(value) => format!("{name}:{value}"),
+            None => name,
+        }
+    };
+    DnsConfig {
+        servers: config.nameservers.clone().unwrap_or_default(),
+        searches: config.searches.clone().unwrap_or_default(),
+        options: config.options.iter().flatten().map(option).collect(),
+    }
+}
+
+fn host_aliases(aliases: &[k8s::HostAlias], at: &FieldPath, faults: &mut Faults) -> Vec<HostAlias> {
+    let at = at.field("hostAliases");
+    let convert = |(index, alias): (usize, &k8s::HostAlias)| match alias.ip.parse() {
+        Ok(ip) => Some(HostAlias {
+            ip,
+            hostnames: alias.hostnames.clone().unwrap_or_default(),
+        }),
+        Err(_) => {
+            faults.add(
+                &at.index(index).field("ip"),
+                format!("{:?} is no IP address", alias.ip),
+            );
+            None
+        }
+    };
+    aliases.iter().enumerate().filter_map(convert).collect()
+}
+
+/// Requests and limits.
+pub(crate) fn resources(own: &k8s::ResourceRequirements, at: &FieldPath, faults: &mut Faults) -> Resources {
+    Resources {
+        requests: amounts(own.requests.as_ref(), &at.field("requests"), faults),
+        limits: amounts(own.limits.as_ref(), &at.field("limits"), faults),
+    }
+}
+
+fn amounts(list: Option<&BTreeMap<String, Text>>, at: &FieldPath, faults: &mut Faults) -> Amounts {
+    let mut amounts = Amounts::default();
+    for (name, text) in list.into_iter().flatten() {
+        let at = at.key(name.clone());
+        let amount = quantity::parse(&text.0).ok();
+        let counted = amount.and_then(|amount| {
+            if name == "cpu" {
+                amount.millis()
+            } else {
+                amount.units()
+            }
+        });
+        let Some(counted) = counted else {
+            faults.add(&at, format!("{:?} is no quantity that can be counted", text.0));
+            continue;
+        };
+        match name.as_str() {
+            "cpu" => amounts.cpu = Some(MilliCpu(counted)),
+            "memory" => amounts.memory = Some(Bytes(counted)),
+            "ephemeral-storage" => amounts.ephemeral_storage = Some(Bytes(counted)),
+            name => match validate::resources::page_size(name) {
+                Some(size) => {
+                    amounts.hugepages.insert(Bytes(size), Bytes(counted));
+                }
+                None => {
+                    amounts.extended.insert(name.to_owned(), counted);
+                }
+            },
+        }
+    }
+    amounts
+}
+
+/// The class of the pod (`ComputePodQOS` of `pkg/apis/core/v1/helper/qos`): only CPU and memory count, and an
+/// amount of zero is not stated. The pod's own resources decide alone where they are stated.
+fn qos<'a>(own: Option<&'a Resources>, containers: impl Iterator<Item = &'a Resources>) -> Qos {
+    let stated: Vec<&Resources> = match own {
+        Some(own) => vec![own],
+        None => containers.collect(),
+    };
+    let pair = |amounts: &Amounts| {
+        let cpu = amounts.cpu.map_or(0, |cpu| cpu.0);
+        let memory = amounts.memory.map_or(0, |memory| memory.0);
+        (cpu, memory)
+    };
+    let sum = |which: fn(&Resources) -> &Amounts| {
+        stated
+            .iter()
+            .map(|r| pair(which(r)))
+            .fold((0_i64, 0_i64), |sum, (cpu, memory)| {
+                (sum.0.saturating_add(cpu), sum.1.saturating_add(memory))
+            })
+    };
+    let (requests, limits) = (sum(|r| &r.requests), sum(|r| &r.limits));
+    let limited = stated.iter().all(|r| {
+        let (cpu, memory) = pair(&r.limits);
+        cpu > 0 && memory > 0
+    });
+    if requests == (0, 0) && limits == (0, 0) {
+        Qos::BestEffort
+    } else if limited && requests == limits {
+        Qos::Guaranteed
+    } else {
+        Qos::Burstable
+    }
+}
+
+fn volumes(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) -> Vec<Volume> {
+    let mut volumes = Vec::new();
+    for (index, volume) in spec.volumes.iter().flatten().enumerate() {
+        let at = at.index(index);
+        let projected = volume::projected(volume, &at, faults);
+        let source = match (projected, &volume.empty_dir, &volume.host_path) {
+            (Some(projected), _, _) => projected,
+            (None, Some(empty), _) => empty_dir(empty, &at.field("emptyDir"), faults),
+            (None, None, Some(path)) => VolumeSource::HostPath {
+                path: path.path.clone().into(),
+                kind: host_path_kind(path.type_.as_deref()),
+            },
+            (None, None, None) => {
+                faults.add(
+                    &at,
+                    "is a kind of volume that is not supported by this version of gantry yet",
+                );
+                continue;
+            }
+        };
+        volumes.push(Volume {
+            name: volume.name.clone(),
+            source,
+        });
+    }
+    volumes
+}
+
+fn empty_dir(empty: &k8s::EmptyDirVolumeSource, at: &FieldPath, faults: &mut Faults) -> VolumeSource {
+    let limit = empty.size_limit.as_ref().and_then(|limit| {
+        let bytes = quantity::parse(&limit.0).ok().and_then(quantity::Quantity::units);
+        if bytes.is_none() {
+            faults.add(
+                &at.field("sizeLimit"),
+                format!("{:?} is no quantity that can be counted", limit.0),
+            );
+        }
+        bytes
+    });
+    let medium = match empty.medium.as_deref() {
+        Some("Memory") => Medium::Memory,
+        None | Some("") => Medium::Disk,
+        Some(other) => {
+            faults.add(
+                &at.field("medium"),
+                format!("{other} is not supported by this version of gantry yet"),
+            );
+            Medium::Disk
+        }
+    };
+    VolumeSource::EmptyDir {
+        medium,
+        // Zero is no limit, as the kubelet has it.
+        size_limit: limit.filter(|bytes| *bytes > 0).map(Bytes),
+    }
+}
+
+fn host_path_kind(kind: Option<&str>) -> HostPathKind {
+    match kind {
+        Some("DirectoryOrCreate") => HostPathKind::DirectoryOrCreate,
+        Some("Directory") => HostPathKind::Directory,
+        Some("FileOrCreate") => HostPathKind::FileOrCreate,
+        Some("File") => HostPathKind::File,
+        Some("Socket") => HostPathKind::Socket,
+        Some("CharDevice") => HostPathKind::CharDevice,
+        Some("BlockDevice") => HostPathKind::BlockDevice,
+        _ => HostPathKind::Unchecked,
+    }
+}

@@ -1,0 +1,339 @@
+//! A ConfigMap or a Secret of a manifest. It is read from the tree by hand: no message about it may repeat what is in
+//! it.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::{Map, Value as Json, json};
+
+use super::deserializer;
+use crate::manifest::path::{Fault, Faults, FieldPath};
+use crate::manifest::yaml::tree::{Entry, Node, Scalar, Value};
+use crate::manifest::{ReadObject, names};
+use crate::model::object::{Content, Object, ObjectKey, ObjectKind};
+
+/// The most that the values of one object may have together (`MaxSecretSize`).
+const MOST_BYTES: usize = 1 << 20;
+/// The longest key.
+const MOST_KEY_BYTES: usize = 253;
+
+/// Reads the object of a document, where it can be used, and tells everything that is wrong or dubious.
+pub(crate) fn read(node: &Rc<Node>, kind: ObjectKind) -> (Option<ReadObject>, Vec<Fault>) {
+    let mut faults = Faults::default();
+    let top = FieldPath::default();
+    let metadata = metadata(node, &mut faults);
+    let mut object = Object::default();
+    let Value::Mapping(entries) = &node.value else {
+        faults.add(&top, "is no object");
+        return (None, faults.into_vec());
+    };
+    for entry in entries {
+        let at = top.field(entry.key.clone());
+        match (entry.key.as_str(), kind) {
+            ("apiVersion" | "kind" | "metadata", _) => {}
+            ("data", ObjectKind::ConfigMap) => contents(entry, &at, plain, &mut object.data, &mut faults),
+            ("binaryData", ObjectKind::ConfigMap) => {
+                contents(entry, &at, decoded, &mut object.binary, &mut faults);
+            }
+            ("data", ObjectKind::Secret) => contents(entry, &at, decoded, &mut object.data, &mut faults),
+            // Read below: it counts where both say something.
+            ("stringData", ObjectKind::Secret) => {}
+            ("type", ObjectKind::Secret) => object.secret_type = secret_type(entry, &at, &mut faults),
+            ("immutable", _) => match &entry.value.value {
+                Value::Scalar(Scalar::Bool(immutable)) => object.immutable = *immutable,
+                Value::Scalar(Scalar::Null) => {}
+                _ => faults.add(&at, "must be true or false"),
+            },
+            _ => faults.add(&at, format!("is no field of a {}: remove it", kind.as_str())),
+        }
+    }
+    if kind == ObjectKind::Secret
+        && let Some(entry) = entries.iter().find(|entry| entry.key == "stringData")
+    {
+        contents(
+            entry,
+            &top.field("stringData"),
+            plain,
+            &mut object.data,
+            &mut faults,
+        );
+    }
+    for key in object.binary.keys().filter(|key| object.data.contains_key(*key)) {
+        faults.add(
+            &top.field("binaryData").key(key.clone()),
+            "is in data already: keep one of the two",
+        );
+    }
+    let size: usize = object.files().map(|(_, content)| content.0.len()).sum();
+    if size > MOST_BYTES {
+        faults.add(
+            &top.field("data"),
+            format!("has {size} bytes in all, and {MOST_BYTES} are the most: divide it"),
+        );
+    }
+    let read = faults.is_empty().then(|| complete(kind, &metadata, object));
+    (read, faults.into_vec())
+}
+
+fn secret_type(entry: &Entry, at: &FieldPath, faults: &mut Faults) -> String {
+    let text = entry.value.as_str();
+    if text.is_none() && !entry.value.is_null() {
+        faults.add(at, "must be text (Opaque)");
+    }
+    text.unwrap_or_default().to_owned()
+}
+
+fn metadata(node: &Rc<Node>, faults: &mut Faults) -> ObjectMeta {
+    let at = FieldPath::default().field("metadata");
+    let Some(own) = node.get("metadata") else {
+        faults.add(&at, "is missing: every object has a name");
+        return ObjectMeta::default();
+    };
+    let decoded = deserializer::decode::<ObjectMeta>(own, &at);
+    faults.extend(decoded.faults);
+    let metadata = decoded.value.unwrap_or_default();
+    match metadata.name.as_deref().unwrap_or("") {
+        "" => faults.add(&at.field("name"), "is missing: every object has a name"),
+        name => faults.complain(&at.field("name"), name, names::dns_subdomain(name)),
+    }
+    if let Some(namespace) = metadata
+        .namespace
+        .as_deref()
+        .filter(|namespace| !namespace.is_empty())
+    {
+        faults.complain(&at.field("namespace"), namespace, names::dns_label(namespace));
+    }
+    metadata
+}
+
+/// Reads the values of a map.
+fn contents(
+    entry: &Entry,
+    at: &FieldPath,
+    read: fn(&str) -> Result<Vec<u8>, &'static str>,
+    into: &mut BTreeMap<String, Content>,
+    faults: &mut Faults,
+) {
+    let entries = match &entry.value.value {
+        Value::Scalar(Scalar::Null) => return,
+        Value::Mapping(entries) => entries,
+        _ => return faults.add(at, "must be a mapping of keys to texts"),
+    };
+    for Entry { key, value, .. } in entries {
+        let at = at.key(key.clone());
+        if let Some(complaint) = key_complaint(key) {
+            faults.add(&at, complaint);
+        }
+        let text = match &value.value {
+            Value::Scalar(Scalar::Str(text)) => text.as_str(),
+            Value::Scalar(Scalar::Null) => "",
+            _ => {
+                faults.add(&at, "must be text: put it in quotes");
+                continue;
+            }
+        };
+        match read(text) {
+            Ok(bytes) => {
+                into.insert(key.clone(), Content(bytes.into()));
+            }
+            Err(complaint) => faults.add(&at, complaint),
+        }
+    }
+}
+
+fn plain(text: &str) -> Result<Vec<u8>, &'static str> {
+    Ok(text.as_bytes().to_vec())
+}
+
+/// Standard base64; line breaks in it mean nothing.
+fn decoded(text: &str) -> Result<Vec<u8>, &'static str> {
+    let text: String = text.chars().filter(|c| !matches!(c, '\n' | '\r')).collect();
+    serde_json::from_value::<ByteString>(Json::String(text))
+        .map(|bytes| bytes.0)
+        .map_err(|_| "must be base64 (of a Secret, plain text goes into stringData)")
+}
+
+/// What is wrong with a key (`IsConfigMapKey`): it is a file's name.
+pub(crate) fn key_complaint(key: &str) -> Option<String> {
+    let characters = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    let right = (1..=MOST_KEY_BYTES).contains(&key.len())
+        && key.bytes().all(characters)
+        && key != "."
+        && !key.starts_with("..");
+    (!right).then(|| {
+        format!(
+            "must be letters, digits, '-', '_' and '.', not begin with '..', and have at most {MOST_KEY_BYTES} \
+             characters (key.name, KEY_NAME)"
+        )
+    })
+}
+
+fn complete(kind: ObjectKind, metadata: &ObjectMeta, object: Object) -> ReadObject {
+    let namespace = metadata
+        .namespace
+        .clone()
+        .filter(|namespace| !namespace.is_empty());
+    let key = ObjectKey {
+        kind,
+        namespace: namespace.unwrap_or_else(|| "default".to_owned()),
+        name: metadata.name.clone().unwrap_or_default(),
+    };
+    let base64 = |map: &BTreeMap<String, Content>| -> Map<String, Json> {
+        let value = |content: &Content| serde_json::to_value(ByteString(content.0.to_vec()));
+        map.iter()
+            .map(|(key, content)| (key.clone(), value(content).expect("bytes are JSON as base64")))
+            .collect()
+    };
+    let mut json = json!({
+        "apiVersion": "v1",
+        "kind": kind.as_str(),
+        "metadata": {"name": key.name, "namespace": key.namespace},
+    });
+    if !object.secret_type.is_empty() {
+        json["type"] = json!(object.secret_type);
+    }
+    if object.immutable {
+        json["immutable"] = json!(true);
+    }
+    match kind {
+        ObjectKind::Secret => json["data"] = base64(&object.data).into(),
+        ObjectKind::ConfigMap => {
+            let text = object
+                .data
+                .iter()
+                .map(|(key, content)| (key.clone(), content.text().into()));
+            json["data"] = text.collect::<Map<_, _>>().into();
+            json["binaryData"] = base64(&object.binary).into();
+        }
+    }
+    ReadObject {
+        key,
+        object,
+        document: 0,
+        json: crate::manifest::Json(json.to_string().into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use expect_test::{Expect, expect};
+
+    use crate::manifest::{ManifestContext, read_with_content};
+
+    fn check(text: &str, expected: Expect) {
+        let now = "2026-01-31T12:00:00Z".parse().unwrap();
+        let content = read_with_content(
+            text.as_bytes(),
+            Path::new("/m/a"),
+            &ManifestContext::default(),
+            now,
+        );
+        let mut lines: Vec<String> = content.problems.iter().map(ToString::to_string).collect();
+        for read in &content.objects {
+            lines.push(format!("{} immutable={}", read.key, read.object.immutable));
+            lines.extend(
+                read.object
+                    .files()
+                    .map(|(key, content)| format!("  {key}={:?}", content.text())),
+            );
+            // What is kept of it is read as the same.
+            let again = read_with_content(
+                read.json.0.as_bytes(),
+                Path::new("/m/a"),
+                &ManifestContext::default(),
+                now,
+            );
+            assert_eq!(again.objects[0].object, read.object);
+        }
+        expected.assert_eq(&lines.join("\n"));
+    }
+
+    #[test]
+    fn objects_are_read() {
+        check(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: cm, namespace: ns, labels: {a: b}}\ndata:\n  a: '1'\n  file.txt: |\n    hello\n  empty:\nbinaryData: {bin: aGk=}\nimmutable: true\n",
+            expect![[r#"
+                ConfigMap ns/cm immutable=true
+                  a="1"
+                  empty=""
+                  file.txt="hello\n"
+                  bin="hi""#]],
+        );
+        check(
+            "{apiVersion: v1, kind: Secret, metadata: {name: s}, type: Opaque, data: {a: aGk=, b: \"aG\\nk=\"}, stringData: {a: plain}}",
+            expect![[r#"
+                Secret default/s immutable=false
+                  a="plain"
+                  b="hi""#]],
+        );
+        check(
+            "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: ConfigMap, metadata: {name: a}}\n- {apiVersion: v1, kind: Secret, metadata: {name: a}}\n---\napiVersion: v1\nkind: SecretList\nitems:\n- metadata: {name: b}\n",
+            expect![[r#"
+                ConfigMap default/a immutable=false
+                Secret default/a immutable=false
+                Secret default/b immutable=false"#]],
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_without_the_content() {
+        check(
+            "apiVersion: v1\nkind: Secret\nmetadata: {name: Bad_Name, namespace: Ns, foo: 1}\ndata:\n  a: not-base64!\n  ../b: aGk=\n  c: 7777\nstringData: [geheim]\nimmutable: geheim\ntype: [geheim]\nspec: geheim\n",
+            expect![[r#"
+                /m/a:3: metadata.name: "Bad_Name" must be lower case letters, digits, '-' and '.', begin and end with a letter or a digit, and have at most 253 characters (example.com)
+                /m/a:3: metadata.namespace: "Ns" must be lower case letters, digits and '-', begin and end with a letter or a digit, and have at most 63 characters (my-name, 123-abc)
+                /m/a:5: data[a]: must be base64 (of a Secret, plain text goes into stringData)
+                /m/a:6: data[../b]: must be letters, digits, '-', '_' and '.', not begin with '..', and have at most 253 characters (key.name, KEY_NAME)
+                /m/a:7: data[c]: must be text: put it in quotes
+                /m/a:8: stringData: must be a mapping of keys to texts
+                /m/a:9: immutable: must be true or false
+                /m/a:10: type: must be text (Opaque)
+                /m/a:11: spec: is no field of a Secret: remove it"#]],
+        );
+        check(
+            "apiVersion: v1\nkind: ConfigMap\ndata: {a: b}\nbinaryData: {a: aGk=}\n",
+            expect![[r#"
+                /m/a:1: metadata: is missing: every object has a name
+                /m/a:4: binaryData[a]: is in data already: keep one of the two"#]],
+        );
+        check(
+            "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}}\n---\n{apiVersion: v1, kind: ConfigMap, metadata: {name: a}}\n",
+            expect![[r#"
+                /m/a:3 (document 2): metadata.name: this file has a ConfigMap default/a already: names must differ
+                ConfigMap default/a immutable=false"#]],
+        );
+    }
+
+    #[test]
+    fn a_mebibyte_is_the_most() {
+        // A file has less, but an alias may say a value twice.
+        let with = |size: usize| {
+            let half = "x".repeat(size / 2);
+            let rest = "x".repeat(size % 2);
+            format!(
+                "{{apiVersion: v1, kind: ConfigMap, metadata: {{name: a}}, data: {{k: &x \"{half}\", l: *x, m: \"{rest}\"}}}}"
+            )
+        };
+        let now = "2026-01-31T12:00:00Z".parse().unwrap();
+        let read = |text: String| {
+            read_with_content(
+                text.as_bytes(),
+                Path::new("/m/a"),
+                &ManifestContext::default(),
+                now,
+            )
+            .problems
+        };
+        assert_eq!(read(with(1 << 20)), []);
+        let problems = read(with((1 << 20) + 1));
+        assert!(
+            problems[0]
+                .to_string()
+                .ends_with("data: has 1048577 bytes in all, and 1048576 are the most: divide it")
+        );
+    }
+}

@@ -1,0 +1,223 @@
+//! Quantities of Kubernetes (`500m`, `64Mi`, `1e3`) as exact numbers (`k8s.io/apimachinery/pkg/api/resource`).
+
+/// A quantity in billionths, the finest that Kubernetes knows; finer ones are rounded up, away from zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Quantity(i128);
+
+const NANO: i128 = 1_000_000_000;
+
+impl Quantity {
+    /// Whole units, rounded up.
+    pub(crate) fn units(self) -> Option<i64> {
+        self.in_units_of(NANO)
+    }
+
+    /// Thousandths, rounded up; of more than 64 bits hold, as many as they hold.
+    pub(crate) fn millis(self) -> Option<i64> {
+        self.in_units_of(NANO / 1000).or((self.0 > 0).then_some(i64::MAX))
+    }
+
+    /// Whether it is a whole number.
+    pub(crate) fn is_whole(self) -> bool {
+        self.0 % NANO == 0
+    }
+
+    /// Whether it is a multiple of this many whole units.
+    pub(crate) fn is_multiple_of(self, units: i64) -> bool {
+        self.0 % (NANO * i128::from(units)) == 0
+    }
+
+    /// Whether it is below zero.
+    pub(crate) fn is_negative(self) -> bool {
+        self.0 < 0
+    }
+
+    /// The sum; none where it exceeds every number that means something.
+    pub(crate) fn plus(self, other: Quantity) -> Option<Quantity> {
+        self.0.checked_add(other.0).map(Quantity)
+    }
+
+    fn in_units_of(self, nanos: i128) -> Option<i64> {
+        i64::try_from(-(-self.0).div_euclid(nanos)).ok()
+    }
+}
+
+impl std::fmt::Display for Quantity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            nanos if nanos % NANO == 0 => write!(f, "{}", nanos / NANO),
+            nanos if nanos % (NANO / 1000) == 0 => write!(f, "{}m", nanos / (NANO / 1000)),
+            nanos => write!(f, "{nanos}n"),
+        }
+    }
+}
+
+/// What a right quantity looks like.
+pub(crate) const FORM: &str = "must be a number with one of the suffixes m, k, M, G, T, P, E, Ki, Mi, Gi, Ti, Pi, Ei or an exponent (500m, 64Mi, 1e3)";
+
+/// Reads a quantity. The error says what is wrong.
+pub(crate) fn parse(text: &str) -> Result<Quantity, String> {
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let negative = text.starts_with('-');
+    let number_end = unsigned
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(unsigned.len());
+    let (number, suffix) = unsigned.split_at(number_end);
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    // Digits that are missing are a zero (`.`, `m`), as in Kubernetes.
+    if fraction.contains('.') || text.is_empty() {
+        return Err(FORM.to_owned());
+    }
+    let scale = scale(suffix).ok_or_else(|| FORM.to_owned())?;
+    // More digits than these cannot be below 2^63, or cannot count behind the point.
+    let whole = whole.trim_start_matches('0');
+    let fraction = fraction.trim_end_matches('0');
+    if fraction.len() > 40 {
+        return Err(format!("{text} has too many digits"));
+    }
+    // What is larger is the largest that there is.
+    let most = i128::from(i64::MAX) * NANO;
+    let exact = (whole.len() <= 40)
+        .then(|| exact(whole, fraction, scale))
+        .flatten();
+    let nanos = exact.map_or(most, |nanos| nanos.min(most));
+    Ok(Quantity(if negative { -nanos } else { nanos }))
+}
+
+enum Scale {
+    /// Times ten to this.
+    Ten(i32),
+    /// Times two to this.
+    Two(u32),
+}
+
+fn scale(suffix: &str) -> Option<Scale> {
+    Some(match suffix {
+        "" => Scale::Ten(0),
+        "n" => Scale::Ten(-9),
+        "u" => Scale::Ten(-6),
+        "m" => Scale::Ten(-3),
+        "k" => Scale::Ten(3),
+        "M" => Scale::Ten(6),
+        "G" => Scale::Ten(9),
+        "T" => Scale::Ten(12),
+        "P" => Scale::Ten(15),
+        "E" => Scale::Ten(18),
+        "Ki" => Scale::Two(10),
+        "Mi" => Scale::Two(20),
+        "Gi" => Scale::Two(30),
+        "Ti" => Scale::Two(40),
+        "Pi" => Scale::Two(50),
+        "Ei" => Scale::Two(60),
+        _ => {
+            let exponent = suffix.strip_prefix(['e', 'E'])?;
+            let digits = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
+            if digits.is_empty() || digits.len() > 4 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+                return None;
+            }
+            Scale::Ten(exponent.parse().ok()?)
+        }
+    })
+}
+
+/// `whole.fraction` times the scale in billionths, rounded up; `None` where it is too large by far.
+fn exact(whole: &str, fraction: &str, scale: Scale) -> Option<i128> {
+    let digits = format!("{whole}{fraction}");
+    let mantissa: i128 = if digits.is_empty() {
+        0
+    } else {
+        digits.parse().ok()?
+    };
+    if mantissa == 0 {
+        return Some(0);
+    }
+    let behind = i32::try_from(fraction.len()).ok()?;
+    let (mantissa, exponent) = match scale {
+        Scale::Ten(exponent) => (mantissa, exponent - behind + 9),
+        Scale::Two(bits) => (mantissa.checked_mul(1_i128 << bits)?, 9 - behind),
+    };
+    match u32::try_from(exponent) {
+        Ok(up) => mantissa.checked_mul(10_i128.checked_pow(up)?),
+        Err(_) => match 10_i128.checked_pow(exponent.unsigned_abs()) {
+            Some(divisor) => Some(-(-mantissa).div_euclid(divisor)),
+            // Smaller than a billionth, and not nothing.
+            None => Some(1),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn check(text: &str, nanos: i128) {
+        assert_eq!(parse(text), Ok(Quantity(nanos)), "{text}");
+    }
+
+    #[test]
+    fn quantities_are_exact() {
+        check("1", NANO);
+        check("0", 0);
+        check("500m", NANO / 2);
+        check("0.1", NANO / 10);
+        check(".5", NANO / 2);
+        check("5.", 5 * NANO);
+        check("-1", -NANO);
+        check("+1", NANO);
+        check("1k", 1000 * NANO);
+        check("64Mi", 64 * 1024 * 1024 * NANO);
+        check("1.5Gi", 1536 * 1024 * 1024 * NANO);
+        check("1e3", 1000 * NANO);
+        check("1E3", 1000 * NANO);
+        check("1E", 10_i128.pow(18) * NANO);
+        check("12e-1", 1200 * NANO / 1000);
+        check("1e+09", 10_i128.pow(9) * NANO);
+        check("0.0000000001", 1);
+        check("1e-999", 1);
+        check("0.1n", 1);
+        check("9223372036854775807", i128::from(i64::MAX) * NANO);
+    }
+
+    #[test]
+    fn what_is_no_quantity_is_refused() {
+        for text in [
+            "", "1 ", " 1", "1mm", "1KiB", "1K", "ten", "1.2.3", "1e", "1e+", "0x10", "1_000", "1,5", "--1",
+            "1Mi5", "١",
+        ] {
+            assert!(parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn digits_that_are_missing_are_a_zero_and_what_is_too_large_the_largest() {
+        for text in ["m", ".", "-", "+", "e3", "Ki"] {
+            assert_eq!(parse(text).map(Quantity::units), Ok(Some(0)), "{text:?}");
+        }
+        for text in ["9223372036854775808", "8Ei", "1e19", "1e9999", "9999999E"] {
+            assert_eq!(parse(text).map(Quantity::units), Ok(Some(i64::MAX)), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn units_are_rounded_up() {
+        let units = |text: &str| (parse(text).unwrap().millis(), parse(text).unwrap().units());
+        assert_eq!(units("1.5"), (Some(1500), Some(2)));
+        assert_eq!(units("100u"), (Some(1), Some(1)));
+        assert_eq!(units("-1500m"), (Some(-1500), Some(-1)));
+        assert_eq!(units("8e18"), (Some(i64::MAX), Some(8_000_000_000_000_000_000)));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "[-+0-9.eEmKiMGn]{0,50}") {
+            let _ = parse(&text);
+        }
+
+        #[test]
+        fn whole_numbers_are_themselves(n in any::<i64>().prop_filter("no magnitude", |n| *n != i64::MIN)) {
+            prop_assert_eq!(parse(&n.to_string()).unwrap().units(), Some(n));
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! Whether a container is right: its name, image, ports, environment and mounts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use k8s_openapi::api::core::v1::{Container, ContainerPort, EnvVar, PodSpec, VolumeMount};
+
+use super::{probe, projected, resources, restart, security};
+use crate::manifest::path::{Faults, FieldPath};
+use crate::manifest::{ManifestContext, image, names};
+
+/// Notes what is wrong with a container, or an init container.
+pub(crate) fn container(
+    container: &Container,
+    spec: &PodSpec,
+    context: &ManifestContext,
+    init: bool,
+    at: &FieldPath,
+    faults: &mut Faults,
+) {
+    if container.name.is_empty() {
+        faults.add(&at.field("name"), "is missing: every container has a name");
+    } else {
+        faults.complain(
+            &at.field("name"),
+            &container.name,
+            names::dns_label(&container.name),
+        );
+    }
+    image_of(container, &at.field("image"), faults);
+    paths_and_policies(container, at, faults);
+    ports(
+        container.ports.as_deref().unwrap_or(&[]),
+        spec,
+        init,
+        &at.field("ports"),
+        faults,
+    );
+    env(container.env.as_deref().unwrap_or(&[]), &at.field("env"), faults);
+    projected::environment(container, spec, at, faults);
+    mounts(container, spec, &at.field("volumeMounts"), faults);
+    if let Some(resources) = &container.resources {
+        resources::container(resources, &at.field("resources"), faults);
+    }
+    probe::container(container, spec, init, at, faults);
+    restart::container(container, at, faults);
+    resize_policy(container, spec, init, &at.field("resizePolicy"), faults);
+    if let Some(security) = &container.security_context {
+        security::container(security, context, &at.field("securityContext"), faults);
+    }
+}
+
+fn image_of(container: &Container, at: &FieldPath, faults: &mut Faults) {
+    let image = container.image.as_deref().unwrap_or("");
+    if image.is_empty() {
+        faults.add(
+            at,
+            "is missing: every container has an image (docker.io/library/busybox:1.36)",
+        );
+    } else if image.trim() != image {
+        faults.add(at, format!("{image:?} has spaces around it: remove them"));
+    } else if let Err(complaint) = image::parse(image) {
+        // The runtime refuses it: the container waits with InvalidImageName.
+        faults.warn(at, format!("{image:?} {complaint}"));
+    }
+}
+
+fn paths_and_policies(container: &Container, at: &FieldPath, faults: &mut Faults) {
+    let pull = container.image_pull_policy.as_deref().unwrap_or("");
+    faults.one_of(
+        &at.field("imagePullPolicy"),
+        pull,
+        &["Always", "IfNotPresent", "Never"],
+    );
+    let message = container.termination_message_policy.as_deref().unwrap_or("");
+    faults.one_of(
+        &at.field("terminationMessagePolicy"),
+        message,
+        &["File", "FallbackToLogsOnError"],
+    );
+    for (field, path) in [
+        ("workingDir", &container.working_dir),
+        ("terminationMessagePath", &container.termination_message_path),
+    ] {
+        if let Some(path) = path
+            .as_deref()
+            .filter(|path| !path.is_empty() && !path.starts_with('/'))
+        {
+            faults.warn(
+                &at.field(field),
+                format!("{path:?} is no absolute path: begin it with '/'"),
+            );
+        }
+    }
+}
+
+fn ports(ports: &[ContainerPort], spec: &PodSpec, init: bool, at: &FieldPath, faults: &mut Faults) {
+    let mut taken = BTreeSet::new();
+    for (index, port) in ports.iter().enumerate() {
+        let at = at.index(index);
+        let name = port.name.as_deref().unwrap_or("");
+        if !name.is_empty() {
+            faults.complain(&at.field("name"), name, names::port_name(name));
+            if !taken.insert(name) {
+                faults.add(
+                    &at.field("name"),
+                    format!("another port is called {name:?} already: names must differ"),
+                );
+            }
+        }
+        number(port.container_port, &at.field("containerPort"), faults);
+        match port.host_port {
+            None | Some(0) => {}
+            Some(host) => {
+                number(host, &at.field("hostPort"), faults);
+                if spec.host_network == Some(true) && !init && host != port.container_port {
+                    faults.add(
+                        &at.field("hostPort"),
+                        "must be the containerPort, because hostNetwork is true",
+                    );
+                }
+            }
+        }
+        if let Some(address) = port.host_ip.as_deref().filter(|ip| !ip.is_empty())
+            && address.parse::<IpAddr>().is_err()
+        {
+            faults.unsupported(
+                &at.field("hostIP"),
+                format!("{address:?} is no IP address (10.0.0.1, fd00::1)"),
+            );
+        }
+        let protocol = port.protocol.as_deref().unwrap_or("");
+        faults.one_of(&at.field("protocol"), protocol, &["TCP", "UDP", "SCTP"]);
+    }
+}
+
+fn number(port: i32, at: &FieldPath, faults: &mut Faults) {
+    if !(1..=65535).contains(&port) {
+        faults.add(at, format!("{port} is no port: it must be from 1 to 65535"));
+    }
+}
+
+/// Notes the host ports that are in `taken` already, by protocol, address and number.
+pub(crate) fn host_ports(
+    container: &Container,
+    taken: &mut BTreeSet<(String, Option<IpAddr>, i32)>,
+    at: &FieldPath,
+    faults: &mut Faults,
+) {
+    for (index, port) in container.ports.iter().flatten().enumerate() {
+        let Some(host) = port.host_port.filter(|host| *host != 0) else {
+            continue;
+        };
+        let protocol = port.protocol.clone().unwrap_or_default();
+        let address = port.host_ip.as_deref().and_then(|ip| ip.parse::<IpAddr>().ok());
+        let address = address.filter(|ip| !ip.is_unspecified());
+        if !taken.insert((protocol.clone(), address, host)) {
+            let at = at.field("ports").index(index).field("hostPort");
+            faults.add(
+                &at,
+                format!("{host}/{protocol} is taken by another port of this pod already"),
+            );
+        }
+    }
+}
+
+fn env(env: &[EnvVar], at: &FieldPath, faults: &mut Faults) {
+    let mut taken = BTreeSet::new();
+    for (index, variable) in env.iter().enumerate() {
+        let at = at.index(index);
+        if variable.name.is_empty() {
+            faults.add(&at.field("name"), "is missing: every variable has a name");
+            continue;
+        }
+        faults.complain(&at.field("name"), &variable.name, names::env_name(&variable.name));
+        if !taken.insert(variable.name.as_str()) {
+            let message = format!(
+                "{:?} is set already, and this one counts: keep one of the two",
+                variable.name
+            );
+            faults.warn(&at.field("name"), message);
+        }
+        if variable.value.is_some() && variable.value_from.is_some() {
+            faults.add(
+                &at.field("valueFrom"),
+                "cannot be set together with value: keep one of the two",
+            );
+        }
+    }
+}
+
+fn mounts(container: &Container, spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
+    let volumes: BTreeSet<&str> = spec.volumes.iter().flatten().map(|v| v.name.as_str()).collect();
+    let mut taken: BTreeMap<String, usize> = BTreeMap::new();
+    for (index, mount) in container.volume_mounts.iter().flatten().enumerate() {
+        let at = at.index(index);
+        if mount.name.is_empty() {
+            faults.add(
+                &at.field("name"),
+                "is missing: it names the volume that is mounted",
+            );
+        } else if !volumes.contains(mount.name.as_str()) {
+            let message = format!("no volume is called {:?}: spec.volumes must have it", mount.name);
+            faults.add(&at.field("name"), message);
+        }
+        let path = mount.mount_path.trim_matches('/').to_owned();
+        if mount.mount_path.is_empty() {
+            faults.add(
+                &at.field("mountPath"),
+                "is missing: it is where the container sees the volume",
+            );
+        } else if path.is_empty() {
+            faults.warn(
+                &at.field("mountPath"),
+                "is the root, which no runtime mounts over: name a directory below it",
+            );
+        } else if let Some(other) = taken.insert(path, index) {
+            let message = format!(
+                "{:?} is the path of volumeMounts[{other}] already",
+                mount.mount_path
+            );
+            faults.add(&at.field("mountPath"), message);
+        }
+        projected::sub_path(mount, &at, faults);
+        propagation(mount, container, &at, faults);
+    }
+}
+
+fn propagation(mount: &VolumeMount, container: &Container, at: &FieldPath, faults: &mut Faults) {
+    let privileged = container.security_context.as_ref().and_then(|s| s.privileged) == Some(true);
+    let mode = mount.mount_propagation.as_deref();
+    if let Some(mode) = mode {
+        let at = at.field("mountPropagation");
+        faults.one_of(&at, mode, &["None", "HostToContainer", "Bidirectional"]);
+        if mode == "Bidirectional" && !privileged {
+            faults.add(&at, "Bidirectional is for privileged containers only");
+        }
+    }
+    if let Some(recursive) = mount.recursive_read_only.as_deref() {
+        let at = at.field("recursiveReadOnly");
+        faults.one_of(&at, recursive, &["Disabled", "IfPossible", "Enabled"]);
+        if recursive != "Disabled" {
+            if mount.read_only != Some(true) {
+                faults.add(&at, "needs readOnly: true");
+            }
+            if mode.is_some_and(|mode| mode != "None") {
+                faults.add(&at, "needs mountPropagation None");
+            }
+        }
+    }
+}
+
+fn resize_policy(container: &Container, spec: &PodSpec, init: bool, at: &FieldPath, faults: &mut Faults) {
+    let mut taken = BTreeSet::new();
+    let sidecar = container.restart_policy.as_deref() == Some("Always");
+    for (index, policy) in container.resize_policy.iter().flatten().enumerate() {
+        let at = at.index(index);
+        faults.one_of(
+            &at.field("resourceName"),
+            &policy.resource_name,
+            &["cpu", "memory"],
+        );
+        faults.one_of(
+            &at.field("restartPolicy"),
+            &policy.restart_policy,
+            &["NotRequired", "RestartContainer"],
+        );
+        if !taken.insert(policy.resource_name.as_str()) {
+            let message = format!(
+                "{:?} is stated already: keep one of the two",
+                policy.resource_name
+            );
+            faults.add(&at.field("resourceName"), message);
+        }
+        let may_not = spec.restart_policy.as_deref() == Some("Never") || (init && !sidecar);
+        if may_not && policy.restart_policy == "RestartContainer" {
+            faults.add(
+                &at.field("restartPolicy"),
+                "must be NotRequired for a container that is not restarted",
+            );
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! Whether a pod may run here: what the API server checks, and what this version does not do.
+//!
+//! [`pod`] checks a whole pod and calls one file for each of its parts; [`border`] checks what an API server sends, and
+//! [`unsupported`] refuses what Kubernetes knows and this node does not do.
+
+pub(super) mod resources;
+mod restart;
+mod probe;
+mod projected;
+pub(super) mod security;
+mod container;
+pub(super) mod metadata;
+mod placement;
+mod volume;
+mod pod;
+pub(super) mod border;
+pub(super) mod unsupported;
+
+pub(super) use pod::pod;

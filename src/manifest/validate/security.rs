@@ -1,0 +1,411 @@
+//! Whether the security contexts are right: the pod's with its kernel parameters, and the containers'.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::{
+    AppArmorProfile, Container, Pod, PodSecurityContext, PodSpec, SeccompProfile, SecurityContext, Sysctl,
+};
+
+use crate::manifest::ManifestContext;
+use crate::manifest::convert::security::APPARMOR;
+use crate::manifest::names;
+use crate::manifest::path::{Faults, FieldPath};
+
+/// Kernel parameters that every pod may set (`pkg/kubelet/sysctl/safe_sysctls.go`).
+const SAFE_SYSCTLS: &[&str] = &[
+    "kernel.shm_rmid_forced",
+    "net.ipv4.ip_local_port_range",
+    "net.ipv4.ip_local_reserved_ports",
+    "net.ipv4.ip_unprivileged_port_start",
+    "net.ipv4.ping_group_range",
+    "net.ipv4.tcp_fin_timeout",
+    "net.ipv4.tcp_keepalive_intvl",
+    "net.ipv4.tcp_keepalive_probes",
+    "net.ipv4.tcp_keepalive_time",
+    "net.ipv4.tcp_rmem",
+    "net.ipv4.tcp_syncookies",
+    "net.ipv4.tcp_wmem",
+];
+
+/// The namespace of the kernel that a parameter belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SysctlNamespace {
+    Net,
+    Ipc,
+    /// It has none: it is the whole machine's.
+    None,
+}
+
+/// Notes what is wrong with the pod's context.
+pub(crate) fn pod(spec: &PodSpec, context: &ManifestContext, at: &FieldPath, faults: &mut Faults) {
+    if spec.host_pid == Some(true) && spec.share_process_namespace == Some(true) {
+        let message = "cannot be set together with hostPID: remove one of the two";
+        faults.add(&at.parent().field("shareProcessNamespace"), message);
+    }
+    let Some(security) = &spec.security_context else {
+        return;
+    };
+    ids(
+        &[
+            ("runAsUser", security.run_as_user),
+            ("runAsGroup", security.run_as_group),
+            ("fsGroup", security.fs_group),
+        ],
+        at,
+        faults,
+    );
+    for (index, group) in security.supplemental_groups.iter().flatten().enumerate() {
+        id(*group, &at.field("supplementalGroups").index(index), faults);
+    }
+    pod_policies(security, at, faults);
+    let sysctls = security.sysctls.as_deref().unwrap_or(&[]);
+    self::sysctls(sysctls, spec, context, &at.field("sysctls"), faults);
+    seccomp(
+        security.seccomp_profile.as_ref(),
+        &at.field("seccompProfile"),
+        faults,
+    );
+    apparmor(
+        security.app_armor_profile.as_ref(),
+        &at.field("appArmorProfile"),
+        faults,
+    );
+    if security.windows_options.is_some() {
+        faults.unsupported(&at.field("windowsOptions"), "has no meaning on Linux: remove it");
+    }
+}
+
+fn pod_policies(security: &PodSecurityContext, at: &FieldPath, faults: &mut Faults) {
+    for (field, value, allowed) in [
+        (
+            "fsGroupChangePolicy",
+            &security.fs_group_change_policy,
+            ["Always", "OnRootMismatch"],
+        ),
+        (
+            "supplementalGroupsPolicy",
+            &security.supplemental_groups_policy,
+            ["Merge", "Strict"],
+        ),
+        (
+            "seLinuxChangePolicy",
+            &security.se_linux_change_policy,
+            ["MountOption", "Recursive"],
+        ),
+    ] {
+        if let Some(value) = value {
+            faults.one_of(&at.field(field), value, &allowed);
+        }
+    }
+}
+
+/// Notes what is wrong with a container's context.
+pub(crate) fn container(
+    security: &SecurityContext,
+    context: &ManifestContext,
+    at: &FieldPath,
+    faults: &mut Faults,
+) {
+    ids(
+        &[
+            ("runAsUser", security.run_as_user),
+            ("runAsGroup", security.run_as_group),
+        ],
+        at,
+        faults,
+    );
+    let privileged = security.privileged == Some(true);
+    if privileged && !context.privileged_allowed {
+        faults.add(&at.field("privileged"), "is not allowed on this node");
+    }
+    let added = security
+        .capabilities
+        .as_ref()
+        .and_then(|c| c.add.as_deref())
+        .unwrap_or(&[]);
+    if security.allow_privilege_escalation == Some(false) {
+        let at = at.field("allowPrivilegeEscalation");
+        if privileged {
+            faults.add(&at, "cannot be false for a privileged container");
+        }
+        let message = "cannot be false for a container with the capability SYS_ADMIN";
+        if added.iter().any(|name| name == "CAP_SYS_ADMIN") {
+            faults.add(&at, message);
+        } else if added
+            .iter()
+            .any(|name| matches!(name.as_str(), "SYS_ADMIN" | "ALL"))
+        {
+            // By these names the kubelet does not know it.
+            faults.warn(&at, message);
+        }
+    }
+    if let Some(capabilities) = &security.capabilities {
+        for (field, list) in [("add", &capabilities.add), ("drop", &capabilities.drop)] {
+            for (index, name) in list.iter().flatten().enumerate() {
+                capability(name, &at.field("capabilities").field(field).index(index), faults);
+            }
+        }
+    }
+    match security.proc_mount.as_deref() {
+        None | Some("Default") => {}
+        Some("Unmasked") => faults.unsupported(
+            &at.field("procMount"),
+            "Unmasked needs a user namespace (hostUsers: false), which this version of gantry does not support yet",
+        ),
+        Some(other) => faults.add(&at.field("procMount"), format!("{other:?} is none of Default, Unmasked")),
+    }
+    seccomp(
+        security.seccomp_profile.as_ref(),
+        &at.field("seccompProfile"),
+        faults,
+    );
+    apparmor(
+        security.app_armor_profile.as_ref(),
+        &at.field("appArmorProfile"),
+        faults,
+    );
+    if security.windows_options.is_some() {
+        faults.unsupported(&at.field("windowsOptions"), "has no meaning on Linux: remove it");
+    }
+}
+
+fn capability(name: &str, at: &FieldPath, faults: &mut Faults) {
+    if let Some(short) = name.strip_prefix("CAP_") {
+        // The runtime writes CAP_ before every name.
+        faults.warn(at, format!("{name:?} must be written without CAP_: {short}"));
+    } else if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_') {
+        faults.warn(at, format!("{name:?} is no capability (NET_ADMIN, ALL)"));
+    }
+}
+
+fn ids(ids: &[(&'static str, Option<i64>)], at: &FieldPath, faults: &mut Faults) {
+    for (field, value) in ids {
+        if let Some(value) = value {
+            id(*value, &at.field(*field), faults);
+        }
+    }
+}
+
+fn id(value: i64, at: &FieldPath, faults: &mut Faults) {
+    let most = i64::from(i32::MAX);
+    if !(0..=most).contains(&value) {
+        faults.add(
+            at,
+            format!("{value} is no user or group: it must be from 0 to {most}"),
+        );
+    }
+}
+
+/// What only the node can decide of a pod that the API server has validated: whether it allows the kernel parameters.
+/// Tells what it does not, in the kubelet's words (`pkg/kubelet/sysctl/allowlist.go`).
+pub(crate) fn forbidden_sysctl(spec: &PodSpec, context: &ManifestContext) -> Option<String> {
+    let own = spec.security_context.as_ref()?;
+    own.sysctls.iter().flatten().find_map(|sysctl| {
+        let name = dotted(&sysctl.name);
+        let with_host = match sysctl_namespace(&name) {
+            SysctlNamespace::Net if spec.host_network == Some(true) => Some("Net"),
+            SysctlNamespace::Ipc if spec.host_ipc == Some(true) => Some("IPC"),
+            _ => None,
+        };
+        match with_host {
+            _ if !allowed(&name, &context.allowed_unsafe_sysctls) => {
+                Some(format!("forbidden sysctl: {name:?} not allowlisted"))
+            }
+            Some(kind) => Some(format!(
+                "forbidden sysctl: {name:?} not allowed with host {kind} enabled"
+            )),
+            None => None,
+        }
+    })
+}
+
+fn sysctls(
+    sysctls: &[Sysctl],
+    spec: &PodSpec,
+    context: &ManifestContext,
+    at: &FieldPath,
+    faults: &mut Faults,
+) {
+    let (mut taken, mut written) = (BTreeSet::new(), BTreeSet::new());
+    for (index, sysctl) in sysctls.iter().enumerate() {
+        let at = at.index(index).field("name");
+        if let Some(complaint) = names::sysctl(&sysctl.name) {
+            faults.add(&at, format!("{:?} {complaint}", sysctl.name));
+            continue;
+        }
+        let name = dotted(&sysctl.name);
+        let message = format!("{name} is set already: keep one of the two");
+        if !written.insert(sysctl.name.as_str()) {
+            faults.add(&at, message);
+        } else if !taken.insert(name.clone()) {
+            // The same in the other spelling.
+            faults.warn(&at, message);
+        }
+        match sysctl_namespace(&name) {
+            SysctlNamespace::Net if spec.host_network == Some(true) => {
+                faults.add(
+                    &at,
+                    format!("{name} would be the host's, because hostNetwork is true"),
+                );
+            }
+            SysctlNamespace::Ipc if spec.host_ipc == Some(true) => {
+                faults.add(
+                    &at,
+                    format!("{name} would be the host's, because hostIPC is true"),
+                );
+            }
+            // The node refuses such a pod when it is to be admitted.
+            SysctlNamespace::None => {
+                faults.warn(
+                    &at,
+                    format!("{name} belongs to the whole machine, so no pod can set it"),
+                );
+            }
+            _ if !allowed(&name, &context.allowed_unsafe_sysctls) => {
+                let message =
+                    format!("{name} is not allowed on this node: allowedUnsafeSysctls must have it");
+                faults.warn(&at, message);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The name with dots: with slashes between the parts, a dot belongs to the name of an interface.
+fn dotted(name: &str) -> String {
+    match name.find(['.', '/']) {
+        Some(at) if name.as_bytes()[at] == b'/' => name
+            .chars()
+            .map(|c| match c {
+                '.' => '/',
+                '/' => '.',
+                c => c,
+            })
+            .collect(),
+        _ => name.to_owned(),
+    }
+}
+
+/// By name, as `sysctl.GetNamespace` of `k8s.io/component-helpers` knows them.
+fn sysctl_namespace(name: &str) -> SysctlNamespace {
+    match name {
+        name if name.starts_with("net.") => SysctlNamespace::Net,
+        "kernel.sem" => SysctlNamespace::Ipc,
+        name if name.starts_with("kernel.shm")
+            || name.starts_with("kernel.msg")
+            || name.starts_with("fs.mqueue.") =>
+        {
+            SysctlNamespace::Ipc
+        }
+        _ => SysctlNamespace::None,
+    }
+}
+
+fn allowed(name: &str, patterns: &[String]) -> bool {
+    SAFE_SYSCTLS.contains(&name)
+        || patterns.iter().any(|pattern| match pattern.strip_suffix('*') {
+            Some(prefix) => name.starts_with(&dotted(prefix)),
+            None => name == dotted(pattern),
+        })
+}
+
+fn seccomp(profile: Option<&SeccompProfile>, at: &FieldPath, faults: &mut Faults) {
+    let Some(profile) = profile else {
+        return;
+    };
+    profile_kind(&profile.type_, profile.localhost_profile.as_deref(), at, faults);
+    if let Some(path) = &profile.localhost_profile
+        && (path.starts_with('/') || path.split('/').any(|part| part == ".."))
+    {
+        let message = format!("{path:?} must be a path below the node's seccomp directory, without '..'");
+        faults.add(&at.field("localhostProfile"), message);
+    }
+}
+
+fn apparmor(profile: Option<&AppArmorProfile>, at: &FieldPath, faults: &mut Faults) {
+    let Some(profile) = profile else {
+        return;
+    };
+    profile_kind(&profile.type_, profile.localhost_profile.as_deref(), at, faults);
+    if let Some(name) = &profile.localhost_profile
+        && (name.trim() != name || name.len() > 4095)
+    {
+        faults.add(
+            &at.field("localhostProfile"),
+            "must be the name of a profile without spaces around it",
+        );
+    }
+}
+
+/// Notes what is wrong with annotations from the time when AppArmor profiles had no field
+/// (`ValidateAppArmorPodAnnotations`, `validateAppArmorAnnotationsAndFieldsMatchOnCreate`).
+pub(crate) fn annotations(pod: &Pod, at: &FieldPath, faults: &mut Faults) {
+    let spec = pod.spec.as_ref();
+    let init = spec
+        .into_iter()
+        .flat_map(|spec| spec.init_containers.iter().flatten());
+    let containers: Vec<&Container> = spec
+        .into_iter()
+        .flat_map(|spec| &spec.containers)
+        .chain(init)
+        .collect();
+    let of_pod = spec.and_then(|spec| spec.security_context.as_ref()?.app_armor_profile.as_ref());
+    for (key, value) in pod.metadata.annotations.iter().flatten() {
+        let Some(name) = key.strip_prefix(APPARMOR) else {
+            continue;
+        };
+        let at = at.key(key.clone());
+        let is_known = matches!(value.as_str(), "" | "runtime/default" | "unconfined");
+        if !is_known && !value.starts_with("localhost/") {
+            faults.add(
+                &at,
+                format!("{value:?} is none of runtime/default, unconfined, localhost/…"),
+            );
+        }
+        let Some(container) = containers.iter().find(|container| container.name == name) else {
+            faults.add(&at, format!("no container is called {name:?}"));
+            continue;
+        };
+        let own = container.security_context.as_ref();
+        let stated = own.and_then(|own| own.app_armor_profile.as_ref()).or(of_pod);
+        if stated.is_some_and(|profile| annotation(profile) != *value) {
+            faults.add(
+                &at,
+                "says otherwise than securityContext.appArmorProfile: remove the annotation",
+            );
+        }
+    }
+}
+
+/// The profile as an annotation had it.
+fn annotation(profile: &AppArmorProfile) -> String {
+    match profile.type_.as_str() {
+        "RuntimeDefault" => "runtime/default".to_owned(),
+        "Unconfined" => "unconfined".to_owned(),
+        _ => format!(
+            "localhost/{}",
+            profile.localhost_profile.as_deref().unwrap_or_default()
+        ),
+    }
+}
+
+fn profile_kind(kind: &str, localhost: Option<&str>, at: &FieldPath, faults: &mut Faults) {
+    faults.one_of(
+        &at.field("type"),
+        kind,
+        &["RuntimeDefault", "Unconfined", "Localhost"],
+    );
+    match (kind, localhost) {
+        ("Localhost", None | Some("")) => {
+            faults.add(
+                &at.field("localhostProfile"),
+                "is missing: the type Localhost needs it",
+            );
+        }
+        ("Localhost", Some(_)) | (_, None) => {}
+        (_, Some(_)) => faults.add(
+            &at.field("localhostProfile"),
+            "is for the type Localhost only: remove it",
+        ),
+    }
+}

@@ -1,0 +1,99 @@
+//! Whether the volumes are right.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, HostPathVolumeSource, PodSpec};
+
+use super::{projected, resources};
+use crate::manifest::names;
+use crate::manifest::path::{Faults, FieldPath};
+
+/// Notes what is wrong with the volumes.
+pub(crate) fn volumes(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
+    let mut taken = BTreeSet::new();
+    for (index, volume) in spec.volumes.iter().flatten().enumerate() {
+        let at = at.index(index);
+        if volume.name.is_empty() {
+            faults.add(&at.field("name"), "is missing: every volume has a name");
+        } else {
+            faults.complain(&at.field("name"), &volume.name, names::dns_label(&volume.name));
+            if !taken.insert(volume.name.as_str()) {
+                let message = format!(
+                    "another volume is called {:?} already: names must differ",
+                    volume.name
+                );
+                faults.add(&at.field("name"), message);
+            }
+        }
+        let kinds = [
+            (volume.empty_dir.is_some(), "emptyDir"),
+            (volume.host_path.is_some(), "hostPath"),
+            (volume.config_map.is_some(), "configMap"),
+            (volume.secret.is_some(), "secret"),
+            (volume.downward_api.is_some(), "downwardAPI"),
+            (volume.projected.is_some(), "projected"),
+        ];
+        let mut kinds = kinds.into_iter().filter(|(is, _)| *is).map(|(_, kind)| kind);
+        if let (Some(first), Some(second)) = (kinds.next(), kinds.next()) {
+            let message = format!("cannot be set together with {first}: a volume is one of the two");
+            faults.add(&at.field(second), message);
+        }
+        projected::volume(volume, spec, &at, faults);
+        if let Some(empty) = &volume.empty_dir {
+            empty_dir(empty, &at.field("emptyDir"), faults);
+        }
+        if let Some(path) = &volume.host_path {
+            host_path(path, &at.field("hostPath"), faults);
+        }
+    }
+}
+
+fn empty_dir(empty: &EmptyDirVolumeSource, at: &FieldPath, faults: &mut Faults) {
+    match empty.medium.as_deref().unwrap_or("") {
+        "" | "Memory" => {}
+        medium if medium == "HugePages" || medium.starts_with("HugePages-") => faults.unsupported(
+            &at.field("medium"),
+            format!("{medium} is not supported by this version of gantry yet: use Memory, or leave it out"),
+        ),
+        medium => faults.unsupported(
+            &at.field("medium"),
+            format!("{medium:?} is neither empty nor Memory"),
+        ),
+    }
+    if let Some(limit) = &empty.size_limit {
+        resources::amount("sizeLimit", &limit.0, &at.field("sizeLimit"), faults);
+    }
+}
+
+fn host_path(host: &HostPathVolumeSource, at: &FieldPath, faults: &mut Faults) {
+    let path = host.path.as_str();
+    if path.is_empty() {
+        faults.add(&at.field("path"), "is missing: it is the path on the node");
+    } else if !path.starts_with('/') {
+        // It would depend on where the agent was started.
+        faults.unsupported(
+            &at.field("path"),
+            format!("{path:?} is no absolute path: begin it with '/'"),
+        );
+    }
+    if path.split('/').any(|part| part == "..") {
+        faults.add(
+            &at.field("path"),
+            format!("{path:?} contains '..': write the path without it"),
+        );
+    }
+    faults.one_of(
+        &at.field("type"),
+        host.type_.as_deref().unwrap_or(""),
+        &[
+            "",
+            "DirectoryOrCreate",
+            "Directory",
+            "FileOrCreate",
+            "File",
+            "Socket",
+            "CharDevice",
+            "BlockDevice",
+        ],
+    );
+}

@@ -1,0 +1,427 @@
+//! The events of a YAML parser to trees: anchors shared, keys made text, duplicates found, merges done, all within
+//! budgets.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use saphyr_parser::{Event, ScalarStyle, Tag};
+
+use super::entries::{Entries, Key, put_together};
+use super::parse::Document;
+use super::scalar;
+use super::tree::{Entry, Node, Scalar, Value};
+use crate::manifest::path::{Fault, FieldPath, MOST_FAULTS};
+use crate::model::pod::ProblemKind;
+
+/// The deepest nesting: a pod's deepest field lies some 12 levels deep, in a list a few more.
+const MOST_LEVELS: usize = 64;
+/// The most values in one file, those that aliases repeat counted each time. A pod has some hundred.
+const MOST_VALUES: usize = 100_000;
+/// The longest path that is told.
+const MOST_SEGMENTS: usize = 16;
+
+/// A collection that is not closed yet.
+struct Frame {
+    line: usize,
+    anchor: usize,
+    kind: Kind,
+}
+
+enum Kind {
+    Sequence(Vec<Rc<Node>>),
+    Mapping(Entries),
+}
+
+/// Puts the events of a parser together.
+#[derive(Default)]
+pub(crate) struct Composer {
+    done: Vec<Document>,
+    number: usize,
+    line: usize,
+    stack: Vec<Frame>,
+    root: Option<Rc<Node>>,
+    anchors: HashMap<usize, Rc<Node>>,
+    faults: Vec<Fault>,
+    values: usize,
+    lines_before: usize,
+    syntax: Syntax,
+    /// The last scalar as it is written, for what is said about it as a key.
+    written: String,
+}
+
+/// What a text is written in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Syntax {
+    /// YAML.
+    #[default]
+    Yaml,
+    /// JSON to the letter: of a key that stands twice, Go's reader puts both objects together.
+    Json,
+}
+
+/// Why a document is not read further.
+pub(crate) struct Stop {
+    /// The line in the file.
+    pub(crate) line: usize,
+    /// What is wrong there.
+    pub(crate) message: String,
+    /// The kind of the refusal.
+    pub(crate) kind: ProblemKind,
+}
+
+impl Composer {
+    /// Goes on after so many documents, lines and values of the file.
+    pub(crate) fn after(documents: usize, lines: usize, values: usize, syntax: Syntax) -> Composer {
+        Composer {
+            syntax,
+            number: documents,
+            lines_before: lines,
+            values,
+            ..Composer::default()
+        }
+    }
+
+    /// How many values the file has so far.
+    pub(crate) fn values(&self) -> usize {
+        self.values
+    }
+
+    /// The documents that were read.
+    pub(crate) fn into_documents(self) -> Vec<Document> {
+        self.done
+    }
+
+    /// Takes the next event. `line` is the line in what is being parsed.
+    pub(crate) fn event(&mut self, event: Event<'_>, line: usize) -> Result<(), Stop> {
+        let line = self.lines_before + line;
+        match event {
+            Event::Nothing | Event::StreamStart | Event::StreamEnd => Ok(()),
+            Event::DocumentStart(_) => {
+                self.number += 1;
+                self.line = line;
+                self.anchors.clear();
+                Ok(())
+            }
+            Event::DocumentEnd => {
+                self.close_document(true);
+                Ok(())
+            }
+            Event::Alias(anchor) => {
+                let node = self.anchors.get(&anchor).cloned().ok_or_else(|| Stop {
+                    line,
+                    message: "an alias refers to a value that contains the alias itself".into(),
+                    kind: ProblemKind::Invalid,
+                })?;
+                self.count(node.size, line)?;
+                if self.is_merge_next() && !matches!(node.value, Value::Mapping(_)) {
+                    self.fault(
+                        line,
+                        "`<<` merges mappings only, or a list of them that stands there itself".into(),
+                    );
+                }
+                self.add(node, line, false)
+            }
+            Event::Scalar(text, style, anchor, tag) => {
+                self.scalar(&text, style, anchor, tag.as_deref(), line)
+            }
+            Event::SequenceStart(anchor, tag) => {
+                self.check_collection_tag(tag.as_deref(), "seq", line);
+                self.open(line, anchor, Kind::Sequence(Vec::new()))
+            }
+            Event::MappingStart(anchor, tag) => {
+                self.check_collection_tag(tag.as_deref(), "map", line);
+                self.open(line, anchor, Kind::Mapping(Entries::default()))
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.close(),
+        }
+    }
+
+    fn open(&mut self, line: usize, anchor: usize, kind: Kind) -> Result<(), Stop> {
+        if self.stack.len() >= MOST_LEVELS {
+            return Err(Stop {
+                line,
+                message: format!("values are nested more than {MOST_LEVELS} levels deep"),
+                kind: ProblemKind::Bound,
+            });
+        }
+        self.stack.push(Frame { line, anchor, kind });
+        self.count(1, line)
+    }
+
+    fn close(&mut self) -> Result<(), Stop> {
+        let frame = self.stack.pop().expect("the parser closes only what it opened");
+        let value = match frame.kind {
+            Kind::Sequence(items) => Value::Sequence(items),
+            Kind::Mapping(entries) => Value::Mapping(entries.list),
+        };
+        let node = Rc::new(Node::new(frame.line, value));
+        if frame.anchor > 0 {
+            self.anchors.insert(frame.anchor, node.clone());
+        }
+        self.add(node, frame.line, false)
+    }
+
+    fn scalar(
+        &mut self,
+        text: &str,
+        style: ScalarStyle,
+        anchor: usize,
+        tag: Option<&Tag>,
+        line: usize,
+    ) -> Result<(), Stop> {
+        let plain = style == ScalarStyle::Plain;
+        if plain {
+            text.clone_into(&mut self.written);
+        }
+        let merge = plain && tag.is_none() && text == "<<";
+        let scalar = match scalar::tagged(text, plain, tag) {
+            Ok(scalar) => scalar,
+            Err(message) => {
+                self.fault(line, message);
+                Scalar::Null
+            }
+        };
+        if let Scalar::Float(value, _) = scalar
+            && !value.is_finite()
+            && !self.is_key_next()
+        {
+            self.fault(
+                line,
+                "is a number that JSON, and so Kubernetes, does not have: put it in quotes".into(),
+            );
+        }
+        let scalar = match scalar {
+            Scalar::Float(value, text) if self.syntax == Syntax::Json => Scalar::Decimal(value, text),
+            scalar => scalar,
+        };
+        if let Some(tag) = tag.filter(|tag| scalar::is_unknown(tag)) {
+            self.note(line, scalar::unknown_tag(tag), ProblemKind::Dubious);
+        }
+        let node = Rc::new(Node::new(line, Value::Scalar(scalar)));
+        if anchor > 0 {
+            self.anchors.insert(anchor, node.clone());
+        }
+        self.count(1, line)?;
+        self.add(node, line, merge)
+    }
+
+    /// Whether the next value is the key of an entry.
+    fn is_key_next(&self) -> bool {
+        let top = self.stack.last().map(|frame| &frame.kind);
+        matches!(top, Some(Kind::Mapping(entries)) if entries.pending.is_none())
+    }
+
+    /// Whether the next value is merged into a mapping.
+    fn is_merge_next(&self) -> bool {
+        let top = self.stack.last().map(|frame| &frame.kind);
+        matches!(top, Some(Kind::Mapping(entries)) if entries.pending.as_ref().is_some_and(|key| key.merge))
+    }
+
+    /// Counts values, those that an alias repeats once more.
+    fn count(&mut self, values: usize, line: usize) -> Result<(), Stop> {
+        self.values = self.values.saturating_add(values);
+        if self.values > MOST_VALUES {
+            return Err(Stop {
+                line,
+                message: format!(
+                    "there are more than {MOST_VALUES} values, those that aliases repeat included"
+                ),
+                kind: ProblemKind::Bound,
+            });
+        }
+        Ok(())
+    }
+
+    /// Puts a complete value where it belongs: at the top, into a list, as a key, or as the value of a key.
+    fn add(&mut self, node: Rc<Node>, line: usize, merge: bool) -> Result<(), Stop> {
+        if self.stack.len() + node.levels > MOST_LEVELS {
+            return Err(Stop {
+                line,
+                message: format!("values are nested more than {MOST_LEVELS} levels deep"),
+                kind: ProblemKind::Bound,
+            });
+        }
+        let Some(frame) = self.stack.last_mut() else {
+            self.root = Some(node);
+            return Ok(());
+        };
+        let entries = match &mut frame.kind {
+            Kind::Sequence(items) => {
+                items.push(node);
+                return Ok(());
+            }
+            Kind::Mapping(entries) => entries,
+        };
+        let Some(key) = entries.pending.take() else {
+            let (text, fault) = key_text(&node, &self.written);
+            entries.pending = Some(Key { text, line, merge });
+            if let Some((message, kind)) = fault {
+                self.note(line, message, kind);
+            }
+            return Ok(());
+        };
+        if key.merge {
+            return self.merge(&node);
+        }
+        let (text, line) = (key.text, key.line);
+        let former = entries.value_of(&text).filter(|_| self.syntax == Syntax::Json);
+        let (value, read_again) = match former {
+            Some(former) => (put_together(former, &node), former.size),
+            None => (node, 0),
+        };
+        let entry = Entry {
+            key: text.clone(),
+            line,
+            value,
+        };
+        let twice = entries.put(entry, Some(line));
+        // Else a key that stands a thousand times would cost a million.
+        self.count(read_again, line)?;
+        if let Some(first) = twice {
+            self.push_fault(Fault {
+                path: field(&self.path(), &text),
+                line: Some(line),
+                message: format!(
+                    "the key {text:?} is on line {first} already, and this one counts: keep one of the two"
+                ),
+                kind: ProblemKind::Dubious,
+            });
+        }
+        Ok(())
+    }
+
+    /// Adds the entries of `<<: *alias` (YAML 1.1, merge). Like the kubelet's reader: they take the place of those before
+    /// them, and those behind take theirs; of several mappings the first counts.
+    fn merge(&mut self, node: &Rc<Node>) -> Result<(), Stop> {
+        let sources: Vec<&Rc<Node>> = match &node.value {
+            Value::Sequence(items) => items.iter().rev().collect(),
+            _ => vec![node],
+        };
+        let mut more = Vec::new();
+        for source in sources {
+            match &source.value {
+                Value::Mapping(entries) => more.extend(entries.iter().cloned()),
+                _ => self.fault(node.line, "`<<` merges mappings only".into()),
+            }
+        }
+        self.count(more.len(), node.line)?;
+        if let Some(Frame {
+            kind: Kind::Mapping(entries),
+            ..
+        }) = self.stack.last_mut()
+        {
+            for entry in more {
+                entries.put(entry, None);
+            }
+        }
+        Ok(())
+    }
+
+    fn check_collection_tag(&mut self, tag: Option<&Tag>, own: &str, line: usize) {
+        if let Some(tag) = tag
+            && !(tag.is_yaml_core_schema() && tag.suffix == own)
+        {
+            self.note(line, scalar::unknown_tag(tag), ProblemKind::Dubious);
+        }
+    }
+
+    fn fault(&mut self, line: usize, message: String) {
+        self.note(line, message, ProblemKind::Invalid);
+    }
+
+    fn note(&mut self, line: usize, message: String, kind: ProblemKind) {
+        let path = self.path();
+        self.push_fault(Fault {
+            path,
+            line: Some(line),
+            message,
+            kind,
+        });
+    }
+
+    fn push_fault(&mut self, fault: Fault) {
+        if self.faults.len() < MOST_FAULTS {
+            self.faults.push(fault);
+        }
+    }
+
+    /// The path of what is being read, as far as a person reads it.
+    fn path(&self) -> FieldPath {
+        self.stack
+            .iter()
+            .take(MOST_SEGMENTS)
+            .fold(FieldPath::default(), |path, frame| match &frame.kind {
+                Kind::Sequence(items) => path.index(items.len()),
+                Kind::Mapping(entries) => match &entries.pending {
+                    Some(key) => field(&path, &key.text),
+                    None => path,
+                },
+            })
+    }
+
+    /// Ends the document that cannot be read further.
+    pub(crate) fn fail(&mut self, stop: &Stop) {
+        if self.number == self.done.last().map_or(0, |d| d.number) {
+            // The error lies before the first event of a document of its own.
+            self.number += 1;
+            self.line = stop.line;
+        }
+        let path = self.path();
+        self.faults.push(Fault {
+            path,
+            line: Some(stop.line),
+            message: stop.message.clone(),
+            kind: stop.kind,
+        });
+        // Only what is closed is told: a truncated name is another pod's name.
+        if let Some(frame) = self.stack.drain(..).next()
+            && let Kind::Mapping(entries) = frame.kind
+        {
+            self.root = Some(Rc::new(Node::new(frame.line, Value::Mapping(entries.list))));
+        }
+        self.close_document(false);
+    }
+
+    fn close_document(&mut self, complete: bool) {
+        self.done.push(Document {
+            number: self.number,
+            line: self.line,
+            root: self.root.take(),
+            complete,
+            faults: std::mem::take(&mut self.faults),
+        });
+    }
+}
+
+/// The text of a key, and what is wrong or dubious with it. The kubelet's reader makes text of numbers and booleans.
+fn key_text(node: &Node, written: &str) -> (String, Option<(String, ProblemKind)>) {
+    let dubious = |text: String| {
+        let message = format!("the key {written} is read as {text}: put it in quotes");
+        (text, Some((message, ProblemKind::Dubious)))
+    };
+    let refused = |what: &str| {
+        let message = format!("{what}: a key must be text");
+        (String::new(), Some((message, ProblemKind::Invalid)))
+    };
+    match &node.value {
+        Value::Scalar(Scalar::Str(text)) => (text.clone(), None),
+        Value::Scalar(Scalar::Int(n)) => (n.to_string(), None),
+        // Of these Go's reader makes a type that its converter does not know.
+        Value::Scalar(Scalar::Uint(_)) => refused("the number of a key is too large"),
+        Value::Scalar(Scalar::Bool(value)) => dubious(value.to_string()),
+        Value::Scalar(Scalar::Float(value, _) | Scalar::Decimal(value, _)) => {
+            dubious(scalar::key_of_float(*value))
+        }
+        Value::Scalar(Scalar::Null) => refused("a key is empty"),
+        Value::Sequence(_) | Value::Mapping(_) => refused("a list or a mapping is used as a key"),
+    }
+}
+
+/// The path of a key: one that no field can have is a map's.
+fn field(path: &FieldPath, key: &str) -> FieldPath {
+    if !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric()) {
+        path.field(key.to_owned())
+    } else {
+        path.key(key)
+    }
+}

@@ -1,0 +1,13 @@
+//! Text to trees: the bytes of a file become documents whose values know their lines.
+//!
+//! [`text`] refuses what no manifest can be, [`parse`] runs the parser within budgets, [`composer`] makes trees of its
+//! events with [`entries`] for mappings and [`scalar`] for what a scalar means, and [`tree`] is the result.
+
+pub(super) mod text;
+pub(super) mod tree;
+pub(super) mod scalar;
+mod entries;
+mod composer;
+mod parse;
+
+pub(super) use parse::{Document, documents};

@@ -1,0 +1,179 @@
+//! Text to documents: the events of the YAML parser become trees, within budgets that hostile input cannot
+//! exceed. JSON comes the same way, being YAML, as it does in the kubelet.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+
+use saphyr_parser::Parser;
+use serde::de::IgnoredAny;
+
+use super::composer::{Composer, Stop, Syntax};
+use super::tree::Node;
+use crate::manifest::path::Fault;
+use crate::model::pod::ProblemKind;
+
+/// One document of a file.
+#[derive(Debug)]
+pub(crate) struct Document {
+    /// Its number within the file, from 1.
+    pub(crate) number: usize,
+    /// The line on which it begins.
+    pub(crate) line: usize,
+    /// The tree; of a document that could not be read to its end, the entries that are complete. `None`
+    /// where there is nothing at all.
+    pub(crate) root: Option<Rc<Node>>,
+    /// Whether it was read to its end.
+    pub(crate) complete: bool,
+    /// What makes the tree unusable.
+    pub(crate) faults: Vec<Fault>,
+}
+
+/// All documents of a text. After an error reading goes on at the next `---`, so that one broken document
+/// does not hide the others.
+pub(crate) fn documents(text: &str) -> Vec<Document> {
+    let syntax = syntax_of(text);
+    let text = join_surrogates(text);
+    let mut documents = Vec::new();
+    let mut values = 0;
+    let mut rest: &str = &text;
+    let mut lines_before = 0;
+    loop {
+        let mut composer = Composer::after(documents.len(), lines_before, values, syntax);
+        let failed_at = read(rest, lines_before, &mut composer);
+        values = composer.values();
+        documents.append(&mut composer.into_documents());
+        let Some(line) = failed_at else { break };
+        let Some((skipped_lines, offset)) = next_document(rest, line - lines_before) else {
+            break;
+        };
+        lines_before += skipped_lines;
+        rest = &rest[offset..];
+    }
+    documents
+}
+
+/// What begins with a brace is read as JSON by the kubelet, and refused where it is none; here it is YAML then.
+fn syntax_of(text: &str) -> Syntax {
+    let is_json = text.trim_start().starts_with('{') && serde_json::from_str::<IgnoredAny>(text).is_ok();
+    match is_json {
+        true => Syntax::Json,
+        false => Syntax::Yaml,
+    }
+}
+
+/// Reads documents until the end or the first error, whose line in the file is returned.
+fn read(text: &str, lines_before: usize, composer: &mut Composer) -> Option<usize> {
+    let mut parser = Parser::new_from_str(text);
+    let mut last_line = 1;
+    loop {
+        let outcome = match parser.next_event() {
+            None => return None,
+            Some(Ok((event, span))) => {
+                last_line = span.start.line().max(1);
+                composer.event(event, last_line)
+            }
+            Some(Err(error)) => {
+                let line = error.marker().line().max(last_line);
+                let (line, message) = syntax_error(text, error.info(), line);
+                Err(Stop {
+                    line: lines_before + line,
+                    message,
+                    kind: ProblemKind::Invalid,
+                })
+            }
+        };
+        if let Err(stop) = outcome {
+            composer.fail(&stop);
+            return Some(stop.line);
+        }
+    }
+}
+
+/// The first line after `line` (from 1) that separates documents: how many lines lie before it, and its offset.
+fn next_document(text: &str, line: usize) -> Option<(usize, usize)> {
+    let mut offset = 0;
+    for (index, content) in text.split_inclusive('\n').enumerate() {
+        let separator = content
+            .strip_prefix("---")
+            .is_some_and(|after| after.is_empty() || after.starts_with([' ', '\t', '\r', '\n']));
+        // The line of the error itself may be the separator, but only where something lies before it.
+        if index > 0 && index + 1 >= line && separator {
+            return Some((index, offset));
+        }
+        offset += content.len();
+    }
+    None
+}
+
+/// JSON writes a character beyond U+FFFF as two escapes, which YAML does not know: they become the one that
+/// YAML has. Only for JSON, where a backslash is always an escape.
+fn join_surrogates(text: &str) -> Cow<'_, str> {
+    let json = text.trim_start().starts_with(['{', '[']);
+    if !json || !text.contains("\\u") {
+        return Cow::Borrowed(text);
+    }
+    let unit = |s: &str| -> Option<u32> {
+        let hex = s.strip_prefix("\\u")?.get(..4)?;
+        u32::from_str_radix(hex, 16).ok()
+    };
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let pair = match (unit(rest), rest.get(6..).and_then(unit)) {
+            (Some(high @ 0xD800..=0xDBFF), Some(low @ 0xDC00..=0xDFFF)) => {
+                Some(0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00))
+            }
+            _ => None,
+        };
+        match pair {
+            Some(code) => {
+                out.push_str(&format!("\\U{code:08x}"));
+                rest = &rest[12..];
+            }
+            None => {
+                // The escape and what it escapes, so that an escaped backslash begins no other escape.
+                let end = rest.chars().take(2).map(char::len_utf8).sum();
+                out.push_str(&rest[..end]);
+                rest = &rest[end..];
+            }
+        }
+    }
+    out.push_str(rest);
+    Cow::Owned(out)
+}
+
+/// What the parser's error means for the person who wrote the line, and its line in the text, from 1.
+fn syntax_error(text: &str, info: &str, line: usize) -> (usize, String) {
+    let tab = |line: &str| line[..line.len() - line.trim_start().len()].contains('\t');
+    let from = line.saturating_sub(1);
+    // The parser tells where the value began that the tab came into.
+    let tabbed = text
+        .lines()
+        .enumerate()
+        .skip(from)
+        .take(2)
+        .find(|(_, line)| tab(line));
+    if let Some((index, _)) = tabbed {
+        return (
+            index + 1,
+            "is not valid YAML: the line is indented with a tab: use spaces".into(),
+        );
+    }
+    let remedy = if info.contains("mapping values are not allowed") {
+        ": put a value that contains ': ' in quotes, or indent the line like those beside it"
+    } else if info.contains("end of stream")
+        || info.contains("end of file")
+        || info.contains("unexpected eof")
+    {
+        ": a quote or a bracket is not closed, or the end of the file is missing"
+    } else if info.contains("document indicator") {
+        ": a quote or a bracket is not closed before the '---'"
+    } else if info.contains("cannot start any token") {
+        ": put the value in quotes"
+    } else {
+        ""
+    };
+    (line, format!("is not valid YAML: {info}{remedy}"))
+}

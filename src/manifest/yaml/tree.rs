@@ -1,0 +1,154 @@
+//! A document as a tree that knows its lines: what YAML and JSON have in common.
+
+use std::rc::Rc;
+
+use crate::manifest::path::{FieldPath, Segment};
+
+/// A value of a document.
+#[derive(Debug)]
+pub(crate) struct Node {
+    /// The line in the file, from 1, on which it begins.
+    pub(crate) line: usize,
+    /// What it is.
+    pub(crate) value: Value,
+    /// How many values it holds with itself, a shared one counted as often as it is used.
+    pub(crate) size: usize,
+    /// How many levels of collections it has, itself included; 0 for a single value.
+    pub(crate) levels: usize,
+}
+
+/// The three kinds of values. What an anchor names is shared and not copied.
+#[derive(Debug)]
+pub(crate) enum Value {
+    /// A single value.
+    Scalar(Scalar),
+    /// A list.
+    Sequence(Vec<Rc<Node>>),
+    /// A mapping, in the order of the file, without duplicates.
+    Mapping(Vec<Entry>),
+}
+
+/// One entry of a mapping.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    /// The key.
+    pub(crate) key: String,
+    /// The line of the key.
+    pub(crate) line: usize,
+    /// The value.
+    pub(crate) value: Rc<Node>,
+}
+
+/// A single value, typed as the kubelet's reader types it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Scalar {
+    /// Nothing.
+    Null,
+    /// true or false
+    Bool(bool),
+    /// A whole number.
+    Int(i64),
+    /// A whole number too large for `Int`.
+    Uint(u64),
+    /// Any other number, with its text.
+    Float(f64, String),
+    /// A number of JSON with a fraction or an exponent, whatever it amounts to, with its text: it is no whole one.
+    Decimal(f64, String),
+    /// Text.
+    Str(String),
+}
+
+impl Node {
+    /// The value of a key, where this is a mapping that has it.
+    pub(crate) fn get(&self, key: &str) -> Option<&Rc<Node>> {
+        match &self.value {
+            Value::Mapping(entries) => entries.iter().find(|e| e.key == key).map(|e| &e.value),
+            _ => None,
+        }
+    }
+
+    /// The same whatever the case of the key, the last of several.
+    pub(crate) fn get_in_any_case(&self, key: &str) -> Option<&Rc<Node>> {
+        let Value::Mapping(entries) = &self.value else {
+            return None;
+        };
+        let found = entries.iter().rev().find(|e| e.key.eq_ignore_ascii_case(key));
+        found.map(|e| &e.value)
+    }
+
+    /// The text, where this is one.
+    pub(crate) fn as_str(&self) -> Option<&str> {
+        match &self.value {
+            Value::Scalar(Scalar::Str(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Whether this is nothing.
+    pub(crate) fn is_null(&self) -> bool {
+        matches!(self.value, Value::Scalar(Scalar::Null))
+    }
+
+    /// Whether the path leads to something.
+    pub(crate) fn has(&self, path: &FieldPath) -> bool {
+        let mut node = self;
+        path.segments().into_iter().all(|segment| {
+            let next = match (segment, &node.value) {
+                (Segment::Field(name), _) => node.get(name),
+                (Segment::Key(name), _) => node.get(name),
+                (Segment::Index(index), Value::Sequence(items)) => items.get(*index),
+                _ => None,
+            };
+            next.inspect(|next| node = next).is_some()
+        })
+    }
+
+    /// The line of what the path leads to; where the path ends early, of the last that there is.
+    pub(crate) fn line_of(&self, path: &FieldPath) -> usize {
+        let mut node = self;
+        let mut line = self.line;
+        for segment in path.segments() {
+            let next = match (segment, &node.value) {
+                (Segment::Field(name), Value::Mapping(entries)) => entries.iter().find(|e| e.key == *name),
+                (Segment::Key(name), Value::Mapping(entries)) => entries.iter().find(|e| e.key == *name),
+                (Segment::Index(index), Value::Sequence(items)) => {
+                    let Some(item) = items.get(*index) else { break };
+                    line = item.line;
+                    node = item;
+                    continue;
+                }
+                _ => None,
+            };
+            let Some(entry) = next else { break };
+            line = entry.line;
+            node = &entry.value;
+        }
+        line
+    }
+}
+
+impl Node {
+    /// A value with what is below it counted.
+    pub(crate) fn new(line: usize, value: Value) -> Node {
+        let (size, levels) = match &value {
+            Value::Scalar(_) => (1, 0),
+            Value::Sequence(items) => measure(items.iter()),
+            Value::Mapping(entries) => measure(entries.iter().map(|e| &e.value)),
+        };
+        Node {
+            line,
+            value,
+            size,
+            levels,
+        }
+    }
+}
+
+fn measure<'a>(children: impl Iterator<Item = &'a Rc<Node>>) -> (usize, usize) {
+    let (mut size, mut levels) = (1_usize, 0);
+    for child in children {
+        size = size.saturating_add(child.size);
+        levels = levels.max(child.levels);
+    }
+    (size, levels + 1)
+}
