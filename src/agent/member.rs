@@ -17,7 +17,7 @@ use crate::model::report::Happening;
 use crate::model::service::Services;
 use crate::publish::{events, lease, mirror, node, pods};
 use crate::source;
-use crate::source::objects::Of;
+use crate::source::api::objects::Of;
 
 /// A value with its one writer.
 type Shared<T> = (watch::Sender<T>, watch::Receiver<T>);
@@ -137,7 +137,7 @@ impl Member {
     pub(super) fn spawn_classes(&self, tasks: &mut Tasks, files: source::Told) -> source::Told {
         let (out, told) = watch::channel(None);
         self.spawn(tasks, "static classes", Begin::AtOnce, |clients, cancel| {
-            let inputs = source::objects::Inputs {
+            let inputs = source::api::objects::Inputs {
                 of: Of::Files,
                 clients,
                 pods: files,
@@ -146,7 +146,7 @@ impl Member {
                 stored: None,
                 bundles: TrustBundles::Off,
             };
-            source::objects::run(inputs, out, cancel)
+            source::api::objects::run(inputs, out, cancel)
         });
         told
     }
@@ -154,7 +154,7 @@ impl Member {
     /// The API server as a source of pods.
     pub(super) fn spawn_source(&self, tasks: &mut Tasks, config: &Config, values: &Values) -> source::Told {
         let (set, told) = watch::channel(None);
-        let outputs = source::apiserver::Outputs {
+        let outputs = source::api::pods::Outputs {
             set,
             objects: self.objects.0.clone(),
         };
@@ -165,17 +165,20 @@ impl Member {
             None => Begin::Joined,
         };
         self.spawn(tasks, "api pods", begin, |clients, cancel| {
-            source::apiserver::run(clients, context, reserve, outputs, cancel)
+            source::api::pods::run(clients, context, reserve, outputs, cancel)
         });
-        let reserve = self.storing.stored().map(|stored| source::services::Reserve {
-            stored,
-            pods: told.clone(),
-        });
+        let reserve = self
+            .storing
+            .stored()
+            .map(|stored| source::api::services::Reserve {
+                stored,
+                pods: told.clone(),
+            });
         let (complete, with_objects) = watch::channel(None);
         let (objects, node) = (self.objects.1.clone(), values.api_node.1.clone());
         let (stored, bundles) = (self.storing.stored(), config.member.trust_bundles);
         self.spawn(tasks, "api objects", begin, move |clients, cancel| {
-            let inputs = source::objects::Inputs {
+            let inputs = source::api::objects::Inputs {
                 of: Of::Api,
                 clients,
                 pods: told,
@@ -184,18 +187,18 @@ impl Member {
                 stored,
                 bundles,
             };
-            source::objects::run(inputs, complete, cancel)
+            source::api::objects::run(inputs, complete, cancel)
         });
         values.services.0.send_replace(Services::Asked);
         let services = values.services.0.clone();
         self.spawn(tasks, "api services", begin, |clients, cancel| {
-            source::services::run(clients, reserve, services, cancel)
+            source::api::services::run(clients, reserve, services, cancel)
         });
         let (name, out) = (config.node.name.clone(), values.api_node.0.clone());
         self.spawn(tasks, "api node", Begin::Joined, |clients, cancel| {
-            source::own_node::run(clients, name, out, cancel)
+            source::api::node::run(clients, name, out, cancel)
         });
-        let inputs = source::store::Inputs {
+        let inputs = source::checkpoint::store::Inputs {
             set: with_objects.clone(),
             pods: self.objects.1.clone(),
             services: values.services.1.clone(),

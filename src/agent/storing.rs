@@ -13,9 +13,9 @@ use crate::config::Config;
 use crate::config::files::STORE_KEY;
 use crate::identity::cluster::cluster;
 use crate::model::api::{Cluster, CutOffStart};
-use crate::source::seal::Keyhole;
-use crate::source::store::{self, Inputs, Reserve, Store, Whose};
-use crate::source::stored::{Owner, Stored};
+use crate::source::checkpoint::seal::Keyhole;
+use crate::source::checkpoint::store::{self, Inputs, Reserve, Store, Whose};
+use crate::source::checkpoint::stored::{Owner, Stored};
 
 /// How long an API server that does not answer is waited for before pods are started from what was stored of them: the
 /// network of a machine comes up slowly.

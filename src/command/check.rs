@@ -20,7 +20,7 @@ use crate::model::resources::Amounts;
 use crate::observe::{machine, measure};
 use crate::plan::admit::{self, Protection, Room};
 use crate::serve::problem::ToldProblem;
-use crate::source::check::{CheckError, Found};
+use crate::source::files::check::{CheckError, Found};
 
 /// Where kubeadm writes the configuration of a machine that it makes a node.
 const KUBELET_CONFIG: &str = "/var/lib/kubelet/config.yaml";

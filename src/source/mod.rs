@@ -4,29 +4,9 @@
 //! and what it cannot read it reports beside what it can. [`files`] is the only one here that
 //! touches the disk, through the modules below it.
 
-mod trail;
-mod watch;
-mod file;
-mod writing;
-mod listing;
-mod kept;
-mod known;
-mod claims;
-mod former;
-mod set;
-mod directory;
-mod wake;
-mod published;
-pub mod check;
 pub mod files;
-mod pace;
-pub mod apiserver;
-pub mod objects;
-pub mod services;
-pub mod own_node;
-pub mod stored;
-pub mod seal;
-pub mod store;
+pub mod api;
+pub mod checkpoint;
 
 use std::path::PathBuf;
 use std::sync::Arc;

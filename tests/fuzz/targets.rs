@@ -23,7 +23,7 @@ use gantry::model::service::Services;
 use gantry::model::step::{Plan, Step, VolumeKind};
 use gantry::plan::{PlanView, pod as plan, restart};
 use gantry::serve::log_line::{Printer, Show, parse};
-use gantry::source::objects;
+use gantry::source::api::objects;
 use gantry::status::pod::pod_status;
 use jiff::Timestamp;
 use serde_json::{Value, json};

@@ -555,8 +555,8 @@ type Told = (
 );
 
 /// Where the key of the store in this directory is.
-pub(crate) fn keyhole(store: &std::path::Path) -> source::seal::Keyhole {
-    source::seal::Keyhole {
+pub(crate) fn keyhole(store: &std::path::Path) -> source::checkpoint::seal::Keyhole {
+    source::checkpoint::seal::Keyhole {
         file: store.with_extension("key"),
         credentials: None,
     }
@@ -570,8 +570,8 @@ fn with_classes(
     cancel: &CancellationToken,
 ) -> source::Told {
     let (out, told) = watch::channel(None);
-    let inputs = source::objects::Inputs {
-        of: source::objects::Of::Files,
+    let inputs = source::api::objects::Inputs {
+        of: source::api::objects::Of::Files,
         clients: watch::channel(client).1,
         pods: files,
         objects: watch::channel(None).1,
@@ -579,7 +579,7 @@ fn with_classes(
         stored: None,
         bundles: model::api::TrustBundles::Off,
     };
-    tasks.spawn(source::objects::run(inputs, out, cancel.clone()));
+    tasks.spawn(source::api::objects::run(inputs, out, cancel.clone()));
     told
 }
 
@@ -614,7 +614,7 @@ fn join(
         privileged_allowed: true,
         ..ManifestContext::default()
     };
-    let outputs = source::apiserver::Outputs {
+    let outputs = source::api::pods::Outputs {
         set,
         objects: objects_in,
     };
@@ -625,15 +625,15 @@ fn join(
         burst: 100,
     };
     tasks.spawn(publish::events::run(clients.clone(), happened, settings, end()));
-    let owner = source::stored::Owner {
+    let owner = source::checkpoint::stored::Owner {
         node: NODE.to_owned(),
         cluster: model::api::Cluster::default(),
     };
-    let store = source::store::Store::new(&state, keyhole(&state), owner, boot.clone());
+    let store = source::checkpoint::store::Store::new(&state, keyhole(&state), owner, boot.clone());
     let now = jiff::Timestamp::now();
     let reserve = store
-        .load(source::store::Whose::Owners)
-        .map(|stored| source::store::Reserve {
+        .load(source::checkpoint::store::Whose::Owners)
+        .map(|stored| source::checkpoint::store::Reserve {
             stored: Arc::new(stored),
             how: model::api::CutOffStart::Tolerated,
             boot,
@@ -641,15 +641,15 @@ fn join(
             patience,
         });
     let stored = reserve.as_ref().map(|reserve| reserve.stored.clone());
-    let of_services = stored.clone().map(|stored| source::services::Reserve {
+    let of_services = stored.clone().map(|stored| source::api::services::Reserve {
         stored,
         pods: told.clone(),
     });
-    let reading = source::apiserver::run(clients.clone(), context, reserve, outputs, end());
+    let reading = source::api::pods::run(clients.clone(), context, reserve, outputs, end());
     tasks.spawn(reading);
     let (complete, with_objects) = watch::channel(None);
-    let inputs = source::objects::Inputs {
-        of: source::objects::Of::Api,
+    let inputs = source::api::objects::Inputs {
+        of: source::api::objects::Of::Api,
         clients: clients.clone(),
         pods: told,
         objects: objects.clone(),
@@ -657,22 +657,22 @@ fn join(
         stored,
         bundles: model::api::TrustBundles::Projected,
     };
-    tasks.spawn(source::objects::run(inputs, complete, end()));
+    tasks.spawn(source::api::objects::run(inputs, complete, end()));
     let (renewed_in, renewed) = watch::channel(None);
-    let inputs = source::store::Inputs {
+    let inputs = source::checkpoint::store::Inputs {
         set: with_objects.clone(),
         pods: objects.clone(),
         services: services.subscribe(),
         renewed,
     };
-    tasks.spawn(source::store::run(inputs, store, end()));
-    tasks.spawn(source::services::run(
+    tasks.spawn(source::checkpoint::store::run(inputs, store, end()));
+    tasks.spawn(source::api::services::run(
         clients.clone(),
         of_services,
         services,
         end(),
     ));
-    tasks.spawn(source::own_node::run(
+    tasks.spawn(source::api::node::run(
         clients.clone(),
         NODE.to_owned(),
         node_in,

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use base64::Engine as _;
-use gantry::source::seal::Keyhole;
+use gantry::source::checkpoint::seal::Keyhole;
 use serde_json::{Value, json};
 
 use crate::api::Api;

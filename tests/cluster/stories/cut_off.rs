@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use gantry::config::files::STORE_KEY;
-use gantry::source::seal::Keyhole;
+use gantry::source::checkpoint::seal::Keyhole;
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;

@@ -46,7 +46,7 @@ impl Serving {
         let clients = super::identity::first(joined.clone()).await;
         let end = CancellationToken::new;
         let (node_in, node) = watch::channel(ApiNode::Unknown);
-        let read = source::own_node::run(clients.clone(), "n".to_owned(), node_in, end());
+        let read = source::api::node::run(clients.clone(), "n".to_owned(), node_in, end());
         tasks.spawn(read);
         tasks.spawn(serving::run(joining.settings.clone(), None, joined, node, end()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -23,7 +23,7 @@ use crate::model::node::NodePolicy;
 use crate::model::pod::Pod;
 use crate::model::sample;
 use crate::model::step::Step;
-use crate::source::stored::left_to_its_node;
+use crate::source::checkpoint::stored::left_to_its_node;
 
 /// Values that one of them is another choice for most fields with a choice.
 const CHOICES: &[&str] = &[

@@ -40,17 +40,17 @@ pub struct Owner {
 #[derive(Debug, Default)]
 pub struct Stored {
     /// The pods as the API server had them.
-    pub(super) pods: Vec<k8s::Pod>,
+    pub(in crate::source) pods: Vec<k8s::Pod>,
     /// What they refer to and was there.
     found: Objects,
     /// What they refer to and was not there.
     absent: BTreeSet<Reference>,
     /// The Services that their containers are told of.
-    pub(super) services: BTreeMap<String, ByName>,
+    pub(in crate::source) services: BTreeMap<String, ByName>,
     /// In which life of the machine it was written.
     boot: String,
     /// When the control plane last heard of the node.
-    pub(super) heard: Timestamp,
+    pub(in crate::source) heard: Timestamp,
 }
 
 /// Why a file is not used. It does not say what is in it, which may be secret.
@@ -206,7 +206,7 @@ pub(super) fn decode(
 
 impl Stored {
     /// What is known of an object: `None`, that nothing was written down.
-    pub(super) fn object(&self, key: &Reference) -> Option<Option<Known>> {
+    pub(in crate::source) fn object(&self, key: &Reference) -> Option<Option<Known>> {
         match self.found.get(key) {
             Some(known) => Some(Some(known.clone())),
             None => self.absent.contains(key).then_some(None),
@@ -218,7 +218,7 @@ impl Stored {
     /// In the life of the machine in which it was written they have gone on running, so nothing is begun that others
     /// could have begun too. After another start of the machine the question is whether the cluster still leaves them
     /// to this node.
-    pub(super) fn startable(&self, how: CutOffStart, boot: &str, now: Timestamp) -> Vec<k8s::Pod> {
+    pub(in crate::source) fn startable(&self, how: CutOffStart, boot: &str, now: Timestamp) -> Vec<k8s::Pod> {
         let away = Duration::try_from(now.duration_since(self.heard)).unwrap_or_default();
         let may = |pod: &&k8s::Pod| match how {
             CutOffStart::Never => false,

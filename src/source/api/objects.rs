@@ -19,13 +19,13 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::Told;
-use super::stored::Stored;
 use crate::manifest::names;
 use crate::model::api::{ApiNode, ApiPods, TrustBundles, tells_end};
 use crate::model::object::{Known, Reference, TrustAnchors};
 use crate::model::pod::{Pod, PodName, SourceSet, Standing};
 use crate::model::reference::references;
+use crate::source::Told;
+use crate::source::checkpoint::stored::Stored;
 
 /// Tokens that are asked for at once: after a start the rest waits its turn.
 const TOKENS_AT_ONCE: usize = 8;

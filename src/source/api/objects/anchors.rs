@@ -19,11 +19,11 @@ use rustls::pki_types::pem::PemObject as _;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
-use super::super::pace::Pace;
 use super::{Ended, Teller, watching};
 use crate::model::api::TrustBundles;
 use crate::model::object::{Content, Known, Object, Selection, TrustAnchors};
 use crate::model::reference::UNSYNCED_ANCHORS;
+use crate::source::api::pace::Pace;
 
 /// What the kubelet says where there are no such objects: its feature gates are off, or the API server's.
 const NOT_SERVED: &str = "ClusterTrustBundle projection is not supported in static kubelet mode";

@@ -7,10 +7,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Directory, since_then};
-use crate::source::file::{self, Identity};
-use crate::source::kept::Change;
-use crate::source::known::Known;
-use crate::source::listing::Entry;
+use crate::source::files::file::{self, Identity};
+use crate::source::files::known::Known;
+use crate::source::files::last_good::Change;
+use crate::source::files::listing::Entry;
 
 /// A file that went away is gone when it has not come back after this: some editors rename the old one away before
 /// they write the new one.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::claims::{Claim, Evidence, Seniority, What};
-use super::kept::Kept;
+use super::last_good::Kept;
 use crate::manifest::{Content, ManifestContext};
 use crate::model::pod::PodUid;
 

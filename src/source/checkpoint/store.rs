@@ -15,12 +15,12 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::Told;
 use super::seal::{self, Keyhole};
 use super::stored::{self, Owner, Stored};
 use crate::model::api::{ApiPods, CutOffStart};
 use crate::model::pod::{PodName, SourceSet, Standing};
 use crate::model::service::Services;
+use crate::source::Told;
 
 /// How long is waited for more changes before they are written.
 const PAUSE: Duration = Duration::from_secs(2);

@@ -11,13 +11,13 @@ use kube::runtime::watcher::{self, watch_object};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
-use super::super::apiserver;
-use super::super::pace::Pace;
 use super::Teller;
 use crate::manifest::{key_complaint, names};
 use crate::model::bounds;
 use crate::model::object::{Content, HANDLER, Known, Object, ObjectKey, ObjectKind};
 use crate::model::reference::unsynced;
+use crate::source::api::pace::Pace;
+use crate::source::api::pods;
 
 /// Tells of the object until nobody listens, or until it says of itself that it stays as it is.
 pub(super) async fn watch(key: ObjectKey, clients: watch::Receiver<kube::Client>, to: Teller) {
@@ -105,7 +105,7 @@ async fn follow<K>(
 /// What the API server said against it. Other errors are not shown: one about an answer that could not be understood
 /// may have a part of a Secret in its text.
 pub(super) fn refusal(error: &watcher::Error) -> Option<String> {
-    let status = apiserver::refusal(error)?;
+    let status = pods::refusal(error)?;
     Some(status.message.lines().next().unwrap_or_default().to_owned())
 }
 

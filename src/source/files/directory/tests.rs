@@ -1,8 +1,8 @@
 use std::fs;
 
-use super::super::writing;
 use super::*;
 use crate::model::pod::Problem;
+use crate::source::files::writing;
 
 /// Nothing runs.
 const NOTHING: BTreeSet<PodUid> = BTreeSet::new();

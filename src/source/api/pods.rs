@@ -19,11 +19,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::pace::Pace;
-use super::store::Reserve;
 use crate::manifest::{self, ManifestContext};
 use crate::model::api::{ApiPods, MIRROR};
 use crate::model::foreign_status::ForeignStatus;
 use crate::model::pod::{Pod, PodName, PodUid, Problem, ProblemKind, SourceSet, Standing};
+use crate::source::checkpoint::store::Reserve;
 
 /// What the source tells.
 pub struct Outputs {

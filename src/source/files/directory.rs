@@ -1,6 +1,6 @@
 //! The manifests directory as it is now: which files are there, which changed, and the set of pods that follows.
 //!
-//! Looks and decides, once for each call; when to look is the business of [`super::files`]. What cannot be read,
+//! Looks and decides, once for each call; when to look is the business of [`super::static_pods`]. What cannot be read,
 //! and what is being written at the moment, leaves things as they are: only a file that is gone takes its pods along.
 
 mod departures;
@@ -15,8 +15,8 @@ use self::departures::{DIRECTORY_GRACE, FILE_GRACE};
 use super::claims::{self, Claims, Verdict};
 use super::file::{self, Refused, Stamp};
 use super::former::Former;
-use super::kept::{Change, Kept};
 use super::known::{Known, Open};
+use super::last_good::{Change, Kept};
 use super::listing::{self, Entry, State};
 use super::set::{self, whole_file};
 use super::watch::Watchlist;

@@ -14,15 +14,15 @@ use tokio::sync::watch as channel;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::SourceError;
 use super::directory::Directory;
-use super::kept::{Change, Kept};
+use super::last_good::{Change, Kept};
 use super::published::Published;
 use super::wake::Events;
 use super::writing::Asking;
 use crate::manifest::ManifestContext;
 use crate::model::pod::{PodUid, SourceSet};
 use crate::model::runtime::Snapshot;
+use crate::source::SourceError;
 
 /// So often in a row a look is thrown away because a file was written meanwhile: one that is written all the time
 /// must not keep the others from being seen.

@@ -13,13 +13,13 @@ use kube::runtime::watcher::{self, Event};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::Told;
-use super::apiserver::first_line;
 use super::pace::Pace;
-use super::stored::Stored;
+use super::pods::first_line;
 use crate::manifest::names;
 use crate::model::pod::{SourceSet, Standing};
 use crate::model::service::{ByName, Service, ServicePort, Services};
+use crate::source::Told;
+use crate::source::checkpoint::stored::Stored;
 
 /// Watches until cancelled. While the API server is away the last known ones stay; before it has answered, those that
 /// were stored.

@@ -8,8 +8,8 @@ use kube::runtime::WatchStreamExt as _;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::apiserver::first_line;
 use super::pace::Pace;
+use super::pods::first_line;
 use crate::model::api::ApiNode;
 
 /// Watches it until cancelled. While the API server is away the last known object stays.

@@ -1,0 +1,9 @@
+//! What an API server has for this node: the pods bound to it, what they refer to, the Services, and the node itself.
+//!
+//! Each file is one watch, begun again at the pace of [`pace`].
+
+mod pace;
+pub mod pods;
+pub mod objects;
+pub mod services;
+pub mod node;
