@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::client::Client;
 use super::table::in_line;
 use super::{CommandError, choice, print, terminal};
-use crate::serve::frame::{self, Frame, PROTOCOL};
+use crate::serve::exec::frame::{self, Frame, PROTOCOL};
 
 /// Chunks of input on their way to the agent.
 const QUEUE: usize = 4;

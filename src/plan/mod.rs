@@ -28,11 +28,7 @@ mod service_links;
 pub mod amounts;
 pub mod cgroup;
 #[cfg(test)]
-mod converge;
-#[cfg(test)]
-mod golden;
-#[cfg(test)]
-mod world;
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -6,21 +6,13 @@
 
 pub mod answer;
 pub mod exec;
-pub mod exec_process;
-pub mod exec_task;
-mod exposition;
-pub mod frame;
 pub mod health;
-pub mod log_file;
-pub mod log_line;
-pub mod log_read;
 pub mod logs;
 pub mod metrics;
 pub mod node_api;
 pub mod objects;
 mod port;
 pub mod problem;
-mod process_stats;
 pub mod socket;
 
 use std::future::Future;
@@ -79,7 +71,7 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     // The socket's lock is ours: whatever lies there is an earlier agent's.
-    exec_task::clear(&world.exec_dir)?;
+    exec::task::clear(&world.exec_dir)?;
     let exec_dir = world.exec_dir.clone();
     let stopping = CancellationToken::new();
     let router = router(world, stopping.clone());
@@ -99,7 +91,7 @@ pub async fn run(
         // Dropped when every answer has ended sooner.
         () = farewell => Ok(()),
     };
-    let cleared = exec_task::clear(&exec_dir);
+    let cleared = exec::task::clear(&exec_dir);
     drop(guard);
     result.and(cleared)
 }

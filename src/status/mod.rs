@@ -12,4 +12,4 @@ pub mod node;
 pub mod node_events;
 pub mod pressure;
 #[cfg(test)]
-mod golden;
+mod tests;

@@ -22,7 +22,7 @@ use gantry::model::runtime::{ObservedName, ObservedPod, Sandbox};
 use gantry::model::service::Services;
 use gantry::model::step::{Plan, Step, VolumeKind};
 use gantry::plan::{PlanView, pod as plan, restart};
-use gantry::serve::log_line::{Printer, Show, parse};
+use gantry::serve::logs::line::{Printer, Show, parse};
 use gantry::source::api::objects;
 use gantry::status::pod::pod_status;
 use jiff::Timestamp;

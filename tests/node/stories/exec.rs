@@ -11,7 +11,7 @@ use gantry::command::client::Client;
 use gantry::command::exec::{self, Input, Options};
 use gantry::model::pod::PodName;
 use gantry::model::report::PodsReport;
-use gantry::serve::frame::{self, Frame};
+use gantry::serve::exec::frame::{self, Frame};
 use gantry::serve::{self, World, socket};
 use serde_json::json;
 use tokio::sync::{mpsc, watch};

@@ -4,19 +4,19 @@ use serde_json::{Value, json};
 
 /// What is to be run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExecRequest {
+pub(crate) struct ExecRequest {
     /// The command with its arguments; not empty.
-    pub command: Vec<String>,
+    pub(crate) command: Vec<String>,
     /// The caller has input to give.
-    pub stdin: bool,
+    pub(crate) stdin: bool,
     /// The process gets a terminal.
-    pub tty: bool,
+    pub(crate) tty: bool,
 }
 
 /// The process of an OCI runtime specification: user, capabilities, environment, working directory and limits
 /// are those of the container; command and terminal are the request's. What containerd's CRI plugin does too
 /// (`internal/cri/server/container_execsync.go`).
-pub fn process(container_spec: &Value, request: &ExecRequest) -> Option<Value> {
+pub(crate) fn process(container_spec: &Value, request: &ExecRequest) -> Option<Value> {
     let mut process = container_spec.get("process")?.as_object()?.clone();
     process.insert("args".to_owned(), json!(request.command));
     process.remove("commandLine");
@@ -39,7 +39,7 @@ fn set_variable(env: &mut Vec<Value>, name: &str, value: &str) {
 /// message that concerns the person. runc and crun word it so:
 /// `OCI runtime exec failed: exec failed: unable to start container process: exec: "x": executable file not
 /// found in $PATH: unknown`, and ``… executable file `x` not found in $PATH: No such file or directory``.
-pub fn start_failure(message: &str) -> (u32, String) {
+pub(crate) fn start_failure(message: &str) -> (u32, String) {
     let start = ["exec: \"", "executable file"]
         .iter()
         .filter_map(|mark| message.find(mark))

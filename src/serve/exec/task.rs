@@ -19,9 +19,9 @@ use prost_types::Any;
 use tokio::net::unix::pipe::{OpenOptions, Receiver, Sender};
 use tonic::{Code, Request, Status};
 
-use super::exec_process::{ExecRequest, process, start_failure};
-use super::socket::make_private_dir;
+use super::process::{ExecRequest, process, start_failure};
 use crate::cri::in_namespace;
+use crate::serve::socket::make_private_dir;
 
 /// The name under which containerd knows a process of an OCI specification (`typeurl` of containerd's client).
 const PROCESS_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/Process";
@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Why a process could not be run, or its end not be learned.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // the messages say it
-pub enum ExecError {
+pub(crate) enum ExecError {
     #[error("containerd does not answer at {}", path.display())]
     Unreachable {
         path: PathBuf,
@@ -51,7 +51,7 @@ pub enum ExecError {
 
 impl ExecError {
     /// The exit code that stands for it: a shell's where the command could not be started, else 1.
-    pub fn exit_code(&self) -> u32 {
+    pub(crate) fn exit_code(&self) -> u32 {
         match self {
             ExecError::Start { code, .. } => *code,
             _ => 1,
@@ -61,11 +61,11 @@ impl ExecError {
 
 /// Where the runtime is asked, and where pipes are made.
 #[derive(Debug, Clone)]
-pub struct ExecPlace {
+pub(crate) struct ExecPlace {
     /// containerd's socket.
-    pub containerd: PathBuf,
+    pub(crate) containerd: PathBuf,
     /// The directory of all pipes.
-    pub dir: PathBuf,
+    pub(crate) dir: PathBuf,
 }
 
 /// A process that runs in a container. It must be ended by [`Running::end`].

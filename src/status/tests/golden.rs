@@ -6,8 +6,6 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as api;
 use serde_json::{Value, json};
 
-use super::events::{self, PodEvent};
-use super::pod::pod_status;
 use crate::model::end::End;
 use crate::model::memory::{Backoff, ContainerMemory, PodMemory};
 use crate::model::pod::{Pod, PodName, RestartPolicy};
@@ -17,6 +15,8 @@ use crate::model::sample::{self, at, exited, instance, running, sandbox};
 use crate::model::step::{
     Beginning, Done, HookResult, Lengthy, Outcome, StepError, StepReport, Subject, verb,
 };
+use crate::status::events::{self, PodEvent};
+use crate::status::pod::pod_status;
 
 use RestartPolicy::{Always, Never, OnFailure};
 
@@ -230,7 +230,7 @@ fn crash_loop() {
     let observed = ObservedName {
         uids: [(pod.pod.uid.clone(), seen)].into(),
     };
-    let changes = |now| super::pod::changes_at(&pod.memory, &observed, &sample::policy(), at(now));
+    let changes = |now| crate::status::pod::changes_at(&pod.memory, &observed, &sample::policy(), at(now));
     assert_eq!((changes(5), changes(13)), (Some(at(13)), None));
     pod.check(6, 12, s(true), vec![second(), first()])
         .check(7, 13, s(true), vec![second(), first()])
@@ -304,8 +304,9 @@ fn images_and_users_that_do_not_do() {
     };
     pod.check(3, 2, s(true), vec![]);
     let nothing = ObservedName::default();
-    let changes =
-        |pod: &Followed, now| super::pod::changes_at(&pod.memory, &nothing, &sample::policy(), at(now));
+    let changes = |pod: &Followed, now| {
+        crate::status::pod::changes_at(&pod.memory, &nothing, &sample::policy(), at(now))
+    };
     assert_eq!(changes(&pod, 2), Some(at(11)));
     pod.check(4, 11, s(true), vec![]);
     assert_eq!(changes(&pod, 11), None);

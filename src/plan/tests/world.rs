@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{PlanView, gc, pod, restart};
 use crate::model::checkpoint::Checkpoint;
 use crate::model::memory::{PodMemory, Remains};
 use crate::model::node::{CgroupName, NodePolicy};
@@ -20,6 +19,7 @@ use crate::model::runtime::{
 };
 use crate::model::sample;
 use crate::model::step::*;
+use crate::plan::{PlanView, gc, pod, restart};
 
 /// How the names of containers begin that are added to a pod that runs.
 pub(super) const ADDED: &str = "debug";
@@ -580,7 +580,7 @@ impl World {
         }
         let full = self.now + *grace;
         let begun = self.deadlines.entry(uid.clone()).or_insert(full);
-        let least = self.now + super::teardown::LEAST_GRACE;
+        let least = self.now + crate::plan::teardown::LEAST_GRACE;
         if !self.not_kept {
             assert!(
                 full <= (*begun).max(least),

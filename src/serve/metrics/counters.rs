@@ -9,13 +9,13 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
-use super::Served;
 use super::exposition::{Histogram, Kind, Page};
-use super::process_stats::ProcessStats;
+use super::process::ProcessStats;
 use crate::model::pod::CONFIG_SOURCE;
 use crate::model::report::PodsReport;
 use crate::model::runtime::{ContainerState, Snapshot};
 use crate::model::step::{Done, StepReport};
+use crate::serve::Served;
 
 /// `ExponentialBuckets(.005, 2.5, 14)` of the kubelet.
 const OPERATION_SECONDS: &[f64] = &[

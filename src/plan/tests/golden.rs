@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::container::{Home, request};
-use super::content::Origin;
-use super::environment::Room;
-use super::sandbox;
 use crate::model::object::{Known, Object, ObjectKey, ObjectKind, Objects, Reference};
 use crate::model::pod::*;
 use crate::model::resources::{Amounts, Bytes, MilliCpu, Resources};
 use crate::model::sample;
 use crate::model::step::{POD_IP, SandboxRef};
 use crate::model::value::{Bound, EnvFrom, EnvValue, Field, Projection, Resource, ResourceField, SubPath};
+use crate::plan::container::{Home, request};
+use crate::plan::content::Origin;
+use crate::plan::environment::Room;
+use crate::plan::sandbox;
 
 /// The pod of a recording: what was scrubbed from it is what the pod is called, and each container has the
 /// command and the hash that were recorded.

@@ -14,14 +14,14 @@ use nix::dir::Dir;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::{Mode, fstatat};
 
-use super::log_line::{HEAD, is_end};
+use super::line::{HEAD, is_end};
 
 /// What is read at once.
 pub(crate) const CHUNK: usize = 64 * 1024;
 
 /// The directory of one container's logs, and the name of the current one (`0.log`).
 #[derive(Debug)]
-pub struct LogDir {
+pub(crate) struct LogDir {
     dir: OwnedFd,
     path: PathBuf,
     name: String,
@@ -52,7 +52,7 @@ fn open_beneath(dir: impl AsFd, path: &Path, flags: OFlag) -> io::Result<OwnedFd
 impl LogDir {
     /// The directory of the log file `log`, which must lie beneath `root`. The root itself may be a link, as
     /// where /var/log is on another disk.
-    pub fn open(root: &Path, log: &Path) -> io::Result<Self> {
+    pub(crate) fn open(root: &Path, log: &Path) -> io::Result<Self> {
         let outside = || {
             let text = format!("the log {} is not beneath {}", log.display(), root.display());
             io::Error::new(io::ErrorKind::PermissionDenied, text)
@@ -80,7 +80,7 @@ impl LogDir {
     }
 
     /// The directory's path, to be watched.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 

@@ -1,5 +1,5 @@
 //! Reads a container's log across the files that rotation made of it, a step at a time. Blocking; whoever
-//! drives it ([`super::logs`]) knows when to read on.
+//! drives it ([`super::endpoint`]) knows when to read on.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
@@ -7,8 +7,8 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use bytes::{Bytes, BytesMut};
 
-use super::log_file::{CHUNK, LogDir, LogFile, Tail, count_ends, tail_of};
-use super::log_line::{Printer, Show, is_end};
+use super::file::{CHUNK, LogDir, LogFile, Tail, count_ends, tail_of};
+use super::line::{Printer, Show, is_end};
 
 /// A line of the file longer than this is taken for no line at all: runtimes cut lines at 16 KiB, but can be
 /// told not to.
@@ -16,16 +16,16 @@ const LONGEST: usize = 16 << 20;
 
 /// What is wanted of a log.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Wanted {
+pub(crate) struct Wanted {
     /// What of the lines is shown.
-    pub show: Show,
+    pub(crate) show: Show,
     /// Only so many last lines.
-    pub tail: Option<u64>,
+    pub(crate) tail: Option<u64>,
 }
 
 /// What a step came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
+pub(crate) enum Progress {
     /// There is more to read now.
     More,
     /// All that there is now has been read.
@@ -48,7 +48,7 @@ enum Skip {
 }
 
 /// A log being read.
-pub struct Reader {
+pub(crate) struct Reader {
     dir: LogDir,
     pieces: VecDeque<Piece>,
     /// The file being read, and the ends of lines in it that are not shown.
@@ -67,7 +67,7 @@ enum Open {
 
 impl Reader {
     /// Finds where to begin. Reads no more of the files than that takes.
-    pub fn new(dir: LogDir, wanted: Wanted) -> io::Result<Self> {
+    pub(crate) fn new(dir: LogDir, wanted: Wanted) -> io::Result<Self> {
         let known = dir.rotated()?;
         let pieces = match wanted.tail {
             None => {
@@ -91,13 +91,8 @@ impl Reader {
         })
     }
 
-    /// Where the log is, to be watched.
-    pub fn dir(&self) -> &LogDir {
-        &self.dir
-    }
-
     /// Reads a chunk: what is to be shown of it, and whether there is more.
-    pub fn step(&mut self) -> io::Result<(Bytes, Progress)> {
+    pub(crate) fn step(&mut self) -> io::Result<(Bytes, Progress)> {
         if self.printer.is_done() {
             return Ok((Bytes::new(), Progress::Done));
         }
@@ -130,7 +125,7 @@ impl Reader {
     }
 
     /// There will be no more: what is held back of an unfinished line.
-    pub fn finish(&mut self) -> Bytes {
+    pub(crate) fn finish(&mut self) -> Bytes {
         self.printer.finish();
         self.printer.take()
     }

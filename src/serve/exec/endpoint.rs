@@ -14,12 +14,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::Served;
-use super::answer::Refusal;
-use super::exec_process::ExecRequest;
-use super::exec_task::{self, ExecError, ExecPlace, Input, Running, Streams};
 use super::frame::{self, Frame, PROTOCOL};
-use super::objects::find;
+use super::process::ExecRequest;
+use super::task::{self, ExecError, ExecPlace, Input, Running, Streams};
+use crate::serve::Served;
+use crate::serve::answer::Refusal;
+use crate::serve::objects::find;
 
 /// What is read from a pipe at once: what a pipe holds.
 const CHUNK: usize = 64 * 1024;
@@ -149,7 +149,7 @@ async fn run(
     let (from_caller, to_caller) = tokio::io::split(connection);
     let (frames, queue) = mpsc::channel(QUEUE);
     let sender = tokio::spawn(send(to_caller, queue));
-    let last = match exec_task::start(place, container, request).await {
+    let last = match task::start(place, container, request).await {
         Ok((running, streams)) => carry(running, streams, from_caller, frames.clone(), stopping).await,
         Err(error) => Err(error),
     };

@@ -18,15 +18,15 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::spawn_blocking;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::Served;
-use super::answer::Refusal;
-use super::exec::{bare_id, container_names, no_container, statuses};
-use super::log_file::LogDir;
-use super::log_line::{Output, Show};
-use super::log_read::{Progress, Reader, Wanted};
-use super::objects::find;
+use super::file::LogDir;
+use super::line::{Output, Show};
+use super::read::{Progress, Reader, Wanted};
 use crate::model::pod::PodName;
 use crate::model::runtime::{ContainerState as Observed, ObservedContainer, Snapshot};
+use crate::serve::Served;
+use crate::serve::answer::Refusal;
+use crate::serve::exec::endpoint::{bare_id, container_names, no_container, statuses};
+use crate::serve::objects::find;
 
 /// Chunks on their way to the caller; more, and reading waits.
 const QUEUE: usize = 4;

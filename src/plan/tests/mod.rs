@@ -1,0 +1,5 @@
+//! Plans as a whole: that they converge in the [`world`] whatever happens, and that they send what a kubelet sent.
+
+mod converge;
+mod golden;
+mod world;

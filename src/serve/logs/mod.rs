@@ -1,0 +1,10 @@
+//! `/logs`: what a container wrote, also while it writes on.
+//!
+//! [`endpoint`] answers; [`file`] opens what rotation left, [`line`] reads one line, and [`read`] goes through them all.
+
+mod file;
+pub mod line;
+mod read;
+mod endpoint;
+
+pub(super) use endpoint::{LogQuery, answer};
