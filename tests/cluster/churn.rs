@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
-use crate::moments::Moments;
 use crate::node::{LONG, is_ready};
 use crate::objects::{IDLE, name, pod};
+use crate::seeded_random::SeededRandom;
 
 /// What is wanted of the pods that come and go.
 pub struct Churn {
-    pub moments: Moments,
+    pub random: SeededRandom,
     wanted: BTreeSet<String>,
     made: usize,
 }
@@ -19,7 +19,7 @@ pub struct Churn {
 impl Churn {
     pub fn new() -> Churn {
         Churn {
-            moments: Moments::new(),
+            random: SeededRandom::new(),
             wanted: BTreeSet::new(),
             made: 0,
         }
@@ -28,8 +28,8 @@ impl Churn {
     /// Makes a pod, or takes one away: gently, or by force.
     #[track_caller]
     pub fn change(&mut self, cluster: &Cluster) {
-        let what = self.moments.number(5);
-        let chosen = self.moments.number(self.wanted.len().max(1));
+        let what = self.random.number(5);
+        let chosen = self.random.number(self.wanted.len().max(1));
         let chosen = self.wanted.iter().nth(chosen).cloned();
         match chosen.filter(|_| what < 2) {
             Some(name) => {

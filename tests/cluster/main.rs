@@ -24,7 +24,7 @@ mod cluster;
 mod objects;
 mod churn;
 mod end_state;
-mod road;
+mod fault_proxy;
 mod joining;
 mod skew;
 mod stories;
@@ -46,8 +46,8 @@ mod runtime;
 mod runtime_state;
 #[path = "../node/world.rs"]
 mod world;
-#[path = "../support/moments.rs"]
-mod moments;
+#[path = "../support/seeded_random.rs"]
+mod seeded_random;
 #[path = "../support/stories.rs"]
 mod runner;
 #[path = "../support/wait.rs"]

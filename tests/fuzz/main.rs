@@ -8,9 +8,9 @@
 #![allow(clippy::unwrap_used)] // clippy.toml allows it in test functions; their helpers are tests too
 #![allow(clippy::print_stdout, clippy::print_stderr)] // a program that reports to whoever started it
 
-#[path = "../support/moments.rs"]
+#[path = "../support/seeded_random.rs"]
 #[allow(dead_code, unreachable_pub)] // other tests use what this one does not
-mod moments;
+mod seeded_random;
 mod mutate;
 mod targets;
 
@@ -20,9 +20,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use moments::Moments;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::time::{ClockId, clock_gettime};
+use seeded_random::SeededRandom;
 use targets::{TARGETS, Target};
 
 /// Inputs are no longer: what is read has its own bound about here, and mutations make much of little.
@@ -149,7 +149,7 @@ fn fuzz(target: &'static Target) {
             .name
             .bytes()
             .fold(0, |sum: u64, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
-        let mut dice = Moments::of(given.wrapping_add(salt) | 1);
+        let mut dice = SeededRandom::of(given.wrapping_add(salt) | 1);
         let seeds = (target.seeds)();
         for seed in &seeds {
             run(target, seed, &current, &runs);

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Number, Value};
 
-use crate::moments::Moments;
+use crate::seeded_random::SeededRandom;
 
 /// Texts that readers stumble over.
 const TEXTS: &[&str] = &[
@@ -62,7 +62,7 @@ const TEXTS: &[&str] = &[
 ];
 
 /// An input made of a seed, or of two.
-pub(crate) fn input(seeds: &[Vec<u8>], dice: &mut Moments) -> Vec<u8> {
+pub(crate) fn input(seeds: &[Vec<u8>], dice: &mut SeededRandom) -> Vec<u8> {
     let seed = &seeds[dice.number(seeds.len())];
     let tree: Option<Value> = serde_json::from_slice(seed).ok();
     let mut bytes = match tree {
@@ -85,7 +85,7 @@ pub(crate) fn input(seeds: &[Vec<u8>], dice: &mut Moments) -> Vec<u8> {
 }
 
 /// A number that is seldom large: what is large costs as much as a hundred small inputs.
-fn seldom(many: [usize; 4], dice: &mut Moments) -> usize {
+fn seldom(many: [usize; 4], dice: &mut SeededRandom) -> usize {
     match dice.number(100) {
         0 => many[3],
         1..=3 => many[2],
@@ -95,7 +95,7 @@ fn seldom(many: [usize; 4], dice: &mut Moments) -> usize {
 }
 
 /// Changes one value of a tree.
-fn change(tree: &mut Value, other: Option<&Value>, dice: &mut Moments) {
+fn change(tree: &mut Value, other: Option<&Value>, dice: &mut SeededRandom) {
     let at = dice.number(count(tree));
     let graft = other.map(|other| {
         let from = dice.number(count(other));
@@ -116,7 +116,7 @@ fn change(tree: &mut Value, other: Option<&Value>, dice: &mut Moments) {
     }
 }
 
-fn change_inside(value: &mut Value, graft: Option<Value>, dice: &mut Moments) {
+fn change_inside(value: &mut Value, graft: Option<Value>, dice: &mut SeededRandom) {
     match value {
         Value::Array(items) if !items.is_empty() => {
             let at = dice.number(items.len());
@@ -158,7 +158,7 @@ fn change_inside(value: &mut Value, graft: Option<Value>, dice: &mut Moments) {
     }
 }
 
-fn scalar(dice: &mut Moments) -> Value {
+fn scalar(dice: &mut SeededRandom) -> Value {
     let numbers = [
         0,
         -1,
@@ -182,7 +182,7 @@ fn scalar(dice: &mut Moments) -> Value {
     }
 }
 
-fn text(dice: &mut Moments) -> String {
+fn text(dice: &mut SeededRandom) -> String {
     let text = TEXTS[dice.number(TEXTS.len())];
     let many = seldom([1, 70, 300, 3000], dice);
     text.repeat(many)
@@ -238,8 +238,8 @@ fn nth_mut(value: &mut Value, at: usize) -> &mut Value {
 }
 
 /// Changes some bytes of a text, or its lines.
-fn change_text(bytes: &mut Vec<u8>, other: &[u8], dice: &mut Moments) {
-    let place = |bytes: &[u8], dice: &mut Moments| dice.number(bytes.len() + 1);
+fn change_text(bytes: &mut Vec<u8>, other: &[u8], dice: &mut SeededRandom) {
+    let place = |bytes: &[u8], dice: &mut SeededRandom| dice.number(bytes.len() + 1);
     let (from, to) = {
         let (a, b) = (place(bytes, dice), place(bytes, dice));
         (a.min(b), a.max(b))
@@ -270,7 +270,7 @@ fn change_text(bytes: &mut Vec<u8>, other: &[u8], dice: &mut Moments) {
     }
 }
 
-fn change_lines(bytes: &mut Vec<u8>, dice: &mut Moments) {
+fn change_lines(bytes: &mut Vec<u8>, dice: &mut SeededRandom) {
     let mut lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
     let (from, to) = (dice.number(lines.len()), dice.number(lines.len()));
     match dice.number(4) {

@@ -24,8 +24,8 @@ mod world;
 mod stories;
 #[path = "../support/broken_manifests.rs"]
 mod broken_manifests;
-#[path = "../support/moments.rs"]
-mod moments;
+#[path = "../support/seeded_random.rs"]
+mod seeded_random;
 #[path = "../support/stories.rs"]
 mod runner;
 #[path = "../support/wait.rs"]

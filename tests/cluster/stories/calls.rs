@@ -1,4 +1,4 @@
-//! A bad road to the API server: slow and failing calls, watches that are too old.
+//! Faults between the agent and the API server: slow and failing calls, watches that are too old.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use crate::churn::Churn;
 use crate::cluster::Cluster;
 use crate::control_plane::{kubectl, wait_node_ready};
 use crate::end_state::{assert_is_all, told};
+use crate::fault_proxy::{FaultProxy, Mode};
 use crate::manifest;
 use crate::node::{LONG, SOON, is_ready};
 use crate::objects::{IDLE, condition, name, pod, spec, uid, workload};
-use crate::road::{Road, Weather};
 use crate::wait::wait_for;
 
 const NODE: &str = "/api/v1/nodes/node-1";
@@ -59,18 +59,18 @@ fn ready_since(cluster: &Cluster) -> Value {
 }
 
 pub fn slow_and_failing_calls_undo_nothing(cluster: &mut Cluster) {
-    let road = Road::build(cluster);
+    let proxy = FaultProxy::build(cluster);
     make_calm(cluster);
     let calm = told(&cluster.wait_all_running(CALM));
     let ready = ready_since(cluster);
-    road.set(Weather::Foul);
+    proxy.set(Mode::Faulty);
     let mut churn = Churn::new();
     let namespace = format!("--namespace={}", cluster.namespace);
     for round in 0..30 {
         churn.change(cluster);
         match round {
             5 => cluster.node.manifest("static.yaml", &manifest::idle("static")),
-            10 => road.tear(),
+            10 => proxy.tear(),
             12 => {
                 let second = json!({"data": {"index.html": "second"}});
                 cluster.api.patch(&cluster.at("configmaps", "page"), &second);
@@ -80,7 +80,7 @@ pub fn slow_and_failing_calls_undo_nothing(cluster: &mut Cluster) {
             }
             _ => {}
         }
-        std::thread::sleep(churn.moments.next(Duration::from_millis(800))); // the random moment
+        std::thread::sleep(churn.random.next(Duration::from_millis(800))); // the random moment
     }
     // What was asked for in this weather is done in it.
     let mirror = "/api/v1/namespaces/default/pods/static-node-1";
@@ -88,9 +88,9 @@ pub fn slow_and_failing_calls_undo_nothing(cluster: &mut Cluster) {
     churn.wait_settled(cluster, CALM + 2);
     cluster.node.remove("static.yaml");
     cluster.api.wait_gone(mirror, LONG);
-    road.set(Weather::Fair);
-    println!("{} requests were spoiled", road.spoiled());
-    assert!(road.spoiled() > 20, "the road was bad");
+    proxy.set(Mode::Pass);
+    println!("{} requests were spoiled", proxy.spoiled());
+    assert!(proxy.spoiled() > 20, "the proxy injected faults");
 
     let pods = churn.wait_settled(cluster, CALM + 2);
     let now = told(&pods);
@@ -100,36 +100,39 @@ pub fn slow_and_failing_calls_undo_nothing(cluster: &mut Cluster) {
     wait_page(cluster, &pods, "second");
     assert_is_all(cluster, &pods);
     assert_eq!(ready_since(cluster), ready, "the node was not ready for a while");
-    road.leave(cluster);
+    proxy.leave(cluster);
     assert_is_all(cluster, &pods);
 }
 
 pub fn watches_that_are_too_old_lose_nothing(cluster: &mut Cluster) {
-    let road = Road::build(cluster);
+    let proxy = FaultProxy::build(cluster);
     make_calm(cluster);
     let before = cluster.wait_all_running(CALM);
     let calm = told(&before);
     // Told so in the middle of a watch, while something changes.
     let mut churn = Churn::new();
-    let all = road.watches();
+    let all = proxy.watches();
     for _ in 0..3 {
-        wait_for("all watches to be there again", LONG, || match road.watches() {
+        wait_for("all watches to be there again", LONG, || match proxy.watches() {
             now if now >= all => Ok(()),
             now => Err(format!("{now} of {all}")),
         });
         churn.change(cluster);
-        road.expire();
+        proxy.expire();
         churn.change(cluster);
     }
     churn.wait_settled(cluster, CALM);
     cluster.create("pods", &pod("replaced", IDLE));
     let replaced = uid(&cluster.wait_running("replaced"));
-    let told_by_us = road.expired();
-    assert!(told_by_us >= 3 * all, "{told_by_us} were told so, thrice {all}");
+    let expired_by_us = proxy.expired();
+    assert!(
+        expired_by_us >= 3 * all,
+        "{expired_by_us} were told so, thrice {all}"
+    );
 
     // And by the API server, which knows nothing any more of what was when the watches broke off.
-    road.set(Weather::Closed);
-    road.tear();
+    proxy.set(Mode::Closed);
+    proxy.tear();
     for _ in 0..10 {
         churn.change(cluster);
     }
@@ -148,12 +151,12 @@ pub fn watches_that_are_too_old_lose_nothing(cluster: &mut Cluster) {
     cluster.plane.kill_server();
     cluster.plane.compact();
     cluster.plane.start_server();
-    road.set(Weather::Fair);
+    proxy.set(Mode::Pass);
 
     let pods = churn.wait_settled(cluster, CALM + 1);
-    let by_server = road.expired() - told_by_us;
-    println!("{told_by_us} watches were told 410 here, {by_server} by the API server");
-    assert!(by_server > 0, "no watch was too old");
+    let expired_by_server = proxy.expired() - expired_by_us;
+    println!("{expired_by_us} watches were told 410 here, {expired_by_server} by the API server");
+    assert!(expired_by_server > 0, "no watch was too old");
     let now = told(&pods);
     for (uid, id) in &calm {
         assert_eq!(now.get(uid), Some(id), "a pod that was left alone");
@@ -162,7 +165,7 @@ pub fn watches_that_are_too_old_lose_nothing(cluster: &mut Cluster) {
     wait_page(cluster, &pods, "second");
     assert_is_all(cluster, &pods);
     wait_node_ready(&cluster.api);
-    road.leave(cluster);
+    proxy.leave(cluster);
     cluster.create("pods", &pod("last", IDLE));
     cluster
         .api

@@ -27,7 +27,7 @@ pub fn the_agent_is_killed_at_random_moments(cluster: &mut Cluster) {
     for round in 0..KILLS {
         churn.change(cluster);
         let longest = if round % 10 == 9 { LONGER } else { SHORT };
-        std::thread::sleep(churn.moments.next(longest)); // the random moment
+        std::thread::sleep(churn.random.next(longest)); // the random moment
         cluster.node.kill_agent();
         cluster.node.spawn_agent();
     }

@@ -10,10 +10,10 @@ use crate::cluster::Cluster;
 use crate::control_plane::{kubectl, wait_node_ready};
 use crate::end_state::assert_is_all;
 use crate::manifest;
-use crate::moments::Moments;
 use crate::node::{LONG, SOON, container, is_ready, stays};
 use crate::objects::{IDLE, name, pod, spec, uid, workload};
 use crate::runtime::{self, Container};
+use crate::seeded_random::SeededRandom;
 use crate::wait::wait_for;
 
 /// How often the agent is killed.
@@ -119,13 +119,13 @@ pub fn the_api_server_is_away_for_a_minute_of_churn(cluster: &mut Cluster) {
     let mut churn = Churn::new();
     for _ in 0..15 {
         churn.change(cluster);
-        std::thread::sleep(churn.moments.next(Duration::from_millis(200))); // the random moment
+        std::thread::sleep(churn.random.next(Duration::from_millis(200))); // the random moment
     }
     cluster.plane.kill_server();
     let begun = Instant::now();
     end_container("restarts");
     wait_running_again("restarts");
-    let lives = churn_of_manifests(cluster, &mut churn.moments, begun, &kept);
+    let lives = churn_of_manifests(cluster, &mut churn.random, begun, &kept);
     println!("{lives} agents lived in the outage");
 
     cluster.plane.start_server();
@@ -164,7 +164,7 @@ fn mirror(name: &str) -> String {
 /// what it has stored, and stops nobody. Returns how many agents there were.
 fn churn_of_manifests(
     cluster: &mut Cluster,
-    moments: &mut Moments,
+    random: &mut SeededRandom,
     begun: Instant,
     kept: &BTreeMap<String, (String, Value)>,
 ) -> usize {
@@ -177,7 +177,7 @@ fn churn_of_manifests(
         cluster.node.kill_agent();
         cluster.node.start_agent();
         lives += 1;
-        std::thread::sleep(moments.next(Duration::from_secs(8))); // the random moment
+        std::thread::sleep(random.next(Duration::from_secs(8))); // the random moment
         let running = running();
         for (pod, (_, id)) in kept {
             let id = id

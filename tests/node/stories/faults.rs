@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use crate::broken_manifests;
 use crate::manifest;
-use crate::moments::Moments;
 use crate::node::{Node, SOON, container, ip, is_ready, stays, wait_http};
 use crate::runtime::{self, Container};
+use crate::seeded_random::SeededRandom;
 use crate::wait::wait_for;
 
 /// How many pods a rollout has, and how often something is killed meanwhile.
@@ -70,7 +70,7 @@ pub fn containerd_is_killed_twenty_times_during_a_rollout(node: &mut Node) {
 /// Adds pods one after the other while something is killed at random moments; then the state is as if nothing had
 /// happened, and no container that once ran was started again.
 fn roll_out_under(node: &mut Node, fault: impl Fn(&mut Node)) {
-    let mut moments = Moments::new();
+    let mut random = SeededRandom::new();
     let mut seen_running = BTreeSet::new();
     for round in 0..KILLS {
         if round % 2 == 0 {
@@ -79,7 +79,7 @@ fn roll_out_under(node: &mut Node, fault: impl Fn(&mut Node)) {
                 &manifest::idle(&format!("pod{}", round / 2)),
             );
         }
-        std::thread::sleep(moments.next(Duration::from_millis(400))); // the random moment
+        std::thread::sleep(random.next(Duration::from_millis(400))); // the random moment
         fault(node);
         let running = runtime::containers()
             .unwrap_or_default()
@@ -124,7 +124,7 @@ fn roll_out_under(node: &mut Node, fault: impl Fn(&mut Node)) {
     assert!(
         lost.is_empty(),
         "these ran and run no more, seed {}: {lost:?}",
-        moments.seed
+        random.seed
     );
     // A containerd that is killed while it starts a container gives that one up, and it needs a successor.
     let given_up = ["StartError", "Unknown"];
@@ -139,7 +139,7 @@ fn roll_out_under(node: &mut Node, fault: impl Fn(&mut Node)) {
         assert!(
             !reasons.is_empty() && reasons.iter().all(|reason| given_up.contains(&reason.as_str())),
             "{container:?} after {reasons:?}, seed {}",
-            moments.seed
+            random.seed
         );
     }
     stays("the end state", Duration::from_secs(2), || {

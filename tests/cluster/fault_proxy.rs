@@ -1,9 +1,8 @@
-//! The road between the agent and the API server: a small proxy on which the stories let go wrong what goes wrong on
-//! real ones: slow answers, refusals, answers that break off or never come, watches that are told that they are too
-//! old.
+//! The fault proxy: a small proxy between the agent and the API server that injects the faults of real networks: slow
+//! answers, refusals, answers that break off or never come, watches that end because they are too old.
 //!
-//! It ends the agent's TLS with the API server's own certificate, and asks in the node's name, so it sees and may
-//! change what is asked. Whatever it is not told to spoil it passes on as it is.
+//! It terminates the agent's TLS with the API server's own certificate and sends requests with the node's credentials, so
+//! it can read and change them. Without an injected fault it passes everything on unchanged.
 
 use std::convert::Infallible;
 use std::io;
@@ -31,8 +30,8 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::cluster::Cluster;
 use crate::control_plane::{NODE, PORT};
-use crate::moments::Moments;
 use crate::node::NODE_IP;
+use crate::seeded_random::SeededRandom;
 
 /// The API server's own certificate, by kubeadm.
 const CERTIFICATE: &str = "/etc/kubernetes/pki/apiserver.crt";
@@ -42,13 +41,13 @@ const KEY: &str = "/etc/kubernetes/pki/apiserver.key";
 const EXPIRED: &str = r#"{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"too old resource version","reason":"Expired","code":410}}
 "#;
 
-/// How it is on the road.
+/// Which faults the proxy injects.
 #[derive(Clone, Copy, PartialEq)]
-pub enum Weather {
+pub enum Mode {
     /// Everything is passed on.
-    Fair,
+    Pass,
     /// Of all requests some are answered late, refused, cut off or lost, at random.
-    Foul,
+    Faulty,
     /// No request gets through.
     Closed,
 }
@@ -60,9 +59,9 @@ enum Fate {
     Late(Duration),
     /// Answered here with this code.
     Refused(u16),
-    /// The connection ends before anybody has asked anything.
-    Unasked,
-    /// It is done, and the connection ends before the answer.
+    /// The connection ends before the request is sent.
+    Unsent,
+    /// The request is carried out, and the connection ends before the answer.
     Unanswered,
     /// The connection ends in the middle of the answer.
     Torn,
@@ -79,8 +78,8 @@ enum Sign {
 }
 
 struct Shared {
-    weather: Mutex<Weather>,
-    moments: Mutex<Moments>,
+    mode: Mutex<Mode>,
+    random: Mutex<SeededRandom>,
     signs: watch::Sender<Sign>,
     upstream: kube::Client,
     spoiled: AtomicUsize,
@@ -89,25 +88,25 @@ struct Shared {
     watches: Arc<()>,
 }
 
-/// A road that the agent takes. Dropped, it is closed, and the kubeconfig is as it was.
-pub struct Road {
+/// A proxy that the agent uses. When dropped it is closed, and the kubeconfig is restored.
+pub struct FaultProxy {
     shared: Arc<Shared>,
     /// The kubeconfig as it was.
     former: String,
     _end: oneshot::Sender<Infallible>,
 }
 
-impl Drop for Road {
+impl Drop for FaultProxy {
     fn drop(&mut self) {
         let _ = std::fs::write(NODE, &self.former);
     }
 }
 
-impl Road {
-    /// Builds the road, and starts the agent anew to take it.
-    pub fn build(cluster: &mut Cluster) -> Road {
+impl FaultProxy {
+    /// Starts the proxy, and restarts the agent to use it.
+    pub fn build(cluster: &mut Cluster) -> FaultProxy {
         let former = std::fs::read_to_string(NODE).expect("kubeadm has written it");
-        let (told, said) = std::sync::mpsc::channel();
+        let (ready, started) = std::sync::mpsc::channel();
         let (end, ended) = oneshot::channel();
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -117,24 +116,24 @@ impl Road {
             runtime.block_on(async {
                 let (listener, shared) = begin().await;
                 let address = listener.local_addr().expect("a bound socket");
-                let _ = told.send((address, shared.clone()));
+                let _ = ready.send((address, shared.clone()));
                 tokio::select! {
                     () = serve(listener, shared) => {}
                     _ = ended => {}
                 }
             });
         });
-        let (address, shared): (SocketAddr, Arc<Shared>) = said.recv().expect("the road is built");
+        let (address, shared): (SocketAddr, Arc<Shared>) = started.recv().expect("the proxy has started");
         cluster.node.stop_agent();
-        let straight = format!("{NODE_IP}:{PORT}");
+        let direct = format!("{NODE_IP}:{PORT}");
         assert!(
-            former.contains(&straight),
+            former.contains(&direct),
             "the kubeconfig names another API server"
         );
-        let detour = former.replace(&straight, &address.to_string());
-        std::fs::write(NODE, detour).expect("our own file");
+        let proxied = former.replace(&direct, &address.to_string());
+        std::fs::write(NODE, proxied).expect("our own file");
         cluster.node.start_agent();
-        Road {
+        FaultProxy {
             shared,
             former,
             _end: end,
@@ -149,8 +148,8 @@ impl Road {
     }
 
     /// Changes the weather.
-    pub fn set(&self, weather: Weather) {
-        *self.shared.weather.lock().expect("nobody panics with it") = weather;
+    pub fn set(&self, mode: Mode) {
+        *self.shared.mode.lock().expect("nobody panics with it") = mode;
     }
 
     /// Ends all connections in the middle of what they tell.
@@ -184,8 +183,8 @@ async fn begin() -> (TcpListener, Arc<Shared>) {
     let config = kube::Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await;
     let config = config.expect("kubeadm writes kubeconfigs that can be used");
     let shared = Shared {
-        weather: Mutex::new(Weather::Fair),
-        moments: Mutex::new(Moments::new()),
+        mode: Mutex::new(Mode::Pass),
+        random: Mutex::new(SeededRandom::new()),
         signs: watch::Sender::new(Sign::None),
         upstream: kube::Client::try_from(config).expect("kubeadm makes certificates that can be used"),
         spoiled: AtomicUsize::new(0),
@@ -227,7 +226,7 @@ async fn carry(stream: TcpStream, acceptor: TlsAcceptor, shared: Arc<Shared>) {
 type Answer = Response<StreamBody<BoxStream<'static, io::Result<Frame<Bytes>>>>>;
 
 fn broken() -> io::Error {
-    io::Error::new(io::ErrorKind::ConnectionReset, "the road is bad")
+    io::Error::new(io::ErrorKind::ConnectionReset, "an injected fault")
 }
 
 /// One request. An error ends the connection without an answer.
@@ -237,7 +236,7 @@ async fn pass(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<Ans
         shared.spoiled.fetch_add(1, Ordering::Relaxed);
     }
     match fate {
-        Fate::Unasked => return Err(broken()),
+        Fate::Unsent => return Err(broken()),
         Fate::Refused(code) => return Ok(refusal(code)),
         Fate::Late(moment) => tokio::time::sleep(moment).await,
         Fate::Passed | Fate::Unanswered | Fate::Torn => {}
@@ -252,7 +251,7 @@ async fn pass(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<Ans
     }
     match fate {
         Fate::Unanswered => Err(broken()),
-        fate => Ok(told(shared, answer, is_watch, matches!(fate, Fate::Torn))),
+        fate => Ok(ready(shared, answer, is_watch, matches!(fate, Fate::Torn))),
     }
 }
 
@@ -271,7 +270,7 @@ async fn ask(
 }
 
 /// The answer, as it comes, until a sign ends it.
-fn told(shared: Arc<Shared>, answer: Response<kube::client::Body>, is_watch: bool, is_torn: bool) -> Answer {
+fn ready(shared: Arc<Shared>, answer: Response<kube::client::Body>, is_watch: bool, is_torn: bool) -> Answer {
     let (mut head, body) = answer.into_parts();
     for of_connection in ["connection", "content-length", "transfer-encoding"] {
         head.headers.remove(of_connection);
@@ -326,7 +325,7 @@ fn tells_of_expiry(data: &Bytes) -> bool {
 /// What an API server says that is overloaded or broken.
 fn refusal(code: u16) -> Answer {
     let text = serde_json::json!({
-        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": "the road is bad", "code": code,
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": "an injected fault", "code": code,
     });
     let mut answer = Response::builder()
         .status(code)
@@ -342,19 +341,19 @@ fn refusal(code: u16) -> Answer {
 
 impl Shared {
     fn fate(&self) -> Fate {
-        let weather = *self.weather.lock().expect("nobody panics with it");
-        let mut moments = self.moments.lock().expect("nobody panics with it");
-        match weather {
-            Weather::Fair => Fate::Passed,
-            Weather::Closed => Fate::Unasked,
-            Weather::Foul => match moments.number(20) {
+        let mode = *self.mode.lock().expect("nobody panics with it");
+        let mut random = self.random.lock().expect("nobody panics with it");
+        match mode {
+            Mode::Pass => Fate::Passed,
+            Mode::Closed => Fate::Unsent,
+            Mode::Faulty => match random.number(20) {
                 0 => Fate::Refused(500),
                 1 => Fate::Refused(503),
                 2 => Fate::Refused(429),
                 3 | 4 => Fate::Unanswered,
-                5 => Fate::Unasked,
+                5 => Fate::Unsent,
                 6 => Fate::Torn,
-                7 | 8 => Fate::Late(moments.next(Duration::from_secs(3))),
+                7 | 8 => Fate::Late(random.next(Duration::from_secs(3))),
                 _ => Fate::Passed,
             },
         }

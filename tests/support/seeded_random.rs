@@ -1,17 +1,17 @@
-//! Moments and choices at random, in the stories of faults.
+//! Random times and choices of the stories about faults.
 
 use std::time::Duration;
 
-/// Random moments that a failure can be repeated with: `SEED=… make test-node ONLY=…`.
-pub struct Moments {
-    /// What the moments follow from.
+/// Random numbers that follow from a seed, so that a failure can be repeated: `SEED=… make test-node ONLY=…`.
+pub struct SeededRandom {
+    /// What the numbers follow from.
     pub seed: u64,
     state: u64,
 }
 
-impl Moments {
+impl SeededRandom {
     /// From the given seed, or from a new one, which is printed.
-    pub fn new() -> Moments {
+    pub fn new() -> SeededRandom {
         let given = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
         let seed = given.unwrap_or_else(|| {
             let now = std::time::SystemTime::now()
@@ -20,15 +20,15 @@ impl Moments {
             u64::from(now.subsec_nanos()) | 1
         });
         println!("seed {seed}");
-        Moments::of(seed)
+        SeededRandom::of(seed)
     }
 
-    /// Those that follow from a seed, which is not 0.
-    pub fn of(seed: u64) -> Moments {
-        Moments { seed, state: seed }
+    /// From this seed, which must not be 0.
+    pub fn of(seed: u64) -> SeededRandom {
+        SeededRandom { seed, state: seed }
     }
 
-    /// A moment up to `longest` from now.
+    /// A time span up to `longest`.
     pub fn next(&mut self, longest: Duration) -> Duration {
         longest.mul_f64(self.number(1000) as f64 / 1000.0)
     }
