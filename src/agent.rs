@@ -312,7 +312,7 @@ fn spawn_source(tasks: &mut Tasks, config: &Config, values: &Values, member: Opt
     match config.manifests.path.clone() {
         Some(path) => {
             let context = manifest_context(config);
-            let inputs = source::files::Inputs {
+            let inputs = source::files::ManifestInputs {
                 path,
                 context,
                 rescan: config.manifests.check,
@@ -449,7 +449,7 @@ fn spawn_observation(
         "observe",
         observe::run(runtime.clone(), inbox, snapshot, settings, cancel),
     );
-    let probes = observe::probes::Inputs {
+    let probes = observe::probes::ProbeInputs {
         desired: values.desired.1.clone(),
         snapshot: values.snapshot.1.clone(),
         host,
@@ -536,7 +536,7 @@ fn spawn_loops(
     let (outcomes, outcomes_in) = mpsc::unbounded_channel();
     let measured = values.measured.1.borrow().clone();
     let capacity = machine.capacity(&measured.nodefs);
-    let inputs = reconcile::Inputs {
+    let inputs = reconcile::ReconcileInputs {
         desired: values.desired.1.clone(),
         snapshot: values.snapshot.1.clone(),
         imported,
@@ -566,7 +566,7 @@ fn spawn_loops(
         reconcile::run(inputs, loop_rooms, outputs, tasks.cancel.clone()),
     );
 
-    let inputs = report::Inputs {
+    let inputs = report::ReportInputs {
         desired: values.desired.1.clone(),
         snapshot: values.snapshot.1.clone(),
         memory: values.memory.1.clone(),

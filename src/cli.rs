@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::config::layers::{self, Given};
+use crate::config::layers::{self, FlagValues};
 use crate::model::duration::Span;
 use flags::{KubeletFlags, RunFlags};
 pub use parse::{Stop, parse};
@@ -47,7 +47,7 @@ impl Cli {
     }
 
     /// The flags that say how the agent is configured, of the verbs that have some.
-    pub fn given(&self) -> Vec<Given> {
+    pub fn given(&self) -> Vec<FlagValues> {
         let mut given = match &self.command {
             Command::Run(flags) => flags.0.clone(),
             Command::Doctor(doctor) => doctor.flags.0.clone(),

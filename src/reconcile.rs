@@ -54,7 +54,7 @@ const NO_PROGRESS_RETRY: Duration = Duration::from_secs(1);
 const DEATH_RETRY: Duration = Duration::from_secs(60);
 
 /// What the loop reads.
-pub struct Inputs {
+pub struct ReconcileInputs {
     /// What all sources want.
     pub desired: watch::Receiver<Arc<Desired>>,
     /// What is.
@@ -150,7 +150,7 @@ struct Loop {
 }
 
 /// Runs the loop until cancelled; then waits for the steps that are under way.
-pub async fn run(mut inputs: Inputs, rooms: Rooms, outputs: Outputs, cancel: CancellationToken) {
+pub async fn run(mut inputs: ReconcileInputs, rooms: Rooms, outputs: Outputs, cancel: CancellationToken) {
     let (to_loop, mut from_workers) = mpsc::unbounded_channel();
     let (levels, levels_out) = watch::channel(Vec::new());
     let mut state = Loop {
@@ -273,7 +273,7 @@ impl Loop {
             network_ready: self.snapshot.runtime.network_fault.is_none(),
             runtime_handlers: &snapshot.runtime.handlers,
             desired_complete: self.desired.complete_for(observed),
-            held: self.desired.held(name),
+            unsupported: self.desired.unsupported(name),
             images: &self.snapshot.images,
             leftovers: &self.snapshot.leftovers,
             logs: wanted.as_ref().and_then(|pod| self.snapshot.logs.get(&pod.uid)),

@@ -30,7 +30,7 @@ use crate::status::{events as pod_events, node as node_status, node_events, pod 
 pub const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
 /// What the loop reads.
-pub struct Inputs {
+pub struct ReportInputs {
     /// What all sources want.
     pub desired: watch::Receiver<Arc<Desired>>,
     /// What is.
@@ -91,7 +91,7 @@ struct Loop {
 }
 
 /// Runs the loop until cancelled.
-pub async fn run(mut inputs: Inputs, facts: Facts, outputs: Outputs, cancel: CancellationToken) {
+pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cancel: CancellationToken) {
     let mut state = Loop {
         desired: Arc::default(),
         snapshot: Arc::default(),

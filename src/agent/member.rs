@@ -9,9 +9,9 @@ use tokio_util::sync::CancellationToken;
 use super::storing::Storing;
 use super::{Tasks, Values, manifest_context};
 use crate::config::Config;
-use crate::config::gate::Serving;
+use crate::config::node_api::Serving;
 use crate::identity::connection::{self, Clients, Joined};
-use crate::identity::{self, Renewal, keep};
+use crate::identity::{self, Renewal, renewal};
 use crate::model::api::{ApiNode, ApiPods, TrustBundles};
 use crate::model::report::Happening;
 use crate::model::service::Services;
@@ -117,8 +117,8 @@ impl Member {
         let (settings, out, cancel) = (self.identity.clone(), self.joined.0.clone(), tasks.cancel.clone());
         tasks.spawn("credentials", connection::run(settings, out, cancel));
         let (settings, joined, cancel) = (self.identity.clone(), self.joined.1.clone(), tasks.cancel.clone());
-        tasks.spawn("certificate", keep::run(settings, joined, cancel));
-        if let (Some(_), Serving::Signed(before)) = (config.serve.api, &config.serve.gate.serving) {
+        tasks.spawn("certificate", renewal::run(settings, joined, cancel));
+        if let (Some(_), Serving::Signed(before)) = (config.serve.api, &config.serve.node_api.serving) {
             let before = before.clone();
             let (settings, joined) = (self.identity.clone(), self.joined.1.clone());
             let (node, cancel) = (values.api_node.1.clone(), tasks.cancel.clone());
@@ -134,10 +134,10 @@ impl Member {
 
     /// The pods of files, with the RuntimeClasses that they name. They do not wait for an API server that has none to
     /// tell of.
-    pub(super) fn spawn_classes(&self, tasks: &mut Tasks, files: source::Told) -> source::Told {
+    pub(super) fn spawn_classes(&self, tasks: &mut Tasks, files: source::SetReceiver) -> source::SetReceiver {
         let (out, told) = watch::channel(None);
         self.spawn(tasks, "static classes", Begin::AtOnce, |clients, cancel| {
-            let inputs = source::api::objects::Inputs {
+            let inputs = source::api::objects::ObjectInputs {
                 of: Of::Files,
                 clients,
                 pods: files,
@@ -152,7 +152,12 @@ impl Member {
     }
 
     /// The API server as a source of pods.
-    pub(super) fn spawn_source(&self, tasks: &mut Tasks, config: &Config, values: &Values) -> source::Told {
+    pub(super) fn spawn_source(
+        &self,
+        tasks: &mut Tasks,
+        config: &Config,
+        values: &Values,
+    ) -> source::SetReceiver {
         let (set, told) = watch::channel(None);
         let outputs = source::api::pods::Outputs {
             set,
@@ -178,7 +183,7 @@ impl Member {
         let (objects, node) = (self.objects.1.clone(), values.api_node.1.clone());
         let (stored, bundles) = (self.storing.stored(), config.member.trust_bundles);
         self.spawn(tasks, "api objects", begin, move |clients, cancel| {
-            let inputs = source::api::objects::Inputs {
+            let inputs = source::api::objects::ObjectInputs {
                 of: Of::Api,
                 clients,
                 pods: told,
@@ -198,7 +203,7 @@ impl Member {
         self.spawn(tasks, "api node", Begin::Joined, |clients, cancel| {
             source::api::node::run(clients, name, out, cancel)
         });
-        let inputs = source::checkpoint::store::Inputs {
+        let inputs = source::checkpoint::store::CheckpointInputs {
             set: with_objects.clone(),
             pods: self.objects.1.clone(),
             services: values.services.1.clone(),
@@ -221,7 +226,7 @@ impl Member {
     ) {
         let (report, objects) = (values.pods.1.clone(), self.objects.1.clone());
         self.spawn(tasks, "publish pods", Begin::Joined, |clients, cancel| {
-            let inputs = pods::Inputs {
+            let inputs = pods::StatusInputs {
                 clients,
                 report,
                 objects,
@@ -231,7 +236,7 @@ impl Member {
         let (desired, report) = (values.desired.1.clone(), values.pods.1.clone());
         let (objects, node) = (self.objects.1.clone(), values.api_node.1.clone());
         self.spawn(tasks, "publish mirrors", Begin::Joined, |clients, cancel| {
-            let inputs = mirror::Inputs {
+            let inputs = mirror::MirrorInputs {
                 clients,
                 desired,
                 report,
@@ -251,7 +256,7 @@ impl Member {
         let (report, own) = (values.node.1.clone(), values.api_node.1.clone());
         let happened = values.happenings.clone();
         self.spawn(tasks, "publish node", Begin::Joined, |clients, cancel| {
-            let inputs = node::Inputs {
+            let inputs = node::NodeInputs {
                 clients,
                 report,
                 node: own,

@@ -10,14 +10,14 @@ use tokio::net::TcpListener;
 
 use super::{Tasks, Values};
 use crate::config::Config;
-use crate::config::gate::{Authorization, Serving};
+use crate::config::node_api::{Authorization, Serving};
 use crate::identity::connection::{self, Joined};
 use crate::identity::self_signed;
 use crate::identity::store::{SERVER, Store};
 use crate::serve;
 use crate::serve::health::Health;
 use crate::serve::metrics::Metrics;
-use crate::serve::node_api::{self, Files, Rules, Shown};
+use crate::serve::node_api::{self, Files, Rules, ServingCertificate};
 
 /// What is answered from.
 pub(super) fn world(
@@ -79,32 +79,32 @@ pub(super) async fn spawn_node_api(
     joined: Joined,
     world: serve::World,
 ) -> anyhow::Result<()> {
-    let (gate, Some(address)) = (&config.serve.gate, config.serve.api) else {
+    let (node_api, Some(address)) = (&config.serve.node_api, config.serve.api) else {
         return Ok(());
     };
     let directory = &config.paths.certificates;
-    let shown = match &gate.serving {
-        Serving::Files(certificate, key) => Shown::Files(certificate.clone(), key.clone()),
+    let serving_certificate = match &node_api.serving {
+        Serving::Files(certificate, key) => ServingCertificate::Files(certificate.clone(), key.clone()),
         Serving::Own => {
             let node = &config.node.name;
             let (certificate, key) = self_signed::ensure(directory, node, addresses, Timestamp::now())?;
-            Shown::Files(certificate, key)
+            ServingCertificate::Files(certificate, key)
         }
-        Serving::Signed(before) => Shown::Signed {
+        Serving::Signed(before) => ServingCertificate::Signed {
             current: Store::new(directory, SERVER).current(),
             before: before.clone(),
         },
     };
     let files = Files {
-        shown,
-        client_ca: gate.client_ca.clone(),
+        serving_certificate,
+        client_ca: node_api.client_ca.clone(),
         offer: config.serve.tls.clone(),
     };
     let rules = Rules {
         node: config.node.name.clone(),
-        anonymous: gate.anonymous,
-        tokens: gate.tokens,
-        permissions: match gate.authorization {
+        anonymous: node_api.anonymous,
+        tokens: node_api.tokens,
+        permissions: match node_api.authorization {
             Authorization::AlwaysAllow => None,
             Authorization::Webhook { yes, no } => Some((yes, no)),
         },

@@ -14,7 +14,7 @@ use crate::config::files::STORE_KEY;
 use crate::identity::cluster::cluster;
 use crate::model::api::{Cluster, CutOffStart};
 use crate::source::checkpoint::seal::Keyhole;
-use crate::source::checkpoint::store::{self, Inputs, Reserve, Store, Whose};
+use crate::source::checkpoint::store::{self, CheckpointInputs, Reserve, Store, Whose};
 use crate::source::checkpoint::stored::{Owner, Stored};
 
 /// How long an API server that does not answer is waited for before pods are started from what was stored of them: the
@@ -109,7 +109,7 @@ impl Storing {
     }
 
     /// Keeps the store, where there shall be one. It is begun when there is a client, and so a kubeconfig.
-    pub(super) async fn keep(self, inputs: Inputs, cancel: CancellationToken) {
+    pub(super) async fn keep(self, inputs: CheckpointInputs, cancel: CancellationToken) {
         if self.how == CutOffStart::Never {
             return cancel.cancelled().await;
         }

@@ -3,17 +3,17 @@
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
 
 use crate::config::flags::{FLAGS, Flag, Kind, RUN_HELP, Target};
-use crate::config::layers::Given;
+use crate::config::layers::FlagValues;
 
 /// The flags of `gantry run`: all of them, the rarer ones not shown.
 #[derive(Debug, Clone, Default)]
-pub struct RunFlags(pub Vec<Given>);
+pub struct RunFlags(pub Vec<FlagValues>);
 
 /// The flags of `gantry kubelet`.
 #[derive(Debug, Clone, Default)]
 pub struct KubeletFlags {
     /// As given.
-    pub given: Vec<Given>,
+    pub given: Vec<FlagValues>,
     /// `--version`, with what stands behind its `=`.
     pub version: Option<String>,
 }
@@ -48,7 +48,7 @@ fn argument(flag: &'static Flag) -> Arg {
     }
 }
 
-fn given(matches: &ArgMatches, flags: impl Iterator<Item = &'static Flag>) -> Vec<Given> {
+fn given(matches: &ArgMatches, flags: impl Iterator<Item = &'static Flag>) -> Vec<FlagValues> {
     let texts = |flag: &'static Flag| {
         let texts: Vec<String> = matches.get_many::<String>(flag.name)?.cloned().collect();
         Some((flag, texts))

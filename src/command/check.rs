@@ -10,7 +10,7 @@ use super::table::printable;
 use super::{CommandError, print, start};
 use crate::agent;
 use crate::cli::Report;
-use crate::config::layers::{self, Given};
+use crate::config::layers::{self, FlagValues};
 use crate::config::{Config, Role, files};
 use crate::model::node;
 use crate::model::object::Reference;
@@ -59,7 +59,7 @@ struct Answer {
 
 /// The configuration that the flags point to, else this machine's, else the defaults. What of it cannot be read by this user
 /// is said on `err` and left out; what a flag names must be readable.
-pub fn node(given: &[Given], err: &mut impl Write) -> anyhow::Result<Node> {
+pub fn node(given: &[FlagValues], err: &mut impl Write) -> anyhow::Result<Node> {
     let (config, is_node) = configuration(given, err)?;
     let machine = match is_node {
         true => Some(machine(&config)?),
@@ -68,7 +68,7 @@ pub fn node(given: &[Given], err: &mut impl Write) -> anyhow::Result<Node> {
     Ok(Node { config, machine })
 }
 
-fn configuration(given: &[Given], err: &mut impl Write) -> anyhow::Result<(Config, bool)> {
+fn configuration(given: &[FlagValues], err: &mut impl Write) -> anyhow::Result<(Config, bool)> {
     if given
         .iter()
         .any(|(flag, _)| matches!(flag.name, "config" | "config-dir"))

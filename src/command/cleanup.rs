@@ -179,7 +179,7 @@ async fn remove_pod(
         network_ready: true,
         runtime_handlers: &[],
         desired_complete: true,
-        held: None,
+        unsupported: None,
         images: &[],
         leftovers: &leftovers,
         logs: None,

@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::client::Client;
 use super::outline::Outline;
 use super::table::Table;
-use super::{CommandError, age, choice, describe_node, describe_pod, print};
+use super::{CommandError, age, describe_node, describe_pod, pod_selection, print};
 use crate::serve::problem::{ProblemList, ToldProblem};
 
 /// What is asked for.
@@ -40,7 +40,7 @@ pub async fn run(
     now: Timestamp,
     out: &mut impl Write,
 ) -> Result<(), CommandError> {
-    let pods = choice::pods(client).await?;
+    let pods = pod_selection::pods(client).await?;
     let events = client.object::<List<Event>>("/events").await?.items;
     let names = match &options.what {
         What::Node => {
@@ -52,12 +52,12 @@ pub async fn run(
     let warnings: ProblemList = client.object("/warnings").await?;
     let problems: ProblemList = client.object("/problems").await?;
     let namespace = options.namespace.as_deref();
-    let here = |pod: &&Pod| namespace.is_none_or(|wanted| wanted == choice::namespace(pod));
+    let here = |pod: &&Pod| namespace.is_none_or(|wanted| wanted == pod_selection::namespace(pod));
     let chosen: Vec<&Pod> = match names[..] {
         [] => pods.iter().filter(here).collect(),
         _ => names
             .iter()
-            .map(|name| choice::pod(&pods, name, namespace))
+            .map(|name| pod_selection::pod(&pods, name, namespace))
             .collect::<Result<_, _>>()?,
     };
     let texts: Vec<String> = chosen

@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use super::describe::{date, pairs};
 use super::outline::Outline;
 use super::table::Table;
-use super::{age, choice, get, pod_row};
+use super::{age, get, pod_row, pod_selection};
 
 /// The text.
 pub(super) fn text(node: &Node, pods: &[Pod], now: Timestamp) -> String {
@@ -98,8 +98,8 @@ fn pod_table(pods: &[Pod], now: Timestamp) -> Table {
             .as_ref()
             .map(|time| age::since(time.0, now));
         table.row([
-            choice::namespace(pod).to_owned(),
-            choice::name(pod).to_owned(),
+            pod_selection::namespace(pod).to_owned(),
+            pod_selection::name(pod).to_owned(),
             pod_row::row(pod, now).status,
             age.unwrap_or_default(),
         ]);

@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use super::describe::{date, events, pairs};
 use super::outline::Outline;
 use super::table::Table;
-use super::{choice, pod_row};
+use super::{pod_row, pod_selection};
 use crate::serve::problem::ToldProblem;
 
 /// The text. `warnings` are what is dubious in its manifest, and why another one of its name is not run.
@@ -48,8 +48,8 @@ pub(super) fn text(pod: &Pod, warnings: &[&ToldProblem], its_events: &[&Event], 
 
 fn head(outline: &mut Outline, pod: &Pod, spec: &PodSpec, status: &PodStatus, now: Timestamp) {
     let meta = &pod.metadata;
-    outline.field("Name", choice::name(pod));
-    outline.field("Namespace", choice::namespace(pod));
+    outline.field("Name", pod_selection::name(pod));
+    outline.field("Namespace", pod_selection::namespace(pod));
     outline.field("Priority", spec.priority.unwrap_or(0).to_string());
     outline.field_if("Priority Class Name", spec.priority_class_name.as_deref());
     outline.field_if("Runtime Class Name", spec.runtime_class_name.as_deref());

@@ -11,7 +11,7 @@ use super::table::printable;
 use super::{check, cleanup, completions, describe, doctor, exec, get, join, logs, reset, start, version};
 use crate::cli::{Cli, Command, Output, Resource};
 use crate::config::Role;
-use crate::config::layers::Given;
+use crate::config::layers::FlagValues;
 
 /// Does what the command line asks for.
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
@@ -136,7 +136,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 }
 
 /// Checks manifests. That something cannot be read is another answer than that it would not run.
-fn checked(given: &[Given], options: &check::Options) -> ExitCode {
+fn checked(given: &[FlagValues], options: &check::Options) -> ExitCode {
     let outcome = check::node(given, &mut io::stderr())
         .and_then(|node| Ok(check::run(&node, options, Timestamp::now(), &mut io::stdout())?));
     match outcome {

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::client::Client;
 use super::table::in_line;
-use super::{CommandError, choice, print, terminal};
+use super::{CommandError, pod_selection, print, terminal};
 use crate::serve::exec::frame::{self, Frame, PROTOCOL};
 
 /// Chunks of input on their way to the agent.
@@ -91,9 +91,9 @@ pub async fn connect(
     options: &Options,
     err: &mut impl Write,
 ) -> Result<TokioIo<Upgraded>, CommandError> {
-    let pods = choice::pods(client).await?;
-    let pod = choice::pod(&pods, &options.pod, options.namespace.as_deref())?;
-    let container = choice::container(pod, options.container.as_deref())?;
+    let pods = pod_selection::pods(client).await?;
+    let pod = pod_selection::pod(&pods, &options.pod, options.namespace.as_deref())?;
+    let container = pod_selection::container(pod, options.container.as_deref())?;
     if let Some(note) = &container.note {
         print(err, &format!("{}\n", in_line(note)))?;
     }
@@ -112,8 +112,8 @@ fn path(pod: &Pod, container: &str, options: &Options) -> String {
     query.extend_pairs(options.command.iter().map(|word| ("command", word)));
     format!(
         "/exec/{}/{}/{container}?{}",
-        choice::namespace(pod),
-        choice::name(pod),
+        pod_selection::namespace(pod),
+        pod_selection::name(pod),
         query.finish()
     )
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::table::{Table, in_line, printable};
-use super::{CommandError, age, choice, pod_row, print, yaml};
+use super::{CommandError, age, pod_row, pod_selection, print, yaml};
 use crate::serve::problem::{ProblemList, ToldProblem};
 
 /// What is asked for.
@@ -95,7 +95,7 @@ pub async fn run(
         }
         Output::Name => chosen
             .iter()
-            .map(|&at| format!("pod/{}\n", in_line(choice::name(&pods[at]))))
+            .map(|&at| format!("pod/{}\n", in_line(pod_selection::name(&pods[at]))))
             .collect(),
         Output::Json => json_text(&one_or_list(objects(), names.len() == 1))?,
         Output::Yaml => yaml::text(&one_or_list(objects(), names.len() == 1))?,
@@ -124,11 +124,11 @@ fn is_in(problem: &ToldProblem, options: &Options) -> bool {
 /// Positions of the pods that are meant.
 fn choose(pods: &[Pod], names: &[String], namespace: Option<&str>) -> Result<Vec<usize>, CommandError> {
     if names.is_empty() {
-        let here = |pod: &Pod| namespace.is_none_or(|wanted| wanted == choice::namespace(pod));
+        let here = |pod: &Pod| namespace.is_none_or(|wanted| wanted == pod_selection::namespace(pod));
         return Ok((0..pods.len()).filter(|&at| here(&pods[at])).collect());
     }
     let position = |name: &String| {
-        let pod = choice::pod(pods, name, namespace)?;
+        let pod = pod_selection::pod(pods, name, namespace)?;
         Ok(pods
             .iter()
             .position(|one| std::ptr::eq(one, pod))
@@ -184,7 +184,7 @@ fn or_none(text: Option<&str>) -> String {
 fn pod_table(pods: &[&Pod], problems: &[&ToldProblem], options: &Options, now: Timestamp) -> String {
     let namespaces: BTreeSet<&str> = pods
         .iter()
-        .map(|pod| choice::namespace(pod))
+        .map(|pod| pod_selection::namespace(pod))
         .chain(problems.iter().filter_map(|problem| problem.namespace.as_deref()))
         .collect();
     let with_namespace = options.all_namespaces || namespaces.len() > 1;
@@ -201,7 +201,7 @@ fn pod_table(pods: &[&Pod], problems: &[&ToldProblem], options: &Options, now: T
         let row = pod_row::row(pod, now);
         let age = age_of(pod.metadata.creation_timestamp.as_ref(), now);
         let mut cells = vec![
-            choice::name(pod).to_owned(),
+            pod_selection::name(pod).to_owned(),
             row.ready,
             row.status,
             row.restarts,
@@ -216,7 +216,7 @@ fn pod_table(pods: &[&Pod], problems: &[&ToldProblem], options: &Options, now: T
             ));
         }
         if with_namespace {
-            cells.insert(0, choice::namespace(pod).to_owned());
+            cells.insert(0, pod_selection::namespace(pod).to_owned());
         }
         table.row(cells);
     }

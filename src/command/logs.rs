@@ -9,7 +9,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::client::Client;
 use super::table::in_line;
-use super::{CommandError, choice, print};
+use super::{CommandError, pod_selection, print};
 
 /// What is asked for.
 #[derive(Debug, Clone, Default)]
@@ -43,16 +43,16 @@ pub async fn run(
     out: &mut (impl AsyncWrite + Unpin),
     err: &mut impl Write,
 ) -> Result<(), CommandError> {
-    let pods = choice::pods(client).await?;
-    let pod = choice::pod(&pods, &options.pod, options.namespace.as_deref())?;
-    let container = choice::container(pod, options.container.as_deref())?;
+    let pods = pod_selection::pods(client).await?;
+    let pod = pod_selection::pod(&pods, &options.pod, options.namespace.as_deref())?;
+    let container = pod_selection::container(pod, options.container.as_deref())?;
     if let Some(note) = &container.note {
         print(err, &format!("{}\n", in_line(note)))?;
     }
     let path = format!(
         "/logs/{}/{}/{}?{}",
-        choice::namespace(pod),
-        choice::name(pod),
+        pod_selection::namespace(pod),
+        pod_selection::name(pod),
         container.name,
         query(options)
     );

@@ -14,7 +14,7 @@ pub mod check;
 pub mod version;
 pub mod completions;
 pub mod age;
-pub mod choice;
+pub mod pod_selection;
 pub mod client;
 pub mod describe;
 mod describe_node;

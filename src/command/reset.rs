@@ -9,7 +9,7 @@ use super::cleanup;
 use super::join::files::Places;
 use super::join::service::{self, Systemctl};
 use crate::cli::{self, Stop};
-use crate::config::layers::{Given, flag};
+use crate::config::layers::{FlagValues, flag};
 use crate::config::{Config, Role, files};
 use crate::identity::files as identity_files;
 use crate::network::conflist;
@@ -85,7 +85,7 @@ fn node_name(places: &Places) -> Option<String> {
 /// where the defaults say.
 fn configuration(places: &Places, out: &mut dyn Write) -> anyhow::Result<Config> {
     let here = files::here()?;
-    let load = |given: &[Given]| files::load(Role::Kubelet, given, &here);
+    let load = |given: &[FlagValues]| files::load(Role::Kubelet, given, &here);
     let path = places.config();
     let config = path.exists().then(|| format!("--config={}", path.display()));
     let words = config.iter().cloned().chain(service::added_flags(places));

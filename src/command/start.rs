@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::agent;
-use crate::config::layers::Given;
+use crate::config::layers::FlagValues;
 use crate::config::{Config, Log, LogFormat, Role, files};
 use crate::serve::health::Health;
 
@@ -21,12 +21,12 @@ const WORKERS: usize = 2;
 const IMPATIENCE: Duration = Duration::from_secs(2);
 
 /// Reads the configuration that the flags point to.
-pub fn configuration(role: Role, given: &[Given]) -> anyhow::Result<Config> {
+pub fn configuration(role: Role, given: &[FlagValues]) -> anyhow::Result<Config> {
     Ok(files::load(role, given, &files::here()?)?)
 }
 
 /// Runs the agent until SIGTERM or SIGINT; pods live on.
-pub fn start(role: Role, given: &[Given]) -> anyhow::Result<ExitCode> {
+pub fn start(role: Role, given: &[FlagValues]) -> anyhow::Result<ExitCode> {
     let config = configuration(role, given)?;
     if !nix::unistd::geteuid().is_root() {
         anyhow::bail!("the agent must run as root: use sudo");

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::error::ConfigError;
-use super::layers::{Given, Layers, Text};
+use super::layers::{FlagValues, Layers, Text};
 use super::resolve::{Surroundings, resolve};
 use super::{Config, Role};
 
@@ -44,12 +44,16 @@ pub fn version(path: &Path) -> String {
 }
 
 /// The configuration of the flags alone, for whoever may not read the files.
-pub fn load_without_file(role: Role, flags: &[Given], around: &Surroundings) -> Result<Config, ConfigError> {
+pub fn load_without_file(
+    role: Role,
+    flags: &[FlagValues],
+    around: &Surroundings,
+) -> Result<Config, ConfigError> {
     resolve(Layers::merge(None, &[], flags)?, role, around)
 }
 
 /// Reads what the flags point to and resolves it all.
-pub fn load(role: Role, flags: &[Given], around: &Surroundings) -> Result<Config, ConfigError> {
+pub fn load(role: Role, flags: &[FlagValues], around: &Surroundings) -> Result<Config, ConfigError> {
     let text = |name: &str| {
         let texts = flags
             .iter()

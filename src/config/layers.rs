@@ -124,11 +124,11 @@ pub struct Layers {
 }
 
 /// A flag as given, with the text of each time.
-pub type Given = (&'static Flag, Vec<String>);
+pub type FlagValues = (&'static Flag, Vec<String>);
 
 impl Layers {
     /// Merges the main file, the drop-ins in the order given, and the flags.
-    pub fn merge(main: Option<&Text>, dropins: &[Text], flags: &[Given]) -> Result<Self, ConfigError> {
+    pub fn merge(main: Option<&Text>, dropins: &[Text], flags: &[FlagValues]) -> Result<Self, ConfigError> {
         let mut layers = Layers::default();
         if let Some(main) = main {
             layers.add(main)?;

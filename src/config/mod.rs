@@ -24,8 +24,8 @@ mod member;
 mod verification;
 mod tls;
 pub mod resolve;
-pub mod acted;
-pub mod gate;
+pub mod supported;
+pub mod node_api;
 pub mod files;
 pub mod node;
 #[cfg(test)]
@@ -327,7 +327,7 @@ pub struct Serve {
     /// `port`, which the Node object tells.
     pub api_port: u16,
     /// Who is let in there.
-    pub gate: gate::Gate,
+    pub node_api: node_api::NodeApi,
     /// What it offers callers to agree on.
     pub tls: TlsOffer,
     /// `enableDebuggingHandlers`: whether it serves logs and their like.

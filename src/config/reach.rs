@@ -7,7 +7,7 @@ use super::own::GantryConfiguration;
 use super::raw::KubeletConfiguration;
 use super::resolve::{Surroundings, directory, span};
 use super::validate::Checks;
-use super::{Network, PodNetwork, Runtime, Serve, gate, tls};
+use super::{Network, PodNetwork, Runtime, Serve, node_api, tls};
 
 /// The part of the configuration of this name.
 pub fn network(
@@ -99,7 +99,7 @@ pub fn serve(
         healthz: address(&written.healthz_bind_address, port(written.healthz_port)),
         api: address(&written.address, api_port).filter(|_| written.enable_server != Some(false)),
         api_port,
-        gate: gate::gate(written, around, checks),
+        node_api: node_api::node_api(written, around, checks),
         tls: tls::offer(written, checks),
         debugging: written.enable_debugging_handlers != Some(false),
     }

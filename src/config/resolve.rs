@@ -16,8 +16,8 @@ use super::validate::{Checks, validate};
 use super::verification::verification;
 use super::version;
 use super::{
-    Addresses, Config, Images, Log, LogFormat, Manifests, Node, Paths, Pods, Role, acted, defaults, quantity,
-    yaml,
+    Addresses, Config, Images, Log, LogFormat, Manifests, Node, Paths, Pods, Role, defaults, quantity,
+    supported, yaml,
 };
 use crate::model::duration::Span;
 use crate::model::resources::Bytes;
@@ -330,7 +330,7 @@ fn warnings(layers: &Layers, role: Role) -> Vec<String> {
     let mut default = json!({ "kind": raw::KIND, "apiVersion": raw::API_VERSION });
     defaults::complete(&mut default);
     let mut warnings = Vec::new();
-    let keys = acted::without_effect(&layers.kubelet.value, &default);
+    let keys = supported::without_effect(&layers.kubelet.value, &default);
     if !keys.is_empty() {
         warnings.push(format!(
             "keys of KubeletConfiguration without effect in this version: {}",

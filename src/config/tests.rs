@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::layers::{Given, Layers, Text, flag};
+use super::layers::{FlagValues, Layers, Text, flag};
 use super::resolve::{Surroundings, resolve};
 use super::{Addresses, Config, ConfigError, Role};
 use crate::model::node::{CgroupDriver, CgroupVersion, MachineFacts, Threshold};
@@ -30,8 +30,8 @@ fn around() -> Surroundings {
     }
 }
 
-fn given(flags: &[(&str, &str)]) -> Vec<Given> {
-    let mut given: Vec<Given> = Vec::new();
+fn given(flags: &[(&str, &str)]) -> Vec<FlagValues> {
+    let mut given: Vec<FlagValues> = Vec::new();
     for (name, value) in flags {
         let flag = flag(name).unwrap_or_else(|| panic!("--{name} is a flag"));
         match given.iter_mut().find(|(seen, _)| seen.name == flag.name) {

@@ -3,11 +3,11 @@
 
 use std::net::IpAddr;
 
-use super::acted::not_there_yet;
 use super::enforce::node_allocatable;
 use super::error::Problem;
 use super::layers::Layer;
 use super::raw::KubeletConfiguration;
+use super::supported::not_there_yet;
 use crate::model::duration::Span;
 
 /// Collects problems, with who said the key.

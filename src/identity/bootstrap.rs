@@ -13,11 +13,11 @@ use kube::Api;
 use super::Settings;
 use super::cause::{Cause, cause, text};
 use super::certificate::{Certificate, certificates};
-use super::choice::{Choice, Offer, choose};
 use super::client::{self, ClientError};
 use super::files::FileError;
 use super::kubeconfig::{self, Stated};
 use super::request::Purpose;
+use super::selection::{Choice, Offer, choose};
 use super::signing::{self, SigningError};
 use super::store::StoreError;
 
@@ -62,7 +62,7 @@ pub enum BootstrapError {
 
 /// What the node has.
 #[derive(Debug)]
-pub enum Standing {
+pub enum CredentialState {
     /// A kubeconfig that can be used.
     Ready,
     /// None, or one whose certificate cannot be used any more, and why, as the end of a sentence.
@@ -71,26 +71,26 @@ pub enum Standing {
 
 /// What the files say; nothing is asked. An error is a kubeconfig that is there and cannot be read, without another
 /// one to begin anew with.
-pub fn standing(settings: &Settings, now: Timestamp) -> Result<Standing, ClientError> {
+pub fn credential_state(settings: &Settings, now: Timestamp) -> Result<CredentialState, ClientError> {
     let can_begin = settings.bootstrap.as_ref().is_some_and(|path| path.exists());
     if !settings.kubeconfig.exists() {
         return match can_begin || settings.bootstrap.is_some() {
-            true => Ok(Standing::Needed("is not there".to_owned())),
+            true => Ok(CredentialState::Needed("is not there".to_owned())),
             // The reading says it better.
-            false => kubeconfig::read(&settings.kubeconfig).map(|_| Standing::Ready),
+            false => kubeconfig::read(&settings.kubeconfig).map(|_| CredentialState::Ready),
         };
     }
     let stated = match kubeconfig::read(&settings.kubeconfig) {
         Ok(stated) => stated,
-        Err(error) if can_begin => return Ok(Standing::Needed(format!("is not told: {error}"))),
+        Err(error) if can_begin => return Ok(CredentialState::Needed(format!("is not told: {error}"))),
         Err(error) => return Err(error),
     };
     if !stated.has_certificate() {
-        return Ok(Standing::Ready);
+        return Ok(CredentialState::Ready);
     }
     Ok(match chosen(settings, &stated, now) {
-        Choice::None(why) => Standing::Needed(why),
-        _ => Standing::Ready,
+        Choice::None(why) => CredentialState::Needed(why),
+        _ => CredentialState::Ready,
     })
 }
 

@@ -133,7 +133,7 @@ pub(super) struct Lent {
 /// Credentials that a program gave: how long they hold.
 pub(super) struct Loan {
     /// When they are to be asked for anew, where their end is told.
-    due: Option<Timestamp>,
+    renewal_time: Option<Timestamp>,
     /// Set when the API server does not accept them.
     is_refused: Arc<AtomicBool>,
 }
@@ -144,7 +144,8 @@ const EARLY: SignedDuration = SignedDuration::from_secs(60);
 impl Loan {
     /// Whether others are needed.
     pub(super) fn is_over(&self, now: Timestamp) -> bool {
-        self.is_refused.load(Ordering::Relaxed) || self.due.is_some_and(|due| due <= now)
+        self.is_refused.load(Ordering::Relaxed)
+            || self.renewal_time.is_some_and(|renewal_time| renewal_time <= now)
     }
 }
 
@@ -157,7 +158,7 @@ pub(super) async fn make_lent(mut read: Kubeconfig, path: &Path) -> Result<Lent,
         source,
     })?;
     let loan = until.map(|until| Loan {
-        due: until.map(|until| until - EARLY.min(until.duration_since(now) / 4)),
+        renewal_time: until.map(|until| until - EARLY.min(until.duration_since(now) / 4)),
         is_refused: is_refused.clone(),
     });
     let client = make_noting(read, path, is_refused).await?;

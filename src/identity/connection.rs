@@ -12,11 +12,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::Settings;
-use super::bootstrap::{self, BootstrapError, Standing, chosen};
+use super::bootstrap::{self, BootstrapError, CredentialState, chosen};
 use super::cause::chain;
-use super::choice::Choice;
 use super::client::{self, ClientError, Lent};
 use super::kubeconfig::{self, Mark};
+use super::selection::Choice;
 use super::silent;
 
 /// The client of the moment.
@@ -33,9 +33,9 @@ const QUIET: SignedDuration = SignedDuration::from_mins(5);
 /// What is wrong at the start and will not become right by itself: a kubeconfig that is not there or makes no client,
 /// and nothing to get another one with. A program that gives credentials is not run: it may need what is not up yet.
 pub async fn check(settings: &Settings) -> Result<(), ClientError> {
-    match bootstrap::standing(settings, Timestamp::now())? {
-        Standing::Ready => client::check(stated(settings)?, &settings.kubeconfig).await,
-        Standing::Needed(_) => Ok(()),
+    match bootstrap::credential_state(settings, Timestamp::now())? {
+        CredentialState::Ready => client::check(stated(settings)?, &settings.kubeconfig).await,
+        CredentialState::Needed(_) => Ok(()),
     }
 }
 
@@ -100,7 +100,7 @@ async fn first(settings: &Settings) -> (Lent, Seen) {
 }
 
 async fn begin(settings: &Settings) -> Result<(Lent, Seen), BootstrapError> {
-    if let Standing::Needed(why) = bootstrap::standing(settings, Timestamp::now())? {
+    if let CredentialState::Needed(why) = bootstrap::credential_state(settings, Timestamp::now())? {
         bootstrap::bootstrap(settings, &why).await?;
     }
     let seen = Seen::now(settings);

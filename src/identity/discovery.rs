@@ -19,11 +19,11 @@ use serde_json::{Value, json};
 
 pub use error::DiscoveryError;
 
+use super::ca_pin::CaPin;
 use super::cause::{Cause, cause, chain, text};
 use super::certificate::{Certificate, certificates};
 use super::client;
 use super::kubeconfig;
-use super::pin::Pin;
 use super::signature;
 use super::token::Token;
 
@@ -40,7 +40,7 @@ const CLOCKS: SignedDuration = SignedDuration::from_mins(5);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trust {
     /// Its certificate authority has one of these public keys.
-    Pins(Vec<Pin>),
+    Pins(Vec<CaPin>),
     /// Whoever knows the token may be the cluster: also any machine that has joined with it.
     Token,
 }
@@ -84,9 +84,9 @@ pub async fn by_token(
     let cluster = understood(&said, endpoint)?;
     let authorities = certificates(cluster.authority.as_bytes()).unwrap_or_default();
     if let Trust::Pins(pins) = trust {
-        let found: Vec<Pin> = authorities.iter().map(Pin::of).collect();
+        let found: Vec<CaPin> = authorities.iter().map(CaPin::of).collect();
         if !found.iter().any(|pin| pins.contains(pin)) {
-            return Err(DiscoveryError::Pin {
+            return Err(DiscoveryError::CaPin {
                 endpoint: endpoint.to_owned(),
                 found,
             });

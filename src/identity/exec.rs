@@ -64,7 +64,7 @@ pub enum ExecError {
 }
 
 /// What it gave.
-pub(super) struct Given {
+pub(super) struct ExecUser {
     /// The user, with what was given in place of the program.
     pub(super) user: AuthInfo,
     /// Until when it holds, where that is told.
@@ -93,7 +93,7 @@ pub(super) async fn credentials(
     user: &AuthInfo,
     exec: &ExecConfig,
     cluster: Option<&Cluster>,
-) -> Result<Given, ExecError> {
+) -> Result<ExecUser, ExecError> {
     let stated = |why: &str| ExecError::Stated(why.to_owned());
     let command = exec.command.clone().filter(|command| !command.is_empty());
     let command = command.ok_or_else(|| stated("the user's exec names no command"))?;
@@ -130,7 +130,7 @@ pub(super) async fn credentials(
         .transpose()
         .map_err(|_| answer("its expirationTimestamp is no time"))?;
     let user = with(user, &status).map_err(answer)?;
-    Ok(Given { user, until })
+    Ok(ExecUser { user, until })
 }
 
 /// What the program is told.
@@ -202,7 +202,7 @@ fn with(user: &AuthInfo, given: &Status) -> Result<AuthInfo, &'static str> {
 mod tests {
     use super::*;
 
-    async fn ask(script: &str, more: Value) -> Result<Given, ExecError> {
+    async fn ask(script: &str, more: Value) -> Result<ExecUser, ExecError> {
         let mut exec = json!({"apiVersion": VERSIONS[0], "command": "sh", "args": ["-c", script],
             "interactiveMode": "IfAvailable"});
         for (key, value) in more.as_object().unwrap() {

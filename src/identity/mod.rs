@@ -1,9 +1,9 @@
 //! Who the node is to its API server: the credentials that it speaks with, how it gets them and keeps them.
 //!
-//! Three tasks share files, as the kubelet lays them out, and nothing else: `keep` asks for certificates to be known
+//! Three tasks share files, as the kubelet lays them out, and nothing else: `renewal` asks for certificates to be known
 //! by and stores them, `serving` does so for those to serve with, `connection` makes clients of what is stored. So what
 //! somebody else stores is as good, and an agent that was killed anywhere goes on from what lies there. What is decided
-//! (`due`, `choice`, `names`, `request`, `signature`, `pin`) reads no file and no clock.
+//! (`renewal_time`, `selection`, `names`, `request`, `signature`, `ca_pin`) reads no file and no clock.
 //!
 //! Keys and tokens leave this room only into files of mode 0600 and onto the wire.
 
@@ -17,19 +17,19 @@ pub mod key;
 pub mod store;
 pub mod kubeconfig;
 pub mod exec;
-pub mod choice;
-pub mod due;
+pub mod selection;
+pub mod renewal_time;
 pub mod request;
 pub mod signing;
 pub mod bootstrap;
 mod silent;
 pub mod connection;
-pub mod keep;
+pub mod renewal;
 pub mod names;
 pub mod serving;
 pub mod token;
 pub mod signature;
-pub mod pin;
+pub mod ca_pin;
 pub mod discovery;
 pub(crate) mod cause;
 

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 
 use super::certificate::Certificate;
-use super::due;
+use super::renewal_time;
 use super::request::{GROUP, Purpose};
 use crate::model::api::ApiNode;
 
@@ -63,8 +63,8 @@ pub fn next(in_force: Option<&Certificate>, node: &str, wanted: Option<Purpose>,
         return Next::Wait(None);
     };
     let good = in_force.filter(|own| satisfies(own, node, &wanted));
-    match good.map(due::renewal) {
-        Some(due) if due > now => Next::Wait(Some(due)),
+    match good.map(renewal_time::renewal) {
+        Some(renewal_time) if renewal_time > now => Next::Wait(Some(renewal_time)),
         _ => Next::Ask(wanted),
     }
 }

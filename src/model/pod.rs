@@ -719,14 +719,14 @@ impl fmt::Display for Problem {
     }
 }
 
-/// How far a set can be relied upon.
+/// Where a set comes from, and so how far it can be relied upon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Standing {
-    /// The source has told all that it has.
+pub enum Provenance {
+    /// The source itself: the set is complete.
     #[default]
-    Told,
-    /// It was stored before, and the source does not answer: what is not in it may be wanted nevertheless.
-    Stored,
+    Live,
+    /// A checkpoint, while the source does not answer: what is missing from it may be wanted nevertheless.
+    Checkpoint,
 }
 
 /// The complete set that one source wants, with what it could not accept.
@@ -742,9 +742,9 @@ pub struct SourceSet {
     pub warnings: Vec<Problem>,
     /// Pods that are wanted and yet refused here: another agent may have started them, so what runs of them is left
     /// alone.
-    pub held: BTreeMap<PodName, PodUid>,
-    /// How far it can be relied upon.
-    pub standing: Standing,
+    pub unsupported: BTreeMap<PodName, PodUid>,
+    /// Where it comes from.
+    pub provenance: Provenance,
 }
 
 impl SourceSet {
@@ -760,8 +760,8 @@ impl SourceSet {
             && self.objects.is_same(&other.objects)
             && self.problems == other.problems
             && self.warnings == other.warnings
-            && self.held == other.held
-            && self.standing == other.standing
+            && self.unsupported == other.unsupported
+            && self.provenance == other.provenance
     }
 }
 
@@ -779,7 +779,7 @@ pub struct Desired {
 impl Desired {
     /// Whether every configured source has told its complete set: only then may an unknown pod be removed.
     pub fn complete(&self) -> bool {
-        let has_told = |set: &Arc<SourceSet>| set.standing == Standing::Told;
+        let has_told = |set: &Arc<SourceSet>| set.provenance == Provenance::Live;
         self.files.is_some() && (self.api.as_ref().is_some_and(has_told) || !self.api_expected)
     }
 
@@ -799,17 +799,17 @@ impl Desired {
 
     /// The UID of the pod that shall have this name and that this node refuses. What runs of it is neither ended nor
     /// added to, unless another pod shall have the name.
-    pub fn held(&self, name: &PodName) -> Option<&PodUid> {
-        let held = || [&self.files, &self.api].into_iter().flatten();
-        let uid = held().find_map(|set| set.held.get(name));
+    pub fn unsupported(&self, name: &PodName) -> Option<&PodUid> {
+        let unsupported = || [&self.files, &self.api].into_iter().flatten();
+        let uid = unsupported().find_map(|set| set.unsupported.get(name));
         uid.filter(|_| self.get(name).is_none())
     }
 
     /// The pods that are held, by name.
     pub fn all_held(&self) -> impl Iterator<Item = (&PodName, &PodUid)> {
         let sets = [&self.files, &self.api].into_iter().flatten();
-        let names = sets.flat_map(|set| set.held.keys());
-        names.filter_map(|name| Some((name, self.held(name)?)))
+        let names = sets.flat_map(|set| set.unsupported.keys());
+        names.filter_map(|name| Some((name, self.unsupported(name)?)))
     }
 
     /// The objects that a pod from there may refer to: those of its own source, so that neither can put its

@@ -31,7 +31,7 @@ pub(super) struct News {
 }
 
 /// What the probes go by.
-pub struct Inputs {
+pub struct ProbeInputs {
     /// What shall run.
     pub desired: watch::Receiver<Arc<Desired>>,
     /// What runs.
@@ -76,7 +76,7 @@ struct Probes {
 }
 
 /// Runs them until cancelled.
-pub async fn run(mut inputs: Inputs, runtime: Runtime, out: Handle, cancel: CancellationToken) {
+pub async fn run(mut inputs: ProbeInputs, runtime: Runtime, out: Handle, cancel: CancellationToken) {
     let mut probes = Probes {
         runtime,
         out,

@@ -52,7 +52,7 @@ pub struct PlanView<'a> {
     /// Every source that may want what is observed has told its complete set, so what nobody wants may be removed.
     pub desired_complete: bool,
     /// The UID of the name that is wanted though refused here: it is left alone.
-    pub held: Option<&'a PodUid>,
+    pub unsupported: Option<&'a PodUid>,
     /// The images of the runtime: one that has appeared ends the waiting for its next pull.
     pub images: &'a [ObservedImage],
     /// UIDs with a directory or a cgroup ([`crate::model::runtime::Snapshot::leftovers`]).

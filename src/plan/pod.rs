@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::need::{Need, need};
-use super::start::{self, Given, Stages};
+use super::start::{self, PlanContext, Stages};
 use super::teardown::{self, Ending};
 use super::{PlanView, gc, restart};
 use crate::model::memory::{PodMemory, Remains};
@@ -22,7 +22,7 @@ pub fn subject<'a>(
     view: &PlanView<'_>,
 ) -> Option<&'a PodUid> {
     let wanted = desired.map(|pod| &pod.uid);
-    let is_other = |uid: &PodUid| Some(uid) != wanted && Some(uid) != view.held;
+    let is_other = |uid: &PodUid| Some(uid) != wanted && Some(uid) != view.unsupported;
     let other = observed.uids.keys().find(|uid| is_other(uid));
     // One that never came to a sandbox is known by what was made for it before.
     let remains = memory.filter(|memory| {
@@ -53,7 +53,7 @@ pub fn plan(
             let memory = restart::remembered(memory, pod, observed, now);
             let nothing = ObservedPod::default();
             let seen = observed.uids.get(uid).unwrap_or(&nothing);
-            plan_pod(Given {
+            plan_pod(PlanContext {
                 pod,
                 seen,
                 memory: &memory,
@@ -90,7 +90,7 @@ fn plan_removal(
     }
     let wanted = desired.map(|pod| &pod.uid);
     let nothing = ObservedPod::default();
-    let stays = |other: &PodUid| Some(other) == wanted || Some(other) == view.held;
+    let stays = |other: &PodUid| Some(other) == wanted || Some(other) == view.unsupported;
     let seen = observed.uids.iter().filter(|(other, _)| !stays(other));
     let unseen = (!observed.uids.contains_key(uid)).then_some((uid, &nothing));
     let mut stages: Vec<Vec<Step>> = Vec::new();
@@ -115,16 +115,16 @@ fn plan_removal(
     }
 }
 
-fn plan_pod(given: Given<'_>) -> Plan {
-    let Given {
+fn plan_pod(context: PlanContext<'_>) -> Plan {
+    let PlanContext {
         pod,
         seen,
         memory,
         now,
         ..
-    } = given;
+    } = context;
     if is_leaving(pod, seen, memory) {
-        return plan_new_life(given);
+        return plan_new_life(context);
     }
     let need = match memory.ended.is_some() || pod.deletion.is_some() {
         true => Need::End,
@@ -138,14 +138,14 @@ fn plan_pod(given: Given<'_>) -> Plan {
         return wait;
     }
     // What has to be answered first is answered soon, or told to be unreadable; then this is planned again.
-    let answered = !start::lacks_answers(given);
+    let answered = !start::lacks_answers(context);
     let Stages { stages, waits_until } = match need {
-        Need::End => return plan_end(given),
+        Need::End => return plan_end(context),
         Need::Sandbox { .. } if !answered => Stages::default(),
-        Need::Sandbox { attempt, start } => start::in_new_sandbox(given, attempt, &start),
+        Need::Sandbox { attempt, start } => start::in_new_sandbox(context, attempt, &start),
         Need::Containers { sandbox, stop, start } => {
             let start = if answered { start } else { Vec::new() };
-            start::in_sandbox(given, sandbox, &stop, &start)
+            start::in_sandbox(context, sandbox, &stop, &start)
         }
     };
     let deadline = restart::deadline(pod, memory);
@@ -157,15 +157,15 @@ fn plan_pod(given: Given<'_>) -> Plan {
 }
 
 /// Ends a pod unless that is done; then only what is dead of it is collected.
-fn plan_end(given: Given<'_>) -> Plan {
-    let Given {
+fn plan_end(context: PlanContext<'_>) -> Plan {
+    let PlanContext {
         pod,
         seen,
         memory,
         policy,
         now,
         ..
-    } = given;
+    } = context;
     // One that is refused may be admitted later.
     let why = memory.ended.as_ref().filter(|end| !end.is_refusal());
     let ending = Ending::of(pod, seen, why, now);
@@ -189,15 +189,15 @@ fn is_leaving(pod: &Pod, seen: &ObservedPod, memory: &PodMemory) -> bool {
 }
 
 /// Ends the life that is over, in order and with its grace; then makes way for the new one.
-fn plan_new_life(given: Given<'_>) -> Plan {
-    let Given {
+fn plan_new_life(context: PlanContext<'_>) -> Plan {
+    let PlanContext {
         pod,
         seen,
         memory,
         policy,
         now,
         ..
-    } = given;
+    } = context;
     if let Some(wait) = failure_holds(memory, Way::Down, now) {
         return wait;
     }
@@ -276,7 +276,7 @@ mod tests {
         memory: Option<PodMemory>,
         network_ready: bool,
         desired_complete: bool,
-        held: Option<PodUid>,
+        unsupported: Option<PodUid>,
         logs: BTreeMap<String, u32>,
         objects: Objects,
         now: i64,
@@ -289,7 +289,7 @@ mod tests {
             memory: None,
             network_ready: true,
             desired_complete: true,
-            held: None,
+            unsupported: None,
             logs: BTreeMap::new(),
             objects: Objects::default(),
             now: 100,
@@ -304,7 +304,7 @@ mod tests {
             network_ready: case.network_ready,
             runtime_handlers: &[],
             desired_complete: case.desired_complete,
-            held: case.held.as_ref(),
+            unsupported: case.unsupported.as_ref(),
             images: &[],
             leftovers: &Default::default(),
             logs: Some(&case.logs),
@@ -1216,9 +1216,9 @@ mod tests {
 
     #[test]
     fn a_pod_that_is_wanted_and_refused_is_left_alone() {
-        let held = |uid: &str| Case {
+        let unsupported = |uid: &str| Case {
             desired: None,
-            held: Some(sample::uid(uid)),
+            unsupported: Some(sample::uid(uid)),
             ..case(
                 sample::pod(Always, &[], &["c"]),
                 vec![sandbox(0, true, 0)],
@@ -1228,10 +1228,10 @@ mod tests {
                 ],
             )
         };
-        check(held("u1"), expect![""]);
+        check(unsupported("u1"), expect![""]);
         // What an earlier pod of the name has left goes all the same, and a removal that was under way is not gone on with.
         check(
-            held("u2"),
+            unsupported("u2"),
             expect![[r#"
                 keep checkpoint {"ends":"2027-01-15T08:01:45Z","leaving":true}
                 stop container c1 5s (Stopping container c)
@@ -1243,7 +1243,7 @@ mod tests {
             Case {
                 memory: Some(memory),
                 observed: ObservedName::default(),
-                ..held("u1")
+                ..unsupported("u1")
             },
             expect![""],
         );

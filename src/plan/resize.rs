@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use super::admit::Refusal;
 use super::cgroup;
-use super::start::Given;
+use super::start::PlanContext;
 use crate::model::allocation::{self, Allocation, Sizes};
 use crate::model::memory::{Outlook, PendingResize, PodMemory};
 use crate::model::node::NodePolicy;
@@ -171,15 +171,15 @@ struct Update<'a> {
 
 /// What puts into force what the pod was allotted, between the stops and the starts; and when it is tried again, where
 /// it failed. `stopped` are the instances that have been stopped before.
-pub(super) fn stages(given: Given<'_>, stopped: &[&str]) -> (Vec<Vec<Step>>, Option<Timestamp>) {
-    let Given {
+pub(super) fn stages(context: PlanContext<'_>, stopped: &[&str]) -> (Vec<Vec<Step>>, Option<Timestamp>) {
+    let PlanContext {
         pod,
         seen,
         memory,
         now,
         policy,
         ..
-    } = given;
+    } = context;
     let Some(kept) = seen.allocation.as_ref().filter(|kept| !kept.behind.is_empty()) else {
         return (Vec::new(), None);
     };
@@ -478,7 +478,7 @@ mod tests {
                 network_ready: true,
                 runtime_handlers: &[],
                 desired_complete: true,
-                held: None,
+                unsupported: None,
                 images: &[],
                 leftovers: &BTreeSet::new(),
                 logs: None,

@@ -472,14 +472,14 @@ mod tests {
         }
         let memory = memory.unwrap();
         let seen = &observed.uids[&pod.uid];
-        let held = held_until(&pod.containers[0], &memory, seen, &[], &policy).map(seconds);
+        let unsupported = held_until(&pod.containers[0], &memory, seen, &[], &policy).map(seconds);
         let of_container = memory.containers.get("c").and_then(|c| c.failure.as_ref());
         let of_pod = memory
             .failure
             .as_ref()
             .map(|(error, backoff)| (error.reason, backoff.delay));
         expected.assert_eq(&format!(
-            "{held:?} {:?} {of_pod:?}",
+            "{unsupported:?} {:?} {of_pod:?}",
             of_container.map(|error| error.reason)
         ));
     }
@@ -494,7 +494,7 @@ mod tests {
                 vec![instance("c", 3, 0, exited(0, at, 1))],
             )
         };
-        let held = |pod: &Pod, memory: &PodMemory, seen: &ObservedName| {
+        let unsupported = |pod: &Pod, memory: &PodMemory, seen: &ObservedName| {
             let seen = &seen.uids[&pod.uid];
             held_until(&pod.containers[0], memory, seen, &[], &policy).map(seconds)
         };
@@ -510,15 +510,15 @@ mod tests {
         }
         let crashed = ended(110);
         let crash = memory.clone().unwrap();
-        assert_eq!(held(&pod, &crash, &crashed), Some(190));
+        assert_eq!(unsupported(&pod, &crash, &crashed), Some(190));
         let failed = failing(110, verb::ENSURE_IMAGE, reason::waiting::ERR_IMAGE_PULL);
         let pull = after(memory.as_ref(), Some(&pod), &failed, &crashed, &policy);
-        assert!(held(&pod, &pull, &crashed) >= Some(120));
+        assert!(unsupported(&pod, &pull, &crashed) >= Some(120));
         pod.containers[0].hash += 1;
         for memory in [crash, pull] {
-            assert_eq!(held(&pod, &memory, &crashed), None);
+            assert_eq!(unsupported(&pod, &memory, &crashed), None);
             let tried = after(Some(&memory), Some(&pod), &started(111), &crashed, &policy);
-            assert_eq!(held(&pod, &tried, &ended(112)), Some(122));
+            assert_eq!(unsupported(&pod, &tried, &ended(112)), Some(122));
         }
     }
 
@@ -544,14 +544,14 @@ mod tests {
             });
             let outcome = outcome(8, vec![(Subject::Pod, verb::KEEP_ALLOCATION, resized)]);
             let memory = after(Some(&memory), Some(&pod), &outcome, &observed, &policy);
-            let held = held_until(
+            let unsupported = held_until(
                 &pod.containers[0],
                 &memory,
                 &observed.uids[&pod.uid],
                 &[],
                 &policy,
             );
-            assert_eq!(held.is_some(), is_held, "{cpu}");
+            assert_eq!(unsupported.is_some(), is_held, "{cpu}");
         };
         check(100, true);
         check(200, false);

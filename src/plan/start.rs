@@ -23,7 +23,7 @@ use crate::model::step::{ContainerRef, HookCall, HookHost, Occasion, PostStart, 
 
 /// What a plan is made from.
 #[derive(Clone, Copy)]
-pub(super) struct Given<'a> {
+pub(super) struct PlanContext<'a> {
     pub(super) pod: &'a Pod,
     pub(super) seen: &'a ObservedPod,
     pub(super) memory: &'a PodMemory,
@@ -32,7 +32,7 @@ pub(super) struct Given<'a> {
     pub(super) now: Timestamp,
 }
 
-impl<'a> Given<'a> {
+impl<'a> PlanContext<'a> {
     /// What the values of the pod's volumes and environments are taken from.
     fn origin(&self, ips: &'a [IpAddr]) -> Origin<'a> {
         Origin {
@@ -54,52 +54,52 @@ pub(super) struct Stages {
 }
 
 /// Whether something that the pod takes values from was asked for and nothing is known of it yet.
-pub(super) fn lacks_answers(given: Given<'_>) -> bool {
+pub(super) fn lacks_answers(context: PlanContext<'_>) -> bool {
     let PlanView {
         objects, services, ..
-    } = given.view;
-    let waits_for_services = given.pod.source == Source::Api && **services == Services::Asked;
-    waits_for_services || references(given.pod).iter().any(|key| objects.is_asked(key))
+    } = context.view;
+    let waits_for_services = context.pod.source == Source::Api && **services == Services::Asked;
+    waits_for_services || references(context.pod).iter().any(|key| objects.is_asked(key))
 }
 
 /// Makes a sandbox and starts containers in it. What is left of the one before is stopped first.
-pub(super) fn in_new_sandbox(given: Given<'_>, attempt: u32, start: &[&Container]) -> Stages {
-    let Given {
+pub(super) fn in_new_sandbox(context: PlanContext<'_>, attempt: u32, start: &[&Container]) -> Stages {
+    let PlanContext {
         pod, seen, policy, ..
-    } = given;
+    } = context;
     if seen.lives() {
         // A plan of its own: what runs must be seen to have ended before there is another.
         return Stages {
-            stages: teardown::stop_all(seen, &teardown::Ending::of(pod, seen, None, given.now), policy)
+            stages: teardown::stop_all(seen, &teardown::Ending::of(pod, seen, None, context.now), policy)
                 .into(),
             waits_until: None,
         };
     }
-    if !given.view.network_ready && !pod.namespaces.host_network {
+    if !context.view.network_ready && !pod.namespaces.host_network {
         return Stages::default();
     }
     let home = Home {
         sandbox: SandboxRef::Made,
         config: Arc::new(sandbox::config(pod, attempt, policy)),
-        recursive_read_only: recursive_read_only(given),
+        recursive_read_only: recursive_read_only(context),
     };
-    let (due, waits_until) = due(given, start);
-    let request = sandbox::request(given.origin(&[]), attempt);
+    let (due, waits_until) = due(context, start);
+    let request = sandbox::request(context.origin(&[]), attempt);
     // Without a sandbox nobody needs an image.
     let due = if request.handler.is_ok() { due } else { Vec::new() };
     let run = Step::RunSandbox(Box::new(request));
     let last = seen.sandboxes.first().map(teardown::stop_sandbox);
-    let outdated = due.iter().filter_map(|c| remove_outdated(given, c));
-    let mut stages = vec![last.into_iter().collect(), outdated.collect(), base(given)];
+    let outdated = due.iter().filter_map(|c| remove_outdated(context, c));
+    let mut stages = vec![last.into_iter().collect(), outdated.collect(), base(context)];
     stages.push(
         [run]
             .into_iter()
-            .chain(images(given, due.iter().copied()))
+            .chain(images(context, due.iter().copied()))
             .collect(),
     );
     if !due.is_empty() {
         stages.push(vec![Step::WriteHosts(container::hosts_file(pod, &[], policy))]);
-        create_and_start(given, &due, &home, given.origin(&[]), &mut stages);
+        create_and_start(context, &due, &home, context.origin(&[]), &mut stages);
     }
     stages.extend(gc::stages(pod, seen, policy));
     Stages { stages, waits_until }
@@ -107,64 +107,64 @@ pub(super) fn in_new_sandbox(given: Given<'_>, attempt: u32, start: &[&Container
 
 /// Stops and starts containers in the sandbox that there is.
 pub(super) fn in_sandbox(
-    given: Given<'_>,
+    context: PlanContext<'_>,
     sandbox: &Sandbox,
     stop: &[Stop<'_>],
     start: &[&Container],
 ) -> Stages {
-    let Given {
+    let PlanContext {
         pod,
         seen,
         memory,
         policy,
         ..
-    } = given;
+    } = context;
     let home = Home {
         sandbox: SandboxRef::Id(sandbox.id.clone()),
         config: Arc::new(sandbox::config(pod, sandbox.attempt, policy)),
-        recursive_read_only: recursive_read_only(given),
+        recursive_read_only: recursive_read_only(context),
     };
-    let (due, waits_until) = due(given, start);
+    let (due, waits_until) = due(context, start);
     let stops = stop
         .iter()
         .map(|stop| teardown::stop_one(stop, pod, seen, policy));
     let new: Vec<_> = due
         .iter()
         .copied()
-        .filter(|c| created(given, c).is_none())
+        .filter(|c| created(context, c).is_none())
         .collect();
-    let mut prepare: Vec<_> = new.iter().filter_map(|c| remove_outdated(given, c)).collect();
-    prepare.extend(images(given, new.iter().copied()));
-    let updates = volume::updates(given.origin(&sandbox.ips), memory);
-    let added = volume::added(given.origin(&sandbox.ips), &new);
+    let mut prepare: Vec<_> = new.iter().filter_map(|c| remove_outdated(context, c)).collect();
+    prepare.extend(images(context, new.iter().copied()));
+    let updates = volume::updates(context.origin(&sandbox.ips), memory);
+    let added = volume::added(context.origin(&sandbox.ips), &new);
     prepare.extend(updates.into_iter().chain(added).map(Step::EnsureVolume));
     if !new.is_empty() {
         prepare.push(Step::WriteHosts(container::hosts_file(pod, &sandbox.ips, policy)));
     }
-    let mut stages = vec![keep(given, stop, start).into_iter().collect(), stops.collect()];
+    let mut stages = vec![keep(context, stop, start).into_iter().collect(), stops.collect()];
     let stopped: Vec<&str> = stop.iter().map(|stop| stop.instance.id.as_str()).collect();
-    let (resize, retry) = resize::stages(given, &stopped);
+    let (resize, retry) = resize::stages(context, &stopped);
     stages.extend(resize);
     let waits_until = [waits_until, retry].into_iter().flatten().min();
     stages.push(prepare);
-    create_and_start(given, &due, &home, given.origin(&sandbox.ips), &mut stages);
+    create_and_start(context, &due, &home, context.origin(&sandbox.ips), &mut stages);
     stages.extend(gc::stages(pod, seen, policy));
     Stages { stages, waits_until }
 }
 
 /// Whether the handler that makes the pod's sandboxes can mount read-only all that lies below a mount.
-fn recursive_read_only(given: Given<'_>) -> bool {
-    let handler = sandbox::handler(given.origin(&[]));
-    handler.is_ok_and(|handler| makes_recursive_read_only(given.view.runtime_handlers, &handler))
+fn recursive_read_only(context: PlanContext<'_>) -> bool {
+    let handler = sandbox::handler(context.origin(&[]));
+    handler.is_ok_and(|handler| makes_recursive_read_only(context.view.runtime_handlers, &handler))
 }
 
 /// What is to be kept of a pod that runs, where it is something else than what is: who waits for whom at its end, and
 /// which instances are ended to be started again. Where the restart policy would start one again anyway, that need not
 /// be known.
-fn keep(given: Given<'_>, stop: &[Stop<'_>], start: &[&Container]) -> Option<Step> {
-    let Given {
+fn keep(context: PlanContext<'_>, stop: &[Stop<'_>], start: &[&Container]) -> Option<Step> {
+    let PlanContext {
         pod, seen, policy, ..
-    } = given;
+    } = context;
     let is_asked =
         |c: &Container| c.restart != RestartPolicy::Always && start.iter().any(|s| s.name == c.name);
     let restarting = pod.own_containers().filter(|c| is_asked(c)).filter_map(|c| {
@@ -182,15 +182,15 @@ fn keep(given: Given<'_>, stop: &[Stop<'_>], start: &[&Container]) -> Option<Ste
 }
 
 /// The containers whose time has come, and when that of the next comes.
-fn due<'a>(given: Given<'_>, start: &[&'a Container]) -> (Vec<&'a Container>, Option<Timestamp>) {
-    let Given {
+fn due<'a>(context: PlanContext<'_>, start: &[&'a Container]) -> (Vec<&'a Container>, Option<Timestamp>) {
+    let PlanContext {
         seen,
         memory,
         policy,
         view,
         now,
         ..
-    } = given;
+    } = context;
     let mut due = Vec::new();
     let mut next = None;
     for &container in start {
@@ -203,8 +203,8 @@ fn due<'a>(given: Given<'_>, start: &[&'a Container]) -> (Vec<&'a Container>, Op
 }
 
 /// What must be there before the sandbox.
-fn base(given: Given<'_>) -> Vec<Step> {
-    let Given { pod, policy, .. } = given;
+fn base(context: PlanContext<'_>) -> Vec<Step> {
+    let PlanContext { pod, policy, .. } = context;
     let mut steps = Vec::new();
     if policy.cgroup.per_qos {
         steps.push(Step::EnsureCgroup(cgroup::pod_cgroup(pod, &policy.cgroup)));
@@ -214,12 +214,12 @@ fn base(given: Given<'_>) -> Vec<Step> {
         logs: policy.pod_log_dir(&pod.name, &pod.uid),
     });
     steps.push(teardown::keep_anew(pod, policy));
-    if given.seen.allocation.is_none() && resize::can_be_resized(pod) {
+    if context.seen.allocation.is_none() && resize::can_be_resized(pod) {
         let allocation = Allocation::of(pod);
         steps.push(resize::keep(pod, allocation, Occasion::Begun, policy));
     }
     steps.extend(
-        volume::requests(given.origin(&[]))
+        volume::requests(context.origin(&[]))
             .into_iter()
             .map(Step::EnsureVolume),
     );
@@ -227,12 +227,12 @@ fn base(given: Given<'_>) -> Vec<Step> {
 }
 
 /// The images of containers. The credentials of the pod's Secrets are read once for all.
-fn images<'a>(given: Given<'_>, containers: impl Iterator<Item = &'a Container>) -> Vec<Step> {
+fn images<'a>(context: PlanContext<'_>, containers: impl Iterator<Item = &'a Container>) -> Vec<Step> {
     let mut containers = containers.peekable();
     if containers.peek().is_none() {
         return Vec::new();
     }
-    let keyring = pull::keyring(given.origin(&[]));
+    let keyring = pull::keyring(context.origin(&[]));
     containers
         .map(|container| Step::EnsureImage(container::image(&keyring, container)))
         .collect()
@@ -241,30 +241,30 @@ fn images<'a>(given: Given<'_>, containers: impl Iterator<Item = &'a Container>)
 /// Creates all at once and starts one after the other, in the manifest's order. One that is created already is
 /// only started.
 fn create_and_start(
-    given: Given<'_>,
+    context: PlanContext<'_>,
     due: &[&Container],
     home: &Home,
     origin: Origin<'_>,
     stages: &mut Vec<Vec<Step>>,
 ) {
-    let Given {
+    let PlanContext {
         pod, seen, policy, ..
-    } = given;
+    } = context;
     let mut creates = Vec::new();
     let mut starts = Vec::new();
     let mut room = Room::of_plan();
     for &container in due {
-        let (which, attempt) = match created(given, container) {
+        let (which, attempt) = match created(context, container) {
             Some((id, attempt)) => (ContainerRef::Id(id), attempt),
             None => {
-                let attempt = next_attempt(given, container);
+                let attempt = next_attempt(context, container);
                 let mut request = container::request(origin, container, attempt, home, &mut room);
                 ephemeral::aim(&mut request, container, seen);
                 creates.push(Step::CreateContainer(Box::new(request)));
                 (ContainerRef::Made, attempt)
             }
         };
-        let hook = post_start(given, container, which.clone(), home);
+        let hook = post_start(context, container, which.clone(), home);
         starts.push(vec![Step::StartContainer {
             container: container.name.clone(),
             which,
@@ -280,10 +280,15 @@ fn create_and_start(
 }
 
 /// What is to be done after a container's start; what starts after it waits, as in the kubelet.
-fn post_start(given: Given<'_>, container: &Container, which: ContainerRef, home: &Home) -> Option<Step> {
-    let Given {
+fn post_start(
+    context: PlanContext<'_>,
+    container: &Container,
+    which: ContainerRef,
+    home: &Home,
+) -> Option<Step> {
+    let PlanContext {
         pod, seen, policy, ..
-    } = given;
+    } = context;
     let hook = container.lifecycle.post_start.clone()?;
     let host = match (&home.sandbox, policy.host_ips.first()) {
         (_, Some(address)) if pod.namespaces.host_network => HookHost::At(*address),
@@ -302,26 +307,26 @@ fn post_start(given: Given<'_>, container: &Container, which: ContainerRef, home
 }
 
 /// The instance that was created and not started, where it can still be: its id and attempt number.
-fn created(given: Given<'_>, container: &Container) -> Option<(String, u32)> {
-    let instance = given.seen.container(&container.name)?;
-    gc::will_start(given.pod, given.seen, instance).then(|| (instance.id.clone(), instance.restart_count))
+fn created(context: PlanContext<'_>, container: &Container) -> Option<(String, u32)> {
+    let instance = context.seen.container(&container.name)?;
+    gc::will_start(context.pod, context.seen, instance).then(|| (instance.id.clone(), instance.restart_count))
 }
 
 /// An instance that never ran and cannot any more, made from an older definition or in an earlier sandbox, gives
 /// its place and its number to the new one.
-fn remove_outdated(given: Given<'_>, container: &Container) -> Option<Step> {
-    let instance = given.seen.container(&container.name)?;
+fn remove_outdated(context: PlanContext<'_>, container: &Container) -> Option<Step> {
+    let instance = context.seen.container(&container.name)?;
     let outdated = instance.state == ContainerState::Created;
-    outdated.then(|| teardown::remove_container(&given.pod.name, instance, given.policy))
+    outdated.then(|| teardown::remove_container(&context.pod.name, instance, context.policy))
 }
 
 /// How often the container will have been restarted: an instance that never ran is not counted. One that the runtime has
 /// lost is known by its log, which is not written over (`calcRestartCountByLogDir` in
 /// `pkg/kubelet/kuberuntime/kuberuntime_container.go`), and by what the API server was told.
-fn next_attempt(given: Given<'_>, container: &Container) -> u32 {
-    let logs = given.view.logs.and_then(|logs| logs.get(&container.name));
-    let of_instance = match given.seen.container(&container.name) {
-        None => reported(given.pod, container),
+fn next_attempt(context: PlanContext<'_>, container: &Container) -> u32 {
+    let logs = context.view.logs.and_then(|logs| logs.get(&container.name));
+    let of_instance = match context.seen.container(&container.name) {
+        None => reported(context.pod, container),
         Some(instance) if instance.state == ContainerState::Created => instance.restart_count,
         Some(instance) => instance.restart_count.saturating_add(1),
     };

@@ -47,7 +47,7 @@ pub(super) struct Key {
 
 /// What was told before.
 #[derive(Debug, Clone)]
-struct Told {
+struct PastEvent {
     name: String,
     first: Timestamp,
     count: u32,
@@ -96,7 +96,7 @@ impl Bucket {
 /// What is remembered of what was told.
 #[derive(Default)]
 pub(super) struct Correlator {
-    told: Remembered<Key, Told>,
+    told: Remembered<Key, PastEvent>,
     similar: Remembered<Key, Similar>,
     buckets: Remembered<(About, EventKind), Bucket>,
 }
@@ -133,7 +133,8 @@ impl Correlator {
     }
 
     fn remember(&mut self, key: &Key, name: String, first: Timestamp, count: u32, now: Timestamp) {
-        self.told.insert(key.clone(), Told { name, first, count }, now);
+        self.told
+            .insert(key.clone(), PastEvent { name, first, count }, now);
     }
 
     fn aggregate(&mut self, happening: &Happening, now: Timestamp) -> (Key, String, Timestamp) {

@@ -21,7 +21,7 @@ use crate::model::report::PodsReport;
 const ECHO: Duration = Duration::from_secs(5);
 
 /// What the task reads.
-pub struct Inputs {
+pub struct MirrorInputs {
     /// How the API server is reached now.
     pub clients: watch::Receiver<kube::Client>,
     /// What shall run.
@@ -36,13 +36,13 @@ pub struct Inputs {
 
 /// What is to be done about one name.
 #[derive(Debug, PartialEq)]
-enum Deed {
+enum MirrorWrite {
     Create(Box<Object>),
     Delete(String),
 }
 
 /// Keeps them until cancelled.
-pub async fn run(mut inputs: Inputs, cancel: CancellationToken) {
+pub async fn run(mut inputs: MirrorInputs, cancel: CancellationToken) {
     let mut waits: BTreeMap<PodName, Wait> = BTreeMap::new();
     loop {
         let now = Timestamp::now();
@@ -123,11 +123,11 @@ impl Wait {
     }
 }
 
-async fn carry_out(client: kube::Client, name: &PodName, deed: Deed) -> Result<(), kube::Error> {
+async fn carry_out(client: kube::Client, name: &PodName, deed: MirrorWrite) -> Result<(), kube::Error> {
     let api: kube::Api<Object> = kube::Api::namespaced(client, &name.namespace);
     match deed {
-        Deed::Create(object) => api.create(&PostParams::default(), &object).await.map(|_| ()),
-        Deed::Delete(uid) => {
+        MirrorWrite::Create(object) => api.create(&PostParams::default(), &object).await.map(|_| ()),
+        MirrorWrite::Delete(uid) => {
             let asked = DeleteParams {
                 grace_period_seconds: Some(0),
                 preconditions: Some(Preconditions {
@@ -146,7 +146,12 @@ async fn carry_out(client: kube::Client, name: &PodName, deed: Deed) -> Result<(
 
 /// What is to be done, by name. An image that tells of another version stays until nothing is left of that version, as
 /// the kubelet's does, which replaces it only when the new version may start (`SyncPod` in `pkg/kubelet/kubelet.go`).
-fn deeds(desired: &Desired, report: &PodsReport, objects: &ApiPods, node: &ApiNode) -> Vec<(PodName, Deed)> {
+fn deeds(
+    desired: &Desired,
+    report: &PodsReport,
+    objects: &ApiPods,
+    node: &ApiNode,
+) -> Vec<(PodName, MirrorWrite)> {
     let Some(files) = &desired.files else {
         return Vec::new();
     };
@@ -158,14 +163,14 @@ fn deeds(desired: &Desired, report: &PodsReport, objects: &ApiPods, node: &ApiNo
             (Some(pod), Some(mirror)) if is_current(pod, mirror) => None,
             // What is left of others is reported together with the pod that is wanted.
             (Some(pod), Some(mirror)) if is_reported(pod, report) && !tells_of(mirror, leaving) => {
-                Some(Deed::Delete(uid(mirror)))
+                Some(MirrorWrite::Delete(uid(mirror)))
             }
             (Some(pod), None) if !objects.pods.contains_key(name) && leaving.is_none() => match node {
-                ApiNode::Present(node) => Some(Deed::Create(Box::new(mirror_of(pod, node)))),
+                ApiNode::Present(node) => Some(MirrorWrite::Create(Box::new(mirror_of(pod, node)))),
                 ApiNode::Unknown | ApiNode::Absent => None,
             },
             (None, Some(mirror)) if is_gone(name, report) && !tells_of(mirror, leaving) => {
-                Some(Deed::Delete(uid(mirror)))
+                Some(MirrorWrite::Delete(uid(mirror)))
             }
             _ => None,
         };

@@ -3,7 +3,7 @@
 //! Nothing is decided here about pods, and nothing here moves them. What could not be written is written later: each
 //! task compares what it shall tell with what the API server has.
 
-mod haste;
+mod urgency;
 mod merge;
 pub mod pods;
 pub mod mirror;

@@ -41,7 +41,7 @@ pub struct Settings {
 }
 
 /// What the task reads.
-pub struct Inputs {
+pub struct NodeInputs {
     /// How the API server is reached now.
     pub clients: watch::Receiver<kube::Client>,
     /// What is to be told.
@@ -54,7 +54,7 @@ pub struct Inputs {
 
 /// What is to be done now.
 #[derive(Debug)]
-enum Deed {
+enum NodeWrite {
     Create,
     /// Labels and annotations that an existing Node lacks.
     Adopt(Value),
@@ -62,8 +62,8 @@ enum Deed {
 }
 
 /// Keeps it until cancelled.
-pub async fn run(mut inputs: Inputs, settings: Settings, cancel: CancellationToken) {
-    let mut told: Option<Told> = None;
+pub async fn run(mut inputs: NodeInputs, settings: Settings, cancel: CancellationToken) {
+    let mut last_answer: Option<LastAnswer> = None;
     let mut wait: Option<Backoff> = None;
     let mut news = News::default();
     loop {
@@ -77,21 +77,21 @@ pub async fn run(mut inputs: Inputs, settings: Settings, cancel: CancellationTok
             }
         }
         let holds = wait.is_some_and(|wait| wait.until() > now);
-        let deed = match holds || ours.status.is_none() {
+        let next_write = match holds || ours.status.is_none() {
             true => None,
-            false => deed(&ours, &theirs, told.as_ref(), &settings, now),
+            false => next_write(&ours, &theirs, last_answer.as_ref(), &settings, now),
         };
-        if let Some(deed) = deed {
+        if let Some(next_write) = next_write {
             let client = inputs.clients.borrow_and_update().clone();
             // Nothing is lost by being cut off: what is there is compared again.
             let done = tokio::select! {
                 () = cancel.cancelled() => return,
-                done = carry_out(client, &settings, &ours, deed) => done,
+                done = carry_out(client, &settings, &ours, next_write) => done,
             };
             match done {
                 Ok(node) => {
                     wait = None;
-                    told = Some(Told { at: now, node });
+                    last_answer = Some(LastAnswer { at: now, node });
                     continue;
                 }
                 Err(error) => {
@@ -99,7 +99,7 @@ pub async fn run(mut inputs: Inputs, settings: Settings, cancel: CancellationTok
                     let text = retry::text(&error);
                     match Trouble::of(&error) {
                         Trouble::Refused => tracing::warn!("the API server refuses the Node: {text}"),
-                        Trouble::Gone => told = None,
+                        Trouble::Gone => last_answer = None,
                         Trouble::Conflict | Trouble::Away => {
                             tracing::debug!("the Node is not told yet: {text}")
                         }
@@ -108,10 +108,10 @@ pub async fn run(mut inputs: Inputs, settings: Settings, cancel: CancellationTok
             }
         }
         // A Node that vanished while its echo was waited for is made again after that.
-        let echo = told
+        let echo = last_answer
             .as_ref()
             .filter(|_| matches!(theirs, ApiNode::Absent))
-            .map(|told| told.at + ECHO);
+            .map(|last_answer| last_answer.at + ECHO);
         let next = wait
             .map(Backoff::until)
             .into_iter()
@@ -129,57 +129,61 @@ pub async fn run(mut inputs: Inputs, settings: Settings, cancel: CancellationTok
 }
 
 /// The last answer of the API server.
-struct Told {
+struct LastAnswer {
     at: Timestamp,
     node: Node,
 }
 
-fn deed(
+fn next_write(
     ours: &Node,
     theirs: &ApiNode,
-    told: Option<&Told>,
+    last_answer: Option<&LastAnswer>,
     settings: &Settings,
     now: Timestamp,
-) -> Option<Deed> {
+) -> Option<NodeWrite> {
     let theirs = match theirs {
         ApiNode::Unknown => return None,
         // What was made a moment ago the watch has yet to tell.
-        ApiNode::Absent if told.is_some_and(|told| now.duration_since(told.at) < ECHO) => return None,
-        ApiNode::Absent => return settings.register.then_some(Deed::Create),
+        ApiNode::Absent
+            if last_answer.is_some_and(|last_answer| now.duration_since(last_answer.at) < ECHO) =>
+        {
+            return None;
+        }
+        ApiNode::Absent => return settings.register.then_some(NodeWrite::Create),
         ApiNode::Present(node) => node.as_ref(),
     };
-    let of_this = told.filter(|told| told.node.metadata.uid == theirs.metadata.uid);
+    let of_this = last_answer.filter(|last_answer| last_answer.node.metadata.uid == theirs.metadata.uid);
     let newest = of_this
-        .map(|told| &told.node)
+        .map(|last_answer| &last_answer.node)
         .filter(|node| version(node) > version(theirs))
         .unwrap_or(theirs);
     if let Some(patch) = lacking(ours, newest) {
-        return Some(Deed::Adopt(patch));
+        return Some(NodeWrite::Adopt(patch));
     }
-    let is_due = of_this.is_none_or(|told| {
+    let is_due = of_this.is_none_or(|last_answer| {
         let every = SignedDuration::try_from(settings.report_every).unwrap_or(SignedDuration::MAX);
-        now.duration_since(told.at) >= every
+        now.duration_since(last_answer.at) >= every
     });
-    status_patch(ours.status.as_ref()?, newest.status.as_ref(), is_due).map(Deed::Status)
+    status_patch(ours.status.as_ref()?, newest.status.as_ref(), is_due).map(NodeWrite::Status)
 }
 
 async fn carry_out(
     client: kube::Client,
     settings: &Settings,
     ours: &Node,
-    deed: Deed,
+    next_write: NodeWrite,
 ) -> Result<Node, kube::Error> {
     let api: kube::Api<Node> = kube::Api::all(client);
     let params = PatchParams::default();
-    match deed {
-        Deed::Create => {
+    match next_write {
+        NodeWrite::Create => {
             let made = api
                 .create(&PostParams::default(), &new_node(ours, settings))
                 .await?;
             tracing::info!(node = settings.name, "the node is registered");
             Ok(made)
         }
-        Deed::Adopt(patch) => {
+        NodeWrite::Adopt(patch) => {
             api.patch(
                 &settings.name,
                 &params,
@@ -187,7 +191,7 @@ async fn carry_out(
             )
             .await
         }
-        Deed::Status(patch) => {
+        NodeWrite::Status(patch) => {
             api.patch_status(
                 &settings.name,
                 &params,
@@ -250,31 +254,32 @@ fn status_patch(ours: &NodeStatus, theirs: Option<&NodeStatus>, is_due: bool) ->
     let mut ours = ours.clone();
     let mut changed = false;
     for condition in ours.conditions.iter_mut().flatten() {
-        let told = theirs
+        let last_answer = theirs
             .conditions
             .iter()
             .flatten()
-            .find(|told| told.type_ == condition.type_);
-        let same = told.filter(|told| told.status == condition.status);
-        if let Some(told) = same {
-            condition.last_transition_time = told.last_transition_time.clone();
+            .find(|last_answer| last_answer.type_ == condition.type_);
+        let same = last_answer.filter(|last_answer| last_answer.status == condition.status);
+        if let Some(last_answer) = same {
+            condition.last_transition_time = last_answer.last_transition_time.clone();
         }
-        changed |=
-            same.is_none_or(|told| (&told.reason, &told.message) != (&condition.reason, &condition.message));
+        changed |= same.is_none_or(|last_answer| {
+            (&last_answer.reason, &last_answer.message) != (&condition.reason, &condition.message)
+        });
     }
     let (Value::Object(new), Value::Object(old)) = (json!(ours), json!(theirs)) else {
         return None;
     };
     let mut patch = Map::new();
     for (key, value) in new {
-        let told = old.get(&key);
-        let same = match (&value, told) {
+        let last_answer = old.get(&key);
+        let same = match (&value, last_answer) {
             _ if key == "conditions" => !changed && !is_due,
             // Others add to these: only what we say is compared.
-            (Value::Object(ours), Some(Value::Object(told))) => {
-                ours.iter().all(|(key, value)| told.get(key) == Some(value))
-            }
-            (value, told) => told == Some(value),
+            (Value::Object(ours), Some(Value::Object(last_answer))) => ours
+                .iter()
+                .all(|(key, value)| last_answer.get(key) == Some(value)),
+            (value, last_answer) => last_answer == Some(value),
         };
         if same {
             continue;

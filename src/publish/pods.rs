@@ -16,9 +16,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::haste::{self, Haste};
 use super::merge;
 use super::retry::{self, Backoff, Trouble};
+use super::urgency::{self, Urgency};
 use crate::model::api::{ApiPods, MIRROR};
 use crate::model::difference::differing;
 use crate::model::pod::{PodName, PodUid};
@@ -27,10 +27,10 @@ use crate::model::report::PodsReport;
 /// Requests under way at once: after an outage the rest waits its turn.
 const AT_ONCE: usize = 8;
 /// How long a word is held back that another may overtake: a start or an end takes less.
-const HELD: Duration = Duration::from_millis(500);
+const PUBLISH_DELAY: Duration = Duration::from_millis(500);
 
 /// What the task reads.
-pub struct Inputs {
+pub struct StatusInputs {
     /// How the API server is reached now.
     pub clients: watch::Receiver<kube::Client>,
     /// What is to be told.
@@ -47,9 +47,9 @@ enum Request {
 }
 
 /// What there is to say of one pod.
-enum Word {
+enum Publication {
     /// This, of the object with this UID.
-    Say(String, Request),
+    Send(String, Request),
     /// Something, but not now.
     Wait,
     /// Nothing, until it changes.
@@ -61,11 +61,11 @@ struct Answer {
     uid: String,
     name: PodName,
     /// What was told, after a patch.
-    result: Result<Option<Told>, kube::Error>,
+    result: Result<Option<Published>, kube::Error>,
 }
 
 /// What was told last of a pod and what the API server made of it.
-struct Told {
+struct Published {
     ours: Arc<Pod>,
     /// As it was answered, without what nobody asks for here; the watch's own once it tells of the same version.
     theirs: Arc<Pod>,
@@ -73,11 +73,11 @@ struct Told {
 
 #[derive(Default)]
 struct State {
-    told: BTreeMap<String, Told>,
+    published: BTreeMap<String, Published>,
     deleted: BTreeSet<String>,
     busy: BTreeSet<String>,
     waits: BTreeMap<String, Backoff>,
-    held: BTreeMap<String, Held>,
+    delayed: BTreeMap<String, Delayed>,
     /// Pods of which something may be to be told; of all others nothing is, until they change.
     open: BTreeSet<PodName>,
     /// What [`State::take_news`] has seen.
@@ -87,14 +87,14 @@ struct State {
 }
 
 /// A word about a pod that is held back.
-struct Held {
+struct Delayed {
     until: Timestamp,
     /// The pod as it was reported and as the API server had it then.
     compared: (Arc<Pod>, Arc<Pod>),
 }
 
 /// Tells until cancelled.
-pub async fn run(mut inputs: Inputs, cancel: CancellationToken) {
+pub async fn run(mut inputs: StatusInputs, cancel: CancellationToken) {
     let mut state = State::default();
     let mut requests: JoinSet<Answer> = JoinSet::new();
     loop {
@@ -129,13 +129,13 @@ async fn ask(client: kube::Client, name: PodName, uid: String, request: Request)
     let result = match request {
         Request::Status(patch, ours) => {
             let patch = json!({"metadata": {"uid": uid}, "status": patch});
-            let told = api
+            let published = api
                 .patch_status(&name.name, &PatchParams::default(), &Patch::Strategic(patch))
                 .await;
-            told.map(|mut object| {
+            published.map(|mut object| {
                 (object.spec, object.metadata.managed_fields) = (None, None);
                 let theirs = Arc::new(object);
-                Some(Told { ours, theirs })
+                Some(Published { ours, theirs })
             })
         }
         Request::Delete => {
@@ -181,11 +181,11 @@ impl State {
         if let Some(old) = old.filter(|old| new.as_ref() != Some(old)) {
             self.forget(&old);
         }
-        let told = new.and_then(|uid| self.told.get_mut(&uid));
-        if let (Some(told), Some(object)) = (told, after)
-            && version(&told.theirs) == version(object)
+        let published = new.and_then(|uid| self.published.get_mut(&uid));
+        if let (Some(published), Some(object)) = (published, after)
+            && version(&published.theirs) == version(object)
         {
-            told.theirs = object.clone();
+            published.theirs = object.clone();
         }
     }
 
@@ -197,10 +197,10 @@ impl State {
     }
 
     fn forget(&mut self, uid: &str) {
-        self.told.remove(uid);
+        self.published.remove(uid);
         self.deleted.remove(uid);
         self.waits.remove(uid);
-        self.held.remove(uid);
+        self.delayed.remove(uid);
     }
 
     /// What is to be asked now, as far as there is room for it.
@@ -213,9 +213,9 @@ impl State {
                 return true;
             }
             match self.word(name, now) {
-                Word::Say(uid, request) => due.push((name.clone(), uid, request)),
-                Word::Wait => {}
-                Word::Nothing => return false,
+                Publication::Send(uid, request) => due.push((name.clone(), uid, request)),
+                Publication::Wait => {}
+                Publication::Nothing => return false,
             }
             true
         });
@@ -223,58 +223,62 @@ impl State {
         due
     }
 
-    fn word(&mut self, name: &PodName, now: Timestamp) -> Word {
+    fn word(&mut self, name: &PodName, now: Timestamp) -> Publication {
         let shown = self.report.pods.get(name);
         let target = shown.and_then(|shown| target(name, shown, &self.objects));
         let (Some(shown), Some(target)) = (shown.cloned(), target.cloned()) else {
-            return Word::Nothing;
+            return Publication::Nothing;
         };
         let (Some(status), Some(uid)) = (&shown.status, target.metadata.uid.clone()) else {
-            return Word::Nothing;
+            return Publication::Nothing;
         };
         if self.deleted.contains(&uid) {
-            return Word::Nothing;
+            return Publication::Nothing;
         }
         let waits = self.waits.get(&uid).is_some_and(|wait| wait.until() > now);
         if waits || self.busy.contains(&uid) {
-            return Word::Wait;
+            return Publication::Wait;
         }
         let finished = self.report.finished.get(name);
         let is_finished = finished.is_some_and(|finished| finished.0 == uid);
-        let is_same = |held: &Held| {
-            let (ours, theirs) = &held.compared;
-            Arc::ptr_eq(ours, &shown) && Arc::ptr_eq(theirs, &target) && held.until > now
+        let is_same = |delayed: &Delayed| {
+            let (ours, theirs) = &delayed.compared;
+            Arc::ptr_eq(ours, &shown) && Arc::ptr_eq(theirs, &target) && delayed.until > now
         };
-        if !is_finished && self.held.get(&uid).is_some_and(is_same) {
-            return Word::Wait;
+        if !is_finished && self.delayed.get(&uid).is_some_and(is_same) {
+            return Publication::Wait;
         }
         match self.patch(&uid, &shown, &target) {
             Some(patch) => {
-                let until = self.held.get(&uid).map_or(now + HELD, |held| held.until);
-                if is_finished || until <= now || haste::haste(status, &target) == Haste::Now {
-                    return Word::Say(uid, Request::Status(patch, shown));
+                let until = self
+                    .delayed
+                    .get(&uid)
+                    .map_or(now + PUBLISH_DELAY, |delayed| delayed.until);
+                if is_finished || until <= now || urgency::urgency(status, &target) == Urgency::Now {
+                    return Publication::Send(uid, Request::Status(patch, shown));
                 }
                 let compared = (shown, target);
-                self.held.insert(uid, Held { until, compared });
-                Word::Wait
+                self.delayed.insert(uid, Delayed { until, compared });
+                Publication::Wait
             }
-            None if is_finished => Word::Say(uid, Request::Delete),
+            None if is_finished => Publication::Send(uid, Request::Delete),
             None => {
-                self.held.remove(&uid);
-                Word::Nothing
+                self.delayed.remove(&uid);
+                Publication::Nothing
             }
         }
     }
 
     fn patch(&self, uid: &str, shown: &Pod, target: &Pod) -> Option<serde_json::Value> {
-        let told = self.told.get(uid);
+        let published = self.published.get(uid);
         // The watch may be behind our own last word.
-        let newest = told
-            .filter(|told| version(&told.theirs) > version(target))
-            .map_or(&target.status, |told| &told.theirs.status);
+        let newest = published
+            .filter(|published| version(&published.theirs) > version(target))
+            .map_or(&target.status, |published| &published.theirs.status);
         // What the API server has made of our word is not said to it again.
-        let is_said =
-            told.is_some_and(|told| told.ours.status == shown.status && told.theirs.status == *newest);
+        let is_said = published.is_some_and(|published| {
+            published.ours.status == shown.status && published.theirs.status == *newest
+        });
         match (is_said, &shown.status) {
             (false, Some(ours)) => merge::patch(ours, newest.as_ref()),
             _ => None,
@@ -287,10 +291,10 @@ impl State {
         match result {
             // The watch has told already that it is gone, and tells it once.
             _ if !self.is_there(&name, &uid) => {}
-            Ok(Some(told)) => {
+            Ok(Some(published)) => {
                 self.waits.remove(&uid);
-                self.held.remove(&uid);
-                self.told.insert(uid, told);
+                self.delayed.remove(&uid);
+                self.published.insert(uid, published);
             }
             Ok(None) => {
                 self.waits.remove(&uid);
@@ -315,7 +319,7 @@ impl State {
     fn until_next(&self, now: Timestamp) -> Duration {
         let waits = self.waits.values().map(|wait| wait.until());
         let next = waits
-            .chain(self.held.values().map(|held| held.until))
+            .chain(self.delayed.values().map(|delayed| delayed.until))
             .filter(|until| *until > now)
             .min();
         retry::sleep(next, now)
@@ -390,9 +394,9 @@ mod tests {
         let mut state = State::default();
         let made = pod("True");
         assert!(due(&mut state, &made, false, Duration::ZERO).is_empty());
-        assert!(due(&mut state, &made, false, HELD / 2).is_empty());
-        assert_eq!(state.until_next(Timestamp::UNIX_EPOCH), HELD);
-        assert_eq!(due(&mut state, &made, false, HELD), ["status"]);
+        assert!(due(&mut state, &made, false, PUBLISH_DELAY / 2).is_empty());
+        assert_eq!(state.until_next(Timestamp::UNIX_EPOCH), PUBLISH_DELAY);
+        assert_eq!(due(&mut state, &made, false, PUBLISH_DELAY), ["status"]);
         assert_eq!(
             due(&mut State::default(), &made, true, Duration::ZERO),
             ["status"]

@@ -9,7 +9,7 @@ use super::{Key, Loop};
 use crate::model::api::{ApiNode, tells_end};
 use crate::model::memory::{PodMemory, Remains};
 use crate::model::placement::NodeMarks;
-use crate::model::pod::{Pod, PodUid, Source, Standing};
+use crate::model::pod::{Pod, PodUid, Provenance, Source};
 use crate::plan::admit::{self, Protection, Refusal, Room};
 
 /// How long the labels of the node may be behind the pod that was bound for them: two watches tell of the two. The
@@ -103,7 +103,7 @@ impl Loop {
             apparmor: self.rooms.policy.apparmor,
         };
         let api = self.desired.api.as_ref();
-        let is_stored = api.is_some_and(|set| set.standing == Standing::Stored);
+        let is_stored = api.is_some_and(|set| set.provenance == Provenance::Checkpoint);
         match admit::admit(pod, others, room, protection, node) {
             // It has run here before, and nobody can be asked for the node.
             Err(refusal) if refusal.reason == admit::NODE_AFFINITY && node.is_none() && is_stored => Ok(()),

@@ -22,8 +22,10 @@ impl Loop {
             return;
         }
         let old = std::mem::replace(&mut self.desired, new);
-        let held = old.all_held().chain(self.desired.all_held());
-        for (name, _) in held.filter(|(name, _)| old.held(name) != self.desired.held(name)) {
+        let unsupported = old.all_held().chain(self.desired.all_held());
+        for (name, _) in
+            unsupported.filter(|(name, _)| old.unsupported(name) != self.desired.unsupported(name))
+        {
             self.dirty.insert(Key::Pod(name.clone()));
         }
         for name in self.desired.changed_since(&old) {
@@ -152,7 +154,11 @@ impl Loop {
         let desired = self.desired.pods().map(|pod| &pod.uid);
         let observed = self.snapshot.pods.values().flat_map(|name| name.uids.keys());
         let remembered = self.memory.pods.values().map(|memory| &memory.uid);
-        let held = self.desired.all_held().map(|(_, uid)| uid);
-        desired.chain(observed).chain(remembered).chain(held).collect()
+        let unsupported = self.desired.all_held().map(|(_, uid)| uid);
+        desired
+            .chain(observed)
+            .chain(remembered)
+            .chain(unsupported)
+            .collect()
     }
 }

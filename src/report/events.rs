@@ -62,8 +62,8 @@ impl Loop {
             .filter(|problem| !before.contains(problem));
         for problem in new {
             let uid = |name: &PodName| {
-                let held = self.desired.held(name).cloned();
-                held.or_else(|| Some(self.desired.get(name)?.uid.clone()))
+                let unsupported = self.desired.unsupported(name).cloned();
+                unsupported.or_else(|| Some(self.desired.get(name)?.uid.clone()))
             };
             let Some((name, uid)) = problem.pod.as_ref().and_then(|name| Some((name, uid(name)?))) else {
                 continue;

@@ -34,13 +34,13 @@ pub enum SourceError {
 }
 
 /// What one source tells; `None` until it knows its complete set.
-pub type Told = channel::Receiver<Option<Arc<SourceSet>>>;
+pub type SetReceiver = channel::Receiver<Option<Arc<SourceSet>>>;
 
 /// Puts together what all sources want, until it is cancelled or a source ends. `api` is `None` where no API server
 /// is configured.
 pub async fn merge(
-    mut files: Told,
-    mut api: Option<Told>,
+    mut files: SetReceiver,
+    mut api: Option<SetReceiver>,
     out: channel::Sender<Arc<Desired>>,
     cancel: CancellationToken,
 ) -> Result<(), SourceError> {

@@ -15,7 +15,7 @@ const GATES_NOT_READY: &str = "ReadinessGatesNotReady";
 const NOT_INITIALIZED: &str = "ContainersNotInitialized";
 
 /// What conditions are made from.
-pub(super) struct Given<'a> {
+pub(super) struct ConditionContext<'a> {
     pub(super) pod: &'a Pod,
     pub(super) init: &'a [api::ContainerStatus],
     pub(super) regular: &'a [api::ContainerStatus],
@@ -30,19 +30,19 @@ pub(super) struct Given<'a> {
 }
 
 /// Every condition that the kubelet owns, in its order.
-pub(super) fn conditions(given: &Given<'_>) -> Vec<api::PodCondition> {
-    let sandbox = match given.has_sandbox {
+pub(super) fn conditions(context: &ConditionContext<'_>) -> Vec<api::PodCondition> {
+    let sandbox = match context.has_sandbox {
         true => Verdict::True,
         false => Verdict::False(None),
     };
-    let mut all = given.resize.clone();
-    all.push(condition(given, "PodReadyToStartContainers", sandbox));
-    all.push(condition(given, "Initialized", initialized(given)));
-    let containers = ready(given);
-    let ready = gated(given, containers.clone(), &all);
-    all.push(condition(given, "Ready", ready));
-    all.push(condition(given, "ContainersReady", containers));
-    all.push(condition(given, "PodScheduled", Verdict::True));
+    let mut all = context.resize.clone();
+    all.push(condition(context, "PodReadyToStartContainers", sandbox));
+    all.push(condition(context, "Initialized", initialized(context)));
+    let containers = ready(context);
+    let ready = gated(context, containers.clone(), &all);
+    all.push(condition(context, "Ready", ready));
+    all.push(condition(context, "ContainersReady", containers));
+    all.push(condition(context, "PodScheduled", Verdict::True));
     all
 }
 
@@ -55,14 +55,14 @@ enum Verdict {
     False(Option<(&'static str, String)>),
 }
 
-fn condition(given: &Given<'_>, kind: &str, verdict: Verdict) -> api::PodCondition {
+fn condition(context: &ConditionContext<'_>, kind: &str, verdict: Verdict) -> api::PodCondition {
     let (status, reason, message) = match verdict {
         Verdict::True => ("True", None, None),
         Verdict::TrueFor(reason) => ("True", Some(reason), None),
         Verdict::False(None) => ("False", None, None),
         Verdict::False(Some((reason, message))) => ("False", Some(reason), Some(message)),
     };
-    let before = given.previous.and_then(|status| status.conditions.as_ref());
+    let before = context.previous.and_then(|status| status.conditions.as_ref());
     let before = before.and_then(|all| all.iter().find(|c| c.type_ == kind && c.status == status));
     api::PodCondition {
         type_: kind.to_owned(),
@@ -71,8 +71,8 @@ fn condition(given: &Given<'_>, kind: &str, verdict: Verdict) -> api::PodConditi
         message: message.filter(|message| !message.is_empty()),
         last_transition_time: before
             .and_then(|before| before.last_transition_time.clone())
-            .or_else(|| Some(time(given.now))),
-        observed_generation: observed_generation(given.pod),
+            .or_else(|| Some(time(context.now))),
+        observed_generation: observed_generation(context.pod),
         last_probe_time: None,
     }
 }
@@ -87,18 +87,18 @@ pub(super) fn observed_generation(pod: &Pod) -> Option<i64> {
 
 /// The pod is ready when its containers are and every readiness gate is open: a condition that others set, or one of
 /// the node's `own` that the kubelet has made by then.
-fn gated(given: &Given<'_>, containers: Verdict, own: &[api::PodCondition]) -> Verdict {
+fn gated(context: &ConditionContext<'_>, containers: Verdict, own: &[api::PodCondition]) -> Verdict {
     if !matches!(containers, Verdict::True) {
         return containers;
     }
-    let status = given.pod.object.status.as_ref();
+    let status = context.pod.object.status.as_ref();
     let others = status
         .into_iter()
         .flat_map(|status| status.conditions.iter().flatten());
     let others = others.filter(|condition| is_foreign(&condition.type_));
     let conditions = others.chain(own);
     let mut shut = Vec::new();
-    for gate in &given.pod.readiness_gates {
+    for gate in &context.pod.readiness_gates {
         match conditions.clone().find(|condition| condition.type_ == *gate) {
             None => shut.push(format!(
                 "corresponding condition of pod readiness gate {gate:?} does not exist."
@@ -117,21 +117,21 @@ fn gated(given: &Given<'_>, containers: Verdict, own: &[api::PodCondition]) -> V
 }
 
 /// Whether the containers are ready.
-fn ready(given: &Given<'_>) -> Verdict {
-    let sidecars = given
+fn ready(context: &ConditionContext<'_>) -> Verdict {
+    let sidecars = context
         .pod
         .init_containers
         .iter()
         .filter(|container| container.sidecar);
     let (mut unknown, mut unready) = (Vec::new(), Vec::new());
-    for container in sidecars.chain(&given.pod.containers) {
-        match status(given, &container.name) {
+    for container in sidecars.chain(&context.pod.containers) {
+        match status(context, &container.name) {
             Some(status) if status.ready => {}
             Some(_) => unready.push(container.name.as_str()),
             None => unknown.push(container.name.as_str()),
         }
     }
-    match given.phase {
+    match context.phase {
         SUCCEEDED if unknown.is_empty() => return Verdict::False(Some((PODS_COMPLETED, String::new()))),
         FAILED => return Verdict::False(Some((POD_FAILED, String::new()))),
         _ => {}
@@ -142,17 +142,17 @@ fn ready(given: &Given<'_>) -> Verdict {
     }
 }
 
-fn initialized(given: &Given<'_>) -> Verdict {
+fn initialized(context: &ConditionContext<'_>) -> Verdict {
     let (mut unknown, mut incomplete) = (Vec::new(), Vec::new());
-    for container in &given.pod.init_containers {
-        match status(given, &container.name) {
+    for container in &context.pod.init_containers {
+        match status(context, &container.name) {
             Some(status) if container.sidecar && status.started == Some(true) => {}
             Some(status) if !container.sidecar && status.ready => {}
             Some(_) => incomplete.push(container.name.as_str()),
             None => unknown.push(container.name.as_str()),
         }
     }
-    if given.phase == SUCCEEDED && unknown.is_empty() {
+    if context.phase == SUCCEEDED && unknown.is_empty() {
         return Verdict::TrueFor(PODS_COMPLETED);
     }
     let started = |status: &api::ContainerStatus| {
@@ -160,7 +160,7 @@ fn initialized(given: &Given<'_>) -> Verdict {
         state.is_some_and(|state| state.running.is_some() || state.terminated.is_some())
     };
     // Sidecars that are being restarted do not make a pod uninitialized.
-    if given.regular.iter().any(started) {
+    if context.regular.iter().any(started) {
         return Verdict::True;
     }
     match message(&unknown, "incomplete", &incomplete) {
@@ -169,11 +169,11 @@ fn initialized(given: &Given<'_>) -> Verdict {
     }
 }
 
-fn status<'a>(given: &Given<'a>, name: &str) -> Option<&'a api::ContainerStatus> {
-    given
+fn status<'a>(context: &ConditionContext<'a>, name: &str) -> Option<&'a api::ContainerStatus> {
+    context
         .init
         .iter()
-        .chain(given.regular)
+        .chain(context.regular)
         .find(|status| status.name == name)
 }
 

@@ -35,7 +35,7 @@ const BACK_OFF_SHOWN: u32 = 10;
 
 /// What statuses are made from.
 #[derive(Clone, Copy)]
-pub(super) struct Given<'a> {
+pub(super) struct StatusContext<'a> {
     pub(super) pod: &'a Pod,
     pub(super) seen: &'a ObservedPod,
     pub(super) memory: Option<&'a PodMemory>,
@@ -46,12 +46,15 @@ pub(super) struct Given<'a> {
 }
 
 /// The statuses of the containers, by name.
-pub(super) fn statuses(given: Given<'_>, previous: &[api::ContainerStatus]) -> Vec<api::ContainerStatus> {
-    let mut all: Vec<_> = given
+pub(super) fn statuses(
+    context: StatusContext<'_>,
+    previous: &[api::ContainerStatus],
+) -> Vec<api::ContainerStatus> {
+    let mut all: Vec<_> = context
         .pod
         .containers
         .iter()
-        .map(|container| status(given, container, Kind::Regular, previous))
+        .map(|container| status(context, container, Kind::Regular, previous))
         .collect();
     all.sort_by(|a, b| a.name.cmp(&b.name));
     all
@@ -59,28 +62,28 @@ pub(super) fn statuses(given: Given<'_>, previous: &[api::ContainerStatus]) -> V
 
 /// The statuses of the init containers, in the manifest's order.
 pub(super) fn init_statuses(
-    given: Given<'_>,
+    context: StatusContext<'_>,
     previous: &[api::ContainerStatus],
 ) -> Vec<api::ContainerStatus> {
-    given
+    context
         .pod
         .init_containers
         .iter()
         .map(|container| match container.sidecar {
-            true => status(given, container, Kind::Sidecar, previous),
-            false => status(given, container, Kind::Init, previous),
+            true => status(context, container, Kind::Sidecar, previous),
+            false => status(context, container, Kind::Init, previous),
         })
         .collect()
 }
 
 /// The statuses of the containers that were added to the pod, by name.
 pub(super) fn ephemeral_statuses(
-    given: Given<'_>,
+    context: StatusContext<'_>,
     previous: &[api::ContainerStatus],
 ) -> Vec<api::ContainerStatus> {
-    let added = given.pod.ephemeral_containers.iter();
+    let added = context.pod.ephemeral_containers.iter();
     let mut all: Vec<_> = added
-        .map(|container| status(given, container, Kind::Ephemeral, previous))
+        .map(|container| status(context, container, Kind::Ephemeral, previous))
         .collect();
     all.sort_by(|a, b| a.name.cmp(&b.name));
     all
@@ -96,19 +99,19 @@ enum Kind {
 }
 
 fn status(
-    given: Given<'_>,
+    context: StatusContext<'_>,
     container: &Container,
     kind: Kind,
     previous: &[api::ContainerStatus],
 ) -> api::ContainerStatus {
     let previous = previous.iter().find(|status| status.name == container.name);
-    let mut instances = instances(given, container, kind);
+    let mut instances = instances(context, container, kind);
     let newest = instances.next();
     let mut status = match newest {
-        Some(instance) => of_instance(given, container, instance, instances.next(), previous),
-        None => without_instance(given, container, kind, previous),
+        Some(instance) => of_instance(context, container, instance, instances.next(), previous),
+        None => without_instance(context, container, kind, previous),
     };
-    show_waiting(given, container, kind, newest, &mut status);
+    show_waiting(context, container, kind, newest, &mut status);
     let state = status.state.get_or_insert_default();
     let runs = state.running.is_some();
     let asked = newest.filter(|_| runs);
@@ -172,41 +175,41 @@ fn is_ready(
 /// The instances of a container, the newest first. Init containers run anew in each sandbox: those of an
 /// earlier one tell nothing any more.
 fn instances<'a>(
-    given: Given<'a>,
+    context: StatusContext<'a>,
     container: &Container,
     kind: Kind,
 ) -> impl Iterator<Item = &'a ObservedContainer> {
-    let sandbox = given.seen.sandboxes.first().map(|sandbox| sandbox.id.as_str());
+    let sandbox = context.seen.sandboxes.first().map(|sandbox| sandbox.id.as_str());
     let name = container.name.clone();
-    given.seen.containers.iter().filter(move |instance| {
+    context.seen.containers.iter().filter(move |instance| {
         let is_of_any = matches!(kind, Kind::Regular | Kind::Ephemeral);
         instance.name == name && (is_of_any || sandbox.is_none_or(|id| id == instance.sandbox))
     })
 }
 
 fn of_instance(
-    given: Given<'_>,
+    context: StatusContext<'_>,
     container: &Container,
     instance: &ObservedContainer,
     before: Option<&ObservedContainer>,
     previous: Option<&api::ContainerStatus>,
 ) -> api::ContainerStatus {
-    let resources = requirements(given.pod, &container.name);
+    let resources = requirements(context.pod, &container.name);
     let mut status = api::ContainerStatus {
         name: container.name.clone(),
         image: instance.image.clone(),
         image_id: instance.image_ref.clone(),
         container_id: Some(container_id(instance)),
         restart_count: i32::try_from(instance.restart_count).unwrap_or(i32::MAX),
-        state: Some(state(given, instance)),
+        state: Some(state(context, instance)),
         last_state: Some(match before {
-            Some(before) => state(given, before),
+            Some(before) => state(context, before),
             None => told_last(instance, previous).unwrap_or_default(),
         }),
         allocated_resources: resources.requests.clone().filter(|requests| !requests.is_empty()),
-        resources: Some(resize::in_force(given, instance, resources)),
+        resources: Some(resize::in_force(context, instance, resources)),
         user: instance.user.as_ref().map(user),
-        volume_mounts: volume_mounts(given, container),
+        volume_mounts: volume_mounts(context, container),
         ..api::ContainerStatus::default()
     };
     let ran_before = previous.filter(|previous| running(previous));
@@ -221,7 +224,7 @@ fn of_instance(
 
 /// No instance is there: not made yet, or removed by somebody. What was told before tells which.
 fn without_instance(
-    given: Given<'_>,
+    context: StatusContext<'_>,
     container: &Container,
     kind: Kind,
     previous: Option<&api::ContainerStatus>,
@@ -229,9 +232,9 @@ fn without_instance(
     let mut status = api::ContainerStatus {
         name: container.name.clone(),
         image: container.image.clone(),
-        state: Some(waiting_state(default_reason(given.pod), None)),
+        state: Some(waiting_state(default_reason(context.pod), None)),
         last_state: Some(api::ContainerState::default()),
-        volume_mounts: volume_mounts(given, container),
+        volume_mounts: volume_mounts(context, container),
         ..api::ContainerStatus::default()
     };
     if let Some(previous) = previous {
@@ -249,12 +252,12 @@ fn without_instance(
             status.last_state = Some(lost(
                 "The container could not be located when the pod was deleted.  The container used to be Running",
             ));
-            if given.pod.deletion.is_none() {
+            if context.pod.deletion.is_none() {
                 status.restart_count = status.restart_count.saturating_add(1);
             }
         }
     }
-    if kind == Kind::Init && has_been_initialized(given) {
+    if kind == Kind::Init && has_been_initialized(context) {
         status.state = Some(api::ContainerState {
             terminated: Some(api::ContainerStateTerminated {
                 reason: Some("Completed".to_owned()),
@@ -274,22 +277,22 @@ fn without_instance(
 /// A container that will be started again shows why it waits, where that is known; what it was is then its
 /// last state.
 fn show_waiting(
-    given: Given<'_>,
+    context: StatusContext<'_>,
     container: &Container,
     kind: Kind,
     newest: Option<&ObservedContainer>,
     status: &mut api::ContainerStatus,
 ) {
-    let ended = given.pod.deletion.is_some() || given.memory.is_some_and(|memory| memory.ended.is_some());
+    let ended = context.pod.deletion.is_some() || context.memory.is_some_and(|memory| memory.ended.is_some());
     let completed = kind == Kind::Init
         && status
             .state
             .as_ref()
             .is_some_and(|state| exit_code(state) == Some(0));
-    if ended || completed || !is_awaited(given, container, kind, newest) {
+    if ended || completed || !is_awaited(context, container, kind, newest) {
         return;
     }
-    let Some((reason, message)) = why_it_waits(given, container, kind, newest) else {
+    let Some((reason, message)) = why_it_waits(context, container, kind, newest) else {
         return;
     };
     if let Some(state) = status.state.take_if(|state| state.terminated.is_some()) {
@@ -301,39 +304,39 @@ fn show_waiting(
 /// Whether it is shown why a container does not run. An ephemeral one that has ended is asked for by the pod's policy
 /// like any other, though it is never started again: so it is told why its one start failed.
 fn is_awaited(
-    given: Given<'_>,
+    context: StatusContext<'_>,
     container: &Container,
     kind: Kind,
     newest: Option<&ObservedContainer>,
 ) -> bool {
     match (kind, newest.map(|newest| &newest.state)) {
         (Kind::Ephemeral, Some(ContainerState::Exited { code, .. })) => {
-            given.pod.restart_policy.restarts_after(*code)
+            context.pod.restart_policy.restarts_after(*code)
         }
-        _ => given.seen.shall_start(container),
+        _ => context.seen.shall_start(container),
     }
 }
 
 fn why_it_waits(
-    given: Given<'_>,
+    context: StatusContext<'_>,
     container: &Container,
     kind: Kind,
     newest: Option<&ObservedContainer>,
 ) -> Option<(&'static str, String)> {
-    let memory = given.memory?.of_container(container)?;
+    let memory = context.memory?.of_container(container)?;
     let restarted = newest.filter(|_| kind != Kind::Ephemeral);
-    let back_off = shown_back_off(memory, restarted, given.policy);
-    if let Some((delay, _)) = back_off.filter(|(_, shown)| shown.contains(&given.now)) {
+    let back_off = shown_back_off(memory, restarted, context.policy);
+    if let Some((delay, _)) = back_off.filter(|(_, shown)| shown.contains(&context.now)) {
         let message = format!(
             "back-off {} restarting failed container={} pod={}",
             go_duration(delay),
             container.name,
-            full_name(given.pod)
+            full_name(context.pod)
         );
         return Some((waiting::CRASH_LOOP_BACK_OFF, message));
     }
     let error = memory.failure.as_ref()?;
-    if pull_waits(memory, given.now) {
+    if pull_waits(memory, context.now) {
         let message = format!(
             "Back-off pulling image {:?}: {}: {}",
             container.image, error.reason, error.message
@@ -377,9 +380,9 @@ pub(super) fn changes_at(
     changes.filter(|at| *at > now).min()
 }
 
-fn state(given: Given<'_>, instance: &ObservedContainer) -> api::ContainerState {
+fn state(context: StatusContext<'_>, instance: &ObservedContainer) -> api::ContainerState {
     match &instance.state {
-        ContainerState::Created | ContainerState::Unknown => waiting_state(default_reason(given.pod), None),
+        ContainerState::Created | ContainerState::Unknown => waiting_state(default_reason(context.pod), None),
         ContainerState::Running { started } => api::ContainerState {
             running: Some(api::ContainerStateRunning {
                 started_at: Some(time(*started)),
@@ -398,7 +401,7 @@ fn state(given: Given<'_>, instance: &ObservedContainer) -> api::ContainerState 
                 container_id: Some(container_id(instance)),
                 exit_code: *code,
                 reason: Some(reason.clone()).filter(|reason| !reason.is_empty()),
-                message: ending_message(given.pod, message, termination_message),
+                message: ending_message(context.pod, message, termination_message),
                 started_at: started.map(time),
                 finished_at: Some(time(*finished)),
                 signal: None,
@@ -451,9 +454,9 @@ fn default_reason(pod: &Pod) -> &'static str {
 }
 
 /// Whether a regular container was ever made, which proves that the init containers were through.
-fn has_been_initialized(given: Given<'_>) -> bool {
-    given.pod.containers.iter().any(|container| {
-        let newest = instances(given, container, Kind::Regular).next();
+fn has_been_initialized(context: StatusContext<'_>) -> bool {
+    context.pod.containers.iter().any(|container| {
+        let newest = instances(context, container, Kind::Regular).next();
         newest.is_some_and(|instance| instance.state != ContainerState::Unknown)
     })
 }
@@ -472,12 +475,12 @@ fn requirements(pod: &Pod, container: &str) -> api::ResourceRequirements {
 
 /// Whether mounts are recursively read-only is not asked of the runtime, here as in the kubelet: it follows from the
 /// handler that made the sandbox.
-fn volume_mounts(given: Given<'_>, container: &Container) -> Option<Vec<api::VolumeMountStatus>> {
-    let handler = match given.seen.sandboxes.first() {
+fn volume_mounts(context: StatusContext<'_>, container: &Container) -> Option<Vec<api::VolumeMountStatus>> {
+    let handler = match context.seen.sandboxes.first() {
         Some(sandbox) => Some(sandbox.handler.as_str()),
-        None => given.pod.runtime_class.is_none().then_some(""),
+        None => context.pod.runtime_class.is_none().then_some(""),
     };
-    let is_supported = handler.is_some_and(|name| makes_recursive_read_only(given.handlers, name));
+    let is_supported = handler.is_some_and(|name| makes_recursive_read_only(context.handlers, name));
     let status = |mount: &Mount| api::VolumeMountStatus {
         name: mount.volume.clone(),
         mount_path: mount.path.clone(),

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as api;
 
 use super::condition;
-use super::container::{self, Given};
+use super::container::{self, StatusContext};
 use super::format::time;
 use super::phase::{self, Life};
 use super::resize;
@@ -66,7 +66,7 @@ fn own_status(
     // A refusal is taken back when there is room: what was told then is no end that the pod has come to.
     let previous = previous.filter(|previous| !is_refusal(previous));
     let nothing = ObservedPod::default();
-    let given = Given {
+    let context = StatusContext {
         pod,
         seen: observed.uids.get(&pod.uid).unwrap_or(&nothing),
         memory,
@@ -74,7 +74,7 @@ fn own_status(
         handlers,
         now,
     };
-    let is_gone = pod.deletion.is_some() && pod.source == Source::Api && !is_alive(Some(given.seen));
+    let is_gone = pod.deletion.is_some() && pod.source == Source::Api && !is_alive(Some(context.seen));
     if let Some(last) = previous.filter(|previous| is_gone && is_final(previous)) {
         // Its end has been told, and its conditions are about what was.
         return api::PodStatus {
@@ -86,21 +86,21 @@ fn own_status(
         init,
         regular,
         ephemeral,
-    } = containers(given, previous);
-    let reached = reached(given, &init, &regular, previous);
-    let conditions = condition::conditions(&condition::Given {
+    } = containers(context, previous);
+    let reached = reached(context, &init, &regular, previous);
+    let conditions = condition::conditions(&condition::ConditionContext {
         pod,
         init: &init,
         regular: &regular,
         phase: reached,
-        has_sandbox: given.seen.usable_sandbox(pod.namespaces.host_network).is_some(),
-        resize: resize::conditions(given, reached, previous),
+        has_sandbox: context.seen.usable_sandbox(pod.namespaces.host_network).is_some(),
+        resize: resize::conditions(context, reached, previous),
         previous,
         now,
     });
-    let phase = told(given, reached, previous);
+    let phase = told(context, reached, previous);
     let (reason, message) = why(phase, ended, [previous, end_of_api(pod)]);
-    let ips = pod_ips(pod, given.seen, previous, policy);
+    let ips = pod_ips(pod, context.seen, previous, policy);
     let mut status = api::PodStatus {
         phase: Some(phase.to_owned()),
         reason,
@@ -144,7 +144,7 @@ struct Statuses {
     ephemeral: Vec<api::ContainerStatus>,
 }
 
-fn containers(given: Given<'_>, previous: Option<&api::PodStatus>) -> Statuses {
+fn containers(context: StatusContext<'_>, previous: Option<&api::PodStatus>) -> Statuses {
     let before = |list: fn(&api::PodStatus) -> &Option<Vec<api::ContainerStatus>>| {
         previous
             .and_then(|previous| list(previous).as_deref())
@@ -152,45 +152,45 @@ fn containers(given: Given<'_>, previous: Option<&api::PodStatus>) -> Statuses {
     };
     let added = before(|status| &status.ephemeral_container_statuses);
     Statuses {
-        init: container::init_statuses(given, before(|status| &status.init_container_statuses)),
-        regular: container::statuses(given, before(|status| &status.container_statuses)),
-        ephemeral: container::ephemeral_statuses(given, added),
+        init: container::init_statuses(context, before(|status| &status.init_container_statuses)),
+        regular: container::statuses(context, before(|status| &status.container_statuses)),
+        ephemeral: container::ephemeral_statuses(context, added),
     }
 }
 
 /// The phase that the pod has come to.
 fn reached(
-    given: Given<'_>,
+    context: StatusContext<'_>,
     init: &[api::ContainerStatus],
     regular: &[api::ContainerStatus],
     previous: Option<&api::PodStatus>,
 ) -> &'static str {
     // The end of a life before this one is none of this.
-    let previous = previous.filter(|_| given.pod.incarnation == 0);
-    let told = final_phase(given, previous);
+    let previous = previous.filter(|_| context.pod.incarnation == 0);
+    let told = final_phase(context, previous);
     if told == Some(phase::SUCCEEDED) {
         return phase::SUCCEEDED;
     }
-    if given.memory.is_some_and(|memory| memory.ended.is_some()) {
+    if context.memory.is_some_and(|memory| memory.ended.is_some()) {
         return phase::FAILED;
     }
-    keep_final(phase::phase(given.pod, init, regular, life(given)), told)
+    keep_final(phase::phase(context.pod, init, regular, life(context)), told)
 }
 
 /// The phase that is told: an end only when the pod has let go of everything.
-fn told<'a>(given: Given<'_>, reached: &'a str, previous: Option<&'a api::PodStatus>) -> &'a str {
+fn told<'a>(context: StatusContext<'_>, reached: &'a str, previous: Option<&'a api::PodStatus>) -> &'a str {
     let waits =
-        phase::is_final(reached) && is_alive(Some(given.seen)) && final_phase(given, previous).is_none();
+        phase::is_final(reached) && is_alive(Some(context.seen)) && final_phase(context, previous).is_none();
     let told = previous.and_then(|previous| previous.phase.as_deref());
     match waits {
-        true => told.unwrap_or(unfinished(life(given))),
+        true => told.unwrap_or(unfinished(life(context))),
         false => reached,
     }
 }
 
 /// The end that is known of a pod already, to whoever: nothing follows upon it.
-fn final_phase<'a>(given: Given<'a>, previous: Option<&'a api::PodStatus>) -> Option<&'a str> {
-    let known = [end_of_api(given.pod), previous].into_iter().flatten();
+fn final_phase<'a>(context: StatusContext<'a>, previous: Option<&'a api::PodStatus>) -> Option<&'a str> {
+    let known = [end_of_api(context.pod), previous].into_iter().flatten();
     let mut phases = known.filter_map(|status| status.phase.as_deref());
     phases.find(|phase| phase::is_final(phase))
 }
@@ -241,10 +241,10 @@ fn unfinished(life: Life<'_>) -> &'static str {
     }
 }
 
-fn life(given: Given<'_>) -> Life<'_> {
-    let Given {
+fn life(context: StatusContext<'_>) -> Life<'_> {
+    let StatusContext {
         pod, seen, memory, ..
-    } = given;
+    } = context;
     let sandbox = seen.sandboxes.first().map(|sandbox| &sandbox.id);
     let regular = |name: &str| pod.containers.iter().any(|container| container.name == name);
     Life {

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as api;
 use serde::Serialize;
 
-use super::container::Given;
+use super::container::StatusContext;
 use super::format::time;
 use super::phase;
 use crate::model::allocation::Allocation;
@@ -22,26 +22,26 @@ const IN_PROGRESS: &str = "PodResizeInProgress";
 
 /// The conditions that tell of a resize; there are none where there is none.
 pub(super) fn conditions(
-    given: Given<'_>,
+    context: StatusContext<'_>,
     reached: &str,
     previous: Option<&api::PodStatus>,
 ) -> Vec<api::PodCondition> {
-    if phase::is_final(reached) || given.pod.deletion.is_some() {
+    if phase::is_final(reached) || context.pod.deletion.is_some() {
         return Vec::new();
     }
-    let pending = given.memory.and_then(|memory| memory.resize.as_ref());
+    let pending = context.memory.and_then(|memory| memory.resize.as_ref());
     let pending = pending.map(|pending| {
         let why = (pending.outlook.as_str(), pending.message.as_str());
-        condition(PENDING, Some(why), pending.generation, previous, given.now)
+        condition(PENDING, Some(why), pending.generation, previous, context.now)
     });
-    let allocation = given.seen.allocation.as_ref();
+    let allocation = context.seen.allocation.as_ref();
     let progress = allocation
         .filter(|allocation| !allocation.behind.is_empty())
         .map(|allocation| {
-            let failure = given.memory.and_then(|memory| memory.failure.as_ref());
+            let failure = context.memory.and_then(|memory| memory.failure.as_ref());
             let failure = failure.filter(|(error, _)| error.reason == reason::pod::RESIZE_ERROR);
             let why = failure.map(|(error, _)| ("Error", error.message.as_str()));
-            condition(IN_PROGRESS, why, allocation.generation, previous, given.now)
+            condition(IN_PROGRESS, why, allocation.generation, previous, context.now)
         });
     pending.into_iter().chain(progress).collect()
 }
@@ -73,11 +73,11 @@ fn condition(
 
 /// The resources that an instance has: those that were allotted, unless it has not got them yet.
 pub(super) fn in_force(
-    given: Given<'_>,
+    context: StatusContext<'_>,
     instance: &ObservedContainer,
     allotted: api::ResourceRequirements,
 ) -> api::ResourceRequirements {
-    let allocation = given.seen.allocation.as_ref();
+    let allocation = context.seen.allocation.as_ref();
     let has = allocation.and_then(|allocation| allocation.of_instance(&instance.name, &instance.id));
     match has {
         Some(has) => has.of_object(allotted),

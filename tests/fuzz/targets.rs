@@ -255,7 +255,7 @@ fn check_pod(pod: &Pod) {
             runtime_ready: true,
             network_ready: true,
             desired_complete: true,
-            held: None,
+            unsupported: None,
             images: &[],
             leftovers: &Default::default(),
             objects: &view_objects,

@@ -392,7 +392,7 @@ impl Agent {
             },
             ..ManifestContext::default()
         };
-        let inputs = source::files::Inputs {
+        let inputs = source::files::ManifestInputs {
             path: root.join("manifests"),
             context,
             rescan: Duration::from_secs(3600),
@@ -441,7 +441,7 @@ impl Agent {
             pod_cgroups: Box::new(|| Ok(BTreeSet::new())),
             memory_kills: Arc::new(|_| None),
         };
-        let asking = observe::probes::Inputs {
+        let asking = observe::probes::ProbeInputs {
             desired: desired.clone(),
             snapshot: snapshot.clone(),
             host: Some("127.0.0.1".parse().unwrap()),
@@ -484,7 +484,7 @@ impl Agent {
             act: Arc::new(act),
             observe,
         };
-        let inputs = reconcile::Inputs {
+        let inputs = reconcile::ReconcileInputs {
             desired: desired.clone(),
             snapshot: snapshot.clone(),
             imported: imported_out,
@@ -501,7 +501,7 @@ impl Agent {
         tasks.spawn(reconcile::run(inputs, rooms, outputs, cancel.clone()));
 
         let (measured_in, measured) = watch::channel(Arc::new(measured));
-        let inputs = report::Inputs {
+        let inputs = report::ReportInputs {
             desired,
             snapshot: snapshot.clone(),
             memory: memory.clone(),
@@ -564,13 +564,13 @@ pub(crate) fn keyhole(store: &std::path::Path) -> source::checkpoint::seal::Keyh
 
 /// The pods of files with the RuntimeClasses that they name.
 fn with_classes(
-    files: source::Told,
+    files: source::SetReceiver,
     client: kube::Client,
     tasks: &mut JoinSet<()>,
     cancel: &CancellationToken,
-) -> source::Told {
+) -> source::SetReceiver {
     let (out, told) = watch::channel(None);
-    let inputs = source::api::objects::Inputs {
+    let inputs = source::api::objects::ObjectInputs {
         of: source::api::objects::Of::Files,
         clients: watch::channel(client).1,
         pods: files,
@@ -594,7 +594,7 @@ fn join(
     ),
     tasks: &mut JoinSet<()>,
     cancel: &CancellationToken,
-) -> source::Told {
+) -> source::SetReceiver {
     let (client_in, clients) = match lacking {
         None => {
             let (client_in, clients) = watch::channel(server.client());
@@ -648,7 +648,7 @@ fn join(
     let reading = source::api::pods::run(clients.clone(), context, reserve, outputs, end());
     tasks.spawn(reading);
     let (complete, with_objects) = watch::channel(None);
-    let inputs = source::api::objects::Inputs {
+    let inputs = source::api::objects::ObjectInputs {
         of: source::api::objects::Of::Api,
         clients: clients.clone(),
         pods: told,
@@ -659,7 +659,7 @@ fn join(
     };
     tasks.spawn(source::api::objects::run(inputs, complete, end()));
     let (renewed_in, renewed) = watch::channel(None);
-    let inputs = source::checkpoint::store::Inputs {
+    let inputs = source::checkpoint::store::CheckpointInputs {
         set: with_objects.clone(),
         pods: objects.clone(),
         services: services.subscribe(),
@@ -678,13 +678,13 @@ fn join(
         node_in,
         end(),
     ));
-    let inputs = publish::pods::Inputs {
+    let inputs = publish::pods::StatusInputs {
         clients: clients.clone(),
         report: report.clone(),
         objects: objects.clone(),
     };
     tasks.spawn(publish::pods::run(inputs, end()));
-    let inputs = publish::mirror::Inputs {
+    let inputs = publish::mirror::MirrorInputs {
         clients: clients.clone(),
         desired,
         report,
@@ -692,7 +692,7 @@ fn join(
         node: node.clone(),
     };
     tasks.spawn(publish::mirror::run(inputs, end()));
-    let inputs = publish::node::Inputs {
+    let inputs = publish::node::NodeInputs {
         clients: clients.clone(),
         report: own,
         node: node.clone(),

@@ -49,7 +49,7 @@ impl Shared {
             about: about.to_owned(),
         });
         let mut holds = self.holds.subscribe();
-        while self.world().held.contains(call) {
+        while self.world().unsupported.contains(call) {
             let _ = holds.changed().await;
         }
         self.world().failure(call).map_or(Ok(()), Err)
@@ -159,7 +159,7 @@ impl FakeCri {
 
     /// Has calls of that name wait until released.
     pub(crate) fn hold(&self, call: &'static str) {
-        self.world().held.insert(call);
+        self.world().unsupported.insert(call);
     }
 
     /// Has calls of that name do their work and not answer until released.
@@ -169,7 +169,7 @@ impl FakeCri {
 
     /// Lets them go on.
     pub(crate) fn release(&self, call: &'static str) {
-        self.world().held.remove(call);
+        self.world().unsupported.remove(call);
         self.world().held_answers.remove(call);
         self.shared.holds.send_modify(|changes| *changes += 1);
     }

@@ -14,7 +14,7 @@ use axum::routing::post;
 use axum::{Json, Router};
 use gantry::model::tls::TlsOffer;
 use gantry::serve;
-use gantry::serve::node_api::{self, Files, Rules, Shown};
+use gantry::serve::node_api::{self, Files, Rules, ServingCertificate};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
@@ -59,7 +59,7 @@ async fn serve_from(directory: std::path::PathBuf) {
     let api = review().await;
     let at = |name: &str| directory.join(name);
     let files = Files {
-        shown: Shown::Files(at("kubelet.crt"), at("kubelet.key")),
+        serving_certificate: ServingCertificate::Files(at("kubelet.crt"), at("kubelet.key")),
         client_ca: Some(at("ca.crt")),
         offer: TlsOffer::default(),
     };

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use crate::config::ConfigError;
+use crate::identity::ca_pin::NotACaPin;
 use crate::identity::client::ClientError;
 use crate::identity::discovery::DiscoveryError;
 use crate::identity::files::FileError;
-use crate::identity::pin::NotAPin;
 use crate::identity::store::StoreError;
 use crate::identity::token::NotAToken;
 
@@ -18,7 +18,7 @@ pub enum JoinError {
     Token(#[from] NotAToken),
     /// The pin is none.
     #[error(transparent)]
-    Pin(#[from] NotAPin),
+    CaPin(#[from] NotACaPin),
     /// What was given is not enough, or too much.
     #[error("{0}")]
     Asked(&'static str),

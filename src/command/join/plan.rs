@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::error::JoinError;
 use crate::config::resolve::is_subdomain;
+use crate::identity::ca_pin::CaPin;
 use crate::identity::discovery::{self, Cluster, Trust};
-use crate::identity::pin::Pin;
 use crate::identity::token::Token;
 
 /// What was asked for.
@@ -113,7 +113,7 @@ impl Plan {
 }
 
 fn trust(asked: &Asked) -> Result<Trust, JoinError> {
-    let pins: Vec<Pin> = asked
+    let pins: Vec<CaPin> = asked
         .pins
         .iter()
         .map(|pin| pin.parse())

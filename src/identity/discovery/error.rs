@@ -1,7 +1,7 @@
 //! What can go wrong on the way to a cluster, each with what to type next.
 
+use crate::identity::ca_pin::CaPin;
 use crate::identity::client::ClientError;
-use crate::identity::pin::Pin;
 use crate::identity::signature::NotSigned;
 
 /// Why a cluster is not trusted, or not found.
@@ -69,11 +69,11 @@ pub enum DiscoveryError {
          `kubeadm token create --print-join-command` on the control plane",
         found.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     )]
-    Pin {
+    CaPin {
         /// The address.
         endpoint: String,
         /// The pins that would be right.
-        found: Vec<Pin>,
+        found: Vec<CaPin>,
     },
     /// Something between us and the API server answers in its place.
     #[error(

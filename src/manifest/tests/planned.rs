@@ -74,7 +74,7 @@ fn plan(pod: &Pod, seen: &ObservedName, policy: &NodePolicy) -> Vec<Step> {
         network_ready: true,
         runtime_handlers: &HANDLERS,
         desired_complete: true,
-        held: None,
+        unsupported: None,
         images: &[],
         leftovers: &BTreeSet::new(),
         logs: None,

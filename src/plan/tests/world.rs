@@ -135,7 +135,7 @@ impl World {
             network_ready: self.network_ready,
             runtime_handlers: &[],
             desired_complete: true,
-            held: None,
+            unsupported: None,
             images: if self.image_there { &images } else { &[] },
             leftovers: &leftovers,
             logs: logs.as_ref(),

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use super::caller::Caller;
-use super::shown::{Files, Loaded, Stamp, TlsError, load, stamp};
+use super::serving_certificate::{Files, Loaded, Stamp, TlsError, load, stamp};
 use crate::serve::port::{Agreed, Transport};
 
 /// The most bytes of certificates that a caller may show: they are kept as long as the connection.
@@ -157,8 +157,12 @@ impl Transport for Tls {
     type Peer = Peer;
 
     async fn agree(&self, stream: TcpStream, address: SocketAddr) -> Option<Agreed<Self::Io, Peer>> {
-        let Loaded { acceptor, shown, .. } = self.current();
-        self.tell_lack(!shown.is_there(UnixTime::now()), address);
+        let Loaded {
+            acceptor,
+            serving_certificate,
+            ..
+        } = self.current();
+        self.tell_lack(!serving_certificate.is_there(UnixTime::now()), address);
         let io = match acceptor.accept(stream).await {
             Ok(io) => io,
             Err(error) => {

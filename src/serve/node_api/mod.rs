@@ -3,10 +3,10 @@
 
 mod caller;
 mod connection;
-mod gate;
+mod auth;
 mod offer;
 mod permission;
-mod shown;
+mod serving_certificate;
 mod ttl_cache;
 
 use std::future::Future;
@@ -22,13 +22,13 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub use gate::Rules;
-pub use shown::{Files, Shown, TlsError};
+pub use auth::Rules;
+pub use serving_certificate::{Files, ServingCertificate, TlsError};
 
 use super::port::{Bounds, Port};
 use super::{FAREWELL, Served, World, health, logs, metrics, objects};
+use auth::Auth;
 use connection::Tls;
-use gate::Gate;
 
 /// What the kubelet serves beside, and this version does not.
 const LATER: [&str; 14] = [
@@ -76,7 +76,7 @@ pub async fn run(
     };
     let stopping = CancellationToken::new();
     let debugging = rules.debugging;
-    let router = router(world, stopping.clone(), Gate::new(rules, clients), debugging);
+    let router = router(world, stopping.clone(), Auth::new(rules, clients), debugging);
     let stop = stopping.clone();
     let stopped = async move {
         shutdown.await;
@@ -86,7 +86,7 @@ pub async fn run(
     Ok(())
 }
 
-fn router(world: World, stopping: CancellationToken, gate: Gate, debugging: bool) -> Router {
+fn router(world: World, stopping: CancellationToken, auth: Auth, debugging: bool) -> Router {
     let checks = health::router(world.health.clone());
     let served = Router::new()
         .route("/pods", get(objects::pods))
@@ -104,7 +104,7 @@ fn router(world: World, stopping: CancellationToken, gate: Gate, debugging: bool
         true => served,
         false => served.layer(middleware::from_fn(without_debugging)),
     };
-    served.layer(middleware::from_fn_with_state(gate, gate::pass))
+    served.layer(middleware::from_fn_with_state(auth, auth::pass))
 }
 
 /// Answers as the kubelet does with `enableDebuggingHandlers: false` (`InstallDebuggingDisabledHandlers`).

@@ -169,7 +169,7 @@ impl Node {
         std::fs::write(&certificate, own.cert.pem()).unwrap();
         std::fs::write(&key, own.signing_key.serialize_pem()).unwrap();
         let files = Files {
-            shown: Shown::Files(certificate, key),
+            serving_certificate: ServingCertificate::Files(certificate, key),
             client_ca: Some(ca),
             offer: port.offer,
         };

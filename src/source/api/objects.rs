@@ -22,9 +22,9 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::manifest::names;
 use crate::model::api::{ApiNode, ApiPods, TrustBundles, tells_end};
 use crate::model::object::{Known, Reference, TrustAnchors};
-use crate::model::pod::{Pod, PodName, SourceSet, Standing};
+use crate::model::pod::{Pod, PodName, Provenance, SourceSet};
 use crate::model::reference::references;
-use crate::source::Told;
+use crate::source::SetReceiver;
 use crate::source::checkpoint::stored::Stored;
 
 /// Tokens that are asked for at once: after a start the rest waits its turn.
@@ -111,13 +111,13 @@ fn is_possible(reference: &Reference) -> bool {
 }
 
 /// What the task reads.
-pub struct Inputs {
+pub struct ObjectInputs {
     /// Whose pods they are.
     pub of: Of,
     /// How the API server is reached now.
     pub clients: watch::Receiver<kube::Client>,
     /// The pods without their objects.
-    pub pods: Told,
+    pub pods: SetReceiver,
     /// The pods as the API server has them.
     pub objects: watch::Receiver<Option<Arc<ApiPods>>>,
     /// The node as the API server has it: pods are told of when it is known, for they are compared with its labels.
@@ -130,8 +130,12 @@ pub struct Inputs {
 
 /// Passes the pods on with their objects, until cancelled. A client that is replaced begins each watch anew; while
 /// the API server is away the last values stay.
-pub async fn run(inputs: Inputs, out: watch::Sender<Option<Arc<SourceSet>>>, cancel: CancellationToken) {
-    let Inputs {
+pub async fn run(
+    inputs: ObjectInputs,
+    out: watch::Sender<Option<Arc<SourceSet>>>,
+    cancel: CancellationToken,
+) {
+    let ObjectInputs {
         of,
         clients,
         mut pods,
@@ -175,7 +179,7 @@ pub async fn run(inputs: Inputs, out: watch::Sender<Option<Arc<SourceSet>>>, can
                     }
                 }
             });
-            if node_is_known || set.standing == Standing::Stored {
+            if node_is_known || set.provenance == Provenance::Checkpoint {
                 state.tell(set, &out);
             }
         }
@@ -228,7 +232,7 @@ impl State {
             };
             let former = self.pods.insert(name.clone(), (pod.clone(), keys.clone()));
             for key in keys {
-                self.add_user(key, set.standing, &begin);
+                self.add_user(key, set.provenance, &begin);
             }
             // After the new ones: what both refer to is not asked for again.
             released.extend(former.into_iter().flat_map(|(_, keys)| keys));
@@ -241,7 +245,7 @@ impl State {
     fn add_user(
         &mut self,
         key: Reference,
-        standing: Standing,
+        provenance: Provenance,
         begin: &impl Fn(Reference, u64) -> JoinHandle<()>,
     ) {
         if let Some(watched) = self.watched.get_mut(&key) {
@@ -250,7 +254,10 @@ impl State {
         }
         self.lives += 1;
         // Only with pods that were stored too: of others something newer is to be had.
-        let stored = self.stored.as_ref().filter(|_| standing == Standing::Stored);
+        let stored = self
+            .stored
+            .as_ref()
+            .filter(|_| provenance == Provenance::Checkpoint);
         let stored = stored.and_then(|stored| stored.object(&key));
         let watched = Watched {
             users: 1,
@@ -408,7 +415,7 @@ mod tests {
         let pods = set(&[&one]);
         take(&mut state, &[&one]);
         state.tell(&pods, &out);
-        let known = |told: &mut Told| {
+        let known = |told: &mut SetReceiver| {
             let set = told.borrow_and_update().clone().unwrap();
             set.objects.get(&key).cloned()
         };

@@ -22,7 +22,7 @@ use super::pace::Pace;
 use crate::manifest::{self, ManifestContext};
 use crate::model::api::{ApiPods, MIRROR};
 use crate::model::foreign_status::ForeignStatus;
-use crate::model::pod::{Pod, PodName, PodUid, Problem, ProblemKind, SourceSet, Standing};
+use crate::model::pod::{Pod, PodName, PodUid, Problem, ProblemKind, Provenance, SourceSet};
 use crate::source::checkpoint::store::Reserve;
 
 /// What the source tells.
@@ -262,20 +262,20 @@ impl State {
     fn tell(&self, outputs: &Outputs) {
         let known = || self.known.iter();
         let read = |(name, known): (&PodName, &Known)| Some((name.clone(), known.read.clone()?));
-        let held = |(name, known): (&PodName, &Known)| {
+        let unsupported = |(name, known): (&PodName, &Known)| {
             let uid = known.object.metadata.uid.clone().unwrap_or_default();
             (name.clone(), PodUid(uid))
         };
         // Collected in their order, which costs no search for a place.
         let set = SourceSet {
-            standing: match self.is_complete {
-                true => Standing::Told,
-                false => Standing::Stored,
+            provenance: match self.is_complete {
+                true => Provenance::Live,
+                false => Provenance::Checkpoint,
             },
             pods: known().filter_map(read).collect(),
-            held: known()
+            unsupported: known()
                 .filter(|(_, known)| known.read.is_none())
-                .map(held)
+                .map(unsupported)
                 .collect(),
             problems: known()
                 .flat_map(|(_, known)| &known.problems)
@@ -426,7 +426,7 @@ mod tests {
         };
         assert_eq!(names(set.pods.keys().collect()), ["a"]);
         assert_eq!(
-            (set.held.len(), objects.pods.len(), objects.mirrors.len()),
+            (set.unsupported.len(), objects.pods.len(), objects.mirrors.len()),
             (0, 1, 0)
         );
         assert_eq!(set.problems.len(), 4);
@@ -612,7 +612,7 @@ mod tests {
         };
         let set = told(&state);
         let names = |names: Vec<&PodName>| names.iter().map(|name| name.name.clone()).collect::<Vec<_>>();
-        assert_eq!(names(set.held.keys().collect()), ["a"]);
+        assert_eq!(names(set.unsupported.keys().collect()), ["a"]);
         assert_eq!(names(set.pods.keys().collect()), ["b"]);
         assert_eq!(set.problems.len(), 2);
         // Another pod of the name was never accepted, and one that goes can always be ended.
@@ -626,7 +626,7 @@ mod tests {
             })),
         );
         let set = told(&state);
-        assert_eq!(names(set.held.keys().collect()), ["b"]);
+        assert_eq!(names(set.unsupported.keys().collect()), ["b"]);
         assert_eq!(names(set.pods.keys().collect()), ["a"]);
     }
 

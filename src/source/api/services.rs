@@ -16,9 +16,9 @@ use tokio_util::sync::CancellationToken;
 use super::pace::Pace;
 use super::pods::first_line;
 use crate::manifest::names;
-use crate::model::pod::{SourceSet, Standing};
+use crate::model::pod::{Provenance, SourceSet};
 use crate::model::service::{ByName, Service, ServicePort, Services};
-use crate::source::Told;
+use crate::source::SetReceiver;
 use crate::source::checkpoint::stored::Stored;
 
 /// Watches until cancelled. While the API server is away the last known ones stay; before it has answered, those that
@@ -77,7 +77,7 @@ pub struct Reserve {
     /// What was stored before this start.
     pub stored: Arc<Stored>,
     /// The pods of the API server.
-    pub pods: Told,
+    pub pods: SetReceiver,
 }
 
 /// Waits until pods are started from what was stored, for ever where nothing was. Nothing is lost when the wait is
@@ -86,8 +86,10 @@ async fn is_used(reserve: Option<&mut Reserve>) -> Arc<Stored> {
     let Some(reserve) = reserve else {
         return std::future::pending().await;
     };
-    let is_stored =
-        |set: &Option<Arc<SourceSet>>| set.as_ref().is_some_and(|set| set.standing == Standing::Stored);
+    let is_stored = |set: &Option<Arc<SourceSet>>| {
+        set.as_ref()
+            .is_some_and(|set| set.provenance == Provenance::Checkpoint)
+    };
     let is_used = reserve.pods.wait_for(is_stored).await.is_ok();
     if !is_used {
         // Whoever told of pods has ended; the agent does, too.

@@ -18,9 +18,9 @@ use tokio_util::sync::CancellationToken;
 use super::seal::{self, Keyhole};
 use super::stored::{self, Owner, Stored};
 use crate::model::api::{ApiPods, CutOffStart};
-use crate::model::pod::{PodName, SourceSet, Standing};
+use crate::model::pod::{PodName, Provenance, SourceSet};
 use crate::model::service::Services;
-use crate::source::Told;
+use crate::source::SetReceiver;
 
 /// How long is waited for more changes before they are written.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -63,9 +63,9 @@ pub struct Reserve {
 }
 
 /// What the task reads.
-pub struct Inputs {
+pub struct CheckpointInputs {
     /// The pods with what they refer to.
-    pub set: Told,
+    pub set: SetReceiver,
     /// The pods as the API server has them.
     pub pods: watch::Receiver<Option<Arc<ApiPods>>>,
     /// The Services of the cluster.
@@ -264,7 +264,7 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
 }
 
 /// Keeps the file until cancelled. Of pods that were themselves read from it nothing is written.
-pub async fn run(mut inputs: Inputs, store: Store, cancel: CancellationToken) {
+pub async fn run(mut inputs: CheckpointInputs, store: Store, cancel: CancellationToken) {
     let mut looked = Looked::default();
     loop {
         // Every arm may be cancelled: a change that was not taken is still there.
@@ -310,12 +310,12 @@ struct Task {
 }
 
 impl Looked {
-    fn look(&mut self, inputs: &mut Inputs, store: &Store) -> Option<Task> {
+    fn look(&mut self, inputs: &mut CheckpointInputs, store: &Store) -> Option<Task> {
         let renewed = *inputs.renewed.borrow();
         let set = inputs.set.borrow_and_update().clone()?;
         let pods = inputs.pods.borrow_and_update().clone()?;
         self.is_stale |= inputs.services.has_changed().unwrap_or(false);
-        if set.standing == Standing::Stored {
+        if set.provenance == Provenance::Checkpoint {
             return None;
         }
         let lasting: BTreeSet<PodName> = stored::lasting(&set, &pods)

@@ -16,7 +16,7 @@ use super::claims::{self, Claims, Verdict};
 use super::file::{self, Refused, Stamp};
 use super::former::Former;
 use super::known::{Known, Open};
-use super::last_good::{Change, Kept};
+use super::last_good::{Change, LastGood};
 use super::listing::{self, Entry, State};
 use super::set::{self, whole_file};
 use super::watch::Watchlist;
@@ -69,7 +69,7 @@ pub(super) struct Seen {
 pub(super) struct Directory {
     path: PathBuf,
     context: ManifestContext,
-    kept: Option<Kept>,
+    kept: Option<LastGood>,
     asking: Asking,
     files: BTreeMap<PathBuf, Known>,
     /// How often a file went.
@@ -92,7 +92,7 @@ impl Directory {
     pub(super) fn new(
         path: PathBuf,
         context: ManifestContext,
-        kept: Option<Kept>,
+        kept: Option<LastGood>,
         asking: Asking,
     ) -> Directory {
         Directory {

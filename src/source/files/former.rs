@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::claims::{Claim, Evidence, Seniority, What};
-use super::last_good::Kept;
+use super::last_good::LastGood;
 use crate::manifest::{Content, ManifestContext};
 use crate::model::pod::PodUid;
 
@@ -16,7 +16,7 @@ pub(super) struct Former {
     running: BTreeSet<PodUid>,
     /// The last good version of each file that claims what another one does.
     kept: BTreeMap<PathBuf, Content>,
-    /// Who waited for what, as [`Kept::waiting`] has it.
+    /// Who waited for what, as [`LastGood::waiting`] has it.
     waiting: Vec<(String, String)>,
 }
 
@@ -25,7 +25,7 @@ impl Former {
     pub(super) fn read(
         paths: &BTreeSet<&Path>,
         running: &BTreeSet<PodUid>,
-        kept: Option<&Kept>,
+        kept: Option<&LastGood>,
         context: &ManifestContext,
         now: Timestamp,
     ) -> Former {

@@ -22,7 +22,7 @@ pub(super) struct Running {
 
 /// An object with what makes it again.
 #[derive(Debug, Clone)]
-pub(super) struct Held {
+pub(super) struct KnownObject {
     /// What it is known by.
     pub(super) key: ObjectKey,
     /// The object.
@@ -48,7 +48,7 @@ pub(super) struct Known {
     /// The pods that follow from it: those it has, and those of its last good version that it has broken.
     pub(super) pods: Vec<Running>,
     /// The same of its objects.
-    pub(super) objects: Vec<Held>,
+    pub(super) objects: Vec<KnownObject>,
     /// What is not taken of it.
     pub(super) problems: Vec<Problem>,
     /// What is dubious in what is taken of it.
@@ -125,7 +125,7 @@ impl Known {
         Known {
             incarnation,
             pods: content.pods.into_iter().map(in_life).collect(),
-            objects: content.objects.into_iter().map(Held::from).collect(),
+            objects: content.objects.into_iter().map(KnownObject::from).collect(),
             ..Known::default()
         }
     }
@@ -133,14 +133,14 @@ impl Known {
     /// The objects that make all of it again.
     pub(super) fn to_keep(&self) -> Vec<Json> {
         let of_pods = self.pods.iter().map(|running| Json(running.json.clone()));
-        let of_objects = self.objects.iter().map(|held| held.json.clone());
+        let of_objects = self.objects.iter().map(|known_object| known_object.json.clone());
         of_pods.chain(of_objects).collect()
     }
 }
 
-impl From<ReadObject> for Held {
-    fn from(read: ReadObject) -> Held {
-        Held {
+impl From<ReadObject> for KnownObject {
+    fn from(read: ReadObject) -> KnownObject {
+        KnownObject {
             key: read.key,
             object: Arc::new(read.object),
             document: read.document,
@@ -154,17 +154,17 @@ impl From<ReadObject> for Held {
 fn take_objects(
     path: &Path,
     read: Vec<ReadObject>,
-    before: Vec<Held>,
+    before: Vec<KnownObject>,
     problems: &mut Vec<Problem>,
-) -> Vec<Held> {
+) -> Vec<KnownObject> {
     let broken = !problems.is_empty();
-    let mut objects: Vec<Held> = Vec::new();
-    let by_key: BTreeMap<&ObjectKey, &Held> = before.iter().map(|old| (&old.key, old)).collect();
+    let mut objects: Vec<KnownObject> = Vec::new();
+    let by_key: BTreeMap<&ObjectKey, &KnownObject> = before.iter().map(|old| (&old.key, old)).collect();
     let redefined: BTreeSet<ObjectKey> = read.iter().map(|read| read.key.clone()).collect();
     for read in read {
         let old = by_key.get(&read.key).copied();
-        let held = match old {
-            Some(old) if *old.object == read.object => Held {
+        let known_object = match old {
+            Some(old) if *old.object == read.object => KnownObject {
                 document: read.document,
                 ..old.clone()
             },
@@ -182,9 +182,9 @@ fn take_objects(
                 });
                 old.clone()
             }
-            _ => Held::from(read),
+            _ => KnownObject::from(read),
         };
-        objects.push(held);
+        objects.push(known_object);
     }
     for old in before {
         if broken && !redefined.contains(&old.key) {

@@ -22,7 +22,7 @@ const WAITING: &str = "waiting.json";
 
 /// The directory that has the last good versions.
 #[derive(Debug, Clone)]
-pub(super) struct Kept {
+pub(super) struct LastGood {
     directory: PathBuf,
 }
 
@@ -39,10 +39,10 @@ pub(super) enum Change {
     Waiting(Vec<(PathBuf, String)>),
 }
 
-impl Kept {
+impl LastGood {
     /// In this directory, which is made when something is kept.
-    pub(super) fn new(directory: PathBuf) -> Kept {
-        Kept { directory }
+    pub(super) fn new(directory: PathBuf) -> LastGood {
+        LastGood { directory }
     }
 
     /// What the last good version of a file has; nothing where none is kept, or it cannot be read any more.

@@ -22,4 +22,4 @@ mod published;
 pub mod check;
 mod static_pods;
 
-pub use static_pods::{Inputs, run};
+pub use static_pods::{ManifestInputs, run};

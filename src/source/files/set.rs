@@ -14,9 +14,9 @@ use crate::model::pod::{Pod, Problem, ProblemKind, Source, SourceSet};
 pub(super) fn claims(files: &BTreeMap<PathBuf, Known>) -> Vec<Claim<'_>> {
     let mut claims = Vec::new();
     for (path, known) in files {
-        claims.extend(known.objects.iter().map(|held| Claim {
+        claims.extend(known.objects.iter().map(|known_object| Claim {
             path,
-            what: What::Object(&held.key),
+            what: What::Object(&known_object.key),
             uid: None,
         }));
         claims.extend(known.pods.iter().map(|running| Claim {
@@ -46,14 +46,16 @@ pub(super) fn assemble(
             });
         }
         set.warnings.extend(known.warnings.iter().cloned());
-        for held in &known.objects {
+        for known_object in &known.objects {
             match next() {
                 Verdict::Granted => {
-                    let found = object::Known::Found(held.object.clone());
-                    set.objects.0.insert(Reference::Object(held.key.clone()), found);
+                    let found = object::Known::Found(known_object.object.clone());
+                    set.objects
+                        .0
+                        .insert(Reference::Object(known_object.key.clone()), found);
                 }
                 Verdict::NameTaken(owner) | Verdict::UidTaken(owner) => set.problems.push(Problem {
-                    document: held.document,
+                    document: known_object.document,
                     field: "metadata.name".to_owned(),
                     ..whole_file(path, name_taken(&claims[owner]))
                 }),

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::directory::Directory;
-use super::last_good::{Change, Kept};
+use super::last_good::{Change, LastGood};
 use super::published::Published;
 use super::wake::Events;
 use super::writing::Asking;
@@ -29,7 +29,7 @@ use crate::source::SourceError;
 const MOST_OVERTAKEN: u32 = 3;
 /// What the source reads.
 #[derive(Debug)]
-pub struct Inputs {
+pub struct ManifestInputs {
     /// The directory, or a single file; absolute.
     pub path: PathBuf,
     /// What of the node's configuration manifests are read against.
@@ -48,11 +48,11 @@ pub struct Inputs {
 ///
 /// `out` is `None` until the directory has been read once; a directory that is missing has no manifests.
 pub async fn run(
-    inputs: Inputs,
+    inputs: ManifestInputs,
     out: channel::Sender<Option<Arc<SourceSet>>>,
     cancel: CancellationToken,
 ) -> Result<(), SourceError> {
-    let Inputs {
+    let ManifestInputs {
         path,
         context,
         rescan,
@@ -62,7 +62,7 @@ pub async fn run(
     if !path.is_absolute() {
         return Err(SourceError::Relative { path });
     }
-    let kept = state.map(Kept::new);
+    let kept = state.map(LastGood::new);
     let mut published = Published::new(path.clone(), out);
     let mut events = Events::new();
     let mut directory = Directory::new(path, context, kept.clone(), asking());
@@ -126,7 +126,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     tokio::task::spawn_blocking(work).await.map_err(SourceError::Died)
 }
 
-async fn write_down(kept: Kept, changes: Vec<Change>) -> Result<(), SourceError> {
+async fn write_down(kept: LastGood, changes: Vec<Change>) -> Result<(), SourceError> {
     if changes.is_empty() {
         return Ok(());
     }

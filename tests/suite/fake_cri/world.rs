@@ -20,7 +20,7 @@ pub(crate) struct World {
     pub images: BTreeMap<String, v1::Image>,
     pub calls: Vec<Call>,
     pub failures: BTreeMap<&'static str, (usize, Status)>,
-    pub held: BTreeSet<&'static str>,
+    pub unsupported: BTreeSet<&'static str>,
     pub held_answers: BTreeSet<&'static str>,
     /// `NetworkReady`
     pub network_ready: bool,
@@ -55,7 +55,7 @@ impl Default for World {
             images: BTreeMap::new(),
             calls: Vec::new(),
             failures: BTreeMap::new(),
-            held: BTreeSet::new(),
+            unsupported: BTreeSet::new(),
             held_answers: BTreeSet::new(),
             network_ready: true,
             abilities: Vec::new(),

@@ -13,7 +13,7 @@ use gantry::identity::connection::{self, Clients};
 use gantry::identity::request::Purpose;
 use gantry::identity::signing::{self, SigningError};
 use gantry::identity::store::{SERVER, Store};
-use gantry::identity::{Renewal, Settings, client, keep, kubeconfig};
+use gantry::identity::{Renewal, Settings, client, kubeconfig, renewal};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use serde_json::{Value, json};
@@ -89,7 +89,7 @@ impl Joining {
         let (out, joined) = watch::channel(None);
         let end = CancellationToken::new;
         tasks.spawn(connection::run(self.settings.clone(), out, end()));
-        tasks.spawn(keep::run(self.settings.clone(), joined.clone(), end()));
+        tasks.spawn(renewal::run(self.settings.clone(), joined.clone(), end()));
         (tasks, joined)
     }
 

@@ -13,8 +13,8 @@ use gantry::command::join::{self, Asked, JoinError, Machine};
 use gantry::command::reset;
 use gantry::config::files::here;
 use gantry::config::resolve::Surroundings;
+use gantry::identity::ca_pin::CaPin;
 use gantry::identity::certificate::certificates;
-use gantry::identity::pin::Pin;
 use gantry::identity::{Renewal, Settings, connection, kubeconfig};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -52,7 +52,7 @@ impl Wish {
         let api = FakeApi::start_secure().await;
         let directory = tempfile::tempdir().unwrap();
         let pem = api.authority().pem.clone();
-        let pin = Pin::of(&certificates(pem.as_bytes()).unwrap()[0]);
+        let pin = CaPin::of(&certificates(pem.as_bytes()).unwrap()[0]);
         let asked = Asked {
             endpoint: Some(api.address()),
             token: Some(TOKEN.to_owned()),
@@ -316,7 +316,7 @@ async fn clusters_that_are_not_trusted() {
     wish.asked = right.clone();
     let other = Authority::new("kubernetes");
     wish.tell(&other.pem, TOKEN);
-    let pin = Pin::of(&certificates(other.pem.as_bytes()).unwrap()[0]);
+    let pin = CaPin::of(&certificates(other.pem.as_bytes()).unwrap()[0]);
     wish.asked.pins = vec![pin.to_string()];
     wish.fails("has no certificate of its cluster's CA").await;
     wish.put("kube-public", "cluster-info", &json!({}));

@@ -13,7 +13,7 @@ use gantry::identity::certificate::{Certificate, certificates};
 use gantry::identity::serving;
 use gantry::model::api::ApiNode;
 use gantry::model::tls::TlsOffer;
-use gantry::serve::node_api::{self, Files, Rules, Shown};
+use gantry::serve::node_api::{self, Files, Rules, ServingCertificate};
 use gantry::{serve, source};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http1::SendRequest;
@@ -52,7 +52,7 @@ impl Serving {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let files = Files {
-            shown: Shown::Signed {
+            serving_certificate: ServingCertificate::Signed {
                 current: joining.settings.serving_store().current(),
                 before: None,
             },
@@ -128,12 +128,12 @@ impl Serving {
         let stream = TcpStream::connect(self.address).await.unwrap();
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
-        let shown = stream.get_ref().1.peer_certificates().unwrap()[0].to_vec();
+        let serving_certificate = stream.get_ref().1.peer_certificates().unwrap()[0].to_vec();
         let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .unwrap();
         tokio::spawn(connection);
-        Ok((Connection(sender), shown))
+        Ok((Connection(sender), serving_certificate))
     }
 }
 
@@ -180,9 +180,9 @@ async fn nobody_is_answered_before_it_is_signed_and_other_addresses_have_another
         .joining
         .until("a certificate", || serving.stored().is_some())
         .await;
-    let (mut old, shown) = serving.connect("127.0.0.2").await.unwrap();
+    let (mut old, serving_certificate) = serving.connect("127.0.0.2").await.unwrap();
     old.ask().await;
-    assert_eq!(shown, serving.stored().unwrap().der());
+    assert_eq!(serving_certificate, serving.stored().unwrap().der());
     serving.connect("n").await.unwrap();
     let current = serving.joining.settings.serving_store().current();
     let target = fs::read_link(&current).unwrap();
@@ -202,7 +202,9 @@ async fn nobody_is_answered_before_it_is_signed_and_other_addresses_have_another
     serving
         .joining
         .until("the other certificate", || {
-            serving.stored().is_some_and(|own| own.der() != shown)
+            serving
+                .stored()
+                .is_some_and(|own| own.der() != serving_certificate)
         })
         .await;
     serving.connect("127.0.0.3").await.unwrap().0.ask().await;
@@ -231,9 +233,10 @@ async fn it_is_renewed_before_it_ends_and_no_connection_fails() {
     let connecting = async {
         let mut last = Vec::new();
         while !end.load(Ordering::Relaxed) {
-            let (mut connection, shown) = serving.connect("n").await.expect("every connection is made");
+            let (mut connection, serving_certificate) =
+                serving.connect("n").await.expect("every connection is made");
             connection.ask().await;
-            last = shown;
+            last = serving_certificate;
             made.fetch_add(1, Ordering::Relaxed);
         }
         last

@@ -48,7 +48,7 @@ pub(super) struct Office {
 }
 
 /// A token as it was given.
-struct Given {
+struct IssuedToken {
     text: String,
     expires: Timestamp,
     life: SignedDuration,
@@ -95,7 +95,7 @@ fn unread(to: &Teller, why: String) -> Result<(), super::Ended> {
     to.tell(Some(Known::Unread(why.into())))
 }
 
-fn object(given: Given) -> Object {
+fn object(given: IssuedToken) -> Object {
     Object {
         data: [(TokenKey::DATA.to_owned(), given.text.as_str().into())].into(),
         ..Object::default()
@@ -121,7 +121,7 @@ fn has_ended(key: &TokenKey, office: &Office) -> bool {
 }
 
 /// When it is asked for again: after four fifths of its life or a day, a little earlier.
-fn renewal(given: &Given, now: Timestamp, jitter: SignedDuration) -> Timestamp {
+fn renewal(given: &IssuedToken, now: Timestamp, jitter: SignedDuration) -> Timestamp {
     let before = |by: SignedDuration| given.expires.checked_sub(by).unwrap_or(Timestamp::MIN);
     let latest = before(given.life.saturating_sub(LONGEST_LIFE));
     let due = before(given.life / 5).min(latest);
@@ -135,7 +135,7 @@ fn jitter(key: &TokenKey) -> SignedDuration {
     SignedDuration::from_millis(drawn.try_into().unwrap_or(0))
 }
 
-async fn ask(key: &TokenKey, office: &Office) -> Result<Given, String> {
+async fn ask(key: &TokenKey, office: &Office) -> Result<IssuedToken, String> {
     let _turn = office.at_once.acquire().await;
     let client = office.clients.borrow().clone();
     let asked = TokenRequest {
@@ -169,11 +169,11 @@ async fn ask(key: &TokenKey, office: &Office) -> Result<Given, String> {
 }
 
 /// The token in an answer. Why it is none is not said: the reason would quote it.
-fn given(answer: &str, seconds: i64) -> Option<Given> {
+fn given(answer: &str, seconds: i64) -> Option<IssuedToken> {
     let answer: TokenRequest = serde_json::from_str(answer).ok()?;
     let status = answer.status?;
     let asked = answer.spec.and_then(|spec| spec.expiration_seconds);
-    Some(Given {
+    Some(IssuedToken {
         text: status.token.filter(|token| !token.is_empty())?,
         expires: status.expiration_timestamp?.0,
         life: SignedDuration::from_secs(asked.unwrap_or(seconds)).clamp(SignedDuration::ZERO, LONGEST_STATED),
@@ -188,7 +188,7 @@ mod tests {
     fn a_token_is_renewed_before_it_ends() {
         let at = |second| Timestamp::from_second(second).unwrap();
         let check = |issued: i64, life: i64, jitter: i64, want: i64| {
-            let given = Given {
+            let given = IssuedToken {
                 text: String::new(),
                 expires: at(issued + life),
                 life: SignedDuration::from_secs(life),

@@ -235,7 +235,7 @@ impl Scene {
 
     /// What an agent has that has just been started.
     fn another(&self) -> Directory {
-        let kept = Kept::new(self.root.path().join(".kept"));
+        let kept = LastGood::new(self.root.path().join(".kept"));
         let path = self.directory.path.clone();
         Directory::new(path, self.directory.context.clone(), Some(kept), Asking::Yes)
     }

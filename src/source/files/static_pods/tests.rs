@@ -41,7 +41,7 @@ impl Scene {
         };
         let (path, state) = (root.path().join("m"), root.path().join("state"));
         let runtime = watch::channel(Arc::default()).1;
-        let inputs = Inputs {
+        let inputs = ManifestInputs {
             path,
             context,
             rescan,
@@ -532,7 +532,7 @@ async fn a_change_that_the_kernels_queue_had_no_room_for_is_seen() {
 async fn a_relative_path_is_refused() {
     let (out, _set) = watch::channel(None);
     let context = ManifestContext::default();
-    let inputs = Inputs {
+    let inputs = ManifestInputs {
         path: "m".into(),
         context,
         rescan: NEVER,

@@ -6,15 +6,15 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::bootstrap::{self, BootstrapError, Recognition, Standing, chosen};
+use super::bootstrap::{self, BootstrapError, CredentialState, Recognition, chosen};
 use super::cause::chain;
 use super::certificate::Certificate;
-use super::choice::Choice;
 use super::connection::{self, Clients, Joined};
 use super::kubeconfig::{self, Stated};
 use super::request::Purpose;
+use super::selection::Choice;
 use super::signing::{self, SigningError};
-use super::{Renewal, Settings, due};
+use super::{Renewal, Settings, renewal_time};
 
 /// The longest sleep: the net under a clock that is set and a file that somebody else writes.
 const LONGEST: Duration = Duration::from_secs(600);
@@ -89,11 +89,11 @@ enum Next {
     /// Nothing before then.
     Wait(Timestamp),
     /// This.
-    Act(Deed),
+    Act(RenewalAction),
 }
 
 /// What can be done about it.
-enum Deed {
+enum RenewalAction {
     /// The one that the kubeconfig holds is stored and followed by another at once, as the kubelet does: it may have
     /// more rights than a node's.
     TakeOver(Box<Stated>),
@@ -105,11 +105,11 @@ enum Deed {
 
 fn next(settings: &Settings, now: Timestamp) -> Next {
     let later = Next::Wait(now + jiff::SignedDuration::from_secs(3600));
-    match bootstrap::standing(settings, now) {
-        Ok(Standing::Needed(why)) => return Next::Act(Deed::Begin(why)),
+    match bootstrap::credential_state(settings, now) {
+        Ok(CredentialState::Needed(why)) => return Next::Act(RenewalAction::Begin(why)),
         // Who makes the client has told it.
         Err(_) => return later,
-        Ok(Standing::Ready) => {}
+        Ok(CredentialState::Ready) => {}
     }
     let Ok(stated) = kubeconfig::read(&settings.kubeconfig) else {
         return later;
@@ -117,23 +117,23 @@ fn next(settings: &Settings, now: Timestamp) -> Next {
     if settings.renewal == Renewal::Off || !stated.has_certificate() {
         return later;
     }
-    let by_due = |certificate: &Certificate| match due::renewal(certificate) {
-        due if due > now => Next::Wait(due),
-        _ => Next::Act(Deed::Renew),
+    let by_due = |certificate: &Certificate| match renewal_time::renewal(certificate) {
+        renewal_time if renewal_time > now => Next::Wait(renewal_time),
+        _ => Next::Act(RenewalAction::Renew),
     };
     match chosen(settings, &stated, now) {
         Choice::Stored(certificate) => by_due(&certificate),
-        Choice::Stated(_) if stated.is_embedded() => Next::Act(Deed::TakeOver(Box::new(stated))),
+        Choice::Stated(_) if stated.is_embedded() => Next::Act(RenewalAction::TakeOver(Box::new(stated))),
         Choice::Stated(certificate) => by_due(&certificate),
         Choice::None(_) => later,
     }
 }
 
-async fn act(settings: &Settings, clients: &Clients, what: Deed) -> Result<(), BootstrapError> {
+async fn act(settings: &Settings, clients: &Clients, what: RenewalAction) -> Result<(), BootstrapError> {
     match what {
-        Deed::Begin(why) => bootstrap::bootstrap(settings, &why).await,
-        Deed::Renew => renew(settings, clients).await,
-        Deed::TakeOver(stated) => {
+        RenewalAction::Begin(why) => bootstrap::bootstrap(settings, &why).await,
+        RenewalAction::Renew => renew(settings, clients).await,
+        RenewalAction::TakeOver(stated) => {
             if let Some(pair) = stated.pair() {
                 let key = String::from_utf8_lossy(&pair.key);
                 settings.store().update(&pair.chain, &key, Timestamp::now())?;

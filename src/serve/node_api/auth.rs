@@ -41,7 +41,7 @@ pub struct Rules {
 
 /// The gate.
 #[derive(Clone)]
-pub(super) struct Gate(Arc<Inner>);
+pub(super) struct Auth(Arc<Inner>);
 
 struct Inner {
     rules: Rules,
@@ -89,13 +89,13 @@ impl IntoResponse for Closed {
 
 /// Lets a request through, or answers it.
 pub(super) async fn pass(
-    State(gate): State<Gate>,
+    State(auth): State<Auth>,
     ConnectInfo(peer): ConnectInfo<Peer>,
     Extension(seat): Extension<Arc<Seat>>,
     request: Request,
     next: Next,
 ) -> Response {
-    match gate.0.admit(&peer, &seat, &request_of(&request)).await {
+    match auth.0.admit(&peer, &seat, &request_of(&request)).await {
         Ok(()) => next.run(request).await,
         Err(closed) => closed.into_response(),
     }
@@ -124,9 +124,9 @@ fn bearer(headers: &HeaderMap) -> Option<String> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token.to_owned())
 }
 
-impl Gate {
-    pub(super) fn new(rules: Rules, clients: watch::Receiver<kube::Client>) -> Gate {
-        Gate(Arc::new(Inner {
+impl Auth {
+    pub(super) fn new(rules: Rules, clients: watch::Receiver<kube::Client>) -> Auth {
+        Auth(Arc::new(Inner {
             rules,
             clients,
             tokens: Mutex::default(),
@@ -312,15 +312,15 @@ mod tests {
             permissions: None,
             debugging: true,
         };
-        let Gate(gate) = Gate::new(rules, clients);
+        let Auth(auth) = Auth::new(rules, clients);
         let ttl = Duration::from_secs(3600);
         let key = |number: u64| -> TokenHash { Sha256::digest(number.to_le_bytes()).into() };
-        gate.remember(key(0), Some(Caller::anonymous()), ttl);
+        auth.remember(key(0), Some(Caller::anonymous()), ttl);
         for number in 1..10_000 {
-            gate.remember(key(number), None, ttl);
+            auth.remember(key(number), None, ttl);
         }
-        assert_eq!(gate.remembered(&key(0)), Some(Some(Caller::anonymous())));
-        assert_eq!(gate.remembered(&key(9_999)), Some(None));
-        assert_eq!(gate.remembered(&key(10_000)), None);
+        assert_eq!(auth.remembered(&key(0)), Some(Some(Caller::anonymous())));
+        assert_eq!(auth.remembered(&key(9_999)), Some(None));
+        assert_eq!(auth.remembered(&key(10_000)), None);
     }
 }

@@ -21,7 +21,7 @@ use crate::model::tls::TlsOffer;
 
 /// As whom the node shows itself.
 #[derive(Debug, Clone)]
-pub enum Shown {
+pub enum ServingCertificate {
     /// By these files, which must be there: the certificate, with what leads to its CA, and its key.
     Files(PathBuf, PathBuf),
     /// By what the cluster signs. While there is none, or it is over, nobody gets a connection, as with the kubelet.
@@ -33,13 +33,13 @@ pub enum Shown {
     },
 }
 
-impl Shown {
+impl ServingCertificate {
     /// The files of the certificate and its key; `None` where there are none.
     fn pair(&self) -> Option<(&Path, &Path)> {
         match self {
-            Shown::Files(certificate, key) => Some((certificate, key)),
-            Shown::Signed { current, .. } if current.exists() => Some((current, current)),
-            Shown::Signed { before, .. } => {
+            ServingCertificate::Files(certificate, key) => Some((certificate, key)),
+            ServingCertificate::Signed { current, .. } if current.exists() => Some((current, current)),
+            ServingCertificate::Signed { before, .. } => {
                 let (certificate, key) = before.as_ref()?;
                 Some((certificate, key))
             }
@@ -52,7 +52,7 @@ impl Shown {
 #[derive(Debug, Clone)]
 pub struct Files {
     /// The node's certificate and key.
-    pub shown: Shown,
+    pub serving_certificate: ServingCertificate,
     /// Of whose CAs callers may show certificates; `None`: of none.
     pub client_ca: Option<PathBuf>,
     /// What callers are offered to agree on.
@@ -84,7 +84,7 @@ pub enum TlsError {
 pub(super) type Stamp = Vec<Option<(u64, u64, i64, i64, u64)>>;
 
 pub(super) fn stamp(files: &Files) -> Stamp {
-    let pair = files.shown.pair();
+    let pair = files.serving_certificate.pair();
     let paths = [
         pair.map(|(certificate, _)| certificate),
         pair.map(|(_, key)| key),
@@ -108,7 +108,7 @@ pub(super) fn stamp(files: &Files) -> Stamp {
 pub(super) struct Loaded {
     pub(super) acceptor: TlsAcceptor,
     pub(super) verifier: Option<Arc<dyn ClientCertVerifier>>,
-    pub(super) shown: Arc<Own>,
+    pub(super) serving_certificate: Arc<Own>,
 }
 
 /// The certificate that is shown.
@@ -144,7 +144,7 @@ pub(super) fn load(files: &Files) -> Result<Loaded, TlsError> {
         why: why.to_string(),
     };
     let provider = Arc::new(offer::provider(&files.offer));
-    let shown = Arc::new(own(&files.shown, &provider)?);
+    let serving_certificate = Arc::new(own(&files.serving_certificate, &provider)?);
     let verifier = match &files.client_ca {
         None => None,
         Some(path) => {
@@ -167,7 +167,7 @@ pub(super) fn load(files: &Files) -> Result<Loaded, TlsError> {
         .expect("the provider has what the versions need");
     let mut config = builder
         .with_client_cert_verifier(asks)
-        .with_cert_resolver(shown.clone());
+        .with_cert_resolver(serving_certificate.clone());
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     // Whoever comes again agrees anew, as the API server does anyway: sessions would be kept for strangers, each with
     // the certificates that they showed.
@@ -176,24 +176,24 @@ pub(super) fn load(files: &Files) -> Result<Loaded, TlsError> {
     Ok(Loaded {
         acceptor: TlsAcceptor::from(Arc::new(config)),
         verifier,
-        shown,
+        serving_certificate,
     })
 }
 
 /// The certificate to show. Of those that the cluster signs, one that cannot be used is none: another one follows.
-fn own(shown: &Shown, provider: &CryptoProvider) -> Result<Own, TlsError> {
-    let Some((certificate, key)) = shown.pair() else {
+fn own(serving_certificate: &ServingCertificate, provider: &CryptoProvider) -> Result<Own, TlsError> {
+    let Some((certificate, key)) = serving_certificate.pair() else {
         return Ok(Own::NONE);
     };
-    match (read(certificate, key, provider), shown) {
-        (Ok(own), Shown::Signed { .. }) => Ok(own),
+    match (read(certificate, key, provider), serving_certificate) {
+        (Ok(own), ServingCertificate::Signed { .. }) => Ok(own),
         // Who names files answers for their time.
-        (Ok(own), Shown::Files(..)) => Ok(Own { until: None, ..own }),
-        (Err(error), Shown::Signed { .. }) => {
+        (Ok(own), ServingCertificate::Files(..)) => Ok(Own { until: None, ..own }),
+        (Err(error), ServingCertificate::Signed { .. }) => {
             tracing::warn!("{error}; until another one is signed, nobody gets a connection");
             Ok(Own::NONE)
         }
-        (Err(error), Shown::Files(..)) => Err(error),
+        (Err(error), ServingCertificate::Files(..)) => Err(error),
     }
 }
 
@@ -248,7 +248,7 @@ mod tests {
         let at = |name: &str| directory.path().join(name);
         let (current, before) = (at("current.pem"), at("before.pem"));
         let files = |before: Option<&PathBuf>| Files {
-            shown: Shown::Signed {
+            serving_certificate: ServingCertificate::Signed {
                 current: current.clone(),
                 before: before.map(|path| (path.clone(), path.clone())),
             },
@@ -257,7 +257,7 @@ mod tests {
         };
         let is_shown = |before: Option<&PathBuf>| {
             let loaded = load(&files(before)).unwrap();
-            loaded.shown.is_there(UnixTime::now())
+            loaded.serving_certificate.is_there(UnixTime::now())
         };
         make(&before, 60);
         assert!(!is_shown(None));
@@ -277,13 +277,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("pair.pem");
         let files = Files {
-            shown: Shown::Files(path.clone(), path.clone()),
+            serving_certificate: ServingCertificate::Files(path.clone(), path.clone()),
             client_ca: None,
             offer: TlsOffer::default(),
         };
         assert!(load(&files).is_err());
         make(&path, -60);
-        let shown = load(&files).unwrap().shown;
-        assert!(shown.is_there(UnixTime::now()));
+        let serving_certificate = load(&files).unwrap().serving_certificate;
+        assert!(serving_certificate.is_there(UnixTime::now()));
     }
 }

@@ -11,7 +11,7 @@ const HAS_SANDBOX: &str = "PodReadyToStartContainers";
 
 /// When something is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Haste {
+pub(super) enum Urgency {
     /// At once.
     Now,
     /// With the next word, or a little later.
@@ -19,29 +19,29 @@ pub(super) enum Haste {
 }
 
 /// How soon `ours` is told in the place of what the API server has of the pod.
-pub(super) fn haste(ours: &PodStatus, theirs: &Pod) -> Haste {
+pub(super) fn urgency(ours: &PodStatus, theirs: &Pod) -> Urgency {
     let nothing = PodStatus::default();
-    let told = theirs.status.as_ref().unwrap_or(&nothing);
+    let published = theirs.status.as_ref().unwrap_or(&nothing);
     let is_now = if theirs.metadata.deletion_timestamp.is_some() {
         // Nobody sends it anything more: what counts is its end, once its sandbox has ended, too.
         tells_end(Some(ours)) && holds(ours, HAS_SANDBOX) != Some("True")
     } else {
-        differs(ours, told)
+        differs(ours, published)
     };
-    if is_now { Haste::Now } else { Haste::Soon }
+    if is_now { Urgency::Now } else { Urgency::Soon }
 }
 
 /// Whether something differs that others act on, or people wait for.
-fn differs(ours: &PodStatus, told: &PodStatus) -> bool {
+fn differs(ours: &PodStatus, published: &PodStatus) -> bool {
     let conditions = ours.conditions.iter().flatten();
-    let mut acted_on =
+    let mut awaited =
         conditions.filter(|condition| condition.type_ != HAS_SANDBOX && !is_foreign(&condition.type_));
-    ours.phase != told.phase
-        || ours.reason != told.reason
-        || ours.message != told.message
-        || ours.container_statuses != told.container_statuses
-        || ours.init_container_statuses != told.init_container_statuses
-        || acted_on.any(|condition| holds(told, &condition.type_) != Some(condition.status.as_str()))
+    ours.phase != published.phase
+        || ours.reason != published.reason
+        || ours.message != published.message
+        || ours.container_statuses != published.container_statuses
+        || ours.init_container_statuses != published.init_container_statuses
+        || awaited.any(|condition| holds(published, &condition.type_) != Some(condition.status.as_str()))
 }
 
 /// `True`, `False` or `Unknown`, where the condition is told.
@@ -56,14 +56,14 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn check(ours: Value, theirs: Value, deleted: bool, expected: Haste) {
+    fn check(ours: Value, theirs: Value, deleted: bool, expected: Urgency) {
         let mut pod = json!({"metadata": {"name": "p"}, "spec": {"containers": []}, "status": theirs});
         if deleted {
             pod["metadata"]["deletionTimestamp"] = json!("2026-11-20T08:00:00Z");
         }
         let status = serde_json::from_value(ours.clone()).unwrap();
         assert_eq!(
-            haste(&status, &serde_json::from_value(pod).unwrap()),
+            urgency(&status, &serde_json::from_value(pod).unwrap()),
             expected,
             "{ours}"
         );
@@ -77,27 +77,27 @@ mod tests {
     #[test]
     fn what_others_act_on_is_told_at_once() {
         let creating = status("Pending", "False", "False");
-        check(creating.clone(), json!({"phase": "Pending"}), false, Haste::Now);
+        check(creating.clone(), json!({"phase": "Pending"}), false, Urgency::Now);
         check(
             status("Running", "True", "True"),
             creating.clone(),
             false,
-            Haste::Now,
+            Urgency::Now,
         );
         check(
             status("Running", "False", "True"),
             status("Running", "True", "True"),
             false,
-            Haste::Now,
+            Urgency::Now,
         );
         let mut restarted = status("Running", "True", "True");
         restarted["containerStatuses"] =
             json!([{"name": "c", "image": "i", "imageID": "", "ready": true, "restartCount": 1}]);
-        check(restarted, status("Running", "True", "True"), false, Haste::Now);
+        check(restarted, status("Running", "True", "True"), false, Urgency::Now);
         // Its own.
         let mut gated = creating.clone();
         gated["conditions"][1] = json!({"type": "example.org/gate", "status": "True"});
-        check(creating.clone(), gated, false, Haste::Soon);
+        check(creating.clone(), gated, false, Urgency::Soon);
     }
 
     #[test]
@@ -105,7 +105,7 @@ mod tests {
         let mut made = status("Pending", "False", "True");
         made["podIP"] = json!("10.0.0.1");
         made["observedGeneration"] = json!(2);
-        check(made, status("Pending", "False", "False"), false, Haste::Soon);
+        check(made, status("Pending", "False", "False"), false, Urgency::Soon);
     }
 
     #[test]
@@ -115,20 +115,20 @@ mod tests {
             status("Running", "False", "True"),
             running.clone(),
             true,
-            Haste::Soon,
+            Urgency::Soon,
         );
         check(
             status("Succeeded", "False", "True"),
             running.clone(),
             true,
-            Haste::Soon,
+            Urgency::Soon,
         );
         check(
             status("Succeeded", "False", "False"),
             running.clone(),
             true,
-            Haste::Now,
+            Urgency::Now,
         );
-        check(json!({"phase": "Failed"}), running, true, Haste::Now);
+        check(json!({"phase": "Failed"}), running, true, Urgency::Now);
     }
 }

@@ -12,7 +12,7 @@ const ROTATE: &str = "RotateKubeletServerCertificate";
 
 /// Who is let in, and as whom the node shows itself.
 #[derive(Debug, Clone)]
-pub struct Gate {
+pub struct NodeApi {
     /// As whom the node shows itself.
     pub serving: Serving,
     /// `authentication.x509.clientCAFile`
@@ -51,7 +51,11 @@ pub enum Authorization {
 }
 
 /// The part of the configuration of this name.
-pub(super) fn gate(written: &KubeletConfiguration, around: &Surroundings, checks: &mut Checks<'_>) -> Gate {
+pub(super) fn node_api(
+    written: &KubeletConfiguration,
+    around: &Surroundings,
+    checks: &mut Checks<'_>,
+) -> NodeApi {
     let file = |text: Option<&String>| {
         text.filter(|text| !text.is_empty())
             .map(|text| around.directory.join(text))
@@ -89,7 +93,7 @@ pub(super) fn gate(written: &KubeletConfiguration, around: &Surroundings, checks
         checks.wrong("serverTLSBootstrap", problem);
     }
     let x509 = authentication.x509.unwrap_or_default();
-    Gate {
+    NodeApi {
         serving: match pair {
             pair if is_signed => Serving::Signed(pair),
             Some((certificate, key)) => Serving::Files(certificate, key),
@@ -115,7 +119,7 @@ mod tests {
     use crate::config::layers::Layer;
     use serde_json::json;
 
-    fn read(value: serde_json::Value) -> (Gate, Vec<String>) {
+    fn read(value: serde_json::Value) -> (NodeApi, Vec<String>) {
         let written: KubeletConfiguration = serde_json::from_value(value.clone()).unwrap();
         let layer = Layer {
             value,
@@ -127,13 +131,16 @@ mod tests {
             hostname: "vm".into(),
             version: String::new(),
         };
-        let gate = gate(&written, &around, &mut checks);
-        (gate, checks.problems.iter().map(ToString::to_string).collect())
+        let node_api = node_api(&written, &around, &mut checks);
+        (
+            node_api,
+            checks.problems.iter().map(ToString::to_string).collect(),
+        )
     }
 
     #[test]
     fn what_is_written_is_what_holds() {
-        let (gate, problems) = read(json!({
+        let (node_api, problems) = read(json!({
             "tlsCertFile": "tls.crt", "tlsPrivateKeyFile": "/k/tls.key",
             "authentication": {
                 "x509": {"clientCAFile": "/k/ca.crt"}, "webhook": {"enabled": true, "cacheTTL": "2m0s"},
@@ -143,42 +150,42 @@ mod tests {
         }));
         assert_eq!(problems, [""; 0]);
         assert_eq!(
-            gate.serving,
+            node_api.serving,
             Serving::Files("/here/tls.crt".into(), "/k/tls.key".into())
         );
-        assert_eq!(gate.client_ca, Some("/k/ca.crt".into()));
+        assert_eq!(node_api.client_ca, Some("/k/ca.crt".into()));
         assert_eq!(
-            (gate.anonymous, gate.tokens),
+            (node_api.anonymous, node_api.tokens),
             (false, Some(Duration::from_secs(120)))
         );
         let (yes, no) = (Duration::from_secs(300), Duration::from_secs(30));
-        assert_eq!(gate.authorization, Authorization::Webhook { yes, no });
+        assert_eq!(node_api.authorization, Authorization::Webhook { yes, no });
     }
 
     #[test]
     fn nobody_is_let_in_by_silence() {
-        let (gate, _) = read(json!({}));
-        assert!(!gate.anonymous && gate.client_ca.is_none());
-        assert!(matches!(gate.authorization, Authorization::Webhook { .. }));
+        let (node_api, _) = read(json!({}));
+        assert!(!node_api.anonymous && node_api.client_ca.is_none());
+        assert!(matches!(node_api.authorization, Authorization::Webhook { .. }));
     }
 
     #[test]
     fn a_certificate_that_the_cluster_signs() {
-        let (gate, problems) = read(json!({"serverTLSBootstrap": true}));
-        assert_eq!((gate.serving, problems.len()), (Serving::Signed(None), 0));
-        let (gate, _) = read(
+        let (node_api, problems) = read(json!({"serverTLSBootstrap": true}));
+        assert_eq!((node_api.serving, problems.len()), (Serving::Signed(None), 0));
+        let (node_api, _) = read(
             json!({"serverTLSBootstrap": true, "tlsCertFile": "/k/tls.crt", "tlsPrivateKeyFile": "/k/tls.key"}),
         );
         let pair = ("/k/tls.crt".into(), "/k/tls.key".into());
-        assert_eq!(gate.serving, Serving::Signed(Some(pair)));
+        assert_eq!(node_api.serving, Serving::Signed(Some(pair)));
         let gates = json!({"RotateKubeletServerCertificate": false});
         let (_, problems) = read(json!({"serverTLSBootstrap": true, "featureGates": gates}));
         assert!(
             problems[0].contains("serverTLSBootstrap: needs the feature gate"),
             "{problems:?}"
         );
-        let (gate, problems) = read(json!({"featureGates": gates}));
-        assert_eq!((gate.serving, problems.len()), (Serving::Own, 0));
+        let (node_api, problems) = read(json!({"featureGates": gates}));
+        assert_eq!((node_api.serving, problems.len()), (Serving::Own, 0));
     }
 
     #[test]

@@ -28,9 +28,9 @@ mod tests {
         for _ in 0..20 {
             let (pem, _) = authority.issue("n", -1000, 9000);
             let certificate = certificates(pem.as_bytes()).unwrap().remove(0);
-            let due = renewal(&certificate);
-            assert_eq!(due, renewal(&certificate));
-            let after = due.duration_since(certificate.not_before).as_secs();
+            let renewal_time = renewal(&certificate);
+            assert_eq!(renewal_time, renewal(&certificate));
+            let after = renewal_time.duration_since(certificate.not_before).as_secs();
             assert!((7000..=9000).contains(&after), "{after}");
             found.push(after);
         }

@@ -8,20 +8,20 @@ use super::certificate::Certificate;
 
 /// `sha256:` and the digest of a SubjectPublicKeyInfo.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pin([u8; 32]);
+pub struct CaPin([u8; 32]);
 
 /// The text is no pin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{0:?} is no pin of a CA; copy the whole `sha256:…` from `kubeadm token create --print-join-command`"
 )]
-pub struct NotAPin(String);
+pub struct NotACaPin(String);
 
-impl FromStr for Pin {
-    type Err = NotAPin;
+impl FromStr for CaPin {
+    type Err = NotACaPin;
 
-    fn from_str(text: &str) -> Result<Pin, NotAPin> {
-        let wrong = || NotAPin(text.to_owned());
+    fn from_str(text: &str) -> Result<CaPin, NotACaPin> {
+        let wrong = || NotACaPin(text.to_owned());
         let (method, digits) = text.split_once(':').ok_or_else(wrong)?;
         if !method.eq_ignore_ascii_case("sha256")
             || digits.len() != 64
@@ -33,21 +33,21 @@ impl FromStr for Pin {
         for (byte, at) in digest.iter_mut().zip((0..).step_by(2)) {
             *byte = u8::from_str_radix(&digits[at..at + 2], 16).map_err(|_| wrong())?;
         }
-        Ok(Pin(digest))
+        Ok(CaPin(digest))
     }
 }
 
-impl std::fmt::Display for Pin {
+impl std::fmt::Display for CaPin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("sha256:")?;
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
-impl Pin {
+impl CaPin {
     /// The pin of a certificate.
-    pub fn of(certificate: &Certificate) -> Pin {
-        Pin(Sha256::digest(certificate.public_key()).into())
+    pub fn of(certificate: &Certificate) -> CaPin {
+        CaPin(Sha256::digest(certificate.public_key()).into())
     }
 }
 
@@ -60,9 +60,9 @@ mod tests {
     #[test]
     fn pins() {
         let authority = certificates(Authority::new("ca").pem.as_bytes()).unwrap();
-        let pin = Pin::of(&authority[0]);
-        assert_eq!(pin.to_string().parse::<Pin>(), Ok(pin.clone()));
-        assert_eq!(pin.to_string().to_uppercase().parse::<Pin>(), Ok(pin));
+        let pin = CaPin::of(&authority[0]);
+        assert_eq!(pin.to_string().parse::<CaPin>(), Ok(pin.clone()));
+        assert_eq!(pin.to_string().to_uppercase().parse::<CaPin>(), Ok(pin));
         for wrong in [
             "",
             "sha256:",
@@ -71,7 +71,7 @@ mod tests {
             &"0".repeat(64),
             &format!("sha256:{}", "+1".repeat(32)),
         ] {
-            assert!(wrong.parse::<Pin>().is_err(), "{wrong}");
+            assert!(wrong.parse::<CaPin>().is_err(), "{wrong}");
         }
     }
 }
