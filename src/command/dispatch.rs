@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::client::Client;
 use super::table::printable;
 use super::{check, cleanup, completions, describe, doctor, exec, get, join, logs, reset, start, version};
-use crate::cli::{Cli, Command, Output, Resource};
+use crate::cli::{self, Cli, Command, Output, Resource};
 use crate::config::Role;
 use crate::config::layers::FlagValues;
 
@@ -21,32 +21,17 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Run(_) => start::start(Role::Run, &given),
         Command::Kubelet(_) => start::start(Role::Kubelet, &given),
         Command::Get(asked) => {
-            let options = get::Options {
-                what: match asked.resource {
-                    Resource::Pods => get::What::Pods(asked.names),
-                    Resource::Node => get::What::Node,
-                },
-                namespace: asked.namespace,
-                all_namespaces: asked.all_namespaces,
-                output: output(asked.output),
-            };
+            let (options, now) = (get_options(asked), Timestamp::now());
             wait(get::run(
                 &client,
                 &options,
-                Timestamp::now(),
+                now,
                 &mut io::stdout(),
                 &mut io::stderr(),
             ))
         }
         Command::Describe(asked) => {
-            let what = match asked.resource {
-                Resource::Pods => describe::What::Pods(asked.names),
-                Resource::Node => describe::What::Node,
-            };
-            let options = describe::Options {
-                what,
-                namespace: asked.namespace,
-            };
+            let options = describe_options(asked);
             wait(describe::run(
                 &client,
                 &options,
@@ -55,38 +40,14 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             ))
         }
         Command::Logs(asked) => {
-            let options = logs::Options {
-                pod: asked.pod,
-                namespace: asked.namespace,
-                container: asked.container,
-                follow: asked.follow,
-                previous: asked.previous,
-                tail: asked.tail,
-                since: asked.since,
-                timestamps: asked.timestamps,
-                ..logs::Options::default()
-            };
+            let options = logs_options(asked);
             wait(async { logs::run(&client, &options, &mut tokio::io::stdout(), &mut io::stderr()).await })
         }
-        Command::Exec(asked) => {
-            let options = exec::Options {
-                pod: asked.pod,
-                namespace: asked.namespace,
-                container: asked.container,
-                stdin: asked.stdin,
-                tty: asked.tty,
-                command: asked.command,
-            };
-            execute(&client, &options)
-        }
+        Command::Exec(asked) => execute(&client, &exec_options(asked)),
         Command::Doctor(asked) => {
             let config = start::configuration(Role::Run, &given)?;
             let sound = single()?.block_on(doctor::doctor(&config, asked.output, &mut io::stdout()))?;
-            Ok(if sound {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            })
+            Ok(code(sound))
         }
         Command::Check(asked) => {
             let options = check::Options {
@@ -97,34 +58,13 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Cleanup(asked) => {
             let config = start::configuration(Role::Run, &given)?;
-            if !asked.yes && !confirmed()? {
-                return Ok(ExitCode::FAILURE);
+            match asked.yes || confirmed()? {
+                true => clean_up(&config),
+                false => Ok(ExitCode::FAILURE),
             }
-            clean_up(&config)
         }
-        Command::Join(asked) => {
-            root("joining")?;
-            let machine = join::Machine::here()?;
-            let asked = join::Asked {
-                endpoint: asked.endpoint,
-                token: asked.token,
-                pins: asked.discovery_token_ca_cert_hash,
-                unsafe_skip: asked.discovery_token_unsafe_skip_ca_verification,
-                discovery_file: asked.discovery_file,
-                node_name: asked.node_name,
-            };
-            single()?.block_on(join::run(&asked, &machine, &mut io::stdout()))?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Command::Reset(asked) => {
-            root("resetting")?;
-            if !asked.yes && !confirmed()? {
-                return Ok(ExitCode::FAILURE);
-            }
-            let (places, systemctl) = (join::files::Places::here(), join::service::Systemctl::here());
-            single()?.block_on(reset::run(&places, &systemctl, &mut io::stdout()))?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Join(asked) => join_cluster(asked),
+        Command::Reset(asked) => reset_node(asked.yes),
         Command::Version(asked) => shown(io::stdout().write_all(version::own(asked.output).as_bytes())),
         Command::Completions(asked) => shown(completions::completions(asked.shell, &mut io::stdout())),
         Command::Man(asked) => {
@@ -133,6 +73,86 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// The exit code of a verb that answers yes or no.
+fn code(yes: bool) -> ExitCode {
+    match yes {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}
+
+fn get_options(asked: cli::Get) -> get::Options {
+    get::Options {
+        what: match asked.resource {
+            Resource::Pods => get::What::Pods(asked.names),
+            Resource::Node => get::What::Node,
+        },
+        namespace: asked.namespace,
+        all_namespaces: asked.all_namespaces,
+        output: output(asked.output),
+    }
+}
+
+fn describe_options(asked: cli::Describe) -> describe::Options {
+    describe::Options {
+        what: match asked.resource {
+            Resource::Pods => describe::What::Pods(asked.names),
+            Resource::Node => describe::What::Node,
+        },
+        namespace: asked.namespace,
+    }
+}
+
+fn logs_options(asked: cli::Logs) -> logs::Options {
+    logs::Options {
+        pod: asked.pod,
+        namespace: asked.namespace,
+        container: asked.container,
+        follow: asked.follow,
+        previous: asked.previous,
+        tail: asked.tail,
+        since: asked.since,
+        timestamps: asked.timestamps,
+        ..logs::Options::default()
+    }
+}
+
+fn exec_options(asked: cli::Exec) -> exec::Options {
+    exec::Options {
+        pod: asked.pod,
+        namespace: asked.namespace,
+        container: asked.container,
+        stdin: asked.stdin,
+        tty: asked.tty,
+        command: asked.command,
+    }
+}
+
+fn join_cluster(asked: cli::Join) -> anyhow::Result<ExitCode> {
+    root("joining")?;
+    let machine = join::Machine::here()?;
+    let asked = join::Asked {
+        endpoint: asked.endpoint,
+        token: asked.token,
+        pins: asked.discovery_token_ca_cert_hash,
+        unsafe_skip: asked.discovery_token_unsafe_skip_ca_verification,
+        discovery_file: asked.discovery_file,
+        node_name: asked.node_name,
+    };
+    single()?.block_on(join::run(&asked, &machine, &mut io::stdout()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn reset_node(yes: bool) -> anyhow::Result<ExitCode> {
+    root("resetting")?;
+    if !yes && !confirmed()? {
+        return Ok(ExitCode::FAILURE);
+    }
+    let (places, systemctl) = (join::files::Places::here(), join::service::Systemctl::here());
+    single()?.block_on(reset::run(&places, &systemctl, &mut io::stdout()))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Checks manifests. That something cannot be read is another answer than that it would not run.
@@ -234,9 +254,5 @@ fn clean_up(config: &crate::config::Config) -> anyhow::Result<ExitCode> {
     for failure in &summary.failures {
         writeln!(io::stderr(), "left: {failure}")?;
     }
-    Ok(if summary.failures.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(code(summary.failures.is_empty()))
 }

@@ -79,4 +79,4 @@ pub use dispatch::run;
 pub use table::printable;
 
 #[cfg(test)]
-mod stories;
+mod tests;

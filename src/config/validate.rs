@@ -10,6 +10,9 @@ use super::raw::KubeletConfiguration;
 use super::supported::not_there_yet;
 use crate::model::duration::Span;
 
+/// The upper end of durations that have none.
+const LONGEST: Span = Span(i64::MAX);
+
 /// Collects problems, with who said the key.
 pub struct Checks<'a> {
     layer: &'a Layer,
@@ -70,6 +73,17 @@ impl<'a> Checks<'a> {
         }
     }
 
+    fn lasts(&mut self, key: &str, value: Option<Span>, range: std::ops::RangeInclusive<Span>) {
+        if let Some(value) = value.filter(|value| !range.contains(value)) {
+            let (low, high) = (range.start(), range.end());
+            let allowed = match *high {
+                LONGEST => format!("must be {low} or longer"),
+                high => format!("must be between {low} and {high}"),
+            };
+            self.wrong(key, format!("{value} {allowed}"));
+        }
+    }
+
     fn one_of(&mut self, key: &str, value: Option<&String>, allowed: &[&str]) {
         if let Some(value) = value.filter(|value| !allowed.contains(&value.as_str())) {
             self.wrong(key, format!("{value:?} is not one of {}", allowed.join(", ")));
@@ -90,64 +104,60 @@ pub fn validate(config: &KubeletConfiguration, checks: &mut Checks<'_>) {
 fn ranges(config: &KubeletConfiguration, checks: &mut Checks<'_>) {
     let wide = |value: Option<i32>| value.map(i64::from);
     let any = i64::MAX;
-    for (key, value, range) in [
-        (
-            "nodeLeaseDurationSeconds",
-            wide(config.node_lease_duration_seconds),
-            1..=any,
-        ),
-        ("eventBurst", wide(config.event_burst), 0..=any),
-        ("eventRecordQPS", wide(config.event_record_qps), 0..=any),
-        ("healthzPort", wide(config.healthz_port), 0..=65_535),
-        ("port", wide(config.port), 1..=65_535),
-        ("readOnlyPort", wide(config.read_only_port), 0..=65_535),
-        (
-            "imageGCHighThresholdPercent",
-            wide(config.image_gc_high_threshold_percent),
-            0..=100,
-        ),
-        (
-            "imageGCLowThresholdPercent",
-            wide(config.image_gc_low_threshold_percent),
-            0..=100,
-        ),
-        ("iptablesDropBit", wide(config.iptables_drop_bit), 0..=31),
-        (
-            "iptablesMasqueradeBit",
-            wide(config.iptables_masquerade_bit),
-            0..=31,
-        ),
-        ("kubeAPIBurst", wide(config.kube_api_burst), 0..=any),
-        ("kubeAPIQPS", wide(config.kube_api_qps), 0..=any),
-        (
-            "nodeStatusMaxImages",
-            wide(config.node_status_max_images),
-            -1..=any,
-        ),
-        ("maxOpenFiles", config.max_open_files, 0..=any),
-        ("maxPods", wide(config.max_pods), 0..=any),
-        ("podsPerCore", wide(config.pods_per_core), 0..=any),
-        ("oomScoreAdj", wide(config.oom_score_adj), -1_000..=1_000),
-        ("registryBurst", wide(config.registry_burst), 0..=any),
-        ("registryPullQPS", wide(config.registry_pull_qps), 0..=any),
-        (
-            "maxParallelImagePulls",
-            wide(config.max_parallel_image_pulls),
-            1..=any,
-        ),
-        (
-            "containerLogMaxWorkers",
-            wide(config.container_log_max_workers),
-            1..=any,
-        ),
-        (
-            "containerLogMaxFiles",
-            wide(config.container_log_max_files),
-            2..=any,
-        ),
-    ] {
-        checks.within(key, value, range);
-    }
+    checks.within(
+        "nodeLeaseDurationSeconds",
+        wide(config.node_lease_duration_seconds),
+        1..=any,
+    );
+    checks.within("eventBurst", wide(config.event_burst), 0..=any);
+    checks.within("eventRecordQPS", wide(config.event_record_qps), 0..=any);
+    checks.within("healthzPort", wide(config.healthz_port), 0..=65_535);
+    checks.within("port", wide(config.port), 1..=65_535);
+    checks.within("readOnlyPort", wide(config.read_only_port), 0..=65_535);
+    checks.within(
+        "imageGCHighThresholdPercent",
+        wide(config.image_gc_high_threshold_percent),
+        0..=100,
+    );
+    checks.within(
+        "imageGCLowThresholdPercent",
+        wide(config.image_gc_low_threshold_percent),
+        0..=100,
+    );
+    checks.within("iptablesDropBit", wide(config.iptables_drop_bit), 0..=31);
+    checks.within(
+        "iptablesMasqueradeBit",
+        wide(config.iptables_masquerade_bit),
+        0..=31,
+    );
+    checks.within("kubeAPIBurst", wide(config.kube_api_burst), 0..=any);
+    checks.within("kubeAPIQPS", wide(config.kube_api_qps), 0..=any);
+    checks.within(
+        "nodeStatusMaxImages",
+        wide(config.node_status_max_images),
+        -1..=any,
+    );
+    checks.within("maxOpenFiles", config.max_open_files, 0..=any);
+    checks.within("maxPods", wide(config.max_pods), 0..=any);
+    checks.within("podsPerCore", wide(config.pods_per_core), 0..=any);
+    checks.within("oomScoreAdj", wide(config.oom_score_adj), -1_000..=1_000);
+    checks.within("registryBurst", wide(config.registry_burst), 0..=any);
+    checks.within("registryPullQPS", wide(config.registry_pull_qps), 0..=any);
+    checks.within(
+        "maxParallelImagePulls",
+        wide(config.max_parallel_image_pulls),
+        1..=any,
+    );
+    checks.within(
+        "containerLogMaxWorkers",
+        wide(config.container_log_max_workers),
+        1..=any,
+    );
+    checks.within(
+        "containerLogMaxFiles",
+        wide(config.container_log_max_files),
+        2..=any,
+    );
     if let Some(factor) = config.memory_throttling_factor
         && !(factor > 0.0 && factor <= 1.0)
     {
@@ -183,118 +193,108 @@ fn choices(config: &KubeletConfiguration, checks: &mut Checks<'_>) {
         .and_then(|logging| logging.format.as_ref());
     let numa = ["none", "best-effort", "restricted", "single-numa-node"];
     let changes = config.config_map_and_secret_change_detection_strategy.as_ref();
-    for (key, value, allowed) in [
-        (
-            "cgroupDriver",
-            config.cgroup_driver.as_ref(),
-            &["cgroupfs", "systemd"][..],
-        ),
-        (
-            "topologyManagerPolicy",
-            config.topology_manager_policy.as_ref(),
-            &numa,
-        ),
-        (
-            "topologyManagerScope",
-            config.topology_manager_scope.as_ref(),
-            &["container", "pod"],
-        ),
-        (
-            "cpuManagerPolicy",
-            config.cpu_manager_policy.as_ref(),
-            &["none", "static"],
-        ),
-        (
-            "memoryManagerPolicy",
-            config.memory_manager_policy.as_ref(),
-            &["None", "Static"],
-        ),
-        (
-            "memoryReservationPolicy",
-            config.memory_reservation_policy.as_ref(),
-            &["None", "TieredReservation"],
-        ),
-        (
-            "hairpinMode",
-            config.hairpin_mode.as_ref(),
-            &["promiscuous-bridge", "hairpin-veth", "none"],
-        ),
-        ("authorization.mode", authorization, &["AlwaysAllow", "Webhook"]),
-        ("memorySwap.swapBehavior", swap, &["NoSwap", "LimitedSwap"]),
-        ("logging.format", format, &["text", "json"]),
-        (
-            "configMapAndSecretChangeDetectionStrategy",
-            changes,
-            &["Get", "Cache", "Watch"],
-        ),
-    ] {
-        checks.one_of(key, value, allowed);
-    }
+    checks.one_of(
+        "cgroupDriver",
+        config.cgroup_driver.as_ref(),
+        &["cgroupfs", "systemd"],
+    );
+    checks.one_of(
+        "topologyManagerPolicy",
+        config.topology_manager_policy.as_ref(),
+        &numa,
+    );
+    checks.one_of(
+        "topologyManagerScope",
+        config.topology_manager_scope.as_ref(),
+        &["container", "pod"],
+    );
+    checks.one_of(
+        "cpuManagerPolicy",
+        config.cpu_manager_policy.as_ref(),
+        &["none", "static"],
+    );
+    checks.one_of(
+        "memoryManagerPolicy",
+        config.memory_manager_policy.as_ref(),
+        &["None", "Static"],
+    );
+    checks.one_of(
+        "memoryReservationPolicy",
+        config.memory_reservation_policy.as_ref(),
+        &["None", "TieredReservation"],
+    );
+    checks.one_of(
+        "hairpinMode",
+        config.hairpin_mode.as_ref(),
+        &["promiscuous-bridge", "hairpin-veth", "none"],
+    );
+    checks.one_of("authorization.mode", authorization, &["AlwaysAllow", "Webhook"]);
+    checks.one_of("memorySwap.swapBehavior", swap, &["NoSwap", "LimitedSwap"]);
+    checks.one_of("logging.format", format, &["text", "json"]);
+    checks.one_of(
+        "configMapAndSecretChangeDetectionStrategy",
+        changes,
+        &["Get", "Cache", "Watch"],
+    );
 }
 
 fn durations(config: &KubeletConfiguration, checks: &mut Checks<'_>) {
     let second = Span::seconds(1);
-    let longest = Span(i64::MAX);
     let restart = config
         .crash_loop_back_off
         .as_ref()
         .and_then(|backoff| backoff.max_container_restart_period);
-    for (key, value, low, high) in [
-        ("syncFrequency", config.sync_frequency, second, longest),
-        ("fileCheckFrequency", config.file_check_frequency, second, longest),
-        (
-            "runtimeRequestTimeout",
-            config.runtime_request_timeout,
-            second,
-            longest,
-        ),
-        (
-            "nodeStatusUpdateFrequency",
-            config.node_status_update_frequency,
-            second,
-            longest,
-        ),
-        (
-            "nodeStatusReportFrequency",
-            config.node_status_report_frequency,
-            second,
-            longest,
-        ),
-        (
-            "evictionPressureTransitionPeriod",
-            config.eviction_pressure_transition_period,
-            Span(0),
-            longest,
-        ),
-        ("imageMinimumGCAge", config.image_minimum_gc_age, Span(0), longest),
-        ("imageMaximumGCAge", config.image_maximum_gc_age, Span(0), longest),
-        (
-            "cpuCFSQuotaPeriod",
-            config.cpu_cfs_quota_period,
-            Span::milliseconds(1),
-            second,
-        ),
-        (
-            "containerLogMonitorInterval",
-            config.container_log_monitor_interval,
-            Span::seconds(3),
-            longest,
-        ),
-        (
-            "crashLoopBackOff.maxContainerRestartPeriod",
-            restart,
-            second,
-            Span::seconds(300),
-        ),
-    ] {
-        if let Some(value) = value.filter(|value| *value < low || *value > high) {
-            let allowed = match high {
-                high if high == longest => format!("must be {low} or longer"),
-                high => format!("must be between {low} and {high}"),
-            };
-            checks.wrong(key, format!("{value} {allowed}"));
-        }
-    }
+    checks.lasts("syncFrequency", config.sync_frequency, second..=LONGEST);
+    checks.lasts(
+        "fileCheckFrequency",
+        config.file_check_frequency,
+        second..=LONGEST,
+    );
+    checks.lasts(
+        "runtimeRequestTimeout",
+        config.runtime_request_timeout,
+        second..=LONGEST,
+    );
+    checks.lasts(
+        "nodeStatusUpdateFrequency",
+        config.node_status_update_frequency,
+        second..=LONGEST,
+    );
+    checks.lasts(
+        "nodeStatusReportFrequency",
+        config.node_status_report_frequency,
+        second..=LONGEST,
+    );
+    checks.lasts(
+        "evictionPressureTransitionPeriod",
+        config.eviction_pressure_transition_period,
+        Span(0)..=LONGEST,
+    );
+    checks.lasts(
+        "imageMinimumGCAge",
+        config.image_minimum_gc_age,
+        Span(0)..=LONGEST,
+    );
+    checks.lasts(
+        "imageMaximumGCAge",
+        config.image_maximum_gc_age,
+        Span(0)..=LONGEST,
+    );
+    checks.lasts(
+        "cpuCFSQuotaPeriod",
+        config.cpu_cfs_quota_period,
+        Span::milliseconds(1)..=second,
+    );
+    checks.lasts(
+        "containerLogMonitorInterval",
+        config.container_log_monitor_interval,
+        Span::seconds(3)..=LONGEST,
+    );
+    checks.lasts(
+        "crashLoopBackOff.maxContainerRestartPeriod",
+        restart,
+        second..=Span::seconds(300),
+    );
     for (key, value) in [
         ("shutdownGracePeriod", config.shutdown_grace_period),
         (
@@ -309,24 +309,7 @@ fn durations(config: &KubeletConfiguration, checks: &mut Checks<'_>) {
 }
 
 fn relations(config: &KubeletConfiguration, checks: &mut Checks<'_>) {
-    let (high, low) = (
-        config.image_gc_high_threshold_percent,
-        config.image_gc_low_threshold_percent,
-    );
-    if let (Some(high), Some(low)) = (high, low)
-        && low >= high
-    {
-        let problem = format!("{low} must be less than imageGCHighThresholdPercent, which is {high}");
-        checks.wrong("imageGCLowThresholdPercent", problem);
-    }
-    let (maximum, minimum) = (config.image_maximum_gc_age, config.image_minimum_gc_age);
-    if let (Some(maximum), Some(minimum)) = (maximum, minimum)
-        && maximum > Span(0)
-        && maximum <= minimum
-    {
-        let problem = format!("{maximum} must be longer than imageMinimumGCAge, which is {minimum}");
-        checks.wrong("imageMaximumGCAge", problem);
-    }
+    image_collection(config, checks);
     if config.shutdown_grace_period_critical_pods > config.shutdown_grace_period {
         checks.wrong(
             "shutdownGracePeriodCriticalPods",
@@ -371,5 +354,27 @@ fn relations(config: &KubeletConfiguration, checks: &mut Checks<'_>) {
                 format!("{address:?} is not an IP address; 0.0.0.0 or :: means all"),
             );
         }
+    }
+}
+
+/// Lower bounds of image garbage collection stay below their upper ones.
+fn image_collection(config: &KubeletConfiguration, checks: &mut Checks<'_>) {
+    let (high, low) = (
+        config.image_gc_high_threshold_percent,
+        config.image_gc_low_threshold_percent,
+    );
+    if let (Some(high), Some(low)) = (high, low)
+        && low >= high
+    {
+        let problem = format!("{low} must be less than imageGCHighThresholdPercent, which is {high}");
+        checks.wrong("imageGCLowThresholdPercent", problem);
+    }
+    let (maximum, minimum) = (config.image_maximum_gc_age, config.image_minimum_gc_age);
+    if let (Some(maximum), Some(minimum)) = (maximum, minimum)
+        && maximum > Span(0)
+        && maximum <= minimum
+    {
+        let problem = format!("{maximum} must be longer than imageMinimumGCAge, which is {minimum}");
+        checks.wrong("imageMaximumGCAge", problem);
     }
 }
