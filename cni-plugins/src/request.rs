@@ -99,6 +99,31 @@ pub fn read_request(
     version: Version,
 ) -> Result<Request, Error> {
     let variable = |name: &str| env(name).filter(|value| !value.is_empty());
+    check_present(subject, &variable)?;
+    let network = config
+        .get("name")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_string();
+    let container_id = variable("CNI_CONTAINERID").unwrap_or_default();
+    let ifname = variable("CNI_IFNAME").unwrap_or_default();
+    check_names(subject, &network, &container_id, &ifname)?;
+    Ok(Request {
+        version,
+        network,
+        container_id,
+        ifname,
+        netns: variable("CNI_NETNS").map(PathBuf::from),
+        args: read_args(&variable("CNI_ARGS").unwrap_or_default())?,
+        path: std::env::split_paths(&variable("CNI_PATH").unwrap_or_default()).collect(),
+        config,
+        input,
+        notes: RefCell::default(),
+    })
+}
+
+/// Whether the environment has everything that the call is about.
+fn check_present(subject: Subject, variable: &dyn Fn(&str) -> Option<String>) -> Result<(), Error> {
     let mut missing: Vec<&str> = Vec::new();
     if subject != Subject::Network {
         missing.extend(
@@ -114,45 +139,31 @@ pub fn read_request(
         let msg = format!("missing from the environment: {}", missing.join(", "));
         return Err(Error::new(Code::InvalidEnvironment, msg));
     }
-    let network = config
-        .get("name")
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .to_string();
-    let container_id = variable("CNI_CONTAINERID").unwrap_or_default();
-    let ifname = variable("CNI_IFNAME").unwrap_or_default();
-    if !is_name(&network) {
+    Ok(())
+}
+
+fn check_names(subject: Subject, network: &str, container_id: &str, ifname: &str) -> Result<(), Error> {
+    if !is_name(network) {
         let msg = format!(
             "name {network:?}: a network's name begins with a letter or digit, followed by these or . _ -"
         );
         return Err(Error::invalid(msg));
     }
-    if subject != Subject::Network && !is_name(&container_id) {
+    if subject != Subject::Network && !is_name(container_id) {
         let msg = format!(
             "CNI_CONTAINERID {container_id:?} must begin with a letter or digit, followed by these or . _ -"
         );
         return Err(Error::new(Code::InvalidEnvironment, msg));
     }
     if subject != Subject::Network
-        && let Err(reason) = check_interface_name(&ifname)
+        && let Err(reason) = check_interface_name(ifname)
     {
         return Err(Error::new(
             Code::InvalidEnvironment,
             format!("CNI_IFNAME {ifname:?} {reason}"),
         ));
     }
-    Ok(Request {
-        version,
-        network,
-        container_id,
-        ifname,
-        netns: variable("CNI_NETNS").map(PathBuf::from),
-        args: read_args(&variable("CNI_ARGS").unwrap_or_default())?,
-        path: std::env::split_paths(&variable("CNI_PATH").unwrap_or_default()).collect(),
-        config,
-        input,
-        notes: RefCell::default(),
-    })
+    Ok(())
 }
 
 /// Whether `name` can be that of a plugin: with a separator in it, or as a step up, it would lead to a program outside of

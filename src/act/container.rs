@@ -158,18 +158,7 @@ pub(super) async fn create(
         mount_part(work, &container, part).await?;
     }
     let log = Path::new(&sandbox_config.log_directory).join(&config.log_path);
-    make_log_dir(&log).map_err(|error| {
-        misconfigured(format!(
-            "create container log directory for container {container} failed: {error}"
-        ))
-    })?;
-    if let Some(path) = &termination_file {
-        make_termination_file(path).map_err(|error| {
-            misconfigured(format!(
-                "error on creating termination-log file {path:?}: {error}"
-            ))
-        })?;
-    }
+    make_files(&container, &log, termination_file.as_deref()).map_err(misconfigured)?;
     match runtime
         .create_container(sandbox, config, Arc::unwrap_or_clone(sandbox_config))
         .await
@@ -184,6 +173,18 @@ pub(super) async fn create(
             &error,
         )),
     }
+}
+
+/// The files that must be there before the container is created.
+fn make_files(container: &str, log: &Path, termination: Option<&Path>) -> Result<(), String> {
+    make_log_dir(log).map_err(|error| {
+        format!("create container log directory for container {container} failed: {error}")
+    })?;
+    if let Some(path) = termination {
+        make_termination_file(path)
+            .map_err(|error| format!("error on creating termination-log file {path:?}: {error}"))?;
+    }
+    Ok(())
 }
 
 /// Mounts a part of a volume for a container. It may lie on a network file system that hangs.

@@ -203,8 +203,13 @@ impl Member {
         self.spawn(tasks, "api node", Begin::Joined, |clients, cancel| {
             source::api::node::run(clients, name, out, cancel)
         });
+        self.spawn_checkpoint(tasks, with_objects.clone(), values);
+        with_objects
+    }
+
+    fn spawn_checkpoint(&self, tasks: &mut Tasks, set: source::SetReceiver, values: &Values) {
         let inputs = source::checkpoint::store::CheckpointInputs {
-            set: with_objects.clone(),
+            set,
             pods: self.objects.1.clone(),
             services: values.services.1.clone(),
             renewed: self.storing.last_renewed(),
@@ -213,7 +218,6 @@ impl Member {
         self.spawn(tasks, "api store", Begin::Joined, |_, cancel| {
             storing.keep(inputs, cancel)
         });
-        with_objects
     }
 
     /// The writers of the API server.
@@ -245,14 +249,7 @@ impl Member {
             };
             mirror::run(inputs, cancel)
         });
-        let settings = node::Settings {
-            name: config.node.name.clone(),
-            register: config.member.register,
-            taints: config.member.taints.clone(),
-            provider_id: config.member.provider_id.clone(),
-            external_cloud: config.member.external_cloud,
-            report_every: config.node.status_report,
-        };
+        let settings = node_settings(config);
         let (report, own) = (values.node.1.clone(), values.api_node.1.clone());
         let happened = values.happenings.clone();
         self.spawn(tasks, "publish node", Begin::Joined, |clients, cancel| {
@@ -269,13 +266,28 @@ impl Member {
         self.spawn(tasks, "publish lease", Begin::Joined, move |clients, cancel| {
             lease::run(clients, name, duration, own, told, cancel)
         });
-        let settings = events::Settings {
-            node: config.node.name.clone(),
-            per_second: config.member.events_per_second,
-            burst: config.member.event_burst,
-        };
+        let settings = event_settings(config);
         self.spawn(tasks, "publish events", Begin::Joined, |clients, cancel| {
             events::run(clients, happenings, settings, cancel)
         });
+    }
+}
+
+fn node_settings(config: &Config) -> node::Settings {
+    node::Settings {
+        name: config.node.name.clone(),
+        register: config.member.register,
+        taints: config.member.taints.clone(),
+        provider_id: config.member.provider_id.clone(),
+        external_cloud: config.member.external_cloud,
+        report_every: config.node.status_report,
+    }
+}
+
+fn event_settings(config: &Config) -> events::Settings {
+    events::Settings {
+        node: config.node.name.clone(),
+        per_second: config.member.events_per_second,
+        burst: config.member.event_burst,
     }
 }

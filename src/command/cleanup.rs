@@ -131,19 +131,7 @@ async fn remove_pods(
             return;
         }
     };
-    let context = ActContext {
-        runtime: runtime.clone(),
-        cgroups: cgroups.clone(),
-        pulls: Arc::new(Semaphore::new(1)),
-        turns: Turns::of_machine(),
-        docker_config: DockerConfig::default(),
-        providers: Default::default(),
-        records: PullRecords::new(&config.paths.root, None),
-        names: Default::default(),
-        files: Default::default(),
-        network_cache: Default::default(),
-        beginnings: mpsc::unbounded_channel().0,
-    };
+    let context = act_context(config, runtime, cgroups);
     let removals = there
         .pods
         .keys()
@@ -162,6 +150,23 @@ async fn remove_pods(
     cancel.cancel();
     // It ends with the token; a panic in it has been told already.
     let _ = observation.await;
+}
+
+/// What removals need: they pull no image and report no beginning.
+fn act_context(config: &Config, runtime: &Runtime, cgroups: &Cgroups) -> ActContext {
+    ActContext {
+        runtime: runtime.clone(),
+        cgroups: cgroups.clone(),
+        pulls: Arc::new(Semaphore::new(1)),
+        turns: Turns::of_machine(),
+        docker_config: DockerConfig::default(),
+        providers: Default::default(),
+        records: PullRecords::new(&config.paths.root, None),
+        names: Default::default(),
+        files: Default::default(),
+        network_cache: Default::default(),
+        beginnings: mpsc::unbounded_channel().0,
+    }
 }
 
 async fn remove_pod(

@@ -64,27 +64,11 @@ pub(super) fn node_api(
     let authorization = written.authorization.clone().unwrap_or_default();
     let webhook = authentication.webhook.unwrap_or_default();
     let asked = authorization.webhook.unwrap_or_default();
-    let pair = match (
+    let pair = pair(
         file(written.tls_cert_file.as_ref()),
         file(written.tls_private_key_file.as_ref()),
-    ) {
-        (Some(certificate), Some(key)) => Some((certificate, key)),
-        (None, None) => None,
-        (Some(_), None) => {
-            checks.wrong(
-                "tlsPrivateKeyFile",
-                "tlsCertFile needs it; name the key's file too",
-            );
-            None
-        }
-        (None, Some(_)) => {
-            checks.wrong(
-                "tlsCertFile",
-                "tlsPrivateKeyFile needs it; name the certificate's file too",
-            );
-            None
-        }
-    };
+        checks,
+    );
     let gates = written.feature_gates.as_ref();
     let may_rotate = gates.and_then(|gates| gates.get(ROTATE)) != Some(&false);
     let is_signed = written.server_tls_bootstrap == Some(true);
@@ -110,6 +94,32 @@ pub(super) fn node_api(
                 no: span(asked.cache_unauthorized_ttl),
             },
         },
+    }
+}
+
+/// The files of a certificate and its key, which need each other.
+fn pair(
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+    checks: &mut Checks<'_>,
+) -> Option<(PathBuf, PathBuf)> {
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => None,
+        (Some(_), None) => {
+            checks.wrong(
+                "tlsPrivateKeyFile",
+                "tlsCertFile needs it; name the key's file too",
+            );
+            None
+        }
+        (None, Some(_)) => {
+            checks.wrong(
+                "tlsCertFile",
+                "tlsPrivateKeyFile needs it; name the certificate's file too",
+            );
+            None
+        }
     }
 }
 

@@ -130,6 +130,30 @@ fn ranges(config: &KubeletConfiguration, checks: &mut Checks<'_>) {
         wide(config.iptables_masquerade_bit),
         0..=31,
     );
+    counts(config, checks);
+    if let Some(factor) = config.memory_throttling_factor
+        && !(factor > 0.0 && factor <= 1.0)
+    {
+        checks.wrong(
+            "memoryThrottlingFactor",
+            format!("{factor} must be above 0 and at most 1"),
+        );
+    }
+    let ids = config
+        .user_namespaces
+        .as_ref()
+        .and_then(|namespaces| namespaces.ids_per_pod);
+    if let Some(ids) = ids
+        && (!(65_536..=i64::from(u32::MAX)).contains(&ids) || ids % 65_536 != 0)
+    {
+        let problem = format!("{ids} must be a multiple of 65536, up to {}", u32::MAX);
+        checks.wrong("userNamespaces.idsPerPod", problem);
+    }
+}
+
+fn counts(config: &KubeletConfiguration, checks: &mut Checks<'_>) {
+    let wide = |value: Option<i32>| value.map(i64::from);
+    let any = i64::MAX;
     checks.within("kubeAPIBurst", wide(config.kube_api_burst), 0..=any);
     checks.within("kubeAPIQPS", wide(config.kube_api_qps), 0..=any);
     checks.within(
@@ -158,24 +182,6 @@ fn ranges(config: &KubeletConfiguration, checks: &mut Checks<'_>) {
         wide(config.container_log_max_files),
         2..=any,
     );
-    if let Some(factor) = config.memory_throttling_factor
-        && !(factor > 0.0 && factor <= 1.0)
-    {
-        checks.wrong(
-            "memoryThrottlingFactor",
-            format!("{factor} must be above 0 and at most 1"),
-        );
-    }
-    let ids = config
-        .user_namespaces
-        .as_ref()
-        .and_then(|namespaces| namespaces.ids_per_pod);
-    if let Some(ids) = ids
-        && (!(65_536..=i64::from(u32::MAX)).contains(&ids) || ids % 65_536 != 0)
-    {
-        let problem = format!("{ids} must be a multiple of 65536, up to {}", u32::MAX);
-        checks.wrong("userNamespaces.idsPerPod", problem);
-    }
 }
 
 fn choices(config: &KubeletConfiguration, checks: &mut Checks<'_>) {
@@ -295,6 +301,11 @@ fn durations(config: &KubeletConfiguration, checks: &mut Checks<'_>) {
         restart,
         second..=Span::seconds(300),
     );
+    shutdown_periods(config, checks);
+}
+
+fn shutdown_periods(config: &KubeletConfiguration, checks: &mut Checks<'_>) {
+    let second = Span::seconds(1);
     for (key, value) in [
         ("shutdownGracePeriod", config.shutdown_grace_period),
         (

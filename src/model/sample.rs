@@ -68,20 +68,7 @@ pub(crate) fn pod(restart: RestartPolicy, init: &[&str], containers: &[&str]) ->
             ..container(name)
         })
         .collect();
-    let init_containers: Vec<_> = init
-        .iter()
-        .map(|name| match name.strip_prefix('+') {
-            Some(name) => Container {
-                sidecar: true,
-                restart: RestartPolicy::Always,
-                ..container(name)
-            },
-            None => Container {
-                restart,
-                ..container(name)
-            },
-        })
-        .collect();
+    let init_containers = init.iter().map(|name| init_container(name, restart)).collect();
     Pod {
         name: name(),
         uid: uid("u1"),
@@ -121,6 +108,21 @@ pub(crate) fn pod(restart: RestartPolicy, init: &[&str], containers: &[&str]) ->
         init_containers,
         containers,
         ephemeral_containers: Vec::new(),
+    }
+}
+
+/// An init container, or a sidecar where the name begins with a plus.
+fn init_container(name: &str, restart: RestartPolicy) -> Container {
+    match name.strip_prefix('+') {
+        Some(name) => Container {
+            sidecar: true,
+            restart: RestartPolicy::Always,
+            ..container(name)
+        },
+        None => Container {
+            restart,
+            ..container(name)
+        },
     }
 }
 

@@ -203,16 +203,7 @@ impl Observer {
         let unread = self.apply(changes, &mut changed);
         if relist {
             self.forget_health();
-        }
-        if relist {
-            // Neither the runtime nor its network tells when it has become ready.
-            let state = &self.snapshot.runtime;
-            let waits = state.runtime_fault.is_some() || state.network_fault.is_some();
-            let period = match self.events {
-                Events::Coming if !waits => self.settings.relist,
-                _ => RELIST_OFTEN,
-            };
-            self.next_relist = now + period;
+            self.next_relist = now + self.relist_period();
         }
         if !unread.is_empty() {
             self.next_relist = self.next_relist.min(now + RELIST_OFTEN);
@@ -231,6 +222,16 @@ impl Observer {
         }
         self.due.settle(|id| self.world.seen(id), now, Instant::now());
         Ok(())
+    }
+
+    fn relist_period(&self) -> Duration {
+        // Neither the runtime nor its network tells when it has become ready.
+        let state = &self.snapshot.runtime;
+        let waits = state.runtime_fault.is_some() || state.network_fault.is_some();
+        match self.events {
+            Events::Coming if !waits => self.settings.relist,
+            _ => RELIST_OFTEN,
+        }
     }
 
     /// What requests and events ask to be read.

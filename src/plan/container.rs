@@ -71,12 +71,7 @@ pub(super) fn request(
             Vec::new()
         }
     };
-    let unmountable = container.mounts.iter().find_map(|mount| {
-        let is_recursive = mount.is_recursively_read_only(home.recursive_read_only);
-        let why = is_recursive.err()?;
-        Some(format!("failed to resolve recursive read-only mode: {why}"))
-    });
-    if let Some(message) = unmountable.or_else(|| security::refusal(container)) {
+    if let Some(message) = unmountable(container, home).or_else(|| security::refusal(container)) {
         refusal.get_or_insert(message);
     }
     let mut expanded = |texts: &[String]| {
@@ -86,22 +81,12 @@ pub(super) fn request(
         })
     };
     let (command, args) = (expanded(&container.command), expanded(&container.args));
-    let mut labels: HashMap<_, _> = sandbox::pod_labels(pod).into();
-    labels.insert(label::CONTAINER_NAME.to_owned(), container.name.clone());
     let config = ContainerConfig {
-        metadata: Some(ContainerMetadata {
-            name: container.name.clone(),
-            attempt,
-        }),
-        image: Some(ImageSpec {
-            user_specified_image: container.image.clone(),
-            ..ImageSpec::default()
-        }),
         command,
         args,
         working_dir: container.working_dir.clone().unwrap_or_default(),
         mounts: mounts(pod, container, termination_file.as_deref(), home, policy),
-        labels,
+        labels: labels(pod, container),
         annotations: annotations(pod, container, attempt),
         log_path: format!("{}/{attempt}.log", container.name),
         stdin: container.stdin,
@@ -111,14 +96,8 @@ pub(super) fn request(
             resources: Some(cgroup::container_resources(pod, container, policy)),
             security_context: Some(security::of_container(pod, container, policy)),
         }),
-        envs: env
-            .iter()
-            .map(|(key, value)| KeyValue {
-                key: key.to_owned(),
-                value: value.to_owned(),
-            })
-            .collect(),
-        ..ContainerConfig::default()
+        envs: key_values(&env),
+        ..identity(container, attempt)
     };
     ContainerRequest {
         container: container.name.clone(),
@@ -129,6 +108,43 @@ pub(super) fn request(
         sub_paths,
         refusal,
     }
+}
+
+fn identity(container: &Container, attempt: u32) -> ContainerConfig {
+    ContainerConfig {
+        metadata: Some(ContainerMetadata {
+            name: container.name.clone(),
+            attempt,
+        }),
+        image: Some(ImageSpec {
+            user_specified_image: container.image.clone(),
+            ..ImageSpec::default()
+        }),
+        ..ContainerConfig::default()
+    }
+}
+
+fn labels(pod: &Pod, container: &Container) -> HashMap<String, String> {
+    let mut labels: HashMap<_, _> = sandbox::pod_labels(pod).into();
+    labels.insert(label::CONTAINER_NAME.to_owned(), container.name.clone());
+    labels
+}
+
+/// Why a mount of the container cannot be recursively read-only, where it has to be.
+fn unmountable(container: &Container, home: &Home) -> Option<String> {
+    container.mounts.iter().find_map(|mount| {
+        let is_recursive = mount.is_recursively_read_only(home.recursive_read_only);
+        let why = is_recursive.err()?;
+        Some(format!("failed to resolve recursive read-only mode: {why}"))
+    })
+}
+
+fn key_values(env: &Environment) -> Vec<KeyValue> {
+    let variables = env.iter().map(|(key, value)| KeyValue {
+        key: key.to_owned(),
+        value: value.to_owned(),
+    });
+    variables.collect()
 }
 
 /// A command or its arguments, with the variables in them; or why Linux could not pass them to the program.

@@ -204,17 +204,23 @@ pub(super) fn environment(
             done.set(name, value, room).map_err(exceeded)?;
         }
     }
+    check_strings(&done)?;
+    room.of_container -= done.bytes;
+    room.of_plan -= done.made;
+    Ok(done)
+}
+
+/// Linux passes no longer string to a program.
+fn check_strings(environment: &Environment) -> Result<(), String> {
     let too_long = |(name, value): &(&str, &str)| name.len() + "=".len() + value.len() >= bounds::EXEC_STRING;
-    if let Some((name, _)) = done.iter().find(too_long) {
+    if let Some((name, _)) = environment.iter().find(too_long) {
         let what = format!(
             "environment variable {:?}",
             bounds::shortened(name.to_owned(), 256)
         );
         return Err(bounds::exec_string_exceeded(&what));
     }
-    room.of_container -= done.bytes;
-    room.of_plan -= done.made;
-    Ok(done)
+    Ok(())
 }
 
 fn value_of_key(origin: Origin<'_>, kind: ObjectKind, name: &str, key: &str) -> Result<String, Lack> {

@@ -249,52 +249,74 @@ fn request(
     let (mut floors, mut changes) = (Vec::new(), Vec::new());
     if restarted || touches(Sizes::differs_in_memory) {
         floors.extend(lowered(&before, &after, updates, policy));
-        let limit = |setting: &CgroupSetting| setting.memory_limit.unwrap_or(i64::MAX);
-        let grows = limit(&after) > limit(&before);
-        let of_pod = CgroupSetting {
-            memory_limit: after.memory_limit,
-            ..untouched(&after)
-        };
-        let of_pod = of_pod
-            .memory_limit
-            .is_some()
-            .then_some(of_pod)
-            .filter(|_| policy.cgroup.per_qos);
-        let mut memory: Vec<_> = updates
-            .iter()
-            .filter(|u| u.has.differs_in_memory(u.gets))
-            .collect();
-        memory.sort_by_key(|u| {
-            grown(
-                (u.has.memory_limit, u.has.memory_request),
-                (u.gets.memory_limit, u.gets.memory_request),
-            )
-        });
-        let containers = memory
-            .into_iter()
-            .map(|u| change(pod, u, u.gets.with_cpu_of(u.has), policy));
-        around(of_pod, grows, containers, &mut changes);
+        memory_changes(pod, (&before, &after), updates, policy, &mut changes);
     }
     if restarted || touches(Sizes::differs_in_cpu) {
-        let quota = |setting: &CgroupSetting| setting.cpu_quota.map_or(i64::MAX, |(quota, _)| quota);
-        let grows = quota(&after) > quota(&before) || after.cpu_shares > before.cpu_shares;
-        let of_pod = CgroupSetting {
-            cpu_quota: after.cpu_quota,
-            cpu_shares: after.cpu_shares,
-            ..untouched(&after)
-        };
-        let of_pod = Some(of_pod).filter(|_| policy.cgroup.per_qos);
-        let mut cpu: Vec<_> = updates.iter().filter(|u| u.has.differs_in_cpu(u.gets)).collect();
-        cpu.sort_by_key(|u| {
-            grown(
-                (u.has.cpu_limit, u.has.cpu_request),
-                (u.gets.cpu_limit, u.gets.cpu_request),
-            )
-        });
-        let containers = cpu.into_iter().map(|u| change(pod, u, u.gets, policy));
-        around(of_pod, grows, containers, &mut changes);
+        cpu_changes(pod, (&before, &after), updates, policy, &mut changes);
     }
     ResizeRequest { floors, changes }
+}
+
+/// Memory is raised from the pod to its containers, and lowered the other way.
+fn memory_changes(
+    pod: &Pod,
+    (before, after): (&CgroupSetting, &CgroupSetting),
+    updates: &[Update<'_>],
+    policy: &NodePolicy,
+    changes: &mut Vec<Change>,
+) {
+    let limit = |setting: &CgroupSetting| setting.memory_limit.unwrap_or(i64::MAX);
+    let grows = limit(after) > limit(before);
+    let of_pod = CgroupSetting {
+        memory_limit: after.memory_limit,
+        ..untouched(after)
+    };
+    let of_pod = of_pod
+        .memory_limit
+        .is_some()
+        .then_some(of_pod)
+        .filter(|_| policy.cgroup.per_qos);
+    let mut memory: Vec<_> = updates
+        .iter()
+        .filter(|u| u.has.differs_in_memory(u.gets))
+        .collect();
+    memory.sort_by_key(|u| {
+        grown(
+            (u.has.memory_limit, u.has.memory_request),
+            (u.gets.memory_limit, u.gets.memory_request),
+        )
+    });
+    let containers = memory
+        .into_iter()
+        .map(|u| change(pod, u, u.gets.with_cpu_of(u.has), policy));
+    around(of_pod, grows, containers, changes);
+}
+
+/// CPU is raised from the pod to its containers, and lowered the other way.
+fn cpu_changes(
+    pod: &Pod,
+    (before, after): (&CgroupSetting, &CgroupSetting),
+    updates: &[Update<'_>],
+    policy: &NodePolicy,
+    changes: &mut Vec<Change>,
+) {
+    let quota = |setting: &CgroupSetting| setting.cpu_quota.map_or(i64::MAX, |(quota, _)| quota);
+    let grows = quota(after) > quota(before) || after.cpu_shares > before.cpu_shares;
+    let of_pod = CgroupSetting {
+        cpu_quota: after.cpu_quota,
+        cpu_shares: after.cpu_shares,
+        ..untouched(after)
+    };
+    let of_pod = Some(of_pod).filter(|_| policy.cgroup.per_qos);
+    let mut cpu: Vec<_> = updates.iter().filter(|u| u.has.differs_in_cpu(u.gets)).collect();
+    cpu.sort_by_key(|u| {
+        grown(
+            (u.has.cpu_limit, u.has.cpu_request),
+            (u.gets.cpu_limit, u.gets.cpu_request),
+        )
+    });
+    let containers = cpu.into_iter().map(|u| change(pod, u, u.gets, policy));
+    around(of_pod, grows, containers, changes);
 }
 
 /// The pod's change before those of its containers where it grows, else after them.

@@ -96,13 +96,8 @@ pub async fn run(mut inputs: NodeInputs, settings: Settings, cancel: Cancellatio
                 }
                 Err(error) => {
                     wait = Some(Backoff::next(wait, Timestamp::now(), retry::salt(&settings.name)));
-                    let text = retry::text(&error);
-                    match Trouble::of(&error) {
-                        Trouble::Refused => tracing::warn!("the API server refuses the Node: {text}"),
-                        Trouble::Gone => last_answer = None,
-                        Trouble::Conflict | Trouble::Away => {
-                            tracing::debug!("the Node is not told yet: {text}")
-                        }
+                    if let Trouble::Gone = log_trouble(&error) {
+                        last_answer = None;
                     }
                 }
             }
@@ -126,6 +121,17 @@ pub async fn run(mut inputs: NodeInputs, settings: Settings, cancel: Cancellatio
             () = tokio::time::sleep(retry::sleep(next, Timestamp::now())) => {}
         }
     }
+}
+
+fn log_trouble(error: &kube::Error) -> Trouble {
+    let text = retry::text(error);
+    let trouble = Trouble::of(error);
+    match trouble {
+        Trouble::Refused => tracing::warn!("the API server refuses the Node: {text}"),
+        Trouble::Gone => {}
+        Trouble::Conflict | Trouble::Away => tracing::debug!("the Node is not told yet: {text}"),
+    }
+    trouble
 }
 
 /// The last answer of the API server.

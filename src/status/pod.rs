@@ -56,12 +56,7 @@ fn own_status(
         ..api::PodStatus::default()
     };
     if let Some(refusal) = ended.filter(|end| end.is_refusal()) {
-        return api::PodStatus {
-            phase: Some(phase::FAILED.to_owned()),
-            reason: Some(refusal.reason().to_owned()),
-            message: Some(refusal.message().into_owned()),
-            ..common
-        };
+        return refused(refusal, common);
     }
     // A refusal is taken back when there is room: what was told then is no end that the pod has come to.
     let previous = previous.filter(|previous| !is_refusal(previous));
@@ -76,12 +71,29 @@ fn own_status(
     };
     let is_gone = pod.deletion.is_some() && pod.source == Source::Api && !is_alive(Some(context.seen));
     if let Some(last) = previous.filter(|previous| is_gone && is_final(previous)) {
-        // Its end has been told, and its conditions are about what was.
+        // Its end has been reported, and its conditions are about what was.
+        let observed_generation = common.observed_generation;
         return api::PodStatus {
-            observed_generation: common.observed_generation,
+            observed_generation,
             ..last.clone()
         };
     }
+    let mut status = current_status(context, ended, previous, common);
+    // A static pod is only made anew, and its mirror with it.
+    if is_gone {
+        termination::terminate(&mut status, pod);
+    }
+    status
+}
+
+/// What a pod that was not rejected is now.
+fn current_status(
+    context: StatusContext<'_>,
+    ended: Option<&End>,
+    previous: Option<&api::PodStatus>,
+    common: api::PodStatus,
+) -> api::PodStatus {
+    let StatusContext { pod, policy, now, .. } = context;
     let Statuses {
         init,
         regular,
@@ -101,7 +113,7 @@ fn own_status(
     let phase = told(context, reached, previous);
     let (reason, message) = why(phase, ended, [previous, end_of_api(pod)]);
     let ips = pod_ips(pod, context.seen, previous, policy);
-    let mut status = api::PodStatus {
+    api::PodStatus {
         phase: Some(phase.to_owned()),
         reason,
         message,
@@ -110,22 +122,27 @@ fn own_status(
         init_container_statuses: (!init.is_empty()).then_some(init),
         ephemeral_container_statuses: (!ephemeral.is_empty()).then_some(ephemeral),
         host_ip: policy.host_ips.first().map(ToString::to_string),
-        host_ips: list(
-            policy
-                .host_ips
-                .iter()
-                .take(2)
-                .map(|ip| api::HostIP { ip: ip.to_string() }),
-        ),
+        host_ips: host_ips(policy),
         pod_ip: ips.first().cloned(),
         pod_ips: list(ips.into_iter().map(|ip| api::PodIP { ip })),
         ..common
-    };
-    // A static pod is only made anew, and its mirror with it.
-    if is_gone {
-        termination::terminate(&mut status, pod);
     }
-    status
+}
+
+/// The status of a pod that this node rejected.
+fn refused(refusal: &End, common: api::PodStatus) -> api::PodStatus {
+    api::PodStatus {
+        phase: Some(phase::FAILED.to_owned()),
+        reason: Some(refusal.reason().to_owned()),
+        message: Some(refusal.message().into_owned()),
+        ..common
+    }
+}
+
+/// The first address of each family.
+fn host_ips(policy: &NodePolicy) -> Option<Vec<api::HostIP>> {
+    let ips = policy.host_ips.iter().take(2);
+    list(ips.map(|ip| api::HostIP { ip: ip.to_string() }))
 }
 
 fn is_final(status: &api::PodStatus) -> bool {

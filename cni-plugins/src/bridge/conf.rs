@@ -127,32 +127,10 @@ pub fn read(request: &Request) -> Result<Conf, Error> {
     refuse_unsupported(request, &written)?;
     let bridge = written
         .bridge
+        .clone()
         .filter(|name| !name.is_empty())
         .unwrap_or_else(|| "cni0".to_string());
     check_interface_name(&bridge).map_err(|reason| Error::invalid(format!("bridge {bridge:?} {reason}")))?;
-    let mtu = match written.mtu.unwrap_or(0) {
-        0 => None,
-        mtu => Some(
-            u32::try_from(mtu)
-                .ok()
-                .filter(|mtu| (68..=65535).contains(mtu))
-                .ok_or_else(|| {
-                    Error::invalid(format!(
-                        "mtu {mtu} must be between 68 and 65535, or 0 for the default"
-                    ))
-                })?,
-        ),
-    };
-    let reflection = match (written.hairpin_mode, written.promisc_mode) {
-        (true, true) => {
-            return Err(Error::invalid(
-                "hairpinMode and promiscMode exclude each other; choose one",
-            ));
-        }
-        (true, false) => Reflection::Hairpin,
-        (false, true) => Reflection::Promiscuous,
-        (false, false) => Reflection::None,
-    };
     let gateway = match (written.is_gateway, written.is_default_gateway) {
         (_, true) => Gateway::DefaultRoute,
         (true, false) => Gateway::Address,
@@ -163,41 +141,73 @@ pub fn read(request: &Request) -> Result<Conf, Error> {
         .iter()
         .find(|(key, _)| key.eq_ignore_ascii_case("MAC"))
         .map(|(_, mac)| mac.clone());
-    let given = [written.runtime_config.mac, written.args.cni.mac, in_args];
+    let given = [
+        written.runtime_config.mac.clone(),
+        written.args.cni.mac.clone(),
+        in_args,
+    ];
     let mac = given.into_iter().flatten().find(|mac| !mac.is_empty());
-    let container_interface = match (written.disable_container_interface, &written.ipam.kind) {
-        (false, _) => ContainerInterface::Up,
-        (true, kind) if kind.is_empty() => ContainerInterface::LeftDown,
-        (true, _) => {
-            return Err(Error::invalid(
-                "disableContainerInterface and ipam exclude each other; an interface that is down gets no address",
-            ));
-        }
-    };
-    let ipam = match written.ipam.kind.as_str() {
-        "" => None,
-        "host-local" => Some(Ipam::HostLocal),
-        other if !is_plugin_name(other) => {
-            return Err(Error::invalid(format!(
-                "ipam.type {other:?} must be the name of a plugin, not a path"
-            )));
-        }
-        other => Some(Ipam::Plugin(other.to_string())),
-    };
     Ok(Conf {
         bridge,
         gateway,
         force_address: written.force_address,
         masquerade: written.ip_masq,
-        mtu,
-        reflection,
+        mtu: mtu(written.mtu.unwrap_or(0))?,
+        reflection: reflection(&written)?,
         mac: mac.as_deref().map(read_mac).transpose()?,
-        container_interface,
+        container_interface: container_interface(&written)?,
         duplicate_detection: written.enabledad,
         isolated: written.port_isolation,
-        ipam,
+        ipam: ipam(&written.ipam.kind)?,
         dns: written.dns.unwrap_or_default(),
     })
+}
+
+fn mtu(written: i64) -> Result<Option<u32>, Error> {
+    if written == 0 {
+        return Ok(None);
+    }
+    let mtu = u32::try_from(written)
+        .ok()
+        .filter(|mtu| (68..=65535).contains(mtu));
+    mtu.map(Some).ok_or_else(|| {
+        Error::invalid(format!(
+            "mtu {written} must be between 68 and 65535, or 0 for the default"
+        ))
+    })
+}
+
+fn reflection(written: &Written) -> Result<Reflection, Error> {
+    match (written.hairpin_mode, written.promisc_mode) {
+        (true, true) => {
+            let message = "hairpinMode and promiscMode exclude each other; choose one";
+            Err(Error::invalid(message))
+        }
+        (true, false) => Ok(Reflection::Hairpin),
+        (false, true) => Ok(Reflection::Promiscuous),
+        (false, false) => Ok(Reflection::None),
+    }
+}
+
+fn container_interface(written: &Written) -> Result<ContainerInterface, Error> {
+    match (written.disable_container_interface, &written.ipam.kind) {
+        (false, _) => Ok(ContainerInterface::Up),
+        (true, kind) if kind.is_empty() => Ok(ContainerInterface::LeftDown),
+        (true, _) => Err(Error::invalid(
+            "disableContainerInterface and ipam exclude each other; an interface that is down gets no address",
+        )),
+    }
+}
+
+fn ipam(kind: &str) -> Result<Option<Ipam>, Error> {
+    match kind {
+        "" => Ok(None),
+        "host-local" => Ok(Some(Ipam::HostLocal)),
+        other if !is_plugin_name(other) => Err(Error::invalid(format!(
+            "ipam.type {other:?} must be the name of a plugin, not a path"
+        ))),
+        other => Ok(Some(Ipam::Plugin(other.to_string()))),
+    }
 }
 
 fn refuse_unsupported(request: &Request, written: &Written) -> Result<(), Error> {

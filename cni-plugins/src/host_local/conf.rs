@@ -162,19 +162,6 @@ pub fn read(request: &Request) -> Result<Conf, Error> {
         let msg = format!("ipam.ranges: range set {one} overlaps with {other}");
         return Err(Error::invalid(msg));
     }
-    let mut requested = Vec::new();
-    let in_args = request
-        .args
-        .iter()
-        .filter(|(key, _)| key.eq_ignore_ascii_case("IP"))
-        .map(|(_, value)| value);
-    let in_config = written.args.cni.ips.iter().flatten();
-    for ip in in_args
-        .chain(in_config)
-        .chain(written.runtime.ips.iter().flatten())
-    {
-        requested.push(read_requested(ip)?);
-    }
     let data_dir = if ipam.data_dir.is_empty() {
         DEFAULT_DATA_DIR
     } else {
@@ -187,8 +174,27 @@ pub fn read(request: &Request) -> Result<Conf, Error> {
         resolv_conf: Some(ipam.resolv_conf)
             .filter(|path| !path.is_empty())
             .map(PathBuf::from),
-        requested,
+        requested: requested(request, &written.args.cni.ips, &written.runtime.ips)?,
     })
+}
+
+/// The addresses that the runtime or the configuration asks for.
+fn requested(
+    request: &Request,
+    in_config: &Option<Vec<String>>,
+    in_runtime: &Option<Vec<String>>,
+) -> Result<Vec<IpAddr>, Error> {
+    let mut requested = Vec::new();
+    let in_args = request
+        .args
+        .iter()
+        .filter(|(key, _)| key.eq_ignore_ascii_case("IP"))
+        .map(|(_, value)| value);
+    let in_config = in_config.iter().flatten();
+    for ip in in_args.chain(in_config).chain(in_runtime.iter().flatten()) {
+        requested.push(read_requested(ip)?);
+    }
+    Ok(requested)
 }
 
 /// An address may come with a prefix, which adds nothing.

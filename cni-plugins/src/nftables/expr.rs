@@ -168,12 +168,7 @@ impl Expr {
                 offset,
                 length,
                 register,
-            } => one(list, "payload", |data| {
-                data.attr_be32(1, reg(*register))
-                    .attr_be32(2, *base)
-                    .attr_be32(3, *offset)
-                    .attr_be32(4, *length);
-            }),
+            } => payload(list, (*base, *offset, *length), *register),
             Expr::TransportProtocol { register } => meta(list, META_TRANSPORT_PROTOCOL, *register),
             Expr::InputName { register } => meta(list, META_INPUT_NAME, *register),
             Expr::OutputName { register } => meta(list, META_OUTPUT_NAME, *register),
@@ -183,17 +178,9 @@ impl Expr {
                     constant.attr(1, value);
                 });
             }),
-            Expr::OriginalDestination { family, register } => {
-                // `NFT_CT_DST_IP` and `NFT_CT_DST_IP6`, of direction 0.
-                let key = if *family == Family::V4 { 20 } else { 22 };
-                one(list, "ct", |data| {
-                    data.attr_be32(1, reg(*register)).attr_be32(2, key).attr(3, &[0]);
-                });
-            }
+            Expr::OriginalDestination { family, register } => original_destination(list, *family, *register),
             Expr::IsReply => {
-                one(list, "ct", |data| {
-                    data.attr_be32(1, reg(0)).attr_be32(2, CONNTRACK_DIRECTION);
-                });
+                conntrack(list, CONNTRACK_DIRECTION);
                 compare(list, 0, 0, &[REPLY]);
             }
             Expr::WriteAddress {
@@ -204,17 +191,9 @@ impl Expr {
             Expr::Mask { register, mask } => bitwise(list, *register, mask),
             Expr::Equal { register, value } => compare(list, *register, 0, value),
             Expr::Differs { register, value } => compare(list, *register, 1, value),
-            Expr::DestinationIsLocal => {
-                // Result 3 is the kind of address (NFT_FIB_RESULT_ADDRTYPE), flag 2 means the destination's.
-                one(list, "fib", |data| {
-                    data.attr_be32(1, reg(0)).attr_be32(2, 3).attr_be32(3, 2);
-                });
-                compare(list, 0, 0, &LOCAL.to_ne_bytes());
-            }
+            Expr::DestinationIsLocal => destination_is_local(list),
             Expr::DestinationTranslated => {
-                one(list, "ct", |data| {
-                    data.attr_be32(1, reg(0)).attr_be32(2, CONNTRACK_STATUS);
-                });
+                conntrack(list, CONNTRACK_STATUS);
                 bitwise(list, 0, &DESTINATION_TRANSLATED.to_ne_bytes());
                 compare(list, 0, 1, &[0; 4]);
             }
@@ -245,6 +224,39 @@ impl Expr {
 /// `NFT_REG32_00` is 8.
 fn reg(register: u32) -> u32 {
     8 + register
+}
+
+/// Loads `length` bytes at `offset` of a header.
+fn payload(list: &mut Message, (base, offset, length): (u32, u32, u32), register: u32) {
+    one(list, "payload", |data| {
+        data.attr_be32(1, reg(register))
+            .attr_be32(2, base)
+            .attr_be32(3, offset)
+            .attr_be32(4, length);
+    });
+}
+
+/// Loads something that is known of the connection.
+fn conntrack(list: &mut Message, key: u32) {
+    one(list, "ct", |data| {
+        data.attr_be32(1, reg(0)).attr_be32(2, key);
+    });
+}
+
+fn original_destination(list: &mut Message, family: Family, register: u32) {
+    // `NFT_CT_DST_IP` and `NFT_CT_DST_IP6`, of direction 0.
+    let key = if family == Family::V4 { 20 } else { 22 };
+    one(list, "ct", |data| {
+        data.attr_be32(1, reg(register)).attr_be32(2, key).attr(3, &[0]);
+    });
+}
+
+fn destination_is_local(list: &mut Message) {
+    // Result 3 is the kind of address (NFT_FIB_RESULT_ADDRTYPE), flag 2 means the destination's.
+    one(list, "fib", |data| {
+        data.attr_be32(1, reg(0)).attr_be32(2, 3).attr_be32(3, 2);
+    });
+    compare(list, 0, 0, &LOCAL.to_ne_bytes());
 }
 
 /// `NFTA_LIST_ELEM` holding `NFTA_EXPR_NAME` and `NFTA_EXPR_DATA`.

@@ -80,7 +80,15 @@ impl Extent {
 
 /// The table. Of the chains of conditions only that of `own` is written; the others are there.
 pub fn table(family: Family, extent: &Extent, own: &Conditions) -> Table {
-    let prefixes = &extent.prefixes;
+    Table {
+        family,
+        name: TABLE.to_string(),
+        sets: sets(family, extent, own),
+        chains: chains(family, extent, own),
+    }
+}
+
+fn sets(family: Family, extent: &Extent, own: &Conditions) -> Vec<Set> {
     let address = Type::Address(family);
     let target = vec![address, Type::Port];
     let mut sets = Vec::new();
@@ -97,11 +105,16 @@ pub fn table(family: Family, extent: &Extent, own: &Conditions) -> Table {
         });
     }
     sets.extend(loopback::sets(family));
-    sets.extend(prefixes.iter().map(|prefix| Set {
+    sets.extend(extent.prefixes.iter().map(|prefix| Set {
         name: snat_set(*prefix),
         key: vec![address, address],
         value: vec![],
     }));
+    sets
+}
+
+fn chains(family: Family, extent: &Extent, own: &Conditions) -> Vec<Chain> {
+    let prefixes = &extent.prefixes;
     let none = Conditions::default();
     let mut hostports = vec![address_rule(family, &none), host_rule(family, &none)];
     hostports.extend(extent.conditions.iter().map(|group| Rule {
@@ -146,12 +159,7 @@ pub fn table(family: Family, extent: &Extent, own: &Conditions) -> Table {
     if family == Family::V4 {
         chains.push(loopback_guard::chain());
     }
-    Table {
-        family,
-        name: TABLE.to_string(),
-        sets,
-        chains,
-    }
+    chains
 }
 
 /// The name of a map or chain, of those under conditions their own.

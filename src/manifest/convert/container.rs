@@ -52,15 +52,7 @@ pub(crate) fn container(
     let image = own.image.clone().unwrap_or_default();
     let own_restart = own.restart_policy.as_deref();
     let variables = own.env.as_deref().unwrap_or(&[]);
-    let env: HashMap<&str, &str> = variables
-        .iter()
-        .map(|variable| {
-            (
-                variable.name.as_str(),
-                variable.value.as_deref().unwrap_or_default(),
-            )
-        })
-        .collect();
+    let env = literals(variables);
     let ports = ports(own.ports.as_deref().unwrap_or(&[]), &at.field("ports"), faults);
     let mounts = own.volume_mounts.iter().flatten();
     let own_resources = own.resources.as_ref();
@@ -68,11 +60,7 @@ pub(crate) fn container(
         hash: container_hash(&own.name, &image),
         name: own.name.clone(),
         image,
-        pull: match own.image_pull_policy.as_deref() {
-            Some("Always") => PullPolicy::Always,
-            Some("Never") => PullPolicy::Never,
-            _ => PullPolicy::IfNotPresent,
-        },
+        pull: pull_policy(own.image_pull_policy.as_deref()),
         command: own.command.clone().unwrap_or_default(),
         args: own.args.clone().unwrap_or_default(),
         env_from: volume::env_from(own.env_from.as_deref().unwrap_or(&[])),
@@ -108,6 +96,26 @@ pub(crate) fn container(
         lifecycle: lifecycle(own, &ports),
         ports,
     }
+}
+
+fn pull_policy(written: Option<&str>) -> PullPolicy {
+    match written {
+        Some("Always") => PullPolicy::Always,
+        Some("Never") => PullPolicy::Never,
+        _ => PullPolicy::IfNotPresent,
+    }
+}
+
+/// The variables by their names; those that come from elsewhere are empty.
+fn literals(variables: &[k8s::EnvVar]) -> HashMap<&str, &str> {
+    let mut all = HashMap::new();
+    for variable in variables {
+        all.insert(
+            variable.name.as_str(),
+            variable.value.as_deref().unwrap_or_default(),
+        );
+    }
+    all
 }
 
 pub(crate) fn restart_policy(policy: &str) -> RestartPolicy {

@@ -16,8 +16,8 @@ use crate::manifest::path::{Faults, FieldPath};
 use crate::manifest::quantity;
 use crate::manifest::validate;
 use crate::model::pod::{
-    Deletion, DnsConfig, DnsPolicy, HostAlias, HostPathKind, Medium, Namespaces, Pod, PodName, PodUid,
-    Source, Volume, VolumeSource,
+    Container, Deletion, DnsConfig, DnsPolicy, HostAlias, HostPathKind, Medium, Namespaces, Pod, PodName,
+    PodSecurity, PodUid, RestartPolicy, Source, Volume, VolumeSource,
 };
 use crate::model::resources::{Amounts, Bytes, MilliCpu, Qos, Resources};
 
@@ -33,52 +33,28 @@ pub(crate) fn pod(object: k8s::Pod, source: Source, seen: Timestamp, faults: &mu
     let at = FieldPath::default().field("spec");
     let restart_policy = container::restart_policy(spec.restart_policy.as_deref().unwrap_or_default());
     let security = security::pod(spec, &at.field("securityContext"), faults);
-    let annotations = metadata.annotations.clone().unwrap_or_default();
-    let containers = |list: &[k8s::Container], role: Role, faults: &mut Faults| {
-        let at = at.field(role.field());
-        let convert = |(index, container): (usize, &k8s::Container)| {
-            let at = at.index(index);
-            let annotated = security::annotated(&annotations, &container.name);
-            let security = security::container(
-                container.security_context.as_ref(),
-                annotated,
-                &security,
-                &at.field("securityContext"),
-                faults,
-            );
-            container::container(container, role, restart_policy, security, &at, faults)
-        };
-        list.iter().enumerate().map(convert).collect::<Vec<_>>()
+    let common = Common {
+        annotations: metadata.annotations.as_ref(),
+        restart_policy,
+        security: &security,
+        at: &at,
     };
-    let init = spec.init_containers.as_deref().unwrap_or(&[]);
-    let init_containers = containers(init, Role::Init, faults);
-    let ephemeral = spec.ephemeral_containers.as_deref().unwrap_or(&[]);
-    let ephemeral_containers =
-        ephemeral::convert(ephemeral, |list| containers(list, Role::Ephemeral, faults));
-    let containers = containers(&spec.containers, Role::Regular, faults);
+    let (init_containers, containers, ephemeral_containers) = all_containers(spec, &common, faults);
     let own = spec.resources.as_ref();
     let resources = own.map(|own| resources(own, &at.field("resources"), faults));
-    let hostname_override = spec
-        .hostname_override
-        .as_deref()
-        .filter(|_| spec.host_network != Some(true));
+    let hostname_override = hostname_override(spec);
     Pod {
         uid: PodUid(metadata.uid.clone().unwrap_or_default()),
         source,
         labels: metadata.labels.clone().unwrap_or_default(),
-        annotations,
+        annotations: metadata.annotations.clone().unwrap_or_default(),
         seen,
         incarnation: 0,
         deletion: deletion(&object),
         hostname: hostname(hostname_override.or(spec.hostname.as_deref()), &name.name),
         subdomain: text(spec.subdomain.as_ref()).filter(|_| hostname_override.is_none()),
         hostname_as_fqdn: spec.set_hostname_as_fqdn.unwrap_or(false),
-        namespaces: Namespaces {
-            host_network: spec.host_network.unwrap_or(false),
-            host_pid: spec.host_pid.unwrap_or(false),
-            host_ipc: spec.host_ipc.unwrap_or(false),
-            share_pid: spec.share_process_namespace.unwrap_or(false),
-        },
+        namespaces: namespaces(spec),
         dns_policy: dns_policy(spec.dns_policy.as_deref()),
         dns_config: dns_config(spec.dns_config.as_ref()),
         host_aliases: host_aliases(spec.host_aliases.as_deref().unwrap_or(&[]), &at, faults),
@@ -88,21 +64,9 @@ pub(crate) fn pod(object: k8s::Pod, source: Source, seen: Timestamp, faults: &mu
         priority: spec.priority,
         placement: placement::placement(spec),
         forbidden_sysctl: None,
-        readiness_gates: spec
-            .readiness_gates
-            .iter()
-            .flatten()
-            .map(|gate| gate.condition_type.clone())
-            .collect(),
+        readiness_gates: readiness_gates(spec),
         runtime_class: text(spec.runtime_class_name.as_ref()),
-        // The API server lets empty names through.
-        pull_secrets: spec
-            .image_pull_secrets
-            .iter()
-            .flatten()
-            .map(|secret| secret.name.clone())
-            .filter(|name| !name.is_empty())
-            .collect(),
+        pull_secrets: pull_secrets(spec),
         service_links: spec.enable_service_links.unwrap_or(true),
         overhead: amounts(spec.overhead.as_ref(), &at.field("overhead"), faults),
         qos: qos(
@@ -118,6 +82,80 @@ pub(crate) fn pod(object: k8s::Pod, source: Source, seen: Timestamp, faults: &mu
         name,
         object: Arc::new(object),
     }
+}
+
+/// The init containers, the regular and the ephemeral ones.
+fn all_containers(
+    spec: &PodSpec,
+    common: &Common<'_>,
+    faults: &mut Faults,
+) -> (Vec<Container>, Vec<Container>, Vec<Container>) {
+    let init = spec.init_containers.as_deref().unwrap_or(&[]);
+    let init = containers(init, Role::Init, common, faults);
+    let ephemeral = spec.ephemeral_containers.as_deref().unwrap_or(&[]);
+    let ephemeral = ephemeral::convert(ephemeral, |list| {
+        containers(list, Role::Ephemeral, common, faults)
+    });
+    let regular = containers(&spec.containers, Role::Regular, common, faults);
+    (init, regular, ephemeral)
+}
+
+fn hostname_override(spec: &PodSpec) -> Option<&str> {
+    spec.hostname_override
+        .as_deref()
+        .filter(|_| spec.host_network != Some(true))
+}
+
+/// What the containers of a pod take from it.
+struct Common<'a> {
+    annotations: Option<&'a BTreeMap<String, String>>,
+    restart_policy: RestartPolicy,
+    security: &'a PodSecurity,
+    at: &'a FieldPath,
+}
+
+fn containers(
+    list: &[k8s::Container],
+    role: Role,
+    common: &Common<'_>,
+    faults: &mut Faults,
+) -> Vec<Container> {
+    let none = BTreeMap::new();
+    let annotations = common.annotations.unwrap_or(&none);
+    let at = common.at.field(role.field());
+    let convert = |(index, container): (usize, &k8s::Container)| {
+        let at = at.index(index);
+        let security = security::container(
+            container.security_context.as_ref(),
+            security::annotated(annotations, &container.name),
+            common.security,
+            &at.field("securityContext"),
+            faults,
+        );
+        container::container(container, role, common.restart_policy, security, &at, faults)
+    };
+    list.iter().enumerate().map(convert).collect()
+}
+
+fn namespaces(spec: &PodSpec) -> Namespaces {
+    Namespaces {
+        host_network: spec.host_network.unwrap_or(false),
+        host_pid: spec.host_pid.unwrap_or(false),
+        host_ipc: spec.host_ipc.unwrap_or(false),
+        share_pid: spec.share_process_namespace.unwrap_or(false),
+    }
+}
+
+fn readiness_gates(spec: &PodSpec) -> Vec<String> {
+    let gates = spec.readiness_gates.iter().flatten();
+    gates.map(|gate| gate.condition_type.clone()).collect()
+}
+
+/// The API server lets empty names through.
+fn pull_secrets(spec: &PodSpec) -> Vec<String> {
+    let secrets = spec.image_pull_secrets.iter().flatten();
+    let names = secrets.map(|secret| secret.name.clone());
+    names.filter(|name| !name.is_empty()).collect()
 }
 
 /// A count of seconds that is not negative; a negative one is none.

@@ -47,7 +47,15 @@ pub(crate) fn projected(volume: &k8s::Volume, at: &FieldPath, faults: &mut Fault
         return Some(made(Projection::DownwardApi, own.default_mode, sources));
     }
     let own = volume.projected.as_ref()?;
-    let at = at.field("projected").field("sources");
+    let sources = projected_sources(own, &at.field("projected").field("sources"), faults);
+    Some(made(Projection::Projected, own.default_mode, sources))
+}
+
+fn projected_sources(
+    own: &k8s::ProjectedVolumeSource,
+    at: &FieldPath,
+    faults: &mut Faults,
+) -> Vec<FileSource> {
     let mut sources = Vec::new();
     for (index, source) in own.sources.iter().flatten().enumerate() {
         let at = at.index(index);
@@ -83,7 +91,7 @@ pub(crate) fn projected(volume: &k8s::Volume, at: &FieldPath, faults: &mut Fault
             );
         }
     }
-    Some(made(Projection::Projected, own.default_mode, sources))
+    sources
 }
 
 /// `None`: neither a name nor a signer is named.

@@ -38,6 +38,19 @@ pub(crate) fn metadata(metadata: &ObjectMeta, at: &FieldPath, faults: &mut Fault
 /// Notes what is wrong with what a manifest says of an object beside its name: what is dropped later included.
 pub(crate) fn written(metadata: &ObjectMeta, faults: &mut Faults) {
     let at = FieldPath::default().field("metadata");
+    generate_name(metadata, &at, faults);
+    if metadata.generation.is_some_and(|generation| generation < 0) {
+        faults.add(
+            &at.field("generation"),
+            "is negative: the API server writes it, remove it",
+        );
+    }
+    finalizers(metadata, &at, faults);
+    owners(metadata, &at, faults);
+    managed_fields(metadata, &at, faults);
+}
+
+fn generate_name(metadata: &ObjectMeta, at: &FieldPath, faults: &mut Faults) {
     if let Some(prefix) = metadata.generate_name.as_deref().filter(|name| !name.is_empty()) {
         // A dash at its end is followed by more.
         let whole = match prefix.strip_suffix('-') {
@@ -46,12 +59,9 @@ pub(crate) fn written(metadata: &ObjectMeta, faults: &mut Faults) {
         };
         faults.complain(&at.field("generateName"), prefix, names::dns_subdomain(&whole));
     }
-    if metadata.generation.is_some_and(|generation| generation < 0) {
-        faults.add(
-            &at.field("generation"),
-            "is negative: the API server writes it, remove it",
-        );
-    }
+}
+
+fn finalizers(metadata: &ObjectMeta, at: &FieldPath, faults: &mut Faults) {
     let finalizers = metadata.finalizers.as_deref().unwrap_or(&[]);
     for (index, finalizer) in finalizers.iter().enumerate() {
         let at = at.field("finalizers").index(index);
@@ -73,6 +83,9 @@ pub(crate) fn written(metadata: &ObjectMeta, faults: &mut Faults) {
             "cannot have both orphan and foregroundDeletion",
         );
     }
+}
+
+fn owners(metadata: &ObjectMeta, at: &FieldPath, faults: &mut Faults) {
     let mut controllers = 0;
     for (index, owner) in metadata.owner_references.iter().flatten().enumerate() {
         let at = at.field("ownerReferences").index(index);
@@ -102,6 +115,9 @@ pub(crate) fn written(metadata: &ObjectMeta, faults: &mut Faults) {
             "have more than one with controller: true",
         );
     }
+}
+
+fn managed_fields(metadata: &ObjectMeta, at: &FieldPath, faults: &mut Faults) {
     for (index, entry) in metadata.managed_fields.iter().flatten().enumerate() {
         let at = at.field("managedFields").index(index);
         faults.one_of(

@@ -99,6 +99,22 @@ fn policies(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
             &["PreemptLowerPriority", "Never"],
         );
     }
+    periods(spec, at, faults);
+    priority_class(spec, at, faults);
+    if let Some(class) = &spec.runtime_class_name {
+        faults.complain(&at.field("runtimeClassName"), class, names::dns_subdomain(class));
+    }
+    resources::overhead(spec.overhead.as_ref(), &at.field("overhead"), faults);
+    if let Some(os) = &spec.os {
+        let at = at.field("os").field("name");
+        match os.name.as_str() {
+            "windows" => faults.unsupported(&at, "is windows, and this is Linux"),
+            name => faults.one_of(&at, name, &["linux"]),
+        }
+    }
+}
+
+fn periods(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
     if let Some(seconds) = spec.termination_grace_period_seconds {
         let field = at.field("terminationGracePeriodSeconds");
         let message = format!("{seconds} seconds is no grace: it must be from 0 to {MOST_SECONDS}");
@@ -114,6 +130,9 @@ fn policies(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
         let message = format!("{seconds} seconds is no deadline: it must be from 1 to {MOST_SECONDS}");
         faults.add(&at.field("activeDeadlineSeconds"), message);
     }
+}
+
+fn priority_class(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
     if let Some(class) = spec
         .priority_class_name
         .as_ref()
@@ -128,17 +147,6 @@ fn policies(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
                 &at,
                 "is none of system-node-critical, system-cluster-critical: no other class is called system-…",
             );
-        }
-    }
-    if let Some(class) = &spec.runtime_class_name {
-        faults.complain(&at.field("runtimeClassName"), class, names::dns_subdomain(class));
-    }
-    resources::overhead(spec.overhead.as_ref(), &at.field("overhead"), faults);
-    if let Some(os) = &spec.os {
-        let at = at.field("os").field("name");
-        match os.name.as_str() {
-            "windows" => faults.unsupported(&at, "is windows, and this is Linux"),
-            name => faults.one_of(&at, name, &["linux"]),
         }
     }
 }

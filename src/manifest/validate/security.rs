@@ -114,31 +114,10 @@ pub(crate) fn container(
         at,
         faults,
     );
-    let privileged = security.privileged == Some(true);
-    if privileged && !context.privileged_allowed {
+    if security.privileged == Some(true) && !context.privileged_allowed {
         faults.add(&at.field("privileged"), "is not allowed on this node");
     }
-    let added = security
-        .capabilities
-        .as_ref()
-        .and_then(|c| c.add.as_deref())
-        .unwrap_or(&[]);
-    if security.allow_privilege_escalation == Some(false) {
-        let at = at.field("allowPrivilegeEscalation");
-        if privileged {
-            faults.add(&at, "cannot be false for a privileged container");
-        }
-        let message = "cannot be false for a container with the capability SYS_ADMIN";
-        if added.iter().any(|name| name == "CAP_SYS_ADMIN") {
-            faults.add(&at, message);
-        } else if added
-            .iter()
-            .any(|name| matches!(name.as_str(), "SYS_ADMIN" | "ALL"))
-        {
-            // By these names the kubelet does not know it.
-            faults.warn(&at, message);
-        }
-    }
+    privilege_escalation(security, at, faults);
     if let Some(capabilities) = &security.capabilities {
         for (field, list) in [("add", &capabilities.add), ("drop", &capabilities.drop)] {
             for (index, name) in list.iter().flatten().enumerate() {
@@ -166,6 +145,32 @@ pub(crate) fn container(
     );
     if security.windows_options.is_some() {
         faults.unsupported(&at.field("windowsOptions"), "has no meaning on Linux: remove it");
+    }
+}
+
+/// What gives more privileges cannot be combined with `allowPrivilegeEscalation: false`.
+fn privilege_escalation(security: &SecurityContext, at: &FieldPath, faults: &mut Faults) {
+    if security.allow_privilege_escalation != Some(false) {
+        return;
+    }
+    let at = at.field("allowPrivilegeEscalation");
+    if security.privileged == Some(true) {
+        faults.add(&at, "cannot be false for a privileged container");
+    }
+    let added = security
+        .capabilities
+        .as_ref()
+        .and_then(|c| c.add.as_deref())
+        .unwrap_or(&[]);
+    let message = "cannot be false for a container with the capability SYS_ADMIN";
+    if added.iter().any(|name| name == "CAP_SYS_ADMIN") {
+        faults.add(&at, message);
+    } else if added
+        .iter()
+        .any(|name| matches!(name.as_str(), "SYS_ADMIN" | "ALL"))
+    {
+        // By these names the kubelet does not know it.
+        faults.warn(&at, message);
     }
 }
 

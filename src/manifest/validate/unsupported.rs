@@ -108,6 +108,15 @@ fn spec_fields(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
             "cannot be in a manifest, they are added to a pod of the API server that runs: remove them";
         faults.unsupported(&at.field("ephemeralContainers"), message);
     }
+    later_fields(spec, at, faults);
+    if spec.resources.as_ref().is_some_and(|r| r.claims.is_some()) {
+        let at = at.field("resources").field("claims");
+        faults.add(&at, "are not for a pod as a whole: give them to its containers");
+    }
+}
+
+/// Fields that this version does not support yet.
+fn later_fields(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
     let node_affinity = spec.affinity.as_ref().and_then(|a| a.node_affinity.as_ref());
     let node_affinity =
         node_affinity.is_some_and(|a| a.required_during_scheduling_ignored_during_execution.is_some());
@@ -144,10 +153,6 @@ fn spec_fields(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
         if present {
             faults.unsupported(&at.field(field), format!("{NOT_YET}: {remedy}"));
         }
-    }
-    if spec.resources.as_ref().is_some_and(|r| r.claims.is_some()) {
-        let at = at.field("resources").field("claims");
-        faults.add(&at, "are not for a pod as a whole: give them to its containers");
     }
 }
 

@@ -83,18 +83,23 @@ pub(crate) struct Streams {
     pub(crate) stderr: Option<Receiver>,
 }
 
+impl Streams {
+    fn new(stdin: Option<Input>, stdout: Receiver, stderr: Option<Receiver>) -> Streams {
+        Streams {
+            stdin,
+            stdout,
+            stderr,
+        }
+    }
+}
+
 /// Starts the process.
 pub(crate) async fn start(
     place: &ExecPlace,
     container: &str,
     request: &ExecRequest,
 ) -> Result<(Running, Streams), ExecError> {
-    let client = Client::from_path(&place.containerd)
-        .await
-        .map_err(|source| ExecError::Unreachable {
-            path: place.containerd.clone(),
-            source,
-        })?;
+    let client = connect(place).await?;
     let spec = specification(&client, container).await?;
     let process = process(&spec, request).ok_or_else(|| ExecError::Specification(container.to_owned()))?;
 
@@ -105,17 +110,13 @@ pub(crate) async fn start(
     };
     let pipes = Pipes::make(place.dir.join(&id), request).map_err(pipes_error)?;
     // Open for reading before the shim opens for writing, which waits for us.
-    let stdout = OpenOptions::new()
-        .open_receiver(pipes.dir.join("stdout"))
-        .map_err(pipes_error)?;
-    let stderr = match request.tty {
-        true => None,
-        false => Some(
-            OpenOptions::new()
-                .open_receiver(pipes.dir.join("stderr"))
-                .map_err(pipes_error)?,
-        ),
+    let open = |name: &str| {
+        OpenOptions::new()
+            .open_receiver(pipes.dir.join(name))
+            .map_err(pipes_error)
     };
+    let stdout = open("stdout")?;
+    let stderr = (!request.tty).then(|| open("stderr")).transpose()?;
     let mut tasks = client.tasks();
     let exec = ExecProcessRequest {
         container_id: container.to_owned(),
@@ -149,14 +150,15 @@ pub(crate) async fn start(
         let (code, message) = start_failure(status.message());
         return Err(ExecError::Start { code, message });
     }
-    Ok((
-        running,
-        Streams {
-            stdin,
-            stdout,
-            stderr,
-        },
-    ))
+    Ok((running, Streams::new(stdin, stdout, stderr)))
+}
+
+async fn connect(place: &ExecPlace) -> Result<Client, ExecError> {
+    let connected = Client::from_path(&place.containerd).await;
+    connected.map_err(|source| ExecError::Unreachable {
+        path: place.containerd.clone(),
+        source,
+    })
 }
 
 async fn specification(client: &Client, container: &str) -> Result<serde_json::Value, ExecError> {

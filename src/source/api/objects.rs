@@ -144,8 +144,14 @@ pub async fn run(
         stored,
         bundles,
     } = inputs;
-    let at_once = Arc::new(Semaphore::new(TOKENS_AT_ONCE));
     let (news_in, mut news) = mpsc::unbounded_channel();
+    let watches = Watches {
+        clients,
+        objects,
+        bundles,
+        at_once: Arc::new(Semaphore::new(TOKENS_AT_ONCE)),
+        news: news_in,
+    };
     let mut state = State {
         of,
         stored,
@@ -155,30 +161,7 @@ pub async fn run(
         let told = pods.borrow_and_update().clone();
         let node_is_known = of == Of::Files || *node.borrow_and_update() != ApiNode::Unknown;
         if let Some(set) = &told {
-            state.take_pods(set, |key, life| {
-                let to = Teller {
-                    key: key.clone(),
-                    life,
-                    news: news_in.clone(),
-                };
-                match key {
-                    Reference::Object(key) => tokio::spawn(watching::watch(key, clients.clone(), to)),
-                    Reference::RuntimeClass(name) => {
-                        tokio::spawn(watching::watch_class(name, clients.clone(), to))
-                    }
-                    Reference::TrustAnchors(key) => {
-                        tokio::spawn(anchors::watch(key, bundles, clients.clone(), to))
-                    }
-                    Reference::Token(key) => {
-                        let office = tokens::Office {
-                            clients: clients.clone(),
-                            objects: objects.clone(),
-                            at_once: at_once.clone(),
-                        };
-                        tokio::spawn(tokens::keep(key, office, to))
-                    }
-                }
-            });
+            state.take_pods(set, |key, life| watches.spawn(key, life));
             if node_is_known || set.provenance == Provenance::Checkpoint {
                 state.tell(set, &out);
             }
@@ -194,6 +177,40 @@ pub async fn run(
                 while let Ok(next) = news.try_recv() {
                     state.take(next);
                 }
+            }
+        }
+    }
+}
+
+/// What the watch of an object needs.
+struct Watches {
+    clients: watch::Receiver<kube::Client>,
+    objects: watch::Receiver<Option<Arc<ApiPods>>>,
+    bundles: TrustBundles,
+    /// A permit for each token that is requested.
+    at_once: Arc<Semaphore>,
+    news: mpsc::UnboundedSender<News>,
+}
+
+impl Watches {
+    fn spawn(&self, key: Reference, life: u64) -> JoinHandle<()> {
+        let clients = self.clients.clone();
+        let to = Teller {
+            key: key.clone(),
+            life,
+            news: self.news.clone(),
+        };
+        match key {
+            Reference::Object(key) => tokio::spawn(watching::watch(key, clients, to)),
+            Reference::RuntimeClass(name) => tokio::spawn(watching::watch_class(name, clients, to)),
+            Reference::TrustAnchors(key) => tokio::spawn(anchors::watch(key, self.bundles, clients, to)),
+            Reference::Token(key) => {
+                let office = tokens::Office {
+                    clients,
+                    objects: self.objects.clone(),
+                    at_once: self.at_once.clone(),
+                };
+                tokio::spawn(tokens::keep(key, office, to))
             }
         }
     }
