@@ -572,7 +572,7 @@ pub(super) const TABLE: &[(&str, Fields)] = &[
             ("effect", Acts("plan/placement.rs")),
             ("key", Acts("plan/placement.rs")),
             ("operator", Acts("plan/placement.rs")),
-            ("tolerationSeconds", Acts("source/stored.rs")),
+            ("tolerationSeconds", Acts("source/checkpoint/stored.rs")),
             ("value", Acts("plan/placement.rs")),
         ],
     ),
@@ -881,34 +881,34 @@ pub(super) const TABLE: &[(&str, Fields)] = &[
     (
         "ServiceAccountTokenProjection",
         &[
-            ("audience", Acts("source/objects/tokens.rs")),
-            ("expirationSeconds", Acts("source/objects/tokens.rs")),
+            ("audience", Acts("source/api/objects/tokens.rs")),
+            ("expirationSeconds", Acts("source/api/objects/tokens.rs")),
             ("path", Acts("plan/content.rs")),
         ],
     ),
     (
         "ClusterTrustBundleProjection",
         &[
-            ("labelSelector", Acts("source/objects/anchors.rs")),
-            ("name", Acts("source/objects/anchors.rs")),
-            ("optional", Acts("source/objects/anchors.rs")),
+            ("labelSelector", Acts("source/api/objects/anchors.rs")),
+            ("name", Acts("source/api/objects/anchors.rs")),
+            ("optional", Acts("source/api/objects/anchors.rs")),
             ("path", Acts("plan/content.rs")),
-            ("signerName", Acts("source/objects/anchors.rs")),
+            ("signerName", Acts("source/api/objects/anchors.rs")),
         ],
     ),
     (
         "LabelSelector",
         &[
-            ("matchExpressions", Acts("source/objects/anchors.rs")),
-            ("matchLabels", Acts("source/objects/anchors.rs")),
+            ("matchExpressions", Acts("source/api/objects/anchors.rs")),
+            ("matchLabels", Acts("source/api/objects/anchors.rs")),
         ],
     ),
     (
         "LabelSelectorRequirement",
         &[
-            ("key", Acts("source/objects/anchors.rs")),
-            ("operator", Acts("source/objects/anchors.rs")),
-            ("values", Acts("source/objects/anchors.rs")),
+            ("key", Acts("source/api/objects/anchors.rs")),
+            ("operator", Acts("source/api/objects/anchors.rs")),
+            ("values", Acts("source/api/objects/anchors.rs")),
         ],
     ),
 ];
