@@ -3,7 +3,7 @@
 //! The only file that knows all rooms. It decides nothing about pods.
 
 mod answers;
-mod connecting;
+mod network;
 mod member;
 mod serving;
 mod storing;
@@ -163,7 +163,7 @@ pub async fn run(
     let world = serving::world(&config, &values, &health, &metrics);
     serving::spawn(&mut tasks, &config, socket, &world).await?;
     let member = Member::new(&config, &machine.boot_id).await?;
-    connecting::connect(&mut tasks, &config, &values).await?;
+    network::connect(&mut tasks, &config, &values).await?;
     spawn_source(&mut tasks, &config, &values, member.as_ref());
     if let Some(member) = &member {
         member.spawn_identity(&mut tasks, &config, &values);

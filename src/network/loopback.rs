@@ -17,12 +17,12 @@ const LOOK: Duration = Duration::from_secs(60);
 const REST: Duration = Duration::from_millis(10);
 
 /// Sets the rule. A failure is logged and no reason not to start: [`keep`] tries again.
-pub async fn stand() {
+pub(super) async fn stand() {
     look(&mut false, false).await;
 }
 
 /// Takes the rule away where the configuration does not want it (`makeIPTablesUtilChains: false`).
-pub async fn fall() {
+pub(super) async fn fall() {
     let removed = tokio::task::spawn_blocking(loopback_guard::remove).await;
     if let Err(error) = removed.expect("talking to the kernel does not panic") {
         tracing::warn!(%error, "the rule that guards the host's loopback is still there");
@@ -30,7 +30,7 @@ pub async fn fall() {
 }
 
 /// Looks after the rule until cancelled.
-pub async fn keep(cancel: CancellationToken) {
+pub(super) async fn keep(cancel: CancellationToken) {
     let mut news = listen();
     if let Err(error) = &news {
         tracing::warn!(%error, "changes of the firewall are noticed once a minute only");

@@ -2,6 +2,8 @@
 
 use ipnet::Ipv4Net;
 
+use crate::model::api::ApiNode;
+
 /// A route of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostRoute {
@@ -45,7 +47,7 @@ pub enum SubnetError {
 /// Chooses the node's subnet: the one asked for, else the one it had before while that is still within the
 /// network and free, else the first free /24. A route by `bridge` is our own and does not count; nor does the
 /// default route.
-pub fn choose(
+pub(super) fn choose(
     network: Ipv4Net,
     asked: Option<Ipv4Net>,
     before: Option<Ipv4Net>,
@@ -90,6 +92,16 @@ pub fn choose(
         }),
         None => Err(SubnetError::TooSmall(network)),
     }
+}
+
+/// `Node.spec.podCIDR`; of the two of a dual-stack cluster the IPv4 one.
+pub(super) fn given(node: &ApiNode) -> Option<Ipv4Net> {
+    let ApiNode::Present(node) = node else {
+        return None;
+    };
+    let spec = node.spec.as_ref()?;
+    let mut all = spec.pod_cidrs.iter().flatten().chain(&spec.pod_cidr);
+    all.find_map(|text| text.parse().ok())
 }
 
 #[cfg(test)]
@@ -162,5 +174,26 @@ mod tests {
             error.contains("every /24 of the pod network 10.244.0.0/16 overlaps"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn the_ipv4_subnet_is_the_one() {
+        let node = |spec: serde_json::Value| {
+            let node = serde_json::json!({"metadata": {"name": "vm"}, "spec": spec});
+            given(&ApiNode::Present(std::sync::Arc::new(
+                serde_json::from_value(node).unwrap(),
+            )))
+        };
+        let want: Option<Ipv4Net> = Some("10.1.2.0/24".parse().unwrap());
+        assert_eq!(
+            node(serde_json::json!({"podCIDR": "10.1.2.0/24", "podCIDRs": ["10.1.2.0/24"]})),
+            want
+        );
+        assert_eq!(
+            node(serde_json::json!({"podCIDR": "fd00::/64", "podCIDRs": ["fd00::/64", "10.1.2.0/24"]})),
+            want
+        );
+        assert_eq!(node(serde_json::json!({})), None);
+        assert_eq!(given(&ApiNode::Absent), None);
     }
 }

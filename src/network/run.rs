@@ -1,0 +1,155 @@
+//! The network's loop: who connects the pods, and with which subnet.
+
+use std::time::Duration;
+
+use ipnet::{IpNet, Ipv4Net};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::set_up::{self, Network, NetworkError, NetworkSettings};
+use super::{forwarding, loopback, subnet};
+use crate::model::api::ApiNode;
+
+/// How soon a subnet that could not be set up is tried again: a route in its way may go.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// Who connects the pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connects {
+    /// This program, with the subnet of its settings or one that it chooses.
+    Own,
+    /// This program, with the subnet that the API server's Node has.
+    OwnAsTheClusterSays,
+    /// Another program: a plugin of the cluster.
+    Another,
+}
+
+/// What the network is set up by.
+#[derive(Debug)]
+pub struct Inputs {
+    /// Who connects the pods.
+    pub connects: Connects,
+    /// Whether the rule stands that guards the host's loopback (`makeIPTablesUtilChains`).
+    pub guards_loopback: bool,
+    /// Where everything is, and of which range the subnet is.
+    pub settings: NetworkSettings,
+    /// The node as the API server has it.
+    pub node: watch::Receiver<ApiNode>,
+    /// The subnet of the node's pods, once it is known and where it is ours.
+    pub subnet: watch::Sender<Option<IpNet>>,
+}
+
+/// What goes on after [`begin`].
+#[derive(Debug)]
+pub struct Loop {
+    inputs: Inputs,
+    /// Whether packets of our bridge are let through the host's firewall.
+    opens_firewall: bool,
+}
+
+/// Does what must stand before the first pod starts.
+pub async fn begin(inputs: Inputs) -> Result<Loop, NetworkError> {
+    // Before anything can listen to a pod, whoever connects it.
+    match inputs.guards_loopback {
+        true => loopback::stand().await,
+        false => loopback::fall().await,
+    }
+    let opens_firewall = match inputs.connects {
+        Connects::Another => {
+            if set_up::give_way(&inputs.settings.conf_dir)? {
+                tracing::info!(
+                    "from now on the cluster's plugin connects pods: our configuration is taken away"
+                );
+            }
+            false
+        }
+        Connects::OwnAsTheClusterSays => true,
+        Connects::Own => match set_up(&inputs.settings).await? {
+            Some(ours) => {
+                inputs.subnet.send_replace(Some(ours));
+                true
+            }
+            None => false,
+        },
+    };
+    Ok(Loop {
+        inputs,
+        opens_firewall,
+    })
+}
+
+impl Loop {
+    /// Looks after the network until cancelled. Its parts wait for the kernel and the API server, each for itself.
+    pub async fn run(self, cancel: CancellationToken) {
+        let guard = async {
+            if self.inputs.guards_loopback {
+                loopback::keep(cancel.clone()).await;
+            }
+        };
+        let firewall = async {
+            if self.opens_firewall {
+                forwarding::keep_open(cancel.clone()).await;
+            }
+        };
+        let follow = async {
+            if self.inputs.connects == Connects::OwnAsTheClusterSays {
+                let (settings, node) = (self.inputs.settings.clone(), self.inputs.node.clone());
+                follow(settings, node, self.inputs.subnet.clone(), cancel.clone()).await;
+            }
+        };
+        // The last arm: a network of which nothing is left to do lasts as long as the agent.
+        tokio::join!(guard, firewall, follow, cancel.cancelled());
+    }
+}
+
+/// Ours, or `None` where it is another one's.
+async fn set_up(settings: &NetworkSettings) -> Result<Option<IpNet>, NetworkError> {
+    match set_up::set_up(settings).await? {
+        Network::Ours(subnet) => {
+            tracing::info!(%subnet, "pods get addresses of this subnet");
+            Ok(Some(subnet.into()))
+        }
+        Network::Foreign(path) => {
+            tracing::info!(configuration = %path.display(), "pods are on the network that this file describes");
+            Ok(None)
+        }
+    }
+}
+
+/// Sets the network up with the subnet that the cluster gives the node. Until then, and where it gives none, the node
+/// is not ready, as with a plugin that is not installed.
+async fn follow(
+    mut settings: NetworkSettings,
+    mut node: watch::Receiver<ApiNode>,
+    out: watch::Sender<Option<IpNet>>,
+    cancel: CancellationToken,
+) {
+    let mut told = None;
+    loop {
+        let given: Option<Ipv4Net> = subnet::given(&node.borrow_and_update());
+        let mut failed = false;
+        if let Some(asked) = given.filter(|_| given != told) {
+            // The cluster's range may be any.
+            if !settings.network.contains(&asked) {
+                settings.network = asked;
+            }
+            settings.subnet = Some(asked);
+            match set_up(&settings).await {
+                Ok(ours) => {
+                    told = given;
+                    out.send_replace(ours);
+                }
+                Err(error) => {
+                    failed = true;
+                    tracing::warn!(subnet = %asked, %error, "the subnet that the cluster gives this node cannot be used: tried again");
+                }
+            }
+        }
+        // Every arm may be cancelled: a watch keeps what was not taken.
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            Ok(()) = node.changed() => {}
+            () = tokio::time::sleep(AGAIN), if failed => {}
+        }
+    }
+}

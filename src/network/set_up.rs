@@ -1,0 +1,156 @@
+//! Sets the node's network up, gives way to another one, and takes ours away.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ipnet::Ipv4Net;
+
+use super::routes::host_routes;
+use super::subnet::{self, SubnetError};
+use super::{conflist, forwarding};
+
+/// host-local's store of addresses, its own default.
+pub const DATA_DIR: &str = "/var/lib/cni/networks";
+
+/// Why the network is not set up.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    /// No subnet.
+    #[error(transparent)]
+    Subnet(#[from] SubnetError),
+    /// The kernel does not tell its routes.
+    #[error("the kernel does not tell this host's routes")]
+    Routes(#[source] io::Error),
+    /// A file cannot be read or written.
+    #[error("cannot {doing} {}", path.display())]
+    File {
+        /// What was tried: `read`, `write`, `remove`.
+        doing: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+/// What the network needs to know.
+#[derive(Debug, Clone)]
+pub struct NetworkSettings {
+    /// The pod network that the node's subnet is taken from.
+    pub network: Ipv4Net,
+    /// The subnet asked for.
+    pub subnet: Option<Ipv4Net>,
+    /// The directory of CNI configurations.
+    pub conf_dir: PathBuf,
+    /// host-local's store.
+    pub data_dir: PathBuf,
+    /// Where it is kept what forwarding was before.
+    pub state_dir: PathBuf,
+}
+
+/// Whose network the pods are on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Network {
+    /// Ours, with this subnet.
+    Ours(Ipv4Net),
+    /// Another one's, by this configuration.
+    Foreign(PathBuf),
+}
+
+/// Sets the network up, or finds that another one is there.
+pub(super) async fn set_up(settings: &NetworkSettings) -> Result<Network, NetworkError> {
+    let file = |doing, path: &Path| {
+        let path = path.to_owned();
+        move |source| NetworkError::File { doing, path, source }
+    };
+    let ours = settings.conf_dir.join(conflist::FILE);
+    let foreign = conflist::foreign(&settings.conf_dir).map_err(file("read", &settings.conf_dir))?;
+    if let Some(other) = foreign.into_iter().next() {
+        // Two configurations would leave it to their names which one wins.
+        remove_if_there(&ours).map_err(file("remove", &ours))?;
+        return Ok(Network::Foreign(other));
+    }
+    let written = match std::fs::read_to_string(&ours) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        text => Some(text.map_err(file("read", &ours))?),
+    };
+    let before = written.as_deref().and_then(conflist::subnet_of);
+    let routes = host_routes().await.map_err(NetworkError::Routes)?;
+    let chosen = subnet::choose(
+        settings.network,
+        settings.subnet,
+        before,
+        &routes,
+        conflist::BRIDGE,
+    )?;
+    let text = conflist::render(chosen, &settings.data_dir);
+    if written.as_deref() != Some(&text) {
+        write_whole(&ours, &text).map_err(file("write", &ours))?;
+    }
+    let forward = Path::new(forwarding::SETTING);
+    forwarding::enable(forward, &settings.state_dir).map_err(file("write", forward))?;
+    Ok(Network::Ours(chosen))
+}
+
+/// Takes our configuration away: from now on another plugin connects the pods. Whether there was one.
+pub(super) fn give_way(conf_dir: &Path) -> Result<bool, NetworkError> {
+    let ours = conf_dir.join(conflist::FILE);
+    let was_there = ours.exists();
+    remove_if_there(&ours).map_err(|source| NetworkError::File {
+        doing: "remove",
+        path: ours,
+        source,
+    })?;
+    Ok(was_there)
+}
+
+/// Undoes [`set_up`]: the configuration and the changed setting; what the plugins made is theirs to remove.
+pub fn tear_down(conf_dir: &Path, state_dir: &Path) -> Result<(), NetworkError> {
+    give_way(conf_dir)?;
+    forwarding::restore(state_dir).map_err(|source| NetworkError::File {
+        doing: "write",
+        path: forwarding::SETTING.into(),
+        source,
+    })
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Writes a file so that a reader sees all of it or none: the runtime watches the directory.
+fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory)?;
+    }
+    let temporary = path.with_extension("tmp");
+    std::fs::write(&temporary, text)?;
+    std::fs::rename(&temporary, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn another_networks_configuration_is_respected() {
+        let dir = tempfile::tempdir().unwrap();
+        let other = dir.path().join("10-other.conflist");
+        std::fs::write(&other, "{}").unwrap();
+        std::fs::write(dir.path().join(conflist::FILE), "{}").unwrap();
+        let settings = NetworkSettings {
+            network: "10.244.0.0/16".parse().unwrap(),
+            subnet: None,
+            conf_dir: dir.path().to_owned(),
+            data_dir: dir.path().join("data"),
+            state_dir: dir.path().join("state"),
+        };
+        assert_eq!(set_up(&settings).await.unwrap(), Network::Foreign(other.clone()));
+        assert_eq!(std::fs::read_to_string(other).unwrap(), "{}");
+        assert!(!dir.path().join(conflist::FILE).exists());
+        assert!(!dir.path().join("state").exists());
+    }
+}
