@@ -36,10 +36,11 @@ use crate::cri::{self, Runtime};
 use crate::images::SandboxImage;
 use crate::manifest::{ManifestContext, RuntimeClasses};
 use crate::model::api::ApiNode;
+use crate::model::event::Event;
 use crate::model::memory::{Levels, Memory};
 use crate::model::node::{MachineFacts, Measured, NodePolicy, NodeSettings};
 use crate::model::pod::{Desired, DnsConfig};
-use crate::model::report::{Happening, PodsReport};
+use crate::model::report::PodsReport;
 use crate::model::runtime::Snapshot;
 use crate::model::service::Services;
 use crate::observe::measure::{self, Places};
@@ -73,7 +74,7 @@ struct Values {
         watch::Receiver<Option<ipnet::IpNet>>,
     ),
     /// What happens, for whoever tells Events.
-    happenings: mpsc::UnboundedSender<Happening>,
+    events: mpsc::UnboundedSender<Event>,
 }
 
 /// The tasks, each with the name under which its end is told.
@@ -141,9 +142,9 @@ pub async fn run(
         images: config.runtime.image_endpoint.clone(),
         timeout: config.runtime.request_timeout,
     });
-    let (happenings, happenings_out) = mpsc::unbounded_channel();
+    let (events, happenings_out) = mpsc::unbounded_channel();
     let values = Values {
-        happenings,
+        events,
         desired: watch::channel(Arc::default()),
         snapshot: watch::channel(Arc::default()),
         memory: watch::channel(Arc::default()),
@@ -581,7 +582,7 @@ fn spawn_loops(
     let outputs = report::Outputs {
         pods: values.pods.0.clone(),
         node: values.node.0.clone(),
-        happenings: values.happenings.clone(),
+        events: values.events.clone(),
         beat: Box::new(move || beat.beat()),
         count: Box::new(move |outcome| outcome.steps.iter().for_each(|step| metrics.record_step(step))),
     };

@@ -17,10 +17,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::model::allocation;
 use crate::model::difference::differing;
+use crate::model::event::Event;
 use crate::model::memory::{Executed, Levels, Memory, Remains};
 use crate::model::node::{MachineFacts, Measured, NodePolicy, NodeSettings};
 use crate::model::pod::{Desired, Pod, PodName, PodUid, Problem, Source};
-use crate::model::report::{Happening, PodsReport};
+use crate::model::report::PodsReport;
 use crate::model::runtime::{ObservedName, Snapshot};
 use crate::model::step::{Beginning, Outcome};
 use crate::status::pressure::Pressure;
@@ -66,7 +67,7 @@ pub struct Outputs {
     /// The node.
     pub node: watch::Sender<Arc<Node>>,
     /// What happened, as it happens; nobody may listen.
-    pub happenings: mpsc::UnboundedSender<Happening>,
+    pub events: mpsc::UnboundedSender<Event>,
     /// Called at each turn, for the health check.
     pub beat: Box<dyn Fn() + Send>,
     /// Called with what was done, for the metrics.
@@ -87,7 +88,7 @@ struct Loop {
     report: PodsReport,
     pressure: Pressure,
     started: Timestamp,
-    happenings: mpsc::UnboundedSender<Happening>,
+    events: mpsc::UnboundedSender<Event>,
 }
 
 /// Runs the loop until cancelled.
@@ -102,7 +103,7 @@ pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cance
         report: PodsReport::default(),
         pressure: Pressure::default(),
         started: Timestamp::now(),
-        happenings: outputs.happenings,
+        events: outputs.events,
         facts,
     };
     let cgroups = state.facts.policy.cgroup.version;

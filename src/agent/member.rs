@@ -13,7 +13,7 @@ use crate::config::node_api::Serving;
 use crate::identity::connection::{self, Clients, Joined};
 use crate::identity::{self, Renewal, renewal};
 use crate::model::api::{ApiNode, ApiPods, TrustBundles};
-use crate::model::report::Happening;
+use crate::model::event::Event;
 use crate::model::service::Services;
 use crate::publish::{events, lease, mirror, node, pods};
 use crate::source;
@@ -226,7 +226,7 @@ impl Member {
         tasks: &mut Tasks,
         config: &Config,
         values: &Values,
-        happenings: mpsc::UnboundedReceiver<Happening>,
+        events: mpsc::UnboundedReceiver<Event>,
     ) {
         let (report, objects) = (values.pods.1.clone(), self.objects.1.clone());
         self.spawn(tasks, "publish pods", Begin::Joined, |clients, cancel| {
@@ -251,13 +251,13 @@ impl Member {
         });
         let settings = node_settings(config);
         let (report, own) = (values.node.1.clone(), values.api_node.1.clone());
-        let happened = values.happenings.clone();
+        let happened = values.events.clone();
         self.spawn(tasks, "publish node", Begin::Joined, |clients, cancel| {
             let inputs = node::NodeInputs {
                 clients,
                 report,
                 node: own,
-                happenings: happened,
+                events: happened,
             };
             node::run(inputs, settings, cancel)
         });
@@ -268,7 +268,7 @@ impl Member {
         });
         let settings = event_settings(config);
         self.spawn(tasks, "publish events", Begin::Joined, |clients, cancel| {
-            events::run(clients, happenings, settings, cancel)
+            events::run(clients, events, settings, cancel)
         });
     }
 }

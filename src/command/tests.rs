@@ -15,8 +15,9 @@ use tokio::time::timeout;
 
 use super::client::Client;
 use super::{CommandError, describe, exec, get, logs};
+use crate::model::event::{EventType, PodEvent, RecordedEvent};
 use crate::model::pod::{PodUid, Problem, ProblemKind};
-use crate::model::report::{EventKind, PodEvent, PodsReport};
+use crate::model::report::PodsReport;
 use crate::serve::fixture::{Changing, changing, exited, name, pod, running, snapshot_of};
 use crate::serve::{self, socket};
 
@@ -140,12 +141,14 @@ fn report(agent: &Agent) {
         pod: Some(name("default", "web-vm")),
         kind: ProblemKind::Dubious,
     };
-    let event = PodEvent {
+    let event = RecordedEvent {
         uid: PodUid("u1".into()),
-        kind: EventKind::Warning,
-        reason: "BackOff".into(),
-        message: "Back-off restarting failed container web".into(),
-        field_path: Some("spec.containers{web}".into()),
+        what: PodEvent {
+            kind: EventType::Warning,
+            reason: "BackOff".into(),
+            message: "Back-off restarting failed container web".into(),
+            field_path: Some("spec.containers{web}".into()),
+        },
         first: "2026-11-21T00:00:00Z".parse().unwrap(),
         last: "2026-11-21T00:04:00.7Z".parse().unwrap(),
         count: 3,

@@ -1,4 +1,4 @@
-//! Which happening makes a new Event, which one is counted in an old one, and which is not worth telling: the rules of
+//! Which event makes a new Event, which one is counted in an old one, and which is not worth telling: the rules of
 //! `client-go/tools/record/events_cache.go`, so that a container that fails for ever does not fill the cluster's store.
 
 use std::collections::{BTreeSet, HashMap};
@@ -6,7 +6,7 @@ use std::hash::Hash;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::model::report::{About, EventKind, Happening};
+use crate::model::event::{About, Event, EventType};
 
 /// This many different messages of one reason about one object within [`SIMILAR_WITHIN`] are told apart; of more, all
 /// that follow are counted in one Event.
@@ -35,11 +35,11 @@ pub(super) struct Telling {
     pub(super) name: Option<String>,
 }
 
-/// What makes two happenings the same.
+/// What makes two events the same.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     about: About,
-    kind: EventKind,
+    kind: EventType,
     reason: String,
     /// `None`: of whatever message.
     message: Option<String>,
@@ -98,17 +98,17 @@ impl Bucket {
 pub(super) struct Correlator {
     told: Remembered<Key, PastEvent>,
     similar: Remembered<Key, Similar>,
-    buckets: Remembered<(About, EventKind), Bucket>,
+    buckets: Remembered<(About, EventType), Bucket>,
 }
 
 impl Correlator {
-    /// What to tell of a happening; `None`: nothing, there was too much about this object.
-    pub(super) fn correlate(&mut self, happening: &Happening, now: Timestamp) -> Option<Telling> {
-        let (key, message, first) = self.aggregate(happening, now);
+    /// What to tell of a event; `None`: nothing, there was too much about this object.
+    pub(super) fn correlate(&mut self, event: &Event, now: Timestamp) -> Option<Telling> {
+        let (key, message, first) = self.aggregate(event, now);
         let former = self.told.get(&key, now).cloned();
         let bucket = self
             .buckets
-            .get_or_insert((whole(&happening.about), happening.kind), now, || {
+            .get_or_insert((whole(&event.about), event.kind), now, || {
                 Bucket::new(SPAM_BURST, 1.0 / SPAM_EVERY, now)
             });
         let passes = bucket.take(now).is_ok();
@@ -137,30 +137,30 @@ impl Correlator {
             .insert(key.clone(), PastEvent { name, first, count }, now);
     }
 
-    fn aggregate(&mut self, happening: &Happening, now: Timestamp) -> (Key, String, Timestamp) {
+    fn aggregate(&mut self, event: &Event, now: Timestamp) -> (Key, String, Timestamp) {
         let group = Key {
-            about: whole(&happening.about),
-            kind: happening.kind,
-            reason: happening.reason.clone(),
+            about: whole(&event.about),
+            kind: event.kind,
+            reason: event.reason.clone(),
             message: None,
         };
         let similar = self.similar.get_or_insert(group.clone(), now, Similar::default);
         if now.duration_since(similar.last) > SIMILAR_WITHIN {
             similar.messages.clear();
         }
-        similar.messages.insert(happening.message.clone());
+        similar.messages.insert(event.message.clone());
         similar.last = now;
         if similar.messages.len() < MOST_SIMILAR {
             let key = Key {
-                about: happening.about.clone(),
-                message: Some(happening.message.clone()),
+                about: event.about.clone(),
+                message: Some(event.message.clone()),
                 ..group
             };
-            return (key, happening.message.clone(), happening.at);
+            return (key, event.message.clone(), event.at);
         }
         // Any of them makes place for the next.
         similar.messages.pop_first();
-        (group, format!("{COMBINED}{}", happening.message), now)
+        (group, format!("{COMBINED}{}", event.message), now)
     }
 }
 
@@ -227,20 +227,20 @@ mod tests {
         About::Pod(name, PodUid(pod.into()), Some(part.to_owned()))
     }
 
-    fn happening(pod: &str, reason: &str, message: &str, second: i64) -> Happening {
-        Happening {
+    fn event(pod: &str, reason: &str, message: &str, second: i64) -> Event {
+        Event {
             about: about(pod, "spec.containers{c}"),
-            kind: EventKind::Warning,
+            kind: EventType::Warning,
             reason: reason.into(),
             message: message.into(),
             at: at(second),
         }
     }
 
-    /// What is told, as `count message [name]`, of one more happening.
-    fn tell(correlator: &mut Correlator, happening: &Happening) -> Option<String> {
-        let now = happening.at;
-        let telling = correlator.correlate(happening, now)?;
+    /// What is told, as `count message [name]`, of one more event.
+    fn tell(correlator: &mut Correlator, event: &Event) -> Option<String> {
+        let now = event.at;
+        let telling = correlator.correlate(event, now)?;
         let name = telling.name.clone().unwrap_or_else(|| format!("e{now}"));
         correlator.told(&telling, &name, now);
         let known = if telling.name.is_some() { "again" } else { "new" };
@@ -250,7 +250,7 @@ mod tests {
     #[test]
     fn the_same_is_counted_in_one_event() {
         let mut correlator = Correlator::default();
-        let mut told = |message, second| tell(&mut correlator, &happening("p", "BackOff", message, second));
+        let mut told = |message, second| tell(&mut correlator, &event("p", "BackOff", message, second));
         assert_eq!(told("a", 0).unwrap(), "new 1 a");
         assert_eq!(told("a", 5).unwrap(), "again 2 a");
         assert_eq!(told("b", 6).unwrap(), "new 1 b");
@@ -260,9 +260,9 @@ mod tests {
     #[test]
     fn the_first_time_stays() {
         let mut correlator = Correlator::default();
-        tell(&mut correlator, &happening("p", "BackOff", "a", 0));
+        tell(&mut correlator, &event("p", "BackOff", "a", 0));
         let telling = correlator
-            .correlate(&happening("p", "BackOff", "a", 9), at(9))
+            .correlate(&event("p", "BackOff", "a", 9), at(9))
             .unwrap();
         assert_eq!(
             (telling.first, telling.name),
@@ -276,7 +276,7 @@ mod tests {
         let mut told = |number: i64, second| {
             tell(
                 &mut correlator,
-                &happening("p", "Unhealthy", &number.to_string(), second),
+                &event("p", "Unhealthy", &number.to_string(), second),
             )
             .unwrap()
         };
@@ -292,7 +292,7 @@ mod tests {
     #[test]
     fn too_much_about_one_object_is_not_told_and_one_more_every_five_minutes_is() {
         let mut correlator = Correlator::default();
-        let mut told = |pod: &str, second| tell(&mut correlator, &happening(pod, "BackOff", "a", second));
+        let mut told = |pod: &str, second| tell(&mut correlator, &event(pod, "BackOff", "a", second));
         for _ in 0..25 {
             assert!(told("p", 0).is_some());
         }
@@ -307,10 +307,7 @@ mod tests {
     fn what_is_remembered_is_bounded() {
         let mut correlator = Correlator::default();
         for number in 0..2 * i64::try_from(MOST_REMEMBERED).unwrap() {
-            tell(
-                &mut correlator,
-                &happening(&format!("p{number}"), "r", "m", number),
-            );
+            tell(&mut correlator, &event(&format!("p{number}"), "r", "m", number));
         }
         assert!(correlator.told.0.len() <= MOST_REMEMBERED);
         assert!(correlator.similar.0.len() <= MOST_REMEMBERED);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
+use k8s_openapi::api::core::v1::{self as k8s, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
@@ -18,11 +18,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::correlate::{Bucket, Correlator, Telling};
 use super::retry::{self, Trouble};
-use crate::model::report::{About, Happening};
+use crate::model::event::{About, Event};
 
 /// What tells: the control plane and its users look for it.
 const COMPONENT: &str = "kubelet";
-/// How many happenings wait at most.
+/// How many events wait at most.
 const LONGEST_QUEUE: usize = 1000;
 /// How often one is tried, and how long after a failure.
 const TRIES: u32 = 12;
@@ -44,7 +44,7 @@ pub struct Settings {
 /// Tells what happens until cancelled.
 pub async fn run(
     clients: watch::Receiver<kube::Client>,
-    mut happenings: mpsc::UnboundedReceiver<Happening>,
+    mut events: mpsc::UnboundedReceiver<Event>,
     settings: Settings,
     cancel: CancellationToken,
 ) {
@@ -62,9 +62,9 @@ pub async fn run(
         tokio::select! {
             // What waits is dropped with the agent, as the kubelet's is.
             () = cancel.cancelled() => return,
-            Some(happening) = happenings.recv() => {
+            Some(event) = events.recv() => {
                 if queue.len() < LONGEST_QUEUE {
-                    queue.push_back(happening);
+                    queue.push_back(event);
                 }
             }
             teller = busy.next(), if !busy.is_empty() => idle = teller,
@@ -107,15 +107,15 @@ impl Teller {
         }
     }
 
-    async fn tell(mut self, happening: Happening) -> Teller {
-        let Some(mut telling) = self.correlator.correlate(&happening, Timestamp::now()) else {
+    async fn tell(mut self, event: Event) -> Teller {
+        let Some(mut telling) = self.correlator.correlate(&event, Timestamp::now()) else {
             return self;
         };
         // One execution brings several Events at one time, and each wants a name.
-        self.last_mark = happening.at.as_nanosecond().max(self.last_mark + 1);
+        self.last_mark = event.at.as_nanosecond().max(self.last_mark + 1);
         for _ in 0..TRIES {
             self.wait_for_a_turn().await;
-            match self.attempt(&happening, &telling).await {
+            match self.attempt(&event, &telling).await {
                 Attempt::Told(name) => {
                     self.correlator.told(&telling, &name, Timestamp::now());
                     break;
@@ -135,16 +135,16 @@ impl Teller {
         }
     }
 
-    async fn attempt(&mut self, happening: &Happening, telling: &Telling) -> Attempt {
+    async fn attempt(&mut self, event: &Event, telling: &Telling) -> Attempt {
         let client = self.clients.borrow_and_update().clone();
-        let event = event(happening, telling, &self.settings.node, self.last_mark);
-        let namespace = event.metadata.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE);
-        let api: kube::Api<Event> = kube::Api::namespaced(client, namespace);
+        let object = object(event, telling, &self.settings.node, self.last_mark);
+        let namespace = object.metadata.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE);
+        let api: kube::Api<k8s::Event> = kube::Api::namespaced(client, namespace);
         let answer = match &telling.name {
-            None => api.create(&PostParams::default(), &event).await,
+            None => api.create(&PostParams::default(), &object).await,
             Some(name) => {
                 let patch = Patch::Strategic(json!({
-                    "count": event.count, "lastTimestamp": event.last_timestamp, "message": event.message,
+                    "count": object.count, "lastTimestamp": object.last_timestamp, "message": object.message,
                 }));
                 api.patch(name, &PatchParams::default(), &patch).await
             }
@@ -168,31 +168,31 @@ impl Teller {
 }
 
 /// `mark` makes the name of a new Event one that no other has; the kubelet's is the time in nanoseconds.
-fn event(happening: &Happening, telling: &Telling, node: &str, mark: i128) -> Event {
-    let involved = involved(&happening.about, node);
+fn object(event: &Event, telling: &Telling, node: &str, mark: i128) -> k8s::Event {
+    let involved = involved(&event.about, node);
     let namespace = involved.namespace.clone().unwrap_or(DEFAULT_NAMESPACE.to_owned());
     let of = involved.name.as_deref().unwrap_or_default();
     let name = telling.name.clone().unwrap_or_else(|| format!("{of}.{mark:x}"));
-    Event {
+    k8s::Event {
         metadata: ObjectMeta {
             name: Some(name),
             namespace: Some(namespace),
             ..ObjectMeta::default()
         },
         involved_object: involved,
-        type_: Some(happening.kind.as_str().to_owned()),
-        reason: Some(happening.reason.clone()),
+        type_: Some(event.kind.as_str().to_owned()),
+        reason: Some(event.reason.clone()),
         message: Some(telling.message.clone()),
         count: i32::try_from(telling.count).ok(),
         first_timestamp: Some(Time(telling.first)),
-        last_timestamp: Some(Time(happening.at)),
+        last_timestamp: Some(Time(event.at)),
         source: Some(EventSource {
             component: Some(COMPONENT.to_owned()),
             host: Some(node.to_owned()),
         }),
         reporting_component: Some(COMPONENT.to_owned()),
         reporting_instance: Some(node.to_owned()),
-        ..Event::default()
+        ..k8s::Event::default()
     }
 }
 
@@ -217,22 +217,22 @@ fn involved(about: &About, node: &str) -> ObjectReference {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::event::EventType;
     use crate::model::pod::{PodName, PodUid};
-    use crate::model::report::EventKind;
 
     #[test]
     fn an_event_is_the_kubelets() {
         let at: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
         let pod = PodName::new("ns", "web");
-        let happening = Happening {
+        let event = Event {
             about: About::Pod(pod, PodUid("u".into()), Some("spec.containers{c}".into())),
-            kind: EventKind::Normal,
+            kind: EventType::Normal,
             reason: "Started".into(),
             message: "Container started".into(),
             at,
         };
-        let telling = Correlator::default().correlate(&happening, at).unwrap();
-        let told = serde_json::to_value(event(&happening, &telling, "vm", 0x18ab)).unwrap();
+        let telling = Correlator::default().correlate(&event, at).unwrap();
+        let told = serde_json::to_value(object(&event, &telling, "vm", 0x18ab)).unwrap();
         let want = json!({
             "apiVersion": "v1",
             "kind": "Event",

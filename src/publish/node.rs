@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::node_news::News;
 use super::retry::{self, Backoff, Trouble};
 use crate::model::api::ApiNode;
-use crate::model::report::Happening;
+use crate::model::event::Event;
 
 /// How long a Node that was made may take to be told by the watch.
 const ECHO: SignedDuration = SignedDuration::from_secs(5);
@@ -49,7 +49,7 @@ pub struct NodeInputs {
     /// What the API server has.
     pub node: watch::Receiver<ApiNode>,
     /// What happens, for whoever tells Events.
-    pub happenings: mpsc::UnboundedSender<Happening>,
+    pub events: mpsc::UnboundedSender<Event>,
 }
 
 /// What is to be done now.
@@ -72,8 +72,8 @@ pub async fn run(mut inputs: NodeInputs, settings: Settings, cancel: Cancellatio
         let theirs = inputs.node.borrow_and_update().clone();
         if let (ApiNode::Present(theirs), true) = (&theirs, ours.status.is_some()) {
             // Before our status takes the place of the former one.
-            for happening in news.take(&ours, theirs, now) {
-                let _ = inputs.happenings.send(happening);
+            for event in news.take(&ours, theirs, now) {
+                let _ = inputs.events.send(event);
             }
         }
         let holds = wait.is_some_and(|wait| wait.until() > now);

@@ -5,7 +5,7 @@
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 
-use crate::model::report::{About, EventKind, Happening};
+use crate::model::event::{About, Event, EventType};
 
 /// What was told so far.
 #[derive(Debug, Default)]
@@ -18,9 +18,9 @@ pub(super) struct News {
 
 impl News {
     /// What the API server's node tells beside what this agent tells of it.
-    pub(super) fn take(&mut self, ours: &Node, theirs: &Node, at: Timestamp) -> Vec<Happening> {
+    pub(super) fn take(&mut self, ours: &Node, theirs: &Node, at: Timestamp) -> Vec<Event> {
         let name = ours.metadata.name.as_deref().unwrap_or_default();
-        let happening = |kind, reason: &str, message| Happening {
+        let event = |kind, reason: &str, message| Event {
             about: About::Node,
             kind,
             reason: reason.to_owned(),
@@ -32,7 +32,7 @@ impl News {
         if !self.is_reboot_told && !now.is_empty() && !before.is_empty() && now != before {
             self.is_reboot_told = true;
             let message = format!("Node {name} has been rebooted, boot id: {now}");
-            new.push(happening(EventKind::Warning, "Rebooted", message));
+            new.push(event(EventType::Warning, "Rebooted", message));
         }
         let is_unschedulable = theirs.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true);
         if is_unschedulable != std::mem::replace(&mut self.is_unschedulable, is_unschedulable) {
@@ -41,7 +41,7 @@ impl News {
                 false => "NodeSchedulable",
             };
             let message = format!("Node {name} status is now: {reason}");
-            new.push(happening(EventKind::Normal, reason, message));
+            new.push(event(EventType::Normal, reason, message));
         }
         new
     }
@@ -72,7 +72,7 @@ mod tests {
         node
     }
 
-    fn told(news: &mut News, ours: &Node, theirs: &Node) -> Vec<(EventKind, String, String)> {
+    fn told(news: &mut News, ours: &Node, theirs: &Node) -> Vec<(EventType, String, String)> {
         let new = news.take(ours, theirs, Timestamp::UNIX_EPOCH);
         new.into_iter()
             .map(|new| (new.kind, new.reason, new.message))
@@ -84,7 +84,7 @@ mod tests {
         let ours = node("b2", false);
         let mut news = News::default();
         let message = "Node vm has been rebooted, boot id: b2".to_owned();
-        let expected = [(EventKind::Warning, "Rebooted".to_owned(), message)];
+        let expected = [(EventType::Warning, "Rebooted".to_owned(), message)];
         assert_eq!(told(&mut news, &ours, &node("b1", false)), expected);
         // The API server's copy is the old one until our report has come there.
         assert_eq!(told(&mut news, &ours, &node("b1", false)), []);

@@ -7,10 +7,10 @@ use jiff::Timestamp;
 
 use super::Loop;
 use crate::model::bounds;
+use crate::model::event::{About, Event, EventType, PodEvent, RecordedEvent};
 use crate::model::memory::Executed;
 use crate::model::pod::{Pod, PodName, PodUid, Problem};
 use crate::model::reason;
-use crate::model::report::{About, EventKind, Happening, PodEvent};
 use crate::model::runtime::{ObservedName, Snapshot};
 use crate::model::step::Beginning;
 use crate::status::{events, node_events};
@@ -70,9 +70,9 @@ impl Loop {
             };
             let message = format!("Pod is not run by gantry: {}: {}", problem.field, problem.message);
             // Without an API server nobody listens.
-            let _ = self.happenings.send(Happening {
+            let _ = self.events.send(Event {
                 about: About::Pod(name.clone(), uid, None),
-                kind: EventKind::Warning,
+                kind: EventType::Warning,
                 reason: reason::pod::FAILED_VALIDATION.to_owned(),
                 message: bounds::shortened(message, EVENT_MESSAGE),
                 at,
@@ -120,11 +120,11 @@ impl Loop {
                 continue;
             };
             let message = bounds::shortened(format!("Manifest is not run: {problem}"), EVENT_MESSAGE);
-            let event = events::PodEvent {
-                kind: events::EventType::Warning,
+            let event = PodEvent {
+                kind: EventType::Warning,
                 reason: reason::pod::FAILED_VALIDATION.to_owned(),
                 message,
-                field_path: String::new(),
+                field_path: None,
             };
             self.keep_events(&pod.name, &pod.uid, vec![event], at);
         }
@@ -135,42 +135,31 @@ impl Loop {
         &mut self,
         name: &PodName,
         uid: &PodUid,
-        new: Vec<events::PodEvent>,
+        new: Vec<PodEvent>,
         at: Timestamp,
     ) -> bool {
         if new.is_empty() {
             return false;
         }
-        let happenings = self.happenings.clone();
+        let events = self.events.clone();
         let kept = Arc::make_mut(self.report.events.entry(name.clone()).or_default());
         for event in new {
-            let kind = match event.kind {
-                events::EventType::Normal => EventKind::Normal,
-                events::EventType::Warning => EventKind::Warning,
-            };
-            let field_path = Some(event.field_path).filter(|path| !path.is_empty());
-            let (reason, message, uid) = (event.reason, event.message, uid.clone());
-            // Without an API server nobody listens.
-            let _ = happenings.send(Happening {
-                about: About::Pod(name.clone(), uid.clone(), field_path.clone()),
-                kind,
-                reason: reason.clone(),
-                message: message.clone(),
+            // Without an API server there is no receiver.
+            let _ = events.send(Event {
+                about: About::Pod(name.clone(), uid.clone(), event.field_path.clone()),
+                kind: event.kind,
+                reason: event.reason.clone(),
+                message: event.message.clone(),
                 at,
             });
-            keep_event(
-                kept,
-                PodEvent {
-                    uid,
-                    kind,
-                    reason,
-                    message,
-                    field_path,
-                    first: at,
-                    last: at,
-                    count: 1,
-                },
-            );
+            let recorded = RecordedEvent {
+                uid: uid.clone(),
+                what: event,
+                first: at,
+                last: at,
+                count: 1,
+            };
+            keep_event(kept, recorded);
         }
         true
     }
@@ -178,7 +167,7 @@ impl Loop {
     pub(super) fn tell_of_node(&self, new: impl IntoIterator<Item = node_events::NodeEvent>, at: Timestamp) {
         for event in new {
             // Without an API server nobody listens.
-            let _ = self.happenings.send(Happening {
+            let _ = self.events.send(Event {
                 about: About::Node,
                 kind: event.kind,
                 reason: event.reason.to_owned(),
@@ -190,20 +179,11 @@ impl Loop {
 }
 
 /// Adds an event, or counts it where the same happened before.
-fn keep_event(kept: &mut Vec<PodEvent>, event: PodEvent) {
-    let same = |old: &PodEvent| {
-        (&old.uid, old.kind, &old.reason, &old.message, &old.field_path)
-            == (
-                &event.uid,
-                event.kind,
-                &event.reason,
-                &event.message,
-                &event.field_path,
-            )
-    };
+fn keep_event(kept: &mut Vec<RecordedEvent>, event: RecordedEvent) {
+    let same = |old: &RecordedEvent| (&old.uid, &old.what) == (&event.uid, &event.what);
     if let Some(place) = kept.iter().position(same) {
         let old = kept.remove(place);
-        kept.push(PodEvent {
+        kept.push(RecordedEvent {
             last: event.last,
             count: old.count.saturating_add(1),
             ..old
@@ -220,16 +200,17 @@ fn keep_event(kept: &mut Vec<PodEvent>, event: PodEvent) {
 mod tests {
     use super::*;
     use crate::model::pod::PodUid;
-    use crate::model::report::EventKind;
 
-    fn event(message: &str, second: i64) -> PodEvent {
+    fn event(message: &str, second: i64) -> RecordedEvent {
         let at = Timestamp::from_second(second).unwrap();
-        PodEvent {
+        RecordedEvent {
             uid: PodUid("u".to_owned()),
-            kind: EventKind::Normal,
-            reason: "Started".to_owned(),
-            message: message.to_owned(),
-            field_path: None,
+            what: PodEvent {
+                kind: EventType::Normal,
+                reason: "Started".to_owned(),
+                message: message.to_owned(),
+                field_path: None,
+            },
             first: at,
             last: at,
             count: 1,
@@ -246,7 +227,7 @@ mod tests {
             .iter()
             .map(|e| {
                 (
-                    e.message.as_str(),
+                    e.what.message.as_str(),
                     e.count,
                     e.first.as_second(),
                     e.last.as_second(),
@@ -262,6 +243,9 @@ mod tests {
         for n in 0..60 {
             keep_event(&mut kept, event(&n.to_string(), n));
         }
-        assert_eq!((kept.len(), kept[0].message.as_str()), (EVENTS_PER_POD, "10"));
+        assert_eq!(
+            (kept.len(), kept[0].what.message.as_str()),
+            (EVENTS_PER_POD, "10")
+        );
     }
 }

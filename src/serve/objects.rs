@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use super::Served;
 use super::answer::Refusal;
 use super::problem::ProblemList;
+use crate::model::event::RecordedEvent;
 use crate::model::pod::PodName;
-use crate::model::report::PodEvent;
 
 /// A list in Kubernetes' form. Our own struct, because the items are shared and not ours to move.
 #[derive(Debug, Serialize)]
@@ -120,7 +120,7 @@ pub(crate) async fn events(
 }
 
 /// The event as an object. It names the component `kubelet`, as the kubelet's own do: programs select by it.
-fn object(pod: &PodName, event: &PodEvent, host: Option<&str>) -> Event {
+fn object(pod: &PodName, event: &RecordedEvent, host: Option<&str>) -> Event {
     Event {
         metadata: ObjectMeta {
             name: Some(format!("{}.{:x}", pod.name, event.first.as_nanosecond())),
@@ -133,12 +133,12 @@ fn object(pod: &PodName, event: &PodEvent, host: Option<&str>) -> Event {
             name: Some(pod.name.clone()),
             namespace: Some(pod.namespace.clone()),
             uid: Some(event.uid.0.clone()),
-            field_path: event.field_path.clone(),
+            field_path: event.what.field_path.clone(),
             ..ObjectReference::default()
         },
-        type_: Some(event.kind.as_str().to_owned()),
-        reason: Some(event.reason.clone()),
-        message: Some(event.message.clone()),
+        type_: Some(event.what.kind.as_str().to_owned()),
+        reason: Some(event.what.reason.clone()),
+        message: Some(event.what.message.clone()),
         count: Some(i32::try_from(event.count).unwrap_or(i32::MAX)),
         first_timestamp: Some(seconds(event.first)),
         last_timestamp: Some(seconds(event.last)),

@@ -8,6 +8,7 @@ use super::node::network_fault;
 use super::resize;
 use crate::model::api::tells_end;
 use crate::model::end::End;
+use crate::model::event::{EventType, PodEvent};
 use crate::model::memory::PodMemory;
 use crate::model::node::NodePolicy;
 use crate::model::object::Objects;
@@ -19,38 +20,6 @@ use crate::model::runtime::{ObservedContainer, ObservedName, RuntimeState};
 use crate::model::step::{
     Beginning, Done, HookResult, Lengthy, Outcome, StepError, StepReport, Subject, verb,
 };
-
-/// How serious an event is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EventType {
-    /// Nothing to worry about.
-    Normal,
-    /// Somebody should look.
-    Warning,
-}
-
-impl EventType {
-    /// The name as it stands in an Event.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            EventType::Normal => "Normal",
-            EventType::Warning => "Warning",
-        }
-    }
-}
-
-/// One event about a pod.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PodEvent {
-    /// How serious it is.
-    pub kind: EventType,
-    /// `Started`
-    pub reason: String,
-    /// `Container started`
-    pub message: String,
-    /// `spec.containers{web}`; empty where it is about the pod as a whole.
-    pub field_path: String,
-}
 
 /// What an execution has to tell; `memory` is what is remembered after it.
 pub fn events(pod: &Pod, outcome: &Outcome, memory: Option<&PodMemory>) -> Vec<PodEvent> {
@@ -340,7 +309,7 @@ fn event(kind: EventType, reason: &str, message: String, field_path: &str) -> Po
         kind,
         reason: reason.to_owned(),
         message,
-        field_path: field_path.to_owned(),
+        field_path: (!field_path.is_empty()).then(|| field_path.to_owned()),
     }
 }
 

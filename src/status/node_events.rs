@@ -3,9 +3,9 @@
 
 use k8s_openapi::api::core::v1::{Node, NodeCondition};
 
+use crate::model::event::EventType;
 use crate::model::memory::Levels;
 use crate::model::node::CgroupVersion;
-use crate::model::report::EventKind;
 
 /// What the kubelet says of cgroups of version 1, to the letter (`pkg/kubelet/cm/container_manager.go`).
 const CGROUP_V1: &str = "cgroup v1 detected. cgroup v1 support is deprecated and will be removed in a future release. \
@@ -16,7 +16,7 @@ const CGROUP_V1: &str = "cgroup v1 detected. cgroup v1 support is deprecated and
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeEvent {
     /// Whether it is trouble. That a node is not well is not, to the kubelet.
-    pub kind: EventKind,
+    pub kind: EventType,
     /// `Starting`, `NodeReady`, …
     pub reason: &'static str,
     /// What happened.
@@ -25,7 +25,7 @@ pub struct NodeEvent {
 
 fn normal(reason: &'static str, message: String) -> NodeEvent {
     NodeEvent {
-        kind: EventKind::Normal,
+        kind: EventType::Normal,
         reason,
         message,
     }
@@ -35,7 +35,7 @@ fn normal(reason: &'static str, message: String) -> NodeEvent {
 pub fn starting(cgroups: CgroupVersion) -> Vec<NodeEvent> {
     let starting = normal("Starting", "Starting kubelet.".to_owned());
     let outdated = NodeEvent {
-        kind: EventKind::Warning,
+        kind: EventType::Warning,
         reason: "CgroupV1",
         message: CGROUP_V1.to_owned(),
     };
@@ -54,7 +54,7 @@ pub fn levels(levels: &Levels) -> Option<NodeEvent> {
             "Updated Node Allocatable limit across pods".to_owned(),
         )),
         Levels::Failed { cgroup, why } => Some(NodeEvent {
-            kind: EventKind::Warning,
+            kind: EventType::Warning,
             reason: "FailedNodeAllocatableEnforcement",
             message: format!("Failed to update Node Allocatable Limits {cgroup:?}: {why}"),
         }),
@@ -123,11 +123,11 @@ mod tests {
             let events = starting(cgroups).into_iter();
             events.map(|event| (event.reason, event.kind)).collect::<Vec<_>>()
         };
-        let starting = ("Starting", EventKind::Normal);
+        let starting = ("Starting", EventType::Normal);
         assert_eq!(told(CgroupVersion::V2), [starting]);
         assert_eq!(
             told(CgroupVersion::V1),
-            [starting, ("CgroupV1", EventKind::Warning)]
+            [starting, ("CgroupV1", EventType::Warning)]
         );
     }
 
@@ -145,7 +145,7 @@ mod tests {
             why: "no memory".to_owned(),
         };
         let told = levels(&failed).unwrap();
-        assert_eq!(told.kind, EventKind::Warning);
+        assert_eq!(told.kind, EventType::Warning);
         let message = "Failed to update Node Allocatable Limits [\"kubepods\"]: no memory";
         assert_eq!(told.message, message);
     }

@@ -19,13 +19,14 @@ use gantry::cri::Runtime;
 use gantry::identity::connection::{self, Clients, Joined};
 use gantry::manifest::{ManifestContext, RuntimeClasses};
 use gantry::model::api::ApiNode;
+use gantry::model::event::Event;
 use gantry::model::memory::Memory;
 use gantry::model::node::{
     CgroupDriver, CgroupLayout, FsUsage, MachineFacts, Measured, NodePolicy, NodeSettings,
 };
 use gantry::model::pod::{Desired, DnsConfig, PodName};
 use gantry::model::pull_policy::Verification;
-use gantry::model::report::{Happening, PodsReport};
+use gantry::model::report::PodsReport;
 use gantry::model::resources::Bytes;
 use gantry::model::runtime::Snapshot;
 use gantry::model::service::Services;
@@ -259,8 +260,8 @@ impl Machine {
     pub(crate) async fn event(&self, reason: &str) -> (String, u32) {
         self.told(reason, |report| {
             let events = report.events.get(&full_name("web"))?;
-            let event = events.iter().find(|event| event.reason == reason)?;
-            Some((event.message.clone(), event.count))
+            let event = events.iter().find(|event| event.what.reason == reason)?;
+            Some((event.what.message.clone(), event.count))
         })
         .await
     }
@@ -402,7 +403,7 @@ impl Agent {
         let read = source::files::run(inputs, files_in, cancel.clone());
         tasks.spawn(async move { read.await.unwrap() });
         let (node_in, node) = watch::channel(Arc::<api::Node>::default());
-        let (happenings, happened) = mpsc::unbounded_channel();
+        let (events, happened) = mpsc::unbounded_channel();
         let (services_in, services) = watch::channel(Services::NoCluster);
         let (api_node_in, api_node) = watch::channel(ApiNode::Unknown);
         let (joined_in, joined) = watch::channel(None);
@@ -421,7 +422,7 @@ impl Agent {
                 (server, joined),
                 life,
                 rooms,
-                (happenings.clone(), happened),
+                (events.clone(), happened),
                 &mut tasks,
                 &cancel,
             )
@@ -514,7 +515,7 @@ impl Agent {
         let outputs = report::Outputs {
             pods: pods_in,
             node: node_in,
-            happenings,
+            events,
             beat: Box::new(|| {}),
             count: Box::new(|_| {}),
         };
@@ -588,10 +589,7 @@ fn join(
     (server, lacking): (&FakeApi, Option<Joined>),
     (state, boot, patience): (PathBuf, String, Duration),
     (desired, report, own, services, node_in): Told,
-    (happenings, happened): (
-        mpsc::UnboundedSender<Happening>,
-        mpsc::UnboundedReceiver<Happening>,
-    ),
+    (events, happened): (mpsc::UnboundedSender<Event>, mpsc::UnboundedReceiver<Event>),
     tasks: &mut JoinSet<()>,
     cancel: &CancellationToken,
 ) -> source::SetReceiver {
@@ -696,7 +694,7 @@ fn join(
         clients: clients.clone(),
         report: own,
         node: node.clone(),
-        happenings,
+        events,
     };
     let settings = publish::node::Settings {
         name: NODE.to_owned(),

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1 as api;
 use serde_json::{Value, json};
 
 use crate::model::end::End;
+use crate::model::event::PodEvent;
 use crate::model::memory::{Backoff, ContainerMemory, PodMemory};
 use crate::model::pod::{Pod, PodName, RestartPolicy};
 use crate::model::resources::{Amounts, Bytes, Resources};
@@ -15,7 +16,7 @@ use crate::model::sample::{self, at, exited, instance, running, sandbox};
 use crate::model::step::{
     Beginning, Done, HookResult, Lengthy, Outcome, StepError, StepReport, Subject, verb,
 };
-use crate::status::events::{self, PodEvent};
+use crate::status::events;
 use crate::status::pod::pod_status;
 
 use RestartPolicy::{Always, Never, OnFailure};
@@ -489,7 +490,7 @@ fn assert_events(name: &str, ours: Vec<PodEvent>) {
             event.reason,
             event.message,
             "kubelet".to_owned(),
-            event.field_path,
+            event.field_path.unwrap_or_default(),
         ]
     };
     let mut ours: Vec<_> = ours.into_iter().map(text).collect();

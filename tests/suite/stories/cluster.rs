@@ -300,8 +300,9 @@ async fn a_pod_for_another_node_has_failed_and_labels_may_come_a_little_late() {
     );
     let event = |report: &gantry::model::report::PodsReport| {
         let events = report.events.get(&crate::pods::name("early"))?;
-        let is = |event: &gantry::model::report::PodEvent| {
-            event.reason == "NodeAffinity" && event.message.starts_with("Predicate NodeAffinity failed: ")
+        let is = |event: &gantry::model::event::RecordedEvent| {
+            event.what.reason == "NodeAffinity"
+                && event.what.message.starts_with("Predicate NodeAffinity failed: ")
         };
         events.iter().any(is).then_some(())
     };

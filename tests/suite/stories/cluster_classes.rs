@@ -26,7 +26,7 @@ async fn a_class_that_is_missing_holds_its_pod_until_it_is_there() {
         let events = report.events.get(&name("web"))?;
         let mut said_so = events
             .iter()
-            .filter(|event| event.reason == "FailedCreatePodSandBox" && event.message == said);
+            .filter(|event| event.what.reason == "FailedCreatePodSandBox" && event.what.message == said);
         said_so.next().map(|_| ())
     };
     machine.told("the event", event).await;
@@ -93,7 +93,7 @@ async fn a_static_pod_has_its_class_of_the_api_server_and_waits_for_it() {
     let said = "Failed to create pod sandbox: runtimeclass.node.k8s.io \"sandboxed\" not found";
     let event = |report: &gantry::model::report::PodsReport| {
         let mut events = report.events.get(&full_name("web"))?.iter();
-        events.find(|event| event.message == said).map(|_| ())
+        events.find(|event| event.what.message == said).map(|_| ())
     };
     machine.told("the event", event).await;
     let class = json!({"handler": "runsc"});

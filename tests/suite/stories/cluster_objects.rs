@@ -129,7 +129,7 @@ async fn what_is_missing_holds_its_pod_alone_until_it_is_there() {
         let events = report.events.get(&name("web"))?;
         events
             .iter()
-            .any(|event| event.reason == "FailedMount" && event.message == said)
+            .any(|event| event.what.reason == "FailedMount" && event.what.message == said)
             .then_some(())
     };
     machine.told("the event", event).await;

@@ -125,8 +125,9 @@ async fn without_its_service_account_a_pod_waits_and_the_next_one_does_not() {
     let said = "MountVolume.SetUp failed for volume \"access\" : failed to fetch token: NotFound";
     let event = |report: &gantry::model::report::PodsReport| {
         let events = report.events.get(&name("web"))?;
-        let is =
-            |event: &gantry::model::report::PodEvent| event.reason == "FailedMount" && event.message == said;
+        let is = |event: &gantry::model::event::RecordedEvent| {
+            event.what.reason == "FailedMount" && event.what.message == said
+        };
         events.iter().any(is).then_some(())
     };
     machine.told("the event", event).await;

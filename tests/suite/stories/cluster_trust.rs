@@ -59,7 +59,7 @@ async fn says(machine: &Machine, pod: &str, said: &str) {
         let events = report.events.get(&name(pod))?;
         let mut said_so = events
             .iter()
-            .filter(|event| event.reason == "FailedMount" && event.message.contains(said));
+            .filter(|event| event.what.reason == "FailedMount" && event.what.message.contains(said));
         said_so.next().map(|_| ())
     };
     machine.told(&format!("{pod}: {said}"), event).await;

@@ -258,12 +258,12 @@ async fn a_full_host_name_that_is_too_long_is_reported_and_the_pod_waits() {
     machine.write("web.yaml", &manifest("web", &spec, &["name: c, image: demo:1"]));
     let event = |report: &gantry::model::report::PodsReport| {
         let events = report.events.get(&full_name("web"))?;
-        let is = |event: &gantry::model::report::PodEvent| {
-            event.reason == "FailedCreatePodSandBox"
-                && event.message.starts_with(
+        let is = |event: &gantry::model::event::RecordedEvent| {
+            event.what.reason == "FailedCreatePodSandBox"
+                && event.what.message.starts_with(
                     "Failed to create pod sandbox: failed to construct FQDN from pod hostname and cluster domain, FQDN h",
                 )
-                && event.message.contains(" is too long (64 characters is the max, ")
+                && event.what.message.contains(" is too long (64 characters is the max, ")
         };
         events.iter().any(is).then_some(())
     };

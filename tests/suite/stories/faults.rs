@@ -78,11 +78,13 @@ async fn a_pod_waits_for_the_runtimes_network_and_is_told_so_once() {
     machine.start().await;
     let waiting = |report: &gantry::model::report::PodsReport| {
         let mut events = report.events.values().flat_map(|events| events.iter());
-        events.find(|event| event.reason == "NetworkNotReady").cloned()
+        events
+            .find(|event| event.what.reason == "NetworkNotReady")
+            .cloned()
     };
     let event = machine.told("the event", waiting).await;
     assert_eq!(
-        event.message,
+        event.what.message,
         "network is not ready: container runtime network not ready: NetworkReady=false \
          reason:NetworkPluginNotReady message:cni plugin not initialized"
     );
@@ -107,15 +109,15 @@ async fn a_sandbox_that_fails_twice_is_made_the_third_time() {
         let events = report.events.get(&full_name("web"))?;
         events
             .iter()
-            .find(|event| event.reason == "FailedCreatePodSandBox")
+            .find(|event| event.what.reason == "FailedCreatePodSandBox")
             .cloned()
     });
     let event = event.await;
     assert!(
-        event.message.starts_with("Failed to create pod sandbox: "),
+        event.what.message.starts_with("Failed to create pod sandbox: "),
         "{event:?}"
     );
-    assert!(event.message.contains("no address left"), "{event:?}");
+    assert!(event.what.message.contains("no address left"), "{event:?}");
     assert_eq!(
         state(&machine.pod("web").unwrap(), "c"),
         "Waiting: ContainerCreating"

@@ -21,7 +21,7 @@ fn reasons(machine: &Machine) -> Vec<(String, String)> {
         .into_iter()
         .flat_map(|events| events.iter());
     events
-        .map(|event| (event.reason.clone(), event.message.clone()))
+        .map(|event| (event.what.reason.clone(), event.what.message.clone()))
         .collect()
 }
 

@@ -1,6 +1,7 @@
 //! Manifests as people leave them: copies beside the file of the pod that runs, and files that are still being written.
 
-use gantry::model::report::{EventKind, PodsReport};
+use gantry::model::event::EventType;
+use gantry::model::report::PodsReport;
 
 use super::running_ids;
 use crate::agent::{Machine, container, full_name, manifest, simple};
@@ -42,11 +43,13 @@ async fn a_copy_of_a_manifest_leaves_the_pod_that_runs_alone_until_its_own_file_
         assert!(text.starts_with(&expected), "{text}");
     }
     let events = &report.events[&full_name("web")];
-    let clashes = events.iter().filter(|event| event.reason == "FailedValidation");
+    let clashes = events
+        .iter()
+        .filter(|event| event.what.reason == "FailedValidation");
     let clashes: Vec<_> = clashes
         .map(|event| {
             (
-                event.kind,
+                event.what.kind,
                 event.count,
                 Some(&event.uid.0) == pod.metadata.uid.as_ref(),
             )
@@ -54,7 +57,7 @@ async fn a_copy_of_a_manifest_leaves_the_pod_that_runs_alone_until_its_own_file_
         .collect();
     assert_eq!(
         clashes,
-        [(EventKind::Warning, 1, true), (EventKind::Warning, 1, true)]
+        [(EventType::Warning, 1, true), (EventType::Warning, 1, true)]
     );
     for agent in [
         "this agent",

@@ -61,7 +61,9 @@ async fn a_secret_beside_the_manifest_opens_the_registry_when_it_is_right() {
     let event = |report: &gantry::model::report::PodsReport| {
         let mut events = report.events.values().flat_map(|events| events.iter());
         events
-            .any(|event| event.reason == "FailedToRetrieveImagePullSecret" && event.message == warning)
+            .any(|event| {
+                event.what.reason == "FailedToRetrieveImagePullSecret" && event.what.message == warning
+            })
             .then_some(())
     };
     machine.told("the event", event).await;

@@ -67,7 +67,9 @@ fn limit(machine: &Machine) -> i64 {
 async fn event(machine: &Machine, name: &str, reason: &str, message: &str) {
     let look = |report: &PodsReport| {
         let events = report.events.get(&crate::pods::name(name))?;
-        let is = |event: &gantry::model::report::PodEvent| event.reason == reason && event.message == message;
+        let is = |event: &gantry::model::event::RecordedEvent| {
+            event.what.reason == reason && event.what.message == message
+        };
         events.iter().any(is).then_some(())
     };
     machine

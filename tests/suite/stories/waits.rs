@@ -115,9 +115,9 @@ fn messages(machine: &Machine, pod: &str, reason: &str) -> Vec<(String, u32)> {
         .get(&full_name(pod))
         .into_iter()
         .flat_map(|events| events.iter());
-    let of_reason = events.filter(|event| event.reason == reason);
+    let of_reason = events.filter(|event| event.what.reason == reason);
     of_reason
-        .map(|event| (event.message.clone(), event.count))
+        .map(|event| (event.what.message.clone(), event.count))
         .collect()
 }
 
