@@ -38,6 +38,7 @@ use tracing::Instrument;
 use crate::ask::Names;
 use crate::cri::{CriError, Runtime};
 use crate::model::bounds;
+use crate::model::error_chain::chain;
 use crate::model::pod::{PodName, PodUid};
 use crate::model::reason;
 use crate::model::step::{Beginning, Done, Lengthy, Outcome, Plan, Step, StepError, StepReport, Subject};
@@ -378,18 +379,6 @@ async fn off_thread<T: Send + 'static>(
         Ok(result) => result,
         Err(error) => Err(std::io::Error::other(error)),
     }
-}
-
-/// An error with its sources on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

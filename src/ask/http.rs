@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use super::connect::{dial, errno, join};
 use super::names::Asker;
 use super::tls;
+use crate::model::error_chain::first_cause;
 use crate::model::probe::HttpGet;
 
 /// How many redirects are followed.
@@ -257,7 +258,7 @@ where
 {
     let told = |error: hyper::Error| match error.is_incomplete_message() {
         true => "EOF".to_owned(),
-        false => chain(&error),
+        false => cause(&error),
     };
     let mut protocol = http1::Builder::new();
     // Names go out as `request::canonical` has them.
@@ -284,7 +285,7 @@ async fn body(response: Response<Incoming>) -> Result<String, String> {
     let mut body = response.into_body();
     let mut text = Vec::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| chain(&error))?;
+        let frame = frame.map_err(|error| cause(&error))?;
         text.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
         if text.len() >= MOST_BODY {
             text.truncate(MOST_BODY);
@@ -294,14 +295,12 @@ async fn body(response: Response<Incoming>) -> Result<String, String> {
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut last = error;
-    while let Some(source) = last.source() {
-        last = source;
-    }
-    match last.downcast_ref::<std::io::Error>() {
+/// The first cause, in the words of Go where it is the kernel's.
+fn cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let first = first_cause(error);
+    match first.downcast_ref::<std::io::Error>() {
         Some(error) => errno(error),
-        None => last.to_string(),
+        None => first.to_string(),
     }
 }
 

@@ -1,7 +1,8 @@
 //! What an error of the client means, for those who tell a person of it.
 
 use std::error::Error;
-use std::fmt::Write as _;
+
+use crate::model::error_chain::chain;
 
 /// Why the API server gave no answer that helps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,19 +51,4 @@ pub(crate) fn text(error: &kube::Error) -> String {
         kube::Error::Service(error) => chain(error.as_ref()),
         error => chain(error),
     }
-}
-
-/// An error with what it comes from, in one line.
-pub(super) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let next = error.to_string();
-        // Those of other crates repeat what they come from.
-        if !text.contains(&next) {
-            let _ = write!(text, ": {next}");
-        }
-        source = error.source();
-    }
-    text
 }

@@ -283,7 +283,7 @@ mod tests {
             let Err(error) = connect(&path).await else {
                 panic!("{broken}")
             };
-            let text = super::super::cause::chain(&error);
+            let text = crate::model::error_chain::chain(&error);
             assert!(text.contains("kubelet.conf is not understood"), "{text}");
             assert!(!text.contains("secret"), "{text}");
             assert!(!format!("{error:?}").contains("secret"), "{error:?}");

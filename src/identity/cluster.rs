@@ -59,7 +59,7 @@ mod tests {
         let path = directory.path().join("kubelet.conf");
         std::fs::write(&path, "kind: Config\nusers:\n- name: u\n  user: secret\n").unwrap();
         let error = cluster(&path).await.unwrap_err();
-        let text = super::super::cause::chain(&error);
+        let text = crate::model::error_chain::chain(&error);
         assert!(text.contains("kubelet.conf is not understood"), "{text}");
         assert!(!text.contains("secret"), "{text}");
     }

@@ -13,11 +13,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::Settings;
 use super::bootstrap::{self, BootstrapError, CredentialState, chosen};
-use super::cause::chain;
 use super::client::{self, ClientError, Lent};
 use super::kubeconfig::{self, Mark};
 use super::selection::Choice;
 use super::silent;
+use crate::model::error_chain::chain;
 
 /// The client of the moment.
 pub type Clients = watch::Receiver<kube::Client>;

@@ -20,12 +20,13 @@ use serde_json::{Value, json};
 pub use error::DiscoveryError;
 
 use super::ca_pin::CaPin;
-use super::cause::{Cause, cause, chain, text};
+use super::cause::{Cause, cause, text};
 use super::certificate::{Certificate, certificates};
 use super::client;
 use super::kubeconfig;
 use super::signature;
 use super::token::Token;
+use crate::model::error_chain::chain;
 
 /// Where every cluster of kubeadm tells what it is.
 const CLUSTER_INFO: &str = "/api/v1/namespaces/kube-public/configmaps/cluster-info";

@@ -220,7 +220,7 @@ mod tests {
 
     async fn wrong(script: &str, more: Value) -> String {
         let error = ask(script, more).await.err().expect("an error");
-        let text = format!("{} {error:?}", crate::identity::cause::chain(&error));
+        let text = format!("{} {error:?}", crate::model::error_chain::chain(&error));
         assert!(!text.contains("hunter2"), "{text}");
         text
     }

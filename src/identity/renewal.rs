@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::bootstrap::{self, BootstrapError, CredentialState, Recognition, chosen};
-use super::cause::chain;
 use super::certificate::Certificate;
 use super::connection::{self, Clients, Joined};
 use super::kubeconfig::{self, Stated};
@@ -15,6 +14,7 @@ use super::request::Purpose;
 use super::selection::Choice;
 use super::signing::{self, SigningError};
 use super::{Renewal, Settings, renewal_time};
+use crate::model::error_chain::chain;
 
 /// The longest sleep: the net under a clock that is set and a file that somebody else writes.
 const LONGEST: Duration = Duration::from_secs(600);

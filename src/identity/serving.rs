@@ -8,7 +8,6 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::cause::chain;
 use super::certificate::Certificate;
 use super::connection::{self, Clients, Joined};
 use super::names::{self, Next};
@@ -16,6 +15,7 @@ use super::request::Purpose;
 use super::store::{self, Store};
 use super::{Settings, signing};
 use crate::model::api::ApiNode;
+use crate::model::error_chain::chain;
 
 /// The longest sleep: the net under a clock that is set and a file that somebody else writes.
 const LONGEST: Duration = Duration::from_secs(600);

@@ -13,6 +13,7 @@ pub mod credential_provider;
 pub mod difference;
 pub mod duration;
 pub mod end;
+pub mod error_chain;
 pub mod event;
 pub(crate) mod expand;
 pub mod foreign_status;

@@ -13,6 +13,7 @@ use tonic::Code;
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use super::findings::{Runtime, RuntimeAnswer};
+use crate::model::error_chain::first_cause;
 use crate::model::node::CgroupDriver;
 
 /// How long one call may take.
@@ -25,7 +26,7 @@ pub async fn ask(socket: &Path) -> RuntimeAnswer {
     }
     let channel = match connect(socket.to_owned()).await {
         Ok(channel) => channel,
-        Err(error) => return RuntimeAnswer::Silent(last_cause(&error)),
+        Err(error) => return RuntimeAnswer::Silent(first_cause(&error).to_string()),
     };
     let mut runtime = RuntimeServiceClient::new(channel.clone());
     let version = match runtime
@@ -65,15 +66,6 @@ async fn connect(socket: PathBuf) -> Result<Channel, tonic::transport::Error> {
             async move { UnixStream::connect(socket).await.map(TokioIo::new) }
         }))
         .await
-}
-
-/// The innermost error: tonic's own says only "transport error".
-fn last_cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
 }
 
 fn driver_told(answer: &v1::RuntimeConfigResponse) -> Option<CgroupDriver> {

@@ -5,10 +5,11 @@
 use http_body_util::{BodyExt as _, Limited};
 use hyper::http::{Request, StatusCode, Uri};
 
-use super::super::cause::{chain, text};
+use super::super::cause::text;
 use super::super::client;
 use super::super::kubeconfig::{self, Stated};
 use super::{ANSWER, DiscoveryError};
+use crate::model::error_chain::chain;
 
 /// A kubeconfig is not longer.
 const LONGEST: usize = 1 << 20;

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::pace::Pace;
 use crate::manifest::{self, ManifestContext};
 use crate::model::api::{ApiPods, MIRROR};
+use crate::model::error_chain::chain;
 use crate::model::foreign_status::ForeignStatus;
 use crate::model::pod::{Pod, PodName, PodUid, Problem, ProblemKind, Provenance, SourceSet};
 use crate::source::checkpoint::store::Reserve;
@@ -129,16 +130,7 @@ pub(super) fn refusal(error: &watcher::Error) -> Option<&Status> {
 
 /// An error of the client in one line.
 pub(super) fn first_line(error: &watcher::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text = format!("{text}: {inner_text}");
-        }
-        cause = inner.source();
-    }
-    text.lines().next().unwrap_or_default().to_owned()
+    chain(error).lines().next().unwrap_or_default().to_owned()
 }
 
 /// A pod of the API server and what became of it.

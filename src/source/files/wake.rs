@@ -14,6 +14,7 @@ use tracing::warn;
 use super::directory::{Look, Seen};
 use super::watch::{Happened, WatchError, Watcher};
 use super::writing::QUIET;
+use crate::model::error_chain::chain;
 use crate::model::runtime::Snapshot;
 
 /// Between two looks, so that a storm of events does not become a storm of looks.
@@ -221,13 +222,6 @@ fn warn_polling(error: &WatchError) {
         every = ?POLL,
         "cannot watch the manifests directory, and looks at it again and again instead; raise fs.inotify.max_user_watches and fs.inotify.max_user_instances"
     );
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {}", chain(source)),
-        None => error.to_string(),
-    }
 }
 
 /// Waits until what runs is listed, where that is waited for.
