@@ -1,6 +1,6 @@
 //! The nouns that every room shares, and the contract between deciding and doing.
 //!
-//! Nothing here performs I/O, reads a clock or knows another room. Values are parsed once, at the border
+//! Pure: nothing here performs I/O, reads a clock or knows another room. Values are parsed once, at the border
 //! (`source`, `config`, `observe`), into the types of this room and are never parsed again.
 //! Kubernetes' own data types appear where a value leaves us in exactly that form: a CRI message in a
 //! [`step::Step`], the API object of a [`pod::Pod`] that is shown to people.

@@ -1,4 +1,4 @@
-//! Judges what was found: pure, so that each verdict can be tested without such a machine.
+//! Judges what was found. Pure, so that each verdict can be tested without such a machine.
 
 pub mod containerd;
 pub mod network;
