@@ -1,5 +1,6 @@
 //! One GET, with the redirects that stay on its host (`pkg/probe/http`).
 
+mod hop;
 mod request;
 
 use std::time::Duration;
@@ -14,6 +15,8 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
 
+pub use self::hop::Purpose;
+use self::hop::{Hop, Target, path};
 use super::connect::{dial, errno, join};
 use super::names::Asker;
 use super::tls;
@@ -31,55 +34,6 @@ pub struct Answer {
     pub status: u16,
     /// The beginning of the body.
     pub body: String,
-}
-
-/// What a GET is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// A probe asks.
-    Probe,
-    /// A hook is told.
-    Hook,
-}
-
-impl Purpose {
-    /// As it stands in the user agent.
-    fn name(self) -> &'static str {
-        match self {
-            Purpose::Probe => "probe",
-            Purpose::Hook => "lifecycle",
-        }
-    }
-}
-
-/// A target: where a GET goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Target {
-    https: bool,
-    /// Host and port as the URL has them: a port that is not named is not shown to the server either.
-    authority: String,
-    path: String,
-}
-
-/// One request of a GET: the first, or one that a redirect asks for.
-struct Hop {
-    target: Target,
-    /// The stated `Host` belongs to it: no redirect has named another.
-    own_host: bool,
-    /// Who sent it here.
-    referer: Option<String>,
-}
-
-impl Hop {
-    /// The next one. What was asked under TLS is not named to whoever listens without (`refererForURL`).
-    fn to(self, next: Target, relative: bool) -> Hop {
-        let leaves_tls = self.target.https && !next.https;
-        Hop {
-            own_host: self.own_host && relative,
-            referer: (!leaves_tls).then(|| self.target.url()),
-            target: next,
-        }
-    }
 }
 
 /// Sends the GET to its own host, else to `address`. The error is as Go's client words it.
@@ -126,82 +80,6 @@ pub async fn get(
 
 fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
-}
-
-impl Target {
-    fn url(&self) -> String {
-        let scheme = if self.https { "https" } else { "http" };
-        format!("{scheme}://{}{}", self.authority, self.path)
-    }
-
-    /// The host alone, without the brackets of an IPv6 address.
-    fn host(&self) -> &str {
-        split(&self.authority).0
-    }
-
-    fn port(&self) -> u16 {
-        let default = if self.https { 443 } else { 80 };
-        split(&self.authority).1.unwrap_or(default)
-    }
-
-    /// Where a `Location` leads from here, and whether it names no host.
-    fn redirected(&self, location: &str) -> (Target, bool) {
-        let location = location.split('#').next().unwrap_or_default();
-        let (https, rest) = match location.split_once("://") {
-            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => (true, Some(rest)),
-            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (false, Some(rest)),
-            _ => (self.https, location.strip_prefix("//")),
-        };
-        if let Some(rest) = rest {
-            let end = rest.find(['/', '?']).unwrap_or(rest.len());
-            // Who is named before the host is not told on.
-            let authority = rest[..end].rsplit('@').next().unwrap_or_default().to_owned();
-            let path = path(&rest[end..]);
-            return (
-                Target {
-                    https,
-                    authority,
-                    path,
-                },
-                false,
-            );
-        }
-        let path = if location.starts_with('/') {
-            path(location)
-        } else {
-            let own = self.path.split('?').next().unwrap_or_default();
-            let dir = own.rfind('/').map_or("/", |slash| &own[..=slash]);
-            path(&format!("{dir}{location}"))
-        };
-        (Target { path, ..self.clone() }, true)
-    }
-}
-
-/// Host and port of a URL's authority.
-fn split(authority: &str) -> (&str, Option<u16>) {
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => (host, port.parse().ok()),
-        _ => (authority, None),
-    };
-    (host.trim_matches(['[', ']']), port)
-}
-
-/// A path that can stand in a request: rooted, without a fragment, what is no part of a URL encoded.
-fn path(text: &str) -> String {
-    let text = text.split('#').next().unwrap_or_default();
-    let mut path = String::with_capacity(text.len() + 1);
-    if !text.starts_with('/') {
-        path.push('/');
-    }
-    for byte in text.bytes() {
-        match byte {
-            b'!' | b'#'..=b';' | b'=' | b'?'..=b'Z' | b'[' | b']' | b'_' | b'a'..=b'z' | b'~' => {
-                path.push(char::from(byte));
-            }
-            other => path.push_str(&format!("%{other:02X}")),
-        }
-    }
-    path
 }
 
 /// One request: the status, where it leads, the beginning of the body.

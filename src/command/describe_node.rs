@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, NodeStatus, Pod};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use super::describe::{date, pairs};
+use super::description::{date, pairs};
 use super::outline::Outline;
 use super::table::Table;
 use super::{age, get, pod_row, pod_selection};

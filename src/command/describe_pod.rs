@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use super::describe::{date, events, pairs};
+use super::description::{date, events, pairs};
 use super::outline::Outline;
 use super::table::Table;
 use super::{pod_row, pod_selection};

@@ -1,5 +1,6 @@
 //! `gantry doctor`: looks at the machine before the first start and says for each failure what to type.
 
+pub mod verdict;
 pub mod checks;
 pub mod findings;
 pub mod gather;
@@ -7,7 +8,8 @@ pub mod runtime;
 
 use std::io::{self, Write};
 
-use checks::{Check, Verdict, judge};
+use checks::judge;
+use verdict::{Check, Verdict};
 
 use crate::cli::Report;
 use crate::config::Config;

@@ -17,6 +17,7 @@ pub mod age;
 pub mod pod_selection;
 pub mod client;
 pub mod describe;
+mod description;
 mod describe_node;
 mod describe_pod;
 pub mod exec;

@@ -1,6 +1,6 @@
 //! The client of the API server, made of a kubeconfig.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,9 +11,10 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use jiff::{SignedDuration, Timestamp};
 use kube::client::ConfigExt as _;
-use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use tower::ServiceBuilder;
 
+use super::client_error::{ClientError, wrong};
 use super::exec::{self, ExecError};
 use super::kubeconfig;
 use super::lookup;
@@ -28,70 +29,6 @@ const ASK: Duration = Duration::from_secs(5);
 /// How long the other side may confirm nothing before the connection is given up. Together with the time between two
 /// renewals it is well below the 40 s for which a Lease lasts.
 const DEAD: Duration = Duration::from_secs(15);
-
-/// Why there is no client. None repeats what the file holds, which may be secret.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// The file is not there or cannot be understood.
-    #[error(
-        "the kubeconfig {} cannot be used; check the file, or leave --kubeconfig away to run without an API server",
-        path.display()
-    )]
-    Kubeconfig {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        #[source]
-        source: Box<kube::config::KubeconfigError>,
-    },
-    /// It is no kubeconfig. What is written there may be secret, so where it is wrong is told, and not what it says.
-    #[error(
-        "the kubeconfig {} is not understood{}; look there",
-        path.display(),
-        line.map(|line| format!(" from line {line} on")).unwrap_or_default()
-    )]
-    Syntax {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1, where it is known.
-        line: Option<u64>,
-    },
-    /// Something that it needs is not in it.
-    #[error("the kubeconfig {} has not what is needed: {what}", path.display())]
-    Incomplete {
-        /// The file.
-        path: PathBuf,
-        /// What is missing.
-        what: String,
-    },
-    /// What it says makes no client: certificates, keys, addresses.
-    #[error("the kubeconfig {} makes no connection; check its certificates and its server", path.display())]
-    Client {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        #[source]
-        source: Box<kube::Error>,
-    },
-    /// The program that gives the credentials does not.
-    #[error("the kubeconfig {} has no credentials", path.display())]
-    Exec {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        #[source]
-        source: ExecError,
-    },
-    /// It is to be reached through a proxy.
-    #[error(
-        "the kubeconfig {} (proxy-url) or HTTPS_PROXY asks for a proxy, which this version cannot use; take it away",
-        path.display()
-    )]
-    Proxy {
-        /// The file.
-        path: PathBuf,
-    },
-}
 
 /// Makes the client of a file; nothing is sent yet.
 pub async fn connect(path: &Path) -> Result<kube::Client, ClientError> {
@@ -209,21 +146,6 @@ pub(super) async fn configuration(read: Kubeconfig, path: &Path) -> Result<kube:
     kube::Config::from_custom_kubeconfig(read, &KubeConfigOptions::default())
         .await
         .map_err(|error| wrong(path, error))
-}
-
-/// What is wrong with a kubeconfig, without what it says.
-pub(super) fn wrong(path: &Path, error: KubeconfigError) -> ClientError {
-    let path = path.to_owned();
-    match error {
-        KubeconfigError::Parse(error) => ClientError::Syntax {
-            path,
-            line: error.location().map(|location| location.line()),
-        },
-        source => ClientError::Kubeconfig {
-            path,
-            source: Box::new(source),
-        },
-    }
 }
 
 /// The client of a configuration. The one that the library makes by itself would wait for ever on a connection that

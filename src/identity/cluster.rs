@@ -4,7 +4,8 @@ use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
-use super::client::{self, ClientError};
+use super::client;
+use super::client_error::ClientError;
 use super::kubeconfig;
 use crate::model::api::Cluster;
 

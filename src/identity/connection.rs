@@ -13,16 +13,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::Settings;
 use super::bootstrap::{self, BootstrapError, CredentialState, chosen};
-use super::client::{self, ClientError, Lent};
+use super::client::{self, Lent};
+use super::client_error::ClientError;
+use super::clients::{Clients, Joined};
 use super::kubeconfig::{self, Mark};
 use super::selection::Choice;
 use super::silent;
 use crate::model::error_chain::chain;
-
-/// The client of the moment.
-pub type Clients = watch::Receiver<kube::Client>;
-/// Whether there is one yet.
-pub type Joined = watch::Receiver<Option<Clients>>;
 
 /// The longest wait between two tries to get a first certificate, and the first.
 const LONGEST: Duration = Duration::from_secs(60);

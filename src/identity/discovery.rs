@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 
 pub use error::DiscoveryError;
 
+use self::fetch::ANSWER;
 use super::ca_pin::CaPin;
 use super::cause::{Cause, cause, text};
 use super::certificate::{Certificate, certificates};
@@ -30,8 +31,6 @@ use crate::model::error_chain::chain;
 
 /// Where every cluster of kubeadm tells what it is.
 const CLUSTER_INFO: &str = "/api/v1/namespaces/kube-public/configmaps/cluster-info";
-/// How long one answer may take.
-const ANSWER: Duration = Duration::from_secs(10);
 /// How often is looked whether a token that was just made has its signature.
 const AGAIN: Duration = Duration::from_millis(500);
 /// How far the clocks may be apart: the signer of certificates dates them back by so much, and no more.

@@ -9,7 +9,7 @@ use kube::config::{AuthInfo, Cluster, Kubeconfig};
 use serde_json::{Value, json};
 
 use super::certificate::{Certificate, certificates};
-use super::client::{self, ClientError};
+use super::client_error::{ClientError, wrong};
 use super::files::{self, FileError};
 
 /// A kubeconfig's current context.
@@ -38,7 +38,7 @@ impl std::fmt::Debug for Pair {
 /// Reads a kubeconfig; what it refers to is not read yet.
 pub fn read(path: &Path) -> Result<Stated, ClientError> {
     stated(
-        Kubeconfig::read_from(path).map_err(|error| client::wrong(path, error))?,
+        Kubeconfig::read_from(path).map_err(|error| wrong(path, error))?,
         path,
     )
 }
@@ -46,7 +46,7 @@ pub fn read(path: &Path) -> Result<Stated, ClientError> {
 /// The same of a text that came from `place`, which is named where something is wrong.
 pub fn of_text(text: &str, place: &Path) -> Result<Stated, ClientError> {
     stated(
-        Kubeconfig::from_yaml(text).map_err(|error| client::wrong(place, error))?,
+        Kubeconfig::from_yaml(text).map_err(|error| wrong(place, error))?,
         place,
     )
 }

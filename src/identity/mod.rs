@@ -8,6 +8,7 @@
 //! Keys and tokens leave this room only into files of mode 0600 and onto the wire.
 
 mod lookup;
+pub mod client_error;
 pub mod client;
 pub mod cluster;
 pub mod files;
@@ -22,6 +23,7 @@ pub mod renewal_time;
 pub mod request;
 pub mod signing;
 pub mod bootstrap;
+pub mod clients;
 mod silent;
 pub mod connection;
 pub mod renewal;

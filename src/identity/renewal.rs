@@ -8,7 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::bootstrap::{self, BootstrapError, CredentialState, Recognition, chosen};
 use super::certificate::Certificate;
-use super::connection::{self, Clients, Joined};
+use super::clients::{Clients, Joined};
+use super::connection;
 use super::kubeconfig::{self, Stated};
 use super::request::Purpose;
 use super::selection::Choice;

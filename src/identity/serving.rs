@@ -9,7 +9,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::certificate::Certificate;
-use super::connection::{self, Clients, Joined};
+use super::clients::{Clients, Joined};
+use super::connection;
 use super::names::{self, Next};
 use super::request::Purpose;
 use super::store::{self, Store};

@@ -3,7 +3,7 @@
 use hyper::http::{Request, Response};
 use kube::client::Body;
 
-use super::connection::Joined;
+use super::clients::Joined;
 
 /// Why it gives no answer.
 #[derive(Debug, thiserror::Error)]

@@ -6,11 +6,12 @@
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use sha2::Digest as _;
 
+use super::blob::{ArchiveImage, Blob, BlobSource, open_file};
 use super::oci::{self, Descriptor, DockerImage, Index, Manifest};
 
 /// The largest JSON document that is read out of an archive, in bytes.
@@ -39,74 +40,6 @@ pub enum ArchiveError {
     },
 }
 
-/// Where a blob's bytes are.
-#[derive(Debug, Clone)]
-pub enum BlobSource {
-    /// Here.
-    Inline(Vec<u8>),
-    /// In the archive.
-    File {
-        /// The archive, plain.
-        path: PathBuf,
-        /// Where it begins, in bytes.
-        offset: u64,
-    },
-}
-
-/// A blob of an image.
-#[derive(Debug, Clone)]
-pub struct Blob {
-    /// Its media type.
-    pub media_type: String,
-    /// Its bytes.
-    pub source: BlobSource,
-    /// `sha256:<hex>`; the runtime verifies it.
-    pub digest: String,
-    /// Bytes.
-    pub size: u64,
-}
-
-impl Blob {
-    /// A blob of these parts.
-    pub fn new(media_type: &str, source: BlobSource, digest: String, size: u64) -> Blob {
-        Blob {
-            media_type: media_type.to_owned(),
-            source,
-            digest,
-            size,
-        }
-    }
-
-    /// Reads at most `length` bytes from `offset` on.
-    pub fn read_at(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
-        match &self.source {
-            BlobSource::Inline(bytes) => {
-                let start = usize::try_from(offset).map_or(bytes.len(), |start| start.min(bytes.len()));
-                Ok(bytes[start..bytes.len().min(start + length)].to_vec())
-            }
-            BlobSource::File { path, offset: begin } => {
-                let left = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX);
-                let mut buffer = vec![0; length.min(left)];
-                open_file(path)?.read_exact_at(&mut buffer, begin + offset)?;
-                Ok(buffer)
-            }
-        }
-    }
-}
-
-/// An image of an archive, complete.
-#[derive(Debug, Clone)]
-pub struct ArchiveImage {
-    /// Its full names.
-    pub names: Vec<String>,
-    /// The manifest.
-    pub manifest: Blob,
-    /// The configuration.
-    pub config: Blob,
-    /// The layers, the lowest first.
-    pub layers: Vec<Blob>,
-}
-
 /// The images of one archive, and the plain copy that a gzipped one is read from while they are sent.
 pub struct Archive {
     /// The images for this machine's architecture.
@@ -121,12 +54,6 @@ impl Drop for PlainCopy {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
     }
-}
-
-/// Opens a file for reading. A FIFO is not waited for; what is no regular file is refused by whoever looks at it.
-fn open_file(path: &Path) -> std::io::Result<File> {
-    let mut options = std::fs::OpenOptions::new();
-    options.read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)
 }
 
 /// Opens an archive and finds its images for `architecture` (Go's name of it). A gzipped one is unpacked to

@@ -18,7 +18,7 @@ use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
-use super::archive::{ArchiveImage, Blob};
+use super::blob::{ArchiveImage, Blob};
 use crate::cri::{Runtime, in_namespace};
 
 /// The label of names that were set by an import.

@@ -5,6 +5,7 @@
 //! that a pod that waits for an image is tried again at once.
 
 pub mod archive;
+pub mod blob;
 pub mod import;
 pub mod oci;
 pub mod pause;

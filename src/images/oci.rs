@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde::Deserialize;
 use sha2::Digest as _;
 
-use super::archive::{ArchiveImage, Blob, BlobSource};
+use super::blob::{ArchiveImage, Blob, BlobSource};
 
 /// Media type of a manifest.
 pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";

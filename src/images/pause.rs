@@ -5,7 +5,7 @@
 //! reaps them (wait(2), *Linux notes*). It is small enough to be written down here as the instructions
 //! it consists of, which spares a second toolchain for a static program.
 
-use super::archive::{ArchiveImage, Blob, BlobSource};
+use super::blob::{ArchiveImage, Blob, BlobSource};
 use super::oci;
 
 /// `rt_sigaction(SIGCHLD, {SIG_IGN, SA_NOCLDWAIT}, NULL, 8)`, then `pause()` for ever.

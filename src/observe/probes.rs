@@ -11,24 +11,16 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::Handle;
 use super::probe::worker::{Found, Worker};
 use super::probe::{self, Finding, Question};
+use super::request::Handle;
+use super::request::News;
 use crate::ask::Names;
 use crate::cri::Runtime;
-use crate::model::health::{Probed, Verdict};
+use crate::model::health::Verdict;
 use crate::model::pod::{Container, Desired, Pod, PodName};
 use crate::model::probe::ProbeKind;
 use crate::model::runtime::{ContainerState, ObservedContainer, ObservedName, Snapshot};
-
-/// What a probe has come to say.
-#[derive(Debug)]
-pub(super) struct News {
-    pub(super) pod: PodName,
-    pub(super) id: String,
-    pub(super) kind: ProbeKind,
-    pub(super) probed: Probed,
-}
 
 /// What the probes go by.
 pub struct ProbeInputs {

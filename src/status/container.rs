@@ -6,24 +6,20 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as api;
 
-use super::format::{full_name, go_duration, time};
+use super::context::StatusContext;
+use super::format::{full_name, go_duration};
 use super::resize;
+use super::state::{
+    container_id, default_reason, exit_code, lost, running, state, terminated, waiting_state,
+};
 use crate::model::health::Verdict;
-use crate::model::memory::{ContainerMemory, PodMemory};
+use crate::model::memory::ContainerMemory;
 use crate::model::node::NodePolicy;
 use crate::model::pod::{Container, Mount, Pod};
 use crate::model::probe::ProbeKind;
 use crate::model::reason::waiting;
-use crate::model::runtime::{
-    ContainerState, ObservedContainer, ObservedPod, RuntimeHandler, makes_recursive_read_only,
-};
+use crate::model::runtime::{ContainerState, ObservedContainer, makes_recursive_read_only};
 
-/// What a container shows that the runtime has lost (`pkg/kubelet/container/helpers.go`).
-const STATUS_UNKNOWN: &str = "ContainerStatusUnknown";
-/// The exit code of a container that nobody saw end.
-const UNKNOWN_EXIT_CODE: i32 = 137;
-/// What the termination messages of a pod may take in all (`MaxPodTerminationMessageLogLength`).
-const MAX_MESSAGES: usize = 12 * 1024;
 /// How long a failed pull is shown as such, before the waiting for the next one is: the kubelet looks again after ten
 /// seconds.
 const PULL_FAILURE_SHOWN: Duration = Duration::from_secs(9);
@@ -32,18 +28,6 @@ const PULL_FAILURE_SHOWN: Duration = Duration::from_secs(9);
 const END_SHOWN: Duration = Duration::from_secs(60);
 /// What part of a back-off is shown, at its end.
 const BACK_OFF_SHOWN: u32 = 10;
-
-/// What statuses are made from.
-#[derive(Clone, Copy)]
-pub(super) struct StatusContext<'a> {
-    pub(super) pod: &'a Pod,
-    pub(super) seen: &'a ObservedPod,
-    pub(super) memory: Option<&'a PodMemory>,
-    pub(super) policy: &'a NodePolicy,
-    /// What the runtime's handlers can do.
-    pub(super) handlers: &'a [RuntimeHandler],
-    pub(super) now: Timestamp,
-}
 
 /// The statuses of the containers, by name.
 pub(super) fn statuses(
@@ -380,87 +364,6 @@ pub(super) fn changes_at(
     changes.filter(|at| *at > now).min()
 }
 
-fn state(context: StatusContext<'_>, instance: &ObservedContainer) -> api::ContainerState {
-    match &instance.state {
-        ContainerState::Created | ContainerState::Unknown => waiting_state(default_reason(context.pod), None),
-        ContainerState::Running { started } => api::ContainerState {
-            running: Some(api::ContainerStateRunning {
-                started_at: Some(time(*started)),
-            }),
-            ..api::ContainerState::default()
-        },
-        ContainerState::Exited {
-            started,
-            finished,
-            code,
-            reason,
-            message,
-            termination_message,
-        } => api::ContainerState {
-            terminated: Some(api::ContainerStateTerminated {
-                container_id: Some(container_id(instance)),
-                exit_code: *code,
-                reason: Some(reason.clone()).filter(|reason| !reason.is_empty()),
-                message: ending_message(context.pod, message, termination_message),
-                started_at: started.map(time),
-                finished_at: Some(time(*finished)),
-                signal: None,
-            }),
-            ..api::ContainerState::default()
-        },
-    }
-}
-
-/// The runtime's message and the container's own, cut to the pod's share.
-fn ending_message(pod: &Pod, runtime: &str, own: &str) -> Option<String> {
-    let mut message = match (runtime.is_empty(), own.is_empty()) {
-        (true, true) => return None,
-        (false, false) => format!("{runtime}: {own}"),
-        _ => format!("{runtime}{own}"),
-    };
-    let share = MAX_MESSAGES / pod.all_containers().count().max(1);
-    let longest = (0..=share).rfind(|&length| message.is_char_boundary(length.min(message.len())));
-    message.truncate(longest.unwrap_or(0));
-    Some(message)
-}
-
-fn waiting_state(reason: &str, message: Option<String>) -> api::ContainerState {
-    api::ContainerState {
-        waiting: Some(api::ContainerStateWaiting {
-            reason: Some(reason.to_owned()),
-            message,
-        }),
-        ..api::ContainerState::default()
-    }
-}
-
-pub(super) fn lost(message: &str) -> api::ContainerState {
-    api::ContainerState {
-        terminated: Some(api::ContainerStateTerminated {
-            reason: Some(STATUS_UNKNOWN.to_owned()),
-            message: Some(message.to_owned()),
-            exit_code: UNKNOWN_EXIT_CODE,
-            ..api::ContainerStateTerminated::default()
-        }),
-        ..api::ContainerState::default()
-    }
-}
-
-fn default_reason(pod: &Pod) -> &'static str {
-    match pod.init_containers.is_empty() {
-        true => waiting::CONTAINER_CREATING,
-        false => waiting::POD_INITIALIZING,
-    }
-}
-
-/// Whether a regular container was ever made, which proves that the init containers were through.
-fn has_been_initialized(context: StatusContext<'_>) -> bool {
-    context.pod.containers.iter().any(|container| {
-        let newest = instances(context, container, Kind::Regular).next();
-        newest.is_some_and(|instance| instance.state != ContainerState::Unknown)
-    })
-}
-
 fn requirements(pod: &Pod, container: &str) -> api::ResourceRequirements {
     let spec = pod.object.spec.as_ref();
     let all = spec
@@ -507,22 +410,10 @@ fn user((uid, gid, groups): &(i64, i64, Vec<i64>)) -> api::ContainerUser {
     }
 }
 
-fn container_id(instance: &ObservedContainer) -> String {
-    format!("containerd://{}", instance.id)
-}
-
-fn running(status: &api::ContainerStatus) -> bool {
-    status.state.as_ref().is_some_and(|state| state.running.is_some())
-}
-
-fn terminated(status: &api::ContainerStatus) -> bool {
-    status
-        .state
-        .as_ref()
-        .is_some_and(|state| state.terminated.is_some())
-}
-
-/// The exit code of a state that is an end.
-pub(super) fn exit_code(state: &api::ContainerState) -> Option<i32> {
-    state.terminated.as_ref().map(|end| end.exit_code)
+/// Whether a regular container was ever made, which proves that the init containers were through.
+fn has_been_initialized(context: StatusContext<'_>) -> bool {
+    context.pod.containers.iter().any(|container| {
+        let newest = instances(context, container, Kind::Regular).next();
+        newest.is_some_and(|instance| instance.state != ContainerState::Unknown)
+    })
 }

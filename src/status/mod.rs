@@ -2,6 +2,8 @@
 
 mod condition;
 mod container;
+mod context;
+mod state;
 pub mod events;
 mod resize;
 mod format;

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1 as api;
 
-use super::container::exit_code;
+use super::state::exit_code;
 use crate::model::pod::{Container, Pod, Source};
 use crate::model::runtime::ObservedPod;
 

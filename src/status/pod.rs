@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as api;
 
 use super::condition;
-use super::container::{self, StatusContext};
+use super::container;
+use super::context::StatusContext;
 use super::format::time;
 use super::phase::{self, Life};
 use super::resize;

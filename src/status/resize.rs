@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as api;
 use serde::Serialize;
 
-use super::container::StatusContext;
+use super::context::StatusContext;
 use super::format::time;
 use super::phase;
 use crate::model::allocation::Allocation;

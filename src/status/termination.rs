@@ -3,8 +3,8 @@
 
 use k8s_openapi::api::core::v1 as api;
 
-use super::container::lost;
 use super::phase;
+use super::state::lost;
 use crate::model::pod::Pod;
 
 /// What is shown of a container whose end nobody saw.

@@ -8,7 +8,7 @@ use http_body_util::Empty;
 use hyper::Request;
 use hyper::header::{ACCEPT_ENCODING, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 
-use super::{Hop, Purpose};
+use super::hop::{Hop, Purpose};
 use crate::model::probe::HttpGet;
 
 /// What kubelets of this version call themselves, with the purpose in front: `kube-probe/1.36`.
@@ -185,7 +185,7 @@ fn is_host(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ask::http::Target;
+    use crate::ask::http::hop::Target;
     use crate::model::probe::PortRef;
     use expect_test::{Expect, expect};
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::config::ConfigError;
 use crate::identity::ca_pin::NotACaPin;
-use crate::identity::client::ClientError;
+use crate::identity::client_error::ClientError;
 use crate::identity::discovery::DiscoveryError;
 use crate::identity::files::FileError;
 use crate::identity::store::StoreError;

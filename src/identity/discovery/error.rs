@@ -1,7 +1,7 @@
 //! What can go wrong on the way to a cluster, each with what to type next.
 
 use crate::identity::ca_pin::CaPin;
-use crate::identity::client::ClientError;
+use crate::identity::client_error::ClientError;
 use crate::identity::signature::NotSigned;
 
 /// Why a cluster is not trusted, or not found.

@@ -5,12 +5,16 @@
 use http_body_util::{BodyExt as _, Limited};
 use hyper::http::{Request, StatusCode, Uri};
 
+use std::time::Duration;
+
 use super::super::cause::text;
 use super::super::client;
 use super::super::kubeconfig::{self, Stated};
-use super::{ANSWER, DiscoveryError};
+use super::DiscoveryError;
 use crate::model::error_chain::chain;
 
+/// How long one answer may take.
+pub(super) const ANSWER: Duration = Duration::from_secs(10);
 /// A kubeconfig is not longer.
 const LONGEST: usize = 1 << 20;
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use k8s_openapi::api::core::v1 as k8s;
 
-use super::pod::resources;
+use super::resources::resources;
 use super::{security, volume};
 use crate::manifest::path::{Faults, FieldPath};
 use crate::manifest::uid::fingerprint::container_hash;

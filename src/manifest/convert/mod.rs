@@ -7,6 +7,7 @@ pub(super) mod ephemeral;
 pub(super) mod security;
 mod placement;
 mod volume;
+mod resources;
 mod container;
 mod pod;
 

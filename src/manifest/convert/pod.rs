@@ -8,18 +8,17 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{self as k8s, PodSpec};
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 
 use super::container::Role;
+use super::resources::{amounts, resources};
 use super::{container, ephemeral, placement, security, volume};
 use crate::manifest::path::{Faults, FieldPath};
 use crate::manifest::quantity;
-use crate::manifest::validate;
 use crate::model::pod::{
     Container, Deletion, DnsConfig, DnsPolicy, HostAlias, HostPathKind, Medium, Namespaces, Pod, PodName,
     PodSecurity, PodUid, RestartPolicy, Source, Volume, VolumeSource,
 };
-use crate::model::resources::{Amounts, Bytes, MilliCpu, Qos, Resources};
+use crate::model::resources::{Amounts, Bytes, Qos, Resources};
 
 /// The longest host name, one less than the kernel's buffer.
 const MOST_HOST_NAME_BYTES: usize = 63;
@@ -235,47 +234,6 @@ fn host_aliases(aliases: &[k8s::HostAlias], at: &FieldPath, faults: &mut Faults)
         }
     };
     aliases.iter().enumerate().filter_map(convert).collect()
-}
-
-/// Requests and limits.
-pub(crate) fn resources(own: &k8s::ResourceRequirements, at: &FieldPath, faults: &mut Faults) -> Resources {
-    Resources {
-        requests: amounts(own.requests.as_ref(), &at.field("requests"), faults),
-        limits: amounts(own.limits.as_ref(), &at.field("limits"), faults),
-    }
-}
-
-fn amounts(list: Option<&BTreeMap<String, Text>>, at: &FieldPath, faults: &mut Faults) -> Amounts {
-    let mut amounts = Amounts::default();
-    for (name, text) in list.into_iter().flatten() {
-        let at = at.key(name.clone());
-        let amount = quantity::parse(&text.0).ok();
-        let counted = amount.and_then(|amount| {
-            if name == "cpu" {
-                amount.millis()
-            } else {
-                amount.units()
-            }
-        });
-        let Some(counted) = counted else {
-            faults.add(&at, format!("{:?} is no quantity that can be counted", text.0));
-            continue;
-        };
-        match name.as_str() {
-            "cpu" => amounts.cpu = Some(MilliCpu(counted)),
-            "memory" => amounts.memory = Some(Bytes(counted)),
-            "ephemeral-storage" => amounts.ephemeral_storage = Some(Bytes(counted)),
-            name => match validate::resources::page_size(name) {
-                Some(size) => {
-                    amounts.hugepages.insert(Bytes(size), Bytes(counted));
-                }
-                None => {
-                    amounts.extended.insert(name.to_owned(), counted);
-                }
-            },
-        }
-    }
-    amounts
 }
 
 /// The class of the pod (`ComputePodQOS` of `pkg/apis/core/v1/helper/qos`): only CPU and memory count, and an

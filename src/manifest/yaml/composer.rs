@@ -6,8 +6,8 @@ use std::rc::Rc;
 
 use saphyr_parser::{Event, ScalarStyle, Tag};
 
+use super::document::Document;
 use super::entries::{Entries, Key, put_together};
-use super::parse::Document;
 use super::scalar;
 use super::tree::{Entry, Node, Scalar, Value};
 use crate::manifest::path::{Fault, FieldPath, MOST_FAULTS};

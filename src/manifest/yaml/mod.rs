@@ -8,6 +8,8 @@ pub(super) mod tree;
 pub(super) mod scalar;
 mod entries;
 mod composer;
+mod document;
 mod parse;
 
-pub(super) use parse::{Document, documents};
+pub(super) use document::Document;
+pub(super) use parse::documents;

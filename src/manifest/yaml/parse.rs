@@ -2,31 +2,13 @@
 //! exceed. JSON comes the same way, being YAML, as it does in the kubelet.
 
 use std::borrow::Cow;
-use std::rc::Rc;
 
 use saphyr_parser::Parser;
 use serde::de::IgnoredAny;
 
 use super::composer::{Composer, Stop, Syntax};
-use super::tree::Node;
-use crate::manifest::path::Fault;
+use super::document::Document;
 use crate::model::pod::ProblemKind;
-
-/// One document of a file.
-#[derive(Debug)]
-pub(crate) struct Document {
-    /// Its number within the file, from 1.
-    pub(crate) number: usize,
-    /// The line on which it begins.
-    pub(crate) line: usize,
-    /// The tree; of a document that could not be read to its end, the entries that are complete. `None`
-    /// where there is nothing at all.
-    pub(crate) root: Option<Rc<Node>>,
-    /// Whether it was read to its end.
-    pub(crate) complete: bool,
-    /// What makes the tree unusable.
-    pub(crate) faults: Vec<Fault>,
-}
 
 /// All documents of a text. After an error reading goes on at the next `---`, so that one broken document
 /// does not hide the others.

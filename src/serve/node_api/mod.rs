@@ -1,6 +1,7 @@
 //! The kubelet's own API, on the node's port (10250): the API server asks it for logs, monitoring for metrics. Every
 //! request passes the gate; nobody is answered before.
 
+mod any_certificate;
 mod caller;
 mod connection;
 mod auth;

@@ -15,7 +15,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::TlsAcceptor;
 
-use super::connection::AnyCertificate;
+use super::any_certificate::AnyCertificate;
 use super::offer;
 use crate::model::tls::TlsOffer;
 

@@ -140,7 +140,7 @@ impl Keyhole {
         let directory = self.file.parent().unwrap_or(Path::new("/"));
         DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
         let temporary = self.file.with_extension("new");
-        super::store::remove(&temporary)?;
+        super::seal::remove(&temporary)?;
         let mut options = OpenOptions::new();
         let mut new = options
             .write(true)
@@ -157,7 +157,7 @@ impl Keyhole {
 
     /// Removes the file: what is sealed stays closed.
     pub(super) fn forget(&self) -> io::Result<()> {
-        super::store::remove(&self.file)
+        super::seal::remove(&self.file)
     }
 
     /// What systemd gives is of any form; a hash makes a key of it.
@@ -198,6 +198,13 @@ fn decoded(text: &[u8]) -> Option<Key> {
     match digits.len() == 2 * KEY {
         true => Some(Key(bytes.try_into().ok()?)),
         false => None,
+    }
+}
+
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::seal::remove;
 use super::seal::{self, Keyhole};
 use super::stored::{self, Owner, Stored};
 use crate::model::api::{ApiPods, CutOffStart};
@@ -253,13 +254,6 @@ impl Store {
             ));
         }
         file.set_modified(SystemTime::from(heard))
-    }
-}
-
-pub(super) fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
     }
 }
 

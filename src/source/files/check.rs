@@ -11,8 +11,9 @@ use jiff::Timestamp;
 
 use super::claims::{Claim, What};
 use super::directory::{Directory, Look};
+use super::known::whole_file;
 use super::listing::State;
-use super::set::{clash, whole_file};
+use super::set::clash;
 use super::writing::Asking;
 use crate::manifest::{Content, MOST_BYTES, ManifestContext, read_with_content};
 use crate::model::object::Reference;

@@ -11,24 +11,19 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use self::departures::{DIRECTORY_GRACE, FILE_GRACE};
+use super::ages::{CLOCK_TICK, DIRECTORY_GRACE, FILE_GRACE, age, since_then, unnamed_wait};
 use super::claims::{self, Claims, Verdict};
-use super::file::{self, Refused, Stamp};
+use super::file::{self, Refused};
 use super::former::Former;
+use super::known::whole_file;
 use super::known::{Known, Open};
 use super::last_good::{Change, LastGood};
 use super::listing::{self, Entry, State};
-use super::set::{self, whole_file};
+use super::set;
 use super::watch::Watchlist;
 use super::writing::{Asking, REPORTED_AFTER, Readiness, asked_again, readiness};
 use crate::manifest::{Content, ManifestContext, read_with_content};
 use crate::model::pod::{PodUid, SourceSet};
-
-/// A file without the extension of a manifest is one when nobody has touched it for this long: before that it may be
-/// what an editor is about to rename (`sed -i` writes `sedXXXXXX`).
-const UNNAMED_GRACE: Duration = Duration::from_secs(1);
-/// The kernel's clock for file times ticks as seldom as this: of two changes within a tick the second one shows nowhere.
-const CLOCK_TICK: Duration = Duration::from_millis(20);
 
 /// Which files to read again although they look as before.
 #[derive(Debug, Clone, Default)]
@@ -378,27 +373,6 @@ impl Directory {
 /// By which paths the kernel tells of a file.
 fn paths(entry: &Entry) -> [PathBuf; 2] {
     [entry.found.clone(), entry.real.clone().unwrap_or_default()]
-}
-
-fn since_then(since: Timestamp, now: Timestamp) -> Duration {
-    Duration::try_from(now.duration_since(since)).unwrap_or_default()
-}
-
-fn age(stamp: &Stamp, now: Timestamp) -> Duration {
-    let nanos = now.as_nanosecond() - stamp.changed_nanos();
-    // A file of the future is an old one: clocks are set back at times.
-    u64::try_from(nanos).map_or(Duration::MAX, Duration::from_nanos)
-}
-
-/// How long a file that is not called a manifest is not taken for one yet.
-fn unnamed_wait(path: &Path, stamp: &Stamp, now: Timestamp) -> Option<Duration> {
-    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("");
-    if matches!(extension, "yaml" | "yml" | "json") {
-        return None;
-    }
-    UNNAMED_GRACE
-        .checked_sub(age(stamp, now))
-        .filter(|wait| !wait.is_zero())
 }
 
 #[cfg(test)]

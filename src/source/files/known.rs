@@ -7,10 +7,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::file::Stamp;
-use super::set::whole_file;
 use crate::manifest::{Content, Json, ReadObject, ReadPod, seen_at};
 use crate::model::object::{Object, ObjectKey};
-use crate::model::pod::{Pod, PodName, Problem};
+use crate::model::pod::{Pod, PodName, Problem, ProblemKind};
 
 /// A pod with the object that makes it again.
 #[derive(Debug, Clone)]
@@ -214,4 +213,17 @@ fn same_or_new(before: Option<&Running>, read: ReadPod) -> Running {
         Arc::new(read.pod)
     };
     Running { pod, json }
+}
+
+/// The problem of a file as a whole.
+pub(super) fn whole_file(path: &Path, message: String) -> Problem {
+    Problem {
+        path: path.to_owned(),
+        document: 0,
+        line: None,
+        field: String::new(),
+        message,
+        pod: None,
+        kind: ProblemKind::Invalid,
+    }
 }

@@ -12,6 +12,7 @@ mod file;
 mod writing;
 mod listing;
 mod last_good;
+mod ages;
 mod known;
 mod claims;
 mod former;

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use super::claims::{Claim, Verdict, What};
 use super::known::Known;
+use super::known::whole_file;
 use super::writing::REPORTED_AFTER;
 use crate::model::object::{self, Reference};
-use crate::model::pod::{Pod, Problem, ProblemKind, Source, SourceSet};
+use crate::model::pod::{Pod, Problem, Source, SourceSet};
 
 /// What all files claim, in the order of their paths.
 pub(super) fn claims(files: &BTreeMap<PathBuf, Known>) -> Vec<Claim<'_>> {
@@ -79,19 +80,6 @@ pub(super) fn assemble(
         }
     }
     set
-}
-
-/// The problem of a file as a whole.
-pub(super) fn whole_file(path: &Path, message: String) -> Problem {
-    Problem {
-        path: path.to_owned(),
-        document: 0,
-        line: None,
-        field: String::new(),
-        message,
-        pod: None,
-        kind: ProblemKind::Invalid,
-    }
 }
 
 /// The problem of a pod that wants what `owner` has, if it does.

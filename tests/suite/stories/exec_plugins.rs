@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use gantry::identity::connection::{self, Clients};
+use gantry::identity::clients::Clients;
+use gantry::identity::connection;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 

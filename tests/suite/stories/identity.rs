@@ -9,7 +9,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use gantry::identity::bootstrap::{BootstrapError, bootstrap};
-use gantry::identity::connection::{self, Clients};
+use gantry::identity::clients::{Clients, Joined};
+use gantry::identity::connection;
 use gantry::identity::request::Purpose;
 use gantry::identity::signing::{self, SigningError};
 use gantry::identity::store::{SERVER, Store};
@@ -84,7 +85,7 @@ impl Joining {
     }
 
     /// The agent's two tasks.
-    pub(super) fn start(&self) -> (JoinSet<()>, connection::Joined) {
+    pub(super) fn start(&self) -> (JoinSet<()>, Joined) {
         let mut tasks = JoinSet::new();
         let (out, joined) = watch::channel(None);
         let end = CancellationToken::new;
@@ -117,7 +118,7 @@ impl Joining {
     }
 }
 
-pub(super) async fn first(joined: connection::Joined) -> Clients {
+pub(super) async fn first(joined: Joined) -> Clients {
     let cancel = CancellationToken::new();
     let clients = tokio::time::timeout(DEADLINE, connection::joined(joined, &cancel)).await;
     clients.expect("a client in time").expect("a client")

@@ -1,7 +1,7 @@
 //! Is containerd there, does it speak CRI, and do both sides make cgroups the same way?
 
 use super::super::findings::{Findings, Runtime, RuntimeAnswer};
-use super::{Check, failure, good, warning};
+use crate::command::doctor::verdict::{Check, failure, good, warning};
 use crate::config::Config;
 use crate::config::node::Init;
 use crate::model::node::{CgroupDriver, CgroupVersion};

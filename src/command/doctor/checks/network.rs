@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::super::findings::Findings;
-use super::{Check, failure, good, warning};
+use crate::command::doctor::verdict::{Check, failure, good, warning};
 use crate::config::Config;
 
 pub(super) fn forwarding(findings: &Findings) -> Check {

@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use super::super::findings::{Disk, Mount, Runtime, RuntimeAnswer};
+use super::super::verdict::Verdict;
 use super::*;
 use crate::config::Role;
 use crate::config::layers::{Layers, flag};

@@ -6,17 +6,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Directory, since_then};
+use super::Directory;
+use crate::source::files::ages::since_then;
 use crate::source::files::file::{self, Identity};
 use crate::source::files::known::Known;
 use crate::source::files::last_good::Change;
 use crate::source::files::listing::Entry;
-
-/// A file that went away is gone when it has not come back after this: some editors rename the old one away before
-/// they write the new one.
-pub(super) const FILE_GRACE: Duration = Duration::from_millis(50);
-/// The same for the directory, which is swapped by hand at times.
-pub(super) const DIRECTORY_GRACE: Duration = Duration::from_secs(1);
 
 impl Directory {
     /// Marks the files that went, whether or not another of their name is there by now.

@@ -2,6 +2,7 @@ use std::fs;
 
 use super::*;
 use crate::model::pod::Problem;
+use crate::source::files::ages::UNNAMED_GRACE;
 use crate::source::files::writing;
 
 /// Nothing runs.

@@ -1,0 +1,9 @@
+//! The clients that a task is handed.
+
+use tokio::sync::watch;
+
+/// The client of the moment.
+pub type Clients = watch::Receiver<kube::Client>;
+
+/// Whether there is one yet.
+pub type Joined = watch::Receiver<Option<Clients>>;

@@ -1,0 +1,82 @@
+//! What others ask of whoever observes: a pod to be read anew, and what a probe has come to say.
+
+use std::future::Future;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::model::health::Probed;
+use crate::model::pod::{PodName, PodUid};
+use crate::model::probe::ProbeKind;
+
+/// Asks for a pod to be read anew.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    requests: mpsc::UnboundedSender<Request>,
+    news: mpsc::UnboundedSender<News>,
+}
+
+/// The requests on their way to [`run`].
+#[derive(Debug)]
+pub struct Inbox {
+    pub(super) requests: mpsc::UnboundedReceiver<Request>,
+    pub(super) news: mpsc::UnboundedReceiver<News>,
+}
+
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) pod: PodName,
+    pub(super) uid: PodUid,
+    pub(super) done: oneshot::Sender<()>,
+}
+
+/// Nobody observes any more: the agent is stopping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the runtime is no longer observed: the agent is stopping")]
+pub struct Stopped;
+
+/// The two ends of the requests.
+pub fn requests() -> (Handle, Inbox) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let (news, news_out) = mpsc::unbounded_channel();
+    let handle = Handle {
+        requests: sender,
+        news,
+    };
+    let inbox = Inbox {
+        requests: receiver,
+        news: news_out,
+    };
+    (handle, inbox)
+}
+
+impl Handle {
+    /// Has it be part of the snapshot. Who observes has ended before us at shutdown; then nobody needs to know.
+    pub(super) fn tell(&self, news: News) {
+        let _ = self.news.send(news);
+    }
+
+    /// Has the pod read anew; ready when a snapshot is published that was read after this call, which is
+    /// never while the runtime does not answer. The request is made at once, not when first polled.
+    /// What is kept on disk of the pod under the name with this UID is read with it.
+    pub fn refresh(
+        &self,
+        pod: PodName,
+        uid: PodUid,
+    ) -> impl Future<Output = Result<(), Stopped>> + Send + use<> {
+        let (done, published) = oneshot::channel();
+        let sent = self.requests.send(Request { pod, uid, done });
+        async move {
+            sent.map_err(|_| Stopped)?;
+            published.await.map_err(|_| Stopped)
+        }
+    }
+}
+
+/// What a probe has come to say.
+#[derive(Debug)]
+pub(super) struct News {
+    pub(super) pod: PodName,
+    pub(super) id: String,
+    pub(super) kind: ProbeKind,
+    pub(super) probed: Probed,
+}

@@ -1,0 +1,20 @@
+//! What the status of a pod is made from.
+
+use jiff::Timestamp;
+
+use crate::model::memory::PodMemory;
+use crate::model::node::NodePolicy;
+use crate::model::pod::Pod;
+use crate::model::runtime::{ObservedPod, RuntimeHandler};
+
+/// What statuses are made from.
+#[derive(Clone, Copy)]
+pub(super) struct StatusContext<'a> {
+    pub(super) pod: &'a Pod,
+    pub(super) seen: &'a ObservedPod,
+    pub(super) memory: Option<&'a PodMemory>,
+    pub(super) policy: &'a NodePolicy,
+    /// What the runtime's handlers can do.
+    pub(super) handlers: &'a [RuntimeHandler],
+    pub(super) now: Timestamp,
+}
