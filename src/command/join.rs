@@ -28,7 +28,8 @@ use service::Systemctl;
 use settings::{Settings, readiness};
 
 use crate::config::layers::flag;
-use crate::config::{Role, files as config_files, resolve::Surroundings};
+use crate::config::surroundings::Surroundings;
+use crate::config::{Role, files as config_files};
 use crate::identity::discovery::Cluster;
 use crate::identity::store::{self, Store};
 use crate::identity::{client, files as identity_files, kubeconfig};

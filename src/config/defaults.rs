@@ -251,6 +251,13 @@ pub fn prune(value: &mut Value) {
     }
 }
 
+/// The value of a complete configuration's default, for the comparison with the kubelet's own.
+pub fn default_configuration() -> Value {
+    let mut default = json!({ "kind": super::raw::KIND, "apiVersion": super::raw::API_VERSION });
+    complete(&mut default);
+    default
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use super::checks::Checks;
 use super::raw::KubeletConfiguration;
-use super::validate::Checks;
 
 /// Checks `enforceNodeAllocatable` and what it needs.
 pub fn node_allocatable(config: &KubeletConfiguration, checks: &mut Checks<'_>) {

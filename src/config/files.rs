@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::error::ConfigError;
 use super::layers::{FlagValues, Layers, Text};
-use super::resolve::{Surroundings, resolve};
+use super::resolve::resolve;
+use super::surroundings::Surroundings;
 use super::{Config, Role};
 
 /// The largest configuration file that is read, in bytes.

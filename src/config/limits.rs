@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::checks::Checks;
 use super::raw::KubeletConfiguration;
-use super::resolve::span;
-use super::validate::Checks;
+use super::surroundings::span;
 use super::{Cgroups, Enforce, Eviction, quantity};
 use crate::model::duration::Span;
 use crate::model::node::{CgroupDriver, Threshold};

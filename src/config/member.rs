@@ -5,9 +5,9 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Taint;
 
 use super::Member;
+use super::checks::Checks;
 use super::own::GantryConfiguration;
 use super::raw::KubeletConfiguration;
-use super::validate::Checks;
 use crate::model::api::{CutOffStart, TrustBundles};
 
 /// The effects that a taint may have.

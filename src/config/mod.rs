@@ -15,6 +15,8 @@ pub mod defaults;
 pub mod known;
 pub mod flag_value;
 pub mod layers;
+mod checks;
+pub mod surroundings;
 pub mod validate;
 pub mod enforce;
 pub mod credential_providers;

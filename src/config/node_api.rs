@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::checks::Checks;
 use super::raw::KubeletConfiguration;
-use super::resolve::{Surroundings, span};
-use super::validate::Checks;
+use super::surroundings::{Surroundings, span};
 
 /// The feature gate of `serverTLSBootstrap`.
 const ROTATE: &str = "RotateKubeletServerCertificate";

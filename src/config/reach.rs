@@ -3,10 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use super::checks::Checks;
 use super::own::GantryConfiguration;
 use super::raw::KubeletConfiguration;
-use super::resolve::{Surroundings, directory, span};
-use super::validate::Checks;
+use super::surroundings::{Surroundings, directory, span};
 use super::{Network, PodNetwork, Runtime, Serve, node_api, tls};
 
 /// The part of the configuration of this name.

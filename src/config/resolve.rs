@@ -4,37 +4,27 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::json;
 
+use super::checks::Checks;
 use super::error::{ConfigError, Problem};
 use super::layers::{Layer, Layers};
 use super::limits::{cgroups, eviction};
 use super::own::GantryConfiguration;
 use super::raw::{self, KubeletConfiguration};
 use super::reach::{network, runtime, serve};
-use super::validate::{Checks, validate};
+use super::surroundings::{Surroundings, directory, span};
+use super::validate::validate;
 use super::verification::verification;
 use super::version;
 use super::{
     Addresses, Config, Images, Log, LogFormat, Manifests, Node, Paths, Pods, Role, defaults, quantity,
     supported, yaml,
 };
-use crate::model::duration::Span;
 use crate::model::resources::Bytes;
 
 /// The manifests directory of `gantry run`, the one that kubeadm uses too.
 const MANIFESTS: &str = "/etc/kubernetes/manifests";
-
-/// What the configuration needs to know of the place it is read in.
-#[derive(Debug, Clone)]
-pub struct Surroundings {
-    /// The host's name.
-    pub hostname: String,
-    /// The directory that relative paths of flags start at.
-    pub directory: PathBuf,
-    /// The version of Kubernetes that this machine was told to tell, as written; empty where it was not.
-    pub version: String,
-}
 
 /// Completes, checks and types what was said.
 pub fn resolve(mut layers: Layers, role: Role, around: &Surroundings) -> Result<Config, ConfigError> {
@@ -110,19 +100,10 @@ fn typed<T: DeserializeOwned>(layer: &Layer) -> Result<T, ConfigError> {
     })
 }
 
-pub(super) fn span(span: Option<Span>) -> std::time::Duration {
-    span.unwrap_or_default().unsigned()
-}
-
 fn positive(number: Option<i32>) -> Option<u32> {
     number
         .and_then(|number| u32::try_from(number).ok())
         .filter(|&number| number > 0)
-}
-
-pub(super) fn directory(stated: Option<&String>, default: &str, around: &Surroundings) -> PathBuf {
-    let stated = stated.map(String::as_str).filter(|path| !path.is_empty());
-    around.directory.join(stated.unwrap_or(default))
 }
 
 fn paths(written: &KubeletConfiguration, own: &GantryConfiguration, around: &Surroundings) -> Paths {
@@ -356,11 +337,4 @@ fn warnings(layers: &Layers, role: Role) -> Vec<String> {
         ));
     }
     warnings
-}
-
-/// The value of a complete configuration's default, for the comparison with the kubelet's own.
-pub fn default_configuration() -> Value {
-    let mut default = json!({ "kind": raw::KIND, "apiVersion": raw::API_VERSION });
-    defaults::complete(&mut default);
-    default
 }

@@ -3,9 +3,9 @@
 
 use serde_json::Value;
 
+use super::checks::Checks;
+use super::defaults::default_configuration;
 use super::raw::KubeletConfiguration;
-use super::resolve::default_configuration;
-use super::validate::Checks;
 
 /// What this version does about a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::layers::{FlagValues, Layers, Text, flag};
-use super::resolve::{Surroundings, resolve};
+use super::resolve::resolve;
+use super::surroundings::Surroundings;
 use super::{Addresses, Config, ConfigError, Role};
 use crate::model::node::{CgroupDriver, CgroupVersion, MachineFacts, Threshold};
 use crate::model::pull_policy::{Allowlist, Verification};
@@ -104,7 +105,7 @@ fn kubeadms_file_says_nothing_but_what_it_means() {
         &around(),
     )
     .unwrap();
-    let mut expected = super::resolve::default_configuration();
+    let mut expected = super::defaults::default_configuration();
     expected["staticPodPath"] = json!("/etc/kubernetes/manifests");
     expected["authentication"]["x509"]["clientCAFile"] = json!("/etc/kubernetes/pki/ca.crt");
     expected["cgroupDriver"] = json!("systemd");

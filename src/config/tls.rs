@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use super::checks::Checks;
 use super::raw::KubeletConfiguration;
-use super::validate::Checks;
 use crate::model::tls::{CipherSuite, Curve, TlsOffer, TlsVersion};
 
 /// What becomes of a name that a kubelet knows.

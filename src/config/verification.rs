@@ -1,8 +1,8 @@
 //! For which images on the node pods must show credentials (`validation.go` of Kubernetes v1.36). Pure.
 
+use super::checks::Checks;
 use super::defaults::{VERIFICATION, VERIFICATION_GATE};
 use super::raw::KubeletConfiguration;
-use super::validate::Checks;
 use crate::model::pull_policy::{Allowlist, Verification};
 
 const ALLOWLIST: &str = "preloadedImagesVerificationAllowlist";

@@ -6,11 +6,13 @@ use std::rc::Rc;
 
 use jiff::Timestamp;
 
+use super::context::ManifestContext;
 use super::decode::object;
 use super::path::{Fault, FieldPath};
+use super::read::{ReadObject, ReadPod};
+use super::static_pod;
 use super::yaml::tree::{Node, Value};
 use super::yaml::{self, text};
-use super::{ManifestContext, ReadObject, ReadPod, static_pod};
 use crate::model::object::{ObjectKey, ObjectKind};
 use crate::model::pod::{PodName, Problem, ProblemKind};
 

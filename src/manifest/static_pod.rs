@@ -9,13 +9,15 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as k8s;
 
+use super::context::ManifestContext;
 use super::decode;
 use super::path::{Fault, Faults, FieldPath};
+use super::read::ReadPod;
 use super::uid::fingerprint;
 use super::validate::unsupported;
 use super::yaml::tree::Node;
-use super::{ManifestContext, ReadPod, defaults, names, quantities};
 use super::{convert, validate};
+use super::{defaults, names, quantities};
 use crate::model::api::MIRROR;
 use crate::model::bounds;
 use crate::model::pod::{
@@ -60,7 +62,7 @@ pub(crate) fn read(
             document,
         };
         let spec = object.spec.as_ref();
-        let forbidden_sysctl = spec.and_then(|spec| validate::security::forbidden_sysctl(spec, context));
+        let forbidden_sysctl = spec.and_then(|spec| validate::sysctl::forbidden_sysctl(spec, context));
         pod = Some(Pod {
             forbidden_sysctl,
             ..convert::pod(object, source, now, &mut more)

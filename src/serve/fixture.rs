@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::World;
+use super::world::World;
 use crate::model::pod::{PodName, PodUid};
 use crate::model::report::PodsReport;
 use crate::model::runtime::{

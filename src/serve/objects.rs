@@ -11,9 +11,9 @@ use k8s_openapi::api::core::v1::{Event, EventSource, Node, ObjectReference, Pod}
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde::{Deserialize, Serialize};
 
-use super::Served;
 use super::answer::Refusal;
 use super::problem::ProblemList;
+use super::world::Served;
 use crate::model::event::RecordedEvent;
 use crate::model::pod::PodName;
 

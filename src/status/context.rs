@@ -18,3 +18,12 @@ pub(super) struct StatusContext<'a> {
     pub(super) handlers: &'a [RuntimeHandler],
     pub(super) now: Timestamp,
 }
+
+/// What a container is in its pod.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Regular,
+    Init,
+    Sidecar,
+    Ephemeral,
+}

@@ -1,6 +1,7 @@
 //! What is told of pods and node. Pure.
 
 mod condition;
+mod waiting;
 mod container;
 mod context;
 mod state;

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gantry::config::layers::{Layers, Text};
-use gantry::config::resolve::{Surroundings, resolve};
+use gantry::config::resolve::resolve;
+use gantry::config::surroundings::Surroundings;
 use gantry::config::{Role, raw};
 use gantry::identity::kubeconfig;
-use gantry::manifest::{self, ManifestContext};
+use gantry::manifest;
+use gantry::manifest::ManifestContext;
 use gantry::model::bounds;
 use gantry::model::node::{CgroupDriver, CgroupLayout, CgroupVersion, NodePolicy};
 use gantry::model::object::{Known, Object, Objects};

@@ -18,7 +18,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
-use gantry::manifest::{self, ManifestContext};
+use gantry::manifest;
+use gantry::manifest::ManifestContext;
 use gantry::model::pod::{Problem, Source};
 use serde_json::Value;
 

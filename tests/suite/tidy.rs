@@ -86,15 +86,12 @@ const LONG_FILES: &[(&str, usize)] = &[
     ("act/pull_records.rs", 404),
     ("agent.rs", 598),
     ("config/flags.rs", 506),
-    ("manifest/validate/security.rs", 416),
-    ("manifest/yaml/composer.rs", 427),
     ("model/pod.rs", 850),
     ("model/step.rs", 684),
     ("observe/observer.rs", 467),
     ("plan/resize.rs", 405),
     ("plan/restart.rs", 413),
     ("reconcile.rs", 472),
-    ("status/container.rs", 419),
 ];
 
 /// Functions that are longer.
@@ -136,33 +133,6 @@ const CIRCLES: &[&[&str]] = &[
         "agent/serving.rs",
     ],
     &[
-        "config/enforce.rs",
-        "config/limits.rs",
-        "config/member.rs",
-        "config/mod.rs",
-        "config/node.rs",
-        "config/node_api.rs",
-        "config/reach.rs",
-        "config/resolve.rs",
-        "config/supported.rs",
-        "config/tls.rs",
-        "config/validate.rs",
-        "config/verification.rs",
-        "config/version.rs",
-    ],
-    &[
-        "manifest/decode/object.rs",
-        "manifest/documents.rs",
-        "manifest/mod.rs",
-        "manifest/static_pod.rs",
-        "manifest/validate/container.rs",
-        "manifest/validate/pod.rs",
-        "manifest/validate/projected.rs",
-        "manifest/validate/security.rs",
-        "manifest/validate/unsupported.rs",
-        "manifest/validate/volume.rs",
-    ],
-    &[
         "model/allocation.rs",
         "model/api.rs",
         "model/checkpoint.rs",
@@ -184,19 +154,6 @@ const CIRCLES: &[&[&str]] = &[
         "plan/teardown.rs",
     ],
     &["reconcile.rs", "reconcile/admission.rs", "reconcile/levels.rs"],
-    &[
-        "serve/exec/endpoint.rs",
-        "serve/logs/endpoint.rs",
-        "serve/metrics/counters.rs",
-        "serve/mod.rs",
-        "serve/objects.rs",
-    ],
-    &[
-        "source/api/objects.rs",
-        "source/api/objects/anchors.rs",
-        "source/api/objects/tokens.rs",
-        "source/api/objects/watching.rs",
-    ],
 ];
 
 /// Files of the plugins that import each other.

@@ -9,9 +9,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Map, Value as Json, json};
 
 use super::deserializer;
+use crate::manifest::names;
 use crate::manifest::path::{Fault, Faults, FieldPath};
+use crate::manifest::read::ReadObject;
 use crate::manifest::yaml::tree::{Entry, Node, Scalar, Value};
-use crate::manifest::{ReadObject, names};
 use crate::model::object::{Content, Object, ObjectKey, ObjectKind};
 
 /// The most that the values of one object may have together (`MaxSecretSize`).
@@ -212,7 +213,7 @@ fn complete(kind: ObjectKind, metadata: &ObjectMeta, object: Object) -> ReadObje
         key,
         object,
         document: 0,
-        json: crate::manifest::Json(json.to_string().into()),
+        json: crate::manifest::read::Json(json.to_string().into()),
     }
 }
 
@@ -222,7 +223,8 @@ mod tests {
 
     use expect_test::{Expect, expect};
 
-    use crate::manifest::{ManifestContext, read_with_content};
+    use crate::manifest::context::ManifestContext;
+    use crate::manifest::read_with_content;
 
     fn check(text: &str, expected: Expect) {
         let now = "2026-01-31T12:00:00Z".parse().unwrap();

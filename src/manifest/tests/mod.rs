@@ -14,7 +14,8 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use super::{ManifestContext, read, read_with_content};
+use super::context::ManifestContext;
+use super::{read, read_with_content};
 use crate::model::pod::{Pod, Problem};
 
 fn context() -> ManifestContext {

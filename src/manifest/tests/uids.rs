@@ -6,8 +6,9 @@ use std::path::Path;
 use k8s_openapi::api::core::v1::Pod as Object;
 
 use super::now;
+use crate::manifest::context::ManifestContext;
+use crate::manifest::read;
 use crate::manifest::uid::fingerprint;
-use crate::manifest::{ManifestContext, read};
 
 fn context() -> ManifestContext {
     ManifestContext {

@@ -6,8 +6,9 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1::{Container, ContainerPort, EnvVar, PodSpec, VolumeMount};
 
 use super::{probe, projected, resources, restart, security};
+use crate::manifest::context::ManifestContext;
 use crate::manifest::path::{Faults, FieldPath};
-use crate::manifest::{ManifestContext, image, names};
+use crate::manifest::{image, names};
 
 /// Notes what is wrong with a container, or an init container.
 pub(crate) fn container(

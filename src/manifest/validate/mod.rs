@@ -8,6 +8,7 @@ mod restart;
 mod probe;
 mod projected;
 pub(super) mod security;
+pub(super) mod sysctl;
 mod container;
 pub(super) mod metadata;
 mod placement;

@@ -7,9 +7,10 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1::{HostAlias, Pod, PodSpec, Toleration};
 
 use super::{container, metadata, placement, probe, resources, security, volume};
+use crate::manifest::context::ManifestContext;
 use crate::manifest::names;
 use crate::manifest::path::{Faults, FieldPath};
-use crate::manifest::{ManifestContext, pod_resources};
+use crate::manifest::pod_resources;
 
 /// The largest grace, and the largest deadline, in seconds.
 const MOST_SECONDS: i64 = i32::MAX as i64;

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::{Container, EnvVarSource, Pod, PodSpec, Volume};
 use serde_json::Value;
 
-use crate::manifest::RuntimeClasses;
+use crate::manifest::context::RuntimeClasses;
 use crate::manifest::convert::ephemeral;
 use crate::manifest::path::{Faults, FieldPath};
 

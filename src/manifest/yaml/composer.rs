@@ -8,6 +8,7 @@ use saphyr_parser::{Event, ScalarStyle, Tag};
 
 use super::document::Document;
 use super::entries::{Entries, Key, put_together};
+use super::key::{field, key_text};
 use super::scalar;
 use super::tree::{Entry, Node, Scalar, Value};
 use crate::manifest::path::{Fault, FieldPath, MOST_FAULTS};
@@ -390,38 +391,5 @@ impl Composer {
             complete,
             faults: std::mem::take(&mut self.faults),
         });
-    }
-}
-
-/// The text of a key, and what is wrong or dubious with it. The kubelet's reader makes text of numbers and booleans.
-fn key_text(node: &Node, written: &str) -> (String, Option<(String, ProblemKind)>) {
-    let dubious = |text: String| {
-        let message = format!("the key {written} is read as {text}: put it in quotes");
-        (text, Some((message, ProblemKind::Dubious)))
-    };
-    let refused = |what: &str| {
-        let message = format!("{what}: a key must be text");
-        (String::new(), Some((message, ProblemKind::Invalid)))
-    };
-    match &node.value {
-        Value::Scalar(Scalar::Str(text)) => (text.clone(), None),
-        Value::Scalar(Scalar::Int(n)) => (n.to_string(), None),
-        // Of these Go's reader makes a type that its converter does not know.
-        Value::Scalar(Scalar::Uint(_)) => refused("the number of a key is too large"),
-        Value::Scalar(Scalar::Bool(value)) => dubious(value.to_string()),
-        Value::Scalar(Scalar::Float(value, _) | Scalar::Decimal(value, _)) => {
-            dubious(scalar::key_of_float(*value))
-        }
-        Value::Scalar(Scalar::Null) => refused("a key is empty"),
-        Value::Sequence(_) | Value::Mapping(_) => refused("a list or a mapping is used as a key"),
-    }
-}
-
-/// The path of a key: one that no field can have is a map's.
-fn field(path: &FieldPath, key: &str) -> FieldPath {
-    if !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric()) {
-        path.field(key.to_owned())
-    } else {
-        path.key(key)
     }
 }

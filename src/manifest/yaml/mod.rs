@@ -7,6 +7,7 @@ pub(super) mod text;
 pub(super) mod tree;
 pub(super) mod scalar;
 mod entries;
+mod key;
 mod composer;
 mod document;
 mod parse;

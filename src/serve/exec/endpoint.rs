@@ -17,9 +17,9 @@ use tracing::debug;
 use super::frame::{self, Frame, PROTOCOL};
 use super::process::ExecRequest;
 use super::task::{self, ExecError, ExecPlace, Input, Running, Streams};
-use crate::serve::Served;
 use crate::serve::answer::Refusal;
 use crate::serve::objects::find;
+use crate::serve::world::Served;
 
 /// What is read from a pipe at once: what a pipe holds.
 const CHUNK: usize = 64 * 1024;

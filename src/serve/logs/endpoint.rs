@@ -23,10 +23,10 @@ use super::line::{Output, Show};
 use super::read::{Progress, Reader, Wanted};
 use crate::model::pod::PodName;
 use crate::model::runtime::{ContainerState as Observed, ObservedContainer, Snapshot};
-use crate::serve::Served;
 use crate::serve::answer::Refusal;
 use crate::serve::exec::endpoint::{bare_id, container_names, no_container, statuses};
 use crate::serve::objects::find;
+use crate::serve::world::Served;
 
 /// Chunks on their way to the caller; more, and reading waits.
 const QUEUE: usize = 4;

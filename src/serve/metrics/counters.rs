@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::extract::State;
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
+use k8s_openapi::api::core::v1::Node;
 
 use super::exposition::{Histogram, Kind, Page};
 use super::process::ProcessStats;
@@ -15,7 +13,6 @@ use crate::model::pod::CONFIG_SOURCE;
 use crate::model::report::PodsReport;
 use crate::model::runtime::{ContainerState, Snapshot};
 use crate::model::step::{Done, StepReport};
-use crate::serve::Served;
 
 /// `ExponentialBuckets(.005, 2.5, 14)` of the kubelet.
 const OPERATION_SECONDS: &[f64] = &[
@@ -130,17 +127,17 @@ fn operation(step: &StepReport) -> Option<(&'static str, Duration)> {
     Some((name, step.took))
 }
 
-pub(crate) async fn answer(State(served): State<Served>) -> Response {
-    let world = &served.world;
-    let now = Now {
-        node: world.node.borrow().metadata.name.clone().unwrap_or_default(),
-        report: world.pods.borrow().clone(),
-        snapshot: world.snapshot.borrow().clone(),
-        process: ProcessStats::read(),
-    };
-    let recorded = world.metrics.lock().clone();
-    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-    (kind, page(&now, &recorded)).into_response()
+impl Metrics {
+    /// The page that `/metrics` answers: what was counted, and what is looked at now.
+    pub(super) fn page(&self, node: &Node, report: Arc<PodsReport>, snapshot: Arc<Snapshot>) -> String {
+        let now = Now {
+            node: node.metadata.name.clone().unwrap_or_default(),
+            report,
+            snapshot,
+            process: ProcessStats::read(),
+        };
+        page(&now, &self.lock().clone())
+    }
 }
 
 /// What is not counted but looked at when it is asked for.

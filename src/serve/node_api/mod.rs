@@ -27,7 +27,8 @@ pub use auth::Rules;
 pub use serving_certificate::{Files, ServingCertificate, TlsError};
 
 use super::port::{Bounds, Port};
-use super::{FAREWELL, Served, World, health, logs, metrics, objects};
+use super::world::{FAREWELL, Served, World};
+use super::{health, logs, metrics, objects};
 use auth::Auth;
 use connection::Tls;
 

@@ -5,6 +5,7 @@
 //! them: a node may ask for nothing else. A token is asked for again before it ends. A pod is told at once, with what
 //! is known of its objects by then; that nothing is answered yet is told too, so that absence is never guessed.
 
+mod teller;
 mod watching;
 mod tokens;
 mod anchors;
@@ -19,6 +20,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use self::teller::{News, Teller};
 use crate::manifest::names;
 use crate::model::api::{ApiNode, ApiPods, TrustBundles, tells_end};
 use crate::model::object::{Known, Reference, TrustAnchors};
@@ -29,33 +31,6 @@ use crate::source::checkpoint::stored::Stored;
 
 /// Tokens that are asked for at once: after a start the rest waits its turn.
 const TOKENS_AT_ONCE: usize = 8;
-
-/// What became of an object.
-struct News {
-    key: Reference,
-    /// Which watch of this name tells it: one that has ended may have left something behind.
-    life: u64,
-    /// `None`: there is none, or none any more.
-    known: Option<Known>,
-}
-
-/// Where one watch tells what it learns.
-struct Teller {
-    key: Reference,
-    life: u64,
-    news: mpsc::UnboundedSender<News>,
-}
-
-impl Teller {
-    /// Tells it; `Err`: nobody wants to know any more.
-    fn tell(&self, known: Option<Known>) -> Result<(), Ended> {
-        let (key, life) = (self.key.clone(), self.life);
-        self.news.send(News { key, life, known }).map_err(|_closed| Ended)
-    }
-}
-
-/// Nobody listens any more.
-struct Ended;
 
 /// An object that pods refer to.
 struct Watched {

@@ -19,7 +19,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::pace::Pace;
-use crate::manifest::{self, ManifestContext};
+use crate::manifest;
+use crate::manifest::ManifestContext;
 use crate::model::api::{ApiPods, MIRROR};
 use crate::model::error_chain::chain;
 use crate::model::foreign_status::ForeignStatus;

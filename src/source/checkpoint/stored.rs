@@ -364,7 +364,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::manifest::{ManifestContext, read_api_pod};
+    use crate::manifest::ManifestContext;
+    use crate::manifest::read_api_pod;
     use crate::model::object::TokenKey;
 
     fn owner() -> Owner {

@@ -15,7 +15,8 @@ use super::known::whole_file;
 use super::listing::State;
 use super::set::clash;
 use super::writing::Asking;
-use crate::manifest::{Content, MOST_BYTES, ManifestContext, read_with_content};
+use crate::manifest::ManifestContext;
+use crate::manifest::{Content, MOST_BYTES, read_with_content};
 use crate::model::object::Reference;
 use crate::model::pod::{Pod, Problem, Source};
 

@@ -22,7 +22,8 @@ use super::listing::{self, Entry, State};
 use super::set;
 use super::watch::Watchlist;
 use super::writing::{Asking, REPORTED_AFTER, Readiness, asked_again, readiness};
-use crate::manifest::{Content, ManifestContext, read_with_content};
+use crate::manifest::ManifestContext;
+use crate::manifest::{Content, read_with_content};
 use crate::model::pod::{PodUid, SourceSet};
 
 /// Which files to read again although they look as before.

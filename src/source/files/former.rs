@@ -7,7 +7,8 @@ use jiff::Timestamp;
 
 use super::claims::{Claim, Evidence, Seniority, What};
 use super::last_good::LastGood;
-use crate::manifest::{Content, ManifestContext};
+use crate::manifest::Content;
+use crate::manifest::ManifestContext;
 use crate::model::pod::PodUid;
 
 /// What is known of the time before.

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::file::Stamp;
-use crate::manifest::{Content, Json, ReadObject, ReadPod, seen_at};
+use crate::manifest::{Content, seen_at};
+use crate::manifest::{Json, ReadObject, ReadPod};
 use crate::model::object::{Object, ObjectKey};
 use crate::model::pod::{Pod, PodName, Problem, ProblemKind};
 

@@ -15,7 +15,9 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::file;
-use crate::manifest::{Content, Json, ManifestContext, read_with_content};
+use crate::manifest::Json;
+use crate::manifest::ManifestContext;
+use crate::manifest::{Content, read_with_content};
 
 /// The file beside the last good versions that says which manifests wait for what another one has.
 const WAITING: &str = "waiting.json";

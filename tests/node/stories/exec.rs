@@ -11,8 +11,9 @@ use gantry::command::client::Client;
 use gantry::command::exec::{self, Input, Options};
 use gantry::model::pod::PodName;
 use gantry::model::report::PodsReport;
+use gantry::serve::World;
 use gantry::serve::exec::frame::{self, Frame};
-use gantry::serve::{self, World, socket};
+use gantry::serve::{self, socket};
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
 

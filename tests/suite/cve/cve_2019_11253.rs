@@ -4,7 +4,8 @@ use std::path::Path;
 
 use gantry::config::layers::{Layers, Text};
 use gantry::identity::kubeconfig;
-use gantry::manifest::{ManifestContext, read};
+use gantry::manifest::ManifestContext;
+use gantry::manifest::read;
 use gantry::model::registry::Keyring;
 use jiff::Timestamp;
 

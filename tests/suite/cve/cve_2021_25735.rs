@@ -1,6 +1,7 @@
 //! Fields of objects were trusted: here a name that is a path, in what an API server answers.
 
-use gantry::manifest::{ManifestContext, check_identity, read_api_pod};
+use gantry::manifest::ManifestContext;
+use gantry::manifest::{check_identity, read_api_pod};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};

@@ -3,7 +3,8 @@
 
 use std::fs;
 
-use gantry::manifest::{ManifestContext, read_api_pod};
+use gantry::manifest::ManifestContext;
+use gantry::manifest::read_api_pod;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;

@@ -12,7 +12,7 @@ use gantry::command::join::service::Systemctl;
 use gantry::command::join::{self, Asked, JoinError, Machine};
 use gantry::command::reset;
 use gantry::config::files::here;
-use gantry::config::resolve::Surroundings;
+use gantry::config::surroundings::Surroundings;
 use gantry::identity::ca_pin::CaPin;
 use gantry::identity::certificate::certificates;
 use gantry::identity::{Renewal, Settings, connection, kubeconfig};

@@ -6,7 +6,8 @@ use super::*;
 use crate::config::Role;
 use crate::config::layers::{Layers, flag};
 use crate::config::node::Init;
-use crate::config::resolve::{Surroundings, resolve};
+use crate::config::resolve::resolve;
+use crate::config::surroundings::Surroundings;
 use crate::model::node::{CgroupDriver, FsUsage};
 use crate::model::resources::Bytes;
 

@@ -19,7 +19,8 @@ use rustls::pki_types::pem::PemObject as _;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
-use super::{Ended, Teller, watching};
+use super::teller::{Ended, Teller};
+use super::watching;
 use crate::model::api::TrustBundles;
 use crate::model::object::{Content, Known, Object, Selection, TrustAnchors};
 use crate::model::reference::UNSYNCED_ANCHORS;

@@ -14,7 +14,7 @@ use kube::api::PostParams;
 use kube::runtime::watcher::DefaultBackoff;
 use tokio::sync::{Semaphore, watch};
 
-use super::Teller;
+use super::teller::Teller;
 use crate::model::api::{ApiPods, tells_end};
 use crate::model::object::{Known, Object, TokenKey};
 
@@ -91,7 +91,7 @@ pub(super) async fn keep(key: TokenKey, office: Office, to: Teller) {
     }
 }
 
-fn unread(to: &Teller, why: String) -> Result<(), super::Ended> {
+fn unread(to: &Teller, why: String) -> Result<(), super::teller::Ended> {
     to.tell(Some(Known::Unread(why.into())))
 }
 

@@ -11,7 +11,7 @@ use kube::runtime::watcher::{self, watch_object};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
-use super::Teller;
+use super::teller::Teller;
 use crate::manifest::{key_complaint, names};
 use crate::model::bounds;
 use crate::model::object::{Content, HANDLER, Known, Object, ObjectKey, ObjectKind};

@@ -1,0 +1,75 @@
+//! Why a container waits, and for how long that is shown.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::context::{Kind, StatusContext};
+use super::format::{full_name, go_duration};
+use crate::model::memory::ContainerMemory;
+use crate::model::node::NodePolicy;
+use crate::model::pod::Container;
+use crate::model::reason::waiting;
+use crate::model::runtime::ObservedContainer;
+
+/// How long a failed pull is shown as such, before the waiting for the next one is: the kubelet looks again after ten
+/// seconds.
+pub(super) const PULL_FAILURE_SHOWN: Duration = Duration::from_secs(9);
+
+/// The longest that the end of a container is shown as such before its restart is waited for: the kubelet looks at a pod
+/// again after a minute at the latest (`completeWork` in `pkg/kubelet/pod_workers.go`).
+pub(super) const END_SHOWN: Duration = Duration::from_secs(60);
+
+/// What part of a back-off is shown, at its end.
+pub(super) const BACK_OFF_SHOWN: u32 = 10;
+
+pub(super) fn why_it_waits(
+    context: StatusContext<'_>,
+    container: &Container,
+    kind: Kind,
+    newest: Option<&ObservedContainer>,
+) -> Option<(&'static str, String)> {
+    let memory = context.memory?.of_container(container)?;
+    let restarted = newest.filter(|_| kind != Kind::Ephemeral);
+    let back_off = shown_back_off(memory, restarted, context.policy);
+    if let Some((delay, _)) = back_off.filter(|(_, shown)| shown.contains(&context.now)) {
+        let message = format!(
+            "back-off {} restarting failed container={} pod={}",
+            go_duration(delay),
+            container.name,
+            full_name(context.pod)
+        );
+        return Some((waiting::CRASH_LOOP_BACK_OFF, message));
+    }
+    let error = memory.failure.as_ref()?;
+    if pull_waits(memory, context.now) {
+        let message = format!(
+            "Back-off pulling image {:?}: {}: {}",
+            container.image, error.reason, error.message
+        );
+        return Some((waiting::IMAGE_PULL_BACK_OFF, message));
+    }
+    Some((error.reason, error.message.clone()))
+}
+
+/// The back-off of a restart, and when it is shown rather than the end that it follows. The kubelet shows the end until
+/// it looks at the pod again, which is when the back-off is over or after a minute, and then the back-off until it sees
+/// that the container runs. A start takes no such time here, so the back-off is shown just before it.
+pub(super) fn shown_back_off(
+    memory: &ContainerMemory,
+    newest: Option<&ObservedContainer>,
+    policy: &NodePolicy,
+) -> Option<(Duration, Range<Timestamp>)> {
+    let delay = memory.restart?.delay;
+    let until = memory.restarts_at(newest?, policy.max_restart_backoff)?;
+    let from = newest?.finished()? + END_SHOWN.min(delay - delay / BACK_OFF_SHOWN);
+    Some((delay, from..until))
+}
+
+/// Whether the next pull is waited for: not just after the last, whose failure is shown first.
+pub(super) fn pull_waits(memory: &ContainerMemory, now: Timestamp) -> bool {
+    memory
+        .pull
+        .is_some_and(|pull| pull.since + PULL_FAILURE_SHOWN <= now)
+}
