@@ -1,14 +1,13 @@
 //! Loop 1: moves the world towards what is desired.
 //!
-//! It decides nothing itself and does nothing itself: for each pod name whose inputs changed it asks `plan`
-//! and gives the plan to `act`, never two for one name at once. It alone writes [`Memory`].
+//! It decides nothing itself and does nothing itself: for the node, and for each pod name whose inputs changed, it asks
+//! `plan` and gives the plan to `act`, never two for one key at once. It alone writes [`Memory`].
 //!
 //! A name is planned again only after a snapshot has been read that is younger than the last thing done for
 //! it, so a stale picture never makes a second container.
 
-mod admission;
-mod levels;
 mod marking;
+mod qos_cgroups;
 mod resizing;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,8 +21,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use admission::Doubt;
-use levels::keep_levels;
+use qos_cgroups::keep_levels;
 
 use crate::act::{self, ActContext};
 use crate::model::allocation;
@@ -31,13 +29,13 @@ use crate::model::api::ApiNode;
 use crate::model::memory::{Executed, Levels, Memory, PodMemory};
 use crate::model::node::NodePolicy;
 use crate::model::object::Objects;
-use crate::model::pod::{Desired, Pod, PodName, PodUid};
-use crate::model::resources::Amounts;
+use crate::model::placement::NodeMarks;
+use crate::model::pod::{Desired, PodName, PodUid};
 use crate::model::runtime::{ObservedName, Snapshot};
 use crate::model::service::Services;
 use crate::model::step::{CgroupSetting, Outcome, Plan, Subject};
 use crate::observe;
-use crate::plan::admit::Refusal;
+use crate::plan::node::{self, NodeDecisions, NodeLimits, NodeView};
 use crate::plan::{PlanView, gc, pod as plan_pod, restart};
 
 /// The longest the loop sleeps: the net under deadlines that a changed clock would miss.
@@ -72,16 +70,8 @@ pub struct ReconcileInputs {
 pub struct Rooms {
     /// How the node is configured.
     pub policy: Arc<NodePolicy>,
-    /// What pods may use together.
-    pub allocatable: Amounts,
-    /// What the machine has.
-    pub capacity: Amounts,
-    /// What is set aside for what is not a pod.
-    pub reserved: Amounts,
-    /// The largest number of processes of the machine.
-    pub pids_max: i64,
-    /// How many pods there may be.
-    pub max_pods: u32,
+    /// How much the node has for pods.
+    pub limits: NodeLimits,
     /// Carries plans out.
     pub act: Arc<ActContext>,
     /// Reads the world again.
@@ -103,6 +93,8 @@ pub struct Outputs {
 /// What is worked on; never twice at once.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
+    /// The node as a whole. It comes first: pods that it rejects are not planned before that is known.
+    Node,
     /// A pod name.
     Pod(PodName),
     /// What lies on disk and in cgroups of a UID that nobody knows.
@@ -137,10 +129,7 @@ struct Loop {
     services: watch::Receiver<Services>,
     node: watch::Receiver<ApiNode>,
     memory: Memory,
-    refused: BTreeMap<PodName, (PodUid, Refusal)>,
-    doubted: BTreeMap<PodName, Doubt>,
-    /// Pods that get other resources, until that is seen to be kept.
-    allotting: BTreeMap<PodName, Arc<Pod>>,
+    decisions: NodeDecisions,
     dirty: BTreeSet<Key>,
     busy: BTreeMap<Key, Work>,
     deadlines: BTreeMap<Key, Timestamp>,
@@ -159,9 +148,7 @@ pub async fn run(mut inputs: ReconcileInputs, rooms: Rooms, outputs: Outputs, ca
         services: inputs.services.clone(),
         node: inputs.node.clone(),
         memory: Memory::default(),
-        refused: BTreeMap::new(),
-        doubted: BTreeMap::new(),
-        allotting: BTreeMap::new(),
+        decisions: NodeDecisions::default(),
         dirty: BTreeSet::new(),
         busy: BTreeMap::new(),
         deadlines: BTreeMap::new(),
@@ -178,7 +165,7 @@ pub async fn run(mut inputs: ReconcileInputs, rooms: Rooms, outputs: Outputs, ca
         let now = Timestamp::now();
         (outputs.beat)();
         state.take_desired(inputs.desired.borrow_and_update().clone(), now);
-        state.take_snapshot(inputs.snapshot.borrow_and_update().clone(), now);
+        state.take_snapshot(inputs.snapshot.borrow_and_update().clone());
         if state.plan_dirty(now, &cancel) {
             outputs.memory.send_replace(Arc::new(state.memory.clone()));
         }
@@ -190,7 +177,7 @@ pub async fn run(mut inputs: ReconcileInputs, rooms: Rooms, outputs: Outputs, ca
             Ok(()) = inputs.snapshot.changed() => "snapshot",
             Ok(()) = inputs.imported.changed() => { state.images_arrived(); "image" }
             Ok(()) = inputs.services.changed(), if !services_known => { state.services_told(); "services" }
-            Ok(()) = inputs.node.changed(), if !state.doubted.is_empty() => { state.admit(Timestamp::now()); "node" }
+            Ok(()) = inputs.node.changed(), if !state.decisions.deferred.is_empty() => { state.dirty.insert(Key::Node); "node" }
             Some(message) = from_workers.recv() => state.take_message(message, &outputs),
             () = tokio::time::sleep(state.until_next_deadline(now)) => { state.due(Timestamp::now()); "deadline" }
         };
@@ -211,24 +198,81 @@ impl Loop {
         wanted.is_some_and(|leftover| self.busy.contains_key(&leftover))
     }
 
-    /// Plans every marked key that is not being worked on. Answers whether the memory changed.
-    fn plan_dirty(&mut self, now: Timestamp, cancel: &CancellationToken) -> bool {
-        if !self.snapshot.listed || !matches!(self.snapshot.runtime.reachable, Some(Ok(()))) {
+    /// What the node's plan is made from.
+    fn view<'a>(&'a self, marks: Option<&'a NodeMarks>) -> NodeView<'a> {
+        NodeView {
+            desired: &self.desired,
+            snapshot: &self.snapshot,
+            memory: &self.memory,
+            decisions: &self.decisions,
+            marks,
+            limits: &self.rooms.limits,
+            policy: &self.rooms.policy,
+        }
+    }
+
+    fn marks(&self) -> Option<NodeMarks> {
+        match &*self.node.borrow() {
+            ApiNode::Present(node) => Some(NodeMarks::of(node)),
+            ApiNode::Unknown | ApiNode::Absent => None,
+        }
+    }
+
+    /// Plans the node where it is marked. Answers whether the memory changed.
+    fn plan_node(&mut self, now: Timestamp) -> bool {
+        if !self.dirty.remove(&Key::Node) {
             return false;
         }
+        self.deadlines.remove(&Key::Node);
+        let marks = self.marks();
+        let plan = node::plan(self.view(marks.as_ref()), now);
+        if let Some(at) = plan.wake_at {
+            self.deadlines.insert(Key::Node, at);
+        }
+        self.levels.send_if_modified(|before| {
+            let changed = *before != plan.qos_cgroups;
+            *before = plan.qos_cgroups;
+            changed
+        });
+        let Some(verdicts) = plan.verdicts else {
+            return false;
+        };
+        let applied = node::apply(verdicts, &mut self.decisions, &mut self.memory, now);
+        for (pod, refusal) in &applied.rejected {
+            tracing::warn!(pod = %pod.name, reason = %refusal.reason, "refused: {}", refusal.message);
+        }
+        let has_changed = !applied.dirty.is_empty();
+        self.dirty.extend(applied.dirty.into_iter().map(Key::Pod));
+        has_changed
+    }
+
+    /// Plans every marked key that is not being worked on, the node first. Answers whether the memory changed.
+    fn plan_dirty(&mut self, now: Timestamp, cancel: &CancellationToken) -> bool {
+        let changed = self.plan_node(now);
+        if !self.snapshot.listed || !matches!(self.snapshot.runtime.reachable, Some(Ok(()))) {
+            return changed;
+        }
+        self.plan_pods(now, cancel) || changed
+    }
+
+    fn plan_pods(&mut self, now: Timestamp, cancel: &CancellationToken) -> bool {
         let free = |key: &&Key| match key {
+            Key::Node => false,
             Key::Pod(name) => !self.busy.contains_key(*key) && !self.is_being_cleared(name),
             Key::Leftover(_) => !self.busy.contains_key(*key),
         };
         let mut ready: Vec<Key> = self.dirty.iter().filter(free).cloned().collect();
-        ready.sort_by_cached_key(|key| self.precedence(key));
+        ready.sort_by_cached_key(|key| match key {
+            Key::Pod(name) => self.view(None).precedence(name),
+            Key::Node | Key::Leftover(_) => None,
+        });
         let mut changed = false;
         for key in ready {
             self.dirty.remove(&key);
             self.deadlines.remove(&key);
             let (uid, plan) = match &key {
-                // When the doubt is over, it is marked again.
-                Key::Pod(name) if self.doubted.contains_key(name) => continue,
+                // It is marked again when it is admitted or rejected.
+                Key::Pod(name) if self.decisions.deferred.contains_key(name) => continue,
                 Key::Pod(name) => {
                     let planned = std::panic::catch_unwind(AssertUnwindSafe(|| self.plan_pod(name, now)));
                     // A fault that one pod brings to light must neither end the agent nor leave the pod alone for ever.
@@ -243,6 +287,7 @@ impl Loop {
                     changed |= remembered;
                     (uid, plan)
                 }
+                Key::Node => continue,
                 Key::Leftover(uid) if self.known_uids().contains(uid) => (uid.clone(), Plan::default()),
                 Key::Leftover(uid) => (uid.clone(), gc::leftover(uid, &self.rooms.policy)),
             };
@@ -281,7 +326,7 @@ impl Loop {
                 .and_then(|pod| self.desired.objects(&pod.source))
                 .unwrap_or(&no_objects),
             services: &services,
-            allocatable: &self.rooms.allocatable,
+            allocatable: &self.rooms.limits.allocatable,
         };
         let mut plan = plan_pod::plan(
             desired,
@@ -317,7 +362,7 @@ impl Loop {
         let work = cancel.child_token();
         let memory = match &key {
             Key::Pod(name) => self.memory.pods.get(name).cloned(),
-            Key::Leftover(_) => None,
+            Key::Node | Key::Leftover(_) => None,
         };
         self.busy.insert(
             key.clone(),
@@ -332,7 +377,7 @@ impl Loop {
         self.workers.spawn(async move {
             let name = match &key {
                 Key::Pod(name) => name.clone(),
-                Key::Leftover(uid) => PodName::new("", uid.0.clone()),
+                Key::Leftover(_) | Key::Node => PodName::new("", uid.0.clone()),
             };
             let execution = AssertUnwindSafe(act::run(&rooms.act, &name, &uid, plan, work.clone()));
             // A fault that one pod brings to light must neither end the agent nor leave the pod alone for ever.
@@ -354,7 +399,7 @@ impl Loop {
 
     fn take_message(&mut self, message: Message, outputs: &Outputs) -> &'static str {
         match message {
-            Message::Finished(key @ Key::Leftover(_), outcome) => {
+            Message::Finished(key @ (Key::Node | Key::Leftover(_)), outcome) => {
                 log_failures(&outcome);
                 // Nothing is remembered of a pod that nobody knows; what failed is tried again later.
                 if outcome.steps.iter().any(|step| step.result.is_err()) {
@@ -438,13 +483,10 @@ impl Loop {
             self.deadlines.remove(&key);
             self.dirty.insert(key);
         }
-        if self.doubt_ends().is_some_and(|at| at <= now) {
-            self.admit(now);
-        }
     }
 
     fn until_next_deadline(&self, now: Timestamp) -> Duration {
-        let next = self.deadlines.values().copied().chain(self.doubt_ends()).min();
+        let next = self.deadlines.values().copied().min();
         let next = next.map(|at| at.duration_since(now));
         let wait = next.map_or(LONGEST_SLEEP, |wait| {
             Duration::try_from(wait).unwrap_or(Duration::ZERO)

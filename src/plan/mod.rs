@@ -13,6 +13,7 @@ pub mod restart;
 pub(crate) mod interrupt;
 pub mod admit;
 pub mod resize;
+pub mod node;
 mod placement;
 mod sandbox;
 mod container;

@@ -16,7 +16,7 @@ use crate::plan::interrupt::interrupts;
 use crate::plan::{pod as plan_pod, restart};
 
 impl Loop {
-    /// Marks the names whose pod changed, interrupts work that is not to be finished for it, and admits.
+    /// Marks the names whose pod changed and the node, and interrupts work that is not to be finished for it.
     pub(super) fn take_desired(&mut self, new: Arc<Desired>, now: Timestamp) {
         if Arc::ptr_eq(&new, &self.desired) {
             return;
@@ -55,8 +55,7 @@ impl Loop {
         if all_told {
             self.mark_leftovers();
         }
-        self.admit(now);
-        self.set_levels();
+        self.dirty.insert(Key::Node);
         self.ask_for_room_again();
     }
 
@@ -105,7 +104,7 @@ impl Loop {
     }
 
     /// Marks the names whose observation changed; all of them when the runtime's health did.
-    pub(super) fn take_snapshot(&mut self, new: Arc<Snapshot>, now: Timestamp) {
+    pub(super) fn take_snapshot(&mut self, new: Arc<Snapshot>) {
         if Arc::ptr_eq(&new, &self.snapshot) {
             return;
         }
@@ -133,8 +132,7 @@ impl Loop {
             self.mark_leftovers();
         }
         if !old.listed && self.snapshot.listed {
-            self.admit(now);
-            self.set_levels();
+            self.dirty.insert(Key::Node);
         }
     }
 

@@ -31,6 +31,7 @@ use gantry::model::report::PodsReport;
 use gantry::model::resources::Bytes;
 use gantry::model::runtime::Snapshot;
 use gantry::model::service::Services;
+use gantry::plan::node::NodeLimits;
 use gantry::{model, observe, publish, reconcile, report, source};
 use k8s_openapi::api::core::v1 as api;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -478,11 +479,13 @@ impl Agent {
         let capacity = facts.capacity(&measured.nodefs);
         let rooms = reconcile::Rooms {
             policy: policy.clone(),
-            allocatable: model::node::allocatable(&capacity, &settings),
-            capacity,
-            reserved: settings.reserved.clone(),
-            pids_max: measured.pids_max,
-            max_pods: settings.max_pods,
+            limits: NodeLimits {
+                allocatable: model::node::allocatable(&capacity, &settings),
+                capacity,
+                reserved: settings.reserved.clone(),
+                pids_max: measured.pids_max,
+                max_pods: settings.max_pods,
+            },
             act: Arc::new(act),
             observe,
         };

@@ -1,4 +1,4 @@
-//! The cgroups above the pods: what they should hold follows from the pods, and a task of their own writes them.
+//! The cgroups above the pods: a task of their own writes what the node's plan says.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,50 +7,13 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{Loop, Rooms};
 use crate::act::ActContext;
-use crate::model::memory::{Levels, Remains};
+use crate::model::memory::Levels;
 use crate::model::node::CgroupName;
-use crate::model::pod::Pod;
 use crate::model::step::CgroupSetting;
-use crate::plan::cgroup;
 
 /// How soon a cgroup above the pods that could not be set is tried again.
 const LEVELS_RETRY: Duration = Duration::from_secs(10);
-
-impl Loop {
-    /// Tells the cgroups above the pods what their pods ask for together.
-    pub(super) fn set_levels(&self) {
-        let Rooms {
-            policy,
-            capacity,
-            pids_max,
-            reserved,
-            ..
-        } = &self.rooms;
-        let ended = |pod: &Pod| {
-            self.memory
-                .pods
-                .get(&pod.name)
-                .is_some_and(|memory| memory.remains != Remains::Everything)
-        };
-        let refused = |pod: &Pod| self.refused.contains_key(&pod.name);
-        let running = self.desired.pods().filter(|pod| !refused(pod) && !ended(pod));
-        let running: Vec<_> = running.map(|pod| self.allotted(pod)).collect();
-        let levels = cgroup::node_levels(
-            running.iter().map(AsRef::as_ref),
-            &policy.cgroup,
-            capacity,
-            *pids_max,
-            reserved,
-        );
-        self.levels.send_if_modified(|before| {
-            let changed = *before != levels;
-            *before = levels;
-            changed
-        });
-    }
-}
 
 /// Writes the cgroups above the pods whenever what they should hold changes.
 pub(super) async fn keep_levels(

@@ -1,0 +1,179 @@
+//! What is to be done about the node as a whole: which pods it runs, with which resources, and what the cgroups above them
+//! hold. Pure, like the plan of a pod; the loop runs it under a key of its own.
+//!
+//! [`plan`] answers for all pods at once; [`resize()`] for one running pod that asks for other resources. What the node has
+//! decided and no snapshot shows yet is [`NodeDecisions`]; [`apply`] brings it and the memory up to date.
+//!
+//! Decisions of the same kind belong here: eviction under pressure and preemption (whom to end, a further verdict of
+//! [`Verdict`], kept in the memory as [`crate::model::end::End`]), graceful shutdown (the same, with an order), collection
+//! of images (a list of images beside [`NodePlan::qos_cgroups`]), and the ledger of exclusive CPUs, memory and devices
+//! (beside [`NodeDecisions::allotting`]).
+
+mod admission;
+mod apply;
+mod resize;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+pub use admission::Verdict;
+pub use apply::{Applied, apply};
+pub use resize::{ResizeVerdict, resize};
+
+use super::admit::Refusal;
+use super::cgroup;
+use crate::model::allocation;
+use crate::model::memory::{Memory, Outlook, PodMemory, Remains};
+use crate::model::node::NodePolicy;
+use crate::model::placement::NodeMarks;
+use crate::model::pod::{Desired, Pod, PodName, PodUid};
+use crate::model::resources::Amounts;
+use crate::model::runtime::Snapshot;
+use crate::model::step::CgroupSetting;
+
+/// How much the node has for pods.
+#[derive(Debug, Clone, Default)]
+pub struct NodeLimits {
+    /// What pods may use together.
+    pub allocatable: Amounts,
+    /// What the machine has.
+    pub capacity: Amounts,
+    /// What is reserved for the system and the agent.
+    pub reserved: Amounts,
+    /// The largest number of processes of the machine.
+    pub pids_max: i64,
+    /// How many pods there may be.
+    pub max_pods: u32,
+}
+
+/// What the node's plan is made from.
+#[derive(Debug, Clone, Copy)]
+pub struct NodeView<'a> {
+    /// What all sources want.
+    pub desired: &'a Desired,
+    /// What is.
+    pub snapshot: &'a Snapshot,
+    /// What is remembered of pods.
+    pub memory: &'a Memory,
+    /// What was decided before.
+    pub decisions: &'a NodeDecisions,
+    /// The node's labels and taints; `None` while the API server has not told of them.
+    pub marks: Option<&'a NodeMarks>,
+    /// How much there is.
+    pub limits: &'a NodeLimits,
+    /// How the node is configured.
+    pub policy: &'a NodePolicy,
+}
+
+/// What the node has decided, and neither snapshot nor memory shows. Losing it is harmless: it is decided again.
+#[derive(Debug, Clone, Default)]
+pub struct NodeDecisions {
+    /// Static pods that are rejected; they are admitted when there is room. An API pod that was rejected has failed for good.
+    pub rejected: BTreeMap<PodName, (PodUid, Refusal)>,
+    /// Pods that are neither run nor rejected for a moment.
+    pub deferred: BTreeMap<PodName, DeferredAdmission>,
+    /// Pods that get other resources, until the snapshot shows their allocation.
+    pub allotting: BTreeMap<PodName, Arc<Pod>>,
+}
+
+/// A pod whose admission waits for the node's labels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeferredAdmission {
+    /// The pod.
+    pub uid: PodUid,
+    /// When it was deferred first.
+    pub since: Timestamp,
+}
+
+/// What is to be done about the node.
+#[derive(Debug, Default)]
+pub struct NodePlan {
+    /// For each pod that is not admitted yet, in the order in which they were decided; `None` before the runtime is listed,
+    /// when it is not known which pods run already.
+    pub verdicts: Option<Vec<(Arc<Pod>, Verdict)>>,
+    /// What the cgroups above the pods should hold; none where pods have no cgroups of their own.
+    pub qos_cgroups: Vec<CgroupSetting>,
+    /// When the plan changes though nothing else does.
+    pub wake_at: Option<Timestamp>,
+}
+
+/// Decides for the node as a whole. Linear in the number of pods, with a pass over all admitted pods for each one that is
+/// not admitted yet.
+pub fn plan(view: NodeView<'_>, now: Timestamp) -> NodePlan {
+    let verdicts = view.snapshot.listed.then(|| view.verdicts(now));
+    let decided = verdicts.as_deref().unwrap_or_default();
+    let rejected: BTreeSet<&PodName> = decided
+        .iter()
+        .filter(|(pod, verdict)| verdict.rejects_until_there_is_room(pod))
+        .map(|(pod, _)| &pod.name)
+        .collect();
+    let qos_cgroups = view.qos_cgroups(&rejected);
+    let wake_at = view.deferred_until(decided);
+    NodePlan {
+        verdicts,
+        qos_cgroups,
+        wake_at,
+    }
+}
+
+/// The pods that wait for room to be resized.
+pub fn waiting_for_room(memory: &Memory) -> impl Iterator<Item = &PodName> {
+    let waits = |memory: &PodMemory| {
+        let pending = memory.resize.as_ref();
+        pending.is_some_and(|pending| pending.outlook == Outlook::Deferred)
+    };
+    let waiting = memory.pods.iter().filter(move |(_, memory)| waits(memory));
+    waiting.map(|(name, _)| name)
+}
+
+impl NodeView<'_> {
+    /// What is remembered of this very pod.
+    fn remembered(&self, pod: &Pod) -> Option<&PodMemory> {
+        let memory = self.memory.pods.get(&pod.name).map(AsRef::as_ref);
+        memory.filter(|memory| memory.uid == pod.uid)
+    }
+
+    /// Whether nothing was taken away yet of what a pod of this name takes.
+    fn takes_room(&self, pod: &Pod) -> bool {
+        let memory = self.memory.pods.get(&pod.name);
+        memory.is_none_or(|memory| memory.remains == Remains::Everything)
+    }
+
+    /// The pod with the resources that it counts with: those that it was allotted.
+    fn allotted(&self, pod: &Arc<Pod>) -> Arc<Pod> {
+        let decided = self.decisions.allotting.get(&pod.name);
+        if let Some(decided) = decided.filter(|decided| decided.uid == pod.uid) {
+            return decided.clone();
+        }
+        let name = self.snapshot.pods.get(&pod.name);
+        let seen = name.and_then(|name| name.uids.get(&pod.uid));
+        match allocation::allotted(pod, seen) {
+            Cow::Borrowed(_) => pod.clone(),
+            Cow::Owned(allotted) => Arc::new(allotted),
+        }
+    }
+
+    /// What the cgroups above the pods should hold, without the pods of these names.
+    fn qos_cgroups(&self, rejected: &BTreeSet<&PodName>) -> Vec<CgroupSetting> {
+        let counts = |pod: &&Arc<Pod>| self.takes_room(pod) && !rejected.contains(&pod.name);
+        let running: Vec<_> = self
+            .desired
+            .pods()
+            .filter(counts)
+            .map(|pod| self.allotted(pod))
+            .collect();
+        let limits = self.limits;
+        cgroup::node_levels(
+            running.iter().map(AsRef::as_ref),
+            &self.policy.cgroup,
+            &limits.capacity,
+            limits.pids_max,
+            &limits.reserved,
+        )
+    }
+}

@@ -1,0 +1,76 @@
+//! What the node's verdicts change in the memory and in its decisions.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{DeferredAdmission, NodeDecisions, Verdict};
+use crate::model::memory::{Memory, PodMemory};
+use crate::model::pod::{Pod, PodName, Source};
+use crate::plan::admit::Refusal;
+
+/// What the verdicts have changed.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// The names that have to be planned again.
+    pub dirty: BTreeSet<PodName>,
+    /// The pods that were rejected and had not been before.
+    pub rejected: Vec<(Arc<Pod>, Refusal)>,
+}
+
+/// Brings memory and decisions up to date with the verdicts of a plan, which are all that count from now on.
+pub fn apply(
+    verdicts: Vec<(Arc<Pod>, Verdict)>,
+    decisions: &mut NodeDecisions,
+    memory: &mut Memory,
+    now: Timestamp,
+) -> Applied {
+    let were_rejected = std::mem::take(&mut decisions.rejected);
+    let were_deferred = std::mem::take(&mut decisions.deferred);
+    let mut applied = Applied::default();
+    for (pod, verdict) in verdicts {
+        match verdict {
+            Verdict::Admitted => {
+                let was_rejected = were_rejected.contains_key(&pod.name);
+                if was_rejected {
+                    memory.pods.remove(&pod.name);
+                }
+                let deferred = were_deferred.get(&pod.name);
+                if was_rejected || deferred.is_some_and(|deferred| deferred.uid == pod.uid) {
+                    applied.dirty.insert(pod.name.clone());
+                }
+            }
+            Verdict::Deferred(since) => {
+                let uid = pod.uid.clone();
+                let deferred = DeferredAdmission { uid, since };
+                decisions.deferred.insert(pod.name.clone(), deferred);
+            }
+            Verdict::Rejected(refusal) => {
+                applied.dirty.insert(pod.name.clone());
+                // What the API server was told has failed has been replaced by then: it does not come back.
+                if pod.source != Source::Api {
+                    let rejected = (pod.uid.clone(), refusal.clone());
+                    decisions.rejected.insert(pod.name.clone(), rejected);
+                }
+                if remember(memory, &pod, &refusal, now) {
+                    applied.rejected.push((pod, refusal));
+                }
+            }
+        }
+    }
+    applied
+}
+
+/// Answers whether it is news.
+fn remember(memory: &mut Memory, pod: &Pod, refusal: &Refusal, now: Timestamp) -> bool {
+    let ended = Some(refusal.end());
+    let before = memory.pods.get(&pod.name);
+    if before.is_some_and(|before| before.uid == pod.uid && before.ended == ended) {
+        return false;
+    }
+    let fresh = PodMemory::new(pod.uid.clone(), now);
+    let rejected = PodMemory { ended, ..fresh };
+    memory.pods.insert(pod.name.clone(), Arc::new(rejected));
+    true
+}

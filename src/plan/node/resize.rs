@@ -1,0 +1,70 @@
+//! Pods whose resources change while they run: what they get, and in which order they are asked about.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::NodeView;
+use crate::model::allocation::Allocation;
+use crate::model::memory::{Outlook, PendingResize, PodMemory};
+use crate::model::pod::{Pod, PodName};
+use crate::model::runtime::ObservedPod;
+use crate::model::step::{Occasion, Step};
+use crate::plan::resize::{self, Wish};
+
+/// How often a pod that there was no room for is asked about though nothing has changed (`pkg/kubelet/allocation`).
+const ROOM_RETRY: Duration = Duration::from_secs(180);
+
+/// What becomes of the resources that a pod asks for.
+#[derive(Debug, PartialEq)]
+pub enum ResizeVerdict {
+    /// It has what it asks for.
+    Granted,
+    /// An earlier failure is waited out.
+    Waits,
+    /// It has no allocation yet: nothing is done but that this one is kept.
+    Begins(Step),
+    /// It gets what it asks for: nothing is done but that the allocation is kept. What follows from it is planned when that
+    /// is seen.
+    Allotted(Step),
+    /// It does not get it now; until when, where it is asked about again though nothing changes.
+    Pending(PendingResize, Option<Timestamp>),
+}
+
+/// Decides about the resources of one pod. `memory` is what is remembered of it now.
+pub fn resize(
+    view: NodeView<'_>,
+    pod: &Pod,
+    seen: Option<&ObservedPod>,
+    memory: &PodMemory,
+    now: Timestamp,
+) -> ResizeVerdict {
+    let policy = view.policy;
+    let (kept, seen) = match (resize::wish(pod, seen, memory, now), seen) {
+        (Wish::Other(kept), Some(seen)) => (kept, seen),
+        (Wish::Unknown, _) => {
+            let keep = resize::keep(pod, Allocation::of(pod), Occasion::Begun, policy);
+            return ResizeVerdict::Begins(keep);
+        }
+        (Wish::Waits, _) => return ResizeVerdict::Waits,
+        (Wish::Granted | Wish::Other(_), _) => return ResizeVerdict::Granted,
+    };
+    match resize::decide(pod, kept, seen, || view.has_room(pod), policy) {
+        Ok(allocation) => ResizeVerdict::Allotted(resize::keep(pod, allocation, Occasion::Resized, policy)),
+        Err(pending) => {
+            let retry = (pending.outlook == Outlook::Deferred).then(|| now + ROOM_RETRY);
+            ResizeVerdict::Pending(pending, retry)
+        }
+    }
+}
+
+impl NodeView<'_> {
+    /// In which order names are planned: pods that ask for other resources last, in theirs.
+    pub fn precedence(&self, name: &PodName) -> Option<impl Ord + use<>> {
+        let pod: &Arc<Pod> = self.desired.get(name)?;
+        let seen = self.snapshot.pods.get(name)?.uids.get(&pod.uid)?;
+        let kept = seen.allocation.as_ref().filter(|kept| !kept.satisfies(pod))?;
+        Some(resize::precedence(pod, kept))
+    }
+}
