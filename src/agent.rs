@@ -44,7 +44,6 @@ use crate::model::report::PodsReport;
 use crate::model::runtime::Snapshot;
 use crate::model::service::Services;
 use crate::observe::measure::{self, Places};
-use crate::plan::node::NodeLimits;
 use crate::serve::health::Health;
 use crate::serve::metrics::Metrics;
 use crate::{images, observe, reconcile, report, serve, source};
@@ -555,13 +554,7 @@ fn spawn_loops(
     };
     let loop_rooms = reconcile::Rooms {
         policy: policy.clone(),
-        limits: NodeLimits {
-            allocatable: crate::model::node::allocatable(&capacity, &settings),
-            capacity,
-            reserved: settings.reserved.clone(),
-            pids_max: measured.pids_max,
-            max_pods: settings.max_pods,
-        },
+        limits: crate::model::node::NodeLimits::new(capacity, &settings, measured.pids_max),
         act: Arc::new(act),
         observe: handle,
     };

@@ -7,15 +7,15 @@
 //! it, so a stale picture never makes a second container.
 
 mod marking;
+mod node;
 mod qos_cgroups;
-mod resizing;
+mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt as _;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -23,19 +23,18 @@ use tokio_util::sync::CancellationToken;
 
 use qos_cgroups::keep_levels;
 
-use crate::act::{self, ActContext};
+use crate::act::ActContext;
 use crate::model::allocation;
 use crate::model::api::ApiNode;
 use crate::model::memory::{Executed, Levels, Memory, PodMemory};
-use crate::model::node::NodePolicy;
+use crate::model::node::{NodeLimits, NodePolicy};
 use crate::model::object::Objects;
-use crate::model::placement::NodeMarks;
 use crate::model::pod::{Desired, PodName, PodUid};
 use crate::model::runtime::{ObservedName, Snapshot};
 use crate::model::service::Services;
-use crate::model::step::{CgroupSetting, Outcome, Plan, Subject};
+use crate::model::step::{CgroupSetting, Outcome, Plan};
 use crate::observe;
-use crate::plan::node::{self, NodeDecisions, NodeLimits, NodeView};
+use crate::plan::node::NodeDecisions;
 use crate::plan::{PlanView, gc, pod as plan_pod, restart};
 
 /// The longest the loop sleeps: the net under deadlines that a changed clock would miss.
@@ -198,54 +197,6 @@ impl Loop {
         wanted.is_some_and(|leftover| self.busy.contains_key(&leftover))
     }
 
-    /// What the node's plan is made from.
-    fn view<'a>(&'a self, marks: Option<&'a NodeMarks>) -> NodeView<'a> {
-        NodeView {
-            desired: &self.desired,
-            snapshot: &self.snapshot,
-            memory: &self.memory,
-            decisions: &self.decisions,
-            marks,
-            limits: &self.rooms.limits,
-            policy: &self.rooms.policy,
-        }
-    }
-
-    fn marks(&self) -> Option<NodeMarks> {
-        match &*self.node.borrow() {
-            ApiNode::Present(node) => Some(NodeMarks::of(node)),
-            ApiNode::Unknown | ApiNode::Absent => None,
-        }
-    }
-
-    /// Plans the node where it is marked. Answers whether the memory changed.
-    fn plan_node(&mut self, now: Timestamp) -> bool {
-        if !self.dirty.remove(&Key::Node) {
-            return false;
-        }
-        self.deadlines.remove(&Key::Node);
-        let marks = self.marks();
-        let plan = node::plan(self.view(marks.as_ref()), now);
-        if let Some(at) = plan.wake_at {
-            self.deadlines.insert(Key::Node, at);
-        }
-        self.levels.send_if_modified(|before| {
-            let changed = *before != plan.qos_cgroups;
-            *before = plan.qos_cgroups;
-            changed
-        });
-        let Some(verdicts) = plan.verdicts else {
-            return false;
-        };
-        let applied = node::apply(verdicts, &mut self.decisions, &mut self.memory, now);
-        for (pod, refusal) in &applied.rejected {
-            tracing::warn!(pod = %pod.name, reason = %refusal.reason, "refused: {}", refusal.message);
-        }
-        let has_changed = !applied.dirty.is_empty();
-        self.dirty.extend(applied.dirty.into_iter().map(Key::Pod));
-        has_changed
-    }
-
     /// Plans every marked key that is not being worked on, the node first. Answers whether the memory changed.
     fn plan_dirty(&mut self, now: Timestamp, cancel: &CancellationToken) -> bool {
         let changed = self.plan_node(now);
@@ -358,106 +309,6 @@ impl Loop {
         (subject.unwrap_or_else(|| PodUid(String::new())), plan, changed)
     }
 
-    fn start(&mut self, key: Key, uid: PodUid, plan: Plan, cancel: &CancellationToken) {
-        let work = cancel.child_token();
-        let memory = match &key {
-            Key::Pod(name) => self.memory.pods.get(name).cloned(),
-            Key::Node | Key::Leftover(_) => None,
-        };
-        self.busy.insert(
-            key.clone(),
-            Work {
-                uid: uid.clone(),
-                ends: plan.ends,
-                cancel: work.clone(),
-                memory,
-            },
-        );
-        let (rooms, to_loop) = (self.rooms.clone(), self.to_loop.clone());
-        self.workers.spawn(async move {
-            let name = match &key {
-                Key::Pod(name) => name.clone(),
-                Key::Leftover(_) | Key::Node => PodName::new("", uid.0.clone()),
-            };
-            let execution = AssertUnwindSafe(act::run(&rooms.act, &name, &uid, plan, work.clone()));
-            // A fault that one pod brings to light must neither end the agent nor leave the pod alone for ever.
-            let Ok(outcome) = execution.catch_unwind().await else {
-                let _ = to_loop.send(Message::Died(key));
-                return;
-            };
-            // The loop may have ended; then nobody needs to know.
-            let _ = to_loop.send(Message::Finished(key.clone(), Arc::new(outcome)));
-            if let Key::Pod(name) = &key {
-                // An observation that has ended is the end of the agent; then nothing is planned any more.
-                if rooms.observe.refresh(name.clone(), uid).await.is_err() {
-                    return;
-                }
-            }
-            let _ = to_loop.send(Message::Settled(key));
-        });
-    }
-
-    fn take_message(&mut self, message: Message, outputs: &Outputs) -> &'static str {
-        match message {
-            Message::Finished(key @ (Key::Node | Key::Leftover(_)), outcome) => {
-                log_failures(&outcome);
-                // Nothing is remembered of a pod that nobody knows; what failed is tried again later.
-                if outcome.steps.iter().any(|step| step.result.is_err()) {
-                    self.deadlines.insert(key, outcome.at + LEFTOVER_RETRY);
-                }
-                "leftover"
-            }
-            Message::Finished(Key::Pod(_), outcome) => {
-                log_failures(&outcome);
-                let after = self.remember(&outcome);
-                outputs.memory.send_replace(Arc::new(self.memory.clone()));
-                // Reporting may have ended before us at shutdown.
-                let _ = outputs.outcomes.send(Executed { outcome, after });
-                "finished"
-            }
-            Message::Died(key) => {
-                tracing::error!(
-                    ?key,
-                    "work on a pod ended by a fault in gantry: please report it; it is tried again"
-                );
-                self.busy.remove(&key);
-                self.allotted_is_kept(&key);
-                self.dirty.remove(&key);
-                self.deadlines.insert(key, Timestamp::now() + DEATH_RETRY);
-                "died"
-            }
-            Message::Settled(key) => {
-                let before = self.busy.remove(&key).and_then(|work| work.memory);
-                self.allotted_is_kept(&key);
-                self.ask_for_room_again();
-                if let Key::Pod(name) = &key {
-                    // What was seen to change has marked the name already, and a failure is remembered.
-                    if self.memory.pods.get(name) == before.as_ref() {
-                        self.deadlines.insert(key, Timestamp::now() + NO_PROGRESS_RETRY);
-                    } else {
-                        self.dirty.insert(key);
-                    }
-                }
-                "settled"
-            }
-        }
-    }
-
-    fn remember(&mut self, outcome: &Outcome) -> Arc<PodMemory> {
-        let nothing = ObservedName::default();
-        let desired = self.desired.get(&outcome.pod).cloned();
-        let observed = self
-            .snapshot
-            .pods
-            .get(&outcome.pod)
-            .map_or(&nothing, AsRef::as_ref);
-        let before = self.memory.pods.get(&outcome.pod).map(AsRef::as_ref);
-        let after = restart::after(before, desired.as_deref(), outcome, observed, &self.rooms.policy);
-        let after = Arc::new(after);
-        self.memory.pods.insert(outcome.pod.clone(), after.clone());
-        after
-    }
-
     /// Forgets that pulls failed: what was missing may be there now.
     fn images_arrived(&mut self) {
         for (name, memory) in &mut self.memory.pods {
@@ -492,23 +343,5 @@ impl Loop {
             Duration::try_from(wait).unwrap_or(Duration::ZERO)
         });
         wait.min(LONGEST_SLEEP)
-    }
-}
-
-/// Tells what failed, here where it is tried again. What the runtime did not answer, or was given up, is told by
-/// the observation of the runtime, or by what it was given up for.
-fn log_failures(outcome: &Outcome) {
-    for step in &outcome.steps {
-        let Err(error) = &step.result else { continue };
-        let container = match &step.subject {
-            Subject::Pod => "",
-            Subject::Container(name) => name.as_str(),
-        };
-        let (pod, uid, verb, reason) = (&outcome.pod, &outcome.uid, step.verb, error.reason);
-        if error.unreachable {
-            tracing::debug!(%pod, %uid, container, verb, reason, "not done: {}", error.message);
-        } else {
-            tracing::warn!(%pod, %uid, container, verb, reason, "failed: {}", error.message);
-        }
     }
 }

@@ -4,6 +4,7 @@
 //! the runtime's health changes. It moves nothing in the world; it alone writes [`PodsReport`] and the node.
 
 mod events;
+mod pod;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
@@ -15,17 +16,17 @@ use k8s_openapi::api::core::v1::{Node, Pod as PodObject};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::model::allocation;
 use crate::model::difference::differing;
 use crate::model::event::Event;
-use crate::model::memory::{Executed, Levels, Memory, Remains};
+use crate::model::memory::{Executed, Levels, Memory};
 use crate::model::node::{MachineFacts, Measured, NodePolicy, NodeSettings};
 use crate::model::pod::{Desired, Pod, PodName, PodUid, Problem, Source};
 use crate::model::report::PodsReport;
 use crate::model::runtime::{ObservedName, Snapshot};
 use crate::model::step::{Beginning, Outcome};
+use crate::status::object::{self as pod_object, Wanted};
 use crate::status::pressure::Pressure;
-use crate::status::{events as pod_events, node as node_status, node_events, pod as pod_status};
+use crate::status::{node as node_status, node_events, pod as pod_status};
 
 /// The longest the loop sleeps: the net under deadlines that a changed clock would miss.
 pub const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -93,19 +94,7 @@ struct Loop {
 
 /// Runs the loop until cancelled.
 pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cancel: CancellationToken) {
-    let mut state = Loop {
-        desired: Arc::default(),
-        snapshot: Arc::default(),
-        memory: Arc::default(),
-        shown: BTreeMap::new(),
-        due: BTreeMap::new(),
-        offline: BTreeMap::new(),
-        report: PodsReport::default(),
-        pressure: Pressure::default(),
-        started: Timestamp::now(),
-        events: outputs.events,
-        facts,
-    };
+    let mut state = Loop::new(facts, outputs.events);
     let cgroups = state.facts.policy.cgroup.version;
     state.tell_of_node(node_events::starting(cgroups), state.started);
     let mut node: Option<Node> = None;
@@ -115,10 +104,7 @@ pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cance
         let mut begun = Vec::new();
         let (mut tell_node, executed) = tokio::select! {
             () = cancel.cancelled() => return,
-            Some(first) = inputs.beginnings.recv() => {
-                begun.push(first);
-                (false, None)
-            }
+            Some(first) = inputs.beginnings.recv() => { begun.push(first); (false, None) }
             Some(executed) = inputs.outcomes.recv() => (false, Some(executed)),
             Ok(()) = inputs.desired.changed() => (false, None),
             Ok(()) = inputs.snapshot.changed() => (false, None),
@@ -169,6 +155,22 @@ pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cance
 }
 
 impl Loop {
+    fn new(facts: Facts, events: mpsc::UnboundedSender<Event>) -> Loop {
+        Loop {
+            desired: Arc::default(),
+            snapshot: Arc::default(),
+            memory: Arc::default(),
+            shown: BTreeMap::new(),
+            due: BTreeMap::new(),
+            offline: BTreeMap::new(),
+            report: PodsReport::default(),
+            pressure: Pressure::default(),
+            started: Timestamp::now(),
+            events,
+            facts,
+        }
+    }
+
     /// Recomputes what depends on a changed input; answers whether the report changed.
     fn take(
         &mut self,
@@ -231,25 +233,18 @@ impl Loop {
 
     /// Recomputes one pod; answers whether what is told of it changed.
     fn tell_one(&mut self, name: &PodName, now: Timestamp) -> bool {
-        let nothing = ObservedName::default();
-        let observed = self.snapshot.pods.get(name);
-        let pod = match (self.desired.get(name), self.shown.get(name)) {
-            (Some(pod), _) => pod.clone(),
-            (None, Some(shown)) if observed.is_some() => shown.clone(),
-            _ => {
-                self.shown.remove(name);
-                self.due.remove(name);
-                self.report.events.remove(name);
-                self.report.finished.remove(name);
-                return self.report.pods.remove(name).is_some();
-            }
+        let Some(pod) = self.known_pod(name) else {
+            return self.forget(name);
         };
-        let former = self.report.pods.get(name);
-        let same_pod = self.shown.get(name).is_some_and(|shown| shown.uid == pod.uid);
-        let previous = former
-            .filter(|_| same_pod)
+        let nothing = ObservedName::default();
+        let observed = self.snapshot.pods.get(name).cloned();
+        let observed = observed.as_deref().unwrap_or(&nothing);
+        let former = self.report.pods.get(name).cloned();
+        let is_same_pod = self.shown.get(name).is_some_and(|shown| shown.uid == pod.uid);
+        let reported = former.as_ref().filter(|_| is_same_pod);
+        // The API server knows what an agent before this one published.
+        let previous = reported
             .and_then(|object| object.status.as_ref())
-            // Of a pod that an agent before this one ran, the API server knows what was told.
             .or(pod.object.status.as_ref());
         let memory = self
             .memory
@@ -257,63 +252,32 @@ impl Loop {
             .get(name)
             .filter(|memory| memory.uid == pod.uid)
             .cloned();
-        // Whether it may run is not decided yet: the first word of it may be that it was refused.
-        if pod.source == Source::Api && memory.is_none() && !same_pod {
+        // Whether it may run is not decided yet: the first status may be that it was rejected.
+        if pod.source == Source::Api && memory.is_none() && !is_same_pod {
             return false;
         }
-        let observed = observed.map_or(&nothing, AsRef::as_ref);
+        let memory = memory.as_deref();
+        let status = self.status_of(&pod, observed, memory, previous, now);
+        let new = memory.map(|memory| self.events_of(&pod, observed, memory, previous, now));
         let policy = &self.facts.policy;
-        let told = pod.object.status.as_ref().filter(|_| !self.snapshot.listed);
-        // Before everything is listed nothing is known: what an agent before this one told still stands.
-        let status = told.cloned().unwrap_or_else(|| {
-            let allotted = allocation::allotted(&pod, observed.uids.get(&pod.uid));
-            let handlers = &self.snapshot.runtime.handlers;
-            let memory = memory.as_deref();
-            pod_status::pod_status(&allotted, observed, memory, previous, policy, handlers, now)
-        });
-        let waiting = memory
-            .as_deref()
-            .map(|memory| pod_events::waiting(&pod, observed, memory, policy, now));
-        let refusal = memory
-            .as_deref()
-            .and_then(|memory| pod_events::refusal(memory, previous));
-        let pending_resize = memory
-            .as_deref()
-            .and_then(|memory| pod_events::resize_pending(&pod, memory, previous));
-        match memory
-            .as_deref()
-            .and_then(|memory| pod_status::changes_at(memory, observed, policy, now))
-        {
+        match memory.and_then(|memory| pod_status::changes_at(memory, observed, policy, now)) {
             Some(at) => self.due.insert(name.clone(), at),
             None => self.due.remove(name),
         };
-        let is_finished = pod.deletion.is_some()
-            && memory
-                .as_deref()
-                .is_some_and(|memory| memory.remains != Remains::Everything)
-            && !pod_status::is_alive(observed.uids.get(&pod.uid));
-        let finished = match is_finished {
+        let finished = match pod_object::is_finished(&pod, memory, observed.uids.get(&pod.uid)) {
             true => self.report.finished.insert(name.clone(), pod.uid.clone()) != Some(pod.uid.clone()),
             false => self.report.finished.remove(name).is_some(),
         };
-        let terminating = self.desired.get(name).is_none();
-        let mut metadata = pod.object.metadata.clone();
-        if terminating {
-            let asked = former.and_then(|object| object.metadata.deletion_timestamp.clone());
-            let asked = asked.unwrap_or(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now));
-            metadata.deletion_timestamp = Some(asked);
-            metadata.deletion_grace_period_seconds = i64::try_from(pod.grace.as_secs()).ok();
-        }
-        // A pod of a file has no creation that anybody wrote down: it is as old as its first trace here.
-        let created = metadata.creation_timestamp.take();
-        metadata.creation_timestamp = created.or_else(|| status.start_time.clone());
+        let wanted = Wanted::by(self.desired.get(name).is_some());
+        let former = former.as_deref();
+        let metadata = pod_object::metadata(&pod, former, status.start_time.as_ref(), wanted, now);
         let status = Some(status);
-        // The rest of a pod is long, and is copied only where something is told.
-        let is_told = former.is_some_and(|former| {
+        // The rest of a pod is long, and is copied only where something is reported.
+        let is_reported = former.is_some_and(|former| {
             former.status == status && former.metadata == metadata && former.spec == pod.object.spec
         });
         self.shown.insert(name.clone(), pod.clone());
-        if is_told {
+        if is_reported {
             return finished;
         }
         let spec = pod.object.spec.clone();
@@ -323,13 +287,7 @@ impl Loop {
             status,
         };
         self.report.pods.insert(name.clone(), Arc::new(object));
-        let new = waiting
-            .into_iter()
-            .flatten()
-            .chain(refusal)
-            .chain(pending_resize)
-            .collect();
-        self.keep_events(name, &pod.uid, new, now);
+        self.keep_events(name, &pod.uid, new.unwrap_or_default(), now);
         true
     }
 

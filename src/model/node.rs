@@ -8,6 +8,34 @@ use std::time::Duration;
 use super::pod::{DnsConfig, PodName, PodUid};
 use super::resources::{Amounts, Bytes, MilliCpu};
 
+/// How much the node has for pods.
+#[derive(Debug, Clone, Default)]
+pub struct NodeLimits {
+    /// What pods may use together.
+    pub allocatable: Amounts,
+    /// What the machine has.
+    pub capacity: Amounts,
+    /// What is reserved for the system and the agent.
+    pub reserved: Amounts,
+    /// The largest number of processes of the machine.
+    pub pids_max: i64,
+    /// How many pods there may be.
+    pub max_pods: u32,
+}
+
+impl NodeLimits {
+    /// Of a machine with this capacity and so many processes.
+    pub fn new(capacity: Amounts, settings: &NodeSettings, pids_max: i64) -> NodeLimits {
+        NodeLimits {
+            allocatable: allocatable(&capacity, settings),
+            capacity,
+            reserved: settings.reserved.clone(),
+            pids_max,
+            max_pods: settings.max_pods,
+        }
+    }
+}
+
 /// How the node is configured, as far as deciding needs it: built once at start, constant afterwards.
 #[derive(Debug, Clone)]
 pub struct NodePolicy {

@@ -29,27 +29,11 @@ use super::admit::Refusal;
 use super::cgroup;
 use crate::model::allocation;
 use crate::model::memory::{Memory, Outlook, PodMemory, Remains};
-use crate::model::node::NodePolicy;
+use crate::model::node::{NodeLimits, NodePolicy};
 use crate::model::placement::NodeMarks;
 use crate::model::pod::{Desired, Pod, PodName, PodUid};
-use crate::model::resources::Amounts;
 use crate::model::runtime::Snapshot;
 use crate::model::step::CgroupSetting;
-
-/// How much the node has for pods.
-#[derive(Debug, Clone, Default)]
-pub struct NodeLimits {
-    /// What pods may use together.
-    pub allocatable: Amounts,
-    /// What the machine has.
-    pub capacity: Amounts,
-    /// What is reserved for the system and the agent.
-    pub reserved: Amounts,
-    /// The largest number of processes of the machine.
-    pub pids_max: i64,
-    /// How many pods there may be.
-    pub max_pods: u32,
-}
 
 /// What the node's plan is made from.
 #[derive(Debug, Clone, Copy)]

@@ -10,6 +10,7 @@ mod resize;
 mod format;
 mod phase;
 mod termination;
+pub mod object;
 pub mod pod;
 pub mod node;
 pub mod node_events;

@@ -31,7 +31,6 @@ use gantry::model::report::PodsReport;
 use gantry::model::resources::Bytes;
 use gantry::model::runtime::Snapshot;
 use gantry::model::service::Services;
-use gantry::plan::node::NodeLimits;
 use gantry::{model, observe, publish, reconcile, report, source};
 use k8s_openapi::api::core::v1 as api;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -479,13 +478,7 @@ impl Agent {
         let capacity = facts.capacity(&measured.nodefs);
         let rooms = reconcile::Rooms {
             policy: policy.clone(),
-            limits: NodeLimits {
-                allocatable: model::node::allocatable(&capacity, &settings),
-                capacity,
-                reserved: settings.reserved.clone(),
-                pids_max: measured.pids_max,
-                max_pods: settings.max_pods,
-            },
+            limits: model::node::NodeLimits::new(capacity, &settings, measured.pids_max),
             act: Arc::new(act),
             observe,
         };

@@ -84,23 +84,20 @@ const MOST_LINES_OF_A_FUNCTION: usize = 60;
 /// Files that are longer.
 const LONG_FILES: &[(&str, usize)] = &[
     ("act/pull_records.rs", 404),
-    ("agent.rs", 598),
+    ("agent.rs", 594),
     ("config/flags.rs", 506),
     ("model/pod.rs", 850),
     ("model/step.rs", 684),
     ("observe/observer.rs", 467),
     ("plan/resize.rs", 405),
     ("plan/restart.rs", 413),
-    ("reconcile.rs", 472),
 ];
 
 /// Functions that are longer.
 const LONG_FUNCTIONS: &[(&str, usize)] = &[
     ("act/mod.rs::perform", 67),
     ("agent.rs::run", 101),
-    ("agent.rs::spawn_loops", 100),
-    ("report.rs::run", 75),
-    ("report.rs::tell_one", 102),
+    ("agent.rs::spawn_loops", 96),
 ];
 
 /// Files that import each other.
@@ -153,7 +150,6 @@ const CIRCLES: &[&[&str]] = &[
         "plan/start.rs",
         "plan/teardown.rs",
     ],
-    &["reconcile.rs", "reconcile/admission.rs", "reconcile/levels.rs"],
 ];
 
 /// Files of the plugins that import each other.

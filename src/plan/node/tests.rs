@@ -9,7 +9,7 @@ use super::*;
 use crate::model::allocation::Allocation;
 use crate::model::end::End;
 use crate::model::pod::{Deletion, Provenance, RestartPolicy, Source, SourceSet};
-use crate::model::resources::{MilliCpu, Qos, Resources};
+use crate::model::resources::{Amounts, MilliCpu, Qos, Resources};
 use crate::model::sample::{self, at};
 
 /// A node of two cores for at most four pods.

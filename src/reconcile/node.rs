@@ -1,0 +1,112 @@
+//! The node's plan, carried out: into memory and decisions, the cgroups above the pods, and the plans of pods that are
+//! resized.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{Key, Loop};
+use crate::model::api::ApiNode;
+use crate::model::memory::PodMemory;
+use crate::model::placement::NodeMarks;
+use crate::model::pod::Pod;
+use crate::model::runtime::ObservedPod;
+use crate::model::step::{Plan, Step};
+use crate::plan::node::{self, NodeView, ResizeVerdict};
+
+impl Loop {
+    /// What the node's plan is made from.
+    pub(super) fn view<'a>(&'a self, marks: Option<&'a NodeMarks>) -> NodeView<'a> {
+        NodeView {
+            desired: &self.desired,
+            snapshot: &self.snapshot,
+            memory: &self.memory,
+            decisions: &self.decisions,
+            marks,
+            limits: &self.rooms.limits,
+            policy: &self.rooms.policy,
+        }
+    }
+
+    fn marks(&self) -> Option<NodeMarks> {
+        match &*self.node.borrow() {
+            ApiNode::Present(node) => Some(NodeMarks::of(node)),
+            ApiNode::Unknown | ApiNode::Absent => None,
+        }
+    }
+
+    /// Plans the node where it is marked. Answers whether the memory changed.
+    pub(super) fn plan_node(&mut self, now: Timestamp) -> bool {
+        if !self.dirty.remove(&Key::Node) {
+            return false;
+        }
+        self.deadlines.remove(&Key::Node);
+        let marks = self.marks();
+        let plan = node::plan(self.view(marks.as_ref()), now);
+        if let Some(at) = plan.wake_at {
+            self.deadlines.insert(Key::Node, at);
+        }
+        self.levels.send_if_modified(|before| {
+            let changed = *before != plan.qos_cgroups;
+            *before = plan.qos_cgroups;
+            changed
+        });
+        let Some(verdicts) = plan.verdicts else {
+            return false;
+        };
+        let applied = node::apply(verdicts, &mut self.decisions, &mut self.memory, now);
+        for (pod, refusal) in &applied.rejected {
+            tracing::warn!(pod = %pod.name, reason = %refusal.reason, "refused: {}", refusal.message);
+        }
+        let has_changed = !applied.dirty.is_empty();
+        self.dirty.extend(applied.dirty.into_iter().map(Key::Pod));
+        has_changed
+    }
+
+    /// Has an allocation kept and nothing else done where it changes, or notes why the pod does not get what it asks for.
+    pub(super) fn resize(
+        &mut self,
+        pod: &Arc<Pod>,
+        seen: Option<&ObservedPod>,
+        memory: &mut PodMemory,
+        plan: &mut Plan,
+        now: Timestamp,
+    ) {
+        let marks = self.marks();
+        match node::resize(self.view(marks.as_ref()), pod, seen, memory, now) {
+            ResizeVerdict::Granted => memory.resize = None,
+            ResizeVerdict::Waits => {}
+            ResizeVerdict::Begins(keep) => *plan = only(keep),
+            ResizeVerdict::Allotted(keep) => {
+                memory.resize = None;
+                *plan = only(keep);
+                self.decisions.allotting.insert(pod.name.clone(), pod.clone());
+            }
+            ResizeVerdict::Pending(pending, retry) => {
+                memory.resize = Some(pending);
+                plan.wake_at = plan.wake_at.into_iter().chain(retry).min();
+            }
+        }
+    }
+
+    /// What was decided is seen to be kept, or was not.
+    pub(super) fn allotted_is_kept(&mut self, key: &Key) {
+        let Key::Pod(name) = key else { return };
+        if self.decisions.allotting.remove(name).is_some() {
+            self.dirty.insert(Key::Node);
+        }
+    }
+
+    /// Marks the pods that there was no room for.
+    pub(super) fn ask_for_room_again(&mut self) {
+        let waiting = node::waiting_for_room(&self.memory).cloned().map(Key::Pod);
+        self.dirty.extend(waiting);
+    }
+}
+
+fn only(step: Step) -> Plan {
+    Plan {
+        stages: vec![vec![step]],
+        ..Plan::default()
+    }
+}

@@ -1,0 +1,136 @@
+//! Plans under way: one worker for each key, what it reports, and what is remembered of it.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use super::{DEATH_RETRY, Key, LEFTOVER_RETRY, Loop, Message, NO_PROGRESS_RETRY, Outputs, Work};
+use crate::act;
+use crate::model::memory::{Executed, PodMemory};
+use crate::model::pod::{PodName, PodUid};
+use crate::model::runtime::ObservedName;
+use crate::model::step::{Outcome, Plan, Subject};
+use crate::plan::restart;
+
+impl Loop {
+    pub(super) fn start(&mut self, key: Key, uid: PodUid, plan: Plan, cancel: &CancellationToken) {
+        let work = cancel.child_token();
+        let memory = match &key {
+            Key::Pod(name) => self.memory.pods.get(name).cloned(),
+            Key::Node | Key::Leftover(_) => None,
+        };
+        self.busy.insert(
+            key.clone(),
+            Work {
+                uid: uid.clone(),
+                ends: plan.ends,
+                cancel: work.clone(),
+                memory,
+            },
+        );
+        let (rooms, to_loop) = (self.rooms.clone(), self.to_loop.clone());
+        self.workers.spawn(async move {
+            let name = match &key {
+                Key::Pod(name) => name.clone(),
+                Key::Leftover(_) | Key::Node => PodName::new("", uid.0.clone()),
+            };
+            let execution = AssertUnwindSafe(act::run(&rooms.act, &name, &uid, plan, work.clone()));
+            // A fault that one pod brings to light must neither end the agent nor leave the pod alone for ever.
+            let Ok(outcome) = execution.catch_unwind().await else {
+                let _ = to_loop.send(Message::Died(key));
+                return;
+            };
+            // The loop may have ended; then nobody needs to know.
+            let _ = to_loop.send(Message::Finished(key.clone(), Arc::new(outcome)));
+            if let Key::Pod(name) = &key {
+                // An observation that has ended is the end of the agent; then nothing is planned any more.
+                if rooms.observe.refresh(name.clone(), uid).await.is_err() {
+                    return;
+                }
+            }
+            let _ = to_loop.send(Message::Settled(key));
+        });
+    }
+
+    pub(super) fn take_message(&mut self, message: Message, outputs: &Outputs) -> &'static str {
+        match message {
+            Message::Finished(key @ (Key::Node | Key::Leftover(_)), outcome) => {
+                log_failures(&outcome);
+                // Nothing is remembered of a pod that nobody knows; what failed is tried again later.
+                if outcome.steps.iter().any(|step| step.result.is_err()) {
+                    self.deadlines.insert(key, outcome.at + LEFTOVER_RETRY);
+                }
+                "leftover"
+            }
+            Message::Finished(Key::Pod(_), outcome) => {
+                log_failures(&outcome);
+                let after = self.remember(&outcome);
+                outputs.memory.send_replace(Arc::new(self.memory.clone()));
+                // Reporting may have ended before us at shutdown.
+                let _ = outputs.outcomes.send(Executed { outcome, after });
+                "finished"
+            }
+            Message::Died(key) => {
+                tracing::error!(
+                    ?key,
+                    "work on a pod ended by a fault in gantry: please report it; it is tried again"
+                );
+                self.busy.remove(&key);
+                self.allotted_is_kept(&key);
+                self.dirty.remove(&key);
+                self.deadlines.insert(key, Timestamp::now() + DEATH_RETRY);
+                "died"
+            }
+            Message::Settled(key) => {
+                let before = self.busy.remove(&key).and_then(|work| work.memory);
+                self.allotted_is_kept(&key);
+                self.ask_for_room_again();
+                if let Key::Pod(name) = &key {
+                    // What was seen to change has marked the name already, and a failure is remembered.
+                    if self.memory.pods.get(name) == before.as_ref() {
+                        self.deadlines.insert(key, Timestamp::now() + NO_PROGRESS_RETRY);
+                    } else {
+                        self.dirty.insert(key);
+                    }
+                }
+                "settled"
+            }
+        }
+    }
+
+    fn remember(&mut self, outcome: &Outcome) -> Arc<PodMemory> {
+        let nothing = ObservedName::default();
+        let desired = self.desired.get(&outcome.pod).cloned();
+        let observed = self
+            .snapshot
+            .pods
+            .get(&outcome.pod)
+            .map_or(&nothing, AsRef::as_ref);
+        let before = self.memory.pods.get(&outcome.pod).map(AsRef::as_ref);
+        let after = restart::after(before, desired.as_deref(), outcome, observed, &self.rooms.policy);
+        let after = Arc::new(after);
+        self.memory.pods.insert(outcome.pod.clone(), after.clone());
+        after
+    }
+}
+
+/// Tells what failed, here where it is tried again. What the runtime did not answer, or was given up, is told by
+/// the observation of the runtime, or by what it was given up for.
+fn log_failures(outcome: &Outcome) {
+    for step in &outcome.steps {
+        let Err(error) = &step.result else { continue };
+        let container = match &step.subject {
+            Subject::Pod => "",
+            Subject::Container(name) => name.as_str(),
+        };
+        let (pod, uid, verb, reason) = (&outcome.pod, &outcome.uid, step.verb, error.reason);
+        if error.unreachable {
+            tracing::debug!(%pod, %uid, container, verb, reason, "not done: {}", error.message);
+        } else {
+            tracing::warn!(%pod, %uid, container, verb, reason, "failed: {}", error.message);
+        }
+    }
+}

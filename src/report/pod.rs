@@ -1,0 +1,62 @@
+//! What the report of one pod is made from.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::PodStatus;
+
+use super::Loop;
+use crate::model::allocation;
+use crate::model::event::PodEvent;
+use crate::model::memory::PodMemory;
+use crate::model::pod::{Pod, PodName};
+use crate::model::runtime::ObservedName;
+use crate::status::{events as pod_events, pod as pod_status};
+
+impl Loop {
+    /// The pod that is reported under a name: the wanted one, or the last one while something of it is left.
+    pub(super) fn known_pod(&self, name: &PodName) -> Option<Arc<Pod>> {
+        let is_left = self.snapshot.pods.contains_key(name);
+        let shown = self.shown.get(name).filter(|_| is_left);
+        self.desired.get(name).or(shown).cloned()
+    }
+
+    pub(super) fn forget(&mut self, name: &PodName) -> bool {
+        self.shown.remove(name);
+        self.due.remove(name);
+        self.report.events.remove(name);
+        self.report.finished.remove(name);
+        self.report.pods.remove(name).is_some()
+    }
+
+    pub(super) fn status_of(
+        &self,
+        pod: &Arc<Pod>,
+        observed: &ObservedName,
+        memory: Option<&PodMemory>,
+        previous: Option<&PodStatus>,
+        now: Timestamp,
+    ) -> PodStatus {
+        // Before everything is listed nothing is known: what an agent before this one published still stands.
+        if let Some(published) = pod.object.status.as_ref().filter(|_| !self.snapshot.listed) {
+            return published.clone();
+        }
+        let allotted = allocation::allotted(pod, observed.uids.get(&pod.uid));
+        let (policy, handlers) = (&self.facts.policy, &self.snapshot.runtime.handlers);
+        pod_status::pod_status(&allotted, observed, memory, previous, policy, handlers, now)
+    }
+
+    pub(super) fn events_of(
+        &self,
+        pod: &Pod,
+        observed: &ObservedName,
+        memory: &PodMemory,
+        previous: Option<&PodStatus>,
+        now: Timestamp,
+    ) -> Vec<PodEvent> {
+        let waiting = pod_events::waiting(pod, observed, memory, &self.facts.policy, now);
+        let refusal = pod_events::refusal(memory, previous);
+        let pending_resize = pod_events::resize_pending(pod, memory, previous);
+        waiting.into_iter().chain(refusal).chain(pending_resize).collect()
+    }
+}
