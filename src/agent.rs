@@ -1,6 +1,6 @@
 //! Wires the rooms: builds the channels, spawns the tasks, and ends when one of them ends.
 //!
-//! The only file that knows all rooms. It decides nothing about pods.
+//! The only file that knows all rooms. It makes no decisions about pods.
 
 mod answers;
 mod network;
@@ -48,11 +48,11 @@ use crate::serve::health::Health;
 use crate::serve::metrics::Metrics;
 use crate::{images, observe, reconcile, report, serve, source};
 
-/// How often everything is listed even if nothing was heard.
+/// How often everything is listed even without an event.
 const RELIST: Duration = Duration::from_secs(10);
-/// How often the images are listed even if nothing was heard.
+/// How often the images are listed even without an event.
 const LIST_IMAGES: Duration = Duration::from_secs(300);
-/// How long a start waits for the images that are being imported: pods that run want to be watched again.
+/// How long a start waits for image imports: running pods must be watched again soon.
 const IMAGES_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The values that the rooms share; each has one writer.
@@ -68,16 +68,16 @@ struct Values {
         watch::Sender<Arc<k8s_openapi::api::core::v1::Node>>,
         watch::Receiver<Arc<k8s_openapi::api::core::v1::Node>>,
     ),
-    /// The subnet of the node's pods, where this program connects them.
+    /// The subnet of the node's pods, if this program connects them.
     subnet: (
         watch::Sender<Option<ipnet::IpNet>>,
         watch::Receiver<Option<ipnet::IpNet>>,
     ),
-    /// What happens, for whoever tells Events.
+    /// The events, for the task that publishes them.
     events: mpsc::UnboundedSender<Event>,
 }
 
-/// The tasks, each with the name under which its end is told.
+/// The tasks, each with the name that its end is logged with.
 struct Tasks {
     set: JoinSet<(&'static str, anyhow::Result<()>)>,
     cancel: CancellationToken,
@@ -99,14 +99,14 @@ impl Tasks {
         self.set.spawn(async move { (name, task.await) });
     }
 
-    /// Waits for the first task that ends; that ends them all.
+    /// Waits for the first task that ends, then ends all others.
     async fn finish(mut self) -> anyhow::Result<()> {
         let mut result = Ok(());
         while let Some(ended) = self.set.join_next().await {
             let asked = self.cancel.is_cancelled();
             let (name, outcome) = ended.context("a task of the agent panicked")?;
             let outcome = match outcome {
-                Ok(()) if !asked => Err(anyhow::anyhow!("the task `{name}` ended by itself")),
+                Ok(()) if !asked => Err(anyhow::anyhow!("the task `{name}` ended unexpectedly")),
                 outcome => outcome.with_context(|| format!("the task `{name}` failed")),
             };
             result = result.and(outcome);
@@ -116,7 +116,7 @@ impl Tasks {
     }
 }
 
-/// Runs the agent until `cancel`; pods live on. `ready` is called once it serves.
+/// Runs the agent until `cancel`; the pods keep running. `ready` is called once the agent serves.
 pub async fn run(
     config: Config,
     cancel: CancellationToken,
@@ -134,7 +134,8 @@ pub async fn run(
         None => Providers::default(),
     };
     let root = &config.paths.root;
-    std::fs::create_dir_all(root).with_context(|| format!("cannot make the directory {}", root.display()))?;
+    std::fs::create_dir_all(root)
+        .with_context(|| format!("cannot create the directory {}", root.display()))?;
     let addresses = node_addresses(&config).await;
     let socket = serve::socket::bind(&config.serve.socket)?;
     let runtime = Runtime::new(&cri::Settings {
@@ -213,7 +214,7 @@ pub async fn run(
         cgroup = ?version,
         driver = ?driver,
         manifests = ?config.manifests.path,
-        "the agent serves"
+        "the agent is running"
     );
     ready(health);
     tasks.finish().await
@@ -222,10 +223,10 @@ pub async fn run(
 /// Where the kernel's settings are.
 pub const KERNEL: &str = "/proc/sys";
 
-/// Where is noted what they were before this agent, below the state directory.
+/// Where the settings' former values are saved, below the state directory.
 pub const KERNEL_NOTE: &str = "kernel-before";
 
-/// Makes the kernel's settings what pods rely on, or insists on it.
+/// Sets the kernel settings that pods rely on, or fails if they differ.
 fn kernel_settings(config: &Config) -> anyhow::Result<()> {
     let root = Path::new(KERNEL);
     let deviations = kernel::deviations(root);
@@ -233,34 +234,34 @@ fn kernel_settings(config: &Config) -> anyhow::Result<()> {
         let told: Vec<_> = deviations.iter().map(ToString::to_string).collect();
         anyhow::ensure!(
             told.is_empty(),
-            "protectKernelDefaults: {}; set them with sysctl, or leave protectKernelDefaults out: the agent sets \
-             them then",
+            "protectKernelDefaults: {}; set them with sysctl, or omit protectKernelDefaults so that the agent sets \
+             them",
             told.join("; ")
         );
         return Ok(());
     }
     std::fs::create_dir_all(&config.paths.state)
-        .with_context(|| format!("cannot make the directory {}", config.paths.state.display()))?;
+        .with_context(|| format!("cannot create the directory {}", config.paths.state.display()))?;
     let failed = kernel::set(root, &deviations, &config.paths.state.join(KERNEL_NOTE));
     if !failed.is_empty() {
         tracing::warn!(
-            "settings of the kernel that pods rely on cannot be made: {}",
+            "cannot set the kernel settings that pods rely on: {}",
             failed.join("; ")
         );
     }
     Ok(())
 }
 
-/// How long the end of a task is waited for that looks at a directory when the agent ends.
+/// How long the agent's shutdown waits for a task that reads a directory.
 const LEFT_AFTER: Duration = Duration::from_secs(1);
 
-/// Does something that waits for directories that may hang: with the agent's end it is left to its thread.
+/// Runs something that reads directories, which may hang: at shutdown it is left to its thread.
 async fn or_left<T>(cancel: &CancellationToken, work: impl Future<Output = T>) -> Option<T> {
     let left = async {
         cancel.cancelled().await;
         tokio::time::sleep(LEFT_AFTER).await;
     };
-    // What is dropped has been killed at each of its steps before.
+    // Dropping it is safe: it may be killed at each of its steps anyway.
     tokio::select! {
         biased;
         done = work => Some(done),
@@ -268,7 +269,7 @@ async fn or_left<T>(cancel: &CancellationToken, work: impl Future<Output = T>) -
     }
 }
 
-/// What the loops are built of.
+/// The parts that the loops are built from.
 struct Rooms<'a> {
     config: &'a Config,
     machine: MachineFacts,
@@ -280,7 +281,7 @@ struct Rooms<'a> {
     providers: Providers,
 }
 
-/// The node's addresses; a name server may be asked, so a thread waits for it.
+/// The node's addresses. This may query a name server, so it runs in a thread of its own.
 async fn node_addresses(config: &Config) -> Vec<IpAddr> {
     let given = match &config.node.addresses {
         Addresses::Given(given) => given.clone(),
@@ -301,7 +302,7 @@ fn host_dns(path: Option<&Path>) -> DnsConfig {
     match std::fs::read_to_string(path) {
         Ok(text) => observe::resolv_conf::parse(&text),
         Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "pods get no resolver configuration of the host");
+            tracing::warn!(path = %path.display(), %error, "pods get no resolver configuration from the host");
             DnsConfig::default()
         }
     }
@@ -330,7 +331,7 @@ fn spawn_source(tasks: &mut Tasks, config: &Config, values: &Values, member: Opt
         }
         None => {
             files.send_replace(Some(Arc::default()));
-            // A source that ends is a failure: this one tells nothing more, and is there.
+            // An event source that ends is a failure, so this one stays open and sends nothing.
             tasks.spawn("files", async move {
                 cancel.cancelled().await;
                 drop(files);
@@ -348,7 +349,7 @@ fn spawn_source(tasks: &mut Tasks, config: &Config, values: &Values, member: Opt
     });
 }
 
-/// What of the configuration a pod is read against.
+/// The parts of the configuration that a pod's manifest is checked against.
 pub(crate) fn manifest_context(config: &Config) -> ManifestContext {
     ManifestContext {
         node_name: config.node.name.clone(),
@@ -361,8 +362,8 @@ pub(crate) fn manifest_context(config: &Config) -> ManifestContext {
     }
 }
 
-/// Imports the sandbox image and what lies in the images directory, then keeps watching it. Waited for, though
-/// not for ever, before the first pod is planned, so that few pods have to be tried twice.
+/// Imports the sandbox image and the archives in the images directory, then keeps watching the directory. The first
+/// plan waits for the initial import, for a limited time, so that few pods have to be retried.
 async fn spawn_images(
     tasks: &mut Tasks,
     config: &Config,
@@ -370,7 +371,7 @@ async fn spawn_images(
     sandbox: SandboxImage,
 ) -> watch::Receiver<u64> {
     let scratch = config.paths.state.join("scratch");
-    // What an agent that was killed had unpacked; the socket that we hold says that there is no other.
+    // Remove what a killed agent had unpacked; holding the socket proves that no other agent runs.
     let _ = std::fs::remove_dir_all(&scratch);
     let (mut importer, imported) =
         images::Importer::new(config.images.dir.clone(), scratch, sandbox, runtime.clone());
@@ -380,22 +381,22 @@ async fn spawn_images(
         let end = cancel.clone();
         let import = async move {
             let scanned = importer.scan().await;
-            // A start that was tired of waiting has gone on.
+            // A start that gave up waiting has continued.
             let _ = first.send(());
             importer.run(scanned, cancel).await;
         };
-        // Cut off, an import leaves what the next one finds, and a lease that ends by itself.
+        // An interrupted import leaves what the next one finds, and a lease that expires.
         tokio::select! {
             () = end.cancelled() => {}
             () = import => {}
         }
     });
-    // Whatever came first: it is scanned, the agent is stopping, or importing goes on beside us.
+    // Whichever comes first: the scan is done, the agent is stopping, or the import continues in the background.
     let _ = tokio::time::timeout(IMAGES_PATIENCE, scanned_once).await;
     imported
 }
 
-/// How the runtime is observed.
+/// The observer's settings.
 pub fn observation(config: &Config, cgroups: &Cgroups) -> observe::Settings {
     let (cgroups, counting) = (cgroups.clone(), cgroups.clone());
     observe::Settings {
@@ -408,7 +409,7 @@ pub fn observation(config: &Config, cgroups: &Cgroups) -> observe::Settings {
     }
 }
 
-/// What removing pods needs to know of a node whose agent does not run.
+/// What removing pods needs to know about a node whose agent does not run.
 pub async fn policy_for_removal(config: &Config, runtime: &Runtime) -> anyhow::Result<(NodePolicy, Cgroups)> {
     let machine = observe::machine::machine_facts(Path::new("/"))?;
     let version = cgroup::detect(Path::new(cgroup::MOUNT_POINT));
@@ -426,7 +427,7 @@ pub async fn policy_for_removal(config: &Config, runtime: &Runtime) -> anyhow::R
     ))
 }
 
-/// Who runs this machine's services.
+/// The service manager of this machine.
 fn init() -> Init {
     if Path::new("/run/systemd/system").is_dir() {
         Init::Systemd
@@ -476,7 +477,7 @@ fn spawn_observation(
             let runtime = runtime.clone();
             async move { runtime.reopen_container_log(&id).await }
         };
-        // Cut off between renaming and reopening, the next look after a start mends it.
+        // If interrupted between renaming and reopening, the first check after a start repairs it.
         tokio::select! {
             () = end.cancelled() => {}
             () = rotate::run(snapshot, rotation, reopen) => {}
@@ -484,11 +485,11 @@ fn spawn_observation(
     });
 }
 
-/// Keeps the records of pulls.
+/// Keeps the pull records.
 fn tend_pull_records(tasks: &mut Tasks, records: PullRecords, runtime: Runtime) {
     let end = tasks.cancel.clone();
     tasks.spawn("pull records", async move {
-        // Cut off between two records, the next start goes on.
+        // If interrupted between two records, the next start continues.
         tokio::select! {
             () = end.cancelled() => {}
             () = records.tend(runtime) => {}

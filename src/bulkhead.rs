@@ -1,10 +1,10 @@
-//! Threads of their own, and no more than so many, for calls that somebody else can keep from returning: a name server
-//! that is silent, a file system whose server is gone, a FIFO that nobody writes to.
+//! Bounded sets of threads for calls that something outside the agent can block: a silent name server, a file system
+//! whose server is gone, a FIFO without a writer.
 //!
-//! Such a call cannot be ended, only left alone. So each kind of them has a bulkhead of its own: a call that does not
-//! return in time is given up by its caller with an error that says so, while its place stays taken until it returns,
-//! and whose places are all taken gets no further one. Others do not notice. The threads of the asynchronous runtime,
-//! which everybody needs, carry none of these calls, and the agent's end waits for none.
+//! Such a call cannot be ended, only abandoned. So each kind of call has its own bulkhead: the caller of a call that
+//! does not return in time gets an error that says so, while the call keeps its slot until it returns; an owner whose
+//! slots are all taken cannot make another call. Other owners are not affected. The threads of the asynchronous runtime
+//! carry none of these calls, and the agent's shutdown does not wait for them.
 
 pub mod program;
 
@@ -15,59 +15,60 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-/// The stack of each thread: what is called here neither recurses deeply nor keeps large things on it.
+/// The stack of each thread: the calls neither recurse deeply nor keep large values on it.
 const STACK: usize = 512 << 10;
 
-/// How many calls there may be at once, those included that were given up and have not returned.
+/// The limits of concurrent calls, including those that were abandoned and have not returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Of all together.
+    /// For all owners together.
     pub total: usize,
-    /// Of one owner, so that one pod takes at most its share.
+    /// For one owner, so that one pod takes at most its share.
     pub per_owner: usize,
 }
 
-/// Why a call has no result. The texts do not change while it hangs: an event that says the same is counted, not kept
-/// once more.
+/// Why a call has no result. The texts do not change while a call hangs, so a repeated event is counted instead of
+/// stored again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Stuck {
     /// It has not returned in time.
     #[error("{subject}: no answer within {} s", patience.as_secs())]
     Late {
-        /// What was asked.
+        /// The subject of the call.
         subject: String,
-        /// How long was waited.
+        /// How long the caller waited.
         patience: Duration,
     },
-    /// One about the same has been given up before, and still has not returned.
-    #[error("{subject}: an earlier call has not returned, and no other is made before it does")]
+    /// An earlier call about the same subject was abandoned and still has not returned.
+    #[error("{subject}: an earlier call has not returned; no other call is made until it does")]
     Same {
-        /// What was asked.
+        /// The subject of the call.
         subject: String,
     },
-    /// The owner's places are taken.
+    /// The owner's slots are taken.
     #[error(
-        "{calls} calls for this pod have not returned, the oldest about {subject}; no other is made before one does"
+        "{calls} calls for this pod have not returned, the oldest for {subject}; no other call is made until one \
+         returns"
     )]
     OwnerFull {
-        /// How many there are.
+        /// Their number.
         calls: usize,
-        /// What the oldest is about.
+        /// The subject of the oldest call.
         subject: String,
     },
-    /// All places are taken.
-    #[error("all {total} places for {kind} are taken by calls that have not returned")]
+    /// All slots are taken.
+    #[error("all {total} slots for {kind} are taken by calls that have not returned")]
     Full {
-        /// What the places are for.
+        /// What the slots are for.
         kind: &'static str,
-        /// How many there are.
+        /// Their number.
         total: usize,
     },
-    /// There is no thread for it.
-    #[error("no thread can be started: {0}")]
+    /// The thread cannot be started.
+    #[error("cannot start a thread: {0}")]
     NoThread(String),
     /// The thread ended without a result.
-    #[error("{0}: its thread ended by a fault in gantry")]
+    #[error("{0}: its thread panicked; this is a bug in gantry")]
     Died(String),
 }
 
@@ -80,11 +81,11 @@ struct Shared {
     kind: &'static str,
     limits: Limits,
     calls: Mutex<Calls>,
-    /// Wakes who waits for a place whenever one becomes free.
+    /// Wakes the callers that wait for a slot whenever one becomes free.
     freed: Notify,
 }
 
-/// The calls that have not returned. There are never more than a few hundred: who looks counts them.
+/// The calls that have not returned. There are at most a few hundred, so they are counted by iteration.
 #[derive(Debug, Default)]
 struct Calls {
     next: u64,
@@ -95,21 +96,21 @@ struct Calls {
 struct Call {
     owner: String,
     subject: String,
-    /// Nobody waits for it any more.
+    /// Its caller no longer waits for it.
     given_up: bool,
 }
 
-/// What a call that asks for a place is answered.
+/// The answer to a call that requests a slot.
 enum Admission {
     Admitted(u64),
-    /// Someone who has one is still waited for.
+    /// A call that holds a slot still has a waiting caller.
     Wait(Stuck),
     Refused(Stuck),
 }
 
 impl Bulkhead {
-    /// None of its threads exists before it is needed, nor after. `kind` is what the calls are about, for threads'
-    /// names and errors.
+    /// No thread is started before it is needed or kept afterwards. `kind` is what the calls are about, for names of
+    /// threads and errors.
     pub fn new(kind: &'static str, limits: Limits) -> Bulkhead {
         Bulkhead(Arc::new(Shared {
             kind,
@@ -119,9 +120,9 @@ impl Bulkhead {
         }))
     }
 
-    /// Makes a call for an owner, in a thread of its own, and waits for its result as long as told, the wait for a place
-    /// included. `subject` is what it is about (a path, a name): of one on which a call hangs no second is tried. Given
-    /// up, also by being dropped, the call goes on; what it returns is dropped then.
+    /// Makes a call for an owner in a thread of its own and waits for its result for at most `patience`, including the
+    /// wait for a slot. `subject` is what the call is about (a path, a name): while a call about a subject hangs, no
+    /// second one is made. A call that is abandoned, also by dropping the future, runs on, and its result is dropped.
     pub async fn run<T: Send + 'static>(
         &self,
         owner: &str,
@@ -141,9 +142,9 @@ impl Bulkhead {
             .stack_size(STACK);
         let started = thread.spawn(move || {
             let result = work();
-            // Who gets the result finds the place free.
+            // Free the slot before the result is sent, so that the caller finds it free.
             drop(place);
-            // Its caller may have given it up.
+            // Its caller may have abandoned it.
             let _ = answer.send(result);
         });
         started.map_err(|error| Stuck::NoThread(error.to_string()))?;
@@ -163,7 +164,7 @@ impl Bulkhead {
         loop {
             let freed = self.0.freed.notified();
             tokio::pin!(freed);
-            // From here on a place that becomes free is noticed.
+            // From here on a freed slot is noticed.
             freed.as_mut().enable();
             let wait = match self.0.admit(owner, subject) {
                 Admission::Admitted(call) => {
@@ -198,7 +199,7 @@ impl Shared {
             .values()
             .filter(|call| call.owner == owner)
             .collect();
-        // The map is in the order of beginning.
+        // The map is ordered by start time.
         if let Some(oldest) = own.first().filter(|_| own.len() >= self.limits.per_owner) {
             let stuck = Stuck::OwnerFull {
                 calls: own.len(),
@@ -227,7 +228,7 @@ impl Shared {
     }
 }
 
-/// A place, taken until the call returns.
+/// A slot, taken until the call returns.
 struct Place {
     shared: Arc<Shared>,
     call: u64,
@@ -240,7 +241,7 @@ impl Drop for Place {
     }
 }
 
-/// Somebody waits for the call. What is under way afterwards is given up.
+/// A caller waits for the call. On drop, a call that is still running is marked as abandoned.
 struct Waits {
     shared: Arc<Shared>,
     call: u64,
@@ -250,7 +251,7 @@ impl Drop for Waits {
     fn drop(&mut self) {
         if let Some(call) = self.shared.calls().under_way.get_mut(&self.call) {
             call.given_up = true;
-            // Who waits for a place of its owner may learn that there will be none.
+            // A caller that waits for one of this owner's slots may have to be refused now.
             self.shared.freed.notify_waiters();
         }
     }
@@ -269,7 +270,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(20);
     const SHORT: Duration = Duration::from_millis(20);
 
-    /// Calls that hang until they are let go.
+    /// Calls that hang until they are released.
     struct Hanging {
         bulkhead: Bulkhead,
         held: Vec<mpsc::Sender<()>>,
@@ -284,7 +285,7 @@ mod tests {
             }
         }
 
-        /// Gives one up.
+        /// Abandons one.
         async fn hang(&mut self, owner: &str, subject: &str) -> Stuck {
             let (hold, held) = mpsc::channel();
             self.held.push(hold);
@@ -296,7 +297,7 @@ mod tests {
             self.bulkhead.0.calls().under_way.len()
         }
 
-        /// Lets all go and waits until they are gone.
+        /// Releases all and waits until they are gone.
         async fn let_go(&mut self) {
             self.held.clear();
             let gone = async {
@@ -351,8 +352,7 @@ mod tests {
         hanging.hang("bad", "/b").await;
         let begun = Instant::now();
         let stuck = hanging.bulkhead.run("bad", "/c", LONG, || ()).await.unwrap_err();
-        let text =
-            "2 calls for this pod have not returned, the oldest about /a; no other is made before one does";
+        let text = "2 calls for this pod have not returned, the oldest for /a; no other call is made until one returns";
         assert_eq!(stuck.to_string(), text);
         assert!(
             begun.elapsed() < LONG,
@@ -397,7 +397,7 @@ mod tests {
             .run("late", "/late", SHORT, || ())
             .await
             .unwrap_err();
-        let text = "all 5 places for test are taken by calls that have not returned";
+        let text = "all 5 slots for test are taken by calls that have not returned";
         assert_eq!(stuck.to_string(), text);
         assert_eq!(hanging.under_way(), LIMITS.total);
         hanging.let_go().await;

@@ -14,7 +14,7 @@ use crate::model::duration::Span;
 use flags::{KubeletFlags, RunFlags};
 pub use parse::{Stop, parse};
 
-/// The socket that commands reach the agent by, where nothing else is said.
+/// The default path of the agent's socket.
 pub const DEFAULT_SOCKET: &str = "/run/gantry/gantry.sock";
 
 /// Runs the pods of a machine through containerd, as the kubelet does.
@@ -27,7 +27,7 @@ pub const DEFAULT_SOCKET: &str = "/run/gantry/gantry.sock";
     disable_help_subcommand = true
 )]
 pub struct Cli {
-    /// Say why, down to the first cause, when something fails
+    /// On failure, print the whole chain of causes
     #[arg(short, long, global = true, display_order = 100)]
     pub verbose: bool,
     /// The agent's socket [default: /run/gantry/gantry.sock]
@@ -39,14 +39,14 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// The socket to reach the agent by.
+    /// The path of the agent's socket.
     pub fn socket(&self) -> PathBuf {
         self.socket
             .clone()
             .unwrap_or_else(|| PathBuf::from(DEFAULT_SOCKET))
     }
 
-    /// The flags that say how the agent is configured, of the verbs that have some.
+    /// The configuration flags, for the verbs that take them.
     pub fn given(&self) -> Vec<FlagValues> {
         let mut given = match &self.command {
             Command::Run(flags) => flags.0.clone(),
@@ -70,42 +70,42 @@ pub enum Command {
     #[command(after_help = "Every flag of `gantry kubelet --help` is accepted too.")]
     Run(RunFlags),
     /// Run the agent with the kubelet's flags and defaults
-    #[command(after_help = "A program named `kubelet` that is this one behaves the same.")]
+    #[command(after_help = "A copy of this program named `kubelet` behaves the same.")]
     Kubelet(KubeletFlags),
     /// Show pods or the node
     Get(Get),
-    /// Tell one pod or the node in detail
+    /// Show a pod or the node in detail
     Describe(Describe),
-    /// Print what a container wrote
+    /// Print the logs of a container
     Logs(Logs),
     /// Run a command in a container
     Exec(Exec),
-    /// Say whether manifests would run, without running them
+    /// Check whether manifests would run, without running them
     #[command(
-        after_help = "The exit code is 0 where everything would run, 1 where something would not, and 2 where something \
-                      cannot be read."
+        after_help = "The exit code is 0 if every pod would run, 1 if some pod would not, and 2 if something cannot \
+         be read."
     )]
     Check(Check),
-    /// Make this machine a node of a cluster
+    /// Join this machine to a cluster
     #[command(
         after_help = "On the control plane, `kubeadm token create --print-join-command` prints the arguments."
     )]
     Join(Join),
-    /// Undo `gantry join`: pods, credentials, configuration
+    /// Undo `gantry join`: remove pods, credentials and configuration
     Reset(Reset),
-    /// Check this machine and say what to do
+    /// Check this machine and suggest fixes
     Doctor(Doctor),
-    /// Remove what the agent made: pods, network, files
+    /// Remove everything the agent created: pods, network, files
     Cleanup(Cleanup),
     /// Print the version
     Version(Version),
-    /// Print completions for a shell
+    /// Print shell completions
     Completions(Completions),
-    /// Write the man pages into a directory
+    /// Write the man pages to a directory
     Man(Man),
 }
 
-/// What is shown.
+/// What `gantry get` and `gantry describe` show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Resource {
     /// The pods of this machine
@@ -121,20 +121,20 @@ pub enum Resource {
 pub struct Get {
     /// What to show
     pub resource: Resource,
-    /// Only those of these names
+    /// Only the ones with these names
     pub names: Vec<String>,
-    /// Only pods of this namespace
+    /// Only pods in this namespace
     #[arg(short, long)]
     pub namespace: Option<String>,
-    /// Pods of all namespaces, and the namespace of each
+    /// Pods in all namespaces, with their namespaces
     #[arg(short = 'A', long, conflicts_with = "namespace")]
     pub all_namespaces: bool,
-    /// The form
+    /// The output format
     #[arg(short, long, value_enum)]
     pub output: Option<Output>,
 }
 
-/// The form of `gantry get`.
+/// The output format of `gantry get`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Output {
     /// A table with more columns
@@ -150,11 +150,11 @@ pub enum Output {
 /// `gantry describe`
 #[derive(Debug, Args)]
 pub struct Describe {
-    /// What to tell of
+    /// What to describe
     pub resource: Resource,
-    /// Only those of these names
+    /// Only the ones with these names
     pub names: Vec<String>,
-    /// The pod's namespace, where its name alone is not clear
+    /// The pod's namespace, if the name is ambiguous
     #[arg(short, long)]
     pub namespace: Option<String>,
 }
@@ -164,25 +164,25 @@ pub struct Describe {
 pub struct Logs {
     /// The pod
     pub pod: String,
-    /// The pod's namespace, where its name alone is not clear
+    /// The pod's namespace, if the name is ambiguous
     #[arg(short, long)]
     pub namespace: Option<String>,
-    /// The container; needed where the pod has several
+    /// The container [default: the pod's default or first container]
     #[arg(short, long)]
     pub container: Option<String>,
-    /// Go on as more is written
+    /// Keep printing new log lines as they are written
     #[arg(short, long)]
     pub follow: bool,
-    /// The container before the last restart
+    /// The previous instance of the container, before its last restart
     #[arg(short, long)]
     pub previous: bool,
-    /// Only so many last lines
+    /// Only this many lines from the end
     #[arg(long, value_name = "LINES")]
     pub tail: Option<u64>,
-    /// Only what is newer than this, like 5m or 1h30m
+    /// Only lines newer than this, like 5m or 1h30m
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub since: Option<Duration>,
-    /// Put the time before each line
+    /// Print the time before each line
     #[arg(long)]
     pub timestamps: bool,
 }
@@ -192,16 +192,16 @@ pub struct Logs {
 pub struct Exec {
     /// The pod
     pub pod: String,
-    /// The pod's namespace, where its name alone is not clear
+    /// The pod's namespace, if the name is ambiguous
     #[arg(short, long)]
     pub namespace: Option<String>,
-    /// The container; needed where the pod has several
+    /// The container [default: the pod's default or first container]
     #[arg(short, long)]
     pub container: Option<String>,
-    /// Pass this terminal's input on
+    /// Pass standard input to the command
     #[arg(short = 'i', long)]
     pub stdin: bool,
-    /// Give the command a terminal
+    /// Allocate a terminal for the command
     #[arg(short, long)]
     pub tty: bool,
     /// The command and its arguments
@@ -212,21 +212,21 @@ pub struct Exec {
 /// `gantry join`
 #[derive(Debug, Args)]
 pub struct Join {
-    /// The API server, host:port
+    /// The API server's address, host:port
     pub endpoint: Option<String>,
     /// The bootstrap token
     #[arg(long, alias = "discovery-token")]
     pub token: Option<String>,
-    /// The digest of the cluster's CA, sha256:...; may be repeated
+    /// The hash of the cluster's CA, sha256:...; may be repeated
     #[arg(long, value_name = "HASH", value_delimiter = ',')]
     pub discovery_token_ca_cert_hash: Vec<String>,
-    /// Trust whoever knows the token
+    /// Trust any server that knows the token
     #[arg(long)]
     pub discovery_token_unsafe_skip_ca_verification: bool,
-    /// A kubeconfig, or its https:// address, that says where the cluster is, instead of address and digest
+    /// A kubeconfig file, or its https:// URL, with the cluster's address and CA; replaces the address and the hash
     #[arg(long, value_name = "FILE")]
     pub discovery_file: Option<PathBuf>,
-    /// The node's name, if not the host's
+    /// The node's name, if it is not the host name
     #[arg(long, value_name = "NAME")]
     pub node_name: Option<String>,
 }
@@ -234,7 +234,7 @@ pub struct Join {
 /// `gantry reset`
 #[derive(Debug, Args)]
 pub struct Reset {
-    /// Do not ask first
+    /// Do not ask for confirmation
     #[arg(short, long)]
     pub yes: bool,
 }
@@ -242,10 +242,10 @@ pub struct Reset {
 /// `gantry doctor`
 #[derive(Debug, Args)]
 pub struct Doctor {
-    /// The form
+    /// The output format
     #[arg(short, long, value_enum, default_value = "text")]
     pub output: Report,
-    /// The flags that `gantry run` would be given.
+    /// The flags of `gantry run`.
     #[command(flatten)]
     pub flags: RunFlags,
 }
@@ -253,33 +253,33 @@ pub struct Doctor {
 /// `gantry check`
 #[derive(Debug, Args)]
 pub struct Check {
-    /// Manifests, or directories of them; - is standard input
+    /// Manifest files or directories; - is standard input
     #[arg(required = true, value_name = "FILE|DIR|-")]
     pub paths: Vec<PathBuf>,
-    /// The form
+    /// The output format
     #[arg(short, long, value_enum, default_value = "text")]
     pub output: Report,
-    /// The flags that `gantry run` would be given.
+    /// The flags of `gantry run`.
     #[command(flatten)]
     pub flags: RunFlags,
 }
 
-/// The form of a report that is text or JSON.
+/// The output format of a report: text or JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Report {
-    /// For people
+    /// Human-readable text
     Text,
-    /// For programs
+    /// JSON for programs
     Json,
 }
 
 /// `gantry cleanup`
 #[derive(Debug, Args)]
 pub struct Cleanup {
-    /// Do not ask first
+    /// Do not ask for confirmation
     #[arg(short, long)]
     pub yes: bool,
-    /// The flags that `gantry run` was given.
+    /// The flags of `gantry run`.
     #[command(flatten)]
     pub flags: RunFlags,
 }
@@ -287,7 +287,7 @@ pub struct Cleanup {
 /// `gantry version`
 #[derive(Debug, Args)]
 pub struct Version {
-    /// The form
+    /// The output format
     #[arg(short, long, value_enum, default_value = "text")]
     pub output: Report,
 }
@@ -302,7 +302,7 @@ pub struct Completions {
 /// `gantry man`
 #[derive(Debug, Args)]
 pub struct Man {
-    /// The directory; made where it is absent
+    /// The directory; created if it does not exist
     pub directory: PathBuf,
 }
 
@@ -317,7 +317,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// The definitions as clap's own value.
+/// The command line as a `clap::Command`.
 pub fn definitions() -> clap::Command {
     Cli::command()
 }
@@ -355,20 +355,20 @@ mod tests {
                   run          Run the agent
                   kubelet      Run the agent with the kubelet's flags and defaults
                   get          Show pods or the node
-                  describe     Tell one pod or the node in detail
-                  logs         Print what a container wrote
+                  describe     Show a pod or the node in detail
+                  logs         Print the logs of a container
                   exec         Run a command in a container
-                  check        Say whether manifests would run, without running them
-                  join         Make this machine a node of a cluster
-                  reset        Undo `gantry join`: pods, credentials, configuration
-                  doctor       Check this machine and say what to do
-                  cleanup      Remove what the agent made: pods, network, files
+                  check        Check whether manifests would run, without running them
+                  join         Join this machine to a cluster
+                  reset        Undo `gantry join`: remove pods, credentials and configuration
+                  doctor       Check this machine and suggest fixes
+                  cleanup      Remove everything the agent created: pods, network, files
                   version      Print the version
-                  completions  Print completions for a shell
-                  man          Write the man pages into a directory
+                  completions  Print shell completions
+                  man          Write the man pages to a directory
 
                 Options:
-                  -v, --verbose        Say why, down to the first cause, when something fails
+                  -v, --verbose        On failure, print the whole chain of causes
                       --socket <PATH>  The agent's socket [default: /run/gantry/gantry.sock]
                   -h, --help           Print help
                   -V, --version        Print version
@@ -387,64 +387,64 @@ mod tests {
                       --config <VALUE>
                           Read KubeletConfiguration and GantryConfiguration from this file
                       --config-dir <VALUE>
-                          Then read the *.conf files below this directory, in the order of their names
+                          Then read the *.conf files below this directory, sorted by name
                       --kubeconfig <VALUE>
-                          How to reach the API server whose node this is; without it there is none
+                          The kubeconfig for the API server; without it the agent runs standalone
                       --bootstrap-kubeconfig <VALUE>
-                          How to ask for the node's certificate where there is no kubeconfig, or its certificate has
-                          ended
+                          The kubeconfig to request the node's certificate with, if there is no kubeconfig or its
+                          certificate has expired
                       --pod-manifest-path <DIR>
-                          The directory of the pods' manifests [alias: --manifests]
+                          The directory of static pod manifests [alias: --manifests]
                       --hostname-override <VALUE>
-                          The node's name, if not the host's
+                          The node's name, if it is not the host name
                       --node-ip <VALUE>
-                          The node's address, or an IPv4 and an IPv6 one with a comma between
+                          The node's IP address, or an IPv4 and an IPv6 address separated by a comma
                       --node-labels <A=X,B=Y>
                           Labels of the node: key=value,key=value
                       --root-dir <VALUE>
-                          The directory of volumes and pods' files [default: /var/lib/kubelet]
+                          The directory of volumes and other files of pods [default: /var/lib/kubelet]
                       --state-dir <VALUE>
-                          The agent's own directory [default: /var/lib/gantry]
+                          The agent's state directory [default: /var/lib/gantry]
                       --cut-off-start <VALUE>
-                          Stored pods to start while the API server does not answer: Tolerated, Always or Never
-                          [default: Tolerated]
+                          Checkpointed pods to start while the API server does not answer: Tolerated, Always or
+                          Never [default: Tolerated]
                       --container-runtime-endpoint <VALUE>
                           containerd's socket, unix://...
                       --cgroup-driver <VALUE>
-                          systemd or cgroupfs, where containerd does not tell
+                          systemd or cgroupfs, if containerd does not report its driver
                       --pod-network <VALUE>
-                          Who connects the pods: own (this agent), cluster (a plugin that the cluster installs), or
-                          auto: own unless there is a kubeconfig [default: auto]
+                          Which network connects the pods: own (this agent's), cluster (a plugin that the cluster
+                          installs), or auto: own unless there is a kubeconfig [default: auto]
                       --network-cidr <VALUE>
-                          The network of all pods [default: 10.244.0.0/16]
+                          The address range of all pods [default: 10.244.0.0/16]
                       --pod-cidr <VALUE>
-                          This node's part of it [default: a free /24]
+                          The address range of this node's pods [default: a free /24]
                       --cni-conf-dir <VALUE>
-                          CNI configurations [default: /etc/cni/net.d]
+                          The directory of CNI configurations [default: /etc/cni/net.d]
                       --cni-bin-dir <VALUE>
-                          CNI plugins [default: /opt/cni/bin]
+                          The directory of CNI plugins [default: /opt/cni/bin]
                       --images-dir <VALUE>
-                          Image archives to import [default: <state-dir>/images]
+                          The directory of image archives to import [default: <state-dir>/images]
                       --pause-image <VALUE>
-                          The sandboxes' image [default: the agent's own]
+                          The sandbox (pause) image [default: the agent's own]
                       --log-level <VALUE>
                           error, warn, info, debug, trace, or a tracing filter [default: info]
                       --logging-format <VALUE>
-                          text or json [alias: --log-format]
+                          The log format: text or json [alias: --log-format]
                       --cluster-dns <A,B>
                           The cluster's DNS servers
                       --cluster-domain <VALUE>
                           The cluster's DNS domain
                       --max-pods <NUMBER>
-                          How many pods may run here [default: 110]
+                          The maximum number of pods on this node [default: 110]
                       --fail-swap-on[=<BOOL>]
                           Refuse to start while swap is on [default: true]
                       --healthz-port <NUMBER>
-                          The port of /healthz, 0 for none [default: 10248]
+                          The port of /healthz; 0 disables it [default: 10248]
                       --healthz-bind-address <VALUE>
-                          Its address [default: 127.0.0.1]
+                          The IP address of /healthz [default: 127.0.0.1]
                   -v, --verbose
-                          Say why, down to the first cause, when something fails
+                          On failure, print the whole chain of causes
                       --socket <PATH>
                           The agent's socket [default: /run/gantry/gantry.sock]
                   -h, --help
@@ -462,13 +462,13 @@ mod tests {
 
                 Arguments:
                   <RESOURCE>  What to show [possible values: pods, node]
-                  [NAMES]...  Only those of these names
+                  [NAMES]...  Only the ones with these names
 
                 Options:
-                  -n, --namespace <NAMESPACE>  Only pods of this namespace
-                  -A, --all-namespaces         Pods of all namespaces, and the namespace of each
-                  -o, --output <OUTPUT>        The form [possible values: wide, json, yaml, name]
-                  -v, --verbose                Say why, down to the first cause, when something fails
+                  -n, --namespace <NAMESPACE>  Only pods in this namespace
+                  -A, --all-namespaces         Pods in all namespaces, with their namespaces
+                  -o, --output <OUTPUT>        The output format [possible values: wide, json, yaml, name]
+                  -v, --verbose                On failure, print the whole chain of causes
                       --socket <PATH>          The agent's socket [default: /run/gantry/gantry.sock]
                   -h, --help                   Print help (see more with '--help')
             "#]],
@@ -476,27 +476,27 @@ mod tests {
         check_help(
             &["join"],
             expect![[r#"
-            Make this machine a node of a cluster
+            Join this machine to a cluster
 
             Usage: gantry join [OPTIONS] [ENDPOINT]
 
             Arguments:
-              [ENDPOINT]  The API server, host:port
+              [ENDPOINT]  The API server's address, host:port
 
             Options:
                   --token <TOKEN>
                       The bootstrap token
                   --discovery-token-ca-cert-hash <HASH>
-                      The digest of the cluster's CA, sha256:...; may be repeated
+                      The hash of the cluster's CA, sha256:...; may be repeated
                   --discovery-token-unsafe-skip-ca-verification
-                      Trust whoever knows the token
+                      Trust any server that knows the token
                   --discovery-file <FILE>
-                      A kubeconfig, or its https:// address, that says where the cluster is, instead of address
-                      and digest
+                      A kubeconfig file, or its https:// URL, with the cluster's address and CA; replaces the
+                      address and the hash
                   --node-name <NAME>
-                      The node's name, if not the host's
+                      The node's name, if it is not the host name
               -v, --verbose
-                      Say why, down to the first cause, when something fails
+                      On failure, print the whole chain of causes
                   --socket <PATH>
                       The agent's socket [default: /run/gantry/gantry.sock]
               -h, --help
@@ -508,13 +508,13 @@ mod tests {
         check_help(
             &["reset"],
             expect![[r#"
-            Undo `gantry join`: pods, credentials, configuration
+            Undo `gantry join`: remove pods, credentials and configuration
 
             Usage: gantry reset [OPTIONS]
 
             Options:
-              -y, --yes            Do not ask first
-              -v, --verbose        Say why, down to the first cause, when something fails
+              -y, --yes            Do not ask for confirmation
+              -v, --verbose        On failure, print the whole chain of causes
                   --socket <PATH>  The agent's socket [default: /run/gantry/gantry.sock]
               -h, --help           Print help
         "#]],
@@ -522,17 +522,17 @@ mod tests {
         check_help(
             &["describe"],
             expect![[r#"
-                Tell one pod or the node in detail
+                Show a pod or the node in detail
 
                 Usage: gantry describe [OPTIONS] <RESOURCE> [NAMES]...
 
                 Arguments:
-                  <RESOURCE>  What to tell of [possible values: pods, node]
-                  [NAMES]...  Only those of these names
+                  <RESOURCE>  What to describe [possible values: pods, node]
+                  [NAMES]...  Only the ones with these names
 
                 Options:
-                  -n, --namespace <NAMESPACE>  The pod's namespace, where its name alone is not clear
-                  -v, --verbose                Say why, down to the first cause, when something fails
+                  -n, --namespace <NAMESPACE>  The pod's namespace, if the name is ambiguous
+                  -v, --verbose                On failure, print the whole chain of causes
                       --socket <PATH>          The agent's socket [default: /run/gantry/gantry.sock]
                   -h, --help                   Print help (see more with '--help')
             "#]],
@@ -540,7 +540,7 @@ mod tests {
         check_help(
             &["logs"],
             expect![[r#"
-                Print what a container wrote
+                Print the logs of a container
 
                 Usage: gantry logs [OPTIONS] <POD>
 
@@ -548,14 +548,14 @@ mod tests {
                   <POD>  The pod
 
                 Options:
-                  -n, --namespace <NAMESPACE>  The pod's namespace, where its name alone is not clear
-                  -c, --container <CONTAINER>  The container; needed where the pod has several
-                  -f, --follow                 Go on as more is written
-                  -p, --previous               The container before the last restart
-                      --tail <LINES>           Only so many last lines
-                      --since <DURATION>       Only what is newer than this, like 5m or 1h30m
-                      --timestamps             Put the time before each line
-                  -v, --verbose                Say why, down to the first cause, when something fails
+                  -n, --namespace <NAMESPACE>  The pod's namespace, if the name is ambiguous
+                  -c, --container <CONTAINER>  The container [default: the pod's default or first container]
+                  -f, --follow                 Keep printing new log lines as they are written
+                  -p, --previous               The previous instance of the container, before its last restart
+                      --tail <LINES>           Only this many lines from the end
+                      --since <DURATION>       Only lines newer than this, like 5m or 1h30m
+                      --timestamps             Print the time before each line
+                  -v, --verbose                On failure, print the whole chain of causes
                       --socket <PATH>          The agent's socket [default: /run/gantry/gantry.sock]
                   -h, --help                   Print help
             "#]],
@@ -572,11 +572,11 @@ mod tests {
                   <COMMAND>...  The command and its arguments
 
                 Options:
-                  -n, --namespace <NAMESPACE>  The pod's namespace, where its name alone is not clear
-                  -c, --container <CONTAINER>  The container; needed where the pod has several
-                  -i, --stdin                  Pass this terminal's input on
-                  -t, --tty                    Give the command a terminal
-                  -v, --verbose                Say why, down to the first cause, when something fails
+                  -n, --namespace <NAMESPACE>  The pod's namespace, if the name is ambiguous
+                  -c, --container <CONTAINER>  The container [default: the pod's default or first container]
+                  -i, --stdin                  Pass standard input to the command
+                  -t, --tty                    Allocate a terminal for the command
+                  -v, --verbose                On failure, print the whole chain of causes
                       --socket <PATH>          The agent's socket [default: /run/gantry/gantry.sock]
                   -h, --help                   Print help
             "#]],
@@ -584,74 +584,74 @@ mod tests {
         check_help(
             &["cleanup"],
             expect![[r#"
-                Remove what the agent made: pods, network, files
+                Remove everything the agent created: pods, network, files
 
                 Usage: gantry cleanup [OPTIONS]
 
                 Options:
                   -y, --yes
-                          Do not ask first
+                          Do not ask for confirmation
                       --config <VALUE>
                           Read KubeletConfiguration and GantryConfiguration from this file
                       --config-dir <VALUE>
-                          Then read the *.conf files below this directory, in the order of their names
+                          Then read the *.conf files below this directory, sorted by name
                       --kubeconfig <VALUE>
-                          How to reach the API server whose node this is; without it there is none
+                          The kubeconfig for the API server; without it the agent runs standalone
                       --bootstrap-kubeconfig <VALUE>
-                          How to ask for the node's certificate where there is no kubeconfig, or its certificate has
-                          ended
+                          The kubeconfig to request the node's certificate with, if there is no kubeconfig or its
+                          certificate has expired
                       --pod-manifest-path <DIR>
-                          The directory of the pods' manifests [alias: --manifests]
+                          The directory of static pod manifests [alias: --manifests]
                       --hostname-override <VALUE>
-                          The node's name, if not the host's
+                          The node's name, if it is not the host name
                       --node-ip <VALUE>
-                          The node's address, or an IPv4 and an IPv6 one with a comma between
+                          The node's IP address, or an IPv4 and an IPv6 address separated by a comma
                       --node-labels <A=X,B=Y>
                           Labels of the node: key=value,key=value
                       --root-dir <VALUE>
-                          The directory of volumes and pods' files [default: /var/lib/kubelet]
+                          The directory of volumes and other files of pods [default: /var/lib/kubelet]
                       --state-dir <VALUE>
-                          The agent's own directory [default: /var/lib/gantry]
+                          The agent's state directory [default: /var/lib/gantry]
                       --cut-off-start <VALUE>
-                          Stored pods to start while the API server does not answer: Tolerated, Always or Never
-                          [default: Tolerated]
+                          Checkpointed pods to start while the API server does not answer: Tolerated, Always or
+                          Never [default: Tolerated]
                       --container-runtime-endpoint <VALUE>
                           containerd's socket, unix://...
                       --cgroup-driver <VALUE>
-                          systemd or cgroupfs, where containerd does not tell
+                          systemd or cgroupfs, if containerd does not report its driver
                       --pod-network <VALUE>
-                          Who connects the pods: own (this agent), cluster (a plugin that the cluster installs), or
-                          auto: own unless there is a kubeconfig [default: auto]
+                          Which network connects the pods: own (this agent's), cluster (a plugin that the cluster
+                          installs), or auto: own unless there is a kubeconfig [default: auto]
                       --network-cidr <VALUE>
-                          The network of all pods [default: 10.244.0.0/16]
+                          The address range of all pods [default: 10.244.0.0/16]
                       --pod-cidr <VALUE>
-                          This node's part of it [default: a free /24]
+                          The address range of this node's pods [default: a free /24]
                       --cni-conf-dir <VALUE>
-                          CNI configurations [default: /etc/cni/net.d]
+                          The directory of CNI configurations [default: /etc/cni/net.d]
                       --cni-bin-dir <VALUE>
-                          CNI plugins [default: /opt/cni/bin]
+                          The directory of CNI plugins [default: /opt/cni/bin]
                       --images-dir <VALUE>
-                          Image archives to import [default: <state-dir>/images]
+                          The directory of image archives to import [default: <state-dir>/images]
                       --pause-image <VALUE>
-                          The sandboxes' image [default: the agent's own]
+                          The sandbox (pause) image [default: the agent's own]
                       --log-level <VALUE>
                           error, warn, info, debug, trace, or a tracing filter [default: info]
                       --logging-format <VALUE>
-                          text or json [alias: --log-format]
+                          The log format: text or json [alias: --log-format]
                       --cluster-dns <A,B>
                           The cluster's DNS servers
                       --cluster-domain <VALUE>
                           The cluster's DNS domain
                       --max-pods <NUMBER>
-                          How many pods may run here [default: 110]
+                          The maximum number of pods on this node [default: 110]
                       --fail-swap-on[=<BOOL>]
                           Refuse to start while swap is on [default: true]
                       --healthz-port <NUMBER>
-                          The port of /healthz, 0 for none [default: 10248]
+                          The port of /healthz; 0 disables it [default: 10248]
                       --healthz-bind-address <VALUE>
-                          Its address [default: 127.0.0.1]
+                          The IP address of /healthz [default: 127.0.0.1]
                   -v, --verbose
-                          Say why, down to the first cause, when something fails
+                          On failure, print the whole chain of causes
                       --socket <PATH>
                           The agent's socket [default: /run/gantry/gantry.sock]
                   -h, --help
@@ -666,8 +666,8 @@ mod tests {
             Usage: gantry version [OPTIONS]
 
             Options:
-              -o, --output <OUTPUT>  The form [default: text] [possible values: text, json]
-              -v, --verbose          Say why, down to the first cause, when something fails
+              -o, --output <OUTPUT>  The output format [default: text] [possible values: text, json]
+              -v, --verbose          On failure, print the whole chain of causes
                   --socket <PATH>    The agent's socket [default: /run/gantry/gantry.sock]
               -h, --help             Print help (see more with '--help')
         "#]],
@@ -675,7 +675,7 @@ mod tests {
         check_help(
             &["completions"],
             expect![[r#"
-            Print completions for a shell
+            Print shell completions
 
             Usage: gantry completions [OPTIONS] <SHELL>
 
@@ -683,7 +683,7 @@ mod tests {
               <SHELL>  The shell [possible values: bash, elvish, fish, powershell, zsh]
 
             Options:
-              -v, --verbose        Say why, down to the first cause, when something fails
+              -v, --verbose        On failure, print the whole chain of causes
                   --socket <PATH>  The agent's socket [default: /run/gantry/gantry.sock]
               -h, --help           Print help
         "#]],
@@ -691,15 +691,15 @@ mod tests {
         check_help(
             &["man"],
             expect![[r#"
-            Write the man pages into a directory
+            Write the man pages to a directory
 
             Usage: gantry man [OPTIONS] <DIRECTORY>
 
             Arguments:
-              <DIRECTORY>  The directory; made where it is absent
+              <DIRECTORY>  The directory; created if it does not exist
 
             Options:
-              -v, --verbose        Say why, down to the first cause, when something fails
+              -v, --verbose        On failure, print the whole chain of causes
                   --socket <PATH>  The agent's socket [default: /run/gantry/gantry.sock]
               -h, --help           Print help
         "#]],

@@ -1,4 +1,4 @@
-//! The program `gantry`, and `kubelet` where it is installed under that name.
+//! The program `gantry`, and `kubelet` if it is installed under that name.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -10,7 +10,7 @@ fn main() -> ExitCode {
     let cli = match cli::parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(Stop::Show(text)) => {
-            // A reader that went away has seen enough.
+            // A closed pipe is not an error.
             let _ = std::io::stdout().write_all(text.as_bytes());
             return ExitCode::SUCCESS;
         }
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             let chain = error.chain().skip(1).map(|cause| format!("\n  because: {cause}"));
-            // One line a person can act on; with -v the causes each on their own.
+            // One line to act on; with -v each cause on a line of its own.
             let text = if verbose {
                 format!("{error}{}", chain.collect::<String>())
             } else {

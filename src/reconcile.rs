@@ -1,10 +1,10 @@
-//! Loop 1: moves the world towards what is desired.
+//! Loop 1: moves the observed state towards the desired state.
 //!
 //! It decides nothing itself and does nothing itself: for the node, and for each pod name whose inputs changed, it asks
 //! `plan` and gives the plan to `act`, never two for one key at once. It alone writes [`Memory`].
 //!
-//! A name is planned again only after a snapshot has been read that is younger than the last thing done for
-//! it, so a stale picture never makes a second container.
+//! A name is planned again only after a snapshot that is newer than the last work on it, so a stale snapshot never
+//! causes a second container.
 
 mod marking;
 mod node;
@@ -37,87 +37,87 @@ use crate::observe;
 use crate::plan::node::NodeDecisions;
 use crate::plan::{PlanView, gc, pod as plan_pod, restart};
 
-/// The longest the loop sleeps: the net under deadlines that a changed clock would miss.
+/// The longest sleep: a safety net for deadlines that a clock change would miss.
 pub const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
-/// How soon a removal of remains that failed is tried again.
+/// How soon a failed removal of remains is retried.
 const LEFTOVER_RETRY: Duration = Duration::from_secs(60);
 
-/// How soon a pod is planned again by whose plan nothing has changed: no failure to wait out, nothing seen.
-/// The runtime answers calls about one container with `Unavailable` while it answers all others.
+/// How soon a pod is planned again after a plan that changed nothing: no failure to back off from, no change observed.
+/// The runtime may answer calls about one container with `Unavailable` while it answers all others.
 const NO_PROGRESS_RETRY: Duration = Duration::from_secs(1);
 
-/// How soon a pod is planned again by whose plan a worker died: everything has been listed anew by then.
+/// How soon a pod is planned again after its worker panicked: everything has been listed again by then.
 const DEATH_RETRY: Duration = Duration::from_secs(60);
 
-/// What the loop reads.
+/// The loop's inputs.
 pub struct ReconcileInputs {
-    /// What all sources want.
+    /// The desired state from all sources.
     pub desired: watch::Receiver<Arc<Desired>>,
-    /// What is.
+    /// The observed state.
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
-    /// Counts images that were imported.
+    /// Counts imported images.
     pub imported: watch::Receiver<u64>,
-    /// The Services of the cluster: read when a container is made, waited for only until they are known.
+    /// The Services of the cluster: read when a container is created; the loop waits only until they are first known.
     pub services: watch::Receiver<Services>,
-    /// The node as the API server has it: read when a pod is admitted.
+    /// The Node object from the API server: read when a pod is admitted.
     pub node: watch::Receiver<ApiNode>,
 }
 
-/// What the loop needs to decide and to do.
+/// What the loop needs to plan and to act.
 #[derive(Clone)]
 pub struct Rooms {
-    /// How the node is configured.
+    /// The node's configuration.
     pub policy: Arc<NodePolicy>,
     /// How much the node has for pods.
     pub limits: NodeLimits,
-    /// Carries plans out.
+    /// Executes plans.
     pub act: Arc<ActContext>,
-    /// Reads the world again.
+    /// Requests reads from the observer.
     pub observe: observe::Handle,
 }
 
-/// What the loop tells.
+/// What the loop publishes.
 pub struct Outputs {
-    /// What is remembered, for status.
+    /// The memory, for status.
     pub memory: watch::Sender<Arc<Memory>>,
-    /// What was done, for events and metrics.
+    /// Executed steps, for events and metrics.
     pub outcomes: mpsc::UnboundedSender<Executed>,
-    /// What became of the cgroups above the pods.
+    /// The state of the QoS cgroups.
     pub levels: watch::Sender<Levels>,
     /// Called at each turn, for the health check.
     pub beat: Box<dyn Fn() + Send>,
 }
 
-/// What is worked on; never twice at once.
+/// What is being worked on; never twice at once.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
     /// The node as a whole. It comes first: pods that it rejects are not planned before that is known.
     Node,
     /// A pod name.
     Pod(PodName),
-    /// What lies on disk and in cgroups of a UID that nobody knows.
+    /// A UID that only a directory or a cgroup refers to.
     Leftover(PodUid),
 }
 
-/// What a worker tells.
+/// What a worker sends to the loop.
 enum Message {
-    /// The plan is carried out, or was given up.
+    /// The plan was executed or abandoned.
     Finished(Key, Arc<Outcome>),
-    /// The snapshot has seen it: the key may be planned again.
+    /// The snapshot shows the result: the key may be planned again.
     Settled(Key),
     /// The worker panicked.
     Died(Key),
 }
 
-/// What a worker is at.
+/// What a worker is doing.
 struct Work {
-    /// The UID that the plan is about.
+    /// The UID of the plan.
     uid: PodUid,
     cancel: CancellationToken,
-    /// When the grace is over, where the pod is ended.
+    /// When the grace period ends, if the pod is being ended.
     ends: Option<Timestamp>,
-    /// What was remembered when it was planned.
+    /// The memory at planning time.
     memory: Option<Arc<PodMemory>>,
 }
 
@@ -137,7 +137,7 @@ struct Loop {
     to_loop: mpsc::UnboundedSender<Message>,
 }
 
-/// Runs the loop until cancelled; then waits for the steps that are under way.
+/// Runs the loop until canceled; then waits for the steps in progress.
 pub async fn run(mut inputs: ReconcileInputs, rooms: Rooms, outputs: Outputs, cancel: CancellationToken) {
     let (to_loop, mut from_workers) = mpsc::unbounded_channel();
     let (levels, levels_out) = watch::channel(Vec::new());
@@ -169,7 +169,7 @@ pub async fn run(mut inputs: ReconcileInputs, rooms: Rooms, outputs: Outputs, ca
             outputs.memory.send_replace(Arc::new(state.memory.clone()));
         }
         let services_known = state.services.borrow().are_known();
-        // Every arm may be cancelled: watches and the channel keep what was not taken, a deadline stays in the map.
+        // Every arm is cancel-safe: watches and the channel keep what was not taken, a deadline stays in the map.
         let cause = tokio::select! {
             () = cancel.cancelled() => break,
             Ok(()) = inputs.desired.changed() => "desired",
@@ -190,8 +190,8 @@ pub async fn run(mut inputs: ReconcileInputs, rooms: Rooms, outputs: Outputs, ca
 }
 
 impl Loop {
-    /// Whether remains of the pod that shall run under this name are being removed: a manifest that comes back
-    /// has its former UID.
+    /// Whether remains of the desired pod of this name are being removed: a manifest that comes back has its former
+    /// UID.
     fn is_being_cleared(&self, name: &PodName) -> bool {
         let wanted = self.desired.get(name).map(|pod| Key::Leftover(pod.uid.clone()));
         wanted.is_some_and(|leftover| self.busy.contains_key(&leftover))
@@ -226,11 +226,11 @@ impl Loop {
                 Key::Pod(name) if self.decisions.deferred.contains_key(name) => continue,
                 Key::Pod(name) => {
                     let planned = std::panic::catch_unwind(AssertUnwindSafe(|| self.plan_pod(name, now)));
-                    // A fault that one pod brings to light must neither end the agent nor leave the pod alone for ever.
+                    // A panic caused by one pod must neither end the agent nor leave the pod unattended forever.
                     let Ok((uid, plan, remembered)) = planned else {
                         tracing::error!(
                             pod = %name,
-                            "planning a pod ended by a fault in gantry: please report it; it is tried again"
+                            "planning a pod panicked; this is a bug in gantry, please report it; retrying"
                         );
                         self.deadlines.insert(key, now + DEATH_RETRY);
                         continue;
@@ -252,7 +252,7 @@ impl Loop {
         changed
     }
 
-    /// Plans one name, with what is remembered brought up to date; answers whether that changed.
+    /// Plans one name with up-to-date memory; returns whether the memory changed.
     fn plan_pod(&mut self, name: &PodName, now: Timestamp) -> (PodUid, Plan, bool) {
         let (nothing, no_objects) = (ObservedName::default(), Objects::default());
         let services = self.services.borrow();
@@ -291,7 +291,7 @@ impl Loop {
         let runtime_ready = view.runtime_ready;
         drop(services);
         let memory = match &wanted {
-            // Of another UID that is being removed, what is remembered stays until it is gone.
+            // The memory of another UID that is being removed stays until it is gone.
             Some(pod) if subject.as_ref() == Some(&pod.uid) => {
                 let mut memory = restart::remembered(before.as_deref(), pod, observed, now);
                 if runtime_ready {
@@ -309,7 +309,7 @@ impl Loop {
         (subject.unwrap_or_else(|| PodUid(String::new())), plan, changed)
     }
 
-    /// Forgets that pulls failed: what was missing may be there now.
+    /// Clears pull failures: the missing image may exist now.
     fn images_arrived(&mut self) {
         for (name, memory) in &mut self.memory.pods {
             if memory

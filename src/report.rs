@@ -1,7 +1,8 @@
-//! Loop 2: tells what the world is.
+//! Loop 2: reports the observed state.
 //!
-//! It recomputes the status of each pod whose inputs changed, and the node's every few seconds and whenever
-//! the runtime's health changes. It moves nothing in the world; it alone writes [`PodsReport`] and the node.
+//! It recomputes the status of each pod whose inputs changed, and the node's status every few seconds and whenever the
+//! runtime's health changes. It changes nothing on the machine; it is the only writer of [`PodsReport`] and the node
+//! status.
 
 mod events;
 mod pod;
@@ -28,50 +29,50 @@ use crate::status::object::{self as pod_object, Wanted};
 use crate::status::pressure::Pressure;
 use crate::status::{node as node_status, node_events, pod as pod_status};
 
-/// The longest the loop sleeps: the net under deadlines that a changed clock would miss.
+/// The longest sleep: a safety net for deadlines that a clock change would miss.
 pub const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
-/// What the loop reads.
+/// The loop's inputs.
 pub struct ReportInputs {
-    /// What all sources want.
+    /// The desired state from all sources.
     pub desired: watch::Receiver<Arc<Desired>>,
-    /// What is.
+    /// The observed state.
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
-    /// What is remembered.
+    /// The memory of the reconcile loop.
     pub memory: watch::Receiver<Arc<Memory>>,
-    /// What is being done.
+    /// The work in progress.
     pub beginnings: mpsc::UnboundedReceiver<Beginning>,
-    /// What was done.
+    /// The executed steps.
     pub outcomes: mpsc::UnboundedReceiver<Executed>,
-    /// What is measured of the machine; a new value every `nodeStatusUpdateFrequency`.
+    /// Measurements of the machine; a new value every `nodeStatusUpdateFrequency`.
     pub measured: watch::Receiver<Arc<Measured>>,
-    /// The subnet of the node's pods, where this program connects them; in a cluster it is learned later.
+    /// The subnet of the node's pods, if this program connects them; in a cluster it is learned later.
     pub subnet: watch::Receiver<Option<ipnet::IpNet>>,
-    /// What became of the cgroups above the pods.
+    /// The state of the QoS cgroups.
     pub levels: watch::Receiver<Levels>,
 }
 
 /// What does not change while the loop runs.
 pub struct Facts {
-    /// How the node is configured.
+    /// The node's configuration.
     pub policy: Arc<NodePolicy>,
-    /// What the node tells of itself.
+    /// The node's own facts.
     pub settings: NodeSettings,
-    /// What the machine is.
+    /// The machine's properties.
     pub machine: MachineFacts,
 }
 
-/// What the loop tells.
+/// What the loop publishes.
 pub struct Outputs {
     /// The pods.
     pub pods: watch::Sender<Arc<PodsReport>>,
     /// The node.
     pub node: watch::Sender<Arc<Node>>,
-    /// What happened, as it happens; nobody may listen.
+    /// Events as they happen; there may be no receiver.
     pub events: mpsc::UnboundedSender<Event>,
     /// Called at each turn, for the health check.
     pub beat: Box<dyn Fn() + Send>,
-    /// Called with what was done, for the metrics.
+    /// Called with each executed step, for the metrics.
     pub count: Box<dyn Fn(&Outcome) + Send>,
 }
 
@@ -80,11 +81,11 @@ struct Loop {
     desired: Arc<Desired>,
     snapshot: Arc<Snapshot>,
     memory: Arc<Memory>,
-    /// The last version of each pod that is shown, also while it is being removed.
+    /// The last reported version of each pod, also while the pod is being removed.
     shown: BTreeMap<PodName, Arc<Pod>>,
-    /// When a status changes though nothing happens.
+    /// When a status changes with time alone.
     due: BTreeMap<PodName, Timestamp>,
-    /// What was told of pods that wait for the runtime's network.
+    /// What was reported for pods that wait for the runtime's network.
     offline: BTreeMap<PodName, (PodUid, String)>,
     report: PodsReport,
     pressure: Pressure,
@@ -92,14 +93,14 @@ struct Loop {
     events: mpsc::UnboundedSender<Event>,
 }
 
-/// Runs the loop until cancelled.
+/// Runs the loop until canceled.
 pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cancel: CancellationToken) {
     let mut state = Loop::new(facts, outputs.events);
     let cgroups = state.facts.policy.cgroup.version;
     state.tell_of_node(node_events::starting(cgroups), state.started);
     let mut node: Option<Node> = None;
     loop {
-        // Every arm may be cancelled: the watches and the channels keep what was not taken.
+        // Every arm is cancel-safe: the watches and the channels keep what was not taken.
         let wait = state.until_next_change(Timestamp::now());
         let mut begun = Vec::new();
         let (mut tell_node, executed) = tokio::select! {
@@ -132,7 +133,7 @@ pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cance
         changed |= state.take_due(now);
         changed |=
             std::mem::replace(&mut state.report.listed, state.snapshot.listed) != state.snapshot.listed;
-        // What has ended has begun before.
+        // What has ended started before.
         begun.extend(std::iter::from_fn(|| inputs.beginnings.try_recv().ok()));
         for beginning in &begun {
             changed |= state.take_begun(beginning);
@@ -171,7 +172,7 @@ impl Loop {
         }
     }
 
-    /// Recomputes what depends on a changed input; answers whether the report changed.
+    /// Recomputes what depends on a changed input; returns whether the report changed.
     fn take(
         &mut self,
         desired: Arc<Desired>,
@@ -207,7 +208,7 @@ impl Loop {
         changed
     }
 
-    /// Keeps of which pods under a name something is left that nobody wants; answers whether that changed.
+    /// Records which pods under a name have remains that no source wants; returns whether that changed.
     fn take_leaving(&mut self, name: &PodName) -> bool {
         let wanted = self.desired.get(name).map(|pod| &pod.uid);
         let observed = self.snapshot.pods.get(name);
@@ -220,18 +221,19 @@ impl Loop {
         before.as_ref() != self.report.leaving.get(name)
     }
 
-    /// Recomputes one pod, as [`Self::tell_one`] does. A fault that one pod brings to light leaves the others' statuses
-    /// alone, and its own as it was.
+    /// Recomputes one pod, as [`Self::tell_one`] does. A panic caused by one pod leaves the other statuses untouched
+    /// and keeps the pod's last status.
     fn tell(&mut self, name: &PodName, now: Timestamp) -> bool {
         let told = std::panic::catch_unwind(AssertUnwindSafe(|| self.tell_one(name, now)));
         told.unwrap_or_else(|_| {
-            tracing::error!(pod = %name, "a status ended by a fault in gantry: please report it; the last one stays");
+            tracing::error!(pod = %name, "computing a pod's status panicked; this is a bug in gantry, please report \
+             it; keeping the last status");
             self.due.remove(name);
             false
         })
     }
 
-    /// Recomputes one pod; answers whether what is told of it changed.
+    /// Recomputes one pod; returns whether its reported status changed.
     fn tell_one(&mut self, name: &PodName, now: Timestamp) -> bool {
         let Some(pod) = self.known_pod(name) else {
             return self.forget(name);
@@ -314,7 +316,7 @@ impl Loop {
         changed || is_doubted_anew
     }
 
-    /// Tells again what changes by time alone.
+    /// Reports again what changes with time alone.
     fn take_due(&mut self, now: Timestamp) -> bool {
         let due: Vec<PodName> = self
             .due

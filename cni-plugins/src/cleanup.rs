@@ -1,5 +1,5 @@
-//! Removes what a network leaves on the host when its last pod is gone: its bridge, its nftables tables, its
-//! records of addresses. For the agent; no plugin calls it.
+//! Removes what remains of a network on the host when its last pod is gone: its bridge, its nftables tables, its
+//! address records. Called by the agent, by no plugin.
 
 use std::path::Path;
 
@@ -11,26 +11,25 @@ use crate::netlink::socket::{NetlinkError, Socket};
 use crate::request::{check_interface_name, is_name};
 use crate::{forwarding, portmap};
 
-/// What could not be removed; everything else was.
+/// The parts that could not be removed; all others were.
 #[derive(Debug, thiserror::Error)]
-#[error("not everything of network {network} could be removed: {}", failures.join("; "))]
+#[error("cannot remove all of network {network}: {}", failures.join("; "))]
 pub struct CleanupError {
     /// The network.
     pub network: String,
-    /// One sentence for each thing left.
+    /// One message for each remaining part.
     pub failures: Vec<String>,
 }
 
-/// Removes the network called `network` from this host (the network namespace of the calling thread): the bridge
-/// called `bridge`, the masquerading, the rules of
-/// [`crate::forwarding`], the forwarded ports of its pods, and the records under `data_dir` (the
-/// default directory if `None`). What is not there is no error; after a failure it goes on. Pods that are still
-/// connected lose their network.
+/// Removes the network called `network` from this host (the network namespace of the calling thread): the bridge called
+/// `bridge`, the masquerading, the rules of [`crate::forwarding`], the forwarded ports of its pods, and the records
+/// under `data_dir` (the default directory if `None`). Missing parts are not an error; after a failure it continues.
+/// Pods that are still connected lose their network.
 pub fn cleanup(network: &str, bridge: &str, data_dir: Option<&Path>) -> Result<(), CleanupError> {
     let mut failures = Vec::new();
     if !is_name(network) || check_interface_name(bridge).is_err() {
         failures.push(format!(
-            "{network:?} and {bridge:?} are not names of a network and a bridge"
+            "network {network:?} or bridge {bridge:?} is not a valid name"
         ));
     } else {
         failures.extend(remove_bridge(bridge).err());
@@ -56,7 +55,7 @@ fn remove_bridge(name: &str) -> Result<(), String> {
             return Ok(None);
         };
         if found.kind != "bridge" {
-            return Ok(Some(format!("{name} is not a bridge and was left alone")));
+            return Ok(Some(format!("{name} is not a bridge and was not removed")));
         }
         link::delete(&mut socket, &found).map(|()| None)
     };

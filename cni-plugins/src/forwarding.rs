@@ -1,7 +1,8 @@
-//! Hosts that drop what they forward. Docker sets the policy of iptables' FORWARD chain to DROP, and a packet must
-//! please every chain of every table: no rule of a table of ours can let it through. So a rule goes into that chain.
+//! Support for hosts that drop forwarded packets. Docker sets the policy of iptables' FORWARD chain to DROP, and a
+//! packet must pass every chain of every table: no rule in a table of the plugins can override that. So a rule is added
+//! to that chain.
 //!
-//! For the agent, once per start and whenever it looks after the host; no plugin calls it.
+//! Called by the agent, once per start and on each check of the host; by no plugin.
 
 use std::fs;
 
@@ -13,17 +14,17 @@ use crate::nftables::transaction::{Transaction, base_chains, look_and_change, ru
 
 /// linux/netfilter.h `NF_INET_FORWARD`
 const FORWARD: u32 = 2;
-/// What iptables calls its table and chain, which programs share by convention.
+/// The names of iptables' table and chain, which programs share by convention.
 const TABLE: &str = "filter";
 const CHAIN: &str = "FORWARD";
 
-/// Whether packets from and to pods get through the host.
+/// Whether the host forwards packets from and to pods.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Forwarding {
-    /// Chains that drop by default and have our rules now, as `table ip filter, chain FORWARD`.
+    /// Chains that drop by default and now have our rules, as `table ip filter, chain FORWARD`.
     pub opened: Vec<String>,
-    /// Chains that drop by default and are left alone, because they belong to somebody's own rule set: the reader
-    /// of the log must add a rule there, or knows that there is one.
+    /// Chains that drop by default but are not changed, because they belong to another rule set: the administrator must
+    /// add a rule there, unless there is one already.
     pub closed: Vec<String>,
 }
 
@@ -50,7 +51,7 @@ pub fn allow(bridge: &str) -> Result<Forwarding, NetlinkError> {
                 .push(format!("table {}, chain {}", chain.table, chain.name)),
         }
     }
-    // The older iptables keeps its rules where only itself can read them.
+    // The older iptables stores its rules where only it can read them.
     let legacy = fs::read_to_string("/proc/net/ip_tables_names").unwrap_or_default();
     if legacy.lines().any(|table| table == TABLE) {
         forwarding
@@ -60,7 +61,7 @@ pub fn allow(bridge: &str) -> Result<Forwarding, NetlinkError> {
     Ok(forwarding)
 }
 
-/// Takes the rules for `bridge` away again.
+/// Removes the rules for `bridge`.
 pub fn remove(socket: &mut Socket, bridge: &str) -> Result<(), NetlinkError> {
     for family in Family::ALL {
         look_and_change(socket, "remove the rules of chain FORWARD", |socket| {
@@ -77,7 +78,7 @@ pub fn remove(socket: &mut Socket, bridge: &str) -> Result<(), NetlinkError> {
 }
 
 fn open(socket: &mut Socket, family: Family, bridge: &str) -> Result<(), NetlinkError> {
-    look_and_change(socket, "let pods through chain FORWARD", |socket| {
+    look_and_change(socket, "let pod packets pass chain FORWARD", |socket| {
         let found = rules(socket, family, TABLE)?;
         let mut change = Transaction::default();
         for rule in wanted(bridge) {

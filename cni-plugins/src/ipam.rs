@@ -1,4 +1,4 @@
-//! Other IPAM plugins, run as programs ("Plugin Delegation" in the specification). `host-local` never comes here.
+//! Other IPAM plugins, run as programs ("Plugin Delegation" in the specification). `host-local` is not run this way.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -12,10 +12,10 @@ use crate::types::{CniResult, Code, Error};
 /// Runs the IPAM plugin `name` for ADD.
 pub fn add(request: &Request, name: &str) -> Result<CniResult, Error> {
     let answer = run(request, name, "ADD")?;
-    CniResult::from_json(&answer, &format!("the answer of IPAM plugin {name}"))
+    CniResult::from_json(&answer, &format!("the result of IPAM plugin {name}"))
 }
 
-/// Runs the IPAM plugin `name` for `command`, one that answers nothing.
+/// Runs the IPAM plugin `name` for `command`, which returns nothing.
 pub fn tell(request: &Request, name: &str, command: &str) -> Result<(), Error> {
     run(request, name, command).map(|_| ())
 }
@@ -31,7 +31,7 @@ fn run(request: &Request, name: &str, command: &str) -> Result<Value, Error> {
         .spawn()
         .map_err(failed)?;
     if let Some(mut stdin) = child.stdin.take() {
-        // A plugin that ends without reading says why by itself.
+        // If the plugin ends without reading, its answer says why.
         let _ = stdin.write_all(request.input.as_bytes());
     }
     let output = child.wait_with_output().map_err(failed)?;
@@ -42,10 +42,10 @@ fn run(request: &Request, name: &str, command: &str) -> Result<Value, Error> {
     let said = answer
         .get("msg")
         .and_then(Value::as_str)
-        .unwrap_or("it gave no reason");
+        .unwrap_or("no reason given");
     Err(Error::new(
         Code::Io,
-        format!("IPAM plugin {name} failed at {command}: {said}"),
+        format!("IPAM plugin {name} failed on {command}: {said}"),
     ))
 }
 

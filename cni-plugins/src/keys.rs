@@ -1,13 +1,13 @@
-//! The keys of configurations. The plugins of containernetworking are written in Go, whose decoder takes a key in any
-//! mixture of capital and small letters (containerd before 2.0 writes `HostPort`); so every key that is known is spelled
-//! here as it is documented, before anybody reads it.
+//! The keys of configurations. The plugins of containernetworking are written in Go, whose decoder ignores the case of
+//! keys (containerd before 2.0 writes `HostPort`); so every known key is changed to its documented spelling before the
+//! configuration is read.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use serde_json::Value;
 
-/// All keys that a plugin here reads, at any depth: those of the protocol, then those of the plugins.
+/// All keys that these plugins read, at any depth: those of the protocol, then those of the plugins.
 const KNOWN: &[&str] = &[
     "cniVersion",
     "name",
@@ -79,7 +79,8 @@ const KNOWN: &[&str] = &[
 static SPELLINGS: LazyLock<HashMap<String, &str>> =
     LazyLock::new(|| KNOWN.iter().map(|key| (key.to_ascii_lowercase(), *key)).collect());
 
-/// Spells the known keys of `value` as they are documented. Of two spellings of one key the documented one counts.
+/// Changes the known keys of `value` to their documented spelling. If a key appears in two spellings, the documented
+/// one counts.
 pub fn spell(value: &mut Value) {
     match value {
         Value::Object(map) => {
@@ -101,7 +102,7 @@ pub fn spell(value: &mut Value) {
     }
 }
 
-/// How `key` is spelled, where it is written otherwise.
+/// The documented spelling of `key`, if it differs.
 fn spelling(key: &str) -> Option<&'static str> {
     let known = SPELLINGS.get(&key.to_ascii_lowercase())?;
     (*known != key).then_some(known)

@@ -1,13 +1,12 @@
 //! The CNI plugins of gantry: `loopback`, `bridge`, `host-local` and `portmap`, for the protocol versions 0.3.0 to
-//! 1.1.0. One binary is all of them, under the name it is called by.
+//! 1.1.0. One binary contains all of them, and the name it is called by selects one.
 //!
-//! A run goes one way: [`skel`] turns environment and stdin into a [`request::Request`]; the plugin's `conf` reads its
-//! keys, `plan` (or `rules`, or `allocate`) decides everything without touching anything, `apply` does it in order
-//! and takes it back on failure; [`types`] writes the answer.
+//! A call goes through these stages: [`skel`] turns environment and stdin into a [`request::Request`]; the plugin's
+//! `conf` reads its keys, `plan` (or `rules`, or `allocate`) decides everything without side effects, `apply` executes
+//! it in order and reverts it on failure; [`types`] writes the result.
 //!
-//! What is not here: no thread outlives a call, no program is started (but an IPAM plugin that is not
-//! `host-local`), no state is kept outside of the kernel and the directory of `host-local`, and nothing prints but
-//! `main`.
+//! By design, no thread outlives a call, no program is started (except an IPAM plugin other than `host-local`), no
+//! state is stored outside the kernel and the directory of `host-local`, and only `main` prints.
 
 pub mod types;
 pub mod skel;

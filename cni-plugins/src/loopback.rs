@@ -1,4 +1,4 @@
-//! `loopback`: brings `lo` up in the pod.
+//! `loopback`: sets `lo` up in the pod.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -12,10 +12,10 @@ use crate::netns::{self, NetnsError};
 use crate::request::Request;
 use crate::types::{CniResult, Code, Error, Interface, IpConfig};
 
-/// Whatever `CNI_IFNAME` says, it is about this one.
+/// The interface, whatever `CNI_IFNAME` says.
 const LOOPBACK: &str = "lo";
 
-/// Brings `lo` up. In a list of plugins the result is that of the ones before.
+/// Sets `lo` up. In a plugin list it returns the result of the previous plugins.
 pub fn add(request: &Request) -> Result<Value, Error> {
     let (mut pod, lo) = open(request.netns()?)?;
     link::set_up(&mut pod.0, &lo, true)?;
@@ -24,7 +24,7 @@ pub fn add(request: &Request) -> Result<Value, Error> {
         let addresses = addr::list(&mut pod.0, &lo, like)?;
         if let Some(other) = addresses.iter().find(|address| !address.addr().is_loopback()) {
             return Err(Error::invalid(format!(
-                "lo of the pod has address {other}, which is not a loopback address"
+                "lo in the pod has address {other}, which is not a loopback address"
             )));
         }
         ips.extend(addresses.first().map(|address| IpConfig {
@@ -54,7 +54,7 @@ pub fn add(request: &Request) -> Result<Value, Error> {
     .to_json(request.version))
 }
 
-/// Sets `lo` down, if the pod is still there.
+/// Sets `lo` down, if the pod still exists.
 pub fn del(request: &Request) -> Result<(), Error> {
     let Some(path) = &request.netns else { return Ok(()) };
     let namespace = match netns::open(path) {
@@ -74,13 +74,13 @@ pub fn check(request: &Request) -> Result<(), Error> {
     if lo.up {
         Ok(())
     } else {
-        Err(Error::changed("lo of the pod is down"))
+        Err(Error::changed("lo in the pod is down"))
     }
 }
 
 fn open(path: &Path) -> Result<(PodNet, Link), Error> {
     let mut pod = netns::open_socket(&netns::open(path)?)?;
     let lo = link::by_name(&mut pod.0, LOOPBACK)?;
-    let lo = lo.ok_or_else(|| Error::new(Code::Kernel, "the pod's namespace has no lo"))?;
+    let lo = lo.ok_or_else(|| Error::new(Code::Kernel, "the pod's network namespace has no lo"))?;
     Ok((pod, lo))
 }

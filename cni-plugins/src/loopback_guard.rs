@@ -1,14 +1,14 @@
-//! Keeps the addresses of the host's own loopback to the host (CVE-2020-8558).
+//! Prevents access to the host's own loopback addresses from the network (CVE-2020-8558).
 //!
-//! Once `route_localnet` is set, for one interface or for all, the kernel routes packets for 127.0.0.0/8 that come by
-//! wire: whoever shares a link with the host, a pod or a neighbour, talks to what listens on 127.0.0.1. kube-proxy sets
-//! it, and so does the `portmap` plugin of containernetworking; ours does not need it. The kubelet keeps a rule against
-//! it (KUBE-FIREWALL in pkg/kubelet/kubelet_network_linux.go). Here the rule stands before connections are tracked, so
-//! that it needs no exception for those that are known already, and a connection that came through while the rule was
-//! away ends with its return.
+//! Once `route_localnet` is set, for one interface or for all, the kernel routes packets for 127.0.0.0/8 that arrive
+//! from the network: any host on a shared link, a pod or a neighbor, can reach services that listen on 127.0.0.1.
+//! kube-proxy sets it, and so does the `portmap` plugin of containernetworking; this one does not need it. The kubelet
+//! adds a rule against it (KUBE-FIREWALL in pkg/kubelet/kubelet_network_linux.go). Here the rule comes before
+//! connection tracking, so that it needs no exception for established connections, and a connection that got through
+//! while the rule was missing ends when it returns.
 //!
-//! IPv6 needs none: the kernel drops packets from and for ::1 that come by wire before any rule sees them, and no
-//! setting changes that (`ip6_rcv_core` in net/ipv6/ip6_input.c).
+//! IPv6 needs no rule: the kernel drops packets from and for ::1 that arrive from the network before any rule sees
+//! them, and no setting changes that (`ip6_rcv_core` in net/ipv6/ip6_input.c).
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -31,7 +31,7 @@ pub const TABLE: &str = "gantry-firewall";
 /// linux/netfilter/nfnetlink.h `NFNLGRP_NFTABLES`
 const NEWS: u32 = 7;
 
-/// The chain that drops what is for or from 127.0.0.0/8 and came by wire.
+/// The chain that drops packets for or from 127.0.0.0/8 that arrived from the network.
 pub fn chain() -> Chain {
     let family = Family::V4;
     let not_lo = [
@@ -50,7 +50,7 @@ pub fn chain() -> Chain {
             exprs,
         }
     };
-    // In a VRF the interface of that name is what `lo` is elsewhere.
+    // In a VRF the VRF interface takes the role of `lo`.
     let vrf = vec![
         Expr::InputKind { register: 0 },
         Expr::Equal {
@@ -73,7 +73,7 @@ pub fn chain() -> Chain {
     }
 }
 
-/// Makes sure of the table; whether it was not there, or not as it must be.
+/// Ensures the table; returns whether it was missing or different.
 pub fn ensure() -> Result<bool, NetlinkError> {
     let wanted = Table {
         family: Family::V4,
@@ -94,17 +94,17 @@ pub fn ensure() -> Result<bool, NetlinkError> {
     Ok(changed)
 }
 
-/// Removes the table; one that is not there is no error.
+/// Removes the table. A missing table is not an error.
 pub fn remove() -> Result<(), NetlinkError> {
     delete_table(&mut Socket::netfilter()?, Family::V4, TABLE)
 }
 
-/// News of changes to nftables, by anybody, in the network namespace in which it was opened.
+/// Notifications of changes to nftables, by any program, in the network namespace in which it was opened.
 #[derive(Debug)]
 pub struct News(netlink_sys::Socket);
 
 impl News {
-    /// Listens from now on. The descriptor becomes readable when there is something.
+    /// Subscribes to notifications. The descriptor becomes readable when there is one.
     pub fn open() -> io::Result<Self> {
         let mut socket = netlink_sys::Socket::new(netlink_sys::protocols::NETLINK_NETFILTER)?;
         socket.bind(&SocketAddr::new(0, 0))?;
@@ -113,7 +113,7 @@ impl News {
         Ok(News(socket))
     }
 
-    /// Takes what there is, without waiting; whether some of it may be about the guard's table.
+    /// Reads the pending notifications without waiting; returns whether any may concern the guard's table.
     pub fn take(&self) -> io::Result<bool> {
         let mut concerns = false;
         loop {
@@ -121,7 +121,7 @@ impl News {
                 Ok((datagram, _)) => concerns |= is_about_guard(&datagram),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(concerns),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // More came than there was room for, and what is not known.
+                // Some notifications did not fit into the buffer, so their content is unknown.
                 Err(error) if error.raw_os_error() == Some(Errno::ENOBUFS as i32) => concerns = true,
                 Err(error) => return Err(error),
             }
@@ -135,7 +135,7 @@ impl AsRawFd for News {
     }
 }
 
-/// A message about tables, chains and rules names the table first.
+/// In a message about tables, chains and rules, the table is the first attribute.
 fn is_about_guard(datagram: &[u8]) -> bool {
     split(datagram).iter().any(|message| {
         let [subsystem, _] = message.kind.to_be_bytes();

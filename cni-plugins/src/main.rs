@@ -1,5 +1,5 @@
-//! The plugin binary: `bridge`, `host-local`, `loopback` or `portmap` by the name it is called by (a link in
-//! `/opt/cni/bin`) or by its first argument. The one place that prints.
+//! The plugin binary: `bridge`, `host-local`, `loopback` or `portmap`, selected by the name it is called by (a link in
+//! `/opt/cni/bin`) or by its first argument. The only place that prints.
 
 use std::io::Write;
 use std::path::Path;
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
             exit: 2,
         },
     };
-    // Whoever closed our stdout or stderr does not want to know.
+    // If the caller has closed stdout or stderr, there is nothing to report to.
     let _ = std::io::stdout().write_all(output.stdout.as_bytes());
     let _ = std::io::stderr().write_all(output.stderr.as_bytes());
     ExitCode::from(output.exit)
@@ -33,7 +33,8 @@ fn main() -> ExitCode {
 fn usage() -> String {
     let names: Vec<_> = Plugin::ALL.iter().map(|plugin| plugin.name()).collect();
     format!(
-        "gantry-cni {}: CNI plugins {}\nLink it under these names into /opt/cni/bin, or give one as the first argument.\n",
+        "gantry-cni {}: CNI plugins {}\nLink it under these names into /opt/cni/bin, or pass one of them as the \
+         first argument.\n",
         env!("CARGO_PKG_VERSION"),
         names.join(", ")
     )

@@ -1,5 +1,5 @@
-//! Network namespaces. A namespace is entered only by a thread made for the purpose, which ends afterwards, so
-//! that no early return can leave a thread in the wrong one (setns(2) changes the calling thread alone).
+//! Network namespaces. A namespace is entered only by a new thread, which ends afterwards, so that no early return can
+//! leave a thread in the wrong one (setns(2) changes the calling thread alone).
 
 use std::fs::File;
 use std::io;
@@ -17,7 +17,7 @@ const NSFS_MAGIC: FsType = FsType(0x6e73_6673);
 /// Why a namespace could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum NetnsError {
-    /// There is nothing at the path, or it is not a namespace (any more).
+    /// The path does not exist, or is not a namespace (any more).
     #[error("{path} is not a network namespace: {reason}")]
     Gone {
         /// The path that was given.
@@ -25,7 +25,7 @@ pub enum NetnsError {
         /// Why not.
         reason: String,
     },
-    /// It is there, but cannot be opened.
+    /// It exists, but cannot be opened.
     #[error("cannot open the network namespace {path}: {error}")]
     Open {
         /// The path that was given.
@@ -33,8 +33,8 @@ pub enum NetnsError {
         /// Why not.
         error: io::Error,
     },
-    /// It is the one the plugin runs in: every change would hit the host.
-    #[error("{path} is the host's own network namespace; give the pod's")]
+    /// It is the plugin's own namespace: every change would affect the host.
+    #[error("{path} is the host's own network namespace; use the pod's")]
     Own {
         /// The path that was given.
         path: PathBuf,
@@ -47,7 +47,7 @@ pub enum NetnsError {
     Netlink(#[from] NetlinkError),
 }
 
-/// Opens the namespace at `path` and makes sure it is one, and not the plugin's own.
+/// Opens the namespace at `path` and checks that it is one, and not the plugin's own.
 pub fn open(path: &Path) -> Result<File, NetnsError> {
     let gone = |reason: String| NetnsError::Gone {
         path: path.to_path_buf(),
@@ -59,7 +59,7 @@ pub fn open(path: &Path) -> Result<File, NetnsError> {
         .filesystem_type();
     if kind != NSFS_MAGIC {
         return Err(gone(
-            "a file of another kind (is the pod's sandbox gone?)".to_string(),
+            "it is a different kind of file (is the pod's sandbox gone?)".to_string(),
         ));
     }
     let own = File::open("/proc/thread-self/ns/net")
@@ -74,7 +74,7 @@ pub fn open(path: &Path) -> Result<File, NetnsError> {
     Ok(file)
 }
 
-/// Runs `work` on a fresh thread inside `namespace`.
+/// Runs `work` on a new thread inside `namespace`.
 pub fn with<T: Send>(namespace: &File, work: impl FnOnce() -> T + Send) -> Result<T, NetnsError> {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {

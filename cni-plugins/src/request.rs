@@ -1,4 +1,4 @@
-//! What is asked, checked: nothing behind this file sees an id, a name or a path that could lead astray.
+//! The validated request: later stages never see an id, a name or a path that could lead outside its place.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::types::{CniResult, Code, Error, Version};
 
-/// What a call is about.
+/// What a call refers to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject {
     /// One interface of a pod.
@@ -20,33 +20,33 @@ pub enum Subject {
     Network,
 }
 
-/// What is asked for one attachment (one interface of one pod).
+/// The request for one attachment (one interface of one pod).
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// The protocol version of the configuration and so of the answer.
+    /// The protocol version of the configuration, and so of the result.
     pub version: Version,
-    /// The network's name: checked, safe as a file name.
+    /// The network's name: validated, safe as a file name.
     pub network: String,
-    /// Checked, safe as part of a text file.
+    /// Validated, safe as part of a text file.
     pub container_id: String,
-    /// Checked to be a possible interface name.
+    /// Validated as an interface name.
     pub ifname: String,
-    /// Path of the pod's namespace; `None` where DEL was called without.
+    /// The path of the pod's namespace; `None` if DEL was called without one.
     pub netns: Option<PathBuf>,
     /// `CNI_ARGS` as key and value.
     pub args: BTreeMap<String, String>,
-    /// Directories with other plugins.
+    /// The directories of other plugins.
     pub path: Vec<PathBuf>,
-    /// The whole configuration, for the plugin to read its keys from.
+    /// The whole configuration, from which the plugin reads its keys.
     pub config: Value,
-    /// The configuration as it came, for another plugin.
+    /// The original text of the configuration, for another plugin.
     pub input: String,
-    /// What of the configuration has no effect here, for whoever reads the runtime's log.
+    /// Parts of the configuration that have no effect here, for the runtime's log.
     pub notes: RefCell<Vec<String>>,
 }
 
 impl Request {
-    /// Reads the plugin's own view of the configuration.
+    /// Deserializes the plugin's own part of the configuration.
     pub fn config<T: for<'de> Deserialize<'de>>(&self) -> Result<T, Error> {
         serde_path_to_error::deserialize(&self.config).map_err(|error| {
             let msg = format!("network {}: {}: {}", self.network, error.path(), error.inner());
@@ -54,12 +54,12 @@ impl Request {
         })
     }
 
-    /// Says that something of the configuration has no effect here.
+    /// Notes that a part of the configuration has no effect here.
     pub fn note(&self, words: impl Into<String>) {
         self.notes.borrow_mut().push(words.into());
     }
 
-    /// The result of the plugins before this one in the list.
+    /// The result of the previous plugins in the list.
     pub fn previous_result(&self) -> Result<Option<CniResult>, Error> {
         match self.config.get("prevResult") {
             None | Some(Value::Null) => Ok(None),
@@ -67,20 +67,20 @@ impl Request {
         }
     }
 
-    /// The namespace's path, where the operation cannot do without.
+    /// The namespace's path, for operations that require it.
     pub fn netns(&self) -> Result<&PathBuf, Error> {
         self.netns
             .as_ref()
-            .ok_or_else(|| Error::new(Code::InvalidEnvironment, "CNI_NETNS is missing"))
+            .ok_or_else(|| Error::new(Code::InvalidEnvironment, "CNI_NETNS is not set"))
     }
 
-    /// Names this attachment in records that several attachments share.
+    /// The name of this attachment in records that several attachments share.
     pub fn attachment(&self) -> String {
         format!("{} {} {}", self.network, self.container_id, self.ifname)
     }
 }
 
-/// An attachment that GC must leave alone (`cni.dev/valid-attachments`).
+/// An attachment that GC must not touch (`cni.dev/valid-attachments`).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 pub struct Attachment {
     /// The container.
@@ -90,7 +90,7 @@ pub struct Attachment {
     pub ifname: String,
 }
 
-/// Reads and checks the environment and the keys of `config` that all plugins share.
+/// Reads and validates the environment and the keys of `config` that all plugins share.
 pub fn read_request(
     subject: Subject,
     env: &dyn Fn(&str) -> Option<String>,
@@ -136,7 +136,7 @@ fn check_present(subject: Subject, variable: &dyn Fn(&str) -> Option<String>) ->
         }
     }
     if !missing.is_empty() {
-        let msg = format!("missing from the environment: {}", missing.join(", "));
+        let msg = format!("environment variables are not set: {}", missing.join(", "));
         return Err(Error::new(Code::InvalidEnvironment, msg));
     }
     Ok(())
@@ -145,13 +145,15 @@ fn check_present(subject: Subject, variable: &dyn Fn(&str) -> Option<String>) ->
 fn check_names(subject: Subject, network: &str, container_id: &str, ifname: &str) -> Result<(), Error> {
     if !is_name(network) {
         let msg = format!(
-            "name {network:?}: a network's name begins with a letter or digit, followed by these or . _ -"
+            "invalid network name {network:?}: it must begin with a letter or digit and contain only letters, \
+             digits, '.', '_' and '-'"
         );
         return Err(Error::invalid(msg));
     }
     if subject != Subject::Network && !is_name(container_id) {
         let msg = format!(
-            "CNI_CONTAINERID {container_id:?} must begin with a letter or digit, followed by these or . _ -"
+            "invalid CNI_CONTAINERID {container_id:?}: it must begin with a letter or digit and contain only \
+             letters, digits, '.', '_' and '-'"
         );
         return Err(Error::new(Code::InvalidEnvironment, msg));
     }
@@ -160,26 +162,26 @@ fn check_names(subject: Subject, network: &str, container_id: &str, ifname: &str
     {
         return Err(Error::new(
             Code::InvalidEnvironment,
-            format!("CNI_IFNAME {ifname:?} {reason}"),
+            format!("invalid CNI_IFNAME {ifname:?}: it {reason}"),
         ));
     }
     Ok(())
 }
 
-/// Whether `name` can be that of a plugin: with a separator in it, or as a step up, it would lead to a program outside of
-/// the plugins' directories (CVE-2021-20206).
+/// Whether `name` is valid for a plugin: with a separator, or as a parent directory, it would lead to a program outside
+/// of the plugins' directories (CVE-2021-20206).
 pub fn is_plugin_name(name: &str) -> bool {
     !matches!(name, "" | "." | "..") && !name.contains(['/', '\\', '\0'])
 }
 
-/// The specification's rule for network names and container ids. No slash can pass, and no leading dot, so such a
-/// name never leads out of a directory. The length is that of a file name.
+/// The specification's rule for network names and container IDs. It allows no slash and no leading dot, so such a name
+/// never leads out of a directory. The maximum length is that of a file name.
 pub fn is_name(name: &str) -> bool {
     let ordinary = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     name.len() <= 255 && name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.bytes().all(ordinary)
 }
 
-/// What the kernel takes as an interface's name (`dev_valid_name` in net/core/dev.c).
+/// Checks the kernel's rules for interface names (`dev_valid_name` in net/core/dev.c).
 pub fn check_interface_name(name: &str) -> Result<(), &'static str> {
     if name.is_empty() || name.len() > 15 {
         return Err("must have 1 to 15 characters");
@@ -190,7 +192,7 @@ pub fn check_interface_name(name: &str) -> Result<(), &'static str> {
             .chars()
             .any(|c| c == '/' || c == ':' || c.is_whitespace() || c.is_control())
     {
-        return Err("must not be . or .. and must not contain /, : or spaces");
+        return Err("must not be . or .. and must not contain /, : or whitespace");
     }
     Ok(())
 }
@@ -202,7 +204,7 @@ fn read_args(written: &str) -> Result<BTreeMap<String, String>, Error> {
             Some((key, value)) => Ok((key.to_string(), value.to_string())),
             None => Err(Error::new(
                 Code::InvalidEnvironment,
-                format!("CNI_ARGS: {pair:?} is not of the form KEY=VALUE (pairs are separated by ;)"),
+                format!("invalid CNI_ARGS: {pair:?} is not of the form KEY=VALUE (pairs are separated by ;)"),
             )),
         })
         .collect()

@@ -1,5 +1,5 @@
-//! The skeleton of a plugin run: environment and stdin become a [`Request`], what the plugin answers becomes text
-//! and an exit code. Nothing here prints; `main` does.
+//! The skeleton of a plugin run: turns environment and stdin into a [`Request`], and the plugin's result into text and
+//! an exit code. Nothing here prints; `main` does.
 
 use std::io::Read;
 
@@ -12,7 +12,7 @@ use crate::types::{Code, Error, Version};
 /// The plugins in this binary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Plugin {
-    /// Brings `lo` up.
+    /// Sets `lo` up.
     Loopback,
     /// A veth into a bridge on the host.
     Bridge,
@@ -31,7 +31,7 @@ impl Plugin {
         Plugin::Portmap,
     ];
 
-    /// The `type` under which configurations call it.
+    /// The `type` in configurations.
     pub fn name(self) -> &'static str {
         match self {
             Plugin::Loopback => "loopback",
@@ -47,10 +47,10 @@ impl Plugin {
     }
 }
 
-/// The longest configuration that is read. A pod whose every port is forwarded needs a third of it.
+/// The maximum size of a configuration. A pod that forwards every port needs a third of it.
 const MAX_INPUT: u64 = 16 << 20;
 
-/// What the binary says and how it ends.
+/// The output and the exit code of the binary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {
     /// For stdout: the result or the error object.
@@ -111,7 +111,7 @@ fn dispatch(
     read.map_err(|error| {
         Error::new(
             Code::Io,
-            format!("cannot read the configuration from stdin: {error}"),
+            format!("cannot read the network configuration from stdin: {error}"),
         )
     })?;
     let request = parse(env, command.subject(), input, |found| {
@@ -131,8 +131,8 @@ fn dispatch(
     answer
 }
 
-/// Reads what is asked from the environment and the text of the configuration. `allow` hears the version as soon as it is
-/// known. For whoever has a text and no call, too: nothing is done here.
+/// Parses the request from the environment and the text of the configuration. `allow` is called with the version as
+/// soon as it is known. Also usable without a CNI call: this function has no side effects.
 pub fn parse(
     env: &dyn Fn(&str) -> Option<String>,
     subject: Subject,
@@ -140,13 +140,13 @@ pub fn parse(
     allow: impl FnOnce(Version) -> Result<(), Error>,
 ) -> Result<Request, Error> {
     if input.len() as u64 > MAX_INPUT {
-        let msg = format!("the configuration on stdin has more than {MAX_INPUT} bytes");
+        let msg = format!("the network configuration on stdin has more than {MAX_INPUT} bytes");
         return Err(Error::new(Code::Decode, msg));
     }
     let mut config: Value = serde_json::from_str(&input).map_err(|error| {
         Error::new(
             Code::Decode,
-            format!("the configuration on stdin is not JSON: {error}"),
+            format!("the network configuration on stdin is not valid JSON: {error}"),
         )
     })?;
     strip_nulls(&mut config);
@@ -237,7 +237,7 @@ impl Command {
             "VERSION" => Ok(Command::Version),
             other => Err(Error::new(
                 Code::InvalidEnvironment,
-                format!("CNI_COMMAND is {other:?}; it must be ADD, DEL, CHECK, STATUS, GC or VERSION"),
+                format!("invalid CNI_COMMAND {other:?}; it must be ADD, DEL, CHECK, STATUS, GC or VERSION"),
             )),
         }
     }
@@ -247,7 +247,7 @@ impl Command {
             return Ok(());
         }
         let msg = format!(
-            "cniVersion {} has no {self:?}; it came with {}",
+            "cniVersion {} does not support {self:?}, which was added in {}",
             version.as_str(),
             self.since().as_str()
         );
@@ -262,7 +262,7 @@ impl Command {
         }
     }
 
-    /// What the call is about, and so which variables it needs.
+    /// What the call refers to, and so which variables it requires.
     fn subject(self) -> Subject {
         match self {
             Command::Add | Command::Check => Subject::Pod,
@@ -272,7 +272,7 @@ impl Command {
     }
 }
 
-/// The answer repeats the version it was asked in, where one was given ("VERSION" in the specification).
+/// The answer repeats the version of the request, if it has one ("VERSION" in the specification).
 fn version_answer(input: &str) -> Value {
     let asked = serde_json::from_str::<Value>(input).ok();
     let asked = asked
@@ -283,7 +283,7 @@ fn version_answer(input: &str) -> Value {
     json!({ "cniVersion": asked.unwrap_or(Version::V1_1_0.as_str()), "supportedVersions": supported })
 }
 
-/// A key whose value is null says no more than a missing one; Go programs write both.
+/// Removes keys with the value null, which mean the same as missing ones; Go programs write both.
 fn strip_nulls(value: &mut Value) {
     match value {
         Value::Object(map) => {

@@ -1,20 +1,20 @@
-//! Switches under /proc/sys/net, of the calling thread's network namespace.
+//! Settings under /proc/sys/net, in the calling thread's network namespace.
 
 use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-/// Why a switch could not be set.
+/// Why a setting could not be changed.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot set {} to {value}: {error}; is /proc/sys mounted read-only?", path.display())]
+#[error("cannot set {} to {value}: {error}; check whether /proc/sys is mounted read-only", path.display())]
 pub struct SysctlError {
     path: PathBuf,
     value: &'static str,
     error: io::Error,
 }
 
-/// Sets `name` (as in `net/ipv4/ip_forward`; slashes, because interface names may hold dots) unless it is so
-/// already. Reading first matters: writing `ip_forward` walks over all interfaces.
+/// Sets `name` (as in `net/ipv4/ip_forward`; slashes, because interface names may contain dots) unless it has that
+/// value already. Reading first matters: writing `ip_forward` iterates over all interfaces.
 pub fn ensure(name: &str, value: &'static str) -> Result<(), SysctlError> {
     let path = PathBuf::from("/proc/sys").join(name);
     let set = || {
@@ -30,7 +30,7 @@ pub fn ensure(name: &str, value: &'static str) -> Result<(), SysctlError> {
     })
 }
 
-/// As [`ensure`], for switches a kernel may lack (IPv6 turned off) and without which the network still works.
+/// Like [`ensure`], for settings that a kernel may lack (IPv6 turned off) and without which the network still works.
 pub fn prefer(name: &str, value: &'static str) {
     let _ = ensure(name, value);
 }

@@ -1,14 +1,15 @@
-//! Names made from names: short, and the same every time.
+//! Short, stable names derived from longer ones.
 
-/// A 64 bit hash that stays the same across versions and machines (FNV-1a; the standard library promises that for
-/// none of its own).
+/// A 64-bit hash that stays the same across versions and machines (FNV-1a; the standard library's hashes do not
+/// guarantee that).
 pub(crate) fn hash(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     })
 }
 
-/// `name` itself if it has at most `limit` characters, otherwise its beginning and a hash of all of it. For ASCII.
+/// `name` itself if it has at most `limit` characters, otherwise its first characters and a hash of all of it. For
+/// ASCII.
 pub(crate) fn short_enough(name: &str, limit: usize) -> String {
     if name.len() <= limit {
         return name.to_string();

@@ -1,4 +1,4 @@
-//! The words of the CNI protocol: versions, errors, results, and the parts of a configuration all plugins share.
+//! The types of the CNI protocol: versions, errors, results, and the configuration keys that all plugins share.
 //! <https://github.com/containernetworking/cni/blob/main/SPEC.md>
 
 use std::fmt;
@@ -11,20 +11,20 @@ use serde_json::{Value, json};
 /// A version of the protocol. Ordered by age.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Version {
-    /// The first with lists of plugins.
+    /// The first with plugin lists.
     V0_3_0,
-    /// 0.3.0 with a corrected text.
+    /// 0.3.0 with a corrected specification.
     V0_3_1,
-    /// Brought CHECK and `prevResult` on DEL.
+    /// Added CHECK and `prevResult` on DEL.
     V0_4_0,
-    /// Dropped the `version` of an address.
+    /// Removed the `version` of an address.
     V1_0_0,
-    /// Brought STATUS and GC.
+    /// Added STATUS and GC.
     V1_1_0,
 }
 
 impl Version {
-    /// All that are spoken, oldest first.
+    /// All supported versions, oldest first.
     pub const ALL: [Version; 5] = [
         Version::V0_3_0,
         Version::V0_3_1,
@@ -33,7 +33,7 @@ impl Version {
         Version::V1_1_0,
     ];
 
-    /// Reads the value of `cniVersion`.
+    /// Parses the value of `cniVersion`.
     pub fn parse(written: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|version| version.as_str() == written)
     }
@@ -50,35 +50,35 @@ impl Version {
     }
 }
 
-/// Error codes: below 100 the specification's ("Error" section), 100 and above ours.
+/// Error codes: below 100 the specification's ("Error" section), from 100 on gantry's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Code {
-    /// The `cniVersion` is not one of ours.
+    /// The `cniVersion` is not supported.
     IncompatibleVersion,
-    /// A field asks for something that is not done (yet).
+    /// A field requests something that is not supported.
     UnsupportedField,
-    /// The attachment CHECK asks about is not there.
+    /// The attachment for CHECK does not exist.
     UnknownContainer,
     /// `CNI_*` variables are missing or wrong.
     InvalidEnvironment,
     /// Reading the request or a file failed.
     Io,
-    /// The request is not JSON of the promised shape.
+    /// The request is not JSON of the expected shape.
     Decode,
-    /// The configuration contradicts itself or asks for the impossible.
+    /// The configuration is contradictory or impossible.
     InvalidConfig,
     /// The namespace cannot be used (the number the Go library gives it).
     InvalidNetns,
-    /// Worth trying again, for example when a range is full for now.
+    /// A retry may succeed, for example when a range is full for now.
     TryAgainLater,
-    /// The kernel refused.
+    /// The kernel rejected a request.
     Kernel,
-    /// CHECK found that something is not as ADD left it.
+    /// CHECK found a difference from the result of ADD.
     Changed,
 }
 
 impl Code {
-    /// The number on the wire.
+    /// The number of the code.
     pub fn number(self) -> u32 {
         match self {
             Code::IncompatibleVersion => 1,
@@ -96,19 +96,19 @@ impl Code {
     }
 }
 
-/// A failure as the runtime gets it.
+/// An error in the form for the runtime.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct Error {
-    /// What sort of failure.
+    /// The kind of error.
     pub code: Code,
-    /// One sentence: the field or object, what is wrong, what to do.
+    /// One sentence: the field or object, what is wrong, and the remedy.
     pub msg: String,
-    /// More, for whoever investigates; may be empty.
+    /// Details for debugging; may be empty.
     pub details: String,
 }
 
 impl Error {
-    /// A failure without details.
+    /// An error without details.
     pub fn new(code: Code, msg: impl Into<String>) -> Self {
         Error {
             code,
@@ -117,12 +117,12 @@ impl Error {
         }
     }
 
-    /// A field that says something impossible.
+    /// An invalid value of a field.
     pub fn invalid(msg: impl Into<String>) -> Self {
         Error::new(Code::InvalidConfig, msg)
     }
 
-    /// A field that asks for something that is not done.
+    /// A field that requests something unsupported.
     pub fn unsupported(field: &str, remedy: &str) -> Self {
         Error::new(
             Code::UnsupportedField,
@@ -130,7 +130,7 @@ impl Error {
         )
     }
 
-    /// CHECK's finding.
+    /// A difference found by CHECK.
     pub fn changed(msg: impl Into<String>) -> Self {
         Error::new(Code::Changed, msg)
     }
@@ -156,7 +156,7 @@ impl fmt::Display for Error {
     }
 }
 
-/// Turns a failure of one of the rooms below into the runtime's.
+/// Converts an error of another module into one for the runtime.
 macro_rules! error_from {
     ($from:ty, $code:expr) => {
         impl From<$from> for Error {
@@ -171,7 +171,7 @@ error_from!(crate::netlink::socket::NetlinkError, Code::Kernel);
 error_from!(crate::netns::NetnsError, Code::InvalidNetns);
 error_from!(crate::sysctl::SysctlError, Code::Kernel);
 
-/// Name servers and search list, passed on unread.
+/// Name servers and search list, passed on as they are.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Dns {
@@ -190,7 +190,7 @@ pub struct Dns {
 }
 
 impl Dns {
-    /// Whether it says nothing.
+    /// Whether all of its fields are empty.
     pub fn is_empty(&self) -> bool {
         *self == Dns::default()
     }
@@ -233,7 +233,7 @@ pub struct IpConfig {
 /// A route of a result or of an IPAM configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteConfig {
-    /// Where it leads.
+    /// Its destination.
     pub dst: IpNet,
     /// The next hop; the address's gateway if absent.
     #[serde(
@@ -259,7 +259,7 @@ pub struct RouteConfig {
     pub scope: Option<u8>,
 }
 
-/// Go writes an absent address as `""` in places.
+/// Go writes an absent address as `""` in some places.
 pub(crate) fn empty_is_none<'de, D: serde::Deserializer<'de>>(source: D) -> Result<Option<IpAddr>, D::Error> {
     match Option::<String>::deserialize(source)? {
         Some(written) if !written.is_empty() => written.parse().map(Some).map_err(serde::de::Error::custom),
@@ -267,22 +267,22 @@ pub(crate) fn empty_is_none<'de, D: serde::Deserializer<'de>>(source: D) -> Resu
     }
 }
 
-/// What ADD did ("ADD Success" in the specification).
+/// The result of ADD ("ADD Success" in the specification).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct CniResult {
-    /// Interfaces made.
+    /// The created interfaces.
     pub interfaces: Vec<Interface>,
-    /// Addresses given.
+    /// The allocated addresses.
     pub ips: Vec<IpConfig>,
-    /// Routes added.
+    /// The added routes.
     pub routes: Vec<RouteConfig>,
     /// Resolver settings for the pod.
     pub dns: Dns,
 }
 
 impl CniResult {
-    /// Reads a result of any version we speak; they differ only by keys that may be left unread.
+    /// Parses a result of any supported version; they differ only by keys that are not needed here.
     pub fn from_json(value: &Value, field: &str) -> Result<Self, Error> {
         Self::deserialize(value)
             .map_err(|error| Error::new(Code::Decode, format!("{field} is not a CNI result: {error}")))
@@ -308,7 +308,7 @@ impl CniResult {
     }
 }
 
-/// Before 1.0.0 an address said of itself whether it is a `"4"` or a `"6"`.
+/// Before 1.0.0, an address contained its IP version, `"4"` or `"6"`.
 fn address_json(ip: &IpConfig, version: Version) -> Value {
     let mut object = json!(ip);
     if version < Version::V1_0_0 {

@@ -103,7 +103,7 @@ fn the_default_route_may_be_said_twice_or_be_another_one() {
 fn every_way_to_write_a_bridge_is_taken() {
     isolated("every_way_to_write_a_bridge_is_taken", |world| {
         let none = |_: &Pod, _: &Value| {};
-        let same = "nftables, which does the same";
+        let same = "nftables instead, with the same result";
         check(&world, json!({"ipMasqBackend": "iptables"}), None, same, none);
         check(&world, json!({"ipMasqBackend": "nftables"}), None, "", none);
         check(
@@ -179,8 +179,14 @@ fn every_way_to_write_a_port_is_taken() {
         // The example of the Kubernetes documentation (Network Plugins, "Support hostPort").
         let kubernetes =
             json!({"capabilities": {"portMappings": true}, "externalSetMarkChain": "KUBE-MARK-MASQ"});
-        check(&world, json!({}), Some(kubernetes), "no chain is asked", answers);
-        let same = "nftables, which does the same";
+        check(
+            &world,
+            json!({}),
+            Some(kubernetes),
+            "the chain is not used",
+            answers,
+        );
+        let same = "nftables instead, with the same result";
         check(
             &world,
             json!({}),

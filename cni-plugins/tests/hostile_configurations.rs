@@ -233,7 +233,9 @@ fn long_lists_take_one_pass() {
             .extend(case.as_object().unwrap().clone());
         let errors = read(&conf.to_string());
         assert!(
-            errors.iter().all(|error| error.msg.contains("gave no address")),
+            errors
+                .iter()
+                .all(|error| error.msg.contains("returned no address")),
             "case {number}: {errors:?}"
         );
     }

@@ -1,8 +1,8 @@
-//! Making, setting and removing cgroups, by either driver and on either hierarchy. What the values are is
-//! decided in `plan::cgroup`; here they are only written, and an unchanged value is not written again.
+//! Creates, configures and removes cgroups, with either driver and on either hierarchy. `plan::cgroup` decides the
+//! values; here they are only written, and an unchanged value is not written again.
 //!
-//! With the systemd driver a cgroup is a slice, started over D-Bus; systemd makes the directories of the
-//! controllers it knows, and the rest is done as with the cgroupfs driver, in the slice's directories.
+//! With the systemd driver a cgroup is a slice, started over D-Bus; systemd creates the directories of the controllers
+//! it knows, and the rest is done as with the cgroupfs driver, in the slice's directories.
 
 mod hierarchy;
 mod kill;
@@ -20,20 +20,20 @@ use crate::model::step::CgroupSetting;
 use hierarchy::Hierarchy;
 use systemd::Systemd;
 
-/// Where cgroups are mounted on Linux.
+/// The mount point of cgroups on Linux.
 pub const MOUNT_POINT: &str = "/sys/fs/cgroup";
 
-/// How long the processes of a cgroup may take to end after SIGKILL. One that waits for a dead disk may take
-/// for ever; the removal then fails and is planned again.
+/// How long the processes of a cgroup may take to end after SIGKILL. A process that waits for a dead disk may never
+/// end; the removal then fails and is planned again.
 const KILL_DEADLINE: Duration = Duration::from_secs(5);
 
-/// What can go wrong with cgroups.
+/// Errors of cgroup operations.
 #[derive(Debug, thiserror::Error)]
 pub enum CgroupError {
-    /// The kernel does not offer what no pod can do without.
+    /// The kernel lacks something that every pod needs.
     #[error(
-        "cgroup controller {0:?} is not mounted; it must be enabled in the kernel's command line \
-         (cgroup_enable={0}) or by the system's cgroup set-up"
+        "cgroup controller {0:?} is not mounted; enable it on the kernel command line (cgroup_enable={0}) or in the \
+         system's cgroup setup"
     )]
     MissingController(&'static str),
     /// A file or directory of the hierarchy.
@@ -47,23 +47,23 @@ pub enum CgroupError {
         source: io::Error,
     },
     /// Processes outlive SIGKILL.
-    #[error("processes {pids:?} of cgroup {name:?} have not ended {seconds} s after SIGKILL")]
+    #[error("processes {pids:?} in cgroup {name:?} are still alive {seconds} s after SIGKILL")]
     Survivors {
         /// The cgroup.
         name: String,
         /// Which processes.
         pids: Vec<i32>,
-        /// How long was waited.
+        /// How long the caller waited.
         seconds: u64,
     },
     /// systemd cannot be reached.
     #[error(
-        "systemd does not answer on the system's message bus, which the systemd cgroup driver needs: \
-         install and start dbus, or use the cgroupfs driver here and in the runtime"
+        "cannot reach systemd on the system message bus, which the systemd cgroup driver requires: install and \
+         start dbus, or use the cgroupfs driver both here and in the container runtime"
     )]
     Bus(#[source] Box<zbus::Error>),
-    /// systemd refused, or was lost.
-    #[error("asking systemd to {action} {unit}")]
+    /// systemd rejected the call, or the connection was lost.
+    #[error("systemd failed to {action} {unit}")]
     Systemd {
         /// `start`, `stop`, …
         action: &'static str,
@@ -73,7 +73,7 @@ pub enum CgroupError {
         source: Box<zbus::Error>,
     },
     /// systemd's job did not succeed.
-    #[error("systemd's job to {action} {unit} ended as {result:?}")]
+    #[error("systemd job to {action} {unit} ended with result {result:?}")]
     Job {
         /// `start`, `stop`.
         action: &'static str,
@@ -94,8 +94,8 @@ impl CgroupError {
     }
 }
 
-/// Which hierarchy is mounted at `root` (usually [`MOUNT_POINT`]). A machine with both, where the v2 tree
-/// carries no controllers, is v1.
+/// The hierarchy that is mounted at `root` (usually [`MOUNT_POINT`]). A machine with both, where the v2 tree has no
+/// controllers, is v1.
 pub fn detect(root: &Path) -> CgroupVersion {
     match nix::sys::statfs::statfs(root) {
         Ok(fs) if fs.filesystem_type() == nix::sys::statfs::CGROUP2_SUPER_MAGIC => CgroupVersion::V2,
@@ -103,8 +103,7 @@ pub fn detect(root: &Path) -> CgroupVersion {
     }
 }
 
-/// Whether the kernel can limit swap per cgroup. On v2 the file is absent at the root, so the agent's own
-/// cgroup is looked at.
+/// Whether the kernel can limit swap per cgroup. On v2 the root has no such file, so the agent's own cgroup is checked.
 pub fn limits_swap(version: CgroupVersion) -> bool {
     match version {
         CgroupVersion::V1 => Path::new(MOUNT_POINT)
@@ -118,7 +117,7 @@ pub fn limits_swap(version: CgroupVersion) -> bool {
     }
 }
 
-/// Makes, sets and removes cgroups. Cheap to clone.
+/// Creates, configures and removes cgroups. Cheap to clone.
 #[derive(Clone)]
 pub struct Cgroups {
     layout: Arc<CgroupLayout>,
@@ -128,12 +127,15 @@ pub struct Cgroups {
 }
 
 impl Cgroups {
-    /// Finds the hierarchies and, for the systemd driver, connects to systemd. Controllers that some kernels
-    /// lack are named once in the log; their values are not written.
+    /// Finds the hierarchies and, for the systemd driver, connects to systemd. Missing optional controllers are logged
+    /// once; their values are not written.
     pub async fn new(layout: CgroupLayout) -> Result<Cgroups, CgroupError> {
         let hierarchy = Hierarchy::mounted(layout.version)?;
         for (controller, effect) in hierarchy.missing() {
-            tracing::warn!(controller, "the kernel lacks a cgroup controller: {effect}");
+            tracing::warn!(
+                controller,
+                "cgroup controller is missing from the kernel: {effect}"
+            );
         }
         let systemd = match layout.driver {
             CgroupDriver::Cgroupfs => None,
@@ -146,7 +148,7 @@ impl Cgroups {
         })
     }
 
-    /// Makes the cgroup, with its parents where they are missing, and sets its values.
+    /// Creates the cgroup, with its parents if they are missing, and sets its values.
     pub async fn ensure(&self, setting: &CgroupSetting) -> Result<(), CgroupError> {
         let mut setting = setting.clone();
         if let Some(systemd) = &self.systemd {
@@ -159,8 +161,7 @@ impl Cgroups {
         blocking(move || hierarchy.ensure(&path, &setting)).await
     }
 
-    /// Kills what remains in the cgroup and removes it with all below it. A cgroup that is not there is no
-    /// error.
+    /// Kills what remains in the cgroup and removes it with everything below it. A missing cgroup is not an error.
     pub async fn remove(&self, name: &CgroupName) -> Result<(), CgroupError> {
         let path = self.path(name);
         let hierarchy = Arc::clone(&self.hierarchy);
@@ -175,7 +176,7 @@ impl Cgroups {
         blocking(move || hierarchy.remove(&path)).await
     }
 
-    /// Whether the cgroup is there.
+    /// Whether the cgroup exists.
     pub fn exists(&self, name: &CgroupName) -> bool {
         self.hierarchy.exists(&self.path(name))
     }
@@ -191,8 +192,8 @@ impl Cgroups {
         Ok(uids)
     }
 
-    /// How many processes of a pod the kernel has killed for lack of memory since the pod's cgroup was made. `None`
-    /// where the pod has none, and on cgroup v1, which counts each cgroup for itself.
+    /// How many processes of a pod the kernel has killed for lack of memory since the pod's cgroup was created. `None`
+    /// if the pod has no cgroup, and on cgroup v1, which counts each cgroup separately.
     pub fn memory_kills(&self, uid: &PodUid) -> Option<u64> {
         self.levels().find_map(|CgroupName(mut parts)| {
             parts.push(format!("pod{uid}"));
@@ -203,7 +204,7 @@ impl Cgroups {
         })
     }
 
-    /// The memory that all in the cgroup use, in bytes; `None` where the kernel does not tell it.
+    /// The memory that the whole cgroup uses, in bytes; `None` if the kernel does not report it.
     pub fn memory_in_use(&self, name: &CgroupName) -> Option<u64> {
         let file = match self.layout.version {
             CgroupVersion::V1 => "memory.usage_in_bytes",
@@ -213,7 +214,7 @@ impl Cgroups {
         std::fs::read_to_string(path).ok()?.trim().parse().ok()
     }
 
-    /// The cgroups that pods' cgroups lie in, one for each class.
+    /// The parent cgroups of the pods' cgroups, one for each QoS class.
     fn levels(&self) -> impl Iterator<Item = CgroupName> {
         let levels = [
             &["kubepods"][..],
@@ -226,7 +227,7 @@ impl Cgroups {
         })
     }
 
-    /// The directory of a cgroup in a controller's hierarchy, where the kernel has that controller.
+    /// The directory of a cgroup in a controller's hierarchy, if the kernel has that controller.
     pub fn directory(&self, controller: &str, name: &CgroupName) -> Option<PathBuf> {
         Some(self.hierarchy.mount(controller)?.join(self.path(name)))
     }
@@ -255,12 +256,12 @@ fn pod_uid(directory: &str, driver: CgroupDriver) -> Option<PodUid> {
             last.strip_prefix("pod")?.replace('_', "-")
         }
     };
-    // It becomes part of a path.
+    // The UID becomes part of a path.
     Some(PodUid(uid)).filter(|uid| !matches!(uid.0.as_str(), "" | "." | ".."))
 }
 
-/// The kernel may hold a cgroup operation up for milliseconds while others are under way, so none runs on a
-/// thread of the asynchronous runtime.
+/// The kernel may block a cgroup operation for milliseconds while others are in progress, so none runs on a thread of
+/// the asynchronous runtime.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, CgroupError> + Send + 'static,
 ) -> Result<T, CgroupError> {

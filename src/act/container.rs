@@ -22,29 +22,29 @@ use crate::model::step::{
     ContainerRef, ContainerRequest, Done, HookCall, Lengthy, SandboxRef, StepError, SubPathMount,
 };
 
-/// What is left to a container after its hook, however long that took.
+/// The least grace period that remains for a container after its hook, however long that took.
 const LEAST_GRACE: Duration = Duration::from_secs(2);
-/// The longest file name of ext4 and of everything else in use.
+/// The maximum length of a file name on ext4 and all other common file systems.
 const MAX_FILE_NAME: usize = 255;
 
 /// A container to stop.
 pub(super) struct Stop<'a> {
     /// Its name in the pod.
     pub(super) container: &'a str,
-    /// The runtime's id.
+    /// The runtime's ID.
     pub(super) id: &'a str,
-    /// How long all of it may take.
+    /// How long hook and stop together may take.
     pub(super) grace: Duration,
-    /// As what it is reported.
+    /// The message of the event.
     pub(super) what: Lengthy,
-    /// What is to be done before.
+    /// The hook to run before.
     pub(super) before: Option<&'a HookCall>,
-    /// The containers that end before it is its turn.
+    /// The containers that must end first.
     pub(super) turn: Vec<Ended>,
 }
 
-/// Stops a container, after what is to be done before, in its turn. When the grace is over nothing is waited for any
-/// more (`killContainer` in `kuberuntime_container.go`).
+/// Stops a container after its hook, and after the containers that must end first. When the grace period is over, it
+/// waits for nothing any more (`killContainer` in `kuberuntime_container.go`).
 pub(super) async fn stop(work: &Work<'_>, stop: Stop<'_>, made: &Made) -> Result<Effect, StepError> {
     let runtime = &work.context.runtime;
     let Stop {
@@ -64,23 +64,23 @@ pub(super) async fn stop(work: &Work<'_>, stop: Stop<'_>, made: &Made) -> Result
                 other.wait().await;
             }
         };
-        // Who has not ended by then is killed now.
+        // Containers that have not ended by then are killed now.
         let _in_time = tokio::time::timeout_at(began + grace, others).await;
         // In whole seconds, as the kubelet counts what a hook has taken.
         let taken = Duration::from_secs(began.elapsed().as_secs());
         let rest = grace.saturating_sub(taken).max(LEAST_GRACE.min(grace));
-        // Whoever is told to stop waiting, the call goes on: given up in its first moment, containerd takes the signal
-        // for sent that it has not sent yet, and does not send it for the next who asks either.
+        // The call continues even if this task is canceled: if a call is aborted in its first moment, containerd
+        // believes that it has sent the signal although it has not, and does not send it for the next call either.
         let (runtime, id) = (runtime.clone(), id.to_owned());
         let call = tokio::spawn(async move { runtime.stop_container(&id, rest).await });
         (hook, call.await)
     };
     let (hook, result) = tokio::select! {
-        // The next asks again, with its own grace, and waits.
+        // The next caller stops it again, with its own grace period, and waits.
         () = work.cancel.cancelled() => return Err(abandoned(reason::pod::FAILED_KILL_POD)),
         result = stop => result,
     };
-    // A call ends before its answer only with the agent.
+    // The task of a call ends before its answer only with the agent.
     let Ok(result) = result else {
         return Err(abandoned(reason::pod::FAILED_KILL_POD));
     };
@@ -97,8 +97,8 @@ pub(super) async fn stop(work: &Work<'_>, stop: Stop<'_>, made: &Made) -> Result
     }
 }
 
-/// Removes a container. Its logs go first, as in the kubelet: while the container is there, a failure is seen
-/// and tried again.
+/// Removes a container. Its logs go first, as in the kubelet: while the container exists, a failure is noticed and
+/// retried.
 pub(super) async fn remove(
     runtime: &Runtime,
     id: &str,
@@ -187,12 +187,12 @@ fn make_files(container: &str, log: &Path, termination: Option<&Path>) -> Result
     Ok(())
 }
 
-/// Mounts a part of a volume for a container. It may lie on a network file system that hangs.
+/// Mounts a part of a volume for a container. It may be on a network file system that hangs.
 async fn mount_part(work: &Work<'_>, container: &str, part: SubPathMount) -> Result<(), StepError> {
     let (name, volume) = (container.to_owned(), part.volume.clone());
     let path = part.root.join(&part.path);
     let mounting = move || {
-        // The failure of the mount is a result, that of the place to do it in an error.
+        // The inner result is that of the mount, the outer one that of the bulkhead.
         Ok(sub_path::prepare(&part, &name))
     };
     let mounted = work
@@ -207,14 +207,14 @@ async fn mount_part(work: &Work<'_>, container: &str, part: SubPathMount) -> Res
         })
     })?;
     mounted.map_err(|error| {
-        // A status has the kubelet's words, without the cause.
+        // A status contains the kubelet's message, without the cause.
         let cause = std::error::Error::source(&error).map(ToString::to_string);
         tracing::warn!(container, cause, "{error}");
         failure(reason, error.to_string())
     })
 }
 
-/// Starts a container and makes the link to its log.
+/// Starts a container and creates the link to its log.
 pub(super) async fn start(
     runtime: &Runtime,
     container: String,
@@ -242,7 +242,7 @@ pub(super) async fn start(
         let link = link_path(&prefix, &id);
         // As in the kubelet, the container runs whether or not log shippers see it.
         if let Err(error) = make_link(&log, &link) {
-            tracing::warn!(%error, link = %link.display(), "the link to the container's log was not made");
+            tracing::warn!(%error, link = %link.display(), "cannot create the symbolic link to the container log");
         }
     }
     Ok(Effect {
@@ -251,8 +251,8 @@ pub(super) async fn start(
     })
 }
 
-/// The reference that the runtime gave, and the image's own user where the manifest names none
-/// (kuberuntime `determineEffectiveSecurityContext`).
+/// The image reference from the runtime, and the image's own user if the manifest sets none (kuberuntime
+/// `determineEffectiveSecurityContext`).
 fn fill_in_image(config: &mut v1::ContainerConfig, found: &ImageFound) {
     let spec = config.image.get_or_insert_default();
     if spec.user_specified_image.is_empty() {
@@ -274,20 +274,20 @@ fn fill_in_image(config: &mut v1::ContainerConfig, found: &ImageFound) {
 }
 
 fn make_log_dir(log: &Path) -> io::Result<()> {
-    let dir = log.parent().expect("a log lies in a directory");
+    let dir = log.parent().expect("a log path has a parent directory");
     fs::DirBuilder::new().recursive(true).mode(0o755).create(dir)
 }
 
-/// Empty and writable by whatever user the container runs as; the umask must not take part in it.
+/// Creates the file empty and writable for any user that the container runs as, independent of the umask.
 fn make_termination_file(path: &Path) -> io::Result<()> {
-    let dir = path.parent().expect("a file lies in a directory");
+    let dir = path.parent().expect("a file path has a parent directory");
     fs::DirBuilder::new().recursive(true).mode(0o750).create(dir)?;
     let file = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
         .mode(0o666)
-        // A FIFO in its place is an error, and not waited for.
+        // A FIFO in its place is an error, and does not block.
         .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
         .open(path)?;
     file.set_permissions(Permissions::from_mode(0o666))
@@ -307,7 +307,7 @@ fn make_link(log: &Path, link: &Path) -> io::Result<()> {
     }
     match std::os::unix::fs::symlink(log, link) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let dir = link.parent().expect("a link lies in a directory");
+            let dir = link.parent().expect("a link path has a parent directory");
             fs::DirBuilder::new().recursive(true).mode(0o755).create(dir)?;
             std::os::unix::fs::symlink(log, link)
         }
@@ -322,7 +322,7 @@ fn make_link(log: &Path, link: &Path) -> io::Result<()> {
     }
 }
 
-/// The log and what rotation left of it: `0.log`, `0.log.20261121-001122`, `0.log.20261121-001122.gz`.
+/// The log and its rotated files: `0.log`, `0.log.20261121-001122`, `0.log.20261121-001122.gz`.
 fn remove_logs(log: &Path) -> Result<(), (PathBuf, io::Error)> {
     let (Some(dir), Some(name)) = (log.parent(), log.file_name()) else {
         return Ok(());
@@ -369,7 +369,7 @@ mod tests {
         let long = "p".repeat(250);
         let want = format!("/l/{}.log", "p".repeat(250) + "-");
         check(&format!("/l/{long}"), "abcdef", &want);
-        // A dot in the pod's name is no extension.
+        // A dot in the pod's name does not start a file extension.
         check("/l/a.b_default_c", "abc", "/l/a.b_default_c-abc.log");
     }
 

@@ -1,5 +1,5 @@
-//! Credentials for registries that programs have: asked when an image of theirs is pulled, and kept as long as they say
-//! (`pkg/credentialprovider/plugin`).
+//! Registry credentials from credential provider plugins: run when one of their images is pulled, and cached as long as
+//! their response says (`pkg/credentialprovider/plugin`).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
@@ -12,13 +12,14 @@ use crate::bulkhead::program::{self, ProgramError};
 use crate::model::credential_provider::{Answer, Answers, Provider};
 use crate::model::registry::{Credential, Keyring, repository};
 
-/// How long a program may take.
+/// The timeout of a plugin.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How often one program runs at once. One that never answers keeps others of its images waiting, and nobody else.
+/// How many instances of one plugin may run at once. One that never answers delays only images that it is responsible
+/// for.
 const AT_ONCE: usize = 8;
 
-/// The programs.
+/// The credential provider plugins.
 #[derive(Debug, Clone, Default)]
 pub struct Providers(Arc<Vec<One>>);
 
@@ -26,24 +27,24 @@ pub struct Providers(Arc<Vec<One>>);
 struct One {
     provider: Provider,
     answers: Mutex<Answers>,
-    /// How often the program runs at once.
+    /// Limits the instances of the plugin that run at once.
     running: Semaphore,
-    /// Whoever asks about a repository holds its permit: what another has just been answered is not asked again. Of those
-    /// that nobody asks about any more nothing is kept.
+    /// One permit per repository: a task that waits for it then finds the cached answer of the previous one. Unused
+    /// entries are dropped.
     turns: Mutex<BTreeMap<String, Weak<Semaphore>>>,
 }
 
-/// Why a program gives no credentials. Nothing of what it printed is in it.
+/// Why a plugin provides no credentials. Contains nothing of its output.
 #[derive(Debug, thiserror::Error)]
 enum ProviderError {
     #[error(transparent)]
     Program(#[from] ProgramError),
-    #[error("what it printed is no CredentialProviderResponse: {0}")]
+    #[error("its output is not a valid CredentialProviderResponse: {0}")]
     Answer(&'static str),
 }
 
 impl Providers {
-    /// These, asked in this order.
+    /// The plugins, run in this order.
     pub fn new(providers: Vec<Provider>) -> Providers {
         let one = |provider| One {
             provider,
@@ -54,7 +55,7 @@ impl Providers {
         Providers(Arc::new(providers.into_iter().map(one).collect()))
     }
 
-    /// What they have for an image. One that fails is told of, and has none.
+    /// The credentials for an image. A plugin that fails is logged and provides none.
     pub(super) async fn lookup(&self, image: &str) -> Vec<Credential> {
         let repository = repository(image);
         let mut keyring = Keyring::default();
@@ -66,7 +67,7 @@ impl Providers {
                     let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
                     tracing::warn!(
                         image,
-                        "the credential provider {name} gives no credentials: {error}{}",
+                        "credential provider {name} failed: {error}{}",
                         source.unwrap_or_default()
                     );
                 }
@@ -86,7 +87,7 @@ impl One {
         }
         let running = self.running.acquire().await;
         let running = running.expect("the semaphore is never closed");
-        // Another repository may have brought an answer for this one.
+        // A request for another repository may have returned an answer for this one.
         let held = self.answers().get(repository, Timestamp::now());
         if let Some(answer) = held {
             return Ok(answer);
@@ -115,7 +116,7 @@ impl One {
     }
 }
 
-/// Runs a program; what it printed.
+/// Runs a plugin; returns its output.
 async fn run(provider: &Provider, repository: &str) -> Result<Vec<u8>, ProviderError> {
     let environment = provider.environment.iter().map(|(name, value)| (name, value));
     let mut program = tokio::process::Command::new(&provider.program);
@@ -149,7 +150,7 @@ mod tests {
     fn answer(kind: &str) -> String {
         let answer = serde_json::json!({"kind": "CredentialProviderResponse", "apiVersion": VERSIONS[0],
             "cacheKeyType": kind, "auth": {"example.com": {"username": "NAME", "password": "geheim"}}});
-        // The name is the program's environment, its argument and how often it was asked.
+        // The name consists of the plugin's environment, its argument and the number of calls.
         let text = answer
             .to_string()
             .replace("NAME", "'\"$WHO-$1-$(wc -l < $KEPT)\"'");

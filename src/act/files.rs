@@ -1,5 +1,5 @@
-//! File work of steps, in places of its own: paths that pods name may lie on a file system whose server is gone, and
-//! whoever touches one of those waits as long as it likes.
+//! File operations of steps, in bulkheads of their own: paths that pods name may be on a file system whose server is
+//! gone, and any task that touches one may block indefinitely.
 
 use std::io;
 use std::path::Path;
@@ -9,31 +9,32 @@ use super::{Work, abandoned, failure};
 use crate::bulkhead::{Bulkhead, Limits};
 use crate::model::step::StepError;
 
-/// How long a volume may take to be made or checked. The kubelet gives all volumes of a pod two minutes
+/// How long creating or checking a volume may take. The kubelet gives all volumes of a pod two minutes
 /// (`podAttachAndMountTimeout`) and then says no more than that; here the others are tried meanwhile.
 const VOLUME_PATIENCE: Duration = Duration::from_secs(30);
-/// How long the removal of a directory may take: an emptyDir may hold millions of files. What takes longer goes on, and
-/// is found gone by a later plan.
+/// How long the removal of a directory may take: an emptyDir may hold millions of files. A longer removal continues in
+/// the background, and a later plan finds the directory gone.
 pub(super) const REMOVAL_PATIENCE: Duration = Duration::from_secs(120);
-/// How long work under way is waited for when its plan is given up: nearly all of it is done within milliseconds.
+/// How long to wait for running work when its plan is abandoned: nearly all of it takes milliseconds.
 const HANDOVER: Duration = Duration::from_secs(1);
 
-/// Paths of the host that pods name, and parts of volumes. The whole is four for each of the pods that a node has by
-/// default.
+/// Limits for host paths that pods name, and for parts of volumes. The total is four for each of the pods that a node
+/// has by default.
 const HOST_PATHS: Limits = Limits {
     total: 440,
     per_owner: 4,
 };
-/// The pods' own directories: only what is mounted in them can hang. A pod's volumes are made so many at once.
+/// Limits for the pods' own directories: only file systems mounted in them can hang. This many volumes of a pod are
+/// created at once.
 const POD_DIRECTORIES: Limits = Limits {
     total: 440,
     per_owner: 4,
 };
 
-/// The places for file work. Cloning shares them.
+/// The bulkheads for file operations. Clones share them.
 #[derive(Debug, Clone)]
 pub struct FilePlaces {
-    /// How long a volume may take.
+    /// The timeout for a volume.
     pub(super) patience: Duration,
     host_paths: Bulkhead,
     pod_directories: Bulkhead,
@@ -46,7 +47,7 @@ impl Default for FilePlaces {
 }
 
 impl FilePlaces {
-    /// With a time for each volume, 30 s by default.
+    /// With a timeout for each volume, 30 s by default.
     pub fn new(patience: Duration) -> FilePlaces {
         FilePlaces {
             patience,
@@ -56,26 +57,26 @@ impl FilePlaces {
     }
 }
 
-/// Whose files are touched.
+/// Which files are accessed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Whose {
-    /// The host's, or what a pod has put into its volumes.
+    /// The host's, or a path inside a pod's volumes.
     Host,
-    /// The agent's own, in the directory of a pod.
+    /// The agent's own, in a pod's directory.
     Pod,
 }
 
-/// Why file work has no result.
+/// Why a file operation has no result.
 #[derive(Debug)]
 pub(super) enum FileError {
-    /// It failed, or did not return.
+    /// It failed, or did not return in time.
     Failed(io::Error),
-    /// The plan was given up meanwhile.
+    /// The plan was abandoned meanwhile.
     Abandoned,
 }
 
 impl FileError {
-    /// As the failure of a step, with a message around it.
+    /// The error of a step, with a message around it.
     pub(super) fn of_step(
         self,
         reason: &'static str,
@@ -89,8 +90,8 @@ impl FileError {
 }
 
 impl Work<'_> {
-    /// Does file work about a path in a place of the pod's. A plan that is given up (the agent stops, the pod is changed
-    /// or deleted) does not wait for what hangs.
+    /// Runs a file operation in a slot of the pod. If the plan is abandoned (the agent stops, the pod is changed or
+    /// deleted), it does not wait for an operation that hangs.
     pub(super) async fn in_place<T: Send + 'static>(
         &self,
         whose: Whose,

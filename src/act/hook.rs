@@ -1,4 +1,4 @@
-//! Hooks: what a container wants done after its start and before its stop (`pkg/kubelet/lifecycle`).
+//! Lifecycle hooks of containers: postStart and preStop (`pkg/kubelet/lifecycle`).
 
 use std::future::pending;
 use std::time::Duration;
@@ -12,11 +12,11 @@ use crate::model::step::{
     ContainerRef, HookCall, HookHost, HookResult, Lengthy, PostStart, SandboxRef, StepError,
 };
 
-/// How long a GET may take; the kubelet's own client would wait for ever.
+/// The timeout of a GET; the kubelet's own client would wait for ever.
 const GET_PATIENCE: Duration = Duration::from_secs(300);
 
-/// Does what is to be done after a start. A container whose hook failed is stopped in the same step: it must not
-/// run on, whatever becomes of the plan.
+/// Runs the postStart hook. A container whose hook failed is stopped in the same step: it must not keep running,
+/// whatever happens to the plan.
 pub(super) async fn post_start(work: &Work<'_>, step: PostStart, made: &Made) -> Result<Effect, StepError> {
     let reason = reason::waiting::POST_START_HOOK_ERROR;
     let id = match &step.which {
@@ -28,7 +28,7 @@ pub(super) async fn post_start(work: &Work<'_>, step: PostStart, made: &Made) ->
             .ok_or_else(|| failure(reason, "the container was not created".to_owned()))?,
     };
     let outcome = tokio::select! {
-        // What was begun in the container goes on there; what the pod needs then, a new plan says.
+        // The hook continues in the container; a new plan decides what the pod needs then.
         () = work.cancel.cancelled() => return Err(abandoned(reason)),
         outcome = call(work, &id, &step.call, made) => outcome,
     };
@@ -55,9 +55,9 @@ pub(super) async fn post_start(work: &Work<'_>, step: PostStart, made: &Made) ->
     }
 }
 
-/// Does what is to be done before a stop, for as long as the grace at most; what became of it. What is not done by then
-/// goes down with the container, and has failed like any other (`executePreStopHook`, whose hook fails when its
-/// container is killed); only a wait is over with the grace.
+/// Runs the preStop hook for at most the grace period, and returns its result. A hook that has not finished by then
+/// ends with the container and counts as failed (`executePreStopHook`, whose hook fails when its container is killed);
+/// only a sleep counts as done.
 pub(super) async fn pre_stop(
     work: &Work<'_>,
     id: &str,
@@ -72,16 +72,19 @@ pub(super) async fn pre_stop(
         Ok(Ok(())) => return HookResult::Done,
         Ok(Err(why)) => why.error,
         Err(_) if matches!(before.hook, Hook::Sleep(_)) => return HookResult::Done,
-        Err(_) => format!("it was not done within the grace of {} s", grace.as_secs()),
+        Err(_) => format!(
+            "it did not finish within the grace period of {} s",
+            grace.as_secs()
+        ),
     };
-    tracing::warn!(container = id, "the hook before the stop failed: {why}");
+    tracing::warn!(container = id, "preStop hook failed: {why}");
     HookResult::Failed
 }
 
 /// Why a hook failed.
 struct Why {
     error: String,
-    /// What a command said.
+    /// The output of a command.
     output: Option<String>,
 }
 
@@ -98,7 +101,7 @@ async fn call(work: &Work<'_>, id: &str, call: &HookCall, made: &Made) -> Result
                     address(runtime, sandbox, made).await.map_err(plain)?
                 }
             };
-            // Whatever is answered will do.
+            // Any response counts as success.
             let pod = work.pod.to_string();
             let asker = Asker {
                 names: &work.context.names,
@@ -108,7 +111,7 @@ async fn call(work: &Work<'_>, id: &str, call: &HookCall, made: &Made) -> Result
             answer.map(drop).map_err(plain)
         }
         Hook::Sleep(time) => {
-            // Not a wait for something, but what was asked for.
+            // A requested sleep, not a wait for a result.
             let () = tokio::time::timeout(*time, pending()).await.unwrap_or_default();
             Ok(())
         }
@@ -151,7 +154,7 @@ async fn address(runtime: &Runtime, sandbox: &SandboxRef, made: &Made) -> Result
     ip.ok_or_else(nobody)
 }
 
-/// What the container's waiting state shows.
+/// The message in the container's waiting state.
 fn message(step: &PostStart, why: &Why) -> String {
     let (kind, what) = match &step.call.hook {
         Hook::Exec(command) => ("Exec", format!("[{}]", command.join(" "))),

@@ -15,7 +15,7 @@ use crate::model::step::{HostsFile, StepError};
 
 const HOST_FILE: &str = "/etc/hosts";
 
-/// Writes the file. Where its addresses are those of the sandbox just made, the runtime is asked for them.
+/// Writes the file. If it contains the addresses of the sandbox just created, they are requested from the runtime.
 pub(super) async fn write(
     runtime: &Runtime,
     file: HostsFile,
@@ -42,7 +42,7 @@ pub(super) async fn write(
     }
 }
 
-/// In place: containers have this very file mounted, so a new one would not be seen.
+/// Written in place: containers have this very file mounted, so a new file would not be visible to them.
 fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)

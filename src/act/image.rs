@@ -1,4 +1,4 @@
-//! The step that has a container's image (kubelet `pkg/kubelet/images/image_manager.go`).
+//! The step that ensures a container's image (kubelet `pkg/kubelet/images/image_manager.go`).
 
 use std::time::Duration;
 
@@ -16,19 +16,19 @@ use crate::model::registry::Credential;
 use crate::model::run_as::ImageUser;
 use crate::model::step::{Done, ImageRequest, Lengthy, StepError};
 
-/// An image as the creation of its container needs it.
+/// An image, with the data for creating its container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ImageFound {
-    /// What the runtime calls it.
+    /// The runtime's reference.
     pub(super) reference: String,
-    /// The user that the image names.
+    /// The user that the image sets.
     pub(super) user: ImageUser,
-    /// Why the container must not be created from it. Told when it is created, not here: the kubelet, too,
-    /// says first that the image is there.
+    /// Why no container may be created from it. Reported when the container is created, not here: the kubelet, too,
+    /// first reports that the image is present.
     pub(super) refusal: Option<String>,
 }
 
-/// The user that an image names (`getImageUser` in `pkg/kubelet/kuberuntime/helpers.go`); none is root.
+/// The user that an image sets (`getImageUser` in `pkg/kubelet/kuberuntime/helpers.go`); root if it sets none.
 fn user(image: &v1::Image) -> ImageUser {
     match &image.uid {
         Some(uid) => ImageUser::Uid(uid.value),
@@ -37,7 +37,7 @@ fn user(image: &v1::Image) -> ImageUser {
     }
 }
 
-/// Has the image, by the policy.
+/// Ensures the image according to the pull policy.
 pub(super) async fn ensure(work: &Work<'_>, request: ImageRequest) -> Result<Effect, StepError> {
     let name = image_name::with_default_tag(&request.image).map_err(|wrong| {
         let image = &request.image;
@@ -56,7 +56,7 @@ pub(super) async fn ensure(work: &Work<'_>, request: ImageRequest) -> Result<Eff
     {
         return Ok(found(work, request, image));
     }
-    // Of an image that the pod may not use it does not learn that it is there.
+    // A pod that may not use an image does not learn that it is present.
     if request.pull == PullPolicy::Never {
         let message = format!(
             "Container image {:?} is not present with pull policy of Never",
@@ -64,7 +64,7 @@ pub(super) async fn ensure(work: &Work<'_>, request: ImageRequest) -> Result<Eff
         );
         return Err(failure(waiting::ERR_IMAGE_NEVER_PULL, message));
     }
-    // The wait for other pulls and the pull itself may both be dropped: nothing is lost but time.
+    // The wait for other pulls and the pull itself may both be dropped: only time is lost.
     tokio::select! {
         () = work.cancel.cancelled() => Err(abandoned(waiting::ERR_IMAGE_PULL)),
         result = pull(work, request, &name) => result,
@@ -73,7 +73,7 @@ pub(super) async fn ensure(work: &Work<'_>, request: ImageRequest) -> Result<Eff
 
 async fn pull(work: &Work<'_>, request: ImageRequest, name: &str) -> Result<Effect, StepError> {
     let runtime = &work.context.runtime;
-    // Before the turn is waited for, as in the kubelet: a program that does not answer holds up its own images alone.
+    // Before waiting for a permit, as in the kubelet: a plugin that does not answer delays only its own images.
     let offered = credentials(work, &request, name).await?;
     let waiting_since = Instant::now();
     let image = request.image.clone();
@@ -88,7 +88,7 @@ async fn pull(work: &Work<'_>, request: ImageRequest, name: &str) -> Result<Effe
                 .acquire()
                 .await
                 .expect("the semaphore is never closed");
-            // Whoever was waited for may have pulled this very image.
+            // The task that held the permit may have pulled this very image.
             if request.pull == PullPolicy::IfNotPresent
                 && let Some(image) = inspect(runtime, name).await?
                 && may_use(work, &request, &image).await?
@@ -121,8 +121,8 @@ async fn pull(work: &Work<'_>, request: ImageRequest, name: &str) -> Result<Effe
     })
 }
 
-/// Whether the pod may use an image that is there: it is one that nobody has to show credentials for, or the pod has
-/// those with which it was pulled.
+/// Whether the pod may use an image that is present: either it needs no credentials, or the pod has those with which it
+/// was pulled.
 async fn may_use(work: &Work<'_>, request: &ImageRequest, image: &v1::Image) -> Result<bool, StepError> {
     let own = request.credentials.as_ref();
     let own = own.map(|own| own.iter().filter_map(PullSecret::of).collect());
@@ -133,7 +133,7 @@ async fn may_use(work: &Work<'_>, request: &ImageRequest, image: &v1::Image) -> 
     asked.await.map_err(|why| failure(waiting::ERR_IMAGE_PULL, why))
 }
 
-/// Writes down that the image is pulled.
+/// Records that the image is about to be pulled.
 async fn begin(work: &Work<'_>, request: &ImageRequest) -> Result<Option<Intent>, StepError> {
     let begun = work.context.records.begin(&request.image).await;
     begun.map_err(|error| {
@@ -145,7 +145,7 @@ async fn begin(work: &Work<'_>, request: &ImageRequest) -> Result<Option<Intent>
     })
 }
 
-/// Writes down how it went.
+/// Records the result of the pull.
 async fn end(
     intent: Option<Intent>,
     pulled: Result<(String, PullCredentials), StepError>,
@@ -164,7 +164,7 @@ async fn end(
     }
 }
 
-/// What there is for an image: the pod's credentials before the node's and those of programs.
+/// The credentials for an image: the pod's before the node's and those of plugins.
 async fn credentials(
     work: &Work<'_>,
     request: &ImageRequest,
@@ -177,7 +177,7 @@ async fn credentials(
     Ok(own.iter().cloned().chain(of_node).chain(provided).collect())
 }
 
-/// Tries one credential after the other; without any where there is none. Tells which one it was.
+/// Tries one credential after the other; pulls without any if there is none. Returns the one that worked.
 async fn pull_with_credentials(
     work: &Work<'_>,
     request: &ImageRequest,
@@ -273,11 +273,11 @@ fn pull_failure(image: &str, errors: &[CriError]) -> StepError {
     }
 }
 
-/// Each text once; several stand in brackets, as in the kubelet (`k8s.io/apimachinery/pkg/util/errors`).
+/// Each text once; several are put in brackets, as in the kubelet (`k8s.io/apimachinery/pkg/util/errors`).
 fn together(errors: &[CriError]) -> String {
     let mut texts: Vec<String> = Vec::new();
     for error in errors {
-        // The kubelet drops the code where it is `Unknown` (cri-client `PullImage`).
+        // The kubelet omits the code if it is `Unknown` (cri-client `PullImage`).
         let text = match error.code {
             tonic::Code::Unknown => error.message.clone(),
             _ => error.grpc_text(),

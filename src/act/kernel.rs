@@ -1,13 +1,13 @@
-//! Settings of the whole kernel that pods rely on: memory may be promised before it is there, the kernel ends processes
-//! where it runs out and starts anew after a fault of its own, and root has room for a key of each container
-//! (`setupKernelTunables` in `pkg/kubelet/cm/container_manager_linux.go`).
+//! Kernel settings that pods rely on: memory overcommit is allowed, the kernel kills processes when memory runs out and
+//! reboots after a panic, and root's key quota has room for a key of each container (`setupKernelTunables` in
+//! `pkg/kubelet/cm/container_manager_linux.go`).
 
 use std::fmt;
 use std::fs;
 use std::io;
 use std::path::Path;
 
-/// Each below `/proc/sys`, with what it should be.
+/// Each setting below `/proc/sys`, with its required value.
 const SETTINGS: [(&str, i64); 6] = [
     ("vm/overcommit_memory", 1),
     ("vm/panic_on_oom", 0),
@@ -17,7 +17,7 @@ const SETTINGS: [(&str, i64); 6] = [
     ("kernel/keys/root_maxbytes", 25_000_000),
 ];
 
-/// A setting that is not as it should be.
+/// A setting with a wrong value.
 #[derive(Debug)]
 pub struct Deviation {
     name: &'static str,
@@ -25,7 +25,7 @@ pub struct Deviation {
     found: io::Result<i64>,
 }
 
-/// In the kubelet's words.
+/// Worded as in the kubelet.
 impl fmt::Display for Deviation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Deviation { name, wanted, found } = self;
@@ -34,12 +34,12 @@ impl fmt::Display for Deviation {
                 f,
                 "invalid kernel flag: {name}, expected value: {wanted}, actual value: {found}"
             ),
-            Err(error) => write!(f, "kernel flag {name} cannot be read: {error}"),
+            Err(error) => write!(f, "cannot read kernel flag {name}: {error}"),
         }
     }
 }
 
-/// Those that are not as they should be. `root` is `/proc/sys`.
+/// The settings with a wrong value. `root` is `/proc/sys`.
 pub fn deviations(root: &Path) -> Vec<Deviation> {
     let found = SETTINGS.into_iter().map(|(name, wanted)| Deviation {
         name,
@@ -50,10 +50,11 @@ pub fn deviations(root: &Path) -> Vec<Deviation> {
     found.filter(|deviation| !is_right(deviation)).collect()
 }
 
-/// Sets them, and notes in this file what they were, for [`restore`]; returns those that could not be set.
+/// Sets them, and records their previous values in the file `note` for [`restore`]; returns those that could not be
+/// set.
 pub fn set(root: &Path, deviations: &[Deviation], note: &Path) -> Vec<String> {
     let mut failed = Vec::new();
-    // The first agent's note is what the machine was before.
+    // The values recorded by the first agent are the machine's original ones.
     let mut noted = fs::read_to_string(note).unwrap_or_default();
     for deviation in deviations {
         let Deviation { name, wanted, found } = deviation;
@@ -66,7 +67,7 @@ pub fn set(root: &Path, deviations: &[Deviation], note: &Path) -> Vec<String> {
         };
         match fs::write(root.join(name), wanted.to_string()) {
             Ok(()) => {
-                tracing::info!("set the kernel's {name} to {wanted}; it was {was}");
+                tracing::info!("changed kernel flag {name} from {was} to {wanted}");
                 if !noted.lines().any(|line| line.split(' ').next() == Some(*name)) {
                     noted.push_str(&format!("{name} {was}\n"));
                 }
@@ -77,12 +78,15 @@ pub fn set(root: &Path, deviations: &[Deviation], note: &Path) -> Vec<String> {
     if !noted.is_empty()
         && let Err(error) = fs::write(note, noted)
     {
-        failed.push(format!("note of what they were, {}: {error}", note.display()));
+        failed.push(format!(
+            "cannot record the previous values in {}: {error}",
+            note.display()
+        ));
     }
     failed
 }
 
-/// Makes the settings what they were before the first [`set`], where nobody has changed them since.
+/// Restores the settings from before the first [`set`], unless they have been changed since.
 pub fn restore(root: &Path, note: &Path) -> io::Result<()> {
     let noted = match fs::read_to_string(note) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -137,7 +141,7 @@ mod tests {
         ];
         assert_eq!(told(other.path()), expected);
         fs::remove_file(other.path().join("kernel/keys/root_maxkeys")).unwrap();
-        assert!(told(other.path())[2].starts_with("kernel flag kernel/keys/root_maxkeys cannot be read: "));
+        assert!(told(other.path())[2].starts_with("cannot read kernel flag kernel/keys/root_maxkeys: "));
     }
 
     #[test]
@@ -148,7 +152,7 @@ mod tests {
         let set_all = || set(root.path(), &deviations(root.path()), &note);
         assert_eq!(set_all(), [""; 0]);
         assert_eq!(told(root.path()), [""; 0]);
-        // Another start finds nothing to do, and one after somebody's change does it again.
+        // Another start finds nothing to do; a start after an outside change sets the values again.
         assert_eq!(set_all(), [""; 0]);
         fs::write(root.path().join("kernel/panic"), "7").unwrap();
         assert_eq!(set_all(), [""; 0]);

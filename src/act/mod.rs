@@ -1,5 +1,5 @@
-//! Does what a plan says, step by step, and tells what came of it. Decides nothing: no policy, no retry, no
-//! back-off. Knows no other room but `cri` and `model`.
+//! Executes a plan, step by step, and returns the outcome. Makes no decisions: no policy, no retry, no back-off.
+//! Depends only on `cri` and `model`.
 
 pub mod cgroup;
 mod container;
@@ -53,36 +53,35 @@ use pull_records::PullRecords;
 use registry::DockerConfig;
 use turn::{Load, Turn, Turns};
 
-/// What every step may use.
+/// The resources that all steps share.
 #[derive(Clone)]
 pub struct ActContext {
     /// The container runtime.
     pub runtime: Runtime,
     /// The cgroups of pods.
     pub cgroups: Cgroups,
-    /// Whoever pulls an image holds a permit: one where `serializeImagePulls` is on, else
-    /// `maxParallelImagePulls`.
+    /// One permit per image pull: a single one if `serializeImagePulls` is on, else `maxParallelImagePulls`.
     pub pulls: Arc<Semaphore>,
     /// How many pods are worked on at once.
     pub turns: Turns,
-    /// Where the node's own credentials for registries lie.
+    /// The files with the node's own registry credentials.
     pub docker_config: DockerConfig,
-    /// The programs that have further credentials.
+    /// The credential provider plugins.
     pub providers: Providers,
-    /// Which images were pulled, and with what.
+    /// Which images were pulled, and with which credentials.
     pub records: PullRecords,
-    /// How names of hosts in hooks are looked up.
+    /// Resolves host names in hooks.
     pub names: Names,
-    /// Where files are worked on that may hang.
+    /// File operations that may hang.
     pub files: FilePlaces,
     /// What the runtime remembers of attached networks.
     pub network_cache: NetworkCache,
-    /// Where it is reported that something begins; nobody may listen.
+    /// Receives a report when a lengthy step starts; there may be no receiver.
     pub beginnings: mpsc::UnboundedSender<Beginning>,
 }
 
-/// Executes a plan for one pod. Cancelled, it ends after the step at hand; a container being stopped and an
-/// image being pulled are not waited for.
+/// Executes a plan for one pod. If canceled, it ends after the current step, except that it does not wait for a
+/// container stop or an image pull.
 pub async fn run(
     context: &ActContext,
     pod: &PodName,
@@ -106,7 +105,7 @@ pub async fn run(
     }
 }
 
-/// The work on one plan.
+/// The plan being executed.
 struct Work<'a> {
     context: &'a ActContext,
     pod: &'a PodName,
@@ -114,7 +113,7 @@ struct Work<'a> {
     cancel: &'a CancellationToken,
 }
 
-/// What earlier stages of the plan brought forth, which the symbolic references of later ones name.
+/// What earlier stages of the plan created, to resolve symbolic references in later ones.
 #[derive(Debug, Default)]
 struct Made {
     sandbox: Option<String>,
@@ -122,13 +121,13 @@ struct Made {
     containers: BTreeMap<String, String>,
 }
 
-/// What a step did, and what later steps may refer to.
+/// The result of a step, and what later steps may refer to.
 struct Effect {
     done: Done,
     fact: Option<Fact>,
 }
 
-/// One thing made.
+/// An object that a step created.
 enum Fact {
     Sandbox(String),
     Image(String, ImageFound),
@@ -157,9 +156,9 @@ impl Made {
 }
 
 impl Work<'_> {
-    /// Reports that something begins.
+    /// Reports that a lengthy step has started.
     fn begins(&self, container: &str, what: Lengthy) {
-        // Where pods are only removed, nobody listens.
+        // If pods are only removed, there is no receiver.
         let _ = self.context.beginnings.send(Beginning {
             pod: self.pod.clone(),
             uid: self.uid.clone(),
@@ -195,7 +194,7 @@ impl Work<'_> {
         reports
     }
 
-    /// Carries out the steps of a stage, all at once. The turn ends where only waiting is left.
+    /// Executes the steps of a stage concurrently. The turn ends when only waiting steps are left.
     async fn carry_out(
         &self,
         stage: Vec<Step>,
@@ -216,7 +215,7 @@ impl Work<'_> {
             if !loads.is_empty() && !loads.contains(&Load::Work) {
                 turn.give_up();
             }
-            // Both arms may be cancelled: a step that is not done stays in its set.
+            // Both arms may be dropped: an unfinished step stays in its set.
             let next = tokio::select! {
                 next = running.next() => next,
                 () = turn.is_over() => {
@@ -233,7 +232,7 @@ impl Work<'_> {
         }
     }
 
-    /// A failure is not logged here: whoever plans again logs it.
+    /// A failure is not logged here, but by the caller that plans again.
     async fn timed(&self, step: Step, made: &Made, endings: &Endings) -> (StepReport, Option<Fact>) {
         let (subject, verb) = (step.subject(), step.verb());
         let (began, clock) = (Timestamp::now(), Instant::now());
@@ -248,7 +247,7 @@ impl Work<'_> {
         }
         let (result, fact) = match result {
             Ok(effect) => (Ok(effect.done), effect.fact),
-            // Names in it may be as long as their object.
+            // Names may be as long as their object.
             Err(error) => {
                 let message = bounds::shortened(error.message, bounds::MESSAGE);
                 (Err(StepError { message, ..error }), None)
@@ -335,7 +334,7 @@ impl Work<'_> {
     }
 }
 
-/// A step that failed on this side of the runtime.
+/// The error of a step that failed within the agent.
 fn failure(reason: &'static str, message: String) -> StepError {
     StepError {
         reason,
@@ -344,7 +343,7 @@ fn failure(reason: &'static str, message: String) -> StepError {
     }
 }
 
-/// A step that failed because of a call to the runtime.
+/// The error of a step that failed because of a runtime call.
 fn call_failure(reason: &'static str, message: String, error: &CriError) -> StepError {
     StepError {
         reason,
@@ -353,7 +352,7 @@ fn call_failure(reason: &'static str, message: String, error: &CriError) -> Step
     }
 }
 
-/// A step that was given up because the agent is stopping; it counts for nothing.
+/// The error of a step that was abandoned because the agent is stopping; it does not count as a failure.
 fn abandoned(reason: &'static str) -> StepError {
     StepError {
         reason,
@@ -362,7 +361,7 @@ fn abandoned(reason: &'static str) -> StepError {
     }
 }
 
-/// A removal of something that the runtime does not know is done.
+/// Removing something that the runtime does not know counts as success.
 fn gone(result: Result<(), CriError>) -> Result<(), CriError> {
     match result {
         Err(error) if error.not_found() => Ok(()),
@@ -370,8 +369,8 @@ fn gone(result: Result<(), CriError>) -> Result<(), CriError> {
     }
 }
 
-/// Work on files of the agent's own, which others cannot keep waiting, off the threads that serve everything else. What
-/// pods name is touched in places of its own ([`files`]).
+/// Runs work on the agent's own files, which others cannot block, off the threads of the asynchronous runtime. Paths
+/// that pods name are handled in bulkheads ([`files`]).
 async fn off_thread<T: Send + 'static>(
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> std::io::Result<T> {

@@ -1,4 +1,4 @@
-//! Mounts below a pod's directory: what is mounted there, a tmpfs, and taking them away.
+//! Mounts below a pod's directory: lists them, mounts a tmpfs, and unmounts them.
 
 use std::ffi::OsString;
 use std::io;
@@ -11,10 +11,10 @@ use nix::mount::{MntFlags, MsFlags};
 
 use crate::model::resources::Bytes;
 
-/// The kernel knows the option `noswap` since 6.4; found out by the first mount that is refused.
+/// Whether the kernel supports the option `noswap` (since 6.4); cleared when the first mount is rejected.
 static NOSWAP: AtomicBool = AtomicBool::new(true);
 
-/// Mounts a tmpfs, which must not be swapped out where the kernel can promise that: it may hold secrets.
+/// Mounts a tmpfs, which must not be swapped out if the kernel supports that: it may hold secrets.
 pub(super) fn tmpfs(path: &Path, size: Option<Bytes>) -> io::Result<()> {
     let size = size
         .filter(|size| size.0 > 0)
@@ -47,12 +47,12 @@ pub(super) fn is_tmpfs(path: &Path) -> io::Result<bool> {
     Ok(kind == nix::sys::statfs::TMPFS_MAGIC && device(path)? != device(parent)?)
 }
 
-/// Unmounts everything at and below a directory, what was mounted last first.
+/// Unmounts everything at and below a directory, the latest mount first.
 pub(super) fn unmount_beneath(dir: &Path) -> io::Result<()> {
     let table = std::fs::read("/proc/self/mountinfo")?;
     for point in beneath(&table, dir).into_iter().rev() {
         match nix::mount::umount2(&point, MntFlags::UMOUNT_NOFOLLOW) {
-            // EINVAL and ENOENT: it went by itself, with the mount that it was part of.
+            // EINVAL and ENOENT: it disappeared together with the mount that it was part of.
             Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
             Err(errno) => {
                 return Err(io::Error::new(
@@ -71,7 +71,7 @@ fn beneath(table: &[u8], dir: &Path) -> Vec<PathBuf> {
     table
         .split(|byte| *byte == b'\n')
         .filter_map(|line| line.split(|byte| *byte == b' ').nth(4))
-        // Of hundreds of pods only one is meant.
+        // Of hundreds of pods only one is affected.
         .filter(|field| field.starts_with(start) || field.contains(&b'\\'))
         .map(|field| PathBuf::from(OsString::from_vec(unescape(field))))
         .filter(|point| point.starts_with(dir))
@@ -103,8 +103,8 @@ pub(super) mod tests {
     use super::*;
     use std::process::Command;
 
-    /// Runs a test of this module tree once more in user and mount namespaces of its own, where mounting
-    /// needs no privilege and leaves no trace. True within them.
+    /// Runs a test of this module tree again in its own user and mount namespaces, where mounting needs no privilege
+    /// and leaves no trace. Returns true inside them.
     pub(in crate::act) fn in_own_mounts(test: &str) -> bool {
         const MARK: &str = "GANTRY_TEST_IN_OWN_MOUNTS";
         if std::env::var_os(MARK).is_some() {
@@ -119,10 +119,10 @@ pub(super) mod tests {
             .expect("unshare is part of util-linux");
         let said = [output.stdout, output.stderr].concat();
         let said = String::from_utf8_lossy(&said);
-        // A name that no test has would be a success, too.
+        // A test name that does not exist would count as a success, too.
         assert!(
             output.status.success() && said.contains("1 passed"),
-            "{test} failed in namespaces of its own: {said}"
+            "{test} failed in its own namespaces: {said}"
         );
         false
     }

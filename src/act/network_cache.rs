@@ -29,8 +29,8 @@ impl Default for NetworkCache {
 }
 
 impl NetworkCache {
-    /// Removes the records of a sandbox that were cut short while they were written, and returns their paths. Nothing in
-    /// them can be read by anybody, and a network is detached without a record as well.
+    /// Removes the truncated records of a sandbox and returns their paths. Their content is unreadable anyway, and a
+    /// network can be detached without a record, too.
     pub(super) fn remove_broken(&self, sandbox: &str) -> io::Result<Vec<PathBuf>> {
         if sandbox.is_empty() {
             return Ok(Vec::new());
@@ -59,7 +59,7 @@ fn is_of(name: &OsStr, sandbox: &str) -> bool {
         .any(|part| part == infix.as_bytes())
 }
 
-/// Whether a file is no JSON text. What is too large or no plain file is nobody's record, and left alone.
+/// Whether a file is not valid JSON. A file that is too large or not a regular file is not a record and is left alone.
 fn is_broken(path: &Path) -> io::Result<bool> {
     let file = std::fs::OpenOptions::new()
         .read(true)

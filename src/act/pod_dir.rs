@@ -11,7 +11,7 @@ use super::{Effect, Work, failure, mount};
 use crate::model::reason;
 use crate::model::step::{CheckpointRecord, IfNotKept, StepError};
 
-/// Makes both, with the modes that the kubelet gives them (`makePodDataDirs`, `createPodSandbox`).
+/// Creates both with the kubelet's modes (`makePodDataDirs`, `createPodSandbox`).
 pub(super) fn ensure(dir: &Path, logs: &Path) -> Result<Effect, StepError> {
     let make = |path: PathBuf, mode| {
         fs::DirBuilder::new()
@@ -33,11 +33,11 @@ pub(super) fn ensure(dir: &Path, logs: &Path) -> Result<Effect, StepError> {
     Ok(Effect::PLAIN)
 }
 
-/// Unmounts what lies beneath the pod's directory and removes it.
+/// Unmounts everything beneath the pod's directory and removes it.
 pub(super) async fn remove(work: &Work<'_>, dir: PathBuf) -> Result<Effect, StepError> {
     removed(work, dir, |dir| match tree::remove(dir, Mounts::Unmounted) {
         Ok(()) => Ok(()),
-        // A mount within a mount. Where there is none, the list of all mounts of all pods need not be read.
+        // There is a mount within a mount. Otherwise the list of all mounts need not be read.
         Err(_) => {
             mount::unmount_beneath(dir)?;
             tree::remove(dir, Mounts::Refused)
@@ -51,7 +51,7 @@ pub(super) async fn remove_logs(work: &Work<'_>, dir: PathBuf) -> Result<Effect,
     removed(work, dir, |dir| tree::remove(dir, Mounts::Refused)).await
 }
 
-/// Keeps what the pod's end has to know of it.
+/// Saves the pod's checkpoint.
 pub(super) fn keep(record: &CheckpointRecord) -> Result<Effect, StepError> {
     let Err(error) = write(record) else {
         return Ok(Effect::PLAIN);
@@ -60,13 +60,15 @@ pub(super) fn keep(record: &CheckpointRecord) -> Result<Effect, StepError> {
     match record.if_not {
         IfNotKept::Fail => Err(failure(reason::pod::FAILED_SYNC, message)),
         IfNotKept::GoOn => {
-            tracing::warn!("{message}: after a restart of the agent the pod may end without order");
+            tracing::warn!(
+                "{message}: after a restart of the agent the pod's containers may not be stopped in order"
+            );
             Ok(Effect::PLAIN)
         }
     }
 }
 
-/// All of it or nothing. It is not forced onto the disk: a machine that lost its power runs no container either.
+/// Atomic, but not synced to the disk: after a power failure no container is running either.
 fn write(record: &CheckpointRecord) -> io::Result<()> {
     let dir = record.path.parent().unwrap_or(Path::new("/"));
     fs::DirBuilder::new().recursive(true).mode(0o750).create(dir)?;

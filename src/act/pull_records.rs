@@ -1,6 +1,6 @@
-//! The records of pulls on disk, where the kubelet has them: `image_manager/pulling` and `image_manager/pulled` below
-//! the root directory, a file for each image (`pkg/kubelet/images/pullmanager/fs_pullrecords.go`). Agent and kubelet
-//! go on with what the other wrote. What follows from a record is [`crate::model::pull_record`].
+//! The records of image pulls on disk, where the kubelet has them: `image_manager/pulling` and `image_manager/pulled`
+//! below the root directory, a file for each image (`pkg/kubelet/images/pullmanager/fs_pullrecords.go`). Agent and
+//! kubelet can continue with each other's records. The rules are in [`crate::model::pull_record`].
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -21,12 +21,12 @@ use crate::model::pull_record::{
     Access, PullCredentials, PullSecret, PulledRecord, Trace, access, decode_intent, encode_intent, full_name,
 };
 
-/// How often records of images that are gone are looked for: the period of the kubelet's collection of images.
+/// How often the records of removed images are looked for: the period of the kubelet's image garbage collection.
 const PRUNE: Duration = Duration::from_secs(300);
-/// The largest record. One image may be pulled under any number of names, which pods and registries choose; a record
-/// that would be larger begins anew with the last pull, and whoever pulled before shows credentials again.
+/// The maximum size of a record. One image may be pulled under any number of names, which pods and registries choose; a
+/// record that would be larger is replaced by one with only the last pull, and earlier pods need credentials again.
 const MAX_RECORD: u64 = 1 << 20;
-/// What the names of records begin with, and those of files that are being written end with.
+/// The prefix of record files, and the suffix of files that are being written.
 const PREFIX: &str = "sha256-";
 const UNFINISHED: &str = ".tmp";
 
@@ -37,15 +37,14 @@ pub struct PullRecords(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     directory: PathBuf,
-    /// `None`: pods get what is there, and nothing is written down (the feature gate `KubeletEnsureSecretPulledImages`
-    /// is off).
+    /// `None`: pods may use any image that is present, and nothing is recorded (the feature gate
+    /// `KubeletEnsureSecretPulledImages` is off).
     policy: Option<Verification>,
-    /// How many pulls of an image are under way. Whoever reads or writes a record holds the lock.
+    /// The number of pulls in progress by image. The lock also protects reading and writing records.
     under_way: Mutex<BTreeMap<String, usize>>,
 }
 
-/// A pull that has begun. One that is dropped has not ended here: the runtime may yet have the image, so its intent
-/// stays.
+/// A pull in progress. Dropping it does not end the pull: the runtime may still get the image, so its intent stays.
 #[derive(Debug)]
 pub(super) struct Intent {
     records: PullRecords,
@@ -63,8 +62,8 @@ impl PullRecords {
         }))
     }
 
-    /// Whether a pod may use an image that is there, `reference` in the runtime's words; `own` are the credentials of its
-    /// Secrets for it, or why they cannot be understood.
+    /// Whether a pod may use an image that is present; `reference` is the runtime's reference, `own` are the
+    /// credentials from the pod's Secrets, or why they cannot be parsed.
     pub(super) async fn may_use(
         &self,
         image: &str,
@@ -76,7 +75,7 @@ impl PullRecords {
         looked.unwrap_or_else(|died| Err(died.to_string()))
     }
 
-    /// Writes down that an image is going to be pulled; `None`: nothing is written down here.
+    /// Records that an image is about to be pulled; `None`: nothing is recorded here.
     pub(super) async fn begin(&self, image: &str) -> io::Result<Option<Intent>> {
         if self.0.policy.is_none() {
             return Ok(None);
@@ -96,7 +95,7 @@ impl PullRecords {
         .await
     }
 
-    /// Finishes what an agent or kubelet before this one began, and removes the records of images that are gone, until
+    /// Completes the work of an earlier agent or kubelet, and removes the records of images that are gone, until
     /// dropped.
     pub async fn tend(self, runtime: Runtime) {
         if self.0.policy.is_none() {
@@ -118,12 +117,12 @@ impl PullRecords {
                     match done.await {
                         Ok(now_absent) => (finished, absent) = (true, now_absent),
                         Err(error) => {
-                            tracing::warn!(%error, "the records of pulls cannot be tended; tried again")
+                            tracing::warn!(%error, "cannot clean up the image pull records; retrying")
                         }
                     }
                 }
                 Err(error) => {
-                    tracing::debug!(%error, "the records of pulls are tended when the runtime answers")
+                    tracing::debug!(%error, "cleanup of the image pull records waits for the container runtime")
                 }
             }
             tokio::time::sleep(PRUNE).await;
@@ -132,8 +131,8 @@ impl PullRecords {
 }
 
 impl Intent {
-    /// The image was pulled. Where that cannot be written down the intent stays, so that the image is not taken for one
-    /// that was always there.
+    /// The image was pulled. If that cannot be recorded, the intent stays, so that the image does not count as
+    /// preloaded.
     pub(super) async fn succeeded(mut self, reference: &str, with: PullCredentials) {
         self.is_counted = false;
         let (records, image, reference) = (self.records.clone(), self.image.clone(), reference.to_owned());
@@ -143,11 +142,12 @@ impl Intent {
             records.0.end(&mut under_way, &image)
         });
         if let Err(error) = done.await {
-            tracing::warn!(image = self.image, %error, "not written down who may use the image: its pods pull it again");
+            tracing::warn!(image = self.image, %error, "cannot record which pods may use the image; they will pull \
+             it again");
         }
     }
 
-    /// It was not.
+    /// The pull failed.
     pub(super) async fn failed(mut self) {
         self.is_counted = false;
         let (records, image) = (self.records.clone(), self.image.clone());
@@ -156,7 +156,7 @@ impl Intent {
             records.0.end(&mut under_way, &image)
         });
         if let Err(error) = done.await {
-            tracing::warn!(image = self.image, %error, "the intent of a pull that failed cannot be removed");
+            tracing::warn!(image = self.image, %error, "cannot remove the intent of a failed image pull");
         }
     }
 }
@@ -169,7 +169,7 @@ impl Drop for Intent {
     }
 }
 
-/// One pull fewer; how many are left.
+/// Counts a pull as ended; returns how many are left.
 fn uncount(under_way: &mut BTreeMap<String, usize>, image: &str) -> usize {
     let left = under_way.get(image).map_or(0, |count| count.saturating_sub(1));
     match left {
@@ -203,7 +203,7 @@ impl Inner {
         };
         let under_way = self.lock();
         let trace = self.trace(image, reference, &under_way).unwrap_or_else(|error| {
-            tracing::warn!(image, %error, "a record of pulls cannot be read: the image is pulled again");
+            tracing::warn!(image, %error, "cannot read an image pull record; the image will be pulled again");
             Trace::Unreadable
         });
         match access(policy, image, &trace, || own)? {
@@ -215,7 +215,7 @@ impl Inner {
                     ..PullCredentials::default()
                 };
                 if let Err(error) = self.note(image, reference, Some(with)) {
-                    tracing::warn!(image, %error, "a Secret that opens the image is not written down");
+                    tracing::warn!(image, %error, "cannot record that a Secret grants access to the image");
                 }
                 Ok(true)
             }
@@ -226,7 +226,7 @@ impl Inner {
         if let Some(record) = self.record(reference)? {
             return Ok(Trace::Pulled(record));
         }
-        // The runtime may have the image before its pull is written down, and a pod may write its name in another way.
+        // The runtime may have the image before its pull is recorded, and a pod may use another form of its name.
         let full = full_name(image);
         if under_way.keys().any(|pulled| full_name(pulled) == full) {
             return Ok(Trace::Begun);
@@ -240,7 +240,7 @@ impl Inner {
         }
     }
 
-    /// The record of an image; one of another image under its name is none.
+    /// The record of an image; a record of another image under its name counts as none.
     fn record(&self, reference: &str) -> io::Result<Option<PulledRecord>> {
         let Some(bytes) = read(&self.pulled(reference))? else {
             return Ok(None);
@@ -249,7 +249,7 @@ impl Inner {
         Ok((record.reference == reference).then_some(record))
     }
 
-    /// Writes down a pull, where that is new. A record that cannot be read begins anew.
+    /// Records a pull, if it is new. An unreadable record is replaced.
     fn note(&self, image: &str, reference: &str, with: Option<PullCredentials>) -> io::Result<()> {
         let now = Timestamp::now();
         let changed = match self.record(reference) {
@@ -273,8 +273,8 @@ impl Inner {
         }
     }
 
-    /// Pulls that were begun before this start and have brought their image: nobody knows with which credentials.
-    /// Records of an older version are written anew.
+    /// Completes pulls that began before this start and whose image is present: their credentials are unknown. Rewrites
+    /// records of an older version.
     fn finish(&self, images: &[v1::Image]) -> io::Result<()> {
         let names = images.iter().flat_map(|image| {
             let names = image.repo_tags.iter().chain(&image.repo_digests);
@@ -310,8 +310,8 @@ impl Inner {
         Ok(())
     }
 
-    /// Removes the records of images that were not there at the last look and are not at this one; returns those that
-    /// are absent now. A runtime that lists nothing at all has not read its store yet. `before` is a moment before the
+    /// Removes the records of images that were absent both at the last check and at this one; returns those that are
+    /// absent now. A runtime that lists no images at all has not loaded its store yet. `before` is a time before the
     /// images were listed.
     fn prune(
         &self,
@@ -347,7 +347,7 @@ fn file_name(image: &str) -> String {
     format!("{PREFIX}{hex}")
 }
 
-/// What a file has; `None`: there is none.
+/// The content of a file; `None`: it does not exist.
 fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -361,8 +361,7 @@ fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// The contents of a directory's records, in no order. One that cannot be read is passed over: it is told of where its
-/// image is wanted.
+/// The contents of a directory's records, unordered. An unreadable one is skipped: it is logged when its image is used.
 fn contents(directory: &Path) -> io::Result<impl Iterator<Item = Vec<u8>>> {
     let entries = match fs::read_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -377,7 +376,7 @@ fn contents(directory: &Path) -> io::Result<impl Iterator<Item = Vec<u8>>> {
     Ok(paths.filter_map(|path| read(&path).ok().flatten()))
 }
 
-/// Renamed into place, so that a crash leaves the old record or the new one.
+/// Renamed into place, so that a crash leaves either the old or the new record.
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
@@ -489,7 +488,7 @@ mod tests {
         two.failed().await;
         assert_eq!(files(root.path(), "pulling"), 0);
         assert!(may_use(&records, IMAGE, &[]).await, "never pulled");
-        // Given up in the middle: nobody knows whether the runtime goes on.
+        // Abandoned midway: the runtime may or may not continue the pull.
         drop(records.begin(IMAGE).await.unwrap());
         assert_eq!(files(root.path(), "pulling"), 1);
         assert!(!may_use(&records, IMAGE, &[]).await);
@@ -515,7 +514,7 @@ mod tests {
         }
         pull(of(secret("a"))).await;
         assert!(may_use(&records, IMAGE, &[secret("a")]).await);
-        // Another image's record under this one's name says nothing of it.
+        // A record of another image under this one's name does not count.
         fs::write(
             &path,
             PulledRecord::new("other", IMAGE, None, Timestamp::now()).encode(),
@@ -547,7 +546,7 @@ mod tests {
     #[tokio::test]
     async fn a_pull_that_nobody_saw_the_end_of_is_nobodys() {
         let root = tempfile::tempdir().unwrap();
-        // Two pulls of an agent that was killed: one brought its image, which the runtime lists by its full name.
+        // Two pulls of an agent that was killed: one image is present, and the runtime lists it by its full name.
         for image in ["app:1", "example.com/gone:1"] {
             let intent = records(root.path()).begin(image).await.unwrap();
             drop(intent);
@@ -599,7 +598,7 @@ mod tests {
         assert_eq!(prune(&[], before, &id()), (vec![], 1), "nothing is listed yet");
         let others = std::slice::from_ref(&other);
         assert_eq!(prune(others, before, &[]), (id(), 1));
-        // Pulled since the images were listed.
+        // Pulled after the images were listed.
         assert_eq!(prune(others, Timestamp::UNIX_EPOCH, &id()), (vec![], 1));
         assert_eq!(prune(others, before, &id()), (vec![], 0));
         assert!(

@@ -1,5 +1,4 @@
-//! The node's own credentials for registries, as docker's configuration has them on disk
-//! (`pkg/credentialprovider/config.go`).
+//! The node's own registry credentials from docker's configuration files (`pkg/credentialprovider/config.go`).
 
 use std::fs::OpenOptions;
 use std::io::{self, Read as _};
@@ -10,27 +9,28 @@ use std::time::Duration;
 use crate::bulkhead::{Bulkhead, Limits};
 use crate::model::registry::{Keyring, NoDockerConfig};
 
-/// How long a file may take to be read; then the pull goes on without it.
+/// The timeout for reading a file; then the pull continues without it.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The pulls that read at once: each reads one file after the other.
+/// How many pulls may read at once: each reads one file after the other.
 const LIMITS: Limits = Limits {
     total: 16,
     per_owner: 16,
 };
-/// The longest file that is read whole, in bytes. What is cut off is no JSON.
+/// The maximum number of bytes read of a file. A truncated file is not valid JSON.
 const LONGEST: u64 = 4 << 20;
 
-/// Where they may lie. Of the newer form, and then of the older one, the first file that can be read counts alone.
+/// The possible files. The first readable file of the newer format is used; if there is none, the first readable one of
+/// the older format.
 #[derive(Debug, Clone)]
 pub struct DockerConfig {
     newer: Vec<PathBuf>,
     older: Vec<PathBuf>,
-    /// A home may lie on a network file system that hangs.
+    /// A home directory may be on a network file system that hangs.
     places: Bulkhead,
 }
 
 impl Default for DockerConfig {
-    /// Nowhere.
+    /// No files.
     fn default() -> Self {
         DockerConfig {
             newer: Vec::new(),
@@ -41,7 +41,7 @@ impl Default for DockerConfig {
 }
 
 impl DockerConfig {
-    /// The kubelet's places, in its order: its own directory, the one it was started in, the user's home and the root.
+    /// The kubelet's paths, in its order: its own directory, its working directory, the user's home and the root.
     pub fn places(root_dir: &Path, home: Option<&Path>) -> DockerConfig {
         let home = home.unwrap_or(Path::new(""));
         let in_all = |directories: [PathBuf; 4], file: &str| directories.map(|dir| dir.join(file)).into();
@@ -61,7 +61,7 @@ impl DockerConfig {
         }
     }
 
-    /// What they are now: read anew for each pull, so that a change counts at once.
+    /// The current credentials: read again for each pull, so that a change takes effect at once.
     pub(super) async fn read(&self) -> Keyring {
         match self.first(&self.newer, Keyring::add_config_json).await {
             Some(found) => found,
@@ -84,24 +84,24 @@ impl DockerConfig {
                 .run("the node", &subject, PATIENCE, move || content(&file));
             let text = match reading.await {
                 Ok(Ok(text)) => text,
-                // It is not there, or nobody may read it.
+                // The file does not exist or is not readable.
                 Ok(Err(_)) => continue,
                 Err(stuck) => {
-                    tracing::warn!("passed over: {stuck}");
+                    tracing::warn!("registry credentials skipped: {stuck}");
                     continue;
                 }
             };
             let mut keyring = Keyring::default();
             match add(&mut keyring, &text) {
                 Ok(()) => return Some(keyring),
-                Err(wrong) => tracing::warn!(path = %path.display(), "passed over: {wrong}"),
+                Err(wrong) => tracing::warn!(path = %path.display(), "registry credentials skipped: {wrong}"),
             }
         }
         None
     }
 }
 
-/// What is in a file. A FIFO is none, and no more is read than a configuration has.
+/// The content of a file. A FIFO is rejected, and no more is read than a configuration may have.
 fn content(path: &Path) -> io::Result<Vec<u8>> {
     let file = OpenOptions::new()
         .read(true)
@@ -137,17 +137,17 @@ mod tests {
         );
         assert_eq!(user().await, ["older"]);
         std::fs::create_dir(home.path().join(".docker")).unwrap();
-        // Before them all, something that would be waited for for ever.
+        // Before all others, a file whose reading would block for ever.
         nix::unistd::mkfifo(&root.path().join("config.json"), nix::sys::stat::Mode::S_IRWXU).unwrap();
         write(&home.path().join(".docker/config.json"), &newer("home"));
         assert_eq!(user().await, ["home"]);
-        // Whoever writes to it waits for a reader.
+        // A process that writes to it blocks until there is a reader.
         std::fs::remove_file(root.path().join("config.json")).unwrap();
         write(&root.path().join("config.json"), "broken");
         assert_eq!(user().await, ["home"]);
         write(&root.path().join("config.json"), &newer("root"));
         assert_eq!(user().await, ["root"]);
-        // A file without credentials is a file.
+        // A file without credentials counts as a file.
         write(&root.path().join("config.json"), "{}");
         assert!(user().await.is_empty());
     }

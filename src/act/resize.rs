@@ -1,4 +1,4 @@
-//! Steps about resources that change while a pod runs.
+//! Steps that change the resources of a running pod.
 
 use std::fs;
 use std::io;
@@ -11,7 +11,7 @@ use crate::model::allocation::Allocation;
 use crate::model::reason;
 use crate::model::step::{AllocationRecord, Change, Done, Floor, ResizeRequest, StepError, Usage};
 
-/// Keeps what a pod was allotted.
+/// Saves a pod's allocation.
 pub(super) fn keep(record: AllocationRecord) -> Result<Effect, StepError> {
     let AllocationRecord {
         path,
@@ -33,8 +33,8 @@ pub(super) fn keep(record: AllocationRecord) -> Result<Effect, StepError> {
     }
 }
 
-/// All of it or nothing. It is not forced onto the disk: after a loss of power what was kept before is found, and the
-/// decision is made once more.
+/// Atomic, but not synced to the disk: after a power failure the previous allocation is found, and the decision is made
+/// again.
 fn write(path: &Path, allocation: &Allocation) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(directory)?;
@@ -43,7 +43,7 @@ fn write(path: &Path, allocation: &Allocation) -> io::Result<()> {
     fs::rename(&new, path)
 }
 
-/// Makes the changes one after the other.
+/// Applies the changes one after the other.
 pub(super) async fn resize(
     runtime: &Runtime,
     cgroups: &Cgroups,
@@ -78,7 +78,7 @@ pub(super) async fn resize(
     Ok(Effect::PLAIN)
 }
 
-/// Why a limit cannot be lowered so far: the kernel would end processes to make it hold.
+/// Why a limit cannot be lowered that far: the kernel would kill processes to enforce it.
 async fn below_use(runtime: &Runtime, cgroups: &Cgroups, floor: &Floor) -> Option<String> {
     let (whose, used) = match &floor.of {
         Usage::Pod(name) => ("pod".to_owned(), cgroups.memory_in_use(name)),

@@ -1,7 +1,7 @@
-//! Rotation of containers' logs, as the kubelet does it (`pkg/kubelet/logs/container_log_manager.go`): log
-//! shippers know its file names. A log that has grown too large is renamed to `<log>.<local time>`, the runtime
-//! is told to open a new one, and the one renamed the time before is compressed; the newest stays plain, so
-//! that a shipper can finish reading it.
+//! Rotation of container logs, as in the kubelet (`pkg/kubelet/logs/container_log_manager.go`): log shippers know its
+//! file names. A log that has grown too large is renamed to `<log>.<local time>`, the runtime reopens the log, and the
+//! file renamed the time before is compressed; the newest one stays uncompressed, so that a shipper can finish reading
+//! it.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
@@ -26,10 +26,10 @@ use crate::model::runtime::{ContainerState, Snapshot};
 const COMPRESSED: &str = ".gz";
 const UNFINISHED: &str = ".tmp";
 
-/// When a log is rotated and what is kept.
+/// When a log is rotated, and how many files remain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rotation {
-    /// `containerLogMaxSize`, 10 MiB. A negative one means no rotation: then this task is not started.
+    /// `containerLogMaxSize`, 10 MiB. If it is negative, there is no rotation, and this task is not started.
     pub max_bytes: u64,
     /// `containerLogMaxFiles`, 5, the current one included; at least 2.
     pub max_files: usize,
@@ -37,26 +37,26 @@ pub struct Rotation {
     pub interval: Duration,
 }
 
-/// Why a log was not rotated. It is tried again at the next look.
+/// Why a log was not rotated. Retried at the next check.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // the messages say it
 pub enum RotateError {
-    #[error("{} cannot be looked at", .0.display())]
+    #[error("cannot inspect {}", .0.display())]
     Look(PathBuf, #[source] io::Error),
-    #[error("{} is no regular file", .0.display())]
+    #[error("{} is not a regular file", .0.display())]
     NotAFile(PathBuf),
-    #[error("the old log {} cannot be removed", .0.display())]
+    #[error("cannot remove the old log {}", .0.display())]
     Remove(PathBuf, #[source] io::Error),
-    #[error("{} cannot be compressed", .0.display())]
+    #[error("cannot compress {}", .0.display())]
     Compress(PathBuf, #[source] io::Error),
-    #[error("{} cannot be renamed", .0.display())]
+    #[error("cannot rename {}", .0.display())]
     Rename(PathBuf, #[source] io::Error),
-    #[error("the runtime does not open the log of container {0} anew")]
+    #[error("the container runtime failed to reopen the log of container {0}")]
     Reopen(String, #[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// Looks at the logs of running containers each interval, for ever. `reopen` is CRI's ReopenContainerLog, by
-/// container id. Cancelled between renaming and reopening, the next look finds the log missing and reopens it.
+/// Checks the logs of running containers each interval, for ever. `reopen` is CRI's ReopenContainerLog, by container
+/// ID. If it is canceled between renaming and reopening, the next check finds the log missing and reopens it.
 pub async fn run<F, R, E>(snapshot: watch::Receiver<Arc<Snapshot>>, rotation: Rotation, reopen: F)
 where
     F: Fn(String) -> R,
@@ -75,13 +75,13 @@ where
             };
             if let Err(error) = result {
                 let source = std::error::Error::source(&error).map(ToString::to_string);
-                error!(container = id, %error, source, "log not rotated");
+                error!(container = id, %error, source, "cannot rotate the container log");
             }
         }
     }
 }
 
-/// Only of running containers: others write nothing more, and an empty newest log helps nobody.
+/// Only running containers: others write nothing more, and an empty newest log is of no use.
 fn running_logs(snapshot: &Snapshot) -> Vec<(String, PathBuf)> {
     let pods = snapshot.pods.values().flat_map(|name| name.uids.values());
     pods.flat_map(|pod| &pod.containers)
@@ -91,15 +91,15 @@ fn running_logs(snapshot: &Snapshot) -> Vec<(String, PathBuf)> {
         .collect()
 }
 
-/// A log that wants attention.
+/// A log that needs work.
 enum Due {
-    /// Too large.
+    /// The log is too large.
     Rotate(PathBuf),
-    /// Not there: an earlier rotation was interrupted, or somebody removed it.
+    /// The log is missing: an earlier rotation was interrupted, or the file was removed.
     Missing,
 }
 
-/// One stat each, in a thread that may wait for the disk.
+/// One stat each, in a thread that may block on the disk.
 async fn look(logs: Vec<(String, PathBuf)>, max_bytes: u64) -> Vec<(String, Result<Due, RotateError>)> {
     let look = spawn_blocking(move || {
         let due = |log: &Path| is_due(log, max_bytes).transpose();
@@ -150,18 +150,18 @@ where
         .await
         .map_err(|error| RotateError::Rename(log.clone(), error.into()))??;
     if let Err(error) = reopen().await {
-        // To be tried again. Where the runtime has made a new log in spite of its answer, both stay.
+        // Retried later. If the runtime has created a new log in spite of its error, both stay.
         if let Err(error) = rename(&set_aside, &log) {
             let source = std::error::Error::source(&error).map(ToString::to_string);
-            error!(container = id, %error, source, "a rotated log stays set aside");
+            error!(container = id, %error, source, "cannot move the rotated log back");
         }
         return Err(error);
     }
-    info!(container = id, log = %log.display(), "log rotated");
+    info!(container = id, log = %log.display(), "container log rotated");
     Ok(())
 }
 
-/// Never over a file that exists: what is in it would be lost.
+/// Never overwrites an existing file: its content would be lost.
 fn rename(from: &Path, to: &Path) -> Result<(), RotateError> {
     renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE)
         .map_err(|errno| RotateError::Rename(from.to_owned(), errno.into()))
@@ -174,7 +174,7 @@ fn log_with(log: &Path, suffix: &str) -> PathBuf {
     path.into()
 }
 
-/// Removes what is unfinished or too old, and compresses the rest.
+/// Removes files that are unfinished or too old, and compresses the rest.
 fn clear_and_compress(log: &Path, max_files: usize) -> Result<(), RotateError> {
     let plan = clearance(&beside(log)?, max_files);
     for suffix in plan.remove {
@@ -188,7 +188,7 @@ fn clear_and_compress(log: &Path, max_files: usize) -> Result<(), RotateError> {
     Ok(())
 }
 
-/// What follows `<log>.` in the names of the files beside it.
+/// The suffixes after `<log>.` of the files beside it.
 fn beside(log: &Path) -> Result<BTreeSet<String>, RotateError> {
     let look_error = |error| RotateError::Look(log.to_owned(), error);
     let dir = log.parent().unwrap_or(Path::new("/"));
@@ -210,8 +210,8 @@ struct Clearance {
     compress: Vec<String>,
 }
 
-/// Which of the files beside a log go, before it is rotated. The oldest go first, so as not to disturb somebody
-/// who reads them. With the log and its successor `max_files` remain.
+/// Which of the rotated files are removed before the next rotation. The oldest go first, so as not to disturb readers.
+/// With the log and its successor, `max_files` remain.
 fn clearance(suffixes: &BTreeSet<String>, max_files: usize) -> Clearance {
     let unused = |suffix: &String| {
         suffix.ends_with(UNFINISHED)
@@ -227,7 +227,8 @@ fn clearance(suffixes: &BTreeSet<String>, max_files: usize) -> Clearance {
     }
 }
 
-/// `<path>` becomes `<path>.gz`, with the same mode. Interrupted, a `.tmp` remains, which the next time removes.
+/// Compresses `<path>` to `<path>.gz`, with the same mode. If interrupted, it leaves a `.tmp`, which the next run
+/// removes.
 fn compress(path: &Path) -> io::Result<()> {
     let mut from = OpenOptions::new()
         .read(true)
@@ -235,7 +236,7 @@ fn compress(path: &Path) -> io::Result<()> {
         .open(path)?;
     let found = from.metadata()?;
     if !found.is_file() {
-        return Err(io::Error::other("it is no regular file"));
+        return Err(io::Error::other("it is not a regular file"));
     }
     let mode = found.permissions().mode();
     let unfinished = log_with(path, &UNFINISHED[1..]);
@@ -247,7 +248,7 @@ fn compress(path: &Path) -> io::Result<()> {
     let compressed =
         compress_into(&mut from, to).and_then(|()| fs::rename(&unfinished, log_with(path, &COMPRESSED[1..])));
     if let Err(error) = compressed {
-        // The error is what matters; and the next time removes it, too.
+        // The first error is the one to report; the next run removes the file, too.
         let _ = fs::remove_file(&unfinished);
         return Err(error);
     }
@@ -364,7 +365,7 @@ mod tests {
             names
         }
 
-        /// Rotates at this second, with a runtime that makes a new log.
+        /// Rotates at this second, with a runtime that creates a new log.
         async fn rotate(&self, second: u32) {
             let reopen = |_: String| async { fs::write(self.log(), "new!").map_err(Box::new) };
             rotate("c1", &Due::Rotate(self.log()), ROTATION, &at(second), &reopen)
@@ -413,7 +414,7 @@ mod tests {
             .unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the runtime does not open the log of container c1 anew"
+            "the container runtime failed to reopen the log of container c1"
         );
         assert_eq!(logs.names(), ["0.log"]);
         assert_eq!(fs::read_to_string(logs.log()).unwrap(), "all of it");

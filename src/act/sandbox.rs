@@ -8,7 +8,7 @@ use crate::cri::{CriError, Runtime};
 use crate::model::reason;
 use crate::model::step::{Done, SandboxRequest, StepError};
 
-/// Makes and starts the sandbox.
+/// Creates and starts the sandbox.
 pub(super) async fn run(runtime: &Runtime, request: SandboxRequest) -> Result<Effect, StepError> {
     let not_made = |why: &str| format!("Failed to create pod sandbox: {why}");
     let handler = request
@@ -27,7 +27,7 @@ pub(super) async fn run(runtime: &Runtime, request: SandboxRequest) -> Result<Ef
     }
 }
 
-/// Stops it.
+/// Stops the sandbox.
 pub(super) async fn stop(context: &ActContext, id: &str) -> Result<Effect, StepError> {
     let stopped = gone(context.runtime.stop_pod_sandbox(id).await);
     finish(context, id, stopped, "KillPodSandboxError").await
@@ -67,12 +67,12 @@ async fn remove_broken_records(cache: NetworkCache, sandbox: String) {
             for path in removed {
                 tracing::warn!(
                     path = %path.display(),
-                    "removed the runtime's record of a sandbox's network: it was cut short while it was written, and the \
-                     sandbox cannot be stopped with it"
+                    "removed a truncated network record of the sandbox, which kept the container runtime from \
+                     stopping it"
                 );
             }
         }
-        Err(error) => tracing::warn!(%error, "cannot look for broken records of a sandbox's network"),
+        Err(error) => tracing::warn!(%error, "cannot look for truncated network records of the sandbox"),
     }
 }
 

@@ -1,8 +1,8 @@
-//! Parts of volumes, mounted where containers get them from (`pkg/volume/util/subpath`).
+//! Parts of volumes (`subPath`), mounted where the containers' mounts come from (`pkg/volume/util/subpath`).
 //!
-//! What lies in a volume belongs to its containers, who may change it at any moment. So a part is opened once, by the
-//! kernel's own rule that nothing on the way leads out of the volume (CVE-2017-1002101), and what was opened is what
-//! is mounted: no name is looked at twice (CVE-2021-25741).
+//! Containers may change the content of their volumes at any moment. So a part is opened once, with the kernel's check
+//! that no component of the path leads out of the volume (CVE-2017-1002101), and the opened file is what is mounted: no
+//! name is resolved twice (CVE-2021-25741).
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
@@ -20,10 +20,10 @@ use crate::model::step::SubPathMount;
 /// How often a path is resolved again because something was renamed meanwhile.
 const ATTEMPTS: usize = 64;
 
-/// Why a part of a volume was not mounted, in the kubelet's words.
+/// Why a part of a volume was not mounted, worded as in the kubelet.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SubPathError {
-    /// It is not there and could not be made.
+    /// It does not exist and could not be created.
     #[error("failed to create subPath directory for volumeMount {volume:?} of container {container:?}")]
     Made {
         /// The volume's name.
@@ -45,12 +45,12 @@ pub(super) enum SubPathError {
     },
 }
 
-/// Mounts a part of a volume at its target, in place of what was mounted there.
+/// Mounts a part of a volume at its target, replacing an earlier mount there.
 pub(super) fn prepare(part: &SubPathMount, container: &str) -> Result<(), SubPathError> {
     let (volume, container) = (part.volume.clone(), container.to_owned());
     let opened = match open(&part.root, &part.path) {
         Ok(opened) => opened,
-        // Nothing could be made of what is there.
+        // A directory or file of the wrong kind remains there.
         Err(source) if source.kind() == io::ErrorKind::NotADirectory => {
             return Err(SubPathError::Mounted {
                 volume,
@@ -73,10 +73,9 @@ pub(super) fn prepare(part: &SubPathMount, container: &str) -> Result<(), SubPat
     })
 }
 
-/// Opens what lies at a path beneath a volume. What is missing of it is made as directories with the volume's own
-/// mode.
+/// Opens a path beneath a volume. Missing directories are created with the volume's own mode.
 fn open(root: &Path, path: &str) -> io::Result<OwnedFd> {
-    // Links to the volume itself are the administrator's.
+    // Links to the volume itself are the administrator's choice.
     let root = nix::fcntl::open(
         root,
         OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
@@ -93,7 +92,7 @@ fn open(root: &Path, path: &str) -> io::Result<OwnedFd> {
             }
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
-                format!("{path:?} must be relative and without '..'"),
+                format!("{path:?} must be relative and must not contain '..'"),
             ));
         };
         below.push(name);
@@ -108,14 +107,14 @@ fn open(root: &Path, path: &str) -> io::Result<OwnedFd> {
     Ok(opened)
 }
 
-/// Makes the directory `below`, whose parent is open. Where another was quicker its own is taken.
+/// Creates the directory `below`, whose parent is open. If it exists by now, that one is used.
 fn make(root: BorrowedFd<'_>, parent: BorrowedFd<'_>, below: &Path, mode: Mode) -> nix::Result<OwnedFd> {
     let name = below.file_name().unwrap_or_default();
     match mkdirat(parent, name, mode) {
         Err(Errno::EEXIST) => {}
         result => {
             result?;
-            // Whatever the umask. What is there by now lies in the volume in any case.
+            // Independent of the umask. A directory that appeared meanwhile is inside the volume in any case.
             let made = beneath(root, below, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
             fchmod(&made, mode)?;
         }
@@ -123,7 +122,7 @@ fn make(root: BorrowedFd<'_>, parent: BorrowedFd<'_>, below: &Path, mode: Mode) 
     beneath(root, below, OFlag::O_PATH)
 }
 
-/// Opens a path on which nothing leads out of `root`: no `..` beyond it, no absolute link, no link of /proc.
+/// Opens a path on which nothing leads out of `root`: no `..` beyond it, no absolute link, no magic link of /proc.
 fn beneath(root: BorrowedFd<'_>, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
     let how = OpenHow::new()
         .flags(flags | OFlag::O_CLOEXEC)
@@ -131,14 +130,14 @@ fn beneath(root: BorrowedFd<'_>, path: &Path, flags: OFlag) -> nix::Result<Owned
     let mut attempts = 0;
     loop {
         match openat2(root, path, how) {
-            // The kernel was not sure, because of a rename somewhere on the machine.
+            // The kernel could not decide, because of a concurrent rename somewhere on the machine.
             Err(Errno::EAGAIN) if attempts < ATTEMPTS => attempts += 1,
             result => return result,
         }
     }
 }
 
-/// Mounts what is open.
+/// Mounts the opened file or directory.
 fn bind(opened: &OwnedFd, target: &Path) -> io::Result<()> {
     unmount(target)?;
     make_target(target, is_dir(&fstat(opened)?))?;
@@ -157,7 +156,7 @@ fn is_dir(stat: &FileStat) -> bool {
     SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR
 }
 
-/// Takes away what an earlier start has mounted there, however often.
+/// Unmounts whatever earlier starts have mounted there.
 fn unmount(target: &Path) -> io::Result<()> {
     loop {
         match umount2(target, MntFlags::UMOUNT_NOFOLLOW | MntFlags::MNT_DETACH) {
@@ -168,9 +167,9 @@ fn unmount(target: &Path) -> io::Result<()> {
     }
 }
 
-/// Something of the right kind to mount on.
+/// Creates a mount target of the right kind.
 fn make_target(target: &Path, dir: bool) -> io::Result<()> {
-    let parent = target.parent().expect("a target lies in a directory");
+    let parent = target.parent().expect("a mount target has a parent directory");
     DirBuilder::new().recursive(true).mode(0o750).create(parent)?;
     match fs::symlink_metadata(target) {
         Ok(found) if found.is_dir() && !dir => fs::remove_dir(target)?,
@@ -194,7 +193,7 @@ fn make_target(target: &Path, dir: bool) -> io::Result<()> {
 fn told(path: &Path, errno: Errno) -> io::Error {
     let path = path.strip_prefix(".").unwrap_or(path).display();
     let why = match errno {
-        Errno::EXDEV => "leads out of the volume",
+        Errno::EXDEV => "leads outside the volume",
         errno => errno.desc(),
     };
     io::Error::new(io::Error::from(errno).kind(), format!("{path}: {why}"))
@@ -208,7 +207,7 @@ mod tests {
     use super::*;
     use crate::act::mount::tests::in_own_mounts;
 
-    /// A volume with a directory beside it that nobody may get at.
+    /// A volume next to a directory that must remain out of reach.
     fn volume() -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("volume");
@@ -256,7 +255,7 @@ mod tests {
             for below in ["", "/file", "/new", "/new/deeper"] {
                 let path = format!("{path}{below}");
                 let error = open(&root, &path).expect_err(&path);
-                let right = ["leads out of the volume", "symbolic links", "No such file"];
+                let right = ["leads outside the volume", "symbolic links", "No such file"];
                 assert!(
                     right.iter().any(|text| error.to_string().contains(text)),
                     "{path}: {error}"
@@ -290,7 +289,7 @@ mod tests {
         assert_eq!(inode(&open(&root, "new/deeper/still").unwrap()), made);
     }
 
-    /// A container that swaps a directory for a link out, all the time, does not get what is outside.
+    /// A container that keeps swapping a directory for a link that leads out does not get what is outside.
     #[test]
     fn a_race_is_not_won() {
         let (dir, root) = volume();
@@ -350,7 +349,7 @@ mod tests {
         let target = part("").target;
         prepare(&part("a/file"), "c").unwrap();
         assert_eq!(fs::read_to_string(&target).unwrap(), "inside");
-        // Another file under the same name is what the next start gets.
+        // The next start gets another file of the same name.
         fs::write(root.join("a/other"), "other").unwrap();
         fs::rename(root.join("a/other"), root.join("a/file")).unwrap();
         assert_eq!(fs::read_to_string(&target).unwrap(), "inside");
@@ -364,7 +363,7 @@ mod tests {
             (error.to_string().as_str(), cause(&error).as_str()),
             (
                 "failed to create subPath directory for volumeMount \"v\" of container \"c\"",
-                "out: leads out of the volume"
+                "out: leads outside the volume"
             )
         );
         let error = prepare(&part("a/file/x"), "c").unwrap_err();

@@ -1,4 +1,5 @@
-//! Addresses in the texts of a container that were not known when they were written: its sandbox had yet to be made.
+//! Symbolic addresses in the texts of a container: they are unknown when the texts are written, because the sandbox has
+//! not been created yet.
 
 use std::net::IpAddr;
 
@@ -8,7 +9,7 @@ use super::sandbox;
 use crate::cri::Runtime;
 use crate::model::step::{POD_IP, POD_IPS, StepError, SubPathMount};
 
-/// Puts the sandbox's addresses in the place of the symbols; without one the runtime is not asked.
+/// Replaces the symbols with the sandbox's addresses; without symbols the runtime is not called.
 pub(super) async fn resolve(
     runtime: &Runtime,
     sandbox: &str,

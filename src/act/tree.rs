@@ -1,6 +1,5 @@
-//! Removes a directory tree that a container may have filled with whatever it liked: links are removed, not
-//! followed, mounts are refused or taken away but never crossed, and neither depth nor width of the tree costs memory or
-//! descriptors.
+//! Removes a directory tree with arbitrary content from a container: links are removed, not followed; mounts are
+//! rejected or unmounted but never crossed; and neither depth nor width of the tree costs memory or descriptors.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::io;
@@ -15,27 +14,27 @@ use nix::mount::{MntFlags, umount2};
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-/// Below this many levels a directory is moved to the top before it is emptied, so that a tree of a hundred
-/// thousand levels needs no more descriptors than one of these.
+/// Deeper directories are moved to the top before they are emptied, so that a tree of a hundred thousand levels needs
+/// no more descriptors than one of this depth.
 const MAX_DEPTH: usize = 32;
 
 /// How many entries are read before they are removed.
 const BATCH: usize = 512;
 
-/// How often a place is unmounted before it is given up: mounts may lie upon one another.
+/// How often a mount point is unmounted before giving up: mounts may be stacked.
 const MOUNTS_AT_A_PLACE: usize = 8;
 
-/// What becomes of something that is mounted in the tree.
+/// How mounts in the tree are handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mounts {
     /// The removal fails there.
     Refused,
-    /// It is unmounted, if nothing is mounted within it.
+    /// It is unmounted, unless something is mounted within it.
     Unmounted,
 }
 
-/// Removes a directory and all below it. One that is not there is done. The parent is trusted; of the
-/// directory itself and everything in it nothing is.
+/// Removes a directory and everything below it. A missing directory counts as removed. The parent is trusted; the
+/// directory itself and everything in it is not.
 pub(super) fn remove(dir: &Path, mounts: Mounts) -> io::Result<()> {
     let (Some(parent), Some(name)) = (dir.parent(), dir.file_name()) else {
         return Err(io::Error::new(
@@ -83,7 +82,7 @@ impl Removal {
                 return Ok(());
             }
             for (name, kind) in batch {
-                // Whether it is a directory must not be guessed: unlinking answers EISDIR for one.
+                // The type must not be guessed: unlinking a directory returns EISDIR.
                 let result = match kind {
                     Some(Type::Directory) => Err(Errno::EISDIR),
                     _ => unlinkat(&*dir, &*name, UnlinkatFlags::NoRemoveDir),
@@ -113,7 +112,7 @@ impl Removal {
             if self.mounts == Mounts::Refused || !matches!(opened, Err(Errno::EXDEV)) {
                 break;
             }
-            // No path leads there for certain, the descriptor does: the name is one in that very directory.
+            // No path is certain to lead there, but the descriptor is: the name is one in that very directory.
             let held = format!("/proc/self/fd/{}", parent.as_raw_fd());
             let place = Path::new(&held).join(OsStr::from_bytes(name.to_bytes()));
             umount2(&place, MntFlags::UMOUNT_NOFOLLOW)?;
@@ -125,7 +124,7 @@ impl Removal {
     fn move_to_top(&mut self, parent: &Dir, name: &CStr) -> io::Result<()> {
         loop {
             self.moved += 1;
-            let to = CString::new(format!("gantry-remove-{}", self.moved)).expect("it has no NUL");
+            let to = CString::new(format!("gantry-remove-{}", self.moved)).expect("the name contains no NUL");
             match renameat(parent, name, &self.top, &*to) {
                 Ok(()) => return Ok(()),
                 Err(Errno::EEXIST | Errno::ENOTEMPTY | Errno::ENOTDIR) => {}
@@ -135,7 +134,7 @@ impl Removal {
     }
 }
 
-/// The first entries that there are now. Reading begins anew each time: entries were removed since.
+/// The first entries of a directory. Each call starts from the beginning, because entries were removed since.
 fn read_some(dir: &mut Dir) -> io::Result<Vec<(CString, Option<Type>)>> {
     let mut entries = Vec::new();
     for entry in dir.iter() {
@@ -150,7 +149,7 @@ fn read_some(dir: &mut Dir) -> io::Result<Vec<(CString, Option<Type>)>> {
     Ok(entries)
 }
 
-/// Opens a directory that is directly in another and on the same mount.
+/// Opens a directory that is directly inside another one and on the same mount.
 fn open(parent: impl AsFd, name: &CStr) -> nix::Result<Dir> {
     let how = OpenHow::new()
         .flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)
@@ -181,8 +180,8 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::path::PathBuf;
 
-    /// A directory outside the pod's with a file to be kept in it, the pod's, and a place in that where the former is
-    /// mounted so many times. A bind mount of the same file system: the device number would not tell.
+    /// A directory outside the pod's with a file that must survive, the pod's directory, and a mount point in it with
+    /// the former mounted that many times. A bind mount of the same file system: the device number would not reveal it.
     fn mounted(dir: &Path, times: usize) -> (PathBuf, PathBuf, PathBuf) {
         let (outside, pod) = (dir.join("outside"), dir.join("u1"));
         fs::create_dir(&outside).unwrap();
@@ -234,7 +233,7 @@ mod tests {
         for n in 0..BATCH * 2 + 3 {
             fs::write(pod.join(format!("f{n}")), "").unwrap();
         }
-        // Deeper than a path can be written, and a name that the removal would like to use.
+        // Deeper than the longest path, and with a name that the removal itself uses.
         fs::create_dir(pod.join("gantry-remove-1")).unwrap();
         fs::write(pod.join("gantry-remove-1/x"), "").unwrap();
         let open_dir = |fd: &OwnedFd| {

@@ -1,9 +1,9 @@
-//! How many pods are worked on at once: as many as the machine bears.
+//! Limits how many pods are worked on at once, by the machine's processors.
 //!
-//! To make a sandbox, to start a container and to take them away starts processes and waits for the kernel's locks, and
-//! files take a thread each. More of that at once than there are processors for makes each slower and all of them no
-//! faster, so a plan does it in its turn. What only waits (a pull, a hook, a grace period) needs no turn, and a plan
-//! whose work takes very long waits for something as well, so that nobody waits behind it for ever.
+//! Creating a sandbox, starting a container and removing them starts processes and waits for kernel locks, and file
+//! operations take a thread each. Running more of that at once than there are processors makes each slower and the
+//! total no faster, so a plan waits for its turn. Steps that only wait (a pull, a hook, a grace period) need no turn. A
+//! plan that works for very long waits somewhere, too, so that no other plan waits behind it for ever.
 
 use std::num::NonZero;
 use std::sync::Arc;
@@ -14,19 +14,19 @@ use tokio::time::Instant;
 
 use crate::model::step::{Pace, Step, VolumeKind};
 
-/// Turns at once for each processor. Measured on two: fifty pods are up soonest with four to eight.
+/// Turns for each processor. Measured on two: fifty pods start fastest with four to eight.
 const PER_PROCESSOR: usize = 3;
-/// Turns at once on the smallest machine.
+/// Turns on the smallest machine.
 const LEAST: usize = 4;
-/// After so long a turn is over though the work is not.
+/// After this long a turn ends although the work continues.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The turns that there are.
+/// The available turns.
 #[derive(Debug, Clone)]
 pub struct Turns(Arc<Semaphore>);
 
 impl Turns {
-    /// For a machine with so many processors.
+    /// For a machine with this many processors.
     pub fn new(processors: usize) -> Turns {
         let turns = processors.saturating_mul(PER_PROCESSOR).max(LEAST);
         Turns(Arc::new(Semaphore::new(turns.min(Semaphore::MAX_PERMITS))))
@@ -37,7 +37,7 @@ impl Turns {
         Turns::new(std::thread::available_parallelism().map_or(1, NonZero::get))
     }
 
-    /// For a plan that has none yet.
+    /// For a plan without a turn yet.
     pub(super) fn queue(&self, pace: Pace) -> Turn {
         Turn {
             turns: self.0.clone(),
@@ -55,21 +55,21 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    /// Waits for a turn, unless it has one or needs none. Those who wait come in the order in which they asked.
+    /// Waits for a turn, unless it has one or needs none. Turns are granted in order of arrival.
     pub(super) async fn take(&mut self) {
         if self.taken.is_none() && self.pace == Pace::InTurn {
             let permit = self.turns.clone().acquire_owned().await;
-            let permit = permit.expect("nobody closes the semaphore");
+            let permit = permit.expect("the semaphore is never closed");
             self.taken = Some((permit, Instant::now() + PATIENCE));
         }
     }
 
-    /// Gives it up.
+    /// Gives the turn back.
     pub(super) fn give_up(&mut self) {
         self.taken = None;
     }
 
-    /// Ready when the turn has lasted too long; never where there is none. Nothing is lost when the wait is given up.
+    /// Completes when the turn has lasted too long; never if there is none. Dropping it loses nothing.
     pub(super) async fn is_over(&self) {
         match &self.taken {
             Some((_, until)) => tokio::time::sleep_until(*until).await,
@@ -78,12 +78,12 @@ impl Turn {
     }
 }
 
-/// What a step takes.
+/// What limits a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Load {
     /// Processes, threads and locks.
     Work,
-    /// Time that passes by itself.
+    /// Only waiting.
     Wait,
 }
 
@@ -91,7 +91,7 @@ impl Load {
     pub(super) fn of(step: &Step) -> Load {
         match step {
             Step::StopContainer { .. } | Step::EnsureImage(_) | Step::PostStart(_) => Load::Wait,
-            // A path of the host may hang, and thirty pods with such a path would keep the turns from all others.
+            // A host path may hang, and thirty pods with such a path would block the turns of all others.
             Step::EnsureVolume(request) if matches!(request.kind, VolumeKind::HostPath { .. }) => Load::Wait,
             Step::CreateContainer(request) if !request.sub_paths.is_empty() => Load::Wait,
             _ => Load::Work,

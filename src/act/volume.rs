@@ -1,4 +1,4 @@
-//! Makes the volumes of a pod.
+//! Creates the volumes of a pod.
 
 mod atomic;
 
@@ -14,10 +14,10 @@ use crate::model::reason;
 use crate::model::resources::Bytes;
 use crate::model::step::{Done, StepError, VolumeKind, VolumeRequest};
 
-/// The plugin of an emptyDir in a path.
+/// The plugin name of an emptyDir in paths.
 const EMPTY_DIR: &str = "kubernetes.io~empty-dir";
 
-/// Makes a volume, or finds it made.
+/// Creates a volume, or finds it created.
 pub(super) async fn ensure(work: &Work<'_>, request: VolumeRequest) -> Result<Effect, StepError> {
     let VolumeRequest { volume, kind } = request;
     let made = match place(&kind) {
@@ -40,7 +40,7 @@ pub(super) async fn ensure(work: &Work<'_>, request: VolumeRequest) -> Result<Ef
     }
 }
 
-/// Where it is made; `None`: nothing is touched.
+/// The path to create; `None`: the host is not touched.
 fn place(kind: &VolumeKind) -> Option<(Whose, PathBuf)> {
     match kind {
         VolumeKind::HostPath {
@@ -77,8 +77,8 @@ fn make(kind: &VolumeKind) -> io::Result<()> {
     }
 }
 
-/// A volume that was made once stays as its containers left it: they may have changed its mode, and it is not
-/// changed back when the agent starts again. The mark is the kubelet's, so either finds the other's volumes.
+/// An existing volume stays as its containers left it: they may have changed its mode, which is not reset when the
+/// agent starts again. The marker file is the kubelet's, so either recognizes the other's volumes.
 fn empty_directory(path: &Path, group: Option<i64>) -> io::Result<()> {
     let ready = ready_mark(path);
     if ready.exists() && path.is_dir() {
@@ -89,7 +89,7 @@ fn empty_directory(path: &Path, group: Option<i64>) -> io::Result<()> {
     set_ready(&ready)
 }
 
-/// After a reboot the mark is there and the tmpfs is not.
+/// After a reboot the marker file exists but the tmpfs does not.
 fn empty_tmpfs(path: &Path, size: Option<Bytes>, group: Option<i64>) -> io::Result<()> {
     let ready = ready_mark(path);
     let mounted = path.is_dir() && mount::is_tmpfs(path)?;
@@ -104,8 +104,8 @@ fn empty_tmpfs(path: &Path, size: Option<Bytes>, group: Option<i64>) -> io::Resu
     set_ready(&ready)
 }
 
-/// `<pod>/plugins/<plugin>/<volume>/ready` of the volume `<pod>/volumes/<plugin>/<volume>`. Beneath files that are
-/// written by us there is an emptyDir, which is marked under a name of its own.
+/// `<pod>/plugins/<plugin>/<volume>/ready` of the volume `<pod>/volumes/<plugin>/<volume>`. Volumes whose files the
+/// agent writes are based on an emptyDir, which has a marker file of its own name.
 fn ready_mark(path: &Path) -> PathBuf {
     let mut parts = path.iter().rev();
     let (volume, plugin) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
@@ -121,14 +121,14 @@ fn ready_mark(path: &Path) -> PathBuf {
 }
 
 fn set_ready(mark: &Path) -> io::Result<()> {
-    let dir = mark.parent().expect("the mark lies in a directory");
+    let dir = mark.parent().expect("the marker file has a parent directory");
     fs::DirBuilder::new().recursive(true).mode(0o750).create(dir)?;
     fs::File::create(mark).map(drop)
 }
 
-/// Mode 0777, whatever the umask.
+/// Mode 0777, independent of the umask.
 fn make_open_dir(path: &Path) -> io::Result<()> {
-    let parent = path.parent().expect("a volume lies in a directory");
+    let parent = path.parent().expect("a volume path has a parent directory");
     fs::DirBuilder::new().recursive(true).mode(0o750).create(parent)?;
     match fs::DirBuilder::new().mode(0o777).create(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -140,8 +140,8 @@ fn make_open_dir(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// `fsGroup`: the group owns it, and what is made in it belongs to the group too (`changeFilePermission`).
-/// There is nothing in it yet.
+/// `fsGroup`: the group owns the directory, and files created in it belong to the group, too (`changeFilePermission`).
+/// The directory is still empty.
 fn give_to_group(path: &Path, group: Option<i64>) -> io::Result<()> {
     let Some(group) = group else { return Ok(()) };
     let group = u32::try_from(group).map_err(io::Error::other)?;
@@ -150,7 +150,7 @@ fn give_to_group(path: &Path, group: Option<i64>) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(mode | 0o2770))
 }
 
-/// The checks and the words of `pkg/volume/hostpath`. Links are followed: the path is the administrator's.
+/// The checks and messages of `pkg/volume/hostpath`. Links are followed: the path is the administrator's choice.
 fn host_path(path: &Path, kind: HostPathKind) -> io::Result<()> {
     let is = |test: fn(&fs::Metadata) -> bool| fs::metadata(path).is_ok_and(|found| test(&found));
     let exists = || is(|_| true);
@@ -166,7 +166,7 @@ fn host_path(path: &Path, kind: HostPathKind) -> io::Result<()> {
                 .create(true)
                 .truncate(false)
                 .mode(0o644)
-                // A FIFO that has come there meanwhile is not waited for.
+                // If it is a FIFO by now, do not wait for it.
                 .custom_flags(nix::libc::O_NONBLOCK)
                 .open(path)
                 .map(drop);

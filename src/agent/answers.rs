@@ -1,4 +1,4 @@
-//! What only the runtime can tell, asked at the start and, where it was away then, later.
+//! What only the runtime knows: requested at the start and, if the runtime did not answer then, later.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use crate::cri::{self, Runtime};
 use crate::images::{self, SandboxImage};
 use crate::model::node::{CgroupDriver, CgroupVersion};
 
-/// How long a start waits for a runtime that does not answer yet before it goes on without its answers.
+/// How long a start waits for a runtime that does not answer before it continues without its answers.
 const RUNTIME_PATIENCE: Duration = Duration::from_secs(10);
 
-/// What only the runtime can tell.
+/// What only the runtime knows.
 #[derive(Default)]
 pub(super) struct RuntimeAnswers {
     /// By CRI's `RuntimeConfig`.
@@ -23,14 +23,14 @@ pub(super) struct RuntimeAnswers {
     pub(super) seen_driver: Option<CgroupDriver>,
     /// The name of the sandbox image.
     pub(super) sandbox_image: Option<String>,
-    /// Where it keeps images.
+    /// The runtime's image directory.
     pub(super) images_dir: Option<PathBuf>,
 }
 
 impl RuntimeAnswers {
-    /// Asks; a runtime that does not answer yet is waited for, but not for ever.
+    /// Queries the runtime. Waits for a runtime that does not answer yet, for a limited time.
     pub(super) async fn ask(runtime: &Runtime, cancel: &CancellationToken) -> Option<RuntimeAnswers> {
-        // Both arms may be dropped: asking changes nothing.
+        // Both arms are cancel-safe: the query changes nothing.
         let asked = tokio::select! {
             () = cancel.cancelled() => None,
             asked = tokio::time::timeout(RUNTIME_PATIENCE, Self::until_answered(runtime)) => asked.ok(),
@@ -57,7 +57,7 @@ impl RuntimeAnswers {
     }
 }
 
-/// Whose the sandbox image is, as far as the runtime has told.
+/// What provides the sandbox image, as far as the runtime has answered.
 pub(super) fn sandbox_image(config: &Config, asked: Option<&RuntimeAnswers>) -> SandboxImage {
     match (&config.images.pause, asked) {
         (Some(_), _) => SandboxImage::Others,
@@ -66,8 +66,9 @@ pub(super) fn sandbox_image(config: &Config, asked: Option<&RuntimeAnswers>) -> 
     }
 }
 
-/// The cgroup driver of a runtime that did not answer at the start was guessed. Where it tells another one later,
-/// the agent ends, and whoever runs it starts it anew: every pod would fail, or be in a cgroup that does not hold.
+/// The cgroup driver of a runtime that did not answer at the start was guessed. If the runtime later reports another
+/// driver, the agent exits and the service manager restarts it: otherwise every pod would fail or be in a cgroup
+/// without effect.
 pub(super) fn check_driver_later(
     tasks: &mut Tasks,
     config: &Config,
@@ -77,7 +78,7 @@ pub(super) fn check_driver_later(
 ) {
     let (config, runtime, cancel) = (config.clone(), runtime.clone(), tasks.cancel.clone());
     tasks.spawn_fallible("runtime", async move {
-        // Both arms may be dropped: asking changes nothing.
+        // Both arms are cancel-safe: the query changes nothing.
         let answers = tokio::select! {
             () = cancel.cancelled() => return Ok(()),
             answers = RuntimeAnswers::until_answered(&runtime) => answers,
@@ -85,8 +86,8 @@ pub(super) fn check_driver_later(
         let driver = config.cgroup_driver(answers.told_driver, answers.seen_driver, init(), version);
         if driver != guessed {
             anyhow::bail!(
-                "the runtime answers now, and its cgroup driver is {driver:?}, not {guessed:?} as was guessed without it: \
-                 start the agent again"
+                "the runtime's cgroup driver is {driver:?}, not {guessed:?} as guessed while it did not answer; \
+                 restart the agent"
             );
         }
         cancel.cancelled().await;

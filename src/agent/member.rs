@@ -1,4 +1,4 @@
-//! The tasks of a node of a cluster: its pods come from an API server, which is told of them.
+//! The tasks of a cluster node: its pods come from an API server, to which their status is published.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,35 +20,35 @@ use crate::publish::{events, lease, mirror, node, pods};
 use crate::source;
 use crate::source::api::objects::Of;
 
-/// A value with its one writer.
+/// A value and its only writer.
 type Shared<T> = (watch::Sender<T>, watch::Receiver<T>);
 
-/// How often the files of the credentials are looked at: a few questions to the kernel.
+/// How often the credential files are checked: a few system calls.
 const LOOK: Duration = Duration::from_secs(5);
-/// How long the approval of a certificate is waited for before its request is looked at anew.
+/// How long to wait for a certificate's approval before checking its request again.
 const PATIENCE: Duration = Duration::from_secs(900);
 
-/// When a task that asks the API server begins.
+/// When a task that uses the API server starts.
 #[derive(Clone, Copy)]
 enum Begin {
-    /// When there is a client.
+    /// Once there is a client.
     Joined,
-    /// At once: until there is a client, what it asks is not answered.
+    /// At once: until there is a client, its requests get no answer.
     AtOnce,
 }
 
 /// What the tasks share.
 pub(super) struct Member {
     identity: identity::Settings,
-    /// The clients, once there is one: a node without a certificate runs its manifests' pods meanwhile.
+    /// The clients, once there is one: until then a node without a certificate runs its static pods.
     joined: Shared<Option<Clients>>,
     objects: Shared<Option<Arc<ApiPods>>>,
     storing: Storing,
 }
 
 impl Member {
-    /// Looks at the kubeconfig and at what was stored before; nothing is sent yet. `None` where there is no API server.
-    /// `boot` names the life of the machine.
+    /// Reads the kubeconfig and the checkpoint; sends nothing yet. `None` if there is no API server. `boot` identifies
+    /// the machine's boot.
     pub(super) async fn new(config: &Config, boot: &str) -> anyhow::Result<Option<Member>> {
         let Some(kubeconfig) = config.paths.kubeconfig.clone() else {
             return Ok(None);
@@ -69,13 +69,13 @@ impl Member {
         let checked = connection::check(&identity).await;
         let storing = Storing::new(&identity.kubeconfig, config, boot).await?;
         if let Err(error) = checked {
-            // Who has mistyped something has no pods yet; a node that has some goes on with them.
+            // A node with a mistyped kubeconfig has no pods yet, so it fails; a node that has pods keeps running them.
             if storing.reserve().is_none() {
                 return Err(error.into());
             }
             let error = anyhow::Error::from(error);
             tracing::warn!(
-                "the pods go on as they were stored, for the API server cannot be asked: {error:#}"
+                "running the checkpointed pods because the API server cannot be reached: {error:#}"
             );
         }
         Ok(Some(Member {
@@ -86,7 +86,7 @@ impl Member {
         }))
     }
 
-    /// Spawns a task that asks the API server.
+    /// Spawns a task that uses the API server.
     fn spawn<F>(
         &self,
         tasks: &mut Tasks,
@@ -113,7 +113,7 @@ impl Member {
         });
     }
 
-    /// The credentials: how the node gets and keeps them.
+    /// The credentials: how the node gets and renews them.
     pub(super) fn spawn_identity(&self, tasks: &mut Tasks, config: &Config, values: &Values) {
         let (settings, out, cancel) = (self.identity.clone(), self.joined.0.clone(), tasks.cancel.clone());
         tasks.spawn("credentials", connection::run(settings, out, cancel));
@@ -128,13 +128,12 @@ impl Member {
         }
     }
 
-    /// How the API server is reached, once it is.
+    /// The connection to the API server, once there is one.
     pub(super) fn joined(&self) -> Joined {
         self.joined.1.clone()
     }
 
-    /// The pods of files, with the RuntimeClasses that they name. They do not wait for an API server that has none to
-    /// tell of.
+    /// The static pods, with the RuntimeClasses that they name. They do not wait for an API server.
     pub(super) fn spawn_classes(&self, tasks: &mut Tasks, files: source::SetReceiver) -> source::SetReceiver {
         let (out, told) = watch::channel(None);
         self.spawn(tasks, "static classes", Begin::AtOnce, |clients, cancel| {
@@ -165,7 +164,7 @@ impl Member {
             objects: self.objects.0.clone(),
         };
         let (context, reserve) = (manifest_context(config), self.storing.reserve());
-        // With what was stored to tell of, it is not waited for a client.
+        // With a checkpoint to run from, this does not wait for a client.
         let begin = match reserve {
             Some(_) => Begin::AtOnce,
             None => Begin::Joined,
@@ -216,7 +215,7 @@ impl Member {
             renewed: self.storing.last_renewed(),
         };
         let storing = self.storing.clone();
-        self.spawn(tasks, "api store", Begin::Joined, |_, cancel| {
+        self.spawn(tasks, "api checkpoint", Begin::Joined, |_, cancel| {
             storing.keep(inputs, cancel)
         });
     }

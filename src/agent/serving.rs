@@ -1,4 +1,4 @@
-//! What the agent listens on.
+//! The sockets and ports that the agent listens on.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -20,7 +20,7 @@ use crate::serve::health::Health;
 use crate::serve::metrics::Metrics;
 use crate::serve::node_api::{self, Files, Rules, ServingCertificate};
 
-/// What is answered from.
+/// The values that responses are made from.
 pub(super) fn world(
     config: &Config,
     values: &Values,
@@ -45,7 +45,7 @@ pub(super) fn world(
     }
 }
 
-/// The socket of our own commands, and the port of the health check.
+/// The socket for gantry's commands, and the port of the health check.
 pub(super) async fn spawn(
     tasks: &mut Tasks,
     config: &Config,
@@ -59,7 +59,7 @@ pub(super) async fn spawn(
     if let Some(address) = config.serve.healthz {
         let listener = tokio::net::TcpListener::bind(address).await.with_context(|| {
             format!(
-                "port {} is taken: is a kubelet running? choose another with --healthz-port",
+                "port {} is in use (is a kubelet running?); choose another with --healthz-port",
                 address.port()
             )
         })?;
@@ -72,7 +72,7 @@ pub(super) async fn spawn(
     Ok(())
 }
 
-/// The kubelet's own API, on a node of a cluster: without one nobody could say who may ask.
+/// The kubelet's API on a cluster node: without an API server nothing can authorize callers.
 pub(super) async fn spawn_node_api(
     tasks: &mut Tasks,
     config: &Config,
@@ -113,11 +113,11 @@ pub(super) async fn spawn_node_api(
     };
     let listener = TcpListener::bind(address).await.with_context(|| {
         let port = address.port();
-        format!("port {port} is taken: is a kubelet running? choose another with `port` in its configuration")
+        format!("port {port} is in use (is a kubelet running?); choose another with `port` in the configuration file")
     })?;
     let end = tasks.cancel.clone();
     tasks.spawn_fallible("node API", async move {
-        // Before there is an API server to ask, nobody could be let in.
+        // Without an API server to query, no caller could be authorized.
         let Some(clients) = connection::joined(joined, &end).await else {
             return Ok(());
         };

@@ -1,4 +1,4 @@
-//! What is stored of the API server's pods: read at the start, and kept while the agent runs.
+//! The checkpoint of API pods: read at the start, and updated while the agent runs.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,11 +17,11 @@ use crate::source::checkpoint::seal::Keyhole;
 use crate::source::checkpoint::store::{self, CheckpointInputs, Reserve, Store, Whose};
 use crate::source::checkpoint::stored::{Owner, Stored};
 
-/// How long an API server that does not answer is waited for before pods are started from what was stored of them: the
-/// network of a machine comes up slowly.
+/// How long to wait for an API server that does not answer before pods are started from the checkpoint: the machine's
+/// network may come up slowly.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The store of a node.
+/// The checkpoint of a node.
 #[derive(Clone)]
 pub(super) struct Storing {
     kubeconfig: PathBuf,
@@ -29,7 +29,7 @@ pub(super) struct Storing {
     node: String,
     boot: String,
     how: CutOffStart,
-    /// What was there before this start.
+    /// What it held before this start.
     reserve: Option<Reserve>,
     /// When the Lease was last renewed.
     renewed: (
@@ -39,8 +39,8 @@ pub(super) struct Storing {
 }
 
 impl Storing {
-    /// Reads what was stored before. `boot` names the life of the machine. A node that has not joined has nothing; one
-    /// whose kubeconfig has become unusable has what it last had, of whichever cluster that is.
+    /// Reads the checkpoint. `boot` identifies the machine's boot. A node that has not joined has none; a node whose
+    /// kubeconfig has become unusable has the last one, of whichever cluster.
     pub(super) async fn new(kubeconfig: &Path, config: &Config, boot: &str) -> anyhow::Result<Storing> {
         let mut storing = Storing {
             kubeconfig: kubeconfig.to_owned(),
@@ -62,7 +62,7 @@ impl Storing {
             CutOffStart::Never => {
                 store
                     .discard()
-                    .context("what was stored of the API server's pods cannot be removed")?;
+                    .context("cannot remove the checkpoint of API pods")?;
                 None
             }
             CutOffStart::Tolerated | CutOffStart::Always => store.load(whose).map(|stored| Reserve {
@@ -88,27 +88,27 @@ impl Storing {
         Store::new(&self.directory, keyhole, owner, self.boot.clone())
     }
 
-    /// What is used where the API server does not answer.
+    /// What to use while the API server does not answer.
     pub(super) fn reserve(&self) -> Option<Reserve> {
         self.reserve.clone()
     }
 
-    /// What was stored before this start.
+    /// The checkpoint from before this start.
     pub(super) fn stored(&self) -> Option<Arc<Stored>> {
         Some(self.reserve.as_ref()?.stored.clone())
     }
 
-    /// Where is told when the Lease was renewed.
+    /// Receives the time of each Lease renewal.
     pub(super) fn renewed(&self) -> watch::Sender<Option<Timestamp>> {
         self.renewed.0.clone()
     }
 
-    /// When it was.
+    /// When it was written.
     pub(super) fn last_renewed(&self) -> watch::Receiver<Option<Timestamp>> {
         self.renewed.1.clone()
     }
 
-    /// Keeps the store, where there shall be one. It is begun when there is a client, and so a kubeconfig.
+    /// Updates the checkpoint, if it is enabled. Starts once there is a client, and so a kubeconfig.
     pub(super) async fn keep(self, inputs: CheckpointInputs, cancel: CancellationToken) {
         if self.how == CutOffStart::Never {
             return cancel.cancelled().await;
@@ -117,7 +117,7 @@ impl Storing {
             Ok(cluster) => store::run(inputs, self.of(cluster), cancel).await,
             Err(error) => {
                 let error = anyhow::Error::from(error);
-                tracing::warn!(error = %format!("{error:#}"), "the API server's pods are not stored");
+                tracing::warn!(error = %format!("{error:#}"), "cannot write the checkpoint of API pods");
                 cancel.cancelled().await;
             }
         }

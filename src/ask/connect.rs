@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::names::Asker;
 
-/// Whether a connection is accepted; the error as Go's `net.Dial` words it.
+/// Whether a connection is accepted; the error has the wording of Go's `net.Dial`.
 pub async fn tcp(asker: Asker<'_>, host: &str, port: u16, within: Duration) -> Result<(), String> {
     dial(asker, host, port, Instant::now() + within).await.map(drop)
 }
@@ -38,7 +38,7 @@ pub(super) fn join(host: &str, port: u16) -> String {
     }
 }
 
-/// That nobody was there.
+/// Nothing listened there.
 fn refusal(address: &str, error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(_) => format!("dial tcp {address}: connect: {}", errno(error)),
@@ -46,13 +46,13 @@ fn refusal(address: &str, error: &io::Error) -> String {
     }
 }
 
-/// An error of the kernel in Go's words.
+/// A kernel error in Go's wording.
 pub(super) fn errno(error: &io::Error) -> String {
     use nix::errno::Errno;
     let Some(code) = error.raw_os_error() else {
         return error.to_string();
     };
-    // What Go says differs from libc in its letters only.
+    // Go's wording differs from libc's only in upper and lower case.
     Errno::from_raw(code).desc().to_lowercase()
 }
 

@@ -1,4 +1,4 @@
-//! The health service of gRPC (`grpc.health.v1.Health`), asked once (`pkg/probe/grpc`).
+//! One query of the gRPC health service (`grpc.health.v1.Health`, `pkg/probe/grpc`).
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::connect::join;
 /// `HealthCheckRequest`
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct HealthCheckRequest {
-    /// The service that is asked about; empty: the server as a whole.
+    /// The service to query; empty for the server as a whole.
     #[prost(string, tag = "1")]
     pub service: String,
 }
@@ -29,7 +29,7 @@ pub struct HealthCheckResponse {
 
 const SERVING: i32 = 1;
 
-/// Whether the service says that it serves; the error in the kubelet's words.
+/// Whether the service reports SERVING; the error has the kubelet's wording.
 pub async fn check(host: &str, port: u16, service: &str, within: Duration) -> Result<(), String> {
     let address = join(host, port);
     let deadline = Instant::now() + within;
@@ -37,7 +37,7 @@ pub async fn check(host: &str, port: u16, service: &str, within: Duration) -> Re
     let endpoint = endpoint
         .user_agent("kube-probe/1.36")
         .map_err(|error| error.to_string())?;
-    // Who does not answer is asked again until the time is up; that is told of whoever does not answer at all.
+    // A server that does not answer is retried until the deadline; this error is for one that never answered.
     let Ok(Ok(channel)) = timeout_at(deadline, endpoint.connect()).await else {
         return Err(format!(
             "timeout: failed to connect service {address:?} within {}s: context deadline exceeded",
@@ -107,7 +107,7 @@ mod tests {
 
     use super::*;
 
-    /// The health service as a server has it: `up` serves, `down` does not, others are not known.
+    /// A server's health service: `up` is serving, `down` is not, others are unknown.
     #[derive(Clone)]
     struct Health;
 

@@ -1,4 +1,4 @@
-//! One GET, with the redirects that stay on its host (`pkg/probe/http`).
+//! One GET, following the redirects that stay on its host (`pkg/probe/http`).
 
 mod hop;
 mod request;
@@ -27,16 +27,16 @@ use crate::model::probe::HttpGet;
 const MOST_REDIRECTS: usize = 10;
 /// How much of an answer is read (`maxRespBodyLength`).
 const MOST_BODY: usize = 10 << 10;
-/// An answer that came.
+/// A received answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// The status; of a redirect that was not followed, 3xx.
+    /// The status; 3xx for a redirect that was not followed.
     pub status: u16,
-    /// The beginning of the body.
+    /// The start of the body.
     pub body: String,
 }
 
-/// Sends the GET to its own host, else to `address`. The error is as Go's client words it.
+/// Sends the GET to its own host, or else to `address`. The error has the wording of Go's client.
 pub async fn get(
     asker: Asker<'_>,
     get: &HttpGet,
@@ -82,7 +82,7 @@ fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
-/// One request: the status, where it leads, the beginning of the body.
+/// One request: the status, the redirect's target, the start of the body.
 async fn once(
     asker: Asker<'_>,
     get: &HttpGet,
@@ -113,7 +113,7 @@ async fn once(
     }
 }
 
-/// What went wrong with TLS or with a connection.
+/// An error of TLS or of a connection.
 fn told(error: &std::io::Error) -> String {
     let inner = error
         .get_ref()
@@ -139,7 +139,7 @@ where
         false => cause(&error),
     };
     let mut protocol = http1::Builder::new();
-    // Names go out as `request::canonical` has them.
+    // Names are sent as `request::canonical` has them.
     protocol.title_case_headers(true);
     let handshake = protocol.handshake(TokioIo::new(stream));
     let (mut sender, connection) = handshake.await.map_err(told)?;
@@ -154,7 +154,7 @@ where
     tokio::select! {
         biased;
         answer = &mut answer => answer,
-        // It may have ended by itself with the answer already in hand.
+        // It may have ended by itself after the answer.
         _ = connection => answer.await,
     }
 }
@@ -196,7 +196,7 @@ mod tests {
 
     const WITHIN: Duration = Duration::from_secs(20);
 
-    /// Asks the loopback address.
+    /// Sends to the loopback address.
     async fn get(get: &HttpGet) -> Result<Answer, String> {
         let names = crate::ask::Names::default();
         let asker = Asker {

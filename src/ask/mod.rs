@@ -1,6 +1,6 @@
-//! Asks what runs in a container, once and with a deadline: over HTTP, HTTPS, TCP and gRPC, by sockets of its own.
-//! Says what came of it in the words of the kubelet's Go libraries, which people search for. Knows no pod, decides
-//! nothing, and repeats nothing.
+//! Queries a server in a container once, with a deadline, over HTTP, HTTPS, TCP or gRPC, with sockets of its own.
+//! Reports the result in the wording of the kubelet's Go libraries, which people search for. Knows no pods, decides
+//! nothing, and does not retry.
 
 mod connect;
 pub mod grpc;

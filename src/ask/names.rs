@@ -1,7 +1,6 @@
-//! Names of hosts in probes and hooks. Whoever writes a pod chooses the name, and so the name server that is asked for
-//! it: one that is silent keeps the C library waiting for minutes. So a name is looked up in threads of their own, of
-//! which a pod has its share, and for as long as the asker has time (as the kubelet, whose dialer looks up within the
-//! time of the dial).
+//! Host names in probes and hooks. The pod's author chooses the name, and so the name server: a silent one blocks the C
+//! library for minutes. So lookups have threads of their own, of which each pod has a share, and are limited by the
+//! caller's time (as in the kubelet, whose dialer includes the lookup in the dial timeout).
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -9,8 +8,8 @@ use std::time::Duration;
 
 use crate::bulkhead::{Bulkhead, Limits, Stuck};
 
-/// Lookups at once. One of a name whose servers are silent ends after some minutes, by the C library's own count; so
-/// long it is in nobody's way but that of further names.
+/// Concurrent lookups. A lookup whose servers are silent ends after some minutes, by the C library's own timeout; until
+/// then it delays only further lookups.
 const LIMITS: Limits = Limits {
     total: 256,
     per_owner: 2,
@@ -20,23 +19,23 @@ const LIMITS: Limits = Limits {
 #[derive(Debug, Clone)]
 pub struct Names(Bulkhead);
 
-/// On whose behalf something is asked.
+/// The owner of a request.
 #[derive(Debug, Clone, Copy)]
 pub struct Asker<'a> {
     /// How names are looked up.
     pub names: &'a Names,
-    /// The pod, as its share of lookups is counted.
+    /// The pod that the lookup counts for.
     pub pod: &'a str,
 }
 
 impl Default for Names {
     fn default() -> Self {
-        Names(Bulkhead::new("names of hosts", LIMITS))
+        Names(Bulkhead::new("host lookups", LIMITS))
     }
 }
 
 impl Asker<'_> {
-    /// The addresses of a host. An address is its own, without a lookup. The error is as Go's dialer words it.
+    /// The addresses of a host. An IP address needs no lookup. The error has the wording of Go's dialer.
     pub(super) async fn addresses(
         &self,
         host: &str,
@@ -60,7 +59,7 @@ impl Asker<'_> {
     }
 }
 
-/// What the C library says, where Go has words of its own in those.
+/// The C library's error, in Go's wording where Go has its own.
 fn unknown(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text
@@ -94,7 +93,7 @@ mod tests {
                 .all(|address| address.ip().is_loopback() && address.port() == 80),
             "{found:?}"
         );
-        // Longer than a name may be: no server is asked.
+        // Longer than a name may be: no server is queried.
         let name = "x.".repeat(500);
         let error = asker.addresses(&name, 80, WITHIN).await.unwrap_err();
         assert!(
@@ -107,7 +106,7 @@ mod tests {
     async fn a_name_that_nobody_resolves_costs_its_asker_the_time_it_had_and_the_others_nothing() {
         let names = Names::default();
         let (hold, held) = std::sync::mpsc::channel::<()>();
-        // A lookup whose server is silent, as the C library makes it.
+        // Behaves like the C library's lookup when the name server is silent.
         let silent = names
             .0
             .run("bad", "silent.example", Duration::ZERO, move || {

@@ -1,4 +1,4 @@
-//! TLS without verification: a probe asks whether something answers, not who.
+//! TLS without verification: a probe checks that a server answers, not which one.
 
 use std::sync::{Arc, OnceLock};
 
@@ -8,7 +8,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use tokio_rustls::TlsConnector;
 
-/// Connects to whoever is there. Made once, by the first who needs it.
+/// Connects to any server. Created once, on first use.
 pub(super) fn connector() -> TlsConnector {
     static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
     let config = CONFIG.get_or_init(|| {

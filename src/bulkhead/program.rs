@@ -1,5 +1,5 @@
-//! Programs of the administrator's that are asked for credentials: run with a deadline, and with a bound on what they
-//! print. Neither decides how long somebody waits, nor how much memory the agent takes.
+//! Credential programs chosen by the administrator: run with a deadline and a bound on their output, so that a program
+//! can neither block its caller nor use up the agent's memory.
 
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -7,10 +7,10 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
-/// How much a program may print: a hundred times what credentials take.
+/// The largest output: a hundred times the size of credentials.
 const MOST_PRINTED: usize = 1 << 20;
 
-/// Why a program has printed nothing that can be used. Nothing of what it printed is in it.
+/// Why a program printed nothing usable. Contains nothing of its output.
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramError {
     /// It cannot be started.
@@ -20,15 +20,15 @@ pub enum ProgramError {
     #[error("it ended with {0}")]
     Failed(ExitStatus),
     /// It takes too long.
-    #[error("it gave no answer within {} s", .0.as_secs())]
+    #[error("it did not answer within {} s", .0.as_secs())]
     Silent(Duration),
     /// It prints too much.
     #[error("it printed more than {MOST_PRINTED} bytes")]
     TooMuch,
 }
 
-/// Runs a program to its end and tells it something on its standard input; what it printed. Its complaints go where
-/// the agent's go. One that takes too long is killed.
+/// Runs a program to its end with the given standard input; returns its output. Its standard error goes where the
+/// agent's goes. A program that takes too long is killed.
 pub async fn run(program: &mut Command, told: &[u8], patience: Duration) -> Result<Vec<u8>, ProgramError> {
     program
         .stdin(match told.is_empty() {
@@ -48,7 +48,7 @@ async fn ask(program: &mut Command, told: &[u8]) -> Result<Vec<u8>, ProgramError
     let (stdin, stdout) = (running.stdin.take(), running.stdout.take());
     let tell = async move {
         if let Some(mut stdin) = stdin {
-            // One that does not read what it is told may answer all the same.
+            // A program that does not read its input may still answer.
             let _ = stdin.write_all(told).await;
         }
     };
@@ -58,7 +58,7 @@ async fn ask(program: &mut Command, told: &[u8]) -> Result<Vec<u8>, ProgramError
             let most = u64::try_from(MOST_PRINTED).unwrap_or(u64::MAX) + 1;
             stdout.take(most).read_to_end(&mut printed).await?;
         }
-        // Dropped here, the pipe ends one that prints on.
+        // Dropping the pipe ends a program that keeps printing.
         Ok(printed)
     };
     let (status, (), printed) = tokio::join!(running.wait(), tell, hear);
@@ -96,6 +96,6 @@ mod tests {
         let error = check("exec sleep 60", Duration::from_millis(50))
             .await
             .unwrap_err();
-        assert_eq!(error, "it gave no answer within 0 s");
+        assert_eq!(error, "it did not answer within 0 s");
     }
 }

@@ -5,7 +5,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
 use crate::config::flags::{FLAGS, Flag, Kind, RUN_HELP, Target};
 use crate::config::layers::FlagValues;
 
-/// The flags of `gantry run`: all of them, the rarer ones not shown.
+/// The flags of `gantry run`: all of them, the rarer ones hidden.
 #[derive(Debug, Clone, Default)]
 pub struct RunFlags(pub Vec<FlagValues>);
 
@@ -14,7 +14,7 @@ pub struct RunFlags(pub Vec<FlagValues>);
 pub struct KubeletFlags {
     /// As given.
     pub given: Vec<FlagValues>,
-    /// `--version`, with what stands behind its `=`.
+    /// `--version`, with the value after `=`.
     pub version: Option<String>,
 }
 
@@ -92,7 +92,7 @@ impl clap::Args for KubeletFlags {
     fn augment_args(command: Command) -> Command {
         let version = Arg::new("kubelet-version")
             .long("version")
-            .help("Print the version and stop; --version=raw prints all of it")
+            .help("Print the version and exit; --version=raw prints all details")
             .num_args(0..=1)
             .require_equals(true)
             .default_missing_value("true")
@@ -100,7 +100,7 @@ impl clap::Args for KubeletFlags {
         FLAGS
             .iter()
             .fold(command, |command, flag| match flag.name {
-                // The ids are the shared ones', so that clap leaves those away here.
+                // The ids equal those of the shared flags, so that clap omits those here.
                 "v" => command.arg(argument(flag).id("verbose").short('v')),
                 "socket" => command.arg(argument(flag)),
                 "logging-format" => command.arg(argument(flag).alias("log-format")),
@@ -117,8 +117,8 @@ impl clap::Args for KubeletFlags {
 
 fn heading(flag: &Flag) -> Option<&'static str> {
     match flag.target {
-        Target::Unused => Some("Without effect"),
-        Target::Kubelet(_) if flag.help.is_empty() => Some("Keys of KubeletConfiguration"),
+        Target::Unused => Some("Has no effect"),
+        Target::Kubelet(_) if flag.help.is_empty() => Some("Fields of KubeletConfiguration"),
         _ => None,
     }
 }

@@ -3,7 +3,7 @@
 /// The version of this program.
 pub const OWN: &str = env!("CARGO_PKG_VERSION");
 
-/// What `--version` prints of a node that tells this version.
+/// The output of `--version` for a node that reports this version.
 pub fn kubelet(told: &str) -> String {
     format!("Kubernetes {}", git_version(told))
 }
@@ -12,7 +12,7 @@ fn git_version(told: &str) -> String {
     format!("{told}+gantry.{OWN}")
 }
 
-/// What `--version=raw` prints: a value of Go's `version.Info`, with what a build of ours can tell.
+/// The output of `--version=raw`: a value of Go's `version.Info`, as far as this build has its fields.
 pub fn kubelet_raw(told: &str) -> String {
     let (major, minor) = major_minor(told);
     format!(

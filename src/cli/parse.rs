@@ -1,4 +1,4 @@
-//! From the arguments of the process to a verb, or to the one line that says what is wrong with them.
+//! Turns the arguments of the process into a verb, or into a one-line error.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -10,23 +10,23 @@ use super::flags::KubeletFlags;
 use super::{Cli, Command, kubelet_version};
 use crate::config::{files, version};
 
-/// Why there is no verb to do.
+/// Why there is no verb to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stop {
-    /// Asked for: print this and succeed.
+    /// Help or version output: print this and succeed.
     Show(String),
-    /// Not understood: print this, one line, to standard error and fail with status 2.
+    /// Invalid arguments: print this one line to standard error and exit with status 2.
     Wrong(String),
 }
 
-/// Understands the arguments, the program's name first. A program whose name is `kubelet` is the kubelet.
+/// Parses the arguments, the program's name first. A program named `kubelet` is the kubelet.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Stop> {
     let args: Vec<OsString> = args.into_iter().collect();
     let program = args.first().map(OsString::as_os_str).unwrap_or_default();
     if Path::new(program).file_name() == Some(OsStr::new("kubelet")) {
         return kubelet("kubelet", args.get(1..).unwrap_or_default());
     }
-    // Under `kubelet`, `-v` is the kubelet's; so its arguments never meet the shared definitions.
+    // Under `kubelet`, `-v` is the kubelet's, so its arguments are not parsed with the shared definitions.
     if args.get(1).is_some_and(|verb| verb == "kubelet") {
         return kubelet("gantry kubelet", &args[2..]);
     }
@@ -60,7 +60,7 @@ fn kubelet(name: &'static str, args: &[OsString]) -> Result<Cli, Stop> {
         }
         Some(other) => {
             return Err(Stop::Wrong(format!(
-                "--version={other}: write --version or --version=raw"
+                "--version={other} is not supported; use --version or --version=raw"
             )));
         }
     }
@@ -71,8 +71,8 @@ fn kubelet(name: &'static str, args: &[OsString]) -> Result<Cli, Stop> {
     })
 }
 
-/// The version that the node tells, as far as it can be known without its configuration: kubeadm asks for it before
-/// there is one.
+/// The version that the node reports, as far as it is known without its configuration: kubeadm asks for it before there
+/// is one.
 fn told(flags: &KubeletFlags) -> Result<String, Stop> {
     let given = flags
         .given
@@ -83,7 +83,7 @@ fn told(flags: &KubeletFlags) -> Result<String, Stop> {
     version::told(&stated).map_err(Stop::Wrong)
 }
 
-/// The kubelet takes `--node_ip` for `--node-ip` (`WordSepNormalizeFunc` of Kubernetes).
+/// The kubelet accepts `--node_ip` for `--node-ip` (`WordSepNormalizeFunc` of Kubernetes).
 fn with_dashes(argument: &OsStr) -> OsString {
     let Some(text) = argument.to_str().filter(|text| text.starts_with("--")) else {
         return argument.to_owned();
@@ -226,7 +226,7 @@ mod tests {
         );
         check_wrong(
             "kubelet --version=1",
-            "--version=1: write --version or --version=raw",
+            "--version=1 is not supported; use --version or --version=raw",
         );
     }
 

@@ -1,8 +1,8 @@
-//! How long ago something was, as kubectl says it (`HumanDuration` of k8s.io/apimachinery).
+//! Formats an age as kubectl does (`HumanDuration` of k8s.io/apimachinery).
 
 use jiff::Timestamp;
 
-/// `5s`, `3m20s`, `7h5m`, `2d4h`, …; `<invalid>` for the future, of which a second or two are forgiven.
+/// `5s`, `3m20s`, `7h5m`, `2d4h`, …; `<invalid>` for the future, with a tolerance of a second or two.
 pub fn since(then: Timestamp, now: Timestamp) -> String {
     let seconds = now.duration_since(then).as_secs();
     let (minutes, hours) = (seconds / 60, seconds / 3600);

@@ -1,5 +1,5 @@
-//! `gantry check`: whether the agent of this machine would run what some manifests say, without running anything. It reads
-//! them by the agent's own code, against the node's configuration where there is one.
+//! `gantry check`: whether the agent of this machine would run the given manifests, without running anything. It uses
+//! the agent's own code, and the node's configuration if there is one.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -22,12 +22,12 @@ use crate::plan::admit::{self, Protection, Room};
 use crate::serve::problem::ToldProblem;
 use crate::source::files::check::{CheckError, Found};
 
-/// Where kubeadm writes the configuration of a machine that it makes a node.
+/// The file that kubeadm writes the configuration of a node to.
 const KUBELET_CONFIG: &str = "/var/lib/kubelet/config.yaml";
-/// What stands for standard input.
+/// The path that means standard input.
 const INPUT: &str = "-";
 
-/// What is asked.
+/// What is requested.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The files and directories.
@@ -36,14 +36,14 @@ pub struct Options {
     pub form: Report,
 }
 
-/// What the manifests are read against.
+/// The node that the manifests are checked against.
 pub struct Node {
     config: Config,
-    /// What this machine has; nothing is asked of a machine without a configuration.
+    /// The machine's facts; `None` without a node configuration; its capacity is then not checked.
     machine: Option<Machine>,
 }
 
-/// What a machine has for pods.
+/// What a machine offers to pods.
 struct Machine {
     allocatable: Amounts,
     apparmor: bool,
@@ -57,8 +57,8 @@ struct Answer {
     warnings: Vec<Problem>,
 }
 
-/// The configuration that the flags point to, else this machine's, else the defaults. What of it cannot be read by this user
-/// is said on `err` and left out; what a flag names must be readable.
+/// The configuration from the flags, else this machine's, else the defaults. A file of this machine that the user
+/// cannot read is reported on `err` and ignored; a file named by a flag must be readable.
 pub fn node(given: &[FlagValues], err: &mut impl Write) -> anyhow::Result<Node> {
     let (config, is_node) = configuration(given, err)?;
     let machine = match is_node {
@@ -88,7 +88,7 @@ fn configuration(given: &[FlagValues], err: &mut impl Write) -> anyhow::Result<(
     match read {
         Ok(config) => Ok((config, is_node)),
         Err(error) if is_node => {
-            writeln!(err, "gantry: the node's configuration is left out: {error:#}")?;
+            writeln!(err, "gantry: ignoring the node's configuration: {error:#}")?;
             let around = files::here()?;
             Ok((files::load_without_file(Role::Run, given, &around)?, false))
         }
@@ -96,10 +96,10 @@ fn configuration(given: &[FlagValues], err: &mut impl Write) -> anyhow::Result<(
     }
 }
 
-/// What the pods of this machine can have together.
+/// The allocatable amounts of this machine.
 fn machine(config: &Config) -> anyhow::Result<Machine> {
     let machine = machine::machine_facts(Path::new("/"))?;
-    // The node's directory may not be there yet; it will lie on the same file system as what leads to it.
+    // The root directory may not exist yet; it will be on the file system of its nearest existing parent.
     let there = config.paths.root.ancestors().find(|path| path.exists());
     let disk = measure::file_system(there.unwrap_or(Path::new("/")))?;
     let settings = config.node_settings(&machine, Vec::new());
@@ -109,7 +109,7 @@ fn machine(config: &Config) -> anyhow::Result<Machine> {
     })
 }
 
-/// Reads, decides and tells. Returns whether everything would be run.
+/// Reads the manifests, checks them and prints the result. Returns whether everything would run.
 pub fn run(node: &Node, options: &Options, now: Timestamp, out: &mut impl Write) -> Result<bool, Failure> {
     let context = agent::manifest_context(&node.config);
     let mut found = Found::default();
@@ -127,13 +127,13 @@ pub fn run(node: &Node, options: &Options, now: Timestamp, out: &mut impl Write)
     Ok(answer.problems.is_empty())
 }
 
-/// Why there is no answer.
+/// Why there is no result.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// What was to be checked cannot be read.
+    /// A manifest cannot be read.
     #[error(transparent)]
     Input(#[from] CheckError),
-    /// The answer cannot be written.
+    /// The result cannot be written.
     #[error(transparent)]
     Output(#[from] CommandError),
 }
@@ -155,14 +155,14 @@ fn answer(found: Found, node: &Node) -> Answer {
             max_pods: node.config.node.max_pods,
         };
         let protection = Protection {
-            // Only the runtime knows, and it is not asked.
+            // Only the runtime knows, and it is not queried.
             strict_groups: true,
             apparmor: machine.is_none_or(|machine| machine.apparmor),
         };
         match admit::admit(&pod, others, room, protection, None) {
             Err(refusal) if machine.is_some() || !refusal.reason.starts_with("OutOf") => {
                 let message = format!(
-                    "the node would refuse it ({}): {}",
+                    "the node would reject it ({}): {}",
                     refusal.reason, refusal.message
                 );
                 problems.push(about(&pod, message, ProblemKind::Invalid));
@@ -188,7 +188,7 @@ fn missing(pod: &Pod, there: &std::collections::BTreeSet<Reference>) -> Option<P
         .map(|reference| reference.to_string())
         .collect();
     let message = format!(
-        "refers to {}, which is not among what was checked: unless it is optional, the pod waits for it",
+        "refers to {}, which is not among the checked manifests: unless it is optional, the pod waits for it",
         missing.join(", ")
     );
     (!missing.is_empty()).then(|| about(pod, message, ProblemKind::Dubious))

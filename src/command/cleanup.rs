@@ -1,9 +1,8 @@
-//! `gantry cleanup`: removes everything that the agent made on this machine.
+//! `gantry cleanup`: removes everything that the agent created on this machine.
 //!
-//! Pods first, by the same plans as ever with nothing desired, while their network can still be taken down by
-//! the plugins; then the images that the agent imported; then the network, cgroups, mounts and files. It goes
-//! on after a failure and tells every one, so that a second run has less to do; only what pods stand on stays
-//! while one is there.
+//! First the pods, with the usual plans and nothing desired, while the plugins can still take down their network; then
+//! the images that the agent imported; then the network, cgroups, mounts and files. It continues after a failure and
+//! reports every one, so that a second run has less to do; but what pods depend on stays as long as a pod is left.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -37,19 +36,19 @@ use crate::network::{self, conflist};
 use crate::plan::{self, PlanView, gc};
 use crate::{observe, serve};
 
-/// How long the runtime may take to tell what there is.
+/// The timeout for listing what the runtime has.
 const RUNTIME_PATIENCE: Duration = Duration::from_secs(10);
-/// Plans made for one pod before it is given up: a stopped pod needs two, one that fails a few more.
+/// The maximum number of plans per pod: a stopped pod needs two, a failing one a few more.
 const ROUNDS: usize = 5;
 
-/// What was done: counts for the summary, and one line for each thing that remains.
+/// What was removed: counts for the summary, and one line for each thing that is left.
 #[derive(Debug, Default)]
 pub struct Summary {
     /// Pods removed.
     pub pods: usize,
     /// Images removed.
     pub images: usize,
-    /// What remains, and why.
+    /// What is left, and why.
     pub failures: Vec<String>,
 }
 
@@ -61,9 +60,9 @@ impl Summary {
     }
 }
 
-/// Removes everything that an agent of this configuration makes. An error is a reason not to begin.
+/// Removes everything that an agent with this configuration creates. An error means that nothing was removed.
 pub async fn run(config: &Config) -> anyhow::Result<Summary> {
-    // Holding the socket keeps an agent from starting meanwhile, and tells one that runs.
+    // Holding the socket keeps an agent from starting meanwhile, and detects a running one.
     let socket = serve::socket::bind(&config.serve.socket)?;
     let runtime = Runtime::new(&cri::Settings::at(
         config.runtime.endpoint.clone(),
@@ -73,7 +72,7 @@ pub async fn run(config: &Config) -> anyhow::Result<Summary> {
     let mut summary = Summary::default();
     remove_pods(config, &policy, &runtime, &cgroups, &mut summary).await;
     if !summary.failures.is_empty() {
-        // Without its network the runtime takes down no pod any more: a second run needs what is still there.
+        // Without the network configuration the runtime could not take down the remaining pods; a second run needs it.
         return Ok(summary);
     }
     remove_images(&runtime, &mut summary).await;
@@ -92,14 +91,14 @@ pub async fn run(config: &Config) -> anyhow::Result<Summary> {
     remove_dirs(config, &mut summary);
     drop(socket);
     if let Some(dir) = config.serve.socket.parent() {
-        // The socket's directory goes when nothing else is in it.
+        // The socket's directory is removed if nothing else is in it.
         let _ = std::fs::remove_dir_all(dir.join("exec"));
         let _ = std::fs::remove_dir(dir);
     }
     Ok(summary)
 }
 
-/// Removes pods by plans with nothing desired, and then what only lies on disk.
+/// Removes pods with plans that desire nothing, then leftovers that exist only on disk.
 async fn remove_pods(
     config: &Config,
     policy: &NodePolicy,
@@ -125,7 +124,7 @@ async fn remove_pods(
         None => {
             let socket = runtime.socket().display();
             summary.failures.push(format!(
-                "the pods: the runtime does not answer at {socket}: start containerd and run this again"
+                "the pods: the runtime does not answer at {socket}; start containerd and run this again"
             ));
             cancel.cancel();
             return;
@@ -145,10 +144,10 @@ async fn remove_pods(
     for uid in there.leftovers.iter().filter(|uid| !known.contains(uid)) {
         let name = PodName::new("", uid.0.clone());
         let result = carry_out(&context, &name, uid, gc::leftover(uid, policy)).await;
-        summary.check(format!("the remains of pod {uid}"), result);
+        summary.check(format!("leftovers of pod {uid}"), result);
     }
     cancel.cancel();
-    // It ends with the token; a panic in it has been told already.
+    // It ends when the token is canceled; a panic in it has been logged already.
     let _ = observation.await;
 }
 
@@ -192,7 +191,7 @@ async fn remove_pod(
         services: &services,
         allocatable: &allocatable,
     };
-    let mut failure = String::from("it is still there");
+    let mut failure = String::from("it still exists");
     for _ in 0..ROUNDS {
         let there = snapshot.borrow().pods.get(name).cloned();
         let Some(there) = there.filter(|there| !there.uids.is_empty()) else {
@@ -222,7 +221,7 @@ async fn carry_out(context: &ActContext, name: &PodName, uid: &PodUid, plan: Pla
     failed.map_or(Ok(()), |error| Err(error.message))
 }
 
-/// Removes the images that the agent imported, by every name.
+/// Removes the images that the agent imported, under every name.
 async fn remove_images(runtime: &Runtime, summary: &mut Summary) {
     let channel = cri::connect_lazily(runtime.socket());
     let names = match import::imported(&channel).await {
@@ -237,7 +236,7 @@ async fn remove_images(runtime: &Runtime, summary: &mut Summary) {
         let removed = runtime.remove_image(spec).await;
         summary.images += usize::from(removed.is_ok());
         summary.check(format!("the image {name}"), removed);
-        // CRI forgets an image by its id; a name that it did not know of goes here.
+        // CRI removes an image by its id; a name that CRI did not know is removed here.
         summary.check(format!("the image {name}"), import::remove(&channel, &name).await);
     }
 }
@@ -245,9 +244,9 @@ async fn remove_images(runtime: &Runtime, summary: &mut Summary) {
 fn remove_dirs(config: &Config, summary: &mut Summary) {
     let note = config.paths.state.join(agent::KERNEL_NOTE);
     let restored = kernel::restore(Path::new(agent::KERNEL), &note);
-    summary.check("the kernel's settings", restored);
+    summary.check("the kernel settings", restored);
     summary.check(
-        "the records of pulls",
+        "the image pull records",
         remove_whole(&config.paths.root.join("image_manager")),
     );
     let pods = config.paths.root.join("pods");
@@ -257,13 +256,13 @@ fn remove_dirs(config: &Config, summary: &mut Summary) {
         &config.paths.pod_logs,
         &config.paths.container_logs,
     ] {
-        // What others keep there stays: only an empty directory goes.
+        // Files of other programs stay: only an empty directory is removed.
         let _ = std::fs::remove_dir(dir);
     }
     summary.check(config.paths.state.display(), remove_whole(&config.paths.state));
     summary.check(STORE_KEY, remove_file(Path::new(STORE_KEY)));
     if let Some(dir) = Path::new(STORE_KEY).parent() {
-        // What people keep there stays.
+        // Files of the administrator stay.
         let _ = std::fs::remove_dir(dir);
     }
 }
@@ -275,7 +274,7 @@ fn remove_file(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes a directory and what is in it. Where a file system is mounted on it, it stays, empty.
+/// Removes a directory and its content. If a file system is mounted on it, the empty directory stays.
 fn remove_whole(dir: &Path) -> io::Result<()> {
     let is_empty = || std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none());
     match std::fs::remove_dir_all(dir) {

@@ -1,4 +1,4 @@
-//! Asks the running agent, over its socket.
+//! The client of the running agent's socket.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,10 +14,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-/// Where the agent's socket is unless told otherwise.
+/// The default path of the agent's socket.
 pub const SOCKET: &str = "/run/gantry/gantry.sock";
 
-/// Why the agent gave no answer.
+/// Why the agent did not answer.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // the messages say it
 pub enum ClientError {
@@ -26,11 +26,11 @@ pub enum ClientError {
         socket.display()
     )]
     NotRunning { socket: PathBuf, source: io::Error },
-    #[error("the socket {} is root's alone: try again with sudo", socket.display())]
+    #[error("only root may use the socket {}: try again with sudo", socket.display())]
     NotRoot { socket: PathBuf, source: io::Error },
     #[error("{0}")]
     Refused(String),
-    #[error("gantry broke off its answer")]
+    #[error("cannot read gantry's answer")]
     BrokenOff(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
@@ -38,14 +38,14 @@ fn broken_off(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Cli
     ClientError::BrokenOff(error.into())
 }
 
-/// The agent behind a socket. Each question has a connection of its own.
+/// The agent behind a socket. Each request uses its own connection.
 #[derive(Debug, Clone)]
 pub struct Client {
     socket: PathBuf,
 }
 
 impl Client {
-    /// The agent that listens there; nothing is asked yet.
+    /// Creates a client without connecting.
     pub fn new(socket: impl Into<PathBuf>) -> Self {
         Client {
             socket: socket.into(),
@@ -57,7 +57,7 @@ impl Client {
         &self.socket
     }
 
-    /// Asks for an object.
+    /// Requests an object.
     pub async fn object<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         let body = self
             .ask(path)
@@ -66,17 +66,18 @@ impl Client {
             .collect()
             .await
             .map_err(broken_off)?;
-        // By way of a plain value: the code that reads Kubernetes' types is large, and exists once for each way.
+        // Via a plain JSON value: the deserializers of Kubernetes' types are large, and would be instantiated once more
+        // for each input format.
         let value: serde_json::Value = serde_json::from_slice(&body.to_bytes()).map_err(broken_off)?;
         T::deserialize(value).map_err(broken_off)
     }
 
-    /// Asks for a stream.
+    /// Requests a stream.
     pub async fn stream(&self, path: &str) -> Result<Chunks, ClientError> {
         Ok(Chunks(self.ask(path).await?.into_body()))
     }
 
-    /// Asks for a connection of its own, upgraded to `protocol`.
+    /// Requests a dedicated connection, upgraded to `protocol`.
     pub async fn upgrade(
         &self,
         path: &str,
@@ -120,7 +121,7 @@ impl Client {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(broken_off)?;
-        // It ends with the answer, or with the upgraded connection.
+        // The task ends with the response, or with the upgraded connection.
         tokio::spawn(connection.with_upgrades());
         let request = request
             .uri(path)
@@ -131,12 +132,12 @@ impl Client {
     }
 }
 
-/// An answer that comes in pieces.
+/// A response that is streamed in chunks.
 #[derive(Debug)]
 pub struct Chunks(Incoming);
 
 impl Chunks {
-    /// The next piece; `None` at the end.
+    /// The next chunk; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
         while let Some(frame) = self.0.frame().await {
             if let Ok(data) = frame.map_err(broken_off)?.into_data() {
@@ -147,7 +148,7 @@ impl Chunks {
     }
 }
 
-/// What a refusal says: Kubernetes' `Status`, or plain text.
+/// The message of an error response: Kubernetes' `Status`, or plain text.
 async fn refusal(response: Response<Incoming>) -> ClientError {
     let code = response.status();
     let body = match response.into_body().collect().await {

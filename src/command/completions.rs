@@ -9,13 +9,13 @@ use crate::cli;
 
 /// Writes a shell's completions.
 pub fn completions(shell: Shell, out: &mut dyn Write) -> io::Result<()> {
-    // Gathered first: clap_complete takes a write that fails (a closed pipe) for a reason to panic.
+    // Buffered, because clap_complete panics when a write fails (a closed pipe).
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut cli::definitions(), "gantry", &mut script);
     out.write_all(&script)
 }
 
-/// Writes `gantry.1` and a page for each verb into a directory, which is made where it is absent.
+/// Writes `gantry.1` and a page for each subcommand to a directory, which is created if it does not exist.
 pub fn man_pages(directory: &Path) -> io::Result<()> {
     std::fs::create_dir_all(directory)?;
     let mut command = cli::definitions();

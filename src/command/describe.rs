@@ -1,4 +1,4 @@
-//! `gantry describe pod|node`: what `kubectl describe` tells, in its order.
+//! `gantry describe pod|node`: the output of `kubectl describe`, in its order.
 
 use std::io::Write;
 
@@ -10,19 +10,19 @@ use super::client::Client;
 use super::{CommandError, describe_node, describe_pod, pod_selection, print};
 use crate::serve::problem::{ProblemList, ToldProblem};
 
-/// What is asked for.
+/// The options.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// What is described.
     pub what: What,
-    /// The namespace, where a pod's name alone is not clear; or of all pods that are described.
+    /// The namespace, if a pod's name is ambiguous; without names, the namespace of all described pods.
     pub namespace: Option<String>,
 }
 
 /// What is described.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What {
-    /// Pods of these names, full or short; of none: all.
+    /// Pods with these names, full or short; empty: all.
     Pods(Vec<String>),
     /// The node.
     Node,
@@ -59,7 +59,7 @@ pub async fn run(
         .into_iter()
         .map(|pod| {
             let own: Vec<&Event> = events.iter().filter(|event| is_about(event, pod)).collect();
-            // What is refused comes first: a manifest of its name that is not run.
+            // A rejected manifest of the same name comes first.
             let all = problems.items.iter().chain(&warnings.items);
             let doubts: Vec<&ToldProblem> = all.filter(|found| is_of(found, pod)).collect();
             describe_pod::text(pod, &doubts, &own, now)

@@ -14,7 +14,7 @@ use super::table::Table;
 use super::{pod_row, pod_selection};
 use crate::serve::problem::ToldProblem;
 
-/// The text. `warnings` are what is dubious in its manifest, and why another one of its name is not run.
+/// The text. `warnings` are those about its manifest, and why another manifest of the same name is not run.
 pub(super) fn text(pod: &Pod, warnings: &[&ToldProblem], its_events: &[&Event], now: Timestamp) -> String {
     let (no_spec, no_status) = (PodSpec::default(), PodStatus::default());
     let spec = pod.spec.as_ref().unwrap_or(&no_spec);
@@ -207,7 +207,7 @@ fn value(variable: &EnvVar) -> String {
     let Some(from) = &variable.value_from else {
         return variable.value.clone().unwrap_or_default();
     };
-    // A secret's value is not in the object, and stays away from here, too.
+    // The object does not contain a Secret's value, and neither does this output.
     if let Some(field) = &from.field_ref {
         format!(
             "({}:{})",
@@ -221,7 +221,7 @@ fn value(variable: &EnvVar) -> String {
     } else if let Some(key) = &from.config_map_key_ref {
         format!("<set to the key '{}' of config map '{}'>", key.key, key.name)
     } else {
-        "<set from elsewhere>".to_owned()
+        "<set from another source>".to_owned()
     }
 }
 
@@ -269,7 +269,7 @@ fn one_volume(outline: &mut Outline, volume: &Volume) {
         outline.field("Path", &path.path);
         outline.field("HostPathType", path.type_.as_deref().unwrap_or_default());
     } else {
-        // What else there may be, by its name in the manifest.
+        // Any other volume type, by its name in the manifest.
         let value = serde_json::to_value(volume).unwrap_or_default();
         let kind = value
             .as_object()

@@ -1,4 +1,4 @@
-//! From a parsed command line to the verb that does it.
+//! Dispatches the parsed command line to its subcommand.
 
 use std::io::{self, BufRead as _, Write as _};
 use std::process::ExitCode;
@@ -13,7 +13,7 @@ use crate::cli::{self, Cli, Command, Output, Resource};
 use crate::config::Role;
 use crate::config::layers::FlagValues;
 
-/// Does what the command line asks for.
+/// Runs the command line.
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let client = Client::new(cli.socket());
     let given = cli.given();
@@ -155,7 +155,7 @@ fn reset_node(yes: bool) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Checks manifests. That something cannot be read is another answer than that it would not run.
+/// Checks manifests. Unreadable input has a different exit code than manifests that would not run.
 fn checked(given: &[FlagValues], options: &check::Options) -> ExitCode {
     let outcome = check::node(given, &mut io::stderr())
         .and_then(|node| Ok(check::run(&node, options, Timestamp::now(), &mut io::stdout())?));
@@ -163,7 +163,7 @@ fn checked(given: &[FlagValues], options: &check::Options) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            // Standard error may be gone; the code still tells.
+            // Standard error may be closed; the exit code is enough.
             let _ = writeln!(io::stderr(), "gantry: {error:#}");
             ExitCode::from(2)
         }
@@ -185,7 +185,7 @@ fn single() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .context("no thread can be started")
+        .context("cannot start a thread")
 }
 
 fn wait(verb: impl Future<Output = Result<(), super::CommandError>>) -> anyhow::Result<ExitCode> {
@@ -193,14 +193,14 @@ fn wait(verb: impl Future<Output = Result<(), super::CommandError>>) -> anyhow::
     Ok(ExitCode::SUCCESS)
 }
 
-/// Runs a command in a container; its exit code is ours. Standard input is read by a thread that nobody can
-/// stop, so the process ends here.
+/// Runs a command in a container and exits with its code. A thread that cannot be stopped reads standard input, so the
+/// process ends here.
 fn execute(client: &Client, options: &exec::Options) -> anyhow::Result<ExitCode> {
     let code = match single()?.block_on(exec::run(client, options)) {
         Ok(code) => code,
         Err(error) => {
             let code = error.exit_code();
-            // Standard error may be gone; the code still tells.
+            // Standard error may be closed; the exit code is enough.
             let _ = writeln!(
                 io::stderr(),
                 "gantry: {}",
@@ -214,10 +214,10 @@ fn execute(client: &Client, options: &exec::Options) -> anyhow::Result<ExitCode>
 
 fn shown(written: io::Result<()>) -> anyhow::Result<ExitCode> {
     match written {
-        // A reader that went away has seen enough.
+        // A closed pipe is not an error.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
         written => {
-            written.context("standard output cannot be written")?;
+            written.context("cannot write to standard output")?;
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -227,14 +227,14 @@ fn root(what: &str) -> anyhow::Result<()> {
     if nix::unistd::geteuid().is_root() {
         return Ok(());
     }
-    anyhow::bail!("{what} needs root: use sudo")
+    anyhow::bail!("{what} requires root: use sudo")
 }
 
 fn confirmed() -> anyhow::Result<bool> {
     let mut out = io::stdout();
     write!(
         out,
-        "This removes every pod of this machine, its network and its files. Type yes to go on: "
+        "This removes all pods of this machine, their network and their files. Type yes to continue: "
     )?;
     out.flush()?;
     let mut answer = String::new();

@@ -1,4 +1,4 @@
-//! `gantry doctor`: looks at the machine before the first start and says for each failure what to type.
+//! `gantry doctor`: inspects the machine before the first start and suggests a command for each failure.
 
 pub mod verdict;
 pub mod checks;
@@ -14,7 +14,7 @@ use verdict::{Check, Verdict};
 use crate::cli::Report;
 use crate::config::Config;
 
-/// Looks, judges and tells. Returns whether the agent can be started.
+/// Inspects, judges and prints. Returns whether the agent can be started.
 pub async fn doctor(config: &Config, form: Report, out: &mut dyn Write) -> io::Result<bool> {
     let findings = gather::gather(config).await;
     let checks = judge(&findings, config);

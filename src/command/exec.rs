@@ -16,46 +16,43 @@ use super::table::in_line;
 use super::{CommandError, pod_selection, print, terminal};
 use crate::serve::exec::frame::{self, Frame, PROTOCOL};
 
-/// Chunks of input on their way to the agent.
+/// The number of input chunks queued for the agent.
 const QUEUE: usize = 4;
-/// What is read of standard input at once.
+/// The chunk size for reading standard input.
 const CHUNK: usize = 32 * 1024;
 
-/// What is asked for.
+/// The options.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// The pod's name, full or short.
     pub pod: String,
-    /// Its namespace, where the name alone is not clear.
+    /// Its namespace, if the name is ambiguous.
     pub namespace: Option<String>,
-    /// The container; without it the pod's default or first.
+    /// The container; `None`: the pod's default or first one.
     pub container: Option<String>,
     /// `-i`: standard input goes to the command.
     pub stdin: bool,
-    /// `-t`: the command gets a terminal, where standard input is one.
+    /// `-t`: the command gets a terminal, if standard input is one.
     pub tty: bool,
     /// The command with its arguments.
     pub command: Vec<String>,
 }
 
-/// Runs the command with this process' standard streams; its exit code. Standard input is read by a thread
-/// that nobody can stop: the caller ends the process (`std::process::exit`) with the code.
+/// Runs the command with this process's standard streams and returns its exit code. A thread that cannot be stopped
+/// reads standard input, so the caller must end the process (`std::process::exit`) with the code.
 pub async fn run(client: &Client, options: &Options) -> Result<u32, CommandError> {
     let mut options = options.clone();
     if options.tty && !(options.stdin && terminal::is_terminal()) {
         let why = if options.stdin {
-            "standard input is none"
+            "standard input is not a terminal"
         } else {
-            "it needs -i"
+            "-t requires -i"
         };
-        print(
-            &mut io::stderr(),
-            &format!("no terminal for the command: {why}\n"),
-        )?;
+        print(&mut io::stderr(), &format!("running without a terminal: {why}\n"))?;
         options.tty = false;
     }
     let connection = connect(client, &options, &mut io::stderr()).await?;
-    // Restored when this is left, also by an error.
+    // Restored when this scope ends, even by an error.
     let raw = options
         .tty
         .then(terminal::Raw::enter)
@@ -70,7 +67,7 @@ pub async fn run(client: &Client, options: &Options) -> Result<u32, CommandError
     };
     let interrupted = async {
         match raw {
-            // Without raw mode the signal's own effect is right: the process ends, and the agent sees it.
+            // Without raw mode the signal's default effect is right: the process ends, and the agent notices.
             None => std::future::pending().await,
             Some(_) => first_signal().await,
         }
@@ -78,9 +75,9 @@ pub async fn run(client: &Client, options: &Options) -> Result<u32, CommandError
     let (mut out, mut err) = (tokio::io::stdout(), tokio::io::stderr());
     let carried = carry(connection, input, &mut out, &mut err);
     tokio::select! {
-        // Dropped by a signal: the connection closes, and the agent kills the command.
+        // A signal drops it: the connection closes, and the agent kills the command.
         ended = carried => ended,
-        // Nothing is lost with it.
+        // Dropping this future loses nothing.
         code = interrupted => Ok(code),
     }
 }
@@ -122,11 +119,11 @@ fn path(pod: &Pod, container: &str, options: &Options) -> String {
 pub struct Input {
     /// Chunks; closed at the end of input.
     pub stdin: Option<mpsc::Receiver<Bytes>>,
-    /// Fires when the terminal's size changes; there is none without a terminal.
+    /// Fires when the terminal's size changes; `None` without a terminal.
     pub resized: Option<Signal>,
 }
 
-/// Carries frames until the command has ended: its exit code.
+/// Forwards frames until the command has ended, and returns its exit code.
 pub async fn carry(
     connection: impl AsyncRead + AsyncWrite + Send + Unpin,
     input: Input,
@@ -143,26 +140,26 @@ pub async fn carry(
                 Some(Frame::Failed { code, message }) => return Err(CommandError::Exec { code, message }),
                 Some(other) => {
                     return Err(CommandError::Answer(
-                        format!("a frame only we send: {other:?}").into(),
+                        format!("unexpected frame: {other:?}").into(),
                     ));
                 }
                 None => {
                     return Err(CommandError::Choice(
-                        "gantry ended before the command did".to_owned(),
+                        "gantry stopped before the command ended".to_owned(),
                     ));
                 }
             }
         }
     };
     tokio::select! {
-        // Never dropped before its end: the other arm does not end.
+        // Never dropped before it ends: the other arm does not end.
         ended = output => ended,
-        // Dropped when the command has ended; half a frame then harms nobody.
+        // Dropped when the command has ended; a partial frame is then harmless.
         never = feed(to_agent, input) => never,
     }
 }
 
-/// Where the reader has gone (`| head`) the command is not stopped: it may have more to do than to write.
+/// A closed pipe (`| head`) does not stop the command, which may do more than write output.
 async fn show(to: &mut (impl AsyncWrite + Unpin), data: &[u8]) -> Result<(), CommandError> {
     let written = match to.write_all(data).await {
         Ok(()) => to.flush().await,
@@ -171,7 +168,7 @@ async fn show(to: &mut (impl AsyncWrite + Unpin), data: &[u8]) -> Result<(), Com
     written.or_else(|error| CommandError::output(error).map_or(Ok(()), Err))
 }
 
-/// Sends input and sizes; once there is nothing more to send, or nobody who takes it, it waits to be dropped.
+/// Sends input and terminal sizes. Once there is nothing more to send, or the agent is gone, it waits to be dropped.
 async fn feed<T>(mut to_agent: impl AsyncWrite + Unpin, mut input: Input) -> T {
     if input.resized.is_some()
         && let Some((columns, rows)) = terminal::size()
@@ -188,7 +185,7 @@ async fn feed<T>(mut to_agent: impl AsyncWrite + Unpin, mut input: Input) -> T {
                     Frame::StdinEnd
                 }
             },
-            // Signals that nobody waits for are kept.
+            // A signal that arrives meanwhile stays pending.
             () = changed(&mut input.resized), if input.resized.is_some() => match terminal::size() {
                 Some((columns, rows)) => Frame::Resize { columns, rows },
                 None => continue,
@@ -196,7 +193,7 @@ async fn feed<T>(mut to_agent: impl AsyncWrite + Unpin, mut input: Input) -> T {
             else => break,
         };
         if frame::write(&mut to_agent, &frame).await.is_err() {
-            // The agent says why, or has gone, which the reading side sees.
+            // The agent has sent the reason or has gone; the reading side sees both.
             break;
         }
     }
@@ -220,7 +217,7 @@ fn watch(kind: SignalKind) -> Result<Signal, CommandError> {
     signal(kind).map_err(CommandError::Output)
 }
 
-/// The exit code for the first signal that would end the process and leave the terminal raw.
+/// The exit code for the first signal that would otherwise end the process with the terminal left in raw mode.
 async fn first_signal() -> u32 {
     let kinds = [
         SignalKind::interrupt(),
@@ -248,7 +245,7 @@ async fn first_signal() -> u32 {
     .await
 }
 
-/// A thread of its own, because a read of a terminal cannot be given up.
+/// A separate thread, because a read from a terminal cannot be canceled.
 fn read_in_thread(mut from: impl Read + Send + 'static) -> mpsc::Receiver<Bytes> {
     let (chunks, receiver) = mpsc::channel(QUEUE);
     std::thread::spawn(move || {
@@ -265,7 +262,7 @@ fn read_in_thread(mut from: impl Read + Send + 'static) -> mpsc::Receiver<Bytes>
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // The same as the end of it, for the command.
+                // For the command this equals the end of input.
                 Err(_) => return,
             }
         }

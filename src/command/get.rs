@@ -14,14 +14,14 @@ use super::table::{Table, in_line, printable};
 use super::{CommandError, age, pod_row, pod_selection, print, yaml};
 use crate::serve::problem::{ProblemList, ToldProblem};
 
-/// What is asked for.
+/// The options.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// What is listed.
     pub what: What,
-    /// Only pods of this namespace; without it, of all.
+    /// Only pods in this namespace; `None`: in all.
     pub namespace: Option<String>,
-    /// The namespace is shown even where all pods have the same.
+    /// Show the namespace column even if all pods have the same one.
     pub all_namespaces: bool,
     /// How it is written.
     pub output: Output,
@@ -30,7 +30,7 @@ pub struct Options {
 /// What is listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What {
-    /// Pods of these names, full or short; of none: all.
+    /// Pods with these names, full or short; empty: all.
     Pods(Vec<String>),
     /// The node.
     Node,
@@ -58,7 +58,7 @@ pub enum Output {
     Name,
 }
 
-/// Writes what was asked for to `out`; what is amiss to `err`.
+/// Writes the result to `out` and warnings to `err`.
 pub async fn run(
     client: &Client,
     options: &Options,
@@ -101,7 +101,7 @@ pub async fn run(
         Output::Yaml => yaml::text(&one_or_list(objects(), names.len() == 1))?,
     };
     print(out, &text)?;
-    // Not among the rows, so that programs can read those.
+    // Not among the rows, so that programs can parse them.
     let told: String = problems
         .iter()
         .map(|problem| printable(&problem.text) + "\n")
@@ -113,7 +113,7 @@ fn parse<T: serde::de::DeserializeOwned>(value: &Value) -> Result<T, CommandErro
     T::deserialize(value).map_err(|error| CommandError::Answer(error.into()))
 }
 
-/// A broken file belongs to the namespace that could be read in it, else to every one.
+/// A broken file belongs to the namespace that could be read from it, else to every namespace.
 fn is_in(problem: &ToldProblem, options: &Options) -> bool {
     match (&options.namespace, &problem.namespace) {
         (Some(wanted), Some(is)) => wanted == is,
@@ -121,7 +121,7 @@ fn is_in(problem: &ToldProblem, options: &Options) -> bool {
     }
 }
 
-/// Positions of the pods that are meant.
+/// Indices of the selected pods.
 fn choose(pods: &[Pod], names: &[String], namespace: Option<&str>) -> Result<Vec<usize>, CommandError> {
     if names.is_empty() {
         let here = |pod: &Pod| namespace.is_none_or(|wanted| wanted == pod_selection::namespace(pod));
@@ -157,8 +157,8 @@ fn json_text(value: &Value) -> Result<String, CommandError> {
     Ok(without_commands(&text))
 }
 
-/// JSON in which what could command a terminal is written as its number: the writer escapes those below U+0020 only. Such
-/// characters can stand in strings alone, where the number means the same.
+/// JSON with terminal control characters escaped: the serializer escapes only those below U+0020. Such characters occur
+/// only in strings, where the escape means the same.
 fn without_commands(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for c in json.chars() {
@@ -240,7 +240,7 @@ fn pod_table(pods: &[&Pod], problems: &[&ToldProblem], options: &Options, now: T
     table.text("")
 }
 
-/// `web.yaml`, and of a later document `web.yaml#2`.
+/// `web.yaml`, and `web.yaml#2` for a later document.
 fn file_name(problem: &ToldProblem) -> String {
     let name = problem.file.rsplit('/').next().unwrap_or_default();
     match problem.document {

@@ -1,8 +1,8 @@
-//! `gantry join`: makes this machine a node of a cluster that kubeadm made.
+//! `gantry join`: joins this machine to a cluster created by kubeadm.
 //!
-//! Everything that can be found out is found out before the first file is written. The files are kubeadm's, so that
-//! kubeadm and a kubelet find what they expect; when something fails before the agent has its certificate, they are
-//! taken back.
+//! Everything that can be checked is checked before the first file is written. The files are kubeadm's, so that kubeadm
+//! and a kubelet find what they expect. If something fails before the agent has its certificate, the files are removed
+//! again.
 
 mod error;
 pub mod files;
@@ -34,13 +34,13 @@ use crate::identity::discovery::Cluster;
 use crate::identity::store::{self, Store};
 use crate::identity::{client, files as identity_files, kubeconfig};
 
-/// How long a token that was just made may take to get its signature.
+/// How long to wait for the signature of a new token.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long the agent may take to get its certificate.
+/// How long to wait for the agent's certificate.
 const CERTIFICATE: Duration = Duration::from_secs(300);
-/// How long it may take to be Ready.
+/// How long to wait for the node to be Ready.
 const READY: Duration = Duration::from_secs(240);
-/// How often is looked whether the agent has its certificate.
+/// The interval for checking whether the agent has its certificate.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// How the machine is.
@@ -48,13 +48,13 @@ const LOOK: Duration = Duration::from_millis(250);
 pub struct Machine {
     /// Where its files are.
     pub places: Places,
-    /// Its name, and where it stands.
+    /// Its host name, and its directory.
     pub around: Surroundings,
     /// This program.
     pub program: PathBuf,
-    /// The way to systemd, where that runs the machine.
+    /// Runs systemctl, if the machine runs systemd.
     pub systemctl: Systemctl,
-    /// How long a signature of the token is waited for.
+    /// How long to wait for the token's signature.
     pub patience: Duration,
 }
 
@@ -71,7 +71,7 @@ impl Machine {
     }
 }
 
-/// Joins, and tells each step as it is done.
+/// Joins the cluster and prints each completed step.
 pub async fn run(asked: &Asked, machine: &Machine, out: &mut dyn Write) -> Result<(), JoinError> {
     let plan = Plan::of(asked, &machine.around.hostname)?;
     let places = &machine.places;
@@ -84,11 +84,11 @@ pub async fn run(asked: &Asked, machine: &Machine, out: &mut dyn Write) -> Resul
     let settings = settings::read(&client).await?;
     writeln!(
         out,
-        "read      its configuration of nodes; its control plane is {}",
+        "read      its kubelet configuration; its control plane runs {}",
         settings.version
     )?;
     let mut done = Done::default();
-    // Dropped at a signal, the rest is taken back like after any failure.
+    // On a signal the future is dropped, and the changes are undone as after any failure.
     let joined = tokio::select! {
         joined = join(&plan, machine, (&cluster, &bootstrap, &settings), &mut done, out) => joined,
         _ = tokio::signal::ctrl_c() => Err(JoinError::Interrupted),
@@ -101,10 +101,10 @@ pub async fn run(asked: &Asked, machine: &Machine, out: &mut dyn Write) -> Resul
             return Err(error);
         }
     }
-    // It is a node from here on, whatever comes.
+    // From here on the machine is a node, whatever happens.
     identity_files::remove(&places.bootstrap())?;
     wait_until_ready(places, &plan.name, READY).await?;
-    writeln!(out, "ready     this machine is the node {}", plan.name)?;
+    writeln!(out, "ready     this machine is node {}", plan.name)?;
     Ok(())
 }
 
@@ -147,7 +147,7 @@ async fn join(
         let arguments = places.arguments().join(" ");
         writeln!(
             out,
-            "next      systemd does not run this machine; start the agent with\n          {} kubelet {arguments}{}",
+            "next      this machine does not run systemd; start the agent with\n          {} kubelet {arguments}{}",
             machine.program.display(),
             match plan.name == machine.around.hostname.trim() {
                 true => String::new(),
@@ -197,7 +197,7 @@ fn write_files(
     Ok(())
 }
 
-/// The agent would only say it in its log.
+/// Otherwise the problem would only appear in the agent's log.
 fn check_configuration(machine: &Machine, plan: &Plan) -> Result<(), JoinError> {
     let given = [
         ("config", machine.places.config().display().to_string()),
@@ -230,10 +230,10 @@ async fn wait_for_certificate(machine: &Machine) -> Result<(), JoinError> {
     waited.unwrap_or(Err(JoinError::NoCertificate(CERTIFICATE.as_secs())))
 }
 
-/// Waits until the node is Ready, as the API server has it.
+/// Waits until the API server reports the node as Ready.
 pub async fn wait_until_ready(places: &Places, name: &str, patience: Duration) -> Result<(), JoinError> {
     let client = client::connect(&places.kubeconfig()).await?;
-    let mut why = "the API server has no such node yet".to_owned();
+    let mut why = "the API server has no such Node yet".to_owned();
     let waiting = async {
         let mut told = watcher::watch_object(Api::<Node>::all(client), name)
             .default_backoff()
@@ -245,7 +245,7 @@ pub async fn wait_until_ready(places: &Places, name: &str, patience: Duration) -
                     Err(said) => why = said,
                 },
                 Ok(None) => {}
-                // It is watched again by itself.
+                // The watch is restarted automatically.
                 Err(error) => why = error.to_string(),
             }
         }
@@ -259,26 +259,26 @@ pub async fn wait_until_ready(places: &Places, name: &str, patience: Duration) -
     }
 }
 
-/// What was done to the machine so far.
+/// The changes made to the machine so far.
 #[derive(Debug, Default)]
 struct Done {
     written: Written,
     service: Touched,
 }
 
-/// What was done to the service.
+/// The change made to the service.
 #[derive(Debug, Default)]
 enum Touched {
     /// Nothing.
     #[default]
     Not,
-    /// It was started, and did not run before.
+    /// It was started and did not run before.
     Stopped,
-    /// It was started anew; before, it ran the manifests of this machine.
+    /// It was restarted; before, it ran the static pods of this machine.
     Running,
 }
 
-/// Leaves the machine as it was.
+/// Undoes the changes.
 async fn take_back(machine: &Machine, done: Done, out: &mut dyn Write) -> Result<(), JoinError> {
     let (places, systemctl) = (&machine.places, &machine.systemctl);
     let mut failures: Vec<JoinError> = Vec::new();
@@ -304,7 +304,7 @@ async fn take_back(machine: &Machine, done: Done, out: &mut dyn Write) -> Result
         writeln!(out, "left      {failure}")?;
     }
     if failures.is_empty() {
-        writeln!(out, "undone    this machine is as it was before")?;
+        writeln!(out, "undone    this machine is back in its previous state")?;
     }
     Ok(())
 }

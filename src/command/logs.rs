@@ -11,32 +11,32 @@ use super::client::Client;
 use super::table::in_line;
 use super::{CommandError, pod_selection, print};
 
-/// What is asked for.
+/// The options.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// The pod's name, full or short.
     pub pod: String,
-    /// Its namespace, where the name alone is not clear.
+    /// Its namespace, if the name is ambiguous.
     pub namespace: Option<String>,
-    /// The container; without it the pod's default or first.
+    /// The container; `None`: the pod's default or first one.
     pub container: Option<String>,
-    /// Go on until the container ends.
+    /// Follow the log until the container ends.
     pub follow: bool,
-    /// Of the instance before the one that runs.
+    /// Print the log of the previous instance.
     pub previous: bool,
-    /// Only so many last lines.
+    /// Only this many last lines.
     pub tail: Option<u64>,
-    /// Only what is not older; whole seconds.
+    /// Only lines that are not older; whole seconds.
     pub since: Option<Duration>,
     /// Only from this moment on.
     pub since_time: Option<Timestamp>,
-    /// Each line with its time before it.
+    /// Whether each line is prefixed with its time.
     pub timestamps: bool,
-    /// So many bytes at most.
+    /// At most this many bytes.
     pub limit_bytes: Option<u64>,
 }
 
-/// Writes the log to `out`, remarks to `err`.
+/// Writes the log to `out`, notes to `err`.
 pub async fn run(
     client: &Client,
     options: &Options,

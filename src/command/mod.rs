@@ -1,7 +1,7 @@
-//! The command line's verbs. Only this room, `cli` and main speak to a terminal.
+//! The subcommands. Only this module, `cli` and main access a terminal.
 //!
-//! A verb takes plain options, a [`client::Client`] where it asks the agent, and the streams it writes to: the
-//! definitions of the flags are elsewhere, and tests look at what is written.
+//! A subcommand takes plain options, a [`client::Client`] if it talks to the agent, and the streams that it writes to:
+//! the flags are defined elsewhere, and tests check the output.
 
 use std::io;
 
@@ -29,16 +29,16 @@ mod table;
 mod terminal;
 mod yaml;
 
-/// Why a verb did not do what it should: one line for the person.
+/// Why a subcommand failed, in one line for the user.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
-    /// The agent did not answer, or refused.
+    /// The agent did not answer, or answered with an error.
     #[error(transparent)]
     Client(#[from] client::ClientError),
-    /// What was asked about is not there, or the question is not clear.
+    /// The requested object does not exist, or the request is ambiguous.
     #[error("{0}")]
     Choice(String),
-    /// The command could not be run in the container.
+    /// The command could not be started in the container.
     #[error("{message}")]
     Exec {
         /// The exit code that shells use for such a failure.
@@ -46,11 +46,11 @@ pub enum CommandError {
         /// Why.
         message: String,
     },
-    /// The terminal or the file that is written to.
-    #[error("writing failed")]
+    /// The output cannot be written.
+    #[error("cannot write the output")]
     Output(#[source] io::Error),
-    /// The agent's answer is not what this version understands.
-    #[error("the answer of the agent cannot be shown")]
+    /// The agent's answer cannot be parsed by this version.
+    #[error("cannot display the agent's answer")]
     Answer(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
@@ -63,13 +63,13 @@ impl CommandError {
         }
     }
 
-    /// Writing failed: `None` where the reader has gone (`gantry logs … | head`), which is no failure of ours.
+    /// A failed write: `None` if the reader has gone (`gantry logs … | head`), which is not an error.
     pub(crate) fn output(error: io::Error) -> Option<Self> {
         (error.kind() != io::ErrorKind::BrokenPipe).then_some(CommandError::Output(error))
     }
 }
 
-/// Writes all of a text; a reader who has gone is no error.
+/// Writes all of a text; a closed pipe is not an error.
 pub(crate) fn print(out: &mut impl io::Write, text: &str) -> Result<(), CommandError> {
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     written.or_else(|error| CommandError::output(error).map_or(Ok(()), Err))

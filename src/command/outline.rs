@@ -1,8 +1,8 @@
-//! Indented `Key:  value` lines, as `kubectl describe` sets them.
+//! Indented `Key:  value` lines, as in `kubectl describe`.
 
 use super::table::{Table, in_line, printable};
 
-/// Text that grows by blocks; the values of a block line up.
+/// Text built from blocks; the values of a block are aligned.
 #[derive(Debug, Default)]
 pub(crate) struct Outline {
     text: String,
@@ -11,7 +11,7 @@ pub(crate) struct Outline {
 }
 
 impl Outline {
-    /// A line of the block. Further lines of the value go below the first.
+    /// Adds a line to the block. Further lines of the value go below the first.
     pub(crate) fn field(&mut self, key: &str, value: impl AsRef<str>) {
         let value = printable(value.as_ref());
         let mut lines = value.lines();
@@ -23,14 +23,14 @@ impl Outline {
             .extend(lines.map(|line| (String::new(), line.to_owned())));
     }
 
-    /// The same, where there is a value.
+    /// The same, if there is a value.
     pub(crate) fn field_if(&mut self, key: &str, value: Option<impl AsRef<str>>) {
         if let Some(value) = value.filter(|value| !value.as_ref().is_empty()) {
             self.field(key, value);
         }
     }
 
-    /// One entry a line; `<none>` for none.
+    /// One entry per line; `<none>` for none.
     pub(crate) fn fields(&mut self, key: &str, mut entries: impl Iterator<Item = String>) {
         self.field(key, entries.next().unwrap_or_else(|| "<none>".to_owned()));
         for entry in entries {
@@ -50,7 +50,7 @@ impl Outline {
         self.indent -= 2;
     }
 
-    /// A heading with a table below it; `<none>` where the table has only its headings.
+    /// A heading with a table below it; `<none>` if the table has no rows.
     pub(crate) fn table(&mut self, heading: &str, table: &Table) {
         self.end_block();
         let rows = table.text(&" ".repeat(self.indent + 2));
@@ -62,7 +62,7 @@ impl Outline {
         }
     }
 
-    /// Words below each other.
+    /// Words, one per line.
     pub(crate) fn words(&mut self, heading: &str, words: Option<&[String]>) {
         if let Some(words) = words.filter(|words| !words.is_empty()) {
             self.section(heading, |outline| {

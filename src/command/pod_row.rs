@@ -1,4 +1,4 @@
-//! What a pod's row in a table says, by kubectl's rules (`printPod` in pkg/printers/internalversion). Pure.
+//! A pod's row in a table, by kubectl's rules (`printPod` in pkg/printers/internalversion). Pure.
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, ContainerStateTerminated, ContainerStatus, Pod, PodStatus};
@@ -16,7 +16,7 @@ pub(crate) struct PodRow {
     pub(crate) restarts: String,
 }
 
-/// Restarts counted so far, with the end of the latest instance before.
+/// The number of restarts, and when the previous instance ended.
 #[derive(Default, Clone, Copy)]
 struct Restarts {
     count: i32,
@@ -37,7 +37,7 @@ impl Restarts {
     }
 }
 
-/// What one pass over the containers found.
+/// The result of one pass over the containers.
 struct Found {
     reason: String,
     ready: usize,
@@ -93,7 +93,7 @@ fn has_condition(status: &PodStatus, kind: &str) -> bool {
     conditions.any(|condition| condition.type_ == kind && condition.status == "True")
 }
 
-/// The first init container that is not through decides the status.
+/// The first incomplete init container decides the status.
 fn init_containers(status: &PodStatus, init: &[Container], reason: &str) -> (bool, Found, Restarts) {
     let mut found = Found {
         reason: reason.to_owned(),
@@ -141,7 +141,7 @@ fn ending(ended: &ContainerStateTerminated) -> String {
 
 fn containers(status: &PodStatus, mut found: Found) -> Found {
     let mut running = false;
-    // From the last to the first: the first container's trouble is what is shown.
+    // From last to first, so that the first container with trouble wins.
     for container in status
         .container_statuses
         .as_deref()

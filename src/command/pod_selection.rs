@@ -1,4 +1,4 @@
-//! Which pod and which container a person means.
+//! Selects the pod and the container that a command refers to.
 
 use std::fmt::Write;
 
@@ -26,8 +26,8 @@ pub(crate) fn namespace(pod: &Pod) -> &str {
     pod.metadata.namespace.as_deref().unwrap_or("default")
 }
 
-/// The one pod that is meant by a name, among all: its full name, or a static pod's without the node's name at
-/// its end; `pod/` before it is understood. Without a namespace all are searched.
+/// The pod that a name refers to: its full name, or a static pod's without the node name suffix, optionally prefixed
+/// with `pod/`. Without a namespace all are searched.
 pub fn pod<'a>(pods: &'a [Pod], wanted: &str, in_namespace: Option<&str>) -> Result<&'a Pod, CommandError> {
     let bare = ["pod/", "pods/", "po/"]
         .iter()
@@ -48,35 +48,35 @@ pub fn pod<'a>(pods: &'a [Pod], wanted: &str, in_namespace: Option<&str>) -> Res
                 .map(|namespace| format!(" in namespace {namespace}"))
                 .unwrap_or_default();
             Err(CommandError::Choice(format!(
-                "pod \"{bare}\" not found{place}: `gantry get pods -A` lists what there is"
+                "pod \"{bare}\" not found{place}: `gantry get pods -A` lists all pods"
             )))
         }
         _ => {
             let namespaces: Vec<&str> = found.iter().map(|pod| namespace(pod)).collect();
             Err(CommandError::Choice(format!(
-                "pod \"{bare}\" is in namespaces {}: say which with -n",
+                "pod \"{bare}\" exists in namespaces {}: choose one with -n",
                 namespaces.join(", ")
             )))
         }
     }
 }
 
-/// A static pod's name as its manifest has it.
+/// A static pod's name as in its manifest.
 fn short_name(pod: &Pod) -> Option<&str> {
     let node = pod.spec.as_ref()?.node_name.as_deref()?;
     name(pod).strip_suffix(node)?.strip_suffix('-')
 }
 
-/// A container, and what the person is told about the choice.
+/// The selected container, and a note for the user.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ChosenContainer {
     /// Its name.
     pub name: String,
-    /// Told where several could have been meant.
+    /// Set if several containers could have been meant.
     pub note: Option<String>,
 }
 
-/// The container that is meant: the one named, else the pod's default, else its first.
+/// The selected container: the named one, else the pod's default, else its first.
 pub fn container(pod: &Pod, wanted: Option<&str>) -> Result<ChosenContainer, CommandError> {
     let spec = pod.spec.as_ref();
     let main: Vec<&str> = spec
@@ -96,10 +96,10 @@ pub fn container(pod: &Pod, wanted: Option<&str>) -> Result<ChosenContainer, Com
         .collect();
     let mut all = main.join(", ");
     for name in &init {
-        write!(all, ", {name} (init)").expect("a String takes any text");
+        write!(all, ", {name} (init)").expect("writing to a String cannot fail");
     }
     for name in &added {
-        write!(all, ", {name} (ephemeral)").expect("a String takes any text");
+        write!(all, ", {name} (ephemeral)").expect("writing to a String cannot fail");
     }
     let chosen = |name: &str, note| {
         Ok(ChosenContainer {
@@ -126,7 +126,7 @@ pub fn container(pod: &Pod, wanted: Option<&str>) -> Result<ChosenContainer, Com
     }
     match main[..] {
         [] => Err(CommandError::Choice(format!(
-            "pod {} has no container",
+            "pod {} has no containers",
             name(pod)
         ))),
         [only] if init.is_empty() => chosen(only, None),
@@ -174,17 +174,17 @@ mod tests {
         check(
             "db",
             None,
-            Err("pod \"db\" is in namespaces default, kube-system: say which with -n"),
+            Err("pod \"db\" exists in namespaces default, kube-system: choose one with -n"),
         );
         check(
             "x",
             None,
-            Err("pod \"x\" not found: `gantry get pods -A` lists what there is"),
+            Err("pod \"x\" not found: `gantry get pods -A` lists all pods"),
         );
         check(
             "web",
             Some("kube-system"),
-            Err("pod \"web\" not found in namespace kube-system: `gantry get pods -A` lists what there is"),
+            Err("pod \"web\" not found in namespace kube-system: `gantry get pods -A` lists all pods"),
         );
     }
 

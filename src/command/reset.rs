@@ -1,4 +1,4 @@
-//! `gantry reset`: the machine is no node of a cluster any more.
+//! `gantry reset`: removes this machine from its cluster.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -14,12 +14,12 @@ use crate::config::{Config, Role, files};
 use crate::identity::files as identity_files;
 use crate::network::conflist;
 
-/// Stops the service, removes the pods and all that joining wrote. An error is told where something is left; a second
-/// run has less to do.
+/// Stops the service and removes the pods and everything that joining wrote. Returns an error if something is left; a
+/// second run has less to do.
 pub async fn run(places: &Places, systemctl: &Systemctl, out: &mut dyn Write) -> anyhow::Result<()> {
     if places.authority_key().exists() {
         anyhow::bail!(
-            "{} is there: this is a control plane; `kubeadm reset` takes that down",
+            "{} exists: this is a control plane; use `kubeadm reset` for it",
             places.authority_key().display()
         );
     }
@@ -42,28 +42,31 @@ pub async fn run(places: &Places, systemctl: &Systemctl, out: &mut dyn Write) ->
         writeln!(out, "left      {failure}")?;
     }
     if !summary.failures.is_empty() {
-        anyhow::bail!("the credentials stay while there are pods: mend what is left, then run this again");
+        anyhow::bail!(
+            "the credentials are not removed while pods are left; fix what is listed above, then run this \
+         again"
+        );
     }
     clear(places, out)?;
     let networks = &config.network.cni_conf_dir;
     for path in conflist::foreign(networks).with_context(|| format!("cannot read {}", networks.display()))? {
-        // Pods of whoever comes next would still be connected by it.
+        // It would still connect the pods of a later agent.
         writeln!(
             out,
-            "left      {}, which is of another program's network",
+            "left      {}, which belongs to another program's network",
             path.display()
         )?;
     }
     if let Some(node) = node {
         writeln!(
             out,
-            "next      the cluster still has the Node: on the control plane, kubectl delete node {node}"
+            "next      the cluster still has the Node: on the control plane, run kubectl delete node {node}"
         )?;
     }
     Ok(())
 }
 
-/// Removes the files of joining, and tells each.
+/// Removes the files of joining and prints each.
 pub fn clear(places: &Places, out: &mut dyn Write) -> anyhow::Result<()> {
     for path in places.clear()? {
         writeln!(out, "removed   {}", path.display())?;
@@ -71,7 +74,7 @@ pub fn clear(places: &Places, out: &mut dyn Write) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The name that the node's certificate is of.
+/// The node name in the client certificate.
 fn node_name(places: &Places) -> Option<String> {
     let store = crate::identity::store::Store::new(&places.certificates(), crate::identity::store::CLIENT);
     let certificate = store.read().ok().flatten()?;
@@ -81,8 +84,8 @@ fn node_name(places: &Places) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// The configuration that the agent ran with, its flags included, as far as it can be read: what must be removed is mostly
-/// where the defaults say.
+/// The configuration that the agent ran with, including its flags, as far as it can be read; most of what must be
+/// removed is in the default places.
 fn configuration(places: &Places, out: &mut dyn Write) -> anyhow::Result<Config> {
     let here = files::here()?;
     let load = |given: &[FlagValues]| files::load(Role::Kubelet, given, &here);
@@ -104,14 +107,14 @@ fn configuration(places: &Places, out: &mut dyn Write) -> anyhow::Result<Config>
     };
     load(&given).or_else(|error| {
         writeln!(out, "ignored   {error}")?;
-        load(&[]).context("the defaults cannot be run with")
+        load(&[]).context("cannot run with the default configuration")
     })
 }
 
-/// Makes the service the one of a machine of its own again, or removes it where joining brought it.
+/// Restores the service of a standalone machine, or removes it if joining installed it.
 pub async fn remove_service(places: &Places, systemctl: &Systemctl) -> anyhow::Result<()> {
     let had_drop_in = service::remove(places)?;
-    // A unit in that place is ours only where joining wrote it.
+    // A unit in this place is gantry's only if joining wrote it.
     let is_ours =
         had_drop_in && identity_files::read(&places.unit())?.is_some_and(|unit| service::is_own(&unit));
     if is_ours {

@@ -1,4 +1,4 @@
-//! `gantry run` and `kubelet`: the process around the agent. Configuration, the log, signals, systemd.
+//! `gantry run` and `kubelet`: the agent's process. Configuration, logging, signals, systemd.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -13,11 +13,11 @@ use crate::config::layers::FlagValues;
 use crate::config::{Config, Log, LogFormat, Role, files};
 use crate::serve::health::Health;
 
-/// Threads that carry the agent's tasks. Its work is waiting for containerd; two keep one slow file system
-/// from holding up the rest.
+/// The threads that run the agent's tasks. They mostly wait for containerd; with two of them, one slow file system does
+/// not block the rest.
 const WORKERS: usize = 2;
 
-/// How long after a signal the next one means that somebody has lost patience.
+/// The time after a stop signal from which on a second one means "now".
 const IMPATIENCE: Duration = Duration::from_secs(2);
 
 /// Reads the configuration that the flags point to.
@@ -25,7 +25,7 @@ pub fn configuration(role: Role, given: &[FlagValues]) -> anyhow::Result<Config>
     Ok(files::load(role, given, &files::here()?)?)
 }
 
-/// Runs the agent until SIGTERM or SIGINT; pods live on.
+/// Runs the agent until SIGTERM or SIGINT; pods keep running.
 pub fn start(role: Role, given: &[FlagValues]) -> anyhow::Result<ExitCode> {
     let config = configuration(role, given)?;
     if !nix::unistd::geteuid().is_root() {
@@ -37,7 +37,7 @@ pub fn start(role: Role, given: &[FlagValues]) -> anyhow::Result<ExitCode> {
         .thread_keep_alive(Duration::from_secs(2))
         .enable_all()
         .build()
-        .context("no threads can be started")?;
+        .context("cannot start threads")?;
     let result = runtime.block_on(async {
         let cancel = CancellationToken::new();
         let signals = tokio::spawn(until_signal(cancel.clone()));
@@ -45,7 +45,7 @@ pub fn start(role: Role, given: &[FlagValues]) -> anyhow::Result<ExitCode> {
         signals.abort();
         result
     });
-    // Every task has ended; a thread that waits for a dead disk is not waited for.
+    // Every task has ended; threads that hang on a dead disk are abandoned.
     runtime.shutdown_timeout(Duration::from_secs(1));
     result.map(|()| ExitCode::SUCCESS)
 }
@@ -57,23 +57,23 @@ async fn until_signal(cancel: CancellationToken) -> anyhow::Result<()> {
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
     };
-    tracing::info!(signal = name, "the agent stops; the pods stay");
-    // Without systemd there is nobody to tell.
+    tracing::info!(signal = name, "stopping the agent; pods keep running");
+    // Without systemd this does nothing.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     cancel.cancel();
-    // A terminal and a script may both hand on one key press.
+    // A terminal and a script may both forward one key press.
     tokio::time::sleep(IMPATIENCE).await;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    tracing::warn!("asked again to stop: steps that are under way are left to the next agent");
+    tracing::warn!("second stop signal received; exiting now and leaving unfinished steps to the next agent");
     std::process::exit(1);
 }
 
-/// Tells systemd that the agent serves, and from then on that its loops turn, where systemd asked for that.
+/// Notifies systemd that the agent is ready and, if the watchdog is enabled, that its loops are alive.
 fn tell_systemd(health: Health) {
-    // Without systemd there is nobody to tell.
+    // Without systemd this does nothing.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     if let Some(limit) = sd_notify::watchdog_enabled() {
         tokio::spawn(async move {
@@ -83,7 +83,7 @@ fn tell_systemd(health: Health) {
                 if let Err(error) = health.check() {
                     tracing::error!(
                         error,
-                        "a loop does not turn: systemd is told nothing and will start the agent anew"
+                        "a loop is stuck; not notifying the systemd watchdog, so systemd will restart the agent"
                     );
                     continue;
                 }
@@ -93,20 +93,20 @@ fn tell_systemd(health: Health) {
     }
 }
 
-/// The client of the API server logs each failed request, and what it could not read of an answer, which may be
-/// secret. Whoever asked tells it once, in our words. A filter that names `kube_client` overrides this.
+/// The Kubernetes client library logs each failed request and any response that it cannot parse, which may be secret.
+/// The caller logs the failure once instead. A filter that names `kube_client` overrides this.
 const QUIET: &str = "kube_client=off,";
 
 fn start_log(log: &Log) {
     let filter = EnvFilter::try_new(format!("{QUIET}{}", log.filter))
         .unwrap_or_else(|_| EnvFilter::new(format!("{QUIET}info")));
-    // The part of the client that shows answers it cannot understand: a Secret or a token may be among them.
+    // The part of the client library that logs unparsable responses, which may contain a Secret or a token.
     let silenced = "kube_client::client=off".parse();
-    let filter = filter.add_directive(silenced.expect("a target and a level are a directive"));
+    let filter = filter.add_directive(silenced.expect("a target and a level form a directive"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        // Told on standard error, too: where that is a file on a full disk, it would end the agent.
+        // They would go to standard error as well, and end the agent if that is a file on a full disk.
         .log_internal_errors(false);
     match log.format {
         LogFormat::Text => builder

@@ -1,6 +1,6 @@
-//! Columns of text, as kubectl sets them: three blanks between, nothing at the end of a line.
+//! Text columns as in kubectl: separated by three blanks, without trailing blanks.
 
-/// A table that grows by rows.
+/// A table built row by row.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,
@@ -55,8 +55,8 @@ fn first_line(cell: &str) -> String {
     }
 }
 
-/// Text of an object, a container or the runtime, without what could command the terminal (CVE-2021-25743) or turn the
-/// direction in which it is read.
+/// Text from an object, a container or the runtime, without terminal control sequences (CVE-2021-25743) and
+/// bidirectional control characters.
 pub fn printable(text: &str) -> String {
     text.chars()
         .map(|c| if c == '\n' { c } else { shown(c) })
@@ -74,7 +74,7 @@ fn shown(c: char) -> char {
     }
 }
 
-/// The same on one line: what is a heading or a name makes no line of its own.
+/// The same on one line, for headings and names.
 pub(crate) fn in_line(text: &str) -> String {
     text.chars()
         .map(|c| if c == '\n' { '␊' } else { shown(c) })

@@ -1,4 +1,4 @@
-//! The person's terminal while a program in a container has it.
+//! The user's terminal while a program in a container uses it.
 
 use std::io::{self, stdin};
 
@@ -9,13 +9,13 @@ pub(crate) fn is_terminal() -> bool {
     isatty(stdin())
 }
 
-/// Columns and rows; `None` where the terminal does not tell.
+/// Columns and rows; `None` if the terminal does not report them.
 pub(crate) fn size() -> Option<(u16, u16)> {
     let size = tcgetwinsize(stdin()).ok()?;
     (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
 }
 
-/// The terminal passes every key on, until this is dropped.
+/// Raw mode, which passes every key on; restored when this is dropped.
 pub(crate) struct Raw {
     before: Termios,
 }
@@ -33,7 +33,7 @@ impl Raw {
 
 impl Drop for Raw {
     fn drop(&mut self) {
-        // A terminal that has gone needs nothing any more.
+        // A terminal that has gone need not be restored.
         let _ = tcsetattr(stdin(), OptionalActions::Now, &self.before);
     }
 }

@@ -1,4 +1,4 @@
-//! The verbs against an agent that serves, over a socket: what a person sees.
+//! The subcommands against a serving agent, over a socket: what a user sees.
 
 use std::fs;
 use std::io::Write;
@@ -21,7 +21,7 @@ use crate::model::report::PodsReport;
 use crate::serve::fixture::{Changing, changing, exited, name, pod, running, snapshot_of};
 use crate::serve::{self, socket};
 
-/// What should take milliseconds has failed when it has taken this long.
+/// The timeout for operations that should take milliseconds.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 struct Agent {
@@ -92,7 +92,7 @@ impl Agent {
             .map_err(|error| error.to_string())
     }
 
-    /// Follows the log; what is written comes out of the reader.
+    /// Follows the log; the reader returns what is written.
     fn follow(&self, tail: u64) -> (BufReader<DuplexStream>, JoinHandle<Result<(), CommandError>>) {
         let (mut writer, reader) = tokio::io::duplex(1 << 16);
         let client = self.client.clone();
@@ -137,7 +137,7 @@ fn report(agent: &Agent) {
         document: 1,
         line: Some(9),
         field: "spec.containers[0].comand".into(),
-        message: "is no field of this version of Kubernetes, and ignored: did you mean command?".into(),
+        message: "is not a field in this version of Kubernetes and is ignored: did you mean command?".into(),
         pod: Some(name("default", "web-vm")),
         kind: ProblemKind::Dubious,
     };
@@ -289,7 +289,7 @@ async fn a_pod_is_described_with_its_events() {
             QoS Class:       <unset>
             Node-Selectors:  <none>
             Tolerations:     <none>
-            Warnings:        /etc/kubernetes/manifests/web.yaml:9: spec.containers[0].comand: is no field of this version of Kubernetes, and ignored: did you mean command?
+            Warnings:        /etc/kubernetes/manifests/web.yaml:9: spec.containers[0].comand: is not a field in this version of Kubernetes and is ignored: did you mean command?
             Events:
               Type      Reason    Age                From      Message
               ----      ------    ----               ----      -------
@@ -350,7 +350,7 @@ async fn logs_are_shown_and_what_cannot_be_is_explained() {
     agent.changing.snapshot.send_replace(Default::default());
     assert_eq!(
         agent.logs(|_| {}).await,
-        Err("container c1 has been removed, with its log".into())
+        Err("container c1 and its log have been removed".into())
     );
 }
 
@@ -420,7 +420,7 @@ async fn what_cannot_be_run_is_explained() {
         error.starts_with(&format!("containerd does not answer at {containerd}")),
         "{error}"
     );
-    assert_eq!(exec(&agent, &[]).await, Err("exec needs a command".into()));
+    assert_eq!(exec(&agent, &[]).await, Err("exec requires a command".into()));
 
     let mut waiting = pod("default", "web-vm");
     waiting
@@ -440,7 +440,7 @@ async fn what_cannot_be_run_is_explained() {
     let error = exec(&agent, &["true"]).await;
     assert_eq!(
         error,
-        Err("container web does not run: exec needs one that does".into())
+        Err("container web is not running; exec requires a running container".into())
     );
 }
 

@@ -1,15 +1,15 @@
-//! An object as YAML that every reader takes for the same object, also those of YAML 1.1, where `yes`, `0644`
-//! and `12:30` are no strings.
+//! Serializes an object as YAML that every parser reads alike, including YAML 1.1 parsers, for which `yes`, `0644` and
+//! `12:30` are not strings.
 
 use serde_json::Value;
 use serde_saphyr::{SerializerOptions, ser_options, to_string_with_options};
 
 use super::CommandError;
 
-/// The text, with a line's end.
+/// The text, with a final line break.
 pub(crate) fn text(value: &Value) -> Result<String, CommandError> {
     let options: SerializerOptions = ser_options! {
-        // Never broken over lines: commands are copied out of it.
+        // Lines are never wrapped, so that commands can be copied.
         folded_wrap_chars: usize::MAX,
     };
     to_string_with_options(value, options).map_err(|error| CommandError::Answer(error.into()))

@@ -4,12 +4,12 @@ use super::error::Problem;
 use super::layers::Layer;
 use crate::model::duration::Span;
 
-/// Collects problems, with who said the key.
+/// Collects problems with the origin of their keys.
 pub struct Checks<'a> {
     layer: &'a Layer,
     /// What was found.
     pub problems: Vec<Problem>,
-    /// What can be run with, and is not as whoever wrote it may think.
+    /// Valid settings that may not do what their author expects.
     pub warnings: Vec<String>,
 }
 
@@ -23,7 +23,7 @@ impl<'a> Checks<'a> {
         }
     }
 
-    /// Notes what is to be known of a key, a path with dots between.
+    /// Adds a warning about a key, given as a path with dots.
     pub fn warn(&mut self, key: &str, text: impl std::fmt::Display) {
         let path: Vec<String> = key.split('.').map(str::to_owned).collect();
         let origin = self.layer.origin(&path);
@@ -31,13 +31,13 @@ impl<'a> Checks<'a> {
         self.warnings.push(format!("{origin}{key}: {text}"));
     }
 
-    /// Notes a problem of a key, a path with dots between.
+    /// Adds a problem of a key, given as a path with dots.
     pub fn wrong(&mut self, key: &str, problem: impl Into<String>) {
         let path: Vec<String> = key.split('.').map(str::to_owned).collect();
         self.wrong_at(&path, key.to_owned(), problem.into());
     }
 
-    /// Notes a problem of one entry of a map or list.
+    /// Adds a problem of one entry of a map or list.
     pub fn wrong_entry(&mut self, key: &str, entry: &str, problem: impl Into<String>) {
         let path = vec![key.to_owned(), entry.to_owned()];
         self.wrong_at(&path, super::yaml::show(&path), problem.into());
@@ -48,7 +48,7 @@ impl<'a> Checks<'a> {
         self.problems.push(Problem { key, origin, problem });
     }
 
-    /// Whether anyone said this key: a default does not count.
+    /// Whether the key is set explicitly, not by a default.
     pub fn is_stated(&self, key: &str) -> bool {
         self.layer.is_stated(key)
     }

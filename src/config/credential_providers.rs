@@ -1,5 +1,5 @@
-//! The programs that have credentials for registries, as `--image-credential-provider-config` names them: a file, or a
-//! directory of such files (`pkg/credentialprovider/plugin/config.go` of Kubernetes).
+//! The configuration of credential provider plugins, from `--image-credential-provider-config`: a file, or a directory
+//! of such files (`pkg/credentialprovider/plugin/config.go` of Kubernetes).
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -52,7 +52,7 @@ struct Variable {
     value: String,
 }
 
-/// Reads them. `programs` is the directory in which they lie, each under its name.
+/// Reads the providers. `programs` is the directory with their executables, each under its provider's name.
 pub fn read(config: &Path, programs: &Path) -> Result<Vec<Provider>, ConfigError> {
     let mut providers = Vec::new();
     let mut names = BTreeSet::new();
@@ -60,7 +60,7 @@ pub fn read(config: &Path, programs: &Path) -> Result<Vec<Provider>, ConfigError
         for written in document(&path)?.providers {
             let wrong = |problem: String| wrong(&path, problem);
             if !names.insert(written.name.clone()) {
-                return Err(wrong(format!("the provider {:?} is named twice", written.name)));
+                return Err(wrong(format!("provider {:?} is listed twice", written.name)));
             }
             providers.push(provider(written, programs).map_err(wrong)?);
         }
@@ -68,7 +68,7 @@ pub fn read(config: &Path, programs: &Path) -> Result<Vec<Provider>, ConfigError
     match providers.is_empty() {
         true => Err(wrong(
             config,
-            "it names no provider: providers is empty".to_owned(),
+            "it lists no provider: providers is empty".to_owned(),
         )),
         false => Ok(providers),
     }
@@ -81,7 +81,7 @@ fn wrong(path: &Path, problem: String) -> ConfigError {
     }
 }
 
-/// The file itself, or those of a directory in the order of their names.
+/// The file itself, or the files of a directory, sorted by name.
 fn documents(config: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     let unread = |source| ConfigError::Read {
         path: config.to_owned(),
@@ -104,7 +104,7 @@ fn documents(config: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     match found.is_empty() {
         true => Err(wrong(
             config,
-            "the directory has no .yaml, .yml or .json file".to_owned(),
+            "the directory contains no .yaml, .yml or .json file".to_owned(),
         )),
         false => Ok(found),
     }
@@ -120,7 +120,7 @@ fn document(path: &Path) -> Result<Document, ConfigError> {
         let line = error
             .location()
             .map(|location| format!(" from line {} on", location.line()));
-        wrong(format!("it is no YAML{}", line.unwrap_or_default()))
+        wrong(format!("it is not valid YAML{}", line.unwrap_or_default()))
     })?;
     let document: Document = serde_path_to_error::deserialize(&value)
         .map_err(|error| wrong(format!("{}: {}", error.path(), error.inner())))?;
@@ -128,15 +128,15 @@ fn document(path: &Path) -> Result<Document, ConfigError> {
     let is_known = matches!(version, Some("v1" | "v1beta1" | "v1alpha1"));
     match document.kind == KIND && is_known {
         true => Ok(document),
-        false => Err(wrong(format!("it is no {KIND} of {GROUP}v1"))),
+        false => Err(wrong(format!("it is not a {KIND} of {GROUP}v1"))),
     }
 }
 
 fn provider(written: Written, programs: &Path) -> Result<Provider, String> {
     let name = &written.name;
-    let of = |problem: &str| format!("the provider {name:?}: {problem}");
+    let of = |problem: &str| format!("provider {name:?}: {problem}");
     if name.is_empty() || matches!(name.as_str(), "." | "..") || name.contains(['/', ' ']) {
-        return Err(of("its name must be that of a file, without '/' and spaces"));
+        return Err(of("its name must be a file name, without '/' and spaces"));
     }
     if !VERSIONS.contains(&written.api_version.as_str()) {
         return Err(of(&format!(
@@ -145,7 +145,9 @@ fn provider(written: Written, programs: &Path) -> Result<Provider, String> {
         )));
     }
     if written.match_images.is_empty() {
-        return Err(of("matchImages is empty; write for which images it is asked"));
+        return Err(of(
+            "matchImages is empty; list the images that the provider has credentials for",
+        ));
     }
     let odd = written
         .match_images
@@ -153,7 +155,7 @@ fn provider(written: Written, programs: &Path) -> Result<Provider, String> {
         .find(|place| !registry::is_place(place));
     if let Some(place) = odd {
         return Err(of(&format!(
-            "{place:?} of matchImages is no registry or part of one"
+            "{place:?} in matchImages is not a registry or part of one"
         )));
     }
     let holds = written
@@ -161,13 +163,16 @@ fn provider(written: Written, programs: &Path) -> Result<Provider, String> {
         .filter(|holds| holds.0 >= 0)
         .ok_or_else(|| of("defaultCacheDuration is missing or negative; write it like 10m"))?;
     if written.token_attributes.is_some() {
-        return Err(of("tokenAttributes is not there yet; leave it away"));
+        return Err(of("tokenAttributes is not supported yet; omit it"));
     }
     let program = programs.join(name);
     let is_program =
         fs::metadata(&program).is_ok_and(|about| about.is_file() && about.permissions().mode() & 0o111 != 0);
     if !is_program {
-        return Err(of(&format!("{} is no program; put it there", program.display())));
+        return Err(of(&format!(
+            "{} is not an executable file; install it there",
+            program.display()
+        )));
     }
     Ok(Provider {
         program,
@@ -226,7 +231,7 @@ mod tests {
         assert_eq!(names(read(&configs, &programs).unwrap()), ["other", "login"]);
         fs::write(configs.join("2.json"), text(PROVIDER)).unwrap();
         let error = read(&configs, &programs).unwrap_err().to_string();
-        assert!(error.contains("\"login\" is named twice"), "{error}");
+        assert!(error.contains("\"login\" is listed twice"), "{error}");
     }
 
     #[test]
@@ -243,23 +248,26 @@ mod tests {
             );
         };
         let with = |from: &str, to: &str| text(&PROVIDER.replace(from, to));
-        check("kind: [", "no YAML");
+        check("kind: [", "not valid YAML");
         check(
             &text(PROVIDER).replace("kind: Cred", "kind: Other"),
-            "no CredentialProviderConfig",
+            "not a CredentialProviderConfig",
         );
         check(
             "kind: CredentialProviderConfig\napiVersion: kubelet.config.k8s.io/v1\n",
             "no provider",
         );
         check(&with("name: login", "name: ../login"), "its name must be");
-        check(&with("name: login", "name: absent"), "absent is no program");
+        check(
+            &with("name: login", "name: absent"),
+            "absent is not an executable file",
+        );
         check(
             &with("credentialprovider.kubelet.k8s.io/v1", "v1"),
             "its apiVersion must be",
         );
         check(&with("['*.example.com']", "[]"), "matchImages is empty");
-        check(&with("*.example.com", "a b"), "no registry");
+        check(&with("*.example.com", "a b"), "not a registry");
         check(&with("10m", "-10m"), "defaultCacheDuration");
         check(
             &with("args: [get]", "arguments: [get]"),
@@ -267,7 +275,7 @@ mod tests {
         );
         check(
             &with("args: [get]", "tokenAttributes: {cacheType: Token}"),
-            "tokenAttributes is not there yet",
+            "tokenAttributes is not supported yet",
         );
         let error = read(&directory.path().join("absent"), directory.path()).unwrap_err();
         assert!(error.to_string().contains("cannot read"), "{error}");

@@ -1,7 +1,7 @@
-//! Every default of KubeletConfiguration, in one table (`pkg/kubelet/apis/config/v1beta1/defaults.go` of
-//! Kubernetes v1.36), and how zero values turn into them.
+//! Every default of KubeletConfiguration, in one table (`pkg/kubelet/apis/config/v1beta1/defaults.go` of Kubernetes
+//! v1.36), and which zero values are replaced by them.
 //!
-//! Pure, and on plain values: what is filled in here is what `configz` shows.
+//! Pure, and on plain JSON values: `configz` shows what is filled in here.
 
 use serde_json::{Map, Value, json};
 
@@ -10,13 +10,13 @@ use crate::model::duration::Span;
 /// What a written zero (`0`, `0s`, `""`, `false`) means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Zero {
-    /// Not stated: kubeadm writes `0s` for every duration it has no opinion on.
+    /// Zero means "not stated": kubeadm writes `0s` for every duration that it does not set.
     Unset,
-    /// Zero, as said (a pointer in types.go).
+    /// Zero is a value of its own (a pointer in types.go).
     Stated,
 }
 
-/// For which images credentials are verified, and the feature gate without which that has no default.
+/// The key that selects the images whose credentials are verified; it has a default only with its feature gate.
 pub const VERIFICATION: &str = "imagePullCredentialsVerificationPolicy";
 /// The same, as a path.
 pub const VERIFICATION_GATE: &str = "featureGates.KubeletEnsureSecretPulledImages";
@@ -124,7 +124,7 @@ const DEFAULTS: &[Default] = {
     ]
 };
 
-/// Keys without a default whose written zero is the same as leaving them out.
+/// Keys without a default for which a written zero equals omitting them.
 const ZERO_IS_NOTHING: &[&str] = &[
     "staticPodPath",
     "staticPodURL",
@@ -155,7 +155,7 @@ const ZERO_IS_NOTHING: &[&str] = &[
     "imageServiceEndpoint",
 ];
 
-/// `evictionHard` where it is not stated (`pkg/kubelet/eviction/defaults_linux.go`).
+/// The default of `evictionHard` (`pkg/kubelet/eviction/defaults_linux.go`).
 pub fn eviction_hard() -> Value {
     json!({
         "memory.available": "100Mi",
@@ -192,7 +192,7 @@ pub fn complete(written: &mut Value) {
     prune(written);
 }
 
-/// The defaults that depend on another key, where that is stated.
+/// The defaults that depend on another key that is stated.
 fn dependent(written: &mut Value) {
     let unset = |value: &Value, path: &str| {
         let value = get(value, path);
@@ -219,12 +219,12 @@ fn dependent(written: &mut Value) {
     }
 }
 
-/// The value at a path of keys with dots between; null where there is none.
+/// The value at a dotted path of keys; null if there is none.
 pub fn get<'a>(value: &'a Value, path: &str) -> &'a Value {
     path.split('.').fold(value, |value, key| &value[key])
 }
 
-/// The place at a path, made where it is absent.
+/// The place at a path, created if it does not exist.
 fn slot<'a>(value: &'a mut Value, path: &str) -> &'a mut Value {
     path.split('.').fold(value, |value, key| {
         if !value.is_object() {
@@ -251,7 +251,7 @@ pub fn prune(value: &mut Value) {
     }
 }
 
-/// The value of a complete configuration's default, for the comparison with the kubelet's own.
+/// The complete default configuration, for the comparison with the kubelet's.
 pub fn default_configuration() -> Value {
     let mut default = json!({ "kind": super::raw::KIND, "apiVersion": super::raw::API_VERSION });
     complete(&mut default);

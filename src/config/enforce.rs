@@ -1,12 +1,12 @@
-//! Which enforcement of node allocatable may be asked for (`pkg/kubelet/apis/config/validation` of Kubernetes
-//! v1.36, in our words). Pure.
+//! Which enforcement of node allocatable may be configured (`pkg/kubelet/apis/config/validation` of Kubernetes v1.36,
+//! with gantry's messages). Pure.
 
 use std::collections::BTreeSet;
 
 use super::checks::Checks;
 use super::raw::KubeletConfiguration;
 
-/// Checks `enforceNodeAllocatable` and what it needs.
+/// Validates `enforceNodeAllocatable` and the keys that it needs.
 pub fn node_allocatable(config: &KubeletConfiguration, checks: &mut Checks<'_>) {
     let key = "enforceNodeAllocatable";
     let entries: Vec<&str> = config
@@ -18,12 +18,15 @@ pub fn node_allocatable(config: &KubeletConfiguration, checks: &mut Checks<'_>) 
     let mut seen = BTreeSet::new();
     for &entry in &entries {
         if !seen.insert(entry) {
-            checks.wrong(key, format!("{entry} is there twice"));
+            checks.wrong(key, format!("{entry} is listed twice"));
             continue;
         }
         let cgroup = match entry {
             "none" if entries.len() > 1 => {
-                checks.wrong(key, "none cannot stand beside others; keep one of them");
+                checks.wrong(
+                    key,
+                    "none cannot be combined with other entries; keep one of them",
+                );
                 continue;
             }
             "none" => continue,
@@ -47,7 +50,7 @@ pub fn node_allocatable(config: &KubeletConfiguration, checks: &mut Checks<'_>) 
         if config.cgroups_per_qos == Some(false) {
             checks.wrong(
                 key,
-                format!("{entry} needs `cgroupsPerQOS: true`; else write `[none]`"),
+                format!("{entry} needs `cgroupsPerQOS: true`; otherwise use `[none]`"),
             );
         }
     }
@@ -56,14 +59,14 @@ pub fn node_allocatable(config: &KubeletConfiguration, checks: &mut Checks<'_>) 
         if seen.contains(base) && seen.contains(compressible.as_str()) {
             checks.wrong(
                 key,
-                format!("{base} and {compressible} cannot stand together; keep one"),
+                format!("{base} and {compressible} cannot be combined; keep one"),
             );
         }
     }
     if config.reserved_system_cpus.is_some()
         && (config.system_reserved_cgroup.is_some() || config.kube_reserved_cgroup.is_some())
     {
-        let problem = "cannot stand beside systemReservedCgroup or kubeReservedCgroup";
+        let problem = "cannot be combined with systemReservedCgroup or kubeReservedCgroup";
         checks.wrong("reservedSystemCPUs", problem);
     }
 }

@@ -1,8 +1,8 @@
-//! What can be wrong with a configuration, each in one line that says what to do.
+//! Configuration errors, each in one line that includes the remedy.
 
 use std::path::PathBuf;
 
-/// Why there is no configuration to run with.
+/// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A file or directory could not be read.
@@ -10,11 +10,11 @@ pub enum ConfigError {
     Read {
         /// The file or directory.
         path: PathBuf,
-        /// What the kernel said.
+        /// The system's error.
         #[source]
         source: std::io::Error,
     },
-    /// A file says something that is not understood: syntax, an unknown key, a value of the wrong type.
+    /// A file cannot be understood: a syntax error, an unknown key, a value of the wrong type.
     #[error("{}:{line}: {problem}", path.display())]
     InFile {
         /// The file.
@@ -24,7 +24,7 @@ pub enum ConfigError {
         /// What is wrong and what to do.
         problem: String,
     },
-    /// The configuration of credential providers cannot be run with.
+    /// The configuration of credential providers is invalid.
     #[error("{}: {problem}", path.display())]
     Providers {
         /// The file or directory.
@@ -32,7 +32,7 @@ pub enum ConfigError {
         /// What is wrong and what to do.
         problem: String,
     },
-    /// A flag's value is not understood.
+    /// A flag's value cannot be parsed.
     #[error("--{flag}: {problem}")]
     Flag {
         /// The flag, without its dashes.
@@ -40,21 +40,21 @@ pub enum ConfigError {
         /// What is wrong and what to do.
         problem: String,
     },
-    /// Values that are understood but cannot be run with.
+    /// Values that parse but are invalid.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Invalid(Vec<Problem>),
-    /// The machine is not one that this configuration runs on.
+    /// The configuration cannot run on this machine.
     #[error("{0}")]
     Machine(String),
 }
 
-/// One value that cannot be run with.
+/// One invalid value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}{key}: {problem}", origin.as_ref().map(|origin| format!("{origin}: ")).unwrap_or_default())]
 pub struct Problem {
     /// The key of KubeletConfiguration or GantryConfiguration, or the flag.
     pub key: String,
-    /// Where it was said: `file:line` or a flag; `None` for a default.
+    /// Where the value was set: `file:line` or a flag; `None` for a default.
     pub origin: Option<String>,
     /// What is wrong and what to do.
     pub problem: String,

@@ -1,4 +1,4 @@
-//! Reads the configuration's files: the only file of this room that touches the disk.
+//! Reads the configuration files. The only part of this module that accesses the disk.
 
 use std::path::{Path, PathBuf};
 
@@ -11,15 +11,15 @@ use super::{Config, Role};
 /// The largest configuration file that is read, in bytes.
 const MAX_BYTES: u64 = 4 << 20;
 
-/// The file of `gantry run` where none is named; it may be absent.
+/// The default file of `gantry run`; it may be absent.
 pub(crate) const RUN_FILE: &str = "/etc/gantry/config.yaml";
 
-/// The version of Kubernetes that the node tells, where it is not the agent's own: one line, like v1.34.2. A file,
-/// because kubeadm asks `kubelet --version` and gives nothing along.
+/// The file with the Kubernetes version that the node reports, if it is not the agent's own: one line, like v1.34.2. It
+/// is a file because kubeadm runs `kubelet --version` without further arguments.
 pub const VERSION_FILE: &str = "/etc/gantry/kubernetes-version";
 
-/// The key of what is stored of the API server's pods. It lies beside the machine's other secrets, not in the state
-/// directory, so that a copy of that directory opens nothing.
+/// The key that encrypts the checkpoint of API pods. It is in /etc beside the machine's other secrets, not in the state
+/// directory, so that a copy of that directory cannot be decrypted.
 pub const STORE_KEY: &str = "/etc/gantry/store.key";
 
 /// Where this process runs.
@@ -38,13 +38,13 @@ pub fn here() -> Result<Surroundings, ConfigError> {
     })
 }
 
-/// The version of Kubernetes that this machine was told to tell, as written; empty where it was not.
+/// The Kubernetes version that this machine is set to report, as written; empty if it is not set.
 pub fn version(path: &Path) -> String {
-    // What cannot be read is as good as absent: programs ask for the version that may not read much.
+    // An unreadable file counts as absent: unprivileged programs ask for the version too.
     std::fs::read_to_string(path).unwrap_or_default()
 }
 
-/// The configuration of the flags alone, for whoever may not read the files.
+/// The configuration from the flags alone, for users that may not read the files.
 pub fn load_without_file(
     role: Role,
     flags: &[FlagValues],
@@ -53,7 +53,7 @@ pub fn load_without_file(
     resolve(Layers::merge(None, &[], flags)?, role, around)
 }
 
-/// Reads what the flags point to and resolves it all.
+/// Reads the files that the flags point to, and resolves everything.
 pub fn load(role: Role, flags: &[FlagValues], around: &Surroundings) -> Result<Config, ConfigError> {
     let text = |name: &str| {
         let texts = flags
@@ -68,7 +68,7 @@ pub fn load(role: Role, flags: &[FlagValues], around: &Surroundings) -> Result<C
         return Err(ConfigError::Flag {
             flag: "bootstrap-kubeconfig".to_owned(),
             problem: format!(
-                "{} needs --kubeconfig beside it, the file that is written once the node has its certificate",
+                "{} needs --kubeconfig, the file that is written once the node has its certificate",
                 bootstrap.display()
             ),
         });
@@ -90,7 +90,7 @@ pub fn load(role: Role, flags: &[FlagValues], around: &Surroundings) -> Result<C
     Ok(config)
 }
 
-/// Reads one file; a relative path starts at `directory`.
+/// Reads one file; a relative path is resolved against `directory`.
 pub fn read(path: &Path, directory: &Path) -> Result<Text, ConfigError> {
     let path = directory.join(path);
     let failed = |source| ConfigError::Read {
@@ -99,7 +99,7 @@ pub fn read(path: &Path, directory: &Path) -> Result<Text, ConfigError> {
     };
     let about = std::fs::metadata(&path).map_err(failed)?;
     if !about.is_file() || about.len() > MAX_BYTES {
-        let problem = format!("is no regular file of at most {MAX_BYTES} bytes");
+        let problem = format!("is not a regular file of at most {MAX_BYTES} bytes");
         return Err(failed(std::io::Error::other(problem)));
     }
     let bytes = std::fs::read(&path).map_err(failed)?;
@@ -110,7 +110,7 @@ pub fn read(path: &Path, directory: &Path) -> Result<Text, ConfigError> {
             .filter(|&&byte| byte == b'\n')
             .count()
             + 1;
-        let problem = "is not UTF-8 text".to_owned();
+        let problem = "is not valid UTF-8".to_owned();
         ConfigError::InFile {
             path: path.clone(),
             line,
@@ -120,16 +120,16 @@ pub fn read(path: &Path, directory: &Path) -> Result<Text, ConfigError> {
     Ok(Text { path, text })
 }
 
-/// Reads the drop-ins: the `*.conf` files of a directory and those below it, in the order of their paths
-/// (KEP-3983). Other files are left alone.
+/// Reads the drop-ins: the `*.conf` files of a directory and its subdirectories, sorted by path (KEP-3983). Other files
+/// are ignored.
 pub fn read_dropins(path: &Path, directory: &Path) -> Result<Vec<Text>, ConfigError> {
     let mut found = Vec::new();
     walk(&directory.join(path), &mut found)?;
     found.iter().map(|path| read(path, directory)).collect()
 }
 
-/// The entries of each directory in lexical order, a directory's own where it stands (Go's
-/// `filepath.WalkDir`); links to directories are not followed.
+/// Walks a directory in lexical order, descending into each subdirectory in its place (Go's `filepath.WalkDir`); links
+/// to directories are not followed.
 fn walk(directory: &Path, found: &mut Vec<PathBuf>) -> Result<(), ConfigError> {
     let failed = |source| ConfigError::Read {
         path: directory.to_owned(),
@@ -233,7 +233,7 @@ mod tests {
         let file = directory.path().join("latin1.yaml");
         std::fs::write(&file, b"a: 1\nb: \xe4\n").unwrap();
         let error = read(&file, directory.path()).unwrap_err().to_string();
-        assert!(error.ends_with("latin1.yaml:2: is not UTF-8 text"), "{error}");
+        assert!(error.ends_with("latin1.yaml:2: is not valid UTF-8"), "{error}");
         assert!(read(directory.path(), directory.path()).is_err());
     }
 }

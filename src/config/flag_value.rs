@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::flags::Kind;
 
-/// The value of a flag; the kubelet's last one wins, and lists and maps add up.
+/// The value of a flag. As in the kubelet the last one wins, and lists and maps accumulate.
 pub fn flag_value(kind: Kind, texts: &[String]) -> Result<Value, String> {
     let last = texts.last().map(String::as_str).unwrap_or_default();
     let parts = || {
@@ -64,7 +64,7 @@ pub fn flag_value(kind: Kind, texts: &[String]) -> Result<Value, String> {
     }
 }
 
-/// What Go's flag package takes for a boolean.
+/// Parses a boolean as Go's flag package does.
 fn boolean(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),

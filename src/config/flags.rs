@@ -1,5 +1,5 @@
-//! The flags, as one table: each kubelet flag of v1.36 (`cmd/kubelet/app/options` of Kubernetes) and each of
-//! our own, with the key it sets. `gantry run` and `gantry kubelet` take the same ones.
+//! The flags, as one table: each kubelet flag of v1.36 (`cmd/kubelet/app/options` of Kubernetes) and each of gantry's
+//! own, with the key it sets. `gantry run` and `gantry kubelet` accept the same flags.
 
 /// How a flag's text becomes a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,13 +10,13 @@ pub enum Kind {
     Int,
     /// Text, or a duration, which is read with the file's rules.
     Text,
-    /// `a,b`, and repeated flags add.
+    /// `a,b`; repeated flags accumulate.
     List,
-    /// `a=1,b=2`, and repeated flags add.
+    /// `a=1,b=2`; repeated flags accumulate.
     Map,
-    /// `a<1,b<2`, and repeated flags add.
+    /// `a<1,b<2`; repeated flags accumulate.
     LessMap,
-    /// `a=true,b=false`, merged with what the file says.
+    /// `a=true,b=false`, merged with the value from the file.
     BoolMap,
     /// `a:1,b:2`, where one name may have several values.
     MultiMap,
@@ -31,7 +31,7 @@ pub enum Target {
     Own(&'static str),
     /// Where configuration is read from, or whether it is read at all.
     Source,
-    /// Accepted because the kubelet accepts it; without effect in this version.
+    /// Accepted because the kubelet accepts it; has no effect in this version.
     Unused,
 }
 
@@ -44,7 +44,7 @@ pub struct Flag {
     pub kind: Kind,
     /// What it sets.
     pub target: Target,
-    /// One line for `--help`; empty where naming the key says it.
+    /// One line for `--help`; empty if the key's name is explanation enough.
     pub help: &'static str,
 }
 
@@ -98,7 +98,7 @@ const fn quiet(name: &'static str, kind: Kind, key: &'static str) -> Flag {
 }
 
 const fn unused(name: &'static str, kind: Kind) -> Flag {
-    let (target, help) = (Target::Unused, "Accepted for compatibility; without effect");
+    let (target, help) = (Target::Unused, "Accepted for compatibility; has no effect");
     Flag {
         name,
         kind,
@@ -149,33 +149,34 @@ pub const FLAGS: &[Flag] = &[
     ),
     source(
         "config-dir",
-        "Then read the *.conf files below this directory, in the order of their names",
+        "Then read the *.conf files below this directory, sorted by name",
     ),
     source(
         "kubeconfig",
-        "How to reach the API server whose node this is; without it there is none",
+        "The kubeconfig for the API server; without it the agent runs standalone",
     ),
     source(
         "bootstrap-kubeconfig",
-        "How to ask for the node's certificate where there is no kubeconfig, or its certificate has ended",
+        "The kubeconfig to request the node's certificate with, if there is no kubeconfig or its certificate has \
+         expired",
     ),
     told(
         "pod-manifest-path",
         Text,
         "staticPodPath",
-        "The directory of the pods' manifests",
+        "The directory of static pod manifests",
     ),
     own(
         "hostname-override",
         Text,
         "hostnameOverride",
-        "The node's name, if not the host's",
+        "The node's name, if it is not the host name",
     ),
     own(
         "node-ip",
         Text,
         "nodeIP",
-        "The node's address, or an IPv4 and an IPv6 one with a comma between",
+        "The node's IP address, or an IPv4 and an IPv6 address separated by a comma",
     ),
     own(
         "node-labels",
@@ -187,25 +188,26 @@ pub const FLAGS: &[Flag] = &[
         "root-dir",
         Text,
         "rootDir",
-        "The directory of volumes and pods' files [default: /var/lib/kubelet]",
+        "The directory of volumes and other files of pods [default: /var/lib/kubelet]",
     ),
     own(
         "state-dir",
         Text,
         "stateDir",
-        "The agent's own directory [default: /var/lib/gantry]",
+        "The agent's state directory [default: /var/lib/gantry]",
     ),
     own(
         "cut-off-start",
         Text,
         "cutOffStart",
-        "Stored pods to start while the API server does not answer: Tolerated, Always or Never [default: Tolerated]",
+        "Checkpointed pods to start while the API server does not answer: Tolerated, Always or Never [default: \
+         Tolerated]",
     ),
     own(
         "socket",
         Text,
         "socket",
-        "The socket that commands reach the agent by [default: /run/gantry/gantry.sock]",
+        "The agent's socket for commands [default: /run/gantry/gantry.sock]",
     ),
     told(
         "container-runtime-endpoint",
@@ -217,62 +219,62 @@ pub const FLAGS: &[Flag] = &[
         "cgroup-driver",
         Text,
         "cgroupDriver",
-        "systemd or cgroupfs, where containerd does not tell",
+        "systemd or cgroupfs, if containerd does not report its driver",
     ),
     own(
         "pod-network",
         Text,
         "podNetwork",
-        "Who connects the pods: own (this agent), cluster (a plugin that the cluster installs), or auto: own unless \
-         there is a kubeconfig [default: auto]",
+        "Which network connects the pods: own (this agent's), cluster (a plugin that the cluster installs), or \
+         auto: own unless there is a kubeconfig [default: auto]",
     ),
     own(
         "network-cidr",
         Text,
         "networkCIDR",
-        "The network of all pods [default: 10.244.0.0/16]",
+        "The address range of all pods [default: 10.244.0.0/16]",
     ),
     told(
         "pod-cidr",
         Text,
         "podCIDR",
-        "This node's part of it [default: a free /24]",
+        "The address range of this node's pods [default: a free /24]",
     ),
     own(
         "cni-conf-dir",
         Text,
         "cniConfDir",
-        "CNI configurations [default: /etc/cni/net.d]",
+        "The directory of CNI configurations [default: /etc/cni/net.d]",
     ),
     own(
         "cni-bin-dir",
         Text,
         "cniBinDir",
-        "CNI plugins [default: /opt/cni/bin]",
+        "The directory of CNI plugins [default: /opt/cni/bin]",
     ),
     own(
         "images-dir",
         Text,
         "imagesDir",
-        "Image archives to import [default: <state-dir>/images]",
+        "The directory of image archives to import [default: <state-dir>/images]",
     ),
     own(
         "pause-image",
         Text,
         "pauseImage",
-        "The sandboxes' image [default: the agent's own]",
+        "The sandbox (pause) image [default: the agent's own]",
     ),
     own(
         "cert-dir",
         Text,
         "certDir",
-        "The node's certificates and keys [default: /var/lib/kubelet/pki]",
+        "The directory of the node's certificates and keys [default: /var/lib/kubelet/pki]",
     ),
     own(
         "kubernetes-version",
         Text,
         "kubernetesVersion",
-        "The version that the node tells, v1.33 to v1.36 [default: v1.36.2]",
+        "The Kubernetes version that the node reports, v1.33 to v1.36 [default: v1.36.2]",
     ),
     own(
         "log-level",
@@ -280,7 +282,12 @@ pub const FLAGS: &[Flag] = &[
         "logLevel",
         "error, warn, info, debug, trace, or a tracing filter [default: info]",
     ),
-    told("logging-format", Text, "logging.format", "text or json"),
+    told(
+        "logging-format",
+        Text,
+        "logging.format",
+        "The log format: text or json",
+    ),
     told("cluster-dns", List, "clusterDNS", "The cluster's DNS servers"),
     told(
         "cluster-domain",
@@ -292,7 +299,7 @@ pub const FLAGS: &[Flag] = &[
         "max-pods",
         Int,
         "maxPods",
-        "How many pods may run here [default: 110]",
+        "The maximum number of pods on this node [default: 110]",
     ),
     told(
         "fail-swap-on",
@@ -304,19 +311,19 @@ pub const FLAGS: &[Flag] = &[
         "healthz-port",
         Int,
         "healthzPort",
-        "The port of /healthz, 0 for none [default: 10248]",
+        "The port of /healthz; 0 disables it [default: 10248]",
     ),
     told(
         "healthz-bind-address",
         Text,
         "healthzBindAddress",
-        "Its address [default: 127.0.0.1]",
+        "The IP address of /healthz [default: 127.0.0.1]",
     ),
     told(
         "v",
         Int,
         "logging.verbosity",
-        "The kubelet's verbosity: 3 and more is debug, 6 and more trace",
+        "The kubelet's verbosity: 3 or more means debug, 6 or more trace",
     ),
     kubelet("vmodule", Map, "logging.vmodule"),
     kubelet("log-flush-frequency", Text, "logging.flushFrequency"),

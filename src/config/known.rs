@@ -1,5 +1,4 @@
-//! Which keys a document may have: strict reading, with the line of what is unknown or of the wrong type.
-//! Pure.
+//! Strict parsing: rejects unknown keys and wrong types, with their line. Pure.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -9,7 +8,7 @@ use super::own::GantryConfiguration;
 use super::raw;
 use super::yaml::{self, Document, KeyPath};
 
-/// Checks version, keys and types of one document, so that an error can name its line.
+/// Checks the version, keys and types of one document, so that an error can name its line.
 pub fn check_document<T: DeserializeOwned>(
     document: &Document,
     api_version: &str,
@@ -20,7 +19,7 @@ pub fn check_document<T: DeserializeOwned>(
         let path = vec!["apiVersion".to_owned()];
         let problem = match &document.value["apiVersion"] {
             Value::Null => format!("apiVersion is missing; write `apiVersion: {api_version}`"),
-            other => format!("apiVersion {other} is not known; write `apiVersion: {api_version}`"),
+            other => format!("apiVersion {other} is not supported; write `apiVersion: {api_version}`"),
         };
         return Err(in_file(line(&path), problem));
     }
@@ -39,7 +38,7 @@ pub fn check_document<T: DeserializeOwned>(
             let kind = document.value["kind"].as_str().unwrap_or_default();
             let remedy = match nearest(path, kind) {
                 Some(known) => format!("did you mean {known}?"),
-                None => format!("remove it, or look it up in the reference of {kind}"),
+                None => format!("remove it, or see the reference of {kind}"),
             };
             Err(in_file(
                 line(path),
@@ -49,7 +48,7 @@ pub fn check_document<T: DeserializeOwned>(
     }
 }
 
-/// A known key of the same place that looks like the unknown one.
+/// A known key in the same object whose name resembles the unknown one.
 fn nearest(path: &[String], kind: &str) -> Option<String> {
     let (last, parents) = path.split_last()?;
     let known = match kind {
@@ -69,7 +68,7 @@ fn nearest(path: &[String], kind: &str) -> Option<String> {
         .cloned()
 }
 
-/// Edits between two words (Levenshtein).
+/// The edit distance of two words (Levenshtein).
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

@@ -1,6 +1,6 @@
-//! What was said about the configuration, in the kubelet's order: file, drop-ins, flags; later ones win.
+//! Merges the configuration in the kubelet's order: file, drop-ins, flags; later ones win.
 //!
-//! Pure: documents and flags in, one merged value out, each key with the place that said it.
+//! Pure: takes documents and flags, returns one merged value, each key with its origin.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,36 +16,36 @@ use super::own::{self, GantryConfiguration};
 use super::raw::{self, KubeletConfiguration};
 use super::yaml::{self, Document, KeyPath};
 
-/// One kind of configuration as merged so far.
+/// One kind of configuration, as merged so far.
 #[derive(Debug, Clone, Default)]
 pub struct Layer {
     /// The merged value, still as written.
     pub value: Value,
-    /// Who said each key: `file:line` or a flag.
+    /// The origin of each key: `file:line` or a flag.
     pub origins: BTreeMap<KeyPath, String>,
 }
 
 impl Layer {
-    /// Who said a key or the nearest thing around it; `None` for a default.
+    /// The origin of a key or of its nearest parent; `None` for a default.
     pub fn origin(&self, path: &[String]) -> Option<&String> {
         (1..=path.len())
             .rev()
             .find_map(|length| self.origins.get(&path[..length]))
     }
 
-    /// Whether anyone said this key.
+    /// Whether the key is set explicitly.
     pub fn is_stated(&self, key: &str) -> bool {
         self.origins.contains_key(&[key.to_owned()][..])
     }
 
-    /// Merges as RFC 7396 does: maps merge, lists and scalars are replaced, null takes away.
+    /// Merges as RFC 7396 does: maps merge, lists and scalars are replaced, null removes.
     fn merge(&mut self, patch: &Value, origin: &dyn Fn(&[String]) -> String) {
         merge(&mut self.value, patch);
         let mut path = Vec::new();
         note(&mut self.origins, patch, &mut path, origin);
     }
 
-    /// Sets one key, with what is below it.
+    /// Sets one key and everything below it.
     fn set(&mut self, path: &str, value: Value, origin: String) {
         let path: KeyPath = path.split('.').map(str::to_owned).collect();
         self.origins.retain(|key, _| !key.starts_with(&path));
@@ -108,7 +108,7 @@ fn note(
 pub struct Text {
     /// The file, absolute.
     pub path: PathBuf,
-    /// What it says.
+    /// Why.
     pub text: String,
 }
 
@@ -123,7 +123,7 @@ pub struct Layers {
     pub unused_flags: Vec<&'static str>,
 }
 
-/// A flag as given, with the text of each time.
+/// A flag as given, with the text of each occurrence.
 pub type FlagValues = (&'static Flag, Vec<String>);
 
 impl Layers {
@@ -133,7 +133,7 @@ impl Layers {
         if let Some(main) = main {
             layers.add(main)?;
         }
-        // A drop-in's thresholds are merged over the default ones, as the kubelet's are.
+        // A drop-in's thresholds are merged over the defaults, as in the kubelet.
         if defaults::get(&layers.kubelet.value, "evictionHard").is_null() {
             let default = serde_json::json!({ "evictionHard": defaults::eviction_hard() });
             merge(&mut layers.kubelet.value, &default);
@@ -141,7 +141,7 @@ impl Layers {
         for dropin in dropins {
             layers.add(dropin)?;
         }
-        // Defaults come before flags, so that a flag does not move the default of another key.
+        // Defaults come before flags, so that a flag does not change the default of another key.
         defaults::complete(&mut layers.kubelet.value);
         for (flag, texts) in flags {
             layers.add_flag(flag, texts)?;
@@ -157,7 +157,7 @@ impl Layers {
         };
         let documents = yaml::read(&file.text).map_err(|error| in_file(error.line, error.problem))?;
         if documents.is_empty() {
-            let problem = format!("says nothing; write `kind: {}` or leave the file away", raw::KIND);
+            let problem = format!("is empty; write `kind: {}` or remove the file", raw::KIND);
             return Err(in_file(1, problem));
         }
         let mut seen = Vec::new();
@@ -181,7 +181,7 @@ impl Layers {
                     return Err(in_file(document.line, problem));
                 }
                 other => {
-                    let problem = format!("kind {other} is not one of {} and {}", raw::KIND, own::KIND);
+                    let problem = format!("kind {other} is neither {} nor {}", raw::KIND, own::KIND);
                     return Err(in_file(document.line_of(&["kind".to_owned()]), problem));
                 }
             }
@@ -210,7 +210,8 @@ impl Layers {
         };
         let origin = format!("--{}", flag.name);
         let value = flag_value(flag.kind, texts).map_err(wrong)?;
-        // An empty text says nothing (`--node-ip=$NODE_IP`), except that there is no resolv.conf to read.
+        // An empty text sets nothing (`--node-ip=$NODE_IP`), except for resolv.conf, where it means that there is none
+        // to read.
         if value == Value::String(String::new()) && flag.name != "resolv-conf" {
             return Ok(());
         }
@@ -232,7 +233,7 @@ fn place(path: &Path, line: usize) -> String {
     format!("{}:{line}", path.display())
 }
 
-/// Relative paths in a file start at the file's directory (`KubeletConfigurationPathRefs` of Kubernetes).
+/// Relative paths in a file are resolved against the file's directory (`KubeletConfigurationPathRefs` of Kubernetes).
 fn absolute_paths(value: &mut Value, directory: &Path) {
     let keys = [
         "/staticPodPath",

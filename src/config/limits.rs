@@ -1,4 +1,4 @@
-//! What is set aside, enforced and evicted by, typed. Pure.
+//! Reserved resources, node allocatable enforcement and eviction thresholds, typed. Pure.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +9,7 @@ use super::{Cgroups, Enforce, Eviction, quantity};
 use crate::model::duration::Span;
 use crate::model::node::{CgroupDriver, Threshold};
 
-/// Where signals of eviction come from; anything else cannot be a threshold
-/// (`pkg/kubelet/eviction/api/types.go`).
+/// The signals of eviction thresholds (`pkg/kubelet/eviction/api/types.go`).
 const SIGNALS: &[&str] = &[
     "memory.available",
     "nodefs.available",
@@ -23,7 +22,7 @@ const SIGNALS: &[&str] = &[
     "pid.available",
 ];
 
-/// The part of the configuration of this name.
+/// The configuration section of this name.
 pub fn cgroups(written: &KubeletConfiguration, stated_driver: bool, checks: &mut Checks<'_>) -> Cgroups {
     let driver = match written.cgroup_driver.as_deref() {
         Some("systemd") => CgroupDriver::Systemd,
@@ -36,7 +35,7 @@ pub fn cgroups(written: &KubeletConfiguration, stated_driver: bool, checks: &mut
         .map(str::to_owned)
         .collect();
     if components.iter().any(|part| part == "." || part == "..") {
-        checks.wrong("cgroupRoot", format!("{root:?} must be a plain path of cgroups"));
+        checks.wrong("cgroupRoot", format!("{root:?} must be a plain cgroup path"));
     }
     let enforce = written
         .enforce_node_allocatable
@@ -64,7 +63,7 @@ pub fn cgroups(written: &KubeletConfiguration, stated_driver: bool, checks: &mut
     }
 }
 
-/// The part of the configuration of this name.
+/// The configuration section of this name.
 pub fn eviction(written: &KubeletConfiguration, checks: &mut Checks<'_>) -> Eviction {
     let mut amounts = |key: &str, map: &Option<BTreeMap<String, String>>| {
         quantity::reserved(map.as_ref().unwrap_or(&BTreeMap::new())).unwrap_or_else(|(name, problem)| {
@@ -90,7 +89,7 @@ pub fn eviction(written: &KubeletConfiguration, checks: &mut Checks<'_>) -> Evic
             }
             Some(Err(error)) => checks.wrong_entry("evictionSoftGracePeriod", &signal, error.to_string()),
             None => {
-                let problem = "needs an entry of evictionSoftGracePeriod";
+                let problem = "needs an entry in evictionSoftGracePeriod";
                 checks.wrong_entry("evictionSoft", &signal, problem);
             }
         }
@@ -122,7 +121,7 @@ fn thresholds(
             checks.wrong_entry(
                 key,
                 signal,
-                format!("is no signal; there are {}", SIGNALS.join(", ")),
+                format!("is not an eviction signal; use one of {}", SIGNALS.join(", ")),
             );
             continue;
         }

@@ -1,4 +1,4 @@
-//! What the node is to its API server: how it registers, its lease, its events. Pure.
+//! How the node joins its API server: registration, lease, events. Pure.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use super::own::GantryConfiguration;
 use super::raw::KubeletConfiguration;
 use crate::model::api::{CutOffStart, TrustBundles};
 
-/// The effects that a taint may have.
+/// The valid effects of a taint.
 const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
 
-/// The part of the configuration of this name.
+/// The configuration section of this name.
 pub(super) fn member(
     written: &KubeletConfiguration,
     own: &GantryConfiguration,
@@ -32,7 +32,7 @@ pub(super) fn member(
             None => own_checks.wrong(
                 "registerWithTaints",
                 format!(
-                    "{part:?} is no taint; write key=value:Effect with one of {}",
+                    "{part:?} is not a taint; write key=value:Effect with one of {}",
                     EFFECTS.join(", ")
                 ),
             ),
@@ -42,7 +42,7 @@ pub(super) fn member(
     if !matches!(provider, "" | "external") {
         own_checks.wrong(
             "cloudProvider",
-            format!("{provider:?} is no longer offered, as in the kubelet; write external, or leave it away"),
+            format!("{provider:?} is no longer supported, as in the kubelet; use external, or omit it"),
         );
     }
     let number = |number: Option<i32>| number.and_then(|number| u32::try_from(number).ok()).unwrap_or(0);
@@ -79,14 +79,14 @@ fn cut_off_start(own: &GantryConfiguration, own_checks: &mut Checks<'_>) -> CutO
     }
 }
 
-/// The kubelet's gates of this name are off by default, and the one needs the other.
+/// The kubelet's feature gates of these names are off by default, and one needs the other.
 fn trust_bundles(written: &KubeletConfiguration, checks: &mut Checks<'_>) -> TrustBundles {
     let gates = written.feature_gates.as_ref();
     let is_on = |gate: &str| gates.and_then(|gates| gates.get(gate)) == Some(&true);
     match (is_on("ClusterTrustBundleProjection"), is_on("ClusterTrustBundle")) {
         (true, true) => TrustBundles::Projected,
         (true, false) => {
-            let problem = "ClusterTrustBundleProjection needs ClusterTrustBundle: true beside it";
+            let problem = "ClusterTrustBundleProjection needs ClusterTrustBundle: true";
             checks.wrong("featureGates", problem);
             TrustBundles::Off
         }

@@ -1,8 +1,7 @@
 //! The configuration, resolved: absolute paths, durations, every default in one place.
 //!
-//! What was said (files, drop-ins, flags) is merged in `layers`, completed in `defaults`, checked in
-//! `validate` and turned into [`Config`] in `resolve`; only `files` touches the disk. Nothing here knows
-//! another room but the nouns.
+//! Files, drop-ins and flags are merged in `layers`, completed in `defaults`, checked in `validate` and turned into
+//! [`Config`] in `resolve`; only `files` accesses the disk. This module depends on `model` alone.
 
 pub mod quantity;
 pub mod version;
@@ -46,19 +45,19 @@ use crate::model::pull_policy::Verification;
 use crate::model::resources::{Amounts, Bytes};
 use crate::model::tls::TlsOffer;
 
-/// The version of Kubernetes whose node this is: what the Node object tells and `kubelet --version` prints.
+/// The Kubernetes version that the agent implements: the Node object and `kubelet --version` report it.
 pub const KUBERNETES_VERSION: &str = "v1.36.2";
 
-/// Under which name the agent was started, which moves a few defaults.
+/// The name under which the agent was started, which changes a few defaults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// `gantry run`: manifests and cgroup driver have defaults that suit a machine of its own.
+    /// `gantry run`: manifests and cgroup driver have defaults that suit a standalone machine.
     Run,
-    /// `kubelet`, or `gantry kubelet`: the kubelet's defaults, to the letter.
+    /// `kubelet`, or `gantry kubelet`: exactly the kubelet's defaults.
     Kubelet,
 }
 
-/// Everything the agent was told, resolved.
+/// The resolved configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Under which name it was started.
@@ -71,25 +70,25 @@ pub struct Config {
     pub manifests: Manifests,
     /// The container runtime.
     pub runtime: Runtime,
-    /// Image pulls and their collection.
+    /// Image pulls and image garbage collection.
     pub images: Images,
-    /// cgroups and what is enforced by them.
+    /// cgroups and the enforcement of node allocatable.
     pub cgroups: Cgroups,
-    /// What is set aside and when pods must go.
+    /// Reserved resources and eviction.
     pub eviction: Eviction,
     /// What every pod gets.
     pub pods: Pods,
     /// What the agent serves.
     pub serve: Serve,
-    /// What the node is to its API server.
+    /// The node's membership in a cluster.
     pub member: Member,
     /// The pods' network.
     pub network: Network,
     /// How the agent logs.
     pub log: Log,
-    /// What to log once at start: keys and flags without effect.
+    /// Warnings to log once at start, such as keys and flags without effect.
     pub warnings: Vec<String>,
-    /// The complete KubeletConfiguration this came from.
+    /// The complete KubeletConfiguration that this was resolved from.
     written: serde_json::Value,
 }
 
@@ -110,13 +109,13 @@ pub struct Node {
     pub addresses: Addresses,
     /// Labels to register with.
     pub labels: BTreeMap<String, String>,
-    /// The version of Kubernetes that it tells.
+    /// The Kubernetes version that the node reports.
     pub told_version: String,
     /// `maxPods`
     pub max_pods: u32,
-    /// `protectKernelDefaults`: settings of the kernel that are not as they should be stop the start, and are not set.
+    /// `protectKernelDefaults`: wrong kernel settings prevent the start instead of being corrected.
     pub protect_kernel: bool,
-    /// `podsPerCore`; `None` is no such limit.
+    /// `podsPerCore`; `None`: no such limit.
     pub pods_per_core: Option<u32>,
     /// `nodeStatusUpdateFrequency`
     pub status_update: Duration,
@@ -137,7 +136,7 @@ pub enum Addresses {
     Given(Vec<IpAddr>),
 }
 
-/// What the node is to its API server, where it has one.
+/// The node's membership in a cluster.
 #[derive(Debug, Clone, Default)]
 pub struct Member {
     /// `registerNode`
@@ -148,7 +147,7 @@ pub struct Member {
     pub taints: Vec<k8s_openapi::api::core::v1::Taint>,
     /// `providerID`
     pub provider_id: Option<String>,
-    /// `--cloud-provider=external`: a cloud's controller completes the node.
+    /// `--cloud-provider=external`: a cloud controller completes the node.
     pub external_cloud: bool,
     /// `cutOffStart`
     pub cut_off_start: CutOffStart,
@@ -156,7 +155,7 @@ pub struct Member {
     pub trust_bundles: TrustBundles,
     /// `nodeLeaseDurationSeconds`
     pub lease: Duration,
-    /// `eventRecordQPS`; 0 is no limit.
+    /// `eventRecordQPS`; 0 means no limit.
     pub events_per_second: u32,
     /// `eventBurst`
     pub event_burst: u32,
@@ -165,30 +164,30 @@ pub struct Member {
 /// Directories and files, all absolute.
 #[derive(Debug, Clone)]
 pub struct Paths {
-    /// Volumes and pods' files (`/var/lib/kubelet`).
+    /// Volumes and other files of pods (`/var/lib/kubelet`).
     pub root: PathBuf,
     /// `podLogsDir` (`/var/log/pods`)
     pub pod_logs: PathBuf,
     /// The links that log shippers read (`/var/log/containers`).
     pub container_logs: PathBuf,
-    /// The agent's own directory (`/var/lib/gantry`).
+    /// The agent's state directory (`/var/lib/gantry`).
     pub state: PathBuf,
-    /// How to reach the API server; `None`: there is none.
+    /// The kubeconfig of the API server; `None`: standalone.
     pub kubeconfig: Option<PathBuf>,
-    /// How to reach it before there is a certificate.
+    /// The kubeconfig to use before the node has a certificate.
     pub bootstrap_kubeconfig: Option<PathBuf>,
-    /// Certificates of the node's own, and their keys (`/var/lib/kubelet/pki`).
+    /// The node's certificates and keys (`/var/lib/kubelet/pki`).
     pub certificates: PathBuf,
-    /// `resolvConf`; `None` where pods get no resolver configuration of the host.
+    /// `resolvConf`; `None`: pods get no resolver configuration from the host.
     pub resolv_conf: Option<PathBuf>,
 }
 
 /// The manifests on disk.
 #[derive(Debug, Clone)]
 pub struct Manifests {
-    /// `staticPodPath`, a directory or one file; `None` is no manifests.
+    /// `staticPodPath`, a directory or one file; `None`: no manifests.
     pub path: Option<PathBuf>,
-    /// `fileCheckFrequency`: the slow look that catches what inotify missed.
+    /// `fileCheckFrequency`: the interval of the rescan that catches what inotify missed.
     pub check: Duration,
 }
 
@@ -197,27 +196,27 @@ pub struct Manifests {
 pub struct Runtime {
     /// The runtime's socket.
     pub endpoint: PathBuf,
-    /// The image service's socket, mostly the same.
+    /// The image service's socket, usually the same.
     pub image_endpoint: PathBuf,
-    /// `runtimeRequestTimeout`, of calls that are not long by nature.
+    /// `runtimeRequestTimeout`, for calls that do not run long by nature.
     pub request_timeout: Duration,
 }
 
-/// Image pulls and their collection.
+/// Image pulls and image garbage collection.
 #[derive(Debug, Clone)]
 pub struct Images {
     /// The directory of image archives to import.
     pub dir: PathBuf,
-    /// The sandboxes' image; `None` is the agent's own.
+    /// The sandbox image; `None`: the agent's own.
     pub pause: Option<String>,
-    /// Programs that have credentials for registries: their configuration, and the directory in which they lie.
+    /// The credential provider plugins: their configuration, and the directory of their executables.
     pub credential_providers: Option<(PathBuf, PathBuf)>,
-    /// For which images that are there pods show credentials; `None`: for none, and no pull is written down (the feature
-    /// gate `KubeletEnsureSecretPulledImages` is off).
+    /// Which present images require credentials of a pod; `None`: none, and pulls are not recorded (the feature gate
+    /// `KubeletEnsureSecretPulledImages` is off).
     pub verification: Option<Verification>,
-    /// How many pulls run at once; `None` is as many as there are.
+    /// The number of concurrent pulls; `None`: unlimited.
     pub parallel_pulls: Option<u32>,
-    /// `registryPullQPS`; `None` is no limit.
+    /// `registryPullQPS`; `None`: no limit.
     pub pulls_per_second: Option<u32>,
     /// `registryBurst`
     pub pull_burst: u32,
@@ -227,14 +226,14 @@ pub struct Images {
     pub gc_low_percent: u8,
     /// `imageMinimumGCAge`
     pub gc_min_age: Duration,
-    /// `imageMaximumGCAge`; `None` is no limit.
+    /// `imageMaximumGCAge`; `None`: no limit.
     pub gc_max_age: Option<Duration>,
 }
 
-/// cgroups and what is enforced by them.
+/// cgroups and the enforcement of node allocatable.
 #[derive(Debug, Clone)]
 pub struct Cgroups {
-    /// `cgroupDriver` as stated; `None` where nothing was.
+    /// `cgroupDriver` if it is set.
     pub driver: Option<CgroupDriver>,
     /// `cgroupRoot` as components.
     pub root: Vec<String>,
@@ -244,15 +243,15 @@ pub struct Cgroups {
     pub cfs_quota: bool,
     /// `cpuCFSQuotaPeriod`
     pub cfs_period: Duration,
-    /// `podPidsLimit`; `None` is no limit of ours.
+    /// `podPidsLimit`; `None`: the agent sets no limit.
     pub pod_pids: Option<i64>,
-    /// `enforceNodeAllocatable`, `none` and the empty list alike empty.
+    /// `enforceNodeAllocatable`; empty for `none` too.
     pub enforce: Vec<Enforce>,
     /// `systemReservedCgroup`
     pub system_reserved: Option<String>,
     /// `kubeReservedCgroup`
     pub kube_reserved: Option<String>,
-    /// `failCgroupV1`; `gantry run` accepts cgroup v1 unless told otherwise.
+    /// `failCgroupV1`; `gantry run` accepts cgroup v1 by default.
     pub refuse_v1: bool,
 }
 
@@ -271,7 +270,7 @@ pub enum Enforce {
     KubeReservedCompressible,
 }
 
-/// What is set aside and when pods must go.
+/// Reserved resources and eviction.
 #[derive(Debug, Clone)]
 pub struct Eviction {
     /// `systemReserved`; `pid` as the extended resource of that name.
@@ -280,13 +279,13 @@ pub struct Eviction {
     pub kube_reserved: Amounts,
     /// `evictionHard` by signal.
     pub hard: BTreeMap<String, Threshold>,
-    /// `evictionSoft` by signal, with its grace period.
+    /// `evictionSoft` by signal, with the grace period.
     pub soft: BTreeMap<String, (Threshold, Duration)>,
     /// `evictionMinimumReclaim` by signal.
     pub minimum_reclaim: BTreeMap<String, Threshold>,
     /// `evictionPressureTransitionPeriod`
     pub pressure_transition: Duration,
-    /// `evictionMaxPodGracePeriod`, whose negative values leave the pod's own.
+    /// `evictionMaxPodGracePeriod`; a negative value means the pod's own grace period.
     pub max_pod_grace: Option<Duration>,
 }
 
@@ -320,45 +319,45 @@ pub struct Pods {
 /// What the agent serves.
 #[derive(Debug, Clone)]
 pub struct Serve {
-    /// The socket of our own commands.
+    /// The agent's socket for commands.
     pub socket: PathBuf,
-    /// Where `/healthz` answers; `None` where its port is 0.
+    /// The address of `/healthz`; `None` if its port is 0.
     pub healthz: Option<SocketAddr>,
-    /// Where the kubelet's API answers; `None` with `enableServer: false`.
+    /// The address of the kubelet's API; `None` with `enableServer: false`.
     pub api: Option<SocketAddr>,
-    /// `port`, which the Node object tells.
+    /// `port`, which the Node object reports.
     pub api_port: u16,
-    /// Who is let in there.
+    /// Its authentication, authorization and serving certificate.
     pub node_api: node_api::NodeApi,
-    /// What it offers callers to agree on.
+    /// Its TLS settings.
     pub tls: TlsOffer,
-    /// `enableDebuggingHandlers`: whether it serves logs and their like.
+    /// `enableDebuggingHandlers`: whether it serves logs, exec and similar endpoints.
     pub debugging: bool,
 }
 
 /// The pods' network.
 #[derive(Debug, Clone)]
 pub struct Network {
-    /// Whether this agent connects the pods.
+    /// Which network connects the pods.
     pub whose: PodNetwork,
     /// The network of all pods.
     pub range: ipnet::Ipv4Net,
-    /// This node's part of it; `None` is one that the agent picks.
+    /// This node's part of it; `None`: the agent picks one.
     pub pod_cidr: Option<ipnet::Ipv4Net>,
     /// CNI configurations.
     pub cni_conf_dir: PathBuf,
     /// CNI plugins.
     pub cni_bin_dir: PathBuf,
-    /// `makeIPTablesUtilChains`: whether the agent keeps the rule that guards the host's loopback addresses.
+    /// `makeIPTablesUtilChains`: whether the agent maintains the rule that guards the host's loopback addresses.
     pub util_chains: bool,
 }
 
-/// `podNetwork`: who connects the pods.
+/// `podNetwork`: which network connects the pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PodNetwork {
-    /// This agent where there is no cluster; in a cluster the plugin that the cluster installs, as with the kubelet.
+    /// gantry's own without a cluster; in a cluster the plugin that the cluster installs, as with the kubelet.
     Auto,
-    /// This agent; in a cluster on the subnet of `Node.spec.podCIDR`.
+    /// gantry's own; in a cluster it uses the subnet of `Node.spec.podCIDR`.
     Own,
     /// The cluster's plugin.
     Cluster,

@@ -1,5 +1,5 @@
-//! What the configuration means on this machine: the values that deciding and reporting read, and whether
-//! the machine is one it can run on. Pure.
+//! Applies the configuration to this machine: the values that planning and reporting use, and whether the configuration
+//! can run here. Pure.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use crate::model::node::{CgroupDriver, CgroupLayout, CgroupVersion, MachineFacts
 use crate::model::pod::DnsConfig;
 use crate::model::resources::{Amounts, Bytes, MilliCpu};
 
-/// Labels of Kubernetes' own domains that a node may give itself
+/// Labels in Kubernetes' own domains that a node may set on itself
 /// (`staging/src/k8s.io/kubelet/pkg/apis/well_known_labels.go`).
 const OWN_LABELS: &[&str] = &[
     "kubernetes.io/hostname",
@@ -26,7 +26,7 @@ const OWN_LABELS: &[&str] = &[
     "beta.kubernetes.io/arch",
 ];
 
-/// Checks a label that the node shall register with.
+/// Validates a label that the node registers with.
 pub fn check_label(key: &str, value: &str) -> Result<(), String> {
     let (domain, name) = key.split_once('/').unwrap_or(("", key));
     let within = |parent: &str| domain == parent || domain.ends_with(&format!(".{parent}"));
@@ -37,13 +37,13 @@ pub fn check_label(key: &str, value: &str) -> Result<(), String> {
     }
     if name.is_empty() || !is_label_word(name) {
         return Err(
-            "is no label name: up to 63 letters, digits, -, _ and ., with a letter or digit at the ends"
+            "is not a valid label name: use up to 63 letters, digits, -, _ and ., with a letter or digit at both ends"
                 .to_owned(),
         );
     }
     if !is_label_word(value) {
         return Err(format!(
-            "{value:?} is no label value: up to 63 letters, digits, -, _ and ."
+            "{value:?} is not a valid label value: use up to 63 letters, digits, -, _ and ."
         ));
     }
     Ok(())
@@ -58,7 +58,7 @@ fn is_label_word(text: &str) -> bool {
         && ends.into_iter().all(|end| end.is_ascii_alphanumeric())
 }
 
-/// How the first process of the machine is known.
+/// The init system of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Init {
     /// systemd runs the machine (`sd_booted(3)`: /run/systemd/system exists).
@@ -68,31 +68,30 @@ pub enum Init {
 }
 
 impl Config {
-    /// Whether this machine is one that the configuration can run on.
+    /// Checks whether the configuration can run on this machine.
     pub fn check_machine(&self, facts: &MachineFacts, version: CgroupVersion) -> Result<(), ConfigError> {
         let refuse = |message: &str| Err(ConfigError::Machine(message.to_owned()));
         if self.pods.fail_swap_on && facts.swap > Bytes(0) {
             return refuse(
-                "swap is on: turn it off with `swapoff -a` (and in /etc/fstab), or accept it with \
-                 --fail-swap-on=false",
+                "swap is on: turn it off with `swapoff -a` (and in /etc/fstab), or allow it with --fail-swap-on=false",
             );
         }
         match version {
             CgroupVersion::V1 if self.cgroups.refuse_v1 => refuse(
-                "this machine has cgroup v1: boot with systemd.unified_cgroup_hierarchy=1, or accept it with \
+                "this machine uses cgroup v1: boot with systemd.unified_cgroup_hierarchy=1, or allow it with \
                  `failCgroupV1: false`",
             ),
             CgroupVersion::V1 if self.pods.limited_swap => refuse(
-                "memorySwap.swapBehavior LimitedSwap needs cgroup v2: boot with \
-                 systemd.unified_cgroup_hierarchy=1, or write NoSwap",
+                "memorySwap.swapBehavior LimitedSwap needs cgroup v2: boot with systemd.unified_cgroup_hierarchy=1, \
+                 or use NoSwap",
             ),
             _ => Ok(()),
         }
     }
 
-    /// Who makes cgroups. What the runtime tells (CRI `RuntimeConfig`, KEP-4033) wins, then what was
-    /// configured, then what is seen of the runtime's own configuration, then what suits the machine:
-    /// systemd where it runs it and there is one hierarchy.
+    /// Selects the cgroup driver. What the runtime reports (CRI `RuntimeConfig`, KEP-4033) takes precedence, then the
+    /// configuration, then what the runtime's own configuration says, then what suits the machine: systemd on a systemd
+    /// machine with the unified hierarchy, else cgroupfs.
     pub fn cgroup_driver(
         &self,
         told: Option<CgroupDriver>,
@@ -104,7 +103,7 @@ impl Config {
             (Init::Systemd, CgroupVersion::V2) => CgroupDriver::Systemd,
             _ => CgroupDriver::Cgroupfs,
         };
-        // The kubelet neither looks into the runtime's configuration nor at the machine.
+        // The kubelet considers neither the runtime's configuration nor the machine.
         let found = match self.role {
             super::Role::Run => seen.unwrap_or(suitable),
             super::Role::Kubelet => CgroupDriver::Cgroupfs,
@@ -112,7 +111,7 @@ impl Config {
         told.or(self.cgroups.driver).unwrap_or(found)
     }
 
-    /// Where and how cgroups are made. `limits_swap` tells whether the kernel can limit swap per cgroup.
+    /// Where and how cgroups are created. `limits_swap` says whether the kernel can limit swap per cgroup.
     pub fn cgroup_layout(
         &self,
         facts: &MachineFacts,
@@ -135,7 +134,7 @@ impl Config {
         }
     }
 
-    /// What the deciding rooms read. `host_dns` is what `paths.resolv_conf` says.
+    /// The configuration as used by `plan`. `host_dns` is the content of `paths.resolv_conf`.
     pub fn node_policy(
         &self,
         facts: &MachineFacts,
@@ -163,7 +162,7 @@ impl Config {
         }
     }
 
-    /// What the node reports about itself. The subnet of its pods is told later, by whoever connects them.
+    /// What the node reports about itself. The network module sets the pod CIDR later.
     pub fn node_settings(&self, facts: &MachineFacts, addresses: Vec<IpAddr>) -> NodeSettings {
         let by_cores = self
             .node

@@ -1,4 +1,4 @@
-//! Who is let in at the node's port: the kubelet's authentication and authorization. Pure.
+//! The kubelet's authentication and authorization for the node's port, and its serving certificate. Pure.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,38 +10,38 @@ use super::surroundings::{Surroundings, span};
 /// The feature gate of `serverTLSBootstrap`.
 const ROTATE: &str = "RotateKubeletServerCertificate";
 
-/// Who is let in, and as whom the node shows itself.
+/// Authentication, authorization and the serving certificate.
 #[derive(Debug, Clone)]
 pub struct NodeApi {
-    /// As whom the node shows itself.
+    /// The source of the serving certificate.
     pub serving: Serving,
     /// `authentication.x509.clientCAFile`
     pub client_ca: Option<PathBuf>,
     /// `authentication.anonymous.enabled`
     pub anonymous: bool,
-    /// Whether the API server is asked about bearer tokens, and how long an answer holds.
+    /// Whether the API server verifies bearer tokens, and how long its answer is cached.
     pub tokens: Option<Duration>,
-    /// How a caller's right is known.
+    /// How requests are authorized.
     pub authorization: Authorization,
 }
 
-/// As whom the node shows itself.
+/// The source of the serving certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Serving {
-    /// By a certificate that the agent makes for itself.
+    /// A self-signed certificate that the agent creates.
     Own,
-    /// By `tlsCertFile` and `tlsPrivateKeyFile`.
+    /// `tlsCertFile` and `tlsPrivateKeyFile`.
     Files(PathBuf, PathBuf),
-    /// By one that the cluster signs (`serverTLSBootstrap`); until there is one, by those files where they are named.
+    /// A certificate signed by the cluster (`serverTLSBootstrap`); until it is issued, those files if they are set.
     Signed(Option<(PathBuf, PathBuf)>),
 }
 
 /// `authorization.mode`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Authorization {
-    /// Whoever is known may do everything.
+    /// Every authenticated caller may do everything.
     AlwaysAllow,
-    /// The API server is asked; a yes and a no hold so long.
+    /// The API server decides; its answers are cached for these times.
     Webhook {
         /// `authorization.webhook.cacheAuthorizedTTL`
         yes: Duration,
@@ -50,7 +50,7 @@ pub enum Authorization {
     },
 }
 
-/// The part of the configuration of this name.
+/// The configuration section of this name.
 pub(super) fn node_api(
     written: &KubeletConfiguration,
     around: &Surroundings,
@@ -73,7 +73,7 @@ pub(super) fn node_api(
     let may_rotate = gates.and_then(|gates| gates.get(ROTATE)) != Some(&false);
     let is_signed = written.server_tls_bootstrap == Some(true);
     if is_signed && !may_rotate {
-        let problem = format!("needs the feature gate {ROTATE}; take it from featureGates");
+        let problem = format!("needs the feature gate {ROTATE}; remove it from featureGates");
         checks.wrong("serverTLSBootstrap", problem);
     }
     let x509 = authentication.x509.unwrap_or_default();
@@ -88,7 +88,7 @@ pub(super) fn node_api(
         tokens: (webhook.enabled == Some(true)).then(|| span(webhook.cache_ttl)),
         authorization: match authorization.mode.as_deref() {
             Some("AlwaysAllow") => Authorization::AlwaysAllow,
-            // Other words were refused before.
+            // Validation has rejected other values.
             _ => Authorization::Webhook {
                 yes: span(asked.cache_authorized_ttl),
                 no: span(asked.cache_unauthorized_ttl),
@@ -107,16 +107,13 @@ fn pair(
         (Some(certificate), Some(key)) => Some((certificate, key)),
         (None, None) => None,
         (Some(_), None) => {
-            checks.wrong(
-                "tlsPrivateKeyFile",
-                "tlsCertFile needs it; name the key's file too",
-            );
+            checks.wrong("tlsPrivateKeyFile", "tlsCertFile needs it; set the key file too");
             None
         }
         (None, Some(_)) => {
             checks.wrong(
                 "tlsCertFile",
-                "tlsPrivateKeyFile needs it; name the certificate's file too",
+                "tlsPrivateKeyFile needs it; set the certificate file too",
             );
             None
         }

@@ -1,5 +1,5 @@
-//! GantryConfiguration: what this agent needs to know and KubeletConfiguration has no key for. It may stand
-//! in the same file, as a second document, and each key has a flag.
+//! GantryConfiguration: the settings of this agent that KubeletConfiguration has no key for. It may be a second
+//! document in the same file, and each key has a flag.
 
 use std::collections::BTreeMap;
 
@@ -18,31 +18,31 @@ pub struct GantryConfiguration {
     pub kind: Option<String>,
     /// [`API_VERSION`]
     pub api_version: Option<String>,
-    /// The node's name; the host's, in lower case, where it is absent.
+    /// The node's name; by default the host name in lower case.
     pub hostname_override: Option<String>,
-    /// One address, or an IPv4 and an IPv6 one with a comma between; `::` prefers the host's IPv6 address.
+    /// One address, or an IPv4 and an IPv6 address separated by a comma; `::` prefers the host's IPv6 address.
     #[serde(rename = "nodeIP")]
     pub node_ip: Option<String>,
     /// Labels of the node.
     pub node_labels: Option<BTreeMap<String, String>>,
-    /// Taints to register with, as the flag of the kubelet writes them: `key=value:Effect`, with commas between.
+    /// Taints to register with, in the form of the kubelet's flag: `key=value:Effect`, separated by commas.
     pub register_with_taints: Option<String>,
-    /// `external` where a cloud's own controller completes the node.
+    /// `external` if a cloud controller completes the node.
     pub cloud_provider: Option<String>,
-    /// The version of Kubernetes that the node tells, like v1.34.2.
+    /// The Kubernetes version that the node reports, like v1.34.2.
     pub kubernetes_version: Option<String>,
     /// The directory of the node's certificates and keys.
     pub cert_dir: Option<String>,
-    /// The directory of volumes and pods' files.
+    /// The directory of volumes and other files of pods.
     pub root_dir: Option<String>,
-    /// The agent's own directory.
+    /// The agent's state directory.
     pub state_dir: Option<String>,
-    /// Which pods of the API server are started from what was stored of them while it does not answer:
-    /// `Tolerated`, `Always` or `Never`.
+    /// Which API pods are started from their checkpoint while the API server does not answer: `Tolerated`, `Always` or
+    /// `Never`.
     pub cut_off_start: Option<String>,
-    /// The socket that commands reach the agent by.
+    /// The agent's socket for commands.
     pub socket: Option<String>,
-    /// Who connects the pods: `own`, `cluster`, or `auto`.
+    /// Which network connects the pods: `own`, `cluster`, or `auto`.
     pub pod_network: Option<String>,
     /// The network of all pods.
     #[serde(rename = "networkCIDR")]
@@ -53,11 +53,11 @@ pub struct GantryConfiguration {
     pub cni_bin_dir: Option<String>,
     /// The directory of image archives.
     pub images_dir: Option<String>,
-    /// The image of sandboxes, the agent's own where it is absent.
+    /// The sandbox image; by default the agent's own.
     pub pause_image: Option<String>,
-    /// The configuration of the programs that have credentials for registries, or a directory of such files.
+    /// The configuration of the credential provider plugins, or a directory of such files.
     pub image_credential_provider_config: Option<String>,
-    /// The directory in which those programs lie.
+    /// The directory of the credential provider executables.
     pub image_credential_provider_bin_dir: Option<String>,
     /// A level, or a filter of the `tracing` crate.
     pub log_level: Option<String>,

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use crate::model::node::Threshold;
 use crate::model::resources::{Amounts, Bytes, MilliCpu};
 
-/// A quantity in thousandths, rounded up, or `None` where the text is none or too large
-/// (Kubernetes: *Quantity*; a sign, decimal digits and one suffix).
+/// A quantity in thousandths, rounded up, or `None` if the text is invalid or the value too large (Kubernetes:
+/// *Quantity*; a sign, decimal digits and one suffix).
 pub fn thousandths(text: &str) -> Option<i128> {
     let end = text
         .find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '+' | '-')))
@@ -64,8 +64,8 @@ pub fn whole(text: &str) -> Option<i64> {
     i64::try_from(up).ok()
 }
 
-/// A value of `evictionHard`, `evictionSoft` or `evictionMinimumReclaim`. `Ok(None)` is a threshold that is
-/// switched off (`0%` and `100%`: `pkg/kubelet/eviction/helpers.go`).
+/// A value of `evictionHard`, `evictionSoft` or `evictionMinimumReclaim`. `Ok(None)` is a disabled threshold (`0%` and
+/// `100%`: `pkg/kubelet/eviction/helpers.go`).
 pub fn threshold(text: &str) -> Result<Option<Threshold>, String> {
     if let Some(percent) = text.strip_suffix('%') {
         let percent: f64 = percent
@@ -86,7 +86,7 @@ pub fn threshold(text: &str) -> Result<Option<Threshold>, String> {
     }
 }
 
-/// `systemReserved` or `kubeReserved`. `pid` is kept as the extended resource `pid`.
+/// `systemReserved` or `kubeReserved`. `pid` is represented as the extended resource `pid`.
 pub fn reserved(map: &BTreeMap<String, String>) -> Result<Amounts, (String, String)> {
     let mut amounts = Amounts::default();
     for (name, text) in map {

@@ -1,11 +1,11 @@
-//! KubeletConfiguration v1beta1 as it is written: every key of `staging/src/k8s.io/kubelet/config/v1beta1/types.go`
-//! of Kubernetes v1.36, none of it decided yet. A key that is absent here is one that no kubelet knows.
+//! KubeletConfiguration v1beta1 as written: every key of `staging/src/k8s.io/kubelet/config/v1beta1/types.go` of
+//! Kubernetes v1.36, not interpreted yet. Any other key is unknown to every kubelet.
 //!
-//! A field is the key of its name; what each means is told in the reference of Kubernetes
-//! (*Kubelet Configuration (v1beta1)*).
+//! Each field is the key of the same name; Kubernetes' reference documents its meaning (*Kubelet Configuration
+//! (v1beta1)*).
 #![expect(
     missing_docs,
-    reason = "each field is the key of its name, documented by Kubernetes"
+    reason = "each field is the key of the same name, documented by Kubernetes"
 )]
 
 use std::collections::BTreeMap;
@@ -316,7 +316,7 @@ pub struct Taint {
     pub time_added: Option<String>,
 }
 
-/// Every key there is, the inner ones too: what an unknown key is compared with.
+/// Every known key, nested ones included; unknown keys are compared with it.
 pub fn skeleton() -> KubeletConfiguration {
     KubeletConfiguration {
         authentication: Some(Authentication {
@@ -343,7 +343,7 @@ pub fn skeleton() -> KubeletConfiguration {
     }
 }
 
-/// A quantity as written; Kubernetes takes a bare number too.
+/// A quantity as written; Kubernetes accepts a bare number too.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Quantity(pub String);
 

@@ -1,4 +1,4 @@
-//! Where the agent is reached and what it reaches: sockets, addresses, the pods' network. Pure.
+//! The agent's sockets and addresses, and the pod network. Pure.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use super::raw::KubeletConfiguration;
 use super::surroundings::{Surroundings, directory, span};
 use super::{Network, PodNetwork, Runtime, Serve, node_api, tls};
 
-/// The part of the configuration of this name.
+/// The configuration section of this name.
 pub fn network(
     written: &KubeletConfiguration,
     own: &GantryConfiguration,
@@ -28,7 +28,7 @@ pub fn network(
     if range.prefix_len() > 24 {
         own_checks.wrong(
             "networkCIDR",
-            format!("{range} has no room for a node's /24; write /24 or larger"),
+            format!("{range} is too small for a node's /24; use /24 or larger"),
         );
     }
     let pod_cidr = written.pod_cidr.as_deref().and_then(|text| match ipv4_net(text) {
@@ -52,7 +52,7 @@ pub fn network(
         other => {
             own_checks.wrong(
                 "podNetwork",
-                format!("{other:?} is nobody's; write auto, own or cluster"),
+                format!("{other:?} is not one of auto, own and cluster"),
             );
             PodNetwork::Auto
         }
@@ -72,22 +72,22 @@ fn ipv4_net(text: &str) -> Result<ipnet::Ipv4Net, String> {
         Ok(ipnet::IpNet::V4(net)) if net.trunc() == net => Ok(net),
         Ok(ipnet::IpNet::V4(net)) => Err(format!("{net} has host bits set; write {}", net.trunc())),
         Ok(ipnet::IpNet::V6(net)) => Err(format!(
-            "{net}: IPv6 for pods is not there yet; write an IPv4 network"
+            "{net}: IPv6 pod networks are not supported yet; use an IPv4 network"
         )),
         Err(_) => Err(format!(
-            "{text:?} is no IPv4 network; write it like 10.244.0.0/16"
+            "{text:?} is not an IPv4 network; write it like 10.244.0.0/16"
         )),
     }
 }
 
-/// The part of the configuration of this name.
+/// The configuration section of this name.
 pub fn serve(
     written: &KubeletConfiguration,
     own: &GantryConfiguration,
     around: &Surroundings,
     checks: &mut Checks<'_>,
 ) -> Serve {
-    // The ranges and addresses were checked; what is wrong ends in an error, not here.
+    // The ranges and addresses were validated; invalid values have already caused an error.
     let port = |port: Option<i32>| port.and_then(|port| u16::try_from(port).ok()).unwrap_or(0);
     let address = |address: &Option<String>, port: u16| {
         let address: IpAddr = address.as_ref()?.parse().ok()?;
@@ -105,7 +105,7 @@ pub fn serve(
     }
 }
 
-/// The part of the configuration of this name.
+/// The configuration section of this name.
 pub fn runtime(written: &KubeletConfiguration, checks: &mut Checks<'_>) -> Runtime {
     let mut socket = |key: &str, endpoint: &str| match endpoint.strip_prefix("unix://") {
         Some(path) if path.starts_with('/') => PathBuf::from(path),
@@ -114,7 +114,7 @@ pub fn runtime(written: &KubeletConfiguration, checks: &mut Checks<'_>) -> Runti
             let example = "unix:///run/containerd/containerd.sock";
             checks.wrong(
                 key,
-                format!("{endpoint:?} is no unix socket; write it like {example}"),
+                format!("{endpoint:?} is not a Unix socket; write it like {example}"),
             );
             PathBuf::new()
         }

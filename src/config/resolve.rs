@@ -1,4 +1,4 @@
-//! From what was said to [`Config`]: typed, absolute, complete. Pure.
+//! From the merged layers to [`Config`]: typed, absolute, complete. Pure.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -26,13 +26,13 @@ use crate::model::resources::Bytes;
 /// The manifests directory of `gantry run`, the one that kubeadm uses too.
 const MANIFESTS: &str = "/etc/kubernetes/manifests";
 
-/// Completes, checks and types what was said.
+/// Completes, validates and types the merged configuration.
 pub fn resolve(mut layers: Layers, role: Role, around: &Surroundings) -> Result<Config, ConfigError> {
     let stated_driver = layers.kubelet.is_stated("cgroupDriver");
     let stated_cgroup_v1 = layers.kubelet.is_stated("failCgroupV1");
     let kubelet = &mut layers.kubelet.value;
     if role == Role::Run {
-        // A machine of its own has the usual manifests directory, and pods there run on cgroup v1 as well.
+        // A standalone machine has the usual manifests directory, and accepts cgroup v1.
         if kubelet["staticPodPath"].is_null() {
             kubelet["staticPodPath"] = json!(MANIFESTS);
         }
@@ -83,7 +83,7 @@ pub fn resolve(mut layers: Layers, role: Role, around: &Surroundings) -> Result<
     }
 }
 
-/// Files were checked when they were read, so what is wrong here comes from a flag.
+/// Files were checked when they were read, so an error here comes from a flag.
 fn typed<T: DeserializeOwned>(layer: &Layer) -> Result<T, ConfigError> {
     let value = if layer.value.is_null() {
         &json!({})
@@ -115,7 +115,7 @@ fn paths(written: &KubeletConfiguration, own: &GantryConfiguration, around: &Sur
         state: directory(own.state_dir.as_ref(), "/var/lib/gantry", around),
         kubeconfig: None,
         bootstrap_kubeconfig: None,
-        // As the kubelet has it: it does not follow the root directory.
+        // As in the kubelet, it does not depend on the root directory.
         certificates: directory(own.cert_dir.as_ref(), "/var/lib/kubelet/pki", around),
         resolv_conf: resolv_conf.map(|path| around.directory.join(path)),
     }
@@ -130,7 +130,7 @@ fn node(
     let stated = own.hostname_override.as_deref().filter(|name| !name.is_empty());
     let name = stated.unwrap_or(&around.hostname).trim().to_lowercase();
     if !is_subdomain(&name) {
-        let problem = format!("{name:?} is no node name: write lower-case letters, digits, - and .");
+        let problem = format!("{name:?} is not a valid node name: use lower-case letters, digits, - and .");
         checks.wrong("hostnameOverride", problem);
     }
     let labels = own.node_labels.clone().unwrap_or_default();
@@ -153,7 +153,7 @@ fn node(
     }
 }
 
-/// What was said, or what this machine was set to when it joined, or the version of what we follow.
+/// The configured version, or the one that this machine was set to when it joined, or the agent's own.
 fn told_version(own: &GantryConfiguration, around: &Surroundings, checks: &mut Checks<'_>) -> String {
     let stated = own.kubernetes_version.as_deref().filter(|text| !text.is_empty());
     match version::told(stated.unwrap_or(&around.version)) {
@@ -224,7 +224,7 @@ fn images(
     if file.is_some() != programs.is_some() {
         own_checks.wrong(
             "imageCredentialProviderConfig",
-            "needs imageCredentialProviderBinDir, and the reverse; name both, or neither",
+            "needs imageCredentialProviderBinDir and vice versa; set both or neither",
         );
     }
     let one_at_a_time = written.serialize_image_pulls == Some(true);

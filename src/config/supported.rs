@@ -1,5 +1,5 @@
-//! What this version does about each key of KubeletConfiguration: it acts on it, names it in one warning when it says
-//! something else than the default, or does not start then.
+//! How this version treats each key of KubeletConfiguration: it supports the key, or lists it in one warning if its
+//! value is not the default, or refuses to start.
 
 use serde_json::Value;
 
@@ -7,31 +7,31 @@ use super::checks::Checks;
 use super::defaults::default_configuration;
 use super::raw::KubeletConfiguration;
 
-/// What this version does about a key.
+/// How this version treats a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Class {
-    /// It is acted on, or changes nothing for whoever says it.
+    /// The key is supported, or makes no difference to its user.
     Supported,
-    /// Another value than the default has no effect, which is warned about; and why that endangers nothing.
+    /// A non-default value has no effect and is warned about; the text says why that is harmless.
     Harmless(&'static str),
-    /// Another value than the default stops the start: pods, their guarantees or the node's safety would be left out
-    /// without a word. What is wrong with it, and what to write instead.
+    /// A non-default value prevents the start, because ignoring it would silently drop pods, their guarantees or the
+    /// node's safety. The text says what is wrong and what to use instead.
     Refused(&'static str),
 }
 
 use Class::{Harmless, Refused, Supported};
 
-const NOT_COLLECTED: &str = "images are not collected: none is lost";
-const NO_STREAMS: &str = "the port does not serve what it is about";
-const NOT_PLACED: &str = "it says where the system's own processes are; pods are not among them";
-const NOT_PINNED: &str = "no CPUs or memory nodes are dealt to containers, and asking for it is refused";
-const NO_SOFT_EVICTION: &str = "pods are not evicted: less is ended, not more";
-const ALWAYS_STRICT: &str = "what it could switch off stays on";
-const OWN_PACE: &str = "files, objects and the API server are watched, at a pace of our own";
-const ONLY_LOGS: &str = "it is about the agent's own log lines";
+const NOT_COLLECTED: &str = "images are not garbage-collected; none is lost";
+const NO_STREAMS: &str = "the node's port does not serve what it configures";
+const NOT_PLACED: &str = "it names the cgroups of system processes; pods are not among them";
+const NOT_PINNED: &str = "CPUs and memory nodes are not assigned to containers; requesting that is rejected";
+const NO_SOFT_EVICTION: &str = "pods are not evicted: fewer pods end, not more";
+const ALWAYS_STRICT: &str = "what it could disable stays enabled";
+const OWN_PACE: &str = "files, objects and the API server are watched at gantry's own pace";
+const ONLY_LOGS: &str = "it only concerns the agent's own log lines";
 
-/// Every key. A key stands for what is below it. Of what concerns security each value is acted on, stays on the safe
-/// side, or is refused.
+/// Every key, each standing for the keys below it. A security-related value is either supported, or stays on the safe
+/// side, or is rejected.
 const KEYS: &[(&str, Class)] = &[
     ("kind", Supported),
     ("apiVersion", Supported),
@@ -43,11 +43,11 @@ const KEYS: &[(&str, Class)] = &[
     ("httpCheckFrequency", Harmless(OWN_PACE)),
     (
         "staticPodURL",
-        Refused("manifests from a URL are not there yet; use staticPodPath"),
+        Refused("manifests from a URL are not supported yet; use staticPodPath"),
     ),
     (
         "staticPodURLHeader",
-        Harmless("nothing is asked of a URL: staticPodURL is refused"),
+        Harmless("no URL is read: staticPodURL is rejected"),
     ),
     ("address", Supported),
     ("port", Supported),
@@ -66,11 +66,11 @@ const KEYS: &[(&str, Class)] = &[
     ("authorization", Supported),
     (
         "registryPullQPS",
-        Harmless("it is about how fast images are asked for, never by whom"),
+        Harmless("it limits how fast images are pulled, not who may pull them"),
     ),
     (
         "registryBurst",
-        Harmless("it is about how fast images are asked for, never by whom"),
+        Harmless("it limits how fast images are pulled, not who may pull them"),
     ),
     ("imagePullCredentialsVerificationPolicy", Supported),
     ("preloadedImagesVerificationAllowlist", Supported),
@@ -82,7 +82,7 @@ const KEYS: &[(&str, Class)] = &[
     ("healthzBindAddress", Supported),
     (
         "oomScoreAdj",
-        Harmless("it is about the agent's own end where memory is short; its unit says it"),
+        Harmless("it only affects when the agent itself is OOM-killed; the agent's systemd unit sets that"),
     ),
     ("clusterDomain", Supported),
     ("clusterDNS", Supported),
@@ -100,31 +100,34 @@ const KEYS: &[(&str, Class)] = &[
     ("cgroupRoot", Supported),
     ("cgroupsPerQOS", Supported),
     ("cgroupDriver", Supported),
-    ("cpuManagerPolicy", Refused("static is not there yet; write none")),
+    (
+        "cpuManagerPolicy",
+        Refused("static is not supported yet; use none"),
+    ),
     (
         "singleProcessOOMKill",
-        Harmless("it is about which processes of one container end where its memory is short"),
+        Harmless("it controls which processes of one container are OOM-killed together"),
     ),
     ("cpuManagerPolicyOptions", Harmless(NOT_PINNED)),
     ("cpuManagerReconcilePeriod", Harmless(NOT_PINNED)),
     (
         "memoryManagerPolicy",
-        Refused("Static is not there yet; write None"),
+        Refused("Static is not supported yet; use None"),
     ),
     (
         "topologyManagerPolicy",
-        Refused("topology alignment is not there yet; write none"),
+        Refused("topology alignment is not supported yet; use none"),
     ),
     ("topologyManagerScope", Harmless(NOT_PINNED)),
     ("topologyManagerPolicyOptions", Harmless(NOT_PINNED)),
     (
         "qosReserved",
-        Harmless("requests are guaranteed by the pods' own cgroups; this keeps more back for them"),
+        Harmless("the pods' own cgroups guarantee their requests; this would reserve more for them"),
     ),
     ("runtimeRequestTimeout", Supported),
     (
         "hairpinMode",
-        Harmless("the network's plugins say it in their configuration"),
+        Harmless("the configuration of the CNI plugins sets it"),
     ),
     ("maxPods", Supported),
     ("podCIDR", Supported),
@@ -132,14 +135,14 @@ const KEYS: &[(&str, Class)] = &[
     ("resolvConf", Supported),
     (
         "runOnce",
-        Refused("is no longer offered, as in the kubelet; remove it"),
+        Refused("is no longer supported, as in the kubelet; remove it"),
     ),
     ("cpuCFSQuota", Supported),
     ("cpuCFSQuotaPeriod", Supported),
     ("nodeStatusMaxImages", Supported),
     (
         "maxOpenFiles",
-        Harmless("the agent's unit says how many files it may open"),
+        Harmless("the agent's systemd unit limits how many files it may open"),
     ),
     ("contentType", Harmless(OWN_PACE)),
     ("kubeAPIQPS", Harmless(OWN_PACE)),
@@ -156,12 +159,15 @@ const KEYS: &[(&str, Class)] = &[
     ("podsPerCore", Supported),
     (
         "enableControllerAttachDetach",
-        Harmless("volumes that are attached are refused"),
+        Harmless("attachable volumes are rejected"),
     ),
     ("protectKernelDefaults", Supported),
     ("makeIPTablesUtilChains", Supported),
-    ("iptablesMasqueradeBit", Harmless("no rule of ours marks packets")),
-    ("iptablesDropBit", Harmless("no rule of ours marks packets")),
+    (
+        "iptablesMasqueradeBit",
+        Harmless("no rule of gantry marks packets"),
+    ),
+    ("iptablesDropBit", Harmless("no rule of gantry marks packets")),
     ("failSwapOn", Supported),
     ("memorySwap", Supported),
     ("containerLogMaxSize", Supported),
@@ -172,20 +178,20 @@ const KEYS: &[(&str, Class)] = &[
     ("systemReserved", Supported),
     ("kubeReserved", Supported),
     ("reservedSystemCPUs", Harmless(NOT_PINNED)),
-    ("showHiddenMetricsForVersion", Harmless("no metric is hidden")),
+    ("showHiddenMetricsForVersion", Harmless("no metrics are hidden")),
     (
         "systemReservedCgroup",
-        Harmless("enforcing it, by enforceNodeAllocatable, is refused"),
+        Harmless("enforcing it with enforceNodeAllocatable is rejected"),
     ),
     (
         "kubeReservedCgroup",
-        Harmless("enforcing it, by enforceNodeAllocatable, is refused"),
+        Harmless("enforcing it with enforceNodeAllocatable is rejected"),
     ),
     ("enforceNodeAllocatable", Supported),
     ("allowedUnsafeSysctls", Supported),
     (
         "volumePluginDir",
-        Harmless("programs of that directory are never run"),
+        Harmless("programs in that directory are never run"),
     ),
     ("providerID", Supported),
     ("kernelMemcgNotification", Harmless(NO_SOFT_EVICTION)),
@@ -198,15 +204,15 @@ const KEYS: &[(&str, Class)] = &[
     ("enableSystemLogQuery", Harmless(NO_STREAMS)),
     (
         "shutdownGracePeriod",
-        Harmless("pods live on through a stop of the agent; the machine's own end is systemd's"),
+        Harmless("pods keep running when the agent stops; systemd shuts the machine down"),
     ),
     (
         "shutdownGracePeriodCriticalPods",
-        Harmless("as shutdownGracePeriod"),
+        Harmless("see shutdownGracePeriod"),
     ),
     (
         "shutdownGracePeriodByPodPriority",
-        Harmless("as shutdownGracePeriod"),
+        Harmless("see shutdownGracePeriod"),
     ),
     ("crashLoopBackOff", Supported),
     ("reservedMemory", Harmless(NOT_PINNED)),
@@ -215,27 +221,27 @@ const KEYS: &[(&str, Class)] = &[
     ("seccompDefault", Supported),
     (
         "memoryThrottlingFactor",
-        Harmless("memory is not throttled before its limit"),
+        Harmless("memory is not throttled below its limit"),
     ),
     (
         "memoryReservationPolicy",
-        Harmless("memory is not throttled before its limit"),
+        Harmless("memory is not throttled below its limit"),
     ),
     ("registerWithTaints", Supported),
     ("registerNode", Supported),
-    ("tracing", Harmless("nothing is sent to anybody")),
+    ("tracing", Harmless("no traces are sent")),
     ("localStorageCapacityIsolation", Harmless(ALWAYS_STRICT)),
     ("containerRuntimeEndpoint", Supported),
     ("imageServiceEndpoint", Supported),
     ("failCgroupV1", Supported),
     (
         "userNamespaces",
-        Harmless("pods that ask for a user namespace are refused"),
+        Harmless("pods that request a user namespace are rejected"),
     ),
 ];
 
-/// The feature gates that are acted on. Of the others none switches a protection off that is on here, and what one
-/// would bring is refused where a pod or a key asks for it.
+/// The supported feature gates. No other gate disables a protection that is enabled here, and what another gate would
+/// enable is rejected where a pod or a key requests it.
 const GATES: &[&str] = &[
     "ClusterTrustBundle",
     "ClusterTrustBundleProjection",
@@ -244,9 +250,10 @@ const GATES: &[&str] = &[
     "RotateKubeletServerCertificate",
 ];
 
-/// What would leave pods, their guarantees or the node's safety out without a word if it were only warned about.
+/// Reports the values that would silently drop pods, their guarantees or the node's safety if they only produced a
+/// warning.
 pub fn not_there_yet(config: &KubeletConfiguration, checks: &mut Checks<'_>) {
-    let value = serde_json::to_value(config).expect("a configuration is JSON");
+    let value = serde_json::to_value(config).expect("a configuration serializes to JSON");
     for key in differing(&value, &default_configuration()) {
         if let Some(Refused(problem)) = class(&key) {
             checks.wrong(&key, problem);
@@ -254,19 +261,19 @@ pub fn not_there_yet(config: &KubeletConfiguration, checks: &mut Checks<'_>) {
     }
     let enforced = config.enforce_node_allocatable.iter().flatten();
     for entry in enforced.filter(|entry| entry.contains("-reserved")) {
-        let problem = format!("{entry} is not there yet; write [pods]");
+        let problem = format!("{entry} is not supported yet; use [pods]");
         checks.wrong("enforceNodeAllocatable", problem);
     }
 }
 
-/// The keys of a complete configuration that differ from the default and are not acted on.
+/// The keys of a complete configuration that differ from the default and are not supported.
 pub fn without_effect(config: &Value, default: &Value) -> Vec<String> {
     let mut found = differing(config, default);
     found.retain(|key| !matches!(class(key), Some(Supported)));
     found
 }
 
-/// What is done about a key; `None`: nobody has said.
+/// How a key is treated; `None`: it is not classified.
 fn class(path: &str) -> Option<Class> {
     if let Some(gate) = path.strip_prefix("featureGates.") {
         return Some(match GATES.contains(&gate) {
@@ -278,7 +285,7 @@ fn class(path: &str) -> Option<Class> {
     found.map(|(_, class)| *class)
 }
 
-/// The keys whose values differ: those that [`KEYS`] has, and single feature gates.
+/// The keys whose values differ: those in [`KEYS`], and single feature gates.
 fn differing(config: &Value, default: &Value) -> Vec<String> {
     let mut found = Vec::new();
     collect(config, default, "", &mut found);
@@ -289,7 +296,7 @@ fn collect(config: &Value, default: &Value, path: &str, found: &mut Vec<String>)
     if config == default || config.is_null() {
         return;
     }
-    // Inside a struct or a map each key counts for itself.
+    // Inside a struct or a map each key is compared separately.
     match config
         .as_object()
         .filter(|map| class(path).is_none() && !map.is_empty())

@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use crate::model::duration::Span;
 
-/// What the configuration needs to know of the place it is read in.
+/// The environment that the configuration is resolved in.
 #[derive(Debug, Clone)]
 pub struct Surroundings {
     /// The host's name.
     pub hostname: String,
-    /// The directory that relative paths of flags start at.
+    /// The directory that relative paths in flags are resolved against.
     pub directory: PathBuf,
-    /// The version of Kubernetes that this machine was told to tell, as written; empty where it was not.
+    /// The Kubernetes version that this machine is set to report, as written; empty if it is not set.
     pub version: String,
 }
 

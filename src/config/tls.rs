@@ -1,5 +1,5 @@
-//! What the node's port offers to agree on: `tlsMinVersion`, `tlsCipherSuites` and `tlsCurvePreferences`, by the names
-//! and numbers that Go has for them (`staging/src/k8s.io/component-base/cli/flag` of Kubernetes). Pure.
+//! The TLS settings of the node's port: `tlsMinVersion`, `tlsCipherSuites` and `tlsCurvePreferences`, with Go's names
+//! and numbers (`staging/src/k8s.io/component-base/cli/flag` of Kubernetes). Pure.
 
 use std::collections::BTreeSet;
 
@@ -7,14 +7,14 @@ use super::checks::Checks;
 use super::raw::KubeletConfiguration;
 use crate::model::tls::{CipherSuite, Curve, TlsOffer, TlsVersion};
 
-/// What becomes of a name that a kubelet knows.
+/// How a cipher suite known to the kubelet is treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Suite {
     /// It is offered.
     Offered(CipherSuite),
-    /// It is of TLS 1.3, whose suites are always offered, all of them.
+    /// A TLS 1.3 suite; these are always offered, all of them.
     OfTls13,
-    /// It has known weaknesses (Go's `InsecureCipherSuites`, and those without forward secrecy): it is not offered.
+    /// Insecure (Go's `InsecureCipherSuites`, and suites without forward secrecy); never offered.
     Weak,
 }
 
@@ -76,7 +76,7 @@ const SUITES: &[(&str, Suite)] = &[
     ("TLS_RSA_WITH_RC4_128_SHA", Weak),
 ];
 
-/// Groups by Go's `CurveID`; `None`: it is not offered here.
+/// Groups by Go's `CurveID`; `None`: not supported.
 const CURVES: &[(i32, &str, Option<Curve>)] = &[
     (23, "P-256", Some(Curve::P256)),
     (24, "P-384", Some(Curve::P384)),
@@ -87,7 +87,7 @@ const CURVES: &[(i32, &str, Option<Curve>)] = &[
     (4589, "SecP384r1MLKEM1024", None),
 ];
 
-/// The part of the configuration of this name.
+/// The configuration section of this name.
 pub(super) fn offer(written: &KubeletConfiguration, checks: &mut Checks<'_>) -> TlsOffer {
     let minimum = minimum(written.tls_min_version.as_deref(), checks);
     TlsOffer {
@@ -105,16 +105,13 @@ fn minimum(name: Option<&str>, checks: &mut Checks<'_>) -> TlsVersion {
         Some(old @ ("VersionTLS10" | "VersionTLS11")) => {
             checks.warn(
                 key,
-                format!("{old} is not offered; the node's port speaks TLS 1.2 and 1.3"),
+                format!("{old} is not supported; the node's port accepts TLS 1.2 and 1.3"),
             );
             TlsVersion::Tls12
         }
         Some(other) => {
             let known = "VersionTLS12, VersionTLS13";
-            checks.wrong(
-                key,
-                format!("{other:?} is no version of TLS; write one of {known}"),
-            );
+            checks.wrong(key, format!("{other:?} is not a TLS version; use one of {known}"));
             TlsVersion::Tls13
         }
     }
@@ -136,27 +133,31 @@ fn suites(
             None => {
                 checks.wrong(
                     key,
-                    format!("{name:?} is no cipher suite; write one of {}", offerable()),
+                    format!("{name:?} is not a cipher suite; use one of {}", offerable()),
                 );
                 is_wrong = true;
             }
         }
     }
     if minimum == TlsVersion::Tls13 {
-        checks.warn(key, "the cipher suites of TLS 1.3 cannot be chosen: with tlsMinVersion VersionTLS13 they have no effect");
+        checks.warn(
+            key,
+            "the cipher suites of TLS 1.3 cannot be configured: with tlsMinVersion VersionTLS13 they \
+         have no effect",
+        );
     } else if offered.is_empty() && !of_tls13 && !is_wrong {
-        let remedy = format!("write one of {}, or tlsMinVersion: VersionTLS13", offerable());
-        checks.wrong(key, format!("none of {} is offered; {remedy}", weak.join(", ")));
+        let remedy = format!("use one of {}, or tlsMinVersion: VersionTLS13", offerable());
+        checks.wrong(key, format!("none of {} is supported; {remedy}", weak.join(", ")));
     } else if !weak.is_empty() {
         checks.warn(
             key,
-            format!("not offered, for their weaknesses: {}", weak.join(", ")),
+            format!("not supported because they are insecure: {}", weak.join(", ")),
         );
     }
     Some(offered)
 }
 
-/// The names that can be written, the newer ones where there are two.
+/// The names that can be configured; the newer one of two synonyms.
 fn offerable() -> String {
     let is_offered = |(name, suite): &&(&str, Suite)| matches!(suite, Offered(_)) && name.contains("_SHA");
     let names = SUITES.iter().filter(is_offered).map(|(name, _)| *name);
@@ -170,21 +171,24 @@ fn curves(numbers: Option<&[i32]>, checks: &mut Checks<'_>) -> Option<Vec<Curve>
     let known = "29 (X25519), 23 (P-256), 24 (P-384)";
     for number in numbers {
         if !seen.insert(*number) {
-            checks.wrong(key, format!("{number} is there twice; keep one"));
+            checks.wrong(key, format!("{number} is listed twice; keep one"));
         }
         match CURVES.iter().find(|(curve, ..)| curve == number) {
             Some((_, _, Some(curve))) => offered.push(*curve),
             Some((_, name, None)) => others.push(*name),
-            None => checks.wrong(key, format!("{number} is no curve; write some of {known}")),
+            None => checks.wrong(key, format!("{number} is not a curve; use some of {known}")),
         }
     }
     if offered.is_empty() && !others.is_empty() {
         checks.wrong(
             key,
-            format!("{} cannot be offered; write some of {known}", others.join(", ")),
+            format!("none of {} is supported; use some of {known}", others.join(", ")),
         );
     } else if !others.is_empty() {
-        checks.warn(key, format!("not offered in this version: {}", others.join(", ")));
+        checks.warn(
+            key,
+            format!("not supported in this version: {}", others.join(", ")),
+        );
     }
     Some(offered)
 }
@@ -244,7 +248,7 @@ mod tests {
             Tls12,
             None,
             None,
-            "VersionTLS10 is not offered",
+            "VersionTLS10 is not supported",
         );
         let suites = json!([
             "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
@@ -252,7 +256,7 @@ mod tests {
         ]);
         let both: &[CipherSuite] = &[EcdheRsaAes128Gcm, EcdheEcdsaChacha20];
         check(json!({"tlsCipherSuites": suites}), Tls12, Some(both), None, "");
-        // As hardening guides have it.
+        // As hardening guides recommend.
         let weak = json!([
             "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
             "TLS_RSA_WITH_AES_128_GCM_SHA256"
@@ -267,7 +271,7 @@ mod tests {
         let newer = json!({"tlsCipherSuites": ["TLS_AES_128_GCM_SHA256"]});
         check(newer, Tls12, Some(&[]), None, "");
         let without_effect = json!({"tlsMinVersion": "VersionTLS13", "tlsCipherSuites": suites});
-        check(without_effect, Tls13, Some(both), None, "cannot be chosen");
+        check(without_effect, Tls13, Some(both), None, "cannot be configured");
         check(
             json!({"tlsCurvePreferences": [29, 23]}),
             Tls12,
@@ -293,18 +297,18 @@ mod tests {
         };
         check(
             json!({"tlsMinVersion": "TLS1.3"}),
-            "tlsMinVersion: \"TLS1.3\" is no version",
+            "tlsMinVersion: \"TLS1.3\" is not a TLS version",
         );
         check(
             json!({"tlsCipherSuites": ["AES"]}),
-            "tlsCipherSuites: \"AES\" is no cipher suite; write one of TLS_ECDHE",
+            "tlsCipherSuites: \"AES\" is not a cipher suite; use one of TLS_ECDHE",
         );
         check(
             json!({"tlsCipherSuites": ["TLS_RSA_WITH_RC4_128_SHA"]}),
-            "none of TLS_RSA_WITH_RC4_128_SHA is offered",
+            "none of TLS_RSA_WITH_RC4_128_SHA is supported",
         );
-        check(json!({"tlsCurvePreferences": [25]}), "P-521 cannot be offered");
-        check(json!({"tlsCurvePreferences": [29, 1]}), "1 is no curve");
-        check(json!({"tlsCurvePreferences": [29, 29]}), "29 is there twice");
+        check(json!({"tlsCurvePreferences": [25]}), "none of P-521 is supported");
+        check(json!({"tlsCurvePreferences": [29, 1]}), "1 is not a curve");
+        check(json!({"tlsCurvePreferences": [29, 29]}), "29 is listed twice");
     }
 }

@@ -1,5 +1,5 @@
-//! What a complete KubeletConfiguration may not say (`pkg/kubelet/apis/config/validation` of Kubernetes v1.36,
-//! in our words). Pure. Each problem names its key, who said it, and what to write instead.
+//! Validates a complete KubeletConfiguration (`pkg/kubelet/apis/config/validation` of Kubernetes v1.36, with gantry's
+//! messages). Pure. Each problem names the key, its origin, and the remedy.
 
 use std::net::IpAddr;
 
@@ -9,7 +9,7 @@ use super::raw::KubeletConfiguration;
 use super::supported::not_there_yet;
 use crate::model::duration::Span;
 
-/// Checks everything that needs no other machine or file.
+/// Validates everything that needs no access to the machine or to files.
 pub fn validate(config: &KubeletConfiguration, checks: &mut Checks<'_>) {
     ranges(config, checks);
     choices(config, checks);
@@ -249,7 +249,7 @@ fn relations(config: &KubeletConfiguration, checks: &mut Checks<'_>) {
     {
         checks.wrong(
             "shutdownGracePeriodByPodPriority",
-            "cannot stand beside shutdownGracePeriod; keep one",
+            "cannot be combined with shutdownGracePeriod; keep one",
         );
     }
     if config.serialize_image_pulls == Some(true) && config.max_parallel_image_pulls > Some(1) {
@@ -280,7 +280,7 @@ fn relations(config: &KubeletConfiguration, checks: &mut Checks<'_>) {
         {
             checks.wrong(
                 key,
-                format!("{address:?} is not an IP address; 0.0.0.0 or :: means all"),
+                format!("{address:?} is not an IP address; 0.0.0.0 or :: means all addresses"),
             );
         }
     }

@@ -1,4 +1,4 @@
-//! For which images on the node pods must show credentials (`validation.go` of Kubernetes v1.36). Pure.
+//! For which images on the node a pod must present credentials (`validation.go` of Kubernetes v1.36). Pure.
 
 use super::checks::Checks;
 use super::defaults::{VERIFICATION, VERIFICATION_GATE};
@@ -18,7 +18,8 @@ pub(super) fn verification(written: &KubeletConfiguration, checks: &mut Checks<'
     if gates.and_then(|gates| gates.get(gate)) == Some(&false) {
         for key in [VERIFICATION, ALLOWLIST] {
             if checks.is_stated(key) {
-                let problem = format!("needs the feature gate {gate}, which is off; remove one of them");
+                let problem =
+                    format!("needs the feature gate {gate}, which is off; remove one of the two settings");
                 checks.wrong(key, problem);
             }
         }

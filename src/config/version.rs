@@ -1,22 +1,23 @@
-//! Which version of Kubernetes the node tells. Pure.
+//! The Kubernetes version that the node reports. Pure.
 //!
-//! kubeadm and the control plane refuse a node that is newer than themselves, so a node of an older cluster tells that
-//! cluster's version: what differs between these versions is offered to a node, not demanded of it.
+//! kubeadm and the control plane reject a node that is newer than themselves, so a node of an older cluster reports
+//! that cluster's version. This is safe because the versions differ in what they offer to a node, not in what they
+//! require of it.
 
 use super::KUBERNETES_VERSION;
 
-/// The minor versions that may be told.
+/// The minor versions that may be reported.
 const MINORS: std::ops::RangeInclusive<u32> = 33..=36;
 
-/// The version to tell, checked; our own where nothing is stated.
+/// Validates the version to report; the agent's own if none is stated.
 pub fn told(stated: &str) -> Result<String, String> {
     let stated = stated.trim();
     if stated.is_empty() {
         return Ok(KUBERNETES_VERSION.to_owned());
     }
-    let problem = || format!("{stated:?} is no version that can be told; write v1.33.0 to v1.36.x");
+    let problem = || format!("{stated:?} is not a version that the node can report; use v1.33.0 to v1.36.x");
     let numbers = stated.strip_prefix('v').ok_or_else(problem)?;
-    // Behind the numbers a vendor may have written its own.
+    // A vendor's suffix may follow the numbers.
     let numbers = numbers.split(['-', '+']).next().unwrap_or_default();
     let parts: Vec<u32> = numbers.split('.').map_while(|part| part.parse().ok()).collect();
     match parts[..] {

@@ -1,24 +1,24 @@
 //! YAML or JSON text as plain values, with the line of every key.
 //!
-//! Pure: text in, documents out. Limits keep a hostile or broken file from costing more than it is worth.
+//! Pure: text in, documents out. Limits bound the cost of a hostile or broken file.
 
 use std::collections::{BTreeMap, HashMap};
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 use serde_json::{Map, Number, Value};
 
-/// Nodes that one file may have after its aliases are expanded.
+/// The maximum number of nodes in one file after alias expansion.
 const MAX_NODES: usize = 100_000;
 /// How deep a file may nest.
 const MAX_DEPTH: usize = 64;
 
-/// The way to a value: keys, and indices in decimal.
+/// The path to a value: keys, and indices in decimal.
 pub type KeyPath = Vec<String>;
 
 /// One document of a file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Document {
-    /// What it says.
+    /// Why.
     pub value: Value,
     /// The line on which it starts, from 1.
     pub line: usize,
@@ -27,7 +27,7 @@ pub struct Document {
 }
 
 impl Document {
-    /// The line of a value, or of the nearest thing around it that has one.
+    /// The line of a value, or of its nearest parent that has one.
     pub fn line_of(&self, path: &[String]) -> usize {
         (0..=path.len())
             .rev()
@@ -37,17 +37,17 @@ impl Document {
     }
 }
 
-/// Why a text is not YAML that we read.
+/// Why a text cannot be parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {problem}")]
 pub struct SyntaxError {
     /// The line, from 1.
     pub line: usize,
-    /// What is wrong there.
+    /// The problem.
     pub problem: String,
 }
 
-/// Reads all documents of a text; empty ones are left out.
+/// Reads all documents of a text; empty ones are skipped.
 pub fn read(text: &str) -> Result<Vec<Document>, SyntaxError> {
     let mut reader = Reader {
         events: Parser::new_from_str(text),
@@ -116,10 +116,9 @@ impl<'a> Reader<'a> {
             Event::SequenceStart(anchor, _) => (self.sequence()?, anchor),
             Event::MappingStart(anchor, _) => (self.mapping()?, anchor),
             Event::Alias(anchor) => {
-                let (value, size) =
-                    self.anchors.get(&anchor).cloned().ok_or_else(|| {
-                        problem(line, "an alias to something that is not there yet".to_owned())
-                    })?;
+                let (value, size) = self.anchors.get(&anchor).cloned().ok_or_else(|| {
+                    problem(line, "an alias to an anchor that is not defined yet".to_owned())
+                })?;
                 self.count(size, line)?;
                 (value, 0)
             }
@@ -162,11 +161,11 @@ impl<'a> Reader<'a> {
             let key = match event {
                 Event::MappingEnd => return Ok(Value::Object(map)),
                 Event::Scalar(key, ..) => key.into_owned(),
-                _ => return Err(problem(line, "a key must be a plain word".to_owned())),
+                _ => return Err(problem(line, "a key must be a scalar".to_owned())),
             };
             self.path.push(key);
             if let Some(first) = self.lines.insert(self.path.clone(), line) {
-                let message = format!("key {} is there twice, first on line {first}", show(&self.path));
+                let message = format!("key {} appears twice, first on line {first}", show(&self.path));
                 return Err(problem(line, message));
             }
             let (event, span) = self.next()?;
@@ -199,8 +198,8 @@ pub fn show(path: &[String]) -> String {
     shown
 }
 
-/// What an unquoted scalar means: the core schema, and YAML 1.1's yes/no/on/off, which the kubelet's reader
-/// takes for booleans too.
+/// Resolves an unquoted scalar: the core schema, plus YAML 1.1's yes/no/on/off, which the kubelet's parser treats as
+/// booleans too.
 fn plain_scalar(text: &str) -> Value {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Value::Null,
@@ -268,9 +267,9 @@ mod tests {
 
     #[test]
     fn broken_texts() {
-        check_error("a: 1\nb: 2\na: 3\n", 3, "a is there twice, first on line 1");
-        check_error("a:\n  b: 1\n  b: 2\n", 3, "a.b is there twice, first on line 2");
-        check_error("? [x]\n: 1\n", 1, "a key must be a plain word");
+        check_error("a: 1\nb: 2\na: 3\n", 3, "a appears twice, first on line 1");
+        check_error("a:\n  b: 1\n  b: 2\n", 3, "a.b appears twice, first on line 2");
+        check_error("? [x]\n: 1\n", 1, "a key must be a scalar");
         check_error("a: *x\n", 1, "");
         check_error(&"[".repeat(100), 1, "nested deeper");
         check_error("a: [1, 2\nb: 3\n", 2, "");

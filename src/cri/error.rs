@@ -10,7 +10,7 @@ use tonic::{Code, Status};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{call}: {}", self.grpc_text())]
 pub struct CriError {
-    /// The CRI call: `RunPodSandbox`.
+    /// The CRI call, for example `RunPodSandbox`.
     pub call: &'static str,
     /// gRPC's code.
     pub code: Code,
@@ -19,19 +19,19 @@ pub struct CriError {
     origin: Origin,
 }
 
-/// Who made the error.
+/// Where the error comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Origin {
     /// The runtime answered with it.
     Runtime,
-    /// The connection failed: nobody answered.
+    /// The connection failed: there was no answer.
     Wire,
 }
 
 impl CriError {
     pub(crate) fn from_status(call: &'static str, status: &Status) -> Self {
-        // tonic attaches a source to the statuses that it makes itself of transport errors, and to none that
-        // a server sent. While containerd loads its plugins the socket answers, but only this.
+        // tonic attaches a source to statuses that it makes from transport errors, and none to those that a server
+        // sent. While containerd loads its plugins the socket answers, but only with this.
         let starting = status.message().contains("server is not initialized yet");
         if status.source().is_some() || status.code() == Code::Unavailable || starting {
             let mut message = status.message().to_owned();
@@ -74,24 +74,25 @@ impl CriError {
         }
     }
 
-    /// Nobody answered: the socket is missing or refuses, the connection broke, or the runtime is starting.
+    /// There was no answer: the socket is missing or refuses connections, the connection broke, or the runtime is
+    /// starting.
     pub fn is_unreachable(&self) -> bool {
         self.origin == Origin::Wire
     }
 
-    /// The runtime does not know the thing: for a removal that means done.
+    /// The runtime does not know the object: for a removal that means done.
     pub fn not_found(&self) -> bool {
         self.code == Code::NotFound
     }
 
-    /// The runtime does not know the call.
+    /// The runtime does not support the call.
     pub fn unimplemented(&self) -> bool {
-        // containerd before 2.3 answers some calls that it has not with `Unknown` and this text.
+        // containerd before 2.3 answers some unsupported calls with `Unknown` and this text.
         self.code == Code::Unimplemented
             || (self.code == Code::Unknown && self.message.contains("not implemented"))
     }
 
-    /// The error in the words of grpc-go, which the kubelet puts into events and messages as they are.
+    /// The error in the wording of grpc-go, which the kubelet copies into events and messages.
     pub fn grpc_text(&self) -> String {
         let code = match self.code {
             Code::Cancelled => "Canceled".to_owned(),
@@ -103,7 +104,7 @@ impl CriError {
 
 /// An endpoint of the configuration that is not a unix socket.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the endpoint {endpoint:?} is not a unix socket; write unix:///run/containerd/containerd.sock")]
+#[error("the endpoint {endpoint:?} is not a unix socket; use unix:///run/containerd/containerd.sock")]
 pub struct EndpointError {
     /// As configured.
     pub endpoint: String,

@@ -1,8 +1,8 @@
-//! What containerd tells by itself: the task events of its own API, which every version since 1.6 has. CRI's
-//! own `GetContainerEvents` exists only in newer ones.
+//! containerd's own events: the task events of its own API, which every version since 1.6 has. CRI's own
+//! `GetContainerEvents` exists only in newer ones.
 //!
-//! An event says that something happened, never what is so now: the reader asks CRI. Events may be lost
-//! while disconnected, so each connection begins with [`Event::Connected`], upon which everything is read.
+//! An event says that something happened, not what the state is now: the reader queries CRI. Events may be lost while
+//! disconnected, so each connection begins with [`Event::Connected`], after which everything is read.
 
 use std::time::Duration;
 
@@ -18,26 +18,26 @@ use tonic::{Code, Status, Streaming};
 
 use super::{NAMESPACE, Runtime, connect_lazily, in_namespace};
 
-/// How long to wait before connecting anew, the first time and at most.
+/// How long to wait before reconnecting, the first time and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
-/// The topic of the event that the agent itself causes, to learn that events come.
+/// The topic of the event that the agent itself publishes, to learn that events arrive.
 const KNOCK: &str = "/gantry/subscribed";
-/// How long after one knock the next follows, the first time and at most.
+/// The pause between two such events, the first time and at most.
 const KNOCKS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(10));
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// The stream begins; what came before it is unknown.
+    /// The stream starts; earlier events are unknown.
     Connected,
-    /// The stream broke; it is being connected anew.
+    /// The stream broke; reconnecting.
     Disconnected,
-    /// The runtime is not containerd: nothing will ever come.
+    /// The runtime is not containerd: no event will ever arrive.
     Unsupported,
-    /// Something happened to a container or to a sandbox, whose id it is.
+    /// Something happened to the container or sandbox with this id.
     Container(String, Kind),
-    /// An image came, changed or went.
+    /// An image appeared, changed or was removed.
     Images,
 }
 
@@ -48,16 +48,16 @@ pub enum Kind {
     Started,
     /// Its first process ended.
     Exited,
-    /// The kernel killed a process of it for lack of memory.
+    /// The kernel killed one of its processes for lack of memory.
     OutOfMemory,
-    /// Its ended task was collected: the runtime is about to note its exit.
+    /// Its ended task was collected: the runtime is about to record its exit.
     Collected,
     /// It was removed.
     Removed,
 }
 
-/// Reads containerd's events into `out` for as long as somebody listens. It has a connection of its own: a
-/// reader that is slow must not use up the window of the calls' connection.
+/// Reads containerd's events into `out` while it has a receiver. It has a connection of its own: a slow reader must not
+/// use up the flow-control window of the calls' connection.
 pub async fn subscribe(runtime: &Runtime, out: mpsc::Sender<Event>) {
     let channel = connect_lazily(runtime.socket());
     let mut backoff = BACKOFF.0;
@@ -75,33 +75,33 @@ pub async fn subscribe(runtime: &Runtime, out: mpsc::Sender<Event>) {
                         return;
                     }
                 }
-                tracing::debug!("the stream of containerd's events ended");
+                tracing::debug!("containerd's event stream ended");
                 if out.send(Event::Disconnected).await.is_err() {
                     return;
                 }
             }
             Err(status) if status.code() == Code::Unimplemented => {
-                // Closing `out` would end the reader's loop; the reader must know why instead.
+                // Closing `out` would end the reader's loop; the reader needs the reason instead.
                 let _ = out.send(Event::Unsupported).await;
                 out.closed().await;
                 return;
             }
-            Err(status) => tracing::debug!(error = %status, "no stream of containerd's events"),
+            Err(status) => tracing::debug!(error = %status, "cannot open containerd's event stream"),
         }
         tokio::time::sleep(backoff).await;
         backoff = BACKOFF.1.min(backoff * 2);
     }
 }
 
-/// Subscribes. containerd answers a subscription with the first event that it tells, so on a quiet node nobody
-/// would know that the stream stands: until the answer is there, the agent publishes an event that only it listens to.
+/// Subscribes. containerd answers a subscription with the first event that it sends, so on a quiet node nothing would
+/// show that the stream is open: until the answer arrives, the agent publishes an event that only it subscribes to.
 async fn open(channel: Channel) -> Result<Streaming<Envelope>, Status> {
     let request = SubscribeRequest { filters: filters() };
     let mut subscriber = EventsClient::new(channel.clone());
     let mut answer = std::pin::pin!(subscriber.subscribe(request));
     let mut pause = KNOCKS.0;
     loop {
-        // A knock that is cut short by the answer has done its work. The subscription is sent first.
+        // A publication that the answer cuts short has done its work. The subscription is sent first.
         tokio::select! {
             biased;
             answer = &mut answer => return answer.map(tonic::Response::into_inner),
@@ -110,7 +110,7 @@ async fn open(channel: Channel) -> Result<Streaming<Envelope>, Status> {
     }
 }
 
-/// Publishes the event that nobody else listens to. Whether that failed, the answer to the subscription tells.
+/// Publishes the event that only the agent subscribes to. Whether that failed shows in the answer to the subscription.
 async fn knock_after(pause: Duration, channel: Channel) {
     tokio::time::sleep(pause).await;
     let request = in_namespace(PublishRequest {
@@ -121,7 +121,7 @@ async fn knock_after(pause: Duration, channel: Channel) {
         }),
     });
     if let Err(error) = EventsClient::new(channel).publish(request).await {
-        tracing::trace!(%error, "no event can be published");
+        tracing::trace!(%error, "cannot publish an event");
     }
 }
 
@@ -140,7 +140,7 @@ fn filters() -> Vec<String> {
     whole.into_iter().chain([images]).collect()
 }
 
-/// The topic names the type of the message. A message that cannot be read is skipped: the relist is the net.
+/// The topic names the type of the message. A message that cannot be parsed is skipped: the relist is the safety net.
 fn decode(envelope: &Envelope) -> Option<Event> {
     let body = envelope.event.as_ref().map_or(&[][..], |event| &event.value);
     let (id, kind) = match envelope.topic.as_str() {
@@ -148,7 +148,7 @@ fn decode(envelope: &Envelope) -> Option<Event> {
         "/tasks/start" => (TaskStart::decode(body).ok()?.container_id, Kind::Started),
         "/tasks/exit" => {
             let exit = TaskExit::decode(body).ok()?;
-            // The end of an `exec` is told by the same message with the id of the exec.
+            // The end of an `exec` is reported by the same message with the id of the exec.
             if exit.id != exit.container_id && !exit.id.is_empty() {
                 return None;
             }

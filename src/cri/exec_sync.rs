@@ -7,7 +7,7 @@ use k8s_cri::v1;
 use super::{CriError, Runtime};
 
 impl Runtime {
-    /// Runs a command in a container to its end; `None` waits for ever, as the runtime has it.
+    /// Runs a command in a container to its end; `None` waits forever, as CRI defines it.
     pub async fn exec_sync(
         &self,
         id: &str,
@@ -20,7 +20,7 @@ impl Runtime {
             cmd: command,
             timeout: seconds,
         };
-        // The runtime ends the command by itself, and needs a moment to say so.
+        // The runtime ends the command itself, and needs a moment to report it.
         let deadline = timeout.map_or(Duration::MAX, |timeout| timeout.saturating_add(self.timeout));
         self.within("ExecSync", deadline, self.pods.clone().exec_sync(request))
             .await

@@ -7,7 +7,7 @@ use k8s_cri::v1;
 use super::{CriError, Runtime};
 
 impl Runtime {
-    /// The image of that name or id, `None` where the runtime has it not.
+    /// The image with that name or id; `None` if the runtime does not have it.
     pub async fn image_status(&self, image: v1::ImageSpec) -> Result<Option<v1::Image>, CriError> {
         let request = v1::ImageStatusRequest {
             image: Some(image),
@@ -20,8 +20,8 @@ impl Runtime {
                 self.images.clone().image_status(request),
             )
             .await?;
-        // An image without an id, or with neither name nor digest, is as good as none (cri-client,
-        // remote_image.go, reports the first as an error; containerd never answers it).
+        // An image without an id, or with neither name nor digest, counts as none (cri-client, remote_image.go, reports
+        // the first as an error; containerd never returns it).
         Ok(answer.image.filter(|image| !image.id.is_empty()))
     }
 
@@ -79,7 +79,7 @@ impl Runtime {
         .await
     }
 
-    /// The directory that the runtime keeps images in, where it tells one.
+    /// The runtime's image directory, if the runtime reports it.
     pub async fn images_dir(&self) -> Option<PathBuf> {
         let usage = self
             .image_fs_info()

@@ -1,8 +1,8 @@
-//! The wire to the container runtime: CRI v1 over a unix socket, with a deadline on every call and a
-//! connection that comes back by itself.
+//! The wire to the container runtime: CRI v1 over a unix socket, with a deadline on every call and a connection that
+//! recovers by itself.
 //!
-//! Knows neither pods nor policy. Nothing is retried here: a failed call is told as it failed, and whoever
-//! owns the operation decides.
+//! Knows neither pods nor policy. Nothing is retried here: a failed call is returned as it failed, and the owner of the
+//! operation decides.
 
 mod error;
 mod exec_sync;
@@ -47,7 +47,7 @@ pub fn in_namespace<T>(message: T) -> Request<T> {
 pub struct Settings {
     /// The socket of the runtime service (`containerRuntimeEndpoint`).
     pub runtime: PathBuf,
-    /// The socket of the image service (`imageServiceEndpoint`), the same where unset.
+    /// The socket of the image service (`imageServiceEndpoint`); the same if unset.
     pub images: PathBuf,
     /// `runtimeRequestTimeout`, 2 min: every call but pulls; stopping a container gets its grace on top.
     pub timeout: Duration,
@@ -88,7 +88,7 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// Prepares the connection; must be called within a tokio runtime. Nothing is sent yet.
+    /// Prepares the connection; must be called within a tokio runtime. Sends nothing yet.
     pub fn new(settings: &Settings) -> Self {
         let channel = connect_lazily(&settings.runtime);
         let images = if settings.images == settings.runtime {
@@ -132,7 +132,7 @@ impl Runtime {
         }
     }
 
-    /// What the runtime tells beside its conditions; the keys are its own (containerd: `config`, a JSON text).
+    /// What the runtime reports beside its conditions; the keys are its own (containerd: `config`, a JSON text).
     pub async fn verbose_info(&self) -> Result<HashMap<String, String>, CriError> {
         let request = v1::StatusRequest { verbose: true };
         let answer = self
@@ -141,7 +141,7 @@ impl Runtime {
         Ok(answer.info)
     }
 
-    /// The cgroup driver that the runtime tells (KEP-4033), `None` where it cannot.
+    /// The cgroup driver that the runtime reports (KEP-4033); `None` if it cannot.
     pub async fn cgroup_driver(&self) -> Option<CgroupDriver> {
         let linux = self.runtime_config().await.ok()?.linux?;
         match linux.cgroup_driver() {
@@ -150,7 +150,7 @@ impl Runtime {
         }
     }
 
-    /// What the runtime tells of its cgroup driver; containerd does since 2.0, older ones answer
+    /// The runtime's answer about its cgroup driver; containerd supports this since 2.0, older versions return
     /// `Unimplemented`.
     pub async fn runtime_config(&self) -> Result<v1::RuntimeConfigResponse, CriError> {
         let request = v1::RuntimeConfigRequest {};
@@ -162,8 +162,8 @@ impl Runtime {
         .await
     }
 
-    /// Dropping the call at its deadline resets the stream, which is how the runtime learns that nobody waits
-    /// any more. A `grpc-timeout` header would tell it the same and race with this clock.
+    /// Dropping the call at its deadline resets the stream, which shows the runtime that the caller no longer waits. A
+    /// `grpc-timeout` header would do the same and race with this clock.
     async fn within<T>(
         &self,
         call: &'static str,
@@ -178,8 +178,8 @@ impl Runtime {
     }
 }
 
-/// The cgroup driver of containerd's default runtime, read from its configuration as [`Runtime::verbose_info`]
-/// shows it: for versions before 2.0, which do not tell it otherwise.
+/// The cgroup driver of containerd's default runtime, read from its configuration as in [`Runtime::verbose_info`]: for
+/// versions before 2.0, which do not report it otherwise.
 pub fn configured_driver(info: &HashMap<String, String>) -> Option<CgroupDriver> {
     let config: serde_json::Value = serde_json::from_str(info.get("config")?).ok()?;
     let containerd = config.get("containerd")?;

@@ -7,7 +7,7 @@ use k8s_cri::v1;
 use super::{CriError, Runtime};
 
 impl Runtime {
-    /// Makes and starts a sandbox by that handler, the default one where it is empty, and returns its id.
+    /// Creates and starts a sandbox with that handler, the default one if empty, and returns its id.
     pub async fn run_pod_sandbox(
         &self,
         config: v1::PodSandboxConfig,
@@ -27,7 +27,7 @@ impl Runtime {
         Ok(answer.pod_sandbox_id)
     }
 
-    /// Stops a sandbox and what runs in it; its network goes.
+    /// Stops a sandbox, the containers in it and its network.
     pub async fn stop_pod_sandbox(&self, id: &str) -> Result<(), CriError> {
         let request = v1::StopPodSandboxRequest {
             pod_sandbox_id: id.to_owned(),
@@ -140,7 +140,7 @@ impl Runtime {
         Ok(())
     }
 
-    /// Gives a container other resources while it runs.
+    /// Updates a container's resources while it runs.
     pub async fn update_container_resources(
         &self,
         id: String,
@@ -160,7 +160,7 @@ impl Runtime {
         Ok(())
     }
 
-    /// The memory that a container uses, in bytes; `None` where the runtime does not tell it.
+    /// The memory that a container uses, in bytes; `None` if the runtime does not report it.
     pub async fn memory_in_use(&self, id: &str) -> Result<Option<u64>, CriError> {
         let request = v1::ContainerStatsRequest {
             container_id: id.to_owned(),
@@ -173,7 +173,7 @@ impl Runtime {
             )
             .await?;
         let memory = answer.stats.and_then(|stats| stats.memory);
-        // Older runtimes tell only what cannot be had back at once.
+        // Older runtimes report only memory that cannot be reclaimed at once.
         let told = memory.and_then(|memory| memory.usage_bytes.or(memory.working_set_bytes));
         Ok(told.map(|bytes| bytes.value))
     }
@@ -221,7 +221,7 @@ impl Runtime {
         answer.status.ok_or_else(|| CriError::empty("ContainerStatus"))
     }
 
-    /// Has the runtime write a container's log to a new file, after the old one was renamed.
+    /// Has the runtime open a new log file for a container, after the old one was renamed.
     pub async fn reopen_container_log(&self, id: &str) -> Result<(), CriError> {
         let request = v1::ReopenContainerLogRequest {
             container_id: id.to_owned(),

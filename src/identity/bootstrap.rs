@@ -1,8 +1,8 @@
-//! The node's first certificate: asked for with the credentials of the bootstrap kubeconfig, whose cluster the node's
+//! The node's first certificate: requested with the credentials of the bootstrap kubeconfig, whose cluster the node's
 //! own kubeconfig then names.
 //!
-//! The certificate is stored before the kubeconfig is written: an agent that is killed in between finds it there, and
-//! asks the cluster whether it is of it.
+//! The certificate is stored before the kubeconfig is written: an agent that was killed in between finds the
+//! certificate and asks the cluster whether it accepts it.
 
 use std::path::{Path, PathBuf};
 
@@ -28,32 +28,32 @@ pub enum BootstrapError {
     /// A kubeconfig cannot be used.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// There is nothing to begin with.
+    /// There are no credentials to start with.
     #[error(
-        "the node's certificate {why}, and there is no bootstrap kubeconfig to ask for another one with; \
-         join the cluster with `gantry join`, or have --bootstrap-kubeconfig name a file that is there ({} is not)",
+        "the node's certificate {why}, and there is no bootstrap kubeconfig to request another one with; join the \
+         cluster with `gantry join`, or set --bootstrap-kubeconfig to an existing file ({} does not exist)",
         bootstrap.as_ref().map_or_else(|| "none".to_owned(), |path| path.display().to_string())
     )]
     Nothing {
         /// What is wrong with the certificate.
         why: String,
-        /// The bootstrap kubeconfig that is not there.
+        /// The missing bootstrap kubeconfig.
         bootstrap: Option<PathBuf>,
     },
     /// The credentials of the bootstrap kubeconfig are not accepted.
     #[error(
-        "the token of {} is not accepted by the API server: it has expired, or is of another cluster; make one with \
-         `kubeadm token create` on the control plane and join anew",
+        "the API server does not accept the token in {}: it has expired or belongs to another cluster; create one \
+         with `kubeadm token create` on the control plane and join again",
         path.display()
     )]
     Token {
         /// The bootstrap kubeconfig.
         path: PathBuf,
     },
-    /// No certificate was had.
+    /// No certificate was issued.
     #[error(transparent)]
     Signing(SigningError),
-    /// What is there cannot be stored.
+    /// The certificate cannot be stored.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The kubeconfig cannot be written.
@@ -61,29 +61,29 @@ pub enum BootstrapError {
     File(#[from] FileError),
 }
 
-/// What the node has.
+/// The state of the node's credentials.
 #[derive(Debug)]
 pub enum CredentialState {
-    /// A kubeconfig that can be used.
+    /// The kubeconfig can be used.
     Ready,
-    /// None, or one whose certificate cannot be used any more, and why, as the end of a sentence.
+    /// There is none, or its certificate cannot be used any more; the reason, as the end of a sentence.
     Needed(String),
 }
 
-/// What the files say; nothing is asked. An error is a kubeconfig that is there and cannot be read, without another
-/// one to begin anew with.
+/// What the files say; no request is sent. The error is an unreadable kubeconfig without a bootstrap kubeconfig to
+/// start over with.
 pub fn credential_state(settings: &Settings, now: Timestamp) -> Result<CredentialState, ClientError> {
     let can_begin = settings.bootstrap.as_ref().is_some_and(|path| path.exists());
     if !settings.kubeconfig.exists() {
         return match can_begin || settings.bootstrap.is_some() {
-            true => Ok(CredentialState::Needed("is not there".to_owned())),
-            // The reading says it better.
+            true => Ok(CredentialState::Needed("does not exist".to_owned())),
+            // Reading the kubeconfig gives a better error.
             false => kubeconfig::read(&settings.kubeconfig).map(|_| CredentialState::Ready),
         };
     }
     let stated = match kubeconfig::read(&settings.kubeconfig) {
         Ok(stated) => stated,
-        Err(error) if can_begin => return Ok(CredentialState::Needed(format!("is not told: {error}"))),
+        Err(error) if can_begin => return Ok(CredentialState::Needed(format!("cannot be found: {error}"))),
         Err(error) => return Err(error),
     };
     if !stated.has_certificate() {
@@ -95,10 +95,10 @@ pub fn credential_state(settings: &Settings, now: Timestamp) -> Result<Credentia
     })
 }
 
-/// The certificate that is used with a kubeconfig.
+/// The certificate to use with a kubeconfig.
 pub(super) fn chosen(settings: &Settings, stated: &Stated, now: Timestamp) -> Choice {
     let own = stated.certificate();
-    // A file that cannot be used is told of by who writes there.
+    // The writer of a file logs that the file cannot be used.
     let stored = settings.store().read().ok().flatten();
     let authorities = authorities(stated);
     let offer = Offer {
@@ -115,7 +115,8 @@ fn authorities(stated: &Stated) -> Vec<Certificate> {
     certificates(&text).unwrap_or_default()
 }
 
-/// Gets the node a certificate and a kubeconfig, because what is there is not usable: `why`, as the end of a sentence.
+/// Gets the node a certificate and a kubeconfig because the existing ones cannot be used: `why`, as the end of a
+/// sentence.
 pub async fn bootstrap(settings: &Settings, why: &str) -> Result<(), BootstrapError> {
     let Some(path) = settings.bootstrap.as_deref().filter(|path| path.exists()) else {
         return Err(BootstrapError::Nothing {
@@ -126,10 +127,10 @@ pub async fn bootstrap(settings: &Settings, why: &str) -> Result<(), BootstrapEr
     let begin = kubeconfig::read(path)?;
     let store = settings.store();
     if !settings.kubeconfig.exists() && adopt(settings, &begin).await? {
-        tracing::info!(certificate = %store.current().display(), "the certificate that is there is used");
+        tracing::info!(certificate = %store.current().display(), "using the existing node certificate");
         return Ok(());
     }
-    tracing::info!(with = %path.display(), "the node's certificate {why}: one is asked for");
+    tracing::info!(with = %path.display(), "the node's certificate {why}; requesting a new one");
     let client = client::make(begin.whole(), path).await?;
     let obtained = signing::obtain(
         &client,
@@ -146,12 +147,12 @@ pub async fn bootstrap(settings: &Settings, why: &str) -> Result<(), BootstrapEr
         other => BootstrapError::Signing(other),
     })?;
     kubeconfig::write(&settings.kubeconfig, &begin.for_node(&store.current()))?;
-    tracing::info!(until = %stored.not_after, "the node has a certificate");
+    tracing::info!(until = %stored.not_after, "node certificate issued");
     Ok(())
 }
 
-/// Whether a certificate that lies in the store, without a kubeconfig, is of this cluster; then the kubeconfig is
-/// written for it. It may be what an interrupted bootstrap stored, or what another cluster left.
+/// Whether a stored certificate without a kubeconfig belongs to this cluster; if so, writes the kubeconfig for it. The
+/// certificate may come from an interrupted bootstrap or from another cluster.
 async fn adopt(settings: &Settings, begin: &Stated) -> Result<bool, FileError> {
     let store = settings.store();
     let stored = match store.read() {
@@ -161,7 +162,7 @@ async fn adopt(settings: &Settings, begin: &Stated) -> Result<bool, FileError> {
     let own = format!("system:node:{}", settings.node);
     let told = match stored.common_name == own {
         true => recognition(begin, &store.current(), &settings.node).await,
-        false => Recognition::Stranger(format!("it is of {}", stored.common_name)),
+        false => Recognition::Stranger(format!("it belongs to {}", stored.common_name)),
     };
     match told {
         Recognition::Known => {
@@ -171,7 +172,7 @@ async fn adopt(settings: &Settings, begin: &Stated) -> Result<bool, FileError> {
         Recognition::Stranger(why) => {
             tracing::warn!(
                 certificate = %store.current().display(),
-                "a certificate of another cluster or node is there ({why}): it is not used"
+                "ignoring an existing certificate of another cluster or node ({why})"
             );
             Ok(false)
         }
@@ -179,18 +180,18 @@ async fn adopt(settings: &Settings, begin: &Stated) -> Result<bool, FileError> {
     }
 }
 
-/// Whether an API server knows us.
+/// Whether an API server accepts the node's certificate.
 #[derive(Debug)]
 pub(super) enum Recognition {
-    /// It does.
+    /// It accepts the certificate.
     Known,
-    /// It does not, or it is not the one whose certificate authority we have; and what was said.
+    /// It does not, or its certificate is not signed by the certificate authority in the kubeconfig; the reason.
     Stranger(String),
     /// It does not answer, and why.
     Unasked(String),
 }
 
-/// Shows a certificate to the API server of a kubeconfig.
+/// Presents a certificate to the API server of a kubeconfig.
 async fn recognition(stated: &Stated, pair: &Path, node: &str) -> Recognition {
     match client::make(stated.with_pair(pair), stated.path()).await {
         Ok(client) => recognized(&client, node).await,
@@ -198,13 +199,13 @@ async fn recognition(stated: &Stated, pair: &Path, node: &str) -> Recognition {
     }
 }
 
-/// Asks the API server for something that every node may read.
+/// Reads something from the API server that every node may read.
 pub(super) async fn recognized(client: &kube::Client, node: &str) -> Recognition {
     match Api::<Node>::all(client.clone()).get_metadata_opt(node).await {
         Ok(_) => Recognition::Known,
         Err(error) => match (cause(&error), &error) {
             (Cause::Credentials | Cause::Untrusted, _) => Recognition::Stranger(text(&error)),
-            // Who is told that he may not was recognized first.
+            // A caller that gets Forbidden was authenticated first.
             (Cause::Other, kube::Error::Api(status)) if status.code == 403 => Recognition::Known,
             (Cause::Other, _) => Recognition::Unasked(text(&error)),
         },

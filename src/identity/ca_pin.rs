@@ -1,4 +1,4 @@
-//! A pin of a certificate authority: the digest of its public key, which comes to the machine with the token. Pure.
+//! A pin of a certificate authority: the digest of its public key, passed to the machine with the token. Pure.
 
 use std::str::FromStr;
 
@@ -10,10 +10,10 @@ use super::certificate::Certificate;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CaPin([u8; 32]);
 
-/// The text is no pin.
+/// The text is not a valid pin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is no pin of a CA; copy the whole `sha256:…` from `kubeadm token create --print-join-command`"
+    "{0:?} is not a valid CA pin; copy the whole `sha256:…` from `kubeadm token create --print-join-command`"
 )]
 pub struct NotACaPin(String);
 

@@ -1,21 +1,21 @@
-//! What an error of the client means, for those who tell a person of it.
+//! What a client error means, for messages to a person.
 
 use std::error::Error;
 
 use crate::model::error_chain::chain;
 
-/// Why the API server gave no answer that helps.
+/// Why the API server gave no usable answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cause {
-    /// It does not accept our credentials (401).
+    /// It does not accept the credentials (401).
     Credentials,
-    /// What answers has a certificate that our CA did not sign, or that is of another name or time.
+    /// Its certificate is not signed by the CA in the kubeconfig, or is for another name or time.
     Untrusted,
-    /// It answers something else, or does not answer.
+    /// It answers something else, or not at all.
     Other,
 }
 
-/// What an error means.
+/// Classifies an error.
 pub(super) fn cause(error: &kube::Error) -> Cause {
     if let kube::Error::Api(status) = error {
         return match status.code {
@@ -37,14 +37,14 @@ fn is_about_certificate(error: &(dyn Error + 'static)) -> bool {
     if let Some(error) = error.downcast_ref::<rustls::Error>() {
         return matches!(error, rustls::Error::InvalidCertificate(_));
     }
-    // Errors of input and output do not name what they wrap as their source, and are wrapped in each other here.
+    // I/O errors do not return what they wrap as their source, and are nested here.
     let wrapped = error
         .downcast_ref::<std::io::Error>()
         .and_then(std::io::Error::get_ref);
     wrapped.is_some_and(|wrapped| is_about_certificate(wrapped))
 }
 
-/// An error of the client in one line, down to its first cause.
+/// A client error in one line, down to its first cause.
 pub(crate) fn text(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => status.message.lines().next().unwrap_or_default().to_owned(),

@@ -1,4 +1,4 @@
-//! What of an X.509 certificate matters here. Pure.
+//! The parts of an X.509 certificate that matter here. Pure.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -10,28 +10,28 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::pem::Pem;
 use x509_parser::prelude::FromDer as _;
 
-/// The text is no PEM of certificates.
+/// The text is not a PEM list of certificates.
 #[derive(Debug, thiserror::Error)]
 pub enum NotCertificates {
-    /// It is no PEM.
-    #[error("this is no PEM text")]
+    /// It is not PEM.
+    #[error("this is not PEM text")]
     Pem(#[source] x509_parser::error::PEMError),
-    /// A block that says it is a certificate is none.
-    #[error("a block of it is no certificate")]
+    /// A block labeled as a certificate is not a valid one.
+    #[error("a PEM block is not a valid certificate")]
     Der(#[source] x509_parser::error::X509Error),
     /// A time in it is out of range.
-    #[error("its time of validity makes no sense")]
+    #[error("its validity period is invalid")]
     Time,
 }
 
 /// A certificate.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Certificate {
-    /// It is valid from then on.
+    /// The start of its validity.
     pub not_before: Timestamp,
-    /// It is valid until then.
+    /// The end of its validity.
     pub not_after: Timestamp,
-    /// The common name of whom it is for; empty where there is none.
+    /// The subject's common name; empty if there is none.
     pub common_name: String,
     der: Vec<u8>,
 }
@@ -45,7 +45,7 @@ impl std::fmt::Debug for Certificate {
     }
 }
 
-/// The certificates of a PEM text, in their order; other blocks are passed over.
+/// The certificates of a PEM text, in order; other blocks are skipped.
 pub fn certificates(pem: &[u8]) -> Result<Vec<Certificate>, NotCertificates> {
     let mut found = Vec::new();
     for block in Pem::iter_from_buffer(pem) {
@@ -81,17 +81,17 @@ impl Certificate {
         })
     }
 
-    /// As it goes over the wire.
+    /// Its DER encoding.
     pub fn der(&self) -> &[u8] {
         &self.der
     }
 
-    /// Whether it is too late to use it.
+    /// Whether it has expired.
     pub fn is_over(&self, now: Timestamp) -> bool {
         now >= self.not_after
     }
 
-    /// Whether one of these signed it; names and signatures count, times and uses do not.
+    /// Whether one of these signed it; checks names and signatures, not times and usages.
     pub fn is_signed_by(&self, authorities: &[Certificate]) -> bool {
         self.reads(|own| {
             authorities.iter().any(|authority| {
@@ -111,7 +111,7 @@ impl Certificate {
         }
     }
 
-    /// The organizations of whom it is for: groups, as Kubernetes reads them.
+    /// The subject's organizations: groups, as Kubernetes reads them.
     pub fn organizations(&self) -> BTreeSet<String> {
         self.reads(|own| {
             let organizations = own.subject().iter_organization();
@@ -120,7 +120,7 @@ impl Certificate {
         })
     }
 
-    /// The names and the addresses that it is for, besides its common name.
+    /// Its subject alternative names and addresses.
     pub fn alternatives(&self) -> (BTreeSet<String>, BTreeSet<IpAddr>) {
         self.reads(|own| {
             let (mut names, mut addresses) = (BTreeSet::new(), BTreeSet::new());
@@ -144,7 +144,7 @@ impl Certificate {
     }
 
     fn reads<T: Default>(&self, read: impl FnOnce(&X509Certificate<'_>) -> T) -> T {
-        // It was parsed once, so it is again.
+        // It was parsed before, so it parses again.
         X509Certificate::from_der(&self.der).map_or_else(|_| T::default(), |(_, parsed)| read(&parsed))
     }
 }
@@ -244,7 +244,7 @@ pub(super) mod tests {
         assert!(leaf.is_over(now + jiff::SignedDuration::from_secs(61)));
         let read = |authority: &Authority| certificates(authority.pem.as_bytes()).unwrap();
         assert!(leaf.is_signed_by(&read(&ours)));
-        // The name alone is no proof.
+        // The name alone proves nothing.
         assert!(!leaf.is_signed_by(&read(&others)));
         assert_ne!(leaf.public_key(), read(&ours)[0].public_key());
         assert!(certificates(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").is_err());

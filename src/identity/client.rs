@@ -1,4 +1,4 @@
-//! The client of the API server, made of a kubeconfig.
+//! The client of the API server, made from a kubeconfig.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,24 +19,24 @@ use super::exec::{self, ExecError};
 use super::kubeconfig;
 use super::lookup;
 
-/// How long a connection may take to be made.
+/// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(10);
-/// How long an answer may take to begin; what follows of a watch takes as long as it likes.
+/// How long the start of an answer may take; a watch then continues without a limit.
 const ANSWER: Duration = Duration::from_secs(30);
-/// After how long a silent connection is asked whether it lives, and how often then.
+/// After how long a silent connection is probed with a ping, and how often then.
 const QUIET: Duration = Duration::from_secs(10);
 const ASK: Duration = Duration::from_secs(5);
-/// How long the other side may confirm nothing before the connection is given up. Together with the time between two
+/// How long the server may acknowledge nothing before the connection is closed. Together with the time between two
 /// renewals it is well below the 40 s for which a Lease lasts.
 const DEAD: Duration = Duration::from_secs(15);
 
-/// Makes the client of a file; nothing is sent yet.
+/// Makes the client of a file; sends nothing yet.
 pub async fn connect(path: &Path) -> Result<kube::Client, ClientError> {
     let stated = kubeconfig::read(path)?;
     make(stated.whole(), path).await
 }
 
-/// Makes the client of a kubeconfig that is to be written to that file; nothing is sent yet.
+/// Makes the client of a kubeconfig that is to be written to that file; sends nothing yet.
 pub async fn of(document: &serde_json::Value, path: &Path) -> Result<kube::Client, ClientError> {
     let read = serde_json::from_value(document.clone()).map_err(|_| ClientError::Syntax {
         path: path.to_owned(),
@@ -45,12 +45,12 @@ pub async fn of(document: &serde_json::Value, path: &Path) -> Result<kube::Clien
     make(read, path).await
 }
 
-/// Makes the client of a kubeconfig that was read from that file; nothing is sent yet.
+/// Makes the client of a kubeconfig that was read from that file; sends nothing yet.
 pub(super) async fn make(read: Kubeconfig, path: &Path) -> Result<kube::Client, ClientError> {
     make_lent(read, path).await.map(|lent| lent.client)
 }
 
-/// Whether a kubeconfig that was read from that file makes a client; no program is run for it.
+/// Whether a kubeconfig that was read from that file makes a client; does not run its program.
 pub(super) async fn check(mut read: Kubeconfig, path: &Path) -> Result<(), ClientError> {
     let users = read.auth_infos.iter_mut();
     for user in users.filter_map(|named| named.auth_info.as_mut()) {
@@ -59,34 +59,34 @@ pub(super) async fn check(mut read: Kubeconfig, path: &Path) -> Result<(), Clien
     make_noting(read, path, Arc::default()).await.map(|_| ())
 }
 
-/// A client, and how long its credentials hold.
+/// A client, and how long its credentials are valid.
 pub(super) struct Lent {
     /// The client.
     pub(super) client: kube::Client,
-    /// Of those that a program gave.
+    /// Of the credentials from a program.
     pub(super) loan: Option<Loan>,
 }
 
-/// Credentials that a program gave: how long they hold.
+/// Credentials from a program: how long they are valid.
 pub(super) struct Loan {
-    /// When they are to be asked for anew, where their end is told.
+    /// When the credentials must be renewed, if their expiry is known.
     renewal_time: Option<Timestamp>,
     /// Set when the API server does not accept them.
     is_refused: Arc<AtomicBool>,
 }
 
-/// So long before their end credentials are asked for anew, or at three quarters of a short life.
+/// Credentials are renewed this long before they expire, or at three quarters of a short lifetime.
 const EARLY: SignedDuration = SignedDuration::from_secs(60);
 
 impl Loan {
-    /// Whether others are needed.
+    /// Whether new ones are needed.
     pub(super) fn is_over(&self, now: Timestamp) -> bool {
         self.is_refused.load(Ordering::Relaxed)
             || self.renewal_time.is_some_and(|renewal_time| renewal_time <= now)
     }
 }
 
-/// The same, with what is known of how long it can be used. The program that gives the credentials is asked.
+/// Like the above, with the time until which the client can be used. Runs the program that provides the credentials.
 pub(super) async fn make_lent(mut read: Kubeconfig, path: &Path) -> Result<Lent, ClientError> {
     let is_refused = Arc::new(AtomicBool::new(false));
     let now = Timestamp::now();
@@ -102,8 +102,8 @@ pub(super) async fn make_lent(mut read: Kubeconfig, path: &Path) -> Result<Lent,
     Ok(Lent { client, loan })
 }
 
-/// Has the program of the current context's user, where it has one, give the credentials. Whether there is one, and
-/// until when they hold.
+/// Runs the credential program of the current context's user, if there is one. Returns whether there is one, and how
+/// long the credentials are valid.
 async fn borrow(read: &mut Kubeconfig) -> Result<Option<Option<Timestamp>>, ExecError> {
     let current = read.current_context.clone().unwrap_or_default();
     let context = read.contexts.iter().find(|context| context.name == current);
@@ -141,20 +141,20 @@ async fn make_noting(
     })
 }
 
-/// What a kubeconfig that was read from that file says of its current context, with the files that it names.
+/// What a kubeconfig read from that file says about its current context, with the files that it refers to.
 pub(super) async fn configuration(read: Kubeconfig, path: &Path) -> Result<kube::Config, ClientError> {
     kube::Config::from_custom_kubeconfig(read, &KubeConfigOptions::default())
         .await
         .map_err(|error| wrong(path, error))
 }
 
-/// The client of a configuration. The one that the library makes by itself would wait for ever on a connection that
-/// nobody has closed: a watch on it tells nothing any more, and the node looks lost.
+/// The client of a configuration. The library's default client would wait forever on a connection that was never
+/// closed: a watch on it would receive nothing, and the node would look lost.
 pub(super) fn client(config: &kube::Config) -> Result<kube::Client, kube::Error> {
     noting(config, Arc::default())
 }
 
-/// The same, which notes when the API server does not accept its credentials.
+/// Like the above, and records when the API server does not accept the credentials.
 fn noting(config: &kube::Config, is_refused: Arc<AtomicBool>) -> Result<kube::Client, kube::Error> {
     // Another one that is there already is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -206,7 +206,7 @@ mod tests {
                 panic!("{broken}")
             };
             let text = crate::model::error_chain::chain(&error);
-            assert!(text.contains("kubelet.conf is not understood"), "{text}");
+            assert!(text.contains("cannot parse the kubeconfig"), "{text}");
             assert!(!text.contains("secret"), "{text}");
             assert!(!format!("{error:?}").contains("secret"), "{error:?}");
         }

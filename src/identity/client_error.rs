@@ -6,12 +6,12 @@ use kube::config::KubeconfigError;
 
 use super::exec::ExecError;
 
-/// Why there is no client. None repeats what the file holds, which may be secret.
+/// Why there is no client. No variant repeats the file's content, which may be secret.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The file is not there or cannot be understood.
+    /// The file does not exist or cannot be parsed.
     #[error(
-        "the kubeconfig {} cannot be used; check the file, or leave --kubeconfig away to run without an API server",
+        "the kubeconfig {} cannot be used; check the file, or omit --kubeconfig to run without an API server",
         path.display()
     )]
     Kubeconfig {
@@ -21,28 +21,28 @@ pub enum ClientError {
         #[source]
         source: Box<kube::config::KubeconfigError>,
     },
-    /// It is no kubeconfig. What is written there may be secret, so where it is wrong is told, and not what it says.
+    /// It is not a kubeconfig. The content may be secret, so the error states where it is wrong, not what it says.
     #[error(
-        "the kubeconfig {} is not understood{}; look there",
+        "cannot parse the kubeconfig {}{}; check its syntax",
         path.display(),
-        line.map(|line| format!(" from line {line} on")).unwrap_or_default()
+        line.map(|line| format!(", from line {line} on")).unwrap_or_default()
     )]
     Syntax {
         /// The file.
         path: PathBuf,
-        /// The line, from 1, where it is known.
+        /// The line, counted from 1, if known.
         line: Option<u64>,
     },
-    /// Something that it needs is not in it.
-    #[error("the kubeconfig {} has not what is needed: {what}", path.display())]
+    /// It lacks something that is needed.
+    #[error("the kubeconfig {} lacks {what}", path.display())]
     Incomplete {
         /// The file.
         path: PathBuf,
         /// What is missing.
         what: String,
     },
-    /// What it says makes no client: certificates, keys, addresses.
-    #[error("the kubeconfig {} makes no connection; check its certificates and its server", path.display())]
+    /// Its certificates, keys or addresses do not make a client.
+    #[error("cannot create a client from the kubeconfig {}; check its certificates and its server", path.display())]
     Client {
         /// The file.
         path: PathBuf,
@@ -50,8 +50,8 @@ pub enum ClientError {
         #[source]
         source: Box<kube::Error>,
     },
-    /// The program that gives the credentials does not.
-    #[error("the kubeconfig {} has no credentials", path.display())]
+    /// The credential program fails.
+    #[error("cannot get credentials for the kubeconfig {}", path.display())]
     Exec {
         /// The file.
         path: PathBuf,
@@ -59,9 +59,9 @@ pub enum ClientError {
         #[source]
         source: ExecError,
     },
-    /// It is to be reached through a proxy.
+    /// It requires a proxy.
     #[error(
-        "the kubeconfig {} (proxy-url) or HTTPS_PROXY asks for a proxy, which this version cannot use; take it away",
+        "the kubeconfig {} (proxy-url) or HTTPS_PROXY sets a proxy, which is not supported; remove it",
         path.display()
     )]
     Proxy {
@@ -70,7 +70,7 @@ pub enum ClientError {
     },
 }
 
-/// What is wrong with a kubeconfig, without what it says.
+/// What is wrong with a kubeconfig, without its content.
 pub(super) fn wrong(path: &Path, error: KubeconfigError) -> ClientError {
     let path = path.to_owned();
     match error {

@@ -2,7 +2,7 @@
 
 use tokio::sync::watch;
 
-/// The client of the moment.
+/// The current client.
 pub type Clients = watch::Receiver<kube::Client>;
 
 /// Whether there is one yet.

@@ -1,4 +1,4 @@
-//! Which API server a kubeconfig leads to, so that what is stored of one is not taken for another's.
+//! Which API server a kubeconfig leads to, so that the checkpoint of one is not used for another.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use super::client_error::ClientError;
 use super::kubeconfig;
 use crate::model::api::Cluster;
 
-/// Reads it; nothing is sent.
+/// Reads it; sends nothing.
 pub async fn cluster(path: &Path) -> Result<Cluster, ClientError> {
     let config = client::configuration(kubeconfig::read(path)?.whole(), path).await?;
     let authority = config.root_cert.map_or_else(String::new, |certificates| {
@@ -61,7 +61,7 @@ mod tests {
         std::fs::write(&path, "kind: Config\nusers:\n- name: u\n  user: secret\n").unwrap();
         let error = cluster(&path).await.unwrap_err();
         let text = crate::model::error_chain::chain(&error);
-        assert!(text.contains("kubelet.conf is not understood"), "{text}");
+        assert!(text.contains("cannot parse the kubeconfig"), "{text}");
         assert!(!text.contains("secret"), "{text}");
     }
 }

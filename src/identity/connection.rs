@@ -1,7 +1,7 @@
-//! Makes clients of what the files say, and a new one whenever they say something else.
+//! Makes clients from the credential files, and a new one whenever the files change.
 //!
-//! Whoever asks the API server takes the client of the moment: those that are under way finish with the one they
-//! have, so nothing fails because a certificate was renewed.
+//! Each request to the API server uses the current client; requests in progress finish with the client that they have,
+//! so nothing fails because a certificate was renewed.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,14 +21,14 @@ use super::selection::Choice;
 use super::silent;
 use crate::model::error_chain::chain;
 
-/// The longest wait between two tries to get a first certificate, and the first.
+/// The longest and the first pause between two attempts to get a first certificate.
 const LONGEST: Duration = Duration::from_secs(60);
 const FIRST: Duration = Duration::from_secs(1);
-/// After so long without a question a program is trusted to answer well again.
+/// After this long without a run, a program is trusted again.
 const QUIET: SignedDuration = SignedDuration::from_mins(5);
 
-/// What is wrong at the start and will not become right by itself: a kubeconfig that is not there or makes no client,
-/// and nothing to get another one with. A program that gives credentials is not run: it may need what is not up yet.
+/// What is wrong at the start and will not fix itself: a kubeconfig that is missing or makes no client, without a
+/// bootstrap kubeconfig to get another one. A credential program is not run: it may need something that is not up yet.
 pub async fn check(settings: &Settings) -> Result<(), ClientError> {
     match bootstrap::credential_state(settings, Timestamp::now())? {
         CredentialState::Ready => client::check(stated(settings)?, &settings.kubeconfig).await,
@@ -36,10 +36,10 @@ pub async fn check(settings: &Settings) -> Result<(), ClientError> {
     }
 }
 
-/// Gets the node its first certificate where it has none, and keeps `out` at a client of what the files say, until
-/// cancelled.
+/// Gets the node its first certificate if it has none, and keeps `out` at a client that matches the files, until
+/// canceled.
 pub async fn run(settings: Settings, out: watch::Sender<Option<Clients>>, cancel: CancellationToken) {
-    // Cut off, a request that is under way is found again by the next life.
+    // If interrupted, the next run finds the request in progress.
     tokio::select! {
         () = cancel.cancelled() => {}
         () = async {
@@ -49,13 +49,13 @@ pub async fn run(settings: Settings, out: watch::Sender<Option<Clients>>, cancel
     }
 }
 
-/// What a client was made of.
+/// What a client was made from.
 struct Seen {
     files: Vec<(PathBuf, Mark)>,
 }
 
 impl Seen {
-    /// The marks of all that a client depends on. Taken before it is read, so that no change is missed.
+    /// The marks of all files that a client depends on. Taken before they are read, so that no change is missed.
     fn now(settings: &Settings) -> Seen {
         let mut paths = vec![settings.kubeconfig.clone(), settings.store().current()];
         if let Ok(stated) = kubeconfig::read(&settings.kubeconfig) {
@@ -77,7 +77,7 @@ impl Seen {
     }
 }
 
-/// The first client; tried for as long as it takes.
+/// The first client; retried until it succeeds.
 async fn first(settings: &Settings) -> (Lent, Seen) {
     let mut wait = FIRST;
     let mut told = String::new();
@@ -86,9 +86,9 @@ async fn first(settings: &Settings) -> (Lent, Seen) {
             Ok(begun) => return begun,
             Err(error) => chain(&error),
         };
-        // Said once, not at every try.
+        // Logged once, not on every attempt.
         if error != told {
-            tracing::warn!("the node cannot speak to its API server yet: {error}");
+            tracing::warn!("the node cannot connect to its API server yet: {error}");
             told = error;
         }
         tokio::time::sleep(wait).await;
@@ -104,7 +104,7 @@ async fn begin(settings: &Settings) -> Result<(Lent, Seen), BootstrapError> {
     Ok((lent(settings).await?, seen))
 }
 
-/// The client that the files make now; nothing is sent.
+/// The client for the current files; sends nothing.
 pub async fn current(settings: &Settings) -> Result<kube::Client, ClientError> {
     lent(settings).await.map(|lent| lent.client)
 }
@@ -113,7 +113,7 @@ async fn lent(settings: &Settings) -> Result<Lent, ClientError> {
     client::make_lent(stated(settings)?, &settings.kubeconfig).await
 }
 
-/// The kubeconfig, with the certificate that is used.
+/// The kubeconfig, with the selected certificate.
 fn stated(settings: &Settings) -> Result<Kubeconfig, ClientError> {
     let stated = kubeconfig::read(&settings.kubeconfig)?;
     Ok(match chosen(settings, &stated, Timestamp::now()) {
@@ -122,7 +122,8 @@ fn stated(settings: &Settings) -> Result<Kubeconfig, ClientError> {
     })
 }
 
-/// When a program may be asked for credentials again: one that gives wrong ones, or none, is not asked at every look.
+/// When the credential program may run again: a program that returns wrong credentials, or none, does not run at every
+/// check.
 struct Pause {
     until: Timestamp,
     length: Duration,
@@ -136,7 +137,7 @@ impl Pause {
         }
     }
 
-    /// It is asked now: the next pause is longer, unless the last was long ago.
+    /// The program runs now: the next pause is longer, unless the last run was long ago.
     fn begin(&mut self, now: Timestamp) {
         let is_fresh = now.duration_since(self.until) < QUIET;
         self.length = match is_fresh {
@@ -147,7 +148,7 @@ impl Pause {
     }
 }
 
-/// Hands on a client, and each that follows it.
+/// Passes on a client and its successors.
 async fn follow(
     settings: &Settings,
     Lent { client, mut loan }: Lent,
@@ -170,17 +171,17 @@ async fn follow(
         pause.begin(now);
         match lent(settings).await {
             Ok(next) => {
-                tracing::info!("the credentials have changed: they are used from now on");
+                tracing::info!("the credentials have changed; using the new ones");
                 told.clear();
                 loan = next.loan;
                 clients.send_replace(next.client);
             }
             Err(error) => {
                 let error = chain(&error);
-                // Said once, not at every try.
+                // Logged once, not on every attempt.
                 if error != told {
                     tracing::warn!(
-                        "the credentials have changed and cannot be used, the former ones stay: {error}"
+                        "the credentials have changed but cannot be used; keeping the previous ones: {error}"
                     );
                     told = error;
                 }
@@ -189,8 +190,8 @@ async fn follow(
     }
 }
 
-/// The clients of one who does not wait for the first: until there is one, what is asked is not answered. The future
-/// hands on those that come, until cancelled.
+/// The clients for a task that does not wait for the first one: until there is one, its requests get no answer. The
+/// future passes on later clients until canceled.
 pub fn at_once(joined: Joined, cancel: CancellationToken) -> (Clients, impl Future<Output = ()> + Send) {
     let (out, clients) = watch::channel(silent::client(joined.clone()));
     let hand_on = async move {
@@ -211,7 +212,7 @@ pub fn at_once(joined: Joined, cancel: CancellationToken) -> (Clients, impl Futu
     (clients, hand_on)
 }
 
-/// Waits for the first client; `None` where it is cancelled before.
+/// Waits for the first client; `None` if canceled before.
 pub async fn joined(mut joined: Joined, cancel: &CancellationToken) -> Option<Clients> {
     tokio::select! {
         () = cancel.cancelled() => None,

@@ -1,8 +1,8 @@
-//! From an address and a token, or from a file, to a cluster that can be trusted.
+//! Finds a trusted cluster from an address and a token, or from a file.
 //!
-//! By a token: `cluster-info` in `kube-public` is read without knowing who answers, its signature shows that the other
-//! side knows the token, and the pins show that the certificate authority in it is the cluster's; then it is read once
-//! more over TLS that this authority has signed (`cmd/kubeadm/app/discovery/token` of Kubernetes).
+//! With a token: `cluster-info` in `kube-public` is read without verifying the server, its signature proves that the
+//! server knows the token, and the pins prove that the certificate authority in it is the cluster's; then it is read
+//! again over TLS that this authority has signed (`cmd/kubeadm/app/discovery/token` of Kubernetes).
 
 mod error;
 mod fetch;
@@ -29,19 +29,19 @@ use super::signature;
 use super::token::Token;
 use crate::model::error_chain::chain;
 
-/// Where every cluster of kubeadm tells what it is.
+/// Where kubeadm publishes how to reach the cluster.
 const CLUSTER_INFO: &str = "/api/v1/namespaces/kube-public/configmaps/cluster-info";
-/// How often is looked whether a token that was just made has its signature.
+/// How often to check whether a new token has its signature.
 const AGAIN: Duration = Duration::from_millis(500);
-/// How far the clocks may be apart: the signer of certificates dates them back by so much, and no more.
+/// The largest clock difference: the signer backdates certificates by exactly this much.
 const CLOCKS: SignedDuration = SignedDuration::from_mins(5);
 
-/// What is believed of the cluster.
+/// What proves that a cluster is the right one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trust {
-    /// Its certificate authority has one of these public keys.
+    /// The public key of its certificate authority is one of these.
     Pins(Vec<CaPin>),
-    /// Whoever knows the token may be the cluster: also any machine that has joined with it.
+    /// Any server that knows the token may be the cluster, including any machine that has joined with it.
     Token,
 }
 
@@ -66,7 +66,7 @@ fn checked(endpoint: &str) -> Result<&str, DiscoveryError> {
         .ok_or_else(|| DiscoveryError::Endpoint(endpoint.to_owned()))
 }
 
-/// Finds a cluster by an address and a token. For `patience` a signature is waited for, which a new token gets a moment
+/// Finds a cluster by an address and a token. Waits for a signature for up to `patience`: a new token gets one a moment
 /// after it was made.
 pub async fn by_token(
     endpoint: &str,
@@ -139,21 +139,20 @@ async fn signed_info(
     }
 }
 
-/// A cluster and how to be known to it, where the file says it.
+/// A cluster, and the credentials for it if the file has them.
 #[derive(Debug)]
 pub struct Found {
     /// The cluster.
     pub cluster: Cluster,
-    /// The `user` of a kubeconfig, with nothing in other files; `None` where the file has no credentials.
+    /// The `user` of a kubeconfig, with all data embedded; `None` if the file has no credentials.
     pub user: Option<Value>,
 }
 
-/// Finds a cluster by a kubeconfig that somebody trustworthy has given: a file, or an address that begins with
-/// `https://`.
+/// Finds a cluster by a trusted kubeconfig: a file, or an address that begins with `https://`.
 pub async fn by_file(path: &Path) -> Result<Found, DiscoveryError> {
     let stated = match path.to_str() {
         Some(url) if url.starts_with("https://") => fetch::fetch(url).await?,
-        // Whoever stands between could be the cluster.
+        // Without TLS anything in between could pose as the cluster.
         Some(url) if url.starts_with("http://") => return Err(DiscoveryError::Plain(url.to_owned())),
         _ => kubeconfig::read(path)?,
     };
@@ -168,10 +167,10 @@ pub async fn by_file(path: &Path) -> Result<Found, DiscoveryError> {
         .clone()
         .ok_or_else(|| missing("it names no server"))?;
     let authority = stated.authorities().and_then(|pem| String::from_utf8(pem).ok());
-    let authority = authority.ok_or_else(|| missing("it has no certificate authority that can be read"))?;
+    let authority = authority.ok_or_else(|| missing("it has no readable certificate authority"))?;
     let authorities = certificates(authority.as_bytes()).unwrap_or_default();
     if authorities.is_empty() {
-        return Err(missing("its certificate authority is none"));
+        return Err(missing("its certificate authority is not a valid certificate"));
     }
     let address = server.trim_start_matches("https://").trim_end_matches('/');
     let sure = connect(checked(address)?, Some(&authorities))?;
@@ -184,7 +183,7 @@ pub async fn by_file(path: &Path) -> Result<Found, DiscoveryError> {
     })
 }
 
-/// A client that trusts these authorities, or anybody.
+/// A client that trusts these authorities, or any server.
 fn connect(endpoint: &str, trusted: Option<&[Certificate]>) -> Result<kube::Client, DiscoveryError> {
     let uri = format!("https://{endpoint}").parse();
     let mut config = kube::Config::new(uri.map_err(|_| DiscoveryError::Endpoint(endpoint.to_owned()))?);
@@ -200,10 +199,10 @@ fn connect(endpoint: &str, trusted: Option<&[Certificate]>) -> Result<kube::Clie
     })
 }
 
-/// What the API server says of cluster-info.
+/// Reads cluster-info from the API server.
 enum Info {
     There(Box<ConfigMap>),
-    /// It has none, or keeps it to itself.
+    /// It has none, or does not serve it publicly.
     Kept(String),
 }
 
@@ -236,7 +235,7 @@ async fn info(client: &kube::Client, endpoint: &str) -> Result<Info, DiscoveryEr
         StatusCode::OK => {
             let map = serde_json::from_slice(&body);
             map.map(|map| Info::There(Box::new(map)))
-                .map_err(|_| unreachable("what answers is no API server".to_owned()))
+                .map_err(|_| unreachable("the server that answers is not an API server".to_owned()))
         }
         StatusCode::NOT_FOUND | StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => {
             Ok(Info::Kept(head.status.to_string()))
@@ -245,7 +244,7 @@ async fn info(client: &kube::Client, endpoint: &str) -> Result<Info, DiscoveryEr
     }
 }
 
-/// Compares the clocks: an answer is dated.
+/// Compares the clocks by the answer's date.
 fn check_clock(date: Option<&str>, now: Timestamp) -> Result<(), DiscoveryError> {
     let theirs = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok());
     let Some(theirs) = theirs else {
@@ -267,14 +266,14 @@ fn understood(said: &str, endpoint: &str) -> Result<Cluster, DiscoveryError> {
         endpoint: endpoint.to_owned(),
         what: what.to_owned(),
     };
-    let read = Kubeconfig::from_yaml(said).map_err(|_| malformed("it is no kubeconfig"))?;
+    let read = Kubeconfig::from_yaml(said).map_err(|_| malformed("it is not a valid kubeconfig"))?;
     let cluster = read.clusters.first().and_then(|named| named.cluster.clone());
     let cluster = cluster.ok_or_else(|| malformed("it names no cluster"))?;
     let authority = kubeconfig::decoded(cluster.certificate_authority_data.as_deref());
     let authority = authority.ok_or_else(|| malformed("it has no certificate authority"))?;
     match certificates(authority.as_bytes()) {
         Ok(found) if !found.is_empty() => {}
-        _ => return Err(malformed("its certificate authority is none")),
+        _ => return Err(malformed("its certificate authority is not a valid certificate")),
     }
     let server = cluster.server.filter(|server| server.starts_with("https://"));
     Ok(Cluster {
@@ -284,7 +283,7 @@ fn understood(said: &str, endpoint: &str) -> Result<Cluster, DiscoveryError> {
 }
 
 impl Cluster {
-    /// The kubeconfig of somebody who asks for a certificate, as kubeadm writes it.
+    /// The kubeconfig for requesting a certificate, as kubeadm writes it.
     pub fn for_user(&self, user: &Value) -> Value {
         let cluster = json!({
             "server": self.server,

@@ -1,8 +1,7 @@
-//! Credentials that a program gives (`users[].user.exec` of a kubeconfig), as client-go asks for them: it is told in
-//! `KUBERNETES_EXEC_INFO` for which cluster, and answers an ExecCredential.
+//! Credentials from a program (`users[].user.exec` of a kubeconfig), as client-go requests them: the program reads the
+//! cluster from `KUBERNETES_EXEC_INFO` and prints an ExecCredential.
 //!
-//! The library that makes clients could run it itself, but waits for ever while it runs, runs it twice, and has what it
-//! printed in its errors.
+//! The client library could run it, but waits forever while it runs, runs it twice, and includes its output in errors.
 
 use std::time::Duration;
 
@@ -17,20 +16,20 @@ use crate::bulkhead::program::{self, ProgramError};
 
 /// How long the program may take.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The versions of the question that are known; `v1alpha1` is gone.
+/// The supported apiVersions of ExecCredential; `v1alpha1` was removed.
 const VERSIONS: [&str; 2] = [
     "client.authentication.k8s.io/v1",
     "client.authentication.k8s.io/v1beta1",
 ];
 
-/// Why a program gives no credentials. Nothing of what it printed is in it.
+/// Why a plugin provides no credentials. Contains nothing of its output.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecError {
-    /// The program is not named, or the question is of an unknown version.
+    /// No program is named, or the apiVersion is not supported.
     #[error("{0}")]
     Stated(String),
     /// It cannot be started.
-    #[error("the program {command} cannot be started{}", hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default())]
+    #[error("cannot start the program {command}{}", hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default())]
     Start {
         /// The program.
         command: String,
@@ -48,13 +47,13 @@ pub enum ExecError {
         status: std::process::ExitStatus,
     },
     /// It takes too long.
-    #[error("the program {command} gave no answer within {} s", PATIENCE.as_secs())]
+    #[error("the program {command} did not answer within {} s", PATIENCE.as_secs())]
     Silent {
         /// The program.
         command: String,
     },
     /// What it printed is not understood.
-    #[error("what the program {command} printed is no ExecCredential: {why}")]
+    #[error("the output of the program {command} is not a valid ExecCredential: {why}")]
     Answer {
         /// The program.
         command: String,
@@ -63,11 +62,11 @@ pub enum ExecError {
     },
 }
 
-/// What it gave.
+/// The program's answer.
 pub(super) struct ExecUser {
-    /// The user, with what was given in place of the program.
+    /// The user, with the credentials in place of the program.
     pub(super) user: AuthInfo,
-    /// Until when it holds, where that is told.
+    /// When it expires, if stated.
     pub(super) until: Option<Timestamp>,
 }
 
@@ -100,12 +99,12 @@ pub(super) async fn credentials(
     let version = exec.api_version.as_deref().unwrap_or_default();
     if !VERSIONS.contains(&version) {
         let [first, second] = VERSIONS;
-        let why = format!("its exec has the apiVersion {version:?}; write {first} or {second}");
+        let why = format!("its exec has the apiVersion {version:?}; use {first} or {second}");
         return Err(ExecError::Stated(why));
     }
     if exec.interactive_mode == Some(ExecInteractiveMode::Always) {
         return Err(stated(
-            "its exec wants a terminal (interactiveMode: Always), and a service has none",
+            "its exec needs a terminal (interactiveMode: Always), which a service does not have",
         ));
     }
     let printed = run(&command, exec, &question(exec, version, cluster)?).await?;
@@ -113,13 +112,13 @@ pub(super) async fn credentials(
         command: command.clone(),
         why,
     };
-    // JSON is YAML too, and client-go takes both.
+    // JSON is YAML too, and client-go accepts both.
     let credential: Credential =
         serde_saphyr::from_slice(&printed).map_err(|_| answer("it cannot be read"))?;
     if credential.api_version.as_deref() != Some(version)
         || credential.kind.as_deref() != Some("ExecCredential")
     {
-        return Err(answer("it is of another kind or apiVersion than was asked for"));
+        return Err(answer("its kind or apiVersion is not the one requested"));
     }
     let status = credential.status.ok_or_else(|| answer("it has no status"))?;
     let until = status
@@ -128,16 +127,16 @@ pub(super) async fn credentials(
         .map(str::parse::<Timestamp>);
     let until = until
         .transpose()
-        .map_err(|_| answer("its expirationTimestamp is no time"))?;
+        .map_err(|_| answer("its expirationTimestamp is not a valid time"))?;
     let user = with(user, &status).map_err(answer)?;
     Ok(ExecUser { user, until })
 }
 
-/// What the program is told.
+/// The program's input.
 fn question(exec: &ExecConfig, version: &str, cluster: Option<&Cluster>) -> Result<String, ExecError> {
     let mut spec = json!({ "interactive": false });
     if exec.provide_cluster_info {
-        let unread = || ExecError::Stated("the cluster's certificate authority cannot be read".to_owned());
+        let unread = || ExecError::Stated("cannot read the cluster's certificate authority".to_owned());
         let cluster = cluster.ok_or_else(unread)?;
         let cluster = ExecAuthCluster::try_from(cluster).map_err(|_| unread())?;
         spec["cluster"] = serde_json::to_value(cluster).map_err(|_| unread())?;
@@ -146,7 +145,7 @@ fn question(exec: &ExecConfig, version: &str, cluster: Option<&Cluster>) -> Resu
     Ok(question.to_string())
 }
 
-/// Runs it; what it printed.
+/// Runs it; returns its output.
 async fn run(command: &str, exec: &ExecConfig, question: &str) -> Result<Vec<u8>, ExecError> {
     let variables = exec.env.iter().flatten();
     let variables = variables.filter_map(|own| Some((own.get("name")?, own.get("value")?)));
@@ -167,21 +166,21 @@ async fn run(command: &str, exec: &ExecConfig, question: &str) -> Result<Vec<u8>
         ProgramError::Silent(_) => ExecError::Silent { command },
         ProgramError::TooMuch => ExecError::Answer {
             command,
-            why: "it is far too long",
+            why: "it is too long",
         },
     })
 }
 
-/// The user with what was given.
+/// The user with the credentials.
 fn with(user: &AuthInfo, given: &Status) -> Result<AuthInfo, &'static str> {
     let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let (token, pair) = (
         text(&given.token),
         (text(&given.client_certificate_data), text(&given.client_key_data)),
     );
-    let mut written = serde_json::to_value(user).map_err(|_| "the user cannot be written")?;
+    let mut written = serde_json::to_value(user).map_err(|_| "cannot encode the user")?;
     let Some(fields) = written.as_object_mut() else {
-        return Err("the user cannot be written");
+        return Err("cannot encode the user");
     };
     fields.remove("exec");
     match pair {
@@ -192,10 +191,10 @@ fn with(user: &AuthInfo, given: &Status) -> Result<AuthInfo, &'static str> {
         }
         (None, None) if token.is_some() => {}
         (None, None) => return Err("it has neither a token nor a certificate"),
-        _ => return Err("it has a certificate without its key, or the reverse"),
+        _ => return Err("it has a certificate without a key, or a key without a certificate"),
     }
     fields.extend(token.map(|token| ("token".to_owned(), Value::String(token))));
-    serde_json::from_value(written).map_err(|_| "the user cannot be written")
+    serde_json::from_value(written).map_err(|_| "cannot encode the user")
 }
 
 #[cfg(test)]
@@ -237,7 +236,7 @@ mod tests {
         let user = serde_json::to_value(user).unwrap();
         assert_eq!(user["client-certificate-data"], STANDARD.encode("chain"));
         assert_eq!(user["client-key-data"], STANDARD.encode("key"));
-        // What it is told, its arguments and its environment; the answer may be YAML.
+        // The program's input, arguments and environment; its answer may be YAML.
         let yaml = "echo \"apiVersion: client.authentication.k8s.io/v1\nkind: ExecCredential\nstatus:\n  token: \
                     '$1 $OWN $KUBERNETES_EXEC_INFO'\"";
         let more = json!({"args": ["-c", yaml, "sh", "one"], "env": [{"name": "OWN", "value": "two"}], "provideClusterInfo": true});
@@ -259,7 +258,10 @@ mod tests {
             "ended with exit status: 3",
         );
         check(wrong("echo '[hunter2'", json!({})).await, "it cannot be read");
-        check(wrong("echo '{token: hunter2}'", json!({})).await, "another kind");
+        check(
+            wrong("echo '{token: hunter2}'", json!({})).await,
+            "its kind or apiVersion",
+        );
         check(
             wrong(&answer(&json!({"token": ""})), json!({})).await,
             "neither a token nor a certificate",
@@ -270,7 +272,7 @@ mod tests {
                 json!({}),
             )
             .await,
-            "without its key",
+            "without a key",
         );
         check(
             wrong(
@@ -278,7 +280,7 @@ mod tests {
                 json!({}),
             )
             .await,
-            "no time",
+            "not a valid time",
         );
         check(
             wrong(
@@ -286,20 +288,20 @@ mod tests {
                 json!({"command": "/no/such/plugin", "installHint": "get it there"}),
             )
             .await,
-            "/no/such/plugin cannot be started (get it there)",
+            "cannot start the program /no/such/plugin (get it there)",
         );
         check(
             wrong("", json!({"apiVersion": "client.authentication.k8s.io/v1alpha1"})).await,
-            "write client.authentication.k8s.io/v1 or",
+            "use client.authentication.k8s.io/v1 or",
         );
         check(
             wrong("", json!({"interactiveMode": "Always"})).await,
-            "wants a terminal",
+            "needs a terminal",
         );
         let beta = json!({"apiVersion": VERSIONS[1]});
         check(
             wrong(&answer(&json!({"token": "hunter2"})), beta).await,
-            "another kind",
+            "its kind or apiVersion",
         );
     }
 }

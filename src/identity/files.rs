@@ -1,4 +1,4 @@
-//! Files that are there as a whole or not at all, and whose mode is right from the first byte on.
+//! Files that exist completely or not at all, with the right mode from the first byte on.
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -6,34 +6,34 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-/// What holds keys or tokens.
+/// For keys and tokens.
 pub const SECRET: u32 = 0o600;
-/// What everybody may read.
+/// For public files.
 pub const PUBLIC: u32 = 0o644;
-/// A directory that others may look into; secrets in it have their own mode.
+/// A directory that others may list; secrets in it have their own mode.
 const DIRECTORY: u32 = 0o755;
 
 /// A file could not be read or written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {verb} {}", path.display())]
 pub struct FileError {
-    /// What was tried.
+    /// The operation.
     pub verb: &'static str,
     /// The file or directory.
     pub path: PathBuf,
-    /// What the kernel said.
+    /// The system's error.
     #[source]
     pub source: io::Error,
 }
 
-/// Makes a `FileError` of what the kernel said.
+/// Makes a `FileError` from an I/O error.
 pub(super) fn failed(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FileError {
     let path = path.to_owned();
     move |source| FileError { verb, path, source }
 }
 
-/// Writes a file of this mode: whoever looks sees the old content or the new, also after a loss of power. Missing
-/// directories are made.
+/// Writes a file with this mode. A reader sees either the old content or the new, also after a power loss. Missing
+/// directories are created.
 pub fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {
     let parent = path.parent().unwrap_or(Path::new("/"));
     make_directory(parent)?;
@@ -48,7 +48,7 @@ pub fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {
 }
 
 fn fill(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    // What an interrupted writer left may have another mode.
+    // A leftover of an interrupted writer may have another mode.
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -58,25 +58,25 @@ fn fill(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
         .create_new(true)
         .mode(mode)
         .open(path)?;
-    // The umask may have taken bits away.
+    // The umask may have cleared bits.
     file.set_permissions(fs::Permissions::from_mode(mode))?;
     file.write_all(content)?;
     file.sync_all()
 }
 
-/// Makes a directory and those above it, where they are missing.
+/// Creates a directory and its parents, if missing.
 pub fn make_directory(path: &Path) -> Result<(), FileError> {
     let made = DirBuilder::new().recursive(true).mode(DIRECTORY).create(path);
-    made.map_err(failed("make the directory", path))
+    made.map_err(failed("create the directory", path))
 }
 
-/// Brings a directory's names to the disk.
+/// Syncs a directory's entries to disk.
 pub(super) fn sync(directory: &Path) -> Result<(), FileError> {
     let synced = File::open(directory).and_then(|directory| directory.sync_all());
     synced.map_err(failed("write", directory))
 }
 
-/// Reads a file; `None` where there is none.
+/// Reads a file; `None` if it does not exist.
 pub fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
     match fs::read(path) {
         Ok(content) => Ok(Some(content)),
@@ -85,7 +85,7 @@ pub fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
     }
 }
 
-/// Removes a file; whether there was one.
+/// Removes a file; returns whether it existed.
 pub fn remove(path: &Path) -> Result<bool, FileError> {
     match fs::remove_file(path) {
         Ok(()) => Ok(true),
@@ -103,7 +103,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a/b/secret");
         write(&path, b"one", SECRET).unwrap();
-        // An interrupted writer's file is no hindrance, nor its mode the new one's.
+        // The leftover file of an interrupted writer neither blocks the write nor passes its mode on.
         fs::write(directory.path().join("a/b/.secret.new"), b"half").unwrap();
         write(&path, b"two", SECRET).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");

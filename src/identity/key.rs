@@ -1,4 +1,4 @@
-//! A private key of the node's own: ECDSA on P-256, as the kubelet makes.
+//! The node's own private key: ECDSA on P-256, as the kubelet makes.
 
 use std::path::Path;
 
@@ -6,20 +6,20 @@ use rcgen::{KeyPair, PublicKeyData as _};
 
 use super::files::{self, FileError};
 
-/// A private key. What it shows of itself is its kind.
+/// A private key. Its Debug output is only its kind.
 pub struct Key(KeyPair);
 
 impl std::fmt::Debug for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Key(P-256, not shown)")
+        f.write_str("Key(P-256, redacted)")
     }
 }
 
 /// Why there is no key.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// The machine gives no random numbers.
-    #[error("no key can be made")]
+    /// The machine provides no random numbers.
+    #[error("cannot generate a key")]
     Make(#[source] rcgen::Error),
     /// Its file cannot be used.
     #[error(transparent)]
@@ -27,13 +27,13 @@ pub enum KeyError {
 }
 
 impl Key {
-    /// A new one.
+    /// Generates a key.
     pub fn generate() -> Result<Key, KeyError> {
         let pair = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256);
         pair.map(Key).map_err(KeyError::Make)
     }
 
-    /// The key of a file; a new one, which is written there, where it has none.
+    /// The key of a file; if it has none, generates one and writes it there.
     pub fn kept(path: &Path) -> Result<Key, KeyError> {
         let there = files::read(path)?.and_then(|text| String::from_utf8(text).ok());
         if let Some(pair) = there.and_then(|text| KeyPair::from_pem(&text).ok()) {

@@ -1,4 +1,4 @@
-//! What a kubeconfig says of a cluster and a user, and the one that the node writes for itself.
+//! What a kubeconfig says about a cluster and a user, and the kubeconfig that the node writes for itself.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -21,9 +21,9 @@ pub struct Stated {
     user: AuthInfo,
 }
 
-/// A certificate and its key, as PEM. It does not show itself.
+/// A certificate and its key, as PEM. Its Debug output is redacted.
 pub struct Pair {
-    /// The certificate, those between it and the CA after it.
+    /// The certificate, followed by the intermediate ones.
     pub chain: Vec<u8>,
     /// The key: a secret.
     pub key: Vec<u8>,
@@ -31,11 +31,11 @@ pub struct Pair {
 
 impl std::fmt::Debug for Pair {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Pair(not shown)")
+        f.write_str("Pair(redacted)")
     }
 }
 
-/// Reads a kubeconfig; what it refers to is not read yet.
+/// Reads a kubeconfig, but not the files that it refers to.
 pub fn read(path: &Path) -> Result<Stated, ClientError> {
     stated(
         Kubeconfig::read_from(path).map_err(|error| wrong(path, error))?,
@@ -43,7 +43,7 @@ pub fn read(path: &Path) -> Result<Stated, ClientError> {
     )
 }
 
-/// The same of a text that came from `place`, which is named where something is wrong.
+/// Like the above, from a text that came from `place`, which errors name.
 pub fn of_text(text: &str, place: &Path) -> Result<Stated, ClientError> {
     stated(
         Kubeconfig::from_yaml(text).map_err(|error| wrong(place, error))?,
@@ -89,25 +89,25 @@ impl Stated {
         &self.cluster
     }
 
-    /// The cluster's certificate authorities as PEM; `None` where they are not told, or cannot be read.
+    /// The cluster's certificate authorities as PEM; `None` if they are not stated or cannot be read.
     pub fn authorities(&self) -> Option<Vec<u8>> {
         let data = self.cluster.certificate_authority_data.as_deref();
         part(data, self.cluster.certificate_authority.as_deref())
     }
 
-    /// Whether the user shows a certificate, whether or not it can be read.
+    /// Whether the user has a certificate, readable or not.
     pub fn has_certificate(&self) -> bool {
         self.user.client_certificate.is_some() || self.user.client_certificate_data.is_some()
     }
 
-    /// Whether certificate or key are in the file itself.
+    /// Whether certificate or key are embedded in the file.
     pub fn is_embedded(&self) -> bool {
         self.user.client_certificate_data.is_some() || self.user.client_key_data.is_some()
     }
 
-    /// The user's certificate and key; `None` where there is none, or it cannot be read.
+    /// The user's certificate and key; `None` if there are none or they cannot be read.
     pub fn pair(&self) -> Option<Pair> {
-        // The client's type hides the key; as written it is there.
+        // The client's type hides the key; the raw value has it.
         let written = serde_json::to_value(&self.user).ok()?;
         let read = |data: &str, path: &str| part(written[data].as_str(), written[path].as_str());
         Some(Pair {
@@ -116,14 +116,14 @@ impl Stated {
         })
     }
 
-    /// The user's certificate; `None` where there is none that can be read with its key.
+    /// The user's certificate; `None` if there is none that can be read with its key.
     pub fn certificate(&self) -> Option<Certificate> {
         let pair = self.pair()?;
         let leaf = certificates(&pair.chain).ok()?.into_iter().next()?;
         super::store::fits(&leaf, &pair.key).then_some(leaf)
     }
 
-    /// The same, with the certificate and key of that file.
+    /// The same, with that file's certificate and key.
     pub fn with_pair(&self, pair: &Path) -> Kubeconfig {
         let mut whole = self.whole.clone();
         let context = whole
@@ -144,8 +144,7 @@ impl Stated {
         whole
     }
 
-    /// As it stands, with the token of the file that it names: the client itself would take the end of the file's line
-    /// along.
+    /// The context with the token of its token file: the client itself would include the trailing newline.
     pub fn whole(&self) -> Kubeconfig {
         let mut whole = self.whole.clone();
         for named in &mut whole.auth_infos {
@@ -156,7 +155,7 @@ impl Stated {
         whole
     }
 
-    /// The user as written, with what it has in other files taken in; `None` where it has no credentials.
+    /// The user as written, with data from other files embedded; `None` if it has no credentials.
     pub fn embedded_user(&self) -> Option<Value> {
         let mut written = serde_json::to_value(with_token(self.user.clone())).ok()?;
         if let Some(pair) = self.pair() {
@@ -179,7 +178,7 @@ impl Stated {
         ways.iter().any(|way| !written[way].is_null()).then_some(written)
     }
 
-    /// Whether nothing is in other files, nor given by a program.
+    /// Whether it needs no other file and no program.
     pub(super) fn is_whole(&self) -> bool {
         self.files().is_empty() && self.user.exec.is_none() && self.user.auth_provider.is_none()
     }
@@ -239,7 +238,7 @@ pub fn document(cluster: &str, cluster_is: &Value, user: &str, user_is: &Value, 
     })
 }
 
-/// Writes a kubeconfig: what it holds may be secret.
+/// Writes a kubeconfig, with the mode for secrets.
 pub fn write(path: &Path, document: &Value) -> Result<(), FileError> {
     files::write(path, text(document).as_bytes(), files::SECRET)
 }
@@ -247,7 +246,7 @@ pub fn write(path: &Path, document: &Value) -> Result<(), FileError> {
 /// A value as YAML.
 pub fn text(value: &Value) -> String {
     let options = serde_saphyr::ser_options! {
-        // Certificates are long, and a line of theirs that is broken is another one.
+        // Certificates are long, and a wrapped line would change them.
         folded_wrap_chars: usize::MAX,
         prefer_block_scalars: false,
     };
@@ -260,7 +259,7 @@ fn with_token(user: AuthInfo) -> AuthInfo {
         .token_file
         .as_ref()
         .and_then(|path| std::fs::read_to_string(path).ok());
-    // The client's type for tokens is not ours to make, so it is made of what is written.
+    // The client's type for tokens has no constructor, so it is parsed from text.
     let with = |token: String| {
         let mut written = serde_json::to_value(&user).ok()?;
         written["token"] = json!(token.trim());
@@ -275,12 +274,12 @@ pub(super) fn encoded(pem: &str) -> String {
     STANDARD.encode(pem)
 }
 
-/// The reverse; `None` where it is not there, or no text.
+/// The reverse; `None` if it is missing or not text.
 pub(super) fn decoded(data: Option<&str>) -> Option<String> {
     String::from_utf8(part(data, None)?).ok()
 }
 
-/// What stands in the file itself, or in the file that it names.
+/// The data embedded in the file, or of the file that it names.
 fn part(data: Option<&str>, path: Option<&str>) -> Option<Vec<u8>> {
     match (data.filter(|data| !data.is_empty()), path) {
         (Some(data), _) => STANDARD.decode(data).ok(),
@@ -289,10 +288,10 @@ fn part(data: Option<&str>, path: Option<&str>) -> Option<Vec<u8>> {
     }
 }
 
-/// What tells one content of a file from another without reading it; `None` where it is not there.
+/// Distinguishes one content of a file from another without reading it; `None` if the file does not exist.
 pub type Mark = Option<(u64, u64, u64, i64, i64)>;
 
-/// The mark of a file, links followed.
+/// The mark of a file, following links.
 pub fn mark(path: &Path) -> Mark {
     let about = std::fs::metadata(path).ok()?;
     Some((

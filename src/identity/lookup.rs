@@ -1,5 +1,5 @@
-//! The API server's name, looked up in places of its own: while a name server is silent, each of the agent's watches
-//! would otherwise keep one of the threads that volumes need.
+//! Lookups of the API server's name, in a bulkhead: while a name server is silent, each of the agent's watches would
+//! otherwise block one of the threads that volumes need.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
@@ -10,16 +10,16 @@ use hyper_util::client::legacy::connect::dns::Name;
 
 use crate::bulkhead::{Bulkhead, Limits};
 
-/// Lookups at once: as many as there are clients while they change, and some more.
+/// Concurrent lookups: as many as there are clients during a change, and some more.
 const LIMITS: Limits = Limits {
     total: 8,
     per_owner: 8,
 };
 
-/// Of all clients: one that is replaced leaves its lookups behind.
-static PLACES: LazyLock<Bulkhead> = LazyLock::new(|| Bulkhead::new("names of API servers", LIMITS));
+/// Shared by all clients: a replaced client leaves its lookups behind.
+static PLACES: LazyLock<Bulkhead> = LazyLock::new(|| Bulkhead::new("lookups of API servers", LIMITS));
 
-/// The addresses of a name; the port is set by whoever connects.
+/// The addresses of a name; the connector sets the port.
 pub(super) async fn addresses(name: Name, patience: Duration) -> io::Result<std::vec::IntoIter<SocketAddr>> {
     let text = name.as_str().to_owned();
     let lookup = move || (text.as_str(), 0).to_socket_addrs();

@@ -1,4 +1,4 @@
-//! Who the node is to its API server: the credentials that it speaks with, how it gets them and keeps them.
+//! The node's identity to its API server: its credentials, and how it gets and renews them.
 //!
 //! Three tasks share files, as the kubelet lays them out, and nothing else: `renewal` asks for certificates to be known
 //! by and stores them, `serving` does so for those to serve with, `connection` makes clients of what is stored. So what
@@ -41,18 +41,18 @@ use std::time::Duration;
 /// Whether certificates are renewed (`rotateCertificates`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Renewal {
-    /// The agent renews its certificate before it ends.
+    /// The agent renews its certificate before it expires.
     On,
-    /// Somebody else does, or nobody.
+    /// Another program manages it, or it is not managed.
     Off,
 }
 
-/// Where the credentials are, and whose they are.
+/// Where the credentials are, and which node they belong to.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// How the API server is reached; written by the bootstrap.
+    /// The node's kubeconfig; the bootstrap writes it.
     pub kubeconfig: PathBuf,
-    /// How it is reached before there is a certificate; the file may be gone once it has been used.
+    /// The bootstrap kubeconfig, used before there is a certificate; the file may be gone after its use.
     pub bootstrap: Option<PathBuf>,
     /// `--cert-dir`
     pub directory: PathBuf,
@@ -60,19 +60,19 @@ pub struct Settings {
     pub node: String,
     /// Whether certificates are renewed.
     pub renewal: Renewal,
-    /// How often the files are looked at for changes.
+    /// How often to check the files for changes.
     pub look: Duration,
-    /// How long a request for a certificate is waited for before it is tried anew.
+    /// How long to wait for a certificate signing request before making a new one.
     pub patience: Duration,
 }
 
 impl Settings {
-    /// Where the client's certificates are stored.
+    /// Where client certificates are stored.
     pub fn store(&self) -> store::Store {
         store::Store::new(&self.directory, store::CLIENT)
     }
 
-    /// Where the certificates are stored with which the node's port is served.
+    /// Where the serving certificates of the node's port are stored.
     pub fn serving_store(&self) -> store::Store {
         store::Store::new(&self.directory, store::SERVER)
     }

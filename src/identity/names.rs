@@ -1,4 +1,4 @@
-//! For which names and addresses the node's serving certificate is, and whether it is due. Pure.
+//! The names and addresses of the node's serving certificate, and whether it must be renewed. Pure.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -10,8 +10,8 @@ use super::renewal_time;
 use super::request::{GROUP, Purpose};
 use crate::model::api::ApiNode;
 
-/// What to ask for: the names and addresses that the API server has of the node, in a stable order, as the kubelet does
-/// (`addressesToHostnamesAndIPs`). `None` while it has no address: the signer's approvers want one.
+/// The names to request: the node's names and addresses from the Node object, in a stable order, as the kubelet does
+/// (`addressesToHostnamesAndIPs`). `None` while the node has no address: the signer's approvers require one.
 pub fn wanted(node: &ApiNode) -> Option<Purpose> {
     let ApiNode::Present(node) = node else {
         return None;
@@ -36,7 +36,7 @@ pub fn wanted(node: &ApiNode) -> Option<Purpose> {
     })
 }
 
-/// Whether a certificate is this node's and for all that is asked for; that it is for more is no reason for another.
+/// Whether a certificate is this node's and covers all requested names; additional names are no reason to replace it.
 pub fn satisfies(certificate: &Certificate, node: &str, purpose: &Purpose) -> bool {
     let Purpose::Serving { names, addresses } = purpose else {
         return false;
@@ -48,16 +48,16 @@ pub fn satisfies(certificate: &Certificate, node: &str, purpose: &Purpose) -> bo
         && addresses.iter().all(|address| own_addresses.contains(address))
 }
 
-/// What is to be done about it.
+/// What to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
     /// Nothing before then; `None`: nothing before something changes.
     Wait(Option<Timestamp>),
-    /// One is asked for.
+    /// A certificate is requested.
     Ask(Purpose),
 }
 
-/// What is to be done with the certificate in force.
+/// What to do with the current certificate.
 pub fn next(in_force: Option<&Certificate>, node: &str, wanted: Option<Purpose>, now: Timestamp) -> Next {
     let Some(wanted) = wanted else {
         return Next::Wait(None);
@@ -118,7 +118,7 @@ mod tests {
             )),
         );
         check(&[("Hostname", "192.0.2.9")], Some(serving(&[], &["192.0.2.9"])));
-        // A name alone is not enough, nor what is no address.
+        // Neither a name alone nor an invalid address is enough.
         check(
             &[("Hostname", "n"), ("InternalIP", "n"), ("InternalIP", "")],
             None,
@@ -154,7 +154,7 @@ mod tests {
         };
         check(Some(&good), Some(&asked), "later");
         check(None, Some(&asked), "ask");
-        // Nothing is asked before an address is known.
+        // No certificate is requested before an address is known.
         check(None, None, "wait");
         check(Some(&good), None, "wait");
         check(Some(&good), Some(&serving(&["n"], &["192.0.2.10"])), "ask");

@@ -1,5 +1,5 @@
-//! Keeps the node's client certificate: renewed before it ends, asked for anew where the API server does not know it
-//! any more and there is a bootstrap kubeconfig to ask with.
+//! Keeps the node's client certificate valid: renews it before it expires, and requests a new one with the bootstrap
+//! kubeconfig, if there is one, when the API server no longer accepts it.
 
 use std::time::Duration;
 
@@ -17,19 +17,19 @@ use super::signing::{self, SigningError};
 use super::{Renewal, Settings, renewal_time};
 use crate::model::error_chain::chain;
 
-/// The longest sleep: the net under a clock that is set and a file that somebody else writes.
+/// The longest sleep: a safety net for clock changes and for files that another program writes.
 const LONGEST: Duration = Duration::from_secs(600);
-/// The longest sleep while the API server has not said whether it knows us.
+/// The longest sleep while the API server has not yet confirmed the certificate.
 const UNKNOWN: Duration = Duration::from_secs(30);
 /// The wait after a failure, doubled each time.
 const FIRST: Duration = Duration::from_secs(5);
 
-/// Keeps the certificate until cancelled.
+/// Keeps the certificate valid until canceled.
 pub async fn run(settings: Settings, joined: Joined, cancel: CancellationToken) {
     let Some(clients) = connection::joined(joined, &cancel).await else {
         return;
     };
-    // Cut off, a request that is under way is found again by the next life.
+    // If interrupted, the next run finds the request in progress.
     tokio::select! {
         () = cancel.cancelled() => {}
         () = keep(&settings, clients) => {}
@@ -61,9 +61,9 @@ async fn keep(settings: &Settings, clients: Clients) {
             }
             Err(error) => {
                 let error = chain(&error);
-                // Said once, not at every try.
+                // Logged once, not on every attempt.
                 if error != told {
-                    tracing::warn!("the node's certificate cannot be kept: {error}");
+                    tracing::warn!("cannot renew the node's certificate: {error}");
                     told = error;
                 }
                 let wait = failed.map_or(FIRST, |wait| (wait * 2).min(LONGEST));
@@ -75,8 +75,8 @@ async fn keep(settings: &Settings, clients: Clients) {
     }
 }
 
-/// Does what is to be done now; when to look again. One thing at a time: a signer whose certificates end at once is
-/// not asked without a pause.
+/// Does what is due now; returns when to check again. One thing at a time: a signer whose certificates expire at once
+/// is not asked without a pause.
 async fn turn(settings: &Settings, clients: &Clients) -> Result<Timestamp, BootstrapError> {
     let now = Timestamp::now();
     match next(settings, now) {
@@ -85,7 +85,7 @@ async fn turn(settings: &Settings, clients: &Clients) -> Result<Timestamp, Boots
     }
 }
 
-/// What is to be done about the certificate.
+/// What to do about the certificate.
 enum Next {
     /// Nothing before then.
     Wait(Timestamp),
@@ -93,14 +93,14 @@ enum Next {
     Act(RenewalAction),
 }
 
-/// What can be done about it.
+/// An action on the certificate.
 enum RenewalAction {
-    /// The one that the kubeconfig holds is stored and followed by another at once, as the kubelet does: it may have
-    /// more rights than a node's.
+    /// The kubeconfig's own certificate is stored and renewed at once, as the kubelet does: it may have more rights
+    /// than a node's.
     TakeOver(Box<Stated>),
-    /// It is followed by another.
+    /// It is renewed.
     Renew,
-    /// It cannot be used any more, and why.
+    /// It cannot be used any more; the reason.
     Begin(String),
 }
 
@@ -108,7 +108,7 @@ fn next(settings: &Settings, now: Timestamp) -> Next {
     let later = Next::Wait(now + jiff::SignedDuration::from_secs(3600));
     match bootstrap::credential_state(settings, now) {
         Ok(CredentialState::Needed(why)) => return Next::Act(RenewalAction::Begin(why)),
-        // Who makes the client has told it.
+        // The maker of the client has logged it.
         Err(_) => return later,
         Ok(CredentialState::Ready) => {}
     }
@@ -144,7 +144,7 @@ async fn act(settings: &Settings, clients: &Clients, what: RenewalAction) -> Res
     }
 }
 
-/// Has the certificate followed by another.
+/// Renews the certificate.
 async fn renew(settings: &Settings, clients: &Clients) -> Result<(), BootstrapError> {
     let (client, store) = (clients.borrow().clone(), settings.store());
     let obtained = signing::obtain(
@@ -157,7 +157,7 @@ async fn renew(settings: &Settings, clients: &Clients) -> Result<(), BootstrapEr
     .await;
     match obtained {
         Ok(stored) => {
-            tracing::info!(until = %stored.not_after, "the node's certificate was renewed");
+            tracing::info!(until = %stored.not_after, "node certificate renewed");
             Ok(())
         }
         Err(SigningError::Credentials(why)) => {
@@ -167,11 +167,11 @@ async fn renew(settings: &Settings, clients: &Clients) -> Result<(), BootstrapEr
     }
 }
 
-/// Shows the certificate once; whether it is known. An API server that does not know it is that of another cluster,
-/// or has another certificate authority than it had: said, and begun anew where that is possible.
+/// Presents the certificate once; returns whether it is accepted. An API server that does not accept it belongs to
+/// another cluster or has changed its certificate authority: this is logged, and the bootstrap starts over if possible.
 async fn introduce(settings: &Settings, clients: &Clients) -> Result<bool, BootstrapError> {
     if !kubeconfig::read(&settings.kubeconfig).is_ok_and(|stated| stated.has_certificate()) {
-        // Whoever is known by something else is not ours to make known.
+        // Credentials other than a certificate are not managed here.
         return Ok(true);
     }
     let client = clients.borrow().clone();
@@ -180,12 +180,12 @@ async fn introduce(settings: &Settings, clients: &Clients) -> Result<bool, Boots
         Recognition::Unasked(said) => {
             tracing::debug!(
                 said,
-                "the API server has not said yet whether it knows the node's certificate"
+                "the API server has not yet confirmed the node's certificate"
             );
             Ok(false)
         }
         Recognition::Stranger(said) => {
-            let why = format!("is not of the cluster whose API server is asked ({said})");
+            let why = format!("does not belong to the cluster of this API server ({said})");
             bootstrap::bootstrap(settings, &why).await?;
             Ok(false)
         }

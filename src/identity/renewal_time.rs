@@ -4,9 +4,9 @@ use jiff::Timestamp;
 
 use super::certificate::Certificate;
 
-/// When to ask for the next certificate: after 70 to 90 % of this one's life, as the kubelet does. Where in between
-/// follows from the certificate itself, so that nodes of one age do not ask at once, and a new life of the agent comes
-/// to the same time.
+/// When to request the next certificate: after 70 to 90 % of this one's lifetime, as the kubelet does. The exact point
+/// is derived from the certificate, so that nodes of one age do not all request at once and a restarted agent computes
+/// the same time.
 pub fn renewal(certificate: &Certificate) -> Timestamp {
     let digest = certificate.digest();
     let share = i32::from(u16::from_be_bytes([digest[0], digest[1]]));

@@ -1,4 +1,4 @@
-//! The request for a certificate, and what its answer is. Pure.
+//! The certificate signing request and its state. Pure.
 
 use std::net::IpAddr;
 
@@ -18,12 +18,12 @@ use super::key::Key;
 /// The group of all nodes.
 pub(super) const GROUP: &str = "system:nodes";
 
-/// What a certificate is for.
+/// The purpose of a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Purpose {
-    /// To be known by the API server.
+    /// A client certificate for the API server.
     Client,
-    /// To be known by who connects to the node.
+    /// A serving certificate for the node's port.
     Serving {
         /// The node's names.
         names: Vec<String>,
@@ -40,7 +40,7 @@ impl Purpose {
         }
     }
 
-    /// What the kubelet asks for with an ECDSA key; the signers allow no other uses.
+    /// The usages that the kubelet requests for an ECDSA key; the signers allow no others.
     fn usages(&self) -> [&'static str; 2] {
         match self {
             Purpose::Client => ["digital signature", "client auth"],
@@ -60,8 +60,8 @@ impl Purpose {
     }
 }
 
-/// The request for a certificate of this key. Its name follows from all that it asks for, as the kubelet's does
-/// (`digestedName` of `pkg/kubelet/certificate/bootstrap`): whoever asks the same again finds it.
+/// The certificate signing request for this key. Its name is derived from everything in it, as the kubelet's is
+/// (`digestedName` of `pkg/kubelet/certificate/bootstrap`): repeating the same request finds the existing object.
 pub fn request(key: &Key, node: &str, purpose: &Purpose) -> Result<CertificateSigningRequest, rcgen::Error> {
     let common_name = format!("system:node:{node}");
     let mut params = CertificateParams::default();
@@ -90,7 +90,7 @@ pub fn request(key: &Key, node: &str, purpose: &Purpose) -> Result<CertificateSi
 fn name(key: &Key, common_name: &str, purpose: &Purpose) -> String {
     let mut digest = Sha512_256::new();
     let mut add = |part: &[u8]| {
-        // The delimiter is none of the letters, so that two parts are never taken for one.
+        // The delimiter is not in the alphabet, so that two parts are never taken for one.
         digest.update(URL_SAFE_NO_PAD.encode(part));
         digest.update(b"|");
     };
@@ -109,7 +109,7 @@ fn name(key: &Key, common_name: &str, purpose: &Purpose) -> String {
     format!("node-csr-{}", URL_SAFE_NO_PAD.encode(digest.finalize()))
 }
 
-/// Whether a request that is there already under our name is ours: the same signer, and signed with our key.
+/// Whether an existing request with this name is this node's: the same signer, and signed with this key.
 pub fn is_ours(there: &CertificateSigningRequest, asked: &CertificateSigningRequest, key: &Key) -> bool {
     let read = |request: &CertificateSigningRequest| {
         let text = std::str::from_utf8(&request.spec.request.0).ok()?;
@@ -119,20 +119,20 @@ pub fn is_ours(there: &CertificateSigningRequest, asked: &CertificateSigningRequ
         && read(there).is_some_and(|read| read.public_key.subject_public_key_info() == key.public())
 }
 
-/// How far a request is.
+/// The state of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// Nobody has decided, or the signer has not signed yet.
+    /// It is not approved or denied yet, or not signed yet.
     Waiting,
-    /// Somebody has said no, and why.
+    /// It was denied; the reason.
     Denied(String),
-    /// The signer could not, and why.
+    /// The signer failed; the reason.
     Failed(String),
     /// The certificate, as PEM.
     Issued(Vec<u8>),
 }
 
-/// What a request says of itself.
+/// The state of a certificate signing request.
 pub fn answer(request: &CertificateSigningRequest) -> Answer {
     let Some(status) = &request.status else {
         return Answer::Waiting;
@@ -191,7 +191,7 @@ mod tests {
         read.verify_signature().unwrap();
         let subject = &read.certification_request_info.subject;
         assert_eq!(subject.to_string(), "O=system:nodes, CN=system:node:n");
-        // A subject alternative name would be refused by the signer of clients.
+        // The signer of client certificates would reject a subject alternative name.
         assert!(
             read.requested_extensions()
                 .is_none_or(|mut some| some.next().is_none())

@@ -1,35 +1,35 @@
-//! Which certificate the node shows to its API server. Pure.
+//! Which client certificate the node uses for its API server. Pure.
 
 use jiff::Timestamp;
 
 use super::certificate::Certificate;
 
-/// Where the certificate is that is used.
+/// Where the selected certificate is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Choice {
     /// In the store.
     Stored(Certificate),
-    /// Where the kubeconfig says.
+    /// The file that the kubeconfig refers to.
     Stated(Certificate),
-    /// There is none that could be used, and why, as the end of a sentence.
+    /// No certificate can be used; the reason, as the end of a sentence.
     None(String),
 }
 
-/// What there is to choose from.
+/// The candidates.
 #[derive(Debug)]
 pub struct Offer<'a> {
-    /// What the kubeconfig names or holds.
+    /// The one that the kubeconfig names or holds.
     pub stated: Option<&'a Certificate>,
-    /// What the store has.
+    /// The one in the store.
     pub stored: Option<&'a Certificate>,
-    /// The certificate authorities of the kubeconfig's cluster; empty where they are not told.
+    /// The certificate authorities of the kubeconfig's cluster; empty if not stated.
     pub authorities: &'a [Certificate],
     /// The node's name.
     pub node: &'a str,
 }
 
-/// Chooses. The store's is the newer one, so it is taken where it is as good: not over, this node's, and not of
-/// another cluster while the kubeconfig's own is of this one.
+/// Selects one. The stored one is newer, so it is taken if it is as good: not expired, this node's, and not of another
+/// cluster while the kubeconfig's own is of this one.
 pub fn choose(offer: &Offer<'_>, now: Timestamp) -> Choice {
     let usable = |certificate: &&Certificate| why_not(certificate, offer.node, now).is_none();
     let is_of_cluster = |certificate: &Certificate| certificate.is_signed_by(offer.authorities);
@@ -42,7 +42,7 @@ pub fn choose(offer: &Offer<'_>, now: Timestamp) -> Choice {
         (None, None) => {
             let reason = offer.stored.or(offer.stated);
             let reason = reason.and_then(|certificate| why_not(certificate, offer.node, now));
-            Choice::None(reason.unwrap_or_else(|| "is not there".to_owned()))
+            Choice::None(reason.unwrap_or_else(|| "does not exist".to_owned()))
         }
     }
 }
@@ -50,11 +50,11 @@ pub fn choose(offer: &Offer<'_>, now: Timestamp) -> Choice {
 /// Why a certificate cannot be used, as the end of a sentence.
 fn why_not(certificate: &Certificate, node: &str, now: Timestamp) -> Option<String> {
     if certificate.is_over(now) {
-        return Some(format!("has expired at {}", certificate.not_after));
+        return Some(format!("expired at {}", certificate.not_after));
     }
-    // Anybody else's may be meant so: an administrator's, for one.
+    // A certificate that is not a node's may be intended, for example an administrator's.
     let name = certificate.common_name.strip_prefix("system:node:")?;
-    (name != node).then(|| format!("is of the node {name}, and this one is {node}"))
+    (name != node).then(|| format!("belongs to the node {name}, but this node is {node}"))
 }
 
 #[cfg(test)]
@@ -97,8 +97,8 @@ mod tests {
         check(None, Some(&foreign), "stored");
         check(Some(&admin), None, "stated");
         check(Some(&admin), Some(&good), "stored");
-        check(Some(&over), None, "has expired");
-        check(Some(&named), None, "is of the node m, and this one is n");
-        check(None, None, "is not there");
+        check(Some(&over), None, "expired");
+        check(Some(&named), None, "belongs to the node m, but this node is n");
+        check(None, None, "does not exist");
     }
 }

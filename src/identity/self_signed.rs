@@ -1,5 +1,5 @@
-//! The certificate that the node makes for itself where nobody gave it one, as the kubelet does: it encrypts, and proves
-//! nothing. A cluster that wants proof gives one (`tlsCertFile`).
+//! The certificate that the node creates for itself if none is configured, as the kubelet does: it encrypts but proves
+//! nothing. A cluster that needs proof configures one (`tlsCertFile`).
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -10,19 +10,17 @@ use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpos
 use super::certificate::certificates;
 use super::files::{self, FileError};
 
-/// How long it is valid: a year, the kubelet's.
+/// Its validity: a year, as the kubelet's.
 const LIFE: SignedDuration = SignedDuration::from_hours(365 * 24);
 
 /// Why there is none.
 #[derive(Debug, thiserror::Error)]
 pub enum SelfSignedError {
     /// It cannot be written.
-    #[error("the node's own certificate cannot be kept")]
+    #[error("cannot store the node's self-signed certificate")]
     File(#[from] FileError),
-    /// It cannot be made: a name that no certificate can hold.
-    #[error(
-        "no certificate can be made for the node {node:?}: name files with tlsCertFile and tlsPrivateKeyFile"
-    )]
+    /// It cannot be created: a certificate cannot hold the name.
+    #[error("cannot create a certificate for the node {node:?}; set tlsCertFile and tlsPrivateKeyFile")]
     Make {
         /// The node's name.
         node: String,
@@ -31,12 +29,12 @@ pub enum SelfSignedError {
     },
 }
 
-/// Where the certificate and its key lie below that directory, in this order.
+/// The paths of the certificate and its key below that directory, in this order.
 pub fn paths(directory: &Path) -> (PathBuf, PathBuf) {
     (directory.join("kubelet.crt"), directory.join("kubelet.key"))
 }
 
-/// [`paths`] of the directory; made where one of them is missing, or the certificate is over.
+/// [`paths`] of the directory; created if one of them is missing or the certificate has expired.
 pub fn ensure(
     directory: &Path,
     node: &str,
@@ -55,7 +53,7 @@ pub fn ensure(
     let certificate = parameters(node, addresses, now)
         .and_then(|parameters| parameters.self_signed(&key))
         .map_err(make)?;
-    // The certificate goes last: without it both are made anew.
+    // The certificate is written last: without it both are created again.
     files::write(&key_at, key.serialize_pem().as_bytes(), files::SECRET)?;
     files::write(&at, certificate.pem().as_bytes(), files::PUBLIC)?;
     Ok((at, key_at))
@@ -74,13 +72,13 @@ fn parameters(node: &str, addresses: &[IpAddr], now: Timestamp) -> Result<Certif
         let (month, day) = (date.month().unsigned_abs(), date.day().unsigned_abs());
         rcgen::date_time_ymd(date.year().into(), month, day)
     };
-    // A clock that is behind elsewhere is no reason to be refused.
+    // A client whose clock is behind must not reject it.
     parameters.not_before = midnight(now - SignedDuration::from_hours(24));
     parameters.not_after = midnight(now + LIFE);
     Ok(parameters)
 }
 
-/// Whether the file holds a certificate that holds for another day at least.
+/// Whether the file holds a certificate that is valid for at least another day.
 fn is_valid(path: &Path, now: Timestamp) -> bool {
     let read = files::read(path).ok().flatten();
     let found = read.and_then(|pem| certificates(&pem).ok());

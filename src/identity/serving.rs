@@ -1,5 +1,6 @@
-//! Keeps the certificate with which the node's port is served (`serverTLSBootstrap`): asked for when the API server has
-//! an address of the node, again when it has others, and renewed before it ends. Who serves reads it from its files.
+//! Keeps the serving certificate of the node's port (`serverTLSBootstrap`): requested once the Node object has an
+//! address, requested again when the addresses change, and renewed before it expires. The server reads it from its
+//! files.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,15 +19,15 @@ use super::{Settings, signing};
 use crate::model::api::ApiNode;
 use crate::model::error_chain::chain;
 
-/// The longest sleep: the net under a clock that is set and a file that somebody else writes.
+/// The longest sleep: a safety net for clock changes and for files that another program writes.
 const LONGEST: Duration = Duration::from_secs(600);
 /// The pause before the second request, doubled before each further one.
 const FIRST: Duration = Duration::from_secs(2);
 /// The longest such pause.
 const LAST: Duration = Duration::from_secs(32);
 
-/// Keeps it until cancelled. `before` is the pair of files with which is served until there is one, if any: it is kept
-/// as long as it is good, as by the kubelet. `node` is the node as the API server has it.
+/// Keeps the serving certificate until canceled. `before` is the pair of files, if any, that is served until there is
+/// one: it is used as long as it is valid, as by the kubelet. `node` is the Node object from the API server.
 pub async fn run(
     settings: Settings,
     before: Option<(PathBuf, PathBuf)>,
@@ -37,7 +38,7 @@ pub async fn run(
     let Some(clients) = connection::joined(joined, &cancel).await else {
         return;
     };
-    // Cut off, a request that is under way is found again by the next life.
+    // If interrupted, the next run finds the request in progress.
     tokio::select! {
         () = cancel.cancelled() => {}
         () = keep(&settings, before.as_ref(), clients, node) => {}
@@ -63,7 +64,7 @@ async fn keep(
                 pause = Duration::ZERO;
                 let until = until.map(|until| Duration::try_from(until.duration_since(now)));
                 let until = until.and_then(Result::ok).unwrap_or(LONGEST).min(LONGEST);
-                // Both arms may be dropped.
+                // Both arms are cancel-safe.
                 tokio::select! {
                     () = tokio::time::sleep(until) => {}
                     Ok(()) = node.changed() => {}
@@ -71,7 +72,7 @@ async fn keep(
                 continue;
             }
         };
-        // A signer that signs something else than was asked is not asked without a pause either.
+        // A signer that signs something other than what was requested is not asked without a pause either.
         let client = clients.borrow().clone();
         let asked = async {
             tokio::time::sleep(pause).await;
@@ -79,7 +80,8 @@ async fn keep(
         };
         let obtained = tokio::select! {
             obtained = asked => obtained,
-            // What was asked for has another name than what will be: the one is left, the other begun.
+            // What was requested has a different name from the next request: the old request is abandoned and a new one
+            // made.
             () = other(&mut node, &purpose) => {
                 pause = Duration::ZERO;
                 continue;
@@ -88,16 +90,18 @@ async fn keep(
         pause = (pause * 2).clamp(FIRST, LAST);
         match obtained {
             Ok(stored) if names::satisfies(&stored, &settings.node, &purpose) => {
-                tracing::info!(until = %stored.not_after, "the node has a certificate to serve with");
+                tracing::info!(until = %stored.not_after, "serving certificate issued");
             }
             Ok(_) => {
-                tracing::warn!("the certificate to serve with is not for all that was asked: asked anew")
+                tracing::warn!(
+                    "the serving certificate does not cover all requested names; requesting another one"
+                )
             }
             Err(error) => {
                 let error = chain(&error);
-                // Said once, not at every try.
+                // Logged once, not on every attempt.
                 if error != told {
-                    tracing::warn!("the node has no new certificate to serve with: {error}");
+                    tracing::warn!("cannot get a new serving certificate: {error}");
                     told = error;
                 }
             }
@@ -105,7 +109,7 @@ async fn keep(
     }
 }
 
-/// Waits until something else is to be asked for.
+/// Waits until the names to request change.
 async fn other(node: &mut watch::Receiver<ApiNode>, purpose: &Purpose) {
     let is_other = |node: &ApiNode| names::wanted(node).is_some_and(|wanted| wanted != *purpose);
     if node.wait_for(is_other).await.is_err() {
@@ -113,7 +117,7 @@ async fn other(node: &mut watch::Receiver<ApiNode>, purpose: &Purpose) {
     }
 }
 
-/// The certificate with which is served now. One that cannot be used is none: another is asked for.
+/// The current serving certificate. One that cannot be used counts as none: another one is requested.
 fn in_force(store: &Store, before: Option<&(PathBuf, PathBuf)>) -> Option<Certificate> {
     let stored = match store.read() {
         Ok(stored) => stored,

@@ -1,4 +1,5 @@
-//! The signature of cluster-info: who knows a bootstrap token can tell by it that the other side knows it too. Pure.
+//! The signature of cluster-info: it proves to a holder of a bootstrap token that the other side knows the token too.
+//! Pure.
 //!
 //! It is a JWS (RFC 7515) with the content left out (its appendix F), made with HMAC-SHA256 and the token's secret;
 //! `kid` in its header is the token's id.
@@ -13,18 +14,18 @@ use super::token::Token;
 /// Why a signature proves nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotSigned {
-    /// It is not of the form of a signature.
-    #[error("its signature is not of a known form")]
+    /// It has an unknown format.
+    #[error("its signature has an unknown format")]
     Form,
-    /// It was made with another method, or for another token.
-    #[error("its signature is of another kind or another token")]
+    /// It was made with another algorithm, or for another token.
+    #[error("its signature has another algorithm or belongs to another token")]
     Kind,
-    /// It was made with another secret, or of another content.
+    /// It was made with another secret, or for other content.
     #[error("its signature was not made with this token")]
     Wrong,
 }
 
-/// Checks a signature of `content`; comparing takes as long whatever is wrong.
+/// Checks a signature of `content` in constant time.
 pub fn verify(signature: &str, content: &str, token: &Token) -> Result<(), NotSigned> {
     let (header, rest) = signature.split_once('.').ok_or(NotSigned::Form)?;
     let mac = rest.strip_prefix('.').ok_or(NotSigned::Form)?;

@@ -1,7 +1,7 @@
-//! Has a certificate signed through the API server: asks, waits for the answer, and stores it.
+//! Gets a certificate signed through the API server: requests it, waits for the answer, and stores it.
 //!
-//! Each step may be the last before the agent is killed: the key is on disk before it is used, and goes when the
-//! certificate is stored. So the next life finds the request under its name.
+//! The agent may be killed after each step: the key is on disk before it is used, and is removed once the certificate
+//! is stored. So the next run finds the request under its name.
 
 use std::time::Duration;
 
@@ -21,59 +21,68 @@ use super::store::{Store, StoreError};
 /// Why there is no certificate.
 #[derive(Debug, thiserror::Error)]
 pub enum SigningError {
-    /// The request cannot be made.
-    #[error("no request for a certificate can be made")]
+    /// The request cannot be created.
+    #[error("cannot create a certificate signing request")]
     Make(#[source] rcgen::Error),
-    /// The API server does not know us.
+    /// The API server does not accept the node's credentials.
     #[error("the API server does not accept the credentials: {0}")]
     Credentials(String),
-    /// The API server does not take the request, or is away.
-    #[error("the API server does not take the request for a certificate: {0}")]
+    /// The API server rejects the request or is unreachable.
+    #[error("the API server rejects the certificate signing request: {0}")]
     Refused(String),
-    /// Somebody else's request has our name.
-    #[error("a request named {0} is there and is not this node's; `kubectl delete csr {0}` makes room")]
+    /// A request with this name exists and is not this node's.
+    #[error(
+        "a certificate signing request named {0} exists but is not this node's; remove it with `kubectl delete \
+     csr {0}`"
+    )]
     Foreign(String),
-    /// Somebody has said no.
-    #[error("the request {name} was denied ({why}); `kubectl delete csr {name}` has it asked anew")]
+    /// The request was denied.
+    #[error(
+        "the certificate signing request {name} was denied ({why}); to request it again, run `kubectl delete \
+     csr {name}`"
+    )]
     Denied {
         /// The request.
         name: String,
-        /// What was said.
+        /// The reason given.
         why: String,
     },
-    /// The signer could not.
-    #[error("the request {name} could not be signed ({why}); `kubectl delete csr {name}` has it asked anew")]
+    /// The signer failed.
+    #[error(
+        "the certificate signing request {name} could not be signed ({why}); to request it again, run `kubectl \
+     delete csr {name}`"
+    )]
     Failed {
         /// The request.
         name: String,
-        /// What was said.
+        /// The reason given.
         why: String,
     },
-    /// The certificate cannot be stored, or is not one of our key.
+    /// The certificate cannot be stored, or does not match the key.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The key cannot be stored.
     #[error(transparent)]
     Key(#[from] KeyError),
     /// It was removed before it was answered.
-    #[error("the request {0} was removed before it was answered")]
+    #[error("the certificate signing request {0} was removed before it was signed")]
     Removed(String),
-    /// Nobody has answered.
+    /// The request is still pending.
     #[error(
-        "the request {name} is not answered; see `kubectl get csr`, and approve it with \
-         `kubectl certificate approve {name}` where nobody does{}",
-        trouble.as_ref().map(|trouble| format!(" (last trouble: {trouble})")).unwrap_or_default()
+        "the certificate signing request {name} is still pending; see `kubectl get csr`, and if nothing approves \
+         it, run `kubectl certificate approve {name}`{}",
+        trouble.as_ref().map(|trouble| format!(" (last error: {trouble})")).unwrap_or_default()
     )]
     Unanswered {
         /// The request.
         name: String,
-        /// What went wrong while waiting, if anything.
+        /// The last error while waiting, if any.
         trouble: Option<String>,
     },
 }
 
-/// Has a certificate of a new key signed and puts it in force: one for a client or one to serve with. What an earlier
-/// life has asked for and not got is waited for, no longer than `patience`.
+/// Gets a certificate for a new key signed and activates it: a client certificate or a serving certificate. A request
+/// that an earlier run made and got no answer to is waited for. Waits no longer than `patience`.
 pub async fn obtain(
     client: &kube::Client,
     store: &Store,
@@ -112,7 +121,7 @@ async fn ask(
 ) -> Result<(), SigningError> {
     match api.create(&PostParams::default(), asked).await {
         Ok(_) => {
-            tracing::info!(request = name, "a certificate is asked for");
+            tracing::info!(request = name, "requesting a certificate");
             Ok(())
         }
         Err(kube::Error::Api(status)) if status.code == 409 => {
@@ -122,7 +131,7 @@ async fn ask(
             }
             tracing::info!(
                 request = name,
-                "a certificate was asked for already: its answer is waited for"
+                "a certificate was already requested; waiting for it"
             );
             Ok(())
         }
@@ -141,7 +150,7 @@ async fn wait(
             Ok(Some(request)) => request,
             Ok(None) => return Err(SigningError::Removed(name.to_owned())),
             Err(error) => {
-                // It is watched again by itself.
+                // The watch is restarted automatically.
                 *trouble = Some(error.to_string().lines().next().unwrap_or_default().to_owned());
                 continue;
             }

@@ -1,4 +1,4 @@
-//! The client of a node that has no credentials yet, for those who have something to do without an answer.
+//! The client of a node that has no credentials yet, for tasks that have work to do without an answer.
 
 use hyper::http::{Request, Response};
 use kube::client::Body;
@@ -7,10 +7,10 @@ use super::clients::Joined;
 
 /// Why it gives no answer.
 #[derive(Debug, thiserror::Error)]
-#[error("the node had no credentials for its API server when it was asked")]
+#[error("the node had no credentials for its API server when the request was made")]
 struct Early;
 
-/// Silent until there are credentials, and then every request has failed, so that it is made anew with them.
+/// Gives no answer until there are credentials; then every pending request fails, so that it is made again with them.
 pub(super) fn client(joined: Joined) -> kube::Client {
     let service = tower::service_fn(move |_: Request<Body>| {
         let mut joined = joined.clone();

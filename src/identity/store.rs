@@ -1,5 +1,5 @@
-//! Certificates with their keys on disk, as the kubelet stores them (`client-go/util/certificate`), so that either
-//! takes over the other's:
+//! Certificates with their keys on disk, as the kubelet stores them (`client-go/util/certificate`), so that each can
+//! take over the other's:
 //!
 //! ```text
 //! <dir>/<pair>-2026-11-25-17-00-00.pem   certificate, those between it and the CA, key
@@ -20,9 +20,9 @@ use super::certificate::{self, Certificate, NotCertificates};
 use super::files::{self, FileError, failed};
 use super::key::{Key, KeyError};
 
-/// The name of the pairs that clients use.
+/// The name of the client pairs.
 pub const CLIENT: &str = "kubelet-client";
-/// The name of the pairs that the server uses.
+/// The name of the server pairs.
 pub const SERVER: &str = "kubelet-server";
 
 /// Why a certificate is not stored, or cannot be used.
@@ -31,14 +31,14 @@ pub enum StoreError {
     /// A file cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// What should be the link is something else, which we do not remove.
-    #[error("{} is not a link: move it away, then a certificate is stored there", .0.display())]
+    /// Something other than a symbolic link is in its place, which the agent does not remove.
+    #[error("{} is not a symbolic link; move it away so that a certificate can be stored there", .0.display())]
     NotALink(PathBuf),
     /// The file has no certificate.
-    #[error("{} has no certificate; remove it, and one is asked for anew", .0.display())]
+    #[error("{} has no certificate; remove it to request a new one", .0.display())]
     Empty(PathBuf),
     /// The file's certificates cannot be read.
-    #[error("{} has no certificate that can be read; remove it, and one is asked for anew", path.display())]
+    #[error("{} has no readable certificate; remove it to request a new one", path.display())]
     Certificates {
         /// The file.
         path: PathBuf,
@@ -46,8 +46,8 @@ pub enum StoreError {
         #[source]
         source: NotCertificates,
     },
-    /// The file's key is none, or another certificate's.
-    #[error("the key in {} is missing, broken or another one's; remove it, and a certificate is asked for anew", .0.display())]
+    /// The file's key is missing, or another certificate's.
+    #[error("the key in {} is missing, damaged or does not match; remove it to request a new certificate", .0.display())]
     Key(PathBuf),
 }
 
@@ -59,7 +59,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// The place; nothing is read or made yet.
+    /// The location; nothing is read or created yet.
     pub fn new(directory: &Path, pair: &'static str) -> Store {
         Store {
             directory: directory.to_owned(),
@@ -67,7 +67,7 @@ impl Store {
         }
     }
 
-    /// The link to the certificate in force.
+    /// The link to the current certificate.
     pub fn current(&self) -> PathBuf {
         self.file("current")
     }
@@ -80,7 +80,7 @@ impl Store {
         self.directory.join(format!("{}.key.tmp", self.pair))
     }
 
-    /// The certificate in force; `None` where there is none. An error is a file that cannot be used.
+    /// The current certificate; `None` if there is none. The error is a file that cannot be used.
     pub fn read(&self) -> Result<Option<Certificate>, StoreError> {
         self.recover()?;
         let path = self.current();
@@ -100,7 +100,7 @@ impl Store {
         Ok(())
     }
 
-    /// Stores a certificate with its key and puts them in force.
+    /// Stores a certificate with its key and makes them current.
     pub fn update(&self, chain: &[u8], key: &str, now: Timestamp) -> Result<Certificate, StoreError> {
         let (current, next) = (self.current(), self.file("updated"));
         match fs::symlink_metadata(&current) {
@@ -124,12 +124,12 @@ impl Store {
         Ok(found)
     }
 
-    /// The key of the request that is under way: the same one until [`Store::settle`], also in another life.
+    /// The key of the request in progress: the same one until [`Store::settle`], also after a restart.
     pub fn pending_key(&self) -> Result<Key, KeyError> {
         Key::kept(&self.pending())
     }
 
-    /// The request was answered and its answer stored.
+    /// The request was answered and the certificate stored.
     pub fn settle(&self) -> Result<(), FileError> {
         files::remove(&self.pending()).map(|_| ())
     }

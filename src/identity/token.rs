@@ -1,8 +1,8 @@
-//! A bootstrap token: what a machine that is no node yet has of the cluster.
+//! A bootstrap token: the credential of a machine that has not joined the cluster yet.
 
 use std::str::FromStr;
 
-/// A bootstrap token, `id.secret`. It shows its id only.
+/// A bootstrap token, `id.secret`. Its Debug output is only its id.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token {
     id: String,
@@ -15,11 +15,11 @@ impl std::fmt::Debug for Token {
     }
 }
 
-/// The text is no token. It is not repeated: it may be nearly one.
+/// The text is not a valid token. It is not repeated: it may be almost one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the token must be 6 characters, a dot and 16 characters of a-z and 0-9; copy it from `kubeadm token list`, or make \
-     one with `kubeadm token create --print-join-command` on the control plane"
+    "the token must be 6 characters, a dot and 16 characters of a-z and 0-9; copy it from `kubeadm token list`, or \
+     create one with `kubeadm token create --print-join-command` on the control plane"
 )]
 pub struct NotAToken;
 
@@ -43,17 +43,17 @@ impl FromStr for Token {
 }
 
 impl Token {
-    /// The part that is no secret.
+    /// The part that is not secret.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// The other part.
+    /// The secret part.
     pub(super) fn secret(&self) -> &str {
         &self.secret
     }
 
-    /// All of it, as it goes into a kubeconfig: a secret.
+    /// The whole token, as in a kubeconfig: a secret.
     pub fn whole(&self) -> String {
         format!("{}.{}", self.id, self.secret)
     }

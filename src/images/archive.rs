@@ -1,7 +1,7 @@
 //! Reading an image archive: an OCI layout or the output of `docker save`, as a tar file, plain or gzipped.
 //!
-//! Nothing is unpacked: the archive is scanned once for where its members lie, and blobs are read from
-//! there while they are sent. Blocking; the caller gives it a thread.
+//! Nothing is unpacked: one scan finds where the archive's members lie, and blobs are read from there while they are
+//! sent. Blocking; the caller gives it a thread.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -16,7 +16,7 @@ use super::oci::{self, Descriptor, DockerImage, Index, Manifest};
 
 /// The largest JSON document that is read out of an archive, in bytes.
 const MAX_DOCUMENT: u64 = 4 << 20;
-/// Most members that an archive may have.
+/// The largest number of members of an archive.
 const MAX_MEMBERS: usize = 65_536;
 
 /// Why an archive is not imported.
@@ -27,10 +27,10 @@ pub enum ArchiveError {
     Read {
         /// The archive.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// The file is not what it should be.
+    /// The file's format is wrong.
     #[error("{} is not an image archive: {why}", path.display())]
     Malformed {
         /// The archive.
@@ -40,7 +40,7 @@ pub enum ArchiveError {
     },
 }
 
-/// The images of one archive, and the plain copy that a gzipped one is read from while they are sent.
+/// The images of one archive, and the unpacked copy of a gzipped one while they are sent.
 pub struct Archive {
     /// The images for this machine's architecture.
     pub images: Vec<ArchiveImage>,
@@ -56,8 +56,8 @@ impl Drop for PlainCopy {
     }
 }
 
-/// Opens an archive and finds its images for `architecture` (Go's name of it). A gzipped one is unpacked to
-/// a temporary file in `scratch`.
+/// Opens an archive and finds its images for `architecture` (Go's name). A gzipped one is unpacked to a temporary file
+/// in `scratch`.
 pub fn open(path: &Path, architecture: &str, scratch: &Path) -> Result<Archive, ArchiveError> {
     let read = |source| ArchiveError::Read {
         path: path.to_owned(),
@@ -95,7 +95,7 @@ fn unzip(file: File, path: &Path, scratch: &Path) -> Result<PlainCopy, ArchiveEr
         path: path.to_owned(),
         source,
     };
-    // What is in an image is its owner's: who may not read the archive does not read it here.
+    // An image's content is its owner's secret: the scratch copy is unreadable to users who cannot read the archive.
     let mut directory = std::fs::DirBuilder::new();
     directory
         .recursive(true)
@@ -107,7 +107,7 @@ fn unzip(file: File, path: &Path, scratch: &Path) -> Result<PlainCopy, ArchiveEr
         .map(|n| n.to_string_lossy().into_owned())
         .unwrap_or_default();
     let copy = PlainCopy(scratch.join(format!(".{name}.{}.plain", std::process::id())));
-    // What a process of the same number left, which was killed.
+    // The leftover of a killed process with the same number.
     let _ = std::fs::remove_file(&copy.0);
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o600);
@@ -116,7 +116,7 @@ fn unzip(file: File, path: &Path, scratch: &Path) -> Result<PlainCopy, ArchiveEr
     Ok(copy)
 }
 
-/// Where the members of a plain archive lie.
+/// Where the members of an uncompressed archive lie.
 struct Contents {
     path: PathBuf,
     members: HashMap<String, (u64, u64)>,
@@ -139,7 +139,7 @@ impl Contents {
             let name = name.trim_start_matches("./").to_owned();
             let (begin, size) = (entry.raw_file_position(), entry.size());
             if begin.checked_add(size).is_none_or(|last| last > end) {
-                return Err(format!("it ends within {name}: it is not complete"));
+                return Err(format!("it is incomplete: it ends within {name}"));
             }
             if let Ok(Some(target)) = entry.link_name() {
                 links.push((name, target.to_string_lossy().into_owned()));
@@ -205,7 +205,7 @@ impl Contents {
                 .iter()
                 .find_map(|key| descriptor.annotations.get(*key))
                 .ok_or(
-                    "an image in its index.json has no name: set the annotation io.containerd.image.name",
+                    "an image in its index.json has no name; set the annotation io.containerd.image.name",
                 )?;
             let Some(found) = self.manifest_for(descriptor, architecture, 0)? else {
                 continue;
@@ -293,7 +293,7 @@ impl Contents {
                 .map(|tag| oci::full_name(tag))
                 .collect();
             if names.is_empty() {
-                return Err("an image in it has no tag: save it by its name, not by its id".to_owned());
+                return Err("an image in it has no tag; save it by its name, not by its ID".to_owned());
             }
             let config = self.bytes(&image.config)?;
             let (digest, size) = (oci::digest(&config), config.len() as u64);
@@ -308,7 +308,7 @@ impl Contents {
         Ok(images)
     }
 
-    /// A layer of `docker save` states no digest, so its bytes are read once for it.
+    /// A layer of `docker save` has no stated digest, so its bytes are read once to compute it.
     fn docker_layer(&self, name: &str) -> Result<Blob, String> {
         let (offset, size) = *self
             .members
@@ -354,7 +354,7 @@ fn media_type_or(descriptor: &Descriptor, default: &str) -> String {
     }
 }
 
-/// The archive's member that holds the blob of this digest.
+/// The archive member that holds the blob with this digest.
 fn member_of(digest: &str) -> Result<String, String> {
     match digest.split_once(':') {
         Some(("sha256", hex)) if hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()) => {

@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 /// Where a blob's bytes are.
 #[derive(Debug, Clone)]
 pub enum BlobSource {
-    /// Here.
+    /// In memory.
     Inline(Vec<u8>),
     /// In the archive.
     File {
-        /// The archive, plain.
+        /// The uncompressed archive.
         path: PathBuf,
-        /// Where it begins, in bytes.
+        /// Its offset, in bytes.
         offset: u64,
     },
 }
@@ -33,7 +33,7 @@ pub struct Blob {
 }
 
 impl Blob {
-    /// A blob of these parts.
+    /// A blob with these parts.
     pub fn new(media_type: &str, source: BlobSource, digest: String, size: u64) -> Blob {
         Blob {
             media_type: media_type.to_owned(),
@@ -60,7 +60,7 @@ impl Blob {
     }
 }
 
-/// An image of an archive, complete.
+/// A complete image of an archive.
 #[derive(Debug, Clone)]
 pub struct ArchiveImage {
     /// Its full names.
@@ -73,7 +73,7 @@ pub struct ArchiveImage {
     pub layers: Vec<Blob>,
 }
 
-/// Opens a file for reading. A FIFO is not waited for; what is no regular file is refused by whoever looks at it.
+/// Opens a file for reading without blocking on a FIFO. The caller rejects what is not a regular file.
 pub(super) fn open_file(path: &Path) -> std::io::Result<File> {
     let mut options = std::fs::OpenOptions::new();
     options.read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)

@@ -1,6 +1,6 @@
-//! Sending an image to containerd: blobs to its content store, then the names that point to them.
+//! Sends an image to containerd: blobs to its content store, then the names that point to them.
 //!
-//! CRI has no import, so this speaks containerd's own services. A lease keeps the blobs from being collected
+//! CRI has no import, so this uses containerd's own services. A lease keeps the blobs from being garbage-collected
 //! until a name refers to them; afterwards the labels of the manifest do (containerd: *Garbage Collection*).
 
 use std::collections::HashMap;
@@ -21,33 +21,33 @@ use tonic::{Code, Request, Status};
 use super::blob::{ArchiveImage, Blob};
 use crate::cri::{Runtime, in_namespace};
 
-/// The label of names that were set by an import.
+/// The label of names that an import has set.
 const OURS: &str = "gantry.dev/imported";
-/// Bytes of one message to the content store.
+/// The size of one message to the content store, in bytes.
 const CHUNK: usize = 1 << 20;
-/// How often CRI is asked whether it knows a name: there is no event for it.
+/// How often to check whether CRI lists a name: there is no event for it.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// How many times.
 const LOOKS: u32 = 200;
-/// A lease that an interrupted import leaves behind ends by itself after this time.
+/// A lease that an interrupted import leaves behind expires after this time.
 const LEASE_LIFE: Duration = Duration::from_secs(3600);
 
 /// Why an image was not imported.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    /// containerd refused.
-    #[error("containerd refused to {doing} ({})", .source.message())]
+    /// A containerd call failed.
+    #[error("containerd failed to {doing} ({})", .source.message())]
     Refused {
-        /// What was asked of it.
+        /// The operation that failed.
         doing: String,
         /// Its answer.
         source: Box<Status>,
     },
-    /// CRI has not taken notice of a name.
-    #[error("containerd has the image {0} but its CRI does not know it")]
+    /// CRI does not list a name.
+    #[error("containerd has the image {0}, but its CRI plugin does not list it")]
     Unknown(String),
-    /// The archive could not be read any more.
-    #[error("the archive cannot be read")]
+    /// The archive became unreadable.
+    #[error("cannot read the archive")]
     Read(#[from] std::io::Error),
 }
 
@@ -59,7 +59,7 @@ fn refused(doing: impl Into<String>) -> impl FnOnce(Status) -> ImportError {
     }
 }
 
-/// A request within CRI's namespace, and within a lease where one is given.
+/// A request within CRI's namespace, and within a lease if given.
 fn request<T>(message: T, lease: Option<&str>) -> Request<T> {
     let mut request = in_namespace(message);
     if let Some(lease) = lease.and_then(|id| MetadataValue::try_from(id).ok()) {
@@ -68,16 +68,16 @@ fn request<T>(message: T, lease: Option<&str>) -> Request<T> {
     request
 }
 
-/// What an import did for one name.
+/// The result of an import for one name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Imported {
-    /// The name pointed to this very image already.
+    /// The name already pointed to this image.
     AlreadyThere,
-    /// The name is new, or points to another image than before.
+    /// The name is new, or pointed to another image before.
     New,
 }
 
-/// Sends one image and sets its names. `pinned` keeps the runtime's image collection away from it.
+/// Sends one image and sets its names. `pinned` excludes it from the runtime's image garbage collection.
 pub async fn import(channel: &Channel, image: &ArchiveImage, pinned: bool) -> Result<Imported, ImportError> {
     if names_point_to(channel, image).await? {
         return Ok(Imported::AlreadyThere);
@@ -99,7 +99,7 @@ pub async fn import(channel: &Channel, image: &ArchiveImage, pinned: bool) -> Re
     Ok(Imported::New)
 }
 
-/// Removes a name; an image without names is collected by containerd. One that is not there is no error.
+/// Removes a name; containerd collects an image without names. A missing name is not an error.
 pub async fn remove(channel: &Channel, name: &str) -> Result<(), ImportError> {
     let message = DeleteImageRequest {
         name: name.to_owned(),
@@ -116,8 +116,8 @@ pub async fn remove(channel: &Channel, name: &str) -> Result<(), ImportError> {
     }
 }
 
-/// Waits until CRI knows an image by this name. It learns of names by events, which a containerd that is killed
-/// at the wrong moment loses: then the name is told once more.
+/// Waits until CRI lists an image by this name. CRI learns names from events, which a containerd that is killed at the
+/// wrong moment loses; then the name is updated once more.
 pub async fn until_known(channel: &Channel, runtime: &Runtime, name: &str) -> Result<(), ImportError> {
     let known = async || {
         let spec = k8s_cri::v1::ImageSpec {
@@ -139,7 +139,7 @@ pub async fn until_known(channel: &Channel, runtime: &Runtime, name: &str) -> Re
     Err(ImportError::Unknown(name.to_owned()))
 }
 
-/// Sets a name to what it is: containerd tells its listeners.
+/// Sets a name to its current value, so that containerd sends an event for it.
 async fn tell_again(channel: &Channel, name: &str) -> Result<(), ImportError> {
     let mut images = ImagesClient::new(channel.clone());
     let message = GetImageRequest {
@@ -157,7 +157,7 @@ async fn tell_again(channel: &Channel, name: &str) -> Result<(), ImportError> {
     images
         .update(request(update, None))
         .await
-        .map_err(refused(format!("tell the image {name} again")))?;
+        .map_err(refused(format!("update the image {name} again")))?;
     Ok(())
 }
 
@@ -173,7 +173,7 @@ pub async fn imported(channel: &Channel) -> Result<Vec<String>, ImportError> {
     Ok(images.into_iter().map(|image| image.name).collect())
 }
 
-/// The digest that a name points to, `None` where there is no such name.
+/// The digest that a name points to; `None` if the name does not exist.
 pub async fn target_of(channel: &Channel, name: &str) -> Result<Option<String>, ImportError> {
     let message = GetImageRequest {
         name: name.to_owned(),
@@ -234,7 +234,7 @@ async fn send(channel: &Channel, image: &ArchiveImage, pinned: bool, lease: &str
     Ok(())
 }
 
-/// The labels by which the collector finds what a manifest refers to.
+/// The labels by which the garbage collector finds what a manifest refers to.
 fn references(image: &ArchiveImage) -> HashMap<String, String> {
     let layers = image
         .layers
@@ -346,7 +346,7 @@ async fn set_name(
             images
                 .update(request(update, Some(lease)))
                 .await
-                .map_err(refused(format!("point the name {name} to the image")))?;
+                .map_err(refused(format!("point the name {name} at the image")))?;
             Ok(())
         }
         Err(status) => Err(refused(format!("name the image {name}"))(status)),

@@ -1,8 +1,8 @@
-//! Images without a registry: archives of a directory are imported at start and when one appears, and the
-//! sandbox image comes from the agent itself unless it is configured.
+//! Images without a registry: the archives of a directory are imported at the start and when one appears, and the agent
+//! provides the sandbox image itself unless one is configured.
 //!
-//! This room writes to containerd's image store and nothing else. What it imported is told by a counter, so
-//! that a pod that waits for an image is tried again at once.
+//! This room writes only to containerd's image store. A counter announces each import, so that a pod that waits for an
+//! image is retried at once.
 
 pub mod archive;
 pub mod blob;
@@ -23,13 +23,13 @@ use tonic::transport::Channel;
 use crate::cri::{self, Runtime};
 use import::Imported;
 
-/// How often the directory is read even if nothing was heard of it.
+/// How often the directory is read even without an event.
 const RESCAN: Duration = Duration::from_secs(30);
-/// How soon it is tried again what containerd did not take, the first time; then ever later.
+/// The first pause before an import that containerd rejected is retried; it grows with each attempt.
 const RETRY: Duration = Duration::from_secs(1);
 const LATEST_RETRY: Duration = Duration::from_secs(16);
 
-/// The architecture of this program in Go's name of it, as images state it.
+/// The architecture of this program (Go's name), as images state it.
 pub fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -38,8 +38,8 @@ pub fn architecture() -> &'static str {
     }
 }
 
-/// The name of the image that the runtime makes sandboxes from, as CRI's verbose status tells it
-/// (containerd: the key `config`). `None` where the runtime does not tell.
+/// The name of the image from which the runtime makes sandboxes, as in CRI's verbose status (containerd: the key
+/// `config`). `None` if the status does not have it.
 pub fn sandbox_image_name(info: &HashMap<String, String>) -> Option<String> {
     let config: serde_json::Value = serde_json::from_str(info.get("config")?).ok()?;
     // containerd 1.x has it at the top, 2.x among the pinned images.
@@ -49,7 +49,7 @@ pub fn sandbox_image_name(info: &HashMap<String, String>) -> Option<String> {
     name.as_str().filter(|name| !name.is_empty()).map(str::to_owned)
 }
 
-/// What an archive looked like when it was last imported or refused.
+/// The state of an archive file when it was last imported or rejected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Seen {
     size: u64,
@@ -57,28 +57,28 @@ struct Seen {
     inode: u64,
 }
 
-/// What containerd makes sandboxes from where it does not tell: since 2.0 CRI's status leaves the settings of
-/// images out. The names are its defaults from 2.0 to 2.4 (`DefaultSandboxImage`); another one has to be configured
-/// here too.
+/// The image from which containerd makes sandboxes if its status does not say: since 2.0 CRI's status omits the image
+/// settings. The names are the defaults of 2.0 to 2.4 (`DefaultSandboxImage`); another image must be configured here
+/// too.
 const UNTOLD: [&str; 3] = [
     "registry.k8s.io/pause:3.10",
     "registry.k8s.io/pause:3.10.1",
     "registry.k8s.io/pause:3.10.2",
 ];
 
-/// Who provides the image that sandboxes are made from.
+/// What provides the sandbox image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SandboxImage {
-    /// We do, under each of these names.
+    /// The agent, under each of these names.
     Ours(Vec<String>),
-    /// Somebody else: it is configured.
+    /// It is configured, so something else provides it.
     Others,
-    /// The runtime, which knows the name, has not answered yet.
+    /// The runtime, which has the name, has not answered yet.
     Unknown,
 }
 
 impl SandboxImage {
-    /// The image that the runtime names, or may mean.
+    /// The image that the runtime names, or its candidates.
     pub fn named(name: Option<String>) -> SandboxImage {
         SandboxImage::Ours(match name {
             Some(name) => vec![oci::full_name(&name)],
@@ -98,18 +98,18 @@ pub struct Importer {
     imported: watch::Sender<u64>,
 }
 
-/// What a scan left to do.
+/// What remains to do after a scan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scanned {
     /// Nothing.
     Complete,
-    /// containerd did not take something: it is tried again soon.
+    /// containerd rejected something: retry soon.
     Incomplete,
 }
 
 impl Importer {
-    /// An importer of `directory`, which need not be there; gzipped archives are unpacked in `scratch`.
-    /// `sandbox` tells whether the sandbox image is provided, and under which name.
+    /// An importer of `directory`, which need not exist; gzipped archives are unpacked in `scratch`. `sandbox` says
+    /// whether to provide the sandbox image, and under which name.
     pub fn new(
         directory: PathBuf,
         scratch: PathBuf,
@@ -132,8 +132,7 @@ impl Importer {
         )
     }
 
-    /// Imports what is new in the directory, until cancelled. Watches it, or reads it now and then while it is
-    /// missing.
+    /// Imports what is new in the directory, until canceled. Watches it, or reads it periodically while it is missing.
     pub async fn run(mut self, mut scanned: Scanned, cancel: CancellationToken) {
         let changed = Arc::new(Notify::new());
         let waker = changed.clone();
@@ -144,7 +143,7 @@ impl Importer {
         }) {
             Ok(watcher) => Some(watcher),
             Err(error) => {
-                tracing::warn!(%error, "the images directory is not watched, only read every {RESCAN:?}");
+                tracing::warn!(%error, "the images directory is not watched; reading it every {RESCAN:?}");
                 None
             }
         };
@@ -163,7 +162,7 @@ impl Importer {
                     retry = RETRY;
                     RESCAN
                 }
-                // To ask costs little, and no pod can start before.
+                // The query is cheap, and no pod can start before.
                 Scanned::Incomplete if self.sandbox == SandboxImage::Unknown => RETRY,
                 Scanned::Incomplete => {
                     let pause = retry;
@@ -171,7 +170,7 @@ impl Importer {
                     pause
                 }
             };
-            // Each arm only waits: nothing is lost when another one is first, the next scan reads everything.
+            // Every arm only waits: nothing is lost when another one is first, as the next scan reads everything.
             tokio::select! {
                 () = cancel.cancelled() => return,
                 () = changed.notified() => {}
@@ -181,20 +180,20 @@ impl Importer {
         }
     }
 
-    /// Imports the sandbox image where it is missing, and every archive that has not been seen as it is now.
+    /// Imports the sandbox image if it is missing, and every archive that is new or changed.
     pub async fn scan(&mut self) -> Scanned {
         let mut scanned = Scanned::Complete;
         if self.sandbox == SandboxImage::Unknown {
             match self.runtime.verbose_info().await {
                 Ok(info) => self.sandbox = SandboxImage::named(sandbox_image_name(&info)),
-                // The observation tells that the runtime does not answer.
+                // The observer logs that the runtime does not answer.
                 Err(_) => return Scanned::Incomplete,
             }
         }
         if let SandboxImage::Ours(names) = self.sandbox.clone() {
             for name in names {
                 if let Err(error) = self.provide_sandbox_image(&name).await {
-                    tracing::warn!(image = name, %error, "the sandbox image is not imported yet: it is tried again");
+                    tracing::warn!(image = name, %error, "cannot import the sandbox image yet; retrying");
                     scanned = Scanned::Incomplete;
                 }
             }
@@ -211,11 +210,11 @@ impl Importer {
                     }
                 }
                 Err(Failure::Archive(error)) => {
-                    tracing::warn!(archive = %path.display(), %error, "archive refused: replace or remove it");
+                    tracing::warn!(archive = %path.display(), %error, "image archive rejected; replace or remove it");
                     self.seen.insert(path, now);
                 }
                 Err(Failure::Import(error)) => {
-                    tracing::warn!(archive = %path.display(), %error, "archive not imported yet: it is tried again");
+                    tracing::warn!(archive = %path.display(), %error, "cannot import an image archive yet; retrying");
                     scanned = Scanned::Incomplete;
                 }
             }
@@ -223,7 +222,7 @@ impl Importer {
         scanned
     }
 
-    /// Imports our sandbox image unless the runtime has one of that name.
+    /// Imports the built-in sandbox image unless the runtime has an image of that name.
     async fn provide_sandbox_image(&self, name: &str) -> Result<(), import::ImportError> {
         if import::target_of(&self.channel, name).await?.is_some() {
             return import::until_known(&self.channel, &self.runtime, name).await;
@@ -231,7 +230,7 @@ impl Importer {
         let Some(image) = pause::image(name, architecture()) else {
             tracing::warn!(
                 image = name,
-                "no sandbox image is built in for this architecture: the runtime must pull it"
+                "no sandbox image is built in for this architecture; the runtime must pull it"
             );
             return Ok(());
         };
@@ -241,7 +240,7 @@ impl Importer {
         Ok(())
     }
 
-    /// Imports one archive; answers how many of its images were new.
+    /// Imports one archive; returns how many of its images were new.
     async fn import_archive(&self, path: &Path) -> Result<u64, Failure> {
         let begun = std::time::Instant::now();
         let (file, scratch) = (path.to_owned(), self.scratch.clone());
@@ -270,8 +269,8 @@ impl Importer {
     }
 }
 
-/// Whether an event tells of an archive that is there as a whole: written and closed, or moved here. One that is
-/// being written tells with every write.
+/// Whether an event means that an archive is complete: written and closed, or moved here. An archive that is still
+/// being written causes an event with each write.
 fn is_complete(kind: notify::EventKind) -> bool {
     use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
     matches!(
@@ -287,7 +286,7 @@ enum Failure {
     Import(import::ImportError),
 }
 
-/// The archives of a directory with what they look like: `.tar`, `.tar.gz` and `.tgz`, no hidden files.
+/// The archives of a directory with their file states: `.tar`, `.tar.gz` and `.tgz`, no hidden files.
 fn archives(directory: &Path) -> Vec<(PathBuf, Seen)> {
     use std::os::unix::fs::MetadataExt as _;
     let mut found = Vec::new();

@@ -1,4 +1,4 @@
-//! What of the OCI image format is needed to import one (*OCI Image Format Specification* 1.1).
+//! The parts of the OCI image format that an import needs (*OCI Image Format Specification* 1.1).
 
 use std::fmt::Write as _;
 
@@ -11,13 +11,13 @@ use super::blob::{ArchiveImage, Blob, BlobSource};
 pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 /// Media type of an image's configuration.
 pub const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
-/// Media type of a layer that is not compressed.
+/// Media type of an uncompressed layer.
 pub const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 /// Media type of Docker's manifest.
 pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 /// Media type of Docker's configuration.
 pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
-/// Media type of Docker's layer that is not compressed.
+/// Media type of Docker's uncompressed layer.
 pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
 /// Media type of Docker's layer compressed with gzip.
 pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
@@ -91,7 +91,7 @@ pub fn hex(hash: &[u8]) -> String {
     })
 }
 
-/// Puts an image together from its parts: writes the manifest, of the media type given.
+/// Assembles an image from its parts: writes the manifest with the given media type.
 pub fn assemble(
     names: Vec<String>,
     media_type: &'static str,

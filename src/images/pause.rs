@@ -1,14 +1,14 @@
-//! The sandbox image that the agent carries in itself, so that a machine without a registry runs pods.
+//! The built-in sandbox image, so that a machine without a registry can run pods.
 //!
-//! Its one program waits for ever. It is PID 1 of the sandbox, and of all containers where the pod shares
-//! its PID namespace, so orphans become its children: it sets SIGCHLD to be ignored, upon which the kernel
-//! reaps them (wait(2), *Linux notes*). It is small enough to be written down here as the instructions
-//! it consists of, which spares a second toolchain for a static program.
+//! Its only program waits forever. It is PID 1 of the sandbox, and of all containers if the pod shares its PID
+//! namespace, so orphans become its children: it ignores SIGCHLD, so that the kernel reaps them (wait(2), *Linux
+//! notes*). It is small enough to be written here as machine instructions, which avoids a second toolchain for a static
+//! program.
 
 use super::blob::{ArchiveImage, Blob, BlobSource};
 use super::oci;
 
-/// `rt_sigaction(SIGCHLD, {SIG_IGN, SA_NOCLDWAIT}, NULL, 8)`, then `pause()` for ever.
+/// `rt_sigaction(SIGCHLD, {SIG_IGN, SA_NOCLDWAIT}, NULL, 8)`, then `pause()` forever.
 const X86_64: &[u8] = &[
     0xb8, 0x0d, 0x00, 0x00, 0x00, // mov eax, 13 (rt_sigaction)
     0xbf, 0x11, 0x00, 0x00, 0x00, // mov edi, 17 (SIGCHLD)
@@ -22,7 +22,7 @@ const X86_64: &[u8] = &[
     0x90, 0x90, 0x90, 0x90, // nop: the action lies at 40
 ];
 
-/// The same; there is no `pause` on arm64, so `ppoll(NULL, 0, NULL, NULL, 0)`.
+/// The same for arm64, which has no `pause` system call, so `ppoll(NULL, 0, NULL, NULL, 0)`.
 const AARCH64: [u32; 14] = [
     0xd280_0220, // mov x0, #17 (SIGCHLD)
     0x1000_01a1, // adr x1, the action below
@@ -43,7 +43,7 @@ const AARCH64: [u32; 14] = [
 /// `struct sigaction` of the kernel: handler SIG_IGN, flags SA_NOCLDWAIT, no restorer, an empty mask.
 const ACTION: [u64; 4] = [1, 2, 0, 0];
 
-/// The ELF machine number and the code for an architecture in Go's name of it; `None` where there is no code.
+/// The ELF machine number and the code for an architecture (Go's name); `None` if there is no code.
 fn machine_code(architecture: &str) -> Option<(u16, Vec<u8>)> {
     let (machine, mut code) = match architecture {
         "amd64" => (62_u16, X86_64.to_vec()),
@@ -84,8 +84,8 @@ fn program(architecture: &str) -> Option<Vec<u8>> {
     Some(elf)
 }
 
-/// The sandbox image under the name that the runtime wants, for an architecture in Go's name of it.
-/// `None` where the agent has no program for that architecture.
+/// The sandbox image under the name that the runtime expects, for an architecture (Go's name). `None` if the agent has
+/// no program for that architecture.
 pub fn image(name: &str, architecture: &str) -> Option<ArchiveImage> {
     let layer = layer(&program(architecture)?);
     let config = serde_json::json!({

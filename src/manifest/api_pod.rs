@@ -1,5 +1,5 @@
-//! A pod of the API server: it has its defaults and was validated there, so only what this version does not do is
-//! told, and what only the node can decide.
+//! A pod from the API server. It already has its defaults and was validated there, so this module reports only what
+//! this version does not support and what only the node can decide.
 
 use std::path::PathBuf;
 
@@ -16,8 +16,7 @@ use crate::model::bounds;
 use crate::model::pod::{Pod, PodName, Problem, ProblemKind, Source};
 use crate::model::reference::references;
 
-/// Whether what an object is known by is what a pod can be known by; else there is nothing by which it could be run,
-/// ended or told of.
+/// Checks that a pod's namespace, name and UID are valid; without them it cannot be run, stopped or reported.
 pub fn check_identity(metadata: &ObjectMeta) -> Result<(), Problem> {
     let mut faults = Faults::default();
     border::identity(metadata, &mut faults);
@@ -31,8 +30,8 @@ pub fn check_identity(metadata: &ObjectMeta) -> Result<(), Problem> {
     }
 }
 
-/// Reads it; its identity has been checked. One that shall go is read whatever it asks for: to end it nothing has to be
-/// understood.
+/// Reads it; its identity has been checked. A pod that is being deleted is read whatever it asks for: ending it needs
+/// none of that.
 pub fn read(mut object: k8s::Pod, context: &ManifestContext, seen: Timestamp) -> Result<Pod, Vec<Problem>> {
     let name = PodName::of(&object.metadata);
     let goes = object.metadata.deletion_timestamp.is_some();
@@ -73,7 +72,7 @@ pub fn read(mut object: k8s::Pod, context: &ManifestContext, seen: Timestamp) ->
 
 fn refused(faults: Faults, name: &PodName) -> Vec<Problem> {
     let faults = faults.into_vec().into_iter();
-    // What is dubious, its API server has taken.
+    // The API server has already accepted what is only dubious.
     let faults = faults.filter(|fault| fault.kind != ProblemKind::Dubious);
     faults.map(|fault| problem(fault, name)).collect()
 }
@@ -151,7 +150,7 @@ mod tests {
         assert_eq!(pod.own_containers().count(), 1);
     }
 
-    /// The runtime and the pod itself are told, as by the kubelet; the API server is not.
+    /// The annotations go to the runtime and the pod itself, as with the kubelet, but not to the API server.
     #[test]
     fn where_it_came_from_is_noted() {
         let pod = read_json(serde_json::json!({"metadata": {"annotations": {"a": "1"}}})).unwrap();

@@ -1,22 +1,22 @@
 //! What a manifest is read against.
 
-/// What of the node's configuration a manifest is read against.
+/// The parts of the node's configuration that a manifest is read against.
 #[derive(Debug, Clone, Default)]
 pub struct ManifestContext {
-    /// The node's name: the suffix of its pods' names.
+    /// The node's name, which becomes the suffix of its pods' names.
     pub node_name: String,
-    /// Whether containers may be privileged. The kubelet has no setting against it any more.
+    /// Whether containers may be privileged. The kubelet no longer has a setting against it.
     pub privileged_allowed: bool,
-    /// `allowedUnsafeSysctls`: kernel parameters, or with a `*` at the end their beginnings.
+    /// `allowedUnsafeSysctls`: names of kernel parameters, or prefixes that end with `*`.
     pub allowed_unsafe_sysctls: Vec<String>,
-    /// Where the RuntimeClasses of static pods are.
+    /// Where the RuntimeClasses of static pods come from.
     pub classes: RuntimeClasses,
 }
 
-/// Where the RuntimeClasses of static pods are.
+/// Where the RuntimeClasses of static pods come from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum RuntimeClasses {
-    /// The API server is asked for them.
+    /// In the API server.
     Asked,
     /// There is no API server.
     #[default]

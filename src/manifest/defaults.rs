@@ -1,5 +1,5 @@
-//! The defaults that the API server applies to a pod (`pkg/apis/core/v1/defaults.go`), applied to the object itself,
-//! so that what people are shown is complete.
+//! The defaults that the API server applies to a pod (`pkg/apis/core/v1/defaults.go`), applied to the object itself, so
+//! that a published static pod is complete.
 
 use std::collections::BTreeMap;
 
@@ -10,12 +10,12 @@ use k8s_openapi::api::core::v1::{
 
 use super::image;
 
-/// The grace of a pod that states none, in seconds.
+/// The default grace period, in seconds.
 const GRACE_SECONDS: i64 = 30;
-/// Where a container leaves its last words.
+/// Where a container leaves its termination message.
 const TERMINATION_PATH: &str = "/dev/termination-log";
 
-/// The permissions of files that are made of objects.
+/// The default permissions of files from objects.
 const DEFAULT_MODE: i32 = 0o644;
 
 /// Applies all of them.
@@ -45,7 +45,7 @@ fn apply_spec(spec: &mut PodSpec) {
     spec.security_context
         .get_or_insert_with(PodSecurityContext::default);
     spec.priority = spec.priority.or(match spec.priority_class_name.as_deref() {
-        // What the admission plugin of priorities does for the classes that every cluster has.
+        // As the priority admission plugin does for the classes that every cluster has.
         Some("system-node-critical") => Some(2_000_001_000),
         Some("system-cluster-critical") => Some(2_000_000_000),
         _ => None,
@@ -63,7 +63,7 @@ fn apply_container(container: &mut Container, host_network: bool) {
     text(&mut container.termination_message_policy, "File");
     if container.image_pull_policy.as_deref().unwrap_or("").is_empty() {
         let image = container.image.as_deref().unwrap_or("");
-        // Of a reference that cannot be read the validation tells more.
+        // Validation reports a reference that cannot be parsed.
         let latest = image::parse(image).is_ok_and(|reference| reference.is_latest());
         container.image_pull_policy = Some(if latest { "Always" } else { "IfNotPresent" }.to_owned());
     }
@@ -110,7 +110,7 @@ fn apply_probe(probe: &mut Probe) {
         (&mut probe.success_threshold, 1),
         (&mut probe.failure_threshold, 3),
     ] {
-        // Zero is not stated.
+        // Zero counts as absent.
         *field = field.filter(|value| *value != 0).or(Some(default));
     }
     if let Some(get) = &mut probe.http_get {
@@ -170,7 +170,7 @@ fn apply_volume(volume: &mut Volume) {
     }
 }
 
-/// A request that is left out is the limit.
+/// A missing request defaults to the limit.
 fn requests_from_limits(resources: &mut ResourceRequirements) {
     let Some(limits) = &resources.limits else {
         return;

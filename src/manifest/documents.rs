@@ -1,4 +1,4 @@
-//! The documents of a file: which of them are pods, objects or lists of them, and what is wrong where.
+//! The documents of a file: which of them are pods, objects or lists, and what is wrong where.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -16,7 +16,7 @@ use super::yaml::{self, text};
 use crate::model::object::{ObjectKey, ObjectKind};
 use crate::model::pod::{PodName, Problem, ProblemKind};
 
-/// Of more problems than this in one file the rest is not told, nor of more warnings.
+/// The most problems that are reported for one file, and the most warnings.
 const MOST_PROBLEMS: usize = 100;
 
 /// What is in a file.
@@ -32,7 +32,7 @@ pub(crate) struct Content {
     pub(crate) warnings: Vec<Problem>,
 }
 
-/// An object that shall be a pod, a ConfigMap or a Secret.
+/// An object that is expected to be a pod, a ConfigMap or a Secret.
 struct Item {
     what: What,
     node: Rc<Node>,
@@ -61,7 +61,7 @@ pub(crate) fn read(bytes: &[u8], path: &Path, context: &ManifestContext, now: Ti
             for document in yaml::documents(text) {
                 let (told, warned) = (file.content.problems.len(), file.content.warnings.len());
                 file.document(document, now);
-                // In the order in which a person meets them.
+                // In reading order.
                 file.content.problems[told..].sort_by_key(|problem| problem.line);
                 file.content.warnings[warned..].sort_by_key(|problem| problem.line);
             }
@@ -74,9 +74,9 @@ struct File<'a> {
     path: &'a Path,
     context: &'a ManifestContext,
     content: Content,
-    /// The objects that the file has already.
+    /// The objects found so far in the file.
     objects: BTreeSet<ObjectKey>,
-    /// The pods that it has already, and in which document.
+    /// The pods found so far, each with its document.
     pods: BTreeMap<PodName, usize>,
 }
 
@@ -115,7 +115,7 @@ impl File<'_> {
                     continue;
                 }
             };
-            // A key that stands twice, or a tag without meaning, may mean another object than was read.
+            // A duplicate key, or a tag without meaning, may mean another object than was read.
             let faults = match item.what {
                 What::Pod => {
                     let (read, faults) = static_pod::read(&item.node, self.path, number, self.context, now);
@@ -143,7 +143,7 @@ impl File<'_> {
             let fault = Fault {
                 path: FieldPath::default().field("metadata").field("name"),
                 line: None,
-                message: format!("this file has a {} already: names must differ", read.key),
+                message: format!("this file already has a {}: names must differ", read.key),
                 kind: ProblemKind::Invalid,
             };
             return self.problem(number, Some(&item.node), &item.prefix, fault);
@@ -161,7 +161,7 @@ impl File<'_> {
                 path: FieldPath::default().field("metadata").field("name"),
                 line: None,
                 message: format!(
-                    "document {document} of this file has a pod {} already: names must differ",
+                    "document {document} of this file already has a pod {}: names must differ",
                     read.pod.name
                 ),
                 kind: ProblemKind::Invalid,
@@ -201,7 +201,7 @@ impl File<'_> {
         }
     }
 
-    /// The name of the pod that the object would be.
+    /// The name of the pod that the document would make.
     fn name(&self, node: &Node) -> Option<PodName> {
         if matches!(
             node.get("kind").and_then(|kind| kind.as_str()),
@@ -216,13 +216,13 @@ impl File<'_> {
     }
 }
 
-/// The objects of a document that shall be pods.
+/// The objects in a document.
 fn items(root: &Rc<Node>) -> Result<Vec<Result<Item, Fault>>, Fault> {
     let top = FieldPath::default();
     if !matches!(root.value, Value::Mapping(_)) {
         return Err(fault(
             &top,
-            "is no object: a manifest begins with apiVersion: v1 and kind: Pod",
+            "is not an object: a manifest starts with apiVersion: v1 and kind: Pod",
         ));
     }
     match kind(root, &top)? {
@@ -244,11 +244,11 @@ enum Kind {
     ListOf(What),
 }
 
-/// What the object says that it is.
+/// The kind that the object states.
 fn kind(node: &Node, at: &FieldPath) -> Result<Kind, Fault> {
     let stated =
         |field: &'static str, right: &str| match node.get(field).or_else(|| node.get_in_any_case(field)) {
-            None => Err(fault(&at.field(field), format!("is missing: {right}"))),
+            None => Err(fault(&at.field(field), format!("is missing: it must be {right}"))),
             Some(value) => match value.as_str() {
                 Some(text) => Ok(text.to_owned()),
                 None => Err(fault(&at.field(field), format!("must be text: {right}"))),
@@ -271,7 +271,7 @@ fn kind(node: &Node, at: &FieldPath) -> Result<Kind, Fault> {
         }
     };
     if version != "v1" {
-        let message = format!("{version:?} has no {kind}: the version is v1");
+        let message = format!("{version:?} has no {kind}: use v1");
         return Err(fault(&at.field("apiVersion"), message));
     }
     Ok(kind_of)
@@ -284,7 +284,7 @@ fn list(root: &Rc<Node>, typed: Option<What>) -> Result<Vec<Result<Item, Fault>>
         if let Some(entry) = entries.iter().find(|entry| !known.contains(&entry.key.as_str())) {
             return Err(fault(
                 &top.field(entry.key.clone()),
-                "is no field of a list: remove it",
+                "is not a field of a list: remove it",
             ));
         }
     }
@@ -299,10 +299,10 @@ fn list(root: &Rc<Node>, typed: Option<What>) -> Result<Vec<Result<Item, Fault>>
         if !matches!(node.value, Value::Mapping(_)) {
             return Err(fault(
                 &prefix,
-                "is no object: every item has apiVersion, kind, metadata and spec",
+                "is not an object: every item has apiVersion, kind, metadata and spec",
             ));
         }
-        // The items of a typed list need not say again what they are.
+        // The items of a typed list may omit kind and apiVersion.
         let what = match typed.filter(|_| node.get("kind").is_none()) {
             Some(what) => what,
             None => match kind(node, &prefix)? {
@@ -310,7 +310,7 @@ fn list(root: &Rc<Node>, typed: Option<What>) -> Result<Vec<Result<Item, Fault>>
                 Kind::List | Kind::ListOf(_) => {
                     return Err(fault(
                         &prefix.field("kind"),
-                        "is a list within a list: put its items into the outer one",
+                        "is a list within a list: move its items to the outer list",
                     ));
                 }
             },

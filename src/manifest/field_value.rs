@@ -1,5 +1,5 @@
-//! `fieldRef` and `resourceFieldRef`: which value of the pod is meant
-//! (`validateObjectFieldSelector`, `validateContainerResourceFieldSelector` of `pkg/apis/core/validation`).
+//! `fieldRef` and `resourceFieldRef`: which value of the pod they select (`validateObjectFieldSelector`,
+//! `validateContainerResourceFieldSelector` of `pkg/apis/core/validation`).
 
 use k8s_openapi::api::core::v1::{ObjectFieldSelector, ResourceFieldSelector};
 
@@ -9,7 +9,7 @@ use super::{names, quantity};
 use crate::model::resources::Bytes;
 use crate::model::value::{Bound, Field, Resource, ResourceField};
 
-/// Where the value goes: not every field can go everywhere.
+/// Where the value is used: not every field is allowed everywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Use {
     /// A variable.
@@ -18,11 +18,14 @@ pub(crate) enum Use {
     Volume,
 }
 
-/// The field, or what is wrong: the name of the wrong part and a complaint about it.
+/// The field, or the name of the wrong part with a complaint about it.
 pub(crate) fn field(own: &ObjectFieldSelector, used: Use) -> Result<Field, (&'static str, String)> {
     let version = own.api_version.as_deref().unwrap_or("");
     if !matches!(version, "" | "v1") {
-        return Err(("apiVersion", format!("{version:?} is no version: it is v1")));
+        return Err((
+            "apiVersion",
+            format!("{version:?} is not a supported version: use v1"),
+        ));
     }
     path(&own.field_path, used).map_err(|complaint| ("fieldPath", complaint))
 }
@@ -37,7 +40,7 @@ fn path(path: &str, used: Use) -> Result<Field, String> {
             "metadata.labels" => checked(key, names::qualified_name(key)).map(Field::Label),
             "metadata.annotations" => checked(key, names::qualified_name(&lower)).map(Field::Annotation),
             _ => Err(format!(
-                "{path:?} is no field with keys: metadata.labels and metadata.annotations are"
+                "{path:?} does not take a key: only metadata.labels and metadata.annotations do"
             )),
         };
     }
@@ -66,7 +69,7 @@ fn path(path: &str, used: Use) -> Result<Field, String> {
                      metadata.labels['key'], metadata.annotations['key']"
                 }
             };
-            return Err(format!("{path:?} is none of {all}"));
+            return Err(format!("{path:?} is not one of {all}"));
         }
     };
     Ok(field)
@@ -79,7 +82,7 @@ fn checked(key: &str, complaint: Option<String>) -> Result<String, String> {
     }
 }
 
-/// The amount, or what is wrong. A volume names the container.
+/// The amount, or what is wrong. A volume has to name the container.
 pub(crate) fn resource(
     own: &ResourceFieldSelector,
     used: Use,
@@ -88,13 +91,13 @@ pub(crate) fn resource(
     if used == Use::Volume && container.is_none() {
         return Err((
             "containerName",
-            "is missing: it names the container whose resource it is".to_owned(),
+            "is missing: it names the container that the resource belongs to".to_owned(),
         ));
     }
     let unknown = || {
         let message = format!(
-            "{:?} is none of limits.cpu, limits.memory, limits.ephemeral-storage, limits.hugepages-<size> and the same \
-             with requests",
+            "{:?} is not one of limits.cpu, limits.memory, limits.ephemeral-storage, limits.hugepages-<size> and \
+             the same with requests",
             own.resource
         );
         ("resource", message)
@@ -121,7 +124,7 @@ pub(crate) fn resource(
     })
 }
 
-/// The divisors by how Kubernetes writes them; none is 1.
+/// The divisors in their canonical form; an empty one is 1.
 fn divisor(text: &str, resource: Resource) -> Result<i64, String> {
     const CPU: &[(&str, i64)] = &[("0", 1000), ("1m", 1), ("1", 1000)];
     const BYTES: &[(&str, i64)] = &[
@@ -147,7 +150,7 @@ fn divisor(text: &str, resource: Resource) -> Result<i64, String> {
     let found = known.iter().find(|(text, _)| written.as_deref() == Some(*text));
     found.map(|(_, divisor)| *divisor).ok_or_else(|| match resource {
         Resource::Cpu => format!("{text:?} is neither 1m nor 1"),
-        _ => format!("{text:?} is none of 1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei"),
+        _ => format!("{text:?} is not one of 1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei"),
     })
 }
 
@@ -175,15 +178,15 @@ mod tests {
             }
         };
         check("metadata.name", Ok(Field::Name), Ok(Field::Name));
-        check("metadata.labels", Err("is none of"), Ok(Field::Labels));
-        check("status.podIP", Ok(Field::PodIp), Err("is none of"));
+        check("metadata.labels", Err("is not one of"), Ok(Field::Labels));
+        check("status.podIP", Ok(Field::PodIp), Err("is not one of"));
         let label = || Field::Label("a.b/c".to_owned());
         check("metadata.labels['a.b/c']", Ok(label()), Ok(label()));
-        check("metadata.labels['a b']", Err("must be"), Err("must be"));
+        check("metadata.labels['a b']", Err("must consist of"), Err("must consist of"));
         check(
             "spec.nodeName['a']",
-            Err("no field with keys"),
-            Err("no field with keys"),
+            Err("does not take a key"),
+            Err("does not take a key"),
         );
         check("", Err("is missing"), Err("is missing"));
     }

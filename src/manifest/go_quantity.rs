@@ -1,14 +1,14 @@
 //! A quantity as Go holds it in memory (`ParseQuantity` of `k8s.io/apimachinery/pkg/api/resource`): a number with a
-//! decimal scale where it fits into 64 bits, else an arbitrary decimal, and the text it came from where that is the
-//! one that it would be written as. For the print that static pods' UIDs are made of, and for how a pod is shown.
+//! decimal scale where it fits into 64 bits, else an arbitrary decimal, and its text where that is the canonical form.
+//! It is needed for the print behind static pods' UIDs, and for the published pod.
 
 use std::fmt::Write as _;
 
 /// The largest amount (`maxAllowed`).
 const MOST: u128 = i64::MAX as u128;
-/// The smallest part that an amount has: 10⁻⁹.
+/// The smallest fraction of an amount: 10⁻⁹.
 const NANO: i32 = -9;
-/// To what the amounts of resources are rounded up: 10⁻³.
+/// The precision to which resource amounts are rounded up: 10⁻³.
 const MILLI: i32 = -3;
 
 /// Whether an amount is rounded when it is read.
@@ -56,7 +56,7 @@ struct Parts<'a> {
     is_negative: bool,
     /// The digits before the point, without leading zeros.
     whole: &'a str,
-    /// The digits behind it.
+    /// The digits after the point.
     fraction: &'a str,
     unit: Unit,
 }
@@ -68,7 +68,7 @@ struct Unit {
 }
 
 impl Quantity {
-    /// Reads a text; `None` where it is no quantity, or one that no node could count.
+    /// Parses a text; `None` where it is not a quantity or is out of range.
     pub(crate) fn read(text: &str, rounding: Rounding) -> Option<Quantity> {
         if text == "0" {
             return Some(Quantity {
@@ -88,7 +88,7 @@ impl Quantity {
         Some(read)
     }
 
-    /// The text as Kubernetes writes it (`CanonicalizeBytes`).
+    /// The canonical text (`CanonicalizeBytes`).
     pub(crate) fn canonical(&self) -> String {
         if !self.text.is_empty() {
             return self.text.clone();
@@ -133,7 +133,7 @@ impl Quantity {
         format!("{sign}{mantissa}{suffix}")
     }
 
-    /// Where it is written with a suffix of 1024: from there on, and only whole numbers.
+    /// The mantissa and suffix in powers of 1024, for integers from 1024 on.
     fn in_powers_of_1024(&self, mantissa: u128, exponent: i32) -> Option<(u128, &'static str)> {
         if self.format != "BinarySI" || exponent < 0 {
             return None;
@@ -203,7 +203,7 @@ impl Quantity {
     }
 }
 
-/// The words of 64 bits of a number, the lowest first, without leading zeros; Go's zero has none.
+/// The 64-bit words of a number, the lowest first, without leading zeros; Go's zero has none.
 fn words(number: u128) -> String {
     #[allow(clippy::cast_possible_truncation)] // the low half is what is meant
     let (low, high) = (number as u64, (number >> 64) as u64);
@@ -218,7 +218,7 @@ fn parts(text: &str) -> Option<Parts<'_>> {
     let is_negative = text.starts_with('-');
     let rest = text.strip_prefix(['-', '+']).unwrap_or(text);
     let rest = match rest.trim_start_matches('0') {
-        // Zeros alone are a zero.
+        // A text of zeros only is a zero.
         "" if !rest.is_empty() => "0",
         stripped => stripped,
     };
@@ -266,7 +266,7 @@ fn unit(suffix: &str) -> Option<Unit> {
     })
 }
 
-/// The way for amounts that fit into 64 bits by the number of their digits.
+/// The fast path for amounts whose digits fit into 64 bits.
 fn small(parts: &Parts<'_>, text: &str) -> Option<Quantity> {
     let digits = i32::try_from(parts.whole.len() + parts.fraction.len()).ok()?;
     let exponent = parts.unit.exponent;
@@ -282,7 +282,7 @@ fn small(parts: &Parts<'_>, text: &str) -> Option<Quantity> {
     let shifted = format!("{}{}", parts.whole, parts.fraction);
     let value: i64 = shifted.parse().ok()?;
     let amount = value.checked_mul(mantissa)?;
-    // The text is kept where it is how the amount would be written.
+    // The text is preserved where it is the canonical form of the amount.
     let is_canonical = match parts.unit.base {
         10 => scale % 3 == 0 && !shifted.ends_with("000") && !shifted.starts_with('0'),
         _ => exponent % 10 == 0 && value & 0x07 != 0,
@@ -301,7 +301,7 @@ fn small(parts: &Parts<'_>, text: &str) -> Option<Quantity> {
     })
 }
 
-/// The way for all others: exact, then rounded up to 10⁻⁹; with a suffix of 1024, cut to the largest amount.
+/// The general path: exact, then rounded up to 10⁻⁹; with a binary suffix, cut to the largest amount.
 fn large(parts: &Parts<'_>) -> Option<Quantity> {
     let mut unscaled: u128 = format!("{}{}", parts.whole, parts.fraction).parse().ok()?;
     let mut scale = i32::try_from(parts.fraction.len()).ok()?;

@@ -1,6 +1,6 @@
-//! References of images, read as the container world reads them (github.com/distribution/reference).
+//! Image references, parsed like the container ecosystem does (github.com/distribution/reference).
 
-/// What of a reference decides when it is pulled.
+/// The parts of a reference that decide when it is pulled.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Reference<'a> {
     /// The tag, where one is written.
@@ -10,7 +10,7 @@ pub(crate) struct Reference<'a> {
 }
 
 impl Reference<'_> {
-    /// Whether what it names may change from pull to pull: no tag and no digest is `latest`.
+    /// Whether its target may change between pulls: with neither tag nor digest it is `latest`.
     pub(crate) fn is_latest(&self) -> bool {
         match (self.tag, self.digest) {
             (Some(tag), _) => tag == "latest",
@@ -19,13 +19,13 @@ impl Reference<'_> {
     }
 }
 
-/// Reads `[host[:port]/]path[:tag][@digest]`. The error says what is wrong.
+/// Parses `[host[:port]/]path[:tag][@digest]`. The error says what is wrong.
 pub(crate) fn parse(image: &str) -> Result<Reference<'_>, &'static str> {
     let (rest, digest) = match image.split_once('@') {
         Some((rest, digest)) => (rest, Some(digest)),
         None => (image, None),
     };
-    // A colon behind the last slash begins the tag; one before it, a port.
+    // A colon after the last slash starts the tag; one before it starts a port.
     let path_start = rest.rfind('/').map_or(0, |at| at + 1);
     let (name, tag) = match rest[path_start..].find(':') {
         Some(at) => (&rest[..path_start + at], Some(&rest[path_start + at + 1..])),
@@ -35,12 +35,12 @@ pub(crate) fn parse(image: &str) -> Result<Reference<'_>, &'static str> {
         return Err("has no name");
     }
     if name.len() > 255 {
-        return Err("has a name of more than 255 characters");
+        return Err("has a name longer than 255 characters");
     }
     let path = match name.split_once('/') {
         Some((host, path)) if is_host(host) => {
             if !is_host_form(host) {
-                return Err("has no right host before its first '/'");
+                return Err("does not have a valid host before its first '/'");
             }
             path
         }
@@ -51,24 +51,25 @@ pub(crate) fn parse(image: &str) -> Result<Reference<'_>, &'static str> {
     }
     if !path.split('/').all(is_component) {
         return Err(
-            "has no right name: its parts are lower case letters and digits with single '.', '_', '__' or any number of '-' between them",
+            "does not have a valid name: its parts are lower case letters and digits, separated by single '.', '_', \
+             '__' or any number of '-'",
         );
     }
     if tag.is_none() && digest.is_none() && name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return Err("is the id of an image: name it, or write its digest as name@sha256:…");
+        return Err("is an image ID: use a name, or write the digest as name@sha256:…");
     }
     if !tag.is_none_or(is_tag) {
         return Err(
-            "has no right tag: letters, digits, '_', '.' and '-', at most 128, the first no '.' or '-'",
+            "does not have a valid tag: letters, digits, '_', '.' and '-', at most 128, not starting with '.' or '-'",
         );
     }
     if !digest.is_none_or(is_digest) {
-        return Err("has no right digest (sha256: and 64 hexadecimal digits)");
+        return Err("does not have a valid digest (sha256: and 64 hexadecimal digits)");
     }
     Ok(Reference { tag, digest })
 }
 
-/// Whether the first part of a name is a host and not a part of a path on Docker Hub.
+/// Whether the first part of a name is a host rather than a path on Docker Hub.
 fn is_host(part: &str) -> bool {
     part.contains(['.', ':']) || part == "localhost" || part.bytes().any(|b| b.is_ascii_uppercase())
 }

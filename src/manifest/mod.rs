@@ -1,8 +1,8 @@
-//! A manifest to pods: the bytes of a file become validated pods, or problems that name line, field and remedy.
+//! Reads manifests: the bytes of a file become validated pods, or problems with line, field and remedy.
 //!
-//! Pure: no file is opened here and no clock is read. The order of the work is the order of the modules:
-//! text, tree, Kubernetes' own types, what is refused, defaults, validation, and the pod as the node
-//! understands it. Nothing here executes, resolves or fetches anything that a manifest names.
+//! Pure: no file is opened here and no clock is read. The steps follow the order of the modules: text, tree, Kubernetes
+//! types, unsupported fields, defaults, validation, and the pod as the node understands it. Nothing here executes,
+//! resolves or fetches anything that a manifest names.
 
 mod path;
 mod context;
@@ -40,7 +40,7 @@ pub(crate) use read::{Json, ReadObject, ReadPod};
 pub(crate) use static_pod::seen_at;
 pub use yaml::text::{MOST_BYTES, too_large};
 
-/// Reads the pods of one file. What is wrong with one document does not touch the others.
+/// Reads the pods of one file. A problem in one document does not affect the others.
 ///
 /// `path` is absolute: it is part of the pods' UIDs and named in the problems. `now` is when the content was seen.
 pub fn read(

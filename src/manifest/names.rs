@@ -1,13 +1,13 @@
-//! The kinds of names that Kubernetes has, each as a check that says what a right one is
+//! The kinds of names in Kubernetes, each as a check that describes a valid one
 //! (`k8s.io/apimachinery/pkg/util/validation`).
 
-/// What is wrong with a name, in words that follow it; `None` where it is right.
+/// What is wrong with a name, phrased to follow the name; `None` where it is valid.
 pub(crate) type Complaint = Option<String>;
 
-const LABEL: &str = "must be lower case letters, digits and '-', begin and end with a letter or a digit, and have \
-                     at most 63 characters (my-name, 123-abc)";
-const SUBDOMAIN: &str = "must be lower case letters, digits, '-' and '.', begin and end with a letter or a digit, \
-                         and have at most 253 characters (example.com)";
+const LABEL: &str = "must consist of lower case letters, digits and '-', start and end with a letter or a digit, \
+ and have at most 63 characters (my-name, 123-abc)";
+const SUBDOMAIN: &str = "must consist of lower case letters, digits, '-' and '.', start and end with a letter or a \
+ digit, and have at most 253 characters (example.com)";
 
 /// A DNS label (RFC 1123): names of containers, volumes and namespaces.
 pub(crate) fn dns_label(name: &str) -> Complaint {
@@ -21,12 +21,12 @@ pub(crate) fn dns_subdomain(name: &str) -> Complaint {
     (!right).then(|| SUBDOMAIN.to_owned())
 }
 
-/// A search domain of a resolver: a subdomain whose labels may have underscores.
+/// A DNS search domain: a subdomain whose labels may contain underscores.
 pub(crate) fn search_domain(name: &str) -> Complaint {
     dns_subdomain(&name.replace('_', "a")).map(|c| c.replace("'-' and '.'", "'-', '_' and '.'"))
 }
 
-/// A name that is one part of a path of the API, of whatever other characters
+/// A name that is a single segment of an API path, with any other characters
 /// (`k8s.io/apimachinery/pkg/api/validation/path`).
 pub(crate) fn path_segment(name: &str) -> Complaint {
     let right = (1..=253).contains(&name.len())
@@ -34,7 +34,7 @@ pub(crate) fn path_segment(name: &str) -> Complaint {
         && !name.contains(['/', '%'])
         && !name.contains(char::is_control);
     (!right).then(|| {
-        "must be one part of a path, without '/' and '%', and have at most 253 characters".to_owned()
+        "must be a single path segment without '/' and '%', and have at most 253 characters".to_owned()
     })
 }
 
@@ -67,8 +67,8 @@ pub(crate) fn qualified_name(name: &str) -> Complaint {
         None => is_name_part(name),
     };
     (!right).then(|| {
-        "must be letters, digits, '-', '_' and '.', begin and end with a letter or a digit, have at most 63 \
-         characters, and may have a domain and a '/' before it (example.com/my-name)"
+        "must consist of letters, digits, '-', '_' and '.', start and end with a letter or a digit, have at most 63 \
+         characters, and may have a domain prefix followed by '/' (example.com/my-name)"
             .to_owned()
     })
 }
@@ -77,8 +77,8 @@ pub(crate) fn qualified_name(name: &str) -> Complaint {
 pub(crate) fn label_value(value: &str) -> Complaint {
     let right = value.is_empty() || is_name_part(value);
     (!right).then(|| {
-        "must be empty, or letters, digits, '-', '_' and '.', begin and end with a letter or a digit, and have at \
-         most 63 characters"
+        "must be empty, or consist of letters, digits, '-', '_' and '.', start and end with a letter or a digit, \
+         and have at most 63 characters"
             .to_owned()
     })
 }
@@ -90,16 +90,16 @@ pub(crate) fn port_name(name: &str) -> Complaint {
         && name.bytes().any(|b| b.is_ascii_lowercase())
         && !name.contains("--");
     (!right).then(|| {
-        "must be lower case letters, digits and '-', have at least one letter and at most 15 characters, not begin \
-         or end with '-' nor have two in a row"
+        "must consist of lower case letters, digits and '-', have at least one letter and at most 15 characters, \
+         and not start or end with '-' or have two in a row"
             .to_owned()
     })
 }
 
-/// The name of an environment variable: printable ASCII but '='.
+/// The name of an environment variable: printable ASCII except '='.
 pub(crate) fn env_name(name: &str) -> Complaint {
     let right = !name.is_empty() && name.bytes().all(|b| (0x20..0x7f).contains(&b) && b != b'=');
-    (!right).then(|| "must be printable ASCII characters other than '='".to_owned())
+    (!right).then(|| "must consist of printable ASCII characters other than '='".to_owned())
 }
 
 /// The name of a kernel parameter, with '.' or '/' between its parts.
@@ -117,12 +117,14 @@ pub(crate) fn sysctl(name: &str) -> Complaint {
     (!right).then(|| "must be the name of a kernel parameter (net.ipv4.tcp_syncookies)".to_owned())
 }
 
-/// A UID that a manifest gives itself: it becomes the name of directories and cgroups.
+/// A UID that a manifest sets: it becomes the name of directories and cgroups.
 pub(crate) fn uid(uid: &str) -> Complaint {
     let right = (1..=63).contains(&uid.len())
         && uid.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
         && uid.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
-    (!right).then(|| "must be letters, digits and '-', at most 63: leave it out, and one is made".to_owned())
+    (!right).then(|| {
+        "must consist of letters, digits and '-', at most 63: omit it, and one is generated".to_owned()
+    })
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Where in a document something is: the path of a field in the notation of Kubernetes, and what is wrong there.
+//! The path of a field in Kubernetes notation, and the problems at such paths.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use crate::model::pod::ProblemKind;
 
-/// The path of a field (`spec.containers[0].resources.limits[cpu]`). Cheap to lengthen and to copy.
+/// The path of a field (`spec.containers[0].resources.limits[cpu]`). Cheap to extend and to copy.
 #[derive(Clone, Default)]
 pub(crate) struct FieldPath(Option<Rc<Link>>);
 
@@ -15,12 +15,12 @@ struct Link {
     segment: Segment,
 }
 
-/// One step downwards.
+/// One step of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Segment {
     /// A field of an object.
     Field(Cow<'static, str>),
-    /// An entry of a map, whose key the writer chose.
+    /// An entry of a map, whose key is the author's choice.
     Key(String),
     /// An item of a list.
     Index(usize),
@@ -49,7 +49,7 @@ impl FieldPath {
         })))
     }
 
-    /// The segments from the top.
+    /// The segments, from the top.
     pub(crate) fn segments(&self) -> Vec<&Segment> {
         let mut segments = Vec::new();
         let mut at = self;
@@ -76,7 +76,7 @@ impl FieldPath {
             .is_some_and(|link| matches!(link.segment, Segment::Index(_)))
     }
 
-    /// The name of the field that the last step leads to.
+    /// The name of the field in the last step.
     pub(crate) fn last_field(&self) -> Option<&str> {
         match &self.0.as_ref()?.segment {
             Segment::Field(name) => Some(name),
@@ -91,7 +91,7 @@ impl FieldPath {
             .is_some_and(|link| matches!(link.segment, Segment::Key(_)))
     }
 
-    /// Whether one of the two lies at or below the other.
+    /// Whether one path is equal to or below the other.
     pub(crate) fn overlaps(&self, other: &FieldPath) -> bool {
         self.segments().iter().zip(other.segments()).all(|(a, b)| *a == b)
     }
@@ -122,22 +122,22 @@ impl fmt::Debug for FieldPath {
 pub(crate) struct Fault {
     /// Where.
     pub(crate) path: FieldPath,
-    /// The line, where it is known already; else the path is looked up in the document.
+    /// The line, if it is known already; else the path is looked up in the document.
     pub(crate) line: Option<usize>,
-    /// What is wrong and what would be right.
+    /// What is wrong, and the remedy.
     pub(crate) message: String,
-    /// Whether it is a refusal, and of what kind.
+    /// What kind of finding it is.
     pub(crate) kind: ProblemKind,
 }
 
-/// The faults of one document: no more are collected than a person reads.
+/// The faults of one document, limited to a readable number.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     refusals: Vec<Fault>,
     warnings: Vec<Fault>,
 }
 
-/// Of more refusals than this in one document the rest is not told, nor of more warnings.
+/// The most refusals that are reported for one document, and the most warnings.
 pub(crate) const MOST_FAULTS: usize = 50;
 
 impl Faults {
@@ -146,17 +146,17 @@ impl Faults {
         self.note(path, message, ProblemKind::Invalid);
     }
 
-    /// Notes what Kubernetes has and this version of gantry has not.
+    /// Notes a feature of Kubernetes that this version of gantry does not support.
     pub(crate) fn unsupported(&mut self, path: &FieldPath, message: impl Into<String>) {
         self.note(path, message, ProblemKind::Unsupported);
     }
 
-    /// Notes what is larger than what is read.
+    /// Notes content that exceeds a limit.
     pub(crate) fn bound(&mut self, path: &FieldPath, message: impl Into<String>) {
         self.note(path, message, ProblemKind::Bound);
     }
 
-    /// Notes what is hardly meant and nevertheless run.
+    /// Notes what is probably a mistake but accepted.
     pub(crate) fn warn(&mut self, path: &FieldPath, message: impl Into<String>) {
         self.note(path, message, ProblemKind::Dubious);
     }
@@ -170,17 +170,17 @@ impl Faults {
         });
     }
 
-    /// Notes what is wrong with a text, if anything is.
+    /// Notes the complaint about a text, if there is one.
     pub(crate) fn complain(&mut self, path: &FieldPath, text: &str, complaint: Option<String>) {
         if let Some(complaint) = complaint {
             self.add(path, format!("{text:?} {complaint}"));
         }
     }
 
-    /// Notes a text that is none of those that are allowed.
+    /// Notes a text that is not one of the allowed ones.
     pub(crate) fn one_of(&mut self, path: &FieldPath, text: &str, allowed: &[&str]) {
         if !allowed.contains(&text) {
-            self.add(path, format!("{text:?} is none of {}", allowed.join(", ")));
+            self.add(path, format!("{text:?} is not one of {}", allowed.join(", ")));
         }
     }
 
@@ -202,7 +202,7 @@ impl Faults {
         }
     }
 
-    /// Whether nothing is refused.
+    /// Whether there is no rejection.
     pub(crate) fn is_empty(&self) -> bool {
         self.refusals.is_empty()
     }

@@ -1,5 +1,5 @@
-//! Resources of the pod as a whole (`spec.resources`): their defaults out of the containers', and that the
-//! containers' fit into them (`pkg/apis/core/v1/defaults.go`, `validatePodResourceConsistency`).
+//! Pod-level resources (`spec.resources`): their defaults from the containers, and the check that the containers fit
+//! into them (`pkg/apis/core/v1/defaults.go`, `validatePodResourceConsistency`).
 
 use std::collections::BTreeMap;
 
@@ -12,14 +12,14 @@ use super::validate;
 
 type List = BTreeMap<String, Text>;
 
-/// Which of the two lists of a container.
+/// Which of a container's two lists.
 #[derive(Clone, Copy)]
 enum Which {
     Requests,
     Limits,
 }
 
-/// Fills in the pod's requests, where the pod states limits: what the containers request together, else the limit.
+/// Fills in the pod's requests if the pod has limits: the sum of the containers' requests, or else the limit.
 pub(crate) fn apply_defaults(spec: &mut PodSpec) {
     let huge_limits = together(spec, Which::Limits);
     let requested = together(spec, Which::Requests);
@@ -57,7 +57,7 @@ pub(crate) fn apply_defaults(spec: &mut PodSpec) {
     }
 }
 
-/// Notes what is wrong with the pod's resources and its overhead.
+/// Notes what is wrong with the pod-level resources and the overhead.
 pub(crate) fn check(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
     for (name, text) in spec.overhead.iter().flatten() {
         let at = at.field("overhead").key(name.clone());
@@ -70,7 +70,8 @@ pub(crate) fn check(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
     for (field, list) in [("limits", &resources.limits), ("requests", &resources.requests)] {
         for name in list.iter().flat_map(BTreeMap::keys) {
             if !matches!(name.as_str(), "cpu" | "memory") && validate::resources::page_size(name).is_none() {
-                let message = format!("{name:?} is no resource of a pod: cpu, memory or hugepages-<size>");
+                let message =
+                    format!("{name:?} is not a resource of a pod: use cpu, memory or hugepages-<size>");
                 faults.add(&at.field(field).key(name.clone()), message);
             }
         }
@@ -84,7 +85,7 @@ fn fits(spec: &PodSpec, resources: &ResourceRequirements, at: &FieldPath, faults
     for (name, own) in amounts(resources.requests.as_ref()) {
         if requested.get(&name).is_some_and(|all| *all > own) {
             let at = at.field("requests").key(name);
-            faults.add(&at, "is less than the containers request together: raise it");
+            faults.add(&at, "is less than the sum of the containers' requests: raise it");
         }
     }
     let limits = amounts(resources.limits.as_ref());
@@ -97,14 +98,14 @@ fn fits(spec: &PodSpec, resources: &ResourceRequirements, at: &FieldPath, faults
                     .index(index)
                     .field("resources")
                     .field("limits");
-                faults.add(&at.key(name), "is more than the limit of the pod: lower it");
+                faults.add(&at.key(name), "is more than the pod's limit: lower it");
             }
         }
     }
 }
 
-/// What the containers need together: the sum of those that run side by side, or what an init container needs
-/// beside the sidecars that were started before it, whichever is more.
+/// The total request of the containers: the larger of the sum of those that run together, and the need of an init
+/// container with the sidecars that were started before it.
 fn together(spec: &PodSpec, which: Which) -> BTreeMap<String, Quantity> {
     let mut sum: BTreeMap<String, Quantity> = BTreeMap::new();
     for container in &spec.containers {
@@ -139,7 +140,7 @@ fn list(container: &Container, which: Which) -> Option<&List> {
     }
 }
 
-/// The amounts that can be read; of the others the validation of the container tells.
+/// The amounts that can be parsed; the container's validation reports the others.
 fn amounts(list: Option<&List>) -> BTreeMap<String, Quantity> {
     list.into_iter()
         .flatten()
@@ -150,7 +151,7 @@ fn amounts(list: Option<&List>) -> BTreeMap<String, Quantity> {
 fn add(sum: &mut BTreeMap<String, Quantity>, more: &BTreeMap<String, Quantity>) {
     for (name, amount) in more {
         match sum.get_mut(name) {
-            // Amounts are below 2^63, and there are not so many containers that their sum could overflow.
+            // Amounts are below 2^63, and there are too few containers for their sum to overflow.
             Some(own) => *own = own.plus(*amount).unwrap_or(*own),
             None => {
                 sum.insert(name.clone(), *amount);

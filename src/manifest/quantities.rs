@@ -1,5 +1,5 @@
-//! Quantities as Kubernetes writes them: what a pod is shown with is what the kubelet, and an API server, would show
-//! (`1000m` is `1`, `1024Mi` is `1Gi`). Those of resources are rounded up to thousandths (`SetDefaults_ResourceList`).
+//! Quantities in their canonical form: a pod is published with those that the kubelet and the API server would show
+//! (`1000m` is `1`, `1024Mi` is `1Gi`). Resource amounts are rounded up to thousandths (`SetDefaults_ResourceList`).
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 use super::go_quantity::{Quantity, Rounding};
 use super::quantity;
 
-/// Writes all of them so.
+/// Rewrites all quantities of a pod in canonical form.
 pub(crate) fn write_canonically(spec: &mut PodSpec) {
     for container in spec
         .containers
@@ -61,7 +61,7 @@ fn volume(volume: &mut Volume) {
     }
 }
 
-/// A divisor that is not stated is 0, and shown.
+/// A missing divisor is 0, and is published as such.
 fn divisor(own: Option<&mut ResourceFieldSelector>) {
     if let Some(own) = own {
         one(
@@ -82,7 +82,7 @@ fn list(amounts: &mut Option<BTreeMap<String, Text>>) {
     }
 }
 
-/// What is no quantity stays, for the validation to tell.
+/// A value that is not a quantity stays as it is; validation reports it.
 fn one(text: &mut Text, rounding: Rounding) {
     if quantity::parse(&text.0).is_ok()
         && let Some(quantity) = Quantity::read(&text.0, rounding)

@@ -1,6 +1,6 @@
-//! Quantities of Kubernetes (`500m`, `64Mi`, `1e3`) as exact numbers (`k8s.io/apimachinery/pkg/api/resource`).
+//! Kubernetes quantities (`500m`, `64Mi`, `1e3`) as exact numbers (`k8s.io/apimachinery/pkg/api/resource`).
 
-/// A quantity in billionths, the finest that Kubernetes knows; finer ones are rounded up, away from zero.
+/// A quantity in billionths, the finest unit in Kubernetes; finer amounts are rounded up, away from zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Quantity(i128);
 
@@ -12,7 +12,7 @@ impl Quantity {
         self.in_units_of(NANO)
     }
 
-    /// Thousandths, rounded up; of more than 64 bits hold, as many as they hold.
+    /// Thousandths, rounded up and capped at 64 bits.
     pub(crate) fn millis(self) -> Option<i64> {
         self.in_units_of(NANO / 1000).or((self.0 > 0).then_some(i64::MAX))
     }
@@ -32,7 +32,7 @@ impl Quantity {
         self.0 < 0
     }
 
-    /// The sum; none where it exceeds every number that means something.
+    /// The sum; `None` where it overflows.
     pub(crate) fn plus(self, other: Quantity) -> Option<Quantity> {
         self.0.checked_add(other.0).map(Quantity)
     }
@@ -52,10 +52,10 @@ impl std::fmt::Display for Quantity {
     }
 }
 
-/// What a right quantity looks like.
+/// The description of a valid quantity.
 pub(crate) const FORM: &str = "must be a number with one of the suffixes m, k, M, G, T, P, E, Ki, Mi, Gi, Ti, Pi, Ei or an exponent (500m, 64Mi, 1e3)";
 
-/// Reads a quantity. The error says what is wrong.
+/// Parses a quantity. The error says what is wrong.
 pub(crate) fn parse(text: &str) -> Result<Quantity, String> {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     let negative = text.starts_with('-');
@@ -64,18 +64,18 @@ pub(crate) fn parse(text: &str) -> Result<Quantity, String> {
         .unwrap_or(unsigned.len());
     let (number, suffix) = unsigned.split_at(number_end);
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    // Digits that are missing are a zero (`.`, `m`), as in Kubernetes.
+    // Missing digits count as zero (`.`, `m`), as in Kubernetes.
     if fraction.contains('.') || text.is_empty() {
         return Err(FORM.to_owned());
     }
     let scale = scale(suffix).ok_or_else(|| FORM.to_owned())?;
-    // More digits than these cannot be below 2^63, or cannot count behind the point.
+    // A number with more digits than this is not below 2^63, or its fraction is too small to count.
     let whole = whole.trim_start_matches('0');
     let fraction = fraction.trim_end_matches('0');
     if fraction.len() > 40 {
         return Err(format!("{text} has too many digits"));
     }
-    // What is larger is the largest that there is.
+    // Larger amounts are capped at the largest one.
     let most = i128::from(i64::MAX) * NANO;
     let exact = (whole.len() <= 40)
         .then(|| exact(whole, fraction, scale))
@@ -85,9 +85,9 @@ pub(crate) fn parse(text: &str) -> Result<Quantity, String> {
 }
 
 enum Scale {
-    /// Times ten to this.
+    /// Times ten to this power.
     Ten(i32),
-    /// Times two to this.
+    /// Times two to this power.
     Two(u32),
 }
 
@@ -120,7 +120,7 @@ fn scale(suffix: &str) -> Option<Scale> {
     })
 }
 
-/// `whole.fraction` times the scale in billionths, rounded up; `None` where it is too large by far.
+/// `whole.fraction` times the scale in billionths, rounded up; `None` where it is far too large.
 fn exact(whole: &str, fraction: &str, scale: Scale) -> Option<i128> {
     let digits = format!("{whole}{fraction}");
     let mantissa: i128 = if digits.is_empty() {
@@ -140,7 +140,7 @@ fn exact(whole: &str, fraction: &str, scale: Scale) -> Option<i128> {
         Ok(up) => mantissa.checked_mul(10_i128.checked_pow(up)?),
         Err(_) => match 10_i128.checked_pow(exponent.unsigned_abs()) {
             Some(divisor) => Some(-(-mantissa).div_euclid(divisor)),
-            // Smaller than a billionth, and not nothing.
+            // Smaller than a billionth, but not zero.
             None => Some(1),
         },
     }

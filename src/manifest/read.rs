@@ -3,19 +3,19 @@
 use crate::model::object::{Object, ObjectKey};
 use crate::model::pod::Pod;
 
-/// A pod with the manifest that makes it again.
+/// A pod with the manifest that reproduces it.
 #[derive(Debug)]
 pub(crate) struct ReadPod {
     /// The pod.
     pub(crate) pod: Pod,
-    /// Its object as it was written, as JSON: read again for the same file it is the same pod.
+    /// Its object as written, as JSON: read again for the same file, it makes the same pod.
     pub(crate) json: String,
 }
 
-/// A ConfigMap or a Secret with the manifest that makes it again.
+/// A ConfigMap or a Secret with the manifest that reproduces it.
 #[derive(Debug)]
 pub(crate) struct ReadObject {
-    /// What it is known by.
+    /// Its kind, namespace and name.
     pub(crate) key: ObjectKey,
     /// The object.
     pub(crate) object: Object,
@@ -25,7 +25,7 @@ pub(crate) struct ReadObject {
     pub(crate) json: Json,
 }
 
-/// An object as JSON, which may hold a secret and is not printed.
+/// An object as JSON, which may contain a secret and is never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Json(pub(crate) std::sync::Arc<str>);
 

@@ -1,5 +1,5 @@
-//! What makes a manifest of this node a pod of this node: its name and UID, and what the kubelet adds
-//! (`applyDefaults` of `pkg/kubelet/config/common.go`).
+//! Turns a manifest into a pod of this node: its name and UID, and the kubelet's additions (`applyDefaults` of
+//! `pkg/kubelet/config/common.go`).
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,7 +24,7 @@ use crate::model::pod::{
     CONFIG_HASH, CONFIG_SEEN, CONFIG_SOURCE, OF_FILE, Pod, PodName, ProblemKind, Source,
 };
 
-/// Reads the pod of a document, where it can be run, and tells everything that is wrong or dubious.
+/// Reads the pod of a document if it is valid, and reports every problem and warning.
 pub(crate) fn read(
     node: &Rc<Node>,
     path: &Path,
@@ -48,7 +48,7 @@ pub(crate) fn read(
     validate::metadata::written(&object.metadata, &mut more);
     as_written(&mut object);
     positive_grace(&mut object, &mut more);
-    let json = serde_json::to_string(&object).expect("an object of Kubernetes is JSON");
+    let json = serde_json::to_string(&object).expect("Kubernetes objects serialize to JSON");
     complete(&mut object, path, context, now);
     defaults::apply(&mut object);
     validate::pod(&object, context, &mut more);
@@ -73,7 +73,7 @@ pub(crate) fn read(
     (read, faults.into_vec())
 }
 
-/// More of anything than a node could run is not looked at any further.
+/// Lists that are longer than any node could run are not examined further.
 fn too_many(object: &k8s::Pod) -> Option<Fault> {
     let spec = object.spec.as_ref()?;
     let init = spec.init_containers.as_ref().map_or(0, Vec::len);
@@ -95,15 +95,15 @@ fn too_many(object: &k8s::Pod) -> Option<Fault> {
     })
 }
 
-/// The faults without those that only follow from what was set aside, that repeat one about the name, or are about
-/// what the manifest does not say: a request that became equal to a wrong limit.
+/// Removes the faults that only follow from values that were set aside, that repeat one about the name, or that concern
+/// a value that the manifest does not have: a request that defaulted to a wrong limit.
 fn told(faults: Faults, aside: &[FieldPath], node: &Node) -> Vec<Fault> {
     let name = FieldPath::default().field("metadata").field("name").to_string();
     let mut named = false;
     let mut faults = faults.into_vec();
     faults.retain(|fault| {
         let follows = aside.iter().any(|path| {
-            // Without one of its items nothing can be said about a list: the others have moved.
+            // A list that lacks an item cannot be judged: the indexes of the others have changed.
             let scope = if path.is_item() {
                 path.parent()
             } else {
@@ -118,7 +118,7 @@ fn told(faults: Faults, aside: &[FieldPath], node: &Node) -> Vec<Fault> {
     faults
 }
 
-/// The name that the pod of a manifest gets on this node.
+/// The name of a manifest's pod on this node.
 pub(crate) fn name(namespace: Option<&str>, name: &str, context: &ManifestContext) -> PodName {
     PodName::new(
         namespace.filter(|n| !n.is_empty()).unwrap_or("default"),
@@ -126,7 +126,7 @@ pub(crate) fn name(namespace: Option<&str>, name: &str, context: &ManifestContex
     )
 }
 
-/// Notes what a manifest cannot say about itself.
+/// Notes the metadata that a manifest cannot set.
 fn own_metadata(object: &k8s::Pod, faults: &mut Faults) {
     let metadata = &object.metadata;
     let at = FieldPath::default().field("metadata");
@@ -144,7 +144,7 @@ fn own_metadata(object: &k8s::Pod, faults: &mut Faults) {
         if present {
             faults.unsupported(
                 &at.field(field),
-                "is set by the API server: remove it, and remove the file to delete the pod",
+                "is set by the API server: remove it; to delete the pod, remove the file",
             );
         }
     }
@@ -154,11 +154,11 @@ fn own_metadata(object: &k8s::Pod, faults: &mut Faults) {
         .is_some_and(|a| a.contains_key(MIRROR));
     if mirror {
         let at = at.field("annotations").key(MIRROR);
-        faults.add(&at, "marks the image of a static pod in the API: remove it");
+        faults.add(&at, "marks a mirror pod: remove it");
     }
 }
 
-/// Removes what only the API server writes, as it stands in an object that was copied from there.
+/// Removes the fields that only the API server writes, which are in an object that was copied from there.
 fn as_written(object: &mut k8s::Pod) {
     object.status = None;
     let metadata = &mut object.metadata;
@@ -169,7 +169,7 @@ fn as_written(object: &mut k8s::Pod) {
     metadata.self_link = None;
 }
 
-/// A grace below zero is 1, as the kubelet's conversion has it (`Convert_v1_Pod_To_core_Pod`).
+/// A negative grace period becomes 1, as in the kubelet's conversion (`Convert_v1_Pod_To_core_Pod`).
 fn positive_grace(object: &mut k8s::Pod, faults: &mut Faults) {
     let spec = object.spec.as_mut();
     if let Some(grace) = spec.and_then(|spec| spec.termination_grace_period_seconds.as_mut())
@@ -178,7 +178,10 @@ fn positive_grace(object: &mut k8s::Pod, faults: &mut Faults) {
         let at = FieldPath::default()
             .field("spec")
             .field("terminationGracePeriodSeconds");
-        faults.warn(&at, format!("{grace} seconds are no grace: 1 is taken instead"));
+        faults.warn(
+            &at,
+            format!("{grace} seconds is not a valid grace period: 1 is used instead"),
+        );
         *grace = 1;
     }
 }
@@ -222,18 +225,18 @@ fn tolerate_everything(tolerations: &mut Vec<k8s::Toleration>) {
     }
 }
 
-/// Notes where a pod came from and when the node first saw it, which the runtime and the pod itself are told.
+/// Sets the annotations for a pod's source and when the node first saw it, which the runtime and the pod itself get.
 pub(crate) fn note_origin(annotations: &mut BTreeMap<String, String>, source: &str, seen: Timestamp) {
     annotations.insert(CONFIG_SOURCE.into(), source.into());
     annotations.insert(CONFIG_SEEN.into(), seen_text(seen));
 }
 
-/// The time as the kubelet writes it, always with nine digits behind the point.
+/// The time as the kubelet writes it, always with nine digits after the point.
 fn seen_text(seen: Timestamp) -> String {
     format!("{seen:.9}")
 }
 
-/// The same pod, first seen at another time: content that is read again is not new.
+/// The same pod with another first-seen time: content that is read again is not new.
 pub(crate) fn seen_at(pod: &Pod, seen: Timestamp) -> Pod {
     let mut pod = pod.clone();
     pod.seen = seen;

@@ -1,8 +1,9 @@
-//! What a pod was allotted of the node: the resources that may change while it runs.
+//! The resources allocated to a pod that may change while it runs.
 //!
-//! A pod's specification says what it shall have; it gets it when the node has decided that it fits. Until then, and
-//! for ever where it does not, the pod has what it was allotted before. The decision is kept as a file in the pod's
-//! directory, so an agent that starts finds it: with which instances of containers still have what was allotted before.
+//! A pod's specification states the desired resources; the pod gets them once the node has decided that they fit. Until
+//! then, and forever if they never fit, the pod keeps its previous allocation. The decision is a file in the pod's
+//! directory, so a restarted agent finds it, together with the container instances that still have their previous
+//! resources.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -19,8 +20,8 @@ use super::runtime::{ContainerState, ObservedPod};
 /// The name of the file in a pod's directory.
 pub const FILE: &str = "gantry-allocation.json";
 
-/// What can be changed of the resources of a running container: thousandths of a core, and bytes. What is not stated
-/// is not limited, or not asked for.
+/// The resources of a running container that can be changed: thousandths of a core, and bytes. `None` means no limit or
+/// no request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Sizes {
@@ -39,7 +40,7 @@ pub struct Sizes {
 }
 
 impl Sizes {
-    /// Those of resources.
+    /// Takes them from `resources`.
     pub fn of(resources: &Resources) -> Sizes {
         Sizes {
             cpu_request: resources.requests.cpu.map(|cpu| cpu.0),
@@ -49,7 +50,7 @@ impl Sizes {
         }
     }
 
-    /// The memory of these with the CPU of others.
+    /// Combines the memory of `self` with the CPU of `other`.
     pub fn with_cpu_of(self, other: Sizes) -> Sizes {
         Sizes {
             cpu_request: other.cpu_request,
@@ -58,17 +59,17 @@ impl Sizes {
         }
     }
 
-    /// Whether the CPU is another.
+    /// Whether the CPU differs.
     pub fn differs_in_cpu(self, other: Sizes) -> bool {
         (self.cpu_request, self.cpu_limit) != (other.cpu_request, other.cpu_limit)
     }
 
-    /// Whether the memory is another.
+    /// Whether the memory differs.
     pub fn differs_in_memory(self, other: Sizes) -> bool {
         (self.memory_request, self.memory_limit) != (other.memory_request, other.memory_limit)
     }
 
-    /// Puts them in the place of what resources state.
+    /// Replaces what `resources` states.
     pub fn apply(self, resources: &mut Resources) {
         resources.requests.cpu = self.cpu_request.map(MilliCpu);
         resources.limits.cpu = self.cpu_limit.map(MilliCpu);
@@ -76,7 +77,7 @@ impl Sizes {
         resources.limits.memory = self.memory_limit.map(Bytes);
     }
 
-    /// The requirements of an object with these in the place of what they state.
+    /// The requirements of an API object, with its values replaced by these.
     pub fn of_object(self, mut requirements: ResourceRequirements) -> ResourceRequirements {
         let cpu = |amount: i64| MilliCpu(amount).quantity();
         let memory = |amount: i64| Bytes(amount).quantity();
@@ -105,25 +106,25 @@ fn put(list: &mut Option<BTreeMap<String, Quantity>>, name: &str, amount: Option
     }
 }
 
-/// What a pod was allotted, as it is kept.
+/// A pod's allocation, as written to its file.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Allocation {
-    /// The generation of the specification that brought it; 0 where a pod of files has none.
+    /// The generation of the specification that it was made for; 0 for a static pod without one.
     pub generation: i64,
-    /// Of the pod as a whole, where it states any.
+    /// The pod-level resources, if it states any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod: Option<Sizes>,
     /// By container.
     pub containers: BTreeMap<String, Sizes>,
-    /// The instances, by their id in the runtime, that were made with something else and have not been changed yet:
-    /// with what they have. An instance that is not named has what was allotted.
+    /// The instances, by runtime id, that were created with other resources and have not been resized yet, with the
+    /// resources they have. Every other instance has its allocation.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub behind: BTreeMap<String, Sizes>,
 }
 
 impl Allocation {
-    /// All that the pod's specification asks for.
+    /// Allocates everything that the pod's specification requests.
     pub fn of(pod: &Pod) -> Allocation {
         let sizes = |container: &Container| (container.name.clone(), Sizes::of(&container.resources));
         Allocation {
@@ -134,7 +135,7 @@ impl Allocation {
         }
     }
 
-    /// Whether it is all that the pod's specification asks for.
+    /// Whether the allocation equals what the pod's specification requests.
     pub fn satisfies(&self, pod: &Pod) -> bool {
         let same = |container: &Container| {
             let own = Sizes::of(&container.resources);
@@ -145,12 +146,12 @@ impl Allocation {
         !self.differs_of_the_whole(pod) && pod.all_containers().all(same)
     }
 
-    /// Whether the pod as a whole asks for something else.
+    /// Whether the pod-level resources differ from the specification.
     pub fn differs_of_the_whole(&self, pod: &Pod) -> bool {
         self.pod != pod.resources.as_ref().map(Sizes::of)
     }
 
-    /// The pod as it is to be run: with what it was allotted in the place of what it asks for.
+    /// The pod to run: its specification with the allocated resources.
     pub fn applied<'a>(&self, pod: &'a Pod) -> Cow<'a, Pod> {
         if self.satisfies(pod) {
             return Cow::Borrowed(pod);
@@ -182,13 +183,13 @@ impl Allocation {
         }
     }
 
-    /// What an instance has that was made with something else.
+    /// The resources of an instance that was created with other ones.
     pub fn of_instance(&self, container: &str, id: &str) -> Option<Sizes> {
         let behind = self.behind.get(id).copied();
         behind.filter(|sizes| self.containers.get(container).is_some_and(|own| own != sizes))
     }
 
-    /// Whether something of the pod that runs has not got what was allotted.
+    /// Whether a running container of the pod does not have its allocation yet.
     pub fn is_in_progress(&self, seen: &ObservedPod) -> bool {
         seen.containers.iter().any(|instance| {
             let runs = matches!(instance.state, ContainerState::Running { .. });
@@ -197,7 +198,7 @@ impl Allocation {
     }
 }
 
-/// The pod as it is to be run, by what is kept of it; as it is where nothing is.
+/// The pod to run: with its allocation if there is a checkpoint of it, else as specified.
 pub fn allotted<'a>(pod: &'a Arc<Pod>, seen: Option<&ObservedPod>) -> Cow<'a, Pod> {
     match seen.and_then(|seen| seen.allocation.as_ref()) {
         Some(allocation) => allocation.applied(pod),

@@ -1,4 +1,4 @@
-//! What the API server has of this node: told by `source`, read by `publish`.
+//! What the API server has about this node: written by `source`, read by `publish`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,15 +8,15 @@ use serde::{Deserialize, Serialize};
 
 use super::pod::PodName;
 
-/// Marks the image of a static pod in the API; its value is the static pod's UID.
+/// Marks a mirror pod in the API; its value is the static pod's UID.
 pub const MIRROR: &str = "kubernetes.io/config.mirror";
 
-/// The pods that the API server has bound to this node, as it has them.
+/// The pods bound to this node, as the API server has them.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ApiPods {
-    /// Pods that the node is asked to run.
+    /// Pods bound to this node.
     pub pods: BTreeMap<PodName, Arc<Pod>>,
-    /// Images of static pods, which the node itself made.
+    /// Mirror pods, which this node created.
     pub mirrors: BTreeMap<PodName, Arc<Pod>>,
 }
 
@@ -25,28 +25,28 @@ pub struct ApiPods {
 pub struct Cluster {
     /// Its URL.
     pub server: String,
-    /// A sum of the certificates that it must be signed with; empty where the system's are trusted.
+    /// A hash of the CA certificates that it must be signed with; empty if the system's are trusted.
     pub authority: String,
 }
 
-/// Which pods are started from what was stored of them while the API server does not answer.
+/// Which pods are started from their checkpoint while the API server does not answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum CutOffStart {
-    /// Those that the cluster still leaves to this node, by their tolerations of a node that is not heard of.
+    /// Pods that the cluster has not evicted from this node, going by their tolerations of an unreachable node.
     #[default]
     Tolerated,
     /// All of them.
     Always,
-    /// None, and nothing is stored.
+    /// None, and no checkpoint is written.
     Never,
 }
 
-/// Whether trust anchors of the cluster are put into volumes (`ClusterTrustBundleProjection`).
+/// Whether ClusterTrustBundles are projected into volumes (`ClusterTrustBundleProjection`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum TrustBundles {
     /// They are.
     Projected,
-    /// The feature gate is off, as it is by default.
+    /// The feature gate is off, which is the default.
     #[default]
     Off,
 }
@@ -63,8 +63,7 @@ pub enum ApiNode {
     Present(Arc<Node>),
 }
 
-/// Whether a status tells the pod's end. Nothing follows upon `Succeeded` and `Failed` (documentation: *Pod
-/// Lifecycle*, Pod phase).
+/// Whether a status is terminal. `Succeeded` and `Failed` are final (documentation: *Pod Lifecycle*, Pod phase).
 pub fn tells_end(status: Option<&PodStatus>) -> bool {
     let phase = status.and_then(|status| status.phase.as_deref());
     matches!(phase, Some("Succeeded" | "Failed"))

@@ -1,8 +1,9 @@
-//! What is kept of a pod as a file in its directory, so that it is ended as it was defined by whoever ends it: its
-//! manifest may be gone by then, and the agent another one.
+//! What a pod's directory records about the pod, so that it is terminated as it was defined even if its manifest is
+//! gone and the agent has restarted.
 //!
-//! A container's grace and hook are in its annotations. What is here is what no single container tells: which of them
-//! wait for which, by when the end has to be over that has begun, and which were ended to be started again.
+//! A container's grace period and hook are in its annotations. This file holds what no single container can: which
+//! containers wait for which, the deadline of a termination in progress, and which instances were stopped to be
+//! restarted.
 
 use std::collections::BTreeMap;
 
@@ -15,32 +16,33 @@ use super::pod::Pod;
 /// The name of the file in a pod's directory.
 pub const FILE: &str = "gantry-pod.json";
 
-/// What is kept.
+/// The recorded state.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Checkpoint {
-    /// The regular containers, for which sidecars wait at the end; empty where there is no sidecar.
+    /// The regular containers, for which sidecars wait at termination; empty without sidecars.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub containers: Vec<String>,
     /// The sidecars, in the order in which they start.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sidecars: Vec<String>,
-    /// When the grace is over of an end that has begun.
+    /// The deadline of a termination in progress.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ends: Option<Timestamp>,
-    /// It is removed: its definition was gone. One that comes back meanwhile begins anew when this is done.
+    /// The pod is being removed because its definition is gone. If the definition comes back meanwhile, the pod starts
+    /// afresh after the removal.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub leaving: bool,
-    /// Why the node has ended it: known before anything is stopped, and whatever the clock says later.
+    /// Why the node ended the pod. Recorded before anything is stopped, so that it holds whatever the clock says later.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended: Option<End>,
-    /// Instances that were ended to be started again, whatever the restart policy says: the runtime's id by container.
+    /// Instances that were stopped to be restarted, whatever the restart policy says: runtime id by container.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub restarting: BTreeMap<String, String>,
 }
 
 impl Checkpoint {
-    /// That of a pod that shall run.
+    /// The checkpoint of a pod that is desired.
     pub fn of(pod: &Pod) -> Checkpoint {
         let mut sidecars = pod.init_containers.iter().filter(|c| c.sidecar).peekable();
         let containers = match sidecars.peek() {
@@ -54,8 +56,8 @@ impl Checkpoint {
         }
     }
 
-    /// Whether a container that is stopped waits for the end of another one: a sidecar for those that it serves, and
-    /// for the sidecars that were started after it (`newTerminationOrdering` in
+    /// Whether stopping a container waits for the end of another one: a sidecar waits for the regular containers and
+    /// for the sidecars that started after it (`newTerminationOrdering` in
     /// `pkg/kubelet/kuberuntime/kuberuntime_termination_order.go`).
     pub fn waits_for(&self, container: &str, other: &str) -> bool {
         let place = |name: &str| self.sidecars.iter().position(|sidecar| sidecar == name);

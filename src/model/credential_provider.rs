@@ -1,5 +1,5 @@
-//! Programs that have credentials for registries: for which images, what they are asked, what they answer, and how long
-//! that holds (`pkg/credentialprovider/plugin` of Kubernetes). Nothing here shows a password when it is printed.
+//! Credential provider plugins: for which images they have registry credentials, their requests and responses, and how
+//! long a response is cached (`pkg/credentialprovider/plugin` of Kubernetes). Nothing here prints a password.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,13 +13,13 @@ use serde_json::json;
 use super::duration::Span;
 use super::registry::{self, Credential, Keyring};
 
-/// The versions of the question.
+/// The API versions of the request.
 pub const VERSIONS: [&str; 3] = [
     "credentialprovider.kubelet.k8s.io/v1",
     "credentialprovider.kubelet.k8s.io/v1beta1",
     "credentialprovider.kubelet.k8s.io/v1alpha1",
 ];
-/// Under this is kept what holds for all images: no registry is named so.
+/// The cache key of credentials for all images; no registry has this name.
 const GLOBAL: &str = "<global>";
 
 /// A program.
@@ -29,15 +29,15 @@ pub struct Provider {
     pub name: String,
     /// Where it is.
     pub program: PathBuf,
-    /// The version of the question, one of [`VERSIONS`].
+    /// The API version of the request, one of [`VERSIONS`].
     pub api_version: String,
-    /// The places whose images it is asked about.
+    /// The registries and paths whose images the plugin has credentials for.
     pub images: Vec<String>,
-    /// How long an answer holds that does not say it.
+    /// The cache duration of a response that does not state one.
     pub holds: Duration,
     /// Its arguments.
     pub arguments: Vec<String>,
-    /// What it has in its environment besides the agent's own.
+    /// Its environment variables in addition to the agent's own.
     pub environment: Vec<(String, String)>,
 }
 
@@ -50,11 +50,11 @@ impl fmt::Debug for Provider {
 /// What a program answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// For what it holds: an image, a registry, or everything.
+    /// What the response is valid for: an image, a registry, or everything.
     key: String,
-    /// How long; `None`: for this once.
+    /// How long; `None`: for this request only.
     holds: Option<Duration>,
-    /// The credentials, by the places that they are for.
+    /// The credentials, by registry or path.
     credentials: BTreeMap<String, Credential>,
 }
 
@@ -75,14 +75,14 @@ struct Login {
 }
 
 impl Provider {
-    /// Whether it is asked about a repository.
+    /// Whether the plugin is called for a repository.
     pub fn is_for(&self, repository: &str) -> bool {
         self.images
             .iter()
             .any(|place| registry::is_for_image(place, repository))
     }
 
-    /// What it is asked.
+    /// The request for a repository.
     pub fn question(&self, repository: &str) -> Vec<u8> {
         let question = json!({
             "kind": "CredentialProviderRequest", "apiVersion": self.api_version, "image": repository,
@@ -90,11 +90,11 @@ impl Provider {
         format!("{question}\n").into_bytes()
     }
 
-    /// What it printed, understood; or what is wrong with it, without what it says.
+    /// Parses the response. The error says what is wrong without repeating the response.
     pub fn answer(&self, printed: &[u8], repository: &str) -> Result<Answer, &'static str> {
         let response: Response = serde_json::from_slice(printed).map_err(|_| "it cannot be read")?;
         if response.api_version.as_deref() != Some(&self.api_version) {
-            return Err("its apiVersion is not the one that was asked for");
+            return Err("its apiVersion is not the requested one");
         }
         if response.kind.as_deref() != Some("CredentialProviderResponse") {
             return Err("its kind is not CredentialProviderResponse");
@@ -123,7 +123,7 @@ impl Provider {
 }
 
 impl Answer {
-    /// Puts the credentials where those for an image are looked up.
+    /// Adds the credentials to the keyring that images are looked up in.
     pub fn add_to(&self, keyring: &mut Keyring) {
         for (place, credential) in &self.credentials {
             keyring.add_for(place, credential.clone());
@@ -135,12 +135,12 @@ fn registry_of(repository: &str) -> &str {
     repository.split('/').next().unwrap_or_default()
 }
 
-/// The answers of one program that still hold.
+/// The cached responses of one plugin.
 #[derive(Debug, Clone, Default)]
 pub struct Answers(BTreeMap<String, (Timestamp, Answer)>);
 
 impl Answers {
-    /// One that holds for a repository: the narrowest.
+    /// The most specific valid response for a repository.
     pub fn get(&mut self, repository: &str, now: Timestamp) -> Option<Answer> {
         self.0.retain(|_, (until, _)| *until > now);
         let keys = [repository, registry_of(repository), GLOBAL];
@@ -148,7 +148,7 @@ impl Answers {
         found.map(|(_, answer)| answer.clone())
     }
 
-    /// Keeps one, as long as it says.
+    /// Caches a response for as long as it is valid.
     pub fn put(&mut self, answer: &Answer, now: Timestamp) {
         let Some(holds) = answer.holds else { return };
         let holds = SignedDuration::try_from(holds).unwrap_or(SignedDuration::MAX);

@@ -1,7 +1,7 @@
-//! What is another in one map than in another map. Pure.
+//! The differences between two maps. Pure.
 //!
-//! The maps that go from room to room keep the `Arc` of what did not change, and share their names: to compare two of
-//! them is to compare addresses.
+//! The maps that modules exchange keep the `Arc` of unchanged values and share their names, so comparing two of them
+//! compares pointers.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::pod::PodName;
 
-/// The names whose value is another one, or that are in one map only; in their order, each once.
+/// The names whose values differ or that are in only one map; sorted, each once.
 pub fn differing<'a, V>(
     old: &'a BTreeMap<PodName, Arc<V>>,
     new: &'a BTreeMap<PodName, Arc<V>>,

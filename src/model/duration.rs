@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::ser::{Serialize, Serializer};
 
-/// A span of time in nanoseconds; negative ones can be written, and a few keys give them a meaning.
+/// A duration in nanoseconds. Negative ones can be written, and a few keys give them a meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Span(pub i64);
 
@@ -28,12 +28,12 @@ impl Span {
         Span(seconds * 1_000_000_000)
     }
 
-    /// So many thousandths of a second.
+    /// A duration of the given number of milliseconds.
     pub const fn milliseconds(milliseconds: i64) -> Self {
         Span(milliseconds * 1_000_000)
     }
 
-    /// As the standard library has it; a negative span is zero.
+    /// Converts it to the standard library's type; a negative duration becomes zero.
     pub fn unsigned(self) -> Duration {
         Duration::from_nanos(u64::try_from(self.0).unwrap_or(0))
     }
@@ -148,7 +148,7 @@ impl<'de> Deserialize<'de> for Span {
                 text.parse().map_err(E::custom)
             }
 
-            // A bare 0 is clear; any other bare number leaves its unit to be guessed.
+            // A bare 0 is unambiguous; any other bare number lacks its unit.
             fn visit_u64<E: de::Error>(self, number: u64) -> Result<Span, E> {
                 match number {
                     0 => Ok(Span(0)),

@@ -1,4 +1,4 @@
-//! Why a pod was ended by the node, or by whoever writes its status, whatever its containers do.
+//! Why a pod was ended by the node, or by another writer of its status, regardless of its containers.
 
 use std::borrow::Cow;
 
@@ -8,33 +8,33 @@ use serde::{Deserialize, Serialize};
 use super::api::tells_end;
 use super::reason;
 
-/// How the message begins of a pod that a node refused to run (`rejectPod` in `pkg/kubelet/kubelet.go`).
+/// The prefix of the status message of a pod that the node rejected (`rejectPod` in `pkg/kubelet/kubelet.go`).
 const REJECTED: &str = "Pod was rejected: ";
 
-/// Why a pod has ended for good. What the node has decided is kept in the pod's directory before anything is stopped.
+/// Why a pod has ended for good. The node's decision is written to the pod's directory before anything is stopped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "why", rename_all = "camelCase")]
 pub enum End {
-    /// The node does not run it: `OutOfcpu`, and what it lacks. A static pod is admitted when there is room.
+    /// The node rejected the pod: `OutOfcpu`, and what it lacks. A static pod is admitted once there is room.
     Refused {
         /// The reason in the status.
         reason: String,
-        /// What was asked for and what there is.
+        /// The requested and the available amounts.
         message: String,
     },
-    /// Its `activeDeadlineSeconds` were over.
+    /// Its `activeDeadlineSeconds` have passed.
     Deadline,
-    /// Its status in the API was one of an end already: the control plane's garbage collection ends pods like that.
+    /// Its status in the API was already terminal: the control plane's garbage collection ends pods like that.
     InStatus {
-        /// As it stands there; it may be empty.
+        /// As it is in the status; may be empty.
         reason: String,
-        /// As it stands there; it may be empty.
+        /// As it is in the status; may be empty.
         message: String,
     },
 }
 
 impl End {
-    /// The end that a status tells of, where it tells of one. It has no other field for a refusal than the message.
+    /// The end that a status reports, if any. Only the message distinguishes a rejection.
     pub fn of_status(status: &PodStatus) -> Option<End> {
         if !tells_end(Some(status)) {
             return None;
@@ -50,7 +50,7 @@ impl End {
         })
     }
 
-    /// Whether the node refused to run the pod.
+    /// Whether the node rejected the pod.
     pub fn is_refusal(&self) -> bool {
         matches!(self, End::Refused { .. })
     }

@@ -7,7 +7,7 @@ use super::pod::{PodName, PodUid};
 /// `Event.type`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EventType {
-    /// The usual course of things.
+    /// The expected course.
     Normal,
     /// A failure, or something that is probably a mistake.
     Warning,
@@ -43,7 +43,7 @@ pub struct RecordedEvent {
     pub uid: PodUid,
     /// What happened.
     pub what: PodEvent,
-    /// When it happened first.
+    /// When it first happened.
     pub first: Timestamp,
     /// When it happened last.
     pub last: Timestamp,

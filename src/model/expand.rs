@@ -2,12 +2,12 @@
 
 use super::bounds;
 
-/// The text would become longer than is allowed.
+/// The text would exceed its limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TooLong;
 
-/// Replaces each `$(NAME)` that `lookup` knows; one it does not know stays as it is, `$$` is a dollar sign. Work and
-/// result are no longer than the text and `most` bytes, whatever the variables hold.
+/// Replaces each `$(NAME)` that `lookup` resolves; an unknown one stays as it is, and `$$` is a dollar sign. The work
+/// and the result are bounded by the text plus `most` bytes, whatever the variables hold.
 pub(crate) fn expand<'a>(
     text: &str,
     mut lookup: impl FnMut(&str) -> Option<&'a str>,
@@ -23,7 +23,7 @@ pub(crate) fn expand<'a>(
         Ok(())
     };
     let mut rest = text;
-    // Where no bracket closes, none is looked for again.
+    // If there is no closing bracket, the search is not repeated.
     let last_close = text.rfind(')');
     while let Some(dollar) = rest.find('$') {
         push(&rest[..dollar])?;
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn brackets_that_never_close_are_looked_for_once() {
-        // Each opening bracket that looked for its closing one would read all that follows.
+        // If each opening bracket searched for its closing one, each would read the whole rest.
         let text = "$(".repeat(500_000);
         let (steps, result) = steps::of(|| expand(&text, |_| None, usize::MAX));
         assert_eq!(result, Ok(text));

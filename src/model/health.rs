@@ -1,8 +1,8 @@
-//! What probes have found out about a container.
+//! The probe results of a container.
 
 use super::probe::ProbeKind;
 
-/// What the probes of one instance of a container say. An instance that was restarted begins anew.
+/// The probe results of one container instance. A restarted instance starts without results.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Health {
     startup: Probed,
@@ -11,7 +11,7 @@ pub struct Health {
 }
 
 impl Health {
-    /// What the probe of that kind says.
+    /// The result of the probe of this kind.
     pub fn get(&self, kind: ProbeKind) -> &Probed {
         match kind {
             ProbeKind::Startup => &self.startup,
@@ -30,30 +30,30 @@ impl Health {
     }
 }
 
-/// What one probe says.
+/// The result of one probe.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Probed {
     /// What it has come to.
     pub verdict: Verdict,
-    /// How many runs gave a reason to complain.
+    /// The number of runs that had something to report.
     pub troubles: u64,
     /// The last complaint.
     pub last: Option<Trouble>,
 }
 
-/// What a probe has come to, its thresholds considered.
+/// The result of a probe, with its thresholds applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Verdict {
-    /// Nothing yet: one that has not started, is not ready, and works.
+    /// No result yet: the container counts as not started, not ready, and alive.
     #[default]
     Unknown,
-    /// All is well.
+    /// Success.
     Success,
-    /// It is not.
+    /// Failure.
     Failure,
 }
 
-/// A complaint, as the event tells it.
+/// A probe failure, as the event reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
     /// `Unhealthy`, or `ProbeWarning`.

@@ -1,11 +1,11 @@
-//! The grammar of image names (`github.com/distribution/reference`), as far as giving a name without tag and
-//! digest the tag `latest` needs it: what runtimes refuse is refused before they are asked, in the same words.
+//! The grammar of image names (`github.com/distribution/reference`), to the extent needed for adding the default tag
+//! `latest`. Names that runtimes refuse are rejected before the runtime is called, with the same message.
 
 /// The longest path of a repository.
 const MAX_PATH: usize = 255;
 
-/// The name with the default tag where it has neither tag nor digest, otherwise as it is; or what is wrong
-/// with it, in the words of `ParseNormalizedNamed`.
+/// Returns the name with the default tag if it has neither tag nor digest, otherwise unchanged. The error is that of
+/// `ParseNormalizedNamed`.
 pub fn with_default_tag(image: &str) -> Result<String, String> {
     let parts = parse(image)?;
     if parts.tag.is_none() && parts.digest.is_none() {
@@ -15,16 +15,16 @@ pub fn with_default_tag(image: &str) -> Result<String, String> {
     }
 }
 
-/// An image's name without tag and digest, as it is written: no registry is added to it. `Err`: it is no name.
+/// An image name without tag and digest, as written: no registry is added. `Err`: it is not a valid name.
 ///
-/// Pull records and the allowlist of preloaded images go by this (`trimImageTagDigest` in
+/// Pull records and the allowlist of preloaded images use this form (`trimImageTagDigest` in
 /// `pkg/kubelet/images/pullmanager/image_pull_policies.go`).
 pub fn without_tag_and_digest(image: &str) -> Result<&str, String> {
     parse(image)?;
     Ok(bare(image))
 }
 
-/// The same of a name that was looked at before.
+/// The same for a name that was validated before.
 pub(super) fn bare(image: &str) -> &str {
     let named = image.split('@').next().unwrap_or_default();
     // A colon before the last slash belongs to a port.
@@ -88,8 +88,7 @@ fn parse(image: &str) -> Result<Parts<'_>, String> {
     }
 }
 
-/// The first part is a registry if it cannot be the beginning of a path: it has a dot, a port or a capital,
-/// or it is `localhost`.
+/// The first part is a registry if it cannot start a path: it has a dot, a port or a capital letter, or is `localhost`.
 fn split_domain(image: &str) -> (Option<&str>, &str) {
     match image.split_once('/') {
         Some((first, rest))

@@ -1,5 +1,5 @@
-//! What the agent remembers of its own doing: back-offs and last errors. A cache; losing it costs no
-//! container and no restart count, at most one back-off.
+//! What the agent remembers about its own actions: back-offs and last errors. A cache: losing it costs no container and
+//! no restart count, at most one back-off.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,50 +23,50 @@ pub struct Memory {
 /// What is remembered of one pod.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PodMemory {
-    /// The UID it is about; another UID starts anew.
+    /// The UID that this is about; a pod with another UID starts with an empty memory.
     pub uid: PodUid,
-    /// Which of its lives it is about ([`super::pod::Pod::incarnation`]).
+    /// The incarnation that it is about ([`super::pod::Pod::incarnation`]).
     pub incarnation: u64,
-    /// When the node began to work on it (`status.startTime`).
+    /// When the node first worked on it (`status.startTime`).
     pub started: Timestamp,
     /// The last failure of a step about the pod as a whole, until one succeeds; with its back-off.
     pub failure: Option<(StepError, Backoff)>,
     /// By container name.
     pub containers: BTreeMap<String, ContainerMemory>,
-    /// Why it has ended, whatever its containers do.
+    /// Why the node ended it, regardless of its containers.
     pub ended: Option<End>,
-    /// The files of its volumes as they were last written; one that is not here is written once more.
+    /// The files of its volumes as they were last written; a volume without an entry is written again.
     pub written: BTreeMap<String, Arc<Payload>>,
-    /// What has been taken away of it already.
+    /// What is left of the pod on the node.
     pub remains: Remains,
-    /// Why it has not got the resources that it asks for.
+    /// Why the pod does not have its desired resources yet.
     pub resize: Option<PendingResize>,
 }
 
-/// A change of resources that was not allotted.
+/// A resize that is not allocated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PendingResize {
-    /// Whether it may be later.
+    /// Whether it may be allocated later.
     pub outlook: Outlook,
     /// What the node lacks: `OutOfcpu`; or `Infeasible`.
     pub reason: String,
-    /// What was asked for and what there is.
+    /// The requested and the available amounts.
     pub message: String,
-    /// The generation of the specification that asks for it.
+    /// The generation of the specification that requests it.
     pub generation: i64,
 }
 
-/// Whether what is refused now may be granted later.
+/// Whether a rejected resize may be granted later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outlook {
-    /// It is asked again when there is room.
+    /// It is retried when there is room.
     Deferred,
     /// Never on this node.
     Infeasible,
 }
 
 impl Outlook {
-    /// The reason as the condition `PodResizePending` tells it.
+    /// The reason in the condition `PodResizePending`.
     pub fn as_str(self) -> &'static str {
         match self {
             Outlook::Deferred => "Deferred",
@@ -75,20 +75,20 @@ impl Outlook {
     }
 }
 
-/// What is left of a pod, as far as is remembered: taking away twice does no harm.
+/// What is left of a pod, as far as is remembered: removing it twice does no harm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Remains {
-    /// Nothing was taken away.
+    /// Nothing has been removed.
     #[default]
     Everything,
-    /// It has ended: its volumes and its cgroup are gone, its containers are kept for their logs.
+    /// The pod has ended: its volumes and its cgroup are gone, its containers stay for their logs.
     Containers,
     /// It was removed.
     Nothing,
 }
 
 impl PodMemory {
-    /// Nothing remembered yet of a pod that the node began to work on at `started`.
+    /// An empty memory of a pod that the node first worked on at `started`.
     pub fn new(uid: PodUid, started: Timestamp) -> PodMemory {
         PodMemory {
             uid,
@@ -105,15 +105,15 @@ impl PodMemory {
 }
 
 impl PodMemory {
-    /// What is remembered of a container as it is defined now.
+    /// What is remembered of a container, if its definition is still the same.
     pub fn of_container(&self, container: &Container) -> Option<&ContainerMemory> {
         let memory = self.containers.get(&container.name)?;
         memory.is_of(container).then_some(memory)
     }
 }
 
-/// What is remembered of one container: of attempts to start one definition of it. Another definition is tried at once
-/// (`GetBackoffKey` in `pkg/kubelet/kuberuntime/helpers.go`, `image_manager.go`).
+/// What is remembered of one container: of attempts to start one definition of it. A changed definition is tried
+/// immediately (`GetBackoffKey` in `pkg/kubelet/kuberuntime/helpers.go`, `image_manager.go`).
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ContainerMemory {
     /// The definition that was tried ([`Container::hash`]).
@@ -124,13 +124,13 @@ pub struct ContainerMemory {
     pub pull: Option<Backoff>,
     /// The back-off of restarting it after an end.
     pub restart: Option<Backoff>,
-    /// The wait after an attempt to start it that failed, since that attempt began. It is for one that left nothing that
-    /// ended: an end has the back-off of restarts.
+    /// The back-off after a failed attempt to start it, counted from the start of the attempt. It applies only if the
+    /// attempt left no ended instance, which has the back-off of restarts.
     pub retry: Option<Backoff>,
 }
 
 impl ContainerMemory {
-    /// Nothing remembered yet of a container as it is defined now.
+    /// An empty memory of a container with its current definition.
     pub fn of(container: &Container) -> ContainerMemory {
         ContainerMemory {
             definition: container.hash,
@@ -138,13 +138,13 @@ impl ContainerMemory {
         }
     }
 
-    /// Whether it is about the container as it is defined now.
+    /// Whether it is about the container's current definition.
     pub fn is_of(&self, container: &Container) -> bool {
         self.definition == container.hash
     }
 
-    /// Until when it is not started again after the end of its newest instance; `None`: no back-off is in force. One
-    /// that was started since, which the runtime has not told yet, is not waited for.
+    /// When it may be restarted after the end of its newest instance; `None`: no back-off is in force. An instance
+    /// started since then that the runtime does not list yet does not extend it.
     pub fn restarts_at(&self, newest: &ObservedContainer, max: Duration) -> Option<Timestamp> {
         let restart = self.restart?;
         let started_since = newest.created < restart.since && self.failure.is_none();
@@ -152,12 +152,12 @@ impl ContainerMemory {
     }
 }
 
-/// An exponential back-off as the kubelet counts it.
+/// An exponential back-off, computed as in the kubelet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
     /// The delay in force.
     pub delay: Duration,
-    /// When it was last lengthened.
+    /// When it was last extended.
     pub since: Timestamp,
 }
 
@@ -165,8 +165,8 @@ impl Backoff {
     /// The first delay, of restarts and of pulls (`pkg/kubelet/kubelet.go`, `pkg/kubelet/images`).
     pub const FIRST: Duration = Duration::from_secs(10);
 
-    /// The delay after one more event: doubled up to `max`, or the first again where the event came more than
-    /// twice `max` after the last lengthening (`client-go/util/flowcontrol/backoff.go`).
+    /// The delay after one more event: doubled up to `max`, or reset if the event came more than twice `max` after the
+    /// last extension (`client-go/util/flowcontrol/backoff.go`).
     pub fn next(last: Option<Backoff>, event: Timestamp, now: Timestamp, max: Duration) -> Backoff {
         let delay = match last {
             Some(last) if !last.is_forgotten(event, max) => (last.delay * 2).min(max),
@@ -175,13 +175,13 @@ impl Backoff {
         Backoff { delay, since: now }
     }
 
-    /// Until when an event at that time has to be waited out; `None` where it came so late that the back-off
-    /// is forgotten.
+    /// The end of the back-off after an event at that time; `None` if the event came so late that the back-off is
+    /// reset.
     pub fn holds(self, event: Timestamp, max: Duration) -> Option<Timestamp> {
         (!self.is_forgotten(event, max)).then(|| event + self.delay)
     }
 
-    /// When the delay has passed since its last lengthening.
+    /// When the delay since its last extension has passed.
     pub fn ends(self) -> Timestamp {
         self.since + self.delay
     }
@@ -191,24 +191,24 @@ impl Backoff {
     }
 }
 
-/// What was done for a pod, and what is remembered of it since.
+/// The outcome for a pod, and the memory after it.
 #[derive(Debug, Clone)]
 pub struct Executed {
-    /// What was done.
+    /// The executed steps.
     pub outcome: Arc<Outcome>,
-    /// What is remembered after it.
+    /// The memory after it.
     pub after: Arc<PodMemory>,
 }
 
-/// What became of the cgroups above the pods.
+/// The state of the QoS cgroups.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Levels {
     /// None was written yet.
     #[default]
     Unset,
-    /// They hold what they should.
+    /// They are up to date.
     Set,
-    /// One cannot be written; it is tried again.
+    /// One of them cannot be written; the write is retried.
     Failed {
         /// Its place in the tree.
         cgroup: Vec<String>,

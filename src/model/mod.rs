@@ -1,4 +1,4 @@
-//! The nouns that every room shares, and the contract between deciding and doing.
+//! The types that all modules share, and the contract between `plan` and `act`.
 //!
 //! Pure: nothing here performs I/O, reads a clock or knows another room. Values are parsed once, at the border
 //! (`source`, `config`, `observe`), into the types of this room and are never parsed again.

@@ -1,4 +1,4 @@
-//! The node: what is configured about it, which the deciding rooms read, and what is measured of it.
+//! The node: its configuration, as used for decisions, and its measured state.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -11,15 +11,15 @@ use super::resources::{Amounts, Bytes, MilliCpu};
 /// How much the node has for pods.
 #[derive(Debug, Clone, Default)]
 pub struct NodeLimits {
-    /// What pods may use together.
+    /// The resources that pods may use together.
     pub allocatable: Amounts,
-    /// What the machine has.
+    /// The machine's resources.
     pub capacity: Amounts,
     /// What is reserved for the system and the agent.
     pub reserved: Amounts,
-    /// The largest number of processes of the machine.
+    /// The machine's largest number of processes.
     pub pids_max: i64,
-    /// How many pods there may be.
+    /// The largest number of pods.
     pub max_pods: u32,
 }
 
@@ -36,7 +36,7 @@ impl NodeLimits {
     }
 }
 
-/// How the node is configured, as far as deciding needs it: built once at start, constant afterwards.
+/// The node's configuration as needed for decisions: built once at start, constant afterwards.
 #[derive(Debug, Clone)]
 pub struct NodePolicy {
     /// The node's name.
@@ -51,7 +51,7 @@ pub struct NodePolicy {
     pub cgroup: CgroupLayout,
     /// The host's resolver configuration (`resolvConf`), read at start.
     pub host_dns: DnsConfig,
-    /// `clusterDNS`; empty where there is no cluster.
+    /// `clusterDNS`; empty without a cluster.
     pub cluster_dns: Vec<IpAddr>,
     /// `clusterDomain`, may be empty.
     pub cluster_domain: String,
@@ -69,7 +69,7 @@ pub struct NodePolicy {
     pub limited_swap: bool,
     /// Whether the kernel enforces AppArmor profiles.
     pub apparmor: bool,
-    /// Files of this machine that containers do not see, beside those that no machine shows
+    /// Masked files of this machine, in addition to the paths that are always masked
     /// ([`MachineFacts::thermal_throttle`]).
     pub masked_paths: Vec<String>,
 }
@@ -99,18 +99,18 @@ impl NodePolicy {
 /// Which cgroup hierarchy the kernel offers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CgroupVersion {
-    /// One hierarchy a controller.
+    /// One hierarchy per controller.
     V1,
     /// The unified hierarchy.
     V2,
 }
 
-/// Who makes cgroups.
+/// Which cgroup driver creates cgroups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CgroupDriver {
-    /// This program, as directories.
+    /// cgroupfs: the agent creates directories.
     Cgroupfs,
-    /// systemd, as slices, over D-Bus.
+    /// systemd: the agent creates slices over D-Bus.
     Systemd,
 }
 
@@ -121,24 +121,24 @@ pub struct CgroupLayout {
     pub version: CgroupVersion,
     /// The driver.
     pub driver: CgroupDriver,
-    /// `cgroupRoot` as components, usually empty: the tree `kubepods` lies below it.
+    /// `cgroupRoot` as components, usually empty: the `kubepods` tree is below it.
     pub root: Vec<String>,
-    /// `cgroupsPerQOS`: without it pods have no cgroup of ours and `cgroup_parent` is empty.
+    /// `cgroupsPerQOS`: without it the agent creates no pod cgroups and `cgroup_parent` is empty.
     pub per_qos: bool,
     /// `cpuCFSQuota`
     pub cfs_quota: bool,
     /// `cpuCFSQuotaPeriod`
     pub cfs_period: Duration,
-    /// `podPidsLimit`; `None` is no limit of ours.
+    /// `podPidsLimit`; `None`: the agent sets no limit.
     pub pod_pids: Option<i64>,
-    /// `enforceNodeAllocatable` has `pods`: `kubepods` gets the allocatable as its limits.
+    /// `enforceNodeAllocatable` contains `pods`: `kubepods` is limited to the allocatable amounts.
     pub enforce_pods: bool,
     /// The sizes of huge pages that the kernel offers.
     pub hugepage_sizes: Vec<Bytes>,
     /// The cores of the machine.
     pub cores: u32,
-    /// The machine's swap, where the kernel can limit it per cgroup (`memory.memsw.*` on v1,
-    /// `memory.swap.max` on v2); `None` where it cannot, and nothing is then said about swap.
+    /// The machine's swap, if the kernel can limit it per cgroup (`memory.memsw.*` on v1, `memory.swap.max` on v2);
+    /// `None` if it cannot, and then swap is not configured at all.
     pub swap: Option<Bytes>,
 }
 
@@ -147,8 +147,8 @@ pub struct CgroupLayout {
 pub struct CgroupName(pub Vec<String>);
 
 impl CgroupName {
-    /// The name of its slice: systemd reads `-` as a level of the tree, so within a level it becomes `_`.
-    /// The empty name is the root slice.
+    /// The name of its slice. systemd treats `-` as a separator of levels, so within a level it becomes `_`. The empty
+    /// name is the root slice.
     pub fn slice(&self) -> String {
         let parts: Vec<String> = self.0.iter().map(|part| part.replace('-', "_")).collect();
         match parts.is_empty() {
@@ -158,7 +158,7 @@ impl CgroupName {
     }
 }
 
-/// What the machine is: read from the kernel and the distribution, never literal.
+/// The facts about the machine, read from the kernel and the distribution, never hard-coded.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct MachineFacts {
     /// The host's name.
@@ -185,14 +185,14 @@ pub struct MachineFacts {
     pub hugepages: BTreeMap<Bytes, Bytes>,
     /// Whether AppArmor is on.
     pub apparmor: bool,
-    /// `/sys/devices/system/cpu/cpu<n>/thermal_throttle`, of each CPU that has it: from how often a CPU was slowed down
-    /// for its heat, one pod learns what another computes.
+    /// `/sys/devices/system/cpu/cpu<n>/thermal_throttle` of each CPU that has it: the number of thermal throttlings is
+    /// a side channel between pods.
     pub thermal_throttle: Vec<String>,
 }
 
 impl MachineFacts {
-    /// What the machine has (`status.capacity` without `pods`); `nodefs` is the file system of the node's
-    /// root directory.
+    /// The machine's capacity (`status.capacity` without `pods`); `nodefs` is the file system of the node's root
+    /// directory.
     pub fn capacity(&self, nodefs: &FsUsage) -> Amounts {
         Amounts {
             cpu: Some(MilliCpu(i64::from(self.cores) * 1000)),
@@ -204,18 +204,18 @@ impl MachineFacts {
     }
 }
 
-/// What changes on the machine, measured now.
+/// The current measurements of the machine.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Measured {
-    /// Memory that new pods could use: capacity less working set, as the eviction manager computes it.
+    /// Memory available to new pods: capacity minus working set, as the eviction manager computes it.
     pub memory_available: Bytes,
     /// The file system of the node's root directory.
     pub nodefs: FsUsage,
-    /// The file system of the images; `None` where the runtime does not tell it.
+    /// The file system of the images; `None` if the runtime does not report it.
     pub imagefs: Option<FsUsage>,
-    /// The largest number of processes, and those there are.
+    /// The maximum and the current number of processes.
     pub pids_max: i64,
-    /// Processes and threads there are.
+    /// The current number of processes and threads.
     pub pids_used: i64,
 }
 
@@ -235,16 +235,16 @@ pub struct FsUsage {
 /// A threshold of `evictionHard` or of the reserved amounts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Threshold {
-    /// So many bytes, inodes or processes.
+    /// An absolute number of bytes, inodes or processes.
     Quantity(i64),
-    /// So large a part of the capacity, 0 to 1.
+    /// A fraction of the capacity, 0 to 1.
     Fraction(f64),
 }
 
 impl Threshold {
-    /// The threshold in units of the capacity. The fraction is single-precision and the result cut off, as
-    /// in the kubelet's `GetThresholdQuantity`, so that both tell the same allocatable amounts. 0 % and 100 %
-    /// switch a threshold off (`parseThresholdStatement`).
+    /// The threshold in units of the capacity. The fraction is single-precision and the result truncated, as in the
+    /// kubelet's `GetThresholdQuantity`, so that both report the same allocatable amounts. 0 % and 100 % disable a
+    /// threshold (`parseThresholdStatement`).
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_precision_loss,
@@ -259,16 +259,16 @@ impl Threshold {
     }
 }
 
-/// What the node reports about itself beyond what is measured; from the configuration.
+/// The configured part of what the node reports about itself.
 #[derive(Debug, Clone, Default)]
 pub struct NodeSettings {
     /// The node's name.
     pub name: String,
     /// The addresses of the node, the primary first.
     pub addresses: Vec<IpAddr>,
-    /// The version that the node tells (`v1.36.2`).
+    /// The Kubernetes version that the node reports (`v1.36.2`).
     pub version: String,
-    /// `maxPods`, `podsPerCore` applied.
+    /// `maxPods`, limited by `podsPerCore`.
     pub max_pods: u32,
     /// `systemReserved` plus `kubeReserved`.
     pub reserved: Amounts,
@@ -282,13 +282,13 @@ pub struct NodeSettings {
     pub port: u16,
     /// Labels to register with.
     pub labels: BTreeMap<String, String>,
-    /// The subnet of the node's pods, where this program configures the network.
+    /// The subnet of the node's pods, if gantry provides the network.
     pub pod_cidr: Option<ipnet::IpNet>,
 }
 
-/// What pods may be given in all (`status.allocatable` without `pods`): capacity less the reserved amounts,
-/// less the hard eviction thresholds of memory and disk, and memory less what huge pages hold
-/// (`pkg/kubelet/nodestatus/setters.go`, `pkg/kubelet/eviction/helpers.go`).
+/// The allocatable amounts (`status.allocatable` without `pods`): capacity minus the reserved amounts, minus the hard
+/// eviction thresholds of memory and disk, and for memory minus huge pages (`pkg/kubelet/nodestatus/setters.go`,
+/// `pkg/kubelet/eviction/helpers.go`).
 pub fn allocatable(capacity: &Amounts, settings: &NodeSettings) -> Amounts {
     let threshold = |signal: &str, of: Option<Bytes>| {
         let threshold = settings.eviction_hard.get(signal)?;

@@ -1,7 +1,8 @@
-//! ConfigMaps, Secrets and their like, as far as pods use them: what a source knows of them, by kind, namespace and name.
+//! The objects that pods refer to, such as ConfigMaps and Secrets: what a source knows about them, by kind, namespace
+//! and name.
 //!
-//! Where they come from is no matter here: files of the manifests directory, or the API asked for what
-//! [`super::reference`] names. Nothing of this module shows a content when it is printed.
+//! They come from the manifests directory, or from the API, where [`super::reference`] says which ones to watch.
+//! Nothing in this module prints an object's content.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 
 use super::pod::{PodName, PodUid};
 
-/// The kinds of objects that pods take values from.
+/// The kinds of objects that pods refer to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ObjectKind {
     /// `ConfigMap`
@@ -27,7 +28,7 @@ impl ObjectKind {
         }
     }
 
-    /// The word that the kubelet's messages have for it where it is missing: `configmap "a" not found`.
+    /// The word for the kind in the kubelet's message about a missing object: `configmap "a" not found`.
     pub fn word(self) -> &'static str {
         match self {
             ObjectKind::ConfigMap => "configmap",
@@ -36,7 +37,7 @@ impl ObjectKind {
     }
 }
 
-/// What an object is known by.
+/// The key of an object.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectKey {
     /// The kind.
@@ -53,32 +54,32 @@ impl fmt::Display for ObjectKey {
     }
 }
 
-/// What a token of a service account is known by: whom it is bound to, and what was asked for.
+/// The key of a service account token: the pod it is bound to, and what was requested.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TokenKey {
     /// The pod that it is bound to.
     pub pod: PodName,
-    /// The pod's UID: one made again under the same name gets a token of its own.
+    /// The pod's UID: a pod recreated under the same name gets its own token.
     pub uid: PodUid,
     /// `spec.serviceAccountName`
     pub account: String,
-    /// Who will be shown it; `None`: the API server.
+    /// The audience; `None`: the API server.
     pub audience: Option<String>,
-    /// How long it shall be valid.
+    /// The requested validity in seconds.
     pub seconds: i64,
 }
 
 impl TokenKey {
-    /// The name under which [`Object::data`] has it.
+    /// Its key in [`Object::data`].
     pub const DATA: &'static str = "token";
 }
 
-/// What trust anchors are known by: certificates that ClusterTrustBundles hold.
+/// The key of trust anchors: certificates in ClusterTrustBundles.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TrustAnchors {
-    /// Those of the bundle of this name.
+    /// The bundle of this name.
     Named(String),
-    /// Those of all bundles of a signer that have these labels.
+    /// All bundles of a signer that have these labels.
     Signed {
         /// The signer's name.
         signer: String,
@@ -92,15 +93,15 @@ pub enum TrustAnchors {
 pub enum Selection {
     /// None: nothing was stated.
     Nothing,
-    /// Those that the API server's `labelSelector` finds, written so; all where it is empty.
+    /// The objects that this `labelSelector` selects, in the API server's syntax; empty selects all.
     Those(String),
 }
 
 impl TrustAnchors {
-    /// The name under which [`Object::data`] has them.
+    /// Their key in [`Object::data`].
     pub const DATA: &'static str = "trustBundle";
 
-    /// What is said where there are none: the kubelet's words.
+    /// The kubelet's message when there are none.
     pub fn missing(&self) -> String {
         match self {
             TrustAnchors::Named(name) => {
@@ -115,20 +116,20 @@ impl TrustAnchors {
     }
 }
 
-/// What a pod takes values from.
+/// A reference from a pod to an object.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reference {
     /// A ConfigMap or a Secret.
     Object(ObjectKey),
     /// A token made for the pod.
     Token(TokenKey),
-    /// A RuntimeClass, by its name. As an object it has one value, [`HANDLER`].
+    /// A RuntimeClass, by name. Its [`Object`] has one value, [`HANDLER`].
     RuntimeClass(String),
-    /// Trust anchors. As an object they are one value, [`TrustAnchors::DATA`].
+    /// Trust anchors. Their [`Object`] has one value, [`TrustAnchors::DATA`].
     TrustAnchors(TrustAnchors),
 }
 
-/// The name under which [`Object::data`] of a RuntimeClass has its handler.
+/// The key of the handler in a RuntimeClass's [`Object::data`].
 pub const HANDLER: &str = "handler";
 
 impl fmt::Display for Reference {
@@ -138,22 +139,26 @@ impl fmt::Display for Reference {
             Reference::RuntimeClass(name) => write!(f, "RuntimeClass {name}"),
             Reference::TrustAnchors(TrustAnchors::Named(name)) => write!(f, "ClusterTrustBundle {name}"),
             Reference::TrustAnchors(TrustAnchors::Signed { signer, .. }) => {
-                write!(f, "ClusterTrustBundles of {signer}")
+                write!(f, "ClusterTrustBundles of signer {signer}")
             }
             Reference::Token(key) => {
                 let (namespace, account) = (&key.pod.namespace, &key.account);
-                write!(f, "token of {namespace}/{account} for {}", key.pod)
+                write!(
+                    f,
+                    "service account token of {namespace}/{account} for {}",
+                    key.pod
+                )
             }
         }
     }
 }
 
-/// Some content; shared, and printed as its length.
+/// Content; shared, and printed only as its length.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Content(pub Arc<[u8]>);
 
 impl Content {
-    /// The content as text; what is not UTF-8 is replaced.
+    /// The content as text; invalid UTF-8 is replaced.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.0).into_owned()
     }
@@ -177,18 +182,18 @@ impl fmt::Debug for Content {
     }
 }
 
-/// A ConfigMap or a Secret. Printing it shows keys and lengths alone.
+/// A ConfigMap or a Secret. Printing it shows only keys and lengths.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Object {
-    /// `data`, decoded; of a Secret with `stringData`.
+    /// `data`, decoded; for a Secret merged with `stringData`.
     pub data: BTreeMap<String, Content>,
-    /// `binaryData` of a ConfigMap, which volumes see and the environment does not.
+    /// `binaryData` of a ConfigMap; available to volumes, not to the environment.
     pub binary: BTreeMap<String, Content>,
-    /// `type` of a Secret; empty where it has none.
+    /// `type` of a Secret; may be empty.
     pub secret_type: String,
-    /// `immutable`: it stays as it is until it is deleted.
+    /// `immutable`: it does not change until it is deleted.
     pub immutable: bool,
-    /// `metadata.uid` of a Secret of the API server; empty where it has none: a manifest's has none.
+    /// `metadata.uid` of a Secret from the API server; empty for one from the manifests directory.
     pub uid: String,
 }
 
@@ -204,19 +209,19 @@ impl Object {
     }
 }
 
-/// What is known of an object that somebody refers to.
+/// What is known about a referenced object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Known {
-    /// It is there.
+    /// It exists.
     Found(Arc<Object>),
-    /// It was asked for and nothing is answered yet: whether there is one is not known.
+    /// It was requested and there is no answer yet: whether it exists is unknown.
     Asked,
-    /// It cannot be read, and never was: why, in a sentence for people.
+    /// It could never be read; the reason, for people.
     Unread(Arc<str>),
 }
 
 impl Known {
-    /// Whether both are the same value, without comparing contents.
+    /// Whether both are the same value, without comparing their contents.
     pub fn is_same(&self, other: &Known) -> bool {
         match (self, other) {
             (Known::Found(a), Known::Found(b)) => Arc::ptr_eq(a, b),
@@ -227,17 +232,17 @@ impl Known {
     }
 }
 
-/// The objects that a source knows; one that is not named here does not exist. What did not change is the same value.
+/// The objects that a source knows; an object that is not listed does not exist. Unchanged objects keep their `Arc`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Objects(pub BTreeMap<Reference, Known>);
 
 impl Objects {
-    /// What is known of it; `None`: there is none.
+    /// What is known about it; `None`: it does not exist.
     pub fn get(&self, key: &Reference) -> Option<&Known> {
         self.0.get(key)
     }
 
-    /// Whether it was asked for and nothing is answered.
+    /// Whether it was requested and there is no answer yet.
     pub fn is_asked(&self, key: &Reference) -> bool {
         matches!(self.get(key), Some(Known::Asked))
     }
@@ -252,7 +257,7 @@ impl Objects {
                 .all(|(a, b)| a.0 == b.0 && a.1.is_same(b.1))
     }
 
-    /// The keys of what has appeared, changed or gone since.
+    /// The keys of objects that appeared, changed or disappeared since `before`.
     pub fn changed_since(&self, before: &Objects) -> BTreeSet<Reference> {
         let differs = |key: &&Reference| match (self.get(key), before.get(key)) {
             (Some(now), Some(then)) => !now.is_same(then),
@@ -272,7 +277,7 @@ impl Objects {
 pub struct ProjectedFile {
     /// Its permissions.
     pub mode: u32,
-    /// The user that it belongs to, where not root.
+    /// The owner, if not root.
     pub owner: Option<u32>,
     /// What is in it.
     pub content: Content,

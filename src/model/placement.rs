@@ -1,17 +1,17 @@
-//! Which nodes a pod may be on, and what of a node that is compared with.
+//! Pod placement: which nodes a pod may run on, and the node properties that decide it.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Node;
 
-/// What a pod asks of its node.
+/// What a pod requires of its node.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Placement {
     /// `spec.os.name`
     pub os: Option<String>,
     /// `spec.nodeSelector`
     pub selector: BTreeMap<String, String>,
-    /// The required node affinity: one of the terms must hold. `None`: none is stated.
+    /// The required node affinity: one of the terms must hold. `None`: not stated.
     pub affinity: Option<Vec<Term>>,
     /// `spec.tolerations`
     pub tolerations: Vec<Toleration>,
@@ -31,16 +31,16 @@ pub struct Term {
 pub struct Requirement {
     /// The label's or the field's name.
     pub key: String,
-    /// What is asked of its value.
+    /// The condition on a label's value.
     pub test: Test,
 }
 
-/// What is asked of a value.
+/// A condition on a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Test {
     /// It is one of these.
     In(Vec<String>),
-    /// It is none of these, or there is none.
+    /// It is none of these, or does not exist.
     NotIn(Vec<String>),
     /// There is one.
     Exists,
@@ -50,16 +50,16 @@ pub enum Test {
     Above(i64),
     /// It is a number below this one.
     Below(i64),
-    /// What was written cannot hold.
+    /// The condition as written can never hold.
     Never,
 }
 
 /// One entry of `spec.tolerations`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Toleration {
-    /// The taint's key; `None`: every one.
+    /// The taint's key; `None`: any.
     pub key: Option<String>,
-    /// The taint's effect; `None`: every one.
+    /// The taint's effect; `None`: any.
     pub effect: Option<String>,
     /// The taint's value.
     pub value: Tolerated,
@@ -72,11 +72,11 @@ pub enum Tolerated {
     Value(String),
     /// Every one.
     Any,
-    /// None: what is asked for is a comparison that the kubelet does not do by default.
+    /// `None`: a comparison that the kubelet does not support by default.
     Nothing,
 }
 
-/// A taint that ends pods which do not tolerate it (`NoExecute`).
+/// A taint that evicts pods that do not tolerate it (`NoExecute`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Taint {
     /// The key.
@@ -85,10 +85,10 @@ pub struct Taint {
     pub value: String,
 }
 
-/// The effect of the taints that a node itself looks at.
+/// The taint effect that the node itself enforces.
 pub const NO_EXECUTE: &str = "NoExecute";
 
-/// What of a node pods are compared with.
+/// The node properties that pods are matched against.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NodeMarks {
     /// Its name.

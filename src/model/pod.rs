@@ -1,4 +1,4 @@
-//! A pod as this node understands it: validated, defaults applied, nothing optional that has a default.
+//! A pod in gantry's form: validated, with defaults applied; nothing with a default is optional.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,35 +22,34 @@ use super::restart::RestartRule;
 use super::runtime::ObservedName;
 use super::value::{EnvFrom, EnvValue, FileSource, Projection, SubPath};
 
-/// The annotation that tells which source a pod is of, and its value for a static pod.
+/// The annotation that names a pod's source, and its value for a static pod.
 pub const CONFIG_SOURCE: &str = "kubernetes.io/config.source";
 /// See [`CONFIG_SOURCE`].
 pub const OF_FILE: &str = "file";
-/// The annotation of a static pod whose value is its UID.
+/// The annotation of a static pod that holds its UID.
 pub const CONFIG_HASH: &str = "kubernetes.io/config.hash";
 
-/// The annotation that tells when the node first saw a pod.
+/// The annotation that records when the node first saw a pod.
 pub const CONFIG_SEEN: &str = "kubernetes.io/config.seen";
 
-/// Namespace and name: the key under which the node works. Two pods of one name never run at once, so the
-/// old UID is gone before the new one starts.
+/// Namespace and name: the node's key for a pod. Two pods of one name never run at the same time: the old UID is gone
+/// before the new one starts.
 ///
-/// It is the key of every map that goes from room to room: a clone shares the text, and what is shared is equal
-/// without being read.
+/// It is the key of every map that modules exchange: clones share the text, and shared texts compare by pointer.
 #[derive(Clone)]
 pub struct PodName(Arc<NameParts>);
 
-/// What a [`PodName`] consists of, in the order of names.
+/// The parts of a [`PodName`]; the order of fields defines the order of names.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NameParts {
-    /// The namespace, `default` where the manifest names none.
+    /// The namespace; `default` if the manifest states none.
     pub namespace: String,
     /// The name; a static pod's ends in `-<node name>`.
     pub name: String,
 }
 
 impl PodName {
-    /// The name of this name in this namespace.
+    /// Creates the name from namespace and name.
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> PodName {
         PodName(Arc::new(NameParts {
             namespace: namespace.into(),
@@ -58,7 +57,7 @@ impl PodName {
         }))
     }
 
-    /// The name of an object; what it lacks is empty.
+    /// The name of an object; missing parts are empty.
     pub fn of(metadata: &ObjectMeta) -> PodName {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         PodName::new(text(&metadata.namespace), text(&metadata.name))
@@ -148,7 +147,7 @@ impl Source {
     }
 }
 
-/// A pod that this node shall run.
+/// A pod that is desired on this node.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pod {
     /// Namespace and name.
@@ -157,7 +156,7 @@ pub struct Pod {
     pub uid: PodUid,
     /// Where it came from.
     pub source: Source,
-    /// The object with defaults applied, metadata complete, `status` empty: what people and the API are shown.
+    /// The object with defaults applied, complete metadata and empty `status`, as published and displayed.
     pub object: Arc<k8s_openapi::api::core::v1::Pod>,
     /// `metadata.labels`
     pub labels: BTreeMap<String, String>,
@@ -165,10 +164,10 @@ pub struct Pod {
     pub annotations: BTreeMap<String, String>,
     /// When this node first saw it ([`CONFIG_SEEN`]).
     pub seen: Timestamp,
-    /// How often its manifest was gone and came back with the same content since the agent started: each time the pod
-    /// begins anew. 0 for a pod of the API server, whose UID never comes back.
+    /// How often its manifest disappeared and came back with the same content since the agent started; each time the
+    /// pod starts afresh. 0 for an API pod, whose UID never comes back.
     pub incarnation: u64,
-    /// When its deletion was asked for, and the grace then given. `None`: it shall run.
+    /// When its deletion was requested, and the grace period. `None`: it is not being deleted.
     pub deletion: Option<Deletion>,
     /// `spec.hostname`, else the pod's name, cut to 63 characters.
     pub hostname: String,
@@ -176,7 +175,7 @@ pub struct Pod {
     pub subdomain: Option<String>,
     /// `spec.setHostnameAsFQDN`
     pub hostname_as_fqdn: bool,
-    /// Which namespaces are the host's, and whether the containers share one PID namespace.
+    /// Which namespaces are the host's, and whether the containers share a PID namespace.
     pub namespaces: Namespaces,
     /// `spec.dnsPolicy`
     pub dns_policy: DnsPolicy,
@@ -190,14 +189,14 @@ pub struct Pod {
     pub grace: Duration,
     /// `spec.activeDeadlineSeconds`
     pub active_deadline: Option<Duration>,
-    /// `spec.priority`, resolved from the well-known class names where only those are given.
+    /// `spec.priority`, resolved from the well-known class names if only the class is given.
     pub priority: Option<i32>,
     /// Which nodes it may be on.
     pub placement: Placement,
-    /// Why this node does not allow a kernel parameter that a pod of the API asks for
-    /// (`spec.securityContext.sysctls`): then it is not run. A manifest that asks for one is refused as it is read.
+    /// Why this node does not allow a sysctl of an API pod (`spec.securityContext.sysctls`); the pod is then not run. A
+    /// manifest with such a sysctl is rejected when it is read.
     pub forbidden_sysctl: Option<String>,
-    /// `spec.readinessGates`: types of conditions that others set and without which it is not ready.
+    /// `spec.readinessGates`: types of conditions that other controllers set and that the pod needs to be ready.
     pub readiness_gates: Vec<String>,
     /// `spec.runtimeClassName`; `None`: the runtime's default handler.
     pub runtime_class: Option<String>,
@@ -211,7 +210,7 @@ pub struct Pod {
     pub resources: Option<Resources>,
     /// `spec.overhead`
     pub overhead: super::resources::Amounts,
-    /// The class, decided once from the resources.
+    /// The QoS class, computed once from the resources.
     pub qos: Qos,
     /// `spec.volumes`, in order.
     pub volumes: Vec<Volume>,
@@ -219,17 +218,17 @@ pub struct Pod {
     pub init_containers: Vec<Container>,
     /// `spec.containers`, in order.
     pub containers: Vec<Container>,
-    /// `spec.ephemeralContainers`, in order: added by people while it runs, and no part of what it is.
+    /// `spec.ephemeralContainers`, in order: added by users while the pod runs, and not part of its definition.
     pub ephemeral_containers: Vec<Container>,
 }
 
 impl Pod {
-    /// All containers that may have an instance: its own, and those that were added to it.
+    /// All containers that may have an instance, including ephemeral ones.
     pub fn all_containers(&self) -> impl Iterator<Item = &Container> {
         self.own_containers().chain(&self.ephemeral_containers)
     }
 
-    /// Those that it was made with, in the order in which they start: init containers first.
+    /// The containers of its definition, in the order in which they start: init containers first.
     pub fn own_containers(&self) -> impl Iterator<Item = &Container> {
         self.init_containers.iter().chain(&self.containers)
     }
@@ -241,7 +240,7 @@ impl Pod {
             .unwrap_or_default()
     }
 
-    /// The user as whom all containers run, where they say so and agree (`FsUserFrom` in `pkg/volume/util`).
+    /// The user that all containers run as, if all state the same one (`FsUserFrom` in `pkg/volume/util`).
     pub fn only_user(&self) -> Option<i64> {
         let mut users = self
             .all_containers()
@@ -251,10 +250,10 @@ impl Pod {
     }
 }
 
-/// A deletion that has been asked for.
+/// A requested deletion.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deletion {
-    /// `metadata.deletionTimestamp` less the grace: when it was asked for.
+    /// `metadata.deletionTimestamp` minus the grace period: when deletion was requested.
     pub asked: Timestamp,
     /// `metadata.deletionGracePeriodSeconds`
     pub grace: Duration,
@@ -276,7 +275,7 @@ pub struct Namespaces {
 /// `spec.dnsPolicy` (Kubernetes: *DNS for Services and Pods*).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DnsPolicy {
-    /// The cluster's DNS; the host's with a host network, or where no cluster DNS is configured.
+    /// The cluster's DNS; the host's with a host network, or if no cluster DNS is configured.
     #[default]
     ClusterFirst,
     /// The cluster's DNS also with a host network.
@@ -313,7 +312,7 @@ pub enum RestartPolicy {
     /// Whenever it ends.
     #[default]
     Always,
-    /// When it ends with another code than 0.
+    /// When it exits with a code other than 0.
     OnFailure,
     /// Never.
     Never,
@@ -322,7 +321,7 @@ pub enum RestartPolicy {
 /// Seccomp or AppArmor profile.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Profile {
-    /// Nothing stated: the pod's, else the node's default.
+    /// Not stated: the pod's, else the node's default.
     #[default]
     Unstated,
     /// The runtime's default profile.
@@ -394,16 +393,16 @@ pub enum VolumeSource {
     HostPath {
         /// Absolute, without `..`.
         path: PathBuf,
-        /// What must be there, or is made.
+        /// What must exist, or is created.
         kind: HostPathKind,
     },
-    /// Files made of objects and of the pod itself.
+    /// Files generated from objects and from the pod itself.
     Projected {
-        /// How the manifest calls it.
+        /// The volume type in the manifest.
         kind: Projection,
-        /// The permissions of files that have none of their own (`defaultMode`).
+        /// The permissions of files without their own (`defaultMode`).
         mode: u32,
-        /// Where the files come from; of two at one path the later one counts.
+        /// The sources of the files; of two files at one path the later one wins.
         sources: Vec<FileSource>,
     },
 }
@@ -424,19 +423,19 @@ pub enum HostPathKind {
     /// Nothing is checked.
     #[default]
     Unchecked,
-    /// A directory, made (0755) where missing.
+    /// A directory, created (0755) if missing.
     DirectoryOrCreate,
-    /// A directory must be there.
+    /// A directory must exist.
     Directory,
-    /// A file, made (0644) where missing.
+    /// A file, created (0644) if missing.
     FileOrCreate,
     /// A file must be there.
     File,
-    /// A UNIX socket must be there.
+    /// A UNIX socket must exist.
     Socket,
-    /// A character device must be there.
+    /// A character device must exist.
     CharDevice,
-    /// A block device must be there.
+    /// A block device must exist.
     BlockDevice,
 }
 
@@ -447,7 +446,7 @@ pub struct Container {
     pub name: String,
     /// The image as the manifest writes it.
     pub image: String,
-    /// When to pull; decided from the tag where the manifest says nothing.
+    /// When to pull; derived from the tag if the manifest does not say.
     pub pull: PullPolicy,
     /// `command`, unexpanded.
     pub command: Vec<String>,
@@ -463,7 +462,7 @@ pub struct Container {
     pub ports: Vec<Port>,
     /// Requests and limits.
     pub resources: Resources,
-    /// What a change of its resources does to it while it runs.
+    /// What a resize does to it while it runs.
     pub resize: ResizePolicy,
     /// `volumeMounts`, in order.
     pub mounts: Vec<Mount>,
@@ -479,17 +478,17 @@ pub struct Container {
     pub stdin_once: bool,
     /// `tty`
     pub tty: bool,
-    /// Whether it is restarted: its own policy where it states one, else the pod's.
+    /// Its restart policy: its own if stated, else the pod's.
     pub restart: RestartPolicy,
-    /// `restartPolicyRules`: ends after which it is restarted whatever the policy says.
+    /// `restartPolicyRules`: exit codes after which it is restarted regardless of the policy.
     pub restart_rules: Vec<RestartRule>,
     /// An init container with `restartPolicy: Always`.
     pub sidecar: bool,
-    /// Beside whose processes it runs: the container that an ephemeral one is for (`targetContainerName`).
+    /// The container whose PID namespace an ephemeral container joins (`targetContainerName`).
     pub target: Option<String>,
-    /// What it is asked while it runs.
+    /// Its probes.
     pub probes: Probes,
-    /// What is done after its start and before its stop.
+    /// Its lifecycle hooks.
     pub lifecycle: Lifecycle,
     /// The kubelet's hash of the fields that force a restart when they change
     /// (`io.kubernetes.container.hash`, hexadecimal).
@@ -505,10 +504,10 @@ pub struct ResizePolicy {
     pub memory: OnResize,
 }
 
-/// What becomes of a running container whose resources change.
+/// What happens to a running container when its resources change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnResize {
-    /// It runs on, with the new amounts.
+    /// It keeps running with the new amounts.
     #[default]
     NotRequired,
     /// It is restarted with them.
@@ -583,8 +582,8 @@ pub struct Mount {
 }
 
 impl Mount {
-    /// Whether what is mounted below it is read-only too, under a runtime that can do that or cannot; or why it cannot
-    /// be mounted at all (`resolveRecursiveReadOnly` in `pkg/kubelet/kubelet_pods.go`).
+    /// Whether mounts below it are read-only too, given whether the runtime supports that; or why it cannot be mounted
+    /// at all (`resolveRecursiveReadOnly` in `pkg/kubelet/kubelet_pods.go`).
     pub fn is_recursively_read_only(&self, is_supported: bool) -> Result<bool, String> {
         let volume = &self.volume;
         let wants = "requested recursive read-only mode, but it is not";
@@ -608,12 +607,12 @@ impl Mount {
 /// `recursiveReadOnly`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RecursiveReadOnly {
-    /// What is mounted below stays as it is.
+    /// Mounts below it are unchanged.
     #[default]
     Disabled,
-    /// Read-only too, where the runtime can do that.
+    /// Read-only too, if the runtime supports it.
     IfPossible,
-    /// Read-only too, or not mounted.
+    /// Read-only too, else not mounted at all.
     Enabled,
 }
 
@@ -640,7 +639,7 @@ impl Propagation {
     }
 }
 
-/// `securityContext` of a container, the pod's fields merged in where the container states none.
+/// `securityContext` of a container, with the pod's values where the container states none.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ContainerSecurity {
     /// `privileged`
@@ -669,37 +668,37 @@ pub struct ContainerSecurity {
     pub selinux: Option<SeLinux>,
 }
 
-/// What kind of finding a [`Problem`] is.
+/// The kind of a [`Problem`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum ProblemKind {
-    /// Kubernetes refuses it, or it is no manifest at all.
+    /// Kubernetes rejects it, or it is not a manifest at all.
     #[default]
     Invalid,
-    /// Kubernetes takes it; this version of gantry, or a static pod of it, does not have it.
+    /// Kubernetes accepts it, but this version of gantry does not support it, or not in a static pod.
     Unsupported,
-    /// It is larger than what is read.
+    /// It exceeds a size limit.
     Bound,
-    /// It is run as it is, and is hardly what was meant.
+    /// It runs, but is probably not what was meant.
     Dubious,
 }
 
-/// What was found in a document of the manifests directory, or in an object of the API: why it is not run, or what
-/// is dubious in what is run.
+/// A finding about a document of the manifests directory or an API object: why it is not run, or what is dubious about
+/// it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
     /// The file, absolute.
     pub path: PathBuf,
-    /// The document within the file, from 1; 0 where the file as a whole is at fault.
+    /// The document within the file, from 1; 0 if the problem is the file as a whole.
     pub document: usize,
-    /// The line within the file, from 1, where it is known.
+    /// The line within the file, from 1, if known.
     pub line: Option<usize>,
-    /// The field in the notation of Kubernetes (`spec.containers[0].ports[1].hostPort`); empty where none is at fault.
+    /// The field in Kubernetes notation (`spec.containers[0].ports[1].hostPort`); empty if no single field is at fault.
     pub field: String,
-    /// What is wrong and what would be right, without the above.
+    /// What is wrong and how to fix it, without the above.
     pub message: String,
-    /// The pod that it would have been, where the name could be read.
+    /// The name of the pod, if it could be read.
     pub pod: Option<PodName>,
-    /// Whether it is a refusal, and of what kind.
+    /// What kind of finding it is.
     pub kind: ProblemKind,
 }
 
@@ -729,27 +728,26 @@ pub enum Provenance {
     Checkpoint,
 }
 
-/// The complete set that one source wants, with what it could not accept.
+/// The complete set of pods that one source wants, with what it rejected.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct SourceSet {
     /// The pods, by name.
     pub pods: BTreeMap<PodName, Arc<Pod>>,
     /// The objects that its pods may refer to.
     pub objects: Objects,
-    /// What was refused. A refused document whose last good version runs leaves that version in `pods`.
+    /// The rejected documents. If a rejected document has a last good version, that version is in `pods`.
     pub problems: Vec<Problem>,
-    /// What is dubious in what was taken.
+    /// Warnings about what was accepted.
     pub warnings: Vec<Problem>,
-    /// Pods that are wanted and yet refused here: another agent may have started them, so what runs of them is left
-    /// alone.
+    /// Pods that are desired but not supported here: another agent may have started them, so their running containers
+    /// are left alone.
     pub unsupported: BTreeMap<PodName, PodUid>,
     /// Where it comes from.
     pub provenance: Provenance,
 }
 
 impl SourceSet {
-    /// Whether both hold the same values, without comparing what is in them: nobody needs to be woken for what did
-    /// not change.
+    /// Whether both hold the same values, without comparing their contents: unchanged sets must not wake anything.
     pub fn is_same(&self, other: &SourceSet) -> bool {
         self.pods.len() == other.pods.len()
             && self
@@ -765,31 +763,31 @@ impl SourceSet {
     }
 }
 
-/// What all sources want. `None`: that source has not told its complete set yet, so none of its pods is removed.
+/// What all sources want. `None`: that source has not delivered its complete set yet, so none of its pods is removed.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Desired {
     /// The manifests directory.
     pub files: Option<Arc<SourceSet>>,
-    /// The API server; `None` for ever where none is configured is told by `api_expected`.
+    /// The API server's pods. `api_expected` distinguishes "not delivered yet" from "no API server configured".
     pub api: Option<Arc<SourceSet>>,
     /// Whether an API server is configured at all.
     pub api_expected: bool,
 }
 
 impl Desired {
-    /// Whether every configured source has told its complete set: only then may an unknown pod be removed.
+    /// Whether every configured source has delivered its complete set; only then may an unknown pod be removed.
     pub fn complete(&self) -> bool {
         let has_told = |set: &Arc<SourceSet>| set.provenance == Provenance::Live;
         self.files.is_some() && (self.api.as_ref().is_some_and(has_told) || !self.api_expected)
     }
 
-    /// Whether every source that what is observed of a name may be of has told its complete set. A static pod's
-    /// sandbox says what it is: it need not wait for an API server.
+    /// Whether every source that an observed pod may come from has delivered its complete set. A static pod is
+    /// recognized by its sandbox, so it does not wait for the API server.
     pub fn complete_for(&self, observed: &ObservedName) -> bool {
         self.complete() || (self.files.is_some() && observed.is_static())
     }
 
-    /// The pod of that name; a file's takes precedence over the API's.
+    /// The pod of that name; a static pod takes precedence over an API pod.
     pub fn get(&self, name: &PodName) -> Option<&Arc<Pod>> {
         [&self.files, &self.api]
             .into_iter()
@@ -797,23 +795,23 @@ impl Desired {
             .find_map(|set| set.pods.get(name))
     }
 
-    /// The UID of the pod that shall have this name and that this node refuses. What runs of it is neither ended nor
-    /// added to, unless another pod shall have the name.
+    /// The UID of the unsupported pod with this name. Its running containers are neither stopped nor added to, unless
+    /// another pod with this name is desired.
     pub fn unsupported(&self, name: &PodName) -> Option<&PodUid> {
         let unsupported = || [&self.files, &self.api].into_iter().flatten();
         let uid = unsupported().find_map(|set| set.unsupported.get(name));
         uid.filter(|_| self.get(name).is_none())
     }
 
-    /// The pods that are held, by name.
+    /// The unsupported pods, by name.
     pub fn all_held(&self) -> impl Iterator<Item = (&PodName, &PodUid)> {
         let sets = [&self.files, &self.api].into_iter().flatten();
         let names = sets.flat_map(|set| set.unsupported.keys());
         names.filter_map(|name| Some((name, self.unsupported(name)?)))
     }
 
-    /// The objects that a pod from there may refer to: those of its own source, so that neither can put its
-    /// values into the other's pods. `None`: that source has not told them yet.
+    /// The objects that a pod from this source may refer to: only those of its own source, so that neither source can
+    /// put values into the other's pods. `None`: the source has not delivered them yet.
     pub fn objects(&self, source: &Source) -> Option<&Objects> {
         let set = match source {
             Source::File { .. } => &self.files,
@@ -822,7 +820,7 @@ impl Desired {
         set.as_ref().map(|set| &set.objects)
     }
 
-    /// The names under which another pod is wanted than then, or none any more.
+    /// The names whose desired pod differs from `old`, or is gone.
     pub fn changed_since(&self, old: &Desired) -> BTreeSet<PodName> {
         let nothing = SourceSet::default();
         let sets = [(&old.files, &self.files), (&old.api, &self.api)];
@@ -837,7 +835,7 @@ impl Desired {
         changed.filter(is_another).cloned().collect()
     }
 
-    /// Every pod, files first; a name that both sources have is told once.
+    /// Every pod, files first; a name that both sources have is listed once.
     pub fn pods(&self) -> impl Iterator<Item = &Arc<Pod>> {
         let files = self.files.iter().flat_map(|set| set.pods.values());
         let api = self.api.iter().flat_map(|set| set.pods.values());

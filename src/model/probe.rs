@@ -1,4 +1,4 @@
-//! What a container is asked and told by the node while it lives: probes and hooks.
+//! Probes and lifecycle hooks.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::pod::Port;
 
-/// What a probe finds out (Kubernetes: *Liveness, Readiness, and Startup Probes*).
+/// The kind of a probe (Kubernetes: *Liveness, Readiness, and Startup Probes*).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ProbeKind {
     /// Whether the container has started; until then the others wait.
     Startup,
-    /// Whether it works; if not, it is restarted.
+    /// Whether the container works; if not, it is restarted.
     Liveness,
-    /// Whether it may be sent requests.
+    /// Whether the container may receive traffic.
     Readiness,
 }
 
@@ -22,7 +22,7 @@ impl ProbeKind {
     /// All of them; the first gates the others.
     pub const ALL: [ProbeKind; 3] = [ProbeKind::Startup, ProbeKind::Liveness, ProbeKind::Readiness];
 
-    /// How events begin.
+    /// The first word of its events.
     pub fn title(self) -> &'static str {
         match self {
             ProbeKind::Startup => "Startup",
@@ -62,7 +62,7 @@ impl Probes {
 /// One probe, its defaults applied.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Probe {
-    /// What is asked.
+    /// What is requested.
     pub action: Action,
     /// `initialDelaySeconds`, counted from the start of the container.
     pub initial_delay: Duration,
@@ -70,29 +70,29 @@ pub struct Probe {
     pub timeout: Duration,
     /// `periodSeconds`, 10 s by default.
     pub period: Duration,
-    /// `successThreshold`, at least 1: after how many successes in a row a failed one is well again.
+    /// `successThreshold`, at least 1: how many consecutive successes turn a failed probe into a success.
     pub successes: u32,
-    /// `failureThreshold`, 3 by default: after how many failures in a row it has failed.
+    /// `failureThreshold`, 3 by default: how many consecutive failures make the probe fail.
     pub failures: u32,
-    /// The probe's own `terminationGracePeriodSeconds`: the grace of the stop that its failure brings.
+    /// The probe's own `terminationGracePeriodSeconds`: the grace period when its failure stops the container.
     pub grace: Option<Duration>,
 }
 
-/// What is asked of a container.
+/// A check of a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// A command in the container that ends with 0.
+    /// A command in the container must exit with 0.
     Exec(Vec<String>),
-    /// A GET that is answered with 200 to 399.
+    /// A GET must be answered with 200 to 399.
     Http(HttpGet),
-    /// A connection that is accepted.
+    /// A connection must be accepted.
     Tcp {
         /// `host`; `None`: the pod's address.
         host: Option<String>,
         /// `port`
         port: PortRef,
     },
-    /// The service `grpc.health.v1.Health` that answers SERVING, at the pod's address.
+    /// The service `grpc.health.v1.Health` at the pod's address must answer SERVING.
     Grpc {
         /// `port`
         port: u16,
@@ -104,9 +104,9 @@ pub enum Action {
 /// A port by its number, or by the name of one of the container's ports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PortRef {
-    /// The number, looked up where the manifest gives a name.
+    /// The number, resolved if the manifest gives a name.
     Number(u16),
-    /// A name that no port of the container has: whoever asks it is told so.
+    /// A name that no port of the container has; using it fails with that message.
     Unknown(String),
 }
 
@@ -121,14 +121,14 @@ impl PortRef {
                     .iter()
                     .find(|port| port.name == *name)
                     .map(|port| port.container);
-                // A number that is written as a text is one all the same (`ResolveContainerPort`).
+                // A number written as text counts as a number (`ResolveContainerPort`).
                 let number = named.or_else(|| name.parse().ok());
                 number.map_or_else(|| PortRef::Unknown(name.clone()), PortRef::Number)
             }
         }
     }
 
-    /// The number, or the kubelet's complaint.
+    /// The number, or the kubelet's error.
     pub fn number(&self) -> Result<u16, String> {
         match self {
             PortRef::Number(0) => Err("invalid port number: 0".to_owned()),
@@ -154,7 +154,7 @@ pub struct HttpGet {
 }
 
 impl HttpGet {
-    /// From the API's type; `ports` are the container's.
+    /// Converts the API type; `ports` are the container's.
     fn new(own: &k8s::HTTPGetAction, ports: &[Port]) -> HttpGet {
         let stated = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
         let headers = own.http_headers.iter().flatten();
@@ -171,20 +171,20 @@ impl HttpGet {
     }
 }
 
-/// What is done at a turn of a container's life.
+/// The action of a lifecycle hook.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Hook {
     /// A command in the container.
     Exec(Vec<String>),
-    /// A GET; any answer will do.
+    /// A GET; any answer counts as success.
     Http(HttpGet),
     /// Nothing for so long.
     Sleep(Duration),
 }
 
 impl Hook {
-    /// From the API's type, of a manifest or of the annotation that a container carries. `None` where it names
-    /// nothing that can be done: `tcpSocket` never did anything.
+    /// Converts the API type, from a manifest or from a container's annotation. `None` if it names no action:
+    /// `tcpSocket` never did anything.
     pub fn new(handler: &k8s::LifecycleHandler, ports: &[Port]) -> Option<Hook> {
         if let Some(exec) = &handler.exec {
             return Some(Hook::Exec(exec.command.clone().unwrap_or_default()));
@@ -200,14 +200,15 @@ impl Hook {
 /// `lifecycle`
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Lifecycle {
-    /// `postStart`: done after the start, before anything else starts; its failure ends the container.
+    /// `postStart`: runs after the container has started and before anything else starts; its failure stops the
+    /// container.
     pub post_start: Option<Hook>,
-    /// `preStop` as written, for the annotation by which any agent finds it again.
+    /// `preStop` as written, for the container's annotation, where any agent finds it again.
     pub pre_stop: Option<k8s::LifecycleHandler>,
 }
 
 impl Probe {
-    /// From the API's type; `None` where it names nothing to ask. `expand` is applied to the words of a command.
+    /// Converts the API type; `None` if it names no action. `expand` is applied to the words of a command.
     pub fn new(own: &k8s::Probe, ports: &[Port], expand: impl Fn(&str) -> String) -> Option<Probe> {
         // Zero is the default, as in the API server.
         let count = |value: Option<i32>, default: u32| {
@@ -248,7 +249,7 @@ fn action(own: &k8s::Probe, ports: &[Port], expand: impl Fn(&str) -> String) -> 
     })
 }
 
-/// A count of seconds that is not negative; a negative one is none.
+/// A number of seconds; a negative one counts as 0.
 fn seconds(seconds: i64) -> Duration {
     Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
 }

@@ -1,4 +1,4 @@
-//! For which images that are on the node a pod must show that it may pull them
+//! For which images on the node a pod must prove that it may pull them
 //! (`pkg/kubelet/images/pullmanager/image_pull_policies.go`).
 
 use std::collections::BTreeSet;
@@ -10,10 +10,10 @@ use super::image_name::{bare, without_tag_and_digest};
 pub enum Verification {
     /// `NeverVerify`: for none.
     Never,
-    /// `NeverVerifyPreloadedImages`: for those that were pulled for a pod, here or by a kubelet before.
+    /// `NeverVerifyPreloadedImages`: for images that were pulled for a pod, by this agent or by a kubelet before.
     #[default]
     Pulled,
-    /// `NeverVerifyAllowlistedImages`: for all that the list has not.
+    /// `NeverVerifyAllowlistedImages`: for all images that are not in the list.
     Unlisted(Allowlist),
     /// `AlwaysVerify`: for all.
     Always,
@@ -27,13 +27,13 @@ pub struct Allowlist {
 }
 
 impl Allowlist {
-    /// Reads one; `Err`: which pattern is none, and what to write instead.
+    /// Parses the patterns. The error names the invalid pattern and the remedy.
     pub fn read(patterns: &[String]) -> Result<Allowlist, String> {
         let mut list = Allowlist::default();
         for pattern in patterns {
             match pattern.strip_suffix("/*") {
                 _ if pattern.trim() != pattern => {
-                    return Err(format!("{pattern:?} has spaces around it; remove them"));
+                    return Err(format!("{pattern:?} has leading or trailing spaces; remove them"));
                 }
                 Some("") => {
                     return Err(format!(
@@ -45,9 +45,9 @@ impl Allowlist {
                 None if pattern.contains('*') => return Err(odd_wildcard(pattern)),
                 None => {
                     let name = without_tag_and_digest(pattern)
-                        .map_err(|wrong| format!("{pattern:?} is no image name: {wrong}"))?;
+                        .map_err(|wrong| format!("{pattern:?} is not an image name: {wrong}"))?;
                     if name != pattern {
-                        return Err(format!("{pattern:?} has a tag or a digest; write {name}"));
+                        return Err(format!("{pattern:?} has a tag or a digest; use {name}"));
                     }
                     list.names.insert(name.to_owned());
                 }
@@ -63,12 +63,12 @@ impl Allowlist {
 }
 
 fn odd_wildcard(pattern: &str) -> String {
-    format!("{pattern:?} has a * elsewhere than in a last /*; write it like example.com/team/*")
+    format!("{pattern:?} has a * elsewhere than in a final /*; write it like example.com/team/*")
 }
 
 impl Verification {
-    /// Whether a pod must show that it may pull this image, which is there. `was_pulled`: for a pod, as far as the
-    /// records tell.
+    /// Whether a pod must prove that it may pull this image, which is on the node. `was_pulled`: whether the records
+    /// say that it was pulled for a pod.
     pub fn is_required(&self, image: &str, was_pulled: bool) -> bool {
         match self {
             Verification::Never => false,
@@ -129,7 +129,7 @@ mod tests {
             let got = list(&["busybox", pattern]).unwrap_err();
             assert!(got.contains(want), "{got}");
         };
-        check("", "is no image name");
+        check("", "is not an image name");
         check(" busybox", "spaces");
         check("busybox ", "spaces");
         check("*", "elsewhere");
@@ -137,9 +137,9 @@ mod tests {
         check("exam*.com/*", "elsewhere");
         check("example.com/a*", "elsewhere");
         check("example.com/*/b", "elsewhere");
-        check("busybox:1", "write busybox");
-        check(&format!("busybox@sha256:{}", "0".repeat(64)), "write busybox");
-        check("Busybox", "is no image name");
+        check("busybox:1", "use busybox");
+        check(&format!("busybox@sha256:{}", "0".repeat(64)), "use busybox");
+        check("Busybox", "is not an image name");
         assert!(list(&["example.com/*", "a/b", "example.com:5000/a"]).is_ok());
     }
 }

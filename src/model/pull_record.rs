@@ -1,6 +1,6 @@
-//! What is written down of pulls, so that a pod gets an image that is on the node already only where it could have
-//! pulled it itself: the kubelet's own records (`ImagePullIntent` and `ImagePulledRecord` of
-//! `kubelet.config.k8s.io/v1beta1`), and what follows from them (`pkg/kubelet/images/pullmanager`).
+//! Pull records, so that a pod may use a present image only if it could have pulled it itself: the kubelet's own
+//! records (`ImagePullIntent` and `ImagePulledRecord` of `kubelet.config.k8s.io/v1beta1`), and the decisions based on
+//! them (`pkg/kubelet/images/pullmanager`).
 
 use std::collections::BTreeMap;
 
@@ -11,45 +11,45 @@ use super::image_name::{bare, with_default_tag};
 use super::pull_policy::Verification;
 use super::registry::{Credential, repository};
 
-/// The version that is written, and the older one that is read too.
+/// The API version that is written, and the older one that can be read too.
 const API_VERSION: &str = "kubelet.config.k8s.io/v1beta1";
 const OLDER_VERSION: &str = "kubelet.config.k8s.io/v1alpha1";
 const INTENT: &str = "ImagePullIntent";
 const PULLED: &str = "ImagePulledRecord";
-/// Looking an image up adds to its record no more, when it has so many Secrets (`writeRecordWhileMatchingLimit`).
+/// The number of Secrets in a record from which on a mere lookup adds no further one (`writeRecordWhileMatchingLimit`).
 const MOST_NOTED_BY_LOOKING: usize = 100;
 
-/// With which credentials an image was pulled under one name.
+/// The credentials that an image was pulled with under one name.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PullCredentials {
-    /// Those of Secrets.
+    /// Credentials from Secrets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kubernetes_secrets: Vec<PullSecret>,
-    /// Those that a credential provider has for service accounts. Providers here are asked for none; what a kubelet
-    /// wrote down stays.
+    /// Credentials from a credential provider for service accounts. gantry's providers never use service accounts;
+    /// entries written by a kubelet are preserved.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kubernetes_service_accounts: Vec<PullServiceAccount>,
-    /// With the node's own, or with none: every pod here may use it.
+    /// Pulled with the node's own credentials or none: every pod on this node may use it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub node_pods_accessible: bool,
 }
 
-/// A Secret that opened a registry.
+/// A Secret whose credentials the registry accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PullSecret {
-    /// `metadata.uid`; empty of a Secret that lies beside a manifest.
+    /// `metadata.uid`; empty for a Secret from the manifests directory.
     pub uid: String,
     /// Its namespace.
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// [`Credential::hash`] of what in it opened the registry.
+    /// [`Credential::hash`] of the credentials that the registry accepted.
     pub credential_hash: String,
 }
 
-/// A service account that opened a registry.
+/// A service account whose credentials the registry accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PullServiceAccount {
@@ -66,15 +66,15 @@ pub struct PullServiceAccount {
 pub struct PulledRecord {
     /// When it last changed.
     pub updated: Timestamp,
-    /// What the runtime calls the image.
+    /// The runtime's image reference.
     pub reference: String,
-    /// By names without tag and digest.
+    /// By image name without tag and digest.
     pub credentials: BTreeMap<String, PullCredentials>,
 }
 
-/// Why a record is none.
+/// Why a file is not a valid record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("it is no {0} of {API_VERSION}")]
+#[error("it is not {0} of {API_VERSION}")]
 pub struct NoRecord(&'static str);
 
 #[derive(Serialize, Deserialize)]
@@ -103,14 +103,14 @@ fn is_version(text: &str) -> bool {
     [API_VERSION, OLDER_VERSION].contains(&text)
 }
 
-/// Reads an `ImagePullIntent`: the image that was to be pulled, as its pod writes it.
+/// Parses an `ImagePullIntent`: the image to pull, as written in its pod.
 pub fn decode_intent(bytes: &[u8]) -> Result<String, NoRecord> {
     let written: WrittenIntent = serde_json::from_slice(bytes).map_err(|_| NoRecord(INTENT))?;
     let is_one = written.kind == INTENT && is_version(&written.api_version);
     is_one.then_some(written.image).ok_or(NoRecord(INTENT))
 }
 
-/// Writes an `ImagePullIntent`.
+/// Serializes an `ImagePullIntent`.
 pub fn encode_intent(image: &str) -> Vec<u8> {
     line(&WrittenIntent {
         kind: INTENT.to_owned(),
@@ -120,7 +120,7 @@ pub fn encode_intent(image: &str) -> Vec<u8> {
 }
 
 fn line(written: &impl Serialize) -> Vec<u8> {
-    let mut json = serde_json::to_vec(written).expect("texts and numbers are JSON");
+    let mut json = serde_json::to_vec(written).expect("texts and numbers serialize to JSON");
     json.push(b'\n');
     json
 }
@@ -139,7 +139,7 @@ impl PulledRecord {
         })
     }
 
-    /// Writes it, with whole seconds as Go's `metav1.Time` has them.
+    /// Serializes it, with whole seconds like Go's `metav1.Time`.
     pub fn encode(&self) -> Vec<u8> {
         line(&Written {
             kind: PULLED.to_owned(),
@@ -150,8 +150,8 @@ impl PulledRecord {
         })
     }
 
-    /// The record of an image that was pulled with these credentials; `None`: under circumstances that nobody knows,
-    /// so everybody must show credentials.
+    /// The record of an image that was pulled with these credentials; `None`: it is unknown how it was pulled, so every
+    /// pod must present credentials.
     pub fn new(reference: &str, image: &str, with: Option<PullCredentials>, now: Timestamp) -> PulledRecord {
         PulledRecord {
             updated: whole_seconds(now),
@@ -163,7 +163,7 @@ impl PulledRecord {
         }
     }
 
-    /// The record after a further pull; `None`: it says so already (`pulledRecordMergeNewCreds`).
+    /// The record after another pull; `None`: it does not change (`pulledRecordMergeNewCreds`).
     pub fn with(&self, image: &str, with: Option<&PullCredentials>, now: Timestamp) -> Option<PulledRecord> {
         let with = with.filter(|with| **with != PullCredentials::default())?;
         let mut credentials = self.credentials.clone();
@@ -195,11 +195,11 @@ impl PulledRecord {
 
 fn whole_seconds(at: Timestamp) -> Timestamp {
     let seconds = Timestamp::from_second(at.as_second());
-    seconds.expect("a time without its fraction is one")
+    seconds.expect("a time without its fraction is a valid time")
 }
 
 impl PullSecret {
-    /// What of a Secret opened a registry; `None`: it is no Secret's.
+    /// The Secret that a credential comes from; `None`: it does not come from a Secret.
     pub fn of(credential: &Credential) -> Option<PullSecret> {
         let secret = credential.secret.as_ref()?;
         Some(PullSecret {
@@ -210,20 +210,20 @@ impl PullSecret {
         })
     }
 
-    /// In the order in which records have them.
+    /// The sort key of records.
     fn coordinates(&self) -> (&str, &str, &str) {
         (&self.namespace, &self.name, &self.uid)
     }
 
-    /// Whether both are the same Secret, whatever is in it now. One without a UID cannot be told from another that
-    /// came after it under its name.
+    /// Whether both are the same Secret, whatever their current content. A Secret without a UID cannot be told apart
+    /// from a later one of the same name.
     fn is(&self, other: &PullSecret) -> bool {
         !self.uid.is_empty() && self.coordinates() == other.coordinates()
     }
 }
 
 impl PullCredentials {
-    /// Those with which an image was pulled; `None`: with none (`trackedToImagePullCreds`).
+    /// The credentials that an image was pulled with; `None`: pulled without any (`trackedToImagePullCreds`).
     pub fn of(credential: Option<&Credential>) -> PullCredentials {
         match credential.and_then(PullSecret::of) {
             Some(secret) => PullCredentials {
@@ -238,32 +238,32 @@ impl PullCredentials {
     }
 }
 
-/// What is written down of an image that is on the node.
+/// The pull record of an image that is on the node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trace {
-    /// Nothing: whoever put it there, it was no pod's pull.
+    /// There is none: the image was not pulled for a pod.
     None,
-    /// A pull of it has begun, and how it ended is not known.
+    /// A pull has begun, and its outcome is unknown.
     Begun,
     /// It was pulled for a pod.
     Pulled(PulledRecord),
-    /// Something that cannot be read.
+    /// It cannot be read.
     Unreadable,
 }
 
-/// Whether a pod gets an image that is on the node.
+/// Whether a pod may use an image that is on the node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Access {
     /// It may use it.
     Granted,
-    /// It may use it, and the record is to have this Secret too from now on.
+    /// It may use it, and this Secret is to be added to the record.
     GrantedBy(PullSecret),
-    /// The registry is to be asked: the image is pulled, or the pod does not get it.
+    /// The image must be pulled from the registry; if that fails, the pod does not get it.
     MustPull,
 }
 
-/// Decides it (`MustAttemptImagePull`). `own` are the credentials of the pod's Secrets for the image, asked for only
-/// where they matter; `Err`: they cannot be understood.
+/// Decides access (`MustAttemptImagePull`). `own` returns the credentials of the pod's Secrets for the image and is
+/// called only if they matter; `Err`: they cannot be parsed.
 pub fn access<E>(
     policy: &Verification,
     image: &str,
@@ -271,7 +271,7 @@ pub fn access<E>(
     own: impl FnOnce() -> Result<Vec<PullSecret>, E>,
 ) -> Result<Access, E> {
     let was_pulled = match trace {
-        // As in the kubelet, whatever the policy.
+        // As in the kubelet, regardless of the policy.
         Trace::Unreadable => return Ok(Access::MustPull),
         Trace::None => false,
         Trace::Begun | Trace::Pulled(_) => true,
@@ -295,7 +295,7 @@ pub fn access<E>(
     Ok(matched(&known.kubernetes_secrets, &own).unwrap_or(Access::MustPull))
 }
 
-/// By the same content in whichever Secret, or by the same Secret with whichever content.
+/// Matches the same content in any Secret, or the same Secret with any content.
 fn matched(known: &[PullSecret], own: &[PullSecret]) -> Option<Access> {
     let may_note = known.len() < MOST_NOTED_BY_LOOKING;
     for secret in own {
@@ -392,7 +392,7 @@ mod tests {
             check(&Trace::None, own, "gggPP");
             check(&Trace::Begun, own, "gPgPP");
             check(&Trace::Unreadable, own, "PPPPP");
-            // Pulled, and nobody knows with what.
+            // Pulled with unknown credentials.
             check(&pulled(IMAGE, None), own, "gPgPP");
             check(&pulled(IMAGE, Some(PullCredentials::default())), own, "gPgPP");
             // Pulled with the node's credentials or none, under this name and under another one.
@@ -407,16 +407,16 @@ mod tests {
         // The same credentials in another Secret, and the same Secret with others.
         check(&by_ann, &[secret("3", "copy", "h1")], "gngnn");
         check(&by_ann, &[secret("1", "ann", "h9")], "gngnn");
-        // A Secret made anew under the name is another one.
+        // A Secret recreated under the same name is a different one.
         check(&by_ann, &[secret("9", "ann", "h9")], "gPgPP");
-        // What could not be hashed opens nothing by its hash.
+        // A credential that could not be hashed never matches by hash.
         let unhashed = pulled(IMAGE, Some(of(&[secret("1", "ann", "")])));
         check(&unhashed, &[secret("2", "bob", "")], "gPgPP");
-        // Of a Secret without UID the content alone counts.
+        // For a Secret without UID only the content counts.
         let beside = pulled(IMAGE, Some(of(&[secret("", "ann", "h1")])));
         check(&beside, &[secret("", "ann", "h1")], "ggggg");
         check(&beside, &[secret("", "ann", "h2")], "gPgPP");
-        // A kubelet's service accounts are nobody here.
+        // Service accounts recorded by a kubelet grant no access here.
         let account = PullCredentials {
             kubernetes_service_accounts: vec![PullServiceAccount {
                 uid: "1".to_owned(),
@@ -426,7 +426,7 @@ mod tests {
             ..PullCredentials::default()
         };
         check(&pulled(IMAGE, Some(account)), same, "gPgPP");
-        // A record that is full is not made longer by looking.
+        // A lookup does not extend a full record.
         let many: Vec<_> = (0..MOST_NOTED_BY_LOOKING)
             .map(|n| secret(&n.to_string(), "s", "h1"))
             .collect();

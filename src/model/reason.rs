@@ -1,6 +1,6 @@
-//! Every reason that Kubernetes' users and programs see, in the kubelet's own words
-//! (`pkg/kubelet/events/event.go`, `pkg/kubelet/images/types.go`, `pkg/kubelet/container/sync_result.go`,
-//! `pkg/kubelet/status/generate.go` of Kubernetes v1.36).
+//! Every reason that users and programs of Kubernetes see, in the kubelet's words (`pkg/kubelet/events/event.go`,
+//! `pkg/kubelet/images/types.go`, `pkg/kubelet/container/sync_result.go`, `pkg/kubelet/status/generate.go` of
+//! Kubernetes v1.36).
 
 /// Reasons of a container's waiting state.
 pub mod waiting {
@@ -8,29 +8,29 @@ pub mod waiting {
     pub const CONTAINER_CREATING: &str = "ContainerCreating";
     /// An init container has not ended yet.
     pub const POD_INITIALIZING: &str = "PodInitializing";
-    /// It ended too often and waits.
+    /// It ended too often and is in back-off.
     pub const CRASH_LOOP_BACK_OFF: &str = "CrashLoopBackOff";
     /// The pull failed.
     pub const ERR_IMAGE_PULL: &str = "ErrImagePull";
-    /// The pull failed and waits.
+    /// The pull failed and is in back-off.
     pub const IMAGE_PULL_BACK_OFF: &str = "ImagePullBackOff";
-    /// Not there, and must not be pulled.
+    /// The image is missing and must not be pulled.
     pub const ERR_IMAGE_NEVER_PULL: &str = "ErrImageNeverPull";
-    /// The image's name cannot be read.
+    /// The image's name is invalid.
     pub const INVALID_IMAGE_NAME: &str = "InvalidImageName";
-    /// The image cannot be looked at.
+    /// The image cannot be inspected.
     pub const IMAGE_INSPECT_ERROR: &str = "ImageInspectError";
-    /// The registry does not answer; the runtime's message begins with it.
+    /// The registry does not answer; the runtime's message starts with it.
     pub const REGISTRY_UNAVAILABLE: &str = "RegistryUnavailable";
-    /// The image's signature is wrong; the runtime's message begins with it.
+    /// The image's signature is invalid; the runtime's message starts with it.
     pub const SIGNATURE_VALIDATION_FAILED: &str = "SignatureValidationFailed";
-    /// What the container asks for cannot be put together.
+    /// The container's configuration cannot be generated.
     pub const CREATE_CONTAINER_CONFIG_ERROR: &str = "CreateContainerConfigError";
     /// The runtime did not create it.
     pub const CREATE_CONTAINER_ERROR: &str = "CreateContainerError";
     /// The runtime did not start it.
     pub const RUN_CONTAINER_ERROR: &str = "RunContainerError";
-    /// What is to be done after its start failed, so it was ended.
+    /// Its post-start hook failed, so it was stopped.
     pub const POST_START_HOOK_ERROR: &str = "PostStartHookError";
 }
 
@@ -46,13 +46,13 @@ pub mod pod {
     pub const FAILED_MAKE_DIRS: &str = "Failed";
     /// Something of the pod could not be stopped or removed.
     pub const FAILED_KILL_POD: &str = "FailedKillPod";
-    /// The pod has run for as long as it may.
+    /// The pod has reached its active deadline.
     pub const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
-    /// The pod is not run for what it is.
+    /// The pod was rejected because of its specification.
     pub const FAILED_VALIDATION: &str = "FailedValidation";
-    /// What the pod was allotted anew could not be put into force.
+    /// A resize of the pod could not be actuated.
     pub const RESIZE_ERROR: &str = "ResizeError";
-    /// The runtime does not say how the sandbox is.
+    /// The runtime does not return the sandbox's status.
     pub const FAILED_STATUS_SANDBOX: &str = "FailedPodSandBoxStatus";
     /// Anything else.
     pub const FAILED_SYNC: &str = "FailedSync";

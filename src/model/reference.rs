@@ -1,4 +1,4 @@
-//! Which objects a pod refers to: what a source has to know for it, and whose change concerns it.
+//! The objects that a pod refers to: those that a source must know for it, and whose changes affect it.
 
 use std::collections::BTreeSet;
 
@@ -6,8 +6,8 @@ use super::object::{Known, ObjectKey, ObjectKind, Objects, Reference, TokenKey};
 use super::pod::{Pod, VolumeSource};
 use super::value::{EnvValue, FileSource, TokenFile};
 
-/// The objects that a pod refers to, by its volumes, its containers' environments, the pulls of its images and its runtime's
-/// class, whether or not they may be missing.
+/// The objects that a pod refers to in its volumes, environments, image pull Secrets and RuntimeClass, optional ones
+/// included.
 pub fn references(pod: &Pod) -> BTreeSet<Reference> {
     let mut all = BTreeSet::new();
     for volume in &pod.volumes {
@@ -38,13 +38,13 @@ pub fn references(pod: &Pod) -> BTreeSet<Reference> {
     all
 }
 
-/// The Secrets with which a pod's images are pulled.
+/// The Secrets of a pod's `imagePullSecrets`.
 pub fn pull_secrets(pod: &Pod) -> impl Iterator<Item = Reference> {
     let names = pod.pull_secrets.iter();
     names.map(|name| key(pod, ObjectKind::Secret, name))
 }
 
-/// The names of those that cannot be had, in the pod's order: the pulls are tried without them.
+/// The names of the unavailable ones, in the pod's order; pulls are tried without them.
 pub fn absent_pull_secrets<'a>(pod: &'a Pod, objects: &Objects) -> Vec<&'a str> {
     let is_absent = |name: &&String| {
         let known = objects.get(&key(pod, ObjectKind::Secret, name));
@@ -63,7 +63,7 @@ pub fn key(pod: &Pod, kind: ObjectKind, name: &str) -> Reference {
     })
 }
 
-/// The key of a token that is a file of the pod. Two files that ask for the same have one token.
+/// The key of a token that a volume of the pod holds. Two files with the same parameters share one token.
 pub fn token(pod: &Pod, file: &TokenFile) -> Reference {
     Reference::Token(TokenKey {
         pod: pod.name.clone(),
@@ -74,7 +74,7 @@ pub fn token(pod: &Pod, file: &TokenFile) -> Reference {
     })
 }
 
-/// What is said of an object that nobody could be asked for: the words of the kubelet, which has waited a second.
+/// The message about an object that could not be requested: the kubelet's, after it has waited a second.
 pub fn unsynced(kind: ObjectKind) -> String {
     format!(
         "failed to sync {} cache: timed out waiting for the condition",
@@ -82,7 +82,7 @@ pub fn unsynced(kind: ObjectKind) -> String {
     )
 }
 
-/// The same of trust anchors.
+/// The same for trust anchors.
 pub const UNSYNCED_ANCHORS: &str = "ClusterTrustBundle informer has not yet synced";
 
 #[cfg(test)]
@@ -142,7 +142,7 @@ mod tests {
             "ConfigMap ns/a",
             "Secret ns/b",
             "Secret ns/pull",
-            "token of ns/ for ns/p",
+            "service account token of ns/ for ns/p",
             "RuntimeClass sandboxed",
             "ClusterTrustBundle roots",
         ];

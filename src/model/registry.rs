@@ -1,5 +1,5 @@
-//! Credentials for registries: what a docker configuration has, and which of it is for an image
-//! (`pkg/credentialprovider` of Kubernetes). Nothing here shows a password when it is printed.
+//! Credentials for registries: the content of a docker configuration, and which part of it applies to an image
+//! (`pkg/credentialprovider` of Kubernetes). Nothing here prints a password.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -15,34 +15,35 @@ use super::bounds;
 
 /// The type of a Secret that has a `config.json`.
 pub const CONFIG_JSON_TYPE: &str = "kubernetes.io/dockerconfigjson";
-/// The key under which it has it.
+/// The key in that Secret.
 pub const CONFIG_JSON_KEY: &str = ".dockerconfigjson";
 /// The type of a Secret that has a `.dockercfg`, the older form.
 pub const DOCKERCFG_TYPE: &str = "kubernetes.io/dockercfg";
-/// The key under which it has it.
+/// The key in that Secret.
 pub const DOCKERCFG_KEY: &str = ".dockercfg";
 
-/// The registry of images that name none, and as which docker's configuration knows it.
+/// The registry of image names without one, and its name in docker's configuration.
 const DEFAULT_REGISTRY: &str = "docker.io";
 const DEFAULT_REGISTRY_KEY: &str = "index.docker.io";
 
-/// Who somebody is to a registry.
+/// Credentials for a registry.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Credential {
     /// The user's name.
     pub username: String,
-    /// The password, or a token in its place.
+    /// The password, or a token instead.
     pub password: String,
-    /// What docker's older configurations have beside them. No registry is shown it; [`Credential::hash`] has it in.
+    /// The e-mail address in older docker configurations. It is never sent to a registry, but is part of
+    /// [`Credential::hash`].
     pub email: String,
-    /// The Secret that it is of; `None`: the node's own, which every pod here may use.
+    /// The Secret that it comes from; `None`: it is the node's own, which every pod on this node may use.
     pub secret: Option<SecretId>,
 }
 
-/// Which Secret a credential is of.
+/// The Secret that a credential comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretId {
-    /// `metadata.uid`; empty of a Secret that lies beside a manifest.
+    /// `metadata.uid`; empty for a Secret from the manifests directory.
     pub uid: String,
     /// The namespace.
     pub namespace: String,
@@ -51,8 +52,8 @@ pub struct SecretId {
 }
 
 impl Credential {
-    /// By which pull records know it: SHA-256, in hexadecimal, of the JSON that Go makes of an `AuthConfig`
-    /// (`hashAuthConfig` in `pkg/credentialprovider/keyring.go`), so that a record of the kubelet is understood.
+    /// The hash that identifies it in pull records: hexadecimal SHA-256 of Go's JSON encoding of an `AuthConfig`
+    /// (`hashAuthConfig` in `pkg/credentialprovider/keyring.go`), so that records of a kubelet match.
     pub fn hash(&self) -> String {
         let fields = [
             ("username", &self.username),
@@ -67,7 +68,7 @@ impl Credential {
     }
 }
 
-/// A text as Go's `encoding/json` writes it: what could end a script or a line in HTML is escaped too.
+/// A text as encoded by Go's `encoding/json`, which also escapes characters that are special in HTML and JavaScript.
 fn go_json(text: &str) -> String {
     let mut json = serde_json::Value::from(text).to_string();
     for special in ['<', '>', '&', '\u{2028}', '\u{2029}'] {
@@ -84,15 +85,15 @@ impl fmt::Debug for Credential {
     }
 }
 
-/// Why a docker configuration is none. It does not say what stands there instead, which may be secret.
+/// Why a docker configuration is invalid. Does not repeat its content, which may be secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "is no docker configuration: it must be JSON, and each auth in it base64 of a name and a password with a colon \
-     between"
+    "is not a docker configuration: it must be JSON, and each auth in it base64 of a name and a password separated \
+     by a colon"
 )]
 pub struct NoDockerConfig;
 
-/// Credentials by the registries, or parts of them, that they are for; of two at one place both count.
+/// Credentials by registry or path; several for one entry all apply.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Keyring(BTreeMap<Reverse<String>, Vec<Credential>>);
 
@@ -110,13 +111,13 @@ struct Entry {
 }
 
 impl Keyring {
-    /// Adds what a `config.json` has; `Err`: it is none, and nothing was added.
+    /// Adds the credentials of a `config.json`; on `Err` nothing was added.
     pub fn add_config_json(&mut self, text: &[u8]) -> Result<(), NoDockerConfig> {
         let config: ConfigJson = serde_json::from_slice(text).map_err(|_| NoDockerConfig)?;
         self.add(config.auths.unwrap_or_default())
     }
 
-    /// Adds what a `.dockercfg` has; `Err`: it is none, and nothing was added.
+    /// Adds the credentials of a `.dockercfg`; on `Err` nothing was added.
     pub fn add_dockercfg(&mut self, text: &[u8]) -> Result<(), NoDockerConfig> {
         self.add(serde_json::from_slice(text).map_err(|_| NoDockerConfig)?)
     }
@@ -125,7 +126,7 @@ impl Keyring {
         let mut read = Vec::new();
         for (place, entry) in entries {
             let credential = entry.credential()?;
-            // An entry that names no place is for nothing.
+            // An entry without a registry applies to nothing.
             read.extend(key(&place).map(|key| (key, credential)));
         }
         for (key, credential) in read {
@@ -134,14 +135,14 @@ impl Keyring {
         Ok(())
     }
 
-    /// Adds a credential for a place; one that names none is for nothing.
+    /// Adds a credential for a registry or path; one without either applies to nothing.
     pub fn add_for(&mut self, place: &str, credential: Credential) {
         if let Some(key) = key(place) {
             self.0.entry(Reverse(key)).or_default().push(credential);
         }
     }
 
-    /// Adds what another one has, all of it of this Secret.
+    /// Adds the credentials of another keyring, all marked as coming from this Secret.
     pub fn add_of_secret(&mut self, other: Keyring, secret: &SecretId) {
         for (place, credentials) in other.0 {
             let own = credentials.into_iter().map(|credential| Credential {
@@ -152,7 +153,7 @@ impl Keyring {
         }
     }
 
-    /// The credentials for an image, those of the longest place first.
+    /// The credentials for an image, the longest matching entry first.
     pub fn lookup(&self, image: &str) -> Vec<Credential> {
         let repository = repository(image);
         let found: Vec<Credential> = self
@@ -194,7 +195,7 @@ impl Entry {
     }
 }
 
-/// Base64, with or without what fills it up.
+/// Decodes base64 with or without padding.
 fn decoded(text: &str) -> Option<String> {
     let mut text: String = text.chars().filter(|c| !matches!(c, '\n' | '\r')).collect();
     if !text.ends_with('=') {
@@ -204,7 +205,7 @@ fn decoded(text: &str) -> Option<String> {
     String::from_utf8(bytes.0).ok()
 }
 
-/// The place that an entry is for: host, port and path, without a scheme and without docker's `/v1/` and `/v2/`.
+/// The registry and path of an entry: host, port and path, without a scheme and without docker's `/v1/` and `/v2/`.
 fn key(place: &str) -> Option<String> {
     let rest = ["https://", "http://"]
         .iter()
@@ -223,12 +224,12 @@ fn key(place: &str) -> Option<String> {
     is_host.then(|| format!("{host}{path}"))
 }
 
-/// Whether a text names a registry, or a part of one.
+/// Whether a text names a registry or a path in one.
 pub fn is_place(place: &str) -> bool {
     key(place).is_some()
 }
 
-/// Whether a place covers a repository.
+/// Whether an entry covers a repository.
 pub fn is_for_image(place: &str, repository: &str) -> bool {
     key(place).is_some_and(|place| is_for(&place, repository))
 }
@@ -252,8 +253,8 @@ pub fn repository(image: &str) -> String {
     }
 }
 
-/// Whether a place covers a repository: the same port, a host whose parts match one by one, and a path that the
-/// repository's begins with.
+/// Whether a registry entry covers a repository: same port, a host that matches label by label, and a path that is a
+/// prefix of the repository's.
 fn is_for(place: &str, repository: &str) -> bool {
     let split = |text: &str| -> (Vec<String>, String, String) {
         let (authority, path) = match text.find('/') {
@@ -282,8 +283,8 @@ fn host_and_port(authority: &str) -> (&str, &str) {
     }
 }
 
-/// Whether a part of a host is as the pattern has it, in which `*` is any text. What stands between two stars is
-/// looked for once, at its first place: a later one leaves less for what follows, and nothing more.
+/// Whether a label of a host matches the pattern, in which `*` is any text. Text between two stars is matched at its
+/// first occurrence, because a later one could only leave less for the rest.
 fn matches(glob: &str, part: &str) -> bool {
     let Some((head, rest)) = glob.split_once('*') else {
         return glob == part;
@@ -347,7 +348,7 @@ mod tests {
         check("example.com", "example.com:5000/a:1", false);
         check("*.example.com:5000", "a.example.com:5000/a:1", true);
         check("example.com/team", "example.com/team/a", true);
-        // A path is compared as text, as the kubelet has it.
+        // Paths are compared as text, as in the kubelet.
         check("example.com/team", "example.com/teams/a", true);
         check("example.com/team", "example.com/other/a", false);
         check("[::1]:5000", "[::1]:5000/a", true);
@@ -384,7 +385,7 @@ mod tests {
     #[test]
     fn both_forms_and_what_is_none() {
         let mut keyring = Keyring::default();
-        // name:pass:word, with and without what fills it up; it counts before the fields beside it.
+        // name:pass:word, with and without base64 padding; it takes precedence over the fields beside it.
         let auth = r#"{"a.example":{"auth":"bmFtZTpwYXNzOndvcmQ=","username":"x"},"b.example":{"auth":"bmFtZTpwYXNzOndvcmQ"}}"#;
         keyring.add_dockercfg(auth.as_bytes()).unwrap();
         let expected = Credential {
@@ -412,7 +413,7 @@ mod tests {
         }
     }
 
-    /// The hashes are those of the program in Go that `json.Marshal`s the kubelet's `AuthConfig`.
+    /// The hashes come from a Go program that `json.Marshal`s the kubelet's `AuthConfig`.
     #[test]
     fn a_credential_has_the_kubelets_hash() {
         let check = |[username, password, email]: [&str; 3], want: &str| {
@@ -460,7 +461,7 @@ mod tests {
     fn a_pattern_of_many_stars_is_compared_in_linear_time() {
         use crate::model::bounds::steps;
 
-        // A comparison that tries every place for every star takes 60 over 20 steps.
+        // A matcher that tries every position for every star takes "60 choose 20" steps.
         let (place, host) = ("*a".repeat(20) + "*b.x", "a".repeat(60) + ".x");
         let keyring = keyring(&[&place]);
         let (steps, found) = steps::of(|| users(&keyring, &format!("{host}/a")));
@@ -471,7 +472,7 @@ mod tests {
         assert!(found && steps <= 2_001, "{found} in {steps} steps");
     }
 
-    /// What a pattern means, without a thought of its cost.
+    /// The meaning of a pattern, regardless of cost.
     fn matches_by_trying(glob: &[u8], part: &[u8]) -> bool {
         match glob.split_first() {
             None => part.is_empty(),

@@ -1,4 +1,4 @@
-//! What is told of the pods: written by `report` alone, read by whoever answers a question.
+//! The published view of the pods: written by `report` alone, read by the API publisher and the request handlers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,22 +8,22 @@ use k8s_openapi::api::core::v1::Pod;
 use super::event::RecordedEvent;
 use super::pod::{PodName, PodUid, Problem};
 
-/// Everything that is told of pods, as one value.
+/// The reported state of all pods, as one value.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct PodsReport {
-    /// Whether the runtime has told everything it has since the agent started. Before that a status says what is
-    /// wanted rather than what is, and is nothing to tell an API server.
+    /// Whether the runtime has been listed completely since the agent started. Before that, a status would show the
+    /// desired state instead of the observed one and must not be sent to an API server.
     pub listed: bool,
-    /// The objects with their status filled in. A pod that did not change keeps its `Arc`.
+    /// The objects with their status. Unchanged pods keep their `Arc`.
     pub pods: BTreeMap<PodName, Arc<Pod>>,
-    /// What the sources refused.
+    /// What the sources rejected.
     pub problems: Vec<Problem>,
-    /// What is dubious in what the sources took.
+    /// Warnings about what the sources accepted.
     pub warnings: Vec<Problem>,
-    /// Pods whose deletion was asked for and of which nothing runs, is mounted or has a cgroup any more.
+    /// Pods whose deletion was requested and that have no running containers, mounts or cgroup left.
     pub finished: BTreeMap<PodName, PodUid>,
-    /// Pods of which something is left on the node though the sources want another one under their name, or none.
+    /// Pods that still have something on the node although the sources want another pod of that name, or none.
     pub leaving: BTreeMap<PodName, BTreeSet<PodUid>>,
-    /// Recent events by pod, the oldest first; bounded by the writer. Those of a pod that had none since keep their `Arc`.
+    /// Recent events by pod, the oldest first; bounded by the writer. Unchanged lists keep their `Arc`.
     pub events: BTreeMap<PodName, Arc<Vec<RecordedEvent>>>,
 }

@@ -18,8 +18,7 @@ impl MilliCpu {
 pub struct Bytes(pub i64);
 
 impl Bytes {
-    /// The canonical Kubernetes quantity in binary units: `24684092Ki`, or plain digits where no unit
-    /// divides the value.
+    /// The canonical Kubernetes quantity in binary units: `24684092Ki`, or plain digits if no unit divides the value.
     pub fn quantity(self) -> String {
         let units = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
         let (value, unit) = largest_unit(self.0, 1024, &units);
@@ -56,8 +55,8 @@ fn largest_unit(mut value: i64, base: i64, units: &[&'static str]) -> (i64, &'st
     (value, units[unit])
 }
 
-/// What a container, a pod or a node asks for, is limited to, or has. An absent entry means "not stated",
-/// which is different from zero (Kubernetes: *Resource Management for Pods and Containers*).
+/// The requests, limits or capacity of a container, pod or node. An absent entry means "not stated", which differs from
+/// zero (Kubernetes: *Resource Management for Pods and Containers*).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Amounts {
     /// `cpu`
@@ -78,8 +77,8 @@ impl Amounts {
         self.combine(other, i64::saturating_add);
     }
 
-    /// What is stated here of the amounts that `names` states; the few amounts that every node knows are among it always.
-    /// It costs what `names` costs, however much is stated here.
+    /// The amounts that `names` states too; the few amounts that every node has are always included. The cost depends
+    /// on the size of `names`, not of `self`.
     pub fn of_those_in(&self, names: &Amounts) -> Amounts {
         let pages = names.hugepages.keys();
         let extended = names.extended.keys();
@@ -94,12 +93,12 @@ impl Amounts {
         }
     }
 
-    /// Raises each amount to that of `other` where `other` states more.
+    /// Raises each amount to that of `other` if that is larger.
     pub fn raise_to(&mut self, other: &Amounts) {
         self.combine(other, i64::max);
     }
 
-    /// Takes off what `other` states of the amounts stated here; none becomes negative.
+    /// Subtracts what `other` states from the amounts stated here; none becomes negative.
     pub fn take_off(&mut self, other: &Amounts) {
         let less = |mine: i64, theirs: i64| mine.saturating_sub(theirs).max(0);
         if let (Some(mine), Some(theirs)) = (&mut self.cpu, other.cpu) {
@@ -119,7 +118,7 @@ impl Amounts {
         }
     }
 
-    /// Applies `f` to each amount that both state, and takes over what only `other` states.
+    /// Applies `f` to each amount that both state, and copies what only `other` states.
     fn combine(&mut self, other: &Amounts, f: impl Fn(i64, i64) -> i64) {
         if let Some(theirs) = other.cpu {
             self.cpu = Some(self.cpu.map_or(theirs, |mine| MilliCpu(f(mine.0, theirs.0))));
@@ -158,8 +157,8 @@ impl Amounts {
     }
 }
 
-/// The `resources` of a container or a pod. A request that the manifest leaves out while it states the
-/// limit has been set to the limit already (the API server's defaulting rule).
+/// The `resources` of a container or a pod. A request without a value but with a limit has already been set to the
+/// limit (the API server's defaulting rule).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Resources {
     /// What is set aside.
@@ -190,9 +189,9 @@ impl Qos {
     }
 }
 
-/// The class of a pod with these resources: its own where it states any, else its containers' and init
-/// containers' (`pkg/apis/core/v1/helper/qos/qos.go` of Kubernetes). Only CPU and memory count, and zero
-/// counts as not stated.
+/// The QoS class of a pod with these resources: its pod-level ones if stated, else those of its containers and init
+/// containers (`pkg/apis/core/v1/helper/qos/qos.go` of Kubernetes). Only CPU and memory count, and zero counts as not
+/// stated.
 pub fn qos_class<'a>(pod: Option<&Resources>, containers: impl Iterator<Item = &'a Resources>) -> Qos {
     let stated = |amounts: &Amounts| (amounts.cpu_or_zero(), amounts.memory_or_zero());
     let sum = |a: (i64, i64), b: (i64, i64)| (a.0.saturating_add(b.0), a.1.saturating_add(b.1));
@@ -239,7 +238,7 @@ mod tests {
         check(count_quantity(2000), "2k");
     }
 
-    /// Request and limit of CPU, request and limit of memory; 0 is not stated.
+    /// Request and limit of CPU, request and limit of memory; 0 means not set.
     fn resources([cpu, cpu_limit, memory, memory_limit]: [i64; 4]) -> Resources {
         let amounts = |cpu, memory| Amounts {
             cpu: Some(MilliCpu(cpu)).filter(|cpu| cpu.0 != 0),

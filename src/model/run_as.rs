@@ -1,15 +1,15 @@
-//! Whose user a container runs as, and whether `runAsNonRoot` allows it
-//! (`verifyRunAsNonRoot` in `pkg/kubelet/kuberuntime/security_context_others.go`).
+//! The user that a container runs as, and whether `runAsNonRoot` allows it (`verifyRunAsNonRoot` in
+//! `pkg/kubelet/kuberuntime/security_context_others.go`).
 
 use super::pod::{PodName, PodUid};
 
 /// The largest user id that Kubernetes accepts.
 const MAX_UID: i64 = i32::MAX as i64;
 
-/// What a container says about its user, the pod's security context merged in.
+/// The user settings of a container, merged with the pod's security context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RunAs {
-    /// `runAsUser`; `None` is the image's own user.
+    /// `runAsUser`; `None`: the image's own user.
     pub user: Option<i64>,
     /// `runAsNonRoot`
     pub non_root: bool,
@@ -18,15 +18,15 @@ pub struct RunAs {
 /// The user that an image names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ImageUser {
-    /// By number. An image that names none is root's: 0.
+    /// By number. An image without a user runs as root: 0.
     Uid(i64),
     /// By name.
     Name(String),
 }
 
 impl RunAs {
-    /// Why a container must not be created from an image with that user; `None` where it may. Asked at each start: the
-    /// image may be another one than the time before.
+    /// Why a container must not be created from an image with this user; `None` if it may. Checked at each start,
+    /// because the image may have changed.
     pub fn refusal(self, image: &ImageUser, pod: &PodName, uid: &PodUid, container: &str) -> Option<String> {
         if !self.non_root {
             return None;

@@ -1,4 +1,4 @@
-//! What the world is seen to be: sandboxes, containers and the runtime's health, as one value.
+//! The observed state: sandboxes, containers and the runtime's health, as one value.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -12,29 +12,29 @@ use super::health::{Health, Verdict};
 use super::pod::{CONFIG_HASH, CONFIG_SOURCE, Container, OF_FILE, PodName, PodUid};
 use super::probe::{Hook, ProbeKind};
 
-/// Everything observed of pods. Written by `observe` alone; pods that did not change keep their `Arc`.
+/// The observed state of all pods. Written by `observe` alone; unchanged pods keep their `Arc`.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     /// Whether a complete list has been read since the agent started. Before that, absence proves nothing.
     pub listed: bool,
     /// The runtime's health.
     pub runtime: RuntimeState,
-    /// What exists of each pod name, of every UID.
+    /// The observed state under each pod name, for every UID.
     pub pods: BTreeMap<PodName, Arc<ObservedName>>,
-    /// UIDs that have a directory below the pods directory or a pod cgroup, read at each relist: what remains
-    /// of a pod whose sandboxes are gone is found here.
+    /// UIDs that have a directory in the pods directory or a pod cgroup, read at each relist. They reveal leftovers of
+    /// pods whose sandboxes are gone.
     pub leftovers: Arc<BTreeSet<PodUid>>,
-    /// What the log directories of pods say, by UID: for each container the number that its next log has, one more than
-    /// the highest there is. Read at each relist, and of a pod when it is asked for.
+    /// The log directories of pods, by UID: for each container the number of its next log, one more than the highest
+    /// that exists. Read at each relist, and for a single pod on request.
     pub logs: Arc<BTreeMap<PodUid, BTreeMap<String, u32>>>,
     /// Images of the runtime, read at each relist and after each pull.
     pub images: Arc<Vec<ObservedImage>>,
 }
 
-/// The container runtime as it answers.
+/// The state of the container runtime.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RuntimeState {
-    /// `Err` holds why nothing is known: the runtime does not answer.
+    /// `Err` holds why the state is unknown: the runtime does not answer.
     pub reachable: Option<Result<(), String>>,
     /// Condition RuntimeReady: `None` while true, else reason and message.
     pub runtime_fault: Option<(String, String)>,
@@ -44,9 +44,9 @@ pub struct RuntimeState {
     pub name: String,
     /// `1.6.20`
     pub version: String,
-    /// The handlers that make its sandboxes, by name; empty where the runtime does not list them.
+    /// Its handlers for sandboxes; empty if the runtime does not list them.
     pub handlers: Vec<RuntimeHandler>,
-    /// Whether it follows `supplementalGroupsPolicy`; `None` where it does not list what it can do.
+    /// Whether it honors `supplementalGroupsPolicy`; `None` if it does not report its features.
     pub strict_groups: Option<bool>,
 }
 
@@ -55,20 +55,20 @@ pub struct RuntimeState {
 pub struct RuntimeHandler {
     /// Its name.
     pub name: String,
-    /// Whether its read-only mounts can be so with all that is mounted below them.
+    /// Whether it supports recursive read-only mounts.
     pub recursive_read_only: bool,
-    /// Whether its pods can have user namespaces of their own.
+    /// Whether it supports user namespaces.
     pub user_namespaces: bool,
 }
 
-/// Whether the handler of that name makes recursive read-only mounts. One that is not listed does not
+/// Whether the handler of that name supports recursive read-only mounts. An unlisted one does not
 /// (`runtimeHandlerSupportsRecursiveReadOnlyMounts` in `pkg/kubelet/kubelet_pods.go`).
 pub fn makes_recursive_read_only(handlers: &[RuntimeHandler], name: &str) -> bool {
     let named = handlers.iter().find(|handler| handler.name == name);
     named.is_some_and(|handler| handler.recursive_read_only)
 }
 
-/// What exists under one pod name: one entry for each UID.
+/// The observed state under one pod name: one entry per UID.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ObservedName {
     /// By UID.
@@ -76,10 +76,10 @@ pub struct ObservedName {
 }
 
 impl ObservedName {
-    /// Whether all of it is of static pods, as their sandboxes tell, whoever made them.
+    /// Whether everything under this name belongs to static pods, going by the sandboxes, whichever agent created them.
     pub fn is_static(&self) -> bool {
         let is_static = |(uid, pod): (&PodUid, &ObservedPod)| {
-            // A pod of an API server may claim to be of a file; its UID it does not choose.
+            // An API pod may claim to come from a file, but cannot choose its UID.
             let says = |sandbox: &Sandbox, key: &str, value: &str| {
                 sandbox.annotations.get(key).is_some_and(|found| found == value)
             };
@@ -100,17 +100,17 @@ pub struct ObservedPod {
     pub sandboxes: Vec<Sandbox>,
     /// Containers of all its sandboxes, the newest first.
     pub containers: Vec<ObservedContainer>,
-    /// What it was allotted, where that is kept.
+    /// Its allocation, if there is a file of it.
     pub allocation: Option<Arc<Allocation>>,
-    /// What is kept of it for its end, where it is.
+    /// Its checkpoint, if there is one.
     pub checkpoint: Option<Arc<Checkpoint>>,
 }
 
 impl ObservedPod {
-    /// The sandbox that containers can be started in: the newest, ready, the only one that is ready, with the
-    /// network that the pod wants (`PodSandboxChanged` in `pkg/kubelet/kuberuntime/util`). The kubelet also
-    /// replaces one without an address; runtimes have no ready sandbox without one, and to stop a running pod
-    /// because an address was not read would be worse.
+    /// The sandbox that containers can be started in: the newest one, if it is the only ready one and has the network
+    /// mode that the pod wants (`PodSandboxChanged` in `pkg/kubelet/kuberuntime/util`). The kubelet also replaces a
+    /// sandbox without an address; runtimes have no ready sandbox without one, and stopping a running pod because its
+    /// address was not read would be worse.
     pub fn usable_sandbox(&self, host_network: bool) -> Option<&Sandbox> {
         let newest = self.ready_sandbox()?;
         let fits = newest.host_network == host_network && self.ready_sandboxes().count() == 1;
@@ -127,22 +127,22 @@ impl ObservedPod {
         self.sandboxes.iter().filter(|sandbox| sandbox.ready)
     }
 
-    /// Whether a container has to be started, going by its newest instance: as [`shall_start`] says, and where that one
-    /// was ended to be started again.
+    /// Whether a container must be started, by its newest instance: as [`shall_start`] says, or because that instance
+    /// was stopped to be restarted.
     pub fn shall_start(&self, container: &Container) -> bool {
         let newest = self.container(&container.name);
         shall_start(container, newest) || newest.is_some_and(|newest| self.is_restarting(newest))
     }
 
-    /// Whether an instance has ended because it was to be started again (its definition changed, a probe failed, it gets
-    /// other resources): then no restart policy is asked.
+    /// Whether an instance was stopped to be restarted (its definition changed, a probe failed, or a resize requires
+    /// it); then the restart policy does not apply.
     pub fn is_restarting(&self, instance: &ObservedContainer) -> bool {
         let kept = self.checkpoint.as_ref().map(|kept| &kept.restarting);
         let noted = kept.and_then(|restarting| restarting.get(&instance.name));
         instance.finished().is_some() && noted == Some(&instance.id)
     }
 
-    /// Whether anything of it lives: a container that may run, a sandbox that is ready.
+    /// Whether any part of it is alive: a container that may run, or a ready sandbox.
     pub fn lives(&self) -> bool {
         self.containers.iter().any(ObservedContainer::may_run) || self.ready_sandboxes().next().is_some()
     }
@@ -153,8 +153,8 @@ impl ObservedPod {
     }
 }
 
-/// Whether a container has to be started, going by its newest instance: not while it runs; always where it
-/// never ran or nobody can tell; else as its restart policy and its rules say (`ShouldContainerBeRestarted` in
+/// Whether a container must be started, by its newest instance: not while it runs; always if it never ran or its state
+/// is unknown; else as its restart policy and rules say (`ShouldContainerBeRestarted` in
 /// `pkg/kubelet/container/helpers.go`).
 pub fn shall_start(container: &Container, instance: Option<&ObservedContainer>) -> bool {
     match instance.map(|instance| &instance.state) {
@@ -167,7 +167,7 @@ pub fn shall_start(container: &Container, instance: Option<&ObservedContainer>) 
 /// A pod sandbox.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sandbox {
-    /// The runtime's id.
+    /// The runtime's ID.
     pub id: String,
     /// How many sandboxes the pod had before.
     pub attempt: u32,
@@ -179,9 +179,9 @@ pub struct Sandbox {
     pub ips: Vec<IpAddr>,
     /// Whether its network namespace is the host's.
     pub host_network: bool,
-    /// The runtime's handler that made it, empty for the default.
+    /// The runtime handler that created it, empty for the default.
     pub handler: String,
-    /// Its annotations (the source, of pods that nobody wants any more).
+    /// Its annotations; they name the source even of pods that are no longer desired.
     pub annotations: BTreeMap<String, String>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
@@ -190,7 +190,7 @@ pub struct Sandbox {
 /// One instance of a container.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ObservedContainer {
-    /// The runtime's id.
+    /// The runtime's ID.
     pub id: String,
     /// The container's name in the pod (`io.kubernetes.container.name`).
     pub name: String,
@@ -200,7 +200,7 @@ pub struct ObservedContainer {
     pub restart_count: u32,
     /// `io.kubernetes.container.hash`, 0 where it cannot be read.
     pub hash: u32,
-    /// `io.kubernetes.pod.terminationGracePeriod`, in seconds, where it is given.
+    /// `io.kubernetes.pod.terminationGracePeriod`, in seconds, if present.
     pub grace_seconds: Option<i64>,
     /// `io.kubernetes.container.terminationMessagePath`
     pub termination_path: String,
@@ -208,51 +208,51 @@ pub struct ObservedContainer {
     pub created: Timestamp,
     /// What it does.
     pub state: ContainerState,
-    /// The image as asked for.
+    /// The image as requested.
     pub image: String,
     /// The runtime's image reference, as `PodStatus…imageID` shows it.
     pub image_ref: String,
-    /// The log file, absolute; empty where the runtime tells none.
+    /// The log file, absolute; empty if the runtime does not report one.
     pub log_path: String,
-    /// The resources that the runtime tells for it, where it does.
+    /// The resources that the runtime reports for it, if any.
     pub resources: Option<k8s_cri::v1::LinuxContainerResources>,
-    /// The user that its first process runs as, where the runtime tells it: uid, gid, supplemental groups.
+    /// The user of its first process, if the runtime reports it: uid, gid, supplemental groups.
     pub user: Option<(i64, i64, Vec<i64>)>,
-    /// What is to be done before it is stopped, as it was made (`io.kubernetes.container.preStopHandler`).
+    /// The pre-stop hook that it was created with (`io.kubernetes.container.preStopHandler`).
     pub pre_stop: Option<Hook>,
-    /// What its probes say; `None` while none has said anything.
+    /// Its probe results; `None` before the first result.
     pub health: Option<Box<Health>>,
 }
 
 impl ObservedContainer {
-    /// What the probe of that kind has come to.
+    /// The result of the probe of this kind.
     pub fn verdict(&self, kind: ProbeKind) -> Verdict {
         self.health
             .as_ref()
             .map_or(Verdict::Unknown, |health| health.get(kind).verdict)
     }
 
-    /// Whether it runs, and its startup probe, where it has one, has succeeded.
+    /// Whether it runs and its startup probe, if any, has succeeded.
     pub fn has_started(&self, container: &Container) -> bool {
         let is_asked = container.probes.startup.is_some();
         let runs = matches!(self.state, ContainerState::Running { .. });
         runs && (!is_asked || self.verdict(ProbeKind::Startup) == Verdict::Success)
     }
 
-    /// Whether it has started and its readiness probe, where it has one, says that it is ready.
+    /// Whether it has started and its readiness probe, if any, has succeeded.
     pub fn is_ready(&self, container: &Container) -> bool {
         let is_asked = container.probes.readiness.is_some();
         self.has_started(container) && (!is_asked || self.verdict(ProbeKind::Readiness) == Verdict::Success)
     }
 
-    /// The probe by whose failure it has to end.
+    /// The probe whose failure requires the container to stop.
     pub fn condemned_by(&self, container: &Container) -> Option<ProbeKind> {
         [ProbeKind::Liveness, ProbeKind::Startup]
             .into_iter()
             .find(|kind| container.probes.get(*kind).is_some() && self.verdict(*kind) == Verdict::Failure)
     }
 
-    /// Whether it runs, or may run for all the runtime knows.
+    /// Whether it runs, or may run as far as the runtime knows.
     pub fn may_run(&self) -> bool {
         matches!(
             self.state,
@@ -260,8 +260,8 @@ impl ObservedContainer {
         )
     }
 
-    /// Whether it ended in failure, or may have. One that was killed for want of memory has failed whatever its
-    /// code (`isInitContainerFailed` in `pkg/kubelet/kuberuntime/helpers.go`).
+    /// Whether it failed, or may have. An OOM-killed container has failed whatever its exit code
+    /// (`isInitContainerFailed` in `pkg/kubelet/kuberuntime/helpers.go`).
     pub fn has_failed(&self) -> bool {
         match &self.state {
             ContainerState::Exited { code, reason, .. } => *code != 0 || reason == "OOMKilled",
@@ -291,7 +291,7 @@ pub enum ContainerState {
     },
     /// Ended.
     Exited {
-        /// When it had started; `None` where it never did.
+        /// When it started; `None` if it never did.
         started: Option<Timestamp>,
         /// When it ended.
         finished: Timestamp,
@@ -304,7 +304,7 @@ pub enum ContainerState {
         /// The termination message read from its file or from the end of its log.
         termination_message: String,
     },
-    /// The runtime cannot tell.
+    /// The runtime does not know.
     Unknown,
 }
 
@@ -319,7 +319,7 @@ pub struct ObservedImage {
     pub digests: Vec<String>,
     /// Its size in bytes.
     pub size: u64,
-    /// Marked by the runtime as never to be collected (the sandbox image).
+    /// Pinned: the runtime must never garbage-collect it (the sandbox image).
     pub pinned: bool,
 }
 
@@ -355,7 +355,7 @@ mod tests {
             "nor of containers without a sandbox"
         );
         assert!(!is_static(&[("u1", vec![sandbox(&[(CONFIG_SOURCE, "api")])])]));
-        // Whoever writes this into a pod of the API server does not know its UID.
+        // An API pod that copies this annotation does not know the static pod's UID.
         assert!(!is_static(&[("u2", vec![of_file.clone()])]));
         let of_api = ("u2", vec![sandbox(&[])]);
         assert!(!is_static(&[("u1", vec![of_file]), of_api]), "one of both");

@@ -1,4 +1,4 @@
-//! Pods, a node and observations for tests: each the plainest of its kind, to be changed field by field.
+//! Pods, a node and observed states for tests: each is the simplest of its kind, to be changed field by field.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use super::pod::*;
 use super::resources::{Amounts, Bytes, MilliCpu, Qos, Resources, qos_class};
 use super::runtime::{ContainerState, ObservedContainer, ObservedName, ObservedPod, Sandbox};
 
-/// A moment so many seconds after the beginning of a test's time.
+/// The given number of seconds after the start of the test clock.
 pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::new(1_800_000_000 + seconds, 0).unwrap()
 }
@@ -150,8 +150,8 @@ impl Pod {
     }
 }
 
-/// What was recorded of a kubelet v1.36.2 in a scenario of that name: what it asked of the runtime, the events,
-/// and summaries of the statuses in order.
+/// The recording of a kubelet v1.36.2 in this scenario: its calls to the runtime, the events, and summaries of the
+/// statuses, in order.
 pub(crate) fn recording(name: &str) -> serde_json::Value {
     macro_rules! recorded {
         ($($known:literal)*) => {
@@ -271,7 +271,7 @@ pub(crate) fn exited(started: i64, finished: i64, code: i32) -> ContainerState {
     }
 }
 
-/// What exists of the sample pod; containers are given the newest first.
+/// The observed state of the sample pod; containers are given newest first.
 pub(crate) fn observed(sandboxes: Vec<Sandbox>, containers: Vec<ObservedContainer>) -> ObservedName {
     ObservedName {
         uids: [(

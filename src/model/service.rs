@@ -1,4 +1,4 @@
-//! Services, as far as the variables of containers tell of them.
+//! Services, as needed for the environment variables of containers.
 
 use std::collections::BTreeMap;
 
@@ -25,13 +25,13 @@ pub struct ServicePort {
 /// Services by name.
 pub type ByName = BTreeMap<String, Service>;
 
-/// What is known of the Services of the cluster.
+/// What is known about the Services of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Services {
-    /// There is no cluster.
+    /// The node has no cluster.
     #[default]
     NoCluster,
-    /// They were asked for and nothing is answered yet.
+    /// They were requested and there is no answer yet.
     Asked,
     /// They could not be read yet.
     Unread,
@@ -45,7 +45,7 @@ impl Services {
         matches!(self, Services::Known(_))
     }
 
-    /// Those of a namespace; none while they are not known.
+    /// The Services of a namespace; `None` while they are unknown.
     pub fn of_namespace(&self, namespace: &str) -> Option<&ByName> {
         match self {
             Services::Known(all) => all.get(namespace),

@@ -1,7 +1,7 @@
-//! The contract between `plan` and `act`: what is to be done, as values, and what came of it.
+//! The contract between `plan` and `act`: the steps to perform, as values, and their results.
 //!
-//! A plan leaves no choice to its execution. Ids born during execution (the sandbox just made, the container
-//! just created, the image's reference, the pod's address) are named symbolically and resolved by `act`.
+//! A plan leaves no decision to its execution. Values that arise during execution (the id of the new sandbox or
+//! container, the image's reference, the pod's address) are named symbolically and resolved by `act`.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -21,27 +21,28 @@ use super::registry::Credential;
 use super::resources::Bytes;
 use super::run_as::RunAs;
 
-/// What one pod needs now. Stages run one after the other, the steps of a stage at once. A failing step with
-/// the subject [`Subject::Pod`] ends the plan; one of a container ends only that container's later steps.
+/// What one pod needs now. Stages run in sequence, the steps of a stage concurrently. A failing step with the subject
+/// [`Subject::Pod`] ends the plan; a failing step of a container ends only that container's later steps.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Plan {
     /// The work.
     pub stages: Vec<Vec<Step>>,
-    /// When to plan again even if nothing changes.
+    /// When to plan again if nothing changes.
     pub wake_at: Option<Timestamp>,
     /// Whether the work waits for that of other pods.
     pub pace: Pace,
-    /// The pod is ended, and the grace is over then: what is begun is gone on with, unless the end is to come sooner.
+    /// The deadline of the pod's termination. A termination in progress continues, unless a later plan sets an earlier
+    /// deadline.
     pub ends: Option<Timestamp>,
 }
 
 /// Whether work waits for that of other pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Pace {
-    /// It is done in its turn: as many pods are worked on at once as the machine bears.
+    /// It waits for its turn; the number of pods worked on at once depends on the machine.
     #[default]
     InTurn,
-    /// It is done at once: others may wait for it.
+    /// It runs immediately, because other pods may wait for it.
     AtOnce,
 }
 
@@ -52,7 +53,7 @@ impl Plan {
     }
 }
 
-/// Whom a step is about, which decides what its failure stops.
+/// What a step is about, which decides what its failure stops.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Subject {
     /// The pod as a whole.
@@ -66,7 +67,7 @@ pub enum Subject {
 pub enum SandboxRef {
     /// One that exists.
     Id(String),
-    /// The one that this plan makes.
+    /// The one that this plan creates.
     Made,
 }
 
@@ -79,50 +80,50 @@ pub enum ContainerRef {
     Made,
 }
 
-/// One thing to do. Every step may be repeated: done twice it does no harm.
+/// One action. Every step is idempotent.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
-    /// Stop a running container: its hook first, then its turn, then SIGTERM (or the image's signal), after `grace`
-    /// SIGKILL. Hook and turn are part of the step, because what they take is taken from the grace.
+    /// Stop a running container: run its hook, wait for its turn, send SIGTERM (or the image's signal), and SIGKILL
+    /// after `grace`. Hook and turn are part of the step, because their time counts against the grace period.
     StopContainer {
         /// The container's name in the pod.
         container: String,
-        /// The runtime's id.
+        /// The runtime's ID.
         id: String,
         /// How long it may take.
         grace: Duration,
         /// The event's message: `Stopping container web`.
         message: String,
-        /// What is done before, for as long as the grace at most.
+        /// The hook to run first, for at most the grace period.
         pre_stop: Option<HookCall>,
-        /// The instances that are stopped in the same stage and whose end is waited for before the signal, for as long
-        /// as the grace at most.
+        /// The instances that are stopped in the same stage and must end before the signal is sent, for at most the
+        /// grace period.
         after: Vec<String>,
     },
     /// Remove a container that does not run, and its log files.
     RemoveContainer {
         /// The container's name in the pod.
         container: String,
-        /// The runtime's id.
+        /// The runtime's ID.
         id: String,
-        /// Its log file, rotated ones lie beside it; empty: nothing to remove.
+        /// Its log file, with rotated ones beside it; empty: nothing to remove.
         log: PathBuf,
         /// The link in the containers' log directory.
         link: Option<PathBuf>,
     },
-    /// Stop a sandbox: its network goes.
+    /// Stop a sandbox and tear down its network.
     StopSandbox {
-        /// The runtime's id.
+        /// The runtime's ID.
         id: String,
     },
     /// Remove a sandbox that is stopped.
     RemoveSandbox {
-        /// The runtime's id.
+        /// The runtime's ID.
         id: String,
     },
-    /// Unmount what lies below the pod's directory and remove it.
+    /// Unmount everything below the pod's directory and remove it.
     RemovePodDir {
-        /// The directory; beneath the pods directory, no link is followed out of it.
+        /// The directory, resolved beneath the pods directory; no link is followed out of it.
         dir: PathBuf,
     },
     /// Remove the pod's log directory.
@@ -135,9 +136,9 @@ pub enum Step {
         /// The cgroup.
         name: CgroupName,
     },
-    /// Make a cgroup with its parents and write its values.
+    /// Create a cgroup with its parents and write its values.
     EnsureCgroup(CgroupSetting),
-    /// Make the pod's directory with its parts (`containers`, `volumes`, `plugins`) and its log directory.
+    /// Create the pod's directory with its subdirectories (`containers`, `volumes`, `plugins`) and its log directory.
     EnsurePodDir {
         /// The directory.
         dir: PathBuf,
@@ -146,9 +147,9 @@ pub enum Step {
     },
     /// Make a volume.
     EnsureVolume(VolumeRequest),
-    /// Make and start the sandbox.
+    /// Create and start the sandbox.
     RunSandbox(Box<SandboxRequest>),
-    /// Have the image, by the policy.
+    /// Ensure that the image is present, by the pull policy.
     EnsureImage(ImageRequest),
     /// Write the file that containers see as /etc/hosts.
     WriteHosts(HostsFile),
@@ -160,22 +161,22 @@ pub enum Step {
         container: String,
         /// Which instance.
         which: ContainerRef,
-        /// The link to make in the containers' log directory: its path without the id and `.log`, to which
-        /// act appends `-<id>.log` (`<dir>/<pod>_<namespace>_<container>`), and the log file it points to.
+        /// The link to create in the containers' log directory: its path without the id and `.log`, to which `act`
+        /// appends `-<id>.log` (`<dir>/<pod>_<namespace>_<container>`), and the log file that it points to.
         link: Option<(PathBuf, PathBuf)>,
     },
-    /// Do what is to be done after a container's start; if that fails, the container is stopped.
+    /// Run the post-start hook; if it fails, the container is stopped.
     PostStart(Box<PostStart>),
-    /// Keep what the pod's end has to know of it.
+    /// Write the pod's checkpoint.
     KeepCheckpoint(Box<CheckpointRecord>),
-    /// Keep what the pod was allotted.
+    /// Write the pod's allocation.
     KeepAllocation(Box<AllocationRecord>),
-    /// Put what the pod was allotted anew into force.
+    /// Actuate a resize of the pod.
     Resize(Box<ResizeRequest>),
 }
 
 impl Step {
-    /// Whom it is about.
+    /// What it is about.
     pub fn subject(&self) -> Subject {
         match self {
             Step::StopContainer { container, .. }
@@ -249,59 +250,59 @@ pub mod verb {
     /// [`super::Step::PostStart`]
     pub const POST_START: &str = "post-start hook";
     /// [`super::Step::KeepCheckpoint`]
-    pub const KEEP_CHECKPOINT: &str = "keep checkpoint";
+    pub const KEEP_CHECKPOINT: &str = "write checkpoint";
     /// [`super::Step::KeepAllocation`]
-    pub const KEEP_ALLOCATION: &str = "keep allocation";
+    pub const KEEP_ALLOCATION: &str = "write allocation";
     /// [`super::Step::Resize`]
     pub const RESIZE: &str = "resize";
 }
 
-/// What a pod's end has to know of it, to be kept.
+/// A checkpoint to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckpointRecord {
     /// The file.
     pub path: PathBuf,
-    /// What is kept.
+    /// The recorded state.
     pub checkpoint: Checkpoint,
-    /// What becomes of the plan where it cannot be kept.
+    /// What happens to the plan if the file cannot be written.
     pub if_not: IfNotKept,
 }
 
-/// What becomes of a plan whose checkpoint cannot be kept.
+/// What happens to a plan whose checkpoint cannot be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IfNotKept {
-    /// It goes on: the checkpoint is missed only by an agent that did not see the pod's definition.
+    /// It continues: only an agent that did not see the pod's definition misses the checkpoint.
     GoOn,
     /// It fails.
     Fail,
 }
 
-/// What a pod was allotted, to be kept.
+/// An allocation to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AllocationRecord {
     /// The file.
     pub path: PathBuf,
-    /// What is kept.
+    /// The recorded state.
     pub allocation: Allocation,
     /// Why.
     pub occasion: Occasion,
 }
 
-/// Why an allocation is kept.
+/// Why an allocation is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Occasion {
-    /// The pod is taken on, with what it asks for.
+    /// The pod is admitted, with what it requests.
     Begun,
-    /// It gets something else from now on.
+    /// A resize was allocated.
     Resized,
-    /// Instances of its containers have got what was allotted, or are gone.
+    /// Instances of its containers were resized, or are gone.
     Actuated,
 }
 
-/// What has to be changed, in this order; the first that fails ends it.
+/// The changes to make, in this order; the first failure ends the step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ResizeRequest {
-    /// Limits that may not be set below what is in use, looked at before anything is changed.
+    /// Limits that must not be set below the current usage; checked before anything is changed.
     pub floors: Vec<Floor>,
     /// The changes.
     pub changes: Vec<Change>,
@@ -310,22 +311,22 @@ pub struct ResizeRequest {
 /// A limit of memory that is lowered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Floor {
-    /// Whose it is.
+    /// Its owner.
     pub of: Usage,
     /// What it will be, in bytes.
     pub limit: i64,
 }
 
-/// Whose use of memory is looked at.
+/// Whose memory usage is checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Usage {
-    /// All that is in this cgroup.
+    /// Everything in this cgroup.
     Pod(CgroupName),
     /// One container.
     Container {
         /// Its name in the pod.
         name: String,
-        /// The runtime's id.
+        /// The runtime's ID.
         id: String,
     },
 }
@@ -337,7 +338,7 @@ pub enum Change {
     Pod(CgroupSetting),
     /// Of a container.
     Container {
-        /// The runtime's id.
+        /// The runtime's ID.
         id: String,
         /// All of its resources.
         resources: Box<LinuxContainerResources>,
@@ -349,7 +350,7 @@ pub enum Change {
 pub struct HookCall {
     /// What to do.
     pub hook: Hook,
-    /// Whom a GET is sent to that names no host.
+    /// The host that a GET without a host is sent to.
     pub host: HookHost,
 }
 
@@ -358,11 +359,11 @@ pub struct HookCall {
 pub enum HookHost {
     /// At that address.
     At(IpAddr),
-    /// At the address of that sandbox, which is not known yet.
+    /// At the address of this sandbox, which is not known yet.
     OfSandbox(SandboxRef),
 }
 
-/// What is to be done after a container's start.
+/// A post-start hook.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PostStart {
     /// The container's name in the pod.
@@ -373,13 +374,13 @@ pub struct PostStart {
     pub pod: String,
     /// What to do.
     pub call: HookCall,
-    /// The grace of the stop that a failure brings.
+    /// The grace period of the stop after a failure.
     pub grace: Duration,
-    /// What is done before that stop.
+    /// The pre-stop hook of that stop.
     pub pre_stop: Option<Hook>,
 }
 
-/// A cgroup with its values. `None`: the value is left as it is.
+/// A cgroup with its values. `None`: the value is not changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CgroupSetting {
     /// The cgroup.
@@ -433,47 +434,47 @@ pub enum VolumeKind {
         /// The group that owns it (`fsGroup`).
         group: Option<i64>,
     },
-    /// A path of the host that is checked, or made.
+    /// A path of the host that is checked or created.
     HostPath {
         /// Where.
         path: PathBuf,
         /// What must be there.
         kind: HostPathKind,
     },
-    /// Files that are made, or brought up to date, all at once.
+    /// Files that are created or updated, all at once.
     Files {
         /// Where.
         path: PathBuf,
-        /// Not on a disk but on a tmpfs, and of which size.
+        /// `Some`: on a tmpfs instead of a disk, with its size.
         tmpfs: Option<Option<Bytes>>,
         /// The group that owns it (`fsGroup`).
         group: Option<i64>,
         /// The files.
         files: Arc<Payload>,
     },
-    /// One that cannot be made, and why; told like a failure to make it.
+    /// A volume that cannot be made, and why; reported like a failure to make it.
     Missing {
         /// `configmap "a" not found`
         message: String,
     },
 }
 
-/// Stands in the texts of a [`ContainerRequest`] for the address of the sandbox that the plan makes: no
-/// environment and no path can have a NUL.
+/// A placeholder in the texts of a [`ContainerRequest`] for the address of the sandbox that the plan creates. No
+/// environment variable and no path can contain a NUL.
 pub const POD_IP: &str = "\0podIP\0";
-/// The same for all its addresses, with commas between them.
+/// The same for all its addresses, separated by commas.
 pub const POD_IPS: &str = "\0podIPs\0";
 
-/// A part of a volume that is mounted at a place of its own before a container is created.
+/// A part of a volume that is mounted separately before a container is created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubPathMount {
     /// The volume's name in the pod.
     pub volume: String,
-    /// Where the volume lies.
+    /// Where the volume is.
     pub root: PathBuf,
-    /// The part, relative; not to be followed out of `root`. A directory that is missing is made.
+    /// The part, relative; resolved beneath `root`. A missing directory is created.
     pub path: String,
-    /// Where it is mounted, anew each time; it is among the container's mounts.
+    /// Where it is mounted, each time afresh; it is among the container's mounts.
     pub target: PathBuf,
 }
 
@@ -482,24 +483,24 @@ pub struct SubPathMount {
 pub struct SandboxRequest {
     /// The request.
     pub config: PodSandboxConfig,
-    /// Which of the runtime's handlers makes it, empty for the default one; or why that is not known, told like a
-    /// failure to make it.
+    /// The runtime handler for the sandbox, empty for the default one; or why it is unknown, reported like a failure to
+    /// create the sandbox.
     pub handler: Result<String, String>,
 }
 
-/// An image to have.
+/// An image to ensure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageRequest {
-    /// The container that wants it.
+    /// The container that needs it.
     pub container: String,
     /// The image as the manifest writes it.
     pub image: String,
     /// When to pull.
     pub pull: PullPolicy,
-    /// What the pod has to show the registry, in the order in which it is tried, before what the node has; or why
-    /// that cannot be told.
+    /// The pod's registry credentials, in the order in which they are tried, before the node's own; or why they cannot
+    /// be determined.
     pub credentials: Result<Vec<Credential>, String>,
-    /// What the container says about its user, which decides whether it may be created from the image.
+    /// The container's user settings, which decide whether it may be created from the image.
     pub run_as: RunAs,
 }
 
@@ -508,34 +509,34 @@ pub struct ImageRequest {
 pub struct HostsFile {
     /// Where it is written.
     pub path: PathBuf,
-    /// With the host's network: the host's own file is the beginning.
+    /// For a pod with the host's network: the file starts with the host's own /etc/hosts.
     pub host_network: bool,
     /// The pod's host name.
     pub hostname: String,
-    /// The pod's domain (`<subdomain>.<namespace>.svc.<cluster domain>`), where it has one.
+    /// The pod's domain (`<subdomain>.<namespace>.svc.<cluster domain>`), if it has one.
     pub domain: Option<String>,
     /// `hostAliases`
     pub aliases: Vec<HostAlias>,
-    /// The sandbox's addresses where it exists already; else those of the sandbox that this plan makes.
+    /// The sandbox's addresses if it exists; if empty, those of the sandbox that this plan creates.
     pub ips: Vec<IpAddr>,
 }
 
-/// A container to create. Printing it does not show its environment, which may have been a Secret.
+/// A container to create. Printing it does not show its environment, which may come from a Secret.
 #[derive(Clone, PartialEq)]
 pub struct ContainerRequest {
     /// Its name in the pod.
     pub container: String,
     /// The sandbox it goes into.
     pub sandbox: SandboxRef,
-    /// The sandbox's configuration, which the runtime wants to be told again.
+    /// The sandbox's configuration, which CRI requires again.
     pub sandbox_config: Arc<PodSandboxConfig>,
-    /// The request; its image is filled in with the reference that the image step found.
+    /// The request; its image is replaced by the reference that the image step returned.
     pub config: ContainerConfig,
-    /// The file for the termination message, to be made empty with mode 0666 before; it is among the mounts.
+    /// The file for the termination message, created empty with mode 0666 before; it is among the mounts.
     pub termination_file: Option<PathBuf>,
     /// The parts of volumes that it mounts.
     pub sub_paths: Vec<SubPathMount>,
-    /// Why it cannot be created, where `plan` found that out; told like a failure to create it.
+    /// Why it cannot be created, if `plan` found that out; reported like a failure to create it.
     pub refusal: Option<String>,
 }
 
@@ -551,10 +552,10 @@ impl std::fmt::Debug for ContainerRequest {
     }
 }
 
-/// What came of one step.
+/// The result of one step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StepReport {
-    /// Whom it was about.
+    /// What it was about.
     pub subject: Subject,
     /// [`Step::verb`].
     pub verb: &'static str,
@@ -562,29 +563,29 @@ pub struct StepReport {
     pub began: Timestamp,
     /// How long it took.
     pub took: Duration,
-    /// What came of it.
+    /// The result.
     pub result: Result<Done, StepError>,
 }
 
-/// What a finished step tells.
+/// What a finished step returns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Done {
-    /// No more than that it is done.
+    /// Nothing but success.
     Plainly,
     /// The image was there already.
     ImagePresent {
-        /// As asked for.
+        /// As requested.
         image: String,
     },
     /// The image was pulled.
     ImagePulled {
-        /// As asked for.
+        /// As requested.
         image: String,
         /// Bytes of the image.
         size: u64,
         /// How long the pull itself took.
         pull: Duration,
-        /// How long it took with waiting for other pulls.
+        /// How long it took, including the wait for other pulls.
         waited: Duration,
     },
     /// A sandbox was made.
@@ -597,48 +598,48 @@ pub enum Done {
         /// Its id.
         id: String,
     },
-    /// The files of a volume are these now.
+    /// The files of a volume were written.
     Written {
         /// The volume's name in the pod.
         volume: String,
         /// The files.
         files: Arc<Payload>,
     },
-    /// What the pod was allotted is kept.
+    /// The pod's allocation was written.
     Kept {
         /// What it is.
         allocation: Box<Allocation>,
         /// Why.
         occasion: Occasion,
     },
-    /// A container was asked to stop.
+    /// The container was sent its stop signal.
     Stopped {
-        /// What became of the hook before.
+        /// The result of the pre-stop hook.
         hook: HookResult,
     },
 }
 
-/// Something that may take long begins. It is reported at once, as the kubelet does, and not with what came of it.
+/// The start of an action that may take long. It is reported immediately, as the kubelet does, and not with the result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Beginning {
-    /// The pod that it is done for.
+    /// The pod.
     pub pod: PodName,
     /// Its UID.
     pub uid: PodUid,
     /// The container's name in the pod.
     pub container: String,
-    /// When it begins.
+    /// When it starts.
     pub at: Timestamp,
     /// What it is.
     pub what: Lengthy,
 }
 
-/// What is reported when it begins.
+/// An action whose start is reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lengthy {
     /// An image is pulled.
     Pull {
-        /// As asked for.
+        /// As requested.
         image: String,
     },
     /// A container is stopped.
@@ -646,16 +647,16 @@ pub enum Lengthy {
         /// The event's message: `Stopping container web`.
         message: String,
     },
-    /// A container is stopped because its hook after the start has failed.
+    /// A container is stopped because its post-start hook failed.
     StopAfterFailedHook,
 }
 
-/// What became of a hook that does not decide about its step.
+/// The result of a hook that does not decide the result of its step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HookResult {
-    /// It did its work, or there was none.
+    /// It succeeded, or there was none.
     Done,
-    /// It failed, or was not done when the grace was over.
+    /// It failed, or had not ended when the grace period was over.
     Failed,
 }
 
@@ -666,19 +667,19 @@ pub struct StepError {
     pub reason: &'static str,
     /// The message as a container's waiting state shows it.
     pub message: String,
-    /// The runtime could not be reached at all: no back-off is counted, it is tried again when it answers.
+    /// The runtime could not be reached at all: no back-off applies, and the step is retried when the runtime answers.
     pub unreachable: bool,
 }
 
-/// What came of a plan.
+/// The result of a plan.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
     /// The pod.
     pub pod: PodName,
-    /// The UID that the plan was made for, or whose remains were removed.
+    /// The UID that the plan was made for, or whose leftovers were removed.
     pub uid: PodUid,
     /// When the last step ended.
     pub at: Timestamp,
-    /// Each step that was begun, in the order in which they ended.
+    /// Each step that was started, in the order in which they ended.
     pub steps: Vec<StepReport>,
 }

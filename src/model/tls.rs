@@ -1,6 +1,6 @@
-//! What the node's port offers to agree on: versions of TLS, cipher suites, key exchanges.
+//! The TLS settings of the node's port: versions, cipher suites, key exchanges.
 
-/// A version of TLS that the port may speak. Older ones are not offered by anybody's wish.
+/// A version of TLS that the port may use. Older ones are never offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum TlsVersion {
     /// TLS 1.2
@@ -10,7 +10,7 @@ pub enum TlsVersion {
     Tls13,
 }
 
-/// A cipher suite of TLS 1.2. Those of TLS 1.3 cannot be chosen, as in Go.
+/// A cipher suite of TLS 1.2. Those of TLS 1.3 cannot be configured, as in Go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)] // the names are the registry's, and so is what they mean
 pub enum CipherSuite {
@@ -38,7 +38,7 @@ pub enum Curve {
 pub struct TlsOffer {
     /// The oldest version.
     pub minimum: TlsVersion,
-    /// Of TLS 1.2 these alone; `None`: all. With none of them nobody agrees on TLS 1.2.
+    /// The cipher suites of TLS 1.2; `None`: all. An empty list disables TLS 1.2.
     pub suites: Option<Vec<CipherSuite>>,
     /// These alone; `None`: all.
     pub curves: Option<Vec<Curve>>,

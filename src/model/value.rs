@@ -1,4 +1,4 @@
-//! What a pod's environment and volumes take their values from.
+//! The sources of values for a pod's environment and volumes.
 
 use super::object::{ObjectKind, TrustAnchors};
 use super::resources::Bytes;
@@ -16,9 +16,9 @@ pub enum Field {
     Label(String),
     /// `metadata.annotations['key']`
     Annotation(String),
-    /// `metadata.labels`, one a line; volumes only.
+    /// `metadata.labels`, one per line; volumes only.
     Labels,
-    /// `metadata.annotations`, one a line; volumes only.
+    /// `metadata.annotations`, one per line; volumes only.
     Annotations,
     /// `spec.nodeName`; this one and those below: the environment only.
     NodeName,
@@ -26,18 +26,18 @@ pub enum Field {
     ServiceAccount,
     /// `status.hostIP`
     HostIp,
-    /// `status.hostIPs`, with commas between them.
+    /// `status.hostIPs`, separated by commas.
     HostIps,
-    /// `status.podIP`, known when the sandbox is there.
+    /// `status.podIP`, known once the sandbox exists.
     PodIp,
-    /// `status.podIPs`, with commas between them.
+    /// `status.podIPs`, separated by commas.
     PodIps,
 }
 
-/// Which side of a container's resources.
+/// Requests or limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bound {
-    /// `limits`; of what is not limited, what the node can give.
+    /// `limits`; without a limit, the node's allocatable amount.
     Limits,
     /// `requests`
     Requests,
@@ -59,13 +59,13 @@ pub enum Resource {
 /// An amount of a container's resources, divided and rounded up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResourceField {
-    /// The container; `None`: the one whose environment it is.
+    /// The container; `None`: the one that the variable belongs to.
     pub container: Option<String>,
     /// The side.
     pub bound: Bound,
     /// The resource.
     pub resource: Resource,
-    /// What it is divided by: thousandths of a core, or bytes. At least 1.
+    /// The divisor: thousandths of a core, or bytes. At least 1.
     pub divisor: i64,
 }
 
@@ -86,7 +86,7 @@ pub enum EnvValue {
         name: String,
         /// The key.
         key: String,
-        /// Without it the variable is left out.
+        /// Whether the source may be missing; the variable is then omitted.
         optional: bool,
     },
 }
@@ -104,7 +104,7 @@ pub struct EnvFrom {
     pub optional: bool,
 }
 
-/// Which kind of volume projected files are: it tells the directory, and whether they may lie on a disk.
+/// The volume type of projected files: it decides the directory, and whether the files may be on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Projection {
     /// `configMap`
@@ -126,7 +126,7 @@ pub enum FileSource {
         kind: ObjectKind,
         /// The name, in the pod's namespace.
         name: String,
-        /// These keys only; empty: each is a file of its name.
+        /// Only these keys; empty: each key becomes a file of its name.
         items: Vec<KeyFile>,
         /// The object, or a key of it, may be missing.
         optional: bool,
@@ -144,7 +144,7 @@ pub enum FileSource {
 pub struct AnchorsFile {
     /// Which.
     pub anchors: TrustAnchors,
-    /// There may be none: the file is empty then.
+    /// There may be none; the file is then empty.
     pub optional: bool,
     /// The file, relative, without `..`.
     pub path: String,
@@ -153,9 +153,9 @@ pub struct AnchorsFile {
 /// A token as a file (`serviceAccountToken`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenFile {
-    /// Who will be shown it; `None`: the API server.
+    /// The audience; `None`: the API server.
     pub audience: Option<String>,
-    /// How long it shall be valid.
+    /// The requested validity in seconds.
     pub seconds: i64,
     /// The file, relative, without `..`.
     pub path: String,
@@ -168,7 +168,7 @@ pub struct KeyFile {
     pub key: String,
     /// The file, relative, without `..`.
     pub path: String,
-    /// Its permissions, where not the volume's.
+    /// Its permissions, if they differ from the volume's.
     pub mode: Option<u32>,
 }
 
@@ -177,7 +177,7 @@ pub struct KeyFile {
 pub struct DownwardFile {
     /// The file, relative, without `..`.
     pub path: String,
-    /// Its permissions, where not the volume's.
+    /// Its permissions, if they differ from the volume's.
     pub mode: Option<u32>,
     /// The value.
     pub value: DownwardValue,
@@ -192,7 +192,7 @@ pub enum DownwardValue {
     Resource(ResourceField),
 }
 
-/// The part of a volume that is mounted.
+/// The part of a volume to mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SubPath {
     /// `subPath`

@@ -1,18 +1,19 @@
-//! The CNI configuration: ours, and whose else is there (CNI specification 1.0.0, *Network configuration format*).
+//! The CNI configuration: gantry's own and those of other plugins (CNI specification 1.0.0, *Network configuration
+//! format*).
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use ipnet::Ipv4Net;
 
-/// The name of our file.
+/// The name of gantry's file.
 pub const FILE: &str = "10-gantry.conflist";
-/// The name of our network, and of its directory in host-local's store.
+/// The name of gantry's network, and of its directory in host-local's store.
 pub const NETWORK: &str = "gantry";
 /// The bridge that pods are attached to.
 pub const BRIDGE: &str = "gantry0";
 
-/// Our configuration for a subnet.
+/// Gantry's configuration for a subnet.
 pub fn render(subnet: Ipv4Net, data_dir: &Path) -> String {
     let configuration = serde_json::json!({
         "cniVersion": "1.0.0",
@@ -39,7 +40,7 @@ pub fn render(subnet: Ipv4Net, data_dir: &Path) -> String {
     text
 }
 
-/// The subnet that a configuration of ours states.
+/// The subnet in gantry's own configuration.
 pub fn subnet_of(text: &str) -> Option<Ipv4Net> {
     let value: serde_json::Value = serde_json::from_str(text).ok()?;
     value
@@ -49,8 +50,8 @@ pub fn subnet_of(text: &str) -> Option<Ipv4Net> {
         .ok()
 }
 
-/// Configurations that are not ours, in the order in which the runtime reads them: `.conf`, `.conflist` and
-/// `.json` files. A missing directory has none.
+/// Configurations of other plugins, in the order in which the runtime reads them: `.conf`, `.conflist` and `.json`
+/// files. None if the directory is missing.
 pub fn foreign(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = match std::fs::read_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

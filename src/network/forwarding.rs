@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::conflist;
 
-/// How often the host's firewall is looked at.
+/// How often the host's firewall is checked.
 const LOOK_AT_FIREWALL: Duration = Duration::from_secs(60);
 
 /// Routing between devices, without which no packet leaves a pod's network (kernel: *ip-sysctl*).
@@ -40,8 +40,8 @@ fn kept(state_dir: &Path) -> PathBuf {
     state_dir.join(BEFORE)
 }
 
-/// Lets packets of the pods through where the host's own firewall drops what it forwards, now and again later:
-/// another program (Docker does) may close it at any time. Runs until cancelled.
+/// Accepts forwarded packets of the pods if the host's firewall drops them, now and periodically: another program
+/// (Docker does) may close it at any time. Runs until canceled.
 pub(super) async fn keep_open(cancel: CancellationToken) {
     let mut told = Vec::new();
     let mut tick = tokio::time::interval(LOOK_AT_FIREWALL);
@@ -57,21 +57,21 @@ pub(super) async fn keep_open(cancel: CancellationToken) {
                 for chain in forwarding.opened {
                     tracing::info!(
                         chain,
-                        "the firewall dropped what it forwards: the pods' packets are let through"
+                        "the firewall dropped forwarded packets; pod traffic is now accepted"
                     );
                 }
                 if forwarding.closed != told && !forwarding.closed.is_empty() {
                     tracing::warn!(
                         chains = ?forwarding.closed,
-                        "these firewall chains drop what they forward: pods may not reach the outside until they accept \
-                         packets from and to {}",
+                        "these firewall chains drop forwarded packets; pods may not reach the outside until the \
+                         chains accept packets from and to {}",
                         conflist::BRIDGE
                     );
                 }
                 told = forwarding.closed;
             }
             Err(error) => {
-                tracing::warn!(%error, "the firewall cannot be read: pods may not reach the outside")
+                tracing::warn!(%error, "cannot read the firewall; pods may not reach the outside")
             }
         }
     }

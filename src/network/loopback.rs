@@ -1,8 +1,8 @@
-//! Keeps the host's loopback to the host, whoever else connects pods and whoever flushes rules: the rule of
-//! [`gantry_cni::loopback_guard`] stands before anything else is done, and is set again when it is gone.
+//! Protects the host's loopback, whatever connects pods and whatever flushes rules: the rule of
+//! [`gantry_cni::loopback_guard`] is set before anything else is done, and set again when it is gone.
 //!
-//! The kubelet looks once a minute (its canary, pkg/util/iptables/iptables.go `Monitor`). Here the kernel announces each
-//! change of rules, and the look once a minute is for announcements that were lost.
+//! The kubelet checks once a minute (its canary, pkg/util/iptables/iptables.go `Monitor`). Here the kernel announces
+//! each change of rules, and the check once a minute is for lost announcements.
 
 use std::time::Duration;
 
@@ -11,29 +11,29 @@ use tokio_util::sync::CancellationToken;
 
 use gantry_cni::loopback_guard::{self, News};
 
-/// How often the rule is looked at though nothing was announced.
+/// How often the rule is checked without an announcement.
 const LOOK: Duration = Duration::from_secs(60);
-/// Between two looks: another program that takes the rule away as often as it is set must not take a processor.
+/// The pause between two checks: a program that keeps removing the rule must not cost a whole processor.
 const REST: Duration = Duration::from_millis(10);
 
-/// Sets the rule. A failure is logged and no reason not to start: [`keep`] tries again.
+/// Sets the rule. A failure is logged and does not prevent the start: [`keep`] retries.
 pub(super) async fn stand() {
     look(&mut false, false).await;
 }
 
-/// Takes the rule away where the configuration does not want it (`makeIPTablesUtilChains: false`).
+/// Removes the rule if the configuration disables it (`makeIPTablesUtilChains: false`).
 pub(super) async fn fall() {
     let removed = tokio::task::spawn_blocking(loopback_guard::remove).await;
     if let Err(error) = removed.expect("talking to the kernel does not panic") {
-        tracing::warn!(%error, "the rule that guards the host's loopback is still there");
+        tracing::warn!(%error, "cannot remove the rule that guards the host's loopback");
     }
 }
 
-/// Looks after the rule until cancelled.
+/// Watches the rule until canceled.
 pub(super) async fn keep(cancel: CancellationToken) {
     let mut news = listen();
     if let Err(error) = &news {
-        tracing::warn!(%error, "changes of the firewall are noticed once a minute only");
+        tracing::warn!(%error, "cannot watch the firewall; checking the rule once a minute");
     }
     let mut failed = false;
     loop {
@@ -65,7 +65,7 @@ fn listen() -> std::io::Result<AsyncFd<News>> {
     registered.map_err(Into::into)
 }
 
-/// Waits until a change of our table was announced, or may have been.
+/// Waits until a change of gantry's table was announced, or may have been.
 async fn concerns(news: &mut AsyncFd<News>) {
     loop {
         let Ok(mut ready) = news.readable().await else {
@@ -78,14 +78,14 @@ async fn concerns(news: &mut AsyncFd<News>) {
             Ok(false) => {}
             Ok(true) => return,
             Err(error) => {
-                tracing::warn!(%error, "changes of the firewall cannot be read: the rules are looked at instead");
+                tracing::warn!(%error, "cannot read firewall changes; checking the rule instead");
                 return;
             }
         }
     }
 }
 
-/// Sets the rule where it is not there. A failure is logged when it begins.
+/// Sets the rule if it is missing. A failure is logged when it starts.
 async fn look(failed: &mut bool, was_there: bool) {
     let set = tokio::task::spawn_blocking(loopback_guard::ensure).await;
     match set.expect("talking to the kernel does not panic") {
@@ -93,7 +93,7 @@ async fn look(failed: &mut bool, was_there: bool) {
             if set && was_there {
                 tracing::warn!(
                     table = loopback_guard::TABLE,
-                    "another program removed the rule that guards the host's loopback: it is set again"
+                    "another program removed the rule that guards the host's loopback; the rule was restored"
                 );
             }
             *failed = false;
@@ -102,8 +102,8 @@ async fn look(failed: &mut bool, was_there: bool) {
             if !*failed {
                 tracing::warn!(
                     %error,
-                    "the host's loopback is not guarded: where route_localnet is set, pods and neighbours reach what \
-                     listens on 127.0.0.1"
+                    "cannot guard the host's loopback; if route_localnet is set, pods and neighbors can reach \
+                     services on 127.0.0.1"
                 );
             }
             *failed = true;

@@ -10,7 +10,7 @@ use super::set_up::{self, Network, NetworkError, NetworkSettings};
 use super::{forwarding, loopback, subnet};
 use crate::model::api::ApiNode;
 
-/// How soon a subnet that could not be set up is tried again: a route in its way may go.
+/// How soon a subnet that could not be set up is retried: a conflicting route may go away.
 const AGAIN: Duration = Duration::from_secs(30);
 
 /// Who connects the pods.
@@ -49,7 +49,7 @@ pub struct Loop {
 
 /// Does what must stand before the first pod starts.
 pub async fn begin(inputs: Inputs) -> Result<Loop, NetworkError> {
-    // Before anything can listen to a pod, whoever connects it.
+    // The guard is in place before any pod is connected, whatever connects it.
     match inputs.guards_loopback {
         true => loopback::stand().await,
         false => loopback::fall().await,
@@ -58,7 +58,7 @@ pub async fn begin(inputs: Inputs) -> Result<Loop, NetworkError> {
         Connects::Another => {
             if set_up::give_way(&inputs.settings.conf_dir)? {
                 tracing::info!(
-                    "from now on the cluster's plugin connects pods: our configuration is taken away"
+                    "the cluster's network plugin connects pods from now on; removed gantry's CNI configuration"
                 );
             }
             false
@@ -102,22 +102,22 @@ impl Loop {
     }
 }
 
-/// Ours, or `None` where it is another one's.
+/// The settings of gantry's own network; `None` if another network is used.
 async fn set_up(settings: &NetworkSettings) -> Result<Option<IpNet>, NetworkError> {
     match set_up::set_up(settings).await? {
         Network::Ours(subnet) => {
-            tracing::info!(%subnet, "pods get addresses of this subnet");
+            tracing::info!(%subnet, "pods get addresses from this subnet");
             Ok(Some(subnet.into()))
         }
         Network::Foreign(path) => {
-            tracing::info!(configuration = %path.display(), "pods are on the network that this file describes");
+            tracing::info!(configuration = %path.display(), "pods use the network of this CNI configuration");
             Ok(None)
         }
     }
 }
 
-/// Sets the network up with the subnet that the cluster gives the node. Until then, and where it gives none, the node
-/// is not ready, as with a plugin that is not installed.
+/// Sets up the network with the subnet that the cluster assigns to the node. Until then, and if it assigns none, the
+/// node is not ready, as without an installed plugin.
 async fn follow(
     mut settings: NetworkSettings,
     mut node: watch::Receiver<ApiNode>,
@@ -129,7 +129,7 @@ async fn follow(
         let given: Option<Ipv4Net> = subnet::given(&node.borrow_and_update());
         let mut failed = false;
         if let Some(asked) = given.filter(|_| given != told) {
-            // The cluster's range may be any.
+            // The cluster's range is not restricted.
             if !settings.network.contains(&asked) {
                 settings.network = asked;
             }
@@ -141,11 +141,12 @@ async fn follow(
                 }
                 Err(error) => {
                     failed = true;
-                    tracing::warn!(subnet = %asked, %error, "the subnet that the cluster gives this node cannot be used: tried again");
+                    tracing::warn!(subnet = %asked, %error, "cannot use the subnet that the cluster assigned to \
+                     this node; retrying");
                 }
             }
         }
-        // Every arm may be cancelled: a watch keeps what was not taken.
+        // Every arm is cancel-safe: a watch keeps what was not taken.
         tokio::select! {
             () = cancel.cancelled() => return,
             Ok(()) = node.changed() => {}

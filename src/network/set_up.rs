@@ -18,46 +18,46 @@ pub enum NetworkError {
     /// No subnet.
     #[error(transparent)]
     Subnet(#[from] SubnetError),
-    /// The kernel does not tell its routes.
-    #[error("the kernel does not tell this host's routes")]
+    /// The host's routes cannot be read.
+    #[error("cannot read this host's routes")]
     Routes(#[source] io::Error),
     /// A file cannot be read or written.
     #[error("cannot {doing} {}", path.display())]
     File {
-        /// What was tried: `read`, `write`, `remove`.
+        /// The operation: `read`, `write`, `remove`.
         doing: &'static str,
         /// Which file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// What the network needs to know.
+/// The network's settings.
 #[derive(Debug, Clone)]
 pub struct NetworkSettings {
     /// The pod network that the node's subnet is taken from.
     pub network: Ipv4Net,
-    /// The subnet asked for.
+    /// The requested subnet.
     pub subnet: Option<Ipv4Net>,
     /// The directory of CNI configurations.
     pub conf_dir: PathBuf,
     /// host-local's store.
     pub data_dir: PathBuf,
-    /// Where it is kept what forwarding was before.
+    /// The file that saves the former forwarding setting.
     pub state_dir: PathBuf,
 }
 
-/// Whose network the pods are on.
+/// Which network connects the pods.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Network {
-    /// Ours, with this subnet.
+    /// Gantry's own, with this subnet.
     Ours(Ipv4Net),
-    /// Another one's, by this configuration.
+    /// Another plugin's, with this configuration.
     Foreign(PathBuf),
 }
 
-/// Sets the network up, or finds that another one is there.
+/// Sets the network up, or finds that another one is configured.
 pub(super) async fn set_up(settings: &NetworkSettings) -> Result<Network, NetworkError> {
     let file = |doing, path: &Path| {
         let path = path.to_owned();
@@ -66,7 +66,7 @@ pub(super) async fn set_up(settings: &NetworkSettings) -> Result<Network, Networ
     let ours = settings.conf_dir.join(conflist::FILE);
     let foreign = conflist::foreign(&settings.conf_dir).map_err(file("read", &settings.conf_dir))?;
     if let Some(other) = foreign.into_iter().next() {
-        // Two configurations would leave it to their names which one wins.
+        // With two configurations their file names would decide which one wins.
         remove_if_there(&ours).map_err(file("remove", &ours))?;
         return Ok(Network::Foreign(other));
     }
@@ -92,7 +92,7 @@ pub(super) async fn set_up(settings: &NetworkSettings) -> Result<Network, Networ
     Ok(Network::Ours(chosen))
 }
 
-/// Takes our configuration away: from now on another plugin connects the pods. Whether there was one.
+/// Removes gantry's CNI configuration: from now on another plugin connects the pods. Returns whether there was one.
 pub(super) fn give_way(conf_dir: &Path) -> Result<bool, NetworkError> {
     let ours = conf_dir.join(conflist::FILE);
     let was_there = ours.exists();
@@ -104,7 +104,7 @@ pub(super) fn give_way(conf_dir: &Path) -> Result<bool, NetworkError> {
     Ok(was_there)
 }
 
-/// Undoes [`set_up`]: the configuration and the changed setting; what the plugins made is theirs to remove.
+/// Undoes [`set_up`]: the configuration and the changed setting; the plugins remove what they created.
 pub fn tear_down(conf_dir: &Path, state_dir: &Path) -> Result<(), NetworkError> {
     give_way(conf_dir)?;
     forwarding::restore(state_dir).map_err(|source| NetworkError::File {
@@ -121,7 +121,7 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Writes a file so that a reader sees all of it or none: the runtime watches the directory.
+/// Writes a file atomically: the runtime watches the directory.
 fn write_whole(path: &Path, text: &str) -> io::Result<()> {
     if let Some(directory) = path.parent() {
         std::fs::create_dir_all(directory)?;

@@ -1,4 +1,4 @@
-//! Which part of the pod network this node gives its pods. Pure.
+//! Which part of the pod network this node uses for its pods. Pure.
 
 use ipnet::Ipv4Net;
 
@@ -7,46 +7,45 @@ use crate::model::api::ApiNode;
 /// A route of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostRoute {
-    /// Where it leads.
+    /// Its destination.
     pub destination: Ipv4Net,
-    /// The device that it leaves by.
+    /// Its device.
     pub device: String,
 }
 
 /// Why the node has no subnet.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SubnetError {
-    /// The subnet that was asked for is in use.
+    /// The requested subnet is in use.
     #[error(
-        "the pod subnet {subnet} overlaps the route {} by {} of this host: choose another with --pod-cidr",
+        "the pod subnet {subnet} overlaps the route {} by {} of this host; choose another with --pod-cidr",
         route.destination, route.device
     )]
     Overlap {
-        /// What was asked for.
+        /// What was requested.
         subnet: Ipv4Net,
-        /// What it overlaps.
+        /// The overlapping route.
         route: HostRoute,
     },
     /// Every subnet of the network is in use.
     #[error(
-        "every /24 of the pod network {network} overlaps a route of this host (the first: {} by {}): \
-         choose another network with --network-cidr, or a subnet with --pod-cidr",
+        "every /24 of the pod network {network} overlaps a route of this host (the first: {} by {}); choose another \
+         network with --network-cidr, or a subnet with --pod-cidr",
         route.destination, route.device
     )]
     Exhausted {
         /// The pod network.
         network: Ipv4Net,
-        /// What its first subnet overlaps.
+        /// The route that overlaps its first subnet.
         route: HostRoute,
     },
     /// The network has no room for a /24.
-    #[error("the pod network {0} is smaller than a /24: choose a larger one with --network-cidr")]
+    #[error("the pod network {0} is smaller than a /24; choose a larger one with --network-cidr")]
     TooSmall(Ipv4Net),
 }
 
-/// Chooses the node's subnet: the one asked for, else the one it had before while that is still within the
-/// network and free, else the first free /24. A route by `bridge` is our own and does not count; nor does the
-/// default route.
+/// Chooses the node's subnet: the requested one, else the former one while that is still within the network and free,
+/// else the first free /24. A route by `bridge` is the agent's own and does not count; nor does the default route.
 pub(super) fn choose(
     network: Ipv4Net,
     asked: Option<Ipv4Net>,
@@ -94,7 +93,7 @@ pub(super) fn choose(
     }
 }
 
-/// `Node.spec.podCIDR`; of the two of a dual-stack cluster the IPv4 one.
+/// `Node.spec.podCIDR`; in a dual-stack cluster the IPv4 one.
 pub(super) fn given(node: &ApiNode) -> Option<Ipv4Net> {
     let ApiNode::Present(node) = node else {
         return None;
@@ -166,8 +165,8 @@ mod tests {
         let error = check(Some("10.244.3.0/24"), None, &[("10.0.0.0/8", "tun0")]).unwrap_err();
         assert_eq!(
             error,
-            "the pod subnet 10.244.3.0/24 overlaps the route 10.0.0.0/8 by tun0 of this host: \
-             choose another with --pod-cidr"
+            "the pod subnet 10.244.3.0/24 overlaps the route 10.0.0.0/8 by tun0 of this host; choose another with \
+             --pod-cidr"
         );
         let error = check(None, None, &[("10.0.0.0/8", "tun0")]).unwrap_err();
         assert!(

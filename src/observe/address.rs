@@ -16,12 +16,12 @@ struct Local {
     ip: IpAddr,
 }
 
-/// The addresses that the node tells, the primary first. `configured` are those of `--node-ip`, which win when
-/// there are any; `::` alone asks for IPv6 before IPv4, `0.0.0.0` for the usual. `name` is the node's name.
-/// This may ask a name server, so it blocks.
+/// The addresses that the node reports, the primary one first. `configured` are those of `--node-ip`, which win if
+/// there are any; `::` alone prefers IPv6 to IPv4, `0.0.0.0` means the default. `name` is the node's name. This may
+/// query a name server, so it blocks.
 ///
-/// Empty where the machine has none but loopback and link-local ones: the kubelet would refuse to start, but
-/// pods of the manifests directory can run without.
+/// Empty if the machine has only loopback and link-local addresses: the kubelet would refuse to start, but static pods
+/// can run without one.
 pub fn addresses(configured: &[IpAddr], name: &str) -> Vec<IpAddr> {
     let stated: Vec<IpAddr> = configured
         .iter()
@@ -77,15 +77,13 @@ fn choose(preferred: Family, resolved: &[IpAddr], routes: &[String], locals: &[L
             .find(|local| local.interface == interface && usable(family, local));
         local.map(|local| local.ip)
     };
-    // Where routers speak over link-local addresses alone, the node's own is on the loopback interface
-    // (RFC 5549).
+    // Where routers use link-local addresses only, the node's own address is on the loopback interface (RFC 5549).
     let routed = |family| {
         routes
             .iter()
             .find_map(|route| on(family, route).or_else(|| on(family, "lo")))
     };
-    // The kubelet stops before this. A machine without a route out still has pods that want to be told its
-    // address.
+    // The kubelet gives up here. A machine without a default route still has pods that need its address.
     let any = |family| {
         locals
             .iter()
@@ -109,7 +107,7 @@ impl Family {
     }
 }
 
-/// What a node may be known by: neither loopback, link-local, multicast nor unspecified.
+/// An address that a node may report: not loopback, link-local, multicast or unspecified.
 fn is_global(ip: IpAddr) -> bool {
     let local = match ip {
         IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast(),
@@ -137,7 +135,7 @@ fn locals() -> Vec<Local> {
         .collect()
 }
 
-/// The flag of a route that leads nowhere (`linux/route.h`).
+/// The flag of a reject route (`linux/route.h`).
 const RTF_REJECT: u32 = 0x200;
 
 /// The interface of a line of /proc/net/route, if it is a default route: hexadecimal
@@ -202,7 +200,7 @@ mod tests {
             Some("198.51.100.2"),
         );
         check(&["2001:db8::2"], &["eth0"], &machine, Some("2001:db8::2"));
-        // Debian's 127.0.1.1, and another machine's address, say nothing.
+        // Debian's 127.0.1.1 and another machine's address do not count.
         check(
             &["127.0.1.1", "203.0.113.9"],
             &["eth0"],
@@ -210,7 +208,7 @@ mod tests {
             Some("192.0.2.2"),
         );
         check(&[], &["eth1", "eth0"], &machine, Some("198.51.100.2"));
-        // A route out over IPv6 alone.
+        // A default route over IPv6 only.
         let v6_only = [local("eth0", "2001:db8::2"), local("eth0", "fe80::1")];
         check(&[], &["eth0"], &v6_only, Some("2001:db8::2"));
         // Link-local routers, the node's address on the loopback interface.
@@ -222,7 +220,7 @@ mod tests {
         check(&[], &["eth0"], &unnumbered, Some("192.0.2.7"));
         let preferring_v6 = choose(Family::V6, &[], &["eth1".to_owned(), "eth0".to_owned()], &machine);
         assert_eq!(preferring_v6, Some("2001:db8::2".parse().unwrap()));
-        // No route out; an interface that is down does not count.
+        // No default route; an interface that is down does not count.
         check(&[], &[], &machine, Some("192.0.2.2"));
         let down = Local {
             up: false,

@@ -1,9 +1,9 @@
-//! When to look at a container again after an event about it. Pure: the time is a parameter.
+//! When to read a container again after an event about it. Pure: the time is a parameter.
 //!
-//! containerd sends an event when its task changed, and its CRI part notes the change a little later, after
-//! handling the same event and writing a file. So what CRI answers at once may still be the old state; it is
-//! asked again, after ever longer waits, until it tells what the event lets expect or the patience ends.
-//! The relist is the net below.
+//! containerd sends an event when its task changed, and its CRI plugin records the change a little later, after
+//! handling the same event and writing a file. So CRI's immediate answer may still be the old state; it is queried
+//! again, after ever longer waits, until it shows the state that the event implies or the patience ends. The relist is
+//! the safety net.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,21 +12,21 @@ use tokio::time::Instant;
 
 use crate::cri::events::Kind;
 
-/// Nobody waits for a start: whoever started the container asks for it anew by itself.
+/// Nothing waits for a start: the starter of the container requests a read itself.
 const AFTER_START: Duration = Duration::from_millis(50);
-/// An exit is noted once the task is collected, which another event tells.
+/// An exit is recorded once the task is collected, for which there is another event.
 const AFTER_EXIT: Duration = Duration::from_millis(50);
 const AFTER_COLLECTION: Duration = Duration::from_millis(4);
 const AFTER_OUT_OF_MEMORY: Duration = Duration::from_millis(5);
-/// An id that is not known yet: its owner is about to ask for it, otherwise it is looked up.
+/// An unknown id: its owner is about to request a read; otherwise it is looked up.
 const BEFORE_LOOKUP: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How an id is seen now.
+/// The current state of an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Seen {
-    /// It is known of no pod.
+    /// No pod is known to have it.
     Absent,
     /// Created, not started.
     Created,
@@ -34,11 +34,11 @@ pub(super) enum Seen {
     Alive,
     /// It ended.
     Ended,
-    /// It ended, and the runtime says that it ran out of memory.
+    /// It ended, and the runtime reports that it ran out of memory.
     OutOfMemory,
 }
 
-/// What events let expect of an id.
+/// The state that an event implies for an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Expected {
     Begun,
@@ -52,7 +52,7 @@ impl Expected {
         match self {
             Expected::Begun => !matches!(seen, Seen::Created | Seen::Absent),
             Expected::Ended => matches!(seen, Seen::Ended | Seen::OutOfMemory),
-            // One that is alive may be about to end, or was killed a process that it does not need.
+            // A running one may be about to end, or the kernel killed a process that it does not need.
             Expected::OutOfMemory => seen == Seen::OutOfMemory,
             Expected::Absent => seen == Seen::Absent,
         }
@@ -67,14 +67,14 @@ struct Look {
     until: Instant,
 }
 
-/// The ids to look at, and when.
+/// The ids to read, and when.
 #[derive(Debug, Default)]
 pub(super) struct Due {
     looks: HashMap<String, Look>,
 }
 
 impl Due {
-    /// Notes an event. Of several about one id the last word counts, and the earliest time.
+    /// Records an event. Of several about one id, the last event and the earliest time count.
     pub(super) fn note(&mut self, id: String, kind: Kind, seen: Seen, now: Instant) {
         let (expected, wait) = match kind {
             Kind::Started => (Expected::Begun, AFTER_START),
@@ -83,7 +83,7 @@ impl Due {
             Kind::OutOfMemory => (Expected::OutOfMemory, AFTER_OUT_OF_MEMORY),
             Kind::Removed => (Expected::Absent, AFTER_COLLECTION),
         };
-        // What CRI told already is not asked again; only an exit's reason may yet change.
+        // What CRI already shows is not queried again; only the reason of an exit may still change.
         if expected.is_met_by(seen) {
             return;
         }
@@ -119,16 +119,16 @@ impl Due {
             .collect()
     }
 
-    /// Whether the status of an ended container may change yet though its state does not.
+    /// Whether the status of an ended container may still change though its state does not.
     pub(super) fn doubts_reason(&self, id: &str) -> bool {
         self.looks
             .get(id)
             .is_some_and(|look| look.expected == Expected::OutOfMemory)
     }
 
-    /// After reading: what is as expected, or has not become so for too long, is dropped; what was due is
-    /// put off; what was unknown and is known now is looked at soon. `read` is when reading began, up to which
-    /// was due what was read.
+    /// After a read: drops what is as expected, or has not become so for too long; delays what was due; schedules an
+    /// early look at ids that were unknown and are known now. `read` is when the read began: it covers what was due by
+    /// then.
     pub(super) fn settle(&mut self, seen: impl Fn(&str) -> Seen, read: Instant, now: Instant) {
         self.looks.retain(|id, look| {
             let seen = seen(id);
@@ -136,7 +136,7 @@ impl Due {
                 return false;
             }
             if look.at <= read {
-                // Looked up and unknown: it is nobody's, or so new that its maker will tell.
+                // Looked up and unknown: it belongs to no pod, or is so new that its creator will request a read.
                 if seen == Seen::Absent {
                     return false;
                 }
@@ -149,7 +149,7 @@ impl Due {
         });
     }
 
-    /// Everything is about to be read anew.
+    /// Everything is about to be read again.
     pub(super) fn clear(&mut self) {
         self.looks.clear();
     }

@@ -1,7 +1,7 @@
-//! The numbers of containers' logs, by which their restarts are counted on when the runtime has lost them.
+//! The numbers of containers' log files, from which restarts are counted on when the runtime has lost them.
 //!
-//! All directories are listed with everything else, and that of a pod is read when it is first seen and when something was
-//! done for the pod: nobody else makes logs there.
+//! All directories are listed with everything else; a pod's directory is read when the pod is first seen and after work
+//! on the pod: nothing else creates logs there.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
@@ -11,10 +11,10 @@ use std::{fs, io};
 
 use crate::model::pod::{PodName, PodUid};
 
-/// What follows from the log directories, by UID.
+/// The result of reading the log directories, by UID.
 pub(super) type Numbers = BTreeMap<PodUid, BTreeMap<String, u32>>;
 
-/// The largest number that is one of ours: restarts are counted in 31 bits by the API.
+/// The largest number that this agent writes: the API counts restarts in 31 bits.
 const LARGEST: u32 = (1 << 31) - 2;
 
 /// The directories of pods' logs.
@@ -28,7 +28,7 @@ impl LogNumbers {
         LogNumbers { logs_dir }
     }
 
-    /// Takes in what has come and what has gone. Whether anything is different.
+    /// Applies additions and removals. Returns whether anything changed.
     pub(super) fn list(&self, known: &mut Arc<Numbers>) -> io::Result<bool> {
         let (mut there, mut new) = (HashSet::new(), Vec::new());
         for entry in entries(&self.logs_dir)?.into_iter().flatten() {
@@ -52,7 +52,7 @@ impl LogNumbers {
         Ok(true)
     }
 
-    /// Reads those of one pod anew. Whether anything is different.
+    /// Reads those of one pod again. Returns whether anything changed.
     pub(super) fn read(&self, known: &mut Arc<Numbers>, name: &PodName, uid: &PodUid) -> io::Result<bool> {
         let directory = format!("{}_{}_{}", name.namespace, name.name, uid.0);
         let found = of_pod(&self.logs_dir.join(directory))?;
@@ -68,13 +68,13 @@ impl LogNumbers {
     }
 }
 
-/// Whose logs a directory of that name has: `<namespace>_<name>_<uid>`.
+/// The pod whose logs a directory of that name holds: `<namespace>_<name>_<uid>`.
 fn owner(directory: &str) -> Option<PodUid> {
     let uid = directory.splitn(3, '_').nth(2)?;
     Some(PodUid(uid.to_owned()))
 }
 
-/// Those in the directory of a pod; none where it is gone.
+/// Those in a pod's directory; none if it is gone.
 fn of_pod(directory: &Path) -> io::Result<Option<BTreeMap<String, u32>>> {
     let Some(all) = entries(directory)? else {
         return Ok(None);
@@ -102,7 +102,7 @@ fn of_pod(directory: &Path) -> io::Result<Option<BTreeMap<String, u32>>> {
     Ok(Some(numbers))
 }
 
-/// The number in `<number>.log` and in what rotation makes of it, `<number>.log.<time>`.
+/// The number in `<number>.log` and in the rotated `<number>.log.<time>`.
 fn number(file: &OsStr) -> Option<u32> {
     let (number, rest) = file.to_str()?.split_once(".log")?;
     let is_log = rest.is_empty() || rest.starts_with('.');
@@ -111,7 +111,7 @@ fn number(file: &OsStr) -> Option<u32> {
     (number <= LARGEST).then_some(number)
 }
 
-/// What is in a directory; none where it is gone.
+/// The entries of a directory; none if it is gone.
 fn entries(directory: &Path) -> io::Result<Option<fs::ReadDir>> {
     match fs::read_dir(directory) {
         Ok(entries) => Ok(Some(entries)),

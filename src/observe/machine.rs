@@ -1,5 +1,5 @@
-//! What the machine is: read from the kernel and the distribution, never literal. All paths are taken below a
-//! given root, `/` on a real machine.
+//! The machine's facts, always read from the kernel and the distribution. All paths are below a given root, `/` on a
+//! real machine.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,19 +9,19 @@ use std::path::{Path, PathBuf};
 use crate::model::node::MachineFacts;
 use crate::model::resources::Bytes;
 
-/// What cannot be read of the machine.
+/// What cannot be read from the machine.
 #[derive(Debug, thiserror::Error)]
 pub enum MachineError {
     /// A file that every Linux has.
-    #[error("reading {path}")]
+    #[error("cannot read {path}")]
     Read {
         /// Which one.
         path: PathBuf,
         /// Why.
         source: io::Error,
     },
-    /// A file without what every Linux writes into it.
-    #[error("{path} does not tell {what}")]
+    /// A file that lacks what every Linux writes into it.
+    #[error("{path} does not state {what}")]
     Missing {
         /// Which one.
         path: PathBuf,
@@ -29,7 +29,7 @@ pub enum MachineError {
         what: &'static str,
     },
     /// A file system.
-    #[error("asking for the room of the file system of {path}")]
+    #[error("cannot read the capacity of the file system of {path}")]
     FileSystem {
         /// A path on it.
         path: PathBuf,
@@ -38,7 +38,7 @@ pub enum MachineError {
     },
 }
 
-/// Reads everything that stays as it is while the machine runs.
+/// Reads everything that does not change while the machine runs.
 pub fn machine_facts(root: &Path) -> Result<MachineFacts, MachineError> {
     let machine_id = ["etc/machine-id", "var/lib/dbus/machine-id"]
         .iter()
@@ -69,14 +69,15 @@ pub fn machine_facts(root: &Path) -> Result<MachineFacts, MachineError> {
     })
 }
 
-/// Whether AppArmor is on (`third_party/forked/libcontainer/apparmor`): its directory is there, and the module says so.
+/// Whether AppArmor is enabled (`third_party/forked/libcontainer/apparmor`): its directory exists, and the module
+/// reports it.
 fn has_apparmor(root: &Path) -> bool {
     let is_on = |text: String| text.len() > 1 && text.starts_with('Y');
     root.join("sys/kernel/security/apparmor").exists()
         && fs::read_to_string(root.join("sys/module/apparmor/parameters/enabled")).is_ok_and(is_on)
 }
 
-/// Those that there are, in the CPUs' order (`defaultMaskedPaths` in `pkg/securitycontext/util.go`).
+/// Those that exist, in the order of the CPUs (`defaultMaskedPaths` in `pkg/securitycontext/util.go`).
 fn thermal_throttle(root: &Path) -> Vec<String> {
     const CPUS: &str = "sys/devices/system/cpu";
     let entries = fs::read_dir(root.join(CPUS)).into_iter().flatten().flatten();
@@ -91,18 +92,18 @@ fn thermal_throttle(root: &Path) -> Vec<String> {
     numbers.iter().map(path).collect()
 }
 
-/// The whole text of a file that must be there.
+/// The whole text of a required file.
 pub(super) fn text(root: &Path, path: &str) -> Result<String, MachineError> {
     let path = root.join(path);
     fs::read_to_string(&path).map_err(|source| MachineError::Read { path, source })
 }
 
-/// The text of a file that must be there, on its one line.
+/// The text of a required one-line file.
 fn required(root: &Path, path: &str) -> Result<String, MachineError> {
     text(root, path).map(|text| text.trim().to_owned())
 }
 
-/// The text of a file that may be absent or empty.
+/// The text of an optional file, which may be empty.
 fn line(root: &Path, path: &str) -> Option<String> {
     let text = fs::read_to_string(root.join(path)).ok()?;
     // Strings of a device tree end in NUL.
@@ -123,7 +124,7 @@ fn os_image(root: &Path) -> String {
         .unwrap_or_else(|| "Linux".to_owned())
 }
 
-/// The name of the architecture in Go, which labels and node information are written in.
+/// Go's name of the architecture, used in labels and node information.
 fn go_architecture(rust: &'static str) -> &'static str {
     match rust {
         "x86_64" => "amd64",
@@ -190,7 +191,7 @@ fn swap(root: &Path) -> Result<Bytes, MachineError> {
     Ok(Bytes(total.saturating_mul(1024)))
 }
 
-/// What is set aside for huge pages, by their size; empty where the kernel has none.
+/// The memory reserved for huge pages, by page size; empty if the kernel has none.
 fn hugepages(root: &Path) -> BTreeMap<Bytes, Bytes> {
     let directory = root.join("sys/kernel/mm/hugepages");
     let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
@@ -322,16 +323,16 @@ pub(super) mod tests {
             let error = machine_facts(root.path()).unwrap_err().to_string();
             assert_eq!(error, format!("{} {message}", root.path().join(path).display()));
         };
-        check("proc/meminfo", "", "does not tell MemTotal");
+        check("proc/meminfo", "", "does not state MemTotal");
         check(
             "sys/devices/system/cpu/online",
             "3-1",
-            "does not tell the CPUs as a list of ranges",
+            "does not state the CPUs as a list of ranges",
         );
         check(
             "proc/swaps",
             "Filename\nx y\n",
-            "does not tell the size of a swap area",
+            "does not state the size of a swap area",
         );
     }
 

@@ -1,5 +1,5 @@
-//! What changes on the machine: memory, disks and processes, measured as the kubelet's eviction manager and
-//! its cadvisor measure them. Each call reads a handful of files; nothing runs in between.
+//! What changes on the machine: memory, disks and processes, measured as by the kubelet's eviction manager and its
+//! cadvisor. Each call reads a handful of files; nothing runs in between.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,29 +12,29 @@ use super::machine::{self, MachineError};
 use crate::model::node::{FsUsage, Measured};
 use crate::model::resources::Bytes;
 
-/// Measures now. `root` is `/` on a real machine; `root_dir` is the node's own directory, `images` where the
-/// runtime keeps images, if it has told.
+/// Measures now. `root` is `/` on a real machine; `root_dir` is the node's own directory, `images` the runtime's image
+/// directory, if known.
 pub fn measure(root: &Path, root_dir: &Path, images: Option<&Path>) -> Result<Measured, MachineError> {
     Ok(Measured {
         memory_available: memory_available(root)?,
         nodefs: file_system(root_dir)?,
-        // The runtime's directory may not be there yet.
+        // The runtime's directory may not exist yet.
         imagefs: images.and_then(|path| file_system(path).ok()),
         pids_max: pids_max(root)?,
         pids_used: pids_used(root)?,
     })
 }
 
-/// Where the machine is measured.
+/// The paths to measure.
 #[derive(Debug, Clone)]
 pub struct Places {
     /// The node's own directory.
     pub root_dir: PathBuf,
-    /// Where the runtime keeps images, if it has told.
+    /// The runtime's image directory, if known.
     pub images: Option<PathBuf>,
 }
 
-/// Measures again and again, until cancelled. A measurement that fails is told once, and the last one stays.
+/// Measures periodically until canceled. A failed measurement is logged once, and the last one stays.
 pub async fn run(
     places: Places,
     every: Duration,
@@ -60,14 +60,14 @@ pub async fn run(
             }
             Err(error) if !failed => {
                 failed = true;
-                tracing::warn!(%error, "the machine cannot be measured: what was measured last is told on");
+                tracing::warn!(%error, "cannot measure the machine; reporting the last measurement");
             }
             Err(_) => {}
         }
     }
 }
 
-/// The room of the file system that the path lies on.
+/// The capacity of the path's file system.
 pub fn file_system(path: &Path) -> Result<FsUsage, MachineError> {
     let stat = nix::sys::statvfs::statvfs(path).map_err(|errno| MachineError::FileSystem {
         path: path.to_owned(),
@@ -83,8 +83,8 @@ pub fn file_system(path: &Path) -> Result<FsUsage, MachineError> {
     })
 }
 
-/// Capacity less the working set of all processes: what is in use, without file pages that were not used of
-/// late and can be dropped at once.
+/// Capacity minus the working set of all processes: the memory in use without inactive file pages, which can be
+/// reclaimed at once.
 fn memory_available(root: &Path) -> Result<Bytes, MachineError> {
     let capacity = machine::memory(root)?;
     let v1 = "sys/fs/cgroup/memory/memory.usage_in_bytes";
@@ -97,7 +97,7 @@ fn memory_available(root: &Path) -> Result<Bytes, MachineError> {
             })?;
             (usage, value(&stat, "total_inactive_file"))
         }
-        // The root of cgroup v2 has no usage file; it is what processes have mapped and what files hold.
+        // The root of cgroup v2 has no usage file; the usage is anonymous memory plus file memory.
         Err(_) => {
             let stat = machine::text(root, "sys/fs/cgroup/memory.stat")?;
             (
@@ -211,7 +211,7 @@ mod tests {
         let error = file_system(Path::new("/no/such/path")).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "asking for the room of the file system of /no/such/path"
+            "cannot read the capacity of the file system of /no/such/path"
         );
     }
 }

@@ -1,5 +1,5 @@
-//! Observes the container runtime: reads lists, listens to events, and publishes what is so as one value.
-//! The only writer of the [`Snapshot`]. Changes nothing in the world and decides nothing.
+//! Observes the container runtime: reads lists, receives events, and publishes the observed state as one value. The
+//! only writer of the [`Snapshot`]. Changes nothing on the machine and decides nothing.
 
 pub mod address;
 mod due;
@@ -34,7 +34,7 @@ pub use settings::Settings;
 /// How many events may wait while lists are read; more wait in the connection.
 const EVENTS_WAITING: usize = 1024;
 
-/// Observes until cancelled.
+/// Observes until canceled.
 pub async fn run(
     runtime: Runtime,
     inbox: Inbox,
@@ -44,7 +44,7 @@ pub async fn run(
 ) {
     let (events_in, events) = mpsc::channel(EVENTS_WAITING);
     let observer = Observer::new(runtime.clone(), out, settings);
-    // Whatever is dropped was only reading; the two loops end by themselves with each other only.
+    // Everything dropped here only reads; the two loops end only together.
     tokio::select! {
         () = cancel.cancelled() => {}
         () = events::subscribe(&runtime, events_in) => {}

@@ -1,5 +1,4 @@
-//! The loop that reads and publishes. Events and requests say what to read; what is published is only what
-//! was read.
+//! The loop that reads and publishes. Events and requests determine what to read; only what was read is published.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
@@ -30,21 +29,21 @@ use crate::model::runtime::{ObservedImage, ObservedName, RuntimeState, Snapshot}
 const RELIST_OFTEN: Duration = Duration::from_secs(1);
 /// A pull makes several events about its image.
 const AFTER_IMAGE_EVENT: Duration = Duration::from_millis(200);
-/// After everything was read, so many times as long as that took passes before anything is read again: where the
-/// runtime is busy, asking it all the time would keep it from its work.
+/// After everything was read, this many times as long as the read took passes before the next read: constant queries
+/// would slow down a busy runtime.
 const REST_AFTER_ALL: u32 = 2;
 const LONGEST_REST: Duration = Duration::from_millis(200);
 /// Reading more names than this one by one costs more than reading everything.
 const NAMES_ONE_BY_ONE: usize = 3;
 
-/// Whether events come.
+/// Whether events arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Events {
     Coming,
     Missing,
 }
 
-/// What a pass reads.
+/// What one pass reads.
 enum Reading {
     Everything,
     Names(HashSet<PodName>),
@@ -57,7 +56,7 @@ pub(super) struct Observer {
     world: World,
     snapshot: Snapshot,
     due: Due,
-    /// What probes say, by the id of the container.
+    /// The probe results, by container id.
     health: HashMap<String, Health>,
     pod_files: PodFiles,
     logs: LogNumbers,
@@ -65,7 +64,7 @@ pub(super) struct Observer {
     events: Events,
     next_relist: Instant,
     next_images: Instant,
-    /// Nothing is read before; and whether something has been put off until then.
+    /// Nothing is read before this time; and whether a read was postponed until then.
     rests_until: Instant,
     is_put_off: bool,
 }
@@ -105,7 +104,7 @@ impl Observer {
         mut news: mpsc::UnboundedReceiver<News>,
     ) {
         loop {
-            // The receivers keep what they have not handed over.
+            // The receivers keep what was not taken.
             tokio::select! {
                 Some(event) = events.recv() => self.note(event),
                 Some(request) = requests.recv() => self.waiting.push(request),
@@ -146,19 +145,19 @@ impl Observer {
 
     fn note(&mut self, event: Event) {
         let now = Instant::now();
-        tracing::trace!(?event, "the runtime tells");
+        tracing::trace!(?event, "receiving containerd's events");
         match event {
             Event::Connected => {
                 self.events = Events::Coming;
                 self.next_relist = now;
             }
-            // The runtime is probably gone; the next list tells.
+            // The runtime is probably gone; the next list shows it.
             Event::Disconnected => {
                 self.events = Events::Missing;
                 self.next_relist = now;
             }
             Event::Unsupported => {
-                tracing::info!("the runtime sends no events of containerd; reading lists every second");
+                tracing::info!("containerd sends no events; listing every second");
                 self.events = Events::Missing;
             }
             Event::Container(id, kind) => self.due.note(id.clone(), kind, self.world.seen(&id), now),
@@ -166,8 +165,8 @@ impl Observer {
         }
     }
 
-    /// Reads what is due and publishes it, then answers the requests that it satisfied. Requests that come
-    /// meanwhile wait for the next pass: what is being read may be older than they are.
+    /// Reads what is due and publishes it, then answers the requests that it satisfies. Requests that arrive meanwhile
+    /// wait for the next pass: what is being read may be older.
     async fn pass(&mut self) -> Result<(), CriError> {
         let now = Instant::now();
         let relist = now >= self.next_relist;
@@ -227,7 +226,7 @@ impl Observer {
     }
 
     fn relist_period(&self) -> Duration {
-        // Neither the runtime nor its network tells when it has become ready.
+        // There is no event for the runtime or its network becoming ready.
         let state = &self.snapshot.runtime;
         let waits = state.runtime_fault.is_some() || state.network_fault.is_some();
         match self.events {
@@ -236,7 +235,7 @@ impl Observer {
         }
     }
 
-    /// What requests and events ask to be read.
+    /// What requests and events cause to be read.
     async fn reading(&mut self, now: Instant) -> Result<Reading, CriError> {
         let mut names: HashSet<PodName> = self.waiting.iter().map(|request| request.pod.clone()).collect();
         for id in self.due.at(now) {
@@ -277,7 +276,7 @@ impl Observer {
         changes.unread
     }
 
-    /// Reads what is kept of the pods that are asked for, as what was done for them may have changed it.
+    /// Reads the checkpoints of the requested pods, as the work on them may have changed them.
     fn read_pod_files(&mut self, changed: &mut bool) {
         for request in &self.waiting {
             let Some(observed) = self.snapshot.pods.get_mut(&request.pod) else {
@@ -290,7 +289,7 @@ impl Observer {
         }
     }
 
-    /// What was read, with what its probes have said.
+    /// What was read, with the probe results.
     fn with_health(&self, mut observed: Arc<ObservedName>) -> Arc<ObservedName> {
         let known = |id: &String| self.health.contains_key(id);
         let containers = observed.uids.values().flat_map(|pod| &pod.containers);
@@ -303,7 +302,7 @@ impl Observer {
         observed
     }
 
-    /// Publishes what probes say, of containers that are known.
+    /// Publishes probe results of known containers.
     fn take_news(&mut self, first: News, more: &mut mpsc::UnboundedReceiver<News>) {
         let mut changed = BTreeSet::new();
         let mut news = Some(first);
@@ -321,7 +320,7 @@ impl Observer {
         self.out.send_replace(Arc::new(self.snapshot.clone()));
     }
 
-    /// Forgets what probes said of containers that are gone, and what is kept of pods that are.
+    /// Drops the probe results of containers that are gone and the checkpoints of pods that are gone.
     fn forget_health(&mut self) {
         let pods = self.snapshot.pods.values().flat_map(|name| name.uids.values());
         let ids: HashSet<&String> = pods
@@ -341,7 +340,7 @@ impl Observer {
         };
         for request in std::mem::take(&mut self.waiting) {
             if read(&request.pod) && !unread.contains(&request.pod) {
-                // Whoever asked may have stopped waiting.
+                // The requester may have stopped waiting.
                 let _ = request.done.send(());
             } else {
                 self.waiting.push(request);
@@ -373,14 +372,14 @@ impl Observer {
         Ok(state)
     }
 
-    /// Images are told of the node and decide nothing: that they cannot be listed holds nothing else up.
+    /// Images are only reported in the node status: a failure to list them delays nothing else.
     async fn read_images(&mut self, now: Instant) -> Result<Option<Vec<ObservedImage>>, CriError> {
         self.next_images = now + self.settings.list_images;
         match self.runtime.list_images().await {
             Ok(images) => Ok(Some(snapshot::images(images))),
             Err(error) if error.is_unreachable() => Err(error),
             Err(error) => {
-                tracing::warn!(%error, "the images cannot be listed");
+                tracing::warn!(%error, "cannot list the images");
                 Ok(None)
             }
         }
@@ -394,9 +393,9 @@ impl Observer {
         });
         match found {
             Ok(uids) => replace(&mut self.snapshot.leftovers, Arc::new(uids)),
-            // What is known stays: to forget leftovers would be to leave them for ever.
+            // The known ones stay: forgetting leftovers would leave them on the node forever.
             Err(error) => {
-                tracing::warn!(%error, "the directories or cgroups of pods cannot be listed");
+                tracing::warn!(%error, "cannot list the pods' directories or cgroups");
                 false
             }
         }
@@ -410,10 +409,10 @@ impl Observer {
             .map(|request| logs.read(known, &request.pod, &request.uid))
             .collect();
         let results = listed.into_iter().chain(read);
-        // What is known stays: a count that begins again would write over a log.
+        // The known ones stay: a count that starts over would overwrite a log.
         let changed = results.map(|result| {
             result.unwrap_or_else(|error| {
-                tracing::warn!(%error, "a log directory of pods cannot be listed");
+                tracing::warn!(%error, "cannot list a pod log directory");
                 false
             })
         });
@@ -427,7 +426,7 @@ impl Observer {
     /// What is known of pods stays as it was; requests wait.
     fn lose(&mut self, error: &CriError) {
         if self.reachable() || self.snapshot.runtime.reachable.is_none() {
-            tracing::warn!(%error, "the runtime does not answer; asking every second");
+            tracing::warn!(%error, "the runtime does not answer; retrying every second");
         }
         let state = Some(Err(error.to_string()));
         if self.snapshot.runtime.reachable != state {
@@ -439,8 +438,8 @@ impl Observer {
     }
 }
 
-/// Puts a value in the place of another; whether it is a different one. An equal one stays, so that what did
-/// not change keeps its identity.
+/// Replaces a value; returns whether it differs. An equal value is left, so that what did not change keeps its
+/// identity.
 fn replace<T: PartialEq>(place: &mut T, value: T) -> bool {
     let changed = *place != value;
     if changed {
@@ -457,7 +456,7 @@ fn pod_directories(pods: &Path) -> io::Result<BTreeSet<PodUid>> {
         Err(error) => return Err(error),
     };
     let names = entries.map(|entry| Ok(entry?.file_name().into_string().map(PodUid)));
-    // A name that is not text is not ours.
+    // A name that is not text is not this agent's.
     let texts = names.filter_map(|name: io::Result<_>| match name {
         Ok(Ok(uid)) => Some(Ok(uid)),
         Ok(Err(_)) => None,

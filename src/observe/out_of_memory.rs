@@ -1,9 +1,9 @@
-//! Which ended containers the kernel killed for lack of memory, where the runtime failed to say so.
+//! Which ended containers the kernel killed for lack of memory, if the runtime did not report it.
 //!
-//! containerd's shim reads `memory.events` of a container's cgroup after the kernel changed it; with the container's
-//! only process killed, the cgroup may be gone before it does, and the container is told to have ended by an `Error`.
+//! containerd's shim reads `memory.events` of a container's cgroup after the kernel changed it. If the container's only
+//! process was killed, the cgroup may be gone by then, and the runtime reports that the container ended with `Error`.
 //! The pod's cgroup lives on and counts what happened below it (Linux `Documentation/admin-guide/cgroup-v2.rst`,
-//! `memory.events`, hierarchical), so a count that rose tells the same of a container that ended by SIGKILL.
+//! `memory.events`, hierarchical), so an increased count shows the cause of a container's SIGKILL.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -15,15 +15,15 @@ pub(super) const REASON: &str = "OOMKilled";
 /// 128 + SIGKILL, which is what the kernel sends.
 const KILLED: i32 = 137;
 
-/// Asks the kernel how often it killed a process of a pod for lack of memory since its cgroup was made; `None`
-/// where that is not counted.
+/// Reads from the kernel how many processes of a pod it killed for lack of memory since the pod's cgroup was created;
+/// `None` if that is not counted.
 pub type Kills = Arc<dyn Fn(&PodUid) -> Option<u64> + Send + Sync>;
 
 /// The kills that are accounted for, by pod.
 pub(super) struct OutOfMemory {
     kills: Kills,
     accounted: HashMap<PodUid, u64>,
-    /// Pods that come from now on had their cgroup made under our eyes: it counted from 0.
+    /// The cgroups of pods that appear from now on start at 0.
     has_begun: bool,
 }
 
@@ -36,8 +36,7 @@ impl OutOfMemory {
         }
     }
 
-    /// Notes the pods that are there. What was counted of those that are there at the first call belongs to ends that
-    /// another agent saw.
+    /// Records the pods. Kills counted at the first call belong to ends that an earlier agent saw.
     pub(super) fn note(&mut self, uids: &HashSet<PodUid>) {
         self.accounted.retain(|uid, _| uids.contains(uid));
         for uid in uids {
@@ -52,8 +51,8 @@ impl OutOfMemory {
         self.has_begun = true;
     }
 
-    /// Whether an end that the runtime tells with this exit code and reason was one for lack of memory. Each kill
-    /// is the cause of one end.
+    /// Whether an end that the runtime reports with this exit code and reason was an out-of-memory kill. Each kill is
+    /// the cause of one end.
     pub(super) fn ended(&mut self, uid: &PodUid, code: i32, reason: &str) -> bool {
         if code != KILLED {
             return false;

@@ -1,7 +1,7 @@
-//! What is kept of pods in their directories: what they were allotted, and what their end has to know.
+//! The pods' checkpoints in their directories: the allocated resources, and what is needed to end the pod.
 //!
-//! Only this agent writes the files, so one is read when its pod is first seen, and when the pod is asked for after
-//! something was done for it.
+//! Only this agent writes the files, so one is read when its pod is first seen, and when a read of the pod is requested
+//! after work on it.
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ pub(super) struct PodFiles {
     known: HashMap<PodUid, Known>,
 }
 
-/// What is kept of one pod.
+/// The checkpoints of one pod.
 #[derive(Clone, PartialEq)]
 struct Known {
     allocation: Option<Arc<Allocation>>,
@@ -37,14 +37,14 @@ impl PodFiles {
         }
     }
 
-    /// Has those of a pod name be read anew.
+    /// Requests that those of a pod name are read again.
     pub(super) fn forget(&mut self, name: &ObservedName) {
         for uid in name.uids.keys() {
             self.known.remove(uid);
         }
     }
 
-    /// Forgets those of pods that a name has no more. One may come back under its UID, in a directory of another life.
+    /// Drops those of pods that a name no longer has. A pod may come back with the same UID, in a new directory.
     pub(super) fn forget_gone(&mut self, before: &ObservedName, now: Option<&ObservedName>) {
         for uid in before.uids.keys() {
             if now.is_none_or(|now| !now.uids.contains_key(uid)) {
@@ -53,12 +53,12 @@ impl PodFiles {
         }
     }
 
-    /// Forgets those of pods that are gone.
+    /// Drops those of pods that are gone.
     pub(super) fn retain(&mut self, uids: &HashSet<&PodUid>) {
         self.known.retain(|uid, _| uids.contains(uid));
     }
 
-    /// Puts them where they belong.
+    /// Adds them to the observed pods.
     pub(super) fn fill(&mut self, observed: &mut Arc<ObservedName>) {
         let mut differ = Vec::new();
         for (uid, pod) in &observed.uids {
@@ -85,21 +85,21 @@ impl PodFiles {
     }
 }
 
-/// One that cannot be read is as good as none: the pod then has what its specification asks for, and ends by what its
-/// containers were made with.
+/// An unreadable checkpoint counts as none: the pod then has the resources of its specification, and ends as its
+/// containers were created.
 fn read<T: DeserializeOwned>(path: PathBuf) -> Option<Arc<T>> {
     let text = match fs::read(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
         Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "what is kept of a pod cannot be read");
+            tracing::warn!(path = %path.display(), %error, "cannot read a pod checkpoint");
             return None;
         }
     };
     match serde_json::from_slice(&text) {
         Ok(kept) => Some(Arc::new(kept)),
         Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "what is kept of a pod cannot be understood");
+            tracing::warn!(path = %path.display(), %error, "cannot parse a pod checkpoint");
             None
         }
     }

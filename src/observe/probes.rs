@@ -1,5 +1,5 @@
-//! Runs the probes of the containers that shall run and do. What they find is part of the snapshot, which the
-//! observer writes. One task for all of them: at rest a probe is a few words and a time.
+//! Runs the probes of the containers that are desired and running. The results are part of the snapshot, which the
+//! observer writes. One task runs all of them: an idle probe costs a few words and a time.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -22,13 +22,13 @@ use crate::model::pod::{Container, Desired, Pod, PodName};
 use crate::model::probe::ProbeKind;
 use crate::model::runtime::{ContainerState, ObservedContainer, ObservedName, Snapshot};
 
-/// What the probes go by.
+/// The probes' inputs.
 pub struct ProbeInputs {
-    /// What shall run.
+    /// The desired pods.
     pub desired: watch::Receiver<Arc<Desired>>,
-    /// What runs.
+    /// The observed state.
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
-    /// The node's own address, at which pods of the host's network are asked.
+    /// The node's own address, where pods on the host network are probed.
     pub host: Option<IpAddr>,
     /// How names of hosts are looked up.
     pub names: Names,
@@ -67,7 +67,7 @@ struct Probes {
     began: Timestamp,
 }
 
-/// Runs them until cancelled.
+/// Runs them until canceled.
 pub async fn run(mut inputs: ProbeInputs, runtime: Runtime, out: Handle, cancel: CancellationToken) {
     let mut probes = Probes {
         runtime,
@@ -80,8 +80,8 @@ pub async fn run(mut inputs: ProbeInputs, runtime: Runtime, out: Handle, cancel:
     };
     loop {
         let next = probes.start_due(Instant::now());
-        // Every arm may be cancelled: watches and the set keep what was not taken. Without a probe nothing wakes but
-        // a change.
+        // Every arm is cancel-safe: watches and the set keep what was not taken. Without a probe only a change wakes
+        // the task.
         tokio::select! {
             () = cancel.cancelled() => return,
             Ok(()) = inputs.desired.changed() => {}
@@ -124,7 +124,7 @@ impl Probes {
         }
     }
 
-    /// The instances to ask; those that were asked before go on as they are.
+    /// The instances to probe; probes that already run continue unchanged.
     fn look(&self, pod: &Arc<Pod>, observed: &Arc<ObservedName>, mut before: Vec<Asked>) -> Known {
         let mut asked = Vec::new();
         let seen = observed.uids.get(&pod.uid);
@@ -152,7 +152,7 @@ impl Probes {
             };
             known.address = address;
             if pod.deletion.is_some() {
-                // What is ending is not condemned any more.
+                // The probes of a container that is ending can no longer restart it.
                 known.workers.retain(|worker| worker.kind == ProbeKind::Readiness);
             }
             asked.push(known);
@@ -195,7 +195,7 @@ impl Probes {
         }
     }
 
-    /// Starts what is due; when the next is.
+    /// Starts what is due; returns when the next one is.
     fn start_due(&mut self, now: Instant) -> Option<Instant> {
         let mut next: Option<Instant> = None;
         for (name, known) in &mut self.pods {
@@ -237,7 +237,7 @@ impl Probes {
         next
     }
 
-    /// Takes what a run has found, unless nobody asks any more.
+    /// Records a result, unless the probe was dropped meanwhile.
     fn note(&mut self, run: &Run, finding: &Finding) {
         let now = Instant::now();
         let Some(known) = self.pods.get_mut(&run.pod) else {

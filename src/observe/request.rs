@@ -8,7 +8,7 @@ use crate::model::health::Probed;
 use crate::model::pod::{PodName, PodUid};
 use crate::model::probe::ProbeKind;
 
-/// Asks for a pod to be read anew.
+/// Requests that a pod is read again.
 #[derive(Debug, Clone)]
 pub struct Handle {
     requests: mpsc::UnboundedSender<Request>,
@@ -29,7 +29,7 @@ pub(super) struct Request {
     pub(super) done: oneshot::Sender<()>,
 }
 
-/// Nobody observes any more: the agent is stopping.
+/// The observer has ended: the agent is stopping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the runtime is no longer observed: the agent is stopping")]
 pub struct Stopped;
@@ -50,14 +50,14 @@ pub fn requests() -> (Handle, Inbox) {
 }
 
 impl Handle {
-    /// Has it be part of the snapshot. Who observes has ended before us at shutdown; then nobody needs to know.
+    /// Adds it to the snapshot. At shutdown the observer ends first; then it is not needed.
     pub(super) fn tell(&self, news: News) {
         let _ = self.news.send(news);
     }
 
-    /// Has the pod read anew; ready when a snapshot is published that was read after this call, which is
-    /// never while the runtime does not answer. The request is made at once, not when first polled.
-    /// What is kept on disk of the pod under the name with this UID is read with it.
+    /// Has the pod read again; ready when a snapshot is published that was read after this call, which is never while
+    /// the runtime does not answer. The request is made at once, not when first polled. The checkpoints of the pod of
+    /// this name with this UID are read with it.
     pub fn refresh(
         &self,
         pod: PodName,
@@ -72,7 +72,7 @@ impl Handle {
     }
 }
 
-/// What a probe has come to say.
+/// A probe's result.
 #[derive(Debug)]
 pub(super) struct News {
     pub(super) pod: PodName,

@@ -5,8 +5,7 @@ use crate::model::pod::DnsConfig;
 
 /// Name servers add up, the last `search` line counts alone, and of each option the last value.
 ///
-/// What cannot be understood is passed over, as the C library does; `domain` and `sortlist` are not handed on
-/// to pods.
+/// Invalid lines are ignored, as by the C library; `domain` and `sortlist` are not passed on to pods.
 pub fn parse(text: &str) -> DnsConfig {
     let mut config = DnsConfig::default();
     for line in text.lines() {

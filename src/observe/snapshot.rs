@@ -1,4 +1,4 @@
-//! What CRI answers, as values of the model. Pure.
+//! Converts CRI's answers to values of the model. Pure.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -13,8 +13,8 @@ use crate::model::runtime::{
     ContainerState, ObservedContainer, ObservedImage, ObservedName, ObservedPod, RuntimeHandler, Sandbox,
 };
 
-/// Labels and annotations that say whose a sandbox or a container is
-/// (kubernetes `pkg/kubelet/types/labels.go`, `kuberuntime/labels.go`).
+/// Labels and annotations that identify the pod of a sandbox or a container (kubernetes `pkg/kubelet/types/labels.go`,
+/// `kuberuntime/labels.go`).
 const POD_NAME: &str = "io.kubernetes.pod.name";
 const POD_NAMESPACE: &str = "io.kubernetes.pod.namespace";
 const POD_UID: &str = "io.kubernetes.pod.uid";
@@ -39,7 +39,7 @@ pub(super) struct Listed {
     pub(super) containers: Vec<(PodUid, v1::Container)>,
 }
 
-/// What of a list can change: the states by id. All else of a sandbox or a container is fixed for its life.
+/// What can change in a list: the states by id. Everything else of a sandbox or a container is fixed for its life.
 pub(super) type Fingerprint = Vec<(String, i32)>;
 
 impl Listed {
@@ -52,14 +52,14 @@ impl Listed {
     }
 }
 
-/// What only the status of a sandbox tells.
+/// What only the status of a sandbox has.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct SandboxDetails {
     pub(super) ips: Vec<IpAddr>,
     pub(super) host_network: bool,
 }
 
-/// The lists by pod name. What has not the kubelet's labels belongs to somebody else and is left out.
+/// The lists by pod name. What lacks the kubelet's labels is not a pod's and is left out.
 pub(super) fn by_name(
     sandboxes: Vec<v1::PodSandbox>,
     containers: Vec<v1::Container>,
@@ -88,8 +88,8 @@ pub(super) fn selector(name: &PodName) -> Labels {
     ])
 }
 
-/// Whose it is. The labels become parts of paths beneath which is removed: one that leads elsewhere is not the
-/// kubelet's, nor ours.
+/// The pod that it belongs to. The labels become parts of paths beneath which files are removed: labels that lead
+/// elsewhere are neither the kubelet's nor this agent's.
 pub(super) fn owner(labels: &Labels) -> Option<(PodName, PodUid)> {
     let is_part =
         |value: &&String| !matches!(value.as_str(), "" | "." | "..") && !value.contains(['/', '\0']);
@@ -98,7 +98,7 @@ pub(super) fn owner(labels: &Labels) -> Option<(PodName, PodUid)> {
     Some((name, PodUid(label(POD_UID)?)))
 }
 
-/// One pod name as it is. A container whose status could not be had because it went meanwhile is left out.
+/// The current state of one pod name. A container that went away before its status was read is left out.
 pub(super) fn observed(
     listed: Listed,
     details: impl Fn(&str) -> Option<SandboxDetails>,
@@ -156,7 +156,7 @@ pub(super) fn sandbox_details(status: &v1::PodSandboxStatus) -> SandboxDetails {
         .into_iter()
         .flat_map(|network| network.additional_ips.iter().map(|ip| &ip.ip));
     SandboxDetails {
-        // A pod on the host's network has none of its own; some runtimes tell the host's.
+        // A pod on the host network has no address of its own; some runtimes report the host's.
         ips: if host_network {
             Vec::new()
         } else {
@@ -170,12 +170,12 @@ pub(super) fn sandbox_details(status: &v1::PodSandboxStatus) -> SandboxDetails {
     }
 }
 
-/// Where the termination message of an ended container is to be looked for.
+/// Where to find the termination message of an ended container.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct MessageSource {
     /// The file on the host, where the container has one mounted at its termination message path.
     pub(super) file: Option<String>,
-    /// The log, where the policy is to take its end if the file says nothing.
+    /// The log, if the policy falls back to its end when the file is empty.
     pub(super) log: Option<String>,
 }
 
@@ -196,7 +196,7 @@ pub(super) fn message_source(status: &v1::ContainerStatus) -> Option<MessageSour
         .mounts
         .iter()
         .find(|mount| !path.is_empty() && mount.container_path == path);
-    // What could not even be started has no log (kuberuntime `convertToKubeContainerStatus`).
+    // A container that failed to start has no log (kuberuntime `convertToKubeContainerStatus`).
     let from_log = annotation(TERMINATION_POLICY) == "FallbackToLogsOnError"
         && status.exit_code != 0
         && status.reason != "ContainerCannotRun";
@@ -206,7 +206,7 @@ pub(super) fn message_source(status: &v1::ContainerStatus) -> Option<MessageSour
     })
 }
 
-/// One container; `None` where it has not the kubelet's labels.
+/// One container; `None` if it lacks the kubelet's labels.
 pub(super) fn container(
     status: v1::ContainerStatus,
     sandbox: String,
@@ -238,8 +238,8 @@ pub(super) fn container(
     })
 }
 
-/// The hook that a container was made with; its port may be one of those that the container was made with. One
-/// that cannot be read is none: a stop is not held up by it.
+/// The hook that a container was created with; its port may be a named one. An unreadable hook counts as none: it does
+/// not delay a stop.
 fn pre_stop(handler: Option<&String>, ports: Option<&String>) -> Option<Hook> {
     let handler: LifecycleHandler = serde_json::from_str(handler?).ok()?;
     let ports: Vec<ContainerPort> = ports
@@ -276,7 +276,7 @@ fn state(status: &v1::ContainerStatus, termination_message: String) -> Container
     }
 }
 
-/// Each container of a pod may say a share of what the pod may say (status manager, `normalizeStatus`).
+/// Each container of a pod gets a share of the pod's limit (status manager, `normalizeStatus`).
 fn limit_messages(pod: &mut ObservedPod) {
     let mut names: Vec<&str> = pod.containers.iter().map(|container| &*container.name).collect();
     names.sort_unstable();
@@ -311,7 +311,7 @@ pub(super) fn images(raw: Vec<v1::Image>) -> Vec<ObservedImage> {
     images
 }
 
-/// What the runtime's handlers can do, in the order of their names: containerd lists them in a new order each time.
+/// The features of the runtime's handlers, by name: containerd lists them in a new order each time.
 pub(super) fn handlers(answer: &v1::StatusResponse) -> Vec<RuntimeHandler> {
     let handler = |handler: &v1::RuntimeHandler| {
         let features = handler.features.unwrap_or_default();
@@ -326,7 +326,7 @@ pub(super) fn handlers(answer: &v1::StatusResponse) -> Vec<RuntimeHandler> {
     handlers
 }
 
-/// Reason and message of a condition that is not true; a condition that the runtime does not tell is not.
+/// Reason and message of a condition that is not true; a condition that the runtime does not report counts as such.
 pub(super) fn fault(status: &v1::RuntimeStatus, kind: &str) -> Option<(String, String)> {
     match status
         .conditions
@@ -337,7 +337,7 @@ pub(super) fn fault(status: &v1::RuntimeStatus, kind: &str) -> Option<(String, S
         Some(condition) => Some((condition.reason.clone(), condition.message.clone())),
         None => Some((
             String::new(),
-            format!("the runtime does not tell its condition {kind}"),
+            format!("the runtime does not report its condition {kind}"),
         )),
     }
 }

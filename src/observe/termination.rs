@@ -1,6 +1,6 @@
-//! What a container said before it ended: its termination message file, or the end of its log. Both lie in
-//! directories that containers write to, so no link is followed and only regular files are read. The file may be a
-//! volume's that lies on another file system, which may hang: such a one is read in a place of its own.
+//! A container's termination message: its file, or the end of its log. Containers write to both directories, so no
+//! symbolic link is followed and only regular files are read. The file may be in a volume on another file system, which
+//! may hang: such a file is read in a bulkhead slot.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -19,27 +19,27 @@ use crate::model::pod::PodUid;
 const MAX_FILE: u64 = 4096;
 /// `MaxContainerTerminationMessageLogLength`, bytes, and `MaxContainerTerminationMessageLogLines`.
 const MAX_LOG: (usize, usize) = (2048, 80);
-/// What must be read of a log to be sure of that: 80 lines of at most 50 bytes before their text, 2 KiB of
-/// text, and the whole of a longest line (16 KiB) that begins before it.
+/// How much of a log must be read to be sure of that: 80 lines of at most 50 bytes before their text, 2 KiB of text,
+/// and the whole of a longest line (16 KiB) that begins before it.
 const LOG_TAIL: u64 = 32 * 1024;
 
-/// How long a message on another file system is waited for. The loop that reads the world waits as long, once for all
-/// pods whose containers have just ended.
+/// How long to wait for a message on another file system. The observer loop waits as long, once for all pods whose
+/// containers have just ended.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// One message of a pod at once: where its file hangs, all do.
+/// One message of a pod at once: if its file system hangs, all do.
 const LIMITS: Limits = Limits {
     total: 110,
     per_owner: 1,
 };
 
-/// Where the files of all pods and their logs lie.
+/// The directories of all pods and their logs.
 #[derive(Debug, Clone)]
 pub(super) struct Directories {
     pub(super) pods: PathBuf,
     pub(super) logs: PathBuf,
 }
 
-/// The places for messages that lie on other file systems.
+/// The slots for messages on other file systems.
 pub(super) fn places() -> Bulkhead {
     Bulkhead::new("termination messages", LIMITS)
 }
@@ -47,19 +47,19 @@ pub(super) fn places() -> Bulkhead {
 /// Which file systems are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reach {
-    /// That of the directory, which is the agent's own.
+    /// Only that of the directory, which is the agent's own.
     Own,
-    /// Whatever is mounted beneath it, too.
+    /// Any that is mounted beneath it, too.
     Mounted,
 }
 
-/// The message, as `getTerminationMessage` and `readLastStringFromContainerLogs` of kuberuntime have it; `None`: it
-/// lies on another file system, if it lies anywhere.
+/// The message, as `getTerminationMessage` and `readLastStringFromContainerLogs` of kuberuntime have it; `None` if it
+/// would be on another file system.
 pub(super) fn message(source: &MessageSource, directories: &Directories) -> Option<String> {
     read(source, directories, Reach::Own).ok()
 }
 
-/// The message wherever it lies, for the pod of that UID.
+/// The message on any file system, for the pod with that UID.
 pub(super) async fn message_elsewhere(
     places: &Bulkhead,
     uid: &PodUid,
@@ -123,8 +123,8 @@ fn end_of(root: &Path, path: &Path, most: u64, reach: Reach) -> io::Result<End> 
     })
 }
 
-/// Opens a file for reading by a path that must be beneath the root without a link on the way. A FIFO in its
-/// place does not block.
+/// Opens a file for reading by a path that must be beneath the root and contain no symbolic link. A FIFO in its place
+/// does not block.
 fn open_beneath(root: &Path, path: &Path, reach: Reach) -> io::Result<File> {
     let relative = path
         .strip_prefix(root)

@@ -1,7 +1,7 @@
-//! What is known of the runtime's pods, and reading it anew.
+//! The known state of the runtime's pods, and how it is read again.
 //!
-//! A list tells ids and states; a status is asked for only where a state is new. What ended does not change
-//! any more, so its status is kept as long as the container is there.
+//! A list has ids and states; a status is requested only if a state is new. An ended container does not change any
+//! more, so its status is cached as long as the container exists.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -20,21 +20,21 @@ use crate::cri::{CriError, Runtime};
 use crate::model::pod::{PodName, PodUid};
 use crate::model::runtime::{ContainerState, ObservedContainer, ObservedName};
 
-/// How many statuses are asked for at once: at the start there are hundreds to ask for.
+/// How many statuses are requested at once: at the start there are hundreds to read.
 const STATUSES_AT_ONCE: usize = 8;
 
-/// What is known.
+/// The known state.
 pub(super) struct World {
     runtime: Runtime,
     directories: Directories,
-    /// Where messages are read that may hang.
+    /// The slots for messages that may hang.
     messages: Bulkhead,
     names: HashMap<PodName, Fingerprint>,
     owners: HashMap<String, PodName>,
     sandboxes: HashMap<String, KnownSandbox>,
     containers: HashMap<String, KnownContainer>,
     out_of_memory: OutOfMemory,
-    /// Ids of which the runtime failed to tell the status, so that it is logged once.
+    /// Ids whose status the runtime failed to return, so that it is logged once.
     troubled: HashSet<String>,
 }
 
@@ -50,12 +50,12 @@ struct KnownContainer {
     observed: ObservedContainer,
 }
 
-/// What reading brought.
+/// The result of a read.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
-    /// Names that are different from before, or gone.
+    /// Names that changed or are gone.
     pub(super) names: BTreeMap<PodName, Option<Arc<ObservedName>>>,
-    /// Names of which something could not be read though the runtime answers; they stay as they were.
+    /// Names that could not be read completely though the runtime answers; they stay as they were.
     pub(super) unread: HashSet<PodName>,
 }
 
@@ -74,12 +74,12 @@ impl World {
         }
     }
 
-    /// Whose container or sandbox it is.
+    /// The pod that owns the container or sandbox.
     pub(super) fn owner(&self, id: &str) -> Option<&PodName> {
         self.owners.get(id)
     }
 
-    /// How it was seen last.
+    /// Its last observed state.
     pub(super) fn seen(&self, id: &str) -> Seen {
         if let Some(known) = self.containers.get(id) {
             return match &known.observed.state {
@@ -96,9 +96,10 @@ impl World {
         }
     }
 
-    /// Has the status of a container be asked for anew though its state is the same.
+    /// Has the status of a container requested again though its state is the same.
     pub(super) fn forget_status(&mut self, id: &str) {
-        // Kept, so that it is not seen as absent meanwhile; a state that CRI never tells is never the same.
+        // The entry stays, so that it does not look absent meanwhile; a state that CRI never reports never compares
+        // equal.
         if let Some(known) = self.containers.get_mut(id)
             && let Some(name) = self.owners.get(id)
         {
@@ -107,7 +108,7 @@ impl World {
         }
     }
 
-    /// Whose id it is that is not known yet, asked of the runtime.
+    /// Asks the runtime which pod an unknown id belongs to.
     pub(super) async fn look_up(&self, id: &str) -> Result<Option<PodName>, CriError> {
         let filter = v1::ContainerFilter {
             id: id.to_owned(),
@@ -147,7 +148,7 @@ impl World {
         self.update(names).await
     }
 
-    /// Reads what there is of some names.
+    /// Reads the current state of some names.
     pub(super) async fn read(&mut self, wanted: &HashSet<PodName>) -> Result<Changes, CriError> {
         let mut names = BTreeMap::new();
         for name in wanted {
@@ -204,7 +205,7 @@ impl World {
         Ok(changes)
     }
 
-    /// Forgets the ids of a name that are no longer listed and notes those that are.
+    /// Drops the ids of a name that are no longer listed and records those that are.
     fn keep_only(&mut self, name: &PodName, listed: &Listed) {
         let sandboxes = listed.sandboxes.iter().map(|(_, sandbox)| &sandbox.id);
         let containers = listed.containers.iter().map(|(_, container)| &container.id);
@@ -228,8 +229,8 @@ impl World {
             .extend(ids.into_iter().map(|id| (id.clone(), name.clone())));
     }
 
-    /// Asks for the statuses that lists do not tell. What went meanwhile is no failure; the ids of which the
-    /// runtime answers something else are returned.
+    /// Requests the statuses that lists do not contain. What went away meanwhile is not a failure; returns the ids for
+    /// which the runtime returned another error.
     async fn ask_for_statuses(
         &mut self,
         listed: impl Iterator<Item = &Listed>,
@@ -281,14 +282,14 @@ impl World {
         self.read_elsewhere(elsewhere).await;
         for (id, error) in &failed {
             if !self.troubled.contains(id) {
-                tracing::warn!(id, %error, "the runtime does not tell a status; asking again");
+                tracing::warn!(id, %error, "the runtime does not return a status; retrying");
             }
         }
         self.troubled = failed.into_keys().collect();
         Ok(self.troubled.clone())
     }
 
-    /// Reads messages that may hang, all at once: what is waited for, is waited for once.
+    /// Reads messages that may hang, all at once, so that the wait is paid only once.
     async fn read_elsewhere(&mut self, ended: Vec<(PodUid, MessageSource, v1::ContainerStatus, String)>) {
         let (places, directories) = (&self.messages, &self.directories);
         let reading = ended
@@ -309,8 +310,8 @@ impl World {
         }
     }
 
-    /// Names the cause of an end that the runtime could not tell. An end that is known keeps its cause: its status
-    /// may be asked for anew.
+    /// Adds the cause of an end that the runtime did not report. A recorded end keeps its cause, although its status
+    /// may be requested again.
     fn note_out_of_memory(&mut self, uid: &PodUid, status: &mut v1::ContainerStatus) {
         if status.state != v1::ContainerState::ContainerExited as i32 {
             return;
@@ -326,7 +327,7 @@ fn is_ready(sandbox: &v1::PodSandbox) -> bool {
     sandbox.state == v1::PodSandboxState::SandboxReady as i32
 }
 
-/// The answer, `None` if the thing went, or if it could not be told, which is noted.
+/// The answer; `None` if the object went away, or if the request failed, which is recorded.
 fn told<T>(
     answer: Result<T, CriError>,
     id: &str,

@@ -1,7 +1,7 @@
 //! Whether a pod fits onto the node (`pkg/kubelet/lifecycle/predicate.go`).
 //!
-//! A critical pod, which every static pod is, is admitted as far as pods that it may displace make room for it.
-//! To end those is eviction's part, which is not here yet: until then the node is overcommitted for a while.
+//! A critical pod, which every static pod is, is admitted as long as pods with lower priority could make room for it.
+//! Evicting those is not supported yet: until then the node is overcommitted for a while.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
@@ -15,20 +15,20 @@ use crate::model::placement::NodeMarks;
 use crate::model::pod::{Pod, Port, Profile, Protocol, Source};
 use crate::model::resources::{Amounts, Bytes};
 
-/// The operating system that this is.
+/// The operating system of this node.
 const OS: &str = "linux";
 
-/// Why a pod is not run. A pod's status shows the message after `Pod was rejected: `.
+/// Why a pod is rejected. The pod's status shows the message after `Pod was rejected: `.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// `OutOfcpu`, `NodePorts`, …
     pub reason: String,
-    /// What was asked for and what there is.
+    /// The requested and the available amounts.
     pub message: String,
 }
 
 impl Refusal {
-    /// The end of a pod that is refused.
+    /// The end of a rejected pod.
     pub fn end(&self) -> End {
         End::Refused {
             reason: self.reason.clone(),
@@ -37,11 +37,12 @@ impl Refusal {
     }
 }
 
-/// The reason for a pod whose node this is not. It is worth another look when the node's labels have just changed.
+/// The reason for rejecting a pod that does not match this node. Worth checking again when the node's labels have just
+/// changed.
 pub const NODE_AFFINITY: &str = "NodeAffinity";
 
-/// Compares what a pod asks for with what the others leave, and with the node. `others` are the pods of the node that
-/// have neither ended nor been refused; `node` is `None` while the API server has not told of it.
+/// Compares the pod's requests with what other pods leave free, and with the node. `others` are the node's pods that
+/// have neither ended nor been rejected; `node` is `None` until the API server has sent it.
 pub fn admit<'a>(
     pod: &Pod,
     others: impl Iterator<Item = &'a Pod>,
@@ -93,16 +94,16 @@ pub fn admit<'a>(
     apparmor(pod, protection)
 }
 
-/// What there is for pods in all.
+/// The node's allocatable resources.
 #[derive(Debug, Clone, Copy)]
 pub struct Room<'a> {
-    /// Processors, memory, storage, …
+    /// CPU, memory, storage, …
     pub allocatable: &'a Amounts,
-    /// Their number.
+    /// The number of pods.
     pub max_pods: u32,
 }
 
-/// What machine and runtime can hold a pod to.
+/// What machine and runtime can enforce for a pod.
 #[derive(Debug, Clone, Copy)]
 pub struct Protection {
     /// `supplementalGroupsPolicy: Strict`
@@ -122,7 +123,8 @@ fn groups_policy(pod: &Pod, protection: Protection) -> Result<(), Refusal> {
     }
 }
 
-/// A pod that wants a profile where none would be enforced, or one without a name (`pkg/security/apparmor`).
+/// Rejects a pod with an AppArmor profile on a node that enforces none, and one whose profile has no name
+/// (`pkg/security/apparmor`).
 fn apparmor(pod: &Pod, protection: Protection) -> Result<(), Refusal> {
     let of_containers = pod.all_containers().map(|container| &container.security.apparmor);
     let profiles: Vec<_> = of_containers.chain([&pod.security.apparmor]).collect();
@@ -154,8 +156,8 @@ fn predicate(holds: bool, name: &str, complaint: &str) -> Result<(), Refusal> {
     }
 }
 
-/// A pod for another operating system, which it says in its specification or, so that the kubelet looks there too, in
-/// its labels.
+/// Rejects a pod for another operating system, as given in its specification or, because the kubelet checks them too,
+/// in its labels.
 fn system(pod: &Pod) -> Result<(), Refusal> {
     let refusal = |reason: &str, message: &str| Refusal {
         reason: reason.to_owned(),
@@ -206,7 +208,7 @@ fn fits(pod: &Pod, staying: &[&Pod], allocatable: &Amounts, max_pods: u32) -> Re
         enough(&name, bytes.0, of(&used.hugepages), of(&allocatable.hugepages))?;
     }
     for (name, wanted) in &wanted.extended {
-        // One that the node does not know is the cluster's, not ours to refuse.
+        // A resource that the node does not know is handled by the cluster and is no reason for a rejection.
         if let Some(capacity) = allocatable.extended.get(name) {
             enough(
                 name,
@@ -231,14 +233,14 @@ fn enough(name: &str, requested: i64, used: i64, capacity: i64) -> Result<(), Re
     }
 }
 
-/// A port of the host that a pod takes; without an address on all of them.
+/// A host port of a pod; without an address it is taken on all of them.
 struct HostPort {
     protocol: Protocol,
     port: u16,
     ip: Option<IpAddr>,
 }
 
-/// The ports of the host that a pod takes: of each protocol and number the addresses, `None` among them for all.
+/// The host ports of a pod: the addresses of each protocol and number, `None` for all addresses.
 struct HostPorts(HashMap<(Protocol, u16), HashSet<Option<IpAddr>>>);
 
 impl HostPorts {
@@ -257,7 +259,7 @@ impl HostPorts {
     }
 }
 
-/// Those of containers and sidecars. With the host's network every port is one of the host.
+/// The ports of containers and sidecars. With the host's network every port is a host port.
 fn host_ports(pod: &Pod) -> impl Iterator<Item = HostPort> {
     let sidecars = pod.init_containers.iter().filter(|container| container.sidecar);
     let host_network = pod.namespaces.host_network;
@@ -374,7 +376,7 @@ mod tests {
     fn resources() {
         let others = [pod("a", 600, 0)];
         check(&pod("x", 1400, 0), &others, expect!["admitted"]);
-        // The recording too-big.
+        // The recording `too-big`.
         check(
             &pod("x", 1_000_000, 1 << 30),
             &others,
@@ -394,7 +396,7 @@ mod tests {
             &[pod("a", 3000, 0), pod("b", 0, 0), pod("c", 0, 0)],
             expect!["OutOfpods: Node didn't have enough resource: pods, requested: 1, used: 3, capacity: 3"],
         );
-        // What asks for nothing fits into an overcommitted node, and a pod is no obstacle to itself.
+        // A pod without requests fits on an overcommitted node, and a pod does not compete with itself.
         check(&pod("x", 0, 0), &[pod("a", 3000, 0)], expect!["admitted"]);
         check(&pod("x", 2000, 0), &[pod("x", 2000, 0)], expect!["admitted"]);
     }

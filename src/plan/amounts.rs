@@ -1,21 +1,20 @@
-//! What a whole pod asks for, out of what its containers ask for
+//! The requests and limits of a whole pod, computed from those of its containers
 //! (`k8s.io/component-helpers/resource/helpers.go` of Kubernetes v1.36). Pure.
 
 use crate::model::pod::{Container, Pod};
 use crate::model::resources::Amounts;
 
-/// Whether the pod's overhead is counted in.
+/// Whether the pod's overhead is included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Overhead {
-    /// Counted.
+    /// Included.
     With,
-    /// Left out.
+    /// Excluded.
     Without,
 }
 
-/// What the pod requests: the containers together with all sidecars, or what its most demanding init
-/// container needs beside the sidecars started before it, whichever is more; replaced by what the pod itself
-/// states.
+/// What the pod requests: the sum of the containers and all sidecars, or what its most demanding init container needs
+/// besides the sidecars started before it, whichever is more; replaced by the pod's own requests.
 pub fn pod_requests(pod: &Pod, overhead: Overhead) -> Amounts {
     let mut requests = container_requests(pod);
     if let Some(own) = &pod.resources {
@@ -27,13 +26,13 @@ pub fn pod_requests(pod: &Pod, overhead: Overhead) -> Amounts {
     requests
 }
 
-/// What the containers request together, without what the pod itself states and without overhead.
+/// The sum of the containers' requests, without the pod's own requests and without overhead.
 pub fn container_requests(pod: &Pod) -> Amounts {
     aggregate(pod, |container| &container.resources.requests)
 }
 
-/// What the pod is limited to, by the rule of [`pod_requests`]. Overhead raises a limit and makes none. A
-/// limit that only some containers state says nothing about the pod: see [`Limited`].
+/// The limits of the pod, by the rule of [`pod_requests`]. Overhead raises a limit but does not create one. A limit
+/// that only some containers have says nothing about the pod: see [`Limited`].
 pub fn pod_limits(pod: &Pod, overhead: Overhead) -> Amounts {
     let mut limits = aggregate(pod, |container| &container.resources.limits);
     if let Some(own) = &pod.resources {
@@ -50,8 +49,8 @@ pub fn pod_limits(pod: &Pod, overhead: Overhead) -> Amounts {
     limits
 }
 
-/// Which limits hold for the pod as a whole: the pod states them, or every container does, init containers
-/// included.
+/// Which limits apply to the pod as a whole: those that the pod sets itself, or that every container has, init
+/// containers included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limited {
     /// The CPU limit.
@@ -91,7 +90,7 @@ fn aggregate(pod: &Pod, amounts: impl Fn(&Container) -> &Amounts) -> Amounts {
             sidecars.add(own);
             starting.raise_to(&sidecars.of_those_in(own));
         } else {
-            // Of the rest it has been raised already.
+            // The other limits include it already.
             let mut beside = sidecars.of_those_in(own);
             beside.add(own);
             starting.raise_to(&beside);
@@ -101,7 +100,7 @@ fn aggregate(pod: &Pod, amounts: impl Fn(&Container) -> &Amounts) -> Amounts {
     total
 }
 
-/// Pods themselves may state CPU, memory and huge pages only.
+/// Pods themselves may set CPU, memory and huge pages only.
 fn replace(total: &mut Amounts, own: &Amounts) {
     total.cpu = own.cpu.or(total.cpu);
     total.memory = own.memory.or(total.memory);

@@ -1,9 +1,9 @@
-//! The cgroup tree of the node and the values in it, with the kubelet's arithmetic. Pure: what is written
-//! where, never the writing.
+//! The node's cgroup tree and the values in it, computed as in the kubelet. Pure: decides the values, never writes
+//! them.
 //!
-//! `kubepods` holds what pods get in all; below it lie `burstable` and `besteffort`, and a cgroup for each
-//! pod: `kubepods/pod<uid>` for guaranteed pods, `kubepods/burstable/pod<uid>`, `kubepods/besteffort/pod<uid>`.
-//! The containers' own cgroups are the runtime's business; their values travel in the CRI request.
+//! `kubepods` holds what pods get in total; below it are `burstable` and `besteffort`, and a cgroup for each pod:
+//! `kubepods/pod<uid>` for guaranteed pods, `kubepods/burstable/pod<uid>`, `kubepods/besteffort/pod<uid>`. The runtime
+//! manages the containers' own cgroups; their values are part of the CRI request.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -28,17 +28,17 @@ const HUGEPAGES_UNLIMITED: i64 = 1 << 62;
 const OOM_GUARANTEED: i64 = -997;
 const OOM_BEST_EFFORT: i64 = 1000;
 
-/// The priority from which on a pod is critical (`pkg/apis/scheduling/types.go`).
+/// The lowest priority of a critical pod (`pkg/apis/scheduling/types.go`).
 const SYSTEM_CRITICAL_PRIORITY: i32 = 2_000_000_000;
 
-/// The cgroup under which all pods lie.
+/// The parent cgroup of all pods.
 pub fn kubepods(layout: &CgroupLayout) -> CgroupName {
     let mut parts = layout.root.clone();
     parts.push("kubepods".to_owned());
     CgroupName(parts)
 }
 
-/// The cgroup of the pods of one class.
+/// The parent cgroup of the pods of one QoS class.
 pub fn qos_cgroup(qos: Qos, layout: &CgroupLayout) -> CgroupName {
     let CgroupName(mut parts) = kubepods(layout);
     match qos {
@@ -56,8 +56,8 @@ pub fn pod_cgroup_name(uid: &PodUid, qos: Qos, layout: &CgroupLayout) -> CgroupN
     CgroupName(parts)
 }
 
-/// How the runtime is told the cgroup (`PodSandboxConfig.linux.cgroup_parent`): a path below the hierarchy's
-/// mount point, or the name of a slice. Empty where pods have no cgroup of ours.
+/// The cgroup in the form passed to the runtime (`PodSandboxConfig.linux.cgroup_parent`): a path below the hierarchy's
+/// mount point, or the name of a slice. Empty if the agent makes no cgroups for pods.
 pub fn cgroup_parent(name: &CgroupName, layout: &CgroupLayout) -> String {
     match layout.driver {
         _ if !layout.per_qos => String::new(),
@@ -66,13 +66,13 @@ pub fn cgroup_parent(name: &CgroupName, layout: &CgroupLayout) -> String {
     }
 }
 
-/// CPU shares of a request in thousandths of a core (`MilliCPUToShares`).
+/// The CPU shares for a request in millicores (`MilliCPUToShares`).
 pub fn cpu_shares(milli: i64) -> u64 {
     let shares = u64::try_from(milli.saturating_mul(1024) / 1000).unwrap_or(0);
     shares.clamp(MIN_SHARES, MAX_SHARES)
 }
 
-/// The CFS quota of a limit in thousandths of a core (`MilliCPUToQuota`): microseconds a period, 0 for none.
+/// The CFS quota for a limit in millicores (`MilliCPUToQuota`): microseconds per period, 0 for none.
 pub fn cpu_quota(milli: i64, period: Duration) -> i64 {
     if milli == 0 {
         return 0;
@@ -112,25 +112,25 @@ pub fn pod_cgroup(pod: &Pod, layout: &CgroupLayout) -> CgroupSetting {
             .memory
             .map(|bytes| bytes.0)
             .filter(|&bytes| limited.memory && bytes != 0),
-        // Said also where there is none: the removal of an earlier attempt may have closed it.
+        // Also set without a limit: the removal of an earlier attempt may have set it to 0.
         pids_max: Some(layout.pod_pids.filter(|&pids| pids > 0).unwrap_or(-1)),
         hugepages: hugepages(&requests, layout),
     }
 }
 
-/// A limit for every page size that the kernel offers; what is not asked for is 0.
+/// A limit for every huge page size that the kernel offers; 0 for those that are not requested.
 fn hugepages(amounts: &Amounts, layout: &CgroupLayout) -> Vec<(Bytes, i64)> {
     let mut limits: BTreeMap<Bytes, i64> = layout.hugepage_sizes.iter().map(|&size| (size, 0)).collect();
     limits.extend(amounts.hugepages.iter().map(|(&size, bytes)| (size, bytes.0)));
     limits.into_iter().collect()
 }
 
-/// The cgroups above the pods, parents first: `kubepods` with what pods may have in all (the whole machine
-/// unless `enforceNodeAllocatable` has `pods`), the burstable level weighted by what its pods request, the
-/// best-effort level with next to nothing (`pkg/kubelet/cm/{node,qos}_container_manager_linux.go`).
+/// The cgroups above the pods, parents first: `kubepods` with the total for pods (the whole machine unless
+/// `enforceNodeAllocatable` contains `pods`), the burstable cgroup weighted by its pods' requests, the best-effort
+/// cgroup with the minimum (`pkg/kubelet/cm/{node,qos}_container_manager_linux.go`).
 ///
-/// `pods` are those that have not ended; `pids_max` is the largest number of processes of the machine, and
-/// `reserved` may state `pid` among its extended resources. Eviction thresholds are not subtracted here.
+/// `pods` are those that have not ended; `pids_max` is the maximum number of processes of the machine, and `reserved`
+/// may set `pid` among its extended resources. Eviction thresholds are not subtracted here.
 pub fn node_levels<'a>(
     pods: impl Iterator<Item = &'a Pod>,
     layout: &CgroupLayout,
@@ -174,14 +174,14 @@ pub fn node_levels<'a>(
     ]
 }
 
-/// The resources of a container as the runtime is asked for them (`generateLinuxContainerResources` in
+/// The resources of a container in the CRI request (`generateLinuxContainerResources` in
 /// `pkg/kubelet/kuberuntime/kuberuntime_container_linux.go`).
 pub fn container_resources(pod: &Pod, container: &Container, policy: &NodePolicy) -> LinuxContainerResources {
     let layout = &policy.cgroup;
     let none = Amounts::default();
     let own = pod.resources.as_ref().map_or(&none, |own| &own.limits);
     let limits = &container.resources.limits;
-    // Where the container states no limit, the pod's own limit is its limit too.
+    // If the container sets no limit, the pod's own limit applies to it, too.
     let or_own = |amount: i64, own: i64| if amount == 0 { own } else { amount };
     let cpu_limit = or_own(limits.cpu_or_zero(), own.cpu_or_zero());
     let memory_limit = or_own(limits.memory_or_zero(), own.memory_or_zero());
@@ -205,7 +205,7 @@ pub fn container_resources(pod: &Pod, container: &Container, policy: &NodePolicy
     resources
 }
 
-/// The resources of the pod as the runtime is told them with the sandbox (`calculateSandboxResources`).
+/// The resources of the pod in the sandbox request (`calculateSandboxResources`).
 pub fn sandbox_resources(pod: &Pod, layout: &CgroupLayout) -> LinuxContainerResources {
     let requests = amounts::pod_requests(pod, Overhead::Without);
     let limits = amounts::pod_limits(pod, Overhead::Without);
@@ -217,7 +217,7 @@ pub fn sandbox_resources(pod: &Pod, layout: &CgroupLayout) -> LinuxContainerReso
     )
 }
 
-/// The pod's overhead as the runtime is told it with the sandbox; empty where there is none.
+/// The pod's overhead in the sandbox request; empty if there is none.
 pub fn sandbox_overhead(pod: &Pod, layout: &CgroupLayout) -> LinuxContainerResources {
     if pod.overhead == Amounts::default() {
         return LinuxContainerResources::default();
@@ -226,7 +226,7 @@ pub fn sandbox_overhead(pod: &Pod, layout: &CgroupLayout) -> LinuxContainerResou
     runtime_resources(Some(cpu), cpu, pod.overhead.memory_or_zero(), layout)
 }
 
-/// `calculateLinuxResources`: CPU in thousandths of a core, memory in bytes; a limit of 0 is none.
+/// `calculateLinuxResources`: CPU in millicores, memory in bytes; a limit of 0 means none.
 fn runtime_resources(
     cpu_request: Option<i64>,
     cpu_limit: i64,
@@ -244,8 +244,8 @@ fn runtime_resources(
         resources.cpu_period = micros(layout.cfs_period);
     }
     if layout.version == CgroupVersion::V2 {
-        // One process out of memory ends the whole container: half a container serves nobody. This is
-        // `singleProcessOOMKill: false`, the default on v2; v1 cannot do it.
+        // If one process runs out of memory, the whole container ends: half a container is of no use. This is
+        // `singleProcessOOMKill: false`, the default on v2; v1 does not support it.
         resources
             .unified
             .insert("memory.oom.group".to_owned(), "1".to_owned());
@@ -253,8 +253,8 @@ fn runtime_resources(
     resources
 }
 
-/// `configureContainerSwapResources`: no swap, unless `LimitedSwap` gives a burstable container the same part
-/// of the swap that it requests of the memory.
+/// `configureContainerSwapResources`: no swap, unless `LimitedSwap` gives a burstable container the share of the swap
+/// that its request is of the memory.
 fn limit_swap(
     resources: &mut LinuxContainerResources,
     pod: &Pod,
@@ -263,7 +263,7 @@ fn limit_swap(
 ) {
     let Some(swap) = policy.cgroup.swap else { return };
     if policy.cgroup.version == CgroupVersion::V1 {
-        // Memory and swap together; 0, for no memory limit, is ignored by the runtime.
+        // Memory and swap together; 0 (no memory limit) is ignored by the runtime.
         resources.memory_swap_limit_in_bytes = resources.memory_limit_in_bytes;
         return;
     }
@@ -284,7 +284,7 @@ pub fn may_swap(pod: &Pod, policy: &NodePolicy) -> bool {
     limits_swap && policy.limited_swap && !is_critical(pod) && pod.qos == Qos::Burstable
 }
 
-/// `calcSwapForBurstablePods`: in floating point and cut off, as the kubelet computes it.
+/// `calcSwapForBurstablePods`: in floating point and truncated, as in the kubelet.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
@@ -297,8 +297,8 @@ fn part(request: i64, memory: i64, swap: i64) -> i64 {
     }
 }
 
-/// How readily the kernel kills the container's processes when the machine has no memory left: -1000 to 1000
-/// (`GetContainerOOMScoreAdjust` in `pkg/kubelet/qos/policy.go`). `memory` is the machine's.
+/// The container's OOM score adjustment: -1000 to 1000 (`GetContainerOOMScoreAdjust` in `pkg/kubelet/qos/policy.go`).
+/// `memory` is the machine's.
 pub fn oom_score_adj(pod: &Pod, container: &Container, memory: Bytes) -> i64 {
     match pod.qos {
         _ if is_node_critical(pod) => return OOM_GUARANTEED,
@@ -327,7 +327,7 @@ pub fn oom_score_adj(pod: &Pod, container: &Container, memory: Bytes) -> i64 {
     }
 }
 
-/// What the pod itself requests of memory beyond its containers, in equal parts.
+/// The memory that the pod itself requests beyond its containers, in equal parts.
 fn unshared_request(pod: &Pod) -> i64 {
     let own = pod
         .resources
@@ -373,7 +373,7 @@ mod tests {
     use crate::model::resources::{MilliCpu, Resources, qos_class};
 
     const MI: i64 = 1 << 20;
-    /// The memory of the machine that the recordings of the kubelet come from.
+    /// The memory of the machine on which the kubelet was recorded.
     const MEMORY: Bytes = Bytes(24_684_092 * 1024);
 
     fn amounts(cpu: i64, memory: i64) -> Amounts {
@@ -384,7 +384,7 @@ mod tests {
         }
     }
 
-    /// Request and limit of CPU, request and limit of memory; 0 is not stated.
+    /// Request and limit of CPU, request and limit of memory; 0 means not set.
     fn resources(cpu: (i64, i64), memory: (i64, i64)) -> Resources {
         Resources {
             requests: amounts(cpu.0, memory.0),
@@ -540,7 +540,7 @@ mod tests {
         )
     }
 
-    /// The pod's cgroup, what the runtime is told of the sandbox, and of each container.
+    /// The pod's cgroup, and what the sandbox and container requests contain.
     fn check(pod: &Pod, policy: &NodePolicy, expect: Expect) {
         let mut text = show(&pod_cgroup(pod, &policy.cgroup)) + "\n";
         text += &format!(
@@ -554,7 +554,7 @@ mod tests {
         expect.assert_eq(&text);
     }
 
-    // The following five are what the kubelet v1.36.2 was recorded to do with the same pods.
+    // The following five cases were recorded from the kubelet v1.36.2 with the same pods.
 
     #[test]
     fn best_effort_pod() {
@@ -645,7 +645,7 @@ mod tests {
             container("second", resources((850, 850), (50 * MI, 50 * MI))),
         ];
         let main = vec![container("main", resources((300, 300), (100 * MI, 100 * MI)))];
-        // CPU: the second init container beside the sidecar; memory: the first one alone.
+        // CPU: the second init container with the sidecar; memory: the first one alone.
         check(
             &pod(init, main),
             &policy(layout()),
@@ -719,7 +719,7 @@ mod tests {
             container_resources(pod, &pod.containers[0], &policy).unified["memory.swap.max"].clone()
         };
         let burstable = pod(vec![], vec![container("c", resources((0, 0), (64 * MI, 0)))]);
-        // One byte less than half: the kubelet computes in floating point and cuts off.
+        // One byte less than half: the kubelet computes in floating point and truncates.
         assert_eq!(swap(&burstable), (32 * MI - 1).to_string());
         let of_a_file = Pod {
             source: Source::File {

@@ -34,18 +34,18 @@ mod annotation {
     pub(super) const PORTS: &str = "io.kubernetes.container.ports";
 }
 
-/// Where containers see the pod's hosts file.
+/// Where containers mount the pod's hosts file.
 const ETC_HOSTS: &str = "/etc/hosts";
-/// The longest file name of ext4 and of everything else in use.
+/// The maximum length of a file name on ext4 and all other common file systems.
 const MAX_FILE_NAME: usize = 255;
 
-/// The sandbox that a container goes into: which, and with which configuration it was made.
+/// The sandbox for a container, and the configuration it was created with.
 #[derive(Debug, Clone)]
 pub(super) struct Home {
     pub(super) sandbox: SandboxRef,
-    /// With the pod's annotations it may be long, and is shared.
+    /// It may be large because of the pod's annotations, and is shared.
     pub(super) config: Arc<PodSandboxConfig>,
-    /// Whether what makes it can mount read-only all that lies below a mount.
+    /// Whether the pod's runtime handler supports recursive read-only mounts.
     pub(super) recursive_read_only: bool,
 }
 
@@ -147,7 +147,7 @@ fn key_values(env: &Environment) -> Vec<KeyValue> {
     variables.collect()
 }
 
-/// A command or its arguments, with the variables in them; or why Linux could not pass them to the program.
+/// A command or its arguments, with the variables expanded; or why Linux could not pass them to the program.
 fn words(
     container: &Container,
     texts: &[String],
@@ -193,13 +193,13 @@ pub(super) fn hosts_file(pod: &Pod, ips: &[std::net::IpAddr], policy: &NodePolic
     }
 }
 
-/// The link to a container's log, without the container's id and the ending.
+/// The link to a container's log, without the container's ID and the extension.
 pub(super) fn log_link(name: &PodName, container: &str, policy: &NodePolicy) -> PathBuf {
     let file = format!("{}_{}_{container}", name.name, name.namespace);
     policy.container_logs_dir.join(file)
 }
 
-/// The link to the log of an instance, as it was made: no longer than a file name can be.
+/// The link to the log of an instance as it was created: no longer than a file name can be.
 pub(super) fn log_link_of(name: &PodName, container: &str, id: &str, policy: &NodePolicy) -> PathBuf {
     const ENDING: &str = ".log";
     let mut file = format!("{}_{}_{container}-{id}", name.name, name.namespace);
@@ -219,8 +219,8 @@ fn hosts_path(pod: &Pod, policy: &NodePolicy) -> PathBuf {
     policy.pod_dir(&pod.uid).join("etc-hosts")
 }
 
-/// `<pod>/containers/<name>/<8 hexadecimal digits>`. The kubelet draws the digits; here they follow from the
-/// pod, the container and the attempt, so that a step done twice makes one file.
+/// `<pod>/containers/<name>/<8 hexadecimal digits>`. The kubelet picks the digits at random; here they are derived from
+/// the pod, the container and the attempt, so that repeating a step creates only one file.
 fn termination_file(pod: &Pod, container: &Container, attempt: u32, policy: &NodePolicy) -> Option<PathBuf> {
     if container.termination_path.is_empty() {
         return None;
@@ -232,8 +232,8 @@ fn termination_file(pod: &Pod, container: &Container, attempt: u32, policy: &Nod
     Some(container_dir(&policy.pod_dir(&pod.uid), &container.name).join(digits))
 }
 
-/// Volumes in the manifest's order, the hosts file unless the container mounts something there, the file for
-/// the termination message.
+/// Volumes in the manifest's order, the hosts file unless the container mounts something there, the termination message
+/// file.
 fn mounts(
     pod: &Pod,
     container: &Container,
@@ -254,7 +254,7 @@ fn mounts(
         };
         Some(Mount {
             readonly: mount.read_only || volume::is_read_only(pod, &mount.volume),
-            // One that cannot be is refused before this is used.
+            // An unsupported one is rejected before this is used.
             recursive_read_only: mount.is_recursively_read_only(home.recursive_read_only) == Ok(true),
             propagation: propagation.into(),
             ..plain_mount(&absolute(&mount.path), &host)
@@ -274,7 +274,7 @@ fn plain_mount(container: &str, host: &Path) -> Mount {
     }
 }
 
-/// A path in the container that the manifest writes without the leading slash is meant from the root.
+/// A relative container path in the manifest is relative to the root.
 fn absolute(path: &str) -> String {
     match path.starts_with('/') {
         true => path.to_owned(),
@@ -295,7 +295,7 @@ fn annotations(pod: &Pod, container: &Container, attempt: u32) -> HashMap<String
         (annotation::GRACE, pod.grace.as_secs().to_string()),
     ]);
     if let Some(handler) = &container.lifecycle.pre_stop {
-        let text = serde_json::to_string(handler).expect("texts and numbers can be written as JSON");
+        let text = serde_json::to_string(handler).expect("strings and numbers can be written as JSON");
         all.insert(annotation::PRE_STOP, text);
     }
     if !container.ports.is_empty() {
@@ -308,7 +308,7 @@ fn annotations(pod: &Pod, container: &Container, attempt: u32) -> HashMap<String
         .collect()
 }
 
-/// A port as Go writes it: in the order of its type, empty fields left out.
+/// A port as Go serializes it: in the order of its type, empty fields omitted.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct PortAnnotation<'a> {

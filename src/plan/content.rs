@@ -1,5 +1,5 @@
-//! Values that are taken from elsewhere: fields of the pod, resources of its containers, objects
-//! (`pkg/fieldpath`, `pkg/api/v1/resource/helpers.go`, `pkg/volume` of Kubernetes).
+//! Values from other sources: fields of the pod, resources of its containers, objects (`pkg/fieldpath`,
+//! `pkg/api/v1/resource/helpers.go`, `pkg/volume` of Kubernetes).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -20,32 +20,32 @@ use crate::model::value::{
     TokenFile,
 };
 
-/// The permissions of a token or of trust anchors whose pod has a user or a group.
+/// The file mode of tokens and trust anchors if the pod sets a user or a group.
 const OWN_MODE: u32 = 0o600;
 
-/// What values are taken from.
+/// The sources of values.
 #[derive(Clone, Copy)]
 pub(super) struct Origin<'a> {
     pub(super) pod: &'a Pod,
     pub(super) policy: &'a NodePolicy,
     pub(super) objects: &'a Objects,
     pub(super) services: &'a Services,
-    /// What pods may use together: what is not limited has this limit.
+    /// The node's allocatable resources, which are the limit of what is not limited.
     pub(super) allocatable: &'a Amounts,
-    /// The addresses of the sandbox; none while it is not there.
+    /// The addresses of the sandbox; none until it exists.
     pub(super) ips: &'a [IpAddr],
 }
 
-/// Why a value cannot be had.
+/// Why a value is not available.
 pub(super) enum Lack {
-    /// There is none, which may be allowed: `configmap "a" not found`.
+    /// The object or key does not exist, which may be allowed: `configmap "a" not found`.
     Missing(String),
-    /// Whether there is one could not be learnt.
+    /// It is unknown whether it exists.
     Unread(String),
 }
 
 impl Lack {
-    /// The sentence.
+    /// The error message.
     pub(super) fn into_text(self) -> String {
         match self {
             Lack::Missing(text) | Lack::Unread(text) => text,
@@ -54,18 +54,18 @@ impl Lack {
 }
 
 impl Origin<'_> {
-    /// The object, or why it cannot be had.
+    /// The object, or why it is not available.
     pub(super) fn object(&self, kind: ObjectKind, name: &str) -> Result<&Arc<Object>, Lack> {
         match self.objects.get(&key(self.pod, kind, name)) {
             Some(Known::Found(object)) => Ok(object),
             Some(Known::Unread(why)) => Err(Lack::Unread(why.to_string())),
-            // Nothing is started that needs it until something is answered.
+            // Nothing that needs it is started before there is an answer.
             Some(Known::Asked) => Err(Lack::Unread(unsynced(kind))),
             None => Err(Lack::Missing(format!("{} {name:?} not found", kind.word()))),
         }
     }
 
-    /// A field of the pod. Its addresses are symbolic while there is no sandbox.
+    /// The value of a pod field. Addresses are symbolic until there is a sandbox.
     pub(super) fn field(&self, field: &Field) -> String {
         let Origin { pod, policy, .. } = self;
         let text = |map: &BTreeMap<String, String>, key: &String| map.get(key).cloned().unwrap_or_default();
@@ -90,7 +90,7 @@ impl Origin<'_> {
         }
     }
 
-    /// An amount of a container's resources; `own` is the container whose environment asks.
+    /// The value of a container's resource; `own` is the container whose environment refers to it.
     pub(super) fn resource(&self, field: &ResourceField, own: Option<&Container>) -> String {
         let named = field.container.as_ref();
         let named = named.and_then(|name| self.pod.all_containers().find(|c| c.name == *name));
@@ -102,7 +102,7 @@ impl Origin<'_> {
             Bound::Requests => &container.resources.requests,
         };
         let mut amount = amount(amounts, field.resource);
-        // Huge pages that are not limited cannot be had at all.
+        // Huge pages without a limit cannot be used at all.
         if field.bound == Bound::Limits && amount == 0 && !matches!(field.resource, Resource::HugePages(_)) {
             amount = self::amount(self.allocatable, field.resource);
         }
@@ -111,7 +111,7 @@ impl Origin<'_> {
         (amount / divisor + rest).to_string()
     }
 
-    /// The files of a volume, or why they cannot be put together. `left` is what the volumes of the pod may still have.
+    /// The files of a volume, or why they are not available. `left` is what the volumes of the pod may still use.
     pub(super) fn files(
         &self,
         mode: u32,
@@ -139,7 +139,7 @@ impl Origin<'_> {
             };
             match added {
                 Ok(()) => {}
-                // The same about each source that follows.
+                // Each later source has the same.
                 Err(FileError::Exceeded(message)) => return Err(message),
                 Err(FileError::Lacking(error)) if errors.contains(&error) => {}
                 Err(FileError::Lacking(error)) => {
@@ -191,14 +191,14 @@ impl Origin<'_> {
         Ok(())
     }
 
-    /// A token is for the pod's user alone where there is one, or for its group, which the volume gives it.
+    /// A token is readable only for the pod's user, if it sets one, or for the group that the volume assigns.
     fn token_file(&self, files: &mut Files<'_>, file: &TokenFile, mode: u32) -> Result<(), FileError> {
         let Origin { pod, objects, .. } = self;
         let object = match objects.get(&token(pod, file)) {
             Some(Known::Found(object)) => object,
             Some(Known::Unread(why)) => return Err(FileError::Lacking(why.to_string())),
             Some(Known::Asked) | None => {
-                let message = "failed to fetch token: not answered yet";
+                let message = "failed to fetch token: no answer from the API server yet";
                 return Err(FileError::Lacking(message.to_owned()));
             }
         };
@@ -208,7 +208,7 @@ impl Origin<'_> {
         }
     }
 
-    /// Trust anchors are a file even where there are none and that is allowed.
+    /// Trust anchors are a file even if there are none and that is allowed.
     fn anchors_file(&self, files: &mut Files<'_>, file: &AnchorsFile, mode: u32) -> Result<(), FileError> {
         let key = Reference::TrustAnchors(file.anchors.clone());
         let content = match self.objects.get(&key) {
@@ -222,7 +222,7 @@ impl Origin<'_> {
         files.add(clean(&file.path), self.own_file(mode, content))
     }
 
-    /// A file for the pod's user alone where there is one, or for its group, which the volume gives it.
+    /// The mode of a file for the pod's user only, if it sets one, or for the group that the volume assigns.
     fn own_file(&self, mode: u32, content: Content) -> ProjectedFile {
         let owner = self.pod.only_user();
         let is_private = owner.is_some() || self.pod.security.fs_group.is_some();
@@ -242,7 +242,7 @@ impl Origin<'_> {
     ) -> Result<(), FileError> {
         for item in items {
             let content = match &item.value {
-                // All annotations, in each of ten thousand files, are one text.
+                // All annotations, in each of ten thousand files, share one text.
                 DownwardValue::Field(field) => {
                     let content = fields.0.entry(field);
                     content
@@ -258,11 +258,11 @@ impl Origin<'_> {
     }
 }
 
-/// What was made of the pod's fields already.
+/// Values computed from the pod's fields so far.
 #[derive(Default)]
 struct Fields<'a>(BTreeMap<&'a Field, Content>);
 
-/// How many files and bytes the volumes of a pod may still have.
+/// How many files and bytes the volumes of a pod may still use.
 #[derive(Debug)]
 pub(super) struct FilesLeft {
     files: usize,
@@ -270,7 +270,7 @@ pub(super) struct FilesLeft {
 }
 
 impl FilesLeft {
-    /// Those of a pod of which no volume has been made yet.
+    /// The limits of a pod before its first volume.
     pub(super) fn of_pod() -> FilesLeft {
         FilesLeft {
             files: bounds::POD_FILES,
@@ -279,11 +279,11 @@ impl FilesLeft {
     }
 }
 
-/// Why files cannot be put together.
+/// Why the files of a volume are not available.
 enum FileError {
-    /// Something is not there or cannot be had.
+    /// A source is missing or not available.
     Lacking(String),
-    /// The pod's volumes have more than they may.
+    /// The pod's volumes exceed their limit.
     Exceeded(String),
 }
 
@@ -294,7 +294,7 @@ struct Files<'a> {
 }
 
 impl Files<'_> {
-    /// Adds one; of two at one path the later counts.
+    /// Adds a file; if two have the same path, the later one counts.
     fn add(&mut self, path: String, file: ProjectedFile) -> Result<(), FileError> {
         bounds::step();
         let files = self.left.files.checked_sub(1);
@@ -306,7 +306,7 @@ impl Files<'_> {
     }
 }
 
-/// A relative path without what says nothing: `./a//b/` is `a/b`.
+/// A relative path without redundant parts: `./a//b/` becomes `a/b`.
 fn clean(path: &str) -> String {
     let parts = path.split('/').filter(|part| !part.is_empty() && *part != ".");
     parts.collect::<Vec<_>>().join("/")
@@ -329,13 +329,13 @@ fn amount(amounts: &Amounts, resource: Resource) -> i64 {
     }
 }
 
-/// Labels or annotations as a file shows them (`FormatMap`): `key="value"`, one a line, by key.
+/// Labels or annotations in the format of downward API files (`FormatMap`): `key="value"`, one per line, by key.
 fn lines(map: &BTreeMap<String, String>) -> String {
     let line = |(key, value): (&String, &String)| format!("{key}={}", quoted(value));
     map.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// A text as Go's `%q` writes it.
+/// A text in the format of Go's `%q`.
 fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
@@ -351,7 +351,7 @@ fn quoted(text: &str) -> String {
             '\u{b}' => out.push_str("\\v"),
             ' '..='~' => out.push(c),
             c if u32::from(c) < 0x80 => out.push_str(&format!("\\x{:02x}", u32::from(c))),
-            // What has no picture, and every space but the common one.
+            // Characters that are not printable, and every space except the ordinary one.
             c if c.is_control() || c.is_whitespace() || c.escape_debug().len() > 1 => {
                 let code = u32::from(c);
                 out.push_str(&match code {
@@ -482,7 +482,7 @@ mod tests {
         with(
             |_| {},
             |origin| {
-                // Not limited is limited by what the node has.
+                // Without a limit, the node's allocatable amount is the limit.
                 assert_eq!(ask(origin, Bound::Limits, Resource::Cpu, 1000), "4");
                 assert_eq!(ask(origin, Bound::Limits, Resource::Memory, 1 << 30), "8");
                 assert_eq!(
@@ -683,7 +683,7 @@ mod tests {
         let (steps, told) = steps::of(|| made(&sources, &mut FilesLeft::of_pod()));
         assert_eq!(told, Err(bounds::files_exceeded()));
         assert_eq!(steps, bounds::POD_FILES + 1);
-        // Volumes take from the same bound.
+        // All volumes share the same limit.
         let mut left = FilesLeft { files: 4, bytes: 100 };
         assert_eq!(made(&sources[..1], &mut left), Ok(3));
         assert_eq!(made(&sources[..1], &mut left), Err(bounds::files_exceeded()));

@@ -7,23 +7,23 @@ use std::collections::{BTreeSet, HashMap};
 use crate::model::node::NodePolicy;
 use crate::model::pod::{DnsConfig, DnsPolicy, Pod};
 
-/// What resolvers read at most (`pkg/apis/core/validation`).
+/// The limits of resolvers (`pkg/apis/core/validation`).
 const MAX_SERVERS: usize = 3;
 const MAX_SEARCHES: usize = 32;
 const MAX_SEARCH_CHARACTERS: usize = 2048;
 /// The longest DNS name (RFC 1123).
 const MAX_NAME: usize = 253;
-/// What a cluster's resolver is asked with.
+/// The settings for queries to the cluster's resolver.
 const CLUSTER_OPTION: &str = "ndots:5";
 
-/// Whose resolver a pod uses.
+/// The resolver that a pod uses.
 enum Base {
     Cluster,
     Host,
     Nothing,
 }
 
-/// The pod's resolver configuration, cut to what resolvers read.
+/// The pod's resolver configuration, truncated to the resolvers' limits.
 pub(super) fn config(pod: &Pod, policy: &NodePolicy) -> DnsConfig {
     let mut config = match base(pod, policy) {
         Base::Nothing => DnsConfig::default(),
@@ -43,8 +43,8 @@ pub(super) fn config(pod: &Pod, policy: &NodePolicy) -> DnsConfig {
     config
 }
 
-/// With the host's network, `ClusterFirst` means the host's resolver; so does every wish for the cluster's
-/// where the node knows none.
+/// With the host's network, `ClusterFirst` means the host's resolver. So does any policy for the cluster's resolver on
+/// a node without one configured.
 fn base(pod: &Pod, policy: &NodePolicy) -> Base {
     let cluster = match pod.dns_policy {
         DnsPolicy::None => return Base::Nothing,
@@ -77,7 +77,7 @@ fn unique(list: impl Iterator<Item = String>) -> Vec<String> {
     list.filter(|entry| seen.insert(entry.clone())).collect()
 }
 
-/// The pod's options replace those of the same name, in their place; the kubelet leaves the order to chance.
+/// The pod's options replace those of the same name, in the same position; in the kubelet the order is random.
 fn options(base: Vec<String>, own: &[String]) -> Vec<String> {
     let mut all: Vec<&String> = Vec::new();
     let mut places = HashMap::new();
@@ -97,7 +97,7 @@ fn option_name(option: &str) -> &str {
     option.split_once(':').map_or(option, |(name, _)| name)
 }
 
-/// The first 32, without names that cannot be names, as many as fit into the line.
+/// The first 32, without invalid names, as many as fit into the line.
 fn searches_within_limits(mut searches: Vec<String>) -> Vec<String> {
     searches.truncate(MAX_SEARCHES);
     searches.retain(|name| name.len() <= MAX_NAME);
@@ -200,7 +200,7 @@ mod tests {
             |n: usize, length: usize| -> Vec<String> { (0..n).map(|i| format!("{i:0>length$}")).collect() };
         assert_eq!(searches_within_limits(long(40, 10)).len(), 32);
         assert_eq!(searches_within_limits(long(3, 254)).len(), 0);
-        // 8 names of 253 with 7 blanks are 2031 characters, a ninth would not fit.
+        // 8 names of 253 with 7 spaces are 2031 characters, a ninth would not fit.
         assert_eq!(searches_within_limits(long(9, 253)).len(), 8);
         assert_eq!(searches_within_limits(long(2, 253)).len(), 2);
     }

@@ -1,6 +1,6 @@
 //! The environment of a container (`makeEnvironmentVariables` in `pkg/kubelet/kubelet_pods.go`): `envFrom` in order,
-//! then `env` in order, whose literal values see what stands before them and the Services; last, of the Services, what
-//! has no value yet.
+//! then `env` in order, whose literal values may refer to earlier variables and the Services; last, the variables of
+//! Services that have no value yet.
 
 use std::collections::HashMap;
 
@@ -12,19 +12,19 @@ use crate::model::object::ObjectKind;
 use crate::model::pod::Container;
 use crate::model::value::EnvValue;
 
-/// The variables of a container in their order, each name once, found by name.
+/// The variables of a container in order, each name once, found by name.
 #[derive(Debug, Default)]
 pub(super) struct Environment {
     all: Vec<(String, String)>,
     places: HashMap<String, usize>,
-    /// What they take of what Linux passes to a program.
+    /// Their size as Linux passes them to a program.
     bytes: usize,
-    /// What they would take if none had replaced another: so much was copied.
+    /// Their size if none had replaced another: this much was copied.
     made: usize,
 }
 
-/// What commands and environments may still take: of one container, and of all that one plan creates. Of the plan's room
-/// what was replaced again takes its part too.
+/// What commands and environments may still use: of one container, and of all that one plan creates. Replaced values
+/// count for the plan's limit, too.
 #[derive(Debug)]
 pub(super) struct Room {
     of_container: usize,
@@ -32,7 +32,7 @@ pub(super) struct Room {
 }
 
 impl Room {
-    /// That of a plan that has created nothing yet.
+    /// The limits of a plan that has created nothing yet.
     pub(super) fn of_plan() -> Room {
         Room {
             of_container: bounds::EXEC_TOTAL,
@@ -40,12 +40,12 @@ impl Room {
         }
     }
 
-    /// That of the next container.
+    /// The limits of the next container.
     pub(super) fn next(&mut self) {
         self.of_container = bounds::EXEC_TOTAL;
     }
 
-    /// Takes what a program is passed.
+    /// Uses room for something passed to a program.
     pub(super) fn take(&mut self, bytes: usize) -> Result<(), Exceeded> {
         self.has(bytes, bytes)?;
         self.of_container -= bytes;
@@ -53,7 +53,7 @@ impl Room {
         Ok(())
     }
 
-    /// Takes what is made beside it.
+    /// Uses room for something created besides.
     pub(super) fn take_of_plan(&mut self, bytes: usize) -> Result<(), Exceeded> {
         self.has(0, bytes)?;
         self.of_plan -= bytes;
@@ -82,17 +82,17 @@ impl Room {
     }
 }
 
-/// Whose room is not enough.
+/// Which limit is exceeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Exceeded {
-    /// The container's.
+    /// The container's limit.
     Container,
-    /// That of the pod's containers together.
+    /// The limit of the pod's containers together.
     Plan,
 }
 
 impl Exceeded {
-    /// What the pod's owner is told.
+    /// The message for the pod's owner.
     pub(super) fn message(self, container: &Container) -> String {
         match self {
             Exceeded::Container => bounds::exec_total_exceeded(&container.name),
@@ -114,7 +114,7 @@ impl Environment {
             .map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// Adds a variable. A name given twice has its last value, in its first place.
+    /// Adds a variable. A repeated name gets its last value, in its first position.
     fn set(&mut self, name: String, value: String, room: &Room) -> Result<(), Exceeded> {
         bounds::step();
         let own = bounds::exec_bytes(name.len() + "=".len() + value.len());
@@ -148,11 +148,11 @@ impl<const N: usize> From<[(&str, &str); N]> for Environment {
     }
 }
 
-/// The environment, which takes its part of the room that there is; or why the container cannot be created.
+/// The environment, which uses its part of the room; or why the container cannot be created.
 ///
-/// Every key that an object can have is a name that a variable can have since Kubernetes allows all printable
-/// characters in it, so none is left out. The kubelet makes an environment of any size and has the runtime fail with
-/// it; here the container is refused with the reason, and no more is made than can be passed on.
+/// No key of an object is left out: since Kubernetes allows all printable characters in variable names, every key is a
+/// valid name. The kubelet builds an environment of any size and lets the runtime fail with it; here the container
+/// fails with the reason, and no more is built than can be passed to a program.
 pub(super) fn environment(
     container: &Container,
     origin: Origin<'_>,
@@ -374,7 +374,7 @@ mod tests {
             &[("A", of_key(ConfigMap, "cm", "k", false))],
             expect!["couldn't find key k in ConfigMap ns/cm"],
         );
-        // What cannot be read may be there: that it may be missing does not help.
+        // An unreadable object may exist: `optional` does not help.
         check(
             &[from("", Secret, "shut", true)],
             &[],
@@ -385,7 +385,7 @@ mod tests {
             &[("A", of_key(Secret, "shut", "k", true))],
             expect![[r#"secrets "shut" is forbidden"#]],
         );
-        // Bytes are for volumes only.
+        // Binary data is for volumes only.
         check(
             &[],
             &[("A", of_key(Secret, "sec", "bin", false))],
@@ -400,7 +400,7 @@ mod tests {
             &[],
             &[("A", text(&long)), ("B", text("b"))],
             expect![[
-                r#"environment variable "A" is longer than 131072 bytes, the most that Linux passes to a program in one piece: shorten it, or mount the ConfigMap or Secret as a volume"#
+                r#"environment variable "A" exceeds 131072 bytes, the most that Linux passes to a program in one string: shorten it, or mount the ConfigMap or Secret as a volume"#
             ]],
         );
         // What is replaced is not passed on.
@@ -412,7 +412,8 @@ mod tests {
             &[],
             &[("A", text(&"x".repeat(1 << 20))), ("B", text(&"$(A)".repeat(7)))],
             expect![
-                "command, arguments and environment of container \"c\" are larger than 6291456 bytes together, the most that Linux passes to a program: shorten them, or mount the ConfigMap or Secret as a volume"
+                "command, arguments and environment of container \"c\" exceed 6291456 bytes in total, the most that \
+                 Linux passes to a program: shorten them, or mount the ConfigMap or Secret as a volume"
             ],
         );
     }
@@ -424,7 +425,7 @@ mod tests {
         let (steps, told) = steps::of(|| made(&map, &[from("", ConfigMap, "cm", false)], &[]));
         assert_eq!(told.unwrap().iter().count(), keys.len());
         assert_eq!(steps, keys.len());
-        // Ten times, each time under other names: given up at the bound.
+        // Ten times, each time under other names: stops at the limit.
         let prefixed: Vec<_> = (0..10)
             .map(|n| from(&format!("P{n}_"), ConfigMap, "cm", false))
             .collect();

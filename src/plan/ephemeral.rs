@@ -1,5 +1,5 @@
-//! Containers that somebody adds to a pod that runs (`kubectl debug`): which of them are started, and in whose
-//! process namespace (`getTargetID` in `pkg/kubelet/kuberuntime/kuberuntime_container.go`).
+//! Ephemeral containers, added to a running pod (`kubectl debug`): which of them are started, and in which process
+//! namespace (`getTargetID` in `pkg/kubelet/kuberuntime/kuberuntime_container.go`).
 
 use k8s_cri::v1::NamespaceMode;
 
@@ -7,7 +7,7 @@ use crate::model::pod::{Container, Pod};
 use crate::model::runtime::{ContainerState, ObservedPod};
 use crate::model::step::ContainerRequest;
 
-/// Those that were never started. One that has ended, or that nobody can tell of, is never started again, not even in
+/// The ones that were never started. One that has ended, or whose state is unknown, is never started again, not even in
 /// another sandbox.
 pub(super) fn due<'a>(pod: &'a Pod, seen: &ObservedPod) -> impl Iterator<Item = &'a Container> {
     pod.ephemeral_containers.iter().filter(|container| {
@@ -16,8 +16,7 @@ pub(super) fn due<'a>(pod: &'a Pod, seen: &ObservedPod) -> impl Iterator<Item = 
     })
 }
 
-/// Puts the container beside the processes of the one that it is for, where the pod's containers do not see each
-/// other's anyway.
+/// Puts the container into the process namespace of its target, unless the pod's containers share one anyway.
 pub(super) fn aim(request: &mut ContainerRequest, container: &Container, seen: &ObservedPod) {
     let Some(target) = &container.target else {
         return;
@@ -74,7 +73,7 @@ mod tests {
         assert!(!is_due(ContainerState::Unknown));
     }
 
-    /// The namespace mode, the target, and why it cannot be made.
+    /// The namespace mode, the target, and the error, if any.
     fn aimed(share_pid: bool, target: Option<&str>) -> (i32, String, Option<String>) {
         let mut pod = sample::pod(RestartPolicy::Always, &[], &["c"]);
         pod.namespaces.share_pid = share_pid;
@@ -115,7 +114,7 @@ mod tests {
             (NamespaceMode::Target.into(), "c3".to_owned(), None)
         );
         assert_eq!(aimed(false, None), (own, none(), None));
-        // They see each other's processes already.
+        // They share a process namespace already.
         assert_eq!(aimed(true, Some("c")), (NamespaceMode::Pod.into(), none(), None));
         let missing = Some("unable to find target container d".to_owned());
         assert_eq!(aimed(false, Some("d")), (own, none(), missing));

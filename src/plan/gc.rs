@@ -1,5 +1,5 @@
-//! Dead containers and sandboxes that nobody needs (`pkg/kubelet/kuberuntime/kuberuntime_gc.go`, with the
-//! kubelet's defaults), and what is left of pods whose sandboxes are gone.
+//! Removes unneeded dead containers and sandboxes (`pkg/kubelet/kuberuntime/kuberuntime_gc.go`, with the kubelet's
+//! defaults), and what remains of pods whose sandboxes are gone.
 
 use std::collections::BTreeSet;
 
@@ -10,9 +10,9 @@ use crate::model::pod::{Pod, PodUid};
 use crate::model::runtime::{ContainerState, ObservedContainer, ObservedPod};
 use crate::model::step::{Plan, Step};
 
-/// Removes a pod that is known by nothing but a directory or a cgroup: a UID of
-/// [`crate::model::runtime::Snapshot::leftovers`] that no source, no memory and not the runtime knows. Its log
-/// directory has its name in it, which nobody knows either.
+/// Removes a pod of which only a directory or a cgroup remains: a UID of [`crate::model::runtime::Snapshot::leftovers`]
+/// that no source, no memory and no runtime object has. Its log directory cannot be removed here: the path contains the
+/// pod's name, which is unknown.
 pub fn leftover(uid: &PodUid, policy: &NodePolicy) -> Plan {
     Plan {
         stages: teardown::remains(uid, policy).into(),
@@ -21,8 +21,8 @@ pub fn leftover(uid: &PodUid, policy: &NodePolicy) -> Plan {
     }
 }
 
-/// Of each container the newest dead instance stays, for its log and its last state; of the sandboxes the
-/// newest, and those that still have a container.
+/// The newest dead instance of each container stays, for its log and its last state; of the sandboxes, the newest one
+/// and those that still have a container.
 pub(super) fn stages(pod: &Pod, seen: &ObservedPod, policy: &NodePolicy) -> Vec<Vec<Step>> {
     let mut kept = BTreeSet::new();
     let dead: Vec<_> = seen
@@ -49,7 +49,7 @@ pub(super) fn stages(pod: &Pod, seen: &ObservedPod, policy: &NodePolicy) -> Vec<
         .map(|c| teardown::remove_container(&pod.name, c, policy));
     vec![
         removals.collect(),
-        // Stopped it was when it was replaced; where that was another agent's work, it is made sure.
+        // It was stopped when it was replaced; this makes sure, in case another agent did that.
         empty
             .iter()
             .map(|sandbox| teardown::stop_sandbox(sandbox))
@@ -61,8 +61,8 @@ pub(super) fn stages(pod: &Pod, seen: &ObservedPod, policy: &NodePolicy) -> Vec<
     ]
 }
 
-/// Whether an instance was created and is about to be started: the newest of its name, in the sandbox in use,
-/// of the definition in force.
+/// Whether an instance was created and is about to be started: the newest of its name, in the current sandbox, of the
+/// current definition.
 pub(super) fn will_start(pod: &Pod, seen: &ObservedPod, instance: &ObservedContainer) -> bool {
     let newest = |c: &&ObservedContainer| c.id == instance.id;
     let definition = pod.all_containers().find(|c| c.name == instance.name);

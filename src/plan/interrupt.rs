@@ -1,14 +1,14 @@
-//! Which changes of a pod end the work that is under way for it (`UpdatePod` in `pkg/kubelet/pod_workers.go`).
+//! Which changes of a pod interrupt the work in progress for it (`UpdatePod` in `pkg/kubelet/pod_workers.go`).
 //!
-//! Everything else is planned for when the work is done. Were a stop interrupted by a label, it would begin anew, with its
-//! hook and the whole grace period.
+//! Any other change is planned for when the work is done. If a changed label interrupted a stop, the stop would start
+//! over, with its hook and the whole grace period.
 
 use std::time::Duration;
 
 use crate::model::api::tells_end;
 use crate::model::pod::Pod;
 
-/// Whether what is being done for `old` is not to be finished now that `new` is wanted under its name.
+/// Whether the work for `old` must be interrupted now that `new` is desired under its name.
 pub(crate) fn interrupts(old: Option<&Pod>, new: Option<&Pod>) -> bool {
     let (Some(old), Some(new)) = (old, new) else {
         return true;
@@ -17,14 +17,14 @@ pub(crate) fn interrupts(old: Option<&Pod>, new: Option<&Pod>) -> bool {
         return true;
     }
     match (ends_within(old), ends_within(new)) {
-        // The grace of a pod that is being ended can only become shorter.
+        // The grace period of an ending pod can only become shorter.
         (Some(before), Some(after)) => after < before,
         (None, None) => old.object.spec != new.object.spec,
         _ => true,
     }
 }
 
-/// The grace of a pod that shall end; `None`: it shall run.
+/// The grace period of a pod that must end; `None`: it must run.
 fn ends_within(pod: &Pod) -> Option<Duration> {
     match &pod.deletion {
         Some(deletion) => Some(deletion.grace),

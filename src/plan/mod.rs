@@ -1,8 +1,8 @@
-//! What is to be done, as values. Pure: no clock, no file, no lock.
+//! Plans: what to do next, as values. Pure: no clock, no file, no lock.
 //!
-//! [`pod::plan`] answers for one pod name: what is desired, what is observed and what is remembered go in, a
-//! [`crate::model::step::Plan`] comes out. It is computed anew after each execution, from a new observation;
-//! nothing is carried over but [`crate::model::memory::PodMemory`], which [`restart`] updates.
+//! [`pod::plan`] handles one pod name: it takes the desired state, the observed state and the memory, and returns a
+//! [`crate::model::step::Plan`]. The plan is computed again after each execution, from a new observation; the only
+//! thing carried over is [`crate::model::memory::PodMemory`], which [`restart`] updates.
 
 pub mod pod;
 mod need;
@@ -39,32 +39,33 @@ use crate::model::resources::Amounts;
 use crate::model::runtime::{ObservedImage, RuntimeHandler};
 use crate::model::service::Services;
 
-/// What a plan must know beside the pod.
+/// The inputs of a plan besides the pod.
 #[derive(Debug, Clone, Copy)]
 pub struct PlanView<'a> {
-    /// The name that the plan is for.
+    /// The pod name that the plan is for.
     pub name: &'a PodName,
-    /// The runtime answers. Without it nothing can be done and nothing is planned.
+    /// Whether the runtime answers. Without it nothing can be done and nothing is planned.
     pub runtime_ready: bool,
-    /// The runtime's network is ready; without it only pods of the host's network start without it.
+    /// Whether the runtime's network is ready; if not, only pods with the host's network start.
     pub network_ready: bool,
-    /// What the runtime's handlers can do.
+    /// The features of the runtime's handlers.
     pub runtime_handlers: &'a [RuntimeHandler],
-    /// Every source that may want what is observed has told its complete set, so what nobody wants may be removed.
+    /// Every source that may desire an observed pod has sent its complete set, so pods that no source desires may be
+    /// removed.
     pub desired_complete: bool,
-    /// The UID of the name that is wanted though refused here: it is left alone.
+    /// The UID of a desired pod that is unsupported here: it is left alone.
     pub unsupported: Option<&'a PodUid>,
-    /// The images of the runtime: one that has appeared ends the waiting for its next pull.
+    /// The images of the runtime: one that has appeared ends the wait for its next pull.
     pub images: &'a [ObservedImage],
     /// UIDs with a directory or a cgroup ([`crate::model::runtime::Snapshot::leftovers`]).
     pub leftovers: &'a BTreeSet<PodUid>,
-    /// The number that the next log of each container has, by the pod's log directory
+    /// The number of the next log of each container, by the pod's log directory
     /// ([`crate::model::runtime::Snapshot::logs`]).
     pub logs: Option<&'a BTreeMap<String, u32>>,
     /// The objects that the pod may refer to.
     pub objects: &'a Objects,
     /// The Services of the cluster.
     pub services: &'a Services,
-    /// What pods may use together, which a container sees as the limit of what is not limited.
+    /// The node's allocatable resources, which a container sees as the limit of what is not limited.
     pub allocatable: &'a Amounts,
 }

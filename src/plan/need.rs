@@ -1,5 +1,5 @@
-//! What a pod needs, by comparing what it shall be with what there is: the kubelet's `computePodActions` and
-//! `computeInitContainerActions` (`pkg/kubelet/kuberuntime`). When and how is decided elsewhere.
+//! Determines what a pod needs by comparing its desired state with the observed one: the kubelet's `computePodActions`
+//! and `computeInitContainerActions` (`pkg/kubelet/kuberuntime`). When and how is decided elsewhere.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use crate::model::runtime::{ContainerState, ObservedContainer, ObservedPod, Sand
 /// What a pod needs now.
 #[derive(Debug)]
 pub(super) enum Need<'a> {
-    /// It has ended: nothing of it shall run.
+    /// The pod has ended: none of its containers may run.
     End,
     /// A sandbox with that attempt number, and these containers in it.
     Sandbox { attempt: u32, start: Vec<&'a Container> },
-    /// Containers, in the sandbox that it has.
+    /// Containers, in the existing sandbox.
     Containers {
         sandbox: &'a Sandbox,
         stop: Vec<Stop<'a>>,
@@ -29,11 +29,12 @@ pub(super) enum Need<'a> {
 pub(super) struct Stop<'a> {
     pub(super) instance: &'a ObservedContainer,
     pub(super) message: String,
-    /// The grace that a probe gives; `None`: the pod's.
+    /// The grace period from a probe; `None`: the pod's.
     pub(super) grace: Option<Duration>,
 }
 
-/// Compares. A pod whose end the node has decided, or whose deletion was asked for, does not come here.
+/// Compares desired and observed state. Not called for a pod that the node has decided to end, or that is being
+/// deleted.
 pub(super) fn need<'a>(pod: &'a Pod, seen: &'a ObservedPod) -> Need<'a> {
     match seen.usable_sandbox(pod.namespaces.host_network) {
         Some(sandbox) => in_sandbox(pod, seen, sandbox),
@@ -77,8 +78,8 @@ fn without_sandbox<'a>(pod: &'a Pod, seen: &ObservedPod, attempt: u32) -> Need<'
     }
 }
 
-/// Whether the pod has come to its end by itself, which no new sandbox undoes: its containers state their own policies
-/// and have ended by them, or an init container has failed for good.
+/// Whether the pod has ended by itself, which no new sandbox undoes: all containers have ended according to their
+/// restart policies, or an init container has failed for good.
 fn has_ended(pod: &Pod, seen: &ObservedPod) -> bool {
     let ended = |container: &Container| {
         let instance = seen.container(&container.name);
@@ -98,7 +99,7 @@ fn has_ended(pod: &Pod, seen: &ObservedPod) -> bool {
 
 fn in_sandbox<'a>(pod: &'a Pod, seen: &'a ObservedPod, sandbox: &'a Sandbox) -> Need<'a> {
     let mut stop = strays(pod, seen, sandbox);
-    // Before the init containers, which may be what somebody wants to look into.
+    // Started before the init containers, which may be what the user wants to debug.
     let added = ephemeral::due(pod, seen);
     let (init, mut start) = match initialize(pod, seen, sandbox, &mut stop) {
         Init::Failed => return Need::End,
@@ -128,7 +129,7 @@ fn in_sandbox<'a>(pod: &'a Pod, seen: &'a ObservedPod, sandbox: &'a Sandbox) -> 
         }
     }
     match kept == 0 && start.len() == init {
-        // Sidecars do not keep a pod alive, nor does what was added to it.
+        // Neither sidecars nor ephemeral containers keep a pod alive.
         true => Need::End,
         false => Need::Containers {
             sandbox,
@@ -138,8 +139,8 @@ fn in_sandbox<'a>(pod: &'a Pod, seen: &'a ObservedPod, sandbox: &'a Sandbox) -> 
     }
 }
 
-/// Instances that may run but are not the one that counts: of another sandbox, or older than the newest. The
-/// pod's names only: what others put into the sandbox is theirs.
+/// Instances that may run but do not count: in another sandbox, or older than the newest one. Only the pod's container
+/// names: other containers in the sandbox belong to others.
 fn strays<'a>(pod: &Pod, seen: &'a ObservedPod, sandbox: &Sandbox) -> Vec<Stop<'a>> {
     let counts = |instance: &ObservedContainer| {
         instance.sandbox == sandbox.id
@@ -159,19 +160,18 @@ fn strays<'a>(pod: &Pod, seen: &'a ObservedPod, sandbox: &Sandbox) -> Vec<Stop<'
         .collect()
 }
 
-/// How far the init containers are.
+/// The progress of the init containers.
 enum Init<'a> {
     /// One failed for good.
     Failed,
-    /// They are not through: these start now.
+    /// Not complete: these start now.
     Pending(Vec<&'a Container>),
-    /// They are through: these sidecars have to be started again.
+    /// Complete: these sidecars have to be started again.
     Done(Vec<&'a Container>),
 }
 
-/// Looks from the last init container backwards, for the completed ones may have been removed meanwhile: the
-/// last of which there is a trace tells how far the pod is; of those before it only the sidecars matter.
-/// Traces in an earlier sandbox do not count.
+/// Searches from the last init container backwards, because completed ones may have been removed: the last one with a
+/// trace shows how far the pod got; before it only the sidecars matter. Traces in an earlier sandbox do not count.
 fn initialize<'a>(
     pod: &'a Pod,
     seen: &'a ObservedPod,
@@ -218,7 +218,7 @@ fn initialize<'a>(
     if !traced {
         start.extend(all.first());
     }
-    // In the manifest's order, not in that of the search.
+    // In the manifest's order, not in the order of the search.
     start.sort_by_key(|wanted| all.iter().position(|container| container.name == wanted.name));
     match through {
         true => Init::Done(start),
@@ -226,23 +226,23 @@ fn initialize<'a>(
     }
 }
 
-/// What the newest instance of an init container says.
+/// What the newest instance of an init container indicates.
 #[derive(Clone, Copy)]
 enum Trace {
-    /// It is at work.
+    /// It is running.
     Works,
-    /// It has done what the next one waits for.
+    /// The next container no longer waits for it.
     Complete,
-    /// So it has, but from an older definition: it is made anew beside.
+    /// It completed or runs, but from an older definition: it is created again beside it.
     Changed,
-    /// So it has, and it is made anew to get other resources.
+    /// The same, and it is created again to get other resources.
     Resized,
-    /// A sidecar whose probe of that kind has failed: it is ended and made anew. One that does not work any more
-    /// has done what the next one waits for.
+    /// A sidecar whose probe of that kind failed: it is stopped and created again. Even if it no longer works, the next
+    /// container need not wait for it.
     Unwell(ProbeKind),
-    /// It has to be started, once more or at last.
+    /// It has to be started or restarted.
     Restart,
-    /// It failed, and is not tried again.
+    /// It failed, and is not retried.
     Failed,
 }
 
@@ -265,7 +265,7 @@ fn trace(container: &Container, instance: &ObservedContainer, seen: &ObservedPod
         ContainerState::Exited { .. } | ContainerState::Unknown if container.sidecar => Trace::Restart,
         ContainerState::Exited { .. } if !instance.has_failed() => Trace::Complete,
         ContainerState::Exited { code, .. } if container.restarts_after(*code) => Trace::Restart,
-        // Without an exit code no rule applies, and one that was killed for want of memory may have left a 0.
+        // Without an exit code no rule applies, and a container killed for lack of memory may report 0.
         _ if container.restart == RestartPolicy::Never => Trace::Failed,
         _ => Trace::Restart,
     }
@@ -288,7 +288,7 @@ fn to_stop<'a>(container: &Container, instance: &'a ObservedContainer, trace: Tr
     }
 }
 
-/// Whether a regular container proves that the init containers before it were through.
+/// Whether a regular container proves that the init containers were complete.
 fn was_let_in(instance: &ObservedContainer) -> bool {
     matches!(
         instance.state,
@@ -296,13 +296,13 @@ fn was_let_in(instance: &ObservedContainer) -> bool {
     )
 }
 
-/// Whether an instance was made from another definition. One whose hash cannot be read is taken for unchanged:
-/// nothing that runs is stopped on a guess.
+/// Whether an instance was made from another definition. If its hash cannot be read, it counts as unchanged: nothing is
+/// stopped on a guess.
 pub(super) fn changed(container: &Container, instance: &ObservedContainer) -> bool {
     instance.hash != 0 && instance.hash != container.hash
 }
 
-/// Nobody knows whether a container in state unknown runs: it is stopped first, never to run twice.
+/// A container in state unknown may be running: it is stopped first, so that it never runs twice.
 fn try_killing<'a>(instance: &'a ObservedContainer, what: &str) -> Option<Stop<'a>> {
     (instance.state == ContainerState::Unknown).then(|| Stop {
         instance,
@@ -311,8 +311,8 @@ fn try_killing<'a>(instance: &'a ObservedContainer, what: &str) -> Option<Stop<'
     })
 }
 
-/// The stop of a running container that must not go on, and whether it is started anew: always where its
-/// definition changed, by its policy where a probe has failed.
+/// Stops a running container that must not go on. It is started again if its definition changed; if a probe failed, its
+/// restart policy decides.
 fn condemned<'a>(
     container: &Container,
     running: &'a ObservedContainer,
@@ -336,7 +336,7 @@ fn condemned<'a>(
     Some((stop, restarts))
 }
 
-/// The stop of a container that gets other resources by a restart only.
+/// The stop of a container that gets other resources only by a restart.
 fn resized(running: &ObservedContainer) -> Stop<'_> {
     Stop {
         instance: running,
@@ -345,12 +345,12 @@ fn resized(running: &ObservedContainer) -> Stop<'_> {
     }
 }
 
-/// What a container is stopped for.
+/// Why a container is stopped.
 fn failed(kind: ProbeKind) -> String {
     format!("failed {} probe", kind.title().to_lowercase())
 }
 
-/// The grace that a probe gives what it condemns (`setTerminationGracePeriod`).
+/// The grace period of the failed probe (`setTerminationGracePeriod`).
 fn grace(container: &Container, kind: ProbeKind) -> Option<Duration> {
     container.probes.get(kind)?.grace
 }
@@ -386,7 +386,7 @@ mod tests {
         })
     }
 
-    /// What its probes say: startup and liveness.
+    /// The results of its probes: startup and liveness.
     fn health(startup: Verdict, liveness: Verdict) -> Option<Box<Health>> {
         let mut health = Health::default();
         health.get_mut(ProbeKind::Startup).verdict = startup;
@@ -394,7 +394,7 @@ mod tests {
         Some(Box::new(health))
     }
 
-    /// What is stopped, with the grace of its own where it has one, and what is started.
+    /// What is stopped, with its own grace period if it has one, and what is started.
     fn text(need: &Need<'_>) -> String {
         match need {
             Need::End => "end".to_owned(),
@@ -439,8 +439,8 @@ mod tests {
         );
     }
 
-    /// Each row of `computePodActions` for a container that runs: what changed comes before what probes say, and is
-    /// started again whatever the policy.
+    /// Each row of `computePodActions` for a running container: a change is checked before the probes, and the
+    /// container is started again whatever the policy.
     #[test]
     fn a_container_that_runs_is_ended_for_its_definition_and_its_probes() {
         use Verdict::{Failure, Success, Unknown};
@@ -468,7 +468,7 @@ mod tests {
                 let change = |container: &mut Container| {
                     container.restart = restart;
                     container.hash += u32::from(is_changed);
-                    // Rules ask for an exit code, and it has none yet.
+                    // Rules need an exit code, and there is none yet.
                     container.restart_rules = rules();
                 };
                 check(change, of, Checkpoint::default(), &expected);
@@ -476,7 +476,7 @@ mod tests {
         }
     }
 
-    /// `ShouldContainerBeRestarted` for one that has ended: its definition is not looked at, but one that was ended to
+    /// `ShouldContainerBeRestarted` for one that has ended: its definition does not matter, but one that was stopped to
     /// be started again is.
     #[test]
     fn a_container_that_has_ended_is_started_by_its_policy_or_because_it_was_ended_for_that() {
@@ -495,7 +495,7 @@ mod tests {
                 (OnFailure, 0, restarting("c2"), true),
                 (Never, 0, restarting("c2"), true),
                 (Never, 137, restarting("c2"), true),
-                // Of an instance before this one, which was started again since.
+                // The result belongs to an earlier instance, which was started again since.
                 (OnFailure, 0, restarting("c1"), false),
                 (Never, 137, restarting("c1"), false),
             ] {
@@ -519,7 +519,7 @@ mod tests {
         }
     }
 
-    /// The only container of a pod that was ended to be started again keeps the pod, whatever it left.
+    /// If the only container of a pod was stopped to be started again, the pod stays, whatever its exit code.
     #[test]
     fn a_pod_whose_only_container_is_to_be_started_again_has_not_ended() {
         for (restart, code) in [(OnFailure, 0), (Never, 0), (Never, 137)] {
@@ -544,13 +544,13 @@ mod tests {
         }
     }
 
-    /// Each row of `computeInitContainerActions` for a sidecar that runs.
+    /// Each row of `computeInitContainerActions` for a running sidecar.
     #[test]
     fn a_sidecar_that_runs_is_ended_for_its_definition_and_its_probes() {
         use Verdict::{Failure, Success, Unknown};
         for (startup, liveness, is_changed, expected) in [
             (Success, Success, false, ""),
-            // It is not known yet whether it has started, and nothing else is asked.
+            // Whether it has started is not known yet, and nothing else is checked.
             (Unknown, Failure, true, ""),
             (
                 Failure,

@@ -38,9 +38,9 @@ use crate::model::step::CgroupSetting;
 /// What the node's plan is made from.
 #[derive(Debug, Clone, Copy)]
 pub struct NodeView<'a> {
-    /// What all sources want.
+    /// The desired state from all sources.
     pub desired: &'a Desired,
-    /// What is.
+    /// The observed state.
     pub snapshot: &'a Snapshot,
     /// What is remembered of pods.
     pub memory: &'a Memory,
@@ -50,7 +50,7 @@ pub struct NodeView<'a> {
     pub marks: Option<&'a NodeMarks>,
     /// How much there is.
     pub limits: &'a NodeLimits,
-    /// How the node is configured.
+    /// The node's configuration.
     pub policy: &'a NodePolicy,
 }
 

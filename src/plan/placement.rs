@@ -1,11 +1,11 @@
-//! Whether a pod may be on this node at all (`nodeaffinity` of k8s.io/component-helpers, `tainttoleration` of the
-//! scheduler, as `pkg/kubelet/lifecycle/predicate.go` uses them).
+//! Whether a pod may run on this node at all (`nodeaffinity` of k8s.io/component-helpers, `tainttoleration` of the
+//! scheduler, as used by `pkg/kubelet/lifecycle/predicate.go`).
 
 use crate::model::placement::{
     NO_EXECUTE, NodeMarks, Placement, Requirement, Taint, Term, Test, Tolerated, Toleration,
 };
 
-/// Whether the node selector and the required affinity hold for a node.
+/// Whether a node matches the node selector and the required affinity.
 pub(super) fn is_on_its_node(placement: &Placement, node: &NodeMarks) -> bool {
     let mut selector = placement.selector.iter();
     selector.all(|(key, value)| node.labels.get(key) == Some(value))
@@ -15,7 +15,7 @@ pub(super) fn is_on_its_node(placement: &Placement, node: &NodeMarks) -> bool {
         }
 }
 
-/// Whether the pod asks for a node of some kind.
+/// Whether the pod restricts the nodes that it may run on.
 pub(super) fn asks(placement: &Placement) -> bool {
     !placement.selector.is_empty() || placement.affinity.is_some()
 }
@@ -42,7 +42,7 @@ fn covers(toleration: &Toleration, taint: &Taint) -> bool {
 
 fn holds(term: &Term, node: &NodeMarks) -> bool {
     let label = |own: &Requirement| passes(&own.test, node.labels.get(&own.key).map(String::as_str));
-    // A node has one field that can be asked for; another one is empty.
+    // A node has one field that can be selected; any other is empty.
     let field = |own: &Requirement| {
         let value = match own.key.as_str() {
             "metadata.name" => node.name.as_str(),
@@ -135,7 +135,7 @@ mod tests {
         check(Some(vec![name("n2"), name("n1")]), &[("disk", "ssd")], true);
         check(Some(vec![name("n2")]), &[], false);
         check(Some(vec![name("n1")]), &[("disk", "hdd")], false);
-        // Nothing that could be chosen chooses nothing.
+        // A term without requirements matches nothing.
         check(Some(Vec::new()), &[], false);
     }
 

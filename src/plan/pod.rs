@@ -13,8 +13,8 @@ use crate::model::reason;
 use crate::model::runtime::{ObservedName, ObservedPod};
 use crate::model::step::{Pace, Plan, Step};
 
-/// The UID that [`plan`] will be about: what another pod of the name has left comes before the one desired. One that
-/// is held is nobody's business. Executions and their outcomes are told it.
+/// The UID that [`plan`] handles: remains of another pod of the same name come before the desired one. A pod marked
+/// unsupported is left alone. Executions and their outcomes carry this UID.
 pub fn subject<'a>(
     desired: Option<&'a Pod>,
     observed: &'a ObservedName,
@@ -24,7 +24,7 @@ pub fn subject<'a>(
     let wanted = desired.map(|pod| &pod.uid);
     let is_other = |uid: &PodUid| Some(uid) != wanted && Some(uid) != view.unsupported;
     let other = observed.uids.keys().find(|uid| is_other(uid));
-    // One that never came to a sandbox is known by what was made for it before.
+    // A pod that never got a sandbox is recognized by the things created before it.
     let remains = memory.filter(|memory| {
         let is_other = is_other(&memory.uid) && !observed.uids.contains_key(&memory.uid);
         is_other && memory.remains != Remains::Nothing && view.leftovers.contains(&memory.uid)
@@ -32,8 +32,8 @@ pub fn subject<'a>(
     other.or(remains.map(|memory| &memory.uid)).or(wanted)
 }
 
-/// Compares what is desired of a name with what is observed and lays out what to do now. Empty stages are left
-/// out; an idle plan with `wake_at` waits.
+/// Compares the desired and the observed state of a name and plans what to do now. Empty stages are omitted; an idle
+/// plan with `wake_at` waits.
 pub fn plan(
     desired: Option<&Pod>,
     observed: &ObservedName,
@@ -62,20 +62,20 @@ pub fn plan(
                 now,
             })
         }
-        // What nobody wants may still be told of by a source that is late.
+        // A source that has not sent its set yet may still desire this pod.
         None if !view.desired_complete => Plan::default(),
         _ => plan_removal(uid, desired, observed, memory, policy, view, now),
     };
     plan.stages.retain(|stage| !stage.is_empty());
-    // It may be the control plane, or what connects the others.
+    // It may be the control plane, or the network that connects the others.
     if desired.is_some_and(|pod| pod.namespaces.host_network) {
         plan.pace = Pace::AtOnce;
     }
     plan
 }
 
-/// Removes every UID but the desired one and one that is held, and nothing else: only when it is seen to be gone may
-/// its successor start.
+/// Removes every UID except the desired one and an unsupported one, and does nothing else: the successor starts only
+/// after the removal has been observed.
 fn plan_removal(
     uid: &PodUid,
     desired: Option<&Pod>,
@@ -137,7 +137,7 @@ fn plan_pod(context: PlanContext<'_>) -> Plan {
     if let Some(wait) = failure_holds(memory, way, now) {
         return wait;
     }
-    // What has to be answered first is answered soon, or told to be unreadable; then this is planned again.
+    // Answers for missing objects arrive soon, or an error does; then the pod is planned again.
     let answered = !start::lacks_answers(context);
     let Stages { stages, waits_until } = match need {
         Need::End => return plan_end(context),
@@ -156,7 +156,7 @@ fn plan_pod(context: PlanContext<'_>) -> Plan {
     }
 }
 
-/// Ends a pod unless that is done; then only what is dead of it is collected.
+/// Ends a pod; once that is done, only its dead instances are collected.
 fn plan_end(context: PlanContext<'_>) -> Plan {
     let PlanContext {
         pod,
@@ -166,7 +166,7 @@ fn plan_end(context: PlanContext<'_>) -> Plan {
         now,
         ..
     } = context;
-    // One that is refused may be admitted later.
+    // A rejected pod may be admitted later.
     let why = memory.ended.as_ref().filter(|end| !end.is_refusal());
     let ending = Ending::of(pod, seen, why, now);
     let stages = match seen.lives() || memory.remains == Remains::Everything {
@@ -180,15 +180,15 @@ fn plan_end(context: PlanContext<'_>) -> Plan {
     }
 }
 
-/// Whether what runs of the pod is of a life that is over: its manifest was gone, even if it came back at once with the
-/// same content and so with the same UID (`restartRequested` in `pkg/kubelet/pod_workers.go`).
+/// Whether the running containers belong to a past incarnation: the manifest was removed, even if it came back at once
+/// with the same content and so with the same UID (`restartRequested` in `pkg/kubelet/pod_workers.go`).
 fn is_leaving(pod: &Pod, seen: &ObservedPod, memory: &PodMemory) -> bool {
     let exists = !seen.sandboxes.is_empty() || !seen.containers.is_empty();
     let was_removed = seen.checkpoint.as_ref().is_some_and(|kept| kept.leaving);
     exists && (was_removed || memory.incarnation != pod.incarnation)
 }
 
-/// Ends the life that is over, in order and with its grace; then makes way for the new one.
+/// Ends the past incarnation, in order and with its grace period; then makes room for the new one.
 fn plan_new_life(context: PlanContext<'_>) -> Plan {
     let PlanContext {
         pod,
@@ -205,7 +205,7 @@ fn plan_new_life(context: PlanContext<'_>) -> Plan {
     let is_kept = seen.checkpoint.as_ref().is_some_and(|kept| kept.leaving);
     let stages = match seen.lives() {
         true => teardown::end(pod, seen, &ending, true, policy),
-        // From then on an agent that remembers nothing goes on.
+        // From then on an agent without memory continues.
         false if !is_kept => vec![ending.keep(&pod.uid, true, policy).into_iter().collect()],
         false => teardown::reset(pod, seen, policy),
     };
@@ -216,27 +216,26 @@ fn plan_new_life(context: PlanContext<'_>) -> Plan {
     }
 }
 
-/// Whether work that was planned before has to be given up now that its pod is another version, or is not wanted any
-/// more. An end that was begun is gone on with (its hooks were called, and its grace runs) unless a shorter grace is
-/// asked for; then all else is outdated.
+/// Whether earlier planned work must be abandoned because its pod has a new version or is no longer desired. A stop in
+/// progress continues (its hooks were called and its grace period runs) unless a shorter grace period is requested; any
+/// other work is then outdated.
 pub fn outdated(ends: Option<Timestamp>, now_wanted: Option<&Pod>, now: Timestamp) -> bool {
     let Some(ends) = ends else { return true };
     let deletion = now_wanted.and_then(|pod| pod.deletion.as_ref());
     deletion.is_some_and(|deletion| now + deletion.grace < ends)
 }
 
-/// Whether a plan takes away or adds.
+/// Whether a plan removes or adds.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
     Down,
     Up,
 }
 
-/// The plan that waits, while a failure about the pod as a whole has to be waited out. What was in the way of
-/// adding is not in the way of taking away.
+/// The plan that waits for the back-off of a pod-level failure. A failure to add does not delay a removal.
 fn failure_holds(memory: &PodMemory, way: Way, now: Timestamp) -> Option<Plan> {
     let (error, backoff) = memory.failure.as_ref()?;
-    // What was not put into force holds up itself only.
+    // A change that was not applied delays only itself.
     if error.reason == reason::pod::RESIZE_ERROR
         || (way == Way::Down && error.reason != reason::pod::FAILED_KILL_POD)
     {
@@ -269,7 +268,7 @@ mod tests {
 
     use RestartPolicy::{Always, Never, OnFailure};
 
-    /// What a plan is made from; every test changes what it is about.
+    /// The inputs of a plan; every test changes the ones it is about.
     struct Case {
         desired: Option<Pod>,
         observed: ObservedName,
@@ -296,7 +295,7 @@ mod tests {
         }
     }
 
-    /// One line a stage; a container's name before what is done with it.
+    /// One line per stage; a container's name precedes its step.
     fn check(case: Case, expected: Expect) {
         let view = PlanView {
             name: &sample::name(),
@@ -384,7 +383,7 @@ mod tests {
                 ..case(sample::pod(Always, &[], &["a", "b"]), vec![], vec![])
             },
             expect![[r#"
-                set cgroup, make pod directory, keep checkpoint {}, keep allocation begun
+                set cgroup, make pod directory, write checkpoint {}, write allocation begun
                 run sandbox 0, ensure image a, ensure image b
                 write hosts file
                 create container a #0 in new, create container b #0 in new
@@ -405,7 +404,7 @@ mod tests {
         check(
             without(&pod),
             expect![[r#"
-                set cgroup, make pod directory, keep checkpoint {}, keep allocation begun
+                set cgroup, make pod directory, write checkpoint {}, write allocation begun
                 run sandbox 0, ensure image c
                 write hosts file
                 create container c #0 in new
@@ -420,20 +419,20 @@ mod tests {
         check(
             seen(vec![]),
             expect![[r#"
-                keep checkpoint {"containers":["c"],"sidecars":["s2"]}
+                write checkpoint {"containers":["c"],"sidecars":["s2"]}
                 ensure image i1, write hosts file
                 create container i1 #0 in s0
                 start container i1 (new)"#]],
         );
         check(
             seen(vec![instance("i1", 0, 1, running(1))]),
-            expect![[r#"keep checkpoint {"containers":["c"],"sidecars":["s2"]}"#]],
+            expect![[r#"write checkpoint {"containers":["c"],"sidecars":["s2"]}"#]],
         );
         let i1 = || instance("i1", 0, 1, exited(1, 2, 0));
         check(
             seen(vec![i1()]),
             expect![[r#"
-                keep checkpoint {"containers":["c"],"sidecars":["s2"]}
+                write checkpoint {"containers":["c"],"sidecars":["s2"]}
                 ensure image s2, write hosts file
                 create container s2 #0 in s0
                 start container s2 (new)"#]],
@@ -442,7 +441,7 @@ mod tests {
         check(
             seen(vec![s2(), i1()]),
             expect![[r#"
-                keep checkpoint {"containers":["c"],"sidecars":["s2"]}
+                write checkpoint {"containers":["c"],"sidecars":["s2"]}
                 ensure image i3, write hosts file
                 create container i3 #0 in s0
                 start container i3 (new)"#]],
@@ -452,7 +451,7 @@ mod tests {
         check(
             seen(vec![instance("i3", 0, 4, running(4)), s2_dead(), i1()]),
             expect![[r#"
-                keep checkpoint {"containers":["c"],"sidecars":["s2"]}
+                write checkpoint {"containers":["c"],"sidecars":["s2"]}
                 ensure image s2, write hosts file
                 create container s2 #1 in s0
                 start container s2 (new)"#]],
@@ -461,7 +460,7 @@ mod tests {
         check(
             seen(vec![i3(), s2_dead(), i1()]),
             expect![[r#"
-                keep checkpoint {"containers":["c"],"sidecars":["s2"]}
+                write checkpoint {"containers":["c"],"sidecars":["s2"]}
                 ensure image s2, ensure image c, write hosts file
                 create container s2 #1 in s0, create container c #0 in s0
                 start container s2 (new)
@@ -519,7 +518,7 @@ mod tests {
         check(own(Never, Never, 42, true), starts());
         check(own(Always, OnFailure, 0, true), ends());
         check(own(Always, Never, 1, true), ends());
-        // With its sandbox gone it has not ended any less.
+        // With its sandbox gone it has still ended.
         check(own(Always, Never, 1, false), ends());
     }
 
@@ -569,7 +568,7 @@ mod tests {
         for state in [running(2), exited(2, 3, 1), ContainerState::Unknown] {
             check(added(&[], vec![instance("dbg", 0, 2, state), c()]), expect![""]);
         }
-        // It has a place only beside the pod's own containers.
+        // It starts only together with the pod's own containers.
         let mut done = added(
             &[],
             vec![
@@ -583,7 +582,7 @@ mod tests {
         check(
             done,
             expect![[r#"
-                keep checkpoint {"ends":"2027-01-15T08:01:45Z"}
+                write checkpoint {"ends":"2027-01-15T08:01:45Z"}
                 stop container dbg0 5s (Stopping container dbg)
                 stop sandbox s0
                 remove cgroup kubepods/besteffort/podu1, remove pod directory /var/lib/kubelet/pods/u1/volumes"#]],
@@ -665,7 +664,7 @@ mod tests {
         check(
             case(pod(), vec![sandbox(0, true, 0)], vec![other.clone()]),
             expect![[r#"
-                keep checkpoint {"restarting":{"c":"c0"}}
+                write checkpoint {"restarting":{"c":"c0"}}
                 stop container c0 5s (Container c definition changed, will be restarted)
                 ensure image c, write hosts file
                 create container c #1 in s0
@@ -687,7 +686,7 @@ mod tests {
                 vec![instance("c", 0, 1, ContainerState::Unknown)],
             ),
             expect![[r#"
-                keep checkpoint {"restarting":{"c":"c0"}}
+                write checkpoint {"restarting":{"c":"c0"}}
                 stop container c0 5s (Container is in "unknown" state, try killing it before restart)
                 ensure image c, write hosts file
                 create container c #1 in s0
@@ -723,7 +722,7 @@ mod tests {
                 since: at(since),
             })
         };
-        // What is dead is collected meanwhile.
+        // Dead instances are collected meanwhile.
         check(
             crashed(backoff(10, 90)),
             expect![[r#"
@@ -757,7 +756,7 @@ mod tests {
             dead(OnFailure),
             expect![[r#"
                 stop sandbox s3
-                set cgroup, make pod directory, keep checkpoint {}, keep allocation begun
+                set cgroup, make pod directory, write checkpoint {}, write allocation begun
                 run sandbox 4, ensure image b
                 write hosts file
                 create container b #1 in new
@@ -769,7 +768,7 @@ mod tests {
                 stop sandbox s3
                 remove cgroup kubepods/besteffort/podu1, remove pod directory /var/lib/kubelet/pods/u1/volumes"#]],
         );
-        // Nothing new before what runs has been seen to end.
+        // Nothing new starts before the end of the running ones has been observed.
         let mut live = dead(Always);
         live.observed = observed(vec![sandbox(3, false, 0)], vec![instance("a", 0, 1, running(1))]);
         check(
@@ -799,7 +798,7 @@ mod tests {
         check(
             ended(Some(100), None),
             expect![[r#"
-                keep checkpoint {"containers":["c"],"sidecars":["s1","s3"],"ends":"2027-01-15T08:01:45Z","ended":{"why":"deadline"}}
+                write checkpoint {"containers":["c"],"sidecars":["s1","s3"],"ends":"2027-01-15T08:01:45Z","ended":{"why":"deadline"}}
                 stop container c0 5s (Stopping container c), stop container s30 5s after c0 (Stopping container s3), stop container s10 5s after c0 and s30 (Stopping container s1)
                 stop sandbox s0
                 remove cgroup kubepods/besteffort/podu1, remove pod directory /var/lib/kubelet/pods/u1/volumes"#]],
@@ -807,7 +806,7 @@ mod tests {
         check(
             ended(None, Some(0)),
             expect![[r#"
-                keep checkpoint {"containers":["c"],"sidecars":["s1","s3"],"ends":"2027-01-15T08:01:40Z"}
+                write checkpoint {"containers":["c"],"sidecars":["s1","s3"],"ends":"2027-01-15T08:01:40Z"}
                 stop container c0 2s (Stopping container c), stop container s30 2s (Stopping container s3), stop container s10 2s (Stopping container s1)
                 stop sandbox s0
                 remove cgroup kubepods/besteffort/podu1, remove pod directory /var/lib/kubelet/pods/u1/volumes"#]],
@@ -815,7 +814,7 @@ mod tests {
         check(
             ended(Some(101), None),
             expect![[r#"
-            keep checkpoint {"containers":["c"],"sidecars":["s1","s3"]}
+            write checkpoint {"containers":["c"],"sidecars":["s1","s3"]}
             wake at 101"#]],
         );
     }
@@ -837,19 +836,19 @@ mod tests {
         check(gone(false), expect![""]);
         let removal = || {
             expect![[r#"
-                keep checkpoint {"ends":"2027-01-15T08:01:45Z","leaving":true}
+                write checkpoint {"ends":"2027-01-15T08:01:45Z","leaving":true}
                 stop container c1 5s (Stopping container c)
                 stop sandbox s0"#]]
         };
         check(gone(true), removal());
-        // One of another UID goes first, and nothing else happens until it is gone.
+        // A pod with another UID is removed first, and nothing else happens until it is gone.
         let mut replaced = gone(false);
         replaced.desired = Some(Pod {
             uid: sample::uid("u2"),
             ..sample::pod(Always, &[], &["c"])
         });
         check(replaced, removal());
-        // When nothing of it lives any more, the rest goes.
+        // When none of its containers run any more, the rest is removed.
         let mut ended = gone(true);
         ended.observed = observed(
             vec![sandbox(0, false, 0)],
@@ -876,7 +875,7 @@ mod tests {
         );
     }
 
-    /// A pod of two sidecars and two containers, all of which run, of which nobody knows more than is kept.
+    /// A pod of two sidecars and two containers, all running, of which only the checkpoint is known.
     fn unknown(kept: Option<Checkpoint>) -> Case {
         let of_pod = sample::pod(Always, &["+s1", "+s2"], &["a", "b"]);
         let all = ["b", "a", "s2", "s1"].map(|name| instance(name, 0, 1, running(1)));
@@ -894,11 +893,11 @@ mod tests {
         check(
             unknown(Some(kept())),
             expect![[r#"
-            keep checkpoint {"containers":["a","b"],"sidecars":["s1","s2"],"ends":"2027-01-15T08:01:45Z","leaving":true}
+            write checkpoint {"containers":["a","b"],"sidecars":["s1","s2"],"ends":"2027-01-15T08:01:45Z","leaving":true}
             stop container b0 5s (Stopping container b), stop container a0 5s (Stopping container a), stop container s20 5s after b0 and a0 (Stopping container s2), stop container s10 5s after b0 and a0 and s20 (Stopping container s1)
             stop sandbox s0"#]],
         );
-        // One that another replaces, too.
+        // The same if another pod replaces it.
         let mut replaced = unknown(Some(kept()));
         replaced.desired = Some(Pod {
             uid: sample::uid("u2"),
@@ -907,11 +906,11 @@ mod tests {
         check(
             replaced,
             expect![[r#"
-            keep checkpoint {"containers":["a","b"],"sidecars":["s1","s2"],"ends":"2027-01-15T08:01:45Z","leaving":true}
+            write checkpoint {"containers":["a","b"],"sidecars":["s1","s2"],"ends":"2027-01-15T08:01:45Z","leaving":true}
             stop container b0 5s (Stopping container b), stop container a0 5s (Stopping container a), stop container s20 5s after b0 and a0 (Stopping container s2), stop container s10 5s after b0 and a0 and s20 (Stopping container s1)
             stop sandbox s0"#]],
         );
-        // The agent that began it was killed: what is left of the grace is left.
+        // The agent that started the stop was killed: the rest of the grace period remains.
         let begun = Checkpoint {
             ends: Some(at(103)),
             leaving: true,
@@ -933,11 +932,11 @@ mod tests {
             stop container b0 2s (Stopping container b), stop container a0 2s (Stopping container a), stop container s20 2s (Stopping container s2), stop container s10 2s (Stopping container s1)
             stop sandbox s0"#]],
         );
-        // Nothing was kept: all at once.
+        // Without a checkpoint: all at once.
         check(
             unknown(None),
             expect![[r#"
-            keep checkpoint {"ends":"2027-01-15T08:01:45Z","leaving":true}
+            write checkpoint {"ends":"2027-01-15T08:01:45Z","leaving":true}
             stop container b0 5s (Stopping container b), stop container a0 5s (Stopping container a), stop container s20 5s (Stopping container s2), stop container s10 5s (Stopping container s1)
             stop sandbox s0"#]],
         );
@@ -962,7 +961,7 @@ mod tests {
         check(
             ending(3, 120),
             expect![[r#"
-            keep checkpoint {"containers":["a","b"],"sidecars":["s1","s2"],"ends":"2027-01-15T08:01:43Z"}
+            write checkpoint {"containers":["a","b"],"sidecars":["s1","s2"],"ends":"2027-01-15T08:01:43Z"}
             stop container b0 3s (Stopping container b), stop container a0 3s (Stopping container a), stop container s20 3s after b0 and a0 (Stopping container s2), stop container s10 3s after b0 and a0 and s20 (Stopping container s1)
             stop sandbox s0
             remove cgroup kubepods/besteffort/podu1, remove pod directory /var/lib/kubelet/pods/u1/volumes"#]],
@@ -1027,7 +1026,7 @@ mod tests {
         check(
             again(Always, None, 0, running(1)),
             expect![[r#"
-            keep checkpoint {"ends":"2027-01-15T08:01:45Z","leaving":true}
+            write checkpoint {"ends":"2027-01-15T08:01:45Z","leaving":true}
             stop container c0 5s (Stopping container c)
             stop sandbox s0
             remove cgroup kubepods/besteffort/podu1, remove pod directory /var/lib/kubelet/pods/u1/volumes"#]],
@@ -1042,9 +1041,9 @@ mod tests {
         );
         check(
             again(Always, None, 0, exited(1, 2, 0)),
-            expect![[r#"keep checkpoint {"ends":"2027-01-15T08:01:45Z","leaving":true}"#]],
+            expect![[r#"write checkpoint {"ends":"2027-01-15T08:01:45Z","leaving":true}"#]],
         );
-        // Nothing stays but the logs.
+        // Only the logs stay.
         for restart in [Always, OnFailure, Never] {
             check(
                 again(restart, leaving(), 1, exited(1, 2, 0)),
@@ -1060,7 +1059,7 @@ mod tests {
         check(
             anew,
             expect![[r#"
-                set cgroup, make pod directory, keep checkpoint {}, keep allocation begun
+                set cgroup, make pod directory, write checkpoint {}, write allocation begun
                 run sandbox 0, ensure image c
                 write hosts file
                 create container c #1 in new
@@ -1113,7 +1112,7 @@ mod tests {
             create container c #6 in s0
             start container c (new)"#]],
         );
-        // The logs are gone, but the API server was told.
+        // The logs are gone, but the API server has the restart count.
         let mut told = lost(None, vec![]);
         let status = serde_json::json!({"status": {"containerStatuses": [
             {"name": "c", "containerID": "containerd://x", "restartCount": 4, "image": "i", "imageID": "", "ready": true}
@@ -1155,7 +1154,7 @@ mod tests {
         check(
             changed(OnFailure, None),
             expect![[r#"
-            keep checkpoint {"restarting":{"c":"c0"}}
+            write checkpoint {"restarting":{"c":"c0"}}
             stop container c0 5s (Container c definition changed, will be restarted)
             ensure image c, write hosts file
             create container c #1 in s0
@@ -1171,7 +1170,7 @@ mod tests {
             seen.checkpoint = Some(std::sync::Arc::new(restarting.clone()));
             seen.containers = vec![instance("c", 1, 1, running(1))];
         }
-        check(started, expect!["keep checkpoint {}"]);
+        check(started, expect!["write checkpoint {}"]);
     }
 
     #[test]
@@ -1189,7 +1188,7 @@ mod tests {
             ..case(pod.clone(), sandboxes, containers)
         };
         check(with(Some(Known::Asked), vec![], vec![]), expect![""]);
-        // What runs goes on, and what has to end ends.
+        // Running containers continue, and those that have to end are stopped.
         let changed = || ObservedContainer {
             hash: 1,
             ..instance("d", 0, 1, running(1))
@@ -1200,7 +1199,7 @@ mod tests {
         );
         let starts = || {
             expect![[r#"
-                set cgroup, make pod directory, keep checkpoint {}, keep allocation begun
+                set cgroup, make pod directory, write checkpoint {}, write allocation begun
                 run sandbox 0, ensure image c, ensure image d
                 write hosts file
                 create container c #0 in new, create container d #0 in new
@@ -1229,11 +1228,11 @@ mod tests {
             )
         };
         check(unsupported("u1"), expect![""]);
-        // What an earlier pod of the name has left goes all the same, and a removal that was under way is not gone on with.
+        // The remains of an earlier pod of the name are removed anyway, and a removal in progress is not continued.
         check(
             unsupported("u2"),
             expect![[r#"
-                keep checkpoint {"ends":"2027-01-15T08:01:45Z","leaving":true}
+                write checkpoint {"ends":"2027-01-15T08:01:45Z","leaving":true}
                 stop container c1 5s (Stopping container c)
                 stop sandbox s0"#]],
         );

@@ -1,5 +1,5 @@
-//! With which credentials an image is pulled: those of the pod's Secrets (`MakeDockerKeyring` in
-//! `pkg/credentialprovider/secrets`). The node's own come after them, and are read when they are needed.
+//! The credentials for pulling an image: those of the pod's Secrets (`MakeDockerKeyring` in
+//! `pkg/credentialprovider/secrets`). The node's own come after them, and are read when needed.
 
 use std::collections::BTreeSet;
 
@@ -12,8 +12,8 @@ use crate::model::registry::{
     SecretId,
 };
 
-/// The credentials that a pod's Secrets have; or which Secret cannot be understood, without which no image is pulled. One
-/// that is missing, or of another type, is passed over; one that is named twice is read once.
+/// The credentials from a pod's Secrets; or which Secret is invalid, in which case no image is pulled. A Secret that is
+/// missing, or of another type, is skipped; one that is listed twice is read once.
 pub(super) fn keyring(origin: Origin<'_>) -> Result<Keyring, String> {
     let mut keyring = Keyring::default();
     let mut read = BTreeSet::new();
@@ -30,7 +30,7 @@ pub(super) fn keyring(origin: Origin<'_>) -> Result<Keyring, String> {
     Ok(keyring)
 }
 
-/// Those for an image, in the order in which they are tried.
+/// The credentials for an image, in the order in which they are tried.
 pub(super) fn credentials(keyring: &Result<Keyring, String>, image: &str) -> Result<Vec<Credential>, String> {
     let found = keyring.as_ref().map_err(String::clone)?.lookup(image);
     match found.len() > bounds::CREDENTIALS {
@@ -42,7 +42,7 @@ pub(super) fn credentials(keyring: &Result<Keyring, String>, image: &str) -> Res
 fn id(reference: &Reference, secret: &Object) -> SecretId {
     let (namespace, name) = match reference {
         Reference::Object(key) => (key.namespace.clone(), key.name.clone()),
-        // No Secret is known by anything else.
+        // A reference to a Secret has no other form.
         _ => Default::default(),
     };
     SecretId {
@@ -151,7 +151,7 @@ mod tests {
         let broken = [("s", secret(CONFIG_JSON_TYPE, CONFIG_JSON_KEY, "geheim"))];
         let said = users(&broken, &["s"], "example.com/a").unwrap_err();
         assert!(
-            said.starts_with("Secret ns/s is no docker configuration"),
+            said.starts_with("Secret ns/s is not a docker configuration"),
             "{said}"
         );
         assert!(!said.contains("geheim"));

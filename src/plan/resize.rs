@@ -1,9 +1,9 @@
-//! Other resources for a pod that runs: whether it gets them, and what has to be done for it (KEP-1287; the kubelet's
+//! In-place resize of a running pod: whether it gets other resources, and the steps for it (KEP-1287; the kubelet's
 //! `pkg/kubelet/allocation`, and `computePodResizeAction`, `doPodResizeAction` of `pkg/kubelet/kuberuntime`).
 //!
-//! A change goes in three plans. The first keeps the decision, with what each running instance has; the second stops
-//! what has to be restarted, sets the pod's cgroup and changes containers; what is left to be forgotten then, of
-//! instances that were restarted, the third forgets. An agent that dies between any two steps goes on where it was.
+//! A change takes three plans. The first saves the decision, with the current resources of each running instance; the
+//! second stops containers that must be restarted, sets the pod's cgroup and updates containers; the third removes the
+//! entries of instances that were restarted. An agent that is killed between any two steps continues where it was.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -24,15 +24,15 @@ use crate::model::step::{
     AllocationRecord, CgroupSetting, Change, Floor, Occasion, ResizeRequest, Step, Usage,
 };
 
-/// What a resize that no node of this version can carry out is refused for.
+/// The reason to reject a resize that no node of this version supports.
 const INFEASIBLE: &str = "Infeasible";
 
-/// Whether its resources may change while it runs: a pod of a file that is changed is another pod.
+/// Whether the pod's resources may change while it runs: a changed static pod is a new pod.
 pub fn can_be_resized(pod: &Pod) -> bool {
     pod.source == Source::Api
 }
 
-/// The step that keeps an allocation.
+/// The step that saves an allocation.
 pub fn keep(pod: &Pod, allocation: Allocation, occasion: Occasion, policy: &NodePolicy) -> Step {
     Step::KeepAllocation(Box::new(AllocationRecord {
         path: policy.pod_dir(&pod.uid).join(allocation::FILE),
@@ -41,23 +41,23 @@ pub fn keep(pod: &Pod, allocation: Allocation, occasion: Occasion, policy: &Node
     }))
 }
 
-/// What a pod's specification is to what the pod was allotted.
+/// How a pod's specification relates to its allocation.
 pub enum Wish<'a> {
-    /// Nothing is kept of a pod that runs, which an agent before this one started: it has what it asks for.
+    /// The pod runs without a saved allocation, started by an earlier agent: it counts as having what it requests.
     Unknown,
-    /// It has what it asks for.
+    /// The pod has what it requests.
     Granted,
-    /// Something else has failed, and is waited for first.
+    /// Something else has failed, and its back-off comes first.
     Waits,
-    /// It asks for something else than this.
+    /// The pod requests something else than this allocation.
     Other(&'a Allocation),
 }
 
-/// What the pod asks for. One that is coming to its end, or has not come to a sandbox, asks for nothing.
+/// What the pod requests. A pod that is ending, or has no sandbox yet, requests nothing.
 pub fn wish<'a>(pod: &Pod, seen: Option<&'a ObservedPod>, memory: &PodMemory, now: Timestamp) -> Wish<'a> {
     let seen = seen.filter(|seen| !seen.sandboxes.is_empty());
     let goes = pod.deletion.is_some() || memory.ended.is_some();
-    // What failed of an earlier change is left behind by the next.
+    // The failure of an earlier change no longer matters for the next one.
     let failed = memory.failure.as_ref();
     let failed = failed.filter(|(error, _)| error.reason != reason::pod::RESIZE_ERROR);
     let waits = failed.is_some_and(|(_, backoff)| backoff.ends() > now);
@@ -72,8 +72,8 @@ pub fn wish<'a>(pod: &Pod, seen: Option<&'a ObservedPod>, memory: &PodMemory, no
     }
 }
 
-/// Whether the pod gets what its specification asks for now: what is to be kept then, or why not. `fits` tells whether
-/// the node has room for it.
+/// Whether the pod gets the resources of its current specification: the allocation to save, or why not. `fits` checks
+/// whether the node has room for it.
 pub fn decide(
     pod: &Pod,
     kept: &Allocation,
@@ -116,8 +116,8 @@ pub fn decide(
     Ok(allocation)
 }
 
-/// The order in which pods that wait are asked again: those first that need no more than they have, then by priority
-/// and class (`sortPendingResizes`).
+/// The order in which waiting pods are checked again: first those that need no more than they have, then by priority
+/// and QoS class (`sortPendingResizes`).
 pub fn precedence(pod: &Pod, kept: &Allocation) -> impl Ord + use<> {
     let now = kept.applied(pod);
     let request = |pod: &Pod| {
@@ -133,8 +133,8 @@ pub fn precedence(pod: &Pod, kept: &Allocation) -> impl Ord + use<> {
     )
 }
 
-/// A container that may use swap and whose memory would change without a restart: how much it may swap follows from
-/// its memory.
+/// Whether a container may use swap and its memory would change without a restart: its swap limit follows from its
+/// memory.
 fn would_swap(pod: &Pod, container: &Container, kept: &Allocation, policy: &NodePolicy) -> bool {
     let wants = Sizes::of(&container.resources);
     let Some(has) = kept.containers.get(&container.name) else {
@@ -150,7 +150,7 @@ fn runs(instance: &ObservedContainer) -> bool {
     matches!(instance.state, ContainerState::Running { .. })
 }
 
-/// Whether a running container has to be restarted to get what it was allotted.
+/// Whether a running container has to be restarted to get its allocation.
 pub(super) fn restarts(container: &Container, instance: &ObservedContainer, seen: &ObservedPod) -> bool {
     let allocation = seen.allocation.as_ref();
     let has = allocation.and_then(|kept| kept.of_instance(&container.name, &instance.id));
@@ -169,8 +169,8 @@ struct Update<'a> {
     gets: Sizes,
 }
 
-/// What puts into force what the pod was allotted, between the stops and the starts; and when it is tried again, where
-/// it failed. `stopped` are the instances that have been stopped before.
+/// The steps that apply the pod's allocation, between the stops and the starts; and when to retry a failed one.
+/// `stopped` are the instances that have been stopped before.
 pub(super) fn stages(context: PlanContext<'_>, stopped: &[&str]) -> (Vec<Vec<Step>>, Option<Timestamp>) {
     let PlanContext {
         pod,
@@ -194,7 +194,7 @@ pub(super) fn stages(context: PlanContext<'_>, stopped: &[&str]) -> (Vec<Vec<Ste
     let updates = updates(pod, seen, kept, stopped);
     let request = request(pod, kept, seen, &updates, policy);
     let mut after = Allocation::clone(kept);
-    // A stop may have failed, so what was stopped is not forgotten before it is seen to have ended.
+    // A stop may have failed, so a stopped instance is not removed before its end has been observed.
     after.behind.retain(|id, _| stopped.contains(&id.as_str()));
     let resize = match request.changes.is_empty() {
         true => Vec::new(),
@@ -222,7 +222,7 @@ fn updates<'a>(pod: &'a Pod, seen: &'a ObservedPod, kept: &Allocation, stopped: 
     going_on.filter_map(update).collect()
 }
 
-/// Memory first, then CPU; of each, what grows of the pod before its containers, what shrinks after them.
+/// Memory first, then CPU; for each, an increase of the pod comes before its containers, a decrease after them.
 fn request(
     pod: &Pod,
     kept: &Allocation,
@@ -319,7 +319,7 @@ fn cpu_changes(
     around(of_pod, grows, containers, changes);
 }
 
-/// The pod's change before those of its containers where it grows, else after them.
+/// The pod's change comes before those of its containers if it grows, otherwise after them.
 fn around(
     of_pod: Option<CgroupSetting>,
     grows: bool,
@@ -335,7 +335,7 @@ fn around(
     changes.extend(last.map(Change::Pod));
 }
 
-/// Whether it becomes more, by the limit where that changes: what shrinks is changed first.
+/// Whether the value grows, judged by the limit if that changes: decreases are applied first.
 fn grown(has: (Option<i64>, Option<i64>), gets: (Option<i64>, Option<i64>)) -> bool {
     match has.0 == gets.0 {
         true => gets.1 > has.1,
@@ -343,7 +343,7 @@ fn grown(has: (Option<i64>, Option<i64>), gets: (Option<i64>, Option<i64>)) -> b
     }
 }
 
-/// The limits of memory that become lower, or are new.
+/// The memory limits that become lower, or are new.
 fn lowered<'a>(
     before: &CgroupSetting,
     after: &CgroupSetting,
@@ -381,7 +381,7 @@ fn change(pod: &Pod, update: &Update<'_>, sizes: Sizes, policy: &NodePolicy) -> 
     }
 }
 
-/// The same cgroup with nothing to set.
+/// The same cgroup without values.
 fn untouched(setting: &CgroupSetting) -> CgroupSetting {
     CgroupSetting {
         name: setting.name.clone(),
@@ -421,7 +421,7 @@ mod tests {
 
     const MI: i64 = 1 << 20;
 
-    /// Thousandths of a core and MiB, as requests and as limits.
+    /// Millicores and MiB, as requests and as limits.
     fn resources(cpu: i64, memory: i64) -> Resources {
         sample::resources(cpu, memory * MI)
     }
@@ -439,7 +439,7 @@ mod tests {
         vec![instance("b", 0, 2, running(2)), instance("a", 0, 1, running(1))]
     }
 
-    /// What was kept before, and what is wanted now.
+    /// The saved and the requested sizes.
     struct Case {
         pod: Pod,
         kept: Allocation,
@@ -484,7 +484,7 @@ mod tests {
             )
         }
 
-        /// What is done when the decision is kept, a line a stage.
+        /// The steps after the decision is saved, one stage a line.
         fn check(self, expected: Expect) {
             let allocation = self.decided().unwrap();
             self.check_with(allocation, expected);
@@ -603,7 +603,7 @@ mod tests {
             write hosts file
             create container
             start container"#]]);
-        // When it runs anew, the old instance is forgotten; the new one is as it shall be.
+        // When it runs again, the old instance is ignored; the new one is as desired.
         let mut restarted = case(&[(100, 64), (200, 32)], &[(100, 64), (200, 32)]);
         restarted.pod = pod;
         restarted.containers = vec![
@@ -643,7 +643,7 @@ mod tests {
     fn what_an_instance_has_is_kept_until_it_has_something_else() {
         let first = case(&[(100, 64)], &[(200, 64)]).decided().unwrap();
         assert_eq!(first.behind["a0"], Sizes::of(&resources(100, 64)));
-        // Changed again before it was in force, and changed back.
+        // Changed again before it was applied, and changed back.
         let mut again = case(&[(100, 64)], &[(300, 64)]);
         again.kept = first.clone();
         let second = again.decided().unwrap();

@@ -1,5 +1,5 @@
-//! Back-offs and what is remembered of a pod between plans: from what an execution brought, to until when the
-//! next has to wait (`doBackOff` in `pkg/kubelet/kuberuntime`, `pkg/kubelet/images/image_manager.go`).
+//! Back-offs and the memory of a pod between plans: how an execution's outcome changes it, and how long the next
+//! attempt has to wait (`doBackOff` in `pkg/kubelet/kuberuntime`, `pkg/kubelet/images/image_manager.go`).
 
 use std::time::Duration;
 
@@ -16,12 +16,12 @@ use crate::model::step::{Done, Occasion, Outcome, StepError, StepReport, Subject
 
 /// The longest delay between two pulls of an image.
 const MAX_PULL_DELAY: Duration = Duration::from_secs(300);
-/// The delays after a failure about the pod as a whole: a volume, the sandbox, a removal.
+/// The delays after a pod-level failure: of a volume, the sandbox, a removal.
 const FIRST_POD_DELAY: Duration = Duration::from_secs(1);
 const MAX_POD_DELAY: Duration = Duration::from_secs(30);
 
-/// What is remembered of a pod before it is planned: the memory as it is, or a new one where there is none or
-/// it is about another UID; with the end that the pod's deadline has brought meanwhile.
+/// The memory of a pod before planning: as it is, or a new one if there is none or it has another UID; with the end of
+/// the pod if its deadline has passed meanwhile.
 pub fn remembered(
     memory: Option<&PodMemory>,
     pod: &Pod,
@@ -30,7 +30,7 @@ pub fn remembered(
 ) -> PodMemory {
     let seen = observed.uids.get(&pod.uid);
     let is_leaving = seen.is_some_and(|seen| seen.checkpoint.as_ref().is_some_and(|kept| kept.leaving));
-    // That the life before this one is over is known without it.
+    // The end of the previous incarnation is known without it.
     let may_forget = seen.is_none() || is_leaving;
     let mut memory = match memory.filter(|memory| memory.uid == pod.uid) {
         Some(memory) if memory.incarnation == pod.incarnation || !may_forget => memory.clone(),
@@ -49,9 +49,9 @@ pub fn remembered(
     memory
 }
 
-/// Why a pod has ended that nothing is remembered of: what an agent before this one has decided, or others by the pod's
-/// status, as the control plane's garbage collection does; or else its deadline. One that has ended never runs again,
-/// whatever is left of it here.
+/// Why a pod without memory has ended: an earlier agent's decision, or an end that others wrote into its status, as the
+/// control plane's garbage collection does; otherwise its deadline. A pod that has ended never runs again, whatever is
+/// left of it here.
 fn end(pod: &Pod, seen: Option<&ObservedPod>, memory: &PodMemory, now: Timestamp) -> Option<End> {
     let kept = seen.and_then(|seen| seen.checkpoint.as_ref()?.ended.clone());
     let status = pod.object.status.as_ref().filter(|_| pod.source == Source::Api);
@@ -60,17 +60,16 @@ fn end(pod: &Pod, seen: Option<&ObservedPod>, memory: &PodMemory, now: Timestamp
         .or_else(|| is_over().then_some(End::Deadline))
 }
 
-/// When the pod's time is up, where it is limited.
+/// When the pod's deadline is, if it has one.
 pub(super) fn deadline(pod: &Pod, memory: &PodMemory) -> Option<Timestamp> {
     let limit = pod.active_deadline?;
     Some(memory.started.checked_add(limit).unwrap_or(Timestamp::MAX))
 }
 
-/// When the node began with a pod that nothing is remembered of: no later than its first trace, or than its
-/// sandbox says that the pod was seen.
+/// When the node started a pod without memory: no later than its first trace, or than the time its sandbox records.
 fn began(seen: Option<&ObservedPod>, now: Timestamp) -> Timestamp {
     let Some(seen) = seen else { return now };
-    // By the agent that made it.
+    // As recorded by the agent that created it.
     let noted = |sandbox: &Sandbox| sandbox.annotations.get(CONFIG_SEEN)?.parse::<Timestamp>().ok();
     let sandboxes = seen.sandboxes.iter().map(|sandbox| sandbox.created);
     let containers = seen.containers.iter().map(|container| container.created);
@@ -80,8 +79,8 @@ fn began(seen: Option<&ObservedPod>, now: Timestamp) -> Timestamp {
     traces.min().map_or(now, |first| first.min(now))
 }
 
-/// Whether the pod had not ended by itself before that moment. It is asked anew after each restart of the
-/// agent, long after a pod has ended.
+/// Whether the pod was still running at the deadline. Checked again after each restart of the agent, even long after
+/// the pod has ended.
 fn outlived(pod: &Pod, seen: Option<&ObservedPod>, deadline: Timestamp) -> bool {
     let ended = |container: &Container| {
         let instance = seen.and_then(|seen| seen.container(&container.name));
@@ -96,8 +95,8 @@ fn outlived(pod: &Pod, seen: Option<&ObservedPod>, deadline: Timestamp) -> bool 
     !pod.containers.iter().all(ended) && !pod.init_containers.iter().any(failed)
 }
 
-/// What is remembered after an execution. `observed` is what is seen by then, with what it has made; a removal, of a
-/// pod that nobody wants or in the way of another of its name, is remembered under the UID that was removed.
+/// The memory after an execution. `observed` is the state after it, including what it created. The removal of a pod
+/// that is no longer desired, or that blocks another pod of its name, is recorded under the removed UID.
 pub fn after(
     memory: Option<&PodMemory>,
     pod: Option<&Pod>,
@@ -107,7 +106,7 @@ pub fn after(
 ) -> PodMemory {
     let failed = outcome.steps.iter().any(|report| report.result.is_err());
     let pod = match pod {
-        // The remains of another UID are kept in mind until they are gone.
+        // The remains of another UID are remembered until they are gone.
         Some(pod) if pod.uid == outcome.uid || !failed => pod,
         _ => return after_removal(memory, &outcome.uid, outcome),
     };
@@ -160,8 +159,8 @@ fn is_about_starting(report: &StepReport) -> bool {
     )
 }
 
-/// A failure about the pod as a whole, or about stopping and removing; the next execution without one ends it.
-/// That the runtime did not answer is nobody's failure.
+/// A failure of the pod as a whole, or of stopping and removing; the next execution without one clears it. An
+/// unreachable runtime does not count as a failure.
 fn note_pod(memory: &mut PodMemory, outcome: &Outcome) {
     let errors = outcome.steps.iter().filter(|report| !is_about_starting(report));
     let mut errors = errors.filter_map(|report| report.result.as_ref().err());
@@ -190,7 +189,7 @@ fn note_pod(memory: &mut PodMemory, outcome: &Outcome) {
     ));
 }
 
-/// Whether it tells that the pod was resized, or that it shall have another size.
+/// Whether the step resized the pod or recorded a new size.
 fn is_of_resize(report: &StepReport) -> bool {
     let resized = |done: &Done| {
         matches!(
@@ -204,7 +203,7 @@ fn is_of_resize(report: &StepReport) -> bool {
     report.verb == verb::RESIZE || report.result.as_ref().is_ok_and(resized)
 }
 
-/// An end or a removal is complete when all that belongs to it was done; a new sandbox begins anew.
+/// An end or a removal is complete when all its steps are done; a new sandbox starts over.
 fn note_remains(memory: &mut PodMemory, outcome: &Outcome, left: Remains) {
     let made = |report: &StepReport| matches!(report.result, Ok(Done::Sandbox { .. }));
     if outcome.steps.iter().any(made) {
@@ -219,7 +218,7 @@ fn note_remains(memory: &mut PodMemory, outcome: &Outcome, left: Remains) {
     }
 }
 
-/// What the files of volumes are now; whoever takes the volumes away forgets them.
+/// The current content of volume files; removing the volumes clears it.
 fn note_written(memory: &mut PodMemory, outcome: &Outcome) {
     for report in &outcome.steps {
         match &report.result {
@@ -232,7 +231,7 @@ fn note_written(memory: &mut PodMemory, outcome: &Outcome) {
     }
 }
 
-/// A container that gets other resources is started with them at once: to the kubelet's back-off that is another
+/// A container that gets other resources is started with them at once: the kubelet's back-off treats that as another
 /// definition.
 fn note_resized(memory: &mut PodMemory, outcome: &Outcome, seen: Option<&ObservedPod>) {
     let before = seen.and_then(|seen| seen.allocation.as_ref());
@@ -254,11 +253,11 @@ fn note_resized(memory: &mut PodMemory, outcome: &Outcome, seen: Option<&Observe
     }
 }
 
-/// What is remembered when an object that the pod refers to has appeared or changed: what failed for want of it
-/// is tried again at once.
+/// The memory after an object that the pod refers to has appeared or changed: what failed without it is retried at
+/// once.
 pub fn forgiven(memory: &PodMemory) -> PodMemory {
     let mut memory = memory.clone();
-    // A volume, or the sandbox for want of its RuntimeClass.
+    // A volume, or the sandbox if its RuntimeClass was missing.
     let reasons = [reason::pod::FAILED_MOUNT, reason::pod::FAILED_CREATE_SANDBOX];
     let of_object = |(error, _): &(StepError, Backoff)| reasons.contains(&error.reason);
     if memory.failure.as_ref().is_some_and(of_object) {
@@ -274,8 +273,7 @@ pub fn forgiven(memory: &PodMemory) -> PodMemory {
     memory
 }
 
-/// What is remembered when a Secret with which images are pulled has appeared or changed: a pull that failed without it
-/// is tried again at once.
+/// The memory after an image pull Secret has appeared or changed: a pull that failed without it is retried at once.
 pub fn pulls_forgiven(memory: &PodMemory) -> PodMemory {
     let mut memory = memory.clone();
     for container in memory.containers.values_mut() {
@@ -284,8 +282,8 @@ pub fn pulls_forgiven(memory: &PodMemory) -> PodMemory {
     memory
 }
 
-/// One attempt to start a container. Each lengthens the back-off of restarts where an earlier instance has
-/// ended; without one only a failure has to be waited for, shortly.
+/// Records one attempt to start a container. Each lengthens the restart back-off if an earlier instance has ended;
+/// without one there is only a short wait after a failure.
 fn note_attempt<'a>(
     memory: &mut ContainerMemory,
     reports: impl Iterator<Item = &'a StepReport> + Clone,
@@ -308,7 +306,7 @@ fn note_attempt<'a>(
         memory.pull = None;
     }
     let max = policy.max_restart_backoff;
-    // What was started just now may have ended already: that is the next attempt's business.
+    // A container started just now may have ended already: the next attempt handles that.
     let last_exit = exits.find(|exit| *exit <= began);
     memory.restart = last_exit.map(|exit| Backoff::next(memory.restart, exit, began, max));
     memory.retry = failed.map(|(report, _)| Backoff {
@@ -328,7 +326,7 @@ fn note_attempt<'a>(
     }
 }
 
-/// Whether a registry was asked in vain, which is what the back-off of pulls is for.
+/// Whether a pull from a registry failed, which is what the pull back-off is for.
 fn is_failed_pull(report: &StepReport, error: &StepError) -> bool {
     let asked_nobody = [
         reason::waiting::ERR_IMAGE_NEVER_PULL,
@@ -339,20 +337,20 @@ fn is_failed_pull(report: &StepReport, error: &StepError) -> bool {
     report.verb == verb::ENSURE_IMAGE && !asked_nobody.contains(&error.reason)
 }
 
-/// When the newest instance that has ended did so.
+/// When the newest ended instance ended.
 pub(super) fn last_exit(seen: Option<&ObservedPod>, container: &str) -> Option<Timestamp> {
     exits(seen, container).next()
 }
 
-/// When the instances of a container ended, those of the newest first.
+/// When the instances of a container ended, the newest first.
 fn exits(seen: Option<&ObservedPod>, container: &str) -> impl Iterator<Item = Timestamp> {
     let all = seen.into_iter().flat_map(|seen| &seen.containers);
     let of_name = all.filter(move |instance| instance.name == container);
     of_name.filter_map(ObservedContainer::finished)
 }
 
-/// Until when the next attempt to start a container has to wait. An image that has appeared meanwhile, loaded
-/// by somebody, is not waited for.
+/// When the next attempt to start a container may happen. It does not wait if its image has appeared meanwhile, loaded
+/// by other means.
 pub(super) fn held_until(
     container: &Container,
     memory: &PodMemory,
@@ -369,8 +367,8 @@ pub(super) fn held_until(
         return crash;
     }
     let pull = memory.pull.map(Backoff::ends);
-    // One that did start and was ended for its hook, or whose program is not there, is restarted like one that ended by
-    // itself.
+    // A container that did start and was stopped for its failed hook, or whose program does not exist, is restarted
+    // like one that exited.
     let last_exit = last_exit(Some(seen), &container.name);
     let has_ended = |retry: &Backoff| last_exit.is_some_and(|exit| exit >= retry.since);
     let retry = memory
@@ -388,7 +386,7 @@ fn is_about_image(error: &StepError) -> bool {
     )
 }
 
-/// Whether the runtime has an image of that name, which may leave out registry and tag.
+/// Whether the runtime has an image of that name, which may omit registry and tag.
 fn is_present(image: &str, images: &[ObservedImage]) -> bool {
     let (repository, digest) = match image.split_once('@') {
         Some((repository, digest)) => (repository, Some(digest)),
@@ -459,8 +457,8 @@ mod tests {
         Subject::Container("c".to_owned())
     }
 
-    /// Executions one after the other on a pod whose container last ended as told; then until when the container
-    /// has to wait, and what is remembered of its failure and of the pod's.
+    /// Runs executions in sequence on a pod whose container last exited at `last_exit`; then shows how long the
+    /// container has to wait, and the remembered failures of the container and the pod.
     fn check(last_exit: Option<i64>, outcomes: Vec<Outcome>, expected: Expect) {
         let pod = sample::pod(RestartPolicy::Always, &[], &["c"]);
         let policy = sample::policy();
@@ -569,14 +567,14 @@ mod tests {
     #[test]
     fn restarts() {
         check(None, vec![started(0)], expect!["None None None"]);
-        // The first restart is at once, the next waits from the end on.
+        // The first restart is immediate, the next one waits, counted from the end.
         check(Some(7), vec![started(7)], expect!["Some(17) None None"]);
         check(
             Some(7),
             vec![started(7), started(17), started(40)],
             expect!["Some(47) None None"],
         );
-        // It ran for more than ten minutes: forgotten.
+        // It ran for more than ten minutes: the back-off is reset.
         check(
             Some(5000),
             vec![started(7), started(17)],
@@ -588,7 +586,7 @@ mod tests {
         };
         assert_eq!(last.holds(at(617), MAX), Some(at(637)));
         assert_eq!(last.holds(at(618), MAX), None);
-        // It ended before it was noted that it had started: its first restart is at once all the same.
+        // It ended before its start was recorded: its first restart is immediate anyway.
         check(Some(8), vec![started(7)], expect!["None None None"]);
     }
 
@@ -628,7 +626,7 @@ mod tests {
             vec![create(1), create(11)],
             expect![[r#"Some(21) Some("CreateContainerError") None"#]],
         );
-        // It ended long ago and cannot be made again: tried every ten seconds at most.
+        // It ended long ago and cannot be created again: tried every ten seconds at most.
         check(
             Some(-500),
             vec![create(1)],

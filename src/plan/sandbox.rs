@@ -14,7 +14,7 @@ use crate::model::step::SandboxRequest;
 /// The longest node name of the kernel (`__NEW_UTS_LEN`).
 const MAX_FQDN: usize = 64;
 
-/// What every label of the runtime's begins with.
+/// The prefix of all runtime labels.
 pub(super) mod label {
     pub(in crate::plan) const POD_NAME: &str = "io.kubernetes.pod.name";
     pub(in crate::plan) const POD_NAMESPACE: &str = "io.kubernetes.pod.namespace";
@@ -66,7 +66,7 @@ pub(super) fn config(pod: &Pod, attempt: u32, policy: &NodePolicy) -> PodSandbox
     }
 }
 
-/// The sandbox with that attempt number, and who makes it.
+/// The sandbox with that attempt number, and the runtime handler.
 pub(super) fn request(origin: Origin<'_>, attempt: u32) -> SandboxRequest {
     SandboxRequest {
         config: config(origin.pod, attempt, origin.policy),
@@ -74,7 +74,8 @@ pub(super) fn request(origin: Origin<'_>, attempt: u32) -> SandboxRequest {
     }
 }
 
-/// Whether the kernel takes the host name; a full one is not cut (`GetNodenameForKernel` in `pkg/kubelet/util`).
+/// Whether the kernel accepts the host name; a full one is not truncated (`GetNodenameForKernel` in
+/// `pkg/kubelet/util`).
 fn fits_the_kernel(origin: Origin<'_>) -> Result<(), String> {
     let Origin { pod, policy, .. } = origin;
     let name = kernel_hostname(pod, policy);
@@ -88,7 +89,7 @@ fn fits_the_kernel(origin: Origin<'_>) -> Result<(), String> {
     ))
 }
 
-/// The handler that the pod's RuntimeClass names (`LookupRuntimeHandler` in `pkg/kubelet/runtimeclass`).
+/// The handler of the pod's RuntimeClass (`LookupRuntimeHandler` in `pkg/kubelet/runtimeclass`).
 pub(super) fn handler(origin: Origin<'_>) -> Result<String, String> {
     let Some(name) = &origin.pod.runtime_class else {
         return Ok(String::new());
@@ -96,13 +97,15 @@ pub(super) fn handler(origin: Origin<'_>) -> Result<String, String> {
     match origin.objects.get(&Reference::RuntimeClass(name.clone())) {
         Some(Known::Found(class)) => Ok(class.data.get(HANDLER).map(Content::text).unwrap_or_default()),
         Some(Known::Unread(why)) => Err(format!("failed to lookup RuntimeClass {name}: {why}")),
-        // Nothing is started before it is answered.
-        Some(Known::Asked) => Err(format!("failed to lookup RuntimeClass {name}: not answered yet")),
+        // Nothing is started before there is an answer.
+        Some(Known::Asked) => Err(format!(
+            "failed to lookup RuntimeClass {name}: no answer from the API server yet"
+        )),
         None => Err(format!("runtimeclass.node.k8s.io {name:?} not found")),
     }
 }
 
-/// The labels by which a sandbox or a container is known to be the pod's.
+/// The labels that identify a sandbox or a container as the pod's.
 pub(super) fn pod_labels(pod: &Pod) -> [(String, String); 3] {
     [
         (label::POD_NAME.to_owned(), pod.name.name.clone()),
@@ -111,7 +114,7 @@ pub(super) fn pod_labels(pod: &Pod) -> [(String, String); 3] {
     ]
 }
 
-/// The pod's domain, where it has one.
+/// The pod's domain, if it has one.
 pub(super) fn domain(pod: &Pod, policy: &NodePolicy) -> Option<String> {
     let subdomain = pod.subdomain.as_ref()?;
     Some(format!(
@@ -132,7 +135,7 @@ fn cgroup_parent(pod: &Pod, policy: &NodePolicy) -> String {
     cgroup::cgroup_parent(&cgroup::pod_cgroup_name(&pod.uid, pod.qos, layout), layout)
 }
 
-/// Every port of a container once, those without a host port too: the runtime passes over them.
+/// Every port of a container once, even without a host port: the runtime skips those.
 fn port_mappings(container: &Container) -> Vec<PortMapping> {
     let mut seen = BTreeSet::new();
     let once = |port: &&Port| {
@@ -158,8 +161,8 @@ fn port_mappings(container: &Container) -> Vec<PortMapping> {
     container.ports.iter().filter(once).map(mapping).collect()
 }
 
-/// The name with dots between its parts. Written with slashes, a dot belongs to a part and changes place with
-/// them (`pkg/kubelet/sysctl`, the rule of sysctl(8)): `net/ipv4/conf/eth0.1/rp_filter`.
+/// The name with dots between its parts. In a name with slashes, a dot is part of a component and is swapped with them
+/// (`pkg/kubelet/sysctl`, the rule of sysctl(8)): `net/ipv4/conf/eth0.1/rp_filter`.
 fn dotted(sysctl: &str) -> String {
     match sysctl.find(['.', '/']) {
         Some(first) if sysctl[first..].starts_with('/') => sysctl

@@ -1,4 +1,4 @@
-//! Security contexts as the runtime is told them (`pkg/kubelet/kuberuntime/security_context.go`).
+//! Security contexts in CRI requests (`pkg/kubelet/kuberuntime/security_context.go`).
 
 use k8s_cri::v1::{
     Capability, Int64Value, LinuxContainerSecurityContext, LinuxSandboxSecurityContext, NamespaceMode,
@@ -9,7 +9,7 @@ use k8s_cri::v1::{
 use crate::model::node::NodePolicy;
 use crate::model::pod::{Container, Pod, PodSecurity, Profile, SeLinux};
 
-/// Paths of /proc and /sys that a container does not see (`pkg/securitycontext/util.go`).
+/// Masked paths of /proc and /sys (`pkg/securitycontext/util.go`).
 const MASKED_PATHS: [&str; 12] = [
     "/proc/asound",
     "/proc/acpi",
@@ -24,7 +24,7 @@ const MASKED_PATHS: [&str; 12] = [
     "/sys/firmware",
     "/sys/devices/virtual/powercap",
 ];
-/// Paths of /proc that a container cannot write.
+/// Read-only paths of /proc.
 const READONLY_PATHS: [&str; 5] = [
     "/proc/bus",
     "/proc/fs",
@@ -33,7 +33,7 @@ const READONLY_PATHS: [&str; 5] = [
     "/proc/sysrq-trigger",
 ];
 
-/// Of the sandbox. Its seccomp profile is the runtime's whatever the pod says: the pause process needs no other.
+/// For the sandbox. Its seccomp profile is always the runtime's default: the pause process needs no other.
 pub(super) fn of_sandbox(pod: &Pod) -> LinuxSandboxSecurityContext {
     let security = &pod.security;
     LinuxSandboxSecurityContext {
@@ -52,7 +52,7 @@ pub(super) fn of_sandbox(pod: &Pod) -> LinuxSandboxSecurityContext {
 }
 
 #[allow(deprecated)] // `apparmor_profile` is what runtimes before CRI's `apparmor` read; the kubelet sends both
-/// Of a container. A user that the manifest does not state is the image's, which the execution fills in.
+/// For a container. A user that the manifest does not set is the image's, which is filled in during execution.
 pub(super) fn of_container(
     pod: &Pod,
     container: &Container,
@@ -94,7 +94,7 @@ pub(super) fn of_container(
     }
 }
 
-/// Which namespaces are shared with whom. User namespaces are always the host's.
+/// Which namespaces are shared, and with the node or the pod. User namespaces are always the host's.
 fn namespaces(pod: &Pod) -> NamespaceOption {
     let shared = pod.namespaces;
     let host_or_pod = |host| match host {
@@ -130,7 +130,7 @@ fn groups_policy(security: &PodSecurity) -> i32 {
     }
 }
 
-/// Why a container cannot be created with these: a profile that has no name would be none
+/// Why a container cannot be created with this security context: a profile without a name would mean none
 /// (`fieldSeccompProfile` and `getAppArmorProfile` in `pkg/kubelet/kuberuntime/helpers.go`).
 pub(super) fn refusal(container: &Container) -> Option<String> {
     let is_nameless = |profile: &Profile| matches!(profile, Profile::Localhost(name) if name.is_empty());

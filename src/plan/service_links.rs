@@ -1,4 +1,4 @@
-//! The variables that tell a container of the Services around it (`pkg/kubelet/envvars`, and `getServiceEnvVarMap` in
+//! The environment variables that describe Services to a container (`pkg/kubelet/envvars`, and `getServiceEnvVarMap` in
 //! `pkg/kubelet/kubelet_pods.go`).
 
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use crate::model::bounds;
 use crate::model::pod::Source;
 use crate::model::service::{ByName, Service, Services};
 
-/// Where the cluster's own Service is, of which every container is told.
+/// Namespace and name of the cluster's own Service, whose variables every container gets.
 const CLUSTER: (&str, &str) = ("default", "kubernetes");
 
 /// Why there are no variables.
@@ -16,15 +16,15 @@ const CLUSTER: (&str, &str) = ("default", "kubernetes");
 pub(super) enum Lack {
     /// The Services are not known.
     Unread,
-    /// They are more than a program can be passed.
+    /// They exceed what can be passed to a program.
     TooMany,
 }
 
-/// What is said of Services that are not known: the kubelet's words.
+/// The kubelet's message for Services that are not known.
 pub(super) const UNREAD: &str = "services have not yet been read at least once, cannot construct envvars";
 
-/// The variables, by name, where they take no more than `most` of what Linux passes to a program; else why not. A static
-/// pod does not wait for them: it may be what serves them.
+/// The variables by name, if they take no more than `most` of what Linux passes to a program; otherwise the reason. A
+/// static pod does not wait for the Services: it may be what serves them.
 pub(super) fn variables(origin: Origin<'_>, most: usize) -> Result<BTreeMap<String, String>, Lack> {
     let Origin { pod, services, .. } = origin;
     if matches!(services, Services::Asked | Services::Unread) && pod.source == Source::Api {
@@ -52,12 +52,12 @@ pub(super) fn variables(origin: Origin<'_>, most: usize) -> Result<BTreeMap<Stri
 
 struct Variables {
     all: BTreeMap<String, String>,
-    /// How many bytes they may still take.
+    /// How many bytes they may still use.
     left: usize,
 }
 
 impl Variables {
-    /// Adds one; `None`: there is no room for it.
+    /// Adds one variable; `None`: there is no room for it.
     fn set(&mut self, name: String, value: String) -> Option<()> {
         bounds::step();
         let bytes = bounds::exec_bytes(name.len() + "=".len() + value.len());
@@ -66,8 +66,8 @@ impl Variables {
         Some(())
     }
 
-    /// What is told of one: its address and first port, its named ports, and each port once more as Docker's links had
-    /// it.
+    /// The variables of one Service: its address and first port, its named ports, and each port again in the format of
+    /// Docker links.
     fn add(&mut self, name: &str, service: &Service) -> Option<()> {
         let Some(first) = service.ports.first() else {
             return Some(());

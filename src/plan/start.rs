@@ -1,4 +1,4 @@
-//! Bringing up: the stages that make what a pod needs, laid out so that as much as possible happens at once.
+//! Starting a pod: the stages that create what it needs, with as much as possible in parallel.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::model::runtime::{ContainerState, ObservedPod, Sandbox, makes_recursiv
 use crate::model::service::Services;
 use crate::model::step::{ContainerRef, HookCall, HookHost, Occasion, PostStart, SandboxRef, Step};
 
-/// What a plan is made from.
+/// The inputs of a plan.
 #[derive(Clone, Copy)]
 pub(super) struct PlanContext<'a> {
     pub(super) pod: &'a Pod,
@@ -33,7 +33,7 @@ pub(super) struct PlanContext<'a> {
 }
 
 impl<'a> PlanContext<'a> {
-    /// What the values of the pod's volumes and environments are taken from.
+    /// The sources of the values in the pod's volumes and environments.
     fn origin(&self, ips: &'a [IpAddr]) -> Origin<'a> {
         Origin {
             pod: self.pod,
@@ -46,14 +46,14 @@ impl<'a> PlanContext<'a> {
     }
 }
 
-/// Stages, and when the first of the containers that wait may be started.
+/// Stages, and when the first of the waiting containers may be started.
 #[derive(Default)]
 pub(super) struct Stages {
     pub(super) stages: Vec<Vec<Step>>,
     pub(super) waits_until: Option<Timestamp>,
 }
 
-/// Whether something that the pod takes values from was asked for and nothing is known of it yet.
+/// Whether an object that the pod takes values from was requested but not answered yet.
 pub(super) fn lacks_answers(context: PlanContext<'_>) -> bool {
     let PlanView {
         objects, services, ..
@@ -62,13 +62,13 @@ pub(super) fn lacks_answers(context: PlanContext<'_>) -> bool {
     waits_for_services || references(context.pod).iter().any(|key| objects.is_asked(key))
 }
 
-/// Makes a sandbox and starts containers in it. What is left of the one before is stopped first.
+/// Creates a sandbox and starts containers in it. What is left of the previous one is stopped first.
 pub(super) fn in_new_sandbox(context: PlanContext<'_>, attempt: u32, start: &[&Container]) -> Stages {
     let PlanContext {
         pod, seen, policy, ..
     } = context;
     if seen.lives() {
-        // A plan of its own: what runs must be seen to have ended before there is another.
+        // A separate plan: the end of running containers must be observed before there is another sandbox.
         return Stages {
             stages: teardown::stop_all(seen, &teardown::Ending::of(pod, seen, None, context.now), policy)
                 .into(),
@@ -85,7 +85,7 @@ pub(super) fn in_new_sandbox(context: PlanContext<'_>, attempt: u32, start: &[&C
     };
     let (due, waits_until) = due(context, start);
     let request = sandbox::request(context.origin(&[]), attempt);
-    // Without a sandbox nobody needs an image.
+    // Without a sandbox no image is needed.
     let due = if request.handler.is_ok() { due } else { Vec::new() };
     let run = Step::RunSandbox(Box::new(request));
     let last = seen.sandboxes.first().map(teardown::stop_sandbox);
@@ -105,7 +105,7 @@ pub(super) fn in_new_sandbox(context: PlanContext<'_>, attempt: u32, start: &[&C
     Stages { stages, waits_until }
 }
 
-/// Stops and starts containers in the sandbox that there is.
+/// Stops and starts containers in the existing sandbox.
 pub(super) fn in_sandbox(
     context: PlanContext<'_>,
     sandbox: &Sandbox,
@@ -152,15 +152,15 @@ pub(super) fn in_sandbox(
     Stages { stages, waits_until }
 }
 
-/// Whether the handler that makes the pod's sandboxes can mount read-only all that lies below a mount.
+/// Whether the pod's runtime handler supports recursive read-only mounts.
 fn recursive_read_only(context: PlanContext<'_>) -> bool {
     let handler = sandbox::handler(context.origin(&[]));
     handler.is_ok_and(|handler| makes_recursive_read_only(context.view.runtime_handlers, &handler))
 }
 
-/// What is to be kept of a pod that runs, where it is something else than what is: who waits for whom at its end, and
-/// which instances are ended to be started again. Where the restart policy would start one again anyway, that need not
-/// be known.
+/// The checkpoint to save for a running pod if it differs from the saved one: the order in which containers end, and
+/// which instances are stopped to be started again. The latter is omitted if the restart policy would start the
+/// container again anyway.
 fn keep(context: PlanContext<'_>, stop: &[Stop<'_>], start: &[&Container]) -> Option<Step> {
     let PlanContext {
         pod, seen, policy, ..
@@ -181,7 +181,7 @@ fn keep(context: PlanContext<'_>, stop: &[Stop<'_>], start: &[&Container]) -> Op
     (*kept != wanted).then(|| teardown::keep(&pod.uid, wanted, policy))
 }
 
-/// The containers whose time has come, and when that of the next comes.
+/// The containers that may start now, and when the next one may.
 fn due<'a>(context: PlanContext<'_>, start: &[&'a Container]) -> (Vec<&'a Container>, Option<Timestamp>) {
     let PlanContext {
         seen,
@@ -202,7 +202,7 @@ fn due<'a>(context: PlanContext<'_>, start: &[&'a Container]) -> (Vec<&'a Contai
     (due, next)
 }
 
-/// What must be there before the sandbox.
+/// What must exist before the sandbox.
 fn base(context: PlanContext<'_>) -> Vec<Step> {
     let PlanContext { pod, policy, .. } = context;
     let mut steps = Vec::new();
@@ -226,7 +226,7 @@ fn base(context: PlanContext<'_>) -> Vec<Step> {
     steps
 }
 
-/// The images of containers. The credentials of the pod's Secrets are read once for all.
+/// The images of containers. The credentials of the pod's Secrets are read once for all of them.
 fn images<'a>(context: PlanContext<'_>, containers: impl Iterator<Item = &'a Container>) -> Vec<Step> {
     let mut containers = containers.peekable();
     if containers.peek().is_none() {
@@ -238,8 +238,8 @@ fn images<'a>(context: PlanContext<'_>, containers: impl Iterator<Item = &'a Con
         .collect()
 }
 
-/// Creates all at once and starts one after the other, in the manifest's order. One that is created already is
-/// only started.
+/// Creates all at once and starts one after the other, in the manifest's order. A container that exists already is only
+/// started.
 fn create_and_start(
     context: PlanContext<'_>,
     due: &[&Container],
@@ -279,7 +279,7 @@ fn create_and_start(
     stages.extend(starts);
 }
 
-/// What is to be done after a container's start; what starts after it waits, as in the kubelet.
+/// The hook after a container's start; later starts wait for it, as in the kubelet.
 fn post_start(
     context: PlanContext<'_>,
     container: &Container,
@@ -306,23 +306,23 @@ fn post_start(
     })))
 }
 
-/// The instance that was created and not started, where it can still be: its id and attempt number.
+/// The ID and attempt number of an instance that was created but not started, if it can still be started.
 fn created(context: PlanContext<'_>, container: &Container) -> Option<(String, u32)> {
     let instance = context.seen.container(&container.name)?;
     gc::will_start(context.pod, context.seen, instance).then(|| (instance.id.clone(), instance.restart_count))
 }
 
-/// An instance that never ran and cannot any more, made from an older definition or in an earlier sandbox, gives
-/// its place and its number to the new one.
+/// An instance that never ran and can no longer run, because it has an older definition or is in an earlier sandbox, is
+/// replaced by the new one, which takes over its attempt number.
 fn remove_outdated(context: PlanContext<'_>, container: &Container) -> Option<Step> {
     let instance = context.seen.container(&container.name)?;
     let outdated = instance.state == ContainerState::Created;
     outdated.then(|| teardown::remove_container(&context.pod.name, instance, context.policy))
 }
 
-/// How often the container will have been restarted: an instance that never ran is not counted. One that the runtime has
-/// lost is known by its log, which is not written over (`calcRestartCountByLogDir` in
-/// `pkg/kubelet/kuberuntime/kuberuntime_container.go`), and by what the API server was told.
+/// The restart count of the next instance; instances that never ran do not count. If the runtime has lost an instance,
+/// the count comes from its log, which is never overwritten (`calcRestartCountByLogDir` in
+/// `pkg/kubelet/kuberuntime/kuberuntime_container.go`), and from the status in the API server.
 fn next_attempt(context: PlanContext<'_>, container: &Container) -> u32 {
     let logs = context.view.logs.and_then(|logs| logs.get(&container.name));
     let of_instance = match context.seen.container(&container.name) {
@@ -333,7 +333,7 @@ fn next_attempt(context: PlanContext<'_>, container: &Container) -> u32 {
     of_instance.max(logs.copied().unwrap_or(0))
 }
 
-/// How often it was restarted by what the API server has, of one that had an instance.
+/// The restart count in the API server's status, if the container had an instance.
 fn reported(pod: &Pod, container: &Container) -> u32 {
     let Some(status) = pod.object.status.as_ref().filter(|_| pod.source == Source::Api) else {
         return 0;

@@ -1,6 +1,6 @@
 //! The parts of volumes that a container mounts: `subPath`, `subPathExpr` (`makeMounts` in
-//! `pkg/kubelet/kubelet_pods.go`). Here they are named; that none leads out of its volume is seen to by `act`, where
-//! it is opened.
+//! `pkg/kubelet/kubelet_pods.go`). This module determines the paths; `act` opens them and ensures that none leads out
+//! of its volume.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::model::pod::{Container, Pod};
 use crate::model::step::SubPathMount;
 use crate::model::value::SubPath;
 
-/// What is to be mounted before the container is created, or why that cannot be.
+/// What to mount before the container is created, or why that is impossible.
 pub(super) fn mounts(
     pod: &Pod,
     container: &Container,
@@ -31,7 +31,7 @@ pub(super) fn mounts(
             SubPath::Plain(path) => path.clone(),
             SubPath::Expression(expression) => {
                 let path = expanded(expression, env)?;
-                // Paths are no part of what the program is passed, but as easily made long.
+                // Paths are not passed to the program, but can be just as long.
                 room.take_of_plan(path.len())
                     .map_err(|whose| whose.message(container))?;
                 path
@@ -55,7 +55,7 @@ pub(super) fn mounts(
     Ok(mounts)
 }
 
-/// Every variable must be there: a part of the path that is empty would be another directory.
+/// Every variable must be set: an empty part of the path would lead to another directory.
 fn expanded(expression: &str, env: &Environment) -> Result<String, String> {
     let mut missing = BTreeSet::new();
     let path = expand(
@@ -75,7 +75,7 @@ fn expanded(expression: &str, env: &Environment) -> Result<String, String> {
     }
     path.map_err(|_| {
         format!(
-            "subPathExpr is longer than a path can be, {} bytes",
+            "subPathExpr exceeds the maximum path length of {} bytes",
             bounds::PATH - 1
         )
     })

@@ -1,5 +1,5 @@
-//! Ends and removals: the order in which a pod's parts go. What is last tells that something is left, so a
-//! removal that was interrupted is found and finished.
+//! Ends and removals: the order in which the parts of a pod are removed. The last part shows that something is left, so
+//! an interrupted removal is found and finished.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -17,21 +17,21 @@ use crate::model::resources::Qos;
 use crate::model::runtime::{ObservedContainer, ObservedPod, Sandbox};
 use crate::model::step::{CheckpointRecord, HookCall, HookHost, IfNotKept, SandboxRef, Step};
 
-/// What a container always gets before SIGKILL (`minimumGracePeriodInSeconds` in `kuberuntime_container.go`).
+/// The least grace period before SIGKILL (`minimumGracePeriodInSeconds` in `kuberuntime_container.go`).
 pub(super) const LEAST_GRACE: Duration = Duration::from_secs(2);
 
-/// The end of a pod: in which order its containers are stopped, and how much of the grace is left to them.
+/// The end of a pod: the order in which its containers are stopped, and the remaining grace period.
 #[derive(Debug)]
 pub(super) struct Ending<'a> {
     seen: &'a ObservedPod,
     order: Cow<'a, Checkpoint>,
-    /// When the grace is over. It is one for all, and goes on where an end is begun once more.
+    /// The end of the grace period. It is the same for all containers, and continues if an end is started again.
     pub(super) ends: Timestamp,
     left: Duration,
 }
 
 impl<'a> Ending<'a> {
-    /// That of a pod whose definition is there. The grace that was asked for last counts if it is over sooner.
+    /// For a pod whose definition is available. The grace period requested last counts if it ends sooner.
     pub(super) fn of(pod: &Pod, seen: &'a ObservedPod, why: Option<&End>, now: Timestamp) -> Ending<'a> {
         let grace = pod.deletion.as_ref().map_or(pod.grace, |deletion| deletion.grace);
         let kept = Checkpoint {
@@ -41,8 +41,7 @@ impl<'a> Ending<'a> {
         Ending::new(seen, Cow::Owned(kept), grace, now)
     }
 
-    /// That of a pod of which there is no definition any more: of what is kept of it, and of what its containers were
-    /// made with.
+    /// For a pod without a definition: from its checkpoint and the labels of its containers.
     pub(super) fn of_unknown(seen: &'a ObservedPod, now: Timestamp) -> Ending<'a> {
         let running = seen.containers.iter().filter(|c| c.may_run());
         let grace = running.map(own_grace).max().unwrap_or_default();
@@ -64,8 +63,8 @@ impl<'a> Ending<'a> {
         }
     }
 
-    /// What is to be kept before anything is stopped, so that an agent that is killed meanwhile goes on; nothing where
-    /// that is kept already.
+    /// The checkpoint to save before anything is stopped, so that an agent can continue after a kill; `None` if it is
+    /// saved already.
     pub(super) fn keep(&self, uid: &PodUid, leaving: bool, policy: &NodePolicy) -> Option<Step> {
         let kept = self.seen.checkpoint.as_deref();
         let was_leaving = kept.is_some_and(|kept| kept.leaving);
@@ -77,12 +76,12 @@ impl<'a> Ending<'a> {
         (kept != Some(&wanted)).then(|| keep(uid, wanted, policy))
     }
 
-    /// The stops of all that may run: at once, for the hooks of all are called at the beginning.
+    /// The stops of all containers that may run, in one stage, because all hooks are called at the beginning.
     pub(super) fn stops(&self, policy: &NodePolicy) -> Vec<Step> {
         let running = || self.seen.containers.iter().filter(|c| c.may_run());
         let stop = |instance: &ObservedContainer| {
             let waits_for = |other: &&ObservedContainer| self.order.waits_for(&instance.name, &other.name);
-            // Without a grace there is no time for an order.
+            // Without a grace period there is no time for an order.
             let others = running().filter(waits_for).filter(|_| !self.left.is_zero());
             let after = others.map(|other| other.id.clone()).collect();
             stop(
@@ -98,7 +97,7 @@ impl<'a> Ending<'a> {
     }
 }
 
-/// The step that keeps what a pod's end has to know. What goes on or ends is not held up by it.
+/// The step that saves the checkpoint for the pod's end. Its failure does not delay what continues or ends.
 pub(super) fn keep(uid: &PodUid, checkpoint: Checkpoint, policy: &NodePolicy) -> Step {
     Step::KeepCheckpoint(Box::new(CheckpointRecord {
         path: policy.pod_dir(uid).join(checkpoint::FILE),
@@ -107,7 +106,7 @@ pub(super) fn keep(uid: &PodUid, checkpoint: Checkpoint, policy: &NodePolicy) ->
     }))
 }
 
-/// The same of a pod that is begun: what is kept of a life that is over must not be taken for its own.
+/// The same for a pod that starts: the checkpoint of a past incarnation must not be taken for the new one's.
 pub(super) fn keep_anew(pod: &Pod, policy: &NodePolicy) -> Step {
     Step::KeepCheckpoint(Box::new(CheckpointRecord {
         path: policy.pod_dir(&pod.uid).join(checkpoint::FILE),
@@ -116,9 +115,9 @@ pub(super) fn keep_anew(pod: &Pod, policy: &NodePolicy) -> Step {
     }))
 }
 
-/// Removes everything of a pod that nobody wants any more, or that another of its name replaces. The sandbox,
-/// by which the pod is observed, goes last. A container that cannot be stopped is ended by its sandbox's stop. What
-/// lives is ended first, in a plan of its own: a pod that is wanted again by then keeps its logs.
+/// Removes everything of a pod that is no longer desired, or that another pod of its name replaces. The sandbox, by
+/// which the pod is observed, goes last. A container that cannot be stopped ends when its sandbox is stopped. Running
+/// parts are stopped first, in a plan of their own: a pod that is desired again by then keeps its logs.
 pub(super) fn remove(
     name: &PodName,
     uid: &PodUid,
@@ -132,7 +131,7 @@ pub(super) fn remove(
     };
     let mark = ending.keep(uid, true, policy).filter(|_| is_known);
     let mut stages = vec![mark.into_iter().collect()];
-    // Of what was stopped by the plan before, nothing is stopped once more: whoever removes a sandbox makes sure of it.
+    // What the previous plan stopped is not stopped again: removing a sandbox stops whatever is left.
     let was_leaving = seen.checkpoint.as_ref().is_some_and(|kept| kept.leaving);
     if seen.lives() || !was_leaving {
         stages.extend(stop_all(seen, ending, policy));
@@ -145,7 +144,7 @@ pub(super) fn remove(
             .iter()
             .map(|c| remove_container(name, c, policy))
             .collect(),
-        // Before the directory: by that a pod without a sandbox is found again.
+        // Before the directory, by which a pod without a sandbox is found again.
         vec![logs],
     ]);
     stages.extend(remains(uid, policy));
@@ -153,8 +152,8 @@ pub(super) fn remove(
     stages
 }
 
-/// Removes what lies on the disk and in the kernel of a pod whose sandboxes are gone. Its class is not known
-/// any more: its cgroup is in one of three places.
+/// Removes the files and cgroups of a pod whose sandboxes are gone. Its QoS class is no longer known, so its cgroup is
+/// in one of three places.
 pub(super) fn remains(uid: &PodUid, policy: &NodePolicy) -> [Vec<Step>; 2] {
     let cgroups = [Qos::Guaranteed, Qos::Burstable, Qos::BestEffort]
         .into_iter()
@@ -168,8 +167,8 @@ pub(super) fn remains(uid: &PodUid, policy: &NodePolicy) -> [Vec<Step>; 2] {
     [cgroups.collect(), vec![dir]]
 }
 
-/// Ends a pod that stays known: its containers remain for their logs and its status, its volumes and its
-/// cgroup go.
+/// Ends a pod that remains known: its containers stay for their logs and status; its volumes and its cgroup are
+/// removed.
 pub(super) fn end(
     pod: &Pod,
     seen: &ObservedPod,
@@ -185,9 +184,9 @@ pub(super) fn end(
     stages
 }
 
-/// Removes what was made of a pod that has ended because its definition was gone, and that is wanted again: nothing of
-/// the life that is over is to be taken for a part of the next. The logs stay, by which its containers are counted on,
-/// and that it leaves stays written until it is begun anew.
+/// Removes the parts of a pod that ended because its definition was gone, and that is desired again: nothing of the
+/// past incarnation may be taken for a part of the next. The logs stay, because restart counts are derived from them,
+/// and the checkpoint says that the pod is leaving until it is started again.
 pub(super) fn reset(pod: &Pod, seen: &ObservedPod, policy: &NodePolicy) -> Vec<Vec<Step>> {
     let removals = seen.containers.iter().map(|instance| {
         let mut step = remove_container(&pod.name, instance, policy);
@@ -202,7 +201,7 @@ pub(super) fn reset(pod: &Pod, seen: &ObservedPod, policy: &NodePolicy) -> Vec<V
     stages
 }
 
-/// Gives back what an ended pod needs no more.
+/// Releases what an ended pod no longer needs.
 fn give_back(pod: &Pod, policy: &NodePolicy) -> Vec<Vec<Step>> {
     let mut stages = Vec::new();
     let mut steps = Vec::new();
@@ -216,7 +215,7 @@ fn give_back(pod: &Pod, policy: &NodePolicy) -> Vec<Vec<Step>> {
     });
     let has_parts = |container: &Container| container.mounts.iter().any(|mount| mount.sub_path.is_some());
     if pod.all_containers().any(has_parts) {
-        // Before the volumes that they are parts of.
+        // Before the volumes that contain them.
         stages.push(vec![Step::RemovePodDir {
             dir: volume::sub_paths_dir(pod, policy),
         }]);
@@ -225,7 +224,7 @@ fn give_back(pod: &Pod, policy: &NodePolicy) -> Vec<Vec<Step>> {
     stages
 }
 
-/// Stops everything of a pod and its sandboxes with it.
+/// Stops all containers and sandboxes of a pod.
 pub(super) fn stop_all(seen: &ObservedPod, ending: &Ending<'_>, policy: &NodePolicy) -> [Vec<Step>; 2] {
     [
         ending.stops(policy),
@@ -233,7 +232,7 @@ pub(super) fn stop_all(seen: &ObservedPod, ending: &Ending<'_>, policy: &NodePol
     ]
 }
 
-/// Stops one container of a pod that goes on.
+/// Stops one container of a pod that keeps running.
 pub(super) fn stop_one(stop_it: &Stop<'_>, pod: &Pod, seen: &ObservedPod, policy: &NodePolicy) -> Step {
     let grace = stop_it.grace.unwrap_or(pod.grace);
     stop(
@@ -246,8 +245,8 @@ pub(super) fn stop_one(stop_it: &Stop<'_>, pod: &Pod, seen: &ObservedPod, policy
     )
 }
 
-/// Without a grace there is no time for a hook. Which one there is, is told by the container itself: the
-/// manifest of a pod that nobody wants any more is gone.
+/// Without a grace period there is no time for a hook. The hook is read from the container itself: the manifest of a
+/// pod that is no longer desired is gone.
 fn stop(
     instance: &ObservedContainer,
     grace: Duration,
@@ -270,7 +269,7 @@ fn stop(
     }
 }
 
-/// Where the pod of a sandbox is reached.
+/// The addresses of a sandbox's pod.
 pub(super) fn host(sandbox: &str, seen: &ObservedPod, policy: &NodePolicy) -> HookHost {
     let known = seen.sandboxes.iter().find(|known| known.id == sandbox);
     let address = known.and_then(|sandbox| match sandbox.host_network {
@@ -304,7 +303,7 @@ pub(super) fn remove_sandbox(sandbox: &Sandbox) -> Step {
     }
 }
 
-/// The grace that the container was made with, which is all that is left of its pod's manifest.
+/// The grace period from the container's labels, which is all that is left of its pod's manifest.
 fn own_grace(instance: &ObservedContainer) -> Duration {
     let seconds = instance
         .grace_seconds

@@ -1,4 +1,4 @@
-//! Volumes: what is made for a pod, and where a container's mount finds it.
+//! Volumes: what is created for a pod, and the paths of container mounts.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -13,10 +13,10 @@ use crate::model::resources::Bytes;
 use crate::model::step::{VolumeKind, VolumeRequest};
 use crate::model::value::Projection;
 
-/// The plugin's name in the directory of an emptyDir, whatever its medium.
+/// The plugin name in the path of an emptyDir, whatever its medium.
 const EMPTY_DIR: &str = "kubernetes.io/empty-dir";
 
-/// The volumes to be made: those that a container mounts, as in the kubelet.
+/// The volumes to create: those that a container mounts, as in the kubelet.
 pub(super) fn requests(origin: Origin<'_>) -> Vec<VolumeRequest> {
     let mut left = FilesLeft::of_pod();
     let request = |volume: &Volume| VolumeRequest {
@@ -26,8 +26,8 @@ pub(super) fn requests(origin: Origin<'_>) -> Vec<VolumeRequest> {
     mounted(origin.pod).into_iter().map(request).collect()
 }
 
-/// The volumes of a pod that runs whose files are not what they shall be. What cannot be put together any more
-/// stays as it is, as in the kubelet.
+/// The volumes of a running pod whose files differ from the desired ones. If the content can no longer be computed, the
+/// volume stays as it is, as in the kubelet.
 pub(super) fn updates(origin: Origin<'_>, memory: &PodMemory) -> Vec<VolumeRequest> {
     let mut left = FilesLeft::of_pod();
     let projected = |volume: &&Volume| matches!(volume.source, VolumeSource::Projected { .. });
@@ -46,7 +46,8 @@ pub(super) fn updates(origin: Origin<'_>, memory: &PodMemory) -> Vec<VolumeReque
         .collect()
 }
 
-/// The volumes that nobody mounted before these containers, which were added to the pod; files are among [`updates`].
+/// The volumes that were not mounted before these containers were added to the pod; volumes with files are among
+/// [`updates`].
 pub(super) fn added(origin: Origin<'_>, containers: &[&Container]) -> Vec<VolumeRequest> {
     let pod = origin.pod;
     let ephemeral: BTreeSet<&str> = pod.ephemeral_containers.iter().map(|c| c.name.as_str()).collect();
@@ -85,13 +86,13 @@ fn mounted(pod: &Pod) -> Vec<&Volume> {
         .collect()
 }
 
-/// Whether containers may not write to a volume, whatever they ask for.
+/// Whether a volume is always read-only for containers.
 pub(super) fn is_read_only(pod: &Pod, name: &str) -> bool {
     let volume = pod.volumes.iter().find(|volume| volume.name == name);
     volume.is_some_and(|volume| matches!(volume.source, VolumeSource::Projected { .. }))
 }
 
-/// Where a part of a volume is mounted for a container (`volume-subpaths` in `pkg/volume/util/subpath`).
+/// The mount point for a part of a volume of a container (`volume-subpaths` in `pkg/volume/util/subpath`).
 pub(super) fn sub_path_target(
     pod: &Pod,
     volume: &str,
@@ -103,13 +104,13 @@ pub(super) fn sub_path_target(
     dir.join(volume).join(container).join(index.to_string())
 }
 
-/// Where the parts of volumes are mounted.
+/// The directory of the mount points for parts of volumes.
 pub(super) fn sub_paths_dir(pod: &Pod, policy: &NodePolicy) -> PathBuf {
     policy.pod_dir(&pod.uid).join("volume-subpaths")
 }
 
-/// The directory's name, and whether the files lie on a tmpfs: a ConfigMap alone is no secret
-/// (`wrappedVolumeSpec` in `pkg/volume/{configmap,secret,downwardapi,projected}`).
+/// The directory name, and whether the files are on a tmpfs: only a ConfigMap is not secret (`wrappedVolumeSpec` in
+/// `pkg/volume/{configmap,secret,downwardapi,projected}`).
 fn plugin(kind: Projection) -> (&'static str, Medium) {
     match kind {
         Projection::ConfigMap => ("kubernetes.io/configmap", Medium::Disk),
@@ -119,7 +120,7 @@ fn plugin(kind: Projection) -> (&'static str, Medium) {
     }
 }
 
-/// Where a volume lies on the node; `None` where the pod has none of that name.
+/// The path of a volume on the node; `None` if the pod has no volume of that name.
 pub(super) fn host_path(pod: &Pod, name: &str, policy: &NodePolicy) -> Option<PathBuf> {
     let volume = pod.volumes.iter().find(|volume| volume.name == name)?;
     Some(path(pod, volume, policy))
@@ -162,8 +163,8 @@ fn kind(origin: Origin<'_>, volume: &Volume, left: &mut FilesLeft) -> VolumeKind
     }
 }
 
-/// The least of what the volume may take, the pod may take, and the node has
-/// (`calculateEmptyDirMemorySize` in `pkg/volume/emptydir`).
+/// The minimum of the volume's limit, the pod's limit, and the node's memory (`calculateEmptyDirMemorySize` in
+/// `pkg/volume/emptydir`).
 fn tmpfs_size(pod: &Pod, limit: Option<Bytes>, policy: &NodePolicy) -> Option<Bytes> {
     let of_pod = cgroup::pod_cgroup(pod, &policy.cgroup).memory_limit.map(Bytes);
     [Some(policy.memory), of_pod, limit]

@@ -8,30 +8,30 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::model::event::{About, Event, EventType};
 
-/// This many different messages of one reason about one object within [`SIMILAR_WITHIN`] are told apart; of more, all
-/// that follow are counted in one Event.
+/// How many different messages with one reason about one object are published separately within [`SIMILAR_WITHIN`]; all
+/// further ones are counted in one Event.
 const MOST_SIMILAR: usize = 10;
 const SIMILAR_WITHIN: SignedDuration = SignedDuration::from_mins(10);
-/// What such a message begins with.
+/// The prefix of such a message.
 const COMBINED: &str = "(combined from similar events): ";
-/// How many Events about one object are told at once, and how many seconds later one more is.
+/// How many Events about one object may be published at once, and after how many seconds one more may follow.
 const SPAM_BURST: f64 = 25.0;
 const SPAM_EVERY: f64 = 300.0;
-/// How much is remembered of each kind.
+/// How many entries of each kind are remembered.
 const MOST_REMEMBERED: usize = 4096;
 
-/// What is to be told.
+/// What to publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Telling {
-    /// Under which what is told here is counted next time.
+    /// The key under which it is counted next time.
     pub(super) key: Key,
-    /// What the Event says.
+    /// The message of the Event.
     pub(super) message: String,
-    /// When it happened first.
+    /// When it first happened.
     pub(super) first: Timestamp,
-    /// How often, this time included.
+    /// How often, including this time.
     pub(super) count: u32,
-    /// The Event that is there already.
+    /// The Event that exists already.
     pub(super) name: Option<String>,
 }
 
@@ -41,11 +41,11 @@ pub(super) struct Key {
     about: About,
     kind: EventType,
     reason: String,
-    /// `None`: of whatever message.
+    /// `None`: any message.
     message: Option<String>,
 }
 
-/// What was told before.
+/// A published Event.
 #[derive(Debug, Clone)]
 struct PastEvent {
     name: String,
@@ -60,7 +60,7 @@ struct Similar {
     last: Timestamp,
 }
 
-/// Tokens that come back with time.
+/// Tokens that are refilled over time.
 #[derive(Debug, Clone)]
 pub(super) struct Bucket {
     most: f64,
@@ -80,7 +80,7 @@ impl Bucket {
         }
     }
 
-    /// Takes a token; where there is none, answers after how many seconds there will be one.
+    /// Takes a token; if there is none, returns after how many seconds there will be one.
     pub(super) fn take(&mut self, now: Timestamp) -> Result<(), f64> {
         let passed = now.duration_since(self.at).as_secs_f64().max(0.0);
         self.tokens = (self.tokens + passed * self.per_second).min(self.most);
@@ -93,7 +93,7 @@ impl Bucket {
     }
 }
 
-/// What is remembered of what was told.
+/// The memory of published Events.
 #[derive(Default)]
 pub(super) struct Correlator {
     told: Remembered<Key, PastEvent>,
@@ -114,7 +114,7 @@ impl Correlator {
         let passes = bucket.take(now).is_ok();
         let count = former.as_ref().map_or(1, |former| former.count.saturating_add(1));
         if let Some(former) = former {
-            // Counted whether it is told or not.
+            // Counted whether it is published or not.
             self.remember(&key, former.name, former.first, count, now);
         }
         let former = self.told.get(&key, now).cloned();
@@ -127,7 +127,7 @@ impl Correlator {
         })
     }
 
-    /// Notes the Event that was made or counted up.
+    /// Records the Event that was created or counted up.
     pub(super) fn told(&mut self, telling: &Telling, name: &str, now: Timestamp) {
         self.remember(&telling.key, name.to_owned(), telling.first, telling.count, now);
     }
@@ -158,13 +158,13 @@ impl Correlator {
             };
             return (key, event.message.clone(), event.at);
         }
-        // Any of them makes place for the next.
+        // Any of them may be dropped for the next.
         similar.messages.pop_first();
         (group, format!("{COMBINED}{}", event.message), now)
     }
 }
 
-/// The object, whatever the part.
+/// The object, regardless of the part of it.
 fn whole(about: &About) -> About {
     match about {
         About::Pod(name, uid, _) => About::Pod(name.clone(), uid.clone(), None),
@@ -172,7 +172,7 @@ fn whole(about: &About) -> About {
     }
 }
 
-/// A map that forgets what was not asked for longest once it is too large.
+/// A map that drops the least recently used entry when it is full.
 struct Remembered<K, V>(HashMap<K, (Timestamp, V)>);
 
 impl<K, V> Default for Remembered<K, V> {
@@ -200,7 +200,7 @@ impl<K: Hash + Eq + Clone, V> Remembered<K, V> {
         self.0.insert(key, (now, value));
     }
 
-    /// The older half at once, so that a full map is not searched at each insertion.
+    /// Drops the older half at once, so that a full map is not searched at each insertion.
     fn make_room(&mut self) {
         if self.0.len() < MOST_REMEMBERED {
             return;
@@ -285,7 +285,7 @@ mod tests {
         }
         assert_eq!(told(9, 9), format!("new 1 {COMBINED}9"));
         assert_eq!(told(10, 10), format!("again 2 {COMBINED}10"));
-        // After ten quiet minutes messages are told apart again.
+        // After ten quiet minutes, messages are published separately again.
         assert_eq!(told(11, 700), "new 1 11");
     }
 
@@ -298,7 +298,7 @@ mod tests {
         }
         assert_eq!(told("p", 1), None);
         assert!(told("other", 1).is_some());
-        // What was not told is counted all the same.
+        // An event that was not published is counted nevertheless.
         assert_eq!(told("p", 301).unwrap(), "again 27 a");
         assert_eq!(told("p", 302), None);
     }

@@ -1,7 +1,7 @@
 //! Events: what happened to pods and to the node, in the order in which it happened.
 //!
-//! As the kubelet does, what cannot be told now is tried again for a while, what is refused is dropped, and where more
-//! happens than the API server takes, the newest is not told: Events are a help, not a record.
+//! As in the kubelet, an Event that cannot be published is retried for a while, a rejected one is dropped, and if there
+//! are more than the API server accepts, the newest ones are dropped: Events are best-effort.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -20,28 +20,28 @@ use super::correlate::{Bucket, Correlator, Telling};
 use super::retry::{self, Trouble};
 use crate::model::event::{About, Event};
 
-/// What tells: the control plane and its users look for it.
+/// The source component of the Events: the control plane and its users look for it.
 const COMPONENT: &str = "kubelet";
 /// How many events wait at most.
 const LONGEST_QUEUE: usize = 1000;
-/// How often one is tried, and how long after a failure.
+/// How often one is tried, and the wait after a failure.
 const TRIES: u32 = 12;
 const AGAIN_AFTER: Duration = Duration::from_secs(10);
-/// Where Events about what lies in no namespace lie.
+/// The namespace of Events about objects without one.
 const DEFAULT_NAMESPACE: &str = "default";
 
-/// How much is told.
+/// Whose Events are published, and how many.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The node's name.
     pub node: String,
-    /// `eventRecordQPS`; 0 is no limit.
+    /// `eventRecordQPS`; 0 means no limit.
     pub per_second: u32,
     /// `eventBurst`
     pub burst: u32,
 }
 
-/// Tells what happens until cancelled.
+/// Publishes Events until canceled.
 pub async fn run(
     clients: watch::Receiver<kube::Client>,
     mut events: mpsc::UnboundedReceiver<Event>,
@@ -50,7 +50,7 @@ pub async fn run(
 ) {
     let mut queue = VecDeque::new();
     let mut idle = Some(Teller::new(clients, settings, Timestamp::now()));
-    // At most one: Events are told in their order.
+    // At most one request at a time: Events are published in order.
     let mut busy = FuturesUnordered::new();
     loop {
         if idle.is_some()
@@ -58,9 +58,9 @@ pub async fn run(
         {
             busy.extend(idle.take().map(|teller| teller.tell(next)));
         }
-        // Every arm may be cancelled: the channel and the future at hand keep what they have.
+        // Every arm may be dropped: the channel and the pending future keep their state.
         tokio::select! {
-            // What waits is dropped with the agent, as the kubelet's is.
+            // Waiting events are dropped with the agent, as in the kubelet.
             () = cancel.cancelled() => return,
             Some(event) = events.recv() => {
                 if queue.len() < LONGEST_QUEUE {
@@ -72,24 +72,24 @@ pub async fn run(
     }
 }
 
-/// Tells one after the other.
+/// Publishes Events one after the other.
 struct Teller {
     clients: watch::Receiver<kube::Client>,
     settings: Settings,
     correlator: Correlator,
-    /// `None`: no limit.
+    /// `None` means no limit.
     limit: Option<Bucket>,
-    /// What made the name of the last new Event its own.
+    /// The unique suffix of the last new Event's name.
     last_mark: i128,
 }
 
-/// How an attempt ended.
+/// The result of an attempt.
 enum Attempt {
-    /// The Event of this name tells it.
+    /// Published as the Event of this name.
     Told(String),
-    /// There is no such Event any more: it is made anew.
+    /// The Event no longer exists: it is created again.
     Gone,
-    /// The API server does not want it.
+    /// The API server rejected it.
     Refused,
     Away,
 }
@@ -111,7 +111,7 @@ impl Teller {
         let Some(mut telling) = self.correlator.correlate(&event, Timestamp::now()) else {
             return self;
         };
-        // One execution brings several Events at one time, and each wants a name.
+        // One execution emits several Events at the same time, and each needs its own name.
         self.last_mark = event.at.as_nanosecond().max(self.last_mark + 1);
         for _ in 0..TRIES {
             self.wait_for_a_turn().await;
@@ -154,12 +154,12 @@ impl Teller {
             Err(error) => match Trouble::of(&error) {
                 Trouble::Gone if telling.name.is_some() => Attempt::Gone,
                 Trouble::Away => {
-                    tracing::debug!("an Event is not told yet: {}", retry::text(&error));
+                    tracing::debug!("cannot publish an Event; retrying: {}", retry::text(&error));
                     Attempt::Away
                 }
-                // A namespace that is being deleted takes none, which is nobody's trouble.
+                // A namespace that is being deleted accepts none, which is no problem.
                 Trouble::Gone | Trouble::Conflict | Trouble::Refused => {
-                    tracing::debug!("the API server takes no Event: {}", retry::text(&error));
+                    tracing::debug!("the API server rejected an Event: {}", retry::text(&error));
                     Attempt::Refused
                 }
             },
@@ -167,7 +167,7 @@ impl Teller {
     }
 }
 
-/// `mark` makes the name of a new Event one that no other has; the kubelet's is the time in nanoseconds.
+/// `mark` makes the name of a new Event unique; the kubelet uses the time in nanoseconds.
 fn object(event: &Event, telling: &Telling, node: &str, mark: i128) -> k8s::Event {
     let involved = involved(&event.about, node);
     let namespace = involved.namespace.clone().unwrap_or(DEFAULT_NAMESPACE.to_owned());

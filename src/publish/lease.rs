@@ -1,4 +1,4 @@
-//! The node's Lease, by which the control plane knows that the node lives.
+//! The node's Lease, which shows the control plane that the node is alive.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::model::api::ApiNode;
 /// The namespace of all nodes' Leases.
 const NAMESPACE: &str = "kube-node-lease";
 
-/// Renews the Lease until cancelled, four times within `duration`, and tells when it was renewed.
+/// Renews the Lease four times within `duration` until canceled, and reports the time of each renewal.
 pub async fn run(
     mut clients: watch::Receiver<kube::Client>,
     node_name: String,
@@ -31,11 +31,11 @@ pub async fn run(
         let client = clients.borrow_and_update().clone();
         let api: kube::Api<Lease> = kube::Api::namespaced(client, NAMESPACE);
         let owner = owner(&node.borrow());
-        // Nothing is lost by being cut off: the next agent goes on from what is there.
+        // Aborting a request loses nothing: the next agent continues from what exists.
         let renewed = tokio::select! {
             () = cancel.cancelled() => return,
             renewed = tokio::time::timeout(every, renew(&api, &node_name, duration, known.take(), owner)) => {
-                // Where an answer is that late, another connection may do better while the Lease still lasts.
+                // If the answer takes that long, another connection may succeed while the Lease is still valid.
                 renewed.unwrap_or_else(|late| Err(kube::Error::Service(Box::new(late))))
             }
         };
@@ -50,12 +50,12 @@ pub async fn run(
                 let now = Timestamp::now();
                 match Trouble::of(&error) {
                     Trouble::Refused => {
-                        tracing::warn!("the Lease of the node is not renewed: {}", retry::text(&error));
+                        tracing::warn!(
+                            "the API server rejected the renewal of the node's Lease: {}",
+                            retry::text(&error)
+                        );
                     }
-                    _ => tracing::debug!(
-                        "the Lease of the node is not renewed yet: {}",
-                        retry::text(&error)
-                    ),
+                    _ => tracing::debug!("cannot renew the node's Lease; retrying: {}", retry::text(&error)),
                 }
                 let next = Backoff::next(trouble, now, retry::salt(&node_name));
                 trouble = Some(next);
@@ -114,7 +114,7 @@ async fn renew(
         return api.create(&params, &lease).await;
     };
     lease.spec = Some(spec);
-    // A node that was made again owns it anew, or the Lease would be collected with the former node.
+    // A Node that was created again becomes the owner, or the Lease would be garbage-collected with the former Node.
     if let Some(owner) = owner {
         lease.metadata.owner_references = Some(vec![owner]);
     }

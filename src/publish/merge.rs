@@ -1,4 +1,4 @@
-//! What is written of a pod's status: ours over what the API server has, as a patch that leaves others' parts alone.
+//! Merges a pod's status over the API server's, as a patch that leaves the fields of others alone.
 
 use k8s_openapi::api::core::v1::{PodCondition, PodStatus};
 use serde_json::{Map, Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::model::api::tells_end;
 use crate::model::foreign_status::is_foreign;
 
-/// The keys of a status that the node writes. What is not named here belongs to others.
+/// The keys of a status that the node writes. All other keys belong to others.
 const OURS: &[&str] = &[
     "phase",
     "reason",
@@ -21,11 +21,11 @@ const OURS: &[&str] = &[
     "ephemeralContainerStatuses",
 ];
 
-/// Lists whose items the API server would merge by a key: they are replaced as a whole.
+/// Lists that the API server would merge by a key: the patch replaces them as a whole.
 const REPLACED: &[&str] = &["hostIPs", "podIPs"];
 
-/// The patch that makes `theirs` tell what `ours` tells; `None` where it does already. A final phase is never taken
-/// back, and a condition that did not change keeps its time.
+/// The patch from `theirs` to `ours`; `None` if there is no difference. A final phase is never taken back, and a
+/// condition that did not change keeps its transition time.
 pub(super) fn patch(ours: &PodStatus, theirs: Option<&PodStatus>) -> Option<Value> {
     let nothing = PodStatus::default();
     let theirs = theirs.unwrap_or(&nothing);
@@ -34,7 +34,7 @@ pub(super) fn patch(ours: &PodStatus, theirs: Option<&PodStatus>) -> Option<Valu
     }
     let mut ours = ours.clone();
     ours.start_time = theirs.start_time.clone().or(ours.start_time);
-    // The runtime forgets the address of a sandbox that has ended; who reads the status later still wants it.
+    // The runtime forgets the address of a sandbox that has ended, but readers of the status still need it.
     if ours.pod_ip.is_none() {
         ours.pod_ip = theirs.pod_ip.clone();
         ours.pod_ips = theirs.pod_ips.clone();
@@ -57,7 +57,7 @@ pub(super) fn patch(ours: &PodStatus, theirs: Option<&PodStatus>) -> Option<Valu
             items.push(json!({"$patch": "replace"}));
             patch.insert((*key).to_owned(), Value::Array(items));
         } else if new.is_none() && old.is_some() {
-            // Left where hostIP goes, it would make the whole patch wrong.
+            // Kept without hostIP, it would make the whole patch invalid.
             patch.insert((*key).to_owned(), Value::Null);
         }
     }
@@ -67,20 +67,20 @@ pub(super) fn patch(ours: &PodStatus, theirs: Option<&PodStatus>) -> Option<Valu
     (!patch.is_empty()).then_some(Value::Object(patch))
 }
 
-/// Conditions that are there only while what they tell of is so.
+/// Conditions that are removed when they no longer apply.
 const PASSING: &[&str] = &["PodResizePending", "PodResizeInProgress"];
 
-/// Our conditions that the API server has not, or has otherwise. It merges them by their type, and key by key: what
-/// is no more, like the reason of what is now true, has to be taken away by name.
+/// Our conditions that differ from the API server's. It merges them by type, and key by key: a key that is gone, like
+/// the reason of a condition that is now true, must be removed explicitly.
 fn conditions(ours: &PodStatus, theirs: &PodStatus) -> Vec<Map<String, Value>> {
     let told = |kind: &str| theirs.conditions.iter().flatten().find(|told| told.type_ == kind);
     let mut changed = Vec::new();
-    // Others' conditions are in `ours` as they were when it was made, and may be others by now.
+    // Conditions of others are in `ours` as they were when it was computed, and may have changed since.
     let own = |condition: &&PodCondition| !is_foreign(&condition.type_);
     for condition in ours.conditions.iter().flatten().filter(own) {
         let mut condition = condition.clone();
         let told = told(&condition.type_);
-        // These are always true; what they are about is in their reason.
+        // These are always true; the information is in their reason.
         let is_same = |told: &&PodCondition| match PASSING.contains(&told.type_.as_str()) {
             true => told.reason == condition.reason,
             false => told.status == condition.status,
@@ -134,7 +134,7 @@ mod tests {
         assert_eq!(patch(&status(ours), Some(&status(theirs))), expected);
     }
 
-    /// What the API server makes of a patch, as far as the node's patches use it.
+    /// Applies a patch as the API server does, as far as the node's patches need it.
     fn apply(patch: &Value, theirs: &Value) -> Value {
         let mut status = theirs.clone();
         for (key, value) in patch.as_object().unwrap() {
@@ -154,8 +154,7 @@ mod tests {
     }
 
     proptest! {
-        /// Between the moment that a status is made from what others wrote and the moment that it is written, others
-        /// may write again.
+        /// Others may write between the computation of a status and its publication.
         #[test]
         fn what_others_write_is_never_written_over(own in statuses(), seen in statuses(), now in statuses()) {
             let mut ours = read(&own);
@@ -164,7 +163,7 @@ mod tests {
                 let after = read(&apply(&patch, &now));
                 let mut wanted = foreign_parts(&read(&now));
                 let mut found = foreign_parts(&after);
-                // A phase is the node's own until it is an end.
+                // A phase belongs to the node until it is final.
                 for parts in [&mut wanted, &mut found] {
                     for key in ["phase", "reason", "message"] {
                         parts.as_object_mut().unwrap().remove(key);

@@ -1,4 +1,4 @@
-//! Images of static pods in the API server, so that people see them there: made, replaced, made again when deleted
+//! Mirror pods in the API server, which make static pods visible there: created, replaced, created again when deleted
 //! by hand, and removed with their pod.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,31 +17,31 @@ use crate::model::api::{ApiNode, ApiPods, MIRROR};
 use crate::model::pod::{Desired, Pod, PodName, PodUid};
 use crate::model::report::PodsReport;
 
-/// How long what was asked for may take to be told by the watch; then it is looked at again.
+/// How long the watch may take to show a write; then it is checked again.
 const ECHO: Duration = Duration::from_secs(5);
 
 /// What the task reads.
 pub struct MirrorInputs {
-    /// How the API server is reached now.
+    /// The current API client.
     pub clients: watch::Receiver<kube::Client>,
-    /// What shall run.
+    /// The desired pods.
     pub desired: watch::Receiver<Arc<Desired>>,
-    /// What is told of pods: one that is ending is still there.
+    /// The reported pods: one that is ending still exists.
     pub report: watch::Receiver<Arc<PodsReport>>,
     /// What the API server has.
     pub objects: watch::Receiver<Option<Arc<ApiPods>>>,
-    /// The Node, which owns the images.
+    /// The Node, which owns the mirror pods.
     pub node: watch::Receiver<ApiNode>,
 }
 
-/// What is to be done about one name.
+/// The write for one name.
 #[derive(Debug, PartialEq)]
 enum MirrorWrite {
     Create(Box<Object>),
     Delete(String),
 }
 
-/// Keeps them until cancelled.
+/// Maintains the mirror pods until canceled.
 pub async fn run(mut inputs: MirrorInputs, cancel: CancellationToken) {
     let mut waits: BTreeMap<PodName, Wait> = BTreeMap::new();
     loop {
@@ -63,7 +63,7 @@ pub async fn run(mut inputs: MirrorInputs, cancel: CancellationToken) {
                     continue;
                 }
                 let client = inputs.clients.borrow_and_update().clone();
-                // Nothing is lost by being cut off: what is there is compared again.
+                // Aborting a request loses nothing: the state is compared again.
                 let done = tokio::select! {
                     () = cancel.cancelled() => return,
                     done = carry_out(client, &name, deed) => done,
@@ -76,9 +76,11 @@ pub async fn run(mut inputs: MirrorInputs, cancel: CancellationToken) {
                     Err(error) => {
                         match Trouble::of(&error) {
                             Trouble::Refused => {
-                                tracing::warn!(pod = %name, "no image in the API server: {}", retry::text(&error));
+                                tracing::warn!(pod = %name, "the API server rejected a mirror pod: {}", retry::text(&error));
                             }
-                            _ => tracing::debug!(pod = %name, "no image yet: {}", retry::text(&error)),
+                            _ => {
+                                tracing::debug!(pod = %name, "cannot update a mirror pod; retrying: {}", retry::text(&error))
+                            }
                         }
                         let last = match waits.get(&name) {
                             Some(Wait::Failed(last)) => Some(*last),
@@ -91,7 +93,7 @@ pub async fn run(mut inputs: MirrorInputs, cancel: CancellationToken) {
             }
         }
         let next = waits.values().map(Wait::until).filter(|until| *until > now).min();
-        // Every arm may be cancelled: watches keep what was not taken.
+        // Every arm may be dropped: watches keep what was not taken.
         tokio::select! {
             () = cancel.cancelled() => return,
             Ok(()) = inputs.desired.changed() => {}
@@ -103,9 +105,9 @@ pub async fn run(mut inputs: MirrorInputs, cancel: CancellationToken) {
     }
 }
 
-/// Why a name is left alone for now.
+/// Why no request is made for a name right now.
 enum Wait {
-    /// It was seen to; the watch has yet to tell something else than what it told then.
+    /// It was written; the watch still shows the state before.
     Echo {
         until: Timestamp,
         mirror: Option<Arc<Object>>,
@@ -144,8 +146,8 @@ async fn carry_out(client: kube::Client, name: &PodName, deed: MirrorWrite) -> R
     }
 }
 
-/// What is to be done, by name. An image that tells of another version stays until nothing is left of that version, as
-/// the kubelet's does, which replaces it only when the new version may start (`SyncPod` in `pkg/kubelet/kubelet.go`).
+/// The writes that are needed, by name. The mirror pod of another version stays until nothing of that version is left.
+/// The kubelet, too, replaces it only when the new version may start (`SyncPod` in `pkg/kubelet/kubelet.go`).
 fn deeds(
     desired: &Desired,
     report: &PodsReport,
@@ -161,7 +163,7 @@ fn deeds(
         let leaving = report.leaving.get(name);
         let deed = match (files.pods.get(name), objects.mirrors.get(name)) {
             (Some(pod), Some(mirror)) if is_current(pod, mirror) => None,
-            // What is left of others is reported together with the pod that is wanted.
+            // Remains of other versions are reported together with the desired pod.
             (Some(pod), Some(mirror)) if is_reported(pod, report) && !tells_of(mirror, leaving) => {
                 Some(MirrorWrite::Delete(uid(mirror)))
             }
@@ -183,19 +185,19 @@ fn uid(object: &Arc<Object>) -> String {
     object.metadata.uid.clone().unwrap_or_default()
 }
 
-/// Whether the report has taken in that this pod is wanted, and all that the runtime has.
+/// Whether the report covers the desired pod and everything that the runtime has.
 fn is_reported(pod: &Pod, report: &PodsReport) -> bool {
     let reported = report.pods.get(&pod.name);
     let uid = reported.and_then(|reported| reported.metadata.uid.as_deref());
     report.listed && uid == Some(pod.uid.0.as_str())
 }
 
-/// Whether the report has taken in that no pod of the name is wanted, and all that the runtime has.
+/// Whether the report covers that no pod of the name is desired, and everything that the runtime has.
 fn is_gone(name: &PodName, report: &PodsReport) -> bool {
     report.listed && !report.pods.contains_key(name)
 }
 
-/// Whether an image is that of one of these pods.
+/// Whether a mirror pod is that of one of these pods.
 fn tells_of(mirror: &Object, pods: Option<&BTreeSet<PodUid>>) -> bool {
     let annotations = mirror.metadata.annotations.as_ref();
     let of = annotations.and_then(|annotations| annotations.get(MIRROR));
@@ -208,7 +210,7 @@ fn is_current(pod: &Pod, mirror: &Object) -> bool {
     of == Some(&pod.uid.0) && mirror.metadata.deletion_timestamp.is_none()
 }
 
-/// The image of a static pod (`CreateMirrorPod` in `pkg/kubelet/pod/mirror_client.go`).
+/// The mirror pod of a static pod (`CreateMirrorPod` in `pkg/kubelet/pod/mirror_client.go`).
 fn mirror_of(pod: &Pod, node: &Node) -> Object {
     let object = &pod.object;
     let mut annotations = object.metadata.annotations.clone().unwrap_or_default();

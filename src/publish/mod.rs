@@ -1,7 +1,7 @@
-//! The only writers of the API server: statuses of pods, images of static pods, the Node, its Lease, Events.
+//! The only writers to the API server: pod statuses, mirror pods, the Node, its Lease, Events.
 //!
-//! Nothing is decided here about pods, and nothing here moves them. What could not be written is written later: each
-//! task compares what it shall tell with what the API server has.
+//! This module makes no decisions about pods and does not change them. A failed write is retried: each task compares
+//! the state to publish with the one that the API server has.
 
 mod urgency;
 mod merge;

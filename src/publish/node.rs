@@ -1,4 +1,5 @@
-//! The Node object: registered, adopted where there is one, made again when it was deleted, its status told.
+//! The Node object: registers it or adopts an existing one, creates it again after a deletion, and publishes its
+//! status.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,9 +17,9 @@ use super::retry::{self, Backoff, Trouble};
 use crate::model::api::ApiNode;
 use crate::model::event::Event;
 
-/// How long a Node that was made may take to be told by the watch.
+/// How long the watch may take to show a created Node.
 const ECHO: SignedDuration = SignedDuration::from_secs(5);
-/// What a cloud's controller takes away when it has completed the node.
+/// The taint that a cloud controller removes when it has initialized the node.
 const UNINITIALIZED: &str = "node.cloudprovider.kubernetes.io/uninitialized";
 /// Lists of a status that the API server would merge by a key.
 const REPLACED: &[&str] = &["addresses"];
@@ -28,27 +29,27 @@ const REPLACED: &[&str] = &["addresses"];
 pub struct Settings {
     /// The node's name.
     pub name: String,
-    /// Whether it registers itself, or waits until somebody has.
+    /// Whether the node registers itself or waits for another party to do so.
     pub register: bool,
     /// Taints of a new Node.
     pub taints: Vec<Taint>,
     /// `spec.providerID`
     pub provider_id: Option<String>,
-    /// Whether a cloud's controller completes a new Node.
+    /// Whether a cloud controller initializes a new Node.
     pub external_cloud: bool,
-    /// How often a status is told that did not change.
+    /// How often an unchanged status is published.
     pub report_every: Duration,
 }
 
 /// What the task reads.
 pub struct NodeInputs {
-    /// How the API server is reached now.
+    /// The current API client.
     pub clients: watch::Receiver<kube::Client>,
-    /// What is to be told.
+    /// What to publish.
     pub report: watch::Receiver<Arc<Node>>,
     /// What the API server has.
     pub node: watch::Receiver<ApiNode>,
-    /// What happens, for whoever tells Events.
+    /// The events, for the task that publishes them.
     pub events: mpsc::UnboundedSender<Event>,
 }
 
@@ -56,12 +57,12 @@ pub struct NodeInputs {
 #[derive(Debug)]
 enum NodeWrite {
     Create,
-    /// Labels and annotations that an existing Node lacks.
+    /// Adds or corrects labels and annotations of an existing Node.
     Adopt(Value),
     Status(Value),
 }
 
-/// Keeps it until cancelled.
+/// Maintains the Node until canceled.
 pub async fn run(mut inputs: NodeInputs, settings: Settings, cancel: CancellationToken) {
     let mut last_answer: Option<LastAnswer> = None;
     let mut wait: Option<Backoff> = None;
@@ -71,7 +72,7 @@ pub async fn run(mut inputs: NodeInputs, settings: Settings, cancel: Cancellatio
         let ours = inputs.report.borrow_and_update().clone();
         let theirs = inputs.node.borrow_and_update().clone();
         if let (ApiNode::Present(theirs), true) = (&theirs, ours.status.is_some()) {
-            // Before our status takes the place of the former one.
+            // Compared before the agent's status replaces the former one.
             for event in news.take(&ours, theirs, now) {
                 let _ = inputs.events.send(event);
             }
@@ -83,7 +84,7 @@ pub async fn run(mut inputs: NodeInputs, settings: Settings, cancel: Cancellatio
         };
         if let Some(next_write) = next_write {
             let client = inputs.clients.borrow_and_update().clone();
-            // Nothing is lost by being cut off: what is there is compared again.
+            // Aborting a request loses nothing: the state is compared again.
             let done = tokio::select! {
                 () = cancel.cancelled() => return,
                 done = carry_out(client, &settings, &ours, next_write) => done,
@@ -102,7 +103,7 @@ pub async fn run(mut inputs: NodeInputs, settings: Settings, cancel: Cancellatio
                 }
             }
         }
-        // A Node that vanished while its echo was waited for is made again after that.
+        // A Node that disappears while the watch is still behind is created again later.
         let echo = last_answer
             .as_ref()
             .filter(|_| matches!(theirs, ApiNode::Absent))
@@ -113,7 +114,7 @@ pub async fn run(mut inputs: NodeInputs, settings: Settings, cancel: Cancellatio
             .chain(echo)
             .filter(|at| *at > now)
             .min();
-        // Every arm may be cancelled: watches keep what was not taken.
+        // Every arm may be dropped: watches keep what was not taken.
         tokio::select! {
             () = cancel.cancelled() => return,
             Ok(()) = inputs.report.changed() => {}
@@ -127,9 +128,9 @@ fn log_trouble(error: &kube::Error) -> Trouble {
     let text = retry::text(error);
     let trouble = Trouble::of(error);
     match trouble {
-        Trouble::Refused => tracing::warn!("the API server refuses the Node: {text}"),
+        Trouble::Refused => tracing::warn!("the API server rejected the Node: {text}"),
         Trouble::Gone => {}
-        Trouble::Conflict | Trouble::Away => tracing::debug!("the Node is not told yet: {text}"),
+        Trouble::Conflict | Trouble::Away => tracing::debug!("cannot publish the Node; retrying: {text}"),
     }
     trouble
 }
@@ -149,7 +150,7 @@ fn next_write(
 ) -> Option<NodeWrite> {
     let theirs = match theirs {
         ApiNode::Unknown => return None,
-        // What was made a moment ago the watch has yet to tell.
+        // The watch does not show a Node yet that was created a moment ago.
         ApiNode::Absent
             if last_answer.is_some_and(|last_answer| now.duration_since(last_answer.at) < ECHO) =>
         {
@@ -186,7 +187,7 @@ async fn carry_out(
             let made = api
                 .create(&PostParams::default(), &new_node(ours, settings))
                 .await?;
-            tracing::info!(node = settings.name, "the node is registered");
+            tracing::info!(node = settings.name, "node registered");
             Ok(made)
         }
         NodeWrite::Adopt(patch) => {
@@ -208,7 +209,7 @@ async fn carry_out(
     }
 }
 
-/// The Node of a first registration.
+/// The Node for the first registration.
 fn new_node(ours: &Node, settings: &Settings) -> Node {
     let mut node = ours.clone();
     node.metadata.creation_timestamp = None;
@@ -231,7 +232,7 @@ fn new_node(ours: &Node, settings: &Settings) -> Node {
     node
 }
 
-/// The metadata that an existing Node lacks, or has otherwise: our labels and annotations; others' stay.
+/// The metadata that an existing Node lacks or that differs: the agent's labels and annotations; those of others stay.
 fn lacking(ours: &Node, theirs: &Node) -> Option<Value> {
     let differing = |ours: &Option<BTreeMap<String, String>>, theirs: &Option<BTreeMap<String, String>>| {
         let theirs = theirs.clone().unwrap_or_default();
@@ -253,7 +254,7 @@ fn lacking(ours: &Node, theirs: &Node) -> Option<Value> {
     (!patch.is_empty()).then_some(Value::Object(patch))
 }
 
-/// The patch of a status that changed, or that is due. The times of heartbeats alone are no change.
+/// The patch of a status that changed, or that is due. Heartbeat times alone do not count as a change.
 fn status_patch(ours: &NodeStatus, theirs: Option<&NodeStatus>, is_due: bool) -> Option<Value> {
     let nothing = NodeStatus::default();
     let theirs = theirs.unwrap_or(&nothing);
@@ -281,7 +282,7 @@ fn status_patch(ours: &NodeStatus, theirs: Option<&NodeStatus>, is_due: bool) ->
         let last_answer = old.get(&key);
         let same = match (&value, last_answer) {
             _ if key == "conditions" => !changed && !is_due,
-            // Others add to these: only what we say is compared.
+            // Others add to these: only the agent's own entries are compared.
             (Value::Object(ours), Some(Value::Object(last_answer))) => ours
                 .iter()
                 .all(|(key, value)| last_answer.get(key) == Some(value)),

@@ -1,23 +1,23 @@
-//! What happened to the node and only the API server's copy of it tells: that the machine was started anew, and that
-//! somebody keeps pods from it or lets them come again. Pure, in the kubelet's words
-//! (`pkg/kubelet/nodestatus/setters.go`, `pkg/kubelet/kubelet_node_status.go`).
+//! Events that only the API server's copy of the Node reveals: the machine was rebooted, or the node was cordoned or
+//! uncordoned. Pure, in the kubelet's words (`pkg/kubelet/nodestatus/setters.go`,
+//! `pkg/kubelet/kubelet_node_status.go`).
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 
 use crate::model::event::{About, Event, EventType};
 
-/// What was told so far.
+/// The events emitted so far.
 #[derive(Debug, Default)]
 pub(super) struct News {
-    /// A start of the machine is told once in the agent's life: the copy is older than our report of it for a while.
+    /// A reboot is reported once in the agent's life: the API server's copy lags behind for a while.
     is_reboot_told: bool,
-    /// A node is taken for schedulable until it is seen otherwise.
+    /// A node counts as schedulable until its Node says otherwise.
     is_unschedulable: bool,
 }
 
 impl News {
-    /// What the API server's node tells beside what this agent tells of it.
+    /// The events from comparing the API server's Node with this agent's.
     pub(super) fn take(&mut self, ours: &Node, theirs: &Node, at: Timestamp) -> Vec<Event> {
         let name = ours.metadata.name.as_deref().unwrap_or_default();
         let event = |kind, reason: &str, message| Event {
@@ -47,7 +47,7 @@ impl News {
     }
 }
 
-/// Names the life of the machine; empty where it is not told.
+/// The machine's boot ID; empty if it is unknown.
 fn boot(node: &Node) -> &str {
     let info = node.status.as_ref().and_then(|status| status.node_info.as_ref());
     info.map_or("", |info| info.boot_id.as_str())
@@ -86,10 +86,10 @@ mod tests {
         let message = "Node vm has been rebooted, boot id: b2".to_owned();
         let expected = [(EventType::Warning, "Rebooted".to_owned(), message)];
         assert_eq!(told(&mut news, &ours, &node("b1", false)), expected);
-        // The API server's copy is the old one until our report has come there.
+        // The API server's copy is outdated until the agent's report has arrived.
         assert_eq!(told(&mut news, &ours, &node("b1", false)), []);
         assert_eq!(told(&mut news, &ours, &node("b2", false)), []);
-        // The same life, a new node, and a machine that does not say.
+        // The same boot ID, a new node, and a machine without a boot ID.
         assert_eq!(told(&mut News::default(), &ours, &ours), []);
         assert_eq!(told(&mut News::default(), &ours, &node("", false)), []);
         assert_eq!(told(&mut News::default(), &node("", false), &ours), []);

@@ -1,8 +1,8 @@
-//! Tells the API server the status of each pod, and that a deletion is finished.
+//! Publishes the status of each pod, and confirms finished deletions.
 //!
-//! One request at a time for each pod, always with the newest status: what came meanwhile is told by the next one, in
-//! order. Whether something is to be told follows from comparing it with what the API server has, so an outage needs
-//! no queue. What nobody waits for is held back a moment: the next word may tell it along.
+//! One request at a time for each pod, always with the newest status; changes in the meantime go into the next one, in
+//! order. A comparison with the API server's object decides whether there is something to publish, so an outage needs
+//! no queue. Changes that are not urgent are delayed a moment, so that the next update can include them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,50 +24,51 @@ use crate::model::difference::differing;
 use crate::model::pod::{PodName, PodUid};
 use crate::model::report::PodsReport;
 
-/// Requests under way at once: after an outage the rest waits its turn.
+/// The maximum number of concurrent requests: after an outage the rest waits for its turn.
 const AT_ONCE: usize = 8;
-/// How long a word is held back that another may overtake: a start or an end takes less.
+/// How long a status update is delayed if it is not urgent: a start or an end takes less.
 const PUBLISH_DELAY: Duration = Duration::from_millis(500);
 
 /// What the task reads.
 pub struct StatusInputs {
-    /// How the API server is reached now.
+    /// The current API client.
     pub clients: watch::Receiver<kube::Client>,
-    /// What is to be told.
+    /// What to publish.
     pub report: watch::Receiver<Arc<PodsReport>>,
     /// What the API server has.
     pub objects: watch::Receiver<Option<Arc<ApiPods>>>,
 }
 
-/// What is asked of the API server for one pod.
+/// A request to the API server for one pod.
 enum Request {
-    /// The patch, and the report that it makes known.
+    /// The patch, and the report that it publishes.
     Status(serde_json::Value, Arc<Pod>),
     Delete,
 }
 
-/// What there is to say of one pod.
+/// The next request for one pod.
 enum Publication {
-    /// This, of the object with this UID.
+    /// This request, for the object with this UID.
     Send(String, Request),
-    /// Something, but not now.
+    /// A request, but not now.
     Wait,
-    /// Nothing, until it changes.
+    /// None until something changes.
     Nothing,
 }
 
-/// What came of it.
+/// The result.
 struct Answer {
     uid: String,
     name: PodName,
-    /// What was told, after a patch.
+    /// What was published, after a patch.
     result: Result<Option<Published>, kube::Error>,
 }
 
-/// What was told last of a pod and what the API server made of it.
+/// The status of a pod published last, and the API server's resulting object.
 struct Published {
     ours: Arc<Pod>,
-    /// As it was answered, without what nobody asks for here; the watch's own once it tells of the same version.
+    /// The object from the response, without the parts that are not used here; replaced by the watch's object once it
+    /// has the same version.
     theirs: Arc<Pod>,
 }
 
@@ -78,7 +79,7 @@ struct State {
     busy: BTreeSet<String>,
     waits: BTreeMap<String, Backoff>,
     delayed: BTreeMap<String, Delayed>,
-    /// Pods of which something may be to be told; of all others nothing is, until they change.
+    /// Pods that may have something to publish; all others have nothing until they change.
     open: BTreeSet<PodName>,
     /// What [`State::take_news`] has seen.
     report: Arc<PodsReport>,
@@ -86,14 +87,14 @@ struct State {
     objects: Arc<ApiPods>,
 }
 
-/// A word about a pod that is held back.
+/// A delayed status update.
 struct Delayed {
     until: Timestamp,
     /// The pod as it was reported and as the API server had it then.
     compared: (Arc<Pod>, Arc<Pod>),
 }
 
-/// Tells until cancelled.
+/// Publishes until canceled.
 pub async fn run(mut inputs: StatusInputs, cancel: CancellationToken) {
     let mut state = State::default();
     let mut requests: JoinSet<Answer> = JoinSet::new();
@@ -109,7 +110,7 @@ pub async fn run(mut inputs: StatusInputs, cancel: CancellationToken) {
                 requests.spawn(ask(client, name, uid, request));
             }
         }
-        // Every arm may be cancelled: watches keep what was not taken, a request stays in its set.
+        // Every arm may be dropped: watches keep what was not taken, and a request stays in its set.
         tokio::select! {
             () = cancel.cancelled() => return,
             Ok(()) = inputs.report.changed() => {}
@@ -154,7 +155,7 @@ async fn ask(client: kube::Client, name: PodName, uid: String, request: Request)
 }
 
 impl State {
-    /// Opens what has changed, and forgets what the API server does not have any more.
+    /// Marks what has changed, and forgets pods that the API server no longer has.
     fn take_news(&mut self, report: Arc<PodsReport>, objects: Arc<ApiPods>) {
         if !Arc::ptr_eq(&self.objects, &objects) {
             let before = std::mem::replace(&mut self.objects, objects.clone());
@@ -174,7 +175,7 @@ impl State {
         }
     }
 
-    /// Takes what the API server has in the place of what it had under a name.
+    /// Replaces what was known under a name with the API server's current state.
     fn take_object(&mut self, before: Option<&Arc<Pod>>, after: Option<&Arc<Pod>>) {
         let uid = |object: &Arc<Pod>| object.metadata.uid.clone();
         let (old, new) = (before.and_then(uid), after.and_then(uid));
@@ -189,7 +190,7 @@ impl State {
         }
     }
 
-    /// Whether the API server has this pod, or this image of one.
+    /// Whether the API server has this pod or mirror pod.
     fn is_there(&self, name: &PodName, uid: &str) -> bool {
         let objects = [&self.objects.pods, &self.objects.mirrors];
         let mut named = objects.into_iter().filter_map(|objects| objects.get(name));
@@ -203,7 +204,7 @@ impl State {
         self.delayed.remove(uid);
     }
 
-    /// What is to be asked now, as far as there is room for it.
+    /// The requests that are due, as far as there is room for them.
     fn due(&mut self, now: Timestamp) -> Vec<(PodName, String, Request)> {
         let room = AT_ONCE.saturating_sub(self.busy.len());
         let mut due = Vec::new();
@@ -271,11 +272,11 @@ impl State {
 
     fn patch(&self, uid: &str, shown: &Pod, target: &Pod) -> Option<serde_json::Value> {
         let published = self.published.get(uid);
-        // The watch may be behind our own last word.
+        // The watch may be behind the agent's own last update.
         let newest = published
             .filter(|published| version(&published.theirs) > version(target))
             .map_or(&target.status, |published| &published.theirs.status);
-        // What the API server has made of our word is not said to it again.
+        // Fields that the API server changed in the agent's update are not sent again.
         let is_said = published.is_some_and(|published| {
             published.ours.status == shown.status && published.theirs.status == *newest
         });
@@ -289,7 +290,7 @@ impl State {
         let Answer { uid, name, result } = answer;
         self.busy.remove(&uid);
         match result {
-            // The watch has told already that it is gone, and tells it once.
+            // The watch has already shown the deletion, and shows it only once.
             _ if !self.is_there(&name, &uid) => {}
             Ok(Some(published)) => {
                 self.waits.remove(&uid);
@@ -305,12 +306,17 @@ impl State {
                 self.waits.insert(uid, wait);
                 let text = retry::text(&error);
                 match Trouble::of(&error) {
-                    // The watch will say what became of it.
-                    Trouble::Gone | Trouble::Conflict => tracing::debug!(pod = %name, "not told: {text}"),
-                    Trouble::Refused => {
-                        tracing::warn!(pod = %name, "the API server refuses what is told: {text}");
+                    // The watch will show the result.
+                    Trouble::Gone | Trouble::Conflict => {
+                        tracing::debug!(pod = %name, "pod status not published: \
+                     {text}")
                     }
-                    Trouble::Away => tracing::debug!(pod = %name, "not told yet: {text}"),
+                    Trouble::Refused => {
+                        tracing::warn!(pod = %name, "the API server rejected a pod status: {text}");
+                    }
+                    Trouble::Away => {
+                        tracing::debug!(pod = %name, "cannot publish a pod status; retrying: {text}")
+                    }
                 }
             }
         }
@@ -326,7 +332,7 @@ impl State {
     }
 }
 
-/// The object of the API server that tells of this pod: itself, or the image of a static pod.
+/// The API server's object for this pod: the pod itself, or the mirror pod of a static pod.
 fn target<'a>(name: &PodName, shown: &Pod, objects: &'a ApiPods) -> Option<&'a Arc<Pod>> {
     let uid = shown.metadata.uid.as_deref()?;
     let own = objects
@@ -375,7 +381,7 @@ mod tests {
             pods: [(name(), pod("False"))].into(),
             ..ApiPods::default()
         };
-        // The API server's object stays the same one as long as nobody changes it.
+        // The API server's object stays the same one as long as it is not changed.
         let objects = match state.objects.pods.is_empty() {
             true => Arc::new(objects),
             false => state.objects.clone(),
@@ -425,7 +431,7 @@ mod tests {
         };
         state.take(answer(), Timestamp::UNIX_EPOCH);
         assert!(state.busy.is_empty() && state.deleted.is_empty());
-        // While it is there, it is not deleted twice.
+        // While the first deletion is pending, it is not deleted twice.
         assert_eq!(due(&mut state, &pod("False"), true, Duration::ZERO), ["delete"]);
         state.take(answer(), Timestamp::UNIX_EPOCH);
         assert!(due(&mut state, &pod("False"), true, Duration::ZERO).is_empty());

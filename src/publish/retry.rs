@@ -1,4 +1,4 @@
-//! What an answer of the API server means for the one who asked, and how long to wait before asking again.
+//! Classifies errors of the API server, and computes the wait before the next attempt.
 
 use std::time::Duration;
 
@@ -7,24 +7,24 @@ use jiff::Timestamp;
 /// The first and the longest wait after a failure.
 const FIRST: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(15);
-/// The longest that a task sleeps: the net under what a changed clock would miss.
+/// The longest sleep of a task: a safeguard against clock changes.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
-/// Why a request was not fulfilled.
+/// Why a request failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
-    /// There is no such object any more (404).
+    /// The object does not exist (any more) (404).
     Gone,
-    /// The object is another one than was meant, or is there already (409).
+    /// The object is a different one than expected, or exists already (409).
     Conflict,
-    /// The API server does not let us, or does not understand us (other 4xx).
+    /// The API server forbids or rejects the request (other 4xx).
     Refused,
-    /// It is busy, away or broken: the same request may succeed later.
+    /// It is overloaded, unreachable or broken: the same request may succeed later.
     Away,
 }
 
 impl Trouble {
-    /// What an error means.
+    /// Classifies an error.
     pub fn of(error: &kube::Error) -> Trouble {
         let kube::Error::Api(status) = error else {
             return Trouble::Away;
@@ -39,7 +39,7 @@ impl Trouble {
     }
 }
 
-/// An error of the client in one line.
+/// The client's error on one line.
 pub(super) fn text(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => status.message.lines().next().unwrap_or_default().to_owned(),
@@ -55,7 +55,7 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    /// The wait after one more failure. `salt` spreads those that failed together over half of the wait.
+    /// The wait after one more failure. `salt` spreads callers that failed together over half of the wait.
     pub(super) fn next(last: Option<Backoff>, now: Timestamp, salt: u64) -> Backoff {
         let delay = last.map_or(FIRST, |last| (last.delay * 2).min(LONGEST));
         let millis = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
@@ -66,13 +66,13 @@ impl Backoff {
         }
     }
 
-    /// When it has passed.
+    /// When the wait is over.
     pub(super) fn until(self) -> Timestamp {
         self.until
     }
 }
 
-/// How long a task sleeps that has to do something at `next` at the latest. What is due already is done at once.
+/// How long a task sleeps that has work at `next` at the latest. Work that is due already is done at once.
 pub(super) fn sleep(next: Option<Timestamp>, now: Timestamp) -> Duration {
     next.map_or(LONGEST_SLEEP, |next| {
         Duration::try_from(next.duration_since(now)).unwrap_or(Duration::ZERO)
@@ -80,7 +80,7 @@ pub(super) fn sleep(next: Option<Timestamp>, now: Timestamp) -> Duration {
     .min(LONGEST_SLEEP)
 }
 
-/// A number that differs from caller to caller: for the spread of waits.
+/// A number that differs between callers, to spread their waits.
 pub(super) fn salt(text: &str) -> u64 {
     use std::hash::{BuildHasher as _, RandomState};
     RandomState::new().hash_one(text)

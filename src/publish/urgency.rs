@@ -1,29 +1,29 @@
-//! How soon a status is told. Each word costs a request, and a start or an end has several that follow each other within
-//! a moment: what somebody acts on is told at once, what only accompanies it may wait for the next.
+//! How urgent a status update is. Each one costs a request, and a start or an end causes several in quick succession:
+//! changes that others act on are published at once, the rest may wait for the next update.
 
 use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus};
 
 use crate::model::api::tells_end;
 use crate::model::foreign_status::is_foreign;
 
-/// The condition that says whether the pod has a sandbox and a network.
+/// The condition for a pod with a sandbox and a network.
 const HAS_SANDBOX: &str = "PodReadyToStartContainers";
 
-/// When something is told.
+/// When a status is published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Urgency {
     /// At once.
     Now,
-    /// With the next word, or a little later.
+    /// With the next update, or after a short delay.
     Soon,
 }
 
-/// How soon `ours` is told in the place of what the API server has of the pod.
+/// How soon `ours` replaces the status that the API server has.
 pub(super) fn urgency(ours: &PodStatus, theirs: &Pod) -> Urgency {
     let nothing = PodStatus::default();
     let published = theirs.status.as_ref().unwrap_or(&nothing);
     let is_now = if theirs.metadata.deletion_timestamp.is_some() {
-        // Nobody sends it anything more: what counts is its end, once its sandbox has ended, too.
+        // The pod gets no more traffic: only its end matters, once its sandbox has ended, too.
         tells_end(Some(ours)) && holds(ours, HAS_SANDBOX) != Some("True")
     } else {
         differs(ours, published)
@@ -31,7 +31,7 @@ pub(super) fn urgency(ours: &PodStatus, theirs: &Pod) -> Urgency {
     if is_now { Urgency::Now } else { Urgency::Soon }
 }
 
-/// Whether something differs that others act on, or people wait for.
+/// Whether the difference affects other components or people who wait for it.
 fn differs(ours: &PodStatus, published: &PodStatus) -> bool {
     let conditions = ours.conditions.iter().flatten();
     let mut awaited =
@@ -44,7 +44,7 @@ fn differs(ours: &PodStatus, published: &PodStatus) -> bool {
         || awaited.any(|condition| holds(published, &condition.type_) != Some(condition.status.as_str()))
 }
 
-/// `True`, `False` or `Unknown`, where the condition is told.
+/// `True`, `False` or `Unknown`, if the condition is present.
 fn holds<'a>(status: &'a PodStatus, kind: &str) -> Option<&'a str> {
     let mut conditions = status.conditions.iter().flatten();
     let found = conditions.find(|condition: &&PodCondition| condition.type_ == kind);

@@ -1,4 +1,4 @@
-//! What has changed, as the names that have to be planned again.
+//! Marks what has changed, as names to plan again.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ impl Loop {
             self.dirty.insert(Key::Pod(name.clone()));
         }
         for name in self.desired.changed_since(&old) {
-            // The removal of a third version goes on: begun anew, it would grant the grace period once more.
+            // The removal for an earlier version goes on: restarted, it would grant the grace period once more.
             let versions @ [before, after] = [old.get(&name), self.desired.get(&name)];
             let is_interrupted = interrupts(before.map(AsRef::as_ref), after.map(AsRef::as_ref));
             let concerns = |work: &&Work| {
@@ -59,8 +59,8 @@ impl Loop {
         self.ask_for_room_again();
     }
 
-    /// Marks the names of the pods that refer to an object which appeared, changed or went, and forgets what failed
-    /// for want of it.
+    /// Marks the names of the pods that refer to an object that appeared, changed or was removed, and clears the
+    /// failures that its absence caused.
     fn take_objects(&mut self, old: &Desired) {
         let nothing = Objects::default();
         for (before, after) in [(&old.files, &self.desired.files), (&old.api, &self.desired.api)] {
@@ -70,7 +70,7 @@ impl Loop {
                 continue;
             }
             let changed = after.objects.changed_since(before);
-            // Nobody else uses a pod's token, and each pod that starts brings one.
+            // No other pod uses a pod's token, and each pod that starts adds one.
             let owner = |key: &Reference| match key {
                 Reference::Token(key) => Some(key.pod.clone()),
                 Reference::Object(_) | Reference::RuntimeClass(_) | Reference::TrustAnchors(_) => None,
@@ -92,7 +92,7 @@ impl Loop {
         }
     }
 
-    /// Marks the pods of the API server, which wait for the Services, and forgets what failed for want of them.
+    /// Marks the API pods, which wait for the Services, and clears the failures that their absence caused.
     pub(super) fn services_told(&mut self) {
         let api = self.desired.api.iter().flat_map(|set| set.pods.keys());
         for name in api {
@@ -103,7 +103,7 @@ impl Loop {
         }
     }
 
-    /// Marks the names whose observation changed; all of them when the runtime's health did.
+    /// Marks the names whose observed state changed; all of them when the runtime's health did.
     pub(super) fn take_snapshot(&mut self, new: Arc<Snapshot>) {
         if Arc::ptr_eq(&new, &self.snapshot) {
             return;
@@ -118,7 +118,7 @@ impl Loop {
         self.dirty
             .extend(differing(&old.pods, &new.pods).cloned().map(Key::Pod));
         if !Arc::ptr_eq(&old.images, &self.snapshot.images) {
-            // An image that somebody has loaded meanwhile is not waited for.
+            // A pod does not wait for an image that was loaded meanwhile.
             let fails = |memory: &PodMemory| {
                 memory
                     .containers
@@ -136,7 +136,7 @@ impl Loop {
         }
     }
 
-    /// Marks the UIDs that only a directory or a cgroup tells of, once everything is told.
+    /// Marks the UIDs that only a directory or a cgroup refers to, once all sources are complete.
     fn mark_leftovers(&mut self) {
         if !self.snapshot.listed || !self.desired.complete() {
             return;
@@ -147,7 +147,7 @@ impl Loop {
         self.dirty.extend(unknown);
     }
 
-    /// The UIDs that a source, the runtime or the memory knows: what lies on disk of them is no leftover.
+    /// The UIDs that a source, the runtime or the memory knows: their files on disk are not leftovers.
     pub(super) fn known_uids(&self) -> BTreeSet<&PodUid> {
         let desired = self.desired.pods().map(|pod| &pod.uid);
         let observed = self.snapshot.pods.values().flat_map(|name| name.uids.keys());

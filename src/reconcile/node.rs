@@ -89,7 +89,7 @@ impl Loop {
         }
     }
 
-    /// What was decided is seen to be kept, or was not.
+    /// The snapshot shows the saved decision, or saving it failed.
     pub(super) fn allotted_is_kept(&mut self, key: &Key) {
         let Key::Pod(name) = key else { return };
         if self.decisions.allotting.remove(name).is_some() {
@@ -97,7 +97,7 @@ impl Loop {
         }
     }
 
-    /// Marks the pods that there was no room for.
+    /// Marks the pods whose resize was deferred for lack of room.
     pub(super) fn ask_for_room_again(&mut self) {
         let waiting = node::waiting_for_room(&self.memory).cloned().map(Key::Pod);
         self.dirty.extend(waiting);

@@ -12,10 +12,10 @@ use crate::model::memory::Levels;
 use crate::model::node::CgroupName;
 use crate::model::step::CgroupSetting;
 
-/// How soon a cgroup above the pods that could not be set is tried again.
+/// How soon a QoS cgroup that could not be set is retried.
 const LEVELS_RETRY: Duration = Duration::from_secs(10);
 
-/// Writes the cgroups above the pods whenever what they should hold changes.
+/// Writes the QoS cgroups whenever their settings change.
 pub(super) async fn keep_levels(
     act: Arc<ActContext>,
     mut levels: watch::Receiver<Vec<CgroupSetting>>,
@@ -51,11 +51,11 @@ pub(super) async fn keep_levels(
                         cgroup: setting.name.0.clone(),
                         why: error.to_string(),
                     };
-                    tracing::warn!(cgroup = ?setting.name, %error, "cgroup not set: it is tried again");
+                    tracing::warn!(cgroup = ?setting.name, %error, "cannot update a QoS cgroup; retrying");
                 }
             }
         }
-        // The same again is no news, nor is that they are set as before.
+        // Neither a repeated failure nor an unchanged cgroup is logged.
         let is_news = |before: &mut Levels| {
             let differs = done != Levels::Unset && *before != done;
             if differs {

@@ -38,15 +38,15 @@ impl Loop {
                 Key::Leftover(_) | Key::Node => PodName::new("", uid.0.clone()),
             };
             let execution = AssertUnwindSafe(act::run(&rooms.act, &name, &uid, plan, work.clone()));
-            // A fault that one pod brings to light must neither end the agent nor leave the pod alone for ever.
+            // A panic caused by one pod must neither end the agent nor leave the pod unattended forever.
             let Ok(outcome) = execution.catch_unwind().await else {
                 let _ = to_loop.send(Message::Died(key));
                 return;
             };
-            // The loop may have ended; then nobody needs to know.
+            // The loop may have ended; then the result is not needed.
             let _ = to_loop.send(Message::Finished(key.clone(), Arc::new(outcome)));
             if let Key::Pod(name) = &key {
-                // An observation that has ended is the end of the agent; then nothing is planned any more.
+                // The end of the observer ends the agent; then nothing is planned any more.
                 if rooms.observe.refresh(name.clone(), uid).await.is_err() {
                     return;
                 }
@@ -59,7 +59,7 @@ impl Loop {
         match message {
             Message::Finished(key @ (Key::Node | Key::Leftover(_)), outcome) => {
                 log_failures(&outcome);
-                // Nothing is remembered of a pod that nobody knows; what failed is tried again later.
+                // Nothing is remembered about a pod that no source knows; what failed is retried later.
                 if outcome.steps.iter().any(|step| step.result.is_err()) {
                     self.deadlines.insert(key, outcome.at + LEFTOVER_RETRY);
                 }
@@ -69,14 +69,14 @@ impl Loop {
                 log_failures(&outcome);
                 let after = self.remember(&outcome);
                 outputs.memory.send_replace(Arc::new(self.memory.clone()));
-                // Reporting may have ended before us at shutdown.
+                // Reporting may end first at shutdown.
                 let _ = outputs.outcomes.send(Executed { outcome, after });
                 "finished"
             }
             Message::Died(key) => {
                 tracing::error!(
                     ?key,
-                    "work on a pod ended by a fault in gantry: please report it; it is tried again"
+                    "work on a pod panicked; this is a bug in gantry, please report it; retrying"
                 );
                 self.busy.remove(&key);
                 self.allotted_is_kept(&key);
@@ -89,7 +89,7 @@ impl Loop {
                 self.allotted_is_kept(&key);
                 self.ask_for_room_again();
                 if let Key::Pod(name) = &key {
-                    // What was seen to change has marked the name already, and a failure is remembered.
+                    // An observed change has already marked the name, and a failure is remembered.
                     if self.memory.pods.get(name) == before.as_ref() {
                         self.deadlines.insert(key, Timestamp::now() + NO_PROGRESS_RETRY);
                     } else {
@@ -117,8 +117,8 @@ impl Loop {
     }
 }
 
-/// Tells what failed, here where it is tried again. What the runtime did not answer, or was given up, is told by
-/// the observation of the runtime, or by what it was given up for.
+/// Logs what failed, here where it is retried. Calls that the runtime did not answer, or that were abandoned, are
+/// logged by the observer or by the cause of the abandonment.
 fn log_failures(outcome: &Outcome) {
     for step in &outcome.steps {
         let Err(error) = &step.result else { continue };
@@ -128,7 +128,7 @@ fn log_failures(outcome: &Outcome) {
         };
         let (pod, uid, verb, reason) = (&outcome.pod, &outcome.uid, step.verb, error.reason);
         if error.unreachable {
-            tracing::debug!(%pod, %uid, container, verb, reason, "not done: {}", error.message);
+            tracing::debug!(%pod, %uid, container, verb, reason, "step failed: {}", error.message);
         } else {
             tracing::warn!(%pod, %uid, container, verb, reason, "failed: {}", error.message);
         }

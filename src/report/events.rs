@@ -1,4 +1,4 @@
-//! The events of loop 2: what executions, probes and waiting give rise to, kept for each pod and handed on once.
+//! The events of loop 2: caused by executions, probes and waiting, queued for each pod and passed on once.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,13 +15,13 @@ use crate::model::runtime::{ObservedName, Snapshot};
 use crate::model::step::Beginning;
 use crate::status::{events, node_events};
 
-/// Events kept for one pod; the oldest go first.
+/// Events queued for one pod; the oldest are dropped first.
 const EVENTS_PER_POD: usize = 50;
-/// The longest message of an event that an API server takes (`pkg/apis/core/validation/events.go`).
+/// The longest event message that an API server accepts (`pkg/apis/core/validation/events.go`).
 const EVENT_MESSAGE: usize = 1024;
 
 impl Loop {
-    /// Keeps what the probes of one pod complain about.
+    /// Queues the events of one pod's failed probes.
     pub(super) fn tell_complaints(&mut self, name: &PodName, before: &Snapshot, now: Timestamp) -> bool {
         let (Some(pod), Some(observed)) = (self.shown.get(name).cloned(), self.snapshot.pods.get(name))
         else {
@@ -32,7 +32,7 @@ impl Loop {
         self.keep_events(name, &pod.uid, new, now)
     }
 
-    /// Keeps that a pod waits for the runtime's network, once for each reason.
+    /// Queues the event that a pod waits for the runtime's network, once for each reason.
     pub(super) fn tell_offline(&mut self, name: &PodName, now: Timestamp) -> bool {
         let told = self.offline.remove(name);
         let (Some(pod), Some(object)) = (self.shown.get(name), self.report.pods.get(name)) else {
@@ -42,7 +42,7 @@ impl Loop {
         let observed = self.snapshot.pods.get(name).map_or(&nothing, AsRef::as_ref);
         let status = object.status.as_ref();
         let event = status.and_then(|status| events::network_not_ready(pod, status, observed, runtime));
-        // Until everything is listed a pod may have a sandbox that is not known yet.
+        // Until everything is listed, a pod may have a sandbox that is not known yet.
         let Some(event) = event.filter(|_| self.snapshot.listed && self.desired.get(name).is_some()) else {
             return false;
         };
@@ -53,7 +53,7 @@ impl Loop {
         !is_told && self.keep_events(name, &uid, vec![event], now)
     }
 
-    /// Tells the owner of each pod of the API server that is newly refused why, where its owner looks: in an event.
+    /// Emits an event with the reason for each newly rejected API pod, so that its owner sees it.
     pub(super) fn tell_refusals(&self, before: &[Problem], at: Timestamp) {
         let before: BTreeSet<&Problem> = before.iter().collect();
         let set = self.desired.api.iter();
@@ -69,7 +69,7 @@ impl Loop {
                 continue;
             };
             let message = format!("Pod is not run by gantry: {}: {}", problem.field, problem.message);
-            // Without an API server nobody listens.
+            // Without an API server there is no receiver.
             let _ = self.events.send(Event {
                 about: About::Pod(name.clone(), uid, None),
                 kind: EventType::Warning,
@@ -80,7 +80,7 @@ impl Loop {
         }
     }
 
-    /// Keeps that something begins.
+    /// Queues the event that something starts.
     pub(super) fn take_begun(&mut self, beginning: &Beginning) -> bool {
         let Some(pod) = self.known(&beginning.pod) else {
             return false;
@@ -89,12 +89,12 @@ impl Loop {
         self.keep_events(&pod.name, &beginning.uid, new, beginning.at)
     }
 
-    /// The pod of that name that is wanted, or else the one that is shown.
+    /// The desired pod of that name, or else the reported one.
     fn known(&self, name: &PodName) -> Option<Arc<Pod>> {
         self.desired.get(name).or_else(|| self.shown.get(name)).cloned()
     }
 
-    /// Keeps the events that an execution gives rise to.
+    /// Queues the events that an execution causes.
     pub(super) fn take_executed(&mut self, executed: &Executed) -> bool {
         let Executed { outcome, after } = executed;
         let Some(pod) = self.known(&outcome.pod) else {
@@ -107,8 +107,8 @@ impl Loop {
         self.keep_events(&pod.name, &outcome.uid, new, outcome.at)
     }
 
-    /// Adds to the events of a pod that runs of a file why another manifest of its name, or the newer version of its own,
-    /// is not run.
+    /// Adds to the events of a running static pod why another manifest of its name, or a newer version of its own, is
+    /// rejected.
     pub(super) fn report_refused_manifests(&mut self, before: &[Problem], at: Timestamp) {
         let before: BTreeSet<&Problem> = before.iter().collect();
         let Some(files) = self.desired.files.clone() else {
@@ -130,7 +130,7 @@ impl Loop {
         }
     }
 
-    /// Adds events of a pod, counting equal ones together; answers whether there were any.
+    /// Adds events of a pod, counting equal ones together; returns whether there were any.
     pub(super) fn keep_events(
         &mut self,
         name: &PodName,
@@ -166,7 +166,7 @@ impl Loop {
 
     pub(super) fn tell_of_node(&self, new: impl IntoIterator<Item = node_events::NodeEvent>, at: Timestamp) {
         for event in new {
-            // Without an API server nobody listens.
+            // Without an API server there is no receiver.
             let _ = self.events.send(Event {
                 about: About::Node,
                 kind: event.kind,
@@ -178,7 +178,7 @@ impl Loop {
     }
 }
 
-/// Adds an event, or counts it where the same happened before.
+/// Adds an event, or counts it if an equal one is queued.
 fn keep_event(kept: &mut Vec<RecordedEvent>, event: RecordedEvent) {
     let same = |old: &RecordedEvent| (&old.uid, &old.what) == (&event.uid, &event.what);
     if let Some(place) = kept.iter().position(same) {

@@ -1,20 +1,20 @@
-//! Errors in Kubernetes' own form, a `v1 Status`, so that any client can read them.
+//! Errors in Kubernetes' own format, a `v1 Status`, so that any client can read them.
 
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 
-/// Why a question is not answered. The text is shown to the person who asked, in one line.
+/// Why a request fails. The text is shown to the user in one line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// What was asked about is not there.
+    /// The requested object does not exist.
     #[error("{0}")]
     NotFound(String),
-    /// The question itself is wrong.
+    /// The request is invalid.
     #[error("{0}")]
     BadRequest(String),
-    /// It cannot be done as things are now.
+    /// The request conflicts with the current state.
     #[error("{0}")]
     Conflict(String),
     /// The agent or the runtime failed.
@@ -23,12 +23,12 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// `pods "web" not found`, as the API server says it.
+    /// `pods "web" not found`, worded as by the API server.
     pub fn no_pod(name: &str) -> Self {
         Refusal::NotFound(format!("pods \"{name}\" not found"))
     }
 
-    /// The code of the answer.
+    /// The HTTP status code.
     pub(super) fn status(&self) -> StatusCode {
         self.code().0
     }

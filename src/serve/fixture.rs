@@ -1,4 +1,4 @@
-//! Values for the tests of this room and of the command line.
+//! Test data for this module and for the command line.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::model::runtime::{
     ContainerState, ObservedContainer, ObservedName, ObservedPod, Sandbox, Snapshot,
 };
 
-/// A static pod with one container `web` that runs.
+/// A static pod with one running container `web`.
 pub(crate) fn pod(namespace: &str, name: &str) -> Pod {
     let pod = json!({
         "apiVersion": "v1", "kind": "Pod",
@@ -86,7 +86,7 @@ pub(crate) fn exited(mut container: ObservedContainer) -> ObservedContainer {
     container
 }
 
-/// A world of one pod, and the ends that change it.
+/// A world with one pod, and the senders that change it.
 pub(crate) struct Changing {
     pub(crate) world: World,
     pub(crate) pods: watch::Sender<Arc<PodsReport>>,

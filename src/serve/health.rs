@@ -1,5 +1,5 @@
-//! `/healthz`: whether the agent's loops turn. The paths and words are those of the kubelet
-//! (`staging/src/k8s.io/apiserver/pkg/server/healthz`), because kubeadm and monitoring read them.
+//! `/healthz`: whether the agent's loops make progress. Paths and texts are those of the kubelet
+//! (`staging/src/k8s.io/apiserver/pkg/server/healthz`), because kubeadm and monitoring parse them.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,14 +17,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::port::{Bounds, Plain, Port};
 
-/// How long a stop waits for answers under way: they take no time.
+/// How long a stop waits for pending requests: they are short.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// The checks that always pass while anything is answered at all.
+/// Checks that pass whenever the server answers at all.
 const ALWAYS_WELL: [&str; 2] = ["ping", "log"];
-/// The check that the loops turn.
+/// The name of the check that the loops make progress.
 const SYNCLOOP: &str = "syncloop";
 
-/// Knows the loops that must turn. Clones are the same.
+/// The loops that must make progress. Clones share one list.
 #[derive(Debug, Clone, Default)]
 pub struct Health {
     loops: Arc<Mutex<Vec<Arc<Pulse>>>>,
@@ -35,16 +35,16 @@ struct Pulse {
     name: &'static str,
     period: Duration,
     origin: Instant,
-    /// Milliseconds after `origin`.
+    /// The last beat, in milliseconds after `origin`.
     last: AtomicU64,
 }
 
-/// Held by a loop, which beats it at each turn. Dropped, the loop is no longer watched.
+/// Held by a loop, which beats it on each turn. When it is dropped, the loop is no longer watched.
 #[derive(Debug)]
 pub struct Heartbeat(Arc<Pulse>);
 
 impl Heartbeat {
-    /// The loop turned.
+    /// Records a turn of the loop.
     pub fn beat(&self) {
         let since = self.0.origin.elapsed().as_millis();
         self.0
@@ -61,7 +61,7 @@ impl Pulse {
 }
 
 impl Health {
-    /// Watches a loop that turns at least once each `period`; twice that in silence is a fault.
+    /// Watches a loop that turns at least once each `period`; twice that time without a beat is a failure.
     pub fn register(&self, name: &'static str, period: Duration) -> Heartbeat {
         let pulse = Arc::new(Pulse {
             name,
@@ -73,7 +73,7 @@ impl Health {
         Heartbeat(pulse)
     }
 
-    /// Whether every loop turns; else which does not, and since when. What the watchdog asks, too.
+    /// Whether every loop makes progress; if not, which one does not and since when. The watchdog uses it, too.
     pub fn check(&self) -> Result<(), String> {
         let mut loops = self.lock();
         loops.retain(|pulse| Arc::strong_count(pulse) > 1);
@@ -82,7 +82,7 @@ impl Health {
             .filter(|pulse| pulse.silence() > 2 * pulse.period)
             .map(|pulse| {
                 format!(
-                    "{} has not turned for {} s",
+                    "{} has made no progress for {} s",
                     pulse.name,
                     pulse.silence().as_secs()
                 )
@@ -100,7 +100,7 @@ impl Health {
     }
 }
 
-/// Answers `/healthz` on its port until `shutdown` is done; whoever has only connected by then is cut off.
+/// Serves `/healthz` on its port until `shutdown` completes; connections still open then are closed.
 pub async fn healthz(
     listener: TcpListener,
     health: Health,
@@ -190,7 +190,8 @@ mod tests {
         assert_eq!(status, 500);
         assert_eq!(
             text,
-            "[+]ping ok\n[+]log ok\n[-]syncloop failed: reconcile has not turned for 21 s\nhealthz check failed\n"
+            "[+]ping ok\n[+]log ok\n[-]syncloop failed: reconcile has made no progress for 21 s\nhealthz check \
+             failed\n"
         );
         assert_eq!(check(&health, "/healthz/syncloop").await.0, 500);
         assert_eq!(check(&health, "/healthz/ping").await, (200, "ok".into()));

@@ -1,8 +1,9 @@
-//! What the agent answers: health, pods, node, events, logs, exec. It reads the values that others publish
-//! and writes none of them; the one thing it starts is the process that somebody asks `exec` for.
+//! What the agent serves: health, pods, node, events, logs, exec. It reads values that other modules publish and writes
+//! none of them; the only thing it starts is the process of an `exec` request.
 //!
-//! Three listeners: the root-only socket, where everything is served in Kubernetes' own JSON, the loopback port on
-//! which the kubelet answers `/healthz`, and, on a node of a cluster, the kubelet's own API behind its gate.
+//! Three listeners: the root-only socket, where everything is served in Kubernetes' own JSON; the loopback port on
+//! which the kubelet answers `/healthz`; and, on a node of a cluster, the kubelet's own API with authentication and
+//! authorization.
 
 pub mod answer;
 pub mod exec;
@@ -27,13 +28,13 @@ use tokio_util::sync::CancellationToken;
 
 use self::world::{FAREWELL, Served};
 
-/// Answers on the socket until `shutdown` is done; then lets answers under way end for two seconds.
+/// Serves on the socket until `shutdown` completes; then pending responses get two seconds to finish.
 pub async fn run(
     socket: socket::Bound,
     world: World,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    // The socket's lock is ours: whatever lies there is an earlier agent's.
+    // This agent holds the socket's lock, so any existing pipes belong to an earlier agent.
     exec::task::clear(&world.exec_dir)?;
     let exec_dir = world.exec_dir.clone();
     let stopping = CancellationToken::new();
@@ -49,9 +50,9 @@ pub async fn run(
         tokio::time::sleep(FAREWELL).await;
     };
     let result = tokio::select! {
-        // Dropped when the farewell is over: what has not ended by then is cut off.
+        // Dropped when the grace period is over: responses that have not finished by then are cut off.
         result = std::future::IntoFuture::into_future(server) => result,
-        // Dropped when every answer has ended sooner.
+        // Dropped if every response has finished sooner.
         () = farewell => Ok(()),
     };
     let cleared = exec::task::clear(&exec_dir);

@@ -17,7 +17,7 @@ use super::world::Served;
 use crate::model::event::RecordedEvent;
 use crate::model::pod::PodName;
 
-/// A list in Kubernetes' form. Our own struct, because the items are shared and not ours to move.
+/// A list in Kubernetes' format. A separate struct, because the items are shared and cannot be moved.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct List<T> {
@@ -38,7 +38,7 @@ impl<T> List<T> {
     }
 }
 
-/// Which events are wanted.
+/// Which events are requested.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct EventsQuery {
@@ -54,8 +54,8 @@ pub(crate) async fn pods(State(served): State<Served>) -> Json<List<Shared<Pod>>
     ))
 }
 
-/// A shared value that serialises as what it holds (serde does so for `Arc` only with a feature that would
-/// hold for the whole build).
+/// A shared value that serializes as its content (serde does so for `Arc` only with a feature that would affect the
+/// whole build).
 #[derive(Debug)]
 pub(crate) struct Shared<T>(Arc<T>);
 
@@ -72,7 +72,7 @@ pub(crate) async fn pod(
     Ok(Json(Shared(find(&served, namespace, name)?.1)))
 }
 
-/// The pod of that name as it is told now.
+/// The pod of that name with its currently reported status.
 pub(crate) fn find(served: &Served, namespace: String, name: String) -> Result<(PodName, Arc<Pod>), Refusal> {
     let key = PodName::new(namespace, name);
     let report = served.world.pods.borrow();
@@ -119,7 +119,7 @@ pub(crate) async fn events(
     Ok(Json(List::new("EventList", items)))
 }
 
-/// The event as an object. It names the component `kubelet`, as the kubelet's own do: programs select by it.
+/// The event as an object. Its component is `kubelet`, as in the kubelet's own events: programs select by it.
 fn object(pod: &PodName, event: &RecordedEvent, host: Option<&str>) -> Event {
     Event {
         metadata: ObjectMeta {

@@ -1,10 +1,10 @@
-//! A refused or a dubious manifest as it travels from the agent to the command line.
+//! A rejected or questionable manifest in the format between agent and command line.
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::pod::Problem;
 
-/// What `/problems` and `/warnings` answer. Not one of Kubernetes' kinds, so under our own group.
+/// The response of `/problems` and `/warnings`. Not one of Kubernetes' kinds, so in gantry's own API group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProblemList {
@@ -16,25 +16,25 @@ pub struct ProblemList {
     pub items: Vec<ToldProblem>,
 }
 
-/// What is wrong or dubious in one file or document.
+/// An error or a warning about one file or document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ToldProblem {
     /// The file.
     pub file: String,
-    /// The document within it, from 1; 0: the file as a whole.
+    /// The document within the file, from 1; 0 means the file as a whole.
     pub document: usize,
-    /// The line, from 1, where it is known.
+    /// The line, counted from 1, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<usize>,
-    /// The field, in Kubernetes' notation; empty where none is at fault.
+    /// The field, in Kubernetes' notation; empty if no single field is at fault.
     pub field: String,
-    /// What is wrong, without the above.
+    /// The problem, without the location.
     pub message: String,
-    /// The namespace of the pod that it is or would have been.
+    /// The namespace of the pod that the document defines, or would define.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
-    /// The name of the pod that it is or would have been.
+    /// The name of that pod.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod: Option<String>,
     /// All of it in one line.
@@ -57,12 +57,12 @@ impl From<&Problem> for ToldProblem {
 }
 
 impl ProblemList {
-    /// The list of these.
+    /// The list of rejected documents.
     pub fn of(problems: &[Problem]) -> Self {
         Self::named("ProblemList", problems)
     }
 
-    /// The list of what is dubious in what is run.
+    /// The list of warnings about documents in use.
     pub fn warnings(warnings: &[Problem]) -> Self {
         Self::named("WarningList", warnings)
     }

@@ -1,4 +1,4 @@
-//! The root-only socket: one agent at a time, and only root is answered.
+//! The root-only socket: one agent at a time, and only root gets responses.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, Write};
@@ -12,37 +12,37 @@ use nix::unistd::geteuid;
 use tokio::net::unix::SocketAddr;
 use tokio::net::{UnixListener, UnixStream};
 
-/// Why the socket could not be had.
+/// Why the socket could not be bound.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // the messages say it
 pub enum SocketError {
-    #[error("another gantry runs (pid {pid}) and holds {}", path.display())]
+    #[error("another gantry is running (pid {pid}) and holds {}", path.display())]
     Busy { pid: String, path: PathBuf },
-    #[error("the directory of the socket, {}, cannot be made", path.display())]
+    #[error("cannot create the socket's directory {}", path.display())]
     Directory { path: PathBuf, source: io::Error },
-    #[error("the lock beside the socket, {}, cannot be taken", path.display())]
+    #[error("cannot take the socket's lock {}", path.display())]
     Lock { path: PathBuf, source: io::Error },
-    #[error("the socket {} cannot be made", path.display())]
+    #[error("cannot create the socket {}", path.display())]
     Bind { path: PathBuf, source: io::Error },
 }
 
-/// The socket, listening and ours: removed when this is dropped.
+/// The bound, listening socket: removed when this is dropped.
 #[derive(Debug)]
 pub struct Bound {
     listener: UnixListener,
     guard: Guard,
 }
 
-/// Holds the lock, and removes the socket in the end.
+/// Holds the lock, and removes the socket when dropped.
 #[derive(Debug)]
 pub(crate) struct Guard {
     path: PathBuf,
-    /// The kernel lets go of it however the process ends, so it never goes stale as the socket's file does.
+    /// The kernel releases the lock however the process ends, so it never goes stale as the socket file does.
     _lock: Flock<File>,
 }
 
-/// Listens on `path`, mode 0600, in a directory that is made with mode 0700 where it is missing. A file left
-/// over from an agent that was killed is replaced; a running agent is an error that names its pid.
+/// Listens on `path` with mode 0600, in a directory that is created with mode 0700 if it is missing. A file left over
+/// from a killed agent is replaced; a running agent is an error that names its pid.
 pub fn bind(path: &Path) -> Result<Bound, SocketError> {
     if let Some(dir) = path.parent() {
         make_private_dir(dir).map_err(|source| SocketError::Directory {
@@ -68,7 +68,7 @@ pub fn bind(path: &Path) -> Result<Bound, SocketError> {
     Ok(Bound { listener, guard })
 }
 
-/// Makes a directory with its parents, all of them closed to others; one that exists is left as it is.
+/// Creates a directory and its parents, all of them closed to other users; existing ones are left as they are.
 pub(crate) fn make_private_dir(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
@@ -91,7 +91,7 @@ fn lock(socket: &Path) -> Result<Flock<File>, SocketError> {
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(mut lock) => {
                 if !is_at(&lock, &path).map_err(lock_error)? {
-                    // Its last holder removed it between our opening and our locking.
+                    // Its last holder removed it between opening and locking it here.
                     continue;
                 }
                 let written = lock
@@ -129,7 +129,7 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
 /// The pid that the holder of the lock wrote into it.
 fn holder(file: File) -> String {
     let mut pid = String::new();
-    // It may be about to write it, or the file may be anything.
+    // The other process may be about to write its pid, or the file may contain anything.
     let _ = file.take(20).read_to_string(&mut pid);
     match pid.parse::<u32>() {
         Ok(pid) => pid.to_string(),
@@ -145,15 +145,15 @@ impl Bound {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        // The next agent replaces what stays. The lock is held until after this, so nobody's socket is removed
-        // but our own.
+        // The next agent replaces a leftover file. The lock is held until after the removal, so only this agent's own
+        // socket is removed.
         let _ = fs::remove_file(&self.path);
         let _ = fs::remove_file(lock_path(&self.path));
     }
 }
 
-/// A listener that hangs up on everybody but root. The modes of the socket and its directory keep others
-/// away already; this holds where somebody has loosened them, or handed the connection on.
+/// A listener that closes connections from any user but root. The modes of the socket and its directory already keep
+/// other users out; this check also holds if the modes were loosened, or the connection was passed on.
 pub(crate) struct RootOnly(UnixListener);
 
 impl Listener for RootOnly {
@@ -168,9 +168,9 @@ impl Listener for RootOnly {
                 Ok(peer) => tracing::warn!(
                     uid = peer.uid(),
                     pid = peer.pid(),
-                    "refused a caller who is not root"
+                    "rejected a client that is not root"
                 ),
-                Err(error) => tracing::warn!(%error, "refused a caller whose user the kernel does not tell"),
+                Err(error) => tracing::warn!(%error, "rejected a client: cannot determine its user"),
             }
         }
     }
@@ -211,7 +211,7 @@ mod tests {
         let path = dir.path().join("gantry.sock");
         let _first = bind(&path).unwrap();
         let error = bind(&path).unwrap_err().to_string();
-        let expected = format!("another gantry runs (pid {})", std::process::id());
+        let expected = format!("another gantry is running (pid {})", std::process::id());
         assert!(error.starts_with(&expected), "{error}");
     }
 

@@ -1,4 +1,4 @@
-//! What is answered from.
+//! The values that responses are made from.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,36 +13,36 @@ use super::metrics;
 use crate::model::report::PodsReport;
 use crate::model::runtime::Snapshot;
 
-/// How long answers under way may take to end once the agent stops.
+/// How long pending responses may take to finish once the agent stops.
 pub(super) const FAREWELL: Duration = Duration::from_secs(2);
 
-/// What is answered from.
+/// The values that responses are made from.
 #[derive(Debug, Clone)]
 pub struct World {
-    /// What is told of the pods.
+    /// The reported status of all pods.
     pub pods: watch::Receiver<Arc<PodsReport>>,
-    /// What is told of the node.
+    /// The reported Node.
     pub node: watch::Receiver<Arc<Node>>,
-    /// What is observed: where logs are, and when a container ends.
+    /// The observed state: where logs are, and when a container ends.
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
     /// The configuration in force, as `/configz` shows it: `{"kubeletconfig": {…}}`.
     pub configz: Arc<serde_json::Value>,
-    /// The directory of the pods' logs (`/var/log/pods`); nothing outside is ever read as a log.
+    /// The directory of the pods' logs (`/var/log/pods`); no file outside it is ever read as a log.
     pub pod_logs_dir: PathBuf,
-    /// containerd's socket, which `exec` asks.
+    /// containerd's socket, used by `exec`.
     pub containerd: PathBuf,
-    /// A directory of our own for the pipes of `exec` (`/run/gantry/exec`).
+    /// A private directory for the pipes of `exec` (`/run/gantry/exec`).
     pub exec_dir: PathBuf,
-    /// What the agent counts of itself.
+    /// The agent's own counters.
     pub metrics: Arc<metrics::Metrics>,
-    /// Whether its loops turn.
+    /// The health of the agent's loops.
     pub health: health::Health,
 }
 
-/// What every handler is given.
+/// The state shared by all handlers.
 #[derive(Debug, Clone)]
 pub(crate) struct Served {
     pub(crate) world: World,
-    /// Cancelled when the agent stops: streams end.
+    /// Canceled when the agent stops, so that streams end.
     pub(crate) stopping: CancellationToken,
 }

@@ -1,4 +1,4 @@
-//! What pods are wanted: each source tells its complete set.
+//! The desired pods: each source publishes its complete set.
 //!
 //! A source never says what changed, only what there is now; `None` until it knows. It starts and stops nothing,
 //! and what it cannot read it reports beside what it can. [`files`] is the only one here that
@@ -25,19 +25,19 @@ pub enum SourceError {
         /// The path.
         path: PathBuf,
     },
-    /// Reading the directory ended without an answer: a fault of this program.
-    #[error("the reader of manifests died")]
+    /// The reader of the directory panicked: a bug in this program.
+    #[error("the manifest reader stopped unexpectedly")]
     Died(#[source] tokio::task::JoinError),
-    /// A source ended, and what it wants is not known any more.
-    #[error("a source of pods ended")]
+    /// A source stopped, so its desired pods are no longer known.
+    #[error("a source of pods stopped")]
     Ended,
 }
 
-/// What one source tells; `None` until it knows its complete set.
+/// The receiver of one source's set; `None` until the source knows its complete set.
 pub type SetReceiver = channel::Receiver<Option<Arc<SourceSet>>>;
 
-/// Puts together what all sources want, until it is cancelled or a source ends. `api` is `None` where no API server
-/// is configured.
+/// Merges the sets of all sources until canceled or until a source stops. `api` is `None` where no API server is
+/// configured.
 pub async fn merge(
     mut files: SetReceiver,
     mut api: Option<SetReceiver>,
@@ -58,11 +58,11 @@ pub async fn merge(
             }
         };
         tokio::select! {
-            // First: a source that was cancelled too may have ended already, and that is no failure.
+            // Checked first: a source that was canceled too may have stopped already, which is not a failure.
             biased;
-            // Nothing is begun that would be left half done.
+            // No work is left half done.
             () = cancel.cancelled() => return Ok(()),
-            // A change that is not waited for is still there.
+            // A change that is not awaited here is not lost.
             changed = files.changed() => changed.map_err(|_closed| SourceError::Ended)?,
             changed = api_changed => changed.map_err(|_closed| SourceError::Ended)?,
         }
@@ -73,7 +73,7 @@ pub async fn merge(
 mod tests {
     use super::*;
 
-    /// With sources that have ended.
+    /// With sources that have stopped.
     async fn merged(cancel: CancellationToken) -> Result<(), SourceError> {
         let (files, api) = (channel::channel(None).1, channel::channel(None).1);
         let (out, _desired) = channel::channel(Arc::default());
@@ -83,7 +83,7 @@ mod tests {
     #[tokio::test]
     async fn a_source_that_ends_is_a_failure_unless_all_are_ending() {
         assert!(merged(CancellationToken::new()).await.is_err());
-        // Often, because what is ready at once is otherwise taken in random order.
+        // Repeated because `select!` picks among ready arms at random.
         for _ in 0..64 {
             let cancel = CancellationToken::new();
             cancel.cancel();

@@ -14,16 +14,16 @@ const NOT_READY: &str = "ContainersNotReady";
 const GATES_NOT_READY: &str = "ReadinessGatesNotReady";
 const NOT_INITIALIZED: &str = "ContainersNotInitialized";
 
-/// What conditions are made from.
+/// The inputs of conditions.
 pub(super) struct ConditionContext<'a> {
     pub(super) pod: &'a Pod,
     pub(super) init: &'a [api::ContainerStatus],
     pub(super) regular: &'a [api::ContainerStatus],
-    /// The phase that the containers make, also while it is not told yet.
+    /// The phase that follows from the containers, even if it is not reported yet.
     pub(super) phase: &'static str,
-    /// There is a sandbox that containers can be started in.
+    /// Whether there is a sandbox in which containers can be started.
     pub(super) has_sandbox: bool,
-    /// What is told of a change of its resources.
+    /// The conditions about a resize of the pod.
     pub(super) resize: Vec<api::PodCondition>,
     pub(super) previous: Option<&'a api::PodStatus>,
     pub(super) now: Timestamp,
@@ -77,7 +77,7 @@ fn condition(context: &ConditionContext<'_>, kind: &str, verdict: Verdict) -> ap
     }
 }
 
-/// The generation of the manifest that a status is about; static pods have none.
+/// The generation of the manifest that a status refers to; static pods have none.
 pub(super) fn observed_generation(pod: &Pod) -> Option<i64> {
     pod.object
         .metadata
@@ -85,8 +85,8 @@ pub(super) fn observed_generation(pod: &Pod) -> Option<i64> {
         .filter(|&generation| generation > 0)
 }
 
-/// The pod is ready when its containers are and every readiness gate is open: a condition that others set, or one of
-/// the node's `own` that the kubelet has made by then.
+/// The pod is ready when its containers are and every readiness gate is true: a condition that others set, or one of
+/// the node's `own` that the kubelet has already set.
 fn gated(context: &ConditionContext<'_>, containers: Verdict, own: &[api::PodCondition]) -> Verdict {
     if !matches!(containers, Verdict::True) {
         return containers;

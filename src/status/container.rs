@@ -47,7 +47,7 @@ pub(super) fn init_statuses(
         .collect()
 }
 
-/// The statuses of the containers that were added to the pod, by name.
+/// The statuses of the ephemeral containers, by name.
 pub(super) fn ephemeral_statuses(
     context: StatusContext<'_>,
     previous: &[api::ContainerStatus],
@@ -89,7 +89,7 @@ fn status(
     status
 }
 
-/// What was told before of this very instance stays until a probe says something: an agent that has just started
+/// The previous status of this very instance, which stays until a probe has a result: an agent that has just started
 /// takes nothing back.
 fn told_of<'a>(
     instance: &ObservedContainer,
@@ -99,7 +99,7 @@ fn told_of<'a>(
     previous.filter(|previous| previous.container_id.as_ref() == Some(&id))
 }
 
-/// The end of the instance before this one, which is told on when the runtime has it no more.
+/// The end of the instance before this one, which is still reported when the runtime no longer has it.
 fn told_last(
     instance: &ObservedContainer,
     previous: Option<&api::ContainerStatus>,
@@ -134,8 +134,8 @@ fn is_ready(
     }
 }
 
-/// The instances of a container, the newest first. Init containers run anew in each sandbox: those of an
-/// earlier one tell nothing any more.
+/// The instances of a container, the newest first. Init containers run again in each sandbox: those of an earlier one
+/// no longer count.
 fn instances<'a>(
     context: StatusContext<'a>,
     container: &Container,
@@ -184,7 +184,7 @@ fn of_instance(
     status
 }
 
-/// No instance is there: not made yet, or removed by somebody. What was told before tells which.
+/// The status without an instance: not created yet, or removed from outside. The previous status shows which.
 fn without_instance(
     context: StatusContext<'_>,
     container: &Container,
@@ -236,8 +236,8 @@ fn without_instance(
     status
 }
 
-/// A container that will be started again shows why it waits, where that is known; what it was is then its
-/// last state.
+/// The status of a container that will be started again: why it waits, if known, with the former state as its last
+/// state.
 fn show_waiting(
     context: StatusContext<'_>,
     container: &Container,
@@ -263,8 +263,8 @@ fn show_waiting(
     status.state = Some(waiting_state(reason, Some(message)));
 }
 
-/// Whether it is shown why a container does not run. An ephemeral one that has ended is asked for by the pod's policy
-/// like any other, though it is never started again: so it is told why its one start failed.
+/// Whether the status says why a container does not run. By the pod's policy an ephemeral container that has ended
+/// would be started like any other, but it never is: its status says why its one start failed.
 fn is_awaited(
     context: StatusContext<'_>,
     container: &Container,
@@ -279,7 +279,7 @@ fn is_awaited(
     }
 }
 
-/// When a container's status changes by nothing but time; `newest` is its newest instance.
+/// When a container's status changes merely with time; `newest` is its newest instance.
 pub(super) fn changes_at(
     memory: &ContainerMemory,
     newest: Option<&ObservedContainer>,
@@ -304,8 +304,8 @@ fn requirements(pod: &Pod, container: &str) -> api::ResourceRequirements {
         .unwrap_or_default()
 }
 
-/// Whether mounts are recursively read-only is not asked of the runtime, here as in the kubelet: it follows from the
-/// handler that made the sandbox.
+/// As in the kubelet, the runtime is not queried for recursive read-only mounts: they follow from the handler that made
+/// the sandbox.
 fn volume_mounts(context: StatusContext<'_>, container: &Container) -> Option<Vec<api::VolumeMountStatus>> {
     let handler = match context.seen.sandboxes.first() {
         Some(sandbox) => Some(sandbox.handler.as_str()),
@@ -338,7 +338,7 @@ fn user((uid, gid, groups): &(i64, i64, Vec<i64>)) -> api::ContainerUser {
     }
 }
 
-/// Whether a regular container was ever made, which proves that the init containers were through.
+/// Whether a regular container was ever created, which proves that the init containers were complete.
 fn has_been_initialized(context: StatusContext<'_>) -> bool {
     context.pod.containers.iter().any(|container| {
         let newest = instances(context, container, Kind::Regular).next();

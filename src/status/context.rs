@@ -7,19 +7,19 @@ use crate::model::node::NodePolicy;
 use crate::model::pod::Pod;
 use crate::model::runtime::{ObservedPod, RuntimeHandler};
 
-/// What statuses are made from.
+/// The inputs of statuses.
 #[derive(Clone, Copy)]
 pub(super) struct StatusContext<'a> {
     pub(super) pod: &'a Pod,
     pub(super) seen: &'a ObservedPod,
     pub(super) memory: Option<&'a PodMemory>,
     pub(super) policy: &'a NodePolicy,
-    /// What the runtime's handlers can do.
+    /// The features of the runtime's handlers.
     pub(super) handlers: &'a [RuntimeHandler],
     pub(super) now: Timestamp,
 }
 
-/// What a container is in its pod.
+/// The kind of a container in its pod.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Regular,

@@ -1,4 +1,4 @@
-//! The events of a pod, in the kubelet's words: from what an execution brought, and from what waits.
+//! The events of a pod, worded as in the kubelet: from an execution's outcome, and from waiting containers.
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PodStatus;
@@ -21,10 +21,10 @@ use crate::model::step::{
     Beginning, Done, HookResult, Lengthy, Outcome, StepError, StepReport, Subject, verb,
 };
 
-/// What an execution has to tell; `memory` is what is remembered after it.
+/// The events of an execution; `memory` is the memory after it.
 pub fn events(pod: &Pod, outcome: &Outcome, memory: Option<&PodMemory>) -> Vec<PodEvent> {
     let mut all = Vec::new();
-    // An end that somebody else has written into the status is theirs to report.
+    // If another party has written an end into the status, that party reports it.
     let end = memory.and_then(|memory| memory.ended.as_ref());
     let stopped = outcome
         .steps
@@ -38,7 +38,7 @@ pub fn events(pod: &Pod, outcome: &Outcome, memory: Option<&PodMemory>) -> Vec<P
             "",
         ));
     }
-    // A sandbox that has ended is ended for good before there is another.
+    // A sandbox that has ended is stopped completely before there is another.
     let has = |verb: &str| outcome.steps.iter().any(|report| report.verb == verb);
     if has(verb::STOP_SANDBOX) && has(verb::RUN_SANDBOX) {
         let message = "Pod sandbox changed, it will be killed and re-created.";
@@ -54,7 +54,7 @@ pub fn events(pod: &Pod, outcome: &Outcome, memory: Option<&PodMemory>) -> Vec<P
     all
 }
 
-/// What is reported when something begins that may take long.
+/// The events at the start of a lengthy step.
 pub fn begun(pod: &Pod, beginning: &Beginning) -> Vec<PodEvent> {
     let path = field_path(pod, &beginning.container);
     let normal = |reason: &str, message: String| event(EventType::Normal, reason, message, &path);
@@ -71,7 +71,7 @@ pub fn begun(pod: &Pod, beginning: &Beginning) -> Vec<PodEvent> {
     }
 }
 
-/// That images are pulled without Secrets that the pod names, where they were asked for in this execution.
+/// The event that images are pulled without Secrets that the pod names, if this execution needed images.
 pub fn unretrieved(pod: &Pod, outcome: &Outcome, objects: &Objects) -> Option<PodEvent> {
     let mut steps = outcome.steps.iter();
     if !steps.any(|report| report.verb == verb::ENSURE_IMAGE) {
@@ -85,7 +85,7 @@ pub fn unretrieved(pod: &Pod, outcome: &Outcome, objects: &Objects) -> Option<Po
     (!absent.is_empty()).then(|| event(EventType::Warning, "FailedToRetrieveImagePullSecret", message, ""))
 }
 
-/// That the node has refused to run a pod, unless `previous` told it already.
+/// The event that the node has rejected a pod, unless `previous` already says so.
 pub fn refusal(memory: &PodMemory, previous: Option<&PodStatus>) -> Option<PodEvent> {
     let Some(end @ End::Refused { reason, message }) = memory.ended.as_ref() else {
         return None;
@@ -94,7 +94,8 @@ pub fn refusal(memory: &PodMemory, previous: Option<&PodStatus>) -> Option<PodEv
     (!is_told).then(|| event(EventType::Warning, reason, message.clone(), ""))
 }
 
-/// That a pod waits for the network of the runtime. The kubelet tells it of pods that run, too, whenever it looks at one.
+/// The event that a pod waits for the runtime's network. The kubelet emits it for running pods, too, whenever it looks
+/// at one.
 pub fn network_not_ready(
     pod: &Pod,
     status: &PodStatus,
@@ -110,7 +111,7 @@ pub fn network_not_ready(
     Some(event(EventType::Warning, "NetworkNotReady", message, ""))
 }
 
-/// That a pod does not get the resources that it asks for, unless `previous` told it already.
+/// The event that a pod does not get the resources that it requests, unless `previous` already says so.
 pub fn resize_pending(pod: &Pod, memory: &PodMemory, previous: Option<&PodStatus>) -> Option<PodEvent> {
     let pending = memory.resize.as_ref()?;
     let mut told = previous
@@ -126,7 +127,7 @@ pub fn resize_pending(pod: &Pod, memory: &PodMemory, previous: Option<&PodStatus
     (!is_told).then(|| event(EventType::Warning, &reason, message, ""))
 }
 
-/// What the probes of a pod have complained about since it was observed before.
+/// The probe failures of a pod since the previous observation.
 pub fn complaints(pod: &Pod, before: Option<&ObservedName>, observed: &ObservedName) -> Vec<PodEvent> {
     let former = before.and_then(|before| before.uids.get(&pod.uid));
     let seen = observed.uids.get(&pod.uid);
@@ -141,7 +142,7 @@ pub fn complaints(pod: &Pod, before: Option<&ObservedName>, observed: &ObservedN
             let known = former.map_or(0, |former| former.get(kind).troubles);
             let Some(trouble) = &probed.last else { continue };
             let path = field_path(pod, &instance.name);
-            // Observations may have been skipped; each complaint counts.
+            // Observations may have been skipped; each failure counts.
             for _ in known..probed.troubles {
                 all.push(event(
                     EventType::Warning,
@@ -155,8 +156,8 @@ pub fn complaints(pod: &Pod, before: Option<&ObservedName>, observed: &ObservedN
     all
 }
 
-/// What waits for a back-off: told by the kubelet each time it looks at the pod, and told here each time a
-/// plan is made.
+/// The events about back-offs: the kubelet emits them each time it looks at the pod, the agent each time it makes a
+/// plan.
 pub fn waiting(
     pod: &Pod,
     observed: &ObservedName,
@@ -261,10 +262,10 @@ fn of_error(pod: &Pod, report: &StepReport, error: &StepError) -> Vec<PodEvent> 
     let failed = |message: &str| warning("Failed", format!("Error: {message}"), &path);
     match report.verb {
         verb::ENSURE_IMAGE => of_image_error(pod, name, error, &path),
-        // Reported when the container's stop began.
+        // Reported when the stop of the container started.
         verb::POST_START => Vec::new(),
         verb::CREATE_CONTAINER | verb::START_CONTAINER => vec![failed(&error.message)],
-        // About the pod, as in the kubelet: it could not be brought to where it shall be.
+        // About the pod, as in the kubelet: it could not reach its desired state.
         _ => vec![warning(error.reason, error.message.clone(), "")],
     }
 }
@@ -320,7 +321,7 @@ mod tests {
     use crate::model::runtime::ObservedPod;
     use crate::model::sample;
 
-    /// The message about a pod in this phase, with a sandbox or without, on a runtime whose network is not ready.
+    /// The message about a pod in this phase, with or without a sandbox, while the runtime's network is not ready.
     fn network_message(pod: &Pod, phase: &str, has_sandbox: bool) -> Option<String> {
         let status = PodStatus {
             phase: Some(phase.to_owned()),

@@ -1,4 +1,4 @@
-//! Names, moments and durations as Kubernetes writes them.
+//! Names, times and durations in Kubernetes' format.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ pub(super) fn full_name(pod: &Pod) -> String {
     format!("{}_{}({})", pod.name.name, pod.name.namespace, pod.uid)
 }
 
-/// A moment as the API carries it: whole seconds.
+/// A time in the API's format: whole seconds.
 pub(super) fn time(at: Timestamp) -> Time {
     Time(Timestamp::from_second(at.as_second()).unwrap_or(at))
 }
 
-/// A duration as Go prints it: `10s`, `1m20s`, `1.5s`.
+/// A duration in Go's format: `10s`, `1m20s`, `1.5s`.
 pub(super) fn go_duration(duration: Duration) -> String {
     let (hours, minutes) = (duration.as_secs() / 3600, duration.as_secs() / 60 % 60);
     let nanos = duration.subsec_nanos();

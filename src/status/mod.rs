@@ -1,4 +1,4 @@
-//! What is told of pods and node. Pure.
+//! Computes the status of pods and node. Pure.
 
 mod condition;
 mod waiting;

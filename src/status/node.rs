@@ -1,5 +1,5 @@
-//! The `v1 Node` that this node tells of itself, as the kubelet composes it
-//! (`pkg/kubelet/nodestatus/setters.go`). Pure: everything is an input, the clock too.
+//! The `v1 Node` that this node reports, composed as in the kubelet (`pkg/kubelet/nodestatus/setters.go`). Pure:
+//! everything is an input, even the time.
 
 use std::collections::BTreeMap;
 
@@ -16,30 +16,29 @@ use crate::model::node::{MachineFacts, Measured, NodeSettings, allocatable};
 use crate::model::resources::{Amounts, count_quantity};
 use crate::model::runtime::{ObservedImage, RuntimeHandler, RuntimeState};
 
-/// How many names of one image are told (`MaxNamesPerImageInNodeStatus`).
+/// How many names of one image are reported (`MaxNamesPerImageInNodeStatus`).
 const NAMES_PER_IMAGE: usize = 5;
 
-/// What a node's report is made of.
+/// The inputs of a node's report.
 #[derive(Debug, Clone, Copy)]
 pub struct Report<'a> {
-    /// What the machine is.
+    /// The machine's properties.
     pub facts: &'a MachineFacts,
-    /// What was measured of it last.
+    /// The latest measurements.
     pub measured: &'a Measured,
-    /// What follows from this and earlier measurements.
+    /// The shortages according to this and earlier measurements.
     pub pressure: &'a Pressure,
     /// The runtime's health.
     pub runtime: &'a RuntimeState,
     /// The runtime's images.
     pub images: &'a [ObservedImage],
-    /// What is configured.
+    /// The settings from the configuration.
     pub settings: &'a NodeSettings,
-    /// When this program first told of the node.
+    /// When this program first reported the node.
     pub started: Timestamp,
 }
 
-/// The node as it is now. `previous` is what was told last: a condition that has not changed keeps the time of
-/// its change.
+/// The node as it is now. `previous` is the last report: a condition that has not changed keeps its transition time.
 pub fn node(report: &Report<'_>, previous: Option<&Node>, now: Timestamp) -> Node {
     let settings = report.settings;
     let created = previous.and_then(|node| node.metadata.creation_timestamp.clone());
@@ -151,7 +150,7 @@ fn quantities(amounts: &Amounts, settings: &NodeSettings) -> BTreeMap<String, Qu
         .collect()
 }
 
-/// One condition's present state.
+/// The present state of one condition.
 struct State {
     kind: &'static str,
     holds: bool,
@@ -159,10 +158,10 @@ struct State {
     message: String,
 }
 
-/// In the kubelet's order; `Ready` has to be the last.
+/// In the kubelet's order; `Ready` must be the last.
 fn conditions(report: &Report<'_>, previous: Option<&Node>, now: Timestamp) -> Vec<NodeCondition> {
     let mut states = Vec::new();
-    // Network providers set this condition; where this program is the provider, it does.
+    // Network providers set this condition; if this program is the provider, it sets it.
     if report.settings.pod_cidr.is_some() {
         states.push(State {
             kind: "NetworkUnavailable",
@@ -258,12 +257,12 @@ fn ready(runtime: &RuntimeState) -> State {
     }
 }
 
-/// Why pods cannot run, in the words of `pkg/kubelet/runtime.go` and `pkg/kubelet/kubelet.go`.
+/// Why pods cannot run, worded as in `pkg/kubelet/runtime.go` and `pkg/kubelet/kubelet.go`.
 fn faults(runtime: &RuntimeState) -> Vec<String> {
     let mut faults = Vec::new();
     match &runtime.reachable {
         None => faults.push("container runtime status check may not have completed yet".to_owned()),
-        // What its network was before it went away says nothing.
+        // The last known state of its network is meaningless now.
         Some(Err(_)) => faults.push("container runtime is down".to_owned()),
         Some(Ok(())) => {
             faults.extend(fault(
@@ -277,7 +276,7 @@ fn faults(runtime: &RuntimeState) -> Vec<String> {
     faults
 }
 
-/// Why pods have no network, as far as the runtime answers.
+/// Why pods have no network, if the runtime answers.
 pub(super) fn network_fault(runtime: &RuntimeState) -> Option<String> {
     let told = &runtime.network_fault;
     let fault = fault("container runtime network not ready", "NetworkReady", told);
@@ -291,7 +290,7 @@ fn fault(what: &str, condition: &str, fault: &Option<(String, String)>) -> Optio
     ))
 }
 
-/// The largest images first. `max` of -1 tells all.
+/// The largest images first. With a `max` of -1, all of them.
 fn images(images: &[ObservedImage], max: i32) -> Vec<ContainerImage> {
     let mut images: Vec<&ObservedImage> = images.iter().collect();
     images.sort_by(|a, b| b.size.cmp(&a.size).then_with(|| a.id.cmp(&b.id)));
@@ -344,7 +343,7 @@ mod tests {
     use crate::model::node::{FsUsage, Threshold};
     use crate::model::resources::Bytes;
 
-    /// The machine that the recording of the kubelet v1.36.2 comes from.
+    /// The machine on which the kubelet v1.36.2 was recorded.
     struct Machine {
         facts: MachineFacts,
         measured: Measured,
@@ -730,7 +729,7 @@ mod tests {
         let node = at(&mut machine, "08:00:20");
         let short = told("True", "KubeletHasInsufficientMemory", "08:00:20");
         assert_eq!(since(&node, "MemoryPressure"), short);
-        // Pressure on memory makes a node neither unready nor short of anything else.
+        // Memory pressure neither makes a node unready nor affects its other conditions.
         assert_eq!(since(&node, "Ready"), told("True", "KubeletReady", "08:00:00"));
         assert_eq!(since(&node, "DiskPressure").0, "False");
 

@@ -1,4 +1,4 @@
-//! The events of the node, in the kubelet's words (`pkg/kubelet/nodestatus/setters.go`,
+//! The events of the node, worded as in the kubelet (`pkg/kubelet/nodestatus/setters.go`,
 //! `pkg/kubelet/kubelet_node_status.go`).
 
 use k8s_openapi::api::core::v1::{Node, NodeCondition};
@@ -7,15 +7,15 @@ use crate::model::event::EventType;
 use crate::model::memory::Levels;
 use crate::model::node::CgroupVersion;
 
-/// What the kubelet says of cgroups of version 1, to the letter (`pkg/kubelet/cm/container_manager.go`).
+/// The kubelet's message about cgroup v1, verbatim (`pkg/kubelet/cm/container_manager.go`).
 const CGROUP_V1: &str = "cgroup v1 detected. cgroup v1 support is deprecated and will be removed in a future release. \
                          Please migrate to cgroup v2. More information at \
                          https://git.k8s.io/enhancements/keps/sig-node/5573-remove-cgroup-v1";
 
-/// Something that happened to the node.
+/// An event about the node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeEvent {
-    /// Whether it is trouble. That a node is not well is not, to the kubelet.
+    /// Whether it is a warning. To the kubelet a node that is not ready is not one.
     pub kind: EventType,
     /// `Starting`, `NodeReady`, …
     pub reason: &'static str,
@@ -31,7 +31,7 @@ fn normal(reason: &'static str, message: String) -> NodeEvent {
     }
 }
 
-/// What the agent tells when it begins, on a machine with these cgroups (`pkg/kubelet/kubelet_linux.go`).
+/// The events at the agent's start, on a machine with this cgroup version (`pkg/kubelet/kubelet_linux.go`).
 pub fn starting(cgroups: CgroupVersion) -> Vec<NodeEvent> {
     let starting = normal("Starting", "Starting kubelet.".to_owned());
     let outdated = NodeEvent {
@@ -45,7 +45,7 @@ pub fn starting(cgroups: CgroupVersion) -> Vec<NodeEvent> {
     }
 }
 
-/// What became of the cgroups above the pods (`pkg/kubelet/cm/node_container_manager_linux.go`).
+/// The event about the cgroups above the pods (`pkg/kubelet/cm/node_container_manager_linux.go`).
 pub fn levels(levels: &Levels) -> Option<NodeEvent> {
     match levels {
         Levels::Unset => None,
@@ -61,7 +61,7 @@ pub fn levels(levels: &Levels) -> Option<NodeEvent> {
     }
 }
 
-/// What changed from one report of the node to the next. Pressures are told at the first report too.
+/// The changes from one report of the node to the next. Pressures are emitted for the first report, too.
 pub fn changes(before: Option<&Node>, after: &Node) -> Vec<NodeEvent> {
     let name = after.metadata.name.as_deref().unwrap_or_default();
     conditions(after)
@@ -86,7 +86,7 @@ fn of_type<'a>(node: &'a Node, kind: &str) -> Option<&'a NodeCondition> {
     conditions(node).iter().find(|condition| condition.type_ == kind)
 }
 
-/// A node that was never told of as ready or not has no event of that.
+/// There is no event about readiness for the first report.
 fn reason(condition: &NodeCondition, is_first: bool) -> Option<&'static str> {
     match (condition.type_.as_str(), condition.status == "True") {
         ("Ready", _) if is_first => None,

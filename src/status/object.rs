@@ -12,7 +12,7 @@ use crate::model::runtime::ObservedPod;
 /// Whether a source wants a pod of this name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
-    /// It does.
+    /// It accepts the certificate.
     Still,
     /// None does: what is left of the pod is being removed.
     NoMore,

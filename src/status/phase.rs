@@ -1,4 +1,4 @@
-//! The phase of a pod, out of its containers' statuses (`getPhase` in `pkg/kubelet/kubelet_pods.go`).
+//! The phase of a pod, derived from its containers' statuses (`getPhase` in `pkg/kubelet/kubelet_pods.go`).
 
 use k8s_openapi::api::core::v1 as api;
 
@@ -11,18 +11,18 @@ pub(super) const RUNNING: &str = "Running";
 pub(super) const SUCCEEDED: &str = "Succeeded";
 pub(super) const FAILED: &str = "Failed";
 
-/// How far a pod was brought.
+/// How far a pod has got.
 #[derive(Clone, Copy)]
 pub(super) struct Life<'a> {
-    /// What is there of it.
+    /// The observed state.
     pub(super) seen: &'a ObservedPod,
-    /// Its containers are not restarted any more, whatever their policy.
+    /// Whether its containers are no longer restarted, whatever their policy.
     pub(super) is_terminal: bool,
-    /// A regular container was made in the sandbox that it has.
+    /// Whether a regular container was created in its present sandbox.
     pub(super) has_initialized: bool,
 }
 
-/// Whether a pod of that phase never comes to life again.
+/// Whether the phase is final.
 pub(super) fn is_final(phase: &str) -> bool {
     phase == SUCCEEDED || phase == FAILED
 }
@@ -76,14 +76,14 @@ pub(super) fn phase(
     }
 }
 
-/// What matters of a container's state.
+/// The relevant part of a container's state.
 #[derive(Clone, Copy)]
 enum State {
     Unknown,
     Running,
-    /// Ended, or waiting to be started again after an end, with that exit code.
+    /// Ended, or waiting to be restarted after an end, with that exit code.
     Ended(i32, Now),
-    /// Waiting, and never seen to end.
+    /// Waiting, without an earlier end.
     Waiting,
 }
 
@@ -116,7 +116,7 @@ fn init_failed_for_good(statuses: &[api::ContainerStatus], container: &Container
 
 impl Count {
     fn init(&mut self, state: State) {
-        // One that ended is through, or failed and is tried again, which is no phase of its own.
+        // One that ended is either complete, or failed and is retried, which does not count as pending.
         if !matches!(state, State::Ended(..)) {
             self.pending_init += 1;
         }

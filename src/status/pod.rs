@@ -1,5 +1,5 @@
-//! The status of a pod, exactly as the kubelet tells it (`generateAPIPodStatus` in
-//! `pkg/kubelet/kubelet_pods.go`, `pkg/kubelet/status`).
+//! The status of a pod, exactly as the kubelet reports it (`generateAPIPodStatus` in `pkg/kubelet/kubelet_pods.go`,
+//! `pkg/kubelet/status`).
 
 use std::net::IpAddr;
 
@@ -21,9 +21,8 @@ use crate::model::node::NodePolicy;
 use crate::model::pod::{Pod, Source};
 use crate::model::runtime::{ObservedName, ObservedPod, RuntimeHandler};
 
-/// The status of a pod that is desired. `previous` is what was told last: times of transition, addresses of a
-/// sandbox that is gone, and a final phase are kept from it. What others have written into the pod's own status is in it
-/// unchanged.
+/// The status of a desired pod. `previous` is the last report: transition times, addresses of a sandbox that is gone,
+/// and a final phase are taken from it. Parts that others have written into the pod's own status are unchanged.
 pub fn pod_status(
     pod: &Pod,
     observed: &ObservedName,
@@ -38,7 +37,7 @@ pub fn pod_status(
     status
 }
 
-/// The part of the status that the node writes.
+/// The part of the status that the node owns.
 fn own_status(
     pod: &Pod,
     observed: &ObservedName,
@@ -59,7 +58,7 @@ fn own_status(
     if let Some(refusal) = ended.filter(|end| end.is_refusal()) {
         return refused(refusal, common);
     }
-    // A refusal is taken back when there is room: what was told then is no end that the pod has come to.
+    // A rejection is withdrawn when there is room: the status reported then is not an end of the pod.
     let previous = previous.filter(|previous| !is_refusal(previous));
     let nothing = ObservedPod::default();
     let context = StatusContext {
@@ -80,7 +79,7 @@ fn own_status(
         };
     }
     let mut status = current_status(context, ended, previous, common);
-    // A static pod is only made anew, and its mirror with it.
+    // A static pod is only recreated, together with its mirror pod.
     if is_gone {
         termination::terminate(&mut status, pod);
     }
@@ -150,12 +149,12 @@ fn is_final(status: &api::PodStatus) -> bool {
     status.phase.as_deref().is_some_and(phase::is_final)
 }
 
-/// Whether a status tells that the node refused the pod.
+/// Whether a status says that the node rejected the pod.
 fn is_refusal(status: &api::PodStatus) -> bool {
     End::of_status(status).is_some_and(|end| end.is_refusal())
 }
 
-/// The statuses of a pod's containers. Those of ephemeral ones say nothing of the pod itself.
+/// The statuses of a pod's containers. Those of ephemeral containers do not affect the pod itself.
 struct Statuses {
     init: Vec<api::ContainerStatus>,
     regular: Vec<api::ContainerStatus>,
@@ -176,14 +175,14 @@ fn containers(context: StatusContext<'_>, previous: Option<&api::PodStatus>) -> 
     }
 }
 
-/// The phase that the pod has come to.
+/// The phase that the pod has reached.
 fn reached(
     context: StatusContext<'_>,
     init: &[api::ContainerStatus],
     regular: &[api::ContainerStatus],
     previous: Option<&api::PodStatus>,
 ) -> &'static str {
-    // The end of a life before this one is none of this.
+    // The end of an earlier incarnation does not count.
     let previous = previous.filter(|_| context.pod.incarnation == 0);
     let told = final_phase(context, previous);
     if told == Some(phase::SUCCEEDED) {
@@ -195,7 +194,7 @@ fn reached(
     keep_final(phase::phase(context.pod, init, regular, life(context)), told)
 }
 
-/// The phase that is told: an end only when the pod has let go of everything.
+/// The phase to report: an end only when the pod has released everything.
 fn told<'a>(context: StatusContext<'_>, reached: &'a str, previous: Option<&'a api::PodStatus>) -> &'a str {
     let waits =
         phase::is_final(reached) && is_alive(Some(context.seen)) && final_phase(context, previous).is_none();
@@ -206,20 +205,20 @@ fn told<'a>(context: StatusContext<'_>, reached: &'a str, previous: Option<&'a a
     }
 }
 
-/// The end that is known of a pod already, to whoever: nothing follows upon it.
+/// The final phase that is known already, to this agent or to others: nothing follows it.
 fn final_phase<'a>(context: StatusContext<'a>, previous: Option<&'a api::PodStatus>) -> Option<&'a str> {
     let known = [end_of_api(context.pod), previous].into_iter().flatten();
     let mut phases = known.filter_map(|status| status.phase.as_deref());
     phases.find(|phase| phase::is_final(phase))
 }
 
-/// The status that the API server has of a pod, where it is an end: another one may have written it.
+/// The API server's status of a pod, if it is final: another party may have written it.
 fn end_of_api(pod: &Pod) -> Option<&api::PodStatus> {
     let status = pod.object.status.as_ref();
     status.filter(|status| tells_end(Some(status)) && !is_refusal(status))
 }
 
-/// When the status changes next though nothing happens; `None`: not by time alone.
+/// When the status changes next even if nothing happens; `None`: not by time alone.
 pub fn changes_at(
     memory: &PodMemory,
     observed: &ObservedName,
@@ -236,7 +235,7 @@ pub fn changes_at(
         .min()
 }
 
-/// A pod that has told its end stays at its end.
+/// A pod whose end has been reported stays ended.
 fn keep_final(phase: &'static str, told: Option<&str>) -> &'static str {
     match told {
         Some(phase::SUCCEEDED) if !phase::is_final(phase) => phase::SUCCEEDED,
@@ -245,13 +244,13 @@ fn keep_final(phase: &'static str, told: Option<&str>) -> &'static str {
     }
 }
 
-/// Whether something of the pod may still run; `None` is a pod of which nothing is observed.
+/// Whether any container of the pod may still run; `None` means that nothing of the pod is observed.
 pub fn is_alive(seen: Option<&ObservedPod>) -> bool {
     let Some(seen) = seen else { return false };
     seen.containers.iter().any(|instance| instance.may_run()) || seen.ready_sandboxes().next().is_some()
 }
 
-/// The phase told meanwhile of a pod that nothing was told of yet.
+/// The phase to report meanwhile for a pod without an earlier report.
 fn unfinished(life: Life<'_>) -> &'static str {
     match life.has_initialized {
         true => phase::RUNNING,
@@ -275,8 +274,8 @@ fn life(context: StatusContext<'_>) -> Life<'_> {
     }
 }
 
-/// Reason and message belong to a phase and go with it: those of the node's own decision, else of the first of the
-/// `known` statuses that has the phase and says why.
+/// Reason and message belong to a phase: those of the node's own decision, else of the first of the `known` statuses
+/// that has the phase and a reason.
 fn why(
     phase: &str,
     ended: Option<&End>,
@@ -307,8 +306,8 @@ fn start_time(
     told.or_else(|| Some(time(memory.map_or(now, |memory| memory.started))))
 }
 
-/// The pod's addresses, those of the node's family first. They are kept when the sandbox is gone, for
-/// whoever asks afterwards.
+/// The pod's addresses, those of the node's family first. They stay in the status when the sandbox is gone, for later
+/// readers.
 fn pod_ips(
     pod: &Pod,
     seen: &ObservedPod,
@@ -347,7 +346,7 @@ mod tests {
     use crate::model::sample::{self, at, exited, instance, observed, running, sandbox};
     use crate::model::step::StepError;
 
-    /// The status of a pod that runs, to which `dbg` was added, at second 100.
+    /// The status of a running pod, to which `dbg` was added, at second 100.
     fn debugged(dbg: Option<ObservedContainer>, failure: Option<StepError>) -> api::PodStatus {
         let mut pod = sample::pod(RestartPolicy::Always, &[], &["c"]);
         pod.ephemeral_containers = vec![Container {
@@ -379,8 +378,8 @@ mod tests {
         )
     }
 
-    /// What is told of `dbg`: its state, the reason of its last state, and whether it is ready and has started. Of the
-    /// pod it says nothing.
+    /// Checks the status of `dbg`: its state, the reason of its last state, and whether it is ready and has started. It
+    /// does not affect the pod.
     fn check(dbg: Option<ObservedContainer>, failure: Option<StepError>, expected: &str) {
         let status = debugged(dbg, failure);
         assert_eq!(status.phase.as_deref(), Some("Running"));
@@ -415,7 +414,7 @@ mod tests {
         );
         let ended = || Some(instance("dbg", 0, 2, exited(2, 3, 3)));
         check(ended(), None, "Error  false None");
-        // What kept it from starting is told, and no back-off: it is not tried again.
+        // The reason of the failed start is reported, without a back-off: it is not retried.
         let failure = StepError {
             reason: "RunContainerError",
             message: "m".to_owned(),

@@ -1,6 +1,6 @@
-//! Whether the node is short of memory, disk or process numbers: at once when a threshold of `evictionHard` is
-//! crossed, and until it has not been crossed for a while (`pkg/kubelet/eviction/{eviction_manager,helpers}.go`).
-//! Without that while, a node that hovers about a threshold would be offered pods and refuse them in turn.
+//! Whether the node is short of memory, disk or PIDs: at once when a threshold of `evictionHard` is crossed, and until
+//! it has not been crossed for a while (`pkg/kubelet/eviction/{eviction_manager,helpers}.go`). Without that period, a
+//! node close to a threshold would alternate between getting pods and rejecting them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::model::node::{FsUsage, Measured, NodeSettings};
 use crate::model::resources::Bytes;
 
-/// What a node can be short of; each is one condition of the node.
+/// The resources that a node can be short of; each is one condition of the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Shortage {
     /// `MemoryPressure`
@@ -21,14 +21,14 @@ pub enum Shortage {
     Pids,
 }
 
-/// When the node was last short of what. It has to be kept from one observation to the next.
+/// When the node last had each shortage. Carried over from one observation to the next.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Pressure {
     last: BTreeMap<Shortage, Timestamp>,
 }
 
 impl Pressure {
-    /// What is known after this measurement; `memory` is the machine's.
+    /// The pressure after this measurement; `memory` is the machine's.
     pub fn after(
         &self,
         measured: &Measured,
@@ -45,8 +45,7 @@ impl Pressure {
         Pressure { last }
     }
 
-    /// Whether the node is short of it now or was within the period
-    /// (`evictionPressureTransitionPeriod`).
+    /// Whether the node has the shortage now or had it within the period (`evictionPressureTransitionPeriod`).
     pub fn is_under(&self, shortage: Shortage, period: Duration, now: Timestamp) -> bool {
         let period = SignedDuration::try_from(period).unwrap_or(SignedDuration::MAX);
         self.last
@@ -55,7 +54,7 @@ impl Pressure {
     }
 }
 
-/// One measured quantity that a threshold can be set on.
+/// A measured quantity with a threshold.
 struct Signal {
     name: &'static str,
     shortage: Shortage,
@@ -93,7 +92,7 @@ fn signals(measured: &Measured, memory: Bytes) -> Vec<Signal> {
     ];
     let mut disk = |fs: &FsUsage, bytes, inodes| {
         signals.push(signal(bytes, Shortage::Disk, fs.available.0, fs.capacity.0));
-        // A file system that makes inodes as it needs them says that it has 0.
+        // A file system that creates inodes on demand reports 0.
         if fs.inodes > 0 {
             signals.push(signal(inodes, Shortage::Disk, fs.inodes_free, fs.inodes));
         }
@@ -210,10 +209,10 @@ mod tests {
         assert_eq!(now, []);
         let (pressure, now) = measure(&pressure, &short, 10);
         assert_eq!(now, [Shortage::Memory]);
-        // Enough again: it still counts as short.
+        // No longer short, but it still counts as short.
         let (pressure, now) = measure(&pressure, &roomy(), 20);
         assert_eq!(now, [Shortage::Memory]);
-        // Crossed once more: the period begins anew.
+        // Crossed again: the period starts over.
         let (pressure, _) = measure(&pressure, &short, 200);
         let (pressure, now) = measure(&pressure, &roomy(), 200 + 299);
         assert_eq!(now, [Shortage::Memory]);

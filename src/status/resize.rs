@@ -1,4 +1,4 @@
-//! What is told of a pod whose resources change while it runs (`pkg/kubelet/status`, `pkg/kubelet/events/resize.go`,
+//! The status of a pod whose resources change while it runs (`pkg/kubelet/status`, `pkg/kubelet/events/resize.go`,
 //! `convertContainerStatusResources` in `pkg/kubelet/kubelet_pods.go`).
 
 use jiff::Timestamp;
@@ -15,12 +15,12 @@ use crate::model::reason;
 use crate::model::runtime::ObservedContainer;
 use crate::model::step::Occasion;
 
-/// The condition of a pod that does not get what it asks for.
+/// The condition of a pod that does not get what it requests.
 pub(super) const PENDING: &str = "PodResizePending";
-/// The condition of a pod that was allotted something that is not in force yet.
+/// The condition of a pod whose allocation is not applied yet.
 const IN_PROGRESS: &str = "PodResizeInProgress";
 
-/// The conditions that tell of a resize; there are none where there is none.
+/// The conditions about a resize; empty if there is none.
 pub(super) fn conditions(
     context: StatusContext<'_>,
     reached: &str,
@@ -46,7 +46,7 @@ pub(super) fn conditions(
     pending.into_iter().chain(progress).collect()
 }
 
-/// A condition that is true as long as it is there; it changes with its reason.
+/// A condition that is true as long as it exists; it changes with its reason.
 fn condition(
     kind: &str,
     why: Option<(&str, &str)>,
@@ -71,7 +71,7 @@ fn condition(
     }
 }
 
-/// The resources that an instance has: those that were allotted, unless it has not got them yet.
+/// The resources of an instance: the allocation, unless it is not applied yet.
 pub(super) fn in_force(
     context: StatusContext<'_>,
     instance: &ObservedContainer,
@@ -85,7 +85,7 @@ pub(super) fn in_force(
     }
 }
 
-/// The events of an allocation that was kept: reason and message.
+/// The event of a saved allocation: reason and message.
 pub(super) fn progress(
     pod: &Pod,
     allocation: &Allocation,
@@ -99,13 +99,13 @@ pub(super) fn progress(
     started.into_iter().chain(completed)
 }
 
-/// The message of the event that a pod does not get what it asks for.
+/// The message of the event that a pod does not get what it requests.
 pub(super) fn refused(pod: &Pod, pending: &PendingResize) -> String {
     let summary = summary(pod, pending.generation, &pending.message);
     format!("Pod resize {}: {summary}", pending.reason)
 }
 
-/// The message of the event that what was allotted could not be put into force.
+/// The message of the event that the allocation could not be applied.
 pub(super) fn error(pod: &Pod, message: &str) -> String {
     let generation = pod.object.metadata.generation.unwrap_or(0);
     format!("Pod resize error: {}", summary(pod, generation, message))
@@ -151,7 +151,7 @@ fn summary(pod: &Pod, generation: i64, error: &str) -> String {
         generation,
         error,
     };
-    serde_json::to_string(&summary).expect("texts and numbers can be written as JSON")
+    serde_json::to_string(&summary).expect("strings and numbers can be written as JSON")
 }
 
 #[cfg(test)]

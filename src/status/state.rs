@@ -8,13 +8,13 @@ use crate::model::pod::Pod;
 use crate::model::reason::waiting;
 use crate::model::runtime::{ContainerState, ObservedContainer};
 
-/// What a container shows that the runtime has lost (`pkg/kubelet/container/helpers.go`).
+/// The reason of a container that the runtime has lost (`pkg/kubelet/container/helpers.go`).
 pub(super) const STATUS_UNKNOWN: &str = "ContainerStatusUnknown";
 
-/// The exit code of a container that nobody saw end.
+/// The exit code of a container whose end was not observed.
 pub(super) const UNKNOWN_EXIT_CODE: i32 = 137;
 
-/// What the termination messages of a pod may take in all (`MaxPodTerminationMessageLogLength`).
+/// The total size of a pod's termination messages (`MaxPodTerminationMessageLogLength`).
 pub(super) const MAX_MESSAGES: usize = 12 * 1024;
 
 pub(super) fn state(context: StatusContext<'_>, instance: &ObservedContainer) -> api::ContainerState {
@@ -48,7 +48,7 @@ pub(super) fn state(context: StatusContext<'_>, instance: &ObservedContainer) ->
     }
 }
 
-/// The runtime's message and the container's own, cut to the pod's share.
+/// The runtime's message and the container's own, truncated to the pod's share.
 pub(super) fn ending_message(pod: &Pod, runtime: &str, own: &str) -> Option<String> {
     let mut message = match (runtime.is_empty(), own.is_empty()) {
         (true, true) => return None,

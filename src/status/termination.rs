@@ -1,5 +1,5 @@
-//! The last status of a pod that was deleted and of which nothing runs any more (`TerminatePod` in
-//! `pkg/kubelet/status/status_manager.go`): whoever counts on its phase learns that it has ended.
+//! The last status of a deleted pod none of whose containers run any more (`TerminatePod` in
+//! `pkg/kubelet/status/status_manager.go`): consumers that rely on its phase learn that it has ended.
 
 use k8s_openapi::api::core::v1 as api;
 
@@ -7,11 +7,11 @@ use super::phase;
 use super::state::lost;
 use crate::model::pod::Pod;
 
-/// What is shown of a container whose end nobody saw.
+/// The message for a container whose end was not observed.
 const NOT_LOCATED: &str = "The container could not be located when the pod was terminated";
 
-/// Tells a container that never ran, or whose end is not known, as failed, and so the pod. Its conditions stay: they are
-/// about what was.
+/// Reports a container that never ran, or whose end is not known, as failed, and the pod with it. Its conditions stay:
+/// they describe the pod before its end.
 pub(super) fn terminate(status: &mut api::PodStatus, pod: &Pod) {
     let has_initialized = has_initialized(status, pod);
     let regular = status.container_statuses.iter_mut().flatten();
@@ -19,7 +19,7 @@ pub(super) fn terminate(status: &mut api::PodStatus, pod: &Pod) {
         end(container);
     }
     if let Some(init) = &mut status.init_container_statuses {
-        // Those behind the last that was begun never had their turn.
+        // Init containers after the last one that started were never due.
         let begun = init.iter().rposition(has_begun).unwrap_or(0);
         for container in init.iter_mut().take(begun + 1) {
             end(container);
@@ -37,7 +37,7 @@ fn end(container: &mut api::ContainerStatus) {
     }
 }
 
-/// Whether it is or was anything but waiting.
+/// Whether it is, or was, in a state other than waiting.
 fn has_begun(container: &api::ContainerStatus) -> bool {
     let waits = |state: &api::ContainerState| state.waiting.is_some();
     !container.state.as_ref().is_some_and(waits) || last_end(container).is_some()
@@ -47,7 +47,7 @@ fn last_end(container: &api::ContainerStatus) -> Option<&api::ContainerStateTerm
     container.last_state.as_ref()?.terminated.as_ref()
 }
 
-/// Whether the regular containers had their turn.
+/// Whether the regular containers were due.
 fn has_initialized(status: &api::PodStatus, pod: &Pod) -> bool {
     let Some((last, declared)) = status
         .init_container_statuses
@@ -123,7 +123,7 @@ mod tests {
         );
     }
 
-    /// The conditions are about what was: they do not follow the phase.
+    /// The conditions describe the pod before its end: they do not follow the phase.
     #[test]
     fn what_was_told_at_last_stays() {
         let mut pod = sample::pod(RestartPolicy::Always, &[], &["c"]);

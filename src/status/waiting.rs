@@ -13,15 +13,14 @@ use crate::model::pod::Container;
 use crate::model::reason::waiting;
 use crate::model::runtime::ObservedContainer;
 
-/// How long a failed pull is shown as such, before the waiting for the next one is: the kubelet looks again after ten
-/// seconds.
+/// How long a failed pull is reported before the back-off is: the kubelet looks again after ten seconds.
 pub(super) const PULL_FAILURE_SHOWN: Duration = Duration::from_secs(9);
 
-/// The longest that the end of a container is shown as such before its restart is waited for: the kubelet looks at a pod
+/// The longest that the end of a container is reported before the back-off of its restart: the kubelet looks at a pod
 /// again after a minute at the latest (`completeWork` in `pkg/kubelet/pod_workers.go`).
 pub(super) const END_SHOWN: Duration = Duration::from_secs(60);
 
-/// What part of a back-off is shown, at its end.
+/// A back-off is reported only during the last part of its duration: the duration divided by this.
 pub(super) const BACK_OFF_SHOWN: u32 = 10;
 
 pub(super) fn why_it_waits(
@@ -53,9 +52,9 @@ pub(super) fn why_it_waits(
     Some((error.reason, error.message.clone()))
 }
 
-/// The back-off of a restart, and when it is shown rather than the end that it follows. The kubelet shows the end until
-/// it looks at the pod again, which is when the back-off is over or after a minute, and then the back-off until it sees
-/// that the container runs. A start takes no such time here, so the back-off is shown just before it.
+/// The back-off of a restart, if it is reported in place of the end before it. The kubelet reports the end until it
+/// looks at the pod again, when the back-off is over or after a minute, and then the back-off until it sees the
+/// container running. A start takes less time here, so the back-off is reported just before it.
 pub(super) fn shown_back_off(
     memory: &ContainerMemory,
     newest: Option<&ObservedContainer>,
@@ -67,7 +66,7 @@ pub(super) fn shown_back_off(
     Some((delay, from..until))
 }
 
-/// Whether the next pull is waited for: not just after the last, whose failure is shown first.
+/// Whether the back-off of a pull is reported: not right after a failed pull, which is reported first.
 pub(super) fn pull_waits(memory: &ContainerMemory, now: Timestamp) -> bool {
     memory
         .pull

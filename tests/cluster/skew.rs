@@ -57,7 +57,7 @@ fn an_older_cluster_is_joined_and_runs_pods() {
     let words: Vec<&str> = line.iter().map(String::as_str).collect();
     let printed = node.prints(&words);
     assert!(
-        printed.contains(&format!("its control plane is {version}")),
+        printed.contains(&format!("its control plane runs {version}")),
         "{printed}"
     );
     let told = kubelet_version();

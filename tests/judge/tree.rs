@@ -140,7 +140,7 @@ pub fn shown(path: &[Step]) -> String {
 }
 
 fn quoted(text: &str) -> String {
-    serde_json::to_string(text).expect("text is JSON")
+    serde_json::to_string(text).expect("a string serializes to JSON")
 }
 
 fn scalar(node: &Node) -> Option<String> {

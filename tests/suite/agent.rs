@@ -66,7 +66,7 @@ pub(crate) struct Machine {
     pub providers: Providers,
     /// For which images credentials are verified.
     pub verification: Option<Verification>,
-    /// Where files are worked on that may hang.
+    /// File operations that may hang.
     pub files: FilePlaces,
     /// How long the API server may be silent before what was stored is used.
     pub patience: Duration,

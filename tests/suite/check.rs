@@ -65,7 +65,7 @@ fn the_exit_code_says_whether_everything_would_run() {
     let (code, text) = told(at, "", &["odd.yaml"]);
     assert_eq!(code, 0, "{text}");
     assert!(
-        text.contains("warn  odd.yaml:4: spec.containers[0].comand: is no field"),
+        text.contains("warn  odd.yaml:4: spec.containers[0].comand: is not a field"),
         "{text}"
     );
     assert!(
@@ -120,7 +120,7 @@ fn a_directory_is_read_as_the_agent_reads_its_own() {
     let (code, text) = told(at, "", &["m"]);
     assert_eq!(code, 1, "{text}");
     assert!(
-        text.contains("FAIL  m/b.yaml: metadata.name: m/a.yaml has a pod default/web-node-1 already"),
+        text.contains("FAIL  m/b.yaml: metadata.name: m/a.yaml already has a pod default/web-node-1"),
         "{text}"
     );
 }
@@ -146,7 +146,7 @@ fn the_nodes_configuration_decides_and_objects_that_are_not_there_are_named() {
     let (code, text) = told(at, &pods, &["-"]);
     assert_eq!(code, 1, "{text}");
     assert!(
-        text.contains("FAIL  /dev/stdin (document 4): the node would refuse it (OutOfpods)"),
+        text.contains("FAIL  /dev/stdin (document 4): the node would reject it (OutOfpods)"),
         "{text}"
     );
     let waiting = RIGHT.replace("image: x", "image: x, envFrom: [{secretRef: {name: s}}]");

@@ -82,7 +82,7 @@ fn joins(vm: &mut Vm, api: &Api) {
     let said = vm.prints(&format!("gantry {line}"));
     println!("{said}");
     assert!(
-        said.ends_with("ready     this machine is the node gantry-vm\n"),
+        said.ends_with("ready     this machine is node gantry-vm\n"),
         "{said}"
     );
     is_a_sound_service(vm);

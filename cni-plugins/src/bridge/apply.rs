@@ -1,4 +1,4 @@
-//! Carries a plan out, in order, and takes it back when a step fails.
+//! Executes a plan, in order, and reverts it when a step fails.
 
 use std::fs::File;
 use std::path::Path;
@@ -20,7 +20,7 @@ use crate::{netns, sysctl};
 
 /// How long the kernel may take until the bridge forwards for a new port.
 const PORT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long the kernel may take to find an address to be nobody else's; as long as the original waits.
+/// How long duplicate address detection may take; as long as the original plugin waits.
 const DETECTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the kernel may take until the host can send into a bridge with its first port.
 const BRIDGE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -49,14 +49,13 @@ impl Nets {
     }
 }
 
-/// Connects the pod. After a failure the pod has no interface; the bridge, which is the network's and not the
-/// pod's, stays.
+/// Connects the pod. After a failure the pod has no interface; the bridge, which belongs to the network, stays.
 pub fn connect(request: &Request, conf: &Conf, plan: Plan, nets: &mut Nets) -> Result<CniResult, Error> {
     let bridge = ensure_bridge(&mut nets.host, conf)?;
     let port = add_veth(request, conf, nets, &bridge)?;
     let connected = configure(request, conf, &plan, nets, &bridge, &port);
     if connected.is_err() {
-        // Both ends go with one. The first failure is the one worth telling.
+        // Deleting one end deletes both. The first error is the one to report.
         let _ = link::delete(&mut nets.host.0, &port);
     }
     let pod = connected?;
@@ -122,8 +121,8 @@ fn configure_pod(request: &Request, conf: &Conf, plan: &Plan, nets: &mut Nets) -
         let detection = if conf.duplicate_detection { "1" } else { "0" };
         sysctl::prefer(&format!("net/ipv6/conf/{name}/accept_dad"), detection);
         if conf.ipam.is_some() {
-            // Addresses and routes are those of the IPAM plugin: any pod of the bridge can announce others
-            // (CVE-2020-10749). A network without one may live by such announcements.
+            // Addresses and routes come from the IPAM plugin: any pod on the bridge could announce others
+            // (CVE-2020-10749). A network without an IPAM plugin may depend on router advertisements.
             sysctl::prefer(&format!("net/ipv6/conf/{name}/accept_ra"), "0");
         }
         if has_ipv6 {
@@ -136,7 +135,7 @@ fn configure_pod(request: &Request, conf: &Conf, plan: &Plan, nets: &mut Nets) -
     let pod = link::by_name(&mut nets.pod.0, name)?.ok_or_else(|| {
         Error::new(
             Code::Kernel,
-            format!("{name} vanished from the pod while it was set up"),
+            format!("{name} disappeared from the pod during setup"),
         )
     })?;
     let detection = if conf.duplicate_detection {
@@ -163,28 +162,25 @@ fn ensure_bridge(host: &mut HostNet, conf: &Conf) -> Result<Link, Error> {
         None => {
             match link::add_bridge(&mut host.0, name, random_mac()?, conf.mtu) {
                 Ok(()) => {
-                    // Its address is drawn at random; to search for a duplicate would keep the host from asking
-                    // for its pods' neighbours for a second or two after the first pod came.
+                    // Its address is random; duplicate address detection would keep the host from resolving its pods'
+                    // addresses for a second or two after the first pod.
                     sysctl::prefer(&format!("net/ipv6/conf/{name}/accept_dad"), "0");
                 }
-                // Another pod's ADD was faster.
+                // The ADD of another pod was faster.
                 Err(error) if error.errno() == Some(Errno::EEXIST) => {}
                 Err(error) => return Err(error.into()),
             }
-            link::by_name(&mut host.0, name)?.ok_or_else(|| {
-                Error::new(
-                    Code::Kernel,
-                    format!("bridge {name} vanished while it was set up"),
-                )
-            })?
+            link::by_name(&mut host.0, name)?
+                .ok_or_else(|| Error::new(Code::Kernel, format!("bridge {name} disappeared during setup")))?
         }
     };
     if found.kind != "bridge" {
         return Err(Error::invalid(format!(
-            "bridge {name:?} is an interface but not a bridge; choose another name"
+            "interface {name:?} exists but is not a bridge; choose another bridge name"
         )));
     }
-    // Whoever made it: the routes by it are ours, and none are taken from what pods announce (CVE-2020-10749).
+    // Regardless of which program created it: its routes are managed here, and none are accepted from router
+    // advertisements of pods (CVE-2020-10749).
     sysctl::prefer(&format!("net/ipv6/conf/{name}/accept_ra"), "0");
     if !found.up {
         link::set_up(&mut host.0, &found, true)?;
@@ -211,7 +207,7 @@ fn add_veth(request: &Request, conf: &Conf, nets: &mut Nets, bridge: &Link) -> R
             Err(error) if error.errno() == Some(Errno::EEXIST) => {
                 if link::by_name(&mut nets.pod.0, &request.ifname)?.is_some() {
                     let msg = format!(
-                        "CNI_IFNAME {} is in the pod already; call DEL first",
+                        "interface {} already exists in the pod; call DEL first",
                         request.ifname
                     );
                     return Err(Error::invalid(msg));
@@ -221,15 +217,15 @@ fn add_veth(request: &Request, conf: &Conf, nets: &mut Nets, bridge: &Link) -> R
             Err(error) => return Err(error.into()),
         }
         return link::by_name(&mut nets.host.0, &host_name)?
-            .ok_or_else(|| Error::new(Code::Kernel, format!("{host_name} vanished while it was set up")));
+            .ok_or_else(|| Error::new(Code::Kernel, format!("{host_name} disappeared during setup")));
     }
     Err(Error::new(
         Code::TryAgainLater,
-        "no name is left for the veth on the host",
+        "no free name for the host end of the veth",
     ))
 }
 
-/// Waits until the kernel has found the pod's IPv6 addresses to be nobody else's. It asks when the bridge forwards.
+/// Waits until duplicate address detection for the pod's IPv6 addresses is done. It starts when the bridge forwards.
 fn wait_until_unique(plan: &Plan, pod: &Link, nets: &mut Nets) -> Result<(), Error> {
     let begin = Instant::now();
     let asked: Vec<_> = plan
@@ -247,7 +243,7 @@ fn wait_until_unique(plan: &Plan, pod: &Link, nets: &mut Nets) -> Result<(), Err
         if let Some(duplicate) = of(addr::State::Duplicate) {
             return Err(Error::new(
                 Code::Kernel,
-                format!("{} is somebody else's on this link already", duplicate.addr()),
+                format!("{} is already in use on this link", duplicate.addr()),
             ));
         }
         match of(addr::State::Tentative) {
@@ -257,7 +253,7 @@ fn wait_until_unique(plan: &Plan, pod: &Link, nets: &mut Nets) -> Result<(), Err
                 return Err(Error::new(
                     Code::Kernel,
                     format!(
-                        "the kernel does not say whether {} is nobody else's",
+                        "the kernel did not finish duplicate address detection for {}",
                         address.addr()
                     ),
                 ));
@@ -266,7 +262,7 @@ fn wait_until_unique(plan: &Plan, pod: &Link, nets: &mut Nets) -> Result<(), Err
     }
 }
 
-/// Gives the bridge the gateway's address. Another IPv4 address, or an overlapping IPv6 one, contradicts it.
+/// Gives the bridge the gateway's address. Another IPv4 address, or an overlapping IPv6 one, conflicts with it.
 fn ensure_address(host: &mut HostNet, bridge: &Link, wanted: IpNet, force: bool) -> Result<(), Error> {
     let found = addr::list(&mut host.0, bridge, wanted.addr())?;
     if found.contains(&wanted) {
@@ -289,7 +285,8 @@ fn ensure_address(host: &mut HostNet, bridge: &Link, wanted: IpNet, force: bool)
         Err(error) if error.errno() == Some(Errno::EEXIST) => return Ok(()),
         other => other?,
     }
-    // A bridge that somebody else made may change its address with its ports; from now on it is the gateway.
+    // The address of a bridge that another program created may change with its ports. From now on it is fixed, because
+    // the bridge is the gateway.
     if let Some(mac) = bridge.mac {
         link::set_mac(&mut host.0, bridge, mac)?;
     }
@@ -306,18 +303,15 @@ fn enable_forwarding(gateways: &[IpNet]) -> Result<(), Error> {
     Ok(())
 }
 
-/// The kernel passes the news of a carrier on from a work queue: until the port has it, the bridge forwards nothing
-/// for the pod, and until the bridge has it, the host sends nothing. The pod's first packets would be lost.
+/// The kernel propagates a carrier change from a work queue: until it reaches the port, the bridge forwards nothing for
+/// the pod, and until it reaches the bridge, the host sends nothing. The pod's first packets would be lost.
 fn wait_until_operational(host: &mut HostNet, port: &Link, bridge: &Link) -> Result<(), Error> {
     if !is_operational_within(host, port, PORT_TIMEOUT)? {
-        let msg = format!(
-            "the bridge does not forward for {}: its carrier did not come up",
-            port.name
-        );
+        let msg = format!("the bridge does not forward for {}: it has no carrier", port.name);
         return Err(Error::new(Code::Kernel, msg));
     }
     if !bridge.operational {
-        // A bridge that speaks the spanning tree protocol takes half a minute; that is its owner's wish.
+        // A bridge with the spanning tree protocol takes half a minute; that is its owner's choice.
         is_operational_within(host, bridge, BRIDGE_TIMEOUT)?;
     }
     Ok(())
@@ -336,7 +330,7 @@ fn is_operational_within(host: &mut HostNet, link: &Link, timeout: Duration) -> 
     }
 }
 
-/// A locally administered address, of one host.
+/// A locally administered unicast address.
 fn random_mac() -> Result<Mac, Error> {
     use std::io::Read;
     let mut bytes = [0; 6];
@@ -347,7 +341,7 @@ fn random_mac() -> Result<Mac, Error> {
     Ok(Mac(bytes))
 }
 
-/// Removes the pod's interface, and with it the other end. One that is gone, or a pod that is, is no error.
+/// Deletes the pod's interface, and with it the peer. A missing interface, or a missing pod, is not an error.
 pub fn disconnect(path: &Path, ifname: &str) -> Result<(), Error> {
     let namespace = match netns::open(path) {
         Err(netns::NetnsError::Gone { .. }) => return Ok(()),

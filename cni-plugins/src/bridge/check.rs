@@ -1,4 +1,4 @@
-//! CHECK: whether everything the result of ADD promises is still there.
+//! CHECK: whether everything in the result of ADD still exists.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -21,7 +21,7 @@ pub fn check(request: &Request, conf: &Conf, result: &CniResult, nets: &mut Nets
             .interfaces
             .iter()
             .find(|one| one.name == name && one.sandbox == sandbox);
-        found.ok_or_else(|| Error::invalid(format!("prevResult does not mention interface {name}")))
+        found.ok_or_else(|| Error::invalid(format!("prevResult does not contain interface {name}")))
     };
     let bridge = same(
         link::by_name(&mut nets.host.0, &conf.bridge)?,
@@ -34,14 +34,11 @@ pub fn check(request: &Request, conf: &Conf, result: &CniResult, nets: &mut Nets
         conf.container_interface,
     )?;
     if bridge.kind != "bridge" {
-        return Err(Error::changed(format!(
-            "{} is not a bridge any more",
-            bridge.name
-        )));
+        return Err(Error::changed(format!("{} is no longer a bridge", bridge.name)));
     }
     if conf.reflection == Reflection::Promiscuous && bridge.promiscuity == 0 {
         return Err(Error::changed(format!(
-            "bridge {} is not promiscuous any more",
+            "bridge {} is no longer in promiscuous mode",
             bridge.name
         )));
     }
@@ -51,7 +48,7 @@ pub fn check(request: &Request, conf: &Conf, result: &CniResult, nets: &mut Nets
         for wanted in result.ips.iter().filter_map(gateway_address) {
             if !addr::list(&mut nets.host.0, &bridge, wanted.addr())?.contains(&wanted) {
                 return Err(Error::changed(format!(
-                    "bridge {} has lost its address {wanted}",
+                    "bridge {} no longer has address {wanted}",
                     bridge.name
                 )));
             }
@@ -61,32 +58,32 @@ pub fn check(request: &Request, conf: &Conf, result: &CniResult, nets: &mut Nets
         let subnets: Vec<_> = result.ips.iter().map(|ip| ip.address).collect();
         if let Some(subnet) = masquerade::missing(&mut Socket::netfilter()?, &request.network, &subnets)? {
             return Err(Error::changed(format!(
-                "the nftables rule that masquerades {subnet} is gone"
+                "the nftables rule that masquerades {subnet} is missing"
             )));
         }
     }
     Ok(())
 }
 
-/// The interface if it is there, up where it must be, and has the address the result gives it.
+/// The interface, if it exists, is up if it must be, and has the address of the result.
 fn same(found: Option<Link>, wanted: &Interface, state: ContainerInterface) -> Result<Link, Error> {
     let name = &wanted.name;
     let found =
-        found.ok_or_else(|| Error::new(Code::UnknownContainer, format!("interface {name} is gone")))?;
+        found.ok_or_else(|| Error::new(Code::UnknownContainer, format!("interface {name} is missing")))?;
     if !found.up && state == ContainerInterface::Up {
         return Err(Error::changed(format!("interface {name} is down")));
     }
     let mac = found.mac.map(|mac| mac.to_string()).unwrap_or_default();
     if !wanted.mac.is_empty() && !wanted.mac.eq_ignore_ascii_case(&mac) {
         return Err(Error::changed(format!(
-            "interface {name} has address {mac}, not {} as ADD said",
+            "interface {name} has address {mac}, not {} as ADD reported",
             wanted.mac
         )));
     }
     Ok(found)
 }
 
-/// The host's end: among the result's interfaces, the pod's peer, in the bridge.
+/// The host's end: the pod's peer, listed in the result, and a port of the bridge.
 fn check_port(
     conf: &Conf,
     bridge: &Link,
@@ -108,17 +105,20 @@ fn check_port(
         same(Some(port.clone()), wanted, ContainerInterface::Up)?;
         if port.master != Some(bridge.index) {
             return Err(Error::changed(format!(
-                "{} is not in bridge {} any more",
+                "{} is no longer a port of bridge {}",
                 port.name, bridge.name
             )));
         }
         if conf.reflection == Reflection::Hairpin && !link::hairpin(&mut nets.host.0, &port)? {
-            return Err(Error::changed(format!("{} has lost hairpin mode", port.name)));
+            return Err(Error::changed(format!(
+                "{} is no longer in hairpin mode",
+                port.name
+            )));
         }
         return Ok(());
     }
     Err(Error::changed(format!(
-        "the other end of {} is not the one ADD made",
+        "the peer of {} is not the one that ADD created",
         pod.name
     )))
 }
@@ -132,7 +132,7 @@ fn check_pod(pod: &Link, result: &CniResult, nets: &mut Nets) -> Result<(), Erro
             let found: HashSet<_> = addr::list(&mut nets.pod.0, pod, like)?.into_iter().collect();
             if let Some(lost) = addresses.find(|net| !found.contains(net)) {
                 return Err(Error::changed(format!(
-                    "interface {} has lost its address {lost}",
+                    "interface {} no longer has address {lost}",
                     pod.name
                 )));
             }
@@ -146,7 +146,7 @@ fn check_pod(pod: &Link, result: &CniResult, nets: &mut Nets) -> Result<(), Erro
             let found: HashSet<_> = found.map(|route| (route.destination, route.gateway)).collect();
             if let Some(gone) = routes.find(|route| !found.contains(&(route.destination, route.gateway))) {
                 return Err(Error::changed(format!(
-                    "the route to {} is gone from the pod",
+                    "the route to {} is missing in the pod",
                     gone.destination
                 )));
             }

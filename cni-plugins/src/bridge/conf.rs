@@ -1,5 +1,4 @@
-//! The configuration of `type: bridge`, as written and as understood.
-//! <https://www.cni.dev/plugins/current/main/bridge/>
+//! The configuration of `type: bridge`, as written and as parsed. <https://www.cni.dev/plugins/current/main/bridge/>
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -8,32 +7,32 @@ use crate::netlink::link::Mac;
 use crate::request::{Request, check_interface_name, is_plugin_name};
 use crate::types::{Dns, Error};
 
-/// What the plugin works with.
+/// The parsed configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conf {
     /// The bridge's name.
     pub bridge: String,
     /// What the host does for the pods.
     pub gateway: Gateway,
-    /// Whether an address of the bridge that contradicts the wanted one may be replaced.
+    /// Whether a conflicting address of the bridge may be replaced.
     pub force_address: bool,
-    /// Whether what leaves the subnet gets the host's address.
+    /// Whether packets that leave the subnet are masqueraded.
     pub masquerade: bool,
     /// The MTU of bridge and veth; the kernel's default otherwise.
     pub mtu: Option<u32>,
     /// How packets get back out of the port they came in by.
     pub reflection: Reflection,
-    /// The pod's hardware address, if the caller wants one.
+    /// The pod's hardware address, if the caller sets one.
     pub mac: Option<Mac>,
-    /// Whether the pod's interface is set up by somebody else, later.
+    /// Whether this plugin sets the pod's interface up, or leaves it to another one.
     pub container_interface: ContainerInterface,
-    /// Whether the pod's IPv6 addresses are searched for on the link before they are used.
+    /// Whether duplicate address detection is done for the pod's IPv6 addresses.
     pub duplicate_detection: bool,
-    /// Whether the pod's port passes frames to and from ports that are not isolated only.
+    /// Whether the pod's port exchanges frames only with ports that are not isolated.
     pub isolated: bool,
-    /// Who gives addresses; `None` for a network without any.
+    /// The source of addresses; `None` for a network without any.
     pub ipam: Option<Ipam>,
-    /// Replaces the resolver settings of the IPAM plugin, if it says anything.
+    /// Replaces the resolver settings of the IPAM plugin unless it is empty.
     pub dns: Dns,
 }
 
@@ -44,16 +43,16 @@ pub enum Gateway {
     None,
     /// It has the gateway's address and forwards.
     Address,
-    /// And the pods' default route leads to it.
+    /// The same, and the pods' default route leads to it.
     DefaultRoute,
 }
 
-/// Who sets the pod's interface up (`disableContainerInterface`).
+/// Whether this plugin sets the pod's interface up (`disableContainerInterface`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ContainerInterface {
     /// This plugin.
     Up,
-    /// Somebody else, or nobody.
+    /// Left to another plugin, if any.
     LeftDown,
 }
 
@@ -68,10 +67,10 @@ pub enum Reflection {
     Promiscuous,
 }
 
-/// Who gives addresses.
+/// The source of addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ipam {
-    /// This binary, without being started anew.
+    /// This binary, without starting another process.
     HostLocal,
     /// A plugin of this name, found by `CNI_PATH`.
     Plugin(String),
@@ -120,8 +119,8 @@ struct WrittenRuntime {
     mac: Option<String>,
 }
 
-/// Reads and checks the configuration. Keys nobody knows are left unread, as the protocol wants it; keys of the
-/// original that ask for something not done here are refused, because ignoring them would be a surprise.
+/// Reads and checks the configuration. Unknown keys are ignored, as the protocol requires; keys of the original plugin
+/// that request something unsupported here are rejected, because ignoring them would be a surprise.
 pub fn read(request: &Request) -> Result<Conf, Error> {
     let written: Written = request.config()?;
     refuse_unsupported(request, &written)?;
@@ -130,7 +129,12 @@ pub fn read(request: &Request) -> Result<Conf, Error> {
         .clone()
         .filter(|name| !name.is_empty())
         .unwrap_or_else(|| "cni0".to_string());
-    check_interface_name(&bridge).map_err(|reason| Error::invalid(format!("bridge {bridge:?} {reason}")))?;
+    check_interface_name(&bridge).map_err(|reason| {
+        Error::invalid(format!(
+            "invalid bridge name {bridge:?}: it \
+     {reason}"
+        ))
+    })?;
     let gateway = match (written.is_gateway, written.is_default_gateway) {
         (_, true) => Gateway::DefaultRoute,
         (true, false) => Gateway::Address,
@@ -180,7 +184,7 @@ fn mtu(written: i64) -> Result<Option<u32>, Error> {
 fn reflection(written: &Written) -> Result<Reflection, Error> {
     match (written.hairpin_mode, written.promisc_mode) {
         (true, true) => {
-            let message = "hairpinMode and promiscMode exclude each other; choose one";
+            let message = "hairpinMode and promiscMode are mutually exclusive; set only one";
             Err(Error::invalid(message))
         }
         (true, false) => Ok(Reflection::Hairpin),
@@ -194,7 +198,7 @@ fn container_interface(written: &Written) -> Result<ContainerInterface, Error> {
         (false, _) => Ok(ContainerInterface::Up),
         (true, kind) if kind.is_empty() => Ok(ContainerInterface::LeftDown),
         (true, _) => Err(Error::invalid(
-            "disableContainerInterface and ipam exclude each other; an interface that is down gets no address",
+            "disableContainerInterface and ipam are mutually exclusive; an interface that stays down gets no address",
         )),
     }
 }
@@ -211,7 +215,7 @@ fn ipam(kind: &str) -> Result<Option<Ipam>, Error> {
 }
 
 fn refuse_unsupported(request: &Request, written: &Written) -> Result<(), Error> {
-    let later = "it is not done yet; remove it, or use the bridge plugin of containernetworking";
+    let later = "remove it, or use the bridge plugin of containernetworking";
     let refused = [
         ("vlan", written.vlan != 0),
         (
@@ -226,22 +230,25 @@ fn refuse_unsupported(request: &Request, written: &Written) -> Result<(), Error>
     match written.ip_masq_backend.as_deref() {
         None | Some("" | "nftables") => Ok(()),
         Some("iptables") => {
-            request.note("ipMasqBackend iptables: masqueraded by nftables, which does the same");
+            request.note("ipMasqBackend iptables: masquerading uses nftables instead, with the same result");
             Ok(())
         }
         Some(other) => Err(Error::invalid(format!(
-            "ipMasqBackend {other:?} is nobody's; write iptables or nftables"
+            "ipMasqBackend {other:?} is not supported; use iptables or nftables"
         ))),
     }
 }
 
 fn read_mac(written: &str) -> Result<Mac, Error> {
-    let mac = Mac::parse(written)
-        .ok_or_else(|| Error::invalid(format!("mac {written:?} is not of the form 0a:58:0a:f4:01:02")))?;
-    // The lowest bit of the first byte marks a group of receivers; the kernel refuses it without saying why.
+    let mac = Mac::parse(written).ok_or_else(|| {
+        Error::invalid(format!(
+            "invalid mac {written:?}: it must have the form 0a:58:0a:f4:01:02"
+        ))
+    })?;
+    // The lowest bit of the first byte marks a multicast address; the kernel rejects it without a reason.
     if mac.0[0] & 1 != 0 || mac.0 == [0; 6] {
         return Err(Error::invalid(format!(
-            "mac {written:?} is a group's or nobody's; the first byte must be even"
+            "invalid mac {written:?}: it is a multicast or unspecified address; the first byte must be even"
         )));
     }
     Ok(mac)

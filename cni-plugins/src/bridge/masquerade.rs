@@ -1,7 +1,7 @@
-//! Masquerading of a network: what its pods send out of their subnets gets the address of the host.
+//! Masquerading of a network: packets that its pods send out of their subnets get the address of the host.
 //!
-//! One table per network, whose rules know subnets and not pods: its size does not grow, an ADD merely makes sure
-//! of it, a DEL has nothing to do. It stays as long as the network's bridge does; [`crate::cleanup()`] removes both.
+//! One table per network, whose rules match subnets, not pods: its size does not grow, an ADD only ensures that it
+//! exists, a DEL has nothing to do. It stays as long as the network's bridge does; [`crate::cleanup()`] removes both.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -21,7 +21,7 @@ const COMMENT: &str = "masquerade what leaves ";
 
 /// The table of a network. Two networks never share one.
 pub fn table_name(network: &str) -> String {
-    // The kernel takes 255 bytes, but a name is easier read when short.
+    // The kernel allows 255 bytes, but a short name is easier to read.
     format!("gantry-masquerade-{}", short_enough(network, 60))
 }
 
@@ -73,8 +73,7 @@ fn within(load: Expr, net: IpNet, inside: bool) -> Vec<Expr> {
     vec![load, Expr::Mask { register, mask }, compare]
 }
 
-/// Makes sure of the masquerading of `subnets`. Other subnets of the network, which other pods may have addresses
-/// of, keep theirs.
+/// Ensures masquerading for `subnets`. Other subnets of the network, in which other pods may have addresses, remain.
 pub fn ensure(socket: &mut Socket, network: &str, subnets: &[IpNet]) -> Result<(), NetlinkError> {
     let action = format!("set up masquerading for network {network}");
     for (family, own) in by_family(subnets) {

@@ -1,4 +1,4 @@
-//! `bridge`: each pod gets one end of a veth, whose other end is a port of a bridge on the host.
+//! `bridge`: each pod gets one end of a veth pair; the other end is a port of a bridge on the host.
 
 pub mod apply;
 pub mod check;
@@ -25,14 +25,14 @@ pub fn add(request: &Request) -> Result<Value, Error> {
     };
     let connected = plan::plan(&conf, given).and_then(|plan| apply::connect(request, &conf, plan, &mut nets));
     if connected.is_err() {
-        // The addresses were given by this very call; the first failure is the one worth telling.
+        // The addresses were allocated by this very call; the first error is the one to report.
         let _ = give_back(request, &conf);
     }
     Ok(connected?.to_json(request.version))
 }
 
-/// Disconnects a pod: first the interface, then its addresses, so that nobody gets one that is still in use. Goes
-/// on after a failure, and succeeds where there is nothing (any more).
+/// Disconnects a pod: first the interface, then its addresses, so that no address is allocated again while in use.
+/// Continues after a failure, and succeeds if there is nothing left.
 pub fn del(request: &Request) -> Result<(), Error> {
     let conf = conf::read(request)?;
     let disconnected = match &request.netns {
@@ -57,12 +57,12 @@ fn give_back(request: &Request, conf: &Conf) -> Result<(), Error> {
     }
 }
 
-/// Whether a pod is still connected as ADD said.
+/// Checks that a pod is still connected as ADD reported.
 pub fn check(request: &Request) -> Result<(), Error> {
     let conf = conf::read(request)?;
     let result = request
         .previous_result()?
-        .ok_or_else(|| Error::invalid("CHECK needs prevResult, the result of ADD"))?;
+        .ok_or_else(|| Error::invalid("CHECK requires prevResult, the result of ADD"))?;
     let mut nets = Nets::open(request.netns()?)?;
     match &conf.ipam {
         None => {}
@@ -72,7 +72,7 @@ pub fn check(request: &Request) -> Result<(), Error> {
     check::check(request, &conf, &result, &mut nets)
 }
 
-/// Whether an ADD could work.
+/// Whether ADD could work.
 pub fn status(request: &Request) -> Result<(), Error> {
     match conf::read(request)?.ipam {
         None => Ok(()),
@@ -81,7 +81,7 @@ pub fn status(request: &Request) -> Result<(), Error> {
     }
 }
 
-/// Gives back the addresses of attachments that are no more. Their interfaces went with their namespaces.
+/// Releases the addresses of attachments that no longer exist. Their interfaces disappeared with their namespaces.
 pub fn collect_garbage(request: &Request, valid: &[Attachment]) -> Result<(), Error> {
     match conf::read(request)?.ipam {
         None => Ok(()),

@@ -1,4 +1,4 @@
-//! From configuration and allocated addresses to everything that will be done: pure.
+//! Turns the configuration and the allocated addresses into everything that will be done: pure.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -24,15 +24,15 @@ pub struct Plan {
     pub gateways: Vec<IpNet>,
     /// The subnets to masquerade.
     pub masquerade: Vec<IpNet>,
-    /// The result, but for the interfaces.
+    /// The result without the interfaces.
     pub result: CniResult,
 }
 
-/// Completes what the IPAM plugin gave. The pod's interface will be number 2 of the result, after the bridge and
-/// the host's end of the veth.
+/// Completes the IPAM plugin's result. The pod's interface will be number 2 of the result, after the bridge and the
+/// host's end of the veth pair.
 pub fn plan(conf: &Conf, given: CniResult) -> Result<Plan, Error> {
     if conf.ipam.is_some() && given.ips.is_empty() {
-        return Err(Error::invalid("ipam: the plugin gave no address"));
+        return Err(Error::invalid("ipam: the plugin returned no address"));
     }
     let mut ips = given.ips;
     for ip in &mut ips {
@@ -75,8 +75,8 @@ pub fn plan(conf: &Conf, given: CniResult) -> Result<Plan, Error> {
     })
 }
 
-/// One default route per family, by the gateway unless the IPAM plugin gave it another next hop. One that it gave
-/// without a next hop is this very route, said twice.
+/// One default route per family, by the gateway unless the IPAM plugin gave it another next hop. A default route from
+/// the IPAM plugin without a next hop is a duplicate of this one.
 fn add_default_routes(routes: &mut Vec<RouteConfig>, ips: &[IpConfig], next_hops: &NextHops) {
     for v4 in [true, false] {
         if !ips.iter().any(|ip| ip.address.addr().is_ipv4() == v4) {
@@ -109,7 +109,7 @@ fn add_default_routes(routes: &mut Vec<RouteConfig>, ips: &[IpConfig], next_hops
     }
 }
 
-/// The gateways of the first address of each family that has one.
+/// The gateways: that of the first address with one, for each family.
 struct NextHops {
     v4: Option<IpAddr>,
     v6: Option<IpAddr>,
@@ -132,7 +132,7 @@ impl NextHops {
         if v4 { self.v4 } else { self.v6 }
     }
 
-    /// A route without a next hop goes by the gateway of its family.
+    /// A route without a next hop uses the gateway of its family.
     fn kernel_route(&self, route: &RouteConfig) -> Route {
         Route {
             destination: route.dst.trunc(),
@@ -146,7 +146,7 @@ impl NextHops {
     }
 }
 
-/// The routes a finished ADD has left in the pod, for CHECK.
+/// The routes that ADD has left in the pod, for CHECK.
 pub fn routes_of(result: &CniResult) -> Vec<Route> {
     let next_hops = NextHops::of(&result.ips);
     result
@@ -172,17 +172,17 @@ fn everything(v4: bool) -> IpNet {
     } else {
         IpAddr::from([0; 16])
     };
-    IpNet::new(zero, 0).expect("zero is a prefix")
+    IpNet::new(zero, 0).expect("zero is a valid prefix length")
 }
 
-/// The name of the host's end of the veth: the same for every ADD of one attachment, so that what a killed plugin
-/// left behind is known again. `attempt` is for the case that another attachment's name is the same.
+/// The name of the host's end of the veth pair: the same for every ADD of one attachment, so that leftovers of a killed
+/// plugin are recognized. `attempt` changes the name if another attachment has the same one.
 pub fn host_end(request: &Request, attempt: u32) -> String {
     let identity = format!("{} {attempt}", request.attachment());
     format!("veth{:08x}", hash(identity.as_bytes()) >> 32)
 }
 
-/// Whether addresses are given by this very binary.
+/// Whether this binary allocates the addresses itself.
 pub fn allocates_itself(conf: &Conf) -> bool {
     conf.ipam == Some(Ipam::HostLocal)
 }

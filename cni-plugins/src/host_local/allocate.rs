@@ -1,31 +1,31 @@
-//! Which address is next: pure, over ranges, addresses taken, and the one given last.
+//! Chooses the next address: pure, from ranges, allocated addresses, and the last allocated one.
 //!
-//! Round robin, so that an address rests as long as possible after its pod went and late packets for the old pod
-//! do not reach a new one.
+//! Round robin, so that an address stays unused as long as possible after its pod is gone, and late packets for the old
+//! pod do not reach a new one.
 
 use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-/// A stretch of one subnet, both ends included.
+/// A part of one subnet, both ends included.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Range {
-    /// The subnet, whose prefix the addresses get.
+    /// The subnet; addresses get its prefix length.
     pub subnet: IpNet,
     /// The first address.
     pub start: IpAddr,
     /// The last address.
     pub end: IpAddr,
-    /// Never given out.
+    /// Never allocated.
     pub gateway: IpAddr,
 }
 
-/// Ranges of one family that are used up one after another.
+/// Ranges of one family that are used one after another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RangeSet(pub Vec<Range>);
 
-/// An address with all a pod needs to know about it.
+/// An address with everything that a pod needs to use it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Allocation {
     /// The address with its subnet's prefix.
@@ -35,7 +35,7 @@ pub struct Allocation {
 }
 
 impl Range {
-    /// Whether `address` lies in it.
+    /// Whether `address` is in the range.
     pub fn contains(&self, address: IpAddr) -> bool {
         address.is_ipv4() == self.start.is_ipv4() && self.start <= address && address <= self.end
     }
@@ -64,12 +64,12 @@ impl fmt::Display for Range {
 }
 
 impl RangeSet {
-    /// The range `address` lies in.
+    /// The range that contains `address`.
     pub fn range_of(&self, address: IpAddr) -> Option<&Range> {
         self.0.iter().find(|range| range.contains(address))
     }
 
-    /// The free address that follows `last`, or the first free one; `None` when all are taken.
+    /// The next free address after `last`, or the first free one; `None` if all are allocated.
     pub fn next_free(&self, taken: impl Fn(IpAddr) -> bool, last: Option<IpAddr>) -> Option<Allocation> {
         let begin = last.and_then(|last| Some((self.0.iter().position(|range| range.contains(last))?, last)));
         let (first, after) = begin.map_or((0, None), |(first, last)| (first, Some(last)));
@@ -81,7 +81,7 @@ impl RangeSet {
             };
             addresses(range, from)
         });
-        // Then round: whole ranges up to the one we began in, whose second half is merely looked at twice.
+        // Then wrap around: whole ranges up to the first one, whose second half is checked twice.
         let round = self
             .0
             .iter()
@@ -93,7 +93,7 @@ impl RangeSet {
             .and_then(|(range, address)| range.allocation(address))
     }
 
-    /// The allocation of one particular address of the set, whether or not it is taken.
+    /// The allocation of one particular address of the set, free or not.
     pub fn allocation_of(&self, address: IpAddr) -> Option<Allocation> {
         self.range_of(address)?.allocation(address)
     }
@@ -106,7 +106,7 @@ impl fmt::Display for RangeSet {
     }
 }
 
-/// The address after `address`; `None` after the very last there is.
+/// The address after `address`; `None` after the last possible one.
 pub fn step(address: IpAddr) -> Option<IpAddr> {
     match address {
         IpAddr::V4(v4) => u32::from(v4)

@@ -1,4 +1,4 @@
-//! The `ipam` section of `type: host-local`, as written and as understood.
+//! The `ipam` section of `type: host-local`, as written and as parsed.
 //! <https://www.cni.dev/plugins/current/ipam/host-local/>
 
 use std::collections::hash_map::Entry;
@@ -13,27 +13,27 @@ use super::allocate::{Range, RangeSet, step};
 use crate::request::Request;
 use crate::types::{Error, RouteConfig, empty_is_none};
 
-/// Where the Go plugin keeps its records, and so do we: a node can change from one to the other.
+/// The directory of the Go plugin's records, which this plugin shares: a node can change from one to the other.
 pub const DEFAULT_DATA_DIR: &str = "/var/lib/cni/networks";
 
-/// What the plugin works with.
+/// The parsed configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conf {
-    /// One address is given out of each.
+    /// One address is allocated from each.
     pub sets: Vec<RangeSet>,
     /// Routes for the result.
     pub routes: Vec<RouteConfig>,
-    /// The directory of records of this network.
+    /// The directory of this network's records.
     pub dir: PathBuf,
-    /// A file to take resolver settings from.
+    /// A file with resolver settings.
     pub resolv_conf: Option<PathBuf>,
-    /// Addresses the caller wants.
+    /// The addresses that the caller requests.
     pub requested: Vec<IpAddr>,
 }
 
 impl Conf {
-    /// Which of the addresses that the caller wants is whose, by the number of the set; and the first that is in no set, or
-    /// one too many of its set.
+    /// The requested addresses by the number of their range set; and the first one that is in no set, or the second one
+    /// of its set.
     pub fn requests_by_set(&self) -> (HashMap<usize, IpAddr>, Option<IpAddr>) {
         let ranges = self
             .sets
@@ -120,13 +120,14 @@ struct WrittenCniArgs {
     ips: Option<Vec<String>>,
 }
 
-/// Reads and checks the configuration. The order of range sets is that of the Go plugin, because the number of a
-/// set names its record of the last address: those of the runtime, the single subnet, then the list.
+/// Reads and checks the configuration. The order of range sets is that of the Go plugin, because the number of a set is
+/// part of the name of its record of the last address: first those of the runtime, then the single subnet, then the
+/// list.
 pub fn read(request: &Request) -> Result<Conf, Error> {
     let written: Written = request.config()?;
     let Some(ipam) = written.ipam else {
         return Err(Error::invalid(
-            "ipam is missing; host-local needs ipam.subnet or ipam.ranges",
+            "ipam is missing; host-local requires ipam.subnet or ipam.ranges",
         ));
     };
     let mut sets = Vec::new();
@@ -150,7 +151,7 @@ pub fn read(request: &Request) -> Result<Conf, Error> {
     }
     if sets.is_empty() {
         return Err(Error::invalid(
-            "ipam has no addresses to give: set ipam.subnet or ipam.ranges",
+            "ipam has no address range: set ipam.subnet or ipam.ranges",
         ));
     }
     if let Some((one, other)) = overlapping(
@@ -159,7 +160,7 @@ pub fn read(request: &Request) -> Result<Conf, Error> {
             .flat_map(|(number, set)| set.0.iter().map(move |range| (number, range))),
     ) {
         let (one, other) = (one.min(other), one.max(other));
-        let msg = format!("ipam.ranges: range set {one} overlaps with {other}");
+        let msg = format!("ipam.ranges: range set {one} overlaps range set {other}");
         return Err(Error::invalid(msg));
     }
     let data_dir = if ipam.data_dir.is_empty() {
@@ -197,7 +198,7 @@ fn requested(
     Ok(requested)
 }
 
-/// An address may come with a prefix, which adds nothing.
+/// An address may have a prefix length, which is ignored.
 fn read_requested(written: &str) -> Result<IpAddr, Error> {
     let address = written.split_once('/').map_or(written, |(address, _)| address);
     address
@@ -216,14 +217,14 @@ fn read_set(written: Vec<WrittenRange>, number: usize) -> Result<RangeSet, Error
             .is_some_and(|first| first.start.is_ipv4() != range.start.is_ipv4())
         {
             return Err(fail(
-                "mixes IPv4 and IPv6; give each family a set of its own".to_string(),
+                "mixes IPv4 and IPv6; use a separate range set for each family".to_string(),
             ));
         }
         ranges.push(range);
     }
     if let Some((_, second)) = overlapping(ranges.iter().enumerate()) {
         return Err(fail(format!(
-            "{} overlaps with another range of the set",
+            "{} overlaps another range of the set",
             ranges[second]
         )));
     }
@@ -233,11 +234,11 @@ fn read_set(written: Vec<WrittenRange>, number: usize) -> Result<RangeSet, Error
     Ok(RangeSet(ranges))
 }
 
-/// The names of two ranges that share an address: neighbours when sorted by their beginnings.
+/// The indexes of two overlapping ranges: they are neighbors when sorted by their starts.
 fn overlapping<'a>(ranges: impl Iterator<Item = (usize, &'a Range)>) -> Option<(usize, usize)> {
     let mut sorted: Vec<_> = ranges.collect();
     sorted.sort_by_key(|(_, range)| (range.start, range.end));
-    // A range that begins within an earlier one begins within the neighbour before it, or that one does.
+    // If a range starts within an earlier one, it starts within its neighbor, or the neighbor does.
     sorted
         .windows(2)
         .find(|pair| pair[0].1.overlaps(pair[1].1))
@@ -247,16 +248,16 @@ fn overlapping<'a>(ranges: impl Iterator<Item = (usize, &'a Range)>) -> Option<(
 fn read_range(written: &WrittenRange) -> Result<Range, String> {
     let subnet = written.subnet.ok_or("subnet is missing")?;
     if subnet.prefix_len() > subnet.max_prefix_len() - 2 {
-        return Err(format!("subnet {subnet} is too small to give addresses from"));
+        return Err(format!("subnet {subnet} is too small to allocate addresses from"));
     }
     if subnet.addr() != subnet.network() {
         return Err(format!(
-            "subnet {subnet} has host bits set; write {}",
+            "subnet {subnet} has host bits set; use {}",
             subnet.trunc()
         ));
     }
     let first = step(subnet.network()).ok_or("subnet has no first address")?;
-    // The broadcast address is nobody's in IPv4; IPv6 has none.
+    // In IPv4 the broadcast address cannot be used; IPv6 has none.
     let last = match subnet {
         IpNet::V4(net) => IpAddr::from((u32::from(net.broadcast()) - 1).to_be_bytes()),
         IpNet::V6(net) => IpAddr::V6(net.broadcast()),
@@ -267,16 +268,16 @@ fn read_range(written: &WrittenRange) -> Result<Range, String> {
     );
     for (field, address) in [("rangeStart", start), ("rangeEnd", end)] {
         if !subnet.contains(&address) {
-            return Err(format!("{field} {address} is outside of subnet {subnet}"));
+            return Err(format!("{field} {address} is outside subnet {subnet}"));
         }
     }
     if start > end {
-        return Err(format!("rangeStart {start} is behind rangeEnd {end}"));
+        return Err(format!("rangeStart {start} is after rangeEnd {end}"));
     }
     let gateway = written.gateway.unwrap_or(first);
     if gateway.is_ipv4() != start.is_ipv4() {
         return Err(format!(
-            "gateway {gateway} is not of the family of subnet {subnet}"
+            "gateway {gateway} is not in the address family of subnet {subnet}"
         ));
     }
     Ok(Range {
@@ -349,7 +350,7 @@ mod tests {
         let cases = [
             (json!({}), "ipam is missing"),
             (json!({"ipam": {}}), "set ipam.subnet or ipam.ranges"),
-            (json!({"ipam": {"subnet": "10.1.0.1/24"}}), "write 10.1.0.0/24"),
+            (json!({"ipam": {"subnet": "10.1.0.1/24"}}), "use 10.1.0.0/24"),
             (json!({"ipam": {"subnet": "10.1.0.0/31"}}), "too small"),
             (
                 json!({"ipam": {"subnet": "10.1.0.0/24", "rangeStart": "10.1.1.5"}}),
@@ -357,11 +358,11 @@ mod tests {
             ),
             (
                 json!({"ipam": {"subnet": "10.1.0.0/24", "rangeStart": "10.1.0.9", "rangeEnd": "10.1.0.5"}}),
-                "is behind rangeEnd",
+                "is after rangeEnd",
             ),
             (
                 json!({"ipam": {"subnet": "10.1.0.0/24", "gateway": "fd00::1"}}),
-                "not of the family",
+                "not in the address family",
             ),
             (json!({"ipam": {"subnet": "ten"}}), "ipam.subnet"),
             (
@@ -376,7 +377,7 @@ mod tests {
             ),
             (
                 json!({"ipam": {"ranges": [[{"subnet": "10.1.0.0/24"}], [{"subnet": "10.1.0.0/16"}]]}}),
-                "set 0 overlaps with 1",
+                "set 0 overlaps range set 1",
             ),
             (
                 json!({"ipam": {"subnet": "10.1.0.0/24"}, "runtimeConfig": {"ips": ["x"]}}),

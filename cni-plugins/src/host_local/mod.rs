@@ -1,4 +1,4 @@
-//! `host-local`: addresses out of ranges, recorded in a directory of the node.
+//! `host-local`: allocates addresses from ranges, recorded in a directory of the node.
 
 pub mod allocate;
 pub mod conf;
@@ -20,8 +20,8 @@ impl From<StoreError> for Error {
     }
 }
 
-/// Gives one address out of each range set. A second ADD for an attachment is an error, as the specification
-/// wants it, and leaves the first one's addresses alone.
+/// Allocates one address from each range set. As the specification requires, a second ADD for an attachment is an error
+/// and does not affect the first one's addresses.
 pub fn add(request: &Request) -> Result<CniResult, Error> {
     let conf = conf::read(request)?;
     let dns = conf
@@ -37,7 +37,7 @@ pub fn add(request: &Request) -> Result<CniResult, Error> {
         .find(|(_, owner)| owner.is(&request.container_id, &request.ifname))
     {
         let msg = format!(
-            "{address} is {}'s already: ADD was called twice for {}; call DEL first",
+            "{address} is already allocated to {}: ADD was called twice for {}; call DEL first",
             request.container_id, request.ifname
         );
         return Err(Error::invalid(msg));
@@ -58,7 +58,7 @@ pub fn add(request: &Request) -> Result<CniResult, Error> {
             reserved?;
             return Err(Error::new(
                 Code::TryAgainLater,
-                format!("{address} was taken by a plugin that does not lock"),
+                format!("{address} was allocated by a plugin that does not take the lock"),
             ));
         }
         done.push(address);
@@ -76,7 +76,7 @@ pub fn add(request: &Request) -> Result<CniResult, Error> {
     })
 }
 
-/// One allocation per range set: the requested address where the set has one, the next free one otherwise.
+/// One allocation per range set: the requested address if the set has one, the next free one otherwise.
 fn choose(
     conf: &Conf,
     taken: impl Fn(IpAddr) -> bool,
@@ -92,25 +92,30 @@ fn choose(
             })?,
             Some(address) if taken(address) => {
                 return Err(Error::invalid(format!(
-                    "the requested address {address} is taken; ask for another"
+                    "the requested address {address} is already allocated; request another one"
                 )));
             }
             Some(address) => set
                 .allocation_of(address)
                 .filter(|allocation| allocation.gateway != address)
-                .ok_or_else(|| Error::invalid(format!("the requested address {address} is the gateway's")))?,
+                .ok_or_else(|| {
+                    Error::invalid(format!(
+                        "the requested address {address} is the gateway's address"
+                    ))
+                })?,
         };
         chosen.push(allocation);
     }
     if let Some(address) = unplaced {
         return Err(Error::invalid(format!(
-            "the requested address {address} is in no range of ipam, or one too many"
+            "the requested address {address} is outside every range of ipam, or its range set already has a \
+             requested address"
         )));
     }
     Ok(chosen)
 }
 
-/// Gives back whatever the attachment has. Having nothing is no error.
+/// Releases all addresses of the attachment. Having none is not an error.
 pub fn del(request: &Request) -> Result<(), Error> {
     let conf = conf::read(request)?;
     let Some(store) = Store::open_existing(&conf.dir)? else {
@@ -138,21 +143,21 @@ pub fn check(request: &Request) -> Result<(), Error> {
         return Ok(());
     }
     let msg = format!(
-        "{} has no address in {}",
+        "{} has no address recorded in {}",
         request.container_id,
         conf.dir.display()
     );
     Err(Error::new(Code::UnknownContainer, msg))
 }
 
-/// Whether an ADD could work: the configuration is sound and the records can be opened.
+/// Whether ADD could work: the configuration is valid and the records can be opened.
 pub fn status(request: &Request) -> Result<(), Error> {
     let conf = conf::read(request)?;
     Store::open(&conf.dir)?;
     Ok(())
 }
 
-/// Gives back the addresses of attachments that are not in `valid`.
+/// Releases the addresses of attachments that are not in `valid`.
 pub fn collect_garbage(request: &Request, valid: &[Attachment]) -> Result<(), Error> {
     let conf = conf::read(request)?;
     let Some(store) = Store::open_existing(&conf.dir)? else {
@@ -170,7 +175,7 @@ pub fn collect_garbage(request: &Request, valid: &[Attachment]) -> Result<(), Er
     Ok(())
 }
 
-/// Reads man 5 resolv.conf.
+/// Parses a resolver configuration (man 5 resolv.conf).
 fn read_resolv_conf(path: &Path) -> Result<Dns, Error> {
     let text = fs::read_to_string(path).map_err(|error| {
         Error::new(

@@ -1,5 +1,5 @@
-//! The records of addresses given: one file per address, in the layout of the Go plugin (plugins/ipam/host-local
-//! backend/disk), so that both can work on one directory, even at the same time:
+//! The records of allocated addresses: one file per address, in the layout of the Go plugin (plugins/ipam/host-local
+//! backend/disk), so that both can use one directory, even at the same time:
 //!
 //! ```text
 //! <dataDir>/<network>/lock                 taken with flock(2) around every look and change
@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// A record before it has its name. Not an address, so no plugin takes it for one.
+/// The name of a record before it is linked into place. Not an address, so no plugin takes it for one.
 const NEW_RECORD: &str = ".new";
 
 /// Why the records could not be read or written.
@@ -30,26 +30,27 @@ pub struct StoreError {
 #[derive(Debug)]
 pub struct Store {
     dir: PathBuf,
-    /// Closing it gives the lock back.
+    /// Closing it releases the lock.
     _lock: File,
 }
 
-/// Whose an address is.
+/// The attachment that an address is allocated to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
     /// The container.
     pub container_id: String,
-    /// The interface; `None` in records of very old plugins.
+    /// The interface; `None` in records of very old versions of the Go plugin.
     pub ifname: Option<String>,
 }
 
 impl Owner {
-    /// Whether the record is this attachment's. One without an interface is any attachment's of the container.
+    /// Whether the record belongs to this attachment. A record without an interface belongs to all attachments of the
+    /// container.
     pub fn is(&self, container_id: &str, ifname: &str) -> bool {
         self.container_id == container_id && self.ifname.as_deref().is_none_or(|own| own == ifname)
     }
 
-    /// Whether the record is that of one of these, a container and its interface.
+    /// Whether the record belongs to one of these, a container and its interface.
     pub fn is_one_of(&self, attachments: &BTreeSet<(&str, &str)>) -> bool {
         let container = self.container_id.as_str();
         match self.ifname.as_deref() {
@@ -63,11 +64,11 @@ impl Owner {
 }
 
 impl Store {
-    /// Opens and locks the records in `dir`, making the directory if needed.
+    /// Opens and locks the records in `dir`, creating the directory if needed.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         fs::create_dir_all(dir).map_err(at("create directory", dir))?;
         let path = dir.join("lock");
-        // Taken by whoever removes the directory too: a lock on a file that has meanwhile lost its name is void.
+        // The lock is also taken to remove the directory: a lock on a file that has been unlinked meanwhile is void.
         loop {
             let lock = OpenOptions::new()
                 .read(true)
@@ -92,7 +93,7 @@ impl Store {
         }
     }
 
-    /// As [`Store::open`], but without records there is nothing, and nothing is made.
+    /// Like [`Store::open`], but returns `None` without records and creates nothing.
     pub fn open_existing(dir: &Path) -> Result<Option<Self>, StoreError> {
         if dir.is_dir() {
             Self::open(dir).map(Some)
@@ -101,7 +102,7 @@ impl Store {
         }
     }
 
-    /// All addresses given and to whom. Debris is cleared away.
+    /// All allocated addresses and their owners. Leftover files are removed.
     pub fn owners(&self) -> Result<BTreeMap<IpAddr, Owner>, StoreError> {
         let mut owners = BTreeMap::new();
         for entry in fs::read_dir(&self.dir).map_err(at("list", &self.dir))? {
@@ -115,7 +116,8 @@ impl Store {
             };
             let text = fs::read_to_string(entry.path()).map_err(at("read", &entry.path()))?;
             if text.trim().is_empty() {
-                // Left by a plugin that was killed, or by a power failure: we hold the lock, nobody is writing it.
+                // Left by a plugin that was killed, or by a power failure: this process holds the lock, so nothing is
+                // writing it.
                 fs::remove_file(entry.path()).map_err(at("remove", &entry.path()))?;
                 continue;
             }
@@ -132,12 +134,13 @@ impl Store {
         Ok(owners)
     }
 
-    /// The address given last out of range set `set`. A record nobody can read is none: the round then begins anew.
+    /// The address allocated last from range set `set`. An unreadable record counts as none: the search then starts
+    /// from the beginning.
     pub fn last(&self, set: usize) -> Option<IpAddr> {
         fs::read_to_string(self.last_file(set)).ok()?.trim().parse().ok()
     }
 
-    /// Records `address` as given out of range set `set`; false if somebody has it.
+    /// Records `address` as allocated from range set `set`; returns false if it is already allocated.
     pub fn reserve(
         &self,
         address: IpAddr,
@@ -148,7 +151,8 @@ impl Store {
         let (record, last) = (self.dir.join(NEW_RECORD), self.last_file(set));
         write(&record, &format!("{container_id}\r\n{ifname}"))?;
         write(&last, &address.to_string())?;
-        // The record appears with its text or not at all: one without would belong to nobody and stay for ever.
+        // The record appears together with its text or not at all: one without text would have no owner and stay for
+        // ever.
         let path = self.dir.join(address.to_string());
         let linked = fs::hard_link(&record, &path);
         fs::remove_file(&record).map_err(at("remove", &record))?;
@@ -158,7 +162,7 @@ impl Store {
         }
     }
 
-    /// Gives `address` back. One that is free already is no error.
+    /// Releases `address`. An address that is free already is not an error.
     pub fn release(&self, address: IpAddr) -> Result<(), StoreError> {
         let path = self.dir.join(address.to_string());
         match fs::remove_file(&path) {

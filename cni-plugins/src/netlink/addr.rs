@@ -10,24 +10,24 @@ use super::link::Link;
 use super::message::{Message, find, read_u32};
 use super::socket::{NetlinkError, Socket};
 
-/// Who makes sure that an IPv6 address is nobody else's on the link.
+/// How duplicates of an IPv6 address on the link are detected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Detection {
-    /// Nobody, and the address is usable at once: what the IPAM plugin gives is unique by construction, and to ask
-    /// would hold a pod back for a second.
+    /// No detection, and the address is usable at once: the IPAM plugin's addresses are unique by construction, and a
+    /// check would delay a pod for a second.
     None,
-    /// The kernel, which asks on the link first (RFC 4862 5.4).
+    /// The kernel checks on the link first (RFC 4862 5.4).
     Kernel,
 }
 
-/// How far an IPv6 address is.
+/// The state of an IPv6 address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// In use.
     Usable,
-    /// The kernel is asking whose it is.
+    /// The kernel is still checking for duplicates.
     Tentative,
-    /// Somebody else's.
+    /// The address is already in use on the link.
     Duplicate,
 }
 
@@ -59,13 +59,13 @@ pub fn delete(socket: &mut Socket, link: &Link, address: IpNet) -> Result<(), Ne
     socket.execute(&format!("remove address {address} from {}", link.name), message)
 }
 
-/// The addresses of an interface, of one family (`IpAddr`'s kind of `like`).
+/// The addresses of an interface, of the address family of `like`.
 pub fn list(socket: &mut Socket, link: &Link, like: IpAddr) -> Result<Vec<IpNet>, NetlinkError> {
     let found = found(socket, link, like)?;
     Ok(found.into_iter().map(|(net, _)| net).collect())
 }
 
-/// How far the IPv6 addresses of an interface are.
+/// The states of an interface's IPv6 addresses.
 pub fn states(socket: &mut Socket, link: &Link) -> Result<HashMap<IpAddr, State>, NetlinkError> {
     let found = found(socket, link, IpAddr::from([0; 16]))?;
     let state = |flags: u32| {
@@ -130,10 +130,10 @@ pub fn family_of(ip: IpAddr) -> u8 {
     } else {
         libc::AF_INET6
     };
-    u8::try_from(family).expect("an address family is one byte here")
+    u8::try_from(family).expect("the address family fits into one byte")
 }
 
-/// The address as it travels.
+/// The bytes of the address in a message.
 pub fn ip_bytes(ip: IpAddr) -> Vec<u8> {
     match ip {
         IpAddr::V4(v4) => v4.octets().to_vec(),

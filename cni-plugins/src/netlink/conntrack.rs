@@ -1,7 +1,7 @@
 //! Connection tracking entries (linux/netfilter/nfnetlink_conntrack.h).
 //!
-//! A UDP "connection" lives as long as packets keep coming, so a client that talked to a host port before it was
-//! forwarded (or to a pod that is gone) would go on being sent there. Entries for such ports are deleted.
+//! A UDP "connection" lives as long as packets keep coming, so the packets of a client that talked to a host port
+//! before it was forwarded (or to a pod that is gone) would still be sent there. Entries for such ports are deleted.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -27,8 +27,8 @@ const ADDRESS_V6_DESTINATION: u16 = 4;
 const PROTOCOL_NUMBER: u16 = 1;
 const PROTOCOL_DESTINATION_PORT: u16 = 3;
 
-/// Deletes the UDP entries whose first packet was sent to one of `ports`; a port with an address means that
-/// address only. Returns how many went.
+/// Deletes the UDP entries whose first packet was sent to one of `ports`; a port with an address means that address
+/// only. Returns the number of deleted entries.
 pub fn delete_udp(
     socket: &mut Socket,
     like: IpAddr,

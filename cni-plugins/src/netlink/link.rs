@@ -23,7 +23,7 @@ const OPERATIONAL_UP: u8 = 6;
 pub struct Mac(pub [u8; 6]);
 
 impl Mac {
-    /// Reads the form `0a:58:0a:f4:01:02`.
+    /// Parses the form `0a:58:0a:f4:01:02`.
     pub fn parse(written: &str) -> Option<Self> {
         let mut bytes = [0; 6];
         let mut parts = written.split([':', '-']);
@@ -44,28 +44,28 @@ impl fmt::Display for Mac {
     }
 }
 
-/// What the kernel says of an interface.
+/// The kernel's description of an interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
-    /// Its number in its namespace.
+    /// Its index in its namespace.
     pub index: u32,
     /// Its name.
     pub name: String,
     /// `bridge`, `veth`, ...; empty for physical ones.
     pub kind: String,
-    /// Its hardware address, where it has one of six bytes.
+    /// Its hardware address, if it has one of six bytes.
     pub mac: Option<Mac>,
-    /// The largest packet it takes.
+    /// Its MTU.
     pub mtu: u32,
-    /// The bridge it is a port of.
+    /// The bridge that it is a port of.
     pub master: Option<u32>,
-    /// A veth's other end, as numbered in the other namespace.
+    /// The index of a veth's other end, in the other namespace.
     pub peer: Option<u32>,
     /// Set up by the administrator.
     pub up: bool,
     /// Able to pass packets.
     pub operational: bool,
-    /// How many ask it to take all packets.
+    /// How many users have set it to promiscuous mode.
     pub promiscuity: u32,
 }
 
@@ -74,19 +74,19 @@ pub struct Link {
 pub struct NewVeth<'a> {
     /// Name of the end on the host.
     pub host_name: &'a str,
-    /// The bridge whose port it becomes.
+    /// The index of the bridge that it is attached to.
     pub bridge: u32,
     /// Name of the end in the pod.
     pub pod_name: &'a str,
     /// The pod's namespace.
     pub pod_netns: &'a File,
-    /// The pod's hardware address; the kernel draws one otherwise.
+    /// The pod's hardware address; the kernel picks one otherwise.
     pub pod_mac: Option<Mac>,
-    /// For both ends; the kernel's 1500 otherwise.
+    /// The MTU of both ends; the kernel's default of 1500 otherwise.
     pub mtu: Option<u32>,
 }
 
-/// Looks an interface up; `None` when there is none of this name.
+/// Looks up an interface; `None` if there is none of this name.
 pub fn by_name(socket: &mut Socket, name: &str) -> Result<Option<Link>, NetlinkError> {
     let mut message = Message::new(libc::RTM_GETLINK, 0, &info(0, 0, 0));
     message.attr_str(libc::IFLA_IFNAME, name);
@@ -106,8 +106,8 @@ pub fn list(socket: &mut Socket) -> Result<Vec<Link>, NetlinkError> {
     Ok(replies.iter().map(parse).collect())
 }
 
-/// Makes a bridge that is up. The given address stays: a bridge without one takes the lowest of its ports' and so
-/// changes it as pods come and go, which breaks the pods' neighbour tables.
+/// Creates a bridge that is up. The given address is fixed: a bridge without one takes the lowest of its ports' and so
+/// changes it as pods come and go, which breaks the pods' neighbor tables.
 pub fn add_bridge(socket: &mut Socket, name: &str, mac: Mac, mtu: Option<u32>) -> Result<(), NetlinkError> {
     let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
     let mut message = Message::new(libc::RTM_NEWLINK, flags, &info(0, libc::IFF_UP, libc::IFF_UP));
@@ -123,7 +123,7 @@ pub fn add_bridge(socket: &mut Socket, name: &str, mac: Mac, mtu: Option<u32>) -
     socket.execute(&format!("create bridge {name}"), message)
 }
 
-/// Makes a veth: one request creates both ends, puts the pod's into its namespace, plugs the host's into the
+/// Creates a veth pair: one request creates both ends, moves the pod's into its namespace, attaches the host's to the
 /// bridge and sets it up. The pod's end stays down until it has its addresses.
 pub fn add_veth(socket: &mut Socket, veth: &NewVeth<'_>) -> Result<(), NetlinkError> {
     let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
@@ -171,7 +171,7 @@ pub fn set_up(socket: &mut Socket, link: &Link, up: bool) -> Result<(), NetlinkE
     )
 }
 
-/// Lets an interface take all packets.
+/// Sets an interface to promiscuous mode.
 pub fn set_promiscuous(socket: &mut Socket, link: &Link) -> Result<(), NetlinkError> {
     let message = Message::new(
         libc::RTM_NEWLINK,
@@ -200,7 +200,7 @@ pub fn isolate(socket: &mut Socket, port: &Link) -> Result<(), NetlinkError> {
 
 fn set_port(socket: &mut Socket, port: &Link, switch: u16, action: &str) -> Result<(), NetlinkError> {
     let mut body = info(port.index, 0, 0);
-    body[0] = u8::try_from(libc::AF_BRIDGE).expect("an address family is one byte here");
+    body[0] = u8::try_from(libc::AF_BRIDGE).expect("the address family fits into one byte");
     let mut message = Message::new(libc::RTM_SETLINK, 0, &body);
     message.nest(libc::IFLA_PROTINFO, |data| {
         data.attr(switch, &[1]);
@@ -208,7 +208,7 @@ fn set_port(socket: &mut Socket, port: &Link, switch: u16, action: &str) -> Resu
     socket.execute(&format!("{action} {}", port.name), message)
 }
 
-/// Removes an interface. One that is gone already is no error.
+/// Deletes an interface. A missing interface is not an error.
 pub fn delete(socket: &mut Socket, link: &Link) -> Result<(), NetlinkError> {
     let message = Message::new(libc::RTM_DELLINK, 0, &info(link.index, 0, 0));
     match socket.execute(&format!("delete interface {}", link.name), message) {
@@ -260,7 +260,8 @@ pub fn hairpin(socket: &mut Socket, port: &Link) -> Result<bool, NetlinkError> {
     Ok(data.and_then(|data| find(data, BRIDGE_PORT_HAIRPIN)) == Some(&[1]))
 }
 
-/// The family of an answer's body; exists for the address and route files, whose bodies begin likewise.
+/// The address family in the body of an answer; it exists for the address and route files, whose bodies start in the
+/// same way.
 pub(super) fn family(body: &[u8]) -> i32 {
     i32::from(read_u16(body, 0).unwrap_or_default() & 0xff)
 }

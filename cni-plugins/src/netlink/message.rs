@@ -1,7 +1,7 @@
 //! Netlink messages as bytes: a header, a fixed body, then attributes (man 7 netlink, man 3 rtnetlink).
 //!
-//! One encoder serves the three protocols the plugins speak (routes, nf_tables, connection tracking);
-//! it knows about lengths and padding, never about meanings.
+//! One encoder for the three protocols that the plugins use (routes, nf_tables, connection tracking); it handles
+//! lengths and padding, never meanings.
 
 use nix::libc;
 
@@ -28,8 +28,7 @@ impl Message {
 
     /// Appends an attribute.
     pub fn attr(&mut self, kind: u16, value: &[u8]) -> &mut Self {
-        let length =
-            u16::try_from(ATTRIBUTE_HEADER + value.len()).expect("attributes here are far below 64 KiB");
+        let length = u16::try_from(ATTRIBUTE_HEADER + value.len()).expect("attributes are far below 64 KiB");
         self.bytes.extend_from_slice(&length.to_ne_bytes());
         self.bytes.extend_from_slice(&kind.to_ne_bytes());
         self.bytes.extend_from_slice(value);
@@ -44,12 +43,12 @@ impl Message {
         self
     }
 
-    /// Appends a number in the byte order of the machine, as rtnetlink wants it.
+    /// Appends a number in the machine's byte order, as rtnetlink requires.
     pub fn attr_u32(&mut self, kind: u16, value: u32) -> &mut Self {
         self.attr(kind, &value.to_ne_bytes())
     }
 
-    /// Appends a number in network byte order, as netfilter wants it.
+    /// Appends a number in network byte order, as netfilter requires.
     pub fn attr_be32(&mut self, kind: u16, value: u32) -> &mut Self {
         self.attr(kind, &value.to_be_bytes())
     }
@@ -66,7 +65,7 @@ impl Message {
         self.nest_after(kind, &[], fill)
     }
 
-    /// As [`Message::nest`], with a fixed part before the inner attributes (`VETH_INFO_PEER` wants one).
+    /// Like [`Message::nest`], with a fixed part before the inner attributes (as `VETH_INFO_PEER` requires).
     pub fn nest_after(&mut self, kind: u16, fixed: &[u8], fill: impl FnOnce(&mut Message)) -> &mut Self {
         let start = self.bytes.len();
         self.attr(
@@ -74,26 +73,26 @@ impl Message {
             fixed,
         );
         fill(self);
-        let length = u16::try_from(self.bytes.len() - start).expect("attributes here are far below 64 KiB");
+        let length = u16::try_from(self.bytes.len() - start).expect("attributes are far below 64 KiB");
         self.bytes[start..start + 2].copy_from_slice(&length.to_ne_bytes());
         self
     }
 
-    /// Asks for more than [`Message::new`] was told, an acknowledgement for instance.
+    /// Adds flags to those of [`Message::new`], for example to request an acknowledgement.
     pub fn add_flags(&mut self, flags: i32) {
         let flags = u16::try_from(flags).expect("netlink flags are 16 bits wide");
         let old = read_u16(&self.bytes, 6).unwrap_or_default();
         self.bytes[6..8].copy_from_slice(&(old | flags).to_ne_bytes());
     }
 
-    /// Whether an acknowledgement is asked for.
+    /// Whether the message requests an acknowledgement.
     pub fn wants_ack(&self) -> bool {
         i32::from(read_u16(&self.bytes, 6).unwrap_or_default()) & libc::NLM_F_ACK != 0
     }
 
-    /// The finished bytes, numbered so that the answer can be told from others.
+    /// The finished bytes, with a sequence number that identifies the answer.
     pub fn finish(mut self, sequence: u32) -> Vec<u8> {
-        let length = u32::try_from(self.bytes.len()).expect("requests here are far below 4 GiB");
+        let length = u32::try_from(self.bytes.len()).expect("requests are far below 4 GiB");
         self.bytes[0..4].copy_from_slice(&length.to_ne_bytes());
         self.bytes[8..12].copy_from_slice(&sequence.to_ne_bytes());
         self.bytes
@@ -117,7 +116,7 @@ pub struct Reply {
     pub body: Vec<u8>,
 }
 
-/// Cuts a datagram into its messages. A truncated tail is dropped: the kernel does not send one.
+/// Splits a datagram into its messages. A truncated tail is dropped: the kernel does not send one.
 pub fn split(datagram: &[u8]) -> Vec<Reply> {
     let mut replies = Vec::new();
     let mut rest = datagram;
@@ -136,7 +135,7 @@ pub fn split(datagram: &[u8]) -> Vec<Reply> {
     replies
 }
 
-/// Walks the attributes in `bytes`; flags such as `NLA_F_NESTED` are taken off the kinds.
+/// Iterates over the attributes in `bytes`; flags such as `NLA_F_NESTED` are removed from the kinds.
 pub fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     let mut rest = bytes;
     std::iter::from_fn(move || {

@@ -1,6 +1,6 @@
 //! Talking to the kernel: links, addresses, routes, neighbours' business and, for netfilter, the bare socket.
 //!
-//! Nothing in this room decides anything; it turns verbs into messages and answers into values.
+//! This module makes no decisions; it turns operations into messages and answers into values.
 
 pub mod message;
 pub mod socket;

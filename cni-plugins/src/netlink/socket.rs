@@ -1,4 +1,4 @@
-//! A blocking netlink socket: one request, its answers, and the kernel's own words when it refuses.
+//! A blocking netlink socket: sends one request, receives its answers, and reports the kernel's own error text.
 
 use std::io;
 
@@ -12,16 +12,16 @@ use super::message::{Message, Reply, find, read_u32, split, text};
 /// Attribute of an error answer that holds a sentence (linux/netlink.h, `NLMSGERR_ATTR_MSG`).
 const ERROR_SENTENCE: u16 = 1;
 
-/// What any kernel has room for when nobody has changed `net.core.wmem_default` to less.
+/// The size that fits into any kernel's send buffer unless `net.core.wmem_default` was lowered.
 const USUAL_BUFFER: usize = 64 << 10;
 
 /// Why a request was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum NetlinkError {
-    /// The kernel refused.
+    /// The kernel rejected a request.
     #[error("cannot {action}: {}{}", errno.desc(), sentence.as_ref().map(|s| format!(" (kernel: {s})")).unwrap_or_default())]
     Refused {
-        /// What was asked, as a verb phrase.
+        /// The request, as a verb phrase.
         action: String,
         /// The number the kernel answered with.
         errno: Errno,
@@ -31,15 +31,15 @@ pub enum NetlinkError {
     /// The socket itself failed.
     #[error("cannot {action}: netlink socket: {error}")]
     Socket {
-        /// What was asked, as a verb phrase.
+        /// The request, as a verb phrase.
         action: String,
-        /// What the socket said.
+        /// The error of the socket.
         error: io::Error,
     },
     /// The answer does not have the shape the kernel promises.
-    #[error("cannot {action}: the kernel's answer lacks {missing}")]
+    #[error("cannot {action}: the kernel's answer has no {missing}")]
     Answer {
-        /// What was asked, as a verb phrase.
+        /// The request, as a verb phrase.
         action: String,
         /// What is not there.
         missing: &'static str,
@@ -63,7 +63,7 @@ impl NetlinkError {
     }
 }
 
-/// A netlink socket. It stays in the network namespace in which it was opened, whoever uses it later.
+/// A netlink socket. It stays in the network namespace in which it was opened, whichever thread uses it later.
 #[derive(Debug)]
 pub struct Socket {
     inner: netlink_sys::Socket,
@@ -111,13 +111,13 @@ impl Socket {
         self.receive(action, sequence, sequence).map(|_| ())
     }
 
-    /// Sends `message` and returns the one object it asks for.
+    /// Sends `message` and returns the one object that it requests.
     pub fn get(&mut self, action: &str, message: Message) -> Result<Reply, NetlinkError> {
         let sequence = self.send(action, message)?;
         let replies = self.receive(action, sequence, sequence)?;
         let missing = NetlinkError::Answer {
             action: action.to_string(),
-            missing: "the object asked for",
+            missing: "object",
         };
         replies.into_iter().next().ok_or(missing)
     }
@@ -129,8 +129,8 @@ impl Socket {
         self.receive(action, sequence, sequence)
     }
 
-    /// Sends several messages as one datagram, as nf_tables wants its transactions, each of them acknowledged
-    /// if it asks for it; returns when the last one is answered or the first one refused.
+    /// Sends several messages as one datagram, as nf_tables requires for transactions; those that request an
+    /// acknowledgement get one. Returns when the last one is answered or the first one rejected.
     pub fn execute_batch(&mut self, action: &str, messages: Vec<Message>) -> Result<(), NetlinkError> {
         let mut bytes = Vec::new();
         let first = self.sequence + 1;
@@ -143,7 +143,8 @@ impl Socket {
             bytes.extend(message.finish(self.sequence));
         }
         if bytes.len() > USUAL_BUFFER {
-            // The kernel takes no datagram that does not fit into the buffer; where this is not allowed, it says so.
+            // The kernel rejects a datagram that does not fit into the buffer. If enlarging it is not permitted, the
+            // send below reports the error.
             let _ = setsockopt(&self.inner, sockopt::SndBufForce, &bytes.len());
         }
         self.inner
@@ -200,7 +201,7 @@ impl Socket {
     }
 }
 
-/// An error answer begins with a negative error number, zero meaning done. A listing's end carries one too.
+/// An error answer starts with a negative error number; zero means success. The end of a listing has one, too.
 fn acknowledged(action: &str, reply: &Reply) -> Result<(), NetlinkError> {
     let number = read_u32(&reply.body, 0).unwrap_or_default().cast_signed();
     if number >= 0 {

@@ -82,7 +82,7 @@ pub enum Expr {
     },
     /// Goes on if the packet answers the connection's first one.
     IsReply,
-    /// Replaces an address of the packet and mends its checksums. Connection tracking knows nothing of it.
+    /// Replaces an address of the packet and updates its checksums. Connection tracking does not see the change.
     WriteAddress {
         /// The family of the address.
         family: Family,
@@ -123,7 +123,7 @@ pub enum Expr {
         /// The key's first register.
         register: u32,
     },
-    /// Goes on if the registers are a key of the map, whose value replaces them.
+    /// Continues if the registers are a key of the map, and replaces them with its value.
     FromMap {
         /// The map.
         map: String,

@@ -1,4 +1,4 @@
-//! The two address families, and what of a packet's header lies where in each.
+//! The two address families, and the offsets of the header fields in each.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -120,7 +120,7 @@ impl Family {
         }
     }
 
-    /// The address all of whose first `prefix` bits are set.
+    /// The netmask with the first `prefix` bits set.
     pub fn mask(self, prefix: u8) -> Vec<u8> {
         let all = u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0);
         match self {

@@ -1,9 +1,9 @@
-//! nf_tables without the `nft` program: tables as values, and transactions that bring them into the kernel
+//! nf_tables without the `nft` program: tables as values, and transactions that apply them to the kernel
 //! (linux/netfilter/nf_tables.h; man 8 nft shows the same objects as text).
 //!
-//! A change that depends on what is there carries the generation of the rule set it was computed from. The kernel
-//! refuses it if anybody changed anything in between, and the caller looks again: no lock is needed, and nothing
-//! that belongs to somebody else is ever deleted by mistake.
+//! A change that depends on the current rule set carries the generation that it was computed from. The kernel rejects
+//! it if anything has changed since, and the caller computes it again: no lock is needed, and nothing that belongs to
+//! another program is ever deleted by mistake.
 
 pub mod family;
 pub mod expr;

@@ -1,5 +1,5 @@
-//! Tables as values. Every rule has a comment that says all that its expressions say, so that comparing comments
-//! is comparing rules, and so that whoever reads `nft list ruleset` knows who wrote it and what for.
+//! Tables as values. Every rule has a comment that expresses all that its expressions do, so that rules can be compared
+//! by their comments, and so that `nft list ruleset` shows which program wrote a rule and what for.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ pub struct Table {
     pub name: String,
     /// Its sets and maps, without their elements.
     pub sets: Vec<Set>,
-    /// Its chains; one that is jumped to stands before the one that jumps.
+    /// Its chains; a chain that is jumped to comes before the one that jumps.
     pub chains: Vec<Chain>,
 }
 
@@ -33,7 +33,7 @@ pub struct Chain {
 /// Where packets enter a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hook {
-    /// `nat`, `filter`, or `route`: packets whose addresses such a chain changes are routed anew.
+    /// `nat`, `filter`, or `route`: packets whose addresses such a chain changes are routed again.
     pub kind: &'static str,
     /// linux/netfilter.h: 0 prerouting, 1 input, 2 forward, 3 output, 4 postrouting.
     pub number: u32,
@@ -83,9 +83,9 @@ impl Hook {
 /// A rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
-    /// What it does, completely.
+    /// A complete description of what it does.
     pub comment: String,
-    /// How.
+    /// Its expressions.
     pub exprs: Vec<Expr>,
 }
 
@@ -94,9 +94,9 @@ pub struct Rule {
 pub struct Set {
     /// Its name.
     pub name: String,
-    /// The types its keys are put together from.
+    /// The types that its keys consist of.
     pub key: Vec<Type>,
-    /// The types its values are put together from.
+    /// The types that its values consist of.
     pub value: Vec<Type>,
 }
 
@@ -112,7 +112,7 @@ pub enum Type {
 }
 
 impl Type {
-    /// The number by which `nft` knows it (include/datatype.h of nftables); the kernel merely keeps it.
+    /// The type number used by `nft` (include/datatype.h of nftables); the kernel only stores it.
     pub fn number(self) -> u32 {
         match self {
             Type::Address(Family::V4) => 7,
@@ -140,7 +140,7 @@ pub struct Element {
     pub key: Vec<u8>,
     /// Its value, in a map.
     pub value: Vec<u8>,
-    /// Whose it is.
+    /// Its owner.
     pub comment: String,
 }
 
@@ -148,7 +148,7 @@ pub struct Element {
 pub type Comments = BTreeMap<String, Vec<String>>;
 
 impl Table {
-    /// The chains whose rules in the kernel are not the wanted ones.
+    /// The chains whose rules in the kernel differ from the desired ones.
     pub fn differing_chains<'a>(&'a self, found: &'a Comments) -> impl Iterator<Item = &'a Chain> {
         self.chains.iter().filter(|chain| {
             let wanted = chain.rules.iter().map(|rule| rule.comment.as_str());

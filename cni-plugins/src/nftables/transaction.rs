@@ -1,4 +1,4 @@
-//! Changes to nf_tables, all or nothing, and the listings they are computed from.
+//! Changes to nf_tables, all or nothing, and the listings that they are computed from.
 
 use nix::errno::Errno;
 use nix::libc;
@@ -31,8 +31,8 @@ const SET_IS_MAP: u32 = 8;
 pub const TABLE_NAME: u16 = 1;
 const TABLE: u16 = TABLE_NAME;
 
-/// How often a change is computed anew because others were faster. Each refusal means that another one got
-/// through, so this bounds the writers at one moment, not the patience.
+/// How often a change is computed again because the rule set has changed meanwhile. Each rejection means that another
+/// writer succeeded, so this bounds the number of concurrent writers.
 const ATTEMPTS: usize = 1000;
 
 /// A list of changes to be made in one step.
@@ -43,7 +43,7 @@ pub struct Transaction {
 }
 
 impl Transaction {
-    /// Makes the table, its sets and chains unless they exist, and rewrites the chains whose rules differ.
+    /// Creates the table, its sets and chains unless they exist, and rewrites the chains whose rules differ.
     pub fn ensure(&mut self, table: &Table, found: &Comments) {
         self.push(table.family, NEW_TABLE, libc::NLM_F_CREATE, |message| {
             message.attr_str(TABLE, &table.name);
@@ -63,7 +63,7 @@ impl Transaction {
         }
     }
 
-    /// Deletes a table with all it holds.
+    /// Deletes a table with everything in it.
     pub fn delete_table(&mut self, family: Family, name: &str) {
         self.push(family, DELETE_TABLE, 0, |message| {
             message.attr_str(TABLE, name);
@@ -91,7 +91,7 @@ impl Transaction {
         self.messages.is_empty()
     }
 
-    /// Makes the changes, provided that nothing has changed since `generation`.
+    /// Commits the changes, provided that nothing has changed since `generation`.
     pub fn commit(
         self,
         socket: &mut Socket,
@@ -133,7 +133,7 @@ impl Transaction {
         });
     }
 
-    /// Puts a rule before all others of a chain that may be somebody else's.
+    /// Inserts a rule before all others of a chain that may belong to another program.
     pub fn insert_rule(&mut self, family: Family, table: &str, chain: &str, rule: &Rule) {
         self.rule(family, table, chain, 0, rule);
     }
@@ -202,8 +202,8 @@ impl Transaction {
     }
 }
 
-/// Looks, computes a change and makes it, until it was made on what was seen. `look` returns `None` when there
-/// is nothing to change.
+/// Reads, computes a change and commits it, again and again until the change is based on the current state. `look`
+/// returns `None` when there is nothing to change.
 pub fn look_and_change(
     socket: &mut Socket,
     action: &str,
@@ -229,7 +229,7 @@ fn generation(socket: &mut Socket) -> Result<u32, NetlinkError> {
     let number = find(reply.body.get(4..).unwrap_or_default(), 1).and_then(|value| value.try_into().ok());
     let missing = NetlinkError::Answer {
         action: action.to_string(),
-        missing: "the generation",
+        missing: "generation",
     };
     number.map(u32::from_be_bytes).ok_or(missing)
 }
@@ -239,13 +239,13 @@ fn generation(socket: &mut Socket) -> Result<u32, NetlinkError> {
 pub struct FoundRule {
     /// Its chain.
     pub chain: String,
-    /// Its number, eight bytes as they travel.
+    /// Its handle, eight bytes as in the message.
     pub handle: Vec<u8>,
     /// Its comment; empty if it has none.
     pub comment: String,
 }
 
-/// All rules of a table; none if there is no such table.
+/// All rules of a table; none if the table does not exist.
 pub fn rules(socket: &mut Socket, family: Family, table: &str) -> Result<Vec<FoundRule>, NetlinkError> {
     let mut message = request(family, GET_RULE, 0);
     message.attr_str(TABLE, table);
@@ -273,7 +273,7 @@ pub fn comments(socket: &mut Socket, family: Family, table: &str) -> Result<Comm
     Ok(found)
 }
 
-/// A chain that packets enter by themselves.
+/// A base chain, which packets enter by themselves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseChain {
     /// The number of its table's family.
@@ -284,7 +284,7 @@ pub struct BaseChain {
     pub name: String,
     /// As in [`super::ruleset::Hook`].
     pub hook: u32,
-    /// Whether it drops what its rules do not decide.
+    /// Whether its policy drops packets.
     pub drops: bool,
 }
 
@@ -309,7 +309,7 @@ pub fn base_chains(socket: &mut Socket) -> Result<Vec<BaseChain>, NetlinkError> 
     Ok(found)
 }
 
-/// The elements of a set; none if there is no such set or table.
+/// The elements of a set; none if the set or its table does not exist.
 pub fn elements(
     socket: &mut Socket,
     family: Family,
@@ -342,7 +342,7 @@ pub fn elements(
     Ok(found)
 }
 
-/// Deletes a table; one that is not there is no error.
+/// Deletes a table. A missing table is not an error.
 pub fn delete_table(socket: &mut Socket, family: Family, name: &str) -> Result<(), NetlinkError> {
     let mut transaction = Transaction::default();
     transaction.delete_table(family, name);
@@ -369,9 +369,9 @@ fn batch_mark(kind: u16) -> Message {
     Message::new(kind, 0, &[0, 0, high, low])
 }
 
-/// Comments are kept for us by the kernel in the form `nft` uses: type 0, length, text, zero.
+/// The kernel stores comments in the format that `nft` uses: type 0, length, text, zero.
 fn comment_bytes(comment: &str) -> Vec<u8> {
-    // nft shows 128 bytes (NFTNL_UDATA_COMMENT_MAXLEN); who makes comments keeps below it.
+    // nft shows 128 bytes (NFTNL_UDATA_COMMENT_MAXLEN); all comments must be shorter.
     let length = u8::try_from(comment.len() + 1).expect("comments are below 128 bytes");
     let mut bytes = vec![0, length];
     bytes.extend_from_slice(comment.as_bytes());

@@ -1,6 +1,6 @@
-//! Brings the elements of a pod into the kernel and out of it again. Each change is computed from the rule set as it
-//! is and refused by the kernel if that has changed meanwhile, so that concurrent calls cannot harm each other, and
-//! a late DEL of one pod does not take the port of the next.
+//! Adds the elements of a pod to the kernel's sets and removes them. Each change is computed from the current rule set
+//! and rejected by the kernel if that has changed meanwhile, so that concurrent calls cannot interfere with each other,
+//! and a late DEL of one pod does not take the port of the next.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -16,8 +16,8 @@ use crate::nftables::family::Family;
 use crate::nftables::ruleset::Element;
 use crate::nftables::transaction::{self, Transaction, comments, look_and_change};
 
-/// Forwards the ports of `conf` to the pod at `pod`, in the name of `owner`. Who had one of these ports before
-/// loses it: the later pod is the one that lives.
+/// Forwards the ports of `conf` to the pod at `pod`, on behalf of `owner`. A previous owner of one of these ports loses
+/// it: the later pod is the one that is alive.
 pub fn forward(socket: &mut Socket, conf: &Conf, pod: IpNet, owner: &str) -> Result<(), NetlinkError> {
     let family = Family::of(pod.addr());
     let wanted = elements(conf, target(pod)?, owner);
@@ -47,8 +47,8 @@ pub fn forward(socket: &mut Socket, conf: &Conf, pod: IpNet, owner: &str) -> Res
     })
 }
 
-/// Where the pod is, and which address of the host is next to it. One of the link alone is none that the pod could
-/// answer to by a route.
+/// The pod's address, and the host's address next to it. A link-local address does not count: the pod could not answer
+/// to it by a route.
 fn target(pod: IpNet) -> Result<Target, NetlinkError> {
     let host = route::source_towards(&mut Socket::route()?, pod.addr())?;
     let is_of_link = |host: &IpAddr| matches!(host, IpAddr::V6(v6) if v6.is_unicast_link_local());
@@ -58,7 +58,7 @@ fn target(pod: IpNet) -> Result<Target, NetlinkError> {
     })
 }
 
-/// Removes the elements whose owner's name `is_gone`, and the table with the last element.
+/// Removes the elements of owners for which `is_gone` returns true, and the table with the last element.
 pub fn remove(socket: &mut Socket, is_gone: impl Fn(&str) -> bool) -> Result<(), NetlinkError> {
     for family in Family::ALL {
         let mut gone = Vec::new();
@@ -108,7 +108,7 @@ pub fn missing(
     let table = table(family, &known, conf.conditions(family));
     if let Some(chain) = table.differing_chains(&found).next() {
         return Ok(Some(format!(
-            "the rules of chain {} of table {TABLE} are not those of ADD",
+            "the rules of chain {} in table {TABLE} differ from those that ADD created",
             chain.name
         )));
     }
@@ -117,7 +117,7 @@ pub fn missing(
     Ok(missing.map(|element| format!("an element of {} in table {TABLE} is gone", element.set)))
 }
 
-/// Deletes the tracked UDP flows to the forwarded ports, which otherwise go on to where they went before.
+/// Deletes the tracked UDP flows to the forwarded ports, which would otherwise continue to their former destination.
 pub fn forget_flows(socket: &mut Socket, conf: &Conf, pod: IpNet) -> Result<(), NetlinkError> {
     let udp = |protocol: u8| i32::from(protocol) == libc::IPPROTO_UDP;
     let mappings = mappings_for(conf, pod).filter(|mapping| udp(mapping.protocol));
@@ -138,7 +138,7 @@ fn all_elements(socket: &mut Socket, family: Family, extent: &Extent) -> Result<
     Ok(all)
 }
 
-/// As [`forget_flows`], for elements that were removed: their keys end in protocol and port.
+/// Like [`forget_flows`], for elements that were removed: their keys end in protocol and port.
 fn forget_udp(socket: &mut Socket, family: Family, gone: &[Element]) -> Result<(), NetlinkError> {
     let like = if family == Family::V4 {
         IpAddr::from([0; 4])

@@ -1,5 +1,6 @@
-//! `conditionsV4` and `conditionsV6`: which packets the ports of a pod are forwarded for. They are arguments of iptables or
-//! an expression of nft, and neither program is run; what both mostly say, addresses and interfaces, is read here. Pure.
+//! `conditionsV4` and `conditionsV6`: which packets are forwarded by the ports of a pod. They are arguments of iptables
+//! or an expression of nft, and neither program is run; addresses and interfaces, which most of them use, are parsed
+//! here. Pure.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -12,7 +13,7 @@ use crate::nftables::family::Family;
 use crate::request::check_interface_name;
 use crate::text::hash;
 
-/// What all must hold for a packet; nothing for every packet.
+/// The conditions that must all hold for a packet; if there are none, all packets match.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Conditions(Vec<Condition>);
 
@@ -26,12 +27,12 @@ struct Condition {
 enum What {
     Source(IpNet),
     Destination(IpNet),
-    /// The interface that the packet came in by; what the host itself sends came in by none.
+    /// The interface that the packet arrived on; packets of the host itself have none.
     Input(String),
 }
 
 impl Conditions {
-    /// Reads what is written for `family`.
+    /// Parses the conditions for `family`.
     pub fn read(written: &[String], family: Family) -> Result<Self, String> {
         let text = written.join(" ");
         let mut words = text.split_whitespace().peekable();
@@ -57,7 +58,7 @@ impl Conditions {
                 "-i" | "--in-interface" | "iifname" | "iif" => What::Input(read_interface(value)?),
                 _ => {
                     return Err(format!(
-                        "{word:?} is none of the addresses and interfaces that are understood"
+                        "{word:?} is not a supported match; only addresses and interfaces are"
                     ));
                 }
             };
@@ -71,7 +72,7 @@ impl Conditions {
         (!self.0.is_empty()).then(|| format!("{:08x}", hash(self.to_string().as_bytes()) >> 32))
     }
 
-    /// The beginning of a rule that goes on where they hold.
+    /// The start of a rule, which continues only if the conditions hold.
     pub fn exprs(&self, family: Family) -> Vec<Expr> {
         self.0
             .iter()
@@ -79,7 +80,7 @@ impl Conditions {
             .collect()
     }
 
-    /// Whether they hold for what the host sends to its own loopback address.
+    /// Whether packets that the host sends to its own loopback address match.
     pub fn hold_for_loopback(&self, family: Family) -> bool {
         self.0.iter().all(|condition| {
             let matches = match &condition.what {
@@ -115,7 +116,7 @@ impl Condition {
     }
 }
 
-/// As nft writes them.
+/// In nft's notation.
 impl fmt::Display for Conditions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, condition) in self.0.iter().enumerate() {
@@ -139,19 +140,18 @@ fn read_net(written: &str, family: Family) -> Result<IpNet, String> {
         .or_else(|_| written.parse::<IpAddr>().map(IpNet::from));
     match net {
         Ok(net) if Family::of(net.addr()) == family => Ok(net.trunc()),
-        _ => Err(format!("{written:?} is no address or network of this family")),
+        _ => Err(format!("{written:?} is not an address or network of this family")),
     }
 }
 
 fn read_interface(written: &str) -> Result<String, String> {
     let name = written.trim_matches('"');
-    // A plus at the end of iptables, a star of nft, stand for any more letters.
+    // A plus at the end in iptables, and a star in nft, are wildcards.
     if name.ends_with(['+', '*']) {
-        return Err(format!(
-            "{written:?} is no interface but a pattern; name the interface"
-        ));
+        return Err(format!("{written:?} is a pattern; name a single interface"));
     }
-    check_interface_name(name).map_err(|reason| format!("interface {written:?} {reason}"))?;
+    check_interface_name(name)
+        .map_err(|reason| format!("invalid interface name {written:?}: it {reason}"))?;
     Ok(name.to_string())
 }
 
@@ -178,7 +178,7 @@ mod tests {
         let v4 = Family::V4;
         check(&[], v4, "");
         check(&[""], v4, "");
-        // The examples of the plugin's documentation.
+        // The examples from the plugin's documentation.
         check(&["!", "-d", "192.0.2.0/24"], v4, "daddr != 192.0.2.0/24");
         check(&["!", "-d", "fc00::/7"], Family::V6, "daddr != fc00::/7");
         check(&["ip daddr != 192.0.2.0/24"], v4, "daddr != 192.0.2.0/24");

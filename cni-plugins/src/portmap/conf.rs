@@ -1,5 +1,4 @@
-//! The configuration of `type: portmap`, as written and as understood.
-//! <https://www.cni.dev/plugins/current/meta/portmap/>
+//! The configuration of `type: portmap`, as written and as parsed. <https://www.cni.dev/plugins/current/meta/portmap/>
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -14,15 +13,15 @@ use crate::nftables::family::Family;
 use crate::request::Request;
 use crate::types::{CniResult, Error};
 
-/// The most ports that are forwarded to a pod: as many as an address has of one protocol.
+/// The maximum number of forwarded ports of a pod: as many as an address has for one protocol.
 pub const MAX_MAPPINGS: usize = 65_535;
 
-/// What the plugin works with.
+/// The parsed configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conf {
     /// The ports to forward.
     pub mappings: Vec<Mapping>,
-    /// Whose packets get the host's address on their way to the pod.
+    /// Which packets get the host's address on their way to the pod.
     pub snat: Snat,
     /// Which packets for the ports are forwarded, of IPv4.
     pub conditions_v4: Conditions,
@@ -47,7 +46,7 @@ pub struct Mapping {
     pub protocol: u8,
     /// Only this address of the host; all of them otherwise.
     pub host_ip: Option<IpAddr>,
-    /// `0.0.0.0` and `::` mean all addresses, but of one family.
+    /// `0.0.0.0` and `::` mean all addresses of that family.
     pub family_of: Option<IpAddr>,
     /// The port of the host.
     pub host_port: u16,
@@ -55,14 +54,14 @@ pub struct Mapping {
     pub container_port: u16,
 }
 
-/// Whose packets get the host's address on their way to the pod (`snat`, `masqAll`).
+/// Which packets get the host's address on their way to the pod (`snat`, `masqAll`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Snat {
-    /// Nobody's. Then neither the host's loopback address nor the pod's own network can use the port.
+    /// None. Then neither the host's loopback address nor the pod's own network can use the port.
     None,
-    /// Of those whose answers would go astray otherwise: the host's loopback, and the pod's own network.
+    /// Those whose answers would not return otherwise: from the host's loopback, and from the pod's own network.
     Needed,
-    /// Everybody's.
+    /// All.
     All,
 }
 
@@ -109,7 +108,7 @@ pub fn read(request: &Request) -> Result<Conf, Error> {
     let written = written.runtime_config.port_mappings.unwrap_or_default();
     if written.len() > MAX_MAPPINGS {
         let msg = format!(
-            "runtimeConfig.portMappings has {} entries; a pod can have {MAX_MAPPINGS}",
+            "runtimeConfig.portMappings has {} entries; the maximum is {MAX_MAPPINGS}",
             written.len()
         );
         return Err(Error::invalid(msg));
@@ -127,7 +126,8 @@ pub fn read(request: &Request) -> Result<Conf, Error> {
             }
             Entry::Occupied(first) if *first.get() == mapping.container_port => {}
             Entry::Occupied(first) => request.note(format!(
-                "runtimeConfig.portMappings[{number}]: hostPort {} is given twice; the first counts, which leads to {}",
+                "runtimeConfig.portMappings[{number}]: hostPort {} is listed twice; the first entry is used, which \
+                 forwards to {}",
                 mapping.host_port,
                 first.get()
             )),
@@ -141,27 +141,28 @@ pub fn read(request: &Request) -> Result<Conf, Error> {
     })
 }
 
-/// Keys of the original that choose how its rules are written say so in the log: these are written otherwise.
+/// Keys that select how the original plugin writes its rules are noted in the log: this plugin writes its rules
+/// differently.
 fn look_at_backend(request: &Request, written: &Written) -> Result<(), Error> {
     match written.backend.as_deref() {
         None | Some("" | "nftables") => {}
         Some("iptables") => {
-            request.note("backend iptables: ports are forwarded by nftables, which does the same")
+            request.note("backend iptables: port forwarding uses nftables instead, with the same result")
         }
         Some(other) => {
             return Err(Error::invalid(format!(
-                "backend {other:?} is nobody's; write iptables or nftables"
+                "backend {other:?} is not supported; use iptables or nftables"
             )));
         }
     }
     if let Some(chain) = written.external_set_mark_chain.as_deref() {
         if written.mark_masq_bit.is_some() {
             return Err(Error::invalid(
-                "externalSetMarkChain and markMasqBit exclude each other",
+                "externalSetMarkChain and markMasqBit are mutually exclusive",
             ));
         }
         request.note(format!(
-            "externalSetMarkChain {chain}: packets are masqueraded without a mark, so no chain is asked to set one"
+            "externalSetMarkChain {chain}: packets are masqueraded without a mark, so the chain is not used"
         ));
     }
     if written.mark_masq_bit.is_some_and(|bit| !(0..=31).contains(&bit)) {
@@ -201,8 +202,8 @@ fn read_mapping(written: &WrittenMapping) -> Result<Mapping, String> {
     })
 }
 
-/// The pod's first address of each family: those of the interface this call is about, and those of which nobody
-/// says which interface has them.
+/// The pod's first address of each family: those of this call's interface, and those without an interface in the
+/// result.
 pub fn pod_addresses(result: &CniResult, ifname: &str) -> Vec<IpNet> {
     let mut addresses: Vec<IpNet> = Vec::new();
     for ip in &result.ips {

@@ -1,13 +1,13 @@
 //! How the host reaches a forwarded port at its own loopback address, 127.0.0.1 or ::1: pure.
 //!
 //! Translated to the pod's address, such a packet would leave the host with a loopback address as its source. For IPv4
-//! the kernel allows that where `route_localnet` is set, and then also takes packets for 127.0.0.0/8 that come by wire
-//! (CVE-2020-8558); for IPv6 it never does. So the source gives way first: before the connection is tracked the packet
-//! gets another address of the host, the one that the host would send to the pod from, and when the pod's answer has
-//! come in, its destination becomes the loopback address again. No setting of the kernel is touched, and nobody else's
-//! packet can use it: what comes by wire for a loopback address is dropped by the kernel, as always.
+//! the kernel allows that if `route_localnet` is set, and then also accepts packets for 127.0.0.0/8 from the network
+//! (CVE-2020-8558); for IPv6 it never does. So the source is replaced first: before connection tracking, the packet
+//! gets another address of the host, the one that the host would use to send to the pod, and when the pod's answer
+//! arrives, its destination becomes the loopback address again. No kernel setting is changed, and no foreign packet can
+//! use this path: the kernel drops packets from the network for a loopback address, as always.
 //!
-//! A client that binds its socket to another address of 127.0.0.0/8 than 127.0.0.1 does not reach the port.
+//! A client that binds its socket to an address of 127.0.0.0/8 other than 127.0.0.1 does not reach the port.
 
 use std::net::IpAddr;
 
@@ -18,7 +18,7 @@ use crate::nftables::expr::Expr;
 use crate::nftables::family::Family;
 use crate::nftables::ruleset::{Chain, Element, Hook, Rule, Set, Type};
 
-/// What stands in for the loopback address, for ports of one address and for ports of all.
+/// The addresses that replace the loopback address, for ports of one address and for ports of all.
 pub const SETS: [&str; 2] = ["loopback-to-address", "loopback-to-host"];
 
 /// The maps.
@@ -36,7 +36,7 @@ pub fn sets(family: Family) -> [Set; 2] {
     ]
 }
 
-/// The chains that put the other address in and take it out again.
+/// The chains that replace the loopback address and restore it.
 pub fn chains(family: Family) -> [Chain; 2] {
     let [to_address, to_host] = SETS;
     let put_in = |comment: &str, map: &str, key: Vec<Expr>| {
@@ -88,7 +88,7 @@ pub fn chains(family: Family) -> [Chain; 2] {
     ]
 }
 
-/// Answers of connections that went to a loopback address and did not come from one.
+/// Answers of connections that went to a loopback address but did not come from one.
 fn take_out(family: Family) -> Rule {
     let original = Expr::OriginalDestination { family, register: 0 };
     let mut exprs = vec![Expr::IsReply];
@@ -112,7 +112,7 @@ fn equals_loopback(family: Family) -> Expr {
     }
 }
 
-/// The element by which `mapping` answers at the loopback address, with `stand_in` as the client's address.
+/// The element that makes `mapping` available at the loopback address, with `stand_in` as the client's address.
 pub fn element(mapping: &Mapping, stand_in: IpAddr, owner: &str) -> Option<Element> {
     let [to_address, to_host] = SETS;
     let set = match mapping.host_ip {

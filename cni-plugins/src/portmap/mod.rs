@@ -1,4 +1,4 @@
-//! `portmap`: ports of the host lead to a pod. Runs after the plugin that connected the pod and passes its result on.
+//! `portmap`: forwards host ports to a pod. Runs after the plugin that connected the pod and passes its result on.
 
 pub mod apply;
 pub mod conf;
@@ -25,7 +25,7 @@ pub fn add(request: &Request) -> Result<Value, Error> {
     }
     let forwarded = forward(request, &conf, &result);
     if forwarded.is_err() {
-        // The first failure is the one worth telling.
+        // The first error is the one to report.
         let _ = remove(request);
     }
     forwarded.map(|()| previous)
@@ -41,7 +41,7 @@ fn forward(request: &Request, conf: &Conf, result: &CniResult) -> Result<(), Err
     Ok(())
 }
 
-/// Stops forwarding the pod's ports. Goes by the owner's name, not by the configuration, which may have changed.
+/// Stops forwarding the pod's ports. Finds them by the owner's name, because the configuration may have changed.
 pub fn del(request: &Request) -> Result<(), Error> {
     remove(request)
 }
@@ -65,12 +65,12 @@ pub fn check(request: &Request) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether an ADD could work.
+/// Whether ADD could work.
 pub fn status(request: &Request) -> Result<(), Error> {
     conf::read(request).map(|_| ())
 }
 
-/// Stops forwarding the ports of this network's pods that are no more.
+/// Stops forwarding the ports of this network's pods that no longer exist.
 pub fn collect_garbage(request: &Request, valid: &[Attachment]) -> Result<(), Error> {
     let network = rules::owner_network(&request.network);
     let valid: HashSet<String> = valid
@@ -84,7 +84,7 @@ pub fn collect_garbage(request: &Request, valid: &[Attachment]) -> Result<(), Er
 fn previous(request: &Request) -> Result<(Value, CniResult), Error> {
     let missing = || {
         Error::invalid(
-            "prevResult is missing: portmap runs in a list, after the plugin that connects the pod",
+            "prevResult is missing: portmap must run in a plugin list, after the plugin that connects the pod",
         )
     };
     let result = request.previous_result()?.ok_or_else(missing)?;

@@ -1,4 +1,4 @@
-//! From mappings to a table and its elements: pure.
+//! Turns mappings into a table and its elements: pure.
 //!
 //! ```text
 //! table ip gantry-hostport {
@@ -14,10 +14,11 @@
 //! }
 //! ```
 //!
-//! The number of rules does not depend on the number of ports; each port is an element with its owner's name.
+//! The number of rules does not depend on the number of ports; each port is an element that carries its owner's name.
 //!
-//! `loopback` is there although `route_localnet` is not set: translation comes before the kernel looks whether a packet
-//! for 127.0.0.0/8 may come by wire, so a port of 127.0.0.1 alone would be open to whoever sends such a packet.
+//! `loopback` exists although `route_localnet` is not set: translation happens before the kernel checks whether a
+//! packet for 127.0.0.0/8 may come from the network, so a port of 127.0.0.1 alone would be open to any host that sends
+//! such a packet.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -42,17 +43,17 @@ const HOSTPORTS: &str = "hostports";
 const CONDITIONS_RULE: &str = "ports under conditions ";
 const SNAT_RULE: &str = "masquerade connections from networks in snat-";
 
-/// What the table has besides what it always has.
+/// The variable parts of the table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Extent {
     /// The lengths of the source networks that are masqueraded.
     pub prefixes: BTreeSet<u8>,
-    /// The names of the conditions under which some ports are forwarded. Each has maps and a chain of its own.
+    /// The names of the conditions of forwarded ports. Each has its own maps and chain.
     pub conditions: BTreeSet<String>,
 }
 
 impl Extent {
-    /// What the kernel's table has.
+    /// The parts that the kernel's table has.
     pub fn known(found: &Comments) -> Self {
         let numbers = |chain: &str| found.get(chain).into_iter().flatten();
         Extent {
@@ -65,7 +66,7 @@ impl Extent {
         }
     }
 
-    /// And what the ports of `conf` need for the pod at `pod`.
+    /// Adds the parts that the ports of `conf` need for the pod at `pod`.
     pub fn with(mut self, conf: &Conf, pod: IpNet) -> Self {
         self.prefixes.extend(match conf.snat {
             Snat::None => None,
@@ -78,7 +79,7 @@ impl Extent {
     }
 }
 
-/// The table. Of the chains of conditions only that of `own` is written; the others are there.
+/// The table. Of the chains for conditions only that of `own` is written; the others exist already.
 pub fn table(family: Family, extent: &Extent, own: &Conditions) -> Table {
     Table {
         family,
@@ -171,7 +172,7 @@ fn snat_set(prefix: u8) -> String {
     format!("snat-{prefix}")
 }
 
-/// What a rule says, with its conditions; longer ones are told apart by the chain's name.
+/// The text of a rule with its conditions; longer ones are distinguished by the chain's name.
 fn where_holds(words: &str, conditions: &Conditions) -> String {
     match conditions.name() {
         None => words.to_string(),
@@ -261,19 +262,19 @@ pub fn set_names(extent: &Extent) -> Vec<String> {
         .collect()
 }
 
-/// Where a pod is.
+/// The location of a pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Target {
     /// Its address and network.
     pub pod: IpNet,
-    /// The address of the host that the host sends to the pod from; `None` where no route leads there.
+    /// The host's source address for packets to the pod; `None` if no route leads there.
     pub host: Option<IpAddr>,
 }
 
-/// Elements by what no two of them share, the set and the key in it.
+/// Elements by their unique key: the set and the key in it.
 pub type Elements = BTreeMap<(String, Vec<u8>), Element>;
 
-/// The elements for a pod, in the name of `owner`. Of two mappings of one port the first counts.
+/// The elements for a pod, on behalf of `owner`. If two mappings have the same port, the first counts.
 pub fn elements(conf: &Conf, target: Target, owner: &str) -> Elements {
     let family = Family::of(target.pod.addr());
     let conditions = conf.conditions(family);
@@ -299,7 +300,7 @@ pub fn elements(conf: &Conf, target: Target, owner: &str) -> Elements {
     elements
 }
 
-/// The mappings that concern the family of `pod`.
+/// The mappings for the family of `pod`.
 pub fn mappings_for(conf: &Conf, pod: IpNet) -> impl Iterator<Item = &Mapping> {
     conf.mappings.iter().filter(move |mapping| {
         mapping
@@ -308,7 +309,7 @@ pub fn mappings_for(conf: &Conf, pod: IpNet) -> impl Iterator<Item = &Mapping> {
     })
 }
 
-/// The key of a port in the maps: its address, where it has one, protocol, port.
+/// The key of a port in the maps: its address, if it has one, protocol, port.
 pub fn port_key(mapping: &Mapping) -> Vec<u8> {
     let mut key = mapping.host_ip.map(ip_bytes).unwrap_or_default();
     key.extend(padded(&[mapping.protocol]));
@@ -332,9 +333,9 @@ fn port_element(mapping: &Mapping, group: Option<&str>, pod: IpNet, owner: &str)
     }
 }
 
-/// Who is on the pod's network gets answers from the pod directly, past the host that translated the address, and
-/// would not know them. What stands in for the host's loopback address is masqueraded, too: that finds another port
-/// where the host has such a connection to the pod already.
+/// A client on the pod's own network would get answers directly from the pod, bypassing the host that translated the
+/// address, and would not recognize them. The address that replaces the host's loopback address is masqueraded, too:
+/// this picks another port if the host already has such a connection to the pod.
 fn snat_elements(conf: &Conf, target: Target, owner: &str) -> Vec<Element> {
     let pod = target.pod;
     let element = |network: IpNet| {
@@ -358,7 +359,7 @@ fn snat_elements(conf: &Conf, target: Target, owner: &str) -> Vec<Element> {
     }
 }
 
-/// The name under which an attachment owns elements, shorter than the 128 bytes a comment may have.
+/// The owner name of an attachment's elements, shorter than the 128 bytes allowed for a comment.
 pub fn owner(network: &str, container_id: &str, ifname: &str) -> String {
     format!(
         "{} {} {ifname}",
@@ -367,7 +368,7 @@ pub fn owner(network: &str, container_id: &str, ifname: &str) -> String {
     )
 }
 
-/// The first word of the owner's name.
+/// The first part of the owner's name.
 pub fn owner_network(network: &str) -> String {
     short_enough(network, 40)
 }

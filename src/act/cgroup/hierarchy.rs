@@ -14,21 +14,21 @@ use crate::model::node::CgroupVersion;
 use crate::model::resources::Bytes;
 use crate::model::step::CgroupSetting;
 
-/// What no pod can do without.
+/// The controllers that every pod needs.
 const REQUIRED: [&str; 2] = ["cpu", "memory"];
 
-/// What some kernels lack, and what does not work there.
+/// The controllers that some kernels lack, and the effect of that.
 const OPTIONAL: [(&str, &str); 3] = [
-    ("pids", "the number of processes of a pod is not limited"),
-    ("cpuset", "pods cannot be bound to cores"),
+    ("pids", "the number of processes per pod is not limited"),
+    ("cpuset", "pods cannot be pinned to CPUs"),
     ("hugetlb", "huge pages are not limited"),
 ];
 
-/// The hierarchies as they are mounted. On v2 one mount has all controllers; on v1 a mount has one or two.
+/// The mounted hierarchies. On v2 one mount has all controllers; on v1 a mount has one or two.
 pub(super) struct Hierarchy {
     version: CgroupVersion,
-    /// Each mount with its controllers, that of `memory` first: it is made first and removed last, so
-    /// whether a cgroup exists can be told from it alone.
+    /// Each mount with its controllers, that of `memory` first: it is created first and removed last, so it alone shows
+    /// whether a cgroup exists.
     mounts: Vec<Mount>,
 }
 
@@ -38,7 +38,7 @@ struct Mount {
 }
 
 impl Hierarchy {
-    /// Finds what is mounted.
+    /// Finds the mounted hierarchies.
     pub(super) fn mounted(version: CgroupVersion) -> Result<Hierarchy, CgroupError> {
         let mounts = match version {
             CgroupVersion::V1 => mounts_v1(),
@@ -56,7 +56,7 @@ impl Hierarchy {
         }
     }
 
-    /// The optional controllers that are not there, with what does not work.
+    /// The missing optional controllers, with the effect.
     pub(super) fn missing(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         let missing = |(name, _): &(&str, &str)| self.mount(name).is_none();
         OPTIONAL.into_iter().filter(missing)
@@ -71,7 +71,7 @@ impl Hierarchy {
         Some(&mount.path)
     }
 
-    /// The cgroup's directory in each hierarchy, whether it is there or not.
+    /// The cgroup's directory in each hierarchy, whether it exists or not.
     pub(super) fn directories(&self, path: &Path) -> impl Iterator<Item = PathBuf> {
         self.mounts.iter().map(move |mount| mount.path.join(path))
     }
@@ -82,7 +82,7 @@ impl Hierarchy {
             .is_some_and(|directory| directory.is_dir())
     }
 
-    /// The names of the cgroups right below this one; none where it does not exist.
+    /// The names of the cgroups directly below this one; none if it does not exist.
     pub(super) fn children(&self, path: &Path) -> Result<Vec<String>, CgroupError> {
         match self.directories(path).next() {
             Some(directory) => subdirectories(&directory),
@@ -90,7 +90,7 @@ impl Hierarchy {
         }
     }
 
-    /// Makes the cgroup with its parents and sets its values.
+    /// Creates the cgroup with its parents and sets its values.
     pub(super) fn ensure(&self, path: &Path, setting: &CgroupSetting) -> Result<(), CgroupError> {
         for mount in &self.mounts {
             self.make(mount, path)?;
@@ -103,7 +103,7 @@ impl Hierarchy {
     }
 
     fn make(&self, mount: &Mount, path: &Path) -> Result<(), CgroupError> {
-        // Nothing but the directory itself is needed there, and what it lies in is nearly always there.
+        // Only the directory itself is needed there, and its parent nearly always exists.
         if self.version == CgroupVersion::V1 && !mount.controllers.contains("cpuset") {
             match create(&mount.path.join(path)) {
                 Err(CgroupError::File { source, .. }) if source.kind() == ErrorKind::NotFound => {}
@@ -125,19 +125,19 @@ impl Hierarchy {
         Ok(())
     }
 
-    /// Removes the cgroup's directories with all below them.
+    /// Removes the cgroup's directories with everything below them.
     pub(super) fn remove(&self, path: &Path) -> Result<(), CgroupError> {
-        // The first hierarchy last: as long as anything remains, the cgroup is seen to exist.
+        // The first hierarchy last: as long as anything remains, the cgroup counts as existing.
         let directories: Vec<PathBuf> = self.directories(path).collect();
         directories.iter().rev().try_for_each(|dir| remove_tree(dir))
     }
 }
 
-/// Where the unified hierarchy lies beside those of v1 (runc looks nowhere else).
+/// The mount point of the unified hierarchy beside those of v1 (runc uses this path only).
 const HYBRID: &str = "/sys/fs/cgroup/unified";
 
-/// Every mounted hierarchy that the runtime makes a container's cgroup in, so that removing a pod's cgroup
-/// leaves none behind.
+/// Every mounted hierarchy in which the runtime creates a container's cgroup, so that removing a pod's cgroup leaves
+/// none behind.
 fn mounts_v1() -> Vec<Mount> {
     let known = [
         Controllers::Mem,
@@ -177,8 +177,8 @@ fn mounts_v1() -> Vec<Mount> {
     mounts
 }
 
-/// The unified hierarchy that some machines mount beside those of v1 (systemd's hybrid mode). No limit of ours is
-/// written there, but runc makes each container's cgroup in it too, and leaves those above it.
+/// The unified hierarchy that some machines mount beside those of v1 (systemd's hybrid mode). The agent writes no
+/// limits there, but runc creates each container's cgroup in it, too, and leaves its parents behind.
 fn hybrid(path: &Path) -> Option<Mount> {
     path.join("cgroup.controllers").is_file().then(|| Mount {
         controllers: BTreeSet::new(),
@@ -195,8 +195,8 @@ fn mount_v2(path: &Path) -> Result<Mount, CgroupError> {
     })
 }
 
-/// Lets the children of a v2 cgroup use the controllers. One that the kernel refuses here is refused again,
-/// with its name, where a value of it is written.
+/// Enables the controllers for the children of a v2 cgroup. If the kernel rejects one here, writing its value fails
+/// later with its name.
 fn enable_controllers(directory: &Path, controllers: &BTreeSet<String>) -> Result<(), CgroupError> {
     let file = directory.join("cgroup.subtree_control");
     let enabled = fs::read_to_string(&file).map_err(|error| CgroupError::file("reading", &file, error))?;
@@ -205,13 +205,13 @@ fn enable_controllers(directory: &Path, controllers: &BTreeSet<String>) -> Resul
         if !enabled.contains(controller.as_str())
             && let Err(error) = overwrite(&file, &format!("+{controller}"))
         {
-            tracing::debug!(%error, controller, path = %file.display(), "cgroup controller not enabled");
+            tracing::debug!(%error, controller, path = %file.display(), "cannot enable a cgroup controller");
         }
     }
     Ok(())
 }
 
-/// Makes one cgroup, whose parent is there, unless it is there itself.
+/// Creates one cgroup, whose parent exists, unless it exists already.
 fn create(directory: &Path) -> Result<(), CgroupError> {
     match DirBuilder::new().mode(0o755).create(directory) {
         Ok(()) => prepare(directory),
@@ -220,8 +220,8 @@ fn create(directory: &Path) -> Result<(), CgroupError> {
     }
 }
 
-/// Kernels before 5.11 account a child's memory to its parents only where this is set, and it can be set only
-/// while there are no children.
+/// Kernels before 5.11 charge a child's memory to its parents only if this is set, and it can be set only while there
+/// are no children.
 fn prepare(directory: &Path) -> Result<(), CgroupError> {
     let file = directory.join("memory.use_hierarchy");
     match fs::read_to_string(&file) {
@@ -230,7 +230,7 @@ fn prepare(directory: &Path) -> Result<(), CgroupError> {
     }
 }
 
-/// A new v1 cpuset has no cores and no memory, and no process can enter it.
+/// A new v1 cpuset has no CPUs and no memory nodes, and no process can join it.
 fn inherit_cpuset(parent: &Path, directory: &Path) -> Result<(), CgroupError> {
     for name in ["cpuset.cpus", "cpuset.mems"] {
         let file = directory.join(name);
@@ -259,8 +259,8 @@ fn set_v1(
         }
     }
     if let (Some(memory), Some(limit)) = (directory("memory"), setting.memory_limit) {
-        // memory.memsw.limit_in_bytes is never set for pods and stands at its maximum, so either may change
-        // without regard to the other.
+        // memory.memsw.limit_in_bytes is never set for pods and stays at its maximum, so either may change
+        // independently.
         write(&memory.join("memory.limit_in_bytes"), &limit.to_string())?;
     }
     if let (Some(pids), Some(max)) = (directory("pids"), setting.pids_max) {
@@ -273,8 +273,8 @@ fn set_v1(
     Ok(())
 }
 
-/// The kernel refuses a period under which the present quota would be more than the parent's; the quota then
-/// has to change first.
+/// The kernel rejects a period under which the present quota would exceed the parent's; the quota then has to change
+/// first.
 fn set_quota_v1(cpu: &Path, quota: i64, period: u64) -> Result<(), CgroupError> {
     let period_file = cpu.join("cpu.cfs_period_us");
     let period = period.to_string();
@@ -311,8 +311,8 @@ fn set_v2(
     Ok(())
 }
 
-/// Reservations (`rsvd`) are limited too, so that a mapping fails at once and not by SIGBUS later; kernels
-/// before 5.7 do not have these files.
+/// Reservations (`rsvd`) are limited too, so that a mapping fails at once rather than by SIGBUS later; kernels before
+/// 5.7 do not have these files.
 fn set_hugepages(directory: &Path, suffix: &str, limits: &[(Bytes, i64)]) -> Result<(), CgroupError> {
     for (size, limit) in limits {
         let file = directory.join(format!("hugetlb.{}.{suffix}", size.page_size()));
@@ -332,7 +332,7 @@ fn or_max(value: i64) -> String {
     }
 }
 
-/// Writes the value unless it is there already.
+/// Writes the value unless the file has it already.
 fn write(file: &Path, value: &str) -> Result<(), CgroupError> {
     if fs::read_to_string(file).is_ok_and(|current| current.trim() == value) {
         return Ok(());
@@ -340,7 +340,7 @@ fn write(file: &Path, value: &str) -> Result<(), CgroupError> {
     overwrite(file, value).map_err(|error| CgroupError::file(format!("writing {value:?} to"), file, error))
 }
 
-/// Writes in one call, as the kernel wants it, and never makes a file.
+/// Writes in a single call, as the kernel requires, and never creates a file.
 fn overwrite(file: &Path, value: &str) -> io::Result<()> {
     OpenOptions::new()
         .write(true)
@@ -348,9 +348,9 @@ fn overwrite(file: &Path, value: &str) -> io::Result<()> {
         .write_all(value.as_bytes())
 }
 
-/// Removes the directories depth first; the files in them are the kernel's and go with them.
+/// Removes the directories depth first; the files in them belong to the kernel and disappear with them.
 fn remove_tree(directory: &Path) -> Result<(), CgroupError> {
-    // Nearly always there is nothing below, since the runtime has removed its containers' cgroups.
+    // Usually there is nothing below, since the runtime has removed its containers' cgroups.
     match fs::remove_dir(directory) {
         Ok(()) => return Ok(()),
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -367,7 +367,7 @@ fn remove_tree(directory: &Path) -> Result<(), CgroupError> {
     }
 }
 
-/// The names of the directories in this one; none where it is not there.
+/// The names of the subdirectories; none if the directory does not exist.
 pub(super) fn subdirectories(directory: &Path) -> Result<Vec<String>, CgroupError> {
     let failed = |error| CgroupError::file("listing", directory, error);
     let entries = match fs::read_dir(directory) {
@@ -400,7 +400,7 @@ mod tests {
         }
     }
 
-    /// Directories that stand for a hierarchy: the kernel would make the files.
+    /// Directories that stand for a hierarchy: in a real one the kernel creates the files.
     fn fake(root: &Path, files: &[&str]) {
         for file in files {
             let file = root.join(file);

@@ -1,5 +1,5 @@
-//! Ending every process of a cgroup. Processes are held by pidfd, so a number that the kernel has given to
-//! another process meanwhile is never killed, and waited for by event.
+//! Kills every process of a cgroup. Processes are held by pidfd, so a reused pid is never killed, and the end of each
+//! process is an event.
 
 use std::collections::HashSet;
 use std::fs;
@@ -14,7 +14,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use super::CgroupError;
 use super::hierarchy::{Hierarchy, subdirectories};
 
-/// Kills what runs in the cgroup and below it until nothing does, or the deadline has passed.
+/// Kills the processes in the cgroup and below it until none is left, or the deadline has passed.
 pub(super) fn end_all(hierarchy: &Hierarchy, path: &Path, deadline: Duration) -> Result<(), CgroupError> {
     let began = Instant::now();
     let mut pids = members(hierarchy, path)?;
@@ -28,7 +28,7 @@ pub(super) fn end_all(hierarchy: &Hierarchy, path: &Path, deadline: Duration) ->
             .iter()
             .filter_map(|&pid| Some((pid, pidfd_open(pid, PidfdFlags::empty()).ok()?)))
             .collect();
-        // Only what is still a member after it is held: the number may have changed hands before.
+        // Only a process that is still a member afterwards is held: the pid may have been reused before.
         let still = members(hierarchy, path)?;
         let held: Vec<OwnedFd> = held
             .into_iter()
@@ -36,7 +36,7 @@ pub(super) fn end_all(hierarchy: &Hierarchy, path: &Path, deadline: Duration) ->
             .map(|(_, fd)| fd)
             .collect();
         for process in &held {
-            // It may have ended by itself.
+            // It may have ended already.
             let _ = pidfd_send_signal(process, Signal::KILL);
         }
         let ended = wait(&held, left);
@@ -69,8 +69,8 @@ fn wait(processes: &[OwnedFd], time: Duration) -> bool {
     })
 }
 
-/// Keeps a fork bomb from outrunning the killing. What cannot be written is done without: killing is tried
-/// all the same. Should the cgroup be kept after all, whoever makes it anew sets its limit anew.
+/// Keeps a fork bomb from outrunning the kill. Write errors are ignored: the kill is tried anyway. If the cgroup
+/// remains after all, creating it again sets its limit again.
 fn stop_forks(hierarchy: &Hierarchy, path: &Path) {
     for directory in hierarchy.directories(path) {
         let _ = fs::write(directory.join("cgroup.kill"), "1");
@@ -92,9 +92,9 @@ fn members(hierarchy: &Hierarchy, path: &Path) -> Result<HashSet<Pid>, CgroupErr
 fn collect(directory: PathBuf, pids: &mut HashSet<Pid>) -> Result<(), CgroupError> {
     let file = directory.join("cgroup.procs");
     match fs::read_to_string(&file) {
-        // A process of a PID namespace that is not below ours is listed as 0.
+        // A process of a PID namespace that is not below the agent's is listed as 0.
         Ok(text) => pids.extend(text.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?))),
-        // Removed by its owner meanwhile, or it is a threaded v2 cgroup whose processes its parent lists.
+        // Removed by its owner meanwhile, or a threaded v2 cgroup, whose processes are listed by its parent.
         Err(error)
             if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Unsupported)
                 || error.raw_os_error() == Some(nix::libc::ENODEV) => {}

@@ -1,5 +1,5 @@
-//! Slices of systemd over D-Bus: `org.freedesktop.systemd1.Manager` (man 5 org.freedesktop.systemd1), as the
-//! kubelet's library drives it (`github.com/opencontainers/cgroups/systemd`).
+//! systemd slices over D-Bus: `org.freedesktop.systemd1.Manager` (man 5 org.freedesktop.systemd1), used as by the
+//! kubelet's library (`github.com/opencontainers/cgroups/systemd`).
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ use super::CgroupError;
 use crate::model::node::{CgroupName, CgroupVersion};
 use crate::model::step::CgroupSetting;
 
-/// How long a call or a job may take. Starting or stopping a slice is a matter of milliseconds.
+/// The timeout of a call or a job. Starting or stopping a slice takes milliseconds.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// "No limit" in systemd's properties.
@@ -50,7 +50,7 @@ trait Manager {
     fn job_removed(&self, id: u32, job: ObjectPath<'_>, unit: &str, result: &str) -> zbus::Result<()>;
 }
 
-/// systemd, at the other end of a connection that is made anew after it was lost.
+/// A connection to systemd that is re-established after a loss.
 #[derive(Clone)]
 pub(super) struct Systemd {
     version: CgroupVersion,
@@ -60,7 +60,7 @@ pub(super) struct Systemd {
 #[derive(Clone)]
 struct Link {
     manager: ManagerProxy<'static>,
-    /// Whether a CFS period can be told (systemd 242).
+    /// Whether systemd accepts a CFS period (since version 242).
     takes_period: bool,
 }
 
@@ -74,7 +74,7 @@ impl Systemd {
         Ok(systemd)
     }
 
-    /// Starts the slice where it does not exist, and sets its properties.
+    /// Starts the slice if it does not exist, and sets its properties.
     pub(super) async fn ensure_slice(
         &self,
         setting: &CgroupSetting,
@@ -97,7 +97,7 @@ impl Systemd {
         set.map_err(|source| self.failed("set the properties of", &unit, source))
     }
 
-    /// Whether it was started now; `false`: it had been already.
+    /// Whether the slice was started now; `false`: it existed already.
     async fn start(
         &self,
         manager: &ManagerProxy<'_>,
@@ -105,7 +105,7 @@ impl Systemd {
         properties: &[Property],
     ) -> Result<bool, CgroupError> {
         let failed = |source| self.failed("start", unit, source);
-        // Listened to before the job begins, or its end could be missed.
+        // Subscribe before the job starts, or its end could be missed.
         let mut ended = manager.receive_job_removed().await.map_err(failed)?;
         let job = manager
             .start_transient_unit(unit, names::UNIT_MODE_REPLACE, properties, &[])
@@ -117,7 +117,7 @@ impl Systemd {
         }
     }
 
-    /// Stops the slice, which ends what runs in it. One that is not there is no error.
+    /// Stops the slice, which kills everything in it. A missing slice is not an error.
     pub(super) async fn remove_slice(&self, name: &CgroupName) -> Result<(), CgroupError> {
         let unit = &name.slice();
         let manager = self.link().await?.manager;
@@ -128,30 +128,30 @@ impl Systemd {
             Err(source) if is(&source, names::NO_SUCH_UNIT) => return Ok(()),
             Err(source) => return Err(failed(source)),
         }
-        // A unit that failed stays loaded until this is said; any other is gone and says so.
+        // A failed unit stays loaded until this call; any other is gone, and systemd answers so.
         match manager.reset_failed_unit(unit).await {
             Err(source) if !is(&source, names::NO_SUCH_UNIT) => Err(failed(source)),
             _ => Ok(()),
         }
     }
 
-    /// The connection there is, or a new one.
+    /// The existing connection, or a new one.
     async fn link(&self) -> Result<Link, CgroupError> {
         if let Some(link) = self.slot().clone() {
             return Ok(link);
         }
         let failed = |source| CgroupError::Bus(Box::new(source));
         let bus = zbus::connection::Builder::system().map_err(failed)?;
-        // systemd's private socket, which needs no bus, is no way out: it signs its messages with a name that
-        // the D-Bus specification does not allow there.
+        // systemd's private socket, which needs no bus, is no alternative: its messages carry a sender name that the
+        // D-Bus specification does not allow there.
         let connection = bus.method_timeout(DEADLINE).build().await.map_err(failed)?;
         let link = Link::over(&connection).await.map_err(failed)?;
         *self.slot() = Some(link.clone());
         Ok(link)
     }
 
-    /// Anything but an answer of systemd's means that the connection cannot be trusted any more: the next
-    /// attempt makes its own.
+    /// Any error but an answer from systemd means that the connection can no longer be trusted: the next attempt opens
+    /// a new one.
     fn failed(&self, action: &'static str, unit: &str, source: zbus::Error) -> CgroupError {
         if !matches!(source, zbus::Error::MethodError(..)) {
             *self.slot() = None;
@@ -170,7 +170,7 @@ impl Link {
             .cache_properties(zbus::proxy::CacheProperties::No)
             .build()
             .await?;
-        // Without a subscription systemd tells nobody that a job has ended.
+        // Without a subscription systemd does not announce finished jobs.
         manager.subscribe().await?;
         let version = manager.version().await.unwrap_or_default();
         Ok(Link {
@@ -201,11 +201,11 @@ async fn wait(
                 return as_result(args.result);
             }
         }
-        as_result("unknown: the connection to systemd was lost")
+        as_result("unknown: lost the connection to systemd")
     };
     tokio::time::timeout(DEADLINE, end)
         .await
-        .unwrap_or_else(|_| as_result("unknown: it takes longer than 30 s"))
+        .unwrap_or_else(|_| as_result("unknown: not finished after 30 s"))
 }
 
 /// The slice's directory below the mount point: each level of the name is a directory.
@@ -215,9 +215,9 @@ pub(super) fn path(name: &CgroupName) -> PathBuf {
         .collect()
 }
 
-/// systemd keeps a quota as whole percents of a core. It is rounded up here already, so that what is written
-/// to the cgroup and what systemd writes at its next reload are the same, and a container's quota always fits
-/// into its pod's.
+/// systemd stores a quota as whole percents of a CPU. It is rounded up here already, so that the value written to the
+/// cgroup and the one that systemd writes at its next reload are the same, and a container's quota always fits into its
+/// pod's.
 pub(super) fn round_quota((quota, period): (i64, u64)) -> (i64, u64) {
     match quota_per_second(quota, period) {
         INFINITY => (quota, period),
@@ -228,7 +228,7 @@ pub(super) fn round_quota((quota, period): (i64, u64)) -> (i64, u64) {
     }
 }
 
-/// Microseconds of CPU in a second, rounded up to 1 % of a core.
+/// Microseconds of CPU time in a second, rounded up to 1 % of a CPU.
 fn quota_per_second(quota: i64, period: u64) -> u64 {
     match u64::try_from(quota) {
         Ok(quota) if period > 0 => (quota.saturating_mul(1_000_000) / period).div_ceil(10_000) * 10_000,
@@ -236,7 +236,7 @@ fn quota_per_second(quota: i64, period: u64) -> u64 {
     }
 }
 
-/// What the slice is.
+/// The properties that define the slice.
 fn identity(name: &CgroupName, version: CgroupVersion) -> Vec<Property> {
     let above = name.0.split_last().map_or(&[][..], |(_, above)| above);
     let parent = CgroupName(above.to_vec()).slice();
@@ -249,11 +249,11 @@ fn identity(name: &CgroupName, version: CgroupVersion) -> Vec<Property> {
             names::DESCRIPTION,
             Value::from(format!("Kubernetes pods, {}", name.0.join("/"))),
         ),
-        // A slice's place follows from its name. It wants its parent and cannot be put elsewhere; delegation
-        // is for scopes and services.
+        // A slice's location follows from its name. It wants its parent and cannot be placed elsewhere; delegation is
+        // for scopes and services.
         (names::WANTS, Value::from(vec![parent])),
         (names::DEFAULT_DEPENDENCIES, Value::from(false)),
-        // With these systemd makes the cgroup in the hierarchies of the controllers.
+        // With these, systemd creates the cgroup in the hierarchies of the controllers.
         (names::MEMORY_ACCOUNTING, Value::from(true)),
         (names::CPU_ACCOUNTING, Value::from(true)),
         (names::TASKS_ACCOUNTING, Value::from(true)),
@@ -261,7 +261,7 @@ fn identity(name: &CgroupName, version: CgroupVersion) -> Vec<Property> {
     ]
 }
 
-/// What the slice is limited to. Huge pages are unknown to systemd and written by us alone.
+/// The limits of the slice. systemd does not support huge pages; the agent alone writes them.
 fn limits(setting: &CgroupSetting, version: CgroupVersion, takes_period: bool) -> Vec<Property> {
     let or_infinity = |value: i64| Value::from(u64::try_from(value).unwrap_or(INFINITY));
     let mut properties = Vec::new();
@@ -408,7 +408,7 @@ mod tests {
         assert_eq!(major(""), None);
     }
 
-    /// systemd at the other end of the wire: remembers what it is asked, ends every job at once.
+    /// A fake systemd: records its calls and finishes every job at once.
     #[derive(Default, Clone)]
     struct FakeManager {
         calls: Arc<Mutex<Vec<String>>>,
@@ -423,7 +423,7 @@ mod tests {
 
         async fn end_job(&self, emitter: &SignalEmitter<'_>, number: usize, unit: &str) -> OwnedObjectPath {
             let job = ObjectPath::try_from(format!("/org/freedesktop/systemd1/job/{number}")).unwrap();
-            // Another's job ends first.
+            // The job of another unit ends first.
             let other = ObjectPath::from_static_str_unchecked("/org/freedesktop/systemd1/job/9999");
             for (path, result) in [(other, "failed"), (job.clone(), "done")] {
                 emitter.job_removed(7, path, unit, result).await.unwrap();

@@ -1,4 +1,4 @@
-//! A part of a volume (`subPath`) that was a link led out of the volume, to any file of the host.
+//! A part of a volume (`subPath`) that was a symbolic link gave access to any file of the host.
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -1,4 +1,4 @@
-//! The removal of a volume followed links that its container had made, and went into what was mounted in it: files of the
+//! The removal of a volume followed links that its container had made, and descended into mounts in it: files of the
 //! host were deleted.
 
 use std::fs;
@@ -11,12 +11,12 @@ use super::{DEADLINE, Host, against, exchange};
 use crate::act::mount::tests::in_own_mounts;
 use crate::act::tree::{self, Mounts};
 
-/// How many volumes are removed while something is swapped in them.
+/// How many volumes are removed during swaps.
 const VOLUMES: usize = 100;
-/// In how many places of a volume something is mounted.
+/// The number of mount points in a volume.
 const PLACES: usize = 8;
 
-/// Removes the pod's directory as its steps do, which may fail and are repeated; how often it failed.
+/// Removes the pod's directory as its steps do, which may fail and are repeated; returns how often it failed.
 fn remove(host: &Host) -> usize {
     let began = Instant::now();
     let mut failures = 0;
@@ -27,7 +27,7 @@ fn remove(host: &Host) -> usize {
     failures
 }
 
-/// Has so many volumes removed, and on until one was removed while something was swapped in it: else nothing was raced.
+/// Removes this many volumes, and continues until one was removed during a swap: otherwise there was no race.
 fn volumes(mut removed_in_a_race: impl FnMut(&Host) -> bool) {
     let began = Instant::now();
     let (mut volumes, mut raced) = (0, 0);
@@ -72,14 +72,15 @@ fn cve_2017_1002102_what_is_mounted_in_a_volume_meanwhile_is_not_entered() {
             let Some(place) = left.next() else {
                 return std::thread::yield_now();
             };
-            // A bind mount: of the same file system, so that no device number tells. What was removed is no place.
+            // A bind mount of the same file system, so that no device number reveals it. Once the directory is removed,
+            // there is no mount point.
             let (bind, none) = (MsFlags::MS_BIND, None::<&str>);
             if nix::mount::mount(Some(&outside), place, none, bind, none).is_ok() {
                 mounted += 1;
             }
         };
         against(mount, || remove(host));
-        // One is there before the removal begins.
+        // One is mounted before the removal starts.
         mounted > 1
     });
 }

@@ -1,5 +1,5 @@
-//! A part of a volume (`subPath`) that had been looked at was mounted by its name, and its container had put a link out of
-//! the volume in its place meanwhile.
+//! A checked part of a volume (`subPath`) was mounted by its name, and its container had replaced it with a link out of
+//! the volume in the meantime.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -13,8 +13,8 @@ use crate::model::step::SubPathMount;
 /// How often a part is mounted while its container swaps it.
 const ATTEMPTS: usize = 2000;
 
-/// Mounts a part of the volume again and again while two names in the volume are exchanged; what is seen at its place,
-/// `read` below it, is never the host's.
+/// Mounts a part of the volume repeatedly while two names in the volume are exchanged; what `read` returns from the
+/// mount is never the host's file.
 fn check(host: &Host, path: &str, swapped: (&str, &str), read: &str) {
     let part = SubPathMount {
         volume: "v".to_owned(),
@@ -51,7 +51,7 @@ fn cve_2021_25741_a_part_that_its_container_swaps_for_a_link_is_mounted_from_the
     }
     let host = Host::new();
     let volume = host.volume();
-    // A directory, one on the way to it, and a file.
+    // A directory, a directory above it, and a file.
     fs::create_dir_all(volume.join("part/below")).unwrap();
     fs::write(volume.join("part/file"), "volume").unwrap();
     symlink(host.outside(), volume.join("link")).unwrap();

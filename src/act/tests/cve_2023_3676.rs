@@ -1,5 +1,5 @@
-//! The path of a volume's part was put between quotes in a command line, and what it held was run. A part is opened by the
-//! kernel, whatever is in its name. (Paths of the host: `tests/suite/cve/cve_2023_3676.rs`.)
+//! The path of a volume's part was put between quotes in a command line, and its content was executed. Here the kernel
+//! opens a part, whatever its name. (Host paths: `tests/suite/cve/cve_2023_3676.rs`.)
 
 use std::fs;
 

@@ -1,5 +1,5 @@
-//! What went wrong in other node agents and got a number, as far as it takes mounts: one file each. The list of all is in
-//! `tests/suite/cve/mod.rs`.
+//! Vulnerabilities of other node agents that have a CVE number, as far as mounts are needed to test them: one file
+//! each. The list of all is in `tests/suite/cve/mod.rs`.
 
 mod cve_2017_1002101;
 mod cve_2017_1002102;
@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
-/// Every race has been run often enough long before this, or the test has failed.
+/// The deadline: every race has run often enough long before it, or the test has failed.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// The directory of a pod with a volume of its containers', and beside it a directory of the host's, which they may not
-/// get at. Each has a file `file` with its name in it.
+/// A pod's directory with a volume of its containers, and beside it a host directory that they must not reach. Each has
+/// a file `file` with its name in it.
 struct Host {
     dir: tempfile::TempDir,
 }
@@ -47,7 +47,7 @@ impl Host {
         self.dir.path().join("outside")
     }
 
-    /// The host's directory is as it was.
+    /// The host's directory is unchanged.
     #[track_caller]
     fn is_untouched(&self) {
         let names = |dir: &Path| -> Vec<_> {
@@ -62,7 +62,7 @@ impl Host {
     }
 }
 
-/// Does `meanwhile` over and over on a thread of its own, once before `work` begins and on until it ends.
+/// Runs `meanwhile` repeatedly on a thread of its own, once before `work` starts and until it ends.
 fn against<T>(mut meanwhile: impl FnMut() + Send, work: impl FnOnce() -> T) -> T {
     /// Ends the other thread also when `work` panics.
     struct End<'a>(&'a AtomicBool);
@@ -87,13 +87,13 @@ fn against<T>(mut meanwhile: impl FnMut() + Send, work: impl FnOnce() -> T) -> T
     })
 }
 
-/// Puts each in the other's place at once, as a container can do it with what lies in its volume.
+/// Exchanges two paths atomically, as a container can do with the content of its volume.
 fn exchange(one: &Path, other: &Path) -> io::Result<()> {
     let flags = RenameFlags::RENAME_EXCHANGE;
     Ok(renameat2(AT_FDCWD, one, AT_FDCWD, other, flags)?)
 }
 
-/// Tries as often as that, and on until each of both outcomes has been seen: else nothing was raced.
+/// Tries at least that often, until each of both outcomes has been seen: otherwise there was no race.
 #[track_caller]
 fn until_both(times: usize, mut attempt: impl FnMut() -> bool) {
     let began = Instant::now();

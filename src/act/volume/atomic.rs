@@ -1,5 +1,5 @@
-//! Files of a volume that change all at once, laid out as the kubelet's atomic writer does it
-//! (`pkg/volume/util/atomic_writer.go`), so that either takes over the other's volumes:
+//! Volume files that change all at once, laid out like the kubelet's atomic writer does
+//! (`pkg/volume/util/atomic_writer.go`), so that either can take over the other's volumes:
 //!
 //! ```text
 //! <volume>/..2026_11_25_17_00_00.123456789/a/b   the files
@@ -7,8 +7,8 @@
 //! <volume>/a      -> ..data/a                     what people see
 //! ```
 //!
-//! The change is the one `rename` that moves `..data`. Interrupted anywhere, writing once more ends in the same.
-//! Containers have the volume read-only, so what lies in it is ours.
+//! The change takes effect with the one `rename` that moves `..data`. After an interruption at any point, writing again
+//! leads to the same state. Containers have the volume read-only, so its content is the agent's own.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -21,23 +21,22 @@ use jiff::Timestamp;
 
 use crate::model::object::Payload;
 
-/// The link that leads to the files in force.
+/// The link to the current files.
 const DATA: &str = "..data";
-/// The next one, until it is renamed.
+/// The next link, until it is renamed.
 const NEXT: &str = "..data_tmp";
-/// Directories can be listed by everybody, whatever the umask.
+/// Directories can be listed by all users, independent of the umask.
 const DIR_MODE: u32 = 0o755;
-/// What the group gets of a file and of a directory that it owns (`changeFilePermission` of a volume that is
-/// read-only).
+/// The group's permissions for files and directories that it owns (`changeFilePermission` of a read-only volume).
 const GROUP_FILE: u32 = 0o440;
 const GROUP_DIR: u32 = 0o2550;
 
-/// Makes the files of a volume these and no others.
+/// Makes these files the volume's only ones.
 pub(super) fn write(dir: &Path, files: &Payload, group: Option<u32>) -> io::Result<()> {
     write_watched(dir, files, group, &mut || Ok(()))
 }
 
-/// As [`write`], with a look after each thing done, which may end it.
+/// Like [`write`], with a callback after each operation, which may abort it.
 fn write_watched(
     dir: &Path,
     files: &Payload,
@@ -64,7 +63,7 @@ fn write_watched(
     remove_others(dir, &current, files, look)
 }
 
-/// The directory that `..data` leads to, where it is one of ours.
+/// The directory that `..data` points to, if this agent created it.
 fn current(dir: &Path) -> io::Result<Option<OsString>> {
     match fs::read_link(dir.join(DATA)) {
         Ok(target) => {
@@ -76,7 +75,7 @@ fn current(dir: &Path) -> io::Result<Option<OsString>> {
     }
 }
 
-/// A name of ours: no key of an object begins so.
+/// A name reserved for the agent: no key of an object starts like it.
 fn is_hidden(name: &OsStr) -> bool {
     let bytes = name.as_encoded_bytes();
     bytes.len() > 2 && bytes.starts_with(b"..") && !bytes.contains(&b'/')
@@ -105,7 +104,7 @@ fn is_as_wanted(dir: &Path, files: &Payload, group: Option<u32>) -> io::Result<b
     Ok(true)
 }
 
-/// Collects the files below a directory; false where it is none, or has something else.
+/// Collects the files below a directory; false if it is not a directory, or contains something else.
 fn list(root: &Path, below: &mut PathBuf, found: &mut BTreeSet<PathBuf>) -> io::Result<bool> {
     let entries = match fs::read_dir(root.join(&*below)) {
         Ok(entries) => entries,
@@ -144,7 +143,7 @@ fn file_mode(mode: u32, group: Option<u32>) -> u32 {
     }
 }
 
-/// A directory of its own for the new files, its name the time.
+/// Creates a directory for the new files, named by the time.
 fn make_directory(dir: &Path) -> io::Result<OsString> {
     loop {
         let now = Timestamp::now();
@@ -192,7 +191,7 @@ fn fill(
     Ok(())
 }
 
-/// The directories above a relative path, the outermost first.
+/// The parent directories of a relative path, the outermost first.
 fn parents(path: &Path) -> Vec<&Path> {
     let mut all: Vec<&Path> = path.ancestors().skip(1).collect();
     all.retain(|parent| !parent.as_os_str().is_empty());
@@ -213,13 +212,13 @@ fn own(path: &Path, group: Option<u32>) -> io::Result<()> {
     }
 }
 
-/// The names that people see: the first part of each file's path.
+/// The visible names: the first component of each file's path.
 fn visible(files: &Payload) -> BTreeSet<&OsStr> {
     let first = |path| Path::new(path).iter().next();
     files.0.keys().filter_map(first).collect()
 }
 
-/// Makes the links that people see.
+/// Creates the visible links.
 fn show(
     dir: &Path,
     files: &Payload,
@@ -240,7 +239,7 @@ fn show(
     Ok(())
 }
 
-/// Removes what people shall not see any more, and what an earlier change has left.
+/// Removes files that must no longer be visible, and leftovers of an earlier change.
 fn remove_others(
     dir: &Path,
     current: &OsStr,
@@ -288,7 +287,7 @@ mod tests {
         Payload(files.iter().map(file).collect())
     }
 
-    /// What is seen below a directory: paths with texts.
+    /// The visible files below a directory: paths with texts.
     fn seen(dir: &Path) -> BTreeMap<String, String> {
         let mut found = BTreeSet::new();
         assert!(list(dir, &mut PathBuf::new(), &mut found).unwrap());
@@ -364,7 +363,7 @@ mod tests {
         assert_eq!(current(), first);
         write(dir, &payload(&[("a", 0o640, "1")]), None).unwrap();
         assert_ne!(current(), first);
-        // What somebody has damaged is made right.
+        // Outside damage is repaired.
         fs::remove_file(dir.join("a")).unwrap();
         fs::write(dir.join("a"), "other").unwrap();
         fs::write(dir.join(current()).join("b"), "stray").unwrap();
@@ -397,8 +396,8 @@ mod tests {
     }
 
     proptest! {
-        /// Ended at any moment, what is seen is all of the old or all of the new; written once more, it is the new
-        /// and nothing else is left.
+        /// If it is interrupted at any point, either all old or all new files are visible; after another write the new
+        /// ones are, and nothing else is left.
         #[test]
         fn a_half_is_never_seen_and_the_end_is_reached(
             changes in prop::collection::vec((any_payload(), 0..20_usize), 1..6),

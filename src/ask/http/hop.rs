@@ -1,16 +1,16 @@
 //! Where one request of a GET goes, and whence it was sent there.
 
-/// What a GET is for.
+/// The purpose of a GET.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// A probe asks.
+    /// A probe.
     Probe,
-    /// A hook is told.
+    /// A hook.
     Hook,
 }
 
 impl Purpose {
-    /// As it stands in the user agent.
+    /// As in the user agent.
     pub(super) fn name(self) -> &'static str {
         match self {
             Purpose::Probe => "probe",
@@ -19,26 +19,26 @@ impl Purpose {
     }
 }
 
-/// A target: where a GET goes.
+/// The target of a GET.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Target {
     pub(super) https: bool,
-    /// Host and port as the URL has them: a port that is not named is not shown to the server either.
+    /// Host and port as in the URL: a default port that is not written does not appear in the `Host` header either.
     pub(super) authority: String,
     pub(super) path: String,
 }
 
-/// One request of a GET: the first, or one that a redirect asks for.
+/// One request of a GET: the first, or one that follows a redirect.
 pub(super) struct Hop {
     pub(super) target: Target,
-    /// The stated `Host` belongs to it: no redirect has named another.
+    /// The configured `Host` applies: no redirect has named another.
     pub(super) own_host: bool,
-    /// Who sent it here.
+    /// The URL that redirected here.
     pub(super) referer: Option<String>,
 }
 
 impl Hop {
-    /// The next one. What was asked under TLS is not named to whoever listens without (`refererForURL`).
+    /// The next request. A URL requested over TLS is not sent as the referer without TLS (`refererForURL`).
     pub(super) fn to(self, next: Target, relative: bool) -> Hop {
         let leaves_tls = self.target.https && !next.https;
         Hop {
@@ -65,7 +65,7 @@ impl Target {
         split(&self.authority).1.unwrap_or(default)
     }
 
-    /// Where a `Location` leads from here, and whether it names no host.
+    /// The target of a `Location`, and whether it names no host.
     pub(super) fn redirected(&self, location: &str) -> (Target, bool) {
         let location = location.split('#').next().unwrap_or_default();
         let (https, rest) = match location.split_once("://") {
@@ -75,7 +75,7 @@ impl Target {
         };
         if let Some(rest) = rest {
             let end = rest.find(['/', '?']).unwrap_or(rest.len());
-            // Who is named before the host is not told on.
+            // User information before the host is not passed on.
             let authority = rest[..end].rsplit('@').next().unwrap_or_default().to_owned();
             let path = path(&rest[end..]);
             return (
@@ -107,7 +107,7 @@ pub(super) fn split(authority: &str) -> (&str, Option<u16>) {
     (host.trim_matches(['[', ']']), port)
 }
 
-/// A path that can stand in a request: rooted, without a fragment, what is no part of a URL encoded.
+/// A path that is valid in a request: rooted, without a fragment, with invalid characters encoded.
 pub(super) fn path(text: &str) -> String {
     let text = text.split('#').next().unwrap_or_default();
     let mut path = String::with_capacity(text.len() + 1);

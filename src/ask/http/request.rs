@@ -1,5 +1,5 @@
-//! The request of a probe or hook as it goes over the wire: what a server can tell of it is what Go's `net/http` sends
-//! for the kubelet (`pkg/probe/http/request.go`), because servers exist that compare names letter by letter.
+//! The request of a probe or hook on the wire: all that a server can see of it is what Go's `net/http` sends for the
+//! kubelet (`pkg/probe/http/request.go`), because some servers compare names case-sensitively.
 
 use std::fmt::Display;
 
@@ -11,11 +11,11 @@ use hyper::header::{ACCEPT_ENCODING, CONNECTION, HOST, HeaderMap, HeaderName, He
 use super::hop::{Hop, Purpose};
 use crate::model::probe::HttpGet;
 
-/// What kubelets of this version call themselves, with the purpose in front: `kube-probe/1.36`.
+/// The user agent of a kubelet of this version, with the purpose in front: `kube-probe/1.36`.
 const VERSION: &str = "1.36";
 
-/// What Go takes from elsewhere than the headers that were stated (`reqWriteExcludeHeader`). A GET has no body, so of
-/// the last three nothing is sent.
+/// Headers that Go takes from elsewhere than the configured ones (`reqWriteExcludeHeader`). A GET has no body, so the
+/// last three are never sent.
 const NOT_WRITTEN: [&str; 5] = [
     "Host",
     "User-Agent",
@@ -24,10 +24,10 @@ const NOT_WRITTEN: [&str; 5] = [
     "Trailer",
 ];
 
-/// Makes the request. The error is as Go's transport words it.
+/// Makes the request. The error has the wording of Go's transport.
 ///
-/// Names are written by the connection, which capitalises each word ([`canonical`] says where); their order is
-/// Go's: Host, User-Agent, the others by name, then what the transport adds.
+/// The connection writes the names and capitalizes each word ([`canonical`] says where); the order is Go's: Host,
+/// User-Agent, the others by name, then what the transport adds.
 pub(super) fn request(get: &HttpGet, hop: &Hop, purpose: Purpose) -> Result<Request<Empty<Bytes>>, String> {
     let mut request = Request::builder().uri(&hop.target.path).body(Empty::new());
     let request = request.as_mut().map_err(|error| error.to_string())?;
@@ -45,7 +45,7 @@ pub(super) fn request(get: &HttpGet, hop: &Hop, purpose: Purpose) -> Result<Requ
     let headers = request.headers_mut();
     let host = if is_host(host) { host } else { "" };
     headers.insert(HOST, value("Host", host)?);
-    // Stated as empty, it is not sent.
+    // Configured as empty, it is not sent.
     if !agent.is_empty() {
         headers.insert(USER_AGENT, value("User-Agent", &agent)?);
     }
@@ -61,7 +61,7 @@ pub(super) fn request(get: &HttpGet, hop: &Hop, purpose: Purpose) -> Result<Requ
         written.push(&referer);
     }
     written.retain(|header| !NOT_WRITTEN.contains(&header.name.as_str()));
-    // Stable: values of one name keep their order.
+    // A stable sort: values of one name keep their order.
     written.sort_by(|one, other| one.name.cmp(&other.name));
     for header in written {
         append(headers, &header.name, &header.value)?;
@@ -70,7 +70,7 @@ pub(super) fn request(get: &HttpGet, hop: &Hop, purpose: Purpose) -> Result<Requ
     Ok(std::mem::take(request))
 }
 
-/// One stated header, its name canonical.
+/// One configured header, with its canonical name.
 struct Header {
     name: String,
     value: String,
@@ -85,7 +85,7 @@ impl Header {
     }
 }
 
-/// The stated headers, or the complaint of Go's transport about the first that cannot be sent.
+/// The configured headers, or the error of Go's transport about the first that cannot be sent.
 fn stated(get: &HttpGet) -> Result<Vec<Header>, String> {
     let mut stated = Vec::with_capacity(get.headers.len());
     for (name, text) in &get.headers {
@@ -103,16 +103,16 @@ fn wrong(what: &str, name: impl Display) -> String {
     format!("net/http: invalid header field {what} {:?}", name.to_string())
 }
 
-/// A value without the white space around it. All bytes may stand in it but control characters, as in Go.
+/// A value without surrounding white space. It may contain all bytes but control characters, as in Go.
 fn value(name: &str, text: &str) -> Result<HeaderValue, String> {
     let trimmed = text.trim_matches([' ', '\t', '\r', '\n']);
-    // What would be trimmed away is refused all the same: the check comes before.
+    // A value that trimming would make valid is rejected all the same: the check comes first.
     HeaderValue::from_bytes(text.as_bytes())
         .and_then(|_| HeaderValue::from_bytes(trimmed.as_bytes()))
         .map_err(|_| wrong("value for", name))
 }
 
-/// Adds one more value. The map holds some thirty thousand at most, and says so.
+/// Adds one more value. The map holds about thirty thousand at most, and reports when it is full.
 fn append(headers: &mut HeaderMap, name: &str, text: &str) -> Result<(), String> {
     let field = HeaderName::try_from(name).map_err(|_| wrong("name", name))?;
     let added = headers.try_append(field, value(name, text)?);
@@ -121,8 +121,8 @@ fn append(headers: &mut HeaderMap, name: &str, text: &str) -> Result<(), String>
         .map_err(|_| "net/http: too many headers".to_owned())
 }
 
-/// What the kubelet's two transports add: that of probes closes each connection and takes nothing compressed, that of
-/// hooks is Go's own.
+/// What the kubelet's two transports add: the one for probes closes each connection and accepts no compression, the one
+/// for hooks is Go's default.
 fn add_of_transport(headers: &mut HeaderMap, purpose: Purpose) {
     match purpose {
         Purpose::Probe => {
@@ -133,7 +133,7 @@ fn add_of_transport(headers: &mut HeaderMap, purpose: Purpose) {
                     .flat_map(|value| value.split(','))
             };
             let has = |token: &str| tokens(CONNECTION).any(|found| found.trim().eq_ignore_ascii_case(token));
-            // Go does not say it twice, nor to whoever shall speak another protocol.
+            // Go does not send the header twice, nor with an upgrade to another protocol.
             let switches = has("upgrade") && headers.contains_key(hyper::header::UPGRADE);
             if !has("close") && !switches {
                 headers.append(CONNECTION, HeaderValue::from_static("close"));
@@ -152,8 +152,8 @@ fn add_of_transport(headers: &mut HeaderMap, purpose: Purpose) {
     }
 }
 
-/// The name as Go's `textproto.CanonicalMIMEHeaderKey` has it: the first letter of each word between hyphens is large,
-/// the others are small. A name with a character that may not be in one stays as it is.
+/// The name as Go's `textproto.CanonicalMIMEHeaderKey` has it: the first letter of each word between hyphens is upper
+/// case, the others are lower case. A name with an invalid character stays as it is.
 pub(super) fn canonical(name: &str) -> String {
     if !name.bytes().all(is_token) {
         return name.to_owned();
@@ -175,7 +175,7 @@ fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// Whether the text may stand for a host; Go leaves an empty one in the place of any other (`ValidHostHeader`).
+/// Whether the text is valid as a host; Go replaces any other with an empty one (`ValidHostHeader`).
 fn is_host(text: &str) -> bool {
     let other = |byte: &u8| b"!$%&'()*+,-.:;=[]_~".contains(byte);
     text.bytes()

@@ -11,7 +11,7 @@ use super::verdict::{Check, failure, good, warning};
 use crate::config::Config;
 use crate::model::node::{CgroupVersion, Threshold};
 
-/// All checks, in the order in which a person would go about them.
+/// All checks, in the order in which a user would work through them.
 pub fn judge(findings: &Findings, config: &Config) -> Vec<Check> {
     vec![
         user(findings),
@@ -40,7 +40,7 @@ fn user(findings: &Findings) -> Check {
     }
 }
 
-/// openat2(2), which keeps paths of pods inside their root, came with Linux 5.6.
+/// openat2(2), which confines pods' paths to their root, exists since Linux 5.6.
 fn kernel(findings: &Findings) -> Check {
     let mut numbers = findings
         .kernel
@@ -53,7 +53,7 @@ fn kernel(findings: &Findings) -> Check {
         failure(
             "kernel",
             &findings.kernel,
-            "install a kernel of 5.6 or newer (Debian 11 and later have one)",
+            "install kernel 5.6 or newer (Debian 11 and later have one)",
         )
     }
 }
@@ -63,7 +63,7 @@ fn kernel_parts(findings: &Findings) -> Check {
         [] => good("kernel modules", "overlay, nf_tables"),
         ref missing => failure(
             "kernel modules",
-            format!("not there: {}", missing.join(", ")),
+            format!("missing: {}", missing.join(", ")),
             format!("sudo modprobe -a {}", missing.join(" ")),
         ),
     }
@@ -75,22 +75,22 @@ fn cgroups(findings: &Findings, config: &Config) -> Check {
     match findings.cgroups {
         None => failure(
             "cgroups",
-            "none are mounted",
+            "not mounted",
             "sudo mount -t cgroup2 none /sys/fs/cgroup",
         ),
         Some(_) if !missing.is_empty() => failure(
             "cgroups",
-            format!("controllers not there: {missing}"),
+            format!("missing controllers: {missing}"),
             "boot with cgroup_enable=memory swapaccount=1 on the kernel's command line, or enable them in the \
              kernel's configuration",
         ),
         Some(CgroupVersion::V2) => good("cgroups", "v2"),
         Some(CgroupVersion::V1) if config.cgroups.refuse_v1 => failure(
             "cgroups",
-            "v1, which failCgroupV1 refuses",
+            "v1, which failCgroupV1 rejects",
             format!("{to_v2}, or set `failCgroupV1: false`"),
         ),
-        Some(CgroupVersion::V1) => warning("cgroups", "v1, which Kubernetes is leaving", to_v2),
+        Some(CgroupVersion::V1) => warning("cgroups", "v1, which Kubernetes is phasing out", to_v2),
     }
 }
 
@@ -104,7 +104,7 @@ fn swap(findings: &Findings, config: &Config) -> Check {
         ),
         (swaps, false) => good(
             "swap",
-            format!("on ({}), and accepted by failSwapOn: false", swaps.join(", ")),
+            format!("on ({}), allowed by failSwapOn: false", swaps.join(", ")),
         ),
     }
 }
@@ -134,7 +134,7 @@ fn ports(findings: &Findings, config: &Config) -> Check {
         .collect();
     match (&findings.taken[..], findings.agent_runs) {
         ([], _) => good("ports", format!("free: {}", wanted.join(", "))),
-        (_, true) => good("ports", "in use by the agent that runs"),
+        (_, true) => good("ports", "in use by the running agent"),
         (taken, false) => {
             let shown: Vec<String> = taken.iter().map(ToString::to_string).collect();
             let ports: Vec<String> = taken
@@ -142,7 +142,7 @@ fn ports(findings: &Findings, config: &Config) -> Check {
                 .map(|address| format!("sport = :{}", address.port()))
                 .collect();
             let remedy = format!(
-                "sudo ss -ltnp '{}' names the program; stop it, or choose another --healthz-port or --port",
+                "sudo ss -ltnp '{}' shows the program; stop it, or choose another --healthz-port or --port",
                 ports.join(" or ")
             );
             failure("ports", format!("taken: {}", shown.join(", ")), remedy)
@@ -150,7 +150,7 @@ fn ports(findings: &Findings, config: &Config) -> Check {
     }
 }
 
-/// Whether a threshold of `evictionHard` is crossed already.
+/// Whether a threshold of `evictionHard` is already crossed.
 fn crossed(threshold: Option<&Threshold>, free: i64, all: i64) -> bool {
     #[expect(
         clippy::cast_precision_loss,
@@ -185,7 +185,8 @@ fn disk(findings: &Findings, config: &Config) -> Check {
     if short.is_empty() {
         return good("disk", told.join("; "));
     }
-    let remedy = "free some (sudo du -xh / | sort -h | tail), or lower nodefs and imagefs in evictionHard";
+    let remedy = "free some space (sudo du -xh / | sort -h | tail), or lower the nodefs and imagefs thresholds in \
+     evictionHard";
     failure(
         "disk",
         format!("below the eviction threshold: {}", short.join("; ")),
@@ -238,7 +239,7 @@ fn clock(findings: &Findings) -> Check {
         ),
         Clock::Behind => failure(
             "clock",
-            "before the day this program was installed",
+            "earlier than the day this program was installed",
             "sudo date -s '2026-01-31 12:00:00 UTC'",
         ),
     }

@@ -1,4 +1,4 @@
-//! What was found on the machine, for the checks to judge.
+//! The facts about the machine that the checks judge.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -6,16 +6,16 @@ use std::path::PathBuf;
 use crate::config::node::Init;
 use crate::model::node::{CgroupDriver, CgroupVersion, FsUsage};
 
-/// Everything the checks read. Nothing in it is judged yet.
+/// Everything that the checks read, without any judgment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Findings {
     /// The user this runs as.
     pub uid: u32,
     /// `uname -r`
     pub kernel: String,
-    /// The hierarchy of cgroups; `None` where nothing is mounted.
+    /// The cgroup hierarchy; `None` if none is mounted.
     pub cgroups: Option<CgroupVersion>,
-    /// Controllers that this program needs and the hierarchy does not offer.
+    /// Required controllers that the hierarchy lacks.
     pub missing_controllers: Vec<String>,
     /// The first process.
     pub init: Init,
@@ -23,42 +23,42 @@ pub struct Findings {
     pub swaps: Vec<String>,
     /// `net.ipv4.ip_forward`
     pub ip_forward: bool,
-    /// `net.bridge.bridge-nf-call-iptables`; `None` where br_netfilter is not loaded.
+    /// `net.bridge.bridge-nf-call-iptables`; `None` if br_netfilter is not loaded.
     pub bridge_iptables: Option<bool>,
-    /// What the container runtime answered.
+    /// The container runtime's answer.
     pub runtime: RuntimeAnswer,
-    /// Whether an agent of ours answers on its socket.
+    /// Whether a gantry agent answers on its socket.
     pub agent_runs: bool,
-    /// Addresses we want to listen on that someone else has.
+    /// Addresses to listen on that are already in use.
     pub taken: Vec<SocketAddr>,
-    /// Process ids of kubelets that run.
+    /// Process ids of running kubelets.
     pub kubelets: Vec<u32>,
-    /// The file systems that thresholds speak of.
+    /// The file systems that eviction thresholds refer to.
     pub disks: Vec<Disk>,
     /// How the root directory's file system is mounted.
     pub root_mount: Mount,
-    /// CNI configurations that are not ours, in the order in which the runtime reads them.
+    /// CNI configurations that are not gantry's, in the order in which the runtime reads them.
     pub other_cni: Vec<String>,
-    /// Our CNI plugins that are not there.
+    /// gantry's CNI plugins that are missing.
     pub missing_plugins: Vec<String>,
-    /// File systems and parts of the kernel that are not there.
+    /// Missing file systems and kernel features.
     pub missing_kernel: Vec<&'static str>,
     /// `fs.inotify.max_user_instances`
     pub inotify_instances: Option<u64>,
     /// `fs.inotify.max_user_watches`
     pub inotify_watches: Option<u64>,
-    /// What is known of the clock.
+    /// The state of the clock.
     pub clock: Clock,
 }
 
-/// What the container runtime answered.
+/// The container runtime's answer.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RuntimeAnswer {
-    /// There is no socket.
+    /// The socket does not exist.
     Absent,
     /// The socket does not answer, and why.
     Silent(String),
-    /// Something answers there that does not speak CRI v1.
+    /// The program behind the socket does not serve CRI v1.
     NoCri,
     /// It answers.
     Answered(Runtime),
@@ -69,17 +69,17 @@ pub enum RuntimeAnswer {
 pub struct Runtime {
     /// `containerd`
     pub name: String,
-    /// Its version, mostly with a `v` before it.
+    /// Its version, usually prefixed with `v`.
     pub version: String,
-    /// The cgroup driver it tells (CRI `RuntimeConfig`).
+    /// The cgroup driver that it reports (CRI `RuntimeConfig`).
     pub driver_told: Option<CgroupDriver>,
-    /// The cgroup driver seen in its configuration.
+    /// The cgroup driver in its configuration.
     pub driver_seen: Option<CgroupDriver>,
     /// Where its images are.
     pub image_dir: Option<PathBuf>,
 }
 
-/// A file system that thresholds speak of.
+/// A file system that eviction thresholds refer to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Disk {
     /// `nodefs` or `imagefs`.
@@ -97,17 +97,17 @@ pub struct Mount {
     pub read_only: bool,
     /// Nothing on it can be run.
     pub no_exec: bool,
-    /// Mounts in it are seen by other mount namespaces.
+    /// Mounts in it propagate to other mount namespaces.
     pub shared: bool,
 }
 
-/// What is known of the clock.
+/// The state of the clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Clock {
-    /// A time service says that it is right.
+    /// A time service reports that the clock is synchronised.
     Synchronised,
-    /// No time service that we know runs or says so.
+    /// No known time service runs or reports that.
     Unknown,
-    /// It is before the time at which this program was installed.
+    /// It is earlier than the installation time of this program.
     Behind,
 }

@@ -1,4 +1,4 @@
-//! Looks at the machine for doctor. Reads only; what it cannot read counts as not there, and a check says so.
+//! Collects the facts for doctor. Only reads; what cannot be read counts as missing, and a check reports it.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -15,12 +15,12 @@ use crate::config::node::Init;
 use crate::model::node::{CgroupVersion, FsUsage};
 use crate::model::resources::Bytes;
 
-/// The plugins of our network.
+/// The plugins of gantry's network.
 const PLUGINS: [&str; 4] = ["bridge", "host-local", "loopback", "portmap"];
-/// Controllers that limits need, by their names in both versions.
+/// The controllers that limits need, by their names in both cgroup versions.
 const CONTROLLERS: [&str; 4] = ["cpu", "cpuset", "memory", "pids"];
 
-/// Looks at everything that the checks read.
+/// Collects everything that the checks read.
 pub async fn gather(config: &Config) -> Findings {
     let answer = runtime::ask(&config.runtime.endpoint).await;
     let cgroups = cgroup_version();
@@ -55,12 +55,12 @@ pub async fn gather(config: &Config) -> Findings {
     }
 }
 
-/// A file of one word.
+/// Reads a file of one word.
 fn word(path: &Path) -> Option<String> {
     Some(fs::read_to_string(path).ok()?.trim().to_owned())
 }
 
-/// As containerd and runc tell the versions apart: the unified hierarchy is at the root or it is not used.
+/// Distinguishes the versions as containerd and runc do: the unified hierarchy is mounted at the root or not used.
 fn cgroup_version() -> Option<CgroupVersion> {
     let root = Path::new("/sys/fs/cgroup");
     if root.join("cgroup.controllers").exists() {
@@ -124,7 +124,7 @@ fn kubelets() -> Vec<u32> {
         .collect()
 }
 
-/// The nearest directory that exists: what will be made later lies on the same file system.
+/// The nearest existing directory: what will be created later is on the same file system.
 fn existing(path: &Path) -> &Path {
     path.ancestors()
         .find(|path| path.exists())
@@ -148,7 +148,7 @@ fn disks(config: &Config, answer: &RuntimeAnswer) -> Vec<Disk> {
 
 fn usage(path: &Path) -> Option<FsUsage> {
     let stat = statvfs(path).ok()?;
-    // Counts of blocks have the platform's width, so the conversion is written for the narrowest.
+    // Block counts have the platform's width, so the conversion is written for the narrowest one.
     let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     let bytes = |blocks: u64| Bytes(number(blocks.saturating_mul(stat.fragment_size())));
     Some(FsUsage {
@@ -171,8 +171,8 @@ fn root_mount(path: &Path) -> Mount {
     }
 }
 
-/// Whether the mount that holds a path is shared (proc_pid_mountinfo(5): the optional fields between the
-/// sixth and the dash). Of several mounts on one place the last is on top.
+/// Whether the mount of a path is shared (proc_pid_mountinfo(5): the optional fields between the sixth and the dash).
+/// Of several mounts on one path the last is on top.
 fn is_shared(mountinfo: &str, path: &Path) -> bool {
     let mut best: (usize, bool) = (0, false);
     for line in mountinfo.lines() {
@@ -214,7 +214,7 @@ fn missing_plugins(directory: &Path) -> Vec<String> {
     missing.map(|&name| name.to_owned()).collect()
 }
 
-/// What pods need of the kernel and is neither there nor a module that can be loaded.
+/// Kernel features that pods need and that are neither built in nor loadable modules.
 fn missing_kernel() -> Vec<&'static str> {
     let file_systems = fs::read_to_string("/proc/filesystems").unwrap_or_default();
     let release = word(Path::new("/proc/sys/kernel/osrelease")).unwrap_or_default();
@@ -235,7 +235,7 @@ fn missing_kernel() -> Vec<&'static str> {
     {
         missing.push("overlay");
     }
-    // Where the kernel has no list of its modules, only their use can tell.
+    // If the kernel has no list of its modules, only use can show it.
     let loaded = Path::new("/sys/module/nf_tables").exists();
     if !loaded && known && !loadable("nf_tables") {
         missing.push("nf_tables");
@@ -243,7 +243,7 @@ fn missing_kernel() -> Vec<&'static str> {
     missing
 }
 
-/// systemd-timesyncd and chrony leave a file; other services leave nothing that could be seen.
+/// systemd-timesyncd and chrony leave a file; other services leave no trace to check.
 fn clock() -> Clock {
     let installed = std::env::current_exe()
         .and_then(fs::metadata)

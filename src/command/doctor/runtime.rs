@@ -1,4 +1,4 @@
-//! Asks the container runtime what doctor wants to know, over CRI, with a deadline for each call.
+//! Queries the container runtime for doctor over CRI, with a deadline for each call.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -16,10 +16,10 @@ use super::findings::{Runtime, RuntimeAnswer};
 use crate::model::error_chain::first_cause;
 use crate::model::node::CgroupDriver;
 
-/// How long one call may take.
+/// The timeout of one call.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// Asks the runtime behind a socket.
+/// Queries the runtime behind a socket.
 pub async fn ask(socket: &Path) -> RuntimeAnswer {
     if !socket.exists() {
         return RuntimeAnswer::Absent;
@@ -39,7 +39,7 @@ pub async fn ask(socket: &Path) -> RuntimeAnswer {
         Err(status) if status.code() == Code::Unimplemented => return RuntimeAnswer::NoCri,
         Err(status) => return RuntimeAnswer::Silent(status.message().to_owned()),
     };
-    // The rest is told by newer runtimes, or not at all; what is missing stays unknown.
+    // Only newer runtimes report the rest; what is missing stays unknown.
     let told = runtime.runtime_config(v1::RuntimeConfigRequest {}).await.ok();
     let status = runtime.status(v1::StatusRequest { verbose: true }).await.ok();
     let images = ImageServiceClient::new(channel)
@@ -57,7 +57,7 @@ pub async fn ask(socket: &Path) -> RuntimeAnswer {
 }
 
 async fn connect(socket: PathBuf) -> Result<Channel, tonic::transport::Error> {
-    // The address is never resolved: the connector knows where to go.
+    // The address is never resolved: the connector knows the socket.
     Endpoint::from_static("http://runtime")
         .timeout(DEADLINE)
         .connect_timeout(DEADLINE)
@@ -80,8 +80,8 @@ fn image_dir(answer: &v1::ImageFsInfoResponse) -> Option<PathBuf> {
     Some(PathBuf::from(&file_system.fs_id.as_ref()?.mountpoint))
 }
 
-/// The driver of the default runtime, in containerd's own configuration, which a verbose CRI `Status` shows
-/// as JSON under `config`. Older containerds have no other way to tell.
+/// The cgroup driver of the default runtime, from containerd's own configuration, which a verbose CRI `Status` returns
+/// as JSON under `config`. Older versions of containerd have no other way to report it.
 pub fn driver_seen(info: &HashMap<String, String>) -> Option<CgroupDriver> {
     let config: serde_json::Value = serde_json::from_str(info.get("config")?).ok()?;
     let containerd = &config["containerd"];

@@ -5,13 +5,13 @@
 pub enum Verdict {
     /// As it should be.
     Good,
-    /// Pods will run, but something will surprise.
+    /// Pods will run, but something may not work as expected.
     Warning,
     /// The agent or its pods will not work.
     Failure,
 }
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
     /// What was looked at.
@@ -20,7 +20,7 @@ pub struct Check {
     pub verdict: Verdict,
     /// What was found.
     pub found: String,
-    /// What to type or change; empty where it is good.
+    /// The command to run or the change to make; empty if the check passed.
     pub remedy: String,
 }
 

@@ -1,4 +1,4 @@
-//! What keeps a machine from joining a cluster, each with what to type next.
+//! Why a machine cannot join a cluster, each with the next command to run.
 
 use std::path::PathBuf;
 
@@ -10,54 +10,54 @@ use crate::identity::files::FileError;
 use crate::identity::store::StoreError;
 use crate::identity::token::NotAToken;
 
-/// Why the machine is no node.
+/// Why joining failed.
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
-    /// The token is none.
+    /// The token is malformed.
     #[error(transparent)]
     Token(#[from] NotAToken),
-    /// The pin is none.
+    /// The CA hash is malformed.
     #[error(transparent)]
     CaPin(#[from] NotACaPin),
-    /// What was given is not enough, or too much.
+    /// Arguments are missing or contradict each other.
     #[error("{0}")]
     Asked(&'static str),
-    /// It is one already.
-    #[error("this machine is a node already: {} is there; `gantry reset` makes it none", .0.display())]
+    /// It is already a node.
+    #[error("this machine is a node already: {} exists; run `gantry reset` to undo that", .0.display())]
     Joined(PathBuf),
-    /// A kubelet does what we would do.
+    /// A kubelet runs on this machine.
     #[error(
-        "a kubelet runs on this machine: stop it with `systemctl disable --now kubelet`, then join again"
+        "a kubelet is running on this machine: stop it with `systemctl disable --now kubelet`, then join again"
     )]
     Kubelet,
-    /// Another cluster's certificate authority is there.
-    #[error("{} is another cluster's CA; `gantry reset` removes it", .0.display())]
+    /// The certificate authority of another cluster exists.
+    #[error("{} is the CA of another cluster; `gantry reset` removes it", .0.display())]
     Authority(PathBuf),
     /// The cluster was not found, or is not trusted.
     #[error(transparent)]
     Discovery(#[from] DiscoveryError),
-    /// The credentials make no client.
+    /// No client can be created from the credentials.
     #[error(transparent)]
     Client(#[from] ClientError),
     /// The cluster does not accept the token.
     #[error(
         "the API server does not accept the token ({0}): it has expired, or may not be used to join; on the control \
-         plane, `kubeadm token create --print-join-command` makes one that may"
+         plane, create a new one with `kubeadm token create --print-join-command`"
     )]
     Refused(String),
-    /// A node of this name is there and lives.
+    /// A node of this name exists and is Ready.
     #[error(
-        "the cluster has a node named {0} that is Ready: give this machine another name with --node-name, or remove the \
-         other one with `kubectl delete node {0}`"
+        "the cluster already has a node named {0} that is Ready: give this machine another name with --node-name, \
+         or remove the other node with `kubectl delete node {0}`"
     )]
     Taken(String),
-    /// The name is none.
-    #[error("{0:?} is no name of a node: write lower-case letters, digits, - and . with --node-name")]
+    /// The node name is invalid.
+    #[error("{0:?} is not a valid node name: use lower-case letters, digits, - and . with --node-name")]
     Name(String),
-    /// The cluster does not tell how its nodes are configured.
+    /// The cluster's kubelet configuration cannot be read.
     #[error(
-        "the ConfigMap {name} of kube-system cannot be read ({why}); gantry joins clusters that kubeadm made; on the \
-         control plane, look with `kubectl -n kube-system get configmap {name}`"
+        "cannot read the ConfigMap {name} in kube-system ({why}); gantry only joins clusters created by kubeadm; on \
+         the control plane, check it with `kubectl -n kube-system get configmap {name}`"
     )]
     Settings {
         /// The ConfigMap.
@@ -65,51 +65,53 @@ pub enum JoinError {
         /// What was answered.
         why: String,
     },
-    /// The control plane is of a version that we are no node of.
+    /// gantry does not support the version of the control plane.
     #[error(
-        "the control plane is {0}; this gantry is a node of v1.33 to v1.36, and of clusters up to three minors newer"
+        "the control plane runs {0}; this gantry can be a node of v1.33 to v1.36, and of clusters up to three minor \
+         versions newer"
     )]
     Version(String),
-    /// What the cluster wants of its nodes is not there.
+    /// The cluster's kubelet configuration is not supported.
     #[error(
-        "the cluster's kubelet configuration cannot be run with; change it in the ConfigMap kubelet-config, or here"
+        "cannot run with the cluster's kubelet configuration; change it in the ConfigMap kubelet-config, or on this \
+         machine"
     )]
     Config(#[source] ConfigError),
     /// A file cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// What another cluster left cannot be removed.
+    /// Leftovers of another cluster cannot be removed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// systemd does not do what it was asked for.
+    /// A systemctl command failed.
     #[error("`{command}` failed: {said}")]
     Systemd {
         /// What was run.
         command: String,
-        /// What it said.
+        /// Its output.
         said: String,
     },
-    /// The agent has no certificate in time.
-    #[error("the agent got no certificate within {0} seconds; `journalctl -u gantry` says why")]
+    /// The agent got no certificate in time.
+    #[error("the agent got no certificate within {0} seconds; see `journalctl -u gantry` for the reason")]
     NoCertificate(u64),
     /// The agent stopped.
-    #[error("the agent stopped; `journalctl -u gantry` says why")]
+    #[error("the agent stopped; see `journalctl -u gantry` for the reason")]
     Stopped,
-    /// It has joined, and something is missing.
+    /// It has joined, but is not Ready in time.
     #[error(
-        "this machine has joined as {name}, but is not Ready ({why}); look with `gantry get node`, `gantry doctor` and \
+        "this machine has joined as {name}, but is not Ready ({why}); see `gantry get node`, `gantry doctor` and \
          `journalctl -u gantry`"
     )]
     NotReady {
         /// The node.
         name: String,
-        /// What it says.
+        /// Why.
         why: String,
     },
-    /// A person has ended it.
+    /// The user interrupted it.
     #[error("interrupted")]
     Interrupted,
-    /// Nothing can be told.
-    #[error("standard output cannot be written")]
+    /// The progress cannot be printed.
+    #[error("cannot write to standard output")]
     Output(#[from] std::io::Error),
 }

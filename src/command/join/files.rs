@@ -1,4 +1,4 @@
-//! The files that make a machine a node of a kubeadm cluster, where kubeadm has them, and how they are taken back.
+//! The files of a node of a kubeadm cluster, in kubeadm's places, and how they are removed again.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -27,12 +27,12 @@ impl Places {
         self.root.join(path.trim_start_matches('/'))
     }
 
-    /// How the node reaches the API server.
+    /// The node's kubeconfig.
     pub fn kubeconfig(&self) -> PathBuf {
         self.at("/etc/kubernetes/kubelet.conf")
     }
 
-    /// How it does before it has a certificate.
+    /// The bootstrap kubeconfig.
     pub fn bootstrap(&self) -> PathBuf {
         self.at("/etc/kubernetes/bootstrap-kubelet.conf")
     }
@@ -42,7 +42,7 @@ impl Places {
         self.at("/etc/kubernetes/pki/ca.crt")
     }
 
-    /// Its key, which only a control plane has.
+    /// The CA's key, which exists only on a control plane.
     pub fn authority_key(&self) -> PathBuf {
         self.at("/etc/kubernetes/pki/ca.key")
     }
@@ -52,7 +52,7 @@ impl Places {
         self.at("/var/lib/kubelet/config.yaml")
     }
 
-    /// What kubeadm adds to it for this machine.
+    /// The configuration that kubeadm adds for this machine.
     pub fn instance_config(&self) -> PathBuf {
         self.at("/var/lib/kubelet/instance-config.yaml")
     }
@@ -62,7 +62,7 @@ impl Places {
         self.at("/var/lib/kubelet/kubeadm-flags.env")
     }
 
-    /// Flags that the machine's owner adds.
+    /// The flags that the administrator adds.
     pub fn extra_flags(&self) -> PathBuf {
         self.at("/etc/default/kubelet")
     }
@@ -72,32 +72,32 @@ impl Places {
         self.at("/var/lib/kubelet/pki")
     }
 
-    /// The version that the node tells.
+    /// The file with the Kubernetes version that the node reports.
     pub fn version(&self) -> PathBuf {
         self.at(VERSION_FILE)
     }
 
-    /// How the service is started as a node of a cluster.
+    /// The drop-in that starts the service as a node of a cluster.
     pub fn drop_in(&self) -> PathBuf {
         self.at("/etc/systemd/system/gantry.service.d/10-join.conf")
     }
 
-    /// The service, where no package has brought it.
+    /// The systemd unit, if no package installed one.
     pub fn unit(&self) -> PathBuf {
         self.at("/etc/systemd/system/gantry.service")
     }
 
-    /// The name server configuration behind systemd-resolved, where that runs.
+    /// systemd-resolved's resolv.conf with the upstream name servers; it exists only if systemd-resolved runs.
     pub fn resolved(&self) -> PathBuf {
         self.at("/run/systemd/resolve/resolv.conf")
     }
 
-    /// A directory that is there where systemd runs this machine.
+    /// A directory that exists if this machine runs systemd.
     pub fn systemd(&self) -> PathBuf {
         self.at("/run/systemd/system")
     }
 
-    /// What `gantry join` asks the agent to be started with.
+    /// The flags that `gantry join` starts the agent with.
     pub fn arguments(&self) -> Vec<String> {
         vec![
             format!("--bootstrap-kubeconfig={}", self.bootstrap().display()),
@@ -107,11 +107,11 @@ impl Places {
         ]
     }
 
-    /// Removes what joining, kubeadm's or ours, and a node of a cluster have made: files, not directories. Returns those
-    /// that were there.
+    /// Removes the files that joining (by kubeadm or gantry) and running as a node created, but no directories. Returns
+    /// the files that existed.
     pub fn clear(&self) -> Result<Vec<PathBuf>, StoreError> {
         let mut removed = Vec::new();
-        // The agent makes these for itself where nobody gives it others.
+        // The agent creates these itself if they are not given.
         let (certificate, key) = self_signed::paths(&self.certificates());
         let named = [
             self.kubeconfig(),
@@ -139,15 +139,15 @@ impl Places {
 /// A file's content and mode.
 type Before = (Vec<u8>, u32);
 
-/// Files that are written together: all of them stay, or none.
+/// Files that are written together: all or none.
 #[derive(Debug, Default)]
 pub struct Written {
-    /// Each with what was there before.
+    /// Each with its previous content.
     files: Vec<(PathBuf, Option<Before>)>,
 }
 
 impl Written {
-    /// Writes a file that everybody may read.
+    /// Writes a world-readable file.
     pub fn public(&mut self, path: &Path, content: &str) -> Result<(), FileError> {
         self.write(path, content, PUBLIC)
     }
@@ -164,7 +164,7 @@ impl Written {
         files::write(path, content.as_bytes(), mode)
     }
 
-    /// Puts everything back as it was; what cannot be put back, and why.
+    /// Restores the previous content. Returns what cannot be restored, and why.
     pub fn undo(self) -> Vec<FileError> {
         let mut failures = Vec::new();
         for (path, before) in self.files.into_iter().rev() {

@@ -1,4 +1,4 @@
-//! What was asked for, checked: how the cluster is found, and what the node is called.
+//! Validates the arguments: how to find the cluster, and the node's name.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::identity::ca_pin::CaPin;
 use crate::identity::discovery::{self, Cluster, Trust};
 use crate::identity::token::Token;
 
-/// What was asked for.
+/// What was requested.
 #[derive(Debug, Clone, Default)]
 pub struct Asked {
     /// The API server, host:port.
@@ -20,15 +20,15 @@ pub struct Asked {
     pub token: Option<String>,
     /// Pins of the cluster's CA.
     pub pins: Vec<String>,
-    /// The cluster is trusted for its signature alone.
+    /// The cluster is trusted if it knows the token.
     pub unsafe_skip: bool,
-    /// A kubeconfig that says where the cluster is.
+    /// A kubeconfig with the cluster's address.
     pub discovery_file: Option<PathBuf>,
     /// The node's name, if not the host's.
     pub node_name: Option<String>,
 }
 
-/// What is known without asking anybody.
+/// What is known without contacting the cluster.
 pub(super) struct Plan {
     /// The node's name.
     pub(super) name: String,
@@ -49,7 +49,7 @@ enum Way {
 }
 
 impl Plan {
-    /// Checks what was asked for.
+    /// Validates the arguments.
     pub(super) fn of(asked: &Asked, hostname: &str) -> Result<Plan, JoinError> {
         let token: Option<Token> = asked.token.as_deref().map(str::parse).transpose()?;
         let name = asked
@@ -68,19 +68,20 @@ impl Plan {
             },
             (Some(_), Some(_)) => {
                 return Err(JoinError::Asked(
-                    "the discovery file says where the cluster is: leave the address away",
+                    "the discovery file already has the cluster's address: omit the address",
                 ));
             }
             (None, None) => {
                 return Err(JoinError::Asked(
-                    "where is the cluster? copy the line that `kubeadm token create --print-join-command` prints on \
-                     the control plane, with gantry in kubeadm's place",
+                    "the API server's address is missing; copy the line that `kubeadm token create \
+                     --print-join-command` prints on the control plane, and write gantry instead of kubeadm",
                 ));
             }
             (None, Some(endpoint)) => Way::Token {
                 endpoint: endpoint.clone(),
                 token: token.ok_or(JoinError::Asked(
-                    "--token is missing; on the control plane, `kubeadm token create --print-join-command` makes one",
+                    "--token is missing; on the control plane, create one with `kubeadm token create \
+                     --print-join-command`",
                 ))?,
                 trust: trust(asked)?,
             },
@@ -88,7 +89,7 @@ impl Plan {
         Ok(Plan { name, way })
     }
 
-    /// The cluster, and how to be known to it: the `user` of a kubeconfig.
+    /// The cluster, and the credentials for it: the `user` of a kubeconfig.
     pub(super) async fn discover(&self, patience: Duration) -> Result<(Cluster, Value), JoinError> {
         let by = |token: &Token| json!({ "token": token.whole() });
         match &self.way {
@@ -104,7 +105,7 @@ impl Plan {
                 let found = discovery::by_file(path).await?;
                 let user = token.as_ref().map(by).or(found.user);
                 let user = user.ok_or(JoinError::Asked(
-                    "the discovery file has no credentials: give a --token too",
+                    "the discovery file has no credentials: add --token",
                 ))?;
                 Ok((found.cluster, user))
             }
@@ -122,8 +123,8 @@ fn trust(asked: &Asked) -> Result<Trust, JoinError> {
         (false, _) => Ok(Trust::Pins(pins)),
         (true, true) => Ok(Trust::Token),
         (true, false) => Err(JoinError::Asked(
-            "--discovery-token-ca-cert-hash is missing: without it any machine that has the token could pass for the \
-             cluster; copy it from `kubeadm token create --print-join-command`, or say \
+            "--discovery-token-ca-cert-hash is missing: without it, any machine that has the token could \
+             impersonate the cluster; copy it from `kubeadm token create --print-join-command`, or use \
              --discovery-token-unsafe-skip-ca-verification",
         )),
     }

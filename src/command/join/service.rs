@@ -1,4 +1,4 @@
-//! The service of systemd, as a node of a cluster.
+//! The systemd service of a cluster node.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -9,11 +9,11 @@ use super::error::JoinError;
 use super::files::{Places, Written};
 use crate::identity::files::{self, FileError};
 
-/// The service, as it is installed; `@PREFIX@/bin/gantry` stands for the program.
+/// The unit as installed; `@PREFIX@/bin/gantry` stands for the program.
 const UNIT: &str = include_str!("../../../packaging/gantry.service");
 const NAME: &str = "gantry.service";
 
-/// The drop-in that makes the service a node's: what kubeadm's own does for the kubelet.
+/// The drop-in for a cluster node, like kubeadm's own for the kubelet.
 pub(super) fn drop_in(places: &Places, program: &Path) -> String {
     format!(
         "# Written by `gantry join`, removed by `gantry reset`.\n[Service]\nEnvironmentFile=-{}\nEnvironmentFile=-{}\n\
@@ -25,7 +25,7 @@ pub(super) fn drop_in(places: &Places, program: &Path) -> String {
     )
 }
 
-/// The flags that kubeadm and the machine's owner add, as systemd takes them out of the drop-in's environment files.
+/// The flags that kubeadm and the administrator add, as systemd reads them from the drop-in's environment files.
 pub(crate) fn added_flags(places: &Places) -> Vec<String> {
     let files = [
         (places.flags(), "KUBELET_KUBEADM_ARGS="),
@@ -33,7 +33,7 @@ pub(crate) fn added_flags(places: &Places) -> Vec<String> {
     ];
     let texts = files.map(|(path, variable)| {
         let text = std::fs::read_to_string(path).unwrap_or_default();
-        // The last assignment is in force.
+        // The last assignment wins.
         let value = text
             .lines()
             .rev()
@@ -44,7 +44,7 @@ pub(crate) fn added_flags(places: &Places) -> Vec<String> {
     words.map(str::to_owned).collect()
 }
 
-/// Whether a unit is the one that [`Systemctl::install`] writes: the same but for the program.
+/// Whether a unit is the one that [`Systemctl::install`] writes, apart from the program's path.
 pub(crate) fn is_own(unit: &[u8]) -> bool {
     let without = |text: &str| {
         let lines = text.lines().filter(|line| !line.starts_with("ExecStart="));
@@ -53,12 +53,12 @@ pub(crate) fn is_own(unit: &[u8]) -> bool {
     without(&String::from_utf8_lossy(unit)) == without(UNIT)
 }
 
-/// Removes what [`Systemctl::install`] wrote. Whether there was something.
+/// Removes what [`Systemctl::install`] wrote. Returns whether there was anything.
 pub(crate) fn remove(places: &Places) -> Result<bool, FileError> {
     let drop_in = places.drop_in();
     let was_there = files::remove(&drop_in)?;
     if let Some(directory) = drop_in.parent() {
-        // Somebody else's drop-ins keep it.
+        // Other drop-ins keep the directory.
         let _ = std::fs::remove_dir(directory);
     }
     Ok(was_there)
@@ -77,7 +77,7 @@ impl Systemctl {
         Systemctl(PathBuf::from("systemctl"))
     }
 
-    /// Writes what the service needs.
+    /// Installs the unit and its drop-in.
     pub(super) async fn install(
         &self,
         places: &Places,
@@ -92,32 +92,33 @@ impl Systemctl {
         self.reload().await
     }
 
-    /// Starts it, now and at every boot.
+    /// Starts the service, now and at every boot.
     pub(super) async fn start(&self) -> Result<(), JoinError> {
         self.does(&["enable", NAME]).await?;
-        // It may run already, with the manifests of this machine alone.
+        // It may already run standalone, with the manifests of this machine.
         self.does(&["restart", NAME]).await
     }
 
     /// Whether a service runs or is being started.
     pub(super) async fn is_active(&self, name: &str) -> bool {
-        // systemctl succeeds only where it runs; what is on its way there is no failure either.
+        // `systemctl is-active` succeeds only for a running unit; a unit that is still starting counts as active here
+        // too.
         let told = self.run(&["is-active", name]).await;
         let state = told.map(|output| output.said).unwrap_or_default();
         matches!(state.trim(), "active" | "activating" | "reloading")
     }
 
-    /// Whether ours runs.
+    /// Whether gantry's service runs.
     pub(crate) async fn runs(&self) -> bool {
         self.is_active(NAME).await
     }
 
-    /// Stops it for good.
+    /// Stops and disables the service.
     pub(crate) async fn stop(&self) -> Result<(), JoinError> {
         self.does(&["disable", "--now", NAME]).await
     }
 
-    /// Has systemd read its files again.
+    /// Makes systemd reload its units.
     pub(crate) async fn reload(&self) -> Result<(), JoinError> {
         self.does(&["daemon-reload"]).await
     }

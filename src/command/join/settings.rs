@@ -1,4 +1,4 @@
-//! What a kubeadm cluster wants of its nodes, and what of it goes into which file.
+//! The node settings of a kubeadm cluster, and which file each goes to.
 
 use k8s_openapi::api::core::v1::{ConfigMap, Node};
 use kube::Api;
@@ -10,16 +10,16 @@ use crate::config::version;
 use crate::identity::cause::text;
 use crate::identity::kubeconfig;
 
-/// What the cluster tells.
+/// The cluster's settings.
 #[derive(Debug)]
 pub(super) struct Settings {
-    /// Its KubeletConfiguration, as text.
+    /// The cluster's KubeletConfiguration, as text.
     pub(super) kubelet: String,
-    /// The version of its control plane.
+    /// The version of the control plane.
     pub(super) version: String,
 }
 
-/// Reads them with the token.
+/// Reads the settings with the bootstrap token.
 pub(super) async fn read(client: &kube::Client) -> Result<Settings, JoinError> {
     let kubelet = entry(client, "kubelet-config", "kubelet").await?;
     let cluster = entry(client, "kubeadm-config", "ClusterConfiguration").await?;
@@ -43,7 +43,7 @@ async fn entry(client: &kube::Client, name: &'static str, key: &str) -> Result<S
     text.ok_or_else(|| wrong(format!("it has no {key}")))
 }
 
-/// An answer that says that the token is no good.
+/// The error for an answer that rejects the token.
 fn refusal(error: &kube::Error) -> Option<JoinError> {
     match error {
         kube::Error::Api(status) if status.code == 401 => Some(JoinError::Refused(status.message.clone())),
@@ -51,21 +51,21 @@ fn refusal(error: &kube::Error) -> Option<JoinError> {
     }
 }
 
-/// Makes sure that the name is free: a Node that is Ready has a machine of its own. One that is not may be what this
-/// machine was before.
+/// Ensures that the name is free: a Ready Node belongs to another machine. A Node that is not Ready may be this
+/// machine's former one.
 pub(super) async fn check_name(client: &kube::Client, name: &str) -> Result<(), JoinError> {
     match Api::<Node>::all(client.clone()).get_opt(name).await {
         Ok(Some(node)) if readiness(&node).is_ok() => Err(JoinError::Taken(name.to_owned())),
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 403 => {
-            // A cluster may keep its nodes to itself; then the name is the owner's care.
+            // A cluster may forbid reading Nodes; then the user must choose a free name.
             Ok(())
         }
         Err(error) => Err(refusal(&error).unwrap_or_else(|| JoinError::Refused(text(&error)))),
     }
 }
 
-/// Whether a Node is Ready; else what it says.
+/// Whether a Node is Ready; else the condition's message.
 pub(super) fn readiness(node: &Node) -> Result<(), String> {
     let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
     let ready = conditions
@@ -75,17 +75,17 @@ pub(super) fn readiness(node: &Node) -> Result<(), String> {
     match ready {
         Some(ready) if ready.status == "True" => Ok(()),
         Some(ready) => Err(ready.message.clone().unwrap_or_default()),
-        None => Err("it has not told its state yet".to_owned()),
+        None => Err("it has not reported a Ready condition yet".to_owned()),
     }
 }
 
-/// The version that this node tells in a cluster of that version; `None` is our own.
+/// The Kubernetes version to report in a cluster of that version; `None`: the agent's own.
 pub(super) fn told_version(control_plane: &str) -> Result<Option<String>, JoinError> {
     if let Ok(told) = version::told(control_plane) {
         let is_own = told == crate::config::KUBERNETES_VERSION;
         return Ok((!is_own).then_some(told));
     }
-    // A node may be up to three minors older than its control plane.
+    // A node may be up to three minor versions older than its control plane.
     let minor = |text: &str| text.strip_prefix("v1.")?.split('.').next()?.parse::<u32>().ok();
     match (minor(control_plane), minor(crate::config::KUBERNETES_VERSION)) {
         (Some(theirs), Some(ours)) if theirs > ours && theirs <= ours + 3 => Ok(None),
@@ -93,8 +93,8 @@ pub(super) fn told_version(control_plane: &str) -> Result<Option<String>, JoinEr
     }
 }
 
-/// The cluster's configuration for this machine. Where systemd-resolved runs, pods get the name servers that it asks
-/// and not its own loopback address, as kubeadm has it.
+/// The cluster's kubelet configuration for this machine. If systemd-resolved runs, pods use its upstream name servers
+/// and not its loopback address, as with kubeadm.
 pub(super) fn for_machine(kubelet: &str, places: &Places) -> String {
     let resolved = places.resolved();
     let read: Option<Value> = serde_saphyr::from_str(kubelet).ok();
@@ -109,7 +109,7 @@ pub(super) fn for_machine(kubelet: &str, places: &Places) -> String {
     read.and_then(with).unwrap_or_else(|| kubelet.to_owned())
 }
 
-/// The flags of this node, in the form of kubeadm: an environment file.
+/// The flags of this node as an environment file, like kubeadm's.
 pub(super) fn flags(name: &str, hostname: &str) -> String {
     let flags = match name == hostname {
         true => String::new(),

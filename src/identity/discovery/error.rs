@@ -1,4 +1,4 @@
-//! What can go wrong on the way to a cluster, each with what to type next.
+//! What can go wrong on the way to a cluster, each with the command to fix it.
 
 use crate::identity::ca_pin::CaPin;
 use crate::identity::client_error::ClientError;
@@ -7,10 +7,10 @@ use crate::identity::signature::NotSigned;
 /// Why a cluster is not trusted, or not found.
 #[derive(Debug, thiserror::Error)]
 pub enum DiscoveryError {
-    /// The address is none.
-    #[error("{0:?} is no address of an API server; write host:port, like 192.0.2.10:6443")]
+    /// The address is not valid.
+    #[error("{0:?} is not a valid API server address; use host:port, for example 192.0.2.10:6443")]
     Endpoint(String),
-    /// Nothing answers, or something else.
+    /// Nothing answers, or something that is not an API server.
     #[error(
         "no API server answers at {endpoint} ({why}); check the address, and try `curl -k https://{endpoint}/livez`"
     )]
@@ -20,15 +20,15 @@ pub enum DiscoveryError {
         /// What happened.
         why: String,
     },
-    /// It does not say what it is.
+    /// It has no public cluster-info.
     #[error(
-        "the API server at {endpoint} has no cluster-info for everybody to read ({why}); on the control plane, \
-         `kubeadm init phase bootstrap-token` makes it"
+        "the API server at {endpoint} has no public cluster-info ({why}); on the control plane, create it with \
+         `kubeadm init phase bootstrap-token`"
     )]
     NoClusterInfo {
         /// The address.
         endpoint: String,
-        /// What it answered.
+        /// Its answer.
         why: String,
     },
     /// The clocks are too far apart for certificates and tokens.
@@ -38,24 +38,24 @@ pub enum DiscoveryError {
         if *is_behind { "behind" } else { "ahead of" }
     )]
     Clock {
-        /// How far.
+        /// By how much.
         seconds: u64,
-        /// Which way.
+        /// In which direction.
         is_behind: bool,
     },
     /// The cluster does not know the token.
     #[error(
-        "the token {id}.… is not known to the cluster: it has expired, or is another cluster's; on the control plane, \
-         `kubeadm token create --print-join-command` makes one"
+        "the cluster does not know the token {id}.…: it has expired or belongs to another cluster; on the control \
+         plane, create one with `kubeadm token create --print-join-command`"
     )]
     UnknownToken {
         /// The token's id.
         id: String,
     },
-    /// The other side does not know the token's secret.
+    /// The server does not know the token's secret.
     #[error(
-        "the cluster at {endpoint} cannot be trusted, {why}; compare the token with `kubeadm token list` on the control \
-         plane"
+        "the cluster at {endpoint} cannot be trusted: {why}; compare the token with `kubeadm token list` on the \
+         control plane"
     )]
     Forged {
         /// The address.
@@ -63,22 +63,22 @@ pub enum DiscoveryError {
         /// What is wrong with the signature.
         why: NotSigned,
     },
-    /// The certificate authority is another one.
+    /// The certificate authority is not the pinned one.
     #[error(
-        "the CA of the cluster at {endpoint} is not the pinned one, but {}; if the address is right, copy the hash from \
-         `kubeadm token create --print-join-command` on the control plane",
+        "the CA of the cluster at {endpoint} is not the pinned one but {}; if the address is right, copy the hash \
+         from `kubeadm token create --print-join-command` on the control plane",
         found.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     )]
     CaPin {
         /// The address.
         endpoint: String,
-        /// The pins that would be right.
+        /// The pins that would match.
         found: Vec<CaPin>,
     },
-    /// Something between us and the API server answers in its place.
+    /// Something in between answers for the API server.
     #[error(
-        "the API server at {endpoint} has no certificate of its cluster's CA ({why}); check that the address is the \
-         control plane's own, or of a load balancer that passes TLS through"
+        "the certificate of the API server at {endpoint} is not signed by its cluster's CA ({why}); check that the \
+         address is the control plane's or that of a load balancer that passes TLS through"
     )]
     Untrusted {
         /// The address.
@@ -86,12 +86,13 @@ pub enum DiscoveryError {
         /// What is wrong.
         why: String,
     },
-    /// It tells two stories.
+    /// It gave two different answers.
     #[error(
-        "the API server at {0} told something else over TLS than before; something stands between, try again"
+        "the API server at {0} gave a different answer over verified TLS; the connection may be intercepted; try \
+         again"
     )]
     Differs(String),
-    /// What it says cannot be understood.
+    /// Its cluster-info cannot be parsed.
     #[error("the cluster-info of {endpoint} cannot be used: {what}")]
     Malformed {
         /// The address, or the file.
@@ -102,10 +103,10 @@ pub enum DiscoveryError {
     /// The discovery file cannot be used.
     #[error(transparent)]
     File(#[from] ClientError),
-    /// A discovery file behind an address that anybody between could answer for.
-    #[error("{0} is not secure; give an address that begins with https://, or download it and give the file")]
+    /// A discovery file at an address without TLS, where anything in between could answer.
+    #[error("{0} is not secure; use an https:// address, or download the file and give its path")]
     Plain(String),
-    /// A discovery file behind an address cannot be had.
+    /// A discovery file cannot be downloaded.
     #[error("the discovery file at {url} cannot be used: {why}")]
     Unfetched {
         /// The address.

@@ -1,6 +1,6 @@
-//! A discovery file behind an address: read over TLS that the machine itself trusts, as kubeadm does
-//! (`cmd/kubeadm/app/discovery/https`). It comes from elsewhere, so it may name neither files nor programs of this
-//! machine.
+//! Downloads a discovery file over TLS with the machine's own trusted authorities, as kubeadm does
+//! (`cmd/kubeadm/app/discovery/https`). It comes from elsewhere, so it may refer neither to files nor to programs of
+//! this machine.
 
 use http_body_util::{BodyExt as _, Limited};
 use hyper::http::{Request, StatusCode, Uri};
@@ -15,7 +15,7 @@ use crate::model::error_chain::chain;
 
 /// How long one answer may take.
 pub(super) const ANSWER: Duration = Duration::from_secs(10);
-/// A kubeconfig is not longer.
+/// The largest kubeconfig.
 const LONGEST: usize = 1 << 20;
 
 /// Reads it.
@@ -24,12 +24,14 @@ pub(super) async fn fetch(url: &str) -> Result<Stated, DiscoveryError> {
         url: url.to_owned(),
         why,
     };
-    let uri: Uri = url.parse().map_err(|_| wrong("it is no address".to_owned()))?;
+    let uri: Uri = url
+        .parse()
+        .map_err(|_| wrong("it is not a valid address".to_owned()))?;
     let authority = uri.authority().map(|authority| authority.as_str());
     let server: Option<Uri> = authority.and_then(|authority| format!("https://{authority}").parse().ok());
-    let server = server.ok_or_else(|| wrong("it is no address".to_owned()))?;
+    let server = server.ok_or_else(|| wrong("it is not a valid address".to_owned()))?;
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    // Without an authority of its own: those that the machine trusts.
+    // Without a custom authority: those that the machine trusts.
     let mut config = kube::Config::new(server);
     config.connect_timeout = Some(ANSWER);
     config.default_retry = false;
@@ -49,12 +51,12 @@ pub(super) async fn fetch(url: &str) -> Result<Stated, DiscoveryError> {
         Ok(answered) => answered.map_err(wrong)?,
         Err(_) => return Err(wrong("it does not answer in time".to_owned())),
     };
-    let said = std::str::from_utf8(&body).map_err(|_| wrong("it is no text".to_owned()))?;
+    let said = std::str::from_utf8(&body).map_err(|_| wrong("it is not text".to_owned()))?;
     let stated = kubeconfig::of_text(said, url.as_ref())?;
     match stated.is_whole() {
         true => Ok(stated),
         false => Err(wrong(
-            "it names files or programs, and those of this machine it must not; have everything in it"
+            "it refers to files or programs, which is not allowed in a downloaded file; embed the data in it"
                 .to_owned(),
         )),
     }

@@ -1,4 +1,5 @@
-//! A container of Kubernetes to the container as this node understands it: the pod's security context merged in.
+//! Converts a Kubernetes container to the container as this node understands it, merged with the pod's security
+//! context.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -18,7 +19,7 @@ use crate::model::pod::{
 use crate::model::probe::{Hook, Lifecycle, Probe, Probes};
 use crate::model::restart::RestartRule;
 
-/// What a container is in its pod.
+/// The kind of a container in its pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     /// One of `containers`.
@@ -40,7 +41,7 @@ impl Role {
     }
 }
 
-/// Converts a container of a pod with that restart policy. `security` is its security context, the pod's merged in.
+/// Converts a container of a pod with this restart policy. `security` is its security context, merged with the pod's.
 pub(crate) fn container(
     own: &k8s::Container,
     role: Role,
@@ -126,7 +127,7 @@ pub(crate) fn restart_policy(policy: &str) -> RestartPolicy {
     }
 }
 
-/// The rule, where it names exit codes: the other kinds of rules that there may be one day never apply.
+/// The rule, if it matches exit codes: other kinds of rules, which a later version may add, never apply.
 fn restart_rule(own: &k8s::ContainerRestartRule) -> Option<RestartRule> {
     let codes = own.exit_codes.as_ref()?;
     let values = codes.values.clone().unwrap_or_default();
@@ -153,9 +154,9 @@ fn resize(own: &k8s::Container) -> ResizePolicy {
     }
 }
 
-/// The words of a command see what the manifest itself gives the variables
-/// (`ExpandContainerCommandOnlyStatic` of `pkg/kubelet/container/helpers.go`). A command that Linux could not pass to a
-/// program would fail each time: the pod is refused for it.
+/// References in a command expand to variables with plain values in the manifest (`ExpandContainerCommandOnlyStatic` of
+/// `pkg/kubelet/container/helpers.go`). A pod whose command is too long for Linux is rejected, because the probe would
+/// fail every time.
 fn probes(
     own: &k8s::Container,
     ports: &[Port],
@@ -179,7 +180,10 @@ fn probes(
         let probe = Probe::new(probe.as_ref()?, ports, word);
         if exceeded.get() {
             let at = at.field(field).field("exec").field("command");
-            faults.add(&at, bounds::exec_string_exceeded("a word, with its variables,"));
+            faults.add(
+                &at,
+                bounds::exec_string_exceeded("an argument, with its variables expanded,"),
+            );
         }
         probe
     };
@@ -211,7 +215,7 @@ fn ports(ports: &[k8s::ContainerPort], at: &FieldPath, faults: &mut Faults) -> V
             host_port.map(u16::try_from).transpose(),
             host_ip.map(str::parse).transpose(),
         ) else {
-            faults.add(&at, "has a number that is no port or an address that is none");
+            faults.add(&at, "has a port number or an IP address that is not valid");
             continue;
         };
         converted.push(Port {

@@ -1,11 +1,11 @@
-//! Ephemeral containers, which Kubernetes has a type of its own for: a container without what only the pod's own
-//! containers may have, and with the container that it is for.
+//! Ephemeral containers, which have a type of their own in Kubernetes: a container without the fields that only regular
+//! containers may have, plus its target container.
 
 use k8s_openapi::api::core::v1::{Container, EphemeralContainer};
 
 use crate::model::pod;
 
-/// Converts them as containers are converted, and notes which container each is for.
+/// Converts them like other containers, and adds the target container of each.
 pub(crate) fn convert(
     own: &[EphemeralContainer],
     containers: impl FnOnce(&[Container]) -> Vec<pod::Container>,
@@ -18,9 +18,9 @@ pub(crate) fn convert(
     converted
 }
 
-/// What one has in common with the pod's own containers.
+/// The fields that it shares with other containers.
 pub(crate) fn common(own: &EphemeralContainer) -> Container {
-    // Every field by its name, so that one that Kubernetes adds is not forgotten here.
+    // Every field is named, so that a field that Kubernetes adds breaks the build here.
     let EphemeralContainer {
         args,
         command,

@@ -1,10 +1,10 @@
-//! Which nodes a pod may be on, as this node understands it.
+//! Converts the constraints on a pod's node.
 
 use k8s_openapi::api::core::v1::{self as k8s, PodSpec};
 
 use crate::model::placement::{Placement, Requirement, Term, Test, Tolerated, Toleration};
 
-/// What the pod asks of its node.
+/// What the pod requires of its node.
 pub(crate) fn placement(spec: &PodSpec) -> Placement {
     let affinity = spec.affinity.as_ref().and_then(|all| all.node_affinity.as_ref());
     let required = affinity.and_then(|own| own.required_during_scheduling_ignored_during_execution.as_ref());
@@ -16,7 +16,7 @@ pub(crate) fn placement(spec: &PodSpec) -> Placement {
     }
 }
 
-/// A term; one that says nothing selects no node.
+/// A term; an empty one selects no node.
 fn term(term: &k8s::NodeSelectorTerm) -> Option<Term> {
     let all = |list: &Option<Vec<k8s::NodeSelectorRequirement>>, test: fn(&str, &[String]) -> Test| {
         let one = |own: &k8s::NodeSelectorRequirement| Requirement {
@@ -48,7 +48,7 @@ fn of_label(operator: &str, values: &[String]) -> Test {
     }
 }
 
-/// A field has one value and is compared with one.
+/// A field has a single value and is compared with a single value.
 fn of_field(operator: &str, values: &[String]) -> Test {
     match (operator, values) {
         ("In", [_]) => Test::In(values.to_vec()),

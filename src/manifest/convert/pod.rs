@@ -150,19 +150,19 @@ fn readiness_gates(spec: &PodSpec) -> Vec<String> {
     gates.map(|gate| gate.condition_type.clone()).collect()
 }
 
-/// The API server lets empty names through.
+/// The API server allows empty names.
 fn pull_secrets(spec: &PodSpec) -> Vec<String> {
     let secrets = spec.image_pull_secrets.iter().flatten();
     let names = secrets.map(|secret| secret.name.clone());
     names.filter(|name| !name.is_empty()).collect()
 }
 
-/// A count of seconds that is not negative; a negative one is none.
+/// A number of seconds; a negative one counts as 0.
 fn seconds(seconds: i64) -> Duration {
     Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
 }
 
-/// A text that says something.
+/// A text that is not empty.
 fn text(text: Option<&String>) -> Option<String> {
     text.filter(|text| !text.is_empty()).cloned()
 }
@@ -228,7 +228,7 @@ fn host_aliases(aliases: &[k8s::HostAlias], at: &FieldPath, faults: &mut Faults)
         Err(_) => {
             faults.add(
                 &at.index(index).field("ip"),
-                format!("{:?} is no IP address", alias.ip),
+                format!("{:?} is not an IP address", alias.ip),
             );
             None
         }
@@ -236,8 +236,8 @@ fn host_aliases(aliases: &[k8s::HostAlias], at: &FieldPath, faults: &mut Faults)
     aliases.iter().enumerate().filter_map(convert).collect()
 }
 
-/// The class of the pod (`ComputePodQOS` of `pkg/apis/core/v1/helper/qos`): only CPU and memory count, and an
-/// amount of zero is not stated. The pod's own resources decide alone where they are stated.
+/// The QoS class of the pod (`ComputePodQOS` of `pkg/apis/core/v1/helper/qos`): only CPU and memory count, and an
+/// amount of zero counts as absent. If the pod has its own resources, only those decide.
 fn qos<'a>(own: Option<&'a Resources>, containers: impl Iterator<Item = &'a Resources>) -> Qos {
     let stated: Vec<&Resources> = match own {
         Some(own) => vec![own],
@@ -285,7 +285,7 @@ fn volumes(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) -> Vec<Volume> {
             (None, None, None) => {
                 faults.add(
                     &at,
-                    "is a kind of volume that is not supported by this version of gantry yet",
+                    "is a type of volume that is not supported by this version of gantry yet",
                 );
                 continue;
             }
@@ -304,7 +304,7 @@ fn empty_dir(empty: &k8s::EmptyDirVolumeSource, at: &FieldPath, faults: &mut Fau
         if bytes.is_none() {
             faults.add(
                 &at.field("sizeLimit"),
-                format!("{:?} is no quantity that can be counted", limit.0),
+                format!("{:?} is not a quantity that can be represented", limit.0),
             );
         }
         bytes
@@ -322,7 +322,7 @@ fn empty_dir(empty: &k8s::EmptyDirVolumeSource, at: &FieldPath, faults: &mut Fau
     };
     VolumeSource::EmptyDir {
         medium,
-        // Zero is no limit, as the kubelet has it.
+        // Zero means no limit, as in the kubelet.
         size_limit: limit.filter(|bytes| *bytes > 0).map(Bytes),
     }
 }

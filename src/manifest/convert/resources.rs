@@ -30,7 +30,10 @@ pub(super) fn amounts(list: Option<&BTreeMap<String, Text>>, at: &FieldPath, fau
             }
         });
         let Some(counted) = counted else {
-            faults.add(&at, format!("{:?} is no quantity that can be counted", text.0));
+            faults.add(
+                &at,
+                format!("{:?} is not a quantity that can be represented", text.0),
+            );
             continue;
         };
         match name.as_str() {

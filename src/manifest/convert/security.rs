@@ -1,5 +1,5 @@
-//! Security contexts to what the node holds a container to. A value that this version does not know is refused: what
-//! it asks for would be dropped.
+//! Converts security contexts. A value that this version does not know is rejected: otherwise a restriction would be
+//! dropped.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1 as k8s;
 use crate::manifest::path::{Faults, FieldPath};
 use crate::model::pod::{ContainerSecurity, PodSecurity, Profile, SeLinux};
 
-/// Before the name of a container: the key of the annotation that had its AppArmor profile before there was a field.
+/// The prefix of the annotation that had a container's AppArmor profile before the field existed.
 pub(crate) const APPARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 
 /// The pod's context.
@@ -39,8 +39,8 @@ pub(crate) fn pod(spec: &k8s::PodSpec, at: &FieldPath, faults: &mut Faults) -> P
     }
 }
 
-/// A container's context, the pod's merged in (`DetermineEffectiveSecurityContext` of `pkg/securitycontext/util.go`).
-/// `annotated` is the AppArmor profile that an annotation gives it, which counts before the pod's.
+/// A container's context, merged with the pod's (`DetermineEffectiveSecurityContext` of `pkg/securitycontext/util.go`).
+/// `annotated` is the AppArmor profile from an annotation, which takes precedence over the pod's.
 pub(crate) fn container(
     own: Option<&k8s::SecurityContext>,
     annotated: Profile,
@@ -93,8 +93,8 @@ pub(crate) fn container(
     }
 }
 
-/// The AppArmor profile that an annotation gives a container: the API server makes fields of such annotations, for a
-/// static pod nobody does (`getProfileFromPodAnnotations` of `pkg/security/apparmor/helpers.go`).
+/// The AppArmor profile from a container's annotation: the API server turns such annotations into fields, but a static
+/// pod does not pass through it (`getProfileFromPodAnnotations` of `pkg/security/apparmor/helpers.go`).
 pub(crate) fn annotated(annotations: &BTreeMap<String, String>, container: &str) -> Profile {
     let value = annotations.get(&format!("{APPARMOR}{container}"));
     match value.map(String::as_str) {
@@ -108,7 +108,7 @@ pub(crate) fn annotated(annotations: &BTreeMap<String, String>, container: &str)
     }
 }
 
-/// Notes a value of which nobody here knows what it asks for.
+/// Notes a value that this version does not know.
 pub(crate) fn unknown(at: &FieldPath, value: &str, faults: &mut Faults) {
     faults.add(
         at,

@@ -1,5 +1,4 @@
-//! Volumes whose files are made of objects and of the pod, and variables that take their values from there, as this
-//! node understands them.
+//! Converts volumes whose files come from objects and the pod, and variables that take their values from there.
 
 use std::collections::BTreeSet;
 
@@ -15,12 +14,12 @@ use crate::model::value::{
     TokenFile,
 };
 
-/// The permissions of files where nothing is stated.
+/// The default permissions of files.
 const DEFAULT_MODE: u32 = 0o644;
-/// How long a token is valid where nothing is stated.
+/// The default lifetime of a token.
 const TOKEN_SECONDS: i64 = 3600;
 
-/// The volume, where it is of one of these kinds.
+/// The volume, if it is of one of these types.
 pub(crate) fn projected(volume: &k8s::Volume, at: &FieldPath, faults: &mut Faults) -> Option<VolumeSource> {
     let made = |kind, mode: Option<i32>, sources| VolumeSource::Projected {
         kind,
@@ -87,14 +86,14 @@ fn projected_sources(
         } else {
             faults.add(
                 &at,
-                "is a kind of source that is not supported by this version of gantry yet",
+                "is a type of source that is not supported by this version of gantry yet",
             );
         }
     }
     sources
 }
 
-/// `None`: neither a name nor a signer is named.
+/// `None`: neither a name nor a signer is given.
 fn anchors(own: &k8s::ClusterTrustBundleProjection) -> Option<AnchorsFile> {
     let anchors = match (&own.name, &own.signer_name) {
         (Some(name), _) => TrustAnchors::Named(name.clone()),
@@ -114,7 +113,7 @@ fn anchors(own: &k8s::ClusterTrustBundleProjection) -> Option<AnchorsFile> {
     })
 }
 
-/// A selector as a request to the API server has it; equal ones are written alike.
+/// A selector in the form of an API request; equal ones have equal text.
 fn selector(own: &LabelSelector) -> String {
     let equal = own.match_labels.iter().flatten();
     let mut parts: Vec<String> = equal.map(|(key, value)| format!("{key}={value}")).collect();
@@ -126,7 +125,7 @@ fn selector(own: &LabelSelector) -> String {
             "In" => format!("{key} in ({values})"),
             "NotIn" => format!("{key} notin ({values})"),
             "DoesNotExist" => format!("!{key}"),
-            // `Exists`: the API server has no other.
+            // `Exists`: the API server allows no other.
             _ => key.clone(),
         });
     }
@@ -185,7 +184,7 @@ fn downward(
     files
 }
 
-/// What whole objects bring into the environment.
+/// The environment variables from whole objects.
 pub(crate) fn env_from(all: &[k8s::EnvFromSource]) -> Vec<EnvFrom> {
     let convert = |from: &k8s::EnvFromSource| {
         let (kind, name, optional) = match (&from.config_map_ref, &from.secret_ref) {
@@ -244,7 +243,7 @@ fn value(variable: &k8s::EnvVar) -> Result<EnvValue, (&'static str, String)> {
     })
 }
 
-/// The part of a volume that is mounted.
+/// The part of a volume to mount.
 pub(crate) fn sub_path(mount: &k8s::VolumeMount) -> Option<SubPath> {
     let stated = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     match stated(&mount.sub_path) {

@@ -1,4 +1,4 @@
-//! Tree to the types of Kubernetes, strictly: every unknown field and every value of a wrong type is told, with
+//! Decodes a tree to Kubernetes types, strictly: every unknown field and every value of a wrong type is reported with
 //! its path and line, all at once.
 //!
 //! Deserializing stops at the first error, so a value of a wrong type is set aside and the document is read
@@ -20,16 +20,16 @@ use crate::manifest::yaml::scalar;
 use crate::manifest::yaml::tree::{Entry, Node, Scalar, Value};
 use crate::model::pod::ProblemKind;
 
-/// Of more values of a wrong type than this the rest is not told: each is another reading.
+/// The most values of a wrong type that are reported: each costs another reading.
 const MOST_READINGS: usize = 20;
 
-/// What came of decoding.
+/// The result of decoding.
 pub(crate) struct Decoded<T> {
-    /// The value without what was set aside; `None` where the whole is of the wrong type.
+    /// The value without the parts that were set aside; `None` if all of it has the wrong type.
     pub(crate) value: Option<T>,
     /// What is wrong.
     pub(crate) faults: Vec<Fault>,
-    /// The paths that were set aside: nothing can be said about what is, or is missing, there.
+    /// The paths that were set aside: a later check cannot judge values there, present or missing.
     pub(crate) aside: Vec<FieldPath>,
 }
 
@@ -59,7 +59,7 @@ pub(crate) fn decode<T: de::DeserializeOwned>(node: &Rc<Node>, path: &FieldPath)
                     line: node.line,
                     id: Rc::as_ptr(node),
                 });
-                // An alias may have put one value in several places: it is set aside in all of them.
+                // An alias may have placed one value several times: it is set aside everywhere.
                 let again = !aside.insert(place.id) || place.id == Rc::as_ptr(node);
                 type_faults.push(Fault {
                     path: place.path,
@@ -90,10 +90,10 @@ struct Shared<'a> {
 /// Reads one value.
 struct Reader<'a> {
     node: &'a Rc<Node>,
-    /// The line of its key, else its own.
+    /// The line of its key, or else its own.
     line: usize,
     path: FieldPath,
-    /// The fields that the object around it can have, to tell what an unknown one may have meant.
+    /// The fields of the enclosing object, to suggest what an unknown one may have meant.
     siblings: Option<&'static [&'static str]>,
     shared: &'a Shared<'a>,
 }
@@ -141,16 +141,17 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A number that is whole however it is written (`1e3`): JSON, which the kubelet goes through, does not know better.
+/// A number that is an integer however it is written (`1e3`): the kubelet goes through JSON, which does not distinguish
+/// them.
 fn whole(value: f64) -> Option<i64> {
-    // From 10²¹ on Go writes an exponent, which no whole number has.
+    // From 10²¹ on Go writes an exponent, which an integer cannot have.
     match value.fract() == 0.0 && value.abs() < 1e21 {
         true => scalar::json_of_float(value).parse().ok(),
         false => None,
     }
 }
 
-/// Go leaves a field as it is where there is nothing; in a list or a map that is its zero value.
+/// A null leaves a field as it is in Go; in a list or a map it is the zero value.
 macro_rules! zero_where_nothing {
     ($($method:ident => $visit:ident($zero:expr),)*) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -163,7 +164,7 @@ macro_rules! zero_where_nothing {
     )*};
 }
 
-/// A collection without anything in it.
+/// An empty collection.
 struct Nothing;
 
 impl<'de> de::SeqAccess<'de> for Nothing {
@@ -182,7 +183,7 @@ impl<'de> de::MapAccess<'de> for Nothing {
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, _seed: V) -> Result<V::Value, Error> {
-        Err(de::Error::custom("there is no value"))
+        Err(de::Error::custom("the value is missing"))
     }
 }
 
@@ -237,7 +238,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, Error> {
-        // A quantity that is written as a number is the text that JSON has of it (`cpu: 0.1`); nothing is 0.
+        // A quantity that is written as a number is its JSON text (`cpu: 0.1`); null is 0.
         if name == "Quantity" {
             let text = match &self.node.value {
                 Value::Scalar(Scalar::Float(value, _)) => Some(scalar::json_of_float(*value)),
@@ -250,7 +251,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
                 let result = match quantity::parse(&text) {
                     Ok(_) => visitor.visit_str(&text),
                     Err(complaint) => Err(de::Error::custom(format_args!(
-                        "{text:?} is no quantity: {complaint}"
+                        "{text:?} is not a quantity: {complaint}"
                     ))),
                 };
                 return self.located(result);
@@ -274,9 +275,11 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         {
             let message = match self.path.last_field().and_then(|own| nearest(own, known)) {
                 Some(meant) => {
-                    format!("is no field of this version of Kubernetes, and ignored: did you mean {meant}?")
+                    format!(
+                        "is not a field in this version of Kubernetes and is ignored: did you mean {meant}?"
+                    )
                 }
-                None => "is no field of this version of Kubernetes, and ignored: remove it".into(),
+                None => "is not a field in this version of Kubernetes and is ignored: remove it".into(),
             };
             unknown.push(Fault {
                 path: self.path.clone(),
@@ -322,7 +325,7 @@ impl<'de> de::SeqAccess<'de> for Items<'_, '_> {
 
 struct Entries<'r, 'a> {
     parent: &'r Reader<'a>,
-    /// The fields that the object can have; `None` for a map.
+    /// The possible fields of the object; `None` for a map.
     fields: Option<&'static [&'static str]>,
     entries: std::slice::Iter<'a, Entry>,
     value: Option<&'a Entry>,
@@ -344,7 +347,7 @@ impl<'de> de::MapAccess<'de> for Entries<'_, '_> {
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
-        let entry = self.value.take().expect("a value is asked for after its key");
+        let entry = self.value.take().expect("a value is read after its key");
         let path = match self.fields {
             Some(_) => self.parent.path.field(entry.key.clone()),
             None => self.parent.path.key(entry.key.clone()),

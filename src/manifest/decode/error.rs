@@ -1,4 +1,4 @@
-//! What is said of a value of the wrong type, in words for people.
+//! The messages about a value of the wrong type.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use crate::manifest::yaml::tree::Node;
 pub(crate) struct Place {
     /// The path of the value.
     pub(crate) path: FieldPath,
-    /// The line of its key, else its own.
+    /// The line of its key, or else its own.
     pub(crate) line: usize,
     /// The value itself.
     pub(crate) id: *const Node,
@@ -81,8 +81,8 @@ fn wanted_name(wanted: &str) -> String {
     match wanted {
         "a string" => "text".into(),
         "a boolean" => "true or false".into(),
-        "i32" => "a whole number of 32 bits".into(),
-        "i64" => "a whole number of 64 bits".into(),
+        "i32" => "a 32-bit integer".into(),
+        "i64" => "a 64-bit integer".into(),
         "a sequence" => "a list".into(),
         "a map" => "a mapping".into(),
         "Time" => "a time (2026-01-31T12:00:00Z)".into(),

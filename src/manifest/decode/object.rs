@@ -1,5 +1,4 @@
-//! A ConfigMap or a Secret of a manifest. It is read from the tree by hand: no message about it may repeat what is in
-//! it.
+//! A ConfigMap or a Secret in a manifest. It is read from the tree by hand: no message about it may repeat its content.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -15,19 +14,19 @@ use crate::manifest::read::ReadObject;
 use crate::manifest::yaml::tree::{Entry, Node, Scalar, Value};
 use crate::model::object::{Content, Object, ObjectKey, ObjectKind};
 
-/// The most that the values of one object may have together (`MaxSecretSize`).
+/// The most bytes that the values of one object may have in total (`MaxSecretSize`).
 const MOST_BYTES: usize = 1 << 20;
 /// The longest key.
 const MOST_KEY_BYTES: usize = 253;
 
-/// Reads the object of a document, where it can be used, and tells everything that is wrong or dubious.
+/// Reads the object of a document if it is valid, and reports every problem and warning.
 pub(crate) fn read(node: &Rc<Node>, kind: ObjectKind) -> (Option<ReadObject>, Vec<Fault>) {
     let mut faults = Faults::default();
     let top = FieldPath::default();
     let metadata = metadata(node, &mut faults);
     let mut object = Object::default();
     let Value::Mapping(entries) = &node.value else {
-        faults.add(&top, "is no object");
+        faults.add(&top, "is not an object");
         return (None, faults.into_vec());
     };
     for entry in entries {
@@ -39,7 +38,7 @@ pub(crate) fn read(node: &Rc<Node>, kind: ObjectKind) -> (Option<ReadObject>, Ve
                 contents(entry, &at, decoded, &mut object.binary, &mut faults);
             }
             ("data", ObjectKind::Secret) => contents(entry, &at, decoded, &mut object.data, &mut faults),
-            // Read below: it counts where both say something.
+            // Read below: it takes precedence where both are set.
             ("stringData", ObjectKind::Secret) => {}
             ("type", ObjectKind::Secret) => object.secret_type = secret_type(entry, &at, &mut faults),
             ("immutable", _) => match &entry.value.value {
@@ -47,7 +46,7 @@ pub(crate) fn read(node: &Rc<Node>, kind: ObjectKind) -> (Option<ReadObject>, Ve
                 Value::Scalar(Scalar::Null) => {}
                 _ => faults.add(&at, "must be true or false"),
             },
-            _ => faults.add(&at, format!("is no field of a {}: remove it", kind.as_str())),
+            _ => faults.add(&at, format!("is not a field of a {}: remove it", kind.as_str())),
         }
     }
     if kind == ObjectKind::Secret
@@ -64,14 +63,14 @@ pub(crate) fn read(node: &Rc<Node>, kind: ObjectKind) -> (Option<ReadObject>, Ve
     for key in object.binary.keys().filter(|key| object.data.contains_key(*key)) {
         faults.add(
             &top.field("binaryData").key(key.clone()),
-            "is in data already: keep one of the two",
+            "is already in data: keep one of the two",
         );
     }
     let size: usize = object.files().map(|(_, content)| content.0.len()).sum();
     if size > MOST_BYTES {
         faults.add(
             &top.field("data"),
-            format!("has {size} bytes in all, and {MOST_BYTES} are the most: divide it"),
+            format!("has {size} bytes in total, more than the limit of {MOST_BYTES}: split it"),
         );
     }
     let read = faults.is_empty().then(|| complete(kind, &metadata, object));
@@ -120,7 +119,7 @@ fn contents(
     let entries = match &entry.value.value {
         Value::Scalar(Scalar::Null) => return,
         Value::Mapping(entries) => entries,
-        _ => return faults.add(at, "must be a mapping of keys to texts"),
+        _ => return faults.add(at, "must be a mapping of keys to text"),
     };
     for Entry { key, value, .. } in entries {
         let at = at.key(key.clone());
@@ -148,15 +147,15 @@ fn plain(text: &str) -> Result<Vec<u8>, &'static str> {
     Ok(text.as_bytes().to_vec())
 }
 
-/// Standard base64; line breaks in it mean nothing.
+/// Standard base64; line breaks in it are ignored.
 fn decoded(text: &str) -> Result<Vec<u8>, &'static str> {
     let text: String = text.chars().filter(|c| !matches!(c, '\n' | '\r')).collect();
     serde_json::from_value::<ByteString>(Json::String(text))
         .map(|bytes| bytes.0)
-        .map_err(|_| "must be base64 (of a Secret, plain text goes into stringData)")
+        .map_err(|_| "must be base64 (in a Secret, plain text goes into stringData)")
 }
 
-/// What is wrong with a key (`IsConfigMapKey`): it is a file's name.
+/// What is wrong with a key (`IsConfigMapKey`), which becomes a file name.
 pub(crate) fn key_complaint(key: &str) -> Option<String> {
     let characters = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     let right = (1..=MOST_KEY_BYTES).contains(&key.len())
@@ -165,8 +164,8 @@ pub(crate) fn key_complaint(key: &str) -> Option<String> {
         && !key.starts_with("..");
     (!right).then(|| {
         format!(
-            "must be letters, digits, '-', '_' and '.', not begin with '..', and have at most {MOST_KEY_BYTES} \
-             characters (key.name, KEY_NAME)"
+            "must consist of letters, digits, '-', '_' and '.', not start with '..', and have at most \
+             {MOST_KEY_BYTES} characters (key.name, KEY_NAME)"
         )
     })
 }
@@ -184,7 +183,12 @@ fn complete(kind: ObjectKind, metadata: &ObjectMeta, object: Object) -> ReadObje
     let base64 = |map: &BTreeMap<String, Content>| -> Map<String, Json> {
         let value = |content: &Content| serde_json::to_value(ByteString(content.0.to_vec()));
         map.iter()
-            .map(|(key, content)| (key.clone(), value(content).expect("bytes are JSON as base64")))
+            .map(|(key, content)| {
+                (
+                    key.clone(),
+                    value(content).expect("bytes serialize to JSON as base64"),
+                )
+            })
             .collect()
     };
     let mut json = json!({
@@ -242,7 +246,7 @@ mod tests {
                     .files()
                     .map(|(key, content)| format!("  {key}={:?}", content.text())),
             );
-            // What is kept of it is read as the same.
+            // The saved copy reads back as the same object.
             let again = read_with_content(
                 read.json.0.as_bytes(),
                 Path::new("/m/a"),
@@ -286,33 +290,33 @@ mod tests {
         check(
             "apiVersion: v1\nkind: Secret\nmetadata: {name: Bad_Name, namespace: Ns, foo: 1}\ndata:\n  a: not-base64!\n  ../b: aGk=\n  c: 7777\nstringData: [geheim]\nimmutable: geheim\ntype: [geheim]\nspec: geheim\n",
             expect![[r#"
-                /m/a:3: metadata.name: "Bad_Name" must be lower case letters, digits, '-' and '.', begin and end with a letter or a digit, and have at most 253 characters (example.com)
-                /m/a:3: metadata.namespace: "Ns" must be lower case letters, digits and '-', begin and end with a letter or a digit, and have at most 63 characters (my-name, 123-abc)
-                /m/a:5: data[a]: must be base64 (of a Secret, plain text goes into stringData)
-                /m/a:6: data[../b]: must be letters, digits, '-', '_' and '.', not begin with '..', and have at most 253 characters (key.name, KEY_NAME)
+                /m/a:3: metadata.name: "Bad_Name" must consist of lower case letters, digits, '-' and '.', start and end with a letter or a digit, and have at most 253 characters (example.com)
+                /m/a:3: metadata.namespace: "Ns" must consist of lower case letters, digits and '-', start and end with a letter or a digit, and have at most 63 characters (my-name, 123-abc)
+                /m/a:5: data[a]: must be base64 (in a Secret, plain text goes into stringData)
+                /m/a:6: data[../b]: must consist of letters, digits, '-', '_' and '.', not start with '..', and have at most 253 characters (key.name, KEY_NAME)
                 /m/a:7: data[c]: must be text: put it in quotes
-                /m/a:8: stringData: must be a mapping of keys to texts
+                /m/a:8: stringData: must be a mapping of keys to text
                 /m/a:9: immutable: must be true or false
                 /m/a:10: type: must be text (Opaque)
-                /m/a:11: spec: is no field of a Secret: remove it"#]],
+                /m/a:11: spec: is not a field of a Secret: remove it"#]],
         );
         check(
             "apiVersion: v1\nkind: ConfigMap\ndata: {a: b}\nbinaryData: {a: aGk=}\n",
             expect![[r#"
                 /m/a:1: metadata: is missing: every object has a name
-                /m/a:4: binaryData[a]: is in data already: keep one of the two"#]],
+                /m/a:4: binaryData[a]: is already in data: keep one of the two"#]],
         );
         check(
             "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}}\n---\n{apiVersion: v1, kind: ConfigMap, metadata: {name: a}}\n",
             expect![[r#"
-                /m/a:3 (document 2): metadata.name: this file has a ConfigMap default/a already: names must differ
+                /m/a:3 (document 2): metadata.name: this file already has a ConfigMap default/a: names must differ
                 ConfigMap default/a immutable=false"#]],
         );
     }
 
     #[test]
     fn a_mebibyte_is_the_most() {
-        // A file has less, but an alias may say a value twice.
+        // The file is smaller, but an alias repeats a value.
         let with = |size: usize| {
             let half = "x".repeat(size / 2);
             let rest = "x".repeat(size % 2);
@@ -335,7 +339,7 @@ mod tests {
         assert!(
             problems[0]
                 .to_string()
-                .ends_with("data: has 1048577 bytes in all, and 1048576 are the most: divide it")
+                .ends_with("data: has 1048577 bytes in total, more than the limit of 1048576: split it")
         );
     }
 }

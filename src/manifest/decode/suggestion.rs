@@ -1,6 +1,6 @@
-//! What a person may have meant by a name that nobody knows.
+//! Suggests the intended name for an unknown one.
 
-/// The known name that a person most likely meant: equal but for case, or at most two letters away.
+/// The known name that was most likely meant: equal except for case, or at most two letters different.
 pub(crate) fn nearest(name: &str, known: &'static [&'static str]) -> Option<&'static str> {
     let lower = name.to_ascii_lowercase();
     known
@@ -13,7 +13,7 @@ pub(crate) fn nearest(name: &str, known: &'static [&'static str]) -> Option<&'st
 
 /// The edit distance of two names.
 fn distance(a: &str, b: &str) -> usize {
-    // No field is that long, and neither is what was meant to be one.
+    // No field is that long, nor is a misspelled one.
     if a.len().abs_diff(b.len()) > 2 || a.len() > 64 {
         return usize::MAX;
     }

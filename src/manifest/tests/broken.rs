@@ -1,4 +1,4 @@
-//! What wrong manifests are told: the line, the field, and the remedy.
+//! The messages about wrong manifests: the line, the field, and the remedy.
 
 use expect_test::{Expect, expect};
 
@@ -44,19 +44,19 @@ spec:
       successThreshold: 2
 ",
         expect![[r#"
-            :4: metadata.name: "Web" must be lower case letters, digits, '-' and '.', begin and end with a letter or a digit, and have at most 253 characters (example.com)
-            :6: metadata.labels[app]: "-x" must be empty, or letters, digits, '-', '_' and '.', begin and end with a letter or a digit, and have at most 63 characters
-            :8: spec.restartPolicy: "Sometimes" is none of Always, OnFailure, Never
-            :14: spec.containers[0].ports[0].containerPort: must be a whole number of 32 bits, not the text "80": write it without quotes
-            :15: spec.containers[0].ports[1].containerPort: 70000 is no port: it must be from 1 to 65535
-            :17: spec.containers[1].name: another container is called "a" already: names must differ
-            :18: spec.containers[1].image: " y" has spaces around it: remove them
+            :4: metadata.name: "Web" must consist of lower case letters, digits, '-' and '.', start and end with a letter or a digit, and have at most 253 characters (example.com)
+            :6: metadata.labels[app]: "-x" must be empty, or consist of letters, digits, '-', '_' and '.', start and end with a letter or a digit, and have at most 63 characters
+            :8: spec.restartPolicy: "Sometimes" is not one of Always, OnFailure, Never
+            :14: spec.containers[0].ports[0].containerPort: must be a 32-bit integer, not the text "80": write it without quotes
+            :15: spec.containers[0].ports[1].containerPort: 70000 is not a valid port: it must be from 1 to 65535
+            :17: spec.containers[1].name: another container is already named "a": names must differ
+            :18: spec.containers[1].image: " y" has leading or trailing spaces: remove them
             :21: spec.containers[1].resources.requests[memory]: is more than the limit: lower the request or raise the limit
-            :24: spec.containers[1].resources.limits[cpu]: "lots" is no quantity: must be a number with one of the suffixes m, k, M, G, T, P, E, Ki, Mi, Gi, Ti, Pi, Ei or an exponent (500m, 64Mi, 1e3)
-            :26: spec.containers[1].volumeMounts[0].name: no volume is called "data": spec.volumes must have it
+            :24: spec.containers[1].resources.limits[cpu]: "lots" is not a quantity: must be a number with one of the suffixes m, k, M, G, T, P, E, Ki, Mi, Gi, Ti, Pi, Ei or an exponent (500m, 64Mi, 1e3)
+            :26: spec.containers[1].volumeMounts[0].name: no volume is named "data": add it to spec.volumes
             :31: spec.containers[1].livenessProbe.successThreshold: must be 1 for a livenessProbe: remove it
-            warning:12: spec.containers[0].comand: is no field of this version of Kubernetes, and ignored: did you mean command?
-            warning:30: spec.containers[1].livenessProbe.httpGet.port: "web" is the name of none of the container's ports: add it to its ports, or write the number
+            warning:12: spec.containers[0].comand: is not a field in this version of Kubernetes and is ignored: did you mean command?
+            warning:30: spec.containers[1].livenessProbe.httpGet.port: "web" is not the name of any of the container's ports: add it to its ports, or use the number
         "#]],
     );
 }
@@ -87,13 +87,13 @@ spec:
             :5: metadata.annotations[a]: must be text, not the boolean true: put it in quotes
             :5: metadata.annotations[b]: must be text, not the number 1.5: put it in quotes
             :7: spec.hostNetwork: must be true or false, not the text "true": write it without quotes
-            :8: spec.terminationGracePeriodSeconds: must be a whole number of 64 bits, not the text "5s"
-            :9: spec.activeDeadlineSeconds: must be a whole number of 64 bits, not the number 100000000000000000000
+            :8: spec.terminationGracePeriodSeconds: must be a 64-bit integer, not the text "5s"
+            :9: spec.activeDeadlineSeconds: must be a 64-bit integer, not the number 100000000000000000000
             :10: spec.tolerations: must be a list, not a mapping
             :12: spec.containers[0]: must be a mapping (Container), not the number 5
             :14: spec.containers[1].image: must be text, not a list
             :15: spec.containers[1].env[0].value: must be text, not the number 1: put it in quotes
-            :16: spec.containers[1].ports[0].containerPort: the number 8080000000 is not a whole number of 32 bits
+            :16: spec.containers[1].ports[0].containerPort: the number 8080000000 is not a 32-bit integer
             :17: spec.containers[1].resources.limits[cpu]: must be a quantity (500m, 64Mi), not a list
         "#]],
     );
@@ -112,12 +112,12 @@ spec:
 extra: 1
 ",
         expect![[r#"
-            warning:3: metadata.lables: is no field of this version of Kubernetes, and ignored: did you mean labels?
-            warning:5: spec.restartpolicy: is no field of this version of Kubernetes, and ignored: did you mean restartPolicy?
-            warning:7: spec.containers[0].comand: is no field of this version of Kubernetes, and ignored: did you mean command?
-            warning:7: spec.containers[0].whatever: is no field of this version of Kubernetes, and ignored: remove it
-            warning:7: spec.containers[0].securityContext.priviledged: is no field of this version of Kubernetes, and ignored: did you mean privileged?
-            warning:8: extra: is no field of this version of Kubernetes, and ignored: remove it
+            warning:3: metadata.lables: is not a field in this version of Kubernetes and is ignored: did you mean labels?
+            warning:5: spec.restartpolicy: is not a field in this version of Kubernetes and is ignored: did you mean restartPolicy?
+            warning:7: spec.containers[0].comand: is not a field in this version of Kubernetes and is ignored: did you mean command?
+            warning:7: spec.containers[0].whatever: is not a field in this version of Kubernetes and is ignored: remove it
+            warning:7: spec.containers[0].securityContext.priviledged: is not a field in this version of Kubernetes and is ignored: did you mean privileged?
+            warning:8: extra: is not a field in this version of Kubernetes and is ignored: remove it
         "#]],
     );
 }
@@ -127,7 +127,7 @@ fn what_is_no_yaml_is_told_with_its_line() {
     check(
         "a: b: c\n",
         expect![[r#"
-            :1: is not valid YAML: mapping values are not allowed in this context: put a value that contains ': ' in quotes, or indent the line like those beside it
+            :1: is not valid YAML: mapping values are not allowed in this context: put a value that contains ': ' in quotes, or indent the line like its neighbors
         "#]],
     );
     check(
@@ -151,10 +151,10 @@ fn what_is_no_yaml_is_told_with_its_line() {
     check(
         "a: 1\nb: 2\na: 3\nb: 4\na: 5\n",
         expect![[r#"
-            :1: kind: is missing: Pod, ConfigMap, Secret or List
-            warning:3: a: the key "a" is on line 1 already, and this one counts: keep one of the two
-            warning:4: b: the key "b" is on line 2 already, and this one counts: keep one of the two
-            warning:5: a: the key "a" is on line 3 already, and this one counts: keep one of the two
+            :1: kind: is missing: it must be Pod, ConfigMap, Secret or List
+            warning:3: a: the key "a" is already on line 1, and the later one is used: keep one of the two
+            warning:4: b: the key "b" is already on line 2, and the later one is used: keep one of the two
+            warning:5: a: the key "a" is already on line 3, and the later one is used: keep one of the two
         "#]],
     );
     check(
@@ -172,28 +172,28 @@ fn what_is_no_yaml_is_told_with_its_line() {
     check(
         "yes: 1\n",
         expect![[r#"
-            :1: kind: is missing: Pod, ConfigMap, Secret or List
+            :1: kind: is missing: it must be Pod, ConfigMap, Secret or List
             warning:1: true: the key yes is read as true: put it in quotes
         "#]],
     );
     check(
         "x: !secret y\n",
         expect![[r#"
-            :1: kind: is missing: Pod, ConfigMap, Secret or List
-            warning:1: x: the tag !secret has no meaning in a manifest, and is ignored: remove it
+            :1: kind: is missing: it must be Pod, ConfigMap, Secret or List
+            warning:1: x: the tag !secret has no meaning in a manifest and is ignored: remove it
         "#]],
     );
     check(
         "x: !!int y\n",
         expect![[r#"
-        :1: x: "y" is no !!int
-        :1: kind: is missing: Pod, ConfigMap, Secret or List
+        :1: x: "y" is not a valid !!int
+        :1: kind: is missing: it must be Pod, ConfigMap, Secret or List
     "#]],
     );
     check(
         "text\n",
         expect![[r#"
-        :1: is no object: a manifest begins with apiVersion: v1 and kind: Pod
+        :1: is not an object: a manifest starts with apiVersion: v1 and kind: Pod
     "#]],
     );
     check(
@@ -209,13 +209,13 @@ fn what_is_no_pod_is_told() {
     check(
         "a: 1",
         expect![[r#"
-        :1: kind: is missing: Pod, ConfigMap, Secret or List
+        :1: kind: is missing: it must be Pod, ConfigMap, Secret or List
     "#]],
     );
     check(
         "kind: Pod\nspec: {}\n",
         expect![[r#"
-        :1: apiVersion: is missing: v1
+        :1: apiVersion: is missing: it must be v1
     "#]],
     );
     check(
@@ -227,7 +227,7 @@ fn what_is_no_pod_is_told() {
     check(
         "apiVersion: v2\nkind: Pod\n",
         expect![[r#"
-        :1: apiVersion: "v2" has no Pod: the version is v1
+        :1: apiVersion: "v2" has no Pod: use v1
     "#]],
     );
     check(
@@ -283,8 +283,8 @@ spec: {containers: [{name: c, image: z}]}
             :11 (document 2): spec.containers[0]: is not valid YAML: while scanning a quoted scalar, found unexpected document indicator: a quote or a bracket is not closed before the '---'
             :17 (document 3): items[1].spec.containers[0].image: is missing: every container has an image (docker.io/library/busybox:1.36)
             :18 (document 3): items[2].kind: "Service" cannot be run from a manifest: only Pod, ConfigMap, Secret and List can
-            :19 (document 3): items[3]: is no object: every item has apiVersion, kind, metadata and spec
-            :23 (document 4): metadata.name: document 1 of this file has a pod default/a-node-1 already: names must differ
+            :19 (document 3): items[3]: is not an object: every item has apiVersion, kind, metadata and spec
+            :23 (document 4): metadata.name: document 1 of this file already has a pod default/a-node-1: names must differ
         "#]],
     );
 }
@@ -301,7 +301,7 @@ fn a_problem_names_the_pod_where_its_name_can_be_read() {
         Some("x/web-node-1")
     );
     assert_eq!(name(&format!("{head}spec: 7")).as_deref(), Some("x/web-node-1"));
-    // The metadata may not be complete: the namespace may be missing, and the name too short.
+    // The metadata may be incomplete: the namespace may be missing, and the name truncated.
     assert_eq!(
         name("apiVersion: v1\nkind: Pod\nmetadata:\n  name: web\n  [").as_deref(),
         None
@@ -352,29 +352,29 @@ spec:
     volumeMounts: [{name: v, mountPath: /b, mountPropagation: Bidirectional}]
 ",
         expect![[r#"
-            :4: spec.dnsConfig.nameservers: needs at least one name server, because dnsPolicy is None
+            :4: spec.dnsConfig.nameservers: needs at least one name server because dnsPolicy is None
             :8: spec.shareProcessNamespace: cannot be set together with hostPID: remove one of the two
             :10: spec.hostnameOverride: cannot be set together with setHostnameAsFQDN: remove one of the two
             :10: spec.hostnameOverride: cannot be set together with hostNetwork: the host keeps its name
-            :14: spec.securityContext.sysctls[0].name: net.ipv4.tcp_syncookies would be the host's, because hostNetwork is true
-            :15: spec.securityContext.sysctls[1].name: kernel.shm_rmid_forced would be the host's, because hostIPC is true
-            :16: spec.securityContext.sysctls[2].name: kernel.shm_rmid_forced is set already: keep one of the two
-            :16: spec.securityContext.sysctls[2].name: kernel.shm_rmid_forced would be the host's, because hostIPC is true
+            :14: spec.securityContext.sysctls[0].name: net.ipv4.tcp_syncookies would change the host because hostNetwork is true
+            :15: spec.securityContext.sysctls[1].name: kernel.shm_rmid_forced would change the host because hostIPC is true
+            :16: spec.securityContext.sysctls[2].name: kernel.shm_rmid_forced is already set: keep one of the two
+            :16: spec.securityContext.sysctls[2].name: kernel.shm_rmid_forced would change the host because hostIPC is true
             :18: spec.securityContext.seccompProfile.localhostProfile: is missing: the type Localhost needs it
-            :19: spec.securityContext.appArmorProfile.localhostProfile: is for the type Localhost only: remove it
-            :21: spec.volumes[0].hostPath: cannot be set together with emptyDir: a volume is one of the two
-            :25: spec.containers[0].ports[0].hostPort: must be the containerPort, because hostNetwork is true
+            :19: spec.securityContext.appArmorProfile.localhostProfile: is only for the type Localhost: remove it
+            :21: spec.volumes[0].hostPath: cannot be set together with emptyDir: a volume has one source
+            :25: spec.containers[0].ports[0].hostPort: must equal containerPort because hostNetwork is true
             :28: spec.containers[0].securityContext.allowPrivilegeEscalation: cannot be false for a privileged container
             :29: spec.containers[0].securityContext.procMount: Unmasked needs a user namespace (hostUsers: false), which this version of gantry does not support yet
             :30: spec.containers[0].securityContext.seccompProfile.localhostProfile: "../a" must be a path below the node's seccomp directory, without '..'
             :33: spec.containers[0].volumeMounts[0].recursiveReadOnly: needs readOnly: true
             :33: spec.containers[0].volumeMounts[0].recursiveReadOnly: needs mountPropagation None
-            :34: spec.containers[0].volumeMounts[1].mountPath: "/a/" is the path of volumeMounts[0] already
-            :37: spec.containers[1].ports[1].hostPort: 80/TCP is taken by another port of this pod already
-            :38: spec.containers[1].volumeMounts[0].mountPropagation: Bidirectional is for privileged containers only
-            warning:17: spec.securityContext.sysctls[3].name: vm.swappiness belongs to the whole machine, so no pod can set it
+            :34: spec.containers[0].volumeMounts[1].mountPath: "/a/" is already the path of volumeMounts[0]
+            :37: spec.containers[1].ports[1].hostPort: 80/TCP is already used by another port of this pod
+            :38: spec.containers[1].volumeMounts[0].mountPropagation: Bidirectional is only for privileged containers
+            warning:17: spec.securityContext.sysctls[3].name: vm.swappiness applies to the whole machine, so a pod cannot set it
             warning:31: spec.containers[0].securityContext.capabilities.add[0]: "CAP_NET_ADMIN" must be written without CAP_: NET_ADMIN
-            warning:31: spec.containers[0].securityContext.capabilities.add[1]: "" is no capability (NET_ADMIN, ALL)
+            warning:31: spec.containers[0].securityContext.capabilities.add[1]: "" is not a capability (NET_ADMIN, ALL)
         "#]],
     );
 }
@@ -399,17 +399,17 @@ spec:
     resources: {limits: {hugepages-2Mi: 2Mi}}
 ",
         expect![[r#"
-            :5: spec.resources.limits[ephemeral-storage]: "ephemeral-storage" is no resource of a pod: cpu, memory or hugepages-<size>
-            :5: spec.resources.requests[cpu]: is less than the containers request together: raise it
+            :5: spec.resources.limits[ephemeral-storage]: "ephemeral-storage" is not a resource of a pod: use cpu, memory or hugepages-<size>
+            :5: spec.resources.requests[cpu]: is less than the sum of the containers' requests: raise it
             :6: spec.overhead[cpu]: -1 is negative
             :11: spec.containers[0].resources.requests[cpu]: is more than the limit: lower the request or raise the limit
             :11: spec.containers[0].resources.requests[hugepages-1Gi]: needs a limit of the same amount
-            :12: spec.containers[0].resources.limits[hugepages-2Mi]: 3Mi is no multiple of the page size
-            :12: spec.containers[0].resources.limits[a/b/c]: "a/b/c" must be letters, digits, '-', '_' and '.', begin and end with a letter or a digit, have at most 63 characters, and may have a domain and a '/' before it (example.com/my-name)
+            :12: spec.containers[0].resources.limits[hugepages-2Mi]: 3Mi is not a multiple of the page size
+            :12: spec.containers[0].resources.limits[a/b/c]: "a/b/c" must consist of letters, digits, '-', '_' and '.', start and end with a letter or a digit, have at most 63 characters, and may have a domain prefix followed by '/' (example.com/my-name)
             :12: spec.containers[0].resources.limits[nvidia.com/gpu]: devices are not supported by this version of gantry yet: remove it
-            :12: spec.containers[0].resources.limits[pods]: "pods" is no resource of a container: cpu, memory, ephemeral-storage or hugepages-<size>
-            :12: spec.containers[0].resources.limits[memory]: is more than the limit of the pod: lower it
-            :15: spec.containers[1].resources: huge pages need a request or limit of cpu or memory beside them
+            :12: spec.containers[0].resources.limits[pods]: "pods" is not a resource of a container: use cpu, memory, ephemeral-storage or hugepages-<size>
+            :12: spec.containers[0].resources.limits[memory]: is more than the pod's limit: lower it
+            :15: spec.containers[1].resources: huge pages also need a request or limit of cpu or memory
             warning:11: spec.containers[0].resources.requests[memory]: 128m is a fraction of a byte: did you mean 128M or 128Mi?
         "#]],
     );
@@ -444,22 +444,22 @@ spec:
     lifecycle: {stopSignal: SIGUSR1}
 ",
         expect![[r#"
-            :5: metadata.annotations[kubernetes.io/config.mirror]: marks the image of a static pod in the API: remove it
-            :5: metadata.annotations[container.apparmor.security.beta.kubernetes.io/x]: "always" is none of runtime/default, unconfined, localhost/…
-            :5: metadata.annotations[container.apparmor.security.beta.kubernetes.io/x]: no container is called "x"
-            :6: metadata.deletionTimestamp: is set by the API server: remove it, and remove the file to delete the pod
-            :8: spec.nodeSelector: is not supported by this version of gantry yet: remove it: the manifest lies on the node that it is for
-            :9: spec.affinity: is not supported by this version of gantry yet: remove the required node affinity: the manifest lies on the node that it is for
-            :9: spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms: is missing: name at least one term
-            :10: spec.serviceAccountName: refers to an object of the API server, which a static pod cannot: remove it
+            :5: metadata.annotations[kubernetes.io/config.mirror]: marks a mirror pod: remove it
+            :5: metadata.annotations[container.apparmor.security.beta.kubernetes.io/x]: "always" is not one of runtime/default, unconfined, localhost/…
+            :5: metadata.annotations[container.apparmor.security.beta.kubernetes.io/x]: no container is named "x"
+            :6: metadata.deletionTimestamp: is set by the API server: remove it; to delete the pod, remove the file
+            :8: spec.nodeSelector: is not supported by this version of gantry yet: remove it: the manifest is already on its node
+            :9: spec.affinity: is not supported by this version of gantry yet: remove the required node affinity: the manifest is already on its node
+            :9: spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms: is missing: add at least one term
+            :10: spec.serviceAccountName: refers to an API object, which a static pod cannot do: remove it
             :11: spec.hostUsers: is not supported by this version of gantry yet: remove it, or set it to true
-            :12: spec.ephemeralContainers: cannot be in a manifest, they are added to a pod of the API server that runs: remove them
-            :13: spec.runtimeClassName: refers to an object of the API server, which a static pod cannot: remove it
-            :15: spec.volumes[0].persistentVolumeClaim: refers to an object of the API server, which a static pod cannot: use emptyDir or hostPath
+            :12: spec.ephemeralContainers: cannot be in a manifest; they are added to a running pod through the API server: remove them
+            :13: spec.runtimeClassName: refers to an API object, which a static pod cannot do: remove it
+            :15: spec.volumes[0].persistentVolumeClaim: refers to an API object, which a static pod cannot do: use emptyDir or hostPath
             :16: spec.volumes[1].nfs: is not supported by this version of gantry yet: use emptyDir or hostPath
             :18: spec.initContainers[0].restartPolicyRules[0].action: RestartAllContainers is not supported by this version of gantry yet: use Restart
-            :23: spec.containers[0].env[0].valueFrom.fileKeyRef: is not supported by this version of gantry yet: write the value itself as value
-            :24: spec.containers[0].lifecycle.stopSignal: is not supported by this version of gantry yet: remove it, and have the image name the signal
+            :23: spec.containers[0].env[0].valueFrom.fileKeyRef: is not supported by this version of gantry yet: set value instead
+            :24: spec.containers[0].lifecycle.stopSignal: is not supported by this version of gantry yet: remove it, and set the signal in the image
         "#]],
     );
 }
@@ -487,11 +487,11 @@ spec:
     - {action: Restart}
 ",
         expect![[r#"
-            :7: spec.initContainers[0].restartPolicy: "Sometimes" is none of Always, OnFailure, Never
-            :9: spec.containers[0].restartPolicy: is missing: restartPolicyRules need it, for the ends that no rule is about (Always, OnFailure, Never)
-            :17: spec.containers[1].restartPolicyRules[0].action: "Reboot" is none of Restart
-            :17: spec.containers[1].restartPolicyRules[0].exitCodes.operator: "Within" is none of In, NotIn
-            :18: spec.containers[1].restartPolicyRules[1].exitCodes: is missing: a rule is about exit codes ({operator: In, values: [42]})
+            :7: spec.initContainers[0].restartPolicy: "Sometimes" is not one of Always, OnFailure, Never
+            :9: spec.containers[0].restartPolicy: is missing: with restartPolicyRules it is needed for the exits that no rule matches (Always, OnFailure, Never)
+            :17: spec.containers[1].restartPolicyRules[0].action: "Reboot" is not one of Restart
+            :17: spec.containers[1].restartPolicyRules[0].exitCodes.operator: "Within" is not one of In, NotIn
+            :18: spec.containers[1].restartPolicyRules[1].exitCodes: is missing: a rule matches exit codes ({operator: In, values: [42]})
         "#]],
     );
 }

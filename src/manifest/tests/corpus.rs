@@ -1,4 +1,4 @@
-//! Hundreds of broken manifests: each has its problem, none does harm.
+//! Hundreds of broken manifests: each gets its problem, none does harm.
 
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,7 @@ fn every_broken_manifest_has_a_problem_and_no_pod() {
             let line = problem.line.is_none_or(|line| (1..=lines + 1).contains(&line));
             line && !problem.message.is_empty() && problem.to_string().len() < 1000
         });
-        // Without optimization, on a machine that does other things too.
+        // Without optimization, on a busy machine.
         let fast = began.elapsed() < Duration::from_secs(10);
         if problems.is_empty() || !pods.is_empty() || !right || !fast {
             let start = String::from_utf8_lossy(&content[..content.len().min(1500)]).into_owned();

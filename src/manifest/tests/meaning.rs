@@ -1,4 +1,4 @@
-//! What right manifests mean.
+//! The meaning of valid manifests.
 
 use std::path::Path;
 use std::time::Duration;
@@ -379,7 +379,7 @@ fn resources_of_the_pod_get_their_defaults_from_the_containers() {
     assert_eq!(pod.qos, Qos::Burstable);
 }
 
-/// What the object of a manifest has at a place.
+/// The value at a path of a manifest's object.
 fn object_at(manifest: &str, pointer: &str) -> serde_json::Value {
     let content = read_with_content(manifest.as_bytes(), Path::new("/m/a"), &context(), now());
     assert_eq!(content.problems, []);
@@ -411,7 +411,7 @@ fn of_keys_that_stand_twice_the_kubelets_reader_decides() {
         "labels",
         serde_json::json!({"true": "1", "15": "2", "1.5": "3"}),
     );
-    // A merge takes the place of what stands before it; of several mappings the first counts.
+    // A merge replaces earlier entries; of several mappings the first takes precedence.
     check(
         "{name: a, labels: &l {x: '1'}, annotations: {x: '2', <<: *l}}",
         "annotations/x",
@@ -427,7 +427,7 @@ fn of_keys_that_stand_twice_the_kubelets_reader_decides() {
         "annotations/x",
         "3".into(),
     );
-    // Nothing is the zero value, also where no field is left out for it.
+    // Null is the zero value, also where no field is omitted for it.
     check("{name: a, labels: {x: }, annotations: }", "labels/x", "".into());
 }
 
@@ -454,7 +454,8 @@ fn a_variable_given_twice_is_taken_and_dubious() {
     assert_eq!(
         told,
         [
-            "/m/a:4: spec.containers[0].env[1].name: \"A\" is set already, and this one counts: keep one of the two"
+            "/m/a:4: spec.containers[0].env[1].name: \"A\" is already set, and the later one is used: keep one of \
+             the two"
         ]
     );
 }

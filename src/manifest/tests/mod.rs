@@ -1,4 +1,4 @@
-//! Manifests in, pods or problems out.
+//! Tests from manifests to pods or problems.
 
 mod broken;
 mod corpus;
@@ -48,7 +48,7 @@ fn problems(bytes: &[u8]) -> String {
     out
 }
 
-/// The only pod of a manifest that is right.
+/// The only pod of a valid manifest.
 fn pod(manifest: &str) -> Pod {
     let (mut pods, problems) = read_bytes(manifest.as_bytes());
     assert_eq!(problems, []);

@@ -1,4 +1,4 @@
-//! What the node would do for a pod in the moments of its life, so that a test sees which field reaches the runtime.
+//! The node's plan for a pod at each stage of its life, so that a test sees which field reaches the runtime.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,21 +16,21 @@ use crate::model::sample;
 use crate::model::step::Step;
 use crate::plan::{PlanView, pod};
 
-/// A runtime that can do everything.
+/// A runtime that supports everything.
 static HANDLERS: [RuntimeHandler; 1] = [RuntimeHandler {
     name: String::new(),
     recursive_read_only: true,
     user_namespaces: true,
 }];
 
-/// The pod of an API server, or why it is not run.
+/// An API pod, or why it is not run.
 pub(super) fn api_pod(object: Value) -> Result<Pod, Vec<String>> {
     let object = serde_json::from_value(object).unwrap();
     read_api_pod(object, &context(), now())
         .map_err(|problems| problems.iter().map(|p| p.message.clone()).collect())
 }
 
-/// A pod of an API server with that specification beside one container.
+/// An API pod with this specification and one container.
 pub(super) fn with_spec(spec: Value) -> Result<Pod, Vec<String>> {
     let mut object = json!({
         "metadata": {"name": "p", "namespace": "ns", "uid": "u1"},
@@ -42,8 +42,8 @@ pub(super) fn with_spec(spec: Value) -> Result<Pod, Vec<String>> {
     api_pod(object)
 }
 
-/// The steps of each moment of the pod's life: before its sandbox, before each of its init containers, before its
-/// containers, and when it is to go.
+/// The steps at each stage of the pod's life: before its sandbox, before each of its init containers, before its
+/// containers, and when it is deleted.
 pub(super) fn steps(pod: &Pod, policy: &NodePolicy) -> Vec<Step> {
     let init = &pod.init_containers;
     let mut moments = vec![ObservedName::default()];

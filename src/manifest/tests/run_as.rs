@@ -1,4 +1,4 @@
-//! `runAsNonRoot`, from what is written to what is asked of the image: the whole product.
+//! `runAsNonRoot`, from the fields to the image request: every combination.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::model::run_as::ImageUser;
 use crate::model::sample;
 use crate::model::step::{ImageRequest, Step};
 
-/// What a container is in its pod.
+/// The kind of a container in its pod.
 #[derive(Debug, Clone, Copy)]
 enum Role {
     Regular,
@@ -31,7 +31,7 @@ fn context(non_root: Option<bool>, user: Option<i64>) -> Value {
     context
 }
 
-/// The image request of the container under test, in a pod whose contexts say that.
+/// The image request of the container under test, in a pod with these security contexts.
 fn request(role: Role, pod: Value, own: Value) -> ImageRequest {
     let mut spec = json!({"securityContext": pod, "containers": [{"name": "main", "image": "i:1"}]});
     let mut container = json!({"name": "c", "image": "i:1", "securityContext": own});
@@ -59,8 +59,8 @@ fn request(role: Role, pod: Value, own: Value) -> ImageRequest {
     found.unwrap()
 }
 
-/// What the rule comes to, said once more and differently: the container's word before the pod's, the manifest's user
-/// before the image's.
+/// An independent statement of the rule: the container's setting precedes the pod's, the manifest's user precedes the
+/// image's.
 fn refused(non_root: [Option<bool>; 2], user: [Option<i64>; 2], image: &ImageUser) -> bool {
     let first = |values: [Option<i64>; 2]| values.into_iter().flatten().next();
     if non_root.into_iter().flatten().next() != Some(true) {
@@ -75,7 +75,7 @@ fn refused(non_root: [Option<bool>; 2], user: [Option<i64>; 2], image: &ImageUse
 
 #[test]
 fn run_as_non_root_holds_for_each_kind_of_container_whoever_names_the_user() {
-    // An image that names no user is root's; of `7:8` the runtime reports the user 7.
+    // An image without a user runs as root; for `7:8` the runtime reports the user 7.
     let images = [
         ImageUser::Uid(0),
         ImageUser::Uid(7),

@@ -1,4 +1,4 @@
-//! Security fields: where they are taken from, and what becomes of a value that is not known.
+//! Security fields: where they are taken from, and what happens to an unknown value.
 
 use serde_json::{Value, json};
 

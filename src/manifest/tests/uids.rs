@@ -1,4 +1,4 @@
-//! The UIDs of static pods are the kubelet's. Those expected here were printed by the decoder, the defaults and the
+//! The UIDs of static pods equal the kubelet's. The expected ones were printed by the decoder, the defaults and the
 //! hash of Kubernetes v1.36.2 itself, for the node `node-1` and a file of that name in `/m`.
 
 use std::path::Path;
@@ -69,7 +69,7 @@ fn yaml(text: &str) -> Object {
     serde_json::from_value(serde_saphyr::from_str(text).unwrap()).unwrap()
 }
 
-/// The hash alone, of what the agent would refuse for other reasons.
+/// Only the hash, for a manifest that the agent would reject for other reasons.
 fn check_object(object: &Object, file: &str, uid: &str) {
     assert_eq!(
         fingerprint::static_pod_uid(object, "node-1", &format!("/m/{file}")),

@@ -1,18 +1,19 @@
-//! The numbers by which pods and containers are told apart: the UID of a static pod and the hash of a container.
+//! The hashes that identify pods and containers: the UID of a static pod and the hash of a container.
 
 use k8s_openapi::api::core::v1::Pod;
 
 use super::{go_defaults, go_print};
 
-/// The UID of a static pod: 32 hexadecimal digits that stay while content, node and file stay, and are the kubelet's
-/// (`applyDefaults` of `pkg/kubelet/config/common.go`), so that an agent and a kubelet take over each other's static
-/// pods. The content is the object as written, without what only an API server writes. The number of the document is no
-/// part of it: another document before it makes no other pod, and two of one name there are not.
+/// The UID of a static pod: 32 hexadecimal digits that depend only on content, node and file, and equal the kubelet's
+/// (`applyDefaults` of `pkg/kubelet/config/common.go`), so that gantry and the kubelet take over each other's static
+/// pods. The content is the object as written, without what only an API server writes. The number of the document is
+/// not part of it: inserting a document before it does not change the pod, and one file cannot have two pods of one
+/// name.
 ///
-/// Not the kubelet's, but as lasting: the UID of a pod with resources of its own (`spec.resources`) that are limited
-/// and not requested, and of one whose quantity is a number with an exponent outside quotes.
+/// Stable but different from the kubelet's: the UID of a pod with pod-level resources (`spec.resources`) that have
+/// limits without requests, and of a pod with a quantity that is an unquoted number with an exponent.
 pub(crate) fn static_pod_uid(content: &Pod, node_name: &str, file: &str) -> String {
-    let mut json = serde_json::to_value(content).expect("an object of Kubernetes is JSON");
+    let mut json = serde_json::to_value(content).expect("Kubernetes objects serialize to JSON");
     go_defaults::apply(&mut json);
     let mut hash = Fnv128a::new();
     hash.write(go_print::pod(&json).as_bytes());
@@ -23,7 +24,7 @@ pub(crate) fn static_pod_uid(content: &Pod, node_name: &str, file: &str) -> Stri
     format!("{:032x}", hash.0)
 }
 
-/// FNV-1a of 128 bits. No secret depends on it; it is the kubelet's choice too.
+/// FNV-1a of 128 bits, like the kubelet. No secret depends on it.
 struct Fnv128a(u128);
 
 impl Fnv128a {
@@ -39,9 +40,9 @@ impl Fnv128a {
     }
 }
 
-/// The kubelet's hash of a container (`HashContainer`, `pkg/kubelet/container/helpers.go`): FNV-1a of 32 bits over
-/// how Go's spew prints the bytes of the JSON of name and image. A container whose hash differs from the label of
-/// the running one is restarted, so this must be exact for an agent and a kubelet to take over each other's pods.
+/// The kubelet's hash of a container (`HashContainer`, `pkg/kubelet/container/helpers.go`): FNV-1a of 32 bits over how
+/// Go's spew prints the bytes of the JSON of name and image. A container whose hash differs from the label of the
+/// running one is restarted, so this must be exact for gantry and the kubelet to take over each other's pods.
 pub(crate) fn container_hash(name: &str, image: &str) -> u32 {
     let json = format!(r#"{{"image":{},"name":{}}}"#, go_json(image), go_json(name));
     let mut printed = String::from("([]uint8)[");
@@ -57,9 +58,9 @@ pub(crate) fn container_hash(name: &str, image: &str) -> u32 {
     })
 }
 
-/// A JSON string as Go writes it: with the characters of HTML escaped.
+/// A JSON string as Go writes it, with HTML characters escaped.
 fn go_json(text: &str) -> String {
-    let json = serde_json::to_string(text).expect("text is JSON");
+    let json = serde_json::to_string(text).expect("a string serializes to JSON");
     json.replace('<', "\\u003c")
         .replace('>', "\\u003e")
         .replace('&', "\\u0026")

@@ -1,7 +1,8 @@
-//! What the kubelet's decoder adds to a static pod before it hashes it (`SetDefaults_*` of `pkg/apis/core/v1/defaults.go`).
+//! The defaults that the kubelet's decoder adds to a static pod before it hashes it (`SetDefaults_*` of
+//! `pkg/apis/core/v1/defaults.go`).
 //!
-//! Not the defaults that a pod runs with, which are in `defaults.rs`: those know more (the namespace, the priority of
-//! a class), and may change; these may not, for the UID of every running pod hangs on them.
+//! These are not the defaults that a pod runs with, which are in `defaults.rs`: those include more (the namespace, the
+//! priority of a class) and may change. These may not, because the UID of every running pod depends on them.
 
 use serde_json::{Map, Value, json};
 
@@ -9,12 +10,12 @@ use crate::manifest::image;
 
 type Object = Map<String, Value>;
 
-/// Adds the defaults to the JSON of a pod, and moves what stands elsewhere in Kubernetes' inner type.
+/// Adds the defaults to the JSON of a pod, and moves the fields that Kubernetes' internal type has elsewhere.
 pub(crate) fn apply(pod: &mut Value) {
     let Some(pod) = pod.as_object_mut() else {
         return;
     };
-    // The inner type has no kind and no version.
+    // The internal type has no kind and no apiVersion.
     pod.remove("kind");
     pod.remove("apiVersion");
     if let Some(spec) = pod.get_mut("spec").and_then(Value::as_object_mut) {
@@ -30,7 +31,7 @@ fn default(object: &mut Object, field: &str, value: Value) {
     }
 }
 
-/// The same of a text, which may also be empty.
+/// Likewise for a text, which may also be empty.
 fn default_text(object: &mut Object, field: &str, text: &str) {
     if object
         .get(field)
@@ -41,7 +42,7 @@ fn default_text(object: &mut Object, field: &str, text: &str) {
     }
 }
 
-/// The same of a number, which may also be 0.
+/// Likewise for a number, which may also be 0.
 fn default_number(object: &mut Object, field: &str, number: i64) {
     if object
         .get(field)
@@ -52,7 +53,7 @@ fn default_number(object: &mut Object, field: &str, number: i64) {
     }
 }
 
-/// What is done with each object of a list.
+/// Applies a function to each object of a list.
 fn each(object: &mut Object, list: &str, mut with: impl FnMut(&mut Object)) {
     let items = object.get_mut(list).and_then(Value::as_array_mut);
     items
@@ -62,7 +63,7 @@ fn each(object: &mut Object, list: &str, mut with: impl FnMut(&mut Object)) {
         .for_each(&mut with);
 }
 
-/// What is done with an object that is there.
+/// Applies a function to an object if it exists.
 fn within(object: &mut Object, field: &str, with: impl FnOnce(&mut Object)) {
     if let Some(inner) = object.get_mut(field).and_then(Value::as_object_mut) {
         with(inner);
@@ -76,7 +77,7 @@ fn spec_defaults(spec: &mut Object) {
     default(spec, "terminationGracePeriodSeconds", 30.into());
     default(spec, "enableServiceLinks", true.into());
     default(spec, "securityContext", json!({}));
-    // The older name of the field counts where the newer says nothing.
+    // The field's older name is used where the newer one is empty.
     let account = spec.remove("serviceAccount");
     if let Some(account) = account.as_ref().and_then(Value::as_str) {
         default_text(spec, "serviceAccountName", account);
@@ -94,7 +95,7 @@ fn spec_defaults(spec: &mut Object) {
         });
     }
     each(spec, "volumes", volume_defaults);
-    // Where Kubernetes holds inside what the API has beside the security context.
+    // Kubernetes' internal type has these in the security context, the API type beside it.
     for field in [
         "hostNetwork",
         "hostPID",
@@ -137,12 +138,12 @@ fn container_defaults(container: &mut Object) {
     within(container, "resources", requests_of_limits);
 }
 
-/// Whether an image without a policy is pulled at each start: where its tag is `latest`, or there is none, nor a digest.
+/// Whether an image without a pull policy is always pulled: its tag is `latest`, or it has neither tag nor digest.
 fn pulls_always(image: &str) -> bool {
     image::parse(image).is_ok_and(|reference| reference.is_latest())
 }
 
-/// What is limited and not requested is requested as it is limited.
+/// A missing request defaults to the limit.
 fn requests_of_limits(resources: &mut Object) {
     let Some(limits) = resources.get("limits").and_then(Value::as_object).cloned() else {
         return;

@@ -1,9 +1,9 @@
-//! Prints a pod as the kubelet does before it hashes it into the UID of a static pod: Go's spew over the type that
-//! Kubernetes uses inside (`DeepHashObject` of `pkg/util/hash`, with the settings of `k8s.io/apimachinery/pkg/util/dump`).
+//! Prints a pod as the kubelet does before it hashes it into a static pod's UID: Go's spew over Kubernetes' internal
+//! type (`DeepHashObject` of `pkg/util/hash`, with the settings of `k8s.io/apimachinery/pkg/util/dump`).
 //!
-//! A field is told as `Name:(type)value`; a value in a list or a map, and what a pointer leads to, without its type.
-//! Text stands as it is, unquoted; what is absent is `<nil>` where it could be, else the zero of its type. Which
-//! types there are is in `go_types.txt`.
+//! A field is printed as `Name:(type)value`; a value in a list or a map, and the target of a pointer, without its type.
+//! Text is printed unquoted; an absent value is `<nil>` where its type allows it, else the zero of its type.
+//! `go_types.txt` lists the types.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -18,7 +18,7 @@ struct Field {
     name: &'static str,
     json: &'static str,
     go_type: &'static str,
-    /// What the type is made of: itself, or what its name stands for.
+    /// The underlying type: itself, or the one that its name stands for.
     made_of: &'static str,
 }
 
@@ -47,7 +47,7 @@ static TYPES: LazyLock<HashMap<&'static str, Vec<Field>>> = LazyLock::new(|| {
     types
 });
 
-/// The pod of a JSON object that has its defaults.
+/// Prints the pod in a JSON object that has its defaults.
 pub(crate) fn pod(object: &Value) -> String {
     let mut out = String::from("(*core.Pod)");
     structure(&mut out, "core.Pod", object.as_object());
@@ -62,7 +62,7 @@ fn structure(out: &mut String, name: &str, object: Option<&Map<String, Value>>) 
         }
         let _ = write!(out, "{}:({})", field.name, field.go_type);
         match field.json {
-            // What is embedded has its fields beside the others.
+            // The fields of an embedded struct are beside the others.
             "." => structure(out, field.made_of, object),
             "-" => value(out, field.made_of, None),
             json => value(out, field.made_of, object.and_then(|object| object.get(json))),
@@ -106,7 +106,7 @@ fn value(out: &mut String, made_of: &str, given: Option<&Value>) {
             }
             let _ = write!(out, "{key}:");
             match item {
-                // Only the amounts of resources lie in maps, and those are rounded when they are read.
+                // The only quantities in maps are resource amounts, which are rounded when they are read.
                 "resource.Quantity" => quantity(out, &entries[key], Rounding::UpToMilli),
                 item => value(out, item, Some(&entries[key])),
             }
@@ -156,6 +156,6 @@ fn quantity(out: &mut String, given: &Value, rounding: Rounding) {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
-    // What is not a quantity has been told as a fault, and such a pod gets no UID that lasts.
+    // A value that is not a quantity has been reported as a fault, and such a pod gets no lasting UID.
     Quantity::read(&text, rounding).unwrap_or_default().print(out);
 }

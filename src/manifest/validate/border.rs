@@ -1,6 +1,6 @@
-//! What an API server says of a pod, where it becomes a path, a file's line or a part of a request: checked here like
-//! what a manifest says, for the API server may be another's, wrong, or broken into. What is right there and merely not
-//! supported is told by [`super::unsupported`].
+//! The parts of an API pod that become a path, a line of a file or a part of a request. They are checked here as
+//! strictly as a manifest's, because the API server may be foreign, faulty or compromised. [`super::unsupported`]
+//! reports what is valid but not supported.
 
 use k8s_openapi::api::core::v1::{Container, KeyToPath, Pod, PodSpec, SeccompProfile, Volume};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -11,8 +11,8 @@ use crate::manifest::names;
 use crate::manifest::path::{Faults, FieldPath};
 use crate::model::bounds;
 
-/// Notes what is wrong with that by which a pod is known. With such a name nothing is done, not even a removal: it would
-/// name the directories that are removed.
+/// Notes what is wrong with a pod's identity. A pod with a wrong identity is left alone entirely, even its removal: the
+/// identity names the directories that would be removed.
 pub(crate) fn identity(metadata: &ObjectMeta, faults: &mut Faults) {
     let at = FieldPath::default().field("metadata");
     let text = |text: &Option<String>| bounds::shortened(text.clone().unwrap_or_default(), SHOWN);
@@ -30,10 +30,10 @@ pub(crate) fn identity(metadata: &ObjectMeta, faults: &mut Faults) {
     }
 }
 
-/// How much of a broken text is shown.
+/// The longest part of a broken text that is quoted.
 const SHOWN: usize = 256;
 
-/// Notes what no node could run: more of anything than is looked at further.
+/// Notes what no node could run: lists that are too long to be examined further.
 pub(crate) fn size(spec: &PodSpec, faults: &mut Faults) {
     let at = FieldPath::default().field("spec");
     let count = |list: Option<usize>| list.unwrap_or(0);
@@ -48,7 +48,7 @@ pub(crate) fn size(spec: &PodSpec, faults: &mut Faults) {
             count(spec.ephemeral_containers.as_ref().map(Vec::len)),
         ),
         ("volumes", count(spec.volumes.as_ref().map(Vec::len))),
-        // Each is looked for among the conditions, of which others may write as many.
+        // Each is searched for among the conditions, and others may write as many of those.
         (
             "readinessGates",
             count(spec.readiness_gates.as_ref().map(Vec::len)),
@@ -60,7 +60,7 @@ pub(crate) fn size(spec: &PodSpec, faults: &mut Faults) {
     }
 }
 
-/// Cuts a pod that only has to be ended to what is looked at.
+/// Cuts the lists of a pod that only has to be ended to the examined length.
 pub(crate) fn cut(pod: &mut Pod) {
     let Some(spec) = &mut pod.spec else { return };
     spec.containers.truncate(bounds::OF_EACH);
@@ -78,7 +78,7 @@ pub(crate) fn cut(pod: &mut Pod) {
         .for_each(|list| list.truncate(bounds::OF_EACH));
 }
 
-/// Notes what is wrong with the names and paths of a pod.
+/// Notes what is wrong with a pod's names and paths.
 pub(crate) fn spec(pod: &Pod, faults: &mut Faults) {
     let Some(spec) = &pod.spec else { return };
     let at = FieldPath::default().field("spec");
@@ -197,9 +197,9 @@ fn volume(volume: &Volume, at: &FieldPath, faults: &mut Faults) {
 fn file(path: &str, at: &FieldPath, faults: &mut Faults) {
     let complaint = relative(path, "the volume").or_else(|| {
         let is_file = path.split('/').any(|part| !matches!(part, "" | "."));
-        // Such names are those of the agent.
+        // The agent uses such names itself.
         let is_others = path.starts_with("..");
-        (!is_file || is_others).then(|| "must name a file whose name does not begin with '..'".to_owned())
+        (!is_file || is_others).then(|| "must name a file whose name does not start with '..'".to_owned())
     });
     let shown = bounds::shortened(path.to_owned(), SHOWN);
     faults.complain(&at.field("path"), &shown, complaint);
@@ -210,7 +210,7 @@ fn relative(path: &str, below: &str) -> names::Complaint {
         !path.starts_with('/') && !has_backsteps(path) && !path.contains('\0') && path.len() < bounds::PATH;
     (!is_right).then(|| {
         format!(
-            "must be a path below {below}, without '..', of less than {} bytes",
+            "must be a path below {below}, without '..' and shorter than {} bytes",
             bounds::PATH
         )
     })

@@ -1,4 +1,4 @@
-//! Whether a container is right: its name, image, ports, environment and mounts.
+//! Validates a container: its name, image, ports, environment and mounts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -59,9 +59,12 @@ fn image_of(container: &Container, at: &FieldPath, faults: &mut Faults) {
             "is missing: every container has an image (docker.io/library/busybox:1.36)",
         );
     } else if image.trim() != image {
-        faults.add(at, format!("{image:?} has spaces around it: remove them"));
+        faults.add(
+            at,
+            format!("{image:?} has leading or trailing spaces: remove them"),
+        );
     } else if let Err(complaint) = image::parse(image) {
-        // The runtime refuses it: the container waits with InvalidImageName.
+        // It is still accepted: the container then waits with InvalidImageName.
         faults.warn(at, format!("{image:?} {complaint}"));
     }
 }
@@ -89,7 +92,7 @@ fn paths_and_policies(container: &Container, at: &FieldPath, faults: &mut Faults
         {
             faults.warn(
                 &at.field(field),
-                format!("{path:?} is no absolute path: begin it with '/'"),
+                format!("{path:?} is not an absolute path: start it with '/'"),
             );
         }
     }
@@ -105,7 +108,7 @@ fn ports(ports: &[ContainerPort], spec: &PodSpec, init: bool, at: &FieldPath, fa
             if !taken.insert(name) {
                 faults.add(
                     &at.field("name"),
-                    format!("another port is called {name:?} already: names must differ"),
+                    format!("another port is already named {name:?}: names must differ"),
                 );
             }
         }
@@ -117,7 +120,7 @@ fn ports(ports: &[ContainerPort], spec: &PodSpec, init: bool, at: &FieldPath, fa
                 if spec.host_network == Some(true) && !init && host != port.container_port {
                     faults.add(
                         &at.field("hostPort"),
-                        "must be the containerPort, because hostNetwork is true",
+                        "must equal containerPort because hostNetwork is true",
                     );
                 }
             }
@@ -127,7 +130,7 @@ fn ports(ports: &[ContainerPort], spec: &PodSpec, init: bool, at: &FieldPath, fa
         {
             faults.unsupported(
                 &at.field("hostIP"),
-                format!("{address:?} is no IP address (10.0.0.1, fd00::1)"),
+                format!("{address:?} is not an IP address (10.0.0.1, fd00::1)"),
             );
         }
         let protocol = port.protocol.as_deref().unwrap_or("");
@@ -137,11 +140,14 @@ fn ports(ports: &[ContainerPort], spec: &PodSpec, init: bool, at: &FieldPath, fa
 
 fn number(port: i32, at: &FieldPath, faults: &mut Faults) {
     if !(1..=65535).contains(&port) {
-        faults.add(at, format!("{port} is no port: it must be from 1 to 65535"));
+        faults.add(
+            at,
+            format!("{port} is not a valid port: it must be from 1 to 65535"),
+        );
     }
 }
 
-/// Notes the host ports that are in `taken` already, by protocol, address and number.
+/// Notes the host ports that are already in `taken`, by protocol, address and number.
 pub(crate) fn host_ports(
     container: &Container,
     taken: &mut BTreeSet<(String, Option<IpAddr>, i32)>,
@@ -159,7 +165,7 @@ pub(crate) fn host_ports(
             let at = at.field("ports").index(index).field("hostPort");
             faults.add(
                 &at,
-                format!("{host}/{protocol} is taken by another port of this pod already"),
+                format!("{host}/{protocol} is already used by another port of this pod"),
             );
         }
     }
@@ -176,7 +182,7 @@ fn env(env: &[EnvVar], at: &FieldPath, faults: &mut Faults) {
         faults.complain(&at.field("name"), &variable.name, names::env_name(&variable.name));
         if !taken.insert(variable.name.as_str()) {
             let message = format!(
-                "{:?} is set already, and this one counts: keep one of the two",
+                "{:?} is already set, and the later one is used: keep one of the two",
                 variable.name
             );
             faults.warn(&at.field("name"), message);
@@ -196,28 +202,25 @@ fn mounts(container: &Container, spec: &PodSpec, at: &FieldPath, faults: &mut Fa
     for (index, mount) in container.volume_mounts.iter().flatten().enumerate() {
         let at = at.index(index);
         if mount.name.is_empty() {
-            faults.add(
-                &at.field("name"),
-                "is missing: it names the volume that is mounted",
-            );
+            faults.add(&at.field("name"), "is missing: it names the volume to mount");
         } else if !volumes.contains(mount.name.as_str()) {
-            let message = format!("no volume is called {:?}: spec.volumes must have it", mount.name);
+            let message = format!("no volume is named {:?}: add it to spec.volumes", mount.name);
             faults.add(&at.field("name"), message);
         }
         let path = mount.mount_path.trim_matches('/').to_owned();
         if mount.mount_path.is_empty() {
             faults.add(
                 &at.field("mountPath"),
-                "is missing: it is where the container sees the volume",
+                "is missing: it is the path in the container at which the volume is mounted",
             );
         } else if path.is_empty() {
             faults.warn(
                 &at.field("mountPath"),
-                "is the root, which no runtime mounts over: name a directory below it",
+                "is the root directory, which no runtime mounts over: use a directory below it",
             );
         } else if let Some(other) = taken.insert(path, index) {
             let message = format!(
-                "{:?} is the path of volumeMounts[{other}] already",
+                "{:?} is already the path of volumeMounts[{other}]",
                 mount.mount_path
             );
             faults.add(&at.field("mountPath"), message);
@@ -234,7 +237,7 @@ fn propagation(mount: &VolumeMount, container: &Container, at: &FieldPath, fault
         let at = at.field("mountPropagation");
         faults.one_of(&at, mode, &["None", "HostToContainer", "Bidirectional"]);
         if mode == "Bidirectional" && !privileged {
-            faults.add(&at, "Bidirectional is for privileged containers only");
+            faults.add(&at, "Bidirectional is only for privileged containers");
         }
     }
     if let Some(recursive) = mount.recursive_read_only.as_deref() {
@@ -267,10 +270,7 @@ fn resize_policy(container: &Container, spec: &PodSpec, init: bool, at: &FieldPa
             &["NotRequired", "RestartContainer"],
         );
         if !taken.insert(policy.resource_name.as_str()) {
-            let message = format!(
-                "{:?} is stated already: keep one of the two",
-                policy.resource_name
-            );
+            let message = format!("{:?} is listed twice: keep one of the two", policy.resource_name);
             faults.add(&at.field("resourceName"), message);
         }
         let may_not = spec.restart_policy.as_deref() == Some("Never") || (init && !sidecar);

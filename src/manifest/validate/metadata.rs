@@ -1,4 +1,4 @@
-//! Whether the metadata of a pod is right: names, labels, annotations.
+//! Validates a pod's metadata: names, labels, annotations.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use crate::manifest::names;
 use crate::manifest::path::{Faults, FieldPath};
 
-/// All keys and values of the annotations together have at most so many bytes.
+/// The most bytes in all annotation keys and values together.
 const MOST_ANNOTATION_BYTES: usize = 256 * 1024;
 /// The longest name of a file: the pod's log directory carries its namespace, name and UID.
 const MOST_FILE_NAME_BYTES: usize = 255;
@@ -19,15 +19,15 @@ pub(crate) fn metadata(metadata: &ObjectMeta, at: &FieldPath, faults: &mut Fault
     let uid = metadata.uid.as_deref().unwrap_or("");
     faults.complain(&at.field("name"), name, names::dns_subdomain(name));
     faults.complain(&at.field("namespace"), namespace, names::dns_label(namespace));
-    // It is part of paths; the kubelet takes any.
+    // It becomes part of paths, though the kubelet accepts any text.
     if let Some(complaint) = names::uid(uid) {
         faults.unsupported(&at.field("uid"), format!("{uid:?} {complaint}"));
     }
     let directory = namespace.len() + name.len() + uid.len() + 2;
     if directory > MOST_FILE_NAME_BYTES {
         let message = format!(
-            "is too long: namespace, name with the node's, and UID have {directory} characters together and name a \
-             directory, which takes {MOST_FILE_NAME_BYTES}"
+            "is too long: namespace, name (with the node's name) and UID together name a directory and have \
+             {directory} characters; the limit is {MOST_FILE_NAME_BYTES}"
         );
         faults.add(&at.field("name"), message);
     }
@@ -35,14 +35,14 @@ pub(crate) fn metadata(metadata: &ObjectMeta, at: &FieldPath, faults: &mut Fault
     annotations(metadata.annotations.as_ref(), &at.field("annotations"), faults);
 }
 
-/// Notes what is wrong with what a manifest says of an object beside its name: what is dropped later included.
+/// Notes what is wrong with a manifest's metadata beside the name, including fields that are dropped later.
 pub(crate) fn written(metadata: &ObjectMeta, faults: &mut Faults) {
     let at = FieldPath::default().field("metadata");
     generate_name(metadata, &at, faults);
     if metadata.generation.is_some_and(|generation| generation < 0) {
         faults.add(
             &at.field("generation"),
-            "is negative: the API server writes it, remove it",
+            "is negative: only the API server sets it, remove it",
         );
     }
     finalizers(metadata, &at, faults);
@@ -52,7 +52,7 @@ pub(crate) fn written(metadata: &ObjectMeta, faults: &mut Faults) {
 
 fn generate_name(metadata: &ObjectMeta, at: &FieldPath, faults: &mut Faults) {
     if let Some(prefix) = metadata.generate_name.as_deref().filter(|name| !name.is_empty()) {
-        // A dash at its end is followed by more.
+        // The generated part follows a trailing dash.
         let whole = match prefix.strip_suffix('-') {
             Some(rest) => format!("{rest}a"),
             None => prefix.to_owned(),
@@ -70,7 +70,7 @@ fn finalizers(metadata: &ObjectMeta, at: &FieldPath, faults: &mut Faults) {
         if !finalizer.contains('/') && !standard.contains(&finalizer.as_str()) {
             faults.add(
                 &at,
-                format!("{finalizer:?} has no domain before it (example.com/name)"),
+                format!("{finalizer:?} has no domain prefix (example.com/name)"),
             );
         }
     }
@@ -105,7 +105,7 @@ fn owners(metadata: &ObjectMeta, at: &FieldPath, faults: &mut Faults) {
             }
         }
         if (owner.api_version.as_str(), owner.kind.as_str()) == ("v1", "Event") {
-            faults.add(&at.field("kind"), "cannot be Event: an event owns nothing");
+            faults.add(&at.field("kind"), "cannot be Event: an event cannot own objects");
         }
         controllers += usize::from(owner.controller == Some(true));
     }
@@ -157,14 +157,14 @@ fn annotations(annotations: Option<&BTreeMap<String, String>>, at: &FieldPath, f
         if key == "seccomp.security.alpha.kubernetes.io/pod"
             || key.starts_with("container.seccomp.security.alpha.kubernetes.io/")
         {
-            let message = "is not read any more: set securityContext.seccompProfile instead";
+            let message = "is no longer read: set securityContext.seccompProfile instead";
             faults.add(&at.key(key.clone()), message);
         }
     }
     if bytes > MOST_ANNOTATION_BYTES {
         faults.add(
             at,
-            format!("have {bytes} bytes together; the most are {MOST_ANNOTATION_BYTES}"),
+            format!("have {bytes} bytes in total; the limit is {MOST_ANNOTATION_BYTES}"),
         );
     }
 }

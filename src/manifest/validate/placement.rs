@@ -1,5 +1,5 @@
-//! Whether what the scheduler reads is right (`validateAffinity`, `validateTopologySpreadConstraints` of
-//! `pkg/apis/core/validation`). A static pod has met its scheduler already; the kubelet refuses what is wrong all the same.
+//! Validates the fields for the scheduler (`validateAffinity`, `validateTopologySpreadConstraints` of
+//! `pkg/apis/core/validation`). A static pod needs no scheduler; the kubelet rejects wrong fields anyway.
 
 use std::collections::BTreeSet;
 
@@ -12,15 +12,15 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use crate::manifest::names;
 use crate::manifest::path::{Faults, FieldPath};
 
-/// Whether the values of a requirement must be those of labels.
+/// Whether the values of a requirement must be valid label values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Values {
     OfLabels,
-    /// Preferences may name anything.
+    /// Preferences may use any value.
     Any,
 }
 
-/// Notes what is wrong with where a pod shall be.
+/// Notes what is wrong with a pod's placement.
 pub(crate) fn placement(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
     for (key, value) in spec.node_selector.iter().flatten() {
         let at = at.field("nodeSelector").key(key.clone());
@@ -55,7 +55,7 @@ fn affinity(own: &Affinity, at: &FieldPath, faults: &mut Faults) {
         if let Some(selector) = &node.required_during_scheduling_ignored_during_execution {
             let at = at.field(required).field("nodeSelectorTerms");
             if selector.node_selector_terms.is_empty() {
-                faults.add(&at, "is missing: name at least one term");
+                faults.add(&at, "is missing: add at least one term");
             }
             for (index, own) in selector.node_selector_terms.iter().enumerate() {
                 node_term(own, Values::OfLabels, &at.index(index), faults);
@@ -106,7 +106,7 @@ fn weight(weight: i32, at: &FieldPath, faults: &mut Faults) {
     if !(1..=100).contains(&weight) {
         faults.add(
             &at.field("weight"),
-            format!("{weight} is no weight: it must be from 1 to 100"),
+            format!("{weight} is not a valid weight: it must be from 1 to 100"),
         );
     }
 }
@@ -129,7 +129,7 @@ fn node_field(own: &NodeSelectorRequirement, at: &FieldPath, faults: &mut Faults
     let values = own.values.as_deref().unwrap_or(&[]);
     faults.one_of(&at.field("operator"), &own.operator, &["In", "NotIn"]);
     if matches!(own.operator.as_str(), "In" | "NotIn") && values.len() != 1 {
-        faults.add(&at.field("values"), "must be one value");
+        faults.add(&at.field("values"), "must be a single value");
     }
     faults.one_of(&at.field("key"), &own.key, &["metadata.name"]);
     for (index, value) in values.iter().enumerate() {
@@ -141,7 +141,7 @@ fn node_field(own: &NodeSelectorRequirement, at: &FieldPath, faults: &mut Faults
     }
 }
 
-/// An operator with as many values as it compares.
+/// Checks that an operator has as many values as it compares.
 fn requirement(
     operator: &str,
     values: Option<&[String]>,
@@ -167,7 +167,10 @@ fn requirement(
             faults.add(&at.field("values"), format!("must be empty with {operator}"));
         }
         "Gt" | "Lt" if of_node && values.len() != 1 => {
-            faults.add(&at.field("values"), format!("must be one value with {operator}"));
+            faults.add(
+                &at.field("values"),
+                format!("must be a single value with {operator}"),
+            );
         }
         _ => {}
     }
@@ -217,7 +220,7 @@ fn pod_term(term: &PodAffinityTerm, at: &FieldPath, faults: &mut Faults) {
     faults.complain(&at.field("topologyKey"), key, names::qualified_name(key));
 }
 
-/// Keys whose values are those of the pod itself.
+/// Keys whose values are taken from the pod's own labels.
 fn label_keys(
     matching: Option<&[String]>,
     mismatching: Option<&[String]>,
@@ -241,12 +244,12 @@ fn label_keys(
         if mismatching.contains(key) {
             faults.add(
                 &at.field("matchLabelKeys").index(index),
-                format!("{key:?} is in mismatchLabelKeys too: keep one of the two"),
+                format!("{key:?} is also in mismatchLabelKeys: keep one of the two"),
             );
         }
     }
     let matching: BTreeSet<&String> = matching.iter().collect();
-    // An expression repeats a key that the selector has before it; a label alone may.
+    // An expression repeats a key that the selector already has; a label alone may.
     let mut before: BTreeSet<&str> = BTreeSet::new();
     before.extend(
         selector
@@ -260,7 +263,7 @@ fn label_keys(
         if !before.insert(own.key.as_str()) && matching.contains(&own.key) {
             faults.add(
                 &at.field("matchLabelKeys"),
-                format!("{:?} is in labelSelector too: keep one of the two", own.key),
+                format!("{:?} is also in labelSelector: keep one of the two", own.key),
             );
         }
     }
@@ -270,11 +273,11 @@ fn constraint(own: &TopologySpreadConstraint, at: &FieldPath, faults: &mut Fault
     if own.max_skew <= 0 {
         faults.add(
             &at.field("maxSkew"),
-            format!("{} is no skew: it must be 1 or more", own.max_skew),
+            format!("{} is not a valid skew: it must be 1 or more", own.max_skew),
         );
     }
     if own.topology_key.is_empty() {
-        faults.add(&at.field("topologyKey"), "is missing: it names a label of nodes");
+        faults.add(&at.field("topologyKey"), "is missing: it names a node label");
     }
     let action = own.when_unsatisfiable.as_str();
     faults.one_of(
@@ -286,7 +289,7 @@ fn constraint(own: &TopologySpreadConstraint, at: &FieldPath, faults: &mut Fault
         if domains <= 0 {
             faults.add(
                 &at.field("minDomains"),
-                format!("{domains} is no count: it must be 1 or more"),
+                format!("{domains} is not a valid count: it must be 1 or more"),
             );
         }
         if action != "DoNotSchedule" {

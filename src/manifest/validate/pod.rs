@@ -1,5 +1,5 @@
-//! Whether a pod with its defaults is one that can be run, as the API server decides it
-//! (`pkg/apis/core/validation/validation.go`): here the pod as a whole, what belongs to its parts beside it.
+//! Validates a pod with its defaults as the API server does (`pkg/apis/core/validation/validation.go`): here the pod as
+//! a whole, in the other modules its parts.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -12,7 +12,7 @@ use crate::manifest::names;
 use crate::manifest::path::{Faults, FieldPath};
 use crate::manifest::pod_resources;
 
-/// The largest grace, and the largest deadline, in seconds.
+/// The longest grace period, and the longest deadline, in seconds.
 const MOST_SECONDS: i64 = i32::MAX as i64;
 
 /// Notes everything that is wrong with the pod.
@@ -63,13 +63,13 @@ fn containers(spec: &PodSpec, context: &ManifestContext, at: &FieldPath, faults:
         container::container(container, spec, context, init, &at, faults);
         if !container.name.is_empty() && !names.insert(container.name.as_str()) {
             let message = format!(
-                "another container is called {:?} already: names must differ",
+                "another container is already named {:?}: names must differ",
                 container.name
             );
             faults.add(&at.field("name"), message);
         }
     }
-    // Init containers run one by one, so their ports cannot meet.
+    // Init containers run one by one, so their ports cannot conflict.
     let mut taken = BTreeSet::new();
     for (index, container) in spec.containers.iter().enumerate() {
         container::host_ports(container, &mut taken, &containers_at.index(index), faults);
@@ -109,7 +109,7 @@ fn policies(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
     if let Some(os) = &spec.os {
         let at = at.field("os").field("name");
         match os.name.as_str() {
-            "windows" => faults.unsupported(&at, "is windows, and this is Linux"),
+            "windows" => faults.unsupported(&at, "is windows, but this node runs Linux"),
             name => faults.one_of(&at, name, &["linux"]),
         }
     }
@@ -118,7 +118,8 @@ fn policies(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
 fn periods(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
     if let Some(seconds) = spec.termination_grace_period_seconds {
         let field = at.field("terminationGracePeriodSeconds");
-        let message = format!("{seconds} seconds is no grace: it must be from 0 to {MOST_SECONDS}");
+        let message =
+            format!("{seconds} seconds is not a valid grace period: it must be from 0 to {MOST_SECONDS}");
         match seconds {
             ..0 => faults.add(&field, message),
             0..=MOST_SECONDS => {}
@@ -128,7 +129,8 @@ fn periods(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
     if let Some(seconds) = spec.active_deadline_seconds
         && !(1..=MOST_SECONDS).contains(&seconds)
     {
-        let message = format!("{seconds} seconds is no deadline: it must be from 1 to {MOST_SECONDS}");
+        let message =
+            format!("{seconds} seconds is not a valid deadline: it must be from 1 to {MOST_SECONDS}");
         faults.add(&at.field("activeDeadlineSeconds"), message);
     }
 }
@@ -146,7 +148,7 @@ fn priority_class(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
         {
             faults.add(
                 &at,
-                "is none of system-node-critical, system-cluster-critical: no other class is called system-…",
+                "is not one of system-node-critical, system-cluster-critical: no other class name starts with system-",
             );
         }
     }
@@ -191,7 +193,7 @@ fn dns(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
         .and_then(|c| c.nameservers.as_deref())
         .unwrap_or(&[]);
     if spec.dns_policy.as_deref() == Some("None") && servers.is_empty() {
-        let message = "needs at least one name server, because dnsPolicy is None";
+        let message = "needs at least one name server because dnsPolicy is None";
         faults.add(&at.field("nameservers"), message);
     }
     let Some(config) = &spec.dns_config else {
@@ -211,7 +213,7 @@ fn dns(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
         faults.add(&at.field("searches"), "has more than 32 search domains");
     }
     if searches.join(" ").len() > 2048 {
-        faults.add(&at.field("searches"), "has more than 2048 characters in all");
+        faults.add(&at.field("searches"), "has more than 2048 characters in total");
     }
     for (index, domain) in searches.iter().enumerate().filter(|(_, domain)| *domain != ".") {
         let domain = domain.strip_suffix('.').unwrap_or(domain);
@@ -232,14 +234,14 @@ fn dns(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
             if text.contains(char::is_whitespace) {
                 faults.warn(
                     &at.field(field),
-                    "contains white space, and would become several options",
+                    "contains white space and would become several options",
                 );
             }
         }
     }
 }
 
-/// Notes hosts that are none.
+/// Notes invalid host names.
 pub(crate) fn host_aliases(aliases: &[HostAlias], at: &FieldPath, faults: &mut Faults) {
     for (index, alias) in aliases.iter().enumerate() {
         let at = at.index(index);
@@ -254,10 +256,10 @@ pub(crate) fn host_aliases(aliases: &[HostAlias], at: &FieldPath, faults: &mut F
     }
 }
 
-/// Notes an address that is none.
+/// Notes an invalid address.
 pub(crate) fn ip(text: &str, at: &FieldPath, faults: &mut Faults) {
     if text.parse::<IpAddr>().is_err() {
-        faults.add(at, format!("{text:?} is no IP address (10.0.0.1, fd00::1)"));
+        faults.add(at, format!("{text:?} is not an IP address (10.0.0.1, fd00::1)"));
     }
 }
 
@@ -281,7 +283,7 @@ fn tolerations(tolerations: &[Toleration], at: &FieldPath, faults: &mut Faults) 
         if !key.is_empty() {
             faults.complain(&at.field("key"), key, names::qualified_name(key));
         } else if operator != "Exists" {
-            faults.add(&at.field("operator"), "must be Exists where the key is empty");
+            faults.add(&at.field("operator"), "must be Exists when the key is empty");
         }
         match operator {
             "Exists" if !value.is_empty() => {
@@ -291,7 +293,7 @@ fn tolerations(tolerations: &[Toleration], at: &FieldPath, faults: &mut Faults) 
             "Lt" | "Gt" if value.parse::<i64>().is_err() => {
                 faults.add(
                     &at.field("value"),
-                    format!("{value:?} is no whole number, which {operator} compares"),
+                    format!("{value:?} is not an integer, which {operator} needs"),
                 );
             }
             _ => {}
@@ -299,7 +301,7 @@ fn tolerations(tolerations: &[Toleration], at: &FieldPath, faults: &mut Faults) 
         if toleration.toleration_seconds.is_some() && effect != "NoExecute" {
             faults.add(
                 &at.field("effect"),
-                "must be NoExecute where tolerationSeconds is set",
+                "must be NoExecute when tolerationSeconds is set",
             );
         }
     }

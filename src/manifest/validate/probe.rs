@@ -1,4 +1,4 @@
-//! Whether probes, hooks and readiness gates are right.
+//! Validates probes, hooks and readiness gates.
 
 use std::collections::BTreeSet;
 
@@ -10,15 +10,15 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use crate::manifest::names;
 use crate::manifest::path::{Faults, FieldPath};
 
-/// What one handler asks for, of a probe or of a hook.
+/// The action of a probe or a hook.
 struct Handler<'a> {
     container: &'a Container,
     exec: Option<&'a ExecAction>,
     http: Option<&'a HTTPGetAction>,
     tcp: Option<&'a TCPSocketAction>,
-    /// The other kinds that are stated, by their fields.
+    /// The other actions that are set, by their fields.
     others: Vec<&'static str>,
-    /// All kinds that may be stated, for the remedy.
+    /// All allowed actions, for the remedy.
     kinds: &'static str,
 }
 
@@ -42,7 +42,8 @@ pub(crate) fn container(
             .filter(|(_, probe)| probe.is_some())
             .map(|(field, _)| *field);
         for field in stated.chain(container.lifecycle.is_some().then_some("lifecycle")) {
-            let message = "is not for init containers that end: remove it, or set restartPolicy to Always";
+            let message = "is not supported for init containers that run to completion: remove it, or set \
+             restartPolicy to Always";
             faults.add(&at.field(field), message);
         }
         return;
@@ -116,13 +117,13 @@ fn probe(probe: &Probe, field: &str, container: &Container, at: &FieldPath, faul
         Some(_) if !restarts => {
             faults.add(
                 &grace,
-                "is not for a readinessProbe, which stops nothing: remove it",
+                "is not allowed for a readinessProbe, which stops nothing: remove it",
             );
         }
         Some(seconds) if seconds <= 0 => {
             faults.add(
                 &grace,
-                format!("{seconds} is no grace here: it must be 1 or more"),
+                format!("{seconds} is not a valid grace period here: it must be 1 or more"),
             );
         }
         _ => {}
@@ -149,7 +150,7 @@ fn hook(hook: &LifecycleHandler, spec: &PodSpec, container: &Container, at: &Fie
         && !(0..=grace).contains(&sleep.seconds)
     {
         let message = format!(
-            "{} is no time to sleep: it must be from 0 to terminationGracePeriodSeconds ({grace})",
+            "{} is not a valid sleep time: it must be from 0 to terminationGracePeriodSeconds ({grace})",
             sleep.seconds
         );
         faults.add(&at.field("sleep").field("seconds"), message);
@@ -171,17 +172,17 @@ fn handler(handler: &Handler<'_>, at: &FieldPath, faults: &mut Faults) {
     stated.extend(tcp.map(|_| "tcpSocket"));
     stated.extend(others);
     match stated.as_slice() {
-        [] => faults.add(at, format!("does not say what to do: give it one of {kinds}")),
+        [] => faults.add(at, format!("has no action: set one of {kinds}")),
         [_] => {}
         [first, more @ ..] => {
             for field in more {
-                let message = format!("is one kind too many beside {first}: keep one of {kinds}");
+                let message = format!("cannot be set together with {first}: keep one of {kinds}");
                 faults.add(&at.field((*field).to_owned()), message);
             }
         }
     }
     if exec.is_some_and(|exec| exec.command.as_ref().is_none_or(Vec::is_empty)) {
-        let message = "is missing: the words of the command, the program first";
+        let message = "is missing: it is the command and its arguments, the program first";
         faults.add(&at.field("exec").field("command"), message);
     }
     if let Some(get) = http {
@@ -206,7 +207,7 @@ fn http_get(get: &HTTPGetAction, container: &Container, at: &FieldPath, faults: 
         let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-';
         if header.name.is_empty() || !header.name.chars().all(allowed) {
             let message = format!(
-                "{:?} is no name of a header: letters, digits and '-' (X-Name)",
+                "{:?} is not a valid header name: use letters, digits and '-' (X-Name)",
                 header.name
             );
             faults.add(&at.field("name"), message);
@@ -231,7 +232,7 @@ fn port(port: &IntOrString, container: &Container, at: &FieldPath, faults: &mut 
                 faults.add(at, format!("{name:?} {complaint}"));
             } else if !names.contains(name.as_str()) {
                 let message = format!(
-                    "{name:?} is the name of none of the container's ports: add it to its ports, or write the number"
+                    "{name:?} is not the name of any of the container's ports: add it to its ports, or use the number"
                 );
                 faults.warn(at, message);
             }
@@ -241,6 +242,9 @@ fn port(port: &IntOrString, container: &Container, at: &FieldPath, faults: &mut 
 
 fn number(port: i32, at: &FieldPath, faults: &mut Faults) {
     if !(1..=65535).contains(&port) {
-        faults.add(at, format!("{port} is no port: it must be from 1 to 65535"));
+        faults.add(
+            at,
+            format!("{port} is not a valid port: it must be from 1 to 65535"),
+        );
     }
 }

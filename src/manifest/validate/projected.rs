@@ -1,4 +1,4 @@
-//! Whether what takes values from objects and from the pod is right: projected files, variables, parts of volumes.
+//! Validates everything that takes values from objects and from the pod: projected files, variables, parts of volumes.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -13,7 +13,7 @@ use crate::manifest::names;
 use crate::manifest::path::{Faults, FieldPath};
 use crate::model::bounds;
 
-/// The largest permissions of a file.
+/// The largest file mode.
 const MOST_MODE: i32 = 0o777;
 
 /// Notes what is wrong with the files of a volume.
@@ -52,8 +52,8 @@ pub(crate) fn volume(volume: &Volume, spec: &PodSpec, at: &FieldPath, faults: &m
             ];
             match count.iter().filter(|is| **is).count() {
                 1 => {}
-                0 => faults.add(&at, "names no source: configMap, secret or downwardAPI"),
-                _ => faults.add(&at, "has more than one source: make an item of each"),
+                0 => faults.add(&at, "has no source: set configMap, secret or downwardAPI"),
+                _ => faults.add(&at, "has more than one source: use a separate item for each"),
             }
             if let Some(own) = &source.config_map {
                 object_name(&own.name, &at.field("configMap").field("name"), faults);
@@ -75,7 +75,7 @@ pub(crate) fn volume(volume: &Volume, spec: &PodSpec, at: &FieldPath, faults: &m
     }
 }
 
-/// The paths that stand in more than one place of a projected volume, as they are written.
+/// The paths that appear more than once in a projected volume, as they are written.
 fn repeated_paths(sources: &[VolumeProjection], at: &FieldPath, faults: &mut Faults) {
     let mut taken = BTreeSet::new();
     for source in sources {
@@ -113,34 +113,35 @@ fn object_name(name: &str, at: &FieldPath, faults: &mut Faults) {
 
 fn mode(mode: Option<i32>, at: &FieldPath, faults: &mut Faults) {
     if mode.is_some_and(|mode| !(0..=MOST_MODE).contains(&mode)) {
-        faults.add(at, "must be permissions between 0 and 0777");
+        faults.add(at, "must be a file mode from 0 to 0777");
     }
 }
 
-/// A file's path in a volume. No part of it begins with two dots: such names are those of the agent.
+/// A file's path in a volume. No part of it may start with two dots: the agent uses such names itself.
 fn file_path(path: &str, at: &FieldPath, faults: &mut Faults) {
     if path.is_empty() {
-        faults.add(at, "is missing: it is the file's path in the volume");
+        faults.add(at, "is missing: it is the path of the file in the volume");
     } else if path.starts_with('/') {
         faults.add(
             at,
-            format!("{path:?} must be relative to the volume: begin it without '/'"),
+            format!("{path:?} must be relative to the volume: remove the leading '/'"),
         );
     } else if path.split('/').any(|part| part == "..") || path.starts_with("..") {
         faults.add(
             at,
-            format!("{path:?} must neither contain '..' nor begin with it"),
+            format!("{path:?} must neither contain '..' nor start with it"),
         );
     } else if path.split('/').all(|part| matches!(part, "" | ".")) || path.ends_with('/') {
-        faults.add(at, format!("{path:?} is no file"));
+        faults.add(at, format!("{path:?} does not name a file"));
     } else if path.contains('\0') {
         faults.add(at, "must not contain NUL");
     }
 }
 
-/// No file is at a place where another one has a directory. A tree of the parts of paths: each is looked at once.
+/// The paths of a volume as a tree of segments, so that each segment is visited once. No file may have the path of a
+/// directory.
 struct Places<'a> {
-    /// The node below a node, by the part that leads there.
+    /// The node below a node, by the segment that leads there.
     below: HashMap<(usize, &'a str), usize>,
     /// Which nodes are files.
     files: Vec<bool>,
@@ -166,11 +167,11 @@ impl<'a> Places<'a> {
             node = next;
             is_taken |= self.files[node];
         }
-        // What was there before and is no file is a directory.
+        // An existing node that is not a file is a directory.
         if is_taken || !is_new {
             faults.warn(
                 at,
-                format!("{path:?} is taken by another item: paths must differ"),
+                format!("{path:?} is already used by another item: paths must differ"),
             );
         }
         self.files[node] = true;
@@ -190,7 +191,7 @@ fn items(items: Option<&[KeyToPath]>, at: &FieldPath, faults: &mut Faults) {
 
 fn key(key: &str, at: &FieldPath, faults: &mut Faults) {
     match key {
-        "" => faults.add(at, "is missing: it names the value in the object"),
+        "" => faults.add(at, "is missing: it is the key of the value in the object"),
         key => faults.complain(at, key, object::key_complaint(key)),
     }
 }
@@ -215,7 +216,7 @@ fn downward(items: Option<&[DownwardAPIVolumeFile]>, spec: &PodSpec, at: &FieldP
                 }
                 container_name(resource.container_name.as_deref(), spec, &at, faults);
             }
-            (None, None) => faults.add(&at, "names no value: fieldRef or resourceFieldRef"),
+            (None, None) => faults.add(&at, "has no value: set fieldRef or resourceFieldRef"),
             (Some(_), Some(_)) => faults.add(
                 &at.field("resourceFieldRef"),
                 "cannot be set together with fieldRef: keep one of the two",
@@ -235,7 +236,7 @@ fn container_name(name: Option<&str>, spec: &PodSpec, at: &FieldPath, faults: &m
     if !all.any(|container| container.name == name) {
         faults.warn(
             &at.field("containerName"),
-            format!("no container is called {name:?}, and the volume will wait for it"),
+            format!("no container is named {name:?}, so the volume waits for it"),
         );
     }
 }
@@ -251,7 +252,7 @@ pub(crate) fn value_from(from: &EnvVarSource, spec: &PodSpec, at: &FieldPath, fa
     ];
     match sources.iter().filter(|is| **is).count() {
         1 => {}
-        0 => faults.add(at, "names no source: write the value itself as value"),
+        0 => faults.add(at, "has no source: set value instead"),
         _ => faults.add(at, "has more than one source: keep one of them"),
     }
     if let Some(field) = &from.field_ref
@@ -278,7 +279,7 @@ pub(crate) fn value_from(from: &EnvVarSource, spec: &PodSpec, at: &FieldPath, fa
     }
 }
 
-/// Notes what is wrong with what whole objects bring into the environment.
+/// Notes what is wrong with the whole objects in the environment.
 pub(crate) fn env_from(all: &[EnvFromSource], at: &FieldPath, faults: &mut Faults) {
     for (index, from) in all.iter().enumerate() {
         let at = at.index(index);
@@ -288,16 +289,16 @@ pub(crate) fn env_from(all: &[EnvFromSource], at: &FieldPath, faults: &mut Fault
         match (&from.config_map_ref, &from.secret_ref) {
             (Some(own), None) => object_name(&own.name, &at.field("configMapRef").field("name"), faults),
             (None, Some(own)) => object_name(&own.name, &at.field("secretRef").field("name"), faults),
-            (None, None) => faults.add(&at, "names no source: configMapRef or secretRef"),
+            (None, None) => faults.add(&at, "has no source: set configMapRef or secretRef"),
             (Some(_), Some(_)) => faults.add(
                 &at.field("secretRef"),
-                "cannot be set together with configMapRef: make an item of each",
+                "cannot be set together with configMapRef: use a separate item for each",
             ),
         }
     }
 }
 
-/// Notes what is wrong with the part of a volume that is mounted.
+/// Notes what is wrong with the part of a volume to mount.
 pub(crate) fn sub_path(mount: &VolumeMount, at: &FieldPath, faults: &mut Faults) {
     let stated = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
     if stated(&mount.sub_path) && stated(&mount.sub_path_expr) {
@@ -314,7 +315,7 @@ pub(crate) fn sub_path(mount: &VolumeMount, at: &FieldPath, faults: &mut Faults)
         if path.starts_with('/') {
             faults.add(
                 &at.field(field),
-                format!("{path:?} must be relative to the volume: begin it without '/'"),
+                format!("{path:?} must be relative to the volume: remove the leading '/'"),
             );
         }
         if path.split('/').any(|part| part == "..") {

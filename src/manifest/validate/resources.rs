@@ -1,4 +1,4 @@
-//! Whether requests and limits are right: their names, their amounts, and one against the other.
+//! Validates requests and limits: their names, their amounts, and their relation.
 
 use std::collections::BTreeMap;
 
@@ -19,15 +19,14 @@ pub(crate) fn container(resources: &ResourceRequirements, at: &FieldPath, faults
     }
 }
 
-/// Notes what is wrong with the names of what a pod's runtime takes beside its containers; the amounts are told of with
-/// the pod's.
+/// Notes what is wrong with the resource names of a pod's overhead; its amounts are checked with the pod's.
 pub(crate) fn overhead(overhead: Option<&BTreeMap<String, Text>>, at: &FieldPath, faults: &mut Faults) {
     for name in overhead.into_iter().flat_map(BTreeMap::keys) {
         resource_name(name, &at.key(name.clone()), faults);
     }
 }
 
-/// Notes amounts that are wrong, whatever has them: a container or a pod.
+/// Notes wrong amounts of a container or a pod.
 pub(crate) fn requirements(resources: &ResourceRequirements, at: &FieldPath, faults: &mut Faults) {
     let limits = amounts(resources.limits.as_ref(), &at.field("limits"), faults);
     let requests = amounts(resources.requests.as_ref(), &at.field("requests"), faults);
@@ -51,10 +50,7 @@ pub(crate) fn requirements(resources: &ResourceRequirements, at: &FieldPath, fau
     let names: Vec<&str> = limits.keys().chain(requests.keys()).copied().collect();
     let huge = names.iter().any(|name| name.starts_with("hugepages-"));
     if huge && !names.iter().any(|name| matches!(*name, "cpu" | "memory")) {
-        faults.add(
-            at,
-            "huge pages need a request or limit of cpu or memory beside them",
-        );
+        faults.add(at, "huge pages also need a request or limit of cpu or memory");
     }
 }
 
@@ -62,7 +58,7 @@ fn has(list: Option<&BTreeMap<String, Text>>, name: &str) -> bool {
     list.is_some_and(|list| list.contains_key(name))
 }
 
-/// The amounts that are right, the others noted.
+/// The valid amounts; the others are noted.
 fn amounts<'a>(
     list: Option<&'a BTreeMap<String, Text>>,
     at: &FieldPath,
@@ -78,12 +74,12 @@ fn amounts<'a>(
     right
 }
 
-/// The amount of one resource, where it is right.
+/// The amount of one resource, if it is valid.
 pub(crate) fn amount(name: &str, text: &str, at: &FieldPath, faults: &mut Faults) -> Option<Quantity> {
     let amount = match quantity::parse(text) {
         Ok(amount) => amount,
         Err(complaint) => {
-            faults.add(at, format!("{text:?} is no quantity: {complaint}"));
+            faults.add(at, format!("{text:?} is not a quantity: {complaint}"));
             return None;
         }
     };
@@ -108,13 +104,13 @@ pub(crate) fn amount(name: &str, text: &str, at: &FieldPath, faults: &mut Faults
         );
     }
     if is_extended(name) && !amount.is_whole() {
-        faults.add(at, format!("{text} is no whole number"));
+        faults.add(at, format!("{text} is not an integer"));
         return None;
     }
     if let Some(size) = page_size(name)
         && !amount.is_multiple_of(size)
     {
-        faults.add(at, format!("{text} is no multiple of the page size"));
+        faults.add(at, format!("{text} is not a multiple of the page size"));
         return None;
     }
     Some(amount)
@@ -132,7 +128,7 @@ fn quantity_is_whole(name: &str) -> bool {
         .is_some_and(Quantity::is_whole)
 }
 
-/// Whether it is a resource of some device (`example.com/gpu`).
+/// Whether it is a device resource (`example.com/gpu`).
 pub(crate) fn is_extended(name: &str) -> bool {
     name.contains('/') && !name.contains("kubernetes.io/")
 }
@@ -152,7 +148,7 @@ fn resource_name(name: &str, at: &FieldPath, faults: &mut Faults) {
         faults.add(
             at,
             format!(
-                "{name:?} is no resource of a container: cpu, memory, ephemeral-storage or hugepages-<size>"
+                "{name:?} is not a resource of a container: use cpu, memory, ephemeral-storage or hugepages-<size>"
             ),
         );
     }

@@ -1,4 +1,4 @@
-//! What a container's own restart policy and its rules must be (`validateContainerRestartPolicy` in
+//! Validates a container's own restart policy and its rules (`validateContainerRestartPolicy` in
 //! `pkg/apis/core/validation`).
 
 use k8s_openapi::api::core::v1::{Container, ContainerRestartRule};
@@ -22,7 +22,8 @@ pub(crate) fn container(container: &Container, at: &FieldPath, faults: &mut Faul
         None if rules.is_empty() => {}
         None => faults.add(
             &at.field("restartPolicy"),
-            "is missing: restartPolicyRules need it, for the ends that no rule is about (Always, OnFailure, Never)",
+            "is missing: with restartPolicyRules it is needed for the exits that no rule matches (Always, \
+             OnFailure, Never)",
         ),
     }
     let at = at.field("restartPolicyRules");
@@ -38,7 +39,7 @@ pub(crate) fn container(container: &Container, at: &FieldPath, faults: &mut Faul
 }
 
 fn rule(rule: &ContainerRestartRule, at: &FieldPath, faults: &mut Faults) {
-    // The other action that Kubernetes knows is refused by name elsewhere.
+    // `unsupported` reports Kubernetes' other action by name.
     if rule.action != "RestartAllContainers" {
         faults.one_of(&at.field("action"), &rule.action, &["Restart"]);
     }
@@ -46,7 +47,7 @@ fn rule(rule: &ContainerRestartRule, at: &FieldPath, faults: &mut Faults) {
     let Some(codes) = &rule.exit_codes else {
         faults.add(
             &at,
-            "is missing: a rule is about exit codes ({operator: In, values: [42]})",
+            "is missing: a rule matches exit codes ({operator: In, values: [42]})",
         );
         return;
     };

@@ -1,4 +1,4 @@
-//! Whether the security contexts are right: the pod's with its kernel parameters, and the containers'.
+//! Validates the security contexts: the pod's with its kernel parameters, and the containers'.
 
 use k8s_openapi::api::core::v1::{
     AppArmorProfile, Container, Pod, PodSecurityContext, PodSpec, SeccompProfile, SecurityContext,
@@ -104,7 +104,7 @@ pub(crate) fn container(
             &at.field("procMount"),
             "Unmasked needs a user namespace (hostUsers: false), which this version of gantry does not support yet",
         ),
-        Some(other) => faults.add(&at.field("procMount"), format!("{other:?} is none of Default, Unmasked")),
+        Some(other) => faults.add(&at.field("procMount"), format!("{other:?} is not one of Default, Unmasked")),
     }
     seccomp(
         security.seccomp_profile.as_ref(),
@@ -142,17 +142,17 @@ fn privilege_escalation(security: &SecurityContext, at: &FieldPath, faults: &mut
         .iter()
         .any(|name| matches!(name.as_str(), "SYS_ADMIN" | "ALL"))
     {
-        // By these names the kubelet does not know it.
+        // The kubelet does not recognize the capability by these names.
         faults.warn(&at, message);
     }
 }
 
 fn capability(name: &str, at: &FieldPath, faults: &mut Faults) {
     if let Some(short) = name.strip_prefix("CAP_") {
-        // The runtime writes CAP_ before every name.
+        // The runtime adds CAP_ to every name.
         faults.warn(at, format!("{name:?} must be written without CAP_: {short}"));
     } else if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_') {
-        faults.warn(at, format!("{name:?} is no capability (NET_ADMIN, ALL)"));
+        faults.warn(at, format!("{name:?} is not a capability (NET_ADMIN, ALL)"));
     }
 }
 
@@ -169,7 +169,7 @@ fn id(value: i64, at: &FieldPath, faults: &mut Faults) {
     if !(0..=most).contains(&value) {
         faults.add(
             at,
-            format!("{value} is no user or group: it must be from 0 to {most}"),
+            format!("{value} is not a valid user or group ID: it must be from 0 to {most}"),
         );
     }
 }
@@ -197,12 +197,12 @@ fn apparmor(profile: Option<&AppArmorProfile>, at: &FieldPath, faults: &mut Faul
     {
         faults.add(
             &at.field("localhostProfile"),
-            "must be the name of a profile without spaces around it",
+            "must be the name of a profile without leading or trailing spaces",
         );
     }
 }
 
-/// Notes what is wrong with annotations from the time when AppArmor profiles had no field
+/// Notes what is wrong with the annotations that set AppArmor profiles before the field existed
 /// (`ValidateAppArmorPodAnnotations`, `validateAppArmorAnnotationsAndFieldsMatchOnCreate`).
 pub(crate) fn annotations(pod: &Pod, at: &FieldPath, faults: &mut Faults) {
     let spec = pod.spec.as_ref();
@@ -224,11 +224,11 @@ pub(crate) fn annotations(pod: &Pod, at: &FieldPath, faults: &mut Faults) {
         if !is_known && !value.starts_with("localhost/") {
             faults.add(
                 &at,
-                format!("{value:?} is none of runtime/default, unconfined, localhost/…"),
+                format!("{value:?} is not one of runtime/default, unconfined, localhost/…"),
             );
         }
         let Some(container) = containers.iter().find(|container| container.name == name) else {
-            faults.add(&at, format!("no container is called {name:?}"));
+            faults.add(&at, format!("no container is named {name:?}"));
             continue;
         };
         let own = container.security_context.as_ref();
@@ -236,13 +236,13 @@ pub(crate) fn annotations(pod: &Pod, at: &FieldPath, faults: &mut Faults) {
         if stated.is_some_and(|profile| annotation(profile) != *value) {
             faults.add(
                 &at,
-                "says otherwise than securityContext.appArmorProfile: remove the annotation",
+                "conflicts with securityContext.appArmorProfile: remove the annotation",
             );
         }
     }
 }
 
-/// The profile as an annotation had it.
+/// The profile in the form of the annotation.
 fn annotation(profile: &AppArmorProfile) -> String {
     match profile.type_.as_str() {
         "RuntimeDefault" => "runtime/default".to_owned(),
@@ -270,7 +270,7 @@ fn profile_kind(kind: &str, localhost: Option<&str>, at: &FieldPath, faults: &mu
         ("Localhost", Some(_)) | (_, None) => {}
         (_, Some(_)) => faults.add(
             &at.field("localhostProfile"),
-            "is for the type Localhost only: remove it",
+            "is only for the type Localhost: remove it",
         ),
     }
 }

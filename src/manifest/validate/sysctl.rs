@@ -24,17 +24,17 @@ pub(super) const SAFE_SYSCTLS: &[&str] = &[
     "net.ipv4.tcp_wmem",
 ];
 
-/// The namespace of the kernel that a parameter belongs to.
+/// The kernel namespace of a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SysctlNamespace {
     Net,
     Ipc,
-    /// It has none: it is the whole machine's.
+    /// It has none: the parameter is global to the machine.
     None,
 }
 
-/// What only the node can decide of a pod that the API server has validated: whether it allows the kernel parameters.
-/// Tells what it does not, in the kubelet's words (`pkg/kubelet/sysctl/allowlist.go`).
+/// The one check of an API pod that is left to the node: whether the node allows its kernel parameters. Returns the
+/// kubelet's message about the first one that it does not allow (`pkg/kubelet/sysctl/allowlist.go`).
 pub(crate) fn forbidden_sysctl(spec: &PodSpec, context: &ManifestContext) -> Option<String> {
     let own = spec.security_context.as_ref()?;
     own.sysctls.iter().flatten().find_map(|sysctl| {
@@ -71,36 +71,35 @@ pub(super) fn sysctls(
             continue;
         }
         let name = dotted(&sysctl.name);
-        let message = format!("{name} is set already: keep one of the two");
+        let message = format!("{name} is already set: keep one of the two");
         if !written.insert(sysctl.name.as_str()) {
             faults.add(&at, message);
         } else if !taken.insert(name.clone()) {
-            // The same in the other spelling.
+            // The same name in the other spelling.
             faults.warn(&at, message);
         }
         match sysctl_namespace(&name) {
             SysctlNamespace::Net if spec.host_network == Some(true) => {
                 faults.add(
                     &at,
-                    format!("{name} would be the host's, because hostNetwork is true"),
+                    format!("{name} would change the host because hostNetwork is true"),
                 );
             }
             SysctlNamespace::Ipc if spec.host_ipc == Some(true) => {
                 faults.add(
                     &at,
-                    format!("{name} would be the host's, because hostIPC is true"),
+                    format!("{name} would change the host because hostIPC is true"),
                 );
             }
-            // The node refuses such a pod when it is to be admitted.
+            // Admission rejects such a pod.
             SysctlNamespace::None => {
                 faults.warn(
                     &at,
-                    format!("{name} belongs to the whole machine, so no pod can set it"),
+                    format!("{name} applies to the whole machine, so a pod cannot set it"),
                 );
             }
             _ if !allowed(&name, &context.allowed_unsafe_sysctls) => {
-                let message =
-                    format!("{name} is not allowed on this node: allowedUnsafeSysctls must have it");
+                let message = format!("{name} is not allowed on this node: add it to allowedUnsafeSysctls");
                 faults.warn(&at, message);
             }
             _ => {}
@@ -108,7 +107,7 @@ pub(super) fn sysctls(
     }
 }
 
-/// The name with dots: with slashes between the parts, a dot belongs to the name of an interface.
+/// The name with dots: if slashes separate its parts, a dot belongs to the name of an interface.
 pub(super) fn dotted(name: &str) -> String {
     match name.find(['.', '/']) {
         Some(at) if name.as_bytes()[at] == b'/' => name
@@ -123,7 +122,7 @@ pub(super) fn dotted(name: &str) -> String {
     }
 }
 
-/// By name, as `sysctl.GetNamespace` of `k8s.io/component-helpers` knows them.
+/// By name, as in `sysctl.GetNamespace` of `k8s.io/component-helpers`.
 pub(super) fn sysctl_namespace(name: &str) -> SysctlNamespace {
     match name {
         name if name.starts_with("net.") => SysctlNamespace::Net,

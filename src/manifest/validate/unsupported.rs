@@ -1,4 +1,4 @@
-//! What Kubernetes knows and this node does not do: refused by name, never ignored.
+//! What Kubernetes allows and this node does not support: rejected by name, never ignored.
 
 use k8s_openapi::api::core::v1::{Container, EnvVarSource, Pod, PodSpec, Volume};
 use serde_json::Value;
@@ -7,16 +7,16 @@ use crate::manifest::context::RuntimeClasses;
 use crate::manifest::convert::ephemeral;
 use crate::manifest::path::{Faults, FieldPath};
 
-/// Comes behind what is not done yet.
+/// The message about a field that is not supported yet.
 const NOT_YET: &str = "is not supported by this version of gantry yet";
-/// Comes behind what refers to an object of the API, as `static pods may not reference …` does in the kubelet.
-const NO_REFERENCE: &str = "refers to an object of the API server, which a static pod cannot";
+/// The message about a reference to an API object, like the kubelet's `static pods may not reference …`.
+const NO_REFERENCE: &str = "refers to an API object, which a static pod cannot do";
 
-/// What is said of a pod of the API server, where there is nobody who could write it differently.
+/// The message for an API pod; it has no remedy because the pod is not edited here.
 const OF_API: &str = "is not supported by this version of gantry yet";
 
-/// What a pod of the API server may ask for though a manifest may not: it is compared with the node when it is
-/// admitted, its scheduler has seen to it already, or the API server has what it names.
+/// Fields that are allowed in an API pod though not in a manifest: admission compares them with the node, the scheduler
+/// has already handled them, or the API server has the object that they name.
 const DONE_BY_API: &[&str] = &[
     "spec.nodeSelector",
     "spec.affinity",
@@ -28,7 +28,7 @@ const DONE_BY_API: &[&str] = &[
     "spec.ephemeralContainers",
 ];
 
-/// The same of a pod of the API server.
+/// Notes what an API pod requests and this node does not support.
 pub(crate) fn api_pod(pod: &Pod, faults: &mut Faults) {
     let mut found = Faults::default();
     self::pod(pod, &mut found);
@@ -43,8 +43,8 @@ pub(crate) fn api_pod(pod: &Pod, faults: &mut Faults) {
     }
 }
 
-/// The same of a static pod. A RuntimeClass is the one object of the API server that it may name, where there is one: it
-/// has no values of others in it.
+/// Notes what a static pod requests and this node does not support. A RuntimeClass is the only API object that it may
+/// refer to, if there is an API server: a RuntimeClass contains no values of other users.
 pub(crate) fn static_pod(pod: &Pod, classes: RuntimeClasses, faults: &mut Faults) {
     let mut found = Faults::default();
     self::pod(pod, &mut found);
@@ -56,7 +56,7 @@ pub(crate) fn static_pod(pod: &Pod, classes: RuntimeClasses, faults: &mut Faults
     }
 }
 
-/// Notes everything that is asked for and not done. `pod` is as written, without defaults.
+/// Notes everything that is requested and not supported. `pod` is as written, without defaults.
 fn pod(pod: &Pod, faults: &mut Faults) {
     let Some(spec) = &pod.spec else {
         return;
@@ -77,7 +77,7 @@ fn pod(pod: &Pod, faults: &mut Faults) {
     }
 }
 
-/// What containers that were added to a pod of the API server ask for and is not done.
+/// What the ephemeral containers of an API pod request and this node does not support.
 fn added(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
     let containers = spec.ephemeral_containers.iter().flatten();
     for (index, container) in containers.map(ephemeral::common).enumerate() {
@@ -105,13 +105,13 @@ fn spec_fields(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
     }
     if filled(spec.ephemeral_containers.as_ref()) {
         let message =
-            "cannot be in a manifest, they are added to a pod of the API server that runs: remove them";
+            "cannot be in a manifest; they are added to a running pod through the API server: remove them";
         faults.unsupported(&at.field("ephemeralContainers"), message);
     }
     later_fields(spec, at, faults);
     if spec.resources.as_ref().is_some_and(|r| r.claims.is_some()) {
         let at = at.field("resources").field("claims");
-        faults.add(&at, "are not for a pod as a whole: give them to its containers");
+        faults.add(&at, "cannot be set for the whole pod: set them on its containers");
     }
 }
 
@@ -129,7 +129,7 @@ fn later_fields(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
         (
             filled(spec.scheduling_gates.as_ref()),
             "schedulingGates",
-            "remove them: nobody would open them",
+            "remove them: nothing on a node clears them",
         ),
         (spec.scheduling_group.is_some(), "schedulingGroup", "remove it"),
         (
@@ -142,12 +142,12 @@ fn later_fields(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
                 .as_ref()
                 .is_some_and(|selector| !selector.is_empty()),
             "nodeSelector",
-            "remove it: the manifest lies on the node that it is for",
+            "remove it: the manifest is already on its node",
         ),
         (
             node_affinity,
             "affinity",
-            "remove the required node affinity: the manifest lies on the node that it is for",
+            "remove the required node affinity: the manifest is already on its node",
         ),
     ] {
         if present {
@@ -180,10 +180,10 @@ fn container(container: &Container, at: &FieldPath, faults: &mut Faults) {
             faults.unsupported(&at, format!("{} {NOT_YET}: use Restart", rule.action));
         }
     }
-    // CRI's message for it came after the version that we speak.
+    // CRI's message for it is newer than the CRI version in use.
     let lifecycle = container.lifecycle.as_ref();
     if lifecycle.is_some_and(|lifecycle| lifecycle.stop_signal.is_some()) {
-        let message = format!("{NOT_YET}: remove it, and have the image name the signal");
+        let message = format!("{NOT_YET}: remove it, and set the signal in the image");
         faults.unsupported(&at.field("lifecycle").field("stopSignal"), message);
     }
     for (index, variable) in container.env.iter().flatten().enumerate() {
@@ -196,12 +196,12 @@ fn container(container: &Container, at: &FieldPath, faults: &mut Faults) {
 
 fn value_from(from: &EnvVarSource, at: &FieldPath, faults: &mut Faults) {
     if from.file_key_ref.is_some() {
-        let message = format!("{NOT_YET}: write the value itself as value");
+        let message = format!("{NOT_YET}: set value instead");
         faults.unsupported(&at.field("fileKeyRef"), message);
     }
 }
 
-/// The kinds of volumes that are made.
+/// The supported volume types.
 const SUPPORTED: &[&str] = &[
     "name",
     "emptyDir",
@@ -212,7 +212,7 @@ const SUPPORTED: &[&str] = &[
     "projected",
 ];
 
-/// The kinds of volumes whose objects only the API server has.
+/// The volume types whose objects exist only in the API server.
 const REFERENCES: &[&str] = &[
     "persistentVolumeClaim",
     "ephemeral",
@@ -222,7 +222,7 @@ const REFERENCES: &[&str] = &[
 ];
 
 fn volume(volume: &Volume, at: &FieldPath, faults: &mut Faults) {
-    // By its JSON, so that a kind that a later version of Kubernetes adds is refused too.
+    // By its JSON, so that a type that a later version of Kubernetes adds is rejected, too.
     let Ok(Value::Object(fields)) = serde_json::to_value(volume) else {
         return;
     };

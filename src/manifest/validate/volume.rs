@@ -1,4 +1,4 @@
-//! Whether the volumes are right.
+//! Validates the volumes.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ pub(crate) fn volumes(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
             faults.complain(&at.field("name"), &volume.name, names::dns_label(&volume.name));
             if !taken.insert(volume.name.as_str()) {
                 let message = format!(
-                    "another volume is called {:?} already: names must differ",
+                    "another volume is already named {:?}: names must differ",
                     volume.name
                 );
                 faults.add(&at.field("name"), message);
@@ -35,7 +35,7 @@ pub(crate) fn volumes(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
         ];
         let mut kinds = kinds.into_iter().filter(|(is, _)| *is).map(|(_, kind)| kind);
         if let (Some(first), Some(second)) = (kinds.next(), kinds.next()) {
-            let message = format!("cannot be set together with {first}: a volume is one of the two");
+            let message = format!("cannot be set together with {first}: a volume has one source");
             faults.add(&at.field(second), message);
         }
         projected::volume(volume, spec, &at, faults);
@@ -53,7 +53,7 @@ fn empty_dir(empty: &EmptyDirVolumeSource, at: &FieldPath, faults: &mut Faults) 
         "" | "Memory" => {}
         medium if medium == "HugePages" || medium.starts_with("HugePages-") => faults.unsupported(
             &at.field("medium"),
-            format!("{medium} is not supported by this version of gantry yet: use Memory, or leave it out"),
+            format!("{medium} is not supported by this version of gantry yet: use Memory, or omit it"),
         ),
         medium => faults.unsupported(
             &at.field("medium"),
@@ -70,10 +70,10 @@ fn host_path(host: &HostPathVolumeSource, at: &FieldPath, faults: &mut Faults) {
     if path.is_empty() {
         faults.add(&at.field("path"), "is missing: it is the path on the node");
     } else if !path.starts_with('/') {
-        // It would depend on where the agent was started.
+        // A relative path would depend on where the agent was started.
         faults.unsupported(
             &at.field("path"),
-            format!("{path:?} is no absolute path: begin it with '/'"),
+            format!("{path:?} is not an absolute path: start it with '/'"),
         );
     }
     if path.split('/').any(|part| part == "..") {

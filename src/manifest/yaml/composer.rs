@@ -1,5 +1,5 @@
-//! The events of a YAML parser to trees: anchors shared, keys made text, duplicates found, merges done, all within
-//! budgets.
+//! Builds trees from the events of a YAML parser: anchors shared, keys made text, duplicates found, merges done, all
+//! within budgets.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -14,11 +14,11 @@ use super::tree::{Entry, Node, Scalar, Value};
 use crate::manifest::path::{Fault, FieldPath, MOST_FAULTS};
 use crate::model::pod::ProblemKind;
 
-/// The deepest nesting: a pod's deepest field lies some 12 levels deep, in a list a few more.
+/// The deepest nesting: a pod's deepest field is some 12 levels deep, in a list a few more.
 const MOST_LEVELS: usize = 64;
-/// The most values in one file, those that aliases repeat counted each time. A pod has some hundred.
+/// The most values in one file, counting those that aliases repeat each time. A pod has some hundred.
 const MOST_VALUES: usize = 100_000;
-/// The longest path that is told.
+/// The longest path that is reported.
 const MOST_SEGMENTS: usize = 16;
 
 /// A collection that is not closed yet.
@@ -33,7 +33,7 @@ enum Kind {
     Mapping(Entries),
 }
 
-/// Puts the events of a parser together.
+/// Builds documents from a parser's events.
 #[derive(Default)]
 pub(crate) struct Composer {
     done: Vec<Document>,
@@ -46,17 +46,17 @@ pub(crate) struct Composer {
     values: usize,
     lines_before: usize,
     syntax: Syntax,
-    /// The last scalar as it is written, for what is said about it as a key.
+    /// The last scalar as it is written, for messages about it as a key.
     written: String,
 }
 
-/// What a text is written in.
+/// The syntax of a text.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Syntax {
     /// YAML.
     #[default]
     Yaml,
-    /// JSON to the letter: of a key that stands twice, Go's reader puts both objects together.
+    /// Strict JSON: Go's reader merges the objects of a duplicate key.
     Json,
 }
 
@@ -64,14 +64,14 @@ pub(crate) enum Syntax {
 pub(crate) struct Stop {
     /// The line in the file.
     pub(crate) line: usize,
-    /// What is wrong there.
+    /// The problem.
     pub(crate) message: String,
     /// The kind of the refusal.
     pub(crate) kind: ProblemKind,
 }
 
 impl Composer {
-    /// Goes on after so many documents, lines and values of the file.
+    /// Continues after this many documents, lines and values of the file.
     pub(crate) fn after(documents: usize, lines: usize, values: usize, syntax: Syntax) -> Composer {
         Composer {
             syntax,
@@ -82,7 +82,7 @@ impl Composer {
         }
     }
 
-    /// How many values the file has so far.
+    /// The number of values in the file so far.
     pub(crate) fn values(&self) -> usize {
         self.values
     }
@@ -92,7 +92,7 @@ impl Composer {
         self.done
     }
 
-    /// Takes the next event. `line` is the line in what is being parsed.
+    /// Takes the next event. `line` is its line in the parsed text.
     pub(crate) fn event(&mut self, event: Event<'_>, line: usize) -> Result<(), Stop> {
         let line = self.lines_before + line;
         match event {
@@ -117,7 +117,7 @@ impl Composer {
                 if self.is_merge_next() && !matches!(node.value, Value::Mapping(_)) {
                     self.fault(
                         line,
-                        "`<<` merges mappings only, or a list of them that stands there itself".into(),
+                        "`<<` merges only a mapping, or a list of mappings written in place".into(),
                     );
                 }
                 self.add(node, line, false)
@@ -218,14 +218,14 @@ impl Composer {
         matches!(top, Some(Kind::Mapping(entries)) if entries.pending.as_ref().is_some_and(|key| key.merge))
     }
 
-    /// Counts values, those that an alias repeats once more.
+    /// Counts values, including those that an alias repeats.
     fn count(&mut self, values: usize, line: usize) -> Result<(), Stop> {
         self.values = self.values.saturating_add(values);
         if self.values > MOST_VALUES {
             return Err(Stop {
                 line,
                 message: format!(
-                    "there are more than {MOST_VALUES} values, those that aliases repeat included"
+                    "there are more than {MOST_VALUES} values, including those that aliases repeat"
                 ),
                 kind: ProblemKind::Bound,
             });
@@ -233,7 +233,7 @@ impl Composer {
         Ok(())
     }
 
-    /// Puts a complete value where it belongs: at the top, into a list, as a key, or as the value of a key.
+    /// Adds a complete value in its place: at the top, in a list, as a key, or as the value of a key.
     fn add(&mut self, node: Rc<Node>, line: usize, merge: bool) -> Result<(), Stop> {
         if self.stack.len() + node.levels > MOST_LEVELS {
             return Err(Stop {
@@ -276,14 +276,14 @@ impl Composer {
             value,
         };
         let twice = entries.put(entry, Some(line));
-        // Else a key that stands a thousand times would cost a million.
+        // Otherwise a key that is repeated a thousand times would cost a million steps.
         self.count(read_again, line)?;
         if let Some(first) = twice {
             self.push_fault(Fault {
                 path: field(&self.path(), &text),
                 line: Some(line),
                 message: format!(
-                    "the key {text:?} is on line {first} already, and this one counts: keep one of the two"
+                    "the key {text:?} is already on line {first}, and the later one is used: keep one of the two"
                 ),
                 kind: ProblemKind::Dubious,
             });
@@ -291,8 +291,8 @@ impl Composer {
         Ok(())
     }
 
-    /// Adds the entries of `<<: *alias` (YAML 1.1, merge). Like the kubelet's reader: they take the place of those before
-    /// them, and those behind take theirs; of several mappings the first counts.
+    /// Adds the entries of `<<: *alias` (YAML 1.1, merge). As in the kubelet's reader, they replace earlier entries,
+    /// and later entries replace them; of several mappings the first takes precedence.
     fn merge(&mut self, node: &Rc<Node>) -> Result<(), Stop> {
         let sources: Vec<&Rc<Node>> = match &node.value {
             Value::Sequence(items) => items.iter().rev().collect(),
@@ -302,7 +302,7 @@ impl Composer {
         for source in sources {
             match &source.value {
                 Value::Mapping(entries) => more.extend(entries.iter().cloned()),
-                _ => self.fault(node.line, "`<<` merges mappings only".into()),
+                _ => self.fault(node.line, "`<<` merges only mappings".into()),
             }
         }
         self.count(more.len(), node.line)?;
@@ -346,7 +346,7 @@ impl Composer {
         }
     }
 
-    /// The path of what is being read, as far as a person reads it.
+    /// The path of the value that is being read, up to a readable length.
     fn path(&self) -> FieldPath {
         self.stack
             .iter()
@@ -360,10 +360,10 @@ impl Composer {
             })
     }
 
-    /// Ends the document that cannot be read further.
+    /// Ends a document that cannot be read further.
     pub(crate) fn fail(&mut self, stop: &Stop) {
         if self.number == self.done.last().map_or(0, |d| d.number) {
-            // The error lies before the first event of a document of its own.
+            // The error precedes the first event of its own document.
             self.number += 1;
             self.line = stop.line;
         }
@@ -374,7 +374,7 @@ impl Composer {
             message: stop.message.clone(),
             kind: stop.kind,
         });
-        // Only what is closed is told: a truncated name is another pod's name.
+        // Only closed values are reported: a truncated name is another pod's name.
         if let Some(frame) = self.stack.drain(..).next()
             && let Kind::Mapping(entries) = frame.kind
         {

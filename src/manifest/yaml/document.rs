@@ -10,13 +10,13 @@ use crate::manifest::path::Fault;
 pub(crate) struct Document {
     /// Its number within the file, from 1.
     pub(crate) number: usize,
-    /// The line on which it begins.
+    /// The line on which it starts.
     pub(crate) line: usize,
-    /// The tree; of a document that could not be read to its end, the entries that are complete. `None`
-    /// where there is nothing at all.
+    /// The tree; of a document that could not be read to its end, the entries that are complete. `None` for an empty
+    /// document.
     pub(crate) root: Option<Rc<Node>>,
     /// Whether it was read to its end.
     pub(crate) complete: bool,
-    /// What makes the tree unusable.
+    /// The faults that make the tree unusable.
     pub(crate) faults: Vec<Fault>,
 }

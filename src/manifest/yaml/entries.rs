@@ -1,4 +1,4 @@
-//! The entries of a mapping while it is read: what counts where a key stands twice.
+//! The entries of a mapping while it is read, and which entry of a duplicate key is used.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -8,9 +8,9 @@ use super::tree::{Entry, Node, Value};
 /// The entries of a mapping that is not closed yet.
 #[derive(Default)]
 pub(crate) struct Entries {
-    /// In the order of their keys' first places.
+    /// In the order in which their keys first appear.
     pub(crate) list: Vec<Entry>,
-    /// Where in the list a key is.
+    /// The position of each key in the list.
     places: HashMap<String, Place>,
     /// The key whose value comes next.
     pub(crate) pending: Option<Key>,
@@ -18,19 +18,19 @@ pub(crate) struct Entries {
 
 struct Place {
     index: usize,
-    /// The line on which the key stands itself; `None` where `<<` brought it.
+    /// The line of the key if it is written in this mapping; `None` where `<<` merged it.
     own_line: Option<usize>,
 }
 
 impl Entries {
-    /// The value that a key has so far.
+    /// The current value of a key.
     pub(crate) fn value_of(&self, key: &str) -> Option<&Rc<Node>> {
         let place = self.places.get(key)?;
         Some(&self.list[place.index].value)
     }
 
-    /// Puts an entry into its place: of two with one key the last counts. The line of the other is returned, where both
-    /// stand there themselves.
+    /// Inserts an entry: of two with one key the last is used. Returns the line of the other if both are written in
+    /// this mapping.
     pub(crate) fn put(&mut self, entry: Entry, own_line: Option<usize>) -> Option<usize> {
         let Some(place) = self.places.get_mut(&entry.key) else {
             let index = self.list.len();
@@ -54,8 +54,8 @@ pub(crate) struct Key {
     pub(crate) merge: bool,
 }
 
-/// What Go's reader of JSON makes of two values of one key: objects have the fields of both, the items of lists are put
-/// together one by one, and else the last counts.
+/// Merges two values of one key as Go's JSON reader does: objects are merged by field, lists item by item, and
+/// otherwise the last is used.
 pub(crate) fn put_together(former: &Rc<Node>, own: &Rc<Node>) -> Rc<Node> {
     let value = match (&former.value, &own.value) {
         (Value::Mapping(before), Value::Mapping(entries)) => {

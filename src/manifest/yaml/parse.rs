@@ -1,5 +1,5 @@
-//! Text to documents: the events of the YAML parser become trees, within budgets that hostile input cannot
-//! exceed. JSON comes the same way, being YAML, as it does in the kubelet.
+//! Reads text into documents: the YAML parser's events become trees, within budgets that hostile input cannot exceed.
+//! JSON takes the same path, because it is YAML, as in the kubelet.
 
 use std::borrow::Cow;
 
@@ -10,8 +10,8 @@ use super::composer::{Composer, Stop, Syntax};
 use super::document::Document;
 use crate::model::pod::ProblemKind;
 
-/// All documents of a text. After an error reading goes on at the next `---`, so that one broken document
-/// does not hide the others.
+/// All documents of a text. After an error, reading continues at the next `---`, so that one broken document does not
+/// hide the others.
 pub(crate) fn documents(text: &str) -> Vec<Document> {
     let syntax = syntax_of(text);
     let text = join_surrogates(text);
@@ -34,7 +34,7 @@ pub(crate) fn documents(text: &str) -> Vec<Document> {
     documents
 }
 
-/// What begins with a brace is read as JSON by the kubelet, and refused where it is none; here it is YAML then.
+/// The kubelet reads text that starts with a brace as JSON, and rejects it if it is not; here it is then YAML.
 fn syntax_of(text: &str) -> Syntax {
     let is_json = text.trim_start().starts_with('{') && serde_json::from_str::<IgnoredAny>(text).is_ok();
     match is_json {
@@ -43,7 +43,7 @@ fn syntax_of(text: &str) -> Syntax {
     }
 }
 
-/// Reads documents until the end or the first error, whose line in the file is returned.
+/// Reads documents until the end or the first error, and returns the line of the error in the file.
 fn read(text: &str, lines_before: usize, composer: &mut Composer) -> Option<usize> {
     let mut parser = Parser::new_from_str(text);
     let mut last_line = 1;
@@ -71,14 +71,14 @@ fn read(text: &str, lines_before: usize, composer: &mut Composer) -> Option<usiz
     }
 }
 
-/// The first line after `line` (from 1) that separates documents: how many lines lie before it, and its offset.
+/// The first line after `line` (from 1) that separates documents: the number of lines before it, and its offset.
 fn next_document(text: &str, line: usize) -> Option<(usize, usize)> {
     let mut offset = 0;
     for (index, content) in text.split_inclusive('\n').enumerate() {
         let separator = content
             .strip_prefix("---")
             .is_some_and(|after| after.is_empty() || after.starts_with([' ', '\t', '\r', '\n']));
-        // The line of the error itself may be the separator, but only where something lies before it.
+        // The line of the error itself may be the separator, but only where content precedes it.
         if index > 0 && index + 1 >= line && separator {
             return Some((index, offset));
         }
@@ -87,8 +87,8 @@ fn next_document(text: &str, line: usize) -> Option<(usize, usize)> {
     None
 }
 
-/// JSON writes a character beyond U+FFFF as two escapes, which YAML does not know: they become the one that
-/// YAML has. Only for JSON, where a backslash is always an escape.
+/// JSON writes a character beyond U+FFFF as two escapes, which YAML does not support: they become YAML's single escape.
+/// Only for JSON, where a backslash is always an escape.
 fn join_surrogates(text: &str) -> Cow<'_, str> {
     let json = text.trim_start().starts_with(['{', '[']);
     if !json || !text.contains("\\u") {
@@ -115,7 +115,7 @@ fn join_surrogates(text: &str) -> Cow<'_, str> {
                 rest = &rest[12..];
             }
             None => {
-                // The escape and what it escapes, so that an escaped backslash begins no other escape.
+                // The escape and its target, so that an escaped backslash does not start another escape.
                 let end = rest.chars().take(2).map(char::len_utf8).sum();
                 out.push_str(&rest[..end]);
                 rest = &rest[end..];
@@ -126,11 +126,11 @@ fn join_surrogates(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// What the parser's error means for the person who wrote the line, and its line in the text, from 1.
+/// The parser's error with its remedy for the author, and its line in the text, from 1.
 fn syntax_error(text: &str, info: &str, line: usize) -> (usize, String) {
     let tab = |line: &str| line[..line.len() - line.trim_start().len()].contains('\t');
     let from = line.saturating_sub(1);
-    // The parser tells where the value began that the tab came into.
+    // The parser reports the line where the value started that the tab interrupts.
     let tabbed = text
         .lines()
         .enumerate()
@@ -144,7 +144,7 @@ fn syntax_error(text: &str, info: &str, line: usize) -> (usize, String) {
         );
     }
     let remedy = if info.contains("mapping values are not allowed") {
-        ": put a value that contains ': ' in quotes, or indent the line like those beside it"
+        ": put a value that contains ': ' in quotes, or indent the line like its neighbors"
     } else if info.contains("end of stream")
         || info.contains("end of file")
         || info.contains("unexpected eof")

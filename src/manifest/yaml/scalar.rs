@@ -1,12 +1,12 @@
-//! What a scalar of YAML means, by the rules of the kubelet's reader (sigs.k8s.io/yaml on go-yaml v2): YAML 1.1
-//! with the old booleans and octal numbers, so that a manifest means here what it means there.
+//! The meaning of a YAML scalar by the rules of the kubelet's reader (sigs.k8s.io/yaml on go-yaml v2): YAML 1.1 with
+//! the old booleans and octal numbers, so that a manifest means the same in gantry and in the kubelet.
 
 use base64::Engine as _;
 use saphyr_parser::Tag;
 
 use super::tree::Scalar;
 
-/// What a scalar means by its tag, its quotes, or its text.
+/// The meaning of a scalar, by its tag, its quotes, or its text.
 pub(crate) fn tagged(text: &str, plain: bool, tag: Option<&Tag>) -> Result<Scalar, String> {
     let own = || Scalar::Str(text.to_owned());
     let Some(tag) = tag else {
@@ -28,10 +28,11 @@ pub(crate) fn tagged(text: &str, plain: bool, tag: Option<&Tag>) -> Result<Scala
         | (true, "null", read @ Scalar::Null) => Some(read),
         _ => None,
     };
-    meaning.ok_or_else(|| format!("{text:?} is no !!{}", tag.suffix))
+    meaning.ok_or_else(|| format!("{text:?} is not a valid !!{}", tag.suffix))
 }
 
-/// Whether a tag has no meaning: the value is taken as text. The tag `!` alone says nothing, nor do quotes below it.
+/// Whether a tag has no meaning here: the value is taken as text. The tag `!` alone does not choose a type, nor do
+/// quotes below it.
 pub(crate) fn is_unknown(tag: &Tag) -> bool {
     let known = ["str", "int", "float", "bool", "null", "timestamp", "binary"];
     match tag.is_yaml_core_schema() {
@@ -40,9 +41,9 @@ pub(crate) fn is_unknown(tag: &Tag) -> bool {
     }
 }
 
-/// What is said of a tag that has no meaning here.
+/// The warning about a tag that has no meaning here.
 pub(crate) fn unknown_tag(tag: &Tag) -> String {
-    format!("the tag {tag} has no meaning in a manifest, and is ignored: remove it")
+    format!("the tag {tag} has no meaning in a manifest and is ignored: remove it")
 }
 
 fn binary(text: &str) -> Option<String> {
@@ -51,8 +52,8 @@ fn binary(text: &str) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Whether it is one of the forms that go-yaml takes for a time: a date with one or two digits each, alone or with a time
-/// of the same kind.
+/// Whether go-yaml accepts it as a time: a date whose month and day have one or two digits, alone or with a time of the
+/// same form.
 fn is_timestamp(text: &str) -> bool {
     let numbers = |text: &str, between: char, most: [u32; 3]| {
         let parts: Vec<&str> = text.split(between).collect();
@@ -78,7 +79,7 @@ fn is_timestamp(text: &str) -> bool {
 
 /// The number as a key, as go-yaml writes it: with the digits of a 32-bit float.
 pub(crate) fn key_of_float(value: f64) -> String {
-    // What does not fit becomes infinite, as it does there.
+    // A number that does not fit becomes infinite, as in go-yaml.
     #[allow(clippy::cast_possible_truncation)]
     let short = value as f32;
     match short {
@@ -89,7 +90,7 @@ pub(crate) fn key_of_float(value: f64) -> String {
             let text = format!("{short:e}");
             let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
             let exponent: i32 = exponent.parse().unwrap_or_default();
-            // `%g` with the shortest digits: the exponent shows below -4 and from 6 on.
+            // `%g` with the shortest digits: it shows an exponent below -4 and from 6 on.
             match exponent {
                 -4..=5 => short.to_string(),
                 exponent => format!(
@@ -142,7 +143,7 @@ fn resolve(text: &str) -> Scalar {
     number.unwrap_or_else(|| Scalar::Str(text.to_owned()))
 }
 
-/// A whole number as Go reads it with base 0: `0x`, `0o`, `0b`, and a leading 0 for octal.
+/// An integer as Go reads it with base 0: `0x`, `0o`, `0b`, and a leading 0 for octal.
 fn integer(plain: &str) -> Option<Scalar> {
     let (negative, digits) = match plain.as_bytes().first()? {
         b'-' => (true, &plain[1..]),
@@ -156,7 +157,7 @@ fn integer(plain: &str) -> Option<Scalar> {
         [b'0', _, ..] => (8, &digits[1..]),
         _ => (10, digits),
     };
-    // A second sign is none that from_str_radix may accept.
+    // A second sign is not allowed, although from_str_radix would accept it.
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_alphanumeric()) {
         return None;
     }
@@ -164,7 +165,7 @@ fn integer(plain: &str) -> Option<Scalar> {
     let value = if negative { -value } else { value };
     match i64::try_from(value) {
         Ok(int) => Some(Scalar::Int(int)),
-        // Only a number without a sign is read once more as one of 64 bits.
+        // Only a number without a sign gets a second try as an unsigned one.
         Err(_) => u64::try_from(value)
             .ok()
             .filter(|_| !plain.starts_with('+'))
@@ -226,7 +227,7 @@ mod tests {
         check("0.5", Scalar::Float(0.5, "0.5".into()));
         check(".5", Scalar::Float(0.5, ".5".into()));
         check("1e9", Scalar::Float(1e9, "1e9".into()));
-        // No octal number: go-yaml goes on to read it as a float.
+        // It is not octal: go-yaml then reads it as a float.
         check("0899", Scalar::Float(899.0, "0899".into()));
         check(
             "99999999999999999999",
@@ -286,7 +287,7 @@ mod tests {
         for other in ["x", "2001-13-14", "20011-12-14", "2001-12-14T21:59", "12:30:45"] {
             assert!(tagged("timestamp", other, true).is_err(), "{other}");
         }
-        // No tag of ours is text, and `!` alone says nothing, nor do the quotes below it.
+        // An unknown tag makes text; `!` alone does not choose a type, nor do quotes below it.
         assert_eq!(tagged("set", "5", true), text("5"));
         assert_eq!(tagged("", "5", false), Ok(Scalar::Int(5)));
     }

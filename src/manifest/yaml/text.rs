@@ -1,4 +1,4 @@
-//! Bytes of a file as text: what no manifest can be is refused before anything is parsed.
+//! Decodes a file's bytes as text: bytes that cannot be a manifest are rejected before anything is parsed.
 
 use crate::manifest::path::{Fault, FieldPath};
 use crate::model::pod::ProblemKind;
@@ -27,7 +27,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<&str, Fault> {
         fault(
             Some(line_at(before)),
             format!(
-                "the byte 0x{:02x} is no UTF-8: save the file as UTF-8",
+                "the byte 0x{:02x} is not valid UTF-8: save the file as UTF-8",
                 bytes[before.len()]
             ),
         )
@@ -36,7 +36,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<&str, Fault> {
         Some((at, c)) => Err(fault(
             Some(line_at(&bytes[..at])),
             match c {
-                '\0' => "a NUL byte is no text: the file is damaged, write it again".into(),
+                '\0' => "a NUL byte is not text: the file is damaged, write it again".into(),
                 _ => format!(
                     "the control character U+{:04X} is not allowed: remove it",
                     u32::from(c)
@@ -47,9 +47,9 @@ pub(crate) fn read(bytes: &[u8]) -> Result<&str, Fault> {
     }
 }
 
-/// What is said of a file that is too large to be a manifest.
+/// The message about a file that is too large to be a manifest.
 pub fn too_large(bytes: u64) -> String {
-    format!("the file has {bytes} bytes; a manifest has at most {MOST_BYTES}: it is not read")
+    format!("the file has {bytes} bytes and is not read: a manifest has at most {MOST_BYTES}")
 }
 
 /// YAML's printable characters (YAML 1.1, section 5.1).

@@ -1,4 +1,4 @@
-//! A document as a tree that knows its lines: what YAML and JSON have in common.
+//! A document as a tree with line numbers: the common form of YAML and JSON.
 
 use std::rc::Rc;
 
@@ -7,17 +7,17 @@ use crate::manifest::path::{FieldPath, Segment};
 /// A value of a document.
 #[derive(Debug)]
 pub(crate) struct Node {
-    /// The line in the file, from 1, on which it begins.
+    /// The line in the file on which it starts, from 1.
     pub(crate) line: usize,
     /// What it is.
     pub(crate) value: Value,
-    /// How many values it holds with itself, a shared one counted as often as it is used.
+    /// The number of values in it, itself included; a shared one counts each time it is used.
     pub(crate) size: usize,
-    /// How many levels of collections it has, itself included; 0 for a single value.
+    /// The depth of nested collections, itself included; 0 for a scalar.
     pub(crate) levels: usize,
 }
 
-/// The three kinds of values. What an anchor names is shared and not copied.
+/// The three kinds of values. An anchor's value is shared, not copied.
 #[derive(Debug)]
 pub(crate) enum Value {
     /// A single value.
@@ -39,7 +39,7 @@ pub(crate) struct Entry {
     pub(crate) value: Rc<Node>,
 }
 
-/// A single value, typed as the kubelet's reader types it.
+/// A scalar, typed as in the kubelet's reader.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Scalar {
     /// Nothing.
@@ -52,14 +52,14 @@ pub(crate) enum Scalar {
     Uint(u64),
     /// Any other number, with its text.
     Float(f64, String),
-    /// A number of JSON with a fraction or an exponent, whatever it amounts to, with its text: it is no whole one.
+    /// A JSON number with a fraction or an exponent, with its text: it never counts as an integer, whatever its value.
     Decimal(f64, String),
     /// Text.
     Str(String),
 }
 
 impl Node {
-    /// The value of a key, where this is a mapping that has it.
+    /// The value of a key, if this is a mapping that has it.
     pub(crate) fn get(&self, key: &str) -> Option<&Rc<Node>> {
         match &self.value {
             Value::Mapping(entries) => entries.iter().find(|e| e.key == key).map(|e| &e.value),
@@ -67,7 +67,7 @@ impl Node {
         }
     }
 
-    /// The same whatever the case of the key, the last of several.
+    /// Likewise in any letter case; of several, the last.
     pub(crate) fn get_in_any_case(&self, key: &str) -> Option<&Rc<Node>> {
         let Value::Mapping(entries) = &self.value else {
             return None;
@@ -76,7 +76,7 @@ impl Node {
         found.map(|e| &e.value)
     }
 
-    /// The text, where this is one.
+    /// The text, if this is text.
     pub(crate) fn as_str(&self) -> Option<&str> {
         match &self.value {
             Value::Scalar(Scalar::Str(text)) => Some(text),
@@ -84,12 +84,12 @@ impl Node {
         }
     }
 
-    /// Whether this is nothing.
+    /// Whether this is null.
     pub(crate) fn is_null(&self) -> bool {
         matches!(self.value, Value::Scalar(Scalar::Null))
     }
 
-    /// Whether the path leads to something.
+    /// Whether the path leads to a value.
     pub(crate) fn has(&self, path: &FieldPath) -> bool {
         let mut node = self;
         path.segments().into_iter().all(|segment| {
@@ -103,7 +103,7 @@ impl Node {
         })
     }
 
-    /// The line of what the path leads to; where the path ends early, of the last that there is.
+    /// The line of the path's target; where the path ends early, of its last existing part.
     pub(crate) fn line_of(&self, path: &FieldPath) -> usize {
         let mut node = self;
         let mut line = self.line;
@@ -128,7 +128,7 @@ impl Node {
 }
 
 impl Node {
-    /// A value with what is below it counted.
+    /// A value, counted with everything below it.
     pub(crate) fn new(line: usize, value: Value) -> Node {
         let (size, levels) = match &value {
             Value::Scalar(_) => (1, 0),

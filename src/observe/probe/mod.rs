@@ -1,4 +1,4 @@
-//! One run of a probe: what is asked, and what its answer means (`pkg/kubelet/prober/prober.go`).
+//! One run of a probe: the query, and what its answer means (`pkg/kubelet/prober/prober.go`).
 
 pub(super) mod worker;
 
@@ -11,31 +11,31 @@ use crate::cri::Runtime;
 use crate::model::health::Trouble;
 use crate::model::probe::{Action, ProbeKind};
 
-/// How much of what a command says is told (`pkg/probe/exec`).
+/// How much of a command's output is reported (`pkg/probe/exec`).
 const MOST_OUTPUT: usize = 10 << 10;
-/// How often a probe is tried that could not be made at all (`maxProbeRetries`).
+/// How often a probe that could not run is retried (`maxProbeRetries`).
 const TRIES: usize = 3;
 
-/// How long the call of a command goes on after its verdict. The runtime ends the command when its time is over, and a
-/// call that is dropped before it has done so leaves the command running. So of one probe there are at most so many
-/// calls as its period fits into this, and one more.
+/// How long the call of a command continues after the probe's timeout. The runtime ends the command at its own timeout,
+/// and a call that is dropped before that leaves the command running. So one probe has at most as many calls as its
+/// period fits into this, and one more.
 const LINGER: Duration = Duration::from_secs(10);
 
-/// What one run has found.
+/// The result of one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Finding {
-    /// All is well.
+    /// Success.
     Well,
-    /// All is well, but somebody should know.
+    /// Success, with a warning.
     Warned(String),
-    /// It is not.
+    /// Failure.
     Failed(String),
-    /// Nothing was found out, which counts for nothing; where there is a text, it is told.
+    /// The result is unknown, which does not count; a text, if any, is reported.
     Errored(Option<String>),
 }
 
 impl Finding {
-    /// What is told of it.
+    /// The reported text.
     pub(super) fn trouble(&self, kind: ProbeKind) -> Option<Trouble> {
         let title = kind.title();
         let (reason, message) = match self {
@@ -51,10 +51,10 @@ impl Finding {
     }
 }
 
-/// What is asked of whom.
+/// The target of a probe.
 #[derive(Debug, Clone)]
 pub(super) struct Question {
-    /// The pod that asks: lookups of names are counted by pods.
+    /// The pod being probed: lookups of names are limited per pod.
     pub(super) pod: String,
     /// The container's id.
     pub(super) id: String,
@@ -64,7 +64,7 @@ pub(super) struct Question {
     pub(super) timeout: Duration,
 }
 
-/// Asks.
+/// Runs the probe.
 pub(super) async fn ask(runtime: &Runtime, names: &Names, question: &Question) -> Finding {
     let mut finding = Finding::Well;
     for _ in 0..TRIES {
@@ -119,13 +119,13 @@ fn of_answer(answer: ask::http::Answer) -> Finding {
             "Probe terminated redirects, Response body: {}",
             answer.body
         )),
-        // Without the body: it may hold what is nobody's business.
+        // Without the body: it may hold secrets.
         status => Finding::Failed(format!("HTTP probe failed with statuscode: {status}")),
     }
 }
 
-/// The verdict comes within the probe's own time, whatever the runtime does: it waits for whoever holds the command's
-/// output, which may be a process that the command has left behind. The call is left to the runtime meanwhile.
+/// The result comes within the probe's own timeout, whatever the runtime does: the runtime waits for every holder of
+/// the command's output, for example a process that the command left behind. The call is left to the runtime meanwhile.
 async fn exec(runtime: &Runtime, id: &str, command: &[String], timeout: Duration) -> Finding {
     let late = || {
         let (command, seconds) = (command.join(" "), timeout.as_secs());

@@ -1,5 +1,5 @@
-//! One probe of one instance of a container: when it is due, and what its runs come to
-//! (`pkg/kubelet/prober/worker.go`). Pure but for the clock that is handed in.
+//! One probe of one instance of a container: when it is due, and what its results mean
+//! (`pkg/kubelet/prober/worker.go`). Pure but for the time, which is a parameter.
 
 use std::hash::Hasher;
 use std::time::Duration;
@@ -10,21 +10,21 @@ use super::Finding;
 use crate::model::health::{Probed, Verdict};
 use crate::model::probe::{Action, Probe, ProbeKind};
 
-/// What has just been started is seen by the kubelet up to a second later than here. So long nobody complains that it
-/// does not listen yet, it is asked more often, and its liveness is not asked for at all.
+/// The kubelet sees a new container up to a second later than this agent. For that long a failure to listen is not
+/// reported, the probe runs more often, and liveness is not probed at all.
 const JUST_STARTED: Duration = Duration::from_secs(1);
-/// How often it is asked meanwhile.
+/// How often it is probed meanwhile.
 const SOON: Duration = Duration::from_millis(100);
-/// Over how long the first runs are spread after the agent's own start, where somebody waits for them.
+/// The period over which the first runs are spread after the agent's start, unless a pod waits for them.
 const SPREAD: Duration = Duration::from_secs(2);
 
 /// The state of one probe.
 #[derive(Debug)]
 pub(in crate::observe) struct Worker {
     pub(in crate::observe) kind: ProbeKind,
-    /// When it is due; `None`: not before something happens.
+    /// When it is due; `None`: not before a change.
     pub(in crate::observe) due: Option<Instant>,
-    /// It is being asked.
+    /// A run is in progress.
     pub(in crate::observe) busy: bool,
     started: Instant,
     well: Option<bool>,
@@ -35,9 +35,9 @@ pub(in crate::observe) struct Worker {
 /// How an instance was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::observe) enum Found {
-    /// It has been started under our eyes.
+    /// It started while the agent was running.
     Starting,
-    /// It ran when the agent started.
+    /// It was running when the agent started.
     Running,
 }
 
@@ -73,7 +73,7 @@ impl Worker {
         worker
     }
 
-    /// Lets it begin, once the container has started or where nothing has to be waited for.
+    /// Starts the probe, once the container has started or if there is nothing to wait for.
     pub(in crate::observe) fn open(&mut self, probe: &Probe, now: Instant) {
         let quiet = match self.kind {
             ProbeKind::Liveness => JUST_STARTED,
@@ -82,7 +82,7 @@ impl Worker {
         self.due = Some(now.max(self.started + probe.initial_delay.max(quiet)));
     }
 
-    /// Takes what a run has found; answers whether there is something to tell.
+    /// Records a result; returns whether there is something to report.
     pub(in crate::observe) fn take(&mut self, probe: &Probe, finding: &Finding, now: Instant) -> bool {
         self.busy = false;
         let next = now.max(self.due.unwrap_or(now) + probe.period);
@@ -129,7 +129,7 @@ impl Worker {
     }
 }
 
-/// A part of one that is another for each container, and the same at each start.
+/// A fraction that differs between containers and is the same at each start.
 fn part(id: &str, kind: ProbeKind) -> f64 {
     let mut hasher = fnv::FnvHasher::default();
     hasher.write(id.as_bytes());

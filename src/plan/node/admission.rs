@@ -32,7 +32,7 @@ impl Verdict {
     }
 }
 
-/// Whether the API server knows of the pod's end.
+/// Whether the API server has the pod's end.
 fn has_ended_in_api(pod: &Pod) -> bool {
     pod.source == Source::Api && tells_end(pod.object.status.as_ref())
 }

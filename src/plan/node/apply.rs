@@ -48,7 +48,7 @@ pub fn apply(
             }
             Verdict::Rejected(refusal) => {
                 applied.dirty.insert(pod.name.clone());
-                // What the API server was told has failed has been replaced by then: it does not come back.
+                // A pod reported to the API server as failed has been replaced by now: it does not come back.
                 if pod.source != Source::Api {
                     let rejected = (pod.uid.clone(), refusal.clone());
                     decisions.rejected.insert(pod.name.clone(), rejected);

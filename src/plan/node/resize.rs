@@ -13,13 +13,13 @@ use crate::model::runtime::ObservedPod;
 use crate::model::step::{Occasion, Step};
 use crate::plan::resize::{self, Wish};
 
-/// How often a pod that there was no room for is asked about though nothing has changed (`pkg/kubelet/allocation`).
+/// How often a deferred resize is retried though nothing has changed (`pkg/kubelet/allocation`).
 const ROOM_RETRY: Duration = Duration::from_secs(180);
 
 /// What becomes of the resources that a pod asks for.
 #[derive(Debug, PartialEq)]
 pub enum ResizeVerdict {
-    /// It has what it asks for.
+    /// The pod has what it requests.
     Granted,
     /// An earlier failure is waited out.
     Waits,

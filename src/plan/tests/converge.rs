@@ -1,5 +1,5 @@
-//! Whatever happens, plans lead to what is desired and then rest: random pods through random stories in the
-//! [`super::world`], which watches over every step.
+//! Whatever happens, plans reach the desired state and then do nothing: random pods and random events in the
+//! [`super::world`], which checks every step.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -75,7 +75,7 @@ fn restart() -> impl Strategy<Value = RestartPolicy> {
     ]
 }
 
-/// A pod of up to three init containers and three containers, what each does, and perhaps a deadline.
+/// A pod of up to three init containers and three containers, the behavior of each, and perhaps a deadline.
 struct Story {
     pod: Pod,
     programs: Vec<(String, Exits)>,
@@ -98,7 +98,7 @@ fn story() -> impl Strategy<Value = Story> {
         proptest::option::of((0..30_u32, prop_oneof![3 => Just(0), 1 => Just(1)])),
         3,
     );
-    // The policies that containers state for themselves.
+    // The restart policies that containers set themselves.
     let own = vec(proptest::option::weighted(0.2, self::restart()), 6);
     (
         restart(),
@@ -153,7 +153,7 @@ fn story() -> impl Strategy<Value = Story> {
         })
 }
 
-/// Lets the story happen; returns what is desired at its end.
+/// Plays the story; returns the desired pod at its end.
 fn live(world: &mut World, pod: &Pod, events: &[Event]) -> Option<Pod> {
     let mut desired = Some(pod.clone());
     let mut versions = 1;
@@ -198,14 +198,14 @@ fn live(world: &mut World, pod: &Pod, events: &[Event]) -> Option<Pod> {
             }
             Event::Lost(which) => {
                 let lost = name(*which).to_owned();
-                // What was added to a pod is never started again, and is counted so here.
+                // An ephemeral container is never started again, which is counted here.
                 if !lost.starts_with(ADDED) {
                     world.loses(&lost);
                 }
             }
             Event::Wiped => world.is_wiped(),
             Event::MadeAgain => {
-                // Nothing can be added to a pod that a manifest makes.
+                // Static pods cannot get ephemeral containers.
                 if let Some(pod) = desired.as_mut().filter(|pod| pod.ephemeral_containers.is_empty()) {
                     pod.incarnation += 1;
                 }
@@ -218,7 +218,7 @@ fn live(world: &mut World, pod: &Pod, events: &[Event]) -> Option<Pod> {
     desired
 }
 
-/// Calm: what fails no more, and programs that come to their end.
+/// From here on nothing fails, and programs run to completion.
 fn calm(world: &mut World) {
     world.fates.clear();
     world.image_there = true;
@@ -228,11 +228,11 @@ fn calm(world: &mut World) {
     }
 }
 
-/// What is desired is there, and nothing else.
+/// The desired state has been reached, and nothing else exists.
 fn assert_is(world: &World, desired: Option<&Pod>) {
     let uid = desired.map(|pod| pod.uid.0.as_str());
     let foreign = |path: &&PathBuf| uid.is_none_or(|uid| !path.to_string_lossy().contains(uid));
-    // An agent that was killed does not know the log directory of a pod that never came to a sandbox.
+    // After a kill, the agent does not know the log directory of a pod that never got a sandbox.
     let logs = |path: &&PathBuf| world.killed && path.starts_with("/var/log");
     assert_eq!(
         world.disk.iter().find(|path| foreign(path) && !logs(path)),
@@ -258,7 +258,7 @@ fn assert_is(world: &World, desired: Option<&Pod>) {
             .filter(|c| c.name == container.name && !c.may_run());
         assert!(
             dead.count() <= 1,
-            "one dead instance of {} at most: {seen:?}",
+            "more than one dead instance of {}: {seen:?}",
             container.name
         );
     }
@@ -275,7 +275,7 @@ fn assert_runs(world: &World, pod: &Pod, seen: &ObservedPod) {
             .iter()
             .filter(|c| c.name == name && c.may_run())
             .count();
-        assert!(live <= 1, "{name} runs twice");
+        assert!(live <= 1, "{name} is running twice");
         live == 1
     };
     let mut one = false;
@@ -285,7 +285,7 @@ fn assert_runs(world: &World, pod: &Pod, seen: &ObservedPod) {
             .expect("every container was started");
         one |= runs(&container.name);
         if let ContainerState::Exited { code, .. } = instance.state {
-            // What was stopped in a pod that goes on was stopped to be started again.
+            // A container that was stopped in a running pod was stopped to be started again.
             let was_ended = code == STOPPED && !world.not_kept;
             let stays_down = !container.restarts_after(code) && !was_ended;
             assert!(stays_down, "{} is not restarted: {seen:?}", container.name);
@@ -300,7 +300,7 @@ fn assert_runs(world: &World, pod: &Pod, seen: &ObservedPod) {
             added.name
         );
     }
-    assert!(one, "a pod with a sandbox has a container that runs: {seen:?}");
+    assert!(one, "no container runs in a pod with a sandbox: {seen:?}");
     for sidecar in pod.init_containers.iter().filter(|c| c.sidecar) {
         assert!(runs(&sidecar.name), "{} does not run: {seen:?}", sidecar.name);
     }
@@ -313,15 +313,15 @@ fn assert_ended(world: &World, pod: &Pod, seen: &ObservedPod) {
         has_deadline
             || pod.restart_policy != RestartPolicy::Always
             || own.any(|container| container.restart != RestartPolicy::Always),
-        "ended without need: {seen:?}"
+        "the pod ended although nothing required it: {seen:?}"
     );
     assert!(seen.ready_sandboxes().next().is_none() && !seen.containers.iter().any(|c| c.may_run()));
-    assert!(world.cgroups.is_empty(), "an ended pod has no cgroup");
+    assert!(world.cgroups.is_empty(), "an ended pod still has a cgroup");
     let volume = |path: &&PathBuf| path.to_string_lossy().contains("/volumes/");
     assert_eq!(
         world.disk.iter().find(volume),
         None,
-        "an ended pod has no volumes"
+        "an ended pod still has volumes"
     );
 }
 
@@ -336,9 +336,9 @@ proptest! {
         calm(&mut world);
         world.settle(desired.as_ref());
         assert_is(&world, desired.as_ref());
-        // Resting, also for an agent that remembers nothing; an end may be made sure of once.
+        // Nothing more to do, even for an agent without memory; an end may be repeated once.
         prop_assert!(!world.turn(desired.as_ref()));
-        // A pod that ended without a trace is the exception: to such an agent it is new.
+        // The exception is a pod that ended without a trace: to such an agent it is new.
         if !world.observed.uids.is_empty() {
             world.memory = None;
             let before = world.observed.clone();
@@ -346,7 +346,7 @@ proptest! {
             prop_assert_eq!(&before, &world.observed);
             assert_is(&world, desired.as_ref());
         }
-        // And gone without a trace when nobody wants it.
+        // A pod that is no longer desired leaves nothing behind.
         world.settle(None);
         assert_is(&world, None);
     }
@@ -364,7 +364,8 @@ proptest! {
         world.advance(seconds);
         let made = world.made();
         let again = Pod { incarnation: 1, ..pod.clone() };
-        // Taken from the end: that the old life is over is kept, and known by whatever happens then.
+        // Fates are taken from the end: the end of the old incarnation is recorded first, so whatever happens next is
+        // based on it.
         world.fates = fates;
         world.fates.push(Fate::Done);
         (0..20).for_each(|_| {
@@ -377,7 +378,7 @@ proptest! {
         let is_new = |id: &str| id[1..].parse::<u32>().unwrap() > made;
         for container in &pod.containers {
             let newest = seen.container(&container.name).expect("every container was started");
-            prop_assert!(is_new(&newest.id), "{} is of the old life: {:?}", container.name, seen);
+            prop_assert!(is_new(&newest.id), "{} belongs to the previous life of the pod: {:?}", container.name, seen);
             prop_assert!(newest.restart_count > 0);
         }
     }

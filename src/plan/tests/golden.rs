@@ -1,4 +1,4 @@
-//! The requests to the runtime, field by field against those recorded of a kubelet v1.36.2.
+//! The requests to the runtime, compared field by field with those recorded from a kubelet v1.36.2.
 
 use std::sync::Arc;
 
@@ -15,8 +15,8 @@ use crate::plan::content::Origin;
 use crate::plan::environment::Room;
 use crate::plan::sandbox;
 
-/// The pod of a recording: what was scrubbed from it is what the pod is called, and each container has the
-/// command and the hash that were recorded.
+/// The pod of a recording. Scrubbed values are replaced with the pod's name, and each container gets the recorded
+/// command and hash.
 fn pod(recorded: &Value, init: &[&str], containers: &[&str]) -> Pod {
     let mut pod = sample::pod(RestartPolicy::Always, init, containers);
     pod.name = PodName::new("<ns>", pod.name.name.clone());
@@ -77,7 +77,7 @@ fn check_restarted(
             .envs
             .iter()
             .map(|env| format!("{}={}", env.key, env.value.replace(POD_IP, "<podip>")));
-        // The kubelet's environment has no order.
+        // The kubelet's environment is unordered.
         config["envs"] = json!(envs.collect::<std::collections::BTreeSet<_>>());
         let recorded = &recorded["runtime"]["containers"][&container.name];
         assert_same(name, &container.name, recorded, scrubbed(config));
@@ -94,14 +94,14 @@ fn assert_same(name: &str, what: &str, recorded: &Value, ours: Value) {
     assert_eq!(recorded, ours, "{name}, {what}");
 }
 
-/// Without what is empty, which on the wire is nothing, without what the recordings leave out, and with lists
-/// that have no order in one.
+/// Without empty fields, which do not exist on the wire, without fields that the recordings omit, and with unordered
+/// lists sorted.
 fn scrubbed(mut value: Value) -> Value {
     if let Some(map) = value.as_object_mut() {
         map.remove("metadata");
         map.remove("image");
         if let Some(mounts) = map.get_mut("mounts").and_then(Value::as_array_mut) {
-            // The API server gives each pod a token; the pods here come from nowhere.
+            // The API server gives each pod a token; these pods do not come from it.
             mounts.retain(|mount| mount["container_path"] != "/var/run/secrets/kubernetes.io/serviceaccount");
             mounts.sort_by_key(|mount| mount["container_path"].to_string());
         }
@@ -133,7 +133,7 @@ fn prune(value: Value) -> Option<Value> {
     }
 }
 
-/// The kubelet draws the name of the file for the termination message.
+/// The kubelet picks a random name for the termination message file.
 fn without_digits(text: &str) -> String {
     match text.rsplit_once('/') {
         Some((dir, name)) if dir.contains("/containers/") && name.len() == 8 => format!("{dir}/<x>"),
@@ -249,7 +249,7 @@ fn mounts() {
     });
 }
 
-/// What the recorded pods refer to.
+/// The objects that the recorded pods refer to.
 fn objects() -> Objects {
     let object = |pairs: &[(&str, &str)]| {
         Arc::new(Object {

@@ -1,6 +1,6 @@
-//! A world for tests: a runtime, a disk and a clock, which execute plans as `act` does and object to every step
-//! that the real ones would refuse or that must not happen. Steps fail, before or after their effect, and the
-//! agent dies between them, as a script says.
+//! A world for tests: a runtime, a disk and a clock, which execute plans as `act` does and panic on every step that the
+//! real ones would reject or that must not happen. As scripted, steps fail, before or after their effect, and the agent
+//! is killed between them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -21,30 +21,30 @@ use crate::model::sample;
 use crate::model::step::*;
 use crate::plan::{PlanView, gc, pod, restart};
 
-/// How the names of containers begin that are added to a pod that runs.
+/// The name prefix of containers that are added to a running pod.
 pub(super) const ADDED: &str = "debug";
 
-/// How a container ends that is stopped.
+/// The exit code of a stopped container.
 pub(super) const STOPPED: i32 = 143;
 
-/// What happens to a step.
+/// The outcome of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
     /// It succeeds.
     Done,
-    /// It fails and has done nothing.
+    /// It fails without an effect.
     Fails,
-    /// It fails after it has done its work.
+    /// It fails after its effect.
     FailsLate,
     /// The runtime does not answer.
     Unreachable,
-    /// The agent dies before it.
+    /// The agent is killed before it.
     Killed,
-    /// The agent dies after it.
+    /// The agent is killed after it.
     KilledLate,
 }
 
-/// A program that ends so many seconds after its start.
+/// A program that exits this many seconds after its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Exits {
     pub(super) after: u32,
@@ -57,7 +57,7 @@ pub(super) struct World {
     pub(super) observed: ObservedName,
     pub(super) disk: BTreeSet<PathBuf>,
     pub(super) cgroups: BTreeSet<CgroupName>,
-    /// By container name; one that is not named runs forever.
+    /// By container name; a container without an entry runs for ever.
     pub(super) programs: BTreeMap<String, Exits>,
     pub(super) image_there: bool,
     pub(super) network_ready: bool,
@@ -67,15 +67,15 @@ pub(super) struct World {
     pub(super) killed: bool,
     /// The fates of the next steps; when it is empty they succeed.
     pub(super) fates: Vec<Fate>,
-    /// What is kept of the end of each pod.
+    /// The checkpoint of each pod.
     checkpoints: BTreeMap<PodUid, Checkpoint>,
-    /// Something was not kept: an agent that starts may not know the order.
+    /// A checkpoint was not saved: an agent that starts may not know the order.
     pub(super) not_kept: bool,
     /// The runtime lost all that it had at least once.
     pub(super) wiped: bool,
-    /// Every UID as it was desired last.
+    /// Every UID with its last desired pod.
     definitions: BTreeMap<PodUid, Pod>,
-    /// When the grace of an end that has begun is over, by UID.
+    /// The end of the grace period of a pod that is ending, by UID.
     deadlines: BTreeMap<PodUid, Timestamp>,
     /// The instances whose hook was called.
     hooked: BTreeSet<String>,
@@ -84,7 +84,7 @@ pub(super) struct World {
     ids: u32,
 }
 
-/// What a plan has made so far.
+/// What the current plan has created so far.
 #[derive(Default)]
 struct Made {
     sandbox: Option<String>,
@@ -117,7 +117,7 @@ impl World {
         }
     }
 
-    /// The next plan, from nothing but what can be observed and what is remembered; and whom it is about.
+    /// The next plan, computed only from what can be observed and what is remembered; and the UID that it handles.
     pub(super) fn plan(&self, desired: Option<&Pod>) -> (Plan, Option<PodUid>) {
         let image = ObservedImage {
             id: "sha256:1".to_owned(),
@@ -213,8 +213,8 @@ impl World {
         true
     }
 
-    /// What nobody knows any more is removed one by one, whatever its pod's name was. What is remembered is the
-    /// business of its name.
+    /// Removes unknown leftovers one by one, whatever their pod's name was. What is remembered is handled by the plan
+    /// of its name.
     fn collect_leftover(&mut self, desired: Option<&Pod>) -> bool {
         let known = |uid: &PodUid| {
             let remembered = self
@@ -230,7 +230,7 @@ impl World {
         true
     }
 
-    /// Turns until there is nothing to do and nothing to wait for, but for the pod's deadline.
+    /// Turns until there is nothing to do and nothing to wait for, except the pod's deadline.
     pub(super) fn settle(&mut self, desired: Option<&Pod>) {
         for _ in 0..400 {
             if self.turn(desired) {
@@ -293,7 +293,7 @@ impl World {
             .flat_map(|seen| seen.containers.iter_mut())
     }
 
-    /// A container of that name ends by itself.
+    /// A container of that name exits by itself.
     pub(super) fn dies(&mut self, name: &str, code: i32) {
         let now = self.now;
         let running = self
@@ -314,7 +314,7 @@ impl World {
         }
     }
 
-    /// Somebody removes a container from the runtime.
+    /// Removes a container from the runtime, as an administrator might.
     pub(super) fn loses(&mut self, name: &str) {
         for seen in self.observed.uids.values_mut() {
             let newest = seen.container(name).map(|c| c.id.clone());
@@ -329,7 +329,7 @@ impl World {
         self.wiped = true;
     }
 
-    /// How many things were made so far.
+    /// How many objects have been created so far.
     pub(super) fn made(&self) -> u32 {
         self.ids
     }
@@ -456,7 +456,7 @@ impl World {
             Step::RemoveLogDir { dir } => {
                 self.disk.retain(|path| !path.starts_with(&dir));
                 let dir = dir.to_string_lossy();
-                // Of what is gone without a trace nothing is counted on.
+                // State that is gone without a trace must not be relied on.
                 self.starts.retain(|(uid, _), _| !dir.ends_with(&uid.0));
             }
             Step::RemoveCgroup { name } => {
@@ -520,7 +520,7 @@ impl World {
         }
     }
 
-    /// The hooks of all containers that a stage stops are called when it begins: of a pod that ends, of all that run.
+    /// A stage calls the hooks of all containers that it stops at its beginning: if the pod ends, of all that run.
     fn call_hooks(&mut self, stage: &[Step], ends: bool) {
         let stopped: Vec<&String> = stage
             .iter()
@@ -546,7 +546,7 @@ impl World {
         self.hooked.extend(stopped.into_iter().cloned());
     }
 
-    /// A container gets its signal: a sidecar not before those that it serves, and all within one grace.
+    /// Signals a container: a sidecar after those that it serves, and all within one grace period.
     fn is_signalled(&mut self, step: &Step, ends: bool, tried: &BTreeSet<String>) {
         let Step::StopContainer { id, grace, .. } = step else {
             return;
@@ -572,7 +572,7 @@ impl World {
         let served = |c: &&ObservedContainer| {
             pod.containers.iter().any(|other| other.name == c.name) || place(&c.name) > own
         };
-        // One that could not be stopped is waited for until the grace is over, no longer.
+        // A container that could not be stopped delays others until the end of the grace period, no longer.
         let waits = |c: &&ObservedContainer| c.may_run() && !tried.contains(&c.id) && served(c);
         if own.is_some() && !self.not_kept {
             let waited_for = seen.containers.iter().find(waits);
@@ -589,7 +589,7 @@ impl World {
         }
     }
 
-    /// A container that runs as it shall is not stopped.
+    /// A container in its desired state is not stopped.
     fn may_stop(&self, id: &str, desired: Option<&Pod>) {
         let Some(pod) = desired else { return };
         let Some(seen) = self.observed.uids.get(&pod.uid) else {
@@ -624,7 +624,7 @@ impl World {
         );
     }
 
-    /// Nothing of a UID that occurs in the text may live.
+    /// No container of a UID that occurs in the text may be running.
     fn nothing_lives(&self, of: &str) {
         for (_, seen) in self.observed.uids.iter().filter(|(uid, _)| of.contains(&uid.0)) {
             let live = seen.containers.iter().any(|c| c.may_run()) || seen.ready_sandboxes().next().is_some();
@@ -777,8 +777,8 @@ impl World {
     }
 }
 
-/// The steps of a stage in an order in which they may end that are done at once: the last first, but for what waits for
-/// others.
+/// The steps of a stage in a possible order of completion if they run in parallel: the last first, except for those
+/// that wait for others.
 fn in_turn(stage: Vec<Step>) -> Vec<Step> {
     let is_stop = |step: &Step| matches!(step, Step::StopContainer { .. });
     let (mut stops, mut steps): (Vec<Step>, Vec<Step>) = stage.into_iter().partition(is_stop);

@@ -21,9 +21,9 @@ use crate::serve::answer::Refusal;
 use crate::serve::objects::find;
 use crate::serve::world::Served;
 
-/// What is read from a pipe at once: what a pipe holds.
+/// How much is read from a pipe at once: a pipe's capacity.
 const CHUNK: usize = 64 * 1024;
-/// Frames on their way to the caller; more, and the process waits.
+/// The number of frames buffered for the caller; when it is reached, the process waits.
 const QUEUE: usize = 8;
 
 pub(crate) async fn answer(
@@ -41,7 +41,7 @@ pub(crate) async fn answer(
         .is_none_or(|value| value != PROTOCOL)
     {
         return Err(Refusal::BadRequest(format!(
-            "exec needs a connection upgraded to {PROTOCOL}"
+            "exec requires a connection upgraded to {PROTOCOL}"
         )));
     }
     let place = ExecPlace {
@@ -52,14 +52,14 @@ pub(crate) async fn answer(
     tokio::spawn(async move {
         match upgrade.await {
             Ok(connection) => run(TokioIo::new(connection), &place, &id, &wanted, served.stopping).await,
-            Err(error) => debug!(%error, "the caller of exec went away before it began"),
+            Err(error) => debug!(%error, "exec client disconnected before the session started"),
         }
     });
     let headers = [(header::CONNECTION, "upgrade"), (header::UPGRADE, PROTOCOL)];
     Ok((StatusCode::SWITCHING_PROTOCOLS, headers).into_response())
 }
 
-/// The query: Kubernetes' own names.
+/// The query, with Kubernetes' own names.
 fn parse(query: &str) -> Result<ExecRequest, Refusal> {
     let mut wanted = ExecRequest {
         command: Vec::new(),
@@ -72,11 +72,11 @@ fn parse(query: &str) -> Result<ExecRequest, Refusal> {
             "command" => wanted.command.push(value.into_owned()),
             "stdin" => wanted.stdin = flag,
             "tty" => wanted.tty = flag,
-            _ => return Err(Refusal::BadRequest(format!("exec knows no parameter {key:?}"))),
+            _ => return Err(Refusal::BadRequest(format!("unknown exec parameter {key:?}"))),
         }
     }
     if wanted.command.is_empty() {
-        return Err(Refusal::BadRequest("exec needs a command".to_owned()));
+        return Err(Refusal::BadRequest("exec requires a command".to_owned()));
     }
     Ok(wanted)
 }
@@ -93,7 +93,7 @@ pub(crate) fn statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
     })
 }
 
-/// Names of all containers in the pod's specification, those of the pod's life first.
+/// The names of all containers in the pod's specification, regular containers first.
 pub(crate) fn container_names(pod: &Pod) -> Vec<&str> {
     let spec = pod.spec.as_ref();
     let main = spec.into_iter().flat_map(|spec| &spec.containers);
@@ -108,7 +108,7 @@ pub(crate) fn container_names(pod: &Pod) -> Vec<&str> {
     own.chain(added).collect()
 }
 
-/// The refusal for a container that the pod does not have.
+/// The error for a container that the pod does not have.
 pub(crate) fn no_container(pod: &Pod, container: &str) -> Refusal {
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     Refusal::BadRequest(format!(
@@ -117,7 +117,7 @@ pub(crate) fn no_container(pod: &Pod, container: &str) -> Refusal {
     ))
 }
 
-/// The id without the runtime's name before it.
+/// The ID without the prefix of the runtime's name.
 pub(crate) fn bare_id(id: &str) -> &str {
     id.split_once("://").map_or(id, |(_, bare)| bare)
 }
@@ -133,12 +133,12 @@ fn running_id(pod: &Pod, container: &str) -> Result<String, Refusal> {
         .map(|id| bare_id(id).to_owned())
         .ok_or_else(|| {
             Refusal::Conflict(format!(
-                "container {container} does not run: exec needs one that does"
+                "container {container} is not running; exec requires a running container"
             ))
         })
 }
 
-/// Runs the command to its end. The last frame tells the exit code, or why there is none.
+/// Runs the command to its end. The last frame carries the exit code, or why there is none.
 async fn run(
     connection: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     place: &ExecPlace,
@@ -160,7 +160,7 @@ async fn run(
             message: told(&error),
         },
     };
-    // Either may find the caller gone, who then needs no answer.
+    // Either send may fail because the caller is gone; it needs no answer then.
     let _ = frames.send(last).await;
     drop(frames);
     let _ = sender.await;
@@ -171,8 +171,8 @@ fn told(error: &ExecError) -> String {
     format!("{error}{}", source.unwrap_or_default())
 }
 
-/// Carries frames until the process has ended and its output is sent. A caller who goes away, and an agent
-/// that stops, take the process with them: nobody would ever see what it does.
+/// Carries frames until the process has ended and its output is sent. If the caller disconnects or the agent stops, the
+/// process is killed: no client would ever see its output.
 async fn carry(
     running: Running,
     streams: Streams,
@@ -189,9 +189,9 @@ async fn carry(
     let mut input = JoinSet::new();
     input.spawn(feed(from_caller, streams.stdin, running.clone()));
     let code = tokio::select! {
-        // Dropped only to be asked again below.
+        // `wait` is dropped here only to be called again below.
         code = running.wait() => code,
-        // It ends when the caller has gone; dropped when the process ends first.
+        // Ends when the caller is gone; dropped when the process ends first.
         _ = input.join_next() => end_early(&running).await,
         // Dropped when the process ends first.
         () = frames.closed() => end_early(&running).await,
@@ -199,13 +199,13 @@ async fn carry(
         () = stopping.cancelled() => end_early(&running).await,
     };
     input.shutdown().await;
-    let running = Arc::into_inner(running).expect("the input task, the other owner, is joined");
+    let running = Arc::into_inner(running).expect("the input task, the only other owner, has been joined");
     let ended = running.end().await;
     if let Err(error) = &ended {
-        debug!(%error, "an ended process stays with its container");
+        debug!(%error, "cannot delete the exec process after it exited");
     }
     if code.is_err() || ended.is_err() {
-        // containerd went away: nobody closes the pipes, so their end is not waited for.
+        // containerd is gone, so nothing closes the pipes: do not wait for their end.
         output.shutdown().await;
     }
     while output.join_next().await.is_some() {}
@@ -217,18 +217,18 @@ async fn end_early(running: &Running) -> Result<u32, ExecError> {
     running.wait().await
 }
 
-/// One pipe to frames, to its end. When nobody takes frames any more the rest is read and thrown away, so
-/// that the process is not stopped in the middle of a line before it is killed.
+/// Copies one pipe into frames until its end. When no receiver takes frames any more, the rest is read and discarded,
+/// so that the process does not block in the middle of a line before it is killed.
 async fn copy(mut pipe: impl AsyncRead + Unpin, frames: mpsc::Sender<Frame>, wrap: fn(Bytes) -> Frame) {
     let mut buffer = BytesMut::with_capacity(CHUNK);
     loop {
         buffer.reserve(CHUNK);
         match pipe.read_buf(&mut buffer).await {
             Ok(0) => return,
-            // The receiver is gone with the caller; reading goes on.
+            // The receiver is gone with the caller; reading continues.
             Ok(_) => drop(frames.send(wrap(buffer.split().freeze())).await),
             Err(error) => {
-                debug!(%error, "output of exec cannot be read");
+                debug!(%error, "cannot read the output of the exec process");
                 return;
             }
         }
@@ -238,14 +238,14 @@ async fn copy(mut pipe: impl AsyncRead + Unpin, frames: mpsc::Sender<Frame>, wra
 async fn send(mut to_caller: impl AsyncWrite + Unpin, mut queue: mpsc::Receiver<Frame>) {
     while let Some(frame) = queue.recv().await {
         if let Err(error) = frame::write(&mut to_caller, &frame).await {
-            debug!(%error, "the caller of exec went away");
+            debug!(%error, "exec client disconnected");
             return;
         }
     }
     let _ = to_caller.shutdown().await;
 }
 
-/// The caller's frames to the process, until the caller goes away.
+/// Passes the caller's frames to the process until the caller disconnects.
 async fn feed(mut from_caller: impl AsyncRead + Unpin, mut stdin: Option<Input>, running: Arc<Running>) {
     loop {
         let done = match frame::read(&mut from_caller).await {
@@ -254,7 +254,7 @@ async fn feed(mut from_caller: impl AsyncRead + Unpin, mut stdin: Option<Input>,
                     && let Err(error) = write_all(input, &data).await
                 {
                     // The process has closed its input, as `head` does.
-                    debug!(%error, "input of exec is not wanted any more");
+                    debug!(%error, "the exec process no longer reads its input");
                     stdin = None;
                 }
                 Ok(())
@@ -262,21 +262,18 @@ async fn feed(mut from_caller: impl AsyncRead + Unpin, mut stdin: Option<Input>,
             Ok(Some(Frame::StdinEnd)) => end_input(stdin.take(), &running).await,
             Ok(Some(Frame::Resize { columns, rows })) => running.resize(columns, rows).await,
             Ok(Some(other)) => {
-                debug!(
-                    ?other,
-                    "the caller of exec sent a frame that only the agent sends"
-                );
+                debug!(?other, "exec client sent a frame that only the agent may send");
                 return;
             }
             Ok(None) => return,
             Err(error) => {
-                debug!(%error, "the caller of exec went away");
+                debug!(%error, "exec client disconnected");
                 return;
             }
         };
         if let Err(error) = done {
-            // A process that has just ended takes neither size nor end of input.
-            debug!(%error, "a wish of the caller of exec was not fulfilled");
+            // A process that has just ended accepts neither a size nor the end of input.
+            debug!(%error, "cannot pass the exec client's request to the process");
         }
     }
 }
@@ -287,7 +284,7 @@ async fn write_all(input: &mut Input, data: &[u8]) -> std::io::Result<()> {
 
 async fn end_input(stdin: Option<Input>, running: &Running) -> Result<(), ExecError> {
     let Some(mut input) = stdin else { return Ok(()) };
-    // What was written must have found its reader before the pipe is closed.
+    // The data must have reached its reader before the pipe is closed.
     let opened = input.ready().await.map(drop);
     drop(input);
     match opened {
@@ -311,11 +308,11 @@ mod tests {
     fn what_is_not_understood_is_refused() {
         assert_eq!(
             parse("stdin=1"),
-            Err(Refusal::BadRequest("exec needs a command".into()))
+            Err(Refusal::BadRequest("exec requires a command".into()))
         );
         assert_eq!(
             parse("command=a&user=root"),
-            Err(Refusal::BadRequest("exec knows no parameter \"user\"".into()))
+            Err(Refusal::BadRequest("unknown exec parameter \"user\"".into()))
         );
     }
 }

@@ -1,15 +1,15 @@
-//! The frames of `exec` between the command line and the agent: one byte of channel, four of length (big
-//! endian), the payload. Both ends are this program, so there is one version, named in the `Upgrade` header.
+//! The frames of `exec` between the command line and the agent: one byte of channel, four bytes of length (big endian),
+//! the payload. Both ends are this program, so there is one version, named in the `Upgrade` header.
 
 use std::io;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// What the connection is upgraded to.
+/// The protocol name for the upgrade.
 pub const PROTOCOL: &str = "gantry-exec.v1";
 
-/// The largest payload that is read; the largest that is written is a pipe's content, far below.
+/// The largest payload accepted; the largest one sent is the content of a pipe, which is far smaller.
 const MAX_PAYLOAD: usize = 1 << 20;
 
 /// One frame.
@@ -17,7 +17,7 @@ const MAX_PAYLOAD: usize = 1 << 20;
 pub enum Frame {
     /// Input for the process; to the agent.
     Stdin(Bytes),
-    /// There will be no more input; to the agent.
+    /// End of input; sent to the agent.
     StdinEnd,
     /// The size of the terminal; to the agent.
     Resize {
@@ -30,13 +30,13 @@ pub enum Frame {
     Stdout(Bytes),
     /// Error output of the process; from the agent.
     Stderr(Bytes),
-    /// The process has ended, all output was sent before; from the agent, the last frame.
+    /// The process has ended, and all output has been sent; from the agent, the last frame.
     Exit(u32),
     /// The process could not be run; from the agent, the last frame.
     Failed {
         /// The exit code that shells use for such a failure: 126, 127; else 1.
         code: u32,
-        /// One line for the person.
+        /// One line for the user.
         message: String,
     },
 }
@@ -98,17 +98,17 @@ impl Frame {
             }),
             _ => None,
         };
-        frame.ok_or_else(|| invalid(format!("a frame of channel {channel} that cannot be read")))
+        frame.ok_or_else(|| invalid(format!("invalid frame on channel {channel}")))
     }
 }
 
-/// Writes one frame. Not to be cancelled: half a frame would be on the wire.
+/// Writes one frame. Must not be canceled: half a frame would be on the wire.
 pub async fn write(to: &mut (impl AsyncWrite + Unpin), frame: &Frame) -> io::Result<()> {
     to.write_all(&frame.encode()).await?;
     to.flush().await
 }
 
-/// Reads one frame; `None` at the end of the connection. Not to be cancelled: half a frame would be lost.
+/// Reads one frame; `None` at the end of the connection. Must not be canceled: half a frame would be lost.
 pub async fn read(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Frame>> {
     let mut head = [0; 5];
     if from.read(&mut head[..1]).await? == 0 {
@@ -118,7 +118,7 @@ pub async fn read(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Fram
     let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
     if length > MAX_PAYLOAD {
         return Err(invalid(format!(
-            "a frame of {length} bytes, more than any sender makes"
+            "frame of {length} bytes exceeds the maximum size"
         )));
     }
     let mut payload = vec![0; length];
@@ -179,7 +179,7 @@ mod tests {
 
         #[test]
         fn no_bytes_bring_the_reader_down(wire in proptest::collection::vec(any::<u8>(), 0..64)) {
-            // Whatever comes: frames or an error, and never more memory than a frame may have.
+            // For any input: frames or an error, and never more memory than one frame may need.
             let _ = block_on(read_all(&wire));
         }
     }

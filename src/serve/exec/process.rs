@@ -2,19 +2,19 @@
 
 use serde_json::{Value, json};
 
-/// What is to be run.
+/// What to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ExecRequest {
     /// The command with its arguments; not empty.
     pub(crate) command: Vec<String>,
-    /// The caller has input to give.
+    /// The caller sends input.
     pub(crate) stdin: bool,
     /// The process gets a terminal.
     pub(crate) tty: bool,
 }
 
-/// The process of an OCI runtime specification: user, capabilities, environment, working directory and limits
-/// are those of the container; command and terminal are the request's. What containerd's CRI plugin does too
+/// Derives the process of an OCI runtime specification: user, capabilities, environment, working directory and limits
+/// are those of the container; command and terminal come from the request. containerd's CRI plugin does the same
 /// (`internal/cri/server/container_execsync.go`).
 pub(crate) fn process(container_spec: &Value, request: &ExecRequest) -> Option<Value> {
     let mut process = container_spec.get("process")?.as_object()?.clone();
@@ -35,10 +35,10 @@ fn set_variable(env: &mut Vec<Value>, name: &str, value: &str) {
     env.push(json!(format!("{prefix}{value}")));
 }
 
-/// How the runtime's refusal to start a command is told: the exit code a shell would give, and the part of the
-/// message that concerns the person. runc and crun word it so:
-/// `OCI runtime exec failed: exec failed: unable to start container process: exec: "x": executable file not
-/// found in $PATH: unknown`, and ``… executable file `x` not found in $PATH: No such file or directory``.
+/// Translates the runtime's error when a command cannot be started into the exit code that a shell would return and the
+/// part of the message that concerns the user. runc and crun word it so: `OCI runtime exec failed: exec failed: unable
+/// to start container process: exec: "x": executable file not found in $PATH: unknown`, and ``… executable file `x` not
+/// found in $PATH: No such file or directory``.
 pub(crate) fn start_failure(message: &str) -> (u32, String) {
     let start = ["exec: \"", "executable file"]
         .iter()

@@ -1,8 +1,8 @@
-//! One process in a container, by containerd's task API.
+//! A process in a container, run through containerd's task API.
 //!
-//! CRI's own `Exec` answers with a URL of a streaming server: SPDY everywhere, WebSocket only in newer ones, and
-//! the end of input only with version 5 of that protocol, which containerd has since 2.0. The task API is the
-//! same in 1.6 to 2.x, and gives the end of input, resizing, separate error output and the exit code directly.
+//! CRI's own `Exec` returns the URL of a streaming server: SPDY everywhere, WebSocket only in newer ones, and the end
+//! of input only with version 5 of that protocol, which containerd supports since 2.0. The task API is the same in 1.6
+//! to 2.x, and supports the end of input, resizing, separate error output and the exit code directly.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,12 +23,12 @@ use super::process::{ExecRequest, process, start_failure};
 use crate::cri::in_namespace;
 use crate::serve::socket::make_private_dir;
 
-/// The name under which containerd knows a process of an OCI specification (`typeurl` of containerd's client).
+/// The type URL of an OCI process specification in containerd (`typeurl` of containerd's client).
 const PROCESS_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/Process";
-/// How long one call may take that does not wait for the process.
+/// The timeout of calls that do not wait for the process.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Why a process could not be run, or its end not be learned.
+/// Why a process could not be run, or its end could not be observed.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // the messages say it
 pub(crate) enum ExecError {
@@ -37,11 +37,11 @@ pub(crate) enum ExecError {
         path: PathBuf,
         source: tonic::transport::Error,
     },
-    #[error("containerd knows no container {0}: it has been removed")]
+    #[error("container {0} does not exist in containerd: it has been removed")]
     NoContainer(String),
-    #[error("the specification of container {0} cannot be read")]
+    #[error("cannot read the specification of container {0}")]
     Specification(String),
-    #[error("the pipes for the command cannot be made below {}", dir.display())]
+    #[error("cannot create the pipes for the command below {}", dir.display())]
     Pipes { dir: PathBuf, source: io::Error },
     #[error("{message}")]
     Start { code: u32, message: String },
@@ -50,7 +50,7 @@ pub(crate) enum ExecError {
 }
 
 impl ExecError {
-    /// The exit code that stands for it: a shell's where the command could not be started, else 1.
+    /// The exit code for this error: a shell's if the command could not be started, else 1.
     pub(crate) fn exit_code(&self) -> u32 {
         match self {
             ExecError::Start { code, .. } => *code,
@@ -59,7 +59,7 @@ impl ExecError {
     }
 }
 
-/// Where the runtime is asked, and where pipes are made.
+/// The runtime's socket and the directory for pipes.
 #[derive(Debug, Clone)]
 pub(crate) struct ExecPlace {
     /// containerd's socket.
@@ -68,7 +68,7 @@ pub(crate) struct ExecPlace {
     pub(crate) dir: PathBuf,
 }
 
-/// A process that runs in a container. It must be ended by [`Running::end`].
+/// A process that runs in a container. It must be finished with [`Running::end`].
 pub(crate) struct Running {
     client: Client,
     container: String,
@@ -109,7 +109,7 @@ pub(crate) async fn start(
         source,
     };
     let pipes = Pipes::make(place.dir.join(&id), request).map_err(pipes_error)?;
-    // Open for reading before the shim opens for writing, which waits for us.
+    // Opened for reading before the shim opens it for writing, which blocks until then.
     let open = |name: &str| {
         OpenOptions::new()
             .open_receiver(pipes.dir.join(name))
@@ -171,7 +171,7 @@ async fn specification(client: &Client, container: &str) -> Result<serde_json::V
         .await
         .map_err(|status| match status.code() {
             Code::NotFound => ExecError::NoContainer(container.to_owned()),
-            _ => failed("look the container up", status),
+            _ => failed("look up the container", status),
         })?;
     let spec = answer.into_inner().container.and_then(|found| found.spec);
     spec.and_then(|any| serde_json::from_slice(&any.value).ok())
@@ -179,7 +179,7 @@ async fn specification(client: &Client, container: &str) -> Result<serde_json::V
 }
 
 impl Running {
-    /// Waits for the process to end: its exit code. May be cancelled and called again.
+    /// Waits for the process to end and returns its exit code. May be canceled and called again.
     pub(crate) async fn wait(&self) -> Result<u32, ExecError> {
         let request = WaitRequest {
             container_id: self.container.clone(),
@@ -192,7 +192,7 @@ impl Running {
             .map_err(|status| failed("wait for the command", status))
     }
 
-    /// Tells the terminal its size.
+    /// Sets the size of the terminal.
     pub(crate) async fn resize(&self, columns: u16, rows: u16) -> Result<(), ExecError> {
         let request = ResizePtyRequest {
             container_id: self.container.clone(),
@@ -206,8 +206,8 @@ impl Running {
             .map_err(|status| failed("resize the terminal", status))
     }
 
-    /// Tells the process that there is no more input. The shim holds the pipe open for writing itself, so
-    /// that closing our end alone tells nothing.
+    /// Signals end of input to the process. The shim holds the write end of the pipe open, too, so closing only the
+    /// agent's end has no effect.
     pub(crate) async fn close_stdin(&self) -> Result<(), ExecError> {
         let request = CloseIoRequest {
             container_id: self.container.clone(),
@@ -220,7 +220,7 @@ impl Running {
             .map_err(|status| failed("close the input", status))
     }
 
-    /// Kills the process; one that has ended already is no error.
+    /// Kills the process. A process that has already ended is not an error.
     pub(crate) async fn kill(&self) -> Result<(), ExecError> {
         let request = KillRequest {
             container_id: self.container.clone(),
@@ -234,8 +234,8 @@ impl Running {
         }
     }
 
-    /// Removes the ended process. The shim first passes on what output there still is, and then closes the
-    /// pipes: reading them ends, even where a child of the process lives on and holds its output open.
+    /// Removes the ended process. The shim first forwards the remaining output and then closes the pipes, so readers
+    /// end even if a child of the process lives on and keeps its output open.
     pub(crate) async fn end(self) -> Result<(), ExecError> {
         self.delete().await
     }
@@ -243,7 +243,7 @@ impl Running {
     /// Removes a process that was never started.
     async fn forget(self) {
         if let Err(error) = self.delete().await {
-            tracing::debug!(%error, "a process that did not start stays with its container");
+            tracing::debug!(%error, "cannot delete an exec process that was never started");
         }
     }
 
@@ -255,7 +255,7 @@ impl Running {
         let answer = self.client.tasks().delete_process(call(request)).await;
         answer
             .map(drop)
-            .map_err(|status| failed("clear the command away", status))
+            .map_err(|status| failed("delete the exec process", status))
     }
 }
 
@@ -272,8 +272,7 @@ fn failed(what: &'static str, status: Status) -> ExecError {
     }
 }
 
-/// An id that no other process of the container has: two agents never run at once, and a pid comes again only
-/// at another time.
+/// An ID that no other process of the container has: two agents never run at once, and a pid is reused only later.
 fn fresh_id() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let now = jiff::Timestamp::now().as_nanosecond();
@@ -284,7 +283,7 @@ fn fresh_id() -> String {
     )
 }
 
-/// The named pipes of one process, in a directory of their own that goes with this.
+/// The named pipes of one process, in a directory that is removed together with this value.
 struct Pipes {
     dir: PathBuf,
 }
@@ -305,7 +304,7 @@ impl Pipes {
         Ok(pipes)
     }
 
-    /// As containerd wants it: empty where there is no such pipe.
+    /// The path as containerd expects it: empty if there is no such pipe.
     fn path(&self, name: &str, wanted: bool) -> String {
         if wanted {
             self.dir.join(name).display().to_string()
@@ -317,12 +316,12 @@ impl Pipes {
 
 impl Drop for Pipes {
     fn drop(&mut self) {
-        // The directory of all pipes is emptied at the next start of the agent.
+        // The parent directory is emptied at the next start of the agent.
         let _ = std::fs::remove_dir_all(&self.dir);
     }
 }
 
-/// Removes pipes that an agent which was killed left behind.
+/// Removes the pipes that a killed agent left behind.
 pub(crate) fn clear(dir: &Path) -> io::Result<()> {
     match std::fs::remove_dir_all(dir) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -330,9 +329,9 @@ pub(crate) fn clear(dir: &Path) -> io::Result<()> {
     }
 }
 
-/// The writing end of the process' input. The shim opens its end in its own time, also after the start has
-/// been reported, and input written before that would be lost if we closed: opening waits for the shim, in a
-/// thread of its own.
+/// The writing end of the process's input. The shim opens its end at any time, even after it has reported the start,
+/// and input written before that would be lost if the pipe were closed: opening waits for the shim, in a thread of its
+/// own.
 pub(crate) struct Input {
     path: PathBuf,
     state: InputState,
@@ -355,7 +354,7 @@ impl Input {
         }
     }
 
-    /// The pipe, once the shim reads it.
+    /// The pipe, once the shim reads from it.
     pub(crate) async fn ready(&mut self) -> io::Result<&mut Sender> {
         if let InputState::Opening(opening) = &mut self.state {
             let file = opening.await.map_err(io::Error::other)??;
@@ -371,7 +370,8 @@ impl Input {
 impl Drop for Input {
     fn drop(&mut self) {
         if let InputState::Opening(_) = std::mem::replace(&mut self.state, InputState::Closed) {
-            // Nobody will read: be the reader for a moment, so that the thread which waits for one ends.
+            // Nothing will read this pipe. Open it for reading for a moment, so that the thread waiting for a reader
+            // ends.
             let _ = OpenOptions::new().read_write(true).open_receiver(&self.path);
         }
     }

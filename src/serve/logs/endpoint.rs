@@ -1,4 +1,4 @@
-//! `/logs`: what a container wrote, also while it writes on.
+//! `/logs`: the output of a container, optionally followed while it runs.
 
 use std::io;
 use std::path::PathBuf;
@@ -28,10 +28,10 @@ use crate::serve::exec::endpoint::{bare_id, container_names, no_container, statu
 use crate::serve::objects::find;
 use crate::serve::world::Served;
 
-/// Chunks on their way to the caller; more, and reading waits.
+/// The number of chunks buffered for the caller; when it is reached, reading waits.
 const QUEUE: usize = 4;
 
-/// The query: Kubernetes' own names (`PodLogOptions`).
+/// The query, with Kubernetes' own names (`PodLogOptions`).
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct LogQuery {
@@ -91,7 +91,7 @@ pub(crate) async fn answer(
     let wanted = query.wanted(Timestamp::now());
     let root = served.world.pod_logs_dir.clone();
     let shown = log.display().to_string();
-    // Watched before it is read, so that nothing is missed between.
+    // Watched before it is read, so that no change is missed in between.
     let opened = spawn_blocking(move || {
         let dir = LogDir::open(&root, &log)?;
         let watch = query.follow.then(|| Watch::new(&dir)).transpose()?;
@@ -101,8 +101,8 @@ pub(crate) async fn answer(
         .await
         .map_err(|error| Refusal::Internal(error.to_string()))?;
     let (reader, watch) = opened.map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Refusal::NotFound(format!("the log {shown} is not there")),
-        _ => Refusal::Internal(format!("the log {shown} cannot be read: {error}")),
+        io::ErrorKind::NotFound => Refusal::NotFound(format!("log {shown} does not exist")),
+        _ => Refusal::Internal(format!("cannot read log {shown}: {error}")),
     })?;
     let (chunks, body) = mpsc::channel(QUEUE);
     tokio::spawn(read(reader, watch, source, served, chunks));
@@ -110,8 +110,8 @@ pub(crate) async fn answer(
     Ok((kind, Body::from_stream(ReceiverStream::new(body))).into_response())
 }
 
-/// The instance of the container whose log is meant: the running one, else the last that ended; with
-/// `previous` the one before. The rule of the kubelet (`validateContainerLogStatus`).
+/// The container instance whose log is requested: the running one, else the last that ended; with `previous` the one
+/// before. Follows the kubelet's `validateContainerLogStatus`.
 fn choose(pod: &Pod, container: &str, previous: bool) -> Result<String, Refusal> {
     if !container_names(pod).contains(&container) {
         return Err(no_container(pod, container));
@@ -167,7 +167,7 @@ impl Source {
         match self.observed(snapshot) {
             Some(container) if !container.log_path.is_empty() => Ok(container.log_path.clone().into()),
             _ => Err(Refusal::NotFound(format!(
-                "container {} has been removed, with its log",
+                "container {} and its log have been removed",
                 self.id
             ))),
         }
@@ -180,7 +180,7 @@ impl Source {
     }
 }
 
-/// Tells when something happens in the log's directory.
+/// Notifies of changes in the log's directory.
 struct Watch {
     _watcher: RecommendedWatcher,
     changed: Arc<Notify>,
@@ -191,7 +191,7 @@ impl Watch {
         let changed = Arc::new(Notify::new());
         let notify = changed.clone();
         let handler = move |event: notify::Result<notify::Event>| {
-            // Reading, which is what we do, is no reason to read again. An error may hide a change.
+            // The agent's own reads must not trigger another read. An error may hide a change.
             if !matches!(
                 event,
                 Ok(notify::Event {
@@ -208,8 +208,8 @@ impl Watch {
             Ok(watcher)
         };
         let watcher = start().map_err(|error: notify::Error| {
-            let hint = "is fs.inotify.max_user_instances or max_user_watches used up?";
-            io::Error::other(format!("it cannot be followed ({error}); {hint}"))
+            let hint = "check whether fs.inotify.max_user_instances or max_user_watches is exhausted";
+            io::Error::other(format!("cannot follow it ({error}); {hint}"))
         })?;
         Ok(Watch {
             _watcher: watcher,
@@ -218,7 +218,7 @@ impl Watch {
     }
 }
 
-/// Reads to the end, and with `watch` on until the container has ended, the caller has gone, or the agent stops.
+/// Reads to the end, and with `watch` continues until the container has ended, the caller is gone, or the agent stops.
 async fn read(
     mut reader: Reader,
     watch: Option<Watch>,
@@ -227,7 +227,7 @@ async fn read(
     chunks: mpsc::Sender<io::Result<Bytes>>,
 ) {
     loop {
-        // Asked before reading: what the container wrote before it ended is there to be read.
+        // Checked before reading: whatever the container wrote before it ended is then in the file.
         let ended = watch.is_none() || source.has_ended(&served.world.snapshot.borrow_and_update());
         let progress = loop {
             let Some((back, result)) = step(reader).await else {
@@ -250,11 +250,12 @@ async fn read(
             break;
         };
         tokio::select! {
-            // Holds a permit when it was notified while nobody waited: dropping it loses nothing.
+            // `Notify` stores a permit if there is no waiter, so dropping this future loses nothing.
             () = watch.changed.notified() => {}
-            // Its version is seen above at the next turn; an error: the observer is gone, and soon so are we.
+            // The new version is seen above at the next turn. An error means that the observer is gone and the agent is
+            // stopping.
             changed = served.world.snapshot.changed() => if changed.is_err() { break },
-            // Nothing is lost with it.
+            // Dropping this future loses nothing.
             () = chunks.closed() => return,
             // As above.
             () = served.stopping.cancelled() => break,
@@ -262,12 +263,12 @@ async fn read(
     }
     let rest = reader.finish();
     if !rest.is_empty() {
-        // The caller may have gone.
+        // The caller may be gone.
         let _ = chunks.send(Ok(rest)).await;
     }
 }
 
-/// One step in a thread that may wait for the disk; `None` where it panicked, and the answer is cut off.
+/// One step in a thread that may block on the disk; `None` if it panicked, and the response is cut off.
 async fn step(mut reader: Reader) -> Option<(Reader, io::Result<(Bytes, Progress)>)> {
     let step = spawn_blocking(move || {
         let result = reader.step();

@@ -1,5 +1,5 @@
-//! A container's log files: the current one and those that rotation set aside, opened beneath the directory
-//! of the pods' logs and never through a link.
+//! A container's log files: the current one and the rotated ones, opened beneath the pods' log directory and never
+//! through a symbolic link.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -16,7 +16,7 @@ use nix::sys::stat::{Mode, fstatat};
 
 use super::line::{HEAD, is_end};
 
-/// What is read at once.
+/// How much is read at once.
 pub(crate) const CHUNK: usize = 64 * 1024;
 
 /// The directory of one container's logs, and the name of the current one (`0.log`).
@@ -42,7 +42,7 @@ impl Read for LogFile {
     }
 }
 
-/// Opens beneath `dir`, following no link at all.
+/// Opens beneath `dir`, following no links.
 fn open_beneath(dir: impl AsFd, path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
     let resolve = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS;
     let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(resolve);
@@ -50,11 +50,11 @@ fn open_beneath(dir: impl AsFd, path: &Path, flags: OFlag) -> io::Result<OwnedFd
 }
 
 impl LogDir {
-    /// The directory of the log file `log`, which must lie beneath `root`. The root itself may be a link, as
-    /// where /var/log is on another disk.
+    /// The directory of the log file `log`, which must be beneath `root`. The root itself may be a symbolic link, for
+    /// example if /var/log is on another disk.
     pub(crate) fn open(root: &Path, log: &Path) -> io::Result<Self> {
         let outside = || {
-            let text = format!("the log {} is not beneath {}", log.display(), root.display());
+            let text = format!("log {} is outside {}", log.display(), root.display());
             io::Error::new(io::ErrorKind::PermissionDenied, text)
         };
         let relative = log.strip_prefix(root).map_err(|_| outside())?;
@@ -79,13 +79,13 @@ impl LogDir {
         Ok(LogDir { dir, path, name })
     }
 
-    /// The directory's path, to be watched.
+    /// The directory's path, for a watch.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     fn open_file(&self, name: &str) -> io::Result<File> {
-        // Not to wait for a writer, should somebody have put a named pipe there.
+        // If the path is a named pipe, do not wait for a writer.
         let file = File::from(open_beneath(
             &self.dir,
             Path::new(name),
@@ -93,20 +93,20 @@ impl LogDir {
         )?);
         if !file.metadata()?.is_file() {
             return Err(io::Error::other(format!(
-                "{} is no regular file",
+                "{} is not a regular file",
                 self.path.join(name).display()
             )));
         }
         Ok(file)
     }
 
-    /// The current log.
+    /// Opens the current log.
     pub(crate) fn open_current(&self) -> io::Result<File> {
         self.open_file(&self.name)
     }
 
-    /// Whether the current log is another file than this one, and something is written to it. Until then the
-    /// runtime may still write to the old one.
+    /// Whether the current log is another file than this one and has content. Until then the runtime may still write to
+    /// the old one.
     pub(crate) fn is_replaced(&self, file: &File) -> io::Result<bool> {
         let now = match fstatat(&self.dir, self.name.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
             Err(nix::errno::Errno::ENOENT) => return Ok(false),
@@ -115,7 +115,7 @@ impl LogDir {
         Ok(now.st_ino != file.metadata()?.ino() && now.st_size > 0)
     }
 
-    /// The marks of the logs set aside (`20261121-010000`), the oldest first. Each exists plain, compressed, or
+    /// The suffixes of the rotated logs (`20261121-010000`), the oldest first. Each exists uncompressed, compressed, or
     /// for a moment both.
     pub(crate) fn rotated(&self) -> io::Result<BTreeSet<String>> {
         let mut listing = Dir::openat(&self.dir, ".", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
@@ -138,9 +138,9 @@ impl LogDir {
         Ok(marks)
     }
 
-    /// A log set aside; `None` where it has been removed in the meantime.
+    /// Opens a rotated log; `None` if it has been removed in the meantime.
     pub(crate) fn open_rotated(&self, mark: &str) -> io::Result<Option<LogFile>> {
-        // Compression ends by removing the plain one, after the compressed one is complete.
+        // Compression removes the uncompressed file after the compressed one is complete.
         match self.open_file(&format!("{}.{mark}", self.name)) {
             Ok(file) => return Ok(Some(LogFile::Plain(file))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -154,23 +154,23 @@ impl LogDir {
     }
 }
 
-/// Where the last lines begin within a file.
+/// Where the last lines start within a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tail {
-    /// At this byte, before which another line ends.
+    /// At this offset; another line ends right before it.
     At(u64),
-    /// Before this file, which has only so many ends of lines.
+    /// Before this file, which has only this many line ends.
     Before(u64),
 }
 
-/// Searches a plain file backwards for the `wanted`th end of a line, counted from its end: the text after it
-/// is what `wanted - 1` lines take. `newest`: a last line that has not ended counts as one.
+/// Searches an uncompressed file backwards for the `wanted`th line end, counted from its end: the text after it
+/// consists of `wanted - 1` lines. `newest`: an unfinished last line counts as one.
 pub(crate) fn tail_of(file: &mut (impl Read + Seek), wanted: u64, newest: bool) -> io::Result<Tail> {
     let mut block_end = file.seek(SeekFrom::End(0))?;
     let mut block = vec![0; CHUNK];
-    // The first bytes of what follows the block: a line's tags may lie across.
+    // The first bytes after the block: a line's tags may span the boundary.
     let mut following: Vec<u8> = Vec::new();
-    // Where the line ends whose beginning is searched; none while the text is after the last `\n`.
+    // The end of the line whose start is searched; `None` while in the text after the last `\n`.
     let mut line_end: Option<u64> = None;
     let mut ends = 0;
     let mut last = newest;
@@ -211,14 +211,14 @@ pub(crate) fn tail_of(file: &mut (impl Read + Seek), wanted: u64, newest: bool) 
     Ok(Tail::Before(ends))
 }
 
-/// How many ends of lines a log has that can only be read forwards.
+/// The number of line ends in a log that can only be read forwards.
 pub(crate) fn count_ends(file: impl Read) -> io::Result<u64> {
     let mut ends = 0;
     for_each_line(file, |head| ends += u64::from(is_end(head)))?;
     Ok(ends)
 }
 
-/// Calls with the head of each line that is complete.
+/// Calls `call` with the start of each complete line.
 fn for_each_line(mut file: impl Read, mut call: impl FnMut(&[u8])) -> io::Result<()> {
     let mut block = vec![0; CHUNK];
     let mut head = Vec::with_capacity(HEAD);
@@ -258,7 +258,7 @@ mod tests {
         line
     }
 
-    /// The same by reading everything forwards.
+    /// The same result by reading everything forwards.
     fn naive(lines: &[(bool, usize)], wanted: u64) -> Tail {
         let mut at = lines
             .iter()
@@ -280,7 +280,7 @@ mod tests {
     proptest! {
         #[test]
         fn searching_backwards_finds_what_reading_forwards_does(
-            // Some longer than what is read at once.
+            // Some are longer than one read.
             lines in proptest::collection::vec((any::<bool>(), prop_oneof![0usize..40, Just(CHUNK - 36), 65_000usize..140_000]), 0..12),
             wanted in 1u64..14,
             rest in 0usize..60,
@@ -288,7 +288,7 @@ mod tests {
             let mut bytes: Vec<u8> = lines.iter().flat_map(|&(ends, text)| line(ends, text)).collect();
             let ends = lines.iter().filter(|(ends, _)| *ends).count() as u64;
             prop_assert_eq!(count_ends(&bytes[..]).unwrap(), ends);
-            // A line that is just being written.
+            // A line that is still being written.
             bytes.extend(std::iter::repeat_n(b'y', rest));
             prop_assert_eq!(tail_of(&mut Cursor::new(bytes), wanted, true).unwrap(), naive(&lines, wanted));
         }

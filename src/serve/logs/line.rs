@@ -1,4 +1,4 @@
-//! Lines of a container's log as CRI runtimes write them, and what a reader is shown of them. Pure.
+//! Parses the lines of a container's log as CRI runtimes write them and formats them for a reader. Pure.
 //!
 //! A line is `<RFC 3339 time> <stdout|stderr> <tags> <text>`; the first of the tags, which colons separate, is
 //! `P` where the container's line goes on in the next one of the same stream, `F` where it ends.
@@ -6,12 +6,12 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use jiff::Timestamp;
 
-/// The longest beginning of a line that its tags can lie in.
+/// The longest prefix of a line that can contain its tags.
 pub(crate) const HEAD: usize = 128;
-/// How much of an unfinished line is held back while the other stream writes.
+/// How much of an unfinished line is buffered while the other stream writes.
 const HELD: usize = 256 * 1024;
 
-/// Which of the two outputs wrote it.
+/// The output that wrote it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Output {
     /// Standard output.
@@ -20,12 +20,12 @@ pub enum Output {
     Stderr,
 }
 
-/// One line of the file, taken apart.
+/// One parsed line of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogLine<'a> {
-    /// The time as it is written.
+    /// The time as written.
     pub time: &'a str,
-    /// Who wrote it.
+    /// The stream that wrote it.
     pub output: Output,
     /// Whether the container's line ends here.
     pub ends: bool,
@@ -33,7 +33,7 @@ pub struct LogLine<'a> {
     pub text: &'a [u8],
 }
 
-/// Takes a line, without its `\n`, apart. `None`: no runtime wrote that.
+/// Parses a line, without its `\n`. `None`: it was not written by a runtime.
 pub fn parse(line: &[u8]) -> Option<LogLine<'_>> {
     let (time, rest) = split(line)?;
     let (output, rest) = split(rest)?;
@@ -65,31 +65,31 @@ fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&bytes[..at], &bytes[at + 1..]))
 }
 
-/// Whether the line of the file that begins so is the end of a line of the container.
+/// Whether the line of the file that starts with `head` ends a line of the container.
 pub(crate) fn is_end(head: &[u8]) -> bool {
     parse(head).is_some_and(|line| line.ends)
 }
 
-/// What of the lines is shown, and how.
+/// Which lines are printed, and how.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Show {
-    /// Lines from this moment on.
+    /// Only lines from this time on.
     pub since: Option<Timestamp>,
-    /// Each line with its time before it.
+    /// Whether each line is prefixed with its time.
     pub timestamps: bool,
-    /// So many bytes at most.
+    /// At most this many bytes.
     pub limit: Option<u64>,
-    /// Only what was written to this one.
+    /// Only lines of this output.
     pub output: Option<Output>,
 }
 
-/// Turns the file's lines into what is shown, joining parts of lines.
+/// Turns the file's lines into printed lines, joining partial ones.
 #[derive(Debug)]
 pub struct Printer {
     show: Show,
     left: Option<u64>,
     open: [BytesMut; 2],
-    /// The stream's line has been shown in part already.
+    /// Whether part of the stream's current line has been printed.
     begun: [bool; 2],
     out: BytesMut,
 }
@@ -107,8 +107,8 @@ impl Printer {
         }
     }
 
-    /// Takes one line of the file, without its `\n`. A line that no runtime wrote (cut short by a full disk)
-    /// is left out, as the kubelet does.
+    /// Processes one line of the file, without its `\n`. A line that was not written by a runtime (such as one
+    /// truncated by a full disk) is skipped, as in the kubelet.
     pub fn push(&mut self, line: &[u8]) {
         let Some(line) = parse(line) else { return };
         if self.show.output.is_some_and(|output| output != line.output) {
@@ -137,14 +137,14 @@ impl Printer {
         }
     }
 
-    /// There will be no more: what was held back is shown as far as it came.
+    /// At the end of the input: prints the buffered part of an unfinished line.
     pub fn finish(&mut self) {
         for open in &mut self.open {
             self.out.unsplit(open.split());
         }
     }
 
-    /// What is to be shown now.
+    /// What can be printed now.
     pub fn take(&mut self) -> Bytes {
         let mut chunk = self.out.split();
         if let Some(left) = &mut self.left {
@@ -154,13 +154,13 @@ impl Printer {
         chunk.freeze()
     }
 
-    /// Whether enough has been shown.
+    /// Whether the requested amount has been printed.
     pub fn is_done(&self) -> bool {
         self.left == Some(0)
     }
 }
 
-/// The time with nine digits of a second, so that columns line up and text sorts; Go leaves zeros at the end out.
+/// The time with nine digits of the second, so that columns align and the text can be sorted; Go omits trailing zeros.
 fn put_time(to: &mut BytesMut, time: &str) {
     const SECONDS: usize = "2006-01-02T15:04:05".len();
     let (seconds, rest) = time.split_at(SECONDS);

@@ -1,4 +1,4 @@
-//! `/logs`: what a container wrote, also while it writes on.
+//! `/logs`: the output of a container, optionally followed while it runs.
 //!
 //! [`endpoint`] answers; [`file`] opens what rotation left, [`line`] reads one line, and [`read`] goes through them all.
 

@@ -10,33 +10,32 @@ use bytes::{Bytes, BytesMut};
 use super::file::{CHUNK, LogDir, LogFile, Tail, count_ends, tail_of};
 use super::line::{Printer, Show, is_end};
 
-/// A line of the file longer than this is taken for no line at all: runtimes cut lines at 16 KiB, but can be
-/// told not to.
+/// Longer lines of the file are ignored: runtimes cut lines at 16 KiB, but can be configured not to.
 const LONGEST: usize = 16 << 20;
 
-/// What is wanted of a log.
+/// What is requested of a log.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Wanted {
-    /// What of the lines is shown.
+    /// Which lines are printed, and how.
     pub(crate) show: Show,
-    /// Only so many last lines.
+    /// Only this many last lines.
     pub(crate) tail: Option<u64>,
 }
 
-/// What a step came to.
+/// The result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Progress {
-    /// There is more to read now.
+    /// More can be read now.
     More,
-    /// All that there is now has been read.
+    /// Everything that exists now has been read.
     UpToDate,
-    /// Enough has been shown.
+    /// The requested amount has been printed.
     Done,
 }
 
-/// A piece of the log that is still to be read.
+/// A part of the log that is still to be read.
 enum Piece {
-    /// A file set aside, from this ending of a line on.
+    /// A rotated file, from this line end on.
     Rotated { mark: String, skip: Skip },
     /// The current file.
     Current { from: u64 },
@@ -51,9 +50,9 @@ enum Skip {
 pub(crate) struct Reader {
     dir: LogDir,
     pieces: VecDeque<Piece>,
-    /// The file being read, and the ends of lines in it that are not shown.
+    /// The file being read, and the number of line ends in it to skip.
     file: Option<(Open, u64)>,
-    /// The logs set aside when the current one was opened: later ones were the current one after it.
+    /// The rotated logs that existed when the current one was opened: later ones were the current one after it.
     known: BTreeSet<String>,
     line: BytesMut,
     printer: Printer,
@@ -66,7 +65,7 @@ enum Open {
 }
 
 impl Reader {
-    /// Finds where to begin. Reads no more of the files than that takes.
+    /// Finds the starting position. Reads no more of the files than necessary.
     pub(crate) fn new(dir: LogDir, wanted: Wanted) -> io::Result<Self> {
         let known = dir.rotated()?;
         let pieces = match wanted.tail {
@@ -91,7 +90,7 @@ impl Reader {
         })
     }
 
-    /// Reads a chunk: what is to be shown of it, and whether there is more.
+    /// Reads a chunk. Returns what is to be printed, and whether more follows.
     pub(crate) fn step(&mut self) -> io::Result<(Bytes, Progress)> {
         if self.printer.is_done() {
             return Ok((Bytes::new(), Progress::Done));
@@ -124,13 +123,13 @@ impl Reader {
         ))
     }
 
-    /// There will be no more: what is held back of an unfinished line.
+    /// Ends the log: returns the buffered part of an unfinished line.
     pub(crate) fn finish(&mut self) -> Bytes {
         self.printer.finish();
         self.printer.take()
     }
 
-    /// Opens the next piece; `false` where there is none.
+    /// Opens the next part; `false` if there is none.
     fn open_next(&mut self) -> io::Result<bool> {
         while let Some(piece) = self.pieces.pop_front() {
             let opened = match piece {
@@ -139,7 +138,7 @@ impl Reader {
                         file.seek(SeekFrom::Start(from))?;
                         Some((Open::Current(file), 0))
                     }
-                    // In the middle of a rotation, or the container's log has been removed.
+                    // A rotation is in progress, or the container's log has been removed.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {
                         self.pieces.push_front(Piece::Current { from: 0 });
                         return Ok(false);
@@ -147,7 +146,7 @@ impl Reader {
                     Err(error) => return Err(error),
                 },
                 Piece::Rotated { mark, skip } => match (self.dir.open_rotated(&mark)?, skip) {
-                    // Removed in the meantime, being the oldest.
+                    // It was the oldest, and has been removed in the meantime.
                     (None, _) => None,
                     (Some(mut file), Skip::Bytes(from)) => {
                         pass_over(&mut file, from)?;
@@ -164,11 +163,11 @@ impl Reader {
         Ok(false)
     }
 
-    /// At the end of a file: on to the next, if there is one.
+    /// At the end of a file: continues with the next one, if any.
     fn at_end(&mut self) -> io::Result<Progress> {
         match &self.file {
             Some((Open::Current(file), _)) if self.dir.is_replaced(file)? => {
-                // The first of the new ones is the file that has just been read.
+                // The oldest of the new ones is the file that has just been read.
                 let now = self.dir.rotated()?;
                 let between = now
                     .iter()
@@ -213,7 +212,7 @@ impl Reader {
     }
 }
 
-/// The pieces that hold the last lines.
+/// The parts that contain the last lines.
 fn last_pieces(dir: &LogDir, known: &BTreeSet<String>, lines: u64) -> io::Result<VecDeque<Piece>> {
     let mut wanted = lines.saturating_add(1);
     let mut pieces = VecDeque::new();
@@ -260,7 +259,7 @@ fn last_pieces(dir: &LogDir, known: &BTreeSet<String>, lines: u64) -> io::Result
 fn pass_over(file: &mut LogFile, bytes: u64) -> io::Result<()> {
     match file {
         LogFile::Plain(file) => file.seek(SeekFrom::Start(bytes)).map(drop),
-        // Compressed since it was measured.
+        // Compressed since its size was read.
         LogFile::Compressed(file) => io::copy(&mut file.take(bytes), &mut io::sink()).map(drop),
     }
 }
@@ -371,7 +370,7 @@ mod tests {
         let mut reader = logs.reader(Some(1));
         assert_eq!(drain(&mut reader), "b\n");
 
-        // Renamed; the runtime writes on to the old file until it has opened the new one.
+        // Renamed; the runtime keeps writing to the old file until it has opened the new one.
         logs.rename("0.log", "0.log.20260102-000000");
         logs.append("0.log.20260102-000000", &["c"]);
         assert_eq!(drain(&mut reader), "c\n");
@@ -385,7 +384,7 @@ mod tests {
         logs.append("0.log", &["e"]);
         assert_eq!(drain(&mut reader), "d\ne\n");
 
-        // Twice while nobody read, and the first of them compressed.
+        // Two rotations between two reads; the first rotated file is compressed.
         logs.append("0.log", &["f"]);
         logs.rename("0.log", "0.log.20260103-000000");
         logs.compress("0.log.20260103-000000");

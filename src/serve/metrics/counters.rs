@@ -1,5 +1,5 @@
-//! What the agent counts of itself, as `/metrics`. Where the kubelet has a metric of the same meaning it has
-//! the kubelet's name, labels and buckets (`pkg/kubelet/metrics/metrics.go`), because dashboards ask for them.
+//! The agent's own counters, served at `/metrics`. A metric that the kubelet has, too, uses the kubelet's name, labels
+//! and buckets (`pkg/kubelet/metrics/metrics.go`), because dashboards query them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -31,18 +31,18 @@ const OPERATION_SECONDS: &[f64] = &[
     298.0232238769531,
     745.0580596923828,
 ];
-/// The kubelet's for the start of a pod.
+/// The kubelet's buckets for the start of a pod.
 const POD_START_SECONDS: &[f64] = &[
     0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 20.0, 30.0, 45.0, 60.0, 120.0, 180.0, 240.0, 300.0, 360.0,
     480.0, 600.0, 900.0, 1200.0, 1800.0, 2700.0, 3600.0,
 ];
-/// Our own steps begin far below a millisecond.
+/// The agent's own steps can take much less than a millisecond.
 const STEP_SECONDS: &[f64] = &[
     0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192,
     16.384, 32.768, 65.536,
 ];
 
-/// Where the doing rooms report what they did.
+/// Where other modules report what they did.
 #[derive(Debug, Default)]
 pub struct Metrics {
     recorded: Mutex<Recorded>,
@@ -78,7 +78,7 @@ impl Counted {
 }
 
 impl Metrics {
-    /// Counts a step that has ended.
+    /// Counts a finished step.
     pub fn record_step(&self, step: &StepReport) {
         let failed = step.result.is_err();
         let mut recorded = self.lock();
@@ -96,7 +96,7 @@ impl Metrics {
         }
     }
 
-    /// Counts a pod whose containers all run for the first time: how long after the pod was first seen.
+    /// Counts a pod whose containers all run for the first time, with the time since the pod was first seen.
     pub fn record_pod_start(&self, took: Duration) {
         let mut recorded = self.lock();
         recorded
@@ -110,7 +110,7 @@ impl Metrics {
     }
 }
 
-/// The kubelet's name of the runtime's operation that a step is, with its duration.
+/// The kubelet's name of the runtime operation for a step, with its duration.
 fn operation(step: &StepReport) -> Option<(&'static str, Duration)> {
     let name = match (step.verb, &step.result) {
         ("run sandbox", _) => "run_podsandbox",
@@ -140,7 +140,7 @@ impl Metrics {
     }
 }
 
-/// What is not counted but looked at when it is asked for.
+/// Values that are not counted but read at each scrape.
 struct Now {
     node: String,
     report: Arc<PodsReport>,
@@ -158,7 +158,7 @@ fn page(now: &Now, recorded: &Recorded) -> String {
     page.family(
         "kubelet_node_name",
         Kind::Gauge,
-        "The node's name. The count is always 1.",
+        "The node's name. The value is always 1.",
     )
     .value(&[("node", &now.node)], 1);
     if let Some(process) = &now.process {
@@ -171,7 +171,7 @@ fn put_recorded(page: &mut Page, recorded: &Recorded) {
     let mut steps = page.family(
         "gantry_step_duration_seconds",
         Kind::Histogram,
-        "Duration in seconds of a pod's steps, by verb.",
+        "Duration in seconds of pod steps, by verb.",
     );
     for (verb, counted) in &recorded.steps {
         steps.histogram(&[("verb", verb)], &counted.seconds);
@@ -179,7 +179,7 @@ fn put_recorded(page: &mut Page, recorded: &Recorded) {
     let mut errors = page.family(
         "gantry_step_errors_total",
         Kind::Counter,
-        "Steps of pods that failed, by verb.",
+        "Number of failed pod steps, by verb.",
     );
     for (verb, counted) in &recorded.steps {
         errors.value(&[("verb", verb)], counted.errors);
@@ -245,7 +245,11 @@ fn put_pods(page: &mut Page, report: &PodsReport) {
     for (is_static, count) in desired {
         family.value(&[("static", is_static)], count);
     }
-    let mut family = page.family("gantry_pods", Kind::Gauge, "Pods of the node, by phase.");
+    let mut family = page.family(
+        "gantry_pods",
+        Kind::Gauge,
+        "Number of pods on the node, by phase.",
+    );
     for (phase, count) in phases {
         family.value(&[("phase", phase)], count);
     }
@@ -256,7 +260,7 @@ fn put_pods(page: &mut Page, report: &PodsReport) {
     let mut family = page.family(
         "gantry_manifest_problems",
         Kind::Gauge,
-        "Documents that are not run, by file.",
+        "Number of rejected manifest documents, by file.",
     );
     for (file, count) in &files {
         family.value(&[("file", file)], *count);
@@ -294,7 +298,7 @@ fn put_runtime(page: &mut Page, snapshot: &Snapshot) {
     page.family(
         "gantry_runtime_reachable",
         Kind::Gauge,
-        "1 while the container runtime answers, else 0.",
+        "1 if the container runtime responds, 0 otherwise.",
     )
     .value(&[], u64::from(reachable));
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-/// What a family of metrics is.
+/// The type of a metric family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Counter,
@@ -20,17 +20,17 @@ impl Kind {
     }
 }
 
-/// How often a value was below each bound.
+/// How often a value was at most each bound.
 #[derive(Debug, Clone)]
 pub(crate) struct Histogram {
     bounds: &'static [f64],
-    /// By bound, not cumulative; the last is above all bounds.
+    /// Counts by bound, not cumulative; the last one is above all bounds.
     counts: Vec<u64>,
     sum: f64,
 }
 
 impl Histogram {
-    /// An empty one; `bounds` ascend.
+    /// An empty histogram; `bounds` must ascend.
     pub(crate) fn new(bounds: &'static [f64]) -> Self {
         Histogram {
             bounds,
@@ -50,11 +50,11 @@ impl Histogram {
     }
 }
 
-/// The text as it grows.
+/// The text being built.
 #[derive(Debug, Default)]
 pub(crate) struct Page(String);
 
-/// A family that values are added to.
+/// A metric family to which values are added.
 pub(crate) struct Family<'a> {
     page: &'a mut String,
     name: &'static str,
@@ -127,7 +127,7 @@ impl Family<'_> {
 }
 
 fn put(to: &mut String, text: std::fmt::Arguments<'_>) {
-    to.write_fmt(text).expect("a String takes any text");
+    to.write_fmt(text).expect("writing to a String cannot fail");
 }
 
 fn escape(value: &str) -> String {

@@ -19,7 +19,7 @@ pub(crate) struct ProcessStats {
 }
 
 impl ProcessStats {
-    /// Reads /proc; `None` where it is not as expected, and the figures are then left out.
+    /// Reads /proc; `None` if its content is not as expected, and the metrics are then omitted.
     pub(crate) fn read() -> Option<Self> {
         let stat = fs::read_to_string("/proc/self/stat").ok()?;
         let boot = fs::read_to_string("/proc/stat").ok()?;
@@ -91,8 +91,8 @@ fn configured(variable: SysconfVar) -> Option<u64> {
         .and_then(|value| value.try_into().ok())
 }
 
-/// utime, stime, starttime, vsize and rss of `/proc/<pid>/stat` (proc_pid_stat(5)); the second field, the
-/// name, is in parentheses and may hold anything, also parentheses.
+/// utime, stime, starttime, vsize and rss of `/proc/<pid>/stat` (proc_pid_stat(5)). The second field, the name, is in
+/// parentheses and may contain any characters, including parentheses.
 fn fields(stat: &str) -> Option<[u64; 5]> {
     let (_, rest) = stat.rsplit_once(')')?;
     // The first of these is field 3 of the manual page.

@@ -8,7 +8,7 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
 
-/// Takes any certificate whose key the caller has. Whose it is is asked afterwards, as the kubelet does: who shows a
+/// Accepts any certificate whose key the client has. It is verified later, as in the kubelet: a client with a
 /// certificate of another CA may still have a token.
 #[derive(Debug)]
 pub(super) struct AnyCertificate {
@@ -34,7 +34,9 @@ impl ClientCertVerifier for AnyCertificate {
         let size = rest.iter().fold(own.len(), |sum, other| sum + other.len());
         match size <= MOST_CERTIFICATES {
             true => Ok(ClientCertVerified::assertion()),
-            false => Err(rustls::Error::General(format!("{size} bytes of certificates"))),
+            false => Err(rustls::Error::General(format!(
+                "client certificate chain is too large: {size} bytes"
+            ))),
         }
     }
 
@@ -65,5 +67,5 @@ impl ClientCertVerifier for AnyCertificate {
     }
 }
 
-/// The most bytes of certificates that a caller may show: they are kept as long as the connection.
+/// The maximum size of a client certificate chain: it is held as long as the connection.
 const MOST_CERTIFICATES: usize = 16 * 1024;

@@ -1,5 +1,5 @@
-//! Who is let in: callers are known by a certificate, by a token that the API server is asked about, or not at all, and
-//! the API server is asked what they may do.
+//! Authentication and authorization: callers are identified by a client certificate, by a token that the API server
+//! reviews, or not at all, and the API server decides what they may do.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -24,38 +24,40 @@ use crate::serve::port::Seat;
 /// How long the API server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The rules of the gate.
+/// The settings of authentication and authorization.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    /// The node's name: what permissions are about.
+    /// The node's name, which permissions refer to.
     pub node: String,
-    /// Whether callers without credentials are asked about as `system:anonymous`.
+    /// Whether requests without credentials are authorized as `system:anonymous`.
     pub anonymous: bool,
-    /// Whether the API server is asked about tokens, and how long an answer holds.
+    /// Whether the API server reviews tokens, and how long a result is cached.
     pub tokens: Option<Duration>,
-    /// Whether it is asked what callers may do, and how long a yes and a no hold; else they may do everything.
+    /// Whether the API server authorizes requests, and how long a positive and a negative result are cached; without it
+    /// every request is allowed.
     pub permissions: Option<(Duration, Duration)>,
-    /// `enableDebuggingHandlers`: whether anybody is served logs and their like.
+    /// `enableDebuggingHandlers`: whether logs and the other debugging endpoints are served.
     pub debugging: bool,
 }
 
-/// The gate.
+/// Authenticates and authorizes requests.
 #[derive(Clone)]
 pub(super) struct Auth(Arc<Inner>);
 
 struct Inner {
     rules: Rules,
     clients: watch::Receiver<kube::Client>,
-    /// By the hash of the token: a token is not kept.
+    /// Keyed by the hash of the token: tokens themselves are not stored.
     tokens: Mutex<TtlCache<TokenHash, Caller>>,
-    /// Those that are nobody's, by themselves: strangers may bring any number, and push out nobody whose token is known.
+    /// Invalid tokens have a cache of their own: unauthenticated clients may send any number of them and must not evict
+    /// valid ones.
     wrong_tokens: Mutex<TtlCache<TokenHash, ()>>,
     permissions: Mutex<TtlCache<Asked, bool>>,
 }
 
 type TokenHash = [u8; 32];
 
-/// A question for permission.
+/// A request for authorization.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Asked {
     caller: Caller,
@@ -63,20 +65,20 @@ struct Asked {
     subresource: &'static str,
 }
 
-/// Why a caller is not let in.
+/// Why a request is rejected.
 enum Closed {
-    /// Nobody knows who it is.
+    /// The caller is not authenticated.
     Unknown,
-    /// It may not.
+    /// The caller lacks the permission.
     Forbidden(String),
-    /// The API server did not say.
+    /// The API server did not answer.
     Unanswered(String),
 }
 
 impl IntoResponse for Closed {
     fn into_response(self) -> Response {
         match self {
-            // Whoever is not known, or not any more, has no connection to keep.
+            // Close the connection of a caller that is not, or no longer, authenticated.
             Closed::Unknown => {
                 let close = [(header::CONNECTION, "close")];
                 (StatusCode::UNAUTHORIZED, close, "Unauthorized").into_response()
@@ -87,7 +89,7 @@ impl IntoResponse for Closed {
     }
 }
 
-/// Lets a request through, or answers it.
+/// Passes a request on, or rejects it.
 pub(super) async fn pass(
     State(auth): State<Auth>,
     ConnectInfo(peer): ConnectInfo<Peer>,
@@ -101,7 +103,7 @@ pub(super) async fn pass(
     }
 }
 
-/// What of a request matters here.
+/// The parts of a request that matter here.
 struct Wanted {
     verb: &'static str,
     subresources: Vec<&'static str>,
@@ -116,7 +118,7 @@ fn request_of(request: &Request) -> Wanted {
     }
 }
 
-/// The bearer token, where there is one.
+/// The bearer token, if there is one.
 fn bearer(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.trim().split_once(' ')?;
@@ -161,7 +163,7 @@ impl Inner {
             wanted.verb,
             wanted.subresources.join(" ")
         );
-        tracing::debug!(user = caller.name, verb = wanted.verb, "a caller was refused");
+        tracing::debug!(user = caller.name, verb = wanted.verb, "request forbidden");
         Err(Closed::Forbidden(why))
     }
 
@@ -191,7 +193,7 @@ impl Inner {
         caller.ok_or(Closed::Unknown)
     }
 
-    /// Whose token it is, where the API server has said so lately; `Some(None)`: nobody's.
+    /// The user of a token that was reviewed recently; `Some(None)`: the token is invalid.
     fn remembered(&self, key: &TokenHash) -> Option<Option<Caller>> {
         let now = Instant::now();
         if let Some(caller) = lock(&self.tokens).get(key, now) {
@@ -208,7 +210,7 @@ impl Inner {
         }
     }
 
-    /// Whose token it is; `None`: nobody's.
+    /// The user of a token; `None`: the token is invalid.
     async fn review(&self, token: &str) -> Result<Option<Caller>, Closed> {
         let review = TokenReview {
             spec: TokenReviewSpec {
@@ -218,8 +220,8 @@ impl Inner {
             ..TokenReview::default()
         };
         let answer = self.ask(&review).await.map_err(|error| {
-            tracing::warn!("a caller's token cannot be reviewed: {error}");
-            // The kubelet's answer, too: whoever is not known is not let in.
+            tracing::warn!("cannot review a client's token: {error}");
+            // The kubelet answers the same: a caller that cannot be authenticated is rejected.
             Closed::Unknown
         })?;
         let status = answer.status.unwrap_or_default();
@@ -260,7 +262,7 @@ impl Inner {
             ..SubjectAccessReview::default()
         };
         let answer = self.ask(&review).await.map_err(|error| {
-            tracing::warn!("a caller's permission cannot be reviewed: {error}");
+            tracing::warn!("cannot review a client's permission: {error}");
             Closed::Unanswered(format!(
                 "Authorization error (user={}, verb={}, resource=nodes, subresource={})",
                 caller.name, asked.verb, asked.subresource
@@ -272,7 +274,7 @@ impl Inner {
         Ok(allowed)
     }
 
-    /// Has the API server review something. The error holds nothing of what was asked.
+    /// Sends a review to the API server. The error contains nothing of the request.
     async fn ask<T>(&self, review: &T) -> Result<T, String>
     where
         T: kube::Resource<DynamicType = (), Scope = k8s_openapi::ClusterResourceScope>

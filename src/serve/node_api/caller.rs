@@ -1,27 +1,27 @@
-//! Who calls.
+//! The identity of the caller.
 
 use std::collections::BTreeMap;
 
 use rustls::pki_types::CertificateDer;
 
-/// The group of everybody who is known.
+/// The group of all authenticated users.
 const AUTHENTICATED: &str = "system:authenticated";
 
-/// A user as the API server knows users.
+/// A user as the API server represents it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Caller {
     /// The name.
     pub(super) name: String,
-    /// The id, where there is one.
+    /// The ID, if there is one.
     pub(super) uid: Option<String>,
     /// The groups.
     pub(super) groups: Vec<String>,
-    /// What else the authenticator told.
+    /// Extra attributes from the authenticator.
     pub(super) extra: BTreeMap<String, Vec<String>>,
 }
 
 impl Caller {
-    /// Nobody known.
+    /// The anonymous user.
     pub(super) fn anonymous() -> Caller {
         Caller {
             name: "system:anonymous".to_owned(),
@@ -30,7 +30,7 @@ impl Caller {
         }
     }
 
-    /// Known, and so in the group of those.
+    /// Marks the user as authenticated by adding it to that group.
     pub(super) fn known(mut self) -> Caller {
         if !self.groups.iter().any(|group| group == AUTHENTICATED) {
             self.groups.push(AUTHENTICATED.to_owned());
@@ -38,9 +38,9 @@ impl Caller {
         self
     }
 
-    /// The subject of a certificate that was verified: of its common names the last, as Go's
-    /// `pkix.Name.FillFromRDNSequence` has it, and all its organizations as groups. `None` where it has no name, or
-    /// where one of these cannot be read: an earlier one is not taken in its place.
+    /// The subject of a verified certificate: the last of its common names, as in Go's `pkix.Name.FillFromRDNSequence`,
+    /// and all its organizations as groups. `None` if it has no name, or if one of these cannot be parsed: an earlier
+    /// one is not used in its place.
     pub(super) fn of_certificate(certificate: &CertificateDer<'_>) -> Option<Caller> {
         let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
         let subject = parsed.subject();
@@ -69,7 +69,7 @@ mod tests {
     const COMMON_NAME: [u8; 3] = [0x55, 4, 3];
     const ORGANIZATION: [u8; 3] = [0x55, 4, 10];
     const UTF8: u8 = 0x0c;
-    /// `TeletexString`, which Go reads and this does not.
+    /// `TeletexString`, which Go supports and this parser does not.
     const TELETEX: u8 = 0x14;
 
     fn der(tag: u8, content: &[u8]) -> Vec<u8> {

@@ -1,4 +1,4 @@
-//! TLS: connections with callers, and what they show of themselves.
+//! TLS: connections with clients, and their certificates.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -11,16 +11,16 @@ use super::caller::Caller;
 use super::serving_certificate::{Files, Loaded, Stamp, TlsError, load, stamp};
 use crate::serve::port::{Agreed, Transport};
 
-/// The other end of a connection.
+/// The client of a connection.
 #[derive(Clone)]
 pub(super) struct Peer {
-    /// What it showed, its own certificate first.
+    /// The client's certificate chain, its own certificate first.
     chain: Arc<[CertificateDer<'static>]>,
     tls: Tls,
 }
 
 impl Peer {
-    /// Who it is by its certificate, which holds now and under the CAs of now: a connection may outlive both.
+    /// The caller by its client certificate, verified now against the current CAs: a connection may outlive both.
     pub(super) fn caller(&self) -> Option<Caller> {
         let (own, rest) = self.chain.split_first()?;
         let verifier = self.tls.current().verifier?;
@@ -29,7 +29,7 @@ impl Peer {
     }
 }
 
-/// TLS by the files of now. Clones are the same.
+/// TLS with the current files. Clones share it.
 #[derive(Clone)]
 pub(super) struct Tls(Arc<Inner>);
 
@@ -41,7 +41,7 @@ struct Inner {
 struct Read {
     stamp: Stamp,
     loaded: Loaded,
-    /// Whether the log says that there is no certificate to show: monitoring calls again and again.
+    /// Whether the missing serving certificate has been logged: monitoring connects again and again.
     lack_is_told: bool,
 }
 
@@ -57,28 +57,28 @@ impl Tls {
         Ok(Tls(Arc::new(Inner { files, read })))
     }
 
-    /// What the files say now.
+    /// The TLS configuration from the current files.
     fn current(&self) -> Loaded {
         let mut read = self.read();
         let now = stamp(&self.0.files);
         if now != read.stamp {
             match load(&self.0.files) {
                 Ok(fresh) => read.loaded = fresh,
-                Err(error) => tracing::warn!("{error}; what was read before stays in force"),
+                Err(error) => tracing::warn!("{error}; the files read before remain in use"),
             }
             read.stamp = now;
         }
         read.loaded.clone()
     }
 
-    /// Says once that there is no certificate to show.
+    /// Logs once that there is no serving certificate.
     fn tell_lack(&self, lacks: bool, address: SocketAddr) {
         let was_told = std::mem::replace(&mut self.read().lack_is_told, lacks);
         if lacks && !was_told {
             tracing::warn!(
                 %address,
-                "a caller gets no connection: the node has no certificate to serve with yet; see `kubectl get csr`, \
-                 and approve the one of kubernetes.io/kubelet-serving where nobody does"
+                "rejecting connections: the node has no serving certificate yet; see `kubectl get csr`, and approve \
+                 the kubernetes.io/kubelet-serving request if no controller does"
             );
         }
     }
@@ -102,7 +102,7 @@ impl Transport for Tls {
         let io = match acceptor.accept(stream).await {
             Ok(io) => io,
             Err(error) => {
-                tracing::debug!(%address, %error, "no TLS with a caller");
+                tracing::debug!(%address, %error, "TLS handshake failed");
                 return None;
             }
         };

@@ -1,5 +1,5 @@
-//! The kubelet's own API, on the node's port (10250): the API server asks it for logs, monitoring for metrics. Every
-//! request passes the gate; nobody is answered before.
+//! The kubelet's own API, on the node's port (10250): the API server requests logs, monitoring requests metrics. Every
+//! request must pass authentication and authorization first.
 
 mod any_certificate;
 mod caller;
@@ -32,7 +32,7 @@ use super::{health, logs, metrics, objects};
 use auth::Auth;
 use connection::Tls;
 
-/// What the kubelet serves beside, and this version does not.
+/// Paths that the kubelet serves, too, but this version does not.
 const LATER: [&str; 14] = [
     "/attach",
     "/checkpoint",
@@ -50,7 +50,7 @@ const LATER: [&str; 14] = [
     "/stats",
 ];
 
-/// What `enableDebuggingHandlers: false` closes.
+/// Paths that `enableDebuggingHandlers: false` disables.
 const DEBUGGING: [&str; 8] = [
     "/attach/",
     "/containerLogs/",
@@ -62,7 +62,7 @@ const DEBUGGING: [&str; 8] = [
     "/runningpods/",
 ];
 
-/// Answers until `shutdown` is done; then lets answers under way end for two seconds.
+/// Serves until `shutdown` completes; then pending responses get two seconds to finish.
 pub async fn run(
     listener: TcpListener,
     files: Files,
@@ -109,7 +109,7 @@ fn router(world: World, stopping: CancellationToken, auth: Auth, debugging: bool
     served.layer(middleware::from_fn_with_state(auth, auth::pass))
 }
 
-/// Answers as the kubelet does with `enableDebuggingHandlers: false` (`InstallDebuggingDisabledHandlers`).
+/// Responds as the kubelet does with `enableDebuggingHandlers: false` (`InstallDebuggingDisabledHandlers`).
 async fn without_debugging(request: Request, next: Next) -> Response {
     let path = request.uri().path();
     if DEBUGGING.iter().any(|prefix| path.starts_with(prefix)) {
@@ -121,7 +121,7 @@ async fn without_debugging(request: Request, next: Next) -> Response {
     }
 }
 
-/// The kubelet says in plain text what is wrong, and kubectl shows that text.
+/// The kubelet returns errors as plain text, which kubectl prints.
 async fn container_logs(
     served: State<Served>,
     path: Path<(String, String, String)>,

@@ -1,4 +1,4 @@
-//! What the port offers to agree on, as the TLS library wants it.
+//! The cipher suites and versions that the port offers, in the form the TLS library expects.
 
 use rustls::SupportedProtocolVersion;
 use rustls::crypto::ring::{cipher_suite, default_provider, kx_group};
@@ -11,7 +11,7 @@ use crate::model::tls::{CipherSuite, Curve, TlsOffer, TlsVersion};
 const BOTH: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
 const NEWEST: &[&SupportedProtocolVersion] = &[&TLS13];
 
-/// The cryptography that an offer allows.
+/// The cryptography that the configuration allows.
 pub(super) fn provider(offer: &TlsOffer) -> CryptoProvider {
     let mut provider = default_provider();
     if let Some(suites) = &offer.suites {
@@ -26,7 +26,7 @@ pub(super) fn provider(offer: &TlsOffer) -> CryptoProvider {
     provider
 }
 
-/// The versions that it allows. With no cipher suite for TLS 1.2 that is not spoken.
+/// The TLS versions that the configuration allows. Without a cipher suite for TLS 1.2, only TLS 1.3.
 pub(super) fn versions(offer: &TlsOffer) -> &'static [&'static SupportedProtocolVersion] {
     let has_suites = offer.suites.as_ref().is_none_or(|suites| !suites.is_empty());
     match offer.minimum {

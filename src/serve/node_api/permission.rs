@@ -1,13 +1,13 @@
-//! What a request asks permission for (`pkg/kubelet/server/auth.go`; "Kubelet authentication/authorization" of the
+//! The permission that a request needs (`pkg/kubelet/server/auth.go`; "Kubelet authentication/authorization" in the
 //! Kubernetes documentation). Pure.
 
 use axum::http::Method;
 
-/// Where something is started in a container. By WebSocket that is a GET.
+/// Paths that start something in a container. With WebSocket the request is a GET.
 const STARTS: [&str; 4] = ["/exec", "/attach", "/portForward", "/run"];
 
-/// The verb of the API server's rules. What starts something is `create`, whatever the method: under the kubelet, GET is
-/// `get` there too, and whoever may read through `nodes/proxy` may run what they like in every container.
+/// The verb of the RBAC rule. A request that starts something needs `create`, whatever its method: in the kubelet a GET
+/// needs only `get` there, too, so a user with read access to `nodes/proxy` can run any command in every container.
 pub(super) fn verb(method: &Method, path: &str) -> &'static str {
     match *method {
         _ if STARTS.iter().any(|top| is_below(path, top)) => "create",
@@ -16,15 +16,15 @@ pub(super) fn verb(method: &Method, path: &str) -> &'static str {
         Method::PUT => "update",
         Method::PATCH => "patch",
         Method::DELETE => "delete",
-        // As in the kubelet: no rule has an empty verb, so only who may do everything may.
+        // As in the kubelet: no rule has an empty verb, so only a user with all verbs is allowed.
         _ => "",
     }
 }
 
-/// The subresources of `nodes` one of which the caller must be permitted, the narrowest first.
+/// The subresources of `nodes`, the narrowest first; the caller needs permission for one of them.
 pub(super) fn subresources(path: &str) -> Vec<&'static str> {
     let below = |top: &str| is_below(path, top);
-    // Narrow rights beside the one for everything (KEP 2862).
+    // Fine-grained permissions besides the one for everything (KEP 2862).
     let narrow = match () {
         () if below("/pods") || below("/runningpods") => Some("pods"),
         () if below("/healthz") => Some("healthz"),

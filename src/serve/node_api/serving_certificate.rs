@@ -1,5 +1,5 @@
-//! As whom the node shows itself, and of whose callers it takes certificates: the files of its TLS, and what is made of
-//! them.
+//! The TLS files of the node API: its serving certificate and the CAs of its clients, and the TLS configuration made
+//! from them.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -19,22 +19,22 @@ use super::any_certificate::AnyCertificate;
 use super::offer;
 use crate::model::tls::TlsOffer;
 
-/// As whom the node shows itself.
+/// The source of the serving certificate.
 #[derive(Debug, Clone)]
 pub enum ServingCertificate {
-    /// By these files, which must be there: the certificate, with what leads to its CA, and its key.
+    /// These files, which must exist: the certificate with its chain, and its key.
     Files(PathBuf, PathBuf),
-    /// By what the cluster signs. While there is none, or it is over, nobody gets a connection, as with the kubelet.
+    /// Signed by the cluster. While it is missing or expired, all connections are rejected, as in the kubelet.
     Signed {
         /// The file with the certificate and its key.
         current: PathBuf,
-        /// What is shown as long as that is not there.
+        /// The certificate used until that one exists.
         before: Option<(PathBuf, PathBuf)>,
     },
 }
 
 impl ServingCertificate {
-    /// The files of the certificate and its key; `None` where there are none.
+    /// The files of the certificate and its key; `None` if there are none.
     fn pair(&self) -> Option<(&Path, &Path)> {
         match self {
             ServingCertificate::Files(certificate, key) => Some((certificate, key)),
@@ -47,23 +47,22 @@ impl ServingCertificate {
     }
 }
 
-/// The files of the node's TLS. They are looked at when somebody calls, and read again when they changed: at each
-/// connection and at each request.
+/// The node API's TLS files. They are checked, and read again if they changed, on each connection and each request.
 #[derive(Debug, Clone)]
 pub struct Files {
     /// The node's certificate and key.
     pub serving_certificate: ServingCertificate,
-    /// Of whose CAs callers may show certificates; `None`: of none.
+    /// The CAs of client certificates; `None`: client certificates are not accepted.
     pub client_ca: Option<PathBuf>,
-    /// What callers are offered to agree on.
+    /// The TLS versions and cipher suites offered to clients.
     pub offer: TlsOffer,
 }
 
-/// Why there is no TLS.
+/// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file cannot be read, or does not hold what it should.
-    #[error("{} cannot be used for the node's port: {why}; check the file", path.display())]
+    /// A file cannot be read, or its content is invalid.
+    #[error("cannot use {} for the node API: {why}; check the file", path.display())]
     File {
         /// The file.
         path: PathBuf,
@@ -71,7 +70,7 @@ pub enum TlsError {
         why: String,
     },
     /// Certificate and key do not belong together, or are of a kind that is not supported.
-    #[error("the certificate {} and its key cannot be used: {source}", path.display())]
+    #[error("cannot use the certificate {} with its key: {source}", path.display())]
     Pair {
         /// The certificate's file.
         path: PathBuf,
@@ -80,7 +79,7 @@ pub enum TlsError {
     },
 }
 
-/// What identifies a version of the files.
+/// Identifies a version of the files.
 pub(super) type Stamp = Vec<Option<(u64, u64, i64, i64, u64)>>;
 
 pub(super) fn stamp(files: &Files) -> Stamp {
@@ -103,7 +102,7 @@ pub(super) fn stamp(files: &Files) -> Stamp {
     paths.into_iter().map(|path| path.and_then(look)).collect()
 }
 
-/// What is made of the files.
+/// The configuration made from the files.
 #[derive(Clone)]
 pub(super) struct Loaded {
     pub(super) acceptor: TlsAcceptor,
@@ -111,11 +110,11 @@ pub(super) struct Loaded {
     pub(super) serving_certificate: Arc<Own>,
 }
 
-/// The certificate that is shown.
+/// The loaded serving certificate.
 #[derive(Debug)]
 pub(super) struct Own {
     key: Option<Arc<CertifiedKey>>,
-    /// From then on it is not shown any more, in seconds since 1970.
+    /// The expiry after which it is no longer used, in seconds since 1970.
     until: Option<u64>,
 }
 
@@ -125,7 +124,7 @@ impl Own {
         until: None,
     };
 
-    /// Whether there is one to show.
+    /// Whether there is a certificate.
     pub(super) fn is_there(&self, now: UnixTime) -> bool {
         self.key.is_some() && self.until.is_none_or(|until| now.as_secs() < until)
     }
@@ -164,13 +163,13 @@ pub(super) fn load(files: &Files) -> Result<Loaded, TlsError> {
     });
     let builder = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(offer::versions(&files.offer))
-        .expect("the provider has what the versions need");
+        .expect("the provider supports the chosen TLS versions");
     let mut config = builder
         .with_client_cert_verifier(asks)
         .with_cert_resolver(serving_certificate.clone());
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    // Whoever comes again agrees anew, as the API server does anyway: sessions would be kept for strangers, each with
-    // the certificates that they showed.
+    // Clients do a full handshake on each connection, as the API server does anyway: sessions would be stored for
+    // unauthenticated clients, each with its client certificates.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(Loaded {
@@ -180,17 +179,17 @@ pub(super) fn load(files: &Files) -> Result<Loaded, TlsError> {
     })
 }
 
-/// The certificate to show. Of those that the cluster signs, one that cannot be used is none: another one follows.
+/// The serving certificate. One signed by the cluster that cannot be used counts as missing: another one will follow.
 fn own(serving_certificate: &ServingCertificate, provider: &CryptoProvider) -> Result<Own, TlsError> {
     let Some((certificate, key)) = serving_certificate.pair() else {
         return Ok(Own::NONE);
     };
     match (read(certificate, key, provider), serving_certificate) {
         (Ok(own), ServingCertificate::Signed { .. }) => Ok(own),
-        // Who names files answers for their time.
+        // The expiry of certificates from configured files is the administrator's responsibility.
         (Ok(own), ServingCertificate::Files(..)) => Ok(Own { until: None, ..own }),
         (Err(error), ServingCertificate::Signed { .. }) => {
-            tracing::warn!("{error}; until another one is signed, nobody gets a connection");
+            tracing::warn!("{error}; connections are rejected until a new certificate is signed");
             Ok(Own::NONE)
         }
         (Err(error), ServingCertificate::Files(..)) => Err(error),
@@ -224,7 +223,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let all: Result<Vec<_>, _> = read.collect();
     let all = all.map_err(|error| wrong(error.to_string()))?;
     match all.is_empty() {
-        true => Err(wrong("it has no certificate".to_owned())),
+        true => Err(wrong("it contains no certificate".to_owned())),
         false => Ok(all),
     }
 }

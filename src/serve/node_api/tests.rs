@@ -1,4 +1,5 @@
-//! The node's port from the outside: over TLS, with an API server that knows one token and permits one user.
+//! Tests the node API's port from the outside: over TLS, with an API server that accepts one token and permits one
+//! user.
 
 mod cve_2020_8551;
 mod cve_2022_41723;
@@ -26,7 +27,7 @@ use super::*;
 use crate::model::tls::{CipherSuite, TlsOffer, TlsVersion};
 use crate::serve::fixture;
 
-/// What the API server was asked.
+/// The requests that the API server received.
 type Asked = Arc<Mutex<Vec<Value>>>;
 
 async fn api_server(asked: Asked) -> kube::Client {
@@ -80,7 +81,7 @@ impl Authority {
         self.user_until(name, jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1))
     }
 
-    /// A user whose certificate ends then.
+    /// A user whose certificate expires then.
     fn user_until(&self, name: &str, until: jiff::Timestamp) -> User {
         let mut params = CertificateParams::default();
         params.not_after = std::time::SystemTime::from(until).into();
@@ -104,7 +105,7 @@ struct Node {
     changing: fixture::Changing,
 }
 
-/// A connection that is kept alive.
+/// A keep-alive connection.
 struct Connection(hyper::client::conn::http1::SendRequest<axum::body::Body>);
 
 impl Connection {
@@ -112,7 +113,7 @@ impl Connection {
         self.ask("GET", path, token).await
     }
 
-    /// The code and the text of the answer; an error where the connection has ended.
+    /// The status code and the text of the response; an error if the connection has ended.
     async fn ask(&mut self, method: &str, path: &str, token: Option<&str>) -> hyper::Result<(u16, String)> {
         self.0.ready().await?;
         let mut request = hyper::Request::builder()
@@ -130,7 +131,7 @@ impl Connection {
     }
 }
 
-/// How the port differs from what it usually is.
+/// How the port differs from the default.
 struct Port {
     anonymous: bool,
     debugging: bool,
@@ -205,7 +206,7 @@ impl Node {
         }
     }
 
-    /// What a caller needs to trust the node, and shows of itself.
+    /// What a client needs to trust the node, and its own certificate.
     fn trust(&self, user: Option<User>) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         let pem = std::fs::read(self.directory.path().join("kubelet.crt")).unwrap();
@@ -218,7 +219,7 @@ impl Node {
         }
     }
 
-    /// TLS as the caller wants it. What the node refuses is seen by the first that is read.
+    /// TLS as the client configures it. A rejection by the node shows up on the first read.
     async fn tls(&self, config: Arc<ClientConfig>) -> std::io::Result<TlsStream<TcpStream>> {
         let stream = TcpStream::connect(self.address).await.unwrap();
         let name = ServerName::try_from("vm").unwrap();
@@ -234,7 +235,7 @@ impl Node {
         Connection(sender)
     }
 
-    /// Asks over a connection of its own: the code and the text of the answer.
+    /// Sends a request over a new connection; returns the status code and the text of the response.
     async fn get(&self, path: &str, user: Option<User>, token: Option<&str>) -> (u16, String) {
         self.ask("GET", path, user, token).await
     }
@@ -244,7 +245,7 @@ impl Node {
         self.connect(user).await.ask(method, path, token).await.unwrap()
     }
 
-    /// What a caller that speaks these versions and cipher suites of TLS agrees on; `None`: on nothing.
+    /// What a client with these TLS versions and cipher suites negotiates; `None`: nothing.
     async fn agrees(
         &self,
         versions: &[&'static rustls::SupportedProtocolVersion],
@@ -359,7 +360,7 @@ async fn who_may_not_and_who_is_not_known_is_told_so_in_the_kubelets_words() {
     assert_eq!(node.get("/pods", None, None).await, unknown);
     assert_eq!(node.get("/healthz", None, None).await, unknown);
     assert_eq!(node.get("/nothing", None, None).await, unknown);
-    // A certificate of another CA is no certificate; its owner may still have a token.
+    // A certificate of another CA is ignored; its owner may still have a token.
     let other = Authority::new();
     assert_eq!(
         node.get("/metrics", Some(other.user("admin")), None).await,
@@ -394,7 +395,7 @@ async fn strangers_are_asked_about_where_the_configuration_lets_them() {
     let (code, text) = node.get("/metrics", None, None).await;
     assert_eq!(code, 403);
     assert!(text.starts_with("Forbidden (user=system:anonymous,"), "{text}");
-    // A wrong token is not a stranger.
+    // A caller with an invalid token is not anonymous.
     let (code, _) = node.get("/metrics", None, Some("wrong")).await;
     assert_eq!(code, 401);
 }
@@ -450,7 +451,7 @@ async fn certificates_that_change_on_disk_are_read_again() {
     let both = format!("{}{}", node.authority.0.pem(), other.0.pem());
     std::fs::write(node.directory.path().join("ca.crt"), both).unwrap();
     assert_eq!(node.get("/healthz", Some(user()), None).await.0, 200);
-    // What cannot be read leaves in force what was read.
+    // If a file cannot be read, the earlier content remains in use.
     std::fs::write(node.directory.path().join("ca.crt"), "nothing").unwrap();
     assert_eq!(node.get("/healthz", Some(user()), None).await.0, 200);
     std::fs::write(
@@ -458,7 +459,7 @@ async fn certificates_that_change_on_disk_are_read_again() {
         format!("{}{}", node.authority.0.pem(), other.0.pem()),
     )
     .unwrap();
-    // The node's own: whoever calls trusts the new one alone.
+    // The node's own certificate: the client trusts only the new one.
     let next = rcgen::generate_simple_self_signed(["vm".to_owned()]).unwrap();
     let at = |name: &str| node.directory.path().join(name);
     std::fs::write(at("kubelet.key"), next.signing_key.serialize_pem()).unwrap();
@@ -481,7 +482,7 @@ async fn a_connection_that_is_kept_alive_notices_other_cas() {
         kept.get("/healthz", None).await.is_err(),
         "the connection is closed"
     );
-    // Who has a token too, is known by that.
+    // A caller that has a token, too, is authenticated by that.
     let mut kept = node.connect(Some(node.authority.user("admin"))).await;
     assert_eq!(kept.get("/metrics", Some("right")).await.unwrap().0, 200);
 }
@@ -519,7 +520,7 @@ async fn who_is_known_keeps_its_connection_among_strangers_of_the_same_address()
     for _ in 0..100 {
         strangers.push(TcpStream::connect(node.address).await.unwrap());
     }
-    // The oldest of the strangers, and closed by now or soon.
+    // The oldest of the unauthenticated connections, closed by now or soon.
     assert!(
         tokio::time::timeout(std::time::Duration::from_secs(20), unknown.0.ready())
             .await
@@ -557,7 +558,7 @@ async fn nothing_is_kept_of_a_session_and_no_chain_without_end() {
         let mut stream = node.tls(config.clone()).await.unwrap();
         let kind = stream.get_ref().1.handshake_kind();
         assert_eq!(kind, Some(rustls::HandshakeKind::Full));
-        // Tickets would come before an answer.
+        // Session tickets would come before a response.
         use tokio::io::AsyncWriteExt as _;
         stream
             .write_all(b"GET /healthz HTTP/1.1\r\nhost: vm\r\nconnection: close\r\n\r\n")

@@ -1,10 +1,10 @@
-//! Answers that hold for a while, so many at most.
+//! Cached answers with a time to live, limited in number.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::{Duration, Instant};
 
-/// How many answers are kept.
+/// The maximum number of cached answers.
 const MOST: usize = 4096;
 
 /// Answers by question.
@@ -18,18 +18,18 @@ impl<K, V> Default for TtlCache<K, V> {
 }
 
 impl<K: Hash + Eq, V: Clone> TtlCache<K, V> {
-    /// The answer, where it still holds.
+    /// The answer, if it is still valid.
     pub(super) fn get(&self, key: &K, now: Instant) -> Option<V> {
         let (until, value) = self.0.get(key)?;
         (*until > now).then(|| value.clone())
     }
 
-    /// Keeps an answer for so long.
+    /// Caches an answer for this long.
     pub(super) fn put(&mut self, key: K, value: V, ttl: Duration, now: Instant) {
         if self.0.len() >= MOST {
             self.0.retain(|_, (until, _)| *until > now);
         }
-        // Full of answers that hold: they are asked for again, which costs time and loses nothing.
+        // The cache is full of valid answers. Dropping them costs only new requests.
         if self.0.len() >= MOST {
             self.0.clear();
         }

@@ -1,5 +1,5 @@
-//! HTTP on one connection, within its limits of time and size. HTTP/1.1 alone is spoken: on a caller that begins with
-//! HTTP/2 all the same it hangs up.
+//! HTTP on one connection, within limits of time and size. Only HTTP/1.1 is supported; a connection that starts with
+//! HTTP/2 is closed.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -21,12 +21,12 @@ use tower::ServiceExt as _;
 
 use super::seat::{Seat, Seated};
 
-/// The most that is read of a header, and kept of an answer before its caller takes it. Tokens with many groups have
-/// some 16 KiB. A body is read only by whoever wants it.
+/// The maximum size of a request header, and of the response buffered for the client. Tokens with many groups take some
+/// 16 KiB. Bodies are read only by the handlers that need them.
 const BUFFER: usize = 64 * 1024;
 
-/// Answers requests until the caller goes, is silent for too long, or loses its place; once `stopping`, until the answer
-/// under way has ended.
+/// Answers requests until the client disconnects, is silent for too long, or loses its slot; after `stopping`, until
+/// the pending response has finished.
 pub(super) async fn converse<S, P>(
     stream: S,
     seat: Arc<Seat>,
@@ -40,7 +40,7 @@ pub(super) async fn converse<S, P>(
     let service = service_fn(|request| answer(request, &router, &seat, &peer));
     let io = TokioIo::new(Seated::new(stream, seat.clone()));
     let mut http = http1::Builder::new();
-    // The seat's clock sees the time between requests, too.
+    // The seat's timer covers the time between requests, too.
     http.header_read_timeout(None).max_buf_size(BUFFER);
     let mut connection = pin!(http.serve_connection(io, service));
     let mut silence = pin!(seat.silence());
@@ -49,7 +49,7 @@ pub(super) async fn converse<S, P>(
         tokio::select! {
             ended = connection.as_mut() => {
                 if let Err(error) = ended {
-                    tracing::debug!(%error, "a connection broke off");
+                    tracing::debug!(%error, "connection ended with an error");
                 }
                 return;
             }
@@ -75,7 +75,7 @@ async fn answer<P: Clone + Send + Sync + 'static>(
     request.extensions_mut().insert(ConnectInfo(peer.clone()));
     request.extensions_mut().insert(seat.clone());
     let response = router.clone().oneshot(request).await?;
-    // The answer lasts as long as its body, which is dropped when all of it has been handed on.
+    // The response lasts as long as its body, which is dropped when all of it has been passed on.
     Ok(response.map(|body| {
         Body::new(body.map_err(move |error| {
             let _until_dropped = &answering;

@@ -1,10 +1,9 @@
-//! A TCP port that strangers reach: it accepts always, bounds what they can hold, and ends whoever is silent for too
-//! long. The node's API and the health check are both served by it.
+//! A TCP port that untrusted clients can reach. It always accepts, bounds what connections can hold, and closes those
+//! that are silent for too long. The node API and the health check use it.
 //!
-//! What all of it can hold at once: on the node's port 128 connections of strangers and 1,024 of callers who are known
-//! (and 64 that are being closed), each with one socket and, where a log is followed, three more descriptors (its
-//! directory, its file, the watch): 1,216 + 3 × 1,024 = 4,288; on the health port 64 (and 64). In the sum at most 4,416
-//! descriptors.
+//! The maximum of open descriptors: on the node API's port 128 unauthenticated and 1,024 authenticated connections (and
+//! 64 that are being closed), each with one socket and, while following a log, three more descriptors (its directory,
+//! its file, the watch): 1,216 + 3 × 1,024 = 4,288; on the health port 64 (and 64). In total at most 4,416 descriptors.
 
 mod conversation;
 mod places;
@@ -30,21 +29,20 @@ pub(crate) use seat::Seat;
 
 use seat::Seats;
 
-/// How long a caller may take to agree on a connection.
+/// How long a client may take for the handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// Between two attempts to accept while there are no descriptors, and no connection to take one from.
+/// The wait between two attempts to accept if there are no descriptors left and there is no connection to close.
 const RETRY: Duration = Duration::from_millis(100);
-/// After so long without a word from a caller the kernel asks whether it is there, and so often, in seconds: Go's own
-/// values (`net.ListenConfig`).
+/// TCP keep-alive: the idle time and the interval in seconds, both Go's defaults (`net.ListenConfig`).
 const KEEP_ALIVE: (u32, u32, u32) = (15, 15, 9);
 
-/// What a port speaks below HTTP.
+/// The layer below HTTP: plain TCP or TLS.
 pub(crate) trait Transport: Clone + Send + Sync + 'static {
     type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
-    /// What is known of the other end, for those who answer.
+    /// What is known about the client, for the request handlers.
     type Peer: Clone + Send + Sync + 'static;
 
-    /// Makes of a socket a connection. `None`: there is none, and why is logged.
+    /// Turns a socket into a connection. `None`: the handshake failed, and the reason is logged.
     fn agree(
         &self,
         stream: TcpStream,
@@ -52,15 +50,15 @@ pub(crate) trait Transport: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Option<Agreed<Self::Io, Self::Peer>>> + Send;
 }
 
-/// A connection on which both sides have agreed.
+/// An established connection.
 pub(crate) struct Agreed<I, P> {
     pub(crate) io: I,
     pub(crate) peer: P,
-    /// Whether the caller is authenticated by the connection itself.
+    /// Whether the client is authenticated by the connection itself.
     pub(crate) is_known: bool,
 }
 
-/// TCP alone.
+/// Plain TCP.
 #[derive(Debug, Clone)]
 pub(crate) struct Plain;
 
@@ -77,9 +75,9 @@ impl Transport for Plain {
     }
 }
 
-/// A port and what is spoken there.
+/// A port and its transport.
 pub(crate) struct Port<T> {
-    /// What the log calls it.
+    /// The name of the port in the log.
     pub(crate) name: &'static str,
     pub(crate) listener: TcpListener,
     pub(crate) bounds: Bounds,
@@ -87,8 +85,8 @@ pub(crate) struct Port<T> {
 }
 
 impl<T: Transport> Port<T> {
-    /// Answers until `stopping`; then lets answers under way end for so long, and cuts off the rest. Handlers find the
-    /// peer as `ConnectInfo`, and the [`Seat`] as an extension of their request.
+    /// Serves until `stopping`; then pending responses get `farewell` to finish, and the rest is cut off. Handlers find
+    /// the peer as `ConnectInfo`, and the [`Seat`] as an extension of their request.
     pub(crate) async fn serve(self, router: Router, stopping: CancellationToken, farewell: Duration) {
         let seats = Seats::new(self.name, self.bounds);
         let mut connections = JoinSet::new();
@@ -99,7 +97,7 @@ impl<T: Transport> Port<T> {
                 self.listener.accept().await
             };
             tokio::select! {
-                // A socket is accepted in the moment in which this is done, and none is lost when it is dropped.
+                // A socket is accepted at the moment this completes, and none is lost if the future is dropped.
                 accepted = accepted => match accepted {
                     Ok((stream, address)) => {
                         lacks = false;
@@ -110,19 +108,19 @@ impl<T: Transport> Port<T> {
                     }
                     Err(error) => self.failed(&error, &seats, &mut lacks).await,
                 },
-                // What has ended is taken away; that loses nothing.
+                // Reaps finished connections; dropping this future loses nothing.
                 Some(ended) = connections.join_next() => {
                     if let Err(error) = ended {
-                        tracing::error!(port = self.name, %error, "answering a caller failed");
+                        tracing::error!(port = self.name, %error, "a connection task failed");
                     }
                 }
                 () = stopping.cancelled() => break,
             }
         }
-        // Nobody waits in the queue of a port that is not served any more.
+        // Close the listener, so that no client waits in the queue of a port that is no longer served.
         drop(self.listener);
         let ended = async { while connections.join_next().await.is_some() {} };
-        // Too late: the set is dropped, and what is left in it is cut off.
+        // On a timeout the set is dropped, and what is left in it is cut off.
         let _ = tokio::time::timeout(farewell, ended).await;
     }
 
@@ -132,10 +130,10 @@ impl<T: Transport> Port<T> {
             return;
         }
         if !*lacks {
-            tracing::warn!(port = self.name, %error, "connections cannot be accepted; retrying");
+            tracing::warn!(port = self.name, %error, "cannot accept connections; retrying");
         }
         *lacks = true;
-        // Each turn costs somebody a connection, so that it ends; whoever is in the queue does not wait for long.
+        // Each turn closes a connection, so the loop ends and clients in the queue do not wait for long.
         match failure == Failure::Resources && seats.shed() {
             true => tokio::task::yield_now().await,
             false => tokio::time::sleep(RETRY).await,
@@ -146,9 +144,9 @@ impl<T: Transport> Port<T> {
 /// Why a connection was not accepted.
 #[derive(Debug, PartialEq, Eq)]
 enum Failure {
-    /// The connection itself: it was broken off, or a firewall forbids it (accept(2) hands on such errors).
+    /// The connection itself: it was aborted, or a firewall forbids it (accept(2) passes such errors on).
     Caller,
-    /// The process or the machine has no descriptors or memory left.
+    /// The process or the machine is out of descriptors or memory.
     Resources,
     Other,
 }
@@ -175,7 +173,7 @@ impl Failure {
     }
 }
 
-/// One connection from its beginning to its end.
+/// Handles one connection from start to end.
 async fn attend<T: Transport>(
     transport: T,
     (stream, address): (TcpStream, SocketAddr),
@@ -184,7 +182,7 @@ async fn attend<T: Transport>(
     stopping: CancellationToken,
 ) {
     if let Err(error) = notice_the_dead(&stream) {
-        tracing::debug!(%address, %error, "a connection without keep-alive");
+        tracing::debug!(%address, %error, "cannot enable TCP keep-alive on a connection");
     }
     let agreed = tokio::select! {
         agreed = tokio::time::timeout(HANDSHAKE, transport.agree(stream, address)) => agreed,
@@ -200,11 +198,11 @@ async fn attend<T: Transport>(
             conversation::converse(agreed.io, seat, agreed.peer, router, stopping).await;
         }
         Ok(None) => {}
-        Err(_) => tracing::debug!(%address, "a caller did not finish the handshake"),
+        Err(_) => tracing::debug!(%address, "client did not complete the TLS handshake in time"),
     }
 }
 
-/// Has the kernel ask whether a silent caller is still there, and answers go out at once.
+/// Enables TCP keep-alive, to detect dead clients, and sends responses without delay.
 fn notice_the_dead(stream: &TcpStream) -> io::Result<()> {
     let (idle, interval, count) = KEEP_ALIVE;
     let socket = stream.as_fd();

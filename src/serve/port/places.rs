@@ -1,15 +1,16 @@
-//! Who has a place at a port, and who makes room. Pure: no lock, no clock, no I/O; [`super::seat`] has those.
+//! Which connection has a slot at a port, and which one is closed to make room. Pure: no lock, no clock, no I/O; those
+//! are in [`super::seat`].
 //!
-//! Until its caller is authenticated a connection is a stranger's. Strangers and known callers have places of their own,
-//! so that strangers, however many, never take those of callers who are known. Where places are full, the address that
-//! has most of them makes room, and of that address the connection that has been of no use for longest: so whoever
-//! fills a port fills it for itself.
+//! Until its client is authenticated, a connection counts as a stranger. Strangers and known (authenticated) clients
+//! have separate slots, so that strangers, however many, never take the slots of authenticated clients. When all slots
+//! are taken, the address with the most connections loses the one that has been idle for longest: a client that fills a
+//! port affects only itself.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 
-/// How many connections there may be: in all, and from one origin.
+/// The maximum number of connections: in total, and from one origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Bound {
     pub(super) all: usize,
@@ -24,7 +25,7 @@ pub(crate) struct Bounds {
 }
 
 impl Bounds {
-    /// Of a port on which callers can become known. A stranger costs at most some 120 KiB (a header, and before it a
+    /// For a port that authenticates clients. A stranger costs at most some 120 KiB (a header, and before it a
     /// handshake, of at most 64 KiB each, and the 16 KiB of a certificate chain twice): 128 of them stay below 16 MiB.
     /// One API server that follows the logs of 250 containers is one origin with 250 connections.
     pub(crate) const AUTHENTICATED: Bounds = Bounds {
@@ -32,14 +33,15 @@ impl Bounds {
         known: Bound { all: 1024, each: 256 },
     };
 
-    /// Of a port that asks nobody who it is.
+    /// For a port without authentication.
     pub(crate) const OPEN: Bounds = Bounds {
         strangers: Bound { all: 64, each: 32 },
         known: Bound { all: 0, each: 0 },
     };
 }
 
-/// Where callers come from: an IPv4 address, or the /64 of an IPv6 address, of which one machine may have every address.
+/// The origin of a connection: an IPv4 address, or the /64 of an IPv6 address, because one machine may have all
+/// addresses of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Origin(IpAddr);
 
@@ -64,11 +66,11 @@ impl std::fmt::Display for Origin {
     }
 }
 
-/// Names a connection.
+/// Identifies a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Id(u64);
 
-/// A connection that has lost its place to another one, and where it came from.
+/// A connection that has lost its slot to another one, and its origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Lost {
     pub(super) id: Id,
@@ -80,7 +82,7 @@ struct Place {
     origin: Origin,
     /// Whether a request is being answered.
     is_busy: bool,
-    /// The turn of its last change: the smaller, the longer ago.
+    /// The sequence number of its last change: the smaller, the longer ago.
     since: u64,
 }
 
@@ -103,7 +105,7 @@ impl Places {
         }
     }
 
-    /// A connection comes, and always gets a place.
+    /// Adds a connection, which always gets a slot.
     pub(super) fn enter(&mut self, origin: Origin) -> (Id, Option<Lost>) {
         let bound = self.bounds.strangers;
         let lost = match occupied(&self.strangers, origin) {
@@ -122,13 +124,13 @@ impl Places {
         (Id(since), lost)
     }
 
-    /// The caller is known from now on. Where nobody can make room, it keeps its place among the strangers.
+    /// Marks the client as authenticated. If no slot can be freed, the connection stays among the strangers.
     pub(super) fn recognise(&mut self, id: Id) -> Option<Lost> {
         let origin = self.strangers.get(&id)?.origin;
         let bound = self.bounds.known;
         let own = occupied(&self.known, origin);
         let lost = if own >= bound.each {
-            // Its own requests are not cut off for it.
+            // A connection's own requests are not cut off for it.
             Some(first_to_go(&self.known, |place| {
                 place.origin == origin && !place.is_busy
             })?)
@@ -145,7 +147,7 @@ impl Places {
         lost
     }
 
-    /// A request is being answered, or no longer.
+    /// Records that a request is being answered, or no longer is.
     pub(super) fn set_busy(&mut self, id: Id, is_busy: bool) {
         let since = self.next();
         let place = self.known.get_mut(&id).or_else(|| self.strangers.get_mut(&id));
@@ -155,13 +157,13 @@ impl Places {
         }
     }
 
-    /// A connection ends.
+    /// Removes a connection that has ended.
     pub(super) fn leave(&mut self, id: Id) {
         self.strangers.remove(&id);
         self.known.remove(&id);
     }
 
-    /// Whose place goes first where the process has no descriptor left.
+    /// The connection to close when the process has no descriptors left.
     pub(super) fn shed(&mut self) -> Option<Lost> {
         let lost = first_to_go(&self.strangers, |_| true)
             .or_else(|| first_to_go(&self.known, |place| !place.is_busy))?;
@@ -176,8 +178,8 @@ impl Places {
         })
     }
 
-    /// A busy connection of the origin with most, where that has more than so many: who has more than others is cut
-    /// off for them, not for somebody who has as many.
+    /// A busy connection of the origin with the most connections, if it has more than `count`: an origin is cut off
+    /// only in favor of one with fewer connections.
     fn of_who_has_more_than(&self, count: usize) -> Option<Id> {
         let lost = first_to_go(&self.known, |_| true)?;
         (occupied(&self.known, self.known.get(&lost)?.origin) > count).then_some(lost)
@@ -193,8 +195,8 @@ fn occupied(places: &BTreeMap<Id, Place>, origin: Origin) -> usize {
     places.values().filter(|place| place.origin == origin).count()
 }
 
-/// Of the connections that may go: one of the origin that has most places, and of those the one that has not changed
-/// for longest. One look at each place, of which there are as many as the bounds say.
+/// Chooses among the connections that may be closed: the origin with the most slots, and of its connections the one
+/// that has not changed for longest. One pass over all slots, whose number is bounded.
 fn first_to_go(places: &BTreeMap<Id, Place>, may_go: impl Fn(&Place) -> bool) -> Option<Id> {
     let mut counts: HashMap<Origin, usize> = HashMap::new();
     for place in places.values() {

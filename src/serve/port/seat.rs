@@ -1,4 +1,4 @@
-//! A connection's place at the port, held as long as its socket is open.
+//! A connection's slot at the port, held as long as its socket is open.
 
 use std::collections::HashMap;
 use std::io::{self, IoSlice};
@@ -16,24 +16,24 @@ use tokio_util::sync::CancellationToken;
 
 use super::places::{Bounds, Id, Lost, Origin, Places};
 
-/// How long the first request may take to come, after the handshake.
+/// How long the first request may take to arrive after the handshake.
 const FIRST: Duration = Duration::from_secs(10);
-/// How long the next one may take on a connection that is kept alive: the kubelet's `IdleTimeout`
+/// How long a keep-alive connection may wait for the next request: the kubelet's `IdleTimeout`
 /// (`pkg/kubelet/server/server.go`).
 const NEXT: Duration = Duration::from_secs(90);
-/// How long an answer may lie untaken: the kubelet's `WriteTimeout`. Somebody who follows a log may stop its scrolling
+/// How long a response may wait to be read: the kubelet's `WriteTimeout`. A client following a log may pause its output
 /// for a while.
 const UNTAKEN: Duration = Duration::from_secs(4 * 60 * 60);
-/// How often the log says that connections lose their places.
+/// The minimum interval between log messages about closed connections.
 const QUIET: Duration = Duration::from_secs(60);
-/// Sockets that may be open beside those that have places: of connections that have just lost theirs.
+/// The number of sockets that may be open besides those with a slot: connections that have just lost theirs.
 const CLOSING: usize = 64;
 
-/// The places of a port. Clones are the same.
+/// The slots of a port. Clones share them.
 #[derive(Debug, Clone)]
 pub(super) struct Seats {
     inner: Arc<Mutex<Inner>>,
-    /// Wakes whoever waits for one of those that are closing.
+    /// Wakes the tasks that wait for a closing connection to end.
     closed: Arc<Notify>,
 }
 
@@ -41,11 +41,11 @@ pub(super) struct Seats {
 struct Inner {
     port: &'static str,
     places: Places,
-    /// Those that have a place. Cancelled when they lose it.
+    /// The connections with a slot. The token is canceled when a connection loses its slot.
     evicted: HashMap<Id, CancellationToken>,
-    /// How many have lost their places and are still open.
+    /// How many connections have lost their slots and are still open.
     closing: usize,
-    /// How many have lost their places since the log said so, and when that was.
+    /// How many connections have been closed since the last log message, and when that was.
     lost: u64,
     said: Option<Instant>,
 }
@@ -65,16 +65,16 @@ impl Seats {
         }
     }
 
-    /// Waits until one more socket may be open: the bound of the port's descriptors. That takes no longer than a
-    /// connection that has lost its place takes to close, and its task does nothing else.
+    /// Waits until one more socket may be open, which bounds the port's descriptors. A connection that has lost its
+    /// slot closes soon, because its task does nothing else.
     pub(super) async fn may_accept(&self) {
         while self.lock().closing >= CLOSING {
-            // Whatever closes in between leaves a permit.
+            // A connection that closes in between leaves a permit.
             self.closed.notified().await;
         }
     }
 
-    /// Gives a place to a connection from this address.
+    /// Gives a slot to a connection from this address.
     pub(super) fn enter(&self, address: IpAddr) -> Arc<Seat> {
         let evicted = CancellationToken::new();
         let id = self.change(|inner| {
@@ -91,7 +91,7 @@ impl Seats {
         })
     }
 
-    /// Ends a connection so that its descriptor can be used; false where there is none to be ended.
+    /// Closes a connection so that its descriptor can be used; false if there is none to close.
     pub(super) fn shed(&self) -> bool {
         self.change(|inner| {
             let lost = inner.places.shed();
@@ -99,7 +99,7 @@ impl Seats {
         })
     }
 
-    /// Changes the places, and has the connection end that has lost its own by that.
+    /// Changes the slots, and closes the connection that loses its slot as a result.
     fn change<T>(&self, change: impl FnOnce(&mut Inner) -> (T, Option<Lost>)) -> T {
         let mut inner = self.lock();
         let (result, lost) = change(&mut inner);
@@ -129,52 +129,52 @@ impl Inner {
             port = self.port,
             %origin,
             connections = self.lost,
-            "there are more connections than places: the oldest of the address that has most are closed"
+            "too many connections; closing the oldest ones of the address with the most connections"
         );
         (self.lost, self.said) = (0, Some(now));
     }
 }
 
-/// What a connection is at.
+/// The phase of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// A request has to come within this time.
+    /// A request must arrive within this time.
     Awaiting(Duration),
     /// A request is being answered.
     Answering,
 }
 
-/// A connection's place.
+/// A connection's slot.
 #[derive(Debug)]
 pub(crate) struct Seat {
     id: Id,
     seats: Seats,
     evicted: CancellationToken,
     phase: watch::Sender<Phase>,
-    /// Bytes that were written, of all answers.
+    /// The number of bytes written, over all responses.
     written: AtomicU64,
 }
 
 impl Seat {
-    /// The caller is known.
+    /// Marks the client as authenticated.
     pub(crate) fn recognise(&self) {
         self.seats.change(|inner| ((), inner.places.recognise(self.id)));
     }
 
-    /// A request has come; it is being answered until what is returned is dropped.
+    /// A request has arrived; it is being answered until the returned value is dropped.
     pub(super) fn begin(self: &Arc<Self>) -> Answering {
         self.seats.lock().places.set_busy(self.id, true);
         self.phase.send_replace(Phase::Answering);
         Answering(self.clone())
     }
 
-    /// Done when the connection has lost its place.
+    /// Completes when the connection has lost its slot.
     pub(super) async fn evicted(&self) {
         self.evicted.cancelled().await;
     }
 
-    /// Done when the caller has taken too long: no request within the time for it. An answer that is still being taken
-    /// is no silence.
+    /// Completes when the client has taken too long: no request in time. A response that is still being read does not
+    /// count as silence.
     pub(super) async fn silence(&self) {
         let mut phase = self.phase.subscribe();
         loop {
@@ -187,7 +187,7 @@ impl Seat {
                 }
             };
             tokio::select! {
-                // The sender is in `self`. Dropped, it is asked for anew.
+                // The sender is in `self`. If the future is dropped, it is created again.
                 _ = phase.changed() => {}
                 // Dropped when the phase has changed: another limit holds.
                 () = limit => if written == self.written.load(Ordering::Relaxed) { return },
@@ -218,11 +218,11 @@ impl Drop for Answering {
     }
 }
 
-/// A connection's bytes. The place is given up after the socket is closed.
+/// A connection's bytes. The slot is released after the socket is closed.
 #[derive(Debug)]
 pub(super) struct Seated<S> {
     stream: S,
-    /// Since the caller takes nothing.
+    /// Since when the client has accepted no data.
     untaken: Option<Pin<Box<Sleep>>>,
     seat: Arc<Seat>,
 }
@@ -236,7 +236,7 @@ impl<S> Seated<S> {
         }
     }
 
-    /// Holds what writing came to against the time that an answer may lie untaken.
+    /// Checks the progress of writing against the time that a response may wait to be read.
     fn taken<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if polled.is_ready() {
             self.untaken = None;

@@ -1,4 +1,4 @@
-//! What one connection may do, on a paused clock, and what accepting comes through.
+//! Limits of one connection, on a paused clock, and errors of accept.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::*;
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const BIG: usize = 4 * 1024 * 1024;
-/// What two ends hold between them.
+/// The buffer between the two ends.
 const PIPE: usize = 16 * 1024;
 
 /// One byte each minute, for three hours.
@@ -34,7 +34,7 @@ fn router() -> Router {
         .route("/followed", get(followed))
 }
 
-/// The caller's end of a connection that has just been agreed on.
+/// The client's end of an established connection.
 async fn connected() -> DuplexStream {
     let (near, far) = tokio::io::duplex(PIPE);
     let seats = Seats::new("test", Bounds::OPEN);
@@ -49,7 +49,7 @@ async fn connected() -> DuplexStream {
     near
 }
 
-/// Reads an answer's head, and as much of its body as `ends` says is there.
+/// Reads a response's head, and as much of its body as `ends` requires.
 async fn answer(caller: &mut DuplexStream, ends: &str) -> String {
     let mut text = Vec::new();
     while !String::from_utf8_lossy(&text).ends_with(ends) {
@@ -59,16 +59,16 @@ async fn answer(caller: &mut DuplexStream, ends: &str) -> String {
     String::from_utf8(text).unwrap()
 }
 
-/// How long the connection stays open from now on, though nothing is sent.
+/// How long the connection stays open although nothing is sent.
 async fn lasts(caller: &mut DuplexStream) -> Duration {
     let start = Instant::now();
     let mut rest = Vec::new();
-    // It may end as a broken one does.
+    // It may end like a broken one.
     let _ = timeout(24 * 60 * MINUTE, caller.read_to_end(&mut rest)).await;
     start.elapsed()
 }
 
-/// Sends a byte each second until the connection has ended, and says how long that took.
+/// Sends a byte each second until the connection ends, and returns how long that took.
 async fn drip(caller: &mut DuplexStream, bytes: &[u8]) -> Duration {
     let start = Instant::now();
     for byte in bytes {
@@ -145,11 +145,11 @@ async fn who_takes_an_answer_slowly_gets_all_of_it_and_who_takes_nothing_is_cut_
     let mut left = BIG;
     let mut piece = vec![0; PIPE];
     while left > 0 {
-        // Slower than an idle connection is kept.
+        // Slower than the limit for idle connections.
         sleep(80 * SECOND).await;
         left -= caller.read(&mut piece).await.unwrap();
     }
-    // The time begins anew once in it something was taken.
+    // The time starts again whenever something was read.
     let lasted = lasts(&mut caller).await;
     assert!((10 * SECOND..=180 * SECOND).contains(&lasted), "{lasted:?}");
 
@@ -169,7 +169,7 @@ async fn who_takes_an_answer_slowly_gets_all_of_it_and_who_takes_nothing_is_cut_
     assert!(lasted <= 4 * 60 * MINUTE + 91 * SECOND, "{lasted:?}");
 }
 
-/// Sends this and then more without end: how many bytes of that were taken, and what was answered.
+/// Sends this and then more without end: how many bytes were accepted, and the response.
 async fn pour(head: &[u8]) -> (usize, String) {
     let mut caller = connected().await;
     let (mut read, mut write) = tokio::io::split(&mut caller);
@@ -224,7 +224,7 @@ fn what_is_wrong_with_one_caller_or_with_descriptors_ends_no_port() {
     check(Errno::EINVAL, Failure::Other);
 }
 
-/// A port without TLS, and what ends it.
+/// A port without TLS, and the token that stops it.
 async fn port() -> (SocketAddr, CancellationToken, tokio::task::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -259,7 +259,7 @@ async fn silent_connections_make_room_for_who_asks() {
         ends.push(async move { silent.read(&mut [0]).await.unwrap_or(0) });
     }
     assert!(ask(address).await.ends_with("\r\n\r\nok"));
-    // All come from one address, which has 32 places; that of the caller who was answered is free.
+    // All come from one address, which has 32 slots; the slot of the answered client is free.
     for ended in 0..200 - 31 {
         let end = timeout(20 * SECOND, ends.next()).await;
         let end = end.unwrap_or_else(|_| panic!("only {ended} have ended"));

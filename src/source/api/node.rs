@@ -1,4 +1,4 @@
-//! The Node object of this node, as the API server has it.
+//! The Node object of this node, from the API server.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::pace::Pace;
 use super::pods::first_line;
 use crate::model::api::ApiNode;
 
-/// Watches it until cancelled. While the API server is away the last known object stays.
+/// Watches the Node object until canceled. While the API server is unreachable, the last known object stays.
 pub async fn run(
     mut clients: watch::Receiver<kube::Client>,
     name: String,
@@ -40,7 +40,7 @@ pub async fn run(
                     out.send_replace(ApiNode::Absent);
                 }
                 Some(Err(error)) => {
-                    tracing::warn!(error = %first_line(&error), "the Node object is not told: tried again");
+                    tracing::warn!(error = %first_line(&error), "cannot watch the Node object; retrying");
                 }
                 None => break,
             }

@@ -1,9 +1,9 @@
-//! What the pods of the API server take values from, put beside those pods: ConfigMaps, Secrets, RuntimeClasses, tokens
-//! of their service accounts, and trust anchors of the cluster.
+//! The objects from which API pods take values, beside those pods: ConfigMaps, Secrets, RuntimeClasses, service account
+//! tokens, and trust anchors of the cluster.
 //!
-//! Each object is read and watched by its name, once for all pods that refer to it, and forgotten with the last of
-//! them: a node may ask for nothing else. A token is asked for again before it ends. A pod is told at once, with what
-//! is known of its objects by then; that nothing is answered yet is told too, so that absence is never guessed.
+//! Each object is watched by its name, once for all pods that refer to it, and dropped with the last of them: a node
+//! may not read others. A token is requested again before it expires. A pod is published at once with the objects known
+//! by then, including which objects are still awaited, so that absence is never guessed.
 
 mod teller;
 mod watching;
@@ -29,35 +29,35 @@ use crate::model::reference::references;
 use crate::source::SetReceiver;
 use crate::source::checkpoint::stored::Stored;
 
-/// Tokens that are asked for at once: after a start the rest waits its turn.
+/// Token requests that run at the same time: after a start the rest wait for a slot.
 const TOKENS_AT_ONCE: usize = 8;
 
 /// An object that pods refer to.
 struct Watched {
-    /// How many pods do.
+    /// How many pods refer to it.
     users: usize,
     life: u64,
     known: Option<Known>,
-    /// It was stored before, and nobody has answered since.
+    /// It comes from the checkpoint, and the API server has not answered since.
     is_stored: bool,
     /// Ends with the last user.
     _watch: AbortOnDropHandle<()>,
 }
 
-/// Whose pods they are.
+/// Where the pods come from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Of {
-    /// The API server's: all that they refer to is there.
+    /// The API server: it has everything that they refer to.
     #[default]
     Api,
-    /// Static ones: of what they refer to, RuntimeClasses alone are there.
+    /// Manifests: of what they refer to, the API server has only RuntimeClasses.
     Files,
 }
 
 impl Of {
     fn references(self, pod: &Pod) -> BTreeSet<Reference> {
         match self {
-            // What can be no name names nothing, and nobody is asked for it.
+            // A reference that cannot be a name refers to nothing and is not requested.
             Of::Api => references(pod).into_iter().filter(is_possible).collect(),
             Of::Files => pod
                 .runtime_class
@@ -69,9 +69,9 @@ impl Of {
     }
 }
 
-/// Whether an API server can have what is named so. The name becomes a part of a request.
+/// Whether the API server can have an object of this name. The name becomes part of a request.
 fn is_possible(reference: &Reference) -> bool {
-    // A comma would begin another selector.
+    // A comma would start another selector.
     let selects = |text: &str| !text.contains(['=', ',', '\\']) && !text.contains(char::is_control);
     match reference {
         Reference::Object(key) => names::dns_subdomain(&key.name).is_none(),
@@ -87,24 +87,25 @@ fn is_possible(reference: &Reference) -> bool {
 
 /// What the task reads.
 pub struct ObjectInputs {
-    /// Whose pods they are.
+    /// Where the pods come from.
     pub of: Of,
-    /// How the API server is reached now.
+    /// The current API client.
     pub clients: watch::Receiver<kube::Client>,
     /// The pods without their objects.
     pub pods: SetReceiver,
-    /// The pods as the API server has them.
+    /// The pod objects from the API server.
     pub objects: watch::Receiver<Option<Arc<ApiPods>>>,
-    /// The node as the API server has it: pods are told of when it is known, for they are compared with its labels.
+    /// The Node object from the API server: pods are published once it is known, because admission compares them with
+    /// its labels.
     pub node: watch::Receiver<ApiNode>,
-    /// What objects were before this start, where there is something.
+    /// The checkpoint from before this start, where there is one.
     pub stored: Option<Arc<Stored>>,
-    /// Whether trust anchors may be asked for.
+    /// Whether trust anchors may be requested.
     pub bundles: TrustBundles,
 }
 
-/// Passes the pods on with their objects, until cancelled. A client that is replaced begins each watch anew; while
-/// the API server is away the last values stay.
+/// Passes the pods on with their objects, until canceled. A replaced client restarts each watch; while the API server
+/// is unreachable, the last values stay.
 pub async fn run(
     inputs: ObjectInputs,
     out: watch::Sender<Option<Arc<SourceSet>>>,
@@ -148,7 +149,7 @@ pub async fn run(
             changed = pods.changed() => if changed.is_err() { return },
             Some(first) = news.recv() => {
                 state.take(first);
-                // Fifty answers that come at once are told of once.
+                // Publishes answers that arrive together once.
                 while let Ok(next) = news.try_recv() {
                     state.take(next);
                 }
@@ -194,7 +195,7 @@ impl Watches {
 #[derive(Default)]
 struct State {
     of: Of,
-    /// The pods as they were last seen, with what each refers to.
+    /// The pods as they were last seen, each with its references.
     pods: BTreeMap<PodName, (Arc<Pod>, BTreeSet<Reference>)>,
     watched: BTreeMap<Reference, Watched>,
     stored: Option<Arc<Stored>>,
@@ -202,7 +203,7 @@ struct State {
 }
 
 impl State {
-    /// Begins to watch what pods have come to refer to, and ends with what none refers to any more.
+    /// Starts watches for new references and ends those that no pod uses any more.
     fn take_pods(&mut self, set: &SourceSet, begin: impl Fn(Reference, u64) -> JoinHandle<()>) {
         let mut released = Vec::new();
         self.pods.retain(|name, (_, keys)| {
@@ -218,7 +219,7 @@ impl State {
                 continue;
             }
             let keys = match tells_end(pod.object.status.as_ref()) {
-                // Nothing of it starts any more.
+                // None of its containers starts again.
                 true => BTreeSet::new(),
                 false => self.of.references(pod),
             };
@@ -226,7 +227,7 @@ impl State {
             for key in keys {
                 self.add_user(key, set.provenance, &begin);
             }
-            // After the new ones: what both refer to is not asked for again.
+            // After the new references: one that both versions use is not requested again.
             released.extend(former.into_iter().flat_map(|(_, keys)| keys));
         }
         for key in released {
@@ -245,7 +246,7 @@ impl State {
             return;
         }
         self.lives += 1;
-        // Only with pods that were stored too: of others something newer is to be had.
+        // Only for pods from the checkpoint too: for others newer values are available.
         let stored = self
             .stored
             .as_ref()
@@ -279,7 +280,7 @@ impl State {
             return;
         }
         watched.is_stored = false;
-        // A list after an interruption tells what is known already: nobody is woken for it.
+        // A list after an interruption repeats known values: they must not wake the receivers.
         if watched.known != news.known {
             watched.known = news.known;
         }
@@ -352,7 +353,7 @@ mod tests {
         let one = pod("one", &["a", "b"]);
         take(&mut state, &[&one, &pod("two", &["b"])]);
         assert_eq!(users(&state), [("a".to_owned(), 1, 1), ("b".to_owned(), 2, 2)]);
-        // Changed, it goes on with the same watch; the other has gone.
+        // A changed pod keeps its watch; the other pod is gone.
         let changed = pod("one", &["b", "c"]);
         take(&mut state, &[&changed]);
         assert_eq!(users(&state), [("b".to_owned(), 1, 2), ("c".to_owned(), 1, 3)]);

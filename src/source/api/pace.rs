@@ -1,7 +1,7 @@
-//! How soon a watch of the API server that failed is begun again.
+//! The back-off of failed watches of the API server.
 //!
-//! The library's own pace never slows down: it begins anew at whatever is told, and each try is told to begin. So a
-//! node would ask every second, with each of its watches, for as long as the API server is away.
+//! The library's own back-off never slows down: it resets on every event, and each attempt starts with one. A node
+//! would retry each of its watches every second for as long as the API server is unreachable.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
@@ -12,14 +12,14 @@ use tokio::time::Instant;
 /// The first and the longest wait.
 const FIRST: Duration = Duration::from_millis(800);
 const LONGEST: Duration = Duration::from_secs(15);
-/// What has lasted so long since the last failure was no try: longer than a try may take together with its wait.
+/// After this long without a failure the attempt counts as a success: longer than an attempt and its wait can take.
 const LASTED: Duration = Duration::from_secs(60);
 
-/// Waits that double from failure to failure, up to a limit, and begin anew with a success.
+/// Waits that double with each failure, up to a limit, and reset after a success.
 pub(super) struct Pace {
     next: Duration,
     failed: Option<Instant>,
-    /// What was told since the last failure: each try tells that it begins, a success tells more.
+    /// Events since the last failure: an attempt starts with one, a success adds more.
     told: u32,
 }
 
@@ -33,7 +33,7 @@ impl Pace {
         }
     }
 
-    /// The wait after a failure at this time, without its spread.
+    /// The wait after a failure at this time, without jitter.
     fn failure(&mut self, now: Instant) -> Duration {
         let has_lasted = self.failed.is_some_and(|failed| now - failed >= LASTED);
         if has_lasted || self.told > 1 {
@@ -52,7 +52,7 @@ impl Iterator for Pace {
 
     fn next(&mut self) -> Option<Duration> {
         let wait = self.failure(Instant::now());
-        // Nodes that lost the API server together come back one after the other.
+        // Jitter: nodes that lost the API server together return one after the other.
         let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         let spread = RandomState::new().hash_one(0_u8) % (millis / 2 + 1);
         Some(wait + Duration::from_millis(spread))
@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn each_try_that_fails_is_followed_by_a_longer_wait() {
         let (mut pace, now) = (Pace::new(), Instant::now());
-        // Of a list each try tells that it begins, of a watch nothing.
+        // A list starts each attempt with an event, a watch does not.
         assert_eq!(waits(&mut pace, now, 1, 3), [800, 1600, 3200]);
         assert_eq!(waits(&mut pace, now, 0, 4), [6400, 12800, 15000, 15000]);
     }

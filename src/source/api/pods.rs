@@ -1,7 +1,8 @@
 //! The pods that an API server has bound to this node.
 //!
-//! One list and one watch by `spec.nodeName`. While the API server is away the last known set stays; before the first
-//! complete list there is none, or what was stored of it before. Images of static pods are told beside the pods: nothing runs for them.
+//! One list and one watch by `spec.nodeName`. While the API server is unreachable, the last known set stays; before the
+//! first complete list the set is `None` or comes from the checkpoint. Mirror pods are published beside the pods:
+//! nothing runs for them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
@@ -27,15 +28,15 @@ use crate::model::foreign_status::ForeignStatus;
 use crate::model::pod::{Pod, PodName, PodUid, Problem, ProblemKind, Provenance, SourceSet};
 use crate::source::checkpoint::store::Reserve;
 
-/// What the source tells.
+/// The outputs of this source.
 pub struct Outputs {
-    /// What shall run; `None` before the first complete list.
+    /// The desired pods; `None` before the first complete list.
     pub set: watch::Sender<Option<Arc<SourceSet>>>,
     /// The objects as the API server has them; `None` before the first complete list.
     pub objects: watch::Sender<Option<Arc<ApiPods>>>,
 }
 
-/// Watches until cancelled. A client that is replaced begins anew with a list.
+/// Watches until canceled. A replaced client starts with a new list.
 pub async fn run(
     mut clients: watch::Receiver<kube::Client>,
     context: ManifestContext,
@@ -49,7 +50,7 @@ pub async fn run(
         let client = clients.borrow_and_update().clone();
         let api: kube::Api<Object> = kube::Api::all(client);
         let config = watcher::Config::default().fields(&format!("spec.nodeName={}", context.node_name));
-        // Who wrote which field is as long as all the rest, and nobody here asks.
+        // `managedFields` is as large as the rest of the object, and nothing here reads it.
         let mut events = kube::runtime::watcher(api, config)
             .backoff(Pace::new())
             .modify(|object: &mut Object| object.metadata.managed_fields = None)
@@ -74,7 +75,7 @@ pub async fn run(
                     }
                 }
                 Some(Err(error)) => {
-                    tracing::warn!(error = %first_line(&error), "the pods of the API server are not told: tried again");
+                    tracing::warn!(error = %first_line(&error), "cannot watch the API server's pods; retrying");
                 }
                 None => break,
             }
@@ -82,10 +83,10 @@ pub async fn run(
     }
 }
 
-/// The wait for a first answer, at whose end what was stored is used.
+/// The wait for a first answer; when it ends, the checkpoint is used.
 struct Waiting {
     reserve: Option<Reserve>,
-    /// `None`: the API server is there, though its list may not be.
+    /// `None`: the API server answers, though its list may not be complete.
     until: Option<Instant>,
 }
 
@@ -95,28 +96,32 @@ impl Waiting {
         Waiting { reserve, until }
     }
 
-    /// Waits until what was stored is due, for ever where it is not. Nothing is lost when the wait is given up.
+    /// Waits until the checkpoint is due; never returns where there is none. Cancel safe.
     async fn is_over(&mut self) -> Reserve {
         match self.until {
             Some(until) if self.reserve.is_some() => tokio::time::sleep_until(until).await,
             _ => std::future::pending().await,
         }
-        self.reserve.take().expect("it was there, and only this takes it")
+        self.reserve
+            .take()
+            .expect("the fallback is present, and nothing else takes it")
     }
 
-    /// Silence is no answer, nor is an error on the way: the client itself repeats much before it tells of one.
+    /// Silence is not an answer, nor is a transport error: the client itself retries several times before it reports
+    /// one.
     fn note(&mut self, event: Option<&watcher::Result<Event<Object>>>) {
         match event {
             Some(Ok(Event::InitDone)) => self.reserve = None,
             Some(Ok(Event::InitApply(_))) => self.until = None,
-            // Who is not known is told nothing of pods: a certificate that has ended is no better than a silence.
+            // 401 reports nothing about pods: an expired certificate counts as no answer.
             Some(Err(error)) if refusal(error).is_some_and(|status| status.code != 401) => self.until = None,
             _ => {}
         }
     }
 }
 
-/// What the API server says where it is there and refuses us. That it is away or busy is no answer.
+/// The status with which a reachable API server refuses the request. An API server that is unreachable or busy has not
+/// answered.
 pub(super) fn refusal(error: &watcher::Error) -> Option<&Status> {
     use watcher::Error;
     let status = match error {
@@ -129,17 +134,17 @@ pub(super) fn refusal(error: &watcher::Error) -> Option<&Status> {
     ((400..500).contains(&status.code) && status.code != 429).then_some(status)
 }
 
-/// An error of the client in one line.
+/// The client's error on one line.
 pub(super) fn first_line(error: &watcher::Error) -> String {
     chain(error).lines().next().unwrap_or_default().to_owned()
 }
 
-/// A pod of the API server and what became of it.
+/// An API pod and how this version reads it.
 struct Known {
     object: Arc<Object>,
-    /// As it was last understood; `None`: this version has never accepted it.
+    /// As last understood; `None`: this version has never accepted it.
     read: Option<Arc<Pod>>,
-    /// Why it is refused now.
+    /// Why its current version is rejected.
     problems: Vec<Problem>,
 }
 
@@ -147,7 +152,7 @@ struct Known {
 struct State {
     known: BTreeMap<PodName, Known>,
     mirrors: BTreeMap<PodName, Arc<Object>>,
-    /// What is known by no name that a pod can have, and why: nothing else is done with it.
+    /// Objects whose name no pod can have, and why: nothing else is done with them.
     nameless: BTreeMap<PodName, Problem>,
     /// The list that is being received, until it is complete.
     listing: Option<Vec<Object>>,
@@ -155,7 +160,7 @@ struct State {
 }
 
 impl State {
-    /// Takes an event; answers whether something is to be told.
+    /// Takes an event; returns whether there is something to publish.
     fn take(&mut self, event: Event<Object>, context: &ManifestContext, now: Timestamp) -> bool {
         match event {
             Event::Init => self.listing = Some(Vec::new()),
@@ -185,7 +190,7 @@ impl State {
         self.is_complete && self.listing.is_none()
     }
 
-    /// Takes what was stored, until the first complete list replaces it.
+    /// Takes the checkpoint's pods, until the first complete list replaces them.
     fn restore(&mut self, reserve: &Reserve, context: &ManifestContext, now: Timestamp) {
         let stored = &reserve.stored;
         let startable = stored.startable(reserve.how, &reserve.boot, reserve.decided);
@@ -193,8 +198,7 @@ impl State {
             pods = startable.len(),
             waiting = stored.pods.len() - startable.len(),
             heard = %stored.heard,
-            "the API server does not answer: pods are started as they were stored, as far as they are still left to \
-             this node"
+            "the API server does not answer; starting the checkpointed pods that may still run on this node"
         );
         for object in startable {
             self.apply(object, context, now);
@@ -205,8 +209,8 @@ impl State {
         let name = PodName::of(&object.metadata);
         self.nameless.remove(&name);
         if let Err(problem) = manifest::check_identity(&object.metadata) {
-            // What has this name and runs goes on as it was last understood.
-            tracing::warn!("not run: {problem}");
+            // A running pod of this name continues as it was last understood.
+            tracing::warn!("pod rejected: {problem}");
             self.nameless.insert(name, problem);
             return;
         }
@@ -218,7 +222,7 @@ impl State {
         self.mirrors.remove(&name);
         let former = self.known.get(&name);
         let same_uid = former.filter(|former| former.object.metadata.uid == object.metadata.uid);
-        // What the node itself writes into the status makes no other pod of it; what others write there does.
+        // The node's own changes to the status do not make it another pod; changes by others do.
         if let Some(former) = same_uid
             && asks_the_same(&former.object, &object)
         {
@@ -237,11 +241,11 @@ impl State {
         let seen = former.as_ref().map_or(now, |pod| pod.seen);
         let (read, problems) = match read_contained(&object, context, seen) {
             Ok(pod) => (Some(Arc::new(pod)), Vec::new()),
-            // What runs goes on as it was last understood.
+            // A running pod continues as it was last understood.
             Err(problems) => (former.map(|pod| with_status(pod, &object)), problems),
         };
         for problem in &problems {
-            tracing::warn!(pod = %name, "not run: {}: {}", problem.field, problem.message);
+            tracing::warn!(pod = %name, "pod rejected: {}: {}", problem.field, problem.message);
         }
         let object = Arc::new(object);
         let known = Known {
@@ -259,7 +263,7 @@ impl State {
             let uid = known.object.metadata.uid.clone().unwrap_or_default();
             (name.clone(), PodUid(uid))
         };
-        // Collected in their order, which costs no search for a place.
+        // Collected in order, so no insertion has to search for its place.
         let set = SourceSet {
             provenance: match self.is_complete {
                 true => Provenance::Live,
@@ -292,14 +296,14 @@ impl State {
             }
             !same
         });
-        // The API server is told by comparing with what it has, which what was stored is not.
+        // Statuses are published by comparison with what the API server has; a checkpoint does not say that.
         if self.is_complete {
             outputs.objects.send_replace(Some(Arc::new(objects)));
         }
     }
 }
 
-/// Reads a pod. A fault in gantry that one pod brings to light ends neither the agent nor the watch of the others.
+/// Reads a pod. A bug in gantry that one pod triggers ends neither the agent nor the watch of the other pods.
 fn read_contained(object: &Object, context: &ManifestContext, seen: Timestamp) -> Result<Pod, Vec<Problem>> {
     let read = std::panic::catch_unwind(AssertUnwindSafe(|| {
         manifest::read_api_pod(object.clone(), context, seen)
@@ -311,8 +315,7 @@ fn read_contained(object: &Object, context: &ManifestContext, seen: Timestamp) -
             document: 0,
             line: None,
             field: String::new(),
-            message: "could not be read because of a fault in gantry: please report it with the pod"
-                .to_owned(),
+            message: "cannot be read because of a bug in gantry: report it with the pod".to_owned(),
             pod: Some(name),
             kind: ProblemKind::Invalid,
         }])
@@ -324,7 +327,7 @@ fn is_mirror(object: &Object) -> bool {
     annotations.is_some_and(|annotations| annotations.contains_key(MIRROR))
 }
 
-/// The pod with the status that the API server has now; the same pod where others have changed nothing in it.
+/// The pod with the API server's current status; the same pod where nothing but the node changed it.
 fn with_status(mut pod: Arc<Pod>, object: &Object) -> Arc<Pod> {
     let foreign = |status| ForeignStatus::of(status);
     if foreign(pod.object.status.as_ref()) == foreign(object.status.as_ref()) {
@@ -334,7 +337,7 @@ fn with_status(mut pod: Arc<Pod>, object: &Object) -> Arc<Pod> {
     pod
 }
 
-/// Whether the objects differ only in what is written about them, not in what is asked of them.
+/// Whether the objects differ only in their status and metadata bookkeeping, not in what they ask for.
 fn asks_the_same(one: &Object, other: &Object) -> bool {
     let asked = |object: &Object| ObjectMeta {
         resource_version: None,
@@ -378,7 +381,7 @@ mod tests {
         assert!(!take(&mut state, Event::Init));
         assert!(!take(&mut state, Event::InitApply(object("a", "1", |_| {}))));
         assert!(take(&mut state, Event::InitDone));
-        // The list after a 410: until it is complete the former stays.
+        // The list after a 410: until it is complete, the former set stays.
         assert!(!take(&mut state, Event::Init));
         assert_eq!(state.known.len(), 1);
         take(&mut state, Event::InitApply(object("b", "2", |_| {})));
@@ -428,7 +431,7 @@ mod tests {
             "{:?}",
             set.problems
         );
-        // Another UID of the name: what runs goes on until the object is gone or right again.
+        // The name has another UID: the running pod continues until the object is deleted or valid again.
         take(&mut state, Event::Apply(object("a", "../x", |_| {})));
         assert_eq!(state.known.len(), 1);
         take(&mut state, Event::Apply(object("a", "5", |_| {})));
@@ -541,7 +544,7 @@ mod tests {
             serde_json::from_value(object).unwrap()
         }
 
-        /// All that others have written.
+        /// The parts that others have written.
         fn foreign(&self) -> impl PartialEq + std::fmt::Debug {
             let numbers = (
                 self.label,
@@ -608,7 +611,7 @@ mod tests {
         assert_eq!(names(set.unsupported.keys().collect()), ["a"]);
         assert_eq!(names(set.pods.keys().collect()), ["b"]);
         assert_eq!(set.problems.len(), 2);
-        // Another pod of the name was never accepted, and one that goes can always be ended.
+        // Another pod of the name was never accepted, and a pod that is being deleted can always be ended.
         take(&mut state, Event::Apply(object("b", "3", refused)));
         take(
             &mut state,

@@ -1,6 +1,6 @@
-//! The Services of the cluster, of which variables of containers tell.
+//! The Services of the cluster, for the service environment variables of containers.
 //!
-//! They are changed in place and wake nobody: whoever makes a container looks at them then.
+//! They are changed in place and wake no receiver: container creation reads them when it needs them.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -21,8 +21,8 @@ use crate::model::service::{ByName, Service, ServicePort, Services};
 use crate::source::SetReceiver;
 use crate::source::checkpoint::stored::Stored;
 
-/// Watches until cancelled. While the API server is away the last known ones stay; before it has answered, those that
-/// were stored.
+/// Watches until canceled. While the API server is unreachable, the last known Services stay; before its first answer,
+/// those from the checkpoint are used.
 pub async fn run(
     mut clients: watch::Receiver<kube::Client>,
     mut reserve: Option<Reserve>,
@@ -57,7 +57,7 @@ pub async fn run(
             match event {
                 Some(Ok(event)) => take(event, &mut listing, &out),
                 Some(Err(error)) => {
-                    tracing::warn!(error = %first_line(&error), "the Services are not told: tried again");
+                    tracing::warn!(error = %first_line(&error), "cannot watch Services; retrying");
                     out.send_if_modified(|services| {
                         let was_asked = *services == Services::Asked;
                         if was_asked {
@@ -72,16 +72,15 @@ pub async fn run(
     }
 }
 
-/// What was stored, and the pods, which tell when it is used.
+/// The checkpoint, and the pods, which show when it is used.
 pub struct Reserve {
-    /// What was stored before this start.
+    /// The checkpoint from before this start.
     pub stored: Arc<Stored>,
-    /// The pods of the API server.
+    /// The API server's pods.
     pub pods: SetReceiver,
 }
 
-/// Waits until pods are started from what was stored, for ever where nothing was. Nothing is lost when the wait is
-/// given up.
+/// Waits until pods are started from the checkpoint; never returns where there is none. Cancel safe.
 async fn is_used(reserve: Option<&mut Reserve>) -> Arc<Stored> {
     let Some(reserve) = reserve else {
         return std::future::pending().await;
@@ -92,7 +91,7 @@ async fn is_used(reserve: Option<&mut Reserve>) -> Arc<Stored> {
     };
     let is_used = reserve.pods.wait_for(is_stored).await.is_ok();
     if !is_used {
-        // Whoever told of pods has ended; the agent does, too.
+        // The sender of the pods is gone; the agent stops, too.
         std::future::pending::<()>().await;
     }
     reserve.stored.clone()
@@ -119,7 +118,7 @@ fn change(out: &watch::Sender<Services>, work: impl FnOnce(&mut BTreeMap<String,
     });
 }
 
-/// Puts it in its place, or takes it from there where it has no address any more.
+/// Inserts the Service, or removes it if it no longer has an address.
 fn set(all: &mut BTreeMap<String, ByName>, object: &Object) {
     let Some(service) = read(object) else {
         return remove(all, object);
@@ -148,8 +147,8 @@ fn name(object: &Object) -> (&str, &str) {
     )
 }
 
-/// The Service, where it has an address. What is no name, no address or no protocol would be told to every container of
-/// the namespace: such a Service is left out.
+/// The Service, where it has an address. An invalid name, address or protocol would reach every container of the
+/// namespace: such a Service is left out.
 fn read(object: &Object) -> Option<Service> {
     let spec = object.spec.as_ref()?;
     let address = spec
@@ -158,7 +157,7 @@ fn read(object: &Object) -> Option<Service> {
         .filter(|ip| !ip.is_empty() && ip != "None")?;
     if let Some(wrong) = wrong(object, &address) {
         let (namespace, name) = name(object);
-        tracing::warn!("the Service {namespace:?}/{name:?} is not told to pods: {wrong}");
+        tracing::warn!("Service {namespace:?}/{name:?} is left out of the containers' environment: {wrong}");
         return None;
     }
     let ports = spec.ports.iter().flatten().map(|port| ServicePort {
@@ -172,7 +171,7 @@ fn read(object: &Object) -> Option<Service> {
     })
 }
 
-/// What is wrong with a Service that the API server tells of.
+/// What is wrong with a Service from the API server.
 fn wrong(object: &Object, address: &str) -> Option<String> {
     let (namespace, name) = name(object);
     let (namespace, name) = (names::dns_label(namespace), names::dns_label(name));
@@ -180,7 +179,7 @@ fn wrong(object: &Object, address: &str) -> Option<String> {
         return Some(format!("its name {complaint}"));
     }
     if address.parse::<IpAddr>().is_err() {
-        return Some(format!("{address:?} is no address"));
+        return Some(format!("{address:?} is not an IP address"));
     }
     let ports = object.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
     for port in ports {
@@ -189,7 +188,9 @@ fn wrong(object: &Object, address: &str) -> Option<String> {
         if !matches!(protocol, "TCP" | "UDP" | "SCTP")
             || own.is_some_and(|own| names::dns_label(own).is_some())
         {
-            return Some(format!("its port {own:?} of {protocol:?} is none"));
+            return Some(format!(
+                "its port {own:?} with protocol {protocol:?} is not valid"
+            ));
         }
     }
     None
@@ -247,7 +248,7 @@ mod tests {
         assert_eq!(addresses().unwrap(), ["10.0.0.1"]);
         take(Event::Apply(object("b", "10.0.0.2")));
         assert_eq!(addresses().unwrap(), ["10.0.0.1", "10.0.0.2"]);
-        // The list after a 410 replaces the former when it is complete.
+        // The list after a 410 replaces the former one when it is complete.
         take(Event::Init);
         take(Event::InitApply(object("c", "10.0.0.3")));
         assert_eq!(addresses().unwrap().len(), 2);

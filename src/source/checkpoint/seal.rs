@@ -1,9 +1,9 @@
-//! The key of what the agent stores of the API server's pods, whose Secrets are among it: what lies on the disk can be
-//! read with the key alone, and the key with root's rights on this machine alone.
+//! The encryption key of the checkpoint of the API server's pods, which includes Secrets: the file can only be read
+//! with the key, and the key only with root's rights on this machine.
 //!
-//! The key is a file beside the machine's other secrets, not in the directory that it is for, or a credential that
-//! systemd gives the service (`LoadCredentialEncrypted=`, sealed by the machine's TPM). It is made where there is none:
-//! whoever removes it has what was stored made unreadable, and the next writing seals it anew.
+//! The key is a file beside the machine's other secrets, outside the checkpoint's directory, or a credential that
+//! systemd passes to the service (`LoadCredentialEncrypted=`, sealed by the machine's TPM). It is created where it does
+//! not exist: removing it makes the checkpoint unreadable, and the next write encrypts with a new key.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
@@ -14,55 +14,55 @@ use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use sha2::{Digest as _, Sha256};
 
-/// What a sealed file begins with. It is authenticated with the rest, so that nothing sealed for another purpose is
-/// taken for this.
+/// The header of a sealed file. It is authenticated with the rest, so that a file sealed for another purpose is not
+/// accepted.
 const HEAD: &[u8] = b"gantry sealed store 1\n";
-/// How many bytes tell one key from another; they say nothing of it.
+/// The length of a key's fingerprint, which does not reveal the key.
 const MARK: usize = 8;
 /// Bytes of a key.
 const KEY: usize = 32;
 /// The name of the credential that systemd may give.
 pub const CREDENTIAL: &str = "gantry.store-key";
 
-/// Where the key is.
+/// The location of the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Keyhole {
-    /// The file, readable by root alone; it is made where it is absent.
+    /// The file, readable only by root; it is created where it does not exist.
     pub file: PathBuf,
-    /// The directory of the service's credentials (`$CREDENTIALS_DIRECTORY`): one of the name [`CREDENTIAL`] comes
-    /// before the file.
+    /// The directory of the service's credentials (`$CREDENTIALS_DIRECTORY`): the credential [`CREDENTIAL`] takes
+    /// precedence over the file.
     pub credentials: Option<PathBuf>,
 }
 
-/// A key. It is not printed.
+/// A key. It is never printed.
 pub struct Key([u8; KEY]);
 
-/// Why something sealed is not opened.
+/// Why a sealed file cannot be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Closed {
-    /// It was sealed with another one.
-    #[error("its key is gone: it was encrypted with another one than there is now")]
+    /// It was sealed with another key.
+    #[error("it was encrypted with a key that is no longer there")]
     OtherKey,
-    /// It is cut off, or was changed.
+    /// It is truncated or was changed.
     #[error("it is damaged")]
     Damaged,
 }
 
-/// Whether bytes are sealed; what an older version wrote is not.
+/// Whether bytes are sealed; older versions did not seal.
 pub fn is_sealed(bytes: &[u8]) -> bool {
     bytes.starts_with(HEAD)
 }
 
-/// Which key sealed them.
+/// The fingerprint of the key that sealed them.
 pub(super) fn mark(bytes: &[u8]) -> Option<&[u8]> {
     bytes.strip_prefix(HEAD)?.get(..MARK)
 }
 
-/// As many bytes of a file as tell its key.
+/// The length of the header and the key's fingerprint.
 pub(super) const MARK_END: usize = HEAD.len() + MARK;
 
 impl Key {
-    /// By what it is known.
+    /// The key's fingerprint.
     pub(super) fn mark(&self) -> [u8; MARK] {
         let digest = Sha256::new()
             .chain_update(b"mark\n")
@@ -75,19 +75,19 @@ impl Key {
 
     fn cipher(&self) -> LessSafeKey {
         let key = UnboundKey::new(&AES_256_GCM, &self.0);
-        LessSafeKey::new(key.expect("the key has the cipher's length"))
+        LessSafeKey::new(key.expect("the key has the cipher's key length"))
     }
 
-    /// Seals bytes, with a random nonce: files are written seconds apart, so one never comes again.
+    /// Seals bytes with a random nonce: files are written seconds apart, so no nonce repeats.
     pub fn seal(&self, bytes: &[u8]) -> io::Result<Vec<u8>> {
-        let lack = |_| io::Error::other("the system has no random numbers");
+        let lack = |_| io::Error::other("the system provides random numbers");
         let mut nonce = [0; NONCE_LEN];
         SystemRandom::new().fill(&mut nonce).map_err(lack)?;
         let mut sealed = [HEAD, &self.mark(), &nonce].concat();
         let mut content = bytes.to_vec();
         let aad = Aad::from(sealed.clone());
         let nonce = Nonce::assume_unique_for_key(nonce);
-        let too_long = |_| io::Error::other("too long to be sealed");
+        let too_long = |_| io::Error::other("the plaintext is short enough to be sealed");
         self.cipher()
             .seal_in_place_append_tag(nonce, aad, &mut content)
             .map_err(too_long)?;
@@ -112,7 +112,7 @@ impl Key {
 }
 
 impl Keyhole {
-    /// The key, where there is one.
+    /// The key, where it exists.
     pub fn key(&self) -> io::Result<Option<Key>> {
         if let Some(given) = self.credential()? {
             return Ok(Some(given));
@@ -123,19 +123,20 @@ impl Keyhole {
         };
         let mode = fs::metadata(&self.file)?.permissions().mode();
         if mode & 0o077 != 0 {
-            tracing::warn!(path = %self.file.display(), "the key was not root's alone: it is now; remove it for another one");
+            tracing::warn!(path = %self.file.display(), "the encryption key was accessible to users other than \
+             root; its mode is now 0600; remove the file to get a new key");
             fs::set_permissions(&self.file, Permissions::from_mode(0o600))?;
         }
         Ok(decoded(&text))
     }
 
-    /// The key; a new one where there is none, or what is there is none.
+    /// The key; a new one where it does not exist or is invalid.
     pub(super) fn key_or_new(&self) -> io::Result<Key> {
         if let Some(key) = self.key()? {
             return Ok(key);
         }
         let mut key = [0; KEY];
-        let lack = |_| io::Error::other("the system has no random numbers");
+        let lack = |_| io::Error::other("the system provides random numbers");
         SystemRandom::new().fill(&mut key).map_err(lack)?;
         let directory = self.file.parent().unwrap_or(Path::new("/"));
         DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
@@ -155,12 +156,12 @@ impl Keyhole {
         Ok(Key(key))
     }
 
-    /// Removes the file: what is sealed stays closed.
+    /// Removes the file: sealed files become unreadable.
     pub(super) fn forget(&self) -> io::Result<()> {
         super::seal::remove(&self.file)
     }
 
-    /// What systemd gives is of any form; a hash makes a key of it.
+    /// systemd's credential can have any form; a hash makes a key of it.
     fn credential(&self) -> io::Result<Option<Key>> {
         let Some(directory) = &self.credentials else {
             return Ok(None);
@@ -171,14 +172,14 @@ impl Keyhole {
         };
         match given.len() < KEY {
             true => Err(io::Error::other(format!(
-                "the credential {CREDENTIAL} has fewer than {KEY} bytes"
+                "the credential {CREDENTIAL} is shorter than {KEY} bytes"
             ))),
             false => Ok(Some(Key(Sha256::digest(&given).into()))),
         }
     }
 }
 
-/// No key is longer.
+/// No valid key file is longer.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(4096).read_to_end(&mut bytes)?;
@@ -256,7 +257,7 @@ mod tests {
         fs::set_permissions(&keyhole.file, Permissions::from_mode(0o644)).unwrap();
         assert_eq!(keyhole.key().unwrap().unwrap().mark(), key.mark());
         assert_eq!(mode(), 0o600);
-        // What is no key is replaced.
+        // An invalid key is replaced.
         fs::write(&keyhole.file, "half a ke").unwrap();
         assert!(keyhole.key().unwrap().is_none());
         assert_ne!(keyhole.key_or_new().unwrap().mark(), key.mark());

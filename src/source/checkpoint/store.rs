@@ -1,7 +1,8 @@
-//! The file from which the pods of the API server are started where it cannot be asked, and the task that keeps it.
+//! The checkpoint file from which the API server's pods are started while it is unreachable, and the task that saves
+//! it.
 //!
-//! Its content changes with the pods and what they refer to, not with their statuses; the time of its last change is
-//! when the control plane last heard of the node. Secrets are in it, so it is encrypted ([`super::seal`]).
+//! Its content changes with the pods and what they refer to, not with their statuses; its modification time is when the
+//! control plane last heard from the node. It contains Secrets, so it is encrypted ([`super::seal`]).
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -23,14 +24,14 @@ use crate::model::pod::{PodName, Provenance, SourceSet};
 use crate::model::service::Services;
 use crate::source::SetReceiver;
 
-/// How long is waited for more changes before they are written.
+/// How long to wait for more changes before they are written.
 const PAUSE: Duration = Duration::from_secs(2);
-/// For how long a file that cannot be used is kept, for whoever looks for the reason.
+/// How long an unusable file is preserved for inspection.
 const ASIDE: Duration = Duration::from_secs(7 * 24 * 3600);
-/// How often is noted that the control plane hears of the node.
+/// How often the time of the last contact with the control plane is saved.
 const MARK: Duration = Duration::from_secs(60);
 
-/// Where the pods are written down, and whose they are.
+/// The checkpoint of the pods: its file, its key and its owner.
 #[derive(Debug, Clone)]
 pub struct Store {
     file: PathBuf,
@@ -39,35 +40,35 @@ pub struct Store {
     boot: String,
 }
 
-/// Whose file is read.
+/// Which owner's file is accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Whose {
-    /// The owner's alone.
+    /// Only the owner's.
     Owners,
-    /// Of whichever cluster it is, as long as it is this node's: nobody can say which one the node is of.
+    /// Any cluster's, as long as it is this node's: the node does not know which cluster it belongs to.
     AnyClusters,
 }
 
-/// What is used where the API server does not answer.
+/// What to use while the API server does not answer.
 #[derive(Debug, Clone)]
 pub struct Reserve {
-    /// What was written down.
+    /// The checkpoint.
     pub stored: Arc<Stored>,
-    /// Which of the pods are started from it.
+    /// Which of its pods are started.
     pub how: CutOffStart,
-    /// In which life of the machine this is.
+    /// The boot ID of this boot.
     pub boot: String,
-    /// When the first agent of that life looked: the ones after it decide as it did.
+    /// When the first agent of this boot looked: later agents decide as it did.
     pub decided: Timestamp,
-    /// How long the API server is waited for after the start: the network of a machine comes up slowly.
+    /// How long to wait for the API server after the start: a machine's network comes up slowly.
     pub patience: Duration,
 }
 
 /// What the task reads.
 pub struct CheckpointInputs {
-    /// The pods with what they refer to.
+    /// The pods with their objects.
     pub set: SetReceiver,
-    /// The pods as the API server has them.
+    /// The pod objects from the API server.
     pub pods: watch::Receiver<Option<Arc<ApiPods>>>,
     /// The Services of the cluster.
     pub services: watch::Receiver<Services>,
@@ -75,21 +76,21 @@ pub struct CheckpointInputs {
     pub renewed: watch::Receiver<Option<Timestamp>>,
 }
 
-/// What was looked at last.
+/// The set of the last pass.
 #[derive(Default)]
 struct Looked {
     set: Option<Arc<SourceSet>>,
     lasting: BTreeSet<PodName>,
-    /// The Services have changed since.
+    /// Whether the Services have changed since.
     is_stale: bool,
-    /// The sum of what is in the file.
+    /// The checksum of the file's content.
     written: Option<u64>,
     marked: Option<Timestamp>,
     has_complained: bool,
 }
 
 impl Store {
-    /// In this directory, which is made when something is written. `boot` names the life of the machine.
+    /// A checkpoint in this directory, which is created on the first write. `boot` is the boot ID.
     pub fn new(directory: &Path, keyhole: Keyhole, owner: Owner, boot: String) -> Store {
         Store {
             file: directory.join("pods"),
@@ -99,17 +100,18 @@ impl Store {
         }
     }
 
-    /// What was written before this start. A file that cannot be used is set aside for some days, or removed where it
-    /// is not encrypted; that it is not there is usual. One that an older version wrote is encrypted now.
+    /// Loads what was written before this start. An unusable file is set aside for some days, or removed if it is not
+    /// encrypted; a missing file is normal. A file that an older version wrote is now encrypted.
     pub fn load(&self, whose: Whose) -> Option<Stored> {
         if let Err(error) = self.tidy(SystemTime::now()) {
-            tracing::warn!(%error, "a file that was set aside cannot be removed");
+            tracing::warn!(%error, "cannot remove a checkpoint that was set aside");
         }
         let bytes = match fs::read(&self.file) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
-                tracing::warn!(path = %self.file.display(), %error, "what was stored of the API server's pods is not used");
+                tracing::warn!(path = %self.file.display(), %error, "cannot read the checkpoint of the API server's \
+                 pods; it is not used");
                 return None;
             }
         };
@@ -117,7 +119,7 @@ impl Store {
             Ok(stored) if seal::is_sealed(&bytes) => Some(stored),
             Ok(stored) => {
                 if let Err(error) = self.write(&bytes, stored.heard) {
-                    tracing::warn!(%error, "what was stored of the API server's pods cannot be encrypted yet");
+                    tracing::warn!(%error, "cannot encrypt the checkpoint of the API server's pods yet");
                 }
                 Some(stored)
             }
@@ -125,14 +127,14 @@ impl Store {
                 let became = self.put_away(&bytes);
                 tracing::warn!(
                     path = %self.file.display(),
-                    "what was stored of the API server's pods is not used: {why}; {became}"
+                    "the checkpoint of the API server's pods is not used: {why}; {became}"
                 );
                 None
             }
         }
     }
 
-    /// Puts away what cannot be used, and says what became of it.
+    /// Sets aside or removes an unusable file, and returns what happened to it.
     fn put_away(&self, bytes: &[u8]) -> &'static str {
         let put = match seal::is_sealed(bytes) {
             true => fs::rename(&self.file, self.aside()),
@@ -140,8 +142,8 @@ impl Store {
         };
         match (put, seal::is_sealed(bytes)) {
             (Ok(()), true) => "it is set aside for seven days",
-            (Ok(()), false) => "it is removed, for it was not encrypted",
-            (Err(_), _) => "it is replaced when the API server has told its pods",
+            (Ok(()), false) => "it is removed because it was not encrypted",
+            (Err(_), _) => "it is replaced once the API server has listed its pods",
         }
     }
 
@@ -149,14 +151,14 @@ impl Store {
         self.file.with_extension("set-aside")
     }
 
-    /// Removes what was set aside long ago, or by a version that did not encrypt.
+    /// Removes a file that was set aside long ago, or by a version that did not encrypt.
     fn tidy(&self, now: SystemTime) -> io::Result<()> {
         let aside = self.aside();
         let about = match fs::metadata(&aside) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             about => about?,
         };
-        // Setting it aside was its last change; that of its content tells something else.
+        // The change time shows when it was set aside; the modification time belongs to the content.
         let since = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(about.ctime()).unwrap_or(0));
         let is_old = now.duration_since(since).is_ok_and(|age| age > ASIDE);
         let mut head = [0; seal::MARK_END];
@@ -167,8 +169,8 @@ impl Store {
         }
     }
 
-    /// When the first agent of this life of the machine looked at the file; for the first, that is `now`. By this
-    /// moment is decided which pods are started, so that an agent after it does not leave them.
+    /// When the first agent of this boot looked at the file; for the first agent that is `now`. This time decides which
+    /// pods are started, so that a later agent does not abandon them.
     pub fn decided(&self, now: Timestamp) -> Timestamp {
         let note = self.file.with_extension("decided");
         let text = fs::read_to_string(&note).unwrap_or_default();
@@ -180,19 +182,20 @@ impl Store {
             return noted;
         }
         if let Err(error) = fs::write(&note, format!("{} {now}", self.boot)) {
-            tracing::warn!(path = %note.display(), %error, "not noted: another start of the agent decides anew");
+            tracing::warn!(path = %note.display(), %error, "cannot save the time of the decision; another start of \
+             the agent decides again");
         }
         now
     }
 
-    /// Removes what was written, what was set aside, and the key.
+    /// Removes the file, the one that was set aside, and the key.
     pub fn discard(&self) -> io::Result<()> {
         remove(&self.file)?;
         remove(&self.aside())?;
         self.keyhole.forget()
     }
 
-    /// Reads it; `Err`: why it cannot be used, without anything of what is in it.
+    /// Reads it; `Err`: why it cannot be used, without any of its content.
     fn read(&self, bytes: &[u8], whose: Whose) -> Result<Stored, String> {
         let changed = fs::metadata(&self.file).and_then(|about| about.modified());
         let changed = changed.map_err(|error| error.to_string())?;
@@ -213,7 +216,7 @@ impl Store {
         stored::decode(content, is_ours, heard).map_err(|unusable| unusable.to_string())
     }
 
-    /// Encrypts and writes it so that a crash or a loss of power leaves the old file or the new one.
+    /// Encrypts and writes it so that a crash or a power loss leaves either the old file or the new one.
     fn write(&self, bytes: &[u8], heard: Timestamp) -> io::Result<()> {
         let sealed = self.keyhole.key_or_new()?.seal(bytes)?;
         let directory = self.file.parent().unwrap_or(Path::new("/"));
@@ -232,8 +235,8 @@ impl Store {
 
     fn carry_out(&self, task: &Task) -> io::Result<()> {
         if let Err(error) = self.tidy(SystemTime::now()) {
-            // Each start warns of it.
-            tracing::debug!(%error, "a file that was set aside cannot be removed");
+            // Each start already logs a warning.
+            tracing::debug!(%error, "cannot remove a checkpoint that was set aside");
         }
         match &task.bytes {
             Some(bytes) => self.write(bytes, task.heard),
@@ -241,8 +244,8 @@ impl Store {
         }
     }
 
-    /// Notes when the control plane last heard of the node. Where the key is another one by now, the file is to be
-    /// written anew: a start could not read it.
+    /// Saves when the control plane last heard from the node. If the key has changed, the file has to be written again:
+    /// a start could not read it.
     fn mark(&self, heard: Timestamp) -> io::Result<()> {
         let mut file = OpenOptions::new().read(true).write(true).open(&self.file)?;
         let mut head = [0; seal::MARK_END];
@@ -250,18 +253,18 @@ impl Store {
         let key = self.keyhole.key()?.map(|key| key.mark());
         if seal::mark(&head) != key.as_ref().map(|mark| &mark[..]) {
             return Err(io::Error::other(
-                "its key has changed; it is encrypted with the new one",
+                "its key has changed; encrypting it with the new one",
             ));
         }
         file.set_modified(SystemTime::from(heard))
     }
 }
 
-/// Keeps the file until cancelled. Of pods that were themselves read from it nothing is written.
+/// Keeps the file up to date until canceled. Pods that were themselves read from it are not written.
 pub async fn run(mut inputs: CheckpointInputs, store: Store, cancel: CancellationToken) {
     let mut looked = Looked::default();
     loop {
-        // Every arm may be cancelled: a change that was not taken is still there.
+        // Every arm may be canceled: a change that was not taken is not lost.
         let has_changed = tokio::select! {
             () = cancel.cancelled() => return,
             changed = inputs.set.changed() => match changed {
@@ -276,7 +279,7 @@ pub async fn run(mut inputs: CheckpointInputs, store: Store, cancel: Cancellatio
             () = tokio::time::sleep(MARK) => false,
         };
         if has_changed {
-            // What changes together is written together.
+            // Changes that arrive together are written together.
             tokio::select! {
                 () = cancel.cancelled() => return,
                 () = tokio::time::sleep(PAUSE) => {}
@@ -296,9 +299,9 @@ pub async fn run(mut inputs: CheckpointInputs, store: Store, cancel: Cancellatio
     }
 }
 
-/// What is to be done about the file.
+/// The next write to the file.
 struct Task {
-    /// Its new content; `None`: it stays.
+    /// Its new content; `None`: it is unchanged.
     bytes: Option<Vec<u8>>,
     heard: Timestamp,
 }
@@ -324,7 +327,7 @@ impl Looked {
         (self.set, self.lasting, self.is_stale) = (Some(set), lasting, false);
         let bytes = bytes.filter(|bytes| self.written != Some(stored::sum(bytes)));
         let mark_due = renewed.is_some_and(|at| self.marked.is_none_or(|last| at >= last + MARK));
-        // Without a Lease yet: the pods were told just now.
+        // Before the first Lease: the pods were received just now.
         let heard = renewed.unwrap_or_else(Timestamp::now);
         (bytes.is_some() || mark_due).then_some(Task { bytes, heard })
     }
@@ -337,10 +340,11 @@ impl Looked {
                 self.has_complained = false;
             }
             Err(error) => {
-                // It is written anew at the next look.
+                // The next pass writes it again.
                 self.written = None;
                 if !std::mem::replace(&mut self.has_complained, true) {
-                    tracing::warn!(%error, "the API server's pods are not stored: a start without it would lack them");
+                    tracing::warn!(%error, "cannot save the checkpoint of the API server's pods; without it, a \
+                     start that cannot reach the API server starts none of them");
                 }
             }
         }
@@ -428,14 +432,14 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let store = store(root.path());
         store.write(&content(&store.owner), at(1000)).unwrap();
-        // While the agent runs: what is there is written anew, not only marked.
+        // While the agent runs: the file is written again, not only its time.
         fs::remove_file(&store.keyhole.file).unwrap();
         assert!(store.mark(at(2000)).is_err());
         assert!(store.load(Whose::Owners).is_none());
         assert!(store.aside().exists() && !store.file.exists());
         store.write(&content(&store.owner), at(3000)).unwrap();
         assert_eq!(store.load(Whose::Owners).unwrap().heard, at(3000));
-        // With a key that is another one it is the same.
+        // The same with a different key.
         fs::remove_file(&store.keyhole.file).unwrap();
         store.keyhole.key_or_new().unwrap();
         assert!(store.mark(at(4000)).is_err());
@@ -458,7 +462,7 @@ mod tests {
         assert!(store.aside().exists());
         store.tidy(now + ASIDE + Duration::from_secs(60)).unwrap();
         assert!(!store.aside().exists());
-        // What is not encrypted is not kept at all, nor what a version set aside that did not encrypt.
+        // An unencrypted file is never preserved, nor is one that an older version set aside unencrypted.
         fs::write(&store.file, "broken").unwrap();
         fs::write(store.aside(), "0123 older").unwrap();
         assert!(store.load(Whose::Owners).is_none());

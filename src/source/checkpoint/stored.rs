@@ -1,7 +1,7 @@
-//! The pods of the API server as a file: what is written down of them for a start without it, and who may be started
-//! from it. Pure; [`super::store`] has the disk.
+//! The checkpoint of the API server's pods: what it contains for a start without the API server, and which pods may be
+//! started from it. Pure; [`super::store`] has the disk.
 //!
-//! Tokens are never in it, nor pods that shall go or have ended: those are not started again.
+//! It never contains tokens, nor pods that are being deleted or have ended: those are not started again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hasher as _;
@@ -20,14 +20,14 @@ use crate::model::pod::{Pod, PodName, SourceSet};
 use crate::model::reference::references;
 use crate::model::service::{ByName, Service, ServicePort, Services};
 
-/// The form of the file; another one is not understood.
+/// The version of the file's format; other versions are rejected.
 const VERSION: u32 = 1;
-/// The namespace whose Services all pods are told of.
+/// The namespace whose Services all pods get.
 const COMMON: &str = "default";
-/// The taint of a node that its control plane does not hear of any more.
+/// The taint of a node that its control plane no longer hears from.
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 
-/// Whose pods they are.
+/// Where the pods come from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
     /// The node's name.
@@ -36,31 +36,31 @@ pub struct Owner {
     pub cluster: Cluster,
 }
 
-/// What was written down.
+/// The checkpoint.
 #[derive(Debug, Default)]
 pub struct Stored {
-    /// The pods as the API server had them.
+    /// The pod objects from the API server.
     pub(in crate::source) pods: Vec<k8s::Pod>,
-    /// What they refer to and was there.
+    /// The referenced objects that existed.
     found: Objects,
-    /// What they refer to and was not there.
+    /// The referenced objects that did not exist.
     absent: BTreeSet<Reference>,
-    /// The Services that their containers are told of.
+    /// The Services for the environment of their containers.
     pub(in crate::source) services: BTreeMap<String, ByName>,
-    /// In which life of the machine it was written.
+    /// The boot ID when it was written.
     boot: String,
-    /// When the control plane last heard of the node.
+    /// When the control plane last heard from the node.
     pub(in crate::source) heard: Timestamp,
 }
 
-/// Why a file is not used. It does not say what is in it, which may be secret.
+/// Why a file is not used. It does not repeat the content, which may be secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unusable {
-    /// It is cut off, or was changed.
-    #[error("it is damaged, or of another version of gantry")]
+    /// It is truncated or was changed.
+    #[error("it is damaged or was written by another version of gantry")]
     Damaged,
-    /// Another node's, or another API server's.
-    #[error("it is of another node, or of another API server")]
+    /// It belongs to another node or another API server.
+    #[error("it belongs to another node or another API server")]
     Foreign,
 }
 
@@ -82,7 +82,7 @@ struct Entry {
     kind: Kind,
     namespace: String,
     name: String,
-    /// `None`: there was none.
+    /// `None`: it did not exist.
     content: Option<Values>,
 }
 
@@ -93,7 +93,7 @@ enum Kind {
     RuntimeClass,
     /// A ClusterTrustBundle.
     TrustBundle,
-    /// Those of a signer, which stands for the namespace; the name is the selector of their labels.
+    /// The bundles of a signer, which is in the namespace field; the name is their label selector.
     TrustBundles,
 }
 
@@ -108,7 +108,7 @@ struct Values {
     uid: String,
 }
 
-/// The pods of a set that are written down, with the objects of the API server.
+/// The pods of a set that are saved, with their API objects.
 pub(super) fn lasting<'a>(
     set: &'a SourceSet,
     known: &'a ApiPods,
@@ -154,11 +154,11 @@ pub(super) fn encode(
         .iter()
         .filter_map(|key| entry(key, set.objects.get(key)))
         .collect();
-    let json = serde_json::to_vec(&file).expect("objects of Kubernetes are JSON");
+    let json = serde_json::to_vec(&file).expect("Kubernetes objects serialize to JSON");
     [format!("{:016x}\n", sum(&json)).into_bytes(), json].concat()
 }
 
-/// Reads a file of an owner whom `is_ours` knows.
+/// Reads a file if `is_ours` accepts its owner.
 pub(super) fn decode(
     bytes: &[u8],
     is_ours: impl FnOnce(&Owner) -> bool,
@@ -205,7 +205,7 @@ pub(super) fn decode(
 }
 
 impl Stored {
-    /// What is known of an object: `None`, that nothing was written down.
+    /// The saved value of an object: `None` where nothing was saved, `Some(None)` where the object did not exist.
     pub(in crate::source) fn object(&self, key: &Reference) -> Option<Option<Known>> {
         match self.found.get(key) {
             Some(known) => Some(Some(known.clone())),
@@ -213,11 +213,10 @@ impl Stored {
         }
     }
 
-    /// The pods that may be started while the API server cannot be asked.
+    /// The pods that may be started while the API server is unreachable.
     ///
-    /// In the life of the machine in which it was written they have gone on running, so nothing is begun that others
-    /// could have begun too. After another start of the machine the question is whether the cluster still leaves them
-    /// to this node.
+    /// During the boot in which the file was written they have kept running, so no pod starts that could also have
+    /// started elsewhere. After a reboot the cluster may have moved them to another node.
     pub(in crate::source) fn startable(&self, how: CutOffStart, boot: &str, now: Timestamp) -> Vec<k8s::Pod> {
         let away = Duration::try_from(now.duration_since(self.heard)).unwrap_or_default();
         let may = |pod: &&k8s::Pod| match how {
@@ -230,8 +229,8 @@ impl Stored {
     }
 }
 
-/// For how long a pod is left to a node that is not heard of: as it tolerates the taint of such a node, the shortest
-/// time where several entries do; `None`: for ever (`pkg/controller/tainteviction`).
+/// How long a pod stays bound to an unreachable node: its toleration of the unreachable taint, the shortest time where
+/// several entries match; `None`: forever (`pkg/controller/tainteviction`).
 pub(crate) fn left_to_its_node(pod: &k8s::Pod) -> Option<Duration> {
     let all = pod.spec.iter().flat_map(|spec| spec.tolerations.iter().flatten());
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
@@ -249,7 +248,7 @@ pub(crate) fn left_to_its_node(pod: &k8s::Pod) -> Option<Duration> {
     Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
 }
 
-/// By which two contents are told apart.
+/// The checksum that tells two contents apart.
 pub(super) fn sum(bytes: &[u8]) -> u64 {
     let mut hasher = fnv::FnvHasher::default();
     hasher.write(bytes);
@@ -270,7 +269,7 @@ fn service((address, ports): Address) -> Service {
     }
 }
 
-/// What is written of an object; `None`: it is a token, or nothing is known for certain.
+/// The saved form of an object; `None`: it is a token, or its value is not known for certain.
 fn entry(key: &Reference, known: Option<&Known>) -> Option<Entry> {
     let (kind, namespace, name) = match key {
         Reference::Object(key) => (key.kind.into(), key.namespace.clone(), key.name.clone()),
@@ -280,7 +279,7 @@ fn entry(key: &Reference, known: Option<&Known>) -> Option<Entry> {
         }
         Reference::TrustAnchors(TrustAnchors::Signed { signer, labels }) => match labels {
             Selection::Those(labels) => (Kind::TrustBundles, signer.clone(), labels.clone()),
-            // Nobody has to be asked.
+            // It selects nothing, so there is no request to answer.
             Selection::Nothing => return None,
         },
         Reference::Token(_) => return None,
@@ -546,7 +545,7 @@ mod tests {
         );
         check(CutOffStart::Tolerated, "c", 1030, &["usual", "daemon", "all"]);
         check(CutOffStart::Tolerated, "c", 1300, &["daemon", "all"]);
-        // A clock that is behind has not gone on since.
+        // A clock that was set back shows no time away.
         check(
             CutOffStart::Tolerated,
             "c",

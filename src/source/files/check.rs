@@ -1,5 +1,5 @@
-//! Manifests read without an agent, for `gantry check`: what the agent would make of them if they lay in its manifests
-//! directory. Nothing here watches or writes.
+//! Manifests read without an agent, for `gantry check`: what the agent would make of them in its manifests directory.
+//! Nothing here watches or writes.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read};
@@ -20,23 +20,23 @@ use crate::manifest::{Content, MOST_BYTES, read_with_content};
 use crate::model::object::Reference;
 use crate::model::pod::{Pod, Problem, Source};
 
-/// How standard input is named in what is found.
+/// The name of standard input in the output.
 const STANDARD_INPUT: &str = "/dev/stdin";
-/// A file counts as untouched for so long: the agent leaves one without an extension alone for a moment after a change,
-/// and nobody who asks for a check wants to wait for that.
+/// Makes every file count as untouched: the agent waits a moment after a change to a file without an extension, but a
+/// check must not wait for that.
 const SETTLED: Duration = Duration::from_secs(3600);
 
 /// Why there is nothing to check.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
-    /// There is no such file or directory.
+    /// The file or directory does not exist.
     #[error("{} does not exist", path.display())]
     Missing {
         /// The path.
         path: PathBuf,
     },
     /// It cannot be read.
-    #[error("{} cannot be read", path.display())]
+    #[error("cannot read {}", path.display())]
     Unreadable {
         /// The path.
         path: PathBuf,
@@ -46,21 +46,21 @@ pub enum CheckError {
     },
 }
 
-/// What all that is checked holds together.
+/// The contents of all checked manifests.
 #[derive(Debug, Default)]
 pub struct Found {
     /// The pods that a node would take over, in the order in which they were read.
     pub pods: Vec<Arc<Pod>>,
     /// The ConfigMaps and Secrets.
     pub objects: BTreeSet<Reference>,
-    /// What would be refused.
+    /// The problems, each of which would reject a manifest.
     pub problems: Vec<Problem>,
-    /// What is dubious in the rest.
+    /// The warnings about the rest.
     pub warnings: Vec<Problem>,
 }
 
 impl Found {
-    /// Reads one more: a directory as the agent reads its own, or a file. Fails where it cannot be read at all.
+    /// Reads one more path: a directory as the agent reads its own, or a file. Fails if the path itself cannot be read.
     pub fn add(&mut self, path: &Path, context: &ManifestContext, now: Timestamp) -> Result<(), CheckError> {
         let unreadable = |source| CheckError::Unreadable {
             path: path.to_owned(),
@@ -82,7 +82,7 @@ impl Found {
         self.stream(io::stdin().lock(), Path::new(STANDARD_INPUT), context, now)
     }
 
-    /// Reads to just beyond the limit: what is longer is refused by its length, like a file of the directory.
+    /// Reads to just beyond the limit: longer input is rejected by its length, like a file of the directory.
     fn stream(
         &mut self,
         from: impl Read,
@@ -106,7 +106,7 @@ impl Found {
         } = read_with_content(&bytes, path, context, now);
         if pods.is_empty() && objects.is_empty() && problems.is_empty() {
             self.problems
-                .push(whole_file(path, "has no manifest in it".to_owned()));
+                .push(whole_file(path, "contains no manifest".to_owned()));
         }
         pods.into_iter()
             .for_each(|read| self.pod(Arc::new(read.pod), path));
@@ -158,7 +158,7 @@ impl Found {
         Ok(())
     }
 
-    /// Takes a pod, unless its name or its UID is taken.
+    /// Adds a pod, unless its name or its UID is taken.
     fn pod(&mut self, pod: Arc<Pod>, path: &Path) {
         let file = |pod: &Pod| match &pod.source {
             Source::File { path, .. } => path.clone(),

@@ -1,8 +1,8 @@
-//! Which file gives a pod, or an object, that several files claim. Pure.
+//! Decides which file provides a pod, or an object, that several files claim. Pure.
 //!
-//! What was granted to a file stays with it until the file goes or does not give it any more; then the file that has
-//! claimed it for longest takes over. So it is among the kubelet's static pods of one name (`allowStaticPodStart`,
-//! `pkg/kubelet/pod_workers.go`). Which name sorts first decides only between files that nothing else tells apart.
+//! A file keeps what it was granted until it is removed or no longer provides it; then the file with the oldest claim
+//! takes over. The kubelet does the same for static pods with one name (`allowStaticPodStart`,
+//! `pkg/kubelet/pod_workers.go`). The order of file names decides only between files that nothing else distinguishes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::model::object::ObjectKey;
 use crate::model::pod::{PodName, PodUid};
 
-/// What one file alone can give.
+/// What only one file can provide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum What<'a> {
     /// A pod.
@@ -29,40 +29,40 @@ impl fmt::Display for What<'_> {
     }
 }
 
-/// That a file gives something.
+/// A file's claim to a pod or an object.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Claim<'a> {
     /// The file.
     pub(super) path: &'a Path,
-    /// What it gives.
+    /// What it claims.
     pub(super) what: What<'a>,
     /// The UID of the pod: directories and cgroups have it in their names, so two pods cannot share one.
     pub(super) uid: Option<&'a PodUid>,
 }
 
-/// Which of the claims that are made for the first time goes first: at a start those are all.
+/// The order of first claims: at a start all claims are first ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Seniority {
-    /// What speaks for it.
+    /// The evidence for the claim.
     pub(super) evidence: Evidence,
-    /// At which place of the queue it waited when an agent ran last; `None` goes first.
+    /// Its place in the queue of the agent's last run; `None` goes first.
     pub(super) waited: Option<usize>,
 }
 
-/// What speaks for a claim that is made for the first time, the strongest first.
+/// The evidence for a first claim, the strongest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Evidence {
     /// Its pod runs.
     Runs,
-    /// The agent knew it before it was started.
+    /// The agent knew it before the restart.
     WasThere,
     Nothing,
 }
 
-/// What becomes of a claim.
+/// The decision about a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// The file gives it.
+    /// The file provides it.
     Granted,
     /// The claim with this index has the name.
     NameTaken(usize),
@@ -70,14 +70,14 @@ pub(super) enum Verdict {
     UidTaken(usize),
 }
 
-/// The claims of all files, with who came first.
+/// The claims of all files and the order of their arrival.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Claims {
     pods: BTreeMap<PodName, Seats>,
     objects: BTreeMap<ObjectKey, Seats>,
     /// How many claims there have been.
     arrivals: u64,
-    /// How often was settled.
+    /// The number of passes.
     passes: u64,
 }
 
@@ -92,27 +92,26 @@ struct Seat {
     pass: u64,
 }
 
-/// Where a claim stood after the last pass.
+/// The state of a claim after the last pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Place {
-    /// The file gave it, a pod with this UID.
+    /// The file provided it, a pod with this UID.
     Holds(Option<PodUid>),
     Waits,
 }
 
-/// Which claim is granted before which: who has it already, then who came first.
+/// The order in which claims are granted: the current holder first, then by arrival.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
     Same,
-    /// It has the name, and its pod got another UID: another pod that has had that UID before keeps it.
+    /// It holds the name, but its pod has a new UID: a pod that already has that UID keeps it.
     Edited,
     Waits,
 }
 
 impl Claims {
-    /// Decides about all claims there are, each verdict at the index of its claim. Claims that were not there in the
-    /// last pass queue up in the order of `seniority`, equal ones in the order given; those that are not there any more
-    /// are forgotten.
+    /// Decides about all claims, each verdict at the index of its claim. New claims queue up in the order of
+    /// `seniority`, equal ones in the order given; claims that are no longer made are forgotten.
     pub(super) fn settle(
         &mut self,
         claims: &[Claim<'_>],
@@ -153,7 +152,7 @@ impl Claims {
         verdicts
     }
 
-    /// The file is there under another name, and what it claims is claimed by the same file still.
+    /// Renames a file: its claims stay its own.
     pub(super) fn rename(&mut self, from: &Path, to: &Path) {
         for seats in self.pods.values_mut().chain(self.objects.values_mut()) {
             if let Some(seat) = seats.remove(from) {
@@ -162,7 +161,7 @@ impl Claims {
         }
     }
 
-    /// The files that wait for what another one has, in the order in which they came.
+    /// The files that wait for what another one has, in the order of their arrival.
     pub(super) fn waiting(&self) -> Vec<(PathBuf, String)> {
         let pods = self.pods.iter().map(|(name, seats)| (What::Pod(name), seats));
         let objects = self.objects.iter().map(|(key, seats)| (What::Object(key), seats));
@@ -175,7 +174,7 @@ impl Claims {
         waiting.into_iter().map(|(_, path, what)| (path, what)).collect()
     }
 
-    /// Gives each claim that is new its place in the queue.
+    /// Gives each new claim its place in the queue.
     fn take_in(&mut self, claims: &[Claim<'_>], seniority: impl Fn(&Claim<'_>) -> Seniority) {
         let mut new: Vec<(Seniority, &Claim<'_>)> = Vec::new();
         for claim in claims {
@@ -193,7 +192,7 @@ impl Claims {
         }
     }
 
-    /// The seat of a claim, a new one behind all others.
+    /// The seat of a claim; a new one goes last.
     fn seat(&mut self, claim: &Claim<'_>) -> &mut Seat {
         let Claims {
             pods,
@@ -238,7 +237,7 @@ impl Seat {
     }
 }
 
-/// The files that want what another one, or another document of the same, wants too.
+/// The files that claim what another file, or another document of the same file, also claims.
 pub(super) fn contested<'a>(claims: &[Claim<'a>]) -> BTreeSet<&'a Path> {
     let mut names: BTreeMap<What<'a>, &'a Path> = BTreeMap::new();
     let mut uids: BTreeMap<&'a PodUid, &'a Path> = BTreeMap::new();
@@ -440,7 +439,7 @@ mod tests {
             "c 3",
         );
         assert_eq!(waiting, "b pod ns/w, a pod ns/w");
-        // Two that are of one UID, which runs.
+        // Two with one UID, which runs.
         let waiting = check(
             &[("a", Runs, Some(0)), ("b", Runs, None), ("c", Nothing, None)],
             "b 2",
@@ -478,8 +477,8 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Whatever comes and goes: each name and each UID is given once, nobody waits for what nobody has, and what is
-        /// claimed unchanged after it was granted is granted again.
+        /// After any sequence of passes: each name and each UID is granted once, no claim waits for something free, and
+        /// an unchanged claim that was granted is granted again.
         #[test]
         fn what_is_granted_is_unique_complete_and_lasting(
             passes in proptest::collection::vec(

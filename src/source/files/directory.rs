@@ -1,4 +1,4 @@
-//! The manifests directory as it is now: which files are there, which changed, and the set of pods that follows.
+//! The current manifests directory: which files exist, which changed, and the resulting set of pods.
 //!
 //! Looks and decides, once for each call; when to look is the business of [`super::static_pods`]. What cannot be read,
 //! and what is being written at the moment, leaves things as they are: only a file that is gone takes its pods along.
@@ -31,28 +31,28 @@ use crate::model::pod::{PodUid, SourceSet};
 pub(super) struct Look {
     /// All of them.
     pub(super) everything: bool,
-    /// Those of these paths, without links: they were closed after the last change, or moved to where they are.
+    /// Of these paths, without links, those that were closed after the last change, or moved into place.
     pub(super) complete: BTreeSet<PathBuf>,
-    /// Those of these paths, of which that is not known.
+    /// The other changed files among these paths, which may still be incomplete.
     pub(super) touched: BTreeSet<PathBuf>,
-    /// Those of these paths went, though another of their name may be there by now.
+    /// Of these paths, those that were removed, though a new file may have the name by now.
     pub(super) gone: BTreeSet<PathBuf>,
-    /// Those of these paths are being written: they stay as they are.
+    /// Of these paths, those that are being written: they stay as they are.
     pub(super) held: BTreeSet<PathBuf>,
 }
 
-/// What was seen.
+/// The result of a look.
 #[derive(Debug)]
 pub(super) struct Seen {
-    /// The complete set; `None` where it could not be told yet.
+    /// The complete set; `None` where it cannot be decided yet.
     pub(super) set: Option<SourceSet>,
-    /// It is told when it is known what runs.
+    /// The set needs to know first which pods run.
     pub(super) undecided: bool,
     /// What to watch from now on.
     pub(super) watchlist: Watchlist,
-    /// When to look again even if nothing is told.
+    /// When to look again even without an event.
     pub(super) again: Option<Duration>,
-    /// What to write down.
+    /// What to save.
     pub(super) changes: Vec<Change>,
     /// The files that were read, their paths without links.
     pub(super) read: Vec<PathBuf>,
@@ -60,7 +60,7 @@ pub(super) struct Seen {
     pub(super) state: State,
 }
 
-/// The directory with all that is known of its files.
+/// The directory and the state of its files.
 #[derive(Debug, Clone)]
 pub(super) struct Directory {
     path: PathBuf,
@@ -68,13 +68,13 @@ pub(super) struct Directory {
     kept: Option<LastGood>,
     asking: Asking,
     files: BTreeMap<PathBuf, Known>,
-    /// How often a file went.
+    /// How many files were removed.
     departures: u64,
-    /// Which of them gives what several have.
+    /// Which file provides what several have.
     claims: Claims,
     /// Whether that was decided once.
     settled: bool,
-    /// What was last written down of who waits.
+    /// The waiting files as last saved.
     waiting: Option<Vec<(PathBuf, String)>>,
     read_once: bool,
     listed_once: bool,
@@ -84,7 +84,7 @@ pub(super) struct Directory {
 }
 
 impl Directory {
-    /// Nothing is known yet.
+    /// Starts with no known files.
     pub(super) fn new(
         path: PathBuf,
         context: ManifestContext,
@@ -109,14 +109,14 @@ impl Directory {
         }
     }
 
-    /// Whether it was decided once which file gives what several have. Until then [`Directory::look`] may need to know
-    /// what runs.
+    /// Whether the first decision between competing files was made. Until then [`Directory::look`] may need to know
+    /// which pods run.
     pub(super) fn is_settled(&self) -> bool {
         self.settled
     }
 
-    /// Looks at the directory and reads what changed. `running` are the UIDs of the pods that the runtime has, where
-    /// that is known.
+    /// Looks at the directory and reads what changed. `running` are the UIDs of the runtime's pods, where they are
+    /// known.
     pub(super) fn look(&mut self, look: &Look, running: Option<&BTreeSet<PodUid>>, now: Timestamp) -> Seen {
         self.again = None;
         let mut watchlist = Watchlist::new();
@@ -148,7 +148,7 @@ impl Directory {
             undecided,
             watchlist,
             again: self.again,
-            // What is on disk of the time before is needed until all is decided.
+            // The saved state from before the start is needed until everything is decided.
             changes: match undecided {
                 true => Vec::new(),
                 false => std::mem::take(&mut self.changes),
@@ -158,11 +158,11 @@ impl Directory {
         }
     }
 
-    /// Brings what is known of one file up to date.
+    /// Updates the state of one file.
     fn entry(&mut self, entry: &Entry, look: &Look, now: Timestamp) {
         let real = entry.real.as_ref().unwrap_or(&entry.path);
         if look.held.contains(real) {
-            // When it is closed, or quiet, is a reason to look.
+            // A close, or a quiet time, triggers the next look.
             self.open(entry, false, now);
             return;
         }
@@ -188,7 +188,7 @@ impl Directory {
         let stamp = opened.stamp;
         match readiness(opened.writers(self.asking), is_complete, age(&stamp, now)) {
             Readiness::Ready => {}
-            // Somebody may write it from now on; what it has was read.
+            // A writer may open it from now on, but the content that was read is complete.
             Readiness::Open | Readiness::Unquiet(_) if known == Some(stamp) => {
                 return self.unchanged(&entry.path);
             }
@@ -225,7 +225,7 @@ impl Directory {
         }
     }
 
-    /// A file that is not read yet keeps what it had: at the agent's start its last good version.
+    /// A file that is not read yet stays as it was: at the agent's start, as its last good version.
     fn unread(&mut self, entry: &Entry, now: Timestamp) -> &mut Known {
         if !self.files.contains_key(&entry.path) {
             let known = Known {
@@ -240,8 +240,7 @@ impl Directory {
         known
     }
 
-    /// A file that somebody has open for writing is not read, and after a while that is reported. Answers when to ask
-    /// again.
+    /// A file that is open for writing is not read; after a while this is reported. Returns when to check again.
     fn open(&mut self, entry: &Entry, is_complete: bool, now: Timestamp) -> Duration {
         let known = self.unread(entry, now);
         let before = known.open;
@@ -258,12 +257,11 @@ impl Directory {
 
     fn parse(&self, bytes: &[u8], path: &Path, now: Timestamp) -> Content {
         let context = &self.context;
-        // The readers of YAML and of Kubernetes' types are not ours alone: should one of them panic on some
-        // manifest, that must not end the agent, nor end it again at every start.
+        // The YAML parser and the Kubernetes types come from other projects too: a panic on some manifest must not end
+        // the agent, nor again at every start.
         let read = std::panic::catch_unwind(|| read_with_content(bytes, path, context, now));
         read.unwrap_or_else(|_panic| {
-            let message =
-                "cannot be read because of a fault in gantry: please report it with the file".to_owned();
+            let message = "cannot be read because of a bug in gantry: report it with the file".to_owned();
             Content {
                 problems: vec![whole_file(path, message)],
                 ..Content::default()
@@ -271,12 +269,12 @@ impl Directory {
         })
     }
 
-    /// A file that is there and cannot be read keeps its pods and has a problem.
+    /// An existing file that cannot be read keeps its pods and gets a problem.
     fn refused(&mut self, entry: &Entry, refused: Refused, now: Timestamp) {
         let message = match refused {
-            // It went away since the directory was listed.
+            // It was removed after the directory was listed.
             Refused::Gone if !entry.is_link => return self.gone(&entry.path, FILE_GRACE, now),
-            Refused::Gone => "is a link that leads nowhere: let it lead to a file".to_owned(),
+            Refused::Gone => "is a dangling symbolic link: point it to a file".to_owned(),
             Refused::Unreadable(message) => message,
         };
         let problem = whole_file(&entry.path, message);
@@ -294,17 +292,17 @@ impl Directory {
         self.take(entry, content, now);
     }
 
-    /// Takes over what a file says now.
+    /// Takes over the new content of a file.
     fn take(&mut self, entry: &Entry, content: Content, now: Timestamp) {
         let path = entry.path.as_path();
         let before = match self.files.remove(path) {
-            // What had this name went, and nothing of it is left to this one.
+            // The file that had this name was removed, and nothing carries over to this one.
             Some(known) if known.was_gone => {
                 self.departures += 1;
                 self.unknown()
             }
             Some(known) => known,
-            // Only a broken file needs what it was before the agent started.
+            // Only a broken file needs the state from before the agent started.
             None if content.problems.is_empty() => self.unknown(),
             None => self.kept(path, now),
         };
@@ -318,7 +316,7 @@ impl Directory {
         self.files.insert(path.to_owned(), known);
     }
 
-    /// What is known of a file that has just come.
+    /// The state of a new file.
     fn unknown(&self) -> Known {
         Known {
             incarnation: self.departures,
@@ -335,7 +333,8 @@ impl Directory {
         self.again = Some(self.again.map_or(wait, |again| again.min(wait)));
     }
 
-    /// All pods and objects. `None`: at the start two files want the same, and what runs is not known yet.
+    /// All pods and objects. `None`: at the start two files claim the same name, and the running pods are not known
+    /// yet.
     fn set(
         &mut self,
         state: &State,
@@ -354,7 +353,7 @@ impl Directory {
                 Former::read(&contested, running, self.kept.as_ref(), &self.context, now)
             }
         };
-        // A directory that comes later, with a mount, comes as it was when an agent ran last.
+        // A directory that appears later, with a mount, is treated as at a start of the agent.
         self.settled |= *state == State::There;
         let verdicts = self.claims.settle(&claims, |claim| former.seniority(claim));
         let set = set::assemble(&self.files, &claims, &verdicts);
@@ -371,7 +370,7 @@ impl Directory {
     }
 }
 
-/// By which paths the kernel tells of a file.
+/// The paths under which the kernel reports events of a file.
 fn paths(entry: &Entry) -> [PathBuf; 2] {
     [entry.found.clone(), entry.real.clone().unwrap_or_default()]
 }

@@ -1,5 +1,5 @@
-//! One file of the manifests directory: whether it changed, and its bytes. Nothing that lies there can make the
-//! agent wait, grow or follow what it should not: only regular files are opened, and only small ones read.
+//! One file of the manifests directory: whether it changed, and its bytes. A file cannot make the agent block, grow
+//! without bound, or follow a link that it should not: only regular files are opened, and only small ones are read.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
@@ -11,7 +11,7 @@ use nix::fcntl::OFlag;
 use super::writing::{self, Asking, Writers};
 use crate::manifest::{MOST_BYTES, too_large};
 
-/// What changes when a file does.
+/// The properties that change when a file does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stamp {
     device: u64,
@@ -40,8 +40,8 @@ impl Stamp {
         }
     }
 
-    /// What stays when the file gets another name. The times are part of it: the inode of a file that was deleted is
-    /// soon another one's.
+    /// The identity of a file across renames. It includes the times because the inode number of a deleted file is soon
+    /// reused.
     pub(super) fn identity(&self) -> Identity {
         Identity {
             inode: (self.device, self.inode),
@@ -50,22 +50,22 @@ impl Stamp {
         }
     }
 
-    /// When the file changed last, in nanoseconds since 1970.
+    /// When the file last changed, in nanoseconds since 1970.
     pub(super) fn changed_nanos(&self) -> i128 {
         i128::from(self.changed.0) * 1_000_000_000 + i128::from(self.changed.1)
     }
 }
 
-/// Why there are no bytes.
+/// Why the file was not read.
 #[derive(Debug)]
 pub(super) enum Refused {
-    /// It is gone.
+    /// It was removed.
     Gone,
-    /// It cannot be a manifest, or cannot be read: what to tell.
+    /// It cannot be a manifest, or cannot be read: the message to report.
     Unreadable(String),
 }
 
-/// The stamp of what the path leads to, where that is a regular file.
+/// The stamp of the path's target, where that is a regular file.
 pub(super) fn stamp(path: &Path) -> Result<Stamp, Refused> {
     regular(&path.metadata().map_err(refused)?)
 }
@@ -74,14 +74,14 @@ pub(super) fn stamp(path: &Path) -> Result<Stamp, Refused> {
 #[derive(Debug)]
 pub(super) struct Opened {
     file: File,
-    /// The stamp at that time.
+    /// The stamp when it was opened.
     pub(super) stamp: Stamp,
 }
 
 /// Opens the file.
 pub(super) fn open(path: &Path) -> Result<Opened, Refused> {
-    // Looked at before it is opened, because opening a device may do something; and again afterwards, because
-    // it may have been replaced in between. A FIFO that comes in then is not waited for.
+    // Checked before it is opened, because opening a device may have effects; and again afterwards, because it may have
+    // been replaced in between. A FIFO that replaces it is opened without waiting.
     stamp(path)?;
     let file = OpenOptions::new()
         .read(true)
@@ -93,8 +93,8 @@ pub(super) fn open(path: &Path) -> Result<Opened, Refused> {
 }
 
 impl Opened {
-    /// Who has it open for writing, where the file system may be asked. While nobody has, nobody will before the bytes
-    /// are read ([`writing::writers`]).
+    /// The processes that have it open for writing, where the file system may be asked. While there are none, no
+    /// process gets write access before the bytes are read ([`writing::writers`]).
     pub(super) fn writers(&self, asking: Asking) -> Writers {
         match asking {
             Asking::Yes => writing::writers(&self.file),
@@ -114,7 +114,7 @@ impl Opened {
 
 fn read_all(file: &File, size: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(size + 1);
-    // A file that grows meanwhile is read to just beyond the limit, and refused by its length.
+    // A file that grows meanwhile is read to just beyond the limit, and rejected by its length.
     let limit = u64::try_from(MOST_BYTES).unwrap_or(u64::MAX) + 1;
     file.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)
@@ -125,7 +125,7 @@ fn regular(metadata: &Metadata) -> Result<Stamp, Refused> {
     let what = if kind.is_file() {
         return Ok(Stamp::of(metadata));
     } else if kind.is_dir() {
-        "a directory; manifests are not looked for below"
+        "a directory; subdirectories are not searched for manifests"
     } else if kind.is_fifo() {
         "a named pipe"
     } else if kind.is_socket() {
@@ -134,7 +134,7 @@ fn regular(metadata: &Metadata) -> Result<Stamp, Refused> {
         "a device"
     };
     Err(Refused::Unreadable(format!(
-        "is no file but {what}: remove it from the manifests directory"
+        "is not a regular file but {what}: remove it from the manifests directory"
     )))
 }
 
@@ -143,7 +143,7 @@ fn refused(error: io::Error) -> Refused {
         return Refused::Gone;
     }
     if error.raw_os_error() == Some(nix::libc::ELOOP) {
-        return Refused::Unreadable("is a link that leads in a circle: let it lead to a file".into());
+        return Refused::Unreadable("is a symbolic link loop: point it to a file".into());
     }
     Refused::Unreadable(format!("cannot be read: {error}"))
 }

@@ -1,4 +1,4 @@
-//! What is known at the agent's start of who had what before: nothing is remembered but what is on disk and what runs.
+//! Which file had what before the agent started. The only memory is the disk and the running pods.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -11,18 +11,18 @@ use crate::manifest::Content;
 use crate::manifest::ManifestContext;
 use crate::model::pod::PodUid;
 
-/// What is known of the time before.
+/// The state from before the start.
 #[derive(Debug, Default)]
 pub(super) struct Former {
     running: BTreeSet<PodUid>,
-    /// The last good version of each file that claims what another one does.
+    /// The last good version of each contested file.
     kept: BTreeMap<PathBuf, Content>,
     /// Who waited for what, as [`LastGood::waiting`] has it.
     waiting: Vec<(String, String)>,
 }
 
 impl Former {
-    /// Of these files. `running` are the UIDs of the pods that the runtime has.
+    /// Reads the state of these files. `running` are the UIDs of the runtime's pods.
     pub(super) fn read(
         paths: &BTreeSet<&Path>,
         running: &BTreeSet<PodUid>,
@@ -47,7 +47,7 @@ impl Former {
     /// How early a claim is.
     pub(super) fn seniority(&self, claim: &Claim<'_>) -> Seniority {
         let kept = self.kept.get(claim.path);
-        // The file may have been edited while no agent ran: then the pod of its last good version is what runs.
+        // The file may have been edited while no agent ran: then the running pod is that of its last good version.
         let (was_there, former_uid) = match claim.what {
             What::Pod(name) => {
                 let mut pods = kept.into_iter().flat_map(|kept| &kept.pods);

@@ -1,4 +1,4 @@
-//! What is known of one file of the manifests directory: what follows from it, and what was found in it.
+//! The state of one file of the manifests directory: its pods, objects and problems, and what they were read from.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::manifest::{Json, ReadObject, ReadPod};
 use crate::model::object::{Object, ObjectKey};
 use crate::model::pod::{Pod, PodName, Problem, ProblemKind};
 
-/// A pod with the object that makes it again.
+/// A pod with the manifest that reproduces it.
 #[derive(Debug, Clone)]
 pub(super) struct Running {
     /// The pod.
@@ -20,10 +20,10 @@ pub(super) struct Running {
     json: Arc<str>,
 }
 
-/// An object with what makes it again.
+/// An object with the manifest that reproduces it.
 #[derive(Debug, Clone)]
 pub(super) struct KnownObject {
-    /// What it is known by.
+    /// Its kind, namespace and name.
     pub(super) key: ObjectKey,
     /// The object.
     pub(super) object: Arc<Object>,
@@ -32,47 +32,47 @@ pub(super) struct KnownObject {
     json: Json,
 }
 
-/// What is known of one file.
+/// The state of one file.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Known {
-    /// Which life its pods are in ([`Pod::incarnation`]).
+    /// The incarnation of its pods ([`Pod::incarnation`]).
     pub(super) incarnation: u64,
-    /// By which paths the kernel tells of it: its entry's and its own, without links.
+    /// The paths under which the kernel reports its events: that of its directory entry and its own, without links.
     pub(super) paths: [PathBuf; 2],
-    /// It went, and what is there now was not read yet.
+    /// It was removed, and its successor has not been read yet.
     pub(super) was_gone: bool,
-    /// As it was when it was read.
+    /// Its stamp when it was read.
     pub(super) stamp: Option<Stamp>,
-    /// It is read again though it looks as it did.
+    /// Read it again even if its stamp is unchanged.
     pub(super) again: bool,
-    /// The pods that follow from it: those it has, and those of its last good version that it has broken.
+    /// Its pods: those that it has, and those of its last good version that it has broken.
     pub(super) pods: Vec<Running>,
-    /// The same of its objects.
+    /// Its objects, likewise.
     pub(super) objects: Vec<KnownObject>,
-    /// What is not taken of it.
+    /// The reasons why parts of it are rejected.
     pub(super) problems: Vec<Problem>,
-    /// What is dubious in what is taken of it.
+    /// The warnings about the accepted parts.
     pub(super) warnings: Vec<Problem>,
-    /// It went away then.
+    /// When it was removed.
     pub(super) gone_since: Option<Timestamp>,
-    /// Somebody writes it, or has it open for writing, so that it is not read.
+    /// A process writes it or has it open for writing, so it is not read.
     pub(super) open: Option<Open>,
 }
 
-/// Since when somebody has a file open for writing.
+/// Since when a process has a file open for writing.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Open {
-    /// When that was seen first.
+    /// When it was first seen open.
     pub(super) since: Timestamp,
-    /// When the kernel last said that the file was closed, or it was seen first.
+    /// When the kernel last reported that the file was closed, or when it was first seen open.
     pub(super) heard: Timestamp,
     /// Whether it is to be reported.
     pub(super) is_long: bool,
 }
 
 impl Known {
-    /// What is known after the file was read: of `self`, what it was before, it keeps what is the same, and what it has
-    /// broken.
+    /// The state after the file was read. It takes from `self`, the state before, what is unchanged and what the new
+    /// content has broken.
     pub(super) fn after(self, path: &Path, content: Content) -> Known {
         let Content {
             pods: read,
@@ -111,12 +111,12 @@ impl Known {
         }
     }
 
-    /// Whether nothing follows from it.
+    /// Whether it has no pods and no objects.
     pub(super) fn is_empty(&self) -> bool {
         self.pods.is_empty() && self.objects.is_empty()
     }
 
-    /// What a last good version says, in the first life of its pods here.
+    /// The state from a last good version, with its pods in the given incarnation.
     pub(super) fn of_kept(content: Content, incarnation: u64) -> Known {
         let in_life = |mut read: ReadPod| {
             read.pod.incarnation = incarnation;
@@ -130,7 +130,7 @@ impl Known {
         }
     }
 
-    /// The objects that make all of it again.
+    /// The objects that reproduce all of it.
     pub(super) fn to_keep(&self) -> Vec<Json> {
         let of_pods = self.pods.iter().map(|running| Json(running.json.clone()));
         let of_objects = self.objects.iter().map(|known_object| known_object.json.clone());
@@ -149,8 +149,8 @@ impl From<ReadObject> for KnownObject {
     }
 }
 
-/// The objects of a file, each the one that is known already where it is the same. What a broken file had stays, and
-/// what said of itself that it does not change.
+/// The objects of a file; an unchanged object keeps its old value. An object stays as it was if the file is broken or
+/// the object is immutable.
 fn take_objects(
     path: &Path,
     read: Vec<ReadObject>,
@@ -175,7 +175,7 @@ fn take_objects(
                     ..whole_file(
                         path,
                         format!(
-                            "the {} that was here does not change: give the new one another name, or remove it first",
+                            "the existing {} is immutable: give the new one another name, or remove it first",
                             read.key
                         ),
                     )
@@ -194,7 +194,7 @@ fn take_objects(
     objects
 }
 
-/// The pod that is known already where it is the same, so that nobody has to compare it again.
+/// The old pod where it is unchanged, so that no reader has to compare it again.
 fn same_or_new(before: Option<&Running>, read: ReadPod) -> Running {
     let same = before.filter(|old| old.pod.uid == read.pod.uid);
     let json = Arc::from(read.json);
@@ -208,7 +208,7 @@ fn same_or_new(before: Option<&Running>, read: ReadPod) -> Running {
     let pod = if again == *old.pod {
         old.pod.clone()
     } else if *json == *old.json {
-        // The same content at another place of the file.
+        // The same content in another document of the file.
         Arc::new(again)
     } else {
         Arc::new(read.pod)

@@ -1,5 +1,5 @@
-//! The last good version of each manifest, kept on disk: when a file is broken while the agent starts, the pod that
-//! runs from its last good version stays. A cache: losing it costs that pod, and only then.
+//! The last good version of each manifest, saved on disk: if a manifest is broken when the agent starts, the pod from
+//! its last good version keeps running. A cache: losing it costs that pod, and only in that case.
 //!
 //! One file for each manifest, a `v1 List` of its pods and objects as they were written. Secrets may be among them: it
 //! is readable by root alone.
@@ -19,7 +19,7 @@ use crate::manifest::Json;
 use crate::manifest::ManifestContext;
 use crate::manifest::{Content, read_with_content};
 
-/// The file beside the last good versions that says which manifests wait for what another one has.
+/// The file beside the last good versions that lists which manifests wait for what another one has.
 const WAITING: &str = "waiting.json";
 
 /// The directory that has the last good versions.
@@ -28,26 +28,26 @@ pub(super) struct LastGood {
     directory: PathBuf,
 }
 
-/// Something to write down, or to forget.
+/// A change to the saved state.
 #[derive(Debug, Clone)]
 pub(super) enum Change {
-    /// These objects are the file's.
+    /// Saves these objects for the file.
     Keep(PathBuf, Vec<Json>),
-    /// The file is gone.
+    /// The file was removed.
     Forget(PathBuf),
-    /// No other files than these are there.
+    /// Only these files exist.
     Only(Vec<PathBuf>),
     /// These files wait for what another one has, in this order.
     Waiting(Vec<(PathBuf, String)>),
 }
 
 impl LastGood {
-    /// In this directory, which is made when something is kept.
+    /// Saves to this directory, which is created on first use.
     pub(super) fn new(directory: PathBuf) -> LastGood {
         LastGood { directory }
     }
 
-    /// What the last good version of a file has; nothing where none is kept, or it cannot be read any more.
+    /// The content of the last good version of a file; empty where none is saved or it can no longer be read.
     pub(super) fn load(&self, path: &Path, context: &ManifestContext, now: Timestamp) -> Content {
         match file::open(&self.file(path)).and_then(file::Opened::bytes) {
             Ok(bytes) => read_with_content(&bytes, path, context, now),
@@ -55,7 +55,7 @@ impl LastGood {
         }
     }
 
-    /// Does what changed.
+    /// Applies the changes.
     pub(super) fn apply(&self, changes: &[Change]) -> io::Result<()> {
         for change in changes {
             match change {
@@ -76,10 +76,10 @@ impl LastGood {
         self.write(&self.file(path), &list)
     }
 
-    /// Which files waited for what another one had, in their order: the path, in readable form, and what it was.
+    /// Which files waited for what another one had, in order: the path, in readable form, and what it waited for.
     pub(super) fn waiting(&self) -> Vec<(String, String)> {
         let bytes = file::open(&self.directory.join(WAITING)).and_then(file::Opened::bytes);
-        // Where it is lost or damaged, what runs and what was there decide.
+        // If it is lost or damaged, the running pods and the saved versions decide.
         serde_json::from_slice(&bytes.unwrap_or_default()).unwrap_or_default()
     }
 
@@ -105,7 +105,7 @@ impl LastGood {
             .create(&self.directory)?;
         let temporary = file.with_extension("new");
         remove(&temporary)?;
-        // Renamed into place, so that a crash leaves the old version or the new one.
+        // Renamed into place, so that a crash leaves either the old version or the new one.
         let mut new = OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -133,7 +133,7 @@ impl LastGood {
         Ok(())
     }
 
-    /// The kept file of a manifest, by a hash of its path: a path may be longer than a name.
+    /// The saved copy of a manifest, named by a hash of its path: a path may be longer than a file name.
     fn file(&self, path: &Path) -> PathBuf {
         let hash = path
             .as_os_str()

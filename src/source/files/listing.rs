@@ -1,4 +1,4 @@
-//! What lies in the manifests directory, and what has to be watched to know it.
+//! The entries of the manifests directory, and what has to be watched to follow them.
 
 use std::ffi::OsString;
 use std::io;
@@ -10,20 +10,20 @@ use super::watch::{Interest, Watchlist, is_ignored};
 /// Whether the directory is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum State {
-    /// It is, or a single file instead of it.
+    /// It exists, or is a single file.
     There,
-    /// It is not: there are no manifests.
+    /// It does not exist: there are no manifests.
     Missing,
-    /// It is, and cannot be read: what it had stays.
+    /// It exists but cannot be read: its pods stay.
     Unreadable(String),
 }
 
 /// An entry of the directory.
 #[derive(Debug)]
 pub(super) struct Entry {
-    /// The path as people know it: the configured directory and the name.
+    /// The path to report: the configured directory and the name.
     pub(super) path: PathBuf,
-    /// The path of the entry itself in the directory without links: by that name the kernel tells of it.
+    /// The path of the entry in the directory without links: the kernel reports events under it.
     pub(super) found: PathBuf,
     /// The path without links, where the file is; `None` where it cannot be found.
     pub(super) real: Option<PathBuf>,
@@ -39,7 +39,7 @@ pub(super) fn list(path: &Path, watchlist: &mut Watchlist) -> (State, Vec<Entry>
         End::At(real) => real,
         End::Missing => return (State::Missing, Vec::new()),
         End::Circle => {
-            let message = "it is a link that leads in a circle".to_owned();
+            let message = "it is a symbolic link loop".to_owned();
             return (State::Unreadable(message), Vec::new());
         }
         End::Denied(error) => return (State::Unreadable(error.to_string()), Vec::new()),

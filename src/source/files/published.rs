@@ -1,4 +1,4 @@
-//! What the source of files says: the set for the agent, and for people a line in the log for each thing that is new.
+//! The output of the source of files: the set for the agent, and a log line for each new problem, warning or state.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use super::directory::Seen;
 use super::listing::State;
 use crate::model::pod::{Problem, SourceSet};
 
-/// Whether two sets are equal: pods that did not change are the same value.
+/// Whether two sets are equal: unchanged pods are the same value.
 fn same(a: &SourceSet, b: &SourceSet) -> bool {
     let pods = a.pods.values().zip(b.pods.values());
     a.pods.len() == b.pods.len()
@@ -21,7 +21,7 @@ fn same(a: &SourceSet, b: &SourceSet) -> bool {
         && a.warnings == b.warnings
 }
 
-/// What has been published and logged, so that neither is done twice.
+/// The last published and logged state, to avoid repetition.
 pub(super) struct Published {
     path: PathBuf,
     out: channel::Sender<Option<Arc<SourceSet>>>,
@@ -31,7 +31,7 @@ pub(super) struct Published {
 }
 
 impl Published {
-    /// Nothing yet. `path` is the directory, for the log.
+    /// Starts with nothing published. `path` is the directory, for the log.
     pub(super) fn new(path: PathBuf, out: channel::Sender<Option<Arc<SourceSet>>>) -> Published {
         Published {
             path,
@@ -42,7 +42,7 @@ impl Published {
         }
     }
 
-    /// Publishes and logs what is new in this.
+    /// Publishes and logs the changes in this.
     pub(super) fn publish(&mut self, seen: &Seen) {
         if let Some(set) = &seen.set {
             self.out.send_if_modified(|current| {
@@ -65,14 +65,14 @@ impl Published {
                 file = %problem.path.display(),
                 line = problem.line,
                 field = problem.field,
-                "manifest refused: {problem}"
+                "manifest rejected: {problem}"
             );
         }
         let broken = |problems: &BTreeSet<Problem>| -> BTreeSet<PathBuf> {
             problems.iter().map(|problem| problem.path.clone()).collect()
         };
         for file in broken(&self.problems).difference(&broken(&problems)) {
-            info!(file = %file.display(), "manifest has no problem any more");
+            info!(file = %file.display(), "manifest no longer has problems");
         }
         self.problems = problems;
     }
@@ -84,7 +84,7 @@ impl Published {
                 file = %warning.path.display(),
                 line = warning.line,
                 field = warning.field,
-                "manifest is dubious: {warning}"
+                "manifest has a warning: {warning}"
             );
         }
         self.warnings = warnings;
@@ -96,10 +96,10 @@ impl Published {
         }
         let path = self.path.display();
         match state {
-            State::There => info!(%path, "watching for manifests"),
-            State::Missing => info!(%path, "there is no manifests directory yet: waiting for it"),
+            State::There => info!(%path, "watching the manifests directory"),
+            State::Missing => info!(%path, "the manifests directory does not exist yet; waiting for it"),
             State::Unreadable(error) => {
-                warn!(%path, error, "cannot read the manifests directory: its pods stay")
+                warn!(%path, error, "cannot read the manifests directory; its pods keep running")
             }
         }
         self.state = Some(state.clone());

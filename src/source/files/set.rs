@@ -1,5 +1,5 @@
-//! The set of pods and objects that follows from all files of the manifests directory, and what is said of those that
-//! want what another file has. Pure.
+//! The set of pods and objects from all files of the manifests directory, and the problems of those that another file
+//! already has. Pure.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use super::writing::REPORTED_AFTER;
 use crate::model::object::{self, Reference};
 use crate::model::pod::{Pod, Problem, Source, SourceSet};
 
-/// What all files claim, in the order of their paths.
+/// The claims of all files, in the order of their paths.
 pub(super) fn claims(files: &BTreeMap<PathBuf, Known>) -> Vec<Claim<'_>> {
     let mut claims = Vec::new();
     for (path, known) in files {
@@ -29,7 +29,7 @@ pub(super) fn claims(files: &BTreeMap<PathBuf, Known>) -> Vec<Claim<'_>> {
     claims
 }
 
-/// The set, of each thing that is claimed twice the one that was granted. `verdicts` are those of [`claims`].
+/// The set, with the granted one of each contested thing. `verdicts` are those of [`claims`].
 pub(super) fn assemble(
     files: &BTreeMap<PathBuf, Known>,
     claims: &[Claim<'_>],
@@ -82,7 +82,7 @@ pub(super) fn assemble(
     set
 }
 
-/// The problem of a pod that wants what `owner` has, if it does.
+/// The problem of a pod that claims what `owner` has, if it does.
 pub(super) fn clash(path: &Path, pod: &Pod, owner: &Claim<'_>) -> Option<Problem> {
     if owner.what == What::Pod(&pod.name) {
         return Some(of_pod(path, pod, "metadata.name", name_taken(owner)));
@@ -106,8 +106,8 @@ fn of_pod(path: &Path, pod: &Pod, field: &str, message: String) -> Problem {
 
 fn still_open(path: &Path) -> String {
     format!(
-        "has been open for writing for more than {} seconds, and is not read before it is closed: end the program that \
-         has it open (`fuser -v {}` names it), or write another file and rename it into place",
+        "has been open for writing for more than {} seconds and is not read until it is closed: stop the program \
+         that has it open (`fuser -v {}` shows it), or write another file and rename it into place",
         REPORTED_AFTER.as_secs(),
         path.display()
     )
@@ -115,7 +115,7 @@ fn still_open(path: &Path) -> String {
 
 fn name_taken(owner: &Claim<'_>) -> String {
     format!(
-        "{} has a {} already: names must differ; this one waits until that file is gone or has it no more",
+        "{} already has a {}: names must differ; this one waits until that file is removed or no longer has it",
         owner.path.display(),
         owner.what
     )
@@ -123,7 +123,8 @@ fn name_taken(owner: &Claim<'_>) -> String {
 
 fn uid_taken(owner: &Claim<'_>) -> String {
     format!(
-        "{} has a {} with this UID already: UIDs must differ; this one waits until that file is gone or has it no more",
+        "{} already has a {} with this UID: UIDs must differ; this one waits until that file is removed or no \
+         longer has it",
         owner.path.display(),
         owner.what
     )

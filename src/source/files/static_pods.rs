@@ -1,7 +1,7 @@
-//! Static pods: watches the manifests directory and tells the complete set of its pods and problems.
+//! Static pods: watches the manifests directory and publishes the complete set of its pods and problems.
 //!
-//! The kernel's events say when to look, at once and without a pause; a slow rescan is the net beneath them.
-//! Each look is a [`Directory::look`], which runs where it may block.
+//! The kernel's events trigger looks at once; a slow rescan is the safety net. Each look is a [`Directory::look`],
+//! which runs on a thread where it may block.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -24,29 +24,29 @@ use crate::model::pod::{PodUid, SourceSet};
 use crate::model::runtime::Snapshot;
 use crate::source::SourceError;
 
-/// So often in a row a look is thrown away because a file was written meanwhile: one that is written all the time
-/// must not keep the others from being seen.
+/// The most consecutive looks that are discarded because a file was written meanwhile: a file that is written
+/// constantly must not hide the others.
 const MOST_OVERTAKEN: u32 = 3;
 /// What the source reads.
 #[derive(Debug)]
 pub struct ManifestInputs {
     /// The directory, or a single file; absolute.
     pub path: PathBuf,
-    /// What of the node's configuration manifests are read against.
+    /// The parts of the node's configuration that manifests are read against.
     pub context: ManifestContext,
-    /// The net beneath the kernel's events (`fileCheckFrequency`, 20 s).
+    /// The interval of the rescan, the safety net for lost events (`fileCheckFrequency`, 20 s).
     pub rescan: Duration,
-    /// The directory that keeps the last good version of each manifest over a restart of the agent; without it a
+    /// The directory that preserves the last good version of each manifest over a restart of the agent; without it, a
     /// manifest that is broken then loses its pod.
     pub state: Option<PathBuf>,
-    /// What runs. It is looked at once, where several manifests claim one name when the agent starts: nobody plans
-    /// anything before it is listed, so nothing is lost by waiting for it.
+    /// The runtime's pods. They are needed only when several manifests claim one name at the start of the agent: the
+    /// first plan waits for the same list, so this wait costs nothing.
     pub runtime: channel::Receiver<Arc<Snapshot>>,
 }
 
-/// Tells the pods of a directory, or of a single file, until it is cancelled.
+/// Publishes the pods of a directory, or of a single file, until canceled.
 ///
-/// `out` is `None` until the directory has been read once; a directory that is missing has no manifests.
+/// `out` is `None` until the directory has been read once; a missing directory has no manifests.
 pub async fn run(
     inputs: ManifestInputs,
     out: channel::Sender<Option<Arc<SourceSet>>>,
@@ -81,7 +81,7 @@ pub async fn run(
         })
         .await?;
         if overtaken < MOST_OVERTAKEN && events.overtook(&seen.read) {
-            // What was read may be half of what is being written: it never was.
+            // The content may be half-written, so it is discarded.
             overtaken += 1;
             directory = before;
             events.ask_again(asked);
@@ -100,19 +100,20 @@ pub async fn run(
     }
 }
 
-/// Whether files may be asked who writes them: the kernel answers with SIGIO where somebody opens one at that moment,
-/// which ends a process that has no handler for it. tokio's stays to the end of the process.
+/// Whether file leases may be used to find writers: when a process opens a leased file, the kernel sends SIGIO, which
+/// ends a process without a handler. tokio keeps its handler until the process ends.
 fn asking() -> Asking {
     match signal(SignalKind::io()) {
         Ok(_) => Asking::Yes,
         Err(error) => {
-            warn!(%error, "cannot see who has a manifest open: one that is written slowly may be read too early");
+            warn!(%error, "cannot check whether a manifest is open for writing; one that is written slowly may be \
+             read too early");
             Asking::No
         }
     }
 }
 
-/// The UIDs of the pods that have a sandbox. `None`: not known yet.
+/// The UIDs of the pods with a ready sandbox. `None`: not known yet.
 fn running(snapshot: &Snapshot) -> Option<BTreeSet<PodUid>> {
     let pods = snapshot.pods.values().flat_map(|observed| &observed.uids);
     let running = pods.filter(|(_, pod)| pod.sandboxes.iter().any(|sandbox| sandbox.ready));
@@ -121,7 +122,7 @@ fn running(snapshot: &Snapshot) -> Option<BTreeSet<PodUid>> {
         .then(|| running.map(|(uid, _)| uid.clone()).collect())
 }
 
-/// Runs what may wait for a disk where that disturbs nobody.
+/// Runs work that may wait for a disk on a thread where it blocks nothing else.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, SourceError> {
     tokio::task::spawn_blocking(work).await.map_err(SourceError::Died)
 }
@@ -131,7 +132,8 @@ async fn write_down(kept: LastGood, changes: Vec<Change>) -> Result<(), SourceEr
         return Ok(());
     }
     if let Err(error) = blocking(move || kept.apply(&changes)).await? {
-        warn!(%error, "cannot keep the last good versions of manifests: a broken one may lose its pod at a restart");
+        warn!(%error, "cannot save the last good versions of manifests; a broken manifest may lose its pod at a \
+         restart");
     }
     Ok(())
 }

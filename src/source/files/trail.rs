@@ -1,32 +1,32 @@
-//! Where a path leads, and everything on the way that could change where it leads.
+//! Resolves a path and collects everything on the way that could change its target.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-/// As many links as the kernel follows in one path.
+/// The kernel's limit for links in one path.
 const MOST_LINKS: usize = 40;
 
-/// The way that a path takes.
+/// A resolved path.
 #[derive(Debug)]
 pub(super) struct Trail {
     /// Each directory, without links, in which a part of the path was looked up, with that part.
     pub(super) lookups: Vec<(PathBuf, OsString)>,
-    /// Where it ends.
+    /// The result.
     pub(super) end: End,
 }
 
-/// Where a path ends.
+/// The result of resolving a path.
 #[derive(Debug)]
 pub(super) enum End {
-    /// Here, a path without links.
+    /// This target, a path without links.
     At(PathBuf),
-    /// Nowhere: something on the way is missing.
+    /// No target: a part of the path is missing.
     Missing,
-    /// In a circle of links.
+    /// A loop of links.
     Circle,
-    /// Where it cannot be followed.
+    /// It cannot be followed.
     Denied(io::Error),
 }
 

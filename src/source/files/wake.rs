@@ -1,5 +1,5 @@
-//! When to look at the manifests directory, and which of its files: what the kernel told since the last look, which
-//! files are being written, and the deadlines beneath.
+//! When to look at the manifests directory, and at which of its files: from the kernel's events since the last look,
+//! the files that are being written, and the polling deadlines.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,20 +17,20 @@ use super::writing::QUIET;
 use crate::model::error_chain::chain;
 use crate::model::runtime::Snapshot;
 
-/// Between two looks, so that a storm of events does not become a storm of looks.
+/// The pause between two looks, so that a burst of events does not cause a burst of looks.
 const PAUSE: Duration = Duration::from_millis(2);
-/// How often to look where the kernel does not tell.
+/// How often to look without events from the kernel.
 const POLL: Duration = Duration::from_secs(1);
 
-/// What the kernel told and what it means for the next look.
+/// The kernel's events and what they mean for the next look.
 pub(super) struct Events {
-    /// `None`: the kernel does not tell, and the directory is looked at every [`POLL`].
+    /// `None`: there are no events, and the directory is polled every [`POLL`].
     watcher: Option<Watcher>,
-    /// The files that are being written, and when somebody last wrote or made them.
+    /// The files that are being written, and when each was last written or created.
     held: BTreeMap<PathBuf, Instant>,
-    /// What was told since the last look.
+    /// The events since the last look.
     told: Look,
-    /// Whether that is a reason to look now.
+    /// Whether they are a reason to look now.
     due: bool,
     last_look: Instant,
 }
@@ -47,7 +47,7 @@ impl Events {
         }
     }
 
-    /// Watches what was seen; where something was not watched while it was looked at, it is looked at once more.
+    /// Watches what the look found; what was not watched during the look is looked at once more.
     pub(super) fn watch(&mut self, seen: &Seen) {
         let outcome = self
             .watcher
@@ -60,7 +60,7 @@ impl Events {
         }
     }
 
-    /// Waits until there is a reason to look. `None`: it was cancelled.
+    /// Waits until there is a reason to look. `None`: canceled.
     pub(super) async fn wait(
         &mut self,
         again: Option<Duration>,
@@ -73,19 +73,19 @@ impl Events {
             let until = self.deadline(again, rescan);
             tokio::select! {
                 biased;
-                // Nothing is begun that would be left half done.
+                // No work is left half done.
                 () = cancel.cancelled() => return None,
-                // A wait for events that is given up loses none.
+                // Cancel safe: no event is lost.
                 happened = next(self.watcher.as_mut()) => match happened {
                     Ok(happened) => self.note(happened),
                     Err(error) => self.poll_from_now(&error),
                 },
-                // A change that is not waited for is still there.
+                // A change that is not awaited here is not lost.
                 () = listed(runtime.as_deref_mut()) => self.due = true,
                 () = sleep_until(until) => self.due = true,
             }
         }
-        // The first event after a while is not kept waiting, not even for a tick of the timer.
+        // The first event after a while is handled at once, without a tick of the timer.
         if Instant::now() < self.last_look + PAUSE {
             tokio::select! {
                 // As above.
@@ -96,7 +96,7 @@ impl Events {
         Some(())
     }
 
-    /// What to look at, with all that was told until now.
+    /// What to look at, from all events until now.
     pub(super) fn take(&mut self) -> Look {
         self.drain();
         let now = Instant::now();
@@ -123,19 +123,19 @@ impl Events {
         self.told.everything || read.iter().any(touched)
     }
 
-    /// Gives back what was taken for a look that was thrown away.
+    /// Restores what was taken for a look that was discarded.
     pub(super) fn ask_again(&mut self, asked: Look) {
         self.told.everything |= asked.everything;
         self.told.touched.extend(asked.touched);
         self.told.gone.extend(asked.gone);
-        // What has been written since is no longer complete.
+        // A file that was written since is no longer complete.
         let complete = asked.complete.into_iter();
         self.told
             .complete
             .extend(complete.filter(|path| !self.held.contains_key(path)));
     }
 
-    /// Takes down what has been told already, without waiting for more.
+    /// Notes the events that have arrived, without waiting for more.
     fn drain(&mut self) {
         match self.watcher.as_ref().map(Watcher::pending) {
             None => {}
@@ -155,7 +155,7 @@ impl Events {
         released.map_or(looked, |released| released.min(looked))
     }
 
-    /// Takes down what happened.
+    /// Notes these events.
     fn note(&mut self, happened: Vec<Happened>) {
         for event in happened {
             match event {
@@ -166,7 +166,7 @@ impl Events {
                     self.due = true;
                 }
                 Happened::Done(path) => self.note_complete(path),
-                // A link, or another name of a file that is complete, is written by nobody.
+                // A link, or another name of a complete file, has no writer.
                 Happened::Made(path) if is_complete(&path) => self.note_complete(path),
                 Happened::Gone(path) => {
                     self.held.remove(&path);
@@ -197,12 +197,12 @@ impl Events {
     fn poll_from_now(&mut self, error: &WatchError) {
         warn_polling(error);
         self.watcher = None;
-        // What was not told because of this is found now.
+        // The look finds what the lost events would have reported.
         self.due = true;
     }
 }
 
-/// Whether a file that has just appeared under this name needs no more writing.
+/// Whether a file that has just appeared under this name is already complete.
 fn is_complete(path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     path.symlink_metadata()
@@ -220,18 +220,19 @@ fn warn_polling(error: &WatchError) {
     warn!(
         error = %chain(error),
         every = ?POLL,
-        "cannot watch the manifests directory, and looks at it again and again instead; raise fs.inotify.max_user_watches and fs.inotify.max_user_instances"
+        "cannot watch the manifests directory and polls it instead; raise fs.inotify.max_user_watches and \
+         fs.inotify.max_user_instances"
     );
 }
 
-/// Waits until what runs is listed, where that is waited for.
+/// Waits until the runtime's pods are listed, where that is awaited.
 async fn listed(runtime: Option<&mut channel::Receiver<Arc<Snapshot>>>) {
     if let Some(runtime) = runtime
         && runtime.wait_for(|snapshot| snapshot.listed).await.is_ok()
     {
         return;
     }
-    // Nobody waits for it, or nobody lists any more: the agent ends.
+    // No wait is needed, or the observer is gone: the agent stops.
     std::future::pending().await
 }
 
@@ -239,7 +240,7 @@ async fn listed(runtime: Option<&mut channel::Receiver<Arc<Snapshot>>>) {
 mod tests {
     use super::*;
 
-    /// So seldom that whatever is seen was told by the kernel.
+    /// Long enough that every change that is seen came from an event.
     const NEVER: Duration = Duration::from_secs(3600);
 
     #[tokio::test]
@@ -280,7 +281,7 @@ mod tests {
         assert!(began.elapsed() < POLL + Duration::from_millis(100));
     }
 
-    /// What is to be looked at after these events.
+    /// What to look at after these events.
     fn look_after(happened: &[Happened]) -> (Look, bool) {
         let mut events = Events::new();
         events.note(happened.to_vec());

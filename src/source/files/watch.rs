@@ -1,8 +1,8 @@
-//! What the kernel tells of the manifests directory, and of all that leads to it.
+//! The kernel's events for the manifests directory and everything on the path to it.
 //!
-//! inotify itself and not the crate `notify`: that subscribes to every opening of every file of a watched directory,
-//! and watching `/etc`, which the way to the manifests leads through, would wake the agent at every program that is
-//! started. Nothing is read or decided here but which events matter.
+//! It uses inotify directly instead of the crate `notify`: that subscribes to every opening of every file in a watched
+//! directory, and `/etc`, which is on the path to the manifests, would wake the agent at the start of nearly every
+//! program. This module reads no file and only decides which events matter.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
@@ -14,36 +14,36 @@ use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
 use tokio::io::unix::AsyncFd;
 
-/// What of a directory matters.
+/// Which events of a directory matter.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Interest {
     /// Every name in it; else only `names`.
     pub(super) all: bool,
     /// The names that matter.
     pub(super) names: BTreeSet<OsString>,
-    /// What is in the files, and not only which there are.
+    /// The content of the files, too, not only their names.
     pub(super) contents: bool,
 }
 
-/// The directories to watch, without links, and what of each matters.
+/// The directories to watch, without links, and which events of each matter.
 pub(super) type Watchlist = BTreeMap<PathBuf, Interest>;
 
-/// What happened to a name.
+/// An event of a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Happened {
-    /// A complete file came, or was moved within its directory, or was closed after writing; or the directory itself
+    /// A complete file appeared, was moved within its directory, or was closed after writing; or the directory itself
     /// changed.
     Done(PathBuf),
-    /// A file's mode, owner or times changed, which says nothing about who writes it: programs that copy set them
-    /// before they close it.
+    /// A file's mode, owner or times changed, which does not mean that it is complete: copying programs set them before
+    /// they close the file.
     Attributes(PathBuf),
-    /// A file went: it was deleted, or moved to another directory.
+    /// A file was deleted, or moved to another directory.
     Gone(PathBuf),
-    /// A file was made, and whoever made it may still write into it.
+    /// A file was created, and its creator may still write to it.
     Made(PathBuf),
     /// A file is being written.
     Writing(PathBuf),
-    /// Events were lost: anything may have happened.
+    /// Events were lost: any change is possible.
     Lost,
 }
 
@@ -55,7 +55,7 @@ pub(super) enum WatchError {
     #[error("the kernel's limit for inotify is reached")]
     Limit,
     /// Anything else.
-    #[error("inotify does not work")]
+    #[error("inotify is not available")]
     Io(#[source] io::Error),
 }
 
@@ -82,7 +82,7 @@ pub(super) struct Watcher {
     watched: HashMap<WatchDescriptor, (PathBuf, Interest)>,
 }
 
-/// What matters of a directory on the way: what it has, and whether it stays.
+/// The events of a directory on the path: its entries, and its removal.
 fn on_the_way() -> AddWatchFlags {
     AddWatchFlags::IN_ONLYDIR
         | AddWatchFlags::IN_CREATE
@@ -93,7 +93,7 @@ fn on_the_way() -> AddWatchFlags {
         | AddWatchFlags::IN_MOVE_SELF
 }
 
-/// What matters of a directory that has manifests.
+/// The events of a directory with manifests.
 fn contents() -> AddWatchFlags {
     on_the_way() | AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_ATTRIB
 }
@@ -113,8 +113,8 @@ impl Watcher {
         })
     }
 
-    /// Watches these directories and no others. Whether one was not watched before: what happened there meanwhile
-    /// has not been told.
+    /// Watches these directories and no others. Returns whether one was not watched before: its earlier changes were
+    /// not reported.
     pub(super) fn watch(&mut self, wanted: &Watchlist) -> Result<bool, WatchError> {
         let inotify = &self.handle.get_ref().0;
         let mut watched: HashMap<WatchDescriptor, (PathBuf, Interest)> = HashMap::new();
@@ -125,27 +125,28 @@ impl Watcher {
             } else {
                 on_the_way()
             };
-            // The same directory has the same descriptor, another one of its name another.
+            // One directory always has the same descriptor; a new directory of its name has another.
             let descriptor = match inotify.add_watch(path, mask) {
                 Ok(descriptor) => descriptor,
-                // It went away since it was found, which those above it tell; or is not ours to watch.
+                // It was removed since it was found, which the directories above report; or this process may not watch
+                // it.
                 Err(Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES) => continue,
                 Err(errno) => return Err(errno.into()),
             };
             let known = self.watched.get(&descriptor);
-            // A file that is read now and was not before is news too.
+            // A file that becomes relevant counts as new, too.
             added |= known.is_none_or(|(_, old)| interest.contents && !old.contents);
             watched.insert(descriptor, (path.clone(), interest.clone()));
         }
         for descriptor in self.watched.keys().filter(|d| !watched.contains_key(d)) {
-            // A directory that is gone has taken its watch along.
+            // The kernel removes the watch of a removed directory.
             let _gone = inotify.rm_watch(*descriptor);
         }
         self.watched = watched;
         Ok(added)
     }
 
-    /// Waits until something happened that matters. Nothing is lost when the wait is given up.
+    /// Waits until a relevant event happens. Cancel safe.
     pub(super) async fn next(&mut self) -> Result<Vec<Happened>, WatchError> {
         loop {
             let mut ready = self.handle.readable().await.map_err(WatchError::Io)?;
@@ -163,7 +164,7 @@ impl Watcher {
         }
     }
 
-    /// What has happened already that matters.
+    /// The relevant events that have already happened.
     pub(super) fn pending(&self) -> Result<Vec<Happened>, WatchError> {
         let mut happened = Vec::new();
         loop {
@@ -177,7 +178,7 @@ impl Watcher {
     }
 
     fn meanings(&self, events: &[InotifyEvent]) -> Vec<Happened> {
-        // Editors that keep a copy move the file to another name beside it, and write a new one: it did not go.
+        // Editors that make a backup rename the file and write a new one: it was not removed.
         let stays = |event: &InotifyEvent| {
             let mut arrivals = events
                 .iter()
@@ -222,7 +223,7 @@ impl Watcher {
     }
 }
 
-/// What an event about the directory itself means: its times change with every name in it, which says nothing.
+/// The meaning of an event about the directory itself. Its times change with every entry, so those events are ignored.
 fn self_meaning(directory: &Path, mask: AddWatchFlags) -> Option<Happened> {
     let gone = AddWatchFlags::IN_DELETE_SELF
         | AddWatchFlags::IN_MOVE_SELF
@@ -232,7 +233,7 @@ fn self_meaning(directory: &Path, mask: AddWatchFlags) -> Option<Happened> {
         .then(|| Happened::Done(directory.to_owned()))
 }
 
-/// Whether a name is no manifest's: hidden, or what editors leave while they write.
+/// Whether a name cannot be a manifest's: it is hidden, or an editor's temporary file.
 pub(super) fn is_ignored(name: &OsStr) -> bool {
     let name = name.as_encoded_bytes();
     name.starts_with(b".")

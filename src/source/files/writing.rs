@@ -1,7 +1,8 @@
 //! Whether a file may be read now, or is still being written. Pure but for the question to the kernel.
 //!
-//! A half-written manifest may be a valid pod by itself. Three things tell: the kernel's events (a change without a
-//! close), whether anybody has the file open for writing, and, where that cannot be known, how long nothing changed.
+//! A half-written manifest may be a valid pod by itself. Three signs show that it is complete: the kernel's events (a
+//! change without a close means it is not), whether a process has it open for writing, and, where that cannot be known,
+//! how long it has not changed.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -11,28 +12,28 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::statfs::{self, FsType};
 
-/// A change that nobody was seen to finish is taken for finished when nothing followed for this long.
+/// How long a file must stay unchanged to count as complete when its close was not seen.
 pub(super) const QUIET: Duration = Duration::from_millis(200);
-/// From then on people are told that a file is not read because somebody has it open.
+/// After this time an unread file that is open for writing is reported.
 pub(super) const REPORTED_AFTER: Duration = Duration::from_secs(10);
-/// The shortest time after which a file that was open is asked about again.
+/// The shortest time before an open file is checked again.
 const SOONEST: Duration = Duration::from_millis(2);
 
-/// Who has a file open for writing.
+/// Whether processes have a file open for writing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Writers {
-    /// Nobody.
+    /// No process.
     None,
-    /// Somebody.
+    /// At least one process.
     Some,
     /// The file system does not say.
     Unknown,
 }
 
-/// Whether the file system is asked who has a file open.
+/// Whether the file system is asked for writers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Asking {
-    /// It is, for a process that survives SIGIO.
+    /// Yes, because the process survives SIGIO.
     Yes,
     No,
 }
@@ -42,14 +43,14 @@ pub(super) enum Asking {
 pub(super) enum Readiness {
     /// It is.
     Ready,
-    /// Not before this has passed without a change.
+    /// Not before it has been unchanged for this long.
     Unquiet(Duration),
     /// Not before it is closed.
     Open,
 }
 
-/// Whether a file is read that changed `age` ago. `is_complete`: the kernel said that it was closed after its last
-/// change, or was moved to its place.
+/// Whether to read a file that changed `age` ago. `is_complete`: the kernel reported that it was closed after its last
+/// change, or moved into place.
 pub(super) fn readiness(writers: Writers, is_complete: bool, age: Duration) -> Readiness {
     match (writers, is_complete) {
         // One of several writers may have closed it.
@@ -62,21 +63,22 @@ pub(super) fn readiness(writers: Writers, is_complete: bool, age: Duration) -> R
     }
 }
 
-/// After what time a file is asked about again that has been open for `open`, and for `unheard` since the kernel last
-/// said that it was closed. Its close is heard of; but the kernel tells it an instant before the file counts as closed,
-/// and not at all where it was opened by a name in another directory. So: soon, and then more and more seldom.
+/// When to check again a file that has been open for `open`, and for `unheard` since the kernel last reported a close.
+/// The kernel reports the close just before the file counts as closed, and not at all if it was opened by a name in
+/// another directory. So the first check is soon, and later ones are less and less frequent.
 pub(super) fn asked_again(open: Duration, unheard: Duration) -> Duration {
     let reported = REPORTED_AFTER.checked_sub(open).filter(|wait| !wait.is_zero());
     let again = unheard.max(SOONEST);
     reported.map_or(again, |reported| again.min(reported))
 }
 
-/// Asks who has a file open for writing: the kernel grants a read lease while nobody has (`fcntl_setleases(2)`). The
-/// lease goes with the descriptor; until then whoever opens the file for writing waits, so that what is read meanwhile
-/// is of one piece. The kernel sends SIGIO then, which ends a process that has not asked for it.
+/// Finds out whether a process has a file open for writing: the kernel grants a read lease only while none does
+/// (`fcntl_setleases(2)`). The lease ends with the descriptor; until then a process that opens the file for writing
+/// blocks, so the content is read in one piece. The kernel then sends SIGIO, which ends a process without a handler for
+/// it.
 ///
-/// Not used: a search through the descriptors of all processes, whose cost others choose; and events of openings, which
-/// do not tell what was open before they were subscribed to.
+/// Alternatives that are not used: scanning the descriptors of all processes, whose cost other processes control; and
+/// open events, which do not show what was open before the subscription.
 pub(super) fn writers(file: &File) -> Writers {
     // An exception to the rule: no crate here has this call.
     #[allow(unsafe_code)]
@@ -85,13 +87,13 @@ pub(super) fn writers(file: &File) -> Writers {
     match Errno::result(answer) {
         Ok(_) => Writers::None,
         Err(Errno::EAGAIN) if !is_remote(file) => Writers::Some,
-        // EACCES: a file of somebody else, asked about without privileges. EINVAL: a file system without leases.
+        // EACCES: another user's file, without privileges. EINVAL: a file system without leases.
         Err(_) => Writers::Unknown,
     }
 }
 
-/// Whether the file lies on a server: their clients answer EAGAIN whenever the server has not delegated the file to
-/// them (`nfs4_proc_setlease`, `cifs_setlease`).
+/// Whether the file is on a network file system: such clients return EAGAIN whenever the server has not delegated the
+/// file to them (`nfs4_proc_setlease`, `cifs_setlease`).
 fn is_remote(file: &File) -> bool {
     const SMB2: FsType = FsType(0xfe53_4d42);
     const CIFS: FsType = FsType(0xff53_4d42);
@@ -134,7 +136,7 @@ mod tests {
         check(100, 100, 100);
         check(9_000, 9_000, 1_000);
         check(10_000, 10_000, 10_000);
-        // Closed by one of its writers just now.
+        // One of its writers has just closed it.
         check(60_000, 0, 2);
     }
 

@@ -1,4 +1,4 @@
-//! Statuses and events against those recorded of a kubelet v1.36.2.
+//! Statuses and events, compared with those recorded from a kubelet v1.36.2.
 
 use std::time::Duration;
 
@@ -44,7 +44,8 @@ impl Followed {
         }
     }
 
-    /// The status with that number in the recording (0 is the API server's own) is told of what is observed.
+    /// Checks that the observed state produces the status with that number in the recording (0 is the API server's
+    /// own).
     fn check(
         &mut self,
         number: usize,
@@ -73,7 +74,7 @@ impl Followed {
         let ours = summary(&status);
         let recorded = &self.recorded["statuses"][number];
         for (field, value) in ours.as_object().unwrap() {
-            // The kubelet tells addresses one status later than it could, and sometimes later than we.
+            // The kubelet reports addresses one status later than it could, and sometimes later than the agent.
             let lags = field == "podIP" && recorded[field] == json!(false);
             assert!(
                 lags || recorded[field] == *value,
@@ -95,7 +96,7 @@ impl Followed {
     }
 }
 
-/// The summary that the recordings hold.
+/// The summary in the format of the recordings.
 fn summary(status: &api::PodStatus) -> Value {
     let conditions = status.conditions.iter().flatten().map(|condition| {
         let reason = condition.reason.clone().unwrap_or_default();
@@ -217,11 +218,11 @@ fn crash_loop() {
         delay: Duration::from_secs(10),
         since: at(3),
     });
-    // It has been started, which the runtime does not tell yet.
+    // It has been started, but the runtime does not report it yet.
     pod.check(4, 3, s(true), vec![first()])
         .check(5, 4, s(true), vec![instance("c", 1, 3, running(3)), first()])
         .check(6, 5, s(true), vec![second(), first()]);
-    // What the kubelet shows at its next look is shown in the back-off's last second here.
+    // What the kubelet reports at its next look is reported here in the last second of the back-off.
     let seen = ObservedPod {
         sandboxes: s(true),
         containers: vec![second(), first()],
@@ -239,7 +240,7 @@ fn crash_loop() {
         .check(6, 14, s(true), vec![second(), first()]);
 }
 
-/// The runtime has removed the former instance; what was told of its end stays.
+/// The runtime has removed the former instance; the report of its end stays.
 #[test]
 fn a_former_end_is_told_on() {
     let failed = || instance("c", 0, 1, exited(1, 2, 1));
@@ -283,7 +284,7 @@ fn sidecars() {
         .check(5, 4, s(true), vec![done("i2"), run("side")])
         .check(6, 5, s(true), vec![run("c"), done("i2"), run("side")])
         .check(7, 6, s(true), vec![done("c"), done("i2"), run("side")])
-        // The status between, when the containers have ended and the kubelet has not seen it all, is left out.
+        // The status in between, when the containers have ended but the kubelet has not seen all of it, is skipped.
         .check(9, 7, s(false), vec![done("c"), done("i2"), done("side")]);
 }
 
@@ -423,7 +424,7 @@ fn error(reason: &'static str, message: &str) -> StepError {
     }
 }
 
-/// One execution: a step of a container each, with what came of it.
+/// An execution with one step for each container, and their results.
 fn outcome(steps: Vec<(&str, &'static str, Result<Done, StepError>)>) -> Outcome {
     let step = |(container, verb, result): (&str, &'static str, Result<Done, StepError>)| StepReport {
         subject: Subject::Container(container.to_owned()),
@@ -479,7 +480,7 @@ fn begins(container: &str, what: Lengthy) -> Beginning {
 fn assert_events(name: &str, ours: Vec<PodEvent>) {
     let recorded: Vec<[String; 5]> =
         serde_json::from_value(sample::recording(name)["events"].clone()).unwrap();
-    // The scheduler's are not the node's.
+    // The scheduler's events are not the node's.
     let recorded: Vec<_> = recorded
         .into_iter()
         .filter(|event| event[3] == "kubelet")

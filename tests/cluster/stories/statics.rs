@@ -89,7 +89,7 @@ pub fn a_mirror_that_is_denied_disturbs_nobody(cluster: &mut Cluster) {
     cluster.node.wait_running("denied");
     cluster.node.wait_running("elsewhere");
     let log = cluster.node.agent_log();
-    assert!(log.contains("no image in the API server"), "{log}");
+    assert!(log.contains("the API server rejected a mirror pod"), "{log}");
     assert!(cluster.api.get(&path("denied")).is_err());
     cluster.node.assert_agent_lives();
 

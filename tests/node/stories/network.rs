@@ -172,7 +172,7 @@ pub fn another_networks_configuration_is_respected(node: &mut Node) {
             Err(format!("{:?}", files()))
         }
     });
-    assert_eq!(std::fs::read_to_string(path).expect("it is still there"), theirs);
+    assert_eq!(std::fs::read_to_string(path).expect("it still exists"), theirs);
 
     // With their network gone the node says that it has none, in the kubelet's words.
     node.remove("web.yaml");

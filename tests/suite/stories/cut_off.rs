@@ -92,7 +92,7 @@ async fn settled() -> Machine {
         .api()
         .write("secrets", "s", json!({"data": {"password": "word"}}));
     machine
-        .until("the node is registered", |machine| {
+        .until("node registered", |machine| {
             machine.api().get("nodes", "node").is_some()
         })
         .await;

@@ -191,7 +191,7 @@ async fn a_program_that_fails_is_told_of_without_what_it_printed() {
         .err()
         .expect("no credentials");
     let text = format!("{error} {error:?}");
-    assert!(text.contains("has no credentials"), "{text}");
+    assert!(text.contains("cannot get credentials"), "{text}");
     assert!(!text.contains("geheim"), "{text}");
     let encoded = STANDARD.encode("geheim");
     assert!(!text.contains(&encoded), "{text}");

@@ -180,15 +180,18 @@ async fn a_denial_is_told_and_lasts_until_the_request_is_removed() {
     let name = joining.asked().await;
     joining.api.deny(&name);
     tasks.shutdown().await;
-    let error = bootstrap(&joining.settings, "is not there")
+    let error = bootstrap(&joining.settings, "does not exist")
         .await
         .unwrap_err()
         .to_string();
-    let expected = format!("{name} was denied (KubectlDeny: not today); `kubectl delete csr {name}`");
+    let expected = format!(
+        "{name} was denied (KubectlDeny: not today); to request it again, run `kubectl delete \
+     csr {name}`"
+    );
     assert!(error.contains(&expected), "{error}");
     joining.api.remove(REQUESTS, &name);
     joining.api.content().signs = Some((-300, 3600));
-    bootstrap(&joining.settings, "is not there").await.unwrap();
+    bootstrap(&joining.settings, "does not exist").await.unwrap();
     assert_eq!(joining.api.asked_for(), [name]);
 }
 
@@ -196,7 +199,7 @@ async fn a_denial_is_told_and_lasts_until_the_request_is_removed() {
 async fn nobody_approves() {
     let mut joining = Joining::new().await;
     joining.settings.patience = Duration::from_millis(200);
-    let error = bootstrap(&joining.settings, "is not there").await.unwrap_err();
+    let error = bootstrap(&joining.settings, "does not exist").await.unwrap_err();
     let BootstrapError::Signing(SigningError::Unanswered { name, .. }) = &error else {
         panic!("{error}")
     };
@@ -212,11 +215,11 @@ async fn nobody_approves() {
 async fn a_token_that_has_expired_is_told() {
     let joining = Joining::new().await;
     joining.api.content().accepted.clear();
-    let error = bootstrap(&joining.settings, "is not there").await.unwrap_err();
+    let error = bootstrap(&joining.settings, "does not exist").await.unwrap_err();
     assert!(matches!(error, BootstrapError::Token { .. }), "{error}");
     assert!(error.to_string().contains("kubeadm token create"));
     std::fs::remove_file(joining.settings.bootstrap.as_ref().unwrap()).unwrap();
-    let error = bootstrap(&joining.settings, "is not there")
+    let error = bootstrap(&joining.settings, "does not exist")
         .await
         .unwrap_err()
         .to_string();

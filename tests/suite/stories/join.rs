@@ -286,18 +286,18 @@ async fn what_was_given_is_checked_first() {
     wish.fails("--token is missing").await;
     wish.asked = right.clone();
     wish.asked.pins = vec!["sha256:12".to_owned()];
-    wish.fails("\"sha256:12\" is no pin of a CA").await;
+    wish.fails("\"sha256:12\" is not a valid CA pin").await;
     wish.asked.pins.clear();
     wish.fails("--discovery-token-ca-cert-hash is missing").await;
     wish.asked = right.clone();
     wish.asked.endpoint = Some("192.0.2.1".to_owned());
-    wish.fails("write host:port").await;
+    wish.fails("use host:port").await;
     wish.asked = right.clone();
     wish.asked.endpoint = None;
-    wish.fails("where is the cluster?").await;
+    wish.fails("the API server's address is missing").await;
     wish.asked = right.clone();
     wish.asked.node_name = Some("A_b".to_owned());
-    wish.fails("\"a_b\" is no name of a node").await;
+    wish.fails("\"a_b\" is not a valid node name").await;
     assert_eq!(wish.api.content().requests.len(), 0);
 }
 
@@ -306,19 +306,19 @@ async fn clusters_that_are_not_trusted() {
     let mut wish = Wish::new().await;
     let right = wish.asked.clone();
     wish.asked.pins = vec![format!("sha256:{}", "0".repeat(64))];
-    wish.fails("is not the pinned one, but sha256:").await;
+    wish.fails("is not the pinned one but sha256:").await;
     wish.asked = right.clone();
     wish.asked.token = Some("abcdef.fedcba9876543210".to_owned());
     wish.fails("its signature was not made with this token").await;
     wish.asked.token = Some("zzzzzz.0123456789abcdef".to_owned());
-    wish.fails("the token zzzzzz.… is not known to the cluster").await;
+    wish.fails("the cluster does not know the token zzzzzz.…").await;
     // Somebody in between passes on what the cluster says, but has not its certificate.
     wish.asked = right.clone();
     let other = Authority::new("kubernetes");
     wish.tell(&other.pem, TOKEN);
     let pin = CaPin::of(&certificates(other.pem.as_bytes()).unwrap()[0]);
     wish.asked.pins = vec![pin.to_string()];
-    wish.fails("has no certificate of its cluster's CA").await;
+    wish.fails("is not signed by its cluster's CA").await;
     wish.put("kube-public", "cluster-info", &json!({}));
     wish.fails("kubeadm init phase bootstrap-token").await;
     // Nobody listens there.
@@ -354,14 +354,14 @@ async fn clusters_that_do_not_take_the_machine() {
         json!({"status": {"conditions": [{"type": "Ready", "status": "Unknown"}]}}),
     );
     wish.version("v1.32.1");
-    wish.fails("the control plane is v1.32.1").await;
+    wish.fails("the control plane runs v1.32.1").await;
     wish.version("v1.36.0");
     wish.put(
         "kube-system",
         "kubelet-config",
         &json!({"kubelet": format!("{KUBELET}cpuManagerPolicy: static\n")}),
     );
-    wish.fails("cpuManagerPolicy: static is not there yet").await;
+    wish.fails("cpuManagerPolicy: static is not supported yet").await;
     wish.put("kube-system", "kubelet-config", &json!({}));
     wish.fails("kubectl -n kube-system get configmap kubelet-config")
         .await;
@@ -375,7 +375,7 @@ async fn what_another_cluster_left_is_not_written_over() {
     let wish = Wish::new().await;
     std::fs::create_dir_all(wish.at("etc/kubernetes/pki")).unwrap();
     std::fs::write(wish.at("etc/kubernetes/pki/ca.crt"), Authority::new("other").pem).unwrap();
-    wish.fails("is another cluster's CA").await;
+    wish.fails("is the CA of another cluster").await;
     std::fs::remove_file(wish.at("etc/kubernetes/pki/ca.crt")).unwrap();
     // What an interrupted join left is.
     std::fs::write(wish.at("etc/kubernetes/bootstrap-kubelet.conf"), "half").unwrap();
@@ -492,12 +492,12 @@ async fn the_file_may_lie_behind_an_address_that_the_machine_trusts() {
     wish.fails("it answers 403").await;
     // What comes from elsewhere says nothing of this machine's files, and runs nothing.
     tell(&wish, json!({"tokenFile": "/etc/shadow"}));
-    wish.fails("it names files or programs").await;
+    wish.fails("it refers to files or programs").await;
     tell(
         &wish,
         json!({"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "touch", "args": ["/x"]}}),
     );
-    wish.fails("it names files or programs").await;
+    wish.fails("it refers to files or programs").await;
     tell(&wish, json!({}));
     wish.join().await.unwrap();
     assert!(wish.files()["etc/kubernetes/bootstrap-kubelet.conf"].contains(TOKEN));
@@ -536,7 +536,7 @@ async fn with_systemd_the_service_is_started_and_waited_for() {
     };
     let (out, ()) = tokio::join!(joining, agent);
     let out = out.unwrap();
-    assert!(out.ends_with("ready     this machine is the node n\n"), "{out}");
+    assert!(out.ends_with("ready     this machine is node n\n"), "{out}");
     let mut calls = wish.calls();
     calls.dedup();
     assert_eq!(
@@ -584,7 +584,7 @@ async fn with_systemd_what_fails_is_taken_back() {
     );
     // It starts, and has stopped again.
     wish.has_systemd("true");
-    wish.fails("the agent stopped; `journalctl -u gantry` says why")
+    wish.fails("the agent stopped; see `journalctl -u gantry` for the reason")
         .await;
     std::fs::write(wish.at("run/kubelet"), "").unwrap();
     wish.fails("systemctl disable --now kubelet").await;

@@ -1,4 +1,4 @@
-//! Is containerd there, does it speak CRI, and do both sides make cgroups the same way?
+//! Checks that containerd runs, serves CRI, and uses the same cgroup driver as gantry.
 
 use super::super::findings::{Findings, Runtime, RuntimeAnswer};
 use crate::command::doctor::verdict::{Check, failure, good, warning};
@@ -12,7 +12,7 @@ pub(super) fn runtime(findings: &Findings, config: &Config) -> Check {
         RuntimeAnswer::Absent => failure(
             "containerd",
             format!("no socket at {socket}"),
-            "sudo apt-get install containerd && sudo systemctl start containerd; or name the socket with \
+            "sudo apt-get install containerd && sudo systemctl start containerd; or set the socket with \
              --container-runtime-endpoint",
         ),
         RuntimeAnswer::Silent(reason) => {
@@ -25,7 +25,7 @@ pub(super) fn runtime(findings: &Findings, config: &Config) -> Check {
         }
         RuntimeAnswer::NoCri => failure(
             "containerd",
-            format!("{socket} answers without CRI v1"),
+            format!("{socket} answers, but does not serve CRI v1"),
             "remove \"cri\" from disabled_plugins in /etc/containerd/config.toml, then sudo systemctl restart \
              containerd",
         ),
@@ -71,7 +71,7 @@ pub(super) fn cgroup_driver(findings: &Findings, config: &Config) -> Check {
     let RuntimeAnswer::Answered(runtime) = &findings.runtime else {
         return warning(
             subject,
-            "not known while containerd does not answer",
+            "unknown while containerd does not answer",
             "see containerd above",
         );
     };
@@ -80,13 +80,13 @@ pub(super) fn cgroup_driver(findings: &Findings, config: &Config) -> Check {
     if ours == CgroupDriver::Systemd && findings.init == Init::Other {
         let remedy = "set SystemdCgroup = false in /etc/containerd/config.toml, restart containerd, and start \
                       with --cgroup-driver=cgroupfs";
-        return failure(subject, "systemd, but systemd does not run this machine", remedy);
+        return failure(subject, "systemd, but this machine does not run systemd", remedy);
     }
     match told.or(seen) {
         Some(theirs) if theirs != ours => failure(
             subject,
             format!(
-                "ours is {}, containerd's {}",
+                "gantry uses {}, containerd {}",
                 driver_name(ours),
                 driver_name(theirs)
             ),
@@ -97,10 +97,10 @@ pub(super) fn cgroup_driver(findings: &Findings, config: &Config) -> Check {
                 ours == CgroupDriver::Systemd,
             ),
         ),
-        Some(_) => good(subject, format!("{}, as containerd's", driver_name(ours))),
+        Some(_) => good(subject, format!("{}, same as containerd", driver_name(ours))),
         None => warning(
             subject,
-            format!("{}; containerd does not tell its own", driver_name(ours)),
+            format!("{}; containerd does not report its driver", driver_name(ours)),
             "compare with SystemdCgroup in /etc/containerd/config.toml",
         ),
     }

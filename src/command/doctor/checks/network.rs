@@ -1,4 +1,4 @@
-//! Can pods reach each other: forwarding, bridges, and whose network it is.
+//! Checks that pods can reach each other: IP forwarding, bridges, and the CNI configuration.
 
 use std::path::Path;
 
@@ -9,10 +9,13 @@ use crate::config::Config;
 pub(super) fn forwarding(findings: &Findings) -> Check {
     match (findings.ip_forward, &findings.other_cni[..]) {
         (true, _) => good("ip_forward", "on"),
-        (false, []) => good("ip_forward", "off; the agent turns it on with its network"),
+        (false, []) => good(
+            "ip_forward",
+            "off; the agent turns it on when it sets up the pod network",
+        ),
         (false, _) => warning(
             "ip_forward",
-            "off, and the network is another CNI's",
+            "off, and another CNI plugin provides the network",
             "echo net.ipv4.ip_forward=1 | sudo tee /etc/sysctl.d/99-pods.conf && sudo sysctl --system",
         ),
     }
@@ -24,13 +27,13 @@ pub(super) fn bridges(findings: &Findings) -> Check {
         Some(true) => good(subject, "loaded, bridge-nf-call-iptables on"),
         Some(false) => warning(
             subject,
-            "bridge-nf-call-iptables is off: Services between pods of this machine would fail",
+            "bridge-nf-call-iptables is off: Services between pods on this machine would fail",
             "echo net.bridge.bridge-nf-call-iptables=1 | sudo tee -a /etc/sysctl.d/99-pods.conf && sudo sysctl \
              --system",
         ),
         None => warning(
             subject,
-            "not loaded: Services between pods of this machine would fail",
+            "not loaded: Services between pods on this machine would fail",
             "echo br_netfilter | sudo tee /etc/modules-load.d/pods.conf && sudo modprobe br_netfilter",
         ),
     }
@@ -41,24 +44,24 @@ pub(super) fn cni(findings: &Findings, config: &Config) -> Check {
     if let Some(first) = findings.other_cni.first() {
         return good(
             subject,
-            format!("{first} is another network's; it is used and left as it is"),
+            format!("{first} belongs to another network; it is used and left unchanged"),
         );
     }
     match &findings.missing_plugins[..] {
-        [] => good(subject, "our own network, plugins there"),
+        [] => good(subject, "gantry's own network, plugins installed"),
         missing => {
             let at = config.network.cni_bin_dir.display();
-            let found = format!("not in {at}: {}", missing.join(", "));
+            let found = format!("missing in {at}: {}", missing.join(", "));
             failure(
                 subject,
                 found,
-                "sudo make install, or name their directory with --cni-bin-dir",
+                "sudo make install, or set their directory with --cni-bin-dir",
             )
         }
     }
 }
 
-/// Whether a CNI configuration is the agent's own, which it names so (`10-gantry.conflist`).
+/// Whether a CNI configuration is the agent's own, by its file name (`10-gantry.conflist`).
 pub fn is_our_conflist(path: &Path) -> bool {
     let name = path
         .file_name()

@@ -24,7 +24,7 @@ fn config(flags: &[(&str, &str)]) -> Config {
     resolve(Layers::merge(None, &[], &given).unwrap(), Role::Run, &around).unwrap()
 }
 
-/// A machine on which everything is as it should be.
+/// A machine that passes every check.
 fn healthy() -> Findings {
     let usage = FsUsage {
         capacity: Bytes(100 << 30),
@@ -80,7 +80,7 @@ fn a_healthy_machine_has_nothing_to_complain_of() {
     assert!(complaints.is_empty(), "{complaints:?}");
 }
 
-/// Changes one thing of a healthy machine: exactly that one is complained of, with a remedy.
+/// Changes one fact of a healthy machine: exactly that check fails, with a remedy.
 fn check(change: impl FnOnce(&mut Findings), flags: &[(&str, &str)], expected: (&str, Verdict), words: &str) {
     let mut findings = healthy();
     change(&mut findings);
@@ -98,7 +98,7 @@ fn check(change: impl FnOnce(&mut Findings), flags: &[(&str, &str)], expected: (
     assert!(all.contains(words), "{all}");
 }
 
-/// Changes one thing that is still fine.
+/// Changes one fact that is still fine.
 fn check_good(change: impl FnOnce(&mut Findings), flags: &[(&str, &str)], words: &str) {
     let mut findings = healthy();
     change(&mut findings);
@@ -170,7 +170,7 @@ fn the_machine_itself() {
     check_good(
         |f| f.swaps = vec!["/swapfile".into()],
         &[("fail-swap-on", "false")],
-        "accepted by failSwapOn",
+        "allowed by failSwapOn",
     );
     check(
         |f| f.root_mount.read_only = true,
@@ -235,12 +235,12 @@ fn others_on_the_machine() {
         "ss -ltnp 'sport = :10248'",
     );
     let ours = |f: &mut Findings| (f.taken, f.agent_runs) = (port(), true);
-    check_good(ours, &[], "in use by the agent");
+    check_good(ours, &[], "in use by the running agent");
     let other = || vec!["/etc/cni/net.d/10-flannel.conflist".to_owned()];
     check_good(
         |f| f.other_cni = other(),
         &[],
-        "10-flannel.conflist is another network's",
+        "10-flannel.conflist belongs to another network",
     );
     let off = |f: &mut Findings| (f.other_cni, f.ip_forward) = (other(), false);
     check(off, &[], ("ip_forward", Warning), "net.ipv4.ip_forward=1");
@@ -333,12 +333,12 @@ fn the_cgroup_driver_must_be_containerds() {
     check_good(
         answered(|r| r.driver_told = Some(CgroupDriver::Cgroupfs)),
         &[],
-        "cgroupfs, as containerd's",
+        "cgroupfs, same as containerd",
     );
     check_good(
         answered(|r| r.driver_seen = Some(CgroupDriver::Cgroupfs)),
         &stated,
-        "cgroupfs, as containerd's",
+        "cgroupfs, same as containerd",
     );
     check(
         answered(|r| r.driver_seen = None),
@@ -350,6 +350,6 @@ fn the_cgroup_driver_must_be_containerds() {
         |f| f.init = Init::Other,
         &[],
         (subject, Failure),
-        "systemd does not run this machine",
+        "this machine does not run systemd",
     );
 }

@@ -1,5 +1,5 @@
-//! Images that a policy forbids ran in ephemeral containers, which the policy did not look at. Here nothing is decided
-//! about an added container in another way than about the pod's own.
+//! Images that a policy forbids ran in ephemeral containers, which the policy did not check. gantry decides nothing
+//! differently for an ephemeral container than for the pod's own.
 
 use serde_json::json;
 

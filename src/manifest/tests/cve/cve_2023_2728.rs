@@ -1,5 +1,6 @@
-//! Ephemeral containers mounted secrets that their service account may not have. Who may have what is the API server's to
-//! say; here an added container is given values as the pod's own are, asked for by name, and a manifest has none.
+//! Ephemeral containers mounted secrets that their service account may not use. That decision is the API server's; here
+//! an ephemeral container gets values like the pod's own containers, requested by name, and a manifest has no ephemeral
+//! containers.
 
 use serde_json::json;
 

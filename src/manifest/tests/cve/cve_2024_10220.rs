@@ -1,4 +1,4 @@
-//! A `gitRepo` volume ran the hooks of the repository that it cloned, as root on the host. There is no such volume.
+//! A `gitRepo` volume ran the hooks of the repository that it cloned, as root on the host. gantry has no such volume.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! A `gitRepo` volume cloned repositories of the host itself, and so read other pods' files. There is no such volume.
+//! A `gitRepo` volume cloned repositories of the host itself, and so read other pods' files. gantry has no such volume.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! A mirror pod got devices of a resource claim that its node may not have. Static pods get none, nor does anybody else.
+//! A mirror pod got devices of a resource claim that its node may not use. gantry gives devices of claims to no pod.
 
 use serde_json::json;
 
@@ -15,7 +15,7 @@ fn cve_2025_4563_a_static_pod_gets_no_resources_of_claims() {
     );
     let own = "  initContainers: [{name: d, image: x, resources: {claims: [{name: gpu}]}}]\n";
     check_manifest(own, "spec.initContainers[0].resources: ");
-    // Nobody deals them out to pods of the API server either.
+    // API pods do not get them either.
     let claims = json!([{"name": "gpu", "resourceClaimName": "somebodys"}]);
     let refused = with_spec(json!({"resourceClaims": claims})).unwrap_err();
     assert_eq!(refused, ["is not supported by this version of gantry yet"]);

@@ -1,5 +1,5 @@
-//! What went wrong in other node agents and got a number, as far as it is decided when a pod is read: one file each. The
-//! list of all is in `tests/suite/cve/mod.rs`.
+//! Vulnerabilities of other node agents that concern the reading of a pod: one file each. `tests/suite/cve/mod.rs`
+//! lists all of them.
 
 mod cve_2023_2431;
 mod cve_2023_2727;
@@ -14,7 +14,7 @@ use crate::model::pod::Pod;
 use crate::model::sample;
 use crate::model::step::Step;
 
-/// Why the container of that name is not created.
+/// Why the container of this name is not created.
 fn refusal(pod: &Pod, container: &str) -> Option<String> {
     let requests = steps(pod, &sample::policy())
         .into_iter()
@@ -26,7 +26,7 @@ fn refusal(pod: &Pod, container: &str) -> Option<String> {
     requests.next().unwrap().refusal
 }
 
-/// A manifest is refused, with a problem that says that.
+/// Asserts that a manifest is rejected with a problem that contains `wants`.
 fn check_manifest(spec: &str, wants: &str) {
     let manifest = format!(
         "apiVersion: v1\nkind: Pod\nmetadata: {{name: a}}\nspec:\n  containers: [{{name: c, image: x}}]\n{spec}"

@@ -1,8 +1,8 @@
-//! Every field of a pod's specification, and what becomes of it: nothing is dropped in silence.
+//! Every field of a pod's specification and how it is handled: none is dropped silently.
 //!
-//! The fields are those that Kubernetes' types list themselves ([`shape`]), the decisions stand in [`table`], and the
-//! pods of [`seeds`] prove them: a field that is acted on makes a difference when it changes, one that is ignored makes
-//! none, one that is refused is refused in these words.
+//! Kubernetes' types list their own fields ([`shape`]), [`table`] has the decisions, and the pods of [`seeds`] prove
+//! them: a supported field makes a difference when it changes, an ignored one makes none, and an unsupported one is
+//! rejected with the listed message.
 
 mod seeds;
 mod shape;
@@ -25,7 +25,7 @@ use crate::model::sample;
 use crate::model::step::Step;
 use crate::source::checkpoint::stored::left_to_its_node;
 
-/// Values that one of them is another choice for most fields with a choice.
+/// Alternative values: for most fields with a choice, one of them is another option.
 const CHOICES: &[&str] = &[
     "RuntimeDefault",
     "Unconfined",
@@ -72,7 +72,7 @@ fn rows() -> BTreeMap<&'static str, BTreeMap<&'static str, &'static Mark>> {
     rows
 }
 
-/// The type below a shape, where there is one.
+/// The type below a shape, if there is one.
 fn object(shape: &Shape) -> Option<&'static str> {
     match shape {
         Shape::Scalar => None,
@@ -93,7 +93,7 @@ fn every_field_that_kubernetes_lists_is_decided_and_no_other() {
         for (field, shape) in &types[of] {
             match rows.get(of).and_then(|fields| fields.get(field)) {
                 None => undecided.push(format!("{of}.{field}")),
-                // What is refused or ignored is so with all that stands below it.
+                // A field below an unsupported or ignored one is unsupported or ignored, too.
                 Some(Mark::Acts(_) | Mark::Enforces(_)) => todo.extend(object(shape)),
                 Some(_) => {}
             }
@@ -137,12 +137,12 @@ fn the_files_that_act_are_there() {
     }
 }
 
-/// What a pod comes to: as this node understands it, and what it would do for it.
+/// The result of reading a pod: the pod as this node understands it, and the steps for it.
 #[derive(PartialEq)]
 struct Outcome {
     pod: Pod,
     account: String,
-    /// For how long it is left to a node that nobody can ask.
+    /// How long it stays on a node that cannot reach the API server.
     left: Option<Duration>,
     steps: Vec<Step>,
 }
@@ -157,7 +157,7 @@ fn policy() -> NodePolicy {
 fn outcome(spec: &Value) -> Result<Outcome, Vec<String>> {
     let metadata = json!({"name": "p", "namespace": "ns", "uid": "u1", "labels": {"app": "web"}});
     let object = json!({"metadata": metadata, "spec": spec});
-    // A change may make of a number something that no pod can have.
+    // A change may turn a number into one that no pod can have.
     serde_json::from_value::<api::Pod>(object.clone()).map_err(|error| vec![error.to_string()])?;
     let pod = api_pod(object)?;
     let steps = steps(&pod, &policy());
@@ -172,7 +172,7 @@ fn outcome(spec: &Value) -> Result<Outcome, Vec<String>> {
     })
 }
 
-/// Where a field of a type stands in a value: the path to the object that has it.
+/// The places of a type's field in a value: the paths to the objects that have it.
 fn places(
     value: &Value,
     shape: &Shape,
@@ -244,7 +244,7 @@ fn changed(own: &Map<String, Value>, field: &str) -> Vec<Map<String, Value>> {
     [without].into_iter().chain(with).collect()
 }
 
-/// What changing a field changes, over all seeds: nothing, how the node understands the pod, or what it does.
+/// What changing a field changes, over all seeds: nothing, how the node understands the pod, or its steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Effect {
     None,
@@ -252,8 +252,7 @@ enum Effect {
     Steps,
 }
 
-/// The effect of a field, looked for until it is that or a greater one; and how often it was changed into something that
-/// is not refused.
+/// The effect of a field, searched until it is this one or a greater one; and how many changes of it were accepted.
 fn effect(
     of: &str,
     field: &str,

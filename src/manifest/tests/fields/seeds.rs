@@ -1,4 +1,4 @@
-//! Specifications that have every field that is acted on or ignored. What excludes one another stands in different ones.
+//! Specifications that contain every supported or ignored field. Fields that exclude each other are in different ones.
 
 pub(super) const SEEDS: &[&str] = &[EVERYTHING, OF_HOST, GUARDED];
 

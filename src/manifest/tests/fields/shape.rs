@@ -1,4 +1,4 @@
-//! Which fields Kubernetes' types have, asked of the types themselves: their deserializers name them.
+//! The fields of Kubernetes' types, from the types themselves: their deserializers name them.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -9,24 +9,24 @@ use serde::de::{
 };
 use serde::forward_to_deserialize_any;
 
-/// What a value looks like.
+/// The shape of a value.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) enum Shape {
-    /// A text, a number, a quantity, …
+    /// A text, a number, a quantity, or another scalar.
     #[default]
     Scalar,
     /// A type with fields, by its name.
     Object(&'static str),
-    /// A list of those.
+    /// A list of this shape.
     List(Box<Shape>),
-    /// Names and those.
+    /// A map with values of this shape.
     Map(Box<Shape>),
 }
 
 /// The types by name, each with its fields by their names in JSON.
 pub(super) type Types = BTreeMap<&'static str, Vec<(&'static str, Shape)>>;
 
-/// A type and all that can stand below it.
+/// A type and everything that can be below it.
 pub(super) fn types_of<T: for<'de> Deserialize<'de>>() -> Types {
     let types = RefCell::new(Types::new());
     let shape = RefCell::new(Shape::Scalar);
@@ -38,11 +38,11 @@ pub(super) fn types_of<T: for<'de> Deserialize<'de>>() -> Types {
     types.into_inner()
 }
 
-/// Gives each type that is asked for every one of its fields, and notes them.
+/// Gives each requested type all of its fields, and records them.
 #[derive(Clone, Copy)]
 struct Tracer<'a> {
     types: &'a RefCell<Types>,
-    /// Where the shape of this value is noted.
+    /// Where the shape of this value is recorded.
     shape: &'a RefCell<Shape>,
 }
 
@@ -61,7 +61,7 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
     type Error = Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        // A time is as good a text as any, and some texts must be one.
+        // A time is a valid text, and some texts must be one.
         visitor.visit_str("2026-01-31T12:00:00Z")
     }
 
@@ -111,7 +111,7 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
     ) -> Result<V::Value, Error> {
         *self.shape.borrow_mut() = Shape::Object(name);
         let is_known = self.types.borrow_mut().insert(name, Vec::new());
-        // One that is known, or is being asked for further up, is given nothing: it has no fields that must be there.
+        // A type that is known, or is being visited further up, gets no fields: none are required.
         let fields = match is_known {
             Some(known) => {
                 self.types.borrow_mut().insert(name, known);

@@ -1,28 +1,27 @@
-//! What becomes of each field, by type and name. A new version of Kubernetes' types fails the tests until its new fields
+//! How each field is handled, by type and name. A new version of Kubernetes' types fails the tests until its new fields
 //! have their rows.
 
 use self::Mark::{Acts, Defaults, Enforces, Forbidden, Ignored, NotHere, Refused};
 
-/// What becomes of a field.
+/// How a field is handled.
 #[derive(Debug)]
 pub(super) enum Mark {
-    /// Something is done for it, by this file: a change of it is a change of the pod as the node understands it.
+    /// This file handles it: a change of it changes the pod as the node understands it.
     Acts(&'static str),
-    /// It holds the pod to something: a change of it is a change of what the runtime is asked for or the disk gets.
+    /// It restricts the pod: a change of it changes what is requested of the runtime or written to disk.
     Enforces(&'static str),
-    /// A pod with it does not run. A specification that has it; what the manifest's problem says; what is said of a pod
-    /// of the API server.
+    /// A pod with it does not run. A specification that has it; the message for a manifest; the message for an API pod.
     Refused(&'static str, &'static str, &'static str),
-    /// It has no meaning on Linux. A manifest with it is refused in these words; in a pod of the API server the kubelet
-    /// leaves it alone, too.
+    /// It has no meaning on Linux. A manifest with it is rejected with this message; in an API pod the kubelet ignores
+    /// it, too.
     NotHere(&'static str, &'static str),
-    /// It has one value that is acted on, which is its default.
+    /// Only its default value is supported.
     #[expect(dead_code, reason = "the reason is for the reader")]
     Defaults(&'static str),
-    /// The kubelet does nothing for it either, because of this.
+    /// The kubelet ignores it, too, for this reason.
     #[expect(dead_code, reason = "the reason is for the reader")]
     Ignored(&'static str),
-    /// No pod has it, because of this.
+    /// No pod has it, for this reason.
     #[expect(dead_code, reason = "the reason is for the reader")]
     Forbidden(&'static str),
 }
@@ -599,7 +598,7 @@ pub(super) const TABLE: &[(&str, Fields)] = &[
                 "azureFile",
                 Refused(
                     r#"{"volumes": [{"name": "v", "azureFile": {"secretName": "a", "shareName": "b"}}]}"#,
-                    "spec.volumes[0].azureFile: refers to an object of the API server",
+                    "spec.volumes[0].azureFile: refers to an API object",
                     YET,
                 ),
             ),
@@ -624,7 +623,7 @@ pub(super) const TABLE: &[(&str, Fields)] = &[
                 "csi",
                 Refused(
                     r#"{"volumes": [{"name": "v", "csi": {"driver": "a"}}]}"#,
-                    "spec.volumes[0].csi: refers to an object of the API server",
+                    "spec.volumes[0].csi: refers to an API object",
                     YET,
                 ),
             ),
@@ -634,7 +633,7 @@ pub(super) const TABLE: &[(&str, Fields)] = &[
                 "ephemeral",
                 Refused(
                     r#"{"volumes": [{"name": "v", "ephemeral": {"volumeClaimTemplate": {"spec": {}}}}]}"#,
-                    "spec.volumes[0].ephemeral: refers to an object of the API server",
+                    "spec.volumes[0].ephemeral: refers to an API object",
                     YET,
                 ),
             ),
@@ -682,7 +681,7 @@ pub(super) const TABLE: &[(&str, Fields)] = &[
                 "glusterfs",
                 Refused(
                     r#"{"volumes": [{"name": "v", "glusterfs": {"endpoints": "a", "path": "b"}}]}"#,
-                    "spec.volumes[0].glusterfs: refers to an object of the API server",
+                    "spec.volumes[0].glusterfs: refers to an API object",
                     YET,
                 ),
             ),
@@ -716,7 +715,7 @@ pub(super) const TABLE: &[(&str, Fields)] = &[
                 "persistentVolumeClaim",
                 Refused(
                     r#"{"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "a"}}]}"#,
-                    "spec.volumes[0].persistentVolumeClaim: refers to an object of the API server",
+                    "spec.volumes[0].persistentVolumeClaim: refers to an API object",
                     YET,
                 ),
             ),
@@ -853,7 +852,7 @@ pub(super) const TABLE: &[(&str, Fields)] = &[
                 "podCertificate",
                 Refused(
                     r#"{"volumes": [{"name": "v", "projected": {"sources": [{"podCertificate": {"signerName": "a/b", "keyType": "ED25519"}}]}}]}"#,
-                    "projected.sources[0].podCertificate: refers to an object of the API server",
+                    "projected.sources[0].podCertificate: refers to an API object",
                     YET,
                 ),
             ),

@@ -1,5 +1,5 @@
-//! Requests that were made up filled the kubelet's memory: each path and each method that anybody asked for became a label
-//! of its metrics, and stayed.
+//! Invented requests filled the kubelet's memory: each requested path and method became a label of its metrics and
+//! stayed.
 
 use super::Node;
 

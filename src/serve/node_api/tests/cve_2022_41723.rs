@@ -1,6 +1,6 @@
-//! Headers compressed for HTTP/2 cost the server much more than the caller, and so did streams that were opened and reset
-//! at once (2023-44487). No port speaks HTTP/2: it is not agreed on, and nobody who begins with it all the same is
-//! answered in it.
+//! Headers compressed for HTTP/2 cost the server much more than the client, and so did streams that were opened and
+//! reset at once (2023-44487). No port supports HTTP/2: it is not negotiated, and a client that starts with it anyway
+//! gets no HTTP/2 response.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::Node;
 use crate::serve::health::{Health, healthz};
 
-/// How HTTP/2 begins: the preface, an empty frame of settings, and a request for `/healthz`.
+/// How an HTTP/2 connection starts: the preface, an empty settings frame, and a request for `/healthz`.
 const BEGINNING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\
     \x00\x00\x00\x04\x00\x00\x00\x00\x00\
     \x00\x00\x0d\x01\x05\x00\x00\x00\x01\x82\x86\x04\x08/healthz\x41";
@@ -49,7 +49,7 @@ async fn cve_2022_41723_who_begins_with_http_2_is_not_answered() {
     tokio::spawn(healthz(listener, Health::default(), std::future::pending()));
     let plain = answered(TcpStream::connect(address).await.unwrap()).await;
     for answer in [over_tls, plain] {
-        // A server of HTTP/2 would begin with a frame. One of HTTP/1.1 hangs up.
+        // An HTTP/2 server would start with a frame. An HTTP/1.1 server closes the connection.
         assert_eq!(answer, "");
     }
 }

@@ -1,5 +1,5 @@
-//! Requests for checkpoints, which the kubelet's port without authentication let in, filled the disk. There is no such
-//! port here, and on this one no checkpoint is made, whoever asks.
+//! Checkpoint requests, which the kubelet's unauthenticated port accepted, filled the disk. gantry has no such port,
+//! and on this one no checkpoint is made for any caller.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{Node, Port};
 
-/// Everything below a directory.
+/// All paths below a directory.
 fn files(dir: &Path, found: &mut BTreeSet<PathBuf>) {
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
@@ -49,7 +49,7 @@ async fn cve_2025_0426_no_checkpoint_is_made_for_anybody() {
             }
         }
         assert_eq!(there(), before, "something was written");
-        // Who asks needs a right of its own, none that goes with another.
+        // The request needs a permission of its own, not one that others include.
         let asked = node.asked.lock().unwrap().clone();
         let subresources: BTreeSet<_> = asked
             .iter()

@@ -1,5 +1,5 @@
-//! A WebSocket begins with a GET, for which the kubelet asks no more than `get`: whoever might only read through
-//! `nodes/proxy` could run commands in every container of a node.
+//! A WebSocket starts with a GET, for which the kubelet requires only `get`: a user with read access to `nodes/proxy`
+//! could run commands in every container of a node.
 
 use super::Node;
 

@@ -12,7 +12,7 @@ fn from(number: u8) -> Origin {
     Origin::of(IpAddr::from([10, 0, 0, number]))
 }
 
-/// Places with a connection from each of these origins, in this order; none has to make room.
+/// Slots with a connection from each of these origins, in this order; none has to make room.
 fn strangers(origins: &[u8]) -> (Places, Vec<Id>) {
     let mut places = Places::new(SMALL);
     let ids = origins.iter().map(|origin| {
@@ -24,7 +24,7 @@ fn strangers(origins: &[u8]) -> (Places, Vec<Id>) {
     (places, ids)
 }
 
-/// The same, of callers who are known.
+/// The same for authenticated clients.
 fn known(origins: &[u8]) -> (Places, Vec<Id>) {
     let mut places = Places::new(SMALL);
     let ids = origins.iter().map(|origin| {
@@ -57,7 +57,7 @@ fn who_has_all_places_of_its_address_loses_the_oldest_of_its_own() {
     let (mut places, ids) = strangers(&[1, 1, 2]);
     let (_, lost) = places.enter(from(1));
     assert_eq!(lost.map(|lost| lost.id), Some(ids[0]));
-    // What did something since is not the oldest.
+    // A connection that was active since is not the oldest.
     places.set_busy(ids[1], true);
     places.set_busy(ids[1], false);
     let (_, lost) = places.enter(from(1));
@@ -70,7 +70,7 @@ fn where_strangers_have_all_places_the_address_with_most_makes_room() {
     let (_, lost) = places.enter(from(4));
     let lost = lost.unwrap();
     assert_eq!((lost.id, lost.origin), (ids[1], from(1)));
-    // All have one: whoever came first.
+    // Each has one: the first to connect.
     let (_, lost) = places.enter(from(5));
     assert_eq!(lost.map(|lost| lost.id), Some(ids[0]));
 }
@@ -98,7 +98,7 @@ fn of_who_is_known_the_idle_make_room_and_then_who_has_most() {
     let (other, _) = places.enter(from(4));
     assert_eq!(places.recognise(other).map(|lost| lost.id), Some(ids[3]));
     places.set_busy(other, true);
-    // Nobody is idle: the first has two, a new one has none.
+    // None is idle: the first origin has two, a new one has none.
     let (next, _) = places.enter(from(5));
     assert_eq!(places.recognise(next).map(|lost| lost.id), Some(ids[0]));
     places.set_busy(next, true);
@@ -146,8 +146,9 @@ fn within(places: &BTreeMap<Id, Place>, bound: Bound) -> bool {
 }
 
 proptest! {
-    /// Whatever happens: the bounds hold; a newcomer has a place; at most one connection loses its own, and a stranger
-    /// none that is of a known caller; whoever has fewest of the known gets in.
+    /// For any sequence of operations: the bounds hold; a new connection gets a slot; at most one connection loses its
+    /// slot, and a stranger never takes that of an authenticated client; the authenticated client with the fewest
+    /// connections gets in.
     #[test]
     fn places_are_bounded_and_fair(events in prop::collection::vec(event(), 1..200)) {
         let mut places = Places::new(SMALL);

@@ -1,7 +1,7 @@
-//! Trust anchors of ClusterTrustBundles: one by its name, or all of a signer that labels select
+//! Trust anchors from ClusterTrustBundles: one by its name, or all of a signer that a label selector matches
 //! (`pkg/kubelet/clustertrustbundle` of Kubernetes).
 //!
-//! The API server selects, so each watch is told of nothing but what a pod asks for, and none is open while no pod does.
+//! The API server filters, so each watch receives only what a pod requests, and none is open while no pod needs it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
@@ -26,14 +26,15 @@ use crate::model::object::{Content, Known, Object, Selection, TrustAnchors};
 use crate::model::reference::UNSYNCED_ANCHORS;
 use crate::source::api::pace::Pace;
 
-/// What the kubelet says where there are no such objects: its feature gates are off, or the API server's.
+/// The kubelet's message where there are no such objects: because the feature gates are off in the kubelet or in the
+/// API server.
 const NOT_SERVED: &str = "ClusterTrustBundle projection is not supported in static kubelet mode";
-/// How soon an API server that does not serve them, or did not say whether it does, is asked again.
+/// How soon to retry with an API server that does not serve them, or did not say whether it does.
 const AGAIN: Duration = Duration::from_secs(30);
-/// The order of anchors: another one in each life of the agent, as with the kubelet, so that nobody counts on it.
+/// The order of anchors: it differs in each run of the agent, as with the kubelet, so that no program relies on it.
 static ORDER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
-/// Tells of the anchors until nobody listens.
+/// Sends the anchors until the receiver is gone.
 pub(super) async fn watch(
     key: TrustAnchors,
     bundles: TrustBundles,
@@ -42,15 +43,15 @@ pub(super) async fn watch(
 ) {
     let Some(selected) = selected(&key).filter(|_| bundles == TrustBundles::Projected) else {
         let nothing = (bundles == TrustBundles::Off).then(|| Known::Unread(NOT_SERVED.into()));
-        // Whether somebody listens is no matter: there is nothing to follow.
+        // A closed receiver does not matter: there is nothing to watch.
         let _ = to.tell(nothing);
         return;
     };
-    // It ends when nobody listens.
+    // It ends when the receiver is gone.
     let Err(Ended) = follow(&selected, clients, &to).await;
 }
 
-/// What the API server is asked for; `None`: nothing can match.
+/// The request to the API server; `None`: nothing can match.
 fn selected(key: &TrustAnchors) -> Option<Config> {
     match key {
         TrustAnchors::Named(name) => Some(Config::default().fields(&format!("metadata.name={name}"))),
@@ -65,7 +66,7 @@ fn selected(key: &TrustAnchors) -> Option<Config> {
     }
 }
 
-/// The versions of the API that have them, the better one first.
+/// The API versions that have them, the preferred one first.
 const BETA: &str = "certificates.k8s.io/v1beta1";
 const ALPHA: &str = "certificates.k8s.io/v1alpha1";
 
@@ -77,7 +78,7 @@ async fn follow(
     let mut is_answered = false;
     loop {
         let client = clients.borrow_and_update().clone();
-        // Every arm may be dropped: what the watch had told is told again by the next.
+        // Every arm may be dropped: the next watch sends again what this one sent.
         let told = tokio::select! {
             Ok(()) = clients.changed() => continue,
             told = async {
@@ -97,7 +98,8 @@ async fn follow(
         match told {
             Ok(told) => told?,
             Err(error) => {
-                tracing::debug!(object = %to.key, %error, "whether there are trust bundles is not told: asked again");
+                tracing::debug!(object = %to.key, %error, "cannot tell whether the API server serves \
+                 ClusterTrustBundles; retrying");
                 if !is_answered {
                     to.tell(Some(Known::Unread(UNSYNCED_ANCHORS.into())))?;
                 }
@@ -110,7 +112,7 @@ async fn follow(
     }
 }
 
-/// Which version the API server has; `None`: it has none.
+/// The API server's version; `None`: it has none.
 async fn version(client: &kube::Client) -> Result<Option<&'static str>, kube::Error> {
     for version in [BETA, ALPHA] {
         match client.list_api_group_resources(version).await {
@@ -130,7 +132,7 @@ async fn version(client: &kube::Client) -> Result<Option<&'static str>, kube::Er
     Ok(None)
 }
 
-/// Watches, and tells of each change; returns when nobody listens, or the watch cannot go on.
+/// Watches, and sends each change; returns when the receiver is gone, or the watch cannot go on.
 async fn tell<K>(
     api: kube::Api<K>,
     selected: &Config,
@@ -175,8 +177,9 @@ async fn tell_all<K: kube::Resource<DynamicType = ()>>(
             }
             Err(error) => {
                 let why = watching::refusal(&error);
-                tracing::debug!(object = %to.key, why = why.as_deref().unwrap_or("no answer"), "not told: tried again");
-                // What was told once stays, whatever befalls the API server.
+                tracing::debug!(object = %to.key, why = why.as_deref().unwrap_or("no answer"), "cannot watch the object; \
+                 retrying");
+                // The last answer stays, whatever happens to the API server.
                 if !*is_answered && std::mem::replace(&mut is_doubted, true) {
                     let why = why.unwrap_or_else(|| UNSYNCED_ANCHORS.to_owned());
                     to.tell(Some(Known::Unread(why.into())))?;
@@ -199,7 +202,7 @@ fn object(bundles: &BTreeMap<String, String>) -> Object {
     }
 }
 
-/// The certificates of all bundles, each once, as PEM. Their order follows from `order` and from themselves alone.
+/// The certificates of all bundles, each once, as PEM. Their order depends only on `order` and the certificates.
 fn joined<'a>(bundles: impl Iterator<Item = &'a str>, order: &impl BuildHasher) -> String {
     let read = |text: &'a str| CertificateDer::pem_slice_iter(text.as_bytes()).filter_map(Result::ok);
     let all: BTreeSet<Vec<u8>> = bundles.flat_map(read).map(|one| one.to_vec()).collect();
@@ -232,7 +235,7 @@ mod tests {
     #[test]
     fn each_anchor_is_there_once_in_an_order_of_this_life() {
         let all: Vec<String> = (0..8).map(|at| certificate(&at.to_string())).collect();
-        // A second bundle with some of them once more, and words between.
+        // A second bundle that repeats some of them, with text in between.
         let one = all.concat();
         let two = format!("the others\n{}\nand so on\n{}", all[3], all[1]);
         let order = RandomState::new();
@@ -245,7 +248,7 @@ mod tests {
         assert_eq!(read(&text), read(&one));
         assert_eq!(text.matches("BEGIN").count(), 8);
         assert!(text.lines().all(|line| line.len() <= 64));
-        // Of 40320 orders it is not always the same one.
+        // Among 40320 orders it is not always the same one.
         let others = (0..8).map(|_| joined([one.as_str()].into_iter(), &RandomState::new()));
         assert!(others.collect::<BTreeSet<_>>().len() > 1);
         assert_eq!(joined(["no certificate"].into_iter(), &order), "");

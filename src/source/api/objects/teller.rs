@@ -5,16 +5,16 @@ use tokio::sync::mpsc;
 use crate::model::object::Known;
 use crate::model::object::Reference;
 
-/// What became of an object.
+/// A new value of an object.
 pub(super) struct News {
     pub(super) key: Reference,
-    /// Which watch of this name tells it: one that has ended may have left something behind.
+    /// The watch that reports it: a former watch of this name may have left something in the channel.
     pub(super) life: u64,
-    /// `None`: there is none, or none any more.
+    /// `None`: it does not exist.
     pub(super) known: Option<Known>,
 }
 
-/// Where one watch tells what it learns.
+/// Where one watch sends its results.
 pub(super) struct Teller {
     pub(super) key: Reference,
     pub(super) life: u64,
@@ -22,12 +22,12 @@ pub(super) struct Teller {
 }
 
 impl Teller {
-    /// Tells it; `Err`: nobody wants to know any more.
+    /// Sends it; `Err`: the receiver is gone.
     pub(super) fn tell(&self, known: Option<Known>) -> Result<(), Ended> {
         let (key, life) = (self.key.clone(), self.life);
         self.news.send(News { key, life, known }).map_err(|_closed| Ended)
     }
 }
 
-/// Nobody listens any more.
+/// The receiver is gone.
 pub(super) struct Ended;

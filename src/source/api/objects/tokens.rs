@@ -1,7 +1,7 @@
-//! Tokens of service accounts, each bound to one pod (`pkg/kubelet/token` of Kubernetes).
+//! Service account tokens, each bound to one pod (`pkg/kubelet/token` of Kubernetes).
 //!
-//! A token is kept in memory alone, asked for again when four fifths of its life are over, and shown to nobody but the
-//! volume that it is for.
+//! A token is held only in memory, requested again after four fifths of its life, and given only to the volume that it
+//! is for.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,43 +18,43 @@ use super::teller::Teller;
 use crate::model::api::{ApiPods, tells_end};
 use crate::model::object::{Known, Object, TokenKey};
 
-/// No token is kept for longer, however long it is valid.
+/// No token is used for longer, however long it is valid.
 const LONGEST_LIFE: SignedDuration = SignedDuration::from_hours(24);
-/// A longer life is not believed: with any number of seconds there would be no time to count with.
+/// A longer lifetime is not believed: an unlimited number of seconds would overflow the time arithmetic.
 const LONGEST_STATED: SignedDuration = SignedDuration::from_hours(24 * 366 * 100);
-/// Tokens that were asked for together are not asked for together again.
+/// Tokens that were requested together are not renewed together.
 const MOST_JITTER: i64 = 10_000;
-/// It is not asked for more often, though the API server's clock be wrong.
+/// The shortest wait between requests, even if the API server's clock is wrong.
 const LEAST_WAIT: SignedDuration = SignedDuration::from_mins(1);
-/// The longest sleep: the net under a clock that was set or a machine that was suspended.
+/// The longest sleep: a safety net for clock changes and suspended machines.
 const LONGEST_SLEEP: Duration = Duration::from_secs(600);
 
-/// What the Node authorizer says that has not heard of a new pod yet.
+/// The Node authorizer's answer while it has not seen a new pod yet.
 const NO_RELATIONSHIP: &str = "no relationship found between node";
 
-/// The parts of the API server that give tokens, and that decide who may have one, hear of a new pod a little later than
-/// its node does. For so long that is nothing to tell of, and they are asked again so soon.
+/// The parts of the API server that issue and authorize tokens learn of a new pod a little later than its node does.
+/// For this long their refusals are not reported, and the request is repeated this soon.
 const NEWS_TRAVELS: Duration = Duration::from_secs(2);
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 /// What is needed to get tokens.
 pub(super) struct Office {
-    /// How the API server is reached now.
+    /// The current API client.
     pub(super) clients: watch::Receiver<kube::Client>,
-    /// The pods as the API server has them: one that has ended needs no new token.
+    /// The pod objects from the API server: a pod that has ended needs no new token.
     pub(super) objects: watch::Receiver<Option<Arc<ApiPods>>>,
-    /// How many may ask at once.
+    /// How many requests may run at once.
     pub(super) at_once: Arc<Semaphore>,
 }
 
-/// A token as it was given.
+/// A token from the API server.
 struct IssuedToken {
     text: String,
     expires: Timestamp,
     life: SignedDuration,
 }
 
-/// Keeps the token of a pod fresh until nobody listens, or until the pod has ended.
+/// Keeps the token of a pod fresh until the receiver is gone or the pod has ended.
 pub(super) async fn keep(key: TokenKey, office: Office, to: Teller) {
     let mut expires: Option<Timestamp> = None;
     let mut waits = DefaultBackoff::default();
@@ -75,7 +75,8 @@ pub(super) async fn keep(key: TokenKey, office: Office, to: Teller) {
             }
             Err(why) if is_early(&why) && now < is_news_until => now + ASK_AGAIN,
             Err(why) => {
-                tracing::warn!(pod = %key.pod, account = key.account, "no token, tried again: {why}");
+                tracing::warn!(pod = %key.pod, account = key.account, "cannot get a service account token; \
+                 retrying: {why}");
                 let told = match expires {
                     Some(until) if until > now => Ok(()),
                     Some(_) => unread(&to, format!("token expired and refresh failed: {why}")),
@@ -102,7 +103,7 @@ fn object(given: IssuedToken) -> Object {
     }
 }
 
-/// Waits for a moment of the clock on the wall, which is what a token's end is written in.
+/// Waits for a wall-clock time, in which a token's expiry is given.
 async fn until(moment: Timestamp) {
     loop {
         let left = moment.duration_since(Timestamp::now());
@@ -120,7 +121,7 @@ fn has_ended(key: &TokenKey, office: &Office) -> bool {
     own.is_some_and(|object| tells_end(object.status.as_ref()))
 }
 
-/// When it is asked for again: after four fifths of its life or a day, a little earlier.
+/// When to request it again: after four fifths of its life or a day, a little earlier.
 fn renewal(given: &IssuedToken, now: Timestamp, jitter: SignedDuration) -> Timestamp {
     let before = |by: SignedDuration| given.expires.checked_sub(by).unwrap_or(Timestamp::MIN);
     let latest = before(given.life.saturating_sub(LONGEST_LIFE));
@@ -160,15 +161,15 @@ async fn ask(key: &TokenKey, office: &Office) -> Result<IssuedToken, String> {
     let request = kube::core::Request::new(at)
         .create_subresource("token", &key.account, &PostParams::default(), body)
         .map_err(|error| error.to_string())?;
-    // As text: the client prints an answer that it cannot understand.
+    // As text: the client's parse error would print the answer.
     let answer = client.request_text(request).await.map_err(|error| match error {
         kube::Error::Api(status) => status.message.lines().next().unwrap_or_default().to_owned(),
         other => other.to_string(),
     })?;
-    given(&answer, key.seconds).ok_or_else(|| "the API server's answer is no token".to_owned())
+    given(&answer, key.seconds).ok_or_else(|| "the API server's answer is not a valid token".to_owned())
 }
 
-/// The token in an answer. Why it is none is not said: the reason would quote it.
+/// The token in an answer. The reason for an invalid one is not given because it would quote the token.
 fn given(answer: &str, seconds: i64) -> Option<IssuedToken> {
     let answer: TokenRequest = serde_json::from_str(answer).ok()?;
     let status = answer.status?;
@@ -203,7 +204,7 @@ mod tests {
         // The API server's clock is an hour behind.
         check(1000 - 3600, 3600, 0, 1000 + 60);
         check(1000, 10, 10, 1001);
-        // No number of seconds is more than there is time to count with.
+        // No number of seconds overflows the time arithmetic.
         for asked in [i64::MAX, i64::MIN, -1] {
             let answer = serde_json::json!({
                 "metadata": {}, "spec": {"audiences": [], "expirationSeconds": asked},

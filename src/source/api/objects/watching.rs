@@ -1,4 +1,4 @@
-//! One object, read and watched by its name.
+//! One object, watched by its name.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::model::reference::unsynced;
 use crate::source::api::pace::Pace;
 use crate::source::api::pods;
 
-/// Tells of the object until nobody listens, or until it says of itself that it stays as it is.
+/// Sends the object until the receiver is gone, or until the object is immutable.
 pub(super) async fn watch(key: ObjectKey, clients: watch::Receiver<kube::Client>, to: Teller) {
     let (name, unread) = (&key.name, unsynced(key.kind));
     match key.kind {
@@ -34,7 +34,7 @@ pub(super) async fn watch(key: ObjectKey, clients: watch::Receiver<kube::Client>
     }
 }
 
-/// The same of a RuntimeClass.
+/// Likewise for a RuntimeClass.
 pub(super) async fn watch_class(name: String, clients: watch::Receiver<kube::Client>, to: Teller) {
     let api = kube::Api::<RuntimeClass>::all;
     follow(
@@ -48,7 +48,7 @@ pub(super) async fn watch_class(name: String, clients: watch::Receiver<kube::Cli
     .await;
 }
 
-/// `unread` is what is told where nobody could be asked.
+/// `unread` is sent where the API server does not answer.
 async fn follow<K>(
     api: impl Fn(kube::Client) -> kube::Api<K>,
     name: &str,
@@ -77,16 +77,17 @@ async fn follow<K>(
                     object.map(|object| match read(object) {
                         Ok(object) => Known::Found(Arc::new(object)),
                         Err(why) => {
-                            tracing::warn!(object = %to.key, "not used: {why}");
+                            tracing::warn!(object = %to.key, "object not used: {why}");
                             Known::Unread(why.into())
                         }
                     })
                 }
                 Some(Err(error)) => {
                     let why = refusal(&error);
-                    tracing::debug!(object = %to.key, why = why.as_deref().unwrap_or("no answer"), "not told: tried again");
-                    // What was told once stays, whatever befalls the API server. And the Node authorizer learns of
-                    // a pod by a watch of its own: its first refusal may be over in a moment.
+                    tracing::debug!(object = %to.key, why = why.as_deref().unwrap_or("no answer"), "cannot watch the object; \
+                     retrying");
+                    // The last answer stays, whatever happens to the API server. And the Node authorizer learns of a
+                    // pod through a watch of its own: its first refusal may soon be outdated.
                     if is_answered || !std::mem::replace(&mut is_doubted, true) {
                         continue;
                     }
@@ -102,14 +103,14 @@ async fn follow<K>(
     }
 }
 
-/// What the API server said against it. Other errors are not shown: one about an answer that could not be understood
-/// may have a part of a Secret in its text.
+/// The API server's refusal. Other errors are not included: one about an answer that could not be parsed may contain
+/// part of a Secret.
 pub(super) fn refusal(error: &watcher::Error) -> Option<String> {
     let status = pods::refusal(error)?;
     Some(status.message.lines().next().unwrap_or_default().to_owned())
 }
 
-/// What pods see of a ConfigMap; or why it is not used.
+/// The object of a ConfigMap for pods; or why it is not used.
 pub fn of_config_map(object: ConfigMap) -> Result<Object, String> {
     let text = |(key, text): (String, String)| (key, Content::from(text.as_str()));
     let object = Object {
@@ -126,7 +127,7 @@ pub fn of_config_map(object: ConfigMap) -> Result<Object, String> {
     checked(object)
 }
 
-/// What pods see of a Secret; or why it is not used.
+/// The object of a Secret for pods; or why it is not used.
 pub fn of_secret(object: Secret) -> Result<Object, String> {
     checked(Object {
         data: object.data.unwrap_or_default().into_iter().map(bytes).collect(),
@@ -137,7 +138,7 @@ pub fn of_secret(object: Secret) -> Result<Object, String> {
     })
 }
 
-/// An object whose keys can be names of files, as those of manifests are; else why it is not used.
+/// Checks that an object's keys can be file names, as those in manifests are; else returns why it is not used.
 fn checked(object: Object) -> Result<Object, String> {
     let wrong = |key: &String| Some((key.clone(), key_complaint(key)?));
     let wrong = object.files().find_map(|(key, _)| wrong(key));
@@ -146,16 +147,16 @@ fn checked(object: Object) -> Result<Object, String> {
         Some((key, complaint)) => {
             let key = bounds::shortened(key, SHOWN);
             Err(format!(
-                "the API server's object has the key {key:?}: keys {complaint}"
+                "the object from the API server has the key {key:?}: keys {complaint}"
             ))
         }
     }
 }
 
-/// How much of a broken name is shown.
+/// The longest part of a broken name that is quoted.
 const SHOWN: usize = 256;
 
-/// What pods see of a RuntimeClass; or why it is not used.
+/// The object of a RuntimeClass for pods; or why it is not used.
 pub fn of_class(object: RuntimeClass) -> Result<Object, String> {
     let handler = object.handler;
     if let Some(complaint) = names::dns_label(&handler).filter(|_| !handler.is_empty()) {

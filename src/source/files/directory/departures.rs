@@ -1,4 +1,4 @@
-//! Files that go away: which of them are gone, which come back, and which are there under another name.
+//! Files that are removed: which of them are gone, which come back, and which were renamed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::source::files::last_good::Change;
 use crate::source::files::listing::Entry;
 
 impl Directory {
-    /// Marks the files that went, whether or not another of their name is there by now.
+    /// Marks the files that were removed, even if another file has the name by now.
     pub(super) fn note_gone(&mut self, gone: &BTreeSet<PathBuf>) {
         for known in self.files.values_mut() {
             if known.paths.iter().any(|path| gone.contains(path)) {
@@ -24,9 +24,9 @@ impl Directory {
         }
     }
 
-    /// Takes a file that was renamed within the directory for the one that it is: what it claims stays its own, though
-    /// its pods are other ones, as under the kubelet: the file's path is part of their UIDs. Answers which files are not
-    /// looked at yet: within its grace the former name may come back, and then that is the file, and this a copy.
+    /// Recognizes a file that was renamed within the directory: it keeps its claims, though its pods are new ones, as
+    /// under the kubelet, because the file's path is part of their UIDs. Returns which files are not read yet: within
+    /// its grace period the former name may come back, and then that is the file, and this a copy.
     pub(super) fn follow_renames(
         &mut self,
         entries: &[Entry],
@@ -54,7 +54,8 @@ impl Directory {
             let Ok(identity) = file::stamp(&entry.path).map(|stamp| stamp.identity()) else {
                 continue;
             };
-            // What gave something already got new content, or is another name of the same file: it is no new name.
+            // An entry that already provided something got new content, or is another name of the same file: it is not
+            // a rename.
             if self.files.get(&entry.path).is_some_and(|known| !known.is_empty()) {
                 continue;
             }
@@ -82,7 +83,7 @@ impl Directory {
         }
     }
 
-    /// Lets go of the files that are not there any more.
+    /// Drops the files that no longer exist.
     pub(super) fn forget_others(&mut self, entries: &[Entry], grace: Duration, now: Timestamp) {
         let there: BTreeSet<&Path> = entries.iter().map(|entry| entry.path.as_path()).collect();
         let gone: Vec<PathBuf> = self
@@ -96,7 +97,7 @@ impl Directory {
         }
     }
 
-    /// Once: what was removed while no agent ran must not come back with a broken file of the same name.
+    /// Once: a file that was removed while no agent ran must not come back with a broken file of the same name.
     pub(super) fn forget_kept_of_others(&mut self, entries: &[Entry]) {
         if self.kept.is_some() && !std::mem::replace(&mut self.listed_once, true) {
             let paths = entries.iter().map(|entry| entry.path.clone()).collect();
@@ -104,7 +105,7 @@ impl Directory {
         }
     }
 
-    /// A file is gone when its time has passed.
+    /// A file is gone when its grace period has passed.
     pub(super) fn gone(&mut self, path: &Path, grace: Duration, now: Timestamp) {
         let Some(known) = self.files.get_mut(path) else {
             return;

@@ -34,7 +34,7 @@ impl Scene {
         fs::write(self.root.path().join(name), content).unwrap();
     }
 
-    /// The pods that are seen so many milliseconds from now.
+    /// The pods seen after this many milliseconds.
     fn pods(&mut self, millis: i64) -> (Vec<String>, Option<Duration>) {
         let now = Timestamp::now() + jiff::SignedDuration::from_millis(millis);
         let seen = self.directory.look(&Look::default(), Some(&NOTHING), now);
@@ -181,18 +181,18 @@ fn a_manifest_that_was_gone_is_of_another_life_however_soon_it_is_back() {
     let lives = |a: u64| BTreeMap::from([("a-n".to_owned(), a), ("b-n".to_owned(), 0)]);
     let (first, uid) = look(false, false, 1000);
     assert_eq!(first, lives(0));
-    // Deleted and made before anybody looked.
+    // Deleted and created again before the next look.
     assert_eq!(look(true, false, 2000), (lives(1), uid.clone()));
     assert_eq!(look(false, false, 3000), (lives(1), uid.clone()));
     // Deleted, and still being written.
     assert_eq!(look(true, true, 4000), (lives(1), uid.clone()));
     assert_eq!(look(false, false, 5000), (lives(2), uid.clone()));
-    // Seen to be gone, and back before its time had passed.
+    // Removed, and back before its grace period has passed.
     fs::remove_file(&path).unwrap();
     assert_eq!(look(true, false, 6000).0, lives(2));
     fs::write(&path, manifest("a")).unwrap();
     assert_eq!(look(false, false, 6010), (lives(3), uid.clone()));
-    // Gone for good, and back.
+    // Removed for good, and back.
     fs::remove_file(&path).unwrap();
     look(true, false, 7000);
     assert_eq!(look(false, false, 7100).0.len(), 1);
@@ -205,7 +205,7 @@ fn a_manifest_that_was_gone_is_of_another_life_however_soon_it_is_back() {
     assert_eq!(look(false, false, 9000), (back, uid));
 }
 
-/// Looks once, with these pods running, and does what is to be done on disk.
+/// Looks once, with these pods running, and applies the changes on disk.
 fn look(directory: &mut Directory, running: &[&PodUid], millis: i64) -> Option<SourceSet> {
     let running: BTreeSet<PodUid> = running.iter().map(|uid| (*uid).clone()).collect();
     let now = Timestamp::now() + jiff::SignedDuration::from_millis(millis);
@@ -216,7 +216,7 @@ fn look(directory: &mut Directory, running: &[&PodUid], millis: i64) -> Option<S
     seen.set
 }
 
-/// The UID of the one pod, with the files that wait for its name.
+/// The UID of the only pod, with the files that wait for its name.
 fn owner(set: &SourceSet) -> (PodUid, Vec<String>) {
     assert_eq!(set.pods.len(), 1, "{set:?}");
     let file = |problem: &Problem| problem.path.file_name().unwrap().to_str().unwrap().to_owned();
@@ -227,14 +227,14 @@ fn owner(set: &SourceSet) -> (PodUid, Vec<String>) {
 }
 
 impl Scene {
-    /// With a place for the last good versions.
+    /// With a directory for the last good versions.
     fn with_kept() -> Scene {
         let mut scene = Scene::new();
         scene.directory = scene.another();
         scene
     }
 
-    /// What an agent has that has just been started.
+    /// The state of an agent that has just been started.
     fn another(&self) -> Directory {
         let kept = LastGood::new(self.root.path().join(".kept"));
         let path = self.directory.path.clone();
@@ -270,11 +270,11 @@ fn a_copy_that_sorts_first_waits_until_the_file_of_the_pod_that_runs_is_gone() {
     assert_eq!(
         set.problems[0].to_string(),
         format!(
-            "{root}/web-old.yaml: metadata.name: {root}/web.yaml has a pod default/a-n already: names must differ; this \
-             one waits until that file is gone or has it no more"
+            "{root}/web-old.yaml: metadata.name: {root}/web.yaml already has a pod default/a-n: names must differ; \
+             this one waits until that file is removed or no longer has it"
         )
     );
-    // Edited, then broken, it keeps its name.
+    // Edited, then broken, the file keeps the name.
     scene.write("web.yaml", &manifest("a").replace("image: x", "image: z"));
     let set = look(&mut scene.directory, &[], 4000).unwrap();
     let (edited, waiting) = owner(&set);
@@ -283,7 +283,7 @@ fn a_copy_that_sorts_first_waits_until_the_file_of_the_pod_that_runs_is_gone() {
     scene.write("web.yaml", "{");
     let set = look(&mut scene.directory, &[], 5000).unwrap();
     assert_eq!(owner(&set).0, edited);
-    // It gives another pod: the one that has waited longest has the name.
+    // The file now has another pod: the one that has waited longest gets the name.
     scene.write("web.yaml", &manifest("b"));
     let set = look(&mut scene.directory, &[], 6000).unwrap();
     let files: Vec<_> = set.pods.values().map(|pod| format!("{:?}", pod.source)).collect();
@@ -306,25 +306,25 @@ fn a_rename_of_the_file_of_the_pod_that_runs_keeps_its_name_against_the_copy() {
     scene.write("a.yaml", &manifest("a"));
     let before = look(&mut scene.directory, &[], 2000).unwrap();
     scene.rename("web.yaml", "renamed.yaml");
-    // Within its grace nothing changes: the name may come back.
+    // Within the grace period nothing changes: the name may come back.
     let set = look(&mut scene.directory, &[], 3000).unwrap();
     assert_eq!((&set.pods, &set.problems), (&before.pods, &before.problems));
     let set = look(&mut scene.directory, &[], 3060).unwrap();
     assert_eq!(owner(&set).1, ["a.yaml"]);
     assert!(format!("{:?}", set.pods.values().next().unwrap().source).contains("renamed.yaml"));
     assert!(
-        set.problems[0].message.contains("/renamed.yaml has"),
+        set.problems[0].message.contains("/renamed.yaml already has"),
         "{}",
         set.problems[0]
     );
-    // A copy is made by a rename, and the name comes back with new content: that is the file.
+    // The copy comes from a rename, and the name comes back with new content: that is the file.
     scene.rename("renamed.yaml", "a-copy.yaml");
     look(&mut scene.directory, &[], 4000);
     scene.write("renamed.yaml", &manifest("a").replace("image: x", "image: z"));
     let set = look(&mut scene.directory, &[], 4040).unwrap();
     assert_eq!(owner(&set).1, ["a-copy.yaml", "a.yaml"]);
     assert_eq!(set.pods.values().next().unwrap().containers[0].image, "z");
-    // Out of the directory: the one that has waited longest is next.
+    // Moved out of the directory: the one that has waited longest is next.
     scene.rename("renamed.yaml", ".out");
     look(&mut scene.directory, &[], 5000);
     let set = look(&mut scene.directory, &[], 5060).unwrap();
@@ -345,22 +345,22 @@ fn the_pod_that_runs_keeps_its_name_over_a_restart_of_the_agent() {
     assert!(seen.changes.is_empty(), "what is known of the time before stays");
     let set = look(&mut agent, &[&uid], 2000).unwrap();
     assert_eq!(owner(&set), (uid.clone(), waits("a.yaml")));
-    // After a reboot nothing runs: what was there before the copy is first.
+    // After a reboot nothing runs: the file that existed before the copy is first.
     let set = look(&mut scene.another(), &[], 3000).unwrap();
     assert_eq!(owner(&set), (uid.clone(), waits("a.yaml")));
-    // The running one's file is edited while no agent runs.
+    // The running pod's file is edited while no agent runs.
     scene.write("web.yaml", &manifest("a").replace("image: x", "image: z"));
     let set = look(&mut scene.another(), &[&uid], 4000).unwrap();
     let (edited, waiting) = owner(&set);
     assert!(edited != uid && waiting == waits("a.yaml"), "{set:?}");
-    // It goes while no agent runs.
+    // The file is removed while no agent runs.
     scene.rename("web.yaml", ".out");
     let (of_copy, _) = owner(&look(&mut scene.another(), &[&edited], 5000).unwrap());
-    // It is back: now the other one was first.
+    // It is back: now the other file was first.
     scene.rename(".out", "web.yaml");
     let set = look(&mut scene.another(), &[], 6000).unwrap();
     assert_eq!(owner(&set), (of_copy.clone(), waits("web.yaml")));
-    // Another agent, of which nothing is on disk, ran the other one meanwhile.
+    // Another agent, which left nothing on disk, has run the other one meanwhile.
     let set = look(&mut scene.another(), &[&edited], 7000).unwrap();
     assert_eq!(owner(&set), (edited.clone(), waits("a.yaml")));
     fs::remove_dir_all(scene.root.path().join(".kept")).unwrap();
@@ -398,7 +398,7 @@ fn a_copy_of_a_config_map_does_not_replace_the_one_in_use() {
     assert!(
         set.problems[0]
             .message
-            .contains("/m.yaml has a ConfigMap default/m already"),
+            .contains("/m.yaml already has a ConfigMap default/m"),
         "{}",
         set.problems[0]
     );
@@ -428,7 +428,7 @@ fn a_file_that_somebody_has_open_is_not_read_and_what_it_had_stays() {
     let of = |image: &str| manifest("a").replace("image: x", &format!("image: {image}"));
     let mut scene = Scene::with_kept();
     let path = scene.root.path().join("a.yaml");
-    // A new one, valid by itself already.
+    // A new file, already valid by itself.
     let mut writer = fs::File::create(&path).unwrap();
     writer.write_all(of("v1").as_bytes()).unwrap();
     let everything = Look {
@@ -445,7 +445,7 @@ fn a_file_that_somebody_has_open_is_not_read_and_what_it_had_stays() {
     }
     drop(writer);
     assert_eq!(seen(&mut scene.directory, &Look::default(), 1000).0, ["v1"]);
-    // One that is edited: also for an agent that has just been started.
+    // An edited file, also for an agent that has just been started.
     let mut writer = fs::File::create(&path).unwrap();
     writer.write_all(of("v2").as_bytes()).unwrap();
     assert_eq!(seen(&mut scene.directory, &everything, 2000).0, ["v1"]);
@@ -454,7 +454,7 @@ fn a_file_that_somebody_has_open_is_not_read_and_what_it_had_stays() {
         let (images, problems, _) = seen(directory, &Look::default(), 3000);
         assert_eq!((images, problems.len()), (vec!["v1".to_owned()], 0));
     }
-    // Nobody closes it: that is reported, when its time has come.
+    // It is never closed: that is reported once the time has come.
     let (_, problems, again) = seen(&mut scene.directory, &Look::default(), 11_500);
     let until_reported = Duration::from_millis(400)..=Duration::from_millis(500);
     assert!(
@@ -474,7 +474,7 @@ fn a_file_that_somebody_has_open_is_not_read_and_what_it_had_stays() {
     drop(writer);
     let (images, problems, _) = seen(&mut scene.directory, &Look::default(), 13_000);
     assert_eq!((images, problems.len()), (vec!["v2".to_owned()], 0));
-    // What was read before somebody opened it, and is as it was, is no reason to wait.
+    // A later writer that has changed nothing is no reason to wait.
     let idle = fs::File::options().append(true).open(&path).unwrap();
     let (images, problems, again) = seen(&mut scene.directory, &everything, 14_000);
     assert_eq!((images, problems.len(), again), (vec!["v2".to_owned()], 0, None));
@@ -519,7 +519,7 @@ fn where_nobody_can_be_asked_a_file_is_read_when_it_is_told_to_be_complete_or_ha
     let mut other = scene.directory.clone();
     assert_eq!(seen(&mut other, &told, 50).0, ["x"]);
     assert_eq!(seen(&mut scene.directory, &Look::default(), 250).0, ["x"]);
-    // An edit: until it is quiet the former version stays.
+    // An edited file: until it is quiet, the former version stays.
     scene.write("a.yaml", &manifest("a").replace("image: x", "image: v2"));
     assert_eq!(seen(&mut scene.directory, &Look::default(), 0).0, ["x"]);
     assert_eq!(seen(&mut scene.directory, &Look::default(), 250).0, ["v2"]);
@@ -542,7 +542,7 @@ fn a_file_that_replaces_another_one_is_no_renamed_one() {
     let first = look(&mut scene.directory, &[], 2000).unwrap();
     scene.write("a.yaml", &manifest("a"));
     look(&mut scene.directory, &[], 4000);
-    // Written beside it, refused as a copy, and then renamed over it: the same content is no restart.
+    // Written beside it, rejected as a copy, and then renamed over it: the same content is not a restart.
     scene.write("web.yaml.new", &manifest("a"));
     look(&mut scene.directory, &[], 6000);
     scene.rename("web.yaml.new", "web.yaml");
@@ -554,7 +554,7 @@ fn a_file_that_replaces_another_one_is_no_renamed_one() {
         owner(&look(&mut scene.directory, &[], 9000).unwrap()).1,
         ["a.yaml"]
     );
-    // What gave nothing has nothing to keep: it is read at once under its new name.
+    // A file that provided nothing has nothing to keep: it is read at once under its new name.
     scene.write("bad.yaml", "{");
     look(&mut scene.directory, &[], 10_000);
     scene.rename("bad.yaml", "bad2.yaml");

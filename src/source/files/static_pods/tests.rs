@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::*;
 
-/// So seldom that whatever is seen was told by the kernel.
+/// Long enough that every change that is seen came from an event.
 const NEVER: Duration = Duration::from_secs(3600);
 
 fn manifest(name: &str, image: &str) -> String {
@@ -19,7 +19,7 @@ fn manifest(name: &str, image: &str) -> String {
     )
 }
 
-/// The source over a directory `m` of a temporary one.
+/// The source over a directory `m` in a temporary one.
 struct Scene {
     root: TempDir,
     set: watch::Receiver<Option<Arc<SourceSet>>>,
@@ -57,7 +57,7 @@ impl Scene {
         }
     }
 
-    /// With the directory, and read once.
+    /// A scene with the directory, read once.
     async fn ready() -> Scene {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("m")).unwrap();
@@ -154,7 +154,7 @@ async fn a_manifest_that_is_deleted_and_made_again_is_of_another_life_and_one_th
     scene
         .until("the life after a move", |set| life(set) == Some(4))
         .await;
-    // Renamed over, and as an editor does it that keeps a copy: nothing to tell of.
+    // Renamed over, as an editor does that keeps a copy: nothing changes.
     scene.rename_into("a.yaml", &manifest("a", "x:1"));
     fs::rename(&path, scene.at("m/a.yaml~")).unwrap();
     fs::write(&path, manifest("a", "x:1")).unwrap();
@@ -192,7 +192,7 @@ async fn a_file_that_is_being_written_is_not_read_before_it_is_closed() {
     scene.stop().await;
 }
 
-/// Waits until nothing has changed a file for so long.
+/// Waits until a file has been unchanged for this long.
 async fn quiet_for(path: &Path, time: Duration) {
     let changed = || fs::metadata(path).unwrap().modified().unwrap().elapsed();
     while changed().is_ok_and(|age| age < time) {
@@ -225,12 +225,12 @@ async fn neither_silence_nor_a_rescan_makes_a_file_complete_that_somebody_has_op
             (1, 0),
             "{rescan:?} {open_before}"
         );
-        // Before it is closed its mode is set, as by programs that copy.
+        // Its mode is set before it is closed, as by copying programs.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         scene.rename_into("c.yaml", &manifest("c", "x:1"));
         let set = scene.until("one more", |set| image(set, "c").is_some()).await;
         assert_eq!(image(&set, "a"), None, "{rescan:?} {open_before}");
-        // A second writer that closes it does not end the first one's work.
+        // A second writer that closes the file does not finish the first one's work.
         drop(fs::File::options().append(true).open(&path).unwrap());
         scene.rename_into("d.yaml", &manifest("d", "x:1"));
         let set = scene.until("one more", |set| image(set, "d").is_some()).await;
@@ -249,7 +249,7 @@ async fn a_file_that_is_opened_under_another_name_is_read_when_that_is_closed() 
     let mut scene = Scene::ready().await;
     let mut file = fs::File::create(scene.at("elsewhere")).unwrap();
     file.write_all(manifest("a", "x:1").as_bytes()).unwrap();
-    // No event tells of its close: the kernel knows it by the name by which it was opened.
+    // No event reports its close: the kernel uses the name under which it was opened.
     fs::hard_link(scene.at("elsewhere"), scene.at("m/a.yaml")).unwrap();
     scene.rename_into("b.yaml", &manifest("b", "x:1"));
     let set = scene
@@ -291,7 +291,7 @@ async fn of_many_versions_in_a_row_the_last_one_stays() {
 async fn whoever_opens_a_manifest_while_it_is_read_ends_nothing() {
     let mut scene = Scene::ready().await;
     let path = scene.at("m/a.yaml");
-    // The kernel sends the reader a signal for each of them that comes in between.
+    // The kernel sends the reader a signal for each writer that opens the file meanwhile.
     let writer = std::thread::spawn(move || {
         for version in 0..2000 {
             fs::write(&path, manifest("a", &format!("x:{version}"))).unwrap();
@@ -313,7 +313,7 @@ async fn the_directory_appears_later_and_comes_back() {
     fs::write(scene.at("later/a.yaml"), manifest("a", "x:1")).unwrap();
     fs::rename(scene.at("later"), scene.at("m")).unwrap();
     let first = scene.until("the pod", |set| set.pods.len() == 1).await;
-    // Taken away and put back by hand: nothing of it is a reason to stop a pod.
+    // Moved away and back by hand: this must not stop any pod.
     fs::create_dir(scene.at("other")).unwrap();
     fs::write(scene.at("other/a.yaml"), manifest("a", "x:1")).unwrap();
     fs::write(scene.at("other/b.yaml"), manifest("b", "x:1")).unwrap();
@@ -382,7 +382,7 @@ async fn links_to_files_are_followed() {
     scene
         .until("another target", |set| image(set, "a").as_deref() == Some("x:3"))
         .await;
-    // A hard link is complete at once, though nobody closes it.
+    // A hard link is complete at once, though no close follows.
     fs::hard_link(scene.at("real/a"), scene.at("m/hard.json")).unwrap();
     let set = scene
         .until("the second name", |set| set.problems.len() == 1)
@@ -390,7 +390,7 @@ async fn links_to_files_are_followed() {
     assert!(
         set.problems[0]
             .message
-            .contains("a.yaml has a pod default/a-n already")
+            .contains("a.yaml already has a pod default/a-n")
     );
     scene.stop().await;
 }
@@ -426,13 +426,13 @@ async fn what_is_no_file_is_told_and_disturbs_nobody() {
         .collect();
     expect_test::expect![[r#"
         [
-            "big.yaml: the file has 10737418240 bytes",
-            "dangling.yaml: is a link that leads nowhere",
-            "device.yaml: is no file but a device",
-            "dir.yaml: is no file but a directory",
-            "fifo.yaml: is no file but a named pipe",
-            "loop.yaml: is a link that leads in a circle",
-            "socket.yaml: is no file but a socket",
+            "big.yaml: the file has 10737418240 bytes and is not read",
+            "dangling.yaml: is a dangling symbolic link",
+            "device.yaml: is not a regular file but a device",
+            "dir.yaml: is not a regular file but a directory",
+            "fifo.yaml: is not a regular file but a named pipe",
+            "loop.yaml: is a symbolic link loop",
+            "socket.yaml: is not a regular file but a socket",
         ]
     "#]]
     .assert_debug_eq(&told);
@@ -469,7 +469,7 @@ async fn a_broken_file_keeps_its_last_good_version_over_a_restart() {
         .filter(|(n, _)| n.name != "gone-n")
         .collect();
     assert_eq!(uids(&again), expected);
-    // What was removed while nobody looked does not come back with a broken file of its name.
+    // A file that was removed while no agent ran does not come back with a broken file of its name.
     scene.rename_into("gone.yaml", "{");
     let set = scene
         .until("the broken file", |set| set.problems.len() == 3)
@@ -501,7 +501,7 @@ async fn a_dubious_manifest_is_run_and_its_warning_goes_when_it_is_mended() {
 async fn a_single_file_is_a_source_too() {
     let root = tempfile::tempdir().unwrap();
     fs::write(root.path().join("m"), manifest("a", "x:1")).unwrap();
-    // A file without an extension may have been made by an editor just now.
+    // An editor may have just created a file without an extension.
     let mut scene = Scene::start(root);
     scene
         .until("the pod", |set| image(set, "a").as_deref() == Some("x:1"))
@@ -518,7 +518,7 @@ async fn a_change_that_the_kernels_queue_had_no_room_for_is_seen() {
     let mut scene = Scene::ready().await;
     let room = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
     let room: usize = room.trim().parse().unwrap();
-    // Nobody reads the queue while this thread does not wait. Each file is made, closed and removed.
+    // The queue fills because this thread does not yield to its reader. Each file is created, closed and removed.
     for _ in 0..=room / 3 {
         fs::write(scene.at("m/.hidden"), "").unwrap();
         fs::remove_file(scene.at("m/.hidden")).unwrap();
