@@ -182,7 +182,11 @@ mod tests {
         check("status.podIP", Ok(Field::PodIp), Err("is not one of"));
         let label = || Field::Label("a.b/c".to_owned());
         check("metadata.labels['a.b/c']", Ok(label()), Ok(label()));
-        check("metadata.labels['a b']", Err("must consist of"), Err("must consist of"));
+        check(
+            "metadata.labels['a b']",
+            Err("must consist of"),
+            Err("must consist of"),
+        );
         check(
             "spec.nodeName['a']",
             Err("does not take a key"),

@@ -83,14 +83,14 @@ const MOST_LINES_OF_A_FUNCTION: usize = 60;
 
 /// Files that are longer.
 const LONG_FILES: &[(&str, usize)] = &[
-    ("act/pull_records.rs", 404),
-    ("agent.rs", 594),
-    ("config/flags.rs", 506),
-    ("model/pod.rs", 850),
-    ("model/step.rs", 684),
-    ("observe/observer.rs", 467),
+    ("act/pull_records.rs", 403),
+    ("agent.rs", 595),
+    ("config/flags.rs", 513),
+    ("model/pod.rs", 848),
+    ("model/step.rs", 685),
+    ("observe/observer.rs", 466),
     ("plan/resize.rs", 405),
-    ("plan/restart.rs", 413),
+    ("plan/restart.rs", 411),
 ];
 
 /// Functions that are longer.

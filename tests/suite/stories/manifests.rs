@@ -39,7 +39,11 @@ async fn a_copy_of_a_manifest_leaves_the_pod_that_runs_alone_until_its_own_file_
     for (problem, copy) in report.problems.iter().zip(["web-old.yaml", "web.yaml.bak"]) {
         let text = problem.to_string();
         let (copy, own) = (machine.manifest(copy), machine.manifest("web.yaml"));
-        let expected = format!("{}: metadata.name: {} has a pod", copy.display(), own.display());
+        let expected = format!(
+            "{}: metadata.name: {} already has a pod",
+            copy.display(),
+            own.display()
+        );
         assert!(text.starts_with(&expected), "{text}");
     }
     let events = &report.events[&full_name("web")];
