@@ -1,19 +1,29 @@
-//! Whether an ended container is restarted, by its exit code: the pod's policy, its own policy, and the rules that
-//! override both (`ContainerShouldRestart` in `pkg/api/v1/pod/util.go`).
+//! Whether a container that has ended is started again, by the exit code that it left: the pod's policy, its own, and
+//! the rules that come before both (`ContainerShouldRestart` in `pkg/api/v1/pod/util.go`).
 
-use super::pod::{Container, RestartPolicy};
+/// `spec.restartPolicy`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RestartPolicy {
+    /// Whenever it ends.
+    #[default]
+    Always,
+    /// When it ends with another code than 0.
+    OnFailure,
+    /// Never.
+    Never,
+}
 
-/// A rule of `restartPolicyRules`: exit codes after which a container is restarted regardless of its policy.
+/// A rule of `restartPolicyRules`: the ends after which a container is started again whatever its policy says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RestartRule {
-    /// These exit codes.
+    /// Those with one of these exit codes.
     In(Vec<i32>),
-    /// All other exit codes.
+    /// Those with any other exit code.
     NotIn(Vec<i32>),
 }
 
 impl RestartRule {
-    fn applies(&self, code: i32) -> bool {
+    pub(super) fn applies(&self, code: i32) -> bool {
         match self {
             RestartRule::In(codes) => codes.contains(&code),
             RestartRule::NotIn(codes) => !codes.contains(&code),
@@ -22,7 +32,7 @@ impl RestartRule {
 }
 
 impl RestartPolicy {
-    /// Whether a container that ended with this exit code is restarted.
+    /// Whether what ended with that exit code is started again.
     pub fn restarts_after(self, code: i32) -> bool {
         match self {
             RestartPolicy::Always => true,
@@ -32,16 +42,10 @@ impl RestartPolicy {
     }
 }
 
-impl Container {
-    /// Whether it is restarted after this exit code.
-    pub fn restarts_after(&self, code: i32) -> bool {
-        self.restart_rules.iter().any(|rule| rule.applies(code)) || self.restart.restarts_after(code)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::container::Container;
     use crate::model::sample;
     use RestartPolicy::{Always, Never, OnFailure};
 

@@ -1,0 +1,188 @@
+//! A container of a pod, as this node understands it.
+
+use super::port::Port;
+use super::probe::{Lifecycle, Probes};
+use super::resources::Resources;
+use super::restart::{RestartPolicy, RestartRule};
+use super::security::ContainerSecurity;
+use super::value::{EnvFrom, EnvValue, SubPath};
+
+/// A container of the pod, an init container, or an ephemeral one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Container {
+    /// Its name in the pod.
+    pub name: String,
+    /// The image as the manifest writes it.
+    pub image: String,
+    /// When to pull; decided from the tag where the manifest says nothing.
+    pub pull: PullPolicy,
+    /// `command`, unexpanded.
+    pub command: Vec<String>,
+    /// `args`, unexpanded.
+    pub args: Vec<String>,
+    /// `envFrom`, in order.
+    pub env_from: Vec<EnvFrom>,
+    /// `env`, in order, unexpanded.
+    pub env: Vec<(String, EnvValue)>,
+    /// `workingDir`
+    pub working_dir: Option<String>,
+    /// `ports`, in order.
+    pub ports: Vec<Port>,
+    /// Requests and limits.
+    pub resources: Resources,
+    /// What a change of its resources does to it while it runs.
+    pub resize: ResizePolicy,
+    /// `volumeMounts`, in order.
+    pub mounts: Vec<Mount>,
+    /// The container's security context merged over the pod's.
+    pub security: ContainerSecurity,
+    /// `terminationMessagePath`
+    pub termination_path: String,
+    /// `terminationMessagePolicy: FallbackToLogsOnError`
+    pub termination_from_logs: bool,
+    /// `stdin`
+    pub stdin: bool,
+    /// `stdinOnce`
+    pub stdin_once: bool,
+    /// `tty`
+    pub tty: bool,
+    /// Whether it is restarted: its own policy where it states one, else the pod's.
+    pub restart: RestartPolicy,
+    /// `restartPolicyRules`: ends after which it is restarted whatever the policy says.
+    pub restart_rules: Vec<RestartRule>,
+    /// An init container with `restartPolicy: Always`.
+    pub sidecar: bool,
+    /// Beside whose processes it runs: the container that an ephemeral one is for (`targetContainerName`).
+    pub target: Option<String>,
+    /// What it is asked while it runs.
+    pub probes: Probes,
+    /// What is done after its start and before its stop.
+    pub lifecycle: Lifecycle,
+    /// The kubelet's hash of the fields that force a restart when they change
+    /// (`io.kubernetes.container.hash`, hexadecimal).
+    pub hash: u32,
+}
+
+impl Container {
+    /// Whether it is started again when it has ended with that exit code.
+    pub fn restarts_after(&self, code: i32) -> bool {
+        self.restart_rules.iter().any(|rule| rule.applies(code)) || self.restart.restarts_after(code)
+    }
+}
+
+/// `resizePolicy`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ResizePolicy {
+    /// `cpu`
+    pub cpu: OnResize,
+    /// `memory`
+    pub memory: OnResize,
+}
+
+/// What becomes of a running container whose resources change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnResize {
+    /// It runs on, with the new amounts.
+    #[default]
+    NotRequired,
+    /// It is restarted with them.
+    RestartContainer,
+}
+
+/// When an image is pulled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PullPolicy {
+    /// At each start.
+    Always,
+    /// Where it is missing.
+    #[default]
+    IfNotPresent,
+    /// Never.
+    Never,
+}
+
+impl PullPolicy {
+    /// The name as it stands in a manifest.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PullPolicy::Always => "Always",
+            PullPolicy::IfNotPresent => "IfNotPresent",
+            PullPolicy::Never => "Never",
+        }
+    }
+}
+
+/// One entry of `volumeMounts`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// The volume's name.
+    pub volume: String,
+    /// The part of the volume; `None`: all of it.
+    pub sub_path: Option<SubPath>,
+    /// Where in the container.
+    pub path: String,
+    /// `readOnly`
+    pub read_only: bool,
+    /// `recursiveReadOnly`
+    pub recursive_read_only: RecursiveReadOnly,
+    /// `mountPropagation`
+    pub propagation: Propagation,
+}
+
+impl Mount {
+    /// Whether what is mounted below it is read-only too, under a runtime that can do that or cannot; or why it cannot
+    /// be mounted at all (`resolveRecursiveReadOnly` in `pkg/kubelet/kubelet_pods.go`).
+    pub fn is_recursively_read_only(&self, is_supported: bool) -> Result<bool, String> {
+        let volume = &self.volume;
+        let wants = "requested recursive read-only mode, but it is not";
+        match self.recursive_read_only {
+            RecursiveReadOnly::Disabled => Ok(false),
+            _ if !self.read_only => Err(format!("volume {volume:?} {wants} read-only")),
+            _ if self.propagation != Propagation::None => {
+                let propagation = self.propagation.as_str();
+                Err(format!(
+                    "volume {volume:?} {wants} compatible with propagation {propagation:?}"
+                ))
+            }
+            RecursiveReadOnly::Enabled if !is_supported => {
+                Err(format!("volume {volume:?} {wants} supported by the runtime"))
+            }
+            RecursiveReadOnly::IfPossible | RecursiveReadOnly::Enabled => Ok(is_supported),
+        }
+    }
+}
+
+/// `recursiveReadOnly`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RecursiveReadOnly {
+    /// What is mounted below stays as it is.
+    #[default]
+    Disabled,
+    /// Read-only too, where the runtime can do that.
+    IfPossible,
+    /// Read-only too, or not mounted.
+    Enabled,
+}
+
+/// `mountPropagation`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Propagation {
+    /// None.
+    #[default]
+    None,
+    /// Mounts of the host appear in the container.
+    HostToContainer,
+    /// Both ways; privileged containers only.
+    Bidirectional,
+}
+
+impl Propagation {
+    /// As a manifest has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Propagation::None => "None",
+            Propagation::HostToContainer => "HostToContainer",
+            Propagation::Bidirectional => "Bidirectional",
+        }
+    }
+}
