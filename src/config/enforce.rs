@@ -23,10 +23,8 @@ pub fn node_allocatable(config: &KubeletConfiguration, checks: &mut Checks<'_>) 
         }
         let cgroup = match entry {
             "none" if entries.len() > 1 => {
-                checks.wrong(
-                    key,
-                    "none cannot be combined with other entries; keep one of them",
-                );
+                let problem = "none cannot be combined with other entries; keep one of them";
+                checks.wrong(key, problem);
                 continue;
             }
             "none" => continue,
@@ -48,19 +46,15 @@ pub fn node_allocatable(config: &KubeletConfiguration, checks: &mut Checks<'_>) 
             checks.wrong(key, format!("{entry} needs {needed} to be set"));
         }
         if config.cgroups_per_qos == Some(false) {
-            checks.wrong(
-                key,
-                format!("{entry} needs `cgroupsPerQOS: true`; otherwise use `[none]`"),
-            );
+            let problem = format!("{entry} needs `cgroupsPerQOS: true`; otherwise use `[none]`");
+            checks.wrong(key, problem);
         }
     }
     for base in ["system-reserved", "kube-reserved"] {
         let compressible = format!("{base}-compressible");
         if seen.contains(base) && seen.contains(compressible.as_str()) {
-            checks.wrong(
-                key,
-                format!("{base} and {compressible} cannot be combined; keep one"),
-            );
+            let problem = format!("{base} and {compressible} cannot be combined; keep one");
+            checks.wrong(key, problem);
         }
     }
     if config.reserved_system_cpus.is_some()

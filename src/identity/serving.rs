@@ -80,8 +80,7 @@ async fn keep(
         };
         let obtained = tokio::select! {
             obtained = asked => obtained,
-            // What was requested has a different name from the next request: the old request is abandoned and a new one
-            // made.
+            // The names differ now: the old request is abandoned and a new one made.
             () = other(&mut node, &purpose) => {
                 pause = Duration::ZERO;
                 continue;
@@ -93,9 +92,7 @@ async fn keep(
                 tracing::info!(until = %stored.not_after, "serving certificate issued");
             }
             Ok(_) => {
-                tracing::warn!(
-                    "the serving certificate does not cover all requested names; requesting another one"
-                )
+                tracing::warn!("the serving certificate lacks requested names; requesting another one");
             }
             Err(error) => {
                 let error = chain(&error);

@@ -14,7 +14,7 @@ pub struct Container {
     pub name: String,
     /// The image as the manifest writes it.
     pub image: String,
-    /// When to pull; decided from the tag where the manifest says nothing.
+    /// When to pull; derived from the tag if the manifest does not say.
     pub pull: PullPolicy,
     /// `command`, unexpanded.
     pub command: Vec<String>,
@@ -30,7 +30,7 @@ pub struct Container {
     pub ports: Vec<Port>,
     /// Requests and limits.
     pub resources: Resources,
-    /// What a change of its resources does to it while it runs.
+    /// What a resize does to it while it runs.
     pub resize: ResizePolicy,
     /// `volumeMounts`, in order.
     pub mounts: Vec<Mount>,
@@ -46,17 +46,17 @@ pub struct Container {
     pub stdin_once: bool,
     /// `tty`
     pub tty: bool,
-    /// Whether it is restarted: its own policy where it states one, else the pod's.
+    /// Its restart policy: its own if stated, else the pod's.
     pub restart: RestartPolicy,
-    /// `restartPolicyRules`: ends after which it is restarted whatever the policy says.
+    /// `restartPolicyRules`: exit codes after which it is restarted regardless of the policy.
     pub restart_rules: Vec<RestartRule>,
     /// An init container with `restartPolicy: Always`.
     pub sidecar: bool,
-    /// Beside whose processes it runs: the container that an ephemeral one is for (`targetContainerName`).
+    /// The container whose PID namespace an ephemeral container joins (`targetContainerName`).
     pub target: Option<String>,
-    /// What it is asked while it runs.
+    /// Its probes.
     pub probes: Probes,
-    /// What is done after its start and before its stop.
+    /// Its lifecycle hooks.
     pub lifecycle: Lifecycle,
     /// The kubelet's hash of the fields that force a restart when they change
     /// (`io.kubernetes.container.hash`, hexadecimal).
@@ -64,7 +64,7 @@ pub struct Container {
 }
 
 impl Container {
-    /// Whether it is started again when it has ended with that exit code.
+    /// Whether it is restarted after this exit code.
     pub fn restarts_after(&self, code: i32) -> bool {
         self.restart_rules.iter().any(|rule| rule.applies(code)) || self.restart.restarts_after(code)
     }
@@ -79,10 +79,10 @@ pub struct ResizePolicy {
     pub memory: OnResize,
 }
 
-/// What becomes of a running container whose resources change.
+/// What happens to a running container when its resources change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnResize {
-    /// It runs on, with the new amounts.
+    /// It keeps running with the new amounts.
     #[default]
     NotRequired,
     /// It is restarted with them.
@@ -130,8 +130,8 @@ pub struct Mount {
 }
 
 impl Mount {
-    /// Whether what is mounted below it is read-only too, under a runtime that can do that or cannot; or why it cannot
-    /// be mounted at all (`resolveRecursiveReadOnly` in `pkg/kubelet/kubelet_pods.go`).
+    /// Whether mounts below it are read-only too, given whether the runtime supports that; or why it cannot be mounted
+    /// at all (`resolveRecursiveReadOnly` in `pkg/kubelet/kubelet_pods.go`).
     pub fn is_recursively_read_only(&self, is_supported: bool) -> Result<bool, String> {
         let volume = &self.volume;
         let wants = "requested recursive read-only mode, but it is not";
@@ -155,12 +155,12 @@ impl Mount {
 /// `recursiveReadOnly`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RecursiveReadOnly {
-    /// What is mounted below stays as it is.
+    /// Mounts below it are unchanged.
     #[default]
     Disabled,
-    /// Read-only too, where the runtime can do that.
+    /// Read-only too, if the runtime supports it.
     IfPossible,
-    /// Read-only too, or not mounted.
+    /// Read-only too, else not mounted at all.
     Enabled,
 }
 

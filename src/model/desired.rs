@@ -20,27 +20,26 @@ pub enum Provenance {
     Checkpoint,
 }
 
-/// The complete set that one source wants, with what it could not accept.
+/// The complete set of pods that one source wants, with what it rejected.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct SourceSet {
     /// The pods, by name.
     pub pods: BTreeMap<PodName, Arc<Pod>>,
     /// The objects that its pods may refer to.
     pub objects: Objects,
-    /// What was refused. A refused document whose last good version runs leaves that version in `pods`.
+    /// The rejected documents. If a rejected document has a last good version, that version is in `pods`.
     pub problems: Vec<Problem>,
-    /// What is dubious in what was taken.
+    /// Warnings about what was accepted.
     pub warnings: Vec<Problem>,
-    /// Pods that are wanted and yet refused here: another agent may have started them, so what runs of them is left
-    /// alone.
+    /// Pods that are desired but not supported here: another agent may have started them, so their running containers
+    /// are left alone.
     pub unsupported: BTreeMap<PodName, PodUid>,
     /// Where it comes from.
     pub provenance: Provenance,
 }
 
 impl SourceSet {
-    /// Whether both hold the same values, without comparing what is in them: nobody needs to be woken for what did
-    /// not change.
+    /// Whether both hold the same values, without comparing their contents: unchanged sets must not wake anything.
     pub fn is_same(&self, other: &SourceSet) -> bool {
         self.pods.len() == other.pods.len()
             && self
@@ -56,31 +55,31 @@ impl SourceSet {
     }
 }
 
-/// What all sources want. `None`: that source has not told its complete set yet, so none of its pods is removed.
+/// What all sources want. `None`: that source has not delivered its complete set yet, so none of its pods is removed.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Desired {
     /// The manifests directory.
     pub files: Option<Arc<SourceSet>>,
-    /// The API server; `None` for ever where none is configured is told by `api_expected`.
+    /// The API server's pods. `api_expected` distinguishes "not delivered yet" from "no API server configured".
     pub api: Option<Arc<SourceSet>>,
     /// Whether an API server is configured at all.
     pub api_expected: bool,
 }
 
 impl Desired {
-    /// Whether every configured source has told its complete set: only then may an unknown pod be removed.
+    /// Whether every configured source has delivered its complete set; only then may an unknown pod be removed.
     pub fn complete(&self) -> bool {
         let has_told = |set: &Arc<SourceSet>| set.provenance == Provenance::Live;
         self.files.is_some() && (self.api.as_ref().is_some_and(has_told) || !self.api_expected)
     }
 
-    /// Whether every source that what is observed of a name may be of has told its complete set. A static pod's
-    /// sandbox says what it is: it need not wait for an API server.
+    /// Whether every source that an observed pod may come from has delivered its complete set. A static pod is
+    /// recognized by its sandbox, so it does not wait for the API server.
     pub fn complete_for(&self, observed: &ObservedName) -> bool {
         self.complete() || (self.files.is_some() && observed.is_static())
     }
 
-    /// The pod of that name; a file's takes precedence over the API's.
+    /// The pod of that name; a static pod takes precedence over an API pod.
     pub fn get(&self, name: &PodName) -> Option<&Arc<Pod>> {
         [&self.files, &self.api]
             .into_iter()
@@ -88,23 +87,23 @@ impl Desired {
             .find_map(|set| set.pods.get(name))
     }
 
-    /// The UID of the pod that shall have this name and that this node refuses. What runs of it is neither ended nor
-    /// added to, unless another pod shall have the name.
+    /// The UID of the unsupported pod with this name. Its running containers are neither stopped nor added to, unless
+    /// another pod with this name is desired.
     pub fn unsupported(&self, name: &PodName) -> Option<&PodUid> {
         let unsupported = || [&self.files, &self.api].into_iter().flatten();
         let uid = unsupported().find_map(|set| set.unsupported.get(name));
         uid.filter(|_| self.get(name).is_none())
     }
 
-    /// The pods that are held, by name.
+    /// The unsupported pods, by name.
     pub fn all_held(&self) -> impl Iterator<Item = (&PodName, &PodUid)> {
         let sets = [&self.files, &self.api].into_iter().flatten();
         let names = sets.flat_map(|set| set.unsupported.keys());
         names.filter_map(|name| Some((name, self.unsupported(name)?)))
     }
 
-    /// The objects that a pod from there may refer to: those of its own source, so that neither can put its
-    /// values into the other's pods. `None`: that source has not told them yet.
+    /// The objects that a pod from this source may refer to: only those of its own source, so that neither source can
+    /// put values into the other's pods. `None`: the source has not delivered them yet.
     pub fn objects(&self, source: &Source) -> Option<&Objects> {
         let set = match source {
             Source::File { .. } => &self.files,
@@ -113,7 +112,7 @@ impl Desired {
         set.as_ref().map(|set| &set.objects)
     }
 
-    /// The names under which another pod is wanted than then, or none any more.
+    /// The names whose desired pod differs from `old`, or is gone.
     pub fn changed_since(&self, old: &Desired) -> BTreeSet<PodName> {
         let nothing = SourceSet::default();
         let sets = [(&old.files, &self.files), (&old.api, &self.api)];
@@ -128,7 +127,7 @@ impl Desired {
         changed.filter(is_another).cloned().collect()
     }
 
-    /// Every pod, files first; a name that both sources have is told once.
+    /// Every pod, files first; a name that both sources have is listed once.
     pub fn pods(&self) -> impl Iterator<Item = &Arc<Pod>> {
         let files = self.files.iter().flat_map(|set| set.pods.values());
         let api = self.api.iter().flat_map(|set| set.pods.values());

@@ -1,4 +1,4 @@
-//! A pod as this node understands it: validated, defaults applied, nothing optional that has a default.
+//! A pod in gantry's form: validated, with defaults applied; nothing with a default is optional.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -22,14 +22,14 @@ pub use super::restart::RestartPolicy;
 pub use super::security::{ContainerSecurity, PodSecurity, Profile, SeLinux};
 pub use super::volume::{HostPathKind, Medium, Volume, VolumeSource};
 
-/// The annotation that tells which source a pod is of, and its value for a static pod.
+/// The annotation that names a pod's source, and its value for a static pod.
 pub const CONFIG_SOURCE: &str = "kubernetes.io/config.source";
 /// See [`CONFIG_SOURCE`].
 pub const OF_FILE: &str = "file";
-/// The annotation of a static pod whose value is its UID.
+/// The annotation of a static pod that holds its UID.
 pub const CONFIG_HASH: &str = "kubernetes.io/config.hash";
 
-/// The annotation that tells when the node first saw a pod.
+/// The annotation that records when the node first saw a pod.
 pub const CONFIG_SEEN: &str = "kubernetes.io/config.seen";
 
 /// Where a pod came from.
@@ -56,7 +56,7 @@ impl Source {
     }
 }
 
-/// A pod that this node shall run.
+/// A pod that is desired on this node.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pod {
     /// Namespace and name.
@@ -65,7 +65,7 @@ pub struct Pod {
     pub uid: PodUid,
     /// Where it came from.
     pub source: Source,
-    /// The object with defaults applied, metadata complete, `status` empty: what people and the API are shown.
+    /// The object with defaults applied, complete metadata and empty `status`, as published and displayed.
     pub object: Arc<k8s_openapi::api::core::v1::Pod>,
     /// `metadata.labels`
     pub labels: BTreeMap<String, String>,
@@ -73,10 +73,10 @@ pub struct Pod {
     pub annotations: BTreeMap<String, String>,
     /// When this node first saw it ([`CONFIG_SEEN`]).
     pub seen: Timestamp,
-    /// How often its manifest was gone and came back with the same content since the agent started: each time the pod
-    /// begins anew. 0 for a pod of the API server, whose UID never comes back.
+    /// How often its manifest disappeared and came back with the same content since the agent started; each time the
+    /// pod starts afresh. 0 for an API pod, whose UID never comes back.
     pub incarnation: u64,
-    /// When its deletion was asked for, and the grace then given. `None`: it shall run.
+    /// When its deletion was requested, and the grace period. `None`: it is not being deleted.
     pub deletion: Option<Deletion>,
     /// `spec.hostname`, else the pod's name, cut to 63 characters.
     pub hostname: String,
@@ -84,7 +84,7 @@ pub struct Pod {
     pub subdomain: Option<String>,
     /// `spec.setHostnameAsFQDN`
     pub hostname_as_fqdn: bool,
-    /// Which namespaces are the host's, and whether the containers share one PID namespace.
+    /// Which namespaces are the host's, and whether the containers share a PID namespace.
     pub namespaces: Namespaces,
     /// `spec.dnsPolicy`
     pub dns_policy: DnsPolicy,
@@ -98,14 +98,14 @@ pub struct Pod {
     pub grace: Duration,
     /// `spec.activeDeadlineSeconds`
     pub active_deadline: Option<Duration>,
-    /// `spec.priority`, resolved from the well-known class names where only those are given.
+    /// `spec.priority`, resolved from the well-known class names if only the class is given.
     pub priority: Option<i32>,
     /// Which nodes it may be on.
     pub placement: Placement,
-    /// Why this node does not allow a kernel parameter that a pod of the API asks for
-    /// (`spec.securityContext.sysctls`): then it is not run. A manifest that asks for one is refused as it is read.
+    /// Why this node does not allow a sysctl of an API pod (`spec.securityContext.sysctls`); the pod is then not run. A
+    /// manifest with such a sysctl is rejected when it is read.
     pub forbidden_sysctl: Option<String>,
-    /// `spec.readinessGates`: types of conditions that others set and without which it is not ready.
+    /// `spec.readinessGates`: types of conditions that other controllers set and that the pod needs to be ready.
     pub readiness_gates: Vec<String>,
     /// `spec.runtimeClassName`; `None`: the runtime's default handler.
     pub runtime_class: Option<String>,
@@ -119,7 +119,7 @@ pub struct Pod {
     pub resources: Option<Resources>,
     /// `spec.overhead`
     pub overhead: super::resources::Amounts,
-    /// The class, decided once from the resources.
+    /// The QoS class, computed once from the resources.
     pub qos: Qos,
     /// `spec.volumes`, in order.
     pub volumes: Vec<Volume>,
@@ -127,17 +127,17 @@ pub struct Pod {
     pub init_containers: Vec<Container>,
     /// `spec.containers`, in order.
     pub containers: Vec<Container>,
-    /// `spec.ephemeralContainers`, in order: added by people while it runs, and no part of what it is.
+    /// `spec.ephemeralContainers`, in order: added by users while the pod runs, and not part of its definition.
     pub ephemeral_containers: Vec<Container>,
 }
 
 impl Pod {
-    /// All containers that may have an instance: its own, and those that were added to it.
+    /// All containers that may have an instance, including ephemeral ones.
     pub fn all_containers(&self) -> impl Iterator<Item = &Container> {
         self.own_containers().chain(&self.ephemeral_containers)
     }
 
-    /// Those that it was made with, in the order in which they start: init containers first.
+    /// The containers of its definition, in the order in which they start: init containers first.
     pub fn own_containers(&self) -> impl Iterator<Item = &Container> {
         self.init_containers.iter().chain(&self.containers)
     }
@@ -149,7 +149,7 @@ impl Pod {
             .unwrap_or_default()
     }
 
-    /// The user as whom all containers run, where they say so and agree (`FsUserFrom` in `pkg/volume/util`).
+    /// The user that all containers run as, if all state the same one (`FsUserFrom` in `pkg/volume/util`).
     pub fn only_user(&self) -> Option<i64> {
         let mut users = self
             .all_containers()
@@ -159,10 +159,10 @@ impl Pod {
     }
 }
 
-/// A deletion that has been asked for.
+/// A requested deletion.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deletion {
-    /// `metadata.deletionTimestamp` less the grace: when it was asked for.
+    /// `metadata.deletionTimestamp` minus the grace period: when deletion was requested.
     pub asked: Timestamp,
     /// `metadata.deletionGracePeriodSeconds`
     pub grace: Duration,
@@ -184,7 +184,7 @@ pub struct Namespaces {
 /// `spec.dnsPolicy` (Kubernetes: *DNS for Services and Pods*).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DnsPolicy {
-    /// The cluster's DNS; the host's with a host network, or where no cluster DNS is configured.
+    /// The cluster's DNS; the host's with a host network, or if no cluster DNS is configured.
     #[default]
     ClusterFirst,
     /// The cluster's DNS also with a host network.

@@ -8,25 +8,24 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-/// Namespace and name: the key under which the node works. Two pods of one name never run at once, so the
-/// old UID is gone before the new one starts.
+/// Namespace and name: the node's key for a pod. Two pods of one name never run at the same time: the old UID is gone
+/// before the new one starts.
 ///
-/// It is the key of every map that goes from room to room: a clone shares the text, and what is shared is equal
-/// without being read.
+/// It is the key of every map that modules exchange: clones share the text, and shared texts compare by pointer.
 #[derive(Clone)]
 pub struct PodName(Arc<NameParts>);
 
-/// What a [`PodName`] consists of, in the order of names.
+/// The parts of a [`PodName`]; the order of fields defines the order of names.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NameParts {
-    /// The namespace, `default` where the manifest names none.
+    /// The namespace; `default` if the manifest states none.
     pub namespace: String,
     /// The name; a static pod's ends in `-<node name>`.
     pub name: String,
 }
 
 impl PodName {
-    /// The name of this name in this namespace.
+    /// Creates the name from namespace and name.
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> PodName {
         PodName(Arc::new(NameParts {
             namespace: namespace.into(),
@@ -34,7 +33,7 @@ impl PodName {
         }))
     }
 
-    /// The name of an object; what it lacks is empty.
+    /// The name of an object; missing parts are empty.
     pub fn of(metadata: &ObjectMeta) -> PodName {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         PodName::new(text(&metadata.namespace), text(&metadata.name))

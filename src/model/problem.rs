@@ -5,37 +5,37 @@ use std::path::PathBuf;
 
 use super::pod_name::PodName;
 
-/// What kind of finding a [`Problem`] is.
+/// The kind of a [`Problem`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum ProblemKind {
-    /// Kubernetes refuses it, or it is no manifest at all.
+    /// Kubernetes rejects it, or it is not a manifest at all.
     #[default]
     Invalid,
-    /// Kubernetes takes it; this version of gantry, or a static pod of it, does not have it.
+    /// Kubernetes accepts it, but this version of gantry does not support it, or not in a static pod.
     Unsupported,
-    /// It is larger than what is read.
+    /// It exceeds a size limit.
     Bound,
-    /// It is run as it is, and is hardly what was meant.
+    /// It runs, but is probably not what was meant.
     Dubious,
 }
 
-/// What was found in a document of the manifests directory, or in an object of the API: why it is not run, or what
-/// is dubious in what is run.
+/// A finding about a document of the manifests directory or an API object: why it is not run, or what is dubious about
+/// it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
     /// The file, absolute.
     pub path: PathBuf,
-    /// The document within the file, from 1; 0 where the file as a whole is at fault.
+    /// The document within the file, from 1; 0 if the problem is the file as a whole.
     pub document: usize,
-    /// The line within the file, from 1, where it is known.
+    /// The line within the file, from 1, if known.
     pub line: Option<usize>,
-    /// The field in the notation of Kubernetes (`spec.containers[0].ports[1].hostPort`); empty where none is at fault.
+    /// The field in Kubernetes notation (`spec.containers[0].ports[1].hostPort`); empty if no single field is at fault.
     pub field: String,
-    /// What is wrong and what would be right, without the above.
+    /// What is wrong and how to fix it, without the above.
     pub message: String,
-    /// The pod that it would have been, where the name could be read.
+    /// The name of the pod, if it could be read.
     pub pod: Option<PodName>,
-    /// Whether it is a refusal, and of what kind.
+    /// What kind of finding it is.
     pub kind: ProblemKind,
 }
 

@@ -1,5 +1,5 @@
-//! Whether a container that has ended is started again, by the exit code that it left: the pod's policy, its own, and
-//! the rules that come before both (`ContainerShouldRestart` in `pkg/api/v1/pod/util.go`).
+//! Whether an ended container is restarted, by its exit code: the pod's policy, its own policy, and the rules that
+//! override both (`ContainerShouldRestart` in `pkg/api/v1/pod/util.go`).
 
 /// `spec.restartPolicy`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -7,18 +7,18 @@ pub enum RestartPolicy {
     /// Whenever it ends.
     #[default]
     Always,
-    /// When it ends with another code than 0.
+    /// When it exits with a code other than 0.
     OnFailure,
     /// Never.
     Never,
 }
 
-/// A rule of `restartPolicyRules`: the ends after which a container is started again whatever its policy says.
+/// A rule of `restartPolicyRules`: exit codes after which a container is restarted regardless of its policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RestartRule {
-    /// Those with one of these exit codes.
+    /// These exit codes.
     In(Vec<i32>),
-    /// Those with any other exit code.
+    /// All other exit codes.
     NotIn(Vec<i32>),
 }
 
@@ -32,7 +32,7 @@ impl RestartRule {
 }
 
 impl RestartPolicy {
-    /// Whether what ended with that exit code is started again.
+    /// Whether a container that ended with this exit code is restarted.
     pub fn restarts_after(self, code: i32) -> bool {
         match self {
             RestartPolicy::Always => true,

@@ -3,7 +3,7 @@
 /// Seccomp or AppArmor profile.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Profile {
-    /// Nothing stated: the pod's, else the node's default.
+    /// Not stated: the pod's, else the node's default.
     #[default]
     Unstated,
     /// The runtime's default profile.
@@ -52,7 +52,7 @@ pub struct PodSecurity {
     pub selinux: Option<SeLinux>,
 }
 
-/// `securityContext` of a container, the pod's fields merged in where the container states none.
+/// `securityContext` of a container, with the pod's values where the container states none.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ContainerSecurity {
     /// `privileged`

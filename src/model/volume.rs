@@ -28,16 +28,16 @@ pub enum VolumeSource {
     HostPath {
         /// Absolute, without `..`.
         path: PathBuf,
-        /// What must be there, or is made.
+        /// What must exist, or is created.
         kind: HostPathKind,
     },
-    /// Files made of objects and of the pod itself.
+    /// Files generated from objects and from the pod itself.
     Projected {
-        /// How the manifest calls it.
+        /// The volume type in the manifest.
         kind: Projection,
-        /// The permissions of files that have none of their own (`defaultMode`).
+        /// The permissions of files without their own (`defaultMode`).
         mode: u32,
-        /// Where the files come from; of two at one path the later one counts.
+        /// The sources of the files; of two files at one path the later one wins.
         sources: Vec<FileSource>,
     },
 }
@@ -58,18 +58,18 @@ pub enum HostPathKind {
     /// Nothing is checked.
     #[default]
     Unchecked,
-    /// A directory, made (0755) where missing.
+    /// A directory, created (0755) if missing.
     DirectoryOrCreate,
-    /// A directory must be there.
+    /// A directory must exist.
     Directory,
-    /// A file, made (0644) where missing.
+    /// A file, created (0644) if missing.
     FileOrCreate,
     /// A file must be there.
     File,
-    /// A UNIX socket must be there.
+    /// A UNIX socket must exist.
     Socket,
-    /// A character device must be there.
+    /// A character device must exist.
     CharDevice,
-    /// A block device must be there.
+    /// A block device must exist.
     BlockDevice,
 }

@@ -74,14 +74,7 @@ pub async fn run(mut inputs: MirrorInputs, cancel: CancellationToken) {
                         mirror: objects.mirrors.get(&name).cloned(),
                     },
                     Err(error) => {
-                        match Trouble::of(&error) {
-                            Trouble::Refused => {
-                                tracing::warn!(pod = %name, "the API server rejected a mirror pod: {}", retry::text(&error));
-                            }
-                            _ => {
-                                tracing::debug!(pod = %name, "cannot update a mirror pod; retrying: {}", retry::text(&error))
-                            }
-                        }
+                        log_failure(&name, &error);
                         let last = match waits.get(&name) {
                             Some(Wait::Failed(last)) => Some(*last),
                             _ => None,
@@ -102,6 +95,14 @@ pub async fn run(mut inputs: MirrorInputs, cancel: CancellationToken) {
             Ok(()) = inputs.node.changed() => {}
             () = tokio::time::sleep(retry::sleep(next, Timestamp::now())) => {}
         }
+    }
+}
+
+fn log_failure(pod: &PodName, error: &kube::Error) {
+    let text = retry::text(error);
+    match Trouble::of(error) {
+        Trouble::Refused => tracing::warn!(%pod, "the API server rejected a mirror pod: {text}"),
+        _ => tracing::debug!(%pod, "cannot update a mirror pod; retrying: {text}"),
     }
 }
 
