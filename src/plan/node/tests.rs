@@ -402,19 +402,18 @@ proptest! {
             match event {
                 Event::Wanted(which) => node.wants(pods[which].clone()),
                 Event::Gone(which) => node.gone(&pods[which]),
-                // Only what was admitted comes to a sandbox.
-                Event::Starts(which) if node.memory.pods.get(&pods[which].name).is_some_and(|memory| memory.ended.is_none()) => {
-                    node.runs(&pods[which]);
-                }
+                // Only what was admitted and has not ended comes to a sandbox.
+                Event::Starts(which) if is_live(&node, &pods[which]) => node.runs(&pods[which]),
                 Event::Ends(which) => {
                     if let Some(memory) = node.memory.pods.get_mut(&pods[which].name) {
                         Arc::make_mut(memory).remains = Remains::Nothing;
+                        node.snapshot.pods.remove(&pods[which].name);
                     }
                 }
                 Event::Starts(_) => {}
                 Event::AgentRestarts => {
-                    // What was told the API server has failed is not run again; the rest is known by its sandboxes.
-                    node.memory.pods.retain(|_, memory| memory.ended.is_some());
+                    // What has ended or failed is not run again, by its status in the API; the rest is known by its sandboxes.
+                    node.memory.pods.retain(|_, memory| memory.ended.is_some() || memory.remains != Remains::Everything);
                     node.decisions = NodeDecisions::default();
                     node.snapshot.pods.retain(|name, _| node.desired.get(name).is_some());
                 }

@@ -574,7 +574,10 @@ impl World {
         };
         // A container that could not be stopped delays others until the end of the grace period, no longer.
         let waits = |c: &&ObservedContainer| c.may_run() && !tried.contains(&c.id) && served(c);
-        if own.is_some() && !self.not_kept {
+        // When the grace period is over there is no time left for an order, as in the kubelet (`waitForTurn` in
+        // `kuberuntime_termination_order.go`).
+        let is_over = self.deadlines.get(uid).is_some_and(|ends| *ends <= self.now);
+        if own.is_some() && !self.not_kept && !is_over {
             let waited_for = seen.containers.iter().find(waits);
             assert_eq!(waited_for, None, "{name:?} is ended before");
         }
