@@ -248,7 +248,7 @@ fn others_on_the_machine() {
         |f| f.missing_plugins = vec!["bridge".into()],
         &[],
         ("CNI", Failure),
-        "not in /opt/cni/bin: bridge",
+        "missing in /opt/cni/bin: bridge",
     );
 }
 
