@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
-use tokio::net::TcpListener;
 
 use super::{Tasks, Values};
 use crate::config::Config;
@@ -15,10 +14,10 @@ use crate::identity::clients::Joined;
 use crate::identity::connection;
 use crate::identity::self_signed;
 use crate::identity::store::{SERVER, Store};
-use crate::serve;
 use crate::serve::health::Health;
 use crate::serve::metrics::Metrics;
 use crate::serve::node_api::{self, Files, Rules, ServingCertificate};
+use crate::serve::{self, port};
 
 /// The values that responses are made from.
 pub(super) fn world(
@@ -57,7 +56,7 @@ pub(super) async fn spawn(
         Ok(serve::run(socket, served, async move { end.cancelled().await }).await?)
     });
     if let Some(address) = config.serve.healthz {
-        let listener = tokio::net::TcpListener::bind(address).await.with_context(|| {
+        let listener = port::listen(address).with_context(|| {
             format!(
                 "port {} is in use (is a kubelet running?); choose another with --healthz-port",
                 address.port()
@@ -111,7 +110,7 @@ pub(super) async fn spawn_node_api(
         },
         debugging: config.serve.debugging,
     };
-    let listener = TcpListener::bind(address).await.with_context(|| {
+    let listener = port::listen(address).with_context(|| {
         let port = address.port();
         format!("port {port} is in use (is a kubelet running?); choose another with `port` in the configuration file")
     })?;

@@ -12,7 +12,7 @@ pub mod logs;
 pub mod metrics;
 pub mod node_api;
 pub mod objects;
-mod port;
+pub mod port;
 pub mod problem;
 pub mod socket;
 mod world;

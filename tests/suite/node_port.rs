@@ -71,7 +71,7 @@ async fn serve_from(directory: std::path::PathBuf) {
         permissions: Some((long, long)),
         debugging: true,
     };
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = serve::port::listen("127.0.0.1:0".parse().unwrap()).unwrap();
     let world = serve::World {
         pods: watch::channel(Arc::default()).1,
         node: watch::channel(Arc::default()).1,

@@ -20,7 +20,7 @@ use axum::Router;
 use nix::errno::Errno;
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +35,21 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_millis(100);
 /// TCP keep-alive: the idle time and the interval in seconds, both Go's defaults (`net.ListenConfig`).
 const KEEP_ALIVE: (u32, u32, u32) = (15, 15, 9);
+
+/// How many connections may wait to be accepted; the kernel lowers it to `net.core.somaxconn`, 4096 since Linux 5.4, which
+/// is also what Go asks for. A connection beyond it is retried by its client's kernel after a second.
+const WAITING: u32 = 4096;
+
+/// Listens at an address, with room for a crowd that comes at once.
+pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(WAITING)
+}
 
 /// The layer below HTTP: plain TCP or TLS.
 pub(crate) trait Transport: Clone + Send + Sync + 'static {
