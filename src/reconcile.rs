@@ -214,7 +214,7 @@ impl Loop {
         };
         let mut ready: Vec<Key> = self.dirty.iter().filter(free).cloned().collect();
         ready.sort_by_cached_key(|key| match key {
-            Key::Pod(name) => self.view(None).precedence(name),
+            Key::Pod(name) => self.view(&ApiNode::Unknown).precedence(name),
             Key::Node | Key::Leftover(_) => None,
         });
         let mut changed = false;

@@ -28,9 +28,9 @@ pub use resize::{ResizeVerdict, resize};
 use super::admit::Refusal;
 use super::cgroup;
 use crate::model::allocation;
+use crate::model::api::ApiNode;
 use crate::model::memory::{Memory, Outlook, PodMemory, Remains};
 use crate::model::node::{NodeLimits, NodePolicy};
-use crate::model::placement::NodeMarks;
 use crate::model::pod::{Desired, Pod, PodName, PodUid};
 use crate::model::runtime::Snapshot;
 use crate::model::step::CgroupSetting;
@@ -46,8 +46,8 @@ pub struct NodeView<'a> {
     pub memory: &'a Memory,
     /// What was decided before.
     pub decisions: &'a NodeDecisions,
-    /// The node's labels and taints; `None` while the API server has not told of them.
-    pub marks: Option<&'a NodeMarks>,
+    /// The API server's version of the node: its labels and taints.
+    pub node: &'a ApiNode,
     /// How much there is.
     pub limits: &'a NodeLimits,
     /// The node's configuration.

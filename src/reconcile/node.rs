@@ -8,7 +8,6 @@ use jiff::Timestamp;
 use super::{Key, Loop};
 use crate::model::api::ApiNode;
 use crate::model::memory::PodMemory;
-use crate::model::placement::NodeMarks;
 use crate::model::pod::Pod;
 use crate::model::runtime::ObservedPod;
 use crate::model::step::{Plan, Step};
@@ -16,22 +15,15 @@ use crate::plan::node::{self, NodeView, ResizeVerdict};
 
 impl Loop {
     /// What the node's plan is made from.
-    pub(super) fn view<'a>(&'a self, marks: Option<&'a NodeMarks>) -> NodeView<'a> {
+    pub(super) fn view<'a>(&'a self, node: &'a ApiNode) -> NodeView<'a> {
         NodeView {
             desired: &self.desired,
             snapshot: &self.snapshot,
             memory: &self.memory,
             decisions: &self.decisions,
-            marks,
+            node,
             limits: &self.rooms.limits,
             policy: &self.rooms.policy,
-        }
-    }
-
-    fn marks(&self) -> Option<NodeMarks> {
-        match &*self.node.borrow() {
-            ApiNode::Present(node) => Some(NodeMarks::of(node)),
-            ApiNode::Unknown | ApiNode::Absent => None,
         }
     }
 
@@ -41,8 +33,8 @@ impl Loop {
             return false;
         }
         self.deadlines.remove(&Key::Node);
-        let marks = self.marks();
-        let plan = node::plan(self.view(marks.as_ref()), now);
+        let api_node = self.node.borrow().clone();
+        let plan = node::plan(self.view(&api_node), now);
         if let Some(at) = plan.wake_at {
             self.deadlines.insert(Key::Node, at);
         }
@@ -56,7 +48,7 @@ impl Loop {
         };
         let applied = node::apply(verdicts, &mut self.decisions, &mut self.memory, now);
         for (pod, refusal) in &applied.rejected {
-            tracing::warn!(pod = %pod.name, reason = %refusal.reason, "refused: {}", refusal.message);
+            tracing::warn!(pod = %pod.name, reason = %refusal.reason, "pod rejected: {}", refusal.message);
         }
         let has_changed = !applied.dirty.is_empty();
         self.dirty.extend(applied.dirty.into_iter().map(Key::Pod));
@@ -72,8 +64,8 @@ impl Loop {
         plan: &mut Plan,
         now: Timestamp,
     ) {
-        let marks = self.marks();
-        match node::resize(self.view(marks.as_ref()), pod, seen, memory, now) {
+        let api_node = self.node.borrow().clone();
+        match node::resize(self.view(&api_node), pod, seen, memory, now) {
             ResizeVerdict::Granted => memory.resize = None,
             ResizeVerdict::Waits => {}
             ResizeVerdict::Begins(keep) => *plan = only(keep),

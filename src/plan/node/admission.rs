@@ -6,7 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::NodeView;
-use crate::model::api::tells_end;
+use crate::model::api::{ApiNode, tells_end};
+use crate::model::placement::NodeMarks;
 use crate::model::pod::{Pod, Provenance, Source};
 use crate::plan::admit::{self, Protection, Refusal, Room};
 
@@ -46,9 +47,10 @@ impl NodeView<'_> {
             pods.partition(|pod| pod.deletion.is_some() || self.is_admitted(pod));
         let admitted = admitted.into_iter().filter(|pod| self.takes_room(pod));
         let mut admitted: Vec<_> = admitted.map(|pod| self.allotted(pod)).collect();
+        let marks = self.marks();
         let mut verdicts = Vec::new();
         for pod in new {
-            let verdict = match self.admit(pod, &admitted) {
+            let verdict = match self.admit(pod, &admitted, marks.as_ref()) {
                 Ok(()) => {
                     admitted.push(pod.clone());
                     Verdict::Admitted
@@ -64,7 +66,9 @@ impl NodeView<'_> {
 
     /// When the first deferred admission is decided. While the node's labels are unknown, none ends by itself.
     pub(super) fn deferred_until(&self, verdicts: &[(Arc<Pod>, Verdict)]) -> Option<Timestamp> {
-        self.marks?;
+        if !self.node_is_known() {
+            return None;
+        }
         let until = verdicts.iter().filter_map(|(_, verdict)| match verdict {
             Verdict::Deferred(since) => Some(*since + DEFERRAL),
             Verdict::Admitted | Verdict::Rejected(_) => None,
@@ -80,10 +84,22 @@ impl NodeView<'_> {
         };
         let others = self.desired.pods().filter(takes_room);
         let others: Vec<_> = others.map(|other| self.allotted(other)).collect();
-        self.admit(pod, &others)
+        self.admit(pod, &others, self.marks().as_ref())
     }
 
-    fn admit(&self, pod: &Pod, admitted: &[Arc<Pod>]) -> Result<(), Refusal> {
+    /// The node's labels and taints; `None` while they are unknown.
+    fn marks(&self) -> Option<NodeMarks> {
+        match self.node {
+            ApiNode::Present(node) => Some(NodeMarks::of(node)),
+            ApiNode::Unknown | ApiNode::Absent => None,
+        }
+    }
+
+    fn node_is_known(&self) -> bool {
+        matches!(self.node, ApiNode::Present(_))
+    }
+
+    fn admit(&self, pod: &Pod, admitted: &[Arc<Pod>], marks: Option<&NodeMarks>) -> Result<(), Refusal> {
         let others = admitted.iter().map(AsRef::as_ref);
         let room = Room {
             allocatable: &self.limits.allocatable,
@@ -95,9 +111,9 @@ impl NodeView<'_> {
         };
         let api = self.desired.api.as_ref();
         let is_guess = api.is_some_and(|set| set.provenance == Provenance::Checkpoint);
-        match admit::admit(pod, others, room, protection, self.marks) {
+        match admit::admit(pod, others, room, protection, marks) {
             // It has run here before, and there is no API server to ask for the node.
-            Err(refusal) if is_by_labels(&refusal) && self.marks.is_none() && is_guess => Ok(()),
+            Err(refusal) if is_by_labels(&refusal) && marks.is_none() && is_guess => Ok(()),
             verdict => verdict,
         }
     }
@@ -107,7 +123,7 @@ impl NodeView<'_> {
         let before = self.decisions.deferred.get(&pod.name);
         let before = before.filter(|before| before.uid == pod.uid);
         let since = before.map_or(now, |before| before.since);
-        let may_change = self.marks.is_none() || now < since + DEFERRAL;
+        let may_change = !self.node_is_known() || now < since + DEFERRAL;
         let is_deferred = is_by_labels(refusal) && pod.source == Source::Api && may_change;
         is_deferred.then_some(Verdict::Deferred(since))
     }

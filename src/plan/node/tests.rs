@@ -18,7 +18,7 @@ struct Node {
     snapshot: Snapshot,
     memory: Memory,
     decisions: NodeDecisions,
-    marks: Option<NodeMarks>,
+    node: ApiNode,
     limits: NodeLimits,
     policy: NodePolicy,
     now: Timestamp,
@@ -70,7 +70,7 @@ impl Node {
             },
             memory: Memory::default(),
             decisions: NodeDecisions::default(),
-            marks: Some(NodeMarks::default()),
+            node: ApiNode::Present(Arc::default()),
             limits: NodeLimits {
                 allocatable: cpu(2000),
                 capacity: cpu(2000),
@@ -116,7 +116,7 @@ impl Node {
             snapshot: &self.snapshot,
             memory: &self.memory,
             decisions: &self.decisions,
-            marks: self.marks.as_ref(),
+            node: &self.node,
             limits: &self.limits,
             policy: &self.policy,
         }
@@ -246,8 +246,9 @@ fn admission_by_labels_is_deferred_for_a_second() {
     let mut node = Node::new();
     node.wants(elsewhere(pod("a", 1)));
     node.turn();
-    let labels = &mut node.marks.as_mut().unwrap().labels;
-    labels.insert("disk".to_owned(), "ssd".to_owned());
+    let mut labelled = k8s_openapi::api::core::v1::Node::default();
+    labelled.metadata.labels = Some([("disk".to_owned(), "ssd".to_owned())].into());
+    node.node = ApiNode::Present(Arc::new(labelled));
     node.check(expect![[r#"
         a: admitted
     "#]]);
@@ -263,7 +264,7 @@ fn admission_by_labels_is_deferred_for_a_second() {
 #[test]
 fn while_the_labels_are_unknown_admission_by_labels_stays_deferred() {
     let mut node = Node::new();
-    node.marks = None;
+    node.node = ApiNode::Unknown;
     node.wants(elsewhere(pod("a", 1)));
     node.turn();
     node.now = at(3600);
