@@ -3,6 +3,7 @@
 use super::error::Problem;
 use super::layers::Layer;
 use crate::model::duration::Span;
+use crate::model::yaml::document;
 
 /// Collects problems with the origin of their keys.
 pub struct Checks<'a> {
@@ -40,7 +41,7 @@ impl<'a> Checks<'a> {
     /// Adds a problem of one entry of a map or list.
     pub fn wrong_entry(&mut self, key: &str, entry: &str, problem: impl Into<String>) {
         let path = vec![key.to_owned(), entry.to_owned()];
-        self.wrong_at(&path, super::yaml::show(&path), problem.into());
+        self.wrong_at(&path, document::show(&path), problem.into());
     }
 
     pub(super) fn wrong_at(&mut self, path: &[String], key: String, problem: String) {

@@ -13,6 +13,7 @@ use super::error::ConfigError;
 use crate::model::credential_provider::{Provider, VERSIONS};
 use crate::model::duration::Span;
 use crate::model::registry;
+use crate::model::yaml::document as yaml;
 
 /// The kind of the document, and its group.
 const KIND: &str = "CredentialProviderConfig";
@@ -111,19 +112,16 @@ fn documents(config: &Path) -> Result<Vec<PathBuf>, ConfigError> {
 }
 
 fn document(path: &Path) -> Result<Document, ConfigError> {
-    let text = fs::read(path).map_err(|source| ConfigError::Read {
+    let text = fs::read_to_string(path).map_err(|source| ConfigError::Read {
         path: path.to_owned(),
         source,
     })?;
     let wrong = |problem: String| wrong(path, problem);
-    let value: Value = serde_saphyr::from_slice(&text).map_err(|error| {
-        let line = error
-            .location()
-            .map(|location| format!(" from line {} on", location.line()));
-        wrong(format!("it is not valid YAML{}", line.unwrap_or_default()))
-    })?;
-    let document: Document = serde_path_to_error::deserialize(&value)
-        .map_err(|error| wrong(format!("{}: {}", error.path(), error.inner())))?;
+    let read = yaml::read_one(&text)
+        .map_err(|error| wrong(format!("it is not valid YAML from line {} on", error.line)))?;
+    let document: Document = read
+        .typed()
+        .map_err(|(path, problem)| wrong(format!("{}: {problem}", yaml::show(&path))))?;
     let version = document.api_version.strip_prefix(GROUP);
     let is_known = matches!(version, Some("v1" | "v1beta1" | "v1alpha1"));
     match document.kind == KIND && is_known {

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::error::ConfigError;
 use super::own::GantryConfiguration;
 use super::raw;
-use super::yaml::{self, Document, KeyPath};
+use crate::model::yaml::document::{Document, KeyPath, key_path, show};
 
 /// Checks the version, keys and types of one document, so that an error can name its line.
 pub fn check_document<T: DeserializeOwned>(
@@ -29,8 +29,8 @@ pub fn check_document<T: DeserializeOwned>(
     let deserializer = serde_path_to_error::Deserializer::new(&document.value, &mut track);
     let read: Result<T, _> = serde_ignored::deserialize(deserializer, &mut note_unknown);
     if let Err(error) = read {
-        let path = tracked_path(&track.path());
-        return Err(in_file(line(&path), format!("{}: {error}", yaml::show(&path))));
+        let path = key_path(&track.path());
+        return Err(in_file(line(&path), format!("{}: {error}", show(&path))));
     }
     match unknown.first() {
         None => Ok(()),
@@ -42,7 +42,7 @@ pub fn check_document<T: DeserializeOwned>(
             };
             Err(in_file(
                 line(path),
-                format!("unknown key {}; {remedy}", yaml::show(path)),
+                format!("unknown key {}; {remedy}", show(path)),
             ))
         }
     }
@@ -97,15 +97,4 @@ fn ignored_path(path: &serde_ignored::Path<'_>) -> KeyPath {
     let mut path = ignored_path(parent);
     path.extend(part);
     path
-}
-
-fn tracked_path(path: &serde_path_to_error::Path) -> KeyPath {
-    use serde_path_to_error::Segment;
-    path.iter()
-        .filter_map(|segment| match segment {
-            Segment::Seq { index } => Some(index.to_string()),
-            Segment::Map { key } => Some(key.clone()),
-            Segment::Enum { .. } | Segment::Unknown => None,
-        })
-        .collect()
 }

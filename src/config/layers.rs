@@ -14,7 +14,7 @@ use super::flags::{FLAGS, Flag, Kind, Target};
 use super::known::check_document;
 use super::own::{self, GantryConfiguration};
 use super::raw::{self, KubeletConfiguration};
-use super::yaml::{self, Document, KeyPath};
+use crate::model::yaml::document::{self, Document, KeyPath};
 
 /// One kind of configuration, as merged so far.
 #[derive(Debug, Clone, Default)]
@@ -155,7 +155,7 @@ impl Layers {
             line,
             problem,
         };
-        let documents = yaml::read(&file.text).map_err(|error| in_file(error.line, error.problem))?;
+        let documents = document::read(&file.text).map_err(|error| in_file(error.line, error.problem))?;
         if documents.is_empty() {
             let problem = format!("is empty; write `kind: {}` or remove the file", raw::KIND);
             return Err(in_file(1, problem));

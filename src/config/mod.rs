@@ -5,7 +5,6 @@
 
 pub mod quantity;
 pub mod version;
-pub mod yaml;
 pub mod error;
 pub mod flags;
 pub mod own;

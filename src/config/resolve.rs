@@ -19,9 +19,10 @@ use super::verification::verification;
 use super::version;
 use super::{
     Addresses, Config, Images, Log, LogFormat, Manifests, Node, Paths, Pods, Role, defaults, quantity,
-    supported, yaml,
+    supported,
 };
 use crate::model::resources::Bytes;
+use crate::model::yaml::document;
 
 /// The manifests directory of `gantry run`, the one that kubeadm uses too.
 const MANIFESTS: &str = "/etc/kubernetes/manifests";
@@ -93,7 +94,7 @@ fn typed<T: DeserializeOwned>(layer: &Layer) -> Result<T, ConfigError> {
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path: Vec<String> = error.path().to_string().split('.').map(str::to_owned).collect();
         ConfigError::Invalid(vec![Problem {
-            key: yaml::show(&path),
+            key: document::show(&path),
             origin: layer.origin(&path).cloned(),
             problem: error.inner().to_string(),
         }])

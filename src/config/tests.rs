@@ -145,6 +145,10 @@ fn flags_win_over_dropins_and_dropins_over_the_file() {
         json!(40),
     );
     check("maxPods: 10\n", &["maxPods: null\n"], &[], m, json!(110));
+    // Numbers and booleans as in a manifest.
+    check("maxPods: 0144\n", &[], &[], m, json!(100));
+    check("maxPods: 1e2\n", &[], &[], m, json!(100));
+    check("failSwapOn: n\n", &[], &[], "failSwapOn", json!(false));
     check("maxPods: 10\n", &["maxPods: 0\n"], &[], m, json!(110));
     check(
         "healthzPort: 1\n",

@@ -31,7 +31,7 @@ pub enum ClientError {
         /// The file.
         path: PathBuf,
         /// The line, counted from 1, if known.
-        line: Option<u64>,
+        line: Option<usize>,
     },
     /// It lacks something that is needed.
     #[error("the kubeconfig {} lacks {what}", path.display())]
@@ -74,10 +74,7 @@ pub enum ClientError {
 pub(super) fn wrong(path: &Path, error: KubeconfigError) -> ClientError {
     let path = path.to_owned();
     match error {
-        KubeconfigError::Parse(error) => ClientError::Syntax {
-            path,
-            line: error.location().map(|location| location.line()),
-        },
+        KubeconfigError::Parse(_) => ClientError::Syntax { path, line: None },
         source => ClientError::Kubeconfig {
             path,
             source: Box::new(source),

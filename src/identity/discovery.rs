@@ -14,7 +14,6 @@ use http_body_util::BodyExt as _;
 use hyper::http::{Request, StatusCode, header};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::config::Kubeconfig;
 use serde_json::{Value, json};
 
 pub use error::DiscoveryError;
@@ -266,7 +265,8 @@ fn understood(said: &str, endpoint: &str) -> Result<Cluster, DiscoveryError> {
         endpoint: endpoint.to_owned(),
         what: what.to_owned(),
     };
-    let read = Kubeconfig::from_yaml(said).map_err(|_| malformed("it is not a valid kubeconfig"))?;
+    let read =
+        kubeconfig::parse(said, endpoint.as_ref()).map_err(|_| malformed("it is not a valid kubeconfig"))?;
     let cluster = read.clusters.first().and_then(|named| named.cluster.clone());
     let cluster = cluster.ok_or_else(|| malformed("it names no cluster"))?;
     let authority = kubeconfig::decoded(cluster.certificate_authority_data.as_deref());

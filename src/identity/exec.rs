@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::bulkhead::program::{self, ProgramError};
+use crate::model::yaml::document;
 
 /// How long the program may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -113,8 +114,11 @@ pub(super) async fn credentials(
         why,
     };
     // JSON is YAML too, and client-go accepts both.
-    let credential: Credential =
-        serde_saphyr::from_slice(&printed).map_err(|_| answer("it cannot be read"))?;
+    let credential = String::from_utf8(printed).ok().and_then(|text| {
+        let document = document::read_one(&text).ok()?;
+        document.typed::<Credential>().ok()
+    });
+    let credential = credential.ok_or_else(|| answer("it cannot be read"))?;
     if credential.api_version.as_deref() != Some(version)
         || credential.kind.as_deref() != Some("ExecCredential")
     {

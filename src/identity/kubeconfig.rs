@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use kube::config::{AuthInfo, Cluster, Kubeconfig};
+use kube::config::{AuthInfo, Cluster, Kubeconfig, KubeconfigError};
 use serde_json::{Value, json};
 
 use super::certificate::{Certificate, certificates};
 use super::client_error::{ClientError, wrong};
 use super::files::{self, FileError};
+use crate::model::yaml::document;
 
 /// A kubeconfig's current context.
 #[derive(Debug, Clone)]
@@ -37,18 +38,65 @@ impl std::fmt::Debug for Pair {
 
 /// Reads a kubeconfig, but not the files that it refers to.
 pub fn read(path: &Path) -> Result<Stated, ClientError> {
-    stated(
-        Kubeconfig::read_from(path).map_err(|error| wrong(path, error))?,
-        path,
-    )
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| wrong(path, KubeconfigError::ReadConfig(source, path.to_owned())))?;
+    let mut whole = parse(&text, path)?;
+    if let Some(directory) = path.parent() {
+        begin_paths_at(directory, &mut whole);
+    }
+    stated(whole, path)
 }
 
 /// Like the above, from a text that came from `place`, which errors name.
 pub fn of_text(text: &str, place: &Path) -> Result<Stated, ClientError> {
-    stated(
-        Kubeconfig::from_yaml(text).map_err(|error| wrong(place, error))?,
-        place,
-    )
+    stated(parse(text, place)?, place)
+}
+
+/// The documents of a text, merged; of what several of them name, the first counts.
+pub(super) fn parse(text: &str, place: &Path) -> Result<Kubeconfig, ClientError> {
+    let syntax = |line: usize| ClientError::Syntax {
+        path: place.to_owned(),
+        line: Some(line),
+    };
+    let documents = document::read(text).map_err(|error| syntax(error.line))?;
+    documents
+        .iter()
+        .try_fold(Kubeconfig::default(), |whole, document| {
+            let next = document.typed::<Kubeconfig>();
+            let next = next.map_err(|(path, _)| syntax(document.line_of(&path)))?;
+            whole.merge(next).map_err(|error| wrong(place, error))
+        })
+}
+
+/// Makes the relative paths of a kubeconfig in this directory absolute. A program's name without a slash is looked up in
+/// `PATH` (`GetAuthInfoFileReferences` of client-go).
+fn begin_paths_at(directory: &Path, whole: &mut Kubeconfig) {
+    let begin = |path: &mut Option<String>| {
+        if let Some(path) = path.as_mut().filter(|path| Path::new(path).is_relative()) {
+            *path = directory.join(&path).display().to_string();
+        }
+    };
+    for cluster in whole
+        .clusters
+        .iter_mut()
+        .filter_map(|named| named.cluster.as_mut())
+    {
+        begin(&mut cluster.certificate_authority);
+    }
+    for user in whole
+        .auth_infos
+        .iter_mut()
+        .filter_map(|named| named.auth_info.as_mut())
+    {
+        begin(&mut user.client_certificate);
+        begin(&mut user.client_key);
+        begin(&mut user.token_file);
+        if let Some(exec) = &mut user.exec
+            && exec.command.as_ref().is_some_and(|command| command.contains('/'))
+        {
+            begin(&mut exec.command);
+        }
+    }
 }
 
 fn stated(whole: Kubeconfig, path: &Path) -> Result<Stated, ClientError> {
@@ -345,6 +393,50 @@ mod tests {
             write(&at("own.conf"), &stated.for_node(&at("pair.pem"))).unwrap();
             assert_eq!(read(&at("own.conf")).unwrap().certificate(), stated.certificate());
         }
+    }
+
+    #[test]
+    fn scalars_mean_what_they_mean_to_the_kubelet() {
+        let text = "clusters:\n- name: c\n  cluster: {server: https://x, insecure-skip-tls-verify: y}\n\
+                    users:\n- name: u\n  user: {as: \"0644\", extra: 0644}\n";
+        let whole = parse(text, Path::new("/k")).unwrap();
+        let cluster = whole.clusters[0].cluster.as_ref().unwrap();
+        assert_eq!(cluster.insecure_skip_tls_verify, Some(true));
+        let user = whole.auth_infos[0].auth_info.as_ref().unwrap();
+        assert_eq!(user.impersonate.as_deref(), Some("0644"));
+        assert_eq!(user.other["extra"], json!(420));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named_by_its_line_and_not_repeated() {
+        for (text, line) in [
+            ("a: b: geheim", 1),
+            ("kind: Config\nusers:\n- {name: u, user: geheim}\n", 3),
+        ] {
+            let error = parse(text, Path::new("/k")).unwrap_err();
+            let message = crate::model::error_chain::chain(&error);
+            assert!(message.contains(&format!("from line {line} on")), "{message}");
+            assert!(!message.contains("geheim"), "{message}");
+        }
+    }
+
+    #[test]
+    fn relative_paths_begin_at_the_file_and_bare_programs_are_looked_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("k");
+        let check = |command: &str, expected: &str| {
+            let user = json!({"tokenFile": "t", "exec": {"apiVersion": "v1", "command": command}});
+            write(&path, &document("c", &json!({}), "u", &user, "x")).unwrap();
+            let stated = read(&path).unwrap();
+            assert_eq!(
+                stated.user.token_file,
+                Some(directory.path().join("t").display().to_string())
+            );
+            assert_eq!(stated.user.exec.unwrap().command.as_deref(), Some(expected));
+        };
+        check("aws", "aws");
+        check("/bin/aws", "/bin/aws");
+        check("./aws", &directory.path().join("./aws").display().to_string());
     }
 
     #[test]

@@ -46,5 +46,6 @@ pub mod service;
 pub mod step;
 pub mod tls;
 pub mod value;
+pub mod yaml;
 #[cfg(test)]
 pub(crate) mod sample;

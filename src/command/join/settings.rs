@@ -9,6 +9,7 @@ use super::files::Places;
 use crate::config::version;
 use crate::identity::cause::text;
 use crate::identity::kubeconfig;
+use crate::model::yaml::document;
 
 /// The cluster's settings.
 #[derive(Debug)]
@@ -23,8 +24,8 @@ pub(super) struct Settings {
 pub(super) async fn read(client: &kube::Client) -> Result<Settings, JoinError> {
     let kubelet = entry(client, "kubelet-config", "kubelet").await?;
     let cluster = entry(client, "kubeadm-config", "ClusterConfiguration").await?;
-    let cluster: Option<Value> = serde_saphyr::from_str(&cluster).ok();
-    let version = cluster.and_then(|cluster| Some(cluster["kubernetesVersion"].as_str()?.to_owned()));
+    let cluster = document::read_one(&cluster).ok();
+    let version = cluster.and_then(|cluster| Some(cluster.value["kubernetesVersion"].as_str()?.to_owned()));
     let version = version.ok_or_else(|| JoinError::Settings {
         name: "kubeadm-config",
         why: "it has no kubernetesVersion".to_owned(),
@@ -97,7 +98,7 @@ pub(super) fn told_version(control_plane: &str) -> Result<Option<String>, JoinEr
 /// and not its loopback address, as with kubeadm.
 pub(super) fn for_machine(kubelet: &str, places: &Places) -> String {
     let resolved = places.resolved();
-    let read: Option<Value> = serde_saphyr::from_str(kubelet).ok();
+    let read = document::read_one(kubelet).ok().map(|document| document.value);
     let with = |mut config: Value| {
         let fields = config.as_object_mut()?;
         if !resolved.exists() || fields.contains_key("resolvConf") {
@@ -149,6 +150,9 @@ mod tests {
         std::fs::create_dir_all(places.resolved().parent().unwrap()).unwrap();
         std::fs::write(places.resolved(), "").unwrap();
         assert!(for_machine(text, &places).contains("/run/systemd/resolve/resolv.conf"));
+        // What the file says keeps its meaning when it is written anew.
+        let more = format!("{text}evictionHard: {{pid.available: 0200}}\n");
+        assert!(for_machine(&more, &places).contains("pid.available: 128"));
         let stated = format!("{text}resolvConf: /x\n");
         assert_eq!(for_machine(&stated, &places), stated);
     }

@@ -16,9 +16,9 @@ use super::error::{Error, Place};
 use super::suggestion::nearest;
 use crate::manifest::path::{Fault, FieldPath, MOST_FAULTS};
 use crate::manifest::quantity;
-use crate::manifest::yaml::scalar;
-use crate::manifest::yaml::tree::{Entry, Node, Scalar, Value};
+use crate::manifest::yaml::tree::{Entry, Node, Value};
 use crate::model::pod::ProblemKind;
+use crate::model::yaml::scalar::{self, Scalar};
 
 /// The most values of a wrong type that are reported: each costs another reading.
 const MOST_READINGS: usize = 20;
@@ -120,7 +120,7 @@ impl<'a> Reader<'a> {
             Value::Scalar(Scalar::Bool(value)) => visitor.visit_bool(*value),
             Value::Scalar(Scalar::Int(value)) => visitor.visit_i64(*value),
             Value::Scalar(Scalar::Uint(value)) => visitor.visit_u64(*value),
-            Value::Scalar(Scalar::Float(value, _)) => match whole(*value) {
+            Value::Scalar(Scalar::Float(value, _)) => match scalar::whole(*value) {
                 Some(whole) => visitor.visit_i64(whole),
                 None => visitor.visit_f64(*value),
             },
@@ -138,16 +138,6 @@ impl<'a> Reader<'a> {
             }),
         };
         self.located(result)
-    }
-}
-
-/// A number that is an integer however it is written (`1e3`): the kubelet goes through JSON, which does not distinguish
-/// them.
-fn whole(value: f64) -> Option<i64> {
-    // From 10²¹ on Go writes an exponent, which an integer cannot have.
-    match value.fract() == 0.0 && value.abs() < 1e21 {
-        true => scalar::json_of_float(value).parse().ok(),
-        false => None,
     }
 }
 

@@ -11,8 +11,9 @@ use super::deserializer;
 use crate::manifest::names;
 use crate::manifest::path::{Fault, Faults, FieldPath};
 use crate::manifest::read::ReadObject;
-use crate::manifest::yaml::tree::{Entry, Node, Scalar, Value};
+use crate::manifest::yaml::tree::{Entry, Node, Value};
 use crate::model::object::{Content, Object, ObjectKey, ObjectKind};
+use crate::model::yaml::scalar::Scalar;
 
 /// The most bytes that the values of one object may have in total (`MaxSecretSize`).
 const MOST_BYTES: usize = 1 << 20;

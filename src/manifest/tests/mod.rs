@@ -7,6 +7,7 @@ mod fields;
 mod meaning;
 mod planned;
 mod run_as;
+mod scalars;
 mod security;
 mod uids;
 

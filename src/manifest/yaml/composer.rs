@@ -9,10 +9,10 @@ use saphyr_parser::{Event, ScalarStyle, Tag};
 use super::document::Document;
 use super::entries::{Entries, Key, put_together};
 use super::key::{field, key_text};
-use super::scalar;
-use super::tree::{Entry, Node, Scalar, Value};
+use super::tree::{Entry, Node, Value};
 use crate::manifest::path::{Fault, FieldPath, MOST_FAULTS};
 use crate::model::pod::ProblemKind;
+use crate::model::yaml::scalar::{self, Scalar};
 
 /// The deepest nesting: a pod's deepest field is some 12 levels deep, in a list a few more.
 const MOST_LEVELS: usize = 64;
@@ -196,7 +196,7 @@ impl Composer {
             scalar => scalar,
         };
         if let Some(tag) = tag.filter(|tag| scalar::is_unknown(tag)) {
-            self.note(line, scalar::unknown_tag(tag), ProblemKind::Dubious);
+            self.note(line, unknown_tag(tag), ProblemKind::Dubious);
         }
         let node = Rc::new(Node::new(line, Value::Scalar(scalar)));
         if anchor > 0 {
@@ -322,7 +322,7 @@ impl Composer {
         if let Some(tag) = tag
             && !(tag.is_yaml_core_schema() && tag.suffix == own)
         {
-            self.note(line, scalar::unknown_tag(tag), ProblemKind::Dubious);
+            self.note(line, unknown_tag(tag), ProblemKind::Dubious);
         }
     }
 
@@ -392,4 +392,9 @@ impl Composer {
             faults: std::mem::take(&mut self.faults),
         });
     }
+}
+
+/// The warning about a tag that has no meaning here.
+fn unknown_tag(tag: &Tag) -> String {
+    format!("the tag {tag} has no meaning in a manifest and is ignored: remove it")
 }

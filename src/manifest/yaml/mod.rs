@@ -1,11 +1,10 @@
 //! Text to trees: the bytes of a file become documents whose values know their lines.
 //!
 //! [`text`] refuses what no manifest can be, [`parse`] runs the parser within budgets, [`composer`] makes trees of its
-//! events with [`entries`] for mappings and [`scalar`] for what a scalar means, and [`tree`] is the result.
+//! events with [`entries`] for mappings, and [`tree`] is the result. What a scalar means is in `model/yaml`.
 
 pub(super) mod text;
 pub(super) mod tree;
-pub(super) mod scalar;
 mod entries;
 mod key;
 mod composer;

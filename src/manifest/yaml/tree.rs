@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use crate::manifest::path::{FieldPath, Segment};
+use crate::model::yaml::scalar::Scalar;
 
 /// A value of a document.
 #[derive(Debug)]
@@ -37,25 +38,6 @@ pub(crate) struct Entry {
     pub(crate) line: usize,
     /// The value.
     pub(crate) value: Rc<Node>,
-}
-
-/// A scalar, typed as in the kubelet's reader.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Scalar {
-    /// Nothing.
-    Null,
-    /// true or false
-    Bool(bool),
-    /// A whole number.
-    Int(i64),
-    /// A whole number too large for `Int`.
-    Uint(u64),
-    /// Any other number, with its text.
-    Float(f64, String),
-    /// A JSON number with a fraction or an exponent, with its text: it never counts as an integer, whatever its value.
-    Decimal(f64, String),
-    /// Text.
-    Str(String),
 }
 
 impl Node {

@@ -1,13 +1,73 @@
 //! The meaning of a YAML scalar by the rules of the kubelet's reader (sigs.k8s.io/yaml on go-yaml v2): YAML 1.1 with
-//! the old booleans and octal numbers, so that a manifest means the same in gantry and in the kubelet.
+//! the old booleans and octal numbers, so that a file means the same in gantry and in the kubelet.
 
 use base64::Engine as _;
 use saphyr_parser::Tag;
+use serde_json::{Number, Value};
 
-use super::tree::Scalar;
+/// A scalar, typed as in the kubelet's reader.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Scalar {
+    /// Nothing.
+    Null,
+    /// true or false
+    Bool(bool),
+    /// A whole number.
+    Int(i64),
+    /// A whole number too large for `Int`.
+    Uint(u64),
+    /// Any other number, with its text.
+    Float(f64, String),
+    /// A JSON number with a fraction or an exponent, with its text: it never counts as an integer, whatever its value.
+    Decimal(f64, String),
+    /// Text.
+    Str(String),
+}
+
+impl Scalar {
+    /// The text that it is as a key: the kubelet's reader turns numbers and booleans into text. The error says what it is
+    /// instead.
+    pub fn key(&self) -> Result<String, &'static str> {
+        match self {
+            Scalar::Str(text) => Ok(text.clone()),
+            Scalar::Int(number) => Ok(number.to_string()),
+            // Go's YAML reader makes a type of these that its JSON converter does not know.
+            Scalar::Uint(_) => Err("a number that is too large"),
+            Scalar::Bool(value) => Ok(value.to_string()),
+            Scalar::Float(value, _) | Scalar::Decimal(value, _) => Ok(key_of_float(*value)),
+            Scalar::Null => Err("empty"),
+        }
+    }
+
+    /// The value as JSON, through which the kubelet's reader goes; `None` for a number that JSON does not have.
+    pub fn json(self) -> Option<Value> {
+        Some(match self {
+            Scalar::Null => Value::Null,
+            Scalar::Bool(value) => value.into(),
+            Scalar::Int(number) => number.into(),
+            Scalar::Uint(number) => number.into(),
+            Scalar::Float(value, _) => match whole(value) {
+                Some(whole) => whole.into(),
+                None => Value::Number(Number::from_f64(value)?),
+            },
+            Scalar::Decimal(value, _) => Value::Number(Number::from_f64(value)?),
+            Scalar::Str(text) => text.into(),
+        })
+    }
+}
+
+/// A number that is an integer however it is written (`1e3`): the kubelet goes through JSON, which does not distinguish
+/// them.
+pub(crate) fn whole(value: f64) -> Option<i64> {
+    // From 10²¹ on Go writes an exponent, which an integer cannot have.
+    match value.fract() == 0.0 && value.abs() < 1e21 {
+        true => json_of_float(value).parse().ok(),
+        false => None,
+    }
+}
 
 /// The meaning of a scalar, by its tag, its quotes, or its text.
-pub(crate) fn tagged(text: &str, plain: bool, tag: Option<&Tag>) -> Result<Scalar, String> {
+pub fn tagged(text: &str, plain: bool, tag: Option<&Tag>) -> Result<Scalar, String> {
     let own = || Scalar::Str(text.to_owned());
     let Some(tag) = tag else {
         return Ok(if plain { resolve(text) } else { own() });
@@ -39,11 +99,6 @@ pub(crate) fn is_unknown(tag: &Tag) -> bool {
         true => !known.contains(&tag.suffix.as_str()),
         false => !tag.suffix.is_empty(),
     }
-}
-
-/// The warning about a tag that has no meaning here.
-pub(crate) fn unknown_tag(tag: &Tag) -> String {
-    format!("the tag {tag} has no meaning in a manifest and is ignored: remove it")
 }
 
 fn binary(text: &str) -> Option<String> {
@@ -78,7 +133,7 @@ fn is_timestamp(text: &str) -> bool {
 }
 
 /// The number as a key, as go-yaml writes it: with the digits of a 32-bit float.
-pub(crate) fn key_of_float(value: f64) -> String {
+fn key_of_float(value: f64) -> String {
     // A number that does not fit becomes infinite, as in go-yaml.
     #[allow(clippy::cast_possible_truncation)]
     let short = value as f32;

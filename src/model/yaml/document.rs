@@ -4,8 +4,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use saphyr_parser::{Event, Parser, ScalarStyle, Span};
-use serde_json::{Map, Number, Value};
+use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::scalar::{self, Scalar};
 
 /// The maximum number of nodes in one file after alias expansion.
 const MAX_NODES: usize = 100_000;
@@ -18,7 +21,7 @@ pub type KeyPath = Vec<String>;
 /// One document of a file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Document {
-    /// Why.
+    /// What it says.
     pub value: Value,
     /// The line on which it starts, from 1.
     pub line: usize,
@@ -35,6 +38,12 @@ impl Document {
             .copied()
             .unwrap_or(self.line)
     }
+
+    /// The document as a value of a type. A wrong one is named by its path, with the reason, which may repeat it.
+    pub fn typed<T: DeserializeOwned>(&self) -> Result<T, (KeyPath, String)> {
+        serde_path_to_error::deserialize(&self.value)
+            .map_err(|error| (key_path(error.path()), error.inner().to_string()))
+    }
 }
 
 /// Why a text cannot be parsed.
@@ -50,7 +59,7 @@ pub struct SyntaxError {
 /// Reads all documents of a text; empty ones are skipped.
 pub fn read(text: &str) -> Result<Vec<Document>, SyntaxError> {
     let mut reader = Reader {
-        events: Parser::new_from_str(text),
+        events: Parser::new_from_str(text.strip_prefix('\u{feff}').unwrap_or(text)),
         anchors: HashMap::new(),
         nodes: 0,
         lines: BTreeMap::new(),
@@ -72,6 +81,23 @@ pub fn read(text: &str) -> Result<Vec<Document>, SyntaxError> {
             }
             _ => {}
         }
+    }
+}
+
+/// Reads a text that has one document at most; none is null.
+pub fn read_one(text: &str) -> Result<Document, SyntaxError> {
+    let mut documents = read(text)?.into_iter();
+    let first = documents.next().unwrap_or_else(|| Document {
+        value: Value::Null,
+        line: 1,
+        lines: BTreeMap::new(),
+    });
+    match documents.next() {
+        None => Ok(first),
+        Some(second) => Err(problem(
+            second.line,
+            "a second document: keep one of the two".to_owned(),
+        )),
     }
 }
 
@@ -105,12 +131,15 @@ impl<'a> Reader<'a> {
         self.count(1, line)?;
         let (value, anchor) = match event {
             Event::Scalar(text, style, anchor, tag) => {
-                let is_string = style != ScalarStyle::Plain || tag.is_some_and(|tag| tag.suffix == "str");
-                let value = if is_string {
-                    Value::String(text.into_owned())
-                } else {
-                    plain_scalar(&text)
-                };
+                let value = meaning(&text, style, tag.as_deref(), line)?.json();
+                let value = value.ok_or_else(|| {
+                    problem(
+                        line,
+                        format!(
+                            "{text} is a number that JSON, and so Kubernetes, does not have: put it in quotes"
+                        ),
+                    )
+                })?;
                 (value, anchor)
             }
             Event::SequenceStart(anchor, _) => (self.sequence()?, anchor),
@@ -160,7 +189,14 @@ impl<'a> Reader<'a> {
             let line = span.start.line();
             let key = match event {
                 Event::MappingEnd => return Ok(Value::Object(map)),
-                Event::Scalar(key, ..) => key.into_owned(),
+                Event::Scalar(text, ScalarStyle::Plain, _, None) if text == "<<" => {
+                    let (event, span) = self.next()?;
+                    self.merge(&mut map, event, span)?;
+                    continue;
+                }
+                Event::Scalar(text, style, _, tag) => meaning(&text, style, tag.as_deref(), line)?
+                    .key()
+                    .map_err(|what| problem(line, format!("the key is {what}: a key must be text")))?,
                 _ => return Err(problem(line, "a key must be a scalar".to_owned())),
             };
             self.path.push(key);
@@ -174,10 +210,52 @@ impl<'a> Reader<'a> {
             map.insert(key, value?);
         }
     }
+
+    /// Adds the entries of `<<: *alias` (YAML 1.1, merge). As in the kubelet's reader, they replace earlier entries, and
+    /// later entries replace them; of several mappings the first takes precedence.
+    fn merge(
+        &mut self,
+        map: &mut Map<String, Value>,
+        event: Event<'a>,
+        span: Span,
+    ) -> Result<(), SyntaxError> {
+        let line = span.start.line();
+        self.path.push("<<".to_owned());
+        let value = self.value(event, span);
+        self.path.pop();
+        let sources = match value? {
+            Value::Array(sources) => sources,
+            source => vec![source],
+        };
+        for source in sources.into_iter().rev() {
+            let Value::Object(entries) = source else {
+                return Err(problem(line, "`<<` merges only mappings".to_owned()));
+            };
+            map.extend(entries);
+        }
+        Ok(())
+    }
+}
+
+/// What a scalar means.
+fn meaning(text: &str, style: ScalarStyle, tag: Option<&Tag>, line: usize) -> Result<Scalar, SyntaxError> {
+    scalar::tagged(text, style == ScalarStyle::Plain, tag).map_err(|message| problem(line, message))
 }
 
 fn problem(line: usize, problem: String) -> SyntaxError {
     SyntaxError { line, problem }
+}
+
+/// The path at which deserializing failed.
+pub fn key_path(path: &serde_path_to_error::Path) -> KeyPath {
+    use serde_path_to_error::Segment;
+    path.iter()
+        .filter_map(|segment| match segment {
+            Segment::Seq { index } => Some(index.to_string()),
+            Segment::Map { key } => Some(key.clone()),
+            Segment::Enum { .. } | Segment::Unknown => None,
+        })
+        .collect()
 }
 
 /// A path as people write it: `authentication.x509`, `clusterDNS[0]`, `evictionHard["memory.available"]`.
@@ -196,29 +274,6 @@ pub fn show(path: &[String]) -> String {
         }
     }
     shown
-}
-
-/// Resolves an unquoted scalar: the core schema, plus YAML 1.1's yes/no/on/off, which the kubelet's parser treats as
-/// booleans too.
-fn plain_scalar(text: &str) -> Value {
-    match text {
-        "" | "~" | "null" | "Null" | "NULL" => return Value::Null,
-        "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => return Value::Bool(true),
-        "false" | "False" | "FALSE" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => {
-            return Value::Bool(false);
-        }
-        _ => {}
-    }
-    let numeric = text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.'));
-    if numeric {
-        if let Ok(number) = text.parse::<i64>() {
-            return Value::from(number);
-        }
-        if let Some(number) = text.parse::<f64>().ok().and_then(Number::from_f64) {
-            return Value::Number(number);
-        }
-    }
-    Value::String(text.to_owned())
 }
 
 #[cfg(test)]
@@ -247,6 +302,23 @@ mod tests {
     }
 
     #[test]
+    fn one_document_at_most() {
+        assert_eq!(read_one("a: 1\n---\n").unwrap().value, json!({"a": 1}));
+        assert_eq!(read_one("").unwrap().value, Value::Null);
+        assert_eq!(read_one("a: 1\n---\nb: 1\n").unwrap_err().line, 3);
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_type_is_named_by_its_path() {
+        let document = read_one("a:\n  b: [1, x]\n").unwrap();
+        let (at, problem) = document
+            .typed::<BTreeMap<String, BTreeMap<String, Vec<i32>>>>()
+            .unwrap_err();
+        assert_eq!(at, path(&["a", "b", "1"]));
+        assert!(problem.contains("invalid type"), "{problem}");
+    }
+
+    #[test]
     fn json_is_read_as_well() {
         let documents = read("{\n\t\"a\": [1, true],\n\t\"b\": {\"c\": null}\n}\n").unwrap();
         assert_eq!(documents[0].value, json!({"a": [1, true], "b": {"c": null}}));
@@ -257,6 +329,43 @@ mod tests {
     fn anchors_are_expanded() {
         let documents = read("a: &x {b: 1}\nc: *x\n").unwrap();
         assert_eq!(documents[0].value, json!({"a": {"b": 1}, "c": {"b": 1}}));
+    }
+
+    #[test]
+    fn scalars_mean_what_they_mean_in_a_manifest() {
+        let check = |text: &str, expected: Value| {
+            let documents = read(&format!("a: {text}\n")).unwrap();
+            assert_eq!(documents[0].value["a"], expected, "{text}");
+        };
+        check("0644", json!(420));
+        check("0x1F", json!(31));
+        check("1_000", json!(1000));
+        check("1e3", json!(1000));
+        check("18446744073709551615", json!(u64::MAX));
+        check("y", json!(true));
+        check("N", json!(false));
+        check("yEs", json!("yEs"));
+        check("!!int \"5\"", json!(5));
+        check("!!str 5", json!("5"));
+        check("\"0644\"", json!("0644"));
+    }
+
+    #[test]
+    fn keys_are_text_however_they_are_written() {
+        let documents = read("y: 1\n0x10: 2\n\"on\": 3\n").unwrap();
+        assert_eq!(documents[0].value, json!({"true": 1, "16": 2, "on": 3}));
+    }
+
+    #[test]
+    fn mappings_are_merged() {
+        let check = |text: &str, expected: Value| {
+            let documents = read(&format!("x: &x {{a: 1, b: 2}}\ny: &z {{a: 3}}\nc: {text}\n")).unwrap();
+            assert_eq!(documents[0].value["c"], expected, "{text}");
+        };
+        check("{<<: *x, a: 4}", json!({"a": 4, "b": 2}));
+        check("{a: 4, <<: *x}", json!({"a": 1, "b": 2}));
+        check("{<<: [*z, *x]}", json!({"a": 3, "b": 2}));
+        check("{\"<<\": 1}", json!({"<<": 1}));
     }
 
     fn check_error(text: &str, line: usize, words: &str) {
@@ -271,6 +380,10 @@ mod tests {
         check_error("a:\n  b: 1\n  b: 2\n", 3, "a.b appears twice, first on line 2");
         check_error("? [x]\n: 1\n", 1, "a key must be a scalar");
         check_error("a: *x\n", 1, "");
+        check_error("a: .inf\n", 1, "JSON");
+        check_error("a: !!int x\n", 1, "not a valid !!int");
+        check_error("a: 1\n~: 2\n", 2, "the key is empty");
+        check_error("<<: 1\n", 1, "merges only mappings");
         check_error(&"[".repeat(100), 1, "nested deeper");
         check_error("a: [1, 2\nb: 3\n", 2, "");
     }
