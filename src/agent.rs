@@ -22,7 +22,6 @@ use member::Member;
 
 use answers::{RuntimeAnswers, check_driver_later, sandbox_image};
 
-use crate::act::cgroup::{self, Cgroups};
 use crate::act::credential_provider::Providers;
 use crate::act::files::FilePlaces;
 use crate::act::pull_records::PullRecords;
@@ -30,6 +29,7 @@ use crate::act::registry::DockerConfig;
 use crate::act::turn::Turns;
 use crate::act::{ActContext, kernel, rotate};
 use crate::ask::Names;
+use crate::cgroup::{self, Cgroups};
 use crate::config::node::Init;
 use crate::config::{Addresses, Config, credential_providers};
 use crate::cri::{self, Runtime};
@@ -182,9 +182,7 @@ pub async fn run(
         check_driver_later(&mut tasks, &config, &runtime, driver, version);
     }
     let layout = config.cgroup_layout(&machine, version, driver, cgroup::limits_swap(version));
-    let cgroups = Cgroups::new(layout.clone())
-        .await
-        .context("cgroups cannot be used")?;
+    let cgroups = Cgroups::new(&layout).await.context("cgroups cannot be used")?;
     let host_dns = host_dns(config.paths.resolv_conf.as_deref());
     let policy = Arc::new(config.node_policy(&machine, layout, addresses.clone(), host_dns));
     let settings = config.node_settings(&machine, addresses);
@@ -398,14 +396,12 @@ async fn spawn_images(
 
 /// The observer's settings.
 pub fn observation(config: &Config, cgroups: &Cgroups) -> observe::Settings {
-    let (cgroups, counting) = (cgroups.clone(), cgroups.clone());
     observe::Settings {
         pods_dir: config.paths.root.join("pods"),
         pod_logs_dir: config.paths.pod_logs.clone(),
         relist: RELIST,
         list_images: LIST_IMAGES,
-        pod_cgroups: Box::new(move || cgroups.pod_uids().map_err(std::io::Error::other)),
-        memory_kills: Arc::new(move |uid| counting.memory_kills(uid)),
+        cgroups: cgroups.clone(),
     }
 }
 
@@ -418,9 +414,7 @@ pub async fn policy_for_removal(config: &Config, runtime: &Runtime) -> anyhow::R
         .unwrap_or_default();
     let driver = config.cgroup_driver(answers.told_driver, answers.seen_driver, init(), version);
     let layout = config.cgroup_layout(&machine, version, driver, cgroup::limits_swap(version));
-    let cgroups = Cgroups::new(layout.clone())
-        .await
-        .context("cgroups cannot be used")?;
+    let cgroups = Cgroups::new(&layout).await.context("cgroups cannot be used")?;
     Ok((
         config.node_policy(&machine, layout, Vec::new(), DnsConfig::default()),
         cgroups,

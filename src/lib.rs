@@ -4,6 +4,7 @@ pub mod act;
 pub mod agent;
 pub mod ask;
 pub mod bulkhead;
+pub mod cgroup;
 pub mod cli;
 pub mod command;
 pub mod config;

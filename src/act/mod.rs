@@ -1,7 +1,6 @@
 //! Executes a plan, step by step, and returns the outcome. Makes no decisions: no policy, no retry, no back-off.
-//! Depends only on `cri` and `model`.
+//! Depends only on `model`, on the wires `cgroup` and `cri`, and on `ask` and `bulkhead`.
 
-pub mod cgroup;
 mod container;
 pub mod credential_provider;
 mod endings;
@@ -36,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::ask::Names;
+use crate::cgroup::Cgroups;
 use crate::cri::{CriError, Runtime};
 use crate::model::bounds;
 use crate::model::error_chain::chain;
@@ -43,7 +43,6 @@ use crate::model::pod::{PodName, PodUid};
 use crate::model::reason;
 use crate::model::step::{Beginning, Done, Lengthy, Outcome, Plan, Step, StepError, StepReport, Subject};
 
-use cgroup::Cgroups;
 use credential_provider::Providers;
 use endings::Endings;
 use files::FilePlaces;

@@ -4,8 +4,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::cgroup::Cgroups;
 use super::{Effect, call_failure, chain, failure};
+use crate::cgroup::Cgroups;
 use crate::cri::Runtime;
 use crate::model::allocation::Allocation;
 use crate::model::reason;

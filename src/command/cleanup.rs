@@ -15,12 +15,12 @@ use jiff::Timestamp;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::act::cgroup::Cgroups;
 use crate::act::pull_records::PullRecords;
 use crate::act::registry::DockerConfig;
 use crate::act::turn::Turns;
 use crate::act::{self, ActContext, kernel};
 use crate::agent;
+use crate::cgroup::Cgroups;
 use crate::config::Config;
 use crate::config::files::STORE_KEY;
 use crate::cri::{self, Runtime};

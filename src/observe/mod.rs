@@ -27,7 +27,6 @@ use crate::cri::{Runtime, events};
 use crate::model::runtime::Snapshot;
 
 use observer::Observer;
-pub use out_of_memory::Kills;
 pub use request::{Handle, Inbox, Stopped, requests};
 pub use settings::Settings;
 

@@ -77,7 +77,7 @@ impl Observer {
             logs: settings.pod_logs_dir.clone(),
         };
         let snapshot = Snapshot::clone(&out.borrow());
-        let out_of_memory = OutOfMemory::new(settings.memory_kills.clone());
+        let out_of_memory = OutOfMemory::new(settings.cgroups.clone());
         Observer {
             world: World::new(runtime.clone(), directories, out_of_memory),
             runtime,
@@ -388,7 +388,7 @@ impl Observer {
     fn read_leftovers(&mut self) -> bool {
         let directories = pod_directories(&self.settings.pods_dir);
         let found = directories.and_then(|mut uids| {
-            uids.append(&mut (self.settings.pod_cgroups)()?);
+            uids.append(&mut self.settings.cgroups.pod_uids().map_err(std::io::Error::other)?);
             Ok(uids)
         });
         match found {

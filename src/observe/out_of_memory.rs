@@ -6,8 +6,8 @@
 //! `memory.events`, hierarchical), so an increased count shows the cause of a container's SIGKILL.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
+use crate::cgroup::Cgroups;
 use crate::model::pod::PodUid;
 
 /// The reason that CRI gives such a container.
@@ -15,22 +15,18 @@ pub(super) const REASON: &str = "OOMKilled";
 /// 128 + SIGKILL, which is what the kernel sends.
 const KILLED: i32 = 137;
 
-/// Reads from the kernel how many processes of a pod it killed for lack of memory since the pod's cgroup was created;
-/// `None` if that is not counted.
-pub type Kills = Arc<dyn Fn(&PodUid) -> Option<u64> + Send + Sync>;
-
 /// The kills that are accounted for, by pod.
 pub(super) struct OutOfMemory {
-    kills: Kills,
+    cgroups: Cgroups,
     accounted: HashMap<PodUid, u64>,
     /// The cgroups of pods that appear from now on start at 0.
     has_begun: bool,
 }
 
 impl OutOfMemory {
-    pub(super) fn new(kills: Kills) -> OutOfMemory {
+    pub(super) fn new(cgroups: Cgroups) -> OutOfMemory {
         OutOfMemory {
-            kills,
+            cgroups,
             accounted: HashMap::new(),
             has_begun: false,
         }
@@ -43,7 +39,7 @@ impl OutOfMemory {
             if !self.accounted.contains_key(uid) {
                 let count = match self.has_begun {
                     true => 0,
-                    false => (self.kills)(uid).unwrap_or(0),
+                    false => self.cgroups.memory_kills(uid).unwrap_or(0),
                 };
                 self.accounted.insert(uid.clone(), count);
             }
@@ -57,7 +53,7 @@ impl OutOfMemory {
         if code != KILLED {
             return false;
         }
-        let Some(count) = (self.kills)(uid) else {
+        let Some(count) = self.cgroups.memory_kills(uid) else {
             return false;
         };
         let accounted = self.accounted.entry(uid.clone()).or_default();
@@ -69,7 +65,10 @@ impl OutOfMemory {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::fs;
+    use std::path::PathBuf;
+
+    use tempfile::TempDir;
 
     use super::*;
 
@@ -77,22 +76,45 @@ mod tests {
         PodUid("a".to_owned())
     }
 
+    /// A hierarchy in which the kernel has created no cgroup.
+    fn hierarchy() -> (TempDir, Cgroups) {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("cgroup.controllers"), "cpu memory").unwrap();
+        let cgroups = Cgroups::unified(root.path()).unwrap();
+        (root, cgroups)
+    }
+
+    /// The counter of the pod's cgroup.
+    struct Kernel {
+        _root: TempDir,
+        events: PathBuf,
+    }
+
+    impl Kernel {
+        fn counts(&self, kills: u64) {
+            fs::write(&self.events, format!("oom 1\noom_kill {kills}\n")).unwrap();
+        }
+    }
+
     /// The kernel's counter, and the account of it.
-    fn counted(count: u64) -> (Arc<AtomicU64>, OutOfMemory) {
-        let kernel = Arc::new(AtomicU64::new(count));
-        let read = Arc::clone(&kernel);
-        let kills = Arc::new(move |_: &PodUid| Some(read.load(Ordering::Relaxed)));
-        (kernel, OutOfMemory::new(kills))
+    fn counted(count: u64) -> (Kernel, OutOfMemory) {
+        let (root, cgroups) = hierarchy();
+        let cgroup = root.path().join("kubepods/burstable/poda");
+        fs::create_dir_all(&cgroup).unwrap();
+        let events = cgroup.join("memory.events");
+        let kernel = Kernel { _root: root, events };
+        kernel.counts(count);
+        (kernel, OutOfMemory::new(cgroups))
     }
 
     #[test]
     fn a_kill_that_was_counted_is_the_cause_of_one_end() {
         let (kernel, mut memory) = counted(0);
         memory.note(&HashSet::new());
-        kernel.store(3, Ordering::Relaxed); // the processes of a container, killed as a group
+        kernel.counts(3); // the processes of a container, killed as a group
         assert!(memory.ended(&uid(), 137, "Error"));
         assert!(!memory.ended(&uid(), 137, "Error"), "stopped by SIGKILL, later");
-        kernel.store(4, Ordering::Relaxed);
+        kernel.counts(4);
         assert!(memory.ended(&uid(), 137, "Error"));
     }
 
@@ -100,21 +122,21 @@ mod tests {
     fn what_the_runtime_told_is_accounted_for() {
         let (kernel, mut memory) = counted(0);
         memory.note(&HashSet::new());
-        kernel.store(1, Ordering::Relaxed);
+        kernel.counts(1);
         assert!(!memory.ended(&uid(), 137, "OOMKilled"), "nothing to add");
         assert!(!memory.ended(&uid(), 137, "Error"));
     }
 
     #[test]
     fn what_was_counted_before_the_agent_began_is_nobodys() {
-        let (_, mut memory) = counted(2);
+        let (_kernel, mut memory) = counted(2);
         memory.note(&HashSet::from([uid()]));
         assert!(!memory.ended(&uid(), 137, "Error"));
     }
 
     #[test]
     fn another_end_is_another_cause() {
-        let (_, mut memory) = counted(1);
+        let (_kernel, mut memory) = counted(1);
         memory.note(&HashSet::new());
         assert!(!memory.ended(&uid(), 1, "Error"));
         assert!(!memory.ended(&uid(), 0, "Completed"));
@@ -124,7 +146,7 @@ mod tests {
     fn a_pod_that_is_made_again_counts_from_the_beginning() {
         let (kernel, mut memory) = counted(0);
         memory.note(&HashSet::new());
-        kernel.store(1, Ordering::Relaxed);
+        kernel.counts(1);
         assert!(memory.ended(&uid(), 137, "Error"));
         memory.note(&HashSet::new());
         assert!(
@@ -135,7 +157,8 @@ mod tests {
 
     #[test]
     fn where_nothing_is_counted_nothing_is_concluded() {
-        let mut memory = OutOfMemory::new(Arc::new(|_| None));
+        let (_root, cgroups) = hierarchy();
+        let mut memory = OutOfMemory::new(cgroups);
         memory.note(&HashSet::new());
         assert!(!memory.ended(&uid(), 137, "Error"));
     }

@@ -1,12 +1,9 @@
 //! The observer's settings.
 
-use std::collections::BTreeSet;
-use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::out_of_memory::Kills;
-use crate::model::pod::PodUid;
+use crate::cgroup::Cgroups;
 
 /// The observer's settings.
 pub struct Settings {
@@ -19,8 +16,6 @@ pub struct Settings {
     pub relist: Duration,
     /// How often the images are listed even without an event, 5 min.
     pub list_images: Duration,
-    /// The pods that have a cgroup (`act::cgroup::Cgroups::pod_uids`, to which this room has no access).
-    pub pod_cgroups: Box<dyn Fn() -> io::Result<BTreeSet<PodUid>> + Send + Sync>,
-    /// How often the kernel killed a process of a pod (`act::cgroup::Cgroups::memory_kills`).
-    pub memory_kills: Kills,
+    /// The pods' cgroups: which pods have one, and how often the kernel killed a process of a pod for lack of memory.
+    pub cgroups: Cgroups,
 }

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use gantry::act::cgroup::{Cgroups, MOUNT_POINT, detect};
+use gantry::cgroup::{Cgroups, MOUNT_POINT, detect};
 use gantry::model::node::{CgroupDriver, CgroupLayout, CgroupName, CgroupVersion};
 use gantry::model::pod::PodUid;
 use gantry::model::resources::Qos;
@@ -52,7 +52,7 @@ impl Tree {
             cores: 1,
             swap: None,
         };
-        let cgroups = runtime.block_on(Cgroups::new(layout.clone())).expect("cgroups");
+        let cgroups = runtime.block_on(Cgroups::new(&layout)).expect("cgroups");
         Tree {
             runtime,
             cgroups: Some(cgroups),

@@ -1,17 +1,14 @@
 //! Stories of doing: a plan is executed against the fake runtime.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gantry::act::cgroup::{self, Cgroups};
 use gantry::act::network_cache::NetworkCache;
 use gantry::act::pull_records::PullRecords;
 use gantry::act::registry::DockerConfig;
 use gantry::act::turn::Turns;
 use gantry::act::{self, ActContext};
 use gantry::cri::Runtime;
-use gantry::model::node::{CgroupDriver, CgroupLayout};
 use gantry::model::pod::PullPolicy;
 use gantry::model::pull_policy::Verification;
 use gantry::model::step::{Done, HookResult, Outcome, Plan, Step, StepError, StepReport};
@@ -36,22 +33,9 @@ impl Node {
     async fn new() -> Self {
         let at = Directories::new();
         let fake = FakeCri::start(at.root.path());
-        let layout = CgroupLayout {
-            version: cgroup::detect(Path::new("/sys/fs/cgroup")),
-            driver: CgroupDriver::Cgroupfs,
-            root: Vec::new(),
-            per_qos: false,
-            cfs_quota: true,
-            cfs_period: Duration::from_millis(100),
-            pod_pids: None,
-            enforce_pods: false,
-            hugepage_sizes: Vec::new(),
-            cores: 1,
-            swap: None,
-        };
         let context = ActContext {
             runtime: Runtime::new(&fake.settings()),
-            cgroups: Cgroups::new(layout).await.unwrap(),
+            cgroups: at.cgroups(),
             pulls: Arc::new(Semaphore::new(1)),
             turns: Turns::new(1),
             docker_config: DockerConfig::default(),

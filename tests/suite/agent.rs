@@ -1,20 +1,19 @@
 //! The agent's loops, wired as the agent wires them, over a fake runtime and directories of a test's own. What
 //! needs root is left out: no cgroup is planned, no network is set up, nothing is listened on.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gantry::act::ActContext;
-use gantry::act::cgroup::{self, Cgroups};
 use gantry::act::credential_provider::Providers;
 use gantry::act::files::FilePlaces;
 use gantry::act::network_cache::NetworkCache;
 use gantry::act::pull_records::PullRecords;
 use gantry::act::registry::DockerConfig;
 use gantry::act::turn::Turns;
+use gantry::cgroup;
 use gantry::cri::Runtime;
 use gantry::identity::clients::{Clients, Joined};
 use gantry::identity::connection;
@@ -360,11 +359,11 @@ impl Agent {
         let root = machine.at.root.path();
         let cancel = CancellationToken::new();
         let runtime = Runtime::new(&machine.fake.settings());
-        let cgroups = Cgroups::new(layout()).await.unwrap();
+        let cgroups = machine.at.cgroups();
         let (beginnings, beginnings_out) = mpsc::unbounded_channel();
         let act = ActContext {
             runtime: runtime.clone(),
-            cgroups,
+            cgroups: cgroups.clone(),
             pulls: Arc::new(Semaphore::new(1)),
             turns: Turns::new(1),
             docker_config: DockerConfig::places(root, None),
@@ -440,8 +439,7 @@ impl Agent {
             pod_logs_dir: machine.at.logs(),
             relist: machine.relist,
             list_images: Duration::from_secs(3600),
-            pod_cgroups: Box::new(|| Ok(BTreeSet::new())),
-            memory_kills: Arc::new(|_| None),
+            cgroups,
         };
         let asking = observe::probes::ProbeInputs {
             desired: desired.clone(),

@@ -1,8 +1,6 @@
 //! Stories of observing: the runtime changes and the snapshot follows.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -37,12 +35,8 @@ impl Observed {
     }
 
     async fn with(prepare: impl FnOnce(&mut FakeCri)) -> Self {
-        Self::counting(prepare, Arc::new(|_| None)).await
-    }
-
-    /// With a kernel that counts kills for lack of memory.
-    async fn counting(prepare: impl FnOnce(&mut FakeCri), memory_kills: observe::Kills) -> Self {
         let at = Directories::new();
+        at.pod_cgroup(&PodUid("has-a-cgroup".to_owned()), 0);
         let mut fake = FakeCri::start(at.root.path());
         prepare(&mut fake);
         let (handle, inbox) = observe::requests();
@@ -52,8 +46,7 @@ impl Observed {
             pod_logs_dir: at.logs(),
             relist: Duration::from_secs(3600),
             list_images: Duration::from_secs(3600),
-            pod_cgroups: Box::new(|| Ok(BTreeSet::from([PodUid("has-a-cgroup".to_owned())]))),
-            memory_kills,
+            cgroups: at.cgroups(),
         };
         let cancel = CancellationToken::new();
         let runtime = Runtime::new(&fake.settings());
@@ -254,13 +247,11 @@ async fn a_container_killed_for_lack_of_memory() {
 
 #[tokio::test]
 async fn a_lack_of_memory_that_only_the_kernel_tells() {
-    let count = Arc::new(AtomicU64::new(0));
-    let counted = Arc::clone(&count);
-    let kills = Arc::new(move |_: &PodUid| Some(counted.load(Ordering::Relaxed)));
-    let observed = Observed::counting(|_| {}, kills).await;
+    let observed = Observed::new().await;
+    observed.at.pod_cgroup(&uid("web"), 0);
     let (_, id) = observed.run_pod();
     let mut observed = observed.settled().await;
-    count.store(1, Ordering::Relaxed);
+    observed.at.pod_cgroup(&uid("web"), 1);
     observed.fake.exit(&id, 137);
     let state = observed.until_state("the exit", is_exited).await;
     assert!(matches!(state, ContainerState::Exited { reason, .. } if reason == "OOMKilled"));

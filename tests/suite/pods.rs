@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use gantry::cgroup::Cgroups;
 use gantry::model::pod::{PodName, PodUid, PullPolicy};
 use gantry::model::run_as::RunAs;
 use gantry::model::step::{
@@ -34,6 +35,21 @@ impl Directories {
 
     pub(crate) fn links(&self) -> PathBuf {
         self.root.path().join("links")
+    }
+
+    /// A cgroup hierarchy of plain files: the machine's own is left alone.
+    pub(crate) fn cgroups(&self) -> Cgroups {
+        let mount = self.root.path().join("cgroup");
+        std::fs::create_dir_all(&mount).unwrap();
+        std::fs::write(mount.join("cgroup.controllers"), "cpu memory").unwrap();
+        Cgroups::unified(&mount).unwrap()
+    }
+
+    /// Creates the cgroup of a pod in it, in which the kernel has killed so many processes for lack of memory.
+    pub(crate) fn pod_cgroup(&self, uid: &PodUid, kills: u64) {
+        let cgroup = self.root.path().join("cgroup/kubepods").join(format!("pod{uid}"));
+        std::fs::create_dir_all(&cgroup).unwrap();
+        std::fs::write(cgroup.join("memory.events"), format!("oom_kill {kills}\n")).unwrap();
     }
 }
 

@@ -24,6 +24,7 @@ const ARROWS: rules::Arrows<'static> = &[
         &[
             "act",
             "ask",
+            "cgroup",
             "config",
             "cri",
             "identity",
@@ -42,18 +43,18 @@ const ARROWS: rules::Arrows<'static> = &[
     (
         "command",
         &[
-            "act", "agent", "cli", "config", "cri", "identity", "images", "model", "network", "observe",
-            "plan", "serve", "source",
+            "act", "agent", "cgroup", "cli", "config", "cri", "identity", "images", "model", "network",
+            "observe", "plan", "serve", "source",
         ],
     ),
     ("config", &["model"]),
     ("model", &[]),
     ("manifest", &["model"]),
     ("source", &["manifest", "model"]),
-    ("observe", &["ask", "bulkhead", "cri", "model"]),
+    ("observe", &["ask", "bulkhead", "cgroup", "cri", "model"]),
     ("reconcile", &["act", "model", "observe", "plan"]),
     ("plan", &["model"]),
-    ("act", &["ask", "bulkhead", "cri", "model"]),
+    ("act", &["ask", "bulkhead", "cgroup", "cri", "model"]),
     ("report", &["model", "status"]),
     ("status", &["model"]),
     ("publish", &["model"]),
@@ -61,6 +62,7 @@ const ARROWS: rules::Arrows<'static> = &[
     ("network", &["model"]),
     ("images", &["cri"]),
     ("bulkhead", &[]),
+    ("cgroup", &["model"]),
     ("ask", &["bulkhead", "model"]),
     ("cri", &["model"]),
     ("serve", &["cri", "model"]),
@@ -84,7 +86,7 @@ const MOST_LINES_OF_A_FUNCTION: usize = 60;
 /// Files that are longer.
 const LONG_FILES: &[(&str, usize)] = &[
     ("act/pull_records.rs", 403),
-    ("agent.rs", 595),
+    ("agent.rs", 589),
     ("config/flags.rs", 513),
     ("model/step.rs", 685),
     ("observe/observer.rs", 466),
@@ -95,19 +97,13 @@ const LONG_FILES: &[(&str, usize)] = &[
 /// Functions that are longer.
 const LONG_FUNCTIONS: &[(&str, usize)] = &[
     ("act/mod.rs::perform", 67),
-    ("agent.rs::run", 102),
+    ("agent.rs::run", 100),
     ("agent.rs::spawn_loops", 96),
 ];
 
 /// Files that import each other.
 const CIRCLES: &[&[&str]] = &[
     &["model/allocation.rs", "model/runtime.rs"],
-    &[
-        "act/cgroup.rs",
-        "act/cgroup/hierarchy.rs",
-        "act/cgroup/kill.rs",
-        "act/cgroup/systemd.rs",
-    ],
     &[
         "act/container.rs",
         "act/files.rs",

@@ -10,6 +10,7 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 use super::checks::network::is_our_conflist;
 use super::findings::{Clock, Disk, Findings, Mount, RuntimeAnswer};
 use super::runtime;
+use crate::cgroup;
 use crate::config::Config;
 use crate::config::node::Init;
 use crate::model::node::{CgroupVersion, FsUsage};
@@ -62,7 +63,7 @@ fn word(path: &Path) -> Option<String> {
 
 /// Distinguishes the versions as containerd and runc do: the unified hierarchy is mounted at the root or not used.
 fn cgroup_version() -> Option<CgroupVersion> {
-    let root = Path::new("/sys/fs/cgroup");
+    let root = Path::new(cgroup::MOUNT_POINT);
     if root.join("cgroup.controllers").exists() {
         Some(CgroupVersion::V2)
     } else if root.join("memory").exists() || root.join("cpu").exists() {
@@ -73,7 +74,7 @@ fn cgroup_version() -> Option<CgroupVersion> {
 }
 
 fn missing_controllers(version: Option<CgroupVersion>) -> Vec<String> {
-    let root = Path::new("/sys/fs/cgroup");
+    let root = Path::new(cgroup::MOUNT_POINT);
     let offered = fs::read_to_string(root.join("cgroup.controllers")).unwrap_or_default();
     let offered: Vec<&str> = offered.split_whitespace().collect();
     let is_missing = |name: &&str| match version {

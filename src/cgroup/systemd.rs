@@ -9,7 +9,7 @@ use cgroups_rs::systemd as names;
 use tokio_stream::StreamExt;
 use zbus::zvariant::{ObjectPath, OwnedObjectPath, Value};
 
-use super::CgroupError;
+use super::error::CgroupError;
 use crate::model::node::{CgroupName, CgroupVersion};
 use crate::model::step::CgroupSetting;
 

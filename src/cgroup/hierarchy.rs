@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use cgroups_rs::fs::{Controllers, hierarchies};
 
-use super::{CgroupError, MOUNT_POINT};
+use super::error::CgroupError;
+use super::machine::MOUNT_POINT;
 use crate::model::node::CgroupVersion;
 use crate::model::resources::Bytes;
 use crate::model::step::CgroupSetting;
@@ -40,11 +41,15 @@ struct Mount {
 impl Hierarchy {
     /// Finds the mounted hierarchies.
     pub(super) fn mounted(version: CgroupVersion) -> Result<Hierarchy, CgroupError> {
-        let mounts = match version {
-            CgroupVersion::V1 => mounts_v1(),
-            CgroupVersion::V2 => vec![mount_v2(Path::new(MOUNT_POINT))?],
-        };
-        Hierarchy::of(version, mounts)
+        match version {
+            CgroupVersion::V1 => Hierarchy::of(version, mounts_v1()),
+            CgroupVersion::V2 => Hierarchy::unified(Path::new(MOUNT_POINT)),
+        }
+    }
+
+    /// The unified hierarchy at this mount point.
+    pub(super) fn unified(mount: &Path) -> Result<Hierarchy, CgroupError> {
+        Hierarchy::of(CgroupVersion::V2, vec![mount_v2(mount)?])
     }
 
     fn of(version: CgroupVersion, mut mounts: Vec<Mount>) -> Result<Hierarchy, CgroupError> {

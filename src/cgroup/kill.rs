@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use super::CgroupError;
+use super::error::CgroupError;
 use super::hierarchy::{Hierarchy, subdirectories};
 
 /// Kills the processes in the cgroup and below it until none is left, or the deadline has passed.

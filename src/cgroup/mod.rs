@@ -1,15 +1,24 @@
-//! Creates, configures and removes cgroups, with either driver and on either hierarchy. `plan::cgroup` decides the
-//! values; here they are only written, and an unchanged value is not written again.
+//! The wire to the kernel's cgroups, with either driver and on either hierarchy: creates, configures, reads and removes
+//! them. `plan::cgroup` decides the values; here they are only written, and an unchanged value is not written again.
 //!
-//! With the systemd driver a cgroup is a slice, started over D-Bus; systemd creates the directories of the controllers
-//! it knows, and the rest is done as with the cgroupfs driver, in the slice's directories.
+//! - [`Cgroups`], below: what other rooms call. With the systemd driver a cgroup is a slice; systemd creates the
+//!   directories of the controllers it knows, and the rest is done as with the cgroupfs driver, in the slice's
+//!   directories.
+//! - `machine`: what this machine has: which version is mounted, and whether swap can be limited.
+//! - `hierarchy`: the directories and files of the mounted hierarchies.
+//! - `kill`: ends every process of a cgroup before it is removed.
+//! - `systemd`: slices over D-Bus.
+//! - `error`: what a call can fail with.
+//!
+//! Interprets nothing: knows neither pods' specifications nor policy. It chooses no value and repeats no call.
 
+mod error;
 mod hierarchy;
 mod kill;
+mod machine;
 mod systemd;
 
 use std::collections::BTreeSet;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,107 +29,20 @@ use crate::model::step::CgroupSetting;
 use hierarchy::Hierarchy;
 use systemd::Systemd;
 
-/// The mount point of cgroups on Linux.
-pub const MOUNT_POINT: &str = "/sys/fs/cgroup";
+pub use error::CgroupError;
+pub use machine::{MOUNT_POINT, detect, limits_swap};
 
 /// How long the processes of a cgroup may take to end after SIGKILL. A process that waits for a dead disk may never
 /// end; the removal then fails and is planned again.
 const KILL_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Errors of cgroup operations.
-#[derive(Debug, thiserror::Error)]
-pub enum CgroupError {
-    /// The kernel lacks something that every pod needs.
-    #[error(
-        "cgroup controller {0:?} is not mounted; enable it on the kernel command line (cgroup_enable={0}) or in the \
-         system's cgroup setup"
-    )]
-    MissingController(&'static str),
-    /// A file or directory of the hierarchy.
-    #[error("{action} {path}")]
-    File {
-        /// `writing "5" to`, `making`, …
-        action: String,
-        /// Which one.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// Processes outlive SIGKILL.
-    #[error("processes {pids:?} in cgroup {name:?} are still alive {seconds} s after SIGKILL")]
-    Survivors {
-        /// The cgroup.
-        name: String,
-        /// Which processes.
-        pids: Vec<i32>,
-        /// How long the caller waited.
-        seconds: u64,
-    },
-    /// systemd cannot be reached.
-    #[error(
-        "cannot reach systemd on the system message bus, which the systemd cgroup driver requires: install and \
-         start dbus, or use the cgroupfs driver both here and in the container runtime"
-    )]
-    Bus(#[source] Box<zbus::Error>),
-    /// systemd rejected the call, or the connection was lost.
-    #[error("systemd failed to {action} {unit}")]
-    Systemd {
-        /// `start`, `stop`, …
-        action: &'static str,
-        /// The unit.
-        unit: String,
-        /// Why.
-        source: Box<zbus::Error>,
-    },
-    /// systemd's job did not succeed.
-    #[error("systemd job to {action} {unit} ended with result {result:?}")]
-    Job {
-        /// `start`, `stop`.
-        action: &'static str,
-        /// The unit.
-        unit: String,
-        /// `failed`, `timeout`, …
-        result: String,
-    },
-}
-
-impl CgroupError {
-    fn file(action: impl Into<String>, path: &Path, source: io::Error) -> CgroupError {
-        CgroupError::File {
-            action: action.into(),
-            path: path.to_owned(),
-            source,
-        }
-    }
-}
-
-/// The hierarchy that is mounted at `root` (usually [`MOUNT_POINT`]). A machine with both, where the v2 tree has no
-/// controllers, is v1.
-pub fn detect(root: &Path) -> CgroupVersion {
-    match nix::sys::statfs::statfs(root) {
-        Ok(fs) if fs.filesystem_type() == nix::sys::statfs::CGROUP2_SUPER_MAGIC => CgroupVersion::V2,
-        _ => CgroupVersion::V1,
-    }
-}
-
-/// Whether the kernel can limit swap per cgroup. On v2 the root has no such file, so the agent's own cgroup is checked.
-pub fn limits_swap(version: CgroupVersion) -> bool {
-    match version {
-        CgroupVersion::V1 => Path::new(MOUNT_POINT)
-            .join("memory/memory.memsw.limit_in_bytes")
-            .exists(),
-        CgroupVersion::V2 => {
-            let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-            let own = own.lines().find_map(|line| line.strip_prefix("0::/"));
-            own.is_some_and(|own| Path::new(MOUNT_POINT).join(own).join("memory.swap.max").exists())
-        }
-    }
-}
-
 /// Creates, configures and removes cgroups. Cheap to clone.
 #[derive(Clone)]
 pub struct Cgroups {
-    layout: Arc<CgroupLayout>,
+    version: CgroupVersion,
+    driver: CgroupDriver,
+    /// `cgroupRoot`, as components.
+    root: Arc<[String]>,
     hierarchy: Arc<Hierarchy>,
     /// Present with the systemd driver.
     systemd: Option<Systemd>,
@@ -129,7 +51,7 @@ pub struct Cgroups {
 impl Cgroups {
     /// Finds the hierarchies and, for the systemd driver, connects to systemd. Missing optional controllers are logged
     /// once; their values are not written.
-    pub async fn new(layout: CgroupLayout) -> Result<Cgroups, CgroupError> {
+    pub async fn new(layout: &CgroupLayout) -> Result<Cgroups, CgroupError> {
         let hierarchy = Hierarchy::mounted(layout.version)?;
         for (controller, effect) in hierarchy.missing() {
             tracing::warn!(
@@ -142,9 +64,23 @@ impl Cgroups {
             CgroupDriver::Systemd => Some(Systemd::connect(layout.version).await?),
         };
         Ok(Cgroups {
-            layout: Arc::new(layout),
+            version: layout.version,
+            driver: layout.driver,
+            root: layout.root.as_slice().into(),
             hierarchy: Arc::new(hierarchy),
             systemd,
+        })
+    }
+
+    /// Those of a unified hierarchy at another place than [`MOUNT_POINT`], with the cgroupfs driver. The directory need
+    /// not be a mount point: tests lay one out with files of their own, and leave the machine's alone.
+    pub fn unified(mount: &Path) -> Result<Cgroups, CgroupError> {
+        Ok(Cgroups {
+            version: CgroupVersion::V2,
+            driver: CgroupDriver::Cgroupfs,
+            root: Arc::default(),
+            hierarchy: Arc::new(Hierarchy::unified(mount)?),
+            systemd: None,
         })
     }
 
@@ -186,7 +122,7 @@ impl Cgroups {
         let mut uids = BTreeSet::new();
         for level in self.levels() {
             for child in self.hierarchy.children(&self.path(&level))? {
-                uids.extend(pod_uid(&child, self.layout.driver));
+                uids.extend(pod_uid(&child, self.driver));
             }
         }
         Ok(uids)
@@ -206,7 +142,7 @@ impl Cgroups {
 
     /// The memory that the whole cgroup uses, in bytes; `None` if the kernel does not report it.
     pub fn memory_in_use(&self, name: &CgroupName) -> Option<u64> {
-        let file = match self.layout.version {
+        let file = match self.version {
             CgroupVersion::V1 => "memory.usage_in_bytes",
             CgroupVersion::V2 => "memory.current",
         };
@@ -222,7 +158,7 @@ impl Cgroups {
             &["kubepods", "besteffort"],
         ];
         levels.into_iter().map(|level| {
-            let root = self.layout.root.iter().cloned();
+            let root = self.root.iter().cloned();
             CgroupName(root.chain(level.iter().map(|&part| part.to_owned())).collect())
         })
     }
@@ -234,7 +170,7 @@ impl Cgroups {
 
     /// The path below the mount point.
     fn path(&self, name: &CgroupName) -> PathBuf {
-        match self.layout.driver {
+        match self.driver {
             CgroupDriver::Cgroupfs => name.0.iter().collect(),
             CgroupDriver::Systemd => systemd::path(name),
         }
@@ -298,8 +234,30 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_directory_is_not_the_unified_hierarchy() {
-        let dir = tempfile::tempdir().unwrap();
-        assert_eq!(detect(dir.path()), CgroupVersion::V1);
+    fn a_pod_is_found_below_every_qos_class() {
+        let root = tempfile::tempdir().unwrap();
+        let make = |file: &str, text: &str| {
+            let file = root.path().join(file);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, text).unwrap();
+        };
+        make("cgroup.controllers", "cpu memory");
+        make("kubepods/poda/memory.events", "oom_kill 1\n");
+        make("kubepods/burstable/podb/memory.events", "oom_kill 2\n");
+        make("kubepods/burstable/podb/memory.current", "4096\n");
+        make("kubepods/besteffort/podc/cgroup.procs", "");
+        make("kubepods/burstable/podb/podd/cgroup.procs", "");
+        let cgroups = Cgroups::unified(root.path()).unwrap();
+        let uid = |uid: &str| PodUid(uid.to_owned());
+        assert_eq!(cgroups.pod_uids().unwrap(), ["a", "b", "c"].map(uid).into());
+        assert_eq!(
+            ["a", "b", "c", "d"].map(|name| cgroups.memory_kills(&uid(name))),
+            [Some(1), Some(2), None, None]
+        );
+        let used = |parts: &[&str]| {
+            cgroups.memory_in_use(&CgroupName(parts.iter().map(|&part| part.to_owned()).collect()))
+        };
+        assert_eq!(used(&["kubepods", "burstable", "podb"]), Some(4096));
+        assert_eq!(used(&["kubepods", "poda"]), None);
     }
 }
