@@ -10,7 +10,8 @@ use tokio::sync::Semaphore;
 
 use crate::bulkhead::program::{self, ProgramError};
 use crate::model::credential_provider::{Answer, Answers, Provider};
-use crate::model::registry::{Credential, Keyring, repository};
+use crate::model::image_ref::ImageRef;
+use crate::model::registry::{Credential, Keyring};
 
 /// The timeout of a plugin.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -57,7 +58,7 @@ impl Providers {
 
     /// The credentials for an image. A plugin that fails is logged and provides none.
     pub(super) async fn lookup(&self, image: &str) -> Vec<Credential> {
-        let repository = repository(image);
+        let repository = ImageRef::split(image).repository();
         let mut keyring = Keyring::default();
         for one in self.0.iter().filter(|one| one.provider.is_for(&repository)) {
             match one.ask(&repository).await {

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::pull_records::Intent;
 use super::{Effect, Fact, Work, abandoned, call_failure, failure};
 use crate::cri::{CriError, Runtime};
-use crate::model::image_name;
+use crate::model::image_ref::ImageRef;
 use crate::model::pod::PullPolicy;
 use crate::model::pull_record::{PullCredentials, PullSecret};
 use crate::model::reason::waiting;
@@ -39,13 +39,14 @@ fn user(image: &v1::Image) -> ImageUser {
 
 /// Ensures the image according to the pull policy.
 pub(super) async fn ensure(work: &Work<'_>, request: ImageRequest) -> Result<Effect, StepError> {
-    let name = image_name::with_default_tag(&request.image).map_err(|wrong| {
+    let reference = ImageRef::parse(&request.image).map_err(|wrong| {
         let image = &request.image;
         let message = format!(
             "Failed to apply default image tag {image:?}: couldn't parse image name {image:?}: {wrong}"
         );
         failure(waiting::INVALID_IMAGE_NAME, message)
     })?;
+    let name = reference.with_default_tag().to_string();
     let runtime = &work.context.runtime;
     let present = match request.pull {
         PullPolicy::Always => None,

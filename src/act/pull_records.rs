@@ -16,9 +16,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::off_thread;
 use crate::cri::Runtime;
+use crate::model::image_ref::full_name;
 use crate::model::pull_policy::Verification;
 use crate::model::pull_record::{
-    Access, PullCredentials, PullSecret, PulledRecord, Trace, access, decode_intent, encode_intent, full_name,
+    Access, PullCredentials, PullSecret, PulledRecord, Trace, access, decode_intent, encode_intent,
 };
 
 /// How often the records of removed images are looked for: the period of the kubelet's image garbage collection.
@@ -283,12 +284,10 @@ impl Inner {
         let there: BTreeMap<String, &str> = names.collect();
         let under_way = self.lock();
         for bytes in contents(&self.directory.join("pulling"))? {
-            let Ok(image) = decode_intent(&bytes) else {
-                continue;
+            let image = match decode_intent(&bytes) {
+                Ok(image) if !under_way.contains_key(&image) => image,
+                _ => continue,
             };
-            if under_way.contains_key(&image) {
-                continue;
-            }
             match there.get(&full_name(&image)) {
                 Some(reference) => {
                     self.note(&image, reference, None)?;

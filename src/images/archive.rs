@@ -13,6 +13,7 @@ use sha2::Digest as _;
 
 use super::blob::{ArchiveImage, Blob, BlobSource, open_file};
 use super::oci::{self, Descriptor, DockerImage, Index, Manifest};
+use crate::model::image_ref::full_name;
 
 /// The largest JSON document that is read out of an archive, in bytes.
 const MAX_DOCUMENT: u64 = 4 << 20;
@@ -217,7 +218,7 @@ impl Contents {
                 .map(|layer| self.blob(layer))
                 .collect::<Result<_, _>>()?;
             images.push(ArchiveImage {
-                names: vec![oci::full_name(name)],
+                names: vec![full_name(name)],
                 manifest: Blob {
                     media_type: media_type_or(&found, oci::MANIFEST),
                     ..self.blob(&found)?
@@ -290,7 +291,7 @@ impl Contents {
                 .repo_tags
                 .unwrap_or_default()
                 .iter()
-                .map(|tag| oci::full_name(tag))
+                .map(|tag| full_name(tag))
                 .collect();
             if names.is_empty() {
                 return Err("an image in it has no tag; save it by its name, not by its ID".to_owned());

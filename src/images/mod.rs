@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 use crate::cri::{self, Runtime};
+use crate::model::image_ref::full_name;
 use import::Imported;
 
 /// How often the directory is read even without an event.
@@ -81,7 +82,7 @@ impl SandboxImage {
     /// The image that the runtime names, or its candidates.
     pub fn named(name: Option<String>) -> SandboxImage {
         SandboxImage::Ours(match name {
-            Some(name) => vec![oci::full_name(&name)],
+            Some(name) => vec![full_name(&name)],
             None => UNTOLD.map(str::to_owned).to_vec(),
         })
     }

@@ -115,35 +115,3 @@ pub fn assemble(
         layers,
     }
 }
-
-/// The full name under which the runtime keeps an image: `busybox` is `docker.io/library/busybox:latest`
-/// (the rule of the `distribution/reference` grammar).
-pub fn full_name(name: &str) -> String {
-    let (host, rest) = match name.split_once('/') {
-        Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => (first, rest.to_owned()),
-        Some(_) => ("docker.io", name.to_owned()),
-        None => ("docker.io", format!("library/{name}")),
-    };
-    let last = rest.rsplit('/').next().unwrap_or(&rest);
-    let tag = if last.contains([':', '@']) { "" } else { ":latest" };
-    format!("{host}/{rest}{tag}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_completed_as_the_runtime_completes_them() {
-        for (given, full) in [
-            ("busybox", "docker.io/library/busybox:latest"),
-            ("busybox:1.35", "docker.io/library/busybox:1.35"),
-            ("bitnami/nginx", "docker.io/bitnami/nginx:latest"),
-            ("gantry.local/demo:1", "gantry.local/demo:1"),
-            ("localhost/x", "localhost/x:latest"),
-            ("localhost:5000/a/b:2", "localhost:5000/a/b:2"),
-        ] {
-            assert_eq!(full_name(given), full, "{given}");
-        }
-    }
-}

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{
     Probe, ResourceRequirements, Volume,
 };
 
-use super::image;
+use crate::model::image_ref::ImageRef;
 
 /// The default grace period, in seconds.
 const GRACE_SECONDS: i64 = 30;
@@ -64,7 +64,7 @@ fn apply_container(container: &mut Container, host_network: bool) {
     if container.image_pull_policy.as_deref().unwrap_or("").is_empty() {
         let image = container.image.as_deref().unwrap_or("");
         // Validation reports a reference that cannot be parsed.
-        let latest = image::parse(image).is_ok_and(|reference| reference.is_latest());
+        let latest = ImageRef::parse(image).is_ok_and(|reference| reference.is_latest());
         container.image_pull_policy = Some(if latest { "Always" } else { "IfNotPresent" }.to_owned());
     }
     for port in container.ports.iter_mut().flatten() {

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::duration::Span;
+use super::image_ref::ImageRef;
 use super::registry::{self, Credential, Keyring};
 
 /// The API versions of the request.
@@ -101,7 +102,7 @@ impl Provider {
         }
         let key = match response.cache_key_type.as_deref() {
             Some("Image") => repository.to_owned(),
-            Some("Registry") => registry_of(repository).to_owned(),
+            Some("Registry") => ImageRef::split(repository).registry().to_owned(),
             Some("Global") => GLOBAL.to_owned(),
             _ => return Err("its cacheKeyType is not Image, Registry or Global"),
         };
@@ -131,10 +132,6 @@ impl Answer {
     }
 }
 
-fn registry_of(repository: &str) -> &str {
-    repository.split('/').next().unwrap_or_default()
-}
-
 /// The cached responses of one plugin.
 #[derive(Debug, Clone, Default)]
 pub struct Answers(BTreeMap<String, (Timestamp, Answer)>);
@@ -143,7 +140,7 @@ impl Answers {
     /// The most specific valid response for a repository.
     pub fn get(&mut self, repository: &str, now: Timestamp) -> Option<Answer> {
         self.0.retain(|_, (until, _)| *until > now);
-        let keys = [repository, registry_of(repository), GLOBAL];
+        let keys = [repository, ImageRef::split(repository).registry(), GLOBAL];
         let found = keys.into_iter().find_map(|key| self.0.get(key));
         found.map(|(_, answer)| answer.clone())
     }

@@ -18,7 +18,7 @@ pub mod event;
 pub(crate) mod expand;
 pub mod foreign_status;
 pub mod health;
-pub mod image_name;
+pub mod image_ref;
 pub mod memory;
 pub mod node;
 pub mod object;

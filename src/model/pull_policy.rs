@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::image_name::{bare, without_tag_and_digest};
+use super::image_ref::ImageRef;
 
 /// `imagePullCredentialsVerificationPolicy`
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -44,12 +44,13 @@ impl Allowlist {
                 Some(prefix) => list.prefixes.push(format!("{prefix}/")),
                 None if pattern.contains('*') => return Err(odd_wildcard(pattern)),
                 None => {
-                    let name = without_tag_and_digest(pattern)
+                    let reference = ImageRef::parse(pattern)
                         .map_err(|wrong| format!("{pattern:?} is not an image name: {wrong}"))?;
-                    if name != pattern {
+                    let name = reference.name();
+                    if name != *pattern {
                         return Err(format!("{pattern:?} has a tag or a digest; use {name}"));
                     }
-                    list.names.insert(name.to_owned());
+                    list.names.insert(name);
                 }
             }
         }
@@ -57,8 +58,8 @@ impl Allowlist {
     }
 
     fn has(&self, image: &str) -> bool {
-        let name = bare(image);
-        self.names.contains(name) || self.prefixes.iter().any(|prefix| name.starts_with(prefix))
+        let name = ImageRef::split(image).name();
+        self.names.contains(&name) || self.prefixes.iter().any(|prefix| name.starts_with(prefix))
     }
 }
 

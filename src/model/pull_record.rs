@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::image_name::{bare, with_default_tag};
+use super::image_ref::ImageRef;
 use super::pull_policy::Verification;
-use super::registry::{Credential, repository};
+use super::registry::Credential;
 
 /// The API version that is written, and the older one that can be read too.
 const API_VERSION: &str = "kubelet.config.k8s.io/v1beta1";
@@ -157,7 +157,7 @@ impl PulledRecord {
             updated: whole_seconds(now),
             reference: reference.to_owned(),
             credentials: with
-                .map(|with| (bare(image).to_owned(), with))
+                .map(|with| (ImageRef::split(image).name(), with))
                 .into_iter()
                 .collect(),
         }
@@ -167,7 +167,7 @@ impl PulledRecord {
     pub fn with(&self, image: &str, with: Option<&PullCredentials>, now: Timestamp) -> Option<PulledRecord> {
         let with = with.filter(|with| **with != PullCredentials::default())?;
         let mut credentials = self.credentials.clone();
-        let known = credentials.entry(bare(image).to_owned()).or_default();
+        let known = credentials.entry(ImageRef::split(image).name()).or_default();
         if known.node_pods_accessible {
             return None;
         }
@@ -282,7 +282,7 @@ pub fn access<E>(
     let Trace::Pulled(record) = trace else {
         return Ok(Access::MustPull);
     };
-    let Some(known) = record.credentials.get(bare(image)) else {
+    let Some(known) = record.credentials.get(&ImageRef::split(image).name()) else {
         return Ok(Access::MustPull);
     };
     if known.node_pods_accessible {
@@ -315,12 +315,6 @@ fn matched(known: &[PullSecret], own: &[PullSecret]) -> Option<Access> {
         }
     }
     None
-}
-
-/// Under which name images are compared that people write in several ways: with registry, and tag or digest.
-pub fn full_name(image: &str) -> String {
-    let tagged = with_default_tag(image).unwrap_or_else(|_| image.to_owned());
-    format!("{}{}", repository(&tagged), &tagged[bare(&tagged).len()..])
 }
 
 #[cfg(test)]
@@ -542,25 +536,5 @@ mod tests {
         assert_eq!(PullCredentials::of(Some(&of_node)), node());
         let text = serde_json::to_string(&with).unwrap();
         assert!(!text.contains("right"), "{text}");
-    }
-
-    #[test]
-    fn one_image_has_one_full_name() {
-        for spelled in [
-            "busybox",
-            "library/busybox",
-            "docker.io/busybox:latest",
-            "index.docker.io/library/busybox",
-        ] {
-            assert_eq!(
-                full_name(spelled),
-                "docker.io/library/busybox:latest",
-                "{spelled}"
-            );
-        }
-        assert_eq!(
-            full_name("localhost:5000/a@sha256:00"),
-            "localhost:5000/a@sha256:00"
-        );
     }
 }

@@ -9,9 +9,8 @@ use k8s_openapi::ByteString;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-use super::image_name;
-
 use super::bounds;
+use super::image_ref::{DEFAULT_REGISTRY, ImageRef};
 
 /// The type of a Secret that has a `config.json`.
 pub const CONFIG_JSON_TYPE: &str = "kubernetes.io/dockerconfigjson";
@@ -22,8 +21,7 @@ pub const DOCKERCFG_TYPE: &str = "kubernetes.io/dockercfg";
 /// The key in that Secret.
 pub const DOCKERCFG_KEY: &str = ".dockercfg";
 
-/// The registry of image names without one, and its name in docker's configuration.
-const DEFAULT_REGISTRY: &str = "docker.io";
+/// The name of the default registry in docker's configuration.
 const DEFAULT_REGISTRY_KEY: &str = "index.docker.io";
 
 /// Credentials for a registry.
@@ -155,14 +153,15 @@ impl Keyring {
 
     /// The credentials for an image, the longest matching entry first.
     pub fn lookup(&self, image: &str) -> Vec<Credential> {
-        let repository = repository(image);
+        let image = ImageRef::split(image);
+        let repository = image.repository();
         let found: Vec<Credential> = self
             .0
             .iter()
             .filter(|(key, _)| is_for(&key.0, &repository))
             .flat_map(|(_, credentials)| credentials.iter().cloned())
             .collect();
-        let is_of_default = repository.split('/').next() == Some(DEFAULT_REGISTRY);
+        let is_of_default = image.registry() == DEFAULT_REGISTRY;
         match found.is_empty() && is_of_default {
             true => {
                 let key = Reverse(DEFAULT_REGISTRY_KEY.to_owned());
@@ -232,25 +231,6 @@ pub fn is_place(place: &str) -> bool {
 /// Whether an entry covers a repository.
 pub fn is_for_image(place: &str, repository: &str) -> bool {
     key(place).is_some_and(|place| is_for(&place, repository))
-}
-
-/// An image's repository with its registry, without tag and digest: `docker.io/library/busybox`.
-pub fn repository(image: &str) -> String {
-    let named = image_name::bare(image);
-    let is_registry = |first: &str| {
-        first.contains(['.', ':']) || first == "localhost" || first.chars().any(char::is_uppercase)
-    };
-    let (registry, path) = match named.split_once('/') {
-        Some((first, rest)) if is_registry(first) => (first, rest),
-        _ => (DEFAULT_REGISTRY, named),
-    };
-    match registry {
-        DEFAULT_REGISTRY | DEFAULT_REGISTRY_KEY if !path.contains('/') => {
-            format!("{DEFAULT_REGISTRY}/library/{path}")
-        }
-        DEFAULT_REGISTRY | DEFAULT_REGISTRY_KEY => format!("{DEFAULT_REGISTRY}/{path}"),
-        registry => format!("{registry}/{path}"),
-    }
 }
 
 /// Whether a registry entry covers a repository: same port, a host that matches label by label, and a path that is a

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use crate::model::allocation::Allocation;
 use crate::model::end::End;
+use crate::model::image_ref::ImageRef;
 use crate::model::memory::{Backoff, ContainerMemory, PodMemory, Remains};
 use crate::model::node::NodePolicy;
 use crate::model::pod::{CONFIG_SEEN, Container, Pod, PodUid, PullPolicy, Source};
@@ -388,24 +389,14 @@ fn is_about_image(error: &StepError) -> bool {
 
 /// Whether the runtime has an image of that name, which may omit registry and tag.
 fn is_present(image: &str, images: &[ObservedImage]) -> bool {
-    let (repository, digest) = match image.split_once('@') {
-        Some((repository, digest)) => (repository, Some(digest)),
-        None => (image, None),
-    };
-    let last = repository.rfind('/').map_or(0, |slash| slash + 1);
-    let tagged = repository[last..].contains(':');
-    let full = match repository.split_once('/') {
-        Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => repository.to_owned(),
-        Some(_) => format!("docker.io/{repository}"),
-        None => format!("docker.io/library/{repository}"),
-    };
-    images.iter().any(|present| match digest {
+    let image = ImageRef::split(image);
+    let full = image.full_name();
+    images.iter().any(|present| match image.digest() {
         Some(digest) => present
             .digests
             .iter()
             .any(|known| known.ends_with(&format!("@{digest}"))),
-        None if tagged => present.tags.contains(&full),
-        None => present.tags.contains(&format!("{full}:latest")),
+        None => present.tags.contains(&full),
     })
 }
 

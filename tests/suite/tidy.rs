@@ -60,7 +60,7 @@ const ARROWS: rules::Arrows<'static> = &[
     ("publish", &["model"]),
     ("identity", &["bulkhead", "model"]),
     ("network", &["model"]),
-    ("images", &["cri"]),
+    ("images", &["cri", "model"]),
     ("bulkhead", &[]),
     ("cgroup", &["model"]),
     ("ask", &["bulkhead", "model"]),
@@ -85,13 +85,13 @@ const MOST_LINES_OF_A_FUNCTION: usize = 60;
 
 /// Files that are longer.
 const LONG_FILES: &[(&str, usize)] = &[
-    ("act/pull_records.rs", 403),
+    ("act/pull_records.rs", 402),
     ("agent.rs", 589),
     ("config/flags.rs", 513),
     ("model/step.rs", 685),
     ("observe/observer.rs", 466),
     ("plan/resize.rs", 405),
-    ("plan/restart.rs", 411),
+    ("plan/restart.rs", 402),
 ];
 
 /// Functions that are longer.

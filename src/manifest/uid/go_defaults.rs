@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::manifest::image;
+use crate::model::image_ref::ImageRef;
 
 type Object = Map<String, Value>;
 
@@ -140,7 +140,7 @@ fn container_defaults(container: &mut Object) {
 
 /// Whether an image without a pull policy is always pulled: its tag is `latest`, or it has neither tag nor digest.
 fn pulls_always(image: &str) -> bool {
-    image::parse(image).is_ok_and(|reference| reference.is_latest())
+    ImageRef::parse(image).is_ok_and(|reference| reference.is_latest())
 }
 
 /// A missing request defaults to the limit.

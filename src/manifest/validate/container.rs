@@ -9,6 +9,7 @@ use super::{probe, projected, resources, restart, security};
 use crate::manifest::context::ManifestContext;
 use crate::manifest::path::{Faults, FieldPath};
 use crate::manifest::{image, names};
+use crate::model::image_ref::ImageRef;
 
 /// Notes what is wrong with a container, or an init container.
 pub(crate) fn container(
@@ -63,9 +64,9 @@ fn image_of(container: &Container, at: &FieldPath, faults: &mut Faults) {
             at,
             format!("{image:?} has leading or trailing spaces: remove them"),
         );
-    } else if let Err(complaint) = image::parse(image) {
+    } else if let Err(error) = ImageRef::parse(image) {
         // It is still accepted: the container then waits with InvalidImageName.
-        faults.warn(at, format!("{image:?} {complaint}"));
+        faults.warn(at, format!("{image:?} {}", image::complaint(&error)));
     }
 }
 
