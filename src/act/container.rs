@@ -10,11 +10,12 @@ use std::time::Duration;
 use k8s_cri::v1;
 use tokio::time::Instant;
 
+use super::context::Work;
+use super::effect::{Effect, Fact, ImageFound, Made};
 use super::endings::Ended;
+use super::failure::{abandoned, call_failure, failure, gone};
 use super::files::Whose;
-use super::hook;
-use super::image::ImageFound;
-use super::{Effect, Fact, Made, Work, abandoned, call_failure, failure, gone, sub_path, symbol};
+use super::{hook, sub_path, symbol};
 use crate::cri::Runtime;
 use crate::model::reason;
 use crate::model::run_as::ImageUser;

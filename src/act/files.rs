@@ -5,8 +5,9 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Work, abandoned, failure};
+use super::failure::{abandoned, failure};
 use crate::bulkhead::{Bulkhead, Limits};
+use crate::model::pod::PodUid;
 use crate::model::step::StepError;
 
 /// How long creating or checking a volume may take. The kubelet gives all volumes of a pod two minutes
@@ -15,8 +16,6 @@ const VOLUME_PATIENCE: Duration = Duration::from_secs(30);
 /// How long the removal of a directory may take: an emptyDir may hold millions of files. A longer removal continues in
 /// the background, and a later plan finds the directory gone.
 pub(super) const REMOVAL_PATIENCE: Duration = Duration::from_secs(120);
-/// How long to wait for running work when its plan is abandoned: nearly all of it takes milliseconds.
-const HANDOVER: Duration = Duration::from_secs(1);
 
 /// Limits for host paths that pods name, and for parts of volumes. The total is four for each of the pods that a node
 /// has by default.
@@ -55,6 +54,24 @@ impl FilePlaces {
             pod_directories: Bulkhead::new("pod directories", POD_DIRECTORIES),
         }
     }
+
+    /// Runs a file operation in a slot of the pod.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        whose: Whose,
+        pod: &PodUid,
+        path: &Path,
+        patience: Duration,
+        work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let bulkhead = match whose {
+            Whose::Host => &self.host_paths,
+            Whose::Pod => &self.pod_directories,
+        };
+        let path = path.display().to_string();
+        let result = bulkhead.run(&pod.0, &path, patience, work).await;
+        result.unwrap_or_else(|stuck| Err(io::Error::other(stuck)))
+    }
 }
 
 /// Which files are accessed.
@@ -85,38 +102,6 @@ impl FileError {
         match self {
             FileError::Failed(error) => failure(reason, message(error)),
             FileError::Abandoned => abandoned(reason),
-        }
-    }
-}
-
-impl Work<'_> {
-    /// Runs a file operation in a slot of the pod. If the plan is abandoned (the agent stops, the pod is changed or
-    /// deleted), it does not wait for an operation that hangs.
-    pub(super) async fn in_place<T: Send + 'static>(
-        &self,
-        whose: Whose,
-        path: &Path,
-        patience: Duration,
-        work: impl FnOnce() -> io::Result<T> + Send + 'static,
-    ) -> Result<T, FileError> {
-        let places = &self.context.files;
-        let bulkhead = match whose {
-            Whose::Host => &places.host_paths,
-            Whose::Pod => &places.pod_directories,
-        };
-        let path = path.display().to_string();
-        let running = bulkhead.run(&self.uid.0, &path, patience, work);
-        let given_up = async {
-            self.cancel.cancelled().await;
-            tokio::time::sleep(HANDOVER).await;
-        };
-        tokio::select! {
-            biased;
-            result = running => match result {
-                Ok(result) => result.map_err(FileError::Failed),
-                Err(stuck) => Err(FileError::Failed(io::Error::other(stuck))),
-            },
-            () = given_up => Err(FileError::Abandoned),
         }
     }
 }

@@ -1,59 +1,18 @@
-//! Lifecycle hooks of containers: postStart and preStop (`pkg/kubelet/lifecycle`).
+//! Lifecycle hooks of containers (`pkg/kubelet/lifecycle`): how one is run, and the preStop hook, which runs while its
+//! container is being stopped. The postStart hook has a step of its own, in [`super::post_start`].
 
 use std::future::pending;
 use std::time::Duration;
 
-use super::{Effect, Made, Work, abandoned, container, failure};
+use super::context::Work;
+use super::effect::Made;
 use crate::ask::{self, Asker};
 use crate::cri::Runtime;
 use crate::model::probe::Hook;
-use crate::model::reason;
-use crate::model::step::{
-    ContainerRef, HookCall, HookHost, HookResult, Lengthy, PostStart, SandboxRef, StepError,
-};
+use crate::model::step::{HookCall, HookHost, HookResult, SandboxRef};
 
 /// The timeout of a GET; the kubelet's own client would wait for ever.
 const GET_PATIENCE: Duration = Duration::from_secs(300);
-
-/// Runs the postStart hook. A container whose hook failed is stopped in the same step: it must not keep running,
-/// whatever happens to the plan.
-pub(super) async fn post_start(work: &Work<'_>, step: PostStart, made: &Made) -> Result<Effect, StepError> {
-    let reason = reason::waiting::POST_START_HOOK_ERROR;
-    let id = match &step.which {
-        ContainerRef::Id(id) => id.clone(),
-        ContainerRef::Made => made
-            .containers
-            .get(&step.container)
-            .cloned()
-            .ok_or_else(|| failure(reason, "the container was not created".to_owned()))?,
-    };
-    let outcome = tokio::select! {
-        // The hook continues in the container; a new plan decides what the pod needs then.
-        () = work.cancel.cancelled() => return Err(abandoned(reason)),
-        outcome = call(work, &id, &step.call, made) => outcome,
-    };
-    let Err(why) = outcome else {
-        return Ok(Effect::PLAIN);
-    };
-    let message = message(&step, &why);
-    let before = step.pre_stop.map(|hook| HookCall {
-        hook,
-        host: step.call.host,
-    });
-    let stop = container::Stop {
-        container: &step.container,
-        id: &id,
-        grace: step.grace,
-        what: Lengthy::StopAfterFailedHook,
-        before: before.as_ref(),
-        turn: Vec::new(),
-    };
-    let stopped = container::stop(work, stop, made).await;
-    match stopped {
-        Err(error) if error.unreachable => Err(StepError { reason, ..error }),
-        _ => Err(failure(reason, message)),
-    }
-}
 
 /// Runs the preStop hook for at most the grace period, and returns its result. A hook that has not finished by then
 /// ends with the container and counts as failed (`executePreStopHook`, whose hook fails when its container is killed);
@@ -82,13 +41,14 @@ pub(super) async fn pre_stop(
 }
 
 /// Why a hook failed.
-struct Why {
-    error: String,
+pub(super) struct Why {
+    pub(super) error: String,
     /// The output of a command.
-    output: Option<String>,
+    pub(super) output: Option<String>,
 }
 
-async fn call(work: &Work<'_>, id: &str, call: &HookCall, made: &Made) -> Result<(), Why> {
+/// Runs a hook to its end.
+pub(super) async fn call(work: &Work<'_>, id: &str, call: &HookCall, made: &Made) -> Result<(), Why> {
     let runtime = &work.context.runtime;
     let plain = |error| Why { error, output: None };
     match &call.hook {
@@ -152,21 +112,4 @@ async fn address(runtime: &Runtime, sandbox: &SandboxRef, made: &Made) -> Result
         .map(|network| network.ip)
         .filter(|ip| !ip.is_empty());
     ip.ok_or_else(nobody)
-}
-
-/// The message in the container's waiting state.
-fn message(step: &PostStart, why: &Why) -> String {
-    let (kind, what) = match &step.call.hook {
-        Hook::Exec(command) => ("Exec", format!("[{}]", command.join(" "))),
-        Hook::Http(get) => ("HTTP", get.path.clone()),
-        Hook::Sleep(time) => ("Sleep", time.as_secs().to_string()),
-    };
-    let mut text = format!(
-        "{kind} lifecycle hook ({what}) for Container {:?} in Pod {:?} failed - error: {}",
-        step.container, step.pod, why.error
-    );
-    if let Some(output) = &why.output {
-        text.push_str(&format!(", message: {output:?}"));
-    }
-    text
 }

@@ -7,7 +7,9 @@ use std::net::IpAddr;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-use super::{Effect, failure, sandbox};
+use super::effect::Effect;
+use super::failure::failure;
+use super::sandbox;
 use crate::cri::Runtime;
 use crate::model::pod::HostAlias;
 use crate::model::reason;

@@ -5,8 +5,10 @@ use std::time::Duration;
 use k8s_cri::v1;
 use tokio::time::Instant;
 
+use super::context::Work;
+use super::effect::{Effect, Fact, ImageFound};
+use super::failure::{abandoned, call_failure, failure};
 use super::pull_records::Intent;
-use super::{Effect, Fact, Work, abandoned, call_failure, failure};
 use crate::cri::{CriError, Runtime};
 use crate::model::image_ref::ImageRef;
 use crate::model::pod::PullPolicy;
@@ -15,18 +17,6 @@ use crate::model::reason::waiting;
 use crate::model::registry::Credential;
 use crate::model::run_as::ImageUser;
 use crate::model::step::{Done, ImageRequest, Lengthy, StepError};
-
-/// An image, with the data for creating its container.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ImageFound {
-    /// The runtime's reference.
-    pub(super) reference: String,
-    /// The user that the image sets.
-    pub(super) user: ImageUser,
-    /// Why no container may be created from it. Reported when the container is created, not here: the kubelet, too,
-    /// first reports that the image is present.
-    pub(super) refusal: Option<String>,
-}
 
 /// The user that an image sets (`getImageUser` in `pkg/kubelet/kuberuntime/helpers.go`); root if it sets none.
 fn user(image: &v1::Image) -> ImageUser {

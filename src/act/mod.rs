@@ -1,9 +1,21 @@
 //! Executes a plan, step by step, and returns the outcome. Makes no decisions: no policy, no retry, no back-off.
 //! Depends only on `model`, on the wires `cgroup` and `cri`, and on `ask` and `bulkhead`.
+//!
+//! Here are the order of a plan and the one place that calls the function of each step. Beside it:
+//!
+//! - what a step is given and what it returns: `context`, `effect`, `failure`;
+//! - the steps: `container` (with `hook`, `sub_path`, `symbol`), `hosts`, `image` (with [`credential_provider`],
+//!   [`pull_records`], [`registry`]), `pod_cgroup`, `pod_dir` (with `tree`), `post_start`, `resize`, `sandbox` (with
+//!   [`network_cache`]), `volume`;
+//! - what they share: `mount`, and where they wait: `endings`, [`files`], `off_thread`, [`turn`];
+//! - what belongs to no plan: [`kernel`], at the agent's start, and [`rotate`].
 
 mod container;
+mod context;
 pub mod credential_provider;
+mod effect;
 mod endings;
+mod failure;
 pub mod files;
 mod hook;
 mod hosts;
@@ -11,7 +23,10 @@ mod image;
 pub mod kernel;
 mod mount;
 pub mod network_cache;
+mod off_thread;
+mod pod_cgroup;
 mod pod_dir;
+mod post_start;
 pub mod pull_records;
 pub mod registry;
 mod resize;
@@ -23,61 +38,24 @@ mod tree;
 pub mod turn;
 mod volume;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
-use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use crate::ask::Names;
-use crate::cgroup::Cgroups;
-use crate::cri::{CriError, Runtime};
 use crate::model::bounds;
-use crate::model::error_chain::chain;
 use crate::model::pod::{PodName, PodUid};
-use crate::model::reason;
-use crate::model::step::{Beginning, Done, Lengthy, Outcome, Plan, Step, StepError, StepReport, Subject};
+use crate::model::step::{Lengthy, Outcome, Plan, Step, StepError, StepReport, Subject};
 
-use credential_provider::Providers;
+pub use context::ActContext;
+use context::Work;
+use effect::{Effect, Fact, Made};
 use endings::Endings;
-use files::FilePlaces;
-use image::ImageFound;
-use network_cache::NetworkCache;
-use pull_records::PullRecords;
-use registry::DockerConfig;
-use turn::{Load, Turn, Turns};
-
-/// The resources that all steps share.
-#[derive(Clone)]
-pub struct ActContext {
-    /// The container runtime.
-    pub runtime: Runtime,
-    /// The cgroups of pods.
-    pub cgroups: Cgroups,
-    /// One permit per image pull: a single one if `serializeImagePulls` is on, else `maxParallelImagePulls`.
-    pub pulls: Arc<Semaphore>,
-    /// How many pods are worked on at once.
-    pub turns: Turns,
-    /// The files with the node's own registry credentials.
-    pub docker_config: DockerConfig,
-    /// The credential provider plugins.
-    pub providers: Providers,
-    /// Which images were pulled, and with which credentials.
-    pub records: PullRecords,
-    /// Resolves host names in hooks.
-    pub names: Names,
-    /// File operations that may hang.
-    pub files: FilePlaces,
-    /// What the runtime remembers of attached networks.
-    pub network_cache: NetworkCache,
-    /// Receives a report when a lengthy step starts; there may be no receiver.
-    pub beginnings: mpsc::UnboundedSender<Beginning>,
-}
+use turn::{Load, Turn};
 
 /// Executes a plan for one pod. If canceled, it ends after the current step, except that it does not wait for a
 /// container stop or an image pull.
@@ -104,69 +82,7 @@ pub async fn run(
     }
 }
 
-/// The plan being executed.
-struct Work<'a> {
-    context: &'a ActContext,
-    pod: &'a PodName,
-    uid: &'a PodUid,
-    cancel: &'a CancellationToken,
-}
-
-/// What earlier stages of the plan created, to resolve symbolic references in later ones.
-#[derive(Debug, Default)]
-struct Made {
-    sandbox: Option<String>,
-    images: BTreeMap<String, ImageFound>,
-    containers: BTreeMap<String, String>,
-}
-
-/// The result of a step, and what later steps may refer to.
-struct Effect {
-    done: Done,
-    fact: Option<Fact>,
-}
-
-/// An object that a step created.
-enum Fact {
-    Sandbox(String),
-    Image(String, ImageFound),
-    Container(String, String),
-}
-
-impl Effect {
-    const PLAIN: Effect = Effect {
-        done: Done::Plainly,
-        fact: None,
-    };
-}
-
-impl Made {
-    fn note(&mut self, fact: Fact) {
-        match fact {
-            Fact::Sandbox(id) => self.sandbox = Some(id),
-            Fact::Image(container, found) => {
-                self.images.insert(container, found);
-            }
-            Fact::Container(container, id) => {
-                self.containers.insert(container, id);
-            }
-        }
-    }
-}
-
 impl Work<'_> {
-    /// Reports that a lengthy step has started.
-    fn begins(&self, container: &str, what: Lengthy) {
-        // If pods are only removed, there is no receiver.
-        let _ = self.context.beginnings.send(Beginning {
-            pod: self.pod.clone(),
-            uid: self.uid.clone(),
-            container: container.to_owned(),
-            at: Timestamp::now(),
-            what,
-        });
-    }
-
     async fn execute(&self, plan: Plan) -> Vec<StepReport> {
         let mut turn = self.context.turns.queue(plan.pace);
         let mut made = Made::default();
@@ -265,7 +181,7 @@ impl Work<'_> {
     }
 
     async fn perform(&self, step: Step, made: &Made, endings: &Endings) -> Result<Effect, StepError> {
-        let runtime = &self.context.runtime;
+        let ActContext { runtime, cgroups, .. } = self.context;
         match step {
             Step::StopContainer {
                 container,
@@ -296,24 +212,8 @@ impl Work<'_> {
             Step::RemoveSandbox { id } => sandbox::remove(self.context, &id).await,
             Step::RemovePodDir { dir } => pod_dir::remove(self, dir).await,
             Step::RemoveLogDir { dir } => pod_dir::remove_logs(self, dir).await,
-            Step::RemoveCgroup { name } => match self.context.cgroups.remove(&name).await {
-                Ok(()) => Ok(Effect::PLAIN),
-                Err(error) => Err(failure(
-                    reason::pod::FAILED_KILL_POD,
-                    format!("error killing pod: {}", chain(&error)),
-                )),
-            },
-            Step::EnsureCgroup(setting) => match self.context.cgroups.ensure(&setting).await {
-                Ok(()) => Ok(Effect::PLAIN),
-                Err(error) => Err(failure(
-                    reason::pod::FAILED_CREATE_CGROUP,
-                    format!(
-                        "unable to ensure pod container exists: failed to create container for [{}] : {}",
-                        setting.name.0.join(" "),
-                        chain(&error)
-                    ),
-                )),
-            },
+            Step::RemoveCgroup { name } => pod_cgroup::remove(cgroups, &name).await,
+            Step::EnsureCgroup(setting) => pod_cgroup::ensure(cgroups, &setting).await,
             Step::EnsurePodDir { dir, logs } => pod_dir::ensure(&dir, &logs),
             Step::EnsureVolume(request) => volume::ensure(self, request).await,
             Step::RunSandbox(request) => sandbox::run(runtime, *request).await,
@@ -325,57 +225,11 @@ impl Work<'_> {
                 which,
                 link,
             } => container::start(runtime, container, which, link, made).await,
-            Step::PostStart(step) => hook::post_start(self, *step, made).await,
+            Step::PostStart(step) => post_start::run(self, *step, made).await,
             Step::KeepCheckpoint(record) => pod_dir::keep(&record),
             Step::KeepAllocation(record) => resize::keep(*record),
-            Step::Resize(request) => resize::resize(runtime, &self.context.cgroups, *request).await,
+            Step::Resize(request) => resize::resize(runtime, cgroups, *request).await,
         }
-    }
-}
-
-/// The error of a step that failed within the agent.
-fn failure(reason: &'static str, message: String) -> StepError {
-    StepError {
-        reason,
-        message,
-        unreachable: false,
-    }
-}
-
-/// The error of a step that failed because of a runtime call.
-fn call_failure(reason: &'static str, message: String, error: &CriError) -> StepError {
-    StepError {
-        reason,
-        message,
-        unreachable: error.is_unreachable(),
-    }
-}
-
-/// The error of a step that was abandoned because the agent is stopping; it does not count as a failure.
-fn abandoned(reason: &'static str) -> StepError {
-    StepError {
-        reason,
-        message: "the agent is stopping".to_owned(),
-        unreachable: true,
-    }
-}
-
-/// Removing something that the runtime does not know counts as success.
-fn gone(result: Result<(), CriError>) -> Result<(), CriError> {
-    match result {
-        Err(error) if error.not_found() => Ok(()),
-        result => result,
-    }
-}
-
-/// Runs work on the agent's own files, which others cannot block, off the threads of the asynchronous runtime. Paths
-/// that pods name are handled in bulkheads ([`files`]).
-async fn off_thread<T: Send + 'static>(
-    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
-) -> std::io::Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(std::io::Error::other(error)),
     }
 }
 

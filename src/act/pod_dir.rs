@@ -5,9 +5,12 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use super::context::Work;
+use super::effect::Effect;
+use super::failure::failure;
 use super::files::{REMOVAL_PATIENCE, Whose};
+use super::mount;
 use super::tree::{self, Mounts};
-use super::{Effect, Work, failure, mount};
 use crate::model::reason;
 use crate::model::step::{CheckpointRecord, IfNotKept, StepError};
 

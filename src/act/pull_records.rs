@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use k8s_cri::v1;
 use sha2::{Digest as _, Sha256};
 
-use super::off_thread;
+use super::off_thread::off_thread;
 use crate::cri::Runtime;
 use crate::model::image_ref::full_name;
 use crate::model::pull_policy::Verification;

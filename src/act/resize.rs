@@ -4,10 +4,12 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::{Effect, call_failure, chain, failure};
+use super::effect::Effect;
+use super::failure::{call_failure, failure};
 use crate::cgroup::Cgroups;
 use crate::cri::Runtime;
 use crate::model::allocation::Allocation;
+use crate::model::error_chain::chain;
 use crate::model::reason;
 use crate::model::step::{AllocationRecord, Change, Done, Floor, ResizeRequest, StepError, Usage};
 

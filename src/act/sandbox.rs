@@ -2,8 +2,11 @@
 
 use std::net::IpAddr;
 
+use super::context::ActContext;
+use super::effect::{Effect, Fact};
+use super::failure::{call_failure, failure, gone};
 use super::network_cache::NetworkCache;
-use super::{ActContext, Effect, Fact, call_failure, failure, gone, off_thread};
+use super::off_thread::off_thread;
 use crate::cri::{CriError, Runtime};
 use crate::model::reason;
 use crate::model::step::{Done, SandboxRequest, StepError};

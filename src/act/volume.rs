@@ -7,8 +7,10 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use super::context::Work;
+use super::effect::Effect;
 use super::files::{FileError, Whose};
-use super::{Effect, Work, mount};
+use super::mount;
 use crate::model::pod::HostPathKind;
 use crate::model::reason;
 use crate::model::resources::Bytes;

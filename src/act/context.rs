@@ -1,0 +1,95 @@
+//! What a step is given: the resources that all steps share, and the plan that it is of.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use super::credential_provider::Providers;
+use super::files::{FileError, FilePlaces, Whose};
+use super::network_cache::NetworkCache;
+use super::pull_records::PullRecords;
+use super::registry::DockerConfig;
+use super::turn::Turns;
+use crate::ask::Names;
+use crate::cgroup::Cgroups;
+use crate::cri::Runtime;
+use crate::model::pod::{PodName, PodUid};
+use crate::model::step::{Beginning, Lengthy};
+
+/// How long to wait for running work when its plan is abandoned: nearly all of it takes milliseconds.
+const HANDOVER: Duration = Duration::from_secs(1);
+
+/// The resources that all steps share.
+#[derive(Clone)]
+pub struct ActContext {
+    /// The container runtime.
+    pub runtime: Runtime,
+    /// The cgroups of pods.
+    pub cgroups: Cgroups,
+    /// One permit per image pull: a single one if `serializeImagePulls` is on, else `maxParallelImagePulls`.
+    pub pulls: Arc<Semaphore>,
+    /// How many pods are worked on at once.
+    pub turns: Turns,
+    /// The files with the node's own registry credentials.
+    pub docker_config: DockerConfig,
+    /// The credential provider plugins.
+    pub providers: Providers,
+    /// Which images were pulled, and with which credentials.
+    pub records: PullRecords,
+    /// Resolves host names in hooks.
+    pub names: Names,
+    /// File operations that may hang.
+    pub files: FilePlaces,
+    /// What the runtime remembers of attached networks.
+    pub network_cache: NetworkCache,
+    /// Receives a report when a lengthy step starts; there may be no receiver.
+    pub beginnings: mpsc::UnboundedSender<Beginning>,
+}
+
+/// The plan being executed.
+pub(super) struct Work<'a> {
+    pub(super) context: &'a ActContext,
+    pub(super) pod: &'a PodName,
+    pub(super) uid: &'a PodUid,
+    pub(super) cancel: &'a CancellationToken,
+}
+
+impl Work<'_> {
+    /// Reports that a lengthy step has started.
+    pub(super) fn begins(&self, container: &str, what: Lengthy) {
+        // If pods are only removed, there is no receiver.
+        let _ = self.context.beginnings.send(Beginning {
+            pod: self.pod.clone(),
+            uid: self.uid.clone(),
+            container: container.to_owned(),
+            at: Timestamp::now(),
+            what,
+        });
+    }
+
+    /// Runs a file operation in a slot of the pod. If the plan is abandoned (the agent stops, the pod is changed or
+    /// deleted), it does not wait for an operation that hangs.
+    pub(super) async fn in_place<T: Send + 'static>(
+        &self,
+        whose: Whose,
+        path: &Path,
+        patience: Duration,
+        work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> Result<T, FileError> {
+        let running = self.context.files.run(whose, self.uid, path, patience, work);
+        let given_up = async {
+            self.cancel.cancelled().await;
+            tokio::time::sleep(HANDOVER).await;
+        };
+        tokio::select! {
+            biased;
+            result = running => result.map_err(FileError::Failed),
+            () = given_up => Err(FileError::Abandoned),
+        }
+    }
+}
