@@ -81,10 +81,6 @@ fn without_sandbox<'a>(pod: &'a Pod, seen: &ObservedPod, attempt: u32) -> Need<'
 /// Whether the pod has ended by itself, which no new sandbox undoes: all containers have ended according to their
 /// restart policies, or an init container has failed for good.
 fn has_ended(pod: &Pod, seen: &ObservedPod) -> bool {
-    let ended = |container: &Container| {
-        let instance = seen.container(&container.name);
-        instance.is_some_and(|instance| instance.finished().is_some()) && !seen.shall_start(container)
-    };
     let last = seen.sandboxes.first().map(|sandbox| sandbox.id.as_str());
     let failed = |container: &Container| {
         let here = seen
@@ -92,12 +88,26 @@ fn has_ended(pod: &Pod, seen: &ObservedPod) -> bool {
             .filter(|instance| Some(instance.sandbox.as_str()) == last);
         let state = here.map(|instance| &instance.state);
         let in_vain = matches!(state, Some(ContainerState::Exited { code, .. }) if *code != 0);
-        !container.sidecar && in_vain && ended(container)
+        !container.sidecar && in_vain && ended(container, seen)
     };
-    pod.containers.iter().all(ended) || pod.init_containers.iter().any(failed)
+    all_ended(pod, seen) || pod.init_containers.iter().any(failed)
+}
+
+/// Whether all regular containers have ended according to their restart policies.
+fn all_ended(pod: &Pod, seen: &ObservedPod) -> bool {
+    pod.containers.iter().all(|container| ended(container, seen))
+}
+
+fn ended(container: &Container, seen: &ObservedPod) -> bool {
+    let instance = seen.container(&container.name);
+    instance.is_some_and(|instance| instance.finished().is_some()) && !seen.shall_start(container)
 }
 
 fn in_sandbox<'a>(pod: &'a Pod, seen: &'a ObservedPod, sandbox: &'a Sandbox) -> Need<'a> {
+    // An end that was interrupted goes on: a sidecar that it has stopped does not start again.
+    if all_ended(pod, seen) {
+        return Need::End;
+    }
     let mut stop = strays(pod, seen, sandbox);
     // Started before the init containers, which may be what the user wants to debug.
     let added = ephemeral::due(pod, seen);

@@ -635,6 +635,21 @@ mod tests {
     }
 
     #[test]
+    fn a_sidecar_that_ended_with_its_pod_does_not_start_again() {
+        let pod = sample::pod(OnFailure, &["+s"], &["c"]);
+        let instances = vec![
+            instance("c", 0, 2, exited(2, 5, 0)),
+            instance("s", 0, 1, exited(1, 6, 143)),
+        ];
+        check(
+            case(pod, vec![sandbox(0, true, 0)], instances),
+            expect![[r#"
+            stop sandbox s0
+            remove cgroup kubepods/besteffort/podu1, remove pod directory /var/lib/kubelet/pods/u1/volumes"#]],
+        );
+    }
+
+    #[test]
     fn a_created_container_is_started_and_not_made_again() {
         let created = |hash| ObservedContainer {
             hash,
