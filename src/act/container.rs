@@ -17,11 +17,10 @@ use super::failure::{abandoned, call_failure, failure, gone};
 use super::files::Whose;
 use super::{hook, sub_path, symbol};
 use crate::cri::Runtime;
+use crate::model::outcome::{Done, Lengthy, StepError};
 use crate::model::reason;
+use crate::model::request::{ContainerRef, ContainerRequest, HookCall, SandboxRef, SubPathMount};
 use crate::model::run_as::ImageUser;
-use crate::model::step::{
-    ContainerRef, ContainerRequest, Done, HookCall, Lengthy, SandboxRef, StepError, SubPathMount,
-};
 
 /// The least grace period that remains for a container after its hook, however long that took.
 const LEAST_GRACE: Duration = Duration::from_secs(2);

@@ -18,8 +18,8 @@ use super::turn::Turns;
 use crate::ask::Names;
 use crate::cgroup::Cgroups;
 use crate::cri::Runtime;
+use crate::model::outcome::{Beginning, Lengthy};
 use crate::model::pod::{PodName, PodUid};
-use crate::model::step::{Beginning, Lengthy};
 
 /// How long to wait for running work when its plan is abandoned: nearly all of it takes milliseconds.
 const HANDOVER: Duration = Duration::from_secs(1);

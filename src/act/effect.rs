@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::model::outcome::Done;
 use crate::model::run_as::ImageUser;
-use crate::model::step::Done;
 
 /// What earlier stages of the plan created, to resolve symbolic references in later ones.
 #[derive(Debug, Default)]

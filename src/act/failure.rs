@@ -1,14 +1,14 @@
 //! The errors that steps return: a failure of the step, or a runtime that could not be asked, which counts as none.
 
 use crate::cri::CriError;
-use crate::model::step::StepError;
+use crate::model::outcome::{Failure, StepError};
 
 /// The error of a step that failed within the agent.
 pub(super) fn failure(reason: &'static str, message: String) -> StepError {
     StepError {
         reason,
         message,
-        unreachable: false,
+        failure: Failure::Failed,
     }
 }
 
@@ -17,7 +17,15 @@ pub(super) fn call_failure(reason: &'static str, message: String, error: &CriErr
     StepError {
         reason,
         message,
-        unreachable: error.is_unreachable(),
+        failure: failure_of(error.is_unreachable()),
+    }
+}
+
+/// How a step failed whose runtime call did.
+pub(super) fn failure_of(is_unreachable: bool) -> Failure {
+    match is_unreachable {
+        true => Failure::Unreachable,
+        false => Failure::Failed,
     }
 }
 
@@ -26,7 +34,7 @@ pub(super) fn abandoned(reason: &'static str) -> StepError {
     StepError {
         reason,
         message: "the agent is stopping".to_owned(),
-        unreachable: true,
+        failure: Failure::Abandoned,
     }
 }
 

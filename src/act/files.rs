@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::failure::{abandoned, failure};
 use crate::bulkhead::{Bulkhead, Limits};
+use crate::model::outcome::StepError;
 use crate::model::pod::PodUid;
-use crate::model::step::StepError;
 
 /// How long creating or checking a volume may take. The kubelet gives all volumes of a pod two minutes
 /// (`podAttachAndMountTimeout`) and then says no more than that; here the others are tried meanwhile.

@@ -8,8 +8,9 @@ use super::context::Work;
 use super::effect::Made;
 use crate::ask::{self, Asker};
 use crate::cri::Runtime;
+use crate::model::outcome::HookResult;
 use crate::model::probe::Hook;
-use crate::model::step::{HookCall, HookHost, HookResult, SandboxRef};
+use crate::model::request::{HookCall, HookHost, SandboxRef};
 
 /// The timeout of a GET; the kubelet's own client would wait for ever.
 const GET_PATIENCE: Duration = Duration::from_secs(300);

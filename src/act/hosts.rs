@@ -11,9 +11,10 @@ use super::effect::Effect;
 use super::failure::failure;
 use super::sandbox;
 use crate::cri::Runtime;
+use crate::model::outcome::StepError;
 use crate::model::pod::HostAlias;
 use crate::model::reason;
-use crate::model::step::{HostsFile, StepError};
+use crate::model::request::HostsFile;
 
 const HOST_FILE: &str = "/etc/hosts";
 

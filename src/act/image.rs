@@ -7,16 +7,17 @@ use tokio::time::Instant;
 
 use super::context::Work;
 use super::effect::{Effect, Fact, ImageFound};
-use super::failure::{abandoned, call_failure, failure};
+use super::failure::{abandoned, call_failure, failure, failure_of};
 use super::pull_records::Intent;
 use crate::cri::{CriError, Runtime};
 use crate::model::image_ref::ImageRef;
+use crate::model::outcome::{Done, Lengthy, StepError};
 use crate::model::pod::PullPolicy;
 use crate::model::pull_record::{PullCredentials, PullSecret};
 use crate::model::reason::waiting;
 use crate::model::registry::Credential;
+use crate::model::request::ImageRequest;
 use crate::model::run_as::ImageUser;
-use crate::model::step::{Done, ImageRequest, Lengthy, StepError};
 
 /// The user that an image sets (`getImageUser` in `pkg/kubelet/kuberuntime/helpers.go`); root if it sets none.
 fn user(image: &v1::Image) -> ImageUser {
@@ -249,7 +250,7 @@ fn spec(name: &str) -> v1::ImageSpec {
 fn pull_failure(image: &str, errors: &[CriError]) -> StepError {
     let text = together(errors);
     let failure = |reason, message| StepError {
-        unreachable: errors.iter().any(CriError::is_unreachable),
+        failure: failure_of(errors.iter().any(CriError::is_unreachable)),
         ..failure(reason, message)
     };
     if let Some(detail) = text.strip_prefix(waiting::REGISTRY_UNAVAILABLE) {

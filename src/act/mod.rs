@@ -48,8 +48,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::model::bounds;
+use crate::model::outcome::{Lengthy, Outcome, StepError, StepReport};
 use crate::model::pod::{PodName, PodUid};
-use crate::model::step::{Lengthy, Outcome, Plan, Step, StepError, StepReport, Subject};
+use crate::model::step::{Plan, Step, Subject};
 
 pub use context::ActContext;
 use context::Work;
@@ -89,7 +90,9 @@ impl Work<'_> {
         let mut failed = BTreeSet::new();
         let mut reports = Vec::new();
         for stage in plan.stages {
-            let steps = stage.into_iter().filter(|step| !failed.contains(&step.subject()));
+            let steps = stage
+                .into_iter()
+                .filter(|step| !failed.iter().any(|subject: &Subject| subject.holds(step)));
             let steps: Vec<Step> = steps.collect();
             if steps.iter().any(|step| Load::of(step) == Load::Work) {
                 tokio::select! {
@@ -149,15 +152,16 @@ impl Work<'_> {
 
     /// A failure is not logged here, but by the caller that plans again.
     async fn timed(&self, step: Step, made: &Made, endings: &Endings) -> (StepReport, Option<Fact>) {
-        let (subject, verb) = (step.subject(), step.verb());
+        let (subject, kind) = (step.subject(), step.kind());
         let (began, clock) = (Timestamp::now(), Instant::now());
         let result = self.perform(step, made, endings).await;
         let took = clock.elapsed();
         if result.is_ok() {
             let ms = format_args!("{:.1}", took.as_secs_f64() * 1000.0).to_string();
             match &subject {
-                Subject::Pod => tracing::info!(ms, "{verb}"),
-                Subject::Container(container) => tracing::info!(container, ms, "{verb}"),
+                Subject::Pod => tracing::info!(ms, "{kind}"),
+                Subject::Volume(volume) => tracing::info!(volume, ms, "{kind}"),
+                Subject::Container(container) => tracing::info!(container, ms, "{kind}"),
             }
         }
         let (result, fact) = match result {
@@ -171,7 +175,7 @@ impl Work<'_> {
         (
             StepReport {
                 subject,
-                verb,
+                kind,
                 began,
                 took,
                 result,

@@ -5,8 +5,9 @@ use super::failure::failure;
 use crate::cgroup::Cgroups;
 use crate::model::error_chain::chain;
 use crate::model::node::CgroupName;
+use crate::model::outcome::StepError;
 use crate::model::reason;
-use crate::model::step::{CgroupSetting, StepError};
+use crate::model::request::CgroupSetting;
 
 /// Creates it with its limits, or sets them.
 pub(super) async fn ensure(cgroups: &Cgroups, setting: &CgroupSetting) -> Result<Effect, StepError> {

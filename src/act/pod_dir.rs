@@ -11,8 +11,9 @@ use super::failure::failure;
 use super::files::{REMOVAL_PATIENCE, Whose};
 use super::mount;
 use super::tree::{self, Mounts};
+use crate::model::outcome::StepError;
 use crate::model::reason;
-use crate::model::step::{CheckpointRecord, IfNotKept, StepError};
+use crate::model::request::{CheckpointRecord, IfNotKept};
 
 /// Creates both with the kubelet's modes (`makePodDataDirs`, `createPodSandbox`).
 pub(super) fn ensure(dir: &Path, logs: &Path) -> Result<Effect, StepError> {

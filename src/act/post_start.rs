@@ -5,9 +5,10 @@ use super::context::Work;
 use super::effect::{Effect, Made};
 use super::failure::{abandoned, failure};
 use super::hook::{self, Why};
+use crate::model::outcome::{Lengthy, StepError};
 use crate::model::probe::Hook;
 use crate::model::reason;
-use crate::model::step::{ContainerRef, HookCall, Lengthy, PostStart, StepError};
+use crate::model::request::{ContainerRef, HookCall, PostStart};
 
 /// Runs the postStart hook. A container whose hook failed is stopped in the same step: it must not keep running,
 /// whatever happens to the plan.
@@ -44,7 +45,7 @@ pub(super) async fn run(work: &Work<'_>, step: PostStart, made: &Made) -> Result
     };
     let stopped = container::stop(work, stop, made).await;
     match stopped {
-        Err(error) if error.unreachable => Err(StepError { reason, ..error }),
+        Err(error) if !error.counts() => Err(StepError { reason, ..error }),
         _ => Err(failure(reason, message)),
     }
 }

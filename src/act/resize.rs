@@ -10,8 +10,9 @@ use crate::cgroup::Cgroups;
 use crate::cri::Runtime;
 use crate::model::allocation::Allocation;
 use crate::model::error_chain::chain;
+use crate::model::outcome::{Done, StepError};
 use crate::model::reason;
-use crate::model::step::{AllocationRecord, Change, Done, Floor, ResizeRequest, StepError, Usage};
+use crate::model::request::{AllocationRecord, Change, Floor, ResizeRequest, Usage};
 
 /// Saves a pod's allocation.
 pub(super) fn keep(record: AllocationRecord) -> Result<Effect, StepError> {
@@ -103,7 +104,7 @@ async fn below_use(runtime: &Runtime, cgroups: &Cgroups, floor: &Floor) -> Optio
 mod tests {
     use super::*;
     use crate::model::allocation::{FILE, Sizes};
-    use crate::model::step::Occasion;
+    use crate::model::request::Occasion;
 
     #[test]
     fn what_is_kept_replaces_what_was() {

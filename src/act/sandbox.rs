@@ -8,8 +8,9 @@ use super::failure::{call_failure, failure, gone};
 use super::network_cache::NetworkCache;
 use super::off_thread::off_thread;
 use crate::cri::{CriError, Runtime};
+use crate::model::outcome::{Done, StepError};
 use crate::model::reason;
-use crate::model::step::{Done, SandboxRequest, StepError};
+use crate::model::request::SandboxRequest;
 
 /// Creates and starts the sandbox.
 pub(super) async fn run(runtime: &Runtime, request: SandboxRequest) -> Result<Effect, StepError> {

@@ -15,7 +15,7 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, mkdirat};
 
-use crate::model::step::SubPathMount;
+use crate::model::request::SubPathMount;
 
 /// How often a path is resolved again because something was renamed meanwhile.
 const ATTEMPTS: usize = 64;

@@ -7,7 +7,8 @@ use k8s_cri::v1::ContainerConfig;
 
 use super::sandbox;
 use crate::cri::Runtime;
-use crate::model::step::{POD_IP, POD_IPS, StepError, SubPathMount};
+use crate::model::outcome::StepError;
+use crate::model::request::{POD_IP, POD_IPS, SubPathMount};
 
 /// Replaces the symbols with the sandbox's addresses; without symbols the runtime is not called.
 pub(super) async fn resolve(

@@ -12,7 +12,8 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use crate::model::step::{Pace, Step, VolumeKind};
+use crate::model::request::VolumeKind;
+use crate::model::step::{Pace, Step};
 
 /// Turns for each processor. Measured on two: fifty pods start fastest with four to eight.
 const PER_PROCESSOR: usize = 3;

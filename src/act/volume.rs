@@ -11,10 +11,11 @@ use super::context::Work;
 use super::effect::Effect;
 use super::files::{FileError, Whose};
 use super::mount;
+use crate::model::outcome::{Done, StepError};
 use crate::model::pod::HostPathKind;
 use crate::model::reason;
+use crate::model::request::{VolumeKind, VolumeRequest};
 use crate::model::resources::Bytes;
-use crate::model::step::{Done, StepError, VolumeKind, VolumeRequest};
 
 /// The plugin name of an emptyDir in paths.
 const EMPTY_DIR: &str = "kubernetes.io~empty-dir";

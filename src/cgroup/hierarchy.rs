@@ -12,8 +12,8 @@ use cgroups_rs::fs::{Controllers, hierarchies};
 use super::error::CgroupError;
 use super::machine::MOUNT_POINT;
 use crate::model::node::CgroupVersion;
+use crate::model::request::CgroupSetting;
 use crate::model::resources::Bytes;
-use crate::model::step::CgroupSetting;
 
 /// The controllers that every pod needs.
 const REQUIRED: [&str; 2] = ["cpu", "memory"];

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use crate::model::node::{CgroupDriver, CgroupLayout, CgroupName, CgroupVersion};
 use crate::model::pod::PodUid;
-use crate::model::step::CgroupSetting;
+use crate::model::request::CgroupSetting;
 use hierarchy::Hierarchy;
 use systemd::Systemd;
 

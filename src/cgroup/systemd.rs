@@ -11,7 +11,7 @@ use zbus::zvariant::{ObjectPath, OwnedObjectPath, Value};
 
 use super::error::CgroupError;
 use crate::model::node::{CgroupName, CgroupVersion};
-use crate::model::step::CgroupSetting;
+use crate::model::request::CgroupSetting;
 
 /// The timeout of a call or a job. Starting or stopping a slice takes milliseconds.
 const DEADLINE: Duration = Duration::from_secs(30);

@@ -9,9 +9,10 @@ use jiff::Timestamp;
 
 use super::end::End;
 use super::object::Payload;
+use super::outcome::{Outcome, StepError, StepReport};
 use super::pod::{Container, PodName, PodUid};
 use super::runtime::ObservedContainer;
-use super::step::{Outcome, StepError};
+use super::step::{StepKind, Subject};
 
 /// What is remembered of every pod. Written by `reconcile` alone.
 #[derive(Debug, Clone, Default)]
@@ -29,8 +30,8 @@ pub struct PodMemory {
     pub incarnation: u64,
     /// When the node first worked on it (`status.startTime`).
     pub started: Timestamp,
-    /// The last failure of a step about the pod as a whole, until one succeeds; with its back-off.
-    pub failure: Option<(StepError, Backoff)>,
+    /// What failed outside its attempts to start containers, until it succeeds or is no longer needed.
+    pub failures: BTreeMap<FailedWork, PodFailure>,
     /// By container name.
     pub containers: BTreeMap<String, ContainerMemory>,
     /// Why the node ended it, regardless of its containers.
@@ -41,6 +42,38 @@ pub struct PodMemory {
     pub remains: Remains,
     /// Why the pod does not have its desired resources yet.
     pub resize: Option<PendingResize>,
+}
+
+/// Work for a pod that failed, and whose next attempt waits for its back-off.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FailedWork {
+    /// A volume, by name: no container of the pod is started before it is made.
+    Volume(String),
+    /// A resize of the running pod, which delays only itself.
+    Resize,
+    /// Any other step: it delays the pod's plan; the end of the pod only if the step is part of an end.
+    Step(StepKind),
+}
+
+impl FailedWork {
+    /// The work that a step is part of; `None`: an attempt to start a container, see [`ContainerMemory`].
+    pub fn of(report: &StepReport) -> Option<FailedWork> {
+        match (&report.subject, report.kind) {
+            (_, kind) if kind.starts_container() => None,
+            (Subject::Volume(name), _) => Some(FailedWork::Volume(name.clone())),
+            (_, StepKind::Resize) => Some(FailedWork::Resize),
+            (_, kind) => Some(FailedWork::Step(kind)),
+        }
+    }
+}
+
+/// The last failure of some work, and when it is tried again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodFailure {
+    /// Why it failed.
+    pub error: StepError,
+    /// The wait before the next attempt.
+    pub backoff: Backoff,
 }
 
 /// A resize that is not allocated.
@@ -94,7 +127,7 @@ impl PodMemory {
             uid,
             incarnation: 0,
             started,
-            failure: None,
+            failures: BTreeMap::new(),
             containers: BTreeMap::new(),
             ended: None,
             written: BTreeMap::new(),
@@ -105,6 +138,13 @@ impl PodMemory {
 }
 
 impl PodMemory {
+    /// When everything of that kind that failed may be tried again; `None`: nothing waits.
+    pub fn waits_until(&self, now: Timestamp, which: impl Fn(&FailedWork) -> bool) -> Option<Timestamp> {
+        let failures = self.failures.iter().filter(|(work, _)| which(work));
+        let ends = failures.map(|(_, failure)| failure.backoff.ends());
+        ends.filter(|end| *end > now).max()
+    }
+
     /// What is remembered of a container, if its definition is still the same.
     pub fn of_container(&self, container: &Container) -> Option<&ContainerMemory> {
         let memory = self.containers.get(&container.name)?;

@@ -13,8 +13,8 @@ use k8s_cri::v1::{HugepageLimit, LinuxContainerResources};
 use super::amounts::{self, Limited, Overhead};
 use crate::model::node::{CgroupDriver, CgroupLayout, CgroupName, CgroupVersion, NodePolicy};
 use crate::model::pod::{Container, Pod, PodUid, Source};
+use crate::model::request::CgroupSetting;
 use crate::model::resources::{Amounts, Bytes, Qos};
-use crate::model::step::CgroupSetting;
 
 /// The kernel's bounds of `cpu.shares` (`kernel/sched/sched.h`).
 const MIN_SHARES: u64 = 2;

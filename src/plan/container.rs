@@ -20,8 +20,8 @@ use crate::model::expand::expand;
 use crate::model::node::{NodePolicy, container_dir};
 use crate::model::pod::{self, Container, Pod, PodName, Propagation, Protocol};
 use crate::model::registry::Keyring;
+use crate::model::request::{ContainerRequest, HostsFile, ImageRequest, SandboxRef};
 use crate::model::run_as::RunAs;
-use crate::model::step::{ContainerRequest, HostsFile, ImageRequest, SandboxRef};
 
 /// Annotations that an agent reads after a restart.
 mod annotation {

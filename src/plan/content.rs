@@ -12,9 +12,9 @@ use crate::model::object::{
 };
 use crate::model::pod::{Container, Pod};
 use crate::model::reference::{UNSYNCED_ANCHORS, key, token, unsynced};
+use crate::model::request::{POD_IP, POD_IPS};
 use crate::model::resources::Amounts;
 use crate::model::service::Services;
-use crate::model::step::{POD_IP, POD_IPS};
 use crate::model::value::{
     AnchorsFile, Bound, DownwardFile, DownwardValue, Field, FileSource, KeyFile, Resource, ResourceField,
     TokenFile,

@@ -243,9 +243,9 @@ mod tests {
     use crate::model::object::{Known, Object, Objects};
     use crate::model::pod::RestartPolicy;
     use crate::model::reference::key;
+    use crate::model::request::POD_IP;
     use crate::model::resources::Amounts;
     use crate::model::sample;
-    use crate::model::step::POD_IP;
     use crate::model::value::{EnvFrom, Field};
 
     fn from(prefix: &str, kind: ObjectKind, name: &str, optional: bool) -> EnvFrom {

@@ -4,8 +4,8 @@
 use k8s_cri::v1::NamespaceMode;
 
 use crate::model::pod::{Container, Pod};
+use crate::model::request::ContainerRequest;
 use crate::model::runtime::{ContainerState, ObservedPod};
-use crate::model::step::ContainerRequest;
 
 /// The ones that were never started. One that has ended, or whose state is unknown, is never started again, not even in
 /// another sandbox.
@@ -40,9 +40,9 @@ pub(super) fn aim(request: &mut ContainerRequest, container: &Container, seen: &
 mod tests {
     use super::*;
     use crate::model::pod::RestartPolicy;
+    use crate::model::request::SandboxRef;
     use crate::model::runtime::ObservedContainer;
     use crate::model::sample::{self, at, exited, instance, running};
-    use crate::model::step::SandboxRef;
     use crate::plan::container::{self, Home};
     use crate::plan::content::Origin;
     use crate::plan::environment::Room;

@@ -25,6 +25,7 @@ mod dns;
 mod content;
 mod environment;
 mod ephemeral;
+mod failures;
 mod service_links;
 pub mod amounts;
 pub mod cgroup;

@@ -32,8 +32,8 @@ use crate::model::api::ApiNode;
 use crate::model::memory::{Memory, Outlook, PodMemory, Remains};
 use crate::model::node::{NodeLimits, NodePolicy};
 use crate::model::pod::{Desired, Pod, PodName, PodUid};
+use crate::model::request::CgroupSetting;
 use crate::model::runtime::Snapshot;
-use crate::model::step::CgroupSetting;
 
 /// What the node's plan is made from.
 #[derive(Debug, Clone, Copy)]

@@ -6,10 +6,9 @@ use super::need::{Need, need};
 use super::start::{self, PlanContext, Stages};
 use super::teardown::{self, Ending};
 use super::{PlanView, gc, restart};
-use crate::model::memory::{PodMemory, Remains};
+use crate::model::memory::{FailedWork, PodMemory, Remains};
 use crate::model::node::NodePolicy;
 use crate::model::pod::{Pod, PodUid};
-use crate::model::reason;
 use crate::model::runtime::{ObservedName, ObservedPod};
 use crate::model::step::{Pace, Plan, Step};
 
@@ -232,17 +231,14 @@ enum Way {
     Up,
 }
 
-/// The plan that waits for the back-off of a pod-level failure. A failure to add does not delay a removal.
+/// The plan that waits for the back-off of a pod-level failure. A failure to add does not delay a removal; that of a
+/// volume delays starts ([`start`]), that of a resize only itself ([`super::resize`]).
 fn failure_holds(memory: &PodMemory, way: Way, now: Timestamp) -> Option<Plan> {
-    let (error, backoff) = memory.failure.as_ref()?;
-    // A change that was not applied delays only itself.
-    if error.reason == reason::pod::RESIZE_ERROR
-        || (way == Way::Down && error.reason != reason::pod::FAILED_KILL_POD)
-    {
-        return None;
-    }
-    let until = backoff.ends();
-    (until > now).then(|| Plan {
+    let until = memory.waits_until(now, |work| match work {
+        FailedWork::Step(kind) => way == Way::Up || kind.removes(),
+        FailedWork::Volume(_) | FailedWork::Resize => false,
+    })?;
+    Some(Plan {
         stages: Vec::new(),
         wake_at: Some(until),
         ..Plan::default()
@@ -258,13 +254,18 @@ mod tests {
 
     use super::*;
     use crate::model::checkpoint::Checkpoint;
+    use crate::model::memory::PodFailure;
     use crate::model::memory::{Backoff, ContainerMemory};
     use crate::model::object::{Known, ObjectKind, Objects};
+    use crate::model::outcome::Failure;
+    use crate::model::outcome::StepError;
     use crate::model::pod::{Container, Deletion, Mount, RestartPolicy, Volume, VolumeSource};
+    use crate::model::reason;
+    use crate::model::request::{ContainerRef, SandboxRef};
     use crate::model::restart::RestartRule;
     use crate::model::runtime::{ContainerState, ObservedContainer, Sandbox};
     use crate::model::sample::{self, at, exited, instance, observed, running, sandbox};
-    use crate::model::step::{ContainerRef, SandboxRef, StepError};
+    use crate::model::step::StepKind;
 
     use RestartPolicy::{Always, Never, OnFailure};
 
@@ -372,7 +373,7 @@ mod tests {
             | Step::EnsureVolume(_)
             | Step::WriteHosts(_) => String::new(),
         };
-        format!("{} {what}", step.verb()).trim_end().to_owned()
+        format!("{} {what}", step.kind()).trim_end().to_owned()
     }
 
     #[test]
@@ -631,6 +632,85 @@ mod tests {
                 ensure image dbg, write hosts file
                 create container dbg #0 in s0
                 start container dbg (new)"#]],
+        );
+    }
+
+    #[test]
+    fn a_volume_that_failed_delays_starts_and_nothing_else() {
+        let files = |name: &str| Volume {
+            name: name.to_owned(),
+            source: VolumeSource::Projected {
+                kind: crate::model::value::Projection::DownwardApi,
+                mode: 0o644,
+                sources: Vec::new(),
+            },
+        };
+        let mount = |volume: &str| Mount {
+            volume: volume.to_owned(),
+            sub_path: None,
+            path: format!("/{volume}"),
+            read_only: false,
+            recursive_read_only: Default::default(),
+            propagation: Default::default(),
+        };
+        let mut pod = sample::pod(Always, &[], &["c", "d"]);
+        pod.volumes = vec![files("v"), files("w")];
+        pod.containers[0].mounts = vec![mount("v"), mount("w")];
+        let changed = ObservedContainer {
+            hash: 1,
+            ..instance("d", 0, 1, running(1))
+        };
+        let with = |sandboxes: Vec<Sandbox>, containers: Vec<ObservedContainer>, failed: &[&str]| {
+            let mut memory = PodMemory::new(sample::uid("u1"), at(0));
+            for volume in failed {
+                let failure = PodFailure {
+                    error: StepError {
+                        reason: reason::pod::FAILED_MOUNT,
+                        message: String::new(),
+                        failure: Failure::Failed,
+                    },
+                    backoff: Backoff {
+                        delay: Duration::from_secs(4),
+                        since: at(99),
+                    },
+                };
+                memory
+                    .failures
+                    .insert(FailedWork::Volume((*volume).to_owned()), failure);
+            }
+            Case {
+                memory: Some(memory),
+                ..case(pod.clone(), sandboxes, containers)
+            }
+        };
+        let instances = || vec![instance("c", 0, 1, exited(1, 5, 1)), changed.clone()];
+        check(
+            with(vec![sandbox(0, true, 0)], instances(), &[]),
+            expect![[r#"
+            stop container d0 5s (Container d definition changed, will be restarted)
+            ensure image c, ensure image d, make volume, make volume, write hosts file
+            create container c #1 in s0, create container d #1 in s0
+            start container c (new)
+            start container d (new)"#]],
+        );
+        check(
+            with(vec![sandbox(0, true, 0)], instances(), &["v"]),
+            expect![[r#"
+            stop container d0 5s (Container d definition changed, will be restarted)
+            make volume
+            wake at 103"#]],
+        );
+        check(with(vec![], vec![], &["v"]), expect!["wake at 103"]);
+        // What is left of an earlier sandbox is stopped in the meantime.
+        check(
+            with(
+                vec![sandbox(0, false, 0)],
+                vec![instance("d", 0, 1, running(1))],
+                &["v"],
+            ),
+            expect![[r#"
+                stop container d0 5s (Stopping container d)
+                stop sandbox s0"#]],
         );
     }
 
@@ -1265,7 +1345,7 @@ mod tests {
 
     #[test]
     fn what_failed_about_the_pod_is_waited_out_but_not_before_an_end() {
-        let failed = |reason, deletion: bool| {
+        let failed = |kind, reason, deletion: bool| {
             let mut pod = sample::pod(Always, &[], &["c"]);
             pod.deletion = deletion.then(|| Deletion {
                 asked: at(90),
@@ -1275,25 +1355,30 @@ mod tests {
             let error = StepError {
                 reason,
                 message: String::new(),
-                unreachable: false,
+                failure: Failure::Failed,
             };
             let backoff = Backoff {
                 delay: Duration::from_secs(4),
                 since: at(99),
             };
-            memory.failure = Some((error, backoff));
+            memory
+                .failures
+                .insert(FailedWork::Step(kind), PodFailure { error, backoff });
             Case {
                 memory: Some(memory),
                 ..case(pod, vec![sandbox(0, false, 0)], vec![])
             }
         };
         check(
-            failed(reason::pod::FAILED_CREATE_SANDBOX, false),
+            failed(StepKind::RunSandbox, reason::pod::FAILED_CREATE_SANDBOX, false),
             expect!["wake at 103"],
         );
-        check(failed(reason::pod::FAILED_KILL_POD, true), expect!["wake at 103"]);
         check(
-            failed(reason::pod::FAILED_CREATE_SANDBOX, true),
+            failed(StepKind::StopSandbox, reason::pod::FAILED_KILL_POD, true),
+            expect!["wake at 103"],
+        );
+        check(
+            failed(StepKind::RunSandbox, reason::pod::FAILED_CREATE_SANDBOX, true),
             expect![[r#"
                 stop sandbox s0
                 remove cgroup kubepods/besteffort/podu1, remove pod directory /var/lib/kubelet/pods/u1/volumes"#]],

@@ -5,6 +5,7 @@
 //! second stops containers that must be restarted, sets the pod's cgroup and updates containers; the third removes the
 //! entries of instances that were restarted. An agent that is killed between any two steps continues where it was.
 
+use crate::model::memory::FailedWork;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
@@ -16,22 +17,14 @@ use super::start::PlanContext;
 use crate::model::allocation::{self, Allocation, Sizes};
 use crate::model::memory::{Outlook, PendingResize, PodMemory};
 use crate::model::node::NodePolicy;
-use crate::model::pod::{Container, OnResize, Pod, Source};
-use crate::model::reason;
+use crate::model::pod::{Container, OnResize, Pod};
+use crate::model::request::{AllocationRecord, CgroupSetting, Change, Floor, Occasion, ResizeRequest, Usage};
 use crate::model::resources::Qos;
 use crate::model::runtime::{ContainerState, ObservedContainer, ObservedPod};
-use crate::model::step::{
-    AllocationRecord, CgroupSetting, Change, Floor, Occasion, ResizeRequest, Step, Usage,
-};
+use crate::model::step::Step;
 
 /// The reason to reject a resize that no node of this version supports.
 const INFEASIBLE: &str = "Infeasible";
-
-/// Whether the pod's resources may change while it runs: a changed static pod is a new pod.
-pub fn can_be_resized(pod: &Pod) -> bool {
-    pod.source == Source::Api
-}
-
 /// The step that saves an allocation.
 pub fn keep(pod: &Pod, allocation: Allocation, occasion: Occasion, policy: &NodePolicy) -> Step {
     Step::KeepAllocation(Box::new(AllocationRecord {
@@ -58,12 +51,12 @@ pub fn wish<'a>(pod: &Pod, seen: Option<&'a ObservedPod>, memory: &PodMemory, no
     let seen = seen.filter(|seen| !seen.sandboxes.is_empty());
     let goes = pod.deletion.is_some() || memory.ended.is_some();
     // The failure of an earlier change no longer matters for the next one.
-    let failed = memory.failure.as_ref();
-    let failed = failed.filter(|(error, _)| error.reason != reason::pod::RESIZE_ERROR);
-    let waits = failed.is_some_and(|(_, backoff)| backoff.ends() > now);
+    let waits = memory
+        .waits_until(now, |work| matches!(work, FailedWork::Step(_)))
+        .is_some();
     match seen {
         Some(_) if waits => Wish::Waits,
-        Some(seen) if can_be_resized(pod) && !goes => match &seen.allocation {
+        Some(seen) if !goes => match &seen.allocation {
             None => Wish::Unknown,
             Some(kept) if kept.satisfies(pod) => Wish::Granted,
             Some(kept) => Wish::Other(kept),
@@ -183,12 +176,7 @@ pub(super) fn stages(context: PlanContext<'_>, stopped: &[&str]) -> (Vec<Vec<Ste
     let Some(kept) = seen.allocation.as_ref().filter(|kept| !kept.behind.is_empty()) else {
         return (Vec::new(), None);
     };
-    let failed = memory.failure.as_ref();
-    let failed = failed.filter(|(error, _)| error.reason == reason::pod::RESIZE_ERROR);
-    if let Some(until) = failed
-        .map(|(_, backoff)| backoff.ends())
-        .filter(|until| *until > now)
-    {
+    if let Some(until) = memory.waits_until(now, |work| *work == FailedWork::Resize) {
         return (Vec::new(), Some(until));
     }
     let updates = updates(pod, seen, kept, stopped);
@@ -412,11 +400,14 @@ mod tests {
 
     use super::*;
     use crate::model::memory::Backoff;
+    use crate::model::memory::PodFailure;
+    use crate::model::outcome::Failure;
+    use crate::model::outcome::StepError;
     use crate::model::pod::{ResizePolicy, RestartPolicy};
+    use crate::model::reason;
     use crate::model::resources::{Bytes, Resources};
     use crate::model::runtime::ObservedName;
     use crate::model::sample::{self, at, exited, instance, running, sandbox};
-    use crate::model::step::StepError;
     use crate::plan::PlanView;
 
     const MI: i64 = 1 << 20;
@@ -444,7 +435,7 @@ mod tests {
         pod: Pod,
         kept: Allocation,
         containers: Vec<ObservedContainer>,
-        failure: Option<(StepError, Backoff)>,
+        failure: Option<PodFailure>,
         limited_swap: bool,
     }
 
@@ -493,7 +484,8 @@ mod tests {
         fn check_with(self, allocation: Allocation, expected: Expect) {
             let observed = self.seen(allocation);
             let mut memory = PodMemory::new(self.pod.uid.clone(), at(0));
-            memory.failure = self.failure.clone();
+            let failure = self.failure.clone().map(|failure| (FailedWork::Resize, failure));
+            memory.failures = failure.into_iter().collect();
             let view = PlanView {
                 name: &sample::name(),
                 runtime_ready: true,
@@ -547,7 +539,7 @@ mod tests {
                 let behind: Vec<_> = record.allocation.behind.keys().map(String::as_str).collect();
                 format!("keep, behind: {behind:?}")
             }
-            other => other.verb().to_owned(),
+            other => other.kind().as_str().to_owned(),
         }
     }
 
@@ -629,13 +621,13 @@ mod tests {
         let error = StepError {
             reason: reason::pod::RESIZE_ERROR,
             message: String::new(),
-            unreachable: false,
+            failure: Failure::Failed,
         };
         let backoff = Backoff {
             delay: std::time::Duration::from_secs(8),
             since: at(95),
         };
-        failed.failure = Some((error, backoff));
+        failed.failure = Some(PodFailure { error, backoff });
         failed.check(expect!["wake at 103"]);
     }
 
@@ -654,6 +646,21 @@ mod tests {
         let mut ended = case(&[(100, 64)], &[(200, 64)]);
         ended.containers = vec![instance("a", 0, 1, exited(1, 2, 1))];
         assert!(ended.decided().unwrap().behind.is_empty());
+    }
+
+    #[test]
+    fn a_static_pod_is_resized_as_any_other() {
+        let mut case = case(&[(100, 64)], &[(200, 64)]);
+        // A manifest that sets the UID changes the pod instead of replacing it.
+        case.pod.source = crate::model::pod::Source::File {
+            path: "/etc/kubernetes/manifests/web.yaml".into(),
+            document: 1,
+        };
+        let seen = case.seen(case.kept.clone());
+        let seen = seen.uids.get(&case.pod.uid);
+        let memory = PodMemory::new(case.pod.uid.clone(), at(0));
+        let asked = wish(&case.pod, seen, &memory, at(100));
+        assert!(matches!(asked, Wish::Other(kept) if *kept == case.kept));
     }
 
     #[test]

@@ -5,21 +5,21 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::failures;
 use crate::model::allocation::Allocation;
 use crate::model::end::End;
 use crate::model::image_ref::ImageRef;
-use crate::model::memory::{Backoff, ContainerMemory, PodMemory, Remains};
+use crate::model::memory::{Backoff, ContainerMemory, FailedWork, PodMemory, Remains};
 use crate::model::node::NodePolicy;
+use crate::model::outcome::{Done, Outcome, StepError, StepReport};
 use crate::model::pod::{CONFIG_SEEN, Container, Pod, PodUid, PullPolicy, Source};
 use crate::model::reason;
+use crate::model::request::Occasion;
 use crate::model::runtime::{ObservedContainer, ObservedImage, ObservedName, ObservedPod, Sandbox};
-use crate::model::step::{Done, Occasion, Outcome, StepError, StepReport, Subject, verb};
+use crate::model::step::{StepKind, Subject};
 
 /// The longest delay between two pulls of an image.
 const MAX_PULL_DELAY: Duration = Duration::from_secs(300);
-/// The delays after a pod-level failure: of a volume, the sandbox, a removal.
-const FIRST_POD_DELAY: Duration = Duration::from_secs(1);
-const MAX_POD_DELAY: Duration = Duration::from_secs(30);
 
 /// The memory of a pod before planning: as it is, or a new one if there is none or it has another UID; with the end of
 /// the pod if its deadline has passed meanwhile.
@@ -115,7 +115,7 @@ pub fn after(
     if outcome.uid != pod.uid {
         return memory;
     }
-    note_pod(&mut memory, outcome);
+    failures::note(&mut memory, outcome);
     note_remains(&mut memory, outcome, Remains::Containers);
     note_written(&mut memory, outcome);
     note_resized(&mut memory, outcome, observed.uids.get(&pod.uid));
@@ -125,7 +125,7 @@ pub fn after(
             outcome
                 .steps
                 .iter()
-                .filter(move |report| report.subject == subject && is_about_starting(report))
+                .filter(move |report| report.subject == subject && report.kind.starts_container())
         };
         if reports().next().is_none() {
             continue;
@@ -148,60 +148,9 @@ fn after_removal(memory: Option<&PodMemory>, uid: &PodUid, outcome: &Outcome) ->
         Some(memory) => memory.clone(),
         None => PodMemory::new(uid.clone(), outcome.at),
     };
-    note_pod(&mut memory, outcome);
+    failures::note(&mut memory, outcome);
     note_remains(&mut memory, outcome, Remains::Nothing);
     memory
-}
-
-fn is_about_starting(report: &StepReport) -> bool {
-    matches!(
-        report.verb,
-        verb::ENSURE_IMAGE | verb::CREATE_CONTAINER | verb::START_CONTAINER | verb::POST_START
-    )
-}
-
-/// A failure of the pod as a whole, or of stopping and removing; the next execution without one clears it. An
-/// unreachable runtime does not count as a failure.
-fn note_pod(memory: &mut PodMemory, outcome: &Outcome) {
-    let errors = outcome.steps.iter().filter(|report| !is_about_starting(report));
-    let mut errors = errors.filter_map(|report| report.result.as_ref().err());
-    let Some(error) = errors.next() else {
-        let failed = memory.failure.as_ref();
-        let resize_waits = failed.is_some_and(|(error, _)| error.reason == reason::pod::RESIZE_ERROR);
-        let resized = outcome.steps.iter().any(is_of_resize);
-        if !outcome.steps.is_empty() && (resized || !resize_waits) {
-            memory.failure = None;
-        }
-        return;
-    };
-    if error.unreachable {
-        return;
-    }
-    let delay = match &memory.failure {
-        Some((_, last)) => (last.delay * 2).min(MAX_POD_DELAY),
-        None => FIRST_POD_DELAY,
-    };
-    memory.failure = Some((
-        error.clone(),
-        Backoff {
-            delay,
-            since: outcome.at,
-        },
-    ));
-}
-
-/// Whether the step resized the pod or recorded a new size.
-fn is_of_resize(report: &StepReport) -> bool {
-    let resized = |done: &Done| {
-        matches!(
-            done,
-            Done::Kept {
-                occasion: Occasion::Resized,
-                ..
-            }
-        )
-    };
-    report.verb == verb::RESIZE || report.result.as_ref().is_ok_and(resized)
 }
 
 /// An end or a removal is complete when all its steps are done; a new sandbox starts over.
@@ -210,11 +159,8 @@ fn note_remains(memory: &mut PodMemory, outcome: &Outcome, left: Remains) {
     if outcome.steps.iter().any(made) {
         memory.remains = Remains::Everything;
     }
-    let removed = outcome
-        .steps
-        .iter()
-        .any(|report| report.verb == verb::REMOVE_POD_DIR);
-    if removed && outcome.steps.iter().all(|report| report.result.is_ok()) {
+    let has_removed = |report: &StepReport| report.kind == StepKind::RemovePodDir;
+    if outcome.steps.iter().any(has_removed) && outcome.steps.iter().all(|report| report.result.is_ok()) {
         memory.remains = left;
     }
 }
@@ -226,7 +172,7 @@ fn note_written(memory: &mut PodMemory, outcome: &Outcome) {
             Ok(Done::Written { volume, files }) => {
                 memory.written.insert(volume.clone(), files.clone());
             }
-            _ if report.verb == verb::REMOVE_POD_DIR => memory.written.clear(),
+            _ if report.kind == StepKind::RemovePodDir => memory.written.clear(),
             _ => {}
         }
     }
@@ -259,11 +205,12 @@ fn note_resized(memory: &mut PodMemory, outcome: &Outcome, seen: Option<&Observe
 pub fn forgiven(memory: &PodMemory) -> PodMemory {
     let mut memory = memory.clone();
     // A volume, or the sandbox if its RuntimeClass was missing.
-    let reasons = [reason::pod::FAILED_MOUNT, reason::pod::FAILED_CREATE_SANDBOX];
-    let of_object = |(error, _): &(StepError, Backoff)| reasons.contains(&error.reason);
-    if memory.failure.as_ref().is_some_and(of_object) {
-        memory.failure = None;
-    }
+    memory.failures.retain(|work, _| {
+        !matches!(
+            work,
+            FailedWork::Volume(_) | FailedWork::Step(StepKind::RunSandbox)
+        )
+    });
     for container in memory.containers.values_mut() {
         let of_environment =
             |error: &StepError| error.reason == reason::waiting::CREATE_CONTAINER_CONFIG_ERROR;
@@ -294,7 +241,7 @@ fn note_attempt<'a>(
     let failed = reports
         .clone()
         .find_map(|report| Some((report, report.result.as_ref().err()?)));
-    if failed.is_some_and(|(_, error)| error.unreachable) {
+    if failed.is_some_and(|(_, error)| !error.counts()) {
         return;
     }
     let Some(began) = reports.clone().map(|report| report.began).min() else {
@@ -302,7 +249,7 @@ fn note_attempt<'a>(
     };
     if reports
         .clone()
-        .any(|report| report.verb == verb::ENSURE_IMAGE && report.result.is_ok())
+        .any(|report| report.kind == StepKind::EnsureImage && report.result.is_ok())
     {
         memory.pull = None;
     }
@@ -322,7 +269,12 @@ fn note_attempt<'a>(
             }
             memory.failure = Some(error.clone());
         }
-        None if reports.clone().any(|report| report.verb == verb::START_CONTAINER) => memory.failure = None,
+        None if reports
+            .clone()
+            .any(|report| report.kind == StepKind::StartContainer) =>
+        {
+            memory.failure = None
+        }
         None => {}
     }
 }
@@ -335,7 +287,7 @@ fn is_failed_pull(report: &StepReport, error: &StepError) -> bool {
         reason::waiting::IMAGE_INSPECT_ERROR,
         reason::waiting::CREATE_CONTAINER_CONFIG_ERROR,
     ];
-    report.verb == verb::ENSURE_IMAGE && !asked_nobody.contains(&error.reason)
+    report.kind == StepKind::EnsureImage && !asked_nobody.contains(&error.reason)
 }
 
 /// When the newest ended instance ended.
@@ -407,6 +359,7 @@ mod tests {
 
     use super::*;
     use crate::model::checkpoint::Checkpoint;
+    use crate::model::outcome::Failure;
     use crate::model::pod::RestartPolicy;
     use crate::model::sample::{self, at, exited, instance, observed, running, sandbox};
 
@@ -420,7 +373,7 @@ mod tests {
         StepError {
             reason,
             message: "m".to_owned(),
-            unreachable: false,
+            failure: Failure::Failed,
         }
     }
 
@@ -428,10 +381,10 @@ mod tests {
         Ok(Done::Plainly)
     }
 
-    fn outcome(now: i64, steps: Vec<(Subject, &'static str, Result<Done, StepError>)>) -> Outcome {
-        let step = |(subject, verb, result)| StepReport {
+    fn outcome(now: i64, steps: Vec<(Subject, StepKind, Result<Done, StepError>)>) -> Outcome {
+        let step = |(subject, kind, result)| StepReport {
             subject,
-            verb,
+            kind,
             began: at(now),
             took: Duration::ZERO,
             result,
@@ -463,10 +416,11 @@ mod tests {
         let seen = &observed.uids[&pod.uid];
         let unsupported = held_until(&pod.containers[0], &memory, seen, &[], &policy).map(seconds);
         let of_container = memory.containers.get("c").and_then(|c| c.failure.as_ref());
-        let of_pod = memory
-            .failure
-            .as_ref()
-            .map(|(error, backoff)| (error.reason, backoff.delay));
+        let of_pod: Vec<_> = memory
+            .failures
+            .iter()
+            .map(|(work, failure)| (work, failure.error.reason, failure.backoff.delay))
+            .collect();
         expected.assert_eq(&format!(
             "{unsupported:?} {:?} {of_pod:?}",
             of_container.map(|error| error.reason)
@@ -500,7 +454,7 @@ mod tests {
         let crashed = ended(110);
         let crash = memory.clone().unwrap();
         assert_eq!(unsupported(&pod, &crash, &crashed), Some(190));
-        let failed = failing(110, verb::ENSURE_IMAGE, reason::waiting::ERR_IMAGE_PULL);
+        let failed = failing(110, StepKind::EnsureImage, reason::waiting::ERR_IMAGE_PULL);
         let pull = after(memory.as_ref(), Some(&pod), &failed, &crashed, &policy);
         assert!(unsupported(&pod, &pull, &crashed) >= Some(120));
         pod.containers[0].hash += 1;
@@ -531,7 +485,7 @@ mod tests {
                 allocation: Box::new(Allocation::of(&pod)),
                 occasion: Occasion::Resized,
             });
-            let outcome = outcome(8, vec![(Subject::Pod, verb::KEEP_ALLOCATION, resized)]);
+            let outcome = outcome(8, vec![(Subject::Pod, StepKind::KeepAllocation, resized)]);
             let memory = after(Some(&memory), Some(&pod), &outcome, &observed, &policy);
             let unsupported = held_until(
                 &pod.containers[0],
@@ -547,30 +501,30 @@ mod tests {
     }
 
     fn started(now: i64) -> Outcome {
-        let steps = [verb::ENSURE_IMAGE, verb::CREATE_CONTAINER, verb::START_CONTAINER];
-        outcome(now, steps.into_iter().map(|verb| (c(), verb, done())).collect())
+        let steps = [
+            StepKind::EnsureImage,
+            StepKind::CreateContainer,
+            StepKind::StartContainer,
+        ];
+        outcome(now, steps.into_iter().map(|kind| (c(), kind, done())).collect())
     }
 
-    fn failing(now: i64, verb: &'static str, reason: &'static str) -> Outcome {
-        outcome(now, vec![(c(), verb, Err(error(reason)))])
+    fn failing(now: i64, kind: StepKind, reason: &'static str) -> Outcome {
+        outcome(now, vec![(c(), kind, Err(error(reason)))])
     }
 
     #[test]
     fn restarts() {
-        check(None, vec![started(0)], expect!["None None None"]);
+        check(None, vec![started(0)], expect!["None None []"]);
         // The first restart is immediate, the next one waits, counted from the end.
-        check(Some(7), vec![started(7)], expect!["Some(17) None None"]);
+        check(Some(7), vec![started(7)], expect!["Some(17) None []"]);
         check(
             Some(7),
             vec![started(7), started(17), started(40)],
-            expect!["Some(47) None None"],
+            expect!["Some(47) None []"],
         );
         // It ran for more than ten minutes: the back-off is reset.
-        check(
-            Some(5000),
-            vec![started(7), started(17)],
-            expect!["None None None"],
-        );
+        check(Some(5000), vec![started(7), started(17)], expect!["None None []"]);
         let last = Backoff {
             delay: Backoff::FIRST * 2,
             since: at(17),
@@ -578,50 +532,50 @@ mod tests {
         assert_eq!(last.holds(at(617), MAX), Some(at(637)));
         assert_eq!(last.holds(at(618), MAX), None);
         // It ended before its start was recorded: its first restart is immediate anyway.
-        check(Some(8), vec![started(7)], expect!["None None None"]);
+        check(Some(8), vec![started(7)], expect!["None None []"]);
     }
 
     #[test]
     fn failures() {
-        let pull = |now| failing(now, verb::ENSURE_IMAGE, reason::waiting::ERR_IMAGE_PULL);
+        let pull = |now| failing(now, StepKind::EnsureImage, reason::waiting::ERR_IMAGE_PULL);
         check(
             None,
             vec![pull(1)],
-            expect![[r#"Some(11) Some("ErrImagePull") None"#]],
+            expect![[r#"Some(11) Some("ErrImagePull") []"#]],
         );
         check(
             None,
             vec![pull(1), pull(11)],
-            expect![[r#"Some(31) Some("ErrImagePull") None"#]],
+            expect![[r#"Some(31) Some("ErrImagePull") []"#]],
         );
         check(
             None,
             vec![pull(1), pull(11), started(31)],
-            expect!["None None None"],
+            expect!["None None []"],
         );
-        let never = |now| failing(now, verb::ENSURE_IMAGE, reason::waiting::ERR_IMAGE_NEVER_PULL);
+        let never = |now| failing(now, StepKind::EnsureImage, reason::waiting::ERR_IMAGE_NEVER_PULL);
         check(
             None,
             vec![never(1), never(11)],
-            expect![[r#"Some(21) Some("ErrImageNeverPull") None"#]],
+            expect![[r#"Some(21) Some("ErrImageNeverPull") []"#]],
         );
         let create = |now| {
             failing(
                 now,
-                verb::CREATE_CONTAINER,
+                StepKind::CreateContainer,
                 reason::waiting::CREATE_CONTAINER_ERROR,
             )
         };
         check(
             None,
             vec![create(1), create(11)],
-            expect![[r#"Some(21) Some("CreateContainerError") None"#]],
+            expect![[r#"Some(21) Some("CreateContainerError") []"#]],
         );
         // It ended long ago and cannot be created again: tried every ten seconds at most.
         check(
             Some(-500),
             vec![create(1)],
-            expect![[r#"Some(11) Some("CreateContainerError") None"#]],
+            expect![[r#"Some(11) Some("CreateContainerError") []"#]],
         );
     }
 
@@ -632,7 +586,7 @@ mod tests {
                 now,
                 vec![(
                     Subject::Pod,
-                    verb::RUN_SANDBOX,
+                    StepKind::RunSandbox,
                     Err(error(reason::pod::FAILED_CREATE_SANDBOX)),
                 )],
             )
@@ -640,48 +594,48 @@ mod tests {
         check(
             None,
             vec![sandbox(1)],
-            expect![[r#"None None Some(("FailedCreatePodSandBox", 1s))"#]],
+            expect![[r#"None None [(Step(RunSandbox), "FailedCreatePodSandBox", 1s)]"#]],
         );
         check(
             None,
             (0..9).map(sandbox).collect(),
-            expect![[r#"None None Some(("FailedCreatePodSandBox", 30s))"#]],
+            expect![[r#"None None [(Step(RunSandbox), "FailedCreatePodSandBox", 30s)]"#]],
         );
-        let made = outcome(9, vec![(Subject::Pod, verb::RUN_SANDBOX, done())]);
-        check(None, vec![sandbox(1), made], expect!["None None None"]);
+        let made = outcome(9, vec![(Subject::Pod, StepKind::RunSandbox, done())]);
+        check(None, vec![sandbox(1), made], expect!["None None []"]);
         let stop = outcome(
             1,
             vec![(
                 c(),
-                verb::STOP_CONTAINER,
+                StepKind::StopContainer,
                 Err(error(reason::pod::FAILED_KILL_POD)),
             )],
         );
         check(
             None,
             vec![stop],
-            expect![[r#"None None Some(("FailedKillPod", 1s))"#]],
+            expect![[r#"None None [(Step(StopContainer), "FailedKillPod", 1s)]"#]],
         );
     }
 
     #[test]
     fn a_runtime_that_does_not_answer_counts_for_nothing() {
-        let silent = |subject, verb| {
+        let silent = |subject, kind| {
             let error = StepError {
-                unreachable: true,
+                failure: Failure::Unreachable,
                 ..error(reason::waiting::ERR_IMAGE_PULL)
             };
-            outcome(1, vec![(subject, verb, Err(error))])
+            outcome(1, vec![(subject, kind, Err(error))])
         };
         check(
             Some(0),
-            vec![silent(c(), verb::ENSURE_IMAGE)],
-            expect!["None None None"],
+            vec![silent(c(), StepKind::EnsureImage)],
+            expect!["None None []"],
         );
         check(
             None,
-            vec![silent(Subject::Pod, verb::RUN_SANDBOX)],
-            expect!["None None None"],
+            vec![silent(Subject::Pod, StepKind::RunSandbox)],
+            expect!["None None []"],
         );
     }
 
@@ -690,7 +644,7 @@ mod tests {
         let pod = sample::pod(RestartPolicy::Always, &[], &["c"]);
         let policy = sample::policy();
         let observed = observed(vec![sandbox(0, true, 0)], vec![]);
-        let failed = failing(1, verb::ENSURE_IMAGE, reason::waiting::ERR_IMAGE_PULL);
+        let failed = failing(1, StepKind::EnsureImage, reason::waiting::ERR_IMAGE_PULL);
         let memory = after(None, Some(&pod), &failed, &observed, &policy);
         let present = |tags: &[&str], digests: &[&str], image: &str, pull| {
             let container = Container {

@@ -9,7 +9,7 @@ use super::{cgroup, dns, security};
 use crate::model::node::NodePolicy;
 use crate::model::object::{Content, HANDLER, Known, Reference};
 use crate::model::pod::{Container, Pod, Port, Protocol};
-use crate::model::step::SandboxRequest;
+use crate::model::request::SandboxRequest;
 
 /// The longest node name of the kernel (`__NEW_UTS_LEN`).
 const MAX_FQDN: usize = 64;

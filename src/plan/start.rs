@@ -12,14 +12,17 @@ use super::need::Stop;
 use super::{PlanView, cgroup, ephemeral, gc, pull, resize, restart, sandbox, teardown, volume};
 use crate::model::allocation::Allocation;
 use crate::model::checkpoint::Checkpoint;
-use crate::model::memory::PodMemory;
+use crate::model::memory::{FailedWork, PodMemory};
 use crate::model::node::NodePolicy;
 use crate::model::pod::{Container, Pod, RestartPolicy, Source};
 use crate::model::probe::Hook;
 use crate::model::reference::references;
+use crate::model::request::{
+    ContainerRef, HookCall, HookHost, Occasion, PostStart, SandboxRef, VolumeRequest,
+};
 use crate::model::runtime::{ContainerState, ObservedPod, Sandbox, makes_recursive_read_only};
 use crate::model::service::Services;
-use crate::model::step::{ContainerRef, HookCall, HookHost, Occasion, PostStart, SandboxRef, Step};
+use crate::model::step::Step;
 
 /// The inputs of a plan.
 #[derive(Clone, Copy)]
@@ -75,6 +78,12 @@ pub(super) fn in_new_sandbox(context: PlanContext<'_>, attempt: u32, start: &[&C
             waits_until: None,
         };
     }
+    if let Some(until) = held_by_volumes(context) {
+        return Stages {
+            stages: gc::stages(pod, seen, policy),
+            waits_until: Some(until),
+        };
+    }
     if !context.view.network_ready && !pod.namespaces.host_network {
         return Stages::default();
     }
@@ -124,7 +133,10 @@ pub(super) fn in_sandbox(
         config: Arc::new(sandbox::config(pod, sandbox.attempt, policy)),
         recursive_read_only: recursive_read_only(context),
     };
-    let (due, waits_until) = due(context, start);
+    let held = held_by_volumes(context);
+    let start_now = if held.is_some() { &[] } else { start };
+    let (due, waits_until) = due(context, start_now);
+    let waits_until = [waits_until, held].into_iter().flatten().min();
     let stops = stop
         .iter()
         .map(|stop| teardown::stop_one(stop, pod, seen, policy));
@@ -135,9 +147,16 @@ pub(super) fn in_sandbox(
         .collect();
     let mut prepare: Vec<_> = new.iter().filter_map(|c| remove_outdated(context, c)).collect();
     prepare.extend(images(context, new.iter().copied()));
+    let may_be_made = |update: &VolumeRequest| {
+        let work = FailedWork::Volume(update.volume.clone());
+        memory
+            .waits_until(context.now, |failed| *failed == work)
+            .is_none()
+    };
     let updates = volume::updates(context.origin(&sandbox.ips), memory);
+    let updates = updates.into_iter().filter(may_be_made);
     let added = volume::added(context.origin(&sandbox.ips), &new);
-    prepare.extend(updates.into_iter().chain(added).map(Step::EnsureVolume));
+    prepare.extend(updates.chain(added).map(Step::EnsureVolume));
     if !new.is_empty() {
         prepare.push(Step::WriteHosts(container::hosts_file(pod, &sandbox.ips, policy)));
     }
@@ -150,6 +169,14 @@ pub(super) fn in_sandbox(
     create_and_start(context, &due, &home, context.origin(&sandbox.ips), &mut stages);
     stages.extend(gc::stages(pod, seen, policy));
     Stages { stages, waits_until }
+}
+
+/// When the first of the volumes that could not be made is tried again: nothing is started without them.
+fn held_by_volumes(context: PlanContext<'_>) -> Option<Timestamp> {
+    let failures = context.memory.failures.iter();
+    let of_volumes = failures.filter(|(work, _)| matches!(work, FailedWork::Volume(_)));
+    let ends = of_volumes.map(|(_, failure)| failure.backoff.ends());
+    ends.filter(|end| *end > context.now).min()
 }
 
 /// Whether the pod's runtime handler supports recursive read-only mounts.
@@ -214,7 +241,7 @@ fn base(context: PlanContext<'_>) -> Vec<Step> {
         logs: policy.pod_log_dir(&pod.name, &pod.uid),
     });
     steps.push(teardown::keep_anew(pod, policy));
-    if context.seen.allocation.is_none() && resize::can_be_resized(pod) {
+    if context.seen.allocation.is_none() {
         let allocation = Allocation::of(pod);
         steps.push(resize::keep(pod, allocation, Occasion::Begun, policy));
     }

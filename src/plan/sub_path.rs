@@ -10,7 +10,7 @@ use crate::model::bounds;
 use crate::model::expand::expand;
 use crate::model::node::NodePolicy;
 use crate::model::pod::{Container, Pod};
-use crate::model::step::SubPathMount;
+use crate::model::request::SubPathMount;
 use crate::model::value::SubPath;
 
 /// What to mount before the container is created, or why that is impossible.

@@ -13,9 +13,10 @@ use crate::model::checkpoint::{self, Checkpoint};
 use crate::model::end::End;
 use crate::model::node::NodePolicy;
 use crate::model::pod::{Container, Pod, PodName, PodUid};
+use crate::model::request::{CheckpointRecord, HookCall, HookHost, IfNotKept, SandboxRef};
 use crate::model::resources::Qos;
 use crate::model::runtime::{ObservedContainer, ObservedPod, Sandbox};
-use crate::model::step::{CheckpointRecord, HookCall, HookHost, IfNotKept, SandboxRef, Step};
+use crate::model::step::Step;
 
 /// The least grace period before SIGKILL (`minimumGracePeriodInSeconds` in `kuberuntime_container.go`).
 pub(super) const LEAST_GRACE: Duration = Duration::from_secs(2);

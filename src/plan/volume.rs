@@ -9,8 +9,8 @@ use super::content::{FilesLeft, Origin};
 use crate::model::memory::PodMemory;
 use crate::model::node::NodePolicy;
 use crate::model::pod::{Container, Medium, Pod, Volume, VolumeSource};
+use crate::model::request::{VolumeKind, VolumeRequest};
 use crate::model::resources::Bytes;
-use crate::model::step::{VolumeKind, VolumeRequest};
 use crate::model::value::Projection;
 
 /// The plugin name in the path of an emptyDir, whatever its medium.

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::act::ActContext;
 use crate::model::memory::Levels;
 use crate::model::node::CgroupName;
-use crate::model::step::CgroupSetting;
+use crate::model::request::CgroupSetting;
 
 /// How soon a QoS cgroup that could not be set is retried.
 const LEVELS_RETRY: Duration = Duration::from_secs(10);

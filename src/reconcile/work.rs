@@ -10,9 +10,10 @@ use tokio_util::sync::CancellationToken;
 use super::{DEATH_RETRY, Key, LEFTOVER_RETRY, Loop, Message, NO_PROGRESS_RETRY, Outputs, Work};
 use crate::act;
 use crate::model::memory::{Executed, PodMemory};
+use crate::model::outcome::Outcome;
 use crate::model::pod::{PodName, PodUid};
 use crate::model::runtime::ObservedName;
-use crate::model::step::{Outcome, Plan, Subject};
+use crate::model::step::{Plan, Subject};
 use crate::plan::restart;
 
 impl Loop {
@@ -123,14 +124,14 @@ fn log_failures(outcome: &Outcome) {
     for step in &outcome.steps {
         let Err(error) = &step.result else { continue };
         let container = match &step.subject {
-            Subject::Pod => "",
+            Subject::Pod | Subject::Volume(_) => "",
             Subject::Container(name) => name.as_str(),
         };
-        let (pod, uid, verb, reason) = (&outcome.pod, &outcome.uid, step.verb, error.reason);
-        if error.unreachable {
-            tracing::debug!(%pod, %uid, container, verb, reason, "step failed: {}", error.message);
-        } else {
+        let (pod, uid, verb, reason) = (&outcome.pod, &outcome.uid, step.kind.as_str(), error.reason);
+        if error.counts() {
             tracing::warn!(%pod, %uid, container, verb, reason, "failed: {}", error.message);
+        } else {
+            tracing::debug!(%pod, %uid, container, verb, reason, "step failed: {}", error.message);
         }
     }
 }

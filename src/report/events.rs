@@ -9,10 +9,10 @@ use super::Loop;
 use crate::model::bounds;
 use crate::model::event::{About, Event, EventType, PodEvent, RecordedEvent};
 use crate::model::memory::Executed;
+use crate::model::outcome::Beginning;
 use crate::model::pod::{Pod, PodName, PodUid, Problem};
 use crate::model::reason;
 use crate::model::runtime::{ObservedName, Snapshot};
-use crate::model::step::Beginning;
 use crate::status::{events, node_events};
 
 /// Events queued for one pod; the oldest are dropped first.

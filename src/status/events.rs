@@ -12,14 +12,13 @@ use crate::model::event::{EventType, PodEvent};
 use crate::model::memory::PodMemory;
 use crate::model::node::NodePolicy;
 use crate::model::object::Objects;
+use crate::model::outcome::{Beginning, Done, HookResult, Lengthy, Outcome, StepError, StepReport};
 use crate::model::pod::{Container, Pod};
 use crate::model::probe::ProbeKind;
 use crate::model::reason::waiting;
 use crate::model::reference::absent_pull_secrets;
 use crate::model::runtime::{ObservedContainer, ObservedName, RuntimeState};
-use crate::model::step::{
-    Beginning, Done, HookResult, Lengthy, Outcome, StepError, StepReport, Subject, verb,
-};
+use crate::model::step::{StepKind, Subject};
 
 /// The events of an execution; `memory` is the memory after it.
 pub fn events(pod: &Pod, outcome: &Outcome, memory: Option<&PodMemory>) -> Vec<PodEvent> {
@@ -29,7 +28,7 @@ pub fn events(pod: &Pod, outcome: &Outcome, memory: Option<&PodMemory>) -> Vec<P
     let stopped = outcome
         .steps
         .iter()
-        .any(|report| report.verb == verb::STOP_CONTAINER);
+        .any(|report| report.kind == StepKind::StopContainer);
     if let Some(end @ End::Deadline) = end.filter(|_| stopped) {
         all.push(event(
             EventType::Normal,
@@ -39,15 +38,15 @@ pub fn events(pod: &Pod, outcome: &Outcome, memory: Option<&PodMemory>) -> Vec<P
         ));
     }
     // A sandbox that has ended is stopped completely before there is another.
-    let has = |verb: &str| outcome.steps.iter().any(|report| report.verb == verb);
-    if has(verb::STOP_SANDBOX) && has(verb::RUN_SANDBOX) {
+    let has = |kind| outcome.steps.iter().any(|report| report.kind == kind);
+    if has(StepKind::StopSandbox) && has(StepKind::RunSandbox) {
         let message = "Pod sandbox changed, it will be killed and re-created.";
         all.push(event(EventType::Normal, "SandboxChanged", message.to_owned(), ""));
     }
     for report in &outcome.steps {
         match &report.result {
             Ok(done) => all.extend(of_done(pod, report, done)),
-            Err(error) if error.unreachable => {}
+            Err(error) if !error.counts() => {}
             Err(error) => all.extend(of_error(pod, report, error)),
         }
     }
@@ -74,7 +73,7 @@ pub fn begun(pod: &Pod, beginning: &Beginning) -> Vec<PodEvent> {
 /// The event that images are pulled without Secrets that the pod names, if this execution needed images.
 pub fn unretrieved(pod: &Pod, outcome: &Outcome, objects: &Objects) -> Option<PodEvent> {
     let mut steps = outcome.steps.iter();
-    if !steps.any(|report| report.verb == verb::ENSURE_IMAGE) {
+    if !steps.any(|report| report.kind == StepKind::EnsureImage) {
         return None;
     }
     let absent = absent_pull_secrets(pod, objects);
@@ -206,7 +205,7 @@ fn of_done(pod: &Pod, report: &StepReport, done: &Done) -> Vec<PodEvent> {
     };
     let path = field_path(pod, name);
     let normal = |reason: &str, message: String| event(EventType::Normal, reason, message, &path);
-    match (done, report.verb) {
+    match (done, report.kind) {
         (Done::ImagePresent { image }, _) => vec![normal(
             "Pulled",
             format!("Container image {image:?} already present on machine and can be accessed by the pod"),
@@ -227,10 +226,10 @@ fn of_done(pod: &Pod, report: &StepReport, done: &Done) -> Vec<PodEvent> {
                 go_duration(*waited)
             ),
         )],
-        (Done::Container { .. }, verb::CREATE_CONTAINER) => {
+        (Done::Container { .. }, StepKind::CreateContainer) => {
             vec![normal("Created", "Container created".to_owned())]
         }
-        (Done::Container { .. }, verb::START_CONTAINER) => {
+        (Done::Container { .. }, StepKind::StartContainer) => {
             vec![normal("Started", "Container started".to_owned())]
         }
         (
@@ -252,19 +251,19 @@ fn of_error(pod: &Pod, report: &StepReport, error: &StepError) -> Vec<PodEvent> 
     let warning =
         |reason: &str, message: String, path: &str| event(EventType::Warning, reason, message, path);
     let Subject::Container(name) = &report.subject else {
-        let message = match report.verb {
-            verb::RESIZE => resize::error(pod, &error.message),
+        let message = match report.kind {
+            StepKind::Resize => resize::error(pod, &error.message),
             _ => error.message.clone(),
         };
         return vec![warning(error.reason, message, "")];
     };
     let path = field_path(pod, name);
     let failed = |message: &str| warning("Failed", format!("Error: {message}"), &path);
-    match report.verb {
-        verb::ENSURE_IMAGE => of_image_error(pod, name, error, &path),
+    match report.kind {
+        StepKind::EnsureImage => of_image_error(pod, name, error, &path),
         // Reported when the stop of the container started.
-        verb::POST_START => Vec::new(),
-        verb::CREATE_CONTAINER | verb::START_CONTAINER => vec![failed(&error.message)],
+        StepKind::PostStart => Vec::new(),
+        StepKind::CreateContainer | StepKind::StartContainer => vec![failed(&error.message)],
         // About the pod, as in the kubelet: it could not reach its desired state.
         _ => vec![warning(error.reason, error.message.clone(), "")],
     }
@@ -348,10 +347,10 @@ mod tests {
     }
 
     /// The reasons of the events after these steps.
-    fn reasons(pod: &Pod, memory: Option<&PodMemory>, verbs: &[&'static str]) -> Vec<String> {
-        let step = |verb: &&'static str| StepReport {
+    fn reasons(pod: &Pod, memory: Option<&PodMemory>, kinds: &[StepKind]) -> Vec<String> {
+        let step = |&kind: &StepKind| StepReport {
             subject: Subject::Pod,
-            verb,
+            kind,
             began: Timestamp::UNIX_EPOCH,
             took: std::time::Duration::ZERO,
             result: Ok(Done::Plainly),
@@ -360,7 +359,7 @@ mod tests {
             pod: pod.name.clone(),
             uid: pod.uid.clone(),
             at: Timestamp::UNIX_EPOCH,
-            steps: verbs.iter().map(step).collect(),
+            steps: kinds.iter().map(step).collect(),
         };
         let events = events(pod, &outcome, memory).into_iter();
         events.map(|event| event.reason).collect()
@@ -370,32 +369,32 @@ mod tests {
     fn an_end_by_the_deadline_is_an_event_and_one_that_others_wrote_is_not() {
         let pod = sample::pod(RestartPolicy::Always, &[], &["c"]);
         let mut memory = PodMemory::new(pod.uid.clone(), Timestamp::UNIX_EPOCH);
-        let mut of = |end: Option<End>, verb: &'static str| {
+        let mut of = |end: Option<End>, kind: StepKind| {
             memory.ended = end;
-            reasons(&pod, Some(&memory), &[verb])
+            reasons(&pod, Some(&memory), &[kind])
         };
         let written = End::InStatus {
             reason: "DisruptionByTaintManager".to_owned(),
             message: "so it is".to_owned(),
         };
         let nothing: [String; 0] = [];
-        assert_eq!(of(None, verb::STOP_CONTAINER), nothing);
+        assert_eq!(of(None, StepKind::StopContainer), nothing);
         assert_eq!(
-            of(Some(End::Deadline), verb::STOP_CONTAINER),
+            of(Some(End::Deadline), StepKind::StopContainer),
             ["DeadlineExceeded"]
         );
-        assert_eq!(of(Some(End::Deadline), verb::REMOVE_CONTAINER), nothing);
-        assert_eq!(of(Some(written), verb::STOP_CONTAINER), nothing);
+        assert_eq!(of(Some(End::Deadline), StepKind::RemoveContainer), nothing);
+        assert_eq!(of(Some(written), StepKind::StopContainer), nothing);
     }
 
     #[test]
     fn a_sandbox_that_takes_the_place_of_another_is_an_event() {
         let pod = sample::pod(RestartPolicy::Always, &[], &["c"]);
-        let reasons = |verbs: &[&'static str]| reasons(&pod, None, verbs);
-        assert_eq!(reasons(&[verb::RUN_SANDBOX]), [] as [String; 0]);
-        assert_eq!(reasons(&[verb::STOP_SANDBOX]), [] as [String; 0]);
+        let reasons = |kinds: &[StepKind]| reasons(&pod, None, kinds);
+        assert_eq!(reasons(&[StepKind::RunSandbox]), [] as [String; 0]);
+        assert_eq!(reasons(&[StepKind::StopSandbox]), [] as [String; 0]);
         assert_eq!(
-            reasons(&[verb::STOP_SANDBOX, verb::RUN_SANDBOX]),
+            reasons(&[StepKind::StopSandbox, StepKind::RunSandbox]),
             ["SandboxChanged"]
         );
     }

@@ -341,10 +341,11 @@ mod tests {
 
     use super::*;
     use crate::model::memory::Backoff;
+    use crate::model::outcome::Failure;
+    use crate::model::outcome::StepError;
     use crate::model::pod::{Container, RestartPolicy};
     use crate::model::runtime::ObservedContainer;
     use crate::model::sample::{self, at, exited, instance, observed, running, sandbox};
-    use crate::model::step::StepError;
 
     /// The status of a running pod, to which `dbg` was added, at second 100.
     fn debugged(dbg: Option<ObservedContainer>, failure: Option<StepError>) -> api::PodStatus {
@@ -418,7 +419,7 @@ mod tests {
         let failure = StepError {
             reason: "RunContainerError",
             message: "m".to_owned(),
-            unreachable: false,
+            failure: Failure::Failed,
         };
         check(ended(), Some(failure), "RunContainerError Error false None");
     }

@@ -1,6 +1,7 @@
 //! The status of a pod whose resources change while it runs (`pkg/kubelet/status`, `pkg/kubelet/events/resize.go`,
 //! `convertContainerStatusResources` in `pkg/kubelet/kubelet_pods.go`).
 
+use crate::model::memory::FailedWork;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as api;
 use serde::Serialize;
@@ -11,9 +12,8 @@ use super::phase;
 use crate::model::allocation::Allocation;
 use crate::model::memory::PendingResize;
 use crate::model::pod::Pod;
-use crate::model::reason;
+use crate::model::request::Occasion;
 use crate::model::runtime::ObservedContainer;
-use crate::model::step::Occasion;
 
 /// The condition of a pod that does not get what it requests.
 pub(super) const PENDING: &str = "PodResizePending";
@@ -38,9 +38,10 @@ pub(super) fn conditions(
     let progress = allocation
         .filter(|allocation| !allocation.behind.is_empty())
         .map(|allocation| {
-            let failure = context.memory.and_then(|memory| memory.failure.as_ref());
-            let failure = failure.filter(|(error, _)| error.reason == reason::pod::RESIZE_ERROR);
-            let why = failure.map(|(error, _)| ("Error", error.message.as_str()));
+            let failure = context
+                .memory
+                .and_then(|memory| memory.failures.get(&FailedWork::Resize));
+            let why = failure.map(|failure| ("Error", failure.error.message.as_str()));
             condition(IN_PROGRESS, why, allocation.generation, previous, context.now)
         });
     pending.into_iter().chain(progress).collect()

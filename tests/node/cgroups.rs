@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use gantry::cgroup::{Cgroups, MOUNT_POINT, detect};
 use gantry::model::node::{CgroupDriver, CgroupLayout, CgroupName, CgroupVersion};
 use gantry::model::pod::PodUid;
+use gantry::model::request::CgroupSetting;
 use gantry::model::resources::Qos;
-use gantry::model::step::CgroupSetting;
 use gantry::plan::cgroup::pod_cgroup_name;
 
 /// A tree of cgroups of one test.

@@ -29,7 +29,7 @@ const EVENTS: &[(&str, &str, Here)] = &[
         "Failed",
         Made(
             POD,
-            "verb::CREATE_CONTAINER | verb::START_CONTAINER => vec![failed",
+            "StepKind::CreateContainer | StepKind::StartContainer => vec![failed",
         ),
     ),
     (
@@ -37,7 +37,7 @@ const EVENTS: &[(&str, &str, Here)] = &[
         "Failed",
         Made(
             POD,
-            "verb::CREATE_CONTAINER | verb::START_CONTAINER => vec![failed",
+            "StepKind::CreateContainer | StepKind::StartContainer => vec![failed",
         ),
     ),
     ("KillingContainer", "Killing", Made(POD, "normal(\"Killing\"")),

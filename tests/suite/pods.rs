@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use gantry::cgroup::Cgroups;
 use gantry::model::pod::{PodName, PodUid, PullPolicy};
-use gantry::model::run_as::RunAs;
-use gantry::model::step::{
-    ContainerRef, ContainerRequest, HostsFile, ImageRequest, Plan, SandboxRef, SandboxRequest, Step,
+use gantry::model::request::{
+    ContainerRef, ContainerRequest, HostsFile, ImageRequest, SandboxRef, SandboxRequest,
 };
+use gantry::model::run_as::RunAs;
+use gantry::model::step::{Plan, Step};
 use k8s_cri::v1;
 
 /// A node's directories for one test.

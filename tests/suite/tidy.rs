@@ -88,10 +88,7 @@ const LONG_FILES: &[(&str, usize)] = &[
     ("act/pull_records.rs", 402),
     ("agent.rs", 589),
     ("config/flags.rs", 513),
-    ("model/step.rs", 685),
     ("observe/observer.rs", 466),
-    ("plan/resize.rs", 405),
-    ("plan/restart.rs", 402),
 ];
 
 /// Functions that are longer.

@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use super::Host;
 use crate::act::mount::tests::in_own_mounts;
 use crate::act::sub_path;
-use crate::model::step::SubPathMount;
+use crate::model::request::SubPathMount;
 
 #[test]
 fn cve_2017_1002101_a_part_that_leads_out_of_its_volume_is_not_mounted() {

@@ -8,7 +8,7 @@ use std::path::Path;
 use super::{Host, against, exchange, until_both};
 use crate::act::mount::{self, tests::in_own_mounts};
 use crate::act::sub_path;
-use crate::model::step::SubPathMount;
+use crate::model::request::SubPathMount;
 
 /// How often a part is mounted while its container swaps it.
 const ATTEMPTS: usize = 2000;

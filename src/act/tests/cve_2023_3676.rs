@@ -6,7 +6,7 @@ use std::fs;
 use super::Host;
 use crate::act::mount::tests::in_own_mounts;
 use crate::act::sub_path;
-use crate::model::step::SubPathMount;
+use crate::model::request::SubPathMount;
 
 #[test]
 fn cve_2023_3676_a_part_is_made_and_mounted_as_it_is_written() {

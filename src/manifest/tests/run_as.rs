@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 
 use super::planned::{api_pod, steps};
+use crate::model::request::ImageRequest;
 use crate::model::run_as::ImageUser;
 use crate::model::sample;
-use crate::model::step::{ImageRequest, Step};
+use crate::model::step::Step;
 
 /// The kind of a container in its pod.
 #[derive(Debug, Clone, Copy)]

@@ -9,8 +9,9 @@ use super::NodeView;
 use crate::model::allocation::Allocation;
 use crate::model::memory::{Outlook, PendingResize, PodMemory};
 use crate::model::pod::{Pod, PodName};
+use crate::model::request::Occasion;
 use crate::model::runtime::ObservedPod;
-use crate::model::step::{Occasion, Step};
+use crate::model::step::Step;
 use crate::plan::resize::{self, Wish};
 
 /// How often a deferred resize is retried though nothing has changed (`pkg/kubelet/allocation`).

@@ -6,9 +6,9 @@ use serde_json::{Map, Value, json};
 
 use crate::model::object::{Known, Object, ObjectKey, ObjectKind, Objects, Reference};
 use crate::model::pod::*;
+use crate::model::request::{POD_IP, SandboxRef};
 use crate::model::resources::{Amounts, Bytes, MilliCpu, Resources};
 use crate::model::sample;
-use crate::model::step::{POD_IP, SandboxRef};
 use crate::model::value::{Bound, EnvFrom, EnvValue, Field, Projection, Resource, ResourceField, SubPath};
 use crate::plan::container::{Home, request};
 use crate::plan::content::Origin;

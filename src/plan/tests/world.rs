@@ -12,8 +12,10 @@ use jiff::Timestamp;
 use crate::model::checkpoint::Checkpoint;
 use crate::model::memory::{PodMemory, Remains};
 use crate::model::node::{CgroupName, NodePolicy};
+use crate::model::outcome::*;
 use crate::model::pod::{Container, Pod, PodUid};
 use crate::model::reason;
+use crate::model::request::*;
 use crate::model::runtime::{
     ContainerState, ObservedContainer, ObservedImage, ObservedName, ObservedPod, Sandbox,
 };
@@ -375,14 +377,14 @@ impl World {
             }
             let steps: Vec<_> = stage
                 .into_iter()
-                .filter(|step| !failed.contains(&step.subject()))
+                .filter(|step| !failed.iter().any(|subject: &Subject| subject.holds(step)))
                 .collect();
             self.call_hooks(&steps, ends);
             let mut tried = BTreeSet::new();
             let steps = in_turn(steps);
             for step in steps {
                 let fate = self.fates.pop().unwrap_or(Fate::Done);
-                let (subject, verb) = (step.subject(), step.verb());
+                let (subject, kind) = (step.subject(), step.kind());
                 let reason = reason_of(&step);
                 if fate == Fate::Killed {
                     return None;
@@ -398,15 +400,15 @@ impl World {
                     tried.insert(id.clone());
                 }
                 let result = match fate {
-                    Fate::Fails => Err(error(reason, false)),
-                    Fate::Unreachable => Err(error(reason, true)),
+                    Fate::Fails => Err(error(reason, Failure::Failed)),
+                    Fate::Unreachable => Err(error(reason, Failure::Unreachable)),
                     Fate::FailsLate | Fate::KilledLate | Fate::Done | Fate::Killed => {
                         self.apply(step, desired, &mut made)
                     }
                 };
                 let result = match fate {
                     Fate::KilledLate => return None,
-                    Fate::FailsLate => result.and(Err(error(reason, false))),
+                    Fate::FailsLate => result.and(Err(error(reason, Failure::Failed))),
                     _ => result,
                 };
                 if result.is_err() {
@@ -414,7 +416,7 @@ impl World {
                 }
                 reports.push(StepReport {
                     subject,
-                    verb,
+                    kind,
                     began: self.now,
                     took: Duration::ZERO,
                     result,
@@ -479,7 +481,7 @@ impl World {
             Step::RunSandbox(request) => return Ok(self.run_sandbox(&request.config, made)),
             Step::EnsureImage(request) => {
                 if !self.image_there {
-                    return Err(error(reason::waiting::ERR_IMAGE_PULL, false));
+                    return Err(error(reason::waiting::ERR_IMAGE_PULL, Failure::Failed));
                 }
                 made.images.insert(request.container);
                 return Ok(Done::ImagePresent { image: request.image });
@@ -819,11 +821,11 @@ fn end(instance: &mut ObservedContainer, finished: Timestamp, code: i32) {
     };
 }
 
-fn error(reason: &'static str, unreachable: bool) -> StepError {
+fn error(reason: &'static str, failure: Failure) -> StepError {
     StepError {
         reason,
         message: "as the script says".to_owned(),
-        unreachable,
+        failure,
     }
 }
 

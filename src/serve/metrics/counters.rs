@@ -1,6 +1,7 @@
 //! The agent's own counters, served at `/metrics`. A metric that the kubelet has, too, uses the kubelet's name, labels
 //! and buckets (`pkg/kubelet/metrics/metrics.go`), because dashboards query them.
 
+use crate::model::step::StepKind;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,10 +10,10 @@ use k8s_openapi::api::core::v1::Node;
 
 use super::exposition::{Histogram, Kind, Page};
 use super::process::ProcessStats;
+use crate::model::outcome::{Done, StepReport};
 use crate::model::pod::CONFIG_SOURCE;
 use crate::model::report::PodsReport;
 use crate::model::runtime::{ContainerState, Snapshot};
-use crate::model::step::{Done, StepReport};
 
 /// `ExponentialBuckets(.005, 2.5, 14)` of the kubelet.
 const OPERATION_SECONDS: &[f64] = &[
@@ -51,7 +52,7 @@ pub struct Metrics {
 #[derive(Debug, Clone, Default)]
 struct Recorded {
     /// By verb.
-    steps: BTreeMap<&'static str, Counted>,
+    steps: BTreeMap<StepKind, Counted>,
     /// Calls of the runtime by the kubelet's name for them.
     operations: BTreeMap<&'static str, Counted>,
     pod_start: Option<Histogram>,
@@ -84,7 +85,7 @@ impl Metrics {
         let mut recorded = self.lock();
         let counted = recorded
             .steps
-            .entry(step.verb)
+            .entry(step.kind)
             .or_insert_with(|| Counted::new(STEP_SECONDS));
         counted.add(step.took, failed);
         if let Some((operation, took)) = operation(step) {
@@ -112,16 +113,16 @@ impl Metrics {
 
 /// The kubelet's name of the runtime operation for a step, with its duration.
 fn operation(step: &StepReport) -> Option<(&'static str, Duration)> {
-    let name = match (step.verb, &step.result) {
-        ("run sandbox", _) => "run_podsandbox",
-        ("stop sandbox", _) => "stop_podsandbox",
-        ("remove sandbox", _) => "remove_podsandbox",
-        ("create container", _) => "create_container",
-        ("start container", _) => "start_container",
-        ("stop container", _) => "stop_container",
-        ("remove container", _) => "remove_container",
-        ("ensure image", Ok(Done::ImagePulled { pull, .. })) => return Some(("pull_image", *pull)),
-        ("ensure image", Err(error)) if error.reason == "ErrImagePull" => "pull_image",
+    let name = match (step.kind, &step.result) {
+        (StepKind::RunSandbox, _) => "run_podsandbox",
+        (StepKind::StopSandbox, _) => "stop_podsandbox",
+        (StepKind::RemoveSandbox, _) => "remove_podsandbox",
+        (StepKind::CreateContainer, _) => "create_container",
+        (StepKind::StartContainer, _) => "start_container",
+        (StepKind::StopContainer, _) => "stop_container",
+        (StepKind::RemoveContainer, _) => "remove_container",
+        (StepKind::EnsureImage, Ok(Done::ImagePulled { pull, .. })) => return Some(("pull_image", *pull)),
+        (StepKind::EnsureImage, Err(error)) if error.reason == "ErrImagePull" => "pull_image",
         _ => return None,
     };
     Some((name, step.took))
@@ -173,16 +174,16 @@ fn put_recorded(page: &mut Page, recorded: &Recorded) {
         Kind::Histogram,
         "Duration in seconds of pod steps, by verb.",
     );
-    for (verb, counted) in &recorded.steps {
-        steps.histogram(&[("verb", verb)], &counted.seconds);
+    for (kind, counted) in &recorded.steps {
+        steps.histogram(&[("verb", kind.as_str())], &counted.seconds);
     }
     let mut errors = page.family(
         "gantry_step_errors_total",
         Kind::Counter,
         "Number of failed pod steps, by verb.",
     );
-    for (verb, counted) in &recorded.steps {
-        errors.value(&[("verb", verb)], counted.errors);
+    for (kind, counted) in &recorded.steps {
+        errors.value(&[("verb", kind.as_str())], counted.errors);
     }
     let label = "operation_type";
     let mut seconds = page.family(
@@ -306,15 +307,17 @@ fn put_runtime(page: &mut Page, snapshot: &Snapshot) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::outcome::Failure;
+    use crate::model::outcome::StepError;
     use crate::model::pod::{PodName, Problem, ProblemKind};
     use crate::model::runtime::{ObservedName, ObservedPod};
-    use crate::model::step::{StepError, Subject};
+    use crate::model::step::Subject;
     use crate::serve::fixture;
 
-    fn step(verb: &'static str, millis: u64, result: Result<Done, StepError>) -> StepReport {
+    fn step(kind: StepKind, millis: u64, result: Result<Done, StepError>) -> StepReport {
         StepReport {
             subject: Subject::Pod,
-            verb,
+            kind,
             began: "2026-11-21T01:00:00Z".parse().unwrap(),
             took: Duration::from_millis(millis),
             result,
@@ -325,7 +328,7 @@ mod tests {
         Err(StepError {
             reason: "ErrImagePull",
             message: String::new(),
-            unreachable: false,
+            failure: Failure::Failed,
         })
     }
 
@@ -356,15 +359,15 @@ mod tests {
     #[test]
     fn steps_are_counted_under_our_name_and_the_kubelets() {
         let metrics = Metrics::default();
-        metrics.record_step(&step("run sandbox", 250, Ok(Done::Plainly)));
-        metrics.record_step(&step("run sandbox", 500, failure()));
-        metrics.record_step(&step("make volume", 1, Ok(Done::Plainly)));
+        metrics.record_step(&step(StepKind::RunSandbox, 250, Ok(Done::Plainly)));
+        metrics.record_step(&step(StepKind::RunSandbox, 500, failure()));
+        metrics.record_step(&step(StepKind::EnsureVolume, 1, Ok(Done::Plainly)));
         metrics.record_step(&step(
-            "ensure image",
+            StepKind::EnsureImage,
             3,
             Ok(Done::ImagePresent { image: "a".into() }),
         ));
-        metrics.record_step(&step("ensure image", 3, failure()));
+        metrics.record_step(&step(StepKind::EnsureImage, 3, failure()));
         metrics.record_pod_start(Duration::from_millis(286));
         check(
             &metrics,

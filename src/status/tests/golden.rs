@@ -1,5 +1,6 @@
 //! Statuses and events, compared with those recorded from a kubelet v1.36.2.
 
+use crate::model::outcome::Failure;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -9,13 +10,12 @@ use serde_json::{Value, json};
 use crate::model::end::End;
 use crate::model::event::PodEvent;
 use crate::model::memory::{Backoff, ContainerMemory, PodMemory};
+use crate::model::outcome::{Beginning, Done, HookResult, Lengthy, Outcome, StepError, StepReport};
 use crate::model::pod::{Pod, PodName, RestartPolicy};
 use crate::model::resources::{Amounts, Bytes, Resources};
 use crate::model::runtime::{ContainerState, ObservedContainer, ObservedName, ObservedPod, Sandbox};
 use crate::model::sample::{self, at, exited, instance, running, sandbox};
-use crate::model::step::{
-    Beginning, Done, HookResult, Lengthy, Outcome, StepError, StepReport, Subject, verb,
-};
+use crate::model::step::{StepKind, Subject};
 use crate::status::events;
 use crate::status::pod::pod_status;
 
@@ -420,15 +420,15 @@ fn error(reason: &'static str, message: &str) -> StepError {
     StepError {
         reason,
         message: message.to_owned(),
-        unreachable: false,
+        failure: Failure::Failed,
     }
 }
 
 /// An execution with one step for each container, and their results.
-fn outcome(steps: Vec<(&str, &'static str, Result<Done, StepError>)>) -> Outcome {
-    let step = |(container, verb, result): (&str, &'static str, Result<Done, StepError>)| StepReport {
+fn outcome(steps: Vec<(&str, StepKind, Result<Done, StepError>)>) -> Outcome {
+    let step = |(container, kind, result): (&str, StepKind, Result<Done, StepError>)| StepReport {
         subject: Subject::Container(container.to_owned()),
-        verb,
+        kind,
         began: Timestamp::UNIX_EPOCH,
         took: Duration::ZERO,
         result,
@@ -441,16 +441,16 @@ fn outcome(steps: Vec<(&str, &'static str, Result<Done, StepError>)>) -> Outcome
     }
 }
 
-fn brought_up(container: &str) -> Vec<(&str, &'static str, Result<Done, StepError>)> {
+fn brought_up(container: &str) -> Vec<(&str, StepKind, Result<Done, StepError>)> {
     let made = || {
         Ok(Done::Container {
             id: "0123".to_owned(),
         })
     };
     vec![
-        (container, verb::ENSURE_IMAGE, present()),
-        (container, verb::CREATE_CONTAINER, made()),
-        (container, verb::START_CONTAINER, made()),
+        (container, StepKind::EnsureImage, present()),
+        (container, StepKind::CreateContainer, made()),
+        (container, StepKind::StartContainer, made()),
     ]
 }
 
@@ -460,11 +460,11 @@ fn present() -> Result<Done, StepError> {
     })
 }
 
-fn stopped(container: &str) -> (&str, &'static str, Result<Done, StepError>) {
+fn stopped(container: &str) -> (&str, StepKind, Result<Done, StepError>) {
     let done = Done::Stopped {
         hook: HookResult::Done,
     };
-    (container, verb::STOP_CONTAINER, Ok(done))
+    (container, StepKind::StopContainer, Ok(done))
 }
 
 fn begins(container: &str, what: Lengthy) -> Beginning {
@@ -505,10 +505,12 @@ fn events_have_the_kubelets_words() {
     let check = |name: &'static str,
                  init: &[&str],
                  containers: &[&str],
-                 steps: Vec<(&str, &'static str, Result<Done, StepError>)>,
+                 steps: Vec<(&str, StepKind, Result<Done, StepError>)>,
                  memory: Option<&PodMemory>| {
         let pod = Followed::new(name, Never, init, containers).pod;
-        let stops = steps.iter().filter(|(_, verb, _)| *verb == verb::STOP_CONTAINER);
+        let stops = steps
+            .iter()
+            .filter(|(_, kind, _)| *kind == StepKind::StopContainer);
         let begun = stops.map(|(container, ..)| {
             let message = format!("Stopping container {container}");
             events::begun(&pod, &begins(container, Lengthy::Stop { message }))
@@ -538,8 +540,8 @@ fn events_have_the_kubelets_words() {
         "container has runAsNonRoot and image will run as root (pod: \"p_<ns>(<uid>)\", container: c)";
     let failed = Err(error("CreateContainerConfigError", message));
     let steps = vec![
-        ("c", verb::ENSURE_IMAGE, present()),
-        ("c", verb::CREATE_CONTAINER, failed),
+        ("c", StepKind::EnsureImage, present()),
+        ("c", StepKind::CreateContainer, failed),
     ];
     check("run-as-non-root", &[], &["c"], steps, None);
 }
@@ -554,7 +556,7 @@ fn events_of_what_waits_have_the_kubelets_words() {
     pod.pod.containers[0].image = "localhost:1/none:v1".to_owned();
     let failed = outcome(vec![(
         "c",
-        verb::ENSURE_IMAGE,
+        StepKind::EnsureImage,
         Err(error("ErrImagePull", refused)),
     )]);
     let backoff = Backoff {
@@ -577,7 +579,7 @@ fn events_of_what_waits_have_the_kubelets_words() {
     let message = "Container image \"localhost:1/none:v1\" is not present with pull policy of Never";
     let failed = outcome(vec![(
         "c",
-        verb::ENSURE_IMAGE,
+        StepKind::EnsureImage,
         Err(error("ErrImageNeverPull", message)),
     )]);
     assert_events("image-never", events::events(&pod.pod, &failed, None));

@@ -154,7 +154,7 @@ async fn nothing_starts_before_an_object_is_answered() {
     machine.api().bind("plain", "u2", "demo:1");
     runs(&machine, "plain").await;
     assert!(machine.fake.world().sandbox("web").is_none());
-    assert!(machine.memory().pods[&name("web")].failure.is_none());
+    assert!(machine.memory().pods[&name("web")].failures.is_empty());
     page(&machine, "one");
     machine.api().set_silent("configmaps", false);
     runs(&machine, "web").await;

@@ -125,7 +125,7 @@ async fn a_sandbox_that_fails_twice_is_made_the_third_time() {
     let pod = machine.running("web").await;
     assert_eq!(machine.fake.count("RunPodSandbox"), 3);
     assert_eq!(restarts(&pod, "c"), 0);
-    assert_eq!(machine.memory().pods[&full_name("web")].failure, None);
+    assert!(machine.memory().pods[&full_name("web")].failures.is_empty());
 }
 
 /// One story for two pods, since both wait for the ten seconds that such a failure costs.

@@ -1,5 +1,6 @@
 //! ConfigMaps and Secrets that lie in the manifests directory.
 
+use gantry::model::memory::FailedWork;
 use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -75,8 +76,9 @@ async fn a_config_map_that_is_missing_holds_its_pod_alone() {
     machine.write("web.yaml", &with_files());
     let failure = |machine: &Machine| {
         let memory = machine.memory();
-        let failure = memory.pods.get(&full_name("web"))?.failure.as_ref()?;
-        Some((failure.0.reason, failure.0.message.clone()))
+        let failures = &memory.pods.get(&full_name("web"))?.failures;
+        let error = &failures.get(&FailedWork::Volume("v".to_owned()))?.error;
+        Some((error.reason, error.message.clone()))
     };
     let said = (
         "FailedMount",

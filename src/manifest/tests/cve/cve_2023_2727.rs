@@ -5,8 +5,9 @@ use serde_json::json;
 
 use crate::manifest::tests::planned::{steps, with_spec};
 use crate::model::pod::PullPolicy;
+use crate::model::request::ImageRequest;
 use crate::model::sample;
-use crate::model::step::{ImageRequest, Step};
+use crate::model::step::Step;
 
 #[test]
 fn cve_2023_2727_the_image_of_an_added_container_is_had_like_any_other() {
