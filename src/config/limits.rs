@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::checks::Checks;
 use super::raw::KubeletConfiguration;
 use super::surroundings::span;
-use super::{Cgroups, Enforce, Eviction, quantity};
+use super::{Cgroups, Enforce, Eviction, amounts};
 use crate::model::duration::Span;
 use crate::model::node::{CgroupDriver, Threshold};
 
@@ -66,7 +66,7 @@ pub fn cgroups(written: &KubeletConfiguration, stated_driver: bool, checks: &mut
 /// The configuration section of this name.
 pub fn eviction(written: &KubeletConfiguration, checks: &mut Checks<'_>) -> Eviction {
     let mut amounts = |key: &str, map: &Option<BTreeMap<String, String>>| {
-        quantity::reserved(map.as_ref().unwrap_or(&BTreeMap::new())).unwrap_or_else(|(name, problem)| {
+        amounts::reserved(map.as_ref().unwrap_or(&BTreeMap::new())).unwrap_or_else(|(name, problem)| {
             checks.wrong_entry(key, &name, problem);
             Default::default()
         })
@@ -125,7 +125,7 @@ fn thresholds(
             );
             continue;
         }
-        match quantity::threshold(text) {
+        match amounts::threshold(text) {
             Ok(threshold) => found.extend(threshold.map(|threshold| (signal.clone(), threshold))),
             Err(problem) => checks.wrong_entry(key, signal, problem),
         }

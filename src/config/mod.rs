@@ -3,7 +3,7 @@
 //! Files, drop-ins and flags are merged in `layers`, completed in `defaults`, checked in `validate` and turned into
 //! [`Config`] in `resolve`; only `files` accesses the disk. This module depends on `model` alone.
 
-pub mod quantity;
+pub mod amounts;
 pub mod version;
 pub mod error;
 pub mod flags;

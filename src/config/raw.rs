@@ -15,6 +15,7 @@ use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 
 use crate::model::duration::Span;
+use crate::model::yaml::scalar;
 
 /// `apiVersion` of the document.
 pub const API_VERSION: &str = "kubelet.config.k8s.io/v1beta1";
@@ -363,6 +364,14 @@ impl<'de> Deserialize<'de> for Quantity {
 
             fn visit_u64<E: de::Error>(self, number: u64) -> Result<Quantity, E> {
                 Ok(Quantity(number.to_string()))
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Quantity, E> {
+                Ok(Quantity(number.to_string()))
+            }
+
+            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Quantity, E> {
+                Ok(Quantity(scalar::json_of_float(number)))
             }
         }
         deserializer.deserialize_any(FromScalar)

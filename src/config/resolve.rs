@@ -18,7 +18,7 @@ use super::validate::validate;
 use super::verification::verification;
 use super::version;
 use super::{
-    Addresses, Config, Images, Log, LogFormat, Manifests, Node, Paths, Pods, Role, defaults, quantity,
+    Addresses, Config, Images, Log, LogFormat, Manifests, Node, Paths, Pods, Role, amounts, defaults,
     supported,
 };
 use crate::model::resources::Bytes;
@@ -260,7 +260,7 @@ fn pods(written: &KubeletConfiguration, checks: &mut Checks<'_>) -> Pods {
         }
     }
     let size = written.container_log_max_size.as_deref().unwrap_or_default();
-    let log_max_size = quantity::whole(size).filter(|&size| size > 0).unwrap_or_else(|| {
+    let log_max_size = amounts::whole(size).filter(|&size| size > 0).unwrap_or_else(|| {
         checks.wrong(
             "containerLogMaxSize",
             format!("{size:?} is not a quantity above 0 like 10Mi"),

@@ -4,8 +4,9 @@
 use k8s_openapi::api::core::v1::{ObjectFieldSelector, ResourceFieldSelector};
 
 use super::go_quantity::{Quantity, Rounding};
+use super::names;
 use super::validate;
-use super::{names, quantity};
+use crate::model::quantity;
 use crate::model::resources::Bytes;
 use crate::model::value::{Bound, Field, Resource, ResourceField};
 

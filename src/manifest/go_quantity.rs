@@ -4,6 +4,8 @@
 
 use std::fmt::Write as _;
 
+use crate::model::quantity::{Base, Notation, Written, written};
+
 /// The largest amount (`maxAllowed`).
 const MOST: u128 = i64::MAX as u128;
 /// The smallest fraction of an amount: 10⁻⁹.
@@ -38,7 +40,8 @@ enum Amount {
 pub(crate) struct Quantity {
     amount: Amount,
     text: String,
-    format: &'static str,
+    /// `None`: Go's zero value, which was not read.
+    notation: Option<Notation>,
 }
 
 impl Default for Quantity {
@@ -46,25 +49,9 @@ impl Default for Quantity {
         Quantity {
             amount: Amount::Small { value: 0, scale: 0 },
             text: String::new(),
-            format: "",
+            notation: None,
         }
     }
-}
-
-/// The parts of a quantity's text.
-struct Parts<'a> {
-    is_negative: bool,
-    /// The digits before the point, without leading zeros.
-    whole: &'a str,
-    /// The digits after the point.
-    fraction: &'a str,
-    unit: Unit,
-}
-
-struct Unit {
-    base: u32,
-    exponent: i32,
-    format: &'static str,
 }
 
 impl Quantity {
@@ -73,11 +60,15 @@ impl Quantity {
         if text == "0" {
             return Some(Quantity {
                 text: text.to_owned(),
-                format: "DecimalSI",
+                notation: Some(Notation::DecimalSI),
                 ..Quantity::default()
             });
         }
-        let parts = parts(text)?;
+        let mut parts = written(text).ok()?;
+        // A number without digits before the point has a zero there.
+        if parts.whole.is_empty() {
+            parts.whole = "0";
+        }
         let mut read = match small(&parts, text) {
             Some(small) => small,
             None => large(&parts)?,
@@ -126,7 +117,7 @@ impl Quantity {
             (18, "E"),
         ];
         let suffix = match suffixes.iter().find(|(own, _)| *own == exponent) {
-            Some((_, suffix)) if self.format != "DecimalExponent" => (*suffix).to_owned(),
+            Some((_, suffix)) if self.notation != Some(Notation::DecimalExponent) => (*suffix).to_owned(),
             _ if exponent == 0 => String::new(),
             _ => format!("e{exponent}"),
         };
@@ -135,7 +126,7 @@ impl Quantity {
 
     /// The mantissa and suffix in powers of 1024, for integers from 1024 on.
     fn in_powers_of_1024(&self, mantissa: u128, exponent: i32) -> Option<(u128, &'static str)> {
-        if self.format != "BinarySI" || exponent < 0 {
+        if self.notation != Some(Notation::BinarySI) || exponent < 0 {
             return None;
         }
         let mut number = mantissa.checked_mul(10_u128.checked_pow(exponent.unsigned_abs())?)?;
@@ -198,7 +189,8 @@ impl Quantity {
         let _ = write!(
             out,
             "}} s:(string){} Format:(resource.Format){}}}",
-            self.text, self.format
+            self.text,
+            self.notation.map_or("", Notation::as_str)
         );
     }
 }
@@ -214,64 +206,12 @@ fn words(number: u128) -> String {
     }
 }
 
-fn parts(text: &str) -> Option<Parts<'_>> {
-    let is_negative = text.starts_with('-');
-    let rest = text.strip_prefix(['-', '+']).unwrap_or(text);
-    let rest = match rest.trim_start_matches('0') {
-        // A text of zeros only is a zero.
-        "" if !rest.is_empty() => "0",
-        stripped => stripped,
-    };
-    let end = |text: &str| text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (whole, rest) = rest.split_at(end(rest));
-    let (fraction, suffix) = match rest.strip_prefix('.') {
-        Some(rest) => rest.split_at(end(rest)),
-        None => ("", rest),
-    };
-    Some(Parts {
-        is_negative,
-        whole: if whole.is_empty() { "0" } else { whole },
-        fraction,
-        unit: unit(suffix)?,
-    })
-}
-
-fn unit(suffix: &str) -> Option<Unit> {
-    let (base, exponent, format) = match suffix {
-        "Ki" => (2, 10, "BinarySI"),
-        "Mi" => (2, 20, "BinarySI"),
-        "Gi" => (2, 30, "BinarySI"),
-        "Ti" => (2, 40, "BinarySI"),
-        "Pi" => (2, 50, "BinarySI"),
-        "Ei" => (2, 60, "BinarySI"),
-        "n" => (10, -9, "DecimalSI"),
-        "u" => (10, -6, "DecimalSI"),
-        "m" => (10, -3, "DecimalSI"),
-        "" => (10, 0, "DecimalSI"),
-        "k" => (10, 3, "DecimalSI"),
-        "M" => (10, 6, "DecimalSI"),
-        "G" => (10, 9, "DecimalSI"),
-        "T" => (10, 12, "DecimalSI"),
-        "P" => (10, 15, "DecimalSI"),
-        "E" => (10, 18, "DecimalSI"),
-        other => {
-            let exponent = other.strip_prefix(['e', 'E'])?.parse().ok()?;
-            (10, exponent, "DecimalExponent")
-        }
-    };
-    Some(Unit {
-        base,
-        exponent,
-        format,
-    })
-}
-
 /// The fast path for amounts whose digits fit into 64 bits.
-fn small(parts: &Parts<'_>, text: &str) -> Option<Quantity> {
+fn small(parts: &Written<'_>, text: &str) -> Option<Quantity> {
     let digits = i32::try_from(parts.whole.len() + parts.fraction.len()).ok()?;
     let exponent = parts.unit.exponent;
     let (scale, mantissa, room) = match parts.unit.base {
-        10 => (exponent, 1, 18 - digits),
+        Base::Ten => (exponent, 1, 18 - digits),
         _ if parts.fraction.is_empty() => (0, 1_i64 << exponent, 15 - digits - exponent * 3 / 10 - 1),
         _ => return None,
     };
@@ -284,8 +224,8 @@ fn small(parts: &Parts<'_>, text: &str) -> Option<Quantity> {
     let amount = value.checked_mul(mantissa)?;
     // The text is preserved where it is the canonical form of the amount.
     let is_canonical = match parts.unit.base {
-        10 => scale % 3 == 0 && !shifted.ends_with("000") && !shifted.starts_with('0'),
-        _ => exponent % 10 == 0 && value & 0x07 != 0,
+        Base::Ten => scale % 3 == 0 && !shifted.ends_with("000") && !shifted.starts_with('0'),
+        Base::Two => exponent % 10 == 0 && value & 0x07 != 0,
     };
     Some(Quantity {
         amount: Amount::Small {
@@ -297,29 +237,29 @@ fn small(parts: &Parts<'_>, text: &str) -> Option<Quantity> {
         } else {
             String::new()
         },
-        format: parts.unit.format,
+        notation: Some(parts.unit.notation),
     })
 }
 
 /// The general path: exact, then rounded up to 10⁻⁹; with a binary suffix, cut to the largest amount.
-fn large(parts: &Parts<'_>) -> Option<Quantity> {
+fn large(parts: &Written<'_>) -> Option<Quantity> {
     let mut unscaled: u128 = format!("{}{}", parts.whole, parts.fraction).parse().ok()?;
     let mut scale = i32::try_from(parts.fraction.len()).ok()?;
     match parts.unit.base {
-        10 => scale -= parts.unit.exponent,
-        _ => unscaled = unscaled.checked_mul(1 << parts.unit.exponent)?,
+        Base::Ten => scale -= parts.unit.exponent,
+        Base::Two => unscaled = unscaled.checked_mul(1 << parts.unit.exponent)?,
     }
     if unscaled != 0 {
         let nano = rescaled(unscaled, scale, -NANO)?;
         (unscaled, scale) = (nano, -NANO);
-        if parts.unit.base == 2 && unscaled > MOST * 1_000_000_000 {
+        if parts.unit.base == Base::Two && unscaled > MOST * 1_000_000_000 {
             (unscaled, scale) = (MOST, 0);
         }
     }
     let is_below_one = unscaled != 0 && scale == -NANO && unscaled < 1_000_000_000;
-    let format = match parts.unit.format {
-        "BinarySI" if is_below_one => "DecimalSI",
-        format => format,
+    let notation = match parts.unit.notation {
+        Notation::BinarySI if is_below_one => Notation::DecimalSI,
+        notation => notation,
     };
     Some(Quantity {
         amount: Amount::Large {
@@ -328,7 +268,7 @@ fn large(parts: &Parts<'_>) -> Option<Quantity> {
             scale,
         },
         text: String::new(),
-        format,
+        notation: Some(notation),
     })
 }
 

@@ -11,7 +11,6 @@ mod yaml;
 mod decode;
 mod documents;
 pub(crate) mod names;
-mod quantity;
 mod quantities;
 mod go_quantity;
 mod image;

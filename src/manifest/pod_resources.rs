@@ -7,8 +7,8 @@ use k8s_openapi::api::core::v1::{Container, PodSpec, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 
 use super::path::{Faults, FieldPath};
-use super::quantity::{self, Quantity};
 use super::validate;
+use crate::model::quantity::{self, Quantity};
 
 type List = BTreeMap<String, Text>;
 

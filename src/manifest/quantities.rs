@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 
 use super::go_quantity::{Quantity, Rounding};
-use super::quantity;
+use crate::model::quantity;
 
 /// Rewrites all quantities of a pod in canonical form.
 pub(crate) fn write_canonically(spec: &mut PodSpec) {

@@ -35,6 +35,7 @@ pub mod desired;
 pub mod probe;
 pub mod pull_policy;
 pub mod pull_record;
+pub mod quantity;
 pub mod reason;
 pub mod reference;
 pub mod registry;

@@ -13,11 +13,11 @@ use super::container::Role;
 use super::resources::{amounts, resources};
 use super::{container, ephemeral, placement, security, volume};
 use crate::manifest::path::{Faults, FieldPath};
-use crate::manifest::quantity;
 use crate::model::pod::{
     Container, Deletion, DnsConfig, DnsPolicy, HostAlias, HostPathKind, Medium, Namespaces, Pod, PodName,
     PodSecurity, PodUid, RestartPolicy, Source, Volume, VolumeSource,
 };
+use crate::model::quantity;
 use crate::model::resources::{Amounts, Bytes, Qos, Resources};
 
 /// The longest host name, one less than the kernel's buffer.

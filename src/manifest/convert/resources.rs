@@ -6,7 +6,8 @@ use k8s_openapi::api::core::v1 as k8s;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 
 use crate::manifest::path::{Faults, FieldPath};
-use crate::manifest::{quantity, validate};
+use crate::manifest::validate;
+use crate::model::quantity;
 use crate::model::resources::{Amounts, Bytes, MilliCpu, Resources};
 
 /// Requests and limits.

@@ -15,9 +15,9 @@ use serde::de::{self, DeserializeSeed, IntoDeserializer, Visitor};
 use super::error::{Error, Place};
 use super::suggestion::nearest;
 use crate::manifest::path::{Fault, FieldPath, MOST_FAULTS};
-use crate::manifest::quantity;
 use crate::manifest::yaml::tree::{Entry, Node, Value};
 use crate::model::pod::ProblemKind;
+use crate::model::quantity;
 use crate::model::yaml::scalar::{self, Scalar};
 
 /// The most values of a wrong type that are reported: each costs another reading.

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 
 use crate::manifest::names;
 use crate::manifest::path::{Faults, FieldPath};
-use crate::manifest::quantity::{self, Quantity};
+use crate::model::quantity::{self, Quantity};
 
 /// Notes what is wrong with the resources of a container.
 pub(crate) fn container(resources: &ResourceRequirements, at: &FieldPath, faults: &mut Faults) {

@@ -1,39 +1,40 @@
-//! Kubernetes quantities (`500m`, `64Mi`, `1e3`) as exact numbers (`k8s.io/apimachinery/pkg/api/resource`).
+//! Kubernetes quantities (`500m`, `64Mi`, `1e3`) as exact numbers (`k8s.io/apimachinery/pkg/api/resource`), of manifests
+//! and of the configuration.
 
 /// A quantity in billionths, the finest unit in Kubernetes; finer amounts are rounded up, away from zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Quantity(i128);
+pub struct Quantity(i128);
 
 const NANO: i128 = 1_000_000_000;
 
 impl Quantity {
     /// Whole units, rounded up.
-    pub(crate) fn units(self) -> Option<i64> {
+    pub fn units(self) -> Option<i64> {
         self.in_units_of(NANO)
     }
 
     /// Thousandths, rounded up and capped at 64 bits.
-    pub(crate) fn millis(self) -> Option<i64> {
+    pub fn millis(self) -> Option<i64> {
         self.in_units_of(NANO / 1000).or((self.0 > 0).then_some(i64::MAX))
     }
 
     /// Whether it is a whole number.
-    pub(crate) fn is_whole(self) -> bool {
+    pub fn is_whole(self) -> bool {
         self.0 % NANO == 0
     }
 
     /// Whether it is a multiple of this many whole units.
-    pub(crate) fn is_multiple_of(self, units: i64) -> bool {
+    pub fn is_multiple_of(self, units: i64) -> bool {
         self.0 % (NANO * i128::from(units)) == 0
     }
 
     /// Whether it is below zero.
-    pub(crate) fn is_negative(self) -> bool {
+    pub fn is_negative(self) -> bool {
         self.0 < 0
     }
 
     /// The sum; `None` where it overflows.
-    pub(crate) fn plus(self, other: Quantity) -> Option<Quantity> {
+    pub fn plus(self, other: Quantity) -> Option<Quantity> {
         self.0.checked_add(other.0).map(Quantity)
     }
 
@@ -53,12 +54,66 @@ impl std::fmt::Display for Quantity {
 }
 
 /// The description of a valid quantity.
-pub(crate) const FORM: &str = "must be a number with one of the suffixes m, k, M, G, T, P, E, Ki, Mi, Gi, Ti, Pi, Ei or an exponent (500m, 64Mi, 1e3)";
+pub const FORM: &str = "must be a number with one of the suffixes m, k, M, G, T, P, E, Ki, Mi, Gi, Ti, Pi, Ei or an exponent (500m, 64Mi, 1e3)";
 
-/// Parses a quantity. The error says what is wrong.
-pub(crate) fn parse(text: &str) -> Result<Quantity, String> {
+/// A quantity by the parts of its text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written<'a> {
+    /// Whether it has a minus sign.
+    pub is_negative: bool,
+    /// The digits before the point, without leading zeros.
+    pub whole: &'a str,
+    /// The digits after the point.
+    pub fraction: &'a str,
+    /// What it is multiplied by.
+    pub unit: Unit,
+}
+
+/// What a number is multiplied by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unit {
+    /// The base.
+    pub base: Base,
+    /// Its power.
+    pub exponent: i32,
+    /// How it is written.
+    pub notation: Notation,
+}
+
+/// The base of a unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Base {
+    /// 2
+    Two,
+    /// 10
+    Ten,
+}
+
+/// How a unit is written, by Go's names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notation {
+    /// `Mi`
+    BinarySI,
+    /// `M`, or nothing
+    DecimalSI,
+    /// `e6`
+    DecimalExponent,
+}
+
+impl Notation {
+    /// Go's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Notation::BinarySI => "BinarySI",
+            Notation::DecimalSI => "DecimalSI",
+            Notation::DecimalExponent => "DecimalExponent",
+        }
+    }
+}
+
+/// Takes a text apart. The error says what is wrong.
+pub fn written(text: &str) -> Result<Written<'_>, String> {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
-    let negative = text.starts_with('-');
     let number_end = unsigned
         .find(|c: char| !c.is_ascii_digit() && c != '.')
         .unwrap_or(unsigned.len());
@@ -68,9 +123,23 @@ pub(crate) fn parse(text: &str) -> Result<Quantity, String> {
     if fraction.contains('.') || text.is_empty() {
         return Err(FORM.to_owned());
     }
-    let scale = scale(suffix).ok_or_else(|| FORM.to_owned())?;
+    Ok(Written {
+        is_negative: text.starts_with('-'),
+        whole: whole.trim_start_matches('0'),
+        fraction,
+        unit: unit(suffix).ok_or_else(|| FORM.to_owned())?,
+    })
+}
+
+/// Parses a quantity. The error says what is wrong.
+pub fn parse(text: &str) -> Result<Quantity, String> {
+    let Written {
+        is_negative,
+        whole,
+        fraction,
+        unit,
+    } = written(text)?;
     // A number with more digits than this is not below 2^63, or its fraction is too small to count.
-    let whole = whole.trim_start_matches('0');
     let fraction = fraction.trim_end_matches('0');
     if fraction.len() > 40 {
         return Err(format!("{text} has too many digits"));
@@ -78,50 +147,48 @@ pub(crate) fn parse(text: &str) -> Result<Quantity, String> {
     // Larger amounts are capped at the largest one.
     let most = i128::from(i64::MAX) * NANO;
     let exact = (whole.len() <= 40)
-        .then(|| exact(whole, fraction, scale))
+        .then(|| exact(whole, fraction, unit))
         .flatten();
     let nanos = exact.map_or(most, |nanos| nanos.min(most));
-    Ok(Quantity(if negative { -nanos } else { nanos }))
+    Ok(Quantity(if is_negative { -nanos } else { nanos }))
 }
 
-enum Scale {
-    /// Times ten to this power.
-    Ten(i32),
-    /// Times two to this power.
-    Two(u32),
-}
-
-fn scale(suffix: &str) -> Option<Scale> {
-    Some(match suffix {
-        "" => Scale::Ten(0),
-        "n" => Scale::Ten(-9),
-        "u" => Scale::Ten(-6),
-        "m" => Scale::Ten(-3),
-        "k" => Scale::Ten(3),
-        "M" => Scale::Ten(6),
-        "G" => Scale::Ten(9),
-        "T" => Scale::Ten(12),
-        "P" => Scale::Ten(15),
-        "E" => Scale::Ten(18),
-        "Ki" => Scale::Two(10),
-        "Mi" => Scale::Two(20),
-        "Gi" => Scale::Two(30),
-        "Ti" => Scale::Two(40),
-        "Pi" => Scale::Two(50),
-        "Ei" => Scale::Two(60),
+fn unit(suffix: &str) -> Option<Unit> {
+    let (base, exponent, notation) = match suffix {
+        "" => (Base::Ten, 0, Notation::DecimalSI),
+        "n" => (Base::Ten, -9, Notation::DecimalSI),
+        "u" => (Base::Ten, -6, Notation::DecimalSI),
+        "m" => (Base::Ten, -3, Notation::DecimalSI),
+        "k" => (Base::Ten, 3, Notation::DecimalSI),
+        "M" => (Base::Ten, 6, Notation::DecimalSI),
+        "G" => (Base::Ten, 9, Notation::DecimalSI),
+        "T" => (Base::Ten, 12, Notation::DecimalSI),
+        "P" => (Base::Ten, 15, Notation::DecimalSI),
+        "E" => (Base::Ten, 18, Notation::DecimalSI),
+        "Ki" => (Base::Two, 10, Notation::BinarySI),
+        "Mi" => (Base::Two, 20, Notation::BinarySI),
+        "Gi" => (Base::Two, 30, Notation::BinarySI),
+        "Ti" => (Base::Two, 40, Notation::BinarySI),
+        "Pi" => (Base::Two, 50, Notation::BinarySI),
+        "Ei" => (Base::Two, 60, Notation::BinarySI),
         _ => {
             let exponent = suffix.strip_prefix(['e', 'E'])?;
             let digits = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
             if digits.is_empty() || digits.len() > 4 || !digits.bytes().all(|b| b.is_ascii_digit()) {
                 return None;
             }
-            Scale::Ten(exponent.parse().ok()?)
+            (Base::Ten, exponent.parse().ok()?, Notation::DecimalExponent)
         }
+    };
+    Some(Unit {
+        base,
+        exponent,
+        notation,
     })
 }
 
-/// `whole.fraction` times the scale in billionths, rounded up; `None` where it is far too large.
-fn exact(whole: &str, fraction: &str, scale: Scale) -> Option<i128> {
+/// `whole.fraction` times the unit in billionths, rounded up; `None` where it is far too large.
+fn exact(whole: &str, fraction: &str, unit: Unit) -> Option<i128> {
     let digits = format!("{whole}{fraction}");
     let mantissa: i128 = if digits.is_empty() {
         0
@@ -132,9 +199,9 @@ fn exact(whole: &str, fraction: &str, scale: Scale) -> Option<i128> {
         return Some(0);
     }
     let behind = i32::try_from(fraction.len()).ok()?;
-    let (mantissa, exponent) = match scale {
-        Scale::Ten(exponent) => (mantissa, exponent - behind + 9),
-        Scale::Two(bits) => (mantissa.checked_mul(1_i128 << bits)?, 9 - behind),
+    let (mantissa, exponent) = match unit.base {
+        Base::Ten => (mantissa, unit.exponent - behind + 9),
+        Base::Two => (mantissa.checked_mul(1_i128 << unit.exponent)?, 9 - behind),
     };
     match u32::try_from(exponent) {
         Ok(up) => mantissa.checked_mul(10_i128.checked_pow(up)?),

@@ -1,68 +1,19 @@
-//! Quantities (`100Mi`, `200m`, `1e3`) and the thresholds and reserved amounts written with them.
+//! The thresholds and reserved amounts of a configuration, which are written with quantities.
 
 use std::collections::BTreeMap;
 
 use crate::model::node::Threshold;
+use crate::model::quantity::{self, Quantity};
 use crate::model::resources::{Amounts, Bytes, MilliCpu};
 
-/// A quantity in thousandths, rounded up, or `None` if the text is invalid or the value too large (Kubernetes:
-/// *Quantity*; a sign, decimal digits and one suffix).
-pub fn thousandths(text: &str) -> Option<i128> {
-    let end = text
-        .find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '+' | '-')))
-        .unwrap_or(text.len());
-    let (number, suffix) = text.split_at(end);
-    let (numerator, denominator): (i128, i128) = match suffix {
-        "n" => (1, 1_000_000),
-        "u" => (1, 1_000),
-        "m" => (1, 1),
-        "" => (1_000, 1),
-        "k" => (1_000_000, 1),
-        "M" => (1_000_000_000, 1),
-        "G" => (1_000_000_000_000, 1),
-        "T" => (1_000_000_000_000_000, 1),
-        "P" => (1_000_000_000_000_000_000, 1),
-        "E" => (1_000_000_000_000_000_000_000, 1),
-        "Ki" => (1_000 << 10, 1),
-        "Mi" => (1_000 << 20, 1),
-        "Gi" => (1_000 << 30, 1),
-        "Ti" => (1_000 << 40, 1),
-        "Pi" => (1_000 << 50, 1),
-        "Ei" => (1_000 << 60, 1),
-        _ => exponent(suffix)?,
-    };
-    let (sign, digits) = match number.strip_prefix('-') {
-        Some(digits) => (-1, digits),
-        None => (1, number.strip_prefix('+').unwrap_or(number)),
-    };
-    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    let all = format!("{whole}{fraction}");
-    // 18 digits keep every product below within 128 bits.
-    if all.is_empty() || all.len() > 18 || !all.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let value = sign * all.parse::<i128>().ok()?.checked_mul(numerator)?;
-    let divisor = 10i128.pow(u32::try_from(fraction.len()).ok()?) * denominator;
-    let rounded_up = value.div_euclid(divisor) + i128::from(value.rem_euclid(divisor) != 0);
-    Some(rounded_up)
-}
-
-/// `e3`, `E-3`: a power of ten, as a fraction of thousandths.
-fn exponent(suffix: &str) -> Option<(i128, i128)> {
-    let power: i32 = suffix.strip_prefix(['e', 'E'])?.parse().ok()?;
-    match power {
-        0..=18 => Some((1_000 * 10i128.pow(power.unsigned_abs()), 1)),
-        -18..0 => Some((1_000, 10i128.pow(power.unsigned_abs()))),
-        _ => None,
-    }
-}
-
-/// A quantity in whole units, rounded up.
+/// A quantity in whole units, rounded up; `None` if the text is none, or the value too large.
 pub fn whole(text: &str) -> Option<i64> {
-    let thousandths = thousandths(text)?;
-    let up = thousandths.div_euclid(1_000) + i128::from(thousandths.rem_euclid(1_000) != 0);
-    i64::try_from(up).ok()
+    let units = quantity::parse(text).ok()?.units()?;
+    (units.unsigned_abs() < LARGEST).then_some(units)
 }
+
+/// The amount at which larger ones are capped.
+const LARGEST: u64 = i64::MAX.unsigned_abs();
 
 /// A value of `evictionHard`, `evictionSoft` or `evictionMinimumReclaim`. `Ok(None)` is a disabled threshold (`0%` and
 /// `100%`: `pkg/kubelet/eviction/helpers.go`).
@@ -77,9 +28,11 @@ pub fn threshold(text: &str) -> Result<Option<Threshold>, String> {
         let off = percent == 0.0 || percent == 100.0;
         return Ok((!off).then_some(Threshold::Fraction(percent / 100.0)));
     }
+    if quantity::parse(text).is_ok_and(Quantity::is_negative) {
+        return Err(format!("{text:?} must not be negative"));
+    }
     match whole(text) {
-        Some(quantity) if quantity >= 0 => Ok(Some(Threshold::Quantity(quantity))),
-        Some(_) => Err(format!("{text:?} must not be negative")),
+        Some(quantity) => Ok(Some(Threshold::Quantity(quantity))),
         None => Err(format!(
             "{text:?} is neither a quantity like 100Mi nor a percentage like 10%"
         )),
@@ -91,13 +44,18 @@ pub fn reserved(map: &BTreeMap<String, String>) -> Result<Amounts, (String, Stri
     let mut amounts = Amounts::default();
     for (name, text) in map {
         let wrong = |problem: &str| (name.clone(), format!("{text:?} {problem}"));
-        let fine = thousandths(text).ok_or_else(|| wrong("is not a quantity like 500Mi or 200m"))?;
-        let count = whole(text).ok_or_else(|| wrong("is too large"))?;
-        if fine < 0 {
+        let quantity = quantity::parse(text).map_err(|_| wrong("is not a quantity like 500Mi or 200m"))?;
+        if quantity.is_negative() {
             return Err(wrong("must not be negative"));
         }
+        let fits = |amount: Option<i64>| {
+            amount
+                .filter(|amount| amount.unsigned_abs() < LARGEST)
+                .ok_or_else(|| wrong("is too large"))
+        };
+        let count = fits(quantity.units())?;
         match name.as_str() {
-            "cpu" => amounts.cpu = Some(MilliCpu(i64::try_from(fine).map_err(|_| wrong("is too large"))?)),
+            "cpu" => amounts.cpu = Some(MilliCpu(fits(quantity.millis())?)),
             "memory" => amounts.memory = Some(Bytes(count)),
             "ephemeral-storage" => amounts.ephemeral_storage = Some(Bytes(count)),
             "pid" => {
@@ -134,12 +92,19 @@ mod tests {
             ("1.2.3", None),
             ("100E", None),
             ("--1", None),
+            // As in a manifest.
+            ("1000000000000000000", Some(1_000_000_000_000_000_000)),
+            ("1e-20", Some(1)),
+            ("1e-999", Some(1)),
+            ("1e+2", Some(100)),
+            ("m", Some(0)),
+            ("+-1", None),
+            ("1-2", None),
+            ("8Ei", None),
         ];
         for (text, expected) in table {
             assert_eq!(whole(text), expected, "{text}");
         }
-        assert_eq!(thousandths("200m"), Some(200));
-        assert_eq!(thousandths("1.5"), Some(1_500));
     }
 
     #[test]
@@ -162,7 +127,16 @@ mod tests {
             Some(Bytes(1_024))
         );
         assert_eq!(reserved(&map("pid", "1k")).unwrap().extended["pid"], 1_000);
+        assert_eq!(reserved(&map("cpu", "200m")).unwrap().cpu, Some(MilliCpu(200)));
         assert_eq!(reserved(&map("cpu", "-1")).unwrap_err().0, "cpu");
+        for (text, problem) in [
+            ("-0.1m", "negative"),
+            ("1E", "too large"),
+            ("many", "not a quantity"),
+        ] {
+            let error = reserved(&map("cpu", text)).unwrap_err().1;
+            assert!(error.contains(problem), "{error}");
+        }
         assert!(
             reserved(&map("hugepages-2Mi", "1Gi"))
                 .unwrap_err()
