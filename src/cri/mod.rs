@@ -8,6 +8,7 @@ mod error;
 mod exec_sync;
 pub mod events;
 mod images;
+pub mod log_line;
 mod pods;
 
 use std::collections::HashMap;

@@ -13,6 +13,7 @@ use nix::sys::stat::Mode;
 
 use super::snapshot::MessageSource;
 use crate::bulkhead::{Bulkhead, Limits};
+use crate::cri::log_line;
 use crate::model::pod::PodUid;
 
 /// `MaxContainerTerminationMessageLength`, bytes from the end of the file.
@@ -148,8 +149,7 @@ fn open_beneath(root: &Path, path: &Path, reach: Reach) -> io::Result<File> {
     }
 }
 
-/// The text of the last lines of a log in the CRI format: `<time> <stream> <tags> <text>`. A line with the
-/// tag `P` goes on in the next of its stream; text is taken as it comes, of both streams.
+/// The text of the last lines of a log, as it comes, of both streams.
 fn last_lines(end: &End) -> Vec<u8> {
     let mut lines: Vec<&[u8]> = end.bytes.split_inclusive(|byte| *byte == b'\n').collect();
     if !end.whole && !lines.is_empty() {
@@ -158,18 +158,18 @@ fn last_lines(end: &End) -> Vec<u8> {
     let first = lines.len().saturating_sub(MAX_LOG.1);
     let mut text = Vec::new();
     for line in &lines[first..] {
-        let mut fields = line.splitn(4, |byte| *byte == b' ');
-        let (tags, body) = (fields.nth(2), fields.next());
-        let (Some(tags), Some(body)) = (tags, body) else {
+        let (line, is_whole) = match line.strip_suffix(b"\n") {
+            Some(line) => (line, true),
+            None => (*line, false),
+        };
+        // What was not written by a runtime is skipped, as in the kubelet.
+        let Some(line) = log_line::parse(line) else {
             continue;
         };
-        let partial = tags.split(|byte| *byte == b':').next() == Some(b"P");
-        let body = if partial {
-            body.strip_suffix(b"\n").unwrap_or(body)
-        } else {
-            body
-        };
-        text.extend_from_slice(body);
+        text.extend_from_slice(line.text);
+        if line.ends && is_whole {
+            text.push(b'\n');
+        }
     }
     let surplus = text.len().saturating_sub(MAX_LOG.0);
     text.drain(..surplus);
@@ -285,6 +285,11 @@ mod tests {
             "\n indented\n",
         );
         check("not a log\n\n", "");
+        // As the log is shown: without what no runtime wrote, with a line whose tags are all of it.
+        check(
+            &format!("{at} stdin F no\nhalf of a line\n{at} stdout X no\n{at} stdout F\n{at} stderr F end"),
+            "\nend",
+        );
         let many: String = (0..200).map(|n| format!("{at} stdout F {n}\n")).collect();
         let want: String = (120..200).map(|n| format!("{n}\n")).collect();
         check(&many, &want);

@@ -19,8 +19,9 @@ use tokio::task::spawn_blocking;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::file::LogDir;
-use super::line::{Output, Show};
+use super::line::Show;
 use super::read::{Progress, Reader, Wanted};
+use crate::cri::log_line::Output;
 use crate::model::pod::PodName;
 use crate::model::runtime::{ContainerState as Observed, ObservedContainer, Snapshot};
 use crate::serve::answer::Refusal;

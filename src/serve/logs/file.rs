@@ -14,7 +14,7 @@ use nix::dir::Dir;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::{Mode, fstatat};
 
-use super::line::{HEAD, is_end};
+use crate::cri::log_line::{HEAD, is_end};
 
 /// How much is read at once.
 pub(crate) const CHUNK: usize = 64 * 1024;

@@ -1,74 +1,12 @@
-//! Parses the lines of a container's log as CRI runtimes write them and formats them for a reader. Pure.
-//!
-//! A line is `<RFC 3339 time> <stdout|stderr> <tags> <text>`; the first of the tags, which colons separate, is
-//! `P` where the container's line goes on in the next one of the same stream, `F` where it ends.
+//! Formats the lines of a container's log for a reader. Pure.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use jiff::Timestamp;
 
-/// The longest prefix of a line that can contain its tags.
-pub(crate) const HEAD: usize = 128;
+use crate::cri::log_line::{Output, parse};
+
 /// How much of an unfinished line is buffered while the other stream writes.
 const HELD: usize = 256 * 1024;
-
-/// The output that wrote it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Output {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
-}
-
-/// One parsed line of the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LogLine<'a> {
-    /// The time as written.
-    pub time: &'a str,
-    /// The stream that wrote it.
-    pub output: Output,
-    /// Whether the container's line ends here.
-    pub ends: bool,
-    /// What the container wrote, any bytes but a line's end.
-    pub text: &'a [u8],
-}
-
-/// Parses a line, without its `\n`. `None`: it was not written by a runtime.
-pub fn parse(line: &[u8]) -> Option<LogLine<'_>> {
-    let (time, rest) = split(line)?;
-    let (output, rest) = split(rest)?;
-    // A line without any text may lack the space after its tags.
-    let (tags, text) = split(rest).unwrap_or((rest, &[]));
-    let output = match output {
-        b"stdout" => Output::Stdout,
-        b"stderr" => Output::Stderr,
-        _ => return None,
-    };
-    let ends = match tags.split(|&byte| byte == b':').next()? {
-        b"F" => true,
-        b"P" => false,
-        _ => return None,
-    };
-    let time = std::str::from_utf8(time)
-        .ok()
-        .filter(|time| time.len() >= 20 && time.is_ascii())?;
-    Some(LogLine {
-        time,
-        output,
-        ends,
-        text,
-    })
-}
-
-fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let at = bytes.iter().position(|&byte| byte == b' ')?;
-    Some((&bytes[..at], &bytes[at + 1..]))
-}
-
-/// Whether the line of the file that starts with `head` ends a line of the container.
-pub(crate) fn is_end(head: &[u8]) -> bool {
-    parse(head).is_some_and(|line| line.ends)
-}
 
 /// Which lines are printed, and how.
 #[derive(Debug, Clone, Copy, Default)]

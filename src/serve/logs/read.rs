@@ -8,7 +8,8 @@ use std::io::{self, Read, Seek, SeekFrom};
 use bytes::{Bytes, BytesMut};
 
 use super::file::{CHUNK, LogDir, LogFile, Tail, count_ends, tail_of};
-use super::line::{Printer, Show, is_end};
+use super::line::{Printer, Show};
+use crate::cri::log_line::is_end;
 
 /// Longer lines of the file are ignored: runtimes cut lines at 16 KiB, but can be configured not to.
 const LONGEST: usize = 16 << 20;
