@@ -8,11 +8,12 @@ use k8s_openapi::api::core::v1 as k8s;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::context::ManifestContext;
+use super::defaults;
 use super::path::{Fault, Faults, FieldPath};
 use super::validate::{border, unsupported};
 use super::{convert, validate};
-use super::{defaults, static_pod};
 use crate::model::bounds;
+use crate::model::labels;
 use crate::model::pod::{Pod, PodName, Problem, ProblemKind, Source};
 use crate::model::reference::references;
 
@@ -51,7 +52,7 @@ pub fn read(mut object: k8s::Pod, context: &ManifestContext, seen: Timestamp) ->
         .as_ref()
         .and_then(|spec| validate::sysctl::forbidden_sysctl(spec, context));
     object.metadata.managed_fields = None;
-    static_pod::note_origin(
+    labels::write_origin(
         object.metadata.annotations.get_or_insert_default(),
         Source::Api.annotation(),
         seen,

@@ -20,9 +20,8 @@ use super::{convert, validate};
 use super::{defaults, names, quantities};
 use crate::model::api::MIRROR;
 use crate::model::bounds;
-use crate::model::pod::{
-    CONFIG_HASH, CONFIG_SEEN, CONFIG_SOURCE, OF_FILE, Pod, PodName, ProblemKind, Source,
-};
+use crate::model::labels;
+use crate::model::pod::{OF_FILE, Pod, PodName, ProblemKind, Source};
 
 /// Reads the pod of a document if it is valid, and reports every problem and warning.
 pub(crate) fn read(
@@ -199,8 +198,8 @@ fn complete(object: &mut k8s::Pod, path: &Path, context: &ManifestContext, now: 
     metadata.name = Some(full.name.clone());
     metadata.namespace = Some(full.namespace.clone());
     let annotations = metadata.annotations.get_or_insert_with(BTreeMap::new);
-    annotations.insert(CONFIG_HASH.into(), uid.clone());
-    note_origin(annotations, OF_FILE, now);
+    labels::write_static_uid(annotations, &uid);
+    labels::write_origin(annotations, OF_FILE, now);
     metadata.uid = Some(uid);
     if let Some(spec) = &mut object.spec {
         spec.node_name = Some(context.node_name.clone());
@@ -225,26 +224,15 @@ fn tolerate_everything(tolerations: &mut Vec<k8s::Toleration>) {
     }
 }
 
-/// Sets the annotations for a pod's source and when the node first saw it, which the runtime and the pod itself get.
-pub(crate) fn note_origin(annotations: &mut BTreeMap<String, String>, source: &str, seen: Timestamp) {
-    annotations.insert(CONFIG_SOURCE.into(), source.into());
-    annotations.insert(CONFIG_SEEN.into(), seen_text(seen));
-}
-
-/// The time as the kubelet writes it, always with nine digits after the point.
-fn seen_text(seen: Timestamp) -> String {
-    format!("{seen:.9}")
-}
-
 /// The same pod with another first-seen time: content that is read again is not new.
 pub(crate) fn seen_at(pod: &Pod, seen: Timestamp) -> Pod {
     let mut pod = pod.clone();
     pod.seen = seen;
-    pod.annotations.insert(CONFIG_SEEN.into(), seen_text(seen));
+    labels::write_seen(&mut pod.annotations, seen);
     let annotations = Arc::make_mut(&mut pod.object)
         .metadata
         .annotations
         .get_or_insert_default();
-    annotations.insert(CONFIG_SEEN.into(), seen_text(seen));
+    labels::write_seen(annotations, seen);
     pod
 }

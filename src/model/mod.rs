@@ -19,6 +19,7 @@ pub(crate) mod expand;
 pub mod foreign_status;
 pub mod health;
 pub mod image_ref;
+pub mod labels;
 pub mod memory;
 pub mod node;
 pub mod object;

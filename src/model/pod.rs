@@ -22,15 +22,10 @@ pub use super::restart::RestartPolicy;
 pub use super::security::{ContainerSecurity, PodSecurity, Profile, SeLinux};
 pub use super::volume::{HostPathKind, Medium, Volume, VolumeSource};
 
-/// The annotation that names a pod's source, and its value for a static pod.
-pub const CONFIG_SOURCE: &str = "kubernetes.io/config.source";
-/// See [`CONFIG_SOURCE`].
+/// What annotates a static pod's source.
 pub const OF_FILE: &str = "file";
-/// The annotation of a static pod that holds its UID.
-pub const CONFIG_HASH: &str = "kubernetes.io/config.hash";
-
-/// The annotation that records when the node first saw a pod.
-pub const CONFIG_SEEN: &str = "kubernetes.io/config.seen";
+/// What annotates the source of the API server's pods.
+pub const OF_API: &str = "api";
 
 /// Where a pod came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +46,7 @@ impl Source {
     pub fn annotation(&self) -> &'static str {
         match self {
             Source::File { .. } => OF_FILE,
-            Source::Api => "api",
+            Source::Api => OF_API,
         }
     }
 }
@@ -71,7 +66,7 @@ pub struct Pod {
     pub labels: BTreeMap<String, String>,
     /// `metadata.annotations`, with `kubernetes.io/config.{hash,seen,source}` of a static pod included.
     pub annotations: BTreeMap<String, String>,
-    /// When this node first saw it ([`CONFIG_SEEN`]).
+    /// When this node first saw it (`kubernetes.io/config.seen`).
     pub seen: Timestamp,
     /// How often its manifest disappeared and came back with the same content since the agent started; each time the
     /// pod starts afresh. 0 for an API pod, whose UID never comes back.

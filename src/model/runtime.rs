@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use super::allocation::Allocation;
 use super::checkpoint::Checkpoint;
 use super::health::{Health, Verdict};
-use super::pod::{CONFIG_HASH, CONFIG_SOURCE, Container, OF_FILE, PodName, PodUid};
+use super::labels;
+use super::pod::{Container, PodName, PodUid};
 use super::probe::{Hook, ProbeKind};
 
 /// The observed state of all pods. Written by `observe` alone; unchanged pods keep their `Arc`.
@@ -79,15 +80,9 @@ impl ObservedName {
     /// Whether everything under this name belongs to static pods, going by the sandboxes, whichever agent created them.
     pub fn is_static(&self) -> bool {
         let is_static = |(uid, pod): (&PodUid, &ObservedPod)| {
-            // An API pod may claim to come from a file, but cannot choose its UID.
-            let says = |sandbox: &Sandbox, key: &str, value: &str| {
-                sandbox.annotations.get(key).is_some_and(|found| found == value)
-            };
             let mut sandboxes = pod.sandboxes.iter();
             !pod.sandboxes.is_empty()
-                && sandboxes.all(|sandbox| {
-                    says(sandbox, CONFIG_SOURCE, OF_FILE) && says(sandbox, CONFIG_HASH, &uid.0)
-                })
+                && sandboxes.all(|sandbox| labels::is_of_static_pod(&sandbox.annotations, uid))
         };
         !self.uids.is_empty() && self.uids.iter().all(is_static)
     }
@@ -330,12 +325,15 @@ mod tests {
 
     #[test]
     fn a_static_pod_is_known_by_its_sandboxes() {
-        let sandbox = |marks: &[(&str, &str)]| Sandbox {
-            annotations: marks
-                .iter()
-                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-                .collect(),
-            ..sample::sandbox(0, true, 0)
+        let sandbox = |source: Option<&str>, uid: Option<&str>| {
+            let mut sandbox = sample::sandbox(0, true, 0);
+            if let Some(source) = source {
+                labels::write_origin(&mut sandbox.annotations, source, sample::at(0));
+            }
+            if let Some(uid) = uid {
+                labels::write_static_uid(&mut sandbox.annotations, uid);
+            }
+            sandbox
         };
         let is_static = |pods: &[(&str, Vec<Sandbox>)]| {
             let pods = pods.iter().map(|(uid, sandboxes)| {
@@ -347,17 +345,17 @@ mod tests {
             });
             ObservedName { uids: pods.collect() }.is_static()
         };
-        let of_file = sandbox(&[(CONFIG_SOURCE, "file"), (CONFIG_HASH, "u1")]);
+        let of_file = sandbox(Some("file"), Some("u1"));
         assert!(is_static(&[("u1", vec![of_file.clone(), of_file.clone()])]));
         assert!(!is_static(&[]), "of what is not there nothing is known");
         assert!(
             !is_static(&[("u1", vec![])]),
             "nor of containers without a sandbox"
         );
-        assert!(!is_static(&[("u1", vec![sandbox(&[(CONFIG_SOURCE, "api")])])]));
+        assert!(!is_static(&[("u1", vec![sandbox(Some("api"), None)])]));
         // An API pod that copies this annotation does not know the static pod's UID.
         assert!(!is_static(&[("u2", vec![of_file.clone()])]));
-        let of_api = ("u2", vec![sandbox(&[])]);
+        let of_api = ("u2", vec![sandbox(None, None)]);
         assert!(!is_static(&[("u1", vec![of_file]), of_api]), "one of both");
     }
 }

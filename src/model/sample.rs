@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as api;
 
+use super::labels;
 use super::node::{CgroupDriver, CgroupLayout, CgroupVersion, NodePolicy};
 use super::pod::*;
 use super::resources::{Amounts, Bytes, MilliCpu, Qos, Resources, qos_class};
@@ -224,11 +225,7 @@ pub(crate) fn sandbox(attempt: u32, ready: bool, created: i64) -> Sandbox {
         host_network: false,
         handler: String::new(),
         annotations: Default::default(),
-        labels: [
-            ("io.kubernetes.pod.name".to_owned(), "p".to_owned()),
-            ("io.kubernetes.pod.namespace".to_owned(), "ns".to_owned()),
-        ]
-        .into(),
+        labels: labels::selector(&name()).into_iter().collect(),
     }
 }
 

@@ -1,36 +1,19 @@
 //! Converts CRI's answers to values of the model. Pure.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use jiff::Timestamp;
 use k8s_cri::v1;
-use k8s_openapi::api::core::v1::{ContainerPort, LifecycleHandler};
 
-use crate::model::pod::{PodName, PodUid, Port, Protocol};
-use crate::model::probe::Hook;
+use crate::model::labels::{self, ContainerAnnotations};
+use crate::model::pod::{PodName, PodUid};
 use crate::model::runtime::{
     ContainerState, ObservedContainer, ObservedImage, ObservedName, ObservedPod, RuntimeHandler, Sandbox,
 };
 
-/// Labels and annotations that identify the pod of a sandbox or a container (kubernetes `pkg/kubelet/types/labels.go`,
-/// `kuberuntime/labels.go`).
-const POD_NAME: &str = "io.kubernetes.pod.name";
-const POD_NAMESPACE: &str = "io.kubernetes.pod.namespace";
-const POD_UID: &str = "io.kubernetes.pod.uid";
-const CONTAINER_NAME: &str = "io.kubernetes.container.name";
-const CONTAINER_HASH: &str = "io.kubernetes.container.hash";
-const RESTART_COUNT: &str = "io.kubernetes.container.restartCount";
-const TERMINATION_PATH: &str = "io.kubernetes.container.terminationMessagePath";
-const TERMINATION_POLICY: &str = "io.kubernetes.container.terminationMessagePolicy";
-const PRE_STOP: &str = "io.kubernetes.container.preStopHandler";
-const PORTS: &str = "io.kubernetes.container.ports";
-const GRACE_PERIOD: &str = "io.kubernetes.pod.terminationGracePeriod";
-
 /// All termination messages of a pod together, divided evenly (`MaxPodTerminationMessageLogLength`).
 const MAX_POD_MESSAGES: usize = 12 * 1024;
-
-type Labels = HashMap<String, String>;
 
 /// Everything that CRI lists under one pod name.
 #[derive(Debug, Default)]
@@ -66,36 +49,18 @@ pub(super) fn by_name(
 ) -> BTreeMap<PodName, Listed> {
     let mut names: BTreeMap<PodName, Listed> = BTreeMap::new();
     for sandbox in sandboxes {
-        if let Some((name, uid)) = owner(&sandbox.labels) {
+        if let Some((name, uid)) = labels::owner(&sandbox.labels) {
             names.entry(name).or_default().sandboxes.push((uid, sandbox));
         }
     }
     for container in containers {
-        if let Some((name, uid)) = owner(&container.labels)
-            && container.labels.contains_key(CONTAINER_NAME)
+        if let Some((name, uid)) = labels::owner(&container.labels)
+            && labels::container_name(&container.labels).is_some()
         {
             names.entry(name).or_default().containers.push((uid, container));
         }
     }
     names
-}
-
-/// The labels by which CRI finds everything of one pod name.
-pub(super) fn selector(name: &PodName) -> Labels {
-    HashMap::from([
-        (POD_NAME.to_owned(), name.name.clone()),
-        (POD_NAMESPACE.to_owned(), name.namespace.clone()),
-    ])
-}
-
-/// The pod that it belongs to. The labels become parts of paths beneath which files are removed: labels that lead
-/// elsewhere are neither the kubelet's nor this agent's.
-pub(super) fn owner(labels: &Labels) -> Option<(PodName, PodUid)> {
-    let is_part =
-        |value: &&String| !matches!(value.as_str(), "" | "." | "..") && !value.contains(['/', '\0']);
-    let label = |key| labels.get(key).filter(is_part).cloned();
-    let name = PodName::new(label(POD_NAMESPACE)?, label(POD_NAME)?);
-    Some((name, PodUid(label(POD_UID)?)))
 }
 
 /// The current state of one pod name. A container that went away before its status was read is left out.
@@ -184,22 +149,15 @@ pub(super) fn message_source(status: &v1::ContainerStatus) -> Option<MessageSour
     if status.state != v1::ContainerState::ContainerExited as i32 {
         return None;
     }
-    let annotation = |key| {
-        status
-            .annotations
-            .get(key)
-            .map(String::as_str)
-            .unwrap_or_default()
-    };
-    let path = annotation(TERMINATION_PATH);
+    let annotations = ContainerAnnotations::read(&status.annotations);
+    let path = &annotations.termination_path;
     let mounted = status
         .mounts
         .iter()
-        .find(|mount| !path.is_empty() && mount.container_path == path);
+        .find(|mount| !path.is_empty() && mount.container_path == *path);
     // A container that failed to start has no log (kuberuntime `convertToKubeContainerStatus`).
-    let from_log = annotation(TERMINATION_POLICY) == "FallbackToLogsOnError"
-        && status.exit_code != 0
-        && status.reason != "ContainerCannotRun";
+    let from_log =
+        annotations.termination_from_logs && status.exit_code != 0 && status.reason != "ContainerCannotRun";
     Some(MessageSource {
         file: mounted.map(|mount| mount.host_path.clone()),
         log: (from_log && !status.log_path.is_empty()).then(|| status.log_path.clone()),
@@ -212,21 +170,19 @@ pub(super) fn container(
     sandbox: String,
     termination_message: String,
 ) -> Option<ObservedContainer> {
-    let annotation = |key| status.annotations.get(key);
-    let name = status.labels.get(CONTAINER_NAME)?.clone();
-    let restart_count = annotation(RESTART_COUNT).and_then(|count| count.parse().ok());
+    let annotations = ContainerAnnotations::read(&status.annotations);
+    let name = labels::container_name(&status.labels)?.to_owned();
     let attempt = status.metadata.as_ref().map_or(0, |metadata| metadata.attempt);
-    let hash = annotation(CONTAINER_HASH).and_then(|hash| u32::from_str_radix(hash, 16).ok());
     let user = status.user.as_ref().and_then(|user| user.linux.as_ref());
     Some(ObservedContainer {
         name,
         sandbox,
-        restart_count: restart_count.unwrap_or(attempt),
-        hash: hash.unwrap_or(0),
-        grace_seconds: annotation(GRACE_PERIOD).and_then(|seconds| seconds.parse().ok()),
-        termination_path: annotation(TERMINATION_PATH).cloned().unwrap_or_default(),
+        restart_count: annotations.restart_count.unwrap_or(attempt),
+        hash: annotations.hash.unwrap_or(0),
+        grace_seconds: annotations.grace_seconds,
         created: timestamp(status.created_at),
-        pre_stop: pre_stop(annotation(PRE_STOP), annotation(PORTS)),
+        pre_stop: annotations.hook(),
+        termination_path: annotations.termination_path,
         health: None,
         user: user.map(|user| (user.uid, user.gid, user.supplemental_groups.clone())),
         state: state(&status, termination_message),
@@ -236,25 +192,6 @@ pub(super) fn container(
         log_path: status.log_path,
         resources: status.resources.and_then(|resources| resources.linux),
     })
-}
-
-/// The hook that a container was created with; its port may be a named one. An unreadable hook counts as none: it does
-/// not delay a stop.
-fn pre_stop(handler: Option<&String>, ports: Option<&String>) -> Option<Hook> {
-    let handler: LifecycleHandler = serde_json::from_str(handler?).ok()?;
-    let ports: Vec<ContainerPort> = ports
-        .and_then(|ports| serde_json::from_str(ports).ok())
-        .unwrap_or_default();
-    let ports = ports.into_iter().filter_map(|port| {
-        Some(Port {
-            name: port.name.unwrap_or_default(),
-            container: u16::try_from(port.container_port).ok()?,
-            host: None,
-            host_ip: None,
-            protocol: Protocol::Tcp,
-        })
-    });
-    Hook::new(&handler, &ports.collect::<Vec<_>>())
 }
 
 fn state(status: &v1::ContainerStatus, termination_message: String) -> ContainerState {
@@ -350,15 +287,21 @@ fn timestamp(nanoseconds: i64) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::labels::Labels;
     use proptest::prelude::*;
 
+    const HASH: &str = "io.kubernetes.container.hash";
+    const RESTART_COUNT: &str = "io.kubernetes.container.restartCount";
+    const TERMINATION_PATH: &str = "io.kubernetes.container.terminationMessagePath";
+    const TERMINATION_POLICY: &str = "io.kubernetes.container.terminationMessagePolicy";
+    const GRACE_PERIOD: &str = "io.kubernetes.pod.terminationGracePeriod";
+
     fn labels(uid: &str, container: Option<&str>) -> Labels {
-        let pod = [(POD_NAME, "web"), (POD_NAMESPACE, "default"), (POD_UID, uid)];
-        let container = container.map(|name| (CONTAINER_NAME, name));
-        pod.into_iter()
-            .chain(container)
-            .map(|(k, v)| (k.to_owned(), v.to_owned()))
-            .collect()
+        let (name, uid) = (PodName::new("default", "web"), PodUid(uid.into()));
+        match container {
+            Some(container) => labels::of_container(&name, &uid, container),
+            None => labels::of_sandbox(&name, &uid),
+        }
     }
 
     fn raw_sandbox(id: &str, uid: &str, created: i64, ready: bool) -> v1::PodSandbox {
@@ -403,7 +346,7 @@ mod tests {
         let mut stranger = raw_sandbox("s9", "u1", 1, true);
         stranger.labels.clear();
         let mut unnamed = raw_container("c9", "u1");
-        unnamed.labels.remove(CONTAINER_NAME);
+        unnamed.labels = labels("u1", None);
         let mut names = by_name(
             vec![
                 raw_sandbox("s1", "u1", 1, false),
@@ -445,7 +388,7 @@ mod tests {
         let status = exited(
             "c",
             &[
-                (CONTAINER_HASH, "78725ff3"),
+                (HASH, "78725ff3"),
                 (RESTART_COUNT, "4"),
                 (GRACE_PERIOD, "5"),
                 (TERMINATION_PATH, "/dev/termination-log"),
@@ -509,7 +452,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_of_annotations_has_a_default() {
-        let junk = [(CONTAINER_HASH, "xyz"), (RESTART_COUNT, "-"), (GRACE_PERIOD, "")];
+        let junk = [(HASH, "xyz"), (RESTART_COUNT, "-"), (GRACE_PERIOD, "")];
         let mut status = exited("c", &junk);
         status.metadata = Some(v1::ContainerMetadata {
             name: "c".into(),

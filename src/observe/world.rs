@@ -17,6 +17,7 @@ use super::snapshot::{self, Fingerprint, Listed, MessageSource, SandboxDetails};
 use super::termination::{self, Directories};
 use crate::bulkhead::Bulkhead;
 use crate::cri::{CriError, Runtime};
+use crate::model::labels;
 use crate::model::pod::{PodName, PodUid};
 use crate::model::runtime::{ContainerState, ObservedContainer, ObservedName};
 
@@ -127,7 +128,7 @@ impl World {
             .iter()
             .map(|c| &c.labels)
             .chain(sandboxes.iter().map(|s| &s.labels));
-        Ok(labels.filter_map(snapshot::owner).map(|(name, _)| name).next())
+        Ok(labels.filter_map(labels::owner).map(|(name, _)| name).next())
     }
 
     /// Reads everything.
@@ -152,7 +153,7 @@ impl World {
     pub(super) async fn read(&mut self, wanted: &HashSet<PodName>) -> Result<Changes, CriError> {
         let mut names = BTreeMap::new();
         for name in wanted {
-            let selector = snapshot::selector(name);
+            let selector = labels::selector(name);
             let sandboxes = v1::PodSandboxFilter {
                 label_selector: selector.clone(),
                 ..Default::default()

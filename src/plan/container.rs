@@ -1,6 +1,5 @@
 //! The request for a container (`pkg/kubelet/kuberuntime/kuberuntime_container.go`, `pkg/kubelet/kubelet_pods.go`).
 
-use std::collections::HashMap;
 use std::hash::Hasher;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,30 +8,19 @@ use k8s_cri::v1::{
     ContainerConfig, ContainerMetadata, ImageSpec, KeyValue, LinuxContainerConfig, Mount, MountPropagation,
     PodSandboxConfig,
 };
-use serde::Serialize;
 
 use super::content::Origin;
 use super::environment::{self, Environment, Room};
-use super::sandbox::{self, label};
+use super::sandbox;
 use super::{cgroup, pull, security, sub_path, volume};
 use crate::model::bounds;
 use crate::model::expand::expand;
+use crate::model::labels::{self, ContainerAnnotations};
 use crate::model::node::{NodePolicy, container_dir};
-use crate::model::pod::{self, Container, Pod, PodName, Propagation, Protocol};
+use crate::model::pod::{Container, Pod, PodName, Propagation};
 use crate::model::registry::Keyring;
 use crate::model::request::{ContainerRequest, HostsFile, ImageRequest, SandboxRef};
 use crate::model::run_as::RunAs;
-
-/// Annotations that an agent reads after a restart.
-mod annotation {
-    pub(super) const HASH: &str = "io.kubernetes.container.hash";
-    pub(super) const RESTART_COUNT: &str = "io.kubernetes.container.restartCount";
-    pub(super) const TERMINATION_PATH: &str = "io.kubernetes.container.terminationMessagePath";
-    pub(super) const TERMINATION_POLICY: &str = "io.kubernetes.container.terminationMessagePolicy";
-    pub(super) const GRACE: &str = "io.kubernetes.pod.terminationGracePeriod";
-    pub(super) const PRE_STOP: &str = "io.kubernetes.container.preStopHandler";
-    pub(super) const PORTS: &str = "io.kubernetes.container.ports";
-}
 
 /// Where containers mount the pod's hosts file.
 const ETC_HOSTS: &str = "/etc/hosts";
@@ -86,8 +74,8 @@ pub(super) fn request(
         args,
         working_dir: container.working_dir.clone().unwrap_or_default(),
         mounts: mounts(pod, container, termination_file.as_deref(), home, policy),
-        labels: labels(pod, container),
-        annotations: annotations(pod, container, attempt),
+        labels: labels::of_container(&pod.name, &pod.uid, &container.name),
+        annotations: ContainerAnnotations::new(pod, container, attempt).write(),
         log_path: format!("{}/{attempt}.log", container.name),
         stdin: container.stdin,
         stdin_once: container.stdin_once,
@@ -122,12 +110,6 @@ fn identity(container: &Container, attempt: u32) -> ContainerConfig {
         }),
         ..ContainerConfig::default()
     }
-}
-
-fn labels(pod: &Pod, container: &Container) -> HashMap<String, String> {
-    let mut labels: HashMap<_, _> = sandbox::pod_labels(pod).into();
-    labels.insert(label::CONTAINER_NAME.to_owned(), container.name.clone());
-    labels
 }
 
 /// Why a mount of the container cannot be recursively read-only, where it has to be.
@@ -282,66 +264,10 @@ fn absolute(path: &str) -> String {
     }
 }
 
-fn annotations(pod: &Pod, container: &Container, attempt: u32) -> HashMap<String, String> {
-    let policy = match container.termination_from_logs {
-        true => "FallbackToLogsOnError",
-        false => "File",
-    };
-    let mut all = HashMap::from([
-        (annotation::HASH, format!("{:x}", container.hash)),
-        (annotation::RESTART_COUNT, attempt.to_string()),
-        (annotation::TERMINATION_PATH, container.termination_path.clone()),
-        (annotation::TERMINATION_POLICY, policy.to_owned()),
-        (annotation::GRACE, pod.grace.as_secs().to_string()),
-    ]);
-    if let Some(handler) = &container.lifecycle.pre_stop {
-        let text = serde_json::to_string(handler).expect("strings and numbers can be written as JSON");
-        all.insert(annotation::PRE_STOP, text);
-    }
-    if !container.ports.is_empty() {
-        let ports: Vec<_> = container.ports.iter().map(PortAnnotation::from).collect();
-        let text = serde_json::to_string(&ports).expect("numbers and strings can be written as JSON");
-        all.insert(annotation::PORTS, text);
-    }
-    all.into_iter()
-        .map(|(key, value)| (key.to_owned(), value))
-        .collect()
-}
-
-/// A port as Go serializes it: in the order of its type, empty fields omitted.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct PortAnnotation<'a> {
-    #[serde(skip_serializing_if = "str::is_empty")]
-    name: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    host_port: Option<u16>,
-    container_port: u16,
-    protocol: &'static str,
-    #[serde(rename = "hostIP", skip_serializing_if = "Option::is_none")]
-    host_ip: Option<std::net::IpAddr>,
-}
-
-impl<'a> From<&'a pod::Port> for PortAnnotation<'a> {
-    fn from(port: &'a pod::Port) -> PortAnnotation<'a> {
-        PortAnnotation {
-            name: &port.name,
-            host_port: port.host,
-            container_port: port.container,
-            protocol: match port.protocol {
-                Protocol::Tcp => "TCP",
-                Protocol::Udp => "UDP",
-                Protocol::Sctp => "SCTP",
-            },
-            host_ip: port.host_ip,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::pod::{Port, RestartPolicy, Volume, VolumeSource};
+    use crate::model::pod::{self, RestartPolicy, Volume, VolumeSource};
     use crate::model::sample;
     use crate::model::value::EnvValue;
 
@@ -469,23 +395,6 @@ mod tests {
         assert_eq!(request.config.command, ["x-$(NOPE)-$(A)"]);
         assert_eq!(request.config.args, ["x", "$"]);
         assert_eq!(request.config.envs[1].value, "x-$(NOPE)-$(A)");
-    }
-
-    #[test]
-    fn the_ports_annotation_is_what_go_writes() {
-        let request = made(|pod| {
-            pod.containers[0].ports = vec![Port {
-                name: "web".to_owned(),
-                container: 80,
-                host: Some(8080),
-                host_ip: Some("192.0.2.1".parse().unwrap()),
-                protocol: Protocol::Udp,
-            }];
-        });
-        assert_eq!(
-            request.config.annotations["io.kubernetes.container.ports"],
-            r#"[{"name":"web","hostPort":8080,"containerPort":80,"protocol":"UDP","hostIP":"192.0.2.1"}]"#
-        );
     }
 
     #[test]

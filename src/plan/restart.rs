@@ -9,10 +9,11 @@ use super::failures;
 use crate::model::allocation::Allocation;
 use crate::model::end::End;
 use crate::model::image_ref::ImageRef;
+use crate::model::labels;
 use crate::model::memory::{Backoff, ContainerMemory, FailedWork, PodMemory, Remains};
 use crate::model::node::NodePolicy;
 use crate::model::outcome::{Done, Outcome, StepError, StepReport};
-use crate::model::pod::{CONFIG_SEEN, Container, Pod, PodUid, PullPolicy, Source};
+use crate::model::pod::{Container, Pod, PodUid, PullPolicy, Source};
 use crate::model::reason;
 use crate::model::request::Occasion;
 use crate::model::runtime::{ObservedContainer, ObservedImage, ObservedName, ObservedPod, Sandbox};
@@ -71,12 +72,11 @@ pub(super) fn deadline(pod: &Pod, memory: &PodMemory) -> Option<Timestamp> {
 fn began(seen: Option<&ObservedPod>, now: Timestamp) -> Timestamp {
     let Some(seen) = seen else { return now };
     // As recorded by the agent that created it.
-    let noted = |sandbox: &Sandbox| sandbox.annotations.get(CONFIG_SEEN)?.parse::<Timestamp>().ok();
+    let noted = |sandbox: &Sandbox| labels::seen(&sandbox.annotations);
     let sandboxes = seen.sandboxes.iter().map(|sandbox| sandbox.created);
     let containers = seen.containers.iter().map(|container| container.created);
-    let traces = sandboxes
-        .chain(containers)
-        .chain(seen.sandboxes.iter().filter_map(noted));
+    let noted = seen.sandboxes.iter().filter_map(noted);
+    let traces = sandboxes.chain(containers).chain(noted);
     traces.min().map_or(now, |first| first.min(now))
 }
 

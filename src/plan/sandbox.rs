@@ -6,6 +6,7 @@ use k8s_cri::v1::{self as cri, LinuxPodSandboxConfig, PodSandboxConfig, PodSandb
 
 use super::content::Origin;
 use super::{cgroup, dns, security};
+use crate::model::labels;
 use crate::model::node::NodePolicy;
 use crate::model::object::{Content, HANDLER, Known, Reference};
 use crate::model::pod::{Container, Pod, Port, Protocol};
@@ -14,19 +15,11 @@ use crate::model::request::SandboxRequest;
 /// The longest node name of the kernel (`__NEW_UTS_LEN`).
 const MAX_FQDN: usize = 64;
 
-/// The prefix of all runtime labels.
-pub(super) mod label {
-    pub(in crate::plan) const POD_NAME: &str = "io.kubernetes.pod.name";
-    pub(in crate::plan) const POD_NAMESPACE: &str = "io.kubernetes.pod.namespace";
-    pub(in crate::plan) const POD_UID: &str = "io.kubernetes.pod.uid";
-    pub(in crate::plan) const CONTAINER_NAME: &str = "io.kubernetes.container.name";
-}
-
 /// The configuration of the sandbox with that attempt number.
 pub(super) fn config(pod: &Pod, attempt: u32, policy: &NodePolicy) -> PodSandboxConfig {
     let dns = dns::config(pod, policy);
     let mut labels: HashMap<_, _> = pod.labels.clone().into_iter().collect();
-    labels.extend(pod_labels(pod));
+    labels.extend(labels::of_sandbox(&pod.name, &pod.uid));
     PodSandboxConfig {
         metadata: Some(PodSandboxMetadata {
             name: pod.name.name.clone(),
@@ -103,15 +96,6 @@ pub(super) fn handler(origin: Origin<'_>) -> Result<String, String> {
         )),
         None => Err(format!("runtimeclass.node.k8s.io {name:?} not found")),
     }
-}
-
-/// The labels that identify a sandbox or a container as the pod's.
-pub(super) fn pod_labels(pod: &Pod) -> [(String, String); 3] {
-    [
-        (label::POD_NAME.to_owned(), pod.name.name.clone()),
-        (label::POD_NAMESPACE.to_owned(), pod.name.namespace.clone()),
-        (label::POD_UID.to_owned(), pod.uid.0.clone()),
-    ]
 }
 
 /// The pod's domain, if it has one.

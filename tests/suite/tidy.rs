@@ -119,6 +119,15 @@ const CIRCLES_OF_PLUGINS: &[&[&str]] = &[
     &["portmap/loopback.rs", "portmap/rules.rs"],
 ];
 
+/// What has one home.
+const HOMES: rules::Homes<'static> = &[
+    // The labels and annotations on which restarts rest.
+    ("io.kubernetes.", &["model/labels.rs"]),
+    ("kubernetes.io/config.source", &["model/labels.rs"]),
+    ("kubernetes.io/config.hash", &["model/labels.rs"]),
+    ("kubernetes.io/config.seen", &["model/labels.rs"]),
+];
+
 fn find(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
@@ -210,6 +219,11 @@ fn no_files_import_each_other() {
         "circles",
         rules::no_circles(&sources("cni-plugins"), CIRCLES_OF_PLUGINS),
     );
+}
+
+#[test]
+fn what_has_one_home_is_named_there_alone() {
+    assert_none("homes", rules::homes(&sources("."), HOMES));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::model::checkpoint::Checkpoint;
+use crate::model::labels::{self, ContainerAnnotations};
 use crate::model::memory::{PodMemory, Remains};
 use crate::model::node::{CgroupName, NodePolicy};
 use crate::model::outcome::*;
@@ -712,7 +713,7 @@ impl World {
             "its image is ensured in the same plan"
         );
         let attempt = request.config.metadata.as_ref().unwrap().attempt;
-        let uid = sample::uid(&request.config.labels["io.kubernetes.pod.uid"]);
+        let (_, uid) = labels::owner(&request.config.labels).expect("it is labelled as the pod's");
         let ran = self
             .starts
             .get(&(uid.clone(), request.container.clone()))
@@ -732,7 +733,7 @@ impl World {
         );
         self.ids += 1;
         let id = format!("c{}", self.ids);
-        let hash = &request.config.annotations["io.kubernetes.container.hash"];
+        let annotations = ContainerAnnotations::read(&request.config.annotations);
         let instance = ObservedContainer {
             id: id.clone(),
             log_path: format!(
@@ -740,7 +741,7 @@ impl World {
                 request.sandbox_config.log_directory, request.config.log_path
             ),
             sandbox,
-            hash: u32::from_str_radix(hash, 16).unwrap(),
+            hash: annotations.hash.unwrap(),
             created: self.now,
             ..sample::instance(&request.container, attempt, 0, ContainerState::Created)
         };

@@ -10,8 +10,9 @@ use k8s_openapi::api::core::v1::Node;
 
 use super::exposition::{Histogram, Kind, Page};
 use super::process::ProcessStats;
+use crate::model::labels;
 use crate::model::outcome::{Done, StepReport};
-use crate::model::pod::CONFIG_SOURCE;
+use crate::model::pod::OF_API;
 use crate::model::report::PodsReport;
 use crate::model::runtime::{ContainerState, Snapshot};
 
@@ -226,12 +227,8 @@ fn put_pods(page: &mut Page, report: &PodsReport) {
     let mut desired: BTreeMap<&str, u64> = BTreeMap::new();
     let mut phases: BTreeMap<&str, u64> = BTreeMap::new();
     for pod in report.pods.values() {
-        let source = pod
-            .metadata
-            .annotations
-            .as_ref()
-            .and_then(|all| all.get(CONFIG_SOURCE));
-        let is_static = if source.is_some_and(|source| source != "api") {
+        let source = pod.metadata.annotations.as_ref().and_then(labels::source);
+        let is_static = if source.is_some_and(|source| source != OF_API) {
             "true"
         } else {
             ""

@@ -238,3 +238,31 @@ fn files_that_import_each_other_are_caught() {
         "this circle is not there any more, or is smaller: a/b.rs, a/mod.rs"
     );
 }
+
+#[test]
+fn a_name_outside_of_its_home_and_a_home_without_it_are_caught() {
+    let all = files(&[
+        ("a.rs", "const A: &str = \"x.y/z\";"),
+        ("b.rs", "fn f() { openat2(); }"),
+        (
+            "c.rs",
+            "// openat2 x.y/\n#[cfg(test)] mod tests { const A: &str = \"x.y/\"; }",
+        ),
+    ]);
+    let check = |row: (&str, &[&str]), want: &[&str]| {
+        assert_eq!(rules::homes(&all, &[row]), want, "{row:?}");
+    };
+    check(("x.y/", &["a.rs"]), &[]);
+    check(("openat2", &["b.rs"]), &[]);
+    check(
+        ("openat2", &["a.rs"]),
+        &[
+            "src/b.rs: openat2 belongs into a.rs",
+            "src/a.rs has no openat2: take it out of the row",
+        ],
+    );
+    check(
+        ("x.y/", &["a.rs", "c.rs"]),
+        &["src/c.rs has no x.y/: take it out of the row"],
+    );
+}

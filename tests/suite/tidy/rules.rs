@@ -210,6 +210,28 @@ pub(super) fn function_lengths(files: &[File]) -> Vec<(String, usize)> {
     files.iter().flat_map(of).collect()
 }
 
+/// What only certain files may name, and the files: a part of a token, so also of a string.
+pub(super) type Homes<'a> = &'a [(&'a str, &'a [&'a str])];
+
+/// Names outside of their homes, and homes that do not have the name.
+pub(super) fn homes(files: &[File], homes: Homes<'_>) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (name, allowed) in homes {
+        let has = |file: &&File| file.tokens.iter().any(|token| token.text.contains(name));
+        let named: Vec<&str> = files.iter().filter(has).map(|file| file.path.as_str()).collect();
+        let (at_home, outside): (Vec<&str>, Vec<&str>) =
+            named.iter().partition(|path| allowed.contains(path));
+        wrong.extend(
+            outside
+                .iter()
+                .map(|path| format!("src/{path}: {name} belongs into {}", allowed.join(", "))),
+        );
+        let empty = allowed.iter().filter(|path| !at_home.contains(path));
+        wrong.extend(empty.map(|path| format!("src/{path} has no {name}: take it out of the row")));
+    }
+    wrong
+}
+
 /// No file imports itself through others. `exceptions` has the circles that are there, each as its files.
 pub(super) fn no_circles(files: &[File], exceptions: &[&[&str]]) -> Vec<String> {
     let graph = imports(files)
