@@ -1,16 +1,26 @@
 //! The objects that pods refer to, such as ConfigMaps and Secrets: what a source knows about them, by kind, namespace
 //! and name.
 //!
-//! They come from the manifests directory, or from the API, where [`super::reference`] says which ones to watch.
-//! Nothing in this module prints an object's content.
+//! They come from the manifests directory, or from the API, where [`super::reference`] says which ones to watch. A reader
+//! gets an object by its kind ([`lookup`]), so that it cannot mistake one kind for another. Nothing in this module prints
+//! an object's content.
+//!
+//! Volumes with drivers will add PersistentVolumeClaims, PersistentVolumes, VolumeAttachments and CSIDrivers: each a
+//! variant of [`Reference`] and of [`Object`] and a reader of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+use self::content::Content;
+use self::kinds::{ConfigMap, RuntimeClass, Secret, Token, TrustBundle, Values};
 use super::pod::{PodName, PodUid};
 
-/// The kinds of objects that pods refer to.
+pub mod content;
+pub mod kinds;
+pub mod lookup;
+
+/// The kinds of objects with values under keys, of which a pod may name either.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ObjectKind {
     /// `ConfigMap`
@@ -69,11 +79,6 @@ pub struct TokenKey {
     pub seconds: i64,
 }
 
-impl TokenKey {
-    /// Its key in [`Object::data`].
-    pub const DATA: &'static str = "token";
-}
-
 /// The key of trust anchors: certificates in ClusterTrustBundles.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TrustAnchors {
@@ -98,9 +103,6 @@ pub enum Selection {
 }
 
 impl TrustAnchors {
-    /// Their key in [`Object::data`].
-    pub const DATA: &'static str = "trustBundle";
-
     /// The kubelet's message when there are none.
     pub fn missing(&self) -> String {
         match self {
@@ -123,14 +125,11 @@ pub enum Reference {
     Object(ObjectKey),
     /// A token made for the pod.
     Token(TokenKey),
-    /// A RuntimeClass, by name. Its [`Object`] has one value, [`HANDLER`].
+    /// A RuntimeClass, by name.
     RuntimeClass(String),
-    /// Trust anchors. Their [`Object`] has one value, [`TrustAnchors::DATA`].
+    /// Trust anchors.
     TrustAnchors(TrustAnchors),
 }
-
-/// The key of the handler in a RuntimeClass's [`Object::data`].
-pub const HANDLER: &str = "handler";
 
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -153,59 +152,49 @@ impl fmt::Display for Reference {
     }
 }
 
-/// Content; shared, and printed only as its length.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Content(pub Arc<[u8]>);
-
-impl Content {
-    /// The content as text; invalid UTF-8 is replaced.
-    pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0).into_owned()
-    }
-}
-
-impl From<&[u8]> for Content {
-    fn from(bytes: &[u8]) -> Content {
-        Content(bytes.into())
-    }
-}
-
-impl From<&str> for Content {
-    fn from(text: &str) -> Content {
-        Content(text.as_bytes().into())
-    }
-}
-
-impl fmt::Debug for Content {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "<{} bytes>", self.0.len())
-    }
-}
-
-/// A ConfigMap or a Secret. Printing it shows only keys and lengths.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Object {
-    /// `data`, decoded; for a Secret merged with `stringData`.
-    pub data: BTreeMap<String, Content>,
-    /// `binaryData` of a ConfigMap; available to volumes, not to the environment.
-    pub binary: BTreeMap<String, Content>,
-    /// `type` of a Secret; may be empty.
-    pub secret_type: String,
-    /// `immutable`: it does not change until it is deleted.
-    pub immutable: bool,
-    /// `metadata.uid` of a Secret from the API server; empty for one from the manifests directory.
-    pub uid: String,
+/// An object that a pod refers to, as what it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Object {
+    /// Of a [`Reference::Object`] with [`ObjectKind::ConfigMap`].
+    ConfigMap(ConfigMap),
+    /// Of a [`Reference::Object`] with [`ObjectKind::Secret`].
+    Secret(Secret),
+    /// Of a [`Reference::Token`].
+    Token(Token),
+    /// Of a [`Reference::RuntimeClass`].
+    RuntimeClass(RuntimeClass),
+    /// Of [`Reference::TrustAnchors`].
+    TrustBundle(TrustBundle),
 }
 
 impl Object {
-    /// Every key with its content, as a volume shows it.
-    pub fn files(&self) -> impl Iterator<Item = (&String, &Content)> {
-        self.data.iter().chain(&self.binary)
+    /// Whether it does not change until it is deleted.
+    pub fn is_immutable(&self) -> bool {
+        match self {
+            Object::ConfigMap(map) => map.immutable,
+            Object::Secret(secret) => secret.immutable,
+            Object::Token(_) | Object::RuntimeClass(_) | Object::TrustBundle(_) => false,
+        }
     }
 
-    /// The content of a key, as a volume shows it.
-    pub fn file(&self, key: &str) -> Option<&Content> {
-        self.data.get(key).or_else(|| self.binary.get(key))
+    /// Its values, where it is a ConfigMap or a Secret.
+    pub fn values(&self) -> Option<Values<'_>> {
+        match self {
+            Object::ConfigMap(map) => Some(Values::ConfigMap(map)),
+            Object::Secret(secret) => Some(Values::Secret(secret)),
+            Object::Token(_) | Object::RuntimeClass(_) | Object::TrustBundle(_) => None,
+        }
+    }
+
+    fn is_of(&self, key: &Reference) -> bool {
+        match (self, key) {
+            (Object::ConfigMap(_), Reference::Object(key)) => key.kind == ObjectKind::ConfigMap,
+            (Object::Secret(_), Reference::Object(key)) => key.kind == ObjectKind::Secret,
+            (Object::Token(_), Reference::Token(_))
+            | (Object::RuntimeClass(_), Reference::RuntimeClass(_))
+            | (Object::TrustBundle(_), Reference::TrustAnchors(_)) => true,
+            _ => false,
+        }
     }
 }
 
@@ -234,12 +223,25 @@ impl Known {
 
 /// The objects that a source knows; an object that is not listed does not exist. Unchanged objects keep their `Arc`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Objects(pub BTreeMap<Reference, Known>);
+pub struct Objects(BTreeMap<Reference, Known>);
 
 impl Objects {
+    /// Sets what is known about an object, which is of the kind that its key says.
+    pub fn insert(&mut self, key: Reference, known: Known) {
+        if let Known::Found(object) = &known {
+            debug_assert!(object.is_of(&key), "{key} is another kind of object: {object:?}");
+        }
+        self.0.insert(key, known);
+    }
+
     /// What is known about it; `None`: it does not exist.
     pub fn get(&self, key: &Reference) -> Option<&Known> {
         self.0.get(key)
+    }
+
+    /// The keys of all that something is known about.
+    pub fn keys(&self) -> impl Iterator<Item = &Reference> {
+        self.0.keys()
     }
 
     /// Whether it was requested and there is no answer yet.
@@ -269,6 +271,22 @@ impl Objects {
             .filter(differs)
             .cloned()
             .collect()
+    }
+}
+
+impl Extend<(Reference, Known)> for Objects {
+    fn extend<I: IntoIterator<Item = (Reference, Known)>>(&mut self, all: I) {
+        for (key, known) in all {
+            self.insert(key, known);
+        }
+    }
+}
+
+impl FromIterator<(Reference, Known)> for Objects {
+    fn from_iter<I: IntoIterator<Item = (Reference, Known)>>(all: I) -> Objects {
+        let mut objects = Objects::default();
+        objects.extend(all);
+        objects
     }
 }
 
@@ -310,35 +328,80 @@ mod tests {
         })
     }
 
+    fn found(object: Object) -> Known {
+        Known::Found(Arc::new(object))
+    }
+
+    fn secret() -> Known {
+        found(Object::Secret(Secret::default()))
+    }
+
+    fn token() -> TokenKey {
+        TokenKey {
+            pod: PodName::new("ns", "p"),
+            uid: PodUid("u".to_owned()),
+            account: "default".to_owned(),
+            audience: None,
+            seconds: 3600,
+        }
+    }
+
     #[test]
     fn nothing_prints_a_content() {
-        let object = Object {
-            data: BTreeMap::from([("password".to_owned(), Content::from("hunter2"))]),
-            ..Object::default()
+        let content = || Content::from("hunter2");
+        let of_key = || BTreeMap::from([("password".to_owned(), content())]);
+        let check = |object: Object, shown: &[&str]| {
+            let text = format!("{object:?} {object:#?}");
+            for shown in shown {
+                assert!(text.contains(shown), "{shown} in {text}");
+            }
+            // Neither as text nor as a list of numbers.
+            assert!(!text.contains("hunter2") && !text.contains("104"), "{text}");
         };
-        let objects = Objects(BTreeMap::from([(key("s"), Known::Found(Arc::new(object)))]));
+        let secret = Secret {
+            data: of_key(),
+            secret_type: "Opaque".to_owned(),
+            ..Secret::default()
+        };
+        check(
+            Object::Secret(secret),
+            &["Secret", "password", "<7 bytes>", "Opaque"],
+        );
+        let map = ConfigMap {
+            data: of_key(),
+            binary_data: of_key(),
+            immutable: false,
+        };
+        check(Object::ConfigMap(map), &["ConfigMap", "password", "<7 bytes>"]);
+        check(Object::Token(Token(content())), &["Token", "<7 bytes>"]);
+        let bundle = TrustBundle { pem: content() };
+        check(Object::TrustBundle(bundle), &["TrustBundle", "<7 bytes>"]);
+        let objects =
+            Objects::from_iter([(Reference::Token(token()), found(Object::Token(Token(content()))))]);
         let text = format!("{objects:?} {objects:#?}");
-        assert!(text.contains("password") && text.contains("<7 bytes>"), "{text}");
-        assert!(!text.contains("hunter2") && !text.contains("104"), "{text}");
+        assert!(text.contains("<7 bytes>") && !text.contains("hunter2"), "{text}");
+    }
+
+    #[cfg(debug_assertions)]
+    #[test]
+    #[should_panic(expected = "Secret ns/s is another kind of object")]
+    fn an_object_of_another_kind_is_not_kept_under_a_key() {
+        Objects::default().insert(key("s"), found(Object::ConfigMap(ConfigMap::default())));
     }
 
     #[test]
     fn what_appeared_changed_or_went_is_told() {
-        let (same, old, new) = (
-            Known::Found(Arc::default()),
-            Known::Found(Arc::default()),
-            Known::Found(Arc::default()),
-        );
-        let before = Objects(BTreeMap::from([
+        let (same, old, new) = (secret(), secret(), secret());
+        let before = Objects::from_iter([
             (key("same"), same.clone()),
             (key("changed"), old.clone()),
             (key("gone"), old),
-        ]));
-        let now = Objects(BTreeMap::from([
+        ]);
+        let now = Objects::from_iter([
             (key("same"), same),
             (key("changed"), new.clone()),
             (key("new"), new),
-        ]));
+        ]);
         let changed = now.changed_since(&before);
         assert_eq!(changed, ["changed", "gone", "new"].map(key).into());
         assert!(!now.is_same(&before) && now.is_same(&now.clone()));

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::object::{Known, ObjectKey, ObjectKind, Objects, Reference, TokenKey};
+use super::object::lookup::Lookup;
+use super::object::{ObjectKey, ObjectKind, Objects, Reference, TokenKey};
 use super::pod::{Pod, VolumeSource};
 use super::value::{EnvValue, FileSource, TokenFile};
 
@@ -17,7 +18,7 @@ pub fn references(pod: &Pod) -> BTreeSet<Reference> {
         for source in sources {
             match source {
                 FileSource::Object { kind, name, .. } => all.insert(key(pod, *kind, name)),
-                FileSource::Token(file) => all.insert(token(pod, file)),
+                FileSource::Token(file) => all.insert(Reference::Token(token(pod, file))),
                 FileSource::Anchors(file) => all.insert(Reference::TrustAnchors(file.anchors.clone())),
                 FileSource::Downward(_) => false,
             };
@@ -47,31 +48,36 @@ pub fn pull_secrets(pod: &Pod) -> impl Iterator<Item = Reference> {
 /// The names of the unavailable ones, in the pod's order; pulls are tried without them.
 pub fn absent_pull_secrets<'a>(pod: &'a Pod, objects: &Objects) -> Vec<&'a str> {
     let is_absent = |name: &&String| {
-        let known = objects.get(&key(pod, ObjectKind::Secret, name));
-        !matches!(known, Some(Known::Found(_)))
+        let secret = objects.secret(&pod.name.namespace, name);
+        !matches!(secret, Lookup::Found(_))
     };
     let absent = pod.pull_secrets.iter().filter(is_absent);
     absent.map(String::as_str).collect()
 }
 
-/// The key of an object that a pod names.
+/// The reference to a ConfigMap or a Secret that a pod names.
 pub fn key(pod: &Pod, kind: ObjectKind, name: &str) -> Reference {
-    Reference::Object(ObjectKey {
+    Reference::Object(object(pod, kind, name))
+}
+
+/// The key of a ConfigMap or a Secret that a pod names.
+pub fn object(pod: &Pod, kind: ObjectKind, name: &str) -> ObjectKey {
+    ObjectKey {
         kind,
         namespace: pod.name.namespace.clone(),
         name: name.to_owned(),
-    })
+    }
 }
 
 /// The key of a token that a volume of the pod holds. Two files with the same parameters share one token.
-pub fn token(pod: &Pod, file: &TokenFile) -> Reference {
-    Reference::Token(TokenKey {
+pub fn token(pod: &Pod, file: &TokenFile) -> TokenKey {
+    TokenKey {
         pod: pod.name.clone(),
         uid: pod.uid.clone(),
         account: pod.service_account().to_owned(),
         audience: file.audience.clone(),
         seconds: file.seconds,
-    })
+    }
 }
 
 /// The message about an object that could not be requested: the kubelet's, after it has waited a second.

@@ -3,15 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use crate::model::bounds;
 use crate::model::node::NodePolicy;
-use crate::model::object::{
-    Content, Known, Object, ObjectKind, Objects, Payload, ProjectedFile, Reference, TokenKey, TrustAnchors,
-};
+use crate::model::object::content::Content;
+use crate::model::object::kinds::{Token, Values};
+use crate::model::object::lookup::Lookup;
+use crate::model::object::{ObjectKind, Objects, Payload, ProjectedFile};
 use crate::model::pod::{Container, Pod};
-use crate::model::reference::{UNSYNCED_ANCHORS, key, token, unsynced};
+use crate::model::reference::{UNSYNCED_ANCHORS, object, token, unsynced};
 use crate::model::request::{POD_IP, POD_IPS};
 use crate::model::resources::Amounts;
 use crate::model::service::Services;
@@ -54,14 +54,14 @@ impl Lack {
 }
 
 impl Origin<'_> {
-    /// The object, or why it is not available.
-    pub(super) fn object(&self, kind: ObjectKind, name: &str) -> Result<&Arc<Object>, Lack> {
-        match self.objects.get(&key(self.pod, kind, name)) {
-            Some(Known::Found(object)) => Ok(object),
-            Some(Known::Unread(why)) => Err(Lack::Unread(why.to_string())),
+    /// The ConfigMap or Secret, or why it is not available.
+    pub(super) fn values(&self, kind: ObjectKind, name: &str) -> Result<Values<'_>, Lack> {
+        match self.objects.values(object(self.pod, kind, name)) {
+            Lookup::Found(values) => Ok(values),
+            Lookup::Unread(why) => Err(Lack::Unread(why.to_owned())),
             // Nothing that needs it is started before there is an answer.
-            Some(Known::Asked) => Err(Lack::Unread(unsynced(kind))),
-            None => Err(Lack::Missing(format!("{} {name:?} not found", kind.word()))),
+            Lookup::Asked => Err(Lack::Unread(unsynced(kind))),
+            Lookup::Missing => Err(Lack::Missing(format!("{} {name:?} not found", kind.word()))),
         }
     }
 
@@ -163,19 +163,19 @@ impl Origin<'_> {
         (items, mode): (&[KeyFile], u32),
         optional: bool,
     ) -> Result<(), FileError> {
-        let object = match self.object(kind, name) {
-            Ok(object) => object,
+        let values = match self.values(kind, name) {
+            Ok(values) => values,
             Err(Lack::Missing(_)) if optional => return Ok(()),
             Err(lack) => return Err(FileError::Lacking(lack.into_text())),
         };
         if items.is_empty() {
-            for (key, content) in object.files() {
+            for (key, content) in values.files() {
                 let content = content.clone();
                 files.add(key.clone(), ProjectedFile::of_root(mode, content))?;
             }
         }
         for item in items {
-            let Some(content) = object.file(&item.key) else {
+            let Some(content) = values.file(&item.key) else {
                 if optional {
                     continue;
                 }
@@ -194,31 +194,27 @@ impl Origin<'_> {
     /// A token is readable only for the pod's user, if it sets one, or for the group that the volume assigns.
     fn token_file(&self, files: &mut Files<'_>, file: &TokenFile, mode: u32) -> Result<(), FileError> {
         let Origin { pod, objects, .. } = self;
-        let object = match objects.get(&token(pod, file)) {
-            Some(Known::Found(object)) => object,
-            Some(Known::Unread(why)) => return Err(FileError::Lacking(why.to_string())),
-            Some(Known::Asked) | None => {
-                let message = "failed to fetch token: no answer from the API server yet";
-                return Err(FileError::Lacking(message.to_owned()));
+        match objects.token(token(pod, file)) {
+            Lookup::Found(Token(content)) => {
+                files.add(clean(&file.path), self.own_file(mode, content.clone()))
             }
-        };
-        match object.data.get(TokenKey::DATA) {
-            Some(content) => files.add(clean(&file.path), self.own_file(mode, content.clone())),
-            None => Ok(()),
+            Lookup::Unread(why) => Err(FileError::Lacking(why.to_owned())),
+            Lookup::Asked | Lookup::Missing => {
+                let message = "failed to fetch token: no answer from the API server yet";
+                Err(FileError::Lacking(message.to_owned()))
+            }
         }
     }
 
     /// Trust anchors are a file even if there are none and that is allowed.
     fn anchors_file(&self, files: &mut Files<'_>, file: &AnchorsFile, mode: u32) -> Result<(), FileError> {
-        let key = Reference::TrustAnchors(file.anchors.clone());
-        let content = match self.objects.get(&key) {
-            Some(Known::Found(object)) => object.data.get(TrustAnchors::DATA).cloned(),
-            Some(Known::Unread(why)) => return Err(FileError::Lacking(why.to_string())),
-            Some(Known::Asked) => return Err(FileError::Lacking(UNSYNCED_ANCHORS.to_owned())),
-            None if file.optional => None,
-            None => return Err(FileError::Lacking(file.anchors.missing())),
+        let content = match self.objects.trust_bundle(&file.anchors) {
+            Lookup::Found(bundle) => bundle.pem.clone(),
+            Lookup::Unread(why) => return Err(FileError::Lacking(why.to_owned())),
+            Lookup::Asked => return Err(FileError::Lacking(UNSYNCED_ANCHORS.to_owned())),
+            Lookup::Missing if file.optional => "".into(),
+            Lookup::Missing => return Err(FileError::Lacking(file.anchors.missing())),
         };
-        let content = content.unwrap_or_else(|| "".into());
         files.add(clean(&file.path), self.own_file(mode, content))
     }
 
@@ -368,36 +364,38 @@ fn quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use expect_test::{Expect, expect};
 
     use super::*;
+    use crate::model::object::kinds::{self, TrustBundle};
+    use crate::model::object::{Known, Object, Reference, TrustAnchors};
     use crate::model::pod::RestartPolicy;
+    use crate::model::reference::key;
     use crate::model::resources::{Bytes, MilliCpu, Resources};
     use crate::model::sample;
 
     fn with<T>(change: impl FnOnce(&mut Pod), work: impl FnOnce(Origin<'_>) -> T) -> T {
         let mut pod = sample::pod(RestartPolicy::Always, &[], &["c"]);
         change(&mut pod);
-        let key = |kind, name: &str| super::key(&pod, kind, name);
-        let map = Object {
+        let key = |kind, name: &str| key(&pod, kind, name);
+        let map = Object::ConfigMap(kinds::ConfigMap {
             data: [("a", "1"), ("file.txt", "hello\n")]
                 .map(|(k, v)| (k.to_owned(), v.into()))
                 .into(),
-            binary: [("bin".to_owned(), [0u8, 255][..].into())].into(),
-            ..Object::default()
-        };
-        let secret = Object {
+            binary_data: [("bin".to_owned(), [0u8, 255][..].into())].into(),
+            immutable: false,
+        });
+        let secret = Object::Secret(kinds::Secret {
             data: [("a".to_owned(), "s".into())].into(),
-            ..Object::default()
-        };
-        let objects = Objects(
-            [
-                (key(ObjectKind::ConfigMap, "cm"), Known::Found(Arc::new(map))),
-                (key(ObjectKind::Secret, "sec"), Known::Found(Arc::new(secret))),
-                (key(ObjectKind::Secret, "asked"), Known::Asked),
-            ]
-            .into(),
-        );
+            ..kinds::Secret::default()
+        });
+        let objects = Objects::from_iter([
+            (key(ObjectKind::ConfigMap, "cm"), Known::Found(map.into())),
+            (key(ObjectKind::Secret, "sec"), Known::Found(secret.into())),
+            (key(ObjectKind::Secret, "asked"), Known::Asked),
+        ]);
         let allocatable = Amounts {
             cpu: Some(MilliCpu(4000)),
             memory: Some(Bytes(8 << 30)),
@@ -537,7 +535,7 @@ mod tests {
                 pod.security.fs_group = group;
             };
             let told = with(change, |origin| {
-                let objects = Objects([(token(origin.pod, &file()), known)].into());
+                let objects = Objects::from_iter([(Reference::Token(token(origin.pod, &file())), known)]);
                 let origin = Origin {
                     objects: &objects,
                     ..origin
@@ -553,13 +551,7 @@ mod tests {
             });
             assert_eq!(told.unwrap_or_else(|error| error), want);
         };
-        let found = || {
-            let data = [(TokenKey::DATA.to_owned(), "t".into())].into();
-            Known::Found(Arc::new(Object {
-                data,
-                ..Object::default()
-            }))
-        };
+        let found = || Known::Found(Object::Token(Token("t".into())).into());
         check(found(), None, None, "644 None t");
         check(found(), Some(1000), None, "600 Some(1000) t");
         check(found(), None, Some(2000), "600 None t");
@@ -583,7 +575,7 @@ mod tests {
                 |pod| pod.security.fs_group = Some(2000),
                 |origin| {
                     let key = Reference::TrustAnchors(anchors.clone());
-                    let objects = Objects(known.map(|known| (key, known)).into_iter().collect());
+                    let objects = known.map(|known| (key, known)).into_iter().collect();
                     let origin = Origin {
                         objects: &objects,
                         ..origin
@@ -601,10 +593,8 @@ mod tests {
             );
             assert_eq!(told.unwrap_or_else(|error| error), want);
         };
-        let found = Known::Found(Arc::new(Object {
-            data: [(TrustAnchors::DATA.to_owned(), "pem".into())].into(),
-            ..Object::default()
-        }));
+        let bundle = TrustBundle { pem: "pem".into() };
+        let found = Known::Found(Object::TrustBundle(bundle).into());
         check(&named, Some(found), false, "600 pem");
         check(&named, None, true, "600 ");
         check(&signed, None, true, "600 ");

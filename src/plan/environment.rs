@@ -165,12 +165,12 @@ pub(super) fn environment(
     })?;
     let mut done = Environment::default();
     for from in &container.env_from {
-        let object = match origin.object(from.kind, &from.name) {
-            Ok(object) => object,
+        let values = match origin.values(from.kind, &from.name) {
+            Ok(values) => values,
             Err(Lack::Missing(_)) if from.optional => continue,
             Err(lack) => return Err(lack.into_text()),
         };
-        for (key, content) in &object.data {
+        for (key, content) in values.variables() {
             let name = format!("{}{key}", from.prefix);
             done.set(name, content.text(), room).map_err(exceeded)?;
         }
@@ -224,7 +224,7 @@ fn check_strings(environment: &Environment) -> Result<(), String> {
 }
 
 fn value_of_key(origin: Origin<'_>, kind: ObjectKind, name: &str, key: &str) -> Result<String, Lack> {
-    let content = origin.object(kind, name)?.data.get(key);
+    let content = origin.values(kind, name)?.variables().get(key);
     content.map(|content| content.text()).ok_or_else(|| {
         let namespace = &origin.pod.name.namespace;
         let message = format!("couldn't find key {key} in {} {namespace}/{name}", kind.as_str());
@@ -240,7 +240,9 @@ mod tests {
 
     use super::*;
     use crate::model::bounds::steps;
-    use crate::model::object::{Known, Object, Objects};
+    use crate::model::object::content::Content;
+    use crate::model::object::kinds;
+    use crate::model::object::{Known, Object};
     use crate::model::pod::RestartPolicy;
     use crate::model::reference::key;
     use crate::model::request::POD_IP;
@@ -291,21 +293,24 @@ mod tests {
         let mut pod = sample::pod(RestartPolicy::Always, &[], &["c"]);
         pod.containers[0].env_from = env_from.to_vec();
         pod.containers[0].env = env.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect();
-        let object = |pairs: &[(&str, &str)]| {
-            Known::Found(Arc::new(Object {
-                data: pairs
-                    .iter()
-                    .map(|(k, v)| ((*k).to_owned(), (*v).into()))
-                    .collect(),
-                binary: [("bin".to_owned(), "b".into())].into(),
-                ..Object::default()
-            }))
-        };
-        let map = object(map);
-        let secret = object(&[("user", "u")]);
+        let map = Object::ConfigMap(kinds::ConfigMap {
+            data: map.iter().map(|(k, v)| ((*k).to_owned(), (*v).into())).collect(),
+            binary_data: [("bin".to_owned(), "b".into())].into(),
+            immutable: false,
+        });
+        let secret = Object::Secret(kinds::Secret {
+            data: [("user".to_owned(), Content::from("u"))].into(),
+            ..kinds::Secret::default()
+        });
         let objects = [
-            (key(&pod, ObjectKind::ConfigMap, "cm"), map),
-            (key(&pod, ObjectKind::Secret, "sec"), secret),
+            (
+                key(&pod, ObjectKind::ConfigMap, "cm"),
+                Known::Found(Arc::new(map)),
+            ),
+            (
+                key(&pod, ObjectKind::Secret, "sec"),
+                Known::Found(Arc::new(secret)),
+            ),
             (
                 key(&pod, ObjectKind::Secret, "shut"),
                 Known::Unread("secrets \"shut\" is forbidden".into()),
@@ -314,7 +319,7 @@ mod tests {
         let origin = Origin {
             pod: &pod,
             policy: &sample::policy(),
-            objects: &Objects(objects.into()),
+            objects: &objects.into_iter().collect(),
             services: &Default::default(),
             allocatable: &Amounts::default(),
             ips: &[],
@@ -388,8 +393,8 @@ mod tests {
         // Binary data is for volumes only.
         check(
             &[],
-            &[("A", of_key(Secret, "sec", "bin", false))],
-            expect!["couldn't find key bin in Secret ns/sec"],
+            &[("A", of_key(ConfigMap, "cm", "bin", false))],
+            expect!["couldn't find key bin in ConfigMap ns/cm"],
         );
     }
 

@@ -256,7 +256,8 @@ mod tests {
     use crate::model::checkpoint::Checkpoint;
     use crate::model::memory::PodFailure;
     use crate::model::memory::{Backoff, ContainerMemory};
-    use crate::model::object::{Known, ObjectKind, Objects};
+    use crate::model::object::kinds::Secret;
+    use crate::model::object::{Known, Object, ObjectKind, Objects};
     use crate::model::outcome::Failure;
     use crate::model::outcome::StepError;
     use crate::model::pod::{Container, Deletion, Mount, RestartPolicy, Volume, VolumeSource};
@@ -1279,7 +1280,7 @@ mod tests {
         }];
         let key = crate::model::reference::key(&pod, ObjectKind::Secret, "s");
         let with = |known: Option<Known>, sandboxes, containers| Case {
-            objects: Objects(known.map(|known| (key.clone(), known)).into_iter().collect()),
+            objects: known.map(|known| (key.clone(), known)).into_iter().collect(),
             ..case(pod.clone(), sandboxes, containers)
         };
         check(with(Some(Known::Asked), vec![], vec![]), expect![""]);
@@ -1302,10 +1303,8 @@ mod tests {
                 start container d (new)"#]]
         };
         check(with(None, vec![], vec![]), starts());
-        check(
-            with(Some(Known::Found(Default::default())), vec![], vec![]),
-            starts(),
-        );
+        let found = Known::Found(Object::Secret(Secret::default()).into());
+        check(with(Some(found), vec![], vec![]), starts());
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use super::content::Origin;
 use crate::model::bounds;
-use crate::model::object::{Known, Object, Reference};
-use crate::model::reference::pull_secrets;
+use crate::model::object::kinds::Secret;
+use crate::model::object::lookup::Lookup;
 use crate::model::registry::{
     CONFIG_JSON_KEY, CONFIG_JSON_TYPE, Credential, DOCKERCFG_KEY, DOCKERCFG_TYPE, Keyring, NoDockerConfig,
     SecretId,
@@ -17,14 +17,20 @@ use crate::model::registry::{
 pub(super) fn keyring(origin: Origin<'_>) -> Result<Keyring, String> {
     let mut keyring = Keyring::default();
     let mut read = BTreeSet::new();
-    for reference in pull_secrets(origin.pod) {
-        if let Some(Known::Found(secret)) = origin.objects.get(&reference)
-            && read.insert(reference.clone())
+    let namespace = &origin.pod.name.namespace;
+    for name in &origin.pod.pull_secrets {
+        if let Lookup::Found(secret) = origin.objects.secret(namespace, name)
+            && read.insert(name)
         {
             bounds::step();
             let mut own = Keyring::default();
-            add(&mut own, secret).map_err(|wrong| format!("{reference} {wrong}"))?;
-            keyring.add_of_secret(own, &id(&reference, secret));
+            add(&mut own, secret).map_err(|wrong| format!("Secret {namespace}/{name} {wrong}"))?;
+            let id = SecretId {
+                uid: secret.uid.clone(),
+                namespace: namespace.clone(),
+                name: name.clone(),
+            };
+            keyring.add_of_secret(own, &id);
         }
     }
     Ok(keyring)
@@ -39,20 +45,7 @@ pub(super) fn credentials(keyring: &Result<Keyring, String>, image: &str) -> Res
     }
 }
 
-fn id(reference: &Reference, secret: &Object) -> SecretId {
-    let (namespace, name) = match reference {
-        Reference::Object(key) => (key.namespace.clone(), key.name.clone()),
-        // A reference to a Secret has no other form.
-        _ => Default::default(),
-    };
-    SecretId {
-        uid: secret.uid.clone(),
-        namespace,
-        name,
-    }
-}
-
-fn add(keyring: &mut Keyring, secret: &Object) -> Result<(), NoDockerConfig> {
+fn add(keyring: &mut Keyring, secret: &Secret) -> Result<(), NoDockerConfig> {
     let content = |key: &str| {
         let content = secret.data.get(key).map(|content| &content.0);
         content.filter(|content| !content.is_empty())
@@ -69,7 +62,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::model::object::{Content, ObjectKind, Objects};
+    use crate::model::object::content::Content;
+    use crate::model::object::{Known, Object, ObjectKind};
     use crate::model::pod::RestartPolicy;
     use crate::model::reference::key;
     use crate::model::resources::Amounts;
@@ -77,12 +71,12 @@ mod tests {
     use crate::model::service::Services;
 
     fn secret(of_type: &str, key: &str, text: &str) -> Known {
-        Known::Found(Arc::new(Object {
+        Known::Found(Arc::new(Object::Secret(Secret {
             data: [(key.to_owned(), Content::from(text))].into(),
             secret_type: of_type.to_owned(),
             uid: "u".to_owned(),
-            ..Object::default()
-        }))
+            immutable: false,
+        })))
     }
 
     /// Each by its user and its Secret.
@@ -92,7 +86,7 @@ mod tests {
         let objects = secrets
             .iter()
             .map(|(name, known)| (key(&pod, ObjectKind::Secret, name), known.clone()));
-        let objects = Objects(objects.collect());
+        let objects = objects.collect();
         let policy = sample::policy();
         let origin = Origin {
             pod: &pod,

@@ -8,7 +8,7 @@ use super::content::Origin;
 use super::{cgroup, dns, security};
 use crate::model::labels;
 use crate::model::node::NodePolicy;
-use crate::model::object::{Content, HANDLER, Known, Reference};
+use crate::model::object::lookup::Lookup;
 use crate::model::pod::{Container, Pod, Port, Protocol};
 use crate::model::request::SandboxRequest;
 
@@ -87,14 +87,14 @@ pub(super) fn handler(origin: Origin<'_>) -> Result<String, String> {
     let Some(name) = &origin.pod.runtime_class else {
         return Ok(String::new());
     };
-    match origin.objects.get(&Reference::RuntimeClass(name.clone())) {
-        Some(Known::Found(class)) => Ok(class.data.get(HANDLER).map(Content::text).unwrap_or_default()),
-        Some(Known::Unread(why)) => Err(format!("failed to lookup RuntimeClass {name}: {why}")),
+    match origin.objects.runtime_class(name) {
+        Lookup::Found(class) => Ok(class.handler.clone()),
+        Lookup::Unread(why) => Err(format!("failed to lookup RuntimeClass {name}: {why}")),
         // Nothing is started before there is an answer.
-        Some(Known::Asked) => Err(format!(
+        Lookup::Asked => Err(format!(
             "failed to lookup RuntimeClass {name}: no answer from the API server yet"
         )),
-        None => Err(format!("runtimeclass.node.k8s.io {name:?} not found")),
+        Lookup::Missing => Err(format!("runtimeclass.node.k8s.io {name:?} not found")),
     }
 }
 
@@ -232,7 +232,8 @@ mod tests {
 
     #[test]
     fn the_runtime_class_names_the_handler() {
-        use crate::model::object::{Object, Objects};
+        use crate::model::object::kinds::RuntimeClass;
+        use crate::model::object::{Known, Object, Reference};
         use crate::model::resources::Amounts;
         use crate::model::service::Services;
         let mut pod = sample::pod(RestartPolicy::Always, &[], &["c"]);
@@ -240,7 +241,7 @@ mod tests {
         let mut check = |class: Option<&str>, known: Option<Known>, expected: Result<&str, &str>| {
             pod.runtime_class = class.map(str::to_owned);
             let key = Reference::RuntimeClass("sandboxed".to_owned());
-            let objects = Objects(known.map(|known| (key, known)).into_iter().collect());
+            let objects = known.map(|known| (key, known)).into_iter().collect();
             let origin = Origin {
                 pod: &pod,
                 policy: &sample::policy(),
@@ -252,11 +253,10 @@ mod tests {
             let found = request(origin, 0).handler;
             assert_eq!(found.as_deref().map_err(String::as_str), expected);
         };
-        let class = Object {
-            data: [(HANDLER.to_owned(), "runsc".into())].into(),
-            ..Object::default()
+        let class = RuntimeClass {
+            handler: "runsc".to_owned(),
         };
-        let there = Some(Known::Found(class.into()));
+        let there = Some(Known::Found(Object::RuntimeClass(class).into()));
         check(None, None, Ok(""));
         check(Some("sandboxed"), there, Ok("runsc"));
         let absent = "runtimeclass.node.k8s.io \"sandboxed\" not found";

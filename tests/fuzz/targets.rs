@@ -16,7 +16,8 @@ use gantry::manifest;
 use gantry::manifest::ManifestContext;
 use gantry::model::bounds;
 use gantry::model::node::{CgroupDriver, CgroupLayout, CgroupVersion, NodePolicy};
-use gantry::model::object::{Known, Object, Objects};
+use gantry::model::object::kinds;
+use gantry::model::object::{Known, Object, ObjectKind, Objects, Reference};
 use gantry::model::pod::{DnsConfig, Pod};
 use gantry::model::reference::references;
 use gantry::model::registry::Keyring;
@@ -328,27 +329,43 @@ fn check_beneath(path: &Path, below: &str) {
 
 /// Something of each name that a pod refers to, in turn: there, not there, unread.
 fn objects_for(pod: &Pod) -> Objects {
-    let object = Object {
-        data: [
+    let data = || {
+        [
             ("k", "v$(A)"),
             ("long", "0123456789"),
             (".dockerconfigjson", r#"{"auths":{"*.x":{"auth":"YTpi"}}}"#),
         ]
         .map(|(key, value)| (key.to_owned(), value.into()))
-        .into(),
-        secret_type: "kubernetes.io/dockerconfigjson".to_owned(),
-        ..Object::default()
+        .into()
     };
-    let found = Arc::new(object);
+    let object = |key: &Reference| match key {
+        Reference::Object(key) if key.kind == ObjectKind::ConfigMap => Object::ConfigMap(kinds::ConfigMap {
+            data: data(),
+            ..kinds::ConfigMap::default()
+        }),
+        Reference::Object(_) => Object::Secret(kinds::Secret {
+            data: data(),
+            secret_type: "kubernetes.io/dockerconfigjson".to_owned(),
+            ..kinds::Secret::default()
+        }),
+        Reference::Token(_) => Object::Token(kinds::Token("t".into())),
+        Reference::RuntimeClass(_) => Object::RuntimeClass(kinds::RuntimeClass {
+            handler: "runsc".to_owned(),
+        }),
+        Reference::TrustAnchors(_) => Object::TrustBundle(kinds::TrustBundle { pem: "pem".into() }),
+    };
     let known = references(pod)
         .into_iter()
         .enumerate()
         .filter_map(|(index, key)| match index % 4 {
-            0..=1 => Some((key, Known::Found(found.clone()))),
+            0..=1 => {
+                let found = Known::Found(Arc::new(object(&key)));
+                Some((key, found))
+            }
             2 => Some((key, Known::Unread("it is forbidden".into()))),
             _ => None,
         });
-    Objects(known.collect())
+    known.collect()
 }
 
 fn policy() -> NodePolicy {
@@ -400,7 +417,7 @@ fn api_object(input: &[u8]) -> bool {
     ];
     let read: Vec<Object> = kinds.into_iter().flatten().filter_map(Result::ok).collect();
     for object in &read {
-        for (key, _) in object.files() {
+        for (key, _) in object.values().into_iter().flat_map(kinds::Values::files) {
             assert!(
                 !key.contains(['/', '\0', '\n']) && !matches!(key.as_str(), "" | "." | ".."),
                 "{key:?} becomes a file"

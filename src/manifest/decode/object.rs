@@ -12,7 +12,9 @@ use crate::manifest::names;
 use crate::manifest::path::{Fault, Faults, FieldPath};
 use crate::manifest::read::ReadObject;
 use crate::manifest::yaml::tree::{Entry, Node, Value};
-use crate::model::object::{Content, Object, ObjectKey, ObjectKind};
+use crate::model::object::content::Content;
+use crate::model::object::kinds::{ConfigMap, Secret, Values};
+use crate::model::object::{Object, ObjectKey, ObjectKind};
 use crate::model::yaml::scalar::Scalar;
 
 /// The most bytes that the values of one object may have in total (`MaxSecretSize`).
@@ -25,57 +27,94 @@ pub(crate) fn read(node: &Rc<Node>, kind: ObjectKind) -> (Option<ReadObject>, Ve
     let mut faults = Faults::default();
     let top = FieldPath::default();
     let metadata = metadata(node, &mut faults);
-    let mut object = Object::default();
     let Value::Mapping(entries) = &node.value else {
         faults.add(&top, "is not an object");
         return (None, faults.into_vec());
     };
-    for entry in entries {
-        let at = top.field(entry.key.clone());
-        match (entry.key.as_str(), kind) {
-            ("apiVersion" | "kind" | "metadata", _) => {}
-            ("data", ObjectKind::ConfigMap) => contents(entry, &at, plain, &mut object.data, &mut faults),
-            ("binaryData", ObjectKind::ConfigMap) => {
-                contents(entry, &at, decoded, &mut object.binary, &mut faults);
-            }
-            ("data", ObjectKind::Secret) => contents(entry, &at, decoded, &mut object.data, &mut faults),
-            // Read below: it takes precedence where both are set.
-            ("stringData", ObjectKind::Secret) => {}
-            ("type", ObjectKind::Secret) => object.secret_type = secret_type(entry, &at, &mut faults),
-            ("immutable", _) => match &entry.value.value {
-                Value::Scalar(Scalar::Bool(immutable)) => object.immutable = *immutable,
-                Value::Scalar(Scalar::Null) => {}
-                _ => faults.add(&at, "must be true or false"),
-            },
-            _ => faults.add(&at, format!("is not a field of a {}: remove it", kind.as_str())),
+    let read = match kind {
+        ObjectKind::ConfigMap => {
+            let map = config_map(entries, &mut faults);
+            check_size(Values::ConfigMap(&map), &mut faults);
+            let complete = || {
+                complete(
+                    kind,
+                    &metadata,
+                    fields_of_config_map(&map),
+                    Object::ConfigMap(map),
+                )
+            };
+            faults.is_empty().then(complete)
         }
-    }
-    if kind == ObjectKind::Secret
-        && let Some(entry) = entries.iter().find(|entry| entry.key == "stringData")
-    {
-        contents(
-            entry,
-            &top.field("stringData"),
-            plain,
-            &mut object.data,
-            &mut faults,
+        ObjectKind::Secret => {
+            let secret = secret(entries, &mut faults);
+            check_size(Values::Secret(&secret), &mut faults);
+            let complete = || complete(kind, &metadata, fields_of_secret(&secret), Object::Secret(secret));
+            faults.is_empty().then(complete)
+        }
+    };
+    (read, faults.into_vec())
+}
+
+fn check_size(values: Values<'_>, faults: &mut Faults) {
+    let size: usize = values.files().map(|(_, content)| content.0.len()).sum();
+    if size > MOST_BYTES {
+        faults.add(
+            &FieldPath::default().field("data"),
+            format!("has {size} bytes in total, more than the limit of {MOST_BYTES}: split it"),
         );
     }
-    for key in object.binary.keys().filter(|key| object.data.contains_key(*key)) {
+}
+
+fn config_map(entries: &[Entry], faults: &mut Faults) -> ConfigMap {
+    let top = FieldPath::default();
+    let mut map = ConfigMap::default();
+    for entry in entries {
+        let at = top.field(entry.key.clone());
+        match entry.key.as_str() {
+            "data" => contents(entry, &at, plain, &mut map.data, faults),
+            "binaryData" => contents(entry, &at, decoded, &mut map.binary_data, faults),
+            _ => common(entry, ObjectKind::ConfigMap, &mut map.immutable, faults),
+        }
+    }
+    for key in map.binary_data.keys().filter(|key| map.data.contains_key(*key)) {
         faults.add(
             &top.field("binaryData").key(key.clone()),
             "is already in data: keep one of the two",
         );
     }
-    let size: usize = object.files().map(|(_, content)| content.0.len()).sum();
-    if size > MOST_BYTES {
-        faults.add(
-            &top.field("data"),
-            format!("has {size} bytes in total, more than the limit of {MOST_BYTES}: split it"),
-        );
+    map
+}
+
+fn secret(entries: &[Entry], faults: &mut Faults) -> Secret {
+    let top = FieldPath::default();
+    let mut secret = Secret::default();
+    for entry in entries {
+        let at = top.field(entry.key.clone());
+        match entry.key.as_str() {
+            "data" => contents(entry, &at, decoded, &mut secret.data, faults),
+            // Read below: it takes precedence where both are set.
+            "stringData" => {}
+            "type" => secret.secret_type = secret_type(entry, &at, faults),
+            _ => common(entry, ObjectKind::Secret, &mut secret.immutable, faults),
+        }
     }
-    let read = faults.is_empty().then(|| complete(kind, &metadata, object));
-    (read, faults.into_vec())
+    if let Some(entry) = entries.iter().find(|entry| entry.key == "stringData") {
+        let at = top.field("stringData");
+        contents(entry, &at, plain, &mut secret.data, faults);
+    }
+    secret
+}
+
+/// Reads a field that both kinds have.
+fn common(entry: &Entry, kind: ObjectKind, is_immutable: &mut bool, faults: &mut Faults) {
+    let at = FieldPath::default().field(entry.key.clone());
+    match (entry.key.as_str(), &entry.value.value) {
+        ("apiVersion" | "kind" | "metadata", _) => {}
+        ("immutable", Value::Scalar(Scalar::Bool(immutable))) => *is_immutable = *immutable,
+        ("immutable", Value::Scalar(Scalar::Null)) => {}
+        ("immutable", _) => faults.add(&at, "must be true or false"),
+        _ => faults.add(&at, format!("is not a field of a {}: remove it", kind.as_str())),
+    }
 }
 
 fn secret_type(entry: &Entry, at: &FieldPath, faults: &mut Faults) -> String {
@@ -171,7 +210,7 @@ pub(crate) fn key_complaint(key: &str) -> Option<String> {
     })
 }
 
-fn complete(kind: ObjectKind, metadata: &ObjectMeta, object: Object) -> ReadObject {
+fn complete(kind: ObjectKind, metadata: &ObjectMeta, own: Map<String, Json>, object: Object) -> ReadObject {
     let namespace = metadata
         .namespace
         .clone()
@@ -181,45 +220,48 @@ fn complete(kind: ObjectKind, metadata: &ObjectMeta, object: Object) -> ReadObje
         namespace: namespace.unwrap_or_else(|| "default".to_owned()),
         name: metadata.name.clone().unwrap_or_default(),
     };
-    let base64 = |map: &BTreeMap<String, Content>| -> Map<String, Json> {
-        let value = |content: &Content| serde_json::to_value(ByteString(content.0.to_vec()));
-        map.iter()
-            .map(|(key, content)| {
-                (
-                    key.clone(),
-                    value(content).expect("bytes serialize to JSON as base64"),
-                )
-            })
-            .collect()
-    };
-    let mut json = json!({
-        "apiVersion": "v1",
-        "kind": kind.as_str(),
-        "metadata": {"name": key.name, "namespace": key.namespace},
-    });
-    if !object.secret_type.is_empty() {
-        json["type"] = json!(object.secret_type);
-    }
-    if object.immutable {
-        json["immutable"] = json!(true);
-    }
-    match kind {
-        ObjectKind::Secret => json["data"] = base64(&object.data).into(),
-        ObjectKind::ConfigMap => {
-            let text = object
-                .data
-                .iter()
-                .map(|(key, content)| (key.clone(), content.text().into()));
-            json["data"] = text.collect::<Map<_, _>>().into();
-            json["binaryData"] = base64(&object.binary).into();
-        }
+    let mut json = own;
+    json.insert("apiVersion".to_owned(), json!("v1"));
+    json.insert("kind".to_owned(), json!(kind.as_str()));
+    let metadata = json!({"name": key.name, "namespace": key.namespace});
+    json.insert("metadata".to_owned(), metadata);
+    if object.is_immutable() {
+        json.insert("immutable".to_owned(), json!(true));
     }
     ReadObject {
         key,
         object,
         document: 0,
-        json: crate::manifest::read::Json(json.to_string().into()),
+        json: crate::manifest::read::Json(Json::Object(json).to_string().into()),
     }
+}
+
+/// The fields of a ConfigMap that reproduce its values.
+fn fields_of_config_map(map: &ConfigMap) -> Map<String, Json> {
+    let text = |(key, content): (&String, &Content)| (key.clone(), Json::from(content.text()));
+    let data: Map<String, Json> = map.data.iter().map(text).collect();
+    Map::from_iter([
+        ("data".to_owned(), data.into()),
+        ("binaryData".to_owned(), base64(&map.binary_data)),
+    ])
+}
+
+/// The fields of a Secret that reproduce its type and values.
+fn fields_of_secret(secret: &Secret) -> Map<String, Json> {
+    let mut fields = Map::from_iter([("data".to_owned(), base64(&secret.data))]);
+    if !secret.secret_type.is_empty() {
+        fields.insert("type".to_owned(), json!(secret.secret_type));
+    }
+    fields
+}
+
+fn base64(map: &BTreeMap<String, Content>) -> Json {
+    let value = |content: &Content| serde_json::to_value(ByteString(content.0.to_vec()));
+    let entry = |(key, content): (&String, &Content)| {
+        let value = value(content).expect("bytes serialize to JSON as base64");
+        (key.clone(), value)
+    };
+    Json::Object(map.iter().map(entry).collect())
 }
 
 #[cfg(test)]
@@ -228,6 +270,7 @@ mod tests {
 
     use expect_test::{Expect, expect};
 
+    use super::*;
     use crate::manifest::context::ManifestContext;
     use crate::manifest::read_with_content;
 
@@ -241,10 +284,12 @@ mod tests {
         );
         let mut lines: Vec<String> = content.problems.iter().map(ToString::to_string).collect();
         for read in &content.objects {
-            lines.push(format!("{} immutable={}", read.key, read.object.immutable));
+            lines.push(format!("{} immutable={}", read.key, read.object.is_immutable()));
             lines.extend(
                 read.object
-                    .files()
+                    .values()
+                    .into_iter()
+                    .flat_map(Values::files)
                     .map(|(key, content)| format!("  {key}={:?}", content.text())),
             );
             // The saved copy reads back as the same object.

@@ -1,9 +1,12 @@
 //! The requests to the runtime, compared field by field with those recorded from a kubelet v1.36.2.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use crate::model::object::content::Content;
+use crate::model::object::kinds::{ConfigMap, Secret};
 use crate::model::object::{Known, Object, ObjectKey, ObjectKind, Objects, Reference};
 use crate::model::pod::*;
 use crate::model::request::{POD_IP, SandboxRef};
@@ -251,14 +254,9 @@ fn mounts() {
 
 /// The objects that the recorded pods refer to.
 fn objects() -> Objects {
-    let object = |pairs: &[(&str, &str)]| {
-        Arc::new(Object {
-            data: pairs
-                .iter()
-                .map(|(key, text)| ((*key).to_owned(), (*text).into()))
-                .collect(),
-            ..Object::default()
-        })
+    let data = |pairs: &[(&str, &str)]| -> BTreeMap<String, Content> {
+        let content = |(key, text): &(&str, &str)| ((*key).to_owned(), (*text).into());
+        pairs.iter().map(content).collect()
     };
     let key = |kind, name: &str| {
         Reference::Object(ObjectKey {
@@ -267,20 +265,24 @@ fn objects() -> Objects {
             name: name.to_owned(),
         })
     };
-    let map = object(&[
-        ("a", "1"),
-        ("B_2", "two"),
-        ("bad-key", "x"),
-        ("file.txt", "hello\n"),
-    ]);
-    let secret = object(&[("user", "u"), ("pass", "p")]);
-    Objects(
-        [
-            (key(ObjectKind::ConfigMap, "cm"), Known::Found(map)),
-            (key(ObjectKind::Secret, "sec"), Known::Found(secret)),
-        ]
-        .into(),
-    )
+    let map = ConfigMap {
+        data: data(&[
+            ("a", "1"),
+            ("B_2", "two"),
+            ("bad-key", "x"),
+            ("file.txt", "hello\n"),
+        ]),
+        ..ConfigMap::default()
+    };
+    let secret = Secret {
+        data: data(&[("user", "u"), ("pass", "p")]),
+        ..Secret::default()
+    };
+    let found = |object: Object| Known::Found(object.into());
+    Objects::from_iter([
+        (key(ObjectKind::ConfigMap, "cm"), found(Object::ConfigMap(map))),
+        (key(ObjectKind::Secret, "sec"), found(Object::Secret(secret))),
+    ])
 }
 
 #[test]

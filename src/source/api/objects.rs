@@ -289,7 +289,7 @@ impl State {
     fn tell(&self, set: &SourceSet, out: &watch::Sender<Option<Arc<SourceSet>>>) {
         let known = |(key, watched): (&Reference, &Watched)| Some((key.clone(), watched.known.clone()?));
         let mut set = set.clone();
-        set.objects.0.extend(self.watched.iter().filter_map(known));
+        set.objects.extend(self.watched.iter().filter_map(known));
         out.send_if_modified(|told| {
             let same = told.as_ref().is_some_and(|told| told.is_same(&set));
             if !same {
@@ -303,6 +303,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::object::kinds::Secret;
     use crate::model::object::{Object, ObjectKind};
     use crate::model::pod::RestartPolicy;
     use crate::model::reference::key;
@@ -374,8 +375,8 @@ mod tests {
         let one = Arc::new(one);
         let mut pods = set(&[&one]);
         let own = key(&one, ObjectKind::Secret, "a");
-        let found = Known::Found(Arc::new(Object::default()));
-        pods.objects.0.insert(own.clone(), found.clone());
+        let found = Known::Found(Arc::new(Object::Secret(Secret::default())));
+        pods.objects.insert(own.clone(), found.clone());
         state.take_pods(&pods, |_, _| tokio::spawn(std::future::pending()));
         let (out, told) = watch::channel(None);
         state.tell(&pods, &out);
@@ -383,7 +384,7 @@ mod tests {
         let class = Reference::RuntimeClass("sandboxed".to_owned());
         assert_eq!(told.objects.get(&class), Some(&Known::Asked));
         assert_eq!(told.objects.get(&own), Some(&found));
-        assert_eq!(told.objects.0.len(), 2);
+        assert_eq!(told.objects.keys().count(), 2);
     }
 
     #[tokio::test]
@@ -418,7 +419,7 @@ mod tests {
             life,
             known,
         };
-        let found = || Some(Known::Found(Arc::new(Object::default())));
+        let found = || Some(Known::Found(Arc::new(Object::Secret(Secret::default()))));
         state.take(news(7, None));
         state.take(news(1, found()));
         state.tell(&pods, &out);

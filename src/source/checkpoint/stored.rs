@@ -8,14 +8,12 @@ use std::hash::Hasher as _;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1 as k8s;
 use serde::{Deserialize, Serialize};
 
+use super::entry::Entry;
 use crate::model::api::{ApiPods, Cluster, CutOffStart, tells_end};
-use crate::model::object::{
-    Content, Known, Object, ObjectKey, ObjectKind, Objects, Reference, Selection, TrustAnchors,
-};
+use crate::model::object::{Known, Objects, Reference};
 use crate::model::pod::{Pod, PodName, SourceSet};
 use crate::model::reference::references;
 use crate::model::service::{ByName, Service, ServicePort, Services};
@@ -77,37 +75,6 @@ struct File {
 /// An address, and each port's name, number and protocol.
 type Address = (String, Vec<(String, i32, String)>);
 
-#[derive(Serialize, Deserialize)]
-struct Entry {
-    kind: Kind,
-    namespace: String,
-    name: String,
-    /// `None`: it did not exist.
-    content: Option<Values>,
-}
-
-#[derive(Clone, Copy, Serialize, Deserialize)]
-enum Kind {
-    ConfigMap,
-    Secret,
-    RuntimeClass,
-    /// A ClusterTrustBundle.
-    TrustBundle,
-    /// The bundles of a signer, which is in the namespace field; the name is their label selector.
-    TrustBundles,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Values {
-    data: BTreeMap<String, ByteString>,
-    binary: BTreeMap<String, ByteString>,
-    secret_type: String,
-    immutable: bool,
-    /// Missing in files of older versions.
-    #[serde(default)]
-    uid: String,
-}
-
 /// The pods of a set that are saved, with their API objects.
 pub(super) fn lasting<'a>(
     set: &'a SourceSet,
@@ -152,7 +119,7 @@ pub(super) fn encode(
     }
     file.objects = wanted
         .iter()
-        .filter_map(|key| entry(key, set.objects.get(key)))
+        .filter_map(|key| Entry::of(key, set.objects.get(key)))
         .collect();
     let json = serde_json::to_vec(&file).expect("Kubernetes objects serialize to JSON");
     [format!("{:016x}\n", sum(&json)).into_bytes(), json].concat()
@@ -186,12 +153,9 @@ pub(super) fn decode(
         ..Stored::default()
     };
     for entry in file.objects {
-        let key = entry.key();
-        match entry.content {
-            Some(values) => {
-                let known = Known::Found(values.into_object().into());
-                stored.found.0.insert(key, known);
-            }
+        let (key, object) = entry.into_object();
+        match object {
+            Some(object) => stored.found.insert(key, Known::Found(object.into())),
             None => {
                 stored.absent.insert(key);
             }
@@ -269,95 +233,6 @@ fn service((address, ports): Address) -> Service {
     }
 }
 
-/// The saved form of an object; `None`: it is a token, or its value is not known for certain.
-fn entry(key: &Reference, known: Option<&Known>) -> Option<Entry> {
-    let (kind, namespace, name) = match key {
-        Reference::Object(key) => (key.kind.into(), key.namespace.clone(), key.name.clone()),
-        Reference::RuntimeClass(name) => (Kind::RuntimeClass, String::new(), name.clone()),
-        Reference::TrustAnchors(TrustAnchors::Named(name)) => {
-            (Kind::TrustBundle, String::new(), name.clone())
-        }
-        Reference::TrustAnchors(TrustAnchors::Signed { signer, labels }) => match labels {
-            Selection::Those(labels) => (Kind::TrustBundles, signer.clone(), labels.clone()),
-            // It selects nothing, so there is no request to answer.
-            Selection::Nothing => return None,
-        },
-        Reference::Token(_) => return None,
-    };
-    let content = match known {
-        Some(Known::Found(object)) => Some(Values::of(object)),
-        Some(Known::Asked | Known::Unread(_)) => return None,
-        None => None,
-    };
-    Some(Entry {
-        kind,
-        namespace,
-        name,
-        content,
-    })
-}
-
-impl From<ObjectKind> for Kind {
-    fn from(kind: ObjectKind) -> Kind {
-        match kind {
-            ObjectKind::ConfigMap => Kind::ConfigMap,
-            ObjectKind::Secret => Kind::Secret,
-        }
-    }
-}
-
-impl Entry {
-    fn key(&self) -> Reference {
-        let object = |kind| {
-            Reference::Object(ObjectKey {
-                kind,
-                namespace: self.namespace.clone(),
-                name: self.name.clone(),
-            })
-        };
-        match self.kind {
-            Kind::ConfigMap => object(ObjectKind::ConfigMap),
-            Kind::Secret => object(ObjectKind::Secret),
-            Kind::RuntimeClass => Reference::RuntimeClass(self.name.clone()),
-            Kind::TrustBundle => Reference::TrustAnchors(TrustAnchors::Named(self.name.clone())),
-            Kind::TrustBundles => Reference::TrustAnchors(TrustAnchors::Signed {
-                signer: self.namespace.clone(),
-                labels: Selection::Those(self.name.clone()),
-            }),
-        }
-    }
-}
-
-impl Values {
-    fn of(object: &Object) -> Values {
-        let bytes = |map: &BTreeMap<String, Content>| {
-            let byte = |(key, content): (&String, &Content)| (key.clone(), ByteString(content.0.to_vec()));
-            map.iter().map(byte).collect()
-        };
-        Values {
-            data: bytes(&object.data),
-            binary: bytes(&object.binary),
-            secret_type: object.secret_type.clone(),
-            immutable: object.immutable,
-            uid: object.uid.clone(),
-        }
-    }
-
-    fn into_object(self) -> Object {
-        let content = |map: BTreeMap<String, ByteString>| {
-            let content = |(key, bytes): (String, ByteString)| (key, Content::from(bytes.0.as_slice()));
-            map.into_iter().map(content).collect()
-        };
-        Object {
-            data: content(self.data),
-            binary: content(self.binary),
-            secret_type: self.secret_type,
-            immutable: self.immutable,
-            uid: self.uid,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -365,7 +240,9 @@ mod tests {
     use super::*;
     use crate::manifest::ManifestContext;
     use crate::manifest::read_api_pod;
-    use crate::model::object::TokenKey;
+    use crate::model::object::kinds::{Secret, Token};
+    use crate::model::object::lookup::Lookup;
+    use crate::model::object::{Object, ObjectKey, ObjectKind};
 
     fn owner() -> Owner {
         Owner {
@@ -431,25 +308,20 @@ mod tests {
                 name: name.to_owned(),
             })
         };
-        let secret = Object {
+        let secret = Object::Secret(Secret {
             data: [("k".to_owned(), [0u8, 255][..].into())].into(),
             secret_type: "Opaque".to_owned(),
+            immutable: false,
             uid: "u".to_owned(),
-            ..Object::default()
-        };
+        });
         let token = references(set.pods.values().last().unwrap())
             .into_iter()
             .find(|key| matches!(key, Reference::Token(_)))
             .unwrap();
-        let given = Object {
-            data: [(TokenKey::DATA.to_owned(), "geheim".into())].into(),
-            ..Object::default()
-        };
-        set.objects
-            .0
-            .insert(key("s"), Known::Found(secret.clone().into()));
-        set.objects.0.insert(key("unread"), Known::Unread("why".into()));
-        set.objects.0.insert(token.clone(), Known::Found(given.into()));
+        let given = Object::Token(Token("geheim".into()));
+        set.objects.insert(key("s"), Known::Found(secret.clone().into()));
+        set.objects.insert(key("unread"), Known::Unread("why".into()));
+        set.objects.insert(token.clone(), Known::Found(given.into()));
         let service = Service {
             address: "10.0.0.1".to_owned(),
             ports: vec![ServicePort {
@@ -471,6 +343,32 @@ mod tests {
         assert_eq!(stored.object(&key("unread")), None);
         assert_eq!(stored.object(&token), None);
         assert_eq!(stored.services, [of("default"), of("ns")].into());
+    }
+
+    #[test]
+    fn the_file_of_an_agent_without_kinds_of_objects_is_read_and_written_alike() {
+        let old = include_bytes!("fixtures/before_kinds.txt");
+        let stored = decode(old, |found| *found == owner(), Timestamp::UNIX_EPOCH).unwrap();
+        let (mut set, known) = told(stored.pods.clone());
+        let wanted = references(set.pods.values().last().unwrap());
+        let mut absent = Vec::new();
+        for key in wanted {
+            match stored.object(&key) {
+                Some(Some(known)) => set.objects.insert(key, known),
+                Some(None) => absent.push(key.to_string()),
+                None => panic!("{key} is not in the file"),
+            }
+        }
+        assert_eq!(absent, ["Secret ns/gone"]);
+        let class = set.objects.runtime_class("sandboxed");
+        assert!(
+            matches!(class, Lookup::Found(class) if class.handler == "runsc"),
+            "{class:?}"
+        );
+        assert_eq!(set.objects.keys().count(), 5);
+        let services = Services::Known(BTreeMap::new());
+        let new = encode(&set, &known, &services, &owner(), "b");
+        assert_eq!(String::from_utf8_lossy(&new), String::from_utf8_lossy(old));
     }
 
     #[test]

@@ -152,7 +152,7 @@ impl Found {
         for pod in set.pods.into_values() {
             self.pod(pod, path);
         }
-        self.objects.extend(set.objects.0.into_keys());
+        self.objects.extend(set.objects.keys().cloned());
         self.problems.extend(set.problems);
         self.warnings.extend(set.warnings);
         Ok(())

@@ -168,7 +168,7 @@ fn take_objects(
                 document: read.document,
                 ..old.clone()
             },
-            Some(old) if old.object.immutable => {
+            Some(old) if old.object.is_immutable() => {
                 problems.push(Problem {
                     document: read.document,
                     field: "immutable".to_owned(),

@@ -52,7 +52,6 @@ pub(super) fn assemble(
                 Verdict::Granted => {
                     let found = object::Known::Found(known_object.object.clone());
                     set.objects
-                        .0
                         .insert(Reference::Object(known_object.key.clone()), found);
                 }
                 Verdict::NameTaken(owner) | Verdict::UidTaken(owner) => set.problems.push(Problem {

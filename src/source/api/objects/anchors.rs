@@ -22,7 +22,9 @@ use tokio::sync::watch;
 use super::teller::{Ended, Teller};
 use super::watching;
 use crate::model::api::TrustBundles;
-use crate::model::object::{Content, Known, Object, Selection, TrustAnchors};
+use crate::model::object::content::Content;
+use crate::model::object::kinds::TrustBundle;
+use crate::model::object::{Known, Object, Selection, TrustAnchors};
 use crate::model::reference::UNSYNCED_ANCHORS;
 use crate::source::api::pace::Pace;
 
@@ -196,10 +198,9 @@ async fn tell_all<K: kube::Resource<DynamicType = ()>>(
 
 fn object(bundles: &BTreeMap<String, String>) -> Object {
     let text = joined(bundles.values().map(String::as_str), &*ORDER);
-    Object {
-        data: [(TrustAnchors::DATA.to_owned(), Content::from(text.as_str()))].into(),
-        ..Object::default()
-    }
+    Object::TrustBundle(TrustBundle {
+        pem: Content::from(text.as_str()),
+    })
 }
 
 /// The certificates of all bundles, each once, as PEM. Their order depends only on `order` and the certificates.

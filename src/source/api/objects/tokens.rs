@@ -16,6 +16,8 @@ use tokio::sync::{Semaphore, watch};
 
 use super::teller::Teller;
 use crate::model::api::{ApiPods, tells_end};
+use crate::model::object::content::Content;
+use crate::model::object::kinds::Token;
 use crate::model::object::{Known, Object, TokenKey};
 
 /// No token is used for longer, however long it is valid.
@@ -97,10 +99,7 @@ fn unread(to: &Teller, why: String) -> Result<(), super::teller::Ended> {
 }
 
 fn object(given: IssuedToken) -> Object {
-    Object {
-        data: [(TokenKey::DATA.to_owned(), given.text.as_str().into())].into(),
-        ..Object::default()
-    }
+    Object::Token(Token(Content::from(given.text.as_str())))
 }
 
 /// Waits for a wall-clock time, in which a token's expiry is given.

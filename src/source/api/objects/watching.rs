@@ -14,7 +14,9 @@ use tokio::sync::watch;
 use super::teller::Teller;
 use crate::manifest::{key_complaint, names};
 use crate::model::bounds;
-use crate::model::object::{Content, HANDLER, Known, Object, ObjectKey, ObjectKind};
+use crate::model::object::content::Content;
+use crate::model::object::kinds;
+use crate::model::object::{Known, Object, ObjectKey, ObjectKind};
 use crate::model::reference::unsynced;
 use crate::source::api::pace::Pace;
 use crate::source::api::pods;
@@ -95,7 +97,7 @@ async fn follow<K>(
                 }
                 None => break,
             };
-            let is_final = matches!(&known, Some(Known::Found(object)) if object.immutable);
+            let is_final = matches!(&known, Some(Known::Found(object)) if object.is_immutable());
             if to.tell(known).is_err() || is_final {
                 return;
             }
@@ -113,37 +115,32 @@ pub(super) fn refusal(error: &watcher::Error) -> Option<String> {
 /// The object of a ConfigMap for pods; or why it is not used.
 pub fn of_config_map(object: ConfigMap) -> Result<Object, String> {
     let text = |(key, text): (String, String)| (key, Content::from(text.as_str()));
-    let object = Object {
+    let binary_data = object.binary_data.unwrap_or_default();
+    let map = kinds::ConfigMap {
         data: object.data.unwrap_or_default().into_iter().map(text).collect(),
-        binary: object
-            .binary_data
-            .unwrap_or_default()
-            .into_iter()
-            .map(bytes)
-            .collect(),
+        binary_data: binary_data.into_iter().map(bytes).collect(),
         immutable: object.immutable.unwrap_or(false),
-        ..Object::default()
     };
-    checked(object)
+    check_keys(map.data.keys().chain(map.binary_data.keys()))?;
+    Ok(Object::ConfigMap(map))
 }
 
 /// The object of a Secret for pods; or why it is not used.
 pub fn of_secret(object: Secret) -> Result<Object, String> {
-    checked(Object {
+    let secret = kinds::Secret {
         data: object.data.unwrap_or_default().into_iter().map(bytes).collect(),
         secret_type: object.type_.unwrap_or_default(),
         immutable: object.immutable.unwrap_or(false),
         uid: object.metadata.uid.unwrap_or_default(),
-        ..Object::default()
-    })
+    };
+    check_keys(secret.data.keys())?;
+    Ok(Object::Secret(secret))
 }
 
 /// Checks that an object's keys can be file names, as those in manifests are; else returns why it is not used.
-fn checked(object: Object) -> Result<Object, String> {
-    let wrong = |key: &String| Some((key.clone(), key_complaint(key)?));
-    let wrong = object.files().find_map(|(key, _)| wrong(key));
-    match wrong {
-        None => Ok(object),
+fn check_keys<'a>(mut keys: impl Iterator<Item = &'a String>) -> Result<(), String> {
+    match keys.find_map(|key| Some((key.clone(), key_complaint(key)?))) {
+        None => Ok(()),
         Some((key, complaint)) => {
             let key = bounds::shortened(key, SHOWN);
             Err(format!(
@@ -163,10 +160,7 @@ pub fn of_class(object: RuntimeClass) -> Result<Object, String> {
         let handler = bounds::shortened(handler, SHOWN);
         return Err(format!("the handler {handler:?} of the RuntimeClass {complaint}"));
     }
-    Ok(Object {
-        data: [(HANDLER.to_owned(), Content::from(handler.as_str()))].into(),
-        ..Object::default()
-    })
+    Ok(Object::RuntimeClass(kinds::RuntimeClass { handler }))
 }
 
 fn bytes((key, bytes): (String, ByteString)) -> (String, Content) {
@@ -183,19 +177,23 @@ mod tests {
             "metadata": {"name": "a"}, "data": {"k": "v"}, "binaryData": {"b": "AP8="}, "immutable": true,
         }))
         .unwrap();
-        let map = of_config_map(map).unwrap();
-        assert_eq!(map.file("k").unwrap().text(), "v");
-        assert_eq!(*map.file("b").unwrap().0, [0, 255]);
-        assert!(map.immutable && !map.data.contains_key("b"));
+        let expected = kinds::ConfigMap {
+            data: [("k".to_owned(), "v".into())].into(),
+            binary_data: [("b".to_owned(), [0u8, 255][..].into())].into(),
+            immutable: true,
+        };
+        assert_eq!(of_config_map(map), Ok(Object::ConfigMap(expected)));
         let secret: Secret = serde_json::from_value(
-            serde_json::json!({"metadata": {"name": "a", "uid": "u"}, "data": {"k": "dg=="}}),
+            serde_json::json!({"metadata": {"name": "a", "uid": "u"}, "data": {"k": "dg=="}, "type": "Opaque"}),
         )
         .unwrap();
-        let secret = of_secret(secret).unwrap();
-        assert_eq!(
-            (secret.data["k"].text().as_str(), secret.uid.as_str()),
-            ("v", "u")
-        );
+        let expected = kinds::Secret {
+            data: [("k".to_owned(), "v".into())].into(),
+            secret_type: "Opaque".to_owned(),
+            immutable: false,
+            uid: "u".to_owned(),
+        };
+        assert_eq!(of_secret(secret), Ok(Object::Secret(expected)));
     }
 
     #[test]
