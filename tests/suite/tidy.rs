@@ -114,10 +114,7 @@ const CIRCLES: &[&[&str]] = &[
 ];
 
 /// Files of the plugins that import each other.
-const CIRCLES_OF_PLUGINS: &[&[&str]] = &[
-    &["nftables/expr.rs", "nftables/family.rs"],
-    &["portmap/loopback.rs", "portmap/rules.rs"],
-];
+const CIRCLES_OF_PLUGINS: &[&[&str]] = &[];
 
 /// What has one home.
 const HOMES: rules::Homes<'static> = &[

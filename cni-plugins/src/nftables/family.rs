@@ -1,9 +1,6 @@
-//! The two address families, and the offsets of the header fields in each.
+//! The two address families.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
-use super::expr::{Expr, NETWORK_HEADER};
-use crate::netlink::addr::ip_bytes;
 
 /// The address family of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,28 +41,6 @@ impl Family {
         self.address_length() / 4
     }
 
-    /// Loads the source address.
-    pub fn source(self, register: u32) -> Expr {
-        let offset = if self == Family::V4 { 12 } else { 8 };
-        Expr::Payload {
-            base: NETWORK_HEADER,
-            offset,
-            length: self.address_length(),
-            register,
-        }
-    }
-
-    /// Loads the destination address.
-    pub fn destination(self, register: u32) -> Expr {
-        let offset = if self == Family::V4 { 16 } else { 24 };
-        Expr::Payload {
-            base: NETWORK_HEADER,
-            offset,
-            length: self.address_length(),
-            register,
-        }
-    }
-
     /// The host's own address, `127.0.0.1` or `::1`.
     pub fn loopback(self) -> IpAddr {
         match self {
@@ -79,44 +54,6 @@ impl Family {
         match self {
             Family::V4 => 8,
             Family::V6 => 128,
-        }
-    }
-
-    /// Goes on if the address that `load` puts into register 0 never leaves a host, or, where `inside` is false, if it
-    /// may.
-    pub fn loopback_network(self, load: Expr, inside: bool) -> [Expr; 3] {
-        let (register, mask) = (0, self.mask(self.loopback_prefix()));
-        let address = ip_bytes(self.loopback());
-        let value = address
-            .iter()
-            .zip(&mask)
-            .map(|(byte, mask)| byte & mask)
-            .collect();
-        let compare = if inside {
-            Expr::Equal { register, value }
-        } else {
-            Expr::Differs { register, value }
-        };
-        [load, Expr::Mask { register, mask }, compare]
-    }
-
-    /// Replaces the source address by what is in the register.
-    pub fn set_source(self, register: u32) -> Expr {
-        let offset = if self == Family::V4 { 12 } else { 8 };
-        Expr::WriteAddress {
-            family: self,
-            offset,
-            register,
-        }
-    }
-
-    /// Replaces the destination address by what is in the register.
-    pub fn set_destination(self, register: u32) -> Expr {
-        let offset = if self == Family::V4 { 16 } else { 24 };
-        Expr::WriteAddress {
-            family: self,
-            offset,
-            register,
         }
     }
 

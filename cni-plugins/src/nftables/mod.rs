@@ -7,5 +7,6 @@
 
 pub mod family;
 pub mod expr;
+pub mod header;
 pub mod ruleset;
 pub mod transaction;

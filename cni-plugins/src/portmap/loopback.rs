@@ -12,7 +12,7 @@
 use std::net::IpAddr;
 
 use super::conf::Mapping;
-use super::rules::port_key;
+use super::key::port_key;
 use crate::netlink::addr::ip_bytes;
 use crate::nftables::expr::Expr;
 use crate::nftables::family::Family;

@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod conf;
 pub mod conditions;
+pub mod key;
 pub mod rules;
 pub mod loopback;
 

@@ -27,6 +27,7 @@ use ipnet::IpNet;
 
 use super::conditions::Conditions;
 use super::conf::{Conf, Mapping, Snat};
+use super::key::port_key;
 use super::loopback;
 use crate::loopback_guard;
 use crate::netlink::addr::ip_bytes;
@@ -307,14 +308,6 @@ pub fn mappings_for(conf: &Conf, pod: IpNet) -> impl Iterator<Item = &Mapping> {
             .family_of
             .is_none_or(|address| address.is_ipv4() == pod.addr().is_ipv4())
     })
-}
-
-/// The key of a port in the maps: its address, if it has one, protocol, port.
-pub fn port_key(mapping: &Mapping) -> Vec<u8> {
-    let mut key = mapping.host_ip.map(ip_bytes).unwrap_or_default();
-    key.extend(padded(&[mapping.protocol]));
-    key.extend(padded(&mapping.host_port.to_be_bytes()));
-    key
 }
 
 fn port_element(mapping: &Mapping, group: Option<&str>, pod: IpNet, owner: &str) -> Element {
