@@ -2,17 +2,16 @@
 //! below the root directory, a file for each image (`pkg/kubelet/images/pullmanager/fs_pullrecords.go`). Agent and
 //! kubelet can continue with each other's records. The rules are in [`crate::model::pull_record`].
 
+mod files;
+
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_cri::v1;
-use sha2::{Digest as _, Sha256};
 
 use super::off_thread::off_thread;
 use crate::cri::Runtime;
@@ -21,15 +20,10 @@ use crate::model::pull_policy::Verification;
 use crate::model::pull_record::{
     Access, PullCredentials, PullSecret, PulledRecord, Trace, access, decode_intent, encode_intent,
 };
+use files::{MAX_RECORD, contents, file_name, read, remove, write};
 
 /// How often the records of removed images are looked for: the period of the kubelet's image garbage collection.
 const PRUNE: Duration = Duration::from_secs(300);
-/// The maximum size of a record. One image may be pulled under any number of names, which pods and registries choose; a
-/// record that would be larger is replaced by one with only the last pull, and earlier pods need credentials again.
-const MAX_RECORD: u64 = 1 << 20;
-/// The prefix of record files, and the suffix of files that are being written.
-const PREFIX: &str = "sha256-";
-const UNFINISHED: &str = ".tmp";
 
 /// The records.
 #[derive(Debug, Clone)]
@@ -340,68 +334,9 @@ impl Inner {
     }
 }
 
-fn file_name(image: &str) -> String {
-    let digest = Sha256::digest(image.as_bytes());
-    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{PREFIX}{hex}")
-}
-
-/// The content of a file; `None`: it does not exist.
-fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let file = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        file => file?,
-    };
-    let mut bytes = Vec::new();
-    file.take(MAX_RECORD + 1).read_to_end(&mut bytes)?;
-    match bytes.len() as u64 > MAX_RECORD {
-        true => Err(io::Error::other("the record is too large")),
-        false => Ok(Some(bytes)),
-    }
-}
-
-/// The contents of a directory's records, unordered. An unreadable one is skipped: it is logged when its image is used.
-fn contents(directory: &Path) -> io::Result<impl Iterator<Item = Vec<u8>>> {
-    let entries = match fs::read_dir(directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        entries => Some(entries?),
-    };
-    let is_record = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name.starts_with(PREFIX) && !name.ends_with(UNFINISHED)
-    };
-    let entries = entries.into_iter().flatten().filter_map(Result::ok);
-    let paths = entries.map(|entry| entry.path()).filter(is_record);
-    Ok(paths.filter_map(|path| read(&path).ok().flatten()))
-}
-
-/// Renamed into place, so that a crash leaves either the old or the new record.
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("/"));
-    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    let mut unfinished = path.as_os_str().to_owned();
-    unfinished.push(UNFINISHED);
-    let unfinished = PathBuf::from(unfinished);
-    remove(&unfinished)?;
-    let mut options = OpenOptions::new();
-    let mut new = options
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&unfinished)?;
-    new.write_all(bytes)?;
-    fs::rename(&unfinished, path)
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
