@@ -262,7 +262,8 @@ impl Loop {
         let snapshot = self.snapshot.clone();
         let observed = snapshot.pods.get(name).map_or(&nothing, AsRef::as_ref);
         let seen = wanted.as_ref().and_then(|pod| observed.uids.get(&pod.uid));
-        let allotted = wanted.as_ref().map(|pod| allocation::allotted(pod, seen));
+        let saved = seen.and_then(|seen| seen.allocation.as_deref());
+        let allotted = wanted.as_ref().map(|pod| allocation::allotted(pod, saved));
         let desired = allotted.as_deref();
         let before = self.memory.pods.get(name).cloned();
         let view = PlanView {

@@ -15,7 +15,6 @@ use serde::{Deserialize, Serialize};
 
 use super::pod::{Container, Pod};
 use super::resources::{Bytes, MilliCpu, Resources};
-use super::runtime::{ContainerState, ObservedPod};
 
 /// The name of the file in a pod's directory.
 pub const FILE: &str = "gantry-allocation.json";
@@ -188,19 +187,11 @@ impl Allocation {
         let behind = self.behind.get(id).copied();
         behind.filter(|sizes| self.containers.get(container).is_some_and(|own| own != sizes))
     }
-
-    /// Whether a running container of the pod does not have its allocation yet.
-    pub fn is_in_progress(&self, seen: &ObservedPod) -> bool {
-        seen.containers.iter().any(|instance| {
-            let runs = matches!(instance.state, ContainerState::Running { .. });
-            runs && self.of_instance(&instance.name, &instance.id).is_some()
-        })
-    }
 }
 
-/// The pod to run: with its allocation if there is a checkpoint of it, else as specified.
-pub fn allotted<'a>(pod: &'a Arc<Pod>, seen: Option<&ObservedPod>) -> Cow<'a, Pod> {
-    match seen.and_then(|seen| seen.allocation.as_ref()) {
+/// The pod to run: with its saved allocation if there is one, else as specified.
+pub fn allotted<'a>(pod: &'a Arc<Pod>, saved: Option<&Allocation>) -> Cow<'a, Pod> {
+    match saved {
         Some(allocation) => allocation.applied(pod),
         None => Cow::Borrowed(pod.as_ref()),
     }

@@ -136,7 +136,7 @@ impl NodeView<'_> {
         }
         let name = self.snapshot.pods.get(&pod.name);
         let seen = name.and_then(|name| name.uids.get(&pod.uid));
-        match allocation::allotted(pod, seen) {
+        match allocation::allotted(pod, seen.and_then(|seen| seen.allocation.as_deref())) {
             Cow::Borrowed(_) => pod.clone(),
             Cow::Owned(allotted) => Arc::new(allotted),
         }

@@ -41,7 +41,8 @@ impl Loop {
         if let Some(published) = pod.object.status.as_ref().filter(|_| !self.snapshot.listed) {
             return published.clone();
         }
-        let allotted = allocation::allotted(pod, observed.uids.get(&pod.uid));
+        let seen = observed.uids.get(&pod.uid);
+        let allotted = allocation::allotted(pod, seen.and_then(|seen| seen.allocation.as_deref()));
         let (policy, handlers) = (&self.facts.policy, &self.snapshot.runtime.handlers);
         pod_status::pod_status(&allotted, observed, memory, previous, policy, handlers, now)
     }

@@ -95,7 +95,6 @@ const LONG_FUNCTIONS: &[(&str, usize)] = &[("agent.rs::run", 100), ("agent.rs::s
 
 /// Files that import each other.
 const CIRCLES: &[&[&str]] = &[
-    &["model/allocation.rs", "model/runtime.rs"],
     &[
         "agent.rs",
         "agent/answers.rs",
