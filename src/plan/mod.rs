@@ -17,6 +17,7 @@ pub mod node;
 mod placement;
 mod sandbox;
 mod container;
+mod context;
 mod security;
 mod volume;
 mod pull;

@@ -2,8 +2,9 @@
 
 use jiff::Timestamp;
 
+use super::context::PlanContext;
 use super::need::{Need, need};
-use super::start::{self, PlanContext, Stages};
+use super::start::{self, Stages};
 use super::teardown::{self, Ending};
 use super::{PlanView, gc, restart};
 use crate::model::memory::{FailedWork, PodMemory, Remains};

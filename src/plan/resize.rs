@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use super::admit::Refusal;
 use super::cgroup;
-use super::start::PlanContext;
+use super::context::PlanContext;
 use crate::model::allocation::{self, Allocation, Sizes};
 use crate::model::memory::{Outlook, PendingResize, PodMemory};
 use crate::model::node::NodePolicy;

@@ -1,53 +1,27 @@
 //! Starting a pod: the stages that create what it needs, with as much as possible in parallel.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::container::{self, Home};
 use super::content::Origin;
+use super::context::PlanContext;
 use super::environment::Room;
 use super::need::Stop;
 use super::{PlanView, cgroup, ephemeral, gc, pull, resize, restart, sandbox, teardown, volume};
 use crate::model::allocation::Allocation;
 use crate::model::checkpoint::Checkpoint;
-use crate::model::memory::{FailedWork, PodMemory};
-use crate::model::node::NodePolicy;
+use crate::model::memory::FailedWork;
 use crate::model::pod::{Container, Pod, RestartPolicy, Source};
 use crate::model::probe::Hook;
 use crate::model::reference::references;
 use crate::model::request::{
     ContainerRef, HookCall, HookHost, Occasion, PostStart, SandboxRef, VolumeRequest,
 };
-use crate::model::runtime::{ContainerState, ObservedPod, Sandbox, makes_recursive_read_only};
+use crate::model::runtime::{ContainerState, Sandbox, makes_recursive_read_only};
 use crate::model::service::Services;
 use crate::model::step::Step;
-
-/// The inputs of a plan.
-#[derive(Clone, Copy)]
-pub(super) struct PlanContext<'a> {
-    pub(super) pod: &'a Pod,
-    pub(super) seen: &'a ObservedPod,
-    pub(super) memory: &'a PodMemory,
-    pub(super) policy: &'a NodePolicy,
-    pub(super) view: &'a PlanView<'a>,
-    pub(super) now: Timestamp,
-}
-
-impl<'a> PlanContext<'a> {
-    /// The sources of the values in the pod's volumes and environments.
-    fn origin(&self, ips: &'a [IpAddr]) -> Origin<'a> {
-        Origin {
-            pod: self.pod,
-            policy: self.policy,
-            objects: self.view.objects,
-            services: self.view.services,
-            allocatable: self.view.allocatable,
-            ips,
-        }
-    }
-}
 
 /// Stages, and when the first of the waiting containers may be started.
 #[derive(Default)]
