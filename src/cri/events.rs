@@ -17,14 +17,15 @@ use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
 use super::{NAMESPACE, Runtime, connect_lazily, in_namespace};
+use crate::model::backoff::Doubling;
 
-/// How long to wait before reconnecting, the first time and at most.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// The waits before reconnecting.
+const WAITS: Doubling = Doubling::new(Duration::from_millis(50), Duration::from_secs(1));
 
 /// The topic of the event that the agent itself publishes, to learn that events arrive.
 const KNOCK: &str = "/gantry/subscribed";
-/// The pause between two such events, the first time and at most.
-const KNOCKS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(10));
+/// The pauses between such events.
+const KNOCKS: Doubling = Doubling::new(Duration::from_millis(20), Duration::from_secs(10));
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,14 +61,14 @@ pub enum Kind {
 /// use up the flow-control window of the calls' connection.
 pub async fn subscribe(runtime: &Runtime, out: mpsc::Sender<Event>) {
     let channel = connect_lazily(runtime.socket());
-    let mut backoff = BACKOFF.0;
+    let mut waits = WAITS.waits();
     while !out.is_closed() {
         match open(channel.clone()).await {
             Ok(mut stream) => {
                 if out.send(Event::Connected).await.is_err() {
                     return;
                 }
-                backoff = BACKOFF.0;
+                waits.reset();
                 while let Ok(Some(envelope)) = stream.message().await {
                     if let Some(event) = decode(&envelope)
                         && out.send(event).await.is_err()
@@ -88,8 +89,7 @@ pub async fn subscribe(runtime: &Runtime, out: mpsc::Sender<Event>) {
             }
             Err(status) => tracing::debug!(error = %status, "cannot open containerd's event stream"),
         }
-        tokio::time::sleep(backoff).await;
-        backoff = BACKOFF.1.min(backoff * 2);
+        tokio::time::sleep(waits.fail()).await;
     }
 }
 
@@ -99,13 +99,14 @@ async fn open(channel: Channel) -> Result<Streaming<Envelope>, Status> {
     let request = SubscribeRequest { filters: filters() };
     let mut subscriber = EventsClient::new(channel.clone());
     let mut answer = std::pin::pin!(subscriber.subscribe(request));
-    let mut pause = KNOCKS.0;
+    let mut pauses = KNOCKS.waits();
+    let mut pause = pauses.fail();
     loop {
         // A publication that the answer cuts short has done its work. The subscription is sent first.
         tokio::select! {
             biased;
             answer = &mut answer => return answer.map(tonic::Response::into_inner),
-            () = knock_after(pause, channel.clone()) => pause = KNOCKS.1.min(pause * 2),
+            () = knock_after(pause, channel.clone()) => pause = pauses.fail(),
         }
     }
 }

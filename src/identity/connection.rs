@@ -19,11 +19,11 @@ use super::clients::{Clients, Joined};
 use super::kubeconfig::{self, Mark};
 use super::selection::Choice;
 use super::silent;
+use crate::model::backoff::{Doubling, Waits};
 use crate::model::error_chain::chain;
 
-/// The longest and the first pause between two attempts to get a first certificate.
-const LONGEST: Duration = Duration::from_secs(60);
-const FIRST: Duration = Duration::from_secs(1);
+/// The pauses between attempts to get a first certificate, and between runs of a credential program.
+const PAUSES: Doubling = Doubling::new(Duration::from_secs(1), Duration::from_secs(60));
 /// After this long without a run, a program is trusted again.
 const QUIET: SignedDuration = SignedDuration::from_mins(5);
 
@@ -79,7 +79,7 @@ impl Seen {
 
 /// The first client; retried until it succeeds.
 async fn first(settings: &Settings) -> (Lent, Seen) {
-    let mut wait = FIRST;
+    let mut waits = PAUSES.waits();
     let mut told = String::new();
     loop {
         let error = match begin(settings).await {
@@ -91,8 +91,7 @@ async fn first(settings: &Settings) -> (Lent, Seen) {
             tracing::warn!("the node cannot connect to its API server yet: {error}");
             told = error;
         }
-        tokio::time::sleep(wait).await;
-        wait = (wait * 2).min(LONGEST);
+        tokio::time::sleep(waits.fail()).await;
     }
 }
 
@@ -126,25 +125,23 @@ fn stated(settings: &Settings) -> Result<Kubeconfig, ClientError> {
 /// check.
 struct Pause {
     until: Timestamp,
-    length: Duration,
+    lengths: Waits,
 }
 
 impl Pause {
     fn new() -> Pause {
         Pause {
             until: Timestamp::UNIX_EPOCH,
-            length: FIRST,
+            lengths: PAUSES.waits(),
         }
     }
 
     /// The program runs now: the next pause is longer, unless the last run was long ago.
     fn begin(&mut self, now: Timestamp) {
-        let is_fresh = now.duration_since(self.until) < QUIET;
-        self.length = match is_fresh {
-            true => (self.length * 2).min(LONGEST),
-            false => FIRST,
-        };
-        self.until = now + SignedDuration::try_from(self.length).unwrap_or(QUIET);
+        if now.duration_since(self.until) >= QUIET {
+            self.lengths.reset();
+        }
+        self.until = now + SignedDuration::try_from(self.lengths.fail()).unwrap_or(QUIET);
     }
 }
 

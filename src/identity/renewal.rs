@@ -15,14 +15,17 @@ use super::request::Purpose;
 use super::selection::Choice;
 use super::signing::{self, SigningError};
 use super::{Renewal, Settings, renewal_time};
+use crate::model::backoff::Doubling;
 use crate::model::error_chain::chain;
 
 /// The longest sleep: a safety net for clock changes and for files that another program writes.
 const LONGEST: Duration = Duration::from_secs(600);
 /// The longest sleep while the API server has not yet confirmed the certificate.
 const UNKNOWN: Duration = Duration::from_secs(30);
-/// The wait after a failure, doubled each time.
+/// The first wait after a failure, and the wait after each step.
 const FIRST: Duration = Duration::from_secs(5);
+/// The waits after failures.
+const WAITS: Doubling = Doubling::new(FIRST, LONGEST);
 
 /// Keeps the certificate valid until canceled.
 pub async fn run(settings: Settings, joined: Joined, cancel: CancellationToken) {
@@ -38,7 +41,7 @@ pub async fn run(settings: Settings, joined: Joined, cancel: CancellationToken) 
 
 async fn keep(settings: &Settings, clients: Clients) {
     let mut is_known = false;
-    let mut failed: Option<Duration> = None;
+    let mut failed = WAITS.waits();
     let mut told = String::new();
     loop {
         let done = match is_known {
@@ -54,7 +57,7 @@ async fn keep(settings: &Settings, clients: Clients) {
         };
         let wait = match done {
             Ok(until) => {
-                failed = None;
+                failed.reset();
                 let wait = Duration::try_from(until.duration_since(Timestamp::now()));
                 let longest = if is_known { LONGEST } else { UNKNOWN };
                 wait.unwrap_or(Duration::ZERO).min(longest)
@@ -66,9 +69,7 @@ async fn keep(settings: &Settings, clients: Clients) {
                     tracing::warn!("cannot renew the node's certificate: {error}");
                     told = error;
                 }
-                let wait = failed.map_or(FIRST, |wait| (wait * 2).min(LONGEST));
-                failed = Some(wait);
-                wait
+                failed.fail()
             }
         };
         tokio::time::sleep(wait).await;

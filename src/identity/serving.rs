@@ -17,14 +17,13 @@ use super::request::Purpose;
 use super::store::{self, Store};
 use super::{Settings, signing};
 use crate::model::api::ApiNode;
+use crate::model::backoff::Doubling;
 use crate::model::error_chain::chain;
 
 /// The longest sleep: a safety net for clock changes and for files that another program writes.
 const LONGEST: Duration = Duration::from_secs(600);
-/// The pause before the second request, doubled before each further one.
-const FIRST: Duration = Duration::from_secs(2);
-/// The longest such pause.
-const LAST: Duration = Duration::from_secs(32);
+/// The pauses before the second request and each further one.
+const PAUSES: Doubling = Doubling::new(Duration::from_secs(2), Duration::from_secs(32));
 
 /// Keeps the serving certificate until canceled. `before` is the pair of files, if any, that is served until there is
 /// one: it is used as long as it is valid, as by the kubelet. `node` is the Node object from the API server.
@@ -52,7 +51,7 @@ async fn keep(
     mut node: watch::Receiver<ApiNode>,
 ) {
     let store = settings.serving_store();
-    let mut pause = Duration::ZERO;
+    let mut pause: Option<Duration> = None;
     let mut told = String::new();
     loop {
         let wanted = names::wanted(&node.borrow_and_update());
@@ -61,7 +60,7 @@ async fn keep(
         let purpose = match names::next(in_force.as_ref(), &settings.node, wanted, now) {
             Next::Ask(purpose) => purpose,
             Next::Wait(until) => {
-                pause = Duration::ZERO;
+                pause = None;
                 let until = until.map(|until| Duration::try_from(until.duration_since(now)));
                 let until = until.and_then(Result::ok).unwrap_or(LONGEST).min(LONGEST);
                 // Both arms are cancel-safe.
@@ -75,18 +74,18 @@ async fn keep(
         // A signer that signs something other than what was requested is not asked without a pause either.
         let client = clients.borrow().clone();
         let asked = async {
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep(pause.unwrap_or_default()).await;
             signing::obtain(&client, &store, &settings.node, &purpose, settings.patience).await
         };
         let obtained = tokio::select! {
             obtained = asked => obtained,
             // The names differ now: the old request is abandoned and a new one made.
             () = other(&mut node, &purpose) => {
-                pause = Duration::ZERO;
+                pause = None;
                 continue;
             }
         };
-        pause = (pause * 2).clamp(FIRST, LAST);
+        pause = Some(PAUSES.after(pause));
         match obtained {
             Ok(stored) if names::satisfies(&stored, &settings.node, &purpose) => {
                 tracing::info!(until = %stored.not_after, "serving certificate issued");

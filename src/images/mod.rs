@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 use crate::cri::{self, Runtime};
+use crate::model::backoff::Doubling;
 use crate::model::image_ref::full_name;
 use import::Imported;
 
@@ -28,7 +29,7 @@ use import::Imported;
 const RESCAN: Duration = Duration::from_secs(30);
 /// The first pause before an import that containerd rejected is retried; it grows with each attempt.
 const RETRY: Duration = Duration::from_secs(1);
-const LATEST_RETRY: Duration = Duration::from_secs(16);
+const RETRIES: Doubling = Doubling::new(RETRY, Duration::from_secs(16));
 
 /// The architecture of this program (Go's name), as images state it.
 pub fn architecture() -> &'static str {
@@ -149,7 +150,7 @@ impl Importer {
             }
         };
         let mut watched = false;
-        let mut retry = RETRY;
+        let mut retries = RETRIES.waits();
         loop {
             if let Some(watcher) = &mut watcher
                 && !(watched && self.directory.is_dir())
@@ -160,16 +161,12 @@ impl Importer {
             }
             let pause = match scanned {
                 Scanned::Complete => {
-                    retry = RETRY;
+                    retries.reset();
                     RESCAN
                 }
                 // The query is cheap, and no pod can start before.
                 Scanned::Incomplete if self.sandbox == SandboxImage::Unknown => RETRY,
-                Scanned::Incomplete => {
-                    let pause = retry;
-                    retry = (retry * 2).min(LATEST_RETRY);
-                    pause
-                }
+                Scanned::Incomplete => retries.fail(),
             };
             // Every arm only waits: nothing is lost when another one is first, as the next scan reads everything.
             tokio::select! {

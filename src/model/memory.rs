@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::backoff::Doubling;
 use super::end::End;
 use super::object::Payload;
 use super::outcome::{Outcome, StepError, StepReport};
@@ -208,10 +209,8 @@ impl Backoff {
     /// The delay after one more event: doubled up to `max`, or reset if the event came more than twice `max` after the
     /// last extension (`client-go/util/flowcontrol/backoff.go`).
     pub fn next(last: Option<Backoff>, event: Timestamp, now: Timestamp, max: Duration) -> Backoff {
-        let delay = match last {
-            Some(last) if !last.is_forgotten(event, max) => (last.delay * 2).min(max),
-            _ => Backoff::FIRST.min(max),
-        };
+        let last = last.filter(|last| !last.is_forgotten(event, max));
+        let delay = Doubling::new(Backoff::FIRST, max).after(last.map(|last| last.delay));
         Backoff { delay, since: now }
     }
 

@@ -7,6 +7,7 @@
 
 pub mod allocation;
 pub mod api;
+pub mod backoff;
 pub mod bounds;
 pub mod checkpoint;
 pub mod credential_provider;

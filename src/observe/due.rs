@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::cri::events::Kind;
+use crate::model::backoff::Doubling;
 
 /// Nothing waits for a start: the starter of the container requests a read itself.
 const AFTER_START: Duration = Duration::from_millis(50);
@@ -20,7 +21,8 @@ const AFTER_COLLECTION: Duration = Duration::from_millis(4);
 const AFTER_OUT_OF_MEMORY: Duration = Duration::from_millis(5);
 /// An unknown id: its owner is about to request a read; otherwise it is looked up.
 const BEFORE_LOOKUP: Duration = Duration::from_millis(50);
-const LONGEST_WAIT: Duration = Duration::from_millis(500);
+/// The waits between reads that do not show the state yet.
+const WAITS: Doubling = Doubling::new(AFTER_COLLECTION, Duration::from_millis(500));
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The current state of an id.
@@ -140,7 +142,7 @@ impl Due {
                 if seen == Seen::Absent {
                     return false;
                 }
-                look.wait = (look.wait * 2).min(LONGEST_WAIT);
+                look.wait = WAITS.after(Some(look.wait));
                 look.at = now + look.wait;
             } else if seen != Seen::Absent && look.expected != Expected::Begun {
                 look.at = look.at.min(now + AFTER_EXIT);

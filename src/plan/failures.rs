@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::model::backoff::Doubling;
 use crate::model::memory::{Backoff, FailedWork, PodFailure, PodMemory};
 use crate::model::outcome::{Done, Outcome, StepError, StepReport};
 use crate::model::request::Occasion;
 use crate::model::step::StepKind;
 
 /// The delays after a failure: of a volume, the sandbox, a removal.
-const FIRST_DELAY: Duration = Duration::from_secs(1);
-const MAX_DELAY: Duration = Duration::from_secs(30);
+const DELAYS: Doubling = Doubling::new(Duration::from_secs(1), Duration::from_secs(30));
 
 /// What failed outside the attempts to start containers. Work that succeeds clears its failure; an execution without
 /// any failure clears all others, because what failed is no longer needed: except of a volume or a resize that is still
@@ -38,10 +38,7 @@ pub(super) fn note(memory: &mut PodMemory, outcome: &Outcome) {
             Some(error) if error.counts() => Some(PodFailure {
                 error: error.clone(),
                 backoff: Backoff {
-                    delay: match last {
-                        Some(last) => (last.backoff.delay * 2).min(MAX_DELAY),
-                        None => FIRST_DELAY,
-                    },
+                    delay: DELAYS.after(last.map(|last| last.backoff.delay)),
                     since: outcome.at,
                 },
             }),

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// The first and the longest wait after a failure.
-const FIRST: Duration = Duration::from_millis(200);
-const LONGEST: Duration = Duration::from_secs(15);
+use crate::model::backoff::{Doubling, Jitter};
+
+/// The waits after failures.
+const WAITS: Doubling = Doubling::new(Duration::from_millis(200), Duration::from_secs(15));
 /// The longest sleep of a task: a safeguard against clock changes.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
@@ -57,12 +58,10 @@ pub(super) struct Backoff {
 impl Backoff {
     /// The wait after one more failure. `salt` spreads callers that failed together over half of the wait.
     pub(super) fn next(last: Option<Backoff>, now: Timestamp, salt: u64) -> Backoff {
-        let delay = last.map_or(FIRST, |last| (last.delay * 2).min(LONGEST));
-        let millis = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-        let jitter = Duration::from_millis(salt % (millis / 2 + 1));
+        let delay = WAITS.after(last.map(|last| last.delay));
         Backoff {
             delay,
-            until: now + delay + jitter,
+            until: now + Jitter::Half.spread(delay, salt),
         }
     }
 

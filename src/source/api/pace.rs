@@ -9,15 +9,16 @@ use std::time::Duration;
 use kube::runtime::utils::Backoff;
 use tokio::time::Instant;
 
-/// The first and the longest wait.
-const FIRST: Duration = Duration::from_millis(800);
-const LONGEST: Duration = Duration::from_secs(15);
+use crate::model::backoff::{Doubling, Jitter, Waits};
+
+/// The waits.
+const WAITS: Doubling = Doubling::new(Duration::from_millis(800), Duration::from_secs(15));
 /// After this long without a failure the attempt counts as a success: longer than an attempt and its wait can take.
 const LASTED: Duration = Duration::from_secs(60);
 
 /// Waits that double with each failure, up to a limit, and reset after a success.
 pub(super) struct Pace {
-    next: Duration,
+    waits: Waits,
     failed: Option<Instant>,
     /// Events since the last failure: an attempt starts with one, a success adds more.
     told: u32,
@@ -27,7 +28,7 @@ impl Pace {
     /// Nothing has failed yet.
     pub(super) fn new() -> Pace {
         Pace {
-            next: FIRST,
+            waits: WAITS.waits(),
             failed: None,
             told: 0,
         }
@@ -37,13 +38,11 @@ impl Pace {
     fn failure(&mut self, now: Instant) -> Duration {
         let has_lasted = self.failed.is_some_and(|failed| now - failed >= LASTED);
         if has_lasted || self.told > 1 {
-            self.next = FIRST;
+            self.waits.reset();
         }
-        let wait = self.next;
-        self.next = (wait * 2).min(LONGEST);
         self.failed = Some(now);
         self.told = 0;
-        wait
+        self.waits.fail()
     }
 }
 
@@ -52,10 +51,8 @@ impl Iterator for Pace {
 
     fn next(&mut self) -> Option<Duration> {
         let wait = self.failure(Instant::now());
-        // Jitter: nodes that lost the API server together return one after the other.
-        let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        let spread = RandomState::new().hash_one(0_u8) % (millis / 2 + 1);
-        Some(wait + Duration::from_millis(spread))
+        // Nodes that lost the API server together return one after the other.
+        Some(Jitter::Half.spread(wait, RandomState::new().hash_one(0_u8)))
     }
 }
 
@@ -97,6 +94,7 @@ mod tests {
     #[test]
     fn a_wait_is_spread_over_half_of_itself() {
         let wait = Pace::new().next().expect("it never gives up");
-        assert!((FIRST..=FIRST * 3 / 2).contains(&wait), "{wait:?}");
+        let first = WAITS.after(None);
+        assert!((first..=first * 3 / 2).contains(&wait), "{wait:?}");
     }
 }

@@ -3,6 +3,7 @@
 //! A token is held only in memory, requested again after four fifths of its life, and given only to the volume that it
 //! is for.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,11 +12,11 @@ use k8s_openapi::Resource as _;
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::PostParams;
-use kube::runtime::watcher::DefaultBackoff;
 use tokio::sync::{Semaphore, watch};
 
 use super::teller::Teller;
 use crate::model::api::{ApiPods, tells_end};
+use crate::model::backoff::{Doubling, Jitter};
 use crate::model::object::content::Content;
 use crate::model::object::kinds::Token;
 use crate::model::object::{Known, Object, TokenKey};
@@ -30,6 +31,9 @@ const MOST_JITTER: i64 = 10_000;
 const LEAST_WAIT: SignedDuration = SignedDuration::from_mins(1);
 /// The longest sleep: a safety net for clock changes and suspended machines.
 const LONGEST_SLEEP: Duration = Duration::from_secs(600);
+
+/// The waits after failed requests, those of client-go's reflector.
+const WAITS: Doubling = Doubling::new(Duration::from_millis(800), Duration::from_secs(30));
 
 /// The Node authorizer's answer while it has not seen a new pod yet.
 const NO_RELATIONSHIP: &str = "no relationship found between node";
@@ -59,7 +63,7 @@ struct IssuedToken {
 /// Keeps the token of a pod fresh until the receiver is gone or the pod has ended.
 pub(super) async fn keep(key: TokenKey, office: Office, to: Teller) {
     let mut expires: Option<Timestamp> = None;
-    let mut waits = DefaultBackoff::default();
+    let mut waits = WAITS.waits();
     let is_news_until = Timestamp::now() + NEWS_TRAVELS;
     let not_heard_of = format!("pod {:?} not found", key.pod.name);
     let is_early = |why: &str| why == not_heard_of || why.contains(NO_RELATIONSHIP);
@@ -67,7 +71,7 @@ pub(super) async fn keep(key: TokenKey, office: Office, to: Teller) {
         let now = Timestamp::now();
         let next = match ask(&key, &office).await {
             Ok(given) => {
-                waits = DefaultBackoff::default();
+                waits.reset();
                 expires = Some(given.expires);
                 let next = renewal(&given, now, jitter(&key));
                 if to.tell(Some(Known::Found(Arc::new(object(given))))).is_err() {
@@ -87,7 +91,7 @@ pub(super) async fn keep(key: TokenKey, office: Office, to: Teller) {
                 if told.is_err() {
                     return;
                 }
-                now + waits.next().unwrap_or(LONGEST_SLEEP)
+                now + Jitter::Whole.spread(waits.fail(), RandomState::new().hash_one(&key.account))
             }
         };
         until(next).await;
