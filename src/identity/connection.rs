@@ -21,6 +21,7 @@ use super::selection::Choice;
 use super::silent;
 use crate::model::backoff::{Doubling, Waits};
 use crate::model::error_chain::chain;
+use crate::model::last_logged::LastLogged;
 
 /// The pauses between attempts to get a first certificate, and between runs of a credential program.
 const PAUSES: Doubling = Doubling::new(Duration::from_secs(1), Duration::from_secs(60));
@@ -80,16 +81,14 @@ impl Seen {
 /// The first client; retried until it succeeds.
 async fn first(settings: &Settings) -> (Lent, Seen) {
     let mut waits = PAUSES.waits();
-    let mut told = String::new();
+    let mut logged = LastLogged::default();
     loop {
         let error = match begin(settings).await {
             Ok(begun) => return begun,
             Err(error) => chain(&error),
         };
-        // Logged once, not on every attempt.
-        if error != told {
+        if logged.is_news(&error) {
             tracing::warn!("the node cannot connect to its API server yet: {error}");
-            told = error;
         }
         tokio::time::sleep(waits.fail()).await;
     }
@@ -156,7 +155,7 @@ async fn follow(
     out.send_replace(Some(first));
     let mut looks = tokio::time::interval(settings.look);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let (mut pause, mut told) = (Pause::new(), String::new());
+    let (mut pause, mut logged) = (Pause::new(), LastLogged::default());
     loop {
         looks.tick().await;
         let now = Timestamp::now();
@@ -169,18 +168,16 @@ async fn follow(
         match lent(settings).await {
             Ok(next) => {
                 tracing::info!("the credentials have changed; using the new ones");
-                told.clear();
+                logged.clear();
                 loan = next.loan;
                 clients.send_replace(next.client);
             }
             Err(error) => {
                 let error = chain(&error);
-                // Logged once, not on every attempt.
-                if error != told {
+                if logged.is_news(&error) {
                     tracing::warn!(
                         "the credentials have changed but cannot be used; keeping the previous ones: {error}"
                     );
-                    told = error;
                 }
             }
         }

@@ -17,6 +17,7 @@ use super::signing::{self, SigningError};
 use super::{Renewal, Settings, renewal_time};
 use crate::model::backoff::Doubling;
 use crate::model::error_chain::chain;
+use crate::model::last_logged::LastLogged;
 
 /// The longest sleep: a safety net for clock changes and for files that another program writes.
 const LONGEST: Duration = Duration::from_secs(600);
@@ -42,7 +43,7 @@ pub async fn run(settings: Settings, joined: Joined, cancel: CancellationToken) 
 async fn keep(settings: &Settings, clients: Clients) {
     let mut is_known = false;
     let mut failed = WAITS.waits();
-    let mut told = String::new();
+    let mut logged = LastLogged::default();
     loop {
         let done = match is_known {
             true => Ok(true),
@@ -58,16 +59,15 @@ async fn keep(settings: &Settings, clients: Clients) {
         let wait = match done {
             Ok(until) => {
                 failed.reset();
+                logged.clear();
                 let wait = Duration::try_from(until.duration_since(Timestamp::now()));
                 let longest = if is_known { LONGEST } else { UNKNOWN };
                 wait.unwrap_or(Duration::ZERO).min(longest)
             }
             Err(error) => {
                 let error = chain(&error);
-                // Logged once, not on every attempt.
-                if error != told {
+                if logged.is_news(&error) {
                     tracing::warn!("cannot renew the node's certificate: {error}");
-                    told = error;
                 }
                 failed.fail()
             }

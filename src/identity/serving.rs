@@ -19,6 +19,7 @@ use super::{Settings, signing};
 use crate::model::api::ApiNode;
 use crate::model::backoff::Doubling;
 use crate::model::error_chain::chain;
+use crate::model::last_logged::LastLogged;
 
 /// The longest sleep: a safety net for clock changes and for files that another program writes.
 const LONGEST: Duration = Duration::from_secs(600);
@@ -52,7 +53,7 @@ async fn keep(
 ) {
     let store = settings.serving_store();
     let mut pause: Option<Duration> = None;
-    let mut told = String::new();
+    let mut logged = LastLogged::default();
     loop {
         let wanted = names::wanted(&node.borrow_and_update());
         let in_force = in_force(&store, before);
@@ -89,16 +90,15 @@ async fn keep(
         match obtained {
             Ok(stored) if names::satisfies(&stored, &settings.node, &purpose) => {
                 tracing::info!(until = %stored.not_after, "serving certificate issued");
+                logged.clear();
             }
             Ok(_) => {
                 tracing::warn!("the serving certificate lacks requested names; requesting another one");
             }
             Err(error) => {
                 let error = chain(&error);
-                // Logged once, not on every attempt.
-                if error != told {
+                if logged.is_news(&error) {
                     tracing::warn!("cannot get a new serving certificate: {error}");
-                    told = error;
                 }
             }
         }

@@ -21,6 +21,7 @@ pub mod foreign_status;
 pub mod health;
 pub mod image_ref;
 pub mod labels;
+pub mod last_logged;
 pub mod memory;
 pub mod node;
 pub mod object;

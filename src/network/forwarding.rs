@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::conflist;
+use crate::model::last_logged::LastLogged;
 
 /// How often the host's firewall is checked.
 const LOOK_AT_FIREWALL: Duration = Duration::from_secs(60);
@@ -43,7 +44,7 @@ fn kept(state_dir: &Path) -> PathBuf {
 /// Accepts forwarded packets of the pods if the host's firewall drops them, now and periodically: another program
 /// (Docker does) may close it at any time. Runs until canceled.
 pub(super) async fn keep_open(cancel: CancellationToken) {
-    let mut told = Vec::new();
+    let mut logged = LastLogged::default();
     let mut tick = tokio::time::interval(LOOK_AT_FIREWALL);
     loop {
         // Both arms only wait.
@@ -60,7 +61,9 @@ pub(super) async fn keep_open(cancel: CancellationToken) {
                         "the firewall dropped forwarded packets; pod traffic is now accepted"
                     );
                 }
-                if forwarding.closed != told && !forwarding.closed.is_empty() {
+                if forwarding.closed.is_empty() {
+                    logged.clear();
+                } else if logged.is_news(&forwarding.closed) {
                     tracing::warn!(
                         chains = ?forwarding.closed,
                         "these firewall chains drop forwarded packets; pods may not reach the outside until the \
@@ -68,7 +71,6 @@ pub(super) async fn keep_open(cancel: CancellationToken) {
                         conflist::BRIDGE
                     );
                 }
-                told = forwarding.closed;
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot read the firewall; pods may not reach the outside")

@@ -9,6 +9,8 @@ use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 use tokio_util::sync::CancellationToken;
 
+use crate::model::last_logged::LastLogged;
+
 use gantry_cni::loopback_guard::{self, News};
 
 /// How often the rule is checked without an announcement.
@@ -18,7 +20,7 @@ const REST: Duration = Duration::from_millis(10);
 
 /// Sets the rule. A failure is logged and does not prevent the start: [`keep`] retries.
 pub(super) async fn stand() {
-    look(&mut false, false).await;
+    look(&mut LastLogged::default(), false).await;
 }
 
 /// Removes the rule if the configuration disables it (`makeIPTablesUtilChains: false`).
@@ -35,10 +37,10 @@ pub(super) async fn keep(cancel: CancellationToken) {
     if let Err(error) = &news {
         tracing::warn!(%error, "cannot watch the firewall; checking the rule once a minute");
     }
-    let mut failed = false;
+    let mut failure = LastLogged::default();
     loop {
         // What changed since the start, or before the news were listened to, is seen now.
-        look(&mut failed, true).await;
+        look(&mut failure, true).await;
         let announced = async {
             match &mut news {
                 Ok(news) => concerns(news).await,
@@ -86,7 +88,7 @@ async fn concerns(news: &mut AsyncFd<News>) {
 }
 
 /// Sets the rule if it is missing. A failure is logged when it starts.
-async fn look(failed: &mut bool, was_there: bool) {
+async fn look(failure: &mut LastLogged, was_there: bool) {
     let set = tokio::task::spawn_blocking(loopback_guard::ensure).await;
     match set.expect("talking to the kernel does not panic") {
         Ok(set) => {
@@ -96,17 +98,16 @@ async fn look(failed: &mut bool, was_there: bool) {
                     "another program removed the rule that guards the host's loopback; the rule was restored"
                 );
             }
-            *failed = false;
+            failure.clear();
         }
         Err(error) => {
-            if !*failed {
+            if failure.is_news(&()) {
                 tracing::warn!(
                     %error,
                     "cannot guard the host's loopback; if route_localnet is set, pods and neighbors can reach \
                      services on 127.0.0.1"
                 );
             }
-            *failed = true;
         }
     }
 }

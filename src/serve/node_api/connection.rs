@@ -9,6 +9,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::caller::Caller;
 use super::serving_certificate::{Files, Loaded, Stamp, TlsError, load, stamp};
+use crate::model::last_logged::LastLogged;
 use crate::serve::port::{Agreed, Transport};
 
 /// The client of a connection.
@@ -41,8 +42,8 @@ struct Inner {
 struct Read {
     stamp: Stamp,
     loaded: Loaded,
-    /// Whether the missing serving certificate has been logged: monitoring connects again and again.
-    lack_is_told: bool,
+    /// That the serving certificate is missing: monitoring connects again and again.
+    lack: LastLogged,
 }
 
 impl Tls {
@@ -51,7 +52,7 @@ impl Tls {
         let read = Read {
             stamp: stamp(&files),
             loaded: load(&files)?,
-            lack_is_told: false,
+            lack: LastLogged::default(),
         };
         let read = Mutex::new(read);
         Ok(Tls(Arc::new(Inner { files, read })))
@@ -73,8 +74,10 @@ impl Tls {
 
     /// Logs once that there is no serving certificate.
     fn tell_lack(&self, lacks: bool, address: SocketAddr) {
-        let was_told = std::mem::replace(&mut self.read().lack_is_told, lacks);
-        if lacks && !was_told {
+        if !lacks {
+            return self.read().lack.clear();
+        }
+        if self.read().lack.is_news(&()) {
             tracing::warn!(
                 %address,
                 "rejecting connections: the node has no serving certificate yet; see `kubectl get csr`, and approve \

@@ -20,6 +20,7 @@ use super::seal::remove;
 use super::seal::{self, Keyhole};
 use super::stored::{self, Owner, Stored};
 use crate::model::api::{ApiPods, CutOffStart};
+use crate::model::last_logged::LastLogged;
 use crate::model::pod::{PodName, Provenance, SourceSet};
 use crate::model::service::Services;
 use crate::source::SetReceiver;
@@ -86,7 +87,7 @@ struct Looked {
     /// The checksum of the file's content.
     written: Option<u64>,
     marked: Option<Timestamp>,
-    has_complained: bool,
+    failure: LastLogged,
 }
 
 impl Store {
@@ -337,12 +338,12 @@ impl Looked {
             Ok(()) => {
                 self.written = sum.or(self.written);
                 self.marked = Some(heard);
-                self.has_complained = false;
+                self.failure.clear();
             }
             Err(error) => {
                 // The next pass writes it again.
                 self.written = None;
-                if !std::mem::replace(&mut self.has_complained, true) {
+                if self.failure.is_news(&()) {
                     tracing::warn!(%error, "cannot save the checkpoint of the API server's pods; without it, a \
                      start that cannot reach the API server starts none of them");
                 }
