@@ -17,6 +17,7 @@ use super::failure::{abandoned, call_failure, failure, gone};
 use super::files::Whose;
 use super::{hook, sub_path, symbol};
 use crate::cri::Runtime;
+use crate::model::error_chain::chain;
 use crate::model::outcome::{Done, Lengthy, StepError};
 use crate::model::reason;
 use crate::model::request::{ContainerRef, ContainerRequest, HookCall, SandboxRef, SubPathMount};
@@ -208,8 +209,7 @@ async fn mount_part(work: &Work<'_>, container: &str, part: SubPathMount) -> Res
     })?;
     mounted.map_err(|error| {
         // A status contains the kubelet's message, without the cause.
-        let cause = std::error::Error::source(&error).map(ToString::to_string);
-        tracing::warn!(container, cause, "{error}");
+        tracing::warn!(container, "{}", chain(&error));
         failure(reason, error.to_string())
     })
 }

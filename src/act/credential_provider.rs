@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 
 use crate::bulkhead::program::{self, ProgramError};
 use crate::model::credential_provider::{Answer, Answers, Provider};
+use crate::model::error_chain::chain;
 use crate::model::image_ref::ImageRef;
 use crate::model::registry::{Credential, Keyring};
 
@@ -65,12 +66,7 @@ impl Providers {
                 Ok(answer) => answer.add_to(&mut keyring),
                 Err(error) => {
                     let name = &one.provider.name;
-                    let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
-                    tracing::warn!(
-                        image,
-                        "credential provider {name} failed: {error}{}",
-                        source.unwrap_or_default()
-                    );
+                    tracing::warn!(image, "credential provider {name} failed: {}", chain(&error));
                 }
             }
         }

@@ -21,6 +21,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info};
 
+use crate::model::error_chain::chain;
 use crate::model::runtime::{ContainerState, Snapshot};
 
 const COMPRESSED: &str = ".gz";
@@ -74,8 +75,11 @@ where
                 Err(error) => Err(error),
             };
             if let Err(error) = result {
-                let source = std::error::Error::source(&error).map(ToString::to_string);
-                error!(container = id, %error, source, "cannot rotate the container log");
+                error!(
+                    container = id,
+                    error = chain(&error),
+                    "cannot rotate the container log"
+                );
             }
         }
     }
@@ -152,8 +156,11 @@ where
     if let Err(error) = reopen().await {
         // Retried later. If the runtime has created a new log in spite of its error, both stay.
         if let Err(error) = rename(&set_aside, &log) {
-            let source = std::error::Error::source(&error).map(ToString::to_string);
-            error!(container = id, %error, source, "cannot move the rotated log back");
+            error!(
+                container = id,
+                error = chain(&error),
+                "cannot move the rotated log back"
+            );
         }
         return Err(error);
     }

@@ -12,6 +12,7 @@ use super::{check, cleanup, completions, describe, doctor, exec, get, join, logs
 use crate::cli::{self, Cli, Command, Output, Resource};
 use crate::config::Role;
 use crate::config::layers::FlagValues;
+use crate::model::error_chain::chain;
 
 /// Runs the command line.
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
@@ -201,11 +202,7 @@ fn execute(client: &Client, options: &exec::Options) -> anyhow::Result<ExitCode>
         Err(error) => {
             let code = error.exit_code();
             // Standard error may be closed; the exit code is enough.
-            let _ = writeln!(
-                io::stderr(),
-                "gantry: {}",
-                printable(&format!("{:#}", anyhow::Error::from(error)))
-            );
+            let _ = writeln!(io::stderr(), "gantry: {}", printable(&chain(&error)));
             code
         }
     };

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use tonic::{Code, Status};
 
+use crate::model::error_chain::causes;
+
 /// A call that failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{call}: {}", self.grpc_text())]
@@ -35,10 +37,9 @@ impl CriError {
         let starting = status.message().contains("server is not initialized yet");
         if status.source().is_some() || status.code() == Code::Unavailable || starting {
             let mut message = status.message().to_owned();
-            let mut cause = status.source().and_then(|source| source.source());
-            while let Some(error) = cause {
-                let _ = write!(message, ": {error}");
-                cause = error.source();
+            // The message repeats the first one.
+            for cause in causes(status).skip(1) {
+                let _ = write!(message, ": {cause}");
             }
             CriError {
                 call,

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use crate::model::error_chain::chain;
+use crate::model::error_chain::{causes, chain};
 
 /// Why the API server gave no usable answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,14 +23,10 @@ pub(super) fn cause(error: &kube::Error) -> Cause {
             _ => Cause::Other,
         };
     }
-    let mut source: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(error) = source {
-        if is_about_certificate(error) {
-            return Cause::Untrusted;
-        }
-        source = error.source();
+    match is_about_certificate(error) || causes(error).any(is_about_certificate) {
+        true => Cause::Untrusted,
+        false => Cause::Other,
     }
-    Cause::Other
 }
 
 fn is_about_certificate(error: &(dyn Error + 'static)) -> bool {

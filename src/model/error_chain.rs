@@ -20,7 +20,8 @@ pub fn first_cause<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'st
     causes(error).last().unwrap_or(error)
 }
 
-fn causes<'a>(error: &'a dyn Error) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+/// What an error comes from, the first cause last, without the error itself.
+pub fn causes<'a>(error: &'a dyn Error) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(error.source(), |cause: &&(dyn Error + 'static)| (*cause).source())
 }
 

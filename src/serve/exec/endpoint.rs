@@ -17,6 +17,7 @@ use tracing::debug;
 use super::frame::{self, Frame, PROTOCOL};
 use super::process::ExecRequest;
 use super::task::{self, ExecError, ExecPlace, Input, Running, Streams};
+use crate::model::error_chain::chain;
 use crate::serve::answer::Refusal;
 use crate::serve::objects::find;
 use crate::serve::world::Served;
@@ -157,18 +158,13 @@ async fn run(
         Ok(code) => Frame::Exit(code),
         Err(error) => Frame::Failed {
             code: error.exit_code(),
-            message: told(&error),
+            message: chain(&error),
         },
     };
     // Either send may fail because the caller is gone; it needs no answer then.
     let _ = frames.send(last).await;
     drop(frames);
     let _ = sender.await;
-}
-
-fn told(error: &ExecError) -> String {
-    let source = std::error::Error::source(error).map(|source| format!(": {source}"));
-    format!("{error}{}", source.unwrap_or_default())
 }
 
 /// Carries frames until the process has ended and its output is sent. If the caller disconnects or the agent stops, the

@@ -200,12 +200,7 @@ impl Wish {
     async fn fails(&self, expected: &str) {
         let before = self.files();
         let error = self.join().await.expect_err(expected);
-        let mut text = error.to_string();
-        let mut source = std::error::Error::source(&error);
-        while let Some(error) = source {
-            text = format!("{text}: {error}");
-            source = error.source();
-        }
+        let text = gantry::model::error_chain::chain(&error);
         assert!(text.contains(expected), "{text}");
         assert!(!text.contains("0123456789abcdef"), "a secret is told: {text}");
         assert_eq!(self.files(), before);
