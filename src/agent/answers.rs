@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Tasks, init};
+use super::machine::init;
+use super::tasks::Tasks;
 use crate::config::Config;
 use crate::cri::{self, Runtime};
 use crate::images::{self, SandboxImage};

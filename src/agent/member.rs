@@ -1,18 +1,17 @@
 //! The tasks of a cluster node: its pods come from an API server, to which their status is published.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::manifest_context::manifest_context;
 use super::storing::Storing;
-use super::{Tasks, Values, manifest_context};
+use super::tasks::Tasks;
+use super::values::{Shared, Values};
 use crate::config::Config;
-use crate::config::node_api::Serving;
-use crate::identity::clients::{Clients, Joined};
+use crate::identity::clients::Clients;
 use crate::identity::connection;
-use crate::identity::{self, Renewal, renewal};
 use crate::model::api::{ApiNode, ApiPods, TrustBundles};
 use crate::model::event::Event;
 use crate::model::service::Services;
@@ -20,13 +19,14 @@ use crate::publish::{events, lease, mirror, node, pods};
 use crate::source;
 use crate::source::api::objects::Of;
 
-/// A value and its only writer.
-type Shared<T> = (watch::Sender<T>, watch::Receiver<T>);
-
-/// How often the credential files are checked: a few system calls.
-const LOOK: Duration = Duration::from_secs(5);
-/// How long to wait for a certificate's approval before checking its request again.
-const PATIENCE: Duration = Duration::from_secs(900);
+/// The connection to a cluster's API server, and what was stored of it.
+#[derive(Clone)]
+pub struct Cluster {
+    /// The clients, once there is one: until then a node without a certificate runs its static pods.
+    pub joined: (watch::Sender<Option<Clients>>, watch::Receiver<Option<Clients>>),
+    /// The checkpoint of its pods.
+    pub storing: Storing,
+}
 
 /// When a task that uses the API server starts.
 #[derive(Clone, Copy)]
@@ -39,51 +39,16 @@ enum Begin {
 
 /// What the tasks share.
 pub(super) struct Member {
-    identity: identity::Settings,
-    /// The clients, once there is one: until then a node without a certificate runs its static pods.
-    joined: Shared<Option<Clients>>,
+    cluster: Cluster,
     objects: Shared<Option<Arc<ApiPods>>>,
-    storing: Storing,
 }
 
 impl Member {
-    /// Reads the kubeconfig and the checkpoint; sends nothing yet. `None` if there is no API server. `boot` identifies
-    /// the machine's boot.
-    pub(super) async fn new(config: &Config, boot: &str) -> anyhow::Result<Option<Member>> {
-        let Some(kubeconfig) = config.paths.kubeconfig.clone() else {
-            return Ok(None);
-        };
-        let identity = identity::Settings {
-            kubeconfig,
-            bootstrap: config.paths.bootstrap_kubeconfig.clone(),
-            directory: config.paths.certificates.clone(),
-            node: config.node.name.clone(),
-            renewal: if config.member.renew_certificates {
-                Renewal::On
-            } else {
-                Renewal::Off
-            },
-            look: LOOK,
-            patience: PATIENCE,
-        };
-        let checked = connection::check(&identity).await;
-        let storing = Storing::new(&identity.kubeconfig, config, boot).await?;
-        if let Err(error) = checked {
-            // A node with a mistyped kubeconfig has no pods yet, so it fails; a node that has pods keeps running them.
-            if storing.reserve().is_none() {
-                return Err(error.into());
-            }
-            let error = anyhow::Error::from(error);
-            tracing::warn!(
-                "running the checkpointed pods because the API server cannot be reached: {error:#}"
-            );
-        }
-        Ok(Some(Member {
-            identity,
-            joined: watch::channel(None),
+    pub(super) fn new(cluster: Cluster) -> Member {
+        Member {
+            cluster,
             objects: watch::channel(None),
-            storing,
-        }))
+        }
     }
 
     /// Spawns a task that uses the API server.
@@ -96,7 +61,7 @@ impl Member {
     ) where
         F: Future<Output = ()> + Send + 'static,
     {
-        let (joined, cancel) = (self.joined.1.clone(), tasks.cancel.clone());
+        let (joined, cancel) = (self.cluster.joined.1.clone(), tasks.cancel.clone());
         tasks.spawn(name, async move {
             match begin {
                 Begin::Joined => {
@@ -111,26 +76,6 @@ impl Member {
                 }
             }
         });
-    }
-
-    /// The credentials: how the node gets and renews them.
-    pub(super) fn spawn_identity(&self, tasks: &mut Tasks, config: &Config, values: &Values) {
-        let (settings, out, cancel) = (self.identity.clone(), self.joined.0.clone(), tasks.cancel.clone());
-        tasks.spawn("credentials", connection::run(settings, out, cancel));
-        let (settings, joined, cancel) = (self.identity.clone(), self.joined.1.clone(), tasks.cancel.clone());
-        tasks.spawn("certificate", renewal::run(settings, joined, cancel));
-        if let (Some(_), Serving::Signed(before)) = (config.serve.api, &config.serve.node_api.serving) {
-            let before = before.clone();
-            let (settings, joined) = (self.identity.clone(), self.joined.1.clone());
-            let (node, cancel) = (values.api_node.1.clone(), tasks.cancel.clone());
-            let kept = identity::serving::run(settings, before, joined, node, cancel);
-            tasks.spawn("serving certificate", kept);
-        }
-    }
-
-    /// The connection to the API server, once there is one.
-    pub(super) fn joined(&self) -> Joined {
-        self.joined.1.clone()
     }
 
     /// The static pods, with the RuntimeClasses that they name. They do not wait for an API server.
@@ -163,7 +108,7 @@ impl Member {
             set,
             objects: self.objects.0.clone(),
         };
-        let (context, reserve) = (manifest_context(config), self.storing.reserve());
+        let (context, reserve) = (manifest_context(config), self.cluster.storing.reserve());
         // With a checkpoint to run from, this does not wait for a client.
         let begin = match reserve {
             Some(_) => Begin::AtOnce,
@@ -173,6 +118,7 @@ impl Member {
             source::api::pods::run(clients, context, reserve, outputs, cancel)
         });
         let reserve = self
+            .cluster
             .storing
             .stored()
             .map(|stored| source::api::services::Reserve {
@@ -181,7 +127,7 @@ impl Member {
             });
         let (complete, with_objects) = watch::channel(None);
         let (objects, node) = (self.objects.1.clone(), values.api_node.1.clone());
-        let (stored, bundles) = (self.storing.stored(), config.member.trust_bundles);
+        let (stored, bundles) = (self.cluster.storing.stored(), config.member.trust_bundles);
         self.spawn(tasks, "api objects", begin, move |clients, cancel| {
             let inputs = source::api::objects::ObjectInputs {
                 of: Of::Api,
@@ -212,9 +158,9 @@ impl Member {
             set,
             pods: self.objects.1.clone(),
             services: values.services.1.clone(),
-            renewed: self.storing.last_renewed(),
+            renewed: self.cluster.storing.last_renewed(),
         };
-        let storing = self.storing.clone();
+        let storing = self.cluster.storing.clone();
         self.spawn(tasks, "api checkpoint", Begin::Joined, |_, cancel| {
             storing.keep(inputs, cancel)
         });
@@ -261,7 +207,7 @@ impl Member {
             };
             node::run(inputs, settings, cancel)
         });
-        let (own, told) = (values.api_node.1.clone(), self.storing.renewed());
+        let (own, told) = (values.api_node.1.clone(), self.cluster.storing.renewed());
         let (name, duration) = (config.node.name.clone(), config.member.lease);
         self.spawn(tasks, "publish lease", Begin::Joined, move |clients, cancel| {
             lease::run(clients, name, duration, own, told, cancel)

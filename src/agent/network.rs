@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::{Tasks, Values};
+use super::tasks::Tasks;
+use super::values::Values;
 use crate::config::{Config, PodNetwork};
 use crate::network::{self, Connects, Inputs, NetworkSettings};
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use jiff::Timestamp;
 
-use super::{Tasks, Values};
+use super::tasks::Tasks;
+use super::values::Values;
 use crate::config::Config;
 use crate::config::node_api::{Authorization, Serving};
 use crate::identity::clients::Joined;

@@ -10,24 +10,20 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::config::files::STORE_KEY;
 use crate::identity::cluster::cluster;
 use crate::model::api::{Cluster, CutOffStart};
 use crate::source::checkpoint::seal::Keyhole;
 use crate::source::checkpoint::store::{self, CheckpointInputs, Reserve, Store, Whose};
 use crate::source::checkpoint::stored::{Owner, Stored};
 
-/// How long to wait for an API server that does not answer before pods are started from the checkpoint: the machine's
-/// network may come up slowly.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 /// The checkpoint of a node.
 #[derive(Clone)]
-pub(super) struct Storing {
+pub struct Storing {
     kubeconfig: PathBuf,
     directory: PathBuf,
     node: String,
     boot: String,
+    keyhole: Keyhole,
     how: CutOffStart,
     /// What it held before this start.
     reserve: Option<Reserve>,
@@ -41,12 +37,20 @@ pub(super) struct Storing {
 impl Storing {
     /// Reads the checkpoint. `boot` identifies the machine's boot. A node that has not joined has none; a node whose
     /// kubeconfig has become unusable has the last one, of whichever cluster.
-    pub(super) async fn new(kubeconfig: &Path, config: &Config, boot: &str) -> anyhow::Result<Storing> {
+    /// `keyhole` is where its key is, `patience` how long the API server may be silent before it is used.
+    pub async fn new(
+        kubeconfig: &Path,
+        config: &Config,
+        boot: &str,
+        keyhole: Keyhole,
+        patience: Duration,
+    ) -> anyhow::Result<Storing> {
         let mut storing = Storing {
             kubeconfig: kubeconfig.to_owned(),
             directory: config.paths.state.join("cluster"),
             node: config.node.name.clone(),
             boot: boot.to_owned(),
+            keyhole,
             how: config.member.cut_off_start,
             reserve: None,
             renewed: watch::channel(None),
@@ -70,7 +74,7 @@ impl Storing {
                 how: storing.how,
                 boot: boot.to_owned(),
                 decided: store.decided(Timestamp::now()),
-                patience: PATIENCE,
+                patience,
             }),
         };
         Ok(storing)
@@ -81,11 +85,7 @@ impl Storing {
             node: self.node.clone(),
             cluster,
         };
-        let keyhole = Keyhole {
-            file: STORE_KEY.into(),
-            credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
-        };
-        Store::new(&self.directory, keyhole, owner, self.boot.clone())
+        Store::new(&self.directory, self.keyhole.clone(), owner, self.boot.clone())
     }
 
     /// What to use while the API server does not answer.

@@ -1,5 +1,5 @@
-//! The agent's loops, wired as the agent wires them, over a fake runtime and directories of a test's own. What
-//! needs root is left out: no cgroup is planned, no network is set up, nothing is listened on.
+//! The agent, by its own wiring, over a fake runtime, a fake API server and directories of a test's own. What needs root
+//! is left out: no cgroup of the machine's is planned, no network is set up, nothing is listened on.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -13,27 +13,27 @@ use gantry::act::network_cache::NetworkCache;
 use gantry::act::pull_records::PullRecords;
 use gantry::act::registry::DockerConfig;
 use gantry::act::turn::Turns;
+use gantry::agent::wiring::Wiring;
+use gantry::agent::{Cluster, NodeParts, Storing};
 use gantry::cgroup;
+use gantry::config::files::load_without_file;
+use gantry::config::surroundings::Surroundings;
+use gantry::config::{Config, Role};
 use gantry::cri::Runtime;
-use gantry::identity::clients::{Clients, Joined};
-use gantry::identity::connection;
-use gantry::manifest::{ManifestContext, RuntimeClasses};
-use gantry::model::api::ApiNode;
-use gantry::model::event::Event;
+use gantry::identity::clients::Clients;
+use gantry::model::api::{CutOffStart, TrustBundles};
 use gantry::model::memory::Memory;
 use gantry::model::node::{
     CgroupDriver, CgroupLayout, FsUsage, MachineFacts, Measured, NodePolicy, NodeSettings,
 };
-use gantry::model::pod::{Desired, DnsConfig, PodName};
+use gantry::model::pod::{DnsConfig, PodName};
 use gantry::model::pull_policy::Verification;
 use gantry::model::report::PodsReport;
 use gantry::model::resources::Bytes;
 use gantry::model::runtime::Snapshot;
-use gantry::model::service::Services;
-use gantry::{model, observe, publish, reconcile, report, source};
+use gantry::source::checkpoint::seal::Keyhole;
 use k8s_openapi::api::core::v1 as api;
 use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::fake_api::FakeApi;
@@ -116,9 +116,9 @@ struct Agent {
     memory: watch::Receiver<Arc<Memory>>,
     snapshot: watch::Receiver<Arc<Snapshot>>,
     imported: watch::Sender<u64>,
-    /// Whoever has no credentials waits for them here.
-    joined: watch::Sender<Option<Clients>>,
-    tasks: JoinSet<()>,
+    /// The clients, on a node of an API server.
+    joined: Option<watch::Sender<Option<Clients>>>,
+    wiring: Wiring,
 }
 
 impl Machine {
@@ -194,14 +194,14 @@ impl Machine {
 
     /// Gives an agent credentials that has none.
     pub(crate) fn give_credentials(&self) {
-        let clients = watch::channel(self.api().client()).1;
-        self.agent().joined.send_replace(Some(clients));
+        let joined = self.agent().joined.as_ref().expect("a node of an API server");
+        joined.send_replace(Some(watch::channel(self.api().client()).1));
     }
 
     /// Ends the agent as SIGKILL does: nothing is finished, calls under way lose their caller.
     pub(crate) async fn kill(&mut self) {
-        let mut agent = self.agent.take().expect("an agent runs");
-        agent.tasks.shutdown().await;
+        let agent = self.agent.take().expect("an agent runs");
+        agent.wiring.abort().await;
     }
 
     /// Says that an image was imported, as the agent's importer does.
@@ -323,6 +323,55 @@ impl Machine {
         calls
     }
 
+    /// The configuration: its defaults, in the directories of the test.
+    fn config(&self) -> Config {
+        let root = self.at.root.path();
+        let around = Surroundings {
+            hostname: NODE.to_owned(),
+            directory: root.to_owned(),
+            version: String::new(),
+        };
+        let mut config = load_without_file(Role::Run, &[], &around).unwrap();
+        config.manifests.path = Some(root.join("manifests"));
+        // A change is seen because of an event.
+        config.manifests.check = Duration::from_secs(3600);
+        config.paths.root = root.to_owned();
+        config.paths.pod_logs = self.at.logs();
+        config.paths.container_logs = self.at.links();
+        config.paths.state = root.join("state");
+        config.paths.kubeconfig = self.api.as_ref().map(|_| self.kubeconfig());
+        config.images.verification = self.verification.clone();
+        config.member.lease = Duration::from_secs(2);
+        config.member.cut_off_start = CutOffStart::Tolerated;
+        config.member.trust_bundles = TrustBundles::Projected;
+        config
+    }
+
+    fn kubeconfig(&self) -> PathBuf {
+        self.at.root.path().join("kubelet.conf")
+    }
+
+    /// The directory of what is stored of the API server.
+    pub(crate) fn store(&self) -> PathBuf {
+        self.at.root.path().join("state/cluster")
+    }
+
+    /// The connection to the API server.
+    async fn cluster(&self, server: &FakeApi) -> Cluster {
+        let kubeconfig = self.kubeconfig();
+        std::fs::write(&kubeconfig, server.kubeconfig()).unwrap();
+        let clients = match self.credentials {
+            Credentials::Had => Some(watch::channel(server.client()).1),
+            Credentials::Lacking => None,
+        };
+        let key = keyhole(&self.store());
+        let storing = Storing::new(&kubeconfig, &self.config(), &self.boot, key, self.patience).await;
+        Cluster {
+            joined: watch::channel(clients),
+            storing: storing.unwrap(),
+        }
+    }
+
     fn agent(&self) -> &Agent {
         self.agent.as_ref().expect("an agent runs")
     }
@@ -357,13 +406,17 @@ impl Machine {
 impl Agent {
     async fn start(machine: &Machine) -> Agent {
         let root = machine.at.root.path();
-        let cancel = CancellationToken::new();
-        let runtime = Runtime::new(&machine.fake.settings());
-        let cgroups = machine.at.cgroups();
-        let (beginnings, beginnings_out) = mpsc::unbounded_channel();
+        let mut wiring = Wiring::new(machine.config(), CancellationToken::new());
+        let (imported_in, imported) = watch::channel(0);
+        let cluster = match &machine.api {
+            Some(server) => Some(machine.cluster(server).await),
+            None => None,
+        };
+        wiring.spawn_sources(cluster.as_ref());
+        let (beginnings_in, beginnings) = mpsc::unbounded_channel();
         let act = ActContext {
-            runtime: runtime.clone(),
-            cgroups: cgroups.clone(),
+            runtime: Runtime::new(&machine.fake.settings()),
+            cgroups: machine.at.cgroups(),
             pulls: Arc::new(Semaphore::new(1)),
             turns: Turns::new(1),
             docker_config: DockerConfig::places(root, None),
@@ -372,342 +425,48 @@ impl Agent {
             names: Default::default(),
             files: machine.files.clone(),
             network_cache: NetworkCache(root.join("cni-results")),
+            beginnings: beginnings_in,
+        };
+        wiring.spawn_loops(NodeParts {
+            act,
             beginnings,
-        };
-        let (desired_in, desired) = watch::channel(Arc::<Desired>::default());
-        let (snapshot_in, snapshot) = watch::channel(Arc::<Snapshot>::default());
-        let (memory_in, memory) = watch::channel(Arc::<Memory>::default());
-        let (pods_in, pods) = watch::channel(Arc::<PodsReport>::default());
-        let (imported, imported_out) = watch::channel(0);
-        let (outcomes_in, outcomes) = mpsc::unbounded_channel();
-        let (observe, inbox) = observe::requests();
-        let mut tasks = JoinSet::new();
-
-        let (files_in, files) = watch::channel(None);
-        let context = ManifestContext {
-            node_name: NODE.to_owned(),
-            privileged_allowed: true,
-            classes: match machine.api {
-                Some(_) => RuntimeClasses::Asked,
-                None => RuntimeClasses::Nowhere,
+            machine: MachineFacts {
+                cores: 4,
+                memory: Bytes(8 * GIB),
+                boot_id: machine.boot.clone(),
+                ..MachineFacts::default()
             },
-            ..ManifestContext::default()
-        };
-        let inputs = source::files::ManifestInputs {
-            path: root.join("manifests"),
-            context,
-            rescan: Duration::from_secs(3600),
-            state: Some(root.join("state")),
-            runtime: snapshot.clone(),
-        };
-        let read = source::files::run(inputs, files_in, cancel.clone());
-        tasks.spawn(async move { read.await.unwrap() });
-        let (node_in, node) = watch::channel(Arc::<api::Node>::default());
-        let (events, happened) = mpsc::unbounded_channel();
-        let (services_in, services) = watch::channel(Services::NoCluster);
-        let (api_node_in, api_node) = watch::channel(ApiNode::Unknown);
-        let (joined_in, joined) = watch::channel(None);
-        let told = machine.api.as_ref().map(|server| {
-            let joined = (machine.credentials == Credentials::Lacking).then_some(joined);
-            services_in.send_replace(Services::Asked);
-            let rooms = (
-                desired.clone(),
-                pods.clone(),
-                node.clone(),
-                services_in.clone(),
-                api_node_in.clone(),
-            );
-            let life = (root.join("cluster"), machine.boot.clone(), machine.patience);
-            join(
-                (server, joined),
-                life,
-                rooms,
-                (events.clone(), happened),
-                &mut tasks,
-                &cancel,
-            )
-        });
-        let files = match &machine.api {
-            Some(server) => with_classes(files, server.client(), &mut tasks, &cancel),
-            None => files,
-        };
-        let merged = source::merge(files, told, desired_in, cancel.clone());
-        tasks.spawn(async move { merged.await.unwrap() });
-
-        let settings = observe::Settings {
-            pods_dir: machine.at.pods(),
-            pod_logs_dir: machine.at.logs(),
+            policy: NodePolicy {
+                apparmor: machine.apparmor,
+                ..policy(root)
+            },
+            settings: NodeSettings {
+                name: NODE.to_owned(),
+                max_pods: 110,
+                ..NodeSettings::default()
+            },
+            measured: measured(),
+            imported,
+            probed_host: Some("127.0.0.1".parse().unwrap()),
             relist: machine.relist,
-            list_images: Duration::from_secs(3600),
-            cgroups,
-        };
-        let asking = observe::probes::ProbeInputs {
-            desired: desired.clone(),
-            snapshot: snapshot.clone(),
-            host: Some("127.0.0.1".parse().unwrap()),
-            names: Default::default(),
-        };
-        let asked = observe::probes::run(asking, runtime.clone(), observe.clone(), cancel.clone());
-        tasks.spawn(asked);
-        tasks.spawn(observe::run(
-            runtime,
-            inbox,
-            snapshot_in,
-            settings,
-            cancel.clone(),
-        ));
-
-        let policy = Arc::new(NodePolicy {
-            apparmor: machine.apparmor,
-            ..policy(root)
-        });
-        let facts = MachineFacts {
-            cores: 4,
-            memory: Bytes(8 * GIB),
-            boot_id: machine.boot.clone(),
-            ..MachineFacts::default()
-        };
-        let measured = measured();
-        let settings = NodeSettings {
-            name: NODE.to_owned(),
-            max_pods: 110,
-            ..NodeSettings::default()
-        };
-        let capacity = facts.capacity(&measured.nodefs);
-        let rooms = reconcile::Rooms {
-            policy: policy.clone(),
-            limits: model::node::NodeLimits::new(capacity, &settings, measured.pids_max),
-            act: Arc::new(act),
-            observe,
-        };
-        let inputs = reconcile::ReconcileInputs {
-            desired: desired.clone(),
-            snapshot: snapshot.clone(),
-            imported: imported_out,
-            services,
-            node: api_node,
-        };
-        let (levels, levels_out) = watch::channel(model::memory::Levels::Unset);
-        let outputs = reconcile::Outputs {
-            levels,
-            memory: memory_in,
-            outcomes: outcomes_in,
-            beat: Box::new(|| {}),
-        };
-        tasks.spawn(reconcile::run(inputs, rooms, outputs, cancel.clone()));
-
-        let (measured_in, measured) = watch::channel(Arc::new(measured));
-        let inputs = report::ReportInputs {
-            desired,
-            snapshot: snapshot.clone(),
-            memory: memory.clone(),
-            beginnings: beginnings_out,
-            outcomes,
-            measured,
-            subnet: watch::channel(None).1,
-            levels: levels_out,
-        };
-        let outputs = report::Outputs {
-            pods: pods_in,
-            node: node_in,
-            events,
-            beat: Box::new(|| {}),
-            count: Box::new(|_| {}),
-        };
-        let told = report::run(
-            inputs,
-            report::Facts {
-                policy,
-                settings,
-                machine: facts,
-            },
-            outputs,
-            cancel,
-        );
-        tasks.spawn(async move {
-            // Nobody measures anew; the value stays.
-            let _measured = measured_in;
-            told.await;
         });
         Agent {
-            pods,
-            memory,
-            snapshot,
-            imported,
-            joined: joined_in,
-            tasks,
+            pods: wiring.pods(),
+            memory: wiring.memory(),
+            snapshot: wiring.snapshot(),
+            imported: imported_in,
+            joined: cluster.map(|cluster| cluster.joined.0),
+            wiring,
         }
     }
 }
 
-/// What publishing is told: what is desired, the pods and the node; and where the Services and the API server's node
-/// are told.
-type Told = (
-    watch::Receiver<Arc<Desired>>,
-    watch::Receiver<Arc<PodsReport>>,
-    watch::Receiver<Arc<api::Node>>,
-    watch::Sender<Services>,
-    watch::Sender<ApiNode>,
-);
-
 /// Where the key of the store in this directory is.
-pub(crate) fn keyhole(store: &std::path::Path) -> source::checkpoint::seal::Keyhole {
-    source::checkpoint::seal::Keyhole {
+pub(crate) fn keyhole(store: &Path) -> Keyhole {
+    Keyhole {
         file: store.with_extension("key"),
         credentials: None,
     }
-}
-
-/// The pods of files with the RuntimeClasses that they name.
-fn with_classes(
-    files: source::SetReceiver,
-    client: kube::Client,
-    tasks: &mut JoinSet<()>,
-    cancel: &CancellationToken,
-) -> source::SetReceiver {
-    let (out, told) = watch::channel(None);
-    let inputs = source::api::objects::ObjectInputs {
-        of: source::api::objects::Of::Files,
-        clients: watch::channel(client).1,
-        pods: files,
-        objects: watch::channel(None).1,
-        node: watch::channel(ApiNode::Unknown).1,
-        stored: None,
-        bundles: model::api::TrustBundles::Off,
-    };
-    tasks.spawn(source::api::objects::run(inputs, out, cancel.clone()));
-    told
-}
-
-/// What the agent does as a node of an API server.
-fn join(
-    (server, lacking): (&FakeApi, Option<Joined>),
-    (state, boot, patience): (PathBuf, String, Duration),
-    (desired, report, own, services, node_in): Told,
-    (events, happened): (mpsc::UnboundedSender<Event>, mpsc::UnboundedReceiver<Event>),
-    tasks: &mut JoinSet<()>,
-    cancel: &CancellationToken,
-) -> source::SetReceiver {
-    let (client_in, clients) = match lacking {
-        None => {
-            let (client_in, clients) = watch::channel(server.client());
-            (Some(client_in), clients)
-        }
-        Some(joined) => {
-            let (clients, hand_on) = connection::at_once(joined, cancel.clone());
-            tasks.spawn(hand_on);
-            (None, clients)
-        }
-    };
-    let (set, told) = watch::channel(None);
-    let (objects_in, objects) = watch::channel(None);
-    let node = node_in.subscribe();
-    let context = ManifestContext {
-        node_name: NODE.to_owned(),
-        privileged_allowed: true,
-        ..ManifestContext::default()
-    };
-    let outputs = source::api::pods::Outputs {
-        set,
-        objects: objects_in,
-    };
-    let end = || cancel.clone();
-    let settings = publish::events::Settings {
-        node: NODE.to_owned(),
-        per_second: 50,
-        burst: 100,
-    };
-    tasks.spawn(publish::events::run(clients.clone(), happened, settings, end()));
-    let owner = source::checkpoint::stored::Owner {
-        node: NODE.to_owned(),
-        cluster: model::api::Cluster::default(),
-    };
-    let store = source::checkpoint::store::Store::new(&state, keyhole(&state), owner, boot.clone());
-    let now = jiff::Timestamp::now();
-    let reserve = store
-        .load(source::checkpoint::store::Whose::Owners)
-        .map(|stored| source::checkpoint::store::Reserve {
-            stored: Arc::new(stored),
-            how: model::api::CutOffStart::Tolerated,
-            boot,
-            decided: store.decided(now),
-            patience,
-        });
-    let stored = reserve.as_ref().map(|reserve| reserve.stored.clone());
-    let of_services = stored.clone().map(|stored| source::api::services::Reserve {
-        stored,
-        pods: told.clone(),
-    });
-    let reading = source::api::pods::run(clients.clone(), context, reserve, outputs, end());
-    tasks.spawn(reading);
-    let (complete, with_objects) = watch::channel(None);
-    let inputs = source::api::objects::ObjectInputs {
-        of: source::api::objects::Of::Api,
-        clients: clients.clone(),
-        pods: told,
-        objects: objects.clone(),
-        node: node.clone(),
-        stored,
-        bundles: model::api::TrustBundles::Projected,
-    };
-    tasks.spawn(source::api::objects::run(inputs, complete, end()));
-    let (renewed_in, renewed) = watch::channel(None);
-    let inputs = source::checkpoint::store::CheckpointInputs {
-        set: with_objects.clone(),
-        pods: objects.clone(),
-        services: services.subscribe(),
-        renewed,
-    };
-    tasks.spawn(source::checkpoint::store::run(inputs, store, end()));
-    tasks.spawn(source::api::services::run(
-        clients.clone(),
-        of_services,
-        services,
-        end(),
-    ));
-    tasks.spawn(source::api::node::run(
-        clients.clone(),
-        NODE.to_owned(),
-        node_in,
-        end(),
-    ));
-    let inputs = publish::pods::StatusInputs {
-        clients: clients.clone(),
-        report: report.clone(),
-        objects: objects.clone(),
-    };
-    tasks.spawn(publish::pods::run(inputs, end()));
-    let inputs = publish::mirror::MirrorInputs {
-        clients: clients.clone(),
-        desired,
-        report,
-        objects,
-        node: node.clone(),
-    };
-    tasks.spawn(publish::mirror::run(inputs, end()));
-    let inputs = publish::node::NodeInputs {
-        clients: clients.clone(),
-        report: own,
-        node: node.clone(),
-        events,
-    };
-    let settings = publish::node::Settings {
-        name: NODE.to_owned(),
-        register: true,
-        taints: Vec::new(),
-        provider_id: None,
-        external_cloud: false,
-        report_every: Duration::from_secs(300),
-    };
-    tasks.spawn(publish::node::run(inputs, settings, end()));
-    let every = Duration::from_secs(2);
-    let lease = publish::lease::run(clients, NODE.to_owned(), every, node, renewed_in, end());
-    tasks.spawn(async move {
-        // Nobody renews the client; it stays.
-        let _client = client_in;
-        lease.await;
-    });
-    with_objects
 }
 
 /// Pods have no cgroup of ours: the machine's own are left alone.

@@ -129,6 +129,15 @@ impl FakeApi {
         kube::Client::try_from(config).unwrap()
     }
 
+    /// The file that leads to it.
+    pub(crate) fn kubeconfig(&self) -> String {
+        format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: a\ncontexts: [{{name: a, context: {{cluster: a, user: \
+             a}}}}]\nusers: [{{name: a, user: {{}}}}]\nclusters: [{{name: a, cluster: {{server: \"http://{}\"}}}}]\n",
+            self.address
+        )
+    }
+
     pub(crate) fn content(&self) -> MutexGuard<'_, Content> {
         self.shared.content.lock().unwrap()
     }

@@ -13,7 +13,7 @@ use crate::fake_api::FakeApi;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn file(machine: &Machine) -> PathBuf {
-    machine.at.root.path().join("cluster/pods")
+    machine.store().join("pods")
 }
 
 fn tolerating(seconds: Value) -> Value {
@@ -38,7 +38,7 @@ fn with_variable() -> Value {
 fn content(machine: &Machine) -> String {
     let opened = || {
         let sealed = std::fs::read(file(machine)).ok()?;
-        let key = keyhole(&machine.at.root.path().join("cluster")).key().unwrap()?;
+        let key = keyhole(&machine.store()).key().unwrap()?;
         key.open(&sealed).ok()
     };
     String::from_utf8(opened().unwrap_or_default()).unwrap()
@@ -338,7 +338,7 @@ async fn nothing_of_a_secret_lies_readable_in_the_file_and_without_its_key_it_is
     assert!(!text.contains("word") && !text.contains(&uid("u1")), "{text}");
     machine.kill().await;
     machine.api().set_away(true);
-    std::fs::remove_file(machine.at.root.path().join("cluster.key")).unwrap();
+    std::fs::remove_file(keyhole(&machine.store()).file).unwrap();
     reboot_again(&mut machine).await;
     assert!(file(&machine).with_extension("set-aside").exists());
     // The node goes on, and has a key again.

@@ -1,0 +1,137 @@
+//! Wires the loops that work on pods: loop 1 carries out plans, loop 2 reports.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+
+use super::tasks::Tasks;
+use super::values::Values;
+use crate::act::ActContext;
+use crate::model::memory::{Executed, Levels};
+use crate::model::node::{MachineFacts, Measured, NodeLimits, NodePolicy, NodeSettings};
+use crate::model::outcome::Beginning;
+use crate::serve::health::Health;
+use crate::serve::metrics::Metrics;
+use crate::{observe, reconcile, report};
+
+/// What pods run on.
+pub struct NodeParts {
+    /// The resources of the steps. Its runtime and its cgroups are observed, too.
+    pub act: ActContext,
+    /// Receives what is sent to `act.beginnings`.
+    pub beginnings: mpsc::UnboundedReceiver<Beginning>,
+    /// The facts of the machine.
+    pub machine: MachineFacts,
+    /// What plans depend on.
+    pub policy: NodePolicy,
+    /// What the node reports about itself.
+    pub settings: NodeSettings,
+    /// The first measurement.
+    pub measured: Measured,
+    /// Grows whenever an image was imported.
+    pub imported: watch::Receiver<u64>,
+    /// The address at which pods in the host's network are probed.
+    pub probed_host: Option<IpAddr>,
+    /// How often everything is listed even without an event.
+    pub relist: Duration,
+}
+
+/// What loop 1 sends to loop 2.
+struct Sent {
+    beginnings: mpsc::UnboundedReceiver<Beginning>,
+    outcomes: mpsc::UnboundedReceiver<Executed>,
+    levels: watch::Receiver<Levels>,
+}
+
+/// Spawns both. `observe` are the requests to the observer.
+pub(super) fn spawn(
+    tasks: &mut Tasks,
+    values: &Values,
+    parts: NodeParts,
+    observe: observe::Handle,
+    (health, metrics): (&Health, &Arc<Metrics>),
+) {
+    let (outcomes_in, outcomes) = mpsc::unbounded_channel();
+    let (levels_in, levels) = watch::channel(Levels::Unset);
+    let policy = Arc::new(parts.policy);
+    let capacity = parts.machine.capacity(&parts.measured.nodefs);
+    let rooms = reconcile::Rooms {
+        policy: policy.clone(),
+        limits: NodeLimits::new(capacity, &parts.settings, parts.measured.pids_max),
+        act: Arc::new(parts.act),
+        observe,
+    };
+    let beat = health.register("reconcile", reconcile::LONGEST_SLEEP);
+    let outputs = reconcile::Outputs {
+        levels: levels_in,
+        memory: values.memory.0.clone(),
+        outcomes: outcomes_in,
+        beat: Box::new(move || beat.beat()),
+    };
+    spawn_reconcile(tasks, values, parts.imported, rooms, outputs);
+    let sent = Sent {
+        beginnings: parts.beginnings,
+        outcomes,
+        levels,
+    };
+    let facts = report::Facts {
+        policy,
+        settings: parts.settings,
+        machine: parts.machine,
+    };
+    spawn_report(tasks, values, sent, facts, (health, metrics));
+}
+
+fn spawn_reconcile(
+    tasks: &mut Tasks,
+    values: &Values,
+    imported: watch::Receiver<u64>,
+    rooms: reconcile::Rooms,
+    outputs: reconcile::Outputs,
+) {
+    let inputs = reconcile::ReconcileInputs {
+        desired: values.desired.1.clone(),
+        snapshot: values.snapshot.1.clone(),
+        imported,
+        services: values.services.1.clone(),
+        node: values.api_node.1.clone(),
+    };
+    tasks.spawn(
+        "reconcile",
+        reconcile::run(inputs, rooms, outputs, tasks.cancel.clone()),
+    );
+}
+
+fn spawn_report(
+    tasks: &mut Tasks,
+    values: &Values,
+    sent: Sent,
+    facts: report::Facts,
+    (health, metrics): (&Health, &Arc<Metrics>),
+) {
+    let inputs = report::ReportInputs {
+        desired: values.desired.1.clone(),
+        snapshot: values.snapshot.1.clone(),
+        memory: values.memory.1.clone(),
+        beginnings: sent.beginnings,
+        outcomes: sent.outcomes,
+        measured: values.measured.1.clone(),
+        subnet: values.subnet.1.clone(),
+        levels: sent.levels,
+    };
+    let beat = health.register("report", report::LONGEST_SLEEP);
+    let metrics = metrics.clone();
+    let outputs = report::Outputs {
+        pods: values.pods.0.clone(),
+        node: values.node.0.clone(),
+        events: values.events.clone(),
+        beat: Box::new(move || beat.beat()),
+        count: Box::new(move |outcome| outcome.steps.iter().for_each(|step| metrics.record_step(step))),
+    };
+    tasks.spawn(
+        "report",
+        report::run(inputs, facts, outputs, tasks.cancel.clone()),
+    );
+}

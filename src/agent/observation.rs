@@ -1,0 +1,88 @@
+//! Wires what looks at the pods and the machine: the observer, the probes, the rotation of logs, the measurements.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::tasks::{Tasks, or_left};
+use super::values::Values;
+use crate::act::rotate;
+use crate::ask::Names;
+use crate::cgroup::Cgroups;
+use crate::config::Config;
+use crate::cri::Runtime;
+use crate::observe;
+use crate::observe::measure::{self, Places};
+
+/// How often everything is listed even without an event.
+pub(super) const RELIST: Duration = Duration::from_secs(10);
+/// How often the images are listed even without an event.
+const LIST_IMAGES: Duration = Duration::from_secs(300);
+
+/// The observer's settings.
+pub fn observation(config: &Config, cgroups: &Cgroups) -> observe::Settings {
+    observe::Settings {
+        pods_dir: config.paths.root.join("pods"),
+        pod_logs_dir: config.paths.pod_logs.clone(),
+        relist: RELIST,
+        list_images: LIST_IMAGES,
+        cgroups: cgroups.clone(),
+    }
+}
+
+/// The observer, the probes and the rotation of logs. `host` is where pods in the host's network are probed.
+pub(super) fn spawn(
+    tasks: &mut Tasks,
+    config: &Config,
+    values: &Values,
+    runtime: &Runtime,
+    settings: observe::Settings,
+    host: Option<IpAddr>,
+) -> observe::Handle {
+    let (handle, inbox) = observe::requests();
+    let (snapshot, cancel) = (values.snapshot.0.clone(), tasks.cancel.clone());
+    tasks.spawn(
+        "observe",
+        observe::run(runtime.clone(), inbox, snapshot, settings, cancel),
+    );
+    let probes = observe::probes::ProbeInputs {
+        desired: values.desired.1.clone(),
+        snapshot: values.snapshot.1.clone(),
+        host,
+        names: Names::default(),
+    };
+    tasks.spawn(
+        "probes",
+        observe::probes::run(probes, runtime.clone(), handle.clone(), tasks.cancel.clone()),
+    );
+    spawn_rotation(tasks, config, values, runtime);
+    handle
+}
+
+fn spawn_rotation(tasks: &mut Tasks, config: &Config, values: &Values, runtime: &Runtime) {
+    let rotation = rotate::Rotation {
+        max_bytes: u64::try_from(config.pods.log_max_size.0).unwrap_or(u64::MAX),
+        max_files: config.pods.log_max_files as usize,
+        interval: config.pods.log_check,
+    };
+    let (snapshot, runtime, end) = (values.snapshot.1.clone(), runtime.clone(), tasks.cancel.clone());
+    tasks.spawn("rotate", async move {
+        let reopen = |id: String| {
+            let runtime = runtime.clone();
+            async move { runtime.reopen_container_log(&id).await }
+        };
+        // If interrupted between renaming and reopening, the first check after a start repairs it.
+        tokio::select! {
+            () = end.cancelled() => {}
+            () = rotate::run(snapshot, rotation, reopen) => {}
+        }
+    });
+}
+
+/// Measures this machine from now on.
+pub(super) fn spawn_measuring(tasks: &mut Tasks, config: &Config, values: &Values, places: Places) {
+    let (measured, cancel) = (values.measured.0.clone(), tasks.cancel.clone());
+    let measuring = measure::run(places, config.node.status_update, measured, cancel.clone());
+    tasks.spawn("measure", async move {
+        or_left(&cancel, measuring).await;
+    });
+}

@@ -1,0 +1,57 @@
+//! Wires the sources of pods: the files and, on a node of a cluster, the API server.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::manifest_context::manifest_context;
+use super::member::Member;
+use super::tasks::{Tasks, or_left};
+use super::values::Values;
+use crate::config::Config;
+use crate::source;
+
+pub(super) fn spawn(tasks: &mut Tasks, config: &Config, values: &Values, member: Option<&Member>) {
+    let files = spawn_files(tasks, config, values);
+    let files = match member {
+        Some(member) => member.spawn_classes(tasks, files),
+        None => files,
+    };
+    let (desired, cancel) = (values.desired.0.clone(), tasks.cancel.clone());
+    let api = member.map(|member| member.spawn_source(tasks, config, values));
+    tasks.spawn_fallible("sources", async move {
+        Ok(source::merge(files, api, desired, cancel).await?)
+    });
+}
+
+fn spawn_files(tasks: &mut Tasks, config: &Config, values: &Values) -> source::SetReceiver {
+    let (files, files_out) = watch::channel(None);
+    let cancel = tasks.cancel.clone();
+    match config.manifests.path.clone() {
+        Some(path) => {
+            let inputs = source::files::ManifestInputs {
+                path,
+                context: manifest_context(config),
+                rescan: config.manifests.check,
+                state: Some(config.paths.state.join("manifests")),
+                runtime: values.snapshot.1.clone(),
+            };
+            tasks.spawn_fallible("files", async move {
+                let reading = source::files::run(inputs, files, cancel.clone());
+                match or_left(&cancel, reading).await {
+                    Some(read) => Ok(read?),
+                    None => Ok(()),
+                }
+            });
+        }
+        None => {
+            files.send_replace(Some(Arc::default()));
+            // An event source that ends is a failure, so this one stays open and sends nothing.
+            tasks.spawn("files", async move {
+                cancel.cancelled().await;
+                drop(files);
+            });
+        }
+    }
+    files_out
+}

@@ -1,0 +1,52 @@
+//! The values that the rooms share.
+
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use k8s_openapi::api::core::v1::Node;
+use tokio::sync::{mpsc, watch};
+
+use crate::model::api::ApiNode;
+use crate::model::event::Event;
+use crate::model::memory::Memory;
+use crate::model::node::Measured;
+use crate::model::pod::Desired;
+use crate::model::report::PodsReport;
+use crate::model::runtime::Snapshot;
+use crate::model::service::Services;
+
+/// A value and its only writer.
+pub(super) type Shared<T> = (watch::Sender<T>, watch::Receiver<T>);
+
+/// The values that the rooms share; each has one writer.
+pub(super) struct Values {
+    pub(super) desired: Shared<Arc<Desired>>,
+    pub(super) snapshot: Shared<Arc<Snapshot>>,
+    pub(super) memory: Shared<Arc<Memory>>,
+    pub(super) services: Shared<Services>,
+    pub(super) api_node: Shared<ApiNode>,
+    pub(super) measured: Shared<Arc<Measured>>,
+    pub(super) pods: Shared<Arc<PodsReport>>,
+    pub(super) node: Shared<Arc<Node>>,
+    /// The subnet of the node's pods, if this program connects them.
+    pub(super) subnet: Shared<Option<IpNet>>,
+    /// The events, for the task that publishes them.
+    pub(super) events: mpsc::UnboundedSender<Event>,
+}
+
+impl Values {
+    pub(super) fn new(events: mpsc::UnboundedSender<Event>) -> Values {
+        Values {
+            desired: watch::channel(Arc::default()),
+            snapshot: watch::channel(Arc::default()),
+            memory: watch::channel(Arc::default()),
+            services: watch::channel(Services::NoCluster),
+            api_node: watch::channel(ApiNode::Unknown),
+            measured: watch::channel(Arc::default()),
+            pods: watch::channel(Arc::default()),
+            node: watch::channel(Arc::default()),
+            subnet: watch::channel(None),
+            events,
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The agent while it is put together: the sources first, the loops that work on pods as soon as there is a runtime to
+//! work with.
+//!
+//! [`super::run`] wires this machine's parts; the stories of the test suite wire fakes in the same way.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::loops::{self, NodeParts};
+use super::member::{Cluster, Member};
+use super::observation::{self, observation};
+use super::sources;
+use super::tasks::Tasks;
+use super::values::Values;
+use crate::act::pull_records::PullRecords;
+use crate::config::Config;
+use crate::cri::Runtime;
+use crate::model::event::Event;
+use crate::model::memory::Memory;
+use crate::model::report::PodsReport;
+use crate::model::runtime::Snapshot;
+use crate::serve::health::Health;
+use crate::serve::metrics::Metrics;
+
+/// The values that the rooms share, and the tasks so far. Dropped, it ends its tasks.
+pub struct Wiring {
+    pub(super) config: Config,
+    pub(super) values: Values,
+    pub(super) tasks: Tasks,
+    pub(super) health: Health,
+    pub(super) metrics: Arc<Metrics>,
+    /// The events, until it is known whether there is an API server to publish them to.
+    events: Option<mpsc::UnboundedReceiver<Event>>,
+}
+
+impl Wiring {
+    /// An agent without tasks. They run until `cancel`.
+    pub fn new(config: Config, cancel: CancellationToken) -> Wiring {
+        let (events_in, events) = mpsc::unbounded_channel();
+        Wiring {
+            config,
+            values: Values::new(events_in),
+            tasks: Tasks::new(cancel),
+            health: Health::default(),
+            metrics: Arc::default(),
+            events: Some(events),
+        }
+    }
+
+    /// Spawns the sources of pods and, for a node of a cluster, the writers of the API server. To be called once.
+    pub fn spawn_sources(&mut self, cluster: Option<&Cluster>) {
+        let member = cluster.map(|cluster| Member::new(cluster.clone()));
+        let (tasks, config, values) = (&mut self.tasks, &self.config, &self.values);
+        sources::spawn(tasks, config, values, member.as_ref());
+        // Without an API server there is no receiver, so that no events pile up.
+        if let (Some(events), Some(member)) = (self.events.take(), &member) {
+            member.spawn_publishing(tasks, config, values, events);
+        }
+    }
+
+    /// Spawns what observes pods, works on them and reports them.
+    pub fn spawn_loops(&mut self, parts: NodeParts) {
+        let (tasks, config, values) = (&mut self.tasks, &self.config, &self.values);
+        values.measured.0.send_replace(Arc::new(parts.measured.clone()));
+        let runtime = parts.act.runtime.clone();
+        let settings = crate::observe::Settings {
+            relist: parts.relist,
+            ..observation(config, &parts.act.cgroups)
+        };
+        let handle = observation::spawn(tasks, config, values, &runtime, settings, parts.probed_host);
+        tend_pull_records(tasks, parts.act.records.clone(), runtime);
+        loops::spawn(tasks, values, parts, handle, (&self.health, &self.metrics));
+    }
+
+    /// What is observed of the runtime.
+    pub fn snapshot(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.values.snapshot.1.clone()
+    }
+
+    /// What loop 1 remembers.
+    pub fn memory(&self) -> watch::Receiver<Arc<Memory>> {
+        self.values.memory.1.clone()
+    }
+
+    /// What loop 2 reports of pods.
+    pub fn pods(&self) -> watch::Receiver<Arc<PodsReport>> {
+        self.values.pods.1.clone()
+    }
+
+    /// Waits until the agent is canceled or one of its tasks ends, which ends all of them.
+    pub async fn finish(self) -> anyhow::Result<()> {
+        self.tasks.finish().await
+    }
+
+    /// Ends all tasks wherever they wait, as far as a process can do to itself what SIGKILL does.
+    pub async fn abort(self) {
+        self.tasks.abort().await;
+    }
+}
+
+/// Keeps the pull records.
+fn tend_pull_records(tasks: &mut Tasks, records: PullRecords, runtime: Runtime) {
+    let end = tasks.cancel.clone();
+    tasks.spawn("pull records", async move {
+        // If interrupted between two records, the next start continues.
+        tokio::select! {
+            () = end.cancelled() => {}
+            () = records.tend(runtime) => {}
+        }
+    });
+}
