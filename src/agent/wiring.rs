@@ -111,3 +111,27 @@ fn tend_pull_records(tasks: &mut Tasks, records: PullRecords, runtime: Runtime) 
         }
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Role;
+    use crate::config::files::load_without_file;
+    use crate::config::surroundings::Surroundings;
+
+    #[tokio::test]
+    async fn without_an_api_server_no_events_pile_up() {
+        let around = Surroundings {
+            hostname: "node".to_owned(),
+            directory: "/".into(),
+            version: String::new(),
+        };
+        let mut config = load_without_file(Role::Run, &[], &around).unwrap();
+        config.manifests.path = None;
+        let mut wiring = Wiring::new(config, CancellationToken::new());
+        assert!(!wiring.values.events.is_closed(), "they may be published yet");
+        wiring.spawn_sources(None);
+        assert!(wiring.values.events.is_closed());
+        wiring.abort().await;
+    }
+}
