@@ -16,5 +16,7 @@ mod node_port;
 mod observe;
 mod pods;
 mod probed;
+#[path = "../support/reviewer.rs"]
+mod reviewer;
 mod stories;
 mod tidy;

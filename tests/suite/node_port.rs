@@ -10,8 +10,6 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::routing::post;
-use axum::{Json, Router};
 use gantry::model::tls::TlsOffer;
 use gantry::serve;
 use gantry::serve::node_api::{self, Files, Rules, ServingCertificate};
@@ -22,13 +20,14 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use serde_json::json;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::authority::Authority;
+use crate::reviewer::Reviewer;
 
 /// Where the other process finds its files. It runs the same test, and this tells it which of the two it is.
 const DIRECTORY: &str = "NODE_PORT_DIRECTORY";
@@ -56,7 +55,7 @@ pub(crate) fn serves() -> bool {
 }
 
 async fn serve_from(directory: std::path::PathBuf) {
-    let api = review().await;
+    let api = REVIEWER.start(None).await;
     let at = |name: &str| directory.join(name);
     let files = Files {
         serving_certificate: ServingCertificate::Files(at("kubelet.crt"), at("kubelet.key")),
@@ -91,29 +90,11 @@ async fn serve_from(directory: std::path::PathBuf) {
         .unwrap();
 }
 
-/// An API server that knows no token, and permits everything to itself and nothing to others.
-async fn review() -> kube::Client {
-    let tokens = |Json(mut review): Json<Value>| async move {
-        review["status"] = json!({"authenticated": false});
-        Json(review)
-    };
-    let permissions = |Json(mut review): Json<Value>| async move {
-        review["status"] = json!({"allowed": review["spec"]["user"] == "kube-apiserver"});
-        Json(review)
-    };
-    let router = Router::new()
-        .route("/apis/authentication.k8s.io/v1/tokenreviews", post(tokens))
-        .route(
-            "/apis/authorization.k8s.io/v1/subjectaccessreviews",
-            post(permissions),
-        );
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let config = kube::Config::new(format!("http://{address}").parse().unwrap());
-    kube::Client::try_from(config).unwrap()
-}
+/// It knows no token, and permits everything to the API server and nothing to others.
+const REVIEWER: Reviewer = Reviewer {
+    of_token: |_| json!({"authenticated": false}),
+    permits: |spec| spec["user"] == "kube-apiserver",
+};
 
 /// The other process.
 pub(crate) struct NodePort {

@@ -7,11 +7,8 @@ mod cve_2025_0426;
 mod exec_by_websocket;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use axum::extract::State;
-use axum::routing::post;
-use axum::{Json, Router as Server};
 use http_body_util::BodyExt as _;
 use hyper_util::rt::TokioIo;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
@@ -27,40 +24,24 @@ use super::*;
 use crate::model::tls::{CipherSuite, TlsOffer, TlsVersion};
 use crate::serve::fixture;
 
-/// The requests that the API server received.
-type Asked = Arc<Mutex<Vec<Value>>>;
+#[path = "../../../tests/support/reviewer.rs"]
+mod reviewer;
+use reviewer::{Asked, Reviewer};
 
-async fn api_server(asked: Asked) -> kube::Client {
-    let tokens = |State(asked): State<Asked>, Json(mut review): Json<Value>| async move {
-        let known = review["spec"]["token"] == "right";
-        review["status"] =
-            json!({"authenticated": known, "user": {"username": "prometheus", "groups": ["monitoring"]}});
-        asked.lock().unwrap().push(review.clone());
-        Json(review)
-    };
-    let rights = |State(asked): State<Asked>, Json(mut review): Json<Value>| async move {
-        let spec = &review["spec"];
+const REVIEWER: Reviewer = Reviewer {
+    of_token: |token| {
+        let user = json!({"username": "prometheus", "groups": ["monitoring"]});
+        json!({"authenticated": token == "right", "user": user})
+    },
+    permits: |spec| {
         let subresource = &spec["resourceAttributes"]["subresource"];
         let verb = &spec["resourceAttributes"]["verb"];
-        let allowed = spec["user"] == "admin"
+        spec["user"] == "admin"
             || (spec["user"] == "prometheus" && subresource == "metrics")
             || (spec["user"] == "reader" && verb == "get")
-            || (spec["user"] == "runner" && verb == "create");
-        review["status"] = json!({"allowed": allowed});
-        asked.lock().unwrap().push(review.clone());
-        Json(review)
-    };
-    let router = Server::new()
-        .route("/apis/authentication.k8s.io/v1/tokenreviews", post(tokens))
-        .route("/apis/authorization.k8s.io/v1/subjectaccessreviews", post(rights))
-        .with_state(asked);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let config = kube::Config::new(format!("http://{address}").parse().unwrap());
-    kube::Client::try_from(config).unwrap()
-}
+            || (spec["user"] == "runner" && verb == "create")
+    },
+};
 
 /// A CA, and users of it.
 struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -175,7 +156,7 @@ impl Node {
             offer: port.offer,
         };
         let asked = Asked::default();
-        let (_, clients) = watch::channel(api_server(asked.clone()).await);
+        let (_, clients) = watch::channel(REVIEWER.start(Some(asked.clone())).await);
         let long = std::time::Duration::from_secs(60);
         let rules = Rules {
             node: "vm".into(),
