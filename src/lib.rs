@@ -9,6 +9,7 @@ pub mod cli;
 pub mod command;
 pub mod config;
 pub mod cri;
+pub mod disk;
 pub mod identity;
 pub mod images;
 pub mod manifest;

@@ -34,7 +34,6 @@ pub mod rotate;
 mod sandbox;
 mod sub_path;
 mod symbol;
-mod tree;
 pub mod turn;
 mod volume;
 

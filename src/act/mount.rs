@@ -99,33 +99,10 @@ fn unescape(field: &[u8]) -> Vec<u8> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
-    use std::process::Command;
-
-    /// Runs a test of this module tree again in its own user and mount namespaces, where mounting needs no privilege
-    /// and leaves no trace. Returns true inside them.
-    pub(in crate::act) fn in_own_mounts(test: &str) -> bool {
-        const MARK: &str = "GANTRY_TEST_IN_OWN_MOUNTS";
-        if std::env::var_os(MARK).is_some() {
-            return true;
-        }
-        let output = Command::new("unshare")
-            .args(["--user", "--map-root-user", "--mount", "--"])
-            .arg(std::env::current_exe().unwrap())
-            .args(["--exact", test, "--nocapture"])
-            .env(MARK, "1")
-            .output()
-            .expect("unshare is part of util-linux");
-        let said = [output.stdout, output.stderr].concat();
-        let said = String::from_utf8_lossy(&said);
-        // A test name that does not exist would count as a success, too.
-        assert!(
-            output.status.success() && said.contains("1 passed"),
-            "{test} failed in its own namespaces: {said}"
-        );
-        false
-    }
+    use crate::disk::tests::in_own_mounts;
+    use crate::disk::tree::{self, Mounts};
 
     #[test]
     fn mount_points_beneath_a_directory() {
@@ -183,5 +160,23 @@ pub(super) mod tests {
         unmount_beneath(&dir.path().join("u1")).unwrap();
         assert!(!is_tmpfs(&path).unwrap());
         assert_eq!(std::fs::read_dir(&path).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_mount_within_a_mount_is_left_to_who_knows_all_mounts() {
+        if !in_own_mounts("act::mount::tests::a_mount_within_a_mount_is_left_to_who_knows_all_mounts") {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let pod = dir.path().join("u1");
+        let outer = pod.join("volumes/h");
+        std::fs::create_dir_all(&outer).unwrap();
+        tmpfs(&outer, None).unwrap();
+        std::fs::create_dir(outer.join("inner")).unwrap();
+        tmpfs(&outer.join("inner"), None).unwrap();
+        assert!(tree::remove(&pod, Mounts::Unmounted).is_err());
+        unmount_beneath(&pod).unwrap();
+        tree::remove(&pod, Mounts::Refused).unwrap();
+        assert!(!pod.exists());
     }
 }

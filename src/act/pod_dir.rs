@@ -10,7 +10,8 @@ use super::effect::Effect;
 use super::failure::failure;
 use super::files::{REMOVAL_PATIENCE, Whose};
 use super::mount;
-use super::tree::{self, Mounts};
+use crate::disk::tree::{self, Mounts};
+use crate::disk::write::{self, Durability, Mode, Unfinished, Writing};
 use crate::model::outcome::StepError;
 use crate::model::reason;
 use crate::model::request::{CheckpointRecord, IfNotKept};
@@ -74,11 +75,14 @@ pub(super) fn keep(record: &CheckpointRecord) -> Result<Effect, StepError> {
 
 /// Atomic, but not synced to the disk: after a power failure no container is running either.
 fn write(record: &CheckpointRecord) -> io::Result<()> {
-    let dir = record.path.parent().unwrap_or(Path::new("/"));
-    fs::DirBuilder::new().recursive(true).mode(0o750).create(dir)?;
-    let new = record.path.with_extension("new");
-    fs::write(&new, serde_json::to_vec(&record.checkpoint)?)?;
-    fs::rename(&new, &record.path)
+    let writing = Writing {
+        mode: Mode::WithinUmask(0o666),
+        directories: 0o750,
+        durability: Durability::Crash,
+        modified: None,
+        unfinished: Unfinished::Hidden,
+    };
+    write::write(&record.path, &serde_json::to_vec(&record.checkpoint)?, writing)
 }
 
 async fn removed(

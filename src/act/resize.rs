@@ -1,6 +1,5 @@
 //! Steps that change the resources of a running pod.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 
@@ -8,6 +7,7 @@ use super::effect::Effect;
 use super::failure::{call_failure, failure};
 use crate::cgroup::Cgroups;
 use crate::cri::Runtime;
+use crate::disk::write::{self, Durability, Mode, Unfinished, Writing};
 use crate::model::allocation::Allocation;
 use crate::model::error_chain::chain;
 use crate::model::outcome::{Done, StepError};
@@ -39,11 +39,14 @@ pub(super) fn keep(record: AllocationRecord) -> Result<Effect, StepError> {
 /// Atomic, but not synced to the disk: after a power failure the previous allocation is found, and the decision is made
 /// again.
 fn write(path: &Path, allocation: &Allocation) -> io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("/"));
-    fs::create_dir_all(directory)?;
-    let new = path.with_extension("new");
-    fs::write(&new, serde_json::to_vec(allocation)?)?;
-    fs::rename(&new, path)
+    let writing = Writing {
+        mode: Mode::WithinUmask(0o666),
+        directories: 0o777,
+        durability: Durability::Crash,
+        modified: None,
+        unfinished: Unfinished::Hidden,
+    };
+    write::write(path, &serde_json::to_vec(allocation)?, writing)
 }
 
 /// Applies the changes one after the other.
@@ -102,6 +105,8 @@ async fn below_use(runtime: &Runtime, cgroups: &Cgroups, floor: &Floor) -> Optio
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::model::allocation::{FILE, Sizes};
     use crate::model::request::Occasion;

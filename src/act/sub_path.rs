@@ -11,14 +11,12 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, mkdirat};
 
+use crate::disk::beneath::{self, Links, MountPoints};
 use crate::model::request::SubPathMount;
-
-/// How often a path is resolved again because something was renamed meanwhile.
-const ATTEMPTS: usize = 64;
 
 /// Why a part of a volume was not mounted, worded as in the kubelet.
 #[derive(Debug, thiserror::Error)]
@@ -76,12 +74,7 @@ pub(super) fn prepare(part: &SubPathMount, container: &str) -> Result<(), SubPat
 /// Opens a path beneath a volume. Missing directories are created with the volume's own mode.
 fn open(root: &Path, path: &str) -> io::Result<OwnedFd> {
     // Links to the volume itself are the administrator's choice.
-    let root = nix::fcntl::open(
-        root,
-        OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
-        Mode::empty(),
-    )
-    .map_err(|errno| told(root, errno))?;
+    let root = beneath::root(root).map_err(|errno| told(root, errno))?;
     let mode = Mode::from_bits_truncate(fstat(&root)?.st_mode & 0o7777);
     let mut below = PathBuf::from(".");
     let mut opened = root.try_clone()?;
@@ -122,19 +115,10 @@ fn make(root: BorrowedFd<'_>, parent: BorrowedFd<'_>, below: &Path, mode: Mode) 
     beneath(root, below, OFlag::O_PATH)
 }
 
-/// Opens a path on which nothing leads out of `root`: no `..` beyond it, no absolute link, no magic link of /proc.
+/// Opens a part of a volume. Links within the volume lead on, as they do in the container; what is mounted within it
+/// belongs to the volume.
 fn beneath(root: BorrowedFd<'_>, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
-    let how = OpenHow::new()
-        .flags(flags | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    let mut attempts = 0;
-    loop {
-        match openat2(root, path, how) {
-            // The kernel could not decide, because of a concurrent rename somewhere on the machine.
-            Err(Errno::EAGAIN) if attempts < ATTEMPTS => attempts += 1,
-            result => return result,
-        }
-    }
+    beneath::open(root, path, flags, Links::Within, MountPoints::Crossed)
 }
 
 /// Mounts the opened file or directory.
@@ -205,7 +189,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
-    use crate::act::mount::tests::in_own_mounts;
+    use crate::disk::tests::in_own_mounts;
 
     /// A volume next to a directory that must remain out of reach.
     fn volume() -> (tempfile::TempDir, PathBuf) {

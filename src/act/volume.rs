@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn an_empty_dir_in_memory_is_mounted_once_and_again_after_a_reboot() {
         let name = "act::volume::tests::an_empty_dir_in_memory_is_mounted_once_and_again_after_a_reboot";
-        if !mount::tests::in_own_mounts(name) {
+        if !crate::disk::tests::in_own_mounts(name) {
             return;
         }
         let pod = tempfile::tempdir().unwrap();

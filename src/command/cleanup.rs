@@ -24,6 +24,8 @@ use crate::cgroup::Cgroups;
 use crate::config::Config;
 use crate::config::files::STORE_KEY;
 use crate::cri::{self, Runtime};
+use crate::disk::tree::{self, Mounts};
+use crate::disk::write;
 use crate::images::import;
 use crate::model::node::{CgroupName, NodePolicy};
 use crate::model::object::Objects;
@@ -92,7 +94,7 @@ pub async fn run(config: &Config) -> anyhow::Result<Summary> {
     drop(socket);
     if let Some(dir) = config.serve.socket.parent() {
         // The socket's directory is removed if nothing else is in it.
-        let _ = std::fs::remove_dir_all(dir.join("exec"));
+        let _ = tree::remove(&dir.join("exec"), Mounts::Emptied);
         let _ = std::fs::remove_dir(dir);
     }
     Ok(summary)
@@ -268,17 +270,17 @@ fn remove_dirs(config: &Config, summary: &mut Summary) {
 }
 
 fn remove_file(path: &Path) -> io::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result,
-    }
+    write::remove_file(path).map(drop)
 }
 
 /// Removes a directory and its content. If a file system is mounted on it, the empty directory stays.
 fn remove_whole(dir: &Path) -> io::Result<()> {
     let is_empty = || std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none());
-    match std::fs::remove_dir_all(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+    if std::fs::symlink_metadata(dir).is_ok_and(|about| about.is_symlink()) {
+        // The administrator has moved it; what is there is not known to be ours alone.
+        return remove_file(dir);
+    }
+    match tree::remove(dir, Mounts::Emptied) {
         Err(error) if error.kind() == io::ErrorKind::ResourceBusy && is_empty() => Ok(()),
         result => result,
     }

@@ -1,10 +1,11 @@
-//! Files that exist completely or not at all, with the right mode from the first byte on.
+//! Keys, certificates and configurations of the node: whole also after a power failure.
 
-use std::ffi::OsString;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+
+use crate::disk::write::{self, Durability, Mode, Unfinished, Writing};
 
 /// For keys and tokens.
 pub const SECRET: u32 = 0o600;
@@ -35,33 +36,15 @@ pub(super) fn failed(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) 
 /// Writes a file with this mode. A reader sees either the old content or the new, also after a power loss. Missing
 /// directories are created.
 pub fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {
-    let parent = path.parent().unwrap_or(Path::new("/"));
-    make_directory(parent)?;
-    let mut hidden = OsString::from(".");
-    hidden.push(path.file_name().unwrap_or_default());
-    hidden.push(".new");
-    let temporary = parent.join(hidden);
-    let filled = fill(&temporary, content, mode);
-    filled.map_err(failed("write", &temporary))?;
-    fs::rename(&temporary, path).map_err(failed("write", path))?;
-    sync(parent)
-}
-
-fn fill(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    // A leftover of an interrupted writer may have another mode.
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path)?;
-    // The umask may have cleared bits.
-    file.set_permissions(fs::Permissions::from_mode(mode))?;
-    file.write_all(content)?;
-    file.sync_all()
+    make_directory(path.parent().unwrap_or(Path::new("/")))?;
+    let writing = Writing {
+        mode: Mode::Exactly(mode),
+        directories: DIRECTORY,
+        durability: Durability::PowerFailure,
+        modified: None,
+        unfinished: Unfinished::Hidden,
+    };
+    write::write(path, content, writing).map_err(failed("write", path))
 }
 
 /// Creates a directory and its parents, if missing.
@@ -72,8 +55,7 @@ pub fn make_directory(path: &Path) -> Result<(), FileError> {
 
 /// Syncs a directory's entries to disk.
 pub(super) fn sync(directory: &Path) -> Result<(), FileError> {
-    let synced = File::open(directory).and_then(|directory| directory.sync_all());
-    synced.map_err(failed("write", directory))
+    write::sync(directory).map_err(failed("write", directory))
 }
 
 /// Reads a file; `None` if it does not exist.
@@ -87,15 +69,13 @@ pub fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
 
 /// Removes a file; returns whether it existed.
 pub fn remove(path: &Path) -> Result<bool, FileError> {
-    match fs::remove_file(path) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(failed("remove", path)(error)),
-    }
+    write::remove_file(path).map_err(failed("remove", path))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]

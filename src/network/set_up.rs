@@ -8,6 +8,7 @@ use ipnet::Ipv4Net;
 use super::routes::host_routes;
 use super::subnet::{self, SubnetError};
 use super::{conflist, forwarding};
+use crate::disk::write::{self, Durability, Mode, Unfinished, Writing};
 
 /// host-local's store of addresses, its own default.
 pub const DATA_DIR: &str = "/var/lib/cni/networks";
@@ -115,20 +116,19 @@ pub fn tear_down(conf_dir: &Path, state_dir: &Path) -> Result<(), NetworkError> 
 }
 
 fn remove_if_there(path: &Path) -> io::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+    write::remove_file(path).map(drop)
 }
 
-/// Writes a file atomically: the runtime watches the directory.
+/// Writes a file atomically: the runtime watches the directory. After a power failure it is written anew.
 fn write_whole(path: &Path, text: &str) -> io::Result<()> {
-    if let Some(directory) = path.parent() {
-        std::fs::create_dir_all(directory)?;
-    }
-    let temporary = path.with_extension("tmp");
-    std::fs::write(&temporary, text)?;
-    std::fs::rename(&temporary, path)
+    let writing = Writing {
+        mode: Mode::WithinUmask(0o666),
+        directories: 0o777,
+        durability: Durability::Crash,
+        modified: None,
+        unfinished: Unfinished::Hidden,
+    };
+    write::write(path, text.as_bytes(), writing)
 }
 
 #[cfg(test)]

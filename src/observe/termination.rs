@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
-use nix::sys::stat::Mode;
+use nix::fcntl::OFlag;
 
 use super::snapshot::MessageSource;
 use crate::bulkhead::{Bulkhead, Limits};
 use crate::cri::log_line;
+use crate::disk::beneath::{self, Links, MountPoints};
 use crate::model::pod::PodUid;
 
 /// `MaxContainerTerminationMessageLength`, bytes from the end of the file.
@@ -130,19 +130,13 @@ fn open_beneath(root: &Path, path: &Path, reach: Reach) -> io::Result<File> {
     let relative = path
         .strip_prefix(root)
         .map_err(|_| io::Error::other(format!("it is not beneath {}", root.display())))?;
-    let root = nix::fcntl::open(
-        root,
-        OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
-        Mode::empty(),
-    )?;
-    let beneath = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS;
-    let how = OpenHow::new()
-        .flags(OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC)
-        .resolve(match reach {
-            Reach::Own => beneath | ResolveFlag::RESOLVE_NO_XDEV,
-            Reach::Mounted => beneath,
-        });
-    match openat2(root, relative, how) {
+    let root = beneath::root(root)?;
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let mounts = match reach {
+        Reach::Own => MountPoints::Refused,
+        Reach::Mounted => MountPoints::Crossed,
+    };
+    match beneath::open(root, relative, flags, Links::Refused, mounts) {
         Ok(file) => Ok(File::from(file)),
         Err(Errno::ELOOP) => Err(io::Error::other("a link is on its path")),
         Err(errno) => Err(errno.into()),
@@ -179,6 +173,7 @@ fn last_lines(end: &End) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::sys::stat::Mode;
     use proptest::prelude::*;
     use std::fs;
     use std::os::unix::fs::symlink;

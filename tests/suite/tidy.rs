@@ -43,29 +43,30 @@ const ARROWS: rules::Arrows<'static> = &[
     (
         "command",
         &[
-            "act", "agent", "cgroup", "cli", "config", "cri", "identity", "images", "model", "network",
-            "observe", "plan", "serve", "source",
+            "act", "agent", "cgroup", "cli", "config", "cri", "disk", "identity", "images", "model",
+            "network", "observe", "plan", "serve", "source",
         ],
     ),
     ("config", &["model"]),
     ("model", &[]),
     ("manifest", &["model"]),
-    ("source", &["manifest", "model"]),
-    ("observe", &["ask", "bulkhead", "cgroup", "cri", "model"]),
+    ("source", &["disk", "manifest", "model"]),
+    ("observe", &["ask", "bulkhead", "cgroup", "cri", "disk", "model"]),
     ("reconcile", &["act", "model", "observe", "plan"]),
     ("plan", &["model"]),
-    ("act", &["ask", "bulkhead", "cgroup", "cri", "model"]),
+    ("act", &["ask", "bulkhead", "cgroup", "cri", "disk", "model"]),
     ("report", &["model", "status"]),
     ("status", &["model"]),
     ("publish", &["model"]),
-    ("identity", &["bulkhead", "model"]),
-    ("network", &["model"]),
+    ("identity", &["bulkhead", "disk", "model"]),
+    ("network", &["disk", "model"]),
     ("images", &["cri", "model"]),
     ("bulkhead", &[]),
+    ("disk", &[]),
     ("cgroup", &["model"]),
     ("ask", &["bulkhead", "model"]),
     ("cri", &["model"]),
-    ("serve", &["cri", "model"]),
+    ("serve", &["cri", "disk", "model"]),
     ("lib", &[]),
 ];
 
@@ -102,6 +103,9 @@ const HOMES: rules::Homes<'static> = &[
     ("kubernetes.io/config.source", &["model/labels.rs"]),
     ("kubernetes.io/config.hash", &["model/labels.rs"]),
     ("kubernetes.io/config.seen", &["model/labels.rs"]),
+    // What is opened beneath a directory, and what survives a power failure.
+    ("openat2", &["disk/beneath.rs"]),
+    ("sync_all", &["disk/write.rs"]),
 ];
 
 fn find(dir: &Path, found: &mut Vec<PathBuf>) {

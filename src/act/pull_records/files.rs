@@ -1,11 +1,12 @@
 //! The files of the records: their names, and reading and writing them whole.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
+
+use crate::disk::write::{self, Durability, Unfinished, Writing};
 
 /// The maximum size of a record. One image may be pulled under any number of names, which pods and registries choose; a
 /// record that would be larger is replaced by one with only the last pull, and earlier pods need credentials again.
@@ -50,28 +51,16 @@ pub(super) fn contents(directory: &Path) -> io::Result<impl Iterator<Item = Vec<
     Ok(paths.filter_map(|path| read(&path).ok().flatten()))
 }
 
-/// Renamed into place, so that a crash leaves either the old or the new record.
+/// The kubelet, which has the same records, knows the suffix of unfinished ones.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("/"));
-    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    let mut unfinished = path.as_os_str().to_owned();
-    unfinished.push(UNFINISHED);
-    let unfinished = PathBuf::from(unfinished);
-    remove(&unfinished)?;
-    let mut options = OpenOptions::new();
-    let mut new = options
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&unfinished)?;
-    new.write_all(bytes)?;
-    fs::rename(&unfinished, path)
+    let writing = Writing {
+        unfinished: Unfinished::Suffix(UNFINISHED),
+        ..Writing::private(Durability::Crash)
+    };
+    write::write(path, bytes, writing)
 }
 
 /// Removes a file that may be gone.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+    write::remove_file(path).map(drop)
 }

@@ -8,8 +8,8 @@ use std::time::Instant;
 use nix::mount::MsFlags;
 
 use super::{DEADLINE, Host, against, exchange};
-use crate::act::mount::tests::in_own_mounts;
-use crate::act::tree::{self, Mounts};
+use crate::disk::tests::in_own_mounts;
+use crate::disk::tree::{self, Mounts};
 
 /// How many volumes are removed during swaps.
 const VOLUMES: usize = 100;

@@ -6,8 +6,9 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use super::{Host, against, exchange, until_both};
-use crate::act::mount::{self, tests::in_own_mounts};
+use crate::act::mount;
 use crate::act::sub_path;
+use crate::disk::tests::in_own_mounts;
 use crate::model::request::SubPathMount;
 
 /// How often a part is mounted while its container swaps it.

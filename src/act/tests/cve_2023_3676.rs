@@ -4,8 +4,8 @@
 use std::fs;
 
 use super::Host;
-use crate::act::mount::tests::in_own_mounts;
 use crate::act::sub_path;
+use crate::disk::tests::in_own_mounts;
 use crate::model::request::SubPathMount;
 
 #[test]

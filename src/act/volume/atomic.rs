@@ -19,6 +19,8 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
+use crate::disk;
+use crate::disk::tree::{self, Mounts};
 use crate::model::object::Payload;
 
 /// The link to the current files.
@@ -254,7 +256,7 @@ fn remove_others(
             continue;
         }
         if entry.file_type()?.is_dir() {
-            fs::remove_dir_all(entry.path())?;
+            tree::remove(&entry.path(), Mounts::Emptied)?;
         } else {
             remove_file(&entry.path())?;
         }
@@ -264,10 +266,7 @@ fn remove_others(
 }
 
 fn remove_file(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+    disk::write::remove_file(path).map(drop)
 }
 
 #[cfg(test)]

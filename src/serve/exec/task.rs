@@ -21,6 +21,7 @@ use tonic::{Code, Request, Status};
 
 use super::process::{ExecRequest, process, start_failure};
 use crate::cri::in_namespace;
+use crate::disk::tree::{self, Mounts};
 use crate::serve::socket::make_private_dir;
 
 /// The type URL of an OCI process specification in containerd (`typeurl` of containerd's client).
@@ -317,16 +318,13 @@ impl Pipes {
 impl Drop for Pipes {
     fn drop(&mut self) {
         // The parent directory is emptied at the next start of the agent.
-        let _ = std::fs::remove_dir_all(&self.dir);
+        let _ = tree::remove(&self.dir, Mounts::Emptied);
     }
 }
 
 /// Removes the pipes that a killed agent left behind.
 pub(crate) fn clear(dir: &Path) -> io::Result<()> {
-    match std::fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+    tree::remove(dir, Mounts::Emptied)
 }
 
 /// The writing end of the process's input. The shim opens its end at any time, even after it has reported the start,

@@ -11,10 +11,11 @@ use std::path::{Component, Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 use nix::dir::Dir;
-use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2};
+use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{Mode, fstatat};
 
 use crate::cri::log_line::{HEAD, is_end};
+use crate::disk::beneath::{self, Links, MountPoints};
 
 /// How much is read at once.
 pub(crate) const CHUNK: usize = 64 * 1024;
@@ -42,11 +43,16 @@ impl Read for LogFile {
     }
 }
 
-/// Opens beneath `dir`, following no links.
+/// Opens beneath `dir`, following no links. Log directories may be mount points: an administrator may have put a pod's
+/// logs on a disk of their own.
 fn open_beneath(dir: impl AsFd, path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
-    let resolve = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS;
-    let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(resolve);
-    Ok(openat2(dir, path, how)?)
+    Ok(beneath::open(
+        dir,
+        path,
+        flags,
+        Links::Refused,
+        MountPoints::Crossed,
+    )?)
 }
 
 impl LogDir {
@@ -73,7 +79,7 @@ impl LogDir {
             .parent()
             .filter(|parent| !parent.as_os_str().is_empty())
             .ok_or_else(outside)?;
-        let root = File::open(root)?;
+        let root = beneath::root(root)?;
         let dir = open_beneath(&root, parent, OFlag::O_DIRECTORY | OFlag::O_RDONLY)?;
         let path = log.parent().ok_or_else(outside)?.to_owned();
         Ok(LogDir { dir, path, name })

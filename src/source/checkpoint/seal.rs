@@ -5,14 +5,16 @@
 //! systemd passes to the service (`LoadCredentialEncrypted=`, sealed by the machine's TPM). It is created where it does
 //! not exist: removing it makes the checkpoint unreadable, and the next write encrypts with a new key.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::fs::{self, File, Permissions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use sha2::{Digest as _, Sha256};
+
+use crate::disk::write::{self, Durability, Writing};
 
 /// The header of a sealed file. It is authenticated with the rest, so that a file sealed for another purpose is not
 /// accepted.
@@ -138,21 +140,12 @@ impl Keyhole {
         let mut key = [0; KEY];
         let lack = |_| io::Error::other("the system provides random numbers");
         SystemRandom::new().fill(&mut key).map_err(lack)?;
-        let directory = self.file.parent().unwrap_or(Path::new("/"));
-        DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
-        let temporary = self.file.with_extension("new");
-        super::seal::remove(&temporary)?;
-        let mut options = OpenOptions::new();
-        let mut new = options
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&temporary)?;
         let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
-        new.write_all(format!("{hex}\n").as_bytes())?;
-        new.sync_all()?;
-        fs::rename(&temporary, &self.file)?;
-        File::open(directory)?.sync_all()?;
+        let writing = Writing {
+            directories: 0o755,
+            ..Writing::private(Durability::PowerFailure)
+        };
+        write::write(&self.file, format!("{hex}\n").as_bytes(), writing)?;
         Ok(Key(key))
     }
 
@@ -203,10 +196,7 @@ fn decoded(text: &[u8]) -> Option<Key> {
 }
 
 pub(super) fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+    write::remove_file(path).map(drop)
 }
 
 #[cfg(test)]

@@ -5,9 +5,9 @@
 //! control plane last heard from the node. It contains Secrets, so it is encrypted ([`super::seal`]).
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read as _, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt as _, OpenOptionsExt};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::seal::remove;
 use super::seal::{self, Keyhole};
 use super::stored::{self, Owner, Stored};
+use crate::disk::write::{self, Durability, Writing};
 use crate::model::api::{ApiPods, CutOffStart};
 use crate::model::last_logged::LastLogged;
 use crate::model::pod::{PodName, Provenance, SourceSet};
@@ -220,18 +221,11 @@ impl Store {
     /// Encrypts and writes it so that a crash or a power loss leaves either the old file or the new one.
     fn write(&self, bytes: &[u8], heard: Timestamp) -> io::Result<()> {
         let sealed = self.keyhole.key_or_new()?.seal(bytes)?;
-        let directory = self.file.parent().unwrap_or(Path::new("/"));
-        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-        let temporary = self.file.with_extension("new");
-        remove(&temporary)?;
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true).mode(0o600);
-        let mut new = options.open(&temporary)?;
-        new.write_all(&sealed)?;
-        new.set_modified(SystemTime::from(heard))?;
-        new.sync_all()?;
-        fs::rename(&temporary, &self.file)?;
-        File::open(directory)?.sync_all()
+        let writing = Writing {
+            modified: Some(SystemTime::from(heard)),
+            ..Writing::private(Durability::PowerFailure)
+        };
+        write::write(&self.file, &sealed, writing)
     }
 
     fn carry_out(&self, task: &Task) -> io::Result<()> {

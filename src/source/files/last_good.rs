@@ -6,15 +6,15 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
 use super::file;
+use crate::disk::write::{self, Durability, Writing};
 use crate::manifest::Json;
 use crate::manifest::ManifestContext;
 use crate::manifest::{Content, read_with_content};
@@ -99,20 +99,7 @@ impl LastGood {
         if fs::read(file).is_ok_and(|old| old == text.as_bytes()) {
             return Ok(());
         }
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.directory)?;
-        let temporary = file.with_extension("new");
-        remove(&temporary)?;
-        // Renamed into place, so that a crash leaves either the old version or the new one.
-        let mut new = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&temporary)?;
-        new.write_all(text.as_bytes())?;
-        fs::rename(&temporary, file)
+        write::write(file, text.as_bytes(), Writing::private(Durability::Crash))
     }
 
     fn forget_others(&self, paths: &[PathBuf]) -> io::Result<()> {
@@ -147,8 +134,5 @@ impl LastGood {
 }
 
 fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+    write::remove_file(path).map(drop)
 }

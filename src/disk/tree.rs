@@ -1,5 +1,5 @@
-//! Removes a directory tree with arbitrary content from a container: links are removed, not followed; mounts are
-//! rejected or unmounted but never crossed; and neither depth nor width of the tree costs memory or descriptors.
+//! Removes a directory tree with arbitrary content, also that of a container: links are removed, not followed; mounts
+//! are treated as the caller says; and neither depth nor width of the tree costs memory or descriptors.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::io;
@@ -9,10 +9,11 @@ use std::path::Path;
 
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2, renameat};
+use nix::fcntl::{OFlag, renameat};
 use nix::mount::{MntFlags, umount2};
-use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
+
+use super::beneath::{self, Links, MountPoints};
 
 /// Deeper directories are moved to the top before they are emptied, so that a tree of a hundred thousand levels needs
 /// no more descriptors than one of this depth.
@@ -26,33 +27,32 @@ const MOUNTS_AT_A_PLACE: usize = 8;
 
 /// How mounts in the tree are handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mounts {
+pub enum Mounts {
     /// The removal fails there.
     Refused,
     /// It is unmounted, unless something is mounted within it.
     Unmounted,
+    /// It is emptied like a directory, and the removal then fails with `EBUSY`: for directories of the agent's own, which
+    /// an administrator may have put on a disk of their own.
+    Emptied,
 }
 
 /// Removes a directory and everything below it. A missing directory counts as removed. The parent is trusted; the
 /// directory itself and everything in it is not.
-pub(super) fn remove(dir: &Path, mounts: Mounts) -> io::Result<()> {
+pub fn remove(dir: &Path, mounts: Mounts) -> io::Result<()> {
     let (Some(parent), Some(name)) = (dir.parent(), dir.file_name()) else {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
             "it has no parent directory",
         ));
     };
-    let parent = match nix::fcntl::open(
-        parent,
-        OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
-        Mode::empty(),
-    ) {
+    let parent = match beneath::root(parent) {
         Ok(parent) => parent,
         Err(Errno::ENOENT) => return Ok(()),
         Err(errno) => return Err(errno.into()),
     };
     let name = CString::new(name.as_encoded_bytes())?;
-    let mut top = match open(&parent, &name) {
+    let mut top = match open(&parent, &name, mounts) {
         Ok(top) => top,
         Err(Errno::ENOENT) => return Ok(()),
         Err(errno) => return Err(told(&name, errno)),
@@ -107,16 +107,16 @@ impl Removal {
     }
 
     fn open(&self, parent: &Dir, name: &CStr) -> nix::Result<Dir> {
-        let mut opened = open(parent, name);
+        let mut opened = open(parent, name, self.mounts);
         for _ in 0..MOUNTS_AT_A_PLACE {
-            if self.mounts == Mounts::Refused || !matches!(opened, Err(Errno::EXDEV)) {
+            if self.mounts != Mounts::Unmounted || !matches!(opened, Err(Errno::EXDEV)) {
                 break;
             }
             // No path is certain to lead there, but the descriptor is: the name is one in that very directory.
             let held = format!("/proc/self/fd/{}", parent.as_raw_fd());
             let place = Path::new(&held).join(OsStr::from_bytes(name.to_bytes()));
             umount2(&place, MntFlags::UMOUNT_NOFOLLOW)?;
-            opened = open(parent, name);
+            opened = open(parent, name, self.mounts);
         }
         opened
     }
@@ -149,14 +149,14 @@ fn read_some(dir: &mut Dir) -> io::Result<Vec<(CString, Option<Type>)>> {
     Ok(entries)
 }
 
-/// Opens a directory that is directly inside another one and on the same mount.
-fn open(parent: impl AsFd, name: &CStr) -> nix::Result<Dir> {
-    let how = OpenHow::new()
-        .flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)
-        .resolve(
-            ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_XDEV,
-        );
-    Dir::from_fd(openat2(parent, name, how)?)
+/// Opens a directory that is directly inside another one.
+fn open(parent: impl AsFd, name: &CStr, mounts: Mounts) -> nix::Result<Dir> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+    let crossed = match mounts {
+        Mounts::Refused | Mounts::Unmounted => MountPoints::Refused,
+        Mounts::Emptied => MountPoints::Crossed,
+    };
+    Dir::from_fd(beneath::open(parent, name, flags, Links::Refused, crossed)?)
 }
 
 fn told(name: &CStr, errno: Errno) -> io::Error {
@@ -175,7 +175,8 @@ fn told(name: &CStr, errno: Errno) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::act::mount;
+    use crate::disk::tests::in_own_mounts;
+    use nix::sys::stat::Mode;
     use std::fs;
     use std::os::unix::fs::symlink;
     use std::path::PathBuf;
@@ -252,7 +253,7 @@ mod tests {
 
     #[test]
     fn a_mount_is_not_crossed() {
-        if !mount::tests::in_own_mounts("act::tree::tests::a_mount_is_not_crossed") {
+        if !in_own_mounts("disk::tree::tests::a_mount_is_not_crossed") {
             return;
         }
         let dir = tempfile::tempdir().unwrap();
@@ -266,10 +267,27 @@ mod tests {
     }
 
     #[test]
+    fn a_mount_in_a_directory_of_the_agents_own_is_emptied_and_stays() {
+        if !in_own_mounts("disk::tree::tests::a_mount_in_a_directory_of_the_agents_own_is_emptied_and_stays")
+        {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let (outside, pod, place) = mounted(dir.path(), 1);
+        let error = remove(&pod, Mounts::Emptied).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ResourceBusy, "{error}");
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+        let error = remove(&place, Mounts::Emptied).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ResourceBusy, "{error}");
+        nix::mount::umount(&place).unwrap();
+        remove(&pod, Mounts::Emptied).unwrap();
+        assert!(!pod.exists() && outside.exists());
+    }
+
+    #[test]
     fn what_is_mounted_is_taken_away_also_where_it_lies_upon_another() {
-        if !mount::tests::in_own_mounts(
-            "act::tree::tests::what_is_mounted_is_taken_away_also_where_it_lies_upon_another",
-        ) {
+        if !in_own_mounts("disk::tree::tests::what_is_mounted_is_taken_away_also_where_it_lies_upon_another")
+        {
             return;
         }
         let dir = tempfile::tempdir().unwrap();
@@ -277,25 +295,5 @@ mod tests {
         remove(&pod, Mounts::Unmounted).unwrap();
         assert!(!pod.exists());
         assert!(outside.join("kept").exists());
-    }
-
-    #[test]
-    fn a_mount_within_a_mount_is_left_to_who_knows_all_mounts() {
-        if !mount::tests::in_own_mounts(
-            "act::tree::tests::a_mount_within_a_mount_is_left_to_who_knows_all_mounts",
-        ) {
-            return;
-        }
-        let dir = tempfile::tempdir().unwrap();
-        let pod = dir.path().join("u1");
-        let outer = pod.join("volumes/h");
-        fs::create_dir_all(&outer).unwrap();
-        mount::tmpfs(&outer, None).unwrap();
-        fs::create_dir(outer.join("inner")).unwrap();
-        mount::tmpfs(&outer.join("inner"), None).unwrap();
-        assert!(remove(&pod, Mounts::Unmounted).is_err());
-        mount::unmount_beneath(&pod).unwrap();
-        remove(&pod, Mounts::Refused).unwrap();
-        assert!(!pod.exists());
     }
 }

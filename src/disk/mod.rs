@@ -1,0 +1,11 @@
+//! What the agent does with files of its own and with directories that others write to: opening beneath a directory,
+//! writing a file as a whole, removing a tree. It knows neither pods nor any format.
+//!
+//! The differences between callers are options here, each with its reason.
+
+pub mod beneath;
+pub mod tree;
+pub mod write;
+
+#[cfg(test)]
+pub(crate) mod tests;
