@@ -1,11 +1,13 @@
-//! Credential programs chosen by the administrator: run with a deadline and a bound on their output, so that a program
-//! can neither block its caller nor use up the agent's memory.
+//! Programs that the agent runs: credential programs chosen by the administrator, systemctl. With a deadline and a bound
+//! on their output, so that a program can neither block its caller nor use up the agent's memory.
 
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::Command;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::{Child, Command};
 
 /// The largest output: a hundred times the size of credentials.
 const MOST_PRINTED: usize = 1 << 20;
@@ -27,49 +29,105 @@ pub enum ProgramError {
     TooMuch,
 }
 
-/// Runs a program to its end with the given standard input; returns its output. Its standard error goes where the
-/// agent's goes. A program that takes too long is killed.
-pub async fn run(program: &mut Command, told: &[u8], patience: Duration) -> Result<Vec<u8>, ProgramError> {
+/// Where a program's standard error goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Complaints {
+    /// Where the agent's goes: it may repeat a secret, and must not become part of an error.
+    Inherited,
+    /// To the caller, who shows them to a person.
+    Returned,
+}
+
+/// What a program has left.
+#[derive(Debug)]
+pub struct Ended {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// Its standard output.
+    pub printed: Vec<u8>,
+    /// Its standard error, where it is returned.
+    pub complained: Vec<u8>,
+}
+
+/// Runs a program to its end with the given standard input; returns its output if it succeeded. Its standard error goes
+/// where the agent's goes.
+pub async fn run(program: &mut Command, input: &[u8], patience: Duration) -> Result<Vec<u8>, ProgramError> {
+    let ended = end(program, input, Complaints::Inherited, patience).await?;
+    match ended.status.success() {
+        true => Ok(ended.printed),
+        false => Err(ProgramError::Failed(ended.status)),
+    }
+}
+
+/// Runs a program to its end, whatever that is, with the given standard input. One that takes too long or prints too
+/// much is killed with all that it has started, and so is one whose caller goes away.
+pub async fn end(
+    program: &mut Command,
+    input: &[u8],
+    complaints: Complaints,
+    patience: Duration,
+) -> Result<Ended, ProgramError> {
     program
-        .stdin(match told.is_empty() {
+        .stdin(match input.is_empty() {
             true => Stdio::null(),
             false => Stdio::piped(),
         })
         .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
+        .stderr(match complaints {
+            Complaints::Inherited => Stdio::inherit(),
+            Complaints::Returned => Stdio::piped(),
+        })
+        .process_group(0)
         .kill_on_drop(true);
-    tokio::time::timeout(patience, ask(program, told))
+    let running = Group(program.spawn().map_err(ProgramError::Start)?);
+    tokio::time::timeout(patience, talk(running, input))
         .await
         .map_err(|_late| ProgramError::Silent(patience))?
 }
 
-async fn ask(program: &mut Command, told: &[u8]) -> Result<Vec<u8>, ProgramError> {
-    let mut running = program.spawn().map_err(ProgramError::Start)?;
-    let (stdin, stdout) = (running.stdin.take(), running.stdout.take());
-    let tell = async move {
+/// A program that leads a process group of its own.
+struct Group(Child);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // A number while the program has not been waited for: until then no other group can have it.
+        if let Some(id) = self.0.id().and_then(|id| i32::try_from(id).ok()) {
+            // A group that has just ended is as good.
+            let _ = killpg(Pid::from_raw(id), Signal::SIGKILL);
+        }
+    }
+}
+
+async fn talk(mut running: Group, input: &[u8]) -> Result<Ended, ProgramError> {
+    let program = &mut running.0;
+    let (stdin, stdout, stderr) = (program.stdin.take(), program.stdout.take(), program.stderr.take());
+    let write = async {
         if let Some(mut stdin) = stdin {
             // A program that does not read its input may still answer.
-            let _ = stdin.write_all(told).await;
+            let _ = stdin.write_all(input).await;
         }
+        Ok(())
     };
-    let hear = async {
-        let mut printed = Vec::new();
-        if let Some(stdout) = stdout {
-            let most = u64::try_from(MOST_PRINTED).unwrap_or(u64::MAX) + 1;
-            stdout.take(most).read_to_end(&mut printed).await?;
-        }
-        // Dropping the pipe ends a program that keeps printing.
-        Ok(printed)
-    };
-    let (status, (), printed) = tokio::join!(running.wait(), tell, hear);
-    let printed = printed.map_err(ProgramError::Start)?;
-    if printed.len() > MOST_PRINTED {
-        return Err(ProgramError::TooMuch);
+    // The output ends when all that the program has started have ended, or have closed it.
+    let ((), printed, complained) = tokio::try_join!(write, read(stdout), read(stderr))?;
+    let status = program.wait().await.map_err(ProgramError::Start)?;
+    Ok(Ended {
+        status,
+        printed,
+        complained,
+    })
+}
+
+async fn read(pipe: Option<impl AsyncRead + Unpin>) -> Result<Vec<u8>, ProgramError> {
+    let mut all = Vec::new();
+    if let Some(pipe) = pipe {
+        let most = u64::try_from(MOST_PRINTED).unwrap_or(u64::MAX) + 1;
+        let read = pipe.take(most).read_to_end(&mut all).await;
+        read.map_err(ProgramError::Start)?;
     }
-    let status = status.map_err(ProgramError::Start)?;
-    match status.success() {
-        true => Ok(printed),
-        false => Err(ProgramError::Failed(status)),
+    match all.len() > MOST_PRINTED {
+        true => Err(ProgramError::TooMuch),
+        false => Ok(all),
     }
 }
 
@@ -77,10 +135,14 @@ async fn ask(program: &mut Command, told: &[u8]) -> Result<Vec<u8>, ProgramError
 mod tests {
     use super::*;
 
-    async fn check(script: &str, patience: Duration) -> Result<Vec<u8>, String> {
+    fn shell(script: &str) -> Command {
         let mut program = Command::new("/bin/sh");
         program.args(["-c", script]);
-        let printed = run(&mut program, b"question", patience).await;
+        program
+    }
+
+    async fn check(script: &str, patience: Duration) -> Result<Vec<u8>, String> {
+        let printed = run(&mut shell(script), b"question", patience).await;
         printed.map_err(|error| error.to_string())
     }
 
@@ -97,5 +159,51 @@ mod tests {
             .await
             .unwrap_err();
         assert_eq!(error, "it did not answer within 0 s");
+    }
+
+    #[tokio::test]
+    async fn complaints_are_returned_with_the_end_where_they_are_wanted() {
+        let long = Duration::from_secs(20);
+        let mut program = shell("echo out; echo err >&2; exit 4");
+        let ended = end(&mut program, b"", Complaints::Returned, long).await.unwrap();
+        assert_eq!(ended.status.code(), Some(4));
+        assert_eq!(
+            (&*ended.printed, &*ended.complained),
+            (&b"out\n"[..], &b"err\n"[..])
+        );
+        let error = end(&mut shell("exec yes >&2"), b"", Complaints::Returned, long)
+            .await
+            .unwrap_err();
+        assert_eq!(error.to_string(), "it printed more than 1048576 bytes");
+    }
+
+    #[tokio::test]
+    async fn what_a_program_has_started_is_killed_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let note = dir.path().join("pid");
+        let check = async |script: String| {
+            let error = run(&mut shell(&script), b"", Duration::from_secs(1))
+                .await
+                .unwrap_err();
+            assert!(matches!(error, ProgramError::Silent(_)), "{error}");
+            let pid = std::fs::read_to_string(&note).unwrap();
+            let stat = format!("/proc/{}/stat", pid.trim());
+            let is_over = || match std::fs::read_to_string(&stat) {
+                Ok(stat) => stat.contains(") Z "),
+                Err(_) => true,
+            };
+            let begun = std::time::SystemTime::now();
+            while !is_over() {
+                assert!(
+                    begun.elapsed().unwrap().as_secs() < 20,
+                    "{script}: {stat} still runs"
+                );
+                tokio::task::yield_now().await;
+            }
+        };
+        let note = note.display();
+        check(format!("sleep 600 & echo $! > {note}; wait")).await;
+        // It has itself ended; what it has started holds its output.
+        check(format!("sleep 600 & echo $! > {note}")).await;
     }
 }

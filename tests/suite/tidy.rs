@@ -43,8 +43,8 @@ const ARROWS: rules::Arrows<'static> = &[
     (
         "command",
         &[
-            "act", "agent", "cgroup", "cli", "config", "cri", "disk", "identity", "images", "model",
-            "network", "observe", "plan", "serve", "source",
+            "act", "agent", "bulkhead", "cgroup", "cli", "config", "cri", "disk", "identity", "images",
+            "model", "network", "observe", "plan", "serve", "source",
         ],
     ),
     ("config", &["model"]),
@@ -106,6 +106,8 @@ const HOMES: rules::Homes<'static> = &[
     // What is opened beneath a directory, and what survives a power failure.
     ("openat2", &["disk/beneath.rs"]),
     ("sync_all", &["disk/write.rs"]),
+    // What a program that is run may take and print.
+    ("kill_on_drop", &["bulkhead/program.rs"]),
 ];
 
 fn find(dir: &Path, found: &mut Vec<PathBuf>) {

@@ -1,17 +1,20 @@
 //! The systemd service of a cluster node.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::time::Duration;
 
 use tokio::process::Command;
 
 use super::error::JoinError;
 use super::files::{Places, Written};
+use crate::bulkhead::program::{self, Complaints, ProgramError};
 use crate::identity::files::{self, FileError};
 
 /// The unit as installed; `@PREFIX@/bin/gantry` stands for the program.
 const UNIT: &str = include_str!("../../../packaging/gantry.service");
 const NAME: &str = "gantry.service";
+/// How long systemctl may take: it waits for the service's start or stop, which systemd gives 90 s each by default.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The drop-in for a cluster node, like kubeadm's own for the kubelet.
 pub(super) fn drop_in(places: &Places, program: &Path) -> String {
@@ -123,12 +126,13 @@ impl Systemctl {
         self.does(&["daemon-reload"]).await
     }
 
-    async fn run(&self, arguments: &[&str]) -> std::io::Result<Output> {
+    async fn run(&self, arguments: &[&str]) -> Result<Output, ProgramError> {
         let mut command = Command::new(&self.0);
-        let output = command.args(arguments).stdin(Stdio::null()).output().await?;
-        let said = [output.stdout, output.stderr].concat();
+        command.args(arguments);
+        let ended = program::end(&mut command, b"", Complaints::Returned, PATIENCE).await?;
+        let said = [ended.printed, ended.complained].concat();
         Ok(Output {
-            is_good: output.status.success(),
+            is_good: ended.status.success(),
             said: String::from_utf8_lossy(&said).into_owned(),
         })
     }
@@ -141,6 +145,7 @@ impl Systemctl {
         match self.run(arguments).await {
             Ok(output) if output.is_good => Ok(()),
             Ok(output) => Err(failed(output.said.trim().to_owned())),
+            Err(ProgramError::Start(error)) => Err(failed(error.to_string())),
             Err(error) => Err(failed(error.to_string())),
         }
     }
