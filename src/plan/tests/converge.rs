@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::node::{self, Labels};
 use super::world::{ADDED, Exits, Fate, STOPPED, World};
-use crate::model::pod::{Container, Mount, Pod, Propagation, RestartPolicy, Volume, VolumeSource};
+use crate::model::pod::{Container, Mount, Pod, Propagation, RestartPolicy, Source, Volume, VolumeSource};
 use crate::model::runtime::{ContainerState, ObservedPod};
 use crate::model::sample;
 
@@ -32,6 +33,10 @@ enum Event {
     ImageThere(bool),
     NetworkReady(bool),
     Fates(Vec<Fate>),
+    OtherComes(i64),
+    OtherGoes,
+    Labelled(Labels),
+    Requests(i64),
 }
 
 fn fate() -> impl Strategy<Value = Fate> {
@@ -64,6 +69,10 @@ fn event() -> impl Strategy<Value = Event> {
         1 => any::<bool>().prop_map(Event::ImageThere),
         1 => any::<bool>().prop_map(Event::NetworkReady),
         5 => vec(fate(), 1..14).prop_map(Event::Fates),
+        2 => (1..2000_i64).prop_map(Event::OtherComes),
+        1 => Just(Event::OtherGoes),
+        1 => prop_oneof![Just(Labels::Unknown), Just(Labels::Without), Just(Labels::With)].prop_map(Event::Labelled),
+        2 => (1..2500_i64).prop_map(Event::Requests),
     ]
 }
 
@@ -75,18 +84,34 @@ fn restart() -> impl Strategy<Value = RestartPolicy> {
     ]
 }
 
-/// A pod of up to three init containers and three containers, the behavior of each, and perhaps a deadline.
+/// A pod of up to three init containers and three containers, the behavior of each, and perhaps a deadline. It is of a
+/// manifest or of the API, takes part of the node's room, and may require a label.
 struct Story {
     pod: Pod,
     programs: Vec<(String, Exits)>,
+    /// What another pod requests that runs before this one is wanted.
+    first: Option<i64>,
     events: Vec<Event>,
 }
 
 impl fmt::Debug for Story {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = self.pod.all_containers().map(|c| (&c.name, c.sidecar)).collect();
-        let pod = (self.pod.restart_policy, self.pod.active_deadline);
-        write!(f, "{pod:?} {names:?} {:?} {:?}", self.programs, self.events)
+        let pod = (
+            self.pod.restart_policy,
+            self.pod.active_deadline,
+            &self.pod.source,
+        );
+        let pod = (
+            pod,
+            &self.pod.containers[0].resources.requests.cpu,
+            !self.pod.placement.selector.is_empty(),
+        );
+        write!(
+            f,
+            "{:?} {pod:?} {names:?} {:?} {:?}",
+            self.first, self.programs, self.events
+        )
     }
 }
 
@@ -107,50 +132,67 @@ fn story() -> impl Strategy<Value = Story> {
         deadline,
         exits,
         own,
+        (
+            1..2000_i64,
+            proptest::bool::weighted(0.3),
+            proptest::bool::weighted(0.3),
+            proptest::option::weighted(0.3, 1..2000_i64),
+        ),
         vec(event(), 0..24),
     )
-        .prop_map(|(restart, init, containers, deadline, exits, own, events)| {
-            let mut pod = sample::pod(restart, &init, &containers);
-            let stated = pod
-                .init_containers
-                .iter_mut()
-                .filter(|container| !container.sidecar);
-            for (container, own) in stated.chain(&mut pod.containers).zip(own) {
-                container.restart = own.unwrap_or(restart);
-            }
-            pod.active_deadline = deadline.map(std::time::Duration::from_secs);
-            pod.volumes.push(Volume {
-                name: "v".to_owned(),
-                source: VolumeSource::EmptyDir {
-                    medium: Default::default(),
-                    size_limit: None,
-                },
-            });
-            pod.containers[0].mounts.push(Mount {
-                volume: "v".to_owned(),
-                sub_path: None,
-                path: "/v".to_owned(),
-                read_only: false,
-                recursive_read_only: Default::default(),
-                propagation: Propagation::None,
-            });
-            let mut programs: Vec<_> = pod
-                .init_containers
-                .iter()
-                .filter(|container| !container.sidecar)
-                .map(|container| (container.name.clone(), Exits { after: 1, code: 0 }))
-                .collect();
-            for (container, exit) in pod.containers.iter().zip(exits) {
-                if let Some((after, code)) = exit.filter(|_| container.restart != RestartPolicy::Always) {
-                    programs.push((container.name.clone(), Exits { after, code }));
+        .prop_map(
+            |(restart, init, containers, deadline, exits, own, on_node, events)| {
+                let mut pod = sample::pod(restart, &init, &containers);
+                let stated = pod
+                    .init_containers
+                    .iter_mut()
+                    .filter(|container| !container.sidecar);
+                for (container, own) in stated.chain(&mut pod.containers).zip(own) {
+                    container.restart = own.unwrap_or(restart);
                 }
-            }
-            Story {
-                pod,
-                programs,
-                events,
-            }
-        })
+                pod.active_deadline = deadline.map(std::time::Duration::from_secs);
+                pod.volumes.push(Volume {
+                    name: "v".to_owned(),
+                    source: VolumeSource::EmptyDir {
+                        medium: Default::default(),
+                        size_limit: None,
+                    },
+                });
+                pod.containers[0].mounts.push(Mount {
+                    volume: "v".to_owned(),
+                    sub_path: None,
+                    path: "/v".to_owned(),
+                    read_only: false,
+                    recursive_read_only: Default::default(),
+                    propagation: Propagation::None,
+                });
+                let mut programs: Vec<_> = pod
+                    .init_containers
+                    .iter()
+                    .filter(|container| !container.sidecar)
+                    .map(|container| (container.name.clone(), Exits { after: 1, code: 0 }))
+                    .collect();
+                for (container, exit) in pod.containers.iter().zip(exits) {
+                    if let Some((after, code)) = exit.filter(|_| container.restart != RestartPolicy::Always) {
+                        programs.push((container.name.clone(), Exits { after, code }));
+                    }
+                }
+                let (milli, is_choosy, is_static, first) = on_node;
+                pod = node::requesting(pod, milli);
+                if is_choosy {
+                    pod = node::choosy(pod);
+                }
+                if is_static {
+                    pod = node::of_file(pod);
+                }
+                Story {
+                    pod,
+                    programs,
+                    first,
+                    events,
+                }
+            },
+        )
 }
 
 /// Plays the story; returns the desired pod at its end.
@@ -170,10 +212,7 @@ fn live(world: &mut World, pod: &Pod, events: &[Event]) -> Option<Pod> {
             Event::Forgotten(which) => world.forgets(name(*which)),
             Event::SandboxDies => world.sandbox_dies(),
             Event::Reboot => world.reboots(),
-            Event::AgentRestarts => {
-                world.memory = None;
-                world.killed = true;
-            }
+            Event::AgentRestarts => world.agent_restarts(),
             Event::Removed => desired = None,
             Event::Replaced => {
                 versions += 1;
@@ -213,6 +252,15 @@ fn live(world: &mut World, pod: &Pod, events: &[Event]) -> Option<Pod> {
             Event::ImageThere(there) => world.image_there = *there,
             Event::NetworkReady(ready) => world.network_ready = *ready,
             Event::Fates(fates) => world.fates = fates.clone(),
+            Event::OtherComes(milli) => world.other_comes(*milli),
+            Event::OtherGoes => world.other_goes(),
+            Event::Labelled(labels) => world.node.labels = *labels,
+            Event::Requests(milli) => {
+                // A static pod that asks for something else is another pod.
+                if let Some(pod) = desired.take_if(|pod| pod.source == Source::Api) {
+                    desired = Some(node::requesting(pod, *milli));
+                }
+            }
         }
     }
     desired
@@ -223,6 +271,7 @@ fn calm(world: &mut World) {
     world.fates.clear();
     world.image_there = true;
     world.network_ready = true;
+    world.node.labels = Labels::With;
     for program in world.programs.values_mut() {
         program.code = 0;
     }
@@ -262,13 +311,41 @@ fn assert_is(world: &World, desired: Option<&Pod>) {
             container.name
         );
     }
+    if world.is_rejected(pod) {
+        return assert_rejected(world, pod, seen);
+    }
     match seen.usable_sandbox(false) {
         Some(_) => assert_runs(world, pod, seen),
         None => assert_ended(world, pod, seen),
     }
 }
 
+/// What the node does not take leaves nothing; a static pod is taken as soon as it fits.
+fn assert_rejected(world: &World, pod: &Pod, seen: &ObservedPod) {
+    assert!(seen.ready_sandboxes().next().is_none() && !seen.containers.iter().any(|c| c.may_run()));
+    assert!(world.cgroups.is_empty(), "a rejected pod has a cgroup");
+    assert!(
+        pod.source == Source::Api || !world.fits(pod),
+        "a static pod that fits is rejected"
+    );
+}
+
+/// A pod has what it asks for where there is room for it.
+fn assert_allotted(world: &World, pod: &Pod, seen: &ObservedPod) {
+    if pod.source != Source::Api {
+        return;
+    }
+    let kept = seen.allocation.as_ref().expect("what runs has its allocation");
+    let has_it = kept.satisfies(pod) && kept.behind.is_empty();
+    let waits = world
+        .memory
+        .as_ref()
+        .is_some_and(|memory| memory.resize.is_some());
+    assert!(has_it || waits && !world.has_room(pod), "{kept:?}");
+}
+
 fn assert_runs(world: &World, pod: &Pod, seen: &ObservedPod) {
+    assert_allotted(world, pod, seen);
     let runs = |name: &str| {
         let live = seen
             .containers
@@ -329,9 +406,13 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_story_ends_as_desired(Story { pod, programs, events } in story()) {
+    fn every_story_ends_as_desired(Story { pod, programs, first, events } in story()) {
         let mut world = World::new();
         world.programs = programs.into_iter().collect();
+        if let Some(milli) = first {
+            world.other_comes(milli);
+            world.turn(None);
+        }
         let desired = live(&mut world, &pod, &events);
         calm(&mut world);
         world.settle(desired.as_ref());
@@ -340,7 +421,7 @@ proptest! {
         prop_assert!(!world.turn(desired.as_ref()));
         // The exception is a pod that ended without a trace: to such an agent it is new.
         if !world.observed.uids.is_empty() {
-            world.memory = None;
+            world.agent_restarts();
             let before = world.observed.clone();
             world.settle(desired.as_ref());
             prop_assert_eq!(&before, &world.observed);

@@ -2,4 +2,5 @@
 
 mod converge;
 mod golden;
+mod node;
 mod world;

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::node::{Node, Resized};
+use crate::model::allocation::{self, Allocation};
 use crate::model::checkpoint::Checkpoint;
 use crate::model::labels::{self, ContainerAnnotations};
 use crate::model::memory::{PodMemory, Remains};
@@ -54,8 +56,9 @@ pub(super) struct Exits {
     pub(super) code: i32,
 }
 
-/// Runtime, disk and clock.
+/// Runtime, disk and clock, and the node that they are on.
 pub(super) struct World {
+    pub(super) node: Node,
     pub(super) now: Timestamp,
     pub(super) observed: ObservedName,
     pub(super) disk: BTreeSet<PathBuf>,
@@ -72,6 +75,8 @@ pub(super) struct World {
     pub(super) fates: Vec<Fate>,
     /// The checkpoint of each pod.
     checkpoints: BTreeMap<PodUid, Checkpoint>,
+    /// The allocation of each pod.
+    allocations: BTreeMap<PodUid, Allocation>,
     /// A checkpoint was not saved: an agent that starts may not know the order.
     pub(super) not_kept: bool,
     /// The runtime lost all that it had at least once.
@@ -87,6 +92,18 @@ pub(super) struct World {
     ids: u32,
 }
 
+/// What is planned of the pod.
+#[derive(Debug)]
+struct Planned {
+    plan: Plan,
+    /// The UID that it handles.
+    uid: Option<PodUid>,
+    /// What is remembered now.
+    memory: Option<PodMemory>,
+    /// The pod gets other resources.
+    is_allotted: bool,
+}
+
 /// What the current plan has created so far.
 #[derive(Default)]
 struct Made {
@@ -98,6 +115,7 @@ struct Made {
 impl World {
     pub(super) fn new() -> World {
         World {
+            node: Node::new(),
             now: sample::at(0),
             observed: ObservedName::default(),
             disk: BTreeSet::new(),
@@ -110,6 +128,7 @@ impl World {
             killed: false,
             fates: Vec::new(),
             checkpoints: BTreeMap::new(),
+            allocations: BTreeMap::new(),
             not_kept: false,
             wiped: false,
             definitions: BTreeMap::new(),
@@ -120,8 +139,14 @@ impl World {
         }
     }
 
-    /// The next plan, computed only from what can be observed and what is remembered; and the UID that it handles.
-    pub(super) fn plan(&self, desired: Option<&Pod>) -> (Plan, Option<PodUid>) {
+    /// The next plan, computed only from what can be observed and what is remembered.
+    fn plan(&self, wanted: Option<&Pod>) -> Planned {
+        let wanted = wanted.cloned().map(Arc::new);
+        let seen = wanted.as_ref().and_then(|pod| self.observed.uids.get(&pod.uid));
+        let allotted = wanted
+            .as_ref()
+            .map(|pod| allocation::allotted(pod, seen.and_then(|seen| seen.allocation.as_deref())));
+        let desired = allotted.as_deref();
         let image = ObservedImage {
             id: "sha256:1".to_owned(),
             tags: vec!["docker.io/library/busybox:1.35".to_owned()],
@@ -147,10 +172,27 @@ impl World {
             allocatable: &Default::default(),
         };
         let plan = pod::plan(desired, &self.observed, memory, &self.policy, &view, self.now);
-        (
-            plan,
-            pod::subject(desired, &self.observed, memory, &view).cloned(),
-        )
+        let uid = pod::subject(desired, &self.observed, memory, &view).cloned();
+        match &wanted {
+            // The memory of another UID that is being removed stays until it is gone.
+            Some(pod) if uid.as_ref() == Some(&pod.uid) => {
+                let mut memory = restart::remembered(memory, pod, &self.observed, self.now);
+                let Resized { plan, is_allotted } = self.resize(pod, &mut memory, plan);
+                let memory = Some(memory);
+                Planned {
+                    plan,
+                    uid,
+                    memory,
+                    is_allotted,
+                }
+            }
+            _ => Planned {
+                plan,
+                memory: memory.filter(|_| uid.is_some()).cloned(),
+                uid,
+                is_allotted: false,
+            },
+        }
     }
 
     fn leftovers(&self) -> BTreeSet<PodUid> {
@@ -181,38 +223,47 @@ impl World {
         numbers
     }
 
-    /// Plans, executes, remembers. Returns whether there was anything to do.
+    /// Plans the node and the pod, executes, remembers. Returns whether there was anything to do.
     pub(super) fn turn(&mut self, desired: Option<&Pod>) -> bool {
         if let Some(pod) = desired {
             self.definitions.insert(pod.uid.clone(), pod.clone());
         }
-        let (plan, uid) = self.plan(desired);
+        self.plan_node(desired);
+        if self.is_deferred() {
+            return self.collect_leftover(desired);
+        }
+        let Planned {
+            plan,
+            uid,
+            memory,
+            is_allotted,
+        } = self.plan(desired);
+        self.memory = memory;
         if plan.is_idle() {
             return self.collect_leftover(desired);
         }
+        if let Some(pod) = desired.filter(|_| is_allotted) {
+            let allotted = Arc::new(pod.clone());
+            self.node.decisions.allotting.insert(pod.name.clone(), allotted);
+        }
         let uid = uid.expect("a plan is about somebody");
         let before = self.observed.clone();
-        self.memory = match self.execute(plan, desired) {
+        match self.execute(plan, desired) {
             Some(steps) => {
+                // The snapshot shows the saved decision, or saving it failed.
+                self.node.decisions.allotting.clear();
                 let outcome = Outcome {
                     pod: sample::name(),
                     uid,
                     at: self.now,
                     steps,
                 };
-                Some(restart::after(
-                    self.memory.as_ref(),
-                    desired,
-                    &outcome,
-                    &before,
-                    &self.policy,
-                ))
+                let memory = self.memory.as_ref();
+                let after = restart::after(memory, desired, &outcome, &before, &self.policy);
+                self.memory = Some(after);
             }
-            None => {
-                self.killed = true;
-                None
-            }
-        };
+            None => self.agent_restarts(),
+        }
         true
     }
 
@@ -239,7 +290,8 @@ impl World {
             if self.turn(desired) {
                 continue;
             }
-            let wake_at = self.plan(desired).0.wake_at;
+            let of_pod = self.plan(desired).plan.wake_at.filter(|_| !self.is_deferred());
+            let wake_at = of_pod.into_iter().chain(self.node_wakes_at(desired)).min();
             assert!(wake_at.is_none_or(|at| at > self.now), "woken for nothing");
             match [wake_at, self.next_exit()].into_iter().flatten().min() {
                 Some(next) => self.advance_to(next.max(self.now)),
@@ -345,8 +397,7 @@ impl World {
             .for_each(|c| end(c, now, 255));
         self.sandboxes_mut().for_each(|sandbox| sandbox.ready = false);
         self.cgroups.clear();
-        self.memory = None;
-        self.killed = true;
+        self.agent_restarts();
     }
 
     /// The sandbox's own process ends, and with it the containers that share its namespaces.
@@ -496,16 +547,18 @@ impl World {
                 let uid = record.path.iter().rev().nth(1).unwrap().to_string_lossy();
                 self.checkpoints
                     .insert(PodUid(uid.into_owned()), record.checkpoint.clone());
-                self.show_checkpoints();
+                self.show_files();
             }
             Step::KeepAllocation(record) => {
                 self.disk.insert(record.path.clone());
-                let allocation = Arc::new(record.allocation);
-                let uids = self.observed.uids.iter_mut();
-                let of_pod =
-                    |(uid, _): &(&PodUid, &mut ObservedPod)| record.path.to_string_lossy().contains(&uid.0);
-                uids.filter(of_pod)
-                    .for_each(|(_, seen)| seen.allocation = Some(allocation.clone()));
+                let uid = record.path.iter().rev().nth(1).unwrap().to_string_lossy();
+                let uid = PodUid(uid.into_owned());
+                self.allocations.insert(uid, record.allocation.clone());
+                self.show_files();
+                return Ok(Done::Kept {
+                    allocation: Box::new(record.allocation),
+                    occasion: record.occasion,
+                });
             }
             Step::Resize(_) => {}
         }
@@ -517,9 +570,11 @@ impl World {
         all.any(|sandbox| sandbox.id == id && sandbox.ready)
     }
 
-    fn show_checkpoints(&mut self) {
+    /// The observer reads the files of pods that the runtime has.
+    fn show_files(&mut self) {
         for (uid, seen) in &mut self.observed.uids {
             seen.checkpoint = self.checkpoints.get(uid).cloned().map(Arc::new);
+            seen.allocation = self.allocations.get(uid).cloned().map(Arc::new);
         }
     }
 
@@ -642,7 +697,8 @@ impl World {
         assert!(dir.starts_with("/var/lib/kubelet/pods"), "{dir:?}");
         self.nothing_lives(&dir.to_string_lossy());
         self.checkpoints.retain(|uid, _| self.policy.pod_dir(uid) != *dir);
-        self.show_checkpoints();
+        self.allocations.retain(|uid, _| self.policy.pod_dir(uid) != *dir);
+        self.show_files();
         self.disk.retain(|path| !path.starts_with(dir));
     }
 
@@ -676,6 +732,7 @@ impl World {
         let metadata = config.metadata.clone().unwrap();
         let uid = sample::uid(&metadata.uid);
         self.nothing_lives(&uid.0);
+        self.may_run(&self.definitions[&uid]);
         assert!(
             self.observed.uids.keys().all(|other| *other == uid),
             "the old UID is gone before the new one starts"
@@ -699,7 +756,7 @@ impl World {
         };
         seen.sandboxes.insert(0, sandbox);
         made.sandbox = Some(id.clone());
-        self.show_checkpoints();
+        self.show_files();
         Done::Sandbox { id }
     }
 
