@@ -52,7 +52,7 @@ use crate::cgroup::{self, Cgroups};
 use crate::config::{Config, credential_providers};
 use crate::cri::{self, Runtime};
 use crate::model::node::{CgroupLayout, MachineFacts, NodePolicy};
-use crate::model::outcome::Beginning;
+use crate::model::outcome::StepStarted;
 use crate::model::pod::DnsConfig;
 use crate::observe::measure::{self, Places};
 use crate::serve::health::Health;
@@ -172,7 +172,7 @@ fn act_context(
     runtime: &Runtime,
     cgroups: Cgroups,
     providers: Providers,
-    beginnings: mpsc::UnboundedSender<Beginning>,
+    beginnings: mpsc::UnboundedSender<StepStarted>,
 ) -> ActContext {
     let pulls = config
         .images

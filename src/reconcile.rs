@@ -21,12 +21,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use qos_cgroups::keep_levels;
+use qos_cgroups::run_qos_cgroups;
 
 use crate::act::ActContext;
 use crate::model::allocation;
 use crate::model::api::ApiNode;
-use crate::model::memory::{Executed, Levels, Memory, PodMemory};
+use crate::model::memory::{Executed, Memory, PodMemory, QosCgroups};
 use crate::model::node::{NodeLimits, NodePolicy};
 use crate::model::object::Objects;
 use crate::model::outcome::Outcome;
@@ -86,7 +86,7 @@ pub struct Outputs {
     /// Executed steps, for events and metrics.
     pub outcomes: mpsc::UnboundedSender<Executed>,
     /// The state of the QoS cgroups.
-    pub levels: watch::Sender<Levels>,
+    pub qos_cgroups: watch::Sender<QosCgroups>,
     /// Called at each turn, for the health check.
     pub beat: Box<dyn Fn() + Send>,
 }
@@ -134,7 +134,7 @@ struct Loop {
     dirty: BTreeSet<Key>,
     busy: BTreeMap<Key, Work>,
     deadlines: BTreeMap<Key, Timestamp>,
-    levels: watch::Sender<Vec<CgroupSetting>>,
+    qos_cgroups: watch::Sender<Vec<CgroupSetting>>,
     workers: JoinSet<()>,
     to_loop: mpsc::UnboundedSender<Message>,
 }
@@ -142,7 +142,7 @@ struct Loop {
 /// Runs the loop until canceled; then waits for the steps in progress.
 pub async fn run(mut inputs: ReconcileInputs, rooms: Rooms, outputs: Outputs, cancel: CancellationToken) {
     let (to_loop, mut from_workers) = mpsc::unbounded_channel();
-    let (levels, levels_out) = watch::channel(Vec::new());
+    let (qos_cgroups, levels_out) = watch::channel(Vec::new());
     let mut state = Loop {
         desired: Arc::default(),
         snapshot: Arc::default(),
@@ -153,15 +153,15 @@ pub async fn run(mut inputs: ReconcileInputs, rooms: Rooms, outputs: Outputs, ca
         dirty: BTreeSet::new(),
         busy: BTreeMap::new(),
         deadlines: BTreeMap::new(),
-        levels,
+        qos_cgroups,
         workers: JoinSet::new(),
         to_loop,
         rooms,
     };
-    let (act, told) = (state.rooms.act.clone(), outputs.levels.clone());
+    let (act, told) = (state.rooms.act.clone(), outputs.qos_cgroups.clone());
     state
         .workers
-        .spawn(keep_levels(act, levels_out, told, cancel.clone()));
+        .spawn(run_qos_cgroups(act, levels_out, told, cancel.clone()));
     loop {
         let now = Timestamp::now();
         (outputs.beat)();
@@ -177,7 +177,7 @@ pub async fn run(mut inputs: ReconcileInputs, rooms: Rooms, outputs: Outputs, ca
             Ok(()) = inputs.desired.changed() => "desired",
             Ok(()) = inputs.snapshot.changed() => "snapshot",
             Ok(()) = inputs.imported.changed() => { state.images_arrived(); "image" }
-            Ok(()) = inputs.services.changed(), if !services_known => { state.services_told(); "services" }
+            Ok(()) = inputs.services.changed(), if !services_known => { state.services_changed(); "services" }
             Ok(()) = inputs.node.changed(), if !state.decisions.deferred.is_empty() => { state.dirty.insert(Key::Node); "node" }
             Some(message) = from_workers.recv() => state.take_message(message, &outputs),
             () = tokio::time::sleep(state.until_next_deadline(now)) => { state.due(Timestamp::now()); "deadline" }

@@ -19,9 +19,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::model::difference::differing;
 use crate::model::event::Event;
-use crate::model::memory::{Executed, Levels, Memory};
+use crate::model::memory::{Executed, Memory, QosCgroups};
 use crate::model::node::{MachineFacts, Measured, NodePolicy, NodeSettings};
-use crate::model::outcome::{Beginning, Outcome};
+use crate::model::outcome::{Outcome, StepStarted};
 use crate::model::pod::{Desired, Pod, PodName, PodUid, Problem, Source};
 use crate::model::report::PodsReport;
 use crate::model::runtime::{ObservedName, Snapshot};
@@ -41,7 +41,7 @@ pub struct ReportInputs {
     /// The memory of the reconcile loop.
     pub memory: watch::Receiver<Arc<Memory>>,
     /// The work in progress.
-    pub beginnings: mpsc::UnboundedReceiver<Beginning>,
+    pub beginnings: mpsc::UnboundedReceiver<StepStarted>,
     /// The executed steps.
     pub outcomes: mpsc::UnboundedReceiver<Executed>,
     /// Measurements of the machine; a new value every `nodeStatusUpdateFrequency`.
@@ -49,7 +49,7 @@ pub struct ReportInputs {
     /// The subnet of the node's pods, if this program connects them; in a cluster it is learned later.
     pub subnet: watch::Receiver<Option<ipnet::IpNet>>,
     /// The state of the QoS cgroups.
-    pub levels: watch::Receiver<Levels>,
+    pub qos_cgroups: watch::Receiver<QosCgroups>,
 }
 
 /// What does not change while the loop runs.
@@ -97,13 +97,13 @@ struct Loop {
 pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cancel: CancellationToken) {
     let mut state = Loop::new(facts, outputs.events);
     let cgroups = state.facts.policy.cgroup.version;
-    state.tell_of_node(node_events::starting(cgroups), state.started);
+    state.emit_node_events(node_events::starting(cgroups), state.started);
     let mut node: Option<Node> = None;
     loop {
         // Every arm is cancel-safe: the watches and the channels keep what was not taken.
         let wait = state.until_next_change(Timestamp::now());
         let mut begun = Vec::new();
-        let (mut tell_node, executed) = tokio::select! {
+        let (mut report_node, executed) = tokio::select! {
             () = cancel.cancelled() => return,
             Some(first) = inputs.beginnings.recv() => { begun.push(first); (false, None) }
             Some(executed) = inputs.outcomes.recv() => (false, Some(executed)),
@@ -112,9 +112,9 @@ pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cance
             Ok(()) = inputs.memory.changed() => (false, None),
             Ok(()) = inputs.measured.changed() => (true, None),
             Ok(()) = inputs.subnet.changed() => (true, None),
-            Ok(()) = inputs.levels.changed() => {
-                let told = node_events::levels(&inputs.levels.borrow_and_update());
-                state.tell_of_node(told, Timestamp::now());
+            Ok(()) = inputs.qos_cgroups.changed() => {
+                let reported_now = node_events::qos_cgroups(&inputs.qos_cgroups.borrow_and_update());
+                state.emit_node_events(reported_now, Timestamp::now());
                 (false, None)
             }
             () = tokio::time::sleep(wait) => (false, None),
@@ -122,7 +122,7 @@ pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cance
         let now = Timestamp::now();
         (outputs.beat)();
         let before = std::mem::replace(&mut state.snapshot, inputs.snapshot.borrow_and_update().clone());
-        tell_node |= before.runtime != state.snapshot.runtime;
+        report_node |= before.runtime != state.snapshot.runtime;
         state.facts.settings.pod_cidr = *inputs.subnet.borrow_and_update();
         let mut changed = state.take(
             inputs.desired.borrow_and_update().clone(),
@@ -145,10 +145,10 @@ pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cance
         if changed {
             outputs.pods.send_replace(Arc::new(state.report.clone()));
         }
-        if tell_node {
+        if report_node {
             let measured = inputs.measured.borrow_and_update().clone();
             let fresh = state.node(&measured, node.as_ref(), now);
-            state.tell_of_node(node_events::changes(node.as_ref(), &fresh), now);
+            state.emit_node_events(node_events::changes(node.as_ref(), &fresh), now);
             outputs.node.send_replace(Arc::new(fresh.clone()));
             node = Some(fresh);
         }
@@ -191,19 +191,19 @@ impl Loop {
         let mut changed = false;
         for name in names {
             changed |= self.take_leaving(&name);
-            changed |= self.tell(&name, now);
-            changed |= self.tell_complaints(&name, before, now);
-            changed |= self.tell_offline(&name, now);
+            changed |= self.report_pod(&name, now);
+            changed |= self.emit_probe_events(&name, before, now);
+            changed |= self.emit_network_events(&name, now);
         }
         let (then, since) = (before, &self.snapshot);
         if (then.listed, &then.runtime) != (since.listed, &since.runtime) {
             let shown: Vec<PodName> = self.shown.keys().cloned().collect();
             for name in shown {
-                changed |= self.tell_offline(&name, now);
+                changed |= self.emit_network_events(&name, now);
             }
         }
         if !Arc::ptr_eq(&old_desired, &self.desired) {
-            changed |= self.tell_problems(now);
+            changed |= self.report_problems(now);
         }
         changed
     }
@@ -221,11 +221,11 @@ impl Loop {
         before.as_ref() != self.report.leaving.get(name)
     }
 
-    /// Recomputes one pod, as [`Self::tell_one`] does. A panic caused by one pod leaves the other statuses untouched
+    /// Recomputes one pod, as [`Self::recompute_pod`] does. A panic caused by one pod leaves the other statuses untouched
     /// and keeps the pod's last status.
-    fn tell(&mut self, name: &PodName, now: Timestamp) -> bool {
-        let told = std::panic::catch_unwind(AssertUnwindSafe(|| self.tell_one(name, now)));
-        told.unwrap_or_else(|_| {
+    fn report_pod(&mut self, name: &PodName, now: Timestamp) -> bool {
+        let reported_now = std::panic::catch_unwind(AssertUnwindSafe(|| self.recompute_pod(name, now)));
+        reported_now.unwrap_or_else(|_| {
             tracing::error!(pod = %name, "computing a pod's status panicked; this is a bug in gantry, please report \
              it; keeping the last status");
             self.due.remove(name);
@@ -234,7 +234,7 @@ impl Loop {
     }
 
     /// Recomputes one pod; returns whether its reported status changed.
-    fn tell_one(&mut self, name: &PodName, now: Timestamp) -> bool {
+    fn recompute_pod(&mut self, name: &PodName, now: Timestamp) -> bool {
         let Some(pod) = self.known_pod(name) else {
             return self.forget(name);
         };
@@ -289,11 +289,11 @@ impl Loop {
             status,
         };
         self.report.pods.insert(name.clone(), Arc::new(object));
-        self.keep_events(name, &pod.uid, new.unwrap_or_default(), now);
+        self.queue_events(name, &pod.uid, new.unwrap_or_default(), now);
         true
     }
 
-    fn tell_problems(&mut self, now: Timestamp) -> bool {
+    fn report_problems(&mut self, now: Timestamp) -> bool {
         let sets = [&self.desired.files, &self.desired.api];
         let problems: Vec<Problem> = sets
             .into_iter()
@@ -310,7 +310,7 @@ impl Loop {
         let changed = problems != self.report.problems;
         let before = std::mem::replace(&mut self.report.problems, problems);
         if changed {
-            self.tell_refusals(&before, now);
+            self.emit_rejections(&before, now);
             self.report_refused_manifests(&before, now);
         }
         changed || is_doubted_anew
@@ -327,7 +327,7 @@ impl Loop {
         let mut changed = false;
         for name in due {
             self.due.remove(&name);
-            changed |= self.tell(&name, now);
+            changed |= self.report_pod(&name, now);
         }
         changed
     }

@@ -101,16 +101,16 @@ pub fn remove() -> Result<(), NetlinkError> {
 
 /// Notifications of changes to nftables, by any program, in the network namespace in which it was opened.
 #[derive(Debug)]
-pub struct News(netlink_sys::Socket);
+pub struct RulesetEvents(netlink_sys::Socket);
 
-impl News {
+impl RulesetEvents {
     /// Subscribes to notifications. The descriptor becomes readable when there is one.
     pub fn open() -> io::Result<Self> {
         let mut socket = netlink_sys::Socket::new(netlink_sys::protocols::NETLINK_NETFILTER)?;
         socket.bind(&SocketAddr::new(0, 0))?;
         socket.add_membership(NEWS)?;
         socket.set_non_blocking(true)?;
-        Ok(News(socket))
+        Ok(RulesetEvents(socket))
     }
 
     /// Reads the pending notifications without waiting; returns whether any may concern the guard's table.
@@ -129,7 +129,7 @@ impl News {
     }
 }
 
-impl AsRawFd for News {
+impl AsRawFd for RulesetEvents {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
     }

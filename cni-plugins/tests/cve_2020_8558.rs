@@ -246,7 +246,7 @@ fn cve_2020_8558_the_agent_s_rule_holds_where_others_set_route_localnet() {
                     && reached.iter().all(|one| one.starts_with("127.0.0.1:")),
                 "the attack works without the rule: {reached:?}"
             );
-            let news = loopback_guard::News::open().unwrap();
+            let news = loopback_guard::RulesetEvents::open().unwrap();
             assert!(loopback_guard::ensure().unwrap(), "made");
             assert!(!loopback_guard::ensure().unwrap(), "and then there");
             host.assert_unreached(&attackers, "with the rule");

@@ -18,7 +18,7 @@ use super::files::Whose;
 use super::{hook, sub_path, symbol};
 use crate::cri::Runtime;
 use crate::model::error_chain::chain;
-use crate::model::outcome::{Done, Lengthy, StepError};
+use crate::model::outcome::{Done, SlowAction, StepError};
 use crate::model::reason;
 use crate::model::request::{ContainerRef, ContainerRequest, HookCall, SandboxRef, SubPathMount};
 use crate::model::run_as::ImageUser;
@@ -37,7 +37,7 @@ pub(super) struct Stop<'a> {
     /// How long hook and stop together may take.
     pub(super) grace: Duration,
     /// The message of the event.
-    pub(super) what: Lengthy,
+    pub(super) what: SlowAction,
     /// The hook to run before.
     pub(super) before: Option<&'a HookCall>,
     /// The containers that must end first.

@@ -18,7 +18,7 @@ use super::turn::Turns;
 use crate::ask::Names;
 use crate::cgroup::Cgroups;
 use crate::cri::Runtime;
-use crate::model::outcome::{Beginning, Lengthy};
+use crate::model::outcome::{SlowAction, StepStarted};
 use crate::model::pod::{PodName, PodUid};
 
 /// How long to wait for running work when its plan is abandoned: nearly all of it takes milliseconds.
@@ -48,7 +48,7 @@ pub struct ActContext {
     /// What the runtime remembers of attached networks.
     pub network_cache: NetworkCache,
     /// Receives a report when a lengthy step starts; there may be no receiver.
-    pub beginnings: mpsc::UnboundedSender<Beginning>,
+    pub beginnings: mpsc::UnboundedSender<StepStarted>,
 }
 
 /// The plan being executed.
@@ -61,9 +61,9 @@ pub(super) struct Work<'a> {
 
 impl Work<'_> {
     /// Reports that a lengthy step has started.
-    pub(super) fn begins(&self, container: &str, what: Lengthy) {
+    pub(super) fn begins(&self, container: &str, what: SlowAction) {
         // If pods are only removed, there is no receiver.
-        let _ = self.context.beginnings.send(Beginning {
+        let _ = self.context.beginnings.send(StepStarted {
             pod: self.pod.clone(),
             uid: self.uid.clone(),
             container: container.to_owned(),

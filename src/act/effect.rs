@@ -29,7 +29,7 @@ pub(super) enum Fact {
 
 impl Effect {
     pub(super) const PLAIN: Effect = Effect {
-        done: Done::Plainly,
+        done: Done::Nothing,
         fact: None,
     };
 }

@@ -11,7 +11,7 @@ use super::failure::{abandoned, call_failure, failure, failure_of};
 use super::pull_records::Intent;
 use crate::cri::{CriError, Runtime};
 use crate::model::image_ref::ImageRef;
-use crate::model::outcome::{Done, Lengthy, StepError};
+use crate::model::outcome::{Done, SlowAction, StepError};
 use crate::model::pod::PullPolicy;
 use crate::model::pull_record::{PullCredentials, PullSecret};
 use crate::model::reason::waiting;
@@ -69,7 +69,7 @@ async fn pull(work: &Work<'_>, request: ImageRequest, name: &str) -> Result<Effe
     let offered = credentials(work, &request, name).await?;
     let waiting_since = Instant::now();
     let image = request.image.clone();
-    work.begins(&request.container, Lengthy::Pull { image });
+    work.begins(&request.container, SlowAction::Pull { image });
     let waited_for = work.context.pulls.try_acquire();
     let _permit = match waited_for {
         Ok(permit) => permit,

@@ -127,21 +127,23 @@ mod tests {
 
     const RIGHT: [i64; 6] = [1, 0, 10, 1, 1_000_000, 25_000_000];
 
-    fn told(root: &Path) -> Vec<String> {
+    fn problems_of(root: &Path) -> Vec<String> {
         deviations(root).iter().map(ToString::to_string).collect()
     }
 
     #[test]
     fn what_deviates_is_told_as_the_kubelet_does() {
-        assert_eq!(told(kernel(RIGHT).path()), [""; 0]);
+        assert_eq!(problems_of(kernel(RIGHT).path()), [""; 0]);
         let other = kernel([0, 0, 1, 1, 1_000_000, 25_000_000]);
         let expected = [
             "invalid kernel flag: vm/overcommit_memory, expected value: 1, actual value: 0",
             "invalid kernel flag: kernel/panic, expected value: 10, actual value: 1",
         ];
-        assert_eq!(told(other.path()), expected);
+        assert_eq!(problems_of(other.path()), expected);
         fs::remove_file(other.path().join("kernel/keys/root_maxkeys")).unwrap();
-        assert!(told(other.path())[2].starts_with("cannot read kernel flag kernel/keys/root_maxkeys: "));
+        assert!(
+            problems_of(other.path())[2].starts_with("cannot read kernel flag kernel/keys/root_maxkeys: ")
+        );
     }
 
     #[test]
@@ -151,7 +153,7 @@ mod tests {
         let value = |name: &str| read(&root.path().join(name)).unwrap();
         let set_all = || set(root.path(), &deviations(root.path()), &note);
         assert_eq!(set_all(), [""; 0]);
-        assert_eq!(told(root.path()), [""; 0]);
+        assert_eq!(problems_of(root.path()), [""; 0]);
         // Another start finds nothing to do; a start after an outside change sets the values again.
         assert_eq!(set_all(), [""; 0]);
         fs::write(root.path().join("kernel/panic"), "7").unwrap();

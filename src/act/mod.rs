@@ -47,7 +47,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::model::bounds;
-use crate::model::outcome::{Lengthy, Outcome, StepError, StepReport};
+use crate::model::outcome::{Outcome, SlowAction, StepError, StepReport};
 use crate::model::pod::{PodName, PodUid};
 use crate::model::step::{Plan, Step, Subject};
 
@@ -102,10 +102,10 @@ impl Work<'_> {
             if self.cancel.is_cancelled() || failed.contains(&Subject::Pod) {
                 break;
             }
-            let (told, facts) = self.carry_out(steps, &made, &mut turn).await;
-            let failures = told.iter().filter(|report| report.result.is_err());
+            let (finished, facts) = self.carry_out(steps, &made, &mut turn).await;
+            let failures = finished.iter().filter(|report| report.result.is_err());
             failed.extend(failures.map(|report| report.subject.clone()));
-            reports.extend(told);
+            reports.extend(finished);
             facts.into_iter().for_each(|fact| made.note(fact));
         }
         reports
@@ -198,7 +198,7 @@ impl Work<'_> {
                     container: &container,
                     id: &id,
                     grace,
-                    what: Lengthy::Stop { message },
+                    what: SlowAction::Stop { message },
                     before: pre_stop.as_ref(),
                     turn: endings.of_ids(&after),
                 };
@@ -229,8 +229,8 @@ impl Work<'_> {
                 link,
             } => container::start(runtime, container, which, link, made).await,
             Step::PostStart(step) => post_start::run(self, *step, made).await,
-            Step::KeepCheckpoint(record) => pod_dir::keep(&record),
-            Step::KeepAllocation(record) => resize::keep(*record),
+            Step::WriteCheckpoint(record) => pod_dir::save(&record),
+            Step::WriteAllocation(record) => resize::save(*record),
             Step::Resize(request) => resize::resize(runtime, cgroups, *request).await,
         }
     }

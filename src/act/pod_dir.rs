@@ -14,7 +14,7 @@ use crate::disk::tree::{self, Mounts};
 use crate::disk::write::{self, Durability, Mode, Unfinished, Writing};
 use crate::model::outcome::StepError;
 use crate::model::reason;
-use crate::model::request::{CheckpointRecord, IfNotKept};
+use crate::model::request::{CheckpointRecord, OnWriteFailure};
 
 /// Creates both with the kubelet's modes (`makePodDataDirs`, `createPodSandbox`).
 pub(super) fn ensure(dir: &Path, logs: &Path) -> Result<Effect, StepError> {
@@ -57,14 +57,14 @@ pub(super) async fn remove_logs(work: &Work<'_>, dir: PathBuf) -> Result<Effect,
 }
 
 /// Saves the pod's checkpoint.
-pub(super) fn keep(record: &CheckpointRecord) -> Result<Effect, StepError> {
+pub(super) fn save(record: &CheckpointRecord) -> Result<Effect, StepError> {
     let Err(error) = write(record) else {
         return Ok(Effect::PLAIN);
     };
     let message = format!("writing {}: {error}", record.path.display());
-    match record.if_not {
-        IfNotKept::Fail => Err(failure(reason::pod::FAILED_SYNC, message)),
-        IfNotKept::GoOn => {
+    match record.on_failure {
+        OnWriteFailure::Fail => Err(failure(reason::pod::FAILED_SYNC, message)),
+        OnWriteFailure::Continue => {
             tracing::warn!(
                 "{message}: after a restart of the agent the pod's containers may not be stopped in order"
             );
@@ -128,26 +128,26 @@ mod tests {
     fn a_checkpoint_that_cannot_be_kept_holds_up_a_start_and_no_end() {
         use crate::model::checkpoint::Checkpoint;
         let root = tempfile::tempdir().unwrap();
-        let keep_in = |dir: &str, if_not| {
+        let keep_in = |dir: &str, on_failure| {
             let path = root.path().join(dir).join("gantry-pod.json");
             let checkpoint = Checkpoint {
                 sidecars: vec!["s".to_owned()],
                 ..Checkpoint::default()
             };
-            keep(&CheckpointRecord {
+            save(&CheckpointRecord {
                 path,
                 checkpoint,
-                if_not,
+                on_failure,
             })
         };
         fs::write(root.path().join("file"), "").unwrap();
-        for if_not in [IfNotKept::GoOn, IfNotKept::Fail] {
-            assert!(keep_in("u1", if_not).is_ok());
+        for on_failure in [OnWriteFailure::Continue, OnWriteFailure::Fail] {
+            assert!(keep_in("u1", on_failure).is_ok());
         }
         let text = fs::read_to_string(root.path().join("u1/gantry-pod.json")).unwrap();
         assert_eq!(text, r#"{"sidecars":["s"]}"#);
-        assert!(keep_in("file", IfNotKept::GoOn).is_ok());
-        let error = keep_in("file", IfNotKept::Fail).err().unwrap();
+        assert!(keep_in("file", OnWriteFailure::Continue).is_ok());
+        let error = keep_in("file", OnWriteFailure::Fail).err().unwrap();
         assert_eq!(error.reason, reason::pod::FAILED_SYNC);
     }
 

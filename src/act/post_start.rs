@@ -5,7 +5,7 @@ use super::context::Work;
 use super::effect::{Effect, Made};
 use super::failure::{abandoned, failure};
 use super::hook::{self, Why};
-use crate::model::outcome::{Lengthy, StepError};
+use crate::model::outcome::{SlowAction, StepError};
 use crate::model::probe::Hook;
 use crate::model::reason;
 use crate::model::request::{ContainerRef, HookCall, PostStart};
@@ -39,7 +39,7 @@ pub(super) async fn run(work: &Work<'_>, step: PostStart, made: &Made) -> Result
         container: &step.container,
         id: &id,
         grace: step.grace,
-        what: Lengthy::StopAfterFailedHook,
+        what: SlowAction::StopAfterFailedHook,
         before: before.as_ref(),
         turn: Vec::new(),
     };

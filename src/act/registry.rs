@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::bulkhead::{Bulkhead, Limits};
-use crate::model::registry::{Keyring, NoDockerConfig};
+use crate::model::registry::{InvalidDockerConfig, Keyring};
 
 /// The timeout for reading a file; then the pull continues without it.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -75,7 +75,7 @@ impl DockerConfig {
     async fn first(
         &self,
         paths: &[PathBuf],
-        add: fn(&mut Keyring, &[u8]) -> Result<(), NoDockerConfig>,
+        add: fn(&mut Keyring, &[u8]) -> Result<(), InvalidDockerConfig>,
     ) -> Option<Keyring> {
         for path in paths {
             let (subject, file) = (path.display().to_string(), path.clone());

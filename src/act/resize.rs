@@ -15,7 +15,7 @@ use crate::model::reason;
 use crate::model::request::{AllocationRecord, Change, Floor, ResizeRequest, Usage};
 
 /// Saves a pod's allocation.
-pub(super) fn keep(record: AllocationRecord) -> Result<Effect, StepError> {
+pub(super) fn save(record: AllocationRecord) -> Result<Effect, StepError> {
     let AllocationRecord {
         path,
         allocation,
@@ -23,7 +23,7 @@ pub(super) fn keep(record: AllocationRecord) -> Result<Effect, StepError> {
     } = record;
     match write(&path, &allocation) {
         Ok(()) => Ok(Effect {
-            done: Done::Kept {
+            done: Done::AllocationWritten {
                 allocation: Box::new(allocation),
                 occasion,
             },
@@ -126,7 +126,7 @@ mod tests {
                 allocation: allocation.clone(),
                 occasion: Occasion::Begun,
             };
-            assert!(keep(record).is_ok());
+            assert!(save(record).is_ok());
             let read: Allocation = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
             assert_eq!(read, allocation);
         }

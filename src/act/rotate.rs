@@ -454,16 +454,16 @@ mod tests {
         ];
         let (_sender, snapshot) = watch::channel(snapshot(all));
         let reopened = Arc::new(Mutex::new(Vec::new()));
-        let (told, mut tell) = tokio::sync::mpsc::unbounded_channel();
+        let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
         let seen = reopened.clone();
         let reopen = move |id: String| {
             seen.lock().unwrap().push(id.clone());
-            told.send(()).unwrap();
+            sender.send(()).unwrap();
             async { Ok::<(), &str>(()) }
         };
         let task = tokio::spawn(run(snapshot, ROTATION, reopen));
-        tell.recv().await.unwrap();
-        tell.recv().await.unwrap();
+        receiver.recv().await.unwrap();
+        receiver.recv().await.unwrap();
         assert_eq!(*reopened.lock().unwrap(), ["a", "d"]);
         task.abort();
         let names = logs.names();

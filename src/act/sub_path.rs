@@ -74,7 +74,7 @@ pub(super) fn prepare(part: &SubPathMount, container: &str) -> Result<(), SubPat
 /// Opens a path beneath a volume. Missing directories are created with the volume's own mode.
 fn open(root: &Path, path: &str) -> io::Result<OwnedFd> {
     // Links to the volume itself are the administrator's choice.
-    let root = beneath::root(root).map_err(|errno| told(root, errno))?;
+    let root = beneath::root(root).map_err(|errno| named_error(root, errno))?;
     let mode = Mode::from_bits_truncate(fstat(&root)?.st_mode & 0o7777);
     let mut below = PathBuf::from(".");
     let mut opened = root.try_clone()?;
@@ -91,10 +91,9 @@ fn open(root: &Path, path: &str) -> io::Result<OwnedFd> {
         below.push(name);
         opened = match beneath(root.as_fd(), &below, OFlag::O_PATH) {
             Ok(opened) => opened,
-            Err(Errno::ENOENT) => {
-                make(root.as_fd(), opened.as_fd(), &below, mode).map_err(|errno| told(&below, errno))?
-            }
-            Err(errno) => return Err(told(&below, errno)),
+            Err(Errno::ENOENT) => make(root.as_fd(), opened.as_fd(), &below, mode)
+                .map_err(|errno| named_error(&below, errno))?,
+            Err(errno) => return Err(named_error(&below, errno)),
         };
     }
     Ok(opened)
@@ -133,7 +132,7 @@ fn bind(opened: &OwnedFd, target: &Path) -> io::Result<()> {
         MsFlags::MS_BIND,
         None::<&str>,
     )
-    .map_err(|errno| told(target, errno))
+    .map_err(|errno| named_error(target, errno))
 }
 
 fn is_dir(stat: &FileStat) -> bool {
@@ -146,7 +145,7 @@ fn unmount(target: &Path) -> io::Result<()> {
         match umount2(target, MntFlags::UMOUNT_NOFOLLOW | MntFlags::MNT_DETACH) {
             Ok(()) => {}
             Err(Errno::EINVAL | Errno::ENOENT) => return Ok(()),
-            Err(errno) => return Err(told(target, errno)),
+            Err(errno) => return Err(named_error(target, errno)),
         }
     }
 }
@@ -174,7 +173,7 @@ fn make_target(target: &Path, dir: bool) -> io::Result<()> {
         .map(drop)
 }
 
-fn told(path: &Path, errno: Errno) -> io::Error {
+fn named_error(path: &Path, errno: Errno) -> io::Error {
     let path = path.strip_prefix(".").unwrap_or(path).display();
     let why = match errno {
         Errno::EXDEV => "leads outside the volume",

@@ -9,9 +9,9 @@ use tokio::sync::{mpsc, watch};
 use super::tasks::Tasks;
 use super::values::Values;
 use crate::act::ActContext;
-use crate::model::memory::{Executed, Levels};
+use crate::model::memory::{Executed, QosCgroups};
 use crate::model::node::{MachineFacts, Measured, NodeLimits, NodePolicy, NodeSettings};
-use crate::model::outcome::Beginning;
+use crate::model::outcome::StepStarted;
 use crate::serve::health::Health;
 use crate::serve::metrics::Metrics;
 use crate::{observe, reconcile, report};
@@ -21,7 +21,7 @@ pub struct NodeParts {
     /// The resources of the steps. Its runtime and its cgroups are observed, too.
     pub act: ActContext,
     /// Receives what is sent to `act.beginnings`.
-    pub beginnings: mpsc::UnboundedReceiver<Beginning>,
+    pub beginnings: mpsc::UnboundedReceiver<StepStarted>,
     /// The facts of the machine.
     pub machine: MachineFacts,
     /// What plans depend on.
@@ -40,9 +40,9 @@ pub struct NodeParts {
 
 /// What loop 1 sends to loop 2.
 struct Sent {
-    beginnings: mpsc::UnboundedReceiver<Beginning>,
+    beginnings: mpsc::UnboundedReceiver<StepStarted>,
     outcomes: mpsc::UnboundedReceiver<Executed>,
-    levels: watch::Receiver<Levels>,
+    qos_cgroups: watch::Receiver<QosCgroups>,
 }
 
 /// Spawns both. `observe` are the requests to the observer.
@@ -54,7 +54,7 @@ pub(super) fn spawn(
     (health, metrics): (&Health, &Arc<Metrics>),
 ) {
     let (outcomes_in, outcomes) = mpsc::unbounded_channel();
-    let (levels_in, levels) = watch::channel(Levels::Unset);
+    let (levels_in, qos_cgroups) = watch::channel(QosCgroups::Unset);
     let policy = Arc::new(parts.policy);
     let capacity = parts.machine.capacity(&parts.measured.nodefs);
     let rooms = reconcile::Rooms {
@@ -65,7 +65,7 @@ pub(super) fn spawn(
     };
     let beat = health.register("reconcile", reconcile::LONGEST_SLEEP);
     let outputs = reconcile::Outputs {
-        levels: levels_in,
+        qos_cgroups: levels_in,
         memory: values.memory.0.clone(),
         outcomes: outcomes_in,
         beat: Box::new(move || beat.beat()),
@@ -74,7 +74,7 @@ pub(super) fn spawn(
     let sent = Sent {
         beginnings: parts.beginnings,
         outcomes,
-        levels,
+        qos_cgroups,
     };
     let facts = report::Facts {
         policy,
@@ -119,7 +119,7 @@ fn spawn_report(
         outcomes: sent.outcomes,
         measured: values.measured.1.clone(),
         subnet: values.subnet.1.clone(),
-        levels: sent.levels,
+        qos_cgroups: sent.qos_cgroups,
     };
     let beat = health.register("report", report::LONGEST_SLEEP);
     let metrics = metrics.clone();

@@ -22,12 +22,12 @@ pub(super) fn kernel_settings(config: &Config) -> anyhow::Result<()> {
     let root = Path::new(KERNEL);
     let deviations = kernel::deviations(root);
     if config.node.protect_kernel {
-        let told: Vec<_> = deviations.iter().map(ToString::to_string).collect();
+        let receiver: Vec<_> = deviations.iter().map(ToString::to_string).collect();
         anyhow::ensure!(
-            told.is_empty(),
+            receiver.is_empty(),
             "protectKernelDefaults: {}; set them with sysctl, or omit protectKernelDefaults so that the agent sets \
              them",
-            told.join("; ")
+            receiver.join("; ")
         );
         return Ok(());
     }

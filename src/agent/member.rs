@@ -80,7 +80,7 @@ impl Member {
 
     /// The static pods, with the RuntimeClasses that they name. They do not wait for an API server.
     pub(super) fn spawn_classes(&self, tasks: &mut Tasks, files: source::SetReceiver) -> source::SetReceiver {
-        let (out, told) = watch::channel(None);
+        let (out, receiver) = watch::channel(None);
         self.spawn(tasks, "static classes", Begin::AtOnce, |clients, cancel| {
             let inputs = source::api::objects::ObjectInputs {
                 of: Of::Files,
@@ -93,7 +93,7 @@ impl Member {
             };
             source::api::objects::run(inputs, out, cancel)
         });
-        told
+        receiver
     }
 
     /// The API server as a source of pods.
@@ -103,7 +103,7 @@ impl Member {
         config: &Config,
         values: &Values,
     ) -> source::SetReceiver {
-        let (set, told) = watch::channel(None);
+        let (set, receiver) = watch::channel(None);
         let outputs = source::api::pods::Outputs {
             set,
             objects: self.objects.0.clone(),
@@ -123,7 +123,7 @@ impl Member {
             .stored()
             .map(|stored| source::api::services::Reserve {
                 stored,
-                pods: told.clone(),
+                pods: receiver.clone(),
             });
         let (complete, with_objects) = watch::channel(None);
         let (objects, node) = (self.objects.1.clone(), values.api_node.1.clone());
@@ -132,7 +132,7 @@ impl Member {
             let inputs = source::api::objects::ObjectInputs {
                 of: Of::Api,
                 clients,
-                pods: told,
+                pods: receiver,
                 objects,
                 node,
                 stored,
@@ -207,10 +207,10 @@ impl Member {
             };
             node::run(inputs, settings, cancel)
         });
-        let (own, told) = (values.api_node.1.clone(), self.cluster.storing.renewed());
+        let (own, receiver) = (values.api_node.1.clone(), self.cluster.storing.renewed());
         let (name, duration) = (config.node.name.clone(), config.member.lease);
         self.spawn(tasks, "publish lease", Begin::Joined, move |clients, cancel| {
-            lease::run(clients, name, duration, own, told, cancel)
+            lease::run(clients, name, duration, own, receiver, cancel)
         });
         let settings = event_settings(config);
         self.spawn(tasks, "publish events", Begin::Joined, |clients, cancel| {

@@ -117,11 +117,11 @@ mod tests {
     use super::*;
     use crate::config::Role;
     use crate::config::files::load_without_file;
-    use crate::config::surroundings::Surroundings;
+    use crate::config::surroundings::ConfigContext;
 
     #[tokio::test]
     async fn without_an_api_server_no_events_pile_up() {
-        let around = Surroundings {
+        let around = ConfigContext {
             hostname: "node".to_owned(),
             directory: "/".into(),
             version: String::new(),

@@ -55,8 +55,8 @@ pub async fn check(host: &str, port: u16, service: &str, within: Duration) -> Re
             };
             Err(format!("service unhealthy (responded with {status:?})"))
         }
-        Ok(Err(status)) => Err(told(&status, within)),
-        Err(_) => Err(told(&Status::deadline_exceeded(""), within)),
+        Ok(Err(status)) => Err(error_text(&status, within)),
+        Err(_) => Err(error_text(&Status::deadline_exceeded(""), within)),
     }
 }
 
@@ -74,7 +74,7 @@ async fn ask(channel: Channel, service: &str) -> Result<i32, Status> {
     Ok(answer.into_inner().status)
 }
 
-fn told(status: &Status, within: Duration) -> String {
+fn error_text(status: &Status, within: Duration) -> String {
     match status.code() {
         Code::Unimplemented => format!(
             "error: this server does not implement the grpc health protocol (grpc.health.v1.Health): {}",

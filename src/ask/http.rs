@@ -105,7 +105,7 @@ async fn once(
         }
         let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
         let stream = tls::connector().connect(name, stream).await;
-        exchange(stream.map_err(|error| told(&error))?, request).await
+        exchange(stream.map_err(|error| error_text(&error))?, request).await
     };
     match timeout_at(deadline, exchange).await {
         Ok(answer) => answer,
@@ -114,7 +114,7 @@ async fn once(
 }
 
 /// An error of TLS or of a connection.
-fn told(error: &std::io::Error) -> String {
+fn error_text(error: &std::io::Error) -> String {
     let inner = error
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<rustls::Error>());
@@ -134,7 +134,7 @@ async fn exchange<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let told = |error: hyper::Error| match error.is_incomplete_message() {
+    let error_text = |error: hyper::Error| match error.is_incomplete_message() {
         true => "EOF".to_owned(),
         false => cause(&error),
     };
@@ -142,9 +142,9 @@ where
     // Names are sent as `request::canonical` has them.
     protocol.title_case_headers(true);
     let handshake = protocol.handshake(TokioIo::new(stream));
-    let (mut sender, connection) = handshake.await.map_err(told)?;
+    let (mut sender, connection) = handshake.await.map_err(error_text)?;
     let answer = async {
-        let response = sender.send_request(request).await.map_err(told)?;
+        let response = sender.send_request(request).await.map_err(error_text)?;
         let location = response.headers().get(hyper::header::LOCATION);
         let location = location.and_then(|value| value.to_str().ok()).map(str::to_owned);
         Ok((response.status(), location, body(response).await?))

@@ -120,7 +120,7 @@ impl Cgroups {
     /// The UIDs of all pods that have a cgroup.
     pub fn pod_uids(&self) -> Result<BTreeSet<PodUid>, CgroupError> {
         let mut uids = BTreeSet::new();
-        for level in self.levels() {
+        for level in self.qos_cgroups() {
             for child in self.hierarchy.children(&self.path(&level))? {
                 uids.extend(pod_uid(&child, self.driver));
             }
@@ -131,7 +131,7 @@ impl Cgroups {
     /// How many processes of a pod the kernel has killed for lack of memory since the pod's cgroup was created. `None`
     /// if the pod has no cgroup, and on cgroup v1, which counts each cgroup separately.
     pub fn memory_kills(&self, uid: &PodUid) -> Option<u64> {
-        self.levels().find_map(|CgroupName(mut parts)| {
+        self.qos_cgroups().find_map(|CgroupName(mut parts)| {
             parts.push(format!("pod{uid}"));
             let events = self
                 .directory("memory", &CgroupName(parts))?
@@ -151,13 +151,13 @@ impl Cgroups {
     }
 
     /// The parent cgroups of the pods' cgroups, one for each QoS class.
-    fn levels(&self) -> impl Iterator<Item = CgroupName> {
-        let levels = [
+    fn qos_cgroups(&self) -> impl Iterator<Item = CgroupName> {
+        let qos_cgroups = [
             &["kubepods"][..],
             &["kubepods", "burstable"],
             &["kubepods", "besteffort"],
         ];
-        levels.into_iter().map(|level| {
+        qos_cgroups.into_iter().map(|level| {
             let root = self.root.iter().cloned();
             CgroupName(root.chain(level.iter().map(|&part| part.to_owned())).collect())
         })

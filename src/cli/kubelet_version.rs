@@ -4,28 +4,28 @@
 pub const OWN: &str = env!("CARGO_PKG_VERSION");
 
 /// The output of `--version` for a node that reports this version.
-pub fn kubelet(told: &str) -> String {
-    format!("Kubernetes {}", git_version(told))
+pub fn kubelet(reported: &str) -> String {
+    format!("Kubernetes {}", git_version(reported))
 }
 
-fn git_version(told: &str) -> String {
-    format!("{told}+gantry.{OWN}")
+fn git_version(reported: &str) -> String {
+    format!("{reported}+gantry.{OWN}")
 }
 
 /// The output of `--version=raw`: a value of Go's `version.Info`, as far as this build has its fields.
-pub fn kubelet_raw(told: &str) -> String {
-    let (major, minor) = major_minor(told);
+pub fn kubelet_raw(reported: &str) -> String {
+    let (major, minor) = major_minor(reported);
     format!(
         "version.Info{{Major:{major:?}, Minor:{minor:?}, EmulationMajor:\"\", EmulationMinor:\"\", \
          MinCompatibilityMajor:\"\", MinCompatibilityMinor:\"\", GitVersion:{:?}, GitCommit:\"\", \
          GitTreeState:\"\", BuildDate:\"\", GoVersion:\"\", Compiler:\"rustc\", Platform:\"linux/{}\"}}",
-        git_version(told),
+        git_version(reported),
         architecture()
     )
 }
 
-fn major_minor(told: &str) -> (&str, &str) {
-    let mut parts = told.trim_start_matches('v').split('.');
+fn major_minor(reported: &str) -> (&str, &str) {
+    let mut parts = reported.trim_start_matches('v').split('.');
     (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
 }
 

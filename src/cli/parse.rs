@@ -49,13 +49,13 @@ fn kubelet(name: &'static str, args: &[OsString]) -> Result<Cli, Stop> {
         Some("true") => {
             return Err(Stop::Show(format!(
                 "{}\n",
-                kubelet_version::kubelet(&told(&flags)?)
+                kubelet_version::kubelet(&reported(&flags)?)
             )));
         }
         Some("raw") => {
             return Err(Stop::Show(format!(
                 "{}\n",
-                kubelet_version::kubelet_raw(&told(&flags)?)
+                kubelet_version::kubelet_raw(&reported(&flags)?)
             )));
         }
         Some(other) => {
@@ -73,14 +73,14 @@ fn kubelet(name: &'static str, args: &[OsString]) -> Result<Cli, Stop> {
 
 /// The version that the node reports, as far as it is known without its configuration: kubeadm asks for it before there
 /// is one.
-fn told(flags: &KubeletFlags) -> Result<String, Stop> {
+fn reported(flags: &KubeletFlags) -> Result<String, Stop> {
     let given = flags
         .given
         .iter()
         .find(|(flag, _)| flag.name == "kubernetes-version");
     let given = given.and_then(|(_, texts)| texts.last().cloned());
     let stated = given.unwrap_or_else(|| files::version(Path::new(files::VERSION_FILE)));
-    version::told(&stated).map_err(Stop::Wrong)
+    version::reported(&stated).map_err(Stop::Wrong)
 }
 
 /// The kubelet accepts `--node_ip` for `--node-ip` (`WordSepNormalizeFunc` of Kubernetes).

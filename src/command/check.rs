@@ -19,7 +19,7 @@ use crate::model::reference;
 use crate::model::resources::Amounts;
 use crate::observe::{machine, measure};
 use crate::plan::admit::{self, Protection, Room};
-use crate::serve::problem::ToldProblem;
+use crate::serve::problem::ReportedProblem;
 use crate::source::files::check::{CheckError, Found};
 
 /// The file that kubeadm writes the configuration of a node to.
@@ -258,11 +258,12 @@ fn json(answer: &Answer) -> serde_json::Value {
             "document": document,
         })
     };
-    let told =
-        |problems: &[Problem]| -> Vec<ToldProblem> { problems.iter().map(ToldProblem::from).collect() };
+    let texts = |problems: &[Problem]| -> Vec<ReportedProblem> {
+        problems.iter().map(ReportedProblem::from).collect()
+    };
     serde_json::json!({
         "pods": answer.pods.iter().map(pod).collect::<Vec<_>>(),
-        "problems": told(&answer.problems),
-        "warnings": told(&answer.warnings),
+        "problems": texts(&answer.problems),
+        "warnings": texts(&answer.warnings),
     })
 }

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Event, Node, Pod};
 
 use super::client::Client;
 use super::{CommandError, describe_node, describe_pod, pod_selection, print};
-use crate::serve::problem::{ProblemList, ToldProblem};
+use crate::serve::problem::{ProblemList, ReportedProblem};
 
 /// The options.
 #[derive(Debug, Clone)]
@@ -61,7 +61,7 @@ pub async fn run(
             let own: Vec<&Event> = events.iter().filter(|event| is_about(event, pod)).collect();
             // A rejected manifest of the same name comes first.
             let all = problems.items.iter().chain(&warnings.items);
-            let doubts: Vec<&ToldProblem> = all.filter(|found| is_of(found, pod)).collect();
+            let doubts: Vec<&ReportedProblem> = all.filter(|found| is_of(found, pod)).collect();
             describe_pod::text(pod, &doubts, &own, now)
         })
         .collect();
@@ -73,6 +73,6 @@ fn is_about(event: &Event, pod: &Pod) -> bool {
     object.name == pod.metadata.name && object.namespace == pod.metadata.namespace
 }
 
-fn is_of(found: &ToldProblem, pod: &Pod) -> bool {
+fn is_of(found: &ReportedProblem, pod: &Pod) -> bool {
     found.pod == pod.metadata.name && found.namespace == pod.metadata.namespace
 }

@@ -12,10 +12,15 @@ use super::description::{date, events, pairs};
 use super::outline::Outline;
 use super::table::Table;
 use super::{pod_row, pod_selection};
-use crate::serve::problem::ToldProblem;
+use crate::serve::problem::ReportedProblem;
 
 /// The text. `warnings` are those about its manifest, and why another manifest of the same name is not run.
-pub(super) fn text(pod: &Pod, warnings: &[&ToldProblem], its_events: &[&Event], now: Timestamp) -> String {
+pub(super) fn text(
+    pod: &Pod,
+    warnings: &[&ReportedProblem],
+    its_events: &[&Event],
+    now: Timestamp,
+) -> String {
     let (no_spec, no_status) = (PodSpec::default(), PodStatus::default());
     let spec = pod.spec.as_ref().unwrap_or(&no_spec);
     let status = pod.status.as_ref().unwrap_or(&no_status);

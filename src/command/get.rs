@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::table::{Table, in_line, printable};
 use super::{CommandError, age, pod_row, pod_selection, print, yaml};
-use crate::serve::problem::{ProblemList, ToldProblem};
+use crate::serve::problem::{ProblemList, ReportedProblem};
 
 /// The options.
 #[derive(Debug, Clone, Default)]
@@ -79,7 +79,7 @@ pub async fn run(
         .unwrap_or_default();
     let pods: Vec<Pod> = items.iter().map(parse).collect::<Result<_, _>>()?;
     let chosen = choose(&pods, names, options.namespace.as_deref())?;
-    let problems: Vec<&ToldProblem> = problems
+    let problems: Vec<&ReportedProblem> = problems
         .items
         .iter()
         .filter(|problem| names.is_empty() && is_in(problem, options))
@@ -102,11 +102,11 @@ pub async fn run(
     };
     print(out, &text)?;
     // Not among the rows, so that programs can parse them.
-    let told: String = problems
+    let lines: String = problems
         .iter()
         .map(|problem| printable(&problem.text) + "\n")
         .collect();
-    print(err, &told)
+    print(err, &lines)
 }
 
 fn parse<T: serde::de::DeserializeOwned>(value: &Value) -> Result<T, CommandError> {
@@ -114,7 +114,7 @@ fn parse<T: serde::de::DeserializeOwned>(value: &Value) -> Result<T, CommandErro
 }
 
 /// A broken file belongs to the namespace that could be read from it, else to every namespace.
-fn is_in(problem: &ToldProblem, options: &Options) -> bool {
+fn is_in(problem: &ReportedProblem, options: &Options) -> bool {
     match (&options.namespace, &problem.namespace) {
         (Some(wanted), Some(is)) => wanted == is,
         _ => true,
@@ -181,7 +181,7 @@ fn or_none(text: Option<&str>) -> String {
         .to_owned()
 }
 
-fn pod_table(pods: &[&Pod], problems: &[&ToldProblem], options: &Options, now: Timestamp) -> String {
+fn pod_table(pods: &[&Pod], problems: &[&ReportedProblem], options: &Options, now: Timestamp) -> String {
     let namespaces: BTreeSet<&str> = pods
         .iter()
         .map(|pod| pod_selection::namespace(pod))
@@ -241,7 +241,7 @@ fn pod_table(pods: &[&Pod], problems: &[&ToldProblem], options: &Options, now: T
 }
 
 /// `web.yaml`, and `web.yaml#2` for a later document.
-fn file_name(problem: &ToldProblem) -> String {
+fn file_name(problem: &ReportedProblem) -> String {
     let name = problem.file.rsplit('/').next().unwrap_or_default();
     match problem.document {
         0 | 1 => name.to_owned(),

@@ -28,7 +28,7 @@ use service::Systemctl;
 use settings::{Settings, readiness};
 
 use crate::config::layers::flag;
-use crate::config::surroundings::Surroundings;
+use crate::config::surroundings::ConfigContext;
 use crate::config::{Role, files as config_files};
 use crate::identity::discovery::Cluster;
 use crate::identity::store::{self, Store};
@@ -49,7 +49,7 @@ pub struct Machine {
     /// Where its files are.
     pub places: Places,
     /// Its host name, and its directory.
-    pub around: Surroundings,
+    pub around: ConfigContext,
     /// This program.
     pub program: PathBuf,
     /// Runs systemctl, if the machine runs systemd.
@@ -191,7 +191,7 @@ fn write_files(
     )?;
     let flags = settings::flags(&plan.name, machine.around.hostname.trim());
     written.public(&places.flags(), &flags)?;
-    if let Some(version) = settings::told_version(&settings.version)? {
+    if let Some(version) = settings::reported_version(&settings.version)? {
         written.public(&places.version(), &format!("{version}\n"))?;
     }
     Ok(())
@@ -235,10 +235,10 @@ pub async fn wait_until_ready(places: &Places, name: &str, patience: Duration) -
     let client = client::connect(&places.kubeconfig()).await?;
     let mut why = "the API server has no such Node yet".to_owned();
     let waiting = async {
-        let mut told = watcher::watch_object(Api::<Node>::all(client), name)
+        let mut changes = watcher::watch_object(Api::<Node>::all(client), name)
             .default_backoff()
             .boxed();
-        while let Some(next) = told.next().await {
+        while let Some(next) = changes.next().await {
             match next {
                 Ok(Some(node)) => match readiness(&node) {
                     Ok(()) => return,

@@ -41,7 +41,7 @@ pub fn start(role: Role, given: &[FlagValues]) -> anyhow::Result<ExitCode> {
     let result = runtime.block_on(async {
         let cancel = CancellationToken::new();
         let signals = tokio::spawn(until_signal(cancel.clone()));
-        let result = agent::run(config, cancel, tell_systemd).await;
+        let result = agent::run(config, cancel, notify_systemd).await;
         signals.abort();
         result
     });
@@ -72,7 +72,7 @@ async fn until_signal(cancel: CancellationToken) -> anyhow::Result<()> {
 }
 
 /// Notifies systemd that the agent is ready and, if the watchdog is enabled, that its loops are alive.
-fn tell_systemd(health: Health) {
+fn notify_systemd(health: Health) {
     // Without systemd this does nothing.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     if let Some(limit) = sd_notify::watchdog_enabled() {

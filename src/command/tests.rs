@@ -180,7 +180,7 @@ async fn pods_and_broken_files_are_listed() {
         "#]],
     );
     report(&agent);
-    let (table, told) = agent
+    let (table, printed) = agent
         .get(get::Options {
             output: get::Output::Wide,
             ..Default::default()
@@ -195,7 +195,7 @@ async fn pods_and_broken_files_are_listed() {
         "#]],
     );
     let expected = "/etc/kubernetes/manifests/db.yaml:7 (document 2): spec.containers[0].image: is missing\n";
-    assert_eq!(told, expected);
+    assert_eq!(printed, expected);
     let only = get::Options {
         namespace: Some("other".into()),
         ..Default::default()

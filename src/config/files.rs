@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::error::ConfigError;
 use super::layers::{FlagValues, Layers, Text};
 use super::resolve::resolve;
-use super::surroundings::Surroundings;
+use super::surroundings::ConfigContext;
 use super::{Config, Role};
 
 /// The largest configuration file that is read, in bytes.
@@ -23,7 +23,7 @@ pub const VERSION_FILE: &str = "/etc/gantry/kubernetes-version";
 pub const STORE_KEY: &str = "/etc/gantry/store.key";
 
 /// Where this process runs.
-pub fn here() -> Result<Surroundings, ConfigError> {
+pub fn here() -> Result<ConfigContext, ConfigError> {
     let failed = |path: &str, source| ConfigError::Read {
         path: PathBuf::from(path),
         source,
@@ -31,7 +31,7 @@ pub fn here() -> Result<Surroundings, ConfigError> {
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname")
         .map_err(|source| failed("/proc/sys/kernel/hostname", source))?;
     let directory = std::env::current_dir().map_err(|source| failed(".", source))?;
-    Ok(Surroundings {
+    Ok(ConfigContext {
         hostname,
         directory,
         version: version(Path::new(VERSION_FILE)),
@@ -48,13 +48,13 @@ pub fn version(path: &Path) -> String {
 pub fn load_without_file(
     role: Role,
     flags: &[FlagValues],
-    around: &Surroundings,
+    context: &ConfigContext,
 ) -> Result<Config, ConfigError> {
-    resolve(Layers::merge(None, &[], flags)?, role, around)
+    resolve(Layers::merge(None, &[], flags)?, role, context)
 }
 
 /// Reads the files that the flags point to, and resolves everything.
-pub fn load(role: Role, flags: &[FlagValues], around: &Surroundings) -> Result<Config, ConfigError> {
+pub fn load(role: Role, flags: &[FlagValues], context: &ConfigContext) -> Result<Config, ConfigError> {
     let text = |name: &str| {
         let texts = flags
             .iter()
@@ -62,8 +62,8 @@ pub fn load(role: Role, flags: &[FlagValues], around: &Surroundings) -> Result<C
             .and_then(|(_, texts)| texts.last());
         texts.filter(|text| !text.is_empty())
     };
-    let kubeconfig = text("kubeconfig").map(|path| around.directory.join(path));
-    let bootstrap_kubeconfig = text("bootstrap-kubeconfig").map(|path| around.directory.join(path));
+    let kubeconfig = text("kubeconfig").map(|path| context.directory.join(path));
+    let bootstrap_kubeconfig = text("bootstrap-kubeconfig").map(|path| context.directory.join(path));
     if let (Some(bootstrap), None) = (&bootstrap_kubeconfig, &kubeconfig) {
         return Err(ConfigError::Flag {
             flag: "bootstrap-kubeconfig".to_owned(),
@@ -74,17 +74,17 @@ pub fn load(role: Role, flags: &[FlagValues], around: &Surroundings) -> Result<C
         });
     }
     let main = match text("config") {
-        Some(path) => Some(read(Path::new(path), &around.directory)?),
+        Some(path) => Some(read(Path::new(path), &context.directory)?),
         None if role == Role::Run && Path::new(RUN_FILE).exists() => {
             Some(read(Path::new(RUN_FILE), Path::new("/"))?)
         }
         None => None,
     };
     let dropins = match text("config-dir") {
-        Some(path) => read_dropins(Path::new(path), &around.directory)?,
+        Some(path) => read_dropins(Path::new(path), &context.directory)?,
         None => Vec::new(),
     };
-    let mut config = resolve(Layers::merge(main.as_ref(), &dropins, flags)?, role, around)?;
+    let mut config = resolve(Layers::merge(main.as_ref(), &dropins, flags)?, role, context)?;
     config.paths.kubeconfig = kubeconfig;
     config.paths.bootstrap_kubeconfig = bootstrap_kubeconfig;
     Ok(config)
@@ -183,21 +183,21 @@ mod tests {
         std::fs::create_dir(directory.path().join("d")).unwrap();
         write("main.yaml", "maxPods: 7\npodsPerCore: 3\n");
         write("d/10.conf", "maxPods: 8\n");
-        let around = Surroundings {
+        let context = ConfigContext {
             directory: directory.path().to_owned(),
             ..here().unwrap()
         };
         let given = |name: &str, text: &str| (flag(name).unwrap(), vec![text.to_owned()]);
         let mut flags = vec![given("config", "main.yaml"), given("config-dir", "d")];
-        let config = load(Role::Kubelet, &flags, &around).unwrap();
+        let config = load(Role::Kubelet, &flags, &context).unwrap();
         assert_eq!((config.node.max_pods, config.node.pods_per_core), (8, Some(3)));
         flags.push(given("kubeconfig", ""));
-        assert!(load(Role::Kubelet, &flags, &around).is_ok());
+        assert!(load(Role::Kubelet, &flags, &context).is_ok());
         flags.push(given(
             "bootstrap-kubeconfig",
             "/etc/kubernetes/bootstrap-kubelet.conf",
         ));
-        let error = load(Role::Kubelet, &flags, &around).unwrap_err().to_string();
+        let error = load(Role::Kubelet, &flags, &context).unwrap_err().to_string();
         assert!(
             error.starts_with(
                 "--bootstrap-kubeconfig: /etc/kubernetes/bootstrap-kubelet.conf needs --kubeconfig"
@@ -206,20 +206,23 @@ mod tests {
         );
         flags.push(given("kubeconfig", "k"));
         flags.retain(|(flag, texts)| flag.name != "kubeconfig" || texts != &[""]);
-        let config = load(Role::Kubelet, &flags, &around).unwrap();
+        let config = load(Role::Kubelet, &flags, &context).unwrap();
         assert_eq!(config.paths.kubeconfig, Some(directory.path().join("k")));
         assert!(config.paths.bootstrap_kubeconfig.is_some());
-        assert_eq!(config.node.told_version, crate::config::KUBERNETES_VERSION);
-        let told = Surroundings {
+        assert_eq!(config.node.reported_version, crate::config::KUBERNETES_VERSION);
+        let context = ConfigContext {
             version: "v1.34.2\n".to_owned(),
-            ..around
+            ..context
         };
         assert_eq!(
-            load(Role::Kubelet, &flags, &told).unwrap().node.told_version,
+            load(Role::Kubelet, &flags, &context)
+                .unwrap()
+                .node
+                .reported_version,
             "v1.34.2"
         );
         flags.push(given("kubernetes-version", "v1.99.0"));
-        let error = load(Role::Kubelet, &flags, &told).unwrap_err().to_string();
+        let error = load(Role::Kubelet, &flags, &context).unwrap_err().to_string();
         assert!(error.contains("kubernetesVersion"), "{error}");
     }
 

@@ -58,7 +58,7 @@ const fn kubelet(name: &'static str, kind: Kind, key: &'static str) -> Flag {
     }
 }
 
-const fn told(name: &'static str, kind: Kind, key: &'static str, help: &'static str) -> Flag {
+const fn described(name: &'static str, kind: Kind, key: &'static str, help: &'static str) -> Flag {
     let target = Target::Kubelet(key);
     Flag {
         name,
@@ -160,7 +160,7 @@ pub const FLAGS: &[Flag] = &[
         "The kubeconfig to request the node's certificate with, if there is no kubeconfig or its certificate has \
          expired",
     ),
-    told(
+    described(
         "pod-manifest-path",
         Text,
         "staticPodPath",
@@ -209,13 +209,13 @@ pub const FLAGS: &[Flag] = &[
         "socket",
         "The agent's socket for commands [default: /run/gantry/gantry.sock]",
     ),
-    told(
+    described(
         "container-runtime-endpoint",
         Text,
         "containerRuntimeEndpoint",
         "containerd's socket, unix://...",
     ),
-    told(
+    described(
         "cgroup-driver",
         Text,
         "cgroupDriver",
@@ -234,7 +234,7 @@ pub const FLAGS: &[Flag] = &[
         "networkCIDR",
         "The address range of all pods [default: 10.244.0.0/16]",
     ),
-    told(
+    described(
         "pod-cidr",
         Text,
         "podCIDR",
@@ -282,44 +282,44 @@ pub const FLAGS: &[Flag] = &[
         "logLevel",
         "error, warn, info, debug, trace, or a tracing filter [default: info]",
     ),
-    told(
+    described(
         "logging-format",
         Text,
         "logging.format",
         "The log format: text or json",
     ),
-    told("cluster-dns", List, "clusterDNS", "The cluster's DNS servers"),
-    told(
+    described("cluster-dns", List, "clusterDNS", "The cluster's DNS servers"),
+    described(
         "cluster-domain",
         Text,
         "clusterDomain",
         "The cluster's DNS domain",
     ),
-    told(
+    described(
         "max-pods",
         Int,
         "maxPods",
         "The maximum number of pods on this node [default: 110]",
     ),
-    told(
+    described(
         "fail-swap-on",
         Bool,
         "failSwapOn",
         "Refuse to start while swap is on [default: true]",
     ),
-    told(
+    described(
         "healthz-port",
         Int,
         "healthzPort",
         "The port of /healthz; 0 disables it [default: 10248]",
     ),
-    told(
+    described(
         "healthz-bind-address",
         Text,
         "healthzBindAddress",
         "The IP address of /healthz [default: 127.0.0.1]",
     ),
-    told(
+    described(
         "v",
         Int,
         "logging.verbosity",

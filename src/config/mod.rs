@@ -109,7 +109,7 @@ pub struct Node {
     /// Labels to register with.
     pub labels: BTreeMap<String, String>,
     /// The Kubernetes version that the node reports.
-    pub told_version: String,
+    pub reported_version: String,
     /// `maxPods`
     pub max_pods: u32,
     /// `protectKernelDefaults`: wrong kernel settings prevent the start instead of being corrected.

@@ -94,7 +94,7 @@ impl Config {
     /// machine with the unified hierarchy, else cgroupfs.
     pub fn cgroup_driver(
         &self,
-        told: Option<CgroupDriver>,
+        reported: Option<CgroupDriver>,
         seen: Option<CgroupDriver>,
         init: Init,
         version: CgroupVersion,
@@ -108,7 +108,7 @@ impl Config {
             super::Role::Run => seen.unwrap_or(suitable),
             super::Role::Kubelet => CgroupDriver::Cgroupfs,
         };
-        told.or(self.cgroups.driver).unwrap_or(found)
+        reported.or(self.cgroups.driver).unwrap_or(found)
     }
 
     /// Where and how cgroups are created. `limits_swap` says whether the kernel can limit swap per cgroup.
@@ -171,7 +171,7 @@ impl Config {
         NodeSettings {
             name: self.node.name.clone(),
             addresses,
-            version: self.node.told_version.clone(),
+            version: self.node.reported_version.clone(),
             max_pods: by_cores.map_or(self.node.max_pods, |pods| pods.min(self.node.max_pods)),
             reserved: sum(&self.eviction.system_reserved, &self.eviction.kube_reserved),
             eviction_hard: self.eviction.hard.clone(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::checks::Checks;
 use super::raw::KubeletConfiguration;
-use super::surroundings::{Surroundings, span};
+use super::surroundings::{ConfigContext, span};
 
 /// The feature gate of `serverTLSBootstrap`.
 const ROTATE: &str = "RotateKubeletServerCertificate";
@@ -53,12 +53,12 @@ pub enum Authorization {
 /// The configuration section of this name.
 pub(super) fn node_api(
     written: &KubeletConfiguration,
-    around: &Surroundings,
+    context: &ConfigContext,
     checks: &mut Checks<'_>,
 ) -> NodeApi {
     let file = |text: Option<&String>| {
         text.filter(|text| !text.is_empty())
-            .map(|text| around.directory.join(text))
+            .map(|text| context.directory.join(text))
     };
     let authentication = written.authentication.clone().unwrap_or_default();
     let authorization = written.authorization.clone().unwrap_or_default();
@@ -133,12 +133,12 @@ mod tests {
             ..Layer::default()
         };
         let mut checks = Checks::new(&layer);
-        let around = Surroundings {
+        let context = ConfigContext {
             directory: "/here".into(),
             hostname: "vm".into(),
             version: String::new(),
         };
-        let node_api = node_api(&written, &around, &mut checks);
+        let node_api = node_api(&written, &context, &mut checks);
         (
             node_api,
             checks.problems.iter().map(ToString::to_string).collect(),

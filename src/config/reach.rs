@@ -6,14 +6,14 @@ use std::path::PathBuf;
 use super::checks::Checks;
 use super::own::GantryConfiguration;
 use super::raw::KubeletConfiguration;
-use super::surroundings::{Surroundings, directory, span};
+use super::surroundings::{ConfigContext, directory, span};
 use super::{Network, PodNetwork, Runtime, Serve, node_api, tls};
 
 /// The configuration section of this name.
 pub fn network(
     written: &KubeletConfiguration,
     own: &GantryConfiguration,
-    around: &Surroundings,
+    context: &ConfigContext,
     checks: &mut Checks<'_>,
     own_checks: &mut Checks<'_>,
 ) -> Network {
@@ -61,8 +61,8 @@ pub fn network(
         whose,
         range,
         pod_cidr,
-        cni_conf_dir: directory(own.cni_conf_dir.as_ref(), "/etc/cni/net.d", around),
-        cni_bin_dir: directory(own.cni_bin_dir.as_ref(), "/opt/cni/bin", around),
+        cni_conf_dir: directory(own.cni_conf_dir.as_ref(), "/etc/cni/net.d", context),
+        cni_bin_dir: directory(own.cni_bin_dir.as_ref(), "/opt/cni/bin", context),
         util_chains: written.make_iptables_util_chains != Some(false),
     }
 }
@@ -84,7 +84,7 @@ fn ipv4_net(text: &str) -> Result<ipnet::Ipv4Net, String> {
 pub fn serve(
     written: &KubeletConfiguration,
     own: &GantryConfiguration,
-    around: &Surroundings,
+    context: &ConfigContext,
     checks: &mut Checks<'_>,
 ) -> Serve {
     // The ranges and addresses were validated; invalid values have already caused an error.
@@ -95,11 +95,11 @@ pub fn serve(
     };
     let api_port = port(written.port);
     Serve {
-        socket: directory(own.socket.as_ref(), "/run/gantry/gantry.sock", around),
+        socket: directory(own.socket.as_ref(), "/run/gantry/gantry.sock", context),
         healthz: address(&written.healthz_bind_address, port(written.healthz_port)),
         api: address(&written.address, api_port).filter(|_| written.enable_server != Some(false)),
         api_port,
-        node_api: node_api::node_api(written, around, checks),
+        node_api: node_api::node_api(written, context, checks),
         tls: tls::offer(written, checks),
         debugging: written.enable_debugging_handlers != Some(false),
     }

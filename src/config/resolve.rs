@@ -13,7 +13,7 @@ use super::limits::{cgroups, eviction};
 use super::own::GantryConfiguration;
 use super::raw::{self, KubeletConfiguration};
 use super::reach::{network, runtime, serve};
-use super::surroundings::{Surroundings, directory, span};
+use super::surroundings::{ConfigContext, directory, span};
 use super::validate::validate;
 use super::verification::verification;
 use super::version;
@@ -28,7 +28,7 @@ use crate::model::yaml::document;
 const MANIFESTS: &str = "/etc/kubernetes/manifests";
 
 /// Completes, validates and types the merged configuration.
-pub fn resolve(mut layers: Layers, role: Role, around: &Surroundings) -> Result<Config, ConfigError> {
+pub fn resolve(mut layers: Layers, role: Role, context: &ConfigContext) -> Result<Config, ConfigError> {
     let stated_driver = layers.kubelet.is_stated("cgroupDriver");
     let stated_cgroup_v1 = layers.kubelet.is_stated("failCgroupV1");
     let kubelet = &mut layers.kubelet.value;
@@ -50,25 +50,25 @@ pub fn resolve(mut layers: Layers, role: Role, around: &Surroundings) -> Result<
     let mut checks = Checks::new(&layers.kubelet);
     validate(&written, &mut checks);
     let mut own_checks = Checks::new(&layers.own);
-    let paths = paths(&written, &own, around);
+    let paths = paths(&written, &own, context);
     let mut config = Config {
         role,
-        node: node(&written, &own, around, &mut own_checks),
+        node: node(&written, &own, context, &mut own_checks),
         manifests: Manifests {
             path: written
                 .static_pod_path
                 .as_ref()
-                .map(|path| around.directory.join(path)),
+                .map(|path| context.directory.join(path)),
             check: span(written.file_check_frequency),
         },
         runtime: runtime(&written, &mut checks),
-        images: images(&written, &own, &paths, around, (&mut checks, &mut own_checks)),
+        images: images(&written, &own, &paths, context, (&mut checks, &mut own_checks)),
         cgroups: cgroups(&written, stated_driver, &mut checks),
         eviction: eviction(&written, &mut checks),
         pods: pods(&written, &mut checks),
-        serve: serve(&written, &own, around, &mut checks),
+        serve: serve(&written, &own, context, &mut checks),
         member: super::member::member(&written, &own, (&mut checks, &mut own_checks)),
-        network: network(&written, &own, around, &mut checks, &mut own_checks),
+        network: network(&written, &own, context, &mut checks, &mut own_checks),
         log: log(&written, &own),
         warnings: warnings(&layers, role),
         written: layers.kubelet.value.clone(),
@@ -107,29 +107,29 @@ fn positive(number: Option<i32>) -> Option<u32> {
         .filter(|&number| number > 0)
 }
 
-fn paths(written: &KubeletConfiguration, own: &GantryConfiguration, around: &Surroundings) -> Paths {
+fn paths(written: &KubeletConfiguration, own: &GantryConfiguration, context: &ConfigContext) -> Paths {
     let resolv_conf = written.resolv_conf.as_ref().filter(|path| !path.is_empty());
     Paths {
-        root: directory(own.root_dir.as_ref(), "/var/lib/kubelet", around),
-        pod_logs: directory(written.pod_logs_dir.as_ref(), "/var/log/pods", around),
+        root: directory(own.root_dir.as_ref(), "/var/lib/kubelet", context),
+        pod_logs: directory(written.pod_logs_dir.as_ref(), "/var/log/pods", context),
         container_logs: PathBuf::from("/var/log/containers"),
-        state: directory(own.state_dir.as_ref(), "/var/lib/gantry", around),
+        state: directory(own.state_dir.as_ref(), "/var/lib/gantry", context),
         kubeconfig: None,
         bootstrap_kubeconfig: None,
         // As in the kubelet, it does not depend on the root directory.
-        certificates: directory(own.cert_dir.as_ref(), "/var/lib/kubelet/pki", around),
-        resolv_conf: resolv_conf.map(|path| around.directory.join(path)),
+        certificates: directory(own.cert_dir.as_ref(), "/var/lib/kubelet/pki", context),
+        resolv_conf: resolv_conf.map(|path| context.directory.join(path)),
     }
 }
 
 fn node(
     written: &KubeletConfiguration,
     own: &GantryConfiguration,
-    around: &Surroundings,
+    context: &ConfigContext,
     checks: &mut Checks<'_>,
 ) -> Node {
     let stated = own.hostname_override.as_deref().filter(|name| !name.is_empty());
-    let name = stated.unwrap_or(&around.hostname).trim().to_lowercase();
+    let name = stated.unwrap_or(&context.hostname).trim().to_lowercase();
     if !is_subdomain(&name) {
         let problem = format!("{name:?} is not a valid node name: use lower-case letters, digits, - and .");
         checks.wrong("hostnameOverride", problem);
@@ -144,7 +144,7 @@ fn node(
         name,
         addresses: addresses(own, checks),
         labels,
-        told_version: told_version(own, around, checks),
+        reported_version: reported_version(own, context, checks),
         max_pods: positive(written.max_pods).unwrap_or(0),
         protect_kernel: written.protect_kernel_defaults == Some(true),
         pods_per_core: positive(written.pods_per_core),
@@ -155,9 +155,9 @@ fn node(
 }
 
 /// The configured version, or the one that this machine was set to when it joined, or the agent's own.
-fn told_version(own: &GantryConfiguration, around: &Surroundings, checks: &mut Checks<'_>) -> String {
+fn reported_version(own: &GantryConfiguration, context: &ConfigContext, checks: &mut Checks<'_>) -> String {
     let stated = own.kubernetes_version.as_deref().filter(|text| !text.is_empty());
-    match version::told(stated.unwrap_or(&around.version)) {
+    match version::reported(stated.unwrap_or(&context.version)) {
         Ok(version) => version,
         Err(problem) => {
             checks.wrong("kubernetesVersion", problem);
@@ -206,7 +206,7 @@ fn images(
     written: &KubeletConfiguration,
     own: &GantryConfiguration,
     paths: &Paths,
-    around: &Surroundings,
+    context: &ConfigContext,
     (checks, own_checks): (&mut Checks<'_>, &mut Checks<'_>),
 ) -> Images {
     let percent = |percent: Option<i32>| {
@@ -216,7 +216,7 @@ fn images(
     };
     let path = |text: &Option<String>| {
         let text = text.as_deref().filter(|text| !text.is_empty());
-        text.map(|text| around.directory.join(text))
+        text.map(|text| context.directory.join(text))
     };
     let (file, programs) = (
         path(&own.image_credential_provider_config),
@@ -233,7 +233,7 @@ fn images(
         dir: own
             .images_dir
             .as_ref()
-            .map_or_else(|| paths.state.join("images"), |dir| around.directory.join(dir)),
+            .map_or_else(|| paths.state.join("images"), |dir| context.directory.join(dir)),
         pause: own.pause_image.clone().filter(|image| !image.is_empty()),
         credential_providers: file.zip(programs),
         verification: verification(written, checks),

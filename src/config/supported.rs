@@ -383,8 +383,8 @@ mod tests {
             let config: KubeletConfiguration = serde_json::from_value(complete).unwrap();
             let mut checks = Checks::new(&layer);
             not_there_yet(&config, &mut checks);
-            let told: Vec<_> = checks.problems.iter().map(ToString::to_string).collect();
-            assert_eq!(told, [format!("/c.yaml:7: {key}: {remedy}")]);
+            let reported: Vec<_> = checks.problems.iter().map(ToString::to_string).collect();
+            assert_eq!(reported, [format!("/c.yaml:7: {key}: {remedy}")]);
         }
         let default: KubeletConfiguration = serde_json::from_value(default_configuration()).unwrap();
         let layer = super::super::layers::Layer::default();

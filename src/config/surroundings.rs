@@ -6,7 +6,7 @@ use crate::model::duration::Span;
 
 /// The environment that the configuration is resolved in.
 #[derive(Debug, Clone)]
-pub struct Surroundings {
+pub struct ConfigContext {
     /// The host's name.
     pub hostname: String,
     /// The directory that relative paths in flags are resolved against.
@@ -19,7 +19,7 @@ pub(super) fn span(span: Option<Span>) -> std::time::Duration {
     span.unwrap_or_default().unsigned()
 }
 
-pub(super) fn directory(stated: Option<&String>, default: &str, around: &Surroundings) -> PathBuf {
+pub(super) fn directory(stated: Option<&String>, default: &str, context: &ConfigContext) -> PathBuf {
     let stated = stated.map(String::as_str).filter(|path| !path.is_empty());
-    around.directory.join(stated.unwrap_or(default))
+    context.directory.join(stated.unwrap_or(default))
 }

@@ -10,7 +10,7 @@ use super::KUBERNETES_VERSION;
 const MINORS: std::ops::RangeInclusive<u32> = 33..=36;
 
 /// Validates the version to report; the agent's own if none is stated.
-pub fn told(stated: &str) -> Result<String, String> {
+pub fn reported(stated: &str) -> Result<String, String> {
     let stated = stated.trim();
     if stated.is_empty() {
         return Ok(KUBERNETES_VERSION.to_owned());
@@ -33,7 +33,7 @@ mod tests {
     #[test]
     fn versions_of_a_node() {
         let check = |stated: &str, expected: Option<&str>| {
-            assert_eq!(told(stated).ok().as_deref(), expected, "{stated}");
+            assert_eq!(reported(stated).ok().as_deref(), expected, "{stated}");
         };
         check("", Some(KUBERNETES_VERSION));
         check("v1.33.0\n", Some("v1.33.0"));

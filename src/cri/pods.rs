@@ -174,8 +174,8 @@ impl Runtime {
             .await?;
         let memory = answer.stats.and_then(|stats| stats.memory);
         // Older runtimes report only memory that cannot be reclaimed at once.
-        let told = memory.and_then(|memory| memory.usage_bytes.or(memory.working_set_bytes));
-        Ok(told.map(|bytes| bytes.value))
+        let usage = memory.and_then(|memory| memory.usage_bytes.or(memory.working_set_bytes));
+        Ok(usage.map(|bytes| bytes.value))
     }
 
     /// Removes a container.

@@ -55,7 +55,7 @@ pub fn remove(dir: &Path, mounts: Mounts) -> io::Result<()> {
     let mut top = match open(&parent, &name, mounts) {
         Ok(top) => top,
         Err(Errno::ENOENT) => return Ok(()),
-        Err(errno) => return Err(told(&name, errno)),
+        Err(errno) => return Err(named_error(&name, errno)),
     };
     let fd = top.as_fd().try_clone_to_owned()?;
     let mut removal = Removal {
@@ -65,7 +65,7 @@ pub fn remove(dir: &Path, mounts: Mounts) -> io::Result<()> {
     };
     removal.empty(&mut top, 0)?;
     drop(top);
-    unlinkat(&parent, &*name, UnlinkatFlags::RemoveDir).map_err(|errno| told(&name, errno))
+    unlinkat(&parent, &*name, UnlinkatFlags::RemoveDir).map_err(|errno| named_error(&name, errno))
 }
 
 struct Removal {
@@ -90,7 +90,7 @@ impl Removal {
                 match result {
                     Ok(()) | Err(Errno::ENOENT) => {}
                     Err(Errno::EISDIR) => self.remove_dir(dir, &name, depth)?,
-                    Err(errno) => return Err(told(&name, errno)),
+                    Err(errno) => return Err(named_error(&name, errno)),
                 }
             }
         }
@@ -100,10 +100,12 @@ impl Removal {
         if depth == MAX_DEPTH {
             return self.move_to_top(parent, name);
         }
-        let mut dir = self.open(parent, name).map_err(|errno| told(name, errno))?;
+        let mut dir = self
+            .open(parent, name)
+            .map_err(|errno| named_error(name, errno))?;
         self.empty(&mut dir, depth + 1)?;
         drop(dir);
-        unlinkat(parent, name, UnlinkatFlags::RemoveDir).map_err(|errno| told(name, errno))
+        unlinkat(parent, name, UnlinkatFlags::RemoveDir).map_err(|errno| named_error(name, errno))
     }
 
     fn open(&self, parent: &Dir, name: &CStr) -> nix::Result<Dir> {
@@ -128,7 +130,7 @@ impl Removal {
             match renameat(parent, name, &self.top, &*to) {
                 Ok(()) => return Ok(()),
                 Err(Errno::EEXIST | Errno::ENOTEMPTY | Errno::ENOTDIR) => {}
-                Err(errno) => return Err(told(name, errno)),
+                Err(errno) => return Err(named_error(name, errno)),
             }
         }
     }
@@ -159,7 +161,7 @@ fn open(parent: impl AsFd, name: &CStr, mounts: Mounts) -> nix::Result<Dir> {
     Dir::from_fd(beneath::open(parent, name, flags, Links::Refused, crossed)?)
 }
 
-fn told(name: &CStr, errno: Errno) -> io::Error {
+fn named_error(name: &CStr, errno: Errno) -> io::Error {
     let name = Path::new(OsStr::from_bytes(name.to_bytes()));
     let why = if errno == Errno::EXDEV {
         "something is still mounted there"

@@ -160,11 +160,11 @@ async fn adopt(settings: &Settings, begin: &Stated) -> Result<bool, FileError> {
         _ => return Ok(false),
     };
     let own = format!("system:node:{}", settings.node);
-    let told = match stored.common_name == own {
+    let answer = match stored.common_name == own {
         true => recognition(begin, &store.current(), &settings.node).await,
         false => Recognition::Stranger(format!("it belongs to {}", stored.common_name)),
     };
-    match told {
+    match answer {
         Recognition::Known => {
             kubeconfig::write(&settings.kubeconfig, &begin.for_node(&store.current()))?;
             Ok(true)

@@ -223,8 +223,8 @@ pub(super) mod tests {
         let leaf = certificates(pem.as_bytes()).unwrap().remove(0);
         let (names, addresses) = leaf.alternatives();
         assert_eq!(names.into_iter().collect::<Vec<_>>(), ["n", "n.example.org"]);
-        let told: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-        assert_eq!(told, ["192.0.2.1", "2001:db8::1"]);
+        let addresses_found: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+        assert_eq!(addresses_found, ["192.0.2.1", "2001:db8::1"]);
         assert!(leaf.organizations().contains("system:nodes"));
         let (pem, _) = Authority::new("ca").issue("n", -60, 60);
         let leaf = certificates(pem.as_bytes()).unwrap().remove(0);

@@ -191,11 +191,11 @@ mod tests {
     async fn a_wrong_file_is_named() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("kubelet.conf");
-        let told = |error: ClientError| error.to_string();
+        let message_of = |error: ClientError| error.to_string();
         let Err(absent) = connect(&path).await else {
             panic!("there is no file")
         };
-        assert!(told(absent).contains("kubelet.conf cannot be used; check the file"));
+        assert!(message_of(absent).contains("kubelet.conf cannot be used; check the file"));
         for broken in [
             "kind: Config\nusers:\n- name: u\n  user:\n    token: [secret",
             "kind: Config\nusers:\n- name: u\n  user: secret\n",

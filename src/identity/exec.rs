@@ -246,9 +246,9 @@ mod tests {
         let more = json!({"args": ["-c", yaml, "sh", "one"], "env": [{"name": "OWN", "value": "two"}], "provideClusterInfo": true});
         let user = serde_json::to_value(ask(yaml, more).await.unwrap().user).unwrap();
         let token = user["token"].as_str().unwrap();
-        let told: Value = serde_json::from_str(token.strip_prefix("one two ").unwrap()).unwrap();
+        let passed: Value = serde_json::from_str(token.strip_prefix("one two ").unwrap()).unwrap();
         assert_eq!(
-            told,
+            passed,
             json!({"kind": "ExecCredential", "apiVersion": VERSIONS[0],
                 "spec": {"interactive": false, "cluster": {"server": "https://x:6443"}}})
         );

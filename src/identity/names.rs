@@ -17,15 +17,19 @@ pub fn wanted(node: &ApiNode) -> Option<Purpose> {
         return None;
     };
     let (mut names, mut addresses) = (BTreeSet::new(), BTreeSet::new());
-    let told = node.status.as_ref().and_then(|status| status.addresses.as_ref());
-    for told in told.into_iter().flatten().filter(|told| !told.address.is_empty()) {
-        let address = told.address.parse::<IpAddr>().ok();
-        match (told.type_.as_str(), address) {
+    let reported = node.status.as_ref().and_then(|status| status.addresses.as_ref());
+    for reported in reported
+        .into_iter()
+        .flatten()
+        .filter(|reported| !reported.address.is_empty())
+    {
+        let address = reported.address.parse::<IpAddr>().ok();
+        match (reported.type_.as_str(), address) {
             ("Hostname" | "InternalIP" | "ExternalIP", Some(address)) => {
-                addresses.insert((told.address.clone(), address));
+                addresses.insert((reported.address.clone(), address));
             }
             ("Hostname" | "InternalDNS" | "ExternalDNS", _) => {
-                names.insert(told.address.clone());
+                names.insert(reported.address.clone());
             }
             _ => {}
         }
@@ -98,8 +102,8 @@ mod tests {
 
     #[test]
     fn what_the_api_server_has_of_the_node_is_asked_for() {
-        let check = |told: &[(&str, &str)], expected: Option<Purpose>| {
-            assert_eq!(wanted(&node(told)), expected, "{told:?}");
+        let check = |reported: &[(&str, &str)], expected: Option<Purpose>| {
+            assert_eq!(wanted(&node(reported)), expected, "{reported:?}");
         };
         check(
             &[
@@ -139,7 +143,7 @@ mod tests {
         let asked = serving(&["n"], &["192.0.2.9"]);
         let good = signed("n", &serving(&["n", "more"], &["192.0.2.9"]), (-300, 3600));
         let check = |own: Option<&Certificate>, wanted: Option<&Purpose>, expected: &str| {
-            let told = match next(own, "n", wanted.cloned(), now) {
+            let reported = match next(own, "n", wanted.cloned(), now) {
                 Next::Wait(None) => "wait",
                 Next::Wait(Some(until)) => {
                     assert!(until > now && until < now + SignedDuration::from_secs(3600));
@@ -150,7 +154,7 @@ mod tests {
                     "ask"
                 }
             };
-            assert_eq!(told, expected);
+            assert_eq!(reported, expected);
         };
         check(Some(&good), Some(&asked), "later");
         check(None, Some(&asked), "ask");

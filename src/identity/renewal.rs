@@ -47,7 +47,7 @@ async fn keep(settings: &Settings, clients: Clients) {
     loop {
         let done = match is_known {
             true => Ok(true),
-            false => introduce(settings, &clients).await,
+            false => verify_certificate(settings, &clients).await,
         };
         let done = match done {
             Ok(known) => {
@@ -170,7 +170,7 @@ async fn renew(settings: &Settings, clients: &Clients) -> Result<(), BootstrapEr
 
 /// Presents the certificate once; returns whether it is accepted. An API server that does not accept it belongs to
 /// another cluster or has changed its certificate authority: this is logged, and the bootstrap starts over if possible.
-async fn introduce(settings: &Settings, clients: &Clients) -> Result<bool, BootstrapError> {
+async fn verify_certificate(settings: &Settings, clients: &Clients) -> Result<bool, BootstrapError> {
     if !kubeconfig::read(&settings.kubeconfig).is_ok_and(|stated| stated.has_certificate()) {
         // Credentials other than a certificate are not managed here.
         return Ok(true);

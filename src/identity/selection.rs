@@ -82,12 +82,12 @@ mod tests {
                 authorities: &authorities,
                 node: "n",
             };
-            let told = match choose(&offer, Timestamp::now()) {
+            let chosen = match choose(&offer, Timestamp::now()) {
                 Choice::Stored(_) => "stored".to_owned(),
                 Choice::Stated(_) => "stated".to_owned(),
                 Choice::None(why) => why.split(" at ").next().unwrap_or_default().to_owned(),
             };
-            assert_eq!(told, expected);
+            assert_eq!(chosen, expected);
         };
         check(Some(&good), Some(&other), "stored");
         check(Some(&good), None, "stated");

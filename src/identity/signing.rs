@@ -144,8 +144,8 @@ async fn wait(
     name: &str,
     trouble: &mut Option<String>,
 ) -> Result<Vec<u8>, SigningError> {
-    let mut told = watcher::watch_object(api.clone(), name).default_backoff().boxed();
-    while let Some(next) = told.next().await {
+    let mut changes = watcher::watch_object(api.clone(), name).default_backoff().boxed();
+    while let Some(next) = changes.next().await {
         let request = match next {
             Ok(Some(request)) => request,
             Ok(None) => return Err(SigningError::Removed(name.to_owned())),

@@ -21,19 +21,19 @@ impl std::fmt::Debug for Token {
     "the token must be 6 characters, a dot and 16 characters of a-z and 0-9; copy it from `kubeadm token list`, or \
      create one with `kubeadm token create --print-join-command` on the control plane"
 )]
-pub struct NotAToken;
+pub struct InvalidToken;
 
 impl FromStr for Token {
-    type Err = NotAToken;
+    type Err = InvalidToken;
 
-    fn from_str(text: &str) -> Result<Token, NotAToken> {
+    fn from_str(text: &str) -> Result<Token, InvalidToken> {
         let is_made_of = |part: &str, length| {
             let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
             part.len() == length && part.bytes().all(allowed)
         };
-        let (id, secret) = text.split_once('.').ok_or(NotAToken)?;
+        let (id, secret) = text.split_once('.').ok_or(InvalidToken)?;
         if !is_made_of(id, 6) || !is_made_of(secret, 16) {
-            return Err(NotAToken);
+            return Err(InvalidToken);
         }
         Ok(Token {
             id: id.to_owned(),
@@ -76,8 +76,8 @@ mod tests {
             "ABCDEF.0123456789abcdef",
             "abcdef.0123456789abcde.",
         ] {
-            assert_eq!(wrong.parse::<Token>(), Err(NotAToken), "{wrong}");
+            assert_eq!(wrong.parse::<Token>(), Err(InvalidToken), "{wrong}");
         }
-        assert!(!NotAToken.to_string().contains("0123456789abcdef"));
+        assert!(!InvalidToken.to_string().contains("0123456789abcdef"));
     }
 }

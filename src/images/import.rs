@@ -133,14 +133,14 @@ pub async fn until_known(channel: &Channel, runtime: &Runtime, name: &str) -> Re
             return Ok(());
         }
         if round == LOOKS / 2 {
-            tell_again(channel, name).await?;
+            update_again(channel, name).await?;
         }
     }
     Err(ImportError::Unknown(name.to_owned()))
 }
 
 /// Sets a name to its current value, so that containerd sends an event for it.
-async fn tell_again(channel: &Channel, name: &str) -> Result<(), ImportError> {
+async fn update_again(channel: &Channel, name: &str) -> Result<(), ImportError> {
     let mut images = ImagesClient::new(channel.clone());
     let message = GetImageRequest {
         name: name.to_owned(),

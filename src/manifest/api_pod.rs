@@ -106,8 +106,8 @@ mod tests {
             }
         }
         let object = serde_json::from_value(object).unwrap();
-        let told = |problems: Vec<Problem>| problems.iter().map(ToString::to_string).collect();
-        read(object, &ManifestContext::default(), Timestamp::UNIX_EPOCH).map_err(told)
+        let described = |problems: Vec<Problem>| problems.iter().map(ToString::to_string).collect();
+        read(object, &ManifestContext::default(), Timestamp::UNIX_EPOCH).map_err(described)
     }
 
     #[test]
@@ -129,7 +129,7 @@ mod tests {
             ]}}),
         )
         .unwrap();
-        let told = |container: &Container| {
+        let described = |container: &Container| {
             let Container {
                 name,
                 restart,
@@ -139,7 +139,7 @@ mod tests {
             } = container.clone();
             (name, restart, target, stdin)
         };
-        let added: Vec<_> = pod.ephemeral_containers.iter().map(told).collect();
+        let added: Vec<_> = pod.ephemeral_containers.iter().map(described).collect();
         let target = Some("c".to_owned());
         assert_eq!(
             added,
@@ -155,13 +155,13 @@ mod tests {
     #[test]
     fn where_it_came_from_is_noted() {
         let pod = read_json(serde_json::json!({"metadata": {"annotations": {"a": "1"}}})).unwrap();
-        let told: Vec<_> = pod
+        let described: Vec<_> = pod
             .annotations
             .iter()
             .map(|(key, value)| format!("{key}={value}"))
             .collect();
         assert_eq!(
-            told,
+            described,
             [
                 "a=1",
                 "kubernetes.io/config.seen=1970-01-01T00:00:00.000000000Z",

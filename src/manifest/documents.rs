@@ -59,10 +59,10 @@ pub(crate) fn read(bytes: &[u8], path: &Path, context: &ManifestContext, now: Ti
         Err(fault) => file.problem(0, None, &FieldPath::default(), fault),
         Ok(text) => {
             for document in yaml::documents(text) {
-                let (told, warned) = (file.content.problems.len(), file.content.warnings.len());
+                let (problems_before, warned) = (file.content.problems.len(), file.content.warnings.len());
                 file.document(document, now);
                 // In reading order.
-                file.content.problems[told..].sort_by_key(|problem| problem.line);
+                file.content.problems[problems_before..].sort_by_key(|problem| problem.line);
                 file.content.warnings[warned..].sort_by_key(|problem| problem.line);
             }
         }

@@ -67,7 +67,7 @@ pub(crate) fn read(
             ..convert::pod(object, source, now, &mut more)
         });
     }
-    faults.extend(told(more, &decoded.aside, node));
+    faults.extend(relevant(more, &decoded.aside, node));
     let read = pod.filter(|_| faults.is_empty()).map(|pod| ReadPod { pod, json });
     (read, faults.into_vec())
 }
@@ -96,7 +96,7 @@ fn too_many(object: &k8s::Pod) -> Option<Fault> {
 
 /// Removes the faults that only follow from values that were set aside, that repeat one about the name, or that concern
 /// a value that the manifest does not have: a request that defaulted to a wrong limit.
-fn told(faults: Faults, aside: &[FieldPath], node: &Node) -> Vec<Fault> {
+fn relevant(faults: Faults, aside: &[FieldPath], node: &Node) -> Vec<Fault> {
     let name = FieldPath::default().field("metadata").field("name").to_string();
     let mut named = false;
     let mut faults = faults.into_vec();

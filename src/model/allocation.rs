@@ -219,9 +219,9 @@ mod tests {
         assert!(!allocation.satisfies(&pod));
         let run = allocation.applied(&pod);
         assert_eq!(run.containers[0].resources, resources(100, 32 * MI));
-        let told = run.object.spec.as_ref().unwrap().containers[0].resources.as_ref();
+        let spec_resources = run.object.spec.as_ref().unwrap().containers[0].resources.as_ref();
         assert_eq!(
-            serde_json::to_value(told).unwrap(),
+            serde_json::to_value(spec_resources).unwrap(),
             serde_json::json!({"limits": {"cpu": "100m", "memory": "32Mi"},
                 "requests": {"cpu": "100m", "memory": "32Mi", "x/y": "1"}})
         );
@@ -234,17 +234,17 @@ mod tests {
             memory_limit: Some(MI),
             ..Sizes::default()
         };
-        let kept = Allocation {
+        let saved = Allocation {
             generation: 3,
             pod: None,
             containers: [("c".to_owned(), sizes)].into(),
             behind: [("id".to_owned(), Sizes::default())].into(),
         };
-        let text = serde_json::to_string(&kept).unwrap();
+        let text = serde_json::to_string(&saved).unwrap();
         assert_eq!(
             text,
             r#"{"generation":3,"containers":{"c":{"cpuRequest":100,"memoryLimit":1048576}},"behind":{"id":{}}}"#
         );
-        assert_eq!(serde_json::from_str::<Allocation>(&text).unwrap(), kept);
+        assert_eq!(serde_json::from_str::<Allocation>(&text).unwrap(), saved);
     }
 }

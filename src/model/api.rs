@@ -64,7 +64,7 @@ pub enum ApiNode {
 }
 
 /// Whether a status is terminal. `Succeeded` and `Failed` are final (documentation: *Pod Lifecycle*, Pod phase).
-pub fn tells_end(status: Option<&PodStatus>) -> bool {
+pub fn has_final_phase(status: Option<&PodStatus>) -> bool {
     let phase = status.and_then(|status| status.phase.as_deref());
     matches!(phase, Some("Succeeded" | "Failed"))
 }

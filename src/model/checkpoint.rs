@@ -77,11 +77,11 @@ mod tests {
     #[test]
     fn a_sidecar_waits_for_the_containers_that_it_serves_and_for_later_sidecars() {
         let pod = sample::pod(RestartPolicy::Always, &["+s1", "i2", "+s3"], &["a", "b"]);
-        let kept = Checkpoint::of(&pod);
+        let saved = Checkpoint::of(&pod);
         let waits = |container: &str| -> Vec<&str> {
             let all = ["s1", "i2", "s3", "a", "b", "debug"];
             all.into_iter()
-                .filter(|other| kept.waits_for(container, other))
+                .filter(|other| saved.waits_for(container, other))
                 .collect()
         };
         assert_eq!(waits("s1"), ["s3", "a", "b"]);
@@ -95,18 +95,18 @@ mod tests {
     fn what_is_kept_is_read_again_and_nothing_is_little() {
         let plain = Checkpoint::of(&sample::pod(RestartPolicy::Always, &["i"], &["c"]));
         assert_eq!(serde_json::to_string(&plain).unwrap(), "{}");
-        let kept = Checkpoint {
+        let saved = Checkpoint {
             ends: Some(sample::at(5)),
             leaving: true,
             ended: Some(End::Deadline),
             restarting: [("c".to_owned(), "id".to_owned())].into(),
             ..Checkpoint::of(&sample::pod(RestartPolicy::Always, &["+s"], &["c"]))
         };
-        let text = serde_json::to_string(&kept).unwrap();
+        let text = serde_json::to_string(&saved).unwrap();
         assert_eq!(
             text,
             r#"{"containers":["c"],"sidecars":["s"],"ends":"2027-01-15T08:00:05Z","leaving":true,"ended":{"why":"deadline"},"restarting":{"c":"id"}}"#
         );
-        assert_eq!(serde_json::from_str::<Checkpoint>(&text).unwrap(), kept);
+        assert_eq!(serde_json::from_str::<Checkpoint>(&text).unwrap(), saved);
     }
 }

@@ -62,7 +62,7 @@ mod tests {
         ) {
             let values: Vec<Arc<u8>> = (0..3).map(Arc::new).collect();
             let (before, after) = (map(&old, &values), map(&new, &values));
-            let told: Vec<String> = differing(&before, &after).map(|name| name.name.clone()).collect();
+            let found: Vec<String> = differing(&before, &after).map(|name| name.name.clone()).collect();
             let names: BTreeSet<u8> = old.keys().chain(new.keys()).copied().collect();
             let mut wanted: Vec<String> = names
                 .into_iter()
@@ -70,7 +70,7 @@ mod tests {
                 .map(|name| name.to_string())
                 .collect();
             wanted.sort();
-            prop_assert_eq!(told, wanted);
+            prop_assert_eq!(found, wanted);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use k8s_openapi::api::core::v1::PodStatus;
 use serde::{Deserialize, Serialize};
 
-use super::api::tells_end;
+use super::api::has_final_phase;
 use super::reason;
 
 /// The prefix of the status message of a pod that the node rejected (`rejectPod` in `pkg/kubelet/kubelet.go`).
@@ -36,7 +36,7 @@ pub enum End {
 impl End {
     /// The end that a status reports, if any. Only the message distinguishes a rejection.
     pub fn of_status(status: &PodStatus) -> Option<End> {
-        if !tells_end(Some(status)) {
+        if !has_final_phase(Some(status)) {
             return None;
         }
         let reason = status.reason.clone().unwrap_or_default();

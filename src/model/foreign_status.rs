@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{
     PodCondition, PodExtendedResourceClaimStatus, PodResourceClaimStatus, PodStatus,
 };
 
-use super::api::tells_end;
+use super::api::has_final_phase;
 
 /// The conditions that only the node writes (`PodConditionsByKubelet` in `pkg/kubelet/types/pod_status.go`). Others,
 /// `DisruptionTarget` included, belong to other writers: gantry itself does not evict pods.
@@ -44,10 +44,12 @@ impl<'a> ForeignStatus<'a> {
     /// Extracts it from a status. Names every field of a status, so that a field added by a new API version fails to
     /// compile until its writer is decided.
     pub fn of(status: Option<&'a PodStatus>) -> ForeignStatus<'a> {
-        let end = status.filter(|status| tells_end(Some(status))).map(|status| {
-            let texts = [&status.phase, &status.reason, &status.message];
-            texts.map(Option::as_deref)
-        });
+        let end = status
+            .filter(|status| has_final_phase(Some(status)))
+            .map(|status| {
+                let texts = [&status.phase, &status.reason, &status.message];
+                texts.map(Option::as_deref)
+            });
         let Some(PodStatus {
             conditions,
             nominated_node_name,

@@ -241,7 +241,7 @@ pub struct Executed {
 
 /// The state of the QoS cgroups.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Levels {
+pub enum QosCgroups {
     /// None was written yet.
     #[default]
     Unset,

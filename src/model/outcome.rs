@@ -30,7 +30,7 @@ pub struct StepReport {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Done {
     /// Nothing but success.
-    Plainly,
+    Nothing,
     /// The image was there already.
     ImagePresent {
         /// As requested.
@@ -65,7 +65,7 @@ pub enum Done {
         files: Arc<Payload>,
     },
     /// The pod's allocation was written.
-    Kept {
+    AllocationWritten {
         /// What it is.
         allocation: Box<Allocation>,
         /// Why.
@@ -80,7 +80,7 @@ pub enum Done {
 
 /// The start of an action that may take long. It is reported immediately, as the kubelet does, and not with the result.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Beginning {
+pub struct StepStarted {
     /// The pod.
     pub pod: PodName,
     /// Its UID.
@@ -90,12 +90,12 @@ pub struct Beginning {
     /// When it starts.
     pub at: Timestamp,
     /// What it is.
-    pub what: Lengthy,
+    pub what: SlowAction,
 }
 
 /// An action whose start is reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Lengthy {
+pub enum SlowAction {
     /// An image is pulled.
     Pull {
         /// As requested.

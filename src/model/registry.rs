@@ -89,7 +89,7 @@ impl fmt::Debug for Credential {
     "is not a docker configuration: it must be JSON, and each auth in it base64 of a name and a password separated \
      by a colon"
 )]
-pub struct NoDockerConfig;
+pub struct InvalidDockerConfig;
 
 /// Credentials by registry or path; several for one entry all apply.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -110,17 +110,17 @@ struct Entry {
 
 impl Keyring {
     /// Adds the credentials of a `config.json`; on `Err` nothing was added.
-    pub fn add_config_json(&mut self, text: &[u8]) -> Result<(), NoDockerConfig> {
-        let config: ConfigJson = serde_json::from_slice(text).map_err(|_| NoDockerConfig)?;
+    pub fn add_config_json(&mut self, text: &[u8]) -> Result<(), InvalidDockerConfig> {
+        let config: ConfigJson = serde_json::from_slice(text).map_err(|_| InvalidDockerConfig)?;
         self.add(config.auths.unwrap_or_default())
     }
 
     /// Adds the credentials of a `.dockercfg`; on `Err` nothing was added.
-    pub fn add_dockercfg(&mut self, text: &[u8]) -> Result<(), NoDockerConfig> {
-        self.add(serde_json::from_slice(text).map_err(|_| NoDockerConfig)?)
+    pub fn add_dockercfg(&mut self, text: &[u8]) -> Result<(), InvalidDockerConfig> {
+        self.add(serde_json::from_slice(text).map_err(|_| InvalidDockerConfig)?)
     }
 
-    fn add(&mut self, entries: BTreeMap<String, Entry>) -> Result<(), NoDockerConfig> {
+    fn add(&mut self, entries: BTreeMap<String, Entry>) -> Result<(), InvalidDockerConfig> {
         let mut read = Vec::new();
         for (place, entry) in entries {
             let credential = entry.credential()?;
@@ -173,7 +173,7 @@ impl Keyring {
 }
 
 impl Entry {
-    fn credential(self) -> Result<Credential, NoDockerConfig> {
+    fn credential(self) -> Result<Credential, InvalidDockerConfig> {
         let email = self.email.unwrap_or_default();
         let Some(auth) = self.auth.filter(|auth| !auth.is_empty()) else {
             return Ok(Credential {
@@ -183,8 +183,8 @@ impl Entry {
                 secret: None,
             });
         };
-        let decoded = decoded(&auth).ok_or(NoDockerConfig)?;
-        let (username, password) = decoded.split_once(':').ok_or(NoDockerConfig)?;
+        let decoded = decoded(&auth).ok_or(InvalidDockerConfig)?;
+        let (username, password) = decoded.split_once(':').ok_or(InvalidDockerConfig)?;
         Ok(Credential {
             username: username.to_owned(),
             password: password.to_owned(),
@@ -386,7 +386,7 @@ mod tests {
             let mut keyring = Keyring::default();
             assert_eq!(
                 keyring.add_config_json(wrong.as_bytes()),
-                Err(NoDockerConfig),
+                Err(InvalidDockerConfig),
                 "{wrong}"
             );
             assert_eq!(keyring, Keyring::default());

@@ -43,14 +43,14 @@ pub struct CheckpointRecord {
     /// The recorded state.
     pub checkpoint: Checkpoint,
     /// What happens to the plan if the file cannot be written.
-    pub if_not: IfNotKept,
+    pub on_failure: OnWriteFailure,
 }
 
 /// What happens to a plan whose checkpoint cannot be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IfNotKept {
+pub enum OnWriteFailure {
     /// It continues: only an agent that did not see the pod's definition misses the checkpoint.
-    GoOn,
+    Continue,
     /// It fails.
     Fail,
 }

@@ -122,18 +122,18 @@ impl ObservedPod {
         self.sandboxes.iter().filter(|sandbox| sandbox.ready)
     }
 
-    /// Whether a container must be started, by its newest instance: as [`shall_start`] says, or because that instance
+    /// Whether a container must be started, by its newest instance: as [`must_start`] says, or because that instance
     /// was stopped to be restarted.
-    pub fn shall_start(&self, container: &Container) -> bool {
+    pub fn must_start(&self, container: &Container) -> bool {
         let newest = self.container(&container.name);
-        shall_start(container, newest) || newest.is_some_and(|newest| self.is_restarting(newest))
+        must_start(container, newest) || newest.is_some_and(|newest| self.is_restarting(newest))
     }
 
     /// Whether an instance was stopped to be restarted (its definition changed, a probe failed, or a resize requires
     /// it); then the restart policy does not apply.
     pub fn is_restarting(&self, instance: &ObservedContainer) -> bool {
-        let kept = self.checkpoint.as_ref().map(|kept| &kept.restarting);
-        let noted = kept.and_then(|restarting| restarting.get(&instance.name));
+        let saved = self.checkpoint.as_ref().map(|saved| &saved.restarting);
+        let noted = saved.and_then(|restarting| restarting.get(&instance.name));
         instance.finished().is_some() && noted == Some(&instance.id)
     }
 
@@ -151,7 +151,7 @@ impl ObservedPod {
 /// Whether a container must be started, by its newest instance: not while it runs; always if it never ran or its state
 /// is unknown; else as its restart policy and rules say (`ShouldContainerBeRestarted` in
 /// `pkg/kubelet/container/helpers.go`).
-pub fn shall_start(container: &Container, instance: Option<&ObservedContainer>) -> bool {
+pub fn must_start(container: &Container, instance: Option<&ObservedContainer>) -> bool {
     match instance.map(|instance| &instance.state) {
         Some(ContainerState::Running { .. }) => false,
         None | Some(ContainerState::Created | ContainerState::Unknown) => true,
@@ -241,7 +241,7 @@ impl ObservedContainer {
     }
 
     /// The probe whose failure requires the container to stop.
-    pub fn condemned_by(&self, container: &Container) -> Option<ProbeKind> {
+    pub fn failed_probe(&self, container: &Container) -> Option<ProbeKind> {
         [ProbeKind::Liveness, ProbeKind::Startup]
             .into_iter()
             .find(|kind| container.probes.get(*kind).is_some() && self.verdict(*kind) == Verdict::Failure)

@@ -158,9 +158,9 @@ pub enum Step {
     /// Run the post-start hook; if it fails, the container is stopped.
     PostStart(Box<PostStart>),
     /// Write the pod's checkpoint.
-    KeepCheckpoint(Box<CheckpointRecord>),
+    WriteCheckpoint(Box<CheckpointRecord>),
     /// Write the pod's allocation.
-    KeepAllocation(Box<AllocationRecord>),
+    WriteAllocation(Box<AllocationRecord>),
     /// Actuate a resize of the pod.
     Resize(Box<ResizeRequest>),
 }
@@ -199,8 +199,8 @@ impl Step {
             Step::CreateContainer(_) => StepKind::CreateContainer,
             Step::StartContainer { .. } => StepKind::StartContainer,
             Step::PostStart(_) => StepKind::PostStart,
-            Step::KeepCheckpoint(_) => StepKind::KeepCheckpoint,
-            Step::KeepAllocation(_) => StepKind::KeepAllocation,
+            Step::WriteCheckpoint(_) => StepKind::WriteCheckpoint,
+            Step::WriteAllocation(_) => StepKind::WriteAllocation,
             Step::Resize(_) => StepKind::Resize,
         }
     }
@@ -241,10 +241,10 @@ pub enum StepKind {
     StartContainer,
     /// [`Step::PostStart`]
     PostStart,
-    /// [`Step::KeepCheckpoint`]
-    KeepCheckpoint,
-    /// [`Step::KeepAllocation`]
-    KeepAllocation,
+    /// [`Step::WriteCheckpoint`]
+    WriteCheckpoint,
+    /// [`Step::WriteAllocation`]
+    WriteAllocation,
     /// [`Step::Resize`]
     Resize,
 }
@@ -269,8 +269,8 @@ impl StepKind {
             StepKind::CreateContainer => "create container",
             StepKind::StartContainer => "start container",
             StepKind::PostStart => "post-start hook",
-            StepKind::KeepCheckpoint => "write checkpoint",
-            StepKind::KeepAllocation => "write allocation",
+            StepKind::WriteCheckpoint => "write checkpoint",
+            StepKind::WriteAllocation => "write allocation",
             StepKind::Resize => "resize",
         }
     }

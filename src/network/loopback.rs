@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::model::last_logged::LastLogged;
 
-use gantry_cni::loopback_guard::{self, News};
+use gantry_cni::loopback_guard::{self, RulesetEvents};
 
 /// How often the rule is checked without an announcement.
 const LOOK: Duration = Duration::from_secs(60);
@@ -60,15 +60,15 @@ pub(super) async fn keep(cancel: CancellationToken) {
     unsafe_code,
     reason = "tokio leaves it to the caller that the descriptor stays the same"
 )]
-fn listen() -> std::io::Result<AsyncFd<News>> {
-    let news = News::open()?;
-    // SAFETY: a `News` gives the descriptor of the socket that it owns, which is opened once and closed with it.
+fn listen() -> std::io::Result<AsyncFd<RulesetEvents>> {
+    let news = RulesetEvents::open()?;
+    // SAFETY: a `RulesetEvents` gives the descriptor of the socket that it owns, which is opened once and closed with it.
     let registered = unsafe { AsyncFd::register(news) };
     registered.map_err(Into::into)
 }
 
 /// Waits until a change of gantry's table was announced, or may have been.
-async fn concerns(news: &mut AsyncFd<News>) {
+async fn concerns(news: &mut AsyncFd<RulesetEvents>) {
     loop {
         let Ok(mut ready) = news.readable().await else {
             // The runtime is shutting down.

@@ -124,11 +124,11 @@ async fn follow(
     out: watch::Sender<Option<IpNet>>,
     cancel: CancellationToken,
 ) {
-    let mut told = None;
+    let mut last_given = None;
     loop {
         let given: Option<Ipv4Net> = subnet::given(&node.borrow_and_update());
         let mut failed = false;
-        if let Some(asked) = given.filter(|_| given != told) {
+        if let Some(asked) = given.filter(|_| given != last_given) {
             // The cluster's range is not restricted.
             if !settings.network.contains(&asked) {
                 settings.network = asked;
@@ -136,7 +136,7 @@ async fn follow(
             settings.subnet = Some(asked);
             match set_up(&settings).await {
                 Ok(ours) => {
-                    told = given;
+                    last_given = given;
                     out.send_replace(ours);
                 }
                 Err(error) => {

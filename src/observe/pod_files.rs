@@ -97,7 +97,7 @@ fn read<T: DeserializeOwned>(path: PathBuf) -> Option<Arc<T>> {
         }
     };
     match serde_json::from_slice(&text) {
-        Ok(kept) => Some(Arc::new(kept)),
+        Ok(saved) => Some(Arc::new(saved)),
         Err(error) => {
             tracing::warn!(path = %path.display(), %error, "cannot parse a pod checkpoint");
             None
@@ -129,8 +129,8 @@ mod tests {
         files.forget(&observed);
         files.fill(&mut observed);
         assert_eq!(found(&observed).map(|found| found.generation), Some(2));
-        let kept = root.path().join("u1").join(checkpoint::FILE);
-        fs::write(kept, r#"{"sidecars":["s"]}"#).unwrap();
+        let saved = root.path().join("u1").join(checkpoint::FILE);
+        fs::write(saved, r#"{"sidecars":["s"]}"#).unwrap();
         files.forget(&observed);
         files.fill(&mut observed);
         assert_eq!(of_pod(&observed).checkpoint.unwrap().sidecars, ["s"]);

@@ -255,7 +255,7 @@ impl World {
             .map(|id| async { (runtime.pod_sandbox_status(&id).await, id) })
             .buffer_unordered(STATUSES_AT_ONCE);
         while let Some((answer, id)) = answers.next().await {
-            if let Some(status) = told(answer, &id, &mut failed)? {
+            if let Some(status) = checked_answer(answer, &id, &mut failed)? {
                 let details = Some(snapshot::sandbox_details(&status));
                 self.sandboxes.insert(id, KnownSandbox { ready: true, details });
             }
@@ -265,7 +265,7 @@ impl World {
             .buffer_unordered(STATUSES_AT_ONCE);
         let mut elsewhere = Vec::new();
         while let Some((answer, uid, id, sandbox)) = answers.next().await {
-            let Some(mut status) = told(answer, &id, &mut failed)? else {
+            let Some(mut status) = checked_answer(answer, &id, &mut failed)? else {
                 self.containers.remove(&id);
                 continue;
             };
@@ -329,7 +329,7 @@ fn is_ready(sandbox: &v1::PodSandbox) -> bool {
 }
 
 /// The answer; `None` if the object went away, or if the request failed, which is recorded.
-fn told<T>(
+fn checked_answer<T>(
     answer: Result<T, CriError>,
     id: &str,
     failed: &mut HashMap<String, CriError>,

@@ -813,8 +813,13 @@ mod tests {
         let capacity = amounts(2000, MEMORY.0);
         let check = |layout: &CgroupLayout, expect: Expect| {
             let pods = [&burstable, &guaranteed, &burstable];
-            let levels = node_levels(pods.into_iter(), layout, &capacity, 32768, &reserved);
-            expect.assert_eq(&levels.iter().map(|level| show(level) + "\n").collect::<String>());
+            let qos_cgroups = node_levels(pods.into_iter(), layout, &capacity, 32768, &reserved);
+            expect.assert_eq(
+                &qos_cgroups
+                    .iter()
+                    .map(|level| show(level) + "\n")
+                    .collect::<String>(),
+            );
         };
         check(
             &layout(),

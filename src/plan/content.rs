@@ -510,7 +510,7 @@ mod tests {
             |_| {},
             |origin| origin.files(0o400, sources, &mut FilesLeft::of_pod()),
         );
-        let told = match files {
+        let result = match files {
             Err(error) => error,
             Ok(files) => {
                 let line = |(path, file): (&String, &ProjectedFile)| {
@@ -519,7 +519,7 @@ mod tests {
                 files.0.iter().map(line).collect::<Vec<_>>().join("\n")
             }
         };
-        expected.assert_eq(&told);
+        expected.assert_eq(&result);
     }
 
     #[test]
@@ -534,7 +534,7 @@ mod tests {
                 pod.containers[0].security.run_as_user = user;
                 pod.security.fs_group = group;
             };
-            let told = with(change, |origin| {
+            let result = with(change, |origin| {
                 let objects = Objects::from_iter([(Reference::Token(token(origin.pod, &file())), known)]);
                 let origin = Origin {
                     objects: &objects,
@@ -549,7 +549,7 @@ mod tests {
                     made.content.text()
                 ))
             });
-            assert_eq!(told.unwrap_or_else(|error| error), want);
+            assert_eq!(result.unwrap_or_else(|error| error), want);
         };
         let found = || Known::Found(Object::Token(Token("t".into())).into());
         check(found(), None, None, "644 None t");
@@ -571,7 +571,7 @@ mod tests {
             labels: crate::model::object::Selection::Those(String::new()),
         };
         let check = |anchors: &TrustAnchors, known: Option<Known>, optional: bool, want: &str| {
-            let told = with(
+            let result = with(
                 |pod| pod.security.fs_group = Some(2000),
                 |origin| {
                     let key = Reference::TrustAnchors(anchors.clone());
@@ -591,7 +591,7 @@ mod tests {
                     Ok::<_, String>(format!("{:o} {}", made.mode, made.content.text()))
                 },
             );
-            assert_eq!(told.unwrap_or_else(|error| error), want);
+            assert_eq!(result.unwrap_or_else(|error| error), want);
         };
         let bundle = TrustBundle { pem: "pem".into() };
         let found = Known::Found(Object::TrustBundle(bundle).into());
@@ -670,8 +670,8 @@ mod tests {
         };
         // The same three keys, again and again.
         let sources = vec![object(ObjectKind::ConfigMap, "cm", &[], false); 100_000];
-        let (steps, told) = steps::of(|| made(&sources, &mut FilesLeft::of_pod()));
-        assert_eq!(told, Err(bounds::files_exceeded()));
+        let (steps, result) = steps::of(|| made(&sources, &mut FilesLeft::of_pod()));
+        assert_eq!(result, Err(bounds::files_exceeded()));
         assert_eq!(steps, bounds::POD_FILES + 1);
         // All volumes share the same limit.
         let mut left = FilesLeft { files: 4, bytes: 100 };

@@ -273,7 +273,7 @@ mod tests {
     }
 
     fn check(env_from: &[EnvFrom], env: &[(&str, EnvValue)], expected: Expect) {
-        let told = match made(&[("A", "1"), ("bad-key", "$(A)")], env_from, env) {
+        let result = match made(&[("A", "1"), ("bad-key", "$(A)")], env_from, env) {
             Err(error) => error,
             Ok(env) => env
                 .iter()
@@ -281,7 +281,7 @@ mod tests {
                 .collect::<Vec<_>>()
                 .join("\n"),
         };
-        expected.assert_eq(&told.replace(POD_IP, "<ip>"));
+        expected.assert_eq(&result.replace(POD_IP, "<ip>"));
     }
 
     /// The environment, with a ConfigMap `cm` of these values.
@@ -411,8 +411,8 @@ mod tests {
         // What is replaced is not passed on.
         check(&[], &[("A", text(&long)), ("A", text("a"))], expect!["A=a"]);
         let fits = "x".repeat(bounds::EXEC_STRING - "A=".len() - 1);
-        let told = made(&[], &[], &[("A", text(&fits))]).unwrap();
-        assert_eq!(told.get("A").map(str::len), Some(fits.len()));
+        let result = made(&[], &[], &[("A", text(&fits))]).unwrap();
+        assert_eq!(result.get("A").map(str::len), Some(fits.len()));
         check(
             &[],
             &[("A", text(&"x".repeat(1 << 20))), ("B", text(&"$(A)".repeat(7)))],
@@ -427,23 +427,23 @@ mod tests {
     fn a_map_of_many_keys_costs_a_step_for_each() {
         let keys: Vec<String> = (0..160_000).map(|n| format!("{n:06}")).collect();
         let map: Vec<(&str, &str)> = keys.iter().map(|key| (key.as_str(), "")).collect();
-        let (steps, told) = steps::of(|| made(&map, &[from("", ConfigMap, "cm", false)], &[]));
-        assert_eq!(told.unwrap().iter().count(), keys.len());
+        let (steps, result) = steps::of(|| made(&map, &[from("", ConfigMap, "cm", false)], &[]));
+        assert_eq!(result.unwrap().iter().count(), keys.len());
         assert_eq!(steps, keys.len());
         // Ten times, each time under other names: stops at the limit.
         let prefixed: Vec<_> = (0..10)
             .map(|n| from(&format!("P{n}_"), ConfigMap, "cm", false))
             .collect();
-        let (steps, told) = steps::of(|| made(&map, &prefixed, &[]));
-        assert!(told.unwrap_err().contains("6291456 bytes"));
+        let (steps, result) = steps::of(|| made(&map, &prefixed, &[]));
+        assert!(result.unwrap_err().contains("6291456 bytes"));
         assert!(
             steps <= bounds::EXEC_TOTAL / bounds::exec_bytes("P0_000000=".len()) + 1,
             "{steps}"
         );
         // Ten thousand times under the same names, which makes it no longer.
         let again: Vec<_> = (0..10_000).map(|_| from("", ConfigMap, "cm", false)).collect();
-        let (steps, told) = steps::of(|| made(&map, &again, &[]));
-        assert!(told.unwrap_err().contains("67108864 bytes"));
+        let (steps, result) = steps::of(|| made(&map, &again, &[]));
+        assert!(result.unwrap_err().contains("67108864 bytes"));
         assert!(
             steps <= bounds::POD_EXEC_TOTAL / bounds::exec_bytes("000000=".len()) + 1,
             "{steps}"
@@ -456,8 +456,8 @@ mod tests {
         let env: Vec<_> = (0..10_000)
             .map(|_| ("A", of_key(ConfigMap, "cm", "big", false)))
             .collect();
-        let (steps, told) = steps::of(|| made(&[("big", &big)], &[], &env));
-        assert!(told.unwrap_err().contains("67108864 bytes"));
+        let (steps, result) = steps::of(|| made(&[("big", &big)], &[], &env));
+        assert!(result.unwrap_err().contains("67108864 bytes"));
         assert!(steps <= bounds::POD_EXEC_TOTAL / big.len() + 1, "{steps}");
     }
 }

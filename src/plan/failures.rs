@@ -74,7 +74,7 @@ fn tried(outcome: &Outcome) -> BTreeMap<FailedWork, Option<&StepError>> {
 fn is_new_size(report: &StepReport) -> bool {
     matches!(
         report.result,
-        Ok(Done::Kept {
+        Ok(Done::AllocationWritten {
             occasion: Occasion::Resized,
             ..
         })
@@ -125,8 +125,8 @@ mod tests {
                 began: at(second),
                 took: Duration::ZERO,
                 result: match end {
-                    End::Done => Ok(Done::Plainly),
-                    End::Resized => Ok(Done::Kept {
+                    End::Done => Ok(Done::Nothing),
+                    End::Resized => Ok(Done::AllocationWritten {
                         allocation: Box::new(Allocation::of(&pod)),
                         occasion: Occasion::Resized,
                     }),
@@ -191,7 +191,7 @@ mod tests {
         );
         check(&[failed, &[step(StepKind::Resize, DONE)]], expect![""]);
         check(
-            &[failed, &[step(StepKind::KeepAllocation, End::Resized)]],
+            &[failed, &[step(StepKind::WriteAllocation, End::Resized)]],
             expect![""],
         );
     }

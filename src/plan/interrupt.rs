@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::model::api::tells_end;
+use crate::model::api::has_final_phase;
 use crate::model::pod::Pod;
 
 /// Whether the work for `old` must be interrupted now that `new` is desired under its name.
@@ -28,7 +28,7 @@ pub(crate) fn interrupts(old: Option<&Pod>, new: Option<&Pod>) -> bool {
 fn ends_within(pod: &Pod) -> Option<Duration> {
     match &pod.deletion {
         Some(deletion) => Some(deletion.grace),
-        None => tells_end(pod.object.status.as_ref()).then_some(pod.grace),
+        None => has_final_phase(pod.object.status.as_ref()).then_some(pod.grace),
     }
 }
 

@@ -100,7 +100,7 @@ fn all_ended(pod: &Pod, seen: &ObservedPod) -> bool {
 
 fn ended(container: &Container, seen: &ObservedPod) -> bool {
     let instance = seen.container(&container.name);
-    instance.is_some_and(|instance| instance.finished().is_some()) && !seen.shall_start(container)
+    instance.is_some_and(|instance| instance.finished().is_some()) && !seen.must_start(container)
 }
 
 fn in_sandbox<'a>(pod: &'a Pod, seen: &'a ObservedPod, sandbox: &'a Sandbox) -> Need<'a> {
@@ -119,7 +119,7 @@ fn in_sandbox<'a>(pod: &'a Pod, seen: &'a ObservedPod, sandbox: &'a Sandbox) -> 
         }
         Init::Done(sidecars) => (sidecars.len(), sidecars),
     };
-    let mut kept = 0;
+    let mut saved = 0;
     for container in &pod.containers {
         let instance = seen.container(&container.name);
         match instance {
@@ -128,17 +128,17 @@ fn in_sandbox<'a>(pod: &'a Pod, seen: &'a ObservedPod, sandbox: &'a Sandbox) -> 
                     stop.push(condemned);
                     start.extend(Some(container).filter(|_| restarts));
                 } else {
-                    kept += 1;
+                    saved += 1;
                 }
             }
-            _ if seen.shall_start(container) => {
+            _ if seen.must_start(container) => {
                 stop.extend(instance.and_then(|instance| try_killing(instance, "Container")));
                 start.push(container);
             }
             _ => {}
         }
     }
-    match kept == 0 && start.len() == init {
+    match saved == 0 && start.len() == init {
         // Neither sidecars nor ephemeral containers keep a pod alive.
         true => Need::End,
         false => Need::Containers {
@@ -267,7 +267,7 @@ fn trace(container: &Container, instance: &ObservedContainer, seen: &ObservedPod
             }
         }
         ContainerState::Running { .. } if changed(container, instance) => Trace::Changed,
-        ContainerState::Running { .. } if instance.condemned_by(container).is_some() => {
+        ContainerState::Running { .. } if instance.failed_probe(container).is_some() => {
             Trace::Unwell(ProbeKind::Liveness)
         }
         ContainerState::Running { .. } if resize::restarts(container, instance, seen) => Trace::Resized,
@@ -328,7 +328,7 @@ fn condemned<'a>(
     running: &'a ObservedContainer,
     seen: &ObservedPod,
 ) -> Option<(Stop<'a>, bool)> {
-    let (why, grace, restarts) = match running.condemned_by(container) {
+    let (why, grace, restarts) = match running.failed_probe(container) {
         _ if changed(container, running) => ("definition changed".to_owned(), None, true),
         Some(kind) => {
             let restarts = container.restart != RestartPolicy::Never;
@@ -426,7 +426,7 @@ mod tests {
     fn check(
         change: impl FnOnce(&mut Container),
         instance: ObservedContainer,
-        kept: Checkpoint,
+        saved: Checkpoint,
         expected: &str,
     ) {
         let mut pod = sample::pod(Always, &[], &["c", "other"]);
@@ -436,7 +436,7 @@ mod tests {
         let seen = ObservedPod {
             sandboxes: vec![sandbox(0, true, 0)],
             containers: vec![instance, sample::instance("other", 0, 1, running(1))],
-            checkpoint: Some(Arc::new(kept)),
+            checkpoint: Some(Arc::new(saved)),
             ..ObservedPod::default()
         };
         let needed = need(&pod, &seen);
@@ -495,7 +495,7 @@ mod tests {
             ..Checkpoint::default()
         };
         for is_changed in [false, true] {
-            for (restart, code, kept, starts) in [
+            for (restart, code, saved, starts) in [
                 (Always, 0, Checkpoint::default(), true),
                 (Always, 1, Checkpoint::default(), true),
                 (OnFailure, 0, Checkpoint::default(), false),
@@ -514,7 +514,7 @@ mod tests {
                     container.restart = restart;
                     container.hash += u32::from(is_changed);
                 };
-                check(change, of, kept, if starts { "start c" } else { "" });
+                check(change, of, saved, if starts { "start c" } else { "" });
             }
         }
         let unknown = || instance("c", 2, 1, ContainerState::Unknown);

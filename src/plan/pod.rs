@@ -85,7 +85,7 @@ fn plan_removal(
     view: &PlanView<'_>,
     now: Timestamp,
 ) -> Plan {
-    if let Some(wait) = memory.and_then(|memory| failure_holds(memory, Way::Down, now)) {
+    if let Some(wait) = memory.and_then(|memory| failure_holds(memory, Direction::Down, now)) {
         return wait;
     }
     let wanted = desired.map(|pod| &pod.uid);
@@ -131,8 +131,8 @@ fn plan_pod(context: PlanContext<'_>) -> Plan {
         false => need(pod, seen),
     };
     let way = match need {
-        Need::End => Way::Down,
-        Need::Sandbox { .. } | Need::Containers { .. } => Way::Up,
+        Need::End => Direction::Down,
+        Need::Sandbox { .. } | Need::Containers { .. } => Direction::Up,
     };
     if let Some(wait) = failure_holds(memory, way, now) {
         return wait;
@@ -184,7 +184,7 @@ fn plan_end(context: PlanContext<'_>) -> Plan {
 /// with the same content and so with the same UID (`restartRequested` in `pkg/kubelet/pod_workers.go`).
 fn is_leaving(pod: &Pod, seen: &ObservedPod, memory: &PodMemory) -> bool {
     let exists = !seen.sandboxes.is_empty() || !seen.containers.is_empty();
-    let was_removed = seen.checkpoint.as_ref().is_some_and(|kept| kept.leaving);
+    let was_removed = seen.checkpoint.as_ref().is_some_and(|saved| saved.leaving);
     exists && (was_removed || memory.incarnation != pod.incarnation)
 }
 
@@ -198,15 +198,15 @@ fn plan_new_life(context: PlanContext<'_>) -> Plan {
         now,
         ..
     } = context;
-    if let Some(wait) = failure_holds(memory, Way::Down, now) {
+    if let Some(wait) = failure_holds(memory, Direction::Down, now) {
         return wait;
     }
     let ending = Ending::of(pod, seen, None, now);
-    let is_kept = seen.checkpoint.as_ref().is_some_and(|kept| kept.leaving);
+    let is_kept = seen.checkpoint.as_ref().is_some_and(|saved| saved.leaving);
     let stages = match seen.lives() {
         true => teardown::end(pod, seen, &ending, true, policy),
         // From then on an agent without memory continues.
-        false if !is_kept => vec![ending.keep(&pod.uid, true, policy).into_iter().collect()],
+        false if !is_kept => vec![ending.save(&pod.uid, true, policy).into_iter().collect()],
         false => teardown::reset(pod, seen, policy),
     };
     Plan {
@@ -227,16 +227,16 @@ pub fn outdated(ends: Option<Timestamp>, now_wanted: Option<&Pod>, now: Timestam
 
 /// Whether a plan removes or adds.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum Direction {
     Down,
     Up,
 }
 
 /// The plan that waits for the back-off of a pod-level failure. A failure to add does not delay a removal; that of a
 /// volume delays starts ([`start`]), that of a resize only itself ([`super::resize`]).
-fn failure_holds(memory: &PodMemory, way: Way, now: Timestamp) -> Option<Plan> {
+fn failure_holds(memory: &PodMemory, way: Direction, now: Timestamp) -> Option<Plan> {
     let until = memory.waits_until(now, |work| match work {
-        FailedWork::Step(kind) => way == Way::Up || kind.removes(),
+        FailedWork::Step(kind) => way == Direction::Up || kind.removes(),
         FailedWork::Volume(_) | FailedWork::Resize => false,
     })?;
     Some(Plan {
@@ -367,8 +367,8 @@ mod tests {
                 ContainerRef::Made => format!("{container} (new)"),
             },
             Step::PostStart(step) => step.container.clone(),
-            Step::KeepCheckpoint(record) => serde_json::to_string(&record.checkpoint).unwrap(),
-            Step::KeepAllocation(record) => format!("{:?}", record.occasion).to_lowercase(),
+            Step::WriteCheckpoint(record) => serde_json::to_string(&record.checkpoint).unwrap(),
+            Step::WriteAllocation(record) => format!("{:?}", record.occasion).to_lowercase(),
             Step::Resize(_)
             | Step::EnsureCgroup(_)
             | Step::EnsurePodDir { .. }
@@ -973,29 +973,29 @@ mod tests {
     }
 
     /// A pod of two sidecars and two containers, all running, of which only the checkpoint is known.
-    fn unknown(kept: Option<Checkpoint>) -> Case {
+    fn unknown(saved: Option<Checkpoint>) -> Case {
         let of_pod = sample::pod(Always, &["+s1", "+s2"], &["a", "b"]);
         let all = ["b", "a", "s2", "s1"].map(|name| instance(name, 0, 1, running(1)));
         let mut case = case(of_pod, vec![sandbox(0, true, 0)], all.to_vec());
         case.desired = None;
         for seen in case.observed.uids.values_mut() {
-            seen.checkpoint = kept.clone().map(std::sync::Arc::new);
+            seen.checkpoint = saved.clone().map(std::sync::Arc::new);
         }
         case
     }
 
     #[test]
     fn a_pod_whose_manifest_is_gone_ends_in_order_and_in_one_grace() {
-        let kept = || Checkpoint::of(&sample::pod(Always, &["+s1", "+s2"], &["a", "b"]));
+        let saved = || Checkpoint::of(&sample::pod(Always, &["+s1", "+s2"], &["a", "b"]));
         check(
-            unknown(Some(kept())),
+            unknown(Some(saved())),
             expect![[r#"
             write checkpoint {"containers":["a","b"],"sidecars":["s1","s2"],"ends":"2027-01-15T08:01:45Z","leaving":true}
             stop container b0 5s (Stopping container b), stop container a0 5s (Stopping container a), stop container s20 5s after b0 and a0 (Stopping container s2), stop container s10 5s after b0 and a0 and s20 (Stopping container s1)
             stop sandbox s0"#]],
         );
         // The same if another pod replaces it.
-        let mut replaced = unknown(Some(kept()));
+        let mut replaced = unknown(Some(saved()));
         replaced.desired = Some(Pod {
             uid: sample::uid("u2"),
             ..sample::pod(Always, &[], &["c"])
@@ -1011,7 +1011,7 @@ mod tests {
         let begun = Checkpoint {
             ends: Some(at(103)),
             leaving: true,
-            ..kept()
+            ..saved()
         };
         check(
             unknown(Some(begun.clone())),
@@ -1100,13 +1100,13 @@ mod tests {
 
     #[test]
     fn a_pod_whose_manifest_was_made_again_ends_and_begins_anew() {
-        let again = |restart, kept: Option<Checkpoint>, memory_of: u64, state| {
+        let again = |restart, saved: Option<Checkpoint>, memory_of: u64, state| {
             let mut pod = sample::pod(restart, &[], &["c"]);
             pod.incarnation = 1;
             let ready = matches!(state, ContainerState::Running { .. });
             let mut case = case(pod, vec![sandbox(0, ready, 0)], vec![instance("c", 0, 1, state)]);
             for seen in case.observed.uids.values_mut() {
-                seen.checkpoint = kept.clone().map(std::sync::Arc::new);
+                seen.checkpoint = saved.clone().map(std::sync::Arc::new);
             }
             let mut memory = PodMemory::new(sample::uid("u1"), at(0));
             memory.incarnation = memory_of;
@@ -1210,15 +1210,15 @@ mod tests {
             start container c (new)"#]],
         );
         // The logs are gone, but the API server has the restart count.
-        let mut told = lost(None, vec![]);
+        let mut lost_pod = lost(None, vec![]);
         let status = serde_json::json!({"status": {"containerStatuses": [
             {"name": "c", "containerID": "containerd://x", "restartCount": 4, "image": "i", "imageID": "", "ready": true}
         ]}});
-        if let Some(pod) = &mut told.desired {
+        if let Some(pod) = &mut lost_pod.desired {
             pod.object = std::sync::Arc::new(serde_json::from_value(status).unwrap());
         }
         check(
-            told,
+            lost_pod,
             expect![[r#"
             ensure image c, write hosts file
             create container c #5 in s0

@@ -8,8 +8,8 @@ use crate::model::bounds;
 use crate::model::object::kinds::Secret;
 use crate::model::object::lookup::Lookup;
 use crate::model::registry::{
-    CONFIG_JSON_KEY, CONFIG_JSON_TYPE, Credential, DOCKERCFG_KEY, DOCKERCFG_TYPE, Keyring, NoDockerConfig,
-    SecretId,
+    CONFIG_JSON_KEY, CONFIG_JSON_TYPE, Credential, DOCKERCFG_KEY, DOCKERCFG_TYPE, InvalidDockerConfig,
+    Keyring, SecretId,
 };
 
 /// The credentials from a pod's Secrets; or which Secret is invalid, in which case no image is pulled. A Secret that is
@@ -45,7 +45,7 @@ pub(super) fn credentials(keyring: &Result<Keyring, String>, image: &str) -> Res
     }
 }
 
-fn add(keyring: &mut Keyring, secret: &Secret) -> Result<(), NoDockerConfig> {
+fn add(keyring: &mut Keyring, secret: &Secret) -> Result<(), InvalidDockerConfig> {
     let content = |key: &str| {
         let content = secret.data.get(key).map(|content| &content.0);
         content.filter(|content| !content.is_empty())
@@ -97,7 +97,7 @@ mod tests {
             ips: &[],
         };
         let found = credentials(&keyring(origin), image)?;
-        let told = |found: Credential| {
+        let described = |found: Credential| {
             let secret = found.secret.unwrap();
             assert_eq!((secret.uid.as_str(), secret.namespace.as_str()), ("u", "ns"));
             assert_eq!(
@@ -106,7 +106,7 @@ mod tests {
             );
             found.username
         };
-        Ok(found.into_iter().map(told).collect())
+        Ok(found.into_iter().map(described).collect())
     }
 
     #[test]

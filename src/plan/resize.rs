@@ -26,8 +26,8 @@ use crate::model::step::Step;
 /// The reason to reject a resize that no node of this version supports.
 const INFEASIBLE: &str = "Infeasible";
 /// The step that saves an allocation.
-pub fn keep(pod: &Pod, allocation: Allocation, occasion: Occasion, policy: &NodePolicy) -> Step {
-    Step::KeepAllocation(Box::new(AllocationRecord {
+pub fn save(pod: &Pod, allocation: Allocation, occasion: Occasion, policy: &NodePolicy) -> Step {
+    Step::WriteAllocation(Box::new(AllocationRecord {
         path: policy.pod_dir(&pod.uid).join(allocation::FILE),
         allocation,
         occasion,
@@ -35,7 +35,7 @@ pub fn keep(pod: &Pod, allocation: Allocation, occasion: Occasion, policy: &Node
 }
 
 /// How a pod's specification relates to its allocation.
-pub enum Wish<'a> {
+pub enum ResizeNeed<'a> {
     /// The pod runs without a saved allocation, started by an earlier agent: it counts as having what it requests.
     Unknown,
     /// The pod has what it requests.
@@ -47,7 +47,12 @@ pub enum Wish<'a> {
 }
 
 /// What the pod requests. A pod that is ending, or has no sandbox yet, requests nothing.
-pub fn wish<'a>(pod: &Pod, seen: Option<&'a ObservedPod>, memory: &PodMemory, now: Timestamp) -> Wish<'a> {
+pub fn resize_need<'a>(
+    pod: &Pod,
+    seen: Option<&'a ObservedPod>,
+    memory: &PodMemory,
+    now: Timestamp,
+) -> ResizeNeed<'a> {
     let seen = seen.filter(|seen| !seen.sandboxes.is_empty());
     let goes = pod.deletion.is_some() || memory.ended.is_some();
     // The failure of an earlier change no longer matters for the next one.
@@ -55,13 +60,13 @@ pub fn wish<'a>(pod: &Pod, seen: Option<&'a ObservedPod>, memory: &PodMemory, no
         .waits_until(now, |work| matches!(work, FailedWork::Step(_)))
         .is_some();
     match seen {
-        Some(_) if waits => Wish::Waits,
+        Some(_) if waits => ResizeNeed::Waits,
         Some(seen) if !goes => match &seen.allocation {
-            None => Wish::Unknown,
-            Some(kept) if kept.satisfies(pod) => Wish::Granted,
-            Some(kept) => Wish::Other(kept),
+            None => ResizeNeed::Unknown,
+            Some(saved) if saved.satisfies(pod) => ResizeNeed::Granted,
+            Some(saved) => ResizeNeed::Other(saved),
         },
-        _ => Wish::Granted,
+        _ => ResizeNeed::Granted,
     }
 }
 
@@ -69,7 +74,7 @@ pub fn wish<'a>(pod: &Pod, seen: Option<&'a ObservedPod>, memory: &PodMemory, no
 /// whether the node has room for it.
 pub fn decide(
     pod: &Pod,
-    kept: &Allocation,
+    saved: &Allocation,
     seen: &ObservedPod,
     fits: impl FnOnce() -> Result<(), Refusal>,
     policy: &NodePolicy,
@@ -84,11 +89,11 @@ pub fn decide(
     let infeasible = |message| Err(pending(Outlook::Infeasible, INFEASIBLE, message));
     if pod
         .all_containers()
-        .any(|container| would_swap(pod, container, kept, policy))
+        .any(|container| would_swap(pod, container, saved, policy))
     {
         return infeasible("In-place resize of containers with swap is not supported.");
     }
-    if kept.differs_of_the_whole(pod) {
+    if saved.differs_of_the_whole(pod) {
         return infeasible("InPlacePodLevelResourcesVerticalScaling is disabled");
     }
     if let Err(refusal) = fits() {
@@ -96,10 +101,10 @@ pub fn decide(
     }
     let mut allocation = Allocation::of(pod);
     for instance in seen.containers.iter().filter(|instance| runs(instance)) {
-        let has = kept
+        let has = saved
             .behind
             .get(&instance.id)
-            .or(kept.containers.get(&instance.name));
+            .or(saved.containers.get(&instance.name));
         if let (Some(has), Some(gets)) = (has, allocation.containers.get(&instance.name))
             && has != gets
         {
@@ -111,8 +116,8 @@ pub fn decide(
 
 /// The order in which waiting pods are checked again: first those that need no more than they have, then by priority
 /// and QoS class (`sortPendingResizes`).
-pub fn precedence(pod: &Pod, kept: &Allocation) -> impl Ord + use<> {
-    let now = kept.applied(pod);
+pub fn precedence(pod: &Pod, saved: &Allocation) -> impl Ord + use<> {
+    let now = saved.applied(pod);
     let request = |pod: &Pod| {
         let amounts = super::amounts::pod_requests(pod, super::amounts::Overhead::Without);
         (amounts.cpu_or_zero(), amounts.memory_or_zero())
@@ -128,9 +133,9 @@ pub fn precedence(pod: &Pod, kept: &Allocation) -> impl Ord + use<> {
 
 /// Whether a container may use swap and its memory would change without a restart: its swap limit follows from its
 /// memory.
-fn would_swap(pod: &Pod, container: &Container, kept: &Allocation, policy: &NodePolicy) -> bool {
+fn would_swap(pod: &Pod, container: &Container, saved: &Allocation, policy: &NodePolicy) -> bool {
     let wants = Sizes::of(&container.resources);
-    let Some(has) = kept.containers.get(&container.name) else {
+    let Some(has) = saved.containers.get(&container.name) else {
         return false;
     };
     let changes = has.memory_request != wants.memory_request;
@@ -146,7 +151,7 @@ fn runs(instance: &ObservedContainer) -> bool {
 /// Whether a running container has to be restarted to get its allocation.
 pub(super) fn restarts(container: &Container, instance: &ObservedContainer, seen: &ObservedPod) -> bool {
     let allocation = seen.allocation.as_ref();
-    let has = allocation.and_then(|kept| kept.of_instance(&container.name, &instance.id));
+    let has = allocation.and_then(|saved| saved.of_instance(&container.name, &instance.id));
     let Some(has) = has else { return false };
     let gets = Sizes::of(&container.resources);
     let restarts = |policy| policy == OnResize::RestartContainer;
@@ -173,28 +178,28 @@ pub(super) fn stages(context: PlanContext<'_>, stopped: &[&str]) -> (Vec<Vec<Ste
         policy,
         ..
     } = context;
-    let Some(kept) = seen.allocation.as_ref().filter(|kept| !kept.behind.is_empty()) else {
+    let Some(saved) = seen.allocation.as_ref().filter(|saved| !saved.behind.is_empty()) else {
         return (Vec::new(), None);
     };
     if let Some(until) = memory.waits_until(now, |work| *work == FailedWork::Resize) {
         return (Vec::new(), Some(until));
     }
-    let updates = updates(pod, seen, kept, stopped);
-    let request = request(pod, kept, seen, &updates, policy);
-    let mut after = Allocation::clone(kept);
+    let updates = updates(pod, seen, saved, stopped);
+    let request = request(pod, saved, seen, &updates, policy);
+    let mut after = Allocation::clone(saved);
     // A stop may have failed, so a stopped instance is not removed before its end has been observed.
     after.behind.retain(|id, _| stopped.contains(&id.as_str()));
     let resize = match request.changes.is_empty() {
         true => Vec::new(),
         false => vec![Step::Resize(Box::new(request))],
     };
-    let note = keep(pod, after, Occasion::Actuated, policy);
+    let note = save(pod, after, Occasion::Actuated, policy);
     (vec![resize, vec![note]], None)
 }
 
-fn updates<'a>(pod: &'a Pod, seen: &'a ObservedPod, kept: &Allocation, stopped: &[&str]) -> Vec<Update<'a>> {
+fn updates<'a>(pod: &'a Pod, seen: &'a ObservedPod, saved: &Allocation, stopped: &[&str]) -> Vec<Update<'a>> {
     let update = |instance: &'a ObservedContainer| {
-        let has = kept.of_instance(&instance.name, &instance.id)?;
+        let has = saved.of_instance(&instance.name, &instance.id)?;
         let container = pod
             .all_containers()
             .find(|container| container.name == instance.name)?;
@@ -213,7 +218,7 @@ fn updates<'a>(pod: &'a Pod, seen: &'a ObservedPod, kept: &Allocation, stopped: 
 /// Memory first, then CPU; for each, an increase of the pod comes before its containers, a decrease after them.
 fn request(
     pod: &Pod,
-    kept: &Allocation,
+    saved: &Allocation,
     seen: &ObservedPod,
     updates: &[Update<'_>],
     policy: &NodePolicy,
@@ -224,7 +229,7 @@ fn request(
             .find(|instance| instance.id == *id)
             .map(|instance| instance.name.clone())
     };
-    let had: BTreeMap<String, Sizes> = kept
+    let had: BTreeMap<String, Sizes> = saved
         .behind
         .iter()
         .filter_map(|(id, sizes)| Some((name_of(id)?, *sizes)))
@@ -233,7 +238,7 @@ fn request(
     let setting = |pod: &Pod| cgroup::pod_cgroup(pod, &policy.cgroup);
     let (before, after) = (setting(&former), setting(pod));
     let touches = |differs: fn(Sizes, Sizes) -> bool| updates.iter().any(|u| differs(u.has, u.gets));
-    let restarted = kept.behind.len() > updates.len();
+    let restarted = saved.behind.len() > updates.len();
     let (mut floors, mut changes) = (Vec::new(), Vec::new());
     if restarted || touches(Sizes::differs_in_memory) {
         floors.extend(lowered(&before, &after, updates, policy));
@@ -433,7 +438,7 @@ mod tests {
     /// The saved and the requested sizes.
     struct Case {
         pod: Pod,
-        kept: Allocation,
+        saved: Allocation,
         containers: Vec<ObservedContainer>,
         failure: Option<PodFailure>,
         limited_swap: bool,
@@ -443,7 +448,7 @@ mod tests {
         let containers = both_run().split_off(2 - before.len());
         Case {
             pod: pod(after),
-            kept: Allocation::of(&pod(before)),
+            saved: Allocation::of(&pod(before)),
             containers,
             failure: None,
             limited_swap: false,
@@ -465,10 +470,10 @@ mod tests {
                 true => crate::model::node::CgroupVersion::V2,
                 false => policy.cgroup.version,
             };
-            let seen = self.seen(self.kept.clone());
+            let seen = self.seen(self.saved.clone());
             decide(
                 &self.pod,
-                &self.kept,
+                &self.saved,
                 &seen.uids[&self.pod.uid],
                 || Ok(()),
                 &policy,
@@ -535,7 +540,7 @@ mod tests {
                 });
                 floors.chain(changes).collect::<Vec<_>>().join("\n")
             }
-            Step::KeepAllocation(record) => {
+            Step::WriteAllocation(record) => {
                 let behind: Vec<_> = record.allocation.behind.keys().map(String::as_str).collect();
                 format!("keep, behind: {behind:?}")
             }
@@ -603,11 +608,12 @@ mod tests {
             instance("b", 0, 2, running(2)),
             instance("a", 0, 1, exited(1, 8, 0)),
         ];
-        let mut kept = restarted.kept.clone();
-        kept.behind
+        let mut saved = restarted.saved.clone();
+        saved
+            .behind
             .insert("a0".to_owned(), Sizes::of(&resources(100, 32)));
         restarted.check_with(
-            kept,
+            saved,
             expect![[r#"
                 pod 96Mi
                 pod quota 30000 shares 307
@@ -637,11 +643,11 @@ mod tests {
         assert_eq!(first.behind["a0"], Sizes::of(&resources(100, 64)));
         // Changed again before it was applied, and changed back.
         let mut again = case(&[(100, 64)], &[(300, 64)]);
-        again.kept = first.clone();
+        again.saved = first.clone();
         let second = again.decided().unwrap();
         assert_eq!(second.behind["a0"], Sizes::of(&resources(100, 64)));
         let mut back = case(&[(100, 64)], &[(100, 64)]);
-        back.kept = first;
+        back.saved = first;
         assert!(back.decided().unwrap().behind.is_empty());
         let mut ended = case(&[(100, 64)], &[(200, 64)]);
         ended.containers = vec![instance("a", 0, 1, exited(1, 2, 1))];
@@ -656,11 +662,11 @@ mod tests {
             path: "/etc/kubernetes/manifests/web.yaml".into(),
             document: 1,
         };
-        let seen = case.seen(case.kept.clone());
+        let seen = case.seen(case.saved.clone());
         let seen = seen.uids.get(&case.pod.uid);
         let memory = PodMemory::new(case.pod.uid.clone(), at(0));
-        let asked = wish(&case.pod, seen, &memory, at(100));
-        assert!(matches!(asked, Wish::Other(kept) if *kept == case.kept));
+        let asked = resize_need(&case.pod, seen, &memory, at(100));
+        assert!(matches!(asked, ResizeNeed::Other(saved) if *saved == case.saved));
     }
 
     #[test]
@@ -691,7 +697,7 @@ mod tests {
         let order = |before: i64, after: i64, priority: i32| {
             let mut case = case(&[(before, 64)], &[(after, 64)]);
             case.pod.priority = Some(priority);
-            precedence(&case.pod, &case.kept)
+            precedence(&case.pod, &case.saved)
         };
         assert!(order(200, 100, 0) < order(100, 200, 1000));
         assert!(order(100, 200, 1000) < order(100, 200, 0));

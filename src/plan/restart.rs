@@ -31,7 +31,7 @@ pub fn remembered(
     now: Timestamp,
 ) -> PodMemory {
     let seen = observed.uids.get(&pod.uid);
-    let is_leaving = seen.is_some_and(|seen| seen.checkpoint.as_ref().is_some_and(|kept| kept.leaving));
+    let is_leaving = seen.is_some_and(|seen| seen.checkpoint.as_ref().is_some_and(|saved| saved.leaving));
     // The end of the previous incarnation is known without it.
     let may_forget = seen.is_none() || is_leaving;
     let mut memory = match memory.filter(|memory| memory.uid == pod.uid) {
@@ -55,10 +55,11 @@ pub fn remembered(
 /// control plane's garbage collection does; otherwise its deadline. A pod that has ended never runs again, whatever is
 /// left of it here.
 fn end(pod: &Pod, seen: Option<&ObservedPod>, memory: &PodMemory, now: Timestamp) -> Option<End> {
-    let kept = seen.and_then(|seen| seen.checkpoint.as_ref()?.ended.clone());
+    let saved = seen.and_then(|seen| seen.checkpoint.as_ref()?.ended.clone());
     let status = pod.object.status.as_ref().filter(|_| pod.source == Source::Api);
-    let is_over = || deadline(pod, memory).is_some_and(|at| at <= now && outlived(pod, seen, at));
-    kept.or_else(|| status.and_then(End::of_status))
+    let is_over = || deadline(pod, memory).is_some_and(|at| at <= now && ran_until(pod, seen, at));
+    saved
+        .or_else(|| status.and_then(End::of_status))
         .or_else(|| is_over().then_some(End::Deadline))
 }
 
@@ -82,12 +83,12 @@ fn began(seen: Option<&ObservedPod>, now: Timestamp) -> Timestamp {
 
 /// Whether the pod was still running at the deadline. Checked again after each restart of the agent, even long after
 /// the pod has ended.
-fn outlived(pod: &Pod, seen: Option<&ObservedPod>, deadline: Timestamp) -> bool {
+fn ran_until(pod: &Pod, seen: Option<&ObservedPod>, deadline: Timestamp) -> bool {
     let ended = |container: &Container| {
         let instance = seen.and_then(|seen| seen.container(&container.name));
         let finished = instance.and_then(ObservedContainer::finished);
         finished.is_some_and(|finished| finished < deadline)
-            && !seen.is_some_and(|seen| seen.shall_start(container))
+            && !seen.is_some_and(|seen| seen.must_start(container))
     };
     let failed = |container: &Container| {
         let instance = seen.and_then(|seen| seen.container(&container.name));
@@ -183,7 +184,7 @@ fn note_written(memory: &mut PodMemory, outcome: &Outcome) {
 fn note_resized(memory: &mut PodMemory, outcome: &Outcome, seen: Option<&ObservedPod>) {
     let before = seen.and_then(|seen| seen.allocation.as_ref());
     for report in &outcome.steps {
-        let Ok(Done::Kept {
+        let Ok(Done::AllocationWritten {
             allocation,
             occasion: Occasion::Resized,
         }) = &report.result
@@ -202,7 +203,7 @@ fn note_resized(memory: &mut PodMemory, outcome: &Outcome, seen: Option<&Observe
 
 /// The memory after an object that the pod refers to has appeared or changed: what failed without it is retried at
 /// once.
-pub fn forgiven(memory: &PodMemory) -> PodMemory {
+pub fn after_object_change(memory: &PodMemory) -> PodMemory {
     let mut memory = memory.clone();
     // A volume, or the sandbox if its RuntimeClass was missing.
     memory.failures.retain(|work, _| {
@@ -304,7 +305,7 @@ fn exits(seen: Option<&ObservedPod>, container: &str) -> impl Iterator<Item = Ti
 
 /// When the next attempt to start a container may happen. It does not wait if its image has appeared meanwhile, loaded
 /// by other means.
-pub(super) fn held_until(
+pub(super) fn start_waits_until(
     container: &Container,
     memory: &PodMemory,
     seen: &ObservedPod,
@@ -378,7 +379,7 @@ mod tests {
     }
 
     fn done() -> Result<Done, StepError> {
-        Ok(Done::Plainly)
+        Ok(Done::Nothing)
     }
 
     fn outcome(now: i64, steps: Vec<(Subject, StepKind, Result<Done, StepError>)>) -> Outcome {
@@ -414,7 +415,7 @@ mod tests {
         }
         let memory = memory.unwrap();
         let seen = &observed.uids[&pod.uid];
-        let unsupported = held_until(&pod.containers[0], &memory, seen, &[], &policy).map(seconds);
+        let unsupported = start_waits_until(&pod.containers[0], &memory, seen, &[], &policy).map(seconds);
         let of_container = memory.containers.get("c").and_then(|c| c.failure.as_ref());
         let of_pod: Vec<_> = memory
             .failures
@@ -439,7 +440,7 @@ mod tests {
         };
         let unsupported = |pod: &Pod, memory: &PodMemory, seen: &ObservedName| {
             let seen = &seen.uids[&pod.uid];
-            held_until(&pod.containers[0], memory, seen, &[], &policy).map(seconds)
+            start_waits_until(&pod.containers[0], memory, seen, &[], &policy).map(seconds)
         };
         let mut memory = None;
         for at in [5, 20, 50, 100] {
@@ -470,24 +471,24 @@ mod tests {
         let policy = sample::policy();
         let mut pod = sample::pod(RestartPolicy::Always, &[], &["c"])
             .with_resources(&[sample::resources(100, 1 << 20)]);
-        let kept = Allocation::of(&pod);
+        let saved = Allocation::of(&pod);
         let mut observed = observed(
             vec![sandbox(0, true, 0)],
             vec![instance("c", 0, 0, exited(0, 5, 1))],
         );
         for seen in observed.uids.values_mut() {
-            seen.allocation = Some(std::sync::Arc::new(kept.clone()));
+            seen.allocation = Some(std::sync::Arc::new(saved.clone()));
         }
         let memory = after(None, Some(&pod), &started(6), &observed, &policy);
         let mut check = |cpu: i64, is_held: bool| {
             pod = pod.clone().with_resources(&[sample::resources(cpu, 1 << 20)]);
-            let resized = Ok(Done::Kept {
+            let resized = Ok(Done::AllocationWritten {
                 allocation: Box::new(Allocation::of(&pod)),
                 occasion: Occasion::Resized,
             });
-            let outcome = outcome(8, vec![(Subject::Pod, StepKind::KeepAllocation, resized)]);
+            let outcome = outcome(8, vec![(Subject::Pod, StepKind::WriteAllocation, resized)]);
             let memory = after(Some(&memory), Some(&pod), &outcome, &observed, &policy);
-            let unsupported = held_until(
+            let unsupported = start_waits_until(
                 &pod.containers[0],
                 &memory,
                 &observed.uids[&pod.uid],
@@ -660,7 +661,7 @@ mod tests {
                 pinned: false,
             }];
             let seen = &observed.uids[&pod.uid];
-            held_until(&container, &memory, seen, &images, &policy).is_none()
+            start_waits_until(&container, &memory, seen, &images, &policy).is_none()
         };
         let busybox = ["docker.io/library/busybox:latest"];
         assert!(present(&busybox, &[], "busybox", PullPolicy::IfNotPresent));
@@ -707,22 +708,22 @@ mod tests {
 
     #[test]
     fn an_end_that_is_kept_holds_whatever_the_clock_says_and_not_for_the_next_life() {
-        let ended = |kept: Checkpoint| {
+        let ended = |saved: Checkpoint| {
             let pod = sample::pod(RestartPolicy::Always, &[], &["c"]);
             let mut observed = observed(vec![sandbox(0, true, 0)], vec![]);
             for seen in observed.uids.values_mut() {
-                seen.checkpoint = Some(std::sync::Arc::new(kept.clone()));
+                seen.checkpoint = Some(std::sync::Arc::new(saved.clone()));
             }
             remembered(None, &pod, &observed, at(1)).ended
         };
-        let kept = Checkpoint {
+        let saved = Checkpoint {
             ended: Some(End::Deadline),
             ..Checkpoint::default()
         };
-        assert_eq!(ended(kept.clone()), Some(End::Deadline));
+        assert_eq!(ended(saved.clone()), Some(End::Deadline));
         assert_eq!(ended(Checkpoint::default()), None);
         let leaving = true;
-        assert_eq!(ended(Checkpoint { leaving, ..kept }), None);
+        assert_eq!(ended(Checkpoint { leaving, ..saved }), None);
     }
 
     #[test]

@@ -149,7 +149,7 @@ mod tests {
             allocatable: &Default::default(),
             ips: &[],
         };
-        let told = match variables(origin, bounds::EXEC_TOTAL) {
+        let result = match variables(origin, bounds::EXEC_TOTAL) {
             Err(Lack::Unread) => UNREAD.to_owned(),
             Err(Lack::TooMany) => "too many".to_owned(),
             Ok(all) => all
@@ -158,7 +158,7 @@ mod tests {
                 .collect::<Vec<_>>()
                 .join("\n"),
         };
-        expected.assert_eq(&told);
+        expected.assert_eq(&result);
     }
 
     #[test]

@@ -134,7 +134,7 @@ pub(super) fn in_sandbox(
     if !new.is_empty() {
         prepare.push(Step::WriteHosts(container::hosts_file(pod, &sandbox.ips, policy)));
     }
-    let mut stages = vec![keep(context, stop, start).into_iter().collect(), stops.collect()];
+    let mut stages = vec![save(context, stop, start).into_iter().collect(), stops.collect()];
     let stopped: Vec<&str> = stop.iter().map(|stop| stop.instance.id.as_str()).collect();
     let (resize, retry) = resize::stages(context, &stopped);
     stages.extend(resize);
@@ -162,7 +162,7 @@ fn recursive_read_only(context: PlanContext<'_>) -> bool {
 /// The checkpoint to save for a running pod if it differs from the saved one: the order in which containers end, and
 /// which instances are stopped to be started again. The latter is omitted if the restart policy would start the
 /// container again anyway.
-fn keep(context: PlanContext<'_>, stop: &[Stop<'_>], start: &[&Container]) -> Option<Step> {
+fn save(context: PlanContext<'_>, stop: &[Stop<'_>], start: &[&Container]) -> Option<Step> {
     let PlanContext {
         pod, seen, policy, ..
     } = context;
@@ -178,8 +178,8 @@ fn keep(context: PlanContext<'_>, stop: &[Stop<'_>], start: &[&Container]) -> Op
         ..Checkpoint::of(pod)
     };
     let nothing = Checkpoint::default();
-    let kept = seen.checkpoint.as_deref().unwrap_or(&nothing);
-    (*kept != wanted).then(|| teardown::keep(&pod.uid, wanted, policy))
+    let saved = seen.checkpoint.as_deref().unwrap_or(&nothing);
+    (*saved != wanted).then(|| teardown::save(&pod.uid, wanted, policy))
 }
 
 /// The containers that may start now, and when the next one may.
@@ -195,7 +195,7 @@ fn due<'a>(context: PlanContext<'_>, start: &[&'a Container]) -> (Vec<&'a Contai
     let mut due = Vec::new();
     let mut next = None;
     for &container in start {
-        match restart::held_until(container, memory, seen, view.images, policy) {
+        match restart::start_waits_until(container, memory, seen, view.images, policy) {
             Some(until) if until > now => next = Some(next.map_or(until, |next: Timestamp| next.min(until))),
             _ => due.push(container),
         }
@@ -214,10 +214,10 @@ fn base(context: PlanContext<'_>) -> Vec<Step> {
         dir: policy.pod_dir(&pod.uid),
         logs: policy.pod_log_dir(&pod.name, &pod.uid),
     });
-    steps.push(teardown::keep_anew(pod, policy));
+    steps.push(teardown::save_new_checkpoint(pod, policy));
     if context.seen.allocation.is_none() {
         let allocation = Allocation::of(pod);
-        steps.push(resize::keep(pod, allocation, Occasion::Begun, policy));
+        steps.push(resize::save(pod, allocation, Occasion::Begun, policy));
     }
     steps.extend(
         volume::requests(context.origin(&[]))

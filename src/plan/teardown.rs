@@ -13,7 +13,7 @@ use crate::model::checkpoint::{self, Checkpoint};
 use crate::model::end::End;
 use crate::model::node::NodePolicy;
 use crate::model::pod::{Container, Pod, PodName, PodUid};
-use crate::model::request::{CheckpointRecord, HookCall, HookHost, IfNotKept, SandboxRef};
+use crate::model::request::{CheckpointRecord, HookCall, HookHost, OnWriteFailure, SandboxRef};
 use crate::model::resources::Qos;
 use crate::model::runtime::{ObservedContainer, ObservedPod, Sandbox};
 use crate::model::step::Step;
@@ -35,24 +35,24 @@ impl<'a> Ending<'a> {
     /// For a pod whose definition is available. The grace period requested last counts if it ends sooner.
     pub(super) fn of(pod: &Pod, seen: &'a ObservedPod, why: Option<&End>, now: Timestamp) -> Ending<'a> {
         let grace = pod.deletion.as_ref().map_or(pod.grace, |deletion| deletion.grace);
-        let kept = Checkpoint {
+        let saved = Checkpoint {
             ended: why.cloned(),
             ..Checkpoint::of(pod)
         };
-        Ending::new(seen, Cow::Owned(kept), grace, now)
+        Ending::new(seen, Cow::Owned(saved), grace, now)
     }
 
     /// For a pod without a definition: from its checkpoint and the labels of its containers.
     pub(super) fn of_unknown(seen: &'a ObservedPod, now: Timestamp) -> Ending<'a> {
         let running = seen.containers.iter().filter(|c| c.may_run());
         let grace = running.map(own_grace).max().unwrap_or_default();
-        let kept = seen.checkpoint.as_deref().map(Cow::Borrowed);
-        Ending::new(seen, kept.unwrap_or_default(), grace, now)
+        let saved = seen.checkpoint.as_deref().map(Cow::Borrowed);
+        Ending::new(seen, saved.unwrap_or_default(), grace, now)
     }
 
     fn new(seen: &'a ObservedPod, order: Cow<'a, Checkpoint>, grace: Duration, now: Timestamp) -> Ending<'a> {
         let full = now.checked_add(grace).unwrap_or(Timestamp::MAX);
-        let begun = seen.checkpoint.as_ref().and_then(|kept| kept.ends);
+        let begun = seen.checkpoint.as_ref().and_then(|saved| saved.ends);
         let ends = begun.map_or(full, |begun| begun.min(full));
         let left = Duration::try_from(ends.duration_since(now)).unwrap_or_default();
         let whole = Duration::from_secs(left.as_secs() + u64::from(left.subsec_nanos() > 0));
@@ -66,15 +66,15 @@ impl<'a> Ending<'a> {
 
     /// The checkpoint to save before anything is stopped, so that an agent can continue after a kill; `None` if it is
     /// saved already.
-    pub(super) fn keep(&self, uid: &PodUid, leaving: bool, policy: &NodePolicy) -> Option<Step> {
-        let kept = self.seen.checkpoint.as_deref();
-        let was_leaving = kept.is_some_and(|kept| kept.leaving);
+    pub(super) fn save(&self, uid: &PodUid, leaving: bool, policy: &NodePolicy) -> Option<Step> {
+        let saved = self.seen.checkpoint.as_deref();
+        let was_leaving = saved.is_some_and(|saved| saved.leaving);
         let wanted = Checkpoint {
             ends: Some(self.ends),
             leaving: leaving || was_leaving,
             ..self.order.clone().into_owned()
         };
-        (kept != Some(&wanted)).then(|| keep(uid, wanted, policy))
+        (saved != Some(&wanted)).then(|| save(uid, wanted, policy))
     }
 
     /// The stops of all containers that may run, in one stage, because all hooks are called at the beginning.
@@ -99,20 +99,20 @@ impl<'a> Ending<'a> {
 }
 
 /// The step that saves the checkpoint for the pod's end. Its failure does not delay what continues or ends.
-pub(super) fn keep(uid: &PodUid, checkpoint: Checkpoint, policy: &NodePolicy) -> Step {
-    Step::KeepCheckpoint(Box::new(CheckpointRecord {
+pub(super) fn save(uid: &PodUid, checkpoint: Checkpoint, policy: &NodePolicy) -> Step {
+    Step::WriteCheckpoint(Box::new(CheckpointRecord {
         path: policy.pod_dir(uid).join(checkpoint::FILE),
         checkpoint,
-        if_not: IfNotKept::GoOn,
+        on_failure: OnWriteFailure::Continue,
     }))
 }
 
 /// The same for a pod that starts: the checkpoint of a past incarnation must not be taken for the new one's.
-pub(super) fn keep_anew(pod: &Pod, policy: &NodePolicy) -> Step {
-    Step::KeepCheckpoint(Box::new(CheckpointRecord {
+pub(super) fn save_new_checkpoint(pod: &Pod, policy: &NodePolicy) -> Step {
+    Step::WriteCheckpoint(Box::new(CheckpointRecord {
         path: policy.pod_dir(&pod.uid).join(checkpoint::FILE),
         checkpoint: Checkpoint::of(pod),
-        if_not: IfNotKept::Fail,
+        on_failure: OnWriteFailure::Fail,
     }))
 }
 
@@ -130,10 +130,10 @@ pub(super) fn remove(
     let logs = Step::RemoveLogDir {
         dir: policy.pod_log_dir(name, uid),
     };
-    let mark = ending.keep(uid, true, policy).filter(|_| is_known);
+    let mark = ending.save(uid, true, policy).filter(|_| is_known);
     let mut stages = vec![mark.into_iter().collect()];
     // What the previous plan stopped is not stopped again: removing a sandbox stops whatever is left.
-    let was_leaving = seen.checkpoint.as_ref().is_some_and(|kept| kept.leaving);
+    let was_leaving = seen.checkpoint.as_ref().is_some_and(|saved| saved.leaving);
     if seen.lives() || !was_leaving {
         stages.extend(stop_all(seen, ending, policy));
     }
@@ -178,7 +178,7 @@ pub(super) fn end(
     policy: &NodePolicy,
 ) -> Vec<Vec<Step>> {
     let runs = seen.containers.iter().any(ObservedContainer::may_run);
-    let mark = ending.keep(&pod.uid, leaving, policy).filter(|_| leaving || runs);
+    let mark = ending.save(&pod.uid, leaving, policy).filter(|_| leaving || runs);
     let mut stages = vec![mark.into_iter().collect()];
     stages.extend(stop_all(seen, ending, policy));
     stages.extend(give_back(pod, policy));

@@ -22,7 +22,7 @@ const MOST_REMEMBERED: usize = 4096;
 
 /// What to publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Telling {
+pub(super) struct EventWrite {
     /// The key under which it is counted next time.
     pub(super) key: Key,
     /// The message of the Event.
@@ -96,16 +96,16 @@ impl Bucket {
 /// The memory of published Events.
 #[derive(Default)]
 pub(super) struct Correlator {
-    told: Remembered<Key, PastEvent>,
+    published: Remembered<Key, PastEvent>,
     similar: Remembered<Key, Similar>,
     buckets: Remembered<(About, EventType), Bucket>,
 }
 
 impl Correlator {
     /// What to tell of a event; `None`: nothing, there was too much about this object.
-    pub(super) fn correlate(&mut self, event: &Event, now: Timestamp) -> Option<Telling> {
+    pub(super) fn correlate(&mut self, event: &Event, now: Timestamp) -> Option<EventWrite> {
         let (key, message, first) = self.aggregate(event, now);
-        let former = self.told.get(&key, now).cloned();
+        let former = self.published.get(&key, now).cloned();
         let bucket = self
             .buckets
             .get_or_insert((whole(&event.about), event.kind), now, || {
@@ -117,8 +117,8 @@ impl Correlator {
             // Counted whether it is published or not.
             self.remember(&key, former.name, former.first, count, now);
         }
-        let former = self.told.get(&key, now).cloned();
-        passes.then(|| Telling {
+        let former = self.published.get(&key, now).cloned();
+        passes.then(|| EventWrite {
             key,
             message,
             first: former.as_ref().map_or(first, |former| former.first),
@@ -128,12 +128,18 @@ impl Correlator {
     }
 
     /// Records the Event that was created or counted up.
-    pub(super) fn told(&mut self, telling: &Telling, name: &str, now: Timestamp) {
-        self.remember(&telling.key, name.to_owned(), telling.first, telling.count, now);
+    pub(super) fn published(&mut self, event_write: &EventWrite, name: &str, now: Timestamp) {
+        self.remember(
+            &event_write.key,
+            name.to_owned(),
+            event_write.first,
+            event_write.count,
+            now,
+        );
     }
 
     fn remember(&mut self, key: &Key, name: String, first: Timestamp, count: u32, now: Timestamp) {
-        self.told
+        self.published
             .insert(key.clone(), PastEvent { name, first, count }, now);
     }
 
@@ -240,32 +246,36 @@ mod tests {
     /// What is told, as `count message [name]`, of one more event.
     fn tell(correlator: &mut Correlator, event: &Event) -> Option<String> {
         let now = event.at;
-        let telling = correlator.correlate(event, now)?;
-        let name = telling.name.clone().unwrap_or_else(|| format!("e{now}"));
-        correlator.told(&telling, &name, now);
-        let known = if telling.name.is_some() { "again" } else { "new" };
-        Some(format!("{known} {} {}", telling.count, telling.message))
+        let event_write = correlator.correlate(event, now)?;
+        let name = event_write.name.clone().unwrap_or_else(|| format!("e{now}"));
+        correlator.published(&event_write, &name, now);
+        let known = if event_write.name.is_some() {
+            "again"
+        } else {
+            "new"
+        };
+        Some(format!("{known} {} {}", event_write.count, event_write.message))
     }
 
     #[test]
     fn the_same_is_counted_in_one_event() {
         let mut correlator = Correlator::default();
-        let mut told = |message, second| tell(&mut correlator, &event("p", "BackOff", message, second));
-        assert_eq!(told("a", 0).unwrap(), "new 1 a");
-        assert_eq!(told("a", 5).unwrap(), "again 2 a");
-        assert_eq!(told("b", 6).unwrap(), "new 1 b");
-        assert_eq!(told("a", 7).unwrap(), "again 3 a");
+        let mut published = |message, second| tell(&mut correlator, &event("p", "BackOff", message, second));
+        assert_eq!(published("a", 0).unwrap(), "new 1 a");
+        assert_eq!(published("a", 5).unwrap(), "again 2 a");
+        assert_eq!(published("b", 6).unwrap(), "new 1 b");
+        assert_eq!(published("a", 7).unwrap(), "again 3 a");
     }
 
     #[test]
     fn the_first_time_stays() {
         let mut correlator = Correlator::default();
         tell(&mut correlator, &event("p", "BackOff", "a", 0));
-        let telling = correlator
+        let event_write = correlator
             .correlate(&event("p", "BackOff", "a", 9), at(9))
             .unwrap();
         assert_eq!(
-            (telling.first, telling.name),
+            (event_write.first, event_write.name),
             (at(0), Some(format!("e{}", at(0))))
         );
     }
@@ -273,7 +283,7 @@ mod tests {
     #[test]
     fn the_tenth_message_of_a_reason_is_combined_with_what_follows() {
         let mut correlator = Correlator::default();
-        let mut told = |number: i64, second| {
+        let mut published = |number: i64, second| {
             tell(
                 &mut correlator,
                 &event("p", "Unhealthy", &number.to_string(), second),
@@ -281,26 +291,26 @@ mod tests {
             .unwrap()
         };
         for number in 0..9 {
-            assert_eq!(told(number, number), format!("new 1 {number}"));
+            assert_eq!(published(number, number), format!("new 1 {number}"));
         }
-        assert_eq!(told(9, 9), format!("new 1 {COMBINED}9"));
-        assert_eq!(told(10, 10), format!("again 2 {COMBINED}10"));
+        assert_eq!(published(9, 9), format!("new 1 {COMBINED}9"));
+        assert_eq!(published(10, 10), format!("again 2 {COMBINED}10"));
         // After ten quiet minutes, messages are published separately again.
-        assert_eq!(told(11, 700), "new 1 11");
+        assert_eq!(published(11, 700), "new 1 11");
     }
 
     #[test]
     fn too_much_about_one_object_is_not_told_and_one_more_every_five_minutes_is() {
         let mut correlator = Correlator::default();
-        let mut told = |pod: &str, second| tell(&mut correlator, &event(pod, "BackOff", "a", second));
+        let mut published = |pod: &str, second| tell(&mut correlator, &event(pod, "BackOff", "a", second));
         for _ in 0..25 {
-            assert!(told("p", 0).is_some());
+            assert!(published("p", 0).is_some());
         }
-        assert_eq!(told("p", 1), None);
-        assert!(told("other", 1).is_some());
+        assert_eq!(published("p", 1), None);
+        assert!(published("other", 1).is_some());
         // An event that was not published is counted nevertheless.
-        assert_eq!(told("p", 301).unwrap(), "again 27 a");
-        assert_eq!(told("p", 302), None);
+        assert_eq!(published("p", 301).unwrap(), "again 27 a");
+        assert_eq!(published("p", 302), None);
     }
 
     #[test]
@@ -309,7 +319,7 @@ mod tests {
         for number in 0..2 * i64::try_from(MOST_REMEMBERED).unwrap() {
             tell(&mut correlator, &event(&format!("p{number}"), "r", "m", number));
         }
-        assert!(correlator.told.0.len() <= MOST_REMEMBERED);
+        assert!(correlator.published.0.len() <= MOST_REMEMBERED);
         assert!(correlator.similar.0.len() <= MOST_REMEMBERED);
         assert!(correlator.buckets.0.len() <= MOST_REMEMBERED);
     }

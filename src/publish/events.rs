@@ -16,8 +16,8 @@ use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::correlate::{Bucket, Correlator, Telling};
-use super::retry::{self, Trouble};
+use super::correlate::{Bucket, Correlator, EventWrite};
+use super::retry::{self, ApiFailure};
 use crate::model::event::{About, Event};
 
 /// The source component of the Events: the control plane and its users look for it.
@@ -108,19 +108,19 @@ impl Teller {
     }
 
     async fn tell(mut self, event: Event) -> Teller {
-        let Some(mut telling) = self.correlator.correlate(&event, Timestamp::now()) else {
+        let Some(mut event_write) = self.correlator.correlate(&event, Timestamp::now()) else {
             return self;
         };
         // One execution emits several Events at the same time, and each needs its own name.
         self.last_mark = event.at.as_nanosecond().max(self.last_mark + 1);
         for _ in 0..TRIES {
             self.wait_for_a_turn().await;
-            match self.attempt(&event, &telling).await {
+            match self.attempt(&event, &event_write).await {
                 Attempt::Told(name) => {
-                    self.correlator.told(&telling, &name, Timestamp::now());
+                    self.correlator.published(&event_write, &name, Timestamp::now());
                     break;
                 }
-                Attempt::Gone => telling.name = None,
+                Attempt::Gone => event_write.name = None,
                 Attempt::Refused => break,
                 Attempt::Away => tokio::time::sleep(AGAIN_AFTER).await,
             }
@@ -135,12 +135,12 @@ impl Teller {
         }
     }
 
-    async fn attempt(&mut self, event: &Event, telling: &Telling) -> Attempt {
+    async fn attempt(&mut self, event: &Event, event_write: &EventWrite) -> Attempt {
         let client = self.clients.borrow_and_update().clone();
-        let object = object(event, telling, &self.settings.node, self.last_mark);
+        let object = object(event, event_write, &self.settings.node, self.last_mark);
         let namespace = object.metadata.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE);
         let api: kube::Api<k8s::Event> = kube::Api::namespaced(client, namespace);
-        let answer = match &telling.name {
+        let answer = match &event_write.name {
             None => api.create(&PostParams::default(), &object).await,
             Some(name) => {
                 let patch = Patch::Strategic(json!({
@@ -151,14 +151,14 @@ impl Teller {
         };
         match answer {
             Ok(event) => Attempt::Told(event.metadata.name.unwrap_or_default()),
-            Err(error) => match Trouble::of(&error) {
-                Trouble::Gone if telling.name.is_some() => Attempt::Gone,
-                Trouble::Away => {
+            Err(error) => match ApiFailure::of(&error) {
+                ApiFailure::Gone if event_write.name.is_some() => Attempt::Gone,
+                ApiFailure::Away => {
                     tracing::debug!("cannot publish an Event; retrying: {}", retry::text(&error));
                     Attempt::Away
                 }
                 // A namespace that is being deleted accepts none, which is no problem.
-                Trouble::Gone | Trouble::Conflict | Trouble::Refused => {
+                ApiFailure::Gone | ApiFailure::Conflict | ApiFailure::Refused => {
                     tracing::debug!("the API server rejected an Event: {}", retry::text(&error));
                     Attempt::Refused
                 }
@@ -168,11 +168,14 @@ impl Teller {
 }
 
 /// `mark` makes the name of a new Event unique; the kubelet uses the time in nanoseconds.
-fn object(event: &Event, telling: &Telling, node: &str, mark: i128) -> k8s::Event {
+fn object(event: &Event, event_write: &EventWrite, node: &str, mark: i128) -> k8s::Event {
     let involved = involved(&event.about, node);
     let namespace = involved.namespace.clone().unwrap_or(DEFAULT_NAMESPACE.to_owned());
     let of = involved.name.as_deref().unwrap_or_default();
-    let name = telling.name.clone().unwrap_or_else(|| format!("{of}.{mark:x}"));
+    let name = event_write
+        .name
+        .clone()
+        .unwrap_or_else(|| format!("{of}.{mark:x}"));
     k8s::Event {
         metadata: ObjectMeta {
             name: Some(name),
@@ -182,9 +185,9 @@ fn object(event: &Event, telling: &Telling, node: &str, mark: i128) -> k8s::Even
         involved_object: involved,
         type_: Some(event.kind.as_str().to_owned()),
         reason: Some(event.reason.clone()),
-        message: Some(telling.message.clone()),
-        count: i32::try_from(telling.count).ok(),
-        first_timestamp: Some(Time(telling.first)),
+        message: Some(event_write.message.clone()),
+        count: i32::try_from(event_write.count).ok(),
+        first_timestamp: Some(Time(event_write.first)),
         last_timestamp: Some(Time(event.at)),
         source: Some(EventSource {
             component: Some(COMPONENT.to_owned()),
@@ -231,8 +234,8 @@ mod tests {
             message: "Container started".into(),
             at,
         };
-        let telling = Correlator::default().correlate(&event, at).unwrap();
-        let told = serde_json::to_value(object(&event, &telling, "vm", 0x18ab)).unwrap();
+        let event_write = Correlator::default().correlate(&event, at).unwrap();
+        let published = serde_json::to_value(object(&event, &event_write, "vm", 0x18ab)).unwrap();
         let want = json!({
             "apiVersion": "v1",
             "kind": "Event",
@@ -251,6 +254,6 @@ mod tests {
             "reportingComponent": "kubelet",
             "reportingInstance": "vm",
         });
-        assert_eq!(told, want);
+        assert_eq!(published, want);
     }
 }

@@ -9,7 +9,7 @@ use kube::api::PostParams;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::retry::{self, Backoff, Trouble};
+use super::retry::{self, ApiFailure, Backoff};
 use crate::model::api::ApiNode;
 
 /// The namespace of all nodes' Leases.
@@ -21,7 +21,7 @@ pub async fn run(
     node_name: String,
     duration: Duration,
     node: watch::Receiver<ApiNode>,
-    told: watch::Sender<Option<Timestamp>>,
+    published: watch::Sender<Option<Timestamp>>,
     cancel: CancellationToken,
 ) {
     let every = duration / 4;
@@ -42,14 +42,14 @@ pub async fn run(
         let wait = match renewed {
             Ok(lease) => {
                 known = Some(lease);
-                told.send_replace(Some(Timestamp::now()));
+                published.send_replace(Some(Timestamp::now()));
                 trouble = None;
                 every
             }
             Err(error) => {
                 let now = Timestamp::now();
-                match Trouble::of(&error) {
-                    Trouble::Refused => {
+                match ApiFailure::of(&error) {
+                    ApiFailure::Refused => {
                         tracing::warn!(
                             "the API server rejected the renewal of the node's Lease: {}",
                             retry::text(&error)

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::{PodCondition, PodStatus};
 use serde_json::{Map, Value, json};
 
-use crate::model::api::tells_end;
+use crate::model::api::has_final_phase;
 use crate::model::foreign_status::is_foreign;
 
 /// The keys of a status that the node writes. All other keys belong to others.
@@ -29,7 +29,7 @@ const REPLACED: &[&str] = &["hostIPs", "podIPs"];
 pub(super) fn patch(ours: &PodStatus, theirs: Option<&PodStatus>) -> Option<Value> {
     let nothing = PodStatus::default();
     let theirs = theirs.unwrap_or(&nothing);
-    if tells_end(Some(theirs)) && !tells_end(Some(ours)) {
+    if has_final_phase(Some(theirs)) && !has_final_phase(Some(ours)) {
         return None;
     }
     let mut ours = ours.clone();
@@ -73,22 +73,28 @@ const PASSING: &[&str] = &["PodResizePending", "PodResizeInProgress"];
 /// Our conditions that differ from the API server's. It merges them by type, and key by key: a key that is gone, like
 /// the reason of a condition that is now true, must be removed explicitly.
 fn conditions(ours: &PodStatus, theirs: &PodStatus) -> Vec<Map<String, Value>> {
-    let told = |kind: &str| theirs.conditions.iter().flatten().find(|told| told.type_ == kind);
+    let published = |kind: &str| {
+        theirs
+            .conditions
+            .iter()
+            .flatten()
+            .find(|published| published.type_ == kind)
+    };
     let mut changed = Vec::new();
     // Conditions of others are in `ours` as they were when it was computed, and may have changed since.
     let own = |condition: &&PodCondition| !is_foreign(&condition.type_);
     for condition in ours.conditions.iter().flatten().filter(own) {
         let mut condition = condition.clone();
-        let told = told(&condition.type_);
+        let published = published(&condition.type_);
         // These are always true; the information is in their reason.
-        let is_same = |told: &&PodCondition| match PASSING.contains(&told.type_.as_str()) {
-            true => told.reason == condition.reason,
-            false => told.status == condition.status,
+        let is_same = |published: &&PodCondition| match PASSING.contains(&published.type_.as_str()) {
+            true => published.reason == condition.reason,
+            false => published.status == condition.status,
         };
-        if let Some(told) = told.filter(is_same) {
-            condition.last_transition_time = told.last_transition_time.clone();
+        if let Some(published) = published.filter(is_same) {
+            condition.last_transition_time = published.last_transition_time.clone();
         }
-        let (mut new, old) = (object(&condition), told.map(object).unwrap_or_default());
+        let (mut new, old) = (object(&condition), published.map(object).unwrap_or_default());
         if new == old {
             continue;
         }
@@ -99,7 +105,7 @@ fn conditions(ours: &PodStatus, theirs: &PodStatus) -> Vec<Map<String, Value>> {
     }
     for kind in PASSING {
         let ours = ours.conditions.iter().flatten().any(|ours| ours.type_ == *kind);
-        if !ours && told(kind).is_some() {
+        if !ours && published(kind).is_some() {
             let gone = [("type", json!(kind)), ("$patch", json!("delete"))];
             changed.push(
                 gone.map(|(key, value)| (key.to_owned(), value))
@@ -142,11 +148,11 @@ mod tests {
                 status[key] = value.clone();
                 continue;
             }
-            let told = status["conditions"].as_array_mut().unwrap();
+            let published = status["conditions"].as_array_mut().unwrap();
             for item in value.as_array().unwrap() {
-                told.retain(|told| told["type"] != item["type"]);
+                published.retain(|published| published["type"] != item["type"]);
                 if item["$patch"] != "delete" {
-                    told.push(item.clone());
+                    published.push(item.clone());
                 }
             }
         }
@@ -170,7 +176,7 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(found, wanted);
-                prop_assert!(!tells_end(Some(&read(&now))) || tells_end(Some(&after)));
+                prop_assert!(!has_final_phase(Some(&read(&now))) || has_final_phase(Some(&after)));
             }
         }
     }

@@ -12,7 +12,7 @@ use kube::api::{DeleteParams, PostParams, Preconditions};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::retry::{self, Backoff, Trouble};
+use super::retry::{self, ApiFailure, Backoff};
 use crate::model::api::{ApiNode, ApiPods, MIRROR};
 use crate::model::pod::{Desired, Pod, PodName, PodUid};
 use crate::model::report::PodsReport;
@@ -100,8 +100,8 @@ pub async fn run(mut inputs: MirrorInputs, cancel: CancellationToken) {
 
 fn log_failure(pod: &PodName, error: &kube::Error) {
     let text = retry::text(error);
-    match Trouble::of(error) {
-        Trouble::Refused => tracing::warn!(%pod, "the API server rejected a mirror pod: {text}"),
+    match ApiFailure::of(error) {
+        ApiFailure::Refused => tracing::warn!(%pod, "the API server rejected a mirror pod: {text}"),
         _ => tracing::debug!(%pod, "cannot update a mirror pod; retrying: {text}"),
     }
 }
@@ -140,7 +140,7 @@ async fn carry_out(client: kube::Client, name: &PodName, deed: MirrorWrite) -> R
                 ..DeleteParams::default()
             };
             match api.delete(&name.name, &asked).await {
-                Err(error) if Trouble::of(&error) == Trouble::Gone => Ok(()),
+                Err(error) if ApiFailure::of(&error) == ApiFailure::Gone => Ok(()),
                 done => done.map(|_| ()),
             }
         }
@@ -165,14 +165,14 @@ fn deeds(
         let deed = match (files.pods.get(name), objects.mirrors.get(name)) {
             (Some(pod), Some(mirror)) if is_current(pod, mirror) => None,
             // Remains of other versions are reported together with the desired pod.
-            (Some(pod), Some(mirror)) if is_reported(pod, report) && !tells_of(mirror, leaving) => {
+            (Some(pod), Some(mirror)) if is_reported(pod, report) && !is_of(mirror, leaving) => {
                 Some(MirrorWrite::Delete(uid(mirror)))
             }
             (Some(pod), None) if !objects.pods.contains_key(name) && leaving.is_none() => match node {
                 ApiNode::Present(node) => Some(MirrorWrite::Create(Box::new(mirror_of(pod, node)))),
                 ApiNode::Unknown | ApiNode::Absent => None,
             },
-            (None, Some(mirror)) if is_gone(name, report) && !tells_of(mirror, leaving) => {
+            (None, Some(mirror)) if is_gone(name, report) && !is_of(mirror, leaving) => {
                 Some(MirrorWrite::Delete(uid(mirror)))
             }
             _ => None,
@@ -199,7 +199,7 @@ fn is_gone(name: &PodName, report: &PodsReport) -> bool {
 }
 
 /// Whether a mirror pod is that of one of these pods.
-fn tells_of(mirror: &Object, pods: Option<&BTreeSet<PodUid>>) -> bool {
+fn is_of(mirror: &Object, pods: Option<&BTreeSet<PodUid>>) -> bool {
     let annotations = mirror.metadata.annotations.as_ref();
     let of = annotations.and_then(|annotations| annotations.get(MIRROR));
     of.is_some_and(|of| pods.is_some_and(|pods| pods.iter().any(|uid| uid.0 == *of)))

@@ -8,10 +8,10 @@ mod merge;
 pub mod pods;
 pub mod mirror;
 pub mod node;
-mod node_news;
+mod node_events;
 pub mod lease;
 pub mod events;
 mod correlate;
 mod retry;
 
-pub use retry::Trouble;
+pub use retry::ApiFailure;

@@ -12,8 +12,8 @@ use serde_json::{Map, Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::node_news::News;
-use super::retry::{self, Backoff, Trouble};
+use super::node_events::News;
+use super::retry::{self, ApiFailure, Backoff};
 use crate::model::api::ApiNode;
 use crate::model::event::Event;
 
@@ -97,7 +97,7 @@ pub async fn run(mut inputs: NodeInputs, settings: Settings, cancel: Cancellatio
                 }
                 Err(error) => {
                     wait = Some(Backoff::next(wait, Timestamp::now(), retry::salt(&settings.name)));
-                    if let Trouble::Gone = log_trouble(&error) {
+                    if let ApiFailure::Gone = log_trouble(&error) {
                         last_answer = None;
                     }
                 }
@@ -124,13 +124,15 @@ pub async fn run(mut inputs: NodeInputs, settings: Settings, cancel: Cancellatio
     }
 }
 
-fn log_trouble(error: &kube::Error) -> Trouble {
+fn log_trouble(error: &kube::Error) -> ApiFailure {
     let text = retry::text(error);
-    let trouble = Trouble::of(error);
+    let trouble = ApiFailure::of(error);
     match trouble {
-        Trouble::Refused => tracing::warn!("the API server rejected the Node: {text}"),
-        Trouble::Gone => {}
-        Trouble::Conflict | Trouble::Away => tracing::debug!("cannot publish the Node; retrying: {text}"),
+        ApiFailure::Refused => tracing::warn!("the API server rejected the Node: {text}"),
+        ApiFailure::Gone => {}
+        ApiFailure::Conflict | ApiFailure::Away => {
+            tracing::debug!("cannot publish the Node; retrying: {text}")
+        }
     }
     trouble
 }

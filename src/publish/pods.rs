@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::merge;
-use super::retry::{self, Backoff, Trouble};
+use super::retry::{self, ApiFailure, Backoff};
 use super::urgency::{self, Urgency};
 use crate::model::api::{ApiPods, MIRROR};
 use crate::model::difference::differing;
@@ -305,16 +305,16 @@ impl State {
                 let wait = Backoff::next(self.waits.get(&uid).copied(), now, retry::salt(&uid));
                 self.waits.insert(uid, wait);
                 let text = retry::text(&error);
-                match Trouble::of(&error) {
+                match ApiFailure::of(&error) {
                     // The watch will show the result.
-                    Trouble::Gone | Trouble::Conflict => {
+                    ApiFailure::Gone | ApiFailure::Conflict => {
                         tracing::debug!(pod = %name, "pod status not published: \
                      {text}")
                     }
-                    Trouble::Refused => {
+                    ApiFailure::Refused => {
                         tracing::warn!(pod = %name, "the API server rejected a pod status: {text}");
                     }
-                    Trouble::Away => {
+                    ApiFailure::Away => {
                         tracing::debug!(pod = %name, "cannot publish a pod status; retrying: {text}")
                     }
                 }

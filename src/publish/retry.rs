@@ -13,7 +13,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
 /// Why a request failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trouble {
+pub enum ApiFailure {
     /// The object does not exist (any more) (404).
     Gone,
     /// The object is a different one than expected, or exists already (409).
@@ -24,18 +24,18 @@ pub enum Trouble {
     Away,
 }
 
-impl Trouble {
+impl ApiFailure {
     /// Classifies an error.
-    pub fn of(error: &kube::Error) -> Trouble {
+    pub fn of(error: &kube::Error) -> ApiFailure {
         let kube::Error::Api(status) = error else {
-            return Trouble::Away;
+            return ApiFailure::Away;
         };
         match status.code {
-            404 => Trouble::Gone,
-            409 => Trouble::Conflict,
-            429 => Trouble::Away,
-            400..=499 => Trouble::Refused,
-            _ => Trouble::Away,
+            404 => ApiFailure::Gone,
+            409 => ApiFailure::Conflict,
+            429 => ApiFailure::Away,
+            400..=499 => ApiFailure::Refused,
+            _ => ApiFailure::Away,
         }
     }
 }

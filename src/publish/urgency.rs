@@ -3,7 +3,7 @@
 
 use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus};
 
-use crate::model::api::tells_end;
+use crate::model::api::has_final_phase;
 use crate::model::foreign_status::is_foreign;
 
 /// The condition for a pod with a sandbox and a network.
@@ -24,7 +24,7 @@ pub(super) fn urgency(ours: &PodStatus, theirs: &Pod) -> Urgency {
     let published = theirs.status.as_ref().unwrap_or(&nothing);
     let is_now = if theirs.metadata.deletion_timestamp.is_some() {
         // The pod gets no more traffic: only its end matters, once its sandbox has ended, too.
-        tells_end(Some(ours)) && holds(ours, HAS_SANDBOX) != Some("True")
+        has_final_phase(Some(ours)) && holds(ours, HAS_SANDBOX) != Some("True")
     } else {
         differs(ours, published)
     };

@@ -56,7 +56,7 @@ impl Loop {
             self.mark_leftovers();
         }
         self.dirty.insert(Key::Node);
-        self.ask_for_room_again();
+        self.retry_deferred_resizes();
     }
 
     /// Marks the names of the pods that refer to an object that appeared, changed or was removed, and clears the
@@ -82,7 +82,7 @@ impl Loop {
                     continue;
                 }
                 if let Some(memory) = self.memory.pods.get_mut(&pod.name) {
-                    *memory = Arc::new(restart::forgiven(memory));
+                    *memory = Arc::new(restart::after_object_change(memory));
                     if pull_secrets(pod).any(|secret| changed.contains(&secret)) {
                         *memory = Arc::new(restart::pulls_forgiven(memory));
                     }
@@ -93,11 +93,11 @@ impl Loop {
     }
 
     /// Marks the API pods, which wait for the Services, and clears the failures that their absence caused.
-    pub(super) fn services_told(&mut self) {
+    pub(super) fn services_changed(&mut self) {
         let api = self.desired.api.iter().flat_map(|set| set.pods.keys());
         for name in api {
             if let Some(memory) = self.memory.pods.get_mut(name) {
-                *memory = Arc::new(restart::forgiven(memory));
+                *memory = Arc::new(restart::after_object_change(memory));
             }
             self.dirty.insert(Key::Pod(name.clone()));
         }

@@ -38,7 +38,7 @@ impl Loop {
         if let Some(at) = plan.wake_at {
             self.deadlines.insert(Key::Node, at);
         }
-        self.levels.send_if_modified(|before| {
+        self.qos_cgroups.send_if_modified(|before| {
             let changed = *before != plan.qos_cgroups;
             *before = plan.qos_cgroups;
             changed
@@ -82,7 +82,7 @@ impl Loop {
     }
 
     /// The snapshot shows the saved decision, or saving it failed.
-    pub(super) fn allotted_is_kept(&mut self, key: &Key) {
+    pub(super) fn allocation_is_saved(&mut self, key: &Key) {
         let Key::Pod(name) = key else { return };
         if self.decisions.allotting.remove(name).is_some() {
             self.dirty.insert(Key::Node);
@@ -90,7 +90,7 @@ impl Loop {
     }
 
     /// Marks the pods whose resize was deferred for lack of room.
-    pub(super) fn ask_for_room_again(&mut self) {
+    pub(super) fn retry_deferred_resizes(&mut self) {
         let waiting = node::waiting_for_room(&self.memory).cloned().map(Key::Pod);
         self.dirty.extend(waiting);
     }

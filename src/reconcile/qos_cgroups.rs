@@ -8,18 +8,18 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::act::ActContext;
-use crate::model::memory::Levels;
+use crate::model::memory::QosCgroups;
 use crate::model::node::CgroupName;
 use crate::model::request::CgroupSetting;
 
 /// How soon a QoS cgroup that could not be set is retried.
-const LEVELS_RETRY: Duration = Duration::from_secs(10);
+const QOS_CGROUPS_RETRY: Duration = Duration::from_secs(10);
 
 /// Writes the QoS cgroups whenever their settings change.
-pub(super) async fn keep_levels(
+pub(super) async fn run_qos_cgroups(
     act: Arc<ActContext>,
-    mut levels: watch::Receiver<Vec<CgroupSetting>>,
-    told: watch::Sender<Levels>,
+    mut qos_cgroups: watch::Receiver<Vec<CgroupSetting>>,
+    told: watch::Sender<QosCgroups>,
     cancel: CancellationToken,
 ) {
     let mut written: BTreeMap<CgroupName, CgroupSetting> = BTreeMap::new();
@@ -28,12 +28,12 @@ pub(super) async fn keep_levels(
         // All arms only wait; the newest value stays in the watch.
         tokio::select! {
             () = cancel.cancelled() => return,
-            changed = levels.changed() => if changed.is_err() { return },
-            () = tokio::time::sleep(LEVELS_RETRY), if failed => {}
+            changed = qos_cgroups.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(QOS_CGROUPS_RETRY), if failed => {}
         }
         failed = false;
-        let mut done = Levels::Unset;
-        let wanted = levels.borrow_and_update().clone();
+        let mut done = QosCgroups::Unset;
+        let wanted = qos_cgroups.borrow_and_update().clone();
         for setting in wanted {
             if written.get(&setting.name) == Some(&setting) {
                 continue;
@@ -42,12 +42,12 @@ pub(super) async fn keep_levels(
                 Ok(()) => {
                     written.insert(setting.name.clone(), setting);
                     if !failed {
-                        done = Levels::Set;
+                        done = QosCgroups::Set;
                     }
                 }
                 Err(error) => {
                     failed = true;
-                    done = Levels::Failed {
+                    done = QosCgroups::Failed {
                         cgroup: setting.name.0.clone(),
                         why: error.to_string(),
                     };
@@ -56,8 +56,8 @@ pub(super) async fn keep_levels(
             }
         }
         // Neither a repeated failure nor an unchanged cgroup is logged.
-        let is_news = |before: &mut Levels| {
-            let differs = done != Levels::Unset && *before != done;
+        let is_news = |before: &mut QosCgroups| {
+            let differs = done != QosCgroups::Unset && *before != done;
             if differs {
                 *before = done;
             }

@@ -80,15 +80,15 @@ impl Loop {
                     "work on a pod panicked; this is a bug in gantry, please report it; retrying"
                 );
                 self.busy.remove(&key);
-                self.allotted_is_kept(&key);
+                self.allocation_is_saved(&key);
                 self.dirty.remove(&key);
                 self.deadlines.insert(key, Timestamp::now() + DEATH_RETRY);
                 "died"
             }
             Message::Settled(key) => {
                 let before = self.busy.remove(&key).and_then(|work| work.memory);
-                self.allotted_is_kept(&key);
-                self.ask_for_room_again();
+                self.allocation_is_saved(&key);
+                self.retry_deferred_resizes();
                 if let Key::Pod(name) = &key {
                     // An observed change has already marked the name, and a failure is remembered.
                     if self.memory.pods.get(name) == before.as_ref() {

@@ -9,7 +9,7 @@ use super::Loop;
 use crate::model::bounds;
 use crate::model::event::{About, Event, EventType, PodEvent, RecordedEvent};
 use crate::model::memory::Executed;
-use crate::model::outcome::Beginning;
+use crate::model::outcome::StepStarted;
 use crate::model::pod::{Pod, PodName, PodUid, Problem};
 use crate::model::reason;
 use crate::model::runtime::{ObservedName, Snapshot};
@@ -22,19 +22,19 @@ const EVENT_MESSAGE: usize = 1024;
 
 impl Loop {
     /// Queues the events of one pod's failed probes.
-    pub(super) fn tell_complaints(&mut self, name: &PodName, before: &Snapshot, now: Timestamp) -> bool {
+    pub(super) fn emit_probe_events(&mut self, name: &PodName, before: &Snapshot, now: Timestamp) -> bool {
         let (Some(pod), Some(observed)) = (self.shown.get(name).cloned(), self.snapshot.pods.get(name))
         else {
             return false;
         };
         let former = before.pods.get(name).map(AsRef::as_ref);
         let new = events::complaints(&pod, former, observed);
-        self.keep_events(name, &pod.uid, new, now)
+        self.queue_events(name, &pod.uid, new, now)
     }
 
     /// Queues the event that a pod waits for the runtime's network, once for each reason.
-    pub(super) fn tell_offline(&mut self, name: &PodName, now: Timestamp) -> bool {
-        let told = self.offline.remove(name);
+    pub(super) fn emit_network_events(&mut self, name: &PodName, now: Timestamp) -> bool {
+        let reported_now = self.offline.remove(name);
         let (Some(pod), Some(object)) = (self.shown.get(name), self.report.pods.get(name)) else {
             return false;
         };
@@ -48,13 +48,13 @@ impl Loop {
         };
         let uid = pod.uid.clone();
         let new = (uid.clone(), event.message.clone());
-        let is_told = told.as_ref() == Some(&new);
+        let is_reported = reported_now.as_ref() == Some(&new);
         self.offline.insert(name.clone(), new);
-        !is_told && self.keep_events(name, &uid, vec![event], now)
+        !is_reported && self.queue_events(name, &uid, vec![event], now)
     }
 
     /// Emits an event with the reason for each newly rejected API pod, so that its owner sees it.
-    pub(super) fn tell_refusals(&self, before: &[Problem], at: Timestamp) {
+    pub(super) fn emit_rejections(&self, before: &[Problem], at: Timestamp) {
         let before: BTreeSet<&Problem> = before.iter().collect();
         let set = self.desired.api.iter();
         let new = set
@@ -81,12 +81,12 @@ impl Loop {
     }
 
     /// Queues the event that something starts.
-    pub(super) fn take_begun(&mut self, beginning: &Beginning) -> bool {
+    pub(super) fn take_begun(&mut self, beginning: &StepStarted) -> bool {
         let Some(pod) = self.known(&beginning.pod) else {
             return false;
         };
         let new = events::begun(&pod, beginning);
-        self.keep_events(&pod.name, &beginning.uid, new, beginning.at)
+        self.queue_events(&pod.name, &beginning.uid, new, beginning.at)
     }
 
     /// The desired pod of that name, or else the reported one.
@@ -104,7 +104,7 @@ impl Loop {
         let unretrieved = objects.and_then(|objects| events::unretrieved(&pod, outcome, objects));
         let mut new: Vec<_> = unretrieved.into_iter().collect();
         new.extend(events::events(&pod, outcome, Some(after)));
-        self.keep_events(&pod.name, &outcome.uid, new, outcome.at)
+        self.queue_events(&pod.name, &outcome.uid, new, outcome.at)
     }
 
     /// Adds to the events of a running static pod why another manifest of its name, or a newer version of its own, is
@@ -126,12 +126,12 @@ impl Loop {
                 message,
                 field_path: None,
             };
-            self.keep_events(&pod.name, &pod.uid, vec![event], at);
+            self.queue_events(&pod.name, &pod.uid, vec![event], at);
         }
     }
 
     /// Adds events of a pod, counting equal ones together; returns whether there were any.
-    pub(super) fn keep_events(
+    pub(super) fn queue_events(
         &mut self,
         name: &PodName,
         uid: &PodUid,
@@ -159,12 +159,16 @@ impl Loop {
                 last: at,
                 count: 1,
             };
-            keep_event(kept, recorded);
+            queue_event(kept, recorded);
         }
         true
     }
 
-    pub(super) fn tell_of_node(&self, new: impl IntoIterator<Item = node_events::NodeEvent>, at: Timestamp) {
+    pub(super) fn emit_node_events(
+        &self,
+        new: impl IntoIterator<Item = node_events::NodeEvent>,
+        at: Timestamp,
+    ) {
         for event in new {
             // Without an API server there is no receiver.
             let _ = self.events.send(Event {
@@ -179,7 +183,7 @@ impl Loop {
 }
 
 /// Adds an event, or counts it if an equal one is queued.
-fn keep_event(kept: &mut Vec<RecordedEvent>, event: RecordedEvent) {
+fn queue_event(kept: &mut Vec<RecordedEvent>, event: RecordedEvent) {
     let same = |old: &RecordedEvent| (&old.uid, &old.what) == (&event.uid, &event.what);
     if let Some(place) = kept.iter().position(same) {
         let old = kept.remove(place);
@@ -221,9 +225,9 @@ mod tests {
     fn equal_events_are_counted_and_move_to_the_end() {
         let mut kept = Vec::new();
         for (message, second) in [("a", 1), ("b", 2), ("a", 3)] {
-            keep_event(&mut kept, event(message, second));
+            queue_event(&mut kept, event(message, second));
         }
-        let told: Vec<_> = kept
+        let reported_now: Vec<_> = kept
             .iter()
             .map(|e| {
                 (
@@ -234,14 +238,14 @@ mod tests {
                 )
             })
             .collect();
-        assert_eq!(told, [("b", 1, 2, 2), ("a", 2, 1, 3)]);
+        assert_eq!(reported_now, [("b", 1, 2, 2), ("a", 2, 1, 3)]);
     }
 
     #[test]
     fn the_oldest_events_go_first() {
         let mut kept = Vec::new();
         for n in 0..60 {
-            keep_event(&mut kept, event(&n.to_string(), n));
+            queue_event(&mut kept, event(&n.to_string(), n));
         }
         assert_eq!(
             (kept.len(), kept[0].what.message.as_str()),

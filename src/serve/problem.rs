@@ -13,13 +13,13 @@ pub struct ProblemList {
     /// `ProblemList` or `WarningList`
     pub kind: String,
     /// The problems, by file.
-    pub items: Vec<ToldProblem>,
+    pub items: Vec<ReportedProblem>,
 }
 
 /// An error or a warning about one file or document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct ToldProblem {
+pub struct ReportedProblem {
     /// The file.
     pub file: String,
     /// The document within the file, from 1; 0 means the file as a whole.
@@ -41,9 +41,9 @@ pub struct ToldProblem {
     pub text: String,
 }
 
-impl From<&Problem> for ToldProblem {
+impl From<&Problem> for ReportedProblem {
     fn from(problem: &Problem) -> Self {
-        ToldProblem {
+        ReportedProblem {
             file: problem.path.display().to_string(),
             document: problem.document,
             line: problem.line,
@@ -71,7 +71,7 @@ impl ProblemList {
         ProblemList {
             api_version: "gantry.dev/v1alpha1".to_owned(),
             kind: kind.to_owned(),
-            items: problems.iter().map(ToldProblem::from).collect(),
+            items: problems.iter().map(ReportedProblem::from).collect(),
         }
     }
 }

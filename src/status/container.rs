@@ -115,8 +115,8 @@ fn has_started(
     previous: Option<&api::ContainerStatus>,
 ) -> bool {
     let unknown = instance.verdict(ProbeKind::Startup) == Verdict::Unknown;
-    let told = told_of(instance, previous).is_some_and(|previous| previous.started == Some(true));
-    instance.has_started(container) || (unknown && told)
+    let reported = told_of(instance, previous).is_some_and(|previous| previous.started == Some(true));
+    instance.has_started(container) || (unknown && reported)
 }
 
 fn is_ready(
@@ -275,7 +275,7 @@ fn is_awaited(
         (Kind::Ephemeral, Some(ContainerState::Exited { code, .. })) => {
             context.pod.restart_policy.restarts_after(*code)
         }
-        _ => context.seen.shall_start(container),
+        _ => context.seen.must_start(container),
     }
 }
 

@@ -6,13 +6,13 @@ use k8s_openapi::api::core::v1::PodStatus;
 use super::format::{full_name, go_duration};
 use super::node::network_fault;
 use super::resize;
-use crate::model::api::tells_end;
+use crate::model::api::has_final_phase;
 use crate::model::end::End;
 use crate::model::event::{EventType, PodEvent};
 use crate::model::memory::PodMemory;
 use crate::model::node::NodePolicy;
 use crate::model::object::Objects;
-use crate::model::outcome::{Beginning, Done, HookResult, Lengthy, Outcome, StepError, StepReport};
+use crate::model::outcome::{Done, HookResult, Outcome, SlowAction, StepError, StepReport, StepStarted};
 use crate::model::pod::{Container, Pod};
 use crate::model::probe::ProbeKind;
 use crate::model::reason::waiting;
@@ -54,13 +54,13 @@ pub fn events(pod: &Pod, outcome: &Outcome, memory: Option<&PodMemory>) -> Vec<P
 }
 
 /// The events at the start of a lengthy step.
-pub fn begun(pod: &Pod, beginning: &Beginning) -> Vec<PodEvent> {
+pub fn begun(pod: &Pod, beginning: &StepStarted) -> Vec<PodEvent> {
     let path = field_path(pod, &beginning.container);
     let normal = |reason: &str, message: String| event(EventType::Normal, reason, message, &path);
     match &beginning.what {
-        Lengthy::Pull { image } => vec![normal("Pulling", format!("Pulling image {image:?}"))],
-        Lengthy::Stop { message } => vec![normal("Killing", message.clone())],
-        Lengthy::StopAfterFailedHook => {
+        SlowAction::Pull { image } => vec![normal("Pulling", format!("Pulling image {image:?}"))],
+        SlowAction::Stop { message } => vec![normal("Killing", message.clone())],
+        SlowAction::StopAfterFailedHook => {
             let (reason, message) = ("FailedPostStartHook", "PostStartHook failed".to_owned());
             vec![
                 event(EventType::Warning, reason, message, &path),
@@ -89,8 +89,8 @@ pub fn refusal(memory: &PodMemory, previous: Option<&PodStatus>) -> Option<PodEv
     let Some(end @ End::Refused { reason, message }) = memory.ended.as_ref() else {
         return None;
     };
-    let is_told = previous.is_some_and(|previous| End::of_status(previous).as_ref() == Some(end));
-    (!is_told).then(|| event(EventType::Warning, reason, message.clone(), ""))
+    let is_reported = previous.is_some_and(|previous| End::of_status(previous).as_ref() == Some(end));
+    (!is_reported).then(|| event(EventType::Warning, reason, message.clone(), ""))
 }
 
 /// The event that a pod waits for the runtime's network. The kubelet emits it for running pods, too, whenever it looks
@@ -103,7 +103,7 @@ pub fn network_not_ready(
 ) -> Option<PodEvent> {
     let seen = observed.uids.get(&pod.uid);
     let has_sandbox = seen.is_some_and(|seen| seen.ready_sandbox().is_some());
-    if pod.namespaces.host_network || pod.deletion.is_some() || tells_end(Some(status)) || has_sandbox {
+    if pod.namespaces.host_network || pod.deletion.is_some() || has_final_phase(Some(status)) || has_sandbox {
         return None;
     }
     let message = format!("network is not ready: {}", network_fault(runtime)?);
@@ -113,17 +113,18 @@ pub fn network_not_ready(
 /// The event that a pod does not get the resources that it requests, unless `previous` already says so.
 pub fn resize_pending(pod: &Pod, memory: &PodMemory, previous: Option<&PodStatus>) -> Option<PodEvent> {
     let pending = memory.resize.as_ref()?;
-    let mut told = previous
+    let mut reported = previous
         .into_iter()
         .flat_map(|previous| previous.conditions.iter().flatten());
-    let told = told.find(|condition| condition.type_ == resize::PENDING);
-    let is_told = told.is_some_and(|told| {
+    let reported = reported.find(|condition| condition.type_ == resize::PENDING);
+    let is_reported = reported.is_some_and(|reported| {
         let generation = Some(pending.generation).filter(|&generation| generation > 0);
-        told.reason.as_deref() == Some(pending.outlook.as_str()) && told.observed_generation == generation
+        reported.reason.as_deref() == Some(pending.outlook.as_str())
+            && reported.observed_generation == generation
     });
     let reason = format!("Resize{}", pending.outlook.as_str());
     let message = resize::refused(pod, pending);
-    (!is_told).then(|| event(EventType::Warning, &reason, message, ""))
+    (!is_reported).then(|| event(EventType::Warning, &reason, message, ""))
 }
 
 /// The probe failures of a pod since the previous observation.
@@ -170,7 +171,7 @@ pub fn waiting(
         let newest = seen.and_then(|seen| seen.container(&container.name));
         let Some(memory) = memory
             .of_container(container)
-            .filter(|_| seen.is_none_or(|seen| seen.shall_start(container)))
+            .filter(|_| seen.is_none_or(|seen| seen.must_start(container)))
         else {
             continue;
         };
@@ -194,9 +195,9 @@ pub fn waiting(
 }
 
 fn of_done(pod: &Pod, report: &StepReport, done: &Done) -> Vec<PodEvent> {
-    if let Done::Kept { allocation, occasion } = done {
-        let told = resize::progress(pod, allocation, *occasion);
-        return told
+    if let Done::AllocationWritten { allocation, occasion } = done {
+        let reported = resize::progress(pod, allocation, *occasion);
+        return reported
             .map(|(reason, message)| event(EventType::Normal, reason, message, ""))
             .collect();
     }
@@ -353,7 +354,7 @@ mod tests {
             kind,
             began: Timestamp::UNIX_EPOCH,
             took: std::time::Duration::ZERO,
-            result: Ok(Done::Plainly),
+            result: Ok(Done::Nothing),
         };
         let outcome = Outcome {
             pod: pod.name.clone(),

@@ -172,18 +172,18 @@ fn conditions(report: &Report<'_>, previous: Option<&Node>, now: Timestamp) -> V
     }
     states.extend(pressures(report, now));
     states.push(ready(report.runtime));
-    let told = previous.and_then(|node| node.status.as_ref()?.conditions.as_deref());
+    let reported = previous.and_then(|node| node.status.as_ref()?.conditions.as_deref());
     states
         .into_iter()
-        .map(|state| condition(state, told.unwrap_or_default(), now))
+        .map(|state| condition(state, reported.unwrap_or_default(), now))
         .collect()
 }
 
-fn condition(state: State, told: &[NodeCondition], now: Timestamp) -> NodeCondition {
+fn condition(state: State, reported: &[NodeCondition], now: Timestamp) -> NodeCondition {
     let status = if state.holds { "True" } else { "False" };
-    let same = told
+    let same = reported
         .iter()
-        .find(|told| told.type_ == state.kind && told.status == status);
+        .find(|reported| reported.type_ == state.kind && reported.status == status);
     let since = same.and_then(|same| same.last_transition_time.clone());
     NodeCondition {
         last_heartbeat_time: Some(Time(now)),
@@ -278,8 +278,8 @@ fn faults(runtime: &RuntimeState) -> Vec<String> {
 
 /// Why pods have no network, if the runtime answers.
 pub(super) fn network_fault(runtime: &RuntimeState) -> Option<String> {
-    let told = &runtime.network_fault;
-    let fault = fault("container runtime network not ready", "NetworkReady", told);
+    let reported = &runtime.network_fault;
+    let fault = fault("container runtime network not ready", "NetworkReady", reported);
     fault.filter(|_| matches!(runtime.reachable, Some(Ok(()))))
 }
 
@@ -295,7 +295,7 @@ fn images(images: &[ObservedImage], max: i32) -> Vec<ContainerImage> {
     let mut images: Vec<&ObservedImage> = images.iter().collect();
     images.sort_by(|a, b| b.size.cmp(&a.size).then_with(|| a.id.cmp(&b.id)));
     let max = usize::try_from(max).unwrap_or(usize::MAX);
-    let told = images.into_iter().take(max).map(|image| {
+    let reported = images.into_iter().take(max).map(|image| {
         let names = image.digests.iter().chain(&image.tags);
         let names: Vec<String> = names.take(NAMES_PER_IMAGE).cloned().collect();
         ContainerImage {
@@ -303,7 +303,7 @@ fn images(images: &[ObservedImage], max: i32) -> Vec<ContainerImage> {
             size_bytes: Some(i64::try_from(image.size).unwrap_or(i64::MAX)),
         }
     });
-    told.collect()
+    reported.collect()
 }
 
 fn node_info(report: &Report<'_>) -> NodeSystemInfo {
@@ -468,14 +468,14 @@ mod tests {
             recursive_read_only: true,
             user_namespaces: false,
         }];
-        let told = serde_json::to_value(status(&machine)).unwrap();
+        let reported = serde_json::to_value(status(&machine)).unwrap();
         assert_eq!(
-            told["features"],
+            reported["features"],
             serde_json::json!({"supplementalGroupsPolicy": false})
         );
         let features = serde_json::json!({"recursiveReadOnlyMounts": true, "userNamespaces": false});
         assert_eq!(
-            told["runtimeHandlers"],
+            reported["runtimeHandlers"],
             serde_json::json!([{"name": "", "features": features}])
         );
     }
@@ -700,7 +700,7 @@ mod tests {
 
     #[test]
     fn a_condition_keeps_the_time_of_its_change() {
-        let told = |status: &str, reason: &str, time: &str| {
+        let reported = |status: &str, reason: &str, time: &str| {
             (
                 status.to_owned(),
                 reason.to_owned(),
@@ -721,22 +721,28 @@ mod tests {
             last.clone()
         };
         let node = at(&mut machine, "08:00:10");
-        let calm = told("False", "KubeletHasSufficientMemory", "08:00:00");
+        let calm = reported("False", "KubeletHasSufficientMemory", "08:00:00");
         assert_eq!(since(&node, "MemoryPressure"), calm);
-        assert_eq!(since(&node, "Ready"), told("True", "KubeletReady", "08:00:00"));
+        assert_eq!(
+            since(&node, "Ready"),
+            reported("True", "KubeletReady", "08:00:00")
+        );
 
         machine.measured.memory_available = Bytes(1);
         let node = at(&mut machine, "08:00:20");
-        let short = told("True", "KubeletHasInsufficientMemory", "08:00:20");
+        let short = reported("True", "KubeletHasInsufficientMemory", "08:00:20");
         assert_eq!(since(&node, "MemoryPressure"), short);
         // Memory pressure neither makes a node unready nor affects its other conditions.
-        assert_eq!(since(&node, "Ready"), told("True", "KubeletReady", "08:00:00"));
+        assert_eq!(
+            since(&node, "Ready"),
+            reported("True", "KubeletReady", "08:00:00")
+        );
         assert_eq!(since(&node, "DiskPressure").0, "False");
 
         machine.measured.memory_available = Bytes(20_000_000 * 1024);
         assert_eq!(since(&at(&mut machine, "08:05:19"), "MemoryPressure"), short);
         let node = at(&mut machine, "08:05:20");
-        let calm = told("False", "KubeletHasSufficientMemory", "08:05:20");
+        let calm = reported("False", "KubeletHasSufficientMemory", "08:05:20");
         assert_eq!(since(&node, "MemoryPressure"), calm);
         assert_eq!(
             node.metadata.creation_timestamp.unwrap().0.to_string(),

@@ -4,7 +4,7 @@
 use k8s_openapi::api::core::v1::{Node, NodeCondition};
 
 use crate::model::event::EventType;
-use crate::model::memory::Levels;
+use crate::model::memory::QosCgroups;
 use crate::model::node::CgroupVersion;
 
 /// The kubelet's message about cgroup v1, verbatim (`pkg/kubelet/cm/container_manager.go`).
@@ -46,14 +46,14 @@ pub fn starting(cgroups: CgroupVersion) -> Vec<NodeEvent> {
 }
 
 /// The event about the cgroups above the pods (`pkg/kubelet/cm/node_container_manager_linux.go`).
-pub fn levels(levels: &Levels) -> Option<NodeEvent> {
-    match levels {
-        Levels::Unset => None,
-        Levels::Set => Some(normal(
+pub fn qos_cgroups(qos_cgroups: &QosCgroups) -> Option<NodeEvent> {
+    match qos_cgroups {
+        QosCgroups::Unset => None,
+        QosCgroups::Set => Some(normal(
             "NodeAllocatableEnforced",
             "Updated Node Allocatable limit across pods".to_owned(),
         )),
-        Levels::Failed { cgroup, why } => Some(NodeEvent {
+        QosCgroups::Failed { cgroup, why } => Some(NodeEvent {
             kind: EventType::Warning,
             reason: "FailedNodeAllocatableEnforcement",
             message: format!("Failed to update Node Allocatable Limits {cgroup:?}: {why}"),
@@ -119,14 +119,14 @@ mod tests {
 
     #[test]
     fn cgroups_of_version_1_are_warned_about_at_the_start() {
-        let told = |cgroups| {
+        let reported = |cgroups| {
             let events = starting(cgroups).into_iter();
             events.map(|event| (event.reason, event.kind)).collect::<Vec<_>>()
         };
         let starting = ("Starting", EventType::Normal);
-        assert_eq!(told(CgroupVersion::V2), [starting]);
+        assert_eq!(reported(CgroupVersion::V2), [starting]);
         assert_eq!(
-            told(CgroupVersion::V1),
+            reported(CgroupVersion::V1),
             [starting, ("CgroupV1", EventType::Warning)]
         );
     }
@@ -138,16 +138,19 @@ mod tests {
 
     #[test]
     fn what_became_of_the_cgroups_above_the_pods() {
-        assert_eq!(levels(&Levels::Unset), None);
-        assert_eq!(levels(&Levels::Set).unwrap().reason, "NodeAllocatableEnforced");
-        let failed = Levels::Failed {
+        assert_eq!(qos_cgroups(&QosCgroups::Unset), None);
+        assert_eq!(
+            qos_cgroups(&QosCgroups::Set).unwrap().reason,
+            "NodeAllocatableEnforced"
+        );
+        let failed = QosCgroups::Failed {
             cgroup: vec!["kubepods".to_owned()],
             why: "no memory".to_owned(),
         };
-        let told = levels(&failed).unwrap();
-        assert_eq!(told.kind, EventType::Warning);
+        let reported = qos_cgroups(&failed).unwrap();
+        assert_eq!(reported.kind, EventType::Warning);
         let message = "Failed to update Node Allocatable Limits [\"kubepods\"]: no memory";
-        assert_eq!(told.message, message);
+        assert_eq!(reported.message, message);
     }
 
     #[test]

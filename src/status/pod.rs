@@ -13,7 +13,7 @@ use super::format::time;
 use super::phase::{self, Life};
 use super::resize;
 use super::termination;
-use crate::model::api::tells_end;
+use crate::model::api::has_final_phase;
 use crate::model::end::End;
 use crate::model::foreign_status::ForeignStatus;
 use crate::model::memory::PodMemory;
@@ -110,7 +110,7 @@ fn current_status(
         previous,
         now,
     });
-    let phase = told(context, reached, previous);
+    let phase = reported(context, reached, previous);
     let (reason, message) = why(phase, ended, [previous, end_of_api(pod)]);
     let ips = pod_ips(pod, context.seen, previous, policy);
     api::PodStatus {
@@ -184,23 +184,27 @@ fn reached(
 ) -> &'static str {
     // The end of an earlier incarnation does not count.
     let previous = previous.filter(|_| context.pod.incarnation == 0);
-    let told = final_phase(context, previous);
-    if told == Some(phase::SUCCEEDED) {
+    let reported = final_phase(context, previous);
+    if reported == Some(phase::SUCCEEDED) {
         return phase::SUCCEEDED;
     }
     if context.memory.is_some_and(|memory| memory.ended.is_some()) {
         return phase::FAILED;
     }
-    keep_final(phase::phase(context.pod, init, regular, life(context)), told)
+    keep_final(phase::phase(context.pod, init, regular, life(context)), reported)
 }
 
 /// The phase to report: an end only when the pod has released everything.
-fn told<'a>(context: StatusContext<'_>, reached: &'a str, previous: Option<&'a api::PodStatus>) -> &'a str {
+fn reported<'a>(
+    context: StatusContext<'_>,
+    reached: &'a str,
+    previous: Option<&'a api::PodStatus>,
+) -> &'a str {
     let waits =
         phase::is_final(reached) && is_alive(Some(context.seen)) && final_phase(context, previous).is_none();
-    let told = previous.and_then(|previous| previous.phase.as_deref());
+    let reported = previous.and_then(|previous| previous.phase.as_deref());
     match waits {
-        true => told.unwrap_or(unfinished(life(context))),
+        true => reported.unwrap_or(unfinished(life(context))),
         false => reached,
     }
 }
@@ -215,7 +219,7 @@ fn final_phase<'a>(context: StatusContext<'a>, previous: Option<&'a api::PodStat
 /// The API server's status of a pod, if it is final: another party may have written it.
 fn end_of_api(pod: &Pod) -> Option<&api::PodStatus> {
     let status = pod.object.status.as_ref();
-    status.filter(|status| tells_end(Some(status)) && !is_refusal(status))
+    status.filter(|status| has_final_phase(Some(status)) && !is_refusal(status))
 }
 
 /// When the status changes next even if nothing happens; `None`: not by time alone.
@@ -236,8 +240,8 @@ pub fn changes_at(
 }
 
 /// A pod whose end has been reported stays ended.
-fn keep_final(phase: &'static str, told: Option<&str>) -> &'static str {
-    match told {
+fn keep_final(phase: &'static str, reported: Option<&str>) -> &'static str {
+    match reported {
         Some(phase::SUCCEEDED) if !phase::is_final(phase) => phase::SUCCEEDED,
         Some(phase::FAILED) if !phase::is_final(phase) => phase::FAILED,
         _ => phase,
@@ -302,8 +306,8 @@ fn start_time(
     previous: Option<&api::PodStatus>,
     now: Timestamp,
 ) -> Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time> {
-    let told = previous.and_then(|previous| previous.start_time.clone());
-    told.or_else(|| Some(time(memory.map_or(now, |memory| memory.started))))
+    let reported = previous.and_then(|previous| previous.start_time.clone());
+    reported.or_else(|| Some(time(memory.map_or(now, |memory| memory.started))))
 }
 
 /// The pod's addresses, those of the node's family first. They stay in the status when the sandbox is gone, for later
@@ -322,8 +326,8 @@ fn pod_ips(
         .map(|sandbox| sandbox.ips.clone())
         .unwrap_or_default();
     if ips.is_empty() {
-        let told = previous.and_then(|previous| previous.pod_ips.as_ref());
-        return told.into_iter().flatten().map(|ip| ip.ip.clone()).collect();
+        let reported = previous.and_then(|previous| previous.pod_ips.as_ref());
+        return reported.into_iter().flatten().map(|ip| ip.ip.clone()).collect();
     }
     let family = policy.host_ips.first().map(IpAddr::is_ipv4);
     ips.sort_by_key(|ip| Some(ip.is_ipv4()) != family);
@@ -389,7 +393,7 @@ mod tests {
         assert_eq!(status.container_statuses.unwrap().len(), 1);
         let all = status.ephemeral_container_statuses.unwrap();
         let [dbg] = &all[..] else { panic!("{all:?}") };
-        let told = |state: &Option<api::ContainerState>| {
+        let reported = |state: &Option<api::ContainerState>| {
             let state = state.clone().unwrap_or_default();
             let reasons = [
                 state.running.map(|_| Some("running".to_owned())),
@@ -398,7 +402,7 @@ mod tests {
             ];
             reasons.into_iter().flatten().flatten().collect::<String>()
         };
-        let (state, last) = (told(&dbg.state), told(&dbg.last_state));
+        let (state, last) = (reported(&dbg.state), reported(&dbg.last_state));
         assert_eq!(
             format!("{state} {last} {} {:?}", dbg.ready, dbg.started),
             expected

@@ -56,11 +56,11 @@ fn condition(
     now: Timestamp,
 ) -> api::PodCondition {
     let reason = why.map(|(reason, _)| reason);
-    let mut told = previous
+    let mut reported = previous
         .into_iter()
         .flat_map(|previous| previous.conditions.iter().flatten());
-    let told = told.find(|told| told.type_ == kind && told.reason.as_deref() == reason);
-    let since = told.and_then(|told| told.last_transition_time.clone());
+    let reported = reported.find(|reported| reported.type_ == kind && reported.reason.as_deref() == reason);
+    let since = reported.and_then(|reported| reported.last_transition_time.clone());
     api::PodCondition {
         type_: kind.to_owned(),
         status: "True".to_owned(),
@@ -193,7 +193,7 @@ mod tests {
         };
         let mut observed = sample::observed(vec![sandbox(0, true, 0)], vec![instance("c", 0, 1, running(1))]);
         let memory = PodMemory::new(sample::uid("u1"), at(0));
-        let mut told = |allocation: &Allocation| {
+        let mut reported = |allocation: &Allocation| {
             let seen = observed.uids.values_mut().next().unwrap();
             seen.allocation = Some(Arc::new(allocation.clone()));
             pod_status(
@@ -206,7 +206,7 @@ mod tests {
                 at(9),
             )
         };
-        let status = told(&allocation);
+        let status = reported(&allocation);
         let progress = &status.conditions.as_ref().unwrap()[0];
         assert_eq!(
             (progress.type_.as_str(), progress.status.as_str()),
@@ -223,7 +223,7 @@ mod tests {
             serde_json::json!({"cpu": "150m", "memory": "48Mi"})
         );
         allocation.behind.clear();
-        let conditions = told(&allocation).conditions.unwrap();
+        let conditions = reported(&allocation).conditions.unwrap();
         assert!(conditions.iter().all(|condition| condition.type_ != IN_PROGRESS));
     }
 
@@ -233,15 +233,15 @@ mod tests {
             generation: 2,
             ..Allocation::default()
         };
-        let told = |allocation: &Allocation, occasion| -> Vec<(&str, String)> {
+        let reported = |allocation: &Allocation, occasion| -> Vec<(&str, String)> {
             progress(&pod(), allocation, occasion).collect()
         };
         let completed = ("ResizeCompleted", format!("Pod resize completed: {SUMMARY}}}"));
-        assert_eq!(told(&allocation, Occasion::Begun), []);
-        assert_eq!(told(&allocation, Occasion::Actuated), [completed]);
+        assert_eq!(reported(&allocation, Occasion::Begun), []);
+        assert_eq!(reported(&allocation, Occasion::Actuated), [completed]);
         allocation.behind.insert("c0".to_owned(), Sizes::default());
         let started = ("ResizeStarted", format!("Pod resize started: {SUMMARY}}}"));
-        assert_eq!(told(&allocation, Occasion::Resized), [started]);
+        assert_eq!(reported(&allocation, Occasion::Resized), [started]);
     }
 
     #[test]
@@ -267,9 +267,9 @@ mod tests {
         };
         let first = status(&memory, None, 5);
         let pending = |status: &api::PodStatus| status.conditions.as_ref().unwrap()[0].clone();
-        let told = pending(&first);
+        let reported = pending(&first);
         assert_eq!(
-            (told.type_.as_str(), told.reason.as_deref()),
+            (reported.type_.as_str(), reported.reason.as_deref()),
             (PENDING, Some("Deferred"))
         );
         let event = events::resize_pending(&pod(), &memory, None).unwrap();
@@ -279,7 +279,10 @@ mod tests {
             format!(r#"Pod resize OutOfcpu: {SUMMARY},"error":"no room"}}"#)
         );
         let second = status(&memory, Some(&first), 8);
-        assert_eq!(pending(&second).last_transition_time, told.last_transition_time);
+        assert_eq!(
+            pending(&second).last_transition_time,
+            reported.last_transition_time
+        );
         assert_eq!(events::resize_pending(&pod(), &memory, Some(&first)), None);
         if let Some(pending) = &mut memory.resize {
             pending.outlook = Outlook::Infeasible;

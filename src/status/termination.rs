@@ -78,9 +78,9 @@ mod tests {
     use crate::model::sample;
     use crate::status::pod::pod_status;
 
-    fn check(init: &[&str], told: serde_json::Value, expected: &[&str]) {
+    fn check(init: &[&str], reported: serde_json::Value, expected: &[&str]) {
         let pod = sample::pod(RestartPolicy::Always, init, &["c"]);
-        let mut status: api::PodStatus = serde_json::from_value(told).unwrap();
+        let mut status: api::PodStatus = serde_json::from_value(reported).unwrap();
         terminate(&mut status, &pod);
         let all = [&status.init_container_statuses, &status.container_statuses];
         let states = all.into_iter().flatten().flatten().map(|container| {

@@ -254,12 +254,12 @@ fn note(report: &mut Report, ours: &Seen, theirs: &Seen) {
     );
     for (side, seen) in [(Side::Gantry, ours), (Side::Kubelet, theirs)] {
         for (count, lot) in &seen.lots {
-            let told = [
+            let reported = [
                 ("started", &lot.up.requests),
                 ("idle", &lot.idle.requests),
                 ("stopped", &lot.down.requests),
             ];
-            for (when, requests) in told {
+            for (when, requests) in reported {
                 report.note(format!("{}, {count} pods {when}: {requests}", side.name()));
             }
             let proportional = lot.idle.proportional;

@@ -72,7 +72,11 @@ fn call(plugins: &Path, bridge: &str, command: &str, namespace: &str) -> Duratio
         .expect("the plugin reads");
     let output = child.wait_with_output().expect("our own child");
     let took = begun.elapsed();
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{} {command}: {told}", plugins.display());
+    let reported = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success(),
+        "{} {command}: {reported}",
+        plugins.display()
+    );
     took
 }

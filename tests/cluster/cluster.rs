@@ -23,7 +23,7 @@ clusterDomain: cluster.local
 authentication: {x509: {clientCAFile: /etc/kubernetes/pki/ca.crt}}
 ";
 
-/// What a story is told in.
+/// The world of a story.
 pub struct Cluster {
     pub plane: ControlPlane,
     pub api: Api,
@@ -59,11 +59,11 @@ impl Cluster {
 
     /// Tells one story in a namespace of its own. `Err` holds the ends of the logs.
     pub fn tell(&mut self, story: &Story) -> Result<(), String> {
-        let told = catch_unwind(AssertUnwindSafe(|| {
+        let reported = catch_unwind(AssertUnwindSafe(|| {
             self.enter(story.name);
             (story.tell)(self);
         }));
-        let told = told.map_err(|_| {
+        let reported = reported.map_err(|_| {
             let logs = [
                 "kubelet.log",
                 "agent.log",
@@ -75,7 +75,7 @@ impl Cluster {
             format!("it failed, as told above{}", log_ends(&here(""), &logs))
         });
         let cleared = catch_unwind(AssertUnwindSafe(|| self.clear()));
-        told.and(cleared.map_err(|_| "what it left could not be cleared away".to_owned()))
+        reported.and(cleared.map_err(|_| "what it left could not be cleared away".to_owned()))
     }
 
     fn enter(&mut self, story: &str) {
@@ -112,11 +112,11 @@ impl Cluster {
         let _ = self.api.ask("DELETE", &self.all("pods"), None);
         wait_for("nothing of the story's pods to be left", LONG, || {
             let (containers, sandboxes) = (runtime::containers()?, runtime::sandboxes()?);
-            let told = self.api.list("/api/v1/pods")?;
-            if containers.is_empty() && sandboxes.is_empty() && told.is_empty() {
+            let reported = self.api.list("/api/v1/pods")?;
+            if containers.is_empty() && sandboxes.is_empty() && reported.is_empty() {
                 Ok(())
             } else {
-                Err(format!("{sandboxes:?} {containers:?} {told:?}"))
+                Err(format!("{sandboxes:?} {containers:?} {reported:?}"))
             }
         });
         wait_node_ready(&self.api);

@@ -136,7 +136,7 @@ fn make_identities(address: &str) {
     let config = here(KUBEADM_CONFIG);
     let kubeadm = control_plane("kubeadm").display().to_string();
     let version = run(&[&kubeadm, "version", "--output=short"]);
-    // Elsewhere than beside it nobody reaches its loopback address.
+    // From another network namespace its loopback address is out of reach.
     let endpoint = if address == NODE_IP { "127.0.0.1" } else { address };
     let version = version.trim();
     let text = format!(
@@ -187,7 +187,7 @@ fn server(address: &str) -> Command {
         "--requestheader-username-headers=X-Remote-User",
         &format!("--proxy-client-cert-file={PKI}/front-proxy-client.crt"),
         &format!("--proxy-client-key-file={PKI}/front-proxy-client.key"),
-        // A story stops it; nobody is waited for then.
+        // A story stops it and waits for no client.
         "--shutdown-delay-duration=0s",
     ]);
     command

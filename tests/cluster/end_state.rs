@@ -21,7 +21,7 @@ const QUIET: Duration = Duration::from_secs(2);
 pub type Running = BTreeMap<String, String>;
 
 /// The container of each pod, as the API server has it.
-pub fn told(pods: &[Value]) -> Running {
+pub fn reported(pods: &[Value]) -> Running {
     let id = |pod: &Value| {
         let id = container(pod, "main")["containerID"].as_str().unwrap_or_default();
         id.trim_start_matches("containerd://").to_owned()
@@ -29,7 +29,7 @@ pub fn told(pods: &[Value]) -> Running {
     pods.iter().map(|pod| (uid(pod), id(pod))).collect()
 }
 
-/// Waits until the node has what is told of these pods and nothing else, and sees that it stays so. The pods are all
+/// Waits until the node has what is reported about these pods and nothing else, and checks that it stays so. The pods are all
 /// that the node has, and all of them run; none may have restarted.
 #[track_caller]
 pub fn assert_is_all(cluster: &Cluster, pods: &[Value]) {
@@ -37,23 +37,23 @@ pub fn assert_is_all(cluster: &Cluster, pods: &[Value]) {
         let restarts = &container(pod, "main")["restartCount"];
         assert_eq!(*restarts, 0, "{} {}", pod["metadata"]["name"], pod["status"]);
     }
-    let told = told(pods);
+    let reported = reported(pods);
     let is_right = || {
-        let (found, now) = (in_runtime()?, self::told(&cluster.pods()?));
-        if found != told || now != told {
+        let (found, now) = (in_runtime()?, self::reported(&cluster.pods()?));
+        if found != reported || now != reported {
             return Err(format!(
-                "the runtime has {found:?}, the API server {now:?}, wanted are {told:?}"
+                "the runtime has {found:?}, the API server {now:?}, wanted are {reported:?}"
             ));
         }
-        let uids: BTreeSet<&str> = told.keys().map(String::as_str).collect();
+        let uids: BTreeSet<&str> = reported.keys().map(String::as_str).collect();
         for (what, there) in [("on the disk", on_disk()?), ("in cgroups", in_cgroups()?)] {
             if there.iter().map(String::as_str).ne(uids.iter().copied()) {
                 return Err(format!("{what} are {there:?}, wanted are {uids:?}"));
             }
         }
         match addresses()? {
-            count if count == told.len() => Ok(()),
-            count => Err(format!("{count} addresses are taken by {} pods", told.len())),
+            count if count == reported.len() => Ok(()),
+            count => Err(format!("{count} addresses are taken by {} pods", reported.len())),
         }
     };
     wait_for("the node to have what is told, and nothing else", LONG, is_right);

@@ -73,7 +73,7 @@ enum Sign {
     None,
     /// They end in the middle.
     Tear,
-    /// Watches are told that they are too old, and end.
+    /// Watches get the error that they are too old, and end.
     Expire,
 }
 
@@ -152,7 +152,7 @@ impl FaultProxy {
         *self.shared.mode.lock().expect("nobody panics with it") = mode;
     }
 
-    /// Ends all connections in the middle of what they tell.
+    /// Ends all connections in the middle of their data.
     pub fn tear(&self) {
         self.shared.signs.send_replace(Sign::Tear);
     }
@@ -172,7 +172,7 @@ impl FaultProxy {
         self.shared.spoiled.load(Ordering::Relaxed)
     }
 
-    /// How many watches and lists were told that they are too old, here or by the API server itself.
+    /// How many watches and lists got the error that they are too old, here or from the API server itself.
     pub fn expired(&self) -> usize {
         self.shared.expired.load(Ordering::Relaxed)
     }

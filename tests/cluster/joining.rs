@@ -22,7 +22,7 @@ pub fn prepare(kubelet_configuration: &str) {
     kubectl(&["create", "clusterrolebinding", "kubelet-api", role, user]);
 }
 
-/// The arguments of `kubeadm join`, as a person is told them: they are `gantry join`'s, too.
+/// The arguments of `kubeadm join`, as kubeadm prints them: they are `gantry join`'s, too.
 pub fn line() -> Vec<String> {
     let printed = kubeadm(&["token", "create", "--print-join-command"]);
     let words: Vec<String> = printed.split_whitespace().map(str::to_owned).collect();

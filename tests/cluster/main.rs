@@ -1,7 +1,7 @@
-//! Stories of a node of a cluster: a real control plane and our agent, told from outside as an administrator would,
+//! Stories of a node of a cluster: a real control plane and our agent, seen from outside as an administrator does,
 //! through the API and kubectl.
 //!
-//! They are told in three sets of namespaces (`tests/support/isolate.sh`) beside each other, each with a control plane of
+//! They run in three sets of namespaces (`tests/support/isolate.sh`) beside each other, each with a control plane of
 //! its own: those of a cluster that is left alone, those that take something of it away, and those of kubeadm, which
 //! makes the control plane there. Within one they follow each other, each in a Kubernetes namespace of its own, and
 //! nothing of one is left for the next. `make test-cluster` builds what is needed and runs this as root; arguments are
@@ -174,7 +174,7 @@ fn isolated(name: &str, chosen: &[&str], says: Says) -> ExitCode {
     }
 }
 
-/// Starts a cluster and tells the chosen stories, one after the other.
+/// Starts a cluster and runs the chosen stories, one after the other.
 fn inside(stories: &[stories::Story], chosen: &[&str]) -> ExitCode {
     let choice = runner::Choice::from_args(chosen.iter().map(|&word| word.to_owned()));
     let begun = Instant::now();

@@ -27,7 +27,7 @@ const KUBECONFIG: &str = "admin.conf";
 /// What the inside says when it is ready.
 const READY: &str = "ready";
 
-/// Starts the cluster, tells the outside, and passes connections on until it is killed.
+/// Starts the cluster, reports that it is ready, and passes connections on until it is killed.
 pub fn inside() -> ExitCode {
     let _cluster = Cluster::start();
     std::fs::copy(ADMIN, here(KUBECONFIG)).expect("kubeadm has written it");
@@ -84,7 +84,7 @@ pub fn outside() -> ExitCode {
 /// Whose ends are shown where the cluster did not start, or ended by itself.
 const LOGS: &[&str] = &["apiserver.log", "controllers.log", "agent.log", "containerd.log"];
 
-/// Waits until the cluster is ready, tells the person, and passes connections on. Returns where it ended by itself.
+/// Waits until the cluster is ready, prints so, and passes connections on. Returns if it ended by itself.
 async fn serve(world: &World, child: &mut Child, kubeconfig: &Kubeconfig, begun: Instant) -> String {
     let output = child.stdout.take().expect("a pipe was asked for");
     let (said, mut lines) = tokio::sync::mpsc::unbounded_channel();
@@ -187,7 +187,7 @@ fn block_on<T>(what: impl Future<Output = T>) -> T {
         .block_on(what)
 }
 
-/// A story that is told outside the namespaces: its name, and how it goes.
+/// A story that runs outside the namespaces: its name, and what it does.
 pub type Outside = (&'static str, fn() -> Result<(), String>);
 
 /// Those that there are.
@@ -197,7 +197,7 @@ pub const STORIES: &[Outside] = &[(
 )];
 
 fn make_cluster_is_there_for_a_person_until_ctrl_c() -> Result<(), String> {
-    let told = std::panic::catch_unwind(|| {
+    let reported = std::panic::catch_unwind(|| {
         let log = repository().join("target/test-logs/make-cluster.log");
         std::fs::create_dir_all(log.parent().expect("it has one")).expect("target/ can be written");
         let output = std::fs::File::create(&log).expect("target/ can be written");
@@ -226,7 +226,7 @@ fn make_cluster_is_there_for_a_person_until_ctrl_c() -> Result<(), String> {
         made.interrupt();
         assert!(!Path::new(&kubeconfig).exists(), "the kubeconfig stays");
     });
-    told.map_err(|_| "it failed, as told above; more in target/test-logs/make-cluster.log".to_owned())
+    reported.map_err(|_| "it failed, as told above; more in target/test-logs/make-cluster.log".to_owned())
 }
 
 fn use_as_a_person(kubeconfig: &str) {

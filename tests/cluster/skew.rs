@@ -25,8 +25,8 @@ type Story = (&'static str, fn() -> Result<(), String>);
 /// Inside the namespaces: the one story.
 pub fn inside() -> ExitCode {
     let stories: &[Story] = &[("skew::an_older_cluster_is_joined_and_runs_pods", || {
-        let told = std::panic::catch_unwind(an_older_cluster_is_joined_and_runs_pods);
-        told.map_err(|_| {
+        let reported = std::panic::catch_unwind(an_older_cluster_is_joined_and_runs_pods);
+        reported.map_err(|_| {
             let logs = ["agent.log", "apiserver.log", "controllers.log"];
             format!(
                 "it failed, as told above{}",
@@ -60,10 +60,10 @@ fn an_older_cluster_is_joined_and_runs_pods() {
         printed.contains(&format!("its control plane runs {version}")),
         "{printed}"
     );
-    let told = kubelet_version();
+    let reported = kubelet_version();
     assert!(
-        is_version(told.trim().trim_start_matches("Kubernetes "), version),
-        "{told}"
+        is_version(reported.trim().trim_start_matches("Kubernetes "), version),
+        "{reported}"
     );
     // What it says to type, as there is no systemd here.
     let next = printed
@@ -79,20 +79,21 @@ fn an_older_cluster_is_joined_and_runs_pods() {
     node.as_kubelet();
     node.start_agent();
     wait_node_ready(&api);
-    let told = api.get("/api/v1/nodes/node-1").expect("it is there");
-    let of_node = told["status"]["nodeInfo"]["kubeletVersion"]
+    let reported = api.get("/api/v1/nodes/node-1").expect("it is there");
+    let of_node = reported["status"]["nodeInfo"]["kubeletVersion"]
         .as_str()
         .unwrap_or_default();
     assert!(is_version(of_node, version), "{of_node}");
-    assert!(holds(&told, "Ready"), "{}", condition(&told, "Ready"));
+    assert!(holds(&reported, "Ready"), "{}", condition(&reported, "Ready"));
 
     runs_a_deployment(&api);
     node.stop_agent();
 }
 
 /// Whether it is that version, with our own behind it as what semantic versions do not compare.
-fn is_version(told: &str, version: &str) -> bool {
-    told.strip_prefix(version)
+fn is_version(reported: &str, version: &str) -> bool {
+    reported
+        .strip_prefix(version)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('+'))
 }
 

@@ -25,7 +25,7 @@ fn quoted(text: &'static str) -> Vec<&'static str> {
     text.split('"').skip(1).step_by(2).collect()
 }
 
-/// The packages that are built for Linux, as `cargo metadata` tells them.
+/// The packages that are built for Linux, as `cargo metadata` lists them.
 fn packages() -> Vec<Value> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version=1", "--locked"])

@@ -1,4 +1,4 @@
-//! Feeds the readers of other people's bytes with what nobody would write: every target in a process of its own, for
+//! Feeds the parsers of foreign input with what no one would write: every target in a process of its own, for
 //! FUZZ_SECONDS (2 where it is not set), from FUZZ_SEED (a new one where it is not set, which is printed).
 //!
 //! A process that panics, overflows its stack, takes more memory or more of the processor for one input than it may, or
@@ -6,7 +6,7 @@
 //! runs one target alone.
 
 #![allow(clippy::unwrap_used)] // clippy.toml allows it in test functions; their helpers are tests too
-#![allow(clippy::print_stdout, clippy::print_stderr)] // a program that reports to whoever started it
+#![allow(clippy::print_stdout, clippy::print_stderr)] // a program that prints its report
 
 #[path = "../support/seeded_random.rs"]
 #[allow(dead_code, unreachable_pub)] // other tests use what this one does not
@@ -68,7 +68,7 @@ fn seconds() -> Duration {
     }))
 }
 
-/// Runs targets beside each other, and tells of each that failed where its input is.
+/// Runs targets beside each other, and prints for each that failed where its input is.
 fn all(targets: &[&'static Target]) -> ExitCode {
     let given = std::env::var("FUZZ_SEED").ok();
     let seed = given.unwrap_or_else(|| {

@@ -1,4 +1,4 @@
-//! Inputs that nobody would write, made of some that people do write.
+//! Inputs that no one would write, derived from some that people do write.
 
 use serde_json::{Map, Number, Value};
 

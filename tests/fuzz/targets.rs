@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use gantry::config::layers::{Layers, Text};
 use gantry::config::resolve::resolve;
-use gantry::config::surroundings::Surroundings;
+use gantry::config::surroundings::ConfigContext;
 use gantry::config::{Role, raw};
 use gantry::cri::log_line::parse;
 use gantry::identity::kubeconfig;
@@ -551,7 +551,7 @@ fn configuration(input: &[u8]) -> bool {
         path: "/var/lib/kubelet/config.yaml".into(),
         text: text.to_owned(),
     };
-    let around = Surroundings {
+    let around = ConfigContext {
         hostname: "node".to_owned(),
         directory: "/".into(),
         version: String::new(),

@@ -4,7 +4,7 @@
 //! `make test-judge`; with `SEED=…` other manifests.
 
 #![allow(unreachable_pub, missing_docs)] // a program of its own, whose modules are its only readers
-#![allow(clippy::print_stdout)] // what it compared is told to whoever runs it
+#![allow(clippy::print_stdout)] // it prints what it compared
 
 mod compare;
 mod intended;

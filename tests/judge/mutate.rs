@@ -343,7 +343,7 @@ impl<'a> Source<'a> {
         self.anchor(tree, more);
     }
 
-    /// The anchored value stands before everything else, under a key that nobody knows.
+    /// The anchored value stands before everything else, under an unknown key.
     fn anchor(&self, tree: &mut Node, value: Node) {
         if let Node::Map(entries) = tree {
             let anchored = Node::Anchored("x".into(), Box::new(value));

@@ -10,7 +10,7 @@ use crate::process::{kill, logged, run, stop};
 use crate::wait::wait_for;
 use crate::world::{CGROUP, control_plane};
 
-/// Where it tells its pods to whoever asks.
+/// Where it serves its list of pods.
 const PODS: &str = "127.0.0.1:10255";
 const HEALTH: &str = "127.0.0.1:10248";
 
@@ -25,7 +25,7 @@ const KERNEL: &[(&str, &str)] = &[
     ("kernel/keys/root_maxbytes", "25000000"),
 ];
 
-/// A running kubelet. Where a story fails it is killed, and takes no port from whoever follows.
+/// A running kubelet. If a story fails, it is killed and holds no port that the next story needs.
 pub struct Kubelet(Option<Child>);
 
 impl Drop for Kubelet {
@@ -49,7 +49,7 @@ impl Kubelet {
         let config = here("kubelet.yaml");
         std::fs::write(&config, configuration).expect("a private directory");
         let mut command = Command::new(control_plane("kubelet"));
-        // Else it asks name servers for its own name, and nobody answers.
+        // Otherwise it asks name servers for its own name, and none answers.
         let address = format!("--node-ip={NODE_IP}");
         command.arg("--config").arg(&config).arg(address).args(flags);
         let mut child = logged(&mut command, "kubelet.log");

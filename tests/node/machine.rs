@@ -86,7 +86,7 @@ fn mounts() -> Vec<String> {
         .collect()
 }
 
-/// The cgroups that a node makes, in every hierarchy: the upper two levels tell. Those of stories are seen to by
+/// The cgroups that a node makes, in every hierarchy: the upper two levels show them. Those of stories are removed by
 /// `world`, and may be another run's.
 fn cgroups() -> Vec<String> {
     let root = Path::new("/sys/fs/cgroup");

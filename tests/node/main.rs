@@ -1,4 +1,4 @@
-//! Stories on a real containerd, told from outside as a person would: manifests in, the command line and CRI out.
+//! Stories on a real containerd, seen from outside as a user does: manifests in, the command line and CRI out.
 //!
 //! Each story runs as a process of its own in namespaces of its own (`tests/support/isolate.sh`), so it may use every
 //! default path and leaves nothing on the machine. `make test-node` builds what is needed and runs this as root;

@@ -15,9 +15,9 @@ use crate::world::{CGROUP, program, repository};
 
 /// Where everything of the story lies, inside its namespaces: on a real disk.
 const HERE: &str = "/run/node";
-/// Where the agent looks for manifests unless told otherwise.
+/// Where the agent looks for manifests by default.
 pub const MANIFESTS: &str = "/etc/kubernetes/manifests";
-/// Where the agent looks for image archives unless told otherwise.
+/// Where the agent looks for image archives by default.
 pub const IMAGES: &str = "/var/lib/gantry/images";
 /// The node's address and its neighbour's, as tests/support/isolate.sh gives them.
 pub const NODE_IP: &str = "192.0.2.10";
@@ -293,7 +293,7 @@ impl Node {
     }
 }
 
-/// What containerd is told, with this program to start containers.
+/// containerd's configuration, with this program to start containers.
 pub fn containerd_config(binary: &str) -> String {
     // Without CAP_SYS_RESOURCE no process may lower its oom_score_adj, which the sandbox asks for.
     let restrict = !has_cap_sys_resource();
@@ -384,7 +384,7 @@ fn has_cap_sys_resource() -> bool {
         .is_some_and(|mask| mask & CAP_SYS_RESOURCE != 0)
 }
 
-/// Runs something and tells how long it took.
+/// Runs something and returns how long it took.
 pub fn timed<T>(what: impl FnOnce() -> T) -> (T, Duration) {
     let start = Instant::now();
     let value = what();

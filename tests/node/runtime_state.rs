@@ -17,7 +17,7 @@ pub struct RuntimeState {
 }
 
 impl RuntimeState {
-    /// As it is once the sandboxes of pods that have ended are stopped, which nobody waits for before he tells the end.
+    /// As it is once the sandboxes of pods that have ended are stopped, for which nothing waits before the end is reported.
     #[track_caller]
     pub fn at_rest(ended: &[&str]) -> RuntimeState {
         wait_for("the sandboxes of ended pods to be stopped", SOON, || {

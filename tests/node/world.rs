@@ -38,7 +38,7 @@ pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The environment variable that tells the inside which cgroup is the story's.
+/// The environment variable that names the story's cgroup to the process inside.
 pub const CGROUP: &str = "GANTRY_TEST_CGROUP";
 
 /// Runs the story as a process in its own namespaces. `Err` holds what it said, and the ends of the logs.
@@ -72,7 +72,7 @@ pub fn run(name: &str, limit: Duration) -> Result<String, String> {
     Err(why)
 }
 
-/// Waits for a program, and kills it at its limit; tells whether it had to.
+/// Waits for a program, and kills it at its limit; returns whether it had to.
 pub fn finish(mut child: Child, limit: Duration) -> (ExitStatus, bool) {
     let start = Instant::now();
     loop {

@@ -277,10 +277,10 @@ async fn a_pod_is_taken_away_and_again() {
         let outcome = node.run(plan.clone()).await;
         assert_eq!(failures(&outcome), [], "{round} round");
         assert_eq!(outcome.steps.len(), 6);
-        let told = Done::Stopped {
+        let reported = Done::Stopped {
             hook: HookResult::Done,
         };
-        assert_eq!(outcome.steps[0].result, Ok(told));
+        assert_eq!(outcome.steps[0].result, Ok(reported));
     }
     let world = node.fake.world();
     assert!(world.containers.is_empty() && world.sandboxes.is_empty());

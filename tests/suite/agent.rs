@@ -17,7 +17,7 @@ use gantry::agent::wiring::Wiring;
 use gantry::agent::{Cluster, NodeParts, Storing};
 use gantry::cgroup;
 use gantry::config::files::load_without_file;
-use gantry::config::surroundings::Surroundings;
+use gantry::config::surroundings::ConfigContext;
 use gantry::config::{Config, Role};
 use gantry::cri::Runtime;
 use gantry::identity::clients::Clients;
@@ -42,7 +42,7 @@ use crate::pods::{Directories, name};
 
 /// Every condition becomes true long before this, or the test has failed.
 const DEADLINE: Duration = Duration::from_secs(20);
-/// How often is looked at what tells no change by itself.
+/// How often values are polled that announce no change.
 const STEP: Duration = Duration::from_millis(2);
 /// The suffix of every pod's name.
 const NODE: &str = "node";
@@ -209,12 +209,12 @@ impl Machine {
         self.agent().imported.send_modify(|count| *count += 1);
     }
 
-    /// What is told of the pods now.
+    /// What is reported about the pods now.
     pub(crate) fn report(&self) -> Arc<PodsReport> {
         self.agent().pods.borrow().clone()
     }
 
-    /// What is told of one now.
+    /// What is reported about one now.
     pub(crate) fn pod(&self, pod: &str) -> Option<Arc<api::Pod>> {
         self.report().pods.get(&full_name(pod)).cloned()
     }
@@ -224,7 +224,7 @@ impl Machine {
     }
 
     /// Waits until the report is so.
-    pub(crate) async fn told<T>(&self, what: &str, mut look: impl FnMut(&PodsReport) -> Option<T>) -> T {
+    pub(crate) async fn reported<T>(&self, what: &str, mut look: impl FnMut(&PodsReport) -> Option<T>) -> T {
         let mut pods = self.agent().pods.clone();
         let waiting = async {
             loop {
@@ -239,7 +239,7 @@ impl Machine {
         found.unwrap_or_else(|_| panic!("waited for {what}; {}", self.seen()))
     }
 
-    /// Waits until one pod is told of so.
+    /// Waits until one pod is reported so.
     pub(crate) async fn pod_told(
         &self,
         pod: &str,
@@ -248,7 +248,7 @@ impl Machine {
     ) -> Arc<api::Pod> {
         let name = full_name(pod);
         let look = |report: &PodsReport| report.pods.get(&name).filter(|pod| holds(pod)).cloned();
-        self.told(&format!("{pod}: {what}"), look).await
+        self.reported(&format!("{pod}: {what}"), look).await
     }
 
     /// Waits until a pod runs and is ready.
@@ -258,7 +258,7 @@ impl Machine {
 
     /// Waits for an event about the pod `web` of that reason; its message and how often it came.
     pub(crate) async fn event(&self, reason: &str) -> (String, u32) {
-        self.told(reason, |report| {
+        self.reported(reason, |report| {
             let events = report.events.get(&full_name("web"))?;
             let event = events.iter().find(|event| event.what.reason == reason)?;
             Some((event.what.message.clone(), event.count))
@@ -280,7 +280,7 @@ impl Machine {
         self.until(what, |machine| holds(&machine.fake)).await;
     }
 
-    /// Waits for something that tells no change by itself.
+    /// Waits for a value that announces no change.
     pub(crate) async fn until(&self, what: &str, mut holds: impl FnMut(&Machine) -> bool) {
         let waiting = async {
             let mut looks = tokio::time::interval(STEP);
@@ -326,7 +326,7 @@ impl Machine {
     /// The configuration: its defaults, in the directories of the test.
     fn config(&self) -> Config {
         let root = self.at.root.path();
-        let around = Surroundings {
+        let around = ConfigContext {
             hostname: NODE.to_owned(),
             directory: root.to_owned(),
             version: String::new(),
@@ -567,7 +567,7 @@ pub(crate) fn is_ready(pod: &api::Pod) -> bool {
     phase(pod) == "Running" && condition(pod, "Ready") == "True"
 }
 
-/// What is told of a container, init containers too.
+/// What is reported about a container, init containers too.
 pub(crate) fn container<'a>(pod: &'a api::Pod, container: &str) -> Option<&'a api::ContainerStatus> {
     let status = pod.status.as_ref()?;
     let all = [&status.container_statuses, &status.init_container_statuses];

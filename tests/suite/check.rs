@@ -37,7 +37,7 @@ fn check(directory: &Path, input: &str, arguments: &[&str]) -> Output {
 }
 
 /// The exit code, and what is printed, the directory's path replaced.
-fn told(directory: &Path, input: &str, arguments: &[&str]) -> (i32, String) {
+fn reported(directory: &Path, input: &str, arguments: &[&str]) -> (i32, String) {
     let output = check(directory, input, arguments);
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8(text).unwrap();
@@ -55,14 +55,14 @@ fn the_exit_code_says_whether_everything_would_run() {
     let file = |name: &str, text: &str| fs::write(at.join(name), text).unwrap();
     file("web.yaml", RIGHT);
     assert_eq!(
-        told(at, "", &["web.yaml"]),
+        reported(at, "", &["web.yaml"]),
         (
             0,
             "ok    web.yaml: pod default/web-node-1\n\n1 pod would run (0 warnings).\n".to_owned()
         )
     );
     file("odd.yaml", &RIGHT.replace("name: c,", "name: c, comand: [sh],"));
-    let (code, text) = told(at, "", &["odd.yaml"]);
+    let (code, text) = reported(at, "", &["odd.yaml"]);
     assert_eq!(code, 0, "{text}");
     assert!(
         text.contains("warn  odd.yaml:4: spec.containers[0].comand: is not a field"),
@@ -73,7 +73,7 @@ fn the_exit_code_says_whether_everything_would_run() {
         "{text}"
     );
     file("bad.yaml", &RIGHT.replace(", image: x", ""));
-    let (code, text) = told(at, "", &["web.yaml", "bad.yaml"]);
+    let (code, text) = reported(at, "", &["web.yaml", "bad.yaml"]);
     assert_eq!(code, 1, "{text}");
     assert!(
         text.contains("FAIL  bad.yaml:4: spec.containers[0].image: is missing"),
@@ -81,11 +81,11 @@ fn the_exit_code_says_whether_everything_would_run() {
     );
     assert!(text.contains("ok    web.yaml: pod default/web-node-1"), "{text}");
     for arguments in [&["absent.yaml"][..], &[], &["web.yaml", "--nonsense"]] {
-        let (code, text) = told(at, "", arguments);
+        let (code, text) = reported(at, "", arguments);
         assert_eq!(code, 2, "{arguments:?} {text}");
     }
     assert_eq!(
-        told(at, "", &["absent.yaml"]).1,
+        reported(at, "", &["absent.yaml"]).1,
         "gantry: absent.yaml does not exist\n"
     );
 }
@@ -108,7 +108,7 @@ fn a_directory_is_read_as_the_agent_reads_its_own() {
         "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: ConfigMap, metadata: {name: cm}}\n\
          - {apiVersion: v1, kind: Pod, metadata: {name: third}, spec: {containers: [{name: c, image: x, envFrom: [{configMapRef: {name: cm}}]}]}}\n",
     );
-    let (code, text) = told(at, "", &["m"]);
+    let (code, text) = reported(at, "", &["m"]);
     assert_eq!(code, 0, "{text}");
     assert_eq!(
         text,
@@ -117,7 +117,7 @@ fn a_directory_is_read_as_the_agent_reads_its_own() {
          ok    m/a.yaml: pod default/web-node-1\n\n3 pods would run (0 warnings).\n"
     );
     file("b.yaml", RIGHT);
-    let (code, text) = told(at, "", &["m"]);
+    let (code, text) = reported(at, "", &["m"]);
     assert_eq!(code, 1, "{text}");
     assert!(
         text.contains("FAIL  m/b.yaml: metadata.name: m/a.yaml already has a pod default/web-node-1"),
@@ -135,22 +135,22 @@ fn the_nodes_configuration_decides_and_objects_that_are_not_there_are_named() {
             "securityContext: {{sysctls: [{{name: {name}, value: '1'}}]}}"
         ))
     };
-    let (code, text) = told(at, &sysctl("net.core.somaxconn"), &["-"]);
+    let (code, text) = reported(at, &sysctl("net.core.somaxconn"), &["-"]);
     assert_eq!(code, 0, "{text}");
-    let (code, text) = told(at, &sysctl("net.core.optmem_max"), &["-"]);
+    let (code, text) = reported(at, &sysctl("net.core.optmem_max"), &["-"]);
     assert_eq!(code, 1, "{text}");
     assert!(text.contains("SysctlForbidden"), "{text}");
     let pods: String = ["a", "b", "c", "d"]
         .map(|name| format!("---\n{}", RIGHT.replace("web", name)))
         .concat();
-    let (code, text) = told(at, &pods, &["-"]);
+    let (code, text) = reported(at, &pods, &["-"]);
     assert_eq!(code, 1, "{text}");
     assert!(
         text.contains("FAIL  /dev/stdin (document 4): the node would reject it (OutOfpods)"),
         "{text}"
     );
     let waiting = RIGHT.replace("image: x", "image: x, envFrom: [{secretRef: {name: s}}]");
-    let (code, text) = told(at, &waiting, &["-"]);
+    let (code, text) = reported(at, &waiting, &["-"]);
     assert_eq!(code, 0, "{text}");
     assert!(
         text.contains("warn  /dev/stdin: refers to Secret default/s, which is not among"),

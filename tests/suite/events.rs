@@ -117,12 +117,12 @@ const EVENTS: &[(&str, &str, Here)] = &[
     (
         "NodeSchedulable",
         "NodeSchedulable",
-        Made("publish/node_news.rs", "\"NodeSchedulable\""),
+        Made("publish/node_events.rs", "\"NodeSchedulable\""),
     ),
     (
         "NodeNotSchedulable",
         "NodeNotSchedulable",
-        Made("publish/node_news.rs", "\"NodeNotSchedulable\""),
+        Made("publish/node_events.rs", "\"NodeNotSchedulable\""),
     ),
     ("StartingKubelet", "Starting", Made(NODE, "\"Starting\"")),
     (
@@ -184,7 +184,7 @@ const EVENTS: &[(&str, &str, Here)] = &[
     (
         "NodeRebooted",
         "Rebooted",
-        Made("publish/node_news.rs", "\"Rebooted\""),
+        Made("publish/node_events.rs", "\"Rebooted\""),
     ),
     (
         "NodeShutdown",
@@ -306,7 +306,7 @@ fn every_event_of_the_kubelet_is_made_where_the_table_says_or_has_a_reason_not_t
             Never(why) | With(why) => {
                 // Else the reason why there is none is out of date.
                 let literal = format!("\"{reason}\"");
-                let made = [POD, NODE, REASON, RESIZE, "publish/node_news.rs"];
+                let made = [POD, NODE, REASON, RESIZE, "publish/node_events.rs"];
                 let is_made = made.iter().any(|file| {
                     let text = std::fs::read_to_string(src.join(file)).unwrap();
                     text.split("#[cfg(test)]")

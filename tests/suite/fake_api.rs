@@ -21,7 +21,7 @@ use tls::Peer;
 /// Where the API server says whether it has ClusterTrustBundles.
 pub(crate) const BUNDLES_ARE_SERVED: &str = "/apis/certificates.k8s.io/v1beta1";
 
-/// A change, as a watch tells it.
+/// A change, as a watch sends it.
 struct Change {
     version: u64,
     kind: &'static str,
@@ -166,7 +166,7 @@ impl FakeApi {
         self.patch("pods", name, &json!({"metadata": marks}));
     }
 
-    /// Patches an object as somebody else does: what the node writes at the same time is not lost.
+    /// Patches an object as another client does: what the node writes at the same time is not lost.
     pub(crate) fn patch(&self, kind: &'static str, name: &str, patch: &Value) {
         let key = (kind, namespace(kind).to_owned(), name.to_owned());
         let patched = self.shared.patch(key, patch, |_| Ok(()));
@@ -273,7 +273,7 @@ impl Shared {
         content.version += 1;
         let version = content.version;
         object["metadata"]["resourceVersion"] = json!(version.to_string());
-        let told = object.clone();
+        let reported = object.clone();
         content.changes.push(Change {
             version,
             kind,
@@ -281,7 +281,7 @@ impl Shared {
             object,
         });
         self.news.send_modify(|news| *news += 1);
-        told
+        reported
     }
 
     fn put(&self, kind: &'static str, namespace: &str, name: &str, mut object: Value) -> Value {
@@ -347,7 +347,7 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
     response
 }
 
-/// Over TLS nobody is served that is not known, but for the one object that everybody may read.
+/// Over TLS only known clients are served, except for the one object that everyone may read.
 fn admit(shared: &Shared, request: &Request) -> Result<(), (u16, &'static str)> {
     let Some(authority) = &shared.authority else {
         return Ok(());
@@ -678,16 +678,19 @@ fn merge(target: &mut Value, patch: &Value) {
                 target.as_object_mut().unwrap().remove(key);
             }
             Value::Array(items) if key == "conditions" => {
-                let told = target.as_object_mut().unwrap().entry(key).or_insert(json!([]));
-                let told = told.as_array_mut().unwrap();
+                let reported = target.as_object_mut().unwrap().entry(key).or_insert(json!([]));
+                let reported = reported.as_array_mut().unwrap();
                 for item in items {
                     if item["$patch"] == "delete" {
-                        told.retain(|told| told["type"] != item["type"]);
+                        reported.retain(|reported| reported["type"] != item["type"]);
                         continue;
                     }
-                    match told.iter_mut().find(|told| told["type"] == item["type"]) {
-                        Some(told) => merge(told, item),
-                        None => told.push(item.clone()),
+                    match reported
+                        .iter_mut()
+                        .find(|reported| reported["type"] == item["type"])
+                    {
+                        Some(reported) => merge(reported, item),
+                        None => reported.push(item.clone()),
                     }
                 }
             }

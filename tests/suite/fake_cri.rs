@@ -1,5 +1,5 @@
 //! A container runtime that keeps its sandboxes, containers and images in maps, and says so on a unix socket
-//! through CRI and containerd's events, as containerd 1.6 does it. It can be told to fail, to hold a call,
+//! through CRI and containerd's events, as containerd 1.6 does it. It can be made to fail, to hold a call,
 //! to lose things, and to go away and come back: what runs, goes on running meanwhile.
 
 mod events;
@@ -174,12 +174,12 @@ impl FakeCri {
         self.shared.holds.send_modify(|changes| *changes += 1);
     }
 
-    /// Whether somebody reads the events.
+    /// Whether the events have a reader.
     pub(crate) fn has_subscriber(&self) -> bool {
         self.shared.events.receiver_count() > 0
     }
 
-    /// Has a command, its words joined, end so from now on; what is not told of ends well.
+    /// Has a command, its words joined, end so from now on; any other command succeeds.
     pub(crate) fn answer(&self, command: &str, code: i32, output: &str) {
         let answer = (code, output.to_owned());
         self.world().answers.insert(command.to_owned(), answer);
@@ -195,7 +195,7 @@ impl FakeCri {
         self.shared.end_container(id, code, "");
     }
 
-    /// A container's first process ended a while ago, and only now is it told.
+    /// A container's first process ended a while ago, and the exit is reported only now.
     pub(crate) fn exited_before(&self, id: &str, code: i32, ago: Duration) {
         {
             let mut world = self.world();
@@ -219,7 +219,7 @@ impl FakeCri {
         }
     }
 
-    /// The exit is told by an event and not noted by CRI yet; `exit` notes it later.
+    /// The exit is reported by an event and not by CRI yet; `exit` does that later.
     pub(crate) fn announce_exit(&self, id: &str) {
         self.shared.send("/tasks/exit", id);
         self.shared.send("/tasks/delete", id);

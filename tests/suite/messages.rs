@@ -1,5 +1,5 @@
 //! Every text that a user may see, in one list: `messages.txt`. A change of a message changes the list, so that each new one
-//! is read once as its user would read it, beside the others. `UPDATE_EXPECT=1 make test-suite` writes the list anew.
+//! is read once as its user would read it, beside the others. `UPDATE_EXPECT=1 make test-suite` writes the list again.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;

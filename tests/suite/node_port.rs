@@ -29,7 +29,7 @@ use tokio_rustls::client::TlsStream;
 use crate::authority::Authority;
 use crate::reviewer::Reviewer;
 
-/// Where the other process finds its files. It runs the same test, and this tells it which of the two it is.
+/// Where the other process finds its files. It runs the same test, and this variable says which of the two it is.
 const DIRECTORY: &str = "NODE_PORT_DIRECTORY";
 /// How many descriptors it may have.
 const DESCRIPTORS: &str = "NODE_PORT_DESCRIPTORS";

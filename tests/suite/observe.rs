@@ -60,11 +60,11 @@ impl Observed {
         }
     }
 
-    /// The runtime has been read, and its events come: what happens from now on is told by them.
+    /// The runtime has been read, and its events come: what happens from now on is reported by them.
     async fn settled(mut self) -> Self {
         self.until("the first list", |snapshot| snapshot.listed).await;
         self.becomes("a subscriber", |fake| fake.has_subscriber()).await;
-        // Events are read in their order, so whoever has read this one has read that the stream began.
+        // Events are read in their order, so a reader of this one has read that the stream began.
         let before = self.fake.count("ListImages");
         self.fake.touch_images();
         self.becomes("the answer to an event", |fake| fake.count("ListImages") > before)
@@ -98,7 +98,7 @@ impl Observed {
         container(&found).unwrap().state.clone()
     }
 
-    /// A pod `web` with one running container `c`, as somebody else would make it; its two ids.
+    /// A pod `web` with one running container `c`, as another program would make it; its two ids.
     fn run_pod(&self) -> (String, String) {
         let (sandbox, container) = self.create_pod();
         self.fake.world().begin_container(&container).unwrap();
@@ -379,7 +379,7 @@ async fn a_runtime_that_goes_and_comes_back_costs_nothing_that_runs() {
         (&mut request).now_or_never().is_none(),
         "nothing is known while the runtime is away"
     );
-    // It ends while nobody looks.
+    // It ends while it is not observed.
     {
         let mut world = observed.fake.world();
         let container = world.containers.get_mut(&id).unwrap();
@@ -428,7 +428,7 @@ async fn a_runtime_without_events_is_read_every_second() {
     observed.until_state("the exit", is_exited).await;
 }
 
-/// containerd answers a subscription with the first event that it tells, and here nothing happens.
+/// containerd answers a subscription with its first event, and here nothing happens.
 #[tokio::test]
 async fn on_a_quiet_node_the_agent_learns_that_events_come_and_stops_listing() {
     let mut observed = Observed::new().await;

@@ -1,4 +1,4 @@
-//! Stories of the whole agent: files come and go, the runtime does what it will, and what runs and what is told
+//! Stories of the whole agent: files come and go, the runtime does what it will, and what runs and what is reported
 //! follows.
 
 mod bounds;
@@ -118,7 +118,7 @@ async fn deleting_the_file_removes_everything() {
     assert_eq!(leaving.metadata.deletion_grace_period_seconds, Some(30));
     machine.fake.release("StopContainer");
     machine
-        .told("its end", |report| report.pods.is_empty().then_some(()))
+        .reported("its end", |report| report.pods.is_empty().then_some(()))
         .await;
     {
         let world = machine.fake.world();
@@ -168,7 +168,7 @@ async fn a_broken_manifest_is_told_and_the_one_beside_it_runs() {
     machine.write("web.yaml", &simple("web"));
     machine.running("web").await;
     let problem = machine
-        .told("the problem", |report| report.problems.first().cloned())
+        .reported("the problem", |report| report.problems.first().cloned())
         .await;
     assert_eq!(problem.path, machine.manifest("broken.yaml"));
     assert_eq!(
@@ -177,7 +177,7 @@ async fn a_broken_manifest_is_told_and_the_one_beside_it_runs() {
     );
     machine.delete("broken.yaml");
     machine
-        .told("no problem", |report| report.problems.is_empty().then_some(()))
+        .reported("no problem", |report| report.problems.is_empty().then_some(()))
         .await;
     assert!(machine.pod("web").is_some());
 }
@@ -193,7 +193,7 @@ async fn a_broken_edit_keeps_the_last_good_version_also_over_a_restart() {
         "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec: {containers: [{name: c, image: 5}]}\n",
     );
     let problem = machine
-        .told("the problem", |report| report.problems.first().cloned())
+        .reported("the problem", |report| report.problems.first().cloned())
         .await;
     assert_eq!(problem.pod, Some(full_name("web")));
     machine.kill().await;

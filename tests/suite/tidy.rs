@@ -75,7 +75,7 @@ const PURE_BUT: &[(&str, &[&str])] = &[
     // Instants of tokio's clock, which tests can turn; they are handed in.
     ("observe/due.rs", &["tokio"]),
     ("observe/probe/worker.rs", &["tokio"]),
-    // The question to the kernel, whether somebody writes a file.
+    // The question to the kernel whether a process has a file open for writing.
     ("source/files/writing.rs", &["nix", "std::fs"]),
 ];
 

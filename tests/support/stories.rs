@@ -26,7 +26,7 @@ impl Choice {
         }
     }
 
-    /// Whether the stories are to be listed, not told.
+    /// Whether the stories are to be listed, not run.
     pub fn lists(&self) -> bool {
         self.list
     }

@@ -35,7 +35,7 @@ const NODE: &str = "/api/v1/nodes/gantry-vm";
 const PODS: &str = "/api/v1/namespaces/default/pods";
 const REPLICAS: usize = 2;
 
-/// A story that is told in a world of its own: its name, and how it goes.
+/// A story that runs in a world of its own: its name, and what it does.
 type Outside = (&'static str, fn() -> Result<(), String>);
 
 /// Those that there are.
@@ -53,7 +53,7 @@ pub fn inside(release: &str) -> ExitCode {
     let mut plane = ControlPlane::start_at(ADDRESS);
     joining::prepare("");
     let mut vm = Vm::boot(release, Purpose::Member(LINK));
-    let told = catch_unwind(AssertUnwindSafe(|| {
+    let reported = catch_unwind(AssertUnwindSafe(|| {
         let api = Api::new(Path::new(ADMIN));
         joins(&mut vm, &api);
         let pods = runs_a_deployment(&api);
@@ -61,7 +61,7 @@ pub fn inside(release: &str) -> ExitCode {
         back_in_touch(&mut vm, &api, &pods);
         leaves(&mut vm, &api);
     }));
-    if told.is_err() {
+    if reported.is_err() {
         println!("{}", vm.diagnosis());
         println!("{}", world::log_ends(&here(""), &["apiserver.log"]));
         return ExitCode::FAILURE;
@@ -169,10 +169,10 @@ fn wait_answers(vm: &mut Vm, pods: &[Value]) {
             if uid(&own) != uid(pod) || !is_ready(&own) {
                 return Err(format!("{} {}", own["metadata"]["uid"], own["status"]));
             }
-            let told = vm.run(&format!("curl --silent --max-time 10 http://{}:8080/", ip(&own)));
-            match told.output.as_str() {
+            let reported = vm.run(&format!("curl --silent --max-time 10 http://{}:8080/", ip(&own)));
+            match reported.output.as_str() {
                 "from the cluster" => Ok(()),
-                _ => Err(format!("{told:?}")),
+                _ => Err(format!("{reported:?}")),
             }
         });
     }

@@ -1,4 +1,4 @@
-//! A Debian machine with systemd and cgroup v2, into which `make install` put the agent, told from inside through a
+//! A Debian machine with systemd and cgroup v2, into which `make install` put the agent, driven from inside through a
 //! channel. Emulated by qemu in software, so it runs wherever qemu does. `make test-vm` builds what is needed and
 //! runs this as root; arguments are parts of names.
 
@@ -73,15 +73,15 @@ fn tell_standalone(choice: &runner::Choice, release: &str) -> ExitCode {
         return runner::run(choice, stories::ALL, |story| story.0, |_| Ok(()));
     }
     println!("booting Debian {release} in software emulation");
-    // Every story is told on the same machine, which is expensive to boot; they are told in their order.
+    // Every story runs on the same machine, which is expensive to boot; they run in their order.
     let vm = RefCell::new(vm::Vm::boot(release, vm::Purpose::Standalone));
     let code = runner::run(
         choice,
         stories::ALL,
         |story| story.0,
         |story| {
-            let told = catch_unwind(AssertUnwindSafe(|| story.1(&mut vm.borrow_mut())));
-            told.map_err(|panic| {
+            let reported = catch_unwind(AssertUnwindSafe(|| story.1(&mut vm.borrow_mut())));
+            reported.map_err(|panic| {
                 let why = panic.downcast_ref::<String>().cloned();
                 let why = why
                     .or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()))

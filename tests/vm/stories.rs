@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::vm::Vm;
 use crate::wait::wait_for;
 
-/// A story's name and how it goes. They are told in this order on one machine.
+/// A story's name and what it does. They run in this order on one machine.
 type Story = (&'static str, fn(&mut Vm));
 
 /// Every story.
@@ -42,8 +42,12 @@ pub const ALL: &[Story] = &[
 
 fn systemd_starts_the_installed_unit(vm: &mut Vm) {
     wait_for("the unit to be active", Duration::from_secs(60), || {
-        let told = vm.run("systemctl is-active gantry");
-        if told.code == 0 { Ok(()) } else { Err(told.output) }
+        let reported = vm.run("systemctl is-active gantry");
+        if reported.code == 0 {
+            Ok(())
+        } else {
+            Err(reported.output)
+        }
     });
     let properties =
         vm.prints("systemctl show gantry --property=Type,NRestarts,WatchdogUSec,KillMode,Restart");
@@ -141,7 +145,7 @@ echo $(( (after - before) * 1000 * 1000 / (end - start) ))"#,
 }
 
 fn over_its_memory_limit_a_container_is_oom_killed(vm: &mut Vm) {
-    // The runtime may tell of the end first and of its cause a moment later; the pod's end is told once nothing
+    // The runtime may report the end first and its cause a moment later; the pod's end is reported once nothing
     // of it can run any more.
     let ended = |pod: &Value| pod["status"]["containerStatuses"][0]["state"]["terminated"].clone();
     let pod = vm.wait_pod("hungry", "OOMKilled and failed", |pod| {
@@ -169,13 +173,13 @@ systemctl restart gantry
 mv /root/bomb.yaml /etc/kubernetes/manifests/"#,
     );
     wait_for("the bomb to hit the limit", Duration::from_secs(60), || {
-        let told = vm
+        let reported = vm
             .run("gantry logs bomb-gantry-vm; gantry logs --previous bomb-gantry-vm")
             .output;
-        if told.contains("can't fork") {
+        if reported.contains("can't fork") {
             Ok(())
         } else {
-            Err(told)
+            Err(reported)
         }
     });
     vm.prints("find /sys/fs/cgroup/kubepods.slice -name pids.max -path '*pod*' -exec cat {} + | grep --line-regexp 64");
@@ -203,13 +207,13 @@ fn a_killed_agent_is_started_again_and_adopts(vm: &mut Vm) {
     let before = vm.prints(RUNNING);
     vm.prints("systemctl kill --signal=KILL --kill-whom=main gantry");
     wait_for("systemd to start it again", Duration::from_secs(60), || {
-        let told = vm.run(
+        let reported = vm.run(
             "systemctl is-active gantry && systemctl show gantry --property=NRestarts && gantry get node",
         );
-        if told.code == 0 && told.output.contains("NRestarts=1") {
+        if reported.code == 0 && reported.output.contains("NRestarts=1") {
             Ok(())
         } else {
-            Err(told.output)
+            Err(reported.output)
         }
     });
     the_pods_answer(vm);

@@ -35,7 +35,7 @@ pub struct Told {
 /// What a machine is for.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Purpose {
-    /// It runs pods of its own, and reaches nobody.
+    /// It runs pods of its own, and reaches no network.
     Standalone,
     /// It joins a cluster, which it reaches through this link of the world that the test is in.
     Member(&'static str),
@@ -177,16 +177,16 @@ impl Vm {
     /// Runs a script that has to succeed, for what it prints.
     #[track_caller]
     pub fn prints(&mut self, script: &str) -> String {
-        let told = self.run(script);
-        assert_eq!(told.code, 0, "{script}: {}", told.output);
-        told.output
+        let reported = self.run(script);
+        assert_eq!(reported.code, 0, "{script}: {}", reported.output);
+        reported.output
     }
 
     /// The pods that the agent reports.
     pub fn pods(&mut self) -> Result<Vec<Value>, String> {
-        let told = self.run("gantry get pods -o json");
-        let list: Value =
-            serde_json::from_str(&told.output).map_err(|error| format!("{error}: {}", told.output))?;
+        let reported = self.run("gantry get pods -o json");
+        let list: Value = serde_json::from_str(&reported.output)
+            .map_err(|error| format!("{error}: {}", reported.output))?;
         Ok(list["items"].as_array().cloned().unwrap_or_default())
     }
 

@@ -165,7 +165,7 @@ fn crossed(threshold: Option<&Threshold>, free: i64, all: i64) -> bool {
 
 fn disk(findings: &Findings, config: &Config) -> Check {
     let mut short = Vec::new();
-    let mut told = Vec::new();
+    let mut free_space = Vec::new();
     for disk in &findings.disks {
         let (name, usage) = (disk.name, &disk.usage);
         let at = disk.path.display();
@@ -180,10 +180,10 @@ fn disk(findings: &Findings, config: &Config) -> Check {
                 usage.inodes_free, usage.inodes
             ));
         }
-        told.push(format!("{at}: {free_mib} MiB free"));
+        free_space.push(format!("{at}: {free_mib} MiB free"));
     }
     if short.is_empty() {
-        return good("disk", told.join("; "));
+        return good("disk", free_space.join("; "));
     }
     let remedy = "free some space (sudo du -xh / | sort -h | tail), or lower the nodefs and imagefs thresholds in \
      evictionHard";

@@ -72,9 +72,9 @@ pub struct Runtime {
     /// Its version, usually prefixed with `v`.
     pub version: String,
     /// The cgroup driver that it reports (CRI `RuntimeConfig`).
-    pub driver_told: Option<CgroupDriver>,
+    pub driver_reported: Option<CgroupDriver>,
     /// The cgroup driver in its configuration.
-    pub driver_seen: Option<CgroupDriver>,
+    pub driver_configured: Option<CgroupDriver>,
     /// Where its images are.
     pub image_dir: Option<PathBuf>,
 }

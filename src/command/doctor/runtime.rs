@@ -40,18 +40,18 @@ pub async fn ask(socket: &Path) -> RuntimeAnswer {
         Err(status) => return RuntimeAnswer::Silent(status.message().to_owned()),
     };
     // Only newer runtimes report the rest; what is missing stays unknown.
-    let told = runtime.runtime_config(v1::RuntimeConfigRequest {}).await.ok();
+    let config_answer = runtime.runtime_config(v1::RuntimeConfigRequest {}).await.ok();
     let status = runtime.status(v1::StatusRequest { verbose: true }).await.ok();
     let images = ImageServiceClient::new(channel)
         .image_fs_info(v1::ImageFsInfoRequest {})
         .await
         .ok();
-    let seen = status.and_then(|status| driver_seen(&status.into_inner().info));
+    let seen = status.and_then(|status| driver_configured(&status.into_inner().info));
     RuntimeAnswer::Answered(Runtime {
         name: version.runtime_name,
         version: version.runtime_version,
-        driver_told: told.and_then(|told| driver_told(told.get_ref())),
-        driver_seen: seen,
+        driver_reported: config_answer.and_then(|config_answer| driver_reported(config_answer.get_ref())),
+        driver_configured: seen,
         image_dir: images.and_then(|images| image_dir(images.get_ref())),
     })
 }
@@ -68,7 +68,7 @@ async fn connect(socket: PathBuf) -> Result<Channel, tonic::transport::Error> {
         .await
 }
 
-fn driver_told(answer: &v1::RuntimeConfigResponse) -> Option<CgroupDriver> {
+fn driver_reported(answer: &v1::RuntimeConfigResponse) -> Option<CgroupDriver> {
     match answer.linux?.cgroup_driver() {
         v1::CgroupDriver::Systemd => Some(CgroupDriver::Systemd),
         v1::CgroupDriver::Cgroupfs => Some(CgroupDriver::Cgroupfs),
@@ -82,7 +82,7 @@ fn image_dir(answer: &v1::ImageFsInfoResponse) -> Option<PathBuf> {
 
 /// The cgroup driver of the default runtime, from containerd's own configuration, which a verbose CRI `Status` returns
 /// as JSON under `config`. Older versions of containerd have no other way to report it.
-pub fn driver_seen(info: &HashMap<String, String>) -> Option<CgroupDriver> {
+pub fn driver_configured(info: &HashMap<String, String>) -> Option<CgroupDriver> {
     let config: serde_json::Value = serde_json::from_str(info.get("config")?).ok()?;
     let containerd = &config["containerd"];
     let name = containerd["defaultRuntimeName"].as_str().unwrap_or("runc");
@@ -101,7 +101,7 @@ mod tests {
 
     fn check(config: &str, expected: Option<CgroupDriver>) {
         let info = HashMap::from([("config".to_owned(), config.to_owned())]);
-        assert_eq!(driver_seen(&info), expected, "{config}");
+        assert_eq!(driver_configured(&info), expected, "{config}");
     }
 
     #[test]
@@ -120,7 +120,7 @@ mod tests {
         );
         check("{}", None);
         check("no json", None);
-        assert_eq!(driver_seen(&HashMap::new()), None);
+        assert_eq!(driver_configured(&HashMap::new()), None);
     }
 
     #[tokio::test]

@@ -8,14 +8,14 @@ use crate::identity::client_error::ClientError;
 use crate::identity::discovery::DiscoveryError;
 use crate::identity::files::FileError;
 use crate::identity::store::StoreError;
-use crate::identity::token::NotAToken;
+use crate::identity::token::InvalidToken;
 
 /// Why joining failed.
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
     /// The token is malformed.
     #[error(transparent)]
-    Token(#[from] NotAToken),
+    Token(#[from] InvalidToken),
     /// The CA hash is malformed.
     #[error(transparent)]
     CaPin(#[from] NotACaPin),

@@ -106,8 +106,8 @@ impl Systemctl {
     pub(super) async fn is_active(&self, name: &str) -> bool {
         // `systemctl is-active` succeeds only for a running unit; a unit that is still starting counts as active here
         // too.
-        let told = self.run(&["is-active", name]).await;
-        let state = told.map(|output| output.said).unwrap_or_default();
+        let answer = self.run(&["is-active", name]).await;
+        let state = answer.map(|output| output.said).unwrap_or_default();
         matches!(state.trim(), "active" | "activating" | "reloading")
     }
 

@@ -81,10 +81,10 @@ pub(super) fn readiness(node: &Node) -> Result<(), String> {
 }
 
 /// The Kubernetes version to report in a cluster of that version; `None`: the agent's own.
-pub(super) fn told_version(control_plane: &str) -> Result<Option<String>, JoinError> {
-    if let Ok(told) = version::told(control_plane) {
-        let is_own = told == crate::config::KUBERNETES_VERSION;
-        return Ok((!is_own).then_some(told));
+pub(super) fn reported_version(control_plane: &str) -> Result<Option<String>, JoinError> {
+    if let Ok(reported) = version::reported(control_plane) {
+        let is_own = reported == crate::config::KUBERNETES_VERSION;
+        return Ok((!is_own).then_some(reported));
     }
     // A node may be up to three minor versions older than its control plane.
     let minor = |text: &str| text.strip_prefix("v1.")?.split('.').next()?.parse::<u32>().ok();
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn the_version_follows_the_control_plane() {
         let check = |theirs: &str, expected: Result<Option<&str>, ()>| {
-            let found = told_version(theirs);
+            let found = reported_version(theirs);
             let found = found.as_ref().map(Option::as_deref).map_err(|_| ());
             assert_eq!(found, expected, "{theirs}");
         };

@@ -42,9 +42,9 @@ fn every_dubious_manifest_is_taken_with_a_warning() {
     for content in broken_manifests::dubious() {
         let text = String::from_utf8(content).unwrap();
         let (pods, problems) = read_bytes(text.as_bytes());
-        let told = super::problems(text.as_bytes());
-        assert!(problems.is_empty() && pods.len() == 1, "{told}\n{text}");
-        assert!(told.starts_with("warning:"), "{told}\n{text}");
+        let reported = super::problems(text.as_bytes());
+        assert!(problems.is_empty() && pods.len() == 1, "{reported}\n{text}");
+        assert!(reported.starts_with("warning:"), "{reported}\n{text}");
     }
 }
 

@@ -450,9 +450,9 @@ fn a_variable_given_twice_is_taken_and_dubious() {
     let manifest = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: c, image: x, env: [{name: A, value: '1'}, {name: A, value: '2$(A)'}]}]}\n";
     let content = read_with_content(manifest.as_bytes(), Path::new("/m/a"), &context(), now());
     assert_eq!((content.pods.len(), content.problems.len()), (1, 0));
-    let told: Vec<_> = content.warnings.iter().map(ToString::to_string).collect();
+    let reported: Vec<_> = content.warnings.iter().map(ToString::to_string).collect();
     assert_eq!(
-        told,
+        reported,
         [
             "/m/a:4: spec.containers[0].env[1].name: \"A\" is already set, and the later one is used: keep one of \
              the two"

@@ -181,14 +181,14 @@ mod tests {
 
     #[test]
     fn what_is_told() {
-        let told = |finding: Finding| {
+        let text_of = |finding: Finding| {
             finding
                 .trouble(ProbeKind::Liveness)
                 .map(|t| (t.reason, t.message))
         };
-        assert_eq!(told(Finding::Well), None);
+        assert_eq!(text_of(Finding::Well), None);
         assert_eq!(
-            told(Finding::Failed("x".to_owned())),
+            text_of(Finding::Failed("x".to_owned())),
             Some(("Unhealthy", "Liveness probe failed: x".to_owned()))
         );
     }

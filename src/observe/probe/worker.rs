@@ -14,7 +14,7 @@ use crate::model::probe::{Action, Probe, ProbeKind};
 /// reported, the probe runs more often, and liveness is not probed at all.
 const JUST_STARTED: Duration = Duration::from_secs(1);
 /// How often it is probed meanwhile.
-const SOON: Duration = Duration::from_millis(100);
+const STARTUP_PERIOD: Duration = Duration::from_millis(100);
 /// The period over which the first runs are spread after the agent's start, unless a pod waits for them.
 const SPREAD: Duration = Duration::from_secs(2);
 
@@ -89,7 +89,7 @@ impl Worker {
         let by_socket = !matches!(probe.action, Action::Exec(_));
         let failed = matches!(finding, Finding::Failed(_) | Finding::Errored(_));
         if failed && by_socket && self.kind != ProbeKind::Liveness && now < self.started + JUST_STARTED {
-            self.due = Some(now + SOON.min(probe.period));
+            self.due = Some(now + STARTUP_PERIOD.min(probe.period));
             return false;
         }
         self.due = Some(next);

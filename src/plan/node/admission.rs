@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::NodeView;
-use crate::model::api::{ApiNode, tells_end};
+use crate::model::api::{ApiNode, has_final_phase};
 use crate::model::placement::NodeMarks;
 use crate::model::pod::{Pod, Provenance, Source};
 use crate::plan::admit::{self, Protection, Refusal, Room};
@@ -35,7 +35,7 @@ impl Verdict {
 
 /// Whether the API server has the pod's end.
 fn has_ended_in_api(pod: &Pod) -> bool {
-    pod.source == Source::Api && tells_end(pod.object.status.as_ref())
+    pod.source == Source::Api && has_final_phase(pod.object.status.as_ref())
 }
 
 impl NodeView<'_> {

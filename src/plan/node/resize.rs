@@ -12,7 +12,7 @@ use crate::model::pod::{Pod, PodName};
 use crate::model::request::Occasion;
 use crate::model::runtime::ObservedPod;
 use crate::model::step::Step;
-use crate::plan::resize::{self, Wish};
+use crate::plan::resize::{self, ResizeNeed};
 
 /// How often a deferred resize is retried though nothing has changed (`pkg/kubelet/allocation`).
 const ROOM_RETRY: Duration = Duration::from_secs(180);
@@ -42,17 +42,17 @@ pub fn resize(
     now: Timestamp,
 ) -> ResizeVerdict {
     let policy = view.policy;
-    let (kept, seen) = match (resize::wish(pod, seen, memory, now), seen) {
-        (Wish::Other(kept), Some(seen)) => (kept, seen),
-        (Wish::Unknown, _) => {
-            let keep = resize::keep(pod, Allocation::of(pod), Occasion::Begun, policy);
-            return ResizeVerdict::Begins(keep);
+    let (saved, seen) = match (resize::resize_need(pod, seen, memory, now), seen) {
+        (ResizeNeed::Other(saved), Some(seen)) => (saved, seen),
+        (ResizeNeed::Unknown, _) => {
+            let save = resize::save(pod, Allocation::of(pod), Occasion::Begun, policy);
+            return ResizeVerdict::Begins(save);
         }
-        (Wish::Waits, _) => return ResizeVerdict::Waits,
-        (Wish::Granted | Wish::Other(_), _) => return ResizeVerdict::Granted,
+        (ResizeNeed::Waits, _) => return ResizeVerdict::Waits,
+        (ResizeNeed::Granted | ResizeNeed::Other(_), _) => return ResizeVerdict::Granted,
     };
-    match resize::decide(pod, kept, seen, || view.has_room(pod), policy) {
-        Ok(allocation) => ResizeVerdict::Allotted(resize::keep(pod, allocation, Occasion::Resized, policy)),
+    match resize::decide(pod, saved, seen, || view.has_room(pod), policy) {
+        Ok(allocation) => ResizeVerdict::Allotted(resize::save(pod, allocation, Occasion::Resized, policy)),
         Err(pending) => {
             let retry = (pending.outlook == Outlook::Deferred).then(|| now + ROOM_RETRY);
             ResizeVerdict::Pending(pending, retry)
@@ -65,7 +65,7 @@ impl NodeView<'_> {
     pub fn precedence(&self, name: &PodName) -> Option<impl Ord + use<>> {
         let pod: &Arc<Pod> = self.desired.get(name)?;
         let seen = self.snapshot.pods.get(name)?.uids.get(&pod.uid)?;
-        let kept = seen.allocation.as_ref().filter(|kept| !kept.satisfies(pod))?;
-        Some(resize::precedence(pod, kept))
+        let saved = seen.allocation.as_ref().filter(|saved| !saved.satisfies(pod))?;
+        Some(resize::precedence(pod, saved))
     }
 }

@@ -126,10 +126,10 @@ impl Node {
     fn turn(&mut self) -> BTreeMap<String, Verdict> {
         let plan = plan(self.view(), self.now);
         let verdicts = plan.verdicts.expect("the runtime is listed");
-        let told = verdicts
+        let decided = verdicts
             .iter()
             .map(|(pod, verdict)| (pod.name.name.clone(), verdict.clone()));
-        let told = told.collect();
+        let decided = decided.collect();
         let admitted = verdicts
             .iter()
             .filter(|(_, verdict)| *verdict == Verdict::Admitted);
@@ -140,7 +140,7 @@ impl Node {
             let memory = PodMemory::new(pod.uid.clone(), self.now);
             self.memory.pods.insert(pod.name.clone(), Arc::new(memory));
         }
-        told
+        decided
     }
 
     fn check(&mut self, expected: Expect) {
@@ -421,9 +421,9 @@ proptest! {
                 Event::Turn => {
                     let ran: Vec<_> = pods.iter().filter(|pod| node.snapshot.pods.contains_key(&pod.name)).collect();
                     let ran: Vec<_> = ran.into_iter().filter(|pod| is_live(&node, pod)).collect();
-                    let told = node.turn();
+                    let decided = node.turn();
                     for pod in ran {
-                        prop_assert!(!matches!(told.get(&pod.name.name), Some(Verdict::Rejected(_))), "{}", pod.name);
+                        prop_assert!(!matches!(decided.get(&pod.name.name), Some(Verdict::Rejected(_))), "{}", pod.name);
                     }
                     let wanted = pods.iter().filter(|pod| node.desired.get(&pod.name).is_some());
                     let live: Vec<i64> = wanted.filter(|pod| is_live(&node, pod)).map(|pod| {

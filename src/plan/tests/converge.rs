@@ -335,13 +335,13 @@ fn assert_allotted(world: &World, pod: &Pod, seen: &ObservedPod) {
     if pod.source != Source::Api {
         return;
     }
-    let kept = seen.allocation.as_ref().expect("what runs has its allocation");
-    let has_it = kept.satisfies(pod) && kept.behind.is_empty();
+    let saved = seen.allocation.as_ref().expect("what runs has its allocation");
+    let has_it = saved.satisfies(pod) && saved.behind.is_empty();
     let waits = world
         .memory
         .as_ref()
         .is_some_and(|memory| memory.resize.is_some());
-    assert!(has_it || waits && !world.has_room(pod), "{kept:?}");
+    assert!(has_it || waits && !world.has_room(pod), "{saved:?}");
 }
 
 fn assert_runs(world: &World, pod: &Pod, seen: &ObservedPod) {

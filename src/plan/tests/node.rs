@@ -208,11 +208,11 @@ impl World {
                 (plan, false)
             }
             ResizeVerdict::Waits => (plan, false),
-            ResizeVerdict::Begins(keep) => (only(keep), false),
-            ResizeVerdict::Allotted(keep) => {
+            ResizeVerdict::Begins(save) => (only(save), false),
+            ResizeVerdict::Allotted(save) => {
                 memory.resize = None;
                 assert!(self.has_room(pod), "{} gets more than there is", pod.name);
-                (only(keep), true)
+                (only(save), true)
             }
             // It is asked about again in each turn, which is sooner than the loop does it.
             ResizeVerdict::Pending(pending, _) => {

@@ -441,8 +441,7 @@ impl World {
                 if fate == Fate::Killed {
                     return None;
                 }
-                let goes_on =
-                    matches!(&step, Step::KeepCheckpoint(record) if record.if_not == IfNotKept::GoOn);
+                let goes_on = matches!(&step, Step::WriteCheckpoint(record) if record.on_failure == OnWriteFailure::Continue);
                 if goes_on && matches!(fate, Fate::Fails | Fate::FailsLate | Fate::Unreachable) {
                     self.not_kept = true;
                     continue;
@@ -542,27 +541,27 @@ impl World {
             Step::CreateContainer(request) => return Ok(self.create(*request, made)),
             Step::StartContainer { container, which, .. } => return Ok(self.start(&container, which, made)),
             Step::PostStart(_) => {}
-            Step::KeepCheckpoint(record) => {
+            Step::WriteCheckpoint(record) => {
                 self.disk.insert(record.path.clone());
                 let uid = record.path.iter().rev().nth(1).unwrap().to_string_lossy();
                 self.checkpoints
                     .insert(PodUid(uid.into_owned()), record.checkpoint.clone());
                 self.show_files();
             }
-            Step::KeepAllocation(record) => {
+            Step::WriteAllocation(record) => {
                 self.disk.insert(record.path.clone());
                 let uid = record.path.iter().rev().nth(1).unwrap().to_string_lossy();
                 let uid = PodUid(uid.into_owned());
                 self.allocations.insert(uid, record.allocation.clone());
                 self.show_files();
-                return Ok(Done::Kept {
+                return Ok(Done::AllocationWritten {
                     allocation: Box::new(record.allocation),
                     occasion: record.occasion,
                 });
             }
             Step::Resize(_) => {}
         }
-        Ok(Done::Plainly)
+        Ok(Done::Nothing)
     }
 
     fn is_ready(&self, id: &str) -> bool {
@@ -660,7 +659,7 @@ impl World {
             return;
         };
         let memory = restart::remembered(self.memory.as_ref(), pod, &self.observed, self.now);
-        let is_over = seen.checkpoint.as_ref().is_some_and(|kept| kept.leaving);
+        let is_over = seen.checkpoint.as_ref().is_some_and(|saved| saved.leaving);
         let is_over = is_over || memory.incarnation != pod.incarnation;
         let shall_end = pod.deletion.is_some() || memory.ended.is_some() || is_over;
         let usable = seen
@@ -892,7 +891,7 @@ fn reason_of(step: &Step) -> &'static str {
         Step::EnsureCgroup(_) => reason::pod::FAILED_CREATE_CGROUP,
         Step::EnsurePodDir { .. } | Step::EnsureVolume(_) => reason::pod::FAILED_MOUNT,
         Step::RunSandbox(_) => reason::pod::FAILED_CREATE_SANDBOX,
-        Step::WriteHosts(_) | Step::KeepAllocation(_) | Step::KeepCheckpoint(_) => reason::pod::FAILED_SYNC,
+        Step::WriteHosts(_) | Step::WriteAllocation(_) | Step::WriteCheckpoint(_) => reason::pod::FAILED_SYNC,
         Step::Resize(_) => reason::pod::RESIZE_ERROR,
         Step::EnsureImage(_) => reason::waiting::ERR_IMAGE_PULL,
         Step::CreateContainer(_) => reason::waiting::CREATE_CONTAINER_ERROR,

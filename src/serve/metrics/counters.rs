@@ -356,9 +356,9 @@ mod tests {
     #[test]
     fn steps_are_counted_under_our_name_and_the_kubelets() {
         let metrics = Metrics::default();
-        metrics.record_step(&step(StepKind::RunSandbox, 250, Ok(Done::Plainly)));
+        metrics.record_step(&step(StepKind::RunSandbox, 250, Ok(Done::Nothing)));
         metrics.record_step(&step(StepKind::RunSandbox, 500, failure()));
-        metrics.record_step(&step(StepKind::EnsureVolume, 1, Ok(Done::Plainly)));
+        metrics.record_step(&step(StepKind::EnsureVolume, 1, Ok(Done::Nothing)));
         metrics.record_step(&step(
             StepKind::EnsureImage,
             3,

@@ -73,7 +73,7 @@ impl Tls {
     }
 
     /// Logs once that there is no serving certificate.
-    fn tell_lack(&self, lacks: bool, address: SocketAddr) {
+    fn log_lack(&self, lacks: bool, address: SocketAddr) {
         if !lacks {
             return self.read().lack.clear();
         }
@@ -101,7 +101,7 @@ impl Transport for Tls {
             serving_certificate,
             ..
         } = self.current();
-        self.tell_lack(!serving_certificate.is_there(UnixTime::now()), address);
+        self.log_lack(!serving_certificate.is_there(UnixTime::now()), address);
         let io = match acceptor.accept(stream).await {
             Ok(io) => io,
             Err(error) => {

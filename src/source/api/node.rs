@@ -22,7 +22,7 @@ pub async fn run(
     loop {
         let client = clients.borrow_and_update().clone();
         let api: kube::Api<Node> = kube::Api::all(client);
-        let mut told = kube::runtime::watcher::watch_object(api, &name)
+        let mut changes = kube::runtime::watcher::watch_object(api, &name)
             .backoff(Pace::new())
             .boxed();
         loop {
@@ -30,7 +30,7 @@ pub async fn run(
             let next = tokio::select! {
                 () = cancel.cancelled() => return,
                 Ok(()) = clients.changed() => break,
-                next = told.next() => next,
+                next = changes.next() => next,
             };
             match next {
                 Some(Ok(Some(node))) => {

@@ -20,9 +20,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use self::teller::{News, Teller};
+use self::teller::{News, ValueSender};
 use crate::manifest::names;
-use crate::model::api::{ApiNode, ApiPods, TrustBundles, tells_end};
+use crate::model::api::{ApiNode, ApiPods, TrustBundles, has_final_phase};
 use crate::model::object::{Known, Reference, TrustAnchors};
 use crate::model::pod::{Pod, PodName, Provenance, SourceSet};
 use crate::model::reference::references;
@@ -134,12 +134,12 @@ pub async fn run(
         ..State::default()
     };
     loop {
-        let told = pods.borrow_and_update().clone();
+        let published = pods.borrow_and_update().clone();
         let node_is_known = of == Of::Files || *node.borrow_and_update() != ApiNode::Unknown;
-        if let Some(set) = &told {
+        if let Some(set) = &published {
             state.take_pods(set, |key, life| watches.spawn(key, life));
             if node_is_known || set.provenance == Provenance::Checkpoint {
-                state.tell(set, &out);
+                state.send_value(set, &out);
             }
         }
         // Every arm may be cancelled: the watches and the channel keep what was not taken.
@@ -171,7 +171,7 @@ struct Watches {
 impl Watches {
     fn spawn(&self, key: Reference, life: u64) -> JoinHandle<()> {
         let clients = self.clients.clone();
-        let to = Teller {
+        let to = ValueSender {
             key: key.clone(),
             life,
             news: self.news.clone(),
@@ -181,7 +181,7 @@ impl Watches {
             Reference::RuntimeClass(name) => tokio::spawn(watching::watch_class(name, clients, to)),
             Reference::TrustAnchors(key) => tokio::spawn(anchors::watch(key, self.bundles, clients, to)),
             Reference::Token(key) => {
-                let office = tokens::Office {
+                let office = tokens::TokenContext {
                     clients,
                     objects: self.objects.clone(),
                     at_once: self.at_once.clone(),
@@ -218,7 +218,7 @@ impl State {
             if former.is_some_and(|(seen, _)| Arc::ptr_eq(seen, pod)) {
                 continue;
             }
-            let keys = match tells_end(pod.object.status.as_ref()) {
+            let keys = match has_final_phase(pod.object.status.as_ref()) {
                 // None of its containers starts again.
                 true => BTreeSet::new(),
                 false => self.of.references(pod),
@@ -286,14 +286,16 @@ impl State {
         }
     }
 
-    fn tell(&self, set: &SourceSet, out: &watch::Sender<Option<Arc<SourceSet>>>) {
+    fn send_value(&self, set: &SourceSet, out: &watch::Sender<Option<Arc<SourceSet>>>) {
         let known = |(key, watched): (&Reference, &Watched)| Some((key.clone(), watched.known.clone()?));
         let mut set = set.clone();
         set.objects.extend(self.watched.iter().filter_map(known));
-        out.send_if_modified(|told| {
-            let same = told.as_ref().is_some_and(|told| told.is_same(&set));
+        out.send_if_modified(|published| {
+            let same = published
+                .as_ref()
+                .is_some_and(|published| published.is_same(&set));
             if !same {
-                *told = Some(Arc::new(set));
+                *published = Some(Arc::new(set));
             }
             !same
         });
@@ -338,14 +340,14 @@ mod tests {
     }
 
     fn users(state: &State) -> Vec<(String, usize, u64)> {
-        let told = |(key, watched): (&Reference, &Watched)| {
+        let published = |(key, watched): (&Reference, &Watched)| {
             (
                 key.to_string().replace("Secret ns/", ""),
                 watched.users,
                 watched.life,
             )
         };
-        state.watched.iter().map(told).collect()
+        state.watched.iter().map(published).collect()
     }
 
     #[tokio::test]
@@ -378,13 +380,13 @@ mod tests {
         let found = Known::Found(Arc::new(Object::Secret(Secret::default())));
         pods.objects.insert(own.clone(), found.clone());
         state.take_pods(&pods, |_, _| tokio::spawn(std::future::pending()));
-        let (out, told) = watch::channel(None);
-        state.tell(&pods, &out);
-        let told: Arc<SourceSet> = told.borrow().clone().unwrap();
+        let (out, published) = watch::channel(None);
+        state.send_value(&pods, &out);
+        let published: Arc<SourceSet> = published.borrow().clone().unwrap();
         let class = Reference::RuntimeClass("sandboxed".to_owned());
-        assert_eq!(told.objects.get(&class), Some(&Known::Asked));
-        assert_eq!(told.objects.get(&own), Some(&found));
-        assert_eq!(told.objects.keys().count(), 2);
+        assert_eq!(published.objects.get(&class), Some(&Known::Asked));
+        assert_eq!(published.objects.get(&own), Some(&found));
+        assert_eq!(published.objects.keys().count(), 2);
     }
 
     #[tokio::test]
@@ -405,15 +407,15 @@ mod tests {
         let mut state = State::default();
         let one = pod("one", &["a"]);
         let key = key(&one, ObjectKind::Secret, "a");
-        let (out, mut told) = watch::channel(None);
+        let (out, mut published) = watch::channel(None);
         let pods = set(&[&one]);
         take(&mut state, &[&one]);
-        state.tell(&pods, &out);
-        let known = |told: &mut SetReceiver| {
-            let set = told.borrow_and_update().clone().unwrap();
+        state.send_value(&pods, &out);
+        let known = |published: &mut SetReceiver| {
+            let set = published.borrow_and_update().clone().unwrap();
             set.objects.get(&key).cloned()
         };
-        assert_eq!(known(&mut told), Some(Known::Asked));
+        assert_eq!(known(&mut published), Some(Known::Asked));
         let news = |life, known| News {
             key: key.clone(),
             life,
@@ -422,13 +424,13 @@ mod tests {
         let found = || Some(Known::Found(Arc::new(Object::Secret(Secret::default()))));
         state.take(news(7, None));
         state.take(news(1, found()));
-        state.tell(&pods, &out);
-        assert_eq!(known(&mut told), found());
+        state.send_value(&pods, &out);
+        assert_eq!(known(&mut published), found());
         state.take(news(1, found()));
-        state.tell(&pods, &out);
-        assert!(!told.has_changed().unwrap());
+        state.send_value(&pods, &out);
+        assert!(!published.has_changed().unwrap());
         state.take(news(1, None));
-        state.tell(&pods, &out);
-        assert_eq!(known(&mut told), None);
+        state.send_value(&pods, &out);
+        assert_eq!(known(&mut published), None);
     }
 }

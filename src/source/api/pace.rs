@@ -21,7 +21,7 @@ pub(super) struct Pace {
     waits: Waits,
     failed: Option<Instant>,
     /// Events since the last failure: an attempt starts with one, a success adds more.
-    told: u32,
+    events: u32,
 }
 
 impl Pace {
@@ -30,18 +30,18 @@ impl Pace {
         Pace {
             waits: WAITS.waits(),
             failed: None,
-            told: 0,
+            events: 0,
         }
     }
 
     /// The wait after a failure at this time, without jitter.
     fn failure(&mut self, now: Instant) -> Duration {
         let has_lasted = self.failed.is_some_and(|failed| now - failed >= LASTED);
-        if has_lasted || self.told > 1 {
+        if has_lasted || self.events > 1 {
             self.waits.reset();
         }
         self.failed = Some(now);
-        self.told = 0;
+        self.events = 0;
         self.waits.fail()
     }
 }
@@ -58,7 +58,7 @@ impl Iterator for Pace {
 
 impl Backoff for Pace {
     fn reset(&mut self) {
-        self.told = self.told.saturating_add(1);
+        self.events = self.events.saturating_add(1);
     }
 }
 

@@ -289,10 +289,12 @@ impl State {
                 .collect(),
             mirrors: self.mirrors.clone(),
         };
-        outputs.set.send_if_modified(|told| {
-            let same = told.as_ref().is_some_and(|told| told.is_same(&set));
+        outputs.set.send_if_modified(|published| {
+            let same = published
+                .as_ref()
+                .is_some_and(|published| published.is_same(&set));
             if !same {
-                *told = Some(Arc::new(set));
+                *published = Some(Arc::new(set));
             }
             !same
         });
@@ -476,8 +478,8 @@ mod tests {
         take(&mut state, Event::InitDone);
         let pod = |state: &State| {
             state.tell(&outputs);
-            let told = outputs.set.borrow().clone().unwrap();
-            told.pods.values().next().unwrap().clone()
+            let published = outputs.set.borrow().clone().unwrap();
+            published.pods.values().next().unwrap().clone()
         };
         let first = pod(&state);
         take(
@@ -574,8 +576,8 @@ mod tests {
             for now in course {
                 take(&mut state, Event::Apply(now.object()));
                 state.tell(&outputs);
-                let told = outputs.set.borrow().clone().unwrap();
-                let pod = told.pods.values().next().unwrap().clone();
+                let published = outputs.set.borrow().clone().unwrap();
+                let pod = published.pods.values().next().unwrap().clone();
                 if let Some((former, then)) = &before {
                     prop_assert_eq!(Arc::ptr_eq(former, &pod), then.foreign() == now.foreign(), "{:?} {:?}", then, now);
                 }
@@ -602,11 +604,11 @@ mod tests {
         take(&mut state, Event::InitApply(object("b", "2", |_| {})));
         take(&mut state, Event::InitDone);
         take(&mut state, Event::Apply(object("b", "2", refused)));
-        let told = |state: &State| {
+        let published = |state: &State| {
             state.tell(&outputs);
             outputs.set.borrow().clone().unwrap()
         };
-        let set = told(&state);
+        let set = published(&state);
         let names = |names: Vec<&PodName>| names.iter().map(|name| name.name.clone()).collect::<Vec<_>>();
         assert_eq!(names(set.unsupported.keys().collect()), ["a"]);
         assert_eq!(names(set.pods.keys().collect()), ["b"]);
@@ -621,7 +623,7 @@ mod tests {
                 object.metadata.deletion_timestamp = Some(long_ago);
             })),
         );
-        let set = told(&state);
+        let set = published(&state);
         assert_eq!(names(set.unsupported.keys().collect()), ["b"]);
         assert_eq!(names(set.pods.keys().collect()), ["a"]);
     }

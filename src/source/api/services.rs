@@ -230,10 +230,10 @@ mod tests {
 
     #[test]
     fn only_a_complete_list_is_told_and_what_has_no_address_is_left_out() {
-        let (out, told) = watch::channel(Services::Asked);
+        let (out, receiver) = watch::channel(Services::Asked);
         let mut listing = BTreeMap::new();
         let mut take = |event| take(event, &mut listing, &out);
-        let addresses = || match &*told.borrow() {
+        let addresses = || match &*receiver.borrow() {
             Services::Known(all) => {
                 let all = all.values().flat_map(BTreeMap::values);
                 Some(all.map(|service| service.address.clone()).collect::<Vec<_>>())

@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1 as k8s;
 use serde::{Deserialize, Serialize};
 
 use super::entry::Entry;
-use crate::model::api::{ApiPods, Cluster, CutOffStart, tells_end};
+use crate::model::api::{ApiPods, Cluster, CutOffStart, has_final_phase};
 use crate::model::object::{Known, Objects, Reference};
 use crate::model::pod::{Pod, PodName, SourceSet};
 use crate::model::reference::references;
@@ -83,7 +83,7 @@ pub(super) fn lasting<'a>(
     set.pods.iter().filter_map(|(name, pod)| {
         let object = known.pods.get(name)?;
         let same = object.metadata.uid.as_deref() == Some(pod.uid.0.as_str());
-        let lasts = pod.deletion.is_none() && !tells_end(object.status.as_ref());
+        let lasts = pod.deletion.is_none() && !has_final_phase(object.status.as_ref());
         (same && lasts).then_some((name, &**pod, &**object))
     })
 }
@@ -270,7 +270,7 @@ mod tests {
         serde_json::from_value(object).unwrap()
     }
 
-    fn told(objects: Vec<k8s::Pod>) -> (SourceSet, ApiPods) {
+    fn loaded(objects: Vec<k8s::Pod>) -> (SourceSet, ApiPods) {
         let (mut set, mut known) = (SourceSet::default(), ApiPods::default());
         for object in objects {
             let context = ManifestContext::default();
@@ -296,7 +296,7 @@ mod tests {
         }});
         let ended = serde_json::json!({"status": {"phase": "Succeeded"}});
         let goes = serde_json::json!({"metadata": {"deletionTimestamp": "2026-11-20T08:00:05Z"}});
-        let (mut set, known) = told(vec![
+        let (mut set, known) = loaded(vec![
             object("web", refers),
             object("done", ended),
             object("goes", goes),
@@ -349,7 +349,7 @@ mod tests {
     fn the_file_of_an_agent_without_kinds_of_objects_is_read_and_written_alike() {
         let old = include_bytes!("fixtures/before_kinds.txt");
         let stored = decode(old, |found| *found == owner(), Timestamp::UNIX_EPOCH).unwrap();
-        let (mut set, known) = told(stored.pods.clone());
+        let (mut set, known) = loaded(stored.pods.clone());
         let wanted = references(set.pods.values().last().unwrap());
         let mut absent = Vec::new();
         for key in wanted {
@@ -373,7 +373,7 @@ mod tests {
 
     #[test]
     fn what_is_damaged_or_foreign_is_not_read() {
-        let (set, known) = told(vec![object("web", serde_json::json!({}))]);
+        let (set, known) = loaded(vec![object("web", serde_json::json!({}))]);
         let bytes = encode(&set, &known, &Services::Asked, &owner(), "b");
         let read = |bytes: &[u8], owner: &Owner| {
             decode(bytes, |found| found == owner, Timestamp::UNIX_EPOCH).map(|_| ())

@@ -14,7 +14,7 @@ use super::directory::{Directory, Look};
 use super::known::whole_file;
 use super::listing::State;
 use super::set::clash;
-use super::writing::Asking;
+use super::writing::LeaseUse;
 use crate::manifest::ManifestContext;
 use crate::manifest::{Content, MOST_BYTES, read_with_content};
 use crate::model::object::Reference;
@@ -129,7 +129,7 @@ impl Found {
         };
         let later = now.checked_add(SETTLED).unwrap_or(now);
         let nothing_runs = BTreeSet::new();
-        let seen = Directory::new(path.to_owned(), context.clone(), None, Asking::No).look(
+        let seen = Directory::new(path.to_owned(), context.clone(), None, LeaseUse::No).look(
             &everything,
             Some(&nothing_runs),
             later,

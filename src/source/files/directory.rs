@@ -21,7 +21,7 @@ use super::last_good::{Change, LastGood};
 use super::listing::{self, Entry, State};
 use super::set;
 use super::watch::Watchlist;
-use super::writing::{Asking, REPORTED_AFTER, Readiness, asked_again, readiness};
+use super::writing::{LeaseUse, REPORTED_AFTER, Readiness, readiness, recheck_after};
 use crate::manifest::ManifestContext;
 use crate::manifest::{Content, read_with_content};
 use crate::model::pod::{PodUid, SourceSet};
@@ -66,7 +66,7 @@ pub(super) struct Directory {
     path: PathBuf,
     context: ManifestContext,
     kept: Option<LastGood>,
-    asking: Asking,
+    lease_use: LeaseUse,
     files: BTreeMap<PathBuf, Known>,
     /// How many files were removed.
     departures: u64,
@@ -89,13 +89,13 @@ impl Directory {
         path: PathBuf,
         context: ManifestContext,
         kept: Option<LastGood>,
-        asking: Asking,
+        lease_use: LeaseUse,
     ) -> Directory {
         Directory {
             path,
             context,
             kept,
-            asking,
+            lease_use,
             files: BTreeMap::new(),
             departures: 0,
             claims: Claims::default(),
@@ -186,7 +186,7 @@ impl Directory {
             Err(refused) => return self.refused(entry, refused, now),
         };
         let stamp = opened.stamp;
-        match readiness(opened.writers(self.asking), is_complete, age(&stamp, now)) {
+        match readiness(opened.writers(self.lease_use), is_complete, age(&stamp, now)) {
             Readiness::Ready => {}
             // A writer may open it from now on, but the content that was read is complete.
             Readiness::Open | Readiness::Unquiet(_) if known == Some(stamp) => {
@@ -252,7 +252,7 @@ impl Directory {
             heard,
             is_long: open_for >= REPORTED_AFTER,
         });
-        asked_again(open_for, since_then(heard, now))
+        recheck_after(open_for, since_then(heard, now))
     }
 
     fn parse(&self, bytes: &[u8], path: &Path, now: Timestamp) -> Content {
@@ -311,7 +311,7 @@ impl Directory {
             ..before.after(path, content)
         };
         if self.kept.is_some() {
-            self.changes.push(Change::Keep(path.to_owned(), known.to_keep()));
+            self.changes.push(Change::Keep(path.to_owned(), known.to_save()));
         }
         self.files.insert(path.to_owned(), known);
     }
@@ -326,7 +326,7 @@ impl Directory {
 
     fn kept(&self, path: &Path, now: Timestamp) -> Known {
         let content = self.kept.as_ref().map(|kept| kept.load(path, &self.context, now));
-        Known::of_kept(content.unwrap_or_default(), self.departures)
+        Known::of_last_good(content.unwrap_or_default(), self.departures)
     }
 
     fn look_again(&mut self, wait: Duration) {

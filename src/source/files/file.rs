@@ -8,7 +8,7 @@ use std::path::Path;
 
 use nix::fcntl::OFlag;
 
-use super::writing::{self, Asking, Writers};
+use super::writing::{self, LeaseUse, Writers};
 use crate::manifest::{MOST_BYTES, too_large};
 
 /// The properties that change when a file does.
@@ -95,10 +95,10 @@ pub(super) fn open(path: &Path) -> Result<Opened, Refused> {
 impl Opened {
     /// The processes that have it open for writing, where the file system may be asked. While there are none, no
     /// process gets write access before the bytes are read ([`writing::writers`]).
-    pub(super) fn writers(&self, asking: Asking) -> Writers {
-        match asking {
-            Asking::Yes => writing::writers(&self.file),
-            Asking::No => Writers::Unknown,
+    pub(super) fn writers(&self, lease_use: LeaseUse) -> Writers {
+        match lease_use {
+            LeaseUse::Yes => writing::writers(&self.file),
+            LeaseUse::No => Writers::Unknown,
         }
     }
 

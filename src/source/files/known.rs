@@ -117,7 +117,7 @@ impl Known {
     }
 
     /// The state from a last good version, with its pods in the given incarnation.
-    pub(super) fn of_kept(content: Content, incarnation: u64) -> Known {
+    pub(super) fn of_last_good(content: Content, incarnation: u64) -> Known {
         let in_life = |mut read: ReadPod| {
             read.pod.incarnation = incarnation;
             same_or_new(None, read)
@@ -131,7 +131,7 @@ impl Known {
     }
 
     /// The objects that reproduce all of it.
-    pub(super) fn to_keep(&self) -> Vec<Json> {
+    pub(super) fn to_save(&self) -> Vec<Json> {
         let of_pods = self.pods.iter().map(|running| Json(running.json.clone()));
         let of_objects = self.objects.iter().map(|known_object| known_object.json.clone());
         of_pods.chain(of_objects).collect()

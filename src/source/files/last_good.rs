@@ -62,7 +62,7 @@ impl LastGood {
                 Change::Keep(path, objects) => self.keep(path, objects)?,
                 Change::Forget(path) => remove(&self.file(path))?,
                 Change::Only(paths) => self.forget_others(paths)?,
-                Change::Waiting(waiting) => self.keep_waiting(waiting)?,
+                Change::Waiting(waiting) => self.save_waiting(waiting)?,
             }
         }
         Ok(())
@@ -83,7 +83,7 @@ impl LastGood {
         serde_json::from_slice(&bytes.unwrap_or_default()).unwrap_or_default()
     }
 
-    fn keep_waiting(&self, waiting: &[(PathBuf, String)]) -> io::Result<()> {
+    fn save_waiting(&self, waiting: &[(PathBuf, String)]) -> io::Result<()> {
         let file = self.directory.join(WAITING);
         if waiting.is_empty() {
             return remove(&file);

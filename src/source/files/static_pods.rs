@@ -18,7 +18,7 @@ use super::directory::Directory;
 use super::last_good::{Change, LastGood};
 use super::published::Published;
 use super::wake::Events;
-use super::writing::Asking;
+use super::writing::LeaseUse;
 use crate::manifest::ManifestContext;
 use crate::model::pod::{PodUid, SourceSet};
 use crate::model::runtime::Snapshot;
@@ -65,7 +65,7 @@ pub async fn run(
     let kept = state.map(LastGood::new);
     let mut published = Published::new(path.clone(), out);
     let mut events = Events::new();
-    let mut directory = Directory::new(path, context, kept.clone(), asking());
+    let mut directory = Directory::new(path, context, kept.clone(), lease_use());
     let mut overtaken = 0;
     loop {
         let (look, before) = (events.take(), directory.clone());
@@ -102,13 +102,13 @@ pub async fn run(
 
 /// Whether file leases may be used to find writers: when a process opens a leased file, the kernel sends SIGIO, which
 /// ends a process without a handler. tokio keeps its handler until the process ends.
-fn asking() -> Asking {
+fn lease_use() -> LeaseUse {
     match signal(SignalKind::io()) {
-        Ok(_) => Asking::Yes,
+        Ok(_) => LeaseUse::Yes,
         Err(error) => {
             warn!(%error, "cannot check whether a manifest is open for writing; one that is written slowly may be \
              read too early");
-            Asking::No
+            LeaseUse::No
         }
     }
 }

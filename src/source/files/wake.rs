@@ -29,7 +29,7 @@ pub(super) struct Events {
     /// The files that are being written, and when each was last written or created.
     held: BTreeMap<PathBuf, Instant>,
     /// The events since the last look.
-    told: Look,
+    collected: Look,
     /// Whether they are a reason to look now.
     due: bool,
     last_look: Instant,
@@ -41,7 +41,7 @@ impl Events {
         Events {
             watcher,
             held: BTreeMap::new(),
-            told: Look::default(),
+            collected: Look::default(),
             due: false,
             last_look: Instant::now(),
         }
@@ -100,7 +100,7 @@ impl Events {
     pub(super) fn take(&mut self) -> Look {
         self.drain();
         let now = Instant::now();
-        let mut look = std::mem::take(&mut self.told);
+        let mut look = std::mem::take(&mut self.collected);
         self.held.retain(|path, since| {
             let held = now.duration_since(*since) < QUIET;
             if !held {
@@ -117,20 +117,20 @@ impl Events {
     pub(super) fn overtook(&mut self, read: &[PathBuf]) -> bool {
         self.drain();
         let touched = |path| {
-            let told = self.told.touched.contains(path) || self.told.complete.contains(path);
-            told || self.held.contains_key(path)
+            let collected = self.collected.touched.contains(path) || self.collected.complete.contains(path);
+            collected || self.held.contains_key(path)
         };
-        self.told.everything || read.iter().any(touched)
+        self.collected.everything || read.iter().any(touched)
     }
 
     /// Restores what was taken for a look that was discarded.
     pub(super) fn ask_again(&mut self, asked: Look) {
-        self.told.everything |= asked.everything;
-        self.told.touched.extend(asked.touched);
-        self.told.gone.extend(asked.gone);
+        self.collected.everything |= asked.everything;
+        self.collected.touched.extend(asked.touched);
+        self.collected.gone.extend(asked.gone);
         // A file that was written since is no longer complete.
         let complete = asked.complete.into_iter();
-        self.told
+        self.collected
             .complete
             .extend(complete.filter(|path| !self.held.contains_key(path)));
     }
@@ -161,8 +161,8 @@ impl Events {
             match event {
                 Happened::Lost => {
                     self.held.clear();
-                    self.told.complete.clear();
-                    self.told.everything = true;
+                    self.collected.complete.clear();
+                    self.collected.everything = true;
                     self.due = true;
                 }
                 Happened::Done(path) => self.note_complete(path),
@@ -170,18 +170,18 @@ impl Events {
                 Happened::Made(path) if is_complete(&path) => self.note_complete(path),
                 Happened::Gone(path) => {
                     self.held.remove(&path);
-                    self.told.complete.remove(&path);
-                    self.told.touched.insert(path.clone());
-                    self.told.gone.insert(path);
+                    self.collected.complete.remove(&path);
+                    self.collected.touched.insert(path.clone());
+                    self.collected.gone.insert(path);
                     self.due = true;
                 }
                 Happened::Attributes(path) if self.held.contains_key(&path) => {}
                 Happened::Attributes(path) => {
-                    self.told.touched.insert(path);
+                    self.collected.touched.insert(path);
                     self.due = true;
                 }
                 Happened::Writing(path) | Happened::Made(path) => {
-                    self.told.complete.remove(&path);
+                    self.collected.complete.remove(&path);
                     self.held.insert(path, Instant::now());
                 }
             }
@@ -190,7 +190,7 @@ impl Events {
 
     fn note_complete(&mut self, path: PathBuf) {
         self.held.remove(&path);
-        self.told.complete.insert(path);
+        self.collected.complete.insert(path);
         self.due = true;
     }
 

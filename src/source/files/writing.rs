@@ -32,7 +32,7 @@ pub(super) enum Writers {
 
 /// Whether the file system is asked for writers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asking {
+pub(super) enum LeaseUse {
     /// Yes, because the process survives SIGIO.
     Yes,
     No,
@@ -66,7 +66,7 @@ pub(super) fn readiness(writers: Writers, is_complete: bool, age: Duration) -> R
 /// When to check again a file that has been open for `open`, and for `unheard` since the kernel last reported a close.
 /// The kernel reports the close just before the file counts as closed, and not at all if it was opened by a name in
 /// another directory. So the first check is soon, and later ones are less and less frequent.
-pub(super) fn asked_again(open: Duration, unheard: Duration) -> Duration {
+pub(super) fn recheck_after(open: Duration, unheard: Duration) -> Duration {
     let reported = REPORTED_AFTER.checked_sub(open).filter(|wait| !wait.is_zero());
     let again = unheard.max(SOONEST);
     reported.map_or(again, |reported| again.min(reported))
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn an_open_file_is_asked_about_soon_and_then_seldom_and_when_it_is_to_be_reported() {
         let check = |open: u64, unheard: u64, expected: u64| {
-            let again = asked_again(Duration::from_millis(open), Duration::from_millis(unheard));
+            let again = recheck_after(Duration::from_millis(open), Duration::from_millis(unheard));
             assert_eq!(again, Duration::from_millis(expected), "{open} {unheard}");
         };
         check(0, 0, 2);

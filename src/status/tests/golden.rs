@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::model::end::End;
 use crate::model::event::PodEvent;
 use crate::model::memory::{Backoff, ContainerMemory, PodMemory};
-use crate::model::outcome::{Beginning, Done, HookResult, Lengthy, Outcome, StepError, StepReport};
+use crate::model::outcome::{Done, HookResult, Outcome, SlowAction, StepError, StepReport, StepStarted};
 use crate::model::pod::{Pod, PodName, RestartPolicy};
 use crate::model::resources::{Amounts, Bytes, Resources};
 use crate::model::runtime::{ContainerState, ObservedContainer, ObservedName, ObservedPod, Sandbox};
@@ -27,7 +27,7 @@ struct Followed {
     recorded: Value,
     pod: Pod,
     memory: PodMemory,
-    told: Option<api::PodStatus>,
+    reported: Option<api::PodStatus>,
 }
 
 impl Followed {
@@ -40,7 +40,7 @@ impl Followed {
             recorded: sample::recording(name),
             memory: PodMemory::new(pod.uid.clone(), at(0)),
             pod,
-            told: None,
+            reported: None,
         }
     }
 
@@ -66,7 +66,7 @@ impl Followed {
             &self.pod,
             &observed,
             Some(&self.memory),
-            self.told.as_ref(),
+            self.reported.as_ref(),
             &sample::policy(),
             &[],
             at(now),
@@ -83,7 +83,7 @@ impl Followed {
                 recorded[field]
             );
         }
-        self.told = Some(status);
+        self.reported = Some(status);
         self
     }
 
@@ -357,11 +357,11 @@ fn ends_with_a_reason() {
     pod.check(3, 2, s(true), vec![instance("c", 0, 1, running(1))])
         .check(4, 3, s(true), killed())
         .check(5, 4, s(false), killed());
-    let told = || vec![instance("c", 0, 1, with(exited(1, 2, 2), "Error", "done-well\n"))];
+    let reported = || vec![instance("c", 0, 1, with(exited(1, 2, 2), "Error", "done-well\n"))];
     Followed::new("termination-message", Never, &[], &["c"])
         .check(3, 2, s(true), vec![instance("c", 0, 1, running(1))])
-        .check(4, 3, s(true), told())
-        .check(5, 4, s(false), told());
+        .check(4, 3, s(true), reported())
+        .check(5, 4, s(false), reported());
 }
 
 #[test]
@@ -467,8 +467,8 @@ fn stopped(container: &str) -> (&str, StepKind, Result<Done, StepError>) {
     (container, StepKind::StopContainer, Ok(done))
 }
 
-fn begins(container: &str, what: Lengthy) -> Beginning {
-    Beginning {
+fn begins(container: &str, what: SlowAction) -> StepStarted {
+    StepStarted {
         pod: sample::name(),
         uid: sample::uid("<uid>"),
         container: container.to_owned(),
@@ -513,7 +513,7 @@ fn events_have_the_kubelets_words() {
             .filter(|(_, kind, _)| *kind == StepKind::StopContainer);
         let begun = stops.map(|(container, ..)| {
             let message = format!("Stopping container {container}");
-            events::begun(&pod, &begins(container, Lengthy::Stop { message }))
+            events::begun(&pod, &begins(container, SlowAction::Stop { message }))
         });
         let mut all: Vec<_> = begun.flatten().collect();
         all.extend(events::events(&pod, &outcome(steps), memory));
@@ -565,7 +565,7 @@ fn events_of_what_waits_have_the_kubelets_words() {
     };
     pod.container("c").pull = Some(backoff);
     let image = pod.pod.containers[0].image.clone();
-    let mut all = events::begun(&pod.pod, &begins("c", Lengthy::Pull { image }));
+    let mut all = events::begun(&pod.pod, &begins("c", SlowAction::Pull { image }));
     all.extend(events::events(&pod.pod, &failed, Some(&pod.memory)));
     all.extend(events::waiting(
         &pod.pod,

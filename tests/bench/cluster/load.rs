@@ -70,7 +70,7 @@ impl Load {
         ask: impl AsyncFn(&str),
         is_done: impl Fn(&WatchEvent<Pod>) -> bool,
     ) -> Duration {
-        let mut told = self.watch().await;
+        let mut reported = self.watch().await;
         let begun = Instant::now();
         let asking = async {
             for name in names {
@@ -80,7 +80,7 @@ impl Load {
         let seeing = async {
             let mut left: BTreeSet<&str> = names.iter().map(String::as_str).collect();
             while !left.is_empty() {
-                let event = told.next().await.expect("the watch goes on");
+                let event = reported.next().await.expect("the watch goes on");
                 if is_done(&event) {
                     left.remove(name(&event));
                 }
@@ -98,8 +98,9 @@ impl Load {
         let list = self.pods.list_metadata(&ListParams::default()).await;
         let version = list.expect("the API server lists pods").metadata.resource_version;
         let version = version.expect("a list has a version");
-        let told = self.pods.watch(&WatchParams::default(), &version).await;
-        told.expect("the API server takes a watch")
+        let reported = self.pods.watch(&WatchParams::default(), &version).await;
+        reported
+            .expect("the API server takes a watch")
             .map(|event| event.expect("the watch goes on"))
             .boxed()
     }

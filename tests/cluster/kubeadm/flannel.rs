@@ -24,7 +24,7 @@ const ADDRESSES: &str = "/var/lib/cni/networks/cbr0";
 /// What the kubelet says of a node without a network.
 const NO_NETWORK: &str = "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady \
                           message:Network plugin returns error: cni plugin not initialized";
-/// A server on port 8080 that tells whoever asks for `/cgi-bin/who` by which address it knows him.
+/// A server on port 8080 that answers `/cgi-bin/who` with its client's address.
 const WHO: &str = "mkdir -p /srv/cgi-bin; cd /srv/cgi-bin; printf '#!/bin/sh\\necho; echo $REMOTE_ADDR\\n' >who; \
                    chmod +x who; exec httpd -f -p 8080 -h /srv";
 const PODS: &str = "/api/v1/namespaces/default/pods";
@@ -194,7 +194,7 @@ pub fn a_node_has_its_subnet_and_flannel_tells_so(cluster: &mut Cluster) {
         .run(&["ip", "-4", "-o", "address", "show", "flannel.1"]);
     assert!(links.contains(&subnet.replace(".0/24", ".0/32")), "{links}");
 
-    // What is flannel's in the Node stays, whoever else writes it.
+    // What flannel writes into the Node stays when others write it, too.
     let node = cluster
         .api
         .wait("/api/v1/nodes/node-1", "connected by flannel", SOON, |node| {
@@ -250,7 +250,7 @@ pub fn pods_reach_each_other_by_the_clusters_plugin(cluster: &mut Cluster) {
     for server in &servers {
         wait_http(&format!("{server}:8080"), "/cgi-bin/who", &bridge);
     }
-    // An agent that starts anew finds the network as it is.
+    // A restarted agent finds the network as it is.
     cluster.host.stop_agent();
     cluster.host.start_agent();
     cluster.wait_ready("node-1");
@@ -263,7 +263,7 @@ pub fn pods_reach_each_other_by_the_clusters_plugin(cluster: &mut Cluster) {
     });
 }
 
-/// The next plugin of flannel's list is ours, and is told what flannel's has made.
+/// The next plugin of flannel's list is ours, and is given the result of flannel's.
 pub fn a_host_port_leads_to_a_pod_that_flannel_connects(cluster: &mut Cluster) {
     let mut published = pod("published", &web("through the port"));
     published["spec"]["containers"][0]["ports"] = json!([{"containerPort": 8080, "hostPort": 18080}]);

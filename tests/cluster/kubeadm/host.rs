@@ -305,7 +305,7 @@ impl Host {
         stop(self.agent.take().expect("the agent runs"), Signal::SIGTERM);
     }
 
-    /// The socket of containerd, as kubeadm is told.
+    /// The socket of containerd that kubeadm is given.
     pub fn cri_socket() -> String {
         format!("--cri-socket={CONTAINERD}")
     }

@@ -67,13 +67,13 @@ pub fn cluster() -> Cluster {
     let mut host = Host::here(IMAGES);
     let begun = Instant::now();
     init(&mut host);
-    let told = begun.elapsed().as_secs_f64();
+    let reported = begun.elapsed().as_secs_f64();
     let cluster = Cluster { host, api: api() };
     cluster.install_flannel();
     let ready = begun.elapsed().as_secs_f64();
     cluster.wait_system(7);
     println!(
-        "kubeadm init has succeeded after {told:.1} s, the node is Ready with flannel after {ready:.1} s, and all of \
+        "kubeadm init has succeeded after {reported:.1} s, the node is Ready with flannel after {ready:.1} s, and all of \
          kube-system is after {:.1} s",
         begun.elapsed().as_secs_f64()
     );
@@ -176,7 +176,7 @@ pub fn the_control_plane_is_pods_of_this_node(cluster: &mut Cluster) {
         kubeconfig.contains("/var/lib/kubelet/pki/kubelet-client-current.pem"),
         "kubelet.conf: {kubeconfig}"
     );
-    // kubeadm starts the agent anew at its end, where systemd runs the machine.
+    // kubeadm restarts the agent at its end if systemd runs the machine.
     let before = control_plane();
     assert_eq!(before.len(), CONTROL_PLANE.len(), "{before:?}");
     cluster.host.stop_agent();
@@ -189,7 +189,7 @@ pub fn the_control_plane_is_pods_of_this_node(cluster: &mut Cluster) {
     assert_eq!(control_plane(), before, "after a start of the agent");
 }
 
-/// kubeadm moves the manifest in and waits until the mirror tells its hash.
+/// kubeadm moves the manifest in and waits until the mirror pod shows its hash.
 pub fn an_upgrade_of_the_node_changes_a_static_pod(cluster: &mut Cluster) {
     let scheduler = "/api/v1/namespaces/kube-system/pods/kube-scheduler-node-1";
     let before = cluster.api.get(scheduler).expect("it runs");
@@ -210,7 +210,7 @@ pub fn an_upgrade_of_the_node_changes_a_static_pod(cluster: &mut Cluster) {
     });
     let hash = |pod: &Value| pod["metadata"]["annotations"]["kubernetes.io/config.hash"].clone();
     assert_ne!(hash(&before), hash(&after));
-    // kubeadm has written the agent's configuration anew, and asks for it to be started anew.
+    // kubeadm has rewritten the agent's configuration and asks for a restart.
     cluster.host.stop_agent();
     cluster.host.start_agent();
     cluster.wait_ready("node-1");

@@ -3,7 +3,7 @@
 //!
 //! These stories have a set of namespaces of their own, and share the cluster that `kubeadm init` makes in it before the
 //! first of them, whose network is flannel's; the last takes it down. `AGENT=kubelet make test-cluster ONLY=kubeadm`
-//! tells them of the kubelet.
+//! runs them for the kubelet.
 
 mod flannel;
 mod host;
@@ -50,7 +50,7 @@ macro_rules! story {
     };
 }
 
-/// Every story, in the order in which they are told.
+/// Every story, in the order in which they run.
 pub fn all() -> Vec<Story> {
     let mut all = vec![
         story!(init::the_control_plane_is_pods_of_this_node),
@@ -70,7 +70,7 @@ pub fn all() -> Vec<Story> {
     all
 }
 
-/// Makes the cluster and tells the chosen stories, one after the other.
+/// Makes the cluster and runs the chosen stories, one after the other.
 pub fn inside(chosen: &[&str]) -> ExitCode {
     let choice = runner::Choice::from_args(chosen.iter().map(|&word| word.to_owned()));
     let Ok(mut cluster) = catch_unwind(AssertUnwindSafe(init::cluster)) else {
@@ -82,12 +82,12 @@ pub fn inside(chosen: &[&str]) -> ExitCode {
         &all(),
         |story| story.name,
         |story| {
-            let told = catch_unwind(AssertUnwindSafe(|| {
+            let reported = catch_unwind(AssertUnwindSafe(|| {
                 // A story that has failed may have left a node whose machine is gone.
                 cluster.be_alone();
                 (story.tell)(&mut cluster);
             }));
-            told.map_err(|_| format!("it failed, as told above{}", logs()))
+            reported.map_err(|_| format!("it failed, as told above{}", logs()))
         },
     )
 }

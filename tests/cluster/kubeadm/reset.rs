@@ -7,7 +7,7 @@ use crate::node::{LONG, is_ready};
 use crate::objects::{IDLE, pod};
 
 pub fn a_reset_leaves_nothing_and_another_cluster_can_be_made(cluster: &mut Cluster) {
-    // A pod of the first cluster, which nobody deletes: the second one must not see it.
+    // A pod of the first cluster, which is not deleted: the second one must not see it.
     cluster
         .api
         .create("/api/v1/namespaces/default/pods", &pod("first", IDLE));

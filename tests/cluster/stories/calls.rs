@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::churn::Churn;
 use crate::cluster::Cluster;
 use crate::control_plane::{kubectl, wait_node_ready};
-use crate::end_state::{assert_is_all, told};
+use crate::end_state::{assert_is_all, reported};
 use crate::fault_proxy::{FaultProxy, Mode};
 use crate::manifest;
 use crate::node::{LONG, SOON, is_ready};
@@ -61,7 +61,7 @@ fn ready_since(cluster: &Cluster) -> Value {
 pub fn slow_and_failing_calls_undo_nothing(cluster: &mut Cluster) {
     let proxy = FaultProxy::build(cluster);
     make_calm(cluster);
-    let calm = told(&cluster.wait_all_running(CALM));
+    let calm = reported(&cluster.wait_all_running(CALM));
     let ready = ready_since(cluster);
     proxy.set(Mode::Faulty);
     let mut churn = Churn::new();
@@ -93,7 +93,7 @@ pub fn slow_and_failing_calls_undo_nothing(cluster: &mut Cluster) {
     assert!(proxy.spoiled() > 20, "the proxy injected faults");
 
     let pods = churn.wait_settled(cluster, CALM + 2);
-    let now = told(&pods);
+    let now = reported(&pods);
     for (uid, id) in &calm {
         assert_eq!(now.get(uid), Some(id), "a pod that was left alone");
     }
@@ -108,7 +108,7 @@ pub fn watches_that_are_too_old_lose_nothing(cluster: &mut Cluster) {
     let proxy = FaultProxy::build(cluster);
     make_calm(cluster);
     let before = cluster.wait_all_running(CALM);
-    let calm = told(&before);
+    let calm = reported(&before);
     // Told so in the middle of a watch, while something changes.
     let mut churn = Churn::new();
     let all = proxy.watches();
@@ -157,7 +157,7 @@ pub fn watches_that_are_too_old_lose_nothing(cluster: &mut Cluster) {
     let expired_by_server = proxy.expired() - expired_by_us;
     println!("{expired_by_us} watches were told 410 here, {expired_by_server} by the API server");
     assert!(expired_by_server > 0, "no watch was too old");
-    let now = told(&pods);
+    let now = reported(&pods);
     for (uid, id) in &calm {
         assert_eq!(now.get(uid), Some(id), "a pod that was left alone");
     }

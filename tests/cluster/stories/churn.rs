@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::churn::Churn;
 use crate::cluster::Cluster;
-use crate::end_state::{assert_is_all, told};
+use crate::end_state::{assert_is_all, reported};
 use crate::objects::{IDLE, spec, workload};
 
 /// How often the agent is killed.
@@ -21,7 +21,7 @@ const CALM: usize = 3;
 pub fn the_agent_is_killed_at_random_moments(cluster: &mut Cluster) {
     let object = workload("calm", spec(IDLE), json!({"replicas": CALM}));
     cluster.create("apps/v1/deployments", &object);
-    let calm = told(&cluster.wait_all_running(CALM));
+    let calm = reported(&cluster.wait_all_running(CALM));
 
     let mut churn = Churn::new();
     for round in 0..KILLS {
@@ -34,7 +34,7 @@ pub fn the_agent_is_killed_at_random_moments(cluster: &mut Cluster) {
 
     // None is lost, doubled or stuck.
     let pods = churn.wait_settled(cluster, CALM);
-    let now = told(&pods);
+    let now = reported(&pods);
     for (uid, id) in &calm {
         assert_eq!(now.get(uid), Some(id), "a pod that was left alone");
     }

@@ -35,8 +35,8 @@ pub fn config_maps_and_secrets_reach_a_pod_and_follow_their_changes(cluster: &mu
     cluster.wait_running("reads");
     let all = "echo $COLOR $WORD $(cat /settings/color) $(cat /password/word) $(stat -Lc %a /password/word) \
                $KUBERNETES_SERVICE_HOST";
-    let told = printed(cluster, "reads", &["sh", "-c", all]);
-    assert_eq!(told, "red open red open 400 10.96.0.1\n");
+    let reported = printed(cluster, "reads", &["sh", "-c", all]);
+    assert_eq!(reported, "red open red open 400 10.96.0.1\n");
     let tmpfs = printed(cluster, "reads", &["stat", "-fc", "%T", "/password"]);
     assert_eq!(tmpfs, "tmpfs\n", "a Secret lies in memory");
 

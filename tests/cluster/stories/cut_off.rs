@@ -69,8 +69,8 @@ pub fn pods_start_with_the_machine_and_without_the_api_server(cluster: &mut Clus
     let mut of_set = spec(IDLE);
     of_set["automountServiceAccountToken"] = json!(false);
     cluster.create("apps/v1/daemonsets", &workload("daemon", of_set, json!({})));
-    let told = cluster.wait_all_running(4);
-    let daemon = told
+    let reported = cluster.wait_all_running(4);
+    let daemon = reported
         .iter()
         .find(|pod| name(pod).starts_with("daemon"))
         .map(name)
@@ -80,7 +80,7 @@ pub fn pods_start_with_the_machine_and_without_the_api_server(cluster: &mut Clus
         let key = keyhole().key().map_err(|error| error.to_string())?;
         let opened = key.ok_or("there is no key")?.open(&sealed);
         let text = String::from_utf8(opened.map_err(|closed| closed.to_string())?).expect("JSON");
-        let lacking: Vec<_> = told
+        let lacking: Vec<_> = reported
             .iter()
             .filter(|pod| !text.contains(&uid(pod)))
             .map(name)
@@ -91,7 +91,7 @@ pub fn pods_start_with_the_machine_and_without_the_api_server(cluster: &mut Clus
             Err(format!("{lacking:?}"))
         }
     });
-    // The power goes: nothing runs, and the kernel tells of another life.
+    // The power goes: nothing runs, and the kernel has another boot ID.
     cluster.plane.kill_server();
     cluster.node.kill_agent();
     let sandboxes = runtime::sandboxes().expect("containerd answers").into_iter();
@@ -120,7 +120,7 @@ pub fn pods_start_with_the_machine_and_without_the_api_server(cluster: &mut Clus
     let after = cluster.wait_all_running(4);
     for pod in &after {
         assert!(
-            told.iter().any(|before| uid(before) == uid(pod)),
+            reported.iter().any(|before| uid(before) == uid(pod)),
             "{}",
             pod["metadata"]
         );

@@ -1,4 +1,4 @@
-//! Containers that somebody adds to a pod that runs.
+//! Containers that a user adds to a running pod.
 
 use serde_json::json;
 

@@ -34,7 +34,7 @@ pub fn the_agent_is_killed_during_a_rollout(cluster: &mut Cluster) {
             let template = &object["spec"]["template"];
             cluster.api.patch(&path, &json!({"spec": {"template": template}}));
         }
-        // Each moment is another step of somebody's start or end.
+        // Each moment is another step of the start or end of a pod.
         let before = running().len();
         let _ = changes_within(Duration::from_millis(150 + 50 * kill as u64), before);
         cluster.node.kill_agent();
@@ -89,7 +89,7 @@ fn running() -> Vec<Container> {
     all.filter(|container| container.running).collect()
 }
 
-/// Waits until another number of containers runs, but no longer than told.
+/// Waits until another number of containers runs, for at most the given time.
 fn changes_within(longest: Duration, before: usize) -> bool {
     let start = std::time::Instant::now();
     while start.elapsed() < longest {
@@ -161,7 +161,7 @@ fn mirror(name: &str) -> String {
 
 /// What goes on at a node that is cut off, until the outage is over: static pods come and go, `goes` for good and
 /// `comes` to stay, and the agent is killed. An agent that begins without an API server goes on with its files and
-/// what it has stored, and stops nobody. Returns how many agents there were.
+/// what it has stored, and stops no process. Returns how many agents there were.
 fn churn_of_manifests(
     cluster: &mut Cluster,
     random: &mut SeededRandom,
@@ -239,7 +239,7 @@ fn end_container(pod: &str) {
     crate::process::run(&[&["ctr"], arguments.as_slice()].concat());
 }
 
-/// What a load balancer that fails over does, and a router that is replaced: nobody says that the connection is gone.
+/// What a load balancer that fails over does, and a router that is replaced: neither end learns that the connection is gone.
 pub fn connections_that_have_gone_dead_are_noticed(cluster: &mut Cluster) {
     const NODE: &str = "/api/v1/nodes/node-1";
     let ready = |node: &Value| crate::objects::condition(node, "Ready")["lastTransitionTime"].clone();
@@ -257,7 +257,7 @@ pub fn connections_that_have_gone_dead_are_noticed(cluster: &mut Cluster) {
     let file = crate::node::here("dead.nft");
     std::fs::write(&file, rules).expect("a private directory");
     crate::process::run(&["nft", "-f", &file.display().to_string()]);
-    // Bound to the node while no watch of it tells anything.
+    // Bound to the node while none of its watches sends anything.
     cluster.create("pods", &pod("web", IDLE));
     cluster.wait_running("web");
     crate::process::run(&["nft", "delete", "table", "inet", "dead"]);

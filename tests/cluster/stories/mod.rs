@@ -33,7 +33,7 @@ macro_rules! story {
     };
 }
 
-/// Those of a cluster that is left alone, in the order in which they are told.
+/// Those of a cluster without faults, in the order in which they run.
 pub fn undisturbed() -> Vec<Story> {
     vec![
         story!(node::it_registers_and_renews_its_lease),
@@ -66,7 +66,7 @@ pub fn undisturbed() -> Vec<Story> {
     ]
 }
 
-/// Those in which something of the cluster fails, is slow or is away, in the order in which they are told.
+/// Those in which a part of the cluster fails, is slow or is away, in the order in which they run.
 pub fn disturbed() -> Vec<Story> {
     vec![
         story!(takeover::pods_of_the_api_go_from_the_kubelet_to_gantry_and_back),

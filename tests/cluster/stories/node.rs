@@ -97,7 +97,7 @@ pub fn what_happens_is_told_as_events(cluster: &mut Cluster) {
     cluster.create("pods", &pod("eventful", "exit 1"));
     wait_for("the Events", LONG, || {
         let events = cluster.api.list(&cluster.all("events"))?;
-        let told: Vec<String> = events
+        let reported: Vec<String> = events
             .iter()
             .filter(|event| event["source"]["component"] == "kubelet")
             .map(|event| {
@@ -111,10 +111,10 @@ pub fn what_happens_is_told_as_events(cluster: &mut Cluster) {
         let wanted = ["Pulled 2", "Created 2", "Started 2", "BackOff 1"];
         match wanted
             .iter()
-            .all(|wanted| told.iter().any(|event| event == wanted))
+            .all(|wanted| reported.iter().any(|event| event == wanted))
         {
             true => Ok(()),
-            false => Err(format!("{told:?}")),
+            false => Err(format!("{reported:?}")),
         }
     });
     let events = cluster

@@ -12,7 +12,7 @@ use crate::process::{run, text};
 use crate::wait::wait_for;
 use crate::world::{CGROUP, control_plane, repository};
 
-/// How many scenarios there are, each of which is told the same. A lower number is a failure.
+/// How many scenarios there are, each of which is reported the same. A lower number is a failure.
 const SAME: usize = 36;
 /// How many go on at once. Some wait for a minute, and two cores carry so many.
 const AT_ONCE: &str = "6";
@@ -20,7 +20,7 @@ const AT_ONCE: &str = "6";
 const IMAGE: &str = "docker.io/library/busybox:1.35";
 
 pub fn pods_are_carried_as_the_kubelet_carries_them(cluster: &mut Cluster) {
-    // The pods of a control plane asked for as much where it was recorded; a refusal tells it.
+    // The pods of a control plane requested as much where it was recorded; a rejection says so.
     let mut others = pod("others", IDLE);
     others["spec"]["containers"][0]["resources"] = json!({"requests": {"cpu": "600m"}});
     cluster.create("pods", &others);
@@ -53,7 +53,7 @@ pub fn pods_are_carried_as_the_kubelet_carries_them(cluster: &mut Cluster) {
             .env("JOBS", AT_ONCE);
         command.output().expect("python3 is there")
     };
-    // What is refused tells what all others ask for, so it is asked for once more when none of them is left.
+    // A rejection names what all others request, so it is created again when none of them is left.
     let everything: &[&std::ffi::OsStr] = &["record".as_ref(), recordings.as_os_str()];
     for chosen in [everything, &[everything, &["too-big".as_ref()]].concat()] {
         let recorded = parity(chosen);

@@ -1,4 +1,4 @@
-//! Pods of the API server, and what is told of them.
+//! Pods of the API server, and what is reported about them.
 
 use serde_json::json;
 
@@ -46,7 +46,7 @@ pub fn a_pod_runs_and_its_status_is_told(cluster: &mut Cluster) {
         container(&pod, "before")["state"]["terminated"]["reason"],
         "Completed"
     );
-    // The status is told of the pod that was asked for, and its spec is nobody's to change.
+    // The status is of the requested pod, and its spec is not changed.
     assert_eq!(made["metadata"]["uid"], pod["metadata"]["uid"]);
     assert_eq!(pod["metadata"]["generation"], 1);
     assert_eq!(status["observedGeneration"], 1);

@@ -38,7 +38,7 @@ pub fn a_pod_is_there_until_its_containers_are_gone(cluster: &mut Cluster) {
     cluster.api.delete(&path);
     let mut was_ending = 0;
     wait_for("the pod to be gone", SOON, || {
-        // Asked in this order: what runs now was still told a moment ago.
+        // Asked in this order: what runs now was still listed a moment ago.
         let runs = running("slow")?;
         match cluster.api.get(&path) {
             Ok(pod) => {
@@ -89,9 +89,9 @@ pub fn a_forced_deletion_leaves_nothing_running(cluster: &mut Cluster) {
         }
     });
     assert!(together <= 1, "both ran at once");
-    let told = cluster.wait_running("forced");
-    assert_eq!(uid(&told), uid(&second));
-    wait_http(&format!("{}:8080", ip(&told)), "/", "the second");
+    let reported = cluster.wait_running("forced");
+    assert_eq!(uid(&reported), uid(&second));
+    wait_http(&format!("{}:8080", ip(&reported)), "/", "the second");
 }
 
 pub fn a_namespace_goes_with_its_pods(cluster: &mut Cluster) {

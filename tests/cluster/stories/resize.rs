@@ -21,12 +21,12 @@ fn resize(cluster: &Cluster, resources: &Value) {
     cluster.api.patch(&format!("{path}/resize"), &patch);
 }
 
-/// Waits until the container has them and no resize is told of any more.
+/// Waits until the container has them and no resize is reported any more.
 fn wait_resized(cluster: &Cluster, resources: &Value) -> Value {
     cluster.wait("pods", "web", "resized", |pod| {
-        let told = |kind: &str| condition(pod, kind).is_object();
+        let reported = |kind: &str| condition(pod, kind).is_object();
         let has = container(pod, "main")["resources"] == *resources;
-        has && !told("PodResizeInProgress") && !told("PodResizePending")
+        has && !reported("PodResizeInProgress") && !reported("PodResizePending")
     })
 }
 

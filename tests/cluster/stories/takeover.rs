@@ -1,5 +1,5 @@
 //! The pods of an API server taken over from the real kubelet, and given back: nothing restarts, no pod is made
-//! again, and what is told of them stays.
+//! again, and what is reported about them stays.
 
 use std::collections::BTreeMap;
 
@@ -43,7 +43,7 @@ pub fn pods_of_the_api_go_from_the_kubelet_to_gantry_and_back(cluster: &mut Clus
     cluster.api.wait_gone(&cluster.at("pods", "web"), SOON);
 }
 
-/// Starts the kubelet as the same node, and waits until it has told so.
+/// Starts the kubelet as the same node, and waits until it has reported.
 fn start_kubelet(cluster: &Cluster) -> Kubelet {
     let kubelet = Kubelet::start(&[&format!("--kubeconfig={NODE}")]);
     wait_node_ready(&cluster.api);
@@ -98,14 +98,14 @@ fn wait_settled(cluster: &Cluster) -> BTreeMap<String, Value> {
 }
 
 /// Who has taken the pods over. The kubelet forgets when a static pod started, where pods that have ended were, and
-/// that probes had passed, and it tells of cgroups what it finds; what we tell stays to the letter.
+/// that probes had passed, and it reports the cgroups that it finds; what we report stays to the letter.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Successor {
     Gantry,
     Kubelet,
 }
 
-/// After the successor has told of itself, everything is and stays as it was.
+/// After the successor has reported itself, everything is and stays as it was.
 #[track_caller]
 fn same_after(
     cluster: &Cluster,
@@ -117,14 +117,14 @@ fn same_after(
     running.stays(&format!("with {successor:?}"));
     let after = wait_settled(cluster);
     for (name, pod) in before {
-        let (before, after) = (told(pod, successor), told(&after[name], successor));
+        let (before, after) = (reported(pod, successor), reported(&after[name], successor));
         assert_eq!(before, after, "{name}, with {successor:?}");
     }
     after
 }
 
 /// What is compared of what the API server has of a pod.
-fn told(pod: &Value, successor: Successor) -> Value {
+fn reported(pod: &Value, successor: Successor) -> Value {
     let mut status = pod["status"].clone();
     if successor == Successor::Kubelet {
         let is_running = status["phase"] == "Running";

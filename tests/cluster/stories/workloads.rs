@@ -82,7 +82,7 @@ pub fn a_cron_job_runs_when_its_time_has_come(cluster: &mut Cluster) {
         },
     });
     cluster.create("batch/v1/cronjobs", &cron);
-    // As if it had last run two hours ago: its time has come, and nobody waits for a full hour.
+    // As if it had last run two hours ago: it is due, and the story need not wait for a full hour.
     let path = cluster.at("batch/v1/cronjobs", "tick");
     let two_hours_ago = now - jiff::SignedDuration::from_hours(2);
     let two_hours_ago = two_hours_ago

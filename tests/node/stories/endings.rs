@@ -1,4 +1,4 @@
-//! How pods end, and what begins anew.
+//! How pods end, and what starts again.
 
 use std::path::Path;
 use std::time::Duration;

@@ -24,11 +24,11 @@ pub fn an_archive_is_imported_when_it_appears(node: &mut Node) {
     std::fs::copy(archive, &hidden).expect("the demo image is made");
     std::fs::rename(&hidden, Path::new(IMAGES).join("demo.tar")).expect("one directory");
     wait_for("the image to be reported", SOON, || {
-        let told = node.node()?["status"]["images"].to_string();
-        if told.contains("gantry.local/demo:1") {
+        let reported = node.node()?["status"]["images"].to_string();
+        if reported.contains("gantry.local/demo:1") {
             Ok(())
         } else {
-            Err(told)
+            Err(reported)
         }
     });
     let pod = wait_for("the pod to run with it", Duration::from_secs(60), || {
@@ -41,7 +41,7 @@ pub fn an_archive_is_imported_when_it_appears(node: &mut Node) {
     });
     wait_http(&format!("{}:8080", ip(&pod)), "/", "late");
 
-    // What is no archive is told of and disturbs nothing.
+    // A file that is not an archive is reported and affects nothing else.
     std::fs::write(Path::new(IMAGES).join("broken.tar"), "not an archive").expect("a private directory");
     wait_for("the broken archive to be told of", SOON, || {
         let log = node.agent_log();

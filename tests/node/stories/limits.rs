@@ -26,7 +26,7 @@ pub fn a_cpu_limit_holds(node: &mut Node) {
     );
 }
 
-/// The process whose command line has this text and which is a shell (not the agent that was told of it).
+/// The process whose command line has this text and which is a shell (not the agent, whose arguments contain it, too).
 fn process_of(script: &str) -> u32 {
     let table = run(&["ps", "-eo", "pid=,args="]);
     table
@@ -45,7 +45,7 @@ pub fn over_its_memory_limit_a_container_is_oom_killed(node: &mut Node) {
     let hungry = hungry.replace("tail /dev/zero; exit $?", "exec tail /dev/zero");
     node.manifest("hungry.yaml", &format!("{hungry}  restartPolicy: Never\n"));
     node.manifest("frugal.yaml", &manifest::idle("frugal"));
-    // The runtime may tell of the end first and of its cause a moment later; the pod's end is told once nothing
+    // The runtime may report the end first and its cause a moment later; the pod's end is reported once nothing
     // of it can run any more.
     let pod = node.wait_pod("hungry", "OOMKilled and failed", |pod| {
         let reason = &container(pod, "main")["state"]["terminated"]["reason"];
@@ -68,8 +68,12 @@ pub fn a_fork_bomb_stops_at_the_pid_limit(node: &mut Node) {
     crate::wait::wait_for("the bomb to hit the limit", crate::node::SOON, || {
         let log = node.gantry(&["logs", "--previous", "bomb-node-1"]);
         let current = node.gantry(&["logs", "bomb-node-1"]);
-        let told = crate::process::text(&log) + &crate::process::text(&current);
-        if told.contains(fail) { Ok(()) } else { Err(told) }
+        let reported = crate::process::text(&log) + &crate::process::text(&current);
+        if reported.contains(fail) {
+            Ok(())
+        } else {
+            Err(reported)
+        }
     });
     let most = run(&["ps", "-eo", "args="])
         .lines()

@@ -50,7 +50,7 @@ macro_rules! story {
     };
 }
 
-/// Every story, in the order in which they are told.
+/// Every story, in the order in which they run.
 pub fn all() -> Vec<Story> {
     vec![
         story!(pods::every_shipped_manifest_runs_and_answers),

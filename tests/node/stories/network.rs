@@ -51,7 +51,7 @@ pub fn pods_reach_each_other_the_node_and_the_outside(node: &mut Node) {
     assert_eq!(own, "from the server\n");
 }
 
-/// A web server in the neighbour's namespace that tells its clients their address.
+/// A web server in the neighbour's namespace that answers with its client's address.
 fn outside_server() -> std::process::Child {
     std::fs::create_dir_all("/run/node/outside/cgi-bin").expect("a private directory");
     let script = Path::new("/run/node/outside/cgi-bin/who");
@@ -137,7 +137,7 @@ pub fn the_loopback_s_guard_stands_whoever_flushes_rules(node: &mut Node) {
         run(&[&["nft"], flush].concat());
         wait_for(&format!("the rule after {flush:?}"), SOON, is_there);
     }
-    // It goes neither with the agent nor with what an agent that was told to do without finds.
+    // It is removed neither with the agent nor by an agent that was started without a network.
     node.kill_agent();
     is_there().expect("the rule is the machine's");
     std::fs::write(
@@ -182,8 +182,8 @@ pub fn another_networks_configuration_is_respected(node: &mut Node) {
         "the node to have a network of its own, or to say that it has none",
         SOON,
         || {
-            let told = node.node()?;
-            let conditions = told["status"]["conditions"]
+            let reported = node.node()?;
+            let conditions = reported["status"]["conditions"]
                 .as_array()
                 .cloned()
                 .unwrap_or_default();

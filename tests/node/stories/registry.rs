@@ -16,7 +16,7 @@ const HOSTS_DIR: &str = "/etc/containerd/certs.d";
 /// `ann` with the password `right`, as bcrypt.
 const USERS: &str = "ann:$2y$05$abcdefghijklmnopqrstuu8xaCxxL82bnl.UY74PMksDxIJShppPC\n";
 
-/// Starts the registry with a certificate that only containerd is told to trust, and puts the demo image into it.
+/// Starts the registry with a certificate that only containerd is configured to trust, and puts the demo image into it.
 fn start_registry(node: &Node) {
     let host = REGISTRY.split(':').next().expect("a name before the port");
     let own = rcgen::generate_simple_self_signed([host.to_owned()]).expect("a certificate");
@@ -54,8 +54,12 @@ fn start_registry(node: &Node) {
     );
     let image = "gantry.local/busybox:1";
     wait_for("the demo image to be imported", SOON, || {
-        let told = node.node()?["status"]["images"].to_string();
-        if told.contains(image) { Ok(()) } else { Err(told) }
+        let reported = node.node()?["status"]["images"].to_string();
+        if reported.contains(image) {
+            Ok(())
+        } else {
+            Err(reported)
+        }
     });
     let remote = format!("{REGISTRY}/team/app:1");
     wait_for("the registry to take an image", SOON, || {

@@ -26,7 +26,7 @@ pub fn static_pods_go_from_the_kubelet_to_gantry_and_back(node: &mut Node) {
     let before = RuntimeState::at_rest(&["done-node-1"]);
     kubelet.stop();
 
-    // What changed while nobody was there is seen by the successor.
+    // The successor sees what changed while no agent ran.
     node.remove("leaves.yaml");
     node.start_agent();
     node.wait_gone("leaves");
@@ -133,7 +133,7 @@ spec:
     emptyDir: {medium: Memory, sizeLimit: 1Mi}
 "#;
 
-/// Waits until each pod has come to rest in the eyes of whoever reports it.
+/// Waits until each pod is reported as at rest.
 #[track_caller]
 fn wait_settled(who: &str, pods: impl Fn() -> Result<Vec<Value>, String>) -> BTreeMap<String, Value> {
     wait_for(
@@ -165,21 +165,21 @@ fn wait_settled(who: &str, pods: impl Fn() -> Result<Vec<Value>, String>) -> BTr
     )
 }
 
-/// What both tell of a pod that is at rest. The predecessor may know more pods.
+/// What both report about a pod that is at rest. The predecessor may know more pods.
 #[track_caller]
 fn assert_same_statuses(before: &BTreeMap<String, Value>, after: &BTreeMap<String, Value>) {
     for (name, pod) in after {
-        assert_eq!(told(&before[name]), told(pod), "{name}");
+        assert_eq!(reported(&before[name]), reported(pod), "{name}");
     }
 }
 
-fn told(pod: &Value) -> Value {
+fn reported(pod: &Value) -> Value {
     let status = &pod["status"];
     let containers = ["initContainerStatuses", "containerStatuses"]
         .map(|key| status[key].as_array().cloned().unwrap_or_default())
         .concat();
-    // The runtime forgets the address of a sandbox that has ended, and nobody else was there all the while. The
-    // node's own address the kubelet does not tell without an API server.
+    // The runtime forgets the address of a sandbox that has ended, and no other agent was running meanwhile. The
+    // kubelet does not report the node's own address without an API server.
     let is_compared = status["phase"] == "Running" && pod["spec"]["hostNetwork"] != true;
     let ip = if is_compared {
         &status["podIP"]

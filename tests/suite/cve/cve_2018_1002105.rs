@@ -1,4 +1,4 @@
-//! After an upgrade that failed the connection was still used, with the rights of whoever had opened it.
+//! After an upgrade that failed the connection was still used, with the rights of the client that had opened it.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU16;

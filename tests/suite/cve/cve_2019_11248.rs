@@ -59,7 +59,7 @@ const ELSEWHERE: &[&str] = &[
     "/HEALTHZ/../debug/pprof/",
 ];
 
-/// Asks as anybody may: the status and all that is said.
+/// Asks without credentials: the status and the whole answer.
 async fn ask(port: SocketAddr, method: &str, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(port).await.unwrap();
     let request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");

@@ -49,8 +49,8 @@ fn cve_2019_11253_a_manifest_that_is_a_bomb_is_a_problem_of_its_file() {
             let (pods, problems) = read(text.as_bytes(), path, &context, Timestamp::UNIX_EPOCH);
             assert!(pods.is_empty());
             assert!(!problems.is_empty(), "{}", &text[..60]);
-            let told: usize = problems.iter().map(|problem| problem.to_string().len()).sum();
-            assert!(told < 100_000, "{told} bytes are told of {}", &text[..60]);
+            let reported: usize = problems.iter().map(|problem| problem.to_string().len()).sum();
+            assert!(reported < 100_000, "{reported} bytes are told of {}", &text[..60]);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Requests filled memory before anybody knew who sent them. Here each brings a token of its own that nobody knows.
+//! Requests filled memory before their sender was authenticated. Here each brings an unknown token of its own.
 
 use std::net::Ipv4Addr;
 

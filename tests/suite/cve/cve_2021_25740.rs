@@ -1,4 +1,4 @@
-//! Endpoints that anybody may write led a load balancer into other namespaces. It does not apply: this agent forwards
+//! Endpoints that any user may write led a load balancer into other namespaces. It does not apply: this agent forwards
 //! nothing to endpoints, and reads none.
 
 #[test]

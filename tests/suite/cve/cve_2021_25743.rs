@@ -1,4 +1,4 @@
-//! Escapes in fields of objects commanded the terminal of whoever listed them.
+//! Escape sequences in fields of objects controlled the terminal of the user who listed them.
 
 use gantry::command::printable;
 

@@ -1,11 +1,11 @@
 //! The API server believed the addresses that a Node object states, and could be led elsewhere. It does not apply: this
-//! agent connects to no address of a Node object, and tells its own from the machine's interfaces.
+//! agent connects to no address of a Node object, and reports its own from the machine's interfaces.
 
 use std::path::Path;
 
 #[test]
 fn cve_2022_3294_addresses_of_nodes_are_written_and_never_read() {
-    // `status` writes them, `command` shows them; whoever connects or reads the API server does not know the type.
+    // `status` writes them, `command` shows them; the rooms that connect or read the API server do not know the type.
     let connect = [
         "source", "publish", "identity", "ask", "act", "cri", "network", "serve",
     ];

@@ -47,7 +47,7 @@ fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         match path.is_dir() {
-            true if path.ends_with("tests") => {}
+            _ if path.ends_with("tests") || path.ends_with("tests.rs") => {}
             true => sources(&path, found),
             false => found.push(path),
         }

@@ -42,7 +42,7 @@ fn tests_in(path: &str, text: &str) -> Vec<String> {
         let (_, rest) = line.split_once("fn ")?;
         Some(rest.split('(').next()?.to_owned())
     };
-    // The runner of the node's stories has a list; whoever is in the list takes a node.
+    // The runner of the node's stories has a list; each story in it takes a node.
     if path.starts_with("tests/node/") {
         let listed = std::fs::read_to_string(top().join("tests/node/stories/mod.rs")).unwrap();
         let stories = text.lines().filter(|line| line.contains("(node: &mut Node)"));

@@ -1,4 +1,4 @@
-//! The fake API server over TLS, where it knows who asks: by a client certificate, which it takes from anybody and
+//! The fake API server over TLS, where it knows who asks: by a client certificate, which it accepts from any client and
 //! then judges, as the real one does, or by a token.
 
 use std::net::SocketAddr;
@@ -79,7 +79,7 @@ pub(super) async fn listen(authority: &Authority) -> (Tls, SocketAddr) {
     (Tls { done }, address)
 }
 
-/// Who asks: `Ok(None)` is nobody that can be named, an error is somebody with wrong credentials.
+/// Who asks: `Ok(None)` is an anonymous client, an error is a client with wrong credentials.
 pub(super) fn user(
     authority: &Authority,
     peer: &Peer,

@@ -42,7 +42,7 @@ pub(crate) struct World {
     pub answers: BTreeMap<String, (i32, String)>,
     /// The seconds that each stop gave, in order.
     pub graces: Vec<i64>,
-    /// What each container is told to use of memory, in bytes.
+    /// How much memory each container uses, in bytes, as the test sets it.
     pub memory_in_use: u64,
     next: u64,
 }

@@ -66,7 +66,7 @@ async fn a_pod_known_by_a_path_is_reported_and_touches_nothing() {
     let problem = |report: &gantry::model::report::PodsReport| {
         report.problems.first().map(|problem| problem.field.clone())
     };
-    assert_eq!(machine.told("the problem", problem).await, "metadata.uid");
+    assert_eq!(machine.reported("the problem", problem).await, "metadata.uid");
     // Its removal would take the directory away that its UID leads to.
     let beside = machine.at.pods().join("../escape");
     std::fs::create_dir_all(&beside).unwrap();

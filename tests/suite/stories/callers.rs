@@ -1,7 +1,7 @@
 //! Strangers hold all the connections to the node's port that they can get. The API server is answered, and the port's
 //! process stays small.
 
-#![allow(clippy::print_stdout)] // what was measured, for whoever runs it with --nocapture
+#![allow(clippy::print_stdout)] // what was measured, shown with --nocapture
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;

@@ -11,7 +11,7 @@ fn other() -> String {
 
 async fn ends(machine: &Machine) {
     machine
-        .told("its end", |report| report.pods.is_empty().then_some(()))
+        .reported("its end", |report| report.pods.is_empty().then_some(()))
         .await;
     machine
         .becomes("nothing left", |fake| fake.world().sandboxes.is_empty())
@@ -64,7 +64,7 @@ async fn a_pod_that_is_deleted_while_it_is_being_started_leaves_nothing() {
             pod.is_none_or(|pod| pod.metadata.deletion_timestamp.is_some())
                 .then_some(())
         };
-        machine.told("the deletion", gone).await;
+        machine.reported("the deletion", gone).await;
         machine.fake.release(call);
         ends(&machine).await;
     }

@@ -1,4 +1,4 @@
-//! The machine is a node of an API server: its pods come from there, and there it is told what became of them.
+//! The machine is a node of an API server: its pods come from there, and their status is published there.
 
 use serde_json::{Value, json};
 
@@ -220,8 +220,8 @@ async fn an_agent_that_begins_over_running_pods_says_nothing_new() {
             .api()
             .count("PATCH /api/v1/namespaces/default/pods/web/status")
     };
-    let told = patches(&machine);
-    assert!(told > 0);
+    let reported = patches(&machine);
+    assert!(reported > 0);
     machine.kill().await;
     // It knows what is wanted long before it knows what is.
     machine.fake.hold("ListPodSandbox");
@@ -235,7 +235,7 @@ async fn an_agent_that_begins_over_running_pods_says_nothing_new() {
     machine.fake.release("ListPodSandbox");
     machine.api().bind("second", "u2", "demo:1");
     runs(&machine, "second").await;
-    assert_eq!(patches(&machine), told);
+    assert_eq!(patches(&machine), reported);
     assert_eq!(
         machine.api().get("pods", "web").unwrap()["status"],
         before["status"]
@@ -306,8 +306,8 @@ async fn a_pod_for_another_node_has_failed_and_labels_may_come_a_little_late() {
         };
         events.iter().any(is).then_some(())
     };
-    machine.told("the event", event).await;
-    // A pod that is refused is told of once and without what it never had.
+    machine.reported("the event", event).await;
+    // A rejected pod is reported once and without what it never had.
     let status = &object["status"];
     assert!(
         status["hostIP"].is_null() && status["containerStatuses"].is_null(),
@@ -383,7 +383,7 @@ async fn a_pod_that_asks_for_what_is_not_there_stays_pending_and_can_be_deleted(
     let problem =
         |report: &gantry::model::report::PodsReport| report.problems.first().map(ToString::to_string);
     assert_eq!(
-        machine.told("the problem", problem).await,
+        machine.reported("the problem", problem).await,
         "API server: pod default/odd: spec.hostUsers: is not supported by this version of gantry yet"
     );
     assert_eq!(phase(&machine.api().get("pods", "odd").unwrap()), "Pending");
@@ -402,7 +402,7 @@ fn container(machine: &Machine) -> String {
 /// The Events about an object, as `type reason ×count part`, in the order of their reasons.
 fn told_events(machine: &Machine, about: &str) -> Vec<String> {
     let events = machine.api().all("events");
-    let mut told: Vec<String> = events
+    let mut reported: Vec<String> = events
         .iter()
         .filter(|event| event["involvedObject"]["name"] == about)
         .map(|event| {
@@ -416,8 +416,8 @@ fn told_events(machine: &Machine, about: &str) -> Vec<String> {
             )
         })
         .collect();
-    told.sort();
-    told
+    reported.sort();
+    reported
 }
 
 #[tokio::test]
@@ -442,8 +442,8 @@ async fn what_happens_is_told_as_events_and_the_same_is_counted() {
     machine.fake.exit(&container(&machine), 1);
     machine
         .until("the Events of a restart", |machine| {
-            let told = told_events(machine, "web");
-            told.contains(&"Normal Started ×2 spec.containers{c}".to_owned())
+            let reported = told_events(machine, "web");
+            reported.contains(&"Normal Started ×2 spec.containers{c}".to_owned())
         })
         .await;
     let node = [
@@ -454,9 +454,9 @@ async fn what_happens_is_told_as_events_and_the_same_is_counted() {
     ];
     machine
         .until("the node's Events", |machine| {
-            let told = told_events(machine, "node");
+            let reported = told_events(machine, "node");
             node.iter()
-                .all(|reason| told.contains(&format!("Normal {reason} ×1 ")))
+                .all(|reason| reported.contains(&format!("Normal {reason} ×1 ")))
         })
         .await;
 }
@@ -479,9 +479,9 @@ async fn an_event_that_is_gone_is_made_again_when_it_happens_again() {
     machine
         .until("the Event again", |machine| started(machine).is_some())
         .await;
-    let told = told_events(&machine, "web");
+    let reported = told_events(&machine, "web");
     assert!(
-        told.contains(&"Normal Started ×2 spec.containers{c}".to_owned()),
-        "{told:?}"
+        reported.contains(&"Normal Started ×2 spec.containers{c}".to_owned()),
+        "{reported:?}"
     );
 }

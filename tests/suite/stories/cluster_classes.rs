@@ -12,7 +12,7 @@ async fn runs(machine: &Machine, pod: &str) {
         let pod = report.pods.get(&name(pod));
         pod.is_some_and(|pod| is_ready(pod)).then_some(())
     };
-    machine.told(&format!("{pod} runs"), ready).await;
+    machine.reported(&format!("{pod} runs"), ready).await;
 }
 
 #[tokio::test]
@@ -29,7 +29,7 @@ async fn a_class_that_is_missing_holds_its_pod_until_it_is_there() {
             .filter(|event| event.what.reason == "FailedCreatePodSandBox" && event.what.message == said);
         said_so.next().map(|_| ())
     };
-    machine.told("the event", event).await;
+    machine.reported("the event", event).await;
     machine.api().bind("plain", "u2", "demo:1");
     runs(&machine, "plain").await;
     assert_eq!(machine.fake.count("PullImage"), 0, "its image is not needed yet");
@@ -95,12 +95,12 @@ async fn a_static_pod_has_its_class_of_the_api_server_and_waits_for_it() {
         let mut events = report.events.get(&full_name("web"))?.iter();
         events.find(|event| event.what.message == said).map(|_| ())
     };
-    machine.told("the event", event).await;
+    machine.reported("the event", event).await;
     let class = json!({"handler": "runsc"});
     machine.api().write("runtimeclasses", "sandboxed", class);
     machine.running("web").await;
     assert_eq!(machine.fake.world().handlers, ["", "runsc"]);
-    // Without an API server nobody could say what it is.
+    // Without an API server its handler cannot be known.
     let alone = Machine::started().await;
     alone.write("web.yaml", &text);
     let refused = |report: &gantry::model::report::PodsReport| {
@@ -109,5 +109,5 @@ async fn a_static_pod_has_its_class_of_the_api_server_and_waits_for_it() {
             .find(|problem| problem.field.contains("runtimeClassName"))
             .map(|_| ())
     };
-    alone.told("the refusal", refused).await;
+    alone.reported("the refusal", refused).await;
 }

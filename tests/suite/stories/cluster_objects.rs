@@ -62,7 +62,7 @@ async fn runs(machine: &Machine, pod: &str) {
     machine.until(&format!("{pod} runs"), is).await;
 }
 
-/// What is told the API server of the one container that waits.
+/// What is published about the one container that waits.
 async fn waits(machine: &Machine, pod: &str, reason: &str, message: &str) {
     let is = |machine: &Machine| {
         let object: Value = machine.api().get("pods", pod).unwrap();
@@ -132,7 +132,7 @@ async fn what_is_missing_holds_its_pod_alone_until_it_is_there() {
             .any(|event| event.what.reason == "FailedMount" && event.what.message == said)
             .then_some(())
     };
-    machine.told("the event", event).await;
+    machine.reported("the event", event).await;
     page(&machine, "here");
     secret(&machine, "word");
     runs(&machine, "web").await;
@@ -233,10 +233,10 @@ async fn containers_are_told_of_the_services_that_there_are_when_they_start() {
     machine.api().write("services", "kubernetes", spec);
     machine.api().set_silent("services", false);
     runs(&machine, "web").await;
-    let told = variables(&machine, "web");
+    let reported = variables(&machine, "web");
     assert!(
-        told.contains(&"KUBERNETES_SERVICE_HOST=10.0.0.1".to_owned()),
-        "{told:?}"
+        reported.contains(&"KUBERNETES_SERVICE_HOST=10.0.0.1".to_owned()),
+        "{reported:?}"
     );
     let args = |pod: &str| {
         let world = machine.fake.world();
@@ -247,16 +247,16 @@ async fn containers_are_told_of_the_services_that_there_are_when_they_start() {
         found.unwrap().config.args.clone()
     };
     assert_eq!(args("web"), ["10.0.0.1"]);
-    // What comes later is told to what starts later, and disturbs nothing.
+    // What appears later is seen by containers that start later, and affects no running one.
     let spec = json!({"spec": {"clusterIP": "10.0.0.2", "ports": [{"port": 80}]}});
     machine.api().write("services", "shop", spec);
-    let told = "SHOP_PORT_80_TCP=tcp://10.0.0.2:80".to_owned();
-    // Which watch is the faster one nobody knows.
+    let reported = "SHOP_PORT_80_TCP=tcp://10.0.0.2:80".to_owned();
+    // Either watch may be the faster one.
     for round in 0.. {
         let pod = format!("later-{round}");
         machine.api().bind(&pod, &format!("u-{pod}"), "demo:1");
         runs(&machine, &pod).await;
-        if variables(&machine, &pod).contains(&told) {
+        if variables(&machine, &pod).contains(&reported) {
             break;
         }
         assert!(round < 50, "{:?}", variables(&machine, &pod));

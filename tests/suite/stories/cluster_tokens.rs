@@ -66,8 +66,8 @@ fn file(machine: &Machine, uid: &str, file: &str) -> String {
 }
 
 fn nothing_tells(machine: &Machine) {
-    let told = format!("{:?} {:?}", machine.memory(), machine.report());
-    assert!(!told.contains("geheim"), "{told}");
+    let reported = format!("{:?} {:?}", machine.memory(), machine.report());
+    assert!(!reported.contains("geheim"), "{reported}");
     let calls = format!("{:?}", machine.deeds());
     assert!(!calls.contains("geheim"), "{calls}");
 }
@@ -130,7 +130,7 @@ async fn without_its_service_account_a_pod_waits_and_the_next_one_does_not() {
         };
         events.iter().any(is).then_some(())
     };
-    machine.told("the event", event).await;
+    machine.reported("the event", event).await;
     machine.api().bind("plain", "u2", "demo:1");
     machine
         .until("another pod runs", |machine| {

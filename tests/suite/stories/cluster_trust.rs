@@ -47,7 +47,7 @@ async fn runs(machine: &Machine, pod: &str) {
         let pod = report.pods.get(&name(pod));
         pod.is_some_and(is_ready_pod).then_some(())
     };
-    machine.told(&format!("{pod} runs"), ready).await;
+    machine.reported(&format!("{pod} runs"), ready).await;
 }
 
 fn is_ready_pod(pod: &std::sync::Arc<k8s_openapi::api::core::v1::Pod>) -> bool {
@@ -62,7 +62,7 @@ async fn says(machine: &Machine, pod: &str, said: &str) {
             .filter(|event| event.what.reason == "FailedMount" && event.what.message.contains(said));
         said_so.next().map(|_| ())
     };
-    machine.told(&format!("{pod}: {said}"), event).await;
+    machine.reported(&format!("{pod}: {said}"), event).await;
 }
 
 #[tokio::test]

@@ -206,7 +206,7 @@ async fn what_is_not_in_the_file_is_left_alone_until_the_api_server_tells() {
     machine.start().await;
     // In the same life of the machine all go on.
     machine
-        .told("hasty is told of", |report| {
+        .reported("hasty is told of", |report| {
             report.pods.keys().any(|name| name.name == "hasty").then_some(())
         })
         .await;
@@ -236,7 +236,7 @@ async fn a_static_pod_follows_its_file_all_the_same() {
     run(&machine, &["daemon", "early-node", "hasty", "late-node", "web"]).await;
     machine.kill().await;
     machine.api().set_away(true);
-    // One file goes while nobody looks, the other under the eyes of an agent that has heard of no API server.
+    // One file is removed while no agent runs, the other while one runs that has not reached the API server.
     machine.delete("early.yaml");
     machine.start().await;
     run(&machine, &["daemon", "hasty", "late-node", "web"]).await;

@@ -65,7 +65,7 @@ async fn an_added_container_is_started_once_beside_its_target_and_disturbs_nothi
     })
     .await;
     assert!(is_ready(&status), "{status}");
-    // An agent that remembers nothing plans the pod anew, starts what has to be started, and that no more.
+    // An agent without memory plans the pod again and starts only what has to be started.
     machine.kill().await;
     machine.start().await;
     machine.fake.exit(&target, 1);

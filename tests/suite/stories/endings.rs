@@ -1,4 +1,4 @@
-//! How pods end, whoever ends them, and what begins anew.
+//! How pods end, by whatever cause, and what starts again.
 
 use std::time::Duration;
 
@@ -213,34 +213,34 @@ async fn another_image_of_a_container_that_waits_for_its_restart_is_started_at_o
     machine.fake.world().add_image("demo:2");
     machine.api().bind("web", "u1", "demo:1");
     let name = crate::pods::name("web");
-    let told = |what: &'static str, holds: fn(&k8s_openapi::api::core::v1::Pod) -> bool| {
+    let reported = |what: &'static str, holds: fn(&k8s_openapi::api::core::v1::Pod) -> bool| {
         let name = name.clone();
         let machine = &machine;
         async move {
             machine
-                .told(what, |report| {
+                .reported(what, |report| {
                     report.pods.get(&name).is_some_and(|pod| holds(pod)).then_some(())
                 })
                 .await;
         }
     };
-    told("running", |pod| state(pod, "c") == "running").await;
+    reported("running", |pod| state(pod, "c") == "running").await;
     let exit = || {
         let id = machine.fake.world().container("c").unwrap().0.clone();
         machine.fake.exit(&id, 1);
     };
     exit();
-    told("restarted", |pod| {
+    reported("restarted", |pod| {
         state(pod, "c") == "running" && restarts(pod, "c") == 1
     })
     .await;
     exit();
-    told("ended", |pod| state(pod, "c") != "running").await;
+    reported("ended", |pod| state(pod, "c") != "running").await;
     let mut object = machine.api().get("pods", "web").unwrap();
     object["spec"]["containers"][0]["image"] = json!("demo:2");
     let began = Instant::now();
     machine.api().write("pods", "web", object);
-    told("the new image", |pod| {
+    reported("the new image", |pod| {
         state(pod, "c") == "running" && restarts(pod, "c") == 2
     })
     .await;
@@ -267,7 +267,7 @@ async fn a_full_host_name_that_is_too_long_is_reported_and_the_pod_waits() {
         };
         events.iter().any(is).then_some(())
     };
-    machine.told("the event", event).await;
+    machine.reported("the event", event).await;
     assert_eq!(phase(&machine.pod("web").unwrap()), "Pending");
     assert_eq!(machine.fake.count("RunPodSandbox"), 0);
 }

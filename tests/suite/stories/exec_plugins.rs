@@ -25,7 +25,7 @@ impl Plugin {
             joining: Joining::new().await,
         };
         plugin.answers(first);
-        // What it is told is kept, to be looked at; what it was started as, too.
+        // Its input and its arguments are saved for the assertions.
         let directory = plugin.joining.directory.path();
         let script = "echo \"$KUBERNETES_EXEC_INFO\" > \"$KEPT\"; cat \"$1\"";
         let exec = json!({"exec": {"apiVersion": VERSION, "command": "sh", "interactiveMode": "Never",
@@ -82,13 +82,13 @@ async fn a_token_that_ends_is_followed_by_another_and_no_request_fails() {
     let mut clients = first(joined).await;
     ask(&clients).await.unwrap();
     assert_eq!(plugin.last_user(), "token:one");
-    let told = std::fs::read(plugin.joining.directory.path().join("kept")).unwrap();
-    let told: Value = serde_json::from_slice(&told).unwrap();
-    assert_eq!(told["apiVersion"], VERSION);
-    assert_eq!(told["spec"]["interactive"], false);
+    let reported = std::fs::read(plugin.joining.directory.path().join("kept")).unwrap();
+    let reported: Value = serde_json::from_slice(&reported).unwrap();
+    assert_eq!(reported["apiVersion"], VERSION);
+    assert_eq!(reported["spec"]["interactive"], false);
     let server = format!("https://{}", plugin.joining.api.address());
-    assert_eq!(told["spec"]["cluster"]["server"], server);
-    assert!(told["spec"]["cluster"]["certificate-authority-data"].is_string());
+    assert_eq!(reported["spec"]["cluster"]["server"], server);
+    assert!(reported["spec"]["cluster"]["certificate-authority-data"].is_string());
 
     plugin.answers(json!({"token": "two", "expirationTimestamp": in_seconds(3600)}));
     let asking = async {

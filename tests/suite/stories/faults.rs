@@ -32,7 +32,7 @@ async fn a_runtime_that_crashes_costs_no_container() {
     machine.running("web").await;
     assert_eq!(running_ids(&machine.fake), before);
     assert_eq!(machine.deeds(), deeds);
-    // What ended while nobody could tell is noticed.
+    // What ended while the runtime was away is noticed.
     machine.fake.stop();
     machine
         .until("the loss noticed", |machine| {
@@ -82,7 +82,7 @@ async fn a_pod_waits_for_the_runtimes_network_and_is_told_so_once() {
             .find(|event| event.what.reason == "NetworkNotReady")
             .cloned()
     };
-    let event = machine.told("the event", waiting).await;
+    let event = machine.reported("the event", waiting).await;
     assert_eq!(
         event.what.message,
         "network is not ready: container runtime network not ready: NetworkReady=false \
@@ -95,7 +95,7 @@ async fn a_pod_waits_for_the_runtimes_network_and_is_told_so_once() {
     assert_eq!(machine.fake.count("RunPodSandbox"), 0);
     machine.fake.world().network_ready = true;
     machine.running("web").await;
-    assert_eq!(machine.told("the event", waiting).await.count, 1);
+    assert_eq!(machine.reported("the event", waiting).await.count, 1);
 }
 
 #[tokio::test]
@@ -105,7 +105,7 @@ async fn a_sandbox_that_fails_twice_is_made_the_third_time() {
         .fake
         .fail("RunPodSandbox", 2, Status::unknown("no address left"));
     machine.write("web.yaml", &simple("web"));
-    let event = machine.told("the event", |report| {
+    let event = machine.reported("the event", |report| {
         let events = report.events.get(&full_name("web"))?;
         events
             .iter()
@@ -200,7 +200,7 @@ async fn what_is_not_of_a_kubelet_is_left_alone() {
     machine.running("web").await;
     machine.delete("web.yaml");
     machine
-        .told("its end", |report| report.pods.is_empty().then_some(()))
+        .reported("its end", |report| report.pods.is_empty().then_some(()))
         .await;
     machine.kill().await;
     machine.write("other.yaml", &simple("other"));

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::agent::Machine;
 use crate::pods::name;
 
-/// What somebody writes into the pod, and what comes of it.
+/// What another client writes into the pod, and the result.
 struct Change {
     patch: Value,
     effect: Box<dyn Fn(&Seen<'_>) -> bool>,
@@ -270,7 +270,7 @@ async fn the_time_that_a_pod_has_is_shortened_each_time() {
     for (times, grace) in [(1, 1000), (2, 500), (3, 250)] {
         machine.api().delete_gracefully("web", grace);
         machine.called("StopContainer", times).await;
-        // What says nothing of the end does not begin it anew.
+        // A change that does not concern the end does not start it again.
         machine.api().patch(
             "pods",
             "web",

@@ -6,11 +6,11 @@ use crate::agent::{Machine, full_name, manifest, restarts, state};
 fn deeds(machine: &Machine) -> Vec<String> {
     let mut calls = machine.deeds();
     calls.retain(|call| matches!(call.call, "StartContainer" | "StopContainer" | "ExecSync"));
-    let told = calls.into_iter().map(|call| match call.call {
+    let reported = calls.into_iter().map(|call| match call.call {
         "ExecSync" => format!("ExecSync {}", call.about),
         other => other.to_owned(),
     });
-    told.collect()
+    reported.collect()
 }
 
 fn reasons(machine: &Machine) -> Vec<(String, String)> {
@@ -87,14 +87,14 @@ async fn a_hook_before_the_stop_that_overruns_the_grace_has_failed_and_a_wait_ha
         reasons(&machine)
     };
     let failed = ("FailedPreStopHook".to_owned(), "PreStopHook failed".to_owned());
-    let told = overrun("exec: {command: [bye]}").await;
+    let reported = overrun("exec: {command: [bye]}").await;
     assert_eq!(
-        told.iter().filter(|event| **event == failed).count(),
+        reported.iter().filter(|event| **event == failed).count(),
         1,
-        "{told:?}"
+        "{reported:?}"
     );
-    let told = overrun("sleep: {seconds: 1}").await;
-    assert!(!told.contains(&failed), "{told:?}");
+    let reported = overrun("sleep: {seconds: 1}").await;
+    assert!(!reported.contains(&failed), "{reported:?}");
 }
 
 #[tokio::test]

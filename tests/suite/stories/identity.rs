@@ -332,7 +332,7 @@ async fn an_embedded_certificate_moves_to_the_store() {
     ask(&clients).await.unwrap();
 }
 
-/// What a user is told with, and whom the API server then sees.
+/// The credentials of a user, and whom the API server then sees.
 async fn check_user(joining: &Joining, user: Value, expected: &str) {
     joining.write(&joining.settings.kubeconfig, &user);
     let client = client::connect(&joining.settings.kubeconfig).await.unwrap();

@@ -12,7 +12,7 @@ use gantry::command::join::service::Systemctl;
 use gantry::command::join::{self, Asked, JoinError, Machine};
 use gantry::command::reset;
 use gantry::config::files::here;
-use gantry::config::surroundings::Surroundings;
+use gantry::config::surroundings::ConfigContext;
 use gantry::identity::ca_pin::CaPin;
 use gantry::identity::certificate::certificates;
 use gantry::identity::{Renewal, Settings, connection, kubeconfig};
@@ -35,7 +35,7 @@ struct Wish {
     machine: Machine,
 }
 
-/// As the control plane signs for whoever has the token.
+/// As the control plane signs for the holder of the token.
 fn signature(content: &str, token: &str) -> String {
     let (id, secret) = token.split_once('.').unwrap();
     let header = URL_SAFE_NO_PAD.encode(format!(r#"{{"alg":"HS256","kid":"{id}"}}"#));
@@ -64,7 +64,7 @@ impl Wish {
             places: Places {
                 root: directory.path().to_owned(),
             },
-            around: Surroundings {
+            around: ConfigContext {
                 hostname: "host\n".to_owned(),
                 version: String::new(),
                 ..here().unwrap()
@@ -436,7 +436,7 @@ async fn a_file_may_have_a_certificate_to_join_with() {
 }
 
 /// Runs a story once more in a process of its own that trusts the authorities of a file. True within it: the file is
-/// to be written before anybody is trusted.
+/// to be written before any server is trusted.
 fn with_trust_of_its_own(story: &str) -> bool {
     const MARK: &str = "GANTRY_STORY_HAS_ITS_OWN_TRUST";
     if std::env::var_os(MARK).is_some() {

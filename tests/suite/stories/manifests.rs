@@ -20,7 +20,7 @@ fn refused(report: &PodsReport) -> Vec<String> {
 async fn until_refused(machine: &Machine, files: &[&str]) {
     let what = format!("{files:?} refused");
     machine
-        .told(&what, |report| (refused(report) == files).then_some(()))
+        .reported(&what, |report| (refused(report) == files).then_some(()))
         .await;
 }
 

@@ -1,11 +1,11 @@
-//! What is told of the node as it happens.
+//! The events of the node.
 
 use serde_json::json;
 
 use crate::agent::Machine;
 
-/// How often the API server was told so of the node.
-fn told(machine: &Machine, reason: &str) -> u64 {
+/// How often the API server received that event of the node.
+fn reported(machine: &Machine, reason: &str) -> u64 {
     let events = machine.api().all("events").into_iter();
     let of_node = events.filter(|event| event["involvedObject"]["kind"] == "Node");
     let of_reason = of_node.filter(|event| event["reason"] == reason);
@@ -29,7 +29,7 @@ async fn a_start_of_the_machine_is_told_and_an_agents_is_not() {
     machine.start().await;
     machine
         .until("it is told that the agent begins again", |machine| {
-            told(machine, "Starting") == 2
+            reported(machine, "Starting") == 2
         })
         .await;
     machine.kill().await;
@@ -37,7 +37,7 @@ async fn a_start_of_the_machine_is_told_and_an_agents_is_not() {
     machine.start().await;
     machine
         .until("the machine's start is told", |machine| {
-            told(machine, "Rebooted") == 1 && boot(machine) == "second"
+            reported(machine, "Rebooted") == 1 && boot(machine) == "second"
         })
         .await;
     let events = machine.api().all("events");
@@ -47,11 +47,14 @@ async fn a_start_of_the_machine_is_told_and_an_agents_is_not() {
     machine.api().mark_node(json!({"spec": {"unschedulable": true}}));
     machine
         .until("the cordon is told", |machine| {
-            told(machine, "NodeNotSchedulable") == 1
+            reported(machine, "NodeNotSchedulable") == 1
         })
         .await;
     assert_eq!(
-        (told(&machine, "Rebooted"), told(&machine, "NodeSchedulable")),
+        (
+            reported(&machine, "Rebooted"),
+            reported(&machine, "NodeSchedulable")
+        ),
         (1, 0)
     );
 }

@@ -70,7 +70,7 @@ async fn a_mount_that_must_be_recursively_read_only_and_cannot_is_not_made() {
 }
 
 /// Phase, reason and message of a pod whose specification has that line.
-async fn told(machine: &Machine, spec: &str) -> (String, String, String) {
+async fn reported(machine: &Machine, spec: &str) -> (String, String, String) {
     machine.write("web.yaml", &manifest("web", spec, &["name: c, image: demo:1"]));
     let pod = machine
         .pod_told("web", "an end or a start", |pod| phase(pod) != "Pending")
@@ -87,7 +87,7 @@ async fn groups_that_only_the_pod_may_give_are_refused_where_the_runtime_adds_th
         let mut machine = Machine::new();
         machine.fake.world().strict_groups = runtime;
         machine.start().await;
-        let (phase, reason, message) = told(&machine, STRICT).await;
+        let (phase, reason, message) = reported(&machine, STRICT).await;
         match runs {
             true => assert_eq!(
                 (phase.as_str(), machine.fake.count("RunPodSandbox")),
@@ -109,7 +109,7 @@ async fn an_apparmor_profile_is_refused_where_the_kernel_enforces_none() {
     let mut machine = Machine::new();
     machine.apparmor = false;
     machine.start().await;
-    let (phase, reason, message) = told(&machine, PROFILE).await;
+    let (phase, reason, message) = reported(&machine, PROFILE).await;
     let want = "Pod was rejected: Cannot enforce AppArmor: AppArmor is not enabled on the host";
     assert_eq!(
         (phase.as_str(), reason.as_str(), message.as_str()),
@@ -118,5 +118,5 @@ async fn an_apparmor_profile_is_refused_where_the_kernel_enforces_none() {
     assert_eq!(machine.fake.count("RunPodSandbox"), 0);
     let mut machine = Machine::new();
     machine.start().await;
-    assert_eq!(told(&machine, PROFILE).await.0, "Running");
+    assert_eq!(reported(&machine, PROFILE).await.0, "Running");
 }

@@ -66,7 +66,7 @@ async fn a_secret_beside_the_manifest_opens_the_registry_when_it_is_right() {
             })
             .then_some(())
     };
-    machine.told("the event", event).await;
+    machine.reported("the event", event).await;
     // None where there was none, and then the wrong one.
     machine.write("secret.yaml", &secret("wrong"));
     machine.called("PullImage", 2).await;
@@ -146,7 +146,7 @@ async fn a_secret_of_the_api_server_is_waited_for_and_one_that_is_missing_is_not
             .is_some_and(|pod| is_ready(pod))
             .then_some(())
     };
-    machine.told("web runs", runs).await;
+    machine.reported("web runs", runs).await;
     assert_eq!(machine.fake.world().pulled_by, [Some("ann".to_owned())]);
     machine
         .api()
@@ -162,10 +162,10 @@ async fn another_pods_private_image_is_had_with_credentials_alone() {
     machine.running("web").await;
     let refused = async |machine: &Machine, name: &str, reason: &str, why: &str| {
         let state_is = format!("Waiting: {reason}");
-        let told = machine
+        let reported = machine
             .pod_told(name, &state_is, |pod| state(pod, "c") == state_is)
             .await;
-        assert_eq!(message(&told, "c"), why, "{name}");
+        assert_eq!(message(&reported, "c"), why, "{name}");
     };
     let unauthorized = format!("{IMAGE}: 401 Unauthorized");
     let absent = format!("Container image \"{IMAGE}\" is not present with pull policy of Never");
@@ -192,7 +192,7 @@ async fn another_pods_private_image_is_had_with_credentials_alone() {
     );
     machine.running("late-with").await;
     assert_eq!(pulls_with_credentials(&machine), 1);
-    // Nobody is asked for an image that nobody pulled.
+    // No registry is asked for an image that was not pulled.
     machine.write("demo.yaml", &manifest("demo", "", &["name: c, image: 'demo:1'"]));
     machine.running("demo").await;
 }
@@ -217,11 +217,11 @@ async fn a_preloaded_image_is_shown_credentials_for_where_everything_is_verified
     machine.start().await;
     let never = manifest("web", "", &["name: c, image: 'demo:1', imagePullPolicy: Never"]);
     machine.write("web.yaml", &never);
-    let told = machine
+    let reported = machine
         .pod_told("web", "the refusal", |pod| {
             state(pod, "c") == "Waiting: ErrImageNeverPull"
         })
         .await;
     let why = "Container image \"demo:1\" is not present with pull policy of Never";
-    assert_eq!(message(&told, "c"), why);
+    assert_eq!(message(&reported, "c"), why);
 }

@@ -56,7 +56,7 @@ fn is_ready(object: &Value) -> bool {
     condition(object, "Ready").is_some_and(|ready| ready["status"] == "True")
 }
 
-/// The limit of memory that the runtime was told last for the running container.
+/// The memory limit that was last requested of the runtime for the running container.
 fn limit(machine: &Machine) -> i64 {
     let world = machine.fake.world();
     let (_, container) = world.container("c").unwrap();
@@ -73,7 +73,7 @@ async fn event(machine: &Machine, name: &str, reason: &str, message: &str) {
         events.iter().any(is).then_some(())
     };
     machine
-        .told(&format!("the event {reason}: {message}"), look)
+        .reported(&format!("the event {reason}: {message}"), look)
         .await;
 }
 

@@ -52,7 +52,7 @@ async fn a_container_that_ends_is_restarted_with_growing_back_off() {
         ("running", 0)
     );
 
-    // The delays are past where an exit is told of late.
+    // The delays are over even if an exit is reported late.
     machine.fake.exit(&id(&machine, "b"), 1);
     machine.runs_again("b", 1).await;
     machine
@@ -104,7 +104,7 @@ async fn on_failure_restarts_only_what_failed_and_then_the_pod_has_succeeded() {
     assert_eq!(machine.fake.count("CreateContainer"), 3);
     machine.delete("web.yaml");
     machine
-        .told("its end", |report| report.pods.is_empty().then_some(()))
+        .reported("its end", |report| report.pods.is_empty().then_some(()))
         .await;
 }
 
@@ -136,7 +136,7 @@ async fn never_restarts_nothing_and_a_failure_fails_the_pod() {
     );
 }
 
-/// What is told of a pod that has failed, and whose sandbox has been stopped, by an agent that starts then.
+/// What an agent that starts later reports about a pod that has failed and whose sandbox was stopped.
 async fn told_by_the_next_agent(machine: &mut Machine) -> Arc<Pod> {
     machine
         .becomes("the sandbox stopped", |fake| {

@@ -92,13 +92,13 @@ impl Serving {
 
     /// The addresses that the API server has of the node.
     fn set_addresses(&self, addresses: &[&str]) {
-        let mut told = vec![json!({"type": "Hostname", "address": "n"})];
-        told.extend(
+        let mut reported = vec![json!({"type": "Hostname", "address": "n"})];
+        reported.extend(
             addresses
                 .iter()
                 .map(|address| json!({"type": "InternalIP", "address": address})),
         );
-        let node = json!({"metadata": {"uid": "u"}, "status": {"addresses": told}});
+        let node = json!({"metadata": {"uid": "u"}, "status": {"addresses": reported}});
         self.joining.api.put("nodes", "", "n", node);
     }
 
@@ -194,7 +194,7 @@ async fn nobody_is_answered_before_it_is_signed_and_other_addresses_have_another
     let mode = fs::metadata(&target).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 
-    // Another address, and another certificate; whoever is connected stays so.
+    // Another address, and another certificate; open connections stay open.
     serving.set_addresses(&["127.0.0.1", "127.0.0.3"]);
     let third = serving.next_request(&[first, second].into()).await;
     assert!(serving.connect("127.0.0.3").await.is_err());

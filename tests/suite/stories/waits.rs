@@ -1,5 +1,5 @@
 //! What never answers: name servers that are silent and file systems whose server is gone. Whoever names them waits,
-//! and nobody else does.
+//! and no other pod does.
 
 use std::fs::{File, OpenOptions};
 use std::os::fd::AsRawFd as _;
@@ -102,7 +102,7 @@ async fn a_good_pod_is_up_in_its_usual_time(machine: &Machine) {
     let gone = |report: &gantry::model::report::PodsReport| {
         (!report.pods.contains_key(&full_name("good"))).then_some(())
     };
-    machine.told("the good one's end", gone).await;
+    machine.reported("the good one's end", gone).await;
     let took = begun.elapsed();
     assert!(took < USUAL, "its end took {took:?}");
 }
@@ -157,13 +157,13 @@ async fn names_that_never_resolve_fail_their_probes_and_hold_nobody_up() {
         .until("probes that fail on", |machine| failed(machine, 40))
         .await;
     a_good_pod_is_up_in_its_usual_time(&machine).await;
-    let told = messages(&machine, "bad-0", "Unhealthy");
+    let reported = messages(&machine, "bad-0", "Unhealthy");
     let late = |(message, _): &(String, u32)| {
         message.contains("probe failed: ")
             && message.contains("dial tcp: lookup ")
             && message.contains("i/o timeout")
     };
-    assert!(told.iter().all(late), "{told:?}");
+    assert!(reported.iter().all(late), "{reported:?}");
     let pod = machine.pod("bad-0").unwrap();
     assert_eq!(state(&pod, "c"), "running");
 }
@@ -199,7 +199,7 @@ async fn paths_on_a_dead_file_system_fail_their_pods_and_hold_nobody_up() {
         ),
     );
     machine
-        .told("all of them", |report| {
+        .reported("all of them", |report| {
             (report.pods.len() == BAD + 1).then_some(())
         })
         .await;
@@ -212,12 +212,15 @@ async fn paths_on_a_dead_file_system_fail_their_pods_and_hold_nobody_up() {
             })
             .await;
     }
-    let told = messages(&machine, "bad-7", "FailedMount");
+    let reported = messages(&machine, "bad-7", "FailedMount");
     let text = format!(
         "MountVolume.SetUp failed for volume \"v\" : {}/7: no answer within 3 s",
         dead.display()
     );
-    assert!(told.iter().any(|(message, _)| *message == text), "{told:?}");
+    assert!(
+        reported.iter().any(|(message, _)| *message == text),
+        "{reported:?}"
+    );
     let part = machine
         .pod_told("part", "refused", |pod| {
             state(pod, "c") == "Waiting: CreateContainerConfigError"
@@ -244,7 +247,7 @@ async fn paths_on_a_dead_file_system_fail_their_pods_and_hold_nobody_up() {
     machine.delete("bad.yaml");
     machine.delete("part.yaml");
     machine
-        .told("the end of all", |report| report.pods.is_empty().then_some(()))
+        .reported("the end of all", |report| report.pods.is_empty().then_some(()))
         .await;
 }
 

@@ -23,7 +23,7 @@ async fn one_name_is_begun_while_another_is_waited_for() {
     assert_eq!(machine.fake.count("RemovePodSandbox"), 0);
     machine.fake.release("StopContainer");
     machine
-        .told("the slow one's end", |report| {
+        .reported("the slow one's end", |report| {
             (report.pods.len() == 1).then_some(())
         })
         .await;
@@ -95,7 +95,7 @@ async fn fifty_idle_pods_cost_their_lists_and_nothing_else() {
         let ready = report.pods.values().filter(|pod| is_ready(pod)).count();
         (ready == pods.len()).then_some(())
     };
-    machine.told("all ready", all).await;
+    machine.reported("all ready", all).await;
     idle(&machine, 2).await;
     let (report, memory) = (machine.report(), machine.memory());
     machine.fake.world().calls.clear();

@@ -7,7 +7,7 @@ use super::source::{File, functions, imports, rooms_named};
 /// Which rooms a room may name.
 pub(super) type Arrows<'a> = &'a [(&'a str, &'a [&'a str])];
 
-/// Each room names only the rooms of its row, each row is of a room, and no row allows what nobody uses.
+/// Each room names only the rooms of its row, each row is of a room, and no row allows what no file uses.
 pub(super) fn arrows(files: &[File], table: Arrows<'_>) -> Vec<String> {
     let allowed: BTreeMap<&str, &[&str]> = table.iter().copied().collect();
     let known: BTreeSet<&str> = files.iter().map(File::room).collect();

@@ -89,7 +89,7 @@ pub(super) fn production<'a>(all: impl IntoIterator<Item = (&'a str, &'a str)>) 
 }
 
 /// Which file uses which: by the path of each, where it names them first. A name that a file only passes on (`pub use`)
-/// is of the file that it comes from, for whoever uses it; passing it on uses nothing.
+/// is of the file that it comes from, for every file that uses it; passing it on uses nothing.
 pub(super) fn imports(files: &[File]) -> BTreeMap<&str, BTreeMap<&str, usize>> {
     let by_module: ByModule<'_> = files.iter().map(|file| (file.module.as_slice(), file)).collect();
     let mut all = BTreeMap::new();

@@ -75,14 +75,14 @@ pub(super) fn cgroup_driver(findings: &Findings, config: &Config) -> Check {
             "see containerd above",
         );
     };
-    let (told, seen) = (runtime.driver_told, runtime.driver_seen);
-    let ours = config.cgroup_driver(told, seen, findings.init, version);
+    let (reported, seen) = (runtime.driver_reported, runtime.driver_configured);
+    let ours = config.cgroup_driver(reported, seen, findings.init, version);
     if ours == CgroupDriver::Systemd && findings.init == Init::Other {
         let remedy = "set SystemdCgroup = false in /etc/containerd/config.toml, restart containerd, and start \
                       with --cgroup-driver=cgroupfs";
         return failure(subject, "systemd, but this machine does not run systemd", remedy);
     }
-    match told.or(seen) {
+    match reported.or(seen) {
         Some(theirs) if theirs != ours => failure(
             subject,
             format!(

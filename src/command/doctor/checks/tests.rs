@@ -7,12 +7,12 @@ use crate::config::Role;
 use crate::config::layers::{Layers, flag};
 use crate::config::node::Init;
 use crate::config::resolve::resolve;
-use crate::config::surroundings::Surroundings;
+use crate::config::surroundings::ConfigContext;
 use crate::model::node::{CgroupDriver, FsUsage};
 use crate::model::resources::Bytes;
 
 fn config(flags: &[(&str, &str)]) -> Config {
-    let around = Surroundings {
+    let around = ConfigContext {
         hostname: "web".to_owned(),
         directory: PathBuf::from("/"),
         version: String::new(),
@@ -44,8 +44,8 @@ fn healthy() -> Findings {
         runtime: RuntimeAnswer::Answered(Runtime {
             name: "containerd".to_owned(),
             version: "1.6.20~ds1".to_owned(),
-            driver_told: None,
-            driver_seen: Some(CgroupDriver::Systemd),
+            driver_reported: None,
+            driver_configured: Some(CgroupDriver::Systemd),
             image_dir: None,
         }),
         agent_runs: false,
@@ -331,17 +331,17 @@ fn the_cgroup_driver_must_be_containerds() {
         "start with --cgroup-driver=systemd, or set SystemdCgroup = false",
     );
     check_good(
-        answered(|r| r.driver_told = Some(CgroupDriver::Cgroupfs)),
+        answered(|r| r.driver_reported = Some(CgroupDriver::Cgroupfs)),
         &[],
         "cgroupfs, same as containerd",
     );
     check_good(
-        answered(|r| r.driver_seen = Some(CgroupDriver::Cgroupfs)),
+        answered(|r| r.driver_configured = Some(CgroupDriver::Cgroupfs)),
         &stated,
         "cgroupfs, same as containerd",
     );
     check(
-        answered(|r| r.driver_seen = None),
+        answered(|r| r.driver_configured = None),
         &[],
         (subject, Warning),
         "compare with SystemdCgroup",

@@ -31,6 +31,9 @@ fn check_manifest(spec: &str, wants: &str) {
     let manifest = format!(
         "apiVersion: v1\nkind: Pod\nmetadata: {{name: a}}\nspec:\n  containers: [{{name: c, image: x}}]\n{spec}"
     );
-    let told = problems(manifest.as_bytes());
-    assert!(told.contains(wants), "{wants} is not in\n{told}of\n{manifest}");
+    let reported = problems(manifest.as_bytes());
+    assert!(
+        reported.contains(wants),
+        "{wants} is not in\n{reported}of\n{manifest}"
+    );
 }

@@ -362,16 +362,16 @@ fn what_is_refused_is_refused_in_these_words() {
             }
             let manifest =
                 json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec});
-            let told = problems(manifest.to_string().as_bytes());
-            if !told.contains(of_manifest) {
+            let reported = problems(manifest.to_string().as_bytes());
+            if !reported.contains(of_manifest) {
                 wrong.push(format!(
-                    "{of}.{field} in a manifest: {told:?} without {of_manifest:?}"
+                    "{of}.{field} in a manifest: {reported:?} without {of_manifest:?}"
                 ));
             }
-            let told = outcome(&spec).err().unwrap_or_default();
-            if told.first().map(String::as_str) != of_api {
+            let reported = outcome(&spec).err().unwrap_or_default();
+            if reported.first().map(String::as_str) != of_api {
                 wrong.push(format!(
-                    "{of}.{field} of the API server: {told:?} and not {of_api:?}"
+                    "{of}.{field} of the API server: {reported:?} and not {of_api:?}"
                 ));
             }
         }

@@ -19,7 +19,7 @@ use rustls::pki_types::pem::PemObject as _;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
-use super::teller::{Ended, Teller};
+use super::teller::{Ended, ValueSender};
 use super::watching;
 use crate::model::api::TrustBundles;
 use crate::model::object::content::Content;
@@ -41,12 +41,12 @@ pub(super) async fn watch(
     key: TrustAnchors,
     bundles: TrustBundles,
     clients: watch::Receiver<kube::Client>,
-    to: Teller,
+    to: ValueSender,
 ) {
     let Some(selected) = selected(&key).filter(|_| bundles == TrustBundles::Projected) else {
         let nothing = (bundles == TrustBundles::Off).then(|| Known::Unread(NOT_SERVED.into()));
         // A closed receiver does not matter: there is nothing to watch.
-        let _ = to.tell(nothing);
+        let _ = to.send_value(nothing);
         return;
     };
     // It ends when the receiver is gone.
@@ -75,35 +75,35 @@ const ALPHA: &str = "certificates.k8s.io/v1alpha1";
 async fn follow(
     selected: &Config,
     mut clients: watch::Receiver<kube::Client>,
-    to: &Teller,
+    to: &ValueSender,
 ) -> Result<std::convert::Infallible, Ended> {
     let mut is_answered = false;
     loop {
         let client = clients.borrow_and_update().clone();
         // Every arm may be dropped: the next watch sends again what this one sent.
-        let told = tokio::select! {
+        let changes = tokio::select! {
             Ok(()) = clients.changed() => continue,
-            told = async {
+            changes = async {
                 match version(&client).await? {
                     Some(BETA) => {
                         let pem = |bundle: v1beta1::ClusterTrustBundle| bundle.spec.trust_bundle;
-                        tell(kube::Api::all(client), selected, pem, &mut is_answered, to).await
+                        send_value(kube::Api::all(client), selected, pem, &mut is_answered, to).await
                     }
                     Some(_) => {
                         let pem = |bundle: v1alpha1::ClusterTrustBundle| bundle.spec.trust_bundle;
-                        tell(kube::Api::all(client), selected, pem, &mut is_answered, to).await
+                        send_value(kube::Api::all(client), selected, pem, &mut is_answered, to).await
                     }
-                    None => Ok(to.tell(Some(Known::Unread(NOT_SERVED.into())))),
+                    None => Ok(to.send_value(Some(Known::Unread(NOT_SERVED.into())))),
                 }
-            } => told,
+            } => changes,
         };
-        match told {
-            Ok(told) => told?,
+        match changes {
+            Ok(changes) => changes?,
             Err(error) => {
                 tracing::debug!(object = %to.key, %error, "cannot tell whether the API server serves \
                  ClusterTrustBundles; retrying");
                 if !is_answered {
-                    to.tell(Some(Known::Unread(UNSYNCED_ANCHORS.into())))?;
+                    to.send_value(Some(Known::Unread(UNSYNCED_ANCHORS.into())))?;
                 }
             }
         }
@@ -135,31 +135,31 @@ async fn version(client: &kube::Client) -> Result<Option<&'static str>, kube::Er
 }
 
 /// Watches, and sends each change; returns when the receiver is gone, or the watch cannot go on.
-async fn tell<K>(
+async fn send_value<K>(
     api: kube::Api<K>,
     selected: &Config,
     pem: fn(K) -> String,
     is_answered: &mut bool,
-    to: &Teller,
+    to: &ValueSender,
 ) -> Result<Result<(), Ended>, kube::Error>
 where
     K: kube::Resource<DynamicType = ()>,
     K: Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
 {
-    let told = watcher(api, selected.clone()).backoff(Pace::new());
-    Ok(tell_all(told, pem, is_answered, to).await)
+    let changes = watcher(api, selected.clone()).backoff(Pace::new());
+    Ok(send_all(changes, pem, is_answered, to).await)
 }
 
-async fn tell_all<K: kube::Resource<DynamicType = ()>>(
-    told: impl Stream<Item = Result<Event<K>, watcher::Error>>,
+async fn send_all<K: kube::Resource<DynamicType = ()>>(
+    changes: impl Stream<Item = Result<Event<K>, watcher::Error>>,
     pem: fn(K) -> String,
     is_answered: &mut bool,
-    to: &Teller,
+    to: &ValueSender,
 ) -> Result<(), Ended> {
-    let mut told = std::pin::pin!(told);
+    let mut changes = std::pin::pin!(changes);
     let (mut bundles, mut listed) = (BTreeMap::new(), BTreeMap::new());
     let mut is_doubted = false;
-    while let Some(next) = told.next().await {
+    while let Some(next) = changes.next().await {
         let name = |bundle: &K| bundle.meta().name.clone().unwrap_or_default();
         match next {
             Ok(Event::Init) => {
@@ -184,14 +184,14 @@ async fn tell_all<K: kube::Resource<DynamicType = ()>>(
                 // The last answer stays, whatever happens to the API server.
                 if !*is_answered && std::mem::replace(&mut is_doubted, true) {
                     let why = why.unwrap_or_else(|| UNSYNCED_ANCHORS.to_owned());
-                    to.tell(Some(Known::Unread(why.into())))?;
+                    to.send_value(Some(Known::Unread(why.into())))?;
                 }
                 continue;
             }
         }
         *is_answered = true;
         let known = (!bundles.is_empty()).then(|| Known::Found(Arc::new(object(&bundles))));
-        to.tell(known)?;
+        to.send_value(known)?;
     }
     Ok(())
 }

@@ -15,15 +15,15 @@ pub(super) struct News {
 }
 
 /// Where one watch sends its results.
-pub(super) struct Teller {
+pub(super) struct ValueSender {
     pub(super) key: Reference,
     pub(super) life: u64,
     pub(super) news: mpsc::UnboundedSender<News>,
 }
 
-impl Teller {
+impl ValueSender {
     /// Sends it; `Err`: the receiver is gone.
-    pub(super) fn tell(&self, known: Option<Known>) -> Result<(), Ended> {
+    pub(super) fn send_value(&self, known: Option<Known>) -> Result<(), Ended> {
         let (key, life) = (self.key.clone(), self.life);
         self.news.send(News { key, life, known }).map_err(|_closed| Ended)
     }

@@ -14,8 +14,8 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::PostParams;
 use tokio::sync::{Semaphore, watch};
 
-use super::teller::Teller;
-use crate::model::api::{ApiPods, tells_end};
+use super::teller::ValueSender;
+use crate::model::api::{ApiPods, has_final_phase};
 use crate::model::backoff::{Doubling, Jitter};
 use crate::model::object::content::Content;
 use crate::model::object::kinds::Token;
@@ -44,7 +44,7 @@ const NEWS_TRAVELS: Duration = Duration::from_secs(2);
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 /// What is needed to get tokens.
-pub(super) struct Office {
+pub(super) struct TokenContext {
     /// The current API client.
     pub(super) clients: watch::Receiver<kube::Client>,
     /// The pod objects from the API server: a pod that has ended needs no new token.
@@ -61,7 +61,7 @@ struct IssuedToken {
 }
 
 /// Keeps the token of a pod fresh until the receiver is gone or the pod has ended.
-pub(super) async fn keep(key: TokenKey, office: Office, to: Teller) {
+pub(super) async fn keep(key: TokenKey, office: TokenContext, to: ValueSender) {
     let mut expires: Option<Timestamp> = None;
     let mut waits = WAITS.waits();
     let is_news_until = Timestamp::now() + NEWS_TRAVELS;
@@ -74,7 +74,10 @@ pub(super) async fn keep(key: TokenKey, office: Office, to: Teller) {
                 waits.reset();
                 expires = Some(given.expires);
                 let next = renewal(&given, now, jitter(&key));
-                if to.tell(Some(Known::Found(Arc::new(object(given))))).is_err() {
+                if to
+                    .send_value(Some(Known::Found(Arc::new(object(given)))))
+                    .is_err()
+                {
                     return;
                 }
                 next
@@ -83,12 +86,12 @@ pub(super) async fn keep(key: TokenKey, office: Office, to: Teller) {
             Err(why) => {
                 tracing::warn!(pod = %key.pod, account = key.account, "cannot get a service account token; \
                  retrying: {why}");
-                let told = match expires {
+                let sent = match expires {
                     Some(until) if until > now => Ok(()),
                     Some(_) => unread(&to, format!("token expired and refresh failed: {why}")),
                     None => unread(&to, format!("failed to fetch token: {why}")),
                 };
-                if told.is_err() {
+                if sent.is_err() {
                     return;
                 }
                 now + Jitter::Whole.spread(waits.fail(), RandomState::new().hash_one(&key.account))
@@ -98,8 +101,8 @@ pub(super) async fn keep(key: TokenKey, office: Office, to: Teller) {
     }
 }
 
-fn unread(to: &Teller, why: String) -> Result<(), super::teller::Ended> {
-    to.tell(Some(Known::Unread(why.into())))
+fn unread(to: &ValueSender, why: String) -> Result<(), super::teller::Ended> {
+    to.send_value(Some(Known::Unread(why.into())))
 }
 
 fn object(given: IssuedToken) -> Object {
@@ -117,11 +120,11 @@ async fn until(moment: Timestamp) {
     }
 }
 
-fn has_ended(key: &TokenKey, office: &Office) -> bool {
+fn has_ended(key: &TokenKey, office: &TokenContext) -> bool {
     let objects = office.objects.borrow();
     let object = objects.as_ref().and_then(|objects| objects.pods.get(&key.pod));
     let own = object.filter(|object| object.metadata.uid.as_deref() == Some(key.uid.0.as_str()));
-    own.is_some_and(|object| tells_end(object.status.as_ref()))
+    own.is_some_and(|object| has_final_phase(object.status.as_ref()))
 }
 
 /// When to request it again: after four fifths of its life or a day, a little earlier.
@@ -139,7 +142,7 @@ fn jitter(key: &TokenKey) -> SignedDuration {
     SignedDuration::from_millis(drawn.try_into().unwrap_or(0))
 }
 
-async fn ask(key: &TokenKey, office: &Office) -> Result<IssuedToken, String> {
+async fn ask(key: &TokenKey, office: &TokenContext) -> Result<IssuedToken, String> {
     let _turn = office.at_once.acquire().await;
     let client = office.clients.borrow().clone();
     let asked = TokenRequest {

@@ -11,7 +11,7 @@ use kube::runtime::watcher::{self, watch_object};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
-use super::teller::Teller;
+use super::teller::ValueSender;
 use crate::manifest::{key_complaint, names};
 use crate::model::bounds;
 use crate::model::object::content::Content;
@@ -22,7 +22,7 @@ use crate::source::api::pace::Pace;
 use crate::source::api::pods;
 
 /// Sends the object until the receiver is gone, or until the object is immutable.
-pub(super) async fn watch(key: ObjectKey, clients: watch::Receiver<kube::Client>, to: Teller) {
+pub(super) async fn watch(key: ObjectKey, clients: watch::Receiver<kube::Client>, to: ValueSender) {
     let (name, unread) = (&key.name, unsynced(key.kind));
     match key.kind {
         ObjectKind::ConfigMap => {
@@ -37,7 +37,7 @@ pub(super) async fn watch(key: ObjectKey, clients: watch::Receiver<kube::Client>
 }
 
 /// Likewise for a RuntimeClass.
-pub(super) async fn watch_class(name: String, clients: watch::Receiver<kube::Client>, to: Teller) {
+pub(super) async fn watch_class(name: String, clients: watch::Receiver<kube::Client>, to: ValueSender) {
     let api = kube::Api::<RuntimeClass>::all;
     follow(
         api,
@@ -56,7 +56,7 @@ async fn follow<K>(
     name: &str,
     unread: &str,
     mut clients: watch::Receiver<kube::Client>,
-    to: Teller,
+    to: ValueSender,
     read: fn(K) -> Result<Object, String>,
 ) where
     K: kube::Resource<DynamicType = ()>,
@@ -66,12 +66,12 @@ async fn follow<K>(
     let mut is_doubted = false;
     loop {
         let client = clients.borrow_and_update().clone();
-        let mut told = watch_object(api(client), name).backoff(Pace::new()).boxed();
+        let mut changes = watch_object(api(client), name).backoff(Pace::new()).boxed();
         loop {
             // Every arm may be cancelled: what was not taken is still in the stream.
             let next = tokio::select! {
                 Ok(()) = clients.changed() => break,
-                next = told.next() => next,
+                next = changes.next() => next,
             };
             let known = match next {
                 Some(Ok(object)) => {
@@ -98,7 +98,7 @@ async fn follow<K>(
                 None => break,
             };
             let is_final = matches!(&known, Some(Known::Found(object)) if object.is_immutable());
-            if to.tell(known).is_err() || is_final {
+            if to.send_value(known).is_err() || is_final {
                 return;
             }
         }

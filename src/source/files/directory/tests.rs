@@ -26,7 +26,7 @@ impl Scene {
             node_name: "n".into(),
             ..ManifestContext::default()
         };
-        let directory = Directory::new(root.path().to_owned(), context, None, Asking::Yes);
+        let directory = Directory::new(root.path().to_owned(), context, None, LeaseUse::Yes);
         Scene { root, directory }
     }
 
@@ -238,7 +238,7 @@ impl Scene {
     fn another(&self) -> Directory {
         let kept = LastGood::new(self.root.path().join(".kept"));
         let path = self.directory.path.clone();
-        Directory::new(path, self.directory.context.clone(), Some(kept), Asking::Yes)
+        Directory::new(path, self.directory.context.clone(), Some(kept), LeaseUse::Yes)
     }
 
     fn remove(&self, name: &str) {
@@ -488,11 +488,11 @@ fn a_close_that_is_told_before_it_counts_is_asked_about_again_at_once() {
     let path = scene.directory.path.join("a.yaml");
     let writer = fs::File::create(&path).unwrap();
     seen(&mut scene.directory, &Look::default(), 0);
-    let told = Look {
+    let request = Look {
         complete: BTreeSet::from([path]),
         ..Look::default()
     };
-    let (_, _, again) = seen(&mut scene.directory, &told, 60_000);
+    let (_, _, again) = seen(&mut scene.directory, &request, 60_000);
     assert_eq!(again, Some(Duration::from_millis(2)));
     drop(writer);
 }
@@ -501,7 +501,7 @@ fn a_close_that_is_told_before_it_counts_is_asked_about_again_at_once() {
 fn where_nobody_can_be_asked_a_file_is_read_when_it_is_told_to_be_complete_or_has_been_quiet() {
     let mut scene = Scene::new();
     scene.directory.path = scene.root.path().canonicalize().unwrap();
-    scene.directory.asking = Asking::No;
+    scene.directory.lease_use = LeaseUse::No;
     scene.write("a.yaml", &manifest("a"));
     let (images, problems, again) = seen(&mut scene.directory, &Look::default(), 0);
     assert_eq!((images.len(), problems.len()), (0, 0));
@@ -512,12 +512,12 @@ fn where_nobody_can_be_asked_a_file_is_read_when_it_is_told_to_be_complete_or_ha
         ..Look::default()
     };
     assert_eq!(seen(&mut scene.directory, &everything, 50).0.len(), 0);
-    let told = Look {
+    let request = Look {
         complete: BTreeSet::from([scene.directory.path.join("a.yaml")]),
         ..Look::default()
     };
     let mut other = scene.directory.clone();
-    assert_eq!(seen(&mut other, &told, 50).0, ["x"]);
+    assert_eq!(seen(&mut other, &request, 50).0, ["x"]);
     assert_eq!(seen(&mut scene.directory, &Look::default(), 250).0, ["x"]);
     // An edited file: until it is quiet, the former version stays.
     scene.write("a.yaml", &manifest("a").replace("image: x", "image: v2"));

@@ -413,7 +413,7 @@ async fn what_is_no_file_is_told_and_disturbs_nobody() {
     }
     let set = scene.until("all problems", |set| set.problems.len() == 7).await;
     assert_eq!(set.pods.len(), 1);
-    let told: Vec<String> = set
+    let reported: Vec<String> = set
         .problems
         .iter()
         .map(|p| {
@@ -435,7 +435,7 @@ async fn what_is_no_file_is_told_and_disturbs_nobody() {
             "socket.yaml: is not a regular file but a socket",
         ]
     "#]]
-    .assert_debug_eq(&told);
+    .assert_debug_eq(&reported);
     fs::remove_file(scene.at("m/loop.yaml")).unwrap();
     scene.until("one less", |set| set.problems.len() == 6).await;
     scene.stop().await;

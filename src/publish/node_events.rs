@@ -11,7 +11,7 @@ use crate::model::event::{About, Event, EventType};
 #[derive(Debug, Default)]
 pub(super) struct News {
     /// A reboot is reported once in the agent's life: the API server's copy lags behind for a while.
-    is_reboot_told: bool,
+    is_reboot_reported: bool,
     /// A node counts as schedulable until its Node says otherwise.
     is_unschedulable: bool,
 }
@@ -29,8 +29,8 @@ impl News {
         };
         let mut new = Vec::new();
         let (now, before) = (boot(ours), boot(theirs));
-        if !self.is_reboot_told && !now.is_empty() && !before.is_empty() && now != before {
-            self.is_reboot_told = true;
+        if !self.is_reboot_reported && !now.is_empty() && !before.is_empty() && now != before {
+            self.is_reboot_reported = true;
             let message = format!("Node {name} has been rebooted, boot id: {now}");
             new.push(event(EventType::Warning, "Rebooted", message));
         }
@@ -72,7 +72,7 @@ mod tests {
         node
     }
 
-    fn told(news: &mut News, ours: &Node, theirs: &Node) -> Vec<(EventType, String, String)> {
+    fn published(news: &mut News, ours: &Node, theirs: &Node) -> Vec<(EventType, String, String)> {
         let new = news.take(ours, theirs, Timestamp::UNIX_EPOCH);
         new.into_iter()
             .map(|new| (new.kind, new.reason, new.message))
@@ -85,14 +85,14 @@ mod tests {
         let mut news = News::default();
         let message = "Node vm has been rebooted, boot id: b2".to_owned();
         let expected = [(EventType::Warning, "Rebooted".to_owned(), message)];
-        assert_eq!(told(&mut news, &ours, &node("b1", false)), expected);
+        assert_eq!(published(&mut news, &ours, &node("b1", false)), expected);
         // The API server's copy is outdated until the agent's report has arrived.
-        assert_eq!(told(&mut news, &ours, &node("b1", false)), []);
-        assert_eq!(told(&mut news, &ours, &node("b2", false)), []);
+        assert_eq!(published(&mut news, &ours, &node("b1", false)), []);
+        assert_eq!(published(&mut news, &ours, &node("b2", false)), []);
         // The same boot ID, a new node, and a machine without a boot ID.
-        assert_eq!(told(&mut News::default(), &ours, &ours), []);
-        assert_eq!(told(&mut News::default(), &ours, &node("", false)), []);
-        assert_eq!(told(&mut News::default(), &node("", false), &ours), []);
+        assert_eq!(published(&mut News::default(), &ours, &ours), []);
+        assert_eq!(published(&mut News::default(), &ours, &node("", false)), []);
+        assert_eq!(published(&mut News::default(), &node("", false), &ours), []);
     }
 
     #[test]
@@ -100,8 +100,11 @@ mod tests {
         let mut news = News::default();
         let (open, closed) = (node("b", false), node("b", true));
         let mut reason = |theirs: &Node| {
-            let told = told(&mut news, &open, theirs);
-            told.into_iter().map(|(_, reason, _)| reason).collect::<String>()
+            let published = published(&mut news, &open, theirs);
+            published
+                .into_iter()
+                .map(|(_, reason, _)| reason)
+                .collect::<String>()
         };
         assert_eq!(reason(&open), "");
         assert_eq!(reason(&closed), "NodeNotSchedulable");
