@@ -2,7 +2,8 @@
 
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
 
-use crate::config::flags::{FLAGS, Flag, Kind, RUN_HELP, Target};
+use crate::config::flag::{Flag, Kind, Target};
+use crate::config::flags::{RUN_HELP, all};
 use crate::config::layers::FlagValues;
 
 /// The flags of `gantry run`: all of them, the rarer ones hidden.
@@ -57,7 +58,7 @@ fn given(matches: &ArgMatches, flags: impl Iterator<Item = &'static Flag>) -> Ve
 }
 
 fn run_flags() -> impl Iterator<Item = &'static Flag> {
-    FLAGS.iter().filter(|flag| !is_shared(flag))
+    all().filter(|flag| !is_shared(flag))
 }
 
 impl clap::Args for RunFlags {
@@ -97,8 +98,7 @@ impl clap::Args for KubeletFlags {
             .require_equals(true)
             .default_missing_value("true")
             .value_name("FORM");
-        FLAGS
-            .iter()
+        all()
             .fold(command, |command, flag| match flag.name {
                 // The ids equal those of the shared flags, so that clap omits those here.
                 "v" => command.arg(argument(flag).id("verbose").short('v')),
@@ -126,7 +126,7 @@ fn heading(flag: &Flag) -> Option<&'static str> {
 impl FromArgMatches for KubeletFlags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let mut flags = given(matches, run_flags());
-        for flag in FLAGS.iter().filter(|flag| is_shared(flag)) {
+        for flag in all().filter(|flag| is_shared(flag)) {
             let id = if flag.name == "v" { "verbose" } else { flag.name };
             if let Ok(Some(texts)) = matches.try_get_many::<String>(id) {
                 flags.push((flag, texts.cloned().collect()));

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::flags::Kind;
+use super::flag::Kind;
 
 /// The value of a flag. As in the kubelet the last one wins, and lists and maps accumulate.
 pub fn flag_value(kind: Kind, texts: &[String]) -> Result<Value, String> {

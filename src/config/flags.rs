@@ -1,113 +1,14 @@
 //! The flags, as one table: each kubelet flag of v1.36 (`cmd/kubelet/app/options` of Kubernetes) and each of gantry's
 //! own, with the key it sets. `gantry run` and `gantry kubelet` accept the same flags.
 
-/// How a flag's text becomes a value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// `--x`, `--x=true`, `--x=false`.
-    Bool,
-    /// A whole number.
-    Int,
-    /// Text, or a duration, which is read with the file's rules.
-    Text,
-    /// `a,b`; repeated flags accumulate.
-    List,
-    /// `a=1,b=2`; repeated flags accumulate.
-    Map,
-    /// `a<1,b<2`; repeated flags accumulate.
-    LessMap,
-    /// `a=true,b=false`, merged with the value from the file.
-    BoolMap,
-    /// `a:1,b:2`, where one name may have several values.
-    MultiMap,
-}
+use super::flag::Kind::{Bool, BoolMap, Int, LessMap, List, Map, MultiMap, Text};
+use super::flag::{Flag, described, kubelet, own, quiet, source};
+use super::unused_flags::UNUSED_FLAGS;
 
-/// What a flag sets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Target {
-    /// A key of KubeletConfiguration.
-    Kubelet(&'static str),
-    /// A key of GantryConfiguration.
-    Own(&'static str),
-    /// Where configuration is read from, or whether it is read at all.
-    Source,
-    /// Accepted because the kubelet accepts it; has no effect in this version.
-    Unused,
+/// All flags, ours first, those without effect last.
+pub fn all() -> impl Iterator<Item = &'static Flag> + Clone {
+    FLAGS.iter().chain(UNUSED_FLAGS)
 }
-
-/// One flag.
-#[derive(Debug)]
-pub struct Flag {
-    /// The name, without its dashes.
-    pub name: &'static str,
-    /// How its text is read.
-    pub kind: Kind,
-    /// What it sets.
-    pub target: Target,
-    /// One line for `--help`; empty if the key's name is explanation enough.
-    pub help: &'static str,
-}
-
-const fn kubelet(name: &'static str, kind: Kind, key: &'static str) -> Flag {
-    let target = Target::Kubelet(key);
-    Flag {
-        name,
-        kind,
-        target,
-        help: "",
-    }
-}
-
-const fn described(name: &'static str, kind: Kind, key: &'static str, help: &'static str) -> Flag {
-    let target = Target::Kubelet(key);
-    Flag {
-        name,
-        kind,
-        target,
-        help,
-    }
-}
-
-const fn own(name: &'static str, kind: Kind, key: &'static str, help: &'static str) -> Flag {
-    let target = Target::Own(key);
-    Flag {
-        name,
-        kind,
-        target,
-        help,
-    }
-}
-
-const fn source(name: &'static str, help: &'static str) -> Flag {
-    Flag {
-        name,
-        kind: Kind::Text,
-        target: Target::Source,
-        help,
-    }
-}
-
-const fn quiet(name: &'static str, kind: Kind, key: &'static str) -> Flag {
-    let target = Target::Own(key);
-    Flag {
-        name,
-        kind,
-        target,
-        help: "",
-    }
-}
-
-const fn unused(name: &'static str, kind: Kind) -> Flag {
-    let (target, help) = (Target::Unused, "Accepted for compatibility; has no effect");
-    Flag {
-        name,
-        kind,
-        target,
-        help,
-    }
-}
-
-use Kind::{Bool, BoolMap, Int, LessMap, List, Map, MultiMap, Text};
 
 /// The flags that `gantry run --help` shows; it accepts all of them.
 pub const RUN_HELP: &[&str] = &[
@@ -141,8 +42,8 @@ pub const RUN_HELP: &[&str] = &[
     "log-level",
 ];
 
-/// All flags, ours first.
-pub const FLAGS: &[Flag] = &[
+/// The flags that have an effect, ours first.
+const FLAGS: &[Flag] = &[
     source(
         "config",
         "Read KubeletConfiguration and GantryConfiguration from this file",
@@ -465,11 +366,6 @@ pub const FLAGS: &[Flag] = &[
     kubelet("seccomp-default", Bool, "seccompDefault"),
     quiet("register-with-taints", Text, "registerWithTaints"),
     quiet("cloud-provider", Text, "cloudProvider"),
-    unused("reserved-memory", Text),
-    unused("cloud-config", Text),
-    unused("lock-file", Text),
-    unused("exit-on-lock-contention", Bool),
-    unused("runtime-cgroups", Text),
     quiet(
         "image-credential-provider-config",
         Text,
@@ -480,34 +376,4 @@ pub const FLAGS: &[Flag] = &[
         Text,
         "imageCredentialProviderBinDir",
     ),
-    unused("minimum-container-ttl-duration", Text),
-    unused("maximum-dead-containers-per-container", Int),
-    unused("maximum-dead-containers", Int),
-    unused("experimental-mounter-path", Text),
-    unused("experimental-allocatable-ignore-eviction", Bool),
-    // Flags of older kubelets that kubeadm's files of those versions still carry.
-    unused("container-runtime", Text),
-    unused("pod-infra-container-image", Text),
-    unused("network-plugin", Text),
-    // cAdvisor's flags, which the kubelet exposes.
-    unused("housekeeping-interval", Text),
-    unused("max-housekeeping-interval", Text),
-    unused("application-metrics-count-limit", Int),
-    unused("boot-id-file", Text),
-    unused("container-hints", Text),
-    unused("containerd", Text),
-    unused("containerd-namespace", Text),
-    unused("enable-load-reader", Bool),
-    unused("event-storage-age-limit", Text),
-    unused("event-storage-event-limit", Text),
-    unused("global-housekeeping-interval", Text),
-    unused("log-cadvisor-usage", Bool),
-    unused("machine-id-file", Text),
-    unused("storage-driver-user", Text),
-    unused("storage-driver-password", Text),
-    unused("storage-driver-host", Text),
-    unused("storage-driver-db", Text),
-    unused("storage-driver-table", Text),
-    unused("storage-driver-secure", Bool),
-    unused("storage-driver-buffer-duration", Text),
 ];

@@ -9,8 +9,9 @@ use serde_json::{Map, Value};
 
 use super::defaults;
 use super::error::ConfigError;
+use super::flag::{Flag, Kind, Target};
 use super::flag_value::flag_value;
-use super::flags::{FLAGS, Flag, Kind, Target};
+use super::flags;
 use super::known::check_document;
 use super::own::{self, GantryConfiguration};
 use super::raw::{self, KubeletConfiguration};
@@ -252,5 +253,5 @@ fn absolute_paths(value: &mut Value, directory: &Path) {
 
 /// The flag of a name.
 pub fn flag(name: &str) -> Option<&'static Flag> {
-    FLAGS.iter().find(|flag| flag.name == name)
+    flags::all().find(|flag| flag.name == name)
 }

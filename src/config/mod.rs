@@ -6,7 +6,9 @@
 pub mod amounts;
 pub mod version;
 pub mod error;
+pub mod flag;
 pub mod flags;
+mod unused_flags;
 pub mod own;
 pub mod raw;
 pub mod defaults;

@@ -619,7 +619,8 @@ fn the_nodes_settings() {
 
 #[test]
 fn every_flag_sets_a_key_that_exists() {
-    use super::flags::{FLAGS, RUN_HELP, Target};
+    use super::flag::Target;
+    use super::flags::{RUN_HELP, all};
     let kubelet = serde_json::to_value(super::raw::skeleton()).unwrap();
     let own = serde_json::to_value(super::own::GantryConfiguration::default()).unwrap();
     let exists = |all: &Value, key: &str| {
@@ -627,14 +628,14 @@ fn every_flag_sets_a_key_that_exists() {
             .try_fold(all, |value, part| value.get(part))
             .is_some()
     };
-    for flag in FLAGS {
+    for flag in all() {
         match flag.target {
             Target::Kubelet(key) => assert!(exists(&kubelet, key), "--{}: {key}", flag.name),
             Target::Own(key) => assert!(exists(&own, key), "--{}: {key}", flag.name),
             Target::Source | Target::Unused => {}
         }
         assert_eq!(
-            FLAGS.iter().filter(|other| other.name == flag.name).count(),
+            all().filter(|other| other.name == flag.name).count(),
             1,
             "--{}",
             flag.name

@@ -1,0 +1,104 @@
+//! What a pass reads beside the pods: the runtime's conditions, its images, what is left of pods, and logs.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::{fs, io};
+
+use tokio::time::Instant;
+
+use super::{Observer, Reading, replace};
+use crate::cri::CriError;
+use crate::model::pod::PodUid;
+use crate::model::runtime::{ObservedImage, RuntimeState};
+use crate::observe::snapshot;
+
+impl Observer {
+    /// The runtime's conditions, and its version after it was away.
+    pub(super) async fn read_health(&self) -> Result<RuntimeState, CriError> {
+        let mut state = self.snapshot.runtime.clone();
+        if !self.reachable() {
+            let version = self.runtime.version().await?;
+            (state.name, state.version) = (version.runtime_name, version.runtime_version);
+            tracing::info!(
+                runtime = state.name,
+                version = state.version,
+                "the runtime answers"
+            );
+        }
+        let answer = self.runtime.status().await?;
+        state.handlers = snapshot::handlers(&answer);
+        state.strict_groups = answer
+            .features
+            .map(|features| features.supplemental_groups_policy);
+        let status = answer.status.unwrap_or_default();
+        state.reachable = Some(Ok(()));
+        state.runtime_fault = snapshot::fault(&status, "RuntimeReady");
+        state.network_fault = snapshot::fault(&status, "NetworkReady");
+        Ok(state)
+    }
+
+    /// Images are only reported in the node status: a failure to list them delays nothing else.
+    pub(super) async fn read_images(&mut self, now: Instant) -> Result<Option<Vec<ObservedImage>>, CriError> {
+        self.next_images = now + self.settings.list_images;
+        match self.runtime.list_images().await {
+            Ok(images) => Ok(Some(snapshot::images(images))),
+            Err(error) if error.is_unreachable() => Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "cannot list the images");
+                Ok(None)
+            }
+        }
+    }
+
+    pub(super) fn read_leftovers(&mut self) -> bool {
+        let directories = pod_directories(&self.settings.pods_dir);
+        let found = directories.and_then(|mut uids| {
+            uids.append(&mut self.settings.cgroups.pod_uids().map_err(std::io::Error::other)?);
+            Ok(uids)
+        });
+        match found {
+            Ok(uids) => replace(&mut self.snapshot.leftovers, Arc::new(uids)),
+            // The known ones stay: forgetting leftovers would leave them on the node forever.
+            Err(error) => {
+                tracing::warn!(%error, "cannot list the pods' directories or cgroups");
+                false
+            }
+        }
+    }
+
+    pub(super) fn read_logs(&mut self, reading: &Reading) -> bool {
+        let (logs, known) = (&self.logs, &mut self.snapshot.logs);
+        let listed = matches!(reading, Reading::Everything).then(|| logs.list(known));
+        let requests = self.waiting.iter();
+        let read: Vec<_> = requests
+            .map(|request| logs.read(known, &request.pod, &request.uid))
+            .collect();
+        let results = listed.into_iter().chain(read);
+        // The known ones stay: a count that starts over would overwrite a log.
+        let changed = results.map(|result| {
+            result.unwrap_or_else(|error| {
+                tracing::warn!(%error, "cannot list a pod log directory");
+                false
+            })
+        });
+        changed.fold(false, |all, one| all | one)
+    }
+}
+
+/// The UIDs that have a directory.
+fn pod_directories(pods: &Path) -> io::Result<BTreeSet<PodUid>> {
+    let entries = match fs::read_dir(pods) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        Err(error) => return Err(error),
+    };
+    let names = entries.map(|entry| Ok(entry?.file_name().into_string().map(PodUid)));
+    // A name that is not text is not this agent's.
+    let texts = names.filter_map(|name: io::Result<_>| match name {
+        Ok(Ok(uid)) => Some(Ok(uid)),
+        Ok(Err(_)) => None,
+        Err(error) => Some(Err(error)),
+    });
+    texts.collect()
+}
