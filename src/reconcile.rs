@@ -158,10 +158,10 @@ pub async fn run(mut inputs: ReconcileInputs, rooms: Rooms, outputs: Outputs, ca
         to_loop,
         rooms,
     };
-    let (act, told) = (state.rooms.act.clone(), outputs.qos_cgroups.clone());
+    let (act, published) = (state.rooms.act.clone(), outputs.qos_cgroups.clone());
     state
         .workers
-        .spawn(run_qos_cgroups(act, levels_out, told, cancel.clone()));
+        .spawn(run_qos_cgroups(act, levels_out, published, cancel.clone()));
     loop {
         let now = Timestamp::now();
         (outputs.beat)();

@@ -16,7 +16,7 @@ pub fn add(request: &Request, name: &str) -> Result<CniResult, Error> {
 }
 
 /// Runs the IPAM plugin `name` for `command`, which returns nothing.
-pub fn tell(request: &Request, name: &str, command: &str) -> Result<(), Error> {
+pub fn call(request: &Request, name: &str, command: &str) -> Result<(), Error> {
     run(request, name, command).map(|_| ())
 }
 

@@ -105,12 +105,12 @@ async fn address(runtime: &Runtime, sandbox: &SandboxRef, made: &Made) -> Result
         SandboxRef::Id(id) => Some(id.as_str()),
         SandboxRef::Made => made.sandbox.as_deref(),
     };
-    let nobody = || "failed to find networking container".to_owned();
-    let status = runtime.pod_sandbox_status(id.ok_or_else(nobody)?).await;
+    let no_sandbox = || "failed to find networking container".to_owned();
+    let status = runtime.pod_sandbox_status(id.ok_or_else(no_sandbox)?).await;
     let status = status.map_err(|error| error.grpc_text())?;
     let ip = status
         .network
         .map(|network| network.ip)
         .filter(|ip| !ip.is_empty());
-    ip.ok_or_else(nobody)
+    ip.ok_or_else(no_sandbox)
 }

@@ -16,7 +16,7 @@ const ATTEMPTS: usize = 64;
 /// Which symbolic links a path may lead through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Links {
-    /// None: whoever may write to the directory does not choose what is opened. The error of a link is `ELOOP`.
+    /// None: a process that may write to the directory does not choose what is opened. The error of a link is `ELOOP`.
     Refused,
     /// Those that do not leave the directory, for a volume whose content is linked (`..data`). The error of one that
     /// does is `EXDEV`; a magic link of /proc leads anywhere, and is refused with `ELOOP`.

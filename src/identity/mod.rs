@@ -2,7 +2,7 @@
 //!
 //! Three tasks share files, as the kubelet lays them out, and nothing else: `renewal` asks for certificates to be known
 //! by and stores them, `serving` does so for those to serve with, `connection` makes clients of what is stored. So what
-//! somebody else stores is as good, and an agent that was killed anywhere goes on from what lies there. What is decided
+//! another program stores is as good, and an agent that was killed anywhere goes on from what lies there. What is decided
 //! (`renewal_time`, `selection`, `names`, `request`, `signature`, `ca_pin`) reads no file and no clock.
 //!
 //! Keys and tokens leave this room only into files of mode 0600 and onto the wire.

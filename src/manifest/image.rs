@@ -1,4 +1,4 @@
-//! What an author is told about an image reference that cannot be used.
+//! The messages for a manifest's author about an image reference that cannot be used.
 
 use crate::model::image_ref::InvalidReference;
 

@@ -1,5 +1,5 @@
-//! Waits that double: the wait before each further attempt is twice the one before, up to a limit. Pure: whoever waits
-//! says how long the last wait was, and has the clock.
+//! Waits that double: the wait before each further attempt is twice the one before, up to a limit. Pure: the caller has the
+//! clock, and says how long the last wait was.
 
 use std::time::Duration;
 

@@ -86,8 +86,8 @@ mod tests {
         };
         assert_eq!(waits("s1"), ["s3", "a", "b"]);
         assert_eq!(waits("s3"), ["a", "b"]);
-        for nobody in ["i2", "a", "debug"] {
-            assert_eq!(waits(nobody), [""; 0], "{nobody}");
+        for unordered in ["i2", "a", "debug"] {
+            assert_eq!(waits(unordered), [""; 0], "{unordered}");
         }
     }
 

@@ -31,7 +31,7 @@ pub fn is_foreign(condition: &str) -> bool {
 /// The parts of a status that the node did not write, or that it must act on although it did.
 #[derive(Debug, PartialEq)]
 pub struct ForeignStatus<'a> {
-    /// The phase if it is terminal, with its reason and message: it is final, whoever wrote it.
+    /// The phase if it is terminal, with its reason and message: it is final, whichever program wrote it.
     end: Option<[Option<&'a str>; 3]>,
     /// In their order.
     conditions: Vec<&'a PodCondition>,

@@ -23,7 +23,7 @@ pub struct ImageRef<'a> {
 /// Why a text is not a reference. Displayed with the message of `ParseNormalizedNamed`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidReference {
-    /// It is an image ID, 64 hexadecimal digits, which could not be told from a name.
+    /// It is an image ID, 64 hexadecimal digits, which could not be distinguished from a name.
     #[error("invalid repository name ({0}), cannot specify 64-byte hexadecimal strings")]
     Id(String),
     /// Its path has capital letters.

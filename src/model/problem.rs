@@ -1,4 +1,4 @@
-//! What is wrong with what somebody wrote.
+//! What is wrong with a manifest or an API object.
 
 use std::fmt;
 use std::path::PathBuf;

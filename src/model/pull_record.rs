@@ -215,7 +215,7 @@ impl PullSecret {
         (&self.namespace, &self.name, &self.uid)
     }
 
-    /// Whether both are the same Secret, whatever their current content. A Secret without a UID cannot be told apart
+    /// Whether both are the same Secret, whatever their current content. A Secret without a UID cannot be distinguished
     /// from a later one of the same name.
     fn is(&self, other: &PullSecret) -> bool {
         !self.uid.is_empty() && self.coordinates() == other.coordinates()
@@ -380,9 +380,9 @@ mod tests {
             assert_eq!(answers(trace, own), want, "{trace:?} for {own:?}");
         };
         let (ann, bob) = (secret("1", "ann", "h1"), secret("2", "bob", "h2"));
-        let nobody: &[PullSecret] = &[];
+        let no_secrets: &[PullSecret] = &[];
         let same = std::slice::from_ref(&ann);
-        for own in [nobody, same] {
+        for own in [no_secrets, same] {
             check(&Trace::None, own, "gggPP");
             check(&Trace::Begun, own, "gPgPP");
             check(&Trace::Unreadable, own, "PPPPP");
@@ -394,7 +394,7 @@ mod tests {
             check(&pulled("example.com/other/app:1", Some(node())), own, "gPgPP");
         }
         let by_ann = pulled(IMAGE, Some(of(same)));
-        check(&by_ann, nobody, "gPgPP");
+        check(&by_ann, no_secrets, "gPgPP");
         check(&by_ann, std::slice::from_ref(&bob), "gPgPP");
         check(&by_ann, same, "ggggg");
         check(&by_ann, &[bob.clone(), ann.clone()], "ggggg");

@@ -119,7 +119,7 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
     write::remove_file(path).map(drop)
 }
 
-/// Writes a file atomically: the runtime watches the directory. After a power failure it is written anew.
+/// Writes a file atomically: the runtime watches the directory. After a power failure it is written again.
 fn write_whole(path: &Path, text: &str) -> io::Result<()> {
     let writing = Writing {
         mode: Mode::WithinUmask(0o666),

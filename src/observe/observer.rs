@@ -13,7 +13,7 @@ use super::due::Due;
 use super::log_numbers::LogNumbers;
 use super::out_of_memory::OutOfMemory;
 use super::pod_files::PodFiles;
-use super::request::News;
+use super::request::ProbeUpdate;
 use super::request::Request;
 use super::settings::Settings;
 use super::termination::Directories;
@@ -100,7 +100,7 @@ impl Observer {
         mut self,
         mut events: mpsc::Receiver<Event>,
         mut requests: mpsc::UnboundedReceiver<Request>,
-        mut news: mpsc::UnboundedReceiver<News>,
+        mut news: mpsc::UnboundedReceiver<ProbeUpdate>,
     ) {
         loop {
             // The receivers keep what was not taken.
@@ -108,7 +108,7 @@ impl Observer {
                 Some(event) = events.recv() => self.note(event),
                 Some(request) = requests.recv() => self.waiting.push(request),
                 Some(first) = news.recv() => {
-                    self.take_news(first, &mut news);
+                    self.take_probe_updates(first, &mut news);
                     // Nothing was read, and nothing has to be.
                     continue;
                 }
@@ -302,7 +302,7 @@ impl Observer {
     }
 
     /// Publishes probe results of known containers.
-    fn take_news(&mut self, first: News, more: &mut mpsc::UnboundedReceiver<News>) {
+    fn take_probe_updates(&mut self, first: ProbeUpdate, more: &mut mpsc::UnboundedReceiver<ProbeUpdate>) {
         let mut changed = BTreeSet::new();
         let mut news = Some(first);
         while let Some(one) = news {

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::probe::worker::{Found, Worker};
 use super::probe::{self, Finding, Question};
 use super::request::Handle;
-use super::request::News;
+use super::request::ProbeUpdate;
 use crate::ask::Names;
 use crate::cri::Runtime;
 use crate::model::health::Verdict;
@@ -270,7 +270,7 @@ impl Probes {
                 }
             }
         }
-        self.out.tell(News {
+        self.out.add_probe_update(ProbeUpdate {
             pod: run.pod.clone(),
             id: run.id.clone(),
             kind: run.kind,

@@ -1,4 +1,4 @@
-//! What others ask of whoever observes: a pod to be read anew, and what a probe has come to say.
+//! Requests to the observer: to read a pod again, and to take in the result of a probe.
 
 use std::future::Future;
 
@@ -12,14 +12,14 @@ use crate::model::probe::ProbeKind;
 #[derive(Debug, Clone)]
 pub struct Handle {
     requests: mpsc::UnboundedSender<Request>,
-    news: mpsc::UnboundedSender<News>,
+    news: mpsc::UnboundedSender<ProbeUpdate>,
 }
 
 /// The requests on their way to [`run`].
 #[derive(Debug)]
 pub struct Inbox {
     pub(super) requests: mpsc::UnboundedReceiver<Request>,
-    pub(super) news: mpsc::UnboundedReceiver<News>,
+    pub(super) news: mpsc::UnboundedReceiver<ProbeUpdate>,
 }
 
 #[derive(Debug)]
@@ -51,7 +51,7 @@ pub fn requests() -> (Handle, Inbox) {
 
 impl Handle {
     /// Adds it to the snapshot. At shutdown the observer ends first; then it is not needed.
-    pub(super) fn tell(&self, news: News) {
+    pub(super) fn add_probe_update(&self, news: ProbeUpdate) {
         let _ = self.news.send(news);
     }
 
@@ -74,7 +74,7 @@ impl Handle {
 
 /// A probe's result.
 #[derive(Debug)]
-pub(super) struct News {
+pub(super) struct ProbeUpdate {
     pub(super) pod: PodName,
     pub(super) id: String,
     pub(super) kind: ProbeKind,

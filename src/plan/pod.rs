@@ -1150,11 +1150,11 @@ mod tests {
                     remove sandbox s0"#]],
             );
         }
-        let mut anew = again(Never, leaving(), 1, exited(1, 2, 0));
-        anew.observed = ObservedName::default();
-        anew.logs.insert("c".to_owned(), 1);
+        let mut again_later = again(Never, leaving(), 1, exited(1, 2, 0));
+        again_later.observed = ObservedName::default();
+        again_later.logs.insert("c".to_owned(), 1);
         check(
-            anew,
+            again_later,
             expect![[r#"
                 set cgroup, make pod directory, write checkpoint {}, write allocation begun
                 run sandbox 0, ensure image c

@@ -102,7 +102,7 @@ pub(super) struct Correlator {
 }
 
 impl Correlator {
-    /// What to tell of a event; `None`: nothing, there was too much about this object.
+    /// How to write an event; `None`: not at all, there were too many about this object.
     pub(super) fn correlate(&mut self, event: &Event, now: Timestamp) -> Option<EventWrite> {
         let (key, message, first) = self.aggregate(event, now);
         let former = self.published.get(&key, now).cloned();
@@ -243,8 +243,8 @@ mod tests {
         }
     }
 
-    /// What is told, as `count message [name]`, of one more event.
-    fn tell(correlator: &mut Correlator, event: &Event) -> Option<String> {
+    /// How one more event is written, as `count message [name]`.
+    fn written(correlator: &mut Correlator, event: &Event) -> Option<String> {
         let now = event.at;
         let event_write = correlator.correlate(event, now)?;
         let name = event_write.name.clone().unwrap_or_else(|| format!("e{now}"));
@@ -260,7 +260,8 @@ mod tests {
     #[test]
     fn the_same_is_counted_in_one_event() {
         let mut correlator = Correlator::default();
-        let mut published = |message, second| tell(&mut correlator, &event("p", "BackOff", message, second));
+        let mut published =
+            |message, second| written(&mut correlator, &event("p", "BackOff", message, second));
         assert_eq!(published("a", 0).unwrap(), "new 1 a");
         assert_eq!(published("a", 5).unwrap(), "again 2 a");
         assert_eq!(published("b", 6).unwrap(), "new 1 b");
@@ -270,7 +271,7 @@ mod tests {
     #[test]
     fn the_first_time_stays() {
         let mut correlator = Correlator::default();
-        tell(&mut correlator, &event("p", "BackOff", "a", 0));
+        written(&mut correlator, &event("p", "BackOff", "a", 0));
         let event_write = correlator
             .correlate(&event("p", "BackOff", "a", 9), at(9))
             .unwrap();
@@ -284,7 +285,7 @@ mod tests {
     fn the_tenth_message_of_a_reason_is_combined_with_what_follows() {
         let mut correlator = Correlator::default();
         let mut published = |number: i64, second| {
-            tell(
+            written(
                 &mut correlator,
                 &event("p", "Unhealthy", &number.to_string(), second),
             )
@@ -302,7 +303,7 @@ mod tests {
     #[test]
     fn too_much_about_one_object_is_not_told_and_one_more_every_five_minutes_is() {
         let mut correlator = Correlator::default();
-        let mut published = |pod: &str, second| tell(&mut correlator, &event(pod, "BackOff", "a", second));
+        let mut published = |pod: &str, second| written(&mut correlator, &event(pod, "BackOff", "a", second));
         for _ in 0..25 {
             assert!(published("p", 0).is_some());
         }
@@ -317,7 +318,7 @@ mod tests {
     fn what_is_remembered_is_bounded() {
         let mut correlator = Correlator::default();
         for number in 0..2 * i64::try_from(MOST_REMEMBERED).unwrap() {
-            tell(&mut correlator, &event(&format!("p{number}"), "r", "m", number));
+            written(&mut correlator, &event(&format!("p{number}"), "r", "m", number));
         }
         assert!(correlator.published.0.len() <= MOST_REMEMBERED);
         assert!(correlator.similar.0.len() <= MOST_REMEMBERED);

@@ -49,14 +49,14 @@ pub async fn run(
     cancel: CancellationToken,
 ) {
     let mut queue = VecDeque::new();
-    let mut idle = Some(Teller::new(clients, settings, Timestamp::now()));
+    let mut idle = Some(Publisher::new(clients, settings, Timestamp::now()));
     // At most one request at a time: Events are published in order.
     let mut busy = FuturesUnordered::new();
     loop {
         if idle.is_some()
             && let Some(next) = queue.pop_front()
         {
-            busy.extend(idle.take().map(|teller| teller.tell(next)));
+            busy.extend(idle.take().map(|teller| teller.publish(next)));
         }
         // Every arm may be dropped: the channel and the pending future keep their state.
         tokio::select! {
@@ -73,7 +73,7 @@ pub async fn run(
 }
 
 /// Publishes Events one after the other.
-struct Teller {
+struct Publisher {
     clients: watch::Receiver<kube::Client>,
     settings: Settings,
     correlator: Correlator,
@@ -94,11 +94,11 @@ enum Attempt {
     Away,
 }
 
-impl Teller {
-    fn new(clients: watch::Receiver<kube::Client>, settings: Settings, now: Timestamp) -> Teller {
+impl Publisher {
+    fn new(clients: watch::Receiver<kube::Client>, settings: Settings, now: Timestamp) -> Publisher {
         let limit = (settings.per_second > 0)
             .then(|| Bucket::new(settings.burst.max(1).into(), settings.per_second.into(), now));
-        Teller {
+        Publisher {
             clients,
             settings,
             correlator: Correlator::default(),
@@ -107,7 +107,7 @@ impl Teller {
         }
     }
 
-    async fn tell(mut self, event: Event) -> Teller {
+    async fn publish(mut self, event: Event) -> Publisher {
         let Some(mut event_write) = self.correlator.correlate(&event, Timestamp::now()) else {
             return self;
         };

@@ -19,7 +19,7 @@ const QOS_CGROUPS_RETRY: Duration = Duration::from_secs(10);
 pub(super) async fn run_qos_cgroups(
     act: Arc<ActContext>,
     mut qos_cgroups: watch::Receiver<Vec<CgroupSetting>>,
-    told: watch::Sender<QosCgroups>,
+    published: watch::Sender<QosCgroups>,
     cancel: CancellationToken,
 ) {
     let mut written: BTreeMap<CgroupName, CgroupSetting> = BTreeMap::new();
@@ -63,6 +63,6 @@ pub(super) async fn run_qos_cgroups(
             }
             differs
         };
-        told.send_if_modified(is_news);
+        published.send_if_modified(is_news);
     }
 }

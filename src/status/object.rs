@@ -36,7 +36,7 @@ pub fn is_finished(pod: &Pod, memory: Option<&PodMemory>, seen: Option<&Observed
 }
 
 /// The metadata that is reported. A pod that no source wants is shown as being deleted, since `now` or since `former` said so.
-/// A pod of a file has no creation that anybody recorded: it is as old as its start.
+/// A static pod has no recorded creation time: it is as old as its start.
 pub fn metadata(
     pod: &Pod,
     former: Option<&api::Pod>,

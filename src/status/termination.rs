@@ -131,11 +131,11 @@ mod tests {
             asked: sample::at(0),
             grace: std::time::Duration::from_secs(5),
         });
-        let tell = |previous: Option<&api::PodStatus>, now| {
+        let report = |previous: Option<&api::PodStatus>, now| {
             let (observed, policy) = (ObservedName::default(), sample::policy());
             pod_status(&pod, &observed, None, previous, &policy, &[], sample::at(now))
         };
-        let first = tell(None, 1);
+        let first = report(None, 1);
         let ready = |status: &api::PodStatus| {
             let all = status.conditions.clone().unwrap_or_default();
             let ready = all
@@ -148,7 +148,7 @@ mod tests {
             (first.phase.as_deref(), ready(&first).as_str()),
             (Some("Failed"), "ContainersNotReady")
         );
-        assert_eq!(tell(Some(&first), 2), first);
+        assert_eq!(report(Some(&first), 2), first);
     }
 
     #[test]

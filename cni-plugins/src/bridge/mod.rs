@@ -53,7 +53,7 @@ fn give_back(request: &Request, conf: &Conf) -> Result<(), Error> {
     match &conf.ipam {
         None => Ok(()),
         Some(Ipam::HostLocal) => host_local::del(request),
-        Some(Ipam::Plugin(name)) => ipam::tell(request, name, "DEL"),
+        Some(Ipam::Plugin(name)) => ipam::call(request, name, "DEL"),
     }
 }
 
@@ -67,7 +67,7 @@ pub fn check(request: &Request) -> Result<(), Error> {
     match &conf.ipam {
         None => {}
         Some(Ipam::HostLocal) => host_local::check(request)?,
-        Some(Ipam::Plugin(name)) => ipam::tell(request, name, "CHECK")?,
+        Some(Ipam::Plugin(name)) => ipam::call(request, name, "CHECK")?,
     }
     check::check(request, &conf, &result, &mut nets)
 }
@@ -77,7 +77,7 @@ pub fn status(request: &Request) -> Result<(), Error> {
     match conf::read(request)?.ipam {
         None => Ok(()),
         Some(Ipam::HostLocal) => host_local::status(request),
-        Some(Ipam::Plugin(name)) => ipam::tell(request, &name, "STATUS"),
+        Some(Ipam::Plugin(name)) => ipam::call(request, &name, "STATUS"),
     }
 }
 
@@ -86,6 +86,6 @@ pub fn collect_garbage(request: &Request, valid: &[Attachment]) -> Result<(), Er
     match conf::read(request)?.ipam {
         None => Ok(()),
         Some(Ipam::HostLocal) => host_local::collect_garbage(request, valid),
-        Some(Ipam::Plugin(name)) => ipam::tell(request, &name, "GC"),
+        Some(Ipam::Plugin(name)) => ipam::call(request, &name, "GC"),
     }
 }

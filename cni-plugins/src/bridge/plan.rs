@@ -277,14 +277,14 @@ mod tests {
                 .map(|(to, by)| (to.as_str(), by.as_str()))
                 .collect();
             assert_eq!(written, expected, "{routes}");
-            let told: Vec<_> = plan
+            let described: Vec<_> = plan
                 .result
                 .routes
                 .iter()
                 .map(|route| route.gw.unwrap().to_string())
                 .collect();
             assert_eq!(
-                told,
+                described,
                 expected.iter().map(|(_, by)| *by).collect::<Vec<_>>(),
                 "{routes}"
             );

@@ -150,7 +150,7 @@ mod tests {
         std::fs::create_dir_all(places.resolved().parent().unwrap()).unwrap();
         std::fs::write(places.resolved(), "").unwrap();
         assert!(for_machine(text, &places).contains("/run/systemd/resolve/resolv.conf"));
-        // What the file says keeps its meaning when it is written anew.
+        // What the file says keeps its meaning when it is written again.
         let more = format!("{text}evictionHard: {{pid.available: 0200}}\n");
         assert!(for_machine(&more, &places).contains("pid.available: 128"));
         let stated = format!("{text}resolvConf: /x\n");

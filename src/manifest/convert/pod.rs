@@ -1,6 +1,6 @@
 //! An object of Kubernetes to the pod as this node understands it. Static pods and pods of the API server come
 //! the same way: the object has its defaults and has been validated, by [`super::super::validate`] or by the API server.
-//! What is still not right then is told and not guessed.
+//! What is still wrong then is reported and not guessed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Trees to the types of Kubernetes, strictly: what nobody knows and what has the wrong type is a fault.
+//! Trees to the types of Kubernetes, strictly: an unknown field and a value of the wrong type are faults.
 //!
 //! [`deserializer`] reads any type, with [`error`] for what is said of a wrong value and [`suggestion`] for a name that
 //! was misspelt; [`object`] reads ConfigMaps and Secrets by hand, so that no message repeats what is in them.

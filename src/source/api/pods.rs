@@ -63,7 +63,7 @@ pub async fn run(
                 event = events.next() => event,
                 reserve = waiting.is_over() => {
                     state.restore(&reserve, &context, Timestamp::now());
-                    state.tell(&outputs);
+                    state.publish(&outputs);
                     continue;
                 }
             };
@@ -71,7 +71,7 @@ pub async fn run(
             match event {
                 Some(Ok(event)) => {
                     if state.take(event, &context, Timestamp::now()) {
-                        state.tell(&outputs);
+                        state.publish(&outputs);
                     }
                 }
                 Some(Err(error)) => {
@@ -256,7 +256,7 @@ impl State {
         self.known.insert(name, known);
     }
 
-    fn tell(&self, outputs: &Outputs) {
+    fn publish(&self, outputs: &Outputs) {
         let known = || self.known.iter();
         let read = |(name, known): (&PodName, &Known)| Some((name.clone(), known.read.clone()?));
         let unsupported = |(name, known): (&PodName, &Known)| {
@@ -413,7 +413,7 @@ mod tests {
             take(&mut state, Event::InitApply(object));
         }
         take(&mut state, Event::InitDone);
-        state.tell(&outputs);
+        state.publish(&outputs);
         let set = outputs.set.borrow().clone().unwrap();
         let objects = outputs.objects.borrow().clone().unwrap();
         let names = |names: Vec<&PodName>| {
@@ -477,7 +477,7 @@ mod tests {
         take(&mut state, Event::InitApply(object("a", "1", |_| {})));
         take(&mut state, Event::InitDone);
         let pod = |state: &State| {
-            state.tell(&outputs);
+            state.publish(&outputs);
             let published = outputs.set.borrow().clone().unwrap();
             published.pods.values().next().unwrap().clone()
         };
@@ -575,7 +575,7 @@ mod tests {
             let mut before: Option<(Arc<Pod>, Written)> = None;
             for now in course {
                 take(&mut state, Event::Apply(now.object()));
-                state.tell(&outputs);
+                state.publish(&outputs);
                 let published = outputs.set.borrow().clone().unwrap();
                 let pod = published.pods.values().next().unwrap().clone();
                 if let Some((former, then)) = &before {
@@ -605,7 +605,7 @@ mod tests {
         take(&mut state, Event::InitDone);
         take(&mut state, Event::Apply(object("b", "2", refused)));
         let published = |state: &State| {
-            state.tell(&outputs);
+            state.publish(&outputs);
             outputs.set.borrow().clone().unwrap()
         };
         let set = published(&state);
@@ -637,7 +637,7 @@ mod tests {
         };
         take(&mut state, Event::InitApply(object("a", "1", mark)));
         take(&mut state, Event::InitDone);
-        state.tell(&outputs);
+        state.publish(&outputs);
         assert!(outputs.set.borrow().as_ref().unwrap().pods.is_empty());
         assert_eq!(outputs.objects.borrow().as_ref().unwrap().mirrors.len(), 1);
     }
