@@ -196,7 +196,12 @@ fn act_context(
 /// The cgroups of this machine, as far as the runtime has answered.
 fn cgroup_layout(config: &Config, machine: &MachineFacts, answers: &RuntimeAnswers) -> CgroupLayout {
     let version = cgroup::detect(Path::new(cgroup::MOUNT_POINT));
-    let driver = config.cgroup_driver(answers.told_driver, answers.seen_driver, init(), version);
+    let driver = config.cgroup_driver(
+        answers.reported_driver,
+        answers.configured_driver,
+        init(),
+        version,
+    );
     config.cgroup_layout(machine, version, driver, cgroup::limits_swap(version))
 }
 

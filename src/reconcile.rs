@@ -142,7 +142,7 @@ struct Loop {
 /// Runs the loop until canceled; then waits for the steps in progress.
 pub async fn run(mut inputs: ReconcileInputs, rooms: Rooms, outputs: Outputs, cancel: CancellationToken) {
     let (to_loop, mut from_workers) = mpsc::unbounded_channel();
-    let (qos_cgroups, levels_out) = watch::channel(Vec::new());
+    let (qos_cgroups, qos_cgroups_out) = watch::channel(Vec::new());
     let mut state = Loop {
         desired: Arc::default(),
         snapshot: Arc::default(),
@@ -161,7 +161,7 @@ pub async fn run(mut inputs: ReconcileInputs, rooms: Rooms, outputs: Outputs, ca
     let (act, published) = (state.rooms.act.clone(), outputs.qos_cgroups.clone());
     state
         .workers
-        .spawn(run_qos_cgroups(act, levels_out, published, cancel.clone()));
+        .spawn(run_qos_cgroups(act, qos_cgroups_out, published, cancel.clone()));
     loop {
         let now = Timestamp::now();
         (outputs.beat)();

@@ -21,7 +21,7 @@ pub(super) fn call_failure(reason: &'static str, message: String, error: &CriErr
     }
 }
 
-/// How a step failed whose runtime call did.
+/// The failure of a step whose runtime call failed.
 pub(super) fn failure_of(is_unreachable: bool) -> Failure {
     match is_unreachable {
         true => Failure::Unreachable,

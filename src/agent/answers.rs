@@ -19,9 +19,9 @@ const RUNTIME_PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Default)]
 pub(super) struct RuntimeAnswers {
     /// By CRI's `RuntimeConfig`.
-    pub(super) told_driver: Option<CgroupDriver>,
+    pub(super) reported_driver: Option<CgroupDriver>,
     /// By its own configuration.
-    pub(super) seen_driver: Option<CgroupDriver>,
+    pub(super) configured_driver: Option<CgroupDriver>,
     /// The name of the sandbox image.
     pub(super) sandbox_image: Option<String>,
     /// The runtime's image directory.
@@ -48,8 +48,8 @@ impl RuntimeAnswers {
             again.tick().await;
             if let Ok(info) = runtime.verbose_info().await {
                 return RuntimeAnswers {
-                    told_driver: runtime.cgroup_driver().await,
-                    seen_driver: cri::configured_driver(&info),
+                    reported_driver: runtime.cgroup_driver().await,
+                    configured_driver: cri::configured_driver(&info),
                     sandbox_image: images::sandbox_image_name(&info),
                     images_dir: runtime.images_dir().await,
                 };
@@ -84,7 +84,7 @@ pub(super) fn check_driver_later(
             () = cancel.cancelled() => return Ok(()),
             answers = RuntimeAnswers::until_answered(&runtime) => answers,
         };
-        let driver = config.cgroup_driver(answers.told_driver, answers.seen_driver, init(), version);
+        let driver = config.cgroup_driver(answers.reported_driver, answers.configured_driver, init(), version);
         if driver != guessed {
             anyhow::bail!(
                 "the runtime's cgroup driver is {driver:?}, not {guessed:?} as guessed while it did not answer; \

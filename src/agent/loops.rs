@@ -54,7 +54,7 @@ pub(super) fn spawn(
     (health, metrics): (&Health, &Arc<Metrics>),
 ) {
     let (outcomes_in, outcomes) = mpsc::unbounded_channel();
-    let (levels_in, qos_cgroups) = watch::channel(QosCgroups::Unset);
+    let (qos_cgroups_in, qos_cgroups) = watch::channel(QosCgroups::Unset);
     let policy = Arc::new(parts.policy);
     let capacity = parts.machine.capacity(&parts.measured.nodefs);
     let rooms = reconcile::Rooms {
@@ -65,7 +65,7 @@ pub(super) fn spawn(
     };
     let beat = health.register("reconcile", reconcile::LONGEST_SLEEP);
     let outputs = reconcile::Outputs {
-        qos_cgroups: levels_in,
+        qos_cgroups: qos_cgroups_in,
         memory: values.memory.0.clone(),
         outcomes: outcomes_in,
         beat: Box::new(move || beat.beat()),

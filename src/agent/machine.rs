@@ -22,12 +22,12 @@ pub(super) fn kernel_settings(config: &Config) -> anyhow::Result<()> {
     let root = Path::new(KERNEL);
     let deviations = kernel::deviations(root);
     if config.node.protect_kernel {
-        let receiver: Vec<_> = deviations.iter().map(ToString::to_string).collect();
+        let texts: Vec<_> = deviations.iter().map(ToString::to_string).collect();
         anyhow::ensure!(
-            receiver.is_empty(),
+            texts.is_empty(),
             "protectKernelDefaults: {}; set them with sysctl, or omit protectKernelDefaults so that the agent sets \
              them",
-            receiver.join("; ")
+            texts.join("; ")
         );
         return Ok(());
     }

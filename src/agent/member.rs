@@ -207,10 +207,10 @@ impl Member {
             };
             node::run(inputs, settings, cancel)
         });
-        let (own, receiver) = (values.api_node.1.clone(), self.cluster.storing.renewed());
+        let (own, renewals) = (values.api_node.1.clone(), self.cluster.storing.renewed());
         let (name, duration) = (config.node.name.clone(), config.member.lease);
         self.spawn(tasks, "publish lease", Begin::Joined, move |clients, cancel| {
-            lease::run(clients, name, duration, own, receiver, cancel)
+            lease::run(clients, name, duration, own, renewals, cancel)
         });
         let settings = event_settings(config);
         self.spawn(tasks, "publish events", Begin::Joined, |clients, cancel| {

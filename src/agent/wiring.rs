@@ -121,12 +121,12 @@ mod tests {
 
     #[tokio::test]
     async fn without_an_api_server_no_events_pile_up() {
-        let around = ConfigContext {
+        let context = ConfigContext {
             hostname: "node".to_owned(),
             directory: "/".into(),
             version: String::new(),
         };
-        let mut config = load_without_file(Role::Run, &[], &around).unwrap();
+        let mut config = load_without_file(Role::Run, &[], &context).unwrap();
         config.manifests.path = None;
         let mut wiring = Wiring::new(config, CancellationToken::new());
         assert!(!wiring.values.events.is_closed(), "they may be published yet");

@@ -89,8 +89,8 @@ fn configuration(given: &[FlagValues], err: &mut impl Write) -> anyhow::Result<(
         Ok(config) => Ok((config, is_node)),
         Err(error) if is_node => {
             writeln!(err, "gantry: ignoring the node's configuration: {error:#}")?;
-            let around = files::here()?;
-            Ok((files::load_without_file(Role::Run, given, &around)?, false))
+            let context = files::here()?;
+            Ok((files::load_without_file(Role::Run, given, &context)?, false))
         }
         Err(error) => Err(error),
     }
@@ -258,12 +258,12 @@ fn json(answer: &Answer) -> serde_json::Value {
             "document": document,
         })
     };
-    let texts = |problems: &[Problem]| -> Vec<ReportedProblem> {
+    let reported = |problems: &[Problem]| -> Vec<ReportedProblem> {
         problems.iter().map(ReportedProblem::from).collect()
     };
     serde_json::json!({
         "pods": answer.pods.iter().map(pod).collect::<Vec<_>>(),
-        "problems": texts(&answer.problems),
-        "warnings": texts(&answer.warnings),
+        "problems": reported(&answer.problems),
+        "warnings": reported(&answer.warnings),
     })
 }

@@ -32,14 +32,14 @@ pub(super) fn text(node: &Node, pods: &[Pod], now: Timestamp) -> String {
     outline.fields("Taints", taints);
     outline.field("Unschedulable", spec.unschedulable.unwrap_or(false).to_string());
     if let Some(status) = &node.status {
-        print_status(&mut outline, status);
+        add_status(&mut outline, status);
     }
     outline.field_if("PodCIDR", spec.pod_cidr);
     outline.table("Pods", &pod_table(pods, now));
     outline.into_text()
 }
 
-fn print_status(outline: &mut Outline, status: &NodeStatus) {
+fn add_status(outline: &mut Outline, status: &NodeStatus) {
     let headings = [
         "Type",
         "Status",

@@ -49,7 +49,7 @@ pub struct Machine {
     /// Where its files are.
     pub places: Places,
     /// Its host name, and its directory.
-    pub around: ConfigContext,
+    pub context: ConfigContext,
     /// This program.
     pub program: PathBuf,
     /// Runs systemctl, if the machine runs systemd.
@@ -63,7 +63,7 @@ impl Machine {
     pub fn here() -> anyhow::Result<Machine> {
         Ok(Machine {
             places: Places::here(),
-            around: config_files::here()?,
+            context: config_files::here()?,
             program: std::env::current_exe()?,
             systemctl: Systemctl::here(),
             patience: PATIENCE,
@@ -73,7 +73,7 @@ impl Machine {
 
 /// Joins the cluster and prints each completed step.
 pub async fn run(asked: &Asked, machine: &Machine, out: &mut dyn Write) -> Result<(), JoinError> {
-    let plan = Plan::of(asked, &machine.around.hostname)?;
+    let plan = Plan::of(asked, &machine.context.hostname)?;
     let places = &machine.places;
     check_machine(machine).await?;
     let (cluster, user) = plan.discover(machine.patience).await?;
@@ -149,7 +149,7 @@ async fn join(
             out,
             "next      this machine does not run systemd; start the agent with\n          {} kubelet {arguments}{}",
             machine.program.display(),
-            match plan.name == machine.around.hostname.trim() {
+            match plan.name == machine.context.hostname.trim() {
                 true => String::new(),
                 false => format!(" --hostname-override={}", plan.name),
             }
@@ -189,7 +189,7 @@ fn write_files(
         &places.config(),
         &settings::for_machine(&settings.kubelet, places),
     )?;
-    let flags = settings::flags(&plan.name, machine.around.hostname.trim());
+    let flags = settings::flags(&plan.name, machine.context.hostname.trim());
     written.public(&places.flags(), &flags)?;
     if let Some(version) = settings::reported_version(&settings.version)? {
         written.public(&places.version(), &format!("{version}\n"))?;
@@ -207,7 +207,7 @@ fn check_configuration(machine: &Machine, plan: &Plan) -> Result<(), JoinError> 
         .into_iter()
         .filter_map(|(name, text)| Some((flag(name)?, vec![text])));
     let given: Vec<_> = given.collect();
-    config_files::load(Role::Kubelet, &given, &machine.around).map_err(JoinError::Config)?;
+    config_files::load(Role::Kubelet, &given, &machine.context).map_err(JoinError::Config)?;
     Ok(())
 }
 

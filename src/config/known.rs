@@ -55,12 +55,12 @@ fn nearest(path: &[String], kind: &str) -> Option<String> {
         raw::KIND => serde_json::to_value(raw::skeleton()).ok()?,
         _ => serde_json::to_value(GantryConfiguration::default()).ok()?,
     };
-    let context = parents.iter().fold(&known, |value, key| &value[key]);
+    let object = parents.iter().fold(&known, |value, key| &value[key]);
     let close = |key: &&String| {
         let (a, b) = (key.to_lowercase(), last.to_lowercase());
         a == b || distance(&a, &b) <= 2
     };
-    context
+    object
         .as_object()?
         .keys()
         .filter(close)

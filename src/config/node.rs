@@ -95,7 +95,7 @@ impl Config {
     pub fn cgroup_driver(
         &self,
         reported: Option<CgroupDriver>,
-        seen: Option<CgroupDriver>,
+        configured: Option<CgroupDriver>,
         init: Init,
         version: CgroupVersion,
     ) -> CgroupDriver {
@@ -105,7 +105,7 @@ impl Config {
         };
         // The kubelet considers neither the runtime's configuration nor the machine.
         let found = match self.role {
-            super::Role::Run => seen.unwrap_or(suitable),
+            super::Role::Run => configured.unwrap_or(suitable),
             super::Role::Kubelet => CgroupDriver::Cgroupfs,
         };
         reported.or(self.cgroups.driver).unwrap_or(found)

@@ -13,8 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::probe::worker::{Found, Worker};
 use super::probe::{self, Finding, Question};
-use super::request::Handle;
-use super::request::ProbeUpdate;
+use super::request::{Handle, ProbeUpdate};
 use crate::ask::Names;
 use crate::cri::Runtime;
 use crate::model::health::Verdict;

@@ -24,12 +24,12 @@ pub fn leftover(uid: &PodUid, policy: &NodePolicy) -> Plan {
 /// The newest dead instance of each container stays, for its log and its last state; of the sandboxes, the newest one
 /// and those that still have a container.
 pub(super) fn stages(pod: &Pod, seen: &ObservedPod, policy: &NodePolicy) -> Vec<Vec<Step>> {
-    let mut saved = BTreeSet::new();
+    let mut kept = BTreeSet::new();
     let dead: Vec<_> = seen
         .containers
         .iter()
         .filter(|instance| !instance.may_run() && !will_start(pod, seen, instance))
-        .filter(|instance| !saved.insert(instance.name.as_str()))
+        .filter(|instance| !kept.insert(instance.name.as_str()))
         .collect();
     let going: BTreeSet<_> = dead.iter().map(|instance| instance.id.as_str()).collect();
     let in_use: BTreeSet<_> = seen

@@ -119,7 +119,7 @@ fn in_sandbox<'a>(pod: &'a Pod, seen: &'a ObservedPod, sandbox: &'a Sandbox) -> 
         }
         Init::Done(sidecars) => (sidecars.len(), sidecars),
     };
-    let mut saved = 0;
+    let mut kept = 0;
     for container in &pod.containers {
         let instance = seen.container(&container.name);
         match instance {
@@ -128,7 +128,7 @@ fn in_sandbox<'a>(pod: &'a Pod, seen: &'a ObservedPod, sandbox: &'a Sandbox) -> 
                     stop.push(condemned);
                     start.extend(Some(container).filter(|_| restarts));
                 } else {
-                    saved += 1;
+                    kept += 1;
                 }
             }
             _ if seen.must_start(container) => {
@@ -138,7 +138,7 @@ fn in_sandbox<'a>(pod: &'a Pod, seen: &'a ObservedPod, sandbox: &'a Sandbox) -> 
             _ => {}
         }
     }
-    match saved == 0 && start.len() == init {
+    match kept == 0 && start.len() == init {
         // Neither sidecars nor ephemeral containers keep a pod alive.
         true => Need::End,
         false => Need::Containers {

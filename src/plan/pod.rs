@@ -130,11 +130,11 @@ fn plan_pod(context: PlanContext<'_>) -> Plan {
         true => Need::End,
         false => need(pod, seen),
     };
-    let way = match need {
+    let direction = match need {
         Need::End => Direction::Down,
         Need::Sandbox { .. } | Need::Containers { .. } => Direction::Up,
     };
-    if let Some(wait) = failure_holds(memory, way, now) {
+    if let Some(wait) = failure_holds(memory, direction, now) {
         return wait;
     }
     // Answers for missing objects arrive soon, or an error does; then the pod is planned again.
@@ -202,11 +202,11 @@ fn plan_new_life(context: PlanContext<'_>) -> Plan {
         return wait;
     }
     let ending = Ending::of(pod, seen, None, now);
-    let is_kept = seen.checkpoint.as_ref().is_some_and(|saved| saved.leaving);
+    let is_saved = seen.checkpoint.as_ref().is_some_and(|saved| saved.leaving);
     let stages = match seen.lives() {
         true => teardown::end(pod, seen, &ending, true, policy),
         // From then on an agent without memory continues.
-        false if !is_kept => vec![ending.save(&pod.uid, true, policy).into_iter().collect()],
+        false if !is_saved => vec![ending.save(&pod.uid, true, policy).into_iter().collect()],
         false => teardown::reset(pod, seen, policy),
     };
     Plan {
@@ -234,9 +234,9 @@ enum Direction {
 
 /// The plan that waits for the back-off of a pod-level failure. A failure to add does not delay a removal; that of a
 /// volume delays starts ([`start`]), that of a resize only itself ([`super::resize`]).
-fn failure_holds(memory: &PodMemory, way: Direction, now: Timestamp) -> Option<Plan> {
+fn failure_holds(memory: &PodMemory, direction: Direction, now: Timestamp) -> Option<Plan> {
     let until = memory.waits_until(now, |work| match work {
-        FailedWork::Step(kind) => way == Direction::Up || kind.removes(),
+        FailedWork::Step(kind) => direction == Direction::Up || kind.removes(),
         FailedWork::Volume(_) | FailedWork::Resize => false,
     })?;
     Some(Plan {
@@ -255,12 +255,10 @@ mod tests {
 
     use super::*;
     use crate::model::checkpoint::Checkpoint;
-    use crate::model::memory::PodFailure;
-    use crate::model::memory::{Backoff, ContainerMemory};
+    use crate::model::memory::{Backoff, ContainerMemory, PodFailure};
     use crate::model::object::kinds::Secret;
     use crate::model::object::{Known, Object, ObjectKind, Objects};
-    use crate::model::outcome::Failure;
-    use crate::model::outcome::StepError;
+    use crate::model::outcome::{Failure, StepError};
     use crate::model::pod::{Container, Deletion, Mount, RestartPolicy, Volume, VolumeSource};
     use crate::model::reason;
     use crate::model::request::{ContainerRef, SandboxRef};

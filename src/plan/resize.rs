@@ -5,7 +5,6 @@
 //! second stops containers that must be restarted, sets the pod's cgroup and updates containers; the third removes the
 //! entries of instances that were restarted. An agent that is killed between any two steps continues where it was.
 
-use crate::model::memory::FailedWork;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
@@ -15,7 +14,7 @@ use super::admit::Refusal;
 use super::cgroup;
 use super::context::PlanContext;
 use crate::model::allocation::{self, Allocation, Sizes};
-use crate::model::memory::{Outlook, PendingResize, PodMemory};
+use crate::model::memory::{FailedWork, Outlook, PendingResize, PodMemory};
 use crate::model::node::NodePolicy;
 use crate::model::pod::{Container, OnResize, Pod};
 use crate::model::request::{AllocationRecord, CgroupSetting, Change, Floor, Occasion, ResizeRequest, Usage};
@@ -25,6 +24,7 @@ use crate::model::step::Step;
 
 /// The reason to reject a resize that no node of this version supports.
 const INFEASIBLE: &str = "Infeasible";
+
 /// The step that saves an allocation.
 pub fn save(pod: &Pod, allocation: Allocation, occasion: Occasion, policy: &NodePolicy) -> Step {
     Step::WriteAllocation(Box::new(AllocationRecord {
@@ -404,10 +404,8 @@ mod tests {
     use expect_test::{Expect, expect};
 
     use super::*;
-    use crate::model::memory::Backoff;
-    use crate::model::memory::PodFailure;
-    use crate::model::outcome::Failure;
-    use crate::model::outcome::StepError;
+    use crate::model::memory::{Backoff, PodFailure};
+    use crate::model::outcome::{Failure, StepError};
     use crate::model::pod::{ResizePolicy, RestartPolicy};
     use crate::model::reason;
     use crate::model::resources::{Bytes, Resources};

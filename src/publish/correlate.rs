@@ -1,4 +1,4 @@
-//! Which event makes a new Event, which one is counted in an old one, and which is not worth telling: the rules of
+//! Which event makes a new Event, which one is counted in an old one, and which is not worth publishing: the rules of
 //! `client-go/tools/record/events_cache.go`, so that a container that fails for ever does not fill the cluster's store.
 
 use std::collections::{BTreeSet, HashMap};
@@ -260,12 +260,11 @@ mod tests {
     #[test]
     fn the_same_is_counted_in_one_event() {
         let mut correlator = Correlator::default();
-        let mut published =
-            |message, second| written(&mut correlator, &event("p", "BackOff", message, second));
-        assert_eq!(published("a", 0).unwrap(), "new 1 a");
-        assert_eq!(published("a", 5).unwrap(), "again 2 a");
-        assert_eq!(published("b", 6).unwrap(), "new 1 b");
-        assert_eq!(published("a", 7).unwrap(), "again 3 a");
+        let mut publish = |message, second| written(&mut correlator, &event("p", "BackOff", message, second));
+        assert_eq!(publish("a", 0).unwrap(), "new 1 a");
+        assert_eq!(publish("a", 5).unwrap(), "again 2 a");
+        assert_eq!(publish("b", 6).unwrap(), "new 1 b");
+        assert_eq!(publish("a", 7).unwrap(), "again 3 a");
     }
 
     #[test]
@@ -284,7 +283,7 @@ mod tests {
     #[test]
     fn the_tenth_message_of_a_reason_is_combined_with_what_follows() {
         let mut correlator = Correlator::default();
-        let mut published = |number: i64, second| {
+        let mut publish = |number: i64, second| {
             written(
                 &mut correlator,
                 &event("p", "Unhealthy", &number.to_string(), second),
@@ -292,26 +291,26 @@ mod tests {
             .unwrap()
         };
         for number in 0..9 {
-            assert_eq!(published(number, number), format!("new 1 {number}"));
+            assert_eq!(publish(number, number), format!("new 1 {number}"));
         }
-        assert_eq!(published(9, 9), format!("new 1 {COMBINED}9"));
-        assert_eq!(published(10, 10), format!("again 2 {COMBINED}10"));
+        assert_eq!(publish(9, 9), format!("new 1 {COMBINED}9"));
+        assert_eq!(publish(10, 10), format!("again 2 {COMBINED}10"));
         // After ten quiet minutes, messages are published separately again.
-        assert_eq!(published(11, 700), "new 1 11");
+        assert_eq!(publish(11, 700), "new 1 11");
     }
 
     #[test]
     fn too_much_about_one_object_is_not_told_and_one_more_every_five_minutes_is() {
         let mut correlator = Correlator::default();
-        let mut published = |pod: &str, second| written(&mut correlator, &event(pod, "BackOff", "a", second));
+        let mut publish = |pod: &str, second| written(&mut correlator, &event(pod, "BackOff", "a", second));
         for _ in 0..25 {
-            assert!(published("p", 0).is_some());
+            assert!(publish("p", 0).is_some());
         }
-        assert_eq!(published("p", 1), None);
-        assert!(published("other", 1).is_some());
+        assert_eq!(publish("p", 1), None);
+        assert!(publish("other", 1).is_some());
         // An event that was not published is counted nevertheless.
-        assert_eq!(published("p", 301).unwrap(), "again 27 a");
-        assert_eq!(published("p", 302), None);
+        assert_eq!(publish("p", 301).unwrap(), "again 27 a");
+        assert_eq!(publish("p", 302), None);
     }
 
     #[test]

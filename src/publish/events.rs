@@ -56,7 +56,7 @@ pub async fn run(
         if idle.is_some()
             && let Some(next) = queue.pop_front()
         {
-            busy.extend(idle.take().map(|teller| teller.publish(next)));
+            busy.extend(idle.take().map(|publisher| publisher.publish(next)));
         }
         // Every arm may be dropped: the channel and the pending future keep their state.
         tokio::select! {
@@ -67,7 +67,7 @@ pub async fn run(
                     queue.push_back(event);
                 }
             }
-            teller = busy.next(), if !busy.is_empty() => idle = teller,
+            publisher = busy.next(), if !busy.is_empty() => idle = publisher,
         }
     }
 }
@@ -86,12 +86,13 @@ struct Publisher {
 /// The result of an attempt.
 enum Attempt {
     /// Published as the Event of this name.
-    Told(String),
+    Published(String),
     /// The Event no longer exists: it is created again.
     Gone,
     /// The API server rejected it.
     Refused,
-    Away,
+    /// The API server cannot answer now: the same attempt may succeed later.
+    Unavailable,
 }
 
 impl Publisher {
@@ -116,13 +117,13 @@ impl Publisher {
         for _ in 0..TRIES {
             self.wait_for_a_turn().await;
             match self.attempt(&event, &event_write).await {
-                Attempt::Told(name) => {
+                Attempt::Published(name) => {
                     self.correlator.published(&event_write, &name, Timestamp::now());
                     break;
                 }
                 Attempt::Gone => event_write.name = None,
                 Attempt::Refused => break,
-                Attempt::Away => tokio::time::sleep(AGAIN_AFTER).await,
+                Attempt::Unavailable => tokio::time::sleep(AGAIN_AFTER).await,
             }
         }
         self
@@ -150,12 +151,12 @@ impl Publisher {
             }
         };
         match answer {
-            Ok(event) => Attempt::Told(event.metadata.name.unwrap_or_default()),
+            Ok(event) => Attempt::Published(event.metadata.name.unwrap_or_default()),
             Err(error) => match ApiFailure::of(&error) {
                 ApiFailure::Gone if event_write.name.is_some() => Attempt::Gone,
-                ApiFailure::Away => {
+                ApiFailure::Unavailable => {
                     tracing::debug!("cannot publish an Event; retrying: {}", retry::text(&error));
-                    Attempt::Away
+                    Attempt::Unavailable
                 }
                 // A namespace that is being deleted accepts none, which is no problem.
                 ApiFailure::Gone | ApiFailure::Conflict | ApiFailure::Refused => {

@@ -21,7 +21,7 @@ pub async fn run(
     node_name: String,
     duration: Duration,
     node: watch::Receiver<ApiNode>,
-    published: watch::Sender<Option<Timestamp>>,
+    renewals: watch::Sender<Option<Timestamp>>,
     cancel: CancellationToken,
 ) {
     let every = duration / 4;
@@ -42,7 +42,7 @@ pub async fn run(
         let wait = match renewed {
             Ok(lease) => {
                 known = Some(lease);
-                published.send_replace(Some(Timestamp::now()));
+                renewals.send_replace(Some(Timestamp::now()));
                 trouble = None;
                 every
             }

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::node_events::News;
+use super::node_events::Emitted;
 use super::retry::{self, ApiFailure, Backoff};
 use crate::model::api::ApiNode;
 use crate::model::event::Event;
@@ -66,14 +66,14 @@ enum NodeWrite {
 pub async fn run(mut inputs: NodeInputs, settings: Settings, cancel: CancellationToken) {
     let mut last_answer: Option<LastAnswer> = None;
     let mut wait: Option<Backoff> = None;
-    let mut news = News::default();
+    let mut emitted = Emitted::default();
     loop {
         let now = Timestamp::now();
         let ours = inputs.report.borrow_and_update().clone();
         let theirs = inputs.node.borrow_and_update().clone();
         if let (ApiNode::Present(theirs), true) = (&theirs, ours.status.is_some()) {
             // Compared before the agent's status replaces the former one.
-            for event in news.take(&ours, theirs, now) {
+            for event in emitted.take(&ours, theirs, now) {
                 let _ = inputs.events.send(event);
             }
         }
@@ -130,7 +130,7 @@ fn log_trouble(error: &kube::Error) -> ApiFailure {
     match trouble {
         ApiFailure::Refused => tracing::warn!("the API server rejected the Node: {text}"),
         ApiFailure::Gone => {}
-        ApiFailure::Conflict | ApiFailure::Away => {
+        ApiFailure::Conflict | ApiFailure::Unavailable => {
             tracing::debug!("cannot publish the Node; retrying: {text}")
         }
     }

@@ -9,14 +9,14 @@ use crate::model::event::{About, Event, EventType};
 
 /// The events emitted so far.
 #[derive(Debug, Default)]
-pub(super) struct News {
+pub(super) struct Emitted {
     /// A reboot is reported once in the agent's life: the API server's copy lags behind for a while.
     is_reboot_reported: bool,
     /// A node counts as schedulable until its Node says otherwise.
     is_unschedulable: bool,
 }
 
-impl News {
+impl Emitted {
     /// The events from comparing the API server's Node with this agent's.
     pub(super) fn take(&mut self, ours: &Node, theirs: &Node, at: Timestamp) -> Vec<Event> {
         let name = ours.metadata.name.as_deref().unwrap_or_default();
@@ -72,8 +72,8 @@ mod tests {
         node
     }
 
-    fn published(news: &mut News, ours: &Node, theirs: &Node) -> Vec<(EventType, String, String)> {
-        let new = news.take(ours, theirs, Timestamp::UNIX_EPOCH);
+    fn events(emitted: &mut Emitted, ours: &Node, theirs: &Node) -> Vec<(EventType, String, String)> {
+        let new = emitted.take(ours, theirs, Timestamp::UNIX_EPOCH);
         new.into_iter()
             .map(|new| (new.kind, new.reason, new.message))
             .collect()
@@ -82,26 +82,26 @@ mod tests {
     #[test]
     fn a_start_of_the_machine_is_told_once() {
         let ours = node("b2", false);
-        let mut news = News::default();
+        let mut emitted = Emitted::default();
         let message = "Node vm has been rebooted, boot id: b2".to_owned();
         let expected = [(EventType::Warning, "Rebooted".to_owned(), message)];
-        assert_eq!(published(&mut news, &ours, &node("b1", false)), expected);
+        assert_eq!(events(&mut emitted, &ours, &node("b1", false)), expected);
         // The API server's copy is outdated until the agent's report has arrived.
-        assert_eq!(published(&mut news, &ours, &node("b1", false)), []);
-        assert_eq!(published(&mut news, &ours, &node("b2", false)), []);
+        assert_eq!(events(&mut emitted, &ours, &node("b1", false)), []);
+        assert_eq!(events(&mut emitted, &ours, &node("b2", false)), []);
         // The same boot ID, a new node, and a machine without a boot ID.
-        assert_eq!(published(&mut News::default(), &ours, &ours), []);
-        assert_eq!(published(&mut News::default(), &ours, &node("", false)), []);
-        assert_eq!(published(&mut News::default(), &node("", false), &ours), []);
+        assert_eq!(events(&mut Emitted::default(), &ours, &ours), []);
+        assert_eq!(events(&mut Emitted::default(), &ours, &node("", false)), []);
+        assert_eq!(events(&mut Emitted::default(), &node("", false), &ours), []);
     }
 
     #[test]
     fn cordons_are_told_as_they_change() {
-        let mut news = News::default();
+        let mut emitted = Emitted::default();
         let (open, closed) = (node("b", false), node("b", true));
         let mut reason = |theirs: &Node| {
-            let published = published(&mut news, &open, theirs);
-            published
+            let events = events(&mut emitted, &open, theirs);
+            events
                 .into_iter()
                 .map(|(_, reason, _)| reason)
                 .collect::<String>()

@@ -314,7 +314,7 @@ impl State {
                     ApiFailure::Refused => {
                         tracing::warn!(pod = %name, "the API server rejected a pod status: {text}");
                     }
-                    ApiFailure::Away => {
+                    ApiFailure::Unavailable => {
                         tracing::debug!(pod = %name, "cannot publish a pod status; retrying: {text}")
                     }
                 }

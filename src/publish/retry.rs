@@ -21,21 +21,21 @@ pub enum ApiFailure {
     /// The API server forbids or rejects the request (other 4xx).
     Refused,
     /// It is overloaded, unreachable or broken: the same request may succeed later.
-    Away,
+    Unavailable,
 }
 
 impl ApiFailure {
     /// Classifies an error.
     pub fn of(error: &kube::Error) -> ApiFailure {
         let kube::Error::Api(status) = error else {
-            return ApiFailure::Away;
+            return ApiFailure::Unavailable;
         };
         match status.code {
             404 => ApiFailure::Gone,
             409 => ApiFailure::Conflict,
-            429 => ApiFailure::Away,
+            429 => ApiFailure::Unavailable,
             400..=499 => ApiFailure::Refused,
-            _ => ApiFailure::Away,
+            _ => ApiFailure::Unavailable,
         }
     }
 }

@@ -345,8 +345,7 @@ mod tests {
 
     use super::*;
     use crate::model::memory::Backoff;
-    use crate::model::outcome::Failure;
-    use crate::model::outcome::StepError;
+    use crate::model::outcome::{Failure, StepError};
     use crate::model::pod::{Container, RestartPolicy};
     use crate::model::runtime::ObservedContainer;
     use crate::model::sample::{self, at, exited, instance, observed, running, sandbox};

@@ -551,7 +551,7 @@ fn configuration(input: &[u8]) -> bool {
         path: "/var/lib/kubelet/config.yaml".into(),
         text: text.to_owned(),
     };
-    let around = ConfigContext {
+    let context = ConfigContext {
         hostname: "node".to_owned(),
         directory: "/".into(),
         version: String::new(),
@@ -559,7 +559,7 @@ fn configuration(input: &[u8]) -> bool {
     let mut understood = false;
     for role in [Role::Run, Role::Kubelet] {
         let layers = Layers::merge(Some(&text), std::slice::from_ref(&text), &[]);
-        understood |= layers.and_then(|layers| resolve(layers, role, &around)).is_ok();
+        understood |= layers.and_then(|layers| resolve(layers, role, &context)).is_ok();
     }
     understood
 }

@@ -326,12 +326,12 @@ impl Machine {
     /// The configuration: its defaults, in the directories of the test.
     fn config(&self) -> Config {
         let root = self.at.root.path();
-        let around = ConfigContext {
+        let context = ConfigContext {
             hostname: NODE.to_owned(),
             directory: root.to_owned(),
             version: String::new(),
         };
-        let mut config = load_without_file(Role::Run, &[], &around).unwrap();
+        let mut config = load_without_file(Role::Run, &[], &context).unwrap();
         config.manifests.path = Some(root.join("manifests"));
         // A change is seen because of an event.
         config.manifests.check = Duration::from_secs(3600);

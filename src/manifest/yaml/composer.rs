@@ -235,7 +235,7 @@ impl Composer {
 
     /// Adds a complete value in its place: at the top, in a list, as a key, or as the value of a key.
     fn add(&mut self, node: Rc<Node>, line: usize, merge: bool) -> Result<(), Stop> {
-        if self.stack.len() + node.qos_cgroups > MOST_LEVELS {
+        if self.stack.len() + node.levels > MOST_LEVELS {
             return Err(Stop {
                 line,
                 message: format!("values are nested more than {MOST_LEVELS} levels deep"),

@@ -15,7 +15,7 @@ pub(crate) struct Node {
     /// The number of values in it, itself included; a shared one counts each time it is used.
     pub(crate) size: usize,
     /// The depth of nested collections, itself included; 0 for a scalar.
-    pub(crate) qos_cgroups: usize,
+    pub(crate) levels: usize,
 }
 
 /// The three kinds of values. An anchor's value is shared, not copied.
@@ -112,7 +112,7 @@ impl Node {
 impl Node {
     /// A value, counted with everything below it.
     pub(crate) fn new(line: usize, value: Value) -> Node {
-        let (size, qos_cgroups) = match &value {
+        let (size, levels) = match &value {
             Value::Scalar(_) => (1, 0),
             Value::Sequence(items) => measure(items.iter()),
             Value::Mapping(entries) => measure(entries.iter().map(|e| &e.value)),
@@ -121,16 +121,16 @@ impl Node {
             line,
             value,
             size,
-            qos_cgroups,
+            levels,
         }
     }
 }
 
 fn measure<'a>(children: impl Iterator<Item = &'a Rc<Node>>) -> (usize, usize) {
-    let (mut size, mut qos_cgroups) = (1_usize, 0);
+    let (mut size, mut levels) = (1_usize, 0);
     for child in children {
         size = size.saturating_add(child.size);
-        qos_cgroups = qos_cgroups.max(child.qos_cgroups);
+        levels = levels.max(child.levels);
     }
-    (size, qos_cgroups + 1)
+    (size, levels + 1)
 }

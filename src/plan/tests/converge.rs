@@ -363,7 +363,7 @@ fn assert_runs(world: &World, pod: &Pod, seen: &ObservedPod) {
         one |= runs(&container.name);
         if let ContainerState::Exited { code, .. } = instance.state {
             // A container that was stopped in a running pod was stopped to be started again.
-            let was_ended = code == STOPPED && !world.not_kept;
+            let was_ended = code == STOPPED && !world.not_saved;
             let stays_down = !container.restarts_after(code) && !was_ended;
             assert!(stays_down, "{} is not restarted: {seen:?}", container.name);
         } else {

@@ -78,7 +78,7 @@ pub(super) struct World {
     /// The allocation of each pod.
     allocations: BTreeMap<PodUid, Allocation>,
     /// A checkpoint was not saved: an agent that starts may not know the order.
-    pub(super) not_kept: bool,
+    pub(super) not_saved: bool,
     /// The runtime lost all that it had at least once.
     pub(super) wiped: bool,
     /// Every UID with its last desired pod.
@@ -129,7 +129,7 @@ impl World {
             fates: Vec::new(),
             checkpoints: BTreeMap::new(),
             allocations: BTreeMap::new(),
-            not_kept: false,
+            not_saved: false,
             wiped: false,
             definitions: BTreeMap::new(),
             deadlines: BTreeMap::new(),
@@ -443,7 +443,7 @@ impl World {
                 }
                 let goes_on = matches!(&step, Step::WriteCheckpoint(record) if record.on_failure == OnWriteFailure::Continue);
                 if goes_on && matches!(fate, Fate::Fails | Fate::FailsLate | Fate::Unreachable) {
-                    self.not_kept = true;
+                    self.not_saved = true;
                     continue;
                 }
                 if let Step::StopContainer { id, .. } = &step {
@@ -634,14 +634,14 @@ impl World {
         // When the grace period is over there is no time left for an order, as in the kubelet (`waitForTurn` in
         // `kuberuntime_termination_order.go`).
         let is_over = self.deadlines.get(uid).is_some_and(|ends| *ends <= self.now);
-        if own.is_some() && !self.not_kept && !is_over {
+        if own.is_some() && !self.not_saved && !is_over {
             let waited_for = seen.containers.iter().find(waits);
             assert_eq!(waited_for, None, "{name:?} is ended before");
         }
         let full = self.now + *grace;
         let begun = self.deadlines.entry(uid.clone()).or_insert(full);
         let least = self.now + crate::plan::teardown::LEAST_GRACE;
-        if !self.not_kept {
+        if !self.not_saved {
             assert!(
                 full <= (*begun).max(least),
                 "the grace of {name:?} begins once more"

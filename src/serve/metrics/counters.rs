@@ -304,8 +304,7 @@ fn put_runtime(page: &mut Page, snapshot: &Snapshot) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::outcome::Failure;
-    use crate::model::outcome::StepError;
+    use crate::model::outcome::{Failure, StepError};
     use crate::model::pod::{PodName, Problem, ProblemKind};
     use crate::model::runtime::{ObservedName, ObservedPod};
     use crate::model::step::Subject;

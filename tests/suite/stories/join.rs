@@ -64,7 +64,7 @@ impl Wish {
             places: Places {
                 root: directory.path().to_owned(),
             },
-            around: ConfigContext {
+            context: ConfigContext {
                 hostname: "host\n".to_owned(),
                 version: String::new(),
                 ..here().unwrap()

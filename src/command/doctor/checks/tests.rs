@@ -12,7 +12,7 @@ use crate::model::node::{CgroupDriver, FsUsage};
 use crate::model::resources::Bytes;
 
 fn config(flags: &[(&str, &str)]) -> Config {
-    let around = ConfigContext {
+    let context = ConfigContext {
         hostname: "web".to_owned(),
         directory: PathBuf::from("/"),
         version: String::new(),
@@ -21,7 +21,7 @@ fn config(flags: &[(&str, &str)]) -> Config {
         .iter()
         .map(|(name, text)| (flag(name).unwrap(), vec![(*text).to_owned()]))
         .collect();
-    resolve(Layers::merge(None, &[], &given).unwrap(), Role::Run, &around).unwrap()
+    resolve(Layers::merge(None, &[], &given).unwrap(), Role::Run, &context).unwrap()
 }
 
 /// A machine that passes every check.

@@ -2,8 +2,7 @@
 
 use tokio::sync::mpsc;
 
-use crate::model::object::Known;
-use crate::model::object::Reference;
+use crate::model::object::{Known, Reference};
 
 /// A new value of an object.
 pub(super) struct News {
