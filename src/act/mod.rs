@@ -37,8 +37,6 @@ mod symbol;
 pub mod turn;
 mod volume;
 
-use std::collections::BTreeSet;
-
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
@@ -49,7 +47,7 @@ use tracing::Instrument;
 use crate::model::bounds;
 use crate::model::outcome::{Outcome, SlowAction, StepError, StepReport};
 use crate::model::pod::{PodName, PodUid};
-use crate::model::step::{Plan, Step, Subject};
+use crate::model::step::{Failed, Plan, Step, Subject};
 
 pub use context::ActContext;
 use context::Work;
@@ -86,25 +84,22 @@ impl Work<'_> {
     async fn execute(&self, plan: Plan) -> Vec<StepReport> {
         let mut turn = self.context.turns.queue(plan.pace);
         let mut made = Made::default();
-        let mut failed = BTreeSet::new();
+        let mut failed = Failed::default();
         let mut reports = Vec::new();
         for stage in plan.stages {
-            let steps = stage
-                .into_iter()
-                .filter(|step| !failed.iter().any(|subject: &Subject| subject.holds(step)));
-            let steps: Vec<Step> = steps.collect();
+            let steps: Vec<Step> = stage.into_iter().filter(|step| !failed.holds(step)).collect();
             if steps.iter().any(|step| Load::of(step) == Load::Work) {
                 tokio::select! {
                     () = self.cancel.cancelled() => {}
                     () = turn.take() => {}
                 }
             }
-            if self.cancel.is_cancelled() || failed.contains(&Subject::Pod) {
+            if self.cancel.is_cancelled() || failed.ends_plan() {
                 break;
             }
             let (finished, facts) = self.carry_out(steps, &made, &mut turn).await;
             let failures = finished.iter().filter(|report| report.result.is_err());
-            failed.extend(failures.map(|report| report.subject.clone()));
+            failures.for_each(|report| failed.add(&report.subject));
             reports.extend(finished);
             facts.into_iter().for_each(|fact| made.note(fact));
         }

@@ -4,6 +4,7 @@
 //! A plan leaves no decision to its execution. Values that arise during execution (the id of the new sandbox or
 //! container, the image's reference, the pod's address) are named symbolically and resolved by `act`.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use super::request::{
 };
 
 /// What one pod needs now. Stages run in sequence, the steps of a stage concurrently. What a failing step holds up is
-/// decided by its [`Subject`].
+/// decided by its [`Subject`]: see [`Failed`].
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Plan {
     /// The work.
@@ -59,14 +60,40 @@ pub enum Subject {
     Container(String),
 }
 
-impl Subject {
-    /// Whether a failure about this holds up a step of a later stage.
-    pub fn holds(&self, step: &Step) -> bool {
-        match self {
-            Subject::Pod => true,
-            Subject::Volume(_) => !step.kind().removes(),
-            Subject::Container(_) => step.subject() == *self,
+/// What has failed so far while a plan is executed. It answers for one step without going through all failures: a pod's
+/// author chooses how many containers and volumes there are.
+#[derive(Debug, Clone, Default)]
+pub struct Failed {
+    pod: bool,
+    volume: bool,
+    /// By name.
+    containers: BTreeSet<String>,
+}
+
+impl Failed {
+    /// Records the failure of a step about this.
+    pub fn add(&mut self, subject: &Subject) {
+        match subject {
+            Subject::Pod => self.pod = true,
+            Subject::Volume(_) => self.volume = true,
+            Subject::Container(name) => {
+                self.containers.insert(name.clone());
+            }
         }
+    }
+
+    /// Whether no later stage is executed.
+    pub fn ends_plan(&self) -> bool {
+        self.pod
+    }
+
+    /// Whether a step of a later stage is not executed.
+    pub fn holds(&self, step: &Step) -> bool {
+        let is_of_failed = || {
+            step.container()
+                .is_some_and(|name| self.containers.contains(name))
+        };
+        self.pod || (self.volume && !step.kind().removes()) || is_of_failed()
     }
 }
 
@@ -168,15 +195,23 @@ pub enum Step {
 impl Step {
     /// What it is about.
     pub fn subject(&self) -> Subject {
+        match (self.container(), self) {
+            (Some(container), _) => Subject::Container(container.to_owned()),
+            (None, Step::EnsureVolume(request)) => Subject::Volume(request.volume.clone()),
+            (None, _) => Subject::Pod,
+        }
+    }
+
+    /// The name of the container that it is about, if it is about one.
+    fn container(&self) -> Option<&str> {
         match self {
             Step::StopContainer { container, .. }
             | Step::RemoveContainer { container, .. }
-            | Step::StartContainer { container, .. } => Subject::Container(container.clone()),
-            Step::EnsureImage(request) => Subject::Container(request.container.clone()),
-            Step::PostStart(hook) => Subject::Container(hook.container.clone()),
-            Step::CreateContainer(request) => Subject::Container(request.container.clone()),
-            Step::EnsureVolume(request) => Subject::Volume(request.volume.clone()),
-            _ => Subject::Pod,
+            | Step::StartContainer { container, .. } => Some(container),
+            Step::EnsureImage(request) => Some(&request.container),
+            Step::PostStart(hook) => Some(&hook.container),
+            Step::CreateContainer(request) => Some(&request.container),
+            _ => None,
         }
     }
 
@@ -304,5 +339,83 @@ impl StepKind {
 impl std::fmt::Display for StepKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stop(container: &str) -> Step {
+        Step::StopContainer {
+            container: container.to_owned(),
+            id: format!("{container}0"),
+            grace: Duration::ZERO,
+            message: String::new(),
+            pre_stop: None,
+            after: Vec::new(),
+        }
+    }
+
+    fn start(container: &str) -> Step {
+        Step::StartContainer {
+            container: container.to_owned(),
+            which: ContainerRef::Id(format!("{container}0")),
+            link: None,
+        }
+    }
+
+    /// Which of a few later steps are held after the failures.
+    fn check(failures: &[Subject], expected: &[&str]) {
+        let mut failed = Failed::default();
+        failures.iter().for_each(|subject| failed.add(subject));
+        let later = [
+            ("start a", start("a")),
+            ("start b", start("b")),
+            ("stop a", stop("a")),
+            ("stop b", stop("b")),
+            (
+                "make directory",
+                Step::EnsurePodDir {
+                    dir: PathBuf::new(),
+                    logs: PathBuf::new(),
+                },
+            ),
+            ("remove directory", Step::RemovePodDir { dir: PathBuf::new() }),
+        ];
+        let held = later.iter().filter(|(_, step)| failed.holds(step));
+        let held: Vec<_> = held.map(|(name, _)| *name).collect();
+        assert_eq!(held, expected, "{failures:?}");
+        assert_eq!(
+            failed.ends_plan(),
+            failures.contains(&Subject::Pod),
+            "{failures:?}"
+        );
+    }
+
+    #[test]
+    fn a_failure_holds_what_its_subject_says() {
+        let container = |name: &str| Subject::Container(name.to_owned());
+        let volume = || Subject::Volume("v".to_owned());
+        let all = [
+            "start a",
+            "start b",
+            "stop a",
+            "stop b",
+            "make directory",
+            "remove directory",
+        ];
+        check(&[], &[]);
+        check(&[container("a")], &["start a", "stop a"]);
+        check(&[container("a"), container("b")], &all[..4]);
+        check(&[container("v")], &[]);
+        check(&[volume()], &["start a", "start b", "make directory"]);
+        check(&[volume(), volume()], &["start a", "start b", "make directory"]);
+        check(
+            &[volume(), container("a")],
+            &["start a", "start b", "stop a", "make directory"],
+        );
+        check(&[Subject::Pod], &all);
+        check(&[Subject::Pod, volume(), container("a")], &all);
     }
 }

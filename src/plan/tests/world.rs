@@ -419,18 +419,15 @@ impl World {
     /// Executes a plan by the contract of [`Plan`]; `None`: the agent died on the way.
     fn execute(&mut self, plan: Plan, desired: Option<&Pod>) -> Option<Vec<StepReport>> {
         let mut made = Made::default();
-        let mut failed = BTreeSet::new();
+        let mut failed = Failed::default();
         let mut reports: Vec<StepReport> = Vec::new();
         let ends = |step: &Step| matches!(step, Step::StopSandbox { id } if self.is_ready(id));
         let ends = plan.stages.iter().flatten().any(ends);
         for stage in plan.stages {
-            if failed.contains(&Subject::Pod) {
+            if failed.ends_plan() {
                 break;
             }
-            let steps: Vec<_> = stage
-                .into_iter()
-                .filter(|step| !failed.iter().any(|subject: &Subject| subject.holds(step)))
-                .collect();
+            let steps: Vec<_> = stage.into_iter().filter(|step| !failed.holds(step)).collect();
             self.call_hooks(&steps, ends);
             let mut tried = BTreeSet::new();
             let steps = in_turn(steps);
@@ -463,7 +460,7 @@ impl World {
                     _ => result,
                 };
                 if result.is_err() {
-                    failed.insert(subject.clone());
+                    failed.add(&subject);
                 }
                 reports.push(StepReport {
                     subject,
