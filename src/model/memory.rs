@@ -146,6 +146,12 @@ impl PodMemory {
         ends.filter(|end| *end > now).max()
     }
 
+    /// When that work, if it failed, may be tried again; `None`: it does not wait.
+    pub fn retried_at(&self, work: &FailedWork, now: Timestamp) -> Option<Timestamp> {
+        let end = self.failures.get(work)?.backoff.ends();
+        (end > now).then_some(end)
+    }
+
     /// What is remembered of a container, if its definition is still the same.
     pub fn of_container(&self, container: &Container) -> Option<&ContainerMemory> {
         let memory = self.containers.get(&container.name)?;

@@ -181,7 +181,7 @@ pub(super) fn stages(context: PlanContext<'_>, stopped: &[&str]) -> (Vec<Vec<Ste
     let Some(saved) = seen.allocation.as_ref().filter(|saved| !saved.behind.is_empty()) else {
         return (Vec::new(), None);
     };
-    if let Some(until) = memory.waits_until(now, |work| *work == FailedWork::Resize) {
+    if let Some(until) = memory.retried_at(&FailedWork::Resize, now) {
         return (Vec::new(), Some(until));
     }
     let updates = updates(pod, seen, saved, stopped);

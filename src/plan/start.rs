@@ -123,9 +123,7 @@ pub(super) fn in_sandbox(
     prepare.extend(images(context, new.iter().copied()));
     let may_be_made = |update: &VolumeRequest| {
         let work = FailedWork::Volume(update.volume.clone());
-        memory
-            .waits_until(context.now, |failed| *failed == work)
-            .is_none()
+        memory.retried_at(&work, context.now).is_none()
     };
     let updates = volume::updates(context.origin(&sandbox.ips), memory);
     let updates = updates.into_iter().filter(may_be_made);
