@@ -17,6 +17,7 @@ use super::failure::{abandoned, call_failure, failure, gone};
 use super::files::Whose;
 use super::{hook, sub_path, symbol};
 use crate::cri::Runtime;
+use crate::disk::write::remove_if_there;
 use crate::model::error_chain::chain;
 use crate::model::outcome::{Done, SlowAction, StepError};
 use crate::model::reason;
@@ -346,10 +347,7 @@ fn remove_logs(log: &Path) -> Result<(), (PathBuf, io::Error)> {
 }
 
 fn remove_file(path: &Path) -> Result<(), (PathBuf, io::Error)> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err((path.to_owned(), error)),
-        _ => Ok(()),
-    }
+    remove_if_there(path).map_err(|error| (path.to_owned(), error))
 }
 
 #[cfg(test)]

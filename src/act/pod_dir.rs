@@ -11,7 +11,7 @@ use super::failure::failure;
 use super::files::{REMOVAL_PATIENCE, Whose};
 use super::mount;
 use crate::disk::tree::{self, Mounts};
-use crate::disk::write::{self, Durability, Mode, Unfinished, Writing};
+use crate::disk::write::{self, Writing};
 use crate::model::outcome::StepError;
 use crate::model::reason;
 use crate::model::request::{CheckpointRecord, OnWriteFailure};
@@ -76,11 +76,8 @@ pub(super) fn save(record: &CheckpointRecord) -> Result<Effect, StepError> {
 /// Atomic, but not synced to the disk: after a power failure no container is running either.
 fn write(record: &CheckpointRecord) -> io::Result<()> {
     let writing = Writing {
-        mode: Mode::WithinUmask(0o666),
         directories: 0o750,
-        durability: Durability::Crash,
-        modified: None,
-        unfinished: Unfinished::Hidden,
+        ..Writing::within_umask()
     };
     write::write(&record.path, &serde_json::to_vec(&record.checkpoint)?, writing)
 }

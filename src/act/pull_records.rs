@@ -15,12 +15,13 @@ use k8s_cri::v1;
 
 use super::off_thread::off_thread;
 use crate::cri::Runtime;
+use crate::disk::write::remove_if_there;
 use crate::model::image_ref::full_name;
 use crate::model::pull_policy::Verification;
 use crate::model::pull_record::{
     Access, PullCredentials, PullSecret, PulledRecord, Trace, access, decode_intent, encode_intent,
 };
-use files::{MAX_RECORD, contents, file_name, read, remove, write};
+use files::{MAX_RECORD, contents, file_name, read, write};
 
 /// How often the records of removed images are looked for: the period of the kubelet's image garbage collection.
 const PRUNE: Duration = Duration::from_secs(300);
@@ -263,7 +264,7 @@ impl Inner {
 
     fn end(&self, under_way: &mut BTreeMap<String, usize>, image: &str) -> io::Result<()> {
         match uncount(under_way, image) {
-            0 => remove(&self.intent(image)),
+            0 => remove_if_there(&self.intent(image)),
             _ => Ok(()),
         }
     }
@@ -285,7 +286,7 @@ impl Inner {
             match there.get(&full_name(&image)) {
                 Some(reference) => {
                     self.note(&image, reference, None)?;
-                    remove(&self.intent(&image))?;
+                    remove_if_there(&self.intent(&image))?;
                 }
                 None if encode_intent(&image) != bytes => {
                     write(&self.intent(&image), &encode_intent(&image))?
@@ -326,7 +327,7 @@ impl Inner {
                 continue;
             }
             match was_absent.contains(&record.reference) {
-                true => remove(&self.pulled(&record.reference))?,
+                true => remove_if_there(&self.pulled(&record.reference))?,
                 false => absent.push(record.reference),
             }
         }

@@ -7,7 +7,7 @@ use super::effect::Effect;
 use super::failure::{call_failure, failure};
 use crate::cgroup::Cgroups;
 use crate::cri::Runtime;
-use crate::disk::write::{self, Durability, Mode, Unfinished, Writing};
+use crate::disk::write::{self, Writing};
 use crate::model::allocation::Allocation;
 use crate::model::error_chain::chain;
 use crate::model::outcome::{Done, StepError};
@@ -39,14 +39,7 @@ pub(super) fn save(record: AllocationRecord) -> Result<Effect, StepError> {
 /// Atomic, but not synced to the disk: after a power failure the previous allocation is found, and the decision is made
 /// again.
 fn write(path: &Path, allocation: &Allocation) -> io::Result<()> {
-    let writing = Writing {
-        mode: Mode::WithinUmask(0o666),
-        directories: 0o777,
-        durability: Durability::Crash,
-        modified: None,
-        unfinished: Unfinished::Hidden,
-    };
-    write::write(path, &serde_json::to_vec(allocation)?, writing)
+    write::write(path, &serde_json::to_vec(allocation)?, Writing::within_umask())
 }
 
 /// Applies the changes one after the other.

@@ -25,7 +25,7 @@ use crate::config::Config;
 use crate::config::files::STORE_KEY;
 use crate::cri::{self, Runtime};
 use crate::disk::tree::{self, Mounts};
-use crate::disk::write;
+use crate::disk::write::remove_if_there;
 use crate::images::import;
 use crate::model::node::{CgroupName, NodePolicy};
 use crate::model::object::Objects;
@@ -262,15 +262,11 @@ fn remove_dirs(config: &Config, summary: &mut Summary) {
         let _ = std::fs::remove_dir(dir);
     }
     summary.check(config.paths.state.display(), remove_whole(&config.paths.state));
-    summary.check(STORE_KEY, remove_file(Path::new(STORE_KEY)));
+    summary.check(STORE_KEY, remove_if_there(Path::new(STORE_KEY)));
     if let Some(dir) = Path::new(STORE_KEY).parent() {
         // Files of the administrator stay.
         let _ = std::fs::remove_dir(dir);
     }
-}
-
-fn remove_file(path: &Path) -> io::Result<()> {
-    write::remove_file(path).map(drop)
 }
 
 /// Removes a directory and its content. If a file system is mounted on it, the empty directory stays.
@@ -278,7 +274,7 @@ fn remove_whole(dir: &Path) -> io::Result<()> {
     let is_empty = || std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none());
     if std::fs::symlink_metadata(dir).is_ok_and(|about| about.is_symlink()) {
         // The administrator has moved it; what is there is not known to be ours alone.
-        return remove_file(dir);
+        return remove_if_there(dir);
     }
     match tree::remove(dir, Mounts::Emptied) {
         Err(error) if error.kind() == io::ErrorKind::ResourceBusy && is_empty() => Ok(()),

@@ -53,13 +53,22 @@ pub struct Writing {
 
 impl Writing {
     /// For a file that only its owner may read.
-    pub fn private(durability: Durability) -> Writing {
+    pub const fn private(durability: Durability) -> Writing {
         Writing {
             mode: Mode::Exactly(0o600),
             directories: 0o700,
             durability,
             modified: None,
             unfinished: Unfinished::Hidden,
+        }
+    }
+
+    /// For a file that others may read as the umask says, and that is written again after a power failure.
+    pub const fn within_umask() -> Writing {
+        Writing {
+            mode: Mode::WithinUmask(0o666),
+            directories: 0o777,
+            ..Writing::private(Durability::Crash)
         }
     }
 }
@@ -95,7 +104,7 @@ fn unfinished(path: &Path, naming: Unfinished) -> PathBuf {
 
 fn fill(path: &Path, content: &[u8], writing: Writing) -> io::Result<()> {
     // A leftover may have another mode, or be a link.
-    remove_file(path)?;
+    remove_if_there(path)?;
     let (Mode::Exactly(mode) | Mode::WithinUmask(mode)) = writing.mode;
     let mut file = OpenOptions::new()
         .write(true)
@@ -129,6 +138,11 @@ pub fn remove_file(path: &Path) -> io::Result<bool> {
     }
 }
 
+/// Removes a file that may be gone already.
+pub fn remove_if_there(path: &Path) -> io::Result<()> {
+    remove_file(path).map(drop)
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
@@ -137,11 +151,8 @@ mod tests {
     use super::*;
 
     const SECRET: Writing = Writing {
-        mode: Mode::Exactly(0o600),
         directories: 0o755,
-        durability: Durability::PowerFailure,
-        modified: None,
-        unfinished: Unfinished::Hidden,
+        ..Writing::private(Durability::PowerFailure)
     };
 
     fn mode(path: &Path) -> u32 {
@@ -197,6 +208,11 @@ mod tests {
         let plain = dir.path().join("plain");
         fs::write(&plain, "").unwrap();
         check("umask", Mode::WithinUmask(0o666), mode(&plain));
+        let path = dir.path().join("within umask/file");
+        write(&path, b"", Writing::within_umask()).unwrap();
+        assert_eq!(mode(&path), mode(&plain));
+        fs::create_dir(dir.path().join("directory")).unwrap();
+        assert_eq!(mode(path.parent().unwrap()), mode(&dir.path().join("directory")));
     }
 
     #[test]
@@ -246,5 +262,7 @@ mod tests {
         assert!(remove_file(&path).unwrap());
         assert!(!remove_file(&path).unwrap());
         assert!(remove_file(dir.path()).is_err(), "a directory");
+        remove_if_there(&path).unwrap();
+        assert!(remove_if_there(dir.path()).is_err(), "a directory");
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::disk::write::{self, Durability, Mode, Unfinished, Writing};
+use crate::disk::write::{self, Durability, Mode, Writing};
 
 /// For keys and tokens.
 pub const SECRET: u32 = 0o600;
@@ -40,9 +40,7 @@ pub fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {
     let writing = Writing {
         mode: Mode::Exactly(mode),
         directories: DIRECTORY,
-        durability: Durability::PowerFailure,
-        modified: None,
-        unfinished: Unfinished::Hidden,
+        ..Writing::private(Durability::PowerFailure)
     };
     write::write(path, content, writing).map_err(failed("write", path))
 }

@@ -8,7 +8,7 @@ use ipnet::Ipv4Net;
 use super::routes::host_routes;
 use super::subnet::{self, SubnetError};
 use super::{conflist, forwarding};
-use crate::disk::write::{self, Durability, Mode, Unfinished, Writing};
+use crate::disk::write::{self, Writing, remove_if_there};
 
 /// host-local's store of addresses, its own default.
 pub const DATA_DIR: &str = "/var/lib/cni/networks";
@@ -115,20 +115,9 @@ pub fn tear_down(conf_dir: &Path, state_dir: &Path) -> Result<(), NetworkError> 
     })
 }
 
-fn remove_if_there(path: &Path) -> io::Result<()> {
-    write::remove_file(path).map(drop)
-}
-
 /// Writes a file atomically: the runtime watches the directory. After a power failure it is written again.
 fn write_whole(path: &Path, text: &str) -> io::Result<()> {
-    let writing = Writing {
-        mode: Mode::WithinUmask(0o666),
-        directories: 0o777,
-        durability: Durability::Crash,
-        modified: None,
-        unfinished: Unfinished::Hidden,
-    };
-    write::write(path, text.as_bytes(), writing)
+    write::write(path, text.as_bytes(), Writing::within_umask())
 }
 
 #[cfg(test)]

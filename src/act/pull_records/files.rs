@@ -59,8 +59,3 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     };
     write::write(path, bytes, writing)
 }
-
-/// Removes a file that may be gone.
-pub(super) fn remove(path: &Path) -> io::Result<()> {
-    write::remove_file(path).map(drop)
-}

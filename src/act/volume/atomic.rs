@@ -19,8 +19,8 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use crate::disk;
 use crate::disk::tree::{self, Mounts};
+use crate::disk::write::remove_if_there;
 use crate::model::object::Payload;
 
 /// The link to the current files.
@@ -52,7 +52,7 @@ fn write_watched(
             let fresh = make_directory(dir)?;
             look()?;
             fill(&dir.join(&fresh), files, group, look)?;
-            remove_file(&dir.join(NEXT))?;
+            remove_if_there(&dir.join(NEXT))?;
             symlink(&fresh, dir.join(NEXT))?;
             own(&dir.join(NEXT), group)?;
             look()?;
@@ -233,7 +233,7 @@ fn show(
         if fs::read_link(&link).is_ok_and(|found| found == target) {
             continue;
         }
-        remove_file(&link)?;
+        remove_if_there(&link)?;
         symlink(&target, &link)?;
         own(&link, group)?;
         look()?;
@@ -258,15 +258,11 @@ fn remove_others(
         if entry.file_type()?.is_dir() {
             tree::remove(&entry.path(), Mounts::Emptied)?;
         } else {
-            remove_file(&entry.path())?;
+            remove_if_there(&entry.path())?;
         }
         look()?;
     }
     Ok(())
-}
-
-fn remove_file(path: &Path) -> io::Result<()> {
-    disk::write::remove_file(path).map(drop)
 }
 
 #[cfg(test)]

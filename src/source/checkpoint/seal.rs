@@ -151,7 +151,7 @@ impl Keyhole {
 
     /// Removes the file: sealed files become unreadable.
     pub(super) fn forget(&self) -> io::Result<()> {
-        super::seal::remove(&self.file)
+        write::remove_if_there(&self.file)
     }
 
     /// systemd's credential can have any form; a hash makes a key of it.
@@ -193,10 +193,6 @@ fn decoded(text: &[u8]) -> Option<Key> {
         true => Some(Key(bytes.try_into().ok()?)),
         false => None,
     }
-}
-
-pub(super) fn remove(path: &Path) -> io::Result<()> {
-    write::remove_file(path).map(drop)
 }
 
 #[cfg(test)]

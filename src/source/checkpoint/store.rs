@@ -16,10 +16,9 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::seal::remove;
 use super::seal::{self, Keyhole};
 use super::stored::{self, Owner, Stored};
-use crate::disk::write::{self, Durability, Writing};
+use crate::disk::write::{self, Durability, Writing, remove_if_there};
 use crate::model::api::{ApiPods, CutOffStart};
 use crate::model::last_logged::LastLogged;
 use crate::model::pod::{PodName, Provenance, SourceSet};
@@ -140,7 +139,7 @@ impl Store {
     fn put_away(&self, bytes: &[u8]) -> &'static str {
         let put = match seal::is_sealed(bytes) {
             true => fs::rename(&self.file, self.aside()),
-            false => remove(&self.file),
+            false => remove_if_there(&self.file),
         };
         match (put, seal::is_sealed(bytes)) {
             (Ok(()), true) => "it is set aside for seven days",
@@ -166,7 +165,7 @@ impl Store {
         let mut head = [0; seal::MARK_END];
         let is_sealed = File::open(&aside)?.read_exact(&mut head).is_ok() && seal::is_sealed(&head);
         match is_old || !is_sealed {
-            true => remove(&aside),
+            true => remove_if_there(&aside),
             false => Ok(()),
         }
     }
@@ -192,8 +191,8 @@ impl Store {
 
     /// Removes the file, the one that was set aside, and the key.
     pub fn discard(&self) -> io::Result<()> {
-        remove(&self.file)?;
-        remove(&self.aside())?;
+        remove_if_there(&self.file)?;
+        remove_if_there(&self.aside())?;
         self.keyhole.forget()
     }
 

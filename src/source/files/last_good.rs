@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::file;
-use crate::disk::write::{self, Durability, Writing};
+use crate::disk::write::{self, Durability, Writing, remove_if_there};
 use crate::manifest::Json;
 use crate::manifest::ManifestContext;
 use crate::manifest::{Content, read_with_content};
@@ -60,7 +60,7 @@ impl LastGood {
         for change in changes {
             match change {
                 Change::Keep(path, objects) => self.keep(path, objects)?,
-                Change::Forget(path) => remove(&self.file(path))?,
+                Change::Forget(path) => remove_if_there(&self.file(path))?,
                 Change::Only(paths) => self.forget_others(paths)?,
                 Change::Waiting(waiting) => self.save_waiting(waiting)?,
             }
@@ -86,7 +86,7 @@ impl LastGood {
     fn save_waiting(&self, waiting: &[(PathBuf, String)]) -> io::Result<()> {
         let file = self.directory.join(WAITING);
         if waiting.is_empty() {
-            return remove(&file);
+            return remove_if_there(&file);
         }
         let readable: Vec<_> = waiting
             .iter()
@@ -114,7 +114,7 @@ impl LastGood {
         for entry in entries {
             let entry = entry?;
             if !own.contains(&entry.file_name()) && entry.file_name() != WAITING {
-                remove(&entry.path())?;
+                remove_if_there(&entry.path())?;
             }
         }
         Ok(())
@@ -131,8 +131,4 @@ impl LastGood {
             });
         self.directory.join(format!("{hash:016x}.json"))
     }
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    write::remove_file(path).map(drop)
 }
