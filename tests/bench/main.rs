@@ -37,6 +37,8 @@ mod manifest;
 mod runtime;
 #[path = "../node/world.rs"]
 mod world;
+#[path = "../support/ending.rs"]
+mod ending;
 #[path = "../support/wait.rs"]
 mod wait;
 
@@ -74,6 +76,7 @@ fn main() -> ExitCode {
         );
         return ExitCode::FAILURE;
     }
+    ending::watch();
     let mut all_ended_well = true;
     for part in names().filter(|name| words.is_empty() || words.contains(name)) {
         all_ended_well &= isolated(part);

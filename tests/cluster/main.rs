@@ -46,6 +46,8 @@ mod runtime;
 mod runtime_state;
 #[path = "../node/world.rs"]
 mod world;
+#[path = "../support/ending.rs"]
+mod ending;
 #[path = "../support/seeded_random.rs"]
 mod seeded_random;
 #[path = "../support/stories.rs"]
@@ -71,7 +73,10 @@ fn main() -> ExitCode {
         ["--inside", "undisturbed", chosen @ ..] => inside(&stories::undisturbed(), chosen),
         ["--inside", "disturbed", chosen @ ..] => inside(&stories::disturbed(), chosen),
         ["serve"] => serve::outside(),
-        ["skew"] => isolated("skew", &[], Says::AtOnce),
+        ["skew"] => {
+            ending::watch();
+            isolated("skew", &[], Says::AtOnce)
+        }
         chosen => tell(chosen),
     }
 }
@@ -83,6 +88,7 @@ fn tell(chosen: &[&str]) -> ExitCode {
         eprintln!("These stories need root: sudo make test-cluster");
         return ExitCode::FAILURE;
     }
+    ending::watch();
     let before = machine::Machine::now();
     let names = |stories: Vec<stories::Story>| stories.iter().map(|story| story.name).collect();
     let worlds: [(&str, Vec<&str>); 3] = [

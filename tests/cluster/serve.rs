@@ -17,6 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cluster::Cluster;
 use crate::control_plane::{ADMIN, PORT};
+use crate::ending;
 use crate::node::here;
 use crate::wait::wait_for;
 use crate::world::{World, control_plane, repository};
@@ -201,6 +202,7 @@ fn make_cluster_is_there_for_a_person_until_ctrl_c() -> Result<(), String> {
         let log = repository().join("target/test-logs/make-cluster.log");
         std::fs::create_dir_all(log.parent().expect("it has one")).expect("target/ can be written");
         let output = std::fs::File::create(&log).expect("target/ can be written");
+        let hold = ending::Hold::new();
         let child = Command::new("make")
             .arg("cluster")
             .current_dir(repository())
@@ -210,11 +212,12 @@ fn make_cluster_is_there_for_a_person_until_ctrl_c() -> Result<(), String> {
             .stderr(output)
             .spawn()
             .expect("make is there");
-        let made = Made(child);
+        let made = Made { child, _hold: hold };
         let kubeconfig = wait_for(
             "make cluster to say how it is reached",
             Duration::from_secs(120),
             || {
+                assert!(!ending::is_asked(), "the run is asked to end");
                 let said = std::fs::read_to_string(&log).map_err(|error| error.to_string())?;
                 let line = said
                     .lines()
@@ -243,7 +246,10 @@ fn use_as_a_person(kubeconfig: &str) {
 }
 
 /// `make cluster` as it runs: however the story ends, it is interrupted as by Ctrl-C, and waited for.
-struct Made(Child);
+struct Made {
+    child: Child,
+    _hold: ending::Hold,
+}
 
 impl Made {
     fn interrupt(self) {
@@ -253,8 +259,8 @@ impl Made {
 
 impl Drop for Made {
     fn drop(&mut self) {
-        let group = i32::try_from(self.0.id()).expect("the kernel's process ids are small");
+        let group = i32::try_from(self.child.id()).expect("the kernel's process ids are small");
         let _ = nix::sys::signal::killpg(nix::unistd::Pid::from_raw(group), Signal::SIGINT);
-        let _ = self.0.wait();
+        let _ = self.child.wait();
     }
 }

@@ -21,9 +21,12 @@ mod runtime;
 mod runtime_state;
 mod kubelet;
 mod world;
+mod ended;
 mod stories;
 #[path = "../support/broken_manifests.rs"]
 mod broken_manifests;
+#[path = "../support/ending.rs"]
+mod ending;
 #[path = "../support/seeded_random.rs"]
 mod seeded_random;
 #[path = "../support/stories.rs"]
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         eprintln!("These stories need root: sudo make test-node");
         return ExitCode::FAILURE;
     }
+    ending::watch();
     let before = machine::Machine::now();
     let code = runner::run_beside(
         &choice,
@@ -62,10 +66,14 @@ fn main() -> ExitCode {
         |story| story.company,
         |story| world::tell(story.name),
     );
+    let outside = runner::run(&choice, ended::STORIES, |story| story.0, |story| (story.1)());
     let left = machine::Machine::now().since(&before);
-    if left.is_empty() {
-        return code;
+    if !left.is_empty() {
+        eprintln!("The stories left things on the machine:\n{}", left.join("\n"));
+        return ExitCode::FAILURE;
     }
-    eprintln!("The stories left things on the machine:\n{}", left.join("\n"));
-    ExitCode::FAILURE
+    match outside {
+        ExitCode::SUCCESS => code,
+        failure => failure,
+    }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::ending::{self, Hold};
 use crate::wait::{STEP, wait_for};
 
 /// The longest that any story may take.
@@ -72,18 +73,20 @@ pub fn run(name: &str, limit: Duration) -> Result<String, String> {
     Err(why)
 }
 
-/// Waits for a program, and kills it at its limit; returns whether it had to.
+/// Waits for a program, and kills it at its limit, or as soon as this process is asked to end; returns whether it was
+/// late.
 pub fn finish(mut child: Child, limit: Duration) -> (ExitStatus, bool) {
     let start = Instant::now();
     loop {
-        match child.try_wait().expect("the story is a child of this process") {
-            Some(status) => return (status, false),
-            None if start.elapsed() > limit => {
-                let _ = child.kill(); // unshare takes everything inside with it (--kill-child)
-                return (child.wait().expect("a killed child ends"), true);
-            }
-            None => std::thread::sleep(STEP),
+        if let Some(status) = child.try_wait().expect("the story is a child of this process") {
+            return (status, false);
         }
+        let is_late = start.elapsed() > limit;
+        if is_late || ending::is_asked() {
+            let _ = child.kill(); // unshare takes everything inside with it (--kill-child)
+            return (child.wait().expect("a killed child ends"), is_late);
+        }
+        std::thread::sleep(STEP);
     }
 }
 
@@ -102,6 +105,8 @@ pub struct World {
     /// Everything that the story writes to a disk; inside it is /run/node.
     pub dir: PathBuf,
     cgroup: String,
+    /// Dropped last: the process does not end before the rest is gone.
+    _hold: Hold,
 }
 
 impl Drop for World {
@@ -120,6 +125,7 @@ impl Drop for World {
 impl World {
     /// Makes the directory of a story.
     pub fn new(name: &str) -> Result<World, String> {
+        let hold = Hold::new();
         let id = format!(
             "gantry-test-{}-{}",
             std::process::id(),
@@ -127,7 +133,11 @@ impl World {
         );
         let dir = repository().join("target/node").join(&id);
         std::fs::create_dir_all(&dir).map_err(|error| format!("cannot make {}: {error}", dir.display()))?;
-        Ok(World { dir, cgroup: id })
+        Ok(World {
+            dir,
+            cgroup: id,
+            _hold: hold,
+        })
     }
 
     /// This program with other arguments, in namespaces of its own.

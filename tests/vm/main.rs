@@ -34,6 +34,8 @@ mod runtime;
 mod world;
 #[path = "../support/stories.rs"]
 mod runner;
+#[path = "../support/ending.rs"]
+mod ending;
 #[path = "../support/wait.rs"]
 mod wait;
 
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         return join::inside(&release);
     }
     let choice = runner::Choice::from_args(arguments.into_iter());
+    ending::watch();
     // The machines have nothing in common, and each waits for a part of its time.
     let (standalone, joined) = std::thread::scope(|scope| {
         let joined =
