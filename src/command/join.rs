@@ -113,7 +113,7 @@ async fn check_machine(machine: &Machine) -> Result<(), JoinError> {
     if places.kubeconfig().exists() {
         return Err(JoinError::Joined(places.kubeconfig()));
     }
-    if places.systemd().is_dir() && machine.systemctl.is_active("kubelet.service").await {
+    if places.systemd().is_dir() && machine.systemctl.is_active("kubelet.service").await? {
         return Err(JoinError::Kubelet);
     }
     Ok(())
@@ -156,7 +156,7 @@ async fn join(
         )?;
         return Ok(Joined::ByHand);
     }
-    done.service = match machine.systemctl.runs().await {
+    done.service = match machine.systemctl.runs().await? {
         true => Touched::Running,
         false => Touched::Stopped,
     };
@@ -221,7 +221,7 @@ async fn wait_for_certificate(machine: &Machine) -> Result<(), JoinError> {
             if kubeconfig.exists() {
                 return Ok(());
             }
-            if !machine.systemctl.runs().await {
+            if !machine.systemctl.runs().await? {
                 return Err(JoinError::Stopped);
             }
         }

@@ -25,13 +25,7 @@ pub async fn run(places: &Places, systemctl: &Systemctl, out: &mut dyn Write) ->
     }
     let node = node_name(places);
     let config = configuration(places, out)?;
-    if places.systemd().is_dir() {
-        if systemctl.runs().await {
-            systemctl.stop().await?;
-            writeln!(out, "stopped   gantry.service")?;
-        }
-        remove_service(places, systemctl).await?;
-    }
+    stop_service(places, systemctl, out).await?;
     let summary = cleanup::run(&config).await?;
     writeln!(
         out,
@@ -62,6 +56,22 @@ pub async fn run(places: &Places, systemctl: &Systemctl, out: &mut dyn Write) ->
             out,
             "next      the cluster still has the Node: on the control plane, run kubectl delete node {node}"
         )?;
+    }
+    Ok(())
+}
+
+/// Stops the service and removes its files, where the machine runs systemd.
+pub(super) async fn stop_service(
+    places: &Places,
+    systemctl: &Systemctl,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    if places.systemd().is_dir() {
+        if systemctl.runs().await? {
+            systemctl.stop().await?;
+            writeln!(out, "stopped   gantry.service")?;
+        }
+        remove_service(places, systemctl).await?;
     }
     Ok(())
 }

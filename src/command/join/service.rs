@@ -1,5 +1,6 @@
 //! The systemd service of a cluster node.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -69,15 +70,24 @@ pub(crate) fn remove(places: &Places) -> Result<bool, FileError> {
 
 /// The way to systemd.
 #[derive(Debug, Clone)]
-pub struct Systemctl(
-    /// The program.
-    pub PathBuf,
-);
+pub struct Systemctl {
+    program: PathBuf,
+    /// How long one call may take.
+    patience: Duration,
+}
 
 impl Systemctl {
     /// This machine's.
     pub fn here() -> Systemctl {
-        Systemctl(PathBuf::from("systemctl"))
+        Systemctl::at(PathBuf::from("systemctl"))
+    }
+
+    /// Another program that takes its place.
+    pub fn at(program: PathBuf) -> Systemctl {
+        Systemctl {
+            program,
+            patience: PATIENCE,
+        }
     }
 
     /// Installs the unit and its drop-in.
@@ -102,17 +112,24 @@ impl Systemctl {
         self.does(&["restart", NAME]).await
     }
 
-    /// Whether a service runs or is being started.
-    pub(super) async fn is_active(&self, name: &str) -> bool {
+    /// Whether a service runs or is being started. A systemctl that does not answer is an error: joining or removing
+    /// beside a service that may be running would be wrong. Without systemctl no service runs.
+    pub(super) async fn is_active(&self, name: &str) -> Result<bool, JoinError> {
         // `systemctl is-active` succeeds only for a running unit; a unit that is still starting counts as active here
         // too.
-        let answer = self.run(&["is-active", name]).await;
-        let state = answer.map(|output| output.said).unwrap_or_default();
-        matches!(state.trim(), "active" | "activating" | "reloading")
+        let arguments = ["is-active", name];
+        match self.run(&arguments).await {
+            Ok(output) => Ok(matches!(
+                output.said.trim(),
+                "active" | "activating" | "reloading"
+            )),
+            Err(ProgramError::Start(error)) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(unanswered(&arguments, error)),
+        }
     }
 
     /// Whether gantry's service runs.
-    pub(crate) async fn runs(&self) -> bool {
+    pub(crate) async fn runs(&self) -> Result<bool, JoinError> {
         self.is_active(NAME).await
     }
 
@@ -127,9 +144,9 @@ impl Systemctl {
     }
 
     async fn run(&self, arguments: &[&str]) -> Result<Output, ProgramError> {
-        let mut command = Command::new(&self.0);
+        let mut command = Command::new(&self.program);
         command.args(arguments);
-        let ended = program::end(&mut command, b"", Complaints::Returned, PATIENCE).await?;
+        let ended = program::end(&mut command, b"", Complaints::Returned, self.patience).await?;
         let said = [ended.printed, ended.complained].concat();
         Ok(Output {
             is_good: ended.status.success(),
@@ -138,17 +155,27 @@ impl Systemctl {
     }
 
     async fn does(&self, arguments: &[&str]) -> Result<(), JoinError> {
-        let failed = |said: String| JoinError::Systemd {
-            command: format!("systemctl {}", arguments.join(" ")),
-            said,
-        };
         match self.run(arguments).await {
             Ok(output) if output.is_good => Ok(()),
-            Ok(output) => Err(failed(output.said.trim().to_owned())),
-            Err(ProgramError::Start(error)) => Err(failed(error.to_string())),
-            Err(error) => Err(failed(error.to_string())),
+            Ok(output) => Err(failed(arguments, output.said.trim().to_owned())),
+            Err(error) => Err(unanswered(arguments, error)),
         }
     }
+}
+
+fn failed(arguments: &[&str], said: String) -> JoinError {
+    JoinError::Systemd {
+        command: format!("systemctl {}", arguments.join(" ")),
+        said,
+    }
+}
+
+fn unanswered(arguments: &[&str], error: ProgramError) -> JoinError {
+    let said = match error {
+        ProgramError::Start(error) => error.to_string(),
+        error => error.to_string(),
+    };
+    failed(arguments, said)
 }
 
 struct Output {
@@ -160,7 +187,77 @@ struct Output {
 mod tests {
     use expect_test::expect;
 
+    use super::super::{Machine, check_machine};
     use super::*;
+    use crate::command::reset::stop_service;
+    use crate::config::files::here;
+
+    /// A systemctl of these lines of shell.
+    fn systemctl(directory: &Path, script: &str, patience: Duration) -> Systemctl {
+        let program = directory.join("systemctl");
+        // Made by a shell, for no other thread may hold it open for writing when it is run.
+        let made = std::process::Command::new("/bin/sh")
+            .args([
+                "-c",
+                "printf '#!/bin/sh\\n%s\\n' \"$1\" >\"$2\" && chmod 755 \"$2\"",
+                "sh",
+                script,
+            ])
+            .arg(&program)
+            .status();
+        assert!(made.unwrap().success());
+        Systemctl { program, patience }
+    }
+
+    #[tokio::test]
+    async fn a_service_is_active_or_not_only_where_systemctl_says_so_or_there_is_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let check = async |script: &str| {
+            let systemctl = systemctl(directory.path(), script, Duration::from_secs(60));
+            systemctl.runs().await.unwrap()
+        };
+        assert!(check("echo active").await);
+        assert!(check("echo activating; exit 3").await);
+        assert!(!check("echo inactive; exit 3").await);
+        let none = Systemctl::at(directory.path().join("none"));
+        assert!(!none.runs().await.unwrap());
+        let not_a_program = Systemctl::at(directory.path().to_owned());
+        let error = not_a_program.runs().await.unwrap_err().to_string();
+        assert!(error.contains("Permission denied"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn where_systemctl_does_not_answer_nothing_is_joined_and_nothing_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let silent = systemctl(directory.path(), "exec sleep 600", Duration::from_millis(50));
+        let places = Places {
+            root: directory.path().to_owned(),
+        };
+        std::fs::create_dir_all(places.systemd()).unwrap();
+        let machine = Machine {
+            places: places.clone(),
+            context: here().unwrap(),
+            program: PathBuf::from("/usr/bin/gantry"),
+            systemctl: silent.clone(),
+            patience: Duration::ZERO,
+        };
+        let error = check_machine(&machine).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`systemctl is-active kubelet.service` failed: it did not answer within 0 s"
+        );
+        let mut written = Written::default();
+        written.public(&places.unit(), UNIT).unwrap();
+        written.public(&places.drop_in(), "").unwrap();
+        let mut out = Vec::new();
+        let error = stop_service(&places, &silent, &mut out).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`systemctl is-active gantry.service` failed: it did not answer within 0 s"
+        );
+        assert!(places.unit().exists() && places.drop_in().exists());
+        assert!(out.is_empty());
+    }
 
     #[test]
     fn the_drop_in() {

@@ -18,7 +18,7 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
     ),
     (
         "src/command/join/service.rs",
-        "let mut command = Command::new(&self.0);",
+        "let mut command = Command::new(&self.program);",
         "systemctl, with verbs and names of services that are constants there",
     ),
     (

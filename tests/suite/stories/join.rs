@@ -70,7 +70,7 @@ impl Wish {
                 ..here().unwrap()
             },
             program: PathBuf::from("/usr/bin/gantry"),
-            systemctl: Systemctl(directory.path().join("run/systemctl")),
+            systemctl: Systemctl::at(directory.path().join("run/systemctl")),
             patience: Duration::from_millis(100),
         };
         let wish = Wish {
