@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use qos_cgroups::run_qos_cgroups;
+use qos_cgroups::write_qos_cgroups;
 
 use crate::act::ActContext;
 use crate::model::allocation;
@@ -158,10 +158,10 @@ pub async fn run(mut inputs: ReconcileInputs, rooms: Rooms, outputs: Outputs, ca
         to_loop,
         rooms,
     };
-    let (act, published) = (state.rooms.act.clone(), outputs.qos_cgroups.clone());
+    let (act, out) = (state.rooms.act.clone(), outputs.qos_cgroups.clone());
     state
         .workers
-        .spawn(run_qos_cgroups(act, qos_cgroups_out, published, cancel.clone()));
+        .spawn(write_qos_cgroups(act, qos_cgroups_out, out, cancel.clone()));
     loop {
         let now = Timestamp::now();
         (outputs.beat)();

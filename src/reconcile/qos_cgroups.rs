@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::act::ActContext;
+use crate::model::last_logged::LastLogged;
 use crate::model::memory::QosCgroups;
 use crate::model::node::CgroupName;
 use crate::model::request::CgroupSetting;
@@ -16,13 +17,14 @@ use crate::model::request::CgroupSetting;
 const QOS_CGROUPS_RETRY: Duration = Duration::from_secs(10);
 
 /// Writes the QoS cgroups whenever their settings change.
-pub(super) async fn run_qos_cgroups(
+pub(super) async fn write_qos_cgroups(
     act: Arc<ActContext>,
     mut qos_cgroups: watch::Receiver<Vec<CgroupSetting>>,
-    published: watch::Sender<QosCgroups>,
+    state: watch::Sender<QosCgroups>,
     cancel: CancellationToken,
 ) {
     let mut written: BTreeMap<CgroupName, CgroupSetting> = BTreeMap::new();
+    let mut logged: BTreeMap<CgroupName, LastLogged<String>> = BTreeMap::new();
     let mut failed = false;
     loop {
         // All arms only wait; the newest value stays in the watch.
@@ -40,6 +42,7 @@ pub(super) async fn run_qos_cgroups(
             }
             match act.cgroups.ensure(&setting).await {
                 Ok(()) => {
+                    logged.remove(&setting.name);
                     written.insert(setting.name.clone(), setting);
                     if !failed {
                         done = QosCgroups::Set;
@@ -47,15 +50,18 @@ pub(super) async fn run_qos_cgroups(
                 }
                 Err(error) => {
                     failed = true;
+                    let why = error.to_string();
+                    if logged.entry(setting.name.clone()).or_default().is_news(&why) {
+                        tracing::warn!(cgroup = ?setting.name, error = %why, "cannot update a QoS cgroup; retrying");
+                    }
                     done = QosCgroups::Failed {
                         cgroup: setting.name.0.clone(),
-                        why: error.to_string(),
+                        why,
                     };
-                    tracing::warn!(cgroup = ?setting.name, %error, "cannot update a QoS cgroup; retrying");
                 }
             }
         }
-        // Neither a repeated failure nor an unchanged cgroup is logged.
+        // Neither a repeated failure nor an unchanged cgroup is published as an event.
         let is_news = |before: &mut QosCgroups| {
             let differs = done != QosCgroups::Unset && *before != done;
             if differs {
@@ -63,6 +69,6 @@ pub(super) async fn run_qos_cgroups(
             }
             differs
         };
-        published.send_if_modified(is_news);
+        state.send_if_modified(is_news);
     }
 }
