@@ -320,7 +320,7 @@ impl Loop {
                 .values()
                 .any(|container| container.pull.is_some())
             {
-                *memory = Arc::new(restart::pulls_forgiven(memory));
+                *memory = Arc::new(restart::retry_pulls(memory));
                 self.dirty.insert(Key::Pod(name.clone()));
             }
         }

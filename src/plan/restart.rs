@@ -201,9 +201,9 @@ fn note_resized(memory: &mut PodMemory, outcome: &Outcome, seen: Option<&Observe
     }
 }
 
-/// The memory after an object that the pod refers to has appeared or changed: what failed without it is retried at
-/// once.
-pub fn after_object_change(memory: &PodMemory) -> PodMemory {
+/// The memory after an object that the pod refers to has appeared or changed, or the Services have arrived: what failed
+/// without them is retried at once.
+pub fn retry_after_change(memory: &PodMemory) -> PodMemory {
     let mut memory = memory.clone();
     // A volume, or the sandbox if its RuntimeClass was missing.
     memory.failures.retain(|work, _| {
@@ -223,7 +223,7 @@ pub fn after_object_change(memory: &PodMemory) -> PodMemory {
 }
 
 /// The memory after an image pull Secret has appeared or changed: a pull that failed without it is retried at once.
-pub fn pulls_forgiven(memory: &PodMemory) -> PodMemory {
+pub fn retry_pulls(memory: &PodMemory) -> PodMemory {
     let mut memory = memory.clone();
     for container in memory.containers.values_mut() {
         container.pull = None;

@@ -82,9 +82,9 @@ impl Loop {
                     continue;
                 }
                 if let Some(memory) = self.memory.pods.get_mut(&pod.name) {
-                    *memory = Arc::new(restart::after_object_change(memory));
+                    *memory = Arc::new(restart::retry_after_change(memory));
                     if pull_secrets(pod).any(|secret| changed.contains(&secret)) {
-                        *memory = Arc::new(restart::pulls_forgiven(memory));
+                        *memory = Arc::new(restart::retry_pulls(memory));
                     }
                 }
                 self.dirty.insert(Key::Pod(pod.name.clone()));
@@ -97,7 +97,7 @@ impl Loop {
         let api = self.desired.api.iter().flat_map(|set| set.pods.keys());
         for name in api {
             if let Some(memory) = self.memory.pods.get_mut(name) {
-                *memory = Arc::new(restart::after_object_change(memory));
+                *memory = Arc::new(restart::retry_after_change(memory));
             }
             self.dirty.insert(Key::Pod(name.clone()));
         }
