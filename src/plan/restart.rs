@@ -1,6 +1,7 @@
 //! Back-offs and the memory of a pod between plans: how an execution's outcome changes it, and how long the next
 //! attempt has to wait (`doBackOff` in `pkg/kubelet/kuberuntime`, `pkg/kubelet/images/image_manager.go`).
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -120,28 +121,36 @@ pub fn after(
     note_remains(&mut memory, outcome, Remains::Containers);
     note_written(&mut memory, outcome);
     note_resized(&mut memory, outcome, observed.uids.get(&pod.uid));
+    let attempts = attempts(outcome);
     for container in pod.all_containers() {
-        let reports = || {
-            let subject = Subject::Container(container.name.clone());
-            outcome
-                .steps
-                .iter()
-                .filter(move |report| report.subject == subject && report.kind.starts_container())
-        };
-        if reports().next().is_none() {
+        let Some(reports) = attempts.get(container.name.as_str()) else {
             continue;
-        }
+        };
         let of_container = memory.containers.entry(container.name.clone()).or_default();
         if !of_container.is_of(container) {
             *of_container = ContainerMemory::of(container);
         }
         let exits = exits(observed.uids.get(&pod.uid), &container.name);
-        note_attempt(of_container, reports(), exits, policy);
+        note_attempt(of_container, reports.iter().copied(), exits, policy);
         if *of_container == ContainerMemory::of(container) {
             memory.containers.remove(&container.name);
         }
     }
     memory
+}
+
+/// The reports of each container's start, in their order; a container that was not started is missing.
+fn attempts(outcome: &Outcome) -> BTreeMap<&str, Vec<&StepReport>> {
+    let mut attempts: BTreeMap<&str, Vec<&StepReport>> = BTreeMap::new();
+    for report in &outcome.steps {
+        match &report.subject {
+            Subject::Container(name) if report.kind.starts_container() => {
+                attempts.entry(name).or_default().push(report);
+            }
+            _ => {}
+        }
+    }
+    attempts
 }
 
 fn after_removal(memory: Option<&PodMemory>, uid: &PodUid, outcome: &Outcome) -> PodMemory {
