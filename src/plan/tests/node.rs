@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as api;
 
 use super::world::World;
+use crate::model::allocation;
 use crate::model::api::ApiNode;
 use crate::model::memory::{Memory, PodMemory};
 use crate::model::node::NodeLimits;
@@ -173,7 +174,7 @@ impl World {
             let is_label = refusal.reason == crate::plan::admit::NODE_AFFINITY;
             let lacks = match is_label {
                 true => self.node.labels != Labels::With,
-                false => !self.has_room(pod) || pod.name != sample::name(),
+                false => request(pod) + self.taken_beside(pod, desired) > ROOM,
             };
             assert!(lacks, "{} is rejected though it fits: {refusal:?}", pod.name);
         }
@@ -232,6 +233,20 @@ impl World {
     pub(super) fn has_room(&self, pod: &Pod) -> bool {
         let other = self.node.other.as_ref();
         request(pod) + other.map_or(0, |other| request(&other.pod)) <= ROOM
+    }
+
+    /// What the admitted pods of other names take: of the story's pod, what it was allotted.
+    fn taken_beside(&self, pod: &Pod, desired: Option<&Pod>) -> i64 {
+        if pod.name == sample::name() {
+            let other = self.node.other.as_ref();
+            return other.map_or(0, |other| request(&other.pod));
+        }
+        let admitted = desired.filter(|own| !self.is_rejected(own)).cloned();
+        admitted.map_or(0, |own| {
+            let seen = self.observed.uids.get(&own.uid);
+            let allocation = seen.and_then(|seen| seen.allocation.as_deref());
+            request(&allocation::allotted(&Arc::new(own), allocation))
+        })
     }
 
     /// What gets a sandbox was admitted.
