@@ -78,8 +78,9 @@ impl Entry {
         })
     }
 
-    /// Its reference, and the object; `None`: it did not exist.
-    pub(super) fn into_object(self) -> (Reference, Option<Object>) {
+    /// Its reference, and the object: `Some(None)` where it did not exist, `None` where it cannot be read and is as if it
+    /// were not in the file.
+    pub(super) fn into_object(self) -> (Reference, Option<Option<Object>>) {
         let (kind, content) = (self.kind, self.content);
         let object = |kind, namespace, name| {
             Reference::Object(ObjectKey {
@@ -98,7 +99,11 @@ impl Entry {
                 labels: Selection::Those(self.name),
             }),
         };
-        (key, content.map(|stored| stored.into_object(kind)))
+        let object = match content {
+            Some(stored) => stored.into_object(kind).map(Some),
+            None => Some(None),
+        };
+        (key, object)
     }
 }
 
@@ -143,20 +148,22 @@ impl Stored {
         })
     }
 
-    fn into_object(mut self, kind: Kind) -> Object {
+    /// `None`: a RuntimeClass without a handler. The default runtime, which an empty handler selects, would run the pod
+    /// without the isolation that it asks for.
+    fn into_object(mut self, kind: Kind) -> Option<Object> {
         let content = |bytes: ByteString| Content::from(bytes.0.as_slice());
         let all = |map: BTreeMap<String, ByteString>| {
             map.into_iter()
                 .map(|(key, bytes)| (key, content(bytes)))
                 .collect()
         };
-        let mut one = |key: &str| self.data.remove(key).map_or_else(|| Content::from(""), content);
-        match kind {
+        let mut one = |key: &str| self.data.remove(key).map(content);
+        Some(match kind {
             Kind::RuntimeClass => Object::RuntimeClass(RuntimeClass {
-                handler: one(HANDLER).text(),
+                handler: one(HANDLER)?.text(),
             }),
             Kind::TrustBundle | Kind::TrustBundles => Object::TrustBundle(TrustBundle {
-                pem: one(TRUST_BUNDLE),
+                pem: one(TRUST_BUNDLE).unwrap_or_else(|| Content::from("")),
             }),
             Kind::ConfigMap => Object::ConfigMap(ConfigMap {
                 data: all(self.data),
@@ -169,7 +176,7 @@ impl Stored {
                 immutable: self.immutable,
                 uid: self.uid,
             }),
-        }
+        })
     }
 }
 
@@ -195,7 +202,7 @@ mod tests {
 
     fn read(text: serde_json::Value, key: Reference, object: Option<Object>) {
         let entry: Entry = serde_json::from_value(text).unwrap();
-        assert_eq!(entry.into_object(), (key, object));
+        assert_eq!(entry.into_object(), (key, Some(object)));
     }
 
     #[test]
@@ -269,6 +276,31 @@ mod tests {
                 uid: String::new(),
                 ..secret
             })),
+        );
+    }
+
+    #[test]
+    fn a_runtime_class_without_its_handler_is_as_if_it_were_not_in_the_file() {
+        let content = |data: serde_json::Value| {
+            serde_json::json!({
+                "data": data, "binary": {}, "secret_type": "", "immutable": false, "uid": "",
+            })
+        };
+        let read = |content: serde_json::Value| {
+            let text = serde_json::json!({
+                "kind": "RuntimeClass", "namespace": "", "name": "a", "content": content,
+            });
+            let entry: Entry = serde_json::from_value(text).unwrap();
+            entry.into_object().1
+        };
+        assert_eq!(read(content(serde_json::json!({}))), None);
+        assert_eq!(read(serde_json::Value::Null), Some(None), "it did not exist");
+        let class = RuntimeClass {
+            handler: "runsc".to_owned(),
+        };
+        assert_eq!(
+            read(content(serde_json::json!({"handler": "cnVuc2M="}))),
+            Some(Some(Object::RuntimeClass(class)))
         );
     }
 

@@ -155,10 +155,13 @@ pub(super) fn decode(
     for entry in file.objects {
         let (key, object) = entry.into_object();
         match object {
-            Some(object) => stored.found.insert(key, Known::Found(object.into())),
-            None => {
+            Some(Some(object)) => {
+                stored.found.insert(key, Known::Found(object.into()));
+            }
+            Some(None) => {
                 stored.absent.insert(key);
             }
+            None => {}
         }
     }
     for (namespace, own) in file.services {
