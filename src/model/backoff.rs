@@ -52,7 +52,7 @@ impl Waits {
     }
 }
 
-/// What is added to a wait, so that those who failed together return one after the other.
+/// What is added to a wait, so that clients that failed together do not retry together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Jitter {
     /// Up to half of the wait.

@@ -257,7 +257,7 @@ fn a_name_outside_of_its_home_and_a_home_without_it_are_caught() {
     check(
         ("openat2", &["a.rs"]),
         &[
-            "src/b.rs: openat2 belongs into a.rs",
+            "src/b.rs: openat2 belongs in a.rs",
             "src/a.rs has no openat2: take it out of the row",
         ],
     );

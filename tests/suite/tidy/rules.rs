@@ -224,7 +224,7 @@ pub(super) fn homes(files: &[File], homes: Homes<'_>) -> Vec<String> {
         wrong.extend(
             outside
                 .iter()
-                .map(|path| format!("src/{path}: {name} belongs into {}", allowed.join(", "))),
+                .map(|path| format!("src/{path}: {name} belongs in {}", allowed.join(", "))),
         );
         let empty = allowed.iter().filter(|path| !at_home.contains(path));
         wrong.extend(empty.map(|path| format!("src/{path} has no {name}: take it out of the row")));
