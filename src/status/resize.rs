@@ -1,7 +1,6 @@
 //! The status of a pod whose resources change while it runs (`pkg/kubelet/status`, `pkg/kubelet/events/resize.go`,
 //! `convertContainerStatusResources` in `pkg/kubelet/kubelet_pods.go`).
 
-use crate::model::memory::FailedWork;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as api;
 use serde::Serialize;
@@ -10,6 +9,7 @@ use super::context::StatusContext;
 use super::format::time;
 use super::phase;
 use crate::model::allocation::Allocation;
+use crate::model::memory::FailedWork;
 use crate::model::memory::PendingResize;
 use crate::model::pod::Pod;
 use crate::model::request::Occasion;

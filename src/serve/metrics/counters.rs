@@ -1,7 +1,6 @@
 //! The agent's own counters, served at `/metrics`. A metric that the kubelet has, too, uses the kubelet's name, labels
 //! and buckets (`pkg/kubelet/metrics/metrics.go`), because dashboards query them.
 
-use crate::model::step::StepKind;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,6 +14,7 @@ use crate::model::outcome::{Done, StepReport};
 use crate::model::pod::OF_API;
 use crate::model::report::PodsReport;
 use crate::model::runtime::{ContainerState, Snapshot};
+use crate::model::step::StepKind;
 
 /// `ExponentialBuckets(.005, 2.5, 14)` of the kubelet.
 const OPERATION_SECONDS: &[f64] = &[

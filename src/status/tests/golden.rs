@@ -1,6 +1,5 @@
 //! Statuses and events, compared with those recorded from a kubelet v1.36.2.
 
-use crate::model::outcome::Failure;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -10,6 +9,7 @@ use serde_json::{Value, json};
 use crate::model::end::End;
 use crate::model::event::PodEvent;
 use crate::model::memory::{Backoff, ContainerMemory, PodMemory};
+use crate::model::outcome::Failure;
 use crate::model::outcome::{Done, HookResult, Outcome, SlowAction, StepError, StepReport, StepStarted};
 use crate::model::pod::{Pod, PodName, RestartPolicy};
 use crate::model::resources::{Amounts, Bytes, Resources};

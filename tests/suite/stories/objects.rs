@@ -1,8 +1,8 @@
 //! ConfigMaps and Secrets that lie in the manifests directory.
 
-use gantry::model::memory::FailedWork;
 use std::path::PathBuf;
 
+use gantry::model::memory::FailedWork;
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::agent::{Machine, full_name, manifest, message, simple, state};

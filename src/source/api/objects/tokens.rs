@@ -137,7 +137,6 @@ fn renewal(given: &IssuedToken, now: Timestamp, jitter: SignedDuration) -> Times
 }
 
 fn jitter(key: &TokenKey) -> SignedDuration {
-    use std::hash::{BuildHasher as _, RandomState};
     let drawn = RandomState::new().hash_one(key) % MOST_JITTER.unsigned_abs();
     SignedDuration::from_millis(drawn.try_into().unwrap_or(0))
 }
