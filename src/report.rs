@@ -113,8 +113,8 @@ pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cance
             Ok(()) = inputs.measured.changed() => (true, None),
             Ok(()) = inputs.subnet.changed() => (true, None),
             Ok(()) = inputs.qos_cgroups.changed() => {
-                let reported_now = node_events::qos_cgroups(&inputs.qos_cgroups.borrow_and_update());
-                state.emit_node_events(reported_now, Timestamp::now());
+                let new = node_events::qos_cgroups(&inputs.qos_cgroups.borrow_and_update());
+                state.emit_node_events(new, Timestamp::now());
                 (false, None)
             }
             () = tokio::time::sleep(wait) => (false, None),
@@ -224,8 +224,8 @@ impl Loop {
     /// Recomputes one pod, as [`Self::recompute_pod`] does. A panic caused by one pod leaves the other statuses untouched
     /// and keeps the pod's last status.
     fn report_pod(&mut self, name: &PodName, now: Timestamp) -> bool {
-        let reported_now = std::panic::catch_unwind(AssertUnwindSafe(|| self.recompute_pod(name, now)));
-        reported_now.unwrap_or_else(|_| {
+        let changed = std::panic::catch_unwind(AssertUnwindSafe(|| self.recompute_pod(name, now)));
+        changed.unwrap_or_else(|_| {
             tracing::error!(pod = %name, "computing a pod's status panicked; this is a bug in gantry, please report \
              it; keeping the last status");
             self.due.remove(name);

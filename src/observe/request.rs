@@ -63,11 +63,11 @@ impl Handle {
         pod: PodName,
         uid: PodUid,
     ) -> impl Future<Output = Result<(), Stopped>> + Send + use<> {
-        let (done, published) = oneshot::channel();
+        let (done, read) = oneshot::channel();
         let sent = self.requests.send(Request { pod, uid, done });
         async move {
             sent.map_err(|_| Stopped)?;
-            published.await.map_err(|_| Stopped)
+            read.await.map_err(|_| Stopped)
         }
     }
 }

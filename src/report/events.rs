@@ -34,7 +34,7 @@ impl Loop {
 
     /// Queues the event that a pod waits for the runtime's network, once for each reason.
     pub(super) fn emit_network_events(&mut self, name: &PodName, now: Timestamp) -> bool {
-        let reported_now = self.offline.remove(name);
+        let before = self.offline.remove(name);
         let (Some(pod), Some(object)) = (self.shown.get(name), self.report.pods.get(name)) else {
             return false;
         };
@@ -48,7 +48,7 @@ impl Loop {
         };
         let uid = pod.uid.clone();
         let new = (uid.clone(), event.message.clone());
-        let is_reported = reported_now.as_ref() == Some(&new);
+        let is_reported = before.as_ref() == Some(&new);
         self.offline.insert(name.clone(), new);
         !is_reported && self.queue_events(name, &uid, vec![event], now)
     }
@@ -227,7 +227,7 @@ mod tests {
         for (message, second) in [("a", 1), ("b", 2), ("a", 3)] {
             queue_event(&mut kept, event(message, second));
         }
-        let reported_now: Vec<_> = kept
+        let queued: Vec<_> = kept
             .iter()
             .map(|e| {
                 (
@@ -238,7 +238,7 @@ mod tests {
                 )
             })
             .collect();
-        assert_eq!(reported_now, [("b", 1, 2, 2), ("a", 2, 1, 3)]);
+        assert_eq!(queued, [("b", 1, 2, 2), ("a", 2, 1, 3)]);
     }
 
     #[test]

@@ -196,8 +196,8 @@ pub fn waiting(
 
 fn of_done(pod: &Pod, report: &StepReport, done: &Done) -> Vec<PodEvent> {
     if let Done::AllocationWritten { allocation, occasion } = done {
-        let reported = resize::progress(pod, allocation, *occasion);
-        return reported
+        let new = resize::progress(pod, allocation, *occasion);
+        return new
             .map(|(reason, message)| event(EventType::Normal, reason, message, ""))
             .collect();
     }

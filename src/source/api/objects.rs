@@ -134,12 +134,12 @@ pub async fn run(
         ..State::default()
     };
     loop {
-        let published = pods.borrow_and_update().clone();
+        let set = pods.borrow_and_update().clone();
         let node_is_known = of == Of::Files || *node.borrow_and_update() != ApiNode::Unknown;
-        if let Some(set) = &published {
+        if let Some(set) = &set {
             state.take_pods(set, |key, life| watches.spawn(key, life));
             if node_is_known || set.provenance == Provenance::Checkpoint {
-                state.send_value(set, &out);
+                state.publish(set, &out);
             }
         }
         // Every arm may be cancelled: the watches and the channel keep what was not taken.
@@ -286,7 +286,7 @@ impl State {
         }
     }
 
-    fn send_value(&self, set: &SourceSet, out: &watch::Sender<Option<Arc<SourceSet>>>) {
+    fn publish(&self, set: &SourceSet, out: &watch::Sender<Option<Arc<SourceSet>>>) {
         let known = |(key, watched): (&Reference, &Watched)| Some((key.clone(), watched.known.clone()?));
         let mut set = set.clone();
         set.objects.extend(self.watched.iter().filter_map(known));
@@ -340,14 +340,14 @@ mod tests {
     }
 
     fn users(state: &State) -> Vec<(String, usize, u64)> {
-        let published = |(key, watched): (&Reference, &Watched)| {
+        let row = |(key, watched): (&Reference, &Watched)| {
             (
                 key.to_string().replace("Secret ns/", ""),
                 watched.users,
                 watched.life,
             )
         };
-        state.watched.iter().map(published).collect()
+        state.watched.iter().map(row).collect()
     }
 
     #[tokio::test]
@@ -380,13 +380,13 @@ mod tests {
         let found = Known::Found(Arc::new(Object::Secret(Secret::default())));
         pods.objects.insert(own.clone(), found.clone());
         state.take_pods(&pods, |_, _| tokio::spawn(std::future::pending()));
-        let (out, published) = watch::channel(None);
-        state.send_value(&pods, &out);
-        let published: Arc<SourceSet> = published.borrow().clone().unwrap();
+        let (out, receiver) = watch::channel(None);
+        state.publish(&pods, &out);
+        let set: Arc<SourceSet> = receiver.borrow().clone().unwrap();
         let class = Reference::RuntimeClass("sandboxed".to_owned());
-        assert_eq!(published.objects.get(&class), Some(&Known::Asked));
-        assert_eq!(published.objects.get(&own), Some(&found));
-        assert_eq!(published.objects.keys().count(), 2);
+        assert_eq!(set.objects.get(&class), Some(&Known::Asked));
+        assert_eq!(set.objects.get(&own), Some(&found));
+        assert_eq!(set.objects.keys().count(), 2);
     }
 
     #[tokio::test]
@@ -407,15 +407,15 @@ mod tests {
         let mut state = State::default();
         let one = pod("one", &["a"]);
         let key = key(&one, ObjectKind::Secret, "a");
-        let (out, mut published) = watch::channel(None);
+        let (out, mut receiver) = watch::channel(None);
         let pods = set(&[&one]);
         take(&mut state, &[&one]);
-        state.send_value(&pods, &out);
-        let known = |published: &mut SetReceiver| {
-            let set = published.borrow_and_update().clone().unwrap();
+        state.publish(&pods, &out);
+        let known = |receiver: &mut SetReceiver| {
+            let set = receiver.borrow_and_update().clone().unwrap();
             set.objects.get(&key).cloned()
         };
-        assert_eq!(known(&mut published), Some(Known::Asked));
+        assert_eq!(known(&mut receiver), Some(Known::Asked));
         let news = |life, known| News {
             key: key.clone(),
             life,
@@ -424,13 +424,13 @@ mod tests {
         let found = || Some(Known::Found(Arc::new(Object::Secret(Secret::default()))));
         state.take(news(7, None));
         state.take(news(1, found()));
-        state.send_value(&pods, &out);
-        assert_eq!(known(&mut published), found());
+        state.publish(&pods, &out);
+        assert_eq!(known(&mut receiver), found());
         state.take(news(1, found()));
-        state.send_value(&pods, &out);
-        assert!(!published.has_changed().unwrap());
+        state.publish(&pods, &out);
+        assert!(!receiver.has_changed().unwrap());
         state.take(news(1, None));
-        state.send_value(&pods, &out);
-        assert_eq!(known(&mut published), None);
+        state.publish(&pods, &out);
+        assert_eq!(known(&mut receiver), None);
     }
 }

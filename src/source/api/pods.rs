@@ -478,8 +478,8 @@ mod tests {
         take(&mut state, Event::InitDone);
         let pod = |state: &State| {
             state.publish(&outputs);
-            let published = outputs.set.borrow().clone().unwrap();
-            published.pods.values().next().unwrap().clone()
+            let set = outputs.set.borrow().clone().unwrap();
+            set.pods.values().next().unwrap().clone()
         };
         let first = pod(&state);
         take(
@@ -576,8 +576,8 @@ mod tests {
             for now in course {
                 take(&mut state, Event::Apply(now.object()));
                 state.publish(&outputs);
-                let published = outputs.set.borrow().clone().unwrap();
-                let pod = published.pods.values().next().unwrap().clone();
+                let set = outputs.set.borrow().clone().unwrap();
+                let pod = set.pods.values().next().unwrap().clone();
                 if let Some((former, then)) = &before {
                     prop_assert_eq!(Arc::ptr_eq(former, &pod), then.foreign() == now.foreign(), "{:?} {:?}", then, now);
                 }
@@ -604,11 +604,11 @@ mod tests {
         take(&mut state, Event::InitApply(object("b", "2", |_| {})));
         take(&mut state, Event::InitDone);
         take(&mut state, Event::Apply(object("b", "2", refused)));
-        let published = |state: &State| {
+        let set_of = |state: &State| {
             state.publish(&outputs);
             outputs.set.borrow().clone().unwrap()
         };
-        let set = published(&state);
+        let set = set_of(&state);
         let names = |names: Vec<&PodName>| names.iter().map(|name| name.name.clone()).collect::<Vec<_>>();
         assert_eq!(names(set.unsupported.keys().collect()), ["a"]);
         assert_eq!(names(set.pods.keys().collect()), ["b"]);
@@ -623,7 +623,7 @@ mod tests {
                 object.metadata.deletion_timestamp = Some(long_ago);
             })),
         );
-        let set = published(&state);
+        let set = set_of(&state);
         assert_eq!(names(set.unsupported.keys().collect()), ["b"]);
         assert_eq!(names(set.pods.keys().collect()), ["a"]);
     }

@@ -67,9 +67,9 @@ pub(super) fn readiness(writers: Writers, is_complete: bool, age: Duration) -> R
 /// The kernel reports the close just before the file counts as closed, and not at all if it was opened by a name in
 /// another directory. So the first check is soon, and later ones are less and less frequent.
 pub(super) fn recheck_after(open: Duration, unheard: Duration) -> Duration {
-    let reported = REPORTED_AFTER.checked_sub(open).filter(|wait| !wait.is_zero());
+    let until_report = REPORTED_AFTER.checked_sub(open).filter(|wait| !wait.is_zero());
     let again = unheard.max(SOONEST);
-    reported.map_or(again, |reported| again.min(reported))
+    until_report.map_or(again, |wait| again.min(wait))
 }
 
 /// Finds out whether a process has a file open for writing: the kernel grants a read lease only while none does

@@ -81,24 +81,24 @@ async fn follow(
     loop {
         let client = clients.borrow_and_update().clone();
         // Every arm may be dropped: the next watch sends again what this one sent.
-        let changes = tokio::select! {
+        let ended = tokio::select! {
             Ok(()) = clients.changed() => continue,
-            changes = async {
+            ended = async {
                 match version(&client).await? {
                     Some(BETA) => {
                         let pem = |bundle: v1beta1::ClusterTrustBundle| bundle.spec.trust_bundle;
-                        send_value(kube::Api::all(client), selected, pem, &mut is_answered, to).await
+                        send_changes(kube::Api::all(client), selected, pem, &mut is_answered, to).await
                     }
                     Some(_) => {
                         let pem = |bundle: v1alpha1::ClusterTrustBundle| bundle.spec.trust_bundle;
-                        send_value(kube::Api::all(client), selected, pem, &mut is_answered, to).await
+                        send_changes(kube::Api::all(client), selected, pem, &mut is_answered, to).await
                     }
                     None => Ok(to.send_value(Some(Known::Unread(NOT_SERVED.into())))),
                 }
-            } => changes,
+            } => ended,
         };
-        match changes {
-            Ok(changes) => changes?,
+        match ended {
+            Ok(ended) => ended?,
             Err(error) => {
                 tracing::debug!(object = %to.key, %error, "cannot tell whether the API server serves \
                  ClusterTrustBundles; retrying");
@@ -135,7 +135,7 @@ async fn version(client: &kube::Client) -> Result<Option<&'static str>, kube::Er
 }
 
 /// Watches, and sends each change; returns when the receiver is gone, or the watch cannot go on.
-async fn send_value<K>(
+async fn send_changes<K>(
     api: kube::Api<K>,
     selected: &Config,
     pem: fn(K) -> String,

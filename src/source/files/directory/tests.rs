@@ -488,11 +488,11 @@ fn a_close_that_is_told_before_it_counts_is_asked_about_again_at_once() {
     let path = scene.directory.path.join("a.yaml");
     let writer = fs::File::create(&path).unwrap();
     seen(&mut scene.directory, &Look::default(), 0);
-    let request = Look {
+    let look = Look {
         complete: BTreeSet::from([path]),
         ..Look::default()
     };
-    let (_, _, again) = seen(&mut scene.directory, &request, 60_000);
+    let (_, _, again) = seen(&mut scene.directory, &look, 60_000);
     assert_eq!(again, Some(Duration::from_millis(2)));
     drop(writer);
 }
@@ -512,12 +512,12 @@ fn where_nobody_can_be_asked_a_file_is_read_when_it_is_told_to_be_complete_or_ha
         ..Look::default()
     };
     assert_eq!(seen(&mut scene.directory, &everything, 50).0.len(), 0);
-    let request = Look {
+    let look = Look {
         complete: BTreeSet::from([scene.directory.path.join("a.yaml")]),
         ..Look::default()
     };
     let mut other = scene.directory.clone();
-    assert_eq!(seen(&mut other, &request, 50).0, ["x"]);
+    assert_eq!(seen(&mut other, &look, 50).0, ["x"]);
     assert_eq!(seen(&mut scene.directory, &Look::default(), 250).0, ["x"]);
     // An edited file: until it is quiet, the former version stays.
     scene.write("a.yaml", &manifest("a").replace("image: x", "image: v2"));
