@@ -82,7 +82,7 @@ pub async fn run(
         timeout: config.runtime.request_timeout,
     });
     let mut agent = Wiring::new(config, cancel);
-    spawn_outside(&mut agent, socket, &machine.boot_id, &addresses).await?;
+    spawn_outside(&mut agent, socket, &runtime, &machine.boot_id, &addresses).await?;
 
     let asked = RuntimeAnswers::ask(&runtime, &agent.tasks.cancel).await;
     let (parts, places) = node_parts(&mut agent, (machine, addresses), &runtime, providers, asked).await?;
@@ -110,10 +110,12 @@ fn providers(config: &Config) -> anyhow::Result<Providers> {
 async fn spawn_outside(
     agent: &mut Wiring,
     socket: serve::socket::Bound,
+    runtime: &Runtime,
     boot: &str,
     addresses: &[IpAddr],
 ) -> anyhow::Result<()> {
-    let world = serving::world(&agent.config, &agent.values, &agent.health, &agent.metrics);
+    let (config, values) = (&agent.config, &agent.values);
+    let world = serving::world(config, values, &agent.health, &agent.metrics, runtime);
     serving::spawn(&mut agent.tasks, &agent.config, socket, &world).await?;
     let credentials = Credentials::read(&agent.config, boot).await?;
     network::connect(&mut agent.tasks, &agent.config, &agent.values).await?;

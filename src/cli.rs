@@ -3,7 +3,9 @@
 pub mod flags;
 pub mod kubelet_version;
 pub mod parse;
+pub mod ports;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,6 +15,7 @@ use crate::config::layers::{self, FlagValues};
 use crate::model::duration::Span;
 use flags::{KubeletFlags, RunFlags};
 pub use parse::{Stop, parse};
+use ports::Ports;
 
 /// The default path of the agent's socket.
 pub const DEFAULT_SOCKET: &str = "/run/gantry/gantry.sock";
@@ -80,6 +83,10 @@ pub enum Command {
     Logs(Logs),
     /// Run a command in a container
     Exec(Exec),
+    /// Attach to the process of a container
+    Attach(Attach),
+    /// Forward ports of this machine to a pod
+    PortForward(PortForward),
     /// Check whether manifests would run, without running them
     #[command(
         after_help = "The exit code is 0 if every pod would run, 1 if some pod would not, and 2 if something cannot \
@@ -207,6 +214,41 @@ pub struct Exec {
     /// The command and its arguments
     #[arg(last = true, required = true)]
     pub command: Vec<String>,
+}
+
+/// `gantry attach`
+#[derive(Debug, Args)]
+pub struct Attach {
+    /// The pod
+    pub pod: String,
+    /// The pod's namespace, if the name is ambiguous
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+    /// The container [default: the pod's default or first container]
+    #[arg(short, long)]
+    pub container: Option<String>,
+    /// Pass standard input to the process
+    #[arg(short = 'i', long)]
+    pub stdin: bool,
+    /// Use this terminal as the process's
+    #[arg(short, long)]
+    pub tty: bool,
+}
+
+/// `gantry port-forward`
+#[derive(Debug, Args)]
+pub struct PortForward {
+    /// The pod
+    pub pod: String,
+    /// The local port and the pod's; 80 for the same number, :80 for any free local port
+    #[arg(required = true, value_name = "[LOCAL:]PORT")]
+    pub ports: Vec<Ports>,
+    /// The pod's namespace, if the name is ambiguous
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+    /// The addresses to listen at [default: the loopback addresses]
+    #[arg(long, value_delimiter = ',')]
+    pub address: Vec<IpAddr>,
 }
 
 /// `gantry join`
@@ -352,20 +394,22 @@ mod tests {
                 Usage: gantry [OPTIONS] <COMMAND>
 
                 Commands:
-                  run          Run the agent
-                  kubelet      Run the agent with the kubelet's flags and defaults
-                  get          Show pods or the node
-                  describe     Show a pod or the node in detail
-                  logs         Print the logs of a container
-                  exec         Run a command in a container
-                  check        Check whether manifests would run, without running them
-                  join         Join this machine to a cluster
-                  reset        Undo `gantry join`: remove pods, credentials and configuration
-                  doctor       Check this machine and suggest fixes
-                  cleanup      Remove everything the agent created: pods, network, files
-                  version      Print the version
-                  completions  Print shell completions
-                  man          Write the man pages to a directory
+                  run           Run the agent
+                  kubelet       Run the agent with the kubelet's flags and defaults
+                  get           Show pods or the node
+                  describe      Show a pod or the node in detail
+                  logs          Print the logs of a container
+                  exec          Run a command in a container
+                  attach        Attach to the process of a container
+                  port-forward  Forward ports of this machine to a pod
+                  check         Check whether manifests would run, without running them
+                  join          Join this machine to a cluster
+                  reset         Undo `gantry join`: remove pods, credentials and configuration
+                  doctor        Check this machine and suggest fixes
+                  cleanup       Remove everything the agent created: pods, network, files
+                  version       Print the version
+                  completions   Print shell completions
+                  man           Write the man pages to a directory
 
                 Options:
                   -v, --verbose        On failure, print the whole chain of causes

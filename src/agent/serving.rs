@@ -11,6 +11,7 @@ use super::tasks::Tasks;
 use super::values::Values;
 use crate::config::Config;
 use crate::config::node_api::{Authorization, Serving};
+use crate::cri::Runtime;
 use crate::identity::clients::Joined;
 use crate::identity::connection;
 use crate::identity::self_signed;
@@ -26,6 +27,7 @@ pub(super) fn world(
     values: &Values,
     health: &Health,
     metrics: &Arc<Metrics>,
+    runtime: &Runtime,
 ) -> serve::World {
     serve::World {
         pods: values.pods.1.clone(),
@@ -33,7 +35,8 @@ pub(super) fn world(
         snapshot: values.snapshot.1.clone(),
         configz: Arc::new(serde_json::json!({ "kubeletconfig": config.configz() })),
         pod_logs_dir: config.paths.pod_logs.clone(),
-        containerd: config.runtime.endpoint.clone(),
+        runtime: runtime.clone(),
+        stream_idle: config.serve.stream_idle,
         exec_dir: config
             .serve
             .socket

@@ -4,15 +4,25 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use axum::body::Body;
-use axum::http::{Method, Request, Response, StatusCode, header};
+use axum::http::request::Builder;
+use axum::http::{Request, Response, StatusCode, header};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
+use ring::rand::{SecureRandom as _, SystemRandom};
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
+
+use crate::serve::stream::command::Version;
+use crate::serve::stream::upgrade::SPDY;
+
+/// An upgraded connection.
+pub type Connection = TokioIo<Upgraded>;
 
 /// The default path of the agent's socket.
 pub const SOCKET: &str = "/run/gantry/gantry.sock";
@@ -77,16 +87,29 @@ impl Client {
         Ok(Chunks(self.ask(path).await?.into_body()))
     }
 
-    /// Requests a dedicated connection, upgraded to `protocol`.
-    pub async fn upgrade(
-        &self,
-        path: &str,
-        protocol: &'static str,
-    ) -> Result<TokioIo<Upgraded>, ClientError> {
+    /// Requests a dedicated connection with a WebSocket, for a command's streams in the newest version.
+    pub async fn websocket(&self, path: &str) -> Result<Connection, ClientError> {
+        let mut key = [0; 16];
+        // It guards against caches between client and server, of which a socket of this machine has none.
+        let _ = SystemRandom::new().fill(&mut key);
         let request = Request::builder()
-            .method(Method::POST)
-            .header(header::CONNECTION, "upgrade")
-            .header(header::UPGRADE, protocol);
+            .header(header::UPGRADE, "websocket")
+            .header(header::SEC_WEBSOCKET_VERSION, "13")
+            .header(header::SEC_WEBSOCKET_KEY, STANDARD.encode(key))
+            .header(header::SEC_WEBSOCKET_PROTOCOL, Version::V5.name());
+        self.upgrade(request, path).await
+    }
+
+    /// Requests a dedicated connection with SPDY.
+    pub async fn spdy(&self, path: &str, protocol: &'static str) -> Result<Connection, ClientError> {
+        let request = Request::builder()
+            .header(header::UPGRADE, SPDY)
+            .header("X-Stream-Protocol-Version", protocol);
+        self.upgrade(request, path).await
+    }
+
+    async fn upgrade(&self, request: Builder, path: &str) -> Result<Connection, ClientError> {
+        let request = request.header(header::CONNECTION, "Upgrade");
         let response = self.send(request, path).await?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Err(refusal(response).await);
@@ -106,11 +129,7 @@ impl Client {
         }
     }
 
-    async fn send(
-        &self,
-        request: axum::http::request::Builder,
-        path: &str,
-    ) -> Result<Response<Incoming>, ClientError> {
+    async fn send(&self, request: Builder, path: &str) -> Result<Response<Incoming>, ClientError> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|source| {
             let socket = self.socket.clone();
             match source.kind() {

@@ -8,7 +8,10 @@ use jiff::Timestamp;
 
 use super::client::Client;
 use super::table::printable;
-use super::{check, cleanup, completions, describe, doctor, exec, get, join, logs, reset, start, version};
+use super::{
+    CommandError, attach, check, cleanup, completions, describe, doctor, exec, get, join, logs, port_forward,
+    reset, start, version,
+};
 use crate::cli::{self, Cli, Command, Output, Resource};
 use crate::config::Role;
 use crate::config::layers::FlagValues;
@@ -44,19 +47,18 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let options = logs_options(asked);
             wait(async { logs::run(&client, &options, &mut tokio::io::stdout(), &mut io::stderr()).await })
         }
-        Command::Exec(asked) => execute(&client, &exec_options(asked)),
+        Command::Exec(asked) => finish(exec::run(&client, &exec_options(asked))),
+        Command::Attach(asked) => finish(attach::run(&client, &attach_options(asked))),
+        Command::PortForward(asked) => {
+            let options = port_forward_options(asked);
+            wait(port_forward::run(&client, &options, &mut io::stdout()))
+        }
         Command::Doctor(asked) => {
             let config = start::configuration(Role::Run, &given)?;
             let sound = single()?.block_on(doctor::doctor(&config, asked.output, &mut io::stdout()))?;
             Ok(code(sound))
         }
-        Command::Check(asked) => {
-            let options = check::Options {
-                paths: asked.paths,
-                form: asked.output,
-            };
-            Ok(checked(&given, &options))
-        }
+        Command::Check(asked) => Ok(checked(&given, &check_options(asked))),
         Command::Cleanup(asked) => {
             let config = start::configuration(Role::Run, &given)?;
             match asked.yes || confirmed()? {
@@ -131,6 +133,32 @@ fn exec_options(asked: cli::Exec) -> exec::Options {
     }
 }
 
+fn attach_options(asked: cli::Attach) -> attach::Options {
+    attach::Options {
+        pod: asked.pod,
+        namespace: asked.namespace,
+        container: asked.container,
+        stdin: asked.stdin,
+        tty: asked.tty,
+    }
+}
+
+fn port_forward_options(asked: cli::PortForward) -> port_forward::Options {
+    port_forward::Options {
+        pod: asked.pod,
+        namespace: asked.namespace,
+        ports: asked.ports,
+        addresses: asked.address,
+    }
+}
+
+fn check_options(asked: cli::Check) -> check::Options {
+    check::Options {
+        paths: asked.paths,
+        form: asked.output,
+    }
+}
+
 fn join_cluster(asked: cli::Join) -> anyhow::Result<ExitCode> {
     root("joining")?;
     let machine = join::Machine::here()?;
@@ -189,15 +217,15 @@ fn single() -> anyhow::Result<tokio::runtime::Runtime> {
         .context("cannot start a thread")
 }
 
-fn wait(verb: impl Future<Output = Result<(), super::CommandError>>) -> anyhow::Result<ExitCode> {
+fn wait(verb: impl Future<Output = Result<(), CommandError>>) -> anyhow::Result<ExitCode> {
     single()?.block_on(verb)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Runs a command in a container and exits with its code. A thread that cannot be stopped reads standard input, so the
+/// Carries a command's streams and exits with its code. A thread that cannot be stopped reads standard input, so the
 /// process ends here.
-fn execute(client: &Client, options: &exec::Options) -> anyhow::Result<ExitCode> {
-    let code = match single()?.block_on(exec::run(client, options)) {
+fn finish(session: impl Future<Output = Result<u32, CommandError>>) -> anyhow::Result<ExitCode> {
+    let code = match single()?.block_on(session) {
         Ok(code) => code,
         Err(error) => {
             let code = error.exit_code();

@@ -5,6 +5,9 @@
 
 use std::io;
 
+use crate::serve::exec::process::start_failure;
+use crate::serve::exec::session::NOT_RUN;
+
 pub mod start;
 pub mod cleanup;
 pub mod join;
@@ -20,9 +23,12 @@ pub mod describe;
 mod description;
 mod describe_node;
 mod describe_pod;
+pub mod streams;
+pub mod attach;
 pub mod exec;
 pub mod get;
 pub mod logs;
+pub mod port_forward;
 mod outline;
 mod pod_row;
 mod table;
@@ -55,6 +61,13 @@ pub enum CommandError {
 }
 
 impl CommandError {
+    /// The agent's message about a command that could not be run, as a shell would put it.
+    pub(crate) fn exec(message: &str) -> CommandError {
+        let message = message.strip_prefix(NOT_RUN).unwrap_or(message);
+        let (code, message) = start_failure(message);
+        CommandError::Exec { code, message }
+    }
+
     /// The exit code of the program.
     pub fn exit_code(&self) -> u32 {
         match self {

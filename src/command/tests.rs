@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::client::Client;
-use super::{CommandError, describe, exec, get, logs};
+use super::{CommandError, describe, exec, get, logs, streams};
 use crate::model::event::{EventType, PodEvent, RecordedEvent};
 use crate::model::pod::{PodUid, Problem, ProblemKind};
 use crate::model::report::PodsReport;
@@ -400,12 +400,12 @@ async fn exec(agent: &Agent, command: &[&str]) -> Result<u32, String> {
         ..exec::Options::default()
     };
     let connection = exec::connect(&agent.client, &options, &mut Vec::new()).await;
-    let input = exec::Input {
+    let input = streams::Input {
         stdin: None,
         resized: None,
     };
     match connection {
-        Ok(connection) => exec::carry(connection, input, &mut Vec::new(), &mut Vec::new()).await,
+        Ok(connection) => streams::carry(connection, input, &mut Vec::new(), &mut Vec::new()).await,
         Err(error) => Err(error),
     }
     .map_err(|error| error.to_string())
@@ -415,7 +415,7 @@ async fn exec(agent: &Agent, command: &[&str]) -> Result<u32, String> {
 async fn what_cannot_be_run_is_explained() {
     let agent = Agent::start();
     let error = exec(&agent, &["true"]).await.unwrap_err();
-    let containerd = agent.changing.world.containerd.display().to_string();
+    let containerd = agent.changing.world.runtime.socket().display().to_string();
     assert!(
         error.starts_with(&format!("containerd does not answer at {containerd}")),
         "{error}"

@@ -334,6 +334,8 @@ pub struct Serve {
     pub tls: TlsOffer,
     /// `enableDebuggingHandlers`: whether it serves logs, exec and similar endpoints.
     pub debugging: bool,
+    /// `streamingConnectionIdleTimeout`: how long nothing may pass on the streams of exec, attach and port-forward.
+    pub stream_idle: Duration,
 }
 
 /// The pods' network.

@@ -102,6 +102,7 @@ pub fn serve(
         node_api: node_api::node_api(written, context, checks),
         tls: tls::offer(written, checks),
         debugging: written.enable_debugging_handlers != Some(false),
+        stream_idle: span(written.streaming_connection_idle_timeout),
     }
 }
 

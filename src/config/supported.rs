@@ -86,7 +86,7 @@ const KEYS: &[(&str, Class)] = &[
     ),
     ("clusterDomain", Supported),
     ("clusterDNS", Supported),
-    ("streamingConnectionIdleTimeout", Harmless(NO_STREAMS)),
+    ("streamingConnectionIdleTimeout", Supported),
     ("nodeStatusUpdateFrequency", Supported),
     ("nodeStatusReportFrequency", Supported),
     ("nodeLeaseDurationSeconds", Supported),

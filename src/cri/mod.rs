@@ -10,6 +10,7 @@ pub mod events;
 mod images;
 pub mod log_line;
 mod pods;
+mod streaming;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -27,6 +28,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Request, Response, Status};
 
 pub use error::{CriError, EndpointError};
+pub use streaming::SandboxNetwork;
 
 /// The largest message accepted or sent, 16 MiB as the kubelet has it (`maxMsgSize` of cri-client). gRPC's
 /// own default of 4 MiB does not hold the list of a node with thousands of dead containers.
@@ -84,6 +86,7 @@ pub fn socket_path(endpoint: &str) -> Result<PathBuf, EndpointError> {
 pub struct Runtime {
     pods: RuntimeServiceClient<Channel>,
     images: ImageServiceClient<Channel>,
+    channel: Channel,
     socket: PathBuf,
     timeout: Duration,
 }
@@ -98,6 +101,7 @@ impl Runtime {
             connect_lazily(&settings.images)
         };
         Runtime {
+            channel: channel.clone(),
             pods: RuntimeServiceClient::new(channel)
                 .max_decoding_message_size(MAX_MESSAGE)
                 .max_encoding_message_size(MAX_MESSAGE),
@@ -112,6 +116,11 @@ impl Runtime {
     /// The socket of the runtime service.
     pub fn socket(&self) -> &Path {
         &self.socket
+    }
+
+    /// containerd's own API, over the same connection.
+    pub fn containerd(&self) -> containerd_client::Client {
+        self.channel.clone().into()
     }
 
     /// The runtime's name and version.

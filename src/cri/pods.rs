@@ -234,12 +234,4 @@ impl Runtime {
         .await?;
         Ok(())
     }
-
-    /// The URL at which the runtime serves the streams of a command in a container.
-    pub async fn exec(&self, request: v1::ExecRequest) -> Result<String, CriError> {
-        Ok(self
-            .within("Exec", self.timeout, self.pods.clone().exec(request))
-            .await?
-            .url)
-    }
 }

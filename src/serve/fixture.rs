@@ -1,12 +1,14 @@
 //! Test data for this module and for the command line.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Node, Pod};
 use serde_json::json;
 use tokio::sync::watch;
 
 use super::world::World;
+use crate::cri::{Runtime, Settings};
 use crate::model::pod::{PodName, PodUid};
 use crate::model::report::PodsReport;
 use crate::model::runtime::{
@@ -137,7 +139,11 @@ pub(crate) fn changing() -> Changing {
         snapshot: snapshot_now,
         configz: Arc::new(json!({"kubeletconfig": {"maxPods": 110}})),
         pod_logs_dir: logs,
-        containerd: temp.path().join("no-containerd.sock"),
+        runtime: Runtime::new(&Settings::at(
+            temp.path().join("no-containerd.sock"),
+            Duration::from_secs(5),
+        )),
+        stream_idle: Duration::from_secs(3600),
         exec_dir: temp.path().join("exec"),
         metrics: Arc::default(),
         health: Default::default(),

@@ -1,11 +1,14 @@
 //! What the agent serves: health, pods, node, events, logs, exec. It reads values that other modules publish and writes
-//! none of them; the only thing it starts is the process of an `exec` request.
+//! none of them; the only things it starts are the processes of `exec` requests and the connections of `attach` and
+//! `portForward`.
 //!
 //! Three listeners: the root-only socket, where everything is served in Kubernetes' own JSON; the loopback port on
 //! which the kubelet answers `/healthz`; and, on a node of a cluster, the kubelet's own API with authentication and
 //! authorization.
 
 pub mod answer;
+mod attach;
+pub(crate) mod containers;
 pub mod exec;
 pub mod health;
 pub mod logs;
@@ -13,8 +16,10 @@ pub mod metrics;
 pub mod node_api;
 pub mod objects;
 pub mod port;
+mod port_forward;
 pub mod problem;
 pub mod socket;
+pub(crate) mod stream;
 mod world;
 
 use std::future::Future;
@@ -23,7 +28,7 @@ use std::io;
 pub use self::world::World;
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::get;
 use tokio_util::sync::CancellationToken;
 
 use self::world::{FAREWELL, Served};
@@ -35,10 +40,13 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     // This agent holds the socket's lock, so any existing pipes belong to an earlier agent.
-    exec::task::clear(&world.exec_dir)?;
+    let left = exec::pipes::clear(&world.exec_dir)?;
     let exec_dir = world.exec_dir.clone();
     let stopping = CancellationToken::new();
-    let router = router(world, stopping.clone());
+    let served = Served::new(world, stopping.clone());
+    let sessions = served.sessions.clone();
+    sessions.spawn(exec::task::kill_leftovers(served.world.runtime.clone(), left));
+    let router = router(served);
     let (listener, guard) = socket.into_listener();
     let graceful = stopping.clone();
     let server = axum::serve(listener, router).with_graceful_shutdown(async move {
@@ -55,13 +63,24 @@ pub async fn run(
         // Dropped if every response has finished sooner.
         () = farewell => Ok(()),
     };
-    let cleared = exec::task::clear(&exec_dir);
+    Served::end_sessions(sessions).await;
     drop(guard);
-    result.and(cleared)
+    // What is not ended yet is left for the next agent to end.
+    match std::fs::remove_dir(&exec_dir) {
+        Err(error)
+            if ![io::ErrorKind::NotFound, io::ErrorKind::DirectoryNotEmpty].contains(&error.kind()) =>
+        {
+            result.and(Err(error))
+        }
+        _ => result,
+    }
 }
 
-fn router(world: World, stopping: CancellationToken) -> Router {
-    let checks = health::router(world.health.clone());
+fn router(served: Served) -> Router {
+    let checks = health::router(served.world.health.clone());
+    let exec = get(exec::endpoint::answer_locally);
+    let attach = get(attach::endpoint::answer_locally);
+    let forward = get(port_forward::endpoint::answer);
     Router::new()
         .route("/pods", get(objects::pods))
         .route("/pods/{namespace}/{name}", get(objects::pod))
@@ -72,9 +91,11 @@ fn router(world: World, stopping: CancellationToken) -> Router {
         .route("/configz", get(objects::configz))
         .route("/metrics", get(metrics::answer))
         .route("/logs/{namespace}/{pod}/{container}", get(logs::answer))
-        .route("/exec/{namespace}/{pod}/{container}", post(exec::answer))
+        .route("/exec/{namespace}/{pod}/{container}", exec)
+        .route("/attach/{namespace}/{pod}/{container}", attach)
+        .route("/portForward/{namespace}/{pod}", forward)
         .fallback(objects::unknown)
-        .with_state(Served { world, stopping })
+        .with_state(served)
         .merge(checks)
 }
 

@@ -7,9 +7,11 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Node;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::health;
 use super::metrics;
+use crate::cri::Runtime;
 use crate::model::report::PodsReport;
 use crate::model::runtime::Snapshot;
 
@@ -29,8 +31,10 @@ pub struct World {
     pub configz: Arc<serde_json::Value>,
     /// The directory of the pods' logs (`/var/log/pods`); no file outside it is ever read as a log.
     pub pod_logs_dir: PathBuf,
-    /// containerd's socket, used by `exec`.
-    pub containerd: PathBuf,
+    /// The container runtime, which runs commands, attaches, and knows the network of pods.
+    pub runtime: Runtime,
+    /// How long nothing may pass on a stream before it is ended (`streamingConnectionIdleTimeout`).
+    pub stream_idle: Duration,
     /// A private directory for the pipes of `exec` (`/run/gantry/exec`).
     pub exec_dir: PathBuf,
     /// The agent's own counters.
@@ -45,4 +49,24 @@ pub(crate) struct Served {
     pub(crate) world: World,
     /// Canceled when the agent stops, so that streams end.
     pub(crate) stopping: CancellationToken,
+    /// The streams, which outlive their requests.
+    pub(crate) sessions: TaskTracker,
+}
+
+impl Served {
+    pub(super) fn new(world: World, stopping: CancellationToken) -> Served {
+        Served {
+            world,
+            stopping,
+            sessions: TaskTracker::new(),
+        }
+    }
+
+    /// Waits until the streams have ended after `stopping`, at most [`FAREWELL`]. Processes are killed meanwhile.
+    pub(super) async fn end_sessions(sessions: TaskTracker) {
+        sessions.close();
+        if tokio::time::timeout(FAREWELL, sessions.wait()).await.is_err() {
+            tracing::warn!(streams = sessions.len(), "some streams did not end in time");
+        }
+    }
 }

@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use gantry::cri::{self, Runtime};
 use gantry::model::tls::TlsOffer;
 use gantry::serve;
 use gantry::serve::node_api::{self, Files, Rules, ServingCertificate};
@@ -77,7 +78,8 @@ async fn serve_from(directory: std::path::PathBuf) {
         snapshot: watch::channel(Arc::default()).1,
         configz: Arc::default(),
         pod_logs_dir: at("logs"),
-        containerd: at("containerd.sock"),
+        runtime: Runtime::new(&cri::Settings::at(at("containerd.sock"), long)),
+        stream_idle: long,
         exec_dir: at("exec"),
         metrics: Arc::default(),
         health: Default::default(),

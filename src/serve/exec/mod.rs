@@ -1,11 +1,11 @@
 //! `/exec`: a command in a container, with its input and output.
 //!
-//! [`endpoint`] answers and carries the streams in [`frame`]s; [`process`] derives the process from the container's own,
-//! and [`task`] runs it by containerd's task API.
+//! [`endpoint`] answers, [`session`] carries the streams; [`process`] derives the process from the container's own, and
+//! [`task`] runs it by containerd's task API, with [`pipes`] and over [`restarts`] of containerd.
 
-pub mod frame;
-mod process;
+pub(crate) mod endpoint;
+pub(super) mod pipes;
+pub(crate) mod process;
+mod restarts;
+pub(crate) mod session;
 pub(super) mod task;
-pub(super) mod endpoint;
-
-pub(super) use endpoint::answer;

@@ -5,7 +5,7 @@
 //! to 2.x, and supports the end of input, resizing, separate error output and the exit code directly.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -14,19 +14,18 @@ use containerd_client::services::v1::{
     ResizePtyRequest, StartRequest, WaitRequest,
 };
 use containerd_client::{Client, tonic};
-use nix::sys::stat::Mode;
 use prost_types::Any;
-use tokio::net::unix::pipe::{OpenOptions, Receiver, Sender};
+use tokio::net::unix::pipe::{OpenOptions, Receiver};
 use tonic::{Code, Request, Status};
 
-use super::process::{ExecRequest, process, start_failure};
-use crate::cri::in_namespace;
-use crate::disk::tree::{self, Mounts};
-use crate::serve::socket::make_private_dir;
+use super::pipes::{Input, Leftovers, Pipes};
+use super::process::{ExecRequest, process};
+use super::restarts::Restarts;
+use crate::cri::{CriError, Runtime, in_namespace};
 
 /// The type URL of an OCI process specification in containerd (`typeurl` of containerd's client).
 const PROCESS_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/Process";
-/// The timeout of calls that do not wait for the process.
+/// The timeout of calls that do not wait for the process, and of a containerd that does not answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Why a process could not be run, or its end could not be observed.
@@ -34,37 +33,24 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[allow(missing_docs)] // the messages say it
 pub(crate) enum ExecError {
     #[error("containerd does not answer at {}", path.display())]
-    Unreachable {
-        path: PathBuf,
-        source: tonic::transport::Error,
-    },
+    Unreachable { path: PathBuf, source: CriError },
     #[error("container {0} does not exist in containerd: it has been removed")]
     NoContainer(String),
     #[error("cannot read the specification of container {0}")]
     Specification(String),
     #[error("cannot create the pipes for the command below {}", dir.display())]
     Pipes { dir: PathBuf, source: io::Error },
-    #[error("{message}")]
-    Start { code: u32, message: String },
+    #[error("failed to start exec: {message}")]
+    Start { message: String },
     #[error("containerd failed to {what}: {}", status.message())]
     Call { what: &'static str, status: Box<Status> },
-}
-
-impl ExecError {
-    /// The exit code for this error: a shell's if the command could not be started, else 1.
-    pub(crate) fn exit_code(&self) -> u32 {
-        match self {
-            ExecError::Start { code, .. } => *code,
-            _ => 1,
-        }
-    }
 }
 
 /// The runtime's socket and the directory for pipes.
 #[derive(Debug, Clone)]
 pub(crate) struct ExecPlace {
-    /// containerd's socket.
-    pub(crate) containerd: PathBuf,
+    /// The runtime, which is containerd.
+    pub(crate) runtime: Runtime,
     /// The directory of all pipes.
     pub(crate) dir: PathBuf,
 }
@@ -74,7 +60,7 @@ pub(crate) struct Running {
     client: Client,
     container: String,
     id: String,
-    _pipes: Pipes,
+    pipes: Pipes,
 }
 
 /// The ends of the process' pipes.
@@ -100,8 +86,8 @@ pub(crate) async fn start(
     container: &str,
     request: &ExecRequest,
 ) -> Result<(Running, Streams), ExecError> {
-    let client = connect(place).await?;
-    let spec = specification(&client, container).await?;
+    let client = place.runtime.containerd();
+    let spec = specification(&client, &place.runtime, container).await?;
     let process = process(&spec, request).ok_or_else(|| ExecError::Specification(container.to_owned()))?;
 
     let id = fresh_id();
@@ -109,7 +95,7 @@ pub(crate) async fn start(
         dir: place.dir.clone(),
         source,
     };
-    let pipes = Pipes::make(place.dir.join(&id), request).map_err(pipes_error)?;
+    let pipes = Pipes::make(place.dir.join(&id), container, request).map_err(pipes_error)?;
     // Opened for reading before the shim opens it for writing, which blocks until then.
     let open = |name: &str| {
         OpenOptions::new()
@@ -119,7 +105,42 @@ pub(crate) async fn start(
     let stdout = open("stdout")?;
     let stderr = (!request.tty).then(|| open("stderr")).transpose()?;
     let mut tasks = client.tasks();
-    let exec = ExecProcessRequest {
+    let exec = preparation((container, &id), request, &process, &pipes);
+    tasks
+        .exec(call(exec))
+        .await
+        .map_err(|status| failed("prepare the command", status))?;
+    let stdin = request.stdin.then(|| Input::open(pipes.dir.join("stdin")));
+    let mut running = Running {
+        client,
+        container: container.to_owned(),
+        id,
+        pipes,
+    };
+    // From here on they name a process that must be ended.
+    running.pipes.keep();
+    let begin = StartRequest {
+        container_id: running.container.clone(),
+        exec_id: running.id.clone(),
+    };
+    if let Err(status) = tasks.start(call(begin)).await {
+        // Its thread waits at a pipe that goes with the process.
+        drop(stdin);
+        running.forget().await;
+        let message = status.message().to_owned();
+        return Err(ExecError::Start { message });
+    }
+    Ok((running, Streams::new(stdin, stdout, stderr)))
+}
+
+/// The request that prepares the process.
+fn preparation(
+    (container, id): (&str, &str),
+    request: &ExecRequest,
+    process: &serde_json::Value,
+    pipes: &Pipes,
+) -> ExecProcessRequest {
+    ExecProcessRequest {
         container_id: container.to_owned(),
         stdin: pipes.path("stdin", request.stdin),
         stdout: pipes.path("stdout", true),
@@ -129,40 +150,15 @@ pub(crate) async fn start(
             type_url: PROCESS_TYPE.to_owned(),
             value: process.to_string().into_bytes(),
         }),
-        exec_id: id.clone(),
-    };
-    tasks
-        .exec(call(exec))
-        .await
-        .map_err(|status| failed("prepare the command", status))?;
-    let stdin = request.stdin.then(|| Input::open(pipes.dir.join("stdin")));
-    let running = Running {
-        client,
-        container: container.to_owned(),
-        id,
-        _pipes: pipes,
-    };
-    let begin = StartRequest {
-        container_id: running.container.clone(),
-        exec_id: running.id.clone(),
-    };
-    if let Err(status) = tasks.start(call(begin)).await {
-        running.forget().await;
-        let (code, message) = start_failure(status.message());
-        return Err(ExecError::Start { code, message });
+        exec_id: id.to_owned(),
     }
-    Ok((running, Streams::new(stdin, stdout, stderr)))
 }
 
-async fn connect(place: &ExecPlace) -> Result<Client, ExecError> {
-    let connected = Client::from_path(&place.containerd).await;
-    connected.map_err(|source| ExecError::Unreachable {
-        path: place.containerd.clone(),
-        source,
-    })
-}
-
-async fn specification(client: &Client, container: &str) -> Result<serde_json::Value, ExecError> {
+async fn specification(
+    client: &Client,
+    runtime: &Runtime,
+    container: &str,
+) -> Result<serde_json::Value, ExecError> {
     let request = call(GetContainerRequest {
         id: container.to_owned(),
     });
@@ -172,7 +168,13 @@ async fn specification(client: &Client, container: &str) -> Result<serde_json::V
         .await
         .map_err(|status| match status.code() {
             Code::NotFound => ExecError::NoContainer(container.to_owned()),
-            _ => failed("look up the container", status),
+            _ => match CriError::from_status("GetContainer", &status) {
+                source if source.is_unreachable() => ExecError::Unreachable {
+                    path: runtime.socket().to_owned(),
+                    source,
+                },
+                _ => failed("look up the container", status),
+            },
         })?;
     let spec = answer.into_inner().container.and_then(|found| found.spec);
     spec.and_then(|any| serde_json::from_slice(&any.value).ok())
@@ -186,11 +188,17 @@ impl Running {
             container_id: self.container.clone(),
             exec_id: self.id.clone(),
         };
-        // No deadline: it ends when the process does.
-        let answer = self.client.tasks().wait(in_namespace(request)).await;
-        answer
-            .map(|answer| answer.into_inner().exit_status)
-            .map_err(|status| failed("wait for the command", status))
+        let mut restarts = Restarts::default();
+        loop {
+            // No deadline: it ends when the process does.
+            match self.client.tasks().wait(in_namespace(request.clone())).await {
+                Ok(ended) => return Ok(ended.into_inner().exit_status),
+                Err(status) => {
+                    let away = |status| failed("wait for the command", status);
+                    restarts.endure(status).await.map_err(away)?;
+                }
+            }
+        }
     }
 
     /// Sets the size of the terminal.
@@ -229,7 +237,7 @@ impl Running {
             signal: nix::libc::SIGKILL.cast_unsigned(),
             all: false,
         };
-        match self.client.tasks().kill(call(request)).await {
+        match kill(&self.client, request).await {
             Err(status) if status.code() != Code::NotFound => Err(failed("kill the command", status)),
             _ => Ok(()),
         }
@@ -237,26 +245,45 @@ impl Running {
 
     /// Removes the ended process. The shim first forwards the remaining output and then closes the pipes, so readers
     /// end even if a child of the process lives on and keeps its output open.
-    pub(crate) async fn end(self) -> Result<(), ExecError> {
-        self.delete().await
-    }
-
-    /// Removes a process that was never started.
-    async fn forget(self) {
-        if let Err(error) = self.delete().await {
-            tracing::debug!(%error, "cannot delete an exec process that was never started");
-        }
-    }
-
-    async fn delete(&self) -> Result<(), ExecError> {
+    pub(crate) async fn end(mut self) -> Result<(), ExecError> {
         let request = DeleteProcessRequest {
             container_id: self.container.clone(),
             exec_id: self.id.clone(),
         };
-        let answer = self.client.tasks().delete_process(call(request)).await;
-        answer
-            .map(drop)
-            .map_err(|status| failed("delete the exec process", status))
+        match delete(&self.client, request).await {
+            Err(status) if status.code() != Code::NotFound => Err(failed("delete the exec process", status)),
+            _ => {
+                self.pipes.discard();
+                Ok(())
+            }
+        }
+    }
+
+    /// Removes a process that was never started.
+    async fn forget(self) {
+        if let Err(error) = self.end().await {
+            tracing::debug!(%error, "cannot delete an exec process that was never started");
+        }
+    }
+}
+
+async fn kill(client: &Client, request: KillRequest) -> Result<(), Status> {
+    let mut restarts = Restarts::default();
+    loop {
+        match client.tasks().kill(call(request.clone())).await {
+            Ok(_) => return Ok(()),
+            Err(status) => restarts.endure(status).await?,
+        }
+    }
+}
+
+async fn delete(client: &Client, request: DeleteProcessRequest) -> Result<(), Status> {
+    let mut restarts = Restarts::default();
+    loop {
+        match client.tasks().delete_process(call(request.clone())).await {
+            Ok(_) => return Ok(()),
+            Err(status) => restarts.endure(status).await?,
+        }
     }
 }
 
@@ -284,93 +311,30 @@ fn fresh_id() -> String {
     )
 }
 
-/// The named pipes of one process, in a directory that is removed together with this value.
-struct Pipes {
-    dir: PathBuf,
-}
-
-impl Pipes {
-    fn make(dir: PathBuf, request: &ExecRequest) -> io::Result<Self> {
-        make_private_dir(&dir)?;
-        let pipes = Pipes { dir };
-        for (name, wanted) in [
-            ("stdin", request.stdin),
-            ("stdout", true),
-            ("stderr", !request.tty),
-        ] {
-            if wanted {
-                nix::unistd::mkfifo(&pipes.dir.join(name), Mode::S_IRUSR | Mode::S_IWUSR)?;
-            }
-        }
-        Ok(pipes)
-    }
-
-    /// The path as containerd expects it: empty if there is no such pipe.
-    fn path(&self, name: &str, wanted: bool) -> String {
-        if wanted {
-            self.dir.join(name).display().to_string()
-        } else {
-            String::new()
-        }
-    }
-}
-
-impl Drop for Pipes {
-    fn drop(&mut self) {
-        // The parent directory is emptied at the next start of the agent.
-        let _ = tree::remove(&self.dir, Mounts::Emptied);
-    }
-}
-
-/// Removes the pipes that a killed agent left behind.
-pub(crate) fn clear(dir: &Path) -> io::Result<()> {
-    tree::remove(dir, Mounts::Emptied)
-}
-
-/// The writing end of the process's input. The shim opens its end at any time, even after it has reported the start,
-/// and input written before that would be lost if the pipe were closed: opening waits for the shim, in a thread of its
-/// own.
-pub(crate) struct Input {
-    path: PathBuf,
-    state: InputState,
-}
-
-enum InputState {
-    Opening(tokio::task::JoinHandle<io::Result<std::fs::File>>),
-    Open(Sender),
-    Closed,
-}
-
-impl Input {
-    fn open(path: PathBuf) -> Self {
-        let to_open = path.clone();
-        let opening =
-            tokio::task::spawn_blocking(move || std::fs::OpenOptions::new().write(true).open(to_open));
-        Input {
-            path,
-            state: InputState::Opening(opening),
-        }
-    }
-
-    /// The pipe, once the shim reads from it.
-    pub(crate) async fn ready(&mut self) -> io::Result<&mut Sender> {
-        if let InputState::Opening(opening) = &mut self.state {
-            let file = opening.await.map_err(io::Error::other)??;
-            self.state = InputState::Open(Sender::from_file(file)?);
-        }
-        match &mut self.state {
-            InputState::Open(sender) => Ok(sender),
-            _ => Err(io::ErrorKind::BrokenPipe.into()),
-        }
-    }
-}
-
-impl Drop for Input {
-    fn drop(&mut self) {
-        if let InputState::Opening(_) = std::mem::replace(&mut self.state, InputState::Closed) {
-            // Nothing will read this pipe. Open it for reading for a moment, so that the thread waiting for a reader
-            // ends.
-            let _ = OpenOptions::new().read_write(true).open_receiver(&self.path);
-        }
+/// Kills what a killed agent left behind: its clients are gone.
+pub(crate) async fn kill_leftovers(runtime: Runtime, left: Leftovers) {
+    for (container, id) in left {
+        let client = runtime.containerd();
+        let (container_id, exec_id) = (container.clone(), id.clone());
+        let request = KillRequest {
+            container_id,
+            exec_id,
+            signal: nix::libc::SIGKILL.cast_unsigned(),
+            all: false,
+        };
+        let killed = kill(&client, request).await;
+        let (container_id, exec_id) = (container.clone(), id);
+        let request = DeleteProcessRequest {
+            container_id,
+            exec_id,
+        };
+        // It may have ended long ago, with its container or without.
+        let deleted = delete(&client, request).await;
+        tracing::info!(
+            container,
+            was_running = killed.is_ok(),
+            is_deleted = deleted.is_ok(),
+            "ended a command of an agent that was killed"
+        );
     }
 }

@@ -25,7 +25,7 @@ use crate::cri::log_line::Output;
 use crate::model::pod::PodName;
 use crate::model::runtime::{ContainerState as Observed, ObservedContainer, Snapshot};
 use crate::serve::answer::Refusal;
-use crate::serve::exec::endpoint::{bare_id, container_names, no_container, statuses};
+use crate::serve::containers::{bare_id, container_names, no_container, statuses};
 use crate::serve::objects::find;
 use crate::serve::world::Served;
 

@@ -18,7 +18,7 @@ use axum::extract::{Path, Query, Request, State};
 use axum::http::{StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -28,24 +28,20 @@ pub use serving_certificate::{Files, ServingCertificate, TlsError};
 
 use super::port::{Bounds, Port};
 use super::world::{FAREWELL, Served, World};
-use super::{health, logs, metrics, objects};
+use super::{attach, exec, health, logs, metrics, objects, port_forward};
 use auth::Auth;
 use connection::Tls;
 
 /// Paths that the kubelet serves, too, but this version does not.
-const LATER: [&str; 14] = [
-    "/attach",
+const LATER: [&str; 10] = [
     "/checkpoint",
     "/cri",
     "/debug",
-    "/exec",
     "/flagz",
     "/logs",
     "/metrics/cadvisor",
     "/metrics/probes",
     "/metrics/resource",
-    "/portForward",
-    "/run",
     "/runningpods",
     "/stats",
 ];
@@ -78,18 +74,21 @@ pub async fn run(
     };
     let stopping = CancellationToken::new();
     let debugging = rules.debugging;
-    let router = router(world, stopping.clone(), Auth::new(rules, clients), debugging);
+    let served = Served::new(world, stopping.clone());
+    let sessions = served.sessions.clone();
+    let router = router(served, Auth::new(rules, clients), debugging);
     let stop = stopping.clone();
     let stopped = async move {
         shutdown.await;
         stop.cancel();
     };
     tokio::join!(port.serve(router, stopping, FAREWELL), stopped);
+    Served::end_sessions(sessions).await;
     Ok(())
 }
 
-fn router(world: World, stopping: CancellationToken, auth: Auth, debugging: bool) -> Router {
-    let checks = health::router(world.health.clone());
+fn router(served: Served, auth: Auth, debugging: bool) -> Router {
+    let checks = health::router(served.world.health.clone());
     let served = Router::new()
         .route("/pods", get(objects::pods))
         .route("/pods/", get(objects::pods))
@@ -99,14 +98,32 @@ fn router(world: World, stopping: CancellationToken, auth: Auth, debugging: bool
             "/containerLogs/{namespace}/{pod}/{container}",
             get(container_logs),
         )
+        .merge(streams())
         .fallback(unknown)
-        .with_state(Served { world, stopping })
+        .with_state(served)
         .merge(checks);
     let served = match debugging {
         true => served,
         false => served.layer(middleware::from_fn(without_debugging)),
     };
     served.layer(middleware::from_fn_with_state(auth, auth::pass))
+}
+
+/// What runs in containers or connects to them, each with and without the pod's UID.
+fn streams() -> Router<Served> {
+    let exec = || get(exec::endpoint::answer).post(exec::endpoint::answer);
+    let attach = || get(attach::endpoint::answer).post(attach::endpoint::answer);
+    let forward = || get(port_forward::endpoint::answer).post(port_forward::endpoint::answer);
+    let run = || post(exec::endpoint::run);
+    Router::new()
+        .route("/exec/{namespace}/{pod}/{container}", exec())
+        .route("/exec/{namespace}/{pod}/{uid}/{container}", exec())
+        .route("/attach/{namespace}/{pod}/{container}", attach())
+        .route("/attach/{namespace}/{pod}/{uid}/{container}", attach())
+        .route("/portForward/{namespace}/{pod}", forward())
+        .route("/portForward/{namespace}/{pod}/{uid}", forward())
+        .route("/run/{namespace}/{pod}/{container}", run())
+        .route("/run/{namespace}/{pod}/{uid}/{container}", run())
 }
 
 /// Responds as the kubelet does with `enableDebuggingHandlers: false` (`InstallDebuggingDisabledHandlers`).

@@ -385,10 +385,10 @@ async fn strangers_are_asked_about_where_the_configuration_lets_them() {
 async fn what_is_not_there_yet_says_so() {
     let node = Node::start(false).await;
     let get = async |path: &str| node.get(path, Some(node.authority.user("admin")), None).await;
-    let (code, text) = get("/exec/default/web/web?command=sh").await;
+    let (code, text) = get("/logs/syslog").await;
     assert_eq!(
         (code, text.as_str()),
-        (501, "gantry does not serve /exec/default/web/web yet\n")
+        (501, "gantry does not serve /logs/syslog yet\n")
     );
     assert_eq!(get("/stats/summary").await.0, 501);
     assert_eq!(get("/runningpods/").await.0, 501);

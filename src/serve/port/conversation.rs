@@ -42,7 +42,8 @@ pub(super) async fn converse<S, P>(
     let mut http = http1::Builder::new();
     // The seat's timer covers the time between requests, too.
     http.header_read_timeout(None).max_buf_size(BUFFER);
-    let mut connection = pin!(http.serve_connection(io, service));
+    // An upgraded connection leaves this function with its slot, and is bounded by what it was upgraded to.
+    let mut connection = pin!(http.serve_connection(io, service).with_upgrades());
     let mut silence = pin!(seat.silence());
     let mut is_ending = false;
     loop {

@@ -3,7 +3,9 @@
 //!
 //! The maximum of open descriptors: on the node API's port 128 unauthenticated and 1,024 authenticated connections (and
 //! 64 that are being closed), each with one socket and, while following a log, three more descriptors (its directory,
-//! its file, the watch): 1,216 + 3 × 1,024 = 4,288; on the health port 64 (and 64). In total at most 4,416 descriptors.
+//! its file, the watch) or, with a command, three (its pipes): 1,216 + 3 × 1,024 = 4,288; on the health port 64 (and 64). In
+//! total at most 4,416 descriptors, and one for each forwarded connection: an authorized caller may have 256 over each of its
+//! connections to the port.
 
 mod conversation;
 mod places;

@@ -162,14 +162,14 @@ impl Seat {
     }
 
     /// A request has arrived; it is being answered until the returned value is dropped.
-    pub(super) fn begin(self: &Arc<Self>) -> Answering {
+    pub(crate) fn begin(self: &Arc<Self>) -> Answering {
         self.seats.lock().places.set_busy(self.id, true);
         self.phase.send_replace(Phase::Answering);
         Answering(self.clone())
     }
 
     /// Completes when the connection has lost its slot.
-    pub(super) async fn evicted(&self) {
+    pub(crate) async fn evicted(&self) {
         self.evicted.cancelled().await;
     }
 
@@ -209,7 +209,7 @@ impl Drop for Seat {
 
 /// A request that is being answered.
 #[derive(Debug)]
-pub(super) struct Answering(Arc<Seat>);
+pub(crate) struct Answering(Arc<Seat>);
 
 impl Drop for Answering {
     fn drop(&mut self) {

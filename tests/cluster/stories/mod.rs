@@ -12,6 +12,7 @@ mod pods;
 mod removal;
 mod resize;
 mod statics;
+mod streams;
 mod takeover;
 mod workloads;
 
@@ -43,6 +44,11 @@ pub fn undisturbed() -> Vec<Story> {
         story!(pods::readiness_gates_are_followed_as_often_as_somebody_sets_them),
         story!(pods::containers_follow_the_policies_that_they_state),
         story!(debugging::a_container_is_added_to_a_pod_that_runs),
+        story!(streams::commands_have_their_streams_through_the_api_server),
+        story!(streams::a_client_that_leaves_ends_its_command),
+        story!(streams::a_process_is_attached_to),
+        story!(streams::ports_are_forwarded),
+        story!(streams::files_are_copied_in_and_out),
         story!(resize::a_running_pod_gets_other_resources),
         story!(content::config_maps_and_secrets_reach_a_pod_and_follow_their_changes),
         story!(content::a_token_is_the_pods_and_the_api_server_knows_it),

@@ -7,18 +7,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use gantry::command::client::Client;
-use gantry::command::exec::{self, Input, Options};
+use futures::{SinkExt as _, StreamExt as _};
+use gantry::command::client::{Client, Connection};
+use gantry::command::exec::{self, Options};
+use gantry::command::streams::{self, Input};
+use gantry::cri::{self, Runtime};
 use gantry::model::pod::PodName;
 use gantry::model::report::PodsReport;
 use gantry::serve::World;
-use gantry::serve::exec::frame::{self, Frame};
 use gantry::serve::{self, socket};
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
+use tokio_websockets::{ClientBuilder, Message, WebSocketStream};
 
 use crate::manifest;
-use crate::node::{Node, SOON};
+use crate::node::{LONG, Node, SOON};
 use crate::process::run;
 use crate::runtime::SOCKET;
 use crate::wait::wait_for;
@@ -83,7 +86,9 @@ impl Served {
             snapshot: watch::channel(Arc::default()).1,
             configz: Arc::default(),
             pod_logs_dir: PathBuf::from("/var/log/pods"),
-            containerd: PathBuf::from(SOCKET),
+            runtime: runtime
+                .block_on(async { Runtime::new(&cri::Settings::at(PathBuf::from(SOCKET), SOON)) }),
+            stream_idle: LONG,
             exec_dir: PathBuf::from(PIPES),
             metrics: Arc::default(),
             health: serve::health::Health::default(),
@@ -110,7 +115,7 @@ impl Served {
                 resized: None,
             };
             let (mut out, mut err) = (Vec::new(), Vec::new());
-            let code = exec::carry(connection, input, &mut out, &mut err).await?;
+            let code = streams::carry(connection, input, &mut out, &mut err).await?;
             Ok((code, out, err))
         };
         let ended = self
@@ -126,9 +131,24 @@ impl Served {
             .map_err(|error: gantry::command::CommandError| (error.exit_code(), error.to_string()))
     }
 
+    /// The raw channels of a command (`v5.channel.k8s.io`).
+    async fn channels(&self, options: &Options) -> WebSocketStream<Connection> {
+        let connection = exec::connect(&self.client, options, &mut Vec::new())
+            .await
+            .expect("the connection opens");
+        ClientBuilder::new().take_over(connection)
+    }
+
     fn shell(&self, script: &str) -> Ended {
         self.exec(&["sh", "-c", script], None).expect("a shell starts")
     }
+}
+
+/// The next message: its channel, then its data.
+async fn next(connection: &mut WebSocketStream<Connection>) -> Vec<u8> {
+    let message = tokio::time::timeout(SOON, connection.next()).await;
+    let message = message.expect("in time").expect("a message").expect("no error");
+    message.as_payload().to_vec()
 }
 
 fn report() -> PodsReport {
@@ -261,28 +281,18 @@ pub fn a_command_has_a_terminal_of_the_right_size(_: &mut Node) {
             true,
             true,
         );
-        let mut connection = exec::connect(&served.client, &options, &mut Vec::new())
-            .await
-            .expect("the connection opens");
-        let typed = [
-            Frame::Resize {
-                columns: 132,
-                rows: 43,
-            },
-            Frame::Stdin(Bytes::from_static(b"typed\n")),
-        ];
-        for frame in &typed {
-            frame::write(&mut connection, frame).await.expect("it is taken");
+        let mut connection = served.channels(&options).await;
+        for typed in [&b"\x04{\"Width\":132,\"Height\":43}"[..], b"\x00typed\n"] {
+            connection
+                .send(Message::binary(typed.to_vec()))
+                .await
+                .expect("it is taken");
         }
         let mut shown = Vec::new();
         loop {
-            match tokio::time::timeout(SOON, frame::read(&mut connection))
-                .await
-                .expect("in time")
-                .expect("a frame")
-            {
-                Some(Frame::Stdout(data)) => shown.extend_from_slice(&data),
-                Some(Frame::Exit(code)) => break assert_eq!(code, 0),
+            match next(&mut connection).await.split_first() {
+                Some((1, data)) => shown.extend_from_slice(data),
+                Some((3, status)) => break assert_eq!(status, br#"{"status":"Success"}"#),
                 other => panic!("{other:?} after {:?}", String::from_utf8_lossy(&shown)),
             }
         }
@@ -298,14 +308,10 @@ pub fn a_command_ends_when_its_caller_leaves(_: &mut Node) {
     let served = Served::new();
     served.runtime.block_on(async {
         let options = options(&["sh", "-c", "echo up; exec sleep 1000"], true, false);
-        let mut connection = exec::connect(&served.client, &options, &mut Vec::new())
-            .await
-            .expect("the connection opens");
-        let up = tokio::time::timeout(SOON, frame::read(&mut connection))
-            .await
-            .expect("in time")
-            .expect("a frame");
-        assert_eq!(up, Some(Frame::Stdout(Bytes::from_static(b"up\n"))));
+        let mut connection = served.channels(&options).await;
+        // The first message, which is empty, says that the streams are there.
+        assert_eq!(next(&mut connection).await, b"\x01");
+        assert_eq!(next(&mut connection).await, b"\x01up\n");
         assert_eq!(others(), Ok(1));
     });
     wait_for("the command to be killed", SOON, || match others()? {

@@ -12,6 +12,7 @@ mod network;
 mod pods;
 mod registry;
 mod runtimes;
+mod streams;
 mod takeover;
 
 use crate::node::{Node, USUAL, World};
@@ -84,6 +85,10 @@ pub fn all() -> Vec<Story> {
         story!(exec::many_commands_run_at_once),
         story!(exec::the_command_line_runs_commands_in_pods),
         story!(exec::a_terminal_is_passed_on_and_given_back),
+        story!(streams::ports_of_a_pod_are_forwarded),
+        story!(streams::a_process_is_attached_to),
+        story!(streams::a_command_goes_on_while_containerd_restarts),
+        story!(streams::an_agent_that_is_killed_leaves_no_command),
         story!(images::an_archive_is_imported_when_it_appears),
         story!(images::never_pulled_and_not_there_says_so),
         story!(registry::credentials_of_secrets_and_of_the_node_open_a_registry),

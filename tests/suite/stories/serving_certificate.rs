@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use gantry::cri::{self, Runtime};
 use gantry::identity::certificate::{Certificate, certificates};
 use gantry::identity::serving;
 use gantry::model::api::ApiNode;
@@ -66,13 +67,15 @@ impl Serving {
             permissions: None,
             debugging: true,
         };
+        let containerd = joining.settings.directory.join("containerd.sock");
         let world = serve::World {
             pods: watch::channel(Arc::default()).1,
             node: watch::channel(Arc::default()).1,
             snapshot: watch::channel(Arc::default()).1,
             configz: Arc::default(),
             pod_logs_dir: joining.settings.directory.join("logs"),
-            containerd: joining.settings.directory.join("containerd.sock"),
+            runtime: Runtime::new(&cri::Settings::at(containerd, DEADLINE)),
+            stream_idle: DEADLINE,
             exec_dir: joining.settings.directory.join("exec"),
             metrics: Arc::default(),
             health: Default::default(),

@@ -1,0 +1,65 @@
+//! `/attach`
+
+use std::sync::Arc;
+
+use axum::extract::{Path, RawQuery, Request, State};
+use axum::response::Response;
+use k8s_openapi::api::core::v1::Pod;
+
+use super::session;
+use crate::serve::answer::Refusal;
+use crate::serve::containers::has_terminal;
+use crate::serve::stream::command::Parts;
+use crate::serve::stream::endpoint::{self, Address};
+use crate::serve::stream::upgrade::NotUpgraded;
+use crate::serve::world::Served;
+
+/// `/attach` of the node API.
+pub(crate) async fn answer(
+    State(served): State<Served>,
+    Path(address): Path<Address>,
+    RawQuery(query): RawQuery,
+    request: Request,
+) -> Response {
+    let parts = endpoint::parts(query.as_deref().unwrap_or_default());
+    endpoint::answer(parts.and_then(|parts| {
+        let container = address.running_container(&served)?;
+        attach(&served, &address, container, parts, request)
+    }))
+}
+
+/// `/attach` of the agent's socket.
+pub(crate) async fn answer_locally(
+    State(served): State<Served>,
+    Path(address): Path<Address>,
+    RawQuery(query): RawQuery,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let container = address.running_locally(&served, "attach")?;
+    let parts = endpoint::parts(query.as_deref().unwrap_or_default());
+    Ok(endpoint::answer(parts.and_then(|parts| {
+        attach(&served, &address, container, parts, request)
+    })))
+}
+
+fn attach(
+    served: &Served,
+    address: &Address,
+    (id, pod): (String, Arc<Pod>),
+    parts: Parts,
+    request: Request,
+) -> Result<Response, NotUpgraded> {
+    // The client opens the streams that it asks for; whether there is a terminal was decided when the process began
+    // (`GetAttach` in `pkg/kubelet/kubelet_pods.go`).
+    let spec = pod.spec.as_ref();
+    let tty = spec.is_some_and(|spec| has_terminal(spec, address.container()));
+    let upstream = Parts {
+        stderr: parts.stderr && !tty,
+        tty,
+        ..parts
+    };
+    let runtime = served.world.runtime.clone();
+    endpoint::command(request, served, parts, async move |client, lifetime| {
+        session::run(client, &runtime, &id, upstream, &lifetime).await;
+    })
+}

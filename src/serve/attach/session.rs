@@ -1,0 +1,155 @@
+//! Carries attached streams between their client and the runtime.
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::upstream::{self, Upstream, UpstreamError};
+use crate::cri::Runtime;
+use crate::model::error_chain::chain;
+use crate::serve::stream::client::{self, Reader, Writer};
+use crate::serve::stream::command::{Ended, FromClient, Parts, ToClient};
+use crate::serve::stream::lifetime::{Cut, Lifetime};
+use crate::serve::stream::spdy::{self, Event, SpdyError};
+use crate::serve::stream::spdy_command::Streams;
+use crate::serve::stream::{status, terminal_size};
+use crate::serve::world::FAREWELL;
+
+/// How much the runtime may say about the end.
+const MAX_STATUS: usize = 64 * 1024;
+
+/// Why attached streams ended early.
+#[derive(Debug, thiserror::Error)]
+enum SessionError {
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+    #[error("the runtime ended the connection; is it restarting?")]
+    Lost,
+    #[error("the connection to the runtime broke")]
+    Broken(#[from] SpdyError),
+    #[error("{0}")]
+    Cut(Cut),
+}
+
+/// Attaches until the container's output ends, the client is gone, or the stream is cut. The last message says how.
+pub(super) async fn run<I>(
+    (mut reader, writer): (Reader<I>, Writer<I>),
+    runtime: &Runtime,
+    container: &str,
+    parts: Parts,
+    lifetime: &Lifetime,
+) where
+    I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (messages, queue) = mpsc::channel(1);
+    let sender = AbortOnDropHandle::new(tokio::spawn(client::send(writer, queue)));
+    let attached = tokio::select! {
+        attached = upstream::attach(runtime, container, parts) => attached.map_err(SessionError::from),
+        // Dropped with the connection to the runtime.
+        why = lifetime.cut() => Err(SessionError::Cut(why)),
+    };
+    let ended = match attached {
+        Ok(upstream) => carry(upstream, &mut reader, &messages, lifetime).await,
+        Err(error) => Err(error),
+    };
+    let was_cut = matches!(ended, Err(SessionError::Cut(_)));
+    let ended = ended.unwrap_or_else(|failure| {
+        Ended::Failed(format!(
+            "Internal error occurred: error attaching to container: {}",
+            chain(&failure)
+        ))
+    });
+    let parting = async {
+        // It fails if the client is gone, which needs no answer then.
+        let _ = messages.send(ToClient::Ended(ended)).await;
+        drop(messages);
+        client::part(reader, sender).await;
+    };
+    lifetime.part(was_cut, parting).await;
+}
+
+async fn carry<I>(
+    upstream: Upstream,
+    reader: &mut Reader<I>,
+    messages: &mpsc::Sender<ToClient>,
+    lifetime: &Lifetime,
+) -> Result<Ended, SessionError>
+where
+    I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let Upstream {
+        events,
+        sender,
+        streams,
+    } = upstream;
+    tokio::select! {
+        // Whichever ends first ends the session; what the others still hold is for nobody then.
+        ended = output(events, &streams, messages) => ended,
+        // The client is gone; what it has sent before still arrives.
+        fed = feed(reader, &sender, &streams) => {
+            let _ = tokio::time::timeout(FAREWELL, sender.close()).await;
+            fed.map(|()| Ended::Exited(0))
+        }
+        () = messages.closed() => Ok(Ended::Exited(0)),
+        why = lifetime.cut() => Err(SessionError::Cut(why)),
+    }
+}
+
+/// Passes the container's output on until the runtime says how it ended.
+async fn output<I>(
+    mut events: spdy::Receiver<I>,
+    streams: &Streams,
+    messages: &mpsc::Sender<ToClient>,
+) -> Result<Ended, SessionError>
+where
+    I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let mut status = BytesMut::new();
+    while let Some(event) = events.next().await? {
+        let Event::Data { stream, data, ended } = event else {
+            continue;
+        };
+        let is = |wanted: Option<spdy::StreamId>| wanted == Some(stream);
+        if is(streams.error) {
+            let room = MAX_STATUS.saturating_sub(status.len());
+            status.extend_from_slice(&data[..data.len().min(room)]);
+            // containerd writes it at once; older versions leave the stream open and close the connection.
+            if ended || status::is_whole(&status) {
+                return Ok(status::decode(&status));
+            }
+        } else if !data.is_empty() && (is(streams.stdout) || is(streams.stderr)) {
+            let wrap = if is(streams.stdout) {
+                ToClient::Stdout
+            } else {
+                ToClient::Stderr
+            };
+            // It fails when the client is gone, which ends the session elsewhere.
+            let _ = messages.send(wrap(data)).await;
+        }
+    }
+    match status.is_empty() {
+        true => Err(SessionError::Lost),
+        false => Ok(status::decode(&status)),
+    }
+}
+
+/// Passes what the client sends to the container until the client is gone.
+async fn feed<I>(reader: &mut Reader<I>, sender: &spdy::Sender, streams: &Streams) -> Result<(), SessionError>
+where
+    I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    while let Some(message) = reader.next().await {
+        let (stream, data, ended) = match message {
+            FromClient::Stdin(data) => (streams.stdin, data, false),
+            FromClient::StdinEnd => (streams.stdin, Bytes::new(), true),
+            FromClient::Resize { columns, rows } => {
+                (streams.resize, terminal_size::encode(columns, rows), false)
+            }
+        };
+        if let Some(stream) = stream {
+            sender.data(stream, data, ended).await?;
+        }
+    }
+    Ok(())
+}
