@@ -1,5 +1,6 @@
 //! The same pod on every runtime that is promised.
 
+use super::streams;
 use crate::manifest;
 use crate::node::{Containerd, Node, OciRuntime, World, container, ip, wait_http};
 
@@ -37,7 +38,7 @@ fn version(node: &Node) -> String {
         .to_owned()
 }
 
-/// A pod starts, answers, restarts when it ends, survives the agent, and goes.
+/// A pod starts, answers, restarts when it ends, has streams, survives the agent, and goes.
 fn lives_and_ends(node: &mut Node) {
     node.start_agent();
     let ports = "    ports: [{containerPort: 8080, hostPort: 18080}]\n    resources: {limits: {cpu: 500m, memory: 32Mi}}\n";
@@ -46,6 +47,9 @@ fn lives_and_ends(node: &mut Node) {
     let pod = node.wait_running("web");
     wait_http(&format!("{}:8080", ip(&pod)), "/", "hello");
     wait_http("127.0.0.1:18080", "/", "hello");
+    streams::forwards();
+    streams::attaches(node);
+    assert_eq!(node.prints(&["exec", "web", "--", "echo", "said"]), "said\n");
     node.wait_pod("ends", "restarted", |pod| {
         container(pod, "main")["restartCount"] == 1
     });
@@ -53,7 +57,7 @@ fn lives_and_ends(node: &mut Node) {
     node.start_agent();
     let pod = node.wait_running("web");
     assert_eq!(container(&pod, "main")["restartCount"], 0);
-    for name in ["web", "ends"] {
+    for name in ["web", "ends", "reads"] {
         node.remove(&format!("{name}.yaml"));
         node.wait_gone(name);
     }

@@ -14,6 +14,11 @@ pub fn ports_of_a_pod_are_forwarded(node: &mut Node) {
     node.start_agent();
     node.manifest("web.yaml", &manifest::web("web", "hello"));
     node.wait_running("web");
+    forwards();
+}
+
+/// The pod `web` answers `hello` on port 8080, and nothing listens on port 81.
+pub fn forwards() {
     let mut forward = Command::new(program("gantry"))
         .args(["port-forward", "web", ":8080", ":81"])
         .stdout(Stdio::piped())
@@ -115,6 +120,11 @@ pub fn an_agent_that_is_killed_leaves_no_command(node: &mut Node) {
 
 pub fn a_process_is_attached_to(node: &mut Node) {
     node.start_agent();
+    attaches(node);
+}
+
+/// Makes a pod that answers its input, and attaches to it.
+pub fn attaches(node: &mut Node) {
     let script = "while read -r line; do echo \"got $line\"; done; echo end >&2; sleep 1000";
     let stdin = "    stdin: true\n    stdinOnce: true\n";
     node.manifest("reads.yaml", &manifest::with("reads", script, stdin));
