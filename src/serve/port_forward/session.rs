@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures::future::{FusedFuture as _, FutureExt as _};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -236,7 +237,8 @@ async fn relay(
 ) -> Result<(), SpdyError> {
     let (from_pod, to_pod) = stream.into_split();
     let received_bytes = AtomicU64::new(0);
-    let mut received = pin!(receive(from_client, to_pod));
+    // Fused, because it may have completed before the pod's side ends.
+    let mut received = pin!(receive(from_client, to_pod).fuse());
     let broken = async {
         match received.as_mut().await {
             // The pod may have more to say, but not for ever.
@@ -253,7 +255,9 @@ async fn relay(
         Ok(()) => {
             // kubectl keeps its end open until the error stream ends.
             sender.data(pair.error, Bytes::new(), true).await?;
-            let _ = tokio::time::timeout(AFTERWARDS, received).await;
+            if !received.is_terminated() {
+                let _ = tokio::time::timeout(AFTERWARDS, received).await;
+            }
             return Ok(());
         }
         Err(Broken::Client(error)) => return Err(error),

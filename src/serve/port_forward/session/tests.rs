@@ -202,6 +202,36 @@ async fn a_connection_ends_with_the_pods_side() {
     assert_eq!(read, b"late");
 }
 
+/// As a client does that closes its connection first.
+#[tokio::test]
+async fn a_connection_whose_client_ends_first_ends_with_the_pods_answer() {
+    let (ours, theirs) = duplex(64 * 1024);
+    let (_events, sender) = spdy::open(ours, Role::Server);
+    let (_answers, client) = spdy::open(theirs, Role::Client);
+    let pair = Pair {
+        port: 80,
+        error: client.open_stream(Headers::default(), true).await.unwrap(),
+        data: client.open_stream(Headers::default(), false).await.unwrap(),
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (to_pod, from_client) = mpsc::channel(QUEUE);
+    let connected = TcpStream::connect(listener.local_addr().unwrap());
+    let (server, pod) = tokio::join!(listener.accept(), connected);
+    tokio::spawn(async move {
+        let (mut server, _) = server.unwrap();
+        let mut read = Vec::new();
+        server.read_to_end(&mut read).await.unwrap();
+        server.write_all(&read).await.unwrap();
+    });
+    to_pod.send(Bytes::from_static(b"all")).await.unwrap();
+    drop(to_pod);
+    let relayed = relay(pod.unwrap(), pair, from_client, &sender);
+    timeout(SOON, relayed)
+        .await
+        .expect("in time")
+        .expect("the client is there");
+}
+
 #[tokio::test]
 async fn streams_that_make_no_sense_are_refused() {
     let mut client = start();
