@@ -40,12 +40,19 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     // This agent holds the socket's lock, so any existing pipes belong to an earlier agent.
-    let left = exec::pipes::clear(&world.exec_dir)?;
+    let left = exec::pipes::leftovers(&world.exec_dir)?;
     let exec_dir = world.exec_dir.clone();
     let stopping = CancellationToken::new();
     let served = Served::new(world, stopping.clone());
     let sessions = served.sessions.clone();
-    sessions.spawn(exec::task::kill_leftovers(served.world.runtime.clone(), left));
+    let (runtime, stop) = (served.world.runtime.clone(), stopping.clone());
+    sessions.spawn(async move {
+        tokio::select! {
+            () = exec::task::end_leftovers(runtime, left) => {}
+            // What is left then is the next agent's.
+            () = stop.cancelled() => {}
+        }
+    });
     let router = router(served);
     let (listener, guard) = socket.into_listener();
     let graceful = stopping.clone();

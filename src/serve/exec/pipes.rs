@@ -60,17 +60,22 @@ impl Pipes {
 impl Drop for Pipes {
     fn drop(&mut self) {
         if !self.is_kept {
-            // The parent directory is emptied at the next start of the agent.
+            // What cannot be removed is found at the next start of the agent.
             let _ = tree::remove(&self.dir, Mounts::Emptied);
         }
     }
 }
 
-/// The processes that a killed agent left behind: their IDs, each after its container's.
-pub(crate) type Leftovers = Vec<(String, String)>;
+/// A process that an earlier agent left behind, when it was killed.
+pub(crate) struct Leftover {
+    pub(super) container: String,
+    pub(super) id: String,
+    /// Kept until it has been ended.
+    pub(super) pipes: Pipes,
+}
 
-/// Removes the pipes that a killed agent left behind.
-pub(crate) fn clear(dir: &Path) -> io::Result<Leftovers> {
+/// What an earlier agent left behind in the directory of all pipes.
+pub(crate) fn leftovers(dir: &Path) -> io::Result<Vec<Leftover>> {
     let entries = match std::fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,
@@ -78,12 +83,17 @@ pub(crate) fn clear(dir: &Path) -> io::Result<Leftovers> {
     let mut left = Vec::new();
     for entry in entries {
         let entry = entry?;
-        // An agent that was killed before it had written the name had not started the process.
-        if let Ok(container) = std::fs::read_to_string(entry.path().join(CONTAINER)) {
-            left.push((container, entry.file_name().to_string_lossy().into_owned()));
+        let mut pipes = Pipes {
+            dir: entry.path(),
+            is_kept: false,
+        };
+        // An agent that was killed before it had written the name had not started the process: the pipes go here.
+        if let Ok(container) = std::fs::read_to_string(pipes.dir.join(CONTAINER)) {
+            pipes.keep();
+            let id = entry.file_name().to_string_lossy().into_owned();
+            left.push(Leftover { container, id, pipes });
         }
     }
-    tree::remove(dir, Mounts::Emptied)?;
     Ok(left)
 }
 
@@ -141,10 +151,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_killed_agent_leaves_names_its_processes() {
+    fn what_a_killed_agent_leaves_names_its_processes_until_they_are_ended() {
         let temp = tempfile::tempdir().unwrap();
         let dir = temp.path().join("exec");
-        assert_eq!(clear(&dir).unwrap(), []);
+        assert!(leftovers(&dir).unwrap().is_empty());
         let request = ExecRequest {
             command: vec!["true".to_owned()],
             stdin: true,
@@ -154,11 +164,23 @@ mod tests {
             Pipes::make(dir.join(id), container, &request).unwrap().keep();
         }
         std::fs::create_dir(dir.join("gantry-3")).unwrap();
-        let mut left = clear(&dir).unwrap();
-        left.sort();
-        let pair = |container: &str, id: &str| (container.to_owned(), id.to_owned());
-        assert_eq!(left, [pair("c1", "gantry-1"), pair("c2", "gantry-2")]);
-        assert!(!dir.exists());
+        let found = || {
+            let mut left = leftovers(&dir).unwrap();
+            left.sort_by(|a, b| a.id.cmp(&b.id));
+            left
+        };
+        let names = |left: &[Leftover]| {
+            let name = |left: &Leftover| format!("{} {}", left.container, left.id);
+            left.iter().map(name).collect::<Vec<_>>()
+        };
+        // An agent that ends before it has ended them leaves them to the next one.
+        assert_eq!(names(&found()), ["c1 gantry-1", "c2 gantry-2"]);
+        let mut left = found();
+        assert_eq!(names(&left), ["c1 gantry-1", "c2 gantry-2"]);
+        left[0].pipes.discard();
+        drop(left);
+        assert_eq!(names(&found()), ["c2 gantry-2"]);
+        assert!(!dir.join("gantry-3").exists());
     }
 
     #[test]

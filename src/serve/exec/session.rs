@@ -26,8 +26,6 @@ const CHUNK: usize = 12 * 1024;
 /// What the message about a command that could not be run begins with, as the kubelet's does.
 pub(crate) const NOT_RUN: &str = "Internal error occurred: error executing command in container: ";
 
-/// How long a killed process may take to end. One that waits for a device or a file system takes longer.
-const KILLED: Duration = Duration::from_secs(10);
 /// How long the output of a process that has ended must be silent before its children are not waited for.
 const QUIET: Duration = Duration::from_millis(250);
 
@@ -68,8 +66,6 @@ enum SessionError {
     Exec(#[from] ExecError),
     #[error("the command was killed: {0}")]
     Cut(Cut),
-    #[error("the command did not end within {} s after SIGKILL", KILLED.as_secs())]
-    Stuck,
 }
 
 /// Carries data until the process has ended and its output is sent. If the client is gone or the stream is cut, the
@@ -97,15 +93,15 @@ where
     let (mut stdin, mut cut) = (streams.stdin, None);
     let code = tokio::select! {
         // `wait` is dropped here only to be called again below.
-        code = running.wait() => code.map_err(SessionError::from),
+        code = running.wait() => code,
         // Ends when the client is gone; dropped when the process ends first.
-        () = feed(reader, &mut stdin, &running) => end_early(&running).await,
+        () = feed(reader, &mut stdin, &running) => running.end_early().await,
         // As above.
-        () = messages.closed() => end_early(&running).await,
+        () = messages.closed() => running.end_early().await,
         // As above.
         why = lifetime.cut() => {
             cut = Some(why);
-            end_early(&running).await
+            running.end_early().await
         }
     };
     drop(stdin);
@@ -131,14 +127,8 @@ where
     output.shutdown().await;
     match cut {
         Some(cut) => Err(SessionError::Cut(cut)),
-        None => code,
+        None => Ok(code?),
     }
-}
-
-async fn end_early(running: &Running) -> Result<u32, SessionError> {
-    running.kill().await?;
-    let ended = tokio::time::timeout(KILLED, running.wait()).await;
-    Ok(ended.map_err(|_| SessionError::Stuck)??)
 }
 
 /// How far the output has been read.

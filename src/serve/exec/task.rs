@@ -18,15 +18,18 @@ use prost_types::Any;
 use tokio::net::unix::pipe::{OpenOptions, Receiver};
 use tonic::{Code, Request, Status};
 
-use super::pipes::{Input, Leftovers, Pipes};
+use super::pipes::{Input, Leftover, Pipes};
 use super::process::{ExecRequest, process};
 use super::restarts::Restarts;
 use crate::cri::{CriError, Runtime, in_namespace};
+use crate::model::error_chain::chain;
 
 /// The type URL of an OCI process specification in containerd (`typeurl` of containerd's client).
 const PROCESS_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/Process";
-/// The timeout of calls that do not wait for the process, and of a containerd that does not answer.
+/// The timeout of calls that do not wait for the process.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a killed process may take to end. One that waits for a device or a file system takes longer.
+const KILLED: Duration = Duration::from_secs(10);
 
 /// Why a process could not be run, or its end could not be observed.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +45,8 @@ pub(crate) enum ExecError {
     Pipes { dir: PathBuf, source: io::Error },
     #[error("failed to start exec: {message}")]
     Start { message: String },
+    #[error("the command did not end within {} s after SIGKILL", KILLED.as_secs())]
+    Stuck,
     #[error("containerd failed to {what}: {}", status.message())]
     Call { what: &'static str, status: Box<Status> },
 }
@@ -230,17 +235,30 @@ impl Running {
     }
 
     /// Kills the process. A process that has already ended is not an error.
-    pub(crate) async fn kill(&self) -> Result<(), ExecError> {
+    async fn kill(&self) -> Result<(), ExecError> {
         let request = KillRequest {
             container_id: self.container.clone(),
             exec_id: self.id.clone(),
             signal: nix::libc::SIGKILL.cast_unsigned(),
             all: false,
         };
-        match kill(&self.client, request).await {
-            Err(status) if status.code() != Code::NotFound => Err(failed("kill the command", status)),
-            _ => Ok(()),
+        let mut restarts = Restarts::default();
+        loop {
+            match self.client.tasks().kill(call(request.clone())).await {
+                Err(status) if status.code() != Code::NotFound => {
+                    let away = |status| failed("kill the command", status);
+                    restarts.endure(status).await.map_err(away)?;
+                }
+                _ => return Ok(()),
+            }
         }
+    }
+
+    /// Kills the process and waits for its end. Returns its exit code.
+    pub(crate) async fn end_early(&self) -> Result<u32, ExecError> {
+        self.kill().await?;
+        let ended = tokio::time::timeout(KILLED, self.wait()).await;
+        ended.map_err(|_| ExecError::Stuck)?
     }
 
     /// Removes the ended process. The shim first forwards the remaining output and then closes the pipes, so readers
@@ -250,39 +268,23 @@ impl Running {
             container_id: self.container.clone(),
             exec_id: self.id.clone(),
         };
-        match delete(&self.client, request).await {
-            Err(status) if status.code() != Code::NotFound => Err(failed("delete the exec process", status)),
-            _ => {
-                self.pipes.discard();
-                Ok(())
+        let mut restarts = Restarts::default();
+        loop {
+            match self.client.tasks().delete_process(call(request.clone())).await {
+                Err(status) if status.code() != Code::NotFound => {
+                    let away = |status| failed("delete the exec process", status);
+                    restarts.endure(status).await.map_err(away)?;
+                }
+                _ => break self.pipes.discard(),
             }
         }
+        Ok(())
     }
 
     /// Removes a process that was never started.
     async fn forget(self) {
         if let Err(error) = self.end().await {
             tracing::debug!(%error, "cannot delete an exec process that was never started");
-        }
-    }
-}
-
-async fn kill(client: &Client, request: KillRequest) -> Result<(), Status> {
-    let mut restarts = Restarts::default();
-    loop {
-        match client.tasks().kill(call(request.clone())).await {
-            Ok(_) => return Ok(()),
-            Err(status) => restarts.endure(status).await?,
-        }
-    }
-}
-
-async fn delete(client: &Client, request: DeleteProcessRequest) -> Result<(), Status> {
-    let mut restarts = Restarts::default();
-    loop {
-        match client.tasks().delete_process(call(request.clone())).await {
-            Ok(_) => return Ok(()),
-            Err(status) => restarts.endure(status).await?,
         }
     }
 }
@@ -311,30 +313,29 @@ fn fresh_id() -> String {
     )
 }
 
-/// Kills what a killed agent left behind: its clients are gone.
-pub(crate) async fn kill_leftovers(runtime: Runtime, left: Leftovers) {
-    for (container, id) in left {
-        let client = runtime.containerd();
-        let (container_id, exec_id) = (container.clone(), id.clone());
-        let request = KillRequest {
-            container_id,
-            exec_id,
-            signal: nix::libc::SIGKILL.cast_unsigned(),
-            all: false,
+/// Ends what an earlier agent left behind when it was killed: the clients are gone.
+pub(crate) async fn end_leftovers(runtime: Runtime, left: Vec<Leftover>) {
+    for Leftover { container, id, pipes } in left {
+        let running = Running {
+            client: runtime.containerd(),
+            container: container.clone(),
+            id,
+            pipes,
         };
-        let killed = kill(&client, request).await;
-        let (container_id, exec_id) = (container.clone(), id);
-        let request = DeleteProcessRequest {
-            container_id,
-            exec_id,
-        };
-        // It may have ended long ago, with its container or without.
-        let deleted = delete(&client, request).await;
-        tracing::info!(
-            container,
-            was_running = killed.is_ok(),
-            is_deleted = deleted.is_ok(),
-            "ended a command of an agent that was killed"
-        );
+        match running.end_early().await {
+            Ok(_) => tracing::info!(container, "ended a command of an agent that was killed"),
+            // It has ended long ago, with its container or without, or containerd is away.
+            Err(error) => {
+                tracing::debug!(container, %error, "cannot kill a command that a killed agent left")
+            }
+        }
+        if let Err(error) = running.end().await {
+            let error = chain(&error);
+            tracing::warn!(
+                container,
+                error,
+                "cannot remove a command that a killed agent left; retrying at the next start"
+            );
+        }
     }
 }
