@@ -2,12 +2,12 @@
 
 use std::io;
 
-use form_urlencoded::Serializer;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::client::Client;
 use super::table::in_line;
 use super::{CommandError, pod_selection, print, streams, terminal};
+use crate::serve::stream::command::Parts;
 
 /// The options.
 #[derive(Debug, Clone, Default)]
@@ -45,23 +45,13 @@ pub async fn run(client: &Client, options: &Options) -> Result<u32, CommandError
     if tty {
         say("If you don't see a command prompt, try pressing enter.")?;
     }
-    let mut query = Serializer::new(String::new());
-    let streams = [
-        ("input", options.stdin),
-        ("output", true),
-        ("error", !has_terminal),
-        ("tty", has_terminal),
-    ];
-    for (name, _) in streams.into_iter().filter(|(_, is_wanted)| *is_wanted) {
-        query.append_pair(name, "1");
-    }
-    let path = format!(
-        "/attach/{}/{}/{}?{}",
-        pod_selection::namespace(pod),
-        pod_selection::name(pod),
-        container.name,
-        query.finish()
-    );
+    let parts = Parts {
+        stdin: options.stdin,
+        stdout: true,
+        stderr: !has_terminal,
+        tty: has_terminal,
+    };
+    let path = streams::path("attach", (pod, &container.name), parts, &[]);
     let connection = client.websocket(&path).await?;
     streams::run(connection, options.stdin, tty).await
 }

@@ -2,12 +2,12 @@
 
 use std::io::{self, Write};
 
-use form_urlencoded::Serializer;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::client::{Client, Connection};
 use super::table::in_line;
 use super::{CommandError, pod_selection, print, streams, terminal};
+use crate::serve::stream::command::Parts;
 
 /// The options.
 #[derive(Debug, Clone, Default)]
@@ -59,21 +59,11 @@ pub async fn connect(
 }
 
 fn path(pod: &Pod, container: &str, options: &Options) -> String {
-    let mut query = Serializer::new(String::new());
-    let streams = [
-        ("input", options.stdin),
-        ("output", true),
-        ("error", !options.tty),
-        ("tty", options.tty),
-    ];
-    for (name, _) in streams.into_iter().filter(|(_, is_wanted)| *is_wanted) {
-        query.append_pair(name, "1");
-    }
-    query.extend_pairs(options.command.iter().map(|word| ("command", word)));
-    format!(
-        "/exec/{}/{}/{container}?{}",
-        pod_selection::namespace(pod),
-        pod_selection::name(pod),
-        query.finish()
-    )
+    let parts = Parts {
+        stdin: options.stdin,
+        stdout: true,
+        stderr: !options.tty,
+        tty: options.tty,
+    };
+    streams::path("exec", (pod, container), parts, &options.command)
 }

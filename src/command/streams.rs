@@ -3,19 +3,34 @@
 use std::io::{self, Read};
 
 use bytes::Bytes;
+use form_urlencoded::Serializer;
+use k8s_openapi::api::core::v1::Pod;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::client::Connection;
-use super::{CommandError, terminal};
-use crate::serve::stream::command::{Ended, FromClient, ToClient};
+use super::{CommandError, pod_selection, terminal};
+use crate::serve::stream::command::{Ended, FromClient, Parts, ToClient};
 use crate::serve::stream::websocket::{self, ClientWriter};
 
 /// The number of input chunks queued for the agent.
 const QUEUE: usize = 4;
 /// The chunk size for reading standard input.
 const CHUNK: usize = 32 * 1024;
+
+/// The path of a request for these streams.
+pub(super) fn path(what: &str, (pod, container): (&Pod, &str), parts: Parts, command: &[String]) -> String {
+    let mut query = Serializer::new(String::new());
+    query.extend_pairs(parts.names().map(|name| (name, "1")));
+    query.extend_pairs(command.iter().map(|word| ("command", word)));
+    format!(
+        "/{what}/{}/{}/{container}?{}",
+        pod_selection::namespace(pod),
+        pod_selection::name(pod),
+        query.finish()
+    )
+}
 
 /// What goes to the command.
 pub struct Input {

@@ -3,12 +3,11 @@
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::upstream::{self, Upstream, UpstreamError};
 use crate::cri::Runtime;
 use crate::model::error_chain::chain;
-use crate::serve::stream::client::{self, Reader, Writer};
+use crate::serve::stream::client::{Client, Reader};
 use crate::serve::stream::command::{Ended, FromClient, Parts, ToClient};
 use crate::serve::stream::lifetime::{Cut, Lifetime};
 use crate::serve::stream::spdy::{self, Event, SpdyError};
@@ -34,7 +33,7 @@ enum SessionError {
 
 /// Attaches until the container's output ends, the client is gone, or the stream is cut. The last message says how.
 pub(super) async fn run<I>(
-    (mut reader, writer): (Reader<I>, Writer<I>),
+    mut client: Client<I>,
     runtime: &Runtime,
     container: &str,
     parts: Parts,
@@ -42,15 +41,13 @@ pub(super) async fn run<I>(
 ) where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let (messages, queue) = mpsc::channel(1);
-    let sender = AbortOnDropHandle::new(tokio::spawn(client::send(writer, queue)));
     let attached = tokio::select! {
         attached = upstream::attach(runtime, container, parts) => attached.map_err(SessionError::from),
         // Dropped with the connection to the runtime.
         why = lifetime.cut() => Err(SessionError::Cut(why)),
     };
     let ended = match attached {
-        Ok(upstream) => carry(upstream, &mut reader, &messages, lifetime).await,
+        Ok(upstream) => carry(upstream, &mut client, lifetime).await,
         Err(error) => Err(error),
     };
     let was_cut = matches!(ended, Err(SessionError::Cut(_)));
@@ -60,24 +57,18 @@ pub(super) async fn run<I>(
             chain(&failure)
         ))
     });
-    let parting = async {
-        // It fails if the client is gone, which needs no answer then.
-        let _ = messages.send(ToClient::Ended(ended)).await;
-        drop(messages);
-        client::part(reader, sender).await;
-    };
-    lifetime.part(was_cut, parting).await;
+    client.end(ended, was_cut, lifetime).await;
 }
 
 async fn carry<I>(
     upstream: Upstream,
-    reader: &mut Reader<I>,
-    messages: &mpsc::Sender<ToClient>,
+    client: &mut Client<I>,
     lifetime: &Lifetime,
 ) -> Result<Ended, SessionError>
 where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
+    let Client { reader, messages, .. } = client;
     let Upstream {
         events,
         sender,

@@ -8,14 +8,13 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
 use super::pipes::Input;
 use super::process::ExecRequest;
 use super::task::{self, ExecError, ExecPlace, Running, Streams};
 use crate::model::error_chain::chain;
-use crate::serve::stream::client::{self, Reader, Writer};
+use crate::serve::stream::client::{Client, Reader};
 use crate::serve::stream::command::{Ended, FromClient, ToClient};
 use crate::serve::stream::lifetime::{Cut, Lifetime};
 
@@ -31,7 +30,7 @@ const QUIET: Duration = Duration::from_millis(250);
 
 /// Runs the command to its end. The last message says how it ended.
 pub(super) async fn run<I>(
-    (mut reader, writer): (Reader<I>, Writer<I>),
+    mut client: Client<I>,
     place: &ExecPlace,
     container: &str,
     request: &ExecRequest,
@@ -39,10 +38,8 @@ pub(super) async fn run<I>(
 ) where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let (messages, queue) = mpsc::channel(1);
-    let sender = AbortOnDropHandle::new(tokio::spawn(client::send(writer, queue)));
     let ended = match task::start(place, container, request).await {
-        Ok((running, streams)) => carry(running, streams, &mut reader, &messages, lifetime).await,
+        Ok((running, streams)) => carry(running, streams, &mut client, lifetime).await,
         Err(error) => Err(error.into()),
     };
     let was_cut = matches!(ended, Err(SessionError::Cut(_)));
@@ -50,13 +47,7 @@ pub(super) async fn run<I>(
         Ok(code) => Ended::Exited(code),
         Err(failure) => Ended::Failed(format!("{NOT_RUN}{}", chain(&failure))),
     };
-    let parting = async {
-        // It fails if the client is gone, which needs no answer then.
-        let _ = messages.send(ToClient::Ended(ended)).await;
-        drop(messages);
-        client::part(reader, sender).await;
-    };
-    lifetime.part(was_cut, parting).await;
+    client.end(ended, was_cut, lifetime).await;
 }
 
 /// Why the exit code of a command is unknown.
@@ -73,13 +64,13 @@ enum SessionError {
 async fn carry<I>(
     running: Running,
     streams: Streams,
-    reader: &mut Reader<I>,
-    messages: &mpsc::Sender<ToClient>,
+    client: &mut Client<I>,
     lifetime: &Lifetime,
 ) -> Result<u32, SessionError>
 where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
+    let Client { reader, messages, .. } = client;
     let (mut output, progress) = (JoinSet::new(), Arc::new(Progress::default()));
     output.spawn(copy(
         streams.stdout,

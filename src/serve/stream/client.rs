@@ -7,7 +7,8 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
-use super::command::{FromClient, ToClient};
+use super::command::{Ended, FromClient, ToClient};
+use super::lifetime::Lifetime;
 use super::{spdy_command, websocket};
 
 /// How long the client may take to close the connection after the last message. What it still sends is read until then:
@@ -40,8 +41,50 @@ impl<I: AsyncRead + AsyncWrite + Send + Unpin + 'static> Reader<I> {
     }
 }
 
+/// The client while a session goes on.
+pub(crate) struct Client<I> {
+    pub(crate) reader: Reader<I>,
+    /// What is sent to it, one message after the other; closed when it is gone.
+    pub(crate) messages: mpsc::Sender<ToClient>,
+    sender: AbortOnDropHandle<()>,
+}
+
+impl<I: AsyncRead + AsyncWrite + Send + Unpin + 'static> Client<I> {
+    pub(crate) fn new(reader: Reader<I>, writer: Writer<I>) -> Client<I> {
+        let (messages, queue) = mpsc::channel(1);
+        Client {
+            reader,
+            messages,
+            sender: AbortOnDropHandle::new(tokio::spawn(send(writer, queue))),
+        }
+    }
+
+    /// Ends the session: sends what is left and how it ended, however slowly the client reads, then reads until the client
+    /// closes the connection. `was_cut`: the stream has been cut, and has little time left.
+    pub(crate) async fn end(self, ended: Ended, was_cut: bool, lifetime: &Lifetime) {
+        let Client {
+            mut reader,
+            messages,
+            sender,
+        } = self;
+        let parting = async {
+            // It fails if the client is gone, which needs no answer then.
+            let _ = messages.send(ToClient::Ended(ended)).await;
+            drop(messages);
+            if let Err(error) = sender.await {
+                tracing::error!(%error, "the task that sends to a stream's client failed");
+            }
+            let closing = async { while reader.next().await.is_some() {} };
+            if tokio::time::timeout(PARTING, closing).await.is_err() {
+                debug!("the client of a stream did not close the connection");
+            }
+        };
+        lifetime.part(was_cut, parting).await;
+    }
+}
+
 /// Sends messages to the client until there are no more, or the client is gone.
-pub(crate) async fn send<I>(mut writer: Writer<I>, mut queue: mpsc::Receiver<ToClient>)
+async fn send<I>(mut writer: Writer<I>, mut queue: mpsc::Receiver<ToClient>)
 where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -54,20 +97,5 @@ where
             debug!(%error, "the client of a stream disconnected");
             return;
         }
-    }
-}
-
-/// Ends a stream whose last message has been queued: sends what is left, however slowly the client reads, then reads
-/// until the client closes the connection.
-pub(crate) async fn part<I>(mut reader: Reader<I>, sender: AbortOnDropHandle<()>)
-where
-    I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    if let Err(error) = sender.await {
-        tracing::error!(%error, "the task that sends to a stream's client failed");
-    }
-    let closing = async { while reader.next().await.is_some() {} };
-    if tokio::time::timeout(PARTING, closing).await.is_err() {
-        debug!("the client of a stream did not close the connection");
     }
 }

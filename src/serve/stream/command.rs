@@ -67,6 +67,33 @@ pub(crate) struct Parts {
     pub(crate) tty: bool,
 }
 
+impl Parts {
+    /// The parameters of a request, in the order of the fields. The names are those of the API server's requests to a node
+    /// (`NewOptions` in `staging/src/k8s.io/cri-streaming/pkg/streaming/remotecommand/httpstream.go`).
+    const NAMES: [&str; 4] = ["input", "output", "error", "tty"];
+
+    /// Of the parameters that are set.
+    pub(crate) fn named(is_set: impl Fn(&str) -> bool) -> Parts {
+        let [stdin, stdout, stderr, tty] = Parts::NAMES.map(is_set);
+        Parts {
+            stdin,
+            stdout,
+            // A terminal has one output.
+            stderr: stderr && !tty,
+            tty,
+        }
+    }
+
+    /// The parameters to set.
+    pub(crate) fn names(self) -> impl Iterator<Item = &'static str> {
+        let set = [self.stdin, self.stdout, self.stderr, self.tty];
+        Parts::NAMES
+            .into_iter()
+            .zip(set)
+            .filter_map(|(name, is_set)| is_set.then_some(name))
+    }
+}
+
 impl Version {
     /// What SPDY clients may speak, the best first (`SupportedStreamingProtocols`).
     pub(crate) const SPDY: [&'static str; 4] = [

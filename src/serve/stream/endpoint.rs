@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::Pod;
 use serde::Deserialize;
 use tracing::debug;
 
-use super::client::{Reader, Writer};
+use super::client::{Client, Reader, Writer};
 use super::command::{Parts, Version};
 use super::lifetime::{Counting, Lifetime};
 use super::spdy_command;
@@ -42,27 +42,29 @@ pub(crate) struct Address {
 impl Address {
     /// The pod. A UID that is not its own names another pod, which is gone.
     pub(crate) fn pod(&self, served: &Served) -> Result<(PodName, Arc<Pod>), NotUpgraded> {
-        let gone = |text: &str| NotUpgraded::new(StatusCode::NOT_FOUND, text);
-        let (name, pod) =
-            find(served, self.namespace.clone(), self.pod.clone()).map_err(|_| gone("pod does not exist"))?;
-        match &self.uid {
-            Some(uid) if pod.metadata.uid.as_ref() != Some(uid) => Err(gone("pod not found")),
-            _ => Ok((name, pod)),
+        let (name, pod) = self.pod_of_that_name(served)?;
+        match self.is(&pod) {
+            true => Ok((name, pod)),
+            false => Err(NotUpgraded::new(StatusCode::NOT_FOUND, "pod not found")),
         }
+    }
+
+    fn pod_of_that_name(&self, served: &Served) -> Result<(PodName, Arc<Pod>), NotUpgraded> {
+        find(served, self.namespace.clone(), self.pod.clone())
+            .map_err(|_| NotUpgraded::new(StatusCode::NOT_FOUND, "pod does not exist"))
+    }
+
+    fn is(&self, pod: &Pod) -> bool {
+        self.uid.is_none() || pod.metadata.uid == self.uid
     }
 
     /// The ID of the container, which must be running, and the pod. Errors are the kubelet's (`GetExec` in
     /// `pkg/kubelet/kubelet_pods.go`): a pod of another UID has no such container.
     pub(crate) fn running_container(&self, served: &Served) -> Result<(String, Arc<Pod>), NotUpgraded> {
-        let named = Address {
-            uid: None,
-            ..self.clone()
-        };
-        let (_, pod) = named.pod(served)?;
-        let is_it = self.uid.is_none() || pod.metadata.uid == self.uid;
-        match running_id(&pod, &self.container).filter(|_| is_it) {
-            Some(id) => Ok((id, pod)),
-            None => Err(NotUpgraded::new(
+        let (_, pod) = self.pod_of_that_name(served)?;
+        match running_id(&pod, &self.container) {
+            Some(id) if self.is(&pod) => Ok((id, pod)),
+            _ => Err(NotUpgraded::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 format!("container not found ({:?})", self.container),
             )),
@@ -81,23 +83,14 @@ impl Address {
     }
 }
 
-/// The streams that a query names, and its other parameters by `other`. The names are those of the API server's requests
-/// to a node (`NewOptions` in `staging/src/k8s.io/cri-streaming/pkg/streaming/remotecommand/httpstream.go`).
+/// The streams that a query names, of which there must be one.
 pub(crate) fn parts(query: &str) -> Result<Parts, NotUpgraded> {
-    let is = |name: &str| {
+    let parts = Parts::named(|name| {
         let mut pairs = form_urlencoded::parse(query.as_bytes());
         pairs
             .find(|(key, _)| key == name)
             .is_some_and(|(_, value)| value == "1")
-    };
-    let tty = is("tty");
-    let parts = Parts {
-        stdin: is("input"),
-        stdout: is("output"),
-        // A terminal has one output.
-        stderr: is("error") && !tty,
-        tty,
-    };
+    });
     match parts.stdin || parts.stdout || parts.stderr {
         true => Ok(parts),
         false => Err(NotUpgraded::new(
@@ -112,7 +105,7 @@ pub(crate) fn command<F>(
     request: Request,
     served: &Served,
     parts: Parts,
-    session: impl FnOnce((Reader<Io>, Writer<Io>), Lifetime) -> F + Send + 'static,
+    session: impl FnOnce(Client<Io>, Lifetime) -> F + Send + 'static,
 ) -> Result<Response, NotUpgraded>
 where
     F: Future<Output = ()> + Send + 'static,
@@ -131,7 +124,8 @@ where
                 };
                 match accepted {
                     Ok((reader, writer)) => {
-                        session((Reader::Spdy(Box::new(reader)), Writer::Spdy(writer)), lifetime).await;
+                        let (reader, writer) = (Reader::Spdy(Box::new(reader)), Writer::Spdy(writer));
+                        session(Client::new(reader, writer), lifetime).await;
                     }
                     Err(error) => debug!(%error, "a command's client did not open its streams"),
                 }
@@ -151,7 +145,8 @@ where
                 served,
                 async move |io, lifetime| match websocket::command(io, protocol, parts).await {
                     Ok((reader, writer)) => {
-                        session((Reader::WebSocket(reader), Writer::WebSocket(writer)), lifetime).await;
+                        let (reader, writer) = (Reader::WebSocket(reader), Writer::WebSocket(writer));
+                        session(Client::new(reader, writer), lifetime).await;
                     }
                     Err(error) => debug!(%error, "a command's client disconnected before it began"),
                 },
