@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::model::backoff::{Doubling, Jitter};
+use crate::model::backoff::{self, Doubling};
 
 /// The waits after failures.
 const WAITS: Doubling = Doubling::new(Duration::from_millis(200), Duration::from_secs(15));
@@ -61,7 +61,7 @@ impl Backoff {
         let delay = WAITS.after(last.map(|last| last.delay));
         Backoff {
             delay,
-            until: now + Jitter::Half.spread(delay, salt),
+            until: now + backoff::spread(delay, salt),
         }
     }
 

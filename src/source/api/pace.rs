@@ -9,7 +9,7 @@ use std::time::Duration;
 use kube::runtime::utils::Backoff;
 use tokio::time::Instant;
 
-use crate::model::backoff::{Doubling, Jitter, Waits};
+use crate::model::backoff::{self, Doubling, Waits};
 
 /// The waits.
 const WAITS: Doubling = Doubling::new(Duration::from_millis(800), Duration::from_secs(15));
@@ -52,7 +52,7 @@ impl Iterator for Pace {
     fn next(&mut self) -> Option<Duration> {
         let wait = self.failure(Instant::now());
         // Nodes that lost the API server together return one after the other.
-        Some(Jitter::Half.spread(wait, RandomState::new().hash_one(0_u8)))
+        Some(backoff::spread(wait, RandomState::new().hash_one(0_u8)))
     }
 }
 

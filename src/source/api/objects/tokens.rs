@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::teller::ValueSender;
 use crate::model::api::{ApiPods, has_final_phase};
-use crate::model::backoff::{Doubling, Jitter};
+use crate::model::backoff::{self, Doubling};
 use crate::model::object::content::Content;
 use crate::model::object::kinds::Token;
 use crate::model::object::{Known, Object, TokenKey};
@@ -32,8 +32,9 @@ const LEAST_WAIT: SignedDuration = SignedDuration::from_mins(1);
 /// The longest sleep: a safety net for clock changes and suspended machines.
 const LONGEST_SLEEP: Duration = Duration::from_secs(600);
 
-/// The waits after failed requests, those of client-go's reflector.
-const WAITS: Doubling = Doubling::new(Duration::from_millis(800), Duration::from_secs(30));
+/// The waits after failed requests, those of a pod's status: a pod that starts waits for its first token, and one lost
+/// request of many must not hold it for longer than the rest of its road.
+const WAITS: Doubling = Doubling::new(Duration::from_millis(200), Duration::from_secs(15));
 
 /// The Node authorizer's answer while it has not seen a new pod yet.
 const NO_RELATIONSHIP: &str = "no relationship found between node";
@@ -94,7 +95,7 @@ pub(super) async fn keep(key: TokenKey, office: TokenContext, to: ValueSender) {
                 if sent.is_err() {
                     return;
                 }
-                now + Jitter::Whole.spread(waits.fail(), RandomState::new().hash_one(&key.account))
+                now + backoff::spread(waits.fail(), RandomState::new().hash_one(&key.account))
             }
         };
         until(next).await;
