@@ -89,6 +89,7 @@ pub async fn carry(
             {
                 Some(ToClient::Stdout(data)) => show(out, &data).await?,
                 Some(ToClient::Stderr(data)) => show(err, &data).await?,
+                Some(ToClient::Heartbeat) => {}
                 Some(ToClient::Ended(Ended::Exited(code))) => return Ok(code),
                 Some(ToClient::Ended(Ended::Failed(message))) => return Err(CommandError::exec(&message)),
                 None => {

@@ -9,6 +9,7 @@ use crate::cri::Runtime;
 use crate::model::error_chain::chain;
 use crate::serve::stream::client::{Client, Reader};
 use crate::serve::stream::command::{Ended, FromClient, Parts, ToClient};
+use crate::serve::stream::heartbeat;
 use crate::serve::stream::lifetime::{Cut, Lifetime};
 use crate::serve::stream::spdy::{self, Event, SpdyError};
 use crate::serve::stream::spdy_command::Streams;
@@ -78,7 +79,7 @@ where
         // Whichever ends first ends the session; what the others still hold is for nobody then.
         ended = output(events, &streams, messages) => ended,
         // The client is gone; what it has sent before still arrives.
-        fed = feed(reader, &sender, &streams) => {
+        fed = feed(reader, messages, &sender, &streams) => {
             let _ = tokio::time::timeout(FAREWELL, sender.close()).await;
             fed.map(|()| Ended::Exited(0))
         }
@@ -125,8 +126,14 @@ where
     }
 }
 
-/// Passes what the client sends to the container until the client is gone.
-async fn feed<I>(reader: &mut Reader<I>, sender: &spdy::Sender, streams: &Streams) -> Result<(), SessionError>
+/// Passes what the client sends to the container until the client is gone. While the container does not read its input,
+/// the client is sent heartbeats, which fail when it has disconnected.
+async fn feed<I>(
+    reader: &mut Reader<I>,
+    messages: &mpsc::Sender<ToClient>,
+    sender: &spdy::Sender,
+    streams: &Streams,
+) -> Result<(), SessionError>
 where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -139,7 +146,10 @@ where
             }
         };
         if let Some(stream) = stream {
-            sender.data(stream, data, ended).await?;
+            let passed = heartbeat::meanwhile(sender.data(stream, data, ended), || {
+                let _ = messages.try_send(ToClient::Heartbeat);
+            });
+            passed.await?;
         }
     }
     Ok(())

@@ -16,6 +16,7 @@ use super::task::{self, ExecError, ExecPlace, Running, Streams};
 use crate::model::error_chain::chain;
 use crate::serve::stream::client::{Client, Reader};
 use crate::serve::stream::command::{Ended, FromClient, ToClient};
+use crate::serve::stream::heartbeat;
 use crate::serve::stream::lifetime::{Cut, Lifetime};
 
 /// How much is read from a pipe at once. With a queue of one, a client that reads slowly costs five of these at most: one
@@ -86,7 +87,7 @@ where
         // `wait` is dropped here only to be called again below.
         code = running.wait() => code,
         // Ends when the client is gone; dropped when the process ends first.
-        () = feed(reader, &mut stdin, &running) => running.end_early().await,
+        () = feed(reader, messages, &mut stdin, &running) => running.end_early().await,
         // As above.
         () = messages.closed() => running.end_early().await,
         // As above.
@@ -179,30 +180,41 @@ async fn copy(
     }
 }
 
-/// Passes what the client sends to the process until the client is gone.
-async fn feed<I>(reader: &mut Reader<I>, stdin: &mut Option<Input>, running: &Running)
-where
+/// Passes what the client sends to the process until the client is gone. While the process does not read its input,
+/// the client is sent heartbeats, which fail when it has disconnected.
+async fn feed<I>(
+    reader: &mut Reader<I>,
+    messages: &mpsc::Sender<ToClient>,
+    stdin: &mut Option<Input>,
+    running: &Running,
+) where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     while let Some(message) = reader.next().await {
-        let done = match message {
-            FromClient::Stdin(data) => {
-                if let Some(input) = stdin
-                    && let Err(error) = write_all(input, &data).await
-                {
-                    // The process has closed its input, as `head` does.
-                    debug!(%error, "the exec process no longer reads its input");
-                    *stdin = None;
-                }
-                Ok(())
-            }
-            FromClient::StdinEnd => end_input(stdin.take(), running).await,
-            FromClient::Resize { columns, rows } => running.resize(columns, rows).await,
-        };
-        if let Err(error) = done {
+        let done = heartbeat::meanwhile(pass(message, stdin, running), || {
+            let _ = messages.try_send(ToClient::Heartbeat);
+        });
+        if let Err(error) = done.await {
             // A process that has just ended accepts neither a size nor the end of input.
             debug!(%error, "cannot pass the exec client's request to the process");
         }
+    }
+}
+
+async fn pass(message: FromClient, stdin: &mut Option<Input>, running: &Running) -> Result<(), ExecError> {
+    match message {
+        FromClient::Stdin(data) => {
+            if let Some(input) = stdin
+                && let Err(error) = write_all(input, &data).await
+            {
+                // The process has closed its input, as `head` does.
+                debug!(%error, "the exec process no longer reads its input");
+                *stdin = None;
+            }
+            Ok(())
+        }
+        FromClient::StdinEnd => end_input(stdin.take(), running).await,
+        FromClient::Resize { columns, rows } => running.resize(columns, rows).await,
     }
 }
 

@@ -20,6 +20,7 @@ use super::dial::{PodNetwork, dial};
 use super::pairs::{BadStream, Pair, Pairs};
 use crate::model::error_chain::chain;
 use crate::model::pod::PodName;
+use crate::serve::stream::heartbeat;
 use crate::serve::stream::lifetime::Lifetime;
 use crate::serve::stream::spdy::{self, Event, Headers, Role, SpdyError, StreamId};
 
@@ -75,6 +76,7 @@ where
         forwarded: BTreeMap::new(),
         tasks: JoinSet::new(),
     };
+    let sender = session.sender.clone();
     let served = async {
         loop {
             let overdue = session.pairs.due().map(|due| session.begun + due);
@@ -94,6 +96,8 @@ where
         served = served => if let Err(error) = served {
             debug!(%error, "the client of forwarded ports disconnected");
         },
+        // The same, seen by who writes to it.
+        () = sender.closed() => debug!("the client of forwarded ports disconnected"),
         // Dropped with all forwarded connections.
         why = lifetime.cut() => debug!("forwarding ports ends: {why}"),
     }
@@ -160,7 +164,8 @@ impl Session {
         Ok(())
     }
 
-    /// Passes data of the client on. It waits while the pod does not take it.
+    /// Passes data of the client on. It waits while the pod does not take it; meanwhile the client is sent heartbeats, which
+    /// fail when it has disconnected.
     async fn pass(&mut self, stream: StreamId, data: Bytes, ended: bool) {
         // The client sends nothing on error streams, but ends them.
         let Some(forwarded) = self.forwarded.get_mut(&stream) else {
@@ -170,7 +175,8 @@ impl Session {
             && !data.is_empty()
         {
             // It fails when the pod has closed the connection: what comes late is for nobody.
-            let _ = to_pod.send(data).await;
+            let taken = heartbeat::meanwhile(to_pod.send(data), || self.sender.heartbeat(forwarded.error));
+            let _ = taken.await;
         }
         if ended {
             forwarded.to_pod = None;

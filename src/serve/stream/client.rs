@@ -99,3 +99,140 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use bytes::Bytes;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream, UnixStream};
+
+    use super::super::command::{Parts, Version};
+    use super::super::heartbeat;
+    use super::super::spdy::{self, Role};
+    use super::super::websocket::CommandProtocol;
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(20);
+    const PARTS: Parts = Parts {
+        stdin: true,
+        stdout: true,
+        stderr: true,
+        tty: false,
+    };
+
+    /// Whether a client is noticed that has sent more than is taken, and disconnects.
+    async fn is_noticed<I>(client: &mut Client<I>) -> bool
+    where
+        I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let messages = client.messages.clone();
+        let stuck = heartbeat::meanwhile(pending::<()>(), || {
+            let _ = messages.try_send(ToClient::Heartbeat);
+        });
+        tokio::select! {
+            () = stuck => unreachable!("it is pending"),
+            () = client.messages.closed() => true,
+            () = tokio::time::sleep(SOON) => false,
+        }
+    }
+
+    /// Sends until nothing more is taken.
+    async fn flood(mut to: impl AsyncWrite + Unpin) {
+        let piece = [0; 64 * 1024];
+        let stuck = Duration::from_millis(300);
+        while let Ok(written) = tokio::time::timeout(stuck, to.write(&piece)).await {
+            written.expect("the other end is open");
+        }
+    }
+
+    async fn over_websocket<I>(ours: I, mut theirs: I) -> bool
+    where
+        I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let (reader, writer) = websocket::command(ours, CommandProtocol::ALL[0], PARTS)
+            .await
+            .expect("the client is there");
+        let mut client = Client::new(Reader::WebSocket(reader), Writer::WebSocket(writer));
+        // What it leaves unread would reset the connection. The rest is never parsed.
+        theirs.read_exact(&mut [0; 3]).await.expect("the first message");
+        flood(&mut theirs).await;
+        drop(theirs);
+        is_noticed(&mut client).await
+    }
+
+    async fn over_spdy<I>(ours: I, theirs: I) -> bool
+    where
+        I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let (mut events, sender) = spdy::open(theirs, Role::Client);
+        let (accepted, opened) = tokio::join!(
+            spdy_command::accept(ours, PARTS, Version::V4),
+            spdy_command::open((&mut events, &sender), PARTS)
+        );
+        let (reader, writer) = accepted.expect("the streams are open");
+        let mut client = Client::new(Reader::Spdy(Box::new(reader)), Writer::Spdy(writer));
+        let stdin = opened
+            .expect("the streams are open")
+            .stdin
+            .expect("it is asked for");
+        let piece = || sender.data(stdin, Bytes::from_static(&[0; 16 * 1024]), false);
+        while let Ok(sent) = tokio::time::timeout(Duration::from_millis(300), piece()).await {
+            sent.expect("the other end is open");
+        }
+        drop((events, sender));
+        is_noticed(&mut client).await
+    }
+
+    async fn tcp() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let connecting = TcpStream::connect(listener.local_addr().unwrap());
+        let (accepted, connected) = tokio::join!(listener.accept(), connecting);
+        (accepted.unwrap().0, connected.unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_client_that_disconnects_behind_input_that_nobody_takes_is_noticed() {
+        let tcp_websocket = async {
+            let (ours, theirs) = tcp().await;
+            over_websocket(ours, theirs).await
+        };
+        let unix_websocket = async {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            over_websocket(ours, theirs).await
+        };
+        let tcp_spdy = async {
+            let (ours, theirs) = tcp().await;
+            over_spdy(ours, theirs).await
+        };
+        let noticed = tokio::join!(tcp_websocket, unix_websocket, tcp_spdy);
+        assert_eq!(noticed, (true, true, true));
+    }
+
+    #[tokio::test]
+    async fn a_client_that_waits_is_not_taken_for_one_that_is_gone() {
+        let (ours, mut theirs) = tcp().await;
+        let (reader, writer) = websocket::command(ours, CommandProtocol::ALL[0], PARTS)
+            .await
+            .expect("the client is there");
+        let client = Client::new(Reader::WebSocket(reader), Writer::WebSocket(writer));
+        theirs.read_exact(&mut [0; 3]).await.expect("the first message");
+        flood(&mut theirs).await;
+        let stuck = heartbeat::meanwhile(pending::<()>(), || {
+            let _ = client.messages.try_send(ToClient::Heartbeat);
+        });
+        let beats = async {
+            for _ in 0..3 {
+                let mut beat = [0; 2];
+                theirs.read_exact(&mut beat).await.expect("a heartbeat");
+                assert_eq!(beat, [0x8a, 0], "an empty pong");
+            }
+        };
+        tokio::select! {
+            () = stuck => unreachable!("it is pending"),
+            () = client.messages.closed() => panic!("taken for gone"),
+            () = beats => {}
+        }
+    }
+}

@@ -25,6 +25,8 @@ pub(crate) enum ToClient {
     Stdout(Bytes),
     /// Error output of the process.
     Stderr(Bytes),
+    /// Nothing: sent to see whether the client is still there.
+    Heartbeat,
     /// How the command ended; the last message.
     Ended(Ended),
 }

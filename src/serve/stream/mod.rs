@@ -3,11 +3,13 @@
 //!
 //! [`endpoint`] reads a request and upgrades its connection ([`upgrade`]). Then [`client`] is the client of a command,
 //! whatever it speaks: [`spdy_command`] over [`spdy`], or [`websocket`]; [`command`] has the messages, [`status`] and
-//! [`terminal_size`] their content. [`lifetime`] bounds how long a stream may last.
+//! [`terminal_size`] their content. [`lifetime`] bounds how long a stream may last; [`heartbeat`] shows that a client is
+//! gone although its input is not taken.
 
 pub(crate) mod client;
 pub(crate) mod command;
 pub(crate) mod endpoint;
+pub(crate) mod heartbeat;
 pub(crate) mod lifetime;
 pub(crate) mod spdy;
 pub(crate) mod spdy_command;

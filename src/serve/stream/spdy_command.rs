@@ -261,6 +261,10 @@ impl Writer {
         match message {
             ToClient::Stdout(data) => self.data(self.streams.stdout, data).await,
             ToClient::Stderr(data) => self.data(self.streams.stderr, data).await,
+            ToClient::Heartbeat => match self.streams.error {
+                Some(stream) => self.sender.data(stream, Bytes::new(), false).await,
+                None => Ok(()),
+            },
             ToClient::Ended(ended) => self.end(&ended).await,
         }
     }

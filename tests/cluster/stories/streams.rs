@@ -128,9 +128,12 @@ pub fn a_client_that_leaves_ends_its_command(cluster: &mut Cluster) {
         let output = kubectl(cluster, "true", &words).output().expect("kubectl starts");
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     };
-    for websocket in WIRES {
-        let words = ["exec", "web", "--", "sleep", "54321"];
-        let mut child = kubectl(cluster, websocket, &words)
+    let (silent, stuck) = (&["exec", "web"][..], &["exec", "-i", "web"][..]);
+    for (websocket, words) in WIRES.iter().flat_map(|wire| [(wire, silent), (wire, stuck)]) {
+        // It reads nothing of the endless input that one of them sends.
+        let zeros = std::fs::File::open("/dev/zero").expect("every machine has it");
+        let mut child = kubectl(cluster, websocket, &[words, &["--", "sleep", "54321"]].concat())
+            .stdin(zeros)
             .spawn()
             .expect("kubectl starts");
         let count = |expected: &str| match sleeps(cluster) {

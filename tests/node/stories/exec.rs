@@ -326,6 +326,27 @@ pub fn a_command_ends_when_its_caller_leaves(_: &mut Node) {
     });
 }
 
+pub fn a_command_that_does_not_read_ends_when_its_caller_leaves(_: &mut Node) {
+    let served = Served::new();
+    served.runtime.block_on(async {
+        let options = options(&["sleep", "1000"], true, false);
+        let mut connection = served.channels(&options).await;
+        assert_eq!(next(&mut connection).await, b"\x01");
+        // More than the pipe and the sockets hold: it leaves with a message under way.
+        let piece = [&[0][..], &[b'x'; 32 * 1024]].concat();
+        let stuck = Duration::from_secs(1);
+        let mut send = async || connection.send(Message::binary(piece.clone())).await;
+        while let Ok(sent) = tokio::time::timeout(stuck, send()).await {
+            sent.expect("the agent is there");
+        }
+        assert_eq!(others(), Ok(1));
+    });
+    wait_for("the command to be killed", SOON, || match others()? {
+        0 => Ok(()),
+        left => Err(format!("{left} still run")),
+    });
+}
+
 pub fn many_commands_run_at_once(_: &mut Node) {
     let served = Arc::new(Served::new());
     let threads: Vec<_> = (0..16)

@@ -82,6 +82,7 @@ pub fn all() -> Vec<Story> {
         story!(exec::commands_that_cannot_start_say_why),
         story!(exec::a_command_has_a_terminal_of_the_right_size),
         story!(exec::a_command_ends_when_its_caller_leaves),
+        story!(exec::a_command_that_does_not_read_ends_when_its_caller_leaves),
         story!(exec::many_commands_run_at_once),
         story!(exec::the_command_line_runs_commands_in_pods),
         story!(exec::a_terminal_is_passed_on_and_given_back),

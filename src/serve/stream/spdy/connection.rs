@@ -294,6 +294,18 @@ impl Sender {
         self.send(Command::Data { stream, data, ended }).await
     }
 
+    /// Sends a frame without data on this stream, to see whether the peer is still there; not if something else is about
+    /// to be sent.
+    pub(crate) fn heartbeat(&self, stream: StreamId) {
+        let (data, ended) = (Bytes::new(), false);
+        let _ = self.commands.try_send(Command::Data { stream, data, ended });
+    }
+
+    /// Completes when nothing can be sent any more, because the peer is gone.
+    pub(crate) async fn closed(&self) {
+        self.commands.closed().await;
+    }
+
     /// Ends what is sent on the connection, and waits until it has left. The peer can still be read from.
     pub(crate) async fn close(&self) -> Result<(), SpdyError> {
         let (last, is_error) = (0, false);

@@ -163,6 +163,8 @@ impl<I: AsyncRead + AsyncWrite + Unpin> CommandWriter<I> {
     /// Sends to the client. [`ToClient::Ended`] is followed by the message that closes the WebSocket.
     pub(crate) async fn send(&mut self, message: ToClient) -> Result<(), WebSocketError> {
         let (channel, data) = match &message {
+            // A pong without a ping is answered by nobody (RFC 6455, section 5.5.3).
+            ToClient::Heartbeat => return Ok(self.messages.send(Message::pong(Bytes::new())).await?),
             ToClient::Stdout(data) => (STDOUT, data.clone()),
             ToClient::Stderr(data) => (STDERR, data.clone()),
             ToClient::Ended(ended) => (ERROR, status::encode(ended, self.protocol.version)),
