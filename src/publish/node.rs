@@ -23,6 +23,8 @@ const ECHO: SignedDuration = SignedDuration::from_secs(5);
 const UNINITIALIZED: &str = "node.cloudprovider.kubernetes.io/uninitialized";
 /// Lists of a status that the API server would merge by a key.
 const REPLACED: &[&str] = &["addresses"];
+/// Fields of a status that API servers before v1.36 drop. To lack them is no change, or it would be published for ever.
+const DROPPED: &[&str] = &["declaredFeatures"];
 
 /// How the node registers.
 #[derive(Debug, Clone)]
@@ -284,6 +286,7 @@ fn status_patch(ours: &NodeStatus, theirs: Option<&NodeStatus>, is_due: bool) ->
         let last_answer = old.get(&key);
         let same = match (&value, last_answer) {
             _ if key == "conditions" => !changed && !is_due,
+            _ if DROPPED.contains(&key.as_str()) && !is_due => true,
             // Others add to these: only the agent's own entries are compared.
             (Value::Object(ours), Some(Value::Object(last_answer))) => ours
                 .iter()
@@ -352,6 +355,23 @@ mod tests {
             Some(json!({"addresses": [
                 {"type": "InternalIP", "address": "10.0.0.1"}, {"$patch": "replace"}]}))
         );
+    }
+
+    #[test]
+    fn what_an_older_api_server_drops_is_published_only_when_due() {
+        let ours = status(json!({"declaredFeatures": ["A"]}));
+        let check = |theirs: Value, is_due: bool, expected: Option<Value>| {
+            assert_eq!(status_patch(&ours, Some(&status(theirs)), is_due), expected);
+        };
+        check(json!({}), false, None);
+        check(json!({}), true, Some(json!({"declaredFeatures": ["A"]})));
+        // As the kubelet left it.
+        check(
+            json!({"declaredFeatures": ["A", "B"]}),
+            true,
+            Some(json!({"declaredFeatures": ["A"]})),
+        );
+        check(json!({"declaredFeatures": ["A"]}), true, None);
     }
 
     #[test]

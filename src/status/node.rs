@@ -19,6 +19,11 @@ use crate::model::runtime::{ObservedImage, RuntimeHandler, RuntimeState};
 /// How many names of one image are reported (`MaxNamesPerImageInNodeStatus`).
 const NAMES_PER_IMAGE: usize = 5;
 
+/// Those of the kubelet's declared features that this version has (`component-helpers/nodedeclaredfeatures`): the API
+/// server passes WebSocket on to the node, for which it otherwise speaks SPDY, and cannot see that its own client is gone
+/// while it waits for the node.
+const DECLARED_FEATURES: [&str; 1] = ["ExtendWebSocketsToKubelet"];
+
 /// The inputs of a node's report.
 #[derive(Debug, Clone, Copy)]
 pub struct Report<'a> {
@@ -73,6 +78,7 @@ pub fn node(report: &Report<'_>, previous: Option<&Node>, now: Timestamp) -> Nod
             images: Some(images(report.images, settings.max_images)),
             node_info: Some(node_info(report)),
             features: features(report.runtime),
+            declared_features: Some(DECLARED_FEATURES.map(str::to_owned).to_vec()),
             runtime_handlers: runtime_handlers(report.runtime),
             ..NodeStatus::default()
         }),
@@ -582,6 +588,9 @@ mod tests {
                     "Port": 10250
                   }
                 },
+                "declaredFeatures": [
+                  "ExtendWebSocketsToKubelet"
+                ],
                 "images": [
                   {
                     "names": [

@@ -27,6 +27,7 @@ pub fn it_registers_and_renews_its_lease(cluster: &mut Cluster) {
             {"type": "Hostname", "address": "node-1"},
         ])
     );
+    assert_eq!(status["declaredFeatures"], json!(["ExtendWebSocketsToKubelet"]));
     assert_eq!(condition(&node, "Ready")["reason"], "KubeletReady", "{status}");
     for pressure in ["MemoryPressure", "DiskPressure", "PIDPressure"] {
         assert_eq!(condition(&node, pressure)["status"], "False", "{status}");
