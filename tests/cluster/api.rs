@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum::http::Request;
+use futures::StreamExt as _;
+use hyper_util::rt::TokioIo;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::Value;
+use tokio_websockets::{ClientBuilder, Message};
 
 use crate::wait::wait_for;
 
@@ -61,6 +64,28 @@ impl Api {
             }
             Err(_) => Err(format!("{method} {path}: no answer in {} s", PATIENCE.as_secs())),
         }
+    }
+
+    /// The messages of a WebSocket of this protocol, until the API server closes it.
+    pub fn messages(&self, path: &str, protocol: &str) -> Vec<Message> {
+        let request = Request::get(path)
+            .header("Connection", "Upgrade")
+            .header("Upgrade", "websocket")
+            .header("Sec-WebSocket-Version", "13")
+            .header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
+            .header("Sec-WebSocket-Protocol", protocol)
+            .body(kube::client::Body::empty())
+            .expect("a path");
+        let client = self.client.borrow().clone();
+        let read = async {
+            let answer = client.send(request).await.expect("the API server answers");
+            assert_eq!(answer.status(), 101, "{path}: {answer:?}");
+            let upgraded = hyper::upgrade::on(answer).await.expect("it is upgraded");
+            let messages = ClientBuilder::new().take_over(TokioIo::new(upgraded));
+            messages.map(|message| message.expect("no error")).collect().await
+        };
+        let read = async { tokio::time::timeout(PATIENCE, read).await };
+        self.runtime.block_on(read).expect("it is closed in time")
     }
 
     /// Asks another server without any credentials: the code of its answer.

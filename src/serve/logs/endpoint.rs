@@ -1,5 +1,6 @@
 //! `/logs`: the output of a container, optionally followed while it runs.
 
+use std::future::ready;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use futures::{StreamExt as _, stream};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ContainerState, Pod};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
@@ -108,7 +110,19 @@ pub(crate) async fn answer(
     let (chunks, body) = mpsc::channel(QUEUE);
     tokio::spawn(read(reader, watch, source, served, chunks));
     let kind = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
-    Ok((kind, Body::from_stream(ReceiverStream::new(body))).into_response())
+    Ok((
+        kind,
+        Body::from_stream(apart_from_its_end(ReceiverStream::new(body))),
+    )
+        .into_response())
+}
+
+/// The end of an answer leaves by itself: an API server that passes a log on over WebSocket drops what it reads together
+/// with it (`messageCopy` in `staging/src/k8s.io/streaming/pkg/httpstream/wsstream/stream.go`). hyper writes what it has
+/// when there is nothing more at once.
+fn apart_from_its_end<T>(chunks: impl stream::Stream<Item = T>) -> impl stream::Stream<Item = T> {
+    let pause = stream::once(tokio::task::yield_now());
+    chunks.chain(pause.filter_map(|()| ready(None)))
 }
 
 /// The container instance whose log is requested: the running one, else the last that ended; with `previous` the one
@@ -276,4 +290,22 @@ async fn step(mut reader: Reader) -> Option<(Reader, io::Result<(Bytes, Progress
         (reader, result)
     });
     step.await.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::Poll;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_end_of_a_log_comes_by_itself() {
+        let mut chunks = pin!(apart_from_its_end(stream::iter(["one", "two"])));
+        for expected in ["one", "two"] {
+            assert_eq!(futures::poll!(chunks.next()), Poll::Ready(Some(expected)));
+        }
+        assert_eq!(futures::poll!(chunks.next()), Poll::Pending);
+        assert_eq!(chunks.next().await, None);
+    }
 }

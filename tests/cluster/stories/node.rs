@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
@@ -85,6 +87,25 @@ pub fn logs_are_read_through_the_api_server_and_by_nobody_else(cluster: &mut Clu
         stamped.starts_with("20") && stamped.ends_with("Z two\n"),
         "{stamped}"
     );
+    // The API server itself speaks WebSocket here; the node is asked as for any log.
+    let path = format!("{}/log", cluster.at("pods", "talks"));
+    for protocol in ["binary.k8s.io", "base64.binary.k8s.io"] {
+        let messages = cluster.api.messages(&path, protocol);
+        let data = messages.iter().filter(|message| !message.is_close());
+        let log: Vec<u8> = data
+            .flat_map(|message| match message.as_text() {
+                Some(text) => STANDARD.decode(text).expect("base64"),
+                None => message.as_payload().to_vec(),
+            })
+            .collect();
+        assert_eq!(
+            String::from_utf8_lossy(&log),
+            "one\ntwo\n",
+            "{protocol} {messages:?}"
+        );
+        let is_text = messages.iter().any(tokio_websockets::Message::is_text);
+        assert_eq!(is_text, protocol.starts_with("base64"), "{protocol}");
+    }
     let pods = kubectl(&["get", "--raw", "/api/v1/nodes/node-1/proxy/pods"]);
     assert!(pods.contains("\"talks\""), "{pods}");
     // Whoever comes without credentials.
