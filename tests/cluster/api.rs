@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum::http::Request;
-use futures::StreamExt as _;
+use futures::{SinkExt as _, StreamExt as _};
 use hyper_util::rt::TokioIo;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::Value;
@@ -66,8 +66,8 @@ impl Api {
         }
     }
 
-    /// The messages of a WebSocket of this protocol, until the API server closes it.
-    pub fn messages(&self, path: &str, protocol: &str) -> Vec<Message> {
+    /// The messages of a WebSocket of this protocol, on which these are sent, until the API server closes it.
+    pub fn messages(&self, path: &str, protocol: &str, sent: Vec<Message>) -> Vec<Message> {
         let request = Request::get(path)
             .header("Connection", "Upgrade")
             .header("Upgrade", "websocket")
@@ -81,7 +81,10 @@ impl Api {
             let answer = client.send(request).await.expect("the API server answers");
             assert_eq!(answer.status(), 101, "{path}: {answer:?}");
             let upgraded = hyper::upgrade::on(answer).await.expect("it is upgraded");
-            let messages = ClientBuilder::new().take_over(TokioIo::new(upgraded));
+            let mut messages = ClientBuilder::new().take_over(TokioIo::new(upgraded));
+            for message in sent {
+                messages.send(message).await.expect("it is taken");
+            }
             messages.map(|message| message.expect("no error")).collect().await
         };
         let read = async { tokio::time::timeout(PATIENCE, read).await };

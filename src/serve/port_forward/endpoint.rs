@@ -1,11 +1,13 @@
 //! `/portForward`
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Path, RawQuery, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 
 use super::dial::PodNetwork;
-use super::session::{self, Target};
+use super::ports::BadPorts;
+use super::relay::Target;
+use super::{channels, ports, session};
 use crate::cri::SandboxNetwork;
 use crate::model::pod::{PodName, PodUid};
 use crate::serve::stream::endpoint::{self, Address};
@@ -19,14 +21,31 @@ const PROTOCOLS: &[&str] = &["portforward.k8s.io"];
 pub(crate) async fn answer(
     State(served): State<Served>,
     Path(address): Path<Address>,
+    RawQuery(query): RawQuery,
     request: Request,
 ) -> Response {
-    endpoint::answer(forward(&served, &address, request).await)
+    let query = query.as_deref().unwrap_or_default();
+    endpoint::answer(forward(&served, &address, query, request).await)
 }
 
-async fn forward(served: &Served, address: &Address, request: Request) -> Result<Response, NotUpgraded> {
+async fn forward(
+    served: &Served,
+    address: &Address,
+    query: &str,
+    request: Request,
+) -> Result<Response, NotUpgraded> {
+    let wire = upgrade::wire(request.headers());
+    let has_tunnel = websocket::choose(request.headers(), &[websocket::TUNNEL]).is_ok();
+    // As the kubelet, which looks at the pod later.
+    let ports = match &wire {
+        Ok(Wire::WebSocket) if !has_tunnel => {
+            let bad = |error: BadPorts| NotUpgraded::new(StatusCode::BAD_REQUEST, error.to_string());
+            ports::parse(query).map_err(bad)?
+        }
+        _ => Vec::new(),
+    };
     let (name, pod) = address.pod(served)?;
-    let wire = upgrade::wire(request.headers())?;
+    let wire = wire?;
     let uid = pod.metadata.uid.clone().unwrap_or_default();
     let target = Target {
         network: network(served, &name, &uid).await?,
@@ -41,6 +60,18 @@ async fn forward(served: &Served, address: &Address, request: Request) -> Result
                 session::run(io, target, &lifetime).await;
             });
             Ok(upgrade::begin_spdy(name))
+        }
+        Wire::WebSocket if !has_tunnel => {
+            let key = websocket::key(headers)?;
+            let spoken = channels::PROTOCOLS.map(|(name, _)| name);
+            let name = websocket::choose(headers, &spoken)?;
+            let mut protocols = channels::PROTOCOLS.into_iter();
+            let (_, codec) = protocols.find(|(is, _)| *is == name).expect("it is one of them");
+            let response = websocket::begin(key, name);
+            endpoint::upgraded(request, served, async move |io, lifetime| {
+                channels::run(io, codec, &ports, target, &lifetime).await;
+            });
+            Ok(response)
         }
         Wire::WebSocket => {
             let key = websocket::key(headers)?;

@@ -1,48 +1,24 @@
 //! Forwarded connections over one SPDY connection.
 
 use std::collections::BTreeMap;
-use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use futures::future::{FusedFuture as _, FutureExt as _};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::dial::{PodNetwork, dial};
-use super::pairs::{BadStream, Pair, Pairs};
-use crate::model::error_chain::chain;
-use crate::model::pod::PodName;
+use super::client_end::ClientEnd;
+use super::pairs::{BadStream, Pairs};
+use super::relay::{QUEUE, Target, forward};
 use crate::serve::stream::heartbeat;
-use crate::serve::stream::lifetime::Lifetime;
+use crate::serve::stream::lifetime::{Cut, Lifetime};
 use crate::serve::stream::spdy::{self, Event, Headers, Role, SpdyError, StreamId};
 
-/// How much is read from the pod at once.
-const CHUNK: usize = 16 * 1024;
-/// How many frames of the client may wait for the pod on one connection. When it is reached, the whole SPDY connection
-/// waits: the protocol's clients know no flow control of a single stream.
-const QUEUE: usize = 2;
-/// How long what the client sends is passed on after the pod has ended its side, as containerd does.
-const AFTERWARDS: Duration = Duration::from_secs(1);
-/// How long the pod may be silent after the client has ended its side; containerd gives it a second.
-const AFTER_CLIENT: Duration = Duration::from_secs(60);
 /// How many connections a client may have forwarded at once, each of which is a socket in the pod.
 const MAX_FORWARDED: usize = 256;
-
-/// The pod whose ports are forwarded.
-#[derive(Debug)]
-pub(super) struct Target {
-    pub(super) pod: PodName,
-    pub(super) uid: String,
-    pub(super) network: PodNetwork,
-}
 
 /// The connection with the client.
 struct Session {
@@ -59,6 +35,7 @@ struct Forwarded {
     /// `None` after the client has sent its last byte.
     to_pod: Option<mpsc::Sender<Bytes>>,
     error: StreamId,
+    port: u16,
     task: AbortHandle,
 }
 
@@ -98,8 +75,15 @@ where
         },
         // The same, seen by who writes to it.
         () = sender.closed() => debug!("the client of forwarded ports disconnected"),
-        // Dropped with all forwarded connections.
-        why = lifetime.cut() => debug!("forwarding ports ends: {why}"),
+        why = lifetime.cut() => {
+            debug!("forwarding ports ends: {why}");
+            let parting = async {
+                if session.say(why).await.is_ok() {
+                    while let Ok(Some(_)) = events.next().await {}
+                }
+            };
+            lifetime.part(true, parting).await;
+        }
     }
 }
 
@@ -153,13 +137,18 @@ impl Session {
             let (to_pod, from_client) = mpsc::channel(QUEUE);
             let (target, sender) = (self.target.clone(), self.sender.clone());
             let task = self.tasks.spawn(async move {
-                forward(pair, &target, from_client, &sender).await;
+                let client = ClientEnd::Streams { sender, pair };
+                forward(client, pair.port, &target, from_client).await;
                 pair.data
             });
             let to_pod = (!(ended && stream == pair.data)).then_some(to_pod);
-            let error = pair.error;
-            self.forwarded
-                .insert(pair.data, Forwarded { to_pod, error, task });
+            let forwarded = Forwarded {
+                to_pod,
+                error: pair.error,
+                port: pair.port,
+                task,
+            };
+            self.forwarded.insert(pair.data, forwarded);
         }
         Ok(())
     }
@@ -183,6 +172,16 @@ impl Session {
         }
     }
 
+    /// Says why every connection ends.
+    async fn say(&mut self, why: Cut) -> Result<(), SpdyError> {
+        self.tasks.abort_all();
+        for forwarded in self.forwarded.values() {
+            let text = self.target.failure(forwarded.port, &why.to_string());
+            self.sender.data(forwarded.error, text.into(), true).await?;
+        }
+        self.sender.close().await
+    }
+
     fn forget(&mut self, ended: Result<StreamId, tokio::task::JoinError>) {
         match ended {
             Ok(stream) => drop(self.forwarded.remove(&stream)),
@@ -198,124 +197,6 @@ impl Session {
             self.sender.reset(stream).await?;
         }
         Ok(())
-    }
-}
-
-/// Forwards one connection. The client learns on the error stream if it cannot be made; a connection that breaks later
-/// ends like one of TCP, and the others go on.
-async fn forward(pair: Pair, target: &Target, from_client: mpsc::Receiver<Bytes>, sender: &spdy::Sender) {
-    let done = match dial(&target.network, pair.port).await {
-        Ok(stream) => relay(stream, pair, from_client, sender).await,
-        Err(error) => {
-            let text = format!(
-                "error forwarding port {} to pod {}, uid {}: {}",
-                pair.port,
-                target.pod,
-                target.uid,
-                chain(&error)
-            );
-            refuse(pair, text, sender).await
-        }
-    };
-    if let Err(error) = done {
-        debug!(%error, "the client of a forwarded connection is gone");
-    }
-}
-
-async fn refuse(pair: Pair, text: String, sender: &spdy::Sender) -> Result<(), SpdyError> {
-    sender.data(pair.error, text.into(), true).await?;
-    sender.reset(pair.data).await
-}
-
-/// What ended a forwarded connection early.
-enum Broken {
-    /// The connection with the pod.
-    Pod(std::io::Error),
-    /// The connection with the client, which carries all others, too.
-    Client(SpdyError),
-}
-
-async fn relay(
-    stream: TcpStream,
-    pair: Pair,
-    from_client: mpsc::Receiver<Bytes>,
-    sender: &spdy::Sender,
-) -> Result<(), SpdyError> {
-    let (from_pod, to_pod) = stream.into_split();
-    let received_bytes = AtomicU64::new(0);
-    // Fused, because it may have completed before the pod's side ends.
-    let mut received = pin!(receive(from_client, to_pod).fuse());
-    let broken = async {
-        match received.as_mut().await {
-            // The pod may have more to say, but not for ever.
-            Ok(()) => silence(&received_bytes).await,
-            Err(error) => error,
-        }
-    };
-    let sent = tokio::select! {
-        sent = send(from_pod, pair.data, sender, &received_bytes) => sent,
-        // What has been read from the pod is on its way.
-        error = broken => Err(error),
-    };
-    match sent {
-        Ok(()) => {
-            // kubectl keeps its end open until the error stream ends.
-            sender.data(pair.error, Bytes::new(), true).await?;
-            if !received.is_terminated() {
-                let _ = tokio::time::timeout(AFTERWARDS, received).await;
-            }
-            return Ok(());
-        }
-        Err(Broken::Client(error)) => return Err(error),
-        Err(Broken::Pod(error)) => {
-            debug!(%error, port = pair.port, "a forwarded connection broke");
-            sender.reset(pair.data).await?;
-        }
-    }
-    sender.data(pair.error, Bytes::new(), true).await
-}
-
-/// Completes when nothing has come from the pod for [`AFTER_CLIENT`].
-async fn silence(bytes: &AtomicU64) -> Broken {
-    loop {
-        let before = bytes.load(Ordering::Relaxed);
-        tokio::time::sleep(AFTER_CLIENT).await;
-        if bytes.load(Ordering::Relaxed) == before {
-            return Broken::Pod(std::io::ErrorKind::TimedOut.into());
-        }
-    }
-}
-
-/// Sends what comes from the pod until its end.
-async fn send(
-    mut from_pod: OwnedReadHalf,
-    stream: StreamId,
-    sender: &spdy::Sender,
-    bytes: &AtomicU64,
-) -> Result<(), Broken> {
-    let mut buffer = BytesMut::new();
-    loop {
-        buffer.reserve(CHUNK);
-        let read = (&mut from_pod).take(CHUNK as u64).read_buf(&mut buffer).await;
-        let is_end = read.map_err(Broken::Pod)? == 0;
-        let data = buffer.split().freeze();
-        bytes.fetch_add(u64::try_from(data.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        sender.data(stream, data, is_end).await.map_err(Broken::Client)?;
-        if is_end {
-            return Ok(());
-        }
-    }
-}
-
-/// Writes what comes from the client until its end.
-async fn receive(mut from_client: mpsc::Receiver<Bytes>, mut to_pod: OwnedWriteHalf) -> Result<(), Broken> {
-    while let Some(data) = from_client.recv().await {
-        to_pod.write_all(&data).await.map_err(Broken::Pod)?;
-    }
-    match to_pod.shutdown().await {
-        // The pod has closed the connection before.
-        Err(error) if error.kind() == std::io::ErrorKind::NotConnected => Ok(()),
-        ended => ended.map_err(Broken::Pod),
     }
 }
 

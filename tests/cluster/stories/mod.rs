@@ -48,6 +48,7 @@ pub fn undisturbed() -> Vec<Story> {
         story!(streams::a_client_that_leaves_ends_its_command),
         story!(streams::a_process_is_attached_to),
         story!(streams::ports_are_forwarded),
+        story!(streams::ports_are_forwarded_over_channels),
         story!(streams::files_are_copied_in_and_out),
         story!(resize::a_running_pod_gets_other_resources),
         story!(content::config_maps_and_secrets_reach_a_pod_and_follow_their_changes),

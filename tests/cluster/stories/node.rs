@@ -90,7 +90,7 @@ pub fn logs_are_read_through_the_api_server_and_by_nobody_else(cluster: &mut Clu
     // The API server itself speaks WebSocket here; the node is asked as for any log.
     let path = format!("{}/log", cluster.at("pods", "talks"));
     for protocol in ["binary.k8s.io", "base64.binary.k8s.io"] {
-        let messages = cluster.api.messages(&path, protocol);
+        let messages = cluster.api.messages(&path, protocol, Vec::new());
         let data = messages.iter().filter(|message| !message.is_close());
         let log: Vec<u8> = data
             .flat_map(|message| match message.as_text() {

@@ -5,7 +5,10 @@ use std::net::TcpStream;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::Instant;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
+use tokio_websockets::Message;
 
 use crate::cluster::Cluster;
 use crate::control_plane::ADMIN;
@@ -253,6 +256,51 @@ pub fn ports_are_forwarded(cluster: &mut Cluster) {
         assert_eq!(nobody.get("/"), b"");
         let said = nobody.end();
         assert!(said.contains("nothing answers on port 81 in the pod"), "{said}");
+    }
+}
+
+/// What clients speak that know no SPDY, as the Python library: two channels for each port, which begin with its number.
+pub fn ports_are_forwarded_over_channels(cluster: &mut Cluster) {
+    cluster.create("pods", &pod("web", &web("hello")));
+    cluster.wait_running("web");
+    let path = format!("{}/portforward?ports=8080&ports=81", cluster.at("pods", "web"));
+    let request = b"GET /index.html HTTP/1.0\r\n\r\n";
+    for is_text in [false, true] {
+        let protocol = match is_text {
+            true => "v4.base64.channel.k8s.io",
+            false => "v4.channel.k8s.io",
+        };
+        let sent = match is_text {
+            true => Message::text(format!("0{}", STANDARD.encode(request))),
+            false => Message::binary([&[0], &request[..]].concat()),
+        };
+        let of = |messages: &[Message], channel: u8| -> Vec<u8> {
+            let data = messages.iter().filter(|message| !message.is_close());
+            let read = data.filter_map(|message| {
+                let (is, data) = message.as_payload().split_first()?;
+                match message.as_text() {
+                    Some(text) => Some((is - b'0', STANDARD.decode(&text[1..]).expect("base64"))),
+                    None => Some((*is, data.to_vec())),
+                }
+            });
+            let of_this = read.filter(|(is, _)| *is == channel);
+            of_this.flat_map(|(_, data)| data).collect()
+        };
+        let messages = wait_for("the server to answer", SOON, || {
+            let messages = cluster.api.messages(&path, protocol, vec![sent.clone()]);
+            match of(&messages, 0).ends_with(b"hello\n") {
+                true => Ok(messages),
+                false => Err(format!("{messages:?}")),
+            }
+        });
+        let (web, nobody) = (8080_u16.to_le_bytes(), 81_u16.to_le_bytes());
+        assert!(of(&messages, 0).starts_with(&web), "{messages:?}");
+        assert_eq!(of(&messages, 1), web, "{messages:?}");
+        assert_eq!(of(&messages, 2), nobody, "{messages:?}");
+        let error = of(&messages, 3);
+        assert!(error.starts_with(&nobody), "{messages:?}");
+        let error = String::from_utf8_lossy(&error[2..]);
+        assert!(error.contains("nothing answers on port 81 in the pod"), "{error}");
     }
 }
 

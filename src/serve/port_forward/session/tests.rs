@@ -3,13 +3,17 @@
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
-use tokio::io::{DuplexStream, duplex};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::super::dial::PodNetwork;
+use super::super::pairs::Pair;
+use super::super::relay::relay;
 use super::*;
+use crate::model::pod::PodName;
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -225,7 +229,8 @@ async fn a_connection_whose_client_ends_first_ends_with_the_pods_answer() {
     });
     to_pod.send(Bytes::from_static(b"all")).await.unwrap();
     drop(to_pod);
-    let relayed = relay(pod.unwrap(), pair, from_client, &sender);
+    let client = ClientEnd::Streams { sender, pair };
+    let relayed = relay(pod.unwrap(), &client, from_client);
     timeout(SOON, relayed)
         .await
         .expect("in time")
@@ -266,10 +271,22 @@ async fn a_stream_without_its_second_is_given_up() {
 #[tokio::test]
 async fn a_stopping_agent_ends_what_it_forwards() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
     let mut client = start();
-    client.connect(listener.local_addr().unwrap().port(), "1").await;
+    let (_, error) = client.connect(port, "1").await;
     let (mut server, _) = timeout(SOON, listener.accept()).await.unwrap().unwrap();
     client.stopping.cancel();
+    let said = loop {
+        match client.next().await {
+            Event::Data { stream, data, .. } if stream == error => break data,
+            other => assert!(matches!(other, Event::Accepted { .. }), "{other:?}"),
+        }
+    };
+    assert_eq!(
+        String::from_utf8_lossy(&said),
+        format!("error forwarding port {port} to pod default/web, uid u1: gantry is stopping on this node")
+    );
+    drop((client.events, client.sender));
     timeout(SOON, client.session).await.expect("it ends").unwrap();
     assert_eq!(timeout(SOON, server.read(&mut [0; 8])).await.unwrap().unwrap(), 0);
 }

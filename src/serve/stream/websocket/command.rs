@@ -1,18 +1,15 @@
-//! A command's channels: the first byte of each message is its channel, a digit where messages are base64
-//! (`staging/src/k8s.io/cri-streaming/pkg/streaming/remotecommand/websocket.go`, and `wsstream` beside it).
+//! A command's channels (`staging/src/k8s.io/cri-streaming/pkg/streaming/remotecommand/websocket.go`).
 
 use std::collections::VecDeque;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use bytes::Bytes;
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt as _, StreamExt as _};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_websockets::{CloseCode, Message, WebSocketStream};
+use tokio_websockets::{Message, WebSocketStream};
 
-use super::pings::Pings;
-use super::{WebSocketError, serve, take_over};
+use super::channels::{ChannelReader, ChannelWriter, Codec, channels};
+use super::{WebSocketError, take_over};
 use crate::serve::stream::command::{FromClient, Parts, ToClient, Version};
 use crate::serve::stream::status;
 use crate::serve::stream::terminal_size::{self, Sizes};
@@ -30,71 +27,37 @@ const CLOSE: u8 = 255;
 pub(crate) struct CommandProtocol {
     pub(crate) name: &'static str,
     pub(super) version: Version,
-    pub(super) is_base64: bool,
+    pub(super) codec: Codec,
 }
 
 impl CommandProtocol {
     /// All of them. Versions 2 and 3 were never spoken over WebSocket.
     pub(crate) const ALL: [CommandProtocol; 6] = [
-        CommandProtocol::new(Version::V5.name(), Version::V5, false),
-        CommandProtocol::new(Version::V4.name(), Version::V4, false),
-        CommandProtocol::new("v4.base64.channel.k8s.io", Version::V4, true),
-        CommandProtocol::new(Version::V1.name(), Version::V1, false),
-        CommandProtocol::new("base64.channel.k8s.io", Version::V1, true),
-        CommandProtocol::new("", Version::V1, false),
+        CommandProtocol::new(Version::V5.name(), Version::V5, Codec::Binary),
+        CommandProtocol::new(Version::V4.name(), Version::V4, Codec::Binary),
+        CommandProtocol::new("v4.base64.channel.k8s.io", Version::V4, Codec::Base64),
+        CommandProtocol::new(Version::V1.name(), Version::V1, Codec::Binary),
+        CommandProtocol::new("base64.channel.k8s.io", Version::V1, Codec::Base64),
+        CommandProtocol::new("", Version::V1, Codec::Binary),
     ];
 
-    const fn new(name: &'static str, version: Version, is_base64: bool) -> CommandProtocol {
-        CommandProtocol {
-            name,
-            version,
-            is_base64,
-        }
-    }
-
-    pub(super) fn wrap(self, channel: u8, data: &[u8]) -> Message {
-        if self.is_base64 {
-            return Message::text(char::from(b'0' + channel).to_string() + &STANDARD.encode(data));
-        }
-        let mut message = BytesMut::with_capacity(1 + data.len());
-        message.put_u8(channel);
-        message.put_slice(data);
-        Message::binary(message)
-    }
-
-    /// The channel and the data of a message; `None`: there is neither.
-    fn unwrap(self, message: Message) -> Result<Option<(u8, Bytes)>, WebSocketError> {
-        if !message.is_binary() && !message.is_text() {
-            return Ok(None);
-        }
-        let mut data = Bytes::from(message.into_payload());
-        if data.is_empty() {
-            return Ok(None);
-        }
-        let channel = data.get_u8();
-        if !self.is_base64 {
-            return Ok(Some((channel, data)));
-        }
-        let data = STANDARD
-            .decode(&data)
-            .map_err(|_| WebSocketError::Protocol("a message is not base64"))?;
-        Ok(Some((channel.wrapping_sub(b'0'), data.into())))
+    const fn new(name: &'static str, version: Version, codec: Codec) -> CommandProtocol {
+        CommandProtocol { name, version, codec }
     }
 }
 
 /// What the client sends.
 pub(crate) struct CommandReader<I> {
-    messages: SplitStream<WebSocketStream<I>>,
-    protocol: CommandProtocol,
+    channels: ChannelReader<I>,
+    version: Version,
     sizes: Sizes,
-    pings: Pings,
     read: VecDeque<FromClient>,
 }
 
 /// What the client gets.
 pub(crate) struct CommandWriter<I> {
-    messages: SplitSink<WebSocketStream<I>, Message>,
-    protocol: CommandProtocol,
+    channels: ChannelWriter<I>,
+    version: Version,
 }
 
 /// The streams of a command on an upgraded connection. An empty message shows the client that they are there.
@@ -106,22 +69,22 @@ pub(crate) async fn command<I>(
 where
     I: AsyncRead + AsyncWrite + Unpin,
 {
-    let (mut sink, stream) = serve(io).split();
+    let (channels, mut writer) = channels(io, protocol.codec);
+    let version = protocol.version;
     let lowest = match () {
         () if parts.stdout => STDOUT,
         () if parts.stderr => STDERR,
         () => ERROR,
     };
-    sink.send(protocol.wrap(lowest, &[])).await?;
+    writer.send(lowest, &[]).await?;
     let reader = CommandReader {
-        messages: stream,
-        protocol,
+        channels,
+        version,
         sizes: Sizes::default(),
-        pings: Pings::default(),
         read: VecDeque::new(),
     };
-    let messages = sink;
-    Ok((reader, CommandWriter { messages, protocol }))
+    let channels = writer;
+    Ok((reader, CommandWriter { channels, version }))
 }
 
 impl<I: AsyncRead + AsyncWrite + Unpin> CommandReader<I> {
@@ -132,18 +95,13 @@ impl<I: AsyncRead + AsyncWrite + Unpin> CommandReader<I> {
             if let Some(read) = self.read.pop_front() {
                 return Ok(Some(read));
             }
-            let Some(message) = self.messages.next().await else {
+            let Some((channel, data)) = self.channels.next().await? else {
                 return Ok(None);
-            };
-            let message = message?;
-            self.pings.check(&message)?;
-            let Some((channel, data)) = self.protocol.unwrap(message)? else {
-                continue;
             };
             match channel {
                 STDIN if !data.is_empty() => self.read.push_back(FromClient::Stdin(data)),
                 RESIZE => self.read.extend(self.sizes.read(&data)),
-                CLOSE if self.protocol.version >= Version::V5 => match data[..] {
+                CLOSE if self.version >= Version::V5 => match data[..] {
                     [STDIN] => self.read.push_back(FromClient::StdinEnd),
                     [STDOUT..=RESIZE] => {}
                     _ => {
@@ -163,24 +121,23 @@ impl<I: AsyncRead + AsyncWrite + Unpin> CommandWriter<I> {
     /// Sends to the client. [`ToClient::Ended`] is followed by the message that closes the WebSocket.
     pub(crate) async fn send(&mut self, message: ToClient) -> Result<(), WebSocketError> {
         let (channel, data) = match &message {
-            // A pong without a ping is answered by nobody (RFC 6455, section 5.5.3).
-            ToClient::Heartbeat => return Ok(self.messages.send(Message::pong(Bytes::new())).await?),
+            ToClient::Heartbeat => return self.channels.heartbeat().await,
             ToClient::Stdout(data) => (STDOUT, data.clone()),
             ToClient::Stderr(data) => (STDERR, data.clone()),
-            ToClient::Ended(ended) => (ERROR, status::encode(ended, self.protocol.version)),
+            ToClient::Ended(ended) => (ERROR, status::encode(ended, self.version)),
         };
         if !data.is_empty() {
-            self.messages.send(self.protocol.wrap(channel, &data)).await?;
+            self.channels.send(channel, &data).await?;
         }
         if matches!(message, ToClient::Ended(_)) {
-            // Without waiting for the client's answer, which only reading sees.
-            self.messages
-                .send(Message::close(Some(CloseCode::NORMAL_CLOSURE), ""))
-                .await?;
+            self.channels.close().await?;
         }
         Ok(())
     }
 }
+
+/// How the newest version, which this client speaks, carries channels.
+const NEWEST: Codec = CommandProtocol::ALL[0].codec;
 
 /// The client's end, in the newest version: what it gets.
 pub(crate) struct ClientReader<I> {
@@ -202,7 +159,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> ClientReader<I> {
     /// The next message; `None` when the server has closed the connection.
     pub(crate) async fn next(&mut self) -> Result<Option<ToClient>, WebSocketError> {
         while let Some(message) = self.messages.next().await {
-            let Some((channel, data)) = CommandProtocol::ALL[0].unwrap(message?)? else {
+            let Some((channel, data)) = NEWEST.unwrap(message?)? else {
                 continue;
             };
             match channel {
@@ -229,9 +186,6 @@ impl<I: AsyncRead + AsyncWrite + Unpin> ClientWriter<I> {
             FromClient::StdinEnd => (CLOSE, Bytes::from_static(&[STDIN])),
             FromClient::Resize { columns, rows } => (RESIZE, terminal_size::encode(columns, rows)),
         };
-        Ok(self
-            .messages
-            .send(CommandProtocol::ALL[0].wrap(channel, &data))
-            .await?)
+        Ok(self.messages.send(NEWEST.wrap(channel, &data)).await?)
     }
 }

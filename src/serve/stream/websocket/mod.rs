@@ -1,6 +1,7 @@
-//! WebSocket (RFC 6455), as Kubernetes' streams use it: [`handshake`] begins it, [`command`] carries the channels of a
-//! command, [`tunnel`] carries SPDY.
+//! WebSocket (RFC 6455), as Kubernetes' streams use it: [`handshake`] begins it, [`channels`] are within a
+//! connection, [`command`] are those of a command, [`tunnel`] carries SPDY.
 
+mod channels;
 mod command;
 mod handshake;
 mod pings;
@@ -11,6 +12,7 @@ use std::io;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_websockets::{ClientBuilder, Config, Limits, ServerBuilder, WebSocketStream};
 
+pub(crate) use channels::{ChannelReader, ChannelWriter, Codec, channels};
 pub(crate) use command::{ClientWriter, CommandProtocol, CommandReader, CommandWriter, as_client, command};
 pub(crate) use handshake::{begin, choose, key};
 pub(crate) use tunnel::{TUNNEL, tunnel};

@@ -123,7 +123,7 @@ async fn channels_are_carried_in_each_protocol() {
         ("", false),
     ] {
         let ((mut reader, mut writer), mut client) = session(name).await;
-        let send = |channel: u8, data: &[u8]| protocol(name).wrap(channel, data);
+        let send = |channel: u8, data: &[u8]| protocol(name).codec.wrap(channel, data);
         // The client learns that the streams are there.
         assert_eq!(bytes(message(&mut client).await), bytes(send(1, b"")), "{name}");
         for sent in [
