@@ -3,6 +3,7 @@
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -21,6 +22,10 @@ use crate::serve::stream::spdy::{self, Event, Headers, Role, Sender, SpdyError, 
 const PROTOCOL: &str = "portforward.k8s.io";
 /// How much is read from a local connection at once.
 const CHUNK: usize = 16 * 1024;
+/// Why a connection has ended that the agent has not ended.
+const EARLY: &str = "gantry stopped before the connection ended";
+/// The wait before accepting is tried again.
+const RETRY: Duration = Duration::from_millis(100);
 /// How much of an error's text is shown.
 const MAX_ERROR: usize = 4 * 1024;
 
@@ -37,7 +42,7 @@ pub struct Options {
     pub addresses: Vec<IpAddr>,
 }
 
-/// Forwards until the program is ended.
+/// Forwards until the program is ended. A connection that fails ends alone.
 pub async fn run(client: &Client, options: &Options, out: &mut impl Write) -> Result<(), CommandError> {
     let pods = pod_selection::pods(client).await?;
     let pod = pod_selection::pod(&pods, &options.pod, options.namespace.as_deref())?;
@@ -55,10 +60,10 @@ pub async fn run(client: &Client, options: &Options, out: &mut impl Write) -> Re
         }
     }
     out.flush().map_err(CommandError::Output)?;
-    // They end with the program, or with an error.
+    // They end with the program.
     match listening.join_next().await {
-        Some(Ok(error)) => Err(CommandError::Output(error)),
         Some(Err(error)) => Err(CommandError::Output(io::Error::other(error))),
+        Some(Ok(never)) => never,
         None => Ok(()),
     }
 }
@@ -89,29 +94,39 @@ async fn listen(ports: Ports, addresses: &[IpAddr]) -> Result<Vec<TcpListener>, 
     Ok(listeners)
 }
 
-/// Accepts connections until that fails.
-async fn accept(listener: TcpListener, client: Client, path: String, port: u16) -> io::Error {
-    let mut connections = JoinSet::new();
+/// Accepts connections for ever. To fail is the single connection's matter (accept(2)), or there are no descriptors until
+/// another one ends.
+async fn accept<T>(listener: TcpListener, client: Client, path: String, port: u16) -> T {
+    let (mut connections, mut has_failed) = (JoinSet::new(), false);
     loop {
         tokio::select! {
             // No connection is lost if the future is dropped.
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
+                    has_failed = false;
                     let (client, path) = (client.clone(), path.clone());
                     connections.spawn(async move {
                         if let Err(error) = forward(&client, &path, port, stream).await {
-                            let text = format!("port {port}: {}\n", in_line(&error));
-                            // Standard error may be closed.
-                            let _ = print(&mut io::stderr(), &text);
+                            report(port, &in_line(&error));
                         }
                     });
                 }
-                Err(error) => return error,
+                Err(error) => {
+                    if !std::mem::replace(&mut has_failed, true) {
+                        report(port, &format!("cannot accept a connection: {error}; trying again"));
+                    }
+                    tokio::time::sleep(RETRY).await;
+                }
             },
             // Reaps what has ended.
             Some(_) = connections.join_next() => {}
         }
     }
+}
+
+fn report(port: u16, problem: &str) {
+    // Standard error may be closed.
+    let _ = print(&mut io::stderr(), &format!("port {port}: {problem}\n"));
 }
 
 /// Forwards one connection; an error is for the user.
@@ -177,6 +192,7 @@ async fn receive(
             }
             Some(Event::Reset { stream }) => Some(stream),
             Some(_) => None,
+            None if text.is_empty() => return Err(EARLY.to_owned()),
             None => break,
         };
         if let Some(ended) = ended {

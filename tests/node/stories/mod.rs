@@ -87,6 +87,7 @@ pub fn all() -> Vec<Story> {
         story!(exec::the_command_line_runs_commands_in_pods),
         story!(exec::a_terminal_is_passed_on_and_given_back),
         story!(streams::ports_of_a_pod_are_forwarded),
+        story!(streams::forwarding_goes_on_after_descriptors_were_short),
         story!(streams::a_process_is_attached_to),
         story!(streams::a_command_goes_on_while_containerd_restarts),
         story!(streams::an_agent_that_is_killed_leaves_no_command),

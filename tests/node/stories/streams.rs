@@ -1,8 +1,8 @@
 //! `gantry attach` and `gantry port-forward`, without a cluster.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Lines, Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use crate::manifest;
 use crate::node::{Node, SOON};
@@ -17,49 +17,99 @@ pub fn ports_of_a_pod_are_forwarded(node: &mut Node) {
     forwards();
 }
 
-/// The pod `web` answers `hello` on port 8080, and nothing listens on port 81.
-pub fn forwards() {
-    let mut forward = Command::new(program("gantry"))
-        .args(["port-forward", "web", ":8080", ":81"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program starts");
-    let mut lines = BufReader::new(forward.stdout.take().expect("it is piped")).lines();
-    // Forwarding from 127.0.0.1:41234 -> 8080, and the same at [::1] where there is IPv6.
-    let mut port_of = |remote: &str| {
-        let line = lines.by_ref().map(|line| line.expect("text")).find(|line| {
+/// A `gantry port-forward` of the pod `web`; ended with its value.
+struct Forward {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Forward {
+    /// Forwards these ports with at most so many descriptors.
+    fn start(ports: &[&str], descriptors: u32) -> Forward {
+        let script = format!("ulimit -n {descriptors}; exec \"$0\" port-forward web \"$@\"");
+        let mut child = Command::new("sh")
+            .args(["-c", &script])
+            .arg(program("gantry"))
+            .args(ports)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        Forward { child, lines }
+    }
+
+    /// The local port. It says "Forwarding from 127.0.0.1:41234 -> 8080", and the same at [::1] where there is IPv6.
+    fn port(&mut self, remote: &str) -> u16 {
+        let line = self.lines.by_ref().map(|line| line.expect("text")).find(|line| {
             line.starts_with("Forwarding from 127.0.0.1:") && line.ends_with(&format!("-> {remote}"))
         });
         let line = line.expect("it says where");
         let port = line.split([':', ' ']).find_map(|word| word.parse::<u16>().ok());
         port.unwrap_or_else(|| panic!("no port in {line}"))
-    };
-    let (web, nobody) = (port_of("8080"), port_of("81"));
-    let get = |port: u16| {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("gantry listens");
-        stream.set_read_timeout(Some(SOON)).expect("a timeout");
-        // A connection that is refused may be reset before this.
-        let _ = stream.write_all(b"GET /index.html HTTP/1.0\r\n\r\n");
-        let mut answer = String::new();
-        let _ = stream.read_to_string(&mut answer);
-        answer
-    };
-    wait_for("the server to answer", SOON, || match get(web) {
+    }
+
+    fn end(mut self) -> Output {
+        self.child.kill().expect("it is ours");
+        self.child.wait_with_output().expect("it ends")
+    }
+}
+
+/// What an HTTP server answers at this local port.
+fn get(port: u16) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("gantry listens");
+    stream.set_read_timeout(Some(SOON)).expect("a timeout");
+    // A connection that is refused may be reset before this.
+    let _ = stream.write_all(b"GET /index.html HTTP/1.0\r\n\r\n");
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer);
+    answer
+}
+
+fn wait_answer(port: u16) {
+    wait_for("the server to answer", SOON, || match get(port) {
         answer if answer.ends_with("hello\n") => Ok(()),
         answer => Err(answer),
     });
+}
+
+/// The pod `web` answers `hello` on port 8080, and nothing listens on port 81.
+pub fn forwards() {
+    let mut forward = Forward::start(&[":8080", ":81"], 1024);
+    let (web, nobody) = (forward.port("8080"), forward.port("81"));
+    wait_answer(web);
     assert_eq!(get(nobody), "");
     // The others go on.
     assert!(get(web).ends_with("hello\n"));
-    forward.kill().expect("it is ours");
-    let said = forward.wait_with_output().expect("it ends");
+    let said = forward.end();
     let expected = "port 81: error forwarding port 81 to pod default/web-node-1, uid ";
     assert!(
         String::from_utf8_lossy(&said.stderr).contains(expected),
         "{}",
         text(&said)
     );
+}
+
+pub fn forwarding_goes_on_after_descriptors_were_short(node: &mut Node) {
+    node.start_agent();
+    node.manifest("web.yaml", &manifest::web("web", "hello"));
+    node.wait_running("web");
+    let mut forward = Forward::start(&[":8080"], 40);
+    let web = forward.port("8080");
+    wait_answer(web);
+    // More than it can open.
+    let held: Vec<TcpStream> = (0..50)
+        .map(|_| TcpStream::connect(("127.0.0.1", web)).expect("gantry listens"))
+        .collect();
+    let mut errors = BufReader::new(forward.child.stderr.take().expect("it is piped")).lines();
+    let mut line = errors.by_ref().map(|line| line.expect("text"));
+    assert!(
+        line.any(|line| line.starts_with("port 8080: cannot accept a connection: Too many open files")),
+        "it says so"
+    );
+    drop(held);
+    wait_answer(web);
+    forward.end();
 }
 
 pub fn a_command_goes_on_while_containerd_restarts(node: &mut Node) {
