@@ -3,6 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
+use tracing::debug;
 
 use super::upstream::{self, Upstream, UpstreamError};
 use crate::cri::Runtime;
@@ -27,9 +28,22 @@ enum SessionError {
     #[error("the runtime ended the connection; is it restarting?")]
     Lost,
     #[error("the connection to the runtime broke")]
-    Broken(#[from] SpdyError),
+    Broken(#[source] SpdyError),
     #[error("{0}")]
     Cut(Cut),
+}
+
+impl From<SpdyError> for SessionError {
+    fn from(error: SpdyError) -> SessionError {
+        match error {
+            // How a connection ends does not depend on who ends it, but on what was under way.
+            SpdyError::Io(_) | SpdyError::Ended => {
+                debug!(%error, "the connection to the runtime ended");
+                SessionError::Lost
+            }
+            SpdyError::Protocol(_) => SessionError::Broken(error),
+        }
+    }
 }
 
 /// Attaches until the container's output ends, the client is gone, or the stream is cut. The last message says how.

@@ -1,5 +1,6 @@
 //! The stories, by subject.
 
+mod cut_streams;
 mod cve_2021_25741;
 mod endings;
 mod exec;
@@ -91,6 +92,7 @@ pub fn all() -> Vec<Story> {
         story!(streams::a_process_is_attached_to),
         story!(streams::a_command_goes_on_while_containerd_restarts),
         story!(streams::an_agent_that_is_killed_leaves_no_command),
+        story!(cut_streams::streams_that_are_cut_leave_nothing),
         story!(images::an_archive_is_imported_when_it_appears),
         story!(images::never_pulled_and_not_there_says_so),
         story!(registry::credentials_of_secrets_and_of_the_node_open_a_registry),
