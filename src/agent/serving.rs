@@ -45,6 +45,19 @@ pub(super) fn world(
             .join("exec"),
         metrics: metrics.clone(),
         health: health.clone(),
+        endpoints: Arc::new(endpoints(config)),
+    }
+}
+
+/// What the configuration leaves of the node API's own endpoints.
+fn endpoints(config: &Config) -> serve::Endpoints {
+    let wanted = &config.serve.endpoints;
+    serve::Endpoints {
+        flags: wanted.flagz.then(|| config.flags.clone()),
+        program: wanted.statusz.then(|| serve::Program {
+            started: Timestamp::now(),
+            kubernetes_version: config.node.reported_version.clone(),
+        }),
     }
 }
 
@@ -112,6 +125,7 @@ pub(super) async fn spawn_node_api(
             Authorization::AlwaysAllow => None,
             Authorization::Webhook { yes, no } => Some((yes, no)),
         },
+        stream_verb: node_api.stream_verb,
         debugging: config.serve.debugging,
     };
     let listener = port::listen(address).with_context(|| {

@@ -105,6 +105,13 @@ const FLAGS: &[Flag] = &[
          Tolerated]",
     ),
     own(
+        "stream-verb",
+        Text,
+        "streamVerb",
+        "The verb on nodes/proxy that exec, attach, port-forward and run require: Create, or ByMethod as in the \
+         kubelet, where get is enough for a WebSocket [default: Create]",
+    ),
+    own(
         "socket",
         Text,
         "socket",

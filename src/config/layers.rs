@@ -122,6 +122,8 @@ pub struct Layers {
     pub own: Layer,
     /// Flags that were given and have no effect.
     pub unused_flags: Vec<&'static str>,
+    /// Every flag that was given, with its value.
+    pub given_flags: BTreeMap<&'static str, Value>,
 }
 
 /// A flag as given, with the text of each occurrence.
@@ -216,6 +218,7 @@ impl Layers {
         if value == Value::String(String::new()) && flag.name != "resolv-conf" {
             return Ok(());
         }
+        self.given_flags.insert(flag.name, value.clone());
         match flag.target {
             Target::Kubelet("logging.vmodule") | Target::Unused => self.unused_flags.push(flag.name),
             Target::Kubelet(key) if flag.kind == Kind::BoolMap => {

@@ -28,6 +28,8 @@ mod tls;
 pub mod resolve;
 pub mod supported;
 pub mod node_api;
+pub mod endpoints;
+mod flagz;
 pub mod files;
 pub mod node;
 #[cfg(test)]
@@ -89,6 +91,8 @@ pub struct Config {
     pub log: Log,
     /// Warnings to log once at start, such as keys and flags without effect.
     pub warnings: Vec<String>,
+    /// Every flag with its value, as `/flagz` shows it.
+    pub flags: BTreeMap<String, String>,
     /// The complete KubeletConfiguration that this was resolved from.
     written: serde_json::Value,
 }
@@ -334,6 +338,8 @@ pub struct Serve {
     pub tls: TlsOffer,
     /// `enableDebuggingHandlers`: whether it serves logs, exec and similar endpoints.
     pub debugging: bool,
+    /// Which other endpoints it serves.
+    pub endpoints: endpoints::Endpoints,
     /// `streamingConnectionIdleTimeout`: how long nothing may pass on the streams of exec, attach and port-forward.
     pub stream_idle: Duration,
 }

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::checks::Checks;
+use super::own::GantryConfiguration;
 use super::raw::KubeletConfiguration;
 use super::surroundings::{ConfigContext, span};
+use crate::model::api::StreamVerb;
 
 /// The feature gate of `serverTLSBootstrap`.
 const ROTATE: &str = "RotateKubeletServerCertificate";
@@ -23,6 +25,8 @@ pub struct NodeApi {
     pub tokens: Option<Duration>,
     /// How requests are authorized.
     pub authorization: Authorization,
+    /// `streamVerb`
+    pub stream_verb: StreamVerb,
 }
 
 /// The source of the serving certificate.
@@ -53,8 +57,9 @@ pub enum Authorization {
 /// The configuration section of this name.
 pub(super) fn node_api(
     written: &KubeletConfiguration,
+    own: &GantryConfiguration,
     context: &ConfigContext,
-    checks: &mut Checks<'_>,
+    (checks, own_checks): (&mut Checks<'_>, &mut Checks<'_>),
 ) -> NodeApi {
     let file = |text: Option<&String>| {
         text.filter(|text| !text.is_empty())
@@ -94,6 +99,18 @@ pub(super) fn node_api(
                 no: span(asked.cache_unauthorized_ttl),
             },
         },
+        stream_verb: stream_verb(own, own_checks),
+    }
+}
+
+fn stream_verb(own: &GantryConfiguration, own_checks: &mut Checks<'_>) -> StreamVerb {
+    match own.stream_verb.as_deref().unwrap_or_default() {
+        "" | "Create" => StreamVerb::Create,
+        "ByMethod" => StreamVerb::ByMethod,
+        other => {
+            own_checks.wrong("streamVerb", format!("{other:?} must be Create or ByMethod"));
+            StreamVerb::Create
+        }
     }
 }
 
@@ -127,6 +144,10 @@ mod tests {
     use serde_json::json;
 
     fn read(value: serde_json::Value) -> (NodeApi, Vec<String>) {
+        read_with_own(value, GantryConfiguration::default())
+    }
+
+    fn read_with_own(value: serde_json::Value, own: GantryConfiguration) -> (NodeApi, Vec<String>) {
         let written: KubeletConfiguration = serde_json::from_value(value.clone()).unwrap();
         let layer = Layer {
             value,
@@ -138,11 +159,30 @@ mod tests {
             hostname: "vm".into(),
             version: String::new(),
         };
-        let node_api = node_api(&written, &context, &mut checks);
-        (
-            node_api,
-            checks.problems.iter().map(ToString::to_string).collect(),
-        )
+        let own_layer = Layer::default();
+        let mut own_checks = Checks::new(&own_layer);
+        let node_api = node_api(&written, &own, &context, (&mut checks, &mut own_checks));
+        let problems = checks.problems.iter().chain(&own_checks.problems);
+        (node_api, problems.map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn a_get_starts_nothing_unless_that_is_written() {
+        let check = |written: Option<&str>, verb: StreamVerb, wrong: &[&str]| {
+            let own = GantryConfiguration {
+                stream_verb: written.map(str::to_owned),
+                ..GantryConfiguration::default()
+            };
+            let (node_api, problems) = read_with_own(json!({}), own);
+            assert_eq!(node_api.stream_verb, verb, "{written:?}");
+            assert_eq!(problems, wrong, "{written:?}");
+        };
+        check(None, StreamVerb::Create, &[]);
+        check(Some(""), StreamVerb::Create, &[]);
+        check(Some("Create"), StreamVerb::Create, &[]);
+        check(Some("ByMethod"), StreamVerb::ByMethod, &[]);
+        let wrong = "streamVerb: \"get\" must be Create or ByMethod";
+        check(Some("get"), StreamVerb::Create, &[wrong]);
     }
 
     #[test]

@@ -40,6 +40,9 @@ pub struct GantryConfiguration {
     /// Which API pods are started from their checkpoint while the API server does not answer: `Tolerated`, `Always` or
     /// `Never`.
     pub cut_off_start: Option<String>,
+    /// The RBAC verb on `nodes/proxy` that exec, attach, port-forward and run require: `Create`, or `ByMethod` as in the
+    /// kubelet.
+    pub stream_verb: Option<String>,
     /// The agent's socket for commands.
     pub socket: Option<String>,
     /// Which network connects the pods: `own`, `cluster`, or `auto`.

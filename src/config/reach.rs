@@ -7,7 +7,7 @@ use super::checks::Checks;
 use super::own::GantryConfiguration;
 use super::raw::KubeletConfiguration;
 use super::surroundings::{ConfigContext, directory, span};
-use super::{Network, PodNetwork, Runtime, Serve, node_api, tls};
+use super::{Network, PodNetwork, Runtime, Serve, endpoints, node_api, tls};
 
 /// The configuration section of this name.
 pub fn network(
@@ -85,7 +85,7 @@ pub fn serve(
     written: &KubeletConfiguration,
     own: &GantryConfiguration,
     context: &ConfigContext,
-    checks: &mut Checks<'_>,
+    (checks, own_checks): (&mut Checks<'_>, &mut Checks<'_>),
 ) -> Serve {
     // The ranges and addresses were validated; invalid values have already caused an error.
     let port = |port: Option<i32>| port.and_then(|port| u16::try_from(port).ok()).unwrap_or(0);
@@ -99,8 +99,9 @@ pub fn serve(
         healthz: address(&written.healthz_bind_address, port(written.healthz_port)),
         api: address(&written.address, api_port).filter(|_| written.enable_server != Some(false)),
         api_port,
-        node_api: node_api::node_api(written, context, checks),
+        node_api: node_api::node_api(written, own, context, (checks, own_checks)),
         tls: tls::offer(written, checks),
+        endpoints: endpoints::endpoints(written),
         debugging: written.enable_debugging_handlers != Some(false),
         stream_idle: span(written.streaming_connection_idle_timeout),
     }

@@ -66,11 +66,12 @@ pub fn resolve(mut layers: Layers, role: Role, context: &ConfigContext) -> Resul
         cgroups: cgroups(&written, stated_driver, &mut checks),
         eviction: eviction(&written, &mut checks),
         pods: pods(&written, &mut checks),
-        serve: serve(&written, &own, context, &mut checks),
+        serve: serve(&written, &own, context, (&mut checks, &mut own_checks)),
         member: super::member::member(&written, &own, (&mut checks, &mut own_checks)),
         network: network(&written, &own, context, &mut checks, &mut own_checks),
         log: log(&written, &own),
         warnings: warnings(&layers, role),
+        flags: super::flagz::flagz(&layers.given_flags),
         written: layers.kubelet.value.clone(),
         paths,
     };

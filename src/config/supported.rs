@@ -200,8 +200,11 @@ const KEYS: &[(&str, Class)] = &[
     ("logging.verbosity", Supported),
     ("logging.vmodule", Harmless(ONLY_LOGS)),
     ("logging.options", Harmless(ONLY_LOGS)),
-    ("enableSystemLogHandler", Harmless(NO_STREAMS)),
-    ("enableSystemLogQuery", Harmless(NO_STREAMS)),
+    ("enableSystemLogHandler", Supported),
+    (
+        "enableSystemLogQuery",
+        Harmless("files of /var/log are served; a query of the journal is answered with an error"),
+    ),
     (
         "shutdownGracePeriod",
         Harmless("pods keep running when the agent stops; systemd shuts the machine down"),
@@ -245,6 +248,9 @@ const KEYS: &[(&str, Class)] = &[
 const GATES: &[&str] = &[
     "ClusterTrustBundle",
     "ClusterTrustBundleProjection",
+    "ComponentFlagz",
+    "ComponentStatusz",
+    "ContainerCheckpoint",
     "CustomCPUCFSQuotaPeriod",
     "KubeletEnsureSecretPulledImages",
     "RotateKubeletServerCertificate",

@@ -29,6 +29,16 @@ pub struct Cluster {
     pub authority: String,
 }
 
+/// The RBAC verb on `nodes/proxy` that exec, attach, port-forward and run require (`streamVerb`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum StreamVerb {
+    /// `create`, whatever the method of the request.
+    #[default]
+    Create,
+    /// That of the method, as in the kubelet: a WebSocket begins with a GET, so `get` is enough.
+    ByMethod,
+}
+
 /// Which pods are started from their checkpoint while the API server does not answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum CutOffStart {

@@ -43,6 +43,11 @@ impl Refusal {
     }
 }
 
+/// The response for a path that does not exist, as Go's server words it.
+pub(crate) fn not_found() -> Response {
+    (StatusCode::NOT_FOUND, "404 page not found\n").into_response()
+}
+
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let (code, reason) = self.code();

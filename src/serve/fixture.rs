@@ -7,7 +7,9 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use serde_json::json;
 use tokio::sync::watch;
 
+use super::endpoints::Endpoints;
 use super::world::World;
+use super::zpages::Program;
 use crate::cri::{Runtime, Settings};
 use crate::model::pod::{PodName, PodUid};
 use crate::model::report::PodsReport;
@@ -147,6 +149,13 @@ pub(crate) fn changing() -> Changing {
         exec_dir: temp.path().join("exec"),
         metrics: Arc::default(),
         health: Default::default(),
+        endpoints: Arc::new(Endpoints {
+            flags: Some([("max-pods".to_owned(), "50".to_owned())].into()),
+            program: Some(Program {
+                started: "2026-11-21T00:00:00Z".parse().unwrap(),
+                kubernetes_version: "v1.36.2".to_owned(),
+            }),
+        }),
     };
     Changing {
         world,

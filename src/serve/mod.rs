@@ -9,6 +9,7 @@
 pub mod answer;
 mod attach;
 pub(crate) mod containers;
+mod endpoints;
 pub mod exec;
 pub mod health;
 pub mod logs;
@@ -16,16 +17,21 @@ pub mod metrics;
 pub mod node_api;
 pub mod objects;
 pub mod port;
+mod pod_list;
 mod port_forward;
 pub mod problem;
+mod running_pods;
 pub mod socket;
 pub(crate) mod stream;
 mod world;
+mod zpages;
 
 use std::future::Future;
 use std::io;
 
+pub use self::endpoints::Endpoints;
 pub use self::world::World;
+pub use self::zpages::Program;
 
 use axum::Router;
 use axum::routing::get;

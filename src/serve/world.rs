@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::endpoints::Endpoints;
 use super::health;
 use super::metrics;
 use crate::cri::Runtime;
@@ -41,6 +42,8 @@ pub struct World {
     pub metrics: Arc<metrics::Metrics>,
     /// The health of the agent's loops.
     pub health: health::Health,
+    /// What the endpoints that only the node API has are answered from.
+    pub endpoints: Arc<Endpoints>,
 }
 
 /// The state shared by all handlers.

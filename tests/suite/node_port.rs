@@ -70,6 +70,7 @@ async fn serve_from(directory: std::path::PathBuf) {
         tokens: Some(long),
         permissions: Some((long, long)),
         debugging: true,
+        stream_verb: Default::default(),
     };
     let listener = serve::port::listen("127.0.0.1:0".parse().unwrap()).unwrap();
     let world = serve::World {
@@ -83,6 +84,7 @@ async fn serve_from(directory: std::path::PathBuf) {
         exec_dir: at("exec"),
         metrics: Arc::default(),
         health: Default::default(),
+        endpoints: Arc::default(),
     };
     // After the harness' own "test … ", which has no end of line yet.
     println!("\n{LISTENS}{}", listener.local_addr().unwrap());

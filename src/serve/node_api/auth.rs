@@ -19,6 +19,7 @@ use super::caller::Caller;
 use super::connection::Peer;
 use super::permission::{subresources, verb};
 use super::ttl_cache::TtlCache;
+use crate::model::api::StreamVerb;
 use crate::serve::port::Seat;
 
 /// How long the API server may take to answer.
@@ -36,6 +37,8 @@ pub struct Rules {
     /// Whether the API server authorizes requests, and how long a positive and a negative result are cached; without it
     /// every request is allowed.
     pub permissions: Option<(Duration, Duration)>,
+    /// The verb that exec, attach, port-forward and run require.
+    pub stream_verb: StreamVerb,
     /// `enableDebuggingHandlers`: whether logs and the other debugging endpoints are served.
     pub debugging: bool,
 }
@@ -97,7 +100,7 @@ pub(super) async fn pass(
     request: Request,
     next: Next,
 ) -> Response {
-    match auth.0.admit(&peer, &seat, &request_of(&request)).await {
+    match auth.0.admit(&peer, &seat, &auth.0.wanted(&request)).await {
         Ok(()) => next.run(request).await,
         Err(closed) => closed.into_response(),
     }
@@ -108,14 +111,6 @@ struct Wanted {
     verb: &'static str,
     subresources: Vec<&'static str>,
     token: Option<String>,
-}
-
-fn request_of(request: &Request) -> Wanted {
-    Wanted {
-        verb: verb(request.method(), request.uri().path()),
-        subresources: subresources(request.uri().path()),
-        token: bearer(request.headers()),
-    }
 }
 
 /// The bearer token, if there is one.
@@ -139,6 +134,15 @@ impl Auth {
 }
 
 impl Inner {
+    fn wanted(&self, request: &Request) -> Wanted {
+        let path = request.uri().path();
+        Wanted {
+            verb: verb(request.method(), path, self.rules.stream_verb),
+            subresources: subresources(path),
+            token: bearer(request.headers()),
+        }
+    }
+
     async fn admit(&self, peer: &Peer, seat: &Seat, wanted: &Wanted) -> Result<(), Closed> {
         let caller = self.authenticate(peer, wanted.token.as_deref()).await?;
         if caller != Caller::anonymous() {
@@ -313,6 +317,7 @@ mod tests {
             tokens: None,
             permissions: None,
             debugging: true,
+            stream_verb: StreamVerb::Create,
         };
         let Auth(auth) = Auth::new(rules, clients);
         let ttl = Duration::from_secs(3600);

@@ -26,23 +26,22 @@ use tokio_util::sync::CancellationToken;
 pub use auth::Rules;
 pub use serving_certificate::{Files, ServingCertificate, TlsError};
 
+use super::answer::not_found;
 use super::port::{Bounds, Port};
 use super::world::{FAREWELL, Served, World};
-use super::{attach, exec, health, logs, metrics, objects, port_forward};
+use super::{attach, exec, health, logs, metrics, objects, pod_list, port_forward, running_pods, zpages};
 use auth::Auth;
 use connection::Tls;
 
 /// Paths that the kubelet serves, too, but this version does not.
-const LATER: [&str; 10] = [
+const LATER: [&str; 8] = [
     "/checkpoint",
     "/cri",
     "/debug",
-    "/flagz",
     "/logs",
     "/metrics/cadvisor",
     "/metrics/probes",
     "/metrics/resource",
-    "/runningpods",
     "/stats",
 ];
 
@@ -90,9 +89,13 @@ pub async fn run(
 fn router(served: Served, auth: Auth, debugging: bool) -> Router {
     let checks = health::router(served.world.health.clone());
     let served = Router::new()
-        .route("/pods", get(objects::pods))
-        .route("/pods/", get(objects::pods))
+        .route("/pods", get(pod_list::answer))
+        .route("/pods/", get(pod_list::answer))
+        .route("/runningpods", get(running_pods::answer))
+        .route("/runningpods/", get(running_pods::answer))
         .route("/configz", get(objects::configz))
+        .route("/flagz", get(zpages::flagz::answer))
+        .route("/statusz", get(zpages::statusz::answer))
         .route("/metrics", get(metrics::answer))
         .route(
             "/containerLogs/{namespace}/{pod}/{container}",
@@ -133,7 +136,7 @@ async fn without_debugging(request: Request, next: Next) -> Response {
         return (StatusCode::METHOD_NOT_ALLOWED, "Debug endpoints are disabled.\n").into_response();
     }
     match path {
-        "/configz" => (StatusCode::NOT_FOUND, "404 page not found\n").into_response(),
+        "/configz" | "/flagz" | "/statusz" => not_found(),
         _ => next.run(request).await,
     }
 }
@@ -159,7 +162,7 @@ async fn unknown(uri: Uri) -> Response {
             let why = format!("gantry does not serve {path} yet\n");
             (StatusCode::NOT_IMPLEMENTED, why).into_response()
         }
-        false => (StatusCode::NOT_FOUND, "404 page not found\n").into_response(),
+        false => not_found(),
     }
 }
 

@@ -3,14 +3,18 @@
 
 use axum::http::Method;
 
+use crate::model::api::StreamVerb;
+
 /// Paths that start something in a container. With WebSocket the request is a GET.
 const STARTS: [&str; 4] = ["/exec", "/attach", "/portForward", "/run"];
 
 /// The verb of the RBAC rule. A request that starts something needs `create`, whatever its method: in the kubelet a GET
 /// needs only `get` there, too, so a user with read access to `nodes/proxy` can run any command in every container.
-pub(super) fn verb(method: &Method, path: &str) -> &'static str {
+/// `streamVerb: ByMethod` is the kubelet's mapping.
+pub(super) fn verb(method: &Method, path: &str, streams: StreamVerb) -> &'static str {
+    let starts = || STARTS.iter().any(|top| is_below(path, top));
     match *method {
-        _ if STARTS.iter().any(|top| is_below(path, top)) => "create",
+        _ if streams == StreamVerb::Create && starts() => "create",
         Method::POST => "create",
         Method::GET => "get",
         Method::PUT => "update",
@@ -74,7 +78,7 @@ mod tests {
     #[test]
     fn methods_are_verbs() {
         let check = |method: Method, path: &str, wanted: &str| {
-            assert_eq!(verb(&method, path), wanted, "{method} {path}");
+            assert_eq!(verb(&method, path, StreamVerb::Create), wanted, "{method} {path}");
         };
         check(Method::GET, "/pods", "get");
         check(Method::POST, "/pods", "create");
@@ -89,5 +93,14 @@ mod tests {
         }
         check(Method::GET, "/runningpods/", "get");
         check(Method::GET, "/containerLogs/ns/p/c", "get");
+        for (method, wanted) in [
+            (Method::GET, "get"),
+            (Method::POST, "create"),
+            (Method::PUT, "update"),
+            (Method::HEAD, ""),
+        ] {
+            let by_method = verb(&method, "/exec/ns/p/c", StreamVerb::ByMethod);
+            assert_eq!(by_method, wanted, "{method}");
+        }
     }
 }

@@ -5,6 +5,7 @@ mod cve_2020_8551;
 mod cve_2022_41723;
 mod cve_2025_0426;
 mod exec_by_websocket;
+mod zpages;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::*;
+use crate::model::api::StreamVerb;
 use crate::model::tls::{CipherSuite, TlsOffer, TlsVersion};
 use crate::serve::fixture;
 
@@ -96,19 +98,32 @@ impl Connection {
 
     /// The status code and the text of the response; an error if the connection has ended.
     async fn ask(&mut self, method: &str, path: &str, token: Option<&str>) -> hyper::Result<(u16, String)> {
+        let token = token.map(|token| ("authorization", format!("Bearer {token}")));
+        let token = token.as_ref().map(|(name, value)| (*name, value.as_str()));
+        let (code, _, body) = self.send(method, path, token.as_slice()).await?;
+        Ok((code, body))
+    }
+
+    /// The same with any headers, and those of the response.
+    async fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> hyper::Result<(u16, hyper::HeaderMap, String)> {
         self.0.ready().await?;
         let mut request = hyper::Request::builder()
             .method(method)
             .uri(path)
             .header("host", "vm");
-        if let Some(token) = token {
-            request = request.header("authorization", format!("Bearer {token}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
         }
         let request = request.body(axum::body::Body::empty()).unwrap();
         let answer = self.0.send_request(request).await?;
-        let code = answer.status().as_u16();
+        let (code, headers) = (answer.status().as_u16(), answer.headers().clone());
         let body = answer.into_body().collect().await?.to_bytes();
-        Ok((code, String::from_utf8(body.to_vec()).unwrap()))
+        Ok((code, headers, String::from_utf8(body.to_vec()).unwrap()))
     }
 }
 
@@ -117,6 +132,7 @@ struct Port {
     anonymous: bool,
     debugging: bool,
     offer: TlsOffer,
+    streams: StreamVerb,
 }
 
 impl Default for Port {
@@ -125,6 +141,7 @@ impl Default for Port {
             anonymous: false,
             debugging: true,
             offer: TlsOffer::default(),
+            streams: StreamVerb::default(),
         }
     }
 }
@@ -164,6 +181,7 @@ impl Node {
             tokens: Some(long),
             permissions: Some((long, long)),
             debugging: port.debugging,
+            stream_verb: port.streams,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -323,6 +341,10 @@ async fn who_shows_a_certificate_of_the_cas_is_asked_about_and_let_in() {
     assert_eq!(code, 200, "{pods}");
     let pods: Value = serde_json::from_str(&pods).unwrap();
     assert_eq!(pods["items"][0]["metadata"]["name"], "web-vm");
+    assert_eq!(pods["kind"], "PodList");
+    assert_eq!(pods["items"][0]["status"]["phase"], "Running");
+    // No item of a list has them.
+    assert_eq!(pods["items"][0].get("kind"), None);
     let asked = node.asked.lock().unwrap().clone();
     let wanted =
         json!({"verb": "get", "version": "v1", "resource": "nodes", "subresource": "pods", "name": "vm"});
@@ -391,11 +413,34 @@ async fn what_is_not_there_yet_says_so() {
         (501, "gantry does not serve /logs/syslog yet\n")
     );
     assert_eq!(get("/stats/summary").await.0, 501);
-    assert_eq!(get("/runningpods/").await.0, 501);
     assert_eq!(get("/executions").await.0, 404);
     assert_eq!(get("/healthz").await, (200, "ok".to_owned()));
     let (code, text) = get("/containerLogs/default/nobody/web?follow=true&stream=All").await;
     assert_eq!((code, text.as_str()), (404, "pods \"nobody\" not found"));
+}
+
+#[tokio::test]
+async fn what_the_runtime_runs_is_listed_only_while_that_is_known() {
+    let node = Node::start(false).await;
+    let get = async |path: &str| node.get(path, Some(node.authority.user("admin")), None).await;
+    for path in ["/runningpods/", "/runningpods"] {
+        let (code, list) = get(path).await;
+        let list: Value = serde_json::from_str(&list).unwrap();
+        assert_eq!((code, &list["items"][0]["metadata"]["uid"]), (200, &json!("u1")));
+    }
+    let snapshot = |change: fn(&mut crate::model::runtime::Snapshot)| {
+        node.changing
+            .snapshot
+            .send_modify(|snapshot| change(Arc::make_mut(snapshot)));
+    };
+    snapshot(|snapshot| snapshot.runtime.reachable = Some(Err("no answer".to_owned())));
+    assert_eq!(get("/runningpods/").await, (500, "no answer".to_owned()));
+    snapshot(|snapshot| *snapshot = Default::default());
+    let (code, why) = get("/runningpods/").await;
+    assert_eq!(
+        (code, why.as_str()),
+        (500, "the container runtime has not been listed yet")
+    );
 }
 
 #[tokio::test]

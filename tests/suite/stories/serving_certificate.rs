@@ -66,6 +66,7 @@ impl Serving {
             tokens: None,
             permissions: None,
             debugging: true,
+            stream_verb: Default::default(),
         };
         let containerd = joining.settings.directory.join("containerd.sock");
         let world = serve::World {
@@ -79,6 +80,7 @@ impl Serving {
             exec_dir: joining.settings.directory.join("exec"),
             metrics: Arc::default(),
             health: Default::default(),
+            endpoints: Arc::default(),
         };
         tasks.spawn(async move {
             let ended = std::future::pending();
