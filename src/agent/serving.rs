@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use super::tasks::Tasks;
 use super::values::Values;
 use crate::config::Config;
+use crate::config::endpoints::SystemLogs;
 use crate::config::node_api::{Authorization, Serving};
 use crate::cri::Runtime;
 use crate::identity::clients::Joined;
@@ -20,6 +21,9 @@ use crate::serve::health::Health;
 use crate::serve::metrics::Metrics;
 use crate::serve::node_api::{self, Files, Rules, ServingCertificate};
 use crate::serve::{self, port};
+
+/// The machine's log directory, which the kubelet's API shows.
+const SYSTEM_LOGS: &str = "/var/log";
 
 /// The values that responses are made from.
 pub(super) fn world(
@@ -58,6 +62,11 @@ fn endpoints(config: &Config) -> serve::Endpoints {
             started: Timestamp::now(),
             kubernetes_version: config.node.reported_version.clone(),
         }),
+        system_logs: match wanted.system_logs {
+            SystemLogs::Off => serve::SystemLogs::Disabled,
+            SystemLogs::Files => serve::SystemLogs::Files(SYSTEM_LOGS.into()),
+            SystemLogs::FilesAndQueries => serve::SystemLogs::FilesWithoutQueries(SYSTEM_LOGS.into()),
+        },
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::system_logs::SystemLogs;
 use super::zpages::Program;
 
 /// What the endpoints that only the node API has are answered from.
@@ -11,4 +12,6 @@ pub struct Endpoints {
     pub flags: Option<BTreeMap<String, String>>,
     /// `/statusz`; `None`: not served.
     pub program: Option<Program>,
+    /// `/logs/`
+    pub system_logs: SystemLogs,
 }

@@ -8,6 +8,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::endpoints::Endpoints;
+use super::system_logs::SystemLogs;
 use super::world::World;
 use super::zpages::Program;
 use crate::cri::{Runtime, Settings};
@@ -155,6 +156,7 @@ pub(crate) fn changing() -> Changing {
                 started: "2026-11-21T00:00:00Z".parse().unwrap(),
                 kubernetes_version: "v1.36.2".to_owned(),
             }),
+            system_logs: SystemLogs::Files(temp.path().join("logs")),
         }),
     };
     Changing {

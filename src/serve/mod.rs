@@ -23,6 +23,7 @@ pub mod problem;
 mod running_pods;
 pub mod socket;
 pub(crate) mod stream;
+mod system_logs;
 mod world;
 mod zpages;
 
@@ -30,6 +31,7 @@ use std::future::Future;
 use std::io;
 
 pub use self::endpoints::Endpoints;
+pub use self::system_logs::SystemLogs;
 pub use self::world::World;
 pub use self::zpages::Program;
 

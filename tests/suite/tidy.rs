@@ -66,7 +66,7 @@ const ARROWS: rules::Arrows<'static> = &[
     ("cgroup", &["model"]),
     ("ask", &["bulkhead", "model"]),
     ("cri", &["model"]),
-    ("serve", &["cri", "disk", "model"]),
+    ("serve", &["bulkhead", "cri", "disk", "model"]),
     ("lib", &[]),
 ];
 

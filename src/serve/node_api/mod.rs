@@ -29,16 +29,17 @@ pub use serving_certificate::{Files, ServingCertificate, TlsError};
 use super::answer::not_found;
 use super::port::{Bounds, Port};
 use super::world::{FAREWELL, Served, World};
-use super::{attach, exec, health, logs, metrics, objects, pod_list, port_forward, running_pods, zpages};
+use super::{
+    attach, exec, health, logs, metrics, objects, pod_list, port_forward, running_pods, system_logs, zpages,
+};
 use auth::Auth;
 use connection::Tls;
 
 /// Paths that the kubelet serves, too, but this version does not.
-const LATER: [&str; 8] = [
+const LATER: [&str; 7] = [
     "/checkpoint",
     "/cri",
     "/debug",
-    "/logs",
     "/metrics/cadvisor",
     "/metrics/probes",
     "/metrics/resource",
@@ -96,6 +97,9 @@ fn router(served: Served, auth: Auth, debugging: bool) -> Router {
         .route("/configz", get(objects::configz))
         .route("/flagz", get(zpages::flagz::answer))
         .route("/statusz", get(zpages::statusz::answer))
+        .route("/logs", get(system_logs::answer))
+        .route("/logs/", get(system_logs::answer))
+        .route("/logs/{*path}", get(system_logs::answer))
         .route("/metrics", get(metrics::answer))
         .route(
             "/containerLogs/{namespace}/{pod}/{container}",

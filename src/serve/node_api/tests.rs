@@ -5,6 +5,7 @@ mod cve_2020_8551;
 mod cve_2022_41723;
 mod cve_2025_0426;
 mod exec_by_websocket;
+mod system_logs;
 mod zpages;
 
 use std::net::SocketAddr;
@@ -24,7 +25,7 @@ use tokio_rustls::client::TlsStream;
 use super::*;
 use crate::model::api::StreamVerb;
 use crate::model::tls::{CipherSuite, TlsOffer, TlsVersion};
-use crate::serve::fixture;
+use crate::serve::{Endpoints, SystemLogs, fixture};
 
 #[path = "../../../tests/support/reviewer.rs"]
 mod reviewer;
@@ -133,6 +134,7 @@ struct Port {
     debugging: bool,
     offer: TlsOffer,
     streams: StreamVerb,
+    system_logs: Option<SystemLogs>,
 }
 
 impl Default for Port {
@@ -142,6 +144,7 @@ impl Default for Port {
             debugging: true,
             offer: TlsOffer::default(),
             streams: StreamVerb::default(),
+            system_logs: None,
         }
     }
 }
@@ -188,7 +191,13 @@ impl Node {
         let end = CancellationToken::new();
         let ended = end.clone();
         let changing = fixture::changing();
-        let world = changing.world.clone();
+        let mut world = changing.world.clone();
+        if let Some(system_logs) = port.system_logs {
+            world.endpoints = Arc::new(Endpoints {
+                system_logs,
+                ..Endpoints::default()
+            });
+        }
         tokio::spawn(async move {
             let ended = async move { ended.cancelled().await };
             run(listener, files, (rules, clients), world, ended)
@@ -407,12 +416,11 @@ async fn strangers_are_asked_about_where_the_configuration_lets_them() {
 async fn what_is_not_there_yet_says_so() {
     let node = Node::start(false).await;
     let get = async |path: &str| node.get(path, Some(node.authority.user("admin")), None).await;
-    let (code, text) = get("/logs/syslog").await;
+    let (code, text) = get("/stats/summary").await;
     assert_eq!(
         (code, text.as_str()),
-        (501, "gantry does not serve /logs/syslog yet\n")
+        (501, "gantry does not serve /stats/summary yet\n")
     );
-    assert_eq!(get("/stats/summary").await.0, 501);
     assert_eq!(get("/executions").await.0, 404);
     assert_eq!(get("/healthz").await, (200, "ok".to_owned()));
     let (code, text) = get("/containerLogs/default/nobody/web?follow=true&stream=All").await;

@@ -38,6 +38,7 @@
 //! | 2025-1767 | a gitRepo volume read other pods' files | `src/manifest/tests/cve/cve_2025_1767.rs` |
 //! | 2025-4563 | a mirror pod got devices of a claim | `src/manifest/tests/cve/cve_2025_4563.rs` |
 //! | none | exec by WebSocket asked for `get` alone | `src/serve/node_api/tests/exec_by_websocket.rs` |
+//! | none | links in the log directory led to any file of the node | `src/serve/node_api/tests/system_logs.rs` |
 
 mod cve_2018_1002105;
 mod cve_2019_11245;
