@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use super::tasks::Tasks;
 use super::values::Values;
 use crate::config::Config;
-use crate::config::endpoints::SystemLogs;
 use crate::config::node_api::{Authorization, Serving};
+use crate::config::offered::SystemLogs;
 use crate::cri::Runtime;
 use crate::identity::clients::Joined;
 use crate::identity::connection;
@@ -49,19 +49,23 @@ pub(super) fn world(
             .join("exec"),
         metrics: metrics.clone(),
         health: health.clone(),
-        endpoints: Arc::new(endpoints(config)),
+        offered: Arc::new(offered(config)),
     }
 }
 
 /// What the configuration leaves of the node API's own endpoints.
-fn endpoints(config: &Config) -> serve::Endpoints {
-    let wanted = &config.serve.endpoints;
-    serve::Endpoints {
+fn offered(config: &Config) -> serve::Offered {
+    let wanted = &config.serve.offered;
+    serve::Offered {
         flags: wanted.flagz.then(|| config.flags.clone()),
-        program: wanted.statusz.then(|| serve::Program {
+        program: serve::Program {
             started: Timestamp::now(),
             kubernetes_version: config.node.reported_version.clone(),
-        }),
+        },
+        statusz: wanted.statusz,
+        checkpoints: wanted
+            .checkpoint
+            .then(|| serve::Checkpoints::new(config.paths.root.join("checkpoints"))),
         system_logs: match wanted.system_logs {
             SystemLogs::Off => serve::SystemLogs::Disabled,
             SystemLogs::Files => serve::SystemLogs::Files(SYSTEM_LOGS.into()),

@@ -28,7 +28,7 @@ mod tls;
 pub mod resolve;
 pub mod supported;
 pub mod node_api;
-pub mod endpoints;
+pub mod offered;
 mod flagz;
 pub mod files;
 pub mod node;
@@ -339,7 +339,7 @@ pub struct Serve {
     /// `enableDebuggingHandlers`: whether it serves logs, exec and similar endpoints.
     pub debugging: bool,
     /// Which other endpoints it serves.
-    pub endpoints: endpoints::Endpoints,
+    pub offered: offered::Offered,
     /// `streamingConnectionIdleTimeout`: how long nothing may pass on the streams of exec, attach and port-forward.
     pub stream_idle: Duration,
 }

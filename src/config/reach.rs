@@ -7,7 +7,7 @@ use super::checks::Checks;
 use super::own::GantryConfiguration;
 use super::raw::KubeletConfiguration;
 use super::surroundings::{ConfigContext, directory, span};
-use super::{Network, PodNetwork, Runtime, Serve, endpoints, node_api, tls};
+use super::{Network, PodNetwork, Runtime, Serve, node_api, offered, tls};
 
 /// The configuration section of this name.
 pub fn network(
@@ -101,7 +101,7 @@ pub fn serve(
         api_port,
         node_api: node_api::node_api(written, own, context, (checks, own_checks)),
         tls: tls::offer(written, checks),
-        endpoints: endpoints::endpoints(written),
+        offered: offered::offered(written),
         debugging: written.enable_debugging_handlers != Some(false),
         stream_idle: span(written.streaming_connection_idle_timeout),
     }

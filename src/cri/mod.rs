@@ -4,6 +4,7 @@
 //! Knows neither pods nor policy. Nothing is retried here: a failed call is returned as it failed, and the owner of the
 //! operation decides.
 
+mod checkpoint;
 mod error;
 mod exec_sync;
 pub mod events;

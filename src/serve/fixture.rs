@@ -7,7 +7,8 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::endpoints::Endpoints;
+use super::checkpoint::Checkpoints;
+use super::offered::Offered;
 use super::system_logs::SystemLogs;
 use super::world::World;
 use super::zpages::Program;
@@ -150,12 +151,14 @@ pub(crate) fn changing() -> Changing {
         exec_dir: temp.path().join("exec"),
         metrics: Arc::default(),
         health: Default::default(),
-        endpoints: Arc::new(Endpoints {
+        offered: Arc::new(Offered {
             flags: Some([("max-pods".to_owned(), "50".to_owned())].into()),
-            program: Some(Program {
+            program: Program {
                 started: "2026-11-21T00:00:00Z".parse().unwrap(),
                 kubernetes_version: "v1.36.2".to_owned(),
-            }),
+            },
+            statusz: true,
+            checkpoints: Some(Checkpoints::new(temp.path().join("checkpoints"))),
             system_logs: SystemLogs::Files(temp.path().join("logs")),
         }),
     };

@@ -8,8 +8,9 @@
 
 pub mod answer;
 mod attach;
+mod checkpoint;
 pub(crate) mod containers;
-mod endpoints;
+mod offered;
 pub mod exec;
 pub mod health;
 pub mod logs;
@@ -30,7 +31,8 @@ mod zpages;
 use std::future::Future;
 use std::io;
 
-pub use self::endpoints::Endpoints;
+pub use self::checkpoint::Checkpoints;
+pub use self::offered::Offered;
 pub use self::system_logs::SystemLogs;
 pub use self::world::World;
 pub use self::zpages::Program;

@@ -9,9 +9,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::endpoints::Endpoints;
 use super::health;
 use super::metrics;
+use super::offered::Offered;
 use crate::cri::Runtime;
 use crate::model::report::PodsReport;
 use crate::model::runtime::Snapshot;
@@ -43,7 +43,7 @@ pub struct World {
     /// The health of the agent's loops.
     pub health: health::Health,
     /// What the endpoints that only the node API has are answered from.
-    pub endpoints: Arc<Endpoints>,
+    pub offered: Arc<Offered>,
 }
 
 /// The state shared by all handlers.

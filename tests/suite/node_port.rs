@@ -84,7 +84,7 @@ async fn serve_from(directory: std::path::PathBuf) {
         exec_dir: at("exec"),
         metrics: Arc::default(),
         health: Default::default(),
-        endpoints: Arc::default(),
+        offered: Arc::default(),
     };
     // After the harness' own "test … ", which has no end of line yet.
     println!("\n{LISTENS}{}", listener.local_addr().unwrap());

@@ -4,6 +4,7 @@
 mod bounds;
 mod callers;
 mod changes;
+mod checkpoints;
 mod cluster;
 mod cluster_classes;
 mod cluster_objects;

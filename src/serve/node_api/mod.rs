@@ -30,14 +30,14 @@ use super::answer::not_found;
 use super::port::{Bounds, Port};
 use super::world::{FAREWELL, Served, World};
 use super::{
-    attach, exec, health, logs, metrics, objects, pod_list, port_forward, running_pods, system_logs, zpages,
+    attach, checkpoint, exec, health, logs, metrics, objects, pod_list, port_forward, running_pods,
+    system_logs, zpages,
 };
 use auth::Auth;
 use connection::Tls;
 
 /// Paths that the kubelet serves, too, but this version does not.
-const LATER: [&str; 7] = [
-    "/checkpoint",
+const LATER: [&str; 6] = [
     "/cri",
     "/debug",
     "/metrics/cadvisor",
@@ -105,6 +105,10 @@ fn router(served: Served, auth: Auth, debugging: bool) -> Router {
             "/containerLogs/{namespace}/{pod}/{container}",
             get(container_logs),
         )
+        .route(
+            "/checkpoint/{namespace}/{pod}/{container}",
+            post(checkpoint::answer),
+        )
         .merge(streams())
         .fallback(unknown)
         .with_state(served)
@@ -141,6 +145,7 @@ async fn without_debugging(request: Request, next: Next) -> Response {
     }
     match path {
         "/configz" | "/flagz" | "/statusz" => not_found(),
+        _ if path.starts_with("/checkpoint/") => not_found(),
         _ => next.run(request).await,
     }
 }

@@ -25,7 +25,7 @@ use tokio_rustls::client::TlsStream;
 use super::*;
 use crate::model::api::StreamVerb;
 use crate::model::tls::{CipherSuite, TlsOffer, TlsVersion};
-use crate::serve::{Endpoints, SystemLogs, fixture};
+use crate::serve::{Offered, SystemLogs, fixture};
 
 #[path = "../../../tests/support/reviewer.rs"]
 mod reviewer;
@@ -193,9 +193,9 @@ impl Node {
         let changing = fixture::changing();
         let mut world = changing.world.clone();
         if let Some(system_logs) = port.system_logs {
-            world.endpoints = Arc::new(Endpoints {
+            world.offered = Arc::new(Offered {
                 system_logs,
-                ..Endpoints::default()
+                ..Offered::default()
             });
         }
         tokio::spawn(async move {

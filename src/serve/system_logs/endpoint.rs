@@ -43,7 +43,7 @@ pub(crate) async fn answer(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    let directory = match &served.world.endpoints.system_logs {
+    let directory = match &served.world.offered.system_logs {
         SystemLogs::Disabled => {
             return (StatusCode::METHOD_NOT_ALLOWED, "logs endpoint is disabled.\n").into_response();
         }

@@ -6,10 +6,8 @@ use axum::response::{IntoResponse, Response};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use serde::Serialize;
 
+use super::metadata::COMPONENT;
 use super::negotiation::{Form, Version, negotiate};
-
-/// The name of the component, under which the tools of a cluster know a node's agent.
-pub(super) const COMPONENT: &str = "kubelet";
 
 /// Answers with an object of that kind (`Flagz`), or with its text below a title.
 pub(super) fn answer<T: Serialize>(

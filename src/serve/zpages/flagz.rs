@@ -8,7 +8,8 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Serialize;
 
-use super::answer::{COMPONENT, answer as respond};
+use super::answer::answer as respond;
+use super::metadata::Metadata;
 use super::negotiation::Version;
 use crate::serve::answer::not_found;
 use crate::serve::world::Served;
@@ -22,18 +23,8 @@ struct Flagz<'a> {
     flags: &'a BTreeMap<String, String>,
 }
 
-/// The part of `ObjectMeta` that there is.
-#[derive(Serialize)]
-pub(super) struct Metadata {
-    name: &'static str,
-}
-
-impl Metadata {
-    pub(super) const OF_COMPONENT: Metadata = Metadata { name: COMPONENT };
-}
-
 pub(crate) async fn answer(State(served): State<Served>, headers: HeaderMap) -> Response {
-    let Some(flags) = &served.world.endpoints.flags else {
+    let Some(flags) = &served.world.offered.flags else {
         return not_found();
     };
     let object = |version: Version| Flagz {

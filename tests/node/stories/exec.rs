@@ -92,7 +92,7 @@ impl Served {
             exec_dir: PathBuf::from(PIPES),
             metrics: Arc::default(),
             health: serve::health::Health::default(),
-            endpoints: Arc::default(),
+            offered: Arc::default(),
         };
         let path = Path::new("/run/node/exec-story.sock");
         runtime.block_on(async {

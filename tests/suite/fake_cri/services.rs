@@ -448,10 +448,20 @@ impl RuntimeService for Services {
 
     async fn checkpoint_container(
         &self,
-        _: Request<v1::CheckpointContainerRequest>,
+        request: Request<v1::CheckpointContainerRequest>,
     ) -> Answer<v1::CheckpointContainerResponse> {
-        self.0.enter("CheckpointContainer", "").await?;
-        Err(Status::unimplemented("unknown method CheckpointContainer"))
+        let request = request.into_inner();
+        let makes = self.0.world().makes_checkpoints;
+        if makes {
+            // A runtime that fails later leaves what it has written.
+            std::fs::write(&request.location, "archive").unwrap();
+        }
+        let about = format!("{} within {} s", request.container_id, request.timeout);
+        self.0.enter("CheckpointContainer", &about).await?;
+        match makes {
+            true => answer(v1::CheckpointContainerResponse {}),
+            false => Err(Status::unimplemented("unknown method CheckpointContainer")),
+        }
     }
 
     async fn list_metric_descriptors(

@@ -24,6 +24,8 @@ pub(crate) struct World {
     pub held_answers: BTreeSet<&'static str>,
     /// `NetworkReady`
     pub network_ready: bool,
+    /// Whether it makes checkpoints of containers; containerd 1.6 does not.
+    pub makes_checkpoints: bool,
     /// Its handlers, and whether each makes recursive read-only mounts.
     pub abilities: Vec<(&'static str, bool)>,
     /// Whether it follows `supplementalGroupsPolicy`; `None`: it is too old to say.
@@ -58,6 +60,7 @@ impl Default for World {
             unsupported: BTreeSet::new(),
             held_answers: BTreeSet::new(),
             network_ready: true,
+            makes_checkpoints: false,
             abilities: Vec::new(),
             strict_groups: None,
             supports_events: true,

@@ -80,7 +80,7 @@ impl Serving {
             exec_dir: joining.settings.directory.join("exec"),
             metrics: Arc::default(),
             health: Default::default(),
-            endpoints: Arc::default(),
+            offered: Arc::default(),
         };
         tasks.spawn(async move {
             let ended = std::future::pending();

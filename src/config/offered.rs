@@ -4,7 +4,7 @@ use super::raw::KubeletConfiguration;
 
 /// What the node's API offers besides pods and metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Endpoints {
+pub struct Offered {
     /// `/flagz` (the feature gate `ComponentFlagz`).
     pub flagz: bool,
     /// `/statusz` (the feature gate `ComponentStatusz`).
@@ -27,10 +27,10 @@ pub enum SystemLogs {
 }
 
 /// The configuration section of this name. All three gates are on by default in v1.36.
-pub(super) fn endpoints(written: &KubeletConfiguration) -> Endpoints {
+pub(super) fn offered(written: &KubeletConfiguration) -> Offered {
     let gates = written.feature_gates.as_ref();
     let is_on = |gate: &str| gates.and_then(|gates| gates.get(gate)) != Some(&false);
-    Endpoints {
+    Offered {
         flagz: is_on("ComponentFlagz"),
         statusz: is_on("ComponentStatusz"),
         checkpoint: is_on("ContainerCheckpoint"),
@@ -50,31 +50,31 @@ mod tests {
 
     #[test]
     fn what_is_not_disabled_is_served_and_no_journal_unless_it_is_enabled() {
-        let check = |written: Value, expected: Endpoints| {
+        let check = |written: Value, expected: Offered| {
             let configuration = serde_json::from_value(written.clone()).unwrap();
-            assert_eq!(endpoints(&configuration), expected, "{written}");
+            assert_eq!(offered(&configuration), expected, "{written}");
         };
-        let usual = Endpoints {
+        let usual = Offered {
             flagz: true,
             statusz: true,
             checkpoint: true,
             system_logs: SystemLogs::Files,
         };
-        let logs = |system_logs| Endpoints { system_logs, ..usual };
+        let logs = |system_logs| Offered { system_logs, ..usual };
         check(json!({}), usual);
         check(json!({"enableSystemLogHandler": false}), logs(SystemLogs::Off));
         let both = json!({"enableSystemLogHandler": true, "enableSystemLogQuery": true});
         check(both, logs(SystemLogs::FilesAndQueries));
         check(
             json!({"featureGates": {"ComponentFlagz": false}}),
-            Endpoints {
+            Offered {
                 flagz: false,
                 ..usual
             },
         );
         check(
             json!({"featureGates": {"ComponentStatusz": false}}),
-            Endpoints {
+            Offered {
                 statusz: false,
                 ..usual
             },
@@ -82,7 +82,7 @@ mod tests {
         let gates = json!({"featureGates": {"ContainerCheckpoint": false, "ComponentFlagz": true}});
         check(
             gates,
-            Endpoints {
+            Offered {
                 checkpoint: false,
                 ..usual
             },
