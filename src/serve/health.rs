@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::port::{Bounds, Plain, Port};
+use super::slis::results::Results;
 
 /// How long a stop waits for pending requests: they are short.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -28,6 +29,7 @@ const SYNCLOOP: &str = "syncloop";
 #[derive(Debug, Clone, Default)]
 pub struct Health {
     loops: Arc<Mutex<Vec<Arc<Pulse>>>>,
+    results: Arc<Mutex<Results>>,
 }
 
 #[derive(Debug)]
@@ -95,6 +97,17 @@ impl Health {
         }
     }
 
+    /// The checks by their names, with the reason of a failure.
+    fn checks(&self) -> impl Iterator<Item = (&'static str, Result<(), String>)> {
+        let well = ALWAYS_WELL.map(|name| (name, Ok(())));
+        well.into_iter().chain([(SYNCLOOP, self.check())])
+    }
+
+    /// The results of the checks so far, of all ports.
+    pub(super) fn results(&self) -> std::sync::MutexGuard<'_, Results> {
+        self.results.lock().expect("no holder of this lock can panic")
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Pulse>>> {
         self.loops.lock().expect("no holder of this lock can panic")
     }
@@ -128,20 +141,47 @@ pub(crate) fn router(health: Health) -> Router {
         .with_state(health)
 }
 
+/// All checks but those that the query excludes. Each that is made counts.
 async fn all(State(health): State<Health>, RawQuery(query): RawQuery) -> Response {
-    let verbose =
-        form_urlencoded::parse(query.unwrap_or_default().as_bytes()).any(|(key, _)| key == "verbose");
-    let mut lines: String = ALWAYS_WELL.iter().map(|name| format!("[+]{name} ok\n")).collect();
-    match health.check() {
-        Ok(()) if !verbose => "ok".into_response(),
-        Ok(()) => {
-            lines += &format!("[+]{SYNCLOOP} ok\nhealthz check passed\n");
-            lines.into_response()
+    let query = query.unwrap_or_default();
+    let values = |wanted: &'static str| {
+        let pairs = form_urlencoded::parse(query.as_bytes());
+        pairs
+            .filter(move |(name, _)| name == wanted)
+            .map(|(_, value)| value)
+    };
+    let mut lines = String::new();
+    let mut fails = false;
+    for (name, result) in health.checks() {
+        if values("exclude").any(|excluded| excluded == name) {
+            lines += &format!("[+]{name} excluded: ok\n");
+            continue;
         }
-        Err(why) => {
-            lines += &format!("[-]{SYNCLOOP} failed: {why}\nhealthz check failed\n");
+        health.results().count(name, result.is_ok());
+        match result {
+            Ok(()) => lines += &format!("[+]{name} ok\n"),
+            Err(why) => {
+                fails = true;
+                lines += &format!("[-]{name} failed: {why}\n");
+            }
+        }
+    }
+    let is_check = |name: &str| name == SYNCLOOP || ALWAYS_WELL.contains(&name);
+    let unknown: Vec<String> = values("exclude")
+        .filter(|name| !is_check(name))
+        .map(|name| format!("{name:?}"))
+        .collect();
+    if !unknown.is_empty() {
+        let unknown = unknown.join(",");
+        lines += &format!("warn: some health checks cannot be excluded: no matches for {unknown}\n");
+    }
+    match fails {
+        true => {
+            lines += "healthz check failed\n";
             (StatusCode::INTERNAL_SERVER_ERROR, lines).into_response()
         }
+        false if values("verbose").next().is_none() => "ok".into_response(),
+        false => (lines + "healthz check passed\n").into_response(),
     }
 }
 
@@ -208,6 +248,25 @@ mod tests {
         drop(health.register("observe", Duration::from_secs(1)));
         tokio::time::advance(Duration::from_secs(60)).await;
         assert_eq!(health.check(), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_excluded_check_neither_fails_nor_counts() {
+        let health = Health::default();
+        let _beat = health.register("reconcile", Duration::from_secs(10));
+        tokio::time::advance(Duration::from_secs(21)).await;
+        let path = "/healthz?verbose&exclude=syncloop&exclude=etcd&exclude=log";
+        let expected = "[+]ping ok\n[+]log excluded: ok\n[+]syncloop excluded: ok\nwarn: some health checks cannot be \
+                        excluded: no matches for \"etcd\"\nhealthz check passed\n";
+        assert_eq!(check(&health, path).await, (200, expected.into()));
+        let page = health.results().page(0);
+        assert!(
+            page.contains("{name=\"ping\",") && !page.contains("syncloop"),
+            "{page}"
+        );
+        // A single check does not count, as in the kubelet.
+        assert_eq!(check(&health, "/healthz/syncloop").await.0, 500);
+        assert_eq!(health.results().page(0), page);
     }
 
     #[tokio::test]

@@ -22,6 +22,7 @@ mod pod_list;
 mod port_forward;
 pub mod problem;
 mod running_pods;
+mod slis;
 pub mod socket;
 pub(crate) mod stream;
 mod system_logs;

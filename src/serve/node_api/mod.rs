@@ -30,7 +30,7 @@ use super::answer::not_found;
 use super::port::{Bounds, Port};
 use super::world::{FAREWELL, Served, World};
 use super::{
-    attach, checkpoint, exec, health, logs, metrics, objects, pod_list, port_forward, running_pods,
+    attach, checkpoint, exec, health, logs, metrics, objects, pod_list, port_forward, running_pods, slis,
     system_logs, zpages,
 };
 use auth::Auth;
@@ -101,6 +101,10 @@ fn router(served: Served, auth: Auth, debugging: bool) -> Router {
         .route("/logs/", get(system_logs::answer))
         .route("/logs/{*path}", get(system_logs::answer))
         .route("/metrics", get(metrics::answer))
+        .route(
+            "/metrics/slis",
+            get(slis::endpoint::answer).delete(slis::endpoint::reset),
+        )
         .route(
             "/containerLogs/{namespace}/{pod}/{container}",
             get(container_logs),
