@@ -1,6 +1,7 @@
 //! Tests the node API's port from the outside: over TLS, with an API server that accepts one token and permits one
 //! user.
 
+mod callers;
 mod cve_2020_8551;
 mod cve_2022_41723;
 mod cve_2025_0426;
@@ -42,6 +43,11 @@ const REVIEWER: Reviewer = Reviewer {
         spec["user"] == "admin"
             || (spec["user"] == "prometheus" && subresource == "metrics")
             || (spec["user"] == "reader" && verb == "get")
+            || (spec["user"] == "monitor"
+                && verb == "get"
+                && ["metrics", "stats", "proxy"]
+                    .iter()
+                    .any(|granted| subresource == granted))
             || (spec["user"] == "runner" && verb == "create")
     },
 };
