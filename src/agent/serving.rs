@@ -69,7 +69,10 @@ fn offered(config: &Config) -> serve::Offered {
         system_logs: match wanted.system_logs {
             SystemLogs::Off => serve::SystemLogs::Disabled,
             SystemLogs::Files => serve::SystemLogs::Files(SYSTEM_LOGS.into()),
-            SystemLogs::FilesAndQueries => serve::SystemLogs::FilesWithoutQueries(SYSTEM_LOGS.into()),
+            SystemLogs::FilesAndQueries => serve::SystemLogs::FilesAndQueries {
+                files: SYSTEM_LOGS.into(),
+                journalctl: "journalctl".into(),
+            },
         },
     }
 }

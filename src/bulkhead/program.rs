@@ -7,6 +7,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 
 /// The largest output: a hundred times the size of credentials.
@@ -83,6 +84,41 @@ pub async fn end(
     tokio::time::timeout(patience, talk(running, input))
         .await
         .map_err(|_late| ProgramError::Silent(patience))?
+}
+
+/// A program whose output is read while it runs. It is killed, with all that it has started, when this is dropped.
+pub struct Running {
+    _group: Group,
+    output: pipe::Receiver,
+}
+
+/// Starts a program without input; its output and its errors are one.
+pub fn start(mut program: Command) -> Result<Running, ProgramError> {
+    let (reader, writer) = std::io::pipe().map_err(ProgramError::Start)?;
+    let errors = writer.try_clone().map_err(ProgramError::Start)?;
+    program
+        .stdin(Stdio::null())
+        .stdout(writer)
+        .stderr(errors)
+        .process_group(0)
+        .kill_on_drop(true);
+    let group = Group(program.spawn().map_err(ProgramError::Start)?);
+    // The command has the other end: as long as that is open, the output has no end.
+    drop(program);
+    let output = pipe::Receiver::from_owned_fd(reader.into()).map_err(ProgramError::Start)?;
+    Ok(Running {
+        _group: group,
+        output,
+    })
+}
+
+impl Running {
+    /// The next part of the output, at most 64 KiB; empty at its end.
+    pub async fn read(&mut self) -> std::io::Result<Vec<u8>> {
+        let mut part = Vec::with_capacity(64 << 10);
+        self.output.read_buf(&mut part).await?;
+        Ok(part)
+    }
 }
 
 /// A program that leads a process group of its own.
@@ -175,6 +211,28 @@ mod tests {
             .await
             .unwrap_err();
         assert_eq!(error.to_string(), "it printed more than 1048576 bytes");
+    }
+
+    #[tokio::test]
+    async fn output_and_errors_are_read_while_a_program_runs() {
+        let mut running = start(shell("echo out; echo err >&2; read _; exec yes")).unwrap();
+        let mut printed = Vec::new();
+        while printed.len() < 1 << 20 {
+            let part = running.read().await.unwrap();
+            assert!(!part.is_empty() && part.len() <= 64 << 10);
+            printed.extend(part);
+        }
+        assert!(printed.starts_with(b"out\nerr\ny\n"));
+        let mut ended = start(shell("echo end")).unwrap();
+        let mut printed = Vec::new();
+        loop {
+            match ended.read().await.unwrap() {
+                part if part.is_empty() => break,
+                part => printed.extend(part),
+            }
+        }
+        assert_eq!(printed, b"end\n");
+        assert!(start(Command::new("/no/such/program")).is_err());
     }
 
     #[tokio::test]

@@ -201,10 +201,7 @@ const KEYS: &[(&str, Class)] = &[
     ("logging.vmodule", Harmless(ONLY_LOGS)),
     ("logging.options", Harmless(ONLY_LOGS)),
     ("enableSystemLogHandler", Supported),
-    (
-        "enableSystemLogQuery",
-        Harmless("files of /var/log are served; a query of the journal is answered with an error"),
-    ),
+    ("enableSystemLogQuery", Supported),
     (
         "shutdownGracePeriod",
         Harmless("pods keep running when the agent stops; systemd shuts the machine down"),

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -11,14 +12,16 @@ use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures::Stream;
+use futures::{Stream, StreamExt as _};
 use jiff::Timestamp;
 
 use super::SystemLogs;
 use super::conditions::{Part, date, part};
-use super::listing::page;
+use super::journal::{self, Split};
+use super::listing::{Entry, page};
 use super::place::{Closed, Found, find};
-use super::request::{LogPath, parse};
+use super::query::{self, Options, Query, Wrong};
+use super::request::{self, LogPath, parse};
 use crate::bulkhead::{Bulkhead, Limits};
 use crate::serve::answer::not_found;
 use crate::serve::world::Served;
@@ -47,11 +50,17 @@ pub(crate) async fn answer(
         SystemLogs::Disabled => {
             return (StatusCode::METHOD_NOT_ALLOWED, "logs endpoint is disabled.\n").into_response();
         }
-        SystemLogs::FilesWithoutQueries(_) if is_query(query.as_deref().unwrap_or_default()) => {
-            let why = "gantry does not query the journal yet; use journalctl on the node\n";
-            return (StatusCode::NOT_IMPLEMENTED, why).into_response();
+        SystemLogs::Files(directory) => directory,
+        SystemLogs::FilesAndQueries { files, journalctl } => {
+            match query::parse(query.as_deref().unwrap_or_default()) {
+                Ok(None) => files,
+                Ok(Some(Query::File(file))) => return send_named(files, file, &headers).await,
+                Ok(Some(Query::Services(services, options))) => {
+                    return send_services(files, journalctl, services, &options).await;
+                }
+                Err(wrong) => return wrong.into_response(),
+            }
         }
-        SystemLogs::Files(directory) | SystemLogs::FilesWithoutQueries(directory) => directory.clone(),
     };
     let Some(escaped) = uri.path().strip_prefix(TOP) else {
         return redirect("logs/", query.as_deref());
@@ -59,21 +68,111 @@ pub(crate) async fn answer(
     let Ok(path) = parse(escaped) else {
         return (StatusCode::BAD_REQUEST, "invalid URL path\n").into_response();
     };
-    let subject = format!("/logs/{}", String::from_utf8_lossy(&path.path));
-    let wanted = path.path.clone();
-    let found = CALLS
-        .run(&subject, &subject, PATIENCE, move || find(&directory, &wanted))
-        .await;
-    match found {
-        Ok(Ok(found)) => respond(found, &path, escaped, query.as_deref(), &headers, subject),
-        Ok(Err(closed)) => closed.into_response(),
-        Err(stuck) => (StatusCode::SERVICE_UNAVAILABLE, format!("{stuck}\n")).into_response(),
+    match look_up(directory, &path.path).await {
+        Ok((found, subject)) => respond(found, &path, escaped, query.as_deref(), &headers, subject),
+        Err(refused) => refused,
     }
 }
 
-/// Whether the journal is queried (`newNodeLogQuery` in `pkg/kubelet/kubelet_server_journal.go`).
-fn is_query(query: &str) -> bool {
-    form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "query")
+/// What a path names, and how calls about it are called.
+async fn look_up(directory: &Path, path: &[u8]) -> Result<(Found, String), Response> {
+    let subject = format!("/logs/{}", String::from_utf8_lossy(path));
+    let (directory, path) = (directory.to_owned(), path.to_owned());
+    let found = CALLS
+        .run(&subject, &subject, PATIENCE, move || find(&directory, &path))
+        .await;
+    match found {
+        Ok(Ok(found)) => Ok((found, subject)),
+        Ok(Err(closed)) => Err(closed.into_response()),
+        Err(stuck) => Err((StatusCode::SERVICE_UNAVAILABLE, format!("{stuck}\n")).into_response()),
+    }
+}
+
+/// The file that a query names.
+async fn send_named(directory: &Path, file: String, headers: &HeaderMap) -> Response {
+    // It is not escaped; as a path of a URL it would be.
+    let Ok(path) = request::checked(file.into_bytes()) else {
+        return (
+            StatusCode::NOT_ACCEPTABLE,
+            "query: Invalid value: not a path below /var/log\n",
+        )
+            .into_response();
+    };
+    match look_up(directory, &path.path).await {
+        Ok((Found::File { file, size, modified }, subject)) => send(file, size, modified, headers, subject),
+        Ok((Found::Directory { entries, is_whole }, _)) => show_directory(entries, is_whole),
+        Err(refused) => refused,
+    }
+}
+
+/// The logs of services: of the journal, or, if one of them is not in it, the files of those that are not.
+async fn send_services(
+    directory: &Path,
+    journalctl: &Path,
+    services: Vec<String>,
+    options: &Options,
+) -> Response {
+    let Some(turn) = journal::turn() else {
+        let why = "other queries are being made; try again later\n";
+        return (StatusCode::TOO_MANY_REQUESTS, why).into_response();
+    };
+    let Split { journal, files } = journal::split(journalctl, services).await;
+    if files.is_empty() {
+        return journal::show(journalctl, &journal, options, turn);
+    }
+    let kind = [(header::CONTENT_TYPE, "text/plain;charset=UTF-8")];
+    if !options.are_default() {
+        let files = files.join(" ");
+        let text = format!(
+            "\noptions present and query resolved to log files for [{files}]\ntry without specifying options\n"
+        );
+        return (kind, text).into_response();
+    }
+    let mut logs = Vec::new();
+    for service in files {
+        logs.push(match file_of(directory, &service).await {
+            Some(file) => file.chunks().boxed(),
+            None => {
+                let missing = Bytes::from(format!("\nlog not found for {service}\n"));
+                futures::stream::iter([Ok(missing)]).boxed()
+            }
+        });
+    }
+    let logs = futures::stream::iter(logs).flatten();
+    (kind, Body::from_stream(logs)).into_response()
+}
+
+/// The file of a service that does not log to the journal, where the kubelet looks for it.
+async fn file_of(directory: &Path, service: &str) -> Option<Rest> {
+    for name in [
+        service.to_owned(),
+        format!("{service}.log"),
+        format!("{service}/{service}.log"),
+    ] {
+        if let Ok((Found::File { file, size, .. }, subject)) = look_up(directory, name.as_bytes()).await {
+            return Some(Rest {
+                file,
+                at: 0,
+                end: size,
+                subject,
+            });
+        }
+    }
+    None
+}
+
+impl IntoResponse for Wrong {
+    fn into_response(self) -> Response {
+        match self {
+            Wrong::Unreadable(why) => (StatusCode::BAD_REQUEST, why + "\n").into_response(),
+            Wrong::Unacceptable(why) => (StatusCode::NOT_ACCEPTABLE, why + "\n").into_response(),
+        }
+    }
+}
+
+fn show_directory(entries: Vec<Entry>, is_whole: bool) -> Response {
+    let kind = [(header::CONTENT_TYPE, "text/html; charset=utf-8")];
+    (kind, page(entries, is_whole)).into_response()
 }
 
 impl IntoResponse for Closed {
@@ -121,10 +220,7 @@ fn respond(
     match found {
         // The links of the page are relative to the directory.
         Found::Directory { .. } if !path.as_directory => redirect(&format!("{}/", last()), query),
-        Found::Directory { entries, is_whole } => {
-            let kind = [(header::CONTENT_TYPE, "text/html; charset=utf-8")];
-            (kind, page(entries, is_whole)).into_response()
-        }
+        Found::Directory { entries, is_whole } => show_directory(entries, is_whole),
         Found::File { .. } if path.as_directory => redirect(&format!("../{}", last()), query),
         Found::File { file, size, modified } => send(file, size, modified, headers, subject),
     }

@@ -2,13 +2,15 @@
 //! as Go's file server shows them.
 //!
 //! [`request`] reads the path, [`place`] opens it, [`listing`] shows a directory, [`conditions`] chooses the part of a
-//! file, and [`endpoint`] answers. Pods write to that directory: what is opened is beneath it, and a regular file or a
+//! file, and [`endpoint`] answers; [`query`] reads a query, and [`journal`] carries it out. Pods write to that directory: what is opened is beneath it, and a regular file or a
 //! directory; no file is sent as HTML.
 
 mod conditions;
 mod endpoint;
+mod journal;
 mod listing;
 mod place;
+mod query;
 mod request;
 
 use std::path::PathBuf;
@@ -23,6 +25,11 @@ pub enum SystemLogs {
     Disabled,
     /// The files of this directory.
     Files(PathBuf),
-    /// The files, and an error for a query: queries of the journal are enabled, but this version has none.
-    FilesWithoutQueries(PathBuf),
+    /// The files, and queries of the journal, for which a program is run.
+    FilesAndQueries {
+        /// The directory.
+        files: PathBuf,
+        /// journalctl.
+        journalctl: PathBuf,
+    },
 }

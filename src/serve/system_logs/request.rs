@@ -21,7 +21,11 @@ pub(super) fn parse(escaped: &str) -> Result<LogPath, InvalidPath> {
     if escaped.len() > 3 * LONGEST {
         return Err(InvalidPath);
     }
-    let path = unescape(escaped.as_bytes()).ok_or(InvalidPath)?;
+    checked(unescape(escaped.as_bytes()).ok_or(InvalidPath)?)
+}
+
+/// The same of a path without escapes.
+pub(super) fn checked(path: Vec<u8>) -> Result<LogPath, InvalidPath> {
     if path.len() > LONGEST || path.contains(&0) {
         return Err(InvalidPath);
     }

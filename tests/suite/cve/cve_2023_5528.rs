@@ -26,6 +26,11 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
         "let mut program = tokio::process::Command::new(command);",
         "the program of the node's own kubeconfig, with the arguments written there",
     ),
+    (
+        "src/serve/system_logs/journal.rs",
+        "let mut command = Command::new(journalctl);",
+        "journalctl, for a caller that may read the node's logs; its checked values stand behind the names of options",
+    ),
 ];
 
 /// Ways to a program or to a shell beside these.

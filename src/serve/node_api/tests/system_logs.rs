@@ -202,23 +202,75 @@ async fn what_is_disabled_is_not_served() {
         get(&node, "/logs/syslog", &[], "location").await,
         (405, String::new(), disabled)
     );
-    // Without the setting a query is ignored, as in the kubelet; with it, it is not answered with something else.
+    // Without the setting a query is ignored, as in the kubelet.
     let node = serving(SystemLogs::Files(directory.path().to_owned())).await;
     assert_eq!(get(&node, query, &[], "location").await.0, 200);
-    let node = serving(SystemLogs::FilesWithoutQueries(directory.path().to_owned())).await;
-    let (code, _, why) = get(&node, query, &[], "location").await;
-    assert_eq!(
-        (code, why.as_str()),
-        (
-            501,
-            "gantry does not query the journal yet; use journalctl on the node\n"
-        )
-    );
-    assert_eq!(get(&node, "/logs/", &[], "location").await.0, 200);
     let node = Node::serving(Port {
         debugging: false,
         ..Port::default()
     })
     .await;
     assert_eq!(get(&node, "/logs/", &[], "location").await.0, 405);
+}
+
+/// A program in the place of journalctl: it knows two units and prints how it was called.
+fn journalctl(directory: &std::path::Path) -> std::path::PathBuf {
+    let script = "#!/bin/sh\nif [ \"$1\" = --field ]; then\n  printf 'kubelet.service\\nsshd@1.service\\n'\n  \
+                  exit\nfi\nfor argument; do echo \"$argument\"; done\necho complains >&2\n";
+    let path = directory.join("journalctl");
+    std::fs::write(&path, script).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&path, mode).unwrap();
+    path
+}
+
+#[tokio::test]
+async fn a_query_is_answered_by_the_journal_or_from_a_file() {
+    use crate::serve::SystemLogs;
+    let directory = tempfile::tempdir().unwrap();
+    let files = directory.path().join("log");
+    std::fs::create_dir_all(files.join("cron")).unwrap();
+    std::fs::write(files.join("boot.log"), "of boot\n").unwrap();
+    std::fs::write(files.join("cron/cron.log"), "of cron\n").unwrap();
+    std::fs::write(directory.path().join("secret"), "SECRET").unwrap();
+    let node = Node::serving(Port {
+        system_logs: Some(SystemLogs::FilesAndQueries {
+            files,
+            journalctl: journalctl(directory.path()),
+        }),
+        ..Port::default()
+    })
+    .await;
+    let check = async |query: &str, expected: (u16, &str)| {
+        let (code, _, body) = get(&node, &format!("/logs/{query}"), &[], "content-type").await;
+        assert_eq!((code, body.as_str()), expected, "{query}");
+    };
+    let printed = "--utc\n--no-pager\n--output=short-precise\n--lines=5\n--unit=kubelet\n--unit=sshd@1\n--grep=a \
+                   b\ncomplains\n";
+    check(
+        "?query=kubelet&query=sshd@1&tailLines=5&pattern=a+b",
+        (200, printed),
+    )
+    .await;
+    check("?query=/boot.log", (200, "of boot\n")).await;
+    check("?query=boot", (200, "of boot\n")).await;
+    let both = "of cron\n\nlog not found for nothing\nof boot\n";
+    check("?query=cron&query=nothing&query=boot&query=kubelet", (200, both)).await;
+    let options =
+        "\noptions present and query resolved to log files for [boot]\ntry without specifying options\n";
+    check("?query=boot&tailLines=5", (200, options)).await;
+    let empty = "query: Invalid value: \"\": query cannot be empty\n";
+    check("?query=+", (400, empty)).await;
+    let unsafe_name = "query: Invalid value: \"a;b\": input contains unsupported characters or is too long\n";
+    check("?query=a;b", (406, unsafe_name)).await;
+    let outside = "query: Invalid value: not a path below /var/log\n";
+    check("?query=../secret", (406, outside)).await;
+    check("?query=/..%2fsecret", (406, outside)).await;
+    check("?query=/nothing", (404, "404 page not found\n")).await;
+    check("boot.log", (200, "of boot\n")).await;
+    check(
+        "?sinceTime=2026-11-28T20:51:05Z",
+        (406, "query: Required value: options need the name of a service\n"),
+    )
+    .await;
 }
