@@ -88,6 +88,7 @@ pub(super) async fn spawn(
     tasks.spawn_fallible("serve", async move {
         Ok(serve::run(socket, served, async move { end.cancelled().await }).await?)
     });
+    spawn_read_only(tasks, config, world)?;
     if let Some(address) = config.serve.healthz {
         let listener = port::listen(address).with_context(|| {
             format!(
@@ -101,6 +102,30 @@ pub(super) async fn spawn(
             Ok(())
         });
     }
+    Ok(())
+}
+
+/// The port without authentication, if there is one.
+fn spawn_read_only(tasks: &mut Tasks, config: &Config, world: &serve::World) -> anyhow::Result<()> {
+    let Some(address) = config.serve.read_only else {
+        return Ok(());
+    };
+    let listener = port::listen(address).with_context(|| {
+        let port = address.port();
+        format!(
+            "port {port} is in use (is a kubelet running?); choose another with `readOnlyPort`, or 0 for none"
+        )
+    })?;
+    tracing::warn!(
+        %address,
+        "the read-only port shows all pods to every client that reaches it; remove readOnlyPort unless a program \
+         needs it"
+    );
+    let (world, end) = (world.clone(), tasks.cancel.clone());
+    tasks.spawn_fallible("read-only port", async move {
+        node_api::run_read_only(listener, world, async move { end.cancelled().await }).await;
+        Ok(())
+    });
     Ok(())
 }
 

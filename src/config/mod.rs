@@ -330,6 +330,8 @@ pub struct Serve {
     pub healthz: Option<SocketAddr>,
     /// The address of the kubelet's API; `None` with `enableServer: false`.
     pub api: Option<SocketAddr>,
+    /// The address of the port without authentication; `None` unless `readOnlyPort` is set.
+    pub read_only: Option<SocketAddr>,
     /// `port`, which the Node object reports.
     pub api_port: u16,
     /// Its authentication, authorization and serving certificate.

@@ -98,6 +98,7 @@ pub fn serve(
         socket: directory(own.socket.as_ref(), "/run/gantry/gantry.sock", context),
         healthz: address(&written.healthz_bind_address, port(written.healthz_port)),
         api: address(&written.address, api_port).filter(|_| written.enable_server != Some(false)),
+        read_only: address(&written.address, port(written.read_only_port)),
         api_port,
         node_api: node_api::node_api(written, own, context, (checks, own_checks)),
         tls: tls::offer(written, checks),

@@ -51,10 +51,7 @@ const KEYS: &[(&str, Class)] = &[
     ),
     ("address", Supported),
     ("port", Supported),
-    (
-        "readOnlyPort",
-        Harmless("a port without authentication is never opened"),
-    ),
+    ("readOnlyPort", Supported),
     ("tlsCertFile", Supported),
     ("tlsPrivateKeyFile", Supported),
     ("tlsCipherSuites", Supported),

@@ -721,7 +721,16 @@ fn what_the_nodes_port_offers_and_the_kernels_settings_are_acted_on() {
         1,
         "no manifests directory, and nothing else"
     );
+    let open = load(
+        Role::Kubelet,
+        "readOnlyPort: 10255\naddress: 10.0.0.1\n",
+        &[],
+        &[],
+    )
+    .unwrap();
+    assert_eq!(open.serve.read_only, Some("10.0.0.1:10255".parse().unwrap()));
     let usual = load(Role::Kubelet, "", &[], &[]).unwrap();
+    assert_eq!(usual.serve.read_only, None);
     assert!(usual.serve.debugging && !usual.node.protect_kernel);
     assert_eq!(usual.serve.tls, TlsOffer::default());
     let flags = [("tls-cipher-suites", "TLS_RSA_WITH_RC4_128_SHA")];

@@ -130,6 +130,7 @@ fn ports(findings: &Findings, config: &Config) -> Check {
         .healthz
         .iter()
         .chain(&config.serve.api)
+        .chain(&config.serve.read_only)
         .map(ToString::to_string)
         .collect();
     match (&findings.taken[..], findings.agent_runs) {

@@ -43,7 +43,14 @@ pub async fn gather(config: &Config) -> Findings {
         bridge_iptables: number(net.join("bridge/bridge-nf-call-iptables")).map(|value| value == 1),
         disks: disks(config, &answer),
         agent_runs: UnixStream::connect(&config.serve.socket).is_ok(),
-        taken: taken(config.serve.healthz.iter().chain(&config.serve.api)),
+        taken: taken(
+            config
+                .serve
+                .healthz
+                .iter()
+                .chain(&config.serve.api)
+                .chain(&config.serve.read_only),
+        ),
         kubelets: kubelets(),
         root_mount: root_mount(&config.paths.root),
         other_cni,

@@ -18,7 +18,7 @@ use axum::extract::{Path, Query, Request, State};
 use axum::http::{StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -27,7 +27,7 @@ pub use auth::Rules;
 pub use serving_certificate::{Files, ServingCertificate, TlsError};
 
 use super::answer::not_found;
-use super::port::{Bounds, Port};
+use super::port::{Bounds, Plain, Port};
 use super::world::{FAREWELL, Served, World};
 use super::{
     attach, checkpoint, exec, health, logs, metrics, objects, pod_list, port_forward, running_pods, slis,
@@ -87,11 +87,48 @@ pub async fn run(
     Ok(())
 }
 
-fn router(served: Served, auth: Auth, debugging: bool) -> Router {
+/// Serves the read-only port (`readOnlyPort`) until `shutdown` completes: plain HTTP without authentication. It is the
+/// administrator's choice; what it answers reads, and nothing of it makes, starts or changes anything.
+pub async fn run_read_only(
+    listener: TcpListener,
+    world: World,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) {
+    let port = Port {
+        name: "read-only",
+        listener,
+        bounds: Bounds::OPEN,
+        transport: Plain,
+    };
+    let stopping = CancellationToken::new();
+    let router = read_only(Served::new(world, stopping.clone()));
+    let stop = stopping.clone();
+    let stopped = async move {
+        shutdown.await;
+        stop.cancel();
+    };
+    tokio::join!(port.serve(router, stopping, FAREWELL), stopped);
+}
+
+/// As the kubelet without authentication (`ListenAndServeKubeletReadOnlyServer`), whose debugging handlers are disabled.
+fn read_only(served: Served) -> Router {
     let checks = health::router(served.world.health.clone());
-    let served = Router::new()
+    let router = open().fallback(unknown).with_state(served).merge(checks);
+    router.layer(middleware::from_fn(without_debugging))
+}
+
+/// What the read-only port serves, too: nothing new belongs here (`InstallAuthNotRequiredHandlers`).
+fn open() -> Router<Served> {
+    Router::new()
         .route("/pods", get(pod_list::answer))
         .route("/pods/", get(pod_list::answer))
+        .route("/metrics", get(metrics::answer))
+        .route("/metrics/slis", get(slis::endpoint::answer))
+}
+
+fn router(served: Served, auth: Auth, debugging: bool) -> Router {
+    let checks = health::router(served.world.health.clone());
+    let served = open()
         .route("/runningpods", get(running_pods::answer))
         .route("/runningpods/", get(running_pods::answer))
         .route("/configz", get(objects::configz))
@@ -100,11 +137,7 @@ fn router(served: Served, auth: Auth, debugging: bool) -> Router {
         .route("/logs", get(system_logs::answer))
         .route("/logs/", get(system_logs::answer))
         .route("/logs/{*path}", get(system_logs::answer))
-        .route("/metrics", get(metrics::answer))
-        .route(
-            "/metrics/slis",
-            get(slis::endpoint::answer).delete(slis::endpoint::reset),
-        )
+        .route("/metrics/slis", delete(slis::endpoint::reset))
         .route(
             "/containerLogs/{namespace}/{pod}/{container}",
             get(container_logs),

@@ -6,6 +6,7 @@ mod cve_2020_8551;
 mod cve_2022_41723;
 mod cve_2025_0426;
 mod exec_by_websocket;
+mod read_only;
 mod system_logs;
 mod zpages;
 

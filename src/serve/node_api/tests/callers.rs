@@ -13,10 +13,10 @@ use expect_test::{Expect, expect};
 use super::{Connection, Node, Port};
 use crate::model::api::StreamVerb;
 
-const METHODS: [&str; 5] = ["GET", "HEAD", "POST", "PUT", "OPTIONS"];
+pub(super) const METHODS: [&str; 5] = ["GET", "HEAD", "POST", "PUT", "OPTIONS"];
 
 /// Every endpoint, and paths that only look like one.
-const PATHS: &[&str] = &[
+pub(super) const PATHS: &[&str] = &[
     "/",
     "/nothing",
     "/healthz",
@@ -45,7 +45,7 @@ const PATHS: &[&str] = &[
 ];
 
 /// What runs in containers or connects to them.
-const STREAMS: &[&str] = &[
+pub(super) const STREAMS: &[&str] = &[
     "/exec/default/web-vm/web?command=id&output=1",
     "/exec/default/web-vm/u1/web?command=id&output=1",
     "/attach/default/web-vm/web?output=1",
