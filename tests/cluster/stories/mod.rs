@@ -55,6 +55,7 @@ pub fn undisturbed() -> Vec<Story> {
         story!(content::a_token_is_the_pods_and_the_api_server_knows_it),
         story!(content::what_a_pod_lacks_holds_it_until_it_is_there),
         story!(node::logs_are_read_through_the_api_server_and_by_nobody_else),
+        story!(node::what_a_node_shows_is_read_through_the_api_server),
         story!(node::what_happens_is_told_as_events),
         story!(node::pods_are_on_the_subnet_that_the_cluster_gives),
         story!(statics::a_static_pod_has_one_mirror),

@@ -1,5 +1,6 @@
 //! The Node and its Lease.
 
+use std::process::Command;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -7,10 +8,12 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
-use crate::control_plane::{kubectl, wait_node_ready};
+use crate::control_plane::{ADMIN, kubectl, wait_node_ready};
 use crate::node::{LONG, NODE_IP, SOON, ip};
 use crate::objects::{IDLE, condition, holds, pod, uid};
+use crate::process::text;
 use crate::wait::wait_for;
+use crate::world::control_plane;
 
 const NODE: &str = "/api/v1/nodes/node-1";
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/node-1";
@@ -113,6 +116,76 @@ pub fn logs_are_read_through_the_api_server_and_by_nobody_else(cluster: &mut Clu
         .api
         .ask_a_stranger(&format!("https://{NODE_IP}:10250"), "/pods");
     assert_eq!(refusal, 401);
+}
+
+pub fn what_a_node_shows_is_read_through_the_api_server(cluster: &mut Cluster) {
+    // The role of the API server's own client lacks them, and the kubelet asks for the same.
+    let role = [
+        "clusterrole",
+        "shows",
+        "--verb=get,create",
+        "--resource=nodes/statusz,nodes/checkpoint",
+    ];
+    kubectl(&[&["create"], &role[..]].concat());
+    let user = "--user=kube-apiserver-kubelet-client";
+    kubectl(&[
+        "create",
+        "clusterrolebinding",
+        "shows",
+        "--clusterrole=shows",
+        user,
+    ]);
+    cluster.create("pods", &pod("shown", "echo listed; exec sleep 1000000"));
+    cluster.wait_running("shown");
+    let proxy = |path: &str| kubectl(&["get", "--raw", &format!("/api/v1/nodes/node-1/proxy/{path}")]);
+    wait_for("the pod in /runningpods/", LONG, || {
+        let running = proxy("runningpods/");
+        match running.contains("\"name\":\"shown\"") {
+            true => Ok(()),
+            false => Err(running),
+        }
+    });
+    let flags = proxy("flagz");
+    assert!(
+        flags.starts_with("\nkubelet flagz\n") && flags.contains("\nmax-pods="),
+        "{flags}"
+    );
+    let status = proxy("statusz");
+    assert!(status.contains("Binary version: 1.36.2+gantry."), "{status}");
+    assert_eq!(proxy("healthz"), "ok");
+    let checks = proxy("metrics/slis");
+    let counted = "kubernetes_healthchecks_total{name=\"syncloop\",status=\"success\",type=\"healthz\"} ";
+    assert!(checks.contains(counted), "{checks}");
+    // The redirect to the directory's own path holds behind the API server's proxy, and so do the page's links.
+    for path in ["logs/", "logs"] {
+        let page = proxy(path);
+        assert!(page.contains("pods/</a>\n"), "{path}: {page}");
+    }
+    let links = proxy("logs/containers/");
+    let start = format!(">shown_{}_", cluster.namespace);
+    let link = links.lines().find_map(|line| {
+        let (_, name) = line.split_once('>').filter(|_| line.contains(&start))?;
+        name.strip_suffix("</a>").map(str::to_owned)
+    });
+    let link = link.unwrap_or_else(|| panic!("no link of the pod in {links}"));
+    let log = proxy(&format!("logs/containers/{link}"));
+    assert!(log.ends_with(" stdout F listed\n"), "{log}");
+    // Debian's containerd makes no checkpoints, and its answer is passed on.
+    let url = format!(
+        "/api/v1/nodes/node-1/proxy/checkpoint/{}/shown/main",
+        cluster.namespace
+    );
+    let output = Command::new(control_plane("kubectl"))
+        .args(["--kubeconfig", ADMIN, "create", "--raw", &url, "-f", "/dev/null"])
+        .output()
+        .expect("kubectl starts");
+    let said = text(&output);
+    let reason = format!(
+        "checkpointing of {}/shown/main failed (rpc error: code = Unimplemented",
+        cluster.namespace
+    );
+    assert!(!output.status.success() && said.contains(&reason), "{said}");
+    kubectl(&["delete", "clusterrole/shows", "clusterrolebinding/shows"]);
 }
 
 pub fn what_happens_is_told_as_events(cluster: &mut Cluster) {

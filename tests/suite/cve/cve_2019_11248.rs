@@ -38,6 +38,7 @@ const ELSEWHERE: &[&str] = &[
     "/metrics/cadvisor",
     "/metrics/probes",
     "/metrics/resource",
+    "/metrics/slis",
     "/node",
     "/pods",
     "/pods/default/web",
