@@ -8,6 +8,7 @@ mod tasks;
 mod values;
 pub mod wiring;
 mod sources;
+mod statistics;
 mod manifest_context;
 mod member;
 mod storing;
@@ -57,6 +58,10 @@ use crate::model::pod::DnsConfig;
 use crate::observe::measure::{self, Places};
 use crate::serve::health::Health;
 use crate::{observe, serve};
+
+/// The sandbox image in labels of metrics while its name is not known: dashboards leave out what has none, and containerd 2 does
+/// not report it.
+const UNNAMED_SANDBOX_IMAGE: &str = "registry.k8s.io/pause";
 
 /// Runs the agent until `cancel`; the pods keep running. `ready` is called once the agent serves.
 pub async fn run(
@@ -115,7 +120,13 @@ async fn spawn_outside(
     addresses: &[IpAddr],
 ) -> anyhow::Result<()> {
     let (config, values) = (&agent.config, &agent.values);
-    let world = serving::world(config, values, &agent.health, &agent.metrics, runtime);
+    let world = serving::world(
+        config,
+        values,
+        (&agent.health, &agent.metrics),
+        &agent.statistics,
+        runtime,
+    );
     serving::spawn(&mut agent.tasks, &agent.config, socket, &world).await?;
     let credentials = Credentials::read(&agent.config, boot).await?;
     network::connect(&mut agent.tasks, &agent.config, &agent.values).await?;
@@ -138,6 +149,8 @@ async fn node_parts(
 ) -> anyhow::Result<(NodeParts, Places)> {
     let (tasks, config) = (&mut agent.tasks, &agent.config);
     let sandbox_image = sandbox_image(config, asked.as_ref());
+    let named = config.images.pause.clone();
+    let sandbox_image_name = named.or_else(|| asked.as_ref()?.sandbox_image.clone());
     let is_late = asked.is_none();
     let answers = asked.unwrap_or_default();
     let layout = cgroup_layout(config, &machine, &answers);
@@ -163,6 +176,7 @@ async fn node_parts(
         policy,
         settings,
         measured,
+        sandbox_image: sandbox_image_name.unwrap_or_else(|| UNNAMED_SANDBOX_IMAGE.to_owned()),
         imported,
         relist: RELIST,
     };

@@ -22,4 +22,5 @@ pub mod reconcile;
 pub mod report;
 pub mod serve;
 pub mod source;
+pub mod stats;
 pub mod status;

@@ -30,6 +30,8 @@ pub struct NodeParts {
     pub settings: NodeSettings,
     /// The first measurement.
     pub measured: Measured,
+    /// The name of the sandbox image.
+    pub sandbox_image: String,
     /// Grows whenever an image was imported.
     pub imported: watch::Receiver<u64>,
     /// The address at which pods in the host's network are probed.

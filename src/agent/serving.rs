@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use jiff::Timestamp;
 
+use super::statistics::Statistics;
 use super::tasks::Tasks;
 use super::values::Values;
 use crate::config::Config;
@@ -29,8 +30,8 @@ const SYSTEM_LOGS: &str = "/var/log";
 pub(super) fn world(
     config: &Config,
     values: &Values,
-    health: &Health,
-    metrics: &Arc<Metrics>,
+    (health, metrics): (&Health, &Arc<Metrics>),
+    statistics: &Statistics,
     runtime: &Runtime,
 ) -> serve::World {
     serve::World {
@@ -50,6 +51,8 @@ pub(super) fn world(
         metrics: metrics.clone(),
         health: health.clone(),
         offered: Arc::new(offered(config)),
+        stats: statistics.samples.clone(),
+        storage: statistics.storage.clone(),
     }
 }
 

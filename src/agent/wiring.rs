@@ -12,6 +12,7 @@ use super::loops::{self, NodeParts};
 use super::member::{Cluster, Member};
 use super::observation::{self, observation};
 use super::sources;
+use super::statistics::Statistics;
 use super::tasks::Tasks;
 use super::values::Values;
 use crate::act::pull_records::PullRecords;
@@ -31,6 +32,7 @@ pub struct Wiring {
     pub(super) tasks: Tasks,
     pub(super) health: Health,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) statistics: Statistics,
     /// The events, until it is known whether there is an API server to publish them to.
     events: Option<mpsc::UnboundedReceiver<Event>>,
 }
@@ -45,6 +47,7 @@ impl Wiring {
             tasks: Tasks::new(cancel),
             health: Health::default(),
             metrics: Arc::default(),
+            statistics: Statistics::new(),
             events: Some(events),
         }
     }
@@ -64,6 +67,7 @@ impl Wiring {
     pub fn spawn_loops(&mut self, parts: NodeParts) {
         let (tasks, config, values) = (&mut self.tasks, &self.config, &self.values);
         values.measured.0.send_replace(Arc::new(parts.measured.clone()));
+        self.statistics.spawn(tasks, config, values, &parts);
         let runtime = parts.act.runtime.clone();
         let settings = crate::observe::Settings {
             relist: parts.relist,

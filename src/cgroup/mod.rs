@@ -17,6 +17,7 @@ mod hierarchy;
 mod kill;
 mod machine;
 mod systemd;
+mod usage;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -31,6 +32,7 @@ use systemd::Systemd;
 
 pub use error::CgroupError;
 pub use machine::{MOUNT_POINT, detect, limits_swap};
+pub use usage::UsageReader;
 
 /// How long the processes of a cgroup may take to end after SIGKILL. A process that waits for a dead disk may never
 /// end; the removal then fails and is planned again.

@@ -178,6 +178,29 @@ impl Runtime {
         Ok(usage.map(|bytes| bytes.value))
     }
 
+    /// What each container has written into its root file system, as far as the runtime has measured it: the ID, bytes,
+    /// inodes.
+    pub async fn written_layers(&self) -> Result<Vec<(String, u64, u64)>, CriError> {
+        let request = v1::ListContainerStatsRequest::default();
+        let answer = self
+            .within(
+                "ListContainerStats",
+                self.timeout,
+                self.pods.clone().list_container_stats(request),
+            )
+            .await?;
+        let layers = answer.stats.into_iter().filter_map(|stats| {
+            let layer = stats.writable_layer?;
+            let count = |value: Option<v1::UInt64Value>| value.map_or(0, |value| value.value);
+            Some((
+                stats.attributes?.id,
+                count(layer.used_bytes),
+                count(layer.inodes_used),
+            ))
+        });
+        Ok(layers.collect())
+    }
+
     /// Removes a container.
     pub async fn remove_container(&self, id: &str) -> Result<(), CriError> {
         let request = v1::RemoveContainerRequest {

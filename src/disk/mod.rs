@@ -5,6 +5,7 @@
 
 pub mod beneath;
 pub mod tree;
+pub mod usage;
 pub mod write;
 
 #[cfg(test)]

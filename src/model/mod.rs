@@ -49,8 +49,10 @@ pub mod restart;
 pub mod run_as;
 pub mod runtime;
 pub mod service;
+pub mod stats;
 pub mod step;
 pub mod tls;
+pub mod usage;
 pub mod value;
 pub mod yaml;
 #[cfg(test)]

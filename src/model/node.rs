@@ -82,8 +82,7 @@ impl NodePolicy {
 
     /// The directory of one pod's logs (`<logs>/<namespace>_<name>_<uid>`).
     pub fn pod_log_dir(&self, name: &PodName, uid: &PodUid) -> PathBuf {
-        self.pod_logs_dir
-            .join(format!("{}_{}_{}", name.namespace, name.name, uid))
+        pod_log_dir(&self.pod_logs_dir, name, uid)
     }
 
     /// The directory of one volume (`<pod>/volumes/<plugin>/<name>`), the plugin's name escaped
@@ -94,6 +93,11 @@ impl NodePolicy {
             .join(plugin.replace('/', "~"))
             .join(volume)
     }
+}
+
+/// The directory of one pod's logs below that of all pods' logs.
+pub fn pod_log_dir(logs: &Path, name: &PodName, uid: &PodUid) -> PathBuf {
+    logs.join(format!("{}_{}_{}", name.namespace, name.name, uid))
 }
 
 /// Which cgroup hierarchy the kernel offers.

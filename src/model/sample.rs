@@ -1,5 +1,7 @@
 //! Pods, a node and observed states for tests: each is the simplest of its kind, to be changed field by field.
 
+pub(crate) mod stats;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;

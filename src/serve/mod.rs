@@ -26,6 +26,7 @@ mod slis;
 pub mod socket;
 pub(crate) mod stream;
 mod system_logs;
+mod stats;
 mod world;
 mod zpages;
 
@@ -108,6 +109,9 @@ fn router(served: Served) -> Router {
         .route("/warnings", get(objects::warnings))
         .route("/configz", get(objects::configz))
         .route("/metrics", get(metrics::answer))
+        .route("/metrics/cadvisor", get(metrics::answer_cadvisor))
+        .route("/metrics/resource", get(metrics::answer_resource))
+        .route("/stats/summary", get(stats::answer))
         .route("/logs/{namespace}/{pod}/{container}", get(logs::answer))
         .route("/exec/{namespace}/{pod}/{container}", exec)
         .route("/attach/{namespace}/{pod}/{container}", attach)

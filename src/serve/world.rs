@@ -15,6 +15,7 @@ use super::offered::Offered;
 use crate::cri::Runtime;
 use crate::model::report::PodsReport;
 use crate::model::runtime::Snapshot;
+use crate::stats;
 
 /// How long pending responses may take to finish once the agent stops.
 pub(super) const FAREWELL: Duration = Duration::from_secs(2);
@@ -44,6 +45,10 @@ pub struct World {
     pub health: health::Health,
     /// What the endpoints that only the node API has are answered from.
     pub offered: Arc<Offered>,
+    /// What the node and its pods use.
+    pub stats: stats::Handle,
+    /// What they keep on disks.
+    pub storage: stats::StorageHandle,
 }
 
 /// The state shared by all handlers.

@@ -94,7 +94,7 @@ pub fn prepare(cgroup: &str) {
     make_cgroup(cgroup);
 }
 
-fn configuration(cgroup: &str) -> String {
+pub fn configuration(cgroup: &str) -> String {
     format!(
         r#"apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration

@@ -446,6 +446,7 @@ impl Agent {
                 ..NodeSettings::default()
             },
             measured: measured(),
+            sandbox_image: "registry.k8s.io/pause:3.6".to_owned(),
             imported,
             probed_host: Some("127.0.0.1".parse().unwrap()),
             relist: machine.relist,

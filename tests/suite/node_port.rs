@@ -85,6 +85,8 @@ async fn serve_from(directory: std::path::PathBuf) {
         metrics: Arc::default(),
         health: Default::default(),
         offered: Arc::default(),
+        stats: gantry::stats::requests().0,
+        storage: gantry::stats::storage_requests().0,
     };
     // After the harness' own "test … ", which has no end of line yet.
     println!("\n{LISTENS}{}", listener.local_addr().unwrap());

@@ -38,6 +38,7 @@ const ARROWS: rules::Arrows<'static> = &[
             "report",
             "serve",
             "source",
+            "stats",
         ],
     ),
     (
@@ -66,7 +67,8 @@ const ARROWS: rules::Arrows<'static> = &[
     ("cgroup", &["model"]),
     ("ask", &["bulkhead", "model"]),
     ("cri", &["model"]),
-    ("serve", &["bulkhead", "cri", "disk", "model"]),
+    ("serve", &["bulkhead", "cri", "disk", "model", "stats"]),
+    ("stats", &["bulkhead", "cgroup", "cri", "disk", "model"]),
     ("lib", &[]),
 ];
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Node;
 
-use super::exposition::{Histogram, Kind, Page};
+use super::exposition::{Format, Histogram, Kind, Page};
 use super::process::ProcessStats;
 use crate::model::labels;
 use crate::model::outcome::{Done, StepReport};
@@ -131,14 +131,20 @@ fn operation(step: &StepReport) -> Option<(&'static str, Duration)> {
 
 impl Metrics {
     /// The page that `/metrics` answers: what was counted, and what is looked at now.
-    pub(super) fn page(&self, node: &Node, report: Arc<PodsReport>, snapshot: Arc<Snapshot>) -> String {
+    pub(super) fn page(
+        &self,
+        format: Format,
+        node: &Node,
+        report: Arc<PodsReport>,
+        snapshot: Arc<Snapshot>,
+    ) -> Vec<u8> {
         let now = Now {
             node: node.metadata.name.clone().unwrap_or_default(),
             report,
             snapshot,
             process: ProcessStats::read(),
         };
-        page(&now, &self.lock().clone())
+        page(format, &now, &self.lock().clone())
     }
 }
 
@@ -150,10 +156,10 @@ struct Now {
     process: Option<ProcessStats>,
 }
 
-fn page(now: &Now, recorded: &Recorded) -> String {
-    let mut page = Page::default();
+fn page(format: Format, now: &Now, recorded: &Recorded) -> Vec<u8> {
+    let mut page = Page::new(format);
     page.family("gantry_build_info", Kind::Gauge, "The version of the agent.")
-        .value(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+        .value(&[("version", env!("CARGO_PKG_VERSION"))], 1u64);
     put_recorded(&mut page, recorded);
     put_pods(&mut page, &now.report);
     put_runtime(&mut page, &now.snapshot);
@@ -162,11 +168,11 @@ fn page(now: &Now, recorded: &Recorded) -> String {
         Kind::Gauge,
         "The node's name. The value is always 1.",
     )
-    .value(&[("node", &now.node)], 1);
+    .value(&[("node", &now.node)], 1u64);
     if let Some(process) = &now.process {
         process.put(&mut page);
     }
-    page.into_text()
+    page.finish()
 }
 
 fn put_recorded(page: &mut Page, recorded: &Recorded) {
@@ -178,6 +184,7 @@ fn put_recorded(page: &mut Page, recorded: &Recorded) {
     for (kind, counted) in &recorded.steps {
         steps.histogram(&[("verb", kind.as_str())], &counted.seconds);
     }
+    drop(steps);
     let mut errors = page.family(
         "gantry_step_errors_total",
         Kind::Counter,
@@ -186,6 +193,7 @@ fn put_recorded(page: &mut Page, recorded: &Recorded) {
     for (kind, counted) in &recorded.steps {
         errors.value(&[("verb", kind.as_str())], counted.errors);
     }
+    drop(errors);
     let label = "operation_type";
     let mut seconds = page.family(
         "kubelet_runtime_operations_duration_seconds",
@@ -195,6 +203,7 @@ fn put_recorded(page: &mut Page, recorded: &Recorded) {
     for (operation, counted) in &recorded.operations {
         seconds.histogram(&[(label, operation)], &counted.seconds);
     }
+    drop(seconds);
     let mut errors = page.family(
         "kubelet_runtime_operations_errors_total",
         Kind::Counter,
@@ -207,6 +216,7 @@ fn put_recorded(page: &mut Page, recorded: &Recorded) {
     {
         errors.value(&[(label, operation)], counted.errors);
     }
+    drop(errors);
     let mut total = page.family(
         "kubelet_runtime_operations_total",
         Kind::Counter,
@@ -215,6 +225,7 @@ fn put_recorded(page: &mut Page, recorded: &Recorded) {
     for (operation, counted) in &recorded.operations {
         total.value(&[(label, operation)], counted.seconds.count());
     }
+    drop(total);
     if let Some(seconds) = &recorded.pod_start {
         let help =
             "Duration in seconds from kubelet seeing a pod for the first time to the pod starting to run";
@@ -243,6 +254,7 @@ fn put_pods(page: &mut Page, report: &PodsReport) {
     for (is_static, count) in desired {
         family.value(&[("static", is_static)], count);
     }
+    drop(family);
     let mut family = page.family(
         "gantry_pods",
         Kind::Gauge,
@@ -251,6 +263,7 @@ fn put_pods(page: &mut Page, report: &PodsReport) {
     for (phase, count) in phases {
         family.value(&[("phase", phase)], count);
     }
+    drop(family);
     let mut files: BTreeMap<String, u64> = BTreeMap::new();
     for problem in &report.problems {
         *files.entry(problem.path.display().to_string()).or_default() += 1;
@@ -263,6 +276,7 @@ fn put_pods(page: &mut Page, report: &PodsReport) {
     for (file, count) in &files {
         family.value(&[("file", file)], *count);
     }
+    drop(family);
 }
 
 fn put_runtime(page: &mut Page, snapshot: &Snapshot) {
@@ -292,6 +306,7 @@ fn put_runtime(page: &mut Page, snapshot: &Snapshot) {
     for (state, count) in states {
         family.value(&[("container_state", state)], count);
     }
+    drop(family);
     let reachable = matches!(snapshot.runtime.reachable, Some(Ok(())));
     page.family(
         "gantry_runtime_reachable",
@@ -329,7 +344,12 @@ mod tests {
     }
 
     fn lines(metrics: &Metrics, now: &Now) -> Vec<String> {
-        page(now, &metrics.lock()).lines().map(str::to_owned).collect()
+        let page = page(Format::Text, now, &metrics.lock());
+        String::from_utf8(page)
+            .unwrap()
+            .lines()
+            .map(str::to_owned)
+            .collect()
     }
 
     fn nothing() -> Now {

@@ -1,19 +1,60 @@
-//! Answers `/metrics`.
+//! Answers `/metrics` and its kin.
 
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
 
+use super::exposition::{Format, negotiate};
+use super::{cadvisor, resource};
 use crate::serve::world::Served;
+use crate::stats::{Depth, HOUSEKEEPING, Stopped};
 
-pub(crate) async fn answer(State(served): State<Served>) -> Response {
+pub(crate) async fn answer(State(served): State<Served>, headers: HeaderMap) -> Response {
     let world = &served.world;
     let node = world.node.borrow().clone();
+    let format = wanted(&headers);
     let page = world.metrics.page(
+        format,
         &node,
         world.pods.borrow().clone(),
         world.snapshot.borrow().clone(),
     );
-    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-    (kind, page).into_response()
+    written(format, page)
+}
+
+/// `/metrics/resource`
+pub(crate) async fn answer_resource(State(served): State<Served>, headers: HeaderMap) -> Response {
+    let format = wanted(&headers);
+    match served.world.stats.sample(HOUSEKEEPING, Depth::Counters).await {
+        Ok(sample) => written(format, resource::page(format, sample.as_deref())),
+        Err(stopped) => unavailable(&stopped),
+    }
+}
+
+/// `/metrics/cadvisor`
+pub(crate) async fn answer_cadvisor(State(served): State<Served>, headers: HeaderMap) -> Response {
+    let format = wanted(&headers);
+    match served.world.stats.sample(HOUSEKEEPING, Depth::Processes).await {
+        Ok(sample) => written(
+            format,
+            cadvisor::page(format, sample.as_deref(), Timestamp::now()),
+        ),
+        Err(stopped) => unavailable(&stopped),
+    }
+}
+
+fn unavailable(stopped: &Stopped) -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, stopped.to_string()).into_response()
+}
+
+/// The format that the client wants.
+fn wanted(headers: &HeaderMap) -> Format {
+    let accept = headers.get_all(header::ACCEPT).iter();
+    let accept: Vec<&str> = accept.filter_map(|value| value.to_str().ok()).collect();
+    negotiate(&accept.join(","))
+}
+
+fn written(format: Format, page: Vec<u8>) -> Response {
+    ([(header::CONTENT_TYPE, format.content_type())], page).into_response()
 }

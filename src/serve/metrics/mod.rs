@@ -1,12 +1,14 @@
-//! `/metrics`: what the agent counts of itself.
+//! `/metrics` and its kin.
 //!
-//! [`endpoint`] answers, [`counters`] counts, [`exposition`] writes Prometheus' text, and [`process`] asks the kernel about the
-//! agent's own process.
+//! [`endpoint`] answers, [`counters`] counts what the agent does, [`process`] asks the kernel about the agent's own process,
+//! `resource` and `cadvisor` are the pages about pods and containers, and [`exposition`] writes what Prometheus reads.
 
-mod exposition;
-mod process;
+mod cadvisor;
 mod counters;
 mod endpoint;
+mod exposition;
+mod process;
+mod resource;
 
 pub use counters::Metrics;
-pub(super) use endpoint::answer;
+pub(super) use endpoint::{answer, answer_cadvisor, answer_resource};

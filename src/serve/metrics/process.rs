@@ -50,7 +50,7 @@ impl ProcessStats {
             Kind::Counter,
             "Total user and system CPU time spent in seconds.",
         )
-        .float(&[], self.cpu_seconds);
+        .value(&[], self.cpu_seconds);
         page.family(
             "process_max_fds",
             Kind::Gauge,
@@ -74,7 +74,7 @@ impl ProcessStats {
             Kind::Gauge,
             "Start time of the process since unix epoch in seconds.",
         )
-        .float(&[], self.start_seconds);
+        .value(&[], self.start_seconds);
         page.family(
             "process_virtual_memory_bytes",
             Kind::Gauge,

@@ -31,20 +31,13 @@ use super::port::{Bounds, Plain, Port};
 use super::world::{FAREWELL, Served, World};
 use super::{
     attach, checkpoint, exec, health, logs, metrics, objects, pod_list, port_forward, running_pods, slis,
-    system_logs, zpages,
+    stats, system_logs, zpages,
 };
 use auth::Auth;
 use connection::Tls;
 
 /// Paths that the kubelet serves, too, but this version does not.
-const LATER: [&str; 6] = [
-    "/cri",
-    "/debug",
-    "/metrics/cadvisor",
-    "/metrics/probes",
-    "/metrics/resource",
-    "/stats",
-];
+const LATER: [&str; 3] = ["/cri", "/debug", "/metrics/probes"];
 
 /// Paths that `enableDebuggingHandlers: false` disables.
 const DEBUGGING: [&str; 8] = [
@@ -123,7 +116,10 @@ fn open() -> Router<Served> {
         .route("/pods", get(pod_list::answer))
         .route("/pods/", get(pod_list::answer))
         .route("/metrics", get(metrics::answer))
+        .route("/metrics/cadvisor", get(metrics::answer_cadvisor))
+        .route("/metrics/resource", get(metrics::answer_resource))
         .route("/metrics/slis", get(slis::endpoint::answer))
+        .route("/stats/summary", get(stats::answer).post(stats::answer))
 }
 
 fn router(served: Served, auth: Auth, debugging: bool) -> Router {

@@ -7,6 +7,7 @@ mod cut_off;
 mod debugging;
 mod faults;
 mod node;
+mod numbers;
 mod parity;
 mod pods;
 mod removal;
@@ -77,6 +78,7 @@ pub fn undisturbed() -> Vec<Story> {
 /// Those in which a part of the cluster fails, is slow or is away, in the order in which they run.
 pub fn disturbed() -> Vec<Story> {
     vec![
+        story!(numbers::pods_and_node_are_measured_as_by_the_kubelet),
         story!(takeover::pods_of_the_api_go_from_the_kubelet_to_gantry_and_back),
         story!(faults::the_agent_is_killed_during_a_rollout),
         story!(cut_off::a_runtime_class_names_the_handler),

@@ -92,6 +92,8 @@ impl Served {
             exec_dir: PathBuf::from(PIPES),
             metrics: Arc::default(),
             health: serve::health::Health::default(),
+            stats: gantry::stats::requests().0,
+            storage: gantry::stats::storage_requests().0,
             offered: Arc::default(),
         };
         let path = Path::new("/run/node/exec-story.sock");

@@ -97,6 +97,8 @@ impl Node {
             exec_dir: at("exec"),
             metrics: Arc::default(),
             health: Default::default(),
+            stats: gantry::stats::requests().0,
+            storage: gantry::stats::storage_requests().0,
             offered: Arc::new(Offered {
                 checkpoints: Some(Checkpoints::new(at("checkpoints"))),
                 ..Offered::default()

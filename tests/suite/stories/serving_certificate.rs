@@ -81,6 +81,8 @@ impl Serving {
             metrics: Arc::default(),
             health: Default::default(),
             offered: Arc::default(),
+            stats: gantry::stats::requests().0,
+            storage: gantry::stats::storage_requests().0,
         };
         tasks.spawn(async move {
             let ended = std::future::pending();

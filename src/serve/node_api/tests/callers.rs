@@ -34,7 +34,11 @@ pub(super) const PATHS: &[&str] = &[
     "/flagz",
     "/statusz",
     "/metrics",
+    "/metrics/cadvisor",
+    "/metrics/probes",
+    "/metrics/resource",
     "/metrics/slis",
+    "/stats/summary",
     "/logs",
     "/logs/",
     "/logs/default_web-vm_u1/",
@@ -160,158 +164,182 @@ async fn each_caller_gets_what_it_may() {
         Port::default(),
         PATHS,
         expect![[r#"
-        path and method, asked, anonymous, nobody, monitor, API server
-        /
-            GET     get proxy             403 403 404 404
-            HEAD    "" proxy              403 403 403 404
-            POST    create proxy          403 403 403 404
-            PUT     update proxy          403 403 403 404
-            OPTIONS "" proxy              403 403 403 404
-        /nothing
-            GET     get proxy             403 403 404 404
-            HEAD    "" proxy              403 403 403 404
-            POST    create proxy          403 403 403 404
-            PUT     update proxy          403 403 403 404
-            OPTIONS "" proxy              403 403 403 404
-        /healthz
-            GET     get healthz proxy     403 403 200 200
-            HEAD    "" healthz proxy      403 403 403 200
-            POST    create healthz proxy  403 403 403 405
-            PUT     update healthz proxy  403 403 403 405
-            OPTIONS "" healthz proxy      403 403 403 405
-        /healthz/ping
-            GET     get healthz proxy     403 403 200 200
-            HEAD    "" healthz proxy      403 403 403 200
-            POST    create healthz proxy  403 403 403 405
-            PUT     update healthz proxy  403 403 403 405
-            OPTIONS "" healthz proxy      403 403 403 405
-        /healthz/log
-            GET     get healthz proxy     403 403 200 200
-            HEAD    "" healthz proxy      403 403 403 200
-            POST    create healthz proxy  403 403 403 405
-            PUT     update healthz proxy  403 403 403 405
-            OPTIONS "" healthz proxy      403 403 403 405
-        /healthz/syncloop
-            GET     get healthz proxy     403 403 200 200
-            HEAD    "" healthz proxy      403 403 403 200
-            POST    create healthz proxy  403 403 403 405
-            PUT     update healthz proxy  403 403 403 405
-            OPTIONS "" healthz proxy      403 403 403 405
-        /healthz/nothing
-            GET     get healthz proxy     403 403 404 404
-            HEAD    "" healthz proxy      403 403 403 404
-            POST    create healthz proxy  403 403 403 405
-            PUT     update healthz proxy  403 403 403 405
-            OPTIONS "" healthz proxy      403 403 403 405
-        /healthzx
-            GET     get proxy             403 403 404 404
-            HEAD    "" proxy              403 403 403 404
-            POST    create proxy          403 403 403 404
-            PUT     update proxy          403 403 403 404
-            OPTIONS "" proxy              403 403 403 404
-        /pods
-            GET     get pods proxy        403 403 200 200
-            HEAD    "" pods proxy         403 403 403 200
-            POST    create pods proxy     403 403 403 405
-            PUT     update pods proxy     403 403 403 405
-            OPTIONS "" pods proxy         403 403 403 405
-        /pods/
-            GET     get pods proxy        403 403 200 200
-            HEAD    "" pods proxy         403 403 403 200
-            POST    create pods proxy     403 403 403 405
-            PUT     update pods proxy     403 403 403 405
-            OPTIONS "" pods proxy         403 403 403 405
-        /podsx
-            GET     get proxy             403 403 404 404
-            HEAD    "" proxy              403 403 403 404
-            POST    create proxy          403 403 403 404
-            PUT     update proxy          403 403 403 404
-            OPTIONS "" proxy              403 403 403 404
-        /runningpods
-            GET     get pods proxy        403 403 200 200
-            HEAD    "" pods proxy         403 403 403 200
-            POST    create pods proxy     403 403 403 405
-            PUT     update pods proxy     403 403 403 405
-            OPTIONS "" pods proxy         403 403 403 405
-        /runningpods/
-            GET     get pods proxy        403 403 200 200
-            HEAD    "" pods proxy         403 403 403 200
-            POST    create pods proxy     403 403 403 405
-            PUT     update pods proxy     403 403 403 405
-            OPTIONS "" pods proxy         403 403 403 405
-        /configz
-            GET     get configz proxy     403 403 200 200
-            HEAD    "" configz proxy      403 403 403 200
-            POST    create configz proxy  403 403 403 405
-            PUT     update configz proxy  403 403 403 405
-            OPTIONS "" configz proxy      403 403 403 405
-        /flagz
-            GET     get configz           403 403 403 200
-            HEAD    "" configz            403 403 403 200
-            POST    create configz        403 403 403 405
-            PUT     update configz        403 403 403 405
-            OPTIONS "" configz            403 403 403 405
-        /statusz
-            GET     get statusz           403 403 403 200
-            HEAD    "" statusz            403 403 403 200
-            POST    create statusz        403 403 403 405
-            PUT     update statusz        403 403 403 405
-            OPTIONS "" statusz            403 403 403 405
-        /metrics
-            GET     get metrics           403 403 200 200
-            HEAD    "" metrics            403 403 403 200
-            POST    create metrics        403 403 403 405
-            PUT     update metrics        403 403 403 405
-            OPTIONS "" metrics            403 403 403 405
-        /metrics/slis
-            GET     get metrics           403 403 200 200
-            HEAD    "" metrics            403 403 403 200
-            POST    create metrics        403 403 403 405
-            PUT     update metrics        403 403 403 405
-            OPTIONS "" metrics            403 403 403 405
-        /logs
-            GET     get log               403 403 403 301
-            HEAD    "" log                403 403 403 301
-            POST    create log            403 403 403 405
-            PUT     update log            403 403 403 405
-            OPTIONS "" log                403 403 403 405
-        /logs/
-            GET     get log               403 403 403 200
-            HEAD    "" log                403 403 403 200
-            POST    create log            403 403 403 405
-            PUT     update log            403 403 403 405
-            OPTIONS "" log                403 403 403 405
-        /logs/default_web-vm_u1/
-            GET     get log               403 403 403 200
-            HEAD    "" log                403 403 403 200
-            POST    create log            403 403 403 405
-            PUT     update log            403 403 403 405
-            OPTIONS "" log                403 403 403 405
-        /containerLogs/default/web-vm/web
-            GET     get proxy             403 403 200 200
-            HEAD    "" proxy              403 403 403 200
-            POST    create proxy          403 403 403 405
-            PUT     update proxy          403 403 403 405
-            OPTIONS "" proxy              403 403 403 405
-        /checkpoint/default/web-vm/web
-            GET     get checkpoint        403 403 403 405
-            HEAD    "" checkpoint         403 403 403 405
-            POST    create checkpoint     403 403 403 500
-            PUT     update checkpoint     403 403 403 405
-            OPTIONS "" checkpoint         403 403 403 405
-        /debug/pprof/
-            GET     get proxy             403 403 501 501
-            HEAD    "" proxy              403 403 403 501
-            POST    create proxy          403 403 403 501
-            PUT     update proxy          403 403 403 501
-            OPTIONS "" proxy              403 403 403 501
-        /debug/flags/v
-            GET     get proxy             403 403 501 501
-            HEAD    "" proxy              403 403 403 501
-            POST    create proxy          403 403 403 501
-            PUT     update proxy          403 403 403 501
-            OPTIONS "" proxy              403 403 403 501
-    "#]],
+            path and method, asked, anonymous, nobody, monitor, API server
+            /
+                GET     get proxy             403 403 404 404
+                HEAD    "" proxy              403 403 403 404
+                POST    create proxy          403 403 403 404
+                PUT     update proxy          403 403 403 404
+                OPTIONS "" proxy              403 403 403 404
+            /nothing
+                GET     get proxy             403 403 404 404
+                HEAD    "" proxy              403 403 403 404
+                POST    create proxy          403 403 403 404
+                PUT     update proxy          403 403 403 404
+                OPTIONS "" proxy              403 403 403 404
+            /healthz
+                GET     get healthz proxy     403 403 200 200
+                HEAD    "" healthz proxy      403 403 403 200
+                POST    create healthz proxy  403 403 403 405
+                PUT     update healthz proxy  403 403 403 405
+                OPTIONS "" healthz proxy      403 403 403 405
+            /healthz/ping
+                GET     get healthz proxy     403 403 200 200
+                HEAD    "" healthz proxy      403 403 403 200
+                POST    create healthz proxy  403 403 403 405
+                PUT     update healthz proxy  403 403 403 405
+                OPTIONS "" healthz proxy      403 403 403 405
+            /healthz/log
+                GET     get healthz proxy     403 403 200 200
+                HEAD    "" healthz proxy      403 403 403 200
+                POST    create healthz proxy  403 403 403 405
+                PUT     update healthz proxy  403 403 403 405
+                OPTIONS "" healthz proxy      403 403 403 405
+            /healthz/syncloop
+                GET     get healthz proxy     403 403 200 200
+                HEAD    "" healthz proxy      403 403 403 200
+                POST    create healthz proxy  403 403 403 405
+                PUT     update healthz proxy  403 403 403 405
+                OPTIONS "" healthz proxy      403 403 403 405
+            /healthz/nothing
+                GET     get healthz proxy     403 403 404 404
+                HEAD    "" healthz proxy      403 403 403 404
+                POST    create healthz proxy  403 403 403 405
+                PUT     update healthz proxy  403 403 403 405
+                OPTIONS "" healthz proxy      403 403 403 405
+            /healthzx
+                GET     get proxy             403 403 404 404
+                HEAD    "" proxy              403 403 403 404
+                POST    create proxy          403 403 403 404
+                PUT     update proxy          403 403 403 404
+                OPTIONS "" proxy              403 403 403 404
+            /pods
+                GET     get pods proxy        403 403 200 200
+                HEAD    "" pods proxy         403 403 403 200
+                POST    create pods proxy     403 403 403 405
+                PUT     update pods proxy     403 403 403 405
+                OPTIONS "" pods proxy         403 403 403 405
+            /pods/
+                GET     get pods proxy        403 403 200 200
+                HEAD    "" pods proxy         403 403 403 200
+                POST    create pods proxy     403 403 403 405
+                PUT     update pods proxy     403 403 403 405
+                OPTIONS "" pods proxy         403 403 403 405
+            /podsx
+                GET     get proxy             403 403 404 404
+                HEAD    "" proxy              403 403 403 404
+                POST    create proxy          403 403 403 404
+                PUT     update proxy          403 403 403 404
+                OPTIONS "" proxy              403 403 403 404
+            /runningpods
+                GET     get pods proxy        403 403 200 200
+                HEAD    "" pods proxy         403 403 403 200
+                POST    create pods proxy     403 403 403 405
+                PUT     update pods proxy     403 403 403 405
+                OPTIONS "" pods proxy         403 403 403 405
+            /runningpods/
+                GET     get pods proxy        403 403 200 200
+                HEAD    "" pods proxy         403 403 403 200
+                POST    create pods proxy     403 403 403 405
+                PUT     update pods proxy     403 403 403 405
+                OPTIONS "" pods proxy         403 403 403 405
+            /configz
+                GET     get configz proxy     403 403 200 200
+                HEAD    "" configz proxy      403 403 403 200
+                POST    create configz proxy  403 403 403 405
+                PUT     update configz proxy  403 403 403 405
+                OPTIONS "" configz proxy      403 403 403 405
+            /flagz
+                GET     get configz           403 403 403 200
+                HEAD    "" configz            403 403 403 200
+                POST    create configz        403 403 403 405
+                PUT     update configz        403 403 403 405
+                OPTIONS "" configz            403 403 403 405
+            /statusz
+                GET     get statusz           403 403 403 200
+                HEAD    "" statusz            403 403 403 200
+                POST    create statusz        403 403 403 405
+                PUT     update statusz        403 403 403 405
+                OPTIONS "" statusz            403 403 403 405
+            /metrics
+                GET     get metrics           403 403 200 200
+                HEAD    "" metrics            403 403 403 200
+                POST    create metrics        403 403 403 405
+                PUT     update metrics        403 403 403 405
+                OPTIONS "" metrics            403 403 403 405
+            /metrics/cadvisor
+                GET     get metrics           403 403 200 200
+                HEAD    "" metrics            403 403 403 200
+                POST    create metrics        403 403 403 405
+                PUT     update metrics        403 403 403 405
+                OPTIONS "" metrics            403 403 403 405
+            /metrics/probes
+                GET     get metrics           403 403 501 501
+                HEAD    "" metrics            403 403 403 501
+                POST    create metrics        403 403 403 501
+                PUT     update metrics        403 403 403 501
+                OPTIONS "" metrics            403 403 403 501
+            /metrics/resource
+                GET     get metrics           403 403 200 200
+                HEAD    "" metrics            403 403 403 200
+                POST    create metrics        403 403 403 405
+                PUT     update metrics        403 403 403 405
+                OPTIONS "" metrics            403 403 403 405
+            /metrics/slis
+                GET     get metrics           403 403 200 200
+                HEAD    "" metrics            403 403 403 200
+                POST    create metrics        403 403 403 405
+                PUT     update metrics        403 403 403 405
+                OPTIONS "" metrics            403 403 403 405
+            /stats/summary
+                GET     get stats             403 403 200 200
+                HEAD    "" stats              403 403 403 200
+                POST    create stats          403 403 403 200
+                PUT     update stats          403 403 403 405
+                OPTIONS "" stats              403 403 403 405
+            /logs
+                GET     get log               403 403 403 301
+                HEAD    "" log                403 403 403 301
+                POST    create log            403 403 403 405
+                PUT     update log            403 403 403 405
+                OPTIONS "" log                403 403 403 405
+            /logs/
+                GET     get log               403 403 403 200
+                HEAD    "" log                403 403 403 200
+                POST    create log            403 403 403 405
+                PUT     update log            403 403 403 405
+                OPTIONS "" log                403 403 403 405
+            /logs/default_web-vm_u1/
+                GET     get log               403 403 403 200
+                HEAD    "" log                403 403 403 200
+                POST    create log            403 403 403 405
+                PUT     update log            403 403 403 405
+                OPTIONS "" log                403 403 403 405
+            /containerLogs/default/web-vm/web
+                GET     get proxy             403 403 200 200
+                HEAD    "" proxy              403 403 403 200
+                POST    create proxy          403 403 403 405
+                PUT     update proxy          403 403 403 405
+                OPTIONS "" proxy              403 403 403 405
+            /checkpoint/default/web-vm/web
+                GET     get checkpoint        403 403 403 405
+                HEAD    "" checkpoint         403 403 403 405
+                POST    create checkpoint     403 403 403 500
+                PUT     update checkpoint     403 403 403 405
+                OPTIONS "" checkpoint         403 403 403 405
+            /debug/pprof/
+                GET     get proxy             403 403 501 501
+                HEAD    "" proxy              403 403 403 501
+                POST    create proxy          403 403 403 501
+                PUT     update proxy          403 403 403 501
+                OPTIONS "" proxy              403 403 403 501
+            /debug/flags/v
+                GET     get proxy             403 403 501 501
+                HEAD    "" proxy              403 403 403 501
+                POST    create proxy          403 403 403 501
+                PUT     update proxy          403 403 403 501
+                OPTIONS "" proxy              403 403 403 501
+        "#]],
     )
     .await;
 }

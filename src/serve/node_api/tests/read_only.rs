@@ -10,7 +10,7 @@ use crate::serve::fixture;
 use crate::serve::world::Served;
 
 /// What is answered; the paths below count, too.
-const OPEN: [&str; 4] = ["/healthz", "/pods", "/pods/", "/metrics"];
+const OPEN: [&str; 5] = ["/healthz", "/pods", "/pods/", "/metrics", "/stats/summary"];
 
 #[tokio::test]
 async fn only_what_needs_no_permission_is_answered() {
@@ -30,6 +30,9 @@ async fn only_what_needs_no_permission_is_answered() {
             match (is_open, method, code) {
                 (true, "GET", 200) => open.push(*path),
                 (true, "HEAD", 200) | (true, _, 404 | 405) => {}
+                // The kubelet answers it whatever the method, too.
+                (true, "POST", 200) if *path == "/stats/summary" => {}
+                (true, _, 501) if *path == "/metrics/probes" => {}
                 // Pages that are there, but not on this port, are as if they were not, or disabled.
                 (false, _, 404 | 405 | 501) => {}
                 _ => panic!("{method} {path}: {code}"),
@@ -44,7 +47,10 @@ async fn only_what_needs_no_permission_is_answered() {
         "/pods",
         "/pods/",
         "/metrics",
+        "/metrics/cadvisor",
+        "/metrics/resource",
         "/metrics/slis",
+        "/stats/summary",
     ];
     assert_eq!(open, expected);
     assert!(!changing.temp.path().join("checkpoints").exists());

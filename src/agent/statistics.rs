@@ -1,0 +1,67 @@
+//! The tasks that measure the node and its pods for those who ask.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::loops::NodeParts;
+use super::tasks::Tasks;
+use super::values::Values;
+use crate::config::Config;
+use crate::model::stats::NodeFacts;
+use crate::stats::{
+    self, Handle, Place, Requests, StorageHandle, StoragePlace, StorageRequests, boot_time, requests,
+    storage_requests, topology,
+};
+
+/// The mount point of proc(5).
+const PROC: &str = "/proc";
+
+/// Both ends of the requests. They are answered from the time on when it is known where the cgroups are.
+pub(super) struct Statistics {
+    pub(super) samples: Handle,
+    pub(super) storage: StorageHandle,
+    unanswered: Option<(Requests, StorageRequests)>,
+}
+
+impl Statistics {
+    pub(super) fn new() -> Statistics {
+        let (samples, requests) = requests();
+        let (storage, of_storage) = storage_requests();
+        Statistics {
+            samples,
+            storage,
+            unanswered: Some((requests, of_storage)),
+        }
+    }
+
+    /// Spawns the tasks. To be called once.
+    pub(super) fn spawn(&mut self, tasks: &mut Tasks, config: &Config, values: &Values, parts: &NodeParts) {
+        let Some((requests, of_storage)) = self.unanswered.take() else {
+            return;
+        };
+        let proc = PathBuf::from(PROC);
+        let place = Place {
+            cgroups: parts.act.cgroups.clone(),
+            facts: Arc::new(NodeFacts {
+                booted: boot_time(&proc).unwrap_or(Timestamp::UNIX_EPOCH),
+                machine: parts.machine.clone(),
+                topology: topology(Path::new("/sys")),
+                sandbox_image: parts.sandbox_image.clone(),
+            }),
+            proc,
+            runtime: config.runtime.endpoint.clone(),
+        };
+        let (snapshot, end) = (values.snapshot.1.clone(), tasks.cancel.clone());
+        tasks.spawn("statistics", stats::run(place, snapshot, requests, end));
+        let place = StoragePlace {
+            root: config.paths.root.clone(),
+            logs: config.paths.pod_logs.clone(),
+            runtime: parts.act.runtime.clone(),
+            measured: values.measured.1.clone(),
+        };
+        let end = tasks.cancel.clone();
+        tasks.spawn("storage statistics", stats::run_storage(place, of_storage, end));
+    }
+}

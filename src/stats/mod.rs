@@ -1,0 +1,28 @@
+//! Measures the node and its pods, when somebody asks: nothing is sampled meanwhile. Reads the kernel's counters and
+//! changes nothing.
+//!
+//! - `sampler`: one task that answers requests, one after the other, from its last sample while that is fresh enough.
+//! - `reading`: one reading of the whole machine.
+//! - `tree`: which cgroup belongs to which pod and container.
+//! - `processes`: what processes hold open.
+//! - `interfaces`: the counters of network interfaces.
+//! - `rates`: what two samples say together.
+//! - `storage`: another task, for what lies on disks, which takes longer and is remembered for longer.
+//! - `directories`: the directories of one pod.
+//! - `devices`, `topology`: the machine's disks and processors.
+
+mod devices;
+mod directories;
+mod interfaces;
+mod processes;
+mod rates;
+mod reading;
+pub(crate) mod sampler;
+pub(crate) mod storage;
+mod topology;
+mod tree;
+
+pub use reading::{Depth, Place, boot_time};
+pub use sampler::{HOUSEKEEPING, Handle, Requests, Stopped, requests, run};
+pub use storage::{StorageHandle, StoragePlace, StorageRequests, run_storage, storage_requests};
+pub use topology::topology;

@@ -1,0 +1,266 @@
+//! One reading of the whole machine: the kernel's files, in the order of the pods' names. It blocks for some microseconds
+//! for each cgroup.
+
+use std::fs;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
+
+use super::devices::Devices;
+use super::rates::Rates;
+use super::{interfaces, processes, tree};
+use crate::cgroup::{Cgroups, UsageReader};
+use crate::model::pod::{PodName, PodUid};
+use crate::model::runtime::{ContainerState, ObservedContainer, ObservedPod, Sandbox, Snapshot};
+use crate::model::stats::{
+    CgroupSample, ContainerSample, Interface, NodeFacts, NodeSample, PodSample, ProcessUsage, SystemPart,
+};
+use crate::model::usage::TaskUsage;
+
+/// How much is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Depth {
+    /// What the kernel counts of each cgroup.
+    Counters,
+    /// What the processes of each container hold open, too: several system calls for each open file.
+    Processes,
+}
+
+/// Where this machine's numbers are.
+#[derive(Clone)]
+pub struct Place {
+    /// The cgroups.
+    pub cgroups: Cgroups,
+    /// `/proc`
+    pub proc: PathBuf,
+    /// What does not change.
+    pub facts: Arc<NodeFacts>,
+    /// The container runtime's socket, whose owner is measured.
+    pub runtime: PathBuf,
+}
+
+/// What is needed of a container to find and describe it.
+struct Named<'a> {
+    id: &'a str,
+    name: &'a str,
+    image: &'a str,
+    created: Timestamp,
+}
+
+/// A reading in progress.
+struct Reading<'a> {
+    place: &'a Place,
+    reader: UsageReader<'a>,
+    rates: &'a mut Rates,
+    depth: Depth,
+}
+
+/// Reads everything. `None`: the kernel does not show the machine's own counters.
+pub(super) fn read(
+    place: &Place,
+    snapshot: &Snapshot,
+    depth: Depth,
+    rates: &mut Rates,
+) -> Option<NodeSample> {
+    let mut reading = Reading {
+        place,
+        reader: place.cgroups.usage_reader(),
+        rates,
+        depth,
+    };
+    let sample = reading.node(snapshot);
+    rates.end();
+    sample
+}
+
+impl Reading<'_> {
+    fn node(&mut self, snapshot: &Snapshot) -> Option<NodeSample> {
+        let machine = self.machine()?;
+        let parents = self.place.cgroups.pod_parents();
+        let levels: Vec<CgroupSample> = parents.iter().filter_map(|path| self.cgroup(path)).collect();
+        let mut system: Vec<(SystemPart, CgroupSample)> = [
+            (SystemPart::Kubelet, Some(std::process::id())),
+            (SystemPart::Runtime, listener(&self.place.runtime)),
+        ]
+        .into_iter()
+        .filter_map(|(part, pid)| Some((part, self.program(pid?)?)))
+        .collect();
+        let all_pods = levels.first().cloned();
+        system.extend(all_pods.map(|pods| (SystemPart::Pods, pods)));
+        let paths = tree::pods(&self.place.cgroups, &self.reader, &parents);
+        let mut pods = Vec::new();
+        for (name, observed) in &snapshot.pods {
+            for (uid, pod) in &observed.uids {
+                let path = paths.get(uid).map(String::as_str);
+                pods.extend(
+                    pod.ready_sandbox()
+                        .map(|sandbox| self.pod((name, uid), pod, sandbox, path)),
+                );
+            }
+        }
+        let devices = match self.depth {
+            Depth::Processes => Devices::read(&self.place.proc),
+            Depth::Counters => Devices::default(),
+        };
+        Some(NodeSample {
+            facts: Arc::clone(&self.place.facts),
+            machine,
+            interfaces: interfaces::of_process(&self.place.proc, std::process::id()).unwrap_or_default(),
+            system,
+            levels,
+            pods,
+            disks: devices.mounted(&self.place.proc),
+            device_names: devices.names(),
+        })
+    }
+
+    /// The root cgroup has no limits: the machine is one.
+    fn machine(&mut self) -> Option<CgroupSample> {
+        let mut machine = self.cgroup("/")?;
+        if let Some(memory) = &mut machine.usage.memory {
+            memory.limits.memory = u64::try_from(self.place.facts.machine.memory.0).ok();
+            memory.limits.swap = u64::try_from(self.place.facts.machine.swap.0).ok();
+            memory.swap = memory.swap.or_else(|| swap_in_use(&self.place.proc));
+        }
+        // The root cgroup counts none.
+        let threads = machine.usage.tasks.or_else(|| threads(&self.place.proc));
+        machine.usage.tasks = threads;
+        // The machine's first process stands for it.
+        if self.depth == Depth::Processes {
+            machine.processes.descriptor_limit = processes::descriptor_limit(&self.place.proc, 1);
+        }
+        Some(machine)
+    }
+
+    fn pod(
+        &mut self,
+        (name, uid): (&PodName, &PodUid),
+        pod: &ObservedPod,
+        sandbox: &Sandbox,
+        path: Option<&str>,
+    ) -> PodSample {
+        let paths = path
+            .map(|path| tree::containers(&self.reader, path))
+            .unwrap_or_default();
+        let own = Named {
+            id: &sandbox.id,
+            name: "",
+            image: &self.place.facts.sandbox_image,
+            created: sandbox.created,
+        };
+        let of_sandbox = paths.get(&sandbox.id).map(String::as_str);
+        let interfaces = of_sandbox.and_then(|path| self.interfaces(path));
+        let runs = |container: &&ObservedContainer| {
+            container.sandbox == sandbox.id && matches!(container.state, ContainerState::Running { .. })
+        };
+        let mut containers: Vec<ContainerSample> = Vec::new();
+        for container in pod.containers.iter().filter(runs) {
+            let named = Named {
+                id: &container.id,
+                name: &container.name,
+                image: &container.image,
+                created: container.created,
+            };
+            let path = paths.get(&container.id).map(String::as_str);
+            containers.push(self.container(&named, path));
+        }
+        PodSample {
+            name: name.clone(),
+            uid: uid.clone(),
+            created: sandbox.created,
+            cgroup: path.and_then(|path| self.cgroup(path)),
+            sandbox: self.container(&own, of_sandbox),
+            interfaces,
+            containers,
+        }
+    }
+
+    fn container(&mut self, named: &Named<'_>, path: Option<&str>) -> ContainerSample {
+        ContainerSample {
+            id: named.id.to_owned(),
+            name: named.name.to_owned(),
+            image: named.image.to_owned(),
+            created: named.created,
+            cgroup: path.and_then(|path| self.cgroup(path)),
+        }
+    }
+
+    /// The cgroup that a program of the node runs in; absent if it is the whole machine's.
+    fn program(&mut self, pid: u32) -> Option<CgroupSample> {
+        let text = fs::read_to_string(self.place.proc.join(format!("{pid}/cgroup"))).ok()?;
+        let path = self.place.cgroups.path_in(&text).filter(|path| path != "/")?;
+        self.cgroup(&path)
+    }
+
+    fn interfaces(&mut self, path: &str) -> Option<Vec<Interface>> {
+        let first = self.reader.processes(path).into_iter().next()?;
+        interfaces::of_process(&self.place.proc, first)
+    }
+
+    fn cgroup(&mut self, path: &str) -> Option<CgroupSample> {
+        let created = self.reader.created(path)?;
+        let usage = self.reader.usage(path)?;
+        let mut sample = CgroupSample {
+            path: path.into(),
+            at: Timestamp::now(),
+            created,
+            usage,
+            nano_cores: None,
+            processes: self.processes(path),
+        };
+        self.rates.apply(&mut sample);
+        Some(sample)
+    }
+
+    /// Those of the cgroup itself: one that has others below it has none.
+    fn processes(&mut self, path: &str) -> ProcessUsage {
+        let pids = self.reader.processes(path);
+        match self.depth {
+            Depth::Processes => processes::of(&self.place.proc, &pids),
+            Depth::Counters => ProcessUsage {
+                count: pids.len() as u64,
+                ..ProcessUsage::default()
+            },
+        }
+    }
+}
+
+/// The process that listens on a socket, as the kernel names it to those who connect. 0 stands for one of another PID
+/// namespace.
+fn listener(socket: &Path) -> Option<u32> {
+    let stream = UnixStream::connect(socket).ok()?;
+    let peer = getsockopt(&stream, PeerCredentials).ok()?;
+    u32::try_from(peer.pid()).ok().filter(|pid| *pid > 0)
+}
+
+/// All threads of the machine (proc_loadavg(5)).
+fn threads(proc: &Path) -> Option<TaskUsage> {
+    let text = fs::read_to_string(proc.join("loadavg")).ok()?;
+    let (_, all) = text.split_ascii_whitespace().nth(3)?.split_once('/')?;
+    Some(TaskUsage {
+        threads: all.parse().ok()?,
+        limit: None,
+    })
+}
+
+/// The swap in use (proc_meminfo(5)): cgroup v2 does not count it for the root.
+fn swap_in_use(proc: &Path) -> Option<u64> {
+    let text = fs::read_to_string(proc.join("meminfo")).ok()?;
+    let kibibytes = |name: &str| -> Option<u64> {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_ascii_whitespace().next()?.parse().ok()
+    };
+    let used = kibibytes("SwapTotal:")?.saturating_sub(kibibytes("SwapFree:")?);
+    Some(used.saturating_mul(1024))
+}
+
+/// When the machine booted (`btime` of proc_stat(5)).
+pub fn boot_time(proc: &Path) -> Option<Timestamp> {
+    let stat = fs::read_to_string(proc.join("stat")).ok()?;
+    let seconds = stat.lines().find_map(|line| line.strip_prefix("btime "))?;
+    Timestamp::from_second(seconds.trim().parse().ok()?).ok()
+}

@@ -1,0 +1,343 @@
+//! What pods and the node keep on disks. Like the samples it is read when somebody asks, and remembered: file systems for as
+//! long as a sample, the runtime's own numbers and the directories of pods for a minute, as in the kubelet
+//! (`volumeStatsAggPeriod`). A directory whose count took long is counted again only after ten times as long.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::HOUSEKEEPING;
+use super::directories::{self, Directories};
+use super::sampler::Stopped;
+use crate::bulkhead::{Bulkhead, Limits};
+use crate::cri::{CriError, Runtime};
+use crate::model::last_logged::LastLogged;
+use crate::model::node::Measured;
+use crate::model::pod::{PodName, PodUid};
+use crate::model::stats::{DirectoryUsage, ImageStorage, NodeSample, PodStorage, Storage};
+
+/// How long an answer waits for numbers that are being read; after that it has the last ones.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// For how long the numbers of directories and of the runtime are remembered.
+const REMEMBERED: Duration = Duration::from_secs(60);
+/// How many times as long as it took a count is remembered.
+const REST: u32 = 10;
+/// How long the directories of one pod may take.
+pub(super) const LONGEST_COUNT: Duration = Duration::from_secs(30);
+/// Counts that have not returned: of all pods, and of one.
+const COUNTS: Limits = Limits {
+    total: 8,
+    per_owner: 1,
+};
+/// How many may wait for an answer.
+const WAITING: usize = 64;
+
+/// Where this machine's files are.
+#[derive(Clone)]
+pub struct StoragePlace {
+    /// The node's own directory (`/var/lib/kubelet`).
+    pub root: PathBuf,
+    /// The directory of the pods' logs (`/var/log/pods`).
+    pub logs: PathBuf,
+    /// The container runtime, which knows its images and layers.
+    pub runtime: Runtime,
+    /// How many processes there are, as last measured.
+    pub measured: watch::Receiver<Arc<Measured>>,
+}
+
+#[derive(Debug)]
+struct Request {
+    sample: Arc<NodeSample>,
+    answer: oneshot::Sender<Arc<Storage>>,
+}
+
+/// Asks what is kept on disks.
+#[derive(Debug, Clone)]
+pub struct StorageHandle(mpsc::Sender<Request>);
+
+impl StorageHandle {
+    /// What is kept on disks for the pods of this sample. Numbers that take longer than a second to read are those of
+    /// the last time, or absent.
+    pub async fn get(&self, sample: &Arc<NodeSample>) -> Result<Arc<Storage>, Stopped> {
+        let (answer, answered) = oneshot::channel();
+        let request = Request {
+            sample: Arc::clone(sample),
+            answer,
+        };
+        self.0.send(request).await.map_err(|_| Stopped)?;
+        answered.await.map_err(|_| Stopped)
+    }
+}
+
+/// The requests of a collector that is still to run.
+#[derive(Debug)]
+pub struct StorageRequests(mpsc::Receiver<Request>);
+
+/// The two ends.
+pub fn storage_requests() -> (StorageHandle, StorageRequests) {
+    let (sender, receiver) = mpsc::channel(WAITING);
+    (StorageHandle(sender), StorageRequests(receiver))
+}
+
+/// Answers every request with this.
+#[cfg(test)]
+pub(crate) fn answering(storage: Storage) -> StorageHandle {
+    let (handle, mut requests) = storage_requests();
+    let storage = Arc::new(storage);
+    std::thread::spawn(move || {
+        while let Some(request) = requests.0.blocking_recv() {
+            let _ = request.answer.send(Arc::clone(&storage));
+        }
+    });
+    handle
+}
+
+/// Those who wait for numbers that are being read.
+type Waiting = Vec<(Instant, oneshot::Sender<Arc<Storage>>)>;
+
+/// Reads when asked, until canceled.
+pub async fn run_storage(place: StoragePlace, mut requests: StorageRequests, cancel: CancellationToken) {
+    let mut last: Option<(Instant, Arc<Storage>)> = None;
+    let mut resting = Some(Collector::new(place));
+    let mut reading: Option<JoinHandle<(Collector, Storage)>> = None;
+    let mut waiting: Waiting = Vec::new();
+    loop {
+        let overdue = waiting.first().map(|(until, _)| *until);
+        tokio::select! {
+            // All are cancel-safe: a request stays in its channel, the reading goes on.
+            request = requests.0.recv() => {
+                let Some(Request { sample, answer }) = request else { return };
+                if let Some((_, fresh)) = last.as_ref().filter(|(at, _)| at.elapsed() <= HOUSEKEEPING) {
+                    // It fails if nobody waits any more, here and below.
+                    let _ = answer.send(Arc::clone(fresh));
+                    continue;
+                }
+                if let Some(collector) = resting.take() {
+                    reading = Some(tokio::spawn(collector.collect(sample)));
+                }
+                waiting.push((Instant::now() + PATIENCE, answer));
+            }
+            done = next(&mut reading) => {
+                reading = None;
+                let Ok((collector, storage)) = done else { return };
+                resting = Some(collector);
+                let storage = Arc::new(storage);
+                last = Some((Instant::now(), Arc::clone(&storage)));
+                for (_, answer) in waiting.drain(..) {
+                    let _ = answer.send(Arc::clone(&storage));
+                }
+            }
+            () = until(overdue) => {
+                let known = last.as_ref().map(|(_, storage)| Arc::clone(storage)).unwrap_or_default();
+                let (_, answer) = waiting.remove(0);
+                let _ = answer.send(known);
+            }
+            () = cancel.cancelled() => return,
+        }
+    }
+}
+
+async fn next(
+    reading: &mut Option<JoinHandle<(Collector, Storage)>>,
+) -> Result<(Collector, Storage), tokio::task::JoinError> {
+    match reading {
+        Some(reading) => reading.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What is remembered between two readings.
+struct Collector {
+    place: StoragePlace,
+    counts: Bulkhead,
+    runtime: Option<(Instant, OfRuntime)>,
+    pods: BTreeMap<PodUid, Counted>,
+    failures: LastLogged<String>,
+}
+
+/// The runtime's own numbers.
+#[derive(Clone, Default)]
+struct OfRuntime {
+    /// The directory of the images, and what they take.
+    images: Option<(PathBuf, DirectoryUsage)>,
+    layers: BTreeMap<String, DirectoryUsage>,
+}
+
+/// The directories of a pod.
+struct Counted {
+    due: Instant,
+    directories: Directories,
+}
+
+impl Collector {
+    fn new(place: StoragePlace) -> Collector {
+        Collector {
+            place,
+            counts: Bulkhead::new("directory counts", COUNTS),
+            runtime: None,
+            pods: BTreeMap::new(),
+            failures: LastLogged::default(),
+        }
+    }
+
+    async fn collect(mut self, sample: Arc<NodeSample>) -> (Collector, Storage) {
+        let runtime = self.of_runtime().await;
+        self.pods
+            .retain(|uid, _| sample.pods.iter().any(|pod| pod.uid == *uid));
+        for pod in &sample.pods {
+            self.count(&pod.name, &pod.uid).await;
+        }
+        let (root, images) = (self.place.root.clone(), runtime.images.clone());
+        let filesystems = tokio::task::spawn_blocking(move || {
+            let images = images.and_then(|(directory, own)| {
+                let filesystem = directories::filesystem(&directory)?;
+                Some(ImageStorage { filesystem, own })
+            });
+            (directories::filesystem(&root), images)
+        });
+        let (node, images) = filesystems.await.unwrap_or_default();
+        let measured = self.place.measured.borrow().clone();
+        let pods = sample.pods.iter().map(|pod| {
+            let ids = pod.containers.iter().map(|container| &container.id);
+            let layers = ids.filter_map(|id| Some((id.clone(), *runtime.layers.get(id)?)));
+            let counted = self.pods.get(&pod.uid).map(|counted| counted.directories.clone());
+            let counted = counted.unwrap_or_default();
+            let storage = PodStorage {
+                layers: layers.collect(),
+                logs: counted.logs,
+                volumes: counted.volumes,
+                own_files: counted.own_files,
+            };
+            (pod.uid.clone(), storage)
+        });
+        let storage = Storage {
+            node,
+            images,
+            processes: (measured.pids_max > 0)
+                .then(|| (Timestamp::now(), measured.pids_used, measured.pids_max)),
+            pods: pods.collect(),
+        };
+        (self, storage)
+    }
+
+    /// The runtime's numbers, which it measures itself now and then. While it does not answer, the last ones.
+    async fn of_runtime(&mut self) -> OfRuntime {
+        if let Some((at, known)) = &self.runtime
+            && at.elapsed() <= REMEMBERED
+        {
+            return known.clone();
+        }
+        match self.ask_runtime().await {
+            Ok(known) => {
+                self.failures.clear();
+                self.runtime = Some((Instant::now(), known));
+            }
+            Err(error) => {
+                if self.failures.is_news(&error.to_string()) {
+                    tracing::warn!(%error, "cannot get the disk usage of images and containers from the runtime");
+                }
+            }
+        }
+        self.runtime
+            .as_ref()
+            .map(|(_, known)| known.clone())
+            .unwrap_or_default()
+    }
+
+    async fn ask_runtime(&self) -> Result<OfRuntime, CriError> {
+        let images = self.place.runtime.image_fs_info().await?.image_filesystems;
+        let images = images.into_iter().next().and_then(|filesystem| {
+            let count = |value: Option<k8s_cri::v1::UInt64Value>| value.map_or(0, |value| value.value);
+            let used = DirectoryUsage {
+                bytes: count(filesystem.used_bytes),
+                inodes: count(filesystem.inodes_used),
+            };
+            Some((PathBuf::from(filesystem.fs_id?.mountpoint), used))
+        });
+        let layers = self.place.runtime.written_layers().await?.into_iter();
+        Ok(OfRuntime {
+            images,
+            layers: layers
+                .map(|(id, bytes, inodes)| (id, DirectoryUsage { bytes, inodes }))
+                .collect(),
+        })
+    }
+
+    /// Counts the directories of a pod if it is time. What cannot be counted keeps its last numbers.
+    async fn count(&mut self, name: &PodName, uid: &PodUid) {
+        let known = match self.pods.entry(uid.clone()) {
+            Entry::Occupied(known) if known.get().due > Instant::now() => return,
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => unknown.insert(Counted {
+                due: Instant::now(),
+                directories: Directories::default(),
+            }),
+        };
+        let begun = Instant::now();
+        let place = directories::Place::new(&self.place.root, &self.place.logs, name, uid);
+        let work = move || directories::count(&place, std::time::Instant::now() + LONGEST_COUNT);
+        let counted = self.counts.run(&uid.0, &uid.0, LONGEST_COUNT, work).await;
+        match counted {
+            Ok(counted) => known.directories = counted.or(&known.directories),
+            Err(stuck) => tracing::debug!(pod = %name, error = %stuck, "cannot count the pod's directories"),
+        }
+        known.due = Instant::now() + REMEMBERED.max(begun.elapsed() * REST);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cri::Settings;
+    use crate::model::sample;
+
+    #[tokio::test]
+    async fn without_a_runtime_what_lies_on_the_nodes_disk_is_known_and_remembered() {
+        let root = tempfile::tempdir().unwrap();
+        let volume = root.path().join("pods/u1/volumes/kubernetes.io~empty-dir/data");
+        std::fs::create_dir_all(&volume).unwrap();
+        let (_out, measured) = watch::channel(Arc::new(Measured {
+            pids_max: 100,
+            pids_used: 7,
+            ..Measured::default()
+        }));
+        let place = StoragePlace {
+            root: root.path().to_owned(),
+            logs: root.path().join("logs"),
+            runtime: Runtime::new(&Settings::at(root.path().join("none.sock"), PATIENCE)),
+            measured,
+        };
+        let (handle, requests) = storage_requests();
+        let cancel = CancellationToken::new();
+        let running = tokio::spawn(run_storage(place, requests, cancel.clone()));
+        let sample = Arc::new(sample::stats::node());
+        let first = handle.get(&sample).await.unwrap();
+        assert!(first.node.is_some_and(|node| node.capacity > 0), "{first:?}");
+        assert_eq!(first.images, None);
+        assert!(matches!(first.processes, Some((_, 7, 100))), "{first:?}");
+        let pod = &first.pods[&PodUid("u1".to_owned())];
+        assert_eq!(pod.volumes[0].name, "data");
+        assert_eq!(pod.ephemeral(), pod.volumes[0].used);
+        std::fs::remove_dir(&volume).unwrap();
+        let again = handle.get(&sample).await.unwrap();
+        assert!(Arc::ptr_eq(&first, &again));
+        cancel.cancel();
+        running.await.unwrap();
+        assert_eq!(handle.get(&sample).await, Err(Stopped));
+    }
+}
