@@ -6,7 +6,7 @@ use crate::serve::stream::websocket::Codec;
 /// How many ports one WebSocket forwards: each takes two channels.
 pub(super) const MAX: usize = Codec::CHANNELS as usize / 2;
 
-/// Why a request forwards nothing. The texts are the kubelet's, as far as it has a limit.
+/// Why a request forwards nothing, worded as by the kubelet, which has no bound of its own.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)] // the messages say it
 pub(super) enum BadPorts {

@@ -1,6 +1,8 @@
 //! A WebSocket starts with a GET, for which the kubelet requires only `get`: a user with read access to `nodes/proxy`
 //! could run commands in every container of a node.
 
+use http_body_util::BodyExt as _;
+
 use super::Node;
 
 /// Every path that starts something, and what a request that asks for no upgrade gets from it, by its method: GET and
@@ -87,4 +89,36 @@ async fn what_a_stream_cannot_be_had_for_is_said_as_the_kubelet_says_it() {
         (400, "Upgrade request required"),
     )
     .await;
+}
+
+#[tokio::test]
+async fn a_websocket_without_the_tunnel_names_the_ports_to_forward() {
+    let node = Node::start(false).await;
+    let check = async |path: &str, protocol: &str, expected: (u16, &str)| {
+        let request = hyper::Request::get(path)
+            .header("host", "vm")
+            .header("connection", "Upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+            .header("sec-websocket-protocol", protocol)
+            .body(axum::body::Body::empty())
+            .unwrap();
+        let mut connection = node.connect(Some(node.authority.user("runner"))).await;
+        let answer = connection.0.send_request(request).await.unwrap();
+        let code = answer.status().as_u16();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        let text = String::from_utf8(body.to_vec()).unwrap();
+        assert_eq!((code, text.trim_end()), expected, "{path} {protocol}");
+    };
+    let (channels, tunnel) = ("v4.channel.k8s.io", "SPDY/3.1+portforward.k8s.io");
+    let missing = (400, "query parameter \"port\" is required");
+    check("/portForward/default/web-vm", channels, missing).await;
+    // As with the kubelet, also for a pod that does not exist.
+    check("/portForward/default/nobody", channels, missing).await;
+    let invalid = (400, "unable to parse \"http\" as a port");
+    check("/portForward/default/web-vm?port=http", channels, invalid).await;
+    let gone = (404, "pod does not exist");
+    check("/portForward/default/nobody?port=80", channels, gone).await;
+    check("/portForward/default/nobody", tunnel, gone).await;
 }
