@@ -173,7 +173,9 @@ fn streams() -> Router<Served> {
 /// Responds as the kubelet does with `enableDebuggingHandlers: false` (`InstallDebuggingDisabledHandlers`).
 async fn without_debugging(request: Request, next: Next) -> Response {
     let path = request.uri().path();
-    if DEBUGGING.iter().any(|prefix| path.starts_with(prefix)) {
+    // The kubelet redirects a path without the slash to the one with it.
+    let is_below = |prefix: &str| path.starts_with(prefix) || prefix.strip_suffix('/') == Some(path);
+    if DEBUGGING.into_iter().any(is_below) {
         return (StatusCode::METHOD_NOT_ALLOWED, "Debug endpoints are disabled.\n").into_response();
     }
     match path {

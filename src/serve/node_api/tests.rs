@@ -335,6 +335,10 @@ async fn without_debugging_nobody_gets_logs_and_callers_are_asked_who_they_are_f
         "/containerLogs/ns/web-vm/c",
         "/exec/ns/web-vm/c",
         "/debug/pprof/profile",
+        "/runningpods/",
+        "/runningpods",
+        "/logs/default_web-vm_u1/",
+        "/logs",
     ] {
         assert_eq!(node.get(path, admin(), None).await, disabled, "{path}");
         assert_eq!(node.get(path, None, None).await.0, 401, "{path}");

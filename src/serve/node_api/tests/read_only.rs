@@ -1,10 +1,15 @@
 //! The read-only port: whoever reaches it sees pods, metrics and health, and nothing else, by any method.
 
 use axum::body::Body;
+use http_body_util::BodyExt as _;
 use hyper::Request;
 use tower::ServiceExt as _;
 
-use super::super::read_only;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+
+use super::super::{read_only, run_read_only};
 use super::callers::{METHODS, PATHS, STREAMS};
 use crate::serve::fixture;
 use crate::serve::world::Served;
@@ -55,4 +60,40 @@ async fn only_what_needs_no_permission_is_answered() {
     assert_eq!(open, expected);
     assert!(!changing.temp.path().join("checkpoints").exists());
     assert!(!changing.temp.path().join("exec").exists());
+}
+
+#[tokio::test]
+async fn it_is_plain_http_and_ends_with_the_agent() {
+    let changing = fixture::changing();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let shutdown = async move {
+        let _ = stopped.await;
+    };
+    let port = tokio::spawn(run_read_only(listener, changing.world.clone(), shutdown));
+    let ask = async |method: &str, path: &str| {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        let request = Request::builder().method(method).uri(path).header("host", "vm");
+        let answer = sender
+            .send_request(request.body(Body::empty()).unwrap())
+            .await
+            .unwrap();
+        let code = answer.status().as_u16();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        (code, String::from_utf8(body.to_vec()).unwrap())
+    };
+    let (code, pods) = ask("GET", "/pods").await;
+    assert!(code == 200 && pods.contains("\"web-vm\""), "{code} {pods}");
+    assert_eq!(ask("GET", "/healthz").await, (200, "ok".to_owned()));
+    let disabled = (405, "Debug endpoints are disabled.\n".to_owned());
+    assert_eq!(ask("POST", "/run/default/web-vm/web?cmd=id").await, disabled);
+    assert_eq!(ask("POST", "/checkpoint/default/web-vm/web").await.0, 404);
+    stop.send(()).unwrap();
+    port.await.unwrap();
+    assert!(TcpStream::connect(address).await.is_err());
 }
