@@ -18,8 +18,10 @@ use nix::sys::stat::{Mode, SFlag};
 use super::listing::Entry;
 use crate::disk::beneath::{self, Links, MountPoints};
 
-/// The most entries of a directory that are shown. Pods choose how many there are.
+/// The most entries of a directory that are shown. Pods choose how many there are, and their names.
 const MOST_ENTRIES: usize = 10_000;
+/// The most bytes of their names; as links and text of a page they take up to eight times as many.
+const MOST_NAMES: usize = 1 << 20;
 /// The most absolute links that are followed one after the other.
 const MOST_LINKS: usize = 8;
 
@@ -137,13 +139,15 @@ fn failed(error: io::Error) -> Closed {
 
 fn list(mut dir: Dir) -> Result<(Vec<Entry>, bool), Closed> {
     let mut entries = Vec::new();
+    let mut names = 0;
     for entry in dir.iter() {
         let entry = entry?;
         let name = entry.file_name().to_bytes();
         if [&b"."[..], b".."].contains(&name) {
             continue;
         }
-        if entries.len() == MOST_ENTRIES {
+        names += name.len();
+        if entries.len() == MOST_ENTRIES || names > MOST_NAMES {
             return Ok((entries, false));
         }
         entries.push(Entry {
@@ -253,5 +257,14 @@ mod tests {
             panic!("it is a directory");
         };
         assert_eq!((entries.len(), is_whole), (MOST_ENTRIES, false));
+        let long = tempfile::tempdir().unwrap();
+        let most = MOST_NAMES / 255;
+        for number in 0..=most {
+            fs::write(long.path().join(format!("{number:0255}")), "").unwrap();
+        }
+        let Ok(Found::Directory { entries, is_whole }) = find(long.path(), b"") else {
+            panic!("it is a directory");
+        };
+        assert_eq!((entries.len(), is_whole), (most, false));
     }
 }
