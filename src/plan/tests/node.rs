@@ -170,6 +170,8 @@ impl World {
             assert!(!is_rejected || !has_sandbox, "a pod that runs is rejected");
         }
         let applied = node::apply(verdicts, &mut self.node.decisions, &mut memory, self.now);
+        // A pod that was admitted in this plan has taken its room.
+        self.memory = memory.pods.remove(&sample::name()).map(Arc::unwrap_or_clone);
         for (pod, refusal) in &applied.rejected {
             let is_label = refusal.reason == crate::plan::admit::NODE_AFFINITY;
             let lacks = match is_label {
@@ -178,7 +180,6 @@ impl World {
             };
             assert!(lacks, "{} is rejected though it fits: {refusal:?}", pod.name);
         }
-        self.memory = memory.pods.remove(&sample::name()).map(Arc::unwrap_or_clone);
     }
 
     /// When the node is planned again though nothing else happens.
