@@ -43,6 +43,16 @@ pub struct PodMemory {
     pub remains: Remains,
     /// Why the pod does not have its desired resources yet.
     pub resize: Option<PendingResize>,
+    /// The pod of this name that was here before, of which something may be left, if this one was rejected at once.
+    pub former: Option<PodUid>,
+}
+
+impl PodMemory {
+    /// The pods of this name of which something may be left on the node.
+    pub fn remaining(&self) -> impl Iterator<Item = &PodUid> {
+        let own = (self.remains != Remains::Nothing).then_some(&self.uid);
+        own.into_iter().chain(&self.former)
+    }
 }
 
 /// Work for a pod that failed, and whose next attempt waits for its back-off.
@@ -134,6 +144,7 @@ impl PodMemory {
             written: BTreeMap::new(),
             remains: Remains::Everything,
             resize: None,
+            former: None,
         }
     }
 }

@@ -25,11 +25,10 @@ pub fn subject<'a>(
     let is_other = |uid: &PodUid| Some(uid) != wanted && Some(uid) != view.unsupported;
     let other = observed.uids.keys().find(|uid| is_other(uid));
     // A pod that never got a sandbox is recognized by the things created before it.
-    let remains = memory.filter(|memory| {
-        let is_other = is_other(&memory.uid) && !observed.uids.contains_key(&memory.uid);
-        is_other && memory.remains != Remains::Nothing && view.leftovers.contains(&memory.uid)
-    });
-    other.or(remains.map(|memory| &memory.uid)).or(wanted)
+    let mut remaining = memory.into_iter().flat_map(PodMemory::remaining);
+    let remains = remaining
+        .find(|uid| is_other(uid) && !observed.uids.contains_key(*uid) && view.leftovers.contains(*uid));
+    other.or(remains).or(wanted)
 }
 
 /// Compares the desired and the observed state of a name and plans what to do now. Empty stages are omitted; an idle

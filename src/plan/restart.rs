@@ -115,6 +115,7 @@ pub fn after(
     };
     let mut memory = remembered(memory, pod, observed, outcome.at);
     if outcome.uid != pod.uid {
+        memory.former = memory.former.filter(|former| *former != outcome.uid);
         return memory;
     }
     failures::note(&mut memory, outcome);

@@ -69,8 +69,17 @@ fn remember(memory: &mut Memory, pod: &Pod, refusal: &Refusal, now: Timestamp) -
     if before.is_some_and(|before| before.uid == pod.uid && before.ended == ended) {
         return false;
     }
+    // What the pod before it has left is removed all the same. One that was itself rejected has left nothing.
+    let former = before.and_then(|before| {
+        let own = before.remaining().find(|uid| **uid != pod.uid);
+        before.former.as_ref().or(own).cloned()
+    });
     let fresh = PodMemory::new(pod.uid.clone(), now);
-    let rejected = PodMemory { ended, ..fresh };
+    let rejected = PodMemory {
+        ended,
+        former,
+        ..fresh
+    };
     memory.pods.insert(pod.name.clone(), Arc::new(rejected));
     true
 }

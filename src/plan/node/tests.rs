@@ -203,6 +203,33 @@ fn a_rejected_static_pod_is_admitted_when_there_is_room() {
 }
 
 #[test]
+fn a_rejected_pod_remembers_who_was_there_before_until_that_is_removed() {
+    let mut node = Node::new();
+    let first = pod("b", 500);
+    node.wants(first.clone());
+    node.turn();
+    node.wants(pod("a", 1800));
+    node.runs(&pod("a", 1800));
+    let second = Pod {
+        uid: sample::uid("uid-second"),
+        ..first.clone()
+    };
+    node.wants(second.clone());
+    let former = |node: &Node| node.memory.pods[&first.name].former.clone();
+    node.check(expect![[r#"
+        b: OutOfcpu
+    "#]]);
+    assert_eq!(former(&node), Some(first.uid.clone()));
+    // One after the other is rejected: the first one is still to be removed.
+    node.wants(Pod {
+        uid: sample::uid("uid-third"),
+        ..second
+    });
+    node.turn();
+    assert_eq!(former(&node), Some(first.uid.clone()));
+}
+
+#[test]
 fn a_pod_that_is_deleted_takes_room_and_is_not_rejected() {
     let mut node = Node::new();
     let mut leaving = pod("a", 1500);
