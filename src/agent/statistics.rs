@@ -1,4 +1,4 @@
-//! The tasks that measure the node and its pods for those who ask.
+//! The tasks that measure the node and its pods on request.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -147,8 +147,10 @@ pub struct CgroupSample {
     pub path: Arc<str>,
     /// When it was read.
     pub at: Timestamp,
-    /// When it was created.
+    /// When it was created, as far as the kernel remembers.
     pub created: Timestamp,
+    /// Its number: another cgroup of the same path has another one.
+    pub number: u64,
     /// What the kernel has counted.
     pub usage: Usage,
     /// The CPU time used in a second since the sample before, in nanoseconds; absent in a first sample.

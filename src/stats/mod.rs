@@ -1,4 +1,4 @@
-//! Measures the node and its pods, when somebody asks: nothing is sampled meanwhile. Reads the kernel's counters and
+//! Measures the node and its pods on request: nothing is sampled in between. Reads the kernel's counters and
 //! changes nothing.
 //!
 //! - `sampler`: one task that answers requests, one after the other, from its last sample while that is fresh enough.

@@ -14,7 +14,7 @@ const LEAST: i128 = 500_000_000;
 #[derive(Debug, Clone, Copy)]
 struct Counted {
     at: Timestamp,
-    created: Timestamp,
+    number: u64,
     total: u64,
     rate: Option<u64>,
 }
@@ -32,10 +32,10 @@ impl Rates {
         let Some(cpu) = sample.usage.cpu else { return };
         // A cgroup of the same path may be another one.
         let last = self.last.get(&sample.path);
-        let last = last.filter(|last| last.created == sample.created && last.total <= cpu.total);
+        let last = last.filter(|last| last.number == sample.number && last.total <= cpu.total);
         let mut counted = Counted {
             at: sample.at,
-            created: sample.created,
+            number: sample.number,
             total: cpu.total,
             rate: None,
         };
@@ -63,11 +63,12 @@ mod tests {
     use super::*;
     use crate::model::usage::{CpuUsage, Usage};
 
-    fn rate(rates: &mut Rates, millis: i64, created: i64, total: u64) -> Option<u64> {
+    fn rate(rates: &mut Rates, millis: i64, number: u64, total: u64) -> Option<u64> {
         let mut sample = CgroupSample {
             path: "/a".into(),
             at: Timestamp::from_millisecond(millis).unwrap(),
-            created: Timestamp::from_second(created).unwrap(),
+            created: Timestamp::UNIX_EPOCH,
+            number,
             usage: Usage {
                 cpu: Some(CpuUsage {
                     total,

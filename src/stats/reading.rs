@@ -2,13 +2,13 @@
 //! for each cgroup.
 
 use std::fs;
-use std::os::unix::net::UnixStream;
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerCredentials;
+use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, UnixAddr, getsockopt};
 
 use super::devices::Devices;
 use super::rates::Rates;
@@ -202,12 +202,13 @@ impl Reading<'_> {
     }
 
     fn cgroup(&mut self, path: &str) -> Option<CgroupSample> {
-        let created = self.reader.created(path)?;
+        let (created, number) = self.reader.created(path)?;
         let usage = self.reader.usage(path)?;
         let mut sample = CgroupSample {
             path: path.into(),
             at: Timestamp::now(),
             created,
+            number,
             usage,
             nano_cores: None,
             processes: self.processes(path),
@@ -229,10 +230,13 @@ impl Reading<'_> {
     }
 }
 
-/// The process that listens on a socket, as the kernel names it to those who connect. 0 stands for one of another PID
+/// The process that listens on a socket, as the kernel names it to the peer of a connection. 0 stands for one of another PID
 /// namespace.
 fn listener(socket: &Path) -> Option<u32> {
-    let stream = UnixStream::connect(socket).ok()?;
+    // A listener that accepts nothing any more would keep a blocking call for ever.
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let stream = socket::socket(AddressFamily::Unix, SockType::Stream, flags, None).ok()?;
+    socket::connect(stream.as_raw_fd(), &UnixAddr::new(socket).ok()?).ok()?;
     let peer = getsockopt(&stream, PeerCredentials).ok()?;
     u32::try_from(peer.pid()).ok().filter(|pid| *pid > 0)
 }

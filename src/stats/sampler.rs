@@ -1,4 +1,4 @@
-//! The task that samples. There is one sample at a time: who asks while it is taken gets the same one.
+//! The task that samples, one sample at a time: requests that arrive meanwhile share the result.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::reading::{self, Depth, Place};
 use crate::model::runtime::Snapshot;
 use crate::model::stats::NodeSample;
 
-/// For how long a sample is fresh enough for those who scrape: the kubelet's own interval (`defaultHousekeepingInterval` in
+/// For how long a sample is fresh enough for a scrape: the kubelet's own interval (`defaultHousekeepingInterval` in
 /// `pkg/kubelet/cadvisor`).
 pub const HOUSEKEEPING: Duration = Duration::from_secs(10);
 /// How many may wait for a sample. More wait to be let in.
@@ -88,14 +88,14 @@ pub async fn run(
     let (mut rates, mut last) = (Rates::default(), None::<Last>);
     loop {
         let request = tokio::select! {
-            // Cancel-safe, and nothing is owed to those who wait when the agent stops.
+            // Cancel-safe; pending requests end with the agent.
             request = requests.0.recv() => request,
             () = cancel.cancelled() => None,
         };
         let Some(request) = request else { return };
         let is_fresh = |last: &&Last| last.depth >= request.depth && last.taken.elapsed() <= request.max_age;
         if let Some(last) = last.as_ref().filter(is_fresh) {
-            // It fails if nobody waits any more.
+            // It fails if the request was dropped.
             let _ = request.answer.send(Some(Arc::clone(&last.sample)));
             continue;
         }
@@ -199,7 +199,7 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &again));
         let deeper = handle.sample(long, Depth::Processes).await.unwrap().unwrap();
         assert!(!Arc::ptr_eq(&first, &deeper));
-        // What is deeper serves those who want less, too.
+        // A deeper sample answers a shallower request, too.
         let less = handle.sample(long, Depth::Counters).await.unwrap().unwrap();
         assert!(Arc::ptr_eq(&deeper, &less));
         let fresh = handle

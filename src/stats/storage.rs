@@ -1,4 +1,4 @@
-//! What pods and the node keep on disks. Like the samples it is read when somebody asks, and remembered: file systems for as
+//! What pods and the node keep on disks. Like the samples it is read on request, and remembered: file systems for as
 //! long as a sample, the runtime's own numbers and the directories of pods for a minute, as in the kubelet
 //! (`volumeStatsAggPeriod`). A directory whose count took long is counted again only after ten times as long.
 
@@ -26,6 +26,8 @@ use crate::model::stats::{DirectoryUsage, ImageStorage, NodeSample, PodStorage, 
 
 /// How long an answer waits for numbers that are being read; after that it has the last ones.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long the runtime may take: the numbers of the disks do not wait for it.
+const RUNTIME_PATIENCE: Duration = Duration::from_secs(5);
 /// For how long the numbers of directories and of the runtime are remembered.
 const REMEMBERED: Duration = Duration::from_secs(60);
 /// How many times as long as it took a count is remembered.
@@ -116,7 +118,7 @@ pub async fn run_storage(place: StoragePlace, mut requests: StorageRequests, can
             request = requests.0.recv() => {
                 let Some(Request { sample, answer }) = request else { return };
                 if let Some((_, fresh)) = last.as_ref().filter(|(at, _)| at.elapsed() <= HOUSEKEEPING) {
-                    // It fails if nobody waits any more, here and below.
+                    // It fails if the request was dropped, here and below.
                     let _ = answer.send(Arc::clone(fresh));
                     continue;
                 }
@@ -242,16 +244,23 @@ impl Collector {
         {
             return known.clone();
         }
-        match self.ask_runtime().await {
-            Ok(known) => {
+        let answer = tokio::time::timeout(RUNTIME_PATIENCE, self.ask_runtime()).await;
+        let failure = match answer {
+            Ok(Ok(known)) => {
                 self.failures.clear();
                 self.runtime = Some((Instant::now(), known));
+                None
             }
-            Err(error) => {
-                if self.failures.is_news(&error.to_string()) {
-                    tracing::warn!(%error, "cannot get the disk usage of images and containers from the runtime");
-                }
-            }
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some(format!("no answer within {} s", RUNTIME_PATIENCE.as_secs())),
+        };
+        if let Some(error) = failure
+            && self.failures.is_news(&error)
+        {
+            tracing::warn!(
+                error,
+                "cannot get the disk usage of images and containers from the runtime"
+            );
         }
         self.runtime
             .as_ref()

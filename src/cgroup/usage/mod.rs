@@ -11,6 +11,7 @@ mod v2;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -85,10 +86,11 @@ impl UsageReader<'_> {
         }
     }
 
-    /// When the cgroup was created; absent if it does not exist.
-    pub fn created(&self, path: &str) -> Option<Timestamp> {
+    /// When the cgroup was created, and the number that no other cgroup has had; absent if it does not exist. The time is
+    /// what the kernel remembers, which may be later.
+    pub fn created(&self, path: &str) -> Option<(Timestamp, u64)> {
         let metadata = fs::metadata(self.hierarchy.directory_path("memory", path)?).ok()?;
-        metadata.modified().ok()?.try_into().ok()
+        Some((metadata.modified().ok()?.try_into().ok()?, metadata.ino()))
     }
 
     /// The names of the cgroups directly below this one.

@@ -97,6 +97,7 @@ pub(crate) fn cgroup(path: &str) -> CgroupSample {
         path: path.into(),
         at: at(),
         created: created(),
+        number: 7,
         usage: usage(),
         nano_cores: Some(1000),
         processes: ProcessUsage {
