@@ -1,8 +1,11 @@
 //! The command line's definitions, for parsing, completions and man pages. What a verb does is in `command`.
 
+pub mod copy;
+pub mod debug;
 pub mod flags;
 pub mod kubelet_version;
 pub mod parse;
+pub mod place;
 pub mod ports;
 
 use std::net::IpAddr;
@@ -87,6 +90,10 @@ pub enum Command {
     Attach(Attach),
     /// Forward ports of this machine to a pod
     PortForward(PortForward),
+    /// Add a container with tools to a running static pod
+    Debug(debug::Debug),
+    /// Copy files into a container or out of it
+    Cp(copy::Cp),
     /// Check whether manifests would run, without running them
     #[command(
         after_help = "The exit code is 0 if every pod would run, 1 if some pod would not, and 2 if something cannot \
@@ -402,6 +409,7 @@ mod tests {
                   exec          Run a command in a container
                   attach        Attach to the process of a container
                   port-forward  Forward ports of this machine to a pod
+                  cp            Copy files into a container or out of it
                   check         Check whether manifests would run, without running them
                   join          Join this machine to a cluster
                   reset         Undo `gantry join`: remove pods, credentials and configuration

@@ -51,6 +51,7 @@ pub(super) fn world(
         metrics: metrics.clone(),
         health: health.clone(),
         offered: Arc::new(offered(config)),
+        adder: values.adder.clone(),
         stats: statistics.samples.clone(),
         storage: statistics.storage.clone(),
     }

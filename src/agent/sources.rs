@@ -9,19 +9,46 @@ use super::member::Member;
 use super::tasks::{Tasks, or_left};
 use super::values::Values;
 use crate::config::Config;
+use crate::model::added::AddRequests;
 use crate::source;
 
-pub(super) fn spawn(tasks: &mut Tasks, config: &Config, values: &Values, member: Option<&Member>) {
+pub(super) fn spawn(
+    tasks: &mut Tasks,
+    config: &Config,
+    values: &Values,
+    additions: AddRequests,
+    member: Option<&Member>,
+) {
     let files = spawn_files(tasks, config, values);
     let files = match member {
         Some(member) => member.spawn_classes(tasks, files),
         None => files,
     };
+    let files = spawn_added(tasks, config, files, additions);
     let (desired, cancel) = (values.desired.0.clone(), tasks.cancel.clone());
     let api = member.map(|member| member.spawn_source(tasks, config, values));
     tasks.spawn_fallible("sources", async move {
         Ok(source::merge(files, api, desired, cancel).await?)
     });
+}
+
+/// Static pods with what was added to them.
+fn spawn_added(
+    tasks: &mut Tasks,
+    config: &Config,
+    pods: source::SetReceiver,
+    requests: AddRequests,
+) -> source::SetReceiver {
+    let (out, receiver) = watch::channel(None);
+    let inputs = source::added::AddedInputs {
+        pods,
+        requests,
+        context: manifest_context(config),
+        directory: config.paths.state.join("ephemeral-containers"),
+    };
+    let cancel = tasks.cancel.clone();
+    tasks.spawn("ephemeral containers", source::added::run(inputs, out, cancel));
+    receiver
 }
 
 fn spawn_files(tasks: &mut Tasks, config: &Config, values: &Values) -> source::SetReceiver {

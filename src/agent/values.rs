@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node;
 use tokio::sync::{mpsc, watch};
 
+use crate::model::added::Adder;
 use crate::model::api::ApiNode;
 use crate::model::event::Event;
 use crate::model::memory::Memory;
@@ -30,12 +31,14 @@ pub(super) struct Values {
     pub(super) node: Shared<Arc<Node>>,
     /// The subnet of the node's pods, if this program connects them.
     pub(super) subnet: Shared<Option<IpNet>>,
+    /// Adds ephemeral containers to static pods.
+    pub(super) adder: Adder,
     /// The events, for the task that publishes them.
     pub(super) events: mpsc::UnboundedSender<Event>,
 }
 
 impl Values {
-    pub(super) fn new(events: mpsc::UnboundedSender<Event>) -> Values {
+    pub(super) fn new(events: mpsc::UnboundedSender<Event>, adder: Adder) -> Values {
         Values {
             desired: watch::channel(Arc::default()),
             snapshot: watch::channel(Arc::default()),
@@ -46,6 +49,7 @@ impl Values {
             pods: watch::channel(Arc::default()),
             node: watch::channel(Arc::default()),
             subnet: watch::channel(None),
+            adder,
             events,
         }
     }

@@ -18,6 +18,7 @@ use super::values::Values;
 use crate::act::pull_records::PullRecords;
 use crate::config::Config;
 use crate::cri::Runtime;
+use crate::model::added::{AddRequests, adder};
 use crate::model::event::Event;
 use crate::model::memory::Memory;
 use crate::model::report::PodsReport;
@@ -33,6 +34,8 @@ pub struct Wiring {
     pub(super) health: Health,
     pub(super) metrics: Arc<Metrics>,
     pub(super) statistics: Statistics,
+    /// What is to be added to static pods, until their source takes it.
+    additions: Option<AddRequests>,
     /// The events, until it is known whether there is an API server to publish them to.
     events: Option<mpsc::UnboundedReceiver<Event>>,
 }
@@ -41,13 +44,15 @@ impl Wiring {
     /// An agent without tasks. They run until `cancel`.
     pub fn new(config: Config, cancel: CancellationToken) -> Wiring {
         let (events_in, events) = mpsc::unbounded_channel();
+        let (adder, additions) = adder();
         Wiring {
             config,
-            values: Values::new(events_in),
+            values: Values::new(events_in, adder),
             tasks: Tasks::new(cancel),
             health: Health::default(),
             metrics: Arc::default(),
             statistics: Statistics::new(),
+            additions: Some(additions),
             events: Some(events),
         }
     }
@@ -56,7 +61,8 @@ impl Wiring {
     pub fn spawn_sources(&mut self, cluster: Option<&Cluster>) {
         let member = cluster.map(|cluster| Member::new(cluster.clone()));
         let (tasks, config, values) = (&mut self.tasks, &self.config, &self.values);
-        sources::spawn(tasks, config, values, member.as_ref());
+        let additions = self.additions.take().expect("the sources are spawned once");
+        sources::spawn(tasks, config, values, additions, member.as_ref());
         // Without an API server there is no receiver, so that no events pile up.
         if let (Some(events), Some(member)) = (self.events.take(), &member) {
             member.spawn_publishing(tasks, config, values, events);

@@ -6,7 +6,7 @@ mod connect;
 pub mod grpc;
 pub mod http;
 mod names;
-mod tls;
+pub(crate) mod tls;
 
 pub use connect::tcp;
 pub use names::{Asker, Names};

@@ -3,13 +3,12 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use axum::body::Body;
 use axum::http::request::Builder;
 use axum::http::{Request, Response, StatusCode, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
@@ -82,6 +81,14 @@ impl Client {
         T::deserialize(value).map_err(broken_off)
     }
 
+    /// Sends JSON.
+    pub async fn post(&self, path: &str, body: Vec<u8>) -> Result<(), ClientError> {
+        let request = Request::post(path).header(header::CONTENT_TYPE, "application/json");
+        accepted(self.send(request, path, Full::from(body)).await?)
+            .await
+            .map(|_| ())
+    }
+
     /// Requests a stream.
     pub async fn stream(&self, path: &str) -> Result<Chunks, ClientError> {
         Ok(Chunks(self.ask(path).await?.into_body()))
@@ -110,7 +117,7 @@ impl Client {
 
     async fn upgrade(&self, request: Builder, path: &str) -> Result<Connection, ClientError> {
         let request = request.header(header::CONNECTION, "Upgrade");
-        let response = self.send(request, path).await?;
+        let response = self.send(request, path, Full::default()).await?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Err(refusal(response).await);
         }
@@ -121,15 +128,15 @@ impl Client {
     }
 
     async fn ask(&self, path: &str) -> Result<Response<Incoming>, ClientError> {
-        let response = self.send(Request::builder(), path).await?;
-        if response.status().is_success() {
-            Ok(response)
-        } else {
-            Err(refusal(response).await)
-        }
+        accepted(self.send(Request::builder(), path, Full::default()).await?).await
     }
 
-    async fn send(&self, request: Builder, path: &str) -> Result<Response<Incoming>, ClientError> {
+    async fn send(
+        &self,
+        request: Builder,
+        path: &str,
+        body: Full<Bytes>,
+    ) -> Result<Response<Incoming>, ClientError> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|source| {
             let socket = self.socket.clone();
             match source.kind() {
@@ -145,7 +152,7 @@ impl Client {
         let request = request
             .uri(path)
             .header(header::HOST, "gantry")
-            .body(Body::empty())
+            .body(body)
             .map_err(broken_off)?;
         sender.send_request(request).await.map_err(broken_off)
     }
@@ -164,6 +171,14 @@ impl Chunks {
             }
         }
         Ok(None)
+    }
+}
+
+async fn accepted(response: Response<Incoming>) -> Result<Response<Incoming>, ClientError> {
+    if response.status().is_success() {
+        Ok(response)
+    } else {
+        Err(refusal(response).await)
     }
 }
 

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use super::client::Client;
 use super::table::printable;
 use super::{
-    CommandError, attach, check, cleanup, completions, describe, doctor, exec, get, join, logs, port_forward,
-    reset, start, version,
+    CommandError, attach, check, cleanup, completions, copy, debug, describe, doctor, exec, get, join, logs,
+    port_forward, reset, start, version,
 };
 use crate::cli::{self, Cli, Command, Output, Resource};
 use crate::config::Role;
@@ -53,6 +53,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let options = port_forward_options(asked);
             wait(port_forward::run(&client, &options, &mut io::stdout()))
         }
+        Command::Debug(asked) => finish(debug::run(&client, &debug_options(asked))),
+        Command::Cp(asked) => finish(copied(&client, &copy_options(asked))),
         Command::Doctor(asked) => {
             let config = start::configuration(Role::Run, &given)?;
             let sound = single()?.block_on(doctor::doctor(&config, asked.output, &mut io::stdout()))?;
@@ -150,6 +152,38 @@ fn port_forward_options(asked: cli::PortForward) -> port_forward::Options {
         ports: asked.ports,
         addresses: asked.address,
     }
+}
+
+fn debug_options(asked: cli::debug::Debug) -> debug::Options {
+    debug::Options {
+        pod: asked.pod,
+        namespace: asked.namespace,
+        image: asked.image,
+        container: asked.container,
+        target: asked.target,
+        stdin: asked.stdin,
+        tty: asked.tty,
+        profile: asked.profile,
+        env: asked.env,
+        command: asked.command,
+    }
+}
+
+fn copy_options(asked: cli::copy::Cp) -> copy::Options {
+    copy::Options {
+        source: asked.source,
+        destination: asked.destination,
+        namespace: asked.namespace,
+        container: asked.container,
+        ownership: match asked.no_preserve {
+            true => copy::Ownership::OfTheContainer,
+            false => copy::Ownership::Preserved,
+        },
+    }
+}
+
+async fn copied(client: &Client, options: &copy::Options) -> Result<u32, CommandError> {
+    copy::run(client, options, &mut io::stderr()).await.map(|()| 0)
 }
 
 fn check_options(asked: cli::Check) -> check::Options {

@@ -26,6 +26,8 @@ mod describe_pod;
 pub mod streams;
 pub mod attach;
 pub mod exec;
+pub mod copy;
+pub mod debug;
 pub mod get;
 pub mod logs;
 pub mod port_forward;
@@ -51,6 +53,14 @@ pub enum CommandError {
         code: u32,
         /// Why.
         message: String,
+    },
+    /// A local file cannot be read or written.
+    #[error("{what}")]
+    File {
+        /// Which, and what could not be done with it.
+        what: String,
+        /// Why.
+        source: io::Error,
     },
     /// The output cannot be written.
     #[error("cannot write the output")]

@@ -59,6 +59,20 @@ pub fn open<P: NixPath + ?Sized>(
     let how = OpenHow::new()
         .flags(flags | OFlag::O_CLOEXEC)
         .resolve(ResolveFlag::RESOLVE_BENEATH | links | mounts);
+    resolve(root, path, how)
+}
+
+/// Makes a new file for writing, with this mode less the umask, at a relative path on which nothing leads out of `root`.
+/// The error of something that is there already is `EEXIST`.
+pub fn create<P: NixPath + ?Sized>(root: impl AsFd, path: &P, mode: Mode) -> nix::Result<OwnedFd> {
+    let how = OpenHow::new()
+        .flags(OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC)
+        .mode(mode)
+        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    resolve(root, path, how)
+}
+
+fn resolve<P: NixPath + ?Sized>(root: impl AsFd, path: &P, how: OpenHow) -> nix::Result<OwnedFd> {
     let mut attempts = 0;
     loop {
         match openat2(root.as_fd(), path, how) {

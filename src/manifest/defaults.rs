@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    Container, DownwardAPIVolumeFile, EmptyDirVolumeSource, HTTPGetAction, Pod, PodSecurityContext, PodSpec,
-    Probe, ResourceRequirements, Volume,
+    Container, DownwardAPIVolumeFile, EmptyDirVolumeSource, EphemeralContainer, HTTPGetAction, Pod,
+    PodSecurityContext, PodSpec, Probe, ResourceRequirements, Volume,
 };
 
 use crate::model::image_ref::ImageRef;
@@ -58,15 +58,25 @@ fn apply_spec(spec: &mut PodSpec) {
     }
 }
 
+/// Applies those of an ephemeral container, which has no ports, probes or resources.
+pub(crate) fn apply_ephemeral(container: &mut EphemeralContainer) {
+    text(&mut container.termination_message_path, TERMINATION_PATH);
+    text(&mut container.termination_message_policy, "File");
+    pull_policy(&mut container.image_pull_policy, container.image.as_deref());
+}
+
+fn pull_policy(policy: &mut Option<String>, image: Option<&str>) {
+    if policy.as_deref().unwrap_or("").is_empty() {
+        // Validation reports a reference that cannot be parsed.
+        let latest = ImageRef::parse(image.unwrap_or("")).is_ok_and(|reference| reference.is_latest());
+        *policy = Some(if latest { "Always" } else { "IfNotPresent" }.to_owned());
+    }
+}
+
 fn apply_container(container: &mut Container, host_network: bool) {
     text(&mut container.termination_message_path, TERMINATION_PATH);
     text(&mut container.termination_message_policy, "File");
-    if container.image_pull_policy.as_deref().unwrap_or("").is_empty() {
-        let image = container.image.as_deref().unwrap_or("");
-        // Validation reports a reference that cannot be parsed.
-        let latest = ImageRef::parse(image).is_ok_and(|reference| reference.is_latest());
-        container.image_pull_policy = Some(if latest { "Always" } else { "IfNotPresent" }.to_owned());
-    }
+    pull_policy(&mut container.image_pull_policy, container.image.as_deref());
     for port in container.ports.iter_mut().flatten() {
         text(&mut port.protocol, "TCP");
         if host_network && port.host_port.unwrap_or(0) == 0 {

@@ -22,6 +22,7 @@ mod convert;
 mod uid;
 mod static_pod;
 mod api_pod;
+mod added;
 
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ use jiff::Timestamp;
 
 use crate::model::pod::{Pod, Problem};
 
+pub use added::add as add_ephemeral;
 pub use api_pod::{check_identity, read as read_api_pod};
 pub use context::{ManifestContext, RuntimeClasses};
 pub(crate) use decode::object::key_complaint;

@@ -5,6 +5,7 @@
 //! Kubernetes' own data types appear where a value leaves us in exactly that form: a CRI message in a
 //! [`step::Step`], the API object of a [`pod::Pod`] that is shown to people.
 
+pub mod added;
 pub mod allocation;
 pub mod api;
 pub mod backoff;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Node, Pod as Object};
+use k8s_openapi::api::core::v1::{Node, Pod as Object, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::{DeleteParams, PostParams, Preconditions};
 use tokio::sync::watch;
@@ -232,7 +232,11 @@ fn mirror_of(pod: &Pod, node: &Node) -> Object {
             }]),
             ..ObjectMeta::default()
         },
-        spec: object.spec.clone(),
+        // The API server takes no ephemeral containers with a new pod.
+        spec: object.spec.clone().map(|spec| PodSpec {
+            ephemeral_containers: None,
+            ..spec
+        }),
         status: None,
     }
 }

@@ -1,6 +1,6 @@
 //! What the agent serves: health, pods, node, events, logs, exec. It reads values that other modules publish and writes
 //! none of them; the only things it starts are the processes of `exec` requests and the connections of `attach` and
-//! `portForward`.
+//! `portForward`. What it is asked to add to a pod it passes on.
 //!
 //! Three listeners: the root-only socket, where everything is served in Kubernetes' own JSON; the loopback port on
 //! which the kubelet answers `/healthz`; and, on a node of a cluster, the kubelet's own API with authentication and
@@ -10,6 +10,7 @@ pub mod answer;
 mod attach;
 mod checkpoint;
 pub(crate) mod containers;
+mod ephemeral;
 mod offered;
 pub mod exec;
 pub mod health;
@@ -40,7 +41,7 @@ pub use self::world::World;
 pub use self::zpages::Program;
 
 use axum::Router;
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio_util::sync::CancellationToken;
 
 use self::world::{FAREWELL, Served};
@@ -113,6 +114,11 @@ fn router(served: Served) -> Router {
         .route("/metrics/resource", get(metrics::answer_resource))
         .route("/stats/summary", get(stats::answer))
         .route("/logs/{namespace}/{pod}/{container}", get(logs::answer))
+        .route("/ephemeralcontainers/{namespace}/{pod}", post(ephemeral::add))
+        .route(
+            "/ephemeralcontainers/{namespace}/{pod}/{container}",
+            get(ephemeral::wait),
+        )
         .route("/exec/{namespace}/{pod}/{container}", exec)
         .route("/attach/{namespace}/{pod}/{container}", attach)
         .route("/portForward/{namespace}/{pod}", forward)

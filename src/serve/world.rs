@@ -13,6 +13,7 @@ use super::health;
 use super::metrics;
 use super::offered::Offered;
 use crate::cri::Runtime;
+use crate::model::added::Adder;
 use crate::model::report::PodsReport;
 use crate::model::runtime::Snapshot;
 use crate::stats;
@@ -45,6 +46,8 @@ pub struct World {
     pub health: health::Health,
     /// What the endpoints that only the node API has are answered from.
     pub offered: Arc<Offered>,
+    /// Adds ephemeral containers to static pods.
+    pub adder: Adder,
     /// What the node and its pods use.
     pub stats: stats::Handle,
     /// What they keep on disks.

@@ -5,6 +5,7 @@
 //! touches the disk, through the modules below it.
 
 pub mod files;
+pub mod added;
 pub mod api;
 pub mod checkpoint;
 

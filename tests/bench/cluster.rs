@@ -3,7 +3,10 @@
 
 mod load;
 mod requests;
+mod scrapes;
+pub mod serving;
 mod side;
+mod streams;
 
 use std::collections::BTreeMap;
 use std::path::Path;

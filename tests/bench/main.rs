@@ -51,7 +51,11 @@ use report::Report;
 type Part = (&'static str, fn(&mut Report));
 
 /// What is measured in one set of namespaces, by the name that chooses it. Each is told as soon as it is measured.
-const PARTS: &[Part] = &[("agent", agent), ("cluster", cluster::measure)];
+const PARTS: &[Part] = &[
+    ("agent", agent),
+    ("cluster", cluster::measure),
+    ("serving", cluster::serving::measure),
+];
 
 /// The longest that a part may take.
 const LIMIT: Duration = Duration::from_secs(1800);

@@ -49,12 +49,22 @@ pub enum OciRuntime {
 pub struct World {
     pub containerd: Containerd,
     pub runtime: OciRuntime,
+    pub streaming: Streaming,
+}
+
+/// How containerd's streaming server speaks to the agent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Streaming {
+    Plain,
+    /// With TLS, and a certificate that containerd makes for itself.
+    Encrypted,
 }
 
 /// What Debian offers and most people run.
 pub const USUAL: World = World {
     containerd: Containerd::Installed,
     runtime: OciRuntime::Runc,
+    streaming: Streaming::Plain,
 };
 
 /// A running node. Whatever it started dies with the story's process namespace.
@@ -98,7 +108,11 @@ impl Node {
             OciRuntime::Runc => "runc",
             OciRuntime::Crun => "crun",
         };
-        std::fs::write(here("containerd.toml"), containerd_config(binary)).expect("a private directory");
+        std::fs::write(
+            here("containerd.toml"),
+            containerd_config(binary, self.world.streaming),
+        )
+        .expect("a private directory");
     }
 
     /// Starts containerd and waits until CRI answers.
@@ -294,13 +308,15 @@ impl Node {
 }
 
 /// containerd's configuration, with this program to start containers.
-pub fn containerd_config(binary: &str) -> String {
+pub fn containerd_config(binary: &str, streaming: Streaming) -> String {
     // Without CAP_SYS_RESOURCE no process may lower its oom_score_adj, which the sandbox asks for.
     let restrict = !has_cap_sys_resource();
+    let encrypted = streaming == Streaming::Encrypted;
     format!(
         r#"version = 2
 [plugins."io.containerd.grpc.v1.cri"]
   restrict_oom_score_adj = {restrict}
+  enable_tls_streaming = {encrypted}
 [plugins."io.containerd.grpc.v1.cri".registry]
   config_path = "/etc/containerd/certs.d"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]

@@ -1,7 +1,8 @@
 #!/bin/bash
 # Measures the release build: by itself beside containerd alone and beside the Go plugins that Debian ships (`agent`),
-# and as a node of a real control plane beside the kubelet (`cluster`); each comparison in one sitting.
-# usage: tests/setup/bench.sh [PART...]   (agent, cluster; default both)
+# and as a node of a real control plane beside the kubelet: pods (`cluster`), and what it costs to be asked for numbers and
+# streams (`serving`); each comparison in one sitting.
+# usage: tests/setup/bench.sh [PART...]   (agent, cluster, serving; default all)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -10,7 +11,7 @@ if [ "$(id -u)" != 0 ]; then
     exit 1
 fi
 tests/setup/packages.sh build run test bench
-tests/control-plane/build.sh etcd kube-apiserver kube-controller-manager kube-scheduler kubeadm kubelet
+tests/control-plane/build.sh etcd kube-apiserver kube-controller-manager kube-scheduler kubeadm kubelet kubectl
 tests/setup/images.sh
 tests/setup/cargo.sh build --release --locked --workspace
 

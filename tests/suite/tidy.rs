@@ -67,7 +67,7 @@ const ARROWS: rules::Arrows<'static> = &[
     ("cgroup", &["model"]),
     ("ask", &["bulkhead", "model"]),
     ("cri", &["model"]),
-    ("serve", &["bulkhead", "cri", "disk", "model", "stats"]),
+    ("serve", &["ask", "bulkhead", "cri", "disk", "model", "stats"]),
     ("stats", &["bulkhead", "cgroup", "cri", "disk", "model"]),
     ("lib", &[]),
 ];

@@ -17,4 +17,5 @@ mod pod;
 pub(super) mod border;
 pub(super) mod unsupported;
 
+pub(super) use container::container;
 pub(super) use pod::pod;

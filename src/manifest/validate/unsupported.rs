@@ -77,8 +77,8 @@ fn pod(pod: &Pod, faults: &mut Faults) {
     }
 }
 
-/// What the ephemeral containers of an API pod request and this node does not support.
-fn added(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
+/// Notes what the ephemeral containers of a pod request and this node does not support.
+pub(crate) fn added(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
     let containers = spec.ephemeral_containers.iter().flatten();
     for (index, container) in containers.map(ephemeral::common).enumerate() {
         let at = at.field("ephemeralContainers").index(index);

@@ -119,6 +119,8 @@ maxPods: 250
 # How full the machine's disk is shall decide nothing here.
 evictionHard: {{imagefs.available: 0%, nodefs.available: 0%, nodefs.inodesFree: 0%, memory.available: 0%}}
 imageGCHighThresholdPercent: 100
+# A long log is read as a whole.
+containerLogMaxSize: 1Gi
 "#
     )
 }

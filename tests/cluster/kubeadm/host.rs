@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::node::{NODE_IP, SOON, containerd_config};
+use crate::node::{NODE_IP, SOON, Streaming, containerd_config};
 use crate::process::{kill, logged, printed, stop, text};
 use crate::wait::wait_for;
 use crate::world::{CGROUP, control_plane, program, repository};
@@ -118,7 +118,10 @@ impl Host {
         // What kubeadm asks of a machine, and systemd does.
         host.run(&["sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"]);
         host.run(&["mount", "--make-rshared", "/"]);
-        host.write("/run/node/containerd.toml", &containerd_config("runc"));
+        host.write(
+            "/run/node/containerd.toml",
+            &containerd_config("runc", Streaming::Plain),
+        );
         host.start_containerd();
         for image in images {
             let archive = repository().join("target/images").join(format!("{image}.tar"));

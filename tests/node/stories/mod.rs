@@ -1,7 +1,9 @@
 //! The stories, by subject.
 
+mod copies;
 mod cut_streams;
 mod cve_2021_25741;
+mod debugging;
 mod endings;
 mod exec;
 mod faults;
@@ -90,8 +92,11 @@ pub fn all() -> Vec<Story> {
         story!(streams::ports_of_a_pod_are_forwarded),
         story!(streams::forwarding_goes_on_after_descriptors_were_short),
         story!(streams::a_process_is_attached_to),
+        story!(streams::a_process_is_attached_to_over_tls, streams::ENCRYPTED),
         story!(streams::a_command_goes_on_while_containerd_restarts),
         story!(streams::an_agent_that_is_killed_leaves_no_command),
+        story!(copies::files_are_copied_both_ways),
+        story!(debugging::a_container_is_added_to_a_static_pod),
         story!(cut_streams::streams_that_are_cut_leave_nothing),
         story!(images::an_archive_is_imported_when_it_appears),
         story!(images::never_pulled_and_not_there_says_so),

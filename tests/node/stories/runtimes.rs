@@ -2,19 +2,22 @@
 
 use super::streams;
 use crate::manifest;
-use crate::node::{Containerd, Node, OciRuntime, World, container, ip, wait_http};
+use crate::node::{Containerd, Node, OciRuntime, Streaming, World, container, ip, wait_http};
 
 pub const CRUN: World = World {
     containerd: Containerd::Installed,
     runtime: OciRuntime::Crun,
+    streaming: Streaming::Plain,
 };
 pub const CONTAINERD_1_7: World = World {
     containerd: Containerd::Built("v1.7"),
     runtime: OciRuntime::Runc,
+    streaming: Streaming::Plain,
 };
 pub const CONTAINERD_2: World = World {
     containerd: Containerd::Built("v2"),
     runtime: OciRuntime::Runc,
+    streaming: Streaming::Plain,
 };
 
 pub fn crun(node: &mut Node) {

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use crate::manifest;
-use crate::node::{Node, SOON};
+use crate::node::{Node, SOON, Streaming, USUAL, World};
 use crate::process::text;
 use crate::wait::wait_for;
 use crate::world::program;
@@ -169,6 +169,17 @@ pub fn an_agent_that_is_killed_leaves_no_command(node: &mut Node) {
 }
 
 pub fn a_process_is_attached_to(node: &mut Node) {
+    node.start_agent();
+    attaches(node);
+}
+
+/// A node whose containerd encrypts its streams.
+pub const ENCRYPTED: World = World {
+    streaming: Streaming::Encrypted,
+    ..USUAL
+};
+
+pub fn a_process_is_attached_to_over_tls(node: &mut Node) {
     node.start_agent();
     attaches(node);
 }
