@@ -2,6 +2,7 @@
 
 pub mod copy;
 pub mod debug;
+pub mod events;
 pub mod flags;
 pub mod kubelet_version;
 pub mod parse;
@@ -82,6 +83,8 @@ pub enum Command {
     Get(Get),
     /// Show a pod or the node in detail
     Describe(Describe),
+    /// Show what happened to pods
+    Events(events::Events),
     /// Print the logs of a container
     Logs(Logs),
     /// Run a command in a container

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use super::client::Client;
 use super::table::printable;
 use super::{
-    CommandError, attach, check, cleanup, completions, copy, debug, describe, doctor, exec, get, join, logs,
-    port_forward, reset, start, version,
+    CommandError, attach, check, cleanup, completions, copy, debug, describe, doctor, events, exec, get,
+    join, logs, port_forward, reset, start, version,
 };
 use crate::cli::{self, Cli, Command, Output, Resource};
 use crate::config::Role;
@@ -42,6 +42,10 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 Timestamp::now(),
                 &mut io::stdout(),
             ))
+        }
+        Command::Events(asked) => {
+            let options = events_options(asked);
+            wait(events::run(&client, &options, &mut io::stdout()))
         }
         Command::Logs(asked) => {
             let options = logs_options(asked);
@@ -107,6 +111,16 @@ fn describe_options(asked: cli::Describe) -> describe::Options {
             Resource::Node => describe::What::Node,
         },
         namespace: asked.namespace,
+    }
+}
+
+fn events_options(asked: cli::events::Events) -> events::Options {
+    events::Options {
+        pod: asked.pod,
+        namespace: asked.namespace,
+        watch: asked.watch,
+        kind: asked.r#type,
+        output: asked.output,
     }
 }
 

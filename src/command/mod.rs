@@ -28,6 +28,7 @@ pub mod attach;
 pub mod exec;
 pub mod copy;
 pub mod debug;
+pub mod events;
 pub mod get;
 pub mod logs;
 pub mod port_forward;

@@ -179,12 +179,19 @@ mod tests {
     use super::*;
     use crate::model::pod::RestartPolicy;
 
+    fn context() -> ManifestContext {
+        ManifestContext {
+            node_name: "vm".to_owned(),
+            ..ManifestContext::default()
+        }
+    }
+
     fn manifest() -> Pod {
         let text = r#"{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"}, "spec": {
             "volumes": [{"name": "data", "emptyDir": {}}],
             "containers": [{"name": "main", "image": "i:1"}]}}"#;
         let path = Path::new("/manifests/web.yaml");
-        let context = ManifestContext::default();
+        let context = context();
         let (pods, problems) = super::super::read(text.as_bytes(), path, &context, Timestamp::UNIX_EPOCH);
         assert_eq!(problems, []);
         pods.into_iter().next().unwrap()
@@ -192,7 +199,7 @@ mod tests {
 
     fn added(containers: Value) -> Result<Pod, Vec<String>> {
         let containers = serde_json::from_value(containers).unwrap();
-        add(&manifest(), containers, &ManifestContext::default())
+        add(&manifest(), containers, &context())
             .map_err(|problems| problems.iter().map(ToString::to_string).collect())
     }
 
@@ -220,7 +227,7 @@ mod tests {
             .unwrap();
         assert_eq!(shown[0].image_pull_policy.as_deref(), Some("Always"));
         assert_eq!(shown[0].termination_message_policy.as_deref(), Some("File"));
-        let without = add(&pod, Vec::new(), &ManifestContext::default()).unwrap();
+        let without = add(&pod, Vec::new(), &context()).unwrap();
         let mut expected = manifest();
         std::sync::Arc::make_mut(&mut expected.object)
             .spec
@@ -238,14 +245,14 @@ mod tests {
         check(
             json!([{"name": "main", "image": "i"}]),
             &[
-                "pod default/web-: spec.ephemeralContainers[0].name: another container is already named \"main\": names \
+                "pod default/web-vm: spec.ephemeralContainers[0].name: another container is already named \"main\": names \
                must differ, also from those that have ended",
             ],
         );
         check(
             json!([{"name": "a", "image": "i", "targetContainerName": "b"}]),
             &[
-                "pod default/web-: spec.ephemeralContainers[0].targetContainerName: no container of the pod is named \
+                "pod default/web-vm: spec.ephemeralContainers[0].targetContainerName: no container of the pod is named \
                \"b\"",
             ],
         );
@@ -253,11 +260,11 @@ mod tests {
             json!([{"name": "a", "image": "i", "ports": [{"containerPort": 1}], "resources": {},
                     "volumeMounts": [{"name": "data", "mountPath": "/d", "subPath": "x"}]}]),
             &[
-                "pod default/web-: spec.ephemeralContainers[0].ports: cannot be set for an ephemeral container: remove \
+                "pod default/web-vm: spec.ephemeralContainers[0].ports: cannot be set for an ephemeral container: remove \
                  it",
-                "pod default/web-: spec.ephemeralContainers[0].resources: cannot be set for an ephemeral container: \
+                "pod default/web-vm: spec.ephemeralContainers[0].resources: cannot be set for an ephemeral container: \
                  remove it",
-                "pod default/web-: spec.ephemeralContainers[0].volumeMounts[0].subPath: cannot be set for an ephemeral \
+                "pod default/web-vm: spec.ephemeralContainers[0].volumeMounts[0].subPath: cannot be set for an ephemeral \
                  container: remove it",
             ],
         );

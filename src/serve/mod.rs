@@ -11,6 +11,7 @@ mod attach;
 mod checkpoint;
 pub(crate) mod containers;
 mod ephemeral;
+mod events;
 mod offered;
 pub mod exec;
 pub mod health;

@@ -6,12 +6,14 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::Uri;
+use axum::response::{IntoResponse as _, Response};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource, Node, ObjectReference, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde::{Deserialize, Serialize};
 
 use super::answer::Refusal;
+use super::events;
 use super::problem::ProblemList;
 use super::world::Served;
 use crate::model::event::RecordedEvent;
@@ -44,6 +46,8 @@ impl<T> List<T> {
 pub(crate) struct EventsQuery {
     namespace: Option<String>,
     name: Option<String>,
+    #[serde(default)]
+    watch: bool,
 }
 
 pub(crate) async fn pods(State(served): State<Served>) -> Json<List<Shared<Pod>>> {
@@ -105,22 +109,33 @@ pub(crate) async fn unknown(uri: Uri) -> Refusal {
 pub(crate) async fn events(
     State(served): State<Served>,
     query: Result<Query<EventsQuery>, QueryRejection>,
-) -> Result<Json<List<Event>>, Refusal> {
+) -> Result<Response, Refusal> {
     let Query(wanted) = query.map_err(|error| Refusal::BadRequest(error.body_text()))?;
-    let matches = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|wanted| wanted == is);
+    let is_watch = wanted.watch;
+    let matches = move |pod: &PodName| {
+        let is = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|wanted| wanted == is);
+        is(&wanted.namespace, &pod.namespace) && is(&wanted.name, &pod.name)
+    };
+    if is_watch {
+        return Ok(events::watch(served, matches));
+    }
     let host = served.world.node.borrow().metadata.name.clone();
     let report = served.world.pods.borrow();
     let items = report
         .events
         .iter()
-        .filter(|(pod, _)| matches(&wanted.namespace, &pod.namespace) && matches(&wanted.name, &pod.name))
-        .flat_map(|(pod, events)| events.iter().map(|event| object(pod, event, host.as_deref())))
+        .filter(|(pod, _)| matches(pod))
+        .flat_map(|(pod, events)| {
+            events
+                .iter()
+                .map(|event| event_object(pod, event, host.as_deref()))
+        })
         .collect();
-    Ok(Json(List::new("EventList", items)))
+    Ok(Json(List::new("EventList", items)).into_response())
 }
 
 /// The event as an object. Its component is `kubelet`, as in the kubelet's own events: programs select by it.
-fn object(pod: &PodName, event: &RecordedEvent, host: Option<&str>) -> Event {
+pub(super) fn event_object(pod: &PodName, event: &RecordedEvent, host: Option<&str>) -> Event {
     Event {
         metadata: ObjectMeta {
             name: Some(format!("{}.{:x}", pod.name, event.first.as_nanosecond())),

@@ -17,6 +17,10 @@ pub const ALL: &[Story] = &[
         systemd_starts_the_installed_unit,
     ),
     ("the_pods_answer", the_pods_answer),
+    (
+        "what_a_limited_pod_uses_is_shown",
+        what_a_limited_pod_uses_is_shown,
+    ),
     ("a_cpu_limit_holds", a_cpu_limit_holds),
     (
         "over_its_memory_limit_a_container_is_oom_killed",
@@ -142,6 +146,62 @@ echo $(( (after - before) * 1000 * 1000 / (end - start) ))"#,
         "limited to 200m, it used {millicores}m over 10 s"
     );
     vm.prints("rm /etc/kubernetes/manifests/burn.yaml");
+}
+
+/// The numbers of cgroup v2 below systemd's slices: the pod that burns its whole CPU limit.
+fn what_a_limited_pod_uses_is_shown(vm: &mut Vm) {
+    let socket = "curl --silent --fail --max-time 20 --unix-socket /run/gantry/gantry.sock http://gantry";
+    // A rate needs two samples.
+    let pod = wait_for("the pod's CPU to be measured", Duration::from_secs(90), || {
+        let summary: Value = serde_json::from_str(&vm.prints(&format!("{socket}/stats/summary")))
+            .map_err(|error| error.to_string())?;
+        let pods = summary["pods"].as_array().cloned().unwrap_or_default();
+        let pod = pods
+            .into_iter()
+            .find(|pod| pod["podRef"]["name"] == "burn-gantry-vm");
+        let pod = pod.ok_or("it is not in the summary")?;
+        match pod["containers"][0]["cpu"]["usageNanoCores"].as_u64() {
+            Some(_) => Ok(pod),
+            None => Err(pod.to_string()),
+        }
+    });
+    let container = &pod["containers"][0];
+    let nano_cores = container["cpu"]["usageNanoCores"]
+        .as_u64()
+        .expect("it was waited for");
+    assert!(
+        (100_000_000..300_000_000).contains(&nano_cores),
+        "the limit is 200m: {container}"
+    );
+    for amount in ["workingSetBytes", "usageBytes", "rssBytes"] {
+        assert!(
+            container["memory"][amount].as_u64() > Some(0),
+            "{amount}: {container}"
+        );
+    }
+    let psi = vm
+        .run("test -r /proc/pressure/cpu && grep -q . /proc/pressure/cpu")
+        .code
+        == 0;
+    assert_eq!(container["cpu"]["psi"]["some"].is_object(), psi, "{container}");
+    let cadvisor = vm.prints(&format!("{socket}/metrics/cadvisor"));
+    let value = |name: &str| {
+        let sample = cadvisor.lines().find(|line| {
+            line.starts_with(&format!("{name}{{"))
+                && line.contains("container=\"")
+                && line.contains("pod=\"burn-gantry-vm\"")
+        });
+        let sample = sample.unwrap_or_else(|| panic!("no {name} of the pod in:\n{cadvisor}"));
+        let value = sample.split("} ").nth(1).and_then(|rest| rest.split(' ').next());
+        value
+            .and_then(|value| value.parse::<f64>().ok())
+            .unwrap_or_else(|| panic!("no value in {sample}"))
+    };
+    assert!(value("container_cpu_cfs_throttled_periods_total") > 0.0);
+    assert!(value("container_spec_cpu_quota") > 0.0);
+    if psi {
+        assert!(value("container_pressure_cpu_waiting_seconds_total") > 0.0);
+    }
 }
 
 fn over_its_memory_limit_a_container_is_oom_killed(vm: &mut Vm) {

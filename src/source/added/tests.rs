@@ -12,13 +12,20 @@ use crate::model::added::{Adder, adder};
 use crate::model::pod::Pod;
 use crate::model::pod_name::PodName;
 
+fn context() -> ManifestContext {
+    ManifestContext {
+        node_name: "vm".to_owned(),
+        ..ManifestContext::default()
+    }
+}
+
 fn pod(name: &str, image: &str) -> Arc<Pod> {
     let text = format!(
         r#"{{"apiVersion": "v1", "kind": "Pod", "metadata": {{"name": "{name}"}},
             "spec": {{"containers": [{{"name": "main", "image": "{image}"}}]}}}}"#
     );
     let path = Path::new("/manifests/pod.yaml");
-    let context = ManifestContext::default();
+    let context = context();
     let (pods, problems) = manifest::read(text.as_bytes(), path, &context, Timestamp::UNIX_EPOCH);
     assert_eq!(problems, []);
     Arc::new(pods.into_iter().next().unwrap())
@@ -58,7 +65,7 @@ impl Stage {
         let inputs = AddedInputs {
             pods: receiver,
             requests,
-            context: ManifestContext::default(),
+            context: context(),
             directory: directory.to_owned(),
         };
         let task = tokio::spawn(run(inputs, sender, cancel.clone()));
@@ -104,26 +111,26 @@ async fn what_was_added_stays_with_its_pod_over_a_restart_and_goes_with_it() {
     let (web, db) = (pod("web", "i:1"), pod("db", "i:1"));
     let mut stage = Stage::start(directory.path(), &[web.clone(), db.clone()]);
     // Nothing was added: the very same pods.
-    assert!(Arc::ptr_eq(&stage.next("web-").await.unwrap(), &web));
-    stage.add("web-", "one").await.unwrap();
-    stage.add("web-", "two").await.unwrap();
-    let mut made = stage.next("web-").await.unwrap();
+    assert!(Arc::ptr_eq(&stage.next("web-vm").await.unwrap(), &web));
+    stage.add("web-vm", "one").await.unwrap();
+    stage.add("web-vm", "two").await.unwrap();
+    let mut made = stage.next("web-vm").await.unwrap();
     if names(&made).len() == 1 {
-        made = stage.next("web-").await.unwrap();
+        made = stage.next("web-vm").await.unwrap();
     }
     assert_eq!(names(&made), ["one", "two"]);
     assert_eq!((&made.uid, made.seen), (&web.uid, web.seen));
     // Another pod's change leaves this one as it is.
     stage.from.send_replace(set(&[web.clone(), pod("db", "i:2")]));
-    assert!(Arc::ptr_eq(&stage.next("web-").await.unwrap(), &made));
+    assert!(Arc::ptr_eq(&stage.next("web-vm").await.unwrap(), &made));
     stage.end().await;
 
     let mut stage = Stage::start(directory.path(), &[web.clone(), db]);
-    assert_eq!(names(&stage.next("web-").await.unwrap()), ["one", "two"]);
+    assert_eq!(names(&stage.next("web-vm").await.unwrap()), ["one", "two"]);
     // Another version of the manifest is another pod.
     let edited = pod("web", "i:2");
     stage.from.send_replace(set(&[edited.clone()]));
-    assert!(Arc::ptr_eq(&stage.next("web-").await.unwrap(), &edited));
+    assert!(Arc::ptr_eq(&stage.next("web-vm").await.unwrap(), &edited));
     stage.end().await;
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
 }
@@ -132,10 +139,10 @@ async fn what_was_added_stays_with_its_pod_over_a_restart_and_goes_with_it() {
 async fn what_cannot_be_added_changes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let mut stage = Stage::start(&directory.path().join("added"), &[pod("web", "i:1")]);
-    stage.next("web-").await.unwrap();
+    stage.next("web-vm").await.unwrap();
     let no_pod = stage.add("none", "a").await.unwrap_err();
     assert_eq!(no_pod.to_string(), "pods \"default/none\" not found");
-    let same = stage.add("web-", "main").await.unwrap_err().to_string();
+    let same = stage.add("web-vm", "main").await.unwrap_err().to_string();
     assert!(
         same.contains("another container is already named \"main\""),
         "{same}"
@@ -143,7 +150,7 @@ async fn what_cannot_be_added_changes_nothing() {
     assert!(!directory.path().join("added").exists());
     // A directory that cannot be made.
     std::fs::write(directory.path().join("added"), "").unwrap();
-    let unsaved = stage.add("web-", "a").await.unwrap_err();
+    let unsaved = stage.add("web-vm", "a").await.unwrap_err();
     assert!(matches!(unsaved, NotAdded::NotSaved(_)), "{unsaved}");
     assert!(!stage.out.has_changed().unwrap());
     stage.end().await;
@@ -162,7 +169,7 @@ async fn a_broken_file_costs_only_its_own_pod() {
     write("no uid.json", "[]");
     write("other", "");
     let mut stage = Stage::start(directory.path(), &[web.clone(), db]);
-    assert_eq!(names(&stage.next("db-").await.unwrap()), ["dbg"]);
+    assert_eq!(names(&stage.next("db-vm").await.unwrap()), ["dbg"]);
     let set = stage.out.borrow().clone().unwrap();
     assert!(Arc::ptr_eq(&set.pods[&web.name], &web));
     stage.end().await;

@@ -5,6 +5,7 @@ mod cut_streams;
 mod cve_2021_25741;
 mod debugging;
 mod endings;
+mod events;
 mod exec;
 mod faults;
 mod images;
@@ -97,6 +98,7 @@ pub fn all() -> Vec<Story> {
         story!(streams::an_agent_that_is_killed_leaves_no_command),
         story!(copies::files_are_copied_both_ways),
         story!(debugging::a_container_is_added_to_a_static_pod),
+        story!(events::events_are_shown_as_they_happen),
         story!(cut_streams::streams_that_are_cut_leave_nothing),
         story!(images::an_archive_is_imported_when_it_appears),
         story!(images::never_pulled_and_not_there_says_so),
