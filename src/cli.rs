@@ -408,10 +408,12 @@ mod tests {
                   kubelet       Run the agent with the kubelet's flags and defaults
                   get           Show pods or the node
                   describe      Show a pod or the node in detail
+                  events        Show what happened to pods
                   logs          Print the logs of a container
                   exec          Run a command in a container
                   attach        Attach to the process of a container
                   port-forward  Forward ports of this machine to a pod
+                  debug         Add a container with tools to a running static pod
                   cp            Copy files into a container or out of it
                   check         Check whether manifests would run, without running them
                   join          Join this machine to a cluster

@@ -257,7 +257,7 @@ mod tests {
             ],
         );
         check(
-            json!([{"name": "a", "image": "i", "ports": [{"containerPort": 1}], "resources": {},
+            json!([{"name": "a", "image": "i", "ports": [{"containerPort": 1, "protocol": "TCP"}], "resources": {},
                     "volumeMounts": [{"name": "data", "mountPath": "/d", "subPath": "x"}]}]),
             &[
                 "pod default/web-vm: spec.ephemeralContainers[0].ports: cannot be set for an ephemeral container: remove \

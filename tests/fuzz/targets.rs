@@ -1,6 +1,8 @@
 //! What is fed, each reader with what holds of its answer whatever it is fed. A target answers whether the input was
 //! understood: one that never is tests nothing.
 
+mod archives;
+
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -83,6 +85,11 @@ pub(crate) const TARGETS: &[Target] = &[
         name: "kubeconfig",
         seeds: kubeconfigs,
         run: kubeconfig,
+    },
+    Target {
+        name: "archive",
+        seeds: archives::seeds,
+        run: archives::run,
     },
 ];
 

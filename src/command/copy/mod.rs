@@ -20,7 +20,7 @@ use crate::cli::place::{Place, PodPath};
 mod download;
 mod pack;
 mod split;
-mod unpack;
+pub mod unpack;
 mod upload;
 
 /// The options.
@@ -49,9 +49,11 @@ pub enum Ownership {
 
 /// Something that was not copied.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Skipped {
-    path: PathBuf,
-    why: String,
+pub struct Skipped {
+    /// Where it is, as the source calls it.
+    pub path: PathBuf,
+    /// Why, as the rest of "it was not copied: ".
+    pub why: String,
 }
 
 /// Reports what was not copied.

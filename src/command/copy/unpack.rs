@@ -2,10 +2,12 @@
 //! (CVE-2018-1002100, CVE-2019-1002101, CVE-2019-11246, CVE-2019-11249): no member is made outside the destination, no
 //! link is made at all, and a link that is there already is followed only within the destination.
 
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -16,18 +18,31 @@ use super::Skipped;
 use crate::command::CommandError;
 use crate::disk::beneath::{self, Links, MountPoints};
 
+/// The most bytes before a member's content: its header, its names and other records about it.
+const MOST_HEADERS: u64 = 1024 * 1024;
+
 /// Why files could not be written.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum UnpackError {
+pub enum UnpackError {
     /// The archive is none, or broke off.
     #[error("cannot read the archive from the container")]
     Archive(#[source] io::Error),
     /// A file or directory cannot be written.
     #[error("cannot write {}", path.display())]
-    Write { path: PathBuf, source: io::Error },
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// What was asked for is a link.
     #[error("{name} is a symbolic link to {target}: copy that instead")]
-    Link { name: String, target: String },
+    Link {
+        /// Its name.
+        name: String,
+        /// Where it leads.
+        target: String,
+    },
     /// What was asked for is a pipe, a device or the like.
     #[error("{0} is neither a file nor a directory")]
     Special(String),
@@ -47,8 +62,12 @@ impl From<UnpackError> for CommandError {
 
 /// Writes the archive's members: those of the directory or file `name`, without which all, into `to`. Returns what was
 /// left out.
-pub(super) fn unpack(archive: impl Read, name: Option<&str>, to: &Path) -> Result<Vec<Skipped>, UnpackError> {
-    let mut archive = Archive::new(archive);
+pub fn unpack(archive: impl Read, name: Option<&str>, to: &Path) -> Result<Vec<Skipped>, UnpackError> {
+    let left = Rc::new(Cell::new(MOST_HEADERS));
+    let mut archive = Archive::new(Metered {
+        from: archive,
+        left: Rc::clone(&left),
+    });
     let mut unpacking = Unpacking {
         to,
         top: None,
@@ -56,16 +75,40 @@ pub(super) fn unpack(archive: impl Read, name: Option<&str>, to: &Path) -> Resul
     };
     for entry in archive.entries().map_err(UnpackError::Archive)? {
         let mut entry = entry.map_err(UnpackError::Archive)?;
+        left.set(u64::MAX);
         let path = entry.path().map_err(UnpackError::Archive)?.into_owned();
         match below(&path, name) {
             Some(rest) if rest.as_os_str().is_empty() => unpacking.top(&mut entry, name)?,
             Some(rest) => unpacking.member(&mut entry, &rest, name)?,
             None => unpacking.skip(&path, "it is not within what was asked for"),
         }
+        io::copy(&mut entry, &mut io::sink()).map_err(UnpackError::Archive)?;
+        left.set(MOST_HEADERS);
     }
-    // The command's last output is read also where the archive has ended: a pipe that nobody reads would break it.
+    // What the command prints after the archive is read, too: a pipe that nobody reads would break the command.
+    left.set(u64::MAX);
     io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(UnpackError::Archive)?;
     Ok(unpacking.skipped)
+}
+
+/// An archive that is read only so far: names are collected in memory, and the container chooses their lengths.
+struct Metered<R> {
+    from: R,
+    left: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Read for Metered<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.left.get();
+        if left == 0 && !buffer.is_empty() {
+            let message = format!("the names of a member take more than {MOST_HEADERS} bytes");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
+        let most = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let size = self.from.read(&mut buffer[..most])?;
+        self.left.set(left - size as u64);
+        Ok(size)
+    }
 }
 
 /// The member's path below what was asked for; `None` if it is elsewhere.
@@ -181,10 +224,8 @@ impl Unpacking<'_> {
 }
 
 fn is_file(kind: EntryType) -> bool {
-    matches!(
-        kind,
-        EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse
-    )
+    // A sparse file could be declared larger than any disk; `tar` makes none unless it is asked to.
+    matches!(kind, EntryType::Regular | EntryType::Continuous)
 }
 
 fn target(entry: &Entry<'_, impl Read>) -> String {
@@ -556,6 +597,27 @@ mod tests {
         )
         .unwrap_err();
         assert!(matches!(error, UnpackError::Archive(_)), "{error:?}");
+    }
+
+    #[test]
+    fn a_name_that_never_ends_is_not_collected() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut header = Header::new_gnu();
+        header.set_entry_type(EntryType::GNULongName);
+        header.set_size(1 << 40);
+        header.set_cksum();
+        let endless = header.as_bytes().chain(io::repeat(b'x'));
+        let error = unpack(endless, Some("f"), &dir.path().join("f")).unwrap_err();
+        let text = crate::model::error_chain::chain(&error).to_string();
+        assert!(text.contains("the names of a member take more than"), "{text}");
+        // What follows an ordinary member is not bounded by what came before.
+        let many: Vec<_> = (0..3000).map(|number| (FILE, format!("./d/{number}"))).collect();
+        let many: Vec<_> = many
+            .iter()
+            .map(|(kind, name)| (*kind, name.as_str(), "x"))
+            .collect();
+        unpack(archive(&many).as_slice(), Some("d"), &dir.path().join("d")).unwrap();
+        assert_eq!(fs::read_dir(dir.path().join("d")).unwrap().count(), 3000);
     }
 
     #[test]
