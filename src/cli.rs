@@ -8,6 +8,7 @@ pub mod kubelet_version;
 pub mod parse;
 pub mod place;
 pub mod ports;
+pub mod report;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use crate::model::duration::Span;
 use flags::{KubeletFlags, RunFlags};
 pub use parse::{Stop, parse};
 use ports::Ports;
+pub use report::Report;
 
 /// The default path of the agent's socket.
 pub const DEFAULT_SOCKET: &str = "/run/gantry/gantry.sock";
@@ -314,15 +316,6 @@ pub struct Check {
     /// The flags of `gantry run`.
     #[command(flatten)]
     pub flags: RunFlags,
-}
-
-/// The output format of a report: text or JSON.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Report {
-    /// Human-readable text
-    Text,
-    /// JSON for programs
-    Json,
 }
 
 /// `gantry cleanup`

@@ -2,6 +2,8 @@
 
 use clap::{Args, ValueEnum};
 
+use super::report::Report;
+
 /// `gantry events`
 #[derive(Debug, Args)]
 pub struct Events {
@@ -18,7 +20,7 @@ pub struct Events {
     pub r#type: Option<EventKind>,
     /// The output format; json is one event a line
     #[arg(short, long, value_enum, default_value = "text")]
-    pub output: super::Report,
+    pub output: Report,
 }
 
 /// `Event.type`

@@ -1,25 +1,109 @@
-//! `/events?watch=true` of the agent's socket: the recent events of pods, then each as it happens, one JSON object a line.
+//! `/events` of the agent's socket: the recent events of pods in Kubernetes' own JSON; with `?watch=true` then each as it
+//! happens, one object a line.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use axum::Json;
 use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::stream;
-use k8s_openapi::api::core::v1::Event;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use serde::Deserialize;
 
-use super::objects::event_object;
+use super::answer::Refusal;
+use super::objects::List;
 use super::world::Served;
 use crate::model::event::RecordedEvent;
 use crate::model::pod::PodName;
+
+/// Which events are requested.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EventsQuery {
+    namespace: Option<String>,
+    name: Option<String>,
+    #[serde(default)]
+    watch: bool,
+}
+
+pub(crate) async fn events(
+    State(served): State<Served>,
+    query: Result<Query<EventsQuery>, QueryRejection>,
+) -> Result<Response, Refusal> {
+    let Query(wanted) = query.map_err(|error| Refusal::BadRequest(error.body_text()))?;
+    let is_watch = wanted.watch;
+    let matches = move |pod: &PodName| {
+        let is = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|wanted| wanted == is);
+        is(&wanted.namespace, &pod.namespace) && is(&wanted.name, &pod.name)
+    };
+    if is_watch {
+        return Ok(watch(served, matches));
+    }
+    let host = served.world.node.borrow().metadata.name.clone();
+    let report = served.world.pods.borrow();
+    let items = report
+        .events
+        .iter()
+        .filter(|(pod, _)| matches(pod))
+        .flat_map(|(pod, events)| {
+            events
+                .iter()
+                .map(|event| event_object(pod, event, host.as_deref()))
+        })
+        .collect();
+    Ok(Json(List::new("EventList", items)).into_response())
+}
+
+/// The event as an object. Its component is `kubelet`, as in the kubelet's own events: programs select by it.
+pub(super) fn event_object(pod: &PodName, event: &RecordedEvent, host: Option<&str>) -> Event {
+    Event {
+        metadata: ObjectMeta {
+            name: Some(format!("{}.{:x}", pod.name, event.first.as_nanosecond())),
+            namespace: Some(pod.namespace.clone()),
+            ..ObjectMeta::default()
+        },
+        involved_object: ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Pod".to_owned()),
+            name: Some(pod.name.clone()),
+            namespace: Some(pod.namespace.clone()),
+            uid: Some(event.uid.0.clone()),
+            field_path: event.what.field_path.clone(),
+            ..ObjectReference::default()
+        },
+        type_: Some(event.what.kind.as_str().to_owned()),
+        reason: Some(event.what.reason.clone()),
+        message: Some(event.what.message.clone()),
+        count: Some(i32::try_from(event.count).unwrap_or(i32::MAX)),
+        first_timestamp: Some(seconds(event.first)),
+        last_timestamp: Some(seconds(event.last)),
+        source: Some(EventSource {
+            component: Some("kubelet".to_owned()),
+            host: host.map(str::to_owned),
+        }),
+        reporting_component: Some("kubelet".to_owned()),
+        reporting_instance: host.map(str::to_owned),
+        ..Event::default()
+    }
+}
+
+/// Kubernetes' `Time` has whole seconds.
+fn seconds(time: Timestamp) -> Time {
+    Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
+}
 
 /// Recent events by pod; unchanged lists keep their `Arc`.
 type Recent = BTreeMap<PodName, Arc<Vec<RecordedEvent>>>;
 
 /// Streams the events that `wants`, until the client leaves or the agent stops.
-pub(super) fn watch(served: Served, wants: impl Fn(&PodName) -> bool + Send + 'static) -> Response {
+fn watch(served: Served, wants: impl Fn(&PodName) -> bool + Send + 'static) -> Response {
     let state = Watch {
         seen: Recent::new(),
         waiting: VecDeque::new(),

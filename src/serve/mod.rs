@@ -106,7 +106,7 @@ fn router(served: Served) -> Router {
         .route("/pods", get(objects::pods))
         .route("/pods/{namespace}/{name}", get(objects::pod))
         .route("/node", get(objects::node))
-        .route("/events", get(objects::events))
+        .route("/events", get(events::events))
         .route("/problems", get(objects::problems))
         .route("/warnings", get(objects::warnings))
         .route("/configz", get(objects::configz))

@@ -77,6 +77,8 @@ const PURE_BUT: &[(&str, &[&str])] = &[
     // Instants of tokio's clock, which tests can turn; they are handed in.
     ("observe/due.rs", &["tokio"]),
     ("observe/probe/worker.rs", &["tokio"]),
+    // The channel by which the pods' source is asked to add a container.
+    ("model/added.rs", &["tokio"]),
     // The question to the kernel whether a process has a file open for writing.
     ("source/files/writing.rs", &["nix", "std::fs"]),
 ];

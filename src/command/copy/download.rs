@@ -6,8 +6,10 @@ use std::path::Path;
 use tokio::io::duplex;
 use tokio_util::io::SyncIoBridge;
 
+use super::container::{Container, check_tar, explain, input};
+use super::skipped::report;
 use super::split::split;
-use super::{Container, check_tar, explain, input, report, unpack};
+use super::unpack;
 use crate::cli::place::PodPath;
 use crate::command::table::printable;
 use crate::command::{CommandError, print, streams};

@@ -14,7 +14,7 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, mkdirat};
 use tar::{Archive, Entry, EntryType};
 
-use super::Skipped;
+use super::skipped::Skipped;
 use crate::command::CommandError;
 use crate::disk::beneath::{self, Links, MountPoints};
 

@@ -5,12 +5,22 @@ use std::path::Path;
 
 use tokio::sync::mpsc;
 
+use super::container::{Container, check_tar, explain, input};
 use super::pack::{self, ChunkWriter};
+use super::skipped::report;
 use super::split::{Split, split};
-use super::{Container, Ownership, check_tar, explain, input, report};
 use crate::cli::place::PodPath;
 use crate::command::table::printable;
 use crate::command::{CommandError, print, streams};
+
+/// Who owns the files that are copied into a container, and what their modes are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ownership {
+    /// As of the local files.
+    Preserved,
+    /// The user of the container's processes, with the modes that its umask leaves.
+    OfTheContainer,
+}
 
 /// How many chunks of the archive wait to be sent.
 const QUEUE: usize = 4;

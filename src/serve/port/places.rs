@@ -27,10 +27,11 @@ pub(crate) struct Bounds {
 impl Bounds {
     /// For a port that authenticates clients. A stranger costs at most some 120 KiB (a header, and before it a
     /// handshake, of at most 64 KiB each, and the 16 KiB of a certificate chain twice): 128 of them stay below 16 MiB.
-    /// One API server that follows the logs of 250 containers is one origin with 250 connections.
+    /// One API server is one origin: the logs of 250 containers that it follows and hundreds of streams have a connection
+    /// each, and a quarter of the slots is left for others.
     pub(crate) const AUTHENTICATED: Bounds = Bounds {
         strangers: Bound { all: 128, each: 32 },
-        known: Bound { all: 1024, each: 256 },
+        known: Bound { all: 1024, each: 768 },
     };
 
     /// For a port without authentication.

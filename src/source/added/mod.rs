@@ -53,7 +53,11 @@ pub async fn run(inputs: AddedInputs, out: watch::Sender<Option<Arc<SourceSet>>>
                     remove(&saved, &uid);
                 }
             }
-            publish(&out, pods.apply(set));
+            let (set, failed) = pods.apply(set);
+            for (pod, problem) in failed {
+                tracing::warn!(%pod, %problem, "the pod runs without the containers that were added to it");
+            }
+            publish(&out, set);
         }
         tokio::select! {
             // Nothing is half done between two turns.

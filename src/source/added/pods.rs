@@ -10,6 +10,7 @@ use crate::model::added::NotAdded;
 use crate::model::desired::SourceSet;
 use crate::model::pod::Pod;
 use crate::model::pod_name::{PodName, PodUid};
+use crate::model::problem::Problem;
 
 /// A pod's additions, old and new.
 #[derive(Debug)]
@@ -57,30 +58,34 @@ impl Pods {
         gone
     }
 
-    /// The set with what was added.
-    pub(super) fn apply(&mut self, set: &SourceSet) -> SourceSet {
-        let mut set = set.clone();
+    /// The set with what was added, and the pods that cannot have what was added to them.
+    pub(super) fn apply(&mut self, set: &SourceSet) -> (SourceSet, Vec<(PodName, Problem)>) {
+        let (mut set, mut failed) = (set.clone(), Vec::new());
         if self.added.is_empty() {
-            return set;
+            return (set, failed);
         }
         for pod in set.pods.values_mut() {
             if let Some(containers) = self.added.get(&pod.uid) {
                 *pod = match self.made.get(&pod.uid) {
                     Some((from, made)) if Arc::ptr_eq(from, pod) => Arc::clone(made),
-                    _ => self.make(pod, containers.clone()),
+                    _ => self.make(pod, containers.clone(), &mut failed),
                 };
             }
         }
-        set
+        (set, failed)
     }
 
-    fn make(&mut self, pod: &Arc<Pod>, containers: Vec<EphemeralContainer>) -> Arc<Pod> {
+    fn make(
+        &mut self,
+        pod: &Arc<Pod>,
+        containers: Vec<EphemeralContainer>,
+        failed: &mut Vec<(PodName, Problem)>,
+    ) -> Arc<Pod> {
         let made = match manifest::add_ephemeral(pod, containers, &self.context) {
             Ok(made) => Arc::new(made),
             // Saved by a version of this program that accepted more, or changed by others.
             Err(problems) => {
-                let problem = problems.first().map(ToString::to_string).unwrap_or_default();
-                tracing::warn!(pod = %pod.name, problem, "the pod runs without the containers that were added to it");
+                failed.extend(problems.into_iter().next().map(|first| (pod.name.clone(), first)));
                 Arc::clone(pod)
             }
         };
