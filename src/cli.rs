@@ -1,9 +1,11 @@
 //! The command line's definitions, for parsing, completions and man pages. What a verb does is in `command`.
 
 pub mod flags;
+pub mod join;
 pub mod kubelet_version;
 pub mod parse;
 pub mod ports;
+pub mod top;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -79,6 +81,8 @@ pub enum Command {
     Get(Get),
     /// Show a pod or the node in detail
     Describe(Describe),
+    /// Watch what the node and its pods use
+    Top(top::Top),
     /// Print the logs of a container
     Logs(Logs),
     /// Run a command in a container
@@ -97,9 +101,9 @@ pub enum Command {
     #[command(
         after_help = "On the control plane, `kubeadm token create --print-join-command` prints the arguments."
     )]
-    Join(Join),
+    Join(join::Join),
     /// Undo `gantry join`: remove pods, credentials and configuration
-    Reset(Reset),
+    Reset(join::Reset),
     /// Check this machine and suggest fixes
     Doctor(Doctor),
     /// Remove everything the agent created: pods, network, files
@@ -251,36 +255,6 @@ pub struct PortForward {
     pub address: Vec<IpAddr>,
 }
 
-/// `gantry join`
-#[derive(Debug, Args)]
-pub struct Join {
-    /// The API server's address, host:port
-    pub endpoint: Option<String>,
-    /// The bootstrap token
-    #[arg(long, alias = "discovery-token")]
-    pub token: Option<String>,
-    /// The hash of the cluster's CA, sha256:...; may be repeated
-    #[arg(long, value_name = "HASH", value_delimiter = ',')]
-    pub discovery_token_ca_cert_hash: Vec<String>,
-    /// Trust any server that knows the token
-    #[arg(long)]
-    pub discovery_token_unsafe_skip_ca_verification: bool,
-    /// A kubeconfig file, or its https:// URL, with the cluster's address and CA; replaces the address and the hash
-    #[arg(long, value_name = "FILE")]
-    pub discovery_file: Option<PathBuf>,
-    /// The node's name, if it is not the host name
-    #[arg(long, value_name = "NAME")]
-    pub node_name: Option<String>,
-}
-
-/// `gantry reset`
-#[derive(Debug, Args)]
-pub struct Reset {
-    /// Do not ask for confirmation
-    #[arg(short, long)]
-    pub yes: bool,
-}
-
 /// `gantry doctor`
 #[derive(Debug, Args)]
 pub struct Doctor {
@@ -398,6 +372,7 @@ mod tests {
                   kubelet       Run the agent with the kubelet's flags and defaults
                   get           Show pods or the node
                   describe      Show a pod or the node in detail
+                  top           Watch what the node and its pods use
                   logs          Print the logs of a container
                   exec          Run a command in a container
                   attach        Attach to the process of a container

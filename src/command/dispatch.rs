@@ -2,15 +2,17 @@
 
 use std::io::{self, BufRead as _, Write as _};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
 
 use super::client::Client;
 use super::table::printable;
+use super::top::state::Containers;
 use super::{
     CommandError, attach, check, cleanup, completions, describe, doctor, exec, get, join, logs, port_forward,
-    reset, start, version,
+    reset, start, top, version,
 };
 use crate::cli::{self, Cli, Command, Output, Resource};
 use crate::config::Role;
@@ -26,23 +28,14 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Kubelet(_) => start::start(Role::Kubelet, &given),
         Command::Get(asked) => {
             let (options, now) = (get_options(asked), Timestamp::now());
-            wait(get::run(
-                &client,
-                &options,
-                now,
-                &mut io::stdout(),
-                &mut io::stderr(),
-            ))
+            let (mut out, mut err) = (io::stdout(), io::stderr());
+            wait(get::run(&client, &options, now, &mut out, &mut err))
         }
         Command::Describe(asked) => {
-            let options = describe_options(asked);
-            wait(describe::run(
-                &client,
-                &options,
-                Timestamp::now(),
-                &mut io::stdout(),
-            ))
+            let (options, now) = (describe_options(asked), Timestamp::now());
+            wait(describe::run(&client, &options, now, &mut io::stdout()))
         }
+        Command::Top(asked) => watched(&client, asked),
         Command::Logs(asked) => {
             let options = logs_options(asked);
             wait(async { logs::run(&client, &options, &mut tokio::io::stdout(), &mut io::stderr()).await })
@@ -159,7 +152,41 @@ fn check_options(asked: cli::Check) -> check::Options {
     }
 }
 
-fn join_cluster(asked: cli::Join) -> anyhow::Result<ExitCode> {
+/// How long `gantry top` measures if nothing else is said.
+const ONCE: Duration = Duration::from_secs(1);
+/// How often its live view does.
+const LIVE: Duration = Duration::from_secs(2);
+
+fn watched(client: &Client, asked: cli::top::Top) -> anyhow::Result<ExitCode> {
+    let containers = match asked.containers {
+        true => Containers::Shown,
+        false => Containers::Hidden,
+    };
+    if !asked.once {
+        let options = top::live::Options {
+            namespace: asked.namespace,
+            sort: asked.sort,
+            containers,
+            interval: asked.interval.unwrap_or(LIVE),
+        };
+        let code = single()?.block_on(top::live::run(client, &options))?;
+        return Ok(ExitCode::from(code));
+    }
+    let options = top::once::Options {
+        namespace: asked.namespace,
+        sort: asked.sort,
+        containers,
+        interval: asked.interval.unwrap_or(ONCE),
+        form: match asked.output {
+            None => top::once::Form::Table,
+            Some(cli::top::Output::Wide) => top::once::Form::Wide,
+            Some(cli::top::Output::Json) => top::once::Form::Json,
+        },
+    };
+    wait(top::once::run(client, &options, &mut io::stdout()))
+}
+
+fn join_cluster(asked: cli::join::Join) -> anyhow::Result<ExitCode> {
     root("joining")?;
     let machine = join::Machine::here()?;
     let asked = join::Asked {

@@ -145,7 +145,8 @@ fn one_or_list(mut objects: impl Iterator<Item = Value>, one: bool) -> Value {
     json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": ""}, "items": items})
 }
 
-fn json_text(value: &Value) -> Result<String, CommandError> {
+/// JSON as kubectl indents it, without control characters.
+pub(super) fn json_text(value: &Value) -> Result<String, CommandError> {
     let mut text = Vec::new();
     let indent = serde_json::ser::PrettyFormatter::with_indent(b"    ");
     let mut serializer = serde_json::Serializer::with_formatter(&mut text, indent);

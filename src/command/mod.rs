@@ -31,8 +31,10 @@ pub mod logs;
 pub mod port_forward;
 mod outline;
 mod pod_row;
+mod signals;
 mod table;
 mod terminal;
+pub mod top;
 mod yaml;
 
 /// Why a subcommand failed, in one line for the user.

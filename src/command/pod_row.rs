@@ -14,6 +14,8 @@ pub(crate) struct PodRow {
     pub(crate) status: String,
     /// `3 (5m ago)`
     pub(crate) restarts: String,
+    /// The number of restarts alone.
+    pub(crate) restart_count: i32,
 }
 
 /// The number of restarts, and when the previous instance ended.
@@ -81,6 +83,7 @@ pub(crate) fn row(pod: &Pod, now: Timestamp) -> PodRow {
         ready: format!("{}/{total}", found.ready),
         status: found.reason,
         restarts,
+        restart_count: found.restarts.count,
     }
 }
 

@@ -14,7 +14,9 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::client::Client;
-use super::{CommandError, describe, exec, get, logs, streams};
+use super::top::state::Containers;
+use super::{CommandError, describe, exec, get, logs, streams, top};
+use crate::cli::top::SortKey;
 use crate::model::event::{EventType, PodEvent, RecordedEvent};
 use crate::model::pod::{PodUid, Problem, ProblemKind};
 use crate::model::report::PodsReport;
@@ -475,4 +477,28 @@ async fn everything_else_is_answered_in_kubernetes_own_form() {
             .unwrap()
             .contains("kubelet_running_pods 1\n")
     );
+}
+
+#[tokio::test]
+async fn top_joins_what_was_measured_with_what_is_reported() {
+    let agent = Agent::start();
+    let options = top::once::Options {
+        namespace: None,
+        sort: SortKey::Name,
+        containers: Containers::Shown,
+        // The same sample answers twice, so that there are no rates.
+        interval: Duration::ZERO,
+        form: top::once::Form::Table,
+    };
+    let mut out = Vec::new();
+    top::once::run(&agent.client, &options, &mut out).await.unwrap();
+    let expected = expect![[r#"
+        NODE   CPU   CPU%   THROTTLED   MEMORY   MEMORY%   PSI
+        vm     -     -      -           7.3Ki    38%       1.5%
+
+        NAME     CONTAINER   STATUS    RESTARTS   CPU   CPU%   THROTTLED   MEMORY   MEMORY%   PSI    RX/S   TX/S
+        web-vm   (pod)       Running   0          -     -      -           7.3Ki    38%       1.5%   -      -
+        web-vm   web         Running   0          -     -      -           -        -         -      -      -
+    "#]];
+    expected.assert_eq(&String::from_utf8(out).unwrap());
 }

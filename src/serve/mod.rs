@@ -27,6 +27,7 @@ pub mod socket;
 pub(crate) mod stream;
 mod system_logs;
 mod stats;
+pub mod top;
 mod world;
 mod zpages;
 
@@ -112,6 +113,7 @@ fn router(served: Served) -> Router {
         .route("/metrics/cadvisor", get(metrics::answer_cadvisor))
         .route("/metrics/resource", get(metrics::answer_resource))
         .route("/stats/summary", get(stats::answer))
+        .route("/top", get(top::answer))
         .route("/logs/{namespace}/{pod}/{container}", get(logs::answer))
         .route("/exec/{namespace}/{pod}/{container}", exec)
         .route("/attach/{namespace}/{pod}/{container}", attach)
