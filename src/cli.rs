@@ -5,6 +5,7 @@ pub mod join;
 pub mod kubelet_version;
 pub mod parse;
 pub mod ports;
+pub mod timeline;
 pub mod top;
 
 use std::net::IpAddr;
@@ -83,6 +84,8 @@ pub enum Command {
     Describe(Describe),
     /// Watch what the node and its pods use
     Top(top::Top),
+    /// Show how long the steps of a pod's last start and end took
+    Timeline(timeline::Timeline),
     /// Print the logs of a container
     Logs(Logs),
     /// Run a command in a container
@@ -373,6 +376,7 @@ mod tests {
                   get           Show pods or the node
                   describe      Show a pod or the node in detail
                   top           Watch what the node and its pods use
+                  timeline      Show how long the steps of a pod's last start and end took
                   logs          Print the logs of a container
                   exec          Run a command in a container
                   attach        Attach to the process of a container

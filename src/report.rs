@@ -6,6 +6,7 @@
 
 mod events;
 mod pod;
+mod timeline;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
@@ -23,7 +24,7 @@ use crate::model::memory::{Executed, Memory, QosCgroups};
 use crate::model::node::{MachineFacts, Measured, NodePolicy, NodeSettings};
 use crate::model::outcome::{Outcome, StepStarted};
 use crate::model::pod::{Desired, Pod, PodName, PodUid, Problem, Source};
-use crate::model::report::PodsReport;
+use crate::model::report::{PodsReport, StatusWritten};
 use crate::model::runtime::{ObservedName, Snapshot};
 use crate::status::object::{self as pod_object, Wanted};
 use crate::status::pressure::Pressure;
@@ -44,6 +45,8 @@ pub struct ReportInputs {
     pub beginnings: mpsc::UnboundedReceiver<StepStarted>,
     /// The executed steps.
     pub outcomes: mpsc::UnboundedReceiver<Executed>,
+    /// The statuses that the API server has taken; nobody sends any without an API server.
+    pub written: mpsc::UnboundedReceiver<StatusWritten>,
     /// Measurements of the machine; a new value every `nodeStatusUpdateFrequency`.
     pub measured: watch::Receiver<Arc<Measured>>,
     /// The subnet of the node's pods, if this program connects them; in a cluster it is learned later.
@@ -102,11 +105,12 @@ pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cance
     loop {
         // Every arm is cancel-safe: the watches and the channels keep what was not taken.
         let wait = state.until_next_change(Timestamp::now());
-        let mut begun = Vec::new();
+        let (mut begun, mut written) = (Vec::new(), Vec::new());
         let (mut report_node, executed) = tokio::select! {
             () = cancel.cancelled() => return,
             Some(first) = inputs.beginnings.recv() => { begun.push(first); (false, None) }
             Some(executed) = inputs.outcomes.recv() => (false, Some(executed)),
+            Some(first) = inputs.written.recv() => { written.push(first); (false, None) }
             Ok(()) = inputs.desired.changed() => (false, None),
             Ok(()) = inputs.snapshot.changed() => (false, None),
             Ok(()) = inputs.memory.changed() => (false, None),
@@ -141,6 +145,10 @@ pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cance
         if let Some(executed) = executed {
             (outputs.count)(&executed.outcome);
             changed |= state.take_executed(&executed);
+            changed |= state.record_steps(&executed.outcome);
+        }
+        for write in &written {
+            changed |= state.record_write(&write.pod, write.began, write.took);
         }
         if changed {
             outputs.pods.send_replace(Arc::new(state.report.clone()));
@@ -224,7 +232,14 @@ impl Loop {
     /// Recomputes one pod, as [`Self::recompute_pod`] does. A panic caused by one pod leaves the other statuses untouched
     /// and keeps the pod's last status.
     fn report_pod(&mut self, name: &PodName, now: Timestamp) -> bool {
-        let changed = std::panic::catch_unwind(AssertUnwindSafe(|| self.recompute_pod(name, now)));
+        let former = self.report.pods.get(name).cloned();
+        let changed = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            let changed = self.recompute_pod(name, now);
+            if changed {
+                self.record_progress(name, former.as_deref(), now);
+            }
+            changed
+        }));
         changed.unwrap_or_else(|_| {
             tracing::error!(pod = %name, "computing a pod's status panicked; this is a bug in gantry, please report \
              it; keeping the last status");

@@ -12,6 +12,7 @@ use crate::act::ActContext;
 use crate::model::memory::{Executed, QosCgroups};
 use crate::model::node::{MachineFacts, Measured, NodeLimits, NodePolicy, NodeSettings};
 use crate::model::outcome::StepStarted;
+use crate::model::report::StatusWritten;
 use crate::serve::health::Health;
 use crate::serve::metrics::Metrics;
 use crate::{observe, reconcile, report};
@@ -40,19 +41,28 @@ pub struct NodeParts {
     pub relist: Duration,
 }
 
-/// What loop 1 sends to loop 2.
+/// What connects the loops with other tasks.
+pub(super) struct Channels {
+    /// The requests to the observer.
+    pub(super) observe: observe::Handle,
+    /// The statuses that the API server has taken.
+    pub(super) written: mpsc::UnboundedReceiver<StatusWritten>,
+}
+
+/// What loop 1 and the API publisher send to loop 2.
 struct Sent {
+    written: mpsc::UnboundedReceiver<StatusWritten>,
     beginnings: mpsc::UnboundedReceiver<StepStarted>,
     outcomes: mpsc::UnboundedReceiver<Executed>,
     qos_cgroups: watch::Receiver<QosCgroups>,
 }
 
-/// Spawns both. `observe` are the requests to the observer.
+/// Spawns both.
 pub(super) fn spawn(
     tasks: &mut Tasks,
     values: &Values,
     parts: NodeParts,
-    observe: observe::Handle,
+    channels: Channels,
     (health, metrics): (&Health, &Arc<Metrics>),
 ) {
     let (outcomes_in, outcomes) = mpsc::unbounded_channel();
@@ -63,7 +73,7 @@ pub(super) fn spawn(
         policy: policy.clone(),
         limits: NodeLimits::new(capacity, &parts.settings, parts.measured.pids_max),
         act: Arc::new(parts.act),
-        observe,
+        observe: channels.observe,
     };
     let beat = health.register("reconcile", reconcile::LONGEST_SLEEP);
     let outputs = reconcile::Outputs {
@@ -74,6 +84,7 @@ pub(super) fn spawn(
     };
     spawn_reconcile(tasks, values, parts.imported, rooms, outputs);
     let sent = Sent {
+        written: channels.written,
         beginnings: parts.beginnings,
         outcomes,
         qos_cgroups,
@@ -119,6 +130,7 @@ fn spawn_report(
         memory: values.memory.1.clone(),
         beginnings: sent.beginnings,
         outcomes: sent.outcomes,
+        written: sent.written,
         measured: values.measured.1.clone(),
         subnet: values.subnet.1.clone(),
         qos_cgroups: sent.qos_cgroups,

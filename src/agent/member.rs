@@ -175,11 +175,13 @@ impl Member {
         events: mpsc::UnboundedReceiver<Event>,
     ) {
         let (report, objects) = (values.pods.1.clone(), self.objects.1.clone());
+        let written = values.written.clone();
         self.spawn(tasks, "publish pods", Begin::Joined, |clients, cancel| {
             let inputs = pods::StatusInputs {
                 clients,
                 report,
                 objects,
+                written,
             };
             pods::run(inputs, cancel)
         });

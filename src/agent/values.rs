@@ -11,7 +11,7 @@ use crate::model::event::Event;
 use crate::model::memory::Memory;
 use crate::model::node::Measured;
 use crate::model::pod::Desired;
-use crate::model::report::PodsReport;
+use crate::model::report::{PodsReport, StatusWritten};
 use crate::model::runtime::Snapshot;
 use crate::model::service::Services;
 
@@ -32,10 +32,15 @@ pub(super) struct Values {
     pub(super) subnet: Shared<Option<IpNet>>,
     /// The events, for the task that publishes them.
     pub(super) events: mpsc::UnboundedSender<Event>,
+    /// The statuses that the API server has taken, for loop 2.
+    pub(super) written: mpsc::UnboundedSender<StatusWritten>,
 }
 
 impl Values {
-    pub(super) fn new(events: mpsc::UnboundedSender<Event>) -> Values {
+    pub(super) fn new(
+        events: mpsc::UnboundedSender<Event>,
+        written: mpsc::UnboundedSender<StatusWritten>,
+    ) -> Values {
         Values {
             desired: watch::channel(Arc::default()),
             snapshot: watch::channel(Arc::default()),
@@ -47,6 +52,7 @@ impl Values {
             node: watch::channel(Arc::default()),
             subnet: watch::channel(None),
             events,
+            written,
         }
     }
 }

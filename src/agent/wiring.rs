@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::loops::{self, NodeParts};
+use super::loops::{self, Channels, NodeParts};
 use super::member::{Cluster, Member};
 use super::observation::{self, observation};
 use super::sources;
@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::cri::Runtime;
 use crate::model::event::Event;
 use crate::model::memory::Memory;
-use crate::model::report::PodsReport;
+use crate::model::report::{PodsReport, StatusWritten};
 use crate::model::runtime::Snapshot;
 use crate::serve::health::Health;
 use crate::serve::metrics::Metrics;
@@ -35,20 +35,24 @@ pub struct Wiring {
     pub(super) statistics: Statistics,
     /// The events, until it is known whether there is an API server to publish them to.
     events: Option<mpsc::UnboundedReceiver<Event>>,
+    /// The statuses that the API server has taken, until loop 2 receives them.
+    written: Option<mpsc::UnboundedReceiver<StatusWritten>>,
 }
 
 impl Wiring {
     /// An agent without tasks. They run until `cancel`.
     pub fn new(config: Config, cancel: CancellationToken) -> Wiring {
         let (events_in, events) = mpsc::unbounded_channel();
+        let (written_in, written) = mpsc::unbounded_channel();
         Wiring {
             config,
-            values: Values::new(events_in),
+            values: Values::new(events_in, written_in),
             tasks: Tasks::new(cancel),
             health: Health::default(),
             metrics: Arc::default(),
             statistics: Statistics::new(),
             events: Some(events),
+            written: Some(written),
         }
     }
 
@@ -63,7 +67,7 @@ impl Wiring {
         }
     }
 
-    /// Spawns what observes pods, works on them and reports them.
+    /// Spawns what observes pods, works on them and reports them. To be called once.
     pub fn spawn_loops(&mut self, parts: NodeParts) {
         let (tasks, config, values) = (&mut self.tasks, &self.config, &self.values);
         values.measured.0.send_replace(Arc::new(parts.measured.clone()));
@@ -75,7 +79,14 @@ impl Wiring {
         };
         let handle = observation::spawn(tasks, config, values, &runtime, settings, parts.probed_host);
         tend_pull_records(tasks, parts.act.records.clone(), runtime);
-        loops::spawn(tasks, values, parts, handle, (&self.health, &self.metrics));
+        // A second call would have nothing to receive.
+        let written = self.written.take();
+        let written = written.unwrap_or_else(|| mpsc::unbounded_channel().1);
+        let channels = Channels {
+            observe: handle,
+            written,
+        };
+        loops::spawn(tasks, values, parts, channels, (&self.health, &self.metrics));
     }
 
     /// What is observed of the runtime.

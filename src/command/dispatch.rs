@@ -12,7 +12,7 @@ use super::table::printable;
 use super::top::state::Containers;
 use super::{
     CommandError, attach, check, cleanup, completions, describe, doctor, exec, get, join, logs, port_forward,
-    reset, start, top, version,
+    reset, start, timeline, top, version,
 };
 use crate::cli::{self, Cli, Command, Output, Resource};
 use crate::config::Role;
@@ -36,6 +36,10 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             wait(describe::run(&client, &options, now, &mut io::stdout()))
         }
         Command::Top(asked) => watched(&client, asked),
+        Command::Timeline(asked) => {
+            let options = timeline_options(asked);
+            wait(timeline::run(&client, &options, &mut io::stdout()))
+        }
         Command::Logs(asked) => {
             let options = logs_options(asked);
             wait(async { logs::run(&client, &options, &mut tokio::io::stdout(), &mut io::stderr()).await })
@@ -142,6 +146,17 @@ fn port_forward_options(asked: cli::PortForward) -> port_forward::Options {
         namespace: asked.namespace,
         ports: asked.ports,
         addresses: asked.address,
+    }
+}
+
+fn timeline_options(asked: cli::timeline::Timeline) -> timeline::Options {
+    timeline::Options {
+        pod: asked.pod,
+        namespace: asked.namespace,
+        form: match asked.output {
+            None => timeline::Form::Picture,
+            Some(cli::timeline::Output::Json) => timeline::Form::Json,
+        },
     }
 }
 

@@ -34,6 +34,7 @@ mod pod_row;
 mod signals;
 mod table;
 mod terminal;
+pub mod timeline;
 pub mod top;
 mod yaml;
 

@@ -51,6 +51,7 @@ pub mod runtime;
 pub mod service;
 pub mod stats;
 pub mod step;
+pub mod timeline;
 pub mod tls;
 pub mod usage;
 pub mod value;

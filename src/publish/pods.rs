@@ -12,8 +12,9 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::json;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::merge;
@@ -22,7 +23,7 @@ use super::urgency::{self, Urgency};
 use crate::model::api::{ApiPods, MIRROR};
 use crate::model::difference::differing;
 use crate::model::pod::{PodName, PodUid};
-use crate::model::report::PodsReport;
+use crate::model::report::{PodsReport, StatusWritten};
 
 /// The maximum number of concurrent requests: after an outage the rest waits for its turn.
 const AT_ONCE: usize = 8;
@@ -37,6 +38,8 @@ pub struct StatusInputs {
     pub report: watch::Receiver<Arc<PodsReport>>,
     /// What the API server has.
     pub objects: watch::Receiver<Option<Arc<ApiPods>>>,
+    /// Receives each status that was published.
+    pub written: mpsc::UnboundedSender<StatusWritten>,
 }
 
 /// A request to the API server for one pod.
@@ -60,6 +63,8 @@ enum Publication {
 struct Answer {
     uid: String,
     name: PodName,
+    began: Timestamp,
+    took: Duration,
     /// What was published, after a patch.
     result: Result<Option<Published>, kube::Error>,
 }
@@ -117,6 +122,8 @@ pub async fn run(mut inputs: StatusInputs, cancel: CancellationToken) {
             Ok(()) = inputs.objects.changed() => {}
             Some(answer) = requests.join_next() => {
                 if let Ok(answer) = answer {
+                    // The receiver ends with the agent.
+                    let _ = answer.written().map(|written| inputs.written.send(written));
                     state.take(answer, Timestamp::now());
                 }
             }
@@ -125,7 +132,22 @@ pub async fn run(mut inputs: StatusInputs, cancel: CancellationToken) {
     }
 }
 
+impl Answer {
+    /// The status that the API server has taken.
+    fn written(&self) -> Option<StatusWritten> {
+        let Ok(Some(_)) = &self.result else {
+            return None;
+        };
+        Some(StatusWritten {
+            pod: self.name.clone(),
+            began: self.began,
+            took: self.took,
+        })
+    }
+}
+
 async fn ask(client: kube::Client, name: PodName, uid: String, request: Request) -> Answer {
+    let (began, clock) = (Timestamp::now(), Instant::now());
     let api: kube::Api<Pod> = kube::Api::namespaced(client, &name.namespace);
     let result = match request {
         Request::Status(patch, ours) => {
@@ -151,7 +173,13 @@ async fn ask(client: kube::Client, name: PodName, uid: String, request: Request)
             api.delete(&name.name, &asked).await.map(|_| None)
         }
     };
-    Answer { uid, name, result }
+    Answer {
+        uid,
+        name,
+        began,
+        took: clock.elapsed(),
+        result,
+    }
 }
 
 impl State {
@@ -287,7 +315,9 @@ impl State {
     }
 
     fn take(&mut self, answer: Answer, now: Timestamp) {
-        let Answer { uid, name, result } = answer;
+        let Answer {
+            uid, name, result, ..
+        } = answer;
         self.busy.remove(&uid);
         match result {
             // The watch has already shown the deletion, and shows it only once.
@@ -425,6 +455,8 @@ mod tests {
         state.busy.insert("u".to_owned());
         state.take_news(Arc::default(), Arc::default());
         let answer = || Answer {
+            began: Timestamp::UNIX_EPOCH,
+            took: Duration::ZERO,
             uid: "u".to_owned(),
             name: name(),
             result: Ok(None),

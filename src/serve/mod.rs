@@ -27,6 +27,7 @@ pub mod socket;
 pub(crate) mod stream;
 mod system_logs;
 mod stats;
+pub mod timeline;
 pub mod top;
 mod world;
 mod zpages;
@@ -114,6 +115,7 @@ fn router(served: Served) -> Router {
         .route("/metrics/resource", get(metrics::answer_resource))
         .route("/stats/summary", get(stats::answer))
         .route("/top", get(top::answer))
+        .route("/timeline/{namespace}/{name}", get(timeline::answer))
         .route("/logs/{namespace}/{pod}/{container}", get(logs::answer))
         .route("/exec/{namespace}/{pod}/{container}", exec)
         .route("/attach/{namespace}/{pod}/{container}", attach)

@@ -29,6 +29,7 @@ mod objects;
 mod resize;
 mod restarts;
 mod serving_certificate;
+mod timelines;
 mod waits;
 mod work;
 

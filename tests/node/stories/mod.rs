@@ -15,6 +15,7 @@ mod registry;
 mod runtimes;
 mod streams;
 mod takeover;
+mod timeline;
 mod top;
 
 use crate::node::{Node, USUAL, World};
@@ -88,6 +89,7 @@ pub fn all() -> Vec<Story> {
         story!(exec::many_commands_run_at_once),
         story!(exec::the_command_line_runs_commands_in_pods),
         story!(exec::a_terminal_is_passed_on_and_given_back),
+        story!(timeline::the_steps_of_a_start_and_an_end_are_drawn),
         story!(top::the_live_view_shows_pods_and_gives_the_terminal_back),
         story!(streams::ports_of_a_pod_are_forwarded),
         story!(streams::forwarding_goes_on_after_descriptors_were_short),
