@@ -1,6 +1,6 @@
 //! `gantry timeline POD`: the steps of the pod's last start and end, with their times.
 //!
-//! - `picture`: the spans as bars. Pure.
+//! - `picture` (pure): the spans as bars.
 
 mod picture;
 

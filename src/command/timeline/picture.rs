@@ -184,8 +184,28 @@ mod tests {
 
     #[test]
     fn a_start_in_eighty_columns_and_in_a_hundred_and_twenty() {
-        check(start(), 80, expect![[""]]);
-        check(start(), 120, expect![[""]]);
+        check(start(), 80, expect![[r#"
+            default/web-vm
+
+            start at 2026-11-30T00:53:20.000Z, 2.0s
+                0ms      5ms  set cgroup                              |=                   |
+                5ms    295ms  run sandbox (with the pod's network)    |===                 |
+              305ms     1.5s  pull image web (4096 bytes of registr~  |   ===============  |
+               1.8s     49ms  create container web                    |                  = |
+               1.9s     50ms  start container web                     |                  = |
+               2.0s           ready                                   |                   *|
+        "#]]);
+        check(start(), 120, expect![[r#"
+            default/web-vm
+
+            start at 2026-11-30T00:53:20.000Z, 2.0s
+                0ms      5ms  set cgroup                                                       |=                                  |
+                5ms    295ms  run sandbox (with the pod's network)                             |======                             |
+              305ms     1.5s  pull image web (4096 bytes of registry.example.com/team/demo:1)  |     ===========================   |
+               1.8s     49ms  create container web                                             |                               ==  |
+               1.9s     50ms  start container web                                              |                                == |
+               2.0s           ready                                                            |                                  *|
+        "#]]);
     }
 
     #[test]
@@ -193,7 +213,15 @@ mod tests {
         let mut spans = start();
         spans.truncate(3);
         spans[2].error = Some("no such image\nat all".to_owned());
-        check(spans, 80, expect![[""]]);
+        check(spans, 80, expect![[r#"
+            default/web-vm
+
+            start at 2026-11-30T00:53:20.000Z, 1.8s
+                0ms      5ms  set cgroup                              |=                   |
+                5ms    295ms  run sandbox (with the pod's network)    |====                |
+              305ms     1.5s  pull image web (4096 bytes of registr~  |   !!!!!!!!!!!!!!!!!|
+                              error: no such image␊at all
+        "#]]);
     }
 
     #[test]
@@ -215,12 +243,33 @@ mod tests {
             Part::End,
             (2 * day + 30_000, 2 * day + 30_250),
         ));
-        check(spans, 80, expect![[""]]);
+        check(spans, 80, expect![[r#"
+            default/web-vm
+
+            start at 2026-11-30T00:53:20.000Z, 300ms
+                0ms      5ms  set cgroup                            |=                     |
+                5ms    295ms  run sandbox (with the pod's network)  |======================|
+
+            start at 2026-12-01T00:53:20.000Z, 90ms
+                0ms     40ms  create container web                  |==========            |
+               40ms     50ms  start container web                   |         =============|
+
+            end at 2026-12-02T00:53:20.000Z, 30.2s
+                0ms    30.0s  stop container web                    |======================|
+              30.0s    250ms  stop sandbox                          |                     =|
+        "#]]);
     }
 
     #[test]
     fn a_single_moment_and_nothing_at_all() {
-        check(vec![span("ready", "pod", Part::Start, (0, 0))], 40, expect![[""]]);
-        check(vec![], 80, expect![[""]]);
+        check(vec![span("ready", "pod", Part::Start, (0, 0))], 40, expect![[r#"
+            default/web-vm
+
+            start at 2026-11-30T00:53:20.000Z, 0ms
+                0ms           ready  |*                   |
+        "#]]);
+        check(vec![], 80, expect![[r#"
+            default/web-vm
+        "#]]);
     }
 }

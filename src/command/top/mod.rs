@@ -1,11 +1,11 @@
 //! `gantry top`: what the node, its pods and their containers use.
 //!
 //! - `answers`: asks the agent for counters and pods.
-//! - `rates`: what two answers say together. Pure.
-//! - `rows`: with what is reported of the pods. Pure.
-//! - `sort`, `filter`, `amounts`: which pods come first, which are shown, and how amounts are written. Pure.
+//! - `rates` (pure): what two answers say together.
+//! - `rows` (pure): with what is reported of the pods.
+//! - `sort`, `filter`, `amounts` (pure): which pods come first, which are shown, and how amounts are written.
 //! - `once`: the table and JSON of `--once`.
-//! - `live`: the live view, of `state` (pure), `columns` and `view` (pure) and `screen` (the terminal).
+//! - `live`: the live view, of `state` (pure), `columns` (pure), `view` (pure) and `screen` (the terminal).
 
 mod amounts;
 mod answers;

@@ -136,7 +136,7 @@ fn gauge(
     more: &str,
     width: usize,
 ) -> Text<'static> {
-    let full = percentage.map_or(0, |percentage| filled(percentage));
+    let full = percentage.map_or(0, filled);
     let bar = format!("{:BAR$}", "|".repeat(full));
     let rest = format!("] {used} of {whole} {}", percent(percentage));
     let before = name.len() + 2 + BAR;

@@ -1,7 +1,7 @@
 //! `/timeline/{namespace}/{name}` of the agent's socket: the steps of a pod's last start and end.
 //!
 //! - `endpoint`: finds the pod.
-//! - `convert`: its entries as spans. Pure.
+//! - `convert` (pure): its entries as spans.
 //! - `wire`: the spans as the client reads them.
 
 mod convert;

@@ -2,7 +2,7 @@
 //! top` asks twice and shows the difference.
 //!
 //! - `endpoint`: takes a sample that is at most half a second old.
-//! - `convert`: the sample as counters. Pure.
+//! - `convert` (pure): the sample as counters.
 //! - `wire`: the counters as the client reads them.
 
 mod convert;
