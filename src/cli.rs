@@ -5,6 +5,7 @@ pub mod join;
 pub mod kubelet_version;
 pub mod parse;
 pub mod ports;
+mod time;
 pub mod timeline;
 pub mod top;
 
@@ -15,10 +16,10 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::config::layers::{self, FlagValues};
-use crate::model::duration::Span;
 use flags::{KubeletFlags, RunFlags};
 pub use parse::{Stop, parse};
 use ports::Ports;
+use time::duration;
 
 /// The default path of the agent's socket.
 pub const DEFAULT_SOCKET: &str = "/run/gantry/gantry.sock";
@@ -323,17 +324,6 @@ pub struct Completions {
 pub struct Man {
     /// The directory; created if it does not exist
     pub directory: PathBuf,
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let span: Span = text
-        .parse()
-        .map_err(|error: crate::model::duration::NotADuration| error.to_string())?;
-    if span < Span(0) {
-        Err("must not be negative".to_owned())
-    } else {
-        Ok(span.unsigned())
-    }
 }
 
 /// The command line as a `clap::Command`.

@@ -105,12 +105,12 @@ pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cance
     loop {
         // Every arm is cancel-safe: the watches and the channels keep what was not taken.
         let wait = state.until_next_change(Timestamp::now());
-        let (mut begun, mut written) = (Vec::new(), Vec::new());
+        let (mut begun, mut recorded) = (Vec::new(), false);
         let (mut report_node, executed) = tokio::select! {
             () = cancel.cancelled() => return,
             Some(first) = inputs.beginnings.recv() => { begun.push(first); (false, None) }
             Some(executed) = inputs.outcomes.recv() => (false, Some(executed)),
-            Some(first) = inputs.written.recv() => { written.push(first); (false, None) }
+            Some(write) = inputs.written.recv() => { recorded = state.record_write(&write); (false, None) }
             Ok(()) = inputs.desired.changed() => (false, None),
             Ok(()) = inputs.snapshot.changed() => (false, None),
             Ok(()) = inputs.memory.changed() => (false, None),
@@ -134,9 +134,7 @@ pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cance
             inputs.memory.borrow_and_update().clone(),
             now,
         );
-        changed |= state.take_due(now);
-        changed |=
-            std::mem::replace(&mut state.report.listed, state.snapshot.listed) != state.snapshot.listed;
+        changed |= recorded;
         // What has ended started before.
         begun.extend(std::iter::from_fn(|| inputs.beginnings.try_recv().ok()));
         for beginning in &begun {
@@ -145,10 +143,6 @@ pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cance
         if let Some(executed) = executed {
             (outputs.count)(&executed.outcome);
             changed |= state.take_executed(&executed);
-            changed |= state.record_steps(&executed.outcome);
-        }
-        for write in &written {
-            changed |= state.record_write(&write.pod, write.began, write.took);
         }
         if changed {
             outputs.pods.send_replace(Arc::new(state.report.clone()));
@@ -213,7 +207,9 @@ impl Loop {
         if !Arc::ptr_eq(&old_desired, &self.desired) {
             changed |= self.report_problems(now);
         }
-        changed
+        changed |= self.take_due(now);
+        let listed = std::mem::replace(&mut self.report.listed, self.snapshot.listed);
+        changed || listed != self.snapshot.listed
     }
 
     /// Records which pods under a name have remains that no source wants; returns whether that changed.

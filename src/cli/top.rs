@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::time::duration;
+
 /// `gantry top`
 #[derive(Debug, Clone, Args)]
 pub struct Top {
@@ -61,7 +63,7 @@ const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(3600);
 
 fn interval(text: &str) -> Result<Duration, String> {
-    let interval = super::duration(text)?;
+    let interval = duration(text)?;
     match (SHORTEST..=LONGEST).contains(&interval) {
         true => Ok(interval),
         false => Err("must be between 1s and 1h".to_owned()),

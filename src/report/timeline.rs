@@ -1,13 +1,12 @@
 //! What is recorded of the starts and ends of pods.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod as PodObject, PodStatus};
 
 use super::Loop;
 use crate::model::outcome::Outcome;
 use crate::model::pod::{PodName, PodUid};
+use crate::model::report::StatusWritten;
 use crate::model::timeline::What;
 
 impl Loop {
@@ -22,8 +21,8 @@ impl Loop {
     }
 
     /// Records that the API server has taken a status; returns whether it was recorded.
-    pub(super) fn record_write(&mut self, name: &PodName, began: Timestamp, took: Duration) -> bool {
-        self.report.timelines.write(name, began, took)
+    pub(super) fn record_write(&mut self, write: &StatusWritten) -> bool {
+        self.report.timelines.write(&write.pod, write.began, write.took)
     }
 
     /// Records what a newer status shows for the first time.

@@ -184,7 +184,10 @@ mod tests {
 
     #[test]
     fn a_start_in_eighty_columns_and_in_a_hundred_and_twenty() {
-        check(start(), 80, expect![[r#"
+        check(
+            start(),
+            80,
+            expect![[r#"
             default/web-vm
 
             start at 2026-11-30T00:53:20.000Z, 2.0s
@@ -194,8 +197,12 @@ mod tests {
                1.8s     49ms  create container web                    |                  = |
                1.9s     50ms  start container web                     |                  = |
                2.0s           ready                                   |                   *|
-        "#]]);
-        check(start(), 120, expect![[r#"
+        "#]],
+        );
+        check(
+            start(),
+            120,
+            expect![[r#"
             default/web-vm
 
             start at 2026-11-30T00:53:20.000Z, 2.0s
@@ -205,7 +212,8 @@ mod tests {
                1.8s     49ms  create container web                                             |                               ==  |
                1.9s     50ms  start container web                                              |                                == |
                2.0s           ready                                                            |                                  *|
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
@@ -213,7 +221,10 @@ mod tests {
         let mut spans = start();
         spans.truncate(3);
         spans[2].error = Some("no such image\nat all".to_owned());
-        check(spans, 80, expect![[r#"
+        check(
+            spans,
+            80,
+            expect![[r#"
             default/web-vm
 
             start at 2026-11-30T00:53:20.000Z, 1.8s
@@ -221,7 +232,8 @@ mod tests {
                 5ms    295ms  run sandbox (with the pod's network)    |====                |
               305ms     1.5s  pull image web (4096 bytes of registr~  |   !!!!!!!!!!!!!!!!!|
                               error: no such image␊at all
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
@@ -243,7 +255,10 @@ mod tests {
             Part::End,
             (2 * day + 30_000, 2 * day + 30_250),
         ));
-        check(spans, 80, expect![[r#"
+        check(
+            spans,
+            80,
+            expect![[r#"
             default/web-vm
 
             start at 2026-11-30T00:53:20.000Z, 300ms
@@ -257,19 +272,28 @@ mod tests {
             end at 2026-12-02T00:53:20.000Z, 30.2s
                 0ms    30.0s  stop container web                    |======================|
               30.0s    250ms  stop sandbox                          |                     =|
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
     fn a_single_moment_and_nothing_at_all() {
-        check(vec![span("ready", "pod", Part::Start, (0, 0))], 40, expect![[r#"
+        check(
+            vec![span("ready", "pod", Part::Start, (0, 0))],
+            40,
+            expect![[r#"
             default/web-vm
 
             start at 2026-11-30T00:53:20.000Z, 0ms
                 0ms           ready  |*                   |
-        "#]]);
-        check(vec![], 80, expect![[r#"
+        "#]],
+        );
+        check(
+            vec![],
+            80,
+            expect![[r#"
             default/web-vm
-        "#]]);
+        "#]],
+        );
     }
 }
