@@ -87,6 +87,7 @@ pub async fn run(
         timeout: config.runtime.request_timeout,
     });
     let mut agent = Wiring::new(config, cancel);
+    let runtime = runtime.counting(agent.counters.clone());
     spawn_outside(&mut agent, socket, &runtime, &machine.boot_id, &addresses).await?;
 
     let asked = RuntimeAnswers::ask(&runtime, &agent.tasks.cancel).await;
@@ -123,12 +124,12 @@ async fn spawn_outside(
     let world = serving::world(
         config,
         values,
-        (&agent.health, &agent.metrics),
+        (&agent.health, &agent.counters),
         &agent.statistics,
         runtime,
     );
     serving::spawn(&mut agent.tasks, &agent.config, socket, &world).await?;
-    let credentials = Credentials::read(&agent.config, boot).await?;
+    let credentials = Credentials::read(&agent.config, boot, &agent.counters).await?;
     network::connect(&mut agent.tasks, &agent.config, &agent.values).await?;
     agent.spawn_sources(credentials.as_ref().map(|credentials| &credentials.cluster));
     if let Some(credentials) = credentials {
@@ -206,6 +207,7 @@ fn act_context(
         files: FilePlaces::default(),
         network_cache: Default::default(),
         beginnings,
+        counters: Arc::default(),
     }
 }
 

@@ -4,6 +4,7 @@
 //! runtime's health changes. It changes nothing on the machine; it is the only writer of [`PodsReport`] and the node
 //! status.
 
+mod counting;
 mod events;
 mod pod;
 
@@ -17,11 +18,12 @@ use k8s_openapi::api::core::v1::{Node, Pod as PodObject};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::counters::Counters;
 use crate::model::difference::differing;
 use crate::model::event::Event;
 use crate::model::memory::{Executed, Memory, QosCgroups};
 use crate::model::node::{MachineFacts, Measured, NodePolicy, NodeSettings};
-use crate::model::outcome::{Outcome, StepStarted};
+use crate::model::outcome::StepStarted;
 use crate::model::pod::{Desired, Pod, PodName, PodUid, Problem, Source};
 use crate::model::report::PodsReport;
 use crate::model::runtime::{ObservedName, Snapshot};
@@ -72,8 +74,8 @@ pub struct Outputs {
     pub events: mpsc::UnboundedSender<Event>,
     /// Called at each turn, for the health check.
     pub beat: Box<dyn Fn() + Send>,
-    /// Called with each executed step, for the metrics.
-    pub count: Box<dyn Fn(&Outcome) + Send>,
+    /// Counts executed steps and changes of statuses.
+    pub counters: Arc<Counters>,
 }
 
 struct Loop {
@@ -91,11 +93,12 @@ struct Loop {
     pressure: Pressure,
     started: Timestamp,
     events: mpsc::UnboundedSender<Event>,
+    counters: Arc<Counters>,
 }
 
 /// Runs the loop until canceled.
 pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cancel: CancellationToken) {
-    let mut state = Loop::new(facts, outputs.events);
+    let mut state = Loop::new(facts, outputs.events, outputs.counters);
     let cgroups = state.facts.policy.cgroup.version;
     state.emit_node_events(node_events::starting(cgroups), state.started);
     let mut node: Option<Node> = None;
@@ -139,7 +142,7 @@ pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cance
             changed |= state.take_begun(beginning);
         }
         if let Some(executed) = executed {
-            (outputs.count)(&executed.outcome);
+            state.count_executed(&executed);
             changed |= state.take_executed(&executed);
         }
         if changed {
@@ -156,7 +159,7 @@ pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cance
 }
 
 impl Loop {
-    fn new(facts: Facts, events: mpsc::UnboundedSender<Event>) -> Loop {
+    fn new(facts: Facts, events: mpsc::UnboundedSender<Event>, counters: Arc<Counters>) -> Loop {
         Loop {
             desired: Arc::default(),
             snapshot: Arc::default(),
@@ -168,6 +171,7 @@ impl Loop {
             pressure: Pressure::default(),
             started: Timestamp::now(),
             events,
+            counters,
             facts,
         }
     }
@@ -282,6 +286,7 @@ impl Loop {
         if is_reported {
             return finished;
         }
+        self.count_changes(&pod, previous, status.as_ref(), now);
         let spec = pod.object.spec.clone();
         let object = PodObject {
             metadata,

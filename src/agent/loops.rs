@@ -9,11 +9,11 @@ use tokio::sync::{mpsc, watch};
 use super::tasks::Tasks;
 use super::values::Values;
 use crate::act::ActContext;
+use crate::counters::Counters;
 use crate::model::memory::{Executed, QosCgroups};
-use crate::model::node::{MachineFacts, Measured, NodeLimits, NodePolicy, NodeSettings};
+use crate::model::node::{CgroupVersion, MachineFacts, Measured, NodeLimits, NodePolicy, NodeSettings};
 use crate::model::outcome::StepStarted;
 use crate::serve::health::Health;
-use crate::serve::metrics::Metrics;
 use crate::{observe, reconcile, report};
 
 /// What pods run on.
@@ -53,7 +53,7 @@ pub(super) fn spawn(
     values: &Values,
     parts: NodeParts,
     observe: observe::Handle,
-    (health, metrics): (&Health, &Arc<Metrics>),
+    (health, counters): (&Health, &Arc<Counters>),
 ) {
     let (outcomes_in, outcomes) = mpsc::unbounded_channel();
     let (qos_cgroups_in, qos_cgroups) = watch::channel(QosCgroups::Unset);
@@ -64,6 +64,7 @@ pub(super) fn spawn(
         limits: NodeLimits::new(capacity, &parts.settings, parts.measured.pids_max),
         act: Arc::new(parts.act),
         observe,
+        counters: counters.clone(),
     };
     let beat = health.register("reconcile", reconcile::LONGEST_SLEEP);
     let outputs = reconcile::Outputs {
@@ -79,11 +80,16 @@ pub(super) fn spawn(
         qos_cgroups,
     };
     let facts = report::Facts {
-        policy,
+        policy: policy.clone(),
         settings: parts.settings,
         machine: parts.machine,
     };
-    spawn_report(tasks, values, sent, facts, (health, metrics));
+    let version = match policy.cgroup.version {
+        CgroupVersion::V1 => 1,
+        CgroupVersion::V2 => 2,
+    };
+    counters.cgroups.has_version(version);
+    spawn_report(tasks, values, sent, facts, (health, counters));
 }
 
 fn spawn_reconcile(
@@ -111,7 +117,7 @@ fn spawn_report(
     values: &Values,
     sent: Sent,
     facts: report::Facts,
-    (health, metrics): (&Health, &Arc<Metrics>),
+    (health, counters): (&Health, &Arc<Counters>),
 ) {
     let inputs = report::ReportInputs {
         desired: values.desired.1.clone(),
@@ -124,13 +130,12 @@ fn spawn_report(
         qos_cgroups: sent.qos_cgroups,
     };
     let beat = health.register("report", report::LONGEST_SLEEP);
-    let metrics = metrics.clone();
     let outputs = report::Outputs {
         pods: values.pods.0.clone(),
         node: values.node.0.clone(),
         events: values.events.clone(),
         beat: Box::new(move || beat.beat()),
-        count: Box::new(move |outcome| outcome.steps.iter().for_each(|step| metrics.record_step(step))),
+        counters: counters.clone(),
     };
     tasks.spawn(
         "report",

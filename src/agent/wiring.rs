@@ -17,13 +17,13 @@ use super::tasks::Tasks;
 use super::values::Values;
 use crate::act::pull_records::PullRecords;
 use crate::config::Config;
+use crate::counters::Counters;
 use crate::cri::Runtime;
 use crate::model::event::Event;
 use crate::model::memory::Memory;
 use crate::model::report::PodsReport;
 use crate::model::runtime::Snapshot;
 use crate::serve::health::Health;
-use crate::serve::metrics::Metrics;
 
 /// The values that the rooms share, and the tasks so far. Dropped, it ends its tasks.
 pub struct Wiring {
@@ -31,7 +31,7 @@ pub struct Wiring {
     pub(super) values: Values,
     pub(super) tasks: Tasks,
     pub(super) health: Health,
-    pub(super) metrics: Arc<Metrics>,
+    pub(super) counters: Arc<Counters>,
     pub(super) statistics: Statistics,
     /// The events, until it is known whether there is an API server to publish them to.
     events: Option<mpsc::UnboundedReceiver<Event>>,
@@ -46,7 +46,7 @@ impl Wiring {
             values: Values::new(events_in),
             tasks: Tasks::new(cancel),
             health: Health::default(),
-            metrics: Arc::default(),
+            counters: Arc::default(),
             statistics: Statistics::new(),
             events: Some(events),
         }
@@ -59,23 +59,28 @@ impl Wiring {
         sources::spawn(tasks, config, values, member.as_ref());
         // Without an API server there is no receiver, so that no events pile up.
         if let (Some(events), Some(member)) = (self.events.take(), &member) {
-            member.spawn_publishing(tasks, config, values, events);
+            member.spawn_publishing(tasks, config, values, (events, &self.counters));
         }
     }
 
     /// Spawns what observes pods, works on them and reports them.
-    pub fn spawn_loops(&mut self, parts: NodeParts) {
+    pub fn spawn_loops(&mut self, mut parts: NodeParts) {
+        let counters = &self.counters;
+        parts.act.runtime = parts.act.runtime.counting(counters.clone());
+        parts.act.cgroups = parts.act.cgroups.counting(counters.clone());
+        parts.act.counters = counters.clone();
         let (tasks, config, values) = (&mut self.tasks, &self.config, &self.values);
         values.measured.0.send_replace(Arc::new(parts.measured.clone()));
         self.statistics.spawn(tasks, config, values, &parts);
         let runtime = parts.act.runtime.clone();
         let settings = crate::observe::Settings {
             relist: parts.relist,
+            counters: counters.clone(),
             ..observation(config, &parts.act.cgroups)
         };
         let handle = observation::spawn(tasks, config, values, &runtime, settings, parts.probed_host);
-        tend_pull_records(tasks, parts.act.records.clone(), runtime);
-        loops::spawn(tasks, values, parts, handle, (&self.health, &self.metrics));
+        tend_pull_records(tasks, parts.act.records.clone(), runtime, counters.clone());
+        loops::spawn(tasks, values, parts, handle, (&self.health, &self.counters));
     }
 
     /// What is observed of the runtime.
@@ -93,6 +98,11 @@ impl Wiring {
         self.values.pods.1.clone()
     }
 
+    /// What the agent counts of its own work.
+    pub fn counters(&self) -> Arc<Counters> {
+        self.counters.clone()
+    }
+
     /// Waits until the agent is canceled or one of its tasks ends, which ends all of them.
     pub async fn finish(self) -> anyhow::Result<()> {
         self.tasks.finish().await
@@ -105,13 +115,13 @@ impl Wiring {
 }
 
 /// Keeps the pull records.
-fn tend_pull_records(tasks: &mut Tasks, records: PullRecords, runtime: Runtime) {
+fn tend_pull_records(tasks: &mut Tasks, records: PullRecords, runtime: Runtime, counters: Arc<Counters>) {
     let end = tasks.cancel.clone();
     tasks.spawn("pull records", async move {
         // If interrupted between two records, the next start continues.
         tokio::select! {
             () = end.cancelled() => {}
-            () = records.tend(runtime) => {}
+            () = records.tend(runtime, counters) => {}
         }
     });
 }

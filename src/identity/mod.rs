@@ -8,6 +8,7 @@
 //! Keys and tokens leave this room only into files of mode 0600 and onto the wire.
 
 mod lookup;
+mod meter;
 pub mod client_error;
 pub mod client;
 pub mod cluster;
@@ -36,7 +37,10 @@ pub mod discovery;
 pub(crate) mod cause;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::counters::Counters;
 
 /// Whether certificates are renewed (`rotateCertificates`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +68,8 @@ pub struct Settings {
     pub look: Duration,
     /// How long to wait for a certificate signing request before making a new one.
     pub patience: Duration,
+    /// Counts requests and renewals.
+    pub counters: Arc<Counters>,
 }
 
 impl Settings {

@@ -16,9 +16,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::merge;
 use super::retry::{self, ApiFailure, Backoff};
 use super::urgency::{self, Urgency};
+use super::{merge, pod_starts};
+use crate::counters::Counters;
 use crate::model::api::{ApiPods, MIRROR};
 use crate::model::difference::differing;
 use crate::model::pod::{PodName, PodUid};
@@ -37,6 +38,8 @@ pub struct StatusInputs {
     pub report: watch::Receiver<Arc<PodsReport>>,
     /// What the API server has.
     pub objects: watch::Receiver<Option<Arc<ApiPods>>>,
+    /// Counts how long publishing and starting take.
+    pub counters: Arc<Counters>,
 }
 
 /// A request to the API server for one pod.
@@ -85,6 +88,9 @@ struct State {
     report: Arc<PodsReport>,
     /// See `report`.
     objects: Arc<ApiPods>,
+    /// Since when there has been something to publish, by UID.
+    changed: BTreeMap<String, Timestamp>,
+    counters: Arc<Counters>,
 }
 
 /// A delayed status update.
@@ -96,13 +102,17 @@ struct Delayed {
 
 /// Publishes until canceled.
 pub async fn run(mut inputs: StatusInputs, cancel: CancellationToken) {
-    let mut state = State::default();
+    let mut state = State {
+        counters: inputs.counters.clone(),
+        ..State::default()
+    };
     let mut requests: JoinSet<Answer> = JoinSet::new();
     loop {
         let report = inputs.report.borrow_and_update().clone();
         let objects = inputs.objects.borrow_and_update().clone();
         let now = Timestamp::now();
         if let Some(objects) = objects.filter(|_| report.listed) {
+            pod_starts::look(&state.counters.pod_starts, &state.objects, &objects, now);
             state.take_news(report, objects);
             for (name, uid, request) in state.due(now) {
                 state.busy.insert(uid.clone());
@@ -202,6 +212,7 @@ impl State {
         self.deleted.remove(uid);
         self.waits.remove(uid);
         self.delayed.remove(uid);
+        self.changed.remove(uid);
     }
 
     /// The requests that are due, as far as there is room for them.
@@ -251,6 +262,7 @@ impl State {
         }
         match self.patch(&uid, &shown, &target) {
             Some(patch) => {
+                self.changed.entry(uid.clone()).or_insert(now);
                 let until = self
                     .delayed
                     .get(&uid)
@@ -265,6 +277,7 @@ impl State {
             None if is_finished => Publication::Send(uid, Request::Delete),
             None => {
                 self.delayed.remove(&uid);
+                self.changed.remove(&uid);
                 Publication::Nothing
             }
         }
@@ -295,6 +308,10 @@ impl State {
             Ok(Some(published)) => {
                 self.waits.remove(&uid);
                 self.delayed.remove(&uid);
+                if let Some(changed) = self.changed.remove(&uid) {
+                    let since_change = now.duration_since(changed).unsigned_abs();
+                    self.counters.pods.published(since_change);
+                }
                 self.published.insert(uid, published);
             }
             Ok(None) => {

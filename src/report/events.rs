@@ -90,7 +90,7 @@ impl Loop {
     }
 
     /// The desired pod of that name, or else the reported one.
-    fn known(&self, name: &PodName) -> Option<Arc<Pod>> {
+    pub(super) fn known(&self, name: &PodName) -> Option<Arc<Pod>> {
         self.desired.get(name).or_else(|| self.shown.get(name)).cloned()
     }
 

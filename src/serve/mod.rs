@@ -14,7 +14,7 @@ mod offered;
 pub mod exec;
 pub mod health;
 pub mod logs;
-pub mod metrics;
+mod metrics;
 pub mod node_api;
 pub mod objects;
 pub mod port;
@@ -110,6 +110,7 @@ fn router(served: Served) -> Router {
         .route("/configz", get(objects::configz))
         .route("/metrics", get(metrics::answer))
         .route("/metrics/cadvisor", get(metrics::answer_cadvisor))
+        .route("/metrics/probes", get(metrics::answer_probes))
         .route("/metrics/resource", get(metrics::answer_resource))
         .route("/stats/summary", get(stats::answer))
         .route("/logs/{namespace}/{pod}/{container}", get(logs::answer))

@@ -21,6 +21,7 @@ mod identity;
 mod join;
 mod lives;
 mod manifests;
+mod numbers;
 mod probes;
 mod protection;
 mod pulls;
