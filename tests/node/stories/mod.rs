@@ -11,6 +11,7 @@ mod logs;
 mod machine;
 mod network;
 mod pods;
+mod prometheus;
 mod registry;
 mod runtimes;
 mod streams;
@@ -76,6 +77,7 @@ pub fn all() -> Vec<Story> {
         story!(network::a_host_port_leads_to_the_pod_and_goes_with_it),
         story!(network::another_networks_configuration_is_respected),
         story!(network::the_loopback_s_guard_stands_whoever_flushes_rules),
+        story!(prometheus::prometheus_reads_every_page_in_every_format),
         story!(logs::an_agent_whose_own_log_cannot_be_written_lives),
         story!(logs::logs_lie_where_shippers_look_and_are_rotated),
         story!(logs::previous_and_following_logs_are_printed),
