@@ -17,7 +17,7 @@ fn pairs<'a>(lines: impl Iterator<Item = &'a str>) -> (BTreeMap<&'a str, &'a str
         match line.trim().split_once(' ') {
             Some((name, kind)) if !kind.contains(' ') => {
                 if pairs.insert(name, kind).is_some() {
-                    wrong.push(format!("{name} is there twice"));
+                    wrong.push(format!("{name} appears twice"));
                 }
             }
             _ => wrong.push(format!("{line:?} is not a name and a type")),
