@@ -16,6 +16,7 @@ mod observation;
 mod loops;
 mod machine;
 mod serving;
+mod kubectl;
 mod credentials;
 mod network;
 mod answers;
@@ -128,6 +129,7 @@ async fn spawn_outside(
         runtime,
     );
     serving::spawn(&mut agent.tasks, &agent.config, socket, &world).await?;
+    kubectl::spawn(&mut agent.tasks, &agent.config, &agent.values, &world).await?;
     let credentials = Credentials::read(&agent.config, boot).await?;
     network::connect(&mut agent.tasks, &agent.config, &agent.values).await?;
     agent.spawn_sources(credentials.as_ref().map(|credentials| &credentials.cluster));

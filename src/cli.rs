@@ -87,6 +87,11 @@ pub enum Command {
     Attach(Attach),
     /// Forward ports of this machine to a pod
     PortForward(PortForward),
+    /// Print the kubeconfig with which kubectl works on this machine
+    #[command(
+        after_help = "For example: gantry kubeconfig > ~/gantry.conf; kubectl --kubeconfig ~/gantry.conf get pods -A"
+    )]
+    Kubeconfig,
     /// Check whether manifests would run, without running them
     #[command(
         after_help = "The exit code is 0 if every pod would run, 1 if some pod would not, and 2 if something cannot \
@@ -402,6 +407,7 @@ mod tests {
                   exec          Run a command in a container
                   attach        Attach to the process of a container
                   port-forward  Forward ports of this machine to a pod
+                  kubeconfig    Print the kubeconfig with which kubectl works on this machine
                   check         Check whether manifests would run, without running them
                   join          Join this machine to a cluster
                   reset         Undo `gantry join`: remove pods, credentials and configuration
@@ -491,6 +497,12 @@ mod tests {
                           On failure, print the whole chain of causes
                       --socket <PATH>
                           The agent's socket [default: /run/gantry/gantry.sock]
+                      --kubectl-port <NUMBER>
+                          The port at 127.0.0.1 that answers kubectl; 0 disables it [default: 10247 without a
+                          cluster, else 0]
+                      --kubectl-group <VALUE>
+                          The group that may read the kubeconfig of this port, and with it do what root may do
+                          [default: root alone]
                   -h, --help
                           Print help
 
@@ -698,6 +710,12 @@ mod tests {
                           On failure, print the whole chain of causes
                       --socket <PATH>
                           The agent's socket [default: /run/gantry/gantry.sock]
+                      --kubectl-port <NUMBER>
+                          The port at 127.0.0.1 that answers kubectl; 0 disables it [default: 10247 without a
+                          cluster, else 0]
+                      --kubectl-group <VALUE>
+                          The group that may read the kubeconfig of this port, and with it do what root may do
+                          [default: root alone]
                   -h, --help
                           Print help
             "#]],

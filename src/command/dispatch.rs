@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use super::client::Client;
 use super::table::printable;
 use super::{
-    CommandError, attach, check, cleanup, completions, describe, doctor, exec, get, join, logs, port_forward,
-    reset, start, version,
+    CommandError, attach, check, cleanup, completions, describe, doctor, exec, get, join, kubeconfig, logs,
+    port_forward, reset, start, version,
 };
 use crate::cli::{self, Cli, Command, Output, Resource};
 use crate::config::Role;
@@ -53,6 +53,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let options = port_forward_options(asked);
             wait(port_forward::run(&client, &options, &mut io::stdout()))
         }
+        Command::Kubeconfig => print_kubeconfig(&client),
         Command::Doctor(asked) => {
             let config = start::configuration(Role::Run, &given)?;
             let sound = single()?.block_on(doctor::doctor(&config, asked.output, &mut io::stdout()))?;
@@ -84,6 +85,11 @@ fn code(yes: bool) -> ExitCode {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     }
+}
+
+fn print_kubeconfig(client: &Client) -> anyhow::Result<ExitCode> {
+    kubeconfig::run(client.socket(), &mut io::stdout())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn get_options(asked: cli::Get) -> get::Options {

@@ -14,6 +14,8 @@ pub mod cluster;
 pub mod files;
 pub mod certificate;
 pub mod self_signed;
+pub mod kubectl;
+pub mod kubectl_file;
 pub mod key;
 pub mod store;
 pub mod kubeconfig;

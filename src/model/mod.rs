@@ -5,6 +5,7 @@
 //! Kubernetes' own data types appear where a value leaves us in exactly that form: a CRI message in a
 //! [`step::Step`], the API object of a [`pod::Pod`] that is shown to people.
 
+pub mod age;
 pub mod allocation;
 pub mod api;
 pub mod backoff;
@@ -24,10 +25,12 @@ pub mod labels;
 pub mod last_logged;
 pub mod memory;
 pub mod node;
+pub(crate) mod node_row;
 pub mod object;
 pub mod outcome;
 pub mod placement;
 pub mod pod_name;
+pub(crate) mod pod_row;
 pub mod pod;
 pub mod port;
 pub mod container;

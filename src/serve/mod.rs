@@ -13,6 +13,7 @@ pub(crate) mod containers;
 mod offered;
 pub mod exec;
 pub mod health;
+pub mod kube;
 pub mod logs;
 pub mod metrics;
 pub mod node_api;

@@ -1,11 +1,13 @@
 //! `/pods`, `/node`, `/events`, `/problems`, `/warnings`, `/configz`: published values in Kubernetes' own JSON.
 
+use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::Uri;
+use fnv::FnvHasher;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource, Node, ObjectReference, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -114,16 +116,21 @@ pub(crate) async fn events(
         .events
         .iter()
         .filter(|(pod, _)| matches(&wanted.namespace, &pod.namespace) && matches(&wanted.name, &pod.name))
-        .flat_map(|(pod, events)| events.iter().map(|event| object(pod, event, host.as_deref())))
+        .flat_map(|(pod, events)| {
+            events
+                .iter()
+                .map(|event| event_object(pod, event, host.as_deref()))
+        })
         .collect();
     Ok(Json(List::new("EventList", items)))
 }
 
 /// The event as an object. Its component is `kubelet`, as in the kubelet's own events: programs select by it.
-fn object(pod: &PodName, event: &RecordedEvent, host: Option<&str>) -> Event {
+pub(crate) fn event_object(pod: &PodName, event: &RecordedEvent, host: Option<&str>) -> Event {
     Event {
         metadata: ObjectMeta {
-            name: Some(format!("{}.{:x}", pod.name, event.first.as_nanosecond())),
+            name: Some(event_name(pod, event)),
+            creation_timestamp: Some(seconds(event.first)),
             namespace: Some(pod.namespace.clone()),
             ..ObjectMeta::default()
         },
@@ -150,6 +157,15 @@ fn object(pod: &PodName, event: &RecordedEvent, host: Option<&str>) -> Event {
         reporting_instance: host.map(str::to_owned),
         ..Event::default()
     }
+}
+
+/// The kubelet's form, the pod and the time. Several may begin at the same time, so that what happened is in it, too.
+fn event_name(pod: &PodName, event: &RecordedEvent) -> String {
+    let mut content = FnvHasher::default();
+    (&event.uid.0, &event.what.reason).hash(&mut content);
+    (&event.what.message, &event.what.field_path).hash(&mut content);
+    let first = event.first.as_nanosecond();
+    format!("{}.{first:x}{:016x}", pod.name, content.finish())
 }
 
 /// Kubernetes' `Time` has whole seconds.

@@ -69,7 +69,8 @@ fuzz() {
 node() {
     local code=0
     need_root node && tests/setup/packages.sh build run test || return
-    tests/containerd/build.sh && tests/control-plane/build.sh kubelet && tests/setup/images.sh || return
+    tests/containerd/build.sh && tests/control-plane/build.sh kubelet && tests/setup/kubectl.sh || return
+    tests/setup/images.sh || return
     "$cargo" build --locked --workspace || return
     local binary
     binary=$(tests/setup/test-binary.sh node) || return

@@ -6,6 +6,7 @@ mod endings;
 mod exec;
 mod faults;
 mod images;
+mod kubectl;
 mod limits;
 mod logs;
 mod machine;
@@ -93,6 +94,10 @@ pub fn all() -> Vec<Story> {
         story!(streams::a_command_goes_on_while_containerd_restarts),
         story!(streams::an_agent_that_is_killed_leaves_no_command),
         story!(cut_streams::streams_that_are_cut_leave_nothing),
+        story!(kubectl::the_release_of_debian_12),
+        story!(kubectl::the_release_of_debian_13),
+        story!(kubectl::the_release_of_this_kubelet),
+        story!(kubectl::the_kubeconfig_is_for_root_and_its_group_alone),
         story!(images::an_archive_is_imported_when_it_appears),
         story!(images::never_pulled_and_not_there_says_so),
         story!(registry::credentials_of_secrets_and_of_the_node_open_a_registry),
