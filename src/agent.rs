@@ -17,6 +17,7 @@ mod loops;
 mod machine;
 mod serving;
 mod credentials;
+mod kubectl;
 mod network;
 mod answers;
 mod image_imports;
@@ -87,6 +88,7 @@ pub async fn run(
         timeout: config.runtime.request_timeout,
     });
     let mut agent = Wiring::new(config, cancel);
+    let runtime = runtime.counting(agent.counters.clone());
     spawn_outside(&mut agent, socket, &runtime, &machine.boot_id, &addresses).await?;
 
     let asked = RuntimeAnswers::ask(&runtime, &agent.tasks.cancel).await;
@@ -123,12 +125,13 @@ async fn spawn_outside(
     let world = serving::world(
         config,
         values,
-        (&agent.health, &agent.metrics),
+        (&agent.health, &agent.counters),
         &agent.statistics,
         runtime,
     );
     serving::spawn(&mut agent.tasks, &agent.config, socket, &world).await?;
-    let credentials = Credentials::read(&agent.config, boot).await?;
+    kubectl::spawn(&mut agent.tasks, &agent.config, &agent.values, &world).await?;
+    let credentials = Credentials::read(&agent.config, boot, &agent.counters).await?;
     network::connect(&mut agent.tasks, &agent.config, &agent.values).await?;
     agent.spawn_sources(credentials.as_ref().map(|credentials| &credentials.cluster));
     if let Some(credentials) = credentials {
@@ -206,6 +209,7 @@ fn act_context(
         files: FilePlaces::default(),
         network_cache: Default::default(),
         beginnings,
+        counters: Arc::default(),
     }
 }
 

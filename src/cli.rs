@@ -4,11 +4,15 @@ pub mod copy;
 pub mod debug;
 pub mod events;
 pub mod flags;
+pub mod join;
 pub mod kubelet_version;
 pub mod parse;
 pub mod place;
 pub mod ports;
 pub mod report;
+mod time;
+pub mod timeline;
+pub mod top;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -17,11 +21,11 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::config::layers::{self, FlagValues};
-use crate::model::duration::Span;
 use flags::{KubeletFlags, RunFlags};
 pub use parse::{Stop, parse};
 use ports::Ports;
 pub use report::Report;
+use time::duration;
 
 /// The default path of the agent's socket.
 pub const DEFAULT_SOCKET: &str = "/run/gantry/gantry.sock";
@@ -87,6 +91,10 @@ pub enum Command {
     Describe(Describe),
     /// Show what happened to pods
     Events(events::Events),
+    /// Watch what the node and its pods use
+    Top(top::Top),
+    /// Show how long the steps of a pod's last start and end took
+    Timeline(timeline::Timeline),
     /// Print the logs of a container
     Logs(Logs),
     /// Run a command in a container
@@ -99,6 +107,11 @@ pub enum Command {
     Debug(debug::Debug),
     /// Copy files into a container or out of it
     Cp(copy::Cp),
+    /// Print the kubeconfig with which kubectl works on this machine
+    #[command(
+        after_help = "For example: gantry kubeconfig > ~/gantry.conf; kubectl --kubeconfig ~/gantry.conf get pods -A"
+    )]
+    Kubeconfig,
     /// Check whether manifests would run, without running them
     #[command(
         after_help = "The exit code is 0 if every pod would run, 1 if some pod would not, and 2 if something cannot \
@@ -109,9 +122,9 @@ pub enum Command {
     #[command(
         after_help = "On the control plane, `kubeadm token create --print-join-command` prints the arguments."
     )]
-    Join(Join),
+    Join(join::Join),
     /// Undo `gantry join`: remove pods, credentials and configuration
-    Reset(Reset),
+    Reset(join::Reset),
     /// Check this machine and suggest fixes
     Doctor(Doctor),
     /// Remove everything the agent created: pods, network, files
@@ -263,36 +276,6 @@ pub struct PortForward {
     pub address: Vec<IpAddr>,
 }
 
-/// `gantry join`
-#[derive(Debug, Args)]
-pub struct Join {
-    /// The API server's address, host:port
-    pub endpoint: Option<String>,
-    /// The bootstrap token
-    #[arg(long, alias = "discovery-token")]
-    pub token: Option<String>,
-    /// The hash of the cluster's CA, sha256:...; may be repeated
-    #[arg(long, value_name = "HASH", value_delimiter = ',')]
-    pub discovery_token_ca_cert_hash: Vec<String>,
-    /// Trust any server that knows the token
-    #[arg(long)]
-    pub discovery_token_unsafe_skip_ca_verification: bool,
-    /// A kubeconfig file, or its https:// URL, with the cluster's address and CA; replaces the address and the hash
-    #[arg(long, value_name = "FILE")]
-    pub discovery_file: Option<PathBuf>,
-    /// The node's name, if it is not the host name
-    #[arg(long, value_name = "NAME")]
-    pub node_name: Option<String>,
-}
-
-/// `gantry reset`
-#[derive(Debug, Args)]
-pub struct Reset {
-    /// Do not ask for confirmation
-    #[arg(short, long)]
-    pub yes: bool,
-}
-
 /// `gantry doctor`
 #[derive(Debug, Args)]
 pub struct Doctor {
@@ -351,17 +334,6 @@ pub struct Man {
     pub directory: PathBuf,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
-    let span: Span = text
-        .parse()
-        .map_err(|error: crate::model::duration::NotADuration| error.to_string())?;
-    if span < Span(0) {
-        Err("must not be negative".to_owned())
-    } else {
-        Ok(span.unsigned())
-    }
-}
-
 /// The command line as a `clap::Command`.
 pub fn definitions() -> clap::Command {
     Cli::command()
@@ -402,12 +374,15 @@ mod tests {
                   get           Show pods or the node
                   describe      Show a pod or the node in detail
                   events        Show what happened to pods
+                  top           Watch what the node and its pods use
+                  timeline      Show how long the steps of a pod's last start and end took
                   logs          Print the logs of a container
                   exec          Run a command in a container
                   attach        Attach to the process of a container
                   port-forward  Forward ports of this machine to a pod
                   debug         Add a container with tools to a running static pod
                   cp            Copy files into a container or out of it
+                  kubeconfig    Print the kubeconfig with which kubectl works on this machine
                   check         Check whether manifests would run, without running them
                   join          Join this machine to a cluster
                   reset         Undo `gantry join`: remove pods, credentials and configuration
@@ -497,6 +472,12 @@ mod tests {
                           On failure, print the whole chain of causes
                       --socket <PATH>
                           The agent's socket [default: /run/gantry/gantry.sock]
+                      --kubectl-port <NUMBER>
+                          The port at 127.0.0.1 that answers kubectl; 0 disables it [default: 10247 without a
+                          cluster, else 0]
+                      --kubectl-group <VALUE>
+                          The group that may read the kubeconfig of this port, and with it do what root may do
+                          [default: root alone]
                   -h, --help
                           Print help
 
@@ -704,6 +685,12 @@ mod tests {
                           On failure, print the whole chain of causes
                       --socket <PATH>
                           The agent's socket [default: /run/gantry/gantry.sock]
+                      --kubectl-port <NUMBER>
+                          The port at 127.0.0.1 that answers kubectl; 0 disables it [default: 10247 without a
+                          cluster, else 0]
+                      --kubectl-group <VALUE>
+                          The group that may read the kubeconfig of this port, and with it do what root may do
+                          [default: root alone]
                   -h, --help
                           Print help
             "#]],

@@ -8,6 +8,7 @@ pub mod cgroup;
 pub mod cli;
 pub mod command;
 pub mod config;
+pub mod counters;
 pub mod cri;
 pub mod disk;
 pub mod identity;

@@ -6,6 +6,7 @@
 //! A name is planned again only after a snapshot that is newer than the last work on it, so a stale snapshot never
 //! causes a second container.
 
+mod counting;
 mod marking;
 mod node;
 mod qos_cgroups;
@@ -14,7 +15,7 @@ mod work;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use qos_cgroups::write_qos_cgroups;
 
 use crate::act::ActContext;
+use crate::counters::{Counters, PodWork};
 use crate::model::allocation;
 use crate::model::api::ApiNode;
 use crate::model::memory::{Executed, Memory, PodMemory, QosCgroups};
@@ -77,6 +79,8 @@ pub struct Rooms {
     pub act: Arc<ActContext>,
     /// Requests reads from the observer.
     pub observe: observe::Handle,
+    /// Counts the work on pods.
+    pub counters: Arc<Counters>,
 }
 
 /// What the loop publishes.
@@ -121,6 +125,8 @@ struct Work {
     ends: Option<Timestamp>,
     /// The memory at planning time.
     memory: Option<Arc<PodMemory>>,
+    /// When it began, and what for.
+    counted: Option<(Instant, PodWork)>,
 }
 
 struct Loop {
@@ -131,6 +137,8 @@ struct Loop {
     node: watch::Receiver<ApiNode>,
     memory: Memory,
     decisions: NodeDecisions,
+    /// UIDs that no source wanted when they were found: each is counted once.
+    orphans: BTreeSet<PodUid>,
     dirty: BTreeSet<Key>,
     busy: BTreeMap<Key, Work>,
     deadlines: BTreeMap<Key, Timestamp>,
@@ -150,6 +158,7 @@ pub async fn run(mut inputs: ReconcileInputs, rooms: Rooms, outputs: Outputs, ca
         node: inputs.node.clone(),
         memory: Memory::default(),
         decisions: NodeDecisions::default(),
+        orphans: BTreeSet::new(),
         dirty: BTreeSet::new(),
         busy: BTreeMap::new(),
         deadlines: BTreeMap::new(),

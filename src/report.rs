@@ -4,8 +4,10 @@
 //! runtime's health changes. It changes nothing on the machine; it is the only writer of [`PodsReport`] and the node
 //! status.
 
+mod counting;
 mod events;
 mod pod;
+mod timeline;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
@@ -17,13 +19,14 @@ use k8s_openapi::api::core::v1::{Node, Pod as PodObject};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::counters::Counters;
 use crate::model::difference::differing;
 use crate::model::event::Event;
 use crate::model::memory::{Executed, Memory, QosCgroups};
 use crate::model::node::{MachineFacts, Measured, NodePolicy, NodeSettings};
-use crate::model::outcome::{Outcome, StepStarted};
+use crate::model::outcome::StepStarted;
 use crate::model::pod::{Desired, Pod, PodName, PodUid, Problem, Source};
-use crate::model::report::PodsReport;
+use crate::model::report::{PodsReport, StatusWritten};
 use crate::model::runtime::{ObservedName, Snapshot};
 use crate::status::object::{self as pod_object, Wanted};
 use crate::status::pressure::Pressure;
@@ -44,6 +47,8 @@ pub struct ReportInputs {
     pub beginnings: mpsc::UnboundedReceiver<StepStarted>,
     /// The executed steps.
     pub outcomes: mpsc::UnboundedReceiver<Executed>,
+    /// The statuses that the API server has taken; nobody sends any without an API server.
+    pub written: mpsc::UnboundedReceiver<StatusWritten>,
     /// Measurements of the machine; a new value every `nodeStatusUpdateFrequency`.
     pub measured: watch::Receiver<Arc<Measured>>,
     /// The subnet of the node's pods, if this program connects them; in a cluster it is learned later.
@@ -72,8 +77,8 @@ pub struct Outputs {
     pub events: mpsc::UnboundedSender<Event>,
     /// Called at each turn, for the health check.
     pub beat: Box<dyn Fn() + Send>,
-    /// Called with each executed step, for the metrics.
-    pub count: Box<dyn Fn(&Outcome) + Send>,
+    /// Counts executed steps and changes of statuses.
+    pub counters: Arc<Counters>,
 }
 
 struct Loop {
@@ -91,22 +96,24 @@ struct Loop {
     pressure: Pressure,
     started: Timestamp,
     events: mpsc::UnboundedSender<Event>,
+    counters: Arc<Counters>,
 }
 
 /// Runs the loop until canceled.
 pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cancel: CancellationToken) {
-    let mut state = Loop::new(facts, outputs.events);
+    let mut state = Loop::new(facts, outputs.events, outputs.counters);
     let cgroups = state.facts.policy.cgroup.version;
     state.emit_node_events(node_events::starting(cgroups), state.started);
     let mut node: Option<Node> = None;
     loop {
         // Every arm is cancel-safe: the watches and the channels keep what was not taken.
         let wait = state.until_next_change(Timestamp::now());
-        let mut begun = Vec::new();
+        let (mut begun, mut recorded) = (Vec::new(), false);
         let (mut report_node, executed) = tokio::select! {
             () = cancel.cancelled() => return,
             Some(first) = inputs.beginnings.recv() => { begun.push(first); (false, None) }
             Some(executed) = inputs.outcomes.recv() => (false, Some(executed)),
+            Some(write) = inputs.written.recv() => { recorded = state.record_write(&write); (false, None) }
             Ok(()) = inputs.desired.changed() => (false, None),
             Ok(()) = inputs.snapshot.changed() => (false, None),
             Ok(()) = inputs.memory.changed() => (false, None),
@@ -130,16 +137,14 @@ pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cance
             inputs.memory.borrow_and_update().clone(),
             now,
         );
-        changed |= state.take_due(now);
-        changed |=
-            std::mem::replace(&mut state.report.listed, state.snapshot.listed) != state.snapshot.listed;
+        changed |= recorded;
         // What has ended started before.
         begun.extend(std::iter::from_fn(|| inputs.beginnings.try_recv().ok()));
         for beginning in &begun {
             changed |= state.take_begun(beginning);
         }
         if let Some(executed) = executed {
-            (outputs.count)(&executed.outcome);
+            state.count_executed(&executed);
             changed |= state.take_executed(&executed);
         }
         if changed {
@@ -156,7 +161,7 @@ pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cance
 }
 
 impl Loop {
-    fn new(facts: Facts, events: mpsc::UnboundedSender<Event>) -> Loop {
+    fn new(facts: Facts, events: mpsc::UnboundedSender<Event>, counters: Arc<Counters>) -> Loop {
         Loop {
             desired: Arc::default(),
             snapshot: Arc::default(),
@@ -168,6 +173,7 @@ impl Loop {
             pressure: Pressure::default(),
             started: Timestamp::now(),
             events,
+            counters,
             facts,
         }
     }
@@ -205,7 +211,9 @@ impl Loop {
         if !Arc::ptr_eq(&old_desired, &self.desired) {
             changed |= self.report_problems(now);
         }
-        changed
+        changed |= self.take_due(now);
+        let listed = std::mem::replace(&mut self.report.listed, self.snapshot.listed);
+        changed || listed != self.snapshot.listed
     }
 
     /// Records which pods under a name have remains that no source wants; returns whether that changed.
@@ -224,7 +232,14 @@ impl Loop {
     /// Recomputes one pod, as [`Self::recompute_pod`] does. A panic caused by one pod leaves the other statuses untouched
     /// and keeps the pod's last status.
     fn report_pod(&mut self, name: &PodName, now: Timestamp) -> bool {
-        let changed = std::panic::catch_unwind(AssertUnwindSafe(|| self.recompute_pod(name, now)));
+        let former = self.report.pods.get(name).cloned();
+        let changed = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            let changed = self.recompute_pod(name, now);
+            if changed {
+                self.record_progress(name, former.as_deref(), now);
+            }
+            changed
+        }));
         changed.unwrap_or_else(|_| {
             tracing::error!(pod = %name, "computing a pod's status panicked; this is a bug in gantry, please report \
              it; keeping the last status");
@@ -282,6 +297,7 @@ impl Loop {
         if is_reported {
             return finished;
         }
+        self.count_changes(&pod, previous, status.as_ref(), now);
         let spec = pod.object.spec.clone();
         let object = PodObject {
             metadata,

@@ -17,6 +17,7 @@ use super::registry::DockerConfig;
 use super::turn::Turns;
 use crate::ask::Names;
 use crate::cgroup::Cgroups;
+use crate::counters::Counters;
 use crate::cri::Runtime;
 use crate::model::outcome::{SlowAction, StepStarted};
 use crate::model::pod::{PodName, PodUid};
@@ -49,6 +50,8 @@ pub struct ActContext {
     pub network_cache: NetworkCache,
     /// Receives a report when a lengthy step starts; there may be no receiver.
     pub beginnings: mpsc::UnboundedSender<StepStarted>,
+    /// Counts what is done.
+    pub counters: Arc<Counters>,
 }
 
 /// The plan being executed.

@@ -31,7 +31,10 @@ pub(super) async fn pre_stop(
     let why = match tokio::time::timeout(grace, call(work, id, before, made)).await {
         Ok(Ok(())) => return HookResult::Done,
         Ok(Err(why)) => why.error,
-        Err(_) if matches!(before.hook, Hook::Sleep(_)) => return HookResult::Done,
+        Err(_) if matches!(before.hook, Hook::Sleep(_)) => {
+            work.context.counters.containers.woken();
+            return HookResult::Done;
+        }
         Err(_) => format!(
             "it did not finish within the grace period of {} s",
             grace.as_secs()

@@ -9,6 +9,7 @@ use super::context::Work;
 use super::effect::{Effect, Fact, ImageFound};
 use super::failure::{abandoned, call_failure, failure, failure_of};
 use super::pull_records::Intent;
+use crate::counters::EnsureImage;
 use crate::cri::{CriError, Runtime};
 use crate::model::image_ref::ImageRef;
 use crate::model::outcome::{Done, SlowAction, StepError};
@@ -39,15 +40,24 @@ pub(super) async fn ensure(work: &Work<'_>, request: ImageRequest) -> Result<Eff
     })?;
     let name = reference.with_default_tag().to_string();
     let runtime = &work.context.runtime;
+    let images = &work.context.counters.images;
     let present = match request.pull {
-        PullPolicy::Always => None,
-        PullPolicy::IfNotPresent | PullPolicy::Never => inspect(runtime, &name).await?,
+        PullPolicy::Always => Ok(None),
+        PullPolicy::IfNotPresent | PullPolicy::Never => inspect(runtime, &name).await,
     };
+    let present = present.inspect_err(|_| images.ensured(request.pull, EnsureImage::Unknown))?;
     if let Some(image) = present
         && may_use(work, &request, &image).await?
     {
+        images.ensured(request.pull, EnsureImage::Present);
         return Ok(found(work, request, image));
     }
+    let what = match request.pull {
+        PullPolicy::Always => EnsureImage::Pull,
+        PullPolicy::IfNotPresent => EnsureImage::Missing,
+        PullPolicy::Never => EnsureImage::Never,
+    };
+    images.ensured(request.pull, what);
     // A pod that may not use an image does not learn that it is present.
     if request.pull == PullPolicy::Never {
         let message = format!(
@@ -90,10 +100,14 @@ async fn pull(work: &Work<'_>, request: ImageRequest, name: &str) -> Result<Effe
             permit
         }
     };
+    let (records, images) = (&work.context.records, &work.context.counters.images);
     let intent = begin(work, &request).await?;
+    records.count(images).await;
     let pulling_since = Instant::now();
     let pulled = pull_with_credentials(work, &request, name, &offered).await;
-    let reference = end(intent, pulled).await?;
+    let ended = end(intent, pulled).await;
+    records.count(images).await;
+    let reference = ended?;
     if reference.is_empty() {
         let message = format!("imageRef of image {name:?} is not set");
         return Err(failure(waiting::ERR_IMAGE_PULL, message));
@@ -118,10 +132,12 @@ async fn pull(work: &Work<'_>, request: ImageRequest, name: &str) -> Result<Effe
 async fn may_use(work: &Work<'_>, request: &ImageRequest, image: &v1::Image) -> Result<bool, StepError> {
     let own = request.credentials.as_ref();
     let own = own.map(|own| own.iter().filter_map(PullSecret::of).collect());
-    let asked = work
-        .context
-        .records
-        .may_use(&request.image, &image.id, own.map_err(String::clone));
+    let asked = work.context.records.may_use(
+        &request.image,
+        &image.id,
+        own.map_err(String::clone),
+        &work.context.counters.images,
+    );
     asked.await.map_err(|why| failure(waiting::ERR_IMAGE_PULL, why))
 }
 

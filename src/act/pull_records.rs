@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use k8s_cri::v1;
 
 use super::off_thread::off_thread;
+use crate::counters::{Counters, Images};
 use crate::cri::Runtime;
 use crate::disk::write::remove_if_there;
 use crate::model::image_ref::full_name;
@@ -21,7 +22,7 @@ use crate::model::pull_policy::Verification;
 use crate::model::pull_record::{
     Access, PullCredentials, PullSecret, PulledRecord, Trace, access, decode_intent, encode_intent,
 };
-use files::{MAX_RECORD, contents, file_name, read, write};
+use files::{MAX_RECORD, contents, file_name, number_of, read, write};
 
 /// How often the records of removed images are looked for: the period of the kubelet's image garbage collection.
 const PRUNE: Duration = Duration::from_secs(300);
@@ -65,10 +66,18 @@ impl PullRecords {
         image: &str,
         reference: &str,
         own: Result<Vec<PullSecret>, String>,
+        counters: &Images,
     ) -> Result<bool, String> {
         let (records, image, reference) = (self.clone(), image.to_owned(), reference.to_owned());
         let looked = off_thread(move || Ok(records.0.may_use(&image, &reference, own))).await;
-        looked.unwrap_or_else(|died| Err(died.to_string()))
+        let looked = looked.unwrap_or_else(|died| Err(died.to_string()));
+        counters.checked(match &looked {
+            Ok(Access::NotRequired) => "credentialPolicyAllowed",
+            Ok(Access::Granted | Access::GrantedBy(_)) => "credentialRecordFound",
+            Ok(Access::MustPull) => "mustAuthenticate",
+            Err(_) => "error",
+        });
+        Ok(looked? != Access::MustPull)
     }
 
     /// Records that an image is about to be pulled; `None`: nothing is recorded here.
@@ -91,9 +100,25 @@ impl PullRecords {
         .await
     }
 
+    /// Counts the records on disk.
+    pub(super) async fn count(&self, counters: &Images) {
+        if self.0.policy.is_none() {
+            return;
+        }
+        let records = self.clone();
+        let counted = off_thread(move || {
+            let directory = |name: &str| number_of(&records.0.directory.join(name));
+            Ok((directory("pulling")?, directory("pulled")?))
+        });
+        match counted.await {
+            Ok((intents, pulled)) => counters.recorded(intents, pulled),
+            Err(error) => tracing::debug!(%error, "cannot count the image pull records"),
+        }
+    }
+
     /// Completes the work of an earlier agent or kubelet, and removes the records of images that are gone, until
     /// dropped.
-    pub async fn tend(self, runtime: Runtime) {
+    pub async fn tend(self, runtime: Runtime, counters: Arc<Counters>) {
         if self.0.policy.is_none() {
             return std::future::pending().await;
         }
@@ -121,6 +146,7 @@ impl PullRecords {
                     tracing::debug!(%error, "cleanup of the image pull records waits for the container runtime")
                 }
             }
+            self.count(&counters.images).await;
             tokio::time::sleep(PRUNE).await;
         }
     }
@@ -193,29 +219,26 @@ impl Inner {
         image: &str,
         reference: &str,
         own: Result<Vec<PullSecret>, String>,
-    ) -> Result<bool, String> {
+    ) -> Result<Access, String> {
         let Some(policy) = &self.policy else {
-            return Ok(true);
+            return Ok(Access::NotRequired);
         };
         let under_way = self.lock();
         let trace = self.trace(image, reference, &under_way).unwrap_or_else(|error| {
             tracing::warn!(image, %error, "cannot read an image pull record; the image will be pulled again");
             Trace::Unreadable
         });
-        match access(policy, image, &trace, || own)? {
-            Access::Granted => Ok(true),
-            Access::MustPull => Ok(false),
-            Access::GrantedBy(secret) => {
-                let with = PullCredentials {
-                    kubernetes_secrets: vec![secret],
-                    ..PullCredentials::default()
-                };
-                if let Err(error) = self.note(image, reference, Some(with)) {
-                    tracing::warn!(image, %error, "cannot record that a Secret grants access to the image");
-                }
-                Ok(true)
+        let access = access(policy, image, &trace, || own)?;
+        if let Access::GrantedBy(secret) = &access {
+            let with = PullCredentials {
+                kubernetes_secrets: vec![secret.clone()],
+                ..PullCredentials::default()
+            };
+            if let Err(error) = self.note(image, reference, Some(with)) {
+                tracing::warn!(image, %error, "cannot record that a Secret grants access to the image");
             }
         }
+        Ok(access)
     }
 
     fn trace(&self, image: &str, reference: &str, under_way: &BTreeMap<String, usize>) -> io::Result<Trace> {
@@ -373,7 +396,11 @@ mod tests {
     }
 
     async fn may_use(records: &PullRecords, image: &str, own: &[PullSecret]) -> bool {
-        records.may_use(image, "id", Ok(own.to_vec())).await.unwrap()
+        let own = Ok(own.to_vec());
+        records
+            .may_use(image, "id", own, &Images::default())
+            .await
+            .unwrap()
     }
 
     fn files(root: &Path, directory: &str) -> usize {

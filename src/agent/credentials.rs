@@ -1,6 +1,7 @@
 //! Wires how a node of a cluster gets its credentials and renews them.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -12,6 +13,7 @@ use super::values::Values;
 use crate::config::Config;
 use crate::config::files::STORE_KEY;
 use crate::config::node_api::Serving;
+use crate::counters::Counters;
 use crate::identity::{self, Renewal, connection, renewal};
 use crate::source::checkpoint::seal::Keyhole;
 
@@ -32,7 +34,11 @@ pub(super) struct Credentials {
 impl Credentials {
     /// Reads the kubeconfig and the checkpoint; sends nothing yet. `None` if there is no API server. `boot` identifies
     /// the machine's boot.
-    pub(super) async fn read(config: &Config, boot: &str) -> anyhow::Result<Option<Credentials>> {
+    pub(super) async fn read(
+        config: &Config,
+        boot: &str,
+        counters: &Arc<Counters>,
+    ) -> anyhow::Result<Option<Credentials>> {
         let Some(kubeconfig) = config.paths.kubeconfig.clone() else {
             return Ok(None);
         };
@@ -48,6 +54,7 @@ impl Credentials {
             },
             look: LOOK,
             patience: PATIENCE,
+            counters: counters.clone(),
         };
         let checked = connection::check(&settings).await;
         let keyhole = Keyhole {

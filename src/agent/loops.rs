@@ -9,11 +9,12 @@ use tokio::sync::{mpsc, watch};
 use super::tasks::Tasks;
 use super::values::Values;
 use crate::act::ActContext;
+use crate::counters::Counters;
 use crate::model::memory::{Executed, QosCgroups};
-use crate::model::node::{MachineFacts, Measured, NodeLimits, NodePolicy, NodeSettings};
+use crate::model::node::{CgroupVersion, MachineFacts, Measured, NodeLimits, NodePolicy, NodeSettings};
 use crate::model::outcome::StepStarted;
+use crate::model::report::StatusWritten;
 use crate::serve::health::Health;
-use crate::serve::metrics::Metrics;
 use crate::{observe, reconcile, report};
 
 /// What pods run on.
@@ -40,20 +41,29 @@ pub struct NodeParts {
     pub relist: Duration,
 }
 
-/// What loop 1 sends to loop 2.
+/// What connects the loops with other tasks.
+pub(super) struct Channels {
+    /// The requests to the observer.
+    pub(super) observe: observe::Handle,
+    /// The statuses that the API server has taken.
+    pub(super) written: mpsc::UnboundedReceiver<StatusWritten>,
+}
+
+/// What loop 1 and the API publisher send to loop 2.
 struct Sent {
+    written: mpsc::UnboundedReceiver<StatusWritten>,
     beginnings: mpsc::UnboundedReceiver<StepStarted>,
     outcomes: mpsc::UnboundedReceiver<Executed>,
     qos_cgroups: watch::Receiver<QosCgroups>,
 }
 
-/// Spawns both. `observe` are the requests to the observer.
+/// Spawns both.
 pub(super) fn spawn(
     tasks: &mut Tasks,
     values: &Values,
     parts: NodeParts,
-    observe: observe::Handle,
-    (health, metrics): (&Health, &Arc<Metrics>),
+    channels: Channels,
+    (health, counters): (&Health, &Arc<Counters>),
 ) {
     let (outcomes_in, outcomes) = mpsc::unbounded_channel();
     let (qos_cgroups_in, qos_cgroups) = watch::channel(QosCgroups::Unset);
@@ -63,7 +73,8 @@ pub(super) fn spawn(
         policy: policy.clone(),
         limits: NodeLimits::new(capacity, &parts.settings, parts.measured.pids_max),
         act: Arc::new(parts.act),
-        observe,
+        observe: channels.observe,
+        counters: counters.clone(),
     };
     let beat = health.register("reconcile", reconcile::LONGEST_SLEEP);
     let outputs = reconcile::Outputs {
@@ -74,16 +85,22 @@ pub(super) fn spawn(
     };
     spawn_reconcile(tasks, values, parts.imported, rooms, outputs);
     let sent = Sent {
+        written: channels.written,
         beginnings: parts.beginnings,
         outcomes,
         qos_cgroups,
     };
     let facts = report::Facts {
-        policy,
+        policy: policy.clone(),
         settings: parts.settings,
         machine: parts.machine,
     };
-    spawn_report(tasks, values, sent, facts, (health, metrics));
+    let version = match policy.cgroup.version {
+        CgroupVersion::V1 => 1,
+        CgroupVersion::V2 => 2,
+    };
+    counters.cgroups.has_version(version);
+    spawn_report(tasks, values, sent, facts, (health, counters));
 }
 
 fn spawn_reconcile(
@@ -111,7 +128,7 @@ fn spawn_report(
     values: &Values,
     sent: Sent,
     facts: report::Facts,
-    (health, metrics): (&Health, &Arc<Metrics>),
+    (health, counters): (&Health, &Arc<Counters>),
 ) {
     let inputs = report::ReportInputs {
         desired: values.desired.1.clone(),
@@ -119,18 +136,18 @@ fn spawn_report(
         memory: values.memory.1.clone(),
         beginnings: sent.beginnings,
         outcomes: sent.outcomes,
+        written: sent.written,
         measured: values.measured.1.clone(),
         subnet: values.subnet.1.clone(),
         qos_cgroups: sent.qos_cgroups,
     };
     let beat = health.register("report", report::LONGEST_SLEEP);
-    let metrics = metrics.clone();
     let outputs = report::Outputs {
         pods: values.pods.0.clone(),
         node: values.node.0.clone(),
         events: values.events.clone(),
         beat: Box::new(move || beat.beat()),
-        count: Box::new(move |outcome| outcome.steps.iter().for_each(|step| metrics.record_step(step))),
+        counters: counters.clone(),
     };
     tasks.spawn(
         "report",

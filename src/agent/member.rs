@@ -10,6 +10,7 @@ use super::storing::Storing;
 use super::tasks::Tasks;
 use super::values::{Shared, Values};
 use crate::config::Config;
+use crate::counters::Counters;
 use crate::identity::clients::Clients;
 use crate::identity::connection;
 use crate::model::api::{ApiNode, ApiPods, TrustBundles};
@@ -172,14 +173,18 @@ impl Member {
         tasks: &mut Tasks,
         config: &Config,
         values: &Values,
-        events: mpsc::UnboundedReceiver<Event>,
+        (events, counters): (mpsc::UnboundedReceiver<Event>, &Arc<Counters>),
     ) {
+        let [of_pods, of_mirrors, of_node] = [counters.clone(), counters.clone(), counters.clone()];
         let (report, objects) = (values.pods.1.clone(), self.objects.1.clone());
+        let written = values.written.clone();
         self.spawn(tasks, "publish pods", Begin::Joined, |clients, cancel| {
             let inputs = pods::StatusInputs {
                 clients,
                 report,
                 objects,
+                written,
+                counters: of_pods,
             };
             pods::run(inputs, cancel)
         });
@@ -192,6 +197,7 @@ impl Member {
                 report,
                 objects,
                 node,
+                counters: of_mirrors,
             };
             mirror::run(inputs, cancel)
         });
@@ -204,6 +210,7 @@ impl Member {
                 report,
                 node: own,
                 events: happened,
+                counters: of_node,
             };
             node::run(inputs, settings, cancel)
         });

@@ -1,6 +1,7 @@
 //! Wires what looks at the pods and the machine: the observer, the probes, the rotation of logs, the measurements.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::tasks::{Tasks, or_left};
@@ -26,6 +27,7 @@ pub fn observation(config: &Config, cgroups: &Cgroups) -> observe::Settings {
         relist: RELIST,
         list_images: LIST_IMAGES,
         cgroups: cgroups.clone(),
+        counters: Arc::default(),
     }
 }
 
@@ -39,17 +41,18 @@ pub(super) fn spawn(
     host: Option<IpAddr>,
 ) -> observe::Handle {
     let (handle, inbox) = observe::requests();
-    let (snapshot, cancel) = (values.snapshot.0.clone(), tasks.cancel.clone());
-    tasks.spawn(
-        "observe",
-        observe::run(runtime.clone(), inbox, snapshot, settings, cancel),
-    );
     let probes = observe::probes::ProbeInputs {
         desired: values.desired.1.clone(),
         snapshot: values.snapshot.1.clone(),
         host,
         names: Names::default(),
+        counters: settings.counters.clone(),
     };
+    let (snapshot, cancel) = (values.snapshot.0.clone(), tasks.cancel.clone());
+    tasks.spawn(
+        "observe",
+        observe::run(runtime.clone(), inbox, snapshot, settings, cancel),
+    );
     tasks.spawn(
         "probes",
         observe::probes::run(probes, runtime.clone(), handle.clone(), tasks.cancel.clone()),

@@ -13,13 +13,13 @@ use super::values::Values;
 use crate::config::Config;
 use crate::config::node_api::{Authorization, Serving};
 use crate::config::offered::SystemLogs;
+use crate::counters::Counters;
 use crate::cri::Runtime;
 use crate::identity::clients::Joined;
 use crate::identity::connection;
 use crate::identity::self_signed;
 use crate::identity::store::{SERVER, Store};
 use crate::serve::health::Health;
-use crate::serve::metrics::Metrics;
 use crate::serve::node_api::{self, Files, Rules, ServingCertificate};
 use crate::serve::{self, port};
 
@@ -30,7 +30,7 @@ const SYSTEM_LOGS: &str = "/var/log";
 pub(super) fn world(
     config: &Config,
     values: &Values,
-    (health, metrics): (&Health, &Arc<Metrics>),
+    (health, metrics): (&Health, &Arc<Counters>),
     statistics: &Statistics,
     runtime: &Runtime,
 ) -> serve::World {

@@ -60,6 +60,7 @@ impl Statistics {
             logs: config.paths.pod_logs.clone(),
             runtime: parts.act.runtime.clone(),
             measured: values.measured.1.clone(),
+            counters: parts.act.counters.clone(),
         };
         let end = tasks.cancel.clone();
         tasks.spawn("storage statistics", stats::run_storage(place, of_storage, end));

@@ -12,7 +12,7 @@ use crate::model::event::Event;
 use crate::model::memory::Memory;
 use crate::model::node::Measured;
 use crate::model::pod::Desired;
-use crate::model::report::PodsReport;
+use crate::model::report::{PodsReport, StatusWritten};
 use crate::model::runtime::Snapshot;
 use crate::model::service::Services;
 
@@ -35,10 +35,16 @@ pub(super) struct Values {
     pub(super) adder: Adder,
     /// The events, for the task that publishes them.
     pub(super) events: mpsc::UnboundedSender<Event>,
+    /// The statuses that the API server has taken, for loop 2.
+    pub(super) written: mpsc::UnboundedSender<StatusWritten>,
 }
 
 impl Values {
-    pub(super) fn new(events: mpsc::UnboundedSender<Event>, adder: Adder) -> Values {
+    pub(super) fn new(
+        events: mpsc::UnboundedSender<Event>,
+        written: mpsc::UnboundedSender<StatusWritten>,
+        adder: Adder,
+    ) -> Values {
         Values {
             desired: watch::channel(Arc::default()),
             snapshot: watch::channel(Arc::default()),
@@ -51,6 +57,7 @@ impl Values {
             subnet: watch::channel(None),
             adder,
             events,
+            written,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::loops::{self, NodeParts};
+use super::loops::{self, Channels, NodeParts};
 use super::member::{Cluster, Member};
 use super::observation::{self, observation};
 use super::sources;
@@ -17,14 +17,14 @@ use super::tasks::Tasks;
 use super::values::Values;
 use crate::act::pull_records::PullRecords;
 use crate::config::Config;
+use crate::counters::Counters;
 use crate::cri::Runtime;
 use crate::model::added::{AddRequests, adder};
 use crate::model::event::Event;
 use crate::model::memory::Memory;
-use crate::model::report::PodsReport;
+use crate::model::report::{PodsReport, StatusWritten};
 use crate::model::runtime::Snapshot;
 use crate::serve::health::Health;
-use crate::serve::metrics::Metrics;
 
 /// The values that the rooms share, and the tasks so far. Dropped, it ends its tasks.
 pub struct Wiring {
@@ -32,28 +32,32 @@ pub struct Wiring {
     pub(super) values: Values,
     pub(super) tasks: Tasks,
     pub(super) health: Health,
-    pub(super) metrics: Arc<Metrics>,
+    pub(super) counters: Arc<Counters>,
     pub(super) statistics: Statistics,
     /// What is to be added to static pods, until their source takes it.
     additions: Option<AddRequests>,
     /// The events, until it is known whether there is an API server to publish them to.
     events: Option<mpsc::UnboundedReceiver<Event>>,
+    /// The statuses that the API server has taken, until loop 2 receives them.
+    written: Option<mpsc::UnboundedReceiver<StatusWritten>>,
 }
 
 impl Wiring {
     /// An agent without tasks. They run until `cancel`.
     pub fn new(config: Config, cancel: CancellationToken) -> Wiring {
         let (events_in, events) = mpsc::unbounded_channel();
+        let (written_in, written) = mpsc::unbounded_channel();
         let (adder, additions) = adder();
         Wiring {
             config,
-            values: Values::new(events_in, adder),
+            values: Values::new(events_in, written_in, adder),
             tasks: Tasks::new(cancel),
             health: Health::default(),
-            metrics: Arc::default(),
+            counters: Arc::default(),
             statistics: Statistics::new(),
             additions: Some(additions),
             events: Some(events),
+            written: Some(written),
         }
     }
 
@@ -65,23 +69,35 @@ impl Wiring {
         sources::spawn(tasks, config, values, additions, member.as_ref());
         // Without an API server there is no receiver, so that no events pile up.
         if let (Some(events), Some(member)) = (self.events.take(), &member) {
-            member.spawn_publishing(tasks, config, values, events);
+            member.spawn_publishing(tasks, config, values, (events, &self.counters));
         }
     }
 
-    /// Spawns what observes pods, works on them and reports them.
-    pub fn spawn_loops(&mut self, parts: NodeParts) {
+    /// Spawns what observes pods, works on them and reports them. To be called once.
+    pub fn spawn_loops(&mut self, mut parts: NodeParts) {
+        let counters = &self.counters;
+        parts.act.runtime = parts.act.runtime.counting(counters.clone());
+        parts.act.cgroups = parts.act.cgroups.counting(counters.clone());
+        parts.act.counters = counters.clone();
         let (tasks, config, values) = (&mut self.tasks, &self.config, &self.values);
         values.measured.0.send_replace(Arc::new(parts.measured.clone()));
         self.statistics.spawn(tasks, config, values, &parts);
         let runtime = parts.act.runtime.clone();
         let settings = crate::observe::Settings {
             relist: parts.relist,
+            counters: counters.clone(),
             ..observation(config, &parts.act.cgroups)
         };
         let handle = observation::spawn(tasks, config, values, &runtime, settings, parts.probed_host);
-        tend_pull_records(tasks, parts.act.records.clone(), runtime);
-        loops::spawn(tasks, values, parts, handle, (&self.health, &self.metrics));
+        tend_pull_records(tasks, parts.act.records.clone(), runtime, counters.clone());
+        // A second call would have nothing to receive.
+        let written = self.written.take();
+        let written = written.unwrap_or_else(|| mpsc::unbounded_channel().1);
+        let channels = Channels {
+            observe: handle,
+            written,
+        };
+        loops::spawn(tasks, values, parts, channels, (&self.health, counters));
     }
 
     /// What is observed of the runtime.
@@ -99,6 +115,11 @@ impl Wiring {
         self.values.pods.1.clone()
     }
 
+    /// What the agent counts of its own work.
+    pub fn counters(&self) -> Arc<Counters> {
+        self.counters.clone()
+    }
+
     /// Waits until the agent is canceled or one of its tasks ends, which ends all of them.
     pub async fn finish(self) -> anyhow::Result<()> {
         self.tasks.finish().await
@@ -111,13 +132,13 @@ impl Wiring {
 }
 
 /// Keeps the pull records.
-fn tend_pull_records(tasks: &mut Tasks, records: PullRecords, runtime: Runtime) {
+fn tend_pull_records(tasks: &mut Tasks, records: PullRecords, runtime: Runtime, counters: Arc<Counters>) {
     let end = tasks.cancel.clone();
     tasks.spawn("pull records", async move {
         // If interrupted between two records, the next start continues.
         tokio::select! {
             () = end.cancelled() => {}
-            () = records.tend(runtime) => {}
+            () = records.tend(runtime, counters) => {}
         }
     });
 }

@@ -20,10 +20,12 @@ mod systemd;
 mod usage;
 
 use std::collections::BTreeSet;
+use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use crate::counters::{CgroupOperation, Counters};
 use crate::model::node::{CgroupDriver, CgroupLayout, CgroupName, CgroupVersion};
 use crate::model::pod::PodUid;
 use crate::model::request::CgroupSetting;
@@ -48,6 +50,7 @@ pub struct Cgroups {
     hierarchy: Arc<Hierarchy>,
     /// Present with the systemd driver.
     systemd: Option<Systemd>,
+    counters: Arc<Counters>,
 }
 
 impl Cgroups {
@@ -71,6 +74,7 @@ impl Cgroups {
             root: layout.root.as_slice().into(),
             hierarchy: Arc::new(hierarchy),
             systemd,
+            counters: Arc::default(),
         })
     }
 
@@ -83,11 +87,25 @@ impl Cgroups {
             root: Arc::default(),
             hierarchy: Arc::new(Hierarchy::unified(mount)?),
             systemd: None,
+            counters: Arc::default(),
         })
+    }
+
+    /// The same, counting in `counters` from now on.
+    pub fn counting(self, counters: Arc<Counters>) -> Cgroups {
+        Cgroups { counters, ..self }
     }
 
     /// Creates the cgroup, with its parents if they are missing, and sets its values.
     pub async fn ensure(&self, setting: &CgroupSetting) -> Result<(), CgroupError> {
+        let operation = match self.exists(&setting.name) {
+            true => CgroupOperation::Update,
+            false => CgroupOperation::Create,
+        };
+        self.counted(operation, self.set(setting)).await
+    }
+
+    async fn set(&self, setting: &CgroupSetting) -> Result<(), CgroupError> {
         let mut setting = setting.clone();
         if let Some(systemd) = &self.systemd {
             setting.cpu_quota = setting.cpu_quota.map(systemd::round_quota);
@@ -101,6 +119,10 @@ impl Cgroups {
 
     /// Kills what remains in the cgroup and removes it with everything below it. A missing cgroup is not an error.
     pub async fn remove(&self, name: &CgroupName) -> Result<(), CgroupError> {
+        self.counted(CgroupOperation::Destroy, self.end(name)).await
+    }
+
+    async fn end(&self, name: &CgroupName) -> Result<(), CgroupError> {
         let path = self.path(name);
         let hierarchy = Arc::clone(&self.hierarchy);
         blocking({
@@ -112,6 +134,13 @@ impl Cgroups {
             systemd.remove_slice(name).await?;
         }
         blocking(move || hierarchy.remove(&path)).await
+    }
+
+    async fn counted<T>(&self, operation: CgroupOperation, work: impl Future<Output = T>) -> T {
+        let began = Instant::now();
+        let result = work.await;
+        self.counters.cgroups.ended(operation, began.elapsed());
+        result
     }
 
     /// Whether the cgroup exists.

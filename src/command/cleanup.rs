@@ -167,6 +167,7 @@ fn act_context(config: &Config, runtime: &Runtime, cgroups: &Cgroups) -> ActCont
         files: Default::default(),
         network_cache: Default::default(),
         beginnings: mpsc::unbounded_channel().0,
+        counters: Arc::default(),
     }
 }
 

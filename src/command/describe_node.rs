@@ -8,15 +8,16 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::description::{date, pairs};
 use super::outline::Outline;
+use super::pod_selection;
 use super::table::Table;
-use super::{age, get, pod_row, pod_selection};
+use crate::model::{age, node_row, pod_row};
 
 /// The text.
 pub(super) fn text(node: &Node, pods: &[Pod], now: Timestamp) -> String {
     let meta = &node.metadata;
     let mut outline = Outline::default();
     outline.field("Name", meta.name.as_deref().unwrap_or_default());
-    outline.field("Roles", get::roles(node));
+    outline.field("Roles", node_row::roles(node));
     outline.fields("Labels", pairs(meta.labels.as_ref(), "="));
     outline.fields("Annotations", pairs(meta.annotations.as_ref(), ": "));
     outline.field("CreationTimestamp", date(meta.creation_timestamp.as_ref()));

@@ -10,8 +10,9 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::description::{date, events, pairs};
 use super::outline::Outline;
+use super::pod_selection;
 use super::table::Table;
-use super::{pod_row, pod_selection};
+use crate::model::{age, pod_row};
 use crate::serve::problem::ReportedProblem;
 
 /// The text. `warnings` are those about its manifest, and why another manifest of the same name is not run.
@@ -72,7 +73,7 @@ fn head(outline: &mut Outline, pod: &Pod, spec: &PodSpec, status: &PodStatus, no
     outline.fields("Labels", pairs(meta.labels.as_ref(), "="));
     outline.fields("Annotations", pairs(meta.annotations.as_ref(), ": "));
     if let Some(deletion) = &meta.deletion_timestamp {
-        let ago = super::age::since(deletion.0, now);
+        let ago = age::since(deletion.0, now);
         outline.field("Status", format!("Terminating (lasts {ago})"));
         let grace = meta
             .deletion_grace_period_seconds

@@ -7,9 +7,9 @@ use jiff::fmt::rfc2822;
 use k8s_openapi::api::core::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::age;
 use super::outline::Outline;
 use super::table::Table;
+use crate::model::age;
 
 /// `Fri, 20 Nov 2026 07:10:46 +0000`, in UTC.
 pub(super) fn date(time: Option<&Time>) -> String {

@@ -2,17 +2,19 @@
 
 use std::io::{self, BufRead as _, Write as _};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
 
 use super::client::Client;
 use super::table::printable;
+use super::top::state::Containers;
 use super::{
     CommandError, attach, check, cleanup, completions, copy, debug, describe, doctor, events, exec, get,
-    join, logs, port_forward, reset, start, version,
+    join, kubeconfig, logs, options, port_forward, reset, start, timeline, top, version,
 };
-use crate::cli::{self, Cli, Command, Output, Resource};
+use crate::cli::{self, Cli, Command};
 use crate::config::Role;
 use crate::config::layers::FlagValues;
 use crate::model::error_chain::chain;
@@ -24,47 +26,12 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Run(_) => start::start(Role::Run, &given),
         Command::Kubelet(_) => start::start(Role::Kubelet, &given),
-        Command::Get(asked) => {
-            let (options, now) = (get_options(asked), Timestamp::now());
-            wait(get::run(
-                &client,
-                &options,
-                now,
-                &mut io::stdout(),
-                &mut io::stderr(),
-            ))
-        }
-        Command::Describe(asked) => {
-            let options = describe_options(asked);
-            wait(describe::run(
-                &client,
-                &options,
-                Timestamp::now(),
-                &mut io::stdout(),
-            ))
-        }
-        Command::Events(asked) => {
-            let options = events_options(asked);
-            wait(events::run(&client, &options, &mut io::stdout()))
-        }
-        Command::Logs(asked) => {
-            let options = logs_options(asked);
-            wait(async { logs::run(&client, &options, &mut tokio::io::stdout(), &mut io::stderr()).await })
-        }
-        Command::Exec(asked) => finish(exec::run(&client, &exec_options(asked))),
-        Command::Attach(asked) => finish(attach::run(&client, &attach_options(asked))),
-        Command::PortForward(asked) => {
-            let options = port_forward_options(asked);
-            wait(port_forward::run(&client, &options, &mut io::stdout()))
-        }
-        Command::Debug(asked) => finish(debug::run(&client, &debug_options(asked))),
-        Command::Cp(asked) => finish(copied(&client, &copy_options(asked))),
         Command::Doctor(asked) => {
             let config = start::configuration(Role::Run, &given)?;
             let sound = single()?.block_on(doctor::doctor(&config, asked.output, &mut io::stdout()))?;
             Ok(code(sound))
         }
-        Command::Check(asked) => Ok(checked(&given, &check_options(asked))),
+        Command::Check(asked) => Ok(checked(&given, &options::check_options(asked))),
         Command::Cleanup(asked) => {
             let config = start::configuration(Role::Run, &given)?;
             match asked.yes || confirmed()? {
@@ -81,6 +48,48 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 .with_context(|| format!("cannot write man pages to {}", asked.directory.display()))?;
             Ok(ExitCode::SUCCESS)
         }
+        command => ask_agent(&client, command),
+    }
+}
+
+/// Runs a verb that the running agent answers.
+fn ask_agent(client: &Client, command: Command) -> anyhow::Result<ExitCode> {
+    let (mut out, mut err) = (io::stdout(), io::stderr());
+    match command {
+        Command::Get(asked) => {
+            let (options, now) = (options::get_options(asked), Timestamp::now());
+            wait(get::run(client, &options, now, &mut out, &mut err))
+        }
+        Command::Describe(asked) => {
+            let (options, now) = (options::describe_options(asked), Timestamp::now());
+            wait(describe::run(client, &options, now, &mut out))
+        }
+        Command::Events(asked) => {
+            let options = options::events_options(asked);
+            wait(events::run(client, &options, &mut out))
+        }
+        Command::Top(asked) => watched(client, asked),
+        Command::Timeline(asked) => {
+            let options = options::timeline_options(asked);
+            wait(timeline::run(client, &options, &mut out))
+        }
+        Command::Logs(asked) => {
+            let options = options::logs_options(asked);
+            wait(async { logs::run(client, &options, &mut tokio::io::stdout(), &mut err).await })
+        }
+        Command::Exec(asked) => finish(exec::run(client, &options::exec_options(asked))),
+        Command::Attach(asked) => finish(attach::run(client, &options::attach_options(asked))),
+        Command::Debug(asked) => finish(debug::run(client, &options::debug_options(asked))),
+        Command::Cp(asked) => {
+            let options = options::copy_options(asked);
+            finish(async { copy::run(client, &options, &mut err).await.map(|()| 0) })
+        }
+        Command::PortForward(asked) => {
+            let options = options::port_forward_options(asked);
+            wait(port_forward::run(client, &options, &mut out))
+        }
+        Command::Kubeconfig => print_kubeconfig(client),
+        _ => unreachable!("`run` has run the other verbs"),
     }
 }
 
@@ -92,122 +101,46 @@ fn code(yes: bool) -> ExitCode {
     }
 }
 
-fn get_options(asked: cli::Get) -> get::Options {
-    get::Options {
-        what: match asked.resource {
-            Resource::Pods => get::What::Pods(asked.names),
-            Resource::Node => get::What::Node,
+fn print_kubeconfig(client: &Client) -> anyhow::Result<ExitCode> {
+    kubeconfig::run(client.socket(), &mut io::stdout())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How long `gantry top` measures if nothing else is said.
+const ONCE: Duration = Duration::from_secs(1);
+/// How often its live view does.
+const LIVE: Duration = Duration::from_secs(2);
+
+fn watched(client: &Client, asked: cli::top::Top) -> anyhow::Result<ExitCode> {
+    let containers = match asked.containers {
+        true => Containers::Shown,
+        false => Containers::Hidden,
+    };
+    if !asked.once {
+        let options = top::live::Options {
+            namespace: asked.namespace,
+            sort: asked.sort,
+            containers,
+            interval: asked.interval.unwrap_or(LIVE),
+        };
+        let code = single()?.block_on(top::live::run(client, &options))?;
+        return Ok(ExitCode::from(code));
+    }
+    let options = top::once::Options {
+        namespace: asked.namespace,
+        sort: asked.sort,
+        containers,
+        interval: asked.interval.unwrap_or(ONCE),
+        form: match asked.output {
+            None => top::once::Form::Table,
+            Some(cli::top::Output::Wide) => top::once::Form::Wide,
+            Some(cli::top::Output::Json) => top::once::Form::Json,
         },
-        namespace: asked.namespace,
-        all_namespaces: asked.all_namespaces,
-        output: output(asked.output),
-    }
+    };
+    wait(top::once::run(client, &options, &mut io::stdout()))
 }
 
-fn describe_options(asked: cli::Describe) -> describe::Options {
-    describe::Options {
-        what: match asked.resource {
-            Resource::Pods => describe::What::Pods(asked.names),
-            Resource::Node => describe::What::Node,
-        },
-        namespace: asked.namespace,
-    }
-}
-
-fn events_options(asked: cli::events::Events) -> events::Options {
-    events::Options {
-        pod: asked.pod,
-        namespace: asked.namespace,
-        watch: asked.watch,
-        kind: asked.r#type,
-        output: asked.output,
-    }
-}
-
-fn logs_options(asked: cli::Logs) -> logs::Options {
-    logs::Options {
-        pod: asked.pod,
-        namespace: asked.namespace,
-        container: asked.container,
-        follow: asked.follow,
-        previous: asked.previous,
-        tail: asked.tail,
-        since: asked.since,
-        timestamps: asked.timestamps,
-        ..logs::Options::default()
-    }
-}
-
-fn exec_options(asked: cli::Exec) -> exec::Options {
-    exec::Options {
-        pod: asked.pod,
-        namespace: asked.namespace,
-        container: asked.container,
-        stdin: asked.stdin,
-        tty: asked.tty,
-        command: asked.command,
-    }
-}
-
-fn attach_options(asked: cli::Attach) -> attach::Options {
-    attach::Options {
-        pod: asked.pod,
-        namespace: asked.namespace,
-        container: asked.container,
-        stdin: asked.stdin,
-        tty: asked.tty,
-    }
-}
-
-fn port_forward_options(asked: cli::PortForward) -> port_forward::Options {
-    port_forward::Options {
-        pod: asked.pod,
-        namespace: asked.namespace,
-        ports: asked.ports,
-        addresses: asked.address,
-    }
-}
-
-fn debug_options(asked: cli::debug::Debug) -> debug::Options {
-    debug::Options {
-        pod: asked.pod,
-        namespace: asked.namespace,
-        image: asked.image,
-        container: asked.container,
-        target: asked.target,
-        stdin: asked.stdin,
-        tty: asked.tty,
-        profile: asked.profile,
-        env: asked.env,
-        command: asked.command,
-    }
-}
-
-fn copy_options(asked: cli::copy::Cp) -> copy::Options {
-    copy::Options {
-        source: asked.source,
-        destination: asked.destination,
-        namespace: asked.namespace,
-        container: asked.container,
-        ownership: match asked.no_preserve {
-            true => copy::Ownership::OfTheContainer,
-            false => copy::Ownership::Preserved,
-        },
-    }
-}
-
-async fn copied(client: &Client, options: &copy::Options) -> Result<u32, CommandError> {
-    copy::run(client, options, &mut io::stderr()).await.map(|()| 0)
-}
-
-fn check_options(asked: cli::Check) -> check::Options {
-    check::Options {
-        paths: asked.paths,
-        form: asked.output,
-    }
-}
-
-fn join_cluster(asked: cli::Join) -> anyhow::Result<ExitCode> {
+fn join_cluster(asked: cli::join::Join) -> anyhow::Result<ExitCode> {
     root("joining")?;
     let machine = join::Machine::here()?;
     let asked = join::Asked {
@@ -244,16 +177,6 @@ fn checked(given: &[FlagValues], options: &check::Options) -> ExitCode {
             let _ = writeln!(io::stderr(), "gantry: {error:#}");
             ExitCode::from(2)
         }
-    }
-}
-
-fn output(asked: Option<Output>) -> get::Output {
-    match asked {
-        None => get::Output::Table,
-        Some(Output::Wide) => get::Output::Wide,
-        Some(Output::Json) => get::Output::Json,
-        Some(Output::Yaml) => get::Output::Yaml,
-        Some(Output::Name) => get::Output::Name,
     }
 }
 

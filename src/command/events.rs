@@ -8,9 +8,10 @@ use k8s_openapi::api::core::v1::Event;
 
 use super::client::Client;
 use super::table::{Table, in_line};
-use super::{CommandError, age, pod_selection, print};
+use super::{CommandError, pod_selection, print};
 use crate::cli::Report;
 use crate::cli::events::EventKind;
+use crate::model::age;
 
 /// The longest event that is read as one.
 const MOST_BYTES: usize = 1024 * 1024;
@@ -41,7 +42,7 @@ pub async fn run(client: &Client, options: &Options, out: &mut impl Write) -> Re
     }
     let mut events = client.object::<List<Event>>("/events").await?.items;
     events.retain(|event| filter.wants(event));
-    events.sort_by(|a, b| seen(a).cmp(&seen(b)));
+    events.sort_by_key(seen);
     match options.output {
         Report::Json => events.iter().try_for_each(|event| print(out, &json(event))),
         Report::Text if events.is_empty() => print(out, "No events found.\n"),

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::table::{Table, in_line, printable};
-use super::{CommandError, age, pod_row, pod_selection, print, yaml};
+use super::{CommandError, pod_selection, print, yaml};
+use crate::model::{age, node_row, pod_row};
 use crate::serve::problem::{ProblemList, ReportedProblem};
 
 /// The options.
@@ -145,7 +146,8 @@ fn one_or_list(mut objects: impl Iterator<Item = Value>, one: bool) -> Value {
     json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": ""}, "items": items})
 }
 
-fn json_text(value: &Value) -> Result<String, CommandError> {
+/// JSON as kubectl indents it, without control characters.
+pub(super) fn json_text(value: &Value) -> Result<String, CommandError> {
     let mut text = Vec::new();
     let indent = serde_json::ser::PrettyFormatter::with_indent(b"    ");
     let mut serializer = serde_json::Serializer::with_formatter(&mut text, indent);
@@ -278,8 +280,8 @@ fn node_table(node: &Node, wide: bool, now: Timestamp) -> String {
     let mut table = Table::new(&headings);
     let mut cells = vec![
         node.metadata.name.clone().unwrap_or_default(),
-        node_status(node),
-        roles(node),
+        node_row::status(node),
+        node_row::roles(node),
         age_of(node.metadata.creation_timestamp.as_ref(), now),
         info.kubelet_version,
     ];
@@ -296,39 +298,6 @@ fn node_table(node: &Node, wide: bool, now: Timestamp) -> String {
     }
     table.row(cells);
     table.text("")
-}
-
-/// `Ready`, `NotReady` or `Unknown`, and whether pods may be placed on it.
-fn node_status(node: &Node) -> String {
-    let mut conditions = node
-        .status
-        .iter()
-        .flat_map(|status| status.conditions.iter().flatten());
-    let ready = match conditions.find(|condition| condition.type_ == "Ready") {
-        Some(condition) if condition.status == "True" => "Ready",
-        Some(_) => "NotReady",
-        None => "Unknown",
-    };
-    let closed = node
-        .spec
-        .as_ref()
-        .is_some_and(|spec| spec.unschedulable == Some(true));
-    format!("{ready}{}", if closed { ",SchedulingDisabled" } else { "" })
-}
-
-/// Roles from the node's labels, as kubectl finds them.
-pub(super) fn roles(node: &Node) -> String {
-    let labels = node.metadata.labels.iter().flatten();
-    let roles: BTreeSet<&str> = labels
-        .filter_map(
-            |(key, value)| match key.strip_prefix("node-role.kubernetes.io/") {
-                Some(role) => Some(role),
-                None => (key == "kubernetes.io/role").then_some(value.as_str()),
-            },
-        )
-        .filter(|role| !role.is_empty())
-        .collect();
-    or_none(Some(&Vec::from_iter(roles).join(",")))
 }
 
 #[cfg(test)]

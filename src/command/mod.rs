@@ -16,7 +16,6 @@ pub mod doctor;
 pub mod check;
 pub mod version;
 pub mod completions;
-pub mod age;
 pub mod pod_selection;
 pub mod client;
 pub mod describe;
@@ -29,13 +28,16 @@ pub mod exec;
 pub mod copy;
 pub mod debug;
 pub mod events;
+pub mod kubeconfig;
 pub mod get;
 pub mod logs;
 pub mod port_forward;
 mod outline;
-mod pod_row;
+mod signals;
 mod table;
 mod terminal;
+pub mod timeline;
+pub mod top;
 mod yaml;
 
 /// Why a subcommand failed, in one line for the user.
@@ -99,6 +101,7 @@ pub(crate) fn print(out: &mut impl io::Write, text: &str) -> Result<(), CommandE
     written.or_else(|error| CommandError::output(error).map_or(Ok(()), Err))
 }
 
+mod options;
 mod dispatch;
 pub use dispatch::run;
 pub use table::printable;

@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::client::Connection;
-use super::{CommandError, pod_selection, terminal};
+use super::{CommandError, pod_selection, signals, terminal};
 use crate::serve::stream::command::{Ended, FromClient, Parts, ToClient};
 use crate::serve::stream::websocket::{self, ClientWriter};
 
@@ -59,7 +59,7 @@ pub async fn run(connection: Connection, stdin: bool, tty: bool) -> Result<u32, 
         match raw {
             // Without raw mode the signal's default effect is right: the process ends, and the agent notices.
             None => std::future::pending().await,
-            Some(_) => first_signal().await,
+            Some(_) => u32::from(signals::first().await),
         }
     };
     let (mut out, mut err) = (tokio::io::stdout(), tokio::io::stderr());
@@ -164,34 +164,6 @@ async fn changed(resized: &mut Option<Signal>) {
 
 fn watch(kind: SignalKind) -> Result<Signal, CommandError> {
     signal(kind).map_err(CommandError::Output)
-}
-
-/// The exit code for the first signal that would otherwise end the process with the terminal left in raw mode.
-async fn first_signal() -> u32 {
-    let kinds = [
-        SignalKind::interrupt(),
-        SignalKind::terminate(),
-        SignalKind::hangup(),
-        SignalKind::quit(),
-    ];
-    let mut waits: Vec<_> = kinds
-        .into_iter()
-        .filter_map(|kind| {
-            let mut signal = signal(kind).ok()?;
-            Some(Box::pin(async move {
-                signal.recv().await;
-                128 + kind.as_raw_value().unsigned_abs()
-            }))
-        })
-        .collect();
-    std::future::poll_fn(move |context| {
-        let ready = waits
-            .iter_mut()
-            .map(|wait| wait.as_mut().poll(context))
-            .find(std::task::Poll::is_ready);
-        ready.unwrap_or(std::task::Poll::Pending)
-    })
-    .await
 }
 
 /// A separate thread, because a read from a terminal cannot be canceled.

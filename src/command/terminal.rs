@@ -1,6 +1,6 @@
 //! The user's terminal while a program in a container uses it.
 
-use std::io::{self, stdin};
+use std::io::{self, stdin, stdout};
 
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
 
@@ -13,6 +13,12 @@ pub(crate) fn is_terminal() -> bool {
 pub(crate) fn size() -> Option<(u16, u16)> {
     let size = tcgetwinsize(stdin()).ok()?;
     (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
+}
+
+/// The columns of the terminal that is written to; `None` if it is none, or does not report them.
+pub(crate) fn output_width() -> Option<usize> {
+    let size = tcgetwinsize(stdout()).ok()?;
+    (size.ws_col > 0).then_some(usize::from(size.ws_col))
 }
 
 /// Raw mode, which passes every key on; restored when this is dropped.

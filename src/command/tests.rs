@@ -14,10 +14,14 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::client::Client;
-use super::{CommandError, describe, exec, get, logs, streams};
+use super::top::state::Containers;
+use super::{CommandError, describe, exec, get, logs, streams, timeline, top};
+use crate::cli::top::SortKey;
 use crate::model::event::{EventType, PodEvent, RecordedEvent};
+use crate::model::outcome::{Done, Outcome, StepReport};
 use crate::model::pod::{PodUid, Problem, ProblemKind};
 use crate::model::report::PodsReport;
+use crate::model::step::{StepKind, Subject};
 use crate::serve::fixture::{Changing, changing, exited, name, pod, running, snapshot_of};
 use crate::serve::{self, socket};
 
@@ -156,12 +160,11 @@ fn report(agent: &Agent) {
     let key = name("default", "web-vm");
     agent.changing.pods.send_replace(Arc::new(PodsReport {
         listed: true,
-        finished: Default::default(),
-        leaving: Default::default(),
         pods: [(key.clone(), Arc::new(pod("default", "web-vm")))].into(),
         problems: vec![problem],
         warnings: vec![warning],
         events: [(key, Arc::new(vec![event]))].into(),
+        ..PodsReport::default()
     }));
 }
 
@@ -475,4 +478,80 @@ async fn everything_else_is_answered_in_kubernetes_own_form() {
             .unwrap()
             .contains("kubelet_running_pods 1\n")
     );
+}
+
+#[tokio::test]
+async fn top_joins_what_was_measured_with_what_is_reported() {
+    let agent = Agent::start();
+    let options = top::once::Options {
+        namespace: None,
+        sort: SortKey::Name,
+        containers: Containers::Shown,
+        // The same sample answers twice, so that there are no rates.
+        interval: Duration::ZERO,
+        form: top::once::Form::Table,
+    };
+    let mut out = Vec::new();
+    top::once::run(&agent.client, &options, &mut out).await.unwrap();
+    let expected = expect![[r#"
+        NODE   CPU   CPU%   THROTTLED   MEMORY   MEMORY%   PSI
+        vm     -     -      -           7.3Ki    38%       1.5%
+
+        NAME     CONTAINER   STATUS    RESTARTS   CPU   CPU%   THROTTLED   MEMORY   MEMORY%   PSI    RX/S   TX/S
+        web-vm   (pod)       Running   0          -     -      -           7.3Ki    38%       1.5%   -      -
+        web-vm   web         Running   0          -     -      -           -        -         -      -      -
+    "#]];
+    expected.assert_eq(&String::from_utf8(out).unwrap());
+}
+
+async fn timeline(agent: &Agent, pod: &str) -> Result<String, String> {
+    let options = timeline::Options {
+        pod: pod.to_owned(),
+        namespace: None,
+        form: timeline::Form::Picture,
+    };
+    let mut out = Vec::new();
+    match timeline::run(&agent.client, &options, &mut out).await {
+        Ok(()) => Ok(String::from_utf8(out).unwrap()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[tokio::test]
+async fn a_timeline_is_of_a_pod_that_this_agent_has_started_or_ended() {
+    let agent = Agent::start();
+    let earlier = "not recorded: the pod was started by an earlier agent";
+    assert_eq!(timeline(&agent, "web").await, Err(earlier.to_owned()));
+    let unknown = "pod \"x\" not found: `gantry get pods -A` lists all pods";
+    assert_eq!(timeline(&agent, "x").await, Err(unknown.to_owned()));
+    assert!(timeline(&agent, "../../node").await.is_err());
+    agent.changing.snapshot.send_replace(Arc::default());
+    let not_yet = "nothing has been done for the pod yet";
+    assert_eq!(timeline(&agent, "web").await, Err(not_yet.to_owned()));
+
+    let step = StepReport {
+        subject: Subject::Pod,
+        kind: StepKind::RunSandbox,
+        began: "2026-11-21T00:00:00Z".parse().unwrap(),
+        took: Duration::from_millis(250),
+        result: Ok(Done::Nothing),
+    };
+    let mut report = PodsReport::default();
+    report.timelines.record(&Outcome {
+        pod: name("default", "web-vm"),
+        uid: PodUid("u1".into()),
+        at: step.began,
+        steps: vec![step],
+    });
+    agent.changing.pods.send_replace(Arc::new(report));
+    // The pod is not reported any more; its short name is found nevertheless.
+    let shown = timeline(&agent, "web").await.unwrap();
+    expect![[r#"
+        default/web-vm
+
+        start at 2026-11-21T00:00:00.000Z, 250ms
+            0ms    250ms  run sandbox (with the pod's network)  |======================|
+    "#]]
+    .assert_eq(&shown);
+    assert_eq!(timeline(&agent, "web-vm").await, Ok(shown));
 }

@@ -3,11 +3,12 @@
 
 use super::flag::Kind::{Bool, BoolMap, Int, LessMap, List, Map, MultiMap, Text};
 use super::flag::{Flag, described, kubelet, own, quiet, source};
+use super::kubectl_flags::KUBECTL_FLAGS;
 use super::unused_flags::UNUSED_FLAGS;
 
 /// All flags, ours first, those without effect last.
 pub fn all() -> impl Iterator<Item = &'static Flag> + Clone {
-    FLAGS.iter().chain(UNUSED_FLAGS)
+    FLAGS.iter().chain(KUBECTL_FLAGS).chain(UNUSED_FLAGS)
 }
 
 /// The flags that `gantry run --help` shows; it accepts all of them.
@@ -25,6 +26,8 @@ pub const RUN_HELP: &[&str] = &[
     "cut-off-start",
     "container-runtime-endpoint",
     "cgroup-driver",
+    "kubectl-port",
+    "kubectl-group",
     "pod-network",
     "network-cidr",
     "pod-cidr",

@@ -8,6 +8,7 @@ pub mod version;
 pub mod error;
 pub mod flag;
 pub mod flags;
+mod kubectl_flags;
 mod unused_flags;
 pub mod own;
 pub mod raw;
@@ -29,6 +30,8 @@ pub mod resolve;
 pub mod supported;
 pub mod node_api;
 pub mod offered;
+pub mod kubectl;
+mod kubectl_address;
 mod flagz;
 pub mod files;
 pub mod node;
@@ -330,6 +333,8 @@ pub struct Serve {
     pub healthz: Option<SocketAddr>,
     /// The address of the kubelet's API; `None` with `enableServer: false`.
     pub api: Option<SocketAddr>,
+    /// The endpoint for kubectl on a machine without a cluster.
+    pub kubectl: kubectl::Kubectl,
     /// The address of the port without authentication; `None` unless `readOnlyPort` is set.
     pub read_only: Option<SocketAddr>,
     /// `port`, which the Node object reports.

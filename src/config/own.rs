@@ -45,6 +45,10 @@ pub struct GantryConfiguration {
     pub stream_verb: Option<String>,
     /// The agent's socket for commands.
     pub socket: Option<String>,
+    /// The port at 127.0.0.1 that answers kubectl on a machine without a cluster; 0: none.
+    pub kubectl_port: Option<i32>,
+    /// The group whose members may read the kubeconfig of that port.
+    pub kubectl_group: Option<String>,
     /// Which network connects the pods: `own`, `cluster`, or `auto`.
     pub pod_network: Option<String>,
     /// The network of all pods.

@@ -7,7 +7,7 @@ use super::checks::Checks;
 use super::own::GantryConfiguration;
 use super::raw::KubeletConfiguration;
 use super::surroundings::{ConfigContext, directory, span};
-use super::{Network, PodNetwork, Runtime, Serve, node_api, offered, tls};
+use super::{Network, PodNetwork, Runtime, Serve, kubectl, node_api, offered, tls};
 
 /// The configuration section of this name.
 pub fn network(
@@ -100,6 +100,7 @@ pub fn serve(
         api: address(&written.address, api_port).filter(|_| written.enable_server != Some(false)),
         read_only: address(&written.address, port(written.read_only_port)),
         api_port,
+        kubectl: kubectl::kubectl(own, own_checks),
         node_api: node_api::node_api(written, own, context, (checks, own_checks)),
         tls: tls::offer(written, checks),
         offered: offered::offered(written),

@@ -10,6 +10,7 @@ use containerd_client::events::{ContainerDelete, TaskDelete, TaskExit, TaskOom, 
 use containerd_client::services::v1::events_client::EventsClient;
 use containerd_client::services::v1::{PublishRequest, SubscribeRequest};
 use containerd_client::types::Envelope;
+use jiff::Timestamp;
 use prost::Message;
 use prost_types::Any;
 use tokio::sync::mpsc;
@@ -65,11 +66,15 @@ pub async fn subscribe(runtime: &Runtime, out: mpsc::Sender<Event>) {
     while !out.is_closed() {
         match open(channel.clone()).await {
             Ok(mut stream) => {
+                runtime.counters.listing.connected(true);
                 if out.send(Event::Connected).await.is_err() {
                     return;
                 }
                 waits.reset();
                 while let Ok(Some(envelope)) = stream.message().await {
+                    if let Some(latency) = latency(&envelope, Timestamp::now()) {
+                        runtime.counters.listing.event(latency);
+                    }
                     if let Some(event) = decode(&envelope)
                         && out.send(event).await.is_err()
                     {
@@ -87,7 +92,10 @@ pub async fn subscribe(runtime: &Runtime, out: mpsc::Sender<Event>) {
                 out.closed().await;
                 return;
             }
-            Err(status) => tracing::debug!(error = %status, "cannot open containerd's event stream"),
+            Err(status) => {
+                runtime.counters.listing.connected(false);
+                tracing::debug!(error = %status, "cannot open containerd's event stream");
+            }
         }
         tokio::time::sleep(waits.fail()).await;
     }
@@ -139,6 +147,13 @@ fn filters() -> Vec<String> {
     let whole = whole.map(|topic| format!("namespace=={NAMESPACE},topic==\"{topic}\""));
     let images = format!("namespace=={NAMESPACE},topic~=\"/images/\"");
     whole.into_iter().chain([images]).collect()
+}
+
+/// How long ago containerd sent it; `None` if it does not say, or in the future.
+fn latency(envelope: &Envelope, now: Timestamp) -> Option<Duration> {
+    let sent = envelope.timestamp.as_ref()?;
+    let sent = Timestamp::new(sent.seconds, sent.nanos).ok()?;
+    Duration::try_from(now.duration_since(sent)).ok()
 }
 
 /// The topic names the type of the message. A message that cannot be parsed is skipped: the relist is the safety net.

@@ -50,10 +50,13 @@ impl Runtime {
             auth,
             sandbox_config: None,
         };
-        match self.images.clone().pull_image(request).await {
-            Ok(response) => Ok(response.into_inner().image_ref),
-            Err(status) => Err(CriError::from_status("PullImage", &status)),
-        }
+        let answer = async {
+            match self.images.clone().pull_image(request).await {
+                Ok(response) => Ok(response.into_inner().image_ref),
+                Err(status) => Err(CriError::from_status("PullImage", &status)),
+            }
+        };
+        self.counted("PullImage", answer).await
     }
 
     /// Removes an image.

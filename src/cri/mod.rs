@@ -16,8 +16,10 @@ mod streaming;
 use std::collections::HashMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use crate::counters::Counters;
 use crate::model::node::CgroupDriver;
 use hyper_util::rt::TokioIo;
 use k8s_cri::v1;
@@ -90,6 +92,7 @@ pub struct Runtime {
     channel: Channel,
     socket: PathBuf,
     timeout: Duration,
+    counters: Arc<Counters>,
 }
 
 impl Runtime {
@@ -111,7 +114,13 @@ impl Runtime {
                 .max_encoding_message_size(MAX_MESSAGE),
             socket: settings.runtime.clone(),
             timeout: settings.timeout,
+            counters: Arc::default(),
         }
+    }
+
+    /// The same, counting its calls in `counters` from now on.
+    pub fn counting(self, counters: Arc<Counters>) -> Runtime {
+        Runtime { counters, ..self }
     }
 
     /// The socket of the runtime service.
@@ -181,12 +190,62 @@ impl Runtime {
         deadline: Duration,
         answer: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<T, CriError> {
-        match tokio::time::timeout(deadline, answer).await {
-            Ok(Ok(response)) => Ok(response.into_inner()),
-            Ok(Err(status)) => Err(CriError::from_status(call, &status)),
-            Err(_) => Err(CriError::deadline(call, deadline)),
-        }
+        let answer = async {
+            match tokio::time::timeout(deadline, answer).await {
+                Ok(Ok(response)) => Ok(response.into_inner()),
+                Ok(Err(status)) => Err(CriError::from_status(call, &status)),
+                Err(_) => Err(CriError::deadline(call, deadline)),
+            }
+        };
+        self.counted(call, answer).await
     }
+
+    async fn counted<T>(
+        &self,
+        call: &'static str,
+        answer: impl Future<Output = Result<T, CriError>>,
+    ) -> Result<T, CriError> {
+        let began = Instant::now();
+        let answer = answer.await;
+        if let Some(operation) = operation(call) {
+            let calls = &self.counters.calls;
+            calls.ended(operation, began.elapsed(), answer.is_err());
+        }
+        answer
+    }
+}
+
+/// The kubelet's name for a call in its metrics (`pkg/kubelet/kuberuntime/instrumented_services.go`). `None`: what is
+/// counted elsewhere, with its handler.
+fn operation(call: &'static str) -> Option<&'static str> {
+    Some(match call {
+        "Version" => "version",
+        "Status" => "status",
+        "RuntimeConfig" => "runtime_config",
+        "StopPodSandbox" => "stop_podsandbox",
+        "RemovePodSandbox" => "remove_podsandbox",
+        "ListPodSandbox" => "list_podsandbox",
+        "PodSandboxStatus" => "podsandbox_status",
+        "CreateContainer" => "create_container",
+        "StartContainer" => "start_container",
+        "StopContainer" => "stop_container",
+        "RemoveContainer" => "remove_container",
+        "ListContainers" => "list_containers",
+        "ContainerStatus" => "container_status",
+        "UpdateContainerResources" => "update_container",
+        "ReopenContainerLog" => "reopen_container_log",
+        "ContainerStats" => "container_stats",
+        "ListContainerStats" => "list_container_stats",
+        "ExecSync" => "exec_sync",
+        "Attach" => "attach",
+        "CheckpointContainer" => "checkpoint_container",
+        "ImageStatus" => "image_status",
+        "ListImages" => "list_images",
+        "PullImage" => "pull_image",
+        "RemoveImage" => "remove_image",
+        "ImageFsInfo" => "image_fs_info",
+        _ => return None,
+    })
 }
 
 /// The cgroup driver of containerd's default runtime, read from its configuration as in [`Runtime::verbose_info`]: for

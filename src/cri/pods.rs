@@ -1,6 +1,6 @@
 //! The calls about sandboxes and containers (CRI's RuntimeService).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use k8s_cri::v1;
 
@@ -13,18 +13,22 @@ impl Runtime {
         config: v1::PodSandboxConfig,
         runtime_handler: String,
     ) -> Result<String, CriError> {
+        let handler = runtime_handler.clone();
         let request = v1::RunPodSandboxRequest {
             config: Some(config),
             runtime_handler,
         };
+        let began = Instant::now();
         let answer = self
             .within(
                 "RunPodSandbox",
                 self.timeout,
                 self.pods.clone().run_pod_sandbox(request),
             )
-            .await?;
-        Ok(answer.pod_sandbox_id)
+            .await;
+        let calls = &self.counters.calls;
+        calls.ran_sandbox(&handler, began.elapsed(), answer.is_err());
+        Ok(answer?.pod_sandbox_id)
     }
 
     /// Stops a sandbox, the containers in it and its network.

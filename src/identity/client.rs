@@ -18,6 +18,8 @@ use super::client_error::{ClientError, wrong};
 use super::exec::{self, ExecError};
 use super::kubeconfig;
 use super::lookup;
+use super::meter::Meter;
+use crate::counters::Counters;
 
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -47,7 +49,8 @@ pub async fn of(document: &serde_json::Value, path: &Path) -> Result<kube::Clien
 
 /// Makes the client of a kubeconfig that was read from that file; sends nothing yet.
 pub(super) async fn make(read: Kubeconfig, path: &Path) -> Result<kube::Client, ClientError> {
-    make_lent(read, path).await.map(|lent| lent.client)
+    let lent = make_lent(read, path, &Arc::default()).await?;
+    Ok(lent.client)
 }
 
 /// Whether a kubeconfig that was read from that file makes a client; does not run its program.
@@ -56,7 +59,9 @@ pub(super) async fn check(mut read: Kubeconfig, path: &Path) -> Result<(), Clien
     for user in users.filter_map(|named| named.auth_info.as_mut()) {
         user.exec = None;
     }
-    make_noting(read, path, Arc::default()).await.map(|_| ())
+    make_noting(read, path, Arc::default(), &Arc::default())
+        .await
+        .map(|_| ())
 }
 
 /// A client, and how long its credentials are valid.
@@ -87,7 +92,11 @@ impl Loan {
 }
 
 /// Like the above, with the time until which the client can be used. Runs the program that provides the credentials.
-pub(super) async fn make_lent(mut read: Kubeconfig, path: &Path) -> Result<Lent, ClientError> {
+pub(super) async fn make_lent(
+    mut read: Kubeconfig,
+    path: &Path,
+    counters: &Arc<Counters>,
+) -> Result<Lent, ClientError> {
     let is_refused = Arc::new(AtomicBool::new(false));
     let now = Timestamp::now();
     let until = borrow(&mut read).await.map_err(|source| ClientError::Exec {
@@ -98,7 +107,7 @@ pub(super) async fn make_lent(mut read: Kubeconfig, path: &Path) -> Result<Lent,
         renewal_time: until.map(|until| until - EARLY.min(until.duration_since(now) / 4)),
         is_refused: is_refused.clone(),
     });
-    let client = make_noting(read, path, is_refused).await?;
+    let client = make_noting(read, path, is_refused, counters).await?;
     Ok(Lent { client, loan })
 }
 
@@ -129,13 +138,14 @@ async fn make_noting(
     read: Kubeconfig,
     path: &Path,
     is_refused: Arc<AtomicBool>,
+    counters: &Arc<Counters>,
 ) -> Result<kube::Client, ClientError> {
     let config = configuration(read, path).await?;
     if config.proxy_url.is_some() {
         let path = path.to_owned();
         return Err(ClientError::Proxy { path });
     }
-    noting(&config, is_refused).map_err(|source| ClientError::Client {
+    noting(&config, is_refused, counters).map_err(|source| ClientError::Client {
         path: path.to_owned(),
         source: Box::new(source),
     })
@@ -151,11 +161,15 @@ pub(super) async fn configuration(read: Kubeconfig, path: &Path) -> Result<kube:
 /// The client of a configuration. The library's default client would wait forever on a connection that was never
 /// closed: a watch on it would receive nothing, and the node would look lost.
 pub(super) fn client(config: &kube::Config) -> Result<kube::Client, kube::Error> {
-    noting(config, Arc::default())
+    noting(config, Arc::default(), &Arc::default())
 }
 
-/// Like the above, and records when the API server does not accept the credentials.
-fn noting(config: &kube::Config, is_refused: Arc<AtomicBool>) -> Result<kube::Client, kube::Error> {
+/// Like the above, counts the requests, and records when the API server does not accept the credentials.
+fn noting(
+    config: &kube::Config,
+    is_refused: Arc<AtomicBool>,
+    counters: &Arc<Counters>,
+) -> Result<kube::Client, kube::Error> {
     // Another one that is there already is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let resolver = tower::service_fn(|name| lookup::addresses(name, CONNECT));
@@ -168,7 +182,13 @@ fn noting(config: &kube::Config, is_refused: Arc<AtomicBool>) -> Result<kube::Cl
     tcp.set_tcp_user_timeout(Some(DEAD));
     let connector = config.rustls_https_connector_with_connector(tcp)?;
     let sender = Client::builder(TokioExecutor::new()).build::<_, kube::client::Body>(connector);
+    let authority = config.cluster_url.authority();
+    let meter = Meter {
+        counters: counters.clone(),
+        host: authority.map_or("", |authority| authority.as_str()).into(),
+    };
     let service = ServiceBuilder::new()
+        .layer(meter)
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)

@@ -108,7 +108,7 @@ pub async fn current(settings: &Settings) -> Result<kube::Client, ClientError> {
 }
 
 async fn lent(settings: &Settings) -> Result<Lent, ClientError> {
-    client::make_lent(stated(settings)?, &settings.kubeconfig).await
+    client::make_lent(stated(settings)?, &settings.kubeconfig, &settings.counters).await
 }
 
 /// The kubeconfig, with the selected certificate.

@@ -8,12 +8,15 @@
 //! Keys and tokens leave this room only into files of mode 0600 and onto the wire.
 
 mod lookup;
+mod meter;
 pub mod client_error;
 pub mod client;
 pub mod cluster;
 pub mod files;
 pub mod certificate;
 pub mod self_signed;
+pub mod kubectl;
+pub mod kubectl_file;
 pub mod key;
 pub mod store;
 pub mod kubeconfig;
@@ -36,7 +39,10 @@ pub mod discovery;
 pub(crate) mod cause;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::counters::Counters;
 
 /// Whether certificates are renewed (`rotateCertificates`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +70,8 @@ pub struct Settings {
     pub look: Duration,
     /// How long to wait for a certificate signing request before making a new one.
     pub patience: Duration,
+    /// Counts requests and renewals.
+    pub counters: Arc<Counters>,
 }
 
 impl Settings {

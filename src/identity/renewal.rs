@@ -65,6 +65,7 @@ async fn keep(settings: &Settings, clients: Clients) {
                 wait.unwrap_or(Duration::ZERO).min(longest)
             }
             Err(error) => {
+                settings.counters.certificates.failed();
                 let error = chain(&error);
                 if logged.is_news(&error) {
                     tracing::warn!("cannot renew the node's certificate: {error}");
@@ -116,6 +117,12 @@ fn next(settings: &Settings, now: Timestamp) -> Next {
     let Ok(stated) = kubeconfig::read(&settings.kubeconfig) else {
         return later;
     };
+    let choice = chosen(settings, &stated, now);
+    let expiry = match &choice {
+        Choice::Stored(certificate) | Choice::Stated(certificate) => Some(certificate.not_after),
+        Choice::None(_) => None,
+    };
+    settings.counters.certificates.expires(expiry);
     if settings.renewal == Renewal::Off || !stated.has_certificate() {
         return later;
     }
@@ -123,7 +130,7 @@ fn next(settings: &Settings, now: Timestamp) -> Next {
         renewal_time if renewal_time > now => Next::Wait(renewal_time),
         _ => Next::Act(RenewalAction::Renew),
     };
-    match chosen(settings, &stated, now) {
+    match choice {
         Choice::Stored(certificate) => by_due(&certificate),
         Choice::Stated(_) if stated.is_embedded() => Next::Act(RenewalAction::TakeOver(Box::new(stated))),
         Choice::Stated(certificate) => by_due(&certificate),

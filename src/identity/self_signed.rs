@@ -29,6 +29,15 @@ pub enum SelfSignedError {
     },
 }
 
+/// The paths of a certificate and its key.
+#[derive(Debug, Clone)]
+pub struct Pair {
+    /// The certificate.
+    pub certificate: PathBuf,
+    /// The key.
+    pub key: PathBuf,
+}
+
 /// The paths of the certificate and its key below that directory, in this order.
 pub fn paths(directory: &Path) -> (PathBuf, PathBuf) {
     (directory.join("kubelet.crt"), directory.join("kubelet.key"))
@@ -41,25 +50,43 @@ pub fn ensure(
     addresses: &[IpAddr],
     now: Timestamp,
 ) -> Result<(PathBuf, PathBuf), SelfSignedError> {
-    let (at, key_at) = paths(directory);
-    if key_at.exists() && is_valid(&at, now) {
-        return Ok((at, key_at));
+    let (certificate, key) = paths(directory);
+    let pair = Pair { certificate, key };
+    ensure_pair(&pair, node, addresses, now, LIFE)?;
+    Ok((pair.certificate, pair.key))
+}
+
+/// Makes the pair, valid for `life`, if one of its files is missing or the certificate has expired.
+pub fn ensure_pair(
+    pair: &Pair,
+    node: &str,
+    addresses: &[IpAddr],
+    now: Timestamp,
+    life: SignedDuration,
+) -> Result<(), SelfSignedError> {
+    if pair.key.exists() && is_valid(&pair.certificate, now) {
+        return Ok(());
     }
     let make = |source| SelfSignedError::Make {
         node: node.to_owned(),
         source,
     };
     let key = KeyPair::generate().map_err(make)?;
-    let certificate = parameters(node, addresses, now)
+    let certificate = parameters(node, addresses, now, life)
         .and_then(|parameters| parameters.self_signed(&key))
         .map_err(make)?;
     // The certificate is written last: without it both are created again.
-    files::write(&key_at, key.serialize_pem().as_bytes(), files::SECRET)?;
-    files::write(&at, certificate.pem().as_bytes(), files::PUBLIC)?;
-    Ok((at, key_at))
+    files::write(&pair.key, key.serialize_pem().as_bytes(), files::SECRET)?;
+    files::write(&pair.certificate, certificate.pem().as_bytes(), files::PUBLIC)?;
+    Ok(())
 }
 
-fn parameters(node: &str, addresses: &[IpAddr], now: Timestamp) -> Result<CertificateParams, rcgen::Error> {
+fn parameters(
+    node: &str,
+    addresses: &[IpAddr],
+    now: Timestamp,
+    life: SignedDuration,
+) -> Result<CertificateParams, rcgen::Error> {
     let mut parameters = CertificateParams::new(vec![node.to_owned()])?;
     let addresses = addresses.iter().copied().map(SanType::IpAddress);
     parameters.subject_alt_names.extend(addresses);
@@ -74,7 +101,7 @@ fn parameters(node: &str, addresses: &[IpAddr], now: Timestamp) -> Result<Certif
     };
     // A client whose clock is behind must not reject it.
     parameters.not_before = midnight(now - SignedDuration::from_hours(24));
-    parameters.not_after = midnight(now + LIFE);
+    parameters.not_after = midnight(now + life);
     Ok(parameters)
 }
 
@@ -124,7 +151,7 @@ mod tests {
     #[test]
     fn it_is_for_the_nodes_name_and_addresses() {
         let now = Timestamp::now();
-        let made = parameters("vm", &["192.0.2.7".parse().unwrap()], now).unwrap();
+        let made = parameters("vm", &["192.0.2.7".parse().unwrap()], now, LIFE).unwrap();
         let certificate = made.self_signed(&KeyPair::generate().unwrap()).unwrap();
         let (_, parsed) = x509_parser::parse_x509_certificate(certificate.der()).unwrap();
         let names = parsed.subject_alternative_name().unwrap().unwrap();

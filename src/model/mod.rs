@@ -6,6 +6,7 @@
 //! [`step::Step`], the API object of a [`pod::Pod`] that is shown to people.
 
 pub mod added;
+pub mod age;
 pub mod allocation;
 pub mod api;
 pub mod backoff;
@@ -25,10 +26,12 @@ pub mod labels;
 pub mod last_logged;
 pub mod memory;
 pub mod node;
+pub(crate) mod node_row;
 pub mod object;
 pub mod outcome;
 pub mod placement;
 pub mod pod_name;
+pub(crate) mod pod_row;
 pub mod pod;
 pub mod port;
 pub mod container;
@@ -52,6 +55,7 @@ pub mod runtime;
 pub mod service;
 pub mod stats;
 pub mod step;
+pub mod timeline;
 pub mod tls;
 pub mod usage;
 pub mod value;

@@ -254,7 +254,9 @@ pub enum Trace {
 /// Whether a pod may use an image that is on the node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Access {
-    /// It may use it.
+    /// It may use it, because the policy requires no check.
+    NotRequired,
+    /// It may use it, as recorded.
     Granted,
     /// It may use it, and this Secret is to be added to the record.
     GrantedBy(PullSecret),
@@ -277,7 +279,7 @@ pub fn access<E>(
         Trace::Begun | Trace::Pulled(_) => true,
     };
     if !policy.is_required(image, was_pulled) {
-        return Ok(Access::Granted);
+        return Ok(Access::NotRequired);
     }
     let Trace::Pulled(record) = trace else {
         return Ok(Access::MustPull);
@@ -366,7 +368,7 @@ mod tests {
         let answer = |policy: &Verification| {
             let asked = access(policy, IMAGE, trace, || Ok::<_, ()>(own.to_vec())).unwrap();
             match asked {
-                Access::Granted => 'g',
+                Access::Granted | Access::NotRequired => 'g',
                 Access::GrantedBy(_) => 'n',
                 Access::MustPull => 'P',
             }
@@ -439,7 +441,7 @@ mod tests {
         );
         assert_eq!(
             access(&Verification::Never, IMAGE, &by_ann, broken),
-            Ok(Access::Granted)
+            Ok(Access::NotRequired)
         );
         let free = pulled(IMAGE, Some(node()));
         assert_eq!(

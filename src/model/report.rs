@@ -2,11 +2,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::event::RecordedEvent;
 use super::pod::{PodName, PodUid, Problem};
+use super::timeline::Timelines;
+
+/// The API server has taken a status of a pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatusWritten {
+    /// The pod.
+    pub pod: PodName,
+    /// When the request was sent.
+    pub began: Timestamp,
+    /// How long it took.
+    pub took: Duration,
+}
 
 /// The reported state of all pods, as one value.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -26,4 +40,6 @@ pub struct PodsReport {
     pub leaving: BTreeMap<PodName, BTreeSet<PodUid>>,
     /// Recent events by pod, the oldest first; bounded by the writer. Unchanged lists keep their `Arc`.
     pub events: BTreeMap<PodName, Arc<Vec<RecordedEvent>>>,
+    /// The steps of the pods' last starts and ends, as far as this agent has done them.
+    pub timelines: Timelines,
 }

@@ -5,6 +5,19 @@ use std::path::PathBuf;
 use super::resources::Bytes;
 use super::value::{FileSource, Projection};
 
+/// The kubelet's name of a volume's type (`pkg/volume`); `other` if gantry does not know it.
+pub fn plugin(volume: &k8s_openapi::api::core::v1::Volume) -> &'static str {
+    match () {
+        () if volume.config_map.is_some() => "kubernetes.io/configmap",
+        () if volume.downward_api.is_some() => "kubernetes.io/downward-api",
+        () if volume.host_path.is_some() => "kubernetes.io/host-path",
+        () if volume.projected.is_some() => "kubernetes.io/projected",
+        () if volume.secret.is_some() => "kubernetes.io/secret",
+        () if volume.empty_dir.is_some() => "kubernetes.io/empty-dir",
+        () => "other",
+    }
+}
+
 /// A volume of the pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Volume {

@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -61,6 +62,8 @@ pub(super) struct Observer {
     waiting: Vec<Request>,
     events: Events,
     next_relist: Instant,
+    /// When everything was read last.
+    listed: Option<Instant>,
     next_images: Instant,
     /// Nothing is read before this time; and whether a read was postponed until then.
     rests_until: Instant,
@@ -89,6 +92,7 @@ impl Observer {
             waiting: Vec::new(),
             events: Events::Missing,
             next_relist: now,
+            listed: None,
             next_images: now,
             rests_until: now,
             is_put_off: false,
@@ -186,10 +190,12 @@ impl Observer {
         } else {
             self.reading(now).await?
         };
+        let began = Instant::now();
         let changes = match &reading {
             Reading::Everything => self.world.read_all().await?,
             Reading::Names(names) => self.world.read(names).await?,
         };
+        self.count(&reading, began);
         // Nothing fails from here on, so nothing that was read is lost.
         let mut changed = health.is_some_and(|health| replace(&mut self.snapshot.runtime, health));
         changed |= images.is_some_and(|images| replace(&mut self.snapshot.images, Arc::new(images)));
@@ -221,6 +227,20 @@ impl Observer {
         }
         self.due.settle(|id| self.world.seen(id), now, Instant::now());
         Ok(())
+    }
+
+    fn count(&mut self, reading: &Reading, began: Instant) {
+        let (listing, at) = (&self.settings.counters.listing, Timestamp::now());
+        match reading {
+            Reading::Everything => {
+                let since = self.listed.replace(began).map(|before| began - before);
+                listing.listed(began.elapsed(), since, at);
+            }
+            Reading::Names(names) => {
+                let pods = u32::try_from(names.len()).unwrap_or(u32::MAX);
+                listing.read(began.elapsed(), pods, at);
+            }
+        }
     }
 
     fn relist_period(&self) -> Duration {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -15,6 +16,7 @@ use super::probe::worker::{Found, Worker};
 use super::probe::{self, Finding, Question};
 use super::request::{Handle, ProbeUpdate};
 use crate::ask::Names;
+use crate::counters::{Counters, ProbeResult, Probed};
 use crate::cri::Runtime;
 use crate::model::health::Verdict;
 use crate::model::pod::{Container, Desired, Pod, PodName};
@@ -31,6 +33,8 @@ pub struct ProbeInputs {
     pub host: Option<IpAddr>,
     /// How names of hosts are looked up.
     pub names: Names,
+    /// Counts the results.
+    pub counters: Arc<Counters>,
 }
 
 /// One instance of a container with its probes.
@@ -62,7 +66,8 @@ struct Probes {
     host: Option<IpAddr>,
     names: Names,
     pods: BTreeMap<PodName, Known>,
-    runs: JoinSet<(Run, Finding)>,
+    runs: JoinSet<(Run, Finding, Duration)>,
+    counters: Arc<Counters>,
     began: Timestamp,
 }
 
@@ -75,6 +80,7 @@ pub async fn run(mut inputs: ProbeInputs, runtime: Runtime, out: Handle, cancel:
         names: inputs.names.clone(),
         pods: BTreeMap::new(),
         runs: JoinSet::new(),
+        counters: inputs.counters.clone(),
         began: Timestamp::now(),
     };
     loop {
@@ -86,7 +92,8 @@ pub async fn run(mut inputs: ProbeInputs, runtime: Runtime, out: Handle, cancel:
             Ok(()) = inputs.desired.changed() => {}
             Ok(()) = inputs.snapshot.changed() => {}
             Some(ended) = probes.runs.join_next() => {
-                if let Ok((run, finding)) = ended {
+                if let Ok((run, finding, took)) = ended {
+                    probes.count(&run, &finding, took);
                     probes.note(&run, &finding);
                 }
                 continue;
@@ -102,11 +109,20 @@ pub async fn run(mut inputs: ProbeInputs, runtime: Runtime, out: Handle, cancel:
 impl Probes {
     /// Looks at the pods that changed.
     fn take(&mut self, desired: &Desired, snapshot: &Snapshot) {
-        self.pods
-            .retain(|name, _| desired.get(name).is_some() && snapshot.pods.contains_key(name));
+        let counters = &self.counters.probes;
+        self.pods.retain(|name, known| {
+            let is_kept = desired.get(name).is_some_and(|pod| pod.uid == known.pod.uid)
+                && snapshot.pods.contains_key(name);
+            if !is_kept {
+                counters.forget(&known.pod.uid);
+            }
+            is_kept
+        });
         for pod in desired.pods() {
             if !pod.all_containers().any(|container| container.probes.any()) {
-                self.pods.remove(&pod.name);
+                if self.pods.remove(&pod.name).is_some() {
+                    self.counters.probes.forget(&pod.uid);
+                }
                 continue;
             }
             let Some(observed) = snapshot.pods.get(&pod.name) else {
@@ -227,13 +243,35 @@ impl Probes {
                     };
                     let (runtime, names) = (self.runtime.clone(), self.names.clone());
                     self.runs.spawn(async move {
+                        let began = Instant::now();
                         let finding = probe::ask(&runtime, &names, &question).await;
-                        (run, finding)
+                        (run, finding, began.elapsed())
                     });
                 }
             }
         }
         next
+    }
+
+    /// Counts a result of a pod that is still probed. A probe that could not be run has none.
+    fn count(&self, run: &Run, finding: &Finding, took: Duration) {
+        let result = match finding {
+            Finding::Well | Finding::Warned(_) => ProbeResult::Successful,
+            Finding::Failed(_) => ProbeResult::Failed,
+            Finding::Errored(_) => return,
+        };
+        let Some(known) = self.pods.get(&run.pod) else {
+            return;
+        };
+        if let Some(asked) = known.asked.iter().find(|asked| asked.id == run.id) {
+            let probe = Probed {
+                pod: &run.pod,
+                uid: &known.pod.uid,
+                container: &asked.name,
+                kind: run.kind,
+            };
+            self.counters.probes.ended(probe, result, took);
+        }
     }
 
     /// Records a result, unless the probe was dropped meanwhile.

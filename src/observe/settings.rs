@@ -1,9 +1,11 @@
 //! The observer's settings.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cgroup::Cgroups;
+use crate::counters::Counters;
 
 /// The observer's settings.
 pub struct Settings {
@@ -18,4 +20,6 @@ pub struct Settings {
     pub list_images: Duration,
     /// The pods' cgroups: which pods have one, and how often the kernel killed a process of a pod for lack of memory.
     pub cgroups: Cgroups,
+    /// Counts what is read.
+    pub counters: Arc<Counters>,
 }

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::retry::{self, ApiFailure, Backoff};
+use crate::counters::Counters;
 use crate::model::api::{ApiNode, ApiPods, MIRROR};
 use crate::model::pod::{Desired, Pod, PodName, PodUid};
 use crate::model::report::PodsReport;
@@ -32,6 +33,8 @@ pub struct MirrorInputs {
     pub objects: watch::Receiver<Option<Arc<ApiPods>>>,
     /// The Node, which owns the mirror pods.
     pub node: watch::Receiver<ApiNode>,
+    /// Counts mirror pods.
+    pub counters: Arc<Counters>,
 }
 
 /// The write for one name.
@@ -51,6 +54,7 @@ pub async fn run(mut inputs: MirrorInputs, cancel: CancellationToken) {
         let objects = inputs.objects.borrow_and_update().clone();
         let node = inputs.node.borrow_and_update().clone();
         if let Some(objects) = &objects {
+            inputs.counters.pods.mirrored(objects.mirrors.len());
             waits.retain(|name, wait| match wait {
                 Wait::Echo { until, mirror } => {
                     *until > now && objects.mirrors.get(name).map(uid) == mirror.as_ref().map(uid)

@@ -6,6 +6,7 @@
 mod urgency;
 mod merge;
 pub mod pods;
+mod pod_starts;
 pub mod mirror;
 pub mod node;
 mod node_events;

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::node_events::Emitted;
 use super::retry::{self, ApiFailure, Backoff};
+use crate::counters::Counters;
 use crate::model::api::ApiNode;
 use crate::model::event::Event;
 
@@ -53,6 +54,8 @@ pub struct NodeInputs {
     pub node: watch::Receiver<ApiNode>,
     /// The events, for the task that publishes them.
     pub events: mpsc::UnboundedSender<Event>,
+    /// Records when the node is registered.
+    pub counters: Arc<Counters>,
 }
 
 /// What is to be done now.
@@ -89,7 +92,7 @@ pub async fn run(mut inputs: NodeInputs, settings: Settings, cancel: Cancellatio
             // Aborting a request loses nothing: the state is compared again.
             let done = tokio::select! {
                 () = cancel.cancelled() => return,
-                done = carry_out(client, &settings, &ours, next_write) => done,
+                done = carry_out((client, inputs.counters.as_ref()), &settings, &ours, next_write) => done,
             };
             match done {
                 Ok(node) => {
@@ -123,6 +126,17 @@ pub async fn run(mut inputs: NodeInputs, settings: Settings, cancel: Cancellatio
             Ok(()) = inputs.node.changed() => {}
             () = tokio::time::sleep(retry::sleep(next, Timestamp::now())) => {}
         }
+    }
+}
+
+/// Records when the API server first had a Node that is ready.
+fn record_ready(counters: &Counters, published: &Node) {
+    let status = published.status.as_ref();
+    let mut conditions = status
+        .into_iter()
+        .flat_map(|status| status.conditions.iter().flatten());
+    if conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True") {
+        counters.registration.ready(Timestamp::now());
     }
 }
 
@@ -179,7 +193,7 @@ fn next_write(
 }
 
 async fn carry_out(
-    client: kube::Client,
+    (client, counters): (kube::Client, &Counters),
     settings: &Settings,
     ours: &Node,
     next_write: NodeWrite,
@@ -188,9 +202,12 @@ async fn carry_out(
     let params = PatchParams::default();
     match next_write {
         NodeWrite::Create => {
+            counters.registration.trying(Timestamp::now());
             let made = api
                 .create(&PostParams::default(), &new_node(ours, settings))
                 .await?;
+            counters.registration.registered(Timestamp::now());
+            record_ready(counters, ours);
             tracing::info!(node = settings.name, "node registered");
             Ok(made)
         }
@@ -203,12 +220,10 @@ async fn carry_out(
             .await
         }
         NodeWrite::Status(patch) => {
-            api.patch_status(
-                &settings.name,
-                &params,
-                &Patch::Strategic(json!({ "status": patch })),
-            )
-            .await
+            let patch = Patch::Strategic(json!({ "status": patch }));
+            let published = api.patch_status(&settings.name, &params, &patch).await?;
+            record_ready(counters, ours);
+            Ok(published)
         }
     }
 }

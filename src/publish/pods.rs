@@ -12,17 +12,19 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::json;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::merge;
 use super::retry::{self, ApiFailure, Backoff};
 use super::urgency::{self, Urgency};
+use super::{merge, pod_starts};
+use crate::counters::Counters;
 use crate::model::api::{ApiPods, MIRROR};
 use crate::model::difference::differing;
 use crate::model::pod::{PodName, PodUid};
-use crate::model::report::PodsReport;
+use crate::model::report::{PodsReport, StatusWritten};
 
 /// The maximum number of concurrent requests: after an outage the rest waits for its turn.
 const AT_ONCE: usize = 8;
@@ -37,6 +39,10 @@ pub struct StatusInputs {
     pub report: watch::Receiver<Arc<PodsReport>>,
     /// What the API server has.
     pub objects: watch::Receiver<Option<Arc<ApiPods>>>,
+    /// Receives each status that was published.
+    pub written: mpsc::UnboundedSender<StatusWritten>,
+    /// Counts how long publishing and starting take.
+    pub counters: Arc<Counters>,
 }
 
 /// A request to the API server for one pod.
@@ -60,6 +66,8 @@ enum Publication {
 struct Answer {
     uid: String,
     name: PodName,
+    began: Timestamp,
+    took: Duration,
     /// What was published, after a patch.
     result: Result<Option<Published>, kube::Error>,
 }
@@ -85,6 +93,9 @@ struct State {
     report: Arc<PodsReport>,
     /// See `report`.
     objects: Arc<ApiPods>,
+    /// Since when there has been something to publish, by UID.
+    changed: BTreeMap<String, Timestamp>,
+    counters: Arc<Counters>,
 }
 
 /// A delayed status update.
@@ -96,13 +107,17 @@ struct Delayed {
 
 /// Publishes until canceled.
 pub async fn run(mut inputs: StatusInputs, cancel: CancellationToken) {
-    let mut state = State::default();
+    let mut state = State {
+        counters: inputs.counters.clone(),
+        ..State::default()
+    };
     let mut requests: JoinSet<Answer> = JoinSet::new();
     loop {
         let report = inputs.report.borrow_and_update().clone();
         let objects = inputs.objects.borrow_and_update().clone();
         let now = Timestamp::now();
         if let Some(objects) = objects.filter(|_| report.listed) {
+            pod_starts::look(&state.counters.pod_starts, &state.objects, &objects, now);
             state.take_news(report, objects);
             for (name, uid, request) in state.due(now) {
                 state.busy.insert(uid.clone());
@@ -117,6 +132,8 @@ pub async fn run(mut inputs: StatusInputs, cancel: CancellationToken) {
             Ok(()) = inputs.objects.changed() => {}
             Some(answer) = requests.join_next() => {
                 if let Ok(answer) = answer {
+                    // The receiver ends with the agent.
+                    let _ = answer.written().map(|written| inputs.written.send(written));
                     state.take(answer, Timestamp::now());
                 }
             }
@@ -125,7 +142,22 @@ pub async fn run(mut inputs: StatusInputs, cancel: CancellationToken) {
     }
 }
 
+impl Answer {
+    /// The status that the API server has taken.
+    fn written(&self) -> Option<StatusWritten> {
+        let Ok(Some(_)) = &self.result else {
+            return None;
+        };
+        Some(StatusWritten {
+            pod: self.name.clone(),
+            began: self.began,
+            took: self.took,
+        })
+    }
+}
+
 async fn ask(client: kube::Client, name: PodName, uid: String, request: Request) -> Answer {
+    let (began, clock) = (Timestamp::now(), Instant::now());
     let api: kube::Api<Pod> = kube::Api::namespaced(client, &name.namespace);
     let result = match request {
         Request::Status(patch, ours) => {
@@ -151,7 +183,13 @@ async fn ask(client: kube::Client, name: PodName, uid: String, request: Request)
             api.delete(&name.name, &asked).await.map(|_| None)
         }
     };
-    Answer { uid, name, result }
+    Answer {
+        uid,
+        name,
+        began,
+        took: clock.elapsed(),
+        result,
+    }
 }
 
 impl State {
@@ -202,6 +240,7 @@ impl State {
         self.deleted.remove(uid);
         self.waits.remove(uid);
         self.delayed.remove(uid);
+        self.changed.remove(uid);
     }
 
     /// The requests that are due, as far as there is room for them.
@@ -251,6 +290,7 @@ impl State {
         }
         match self.patch(&uid, &shown, &target) {
             Some(patch) => {
+                self.changed.entry(uid.clone()).or_insert(now);
                 let until = self
                     .delayed
                     .get(&uid)
@@ -265,6 +305,7 @@ impl State {
             None if is_finished => Publication::Send(uid, Request::Delete),
             None => {
                 self.delayed.remove(&uid);
+                self.changed.remove(&uid);
                 Publication::Nothing
             }
         }
@@ -287,7 +328,9 @@ impl State {
     }
 
     fn take(&mut self, answer: Answer, now: Timestamp) {
-        let Answer { uid, name, result } = answer;
+        let Answer {
+            uid, name, result, ..
+        } = answer;
         self.busy.remove(&uid);
         match result {
             // The watch has already shown the deletion, and shows it only once.
@@ -295,6 +338,10 @@ impl State {
             Ok(Some(published)) => {
                 self.waits.remove(&uid);
                 self.delayed.remove(&uid);
+                if let Some(changed) = self.changed.remove(&uid) {
+                    let since_change = now.duration_since(changed).unsigned_abs();
+                    self.counters.pods.published(since_change);
+                }
                 self.published.insert(uid, published);
             }
             Ok(None) => {
@@ -425,6 +472,8 @@ mod tests {
         state.busy.insert("u".to_owned());
         state.take_news(Arc::default(), Arc::default());
         let answer = || Answer {
+            began: Timestamp::UNIX_EPOCH,
+            took: Duration::ZERO,
             uid: "u".to_owned(),
             name: name(),
             result: Ok(None),

@@ -22,6 +22,7 @@ impl Loop {
             return;
         }
         let old = std::mem::replace(&mut self.desired, new);
+        self.count_changes(&old);
         let unsupported = old.all_held().chain(self.desired.all_held());
         for (name, _) in
             unsupported.filter(|(name, _)| old.unsupported(name) != self.desired.unsupported(name))
@@ -110,6 +111,14 @@ impl Loop {
         }
         let old = std::mem::replace(&mut self.snapshot, new);
         let new = &self.snapshot;
+        if !self.orphans.is_empty() {
+            let there = new
+                .pods
+                .values()
+                .flat_map(|name| name.uids.keys())
+                .collect::<BTreeSet<_>>();
+            self.orphans.retain(|uid| there.contains(uid));
+        }
         if old.listed != new.listed || old.runtime != new.runtime {
             self.dirty
                 .extend(self.desired.pods().map(|pod| Key::Pod(pod.name.clone())));

@@ -48,6 +48,7 @@ impl Loop {
         };
         let applied = node::apply(verdicts, &mut self.decisions, &mut self.memory, now);
         for (pod, refusal) in &applied.rejected {
+            self.rooms.counters.pods.rejected(&refusal.reason);
             tracing::warn!(pod = %pod.name, reason = %refusal.reason, "pod rejected: {}", refusal.message);
         }
         let has_changed = !applied.dirty.is_empty();

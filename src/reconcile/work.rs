@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures::FutureExt as _;
 use jiff::Timestamp;
@@ -23,6 +24,10 @@ impl Loop {
             Key::Pod(name) => self.memory.pods.get(name).cloned(),
             Key::Node | Key::Leftover(_) => None,
         };
+        let counted = match &key {
+            Key::Pod(name) => Some((Instant::now(), self.count_start(name, &uid, &plan))),
+            Key::Node | Key::Leftover(_) => None,
+        };
         self.busy.insert(
             key.clone(),
             Work {
@@ -30,6 +35,7 @@ impl Loop {
                 ends: plan.ends,
                 cancel: work.clone(),
                 memory,
+                counted,
             },
         );
         let (rooms, to_loop) = (self.rooms.clone(), self.to_loop.clone());
@@ -66,7 +72,10 @@ impl Loop {
                 }
                 "leftover"
             }
-            Message::Finished(Key::Pod(_), outcome) => {
+            Message::Finished(key @ Key::Pod(_), outcome) => {
+                if let Some((began, work)) = self.busy.get(&key).and_then(|work| work.counted) {
+                    self.rooms.counters.pods.worked(work, began.elapsed());
+                }
                 log_failures(&outcome);
                 let after = self.remember(&outcome);
                 outputs.memory.send_replace(Arc::new(self.memory.clone()));

@@ -90,21 +90,22 @@ impl Loop {
     }
 
     /// The desired pod of that name, or else the reported one.
-    fn known(&self, name: &PodName) -> Option<Arc<Pod>> {
+    pub(super) fn known(&self, name: &PodName) -> Option<Arc<Pod>> {
         self.desired.get(name).or_else(|| self.shown.get(name)).cloned()
     }
 
-    /// Queues the events that an execution causes.
+    /// Records the steps of an execution, and queues the events that it causes.
     pub(super) fn take_executed(&mut self, executed: &Executed) -> bool {
         let Executed { outcome, after } = executed;
+        let recorded = self.record_steps(outcome);
         let Some(pod) = self.known(&outcome.pod) else {
-            return false;
+            return recorded;
         };
         let objects = self.desired.objects(&pod.source);
         let unretrieved = objects.and_then(|objects| events::unretrieved(&pod, outcome, objects));
         let mut new: Vec<_> = unretrieved.into_iter().collect();
         new.extend(events::events(&pod, outcome, Some(after)));
-        self.queue_events(&pod.name, &outcome.uid, new, outcome.at)
+        self.queue_events(&pod.name, &outcome.uid, new, outcome.at) || recorded
     }
 
     /// Adds to the events of a running static pod why another manifest of its name, or a newer version of its own, is

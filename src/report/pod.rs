@@ -26,6 +26,7 @@ impl Loop {
         self.due.remove(name);
         self.report.events.remove(name);
         self.report.finished.remove(name);
+        self.report.timelines.end(name);
         self.report.pods.remove(name).is_some()
     }
 

@@ -17,6 +17,18 @@ pub enum Refusal {
     /// The request conflicts with the current state.
     #[error("{0}")]
     Conflict(String),
+    /// The caller has not proven who it is.
+    #[error("Unauthorized")]
+    Unauthorized,
+    /// What is asked for is not done here at all.
+    #[error("{0}")]
+    MethodNotAllowed(String),
+    /// The client accepts no form that there is.
+    #[error("{0}")]
+    NotAcceptable(String),
+    /// The version that the request continues from is forgotten: the client lists again.
+    #[error("{0}")]
+    Expired(String),
     /// The agent or the runtime failed.
     #[error("{0}")]
     Internal(String),
@@ -38,6 +50,10 @@ impl Refusal {
             Refusal::NotFound(_) => (StatusCode::NOT_FOUND, "NotFound"),
             Refusal::BadRequest(_) => (StatusCode::BAD_REQUEST, "BadRequest"),
             Refusal::Conflict(_) => (StatusCode::CONFLICT, "Conflict"),
+            Refusal::Unauthorized => (StatusCode::UNAUTHORIZED, "Unauthorized"),
+            Refusal::MethodNotAllowed(_) => (StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed"),
+            Refusal::NotAcceptable(_) => (StatusCode::NOT_ACCEPTABLE, "NotAcceptable"),
+            Refusal::Expired(_) => (StatusCode::GONE, "Expired"),
             Refusal::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "InternalError"),
         }
     }
@@ -48,16 +64,22 @@ pub(crate) fn not_found() -> Response {
     (StatusCode::NOT_FOUND, "404 page not found\n").into_response()
 }
 
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
+impl Refusal {
+    /// The object that clients read.
+    pub(super) fn object(&self) -> Status {
         let (code, reason) = self.code();
-        let status = Status {
+        Status {
             code: Some(code.as_u16().into()),
             message: Some(self.to_string()),
             reason: Some(reason.to_owned()),
             status: Some("Failure".to_owned()),
             ..Status::default()
-        };
-        (code, Json(status)).into_response()
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.code().0, Json(self.object())).into_response()
     }
 }

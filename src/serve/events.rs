@@ -2,6 +2,7 @@
 //! happens, one object a line.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use axum::Json;
@@ -11,6 +12,7 @@ use axum::extract::{Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use fnv::FnvHasher;
 use futures::stream;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
@@ -62,10 +64,11 @@ pub(crate) async fn events(
 }
 
 /// The event as an object. Its component is `kubelet`, as in the kubelet's own events: programs select by it.
-pub(super) fn event_object(pod: &PodName, event: &RecordedEvent, host: Option<&str>) -> Event {
+pub(crate) fn event_object(pod: &PodName, event: &RecordedEvent, host: Option<&str>) -> Event {
     Event {
         metadata: ObjectMeta {
-            name: Some(format!("{}.{:x}", pod.name, event.first.as_nanosecond())),
+            name: Some(event_name(pod, event)),
+            creation_timestamp: Some(seconds(event.first)),
             namespace: Some(pod.namespace.clone()),
             ..ObjectMeta::default()
         },
@@ -92,6 +95,15 @@ pub(super) fn event_object(pod: &PodName, event: &RecordedEvent, host: Option<&s
         reporting_instance: host.map(str::to_owned),
         ..Event::default()
     }
+}
+
+/// The kubelet's form, the pod and the time. Several may begin at the same time, so that what happened is in it, too.
+fn event_name(pod: &PodName, event: &RecordedEvent) -> String {
+    let mut content = FnvHasher::default();
+    (&event.uid.0, &event.what.reason).hash(&mut content);
+    (&event.what.message, &event.what.field_path).hash(&mut content);
+    let first = event.first.as_nanosecond();
+    format!("{}.{first:x}{:016x}", pod.name, content.finish())
 }
 
 /// Kubernetes' `Time` has whole seconds.

@@ -15,8 +15,9 @@ mod events;
 mod offered;
 pub mod exec;
 pub mod health;
+pub mod kube;
 pub mod logs;
-pub mod metrics;
+mod metrics;
 pub mod node_api;
 pub mod objects;
 pub mod port;
@@ -29,6 +30,8 @@ pub mod socket;
 pub(crate) mod stream;
 mod system_logs;
 mod stats;
+pub mod timeline;
+pub mod top;
 mod world;
 mod zpages;
 
@@ -112,8 +115,11 @@ fn router(served: Served) -> Router {
         .route("/configz", get(objects::configz))
         .route("/metrics", get(metrics::answer))
         .route("/metrics/cadvisor", get(metrics::answer_cadvisor))
+        .route("/metrics/probes", get(metrics::answer_probes))
         .route("/metrics/resource", get(metrics::answer_resource))
         .route("/stats/summary", get(stats::answer))
+        .route("/top", get(top::answer))
+        .route("/timeline/{namespace}/{name}", get(timeline::answer))
         .route("/logs/{namespace}/{pod}/{container}", get(logs::answer))
         .route("/ephemeralcontainers/{namespace}/{pod}", post(ephemeral::add))
         .route(

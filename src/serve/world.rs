@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::health;
-use super::metrics;
 use super::offered::Offered;
+use crate::counters::Counters;
 use crate::cri::Runtime;
 use crate::model::added::Adder;
 use crate::model::report::PodsReport;
@@ -40,8 +40,8 @@ pub struct World {
     pub stream_idle: Duration,
     /// A private directory for the pipes of `exec` (`/run/gantry/exec`).
     pub exec_dir: PathBuf,
-    /// The agent's own counters.
-    pub metrics: Arc<metrics::Metrics>,
+    /// What the agent counts of its own work.
+    pub metrics: Arc<Counters>,
     /// The health of the agent's loops.
     pub health: health::Health,
     /// What the endpoints that only the node API has are answered from.

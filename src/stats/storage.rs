@@ -18,6 +18,7 @@ use super::HOUSEKEEPING;
 use super::directories::{self, Directories};
 use super::sampler::Stopped;
 use crate::bulkhead::{Bulkhead, Limits};
+use crate::counters::Counters;
 use crate::cri::{CriError, Runtime};
 use crate::model::last_logged::LastLogged;
 use crate::model::node::Measured;
@@ -53,6 +54,8 @@ pub struct StoragePlace {
     pub runtime: Runtime,
     /// How many processes there are, as last measured.
     pub measured: watch::Receiver<Arc<Measured>>,
+    /// Counts how long directories take.
+    pub counters: Arc<Counters>,
 }
 
 #[derive(Debug)]
@@ -302,7 +305,10 @@ impl Collector {
         let work = move || directories::count(&place, std::time::Instant::now() + LONGEST_COUNT);
         let counted = self.counts.run(&uid.0, &uid.0, LONGEST_COUNT, work).await;
         match counted {
-            Ok(counted) => known.directories = counted.or(&known.directories),
+            Ok(counted) => {
+                self.place.counters.volumes.measured(begun.elapsed());
+                known.directories = counted.or(&known.directories);
+            }
             Err(stuck) => tracing::debug!(pod = %name, error = %stuck, "cannot count the pod's directories"),
         }
         known.due = Instant::now() + REMEMBERED.max(begun.elapsed() * REST);
@@ -330,6 +336,7 @@ mod tests {
             logs: root.path().join("logs"),
             runtime: Runtime::new(&Settings::at(root.path().join("none.sock"), PATIENCE)),
             measured,
+            counters: Arc::default(),
         };
         let (handle, requests) = storage_requests();
         let cancel = CancellationToken::new();

@@ -70,6 +70,7 @@ node() {
     local code=0
     need_root node && tests/setup/packages.sh build run test || return
     tests/containerd/build.sh && tests/control-plane/build.sh kubelet && tests/setup/images.sh || return
+    tests/setup/prometheus.sh && tests/setup/kubectl.sh || return
     "$cargo" build --locked --workspace || return
     local binary
     binary=$(tests/setup/test-binary.sh node) || return

@@ -46,6 +46,7 @@ impl Node {
             files: Default::default(),
             network_cache: NetworkCache(at.root.path().join("cni-results")),
             beginnings: mpsc::unbounded_channel().0,
+            counters: Arc::default(),
         };
         Node { fake, at, context }
     }

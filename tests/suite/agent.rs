@@ -19,6 +19,7 @@ use gantry::cgroup;
 use gantry::config::files::load_without_file;
 use gantry::config::surroundings::ConfigContext;
 use gantry::config::{Config, Role};
+use gantry::counters::{Label, Sample};
 use gantry::cri::Runtime;
 use gantry::identity::clients::Clients;
 use gantry::model::api::{CutOffStart, TrustBundles};
@@ -221,6 +222,27 @@ impl Machine {
 
     pub(crate) fn memory(&self) -> Arc<Memory> {
         self.agent().memory.borrow().clone()
+    }
+
+    /// What the agent has counted under a name of its metrics, for the children with these label values.
+    pub(crate) fn counted(&self, name: &str, labels: &[&str]) -> f64 {
+        let counters = self.agent().wiring.counters();
+        let mut families = counters.sample();
+        families.extend(counters.probes.sample());
+        let family = families.iter().find(|family| family.name == name);
+        let family = family.unwrap_or_else(|| panic!("there is no {name}"));
+        let has = |values: &[Label]| {
+            labels
+                .iter()
+                .all(|label| values.iter().any(|value| value == label))
+        };
+        let samples = family.samples.iter().filter(|(values, _)| has(values));
+        let numbers = samples.map(|(_, sample)| match sample {
+            Sample::Count(count) => *count as f64,
+            Sample::Level(level) => *level,
+            Sample::Distribution(histogram) => histogram.count() as f64,
+        });
+        numbers.sum()
     }
 
     /// Waits until the report is so.
@@ -426,6 +448,7 @@ impl Agent {
             files: machine.files.clone(),
             network_cache: NetworkCache(root.join("cni-results")),
             beginnings: beginnings_in,
+            counters: Arc::default(),
         };
         wiring.spawn_loops(NodeParts {
             act,

@@ -47,6 +47,7 @@ impl Observed {
             relist: Duration::from_secs(3600),
             list_images: Duration::from_secs(3600),
             cgroups: at.cgroups(),
+            counters: Arc::default(),
         };
         let cancel = CancellationToken::new();
         let runtime = Runtime::new(&fake.settings());

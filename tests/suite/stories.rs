@@ -21,6 +21,7 @@ mod identity;
 mod join;
 mod lives;
 mod manifests;
+mod numbers;
 mod probes;
 mod protection;
 mod pulls;
@@ -29,6 +30,7 @@ mod objects;
 mod resize;
 mod restarts;
 mod serving_certificate;
+mod timelines;
 mod waits;
 mod work;
 

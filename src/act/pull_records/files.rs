@@ -51,6 +51,15 @@ pub(super) fn contents(directory: &Path) -> io::Result<impl Iterator<Item = Vec<
     Ok(paths.filter_map(|path| read(&path).ok().flatten()))
 }
 
+/// How many files a directory has; none if it is not there.
+pub(super) fn number_of(directory: &Path) -> io::Result<usize> {
+    match fs::read_dir(directory) {
+        Ok(entries) => Ok(entries.count()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(error),
+    }
+}
+
 /// The kubelet, which has the same records, knows the suffix of unfinished ones.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let writing = Writing {

@@ -133,6 +133,7 @@ fn this_machines_own_counters_are_read() {
         root: Arc::default(),
         hierarchy: Arc::new(Hierarchy::mounted(version).unwrap()),
         systemd: None,
+        counters: Default::default(),
     };
     let usage = cgroups.usage_reader().usage("/").unwrap();
     assert!(
@@ -155,6 +156,7 @@ fn the_cgroup_of_a_process_is_one_for_cpu_and_memory() {
         root: Arc::default(),
         hierarchy: Arc::new(Hierarchy::mounted(mounted).unwrap()),
         systemd: None,
+        counters: Default::default(),
     };
     let check = |version, text: &str, path: Option<&str>| {
         assert_eq!(of(version).path_in(text).as_deref(), path, "{text}");

@@ -131,6 +131,7 @@ fn ports(findings: &Findings, config: &Config) -> Check {
         .iter()
         .chain(&config.serve.api)
         .chain(&config.serve.read_only)
+        .chain(&config.kubectl_address())
         .map(ToString::to_string)
         .collect();
     match (&findings.taken[..], findings.agent_runs) {
@@ -143,7 +144,7 @@ fn ports(findings: &Findings, config: &Config) -> Check {
                 .map(|address| format!("sport = :{}", address.port()))
                 .collect();
             let remedy = format!(
-                "sudo ss -ltnp '{}' shows the program; stop it, or choose another --healthz-port or --port",
+                "sudo ss -ltnp '{}' shows the program; stop it, or choose another --healthz-port, --port or --kubectl-port",
                 ports.join(" or ")
             );
             failure("ports", format!("taken: {}", shown.join(", ")), remedy)

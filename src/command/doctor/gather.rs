@@ -49,7 +49,8 @@ pub async fn gather(config: &Config) -> Findings {
                 .healthz
                 .iter()
                 .chain(&config.serve.api)
-                .chain(&config.serve.read_only),
+                .chain(&config.serve.read_only)
+                .chain(&config.kubectl_address()),
         ),
         kubelets: kubelets(),
         root_mount: root_mount(&config.paths.root),

@@ -24,7 +24,7 @@ pub(crate) async fn answer(
     let parts = endpoint::parts(query.as_deref().unwrap_or_default());
     endpoint::answer(parts.and_then(|parts| {
         let container = address.running_container(&served)?;
-        attach(&served, &address, container, parts, request)
+        begin(&served, &address, container, parts, request)
     }))
 }
 
@@ -38,11 +38,12 @@ pub(crate) async fn answer_locally(
     let container = address.running_locally(&served, "attach")?;
     let parts = endpoint::parts(query.as_deref().unwrap_or_default());
     Ok(endpoint::answer(parts.and_then(|parts| {
-        attach(&served, &address, container, parts, request)
+        begin(&served, &address, container, parts, request)
     })))
 }
 
-fn attach(
+/// Begins the streams of a running container, which `address` names.
+pub(in crate::serve) fn begin(
     served: &Served,
     address: &Address,
     (id, pod): (String, Arc<Pod>),

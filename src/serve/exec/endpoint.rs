@@ -24,7 +24,7 @@ pub(crate) async fn answer(
     let query = query.as_deref().unwrap_or_default();
     endpoint::answer(parse(query).and_then(|(parts, command)| {
         let (id, _) = address.running_container(&served)?;
-        exec(&served, id, (parts, command), request)
+        begin(&served, id, (parts, command), request)
     }))
 }
 
@@ -42,7 +42,7 @@ pub(crate) async fn answer_locally(
     }
     let wanted = parse(query);
     Ok(endpoint::answer(
-        wanted.and_then(|wanted| exec(&served, id, wanted, request)),
+        wanted.and_then(|wanted| begin(&served, id, wanted, request)),
     ))
 }
 
@@ -58,7 +58,8 @@ fn parse(query: &str) -> Result<(Parts, Vec<String>), NotUpgraded> {
     }
 }
 
-fn exec(
+/// Begins the streams of a command in the running container of that ID.
+pub(in crate::serve) fn begin(
     served: &Served,
     id: String,
     (parts, command): (Parts, Vec<String>),

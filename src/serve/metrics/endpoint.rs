@@ -5,21 +5,33 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 
+use super::agent::process::ProcessStats;
+use super::agent::{self, Now};
 use super::exposition::{Format, negotiate};
-use super::{cadvisor, resource};
+use super::{cadvisor, probes, resource};
 use crate::serve::world::Served;
 use crate::stats::{Depth, HOUSEKEEPING, Stopped};
 
+/// `/metrics`
 pub(crate) async fn answer(State(served): State<Served>, headers: HeaderMap) -> Response {
     let world = &served.world;
-    let node = world.node.borrow().clone();
+    let now = Now {
+        node: world.node.borrow().clone(),
+        report: world.pods.borrow().clone(),
+        snapshot: world.snapshot.borrow().clone(),
+        process: ProcessStats::read(),
+        kubernetes_version: world.offered.program.kubernetes_version.clone(),
+        at: Timestamp::now(),
+    };
     let format = wanted(&headers);
-    let page = world.metrics.page(
-        format,
-        &node,
-        world.pods.borrow().clone(),
-        world.snapshot.borrow().clone(),
-    );
+    written(format, agent::page(format, &now, &world.metrics))
+}
+
+/// `/metrics/probes`
+pub(crate) async fn answer_probes(State(served): State<Served>, headers: HeaderMap) -> Response {
+    let format = wanted(&headers);
+    let process = ProcessStats::read();
+    let page = probes::page(format, &served.world.metrics.probes, process.as_ref());
     written(format, page)
 }
 

@@ -1,14 +1,16 @@
 //! `/metrics` and its kin.
 //!
-//! [`endpoint`] answers, [`counters`] counts what the agent does, [`process`] asks the kernel about the agent's own process,
-//! `resource` and `cadvisor` are the pages about pods and containers, and [`exposition`] writes what Prometheus reads.
+//! [`endpoint`] answers; [`agent`] is the page about the agent itself, `probes` the one about the probes of containers,
+//! `resource` and `cadvisor` are those about pods and containers, and [`exposition`] writes what Prometheus reads.
 
+mod agent;
 mod cadvisor;
-mod counters;
 mod endpoint;
 mod exposition;
-mod process;
+mod probes;
 mod resource;
 
-pub use counters::Metrics;
-pub(super) use endpoint::{answer, answer_cadvisor, answer_resource};
+pub(super) use endpoint::{answer, answer_cadvisor, answer_probes, answer_resource};
+
+#[cfg(test)]
+mod monitoring;

@@ -3,7 +3,8 @@
 
 use jiff::Timestamp;
 
-use super::exposition::{Format, Kind, Labels, Number, Page};
+use super::exposition::{Format, Labels, Number, Page};
+use crate::counters::Kind;
 use crate::model::stats::{CgroupSample, NodeSample};
 
 /// A second in nanoseconds.

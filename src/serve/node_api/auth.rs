@@ -19,6 +19,7 @@ use super::caller::Caller;
 use super::connection::Peer;
 use super::permission::{subresources, verb};
 use super::ttl_cache::TtlCache;
+use crate::counters::Counters;
 use crate::model::api::StreamVerb;
 use crate::serve::port::Seat;
 
@@ -56,6 +57,7 @@ struct Inner {
     /// valid ones.
     wrong_tokens: Mutex<TtlCache<TokenHash, ()>>,
     permissions: Mutex<TtlCache<Asked, bool>>,
+    counters: Arc<Counters>,
 }
 
 type TokenHash = [u8; 32];
@@ -66,6 +68,16 @@ struct Asked {
     caller: Caller,
     verb: &'static str,
     subresource: &'static str,
+}
+
+/// The status of a review that was made.
+const CREATED: u16 = 201;
+
+/// Why there is no review.
+struct Unreviewed {
+    /// The status with which the API server refused.
+    status: Option<u16>,
+    why: String,
 }
 
 /// Why a request is rejected.
@@ -122,13 +134,14 @@ fn bearer(headers: &HeaderMap) -> Option<String> {
 }
 
 impl Auth {
-    pub(super) fn new(rules: Rules, clients: watch::Receiver<kube::Client>) -> Auth {
+    pub(super) fn new(rules: Rules, clients: watch::Receiver<kube::Client>, counters: Arc<Counters>) -> Auth {
         Auth(Arc::new(Inner {
             rules,
             clients,
             tokens: Mutex::default(),
             wrong_tokens: Mutex::default(),
             permissions: Mutex::default(),
+            counters,
         }))
     }
 }
@@ -172,7 +185,8 @@ impl Inner {
     }
 
     async fn authenticate(&self, peer: &Peer, token: Option<&str>) -> Result<Caller, Closed> {
-        if let Some(caller) = peer.caller() {
+        if let Some((caller, valid)) = peer.caller() {
+            self.counters.served.authenticated(valid);
             return Ok(caller);
         }
         if let (Some(ttl), Some(token)) = (self.rules.tokens, token) {
@@ -223,7 +237,8 @@ impl Inner {
             },
             ..TokenReview::default()
         };
-        let answer = self.ask(&review).await.map_err(|error| {
+        let answer = self.ask(&review).await.map_err(|failed| {
+            let error = failed.why;
             tracing::warn!("cannot review a client's token: {error}");
             // The kubelet answers the same: a caller that cannot be authenticated is rejected.
             Closed::Unknown
@@ -265,7 +280,14 @@ impl Inner {
             },
             ..SubjectAccessReview::default()
         };
-        let answer = self.ask(&review).await.map_err(|error| {
+        let began = Instant::now();
+        let answer = self.ask(&review).await;
+        let status = answer
+            .as_ref()
+            .map_or_else(|failed| failed.status, |_| Some(CREATED));
+        self.counters.served.reviewed(status, began.elapsed());
+        let answer = answer.map_err(|failed| {
+            let error = failed.why;
             tracing::warn!("cannot review a client's permission: {error}");
             Closed::Unanswered(format!(
                 "Authorization error (user={}, verb={}, resource=nodes, subresource={})",
@@ -279,7 +301,7 @@ impl Inner {
     }
 
     /// Sends a review to the API server. The error contains nothing of the request.
-    async fn ask<T>(&self, review: &T) -> Result<T, String>
+    async fn ask<T>(&self, review: &T) -> Result<T, Unreviewed>
     where
         T: kube::Resource<DynamicType = (), Scope = k8s_openapi::ClusterResourceScope>
             + Clone
@@ -291,9 +313,18 @@ impl Inner {
         let params = PostParams::default();
         match tokio::time::timeout(PATIENCE, api.create(&params, review)).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(kube::Error::Api(status))) => Err(status.message.clone()),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
+            Ok(Err(kube::Error::Api(status))) => Err(Unreviewed {
+                status: Some(status.code),
+                why: status.message.clone(),
+            }),
+            Ok(Err(error)) => Err(Unreviewed {
+                status: None,
+                why: error.to_string(),
+            }),
+            Err(_) => Err(Unreviewed {
+                status: None,
+                why: format!("no answer within {} s", PATIENCE.as_secs()),
+            }),
         }
     }
 }
@@ -319,7 +350,7 @@ mod tests {
             debugging: true,
             stream_verb: StreamVerb::Create,
         };
-        let Auth(auth) = Auth::new(rules, clients);
+        let Auth(auth) = Auth::new(rules, clients, Arc::default());
         let ttl = Duration::from_secs(3600);
         let key = |number: u64| -> TokenHash { Sha256::digest(number.to_le_bytes()).into() };
         auth.remember(key(0), Some(Caller::anonymous()), ttl);

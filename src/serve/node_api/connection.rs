@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use rustls::pki_types::{CertificateDer, UnixTime};
 use tokio::net::TcpStream;
@@ -22,12 +23,20 @@ pub(super) struct Peer {
 
 impl Peer {
     /// The caller by its client certificate, verified now against the current CAs: a connection may outlive both.
-    pub(super) fn caller(&self) -> Option<Caller> {
+    /// With the time for which the certificate is still valid.
+    pub(super) fn caller(&self) -> Option<(Caller, Duration)> {
         let (own, rest) = self.chain.split_first()?;
         let verifier = self.tls.current().verifier?;
         verifier.verify_client_cert(own, rest, UnixTime::now()).ok()?;
-        Caller::of_certificate(own)
+        Some((Caller::of_certificate(own)?, valid(own)?))
     }
+}
+
+/// For how long a certificate is still valid.
+fn valid(certificate: &CertificateDer<'_>) -> Option<Duration> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    let left = parsed.validity().time_to_expiration();
+    Some(left.map_or(Duration::ZERO, |left| left.unsigned_abs()))
 }
 
 /// TLS with the current files. Clones share it.

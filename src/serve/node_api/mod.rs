@@ -4,6 +4,7 @@
 mod any_certificate;
 mod caller;
 mod connection;
+mod counted;
 mod auth;
 mod offer;
 mod permission;
@@ -33,11 +34,12 @@ use super::{
     attach, checkpoint, exec, health, logs, metrics, objects, pod_list, port_forward, running_pods, slis,
     stats, system_logs, zpages,
 };
+use crate::counters::ServerType;
 use auth::Auth;
 use connection::Tls;
 
 /// Paths that the kubelet serves, too, but this version does not.
-const LATER: [&str; 3] = ["/cri", "/debug", "/metrics/probes"];
+const LATER: [&str; 2] = ["/cri", "/debug"];
 
 /// Paths that `enableDebuggingHandlers: false` disables.
 const DEBUGGING: [&str; 8] = [
@@ -69,7 +71,8 @@ pub async fn run(
     let debugging = rules.debugging;
     let served = Served::new(world, stopping.clone());
     let sessions = served.sessions.clone();
-    let router = router(served, Auth::new(rules, clients), debugging);
+    let auth = Auth::new(rules, clients, served.world.metrics.clone());
+    let router = router(served, auth, debugging);
     let stop = stopping.clone();
     let stopped = async move {
         shutdown.await;
@@ -106,8 +109,10 @@ pub async fn run_read_only(
 /// As the kubelet without authentication (`ListenAndServeKubeletReadOnlyServer`), whose debugging handlers are disabled.
 fn read_only(served: Served) -> Router {
     let checks = health::router(served.world.health.clone());
+    let counters = (served.world.metrics.clone(), ServerType::ReadOnly);
     let router = open().fallback(unknown).with_state(served).merge(checks);
-    router.layer(middleware::from_fn(without_debugging))
+    let router = router.layer(middleware::from_fn(without_debugging));
+    router.layer(middleware::from_fn_with_state(counters, counted::count))
 }
 
 /// What the read-only port serves, too: nothing new belongs here (`InstallAuthNotRequiredHandlers`).
@@ -117,6 +122,7 @@ fn open() -> Router<Served> {
         .route("/pods/", get(pod_list::answer))
         .route("/metrics", get(metrics::answer))
         .route("/metrics/cadvisor", get(metrics::answer_cadvisor))
+        .route("/metrics/probes", get(metrics::answer_probes))
         .route("/metrics/resource", get(metrics::answer_resource))
         .route("/metrics/slis", get(slis::endpoint::answer))
         .route("/stats/summary", get(stats::answer).post(stats::answer))
@@ -124,6 +130,7 @@ fn open() -> Router<Served> {
 
 fn router(served: Served, auth: Auth, debugging: bool) -> Router {
     let checks = health::router(served.world.health.clone());
+    let counters = served.world.metrics.clone();
     let served = open()
         .route("/runningpods", get(running_pods::answer))
         .route("/runningpods/", get(running_pods::answer))
@@ -142,7 +149,10 @@ fn router(served: Served, auth: Auth, debugging: bool) -> Router {
             "/checkpoint/{namespace}/{pod}/{container}",
             post(checkpoint::answer),
         )
-        .merge(streams())
+        .merge(streams().layer(middleware::from_fn_with_state(
+            counters.clone(),
+            counted::count_websocket,
+        )))
         .fallback(unknown)
         .with_state(served)
         .merge(checks);
@@ -150,7 +160,9 @@ fn router(served: Served, auth: Auth, debugging: bool) -> Router {
         true => served,
         false => served.layer(middleware::from_fn(without_debugging)),
     };
-    served.layer(middleware::from_fn_with_state(auth, auth::pass))
+    let served = served.layer(middleware::from_fn_with_state(auth, auth::pass));
+    let counters = (counters, ServerType::ReadWrite);
+    served.layer(middleware::from_fn_with_state(counters, counted::count))
 }
 
 /// What runs in containers or connects to them, each with and without the pod's UID.

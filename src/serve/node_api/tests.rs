@@ -427,10 +427,10 @@ async fn strangers_are_asked_about_where_the_configuration_lets_them() {
 async fn what_is_not_there_yet_says_so() {
     let node = Node::start(false).await;
     let get = async |path: &str| node.get(path, Some(node.authority.user("admin")), None).await;
-    let (code, text) = get("/metrics/probes").await;
+    let (code, text) = get("/debug/flags/v").await;
     assert_eq!(
         (code, text.as_str()),
-        (501, "gantry does not serve /metrics/probes yet\n")
+        (501, "gantry does not serve /debug/flags/v yet\n")
     );
     assert_eq!(get("/executions").await.0, 404);
     assert_eq!(get("/healthz").await, (200, "ok".to_owned()));

@@ -1,11 +1,12 @@
 //! A TCP port that untrusted clients can reach. It always accepts, bounds what connections can hold, and closes those
-//! that are silent for too long. The node API and the health check use it.
+//! that are silent for too long. The node API, the health check and the endpoint for kubectl use it.
 //!
 //! The maximum of open descriptors: on the node API's port 128 unauthenticated and 1,024 authenticated connections (and
 //! 64 that are being closed), each with one socket and, while following a log, three more descriptors (its directory,
-//! its file, the watch) or, with a command, three (its pipes): 1,216 + 3 × 1,024 = 4,288; on the health port 64 (and 64). In
-//! total at most 4,416 descriptors, and one for each forwarded connection: an authorized caller may have 256 over each of its
-//! connections to the port.
+//! its file, the watch) or, with a command, three (its pipes): 1,216 + 3 × 1,024 = 4,288; on the health port 64 (and 64);
+//! on the kubectl port of a machine without a cluster 32 and 256 (and 64): 352 + 3 × 256 = 1,120. In total at most 5,536
+//! descriptors, and one for each forwarded connection: an authorized caller may have 256 over each of its connections to
+//! the port.
 
 mod conversation;
 mod places;

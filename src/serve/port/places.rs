@@ -34,6 +34,12 @@ impl Bounds {
         known: Bound { all: 1024, each: 768 },
     };
 
+    /// For a port of the loopback address: all its clients are one origin, and one API client of a person needs few.
+    pub(crate) const LOOPBACK: Bounds = Bounds {
+        strangers: Bound { all: 32, each: 32 },
+        known: Bound { all: 256, each: 256 },
+    };
+
     /// For a port without authentication.
     pub(crate) const OPEN: Bounds = Bounds {
         strangers: Bound { all: 64, each: 32 },

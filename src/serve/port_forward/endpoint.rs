@@ -25,10 +25,11 @@ pub(crate) async fn answer(
     request: Request,
 ) -> Response {
     let query = query.as_deref().unwrap_or_default();
-    endpoint::answer(forward(&served, &address, query, request).await)
+    endpoint::answer(begin(&served, &address, query, request).await)
 }
 
-async fn forward(
+/// Begins the streams to the ports of a pod. The query names ports if the client opens no streams that could.
+pub(in crate::serve) async fn begin(
     served: &Served,
     address: &Address,
     query: &str,

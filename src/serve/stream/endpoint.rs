@@ -40,6 +40,16 @@ pub(crate) struct Address {
 }
 
 impl Address {
+    /// Of a pod whatever its UID; the container may be empty where none is meant.
+    pub(crate) fn new(namespace: String, pod: String, container: String) -> Address {
+        Address {
+            namespace,
+            pod,
+            uid: None,
+            container,
+        }
+    }
+
     /// The pod. A UID that is not its own names another pod, which is gone.
     pub(crate) fn pod(&self, served: &Served) -> Result<(PodName, Arc<Pod>), NotUpgraded> {
         let (name, pod) = self.pod_of_that_name(served)?;

@@ -129,7 +129,7 @@ async fn what_was_added_stays_with_its_pod_over_a_restart_and_goes_with_it() {
     assert_eq!(names(&stage.next("web-vm").await.unwrap()), ["one", "two"]);
     // Another version of the manifest is another pod.
     let edited = pod("web", "i:2");
-    stage.from.send_replace(set(&[edited.clone()]));
+    stage.from.send_replace(set(std::slice::from_ref(&edited)));
     assert!(Arc::ptr_eq(&stage.next("web-vm").await.unwrap(), &edited));
     stage.end().await;
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);

@@ -18,9 +18,9 @@ pub fn events_are_shown_as_they_happen(node: &mut Node) {
         .spawn()
         .expect("the program starts");
     node.manifest("web.yaml", &manifest::web("web", "hello"));
-    let lines = BufReader::new(watch.stdout.take().expect("it is piped")).lines();
+    let mut lines = BufReader::new(watch.stdout.take().expect("it is piped")).lines();
     let mut reasons = Vec::new();
-    for line in lines {
+    for line in lines.by_ref() {
         let event: Value = serde_json::from_str(&line.expect("text")).expect("JSON");
         assert_eq!(event["involvedObject"]["name"], "web-node-1", "{event}");
         reasons.push(event["reason"].as_str().unwrap_or_default().to_owned());

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use crate::manifest;
 use crate::node::{Node, container};
 use crate::process::run;
@@ -24,6 +26,36 @@ pub fn a_cpu_limit_holds(node: &mut Node) {
         (0.18..=0.22).contains(&cores),
         "limited to 200m, it used {cores:.3} cores over 10 s"
     );
+    assert_top_shows_the_limit(node);
+}
+
+/// `gantry top` shows the container at its limit, held back, and within its memory.
+fn assert_top_shows_the_limit(node: &mut Node) {
+    let top = node.prints(&["top", "--once", "--interval", "3s", "-o", "json"]);
+    let top: Value = serde_json::from_str(&top).expect("JSON");
+    let pods = top["pods"].as_array().expect("a list of pods");
+    let burn = pods.iter().find(|pod| pod["name"] == "burn-node-1");
+    let burn = burn.unwrap_or_else(|| panic!("no burn-node-1 in {top}"));
+    for measured in [burn, &burn["containers"][0]] {
+        let cpu = measured["cpuNanoCores"].as_f64().expect("it was measured");
+        assert!(
+            (0.15e9..=0.25e9).contains(&cpu),
+            "of 200m it uses {cpu} n: {measured}"
+        );
+        assert_eq!(measured["cpuLimitNanoCores"], 200_000_000, "{measured}");
+        assert!(measured["throttledPercent"].as_f64() > Some(0.0), "{measured}");
+        assert_eq!(measured["memoryLimitBytes"], 32 << 20, "{measured}");
+        let memory = measured["memoryBytes"].as_u64().expect("it was measured");
+        assert!((1..32 << 20).contains(&memory), "{measured}");
+    }
+    assert_eq!(
+        (&burn["status"], &burn["restarts"]),
+        (&"Running".into(), &0.into())
+    );
+    let used = top["node"]["cpuNanoCores"].as_f64().expect("it was measured");
+    assert!(used >= 0.15e9, "the node uses what its pod does: {top}");
+    let table = node.prints(&["top", "--once", "--containers", "--sort", "memory"]);
+    assert!(table.contains("burn-node-1   main"), "{table}");
 }
 
 /// The process whose command line has this text and which is a shell (not the agent, whose arguments contain it, too).

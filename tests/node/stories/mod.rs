@@ -9,15 +9,19 @@ mod events;
 mod exec;
 mod faults;
 mod images;
+mod kubectl;
 mod limits;
 mod logs;
 mod machine;
 mod network;
 mod pods;
+mod prometheus;
 mod registry;
 mod runtimes;
 mod streams;
 mod takeover;
+mod timeline;
+mod top;
 
 use crate::node::{Node, USUAL, World};
 use crate::runner::Company;
@@ -79,6 +83,7 @@ pub fn all() -> Vec<Story> {
         story!(network::a_host_port_leads_to_the_pod_and_goes_with_it),
         story!(network::another_networks_configuration_is_respected),
         story!(network::the_loopback_s_guard_stands_whoever_flushes_rules),
+        story!(prometheus::prometheus_reads_every_page_in_every_format),
         story!(logs::an_agent_whose_own_log_cannot_be_written_lives),
         story!(logs::logs_lie_where_shippers_look_and_are_rotated),
         story!(logs::previous_and_following_logs_are_printed),
@@ -90,6 +95,8 @@ pub fn all() -> Vec<Story> {
         story!(exec::many_commands_run_at_once),
         story!(exec::the_command_line_runs_commands_in_pods),
         story!(exec::a_terminal_is_passed_on_and_given_back),
+        story!(timeline::the_steps_of_a_start_and_an_end_are_drawn),
+        story!(top::the_live_view_shows_pods_and_gives_the_terminal_back),
         story!(streams::ports_of_a_pod_are_forwarded),
         story!(streams::forwarding_goes_on_after_descriptors_were_short),
         story!(streams::a_process_is_attached_to),
@@ -100,6 +107,10 @@ pub fn all() -> Vec<Story> {
         story!(debugging::a_container_is_added_to_a_static_pod),
         story!(events::events_are_shown_as_they_happen),
         story!(cut_streams::streams_that_are_cut_leave_nothing),
+        story!(kubectl::the_release_of_debian_12),
+        story!(kubectl::the_release_of_debian_13),
+        story!(kubectl::the_release_of_this_kubelet),
+        story!(kubectl::the_kubeconfig_is_for_root_and_its_group_alone),
         story!(images::an_archive_is_imported_when_it_appears),
         story!(images::never_pulled_and_not_there_says_so),
         story!(registry::credentials_of_secrets_and_of_the_node_open_a_registry),

@@ -49,6 +49,7 @@ impl Joining {
             renewal: Renewal::On,
             look: Duration::from_millis(10),
             patience: DEADLINE,
+            counters: Arc::default(),
         };
         let api = FakeApi::start_secure().await;
         api.content().accepted.push(TOKEN.to_owned());

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -163,6 +164,7 @@ impl Wish {
             renewal: Renewal::On,
             look: Duration::from_millis(10),
             patience: Duration::from_secs(20),
+            counters: Arc::default(),
         }
     }
 

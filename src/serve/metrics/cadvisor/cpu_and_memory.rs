@@ -1,8 +1,9 @@
 //! CPU time, memory, and the time lost for lack of them.
 
-use super::super::exposition::{Kind, Number, Page};
+use super::super::exposition::{Number, Page};
 use super::measures::{Measure, put_measures};
 use super::subjects::Subject;
+use crate::counters::Kind;
 
 use crate::model::stats::CgroupSample;
 use crate::model::usage::{Faults, Stall, Throttling};

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::super::exposition::{Kind, Number, Page};
+use super::super::exposition::{Number, Page};
 use super::subjects::Subject;
+use crate::counters::Kind;
 use crate::model::stats::{DiskSample, Interface};
 use crate::model::usage::DeviceIo;
 

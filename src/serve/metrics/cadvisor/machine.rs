@@ -1,6 +1,7 @@
 //! The machine.
 
-use super::super::exposition::{Kind, Number, Page};
+use super::super::exposition::{Number, Page};
+use crate::counters::Kind;
 use crate::model::resources::Bytes;
 use crate::model::stats::NodeFacts;
 

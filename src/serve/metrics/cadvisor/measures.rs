@@ -1,7 +1,8 @@
 //! Families that are one number of each cgroup.
 
-use super::super::exposition::{Kind, Number, Page};
+use super::super::exposition::{Number, Page};
 use super::subjects::Subject;
+use crate::counters::Kind;
 use crate::model::stats::CgroupSample;
 
 /// One family of a cgroup: name, kind, help, and the number.

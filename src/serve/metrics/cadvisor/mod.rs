@@ -15,7 +15,8 @@ mod subjects;
 
 use jiff::Timestamp;
 
-use super::exposition::{Format, Kind, Page};
+use super::exposition::{Format, Page};
+use crate::counters::Kind;
 use crate::model::stats::NodeSample;
 
 /// The page; an error of the sample is a value on it, as in cAdvisor.

@@ -2,10 +2,11 @@
 
 use jiff::Timestamp;
 
-use super::super::exposition::{Kind, Number, Page};
+use super::super::exposition::{Number, Page};
 use super::super::resource::seconds;
 use super::measures::{Measure, put_measures};
 use super::subjects::Subject;
+use crate::counters::Kind;
 
 const MEASURES: [Measure; 5] = [
     (

@@ -14,13 +14,17 @@ use jiff::Timestamp;
 pub(crate) use labels::Labels;
 pub(crate) use negotiate::negotiate;
 use value::Head;
-pub(crate) use value::{Format, Histogram, Kind, Number};
+pub(crate) use value::{Format, Number};
+
+use crate::counters::{Histogram, Kind, Sample, Sampled};
 
 /// The page being written.
 #[derive(Debug)]
 pub(crate) struct Page {
     format: Format,
     bytes: Vec<u8>,
+    /// The names and kinds of all families, also of those without values.
+    families: Vec<(&'static str, Kind)>,
 }
 
 /// A metric family to which values are added. One without values is not on the page.
@@ -37,16 +41,42 @@ impl Page {
         Page {
             format,
             bytes: Vec::new(),
+            families: Vec::new(),
         }
     }
 
     pub(crate) fn family<'a>(&'a mut self, name: &'static str, kind: Kind, help: &'a str) -> Family<'a> {
+        self.families.push((name, kind));
         Family {
             page: self,
             head: Head { name, kind, help },
             is_begun: false,
             message: protobuf::MetricFamily::default(),
         }
+    }
+
+    /// Adds a family that was counted.
+    pub(crate) fn counted(&mut self, sampled: &Sampled) {
+        let mut family = self.family(sampled.name, sampled.kind, sampled.help);
+        for (values, sample) in &sampled.samples {
+            let labels: Vec<(&'static str, &str)> = sampled
+                .labels
+                .iter()
+                .copied()
+                .zip(values.iter().map(AsRef::as_ref))
+                .collect();
+            match sample {
+                Sample::Count(count) => family.value(&labels, *count),
+                Sample::Level(level) => family.value(&labels, *level),
+                Sample::Distribution(histogram) => family.histogram(&labels, histogram),
+            }
+        }
+    }
+
+    /// The families that were added, also those without values.
+    #[cfg(test)]
+    pub(crate) fn families(&self) -> &[(&'static str, Kind)] {
+        &self.families
     }
 
     /// The whole page.

@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use prost::Message;
 
 use super::labels::Labels;
-use super::value::{Head, Histogram as Counts, Kind, Number};
+use super::value::{Head, Number};
+use crate::counters::{Histogram as Counts, Kind};
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct LabelPair {
@@ -102,7 +103,7 @@ impl MetricFamily {
             label: pairs(labels, &[]),
             histogram: Some(Histogram {
                 sample_count: Some(histogram.count()),
-                sample_sum: Some(histogram.sum),
+                sample_sum: Some(histogram.sum()),
                 bucket: buckets.collect(),
             }),
             ..Metric::default()

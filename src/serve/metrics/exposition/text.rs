@@ -6,7 +6,8 @@ use std::io::Write as _;
 use jiff::Timestamp;
 
 use super::labels::{self, Labels};
-use super::value::{Format, Head, Histogram, Kind, Number};
+use super::value::{Format, Head, Number};
+use crate::counters::{Histogram, Kind};
 
 /// The suffix that every counter has in OpenMetrics, and a family's name has not.
 const TOTAL: &str = "_total";
@@ -91,7 +92,7 @@ pub(super) fn histogram(
     put(page, format_args!("{name}_sum"));
     braces(page, &labels.text);
     page.push(b' ');
-    number(page, Number::Real(histogram.sum));
+    number(page, Number::Real(histogram.sum()));
     put(page, format_args!("\n{name}_count"));
     braces(page, &labels.text);
     put(page, format_args!(" {count}\n"));

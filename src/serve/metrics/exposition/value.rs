@@ -1,4 +1,6 @@
-//! What is written: numbers and histograms, and the formats.
+//! What is written: numbers, and the formats.
+
+use crate::counters::Kind;
 
 /// How a page is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,53 +23,6 @@ impl Format {
                 "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
             }
         }
-    }
-}
-
-/// The type of a metric family.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Counter,
-    Gauge,
-    Histogram,
-}
-
-/// How often a value was at most each bound.
-#[derive(Debug, Clone)]
-pub(crate) struct Histogram {
-    bounds: &'static [f64],
-    /// Counts by bound, not cumulative; the last one is above all bounds.
-    counts: Vec<u64>,
-    pub(super) sum: f64,
-}
-
-impl Histogram {
-    /// An empty histogram; `bounds` must ascend.
-    pub(crate) fn new(bounds: &'static [f64]) -> Self {
-        Histogram {
-            bounds,
-            counts: vec![0; bounds.len() + 1],
-            sum: 0.0,
-        }
-    }
-
-    pub(crate) fn observe(&mut self, value: f64) {
-        let at = self.bounds.partition_point(|bound| *bound < value);
-        self.counts[at] += 1;
-        self.sum += value;
-    }
-
-    pub(crate) fn count(&self) -> u64 {
-        self.counts.iter().sum()
-    }
-
-    /// The bounds with how many values are at most that large.
-    pub(super) fn cumulative(&self) -> impl Iterator<Item = (f64, u64)> {
-        let mut below = 0;
-        self.bounds.iter().zip(&self.counts).map(move |(bound, count)| {
-            below += count;
-            (*bound, below)
-        })
     }
 }
 

@@ -274,11 +274,11 @@ async fn each_caller_gets_what_it_may() {
                 PUT     update metrics        403 403 403 405
                 OPTIONS "" metrics            403 403 403 405
             /metrics/probes
-                GET     get metrics           403 403 501 501
-                HEAD    "" metrics            403 403 403 501
-                POST    create metrics        403 403 403 501
-                PUT     update metrics        403 403 403 501
-                OPTIONS "" metrics            403 403 403 501
+                GET     get metrics           403 403 200 200
+                HEAD    "" metrics            403 403 403 200
+                POST    create metrics        403 403 403 405
+                PUT     update metrics        403 403 403 405
+                OPTIONS "" metrics            403 403 403 405
             /metrics/resource
                 GET     get metrics           403 403 200 200
                 HEAD    "" metrics            403 403 403 200

@@ -5,6 +5,9 @@ use k8s_openapi::api::core::v1::{Container, ContainerStateTerminated, ContainerS
 
 use super::age;
 
+/// The reason of a pod that the scheduler may not place yet.
+const SCHEDULING_GATED: &str = "SchedulingGated";
+
 /// The computed cells.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct PodRow {
@@ -14,6 +17,8 @@ pub(crate) struct PodRow {
     pub(crate) status: String,
     /// `3 (5m ago)`
     pub(crate) restarts: String,
+    /// The number of restarts alone.
+    pub(crate) restart_count: i32,
 }
 
 /// The number of restarts, and when the previous instance ended.
@@ -61,6 +66,10 @@ pub(crate) fn row(pod: &Pod, now: Timestamp) -> PodRow {
         .as_deref()
         .filter(|reason| !reason.is_empty())
         .unwrap_or(phase);
+    let reason = match is_gated(status) {
+        true => SCHEDULING_GATED,
+        false => reason,
+    };
     let (initializing, mut found, sidecar_restarts) = init_containers(status, init, reason);
     if !initializing || has_condition(status, "Initialized") {
         found.restarts = sidecar_restarts;
@@ -81,11 +90,20 @@ pub(crate) fn row(pod: &Pod, now: Timestamp) -> PodRow {
         ready: format!("{}/{total}", found.ready),
         status: found.reason,
         restarts,
+        restart_count: found.restarts.count,
     }
 }
 
 fn is_sidecar(container: &Container) -> bool {
     container.restart_policy.as_deref() == Some("Always")
+}
+
+/// Whether the scheduler may not place it yet.
+fn is_gated(status: &PodStatus) -> bool {
+    let mut conditions = status.conditions.iter().flatten();
+    conditions.any(|condition| {
+        condition.type_ == "PodScheduled" && condition.reason.as_deref() == Some(SCHEDULING_GATED)
+    })
 }
 
 fn has_condition(status: &PodStatus, kind: &str) -> bool {

@@ -1,0 +1,136 @@
+//! The options of each verb, of its part of the command line. Pure.
+
+use super::{attach, check, copy, debug, describe, events, exec, get, logs, port_forward, timeline};
+use crate::cli::{self, Output, Resource};
+
+pub(super) fn get_options(asked: cli::Get) -> get::Options {
+    get::Options {
+        what: match asked.resource {
+            Resource::Pods => get::What::Pods(asked.names),
+            Resource::Node => get::What::Node,
+        },
+        namespace: asked.namespace,
+        all_namespaces: asked.all_namespaces,
+        output: output(asked.output),
+    }
+}
+
+pub(super) fn describe_options(asked: cli::Describe) -> describe::Options {
+    describe::Options {
+        what: match asked.resource {
+            Resource::Pods => describe::What::Pods(asked.names),
+            Resource::Node => describe::What::Node,
+        },
+        namespace: asked.namespace,
+    }
+}
+
+pub(super) fn events_options(asked: cli::events::Events) -> events::Options {
+    events::Options {
+        pod: asked.pod,
+        namespace: asked.namespace,
+        watch: asked.watch,
+        kind: asked.r#type,
+        output: asked.output,
+    }
+}
+
+pub(super) fn timeline_options(asked: cli::timeline::Timeline) -> timeline::Options {
+    timeline::Options {
+        pod: asked.pod,
+        namespace: asked.namespace,
+        form: match asked.output {
+            None => timeline::Form::Picture,
+            Some(cli::timeline::Output::Json) => timeline::Form::Json,
+        },
+    }
+}
+
+pub(super) fn logs_options(asked: cli::Logs) -> logs::Options {
+    logs::Options {
+        pod: asked.pod,
+        namespace: asked.namespace,
+        container: asked.container,
+        follow: asked.follow,
+        previous: asked.previous,
+        tail: asked.tail,
+        since: asked.since,
+        timestamps: asked.timestamps,
+        ..logs::Options::default()
+    }
+}
+
+pub(super) fn exec_options(asked: cli::Exec) -> exec::Options {
+    exec::Options {
+        pod: asked.pod,
+        namespace: asked.namespace,
+        container: asked.container,
+        stdin: asked.stdin,
+        tty: asked.tty,
+        command: asked.command,
+    }
+}
+
+pub(super) fn attach_options(asked: cli::Attach) -> attach::Options {
+    attach::Options {
+        pod: asked.pod,
+        namespace: asked.namespace,
+        container: asked.container,
+        stdin: asked.stdin,
+        tty: asked.tty,
+    }
+}
+
+pub(super) fn port_forward_options(asked: cli::PortForward) -> port_forward::Options {
+    port_forward::Options {
+        pod: asked.pod,
+        namespace: asked.namespace,
+        ports: asked.ports,
+        addresses: asked.address,
+    }
+}
+
+pub(super) fn debug_options(asked: cli::debug::Debug) -> debug::Options {
+    debug::Options {
+        pod: asked.pod,
+        namespace: asked.namespace,
+        image: asked.image,
+        container: asked.container,
+        target: asked.target,
+        stdin: asked.stdin,
+        tty: asked.tty,
+        profile: asked.profile,
+        env: asked.env,
+        command: asked.command,
+    }
+}
+
+pub(super) fn copy_options(asked: cli::copy::Cp) -> copy::Options {
+    copy::Options {
+        source: asked.source,
+        destination: asked.destination,
+        namespace: asked.namespace,
+        container: asked.container,
+        ownership: match asked.no_preserve {
+            true => copy::Ownership::OfTheContainer,
+            false => copy::Ownership::Preserved,
+        },
+    }
+}
+
+pub(super) fn check_options(asked: cli::Check) -> check::Options {
+    check::Options {
+        paths: asked.paths,
+        form: asked.output,
+    }
+}
+
+fn output(asked: Option<Output>) -> get::Output {
+    match asked {
+        None => get::Output::Table,
+        Some(Output::Wide) => get::Output::Wide,
+        Some(Output::Json) => get::Output::Json,
+        Some(Output::Yaml) => get::Output::Yaml,
+        Some(Output::Name) => get::Output::Name,
+    }
+}

@@ -1,0 +1,22 @@
+//! What is looked at for one answer.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Node;
+
+use super::process::ProcessStats;
+use crate::model::report::PodsReport;
+use crate::model::runtime::Snapshot;
+
+/// Values that are not counted but read at each scrape.
+#[derive(Debug, Default)]
+pub(in crate::serve::metrics) struct Now {
+    pub(in crate::serve::metrics) node: Arc<Node>,
+    pub(in crate::serve::metrics) report: Arc<PodsReport>,
+    pub(in crate::serve::metrics) snapshot: Arc<Snapshot>,
+    pub(in crate::serve::metrics) process: Option<ProcessStats>,
+    /// The version of Kubernetes that the node reports: `v1.36.2`.
+    pub(in crate::serve::metrics) kubernetes_version: String,
+    pub(in crate::serve::metrics) at: Timestamp,
+}
