@@ -116,28 +116,23 @@ fn watched(client: &Client, asked: cli::top::Top) -> anyhow::Result<ExitCode> {
         true => Containers::Shown,
         false => Containers::Hidden,
     };
-    if !asked.once {
-        let options = top::live::Options {
-            namespace: asked.namespace,
-            sort: asked.sort,
-            containers,
-            interval: asked.interval.unwrap_or(LIVE),
-        };
-        let code = single()?.block_on(top::live::run(client, &options))?;
-        return Ok(ExitCode::from(code));
-    }
-    let options = top::once::Options {
+    let usual = if asked.once { ONCE } else { LIVE };
+    let options = top::options::Options {
         namespace: asked.namespace,
         sort: asked.sort,
         containers,
-        interval: asked.interval.unwrap_or(ONCE),
-        form: match asked.output {
-            None => top::once::Form::Table,
-            Some(cli::top::Output::Wide) => top::once::Form::Wide,
-            Some(cli::top::Output::Json) => top::once::Form::Json,
-        },
+        interval: asked.interval.unwrap_or(usual),
     };
-    wait(top::once::run(client, &options, &mut io::stdout()))
+    if !asked.once {
+        let code = single()?.block_on(top::live::run(client, &options))?;
+        return Ok(ExitCode::from(code));
+    }
+    let form = match asked.output {
+        None => top::once::Form::Table,
+        Some(cli::top::Output::Wide) => top::once::Form::Wide,
+        Some(cli::top::Output::Json) => top::once::Form::Json,
+    };
+    wait(top::once::run(client, &options, form, &mut io::stdout()))
 }
 
 fn join_cluster(asked: cli::join::Join) -> anyhow::Result<ExitCode> {

@@ -483,16 +483,17 @@ async fn everything_else_is_answered_in_kubernetes_own_form() {
 #[tokio::test]
 async fn top_joins_what_was_measured_with_what_is_reported() {
     let agent = Agent::start();
-    let options = top::once::Options {
+    let options = top::options::Options {
         namespace: None,
         sort: SortKey::Name,
         containers: Containers::Shown,
         // The same sample answers twice, so that there are no rates.
         interval: Duration::ZERO,
-        form: top::once::Form::Table,
     };
-    let mut out = Vec::new();
-    top::once::run(&agent.client, &options, &mut out).await.unwrap();
+    let (form, mut out) = (top::once::Form::Table, Vec::new());
+    top::once::run(&agent.client, &options, form, &mut out)
+        .await
+        .unwrap();
     let expected = expect![[r#"
         NODE   CPU   CPU%   THROTTLED   MEMORY   MEMORY%   PSI
         vm     -     -      -           7.3Ki    38%       1.5%

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::api::Api;
-use crate::control_plane::{ADMIN, ControlPlane, NODE, kubectl, wait_node_ready};
+use crate::control_plane::{ADMIN, ControlPlane, NODE, let_server_ask_nodes, wait_node_ready};
 use crate::node::{LONG, MANIFESTS, Node, SOON, USUAL, here, is_ready};
 use crate::runtime;
 use crate::stories::Story;
@@ -43,10 +43,7 @@ impl Cluster {
         node.flag("--pod-network=own");
         std::fs::write(here("kubelet.yaml"), CONFIG).expect("a private directory");
         node.flag(&format!("--config={}", here("kubelet.yaml").display()));
-        // What `kubeadm init` gives the API server's own user, which asks the node for logs.
-        let user = "--user=kube-apiserver-kubelet-client";
-        let role = "--clusterrole=system:kubelet-api-admin";
-        kubectl(&["create", "clusterrolebinding", "kubelet-api", role, user]);
+        let_server_ask_nodes();
         node.start_agent();
         wait_node_ready(&api);
         Cluster {

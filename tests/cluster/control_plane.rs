@@ -239,6 +239,13 @@ pub fn kubectl(arguments: &[&str]) -> String {
     run(&command)
 }
 
+/// Gives the API server's own user what `kubeadm init` gives it: it may ask nodes for logs, streams and numbers.
+pub fn let_server_ask_nodes() {
+    let role = "--clusterrole=system:kubelet-api-admin";
+    let user = "--user=kube-apiserver-kubelet-client";
+    kubectl(&["create", "clusterrolebinding", "kubelet-api", role, user]);
+}
+
 /// Waits until the node is Ready and may be scheduled to.
 pub fn wait_node_ready(api: &Api) {
     api.wait("/api/v1/nodes/node-1", "Ready", SOON, |node| {

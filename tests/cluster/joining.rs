@@ -1,6 +1,6 @@
 //! What `kubeadm init` gives a cluster for those that join it, and the line that they type.
 
-use crate::control_plane::{ADMIN, KUBEADM_CONFIG, kubectl};
+use crate::control_plane::{ADMIN, KUBEADM_CONFIG, kubectl, let_server_ask_nodes};
 use crate::node::here;
 use crate::process::run;
 use crate::world::control_plane;
@@ -16,10 +16,7 @@ pub fn prepare(kubelet_configuration: &str) {
     for phase in [["upload-config", "all"].as_slice(), &["bootstrap-token"]] {
         kubeadm(&[&["init", "phase"], phase, &[&config]].concat());
     }
-    // So that the API server's own user may ask a node for logs.
-    let role = "--clusterrole=system:kubelet-api-admin";
-    let user = "--user=kube-apiserver-kubelet-client";
-    kubectl(&["create", "clusterrolebinding", "kubelet-api", role, user]);
+    let_server_ask_nodes();
 }
 
 /// The arguments of `kubeadm join`, as kubeadm prints them: they are `gantry join`'s, too.

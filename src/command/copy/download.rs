@@ -7,12 +7,11 @@ use tokio::io::duplex;
 use tokio_util::io::SyncIoBridge;
 
 use super::container::{Container, check_tar, explain, input};
-use super::skipped::report;
+use super::messages::Messages;
 use super::split::split;
 use super::unpack;
 use crate::cli::place::PodPath;
-use crate::command::table::printable;
-use crate::command::{CommandError, print, streams};
+use crate::command::{CommandError, streams};
 
 /// How much of the archive waits to be written to the disk.
 const BUFFER: usize = 256 * 1024;
@@ -37,7 +36,7 @@ pub(super) async fn run(
         let archive = SyncIoBridge::new(archive);
         move || unpack::unpack(archive, name.as_deref(), &to)
     });
-    let mut stderr = Vec::new();
+    let mut stderr = Messages::default();
     let received = async {
         let code = streams::carry(connection, input(None), &mut stdout, &mut stderr).await;
         // The archive's end, for the reader.
@@ -52,8 +51,8 @@ pub(super) async fn run(
             .map_err(CommandError::from)
     };
     let both = tokio::try_join!(received, written);
-    print(err, &printable(&String::from_utf8_lossy(&stderr)))?;
+    stderr.report(err)?;
     let (code, skipped) = both?;
-    report(&skipped, err)?;
+    skipped.report(err)?;
     check_tar(code)
 }

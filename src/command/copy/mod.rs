@@ -4,6 +4,7 @@
 //!
 //! - `upload`, `download`: the two directions.
 //! - `container`: the commands that run in it.
+//! - `messages`: what these print to standard error.
 //! - `skipped`: what was not copied.
 //! - `split`: a path in a container as `tar` needs it.
 //! - `pack`: local files as an archive.
@@ -17,6 +18,7 @@ use crate::cli::place::Place;
 
 mod container;
 mod download;
+mod messages;
 mod pack;
 mod skipped;
 mod split;
@@ -24,7 +26,7 @@ pub mod unpack;
 mod upload;
 
 use container::Container;
-pub use skipped::Skipped;
+pub use skipped::{Skipped, SkippedFile};
 pub use upload::Ownership;
 
 /// The options.

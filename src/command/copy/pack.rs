@@ -76,10 +76,10 @@ impl Source {
     }
 
     /// Writes the archive, in which it is called `name`. Returns what cannot be in it.
-    pub(super) fn pack(&self, name: &str, to: &mut ChunkWriter) -> Result<Vec<Skipped>, PackError> {
+    pub(super) fn pack(&self, name: &str, to: &mut ChunkWriter) -> Result<Skipped, PackError> {
         let mut packing = Packing {
             archive: Builder::new(to),
-            skipped: Vec::new(),
+            skipped: Skipped::default(),
         };
         packing.member(&self.path, &self.metadata, Path::new(name))?;
         if self.metadata.is_dir() {
@@ -101,7 +101,7 @@ fn read_error(path: &Path, source: io::Error) -> PackError {
 
 struct Packing<'a> {
     archive: Builder<&'a mut ChunkWriter>,
-    skipped: Vec<Skipped>,
+    skipped: Skipped,
 }
 
 impl Packing<'_> {
@@ -139,10 +139,8 @@ impl Packing<'_> {
         } else if kind.is_file() {
             return self.file(path, header, name);
         } else {
-            self.skipped.push(Skipped {
-                path: path.to_owned(),
-                why: "it is neither a file nor a directory nor a link".to_owned(),
-            });
+            self.skipped
+                .add(path, "it is neither a file nor a directory nor a link");
             return Ok(());
         };
         written.map_err(|_| PackError::Closed)
@@ -253,7 +251,7 @@ mod tests {
     use super::*;
 
     /// The archive's members, and what was skipped.
-    fn packed(path: &Path, name: &str) -> (Vec<(String, Vec<u8>)>, Vec<Skipped>) {
+    fn packed(path: &Path, name: &str) -> (Vec<(String, Vec<u8>)>, Skipped) {
         let (chunks, mut received) = mpsc::channel(1000);
         let mut writer = ChunkWriter::new(chunks);
         let skipped = Source::open(path).unwrap().pack(name, &mut writer).unwrap();
@@ -305,8 +303,8 @@ mod tests {
             .map(|(name, content)| (name.trim_end_matches('/'), content))
             .collect();
         assert_eq!(trimmed, wanted);
-        assert_eq!(skipped.len(), 1);
-        assert_eq!(skipped[0].path, top.join("pipe"));
+        assert_eq!(skipped.listed().len(), 1);
+        assert_eq!(skipped.listed()[0].path, top.join("pipe"));
     }
 
     #[test]

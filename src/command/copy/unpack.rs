@@ -62,7 +62,7 @@ impl From<UnpackError> for CommandError {
 
 /// Writes the archive's members: those of the directory or file `name`, without which all, into `to`. Returns what was
 /// left out.
-pub fn unpack(archive: impl Read, name: Option<&str>, to: &Path) -> Result<Vec<Skipped>, UnpackError> {
+pub fn unpack(archive: impl Read, name: Option<&str>, to: &Path) -> Result<Skipped, UnpackError> {
     let left = Rc::new(Cell::new(MOST_HEADERS));
     let mut archive = Archive::new(Metered {
         from: archive,
@@ -71,7 +71,7 @@ pub fn unpack(archive: impl Read, name: Option<&str>, to: &Path) -> Result<Vec<S
     let mut unpacking = Unpacking {
         to,
         top: None,
-        skipped: Vec::new(),
+        skipped: Skipped::default(),
     };
     for entry in archive.entries().map_err(UnpackError::Archive)? {
         let mut entry = entry.map_err(UnpackError::Archive)?;
@@ -133,15 +133,12 @@ struct Unpacking<'a> {
     to: &'a Path,
     /// The destination, once it is known to be a directory that members go into.
     top: Option<OwnedFd>,
-    skipped: Vec<Skipped>,
+    skipped: Skipped,
 }
 
 impl Unpacking<'_> {
     fn skip(&mut self, path: &Path, why: &str) {
-        self.skipped.push(Skipped {
-            path: path.to_owned(),
-            why: why.to_owned(),
-        });
+        self.skipped.add(path, why);
     }
 
     /// What was asked for, itself.
@@ -412,6 +409,7 @@ mod tests {
         fs::create_dir(dir.path().join("there/sub")).unwrap();
         let skipped = unpack(archive(members).as_slice(), name, &dir.path().join(to)).unwrap();
         let skipped: Vec<_> = skipped
+            .listed()
             .iter()
             .map(|skipped| skipped.path.to_str().unwrap())
             .collect();

@@ -6,12 +6,12 @@ use std::path::Path;
 use tokio::sync::mpsc;
 
 use super::container::{Container, check_tar, explain, input};
+use super::messages::Messages;
 use super::pack::{self, ChunkWriter};
-use super::skipped::report;
+use super::skipped::Skipped;
 use super::split::{Split, split};
 use crate::cli::place::PodPath;
-use crate::command::table::printable;
-use crate::command::{CommandError, print, streams};
+use crate::command::{CommandError, streams};
 
 /// Who owns the files that are copied into a container, and what their modes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,14 +46,14 @@ pub(super) async fn run(
         // An archive that is not whole must not end like one that is: its channel stays open with the error.
         source.pack(&name, &mut to).map_err(|error| (error, to))
     });
-    let (mut stdout, mut stderr) = (tokio::io::sink(), Vec::new());
+    let (mut stdout, mut stderr) = (tokio::io::sink(), Messages::default());
     let sent = async {
         streams::carry(connection, input(Some(stdin)), &mut stdout, &mut stderr)
             .await
             .map_err(explain)
             .and_then(check_tar)
     };
-    let mut skipped = Vec::new();
+    let mut skipped = Skipped::default();
     let read = async {
         match packed.await {
             Ok(Ok(left)) => {
@@ -74,8 +74,8 @@ pub(super) async fn run(
         // Ends by an error only.
         failed = read => failed,
     };
-    print(err, &printable(&String::from_utf8_lossy(&stderr)))?;
-    report(&skipped, err)?;
+    stderr.report(err)?;
+    skipped.report(err)?;
     result
 }
 

@@ -1,32 +1,17 @@
 //! The live view: draws what the agent answers and does what keys say, until it is left.
 
-use std::time::Duration;
-
 use ratatui::crossterm::event::Event;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::answers::{self, Answers};
+use super::options::Options;
 use super::screen::{self, Screen};
-use super::state::{Containers, Effect, State};
+use super::state::{Effect, State};
 use super::view;
-use crate::cli::top::SortKey;
 use crate::command::client::Client;
 use crate::command::{CommandError, signals};
 use crate::model::error_chain::chain;
-
-/// The options of the live view.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Only pods in this namespace; `None`: in all.
-    pub namespace: Option<String>,
-    /// What the pods are sorted by at first.
-    pub sort: SortKey,
-    /// Whether containers are shown at first.
-    pub containers: Containers,
-    /// How often the agent is asked.
-    pub interval: Duration,
-}
 
 /// Shows the live view until a key or a signal ends it, and returns the exit code.
 pub async fn run(client: &Client, options: &Options) -> Result<u8, CommandError> {

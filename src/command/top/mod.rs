@@ -4,6 +4,7 @@
 //! - `rates` (pure): what two answers say together.
 //! - `rows` (pure): with what is reported of the pods.
 //! - `sort`, `filter`, `amounts` (pure): which pods come first, which are shown, and how amounts are written.
+//! - `options`: what both forms are asked.
 //! - `once`: the table and JSON of `--once`.
 //! - `live`: the live view, of `state` (pure), `columns` (pure), `view` (pure) and `screen` (the terminal).
 
@@ -13,6 +14,7 @@ mod columns;
 mod filter;
 pub mod live;
 pub mod once;
+pub mod options;
 mod rates;
 mod rows;
 #[cfg(test)]

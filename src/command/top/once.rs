@@ -1,33 +1,17 @@
 //! `gantry top --once`: the use of an interval, as a table or JSON.
 
 use std::io::Write;
-use std::time::Duration;
 
 use super::amounts::{UNKNOWN, bytes, cpu, percent, share};
 use super::answers::{self, Answers};
+use super::options::Options;
 use super::rates::{Measures, Traffic};
 use super::rows::{NodeRow, PodRow, Rows};
 use super::sort::{self, Order};
 use super::state::Containers;
-use crate::cli::top::SortKey;
 use crate::command::client::Client;
 use crate::command::table::Table;
 use crate::command::{CommandError, get, print};
-
-/// The options of `--once`.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Only pods in this namespace; `None`: in all.
-    pub namespace: Option<String>,
-    /// What the pods are sorted by.
-    pub sort: SortKey,
-    /// Whether containers are shown in the table; JSON has them in any case.
-    pub containers: Containers,
-    /// The time that is measured.
-    pub interval: Duration,
-    /// How it is written.
-    pub form: Form,
-}
 
 /// How it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,18 +25,23 @@ pub enum Form {
 }
 
 /// Measures and writes the result.
-pub async fn run(client: &Client, options: &Options, out: &mut impl Write) -> Result<(), CommandError> {
+pub async fn run(
+    client: &Client,
+    options: &Options,
+    form: Form,
+    out: &mut impl Write,
+) -> Result<(), CommandError> {
     let namespace = options.namespace.as_deref();
     let mut history = Answers::new(answers::ask(client, namespace).await?);
     tokio::time::sleep(options.interval).await;
     history.add(answers::ask(client, namespace).await?);
-    print(out, &text(&history.rows(), options)?)
+    print(out, &text(&history.rows(), options, form)?)
 }
 
-fn text(rows: &Rows, options: &Options) -> Result<String, CommandError> {
+fn text(rows: &Rows, options: &Options, form: Form) -> Result<String, CommandError> {
     let mut pods: Vec<&PodRow> = rows.pods.iter().collect();
     sort::sort(&mut pods, options.sort, Order::Usual);
-    if options.form == Form::Json {
+    if form == Form::Json {
         let sorted = Rows {
             node: rows.node.clone(),
             pods: pods.into_iter().cloned().collect(),
@@ -60,10 +49,10 @@ fn text(rows: &Rows, options: &Options) -> Result<String, CommandError> {
         let value = serde_json::to_value(sorted).map_err(|error| CommandError::Answer(error.into()))?;
         return get::json_text(&value);
     }
-    let node = node_table(&rows.node, options.form);
+    let node = node_table(&rows.node, form);
     match pods.is_empty() {
         true => Ok(node),
-        false => Ok(format!("{node}\n{}", pod_table(&pods, options))),
+        false => Ok(format!("{node}\n{}", pod_table(&pods, options.containers, form))),
     }
 }
 
@@ -123,9 +112,9 @@ fn node_table(node: &NodeRow, form: Form) -> String {
     table.text("")
 }
 
-fn pod_table(pods: &[&PodRow], options: &Options) -> String {
+fn pod_table(pods: &[&PodRow], containers: Containers, form: Form) -> String {
     let with_namespace = pods.iter().any(|pod| pod.namespace != pods[0].namespace);
-    let with_containers = options.containers == Containers::Shown;
+    let with_containers = containers == Containers::Shown;
     let mut first = vec!["NAME"];
     if with_namespace {
         first.insert(0, "NAMESPACE");
@@ -135,7 +124,7 @@ fn pod_table(pods: &[&PodRow], options: &Options) -> String {
     }
     first.extend(["STATUS", "RESTARTS"]);
     let last: &[&str] = &["RX/S", "TX/S"];
-    let mut table = Table::new(&[&first, headings(options.form), last].concat());
+    let mut table = Table::new(&[&first, headings(form), last].concat());
     for pod in pods {
         let mut row = |container: &str, status: &Option<String>, restarts: Option<i32>, measures, last| {
             let mut cells_of_row = vec![pod.name.clone()];
@@ -147,7 +136,7 @@ fn pod_table(pods: &[&PodRow], options: &Options) -> String {
             }
             cells_of_row.push(or_unknown(status.clone()));
             cells_of_row.push(or_unknown(restarts.map(|count| count.to_string())));
-            table.row([cells_of_row, cells(measures, options.form), last].concat());
+            table.row([cells_of_row, cells(measures, form), last].concat());
         };
         let network = traffic(pod.network);
         row("(pod)", &pod.status, pod.restarts, &pod.measures, network);
@@ -180,12 +169,15 @@ fn or_unknown(text: Option<String>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use expect_test::{Expect, expect};
 
     use super::*;
+    use crate::cli::top::SortKey;
     use crate::command::top::{rows, sample};
 
-    fn check(change: impl FnOnce(&mut Rows, &mut Options), expected: Expect) {
+    fn check(change: impl FnOnce(&mut Rows, &mut Options, &mut Form), expected: Expect) {
         let now = "2026-11-29T00:00:00Z".parse().unwrap();
         let mut rows = rows::rows(Some(&sample::top(0)), &sample::top(1000), &sample::pods(), now);
         let mut options = Options {
@@ -193,16 +185,16 @@ mod tests {
             sort: SortKey::Cpu,
             containers: Containers::Hidden,
             interval: Duration::from_secs(1),
-            form: Form::Table,
         };
-        change(&mut rows, &mut options);
-        expected.assert_eq(&text(&rows, &options).unwrap());
+        let mut form = Form::Table;
+        change(&mut rows, &mut options, &mut form);
+        expected.assert_eq(&text(&rows, &options, form).unwrap());
     }
 
     #[test]
     fn a_table_has_the_node_and_its_pods() {
         check(
-            |_, _| {},
+            |_, _, _| {},
             expect![[r#"
             NODE   CPU    CPU%   THROTTLED   MEMORY   MEMORY%   PSI
             vm     900m   45%    -           3.0Gi    75%       12%
@@ -217,7 +209,7 @@ mod tests {
     #[test]
     fn wide_has_limits_and_every_pressure() {
         check(
-            |_, options| options.form = Form::Wide,
+            |_, _, form| *form = Form::Wide,
             expect![[r#"
             NODE   CPU    CPU-LIMIT   CPU%   THROTTLED   MEMORY   MEMORY-LIMIT   MEMORY%   PSI-CPU   PSI-MEMORY   PSI-IO
             vm     900m   2000m       45%    -           3.0Gi    4.0Gi          75%       1.5%      0%           12%
@@ -232,7 +224,7 @@ mod tests {
     #[test]
     fn containers_follow_their_pod_and_namespaces_are_shown_if_there_are_several() {
         check(
-            |rows, options| {
+            |rows, options, _| {
                 options.containers = Containers::Shown;
                 options.sort = SortKey::Restarts;
                 rows.pods[0].namespace = "other".to_owned();
@@ -254,7 +246,7 @@ mod tests {
     #[test]
     fn no_pods() {
         check(
-            |rows, _| rows.pods.clear(),
+            |rows, _, _| rows.pods.clear(),
             expect![[r#"
             NODE   CPU    CPU%   THROTTLED   MEMORY   MEMORY%   PSI
             vm     900m   45%    -           3.0Gi    75%       12%
@@ -265,8 +257,8 @@ mod tests {
     #[test]
     fn json_has_null_for_what_is_not_known() {
         check(
-            |rows, options| {
-                options.form = Form::Json;
+            |rows, _, form| {
+                *form = Form::Json;
                 rows.pods[1].containers.truncate(1);
             },
             expect![[r#"

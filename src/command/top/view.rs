@@ -183,15 +183,13 @@ fn selection(line: Option<&Line<'_>>, width: usize) -> Text<'static> {
 }
 
 fn headings(columns: &[(Column, usize)], sort: SortKey) -> Text<'static> {
-    let cells = columns.iter().flat_map(|(column, width)| {
+    in_columns(columns, |column| {
         let style = match column.is_sorted_by(sort) {
             true => reversed().add_modifier(Modifier::BOLD),
             false => bold(),
         };
-        let heading = Span::styled(fitted(column.heading(), *width, *column), style);
-        [heading, Span::raw(" ")]
-    });
-    Text::from(cells.collect::<Vec<_>>())
+        (column.heading().to_owned(), style)
+    })
 }
 
 fn row(state: &State, line: &Line<'_>, columns: &[(Column, usize)], is_selected: bool) -> Text<'static> {
@@ -199,18 +197,26 @@ fn row(state: &State, line: &Line<'_>, columns: &[(Column, usize)], is_selected:
         Line::Pod(pod) => state.is_open(pod),
         Line::Container(..) => false,
     };
-    let cells = columns.iter().flat_map(|(column, width)| {
-        let (text, level) = columns::cell(line, *column, is_open);
-        [
-            Span::styled(fitted(&text, *width, *column), styled(level)),
-            Span::raw(" "),
-        ]
+    let row = in_columns(columns, |column| {
+        let (text, level) = columns::cell(line, column, is_open);
+        (text, styled(level))
     });
-    let row = Text::from(cells.collect::<Vec<_>>());
     match is_selected {
         true => row.style(reversed()),
         false => row,
     }
+}
+
+/// A line with a cell for each column.
+fn in_columns(columns: &[(Column, usize)], cell: impl Fn(Column) -> (String, Style)) -> Text<'static> {
+    let cells = columns.iter().flat_map(|(column, width)| {
+        let (text, style) = cell(*column);
+        [
+            Span::styled(fitted(&text, *width, *column), style),
+            Span::raw(" "),
+        ]
+    });
+    Text::from(cells.collect::<Vec<_>>())
 }
 
 fn footer(state: &State, width: usize) -> Text<'static> {

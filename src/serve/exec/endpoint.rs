@@ -11,6 +11,7 @@ use super::task::ExecPlace;
 use crate::serve::answer::Refusal;
 use crate::serve::stream::command::Parts;
 use crate::serve::stream::endpoint::{self, Address};
+use crate::serve::stream::query::values;
 use crate::serve::stream::upgrade::NotUpgraded;
 use crate::serve::world::Served;
 
@@ -107,24 +108,5 @@ pub(crate) async fn run(
             ))
         }
         Err(error) => failed(error.grpc_text()),
-    }
-}
-
-fn values(query: &str, name: &str) -> Vec<String> {
-    let pairs = form_urlencoded::parse(query.as_bytes());
-    pairs
-        .filter(|(key, _)| key == name)
-        .map(|(_, value)| value.into_owned())
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_command_is_every_word_of_the_query() {
-        let words = values("command=sh&command=-c&output=1&command=echo%20%26+x", "command");
-        assert_eq!(words, ["sh", "-c", "echo & x"]);
     }
 }

@@ -11,6 +11,7 @@ use crate::serve::containers::{self, container_names};
 use crate::serve::objects::find;
 use crate::serve::stream::command::Parts;
 use crate::serve::stream::endpoint::{self, Address};
+use crate::serve::stream::query::values;
 use crate::serve::world::Served;
 use crate::serve::{attach, exec, logs, port_forward};
 
@@ -116,14 +117,6 @@ fn node_ports(query: &str) -> String {
         ports.append_pair("port", &port);
     }
     ports.finish()
-}
-
-fn values(query: &str, name: &str) -> Vec<String> {
-    let pairs = form_urlencoded::parse(query.as_bytes());
-    pairs
-        .filter(|(key, _)| key == name)
-        .map(|(_, value)| value.into_owned())
-        .collect()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! What was added belongs to a pod's UID: an edited manifest is another pod, without it. It is saved, so that a restarted
 //! agent knows the containers that it finds, and forgotten when the pod is no longer wanted.
 
+mod disk;
 mod pods;
 mod saved;
 
@@ -13,13 +14,13 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use self::disk::{Disk, Done};
 use self::pods::Pods;
 use self::saved::Saved;
 use super::SetReceiver;
 use crate::manifest::ManifestContext;
-use crate::model::added::{AddRequest, AddRequests, NotAdded};
+use crate::model::added::{AddRequest, AddRequests};
 use crate::model::desired::{Provenance, SourceSet};
-use crate::model::pod_name::PodUid;
 
 /// What the stage works with.
 #[derive(Debug)]
@@ -42,16 +43,17 @@ pub async fn run(inputs: AddedInputs, out: watch::Sender<Option<Arc<SourceSet>>>
         context,
         directory,
     } = inputs;
-    let saved = Saved::new(directory);
-    // Reading a few small files, once, before anything else depends on this task.
-    let mut pods = Pods::new(saved.load(), context);
+    // Before anything else: what is passed on without its additions would be another pod.
+    let Some((mut disk, added)) = Disk::load(Saved::new(directory)).await else {
+        return;
+    };
+    let mut pods = Pods::new(added, context);
     loop {
         let set = from.borrow_and_update().clone();
         if let Some(set) = &set {
-            if set.provenance == Provenance::Live {
-                for uid in pods.forget_others(set) {
-                    remove(&saved, &uid);
-                }
+            // What is being saved belongs to a pod that may go meanwhile: the next turn sees it.
+            if set.provenance == Provenance::Live && !disk.is_busy() {
+                disk.remove(pods.forget_others(set));
             }
             let (set, failed) = pods.apply(set);
             for (pod, problem) in failed {
@@ -63,8 +65,19 @@ pub async fn run(inputs: AddedInputs, out: watch::Sender<Option<Arc<SourceSet>>>
             // Nothing is half done between two turns.
             () = cancel.cancelled() => return,
             changed = from.changed() => if changed.is_err() { return },
-            // A request that was taken is answered below.
-            Some(request) = requests.0.recv() => answer(request, &mut pods, set.as_deref(), &saved),
+            // Dropping it loses nothing: the work goes on.
+            done = disk.done() => match done {
+                Done::Saved { addition, answer, result } => {
+                    if result.is_ok() {
+                        pods.take(addition);
+                    }
+                    // It fails if the caller has gone.
+                    let _ = answer.send(result);
+                }
+                Done::Removed => {}
+            },
+            // One after the other: an addition is all of a pod's containers. What was taken is answered.
+            Some(request) = requests.0.recv(), if !disk.is_busy() => begin(request, &pods, set.as_deref(), &mut disk),
         }
     }
 }
@@ -79,28 +92,19 @@ fn publish(out: &watch::Sender<Option<Arc<SourceSet>>>, set: SourceSet) {
     });
 }
 
-fn answer(request: AddRequest, pods: &mut Pods, set: Option<&SourceSet>, saved: &Saved) {
+/// Checks a request; what is wrong is answered at once, what is right when it is saved.
+fn begin(request: AddRequest, pods: &Pods, set: Option<&SourceSet>, disk: &mut Disk) {
     let AddRequest {
         pod,
         container,
         answer,
     } = request;
-    let added = pods.check(set, &pod, container).and_then(|addition| {
-        match saved.save(&addition.uid, &addition.containers) {
-            Ok(()) => {
-                pods.take(addition);
-                Ok(())
-            }
-            Err(error) => Err(NotAdded::NotSaved(error.to_string())),
+    match pods.check(set, &pod, container) {
+        Ok(addition) => disk.save(addition, answer),
+        Err(wrong) => {
+            // It fails if the caller has gone.
+            let _ = answer.send(Err(wrong));
         }
-    });
-    // It fails if the one who asked has gone.
-    let _ = answer.send(added);
-}
-
-fn remove(saved: &Saved, uid: &PodUid) {
-    if let Err(error) = saved.remove(uid) {
-        tracing::warn!(%error, pod_uid = uid.0, "cannot remove the file of a pod's added containers");
     }
 }
 

@@ -18,7 +18,7 @@ const MOST_BYTES: u64 = 3 * 1024 * 1024;
 const EXTENSION: &str = ".json";
 
 /// The directory.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Saved {
     directory: PathBuf,
 }

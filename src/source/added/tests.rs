@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::manifest;
-use crate::model::added::{Adder, adder};
+use crate::model::added::{Adder, NotAdded, adder};
 use crate::model::pod::Pod;
 use crate::model::pod_name::PodName;
 

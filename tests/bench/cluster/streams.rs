@@ -153,10 +153,14 @@ fn volume(arguments: &[&str], expected: u64) -> Duration {
 
 /// A forwarded port: how long a large answer takes, and a connection's first byte.
 fn forward(pod: &str) -> (Duration, Vec<Duration>) {
-    let serve = format!("nc -lk -p 9000 -e head -c {} /dev/zero", bytes());
-    let serve_small = "nc -lk -p 9001 -e echo x";
-    let both = format!("({serve} & {serve_small} &) >/dev/null 2>&1 </dev/null");
-    run(pod, &both);
+    let serve = format!("nc -ll -p 9000 -e head -c {} /dev/zero", bytes());
+    let serve_small = "nc -ll -p 9001 -e echo x";
+    // kubectl ends with the first connection that the pod refuses.
+    let listening = "until [ $(netstat -ltn | grep -cE ':900[01] ') = 2 ]; do usleep 10000; done";
+    run(
+        pod,
+        &format!("({serve} & {serve_small} &) >/dev/null 2>&1 </dev/null; {listening}"),
+    );
     let mut child = kubectl(&["port-forward", pod, "19000:9000", "19001:9001"])
         .spawn()
         .expect("kubectl starts");
