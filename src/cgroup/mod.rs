@@ -34,7 +34,7 @@ use systemd::Systemd;
 
 pub use error::CgroupError;
 pub use machine::{MOUNT_POINT, detect, limits_swap};
-pub use usage::UsageReader;
+pub use usage::{Activity, OpenCgroup, UsageReader};
 
 /// How long the processes of a cgroup may take to end after SIGKILL. A process that waits for a dead disk may never
 /// end; the removal then fails and is planned again.

@@ -3,6 +3,7 @@
 //!
 //! - `sampler`: one task that answers requests, one after the other, from its last sample while that is fresh enough.
 //! - `reading`: one reading of the whole machine.
+//! - `known`: what was read before, of which little is read again while nothing happens. `depth`: how much is wanted.
 //! - `tree`: which cgroup belongs to which pod and container.
 //! - `processes`: what processes hold open.
 //! - `interfaces`: the counters of network interfaces.
@@ -11,9 +12,11 @@
 //! - `directories`: the directories of one pod.
 //! - `devices`, `topology`: the machine's disks and processors.
 
+mod depth;
 mod devices;
 mod directories;
 mod interfaces;
+mod known;
 mod processes;
 mod rates;
 mod reading;
@@ -22,7 +25,8 @@ pub(crate) mod storage;
 mod topology;
 mod tree;
 
-pub use reading::{Depth, Place, boot_time};
+pub use depth::Depth;
+pub use reading::{Place, boot_time};
 pub use sampler::{HOUSEKEEPING, Handle, Requests, Stopped, requests, run};
 pub use storage::{StorageHandle, StoragePlace, StorageRequests, run_storage, storage_requests};
 pub use topology::topology;

@@ -1,6 +1,7 @@
 //! One reading of the whole machine: the kernel's files, in the order of the pods' names. It blocks for some microseconds
 //! for each cgroup.
 
+use std::collections::HashMap;
 use std::fs;
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
@@ -10,25 +11,20 @@ use jiff::Timestamp;
 use nix::sys::socket::sockopt::PeerCredentials;
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, UnixAddr, getsockopt};
 
+use super::depth::Depth;
 use super::devices::Devices;
+use super::known::{Extent, KnownCgroups};
 use super::rates::Rates;
 use super::{interfaces, processes, tree};
 use crate::cgroup::{Cgroups, UsageReader};
 use crate::model::pod::{PodName, PodUid};
-use crate::model::runtime::{ContainerState, ObservedContainer, ObservedPod, Sandbox, Snapshot};
+use crate::model::runtime::{
+    ContainerState, ObservedContainer, ObservedName, ObservedPod, Sandbox, Snapshot,
+};
 use crate::model::stats::{
-    CgroupSample, ContainerSample, Interface, NodeFacts, NodeSample, PodSample, ProcessUsage, SystemPart,
+    CgroupSample, ContainerSample, Interface, NodeFacts, NodeSample, PodSample, SystemPart,
 };
 use crate::model::usage::TaskUsage;
-
-/// How much is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Depth {
-    /// What the kernel counts of each cgroup.
-    Counters,
-    /// What the processes of each container hold open, too: several system calls for each open file.
-    Processes,
-}
 
 /// Where this machine's numbers are.
 #[derive(Clone)]
@@ -51,11 +47,20 @@ struct Named<'a> {
     created: Timestamp,
 }
 
+/// What is remembered from one reading to the next.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    rates: Rates,
+    cgroups: KnownCgroups,
+    /// What was observed of each pod: its limits are read again if it is not the same any more.
+    pods: HashMap<PodName, Arc<ObservedName>>,
+}
+
 /// A reading in progress.
 struct Reading<'a> {
     place: &'a Place,
     reader: UsageReader<'a>,
-    rates: &'a mut Rates,
+    memory: &'a mut Memory,
     depth: Depth,
 }
 
@@ -64,16 +69,24 @@ pub(super) fn read(
     place: &Place,
     snapshot: &Snapshot,
     depth: Depth,
-    rates: &mut Rates,
+    memory: &mut Memory,
 ) -> Option<NodeSample> {
     let mut reading = Reading {
         place,
         reader: place.cgroups.usage_reader(),
-        rates,
+        memory,
         depth,
     };
     let sample = reading.node(snapshot);
-    rates.end();
+    memory.rates.end();
+    memory.cgroups.end();
+    memory.pods.clear();
+    memory.pods.extend(
+        snapshot
+            .pods
+            .iter()
+            .map(|(name, pod)| (name.clone(), Arc::clone(pod))),
+    );
     sample
 }
 
@@ -81,7 +94,10 @@ impl Reading<'_> {
     fn node(&mut self, snapshot: &Snapshot) -> Option<NodeSample> {
         let machine = self.machine()?;
         let parents = self.place.cgroups.pod_parents();
-        let levels: Vec<CgroupSample> = parents.iter().filter_map(|path| self.cgroup(path)).collect();
+        let levels: Vec<CgroupSample> = parents
+            .iter()
+            .filter_map(|path| self.cgroup(path, Extent::All))
+            .collect();
         let mut system: Vec<(SystemPart, CgroupSample)> = [
             (SystemPart::Kubelet, Some(std::process::id())),
             (SystemPart::Runtime, listener(&self.place.runtime)),
@@ -94,11 +110,17 @@ impl Reading<'_> {
         let paths = tree::pods(&self.place.cgroups, &self.reader, &parents);
         let mut pods = Vec::new();
         for (name, observed) in &snapshot.pods {
+            let last = self.memory.pods.get(name);
+            let extent = match last.is_some_and(|last| Arc::ptr_eq(last, observed)) {
+                true => Extent::Idle,
+                // Perhaps it was resized.
+                false => Extent::All,
+            };
             for (uid, pod) in &observed.uids {
                 let path = paths.get(uid).map(String::as_str);
                 pods.extend(
                     pod.ready_sandbox()
-                        .map(|sandbox| self.pod((name, uid), pod, sandbox, path)),
+                        .map(|sandbox| self.pod((name, uid), (pod, extent), sandbox, path)),
                 );
             }
         }
@@ -120,7 +142,7 @@ impl Reading<'_> {
 
     /// The root cgroup has no limits: the machine is one.
     fn machine(&mut self) -> Option<CgroupSample> {
-        let mut machine = self.cgroup("/")?;
+        let mut machine = self.cgroup("/", Extent::All)?;
         if let Some(memory) = &mut machine.usage.memory {
             memory.limits.memory = u64::try_from(self.place.facts.machine.memory.0).ok();
             memory.limits.swap = u64::try_from(self.place.facts.machine.swap.0).ok();
@@ -139,7 +161,7 @@ impl Reading<'_> {
     fn pod(
         &mut self,
         (name, uid): (&PodName, &PodUid),
-        pod: &ObservedPod,
+        (pod, extent): (&ObservedPod, Extent),
         sandbox: &Sandbox,
         path: Option<&str>,
     ) -> PodSample {
@@ -153,6 +175,7 @@ impl Reading<'_> {
             created: sandbox.created,
         };
         let of_sandbox = paths.get(&sandbox.id).map(String::as_str);
+        let sandbox_sample = self.container(&own, of_sandbox, extent);
         let interfaces = of_sandbox.and_then(|path| self.interfaces(path));
         let runs = |container: &&ObservedContainer| {
             container.sandbox == sandbox.id && matches!(container.state, ContainerState::Running { .. })
@@ -166,26 +189,26 @@ impl Reading<'_> {
                 created: container.created,
             };
             let path = paths.get(&container.id).map(String::as_str);
-            containers.push(self.container(&named, path));
+            containers.push(self.container(&named, path, extent));
         }
         PodSample {
             name: name.clone(),
             uid: uid.clone(),
             created: sandbox.created,
-            cgroup: path.and_then(|path| self.cgroup(path)),
-            sandbox: self.container(&own, of_sandbox),
+            cgroup: path.and_then(|path| self.cgroup(path, extent)),
+            sandbox: sandbox_sample,
             interfaces,
             containers,
         }
     }
 
-    fn container(&mut self, named: &Named<'_>, path: Option<&str>) -> ContainerSample {
+    fn container(&mut self, named: &Named<'_>, path: Option<&str>, extent: Extent) -> ContainerSample {
         ContainerSample {
             id: named.id.to_owned(),
             name: named.name.to_owned(),
             image: named.image.to_owned(),
             created: named.created,
-            cgroup: path.and_then(|path| self.cgroup(path)),
+            cgroup: path.and_then(|path| self.cgroup(path, extent)),
         }
     }
 
@@ -193,40 +216,31 @@ impl Reading<'_> {
     fn program(&mut self, pid: u32) -> Option<CgroupSample> {
         let text = fs::read_to_string(self.place.proc.join(format!("{pid}/cgroup"))).ok()?;
         let path = self.place.cgroups.path_in(&text).filter(|path| path != "/")?;
-        self.cgroup(&path)
+        self.cgroup(&path, Extent::All)
     }
 
+    /// Those of the sandbox whose cgroup was read.
     fn interfaces(&mut self, path: &str) -> Option<Vec<Interface>> {
-        let first = self.reader.processes(path).into_iter().next()?;
+        let first = self.memory.cgroups.process(path)?;
         interfaces::of_process(&self.place.proc, first)
     }
 
-    fn cgroup(&mut self, path: &str) -> Option<CgroupSample> {
-        let (created, number) = self.reader.created(path)?;
-        let usage = self.reader.usage(path)?;
+    /// A cgroup, of which at least that much is read.
+    fn cgroup(&mut self, path: &str, least: Extent) -> Option<CgroupSample> {
+        let how = (self.depth, self.place.proc.as_path());
+        let cgroups = &mut self.memory.cgroups;
+        let (path, read) = cgroups.read(&mut self.reader, (path, least), how)?;
         let mut sample = CgroupSample {
-            path: path.into(),
+            path,
             at: Timestamp::now(),
-            created,
-            number,
-            usage,
+            created: read.created,
+            number: read.number,
+            usage: read.usage,
             nano_cores: None,
-            processes: self.processes(path),
+            processes: read.processes,
         };
-        self.rates.apply(&mut sample);
+        self.memory.rates.apply(&mut sample);
         Some(sample)
-    }
-
-    /// Those of the cgroup itself: one that has others below it has none.
-    fn processes(&mut self, path: &str) -> ProcessUsage {
-        let pids = self.reader.processes(path);
-        match self.depth {
-            Depth::Processes => processes::of(&self.place.proc, &pids),
-            Depth::Counters => ProcessUsage {
-                count: pids.len() as u64,
-                ..ProcessUsage::default()
-            },
-        }
     }
 }
 

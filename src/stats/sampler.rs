@@ -7,8 +7,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::rates::Rates;
-use super::reading::{self, Depth, Place};
+use super::depth::Depth;
+use super::reading::{self, Memory, Place};
 use crate::model::runtime::Snapshot;
 use crate::model::stats::NodeSample;
 
@@ -85,7 +85,7 @@ pub async fn run(
     mut requests: Requests,
     cancel: CancellationToken,
 ) {
-    let (mut rates, mut last) = (Rates::default(), None::<Last>);
+    let (mut memory, mut last) = (Memory::default(), None::<Last>);
     loop {
         let request = tokio::select! {
             // Cancel-safe; pending requests end with the agent.
@@ -102,18 +102,18 @@ pub async fn run(
         let (place, snapshot, depth) = (place.clone(), snapshot.borrow().clone(), request.depth);
         let taken = Instant::now();
         let reading = tokio::task::spawn_blocking(move || {
-            let sample = reading::read(&place, &snapshot, depth, &mut rates);
-            (sample.map(Arc::new), rates)
+            let sample = reading::read(&place, &snapshot, depth, &mut memory);
+            (sample.map(Arc::new), memory)
         });
         match reading.await {
             Ok((sample, after)) => {
-                rates = after;
+                memory = after;
                 last = sample.clone().map(|sample| Last { taken, depth, sample });
                 let _ = request.answer.send(sample);
             }
             Err(error) => {
                 tracing::error!(%error, "a sample of the node's numbers failed");
-                rates = Rates::default();
+                memory = Memory::default();
             }
         }
     }

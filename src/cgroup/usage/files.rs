@@ -6,14 +6,20 @@ use std::io::Read as _;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use jiff::Timestamp;
 use nix::fcntl::{OFlag, open, openat};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, fstat};
 
 /// No file of a cgroup is longer: the longest, `memory.numa_stat`, is not read here.
 const MAX_LENGTH: usize = 64 * 1024;
 
+/// What is read at once and is shorter is the whole rest: the kernel fills the buffer with whole records, and none of a
+/// list is longer than half a page (`seq_read_iter` of `fs/seq_file.c`). A second call would cost as much as the first.
+const WHOLE: usize = 2048;
+
 /// The directory of a cgroup. Its files are opened by its descriptor: a removed cgroup has none, even if one of the same
 /// path follows.
+#[derive(Debug)]
 pub(super) struct Directory(OwnedFd);
 
 impl Directory {
@@ -21,6 +27,16 @@ impl Directory {
     pub(super) fn open(path: &Path) -> Option<Directory> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         open(path, flags, Mode::empty()).ok().map(Directory)
+    }
+
+    /// When it was created, as far as the kernel remembers, and its number.
+    pub(super) fn identity(&self) -> Option<(Timestamp, u64)> {
+        let metadata = fstat(&self.0).ok()?;
+        let nanoseconds = i32::try_from(metadata.st_mtime_nsec).ok()?;
+        Some((
+            Timestamp::new(metadata.st_mtime, nanoseconds).ok()?,
+            metadata.st_ino,
+        ))
     }
 }
 
@@ -44,9 +60,10 @@ impl Files {
         self.bytes.resize(MAX_LENGTH, 0);
         let mut length = 0;
         loop {
-            match file.read(self.bytes.get_mut(length..)?).ok()? {
-                0 => break,
-                more => length += more,
+            let more = file.read(self.bytes.get_mut(length..)?).ok()?;
+            length += more;
+            if more < WHOLE {
+                break;
             }
         }
         std::str::from_utf8(self.bytes.get(..length)?).ok()

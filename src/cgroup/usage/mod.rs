@@ -1,17 +1,19 @@
-//! Reads what the kernel has counted of a cgroup, on either version, in some ten small files. Everything here blocks for as
+//! Reads what the kernel has counted of a cgroup, on either version, in some ten small files; of one in which nothing
+//! happened since, in a few of them. Everything here blocks for as
 //! long as the kernel takes to add its counters up: microseconds.
 //!
-//! `v1` and `v2` know the files of a version, `files` opens them, and `text` reads their forms.
+//! `v1` and `v2` know the files of a version, `files` opens them, and `text` reads their forms. `activity` is what is read
+//! first, `limits` what is read seldom.
 
+mod activity;
 mod files;
+mod limits;
 mod text;
 mod v1;
 mod v2;
 
 use std::ffi::OsStr;
-use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -20,7 +22,9 @@ use super::Cgroups;
 use super::hierarchy::Hierarchy;
 use crate::model::node::{CgroupName, CgroupVersion};
 use crate::model::usage::Usage;
+pub use activity::Activity;
 use files::{Directory, Files};
+use limits::Limits;
 
 /// Reads cgroups one after the other.
 pub struct UsageReader<'a> {
@@ -72,25 +76,85 @@ impl Cgroups {
     }
 }
 
+/// A cgroup whose directories are open: one on v2, up to five on v1. Once it is removed there is nothing to read any more,
+/// even if another one of the same path follows.
+#[derive(Debug)]
+pub struct OpenCgroup {
+    directories: Directories,
+    /// When it was created: what the kernel remembers, which may be later.
+    pub created: Timestamp,
+    /// The number that no other cgroup has had.
+    pub number: u64,
+}
+
+#[derive(Debug)]
+enum Directories {
+    V1(v1::Directories),
+    V2 { directory: Directory, is_root: bool },
+}
+
+impl Directories {
+    /// The one that has the processes.
+    fn main(&self) -> &Directory {
+        match self {
+            Directories::V1(directories) => &directories.memory,
+            Directories::V2 { directory, .. } => directory,
+        }
+    }
+}
+
 impl UsageReader<'_> {
-    /// What has been counted of the cgroup at this path below the mount points; absent if it does not exist.
-    pub fn usage(&mut self, path: &str) -> Option<Usage> {
-        match self.version {
-            CgroupVersion::V1 => v1::usage(&mut self.files, |controller| {
-                self.hierarchy.directory(controller, path)
-            }),
-            CgroupVersion::V2 => {
-                let directory = self.hierarchy.directory("memory", path)?;
-                Some(v2::usage(&mut self.files, &directory, path == "/"))
+    /// The cgroup at this path below the mount points; absent if it does not exist.
+    pub fn open(&self, path: &str) -> Option<OpenCgroup> {
+        let open = |controller: &str| self.hierarchy.directory(controller, path);
+        let directories = match self.version {
+            CgroupVersion::V1 => Directories::V1(v1::Directories::open(open)?),
+            CgroupVersion::V2 => Directories::V2 {
+                directory: open("memory")?,
+                is_root: path == "/",
+            },
+        };
+        let (created, number) = directories.main().identity()?;
+        Some(OpenCgroup {
+            directories,
+            created,
+            number,
+        })
+    }
+
+    /// What shows whether anything has happened; absent if the cgroup is gone.
+    pub fn activity(&mut self, cgroup: &OpenCgroup) -> Option<Activity> {
+        let (cpu, memory) = match &cgroup.directories {
+            Directories::V1(directories) => v1::activity(&mut self.files, directories),
+            Directories::V2 { directory, .. } => v2::activity(&mut self.files, directory),
+        };
+        (cpu.is_some() || memory.is_some()).then_some(Activity { cpu, memory })
+    }
+
+    /// What has been counted, with that activity. Limits are taken from the usage before, if one is given.
+    pub fn usage(&mut self, cgroup: &OpenCgroup, activity: Activity, before: Option<&Usage>) -> Usage {
+        let (files, before) = (&mut self.files, before.map(Limits::of));
+        match &cgroup.directories {
+            Directories::V1(directories) => v1::usage(files, directories, activity, before),
+            Directories::V2 { directory, is_root } => {
+                v2::usage(files, directory, (activity, before), *is_root)
             }
         }
     }
 
-    /// When the cgroup was created, and the number that no other cgroup has had; absent if it does not exist. The time is
-    /// what the kernel remembers, which may be later.
-    pub fn created(&self, path: &str) -> Option<(Timestamp, u64)> {
-        let metadata = fs::metadata(self.hierarchy.directory_path("memory", path)?).ok()?;
-        Some((metadata.modified().ok()?.try_into().ok()?, metadata.ino()))
+    /// The usage before, with what can change although nothing runs in the cgroup: what it wrote reaches a disk later, and
+    /// waiting is lost time.
+    pub fn usage_of_idle(&mut self, cgroup: &OpenCgroup, before: &Usage) -> Usage {
+        let files = &mut self.files;
+        let (io, pressure) = match &cgroup.directories {
+            Directories::V1(directories) => (v1::io(files, directories), before.pressure),
+            Directories::V2 { directory, .. } => (v2::io(files, directory), v2::pressure(files, directory)),
+        };
+        Usage {
+            io,
+            pressure,
+            ..before.clone()
+        }
     }
 
     /// The names of the cgroups directly below this one.
@@ -99,9 +163,8 @@ impl UsageReader<'_> {
     }
 
     /// The processes of the cgroup itself.
-    pub fn processes(&mut self, path: &str) -> Vec<u32> {
-        let directory = self.hierarchy.directory("memory", path);
-        let text = directory.and_then(|directory| self.files.read(&directory, c"cgroup.procs"));
+    pub fn processes(&mut self, cgroup: &OpenCgroup) -> Vec<u32> {
+        let text = self.files.read(cgroup.directories.main(), c"cgroup.procs");
         let pids = text.into_iter().flat_map(|text| text.split_ascii_whitespace());
         pids.filter_map(|pid| pid.parse().ok()).collect()
     }

@@ -16,6 +16,12 @@ fn write(root: &Path, files: &[(&str, &str)]) {
     }
 }
 
+fn whole(reader: &mut UsageReader<'_>, path: &str) -> Option<Usage> {
+    let cgroup = reader.open(path)?;
+    let activity = reader.activity(&cgroup)?;
+    Some(reader.usage(&cgroup, activity, None))
+}
+
 #[test]
 fn version_2_is_read() {
     let root = tempfile::tempdir().unwrap();
@@ -52,7 +58,7 @@ fn version_2_is_read() {
     );
     let cgroups = Cgroups::unified(root.path()).unwrap();
     let mut reader = cgroups.usage_reader();
-    let usage = reader.usage("/k").unwrap();
+    let usage = whole(&mut reader, "/k").unwrap();
     expect![[r#"
         Some(CpuUsage { total: 3000000, user: 2000000, system: 1000000, throttling: Some(Throttling { periods: 5, throttled_periods: 4, throttled: 70000, burst_periods: 0, burst: 0 }), limits: CpuLimits { shares: Some(998), quota: Some(50000), period: Some(100000) } })
         Some(MemoryUsage { usage: 10000, working_set: 7500, max_usage: Some(12000), cache: 4000, rss: 5000, mapped_file: 300, active_file: 1500, inactive_file: 2500, kernel: Some(600), swap: Some(0), failures: Some(31), faults: Faults { all: 11, major: 2 }, hierarchical_faults: Faults { all: 11, major: 2 }, oom_kills: Some(3), limits: MemoryLimits { memory: None, swap: Some(512), reservation: None } })
@@ -63,10 +69,31 @@ fn version_2_is_read() {
         "{:?}\n{:?}\n{:?}\n{:?}\n{:?}",
         usage.cpu, usage.memory, usage.tasks, usage.pressure, usage.io
     ));
-    assert_eq!(reader.processes("/k"), [7, 8]);
+    let cgroup = reader.open("/k").unwrap();
+    assert_eq!(reader.processes(&cgroup), [7, 8]);
     assert_eq!(reader.children("/"), ["k"]);
-    assert!(reader.created("/k").is_some());
-    assert_eq!((reader.usage("/none"), reader.created("/none")), (None, None));
+    assert!(reader.open("/none").is_none());
+
+    // Nothing is known to have happened: only what was written and waited for is read again.
+    let more = [
+        ("k/io.stat", "254:0 rbytes=9\n"),
+        ("k/pids.current", "60\n"),
+        ("k/memory.max", "1\n"),
+    ];
+    write(root.path(), &more);
+    let idle = reader.usage_of_idle(&cgroup, &usage);
+    assert_eq!((idle.io[0].read_bytes, idle.tasks), (9, usage.tasks));
+    // Limits are read again if they are asked for.
+    let activity = reader.activity(&cgroup).unwrap();
+    let limit = |usage: Usage| usage.memory.unwrap().limits.memory;
+    let again = reader.usage(&cgroup, activity, Some(&usage));
+    assert_eq!(again.tasks.map(|tasks| tasks.threads), Some(60));
+    assert_eq!(limit(again), None);
+    assert_eq!(limit(reader.usage(&cgroup, activity, None)), Some(1));
+    // A cgroup that is gone is not that of the same path.
+    fs::remove_dir_all(root.path().join("k")).unwrap();
+    write(root.path(), &[("k/cpu.stat", "usage_usec 1\n")]);
+    assert_eq!(reader.activity(&cgroup), None);
 }
 
 #[test]
@@ -112,7 +139,16 @@ fn version_1_is_read() {
         ],
     );
     let open = |controller: &str| Directory::open(&root.path().join(controller));
-    let usage = v1::usage(&mut Files::default(), open).unwrap();
+    let directories = v1::Directories::open(open).unwrap();
+    let mut files = Files::default();
+    let (cpu, memory) = v1::activity(&mut files, &directories);
+    let usage = v1::usage(&mut files, &directories, Activity { cpu, memory }, None);
+    let before = Some(Limits::of(&usage));
+    assert_eq!(
+        v1::usage(&mut files, &directories, Activity { cpu, memory }, before),
+        usage
+    );
+    assert_eq!(v1::io(&mut files, &directories), usage.io);
     expect![[r#"
         Some(CpuUsage { total: 3000, user: 20000000, system: 10000000, throttling: Some(Throttling { periods: 5, throttled_periods: 4, throttled: 70, burst_periods: 1, burst: 2 }), limits: CpuLimits { shares: Some(1024), quota: None, period: Some(100000) } })
         Some(MemoryUsage { usage: 10000, working_set: 7500, max_usage: Some(12000), cache: 4000, rss: 5000, mapped_file: 300, active_file: 1500, inactive_file: 2500, kernel: Some(600), swap: Some(64), failures: Some(31), faults: Faults { all: 7, major: 1 }, hierarchical_faults: Faults { all: 11, major: 2 }, oom_kills: Some(3), limits: MemoryLimits { memory: Some(20000), swap: Some(20512), reservation: None } })
@@ -135,7 +171,7 @@ fn this_machines_own_counters_are_read() {
         systemd: None,
         counters: Default::default(),
     };
-    let usage = cgroups.usage_reader().usage("/").unwrap();
+    let usage = whole(&mut cgroups.usage_reader(), "/").unwrap();
     assert!(
         usage.cpu.is_some_and(|cpu| cpu.total > 1_000_000_000),
         "{usage:?}"

@@ -2,7 +2,9 @@
 
 use nix::unistd::{SysconfVar, sysconf};
 
+use super::activity::Activity;
 use super::files::{Directory, Files};
+use super::limits::Limits;
 use super::text;
 use crate::model::usage::{
     CpuLimits, CpuUsage, DeviceIo, MemoryLimits, MemoryUsage, PressureUsage, TaskUsage, Throttling, Usage,
@@ -11,30 +13,105 @@ use crate::model::usage::{
 /// A limit at least this large is none: the kernel rounds the greatest number down to whole pages.
 const UNLIMITED: u64 = 1 << 62;
 
-/// Reads the cgroup whose directory of a controller is given; absent if it has none of `memory`.
-pub(super) fn usage(files: &mut Files, directory: impl Fn(&str) -> Option<Directory>) -> Option<Usage> {
-    let memory = directory("memory")?;
-    let cpuacct = directory("cpuacct");
-    let cpu = directory("cpu");
-    Some(Usage {
-        cpu: cpuacct.and_then(|cpuacct| self::cpu(files, &cpuacct, cpu.as_ref())),
-        memory: self::memory(files, &memory),
-        io: directory("blkio").map_or_else(Vec::new, |blkio| io(files, &blkio)),
-        tasks: directory("pids").and_then(|pids| tasks(files, &pids)),
-        // Version 1 has none.
-        pressure: PressureUsage::default(),
-    })
+/// A cgroup's directory of each controller that is read; of those of one mount several are the same.
+#[derive(Debug)]
+pub(super) struct Directories {
+    pub(super) memory: Directory,
+    cpuacct: Option<Directory>,
+    cpu: Option<Directory>,
+    blkio: Option<Directory>,
+    pids: Option<Directory>,
 }
 
-fn cpu(files: &mut Files, cpuacct: &Directory, cpu: Option<&Directory>) -> Option<CpuUsage> {
-    let total = files.number(cpuacct, c"cpuacct.usage")?;
-    let mut usage = CpuUsage {
+impl Directories {
+    /// Absent without `memory`.
+    pub(super) fn open(open: impl Fn(&str) -> Option<Directory>) -> Option<Directories> {
+        Some(Directories {
+            memory: open("memory")?,
+            cpuacct: open("cpuacct"),
+            cpu: open("cpu"),
+            blkio: open("blkio"),
+            pids: open("pids"),
+        })
+    }
+}
+
+/// CPU time in all, and the memory in use.
+pub(super) fn activity(files: &mut Files, directories: &Directories) -> (Option<CpuUsage>, Option<u64>) {
+    let cpuacct = directories.cpuacct.as_ref();
+    let total = cpuacct.and_then(|cpuacct| files.number(cpuacct, c"cpuacct.usage"));
+    let cpu = total.map(|total| CpuUsage {
         total,
         ..CpuUsage::default()
+    });
+    (cpu, files.number(&directories.memory, c"memory.usage_in_bytes"))
+}
+
+/// Reads everything else.
+pub(super) fn usage(
+    files: &mut Files,
+    directories: &Directories,
+    activity: Activity,
+    before: Option<Limits>,
+) -> Usage {
+    let limits = before.unwrap_or_else(|| limits(files, directories));
+    let cpu = activity.cpu.map(|mut cpu| {
+        times(files, directories, &mut cpu);
+        cpu.limits = limits.cpu;
+        cpu
+    });
+    let memory = activity
+        .memory
+        .and_then(|usage| memory(files, directories, usage));
+    let pids = directories.pids.as_ref();
+    let threads = pids.and_then(|pids| files.number(pids, c"pids.current"));
+    Usage {
+        cpu,
+        memory: memory.map(|memory| MemoryUsage {
+            limits: limits.memory,
+            ..memory
+        }),
+        io: io(files, directories),
+        tasks: threads.map(|threads| TaskUsage {
+            threads,
+            limit: limits.tasks,
+        }),
+        // Version 1 has none.
+        pressure: PressureUsage::default(),
+    }
+}
+
+fn limits(files: &mut Files, directories: &Directories) -> Limits {
+    let mut of_cpu = |name| files.number(directories.cpu.as_ref()?, name);
+    let cpu = CpuLimits {
+        shares: of_cpu(c"cpu.shares"),
+        // Without a limit it is negative.
+        quota: of_cpu(c"cpu.cfs_quota_us"),
+        period: of_cpu(c"cpu.cfs_period_us"),
     };
+    let mut of_memory = |name| {
+        let limit = files.number(&directories.memory, name);
+        limit.filter(|limit| *limit < UNLIMITED)
+    };
+    let memory = MemoryLimits {
+        memory: of_memory(c"memory.limit_in_bytes"),
+        swap: of_memory(c"memory.memsw.limit_in_bytes"),
+        reservation: of_memory(c"memory.soft_limit_in_bytes"),
+    };
+    let pids = directories.pids.as_ref();
+    Limits {
+        cpu,
+        memory,
+        tasks: pids.and_then(|pids| files.number(pids, c"pids.max")),
+    }
+}
+
+fn times(files: &mut Files, directories: &Directories, usage: &mut CpuUsage) {
     let tick = sysconf(SysconfVar::CLK_TCK).ok().flatten();
     let tick = tick.and_then(|ticks| 1_000_000_000_u64.checked_div(ticks.try_into().ok()?));
-    if let (Some(tick), Some(text)) = (tick, files.read(cpuacct, c"cpuacct.stat")) {
+    let cpuacct = directories.cpuacct.as_ref();
+    let stat = cpuacct.and_then(|cpuacct| files.read(cpuacct, c"cpuacct.stat"));
+    if let (Some(tick), Some(text)) = (tick, stat) {
         for (name, ticks) in text::pairs(text) {
             match name {
                 "user" => usage.user = ticks.saturating_mul(tick),
@@ -43,16 +120,8 @@ fn cpu(files: &mut Files, cpuacct: &Directory, cpu: Option<&Directory>) -> Optio
             }
         }
     }
-    if let Some(cpu) = cpu {
-        usage.throttling = files.read(cpu, c"cpu.stat").map(throttling);
-        usage.limits = CpuLimits {
-            shares: files.number(cpu, c"cpu.shares"),
-            // Without a limit it is negative.
-            quota: files.number(cpu, c"cpu.cfs_quota_us"),
-            period: files.number(cpu, c"cpu.cfs_period_us"),
-        };
-    }
-    Some(usage)
+    let cpu = directories.cpu.as_ref();
+    usage.throttling = cpu.and_then(|cpu| files.read(cpu, c"cpu.stat").map(throttling));
 }
 
 fn throttling(text: &str) -> Throttling {
@@ -70,9 +139,10 @@ fn throttling(text: &str) -> Throttling {
     throttling
 }
 
-fn memory(files: &mut Files, memory: &Directory) -> Option<MemoryUsage> {
+fn memory(files: &mut Files, directories: &Directories, usage: u64) -> Option<MemoryUsage> {
+    let memory = &directories.memory;
     let mut usage = MemoryUsage {
-        usage: files.number(memory, c"memory.usage_in_bytes")?,
+        usage,
         max_usage: files.number(memory, c"memory.max_usage_in_bytes"),
         failures: files.number(memory, c"memory.failcnt"),
         kernel: files.number(memory, c"memory.kmem.usage_in_bytes"),
@@ -97,25 +167,16 @@ fn memory(files: &mut Files, memory: &Directory) -> Option<MemoryUsage> {
     if let Some(text) = files.read(memory, c"memory.oom_control") {
         usage.oom_kills = text::pairs(text).find_map(|(name, count)| (name == "oom_kill").then_some(count));
     }
-    let mut limit = |name| files.number(memory, name).filter(|limit| *limit < UNLIMITED);
-    usage.limits = MemoryLimits {
-        memory: limit(c"memory.limit_in_bytes"),
-        swap: limit(c"memory.memsw.limit_in_bytes"),
-        reservation: limit(c"memory.soft_limit_in_bytes"),
-    };
     Some(usage)
 }
 
-fn io(files: &mut Files, blkio: &Directory) -> Vec<DeviceIo> {
+/// What was read from disks and written to them.
+pub(super) fn io(files: &mut Files, directories: &Directories) -> Vec<DeviceIo> {
+    let Some(blkio) = &directories.blkio else {
+        return Vec::new();
+    };
     let bytes = files.read(blkio, c"blkio.throttle.io_service_bytes_recursive");
     let bytes = bytes.unwrap_or_default().to_owned();
     let operations = files.read(blkio, c"blkio.throttle.io_serviced_recursive");
     text::io_of_v1(&bytes, operations.unwrap_or_default())
-}
-
-fn tasks(files: &mut Files, pids: &Directory) -> Option<TaskUsage> {
-    Some(TaskUsage {
-        threads: files.number(pids, c"pids.current")?,
-        limit: files.number(pids, c"pids.max"),
-    })
 }

@@ -1,41 +1,94 @@
 //! The files of cgroup v2 (`Documentation/admin-guide/cgroup-v2.rst` of the kernel).
 
+use super::activity::Activity;
 use super::files::{Directory, Files};
+use super::limits::Limits;
 use super::text;
 use crate::model::usage::{
-    CpuLimits, CpuUsage, Faults, MemoryLimits, MemoryUsage, PressureUsage, TaskUsage, Throttling, Usage,
+    CpuLimits, CpuUsage, DeviceIo, Faults, MemoryLimits, MemoryUsage, PressureUsage, TaskUsage, Throttling,
+    Usage,
 };
 
 /// Nanoseconds in a microsecond, in which v2 counts.
 const MICRO: u64 = 1000;
 
-/// Reads the cgroup of this directory. The root has fewer files: what it lacks is the whole machine's.
-pub(super) fn usage(files: &mut Files, directory: &Directory, is_root: bool) -> Usage {
-    let mut pressure = |name| files.read(directory, name).and_then(text::pressure);
-    let pressure = PressureUsage {
-        cpu: pressure(c"cpu.pressure"),
-        memory: pressure(c"memory.pressure"),
-        io: pressure(c"io.pressure"),
+/// CPU time, and the memory in use, which the root does not have.
+pub(super) fn activity(files: &mut Files, directory: &Directory) -> (Option<CpuUsage>, Option<u64>) {
+    let cpu = files.read(directory, c"cpu.stat").map(cpu);
+    (cpu, files.number(directory, c"memory.current"))
+}
+
+/// Reads everything else. The root has fewer files: what it lacks is the whole machine's.
+pub(super) fn usage(
+    files: &mut Files,
+    directory: &Directory,
+    (activity, before): (Activity, Option<Limits>),
+    is_root: bool,
+) -> Usage {
+    let limits = before.unwrap_or_else(|| limits(files, directory));
+    let memory = match (is_root, activity.memory) {
+        (true, _) => root_memory(files, directory),
+        (false, Some(usage)) => memory(files, directory, usage),
+        (false, None) => None,
     };
+    let threads = files.number(directory, c"pids.current");
     Usage {
-        cpu: cpu(files, directory),
-        memory: match is_root {
-            true => root_memory(files, directory),
-            false => memory(files, directory),
-        },
-        io: files
-            .read(directory, c"io.stat")
-            .map_or_else(Vec::new, text::io_of_v2),
-        tasks: tasks(files, directory),
-        pressure,
+        cpu: activity.cpu.map(|cpu| CpuUsage {
+            limits: limits.cpu,
+            ..cpu
+        }),
+        memory: memory.map(|memory| MemoryUsage {
+            limits: limits.memory,
+            ..memory
+        }),
+        io: io(files, directory),
+        tasks: threads.map(|threads| TaskUsage {
+            threads,
+            limit: limits.tasks,
+        }),
+        pressure: pressure(files, directory),
     }
 }
 
-fn cpu(files: &mut Files, directory: &Directory) -> Option<CpuUsage> {
+/// The time lost by waiting.
+pub(super) fn pressure(files: &mut Files, directory: &Directory) -> PressureUsage {
+    let mut pressure = |name| files.read(directory, name).and_then(text::pressure);
+    PressureUsage {
+        cpu: pressure(c"cpu.pressure"),
+        memory: pressure(c"memory.pressure"),
+        io: pressure(c"io.pressure"),
+    }
+}
+
+/// What was read from disks and written to them.
+pub(super) fn io(files: &mut Files, directory: &Directory) -> Vec<DeviceIo> {
+    files
+        .read(directory, c"io.stat")
+        .map_or_else(Vec::new, text::io_of_v2)
+}
+
+fn limits(files: &mut Files, directory: &Directory) -> Limits {
+    let max = files.read(directory, c"cpu.max").and_then(quota);
+    Limits {
+        cpu: CpuLimits {
+            shares: files.number(directory, c"cpu.weight").map(shares),
+            quota: max.and_then(|(quota, _)| quota),
+            period: max.map(|(_, period)| period),
+        },
+        memory: MemoryLimits {
+            memory: files.number(directory, c"memory.max"),
+            swap: files.number(directory, c"memory.swap.max"),
+            reservation: files.number(directory, c"memory.low").filter(|low| *low > 0),
+        },
+        tasks: files.number(directory, c"pids.max"),
+    }
+}
+
+fn cpu(text: &str) -> CpuUsage {
     let mut usage = CpuUsage::default();
     let mut throttling = Throttling::default();
     let mut has_quota = false;
-    for (name, value) in text::pairs(files.read(directory, c"cpu.stat")?) {
+    for (name, value) in text::pairs(text) {
         match name {
             "usage_usec" => usage.total = value.saturating_mul(MICRO),
             "user_usec" => usage.user = value.saturating_mul(MICRO),
@@ -49,13 +102,7 @@ fn cpu(files: &mut Files, directory: &Directory) -> Option<CpuUsage> {
         }
     }
     usage.throttling = has_quota.then_some(throttling);
-    let max = files.read(directory, c"cpu.max").and_then(quota);
-    usage.limits = CpuLimits {
-        shares: files.number(directory, c"cpu.weight").map(shares),
-        quota: max.and_then(|(quota, _)| quota),
-        period: max.map(|(_, period)| period),
-    };
-    Some(usage)
+    usage
 }
 
 /// `cpu.max`: `max 100000`, `50000 100000`.
@@ -69,9 +116,9 @@ fn shares(weight: u64) -> u64 {
     2 + weight.saturating_sub(1).saturating_mul(262_142) / 9999
 }
 
-fn memory(files: &mut Files, directory: &Directory) -> Option<MemoryUsage> {
+fn memory(files: &mut Files, directory: &Directory, usage: u64) -> Option<MemoryUsage> {
     let mut usage = MemoryUsage {
-        usage: files.number(directory, c"memory.current")?,
+        usage,
         max_usage: files.number(directory, c"memory.peak"),
         swap: files.number(directory, c"memory.swap.current"),
         ..MemoryUsage::default()
@@ -85,11 +132,6 @@ fn memory(files: &mut Files, directory: &Directory) -> Option<MemoryUsage> {
             _ => {}
         }
     }
-    usage.limits = MemoryLimits {
-        memory: files.number(directory, c"memory.max"),
-        swap: files.number(directory, c"memory.swap.max"),
-        reservation: files.number(directory, c"memory.low").filter(|low| *low > 0),
-    };
     Some(usage)
 }
 
@@ -121,11 +163,4 @@ fn stat(text: &str, usage: &mut MemoryUsage) {
     }
     // Version 2 counts what is below, too.
     (usage.faults, usage.hierarchical_faults) = (faults, faults);
-}
-
-fn tasks(files: &mut Files, directory: &Directory) -> Option<TaskUsage> {
-    Some(TaskUsage {
-        threads: files.number(directory, c"pids.current")?,
-        limit: files.number(directory, c"pids.max"),
-    })
 }

@@ -1,0 +1,12 @@
+//! What shows whether anything has happened in a cgroup.
+
+use crate::model::usage::CpuUsage;
+
+/// What grows or changes whenever something runs in a cgroup, and is read before anything else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Activity {
+    /// CPU time; on v2 everything that the kernel says of it, on v1 the sum alone.
+    pub(super) cpu: Option<CpuUsage>,
+    /// The memory in use.
+    pub(super) memory: Option<u64>,
+}

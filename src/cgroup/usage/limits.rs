@@ -1,0 +1,21 @@
+//! What a cgroup may use, on either version.
+
+use crate::model::usage::{CpuLimits, MemoryLimits, Usage};
+
+/// What stays as it is until somebody changes it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) cpu: CpuLimits,
+    pub(super) memory: MemoryLimits,
+    pub(super) tasks: Option<u64>,
+}
+
+impl Limits {
+    pub(super) fn of(usage: &Usage) -> Limits {
+        Limits {
+            cpu: usage.cpu.map(|cpu| cpu.limits).unwrap_or_default(),
+            memory: usage.memory.map(|memory| memory.limits).unwrap_or_default(),
+            tasks: usage.tasks.and_then(|tasks| tasks.limit),
+        }
+    }
+}
