@@ -25,3 +25,4 @@ pub mod serve;
 pub mod source;
 pub mod stats;
 pub mod status;
+pub mod trace;

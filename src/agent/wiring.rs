@@ -25,6 +25,7 @@ use crate::model::memory::Memory;
 use crate::model::report::{PodsReport, StatusWritten};
 use crate::model::runtime::Snapshot;
 use crate::serve::health::Health;
+use crate::trace;
 
 /// The values that the rooms share, and the tasks so far. Dropped, it ends its tasks.
 pub struct Wiring {
@@ -98,6 +99,14 @@ impl Wiring {
             written,
         };
         loops::spawn(tasks, values, parts, channels, (&self.health, counters));
+        if let Some(collector) = &config.traces {
+            let source = trace::Source {
+                node: config.node.name.clone(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+            };
+            let (reports, cancel) = (values.pods.1.clone(), tasks.cancel.clone());
+            tasks.spawn("traces", trace::run(collector.clone(), source, reports, cancel));
+        }
     }
 
     /// What is observed of the runtime.

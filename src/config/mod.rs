@@ -24,6 +24,7 @@ pub mod credential_providers;
 pub mod limits;
 pub mod reach;
 mod member;
+mod traces;
 mod verification;
 mod tls;
 pub mod resolve;
@@ -46,6 +47,7 @@ use std::time::Duration;
 pub use error::ConfigError;
 
 use crate::model::api::{CutOffStart, TrustBundles};
+use crate::model::collector::Collector;
 use crate::model::node::{CgroupDriver, Threshold};
 use crate::model::pull_policy::Verification;
 use crate::model::resources::{Amounts, Bytes};
@@ -90,6 +92,8 @@ pub struct Config {
     pub member: Member,
     /// The pods' network.
     pub network: Network,
+    /// Where traces of pods go; `None` without `tracing`, or with a sampling rate of 0.
+    pub traces: Option<Collector>,
     /// How the agent logs.
     pub log: Log,
     /// Warnings to log once at start, such as keys and flags without effect.

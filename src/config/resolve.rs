@@ -14,6 +14,7 @@ use super::own::GantryConfiguration;
 use super::raw::{self, KubeletConfiguration};
 use super::reach::{network, runtime, serve};
 use super::surroundings::{ConfigContext, directory, span};
+use super::traces::traces;
 use super::validate::validate;
 use super::verification::verification;
 use super::version;
@@ -69,6 +70,7 @@ pub fn resolve(mut layers: Layers, role: Role, context: &ConfigContext) -> Resul
         serve: serve(&written, &own, context, (&mut checks, &mut own_checks)),
         member: super::member::member(&written, &own, (&mut checks, &mut own_checks)),
         network: network(&written, &own, context, &mut checks, &mut own_checks),
+        traces: traces(&written, &mut checks),
         log: log(&written, &own),
         warnings: warnings(&layers, role),
         flags: super::flagz::flagz(&layers.given_flags),

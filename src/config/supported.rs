@@ -226,7 +226,7 @@ const KEYS: &[(&str, Class)] = &[
     ),
     ("registerWithTaints", Supported),
     ("registerNode", Supported),
-    ("tracing", Harmless("no traces are sent")),
+    ("tracing", Supported),
     ("localStorageCapacityIsolation", Harmless(ALWAYS_STRICT)),
     ("containerRuntimeEndpoint", Supported),
     ("imageServiceEndpoint", Supported),

@@ -747,3 +747,25 @@ fn what_the_nodes_port_offers_and_the_kernels_settings_are_acted_on() {
     let expected = "/etc/k/config.yaml:3: tlsCipherSuites: not supported because they are insecure: TLS_RSA_WITH_RC4_128_SHA";
     assert!(warned.contains(expected), "{warned}");
 }
+
+#[test]
+fn where_traces_go_and_how_many() {
+    let sent = |main: &str| {
+        let config = load(Role::Kubelet, main, &[], &[]).unwrap();
+        let warned = config.warnings.iter().any(|warning| warning.contains("tracing"));
+        (config.traces, warned)
+    };
+    assert_eq!(sent(""), (None, false));
+    assert_eq!(sent("tracing: {endpoint: 'collector:4317'}"), (None, true));
+    assert_eq!(sent("tracing: {samplingRatePerMillion: 0}"), (None, true));
+    let (traces, warned) = sent("tracing: {samplingRatePerMillion: 1000000}");
+    assert_eq!(
+        (traces.unwrap().address.to_string().as_str(), warned),
+        ("localhost:4317", false)
+    );
+    let bad = "tracing: {endpoint: 'https://collector', samplingRatePerMillion: 1000001}";
+    let bad = load(Role::Kubelet, bad, &[], &[]).unwrap_err().to_string();
+    for key in ["tracing.endpoint", "tracing.samplingRatePerMillion"] {
+        assert!(bad.contains(key), "{bad}");
+    }
+}

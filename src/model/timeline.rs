@@ -74,6 +74,12 @@ impl Timelines {
         self.pods.get(name)
     }
 
+    /// All of them, with whether the pod has ended: nothing of it is left on the node.
+    pub fn iter(&self) -> impl Iterator<Item = (&PodName, &Arc<Timeline>, bool)> {
+        let all = self.pods.iter();
+        all.map(|(name, timeline)| (name, timeline, self.ended.contains(name)))
+    }
+
     /// Records the steps of an executed plan; returns whether there were any.
     pub fn record(&mut self, outcome: &Outcome) -> bool {
         let steps = outcome.steps.iter().filter(|step| is_recorded(step));

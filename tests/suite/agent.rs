@@ -23,6 +23,7 @@ use gantry::counters::{Label, Sample};
 use gantry::cri::Runtime;
 use gantry::identity::clients::Clients;
 use gantry::model::api::{CutOffStart, TrustBundles};
+use gantry::model::collector::Collector;
 use gantry::model::memory::Memory;
 use gantry::model::node::{
     CgroupDriver, CgroupLayout, FsUsage, MachineFacts, Measured, NodePolicy, NodeSettings,
@@ -42,7 +43,7 @@ use crate::fake_cri::{Call, FakeCri};
 use crate::pods::{Directories, name};
 
 /// Every condition becomes true long before this, or the test has failed.
-const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 /// How often values are polled that announce no change.
 const STEP: Duration = Duration::from_millis(2);
 /// The suffix of every pod's name.
@@ -72,6 +73,8 @@ pub(crate) struct Machine {
     pub patience: Duration,
     /// Whether the kernel enforces AppArmor profiles.
     pub apparmor: bool,
+    /// Where traces go.
+    pub collector: Option<Collector>,
     agent: Option<Agent>,
     _stopwatch: Stopwatch,
 }
@@ -142,6 +145,7 @@ impl Machine {
             files: FilePlaces::default(),
             patience: Duration::from_millis(100),
             apparmor: true,
+            collector: None,
             agent: None,
             _stopwatch: Stopwatch(Instant::now()),
         }
@@ -363,6 +367,7 @@ impl Machine {
         config.paths.state = root.join("state");
         config.paths.kubeconfig = self.api.as_ref().map(|_| self.kubeconfig());
         config.images.verification = self.verification.clone();
+        config.traces = self.collector.clone();
         config.member.lease = Duration::from_secs(2);
         config.member.cut_off_start = CutOffStart::Tolerated;
         config.member.trust_bundles = TrustBundles::Projected;

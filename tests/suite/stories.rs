@@ -31,6 +31,7 @@ mod resize;
 mod restarts;
 mod serving_certificate;
 mod timelines;
+mod traces;
 mod waits;
 mod work;
 

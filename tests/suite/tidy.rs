@@ -40,6 +40,7 @@ const ARROWS: rules::Arrows<'static> = &[
             "serve",
             "source",
             "stats",
+            "trace",
         ],
     ),
     (
@@ -66,6 +67,7 @@ const ARROWS: rules::Arrows<'static> = &[
     ),
     ("report", &["counters", "model", "status"]),
     ("status", &["model"]),
+    ("trace", &["cri", "model"]),
     ("publish", &["counters", "model"]),
     ("identity", &["bulkhead", "counters", "disk", "model"]),
     ("network", &["disk", "model"]),

@@ -1,11 +1,9 @@
-//! A timeline as spans. Pure.
+//! A timeline as it is answered. Pure.
 
-use jiff::SignedDuration;
-
-use super::wire::{Part, PodTimeline, Span};
+use super::wire::{PodTimeline, Span};
 use crate::model::pod::PodName;
-use crate::model::step::{StepKind, Subject};
-use crate::model::timeline::{Entry, Timeline, What};
+use crate::model::span::span;
+use crate::model::timeline::Timeline;
 
 /// The timeline of the pod of this name.
 pub(super) fn timeline(name: &PodName, timeline: &Timeline) -> PodTimeline {
@@ -24,55 +22,6 @@ pub(super) fn timeline(name: &PodName, timeline: &Timeline) -> PodTimeline {
     }
 }
 
-fn span(what: &What, entry: &Entry) -> Span {
-    let (name, subject, part) = match what {
-        What::Step(kind, subject) => (step_name(*kind, entry), of(subject), part(*kind)),
-        What::Started(container) => ("startup probe succeeded", container.as_str(), Part::Start),
-        What::ContainerReady(container) => ("readiness probe succeeded", container.as_str(), Part::Start),
-        What::PodReady => ("ready", "pod", Part::Start),
-        What::StatusWritten(_) => ("write status", "pod", Part::Status),
-    };
-    let detail = match (what, &entry.image, entry.pulled) {
-        (_, Some(image), Some(bytes)) => Some(format!("{bytes} bytes of {image}")),
-        (_, Some(image), None) => Some(image.clone()),
-        // The runtime does not say how much of the time its network plugins took.
-        (What::Step(StepKind::RunSandbox, _), ..) => Some("with the pod's network".to_owned()),
-        _ => None,
-    };
-    let took = SignedDuration::try_from(entry.took).unwrap_or(SignedDuration::MAX);
-    Span {
-        name: name.to_owned(),
-        subject: subject.to_owned(),
-        part,
-        start: entry.began,
-        end: entry.began.saturating_add(took).unwrap_or(entry.began),
-        detail,
-        error: entry.error.clone(),
-    }
-}
-
-fn step_name(kind: StepKind, entry: &Entry) -> &'static str {
-    match kind {
-        StepKind::EnsureImage if entry.pulled.is_some() => "pull image",
-        StepKind::EnsureImage if entry.image.is_some() => "find image",
-        kind => kind.as_str(),
-    }
-}
-
-fn of(subject: &Subject) -> &str {
-    match subject {
-        Subject::Pod => "pod",
-        Subject::Volume(name) | Subject::Container(name) => name,
-    }
-}
-
-fn part(kind: StepKind) -> Part {
-    match kind.removes() {
-        true => Part::End,
-        false => Part::Start,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -82,6 +31,8 @@ mod tests {
 
     use super::*;
     use crate::model::pod::PodUid;
+    use crate::model::step::{StepKind, Subject};
+    use crate::model::timeline::{Entry, What};
 
     #[test]
     fn entries_become_spans_in_the_order_of_their_beginnings() {
