@@ -95,6 +95,8 @@ const PURE_BUT: &[(&str, &[&str])] = &[
     ("observe/probe/worker.rs", &["tokio"]),
     // The channel by which the pods' source is asked to add a container.
     ("model/added.rs", &["tokio"]),
+    // The messages of OTLP, which their crate keeps in a module of that name.
+    ("trace/message.rs", &["tonic"]),
     // The question to the kernel whether a process has a file open for writing.
     ("source/files/writing.rs", &["nix", "std::fs"]),
 ];

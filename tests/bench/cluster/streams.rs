@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::bulk::Bulk;
 use super::rest;
 use crate::control_plane::ADMIN;
 use crate::cost::resident;
@@ -31,6 +32,7 @@ pub struct Streams {
     logs: Duration,
     forwarded: Duration,
     connect: Vec<Duration>,
+    bulk: Bulk,
     /// Resident memory that the agent took for each held stream, in KiB.
     pub memory: f64,
 }
@@ -52,7 +54,7 @@ impl fmt::Display for Streams {
 
 impl Streams {
     /// The figures that are times, beside those of another.
-    pub fn durations(&self, other: &Streams) -> [(&'static str, Duration, Duration); 5] {
+    pub fn durations(&self, other: &Streams) -> [(&'static str, Duration, Duration); 8] {
         let middle = |all: &[Duration]| median(all.to_vec());
         [
             ("exec: the first byte", middle(&self.exec), middle(&other.exec)),
@@ -63,6 +65,13 @@ impl Streams {
                 "port-forward: a connection's first byte",
                 middle(&self.connect),
                 middle(&other.connect),
+            ),
+            ("cp: 500 MB to the pod", self.bulk.to, other.bulk.to),
+            ("cp: 500 MB from the pod", self.bulk.from, other.bulk.from),
+            (
+                "port-forward: 50 connections of 100 MB",
+                self.bulk.forwarded,
+                other.bulk.forwarded,
             ),
         ]
     }
@@ -78,12 +87,14 @@ pub fn measure(pid: u32, pod: &str) -> Streams {
     let logs = log(pod);
     let (forwarded, connect) = forward(pod);
     let memory = held(pid, pod);
+    let bulk = Bulk::measure(pod);
     Streams {
         exec,
         output,
         logs,
         forwarded,
         connect,
+        bulk,
         memory,
     }
 }
@@ -92,7 +103,7 @@ fn bytes() -> String {
     (MEBIBYTES << 20).to_string()
 }
 
-fn kubectl(arguments: &[&str]) -> Command {
+pub(super) fn kubectl(arguments: &[&str]) -> Command {
     let mut command = Command::new(control_plane("kubectl"));
     command
         .args(["--kubeconfig", ADMIN, "-n", "bench"])
@@ -101,7 +112,7 @@ fn kubectl(arguments: &[&str]) -> Command {
     command
 }
 
-fn run(pod: &str, script: &str) {
+pub(super) fn run(pod: &str, script: &str) {
     let status = kubectl(&["exec", pod, "--", "sh", "-c", script]).status();
     assert!(status.expect("kubectl starts").success(), "{script}");
 }
@@ -174,7 +185,7 @@ fn forward(pod: &str) -> (Duration, Vec<Duration>) {
     (took, connect)
 }
 
-fn answer(port: u16) -> Result<(Duration, u8), String> {
+pub(super) fn answer(port: u16) -> Result<(Duration, u8), String> {
     let begun = Instant::now();
     let mut stream = TcpStream::connect(("127.0.0.1", port)).map_err(|error| error.to_string())?;
     let mut byte = [0];
@@ -182,7 +193,7 @@ fn answer(port: u16) -> Result<(Duration, u8), String> {
     Ok((begun.elapsed(), byte[0]))
 }
 
-fn answer_whole(port: u16) -> (Duration, u64) {
+pub(super) fn answer_whole(port: u16) -> (Duration, u64) {
     let begun = Instant::now();
     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("kubectl listens");
     let size = std::io::copy(&mut stream, &mut std::io::sink()).expect("it can be read");
@@ -210,7 +221,7 @@ fn held(pid: u32, pod: &str) -> f64 {
     taken
 }
 
-fn end(child: &mut Child) {
+pub(super) fn end(child: &mut Child) {
     child.kill().expect("it is ours");
     child.wait().expect("it ends");
 }

@@ -56,7 +56,7 @@ async fn next(received: &mut mpsc::UnboundedReceiver<ExportTraceServiceRequest>)
     let resource = attributes(&of_resource.resource.as_ref().unwrap().attributes);
     assert_eq!(
         (resource["service.name"], resource["k8s.node.name"]),
-        ("kubelet", "vm")
+        ("kubelet", "node")
     );
     of_resource.scope_spans[0].spans.clone()
 }
@@ -103,7 +103,7 @@ async fn a_collector_gets_the_start_and_the_end_of_a_pod() {
     let about = attributes(&child.attributes);
     assert_eq!(
         (about["k8s.pod.name"], about["k8s.container.name"]),
-        ("web-vm", "c")
+        ("web-node", "c")
     );
     assert!(spans.iter().all(|span| span.status.is_none()), "{spans:?}");
 

@@ -1,0 +1,93 @@
+//! Much at once by kubectl: a large file into a pod and out of it, and many connections through one forwarded port. What
+//! arrives is compared with what was sent.
+
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::streams::{answer, answer_whole, end, kubectl, run};
+use crate::process::printed;
+
+/// The size of the file.
+const FILE: u64 = 500_000_000;
+/// The connections, and what passes through each.
+const CONNECTIONS: usize = 50;
+const EACH: u64 = 100_000_000;
+/// Where the file is in the pod.
+const IN_POD: &str = "/tmp/large";
+
+/// How long it took.
+pub struct Bulk {
+    pub to: Duration,
+    pub from: Duration,
+    pub forwarded: Duration,
+}
+
+impl Bulk {
+    /// Measures with the pod of this name.
+    pub fn measure(pod: &str) -> Bulk {
+        let directory = tempfile::tempdir().expect("there is room");
+        let (there, back) = (directory.path().join("there"), directory.path().join("back"));
+        let file = std::fs::File::create(&there).expect("a new directory");
+        let size = FILE.to_string();
+        let mut random = Command::new("head");
+        random.args(["-c", &size, "/dev/urandom"]).stdout(file);
+        assert!(random.status().expect("head starts").success());
+        let (there, back) = (there.display().to_string(), back.display().to_string());
+        let of_pod = format!("{pod}:{IN_POD}");
+
+        let to = timed(&["cp", &there, &of_pod]);
+        let mut inside = kubectl(&["exec", pod, "--", "sha256sum", IN_POD]);
+        let inside = sum(&printed(&mut inside, &["kubectl", "exec", "sha256sum"]));
+        let from = timed(&["cp", &of_pod, &back]);
+        run(pod, &format!("rm {IN_POD}"));
+        let local = |file: &str| {
+            sum(&printed(
+                Command::new("sha256sum").arg(file),
+                &["sha256sum", file],
+            ))
+        };
+        let all = [local(&there), inside, local(&back)];
+        assert!(all.iter().all(|sum| *sum == all[0]), "{all:?}");
+        Bulk {
+            to,
+            from,
+            forwarded: forward(pod),
+        }
+    }
+}
+
+fn sum(line: &str) -> String {
+    line.split_whitespace().next().unwrap_or_default().to_owned()
+}
+
+fn timed(arguments: &[&str]) -> Duration {
+    let begun = Instant::now();
+    let status = kubectl(arguments).status();
+    assert!(status.expect("kubectl starts").success(), "{arguments:?}");
+    begun.elapsed()
+}
+
+fn forward(pod: &str) -> Duration {
+    let serve = format!("(nc -ll -p 9002 -e head -c {EACH} /dev/zero &) >/dev/null 2>&1 </dev/null");
+    run(
+        pod,
+        &format!("{serve}; until netstat -ltn | grep -q ':9002 '; do usleep 10000; done"),
+    );
+    let mut child = kubectl(&["port-forward", pod, "19002:9002"])
+        .spawn()
+        .expect("kubectl starts");
+    crate::wait::wait_for("the port to be forwarded", Duration::from_secs(20), || {
+        answer(19002).map(|_| ())
+    });
+    let begun = Instant::now();
+    let all: Vec<_> = (0..CONNECTIONS)
+        .map(|_| thread::spawn(|| answer_whole(19002).1))
+        .collect();
+    for connection in all {
+        assert_eq!(connection.join().expect("it is read"), EACH);
+    }
+    let took = begun.elapsed();
+    end(&mut child);
+    took
+}
