@@ -91,7 +91,14 @@ pub async fn run(
     let mut agent = Wiring::new(config, cancel);
     let addresses = node_addresses(&mut agent.tasks, &agent.config).await;
     let runtime = runtime.counting(agent.counters.clone());
-    spawn_outside(&mut agent, socket, &runtime, (&machine.boot_id, addresses.clone()), verbosity).await?;
+    spawn_outside(
+        &mut agent,
+        socket,
+        &runtime,
+        (&machine.boot_id, addresses.clone()),
+        verbosity,
+    )
+    .await?;
 
     let asked = RuntimeAnswers::ask(&runtime, &agent.tasks.cancel).await;
     let (parts, places) = node_parts(&mut agent, (machine, addresses), &runtime, providers, asked).await?;

@@ -107,7 +107,10 @@ struct Loop {
 pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cancel: CancellationToken) {
     let mut state = Loop::new(facts, outputs.events, outputs.counters);
     state.take_addresses(&inputs.addresses.borrow_and_update(), state.started);
-    state.emit_node_events(node_events::starting(state.facts.policy.cgroup.version), state.started);
+    state.emit_node_events(
+        node_events::starting(state.facts.policy.cgroup.version),
+        state.started,
+    );
     let mut node: Option<Node> = None;
     loop {
         // Every arm is cancel-safe: the watches and the channels keep what was not taken.
@@ -160,7 +163,9 @@ pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cance
         if report_node {
             let measured = inputs.measured.borrow_and_update().clone();
             node = Some(state.report_node(&measured, node.as_ref(), now));
-            outputs.node.send_replace(node.clone().map(Arc::new).unwrap_or_default());
+            outputs
+                .node
+                .send_replace(node.clone().map(Arc::new).unwrap_or_default());
         }
     }
 }

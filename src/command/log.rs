@@ -20,7 +20,10 @@ pub(super) fn start(log: &Log) -> Verbosity {
     match log.format {
         LogFormat::Text => {
             let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-            let builder = builder.with_ansi(terminal).with_target(false).with_filter_reloading();
+            let builder = builder
+                .with_ansi(terminal)
+                .with_target(false)
+                .with_filter_reloading();
             let handle = builder.reload_handle();
             builder.init();
             changing(handle)

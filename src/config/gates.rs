@@ -42,7 +42,8 @@ mod tests {
 
     #[test]
     fn a_gate_is_as_it_is_written_and_else_its_default() {
-        let written = json!({"featureGates": {"ComponentFlagz": false, "ClusterTrustBundle": true, "Other": true}});
+        let written =
+            json!({"featureGates": {"ComponentFlagz": false, "ClusterTrustBundle": true, "Other": true}});
         let found = gates(&serde_json::from_value(written).unwrap());
         assert_eq!(found.len(), GATES.len());
         let is_on = |name: &str| found.iter().find(|gate| gate.name == name).unwrap().enabled;

@@ -33,7 +33,14 @@ mod tests {
 
     #[test]
     fn verbosities_are_filters() {
-        for (verbosity, expected) in [(-1, "info"), (0, "info"), (2, "info"), (3, "debug"), (5, "debug"), (6, "trace")] {
+        for (verbosity, expected) in [
+            (-1, "info"),
+            (0, "info"),
+            (2, "info"),
+            (3, "debug"),
+            (5, "debug"),
+            (6, "trace"),
+        ] {
             assert_eq!(filter(verbosity), expected, "{verbosity}");
         }
     }

@@ -9,8 +9,8 @@ use serde_json::json;
 use super::checks::Checks;
 use super::error::{ConfigError, Problem};
 use super::layers::{Layer, Layers};
-use super::log::{Log, LogFormat, filter};
 use super::limits::{cgroups, eviction};
+use super::log::{Log, LogFormat, filter};
 use super::own::GantryConfiguration;
 use super::raw::{self, KubeletConfiguration};
 use super::reach::{network, runtime, serve};
@@ -18,10 +18,7 @@ use super::surroundings::{ConfigContext, directory, span};
 use super::validate::validate;
 use super::verification::verification;
 use super::version;
-use super::{
-    Addresses, Config, Images, Manifests, Node, Paths, Pods, Role, amounts, defaults,
-    supported,
-};
+use super::{Addresses, Config, Images, Manifests, Node, Paths, Pods, Role, amounts, defaults, supported};
 use crate::model::resources::Bytes;
 use crate::model::yaml::document;
 

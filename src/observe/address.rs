@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
 
 use nix::net::if_::InterfaceFlags;
 
@@ -13,7 +14,17 @@ use nix::net::if_::InterfaceFlags;
 struct Local {
     interface: String,
     up: bool,
+    link: Link,
     ip: IpAddr,
+}
+
+/// What an interface leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Link {
+    /// Other machines, as far as is known.
+    Outside,
+    /// Pods, containers and virtual machines, or their network on other nodes.
+    Inside,
 }
 
 /// What names the node's addresses.
@@ -129,12 +140,11 @@ fn choose(preferred: Family, resolved: &[IpAddr], routes: &[String], locals: &[L
             .iter()
             .find_map(|route| on(family, route).or_else(|| on(family, "lo")))
     };
-    // The kubelet gives up here. A machine without a default route still has pods that need its address.
+    // The kubelet gives up here. A machine without a default route still has pods that need its address. The pods'
+    // own bridge has an address as soon as there are pods, which is not the machine's.
     let any = |family| {
-        locals
-            .iter()
-            .find(|local| usable(family, local))
-            .map(|local| local.ip)
+        let mut outside = locals.iter().filter(|local| local.link == Link::Outside);
+        outside.find(|local| usable(family, local)).map(|local| local.ip)
     };
     let first = |choice: &dyn Fn(Family) -> Option<IpAddr>| families.into_iter().find_map(choice);
     first(&named).or_else(|| first(&routed)).or_else(|| first(&any))
@@ -176,11 +186,29 @@ fn locals() -> Vec<Local> {
             let v6 = || address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip()));
             Some(Local {
                 ip: v4.or_else(v6)?,
+                link: link(Path::new("/sys/class/net"), &interface.interface_name),
                 up: interface.flags.contains(InterfaceFlags::IFF_UP),
                 interface: interface.interface_name,
             })
         })
         .collect()
+}
+
+/// What an interface leads to, by the kernel's description of it.
+fn link(interfaces: &Path, name: &str) -> Link {
+    let described = fs::read_to_string(interfaces.join(name).join("uevent")).unwrap_or_default();
+    match described.lines().find_map(|line| line.strip_prefix("DEVTYPE=")) {
+        Some("vxlan" | "geneve") => Link::Inside,
+        Some("bridge") if !has_hardware(interfaces, name) => Link::Inside,
+        _ => Link::Outside,
+    }
+}
+
+/// Whether a bridge has a port that is a device of the machine: hosts of virtual machines have their address on one.
+fn has_hardware(interfaces: &Path, bridge: &str) -> bool {
+    let ports = fs::read_dir(interfaces.join(bridge).join("brif"));
+    let mut ports = ports.into_iter().flatten().flatten();
+    ports.any(|port| interfaces.join(port.file_name()).join("device").exists())
 }
 
 /// The flag of a reject route (`linux/route.h`).
@@ -215,6 +243,7 @@ mod tests {
         Local {
             interface: interface.to_owned(),
             up: true,
+            link: Link::Outside,
             ip: ip.parse().unwrap(),
         }
     }
@@ -275,6 +304,48 @@ mod tests {
             ..local("eth0", "192.0.2.2")
         };
         check(&[], &["eth0"], &[down, local("lo", "127.0.0.1")], None);
+        // The pods' bridge is not the machine's, unless the name or the default route says so.
+        let inside = Local {
+            link: Link::Inside,
+            ..local("cni0", "10.244.0.1")
+        };
+        check(&[], &[], &[inside.clone()], None);
+        check(&[], &["cni0"], &[inside.clone()], Some("10.244.0.1"));
+        check(&[], &[], &[inside, local("eth0", "192.0.2.2")], Some("192.0.2.2"));
+    }
+
+    #[test]
+    fn bridges_without_hardware_and_overlays_lead_inside() {
+        let directory = tempfile::tempdir().unwrap();
+        let make = |name: &str, description: &str, entries: &[&str]| {
+            let interface = directory.path().join(name);
+            for entry in entries {
+                fs::create_dir_all(interface.join(entry)).unwrap();
+            }
+            fs::create_dir_all(&interface).unwrap();
+            fs::write(interface.join("uevent"), description).unwrap();
+        };
+        make("eth0", "INTERFACE=eth0\nIFINDEX=2\n", &["device"]);
+        make("veth1", "INTERFACE=veth1\n", &[]);
+        make(
+            "br0",
+            "DEVTYPE=bridge\nINTERFACE=br0\n",
+            &["brif/eth0", "brif/veth1"],
+        );
+        make("cni0", "DEVTYPE=bridge\nINTERFACE=cni0\n", &["brif/veth1"]);
+        make("docker0", "DEVTYPE=bridge\n", &["brif"]);
+        make("flannel.1", "DEVTYPE=vxlan\n", &[]);
+        for (name, expected) in [
+            ("eth0", Link::Outside),
+            ("veth1", Link::Outside),
+            ("br0", Link::Outside),
+            ("cni0", Link::Inside),
+            ("docker0", Link::Inside),
+            ("flannel.1", Link::Inside),
+            ("gone", Link::Outside),
+        ] {
+            assert_eq!(link(directory.path(), name), expected, "{name}");
+        }
     }
 
     #[test]

@@ -9,7 +9,12 @@ use crate::status::{node as node_status, node_events};
 
 impl Loop {
     /// The node now, and the events of what changed since the previous report.
-    pub(super) fn report_node(&mut self, measured: &Measured, previous: Option<&Node>, now: Timestamp) -> Node {
+    pub(super) fn report_node(
+        &mut self,
+        measured: &Measured,
+        previous: Option<&Node>,
+        now: Timestamp,
+    ) -> Node {
         let Facts {
             machine, settings, ..
         } = &self.facts;

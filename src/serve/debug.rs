@@ -47,7 +47,10 @@ pub(super) async fn set_verbosity(State(served): State<Served>, method: Method, 
     match parsed(&text).and_then(|level| (verbosity.0)(level)) {
         Ok(()) => {
             tracing::info!(verbosity = %text, "a caller of the node's port changed the verbosity of the log");
-            plain(StatusCode::OK, format!("successfully set klog.logging.verbosity to {text}"))
+            plain(
+                StatusCode::OK,
+                format!("successfully set klog.logging.verbosity to {text}"),
+            )
         }
         Err(why) => {
             let why = format!("failed set klog.logging.verbosity {text}: {why}");
@@ -83,7 +86,10 @@ fn disabled(text: &'static str) -> Response {
 }
 
 fn plain(code: StatusCode, text: String) -> Response {
-    let headers = [(header::CONTENT_TYPE, "text/plain"), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")];
+    let headers = [
+        (header::CONTENT_TYPE, "text/plain"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
     (code, headers, text).into_response()
 }
 

@@ -31,8 +31,8 @@ use super::answer::not_found;
 use super::port::{Bounds, Plain, Port};
 use super::world::{FAREWELL, Served, World};
 use super::{
-    attach, checkpoint, debug, exec, health, logs, metrics, objects, pod_list, port_forward, running_pods, slis,
-    stats, system_logs, zpages,
+    attach, checkpoint, debug, exec, health, logs, metrics, objects, pod_list, port_forward, running_pods,
+    slis, stats, system_logs, zpages,
 };
 use crate::counters::ServerType;
 use auth::Auth;

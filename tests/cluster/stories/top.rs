@@ -84,7 +84,11 @@ impl MetricsServer {
         std::fs::copy(ADMIN, &kubeconfig).expect("a private directory");
         let config = |words: &[&str]| {
             let program = control_plane("kubectl").display().to_string();
-            run(&[&[&program, "config", "--kubeconfig", &kubeconfig], words].concat());
+            run(&[
+                &[program.as_str(), "config", "--kubeconfig", &kubeconfig][..],
+                words,
+            ]
+            .concat());
         };
         config(&[
             "set-credentials",

@@ -44,7 +44,8 @@ fn put_version(page: &mut Page, version: &str) {
 
 /// Those that gantry follows; what the kubelet's others would enable, it does not have.
 fn put_gates(page: &mut Page, gates: &[FeatureGate]) {
-    let help = "Whether a feature gate that gantry follows is on (1) or off (0), with the stage of its feature.";
+    let help =
+        "Whether a feature gate that gantry follows is on (1) or off (0), with the stage of its feature.";
     let mut family = page.family("kubernetes_feature_enabled", Kind::Gauge, help);
     for gate in gates {
         let labels = [("name", gate.name), ("stage", gate.stage.as_str())];

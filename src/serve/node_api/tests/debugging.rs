@@ -10,7 +10,11 @@ use crate::serve::SystemLogs;
 async fn put(connection: &mut Connection, path: &str, body: impl Into<Body>) -> (u16, String) {
     let request = hyper::Request::put(path).header("host", "vm");
     connection.0.ready().await.unwrap();
-    let response = connection.0.send_request(request.body(body.into()).unwrap()).await.unwrap();
+    let response = connection
+        .0
+        .send_request(request.body(body.into()).unwrap())
+        .await
+        .unwrap();
     let code = response.status().as_u16();
     let text = response.into_body().collect().await.unwrap().to_bytes();
     (code, String::from_utf8(text.to_vec()).unwrap())
@@ -28,7 +32,11 @@ async fn the_verbosity_is_set_in_the_kubelets_words() {
             400,
             "failed set klog.logging.verbosity x: strconv.ParseInt: parsing \"x\": invalid syntax",
         ),
-        ("13", 400, "failed set klog.logging.verbosity 13: it is an unlucky number"),
+        (
+            "13",
+            400,
+            "failed set klog.logging.verbosity 13: it is an unlucky number",
+        ),
     ] {
         assert_eq!(put(&mut admin, flag, body).await, (code, text.to_owned()));
     }
@@ -44,12 +52,26 @@ async fn the_verbosity_is_set_in_the_kubelets_words() {
 async fn profiles_are_refused_with_what_to_use_instead() {
     let node = Node::start(false).await;
     let admin = || Some(node.authority.user("admin"));
-    for path in ["/debug/pprof", "/debug/pprof/", "/debug/pprof/profile?seconds=1", "/debug/pprof/a/b"] {
+    for path in [
+        "/debug/pprof",
+        "/debug/pprof/",
+        "/debug/pprof/profile?seconds=1",
+        "/debug/pprof/a/b",
+    ] {
         let (code, text) = node.get(path, admin(), None).await;
-        assert!(code == 501 && text.contains("perf record"), "{path}: {code} {text}");
+        assert!(
+            code == 501 && text.contains("perf record"),
+            "{path}: {code} {text}"
+        );
         assert_eq!(node.get(path, None, None).await.0, 401, "{path}");
     }
-    for path in ["/debug", "/debug/", "/debug/flags", "/debug/flags/", "/debug/flags/vmodule"] {
+    for path in [
+        "/debug",
+        "/debug/",
+        "/debug/flags",
+        "/debug/flags/",
+        "/debug/flags/vmodule",
+    ] {
         assert_eq!(node.get(path, admin(), None).await.0, 404, "{path}");
     }
 }
@@ -68,6 +90,10 @@ async fn what_the_configuration_disables_says_so() {
         ("/debug/pprof/heap", "profiling endpoint is disabled.\n"),
     ] {
         assert_eq!(put(&mut admin, path, "4").await, (405, text.to_owned()), "{path}");
-        assert_eq!(admin.get(path, None).await.unwrap(), (405, text.to_owned()), "{path}");
+        assert_eq!(
+            admin.get(path, None).await.unwrap(),
+            (405, text.to_owned()),
+            "{path}"
+        );
     }
 }
