@@ -158,6 +158,7 @@ pub(crate) fn changing() -> Changing {
                 _ => Ok(()),
             })),
             profiling: true,
+            gates: Vec::new(),
             flags: Some([("max-pods".to_owned(), "50".to_owned())].into()),
             program: Program {
                 started: "2026-11-21T00:00:00Z".parse().unwrap(),

@@ -106,6 +106,7 @@ impl MetricsServer {
             .arg(format!("--cert-dir={}", here("metrics-server").display()))
             .args([
                 "--metric-resolution=10s",
+                "--kubelet-request-timeout=5s",
                 "--kubelet-preferred-address-types=InternalIP",
             ])
             // The node's certificate is its own: nothing but its key vouches for it.
