@@ -27,7 +27,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use loops::NodeParts;
@@ -64,9 +64,11 @@ use crate::{observe, serve};
 /// not report it.
 const UNNAMED_SANDBOX_IMAGE: &str = "registry.k8s.io/pause";
 
-/// Runs the agent until `cancel`; the pods keep running. `ready` is called once the agent serves.
+/// Runs the agent until `cancel`; the pods keep running. `ready` is called once the agent serves. Callers of the node's
+/// port may change the `verbosity` of the log.
 pub async fn run(
     config: Config,
+    verbosity: serve::Verbosity,
     cancel: CancellationToken,
     ready: impl FnOnce(Health) + Send,
 ) -> anyhow::Result<()> {
@@ -80,7 +82,6 @@ pub async fn run(
     let root = &config.paths.root;
     std::fs::create_dir_all(root)
         .with_context(|| format!("cannot create the directory {}", root.display()))?;
-    let addresses = node_addresses(&config).await;
     let socket = serve::socket::bind(&config.serve.socket)?;
     let runtime = Runtime::new(&cri::Settings {
         runtime: config.runtime.endpoint.clone(),
@@ -88,8 +89,16 @@ pub async fn run(
         timeout: config.runtime.request_timeout,
     });
     let mut agent = Wiring::new(config, cancel);
+    let addresses = node_addresses(&mut agent.tasks, &agent.config).await;
     let runtime = runtime.counting(agent.counters.clone());
-    spawn_outside(&mut agent, socket, &runtime, &machine.boot_id, &addresses).await?;
+    spawn_outside(
+        &mut agent,
+        socket,
+        &runtime,
+        (&machine.boot_id, addresses.clone()),
+        verbosity,
+    )
+    .await?;
 
     let asked = RuntimeAnswers::ask(&runtime, &agent.tasks.cancel).await;
     let (parts, places) = node_parts(&mut agent, (machine, addresses), &runtime, providers, asked).await?;
@@ -118,8 +127,8 @@ async fn spawn_outside(
     agent: &mut Wiring,
     socket: serve::socket::Bound,
     runtime: &Runtime,
-    boot: &str,
-    addresses: &[IpAddr],
+    (boot, addresses): (&str, watch::Receiver<Arc<[IpAddr]>>),
+    verbosity: serve::Verbosity,
 ) -> anyhow::Result<()> {
     let (config, values) = (&agent.config, &agent.values);
     let world = serving::world(
@@ -128,6 +137,7 @@ async fn spawn_outside(
         (&agent.health, &agent.counters),
         &agent.statistics,
         runtime,
+        verbosity,
     );
     serving::spawn(&mut agent.tasks, &agent.config, socket, &world).await?;
     kubectl::spawn(&mut agent.tasks, &agent.config, &agent.values, &world).await?;
@@ -137,7 +147,8 @@ async fn spawn_outside(
     if let Some(credentials) = credentials {
         credentials.spawn(&mut agent.tasks, &agent.config, &agent.values);
         let joined = credentials.cluster.joined.1.clone();
-        serving::spawn_node_api(&mut agent.tasks, &agent.config, addresses, joined, world).await?;
+        let addresses = addresses.borrow().clone();
+        serving::spawn_node_api(&mut agent.tasks, &agent.config, &addresses, joined, world).await?;
     }
     Ok(())
 }
@@ -145,7 +156,7 @@ async fn spawn_outside(
 /// What pods run on, on this machine, and what to measure of it. `asked` is `None` if the runtime has not answered.
 async fn node_parts(
     agent: &mut Wiring,
-    (machine, addresses): (MachineFacts, Vec<IpAddr>),
+    (machine, addresses): (MachineFacts, watch::Receiver<Arc<[IpAddr]>>),
     runtime: &Runtime,
     providers: Providers,
     asked: Option<RuntimeAnswers>,
@@ -162,8 +173,9 @@ async fn node_parts(
     }
     let cgroups = Cgroups::new(&layout).await.context("cgroups cannot be used")?;
     let host_dns = host_dns(config.paths.resolv_conf.as_deref());
-    let policy = config.node_policy(&machine, layout, addresses.clone(), host_dns);
-    let settings = config.node_settings(&machine, addresses);
+    // The loops take the addresses from the watched value.
+    let policy = config.node_policy(&machine, layout, Vec::new(), host_dns);
+    let settings = config.node_settings(&machine, Vec::new());
     let imported = image_imports::spawn(tasks, config, runtime, sandbox_image).await;
     let places = Places {
         root_dir: config.paths.root.clone(),
@@ -174,7 +186,7 @@ async fn node_parts(
     let parts = NodeParts {
         act: act_context(config, runtime, cgroups, providers, beginnings_in),
         beginnings,
-        probed_host: policy.host_ips.first().copied(),
+        addresses,
         machine,
         policy,
         settings,

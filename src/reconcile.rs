@@ -13,6 +13,7 @@ mod qos_cgroups;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -66,6 +67,8 @@ pub struct ReconcileInputs {
     pub services: watch::Receiver<Services>,
     /// The Node object from the API server: read when a pod is admitted.
     pub node: watch::Receiver<ApiNode>,
+    /// The node's addresses, the primary first.
+    pub addresses: watch::Receiver<Arc<[IpAddr]>>,
 }
 
 /// What the loop needs to plan and to act.
@@ -176,6 +179,7 @@ pub async fn run(mut inputs: ReconcileInputs, rooms: Rooms, outputs: Outputs, ca
         (outputs.beat)();
         state.take_desired(inputs.desired.borrow_and_update().clone(), now);
         state.take_snapshot(inputs.snapshot.borrow_and_update().clone());
+        state.take_addresses(&inputs.addresses.borrow_and_update());
         if state.plan_dirty(now, &cancel) {
             outputs.memory.send_replace(Arc::new(state.memory.clone()));
         }
@@ -185,6 +189,7 @@ pub async fn run(mut inputs: ReconcileInputs, rooms: Rooms, outputs: Outputs, ca
             () = cancel.cancelled() => break,
             Ok(()) = inputs.desired.changed() => "desired",
             Ok(()) = inputs.snapshot.changed() => "snapshot",
+            Ok(()) = inputs.addresses.changed() => "addresses",
             Ok(()) = inputs.imported.changed() => { state.images_arrived(); "image" }
             Ok(()) = inputs.services.changed(), if !services_known => { state.services_changed(); "services" }
             Ok(()) = inputs.node.changed(), if !state.decisions.deferred.is_empty() => { state.dirty.insert(Key::Node); "node" }

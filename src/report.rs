@@ -6,10 +6,12 @@
 
 mod counting;
 mod events;
+mod node;
 mod pod;
 mod timeline;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +32,7 @@ use crate::model::report::{PodsReport, StatusWritten};
 use crate::model::runtime::{ObservedName, Snapshot};
 use crate::status::object::{self as pod_object, Wanted};
 use crate::status::pressure::Pressure;
-use crate::status::{node as node_status, node_events, pod as pod_status};
+use crate::status::{node_events, pod as pod_status};
 
 /// The longest sleep: a safety net for deadlines that a clock change would miss.
 pub const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -55,6 +57,8 @@ pub struct ReportInputs {
     pub subnet: watch::Receiver<Option<ipnet::IpNet>>,
     /// The state of the QoS cgroups.
     pub qos_cgroups: watch::Receiver<QosCgroups>,
+    /// The node's addresses, the primary first.
+    pub addresses: watch::Receiver<Arc<[IpAddr]>>,
 }
 
 /// What does not change while the loop runs.
@@ -102,8 +106,11 @@ struct Loop {
 /// Runs the loop until canceled.
 pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cancel: CancellationToken) {
     let mut state = Loop::new(facts, outputs.events, outputs.counters);
-    let cgroups = state.facts.policy.cgroup.version;
-    state.emit_node_events(node_events::starting(cgroups), state.started);
+    state.take_addresses(&inputs.addresses.borrow_and_update(), state.started);
+    state.emit_node_events(
+        node_events::starting(state.facts.policy.cgroup.version),
+        state.started,
+    );
     let mut node: Option<Node> = None;
     loop {
         // Every arm is cancel-safe: the watches and the channels keep what was not taken.
@@ -119,6 +126,7 @@ pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cance
             Ok(()) = inputs.memory.changed() => (false, None),
             Ok(()) = inputs.measured.changed() => (true, None),
             Ok(()) = inputs.subnet.changed() => (true, None),
+            Ok(()) = inputs.addresses.changed() => (false, None),
             Ok(()) = inputs.qos_cgroups.changed() => {
                 let new = node_events::qos_cgroups(&inputs.qos_cgroups.borrow_and_update());
                 state.emit_node_events(new, Timestamp::now());
@@ -137,7 +145,9 @@ pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cance
             inputs.memory.borrow_and_update().clone(),
             now,
         );
-        changed |= recorded;
+        let addresses = inputs.addresses.borrow_and_update().clone();
+        report_node |= *addresses != *state.facts.settings.addresses;
+        changed |= recorded | state.take_addresses(&addresses, now);
         // What has ended started before.
         begun.extend(std::iter::from_fn(|| inputs.beginnings.try_recv().ok()));
         for beginning in &begun {
@@ -152,10 +162,10 @@ pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cance
         }
         if report_node {
             let measured = inputs.measured.borrow_and_update().clone();
-            let fresh = state.node(&measured, node.as_ref(), now);
-            state.emit_node_events(node_events::changes(node.as_ref(), &fresh), now);
-            outputs.node.send_replace(Arc::new(fresh.clone()));
-            node = Some(fresh);
+            node = Some(state.report_node(&measured, node.as_ref(), now));
+            outputs
+                .node
+                .send_replace(node.clone().map(Arc::new).unwrap_or_default());
         }
     }
 }
@@ -354,22 +364,5 @@ impl Loop {
             Duration::try_from(wait).unwrap_or(Duration::ZERO)
         })
         .min(LONGEST_SLEEP)
-    }
-
-    fn node(&mut self, measured: &Measured, previous: Option<&Node>, now: Timestamp) -> Node {
-        let Facts {
-            machine, settings, ..
-        } = &self.facts;
-        self.pressure = self.pressure.after(measured, machine.memory, settings, now);
-        let report = node_status::Report {
-            facts: machine,
-            measured,
-            pressure: &self.pressure,
-            runtime: &self.snapshot.runtime,
-            images: &self.snapshot.images,
-            settings,
-            started: self.started,
-        };
-        node_status::node(&report, previous, now)
     }
 }

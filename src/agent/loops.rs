@@ -35,8 +35,8 @@ pub struct NodeParts {
     pub sandbox_image: String,
     /// Grows whenever an image was imported.
     pub imported: watch::Receiver<u64>,
-    /// The address at which pods in the host's network are probed.
-    pub probed_host: Option<IpAddr>,
+    /// The node's addresses, the primary first; those of `policy` and `settings` are not read.
+    pub addresses: watch::Receiver<Arc<[IpAddr]>>,
     /// How often everything is listed even without an event.
     pub relist: Duration,
 }
@@ -51,6 +51,7 @@ pub(super) struct Channels {
 
 /// What loop 1 and the API publisher send to loop 2.
 struct Sent {
+    addresses: watch::Receiver<Arc<[IpAddr]>>,
     written: mpsc::UnboundedReceiver<StatusWritten>,
     beginnings: mpsc::UnboundedReceiver<StepStarted>,
     outcomes: mpsc::UnboundedReceiver<Executed>,
@@ -83,8 +84,13 @@ pub(super) fn spawn(
         outcomes: outcomes_in,
         beat: Box::new(move || beat.beat()),
     };
-    spawn_reconcile(tasks, values, parts.imported, rooms, outputs);
+    let inputs = reconcile_inputs(values, parts.imported, parts.addresses.clone());
+    tasks.spawn(
+        "reconcile",
+        reconcile::run(inputs, rooms, outputs, tasks.cancel.clone()),
+    );
     let sent = Sent {
+        addresses: parts.addresses,
         written: channels.written,
         beginnings: parts.beginnings,
         outcomes,
@@ -103,24 +109,19 @@ pub(super) fn spawn(
     spawn_report(tasks, values, sent, facts, (health, counters));
 }
 
-fn spawn_reconcile(
-    tasks: &mut Tasks,
+fn reconcile_inputs(
     values: &Values,
     imported: watch::Receiver<u64>,
-    rooms: reconcile::Rooms,
-    outputs: reconcile::Outputs,
-) {
-    let inputs = reconcile::ReconcileInputs {
+    addresses: watch::Receiver<Arc<[IpAddr]>>,
+) -> reconcile::ReconcileInputs {
+    reconcile::ReconcileInputs {
         desired: values.desired.1.clone(),
         snapshot: values.snapshot.1.clone(),
         imported,
         services: values.services.1.clone(),
         node: values.api_node.1.clone(),
-    };
-    tasks.spawn(
-        "reconcile",
-        reconcile::run(inputs, rooms, outputs, tasks.cancel.clone()),
-    );
+        addresses,
+    }
 }
 
 fn spawn_report(
@@ -140,6 +141,7 @@ fn spawn_report(
         measured: values.measured.1.clone(),
         subnet: values.subnet.1.clone(),
         qos_cgroups: sent.qos_cgroups,
+        addresses: sent.addresses,
     };
     let beat = health.register("report", report::LONGEST_SLEEP);
     let outputs = report::Outputs {

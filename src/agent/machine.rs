@@ -2,14 +2,19 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context as _;
+use tokio::sync::watch;
 
+use super::tasks::Tasks;
 use crate::act::kernel;
 use crate::config::node::Init;
 use crate::config::{Addresses, Config};
 use crate::model::pod::DnsConfig;
 use crate::observe;
+use crate::observe::address::Wanted;
+use crate::observe::node_addresses;
 
 /// Where the kernel's settings are.
 pub const KERNEL: &str = "/proc/sys";
@@ -43,17 +48,21 @@ pub(super) fn kernel_settings(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The node's addresses. This may query a name server, so it runs in a thread of its own.
-pub(super) async fn node_addresses(config: &Config) -> Vec<IpAddr> {
+/// Reads the node's addresses, and watches them from now on.
+pub(super) async fn node_addresses(tasks: &mut Tasks, config: &Config) -> watch::Receiver<Arc<[IpAddr]>> {
     let given = match &config.node.addresses {
         Addresses::Given(given) => given.clone(),
         Addresses::PreferIpv4 => Vec::new(),
         // The unspecified address chooses the family, as with the kubelet's --node-ip.
         Addresses::PreferIpv6 => vec![IpAddr::V6(Ipv6Addr::UNSPECIFIED)],
     };
-    let name = config.node.name.clone();
-    let found = tokio::task::spawn_blocking(move || observe::address::addresses(&given, &name)).await;
-    found.expect("reading addresses does not panic")
+    let mut reader = node_addresses::Reader::new(Wanted::new(&given, &config.node.name));
+    let (out, addresses) = watch::channel(reader.read().await.unwrap_or_default());
+    tasks.spawn(
+        "addresses",
+        node_addresses::run(reader, out, tasks.cancel.clone()),
+    );
+    addresses
 }
 
 /// The host's resolver configuration, which pods inherit.

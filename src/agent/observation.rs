@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::tasks::{Tasks, or_left};
 use super::values::Values;
 use crate::act::rotate;
@@ -31,20 +33,20 @@ pub fn observation(config: &Config, cgroups: &Cgroups) -> observe::Settings {
     }
 }
 
-/// The observer, the probes and the rotation of logs. `host` is where pods in the host's network are probed.
+/// The observer, the probes and the rotation of logs. Pods in the host's network are probed at the first of `addresses`.
 pub(super) fn spawn(
     tasks: &mut Tasks,
     config: &Config,
     values: &Values,
     runtime: &Runtime,
     settings: observe::Settings,
-    host: Option<IpAddr>,
+    addresses: watch::Receiver<Arc<[IpAddr]>>,
 ) -> observe::Handle {
     let (handle, inbox) = observe::requests();
     let probes = observe::probes::ProbeInputs {
         desired: values.desired.1.clone(),
         snapshot: values.snapshot.1.clone(),
-        host,
+        addresses,
         names: Names::default(),
         counters: settings.counters.clone(),
     };

@@ -33,6 +33,7 @@ pub(super) fn world(
     (health, metrics): (&Health, &Arc<Counters>),
     statistics: &Statistics,
     runtime: &Runtime,
+    verbosity: serve::Verbosity,
 ) -> serve::World {
     serve::World {
         pods: values.pods.1.clone(),
@@ -50,7 +51,7 @@ pub(super) fn world(
             .join("exec"),
         metrics: metrics.clone(),
         health: health.clone(),
-        offered: Arc::new(offered(config)),
+        offered: Arc::new(offered(config, verbosity)),
         adder: values.adder.clone(),
         stats: statistics.samples.clone(),
         storage: statistics.storage.clone(),
@@ -58,7 +59,7 @@ pub(super) fn world(
 }
 
 /// What the configuration leaves of the node API's own endpoints.
-fn offered(config: &Config) -> serve::Offered {
+fn offered(config: &Config, verbosity: serve::Verbosity) -> serve::Offered {
     let wanted = &config.serve.offered;
     serve::Offered {
         flags: wanted.flagz.then(|| config.flags.clone()),
@@ -67,6 +68,9 @@ fn offered(config: &Config) -> serve::Offered {
             kubernetes_version: config.node.reported_version.clone(),
         },
         statusz: wanted.statusz,
+        verbosity: wanted.debug_flags.then_some(verbosity),
+        profiling: wanted.profiling,
+        gates: config.serve.gates.clone(),
         checkpoints: wanted
             .checkpoint
             .then(|| serve::Checkpoints::new(config.paths.root.join("checkpoints"))),

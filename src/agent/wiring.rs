@@ -89,7 +89,7 @@ impl Wiring {
             counters: counters.clone(),
             ..observation(config, &parts.act.cgroups)
         };
-        let handle = observation::spawn(tasks, config, values, &runtime, settings, parts.probed_host);
+        let handle = observation::spawn(tasks, config, values, &runtime, settings, parts.addresses.clone());
         tend_pull_records(tasks, parts.act.records.clone(), runtime, counters.clone());
         // A second call would have nothing to receive.
         let written = self.written.take();

@@ -8,6 +8,7 @@ use std::io;
 use crate::serve::exec::process::start_failure;
 use crate::serve::exec::session::NOT_RUN;
 
+mod log;
 pub mod start;
 pub mod cleanup;
 pub mod join;

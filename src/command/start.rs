@@ -6,11 +6,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
+use super::log;
 use crate::agent;
 use crate::config::layers::FlagValues;
-use crate::config::{Config, Log, LogFormat, Role, files};
+use crate::config::{Config, Role, files};
 use crate::serve::health::Health;
 
 /// The threads that run the agent's tasks. They mostly wait for containerd; with two of them, one slow file system does
@@ -31,7 +31,7 @@ pub fn start(role: Role, given: &[FlagValues]) -> anyhow::Result<ExitCode> {
     if !nix::unistd::geteuid().is_root() {
         anyhow::bail!("the agent must run as root: use sudo");
     }
-    start_log(&config.log);
+    let verbosity = log::start(&config.log);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .thread_keep_alive(Duration::from_secs(2))
@@ -41,7 +41,7 @@ pub fn start(role: Role, given: &[FlagValues]) -> anyhow::Result<ExitCode> {
     let result = runtime.block_on(async {
         let cancel = CancellationToken::new();
         let signals = tokio::spawn(until_signal(cancel.clone()));
-        let result = agent::run(config, cancel, notify_systemd).await;
+        let result = agent::run(config, verbosity, cancel, notify_systemd).await;
         signals.abort();
         result
     });
@@ -90,29 +90,5 @@ fn notify_systemd(health: Health) {
                 let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
             }
         });
-    }
-}
-
-/// The Kubernetes client library logs each failed request and any response that it cannot parse, which may be secret.
-/// The caller logs the failure once instead. A filter that names `kube_client` overrides this.
-const QUIET: &str = "kube_client=off,";
-
-fn start_log(log: &Log) {
-    let filter = EnvFilter::try_new(format!("{QUIET}{}", log.filter))
-        .unwrap_or_else(|_| EnvFilter::new(format!("{QUIET}info")));
-    // The part of the client library that logs unparsable responses, which may contain a Secret or a token.
-    let silenced = "kube_client::client=off".parse();
-    let filter = filter.add_directive(silenced.expect("a target and a level form a directive"));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        // They would go to standard error as well, and end the agent if that is a file on a full disk.
-        .log_internal_errors(false);
-    match log.format {
-        LogFormat::Text => builder
-            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-            .with_target(false)
-            .init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
     }
 }

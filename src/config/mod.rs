@@ -26,11 +26,13 @@ pub mod reach;
 mod member;
 mod traces;
 mod verification;
+pub mod log;
 mod tls;
 pub mod resolve;
 pub mod supported;
 pub mod node_api;
 pub mod offered;
+mod gates;
 pub mod kubectl;
 mod kubectl_address;
 mod flagz;
@@ -48,6 +50,7 @@ pub use error::ConfigError;
 
 use crate::model::api::{CutOffStart, TrustBundles};
 use crate::model::collector::Collector;
+use crate::model::feature_gate::FeatureGate;
 use crate::model::node::{CgroupDriver, Threshold};
 use crate::model::pull_policy::Verification;
 use crate::model::resources::{Amounts, Bytes};
@@ -95,7 +98,7 @@ pub struct Config {
     /// Where traces of pods go; `None` without `tracing`, or with a sampling rate of 0.
     pub traces: Option<Collector>,
     /// How the agent logs.
-    pub log: Log,
+    pub log: log::Log,
     /// Warnings to log once at start, such as keys and flags without effect.
     pub warnings: Vec<String>,
     /// Every flag with its value, as `/flagz` shows it.
@@ -347,6 +350,8 @@ pub struct Serve {
     pub node_api: node_api::NodeApi,
     /// Its TLS settings.
     pub tls: TlsOffer,
+    /// The feature gates.
+    pub gates: Vec<FeatureGate>,
     /// `enableDebuggingHandlers`: whether it serves logs, exec and similar endpoints.
     pub debugging: bool,
     /// Which other endpoints it serves.
@@ -381,22 +386,4 @@ pub enum PodNetwork {
     Own,
     /// The cluster's plugin.
     Cluster,
-}
-
-/// How the agent logs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Log {
-    /// The form of a line.
-    pub format: LogFormat,
-    /// A filter of the `tracing` crate.
-    pub filter: String,
-}
-
-/// The form of a log line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
 }

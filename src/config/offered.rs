@@ -13,6 +13,10 @@ pub struct Offered {
     pub checkpoint: bool,
     /// `/logs/`
     pub system_logs: SystemLogs,
+    /// `/debug/pprof/` (`enableProfilingHandler`).
+    pub profiling: bool,
+    /// `/debug/flags/v` (`enableDebugFlagsHandler`).
+    pub debug_flags: bool,
 }
 
 /// What `/logs/` serves.
@@ -39,6 +43,8 @@ pub(super) fn offered(written: &KubeletConfiguration) -> Offered {
             (_, Some(true)) => SystemLogs::FilesAndQueries,
             (_, _) => SystemLogs::Files,
         },
+        profiling: written.enable_profiling_handler != Some(false),
+        debug_flags: written.enable_debug_flags_handler != Some(false),
     }
 }
 
@@ -59,6 +65,8 @@ mod tests {
             statusz: true,
             checkpoint: true,
             system_logs: SystemLogs::Files,
+            profiling: true,
+            debug_flags: true,
         };
         let logs = |system_logs| Offered { system_logs, ..usual };
         check(json!({}), usual);
@@ -76,6 +84,20 @@ mod tests {
             json!({"featureGates": {"ComponentStatusz": false}}),
             Offered {
                 statusz: false,
+                ..usual
+            },
+        );
+        check(
+            json!({"enableProfilingHandler": false}),
+            Offered {
+                profiling: false,
+                ..usual
+            },
+        );
+        check(
+            json!({"enableDebugFlagsHandler": false, "enableProfilingHandler": true}),
+            Offered {
+                debug_flags: false,
                 ..usual
             },
         );

@@ -7,7 +7,7 @@ use super::checks::Checks;
 use super::own::GantryConfiguration;
 use super::raw::KubeletConfiguration;
 use super::surroundings::{ConfigContext, directory, span};
-use super::{Network, PodNetwork, Runtime, Serve, kubectl, node_api, offered, tls};
+use super::{Network, PodNetwork, Runtime, Serve, gates, kubectl, node_api, offered, tls};
 
 /// The configuration section of this name.
 pub fn network(
@@ -104,6 +104,7 @@ pub fn serve(
         node_api: node_api::node_api(written, own, context, (checks, own_checks)),
         tls: tls::offer(written, checks),
         offered: offered::offered(written),
+        gates: gates::gates(written),
         debugging: written.enable_debugging_handlers != Some(false),
         stream_idle: span(written.streaming_connection_idle_timeout),
     }

@@ -10,6 +10,7 @@ use super::checks::Checks;
 use super::error::{ConfigError, Problem};
 use super::layers::{Layer, Layers};
 use super::limits::{cgroups, eviction};
+use super::log::{Log, LogFormat, filter};
 use super::own::GantryConfiguration;
 use super::raw::{self, KubeletConfiguration};
 use super::reach::{network, runtime, serve};
@@ -18,10 +19,7 @@ use super::traces::traces;
 use super::validate::validate;
 use super::verification::verification;
 use super::version;
-use super::{
-    Addresses, Config, Images, Log, LogFormat, Manifests, Node, Paths, Pods, Role, amounts, defaults,
-    supported,
-};
+use super::{Addresses, Config, Images, Manifests, Node, Paths, Pods, Role, amounts, defaults, supported};
 use crate::model::resources::Bytes;
 use crate::model::yaml::document;
 
@@ -295,11 +293,7 @@ fn pods(written: &KubeletConfiguration, checks: &mut Checks<'_>) -> Pods {
 
 fn log(written: &KubeletConfiguration, own: &GantryConfiguration) -> Log {
     let logging = written.logging.clone().unwrap_or_default();
-    let by_verbosity = match logging.verbosity.unwrap_or(0) {
-        0..3 => "info",
-        3..6 => "debug",
-        _ => "trace",
-    };
+    let by_verbosity = filter(logging.verbosity.unwrap_or(0).into());
     let format = match logging.format.as_deref() {
         Some("json") => LogFormat::Json,
         _ => LogFormat::Text,

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::checks::Checks;
 use super::defaults::default_configuration;
+use super::gates;
 use super::raw::KubeletConfiguration;
 
 /// How this version treats a key.
@@ -213,8 +214,8 @@ const KEYS: &[(&str, Class)] = &[
     ),
     ("crashLoopBackOff", Supported),
     ("reservedMemory", Harmless(NOT_PINNED)),
-    ("enableProfilingHandler", Harmless(NO_STREAMS)),
-    ("enableDebugFlagsHandler", Harmless(NO_STREAMS)),
+    ("enableProfilingHandler", Supported),
+    ("enableDebugFlagsHandler", Supported),
     ("seccompDefault", Supported),
     (
         "memoryThrottlingFactor",
@@ -235,19 +236,6 @@ const KEYS: &[(&str, Class)] = &[
         "userNamespaces",
         Harmless("pods that request a user namespace are rejected"),
     ),
-];
-
-/// The supported feature gates. No other gate disables a protection that is enabled here, and what another gate would
-/// enable is rejected where a pod or a key requests it.
-const GATES: &[&str] = &[
-    "ClusterTrustBundle",
-    "ClusterTrustBundleProjection",
-    "ComponentFlagz",
-    "ComponentStatusz",
-    "ContainerCheckpoint",
-    "CustomCPUCFSQuotaPeriod",
-    "KubeletEnsureSecretPulledImages",
-    "RotateKubeletServerCertificate",
 ];
 
 /// Reports the values that would silently drop pods, their guarantees or the node's safety if they only produced a
@@ -276,9 +264,9 @@ pub fn without_effect(config: &Value, default: &Value) -> Vec<String> {
 /// How a key is treated; `None`: it is not classified.
 fn class(path: &str) -> Option<Class> {
     if let Some(gate) = path.strip_prefix("featureGates.") {
-        return Some(match GATES.contains(&gate) {
+        return Some(match gates::is_followed(gate) {
             true => Supported,
-            false => Harmless("see GATES"),
+            false => Harmless("see `gates`"),
         });
     }
     let found = KEYS.iter().find(|(key, _)| *key == path);

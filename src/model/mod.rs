@@ -19,6 +19,7 @@ pub mod end;
 pub mod error_chain;
 pub mod event;
 pub(crate) mod expand;
+pub mod feature_gate;
 pub mod foreign_status;
 pub mod health;
 pub mod image_ref;

@@ -55,7 +55,7 @@ pub struct NodePolicy {
     pub cluster_dns: Vec<IpAddr>,
     /// `clusterDomain`, may be empty.
     pub cluster_domain: String,
-    /// The addresses of the node, the primary first.
+    /// The addresses of the node, the primary first; empty while it has none.
     pub host_ips: Vec<IpAddr>,
     /// The node's memory, which `oom_score_adj` is computed from.
     pub memory: Bytes,
@@ -75,6 +75,14 @@ pub struct NodePolicy {
 }
 
 impl NodePolicy {
+    /// The same at these addresses, the primary first.
+    pub fn at(&self, addresses: &[IpAddr]) -> NodePolicy {
+        NodePolicy {
+            host_ips: addresses.to_vec(),
+            ..self.clone()
+        }
+    }
+
     /// The directory of one pod (`<root>/pods/<uid>`).
     pub fn pod_dir(&self, uid: &PodUid) -> PathBuf {
         self.root_dir.join("pods").join(&uid.0)

@@ -4,7 +4,8 @@
 //! IPv4 comes before IPv6 unless asked otherwise.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
 
 use nix::net::if_::InterfaceFlags;
 
@@ -13,51 +14,107 @@ use nix::net::if_::InterfaceFlags;
 struct Local {
     interface: String,
     up: bool,
+    link: Link,
     ip: IpAddr,
 }
 
-/// The addresses that the node reports, the primary one first. `configured` are those of `--node-ip`, which win if
-/// there are any; `::` alone prefers IPv6 to IPv4, `0.0.0.0` means the default. `name` is the node's name. This may
-/// query a name server, so it blocks.
-///
-/// Empty if the machine has only loopback and link-local addresses: the kubelet would refuse to start, but static pods
-/// can run without one.
-pub fn addresses(configured: &[IpAddr], name: &str) -> Vec<IpAddr> {
-    let stated: Vec<IpAddr> = configured
-        .iter()
-        .filter(|ip| !ip.is_unspecified())
-        .copied()
-        .collect();
-    if !stated.is_empty() {
-        return stated;
+/// What an interface leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Link {
+    /// Other machines, as far as is known.
+    Outside,
+    /// Pods, containers and virtual machines, or their network on other nodes.
+    Inside,
+}
+
+/// What names the node's addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// `--node-ip`, the primary first; at least one.
+    Given(Vec<IpAddr>),
+    /// The node's name is an address, which the kubelet does not check either.
+    Name(IpAddr),
+    /// What the node's name resolves to and the machine has, IPv4 (or, with `--node-ip=::`, IPv6) before the other.
+    Found {
+        /// The node's name.
+        name: String,
+        /// Whether IPv6 comes first.
+        preferred: Family,
+    },
+}
+
+impl Wanted {
+    /// From `--node-ip` and the node's name: `::` alone prefers IPv6 to IPv4, `0.0.0.0` means the default.
+    pub fn new(configured: &[IpAddr], name: &str) -> Wanted {
+        let stated = configured.iter().filter(|ip| !ip.is_unspecified());
+        let stated: Vec<IpAddr> = stated.copied().collect();
+        match (stated.is_empty(), name.parse()) {
+            (false, _) => Wanted::Given(stated),
+            (true, Ok(address)) => Wanted::Name(address),
+            (true, Err(_)) => Wanted::Found {
+                name: name.to_owned(),
+                preferred: match configured.first() {
+                    Some(IpAddr::V6(_)) => Family::V6,
+                    Some(IpAddr::V4(_)) | None => Family::V4,
+                },
+            },
+        }
     }
-    let preferred = match configured.first() {
-        Some(IpAddr::V6(_)) => Family::V6,
-        Some(IpAddr::V4(_)) | None => Family::V4,
+}
+
+/// Why the node has no address now.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoAddress {
+    /// A node cannot be reached at it (`validateNodeIP` of the kubelet's `kubelet_node_status.go`).
+    #[error(
+        "--node-ip: {0} is a loopback, link-local, multicast or broadcast address; use an address of this machine"
+    )]
+    Unusable(IpAddr),
+    /// No interface has it.
+    #[error("--node-ip: no interface of this machine has the address {0}; waiting until one has it")]
+    Elsewhere(IpAddr),
+    /// There is none to choose.
+    #[error("this machine has only loopback and link-local addresses; waiting for another")]
+    OnlyLocal,
+}
+
+/// The addresses that the node reports now, the primary one first; at least one. `resolved` is what the node's name
+/// resolves to. Reads the kernel's routes and interfaces.
+pub(super) fn addresses(wanted: &Wanted, resolved: &[IpAddr]) -> Result<Vec<IpAddr>, NoAddress> {
+    let preferred = match wanted {
+        Wanted::Given(stated) => return confirmed(stated, &locals()),
+        Wanted::Name(address) => return Ok(vec![*address]),
+        Wanted::Found { preferred, .. } => *preferred,
     };
-    let resolved: Vec<IpAddr> = match name.parse() {
-        Ok(address) => return vec![address],
-        Err(_) => (name, 0)
-            .to_socket_addrs()
-            .map(|found| found.map(|address| address.ip()).collect())
-            .unwrap_or_default(),
-    };
-    let routes = [
+    let chosen = choose(preferred, resolved, &default_routes(), &locals());
+    chosen.map(|address| vec![address]).ok_or(NoAddress::OnlyLocal)
+}
+
+/// The configured addresses, if the machine has all of them: the kubelet reports none of two if one is missing.
+fn confirmed(stated: &[IpAddr], locals: &[Local]) -> Result<Vec<IpAddr>, NoAddress> {
+    for &ip in stated {
+        if !is_global(ip) {
+            return Err(NoAddress::Unusable(ip));
+        }
+        if !locals.iter().any(|local| local.ip == ip) {
+            return Err(NoAddress::Elsewhere(ip));
+        }
+    }
+    Ok(stated.to_vec())
+}
+
+/// The interfaces of default routes, IPv4 first.
+fn default_routes() -> Vec<String> {
+    let tables = [
         ("/proc/net/route", default_v4 as fn(&str) -> Option<&str>),
         ("/proc/net/ipv6_route", default_v6),
     ];
-    let routes: Vec<String> = routes
-        .iter()
-        .flat_map(|(path, default)| {
-            let text = fs::read_to_string(path).unwrap_or_default();
-            text.lines()
-                .filter_map(|line| default(line).map(str::to_owned))
-                .collect::<Vec<_>>()
-        })
-        .collect();
-    choose(preferred, &resolved, &routes, &locals())
-        .into_iter()
-        .collect()
+    let mut interfaces = Vec::new();
+    for (path, default) in tables {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        interfaces.extend(text.lines().filter_map(default).map(str::to_owned));
+    }
+    interfaces
 }
 
 /// The choice, from what the name resolves to, the interfaces of default routes, and the machine's addresses.
@@ -83,12 +140,11 @@ fn choose(preferred: Family, resolved: &[IpAddr], routes: &[String], locals: &[L
             .iter()
             .find_map(|route| on(family, route).or_else(|| on(family, "lo")))
     };
-    // The kubelet gives up here. A machine without a default route still has pods that need its address.
+    // The kubelet gives up here. A machine without a default route still has pods that need its address. The pods'
+    // own bridge has an address as soon as there are pods, which is not the machine's.
     let any = |family| {
-        locals
-            .iter()
-            .find(|local| usable(family, local))
-            .map(|local| local.ip)
+        let mut outside = locals.iter().filter(|local| local.link == Link::Outside);
+        outside.find(|local| usable(family, local)).map(|local| local.ip)
     };
     let first = |choice: &dyn Fn(Family) -> Option<IpAddr>| families.into_iter().find_map(choice);
     first(&named).or_else(|| first(&routed)).or_else(|| first(&any))
@@ -96,8 +152,10 @@ fn choose(preferred: Family, resolved: &[IpAddr], routes: &[String], locals: &[L
 
 /// An address family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Family {
+pub enum Family {
+    /// IPv4
     V4,
+    /// IPv6
     V6,
 }
 
@@ -128,11 +186,29 @@ fn locals() -> Vec<Local> {
             let v6 = || address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip()));
             Some(Local {
                 ip: v4.or_else(v6)?,
+                link: link(Path::new("/sys/class/net"), &interface.interface_name),
                 up: interface.flags.contains(InterfaceFlags::IFF_UP),
                 interface: interface.interface_name,
             })
         })
         .collect()
+}
+
+/// What an interface leads to, by the kernel's description of it.
+fn link(interfaces: &Path, name: &str) -> Link {
+    let described = fs::read_to_string(interfaces.join(name).join("uevent")).unwrap_or_default();
+    match described.lines().find_map(|line| line.strip_prefix("DEVTYPE=")) {
+        Some("vxlan" | "geneve") => Link::Inside,
+        Some("bridge") if !has_hardware(interfaces, name) => Link::Inside,
+        _ => Link::Outside,
+    }
+}
+
+/// Whether a bridge has a port that is a device of the machine: hosts of virtual machines have their address on one.
+fn has_hardware(interfaces: &Path, bridge: &str) -> bool {
+    let ports = fs::read_dir(interfaces.join(bridge).join("brif"));
+    let mut ports = ports.into_iter().flatten().flatten();
+    ports.any(|port| interfaces.join(port.file_name()).join("device").exists())
 }
 
 /// The flag of a reject route (`linux/route.h`).
@@ -167,6 +243,7 @@ mod tests {
         Local {
             interface: interface.to_owned(),
             up: true,
+            link: Link::Outside,
             ip: ip.parse().unwrap(),
         }
     }
@@ -227,6 +304,48 @@ mod tests {
             ..local("eth0", "192.0.2.2")
         };
         check(&[], &["eth0"], &[down, local("lo", "127.0.0.1")], None);
+        // The pods' bridge is not the machine's, unless the name or the default route says so.
+        let inside = Local {
+            link: Link::Inside,
+            ..local("cni0", "10.244.0.1")
+        };
+        check(&[], &[], &[inside.clone()], None);
+        check(&[], &["cni0"], &[inside.clone()], Some("10.244.0.1"));
+        check(&[], &[], &[inside, local("eth0", "192.0.2.2")], Some("192.0.2.2"));
+    }
+
+    #[test]
+    fn bridges_without_hardware_and_overlays_lead_inside() {
+        let directory = tempfile::tempdir().unwrap();
+        let make = |name: &str, description: &str, entries: &[&str]| {
+            let interface = directory.path().join(name);
+            for entry in entries {
+                fs::create_dir_all(interface.join(entry)).unwrap();
+            }
+            fs::create_dir_all(&interface).unwrap();
+            fs::write(interface.join("uevent"), description).unwrap();
+        };
+        make("eth0", "INTERFACE=eth0\nIFINDEX=2\n", &["device"]);
+        make("veth1", "INTERFACE=veth1\n", &[]);
+        make(
+            "br0",
+            "DEVTYPE=bridge\nINTERFACE=br0\n",
+            &["brif/eth0", "brif/veth1"],
+        );
+        make("cni0", "DEVTYPE=bridge\nINTERFACE=cni0\n", &["brif/veth1"]);
+        make("docker0", "DEVTYPE=bridge\n", &["brif"]);
+        make("flannel.1", "DEVTYPE=vxlan\n", &[]);
+        for (name, expected) in [
+            ("eth0", Link::Outside),
+            ("veth1", Link::Outside),
+            ("br0", Link::Outside),
+            ("cni0", Link::Inside),
+            ("docker0", Link::Inside),
+            ("flannel.1", Link::Inside),
+            ("gone", Link::Outside),
+        ] {
+            assert_eq!(link(directory.path(), name), expected, "{name}");
+        }
     }
 
     #[test]
@@ -259,12 +378,54 @@ mod tests {
     }
 
     #[test]
-    fn configured_addresses_win() {
-        let configured: Vec<IpAddr> = vec!["192.0.2.9".parse().unwrap(), "2001:db8::9".parse().unwrap()];
-        assert_eq!(addresses(&configured, "any"), configured);
-        assert_eq!(
-            addresses(&[], "192.0.2.3"),
-            ["192.0.2.3".parse::<IpAddr>().unwrap()]
+    fn what_names_the_addresses() {
+        let check = |configured: &[&str], name: &str, expected: Wanted| {
+            let configured: Vec<IpAddr> = configured.iter().map(|ip| ip.parse().unwrap()).collect();
+            assert_eq!(Wanted::new(&configured, name), expected, "{configured:?} {name}");
+        };
+        let found = |preferred| Wanted::Found {
+            name: "any".to_owned(),
+            preferred,
+        };
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        check(
+            &["192.0.2.9", "2001:db8::9"],
+            "any",
+            Wanted::Given(vec![ip("192.0.2.9"), ip("2001:db8::9")]),
         );
+        check(&["192.0.2.9"], "192.0.2.3", Wanted::Given(vec![ip("192.0.2.9")]));
+        check(&[], "192.0.2.3", Wanted::Name(ip("192.0.2.3")));
+        check(&[], "any", found(Family::V4));
+        check(&["0.0.0.0"], "any", found(Family::V4));
+        check(&["::"], "any", found(Family::V6));
+    }
+
+    #[test]
+    fn configured_addresses_count_while_the_machine_has_them() {
+        let machine = [
+            local("lo", "127.0.0.1"),
+            local("eth0", "192.0.2.9"),
+            local("eth0", "2001:db8::9"),
+        ];
+        let check = |stated: &[&str], expected: Result<(), NoAddress>| {
+            let stated: Vec<IpAddr> = stated.iter().map(|ip| ip.parse().unwrap()).collect();
+            assert_eq!(confirmed(&stated, &machine), expected.map(|()| stated.clone()));
+        };
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        check(&["192.0.2.9"], Ok(()));
+        check(&["2001:db8::9", "192.0.2.9"], Ok(()));
+        check(&["192.0.2.8"], Err(NoAddress::Elsewhere(ip("192.0.2.8"))));
+        check(
+            &["192.0.2.9", "2001:db8::8"],
+            Err(NoAddress::Elsewhere(ip("2001:db8::8"))),
+        );
+        check(&["127.0.0.1"], Err(NoAddress::Unusable(ip("127.0.0.1"))));
+        check(&["fe80::1"], Err(NoAddress::Unusable(ip("fe80::1"))));
+    }
+
+    #[test]
+    fn a_name_that_is_an_address_is_taken_as_it_is() {
+        let name: IpAddr = "192.0.2.3".parse().unwrap();
+        assert_eq!(addresses(&Wanted::Name(name), &[]), Ok(vec![name]));
     }
 }

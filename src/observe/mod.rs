@@ -2,10 +2,12 @@
 //! only writer of the [`Snapshot`]. Changes nothing on the machine and decides nothing.
 
 pub mod address;
+mod address_changes;
 mod due;
 mod log_numbers;
 pub mod machine;
 pub mod measure;
+pub mod node_addresses;
 mod observer;
 mod out_of_memory;
 mod pod_files;

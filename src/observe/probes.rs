@@ -29,8 +29,8 @@ pub struct ProbeInputs {
     pub desired: watch::Receiver<Arc<Desired>>,
     /// The observed state.
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
-    /// The node's own address, where pods on the host network are probed.
-    pub host: Option<IpAddr>,
+    /// The node's own addresses: pods on the host network are probed at the first one.
+    pub addresses: watch::Receiver<Arc<[IpAddr]>>,
     /// How names of hosts are looked up.
     pub names: Names,
     /// Counts the results.
@@ -76,7 +76,7 @@ pub async fn run(mut inputs: ProbeInputs, runtime: Runtime, out: Handle, cancel:
     let mut probes = Probes {
         runtime,
         out,
-        host: inputs.host,
+        host: inputs.addresses.borrow_and_update().first().copied(),
         names: inputs.names.clone(),
         pods: BTreeMap::new(),
         runs: JoinSet::new(),
@@ -91,6 +91,9 @@ pub async fn run(mut inputs: ProbeInputs, runtime: Runtime, out: Handle, cancel:
             () = cancel.cancelled() => return,
             Ok(()) = inputs.desired.changed() => {}
             Ok(()) = inputs.snapshot.changed() => {}
+            Ok(()) = inputs.addresses.changed() => {
+                probes.move_to(inputs.addresses.borrow_and_update().first().copied());
+            }
             Some(ended) = probes.runs.join_next() => {
                 if let Ok((run, finding, took)) = ended {
                     probes.count(&run, &finding, took);
@@ -107,6 +110,16 @@ pub async fn run(mut inputs: ProbeInputs, runtime: Runtime, out: Handle, cancel:
 }
 
 impl Probes {
+    /// Has pods on the host network probed at another address.
+    fn move_to(&mut self, host: Option<IpAddr>) {
+        self.host = host;
+        let looked: Vec<(PodName, Known)> = std::mem::take(&mut self.pods).into_iter().collect();
+        for (name, known) in looked {
+            let again = self.look(&known.pod, &known.observed, known.asked);
+            self.pods.insert(name, again);
+        }
+    }
+
     /// Looks at the pods that changed.
     fn take(&mut self, desired: &Desired, snapshot: &Snapshot) {
         let counters = &self.counters.probes;

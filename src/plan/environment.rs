@@ -10,7 +10,10 @@ use crate::model::bounds;
 use crate::model::expand::expand;
 use crate::model::object::ObjectKind;
 use crate::model::pod::Container;
-use crate::model::value::EnvValue;
+use crate::model::value::{EnvValue, Field};
+
+/// Why a container that asks for the node's address cannot be created while there is none.
+const NO_HOST_IP: &str = "host IP unknown: the node has no address yet";
 
 /// The variables of a container in order, each name once, found by name.
 #[derive(Debug, Default)]
@@ -184,6 +187,10 @@ pub(super) fn environment(
                 };
                 expand(text, known, room.left()).map_err(|_| room.narrower().message(container))?
             }
+            // The kubelet, too, creates no container that asks for an address which is not known.
+            EnvValue::Field(Field::HostIp | Field::HostIps) if origin.policy.host_ips.is_empty() => {
+                return Err(NO_HOST_IP.to_owned());
+            }
             EnvValue::Field(field) => origin.field(field),
             EnvValue::Resource(resource) => origin.resource(resource, Some(container)),
             EnvValue::Key {
@@ -248,7 +255,7 @@ mod tests {
     use crate::model::request::POD_IP;
     use crate::model::resources::Amounts;
     use crate::model::sample;
-    use crate::model::value::{EnvFrom, Field};
+    use crate::model::value::EnvFrom;
 
     fn from(prefix: &str, kind: ObjectKind, name: &str, optional: bool) -> EnvFrom {
         EnvFrom {

@@ -1,6 +1,7 @@
 //! Marks what has changed, as names to plan again.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -97,6 +98,28 @@ impl Loop {
     pub(super) fn services_changed(&mut self) {
         let api = self.desired.api.iter().flat_map(|set| set.pods.keys());
         for name in api {
+            if let Some(memory) = self.memory.pods.get_mut(name) {
+                *memory = Arc::new(restart::retry_after_change(memory));
+            }
+            self.dirty.insert(Key::Pod(name.clone()));
+        }
+    }
+
+    /// Plans with these addresses from now on. Pods that failed for want of one try again.
+    pub(super) fn take_addresses(&mut self, new: &[IpAddr]) {
+        if self.rooms.policy.host_ips == new {
+            return;
+        }
+        let had_none = self.rooms.policy.host_ips.is_empty();
+        self.rooms.policy = Arc::new(self.rooms.policy.at(new));
+        if had_none {
+            self.retry_all();
+        }
+    }
+
+    /// Marks all pods, and has what failed of them tried again.
+    fn retry_all(&mut self) {
+        for name in self.desired.pods().map(|pod| &pod.name) {
             if let Some(memory) = self.memory.pods.get_mut(name) {
                 *memory = Arc::new(restart::retry_after_change(memory));
             }

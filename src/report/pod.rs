@@ -1,5 +1,6 @@
 //! What the report of one pod is made from.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -19,6 +20,22 @@ impl Loop {
         let is_left = self.snapshot.pods.contains_key(name);
         let shown = self.shown.get(name).filter(|_| is_left);
         self.desired.get(name).or(shown).cloned()
+    }
+
+    /// Reports the node at these addresses from now on, and the pods again: they have its address. Answers whether a
+    /// pod's status changed.
+    pub(super) fn take_addresses(&mut self, new: &[IpAddr], now: Timestamp) -> bool {
+        if self.facts.settings.addresses == new {
+            return false;
+        }
+        self.facts.settings.addresses = new.to_vec();
+        self.facts.policy = Arc::new(self.facts.policy.at(new));
+        let shown: Vec<PodName> = self.shown.keys().cloned().collect();
+        let mut changed = false;
+        for name in shown {
+            changed |= self.report_pod(&name, now);
+        }
+        changed
     }
 
     pub(super) fn forget(&mut self, name: &PodName) -> bool {

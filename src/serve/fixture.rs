@@ -8,6 +8,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::checkpoint::Checkpoints;
+use super::debug::Verbosity;
 use super::offered::Offered;
 use super::system_logs::SystemLogs;
 use super::world::World;
@@ -152,6 +153,12 @@ pub(crate) fn changing() -> Changing {
         metrics: Arc::default(),
         health: Default::default(),
         offered: Arc::new(Offered {
+            verbosity: Some(Verbosity::new(|level| match level {
+                13 => Err("it is an unlucky number".to_owned()),
+                _ => Ok(()),
+            })),
+            profiling: true,
+            gates: Vec::new(),
             flags: Some([("max-pods".to_owned(), "50".to_owned())].into()),
             program: Program {
                 started: "2026-11-21T00:00:00Z".parse().unwrap(),

@@ -10,6 +10,7 @@ pub mod answer;
 mod attach;
 mod checkpoint;
 pub(crate) mod containers;
+mod debug;
 mod ephemeral;
 mod events;
 mod offered;
@@ -39,6 +40,7 @@ use std::future::Future;
 use std::io;
 
 pub use self::checkpoint::Checkpoints;
+pub use self::debug::Verbosity;
 pub use self::offered::Offered;
 pub use self::system_logs::SystemLogs;
 pub use self::world::World;

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::checkpoint::Checkpoints;
+use super::debug::Verbosity;
 use super::system_logs::SystemLogs;
 use super::zpages::Program;
+use crate::model::feature_gate::FeatureGate;
 
 /// What the endpoints that only the node API has are answered from.
 #[derive(Debug, Default)]
@@ -19,4 +21,10 @@ pub struct Offered {
     pub system_logs: SystemLogs,
     /// `/checkpoint/`; `None`: not served.
     pub checkpoints: Option<Checkpoints>,
+    /// `/debug/flags/v`; `None`: disabled.
+    pub verbosity: Option<Verbosity>,
+    /// The feature gates, for `/metrics`.
+    pub gates: Vec<FeatureGate>,
+    /// Whether `/debug/pprof/` says that there are no profiles, or that it is disabled.
+    pub profiling: bool,
 }

@@ -68,6 +68,7 @@ impl Cluster {
                 "controllers.log",
                 "scheduler.log",
                 "containerd.log",
+                "metrics-server.log",
             ];
             format!("it failed, as told above{}", log_ends(&here(""), &logs))
         });

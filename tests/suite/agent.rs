@@ -2,6 +2,7 @@
 //! is left out: no cgroup of the machine's is planned, no network is set up, nothing is listened on.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -120,6 +121,7 @@ struct Agent {
     memory: watch::Receiver<Arc<Memory>>,
     snapshot: watch::Receiver<Arc<Snapshot>>,
     imported: watch::Sender<u64>,
+    addresses: watch::Sender<Arc<[IpAddr]>>,
     /// The clients, on a node of an API server.
     joined: Option<watch::Sender<Option<Clients>>>,
     wiring: Wiring,
@@ -212,6 +214,12 @@ impl Machine {
     /// Says that an image was imported, as the agent's importer does.
     pub(crate) fn say_imported(&self) {
         self.agent().imported.send_modify(|count| *count += 1);
+    }
+
+    /// Gives the node other addresses, or none.
+    pub(crate) fn set_addresses(&self, addresses: &[&str]) {
+        let addresses = addresses.iter().map(|address| address.parse().unwrap());
+        self.agent().addresses.send_replace(addresses.collect());
     }
 
     /// What is reported about the pods now.
@@ -435,6 +443,7 @@ impl Agent {
         let root = machine.at.root.path();
         let mut wiring = Wiring::new(machine.config(), CancellationToken::new());
         let (imported_in, imported) = watch::channel(0);
+        let (addresses_in, addresses) = watch::channel(Arc::from(["192.0.2.1".parse().unwrap()]));
         let cluster = match &machine.api {
             Some(server) => Some(machine.cluster(server).await),
             None => None,
@@ -476,7 +485,7 @@ impl Agent {
             measured: measured(),
             sandbox_image: "registry.k8s.io/pause:3.6".to_owned(),
             imported,
-            probed_host: Some("127.0.0.1".parse().unwrap()),
+            addresses,
             relist: machine.relist,
         });
         Agent {
@@ -484,6 +493,7 @@ impl Agent {
             memory: wiring.memory(),
             snapshot: wiring.snapshot(),
             imported: imported_in,
+            addresses: addresses_in,
             joined: cluster.map(|cluster| cluster.joined.0),
             wiring,
         }

@@ -3,6 +3,7 @@
 
 mod bounds;
 mod callers;
+mod addresses;
 mod changes;
 mod checkpoints;
 mod cluster;

@@ -21,6 +21,7 @@ pub(crate) async fn answer(State(served): State<Served>, headers: HeaderMap) -> 
         snapshot: world.snapshot.borrow().clone(),
         process: ProcessStats::read(),
         kubernetes_version: world.offered.program.kubernetes_version.clone(),
+        gates: world.offered.gates.clone(),
         at: Timestamp::now(),
     };
     let format = wanted(&headers);

@@ -15,11 +15,11 @@ use std::future::Future;
 
 use axum::Router;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{any, delete, get, post};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -31,15 +31,15 @@ use super::answer::not_found;
 use super::port::{Bounds, Plain, Port};
 use super::world::{FAREWELL, Served, World};
 use super::{
-    attach, checkpoint, exec, health, logs, metrics, objects, pod_list, port_forward, running_pods, slis,
-    stats, system_logs, zpages,
+    attach, checkpoint, debug, exec, health, logs, metrics, objects, pod_list, port_forward, running_pods,
+    slis, stats, system_logs, zpages,
 };
 use crate::counters::ServerType;
 use auth::Auth;
 use connection::Tls;
 
 /// Paths that the kubelet serves, too, but this version does not.
-const LATER: [&str; 2] = ["/cri", "/debug"];
+const LATER: [&str; 1] = ["/cri"];
 
 /// Paths that `enableDebuggingHandlers: false` disables.
 const DEBUGGING: [&str; 8] = [
@@ -142,6 +142,13 @@ fn router(served: Served, auth: Auth, debugging: bool) -> Router {
         .route("/logs/{*path}", get(system_logs::answer))
         .route("/metrics/slis", delete(slis::endpoint::reset))
         .route(
+            "/debug/flags/v",
+            any(debug::set_verbosity).layer(DefaultBodyLimit::max(debug::VERBOSITY_BYTES)),
+        )
+        .route("/debug/pprof", any(debug::profiles))
+        .route("/debug/pprof/", any(debug::profiles))
+        .route("/debug/pprof/{*profile}", any(debug::profiles))
+        .route(
             "/containerLogs/{namespace}/{pod}/{container}",
             get(container_logs),
         )
@@ -191,7 +198,7 @@ async fn without_debugging(request: Request, next: Next) -> Response {
         return (StatusCode::METHOD_NOT_ALLOWED, "Debug endpoints are disabled.\n").into_response();
     }
     match path {
-        "/configz" | "/flagz" | "/statusz" => not_found(),
+        "/configz" | "/flagz" | "/statusz" | "/debug/flags/v" => not_found(),
         _ if path.starts_with("/checkpoint/") => not_found(),
         _ => next.run(request).await,
     }

@@ -5,6 +5,7 @@ mod callers;
 mod cve_2020_8551;
 mod cve_2022_41723;
 mod cve_2025_0426;
+mod debugging;
 mod exec_by_websocket;
 mod read_only;
 mod system_logs;
@@ -344,6 +345,7 @@ async fn without_debugging_nobody_gets_logs_and_callers_are_asked_who_they_are_f
         assert_eq!(node.get(path, None, None).await.0, 401, "{path}");
     }
     assert_eq!(node.get("/configz", admin(), None).await.0, 404);
+    assert_eq!(node.get("/debug/flags/v", admin(), None).await.0, 404);
     assert_eq!(node.get("/pods", admin(), None).await.0, 200);
     let with = Node::start(false).await;
     let logs = with.get(
@@ -427,10 +429,10 @@ async fn strangers_are_asked_about_where_the_configuration_lets_them() {
 async fn what_is_not_there_yet_says_so() {
     let node = Node::start(false).await;
     let get = async |path: &str| node.get(path, Some(node.authority.user("admin")), None).await;
-    let (code, text) = get("/debug/flags/v").await;
+    let (code, text) = get("/cri/exec/token").await;
     assert_eq!(
         (code, text.as_str()),
-        (501, "gantry does not serve /debug/flags/v yet\n")
+        (501, "gantry does not serve /cri/exec/token yet\n")
     );
     assert_eq!(get("/executions").await.0, 404);
     assert_eq!(get("/healthz").await, (200, "ok".to_owned()));

@@ -15,6 +15,7 @@ mod resize;
 mod statics;
 mod streams;
 mod takeover;
+mod top;
 mod workloads;
 
 use crate::cluster::Cluster;
@@ -79,6 +80,7 @@ pub fn undisturbed() -> Vec<Story> {
 pub fn disturbed() -> Vec<Story> {
     vec![
         story!(numbers::pods_and_node_are_measured_as_by_the_kubelet),
+        story!(top::kubectl_top_shows_what_the_kernel_counts),
         story!(takeover::pods_of_the_api_go_from_the_kubelet_to_gantry_and_back),
         story!(faults::the_agent_is_killed_during_a_rollout),
         story!(cut_off::a_runtime_class_names_the_handler),

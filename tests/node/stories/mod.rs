@@ -1,5 +1,6 @@
 //! The stories, by subject.
 
+mod addresses;
 mod copies;
 mod cut_streams;
 mod cve_2021_25741;
@@ -79,6 +80,7 @@ pub fn all() -> Vec<Story> {
         story!(limits::a_cpu_limit_holds).alone(),
         story!(limits::over_its_memory_limit_a_container_is_oom_killed),
         story!(limits::a_fork_bomb_stops_at_the_pid_limit),
+        story!(addresses::the_nodes_address_comes_late_and_changes),
         story!(network::pods_reach_each_other_the_node_and_the_outside),
         story!(network::a_host_port_leads_to_the_pod_and_goes_with_it),
         story!(network::another_networks_configuration_is_respected),

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::now::Now;
 use super::process::ProcessStats;
 use crate::counters::{Counters, Kind, Moments};
+use crate::model::feature_gate::FeatureGate;
 use crate::serve::metrics::exposition::Page;
 
 pub(super) fn put(page: &mut Page, now: &Now, counters: &Counters) {
@@ -15,6 +16,7 @@ pub(super) fn put(page: &mut Page, now: &Now, counters: &Counters) {
     let help = "The node's name. The value is always 1.";
     page.family("kubelet_node_name", Kind::Gauge, help)
         .value(&[("node", name)], 1u64);
+    put_gates(page, &now.gates);
     put_startup(page, counters.registration.moments(), now.process.as_ref());
     put_certificate(page, counters.certificates.expiry(), now.at);
 }
@@ -38,6 +40,17 @@ fn put_version(page: &mut Page, version: &str) {
     let help = "The version of Kubernetes that the node reports. The value is always 1.";
     page.family("kubernetes_build_info", Kind::Gauge, help)
         .value(&labels, 1u64);
+}
+
+/// Those that gantry follows; what the kubelet's others would enable, it does not have.
+fn put_gates(page: &mut Page, gates: &[FeatureGate]) {
+    let help =
+        "Whether a feature gate that gantry follows is on (1) or off (0), with the stage of its feature.";
+    let mut family = page.family("kubernetes_feature_enabled", Kind::Gauge, help);
+    for gate in gates {
+        let labels = [("name", gate.name), ("stage", gate.stage.as_str())];
+        family.value(&labels, u64::from(gate.enabled));
+    }
 }
 
 /// The machine's architecture, as Go names it.

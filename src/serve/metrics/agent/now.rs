@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 
 use super::process::ProcessStats;
+use crate::model::feature_gate::FeatureGate;
 use crate::model::report::PodsReport;
 use crate::model::runtime::Snapshot;
 
@@ -18,5 +19,6 @@ pub(in crate::serve::metrics) struct Now {
     pub(in crate::serve::metrics) process: Option<ProcessStats>,
     /// The version of Kubernetes that the node reports: `v1.36.2`.
     pub(in crate::serve::metrics) kubernetes_version: String,
+    pub(in crate::serve::metrics) gates: Vec<FeatureGate>,
     pub(in crate::serve::metrics) at: Timestamp,
 }

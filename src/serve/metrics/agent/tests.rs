@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::process::ProcessStats;
 use super::*;
+use crate::model::feature_gate::{FeatureGate, Stage};
 use crate::model::pod::{PodName, PodUid, Problem, ProblemKind};
 use crate::model::report::PodsReport;
 use crate::model::runtime::{ObservedName, ObservedPod, Snapshot};
@@ -50,9 +51,15 @@ fn what_was_counted_is_shown_under_the_kubelets_names() {
         &counters,
         &Now {
             kubernetes_version: "v1.36.2".to_owned(),
+            gates: vec![FeatureGate {
+                name: "ComponentFlagz",
+                stage: Stage::Beta,
+                enabled: false,
+            }],
             ..Now::default()
         },
         &[
+            "kubernetes_feature_enabled{name=\"ComponentFlagz\",stage=\"BETA\"} 0",
             "kubelet_runtime_operations_total{operation_type=\"run_podsandbox\"} 2",
             "kubelet_runtime_operations_errors_total{operation_type=\"run_podsandbox\"} 1",
             "kubelet_runtime_operations_duration_seconds_bucket{operation_type=\"run_podsandbox\",le=\"0.48828125\"} 1",

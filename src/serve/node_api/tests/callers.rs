@@ -330,15 +330,15 @@ async fn each_caller_gets_what_it_may() {
             /debug/pprof/
                 GET     get proxy             403 403 501 501
                 HEAD    "" proxy              403 403 403 501
-                POST    create proxy          403 403 403 501
-                PUT     update proxy          403 403 403 501
-                OPTIONS "" proxy              403 403 403 501
+                POST    create proxy          403 403 403 405
+                PUT     update proxy          403 403 403 405
+                OPTIONS "" proxy              403 403 403 405
             /debug/flags/v
-                GET     get proxy             403 403 501 501
-                HEAD    "" proxy              403 403 403 501
-                POST    create proxy          403 403 403 501
-                PUT     update proxy          403 403 403 501
-                OPTIONS "" proxy              403 403 403 501
+                GET     get proxy             403 403 406 406
+                HEAD    "" proxy              403 403 403 406
+                POST    create proxy          403 403 403 406
+                PUT     update proxy          403 403 403 400
+                OPTIONS "" proxy              403 403 403 406
         "#]],
     )
     .await;

@@ -1,0 +1,54 @@
+//! The feature gates that gantry follows. No other gate disables a protection that is enabled here, and what another
+//! gate would enable is rejected where a pod or a key requests it. Pure.
+
+use super::raw::KubeletConfiguration;
+use crate::model::feature_gate::Stage::{Beta, Stable};
+use crate::model::feature_gate::{FeatureGate, Stage};
+
+/// Name, stage and default of each in v1.36 (`pkg/features/kube_features.go`).
+const GATES: &[(&str, Stage, bool)] = &[
+    ("ClusterTrustBundle", Beta, false),
+    ("ClusterTrustBundleProjection", Beta, false),
+    ("ComponentFlagz", Beta, true),
+    ("ComponentStatusz", Beta, true),
+    ("ContainerCheckpoint", Beta, true),
+    ("CustomCPUCFSQuotaPeriod", Stable, true),
+    ("KubeletEnsureSecretPulledImages", Beta, true),
+    ("RotateKubeletServerCertificate", Beta, true),
+];
+
+/// Whether gantry follows the gate of this name.
+pub(super) fn is_followed(name: &str) -> bool {
+    GATES.iter().any(|(known, _, _)| *known == name)
+}
+
+/// All of them as they are set.
+pub(super) fn gates(written: &KubeletConfiguration) -> Vec<FeatureGate> {
+    let written = written.feature_gates.as_ref();
+    let set = |name: &str| written.and_then(|gates| gates.get(name)).copied();
+    let all = GATES.iter().map(|&(name, stage, default)| FeatureGate {
+        name,
+        stage,
+        enabled: set(name).unwrap_or(default),
+    });
+    all.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_gate_is_as_it_is_written_and_else_its_default() {
+        let written =
+            json!({"featureGates": {"ComponentFlagz": false, "ClusterTrustBundle": true, "Other": true}});
+        let found = gates(&serde_json::from_value(written).unwrap());
+        assert_eq!(found.len(), GATES.len());
+        let is_on = |name: &str| found.iter().find(|gate| gate.name == name).unwrap().enabled;
+        assert!(!is_on("ComponentFlagz") && is_on("ComponentStatusz"));
+        assert!(is_on("ClusterTrustBundle") && !is_on("ClusterTrustBundleProjection"));
+        assert!(is_followed("ComponentFlagz") && !is_followed("Other"));
+    }
+}

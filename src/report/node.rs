@@ -1,0 +1,35 @@
+//! What the report of the node is made from.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Node;
+
+use super::{Facts, Loop};
+use crate::model::node::Measured;
+use crate::status::{node as node_status, node_events};
+
+impl Loop {
+    /// The node now, and the events of what changed since the previous report.
+    pub(super) fn report_node(
+        &mut self,
+        measured: &Measured,
+        previous: Option<&Node>,
+        now: Timestamp,
+    ) -> Node {
+        let Facts {
+            machine, settings, ..
+        } = &self.facts;
+        self.pressure = self.pressure.after(measured, machine.memory, settings, now);
+        let report = node_status::Report {
+            facts: machine,
+            measured,
+            pressure: &self.pressure,
+            runtime: &self.snapshot.runtime,
+            images: &self.snapshot.images,
+            settings,
+            started: self.started,
+        };
+        let node = node_status::node(&report, previous, now);
+        self.emit_node_events(node_events::changes(previous, &node), now);
+        node
+    }
+}
