@@ -1,6 +1,6 @@
 //! Dispatches the parsed command line to its subcommand.
 
-use std::io::{self, BufRead as _, Write as _};
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -81,7 +81,11 @@ fn ask_agent(client: &Client, command: Command) -> anyhow::Result<ExitCode> {
         Command::Attach(asked) => finish(attach::run(client, &options::attach_options(asked))),
         Command::Debug(asked) => finish(debug::run(client, &options::debug_options(asked))),
         Command::Cp(asked) => {
-            let options = options::copy_options(asked);
+            let progress = match io::stderr().is_terminal() {
+                true => copy::Progress::Shown,
+                false => copy::Progress::Hidden,
+            };
+            let options = options::copy_options(asked, progress);
             finish(async { copy::run(client, &options, &mut err).await.map(|()| 0) })
         }
         Command::PortForward(asked) => {

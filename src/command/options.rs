@@ -105,7 +105,7 @@ pub(super) fn debug_options(asked: cli::debug::Debug) -> debug::Options {
     }
 }
 
-pub(super) fn copy_options(asked: cli::copy::Cp) -> copy::Options {
+pub(super) fn copy_options(asked: cli::copy::Cp, progress: copy::Progress) -> copy::Options {
     copy::Options {
         source: asked.source,
         destination: asked.destination,
@@ -115,6 +115,7 @@ pub(super) fn copy_options(asked: cli::copy::Cp) -> copy::Options {
             true => copy::Ownership::OfTheContainer,
             false => copy::Ownership::Preserved,
         },
+        progress,
     }
 }
 

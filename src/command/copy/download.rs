@@ -8,7 +8,9 @@ use tokio_util::io::SyncIoBridge;
 
 use super::container::{Container, check_tar, explain, input};
 use super::messages::Messages;
+use super::progress::{Counter, Progress};
 use super::split::split;
+
 use super::unpack;
 use crate::cli::place::PodPath;
 use crate::command::{CommandError, streams};
@@ -22,6 +24,7 @@ pub(super) async fn run(
     container: &Container<'_>,
     from: &PodPath,
     to: &Path,
+    progress: Progress,
     err: &mut impl Write,
 ) -> Result<(), CommandError> {
     let source = split(&from.path);
@@ -32,8 +35,9 @@ pub(super) async fn run(
 
     let (archive, mut stdout) = duplex(BUFFER);
     let (name, to) = (source.name.map(str::to_owned), to.to_owned());
+    let counter = Counter::default();
     let unpacked = tokio::task::spawn_blocking({
-        let archive = SyncIoBridge::new(archive);
+        let archive = counter.counting(SyncIoBridge::new(archive));
         move || unpack::unpack(archive, name.as_deref(), &to)
     });
     let mut stderr = Messages::default();
@@ -50,7 +54,8 @@ pub(super) async fn run(
             .map_err(|error| CommandError::Choice(format!("the files could not be written: {error}")))?
             .map_err(CommandError::from)
     };
-    let both = tokio::try_join!(received, written);
+    let both = async { tokio::try_join!(received, written) };
+    let both = progress.during(&counter, err, both).await;
     stderr.report(err)?;
     let (code, skipped) = both?;
     skipped.report(err)?;

@@ -5,6 +5,7 @@
 //! - `upload`, `download`: the two directions.
 //! - `container`: the commands that run in it.
 //! - `messages`: what these print to standard error.
+//! - `progress`: how far it has come.
 //! - `skipped`: what was not copied.
 //! - `split`: a path in a container as `tar` needs it.
 //! - `pack`: local files as an archive.
@@ -20,12 +21,14 @@ mod container;
 mod download;
 mod messages;
 mod pack;
+mod progress;
 mod skipped;
 mod split;
 pub mod unpack;
 mod upload;
 
 use container::Container;
+pub use progress::Progress;
 pub use skipped::{Skipped, SkippedFile};
 pub use upload::Ownership;
 
@@ -42,6 +45,8 @@ pub struct Options {
     pub container: Option<String>,
     /// Owners and modes in the container.
     pub ownership: Ownership,
+    /// Where it is shown how far the copy has come.
+    pub progress: Progress,
 }
 
 /// Copies; notes and the messages of the container's `tar` go to `err`.
@@ -50,7 +55,8 @@ pub async fn run(client: &Client, options: &Options, err: &mut impl Write) -> Re
         (Place::Local(from), Place::Pod(to)) => {
             let container =
                 Container::new(client, to, options.namespace.as_ref(), options.container.as_ref());
-            upload::run(&container, from, to, options.ownership, err).await
+            let how = (options.ownership, options.progress);
+            upload::run(&container, from, to, how, err).await
         }
         (Place::Pod(from), Place::Local(to)) => {
             let container = Container::new(
@@ -59,7 +65,7 @@ pub async fn run(client: &Client, options: &Options, err: &mut impl Write) -> Re
                 options.namespace.as_ref(),
                 options.container.as_ref(),
             );
-            download::run(&container, from, to, err).await
+            download::run(&container, from, to, options.progress, err).await
         }
         (Place::Local(_), Place::Local(_)) => Err(CommandError::Choice(
             "neither path is in a pod: one of them must be POD:PATH".to_owned(),

@@ -10,6 +10,7 @@ use nix::fcntl::OFlag;
 use tar::{Builder, Header, HeaderMode};
 use tokio::sync::mpsc;
 
+use super::progress::Counter;
 use super::skipped::Skipped;
 use crate::command::CommandError;
 
@@ -211,12 +212,15 @@ impl Read for Exactly {
 pub(super) struct ChunkWriter {
     chunks: mpsc::Sender<Bytes>,
     filling: BytesMut,
+    counter: Counter,
 }
 
 impl ChunkWriter {
-    pub(super) fn new(chunks: mpsc::Sender<Bytes>) -> Self {
+    /// A writer that counts what is taken from it.
+    pub(super) fn new(chunks: mpsc::Sender<Bytes>, counter: Counter) -> Self {
         ChunkWriter {
             chunks,
+            counter,
             filling: BytesMut::with_capacity(CHUNK),
         }
     }
@@ -238,9 +242,12 @@ impl Write for ChunkWriter {
         }
         let chunk = self.filling.split().freeze();
         self.filling.reserve(CHUNK);
+        let size = chunk.len();
         self.chunks
             .blocking_send(chunk)
-            .map_err(|_| io::ErrorKind::BrokenPipe.into())
+            .map_err(|_| io::ErrorKind::BrokenPipe)?;
+        self.counter.add(size);
+        Ok(())
     }
 }
 
@@ -253,7 +260,7 @@ mod tests {
     /// The archive's members, and what was skipped.
     fn packed(path: &Path, name: &str) -> (Vec<(String, Vec<u8>)>, Skipped) {
         let (chunks, mut received) = mpsc::channel(1000);
-        let mut writer = ChunkWriter::new(chunks);
+        let mut writer = ChunkWriter::new(chunks, Counter::default());
         let skipped = Source::open(path).unwrap().pack(name, &mut writer).unwrap();
         drop(writer);
         let mut archive = Vec::new();

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use super::container::{Container, check_tar, explain, input};
 use super::messages::Messages;
 use super::pack::{self, ChunkWriter};
+use super::progress::{Counter, Progress};
 use super::skipped::Skipped;
 use super::split::{Split, split};
 use crate::cli::place::PodPath;
@@ -30,7 +31,7 @@ pub(super) async fn run(
     container: &Container<'_>,
     from: &Path,
     to: &PodPath,
-    ownership: Ownership,
+    (ownership, progress): (Ownership, Progress),
     err: &mut impl Write,
 ) -> Result<(), CommandError> {
     // Found out before the container is asked anything.
@@ -41,8 +42,9 @@ pub(super) async fn run(
     let connection = container.start(command, true, &mut io::sink()).await?;
 
     let (chunks, stdin) = mpsc::channel(QUEUE);
+    let counter = Counter::default();
+    let mut to = ChunkWriter::new(chunks, counter.clone());
     let packed = tokio::task::spawn_blocking(move || {
-        let mut to = ChunkWriter::new(chunks);
         // An archive that is not whole must not end like one that is: its channel stays open with the error.
         source.pack(&name, &mut to).map_err(|error| (error, to))
     });
@@ -68,12 +70,15 @@ pub(super) async fn run(
             ))),
         }
     };
-    let result = tokio::select! {
-        // Dropped by an error on this side, which closes the connection and so ends the command.
-        sent = sent => sent,
-        // Ends by an error only.
-        failed = read => failed,
+    let both = async {
+        tokio::select! {
+            // Dropped by an error on this side, which closes the connection and so ends the command.
+            sent = sent => sent,
+            // Ends by an error only.
+            failed = read => failed,
+        }
     };
+    let result = progress.during(&counter, err, both).await;
     stderr.report(err)?;
     skipped.report(err)?;
     result

@@ -5,6 +5,7 @@ mod churn;
 mod content;
 mod cut_off;
 mod debugging;
+mod endpoints;
 mod faults;
 mod node;
 mod numbers;

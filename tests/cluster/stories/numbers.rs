@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
+use super::endpoints;
 use crate::cluster::Cluster;
 use crate::control_plane::{NODE, kubectl, wait_node_ready};
 use crate::kubelet::{self, Kubelet};
@@ -46,9 +47,11 @@ pub fn pods_and_node_are_measured_as_by_the_kubelet(cluster: &mut Cluster) {
     cluster.wait_running("measured");
     cluster.wait_running("host");
     let theirs = ask();
+    let their_endpoints = endpoints::ask(&cluster.namespace);
     kubelet.stop();
     cluster.node.start_agent();
     let ours = ask();
+    let our_endpoints = endpoints::ask(&cluster.namespace);
 
     compare_summaries(
         &theirs.summary,
@@ -84,13 +87,14 @@ pub fn pods_and_node_are_measured_as_by_the_kubelet(cluster: &mut Cluster) {
         without_times(&steady(&ours.summary)),
         without_times(&steady(&theirs.summary))
     );
+    endpoints::compare(&their_endpoints, &our_endpoints);
     println!(
         "{} names of metrics are equal",
         ours.cadvisor.len() + ours.resource.len()
     );
 }
 
-/// As the API server may ask it, and with volumes counted soon.
+/// As the API server may ask it and with its authorization, as kubeadm configures it, and with volumes counted soon.
 fn start_kubelet() -> Kubelet {
     let cgroup = std::env::var(CGROUP).expect("the outside names the story's cgroup");
     let authentication = "authentication: {anonymous: {enabled: false}, ";
@@ -99,6 +103,8 @@ fn start_kubelet() -> Kubelet {
             authentication,
             &format!("volumeStatsAggPeriod: 2s\n{authentication}x509: {{clientCAFile: /etc/kubernetes/pki/ca.crt}}, "),
         )
+        .replace("webhook: {enabled: false}", "webhook: {enabled: true}")
+        .replace("mode: AlwaysAllow", "mode: Webhook")
         .replace("address: 127.0.0.1", "address: 0.0.0.0");
     Kubelet::start_configured(&configuration, &[&format!("--kubeconfig={NODE}")])
 }
