@@ -106,12 +106,8 @@ struct Loop {
 /// Runs the loop until canceled.
 pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cancel: CancellationToken) {
     let mut state = Loop::new(facts, outputs.events, outputs.counters);
-    state.take_addresses(&inputs.addresses.borrow_and_update(), state.started);
-    state.emit_node_events(
-        node_events::starting(state.facts.policy.cgroup.version),
-        state.started,
-    );
-    let mut node: Option<Node> = None;
+    state.begin(&inputs.addresses.borrow_and_update());
+    let mut node: Option<Arc<Node>> = None;
     loop {
         // Every arm is cancel-safe: the watches and the channels keep what was not taken.
         let wait = state.until_next_change(Timestamp::now());
@@ -162,10 +158,9 @@ pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cance
         }
         if report_node {
             let measured = inputs.measured.borrow_and_update().clone();
-            node = Some(state.report_node(&measured, node.as_ref(), now));
-            outputs
-                .node
-                .send_replace(node.clone().map(Arc::new).unwrap_or_default());
+            let fresh = Arc::new(state.report_node(&measured, node.as_deref(), now));
+            outputs.node.send_replace(fresh.clone());
+            node = Some(fresh);
         }
     }
 }

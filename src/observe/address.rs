@@ -79,14 +79,18 @@ pub enum NoAddress {
 }
 
 /// The addresses that the node reports now, the primary one first; at least one. `resolved` is what the node's name
-/// resolves to. Reads the kernel's routes and interfaces.
-pub(super) fn addresses(wanted: &Wanted, resolved: &[IpAddr]) -> Result<Vec<IpAddr>, NoAddress> {
+/// resolves to, `last` what was reported last. Reads the kernel's routes and interfaces.
+pub(super) fn addresses(
+    wanted: &Wanted,
+    resolved: &[IpAddr],
+    last: &[IpAddr],
+) -> Result<Vec<IpAddr>, NoAddress> {
     let preferred = match wanted {
         Wanted::Given(stated) => return confirmed(stated, &locals()),
         Wanted::Name(address) => return Ok(vec![*address]),
         Wanted::Found { preferred, .. } => *preferred,
     };
-    let chosen = choose(preferred, resolved, &default_routes(), &locals());
+    let chosen = choose(preferred, resolved, &default_routes(), &locals(), last);
     chosen.map(|address| vec![address]).ok_or(NoAddress::OnlyLocal)
 }
 
@@ -117,8 +121,15 @@ fn default_routes() -> Vec<String> {
     interfaces
 }
 
-/// The choice, from what the name resolves to, the interfaces of default routes, and the machine's addresses.
-fn choose(preferred: Family, resolved: &[IpAddr], routes: &[String], locals: &[Local]) -> Option<IpAddr> {
+/// The choice, from what the name resolves to, the interfaces of default routes, the machine's addresses, and those that
+/// were reported last.
+fn choose(
+    preferred: Family,
+    resolved: &[IpAddr],
+    routes: &[String],
+    locals: &[Local],
+    last: &[IpAddr],
+) -> Option<IpAddr> {
     let families = match preferred {
         Family::V4 => [Family::V4, Family::V6],
         Family::V6 => [Family::V6, Family::V4],
@@ -141,10 +152,16 @@ fn choose(preferred: Family, resolved: &[IpAddr], routes: &[String], locals: &[L
             .find_map(|route| on(family, route).or_else(|| on(family, "lo")))
     };
     // The kubelet gives up here. A machine without a default route still has pods that need its address. The pods'
-    // own bridge has an address as soon as there are pods, which is not the machine's.
+    // own bridge has an address as soon as there are pods, which is not the machine's. A node that only loses its route
+    // does not move.
     let any = |family| {
-        let mut outside = locals.iter().filter(|local| local.link == Link::Outside);
-        outside.find(|local| usable(family, local)).map(|local| local.ip)
+        let usable = |local: &&Local| local.link == Link::Outside && usable(family, local);
+        let mut unmoved = locals
+            .iter()
+            .filter(usable)
+            .filter(|local| last.contains(&local.ip));
+        let found = unmoved.next().or_else(|| locals.iter().find(usable));
+        found.map(|local| local.ip)
     };
     let first = |choice: &dyn Fn(Family) -> Option<IpAddr>| families.into_iter().find_map(choice);
     first(&named).or_else(|| first(&routed)).or_else(|| first(&any))
@@ -251,7 +268,7 @@ mod tests {
     fn check(resolved: &[&str], routes: &[&str], locals: &[Local], expected: Option<&str>) {
         let resolved: Vec<IpAddr> = resolved.iter().map(|ip| ip.parse().unwrap()).collect();
         let routes: Vec<String> = routes.iter().map(|&route| route.to_owned()).collect();
-        let chosen = choose(Family::V4, &resolved, &routes, locals);
+        let chosen = choose(Family::V4, &resolved, &routes, locals, &[]);
         assert_eq!(
             chosen,
             expected.map(|ip| ip.parse().unwrap()),
@@ -295,7 +312,13 @@ mod tests {
             local("eth0", "169.254.1.1"),
         ];
         check(&[], &["eth0"], &unnumbered, Some("192.0.2.7"));
-        let preferring_v6 = choose(Family::V6, &[], &["eth1".to_owned(), "eth0".to_owned()], &machine);
+        let preferring_v6 = choose(
+            Family::V6,
+            &[],
+            &["eth1".to_owned(), "eth0".to_owned()],
+            &machine,
+            &[],
+        );
         assert_eq!(preferring_v6, Some("2001:db8::2".parse().unwrap()));
         // No default route; an interface that is down does not count.
         check(&[], &[], &machine, Some("192.0.2.2"));
@@ -304,13 +327,18 @@ mod tests {
             ..local("eth0", "192.0.2.2")
         };
         check(&[], &["eth0"], &[down, local("lo", "127.0.0.1")], None);
+        let last: [IpAddr; 1] = ["198.51.100.2".parse().unwrap()];
+        let unmoved = choose(Family::V4, &[], &[], &machine, &last);
+        assert_eq!(unmoved, Some(last[0]));
+        let routed = choose(Family::V4, &[], &["eth0".to_owned()], &machine, &last);
+        assert_eq!(routed, Some("192.0.2.2".parse().unwrap()));
         // The pods' bridge is not the machine's, unless the name or the default route says so.
         let inside = Local {
             link: Link::Inside,
             ..local("cni0", "10.244.0.1")
         };
-        check(&[], &[], &[inside.clone()], None);
-        check(&[], &["cni0"], &[inside.clone()], Some("10.244.0.1"));
+        check(&[], &[], std::slice::from_ref(&inside), None);
+        check(&[], &["cni0"], std::slice::from_ref(&inside), Some("10.244.0.1"));
         check(&[], &[], &[inside, local("eth0", "192.0.2.2")], Some("192.0.2.2"));
     }
 
@@ -426,6 +454,6 @@ mod tests {
     #[test]
     fn a_name_that_is_an_address_is_taken_as_it_is() {
         let name: IpAddr = "192.0.2.3".parse().unwrap();
-        assert_eq!(addresses(&Wanted::Name(name), &[]), Ok(vec![name]));
+        assert_eq!(addresses(&Wanted::Name(name), &[], &[]), Ok(vec![name]));
     }
 }

@@ -38,6 +38,8 @@ pub struct Reader {
     lookups: Bulkhead,
     /// What the name resolved to when its servers last answered.
     resolved: Vec<IpAddr>,
+    /// What was read last.
+    last: Vec<IpAddr>,
     logged: LastLogged<NoAddress>,
 }
 
@@ -48,6 +50,7 @@ impl Reader {
             wanted,
             lookups: Bulkhead::new("lookups of the node", LOOKUPS),
             resolved: Vec::new(),
+            last: Vec::new(),
             logged: LastLogged::default(),
         }
     }
@@ -57,15 +60,16 @@ impl Reader {
         if let Wanted::Found { name, .. } = &self.wanted {
             let (name, subject) = (name.clone(), name.clone());
             let lookup = move || (name.as_str(), 0).to_socket_addrs();
-            // While the name's servers are silent, the last answer holds; that they know no address is an answer.
-            if let Ok(answer) = self.lookups.run("the node", &subject, PATIENCE, lookup).await {
-                let found = answer.into_iter().flatten();
+            // While the name's servers are silent or fail, the last answer holds: the node does not move to another
+            // address for an outage of theirs. What the machine does not have is not chosen in any case.
+            if let Ok(Ok(found)) = self.lookups.run("the node", &subject, PATIENCE, lookup).await {
                 self.resolved = found.map(|address| address.ip()).collect();
             }
         }
-        match address::addresses(&self.wanted, &self.resolved) {
+        match address::addresses(&self.wanted, &self.resolved, &self.last) {
             Ok(found) => {
                 self.logged.clear();
+                self.last.clone_from(&found);
                 Some(found.into())
             }
             Err(none) => {

@@ -1,5 +1,7 @@
 //! What the report of the node is made from.
 
+use std::net::IpAddr;
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 
@@ -8,6 +10,14 @@ use crate::model::node::Measured;
 use crate::status::{node as node_status, node_events};
 
 impl Loop {
+    /// Begins with the node's addresses and the events of its start.
+    pub(super) fn begin(&mut self, addresses: &[IpAddr]) {
+        let started = self.started;
+        self.take_addresses(addresses, started);
+        let events = node_events::starting(self.facts.policy.cgroup.version);
+        self.emit_node_events(events, started);
+    }
+
     /// The node now, and the events of what changed since the previous report.
     pub(super) fn report_node(
         &mut self,

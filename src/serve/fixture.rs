@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::checkpoint::Checkpoints;
-use super::debug::Verbosity;
+use super::debug::verbosity::Verbosity;
 use super::offered::Offered;
 use super::system_logs::SystemLogs;
 use super::world::World;

@@ -40,7 +40,7 @@ use std::future::Future;
 use std::io;
 
 pub use self::checkpoint::Checkpoints;
-pub use self::debug::Verbosity;
+pub use self::debug::verbosity::Verbosity;
 pub use self::offered::Offered;
 pub use self::system_logs::SystemLogs;
 pub use self::world::World;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::checkpoint::Checkpoints;
-use super::debug::Verbosity;
+use super::debug::verbosity::Verbosity;
 use super::system_logs::SystemLogs;
 use super::zpages::Program;
 use crate::model::feature_gate::FeatureGate;

@@ -28,11 +28,12 @@ pub use auth::Rules;
 pub use serving_certificate::{Files, ServingCertificate, TlsError};
 
 use super::answer::not_found;
+use super::debug::endpoint as debug;
 use super::port::{Bounds, Plain, Port};
 use super::world::{FAREWELL, Served, World};
 use super::{
-    attach, checkpoint, debug, exec, health, logs, metrics, objects, pod_list, port_forward, running_pods,
-    slis, stats, system_logs, zpages,
+    attach, checkpoint, exec, health, logs, metrics, objects, pod_list, port_forward, running_pods, slis,
+    stats, system_logs, zpages,
 };
 use crate::counters::ServerType;
 use auth::Auth;

@@ -1,42 +1,25 @@
-//! `/debug/`: the verbosity of the log (`/debug/flags/v`), and Go's profiles (`/debug/pprof/`), which there are none of.
-//! Only the node's authenticated port has them (CVE-2019-11248).
-
-use std::fmt;
-use std::sync::Arc;
+//! Answers `/debug/flags/v` and `/debug/pprof/`.
 
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::world::Served;
+use crate::serve::world::Served;
 
 /// The most bytes that a verbosity may have; axum answers 413 beyond them.
-pub(super) const VERBOSITY_BYTES: usize = 64;
+pub(in crate::serve) const VERBOSITY_BYTES: usize = 64;
 
 /// Why there are no profiles.
 const NO_PROFILES: &str = "gantry has no profiles in the format of Go's pprof, because it is not a program in Go; \
                            use perf on the node instead: perf record -g -p $(pidof gantry)\n";
 
-/// Changes the verbosity of the log. Cloning shares it.
-#[derive(Clone)]
-pub struct Verbosity(Arc<dyn Fn(i32) -> Result<(), String> + Send + Sync>);
-
-impl Verbosity {
-    /// One that is changed by this function, which says why it cannot.
-    pub fn new(set: impl Fn(i32) -> Result<(), String> + Send + Sync + 'static) -> Verbosity {
-        Verbosity(Arc::new(set))
-    }
-}
-
-impl fmt::Debug for Verbosity {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Verbosity")
-    }
-}
-
 /// Sets the verbosity (`StringFlagPutHandler` of `k8s.io/apiserver`, `GlogSetter` of `k8s.io/component-base`).
-pub(super) async fn set_verbosity(State(served): State<Served>, method: Method, body: Bytes) -> Response {
+pub(in crate::serve) async fn set_verbosity(
+    State(served): State<Served>,
+    method: Method,
+    body: Bytes,
+) -> Response {
     let Some(verbosity) = &served.world.offered.verbosity else {
         return disabled("flags endpoint is disabled.\n");
     };
@@ -44,7 +27,7 @@ pub(super) async fn set_verbosity(State(served): State<Served>, method: Method, 
         return plain(StatusCode::NOT_ACCEPTABLE, "unsupported http method".to_owned());
     }
     let text = String::from_utf8_lossy(&body);
-    match parsed(&text).and_then(|level| (verbosity.0)(level)) {
+    match parsed(&text).and_then(|level| verbosity.set(level)) {
         Ok(()) => {
             tracing::info!(verbosity = %text, "a caller of the node's port changed the verbosity of the log");
             plain(
@@ -72,7 +55,7 @@ fn parsed(text: &str) -> Result<i32, String> {
 }
 
 /// What profiling programs ask for.
-pub(super) async fn profiles(State(served): State<Served>, method: Method) -> Response {
+pub(in crate::serve) async fn profiles(State(served): State<Served>, method: Method) -> Response {
     match method {
         _ if !served.world.offered.profiling => disabled("profiling endpoint is disabled.\n"),
         Method::GET | Method::HEAD => (StatusCode::NOT_IMPLEMENTED, NO_PROFILES).into_response(),
