@@ -335,7 +335,7 @@ async fn logs_are_shown_and_what_cannot_be_is_explained() {
     let previous = agent.logs(|options| options.previous = true).await;
     assert_eq!(
         previous,
-        Err("previous terminated container web in pod web-vm not found".into())
+        Err("previous terminated container \"web\" in pod \"web-vm\" not found".into())
     );
     let other = agent
         .logs(|options| options.container = Some("side".into()))

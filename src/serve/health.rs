@@ -10,7 +10,7 @@ use axum::Router;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::any;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -136,8 +136,9 @@ pub async fn healthz(
 
 pub(crate) fn router(health: Health) -> Router {
     Router::new()
-        .route("/healthz", get(all))
-        .route("/healthz/{check}", get(one))
+        // Whatever the method, as the kubelet (`InstallHandler` of `k8s.io/apiserver/pkg/server/healthz`).
+        .route("/healthz", any(all))
+        .route("/healthz/{check}", any(one))
         .with_state(health)
 }
 

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, RawQuery, Request, State};
+use axum::http::StatusCode;
 use axum::response::Response;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::session;
 use crate::serve::answer::Refusal;
-use crate::serve::containers::has_terminal;
+use crate::serve::containers::{container_names, has_terminal};
 use crate::serve::stream::command::Parts;
 use crate::serve::stream::endpoint::{self, Address};
 use crate::serve::stream::upgrade::NotUpgraded;
@@ -23,6 +24,13 @@ pub(crate) async fn answer(
 ) -> Response {
     let parts = endpoint::parts(query.as_deref().unwrap_or_default());
     endpoint::answer(parts.and_then(|parts| {
+        let (_, pod) = address.pod_of_that_name(&served)?;
+        if !container_names(&pod).contains(&address.container()) {
+            return Err(NotUpgraded::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                address.without_container(),
+            ));
+        }
         let container = address.running_container(&served)?;
         begin(&served, &address, container, parts, request)
     }))

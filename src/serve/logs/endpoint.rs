@@ -134,7 +134,7 @@ fn choose(pod: &Pod, container: &str, previous: bool) -> Result<String, Refusal>
     let pod_name = pod.metadata.name.as_deref().unwrap_or_default();
     let waits = |reason: &str| {
         Refusal::BadRequest(format!(
-            "container {container} in pod {pod_name} is waiting to start: {reason}"
+            "container {container:?} in pod {pod_name:?} is waiting to start: {reason}"
         ))
     };
     let Some(status) = statuses(pod).find(|status| status.name == container) else {
@@ -149,7 +149,7 @@ fn choose(pod: &Pod, container: &str, previous: bool) -> Result<String, Refusal>
     let last = || ended(status.last_state.as_ref());
     let state = status.state.as_ref();
     let id = if previous {
-        let missing = || format!("previous terminated container {container} in pod {pod_name} not found");
+        let missing = || format!("previous terminated container {container:?} in pod {pod_name:?} not found");
         last().ok_or_else(|| Refusal::BadRequest(missing()))?
     } else if state.is_some_and(|state| state.running.is_some()) {
         status.container_id.clone().ok_or_else(|| waits("no logs yet"))?

@@ -4,18 +4,19 @@
 mod any_certificate;
 mod caller;
 mod connection;
+mod container_logs;
 mod counted;
 mod auth;
 mod offer;
 mod permission;
+mod plain;
 mod serving_certificate;
 mod ttl_cache;
 
 use std::future::Future;
 
 use axum::Router;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -32,8 +33,8 @@ use super::debug::endpoint as debug;
 use super::port::{Bounds, Plain, Port};
 use super::world::{FAREWELL, Served, World};
 use super::{
-    attach, checkpoint, exec, health, logs, metrics, objects, pod_list, port_forward, running_pods, slis,
-    stats, system_logs, zpages,
+    attach, checkpoint, exec, health, metrics, objects, pod_list, port_forward, running_pods, slis, stats,
+    system_logs, zpages,
 };
 use crate::counters::ServerType;
 use auth::Auth;
@@ -133,12 +134,14 @@ fn router(served: Served, auth: Auth, debugging: bool) -> Router {
     let checks = health::router(served.world.health.clone());
     let counters = served.world.metrics.clone();
     let served = open()
-        .route("/runningpods", get(running_pods::answer))
+        .route("/runningpods", get(plain::with_slash))
         .route("/runningpods/", get(running_pods::answer))
         .route("/configz", get(objects::configz))
         .route("/flagz", get(zpages::flagz::answer))
         .route("/statusz", get(zpages::statusz::answer))
-        .route("/logs", get(system_logs::answer))
+        .route("/logs", get(plain::with_slash))
+        .route("/stats/", get(plain::no_page))
+        .route("/stats/{*path}", get(plain::no_page))
         .route("/logs/", get(system_logs::answer))
         .route("/logs/{*path}", get(system_logs::answer))
         .route("/metrics/slis", delete(slis::endpoint::reset))
@@ -151,7 +154,7 @@ fn router(served: Served, auth: Auth, debugging: bool) -> Router {
         .route("/debug/pprof/{*profile}", any(debug::profiles))
         .route(
             "/containerLogs/{namespace}/{pod}/{container}",
-            get(container_logs),
+            get(container_logs::answer),
         )
         .route(
             "/checkpoint/{namespace}/{pod}/{container}",
@@ -162,6 +165,7 @@ fn router(served: Served, auth: Auth, debugging: bool) -> Router {
             counted::count_websocket,
         )))
         .fallback(unknown)
+        .method_not_allowed_fallback(plain::no_method)
         .with_state(served)
         .merge(checks);
     let served = match debugging {
@@ -203,16 +207,6 @@ async fn without_debugging(request: Request, next: Next) -> Response {
         _ if path.starts_with("/checkpoint/") => not_found(),
         _ => next.run(request).await,
     }
-}
-
-/// The kubelet returns errors as plain text, which kubectl prints.
-async fn container_logs(
-    served: State<Served>,
-    path: Path<(String, String, String)>,
-    query: Result<Query<logs::LogQuery>, QueryRejection>,
-) -> Response {
-    let answered = logs::answer(served, path, query).await;
-    answered.unwrap_or_else(|refusal| (refusal.status(), refusal.to_string()).into_response())
 }
 
 async fn unknown(uri: Uri) -> Response {

@@ -10,7 +10,10 @@ use crate::serve::world::Served;
 pub(crate) async fn answer(State(served): State<Served>) -> Response {
     let started = served.world.offered.program.started.as_second();
     let page = served.world.health.results().page(started);
-    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    let kind = [(
+        header::CONTENT_TYPE,
+        "text/plain; version=0.0.4; charset=utf-8; escaping=underscores",
+    )];
     (kind, page).into_response()
 }
 

@@ -59,7 +59,8 @@ impl Address {
         }
     }
 
-    fn pod_of_that_name(&self, served: &Served) -> Result<(PodName, Arc<Pod>), NotUpgraded> {
+    /// The pod of this name, whatever its UID is.
+    pub(crate) fn pod_of_that_name(&self, served: &Served) -> Result<(PodName, Arc<Pod>), NotUpgraded> {
         find(served, self.namespace.clone(), self.pod.clone())
             .map_err(|_| NotUpgraded::new(StatusCode::NOT_FOUND, "pod does not exist"))
     }
@@ -85,6 +86,14 @@ impl Address {
     pub(crate) fn running_locally(&self, served: &Served, what: &str) -> Result<(String, Arc<Pod>), Refusal> {
         let (_, pod) = find(served, self.namespace.clone(), self.pod.clone())?;
         Ok((running(&pod, &self.container, what)?, pod))
+    }
+
+    /// The error of an attachment to a container that the pod does not have (`GetAttach` in `pkg/kubelet/kubelet_pods.go`).
+    pub(crate) fn without_container(&self) -> String {
+        format!(
+            "container {} not found in pod {}_{}",
+            self.container, self.pod, self.namespace
+        )
     }
 
     /// The container's name.

@@ -59,7 +59,9 @@ pub(crate) fn wire(headers: &HeaderMap) -> Result<Wire, NotUpgraded> {
     };
     let bad = |text: &str| Err(NotUpgraded::new(StatusCode::BAD_REQUEST, text));
     if !names(header::CONNECTION, "upgrade") {
-        return bad("Upgrade request required");
+        // The kubelet passes such a request on, and reports the error of what it is passed to.
+        let code = StatusCode::INTERNAL_SERVER_ERROR;
+        return Err(NotUpgraded::new(code, "Upgrade request required"));
     }
     match () {
         () if names(header::UPGRADE, "websocket") => Ok(Wire::WebSocket),
@@ -147,10 +149,10 @@ mod tests {
             ],
             Ok(Wire::WebSocket),
         );
-        check(&[("upgrade", "SPDY/3.1")], Err(400));
+        check(&[("upgrade", "SPDY/3.1")], Err(500));
         check(&[("connection", "Upgrade"), ("upgrade", "h2c")], Err(400));
         check(&[("connection", "Upgrade")], Err(400));
-        check(&[], Err(400));
+        check(&[], Err(500));
     }
 
     #[test]
@@ -172,7 +174,7 @@ mod tests {
         );
         check(&["v9.channel.k8s.io"], Err(403));
         check(&["", " , "], Err(400));
-        check(&[], Err(400));
+        check(&[], Err(500));
     }
 
     #[test]

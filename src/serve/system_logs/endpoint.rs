@@ -63,7 +63,7 @@ pub(crate) async fn answer(
         }
     };
     let Some(escaped) = uri.path().strip_prefix(TOP) else {
-        return redirect("logs/", query.as_deref());
+        return not_found();
     };
     let Ok(path) = parse(escaped) else {
         return (StatusCode::BAD_REQUEST, "invalid URL path\n").into_response();

@@ -14,13 +14,16 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// The content type of an answer.
+    /// The content type of an answer. The names have no characters that would have to be escaped, in any of Prometheus'
+    /// ways; the kubelet says underscores.
     pub(crate) fn content_type(self) -> &'static str {
         match self {
-            Format::Text => "text/plain; version=0.0.4; charset=utf-8",
-            Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Format::Text => "text/plain; version=0.0.4; charset=utf-8; escaping=underscores",
+            Format::OpenMetrics => {
+                "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores"
+            }
             Format::Protobuf => {
-                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited; escaping=underscores"
             }
         }
     }

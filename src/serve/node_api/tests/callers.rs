@@ -180,33 +180,33 @@ async fn each_caller_gets_what_it_may() {
             /healthz
                 GET     get healthz proxy     403 403 200 200
                 HEAD    "" healthz proxy      403 403 403 200
-                POST    create healthz proxy  403 403 403 405
-                PUT     update healthz proxy  403 403 403 405
-                OPTIONS "" healthz proxy      403 403 403 405
+                POST    create healthz proxy  403 403 403 200
+                PUT     update healthz proxy  403 403 403 200
+                OPTIONS "" healthz proxy      403 403 403 200
             /healthz/ping
                 GET     get healthz proxy     403 403 200 200
                 HEAD    "" healthz proxy      403 403 403 200
-                POST    create healthz proxy  403 403 403 405
-                PUT     update healthz proxy  403 403 403 405
-                OPTIONS "" healthz proxy      403 403 403 405
+                POST    create healthz proxy  403 403 403 200
+                PUT     update healthz proxy  403 403 403 200
+                OPTIONS "" healthz proxy      403 403 403 200
             /healthz/log
                 GET     get healthz proxy     403 403 200 200
                 HEAD    "" healthz proxy      403 403 403 200
-                POST    create healthz proxy  403 403 403 405
-                PUT     update healthz proxy  403 403 403 405
-                OPTIONS "" healthz proxy      403 403 403 405
+                POST    create healthz proxy  403 403 403 200
+                PUT     update healthz proxy  403 403 403 200
+                OPTIONS "" healthz proxy      403 403 403 200
             /healthz/syncloop
                 GET     get healthz proxy     403 403 200 200
                 HEAD    "" healthz proxy      403 403 403 200
-                POST    create healthz proxy  403 403 403 405
-                PUT     update healthz proxy  403 403 403 405
-                OPTIONS "" healthz proxy      403 403 403 405
+                POST    create healthz proxy  403 403 403 200
+                PUT     update healthz proxy  403 403 403 200
+                OPTIONS "" healthz proxy      403 403 403 200
             /healthz/nothing
                 GET     get healthz proxy     403 403 404 404
                 HEAD    "" healthz proxy      403 403 403 404
-                POST    create healthz proxy  403 403 403 405
-                PUT     update healthz proxy  403 403 403 405
-                OPTIONS "" healthz proxy      403 403 403 405
+                POST    create healthz proxy  403 403 403 404
+                PUT     update healthz proxy  403 403 403 404
+                OPTIONS "" healthz proxy      403 403 403 404
             /healthzx
                 GET     get proxy             403 403 404 404
                 HEAD    "" proxy              403 403 403 404
@@ -232,8 +232,8 @@ async fn each_caller_gets_what_it_may() {
                 PUT     update proxy          403 403 403 404
                 OPTIONS "" proxy              403 403 403 404
             /runningpods
-                GET     get pods proxy        403 403 200 200
-                HEAD    "" pods proxy         403 403 403 200
+                GET     get pods proxy        403 403 307 307
+                HEAD    "" pods proxy         403 403 403 307
                 POST    create pods proxy     403 403 403 405
                 PUT     update pods proxy     403 403 403 405
                 OPTIONS "" pods proxy         403 403 403 405
@@ -298,8 +298,8 @@ async fn each_caller_gets_what_it_may() {
                 PUT     update stats          403 403 403 405
                 OPTIONS "" stats              403 403 403 405
             /logs
-                GET     get log               403 403 403 301
-                HEAD    "" log                403 403 403 301
+                GET     get log               403 403 403 307
+                HEAD    "" log                403 403 403 307
                 POST    create log            403 403 403 405
                 PUT     update log            403 403 403 405
                 OPTIONS "" log                403 403 403 405
@@ -350,56 +350,56 @@ async fn what_starts_something_needs_create_by_any_method() {
         Port::default(),
         STREAMS,
         expect![[r#"
-        path and method, asked, anonymous, nobody, monitor, API server
-        /exec/default/web-vm/web?command=id&output=1
-            GET     create proxy          403 403 403 400
-            HEAD    create proxy          403 403 403 400
-            POST    create proxy          403 403 403 400
-            PUT     create proxy          403 403 403 405
-            OPTIONS create proxy          403 403 403 405
-        /exec/default/web-vm/u1/web?command=id&output=1
-            GET     create proxy          403 403 403 400
-            HEAD    create proxy          403 403 403 400
-            POST    create proxy          403 403 403 400
-            PUT     create proxy          403 403 403 405
-            OPTIONS create proxy          403 403 403 405
-        /attach/default/web-vm/web?output=1
-            GET     create proxy          403 403 403 400
-            HEAD    create proxy          403 403 403 400
-            POST    create proxy          403 403 403 400
-            PUT     create proxy          403 403 403 405
-            OPTIONS create proxy          403 403 403 405
-        /attach/default/web-vm/u1/web?output=1
-            GET     create proxy          403 403 403 400
-            HEAD    create proxy          403 403 403 400
-            POST    create proxy          403 403 403 400
-            PUT     create proxy          403 403 403 405
-            OPTIONS create proxy          403 403 403 405
-        /portForward/default/web-vm?port=80
-            GET     create proxy          403 403 403 400
-            HEAD    create proxy          403 403 403 400
-            POST    create proxy          403 403 403 400
-            PUT     create proxy          403 403 403 405
-            OPTIONS create proxy          403 403 403 405
-        /portForward/default/web-vm/u1?port=80
-            GET     create proxy          403 403 403 400
-            HEAD    create proxy          403 403 403 400
-            POST    create proxy          403 403 403 400
-            PUT     create proxy          403 403 403 405
-            OPTIONS create proxy          403 403 403 405
-        /run/default/web-vm/web?cmd=id
-            GET     create proxy          403 403 403 405
-            HEAD    create proxy          403 403 403 405
-            POST    create proxy          403 403 403 500
-            PUT     create proxy          403 403 403 405
-            OPTIONS create proxy          403 403 403 405
-        /run/default/web-vm/u1/web?cmd=id
-            GET     create proxy          403 403 403 405
-            HEAD    create proxy          403 403 403 405
-            POST    create proxy          403 403 403 500
-            PUT     create proxy          403 403 403 405
-            OPTIONS create proxy          403 403 403 405
-    "#]],
+            path and method, asked, anonymous, nobody, monitor, API server
+            /exec/default/web-vm/web?command=id&output=1
+                GET     create proxy          403 403 403 500
+                HEAD    create proxy          403 403 403 500
+                POST    create proxy          403 403 403 500
+                PUT     create proxy          403 403 403 405
+                OPTIONS create proxy          403 403 403 405
+            /exec/default/web-vm/u1/web?command=id&output=1
+                GET     create proxy          403 403 403 500
+                HEAD    create proxy          403 403 403 500
+                POST    create proxy          403 403 403 500
+                PUT     create proxy          403 403 403 405
+                OPTIONS create proxy          403 403 403 405
+            /attach/default/web-vm/web?output=1
+                GET     create proxy          403 403 403 500
+                HEAD    create proxy          403 403 403 500
+                POST    create proxy          403 403 403 500
+                PUT     create proxy          403 403 403 405
+                OPTIONS create proxy          403 403 403 405
+            /attach/default/web-vm/u1/web?output=1
+                GET     create proxy          403 403 403 500
+                HEAD    create proxy          403 403 403 500
+                POST    create proxy          403 403 403 500
+                PUT     create proxy          403 403 403 405
+                OPTIONS create proxy          403 403 403 405
+            /portForward/default/web-vm?port=80
+                GET     create proxy          403 403 403 500
+                HEAD    create proxy          403 403 403 500
+                POST    create proxy          403 403 403 500
+                PUT     create proxy          403 403 403 405
+                OPTIONS create proxy          403 403 403 405
+            /portForward/default/web-vm/u1?port=80
+                GET     create proxy          403 403 403 500
+                HEAD    create proxy          403 403 403 500
+                POST    create proxy          403 403 403 500
+                PUT     create proxy          403 403 403 405
+                OPTIONS create proxy          403 403 403 405
+            /run/default/web-vm/web?cmd=id
+                GET     create proxy          403 403 403 405
+                HEAD    create proxy          403 403 403 405
+                POST    create proxy          403 403 403 500
+                PUT     create proxy          403 403 403 405
+                OPTIONS create proxy          403 403 403 405
+            /run/default/web-vm/u1/web?cmd=id
+                GET     create proxy          403 403 403 405
+                HEAD    create proxy          403 403 403 405
+                POST    create proxy          403 403 403 500
+                PUT     create proxy          403 403 403 405
+                OPTIONS create proxy          403 403 403 405
+        "#]],
     )
     .await;
 }
@@ -414,56 +414,56 @@ async fn the_kubelets_mapping_lets_a_get_start_something() {
         port,
         STREAMS,
         expect![[r#"
-        path and method, asked, anonymous, nobody, monitor, API server
-        /exec/default/web-vm/web?command=id&output=1
-            GET     get proxy             403 403 400 400
-            HEAD    "" proxy              403 403 403 400
-            POST    create proxy          403 403 403 400
-            PUT     update proxy          403 403 403 405
-            OPTIONS "" proxy              403 403 403 405
-        /exec/default/web-vm/u1/web?command=id&output=1
-            GET     get proxy             403 403 400 400
-            HEAD    "" proxy              403 403 403 400
-            POST    create proxy          403 403 403 400
-            PUT     update proxy          403 403 403 405
-            OPTIONS "" proxy              403 403 403 405
-        /attach/default/web-vm/web?output=1
-            GET     get proxy             403 403 400 400
-            HEAD    "" proxy              403 403 403 400
-            POST    create proxy          403 403 403 400
-            PUT     update proxy          403 403 403 405
-            OPTIONS "" proxy              403 403 403 405
-        /attach/default/web-vm/u1/web?output=1
-            GET     get proxy             403 403 400 400
-            HEAD    "" proxy              403 403 403 400
-            POST    create proxy          403 403 403 400
-            PUT     update proxy          403 403 403 405
-            OPTIONS "" proxy              403 403 403 405
-        /portForward/default/web-vm?port=80
-            GET     get proxy             403 403 400 400
-            HEAD    "" proxy              403 403 403 400
-            POST    create proxy          403 403 403 400
-            PUT     update proxy          403 403 403 405
-            OPTIONS "" proxy              403 403 403 405
-        /portForward/default/web-vm/u1?port=80
-            GET     get proxy             403 403 400 400
-            HEAD    "" proxy              403 403 403 400
-            POST    create proxy          403 403 403 400
-            PUT     update proxy          403 403 403 405
-            OPTIONS "" proxy              403 403 403 405
-        /run/default/web-vm/web?cmd=id
-            GET     get proxy             403 403 405 405
-            HEAD    "" proxy              403 403 403 405
-            POST    create proxy          403 403 403 500
-            PUT     update proxy          403 403 403 405
-            OPTIONS "" proxy              403 403 403 405
-        /run/default/web-vm/u1/web?cmd=id
-            GET     get proxy             403 403 405 405
-            HEAD    "" proxy              403 403 403 405
-            POST    create proxy          403 403 403 500
-            PUT     update proxy          403 403 403 405
-            OPTIONS "" proxy              403 403 403 405
-    "#]],
+            path and method, asked, anonymous, nobody, monitor, API server
+            /exec/default/web-vm/web?command=id&output=1
+                GET     get proxy             403 403 500 500
+                HEAD    "" proxy              403 403 403 500
+                POST    create proxy          403 403 403 500
+                PUT     update proxy          403 403 403 405
+                OPTIONS "" proxy              403 403 403 405
+            /exec/default/web-vm/u1/web?command=id&output=1
+                GET     get proxy             403 403 500 500
+                HEAD    "" proxy              403 403 403 500
+                POST    create proxy          403 403 403 500
+                PUT     update proxy          403 403 403 405
+                OPTIONS "" proxy              403 403 403 405
+            /attach/default/web-vm/web?output=1
+                GET     get proxy             403 403 500 500
+                HEAD    "" proxy              403 403 403 500
+                POST    create proxy          403 403 403 500
+                PUT     update proxy          403 403 403 405
+                OPTIONS "" proxy              403 403 403 405
+            /attach/default/web-vm/u1/web?output=1
+                GET     get proxy             403 403 500 500
+                HEAD    "" proxy              403 403 403 500
+                POST    create proxy          403 403 403 500
+                PUT     update proxy          403 403 403 405
+                OPTIONS "" proxy              403 403 403 405
+            /portForward/default/web-vm?port=80
+                GET     get proxy             403 403 500 500
+                HEAD    "" proxy              403 403 403 500
+                POST    create proxy          403 403 403 500
+                PUT     update proxy          403 403 403 405
+                OPTIONS "" proxy              403 403 403 405
+            /portForward/default/web-vm/u1?port=80
+                GET     get proxy             403 403 500 500
+                HEAD    "" proxy              403 403 403 500
+                POST    create proxy          403 403 403 500
+                PUT     update proxy          403 403 403 405
+                OPTIONS "" proxy              403 403 403 405
+            /run/default/web-vm/web?cmd=id
+                GET     get proxy             403 403 405 405
+                HEAD    "" proxy              403 403 403 405
+                POST    create proxy          403 403 403 500
+                PUT     update proxy          403 403 403 405
+                OPTIONS "" proxy              403 403 403 405
+            /run/default/web-vm/u1/web?cmd=id
+                GET     get proxy             403 403 405 405
+                HEAD    "" proxy              403 403 403 405
+                POST    create proxy          403 403 403 500
+                PUT     update proxy          403 403 403 405
+                OPTIONS "" proxy              403 403 403 405
+        "#]],
     )
     .await;
 }

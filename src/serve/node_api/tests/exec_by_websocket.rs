@@ -8,12 +8,12 @@ use super::Node;
 /// Every path that starts something, and what a request that asks for no upgrade gets from it, by its method: GET and
 /// POST, others.
 const STARTS: [(&str, u16, u16); 8] = [
-    ("/exec/default/web-vm/web?command=id&output=1", 400, 405),
-    ("/exec/default/web-vm/u1/web?command=id&output=1", 400, 405),
-    ("/attach/default/web-vm/web?output=1", 400, 405),
-    ("/attach/default/web-vm/u1/web?output=1", 400, 405),
-    ("/portForward/default/web-vm?port=80", 400, 405),
-    ("/portForward/default/web-vm/u1?port=80", 400, 405),
+    ("/exec/default/web-vm/web?command=id&output=1", 500, 405),
+    ("/exec/default/web-vm/u1/web?command=id&output=1", 500, 405),
+    ("/attach/default/web-vm/web?output=1", 500, 405),
+    ("/attach/default/web-vm/u1/web?output=1", 500, 405),
+    ("/portForward/default/web-vm?port=80", 500, 405),
+    ("/portForward/default/web-vm/u1?port=80", 500, 405),
     // No upgrade: the command would run, if there were a runtime.
     ("/run/default/web-vm/web?cmd=id", 500, 405),
     ("/run/default/web-vm/u1/web?cmd=id", 500, 405),
@@ -86,7 +86,7 @@ async fn what_a_stream_cannot_be_had_for_is_said_as_the_kubelet_says_it() {
     check("/run/default/web-vm/nobody?cmd=id", (500, container)).await;
     check(
         "/attach/default/web-vm/web?output=1",
-        (400, "Upgrade request required"),
+        (500, "Upgrade request required"),
     )
     .await;
 }

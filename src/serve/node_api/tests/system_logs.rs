@@ -64,8 +64,9 @@ async fn directories_are_listed_and_files_are_sent() {
     let since = [("if-modified-since", modified.as_str())];
     check(file, &since, "content-type", (304, "", "")).await;
     // Relative links need a directory's path to end in a slash, and that of a file not to.
-    check("/logs", &[], "location", (301, "logs/", "")).await;
-    check("/logs?a=b", &[], "location", (301, "logs/?a=b", "")).await;
+    let body = "<a href=\"/logs/\">Temporary Redirect</a>.\n\n";
+    check("/logs", &[], "location", (307, "logs/", body)).await;
+    check("/logs?a=b", &[], "location", (307, "logs/?a=b", body)).await;
     check(
         "/logs/default_web-vm_u1",
         &[],
