@@ -52,7 +52,7 @@ pub(super) fn world(
         metrics: metrics.clone(),
         health: health.clone(),
         offered: Arc::new(offered(config, verbosity)),
-        adder: values.adder.clone(),
+        changes: values.changes.clone(),
         stats: statistics.samples.clone(),
         storage: statistics.storage.clone(),
     }

@@ -10,26 +10,54 @@ use super::tasks::{Tasks, or_left};
 use super::values::Values;
 use crate::config::Config;
 use crate::model::added::AddRequests;
+use crate::model::changes::ChangeRequests;
+use crate::model::manifest_edit::EditRequests;
+use crate::model::pod_restart::RestartRequests;
 use crate::source;
 
 pub(super) fn spawn(
     tasks: &mut Tasks,
     config: &Config,
     values: &Values,
-    additions: AddRequests,
+    requests: ChangeRequests,
     member: Option<&Member>,
 ) {
     let files = spawn_files(tasks, config, values);
+    spawn_edits(tasks, config, requests.edits);
     let files = match member {
         Some(member) => member.spawn_classes(tasks, files),
         None => files,
     };
-    let files = spawn_added(tasks, config, files, additions);
+    let files = spawn_restarts(tasks, files, requests.restarts);
+    let files = spawn_added(tasks, config, files, requests.additions);
     let (desired, cancel) = (values.desired.0.clone(), tasks.cancel.clone());
     let api = member.map(|member| member.spawn_source(tasks, config, values));
     tasks.spawn_fallible("sources", async move {
         Ok(source::merge(files, api, desired, cancel).await?)
     });
+}
+
+/// What people change in the manifests directory.
+fn spawn_edits(tasks: &mut Tasks, config: &Config, requests: EditRequests) {
+    let inputs = source::edit::EditInputs {
+        path: config.manifests.path.clone(),
+        requests,
+        context: manifest_context(config),
+    };
+    let cancel = tasks.cancel.clone();
+    tasks.spawn("manifest edits", source::edit::run(inputs, cancel));
+}
+
+/// Static pods in the incarnations that people asked for.
+fn spawn_restarts(
+    tasks: &mut Tasks,
+    pods: source::SetReceiver,
+    requests: RestartRequests,
+) -> source::SetReceiver {
+    let (out, receiver) = watch::channel(None);
+    let cancel = tasks.cancel.clone();
+    tasks.spawn("restarts", source::restarts::run(pods, requests, out, cancel));
+    receiver
 }
 
 /// Static pods with what was added to them.

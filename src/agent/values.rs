@@ -6,8 +6,8 @@ use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node;
 use tokio::sync::{mpsc, watch};
 
-use crate::model::added::Adder;
 use crate::model::api::ApiNode;
+use crate::model::changes::Changes;
 use crate::model::event::Event;
 use crate::model::memory::Memory;
 use crate::model::node::Measured;
@@ -31,8 +31,8 @@ pub(super) struct Values {
     pub(super) node: Shared<Arc<Node>>,
     /// The subnet of the node's pods, if this program connects them.
     pub(super) subnet: Shared<Option<IpNet>>,
-    /// Adds ephemeral containers to static pods.
-    pub(super) adder: Adder,
+    /// Asks for changes of static pods.
+    pub(super) changes: Changes,
     /// The events, for the task that publishes them.
     pub(super) events: mpsc::UnboundedSender<Event>,
     /// The statuses that the API server has taken, for loop 2.
@@ -43,7 +43,7 @@ impl Values {
     pub(super) fn new(
         events: mpsc::UnboundedSender<Event>,
         written: mpsc::UnboundedSender<StatusWritten>,
-        adder: Adder,
+        changes: Changes,
     ) -> Values {
         Values {
             desired: watch::channel(Arc::default()),
@@ -55,7 +55,7 @@ impl Values {
             pods: watch::channel(Arc::default()),
             node: watch::channel(Arc::default()),
             subnet: watch::channel(None),
-            adder,
+            changes,
             events,
             written,
         }

@@ -19,7 +19,7 @@ use crate::act::pull_records::PullRecords;
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::cri::Runtime;
-use crate::model::added::{AddRequests, adder};
+use crate::model::changes::{ChangeRequests, changes};
 use crate::model::event::Event;
 use crate::model::memory::Memory;
 use crate::model::report::{PodsReport, StatusWritten};
@@ -35,8 +35,8 @@ pub struct Wiring {
     pub(super) health: Health,
     pub(super) counters: Arc<Counters>,
     pub(super) statistics: Statistics,
-    /// What is to be added to static pods, until their source takes it.
-    additions: Option<AddRequests>,
+    /// What people ask of static pods, until their sources take it.
+    requests: Option<ChangeRequests>,
     /// The events, until it is known whether there is an API server to publish them to.
     events: Option<mpsc::UnboundedReceiver<Event>>,
     /// The statuses that the API server has taken, until loop 2 receives them.
@@ -48,15 +48,15 @@ impl Wiring {
     pub fn new(config: Config, cancel: CancellationToken) -> Wiring {
         let (events_in, events) = mpsc::unbounded_channel();
         let (written_in, written) = mpsc::unbounded_channel();
-        let (adder, additions) = adder();
+        let (changes, requests) = changes();
         Wiring {
             config,
-            values: Values::new(events_in, written_in, adder),
+            values: Values::new(events_in, written_in, changes),
             tasks: Tasks::new(cancel),
             health: Health::default(),
             counters: Arc::default(),
             statistics: Statistics::new(),
-            additions: Some(additions),
+            requests: Some(requests),
             events: Some(events),
             written: Some(written),
         }
@@ -66,8 +66,8 @@ impl Wiring {
     pub fn spawn_sources(&mut self, cluster: Option<&Cluster>) {
         let member = cluster.map(|cluster| Member::new(cluster.clone()));
         let (tasks, config, values) = (&mut self.tasks, &self.config, &self.values);
-        let additions = self.additions.take().expect("the sources are spawned once");
-        sources::spawn(tasks, config, values, additions, member.as_ref());
+        let requests = self.requests.take().expect("the sources are spawned once");
+        sources::spawn(tasks, config, values, requests, member.as_ref());
         // Without an API server there is no receiver, so that no events pile up.
         if let (Some(events), Some(member)) = (self.events.take(), &member) {
             member.spawn_publishing(tasks, config, values, (events, &self.counters));

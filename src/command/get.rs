@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::table::{Table, in_line, printable};
-use super::{CommandError, pod_selection, print, yaml};
+use super::{CommandError, pod_selection, print};
+use crate::model::yaml;
 use crate::model::{age, node_row, pod_row};
 use crate::serve::problem::{ProblemList, ReportedProblem};
 
@@ -99,7 +100,7 @@ pub async fn run(
             .map(|&at| format!("pod/{}\n", in_line(pod_selection::name(&pods[at]))))
             .collect(),
         Output::Json => json_text(&one_or_list(objects(), names.len() == 1))?,
-        Output::Yaml => yaml::text(&one_or_list(objects(), names.len() == 1))?,
+        Output::Yaml => yaml_text(&one_or_list(objects(), names.len() == 1))?,
     };
     print(out, &text)?;
     // Not among the rows, so that programs can parse them.
@@ -242,6 +243,10 @@ fn pod_table(pods: &[&Pod], problems: &[&ReportedProblem], options: &Options, no
     table.text("")
 }
 
+fn yaml_text(value: &Value) -> Result<String, CommandError> {
+    yaml::write::text(value).map_err(|error| CommandError::Answer(error.into()))
+}
+
 /// `web.yaml`, and `web.yaml#2` for a later document.
 fn file_name(problem: &ReportedProblem) -> String {
     let name = problem.file.rsplit('/').next().unwrap_or_default();
@@ -255,7 +260,7 @@ async fn node(client: &Client, output: Output, now: Timestamp) -> Result<String,
     let value: Value = client.object("/node").await?;
     match output {
         Output::Json => json_text(&value),
-        Output::Yaml => yaml::text(&value),
+        Output::Yaml => yaml_text(&value),
         Output::Name => Ok(format!(
             "node/{}\n",
             in_line(&parse::<Node>(&value)?.metadata.name.unwrap_or_default())

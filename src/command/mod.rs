@@ -39,7 +39,6 @@ mod table;
 mod terminal;
 pub mod timeline;
 pub mod top;
-mod yaml;
 
 /// Why a subcommand failed, in one line for the user.
 #[derive(Debug, thiserror::Error)]

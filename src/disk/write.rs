@@ -3,9 +3,14 @@
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, lchown,
+};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
 /// What a written file survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,9 +89,63 @@ pub fn write(path: &Path, content: &[u8], writing: Writing) -> io::Result<()> {
     let unfinished = unfinished(path, writing.unfinished);
     fill(&unfinished, content, writing)?;
     fs::rename(&unfinished, path)?;
-    match writing.durability {
+    finish(path, writing.durability)
+}
+
+/// Writes a file that does not exist yet, in a directory that does.
+///
+/// # Errors
+///
+/// [`io::ErrorKind::AlreadyExists`]: there is something of that name, which stays as it is.
+pub fn create(path: &Path, content: &[u8], writing: Writing) -> io::Result<()> {
+    let unfinished = unfinished(path, writing.unfinished);
+    fill(&unfinished, content, writing)?;
+    let placed = place(&unfinished, path);
+    if placed.is_err() {
+        remove_if_there(&unfinished)?;
+    }
+    placed?;
+    finish(path, writing.durability)
+}
+
+/// Gives a file its name, unless there is one of that name.
+fn place(unfinished: &Path, path: &Path) -> io::Result<()> {
+    match renameat2(
+        AT_FDCWD,
+        unfinished,
+        AT_FDCWD,
+        path,
+        RenameFlags::RENAME_NOREPLACE,
+    ) {
+        Ok(()) => Ok(()),
+        // The file system has no such rename.
+        Err(Errno::EINVAL) => {
+            fs::hard_link(unfinished, path)?;
+            fs::remove_file(unfinished)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Writes a file that exists; its mode and its owner stay. A link is not followed.
+pub fn rewrite(path: &Path, content: &[u8], durability: Durability) -> io::Result<()> {
+    let present = fs::symlink_metadata(path)?;
+    let writing = Writing {
+        mode: Mode::Exactly(present.mode() & 0o7777),
+        ..Writing::private(durability)
+    };
+    let unfinished = unfinished(path, writing.unfinished);
+    fill(&unfinished, content, writing)?;
+    lchown(&unfinished, Some(present.uid()), Some(present.gid()))?;
+    fs::rename(&unfinished, path)?;
+    finish(path, durability)
+}
+
+/// Makes a name survive what it has to.
+fn finish(path: &Path, durability: Durability) -> io::Result<()> {
+    match durability {
         Durability::Crash => Ok(()),
-        Durability::PowerFailure => sync(directory),
+        Durability::PowerFailure => sync(path.parent().unwrap_or(Path::new("/"))),
     }
 }
 
@@ -239,6 +298,25 @@ mod tests {
             write(&path.join("below"), b"", SECRET).is_err(),
             "its parent is a file"
         );
+    }
+
+    #[test]
+    fn a_new_file_replaces_nothing_and_an_old_one_keeps_its_mode() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        create(&path, b"one", SECRET).unwrap();
+        assert_eq!(mode(&path), 0o600);
+        let taken = create(&path, b"two", SECRET).unwrap_err();
+        assert_eq!(taken.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        rewrite(&path, b"three", Durability::PowerFailure).unwrap();
+        assert_eq!(
+            (fs::read(&path).unwrap(), mode(&path)),
+            (b"three".to_vec(), 0o640)
+        );
+        assert!(rewrite(&dir.path().join("none"), b"", Durability::Crash).is_err());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]

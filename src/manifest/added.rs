@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use k8s_openapi::api::core::v1::EphemeralContainer;
+use k8s_openapi::api::core::v1::{EphemeralContainer, ResourceRequirements};
 
 use super::context::ManifestContext;
 use super::convert::{self, ephemeral};
@@ -49,12 +49,18 @@ pub fn add(
     match found.is_empty() {
         true => Ok(Pod {
             incarnation: pod.incarnation,
+            past_grace: pod.past_grace,
             deletion: pod.deletion.clone(),
             forbidden_sysctl: pod.forbidden_sysctl.clone(),
             ..converted
         }),
         false => Err(found),
     }
+}
+
+/// Whether resources are more than the empty ones that kubectl sends.
+fn states_any(resources: Option<&ResourceRequirements>) -> bool {
+    resources.is_some_and(|stated| *stated != ResourceRequirements::default())
 }
 
 /// The rules of the API server (`validateEphemeralContainers` in `pkg/apis/core/validation`), and what this version does
@@ -130,7 +136,7 @@ fn forbidden(container: &EphemeralContainer, at: &FieldPath, faults: &mut Faults
         (filled(ports.as_ref().map(Vec::len)), "ports"),
         (readiness_probe.is_some(), "readinessProbe"),
         (filled(resize_policy.as_ref().map(Vec::len)), "resizePolicy"),
-        (resources.is_some(), "resources"),
+        (states_any(resources.as_ref()), "resources"),
         (restart_policy.is_some(), "restartPolicy"),
         (
             filled(restart_policy_rules.as_ref().map(Vec::len)),
@@ -257,7 +263,7 @@ mod tests {
             ],
         );
         check(
-            json!([{"name": "a", "image": "i", "ports": [{"containerPort": 1, "protocol": "TCP"}], "resources": {},
+            json!([{"name": "a", "image": "i", "ports": [{"containerPort": 1, "protocol": "TCP"}], "resources": {"limits": {"cpu": "1"}},
                     "volumeMounts": [{"name": "data", "mountPath": "/d", "subPath": "x"}]}]),
             &[
                 "pod default/web-vm: spec.ephemeralContainers[0].ports: cannot be set for an ephemeral container: remove \

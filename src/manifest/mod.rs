@@ -23,6 +23,7 @@ mod uid;
 mod static_pod;
 mod api_pod;
 mod added;
+pub mod edit;
 
 #[cfg(test)]
 mod tests;
@@ -38,7 +39,7 @@ pub use api_pod::{check_identity, read as read_api_pod};
 pub use context::{ManifestContext, RuntimeClasses};
 pub(crate) use decode::object::key_complaint;
 pub(crate) use read::{Json, ReadObject, ReadPod};
-pub(crate) use static_pod::seen_at;
+pub(crate) use static_pod::{name as static_pod_name, seen_at};
 pub use yaml::text::{MOST_BYTES, too_large};
 
 /// Reads the pods of one file. A problem in one document does not affect the others.

@@ -20,6 +20,9 @@ pub mod content;
 pub mod kinds;
 pub mod lookup;
 
+/// The annotation of a Secret that is shown without its values, and what it says.
+pub const HIDDEN_VALUES: (&str, &str) = ("gantry.dev/values", "not shown; the manifest has them");
+
 /// The kinds of objects with values under keys, of which a pod may name either.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ObjectKind {

@@ -71,6 +71,8 @@ pub struct Pod {
     /// How often its manifest disappeared and came back with the same content since the agent started; each time the
     /// pod starts afresh. 0 for an API pod, whose UID never comes back.
     pub incarnation: u64,
+    /// The grace period in which the incarnation before has to end, if people asked for another one than `grace`.
+    pub past_grace: Option<Duration>,
     /// When its deletion was requested, and the grace period. `None`: it is not being deleted.
     pub deletion: Option<Deletion>,
     /// `spec.hostname`, else the pod's name, cut to 63 characters.

@@ -85,6 +85,7 @@ pub(crate) fn pod(restart: RestartPolicy, init: &[&str], containers: &[&str]) ->
         .into(),
         seen: at(0),
         incarnation: 0,
+        past_grace: None,
         deletion: None,
         hostname: "p".to_owned(),
         subdomain: None,

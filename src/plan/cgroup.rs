@@ -440,6 +440,7 @@ mod tests {
             annotations: BTreeMap::new(),
             seen: Timestamp::UNIX_EPOCH,
             incarnation: 0,
+            past_grace: None,
             deletion: None,
             hostname: "p".to_owned(),
             subdomain: None,

@@ -200,7 +200,7 @@ fn plan_new_life(context: PlanContext<'_>) -> Plan {
     if let Some(wait) = failure_holds(memory, Direction::Down, now) {
         return wait;
     }
-    let ending = Ending::of(pod, seen, None, now);
+    let ending = Ending::of_past(pod, seen, now);
     let is_saved = seen.checkpoint.as_ref().is_some_and(|saved| saved.leaving);
     let stages = match seen.lives() {
         true => teardown::end(pod, seen, &ending, true, policy),
@@ -221,7 +221,9 @@ fn plan_new_life(context: PlanContext<'_>) -> Plan {
 pub fn outdated(ends: Option<Timestamp>, now_wanted: Option<&Pod>, now: Timestamp) -> bool {
     let Some(ends) = ends else { return true };
     let deletion = now_wanted.and_then(|pod| pod.deletion.as_ref());
-    deletion.is_some_and(|deletion| now + deletion.grace < ends)
+    let grace = deletion.map(|deletion| deletion.grace);
+    let grace = grace.or_else(|| now_wanted?.past_grace);
+    grace.is_some_and(|grace| now + grace < ends)
 }
 
 /// Whether a plan removes or adds.
@@ -1093,6 +1095,14 @@ mod tests {
         check(Some(110), Some(asks(Some(30))), false);
         check(Some(110), Some(asks(Some(10))), false);
         check(Some(110), Some(asks(Some(5))), true);
+        // The same for a pod that ends to start again.
+        let restarts = |grace| {
+            let mut pod = sample::pod(Always, &[], &["c"]);
+            pod.past_grace = Some(Duration::from_secs(grace));
+            Some(pod)
+        };
+        check(Some(110), restarts(30), false);
+        check(Some(110), restarts(5), true);
     }
 
     #[test]
@@ -1122,6 +1132,19 @@ mod tests {
             expect![[r#"
             write checkpoint {"ends":"2027-01-15T08:01:45Z","leaving":true}
             stop container c0 5s (Stopping container c)
+            stop sandbox s0
+            remove cgroup kubepods/besteffort/podu1, remove pod directory /var/lib/kubelet/pods/u1/volumes"#]],
+        );
+        // People asked for another grace period.
+        let mut hastened = again(Always, None, 0, running(1));
+        if let Some(pod) = &mut hastened.desired {
+            pod.past_grace = Some(Duration::from_secs(2));
+        }
+        check(
+            hastened,
+            expect![[r#"
+            write checkpoint {"ends":"2027-01-15T08:01:42Z","leaving":true}
+            stop container c0 2s (Stopping container c)
             stop sandbox s0
             remove cgroup kubepods/besteffort/podu1, remove pod directory /var/lib/kubelet/pods/u1/volumes"#]],
         );

@@ -42,6 +42,12 @@ impl<'a> Ending<'a> {
         Ending::new(seen, Cow::Owned(saved), grace, now)
     }
 
+    /// For the past incarnation of a pod, which starts again afterwards. The grace period may be one that people chose.
+    pub(super) fn of_past(pod: &Pod, seen: &'a ObservedPod, now: Timestamp) -> Ending<'a> {
+        let grace = pod.past_grace.unwrap_or(pod.grace);
+        Ending::new(seen, Cow::Owned(Checkpoint::of(pod)), grace, now)
+    }
+
     /// For a pod without a definition: from its checkpoint and the labels of its containers.
     pub(super) fn of_unknown(seen: &'a ObservedPod, now: Timestamp) -> Ending<'a> {
         let running = seen.containers.iter().filter(|c| c.may_run());

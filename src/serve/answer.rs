@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Status, StatusCause, StatusDetails};
 
 /// Why a request fails. The text is shown to the user in one line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -17,6 +17,21 @@ pub enum Refusal {
     /// The request conflicts with the current state.
     #[error("{0}")]
     Conflict(String),
+    /// The object is there already.
+    #[error("{0}")]
+    AlreadyExists(String),
+    /// The object is not valid.
+    #[error("{}", .0.text)]
+    Invalid(Box<InvalidObject>),
+    /// What is asked for is not done with this object.
+    #[error("{0}")]
+    Forbidden(String),
+    /// The body has a form that is not read here.
+    #[error("{0}")]
+    UnsupportedMediaType(String),
+    /// The body is too large.
+    #[error("{0}")]
+    TooLarge(String),
     /// The caller has not proven who it is.
     #[error("Unauthorized")]
     Unauthorized,
@@ -32,6 +47,19 @@ pub enum Refusal {
     /// The agent or the runtime failed.
     #[error("{0}")]
     Internal(String),
+}
+
+/// What is wrong with an object, as clients show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidObject {
+    /// All of it in one line.
+    pub text: String,
+    /// `Pod`
+    pub kind: &'static str,
+    /// The object's name.
+    pub name: String,
+    /// Fields, each with what is wrong with it.
+    pub causes: Vec<(String, String)>,
 }
 
 impl Refusal {
@@ -50,6 +78,11 @@ impl Refusal {
             Refusal::NotFound(_) => (StatusCode::NOT_FOUND, "NotFound"),
             Refusal::BadRequest(_) => (StatusCode::BAD_REQUEST, "BadRequest"),
             Refusal::Conflict(_) => (StatusCode::CONFLICT, "Conflict"),
+            Refusal::AlreadyExists(_) => (StatusCode::CONFLICT, "AlreadyExists"),
+            Refusal::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "Invalid"),
+            Refusal::Forbidden(_) => (StatusCode::FORBIDDEN, "Forbidden"),
+            Refusal::UnsupportedMediaType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType"),
+            Refusal::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge"),
             Refusal::Unauthorized => (StatusCode::UNAUTHORIZED, "Unauthorized"),
             Refusal::MethodNotAllowed(_) => (StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed"),
             Refusal::NotAcceptable(_) => (StatusCode::NOT_ACCEPTABLE, "NotAcceptable"),
@@ -73,7 +106,27 @@ impl Refusal {
             message: Some(self.to_string()),
             reason: Some(reason.to_owned()),
             status: Some("Failure".to_owned()),
+            details: match self {
+                Refusal::Invalid(invalid) => Some(invalid.details()),
+                _ => None,
+            },
             ..Status::default()
+        }
+    }
+}
+
+impl InvalidObject {
+    fn details(&self) -> StatusDetails {
+        let cause = |(field, message): &(String, String)| StatusCause {
+            field: Some(field.clone()),
+            message: Some(message.clone()),
+            reason: Some("FieldValueInvalid".to_owned()),
+        };
+        StatusDetails {
+            kind: Some(self.kind.to_owned()),
+            name: Some(self.name.clone()),
+            causes: Some(self.causes.iter().map(cause).collect()),
+            ..StatusDetails::default()
         }
     }
 }

@@ -26,16 +26,24 @@ pub(super) async fn add(
     }
     let container: EphemeralContainer = serde_json::from_slice(&body)
         .map_err(|error| Refusal::BadRequest(format!("the body is not an ephemeral container: {error}")))?;
-    served.world.adder.add(name, container).await.map_err(refusal)?;
+    served
+        .world
+        .changes
+        .adder
+        .add(name, container)
+        .await
+        .map_err(refusal)?;
     Ok(StatusCode::CREATED)
 }
 
-fn is_static(pod: &Pod) -> bool {
+/// Whether a manifest has the pod.
+pub(super) fn is_static(pod: &Pod) -> bool {
     let annotations = pod.metadata.annotations.as_ref();
     annotations.and_then(labels::source) == Some(OF_FILE)
 }
 
-fn refusal(error: NotAdded) -> Refusal {
+/// Why a container was not added, as an answer.
+pub(super) fn refusal(error: NotAdded) -> Refusal {
     let text = error.to_string();
     match error {
         NotAdded::NoPod(_) => Refusal::NotFound(text),

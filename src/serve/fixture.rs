@@ -168,7 +168,7 @@ pub(crate) fn changing() -> Changing {
             checkpoints: Some(Checkpoints::new(temp.path().join("checkpoints"))),
             system_logs: SystemLogs::Files(temp.path().join("logs")),
         }),
-        adder: crate::model::added::adder().0,
+        changes: crate::model::changes::changes().0,
         stats: crate::stats::sampler::answering(crate::model::sample::stats::node()),
         storage: crate::stats::storage::answering(crate::model::sample::stats::storage()),
     };

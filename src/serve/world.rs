@@ -13,7 +13,7 @@ use super::health;
 use super::offered::Offered;
 use crate::counters::Counters;
 use crate::cri::Runtime;
-use crate::model::added::Adder;
+use crate::model::changes::Changes;
 use crate::model::report::PodsReport;
 use crate::model::runtime::Snapshot;
 use crate::stats;
@@ -46,8 +46,8 @@ pub struct World {
     pub health: health::Health,
     /// What the endpoints that only the node API has are answered from.
     pub offered: Arc<Offered>,
-    /// Adds ephemeral containers to static pods.
-    pub adder: Adder,
+    /// Asks for changes of static pods and their manifests.
+    pub changes: Changes,
     /// What the node and its pods use.
     pub stats: stats::Handle,
     /// What they keep on disks.

@@ -1,10 +1,12 @@
 //! The desired pods: each source publishes its complete set.
 //!
 //! A source never says what changed, only what there is now; `None` until it knows. It starts and stops nothing,
-//! and what it cannot read it reports beside what it can. [`files`] is the only one here that
-//! touches the disk, through the modules below it.
+//! and what it cannot read it reports beside what it can. [`files`] reads the manifests directory, and [`edit`]
+//! writes there what people ask for.
 
 pub mod files;
+pub mod edit;
+pub mod restarts;
 pub mod added;
 pub mod api;
 pub mod checkpoint;

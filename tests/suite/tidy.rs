@@ -97,6 +97,9 @@ const PURE_BUT: &[(&str, &[&str])] = &[
     ("model/added.rs", &["tokio"]),
     // The messages of OTLP, which their crate keeps in a module of that name.
     ("trace/message.rs", &["tonic"]),
+    // The channels by which restarts and changes of manifests are asked for.
+    ("model/pod_restart.rs", &["tokio"]),
+    ("model/manifest_edit.rs", &["tokio"]),
     // The question to the kernel whether a process has a file open for writing.
     ("source/files/writing.rs", &["nix", "std::fs"]),
 ];

@@ -49,6 +49,7 @@ pub(crate) fn pod(object: k8s::Pod, source: Source, seen: Timestamp, faults: &mu
         annotations: metadata.annotations.clone().unwrap_or_default(),
         seen,
         incarnation: 0,
+        past_grace: None,
         deletion: deletion(&object),
         hostname: hostname(hostname_override.or(spec.hostname.as_deref()), &name.name),
         subdomain: text(spec.subdomain.as_ref()).filter(|_| hostname_override.is_none()),

@@ -44,7 +44,7 @@ pub(super) async fn answer(request: Request) -> Result<Response, Refusal> {
     };
     let reason = match allowed {
         true => "what this endpoint serves may be used by everyone who has its kubeconfig",
-        false => "this endpoint reads, and does not serve that without a cluster",
+        false => "this endpoint does not serve that without a cluster",
     };
     let answer = json!({
         "kind": "SelfSubjectAccessReview",

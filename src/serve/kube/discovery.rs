@@ -7,7 +7,17 @@ use super::kind::{Kind, Scope};
 use super::path::{Document, Group, Stream};
 
 /// What may be done with objects.
-const READ: [&str; 3] = ["get", "list", "watch"];
+const READ: &[&str] = &["get", "list", "watch"];
+/// What may be done with those of the manifests directory.
+const READ_AND_WRITE: &[&str] = &["create", "delete", "get", "list", "patch", "update", "watch"];
+
+/// What may be done with objects of this kind.
+fn verbs(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::ConfigMap | Kind::Pod | Kind::Secret => READ_AND_WRITE,
+        Kind::Event | Kind::Namespace | Kind::Node | Kind::Service => READ,
+    }
+}
 
 /// The document.
 pub(super) fn document(document: Document) -> Value {
@@ -51,6 +61,13 @@ fn core() -> Vec<Value> {
         all.push(objects(kind));
         if kind == Kind::Pod {
             all.extend(Stream::ALL.into_iter().map(stream));
+            all.push(json!({
+                "name": "pods/ephemeralcontainers",
+                "singularName": "",
+                "namespaced": true,
+                "kind": "Pod",
+                "verbs": ["patch"],
+            }));
         }
     }
     all
@@ -63,7 +80,7 @@ fn objects(kind: Kind) -> Value {
         "singularName": names.singular,
         "namespaced": kind.scope() == Scope::Namespaced,
         "kind": names.kind,
-        "verbs": READ,
+        "verbs": verbs(kind),
     });
     if !names.short.is_empty() {
         resource["shortNames"] = json!(names.short);
@@ -145,7 +162,11 @@ fn platform() -> String {
 pub(super) fn may(verb: &str, resource: &str, subresource: &str) -> bool {
     let resource_is = |known: &str| resource == known || resource == "*";
     match subresource {
-        "" => READ.contains(&verb) && (resource == "*" || Kind::of_plural(resource).is_some()),
+        "" => match Kind::of_plural(resource) {
+            Some(kind) => verbs(kind).contains(&verb),
+            None => resource == "*" && READ.contains(&verb),
+        },
+        "ephemeralcontainers" => resource_is("pods") && verb == "patch",
         _ => {
             let mut streams = Stream::ALL.into_iter();
             let stream = streams.find(|stream| stream.name() == subresource);
@@ -185,6 +206,7 @@ mod tests {
                 "pods/exec",
                 "pods/log",
                 "pods/portforward",
+                "pods/ephemeralcontainers",
                 "secrets",
                 "services",
             ]
@@ -218,7 +240,10 @@ mod tests {
         check("get", "pods", "", true);
         check("watch", "nodes", "", true);
         check("list", "*", "", true);
-        check("delete", "pods", "", false);
+        check("delete", "pods", "", true);
+        check("delete", "nodes", "", false);
+        check("patch", "secrets", "", true);
+        check("patch", "pods", "ephemeralcontainers", true);
         check("*", "*", "", false);
         check("get", "deployments", "", false);
         check("create", "pods", "exec", true);

@@ -11,15 +11,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::object::{Key, Object};
 use crate::model::event::RecordedEvent;
 use crate::model::object::content::Content;
-use crate::model::object::{self, Known, ObjectKey, Objects, Reference};
+use crate::model::object::{self, HIDDEN_VALUES, Known, ObjectKey, Objects, Reference};
 use crate::model::pod::PodName;
 use crate::model::report::PodsReport;
 use crate::serve::events::event_object;
 
 /// Namespaces that every cluster has.
 const NAMESPACES: [&str; 2] = ["default", "kube-system"];
-/// The annotation of a Secret whose values are left out, and what it says.
-const HIDDEN: (&str, &str) = ("gantry.dev/values", "not shown; the manifest has them");
 /// The type of a Secret that states none.
 const OPAQUE: &str = "Opaque";
 
@@ -143,7 +141,7 @@ fn shown(key: &ObjectKey, object: &object::Object) -> Option<Object> {
                 .keys()
                 .map(|key| (key.clone(), ByteString(Vec::new())));
             let data: BTreeMap<_, _> = keys.collect();
-            let (name, text) = HIDDEN;
+            let (name, text) = HIDDEN_VALUES;
             let stated = Some(secret.secret_type.clone()).filter(|stated| !stated.is_empty());
             Some(Object::Secret(Arc::new(Secret {
                 metadata: ObjectMeta {

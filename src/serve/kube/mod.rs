@@ -1,5 +1,5 @@
 //! What the endpoint for kubectl answers on a machine without a cluster: the API server's own protocol, as far as one node
-//! has something to say. It reads what other rooms publish, and changes nothing.
+//! has something to say. It reads what other rooms publish, and asks the sources of pods for changes.
 //!
 //! - `tls`, `access`: the connection, and who may use it.
 //! - `path`, `options`, `accept`: a request, parsed at the border.
@@ -8,7 +8,7 @@
 //! - `discovery`, `read`, `watch`, `table`, `selector`: the answers to reads.
 //! - `streams`, `metrics`: logs, commands, forwarded ports and what pods use, from the code of the node API.
 //! - `access_review`: what a client may do, if it asks.
-//! - `write`: requests that would change something.
+//! - `write`: requests that change something; `openapi`: what clients look up before they send an object.
 
 mod accept;
 mod access;
@@ -18,8 +18,10 @@ mod events;
 mod feed;
 mod gather;
 mod kind;
+mod kubectl;
 mod metrics;
 mod object;
+mod openapi;
 mod options;
 mod path;
 mod read;
@@ -44,7 +46,7 @@ pub use tls::KubectlTlsError;
 use super::port::{Bounds, Port};
 use super::world::{FAREWELL, Served, World};
 use access::Access;
-use router::Kubectl;
+use kubectl::Kubectl;
 use tls::Tls;
 
 /// Serves until `shutdown` completes; then pending responses get two seconds to finish.

@@ -9,6 +9,8 @@ pub(super) enum Target {
     Version,
     /// A document that says what is served.
     Discovery(Document),
+    /// A description of the objects.
+    OpenApi(OpenApi),
     /// Objects.
     Objects(Place),
     /// What nodes or pods use.
@@ -30,6 +32,17 @@ pub(super) enum Document {
     Core,
     /// `/apis/<group>/<version>`
     Resources(Group),
+}
+
+/// A description of the objects, as clients look it up before they send one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OpenApi {
+    /// `/openapi/v2`
+    V2,
+    /// `/openapi/v3`
+    Paths,
+    /// `/openapi/v3/api/v1`
+    Core,
 }
 
 /// A group besides the core.
@@ -83,6 +96,8 @@ pub(super) enum Part {
     Whole,
     /// A stream of a pod.
     Stream(Stream),
+    /// The ephemeral containers of a pod.
+    EphemeralContainers,
     /// One that an API server has and this endpoint does not.
     Unserved,
 }
@@ -132,6 +147,9 @@ pub(super) fn parse(path: &str) -> Option<Target> {
     }
     match parts.as_slice() {
         ["version"] => Some(Target::Version),
+        ["openapi", "v2"] => Some(Target::OpenApi(OpenApi::V2)),
+        ["openapi", "v3"] => Some(Target::OpenApi(OpenApi::Paths)),
+        ["openapi", "v3", "api", "v1"] => Some(Target::OpenApi(OpenApi::Core)),
         ["api"] => Some(Target::Discovery(Document::CoreVersions)),
         ["apis"] => Some(Target::Discovery(Document::Groups)),
         ["api", "v1"] => Some(Target::Discovery(Document::Core)),
@@ -191,6 +209,7 @@ fn part(kind: Kind, name: &str, depth: usize) -> Part {
     let stream = Stream::ALL.into_iter().find(|stream| stream.name() == name);
     match stream {
         Some(stream) if kind == Kind::Pod && depth == 2 => Part::Stream(stream),
+        None if kind == Kind::Pod && depth == 2 && name == "ephemeralcontainers" => Part::EphemeralContainers,
         _ => Part::Unserved,
     }
 }

@@ -8,20 +8,12 @@ use axum::{Json, Router, middleware};
 
 use super::accept::{self, Form};
 use super::access::{self, Access};
-use super::feed::Feed;
+use super::kubectl::Kubectl;
 use super::options::{self, Mode, Options};
 use super::path::{self, Part, Place, Stream, Target};
-use super::{access_review, discovery, metrics, read, streams, watch, write};
+use super::{access_review, discovery, metrics, openapi, read, streams, watch, write};
 use crate::serve::answer::Refusal;
 use crate::serve::health;
-use crate::serve::world::Served;
-
-/// What answers are made from.
-#[derive(Debug, Clone)]
-pub(super) struct Kubectl {
-    pub(super) served: Served,
-    pub(super) feed: Feed,
-}
 
 pub(super) fn router(kubectl: Kubectl, access: Access) -> Router {
     let checks = health::router(kubectl.served.world.health.clone());
@@ -73,6 +65,7 @@ impl Kubectl {
                 Ok(Json(discovery::version(version)).into_response())
             }
             Target::Discovery(document) => Ok(Json(discovery::document(document)).into_response()),
+            Target::OpenApi(document) => openapi::answer(document, request.headers()),
             Target::Metrics(place) => {
                 let query = request.uri().query().unwrap_or_default();
                 let options = options::parse(metrics::kind(&place), query)?;
@@ -97,8 +90,10 @@ impl Kubectl {
                 let options = options::parse(place.kind, query)?;
                 self.read(place, form, options).await
             }
-            (Part::Unserved, &Method::GET | &Method::HEAD) => Err(unserved(request.uri())),
-            (_, method) => Err(write::refuse(method, &place)),
+            (Part::Unserved | Part::EphemeralContainers, &Method::GET | &Method::HEAD) => {
+                Err(unserved(request.uri()))
+            }
+            _ => write::answer(&self, place, request).await,
         }
     }
 
@@ -115,6 +110,11 @@ impl Kubectl {
                 Ok(watch::answer(state, asked, self.served.stopping))
             }
             (Mode::List, Some(name)) => {
+                if form == Form::Objects
+                    && let Some(object) = write::manifest(&self, &place, name).await
+                {
+                    return Ok(Json(object).into_response());
+                }
                 let state = self.feed.current().await?;
                 read::one(&state, &place, name, (form, &options))
             }

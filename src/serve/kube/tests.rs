@@ -1,3 +1,5 @@
+mod writes;
+
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
@@ -19,7 +21,10 @@ struct Endpoint {
 
 /// An endpoint with the pod `default/web-vm`.
 fn endpoint() -> Endpoint {
-    let changing = fixture::changing();
+    endpoint_of(fixture::changing())
+}
+
+fn endpoint_of(changing: Changing) -> Endpoint {
     let stopping = CancellationToken::new();
     let (_desired, desired) = watch::channel(std::sync::Arc::default());
     let sources = Sources {
@@ -174,18 +179,14 @@ async fn what_is_not_served_is_refused_with_a_sentence() {
         );
     };
     let pod = "/api/v1/namespaces/default/pods/web-vm";
-    check(
-        Method::DELETE,
-        pod,
-        405,
-        "remove its file from the manifests directory",
-    )
-    .await;
+    check(Method::DELETE, "/api/v1/namespaces/default/pods", 405, "name one").await;
+    check(Method::POST, "/api/v1/pods", 405, "in its namespace").await;
+    check(Method::POST, "/api/v1/nodes", 405, "gantry's configuration").await;
     check(
         Method::POST,
         "/api/v1/namespaces/default/pods",
-        405,
-        "manifests directory",
+        400,
+        "is not JSON",
     )
     .await;
     check(
@@ -198,7 +199,7 @@ async fn what_is_not_served_is_refused_with_a_sentence() {
     check(Method::POST, &format!("{pod}/log"), 405, "not served").await;
     check(Method::GET, &format!("{pod}/proxy"), 404, "could not find").await;
     check(Method::POST, "/version", 405, "can only be read").await;
-    check(Method::GET, "/openapi/v2", 404, "could not find").await;
+    check(Method::GET, "/openapi/v3/apis/apps/v1", 404, "could not find").await;
     check(Method::GET, "/apis/apps/v1/deployments", 404, "could not find").await;
     check(
         Method::GET,
@@ -257,7 +258,8 @@ async fn a_client_may_ask_what_it_may_do() {
         answer["status"]["allowed"].clone()
     };
     assert_eq!(ask("get", "pods").await, true);
-    assert_eq!(ask("delete", "pods").await, false);
+    assert_eq!(ask("delete", "pods").await, true);
+    assert_eq!(ask("delete", "nodes").await, false);
     let (code, _) = endpoint
         .send(Method::POST, path, "application/json", "no JSON")
         .await;

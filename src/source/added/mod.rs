@@ -2,7 +2,7 @@
 //! and the merged set. The only writer of what was added.
 //!
 //! What was added belongs to a pod's UID: an edited manifest is another pod, without it. It is saved, so that a restarted
-//! agent knows the containers that it finds, and forgotten when the pod is no longer wanted.
+//! agent knows the containers that it finds, and forgotten when the pod is no longer wanted or is restarted.
 
 mod disk;
 mod pods;

@@ -1,6 +1,6 @@
 //! Which pods have which additions. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::EphemeralContainer;
@@ -17,6 +17,8 @@ use crate::model::problem::Problem;
 pub(super) struct Addition {
     /// The pod.
     pub(super) uid: PodUid,
+    /// The pod's incarnation.
+    life: u64,
     /// All of its ephemeral containers.
     pub(super) containers: Vec<EphemeralContainer>,
 }
@@ -25,6 +27,8 @@ pub(super) struct Addition {
 #[derive(Debug)]
 pub(super) struct Pods {
     added: BTreeMap<PodUid, Vec<EphemeralContainer>>,
+    /// The incarnations of the pods that have additions: the next one begins without them.
+    lives: BTreeMap<PodUid, u64>,
     /// By UID: the pod of the manifest, and the same with its additions, so that an unchanged pod keeps its `Arc`.
     made: BTreeMap<PodUid, (Arc<Pod>, Arc<Pod>)>,
     context: ManifestContext,
@@ -34,25 +38,29 @@ impl Pods {
     pub(super) fn new(added: BTreeMap<PodUid, Vec<EphemeralContainer>>, context: ManifestContext) -> Pods {
         Pods {
             added,
+            lives: BTreeMap::new(),
             made: BTreeMap::new(),
             context,
         }
     }
 
-    /// Forgets the additions of pods that are not in this complete set, and returns their UIDs.
+    /// Forgets the additions of pods that are not in this complete set or were restarted, and returns their UIDs.
     pub(super) fn forget_others(&mut self, set: &SourceSet) -> Vec<PodUid> {
         if self.added.is_empty() {
             return Vec::new();
         }
-        let wanted: BTreeSet<&PodUid> = set.pods.values().map(|pod| &pod.uid).collect();
-        let gone: Vec<PodUid> = self
-            .added
-            .keys()
-            .filter(|uid| !wanted.contains(uid))
-            .cloned()
-            .collect();
+        let wanted = set.pods.values().map(|pod| (&pod.uid, pod.incarnation));
+        let wanted: BTreeMap<&PodUid, u64> = wanted.collect();
+        let lives = &mut self.lives;
+        let is_gone = |uid: &&PodUid| match wanted.get(uid) {
+            // One that is seen for the first time had its additions before this agent started.
+            Some(life) => *lives.entry((*uid).clone()).or_insert(*life) != *life,
+            None => true,
+        };
+        let gone: Vec<PodUid> = self.added.keys().filter(is_gone).cloned().collect();
         for uid in &gone {
             self.added.remove(uid);
+            self.lives.remove(uid);
             self.made.remove(uid);
         }
         gone
@@ -108,6 +116,7 @@ impl Pods {
         manifest::add_ephemeral(pod, containers.clone(), &self.context).map_err(NotAdded::Invalid)?;
         Ok(Addition {
             uid: pod.uid.clone(),
+            life: pod.incarnation,
             containers,
         })
     }
@@ -115,6 +124,7 @@ impl Pods {
     /// Adds what was checked.
     pub(super) fn take(&mut self, addition: Addition) {
         self.made.remove(&addition.uid);
+        self.lives.insert(addition.uid.clone(), addition.life);
         self.added.insert(addition.uid, addition.containers);
     }
 }

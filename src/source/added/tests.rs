@@ -136,6 +136,24 @@ async fn what_was_added_stays_with_its_pod_over_a_restart_and_goes_with_it() {
 }
 
 #[tokio::test]
+async fn a_restarted_pod_begins_without_what_was_added() {
+    let directory = tempfile::tempdir().unwrap();
+    let web = pod("web", "i:1");
+    let mut stage = Stage::start(directory.path(), std::slice::from_ref(&web));
+    stage.next("web-vm").await.unwrap();
+    stage.add("web-vm", "one").await.unwrap();
+    assert_eq!(names(&stage.next("web-vm").await.unwrap()), ["one"]);
+    let next = Arc::new(Pod {
+        incarnation: 1,
+        ..(*web).clone()
+    });
+    stage.from.send_replace(set(std::slice::from_ref(&next)));
+    assert!(Arc::ptr_eq(&stage.next("web-vm").await.unwrap(), &next));
+    stage.end().await;
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
 async fn what_cannot_be_added_changes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let mut stage = Stage::start(&directory.path().join("added"), &[pod("web", "i:1")]);

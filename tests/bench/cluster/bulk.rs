@@ -1,11 +1,13 @@
 //! Much at once by kubectl: a large file into a pod and out of it, and many connections through one forwarded port. What
 //! arrives is compared with what was sent.
 
+use std::io::{self, Write as _};
+use std::net::TcpStream;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::streams::{answer, answer_whole, end, kubectl, run};
+use super::streams::{end, kubectl, run};
 use crate::process::printed;
 
 /// The size of the file.
@@ -69,7 +71,9 @@ fn timed(arguments: &[&str]) -> Duration {
 }
 
 fn forward(pod: &str) -> Duration {
-    let serve = format!("(nc -ll -p 9002 -e head -c {EACH} /dev/zero &) >/dev/null 2>&1 </dev/null");
+    // It waits for a line: its listener has room for two, and only a client that sends is heard again after that.
+    let serve = format!("nc -ll -p 9002 -e sh -c 'read line; exec head -c {EACH} /dev/zero'");
+    let serve = format!("({serve} &) >/dev/null 2>&1 </dev/null");
     run(
         pod,
         &format!("{serve}; until netstat -ltn | grep -q ':9002 '; do usleep 10000; done"),
@@ -78,16 +82,22 @@ fn forward(pod: &str) -> Duration {
         .spawn()
         .expect("kubectl starts");
     crate::wait::wait_for("the port to be forwarded", Duration::from_secs(20), || {
-        answer(19002).map(|_| ())
+        let connected = TcpStream::connect(("127.0.0.1", 19002));
+        connected.map(drop).map_err(|error| error.to_string())
     });
     let begun = Instant::now();
-    let all: Vec<_> = (0..CONNECTIONS)
-        .map(|_| thread::spawn(|| answer_whole(19002).1))
-        .collect();
+    let all: Vec<_> = (0..CONNECTIONS).map(|_| thread::spawn(receive)).collect();
     for connection in all {
         assert_eq!(connection.join().expect("it is read"), EACH);
     }
     let took = begun.elapsed();
     end(&mut child);
     took
+}
+
+/// Reads one connection to its end. How much came.
+fn receive() -> u64 {
+    let mut stream = TcpStream::connect(("127.0.0.1", 19002)).expect("kubectl listens");
+    stream.write_all(b"\n").expect("it is open");
+    io::copy(&mut stream, &mut io::sink()).expect("it can be read")
 }

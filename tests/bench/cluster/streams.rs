@@ -185,7 +185,7 @@ fn forward(pod: &str) -> (Duration, Vec<Duration>) {
     (took, connect)
 }
 
-pub(super) fn answer(port: u16) -> Result<(Duration, u8), String> {
+fn answer(port: u16) -> Result<(Duration, u8), String> {
     let begun = Instant::now();
     let mut stream = TcpStream::connect(("127.0.0.1", port)).map_err(|error| error.to_string())?;
     let mut byte = [0];
@@ -193,7 +193,7 @@ pub(super) fn answer(port: u16) -> Result<(Duration, u8), String> {
     Ok((begun.elapsed(), byte[0]))
 }
 
-pub(super) fn answer_whole(port: u16) -> (Duration, u64) {
+fn answer_whole(port: u16) -> (Duration, u64) {
     let begun = Instant::now();
     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("kubectl listens");
     let size = std::io::copy(&mut stream, &mut std::io::sink()).expect("it can be read");

@@ -92,7 +92,7 @@ impl Served {
             exec_dir: PathBuf::from(PIPES),
             metrics: Arc::default(),
             health: serve::health::Health::default(),
-            adder: gantry::model::added::adder().0,
+            changes: gantry::model::changes::changes().0,
             stats: gantry::stats::requests().0,
             storage: gantry::stats::storage_requests().0,
             offered: Arc::default(),

@@ -11,6 +11,7 @@ mod exec;
 mod faults;
 mod images;
 mod kubectl;
+mod kubectl_writes;
 mod limits;
 mod logs;
 mod machine;
@@ -112,6 +113,9 @@ pub fn all() -> Vec<Story> {
         story!(kubectl::the_release_of_debian_12),
         story!(kubectl::the_release_of_debian_13),
         story!(kubectl::the_release_of_this_kubelet),
+        story!(kubectl_writes::the_release_of_debian_12),
+        story!(kubectl_writes::the_release_of_debian_13),
+        story!(kubectl_writes::the_release_of_this_kubelet),
         story!(kubectl::the_kubeconfig_is_for_root_and_its_group_alone),
         story!(images::an_archive_is_imported_when_it_appears),
         story!(images::never_pulled_and_not_there_says_so),

@@ -97,7 +97,7 @@ impl Node {
             exec_dir: at("exec"),
             metrics: Arc::default(),
             health: Default::default(),
-            adder: gantry::model::added::adder().0,
+            changes: gantry::model::changes::changes().0,
             stats: gantry::stats::requests().0,
             storage: gantry::stats::storage_requests().0,
             offered: Arc::new(Offered {

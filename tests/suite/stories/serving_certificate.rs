@@ -81,7 +81,7 @@ impl Serving {
             metrics: Arc::default(),
             health: Default::default(),
             offered: Arc::default(),
-            adder: gantry::model::added::adder().0,
+            changes: gantry::model::changes::changes().0,
             stats: gantry::stats::requests().0,
             storage: gantry::stats::storage_requests().0,
         };

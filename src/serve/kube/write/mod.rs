@@ -1,83 +1,90 @@
-//! Requests that would change something: pods are changed by their manifests. Each is refused with what to do instead.
+//! Requests that change something. What lies in the manifests directory is written there by the source of the manifests,
+//! which is asked for it; a pod that runs is restarted, or gets an ephemeral container. Anything else is refused with what to
+//! do instead.
+//!
+//! - `request`: a request, parsed at the border; `protobuf`: two kinds of objects that come in it.
+//! - `manifests`: objects of the manifests directory, created, changed and removed.
+//! - `running`: pods that run, restarted and debugged.
+//! - `refusal`: what is not done here.
 
+mod manifests;
+mod protobuf;
+mod refusal;
+mod request;
+mod running;
+
+use axum::extract::Request;
 use axum::http::Method;
+use axum::response::Response;
+use serde_json::Value;
 
 use super::kind::Kind;
+use super::kubectl::Kubectl;
 use super::path::{Part, Place};
+use crate::model::manifest_edit::{Edit, ManifestKind, Mode, Target};
+use crate::model::pod_name::PodName;
 use crate::serve::answer::Refusal;
 
-/// The answer to a request with a method that changes something.
-pub(super) fn refuse(method: &Method, place: &Place) -> Refusal {
-    Refusal::MethodNotAllowed(sentence(method, place))
-}
-
-fn sentence(method: &Method, place: &Place) -> String {
-    let names = place.kind.names();
-    let name = place
-        .name
-        .as_deref()
-        .map(|name| format!(" {name:?}"))
-        .unwrap_or_default();
-    let subject = format!("{}{name}", names.plural);
-    let doing = match method.as_str() {
-        "DELETE" => "deleted",
-        "POST" => "created",
-        _ => "changed",
-    };
-    if place.part != Part::Whole {
-        return format!("this part of {subject} is not served without a cluster");
+/// Carries out a request that changes something, or refuses it.
+pub(super) async fn answer(kubectl: &Kubectl, place: Place, request: Request) -> Result<Response, Refusal> {
+    let method = request.method().clone();
+    let refused = || refusal::refuse(&method, &place);
+    if place.part == Part::EphemeralContainers && method == Method::PATCH {
+        return running::debug(kubectl, &place, request).await;
     }
-    let remedy = match place.kind {
-        Kind::Pod | Kind::ConfigMap | Kind::Secret => match doing {
-            "deleted" => "remove its file from the manifests directory",
-            "created" => {
-                "write its manifest into the manifests directory; `gantry check FILE` says whether it would run"
+    let kind = manifest_kind(place.kind).filter(|_| place.part == Part::Whole);
+    let (Some(kind), Some(namespace)) = (kind, place.namespace.clone()) else {
+        return Err(refused());
+    };
+    let target = |name: String| Target {
+        kind,
+        namespace: namespace.clone(),
+        name,
+    };
+    match (&method, place.name.clone()) {
+        (&Method::POST, None) => manifests::create(kubectl, target(String::new()), request).await,
+        (&Method::PUT, Some(name)) => manifests::replace(kubectl, target(name), request).await,
+        (&Method::PATCH, Some(name)) => manifests::patch(kubectl, target(name), request).await,
+        (&Method::DELETE, Some(name)) => {
+            let options = request::deletion(request).await?;
+            let pod = PodName::new(namespace.clone(), name.clone());
+            let runs =
+                kind == ManifestKind::Pod && kubectl.served.world.pods.borrow().pods.contains_key(&pod);
+            match runs {
+                true => running::restart(kubectl, pod, options).await,
+                false => manifests::remove(kubectl, target(name), options).await,
             }
-            _ => "edit its file in the manifests directory",
-        },
-        Kind::Node => "set its labels and taints in gantry's configuration",
-        Kind::Namespace => "a namespace is there while a manifest names it",
-        Kind::Event => "events are written by the agent",
-        Kind::Service => "services need a cluster",
-    };
-    format!("{subject} cannot be {doing} through this endpoint: {remedy}")
+        }
+        _ => Err(refused()),
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::serve::kube::path::{self, Target};
-
-    #[test]
-    fn a_refusal_says_what_to_do_instead() {
-        let check = |method: Method, path: &str, expected: &str| {
-            let Some(Target::Objects(place)) = path::parse(path) else {
-                panic!("{path}");
-            };
-            let refused = refuse(&method, &place);
-            assert!(matches!(refused, Refusal::MethodNotAllowed(_)));
-            assert_eq!(refused.to_string(), expected, "{method} {path}");
-        };
-        check(
-            Method::DELETE,
-            "/api/v1/namespaces/default/pods/web-vm",
-            "pods \"web-vm\" cannot be deleted through this endpoint: remove its file from the manifests directory",
-        );
-        check(
-            Method::POST,
-            "/api/v1/namespaces/default/pods",
-            "pods cannot be created through this endpoint: write its manifest into the manifests directory; `gantry check \
-             FILE` says whether it would run",
-        );
-        check(
-            Method::PATCH,
-            "/api/v1/nodes/vm",
-            "nodes \"vm\" cannot be changed through this endpoint: set its labels and taints in gantry's configuration",
-        );
-        check(
-            Method::POST,
-            "/api/v1/namespaces/default/pods/web-vm/eviction",
-            "this part of pods \"web-vm\" is not served without a cluster",
-        );
+fn manifest_kind(kind: Kind) -> Option<ManifestKind> {
+    match kind {
+        Kind::Pod => Some(ManifestKind::Pod),
+        Kind::ConfigMap => Some(ManifestKind::ConfigMap),
+        Kind::Secret => Some(ManifestKind::Secret),
+        Kind::Event | Kind::Namespace | Kind::Node | Kind::Service => None,
     }
+}
+
+/// An object as its manifest states it, for clients that are about to change it; `None`: the manifests directory has no such
+/// object, or cannot be read.
+pub(super) async fn manifest(kubectl: &Kubectl, place: &Place, name: &str) -> Option<Value> {
+    let kind = manifest_kind(place.kind)?;
+    let namespace = place.namespace.clone()?;
+    if kind == ManifestKind::Pod {
+        let pod = PodName::new(namespace.clone(), name);
+        if kubectl.served.world.pods.borrow().pods.contains_key(&pod) {
+            return None;
+        }
+    }
+    let target = Target {
+        kind,
+        namespace,
+        name: name.to_owned(),
+    };
+    let editor = &kubectl.served.world.changes.editor;
+    let read = editor.edit(target, Edit::Read, Mode::DryRun).await;
+    read.ok().map(|read| read.object)
 }

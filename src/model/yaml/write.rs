@@ -4,15 +4,17 @@
 use serde_json::Value;
 use serde_saphyr::{SerializerOptions, ser_options, to_string_with_options};
 
-use super::CommandError;
-
 /// The text, with a final line break.
-pub(crate) fn text(value: &Value) -> Result<String, CommandError> {
+///
+/// # Errors
+///
+/// None is known for a JSON value.
+pub fn text(value: &Value) -> Result<String, serde_saphyr::SerializeError> {
     let options: SerializerOptions = ser_options! {
         // Lines are never wrapped, so that commands can be copied.
         folded_wrap_chars: usize::MAX,
     };
-    to_string_with_options(value, options).map_err(|error| CommandError::Answer(error.into()))
+    to_string_with_options(value, options)
 }
 
 #[cfg(test)]

@@ -1,0 +1,288 @@
+//! A request that changes something, parsed: its options, and its body within a bound.
+
+use std::time::Duration;
+
+use axum::extract::Request;
+use axum::http::{HeaderMap, header};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::protobuf::{self, Unread};
+use crate::model::manifest_edit::{Hidden, Mode, Patch, Preconditions};
+use crate::model::yaml::document;
+use crate::serve::answer::Refusal;
+
+/// The largest body that is read, in bytes, as an API server's (`MaxRequestBodyBytes`).
+const MAX_BODY: usize = 3 * 1024 * 1024;
+
+/// An object that was sent, or a patch, with the mode of the request.
+pub(super) struct Sent<T> {
+    pub(super) content: T,
+    pub(super) mode: Mode,
+}
+
+/// How an object goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Deletion {
+    /// The grace period; `None`: the pod's own.
+    pub(super) grace: Option<Duration>,
+    pub(super) preconditions: Preconditions,
+    pub(super) mode: Mode,
+}
+
+/// The object in the body of a request.
+pub(super) async fn object(request: Request) -> Result<Sent<Hidden>, Refusal> {
+    let mode = mode(request.uri().query().unwrap_or_default())?;
+    let kind = media_type(request.headers());
+    let body = body(request).await?;
+    let content = match kind.as_str() {
+        "" | "application/json" => json(&body)?,
+        "application/yaml" => yaml(&body)?,
+        "application/vnd.kubernetes.protobuf" => protobuf::read(&body).map_err(|unread| match unread {
+            Unread::Kind(object) => unsupported(
+                &kind,
+                &format!("application/json and application/yaml for a {object}"),
+            ),
+            Unread::Damaged => Refusal::BadRequest("the body is not Kubernetes' protobuf".to_owned()),
+        })?,
+        other => return Err(unsupported(other, "application/json and application/yaml")),
+    };
+    Ok(Sent {
+        content: Hidden(content),
+        mode,
+    })
+}
+
+/// The patch in the body of a request.
+pub(super) async fn patch(request: Request) -> Result<Sent<Patch>, Refusal> {
+    let mode = mode(request.uri().query().unwrap_or_default())?;
+    let kind = media_type(request.headers());
+    let make: fn(Hidden) -> Patch = match kind.as_str() {
+        "application/strategic-merge-patch+json" => Patch::Strategic,
+        "application/merge-patch+json" => Patch::Merge,
+        "application/json-patch+json" => Patch::Json,
+        other if other.starts_with("application/apply-patch") => {
+            let text = "server-side apply is not served here: use kubectl apply without --server-side";
+            return Err(Refusal::UnsupportedMediaType(text.to_owned()));
+        }
+        other => {
+            return Err(unsupported(
+                other,
+                "application/strategic-merge-patch+json, application/merge-patch+json and application/json-patch+json",
+            ));
+        }
+    };
+    let content = make(Hidden(json(&body(request).await?)?));
+    Ok(Sent { content, mode })
+}
+
+/// The options of a deletion, in the body (`DeleteOptions`) or in the query.
+pub(super) async fn deletion(request: Request) -> Result<Deletion, Refusal> {
+    #[derive(Deserialize, Default)]
+    #[serde(rename_all = "camelCase", default)]
+    struct Options {
+        grace_period_seconds: Option<i64>,
+        preconditions: Option<Stated>,
+        dry_run: Option<Vec<String>>,
+    }
+    #[derive(Deserialize, Default)]
+    #[serde(rename_all = "camelCase", default)]
+    struct Stated {
+        uid: Option<String>,
+        resource_version: Option<String>,
+    }
+    let query = request.uri().query().unwrap_or_default().to_owned();
+    let kind = media_type(request.headers());
+    let body = body(request).await?;
+    let options: Options = match (body.is_empty(), kind.as_str()) {
+        (true, _) => Options::default(),
+        (false, "" | "application/json") => serde_json::from_slice(&body)
+            .map_err(|error| Refusal::BadRequest(format!("the DeleteOptions cannot be read: {error}")))?,
+        (false, other) => return Err(unsupported(other, "application/json")),
+    };
+    let mode = match options.dry_run.as_deref() {
+        None | Some([]) => mode(&query)?,
+        Some(stated) => dry_run(stated.iter().map(String::as_str))?,
+    };
+    let stated = value(&query, "gracePeriodSeconds");
+    let stated = stated.map(|text| {
+        let number = text.parse::<i64>();
+        number.map_err(|_| Refusal::BadRequest("gracePeriodSeconds: must be a number".to_owned()))
+    });
+    let seconds = options.grace_period_seconds.or(stated.transpose()?);
+    let preconditions = options.preconditions.unwrap_or_default();
+    Ok(Deletion {
+        // A negative one stands for 1, as with the API server.
+        grace: seconds.map(|seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or(1))),
+        preconditions: Preconditions {
+            uid: preconditions.uid,
+            version: preconditions.resource_version,
+        },
+        mode,
+    })
+}
+
+fn mode(query: &str) -> Result<Mode, Refusal> {
+    let pairs = form_urlencoded::parse(query.as_bytes());
+    let values: Vec<_> = pairs
+        .filter(|(key, _)| key == "dryRun")
+        .map(|(_, value)| value)
+        .collect();
+    dry_run(values.iter().map(AsRef::as_ref))
+}
+
+fn dry_run<'a>(values: impl Iterator<Item = &'a str>) -> Result<Mode, Refusal> {
+    let values: Vec<&str> = values.filter(|value| !value.is_empty()).collect();
+    match values.as_slice() {
+        [] => Ok(Mode::Write),
+        ["All"] => Ok(Mode::DryRun),
+        _ => Err(Refusal::BadRequest("dryRun: must be All".to_owned())),
+    }
+}
+
+fn value(query: &str, name: &str) -> Option<String> {
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    let found = pairs.find(|(key, _)| key == name);
+    found.map(|(_, value)| value.into_owned())
+}
+
+fn media_type(headers: &HeaderMap) -> String {
+    let value = headers.get(header::CONTENT_TYPE);
+    let text = value.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let kind = text.split(';').next().unwrap_or_default();
+    kind.trim().to_ascii_lowercase()
+}
+
+fn unsupported(kind: &str, supported: &str) -> Refusal {
+    Refusal::UnsupportedMediaType(format!(
+        "the body of the request was in an unknown format ({kind:?}): accepted are {supported}"
+    ))
+}
+
+async fn body(request: Request) -> Result<Bytes, Refusal> {
+    let body = Limited::new(request.into_body(), MAX_BODY).collect().await;
+    match body {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(Refusal::TooLarge(format!(
+            "Request entity too large: limit is {MAX_BODY}"
+        ))),
+        Err(error) => Err(Refusal::BadRequest(format!("the body cannot be read: {error}"))),
+    }
+}
+
+/// The error of a reader may repeat what it read, which may be secret: only its place is shown.
+fn json(body: &[u8]) -> Result<Value, Refusal> {
+    serde_json::from_slice(body).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        Refusal::BadRequest(format!("the body is not JSON: line {line}, column {column}"))
+    })
+}
+
+fn yaml(body: &[u8]) -> Result<Value, Refusal> {
+    let wrong = |line: usize| Refusal::BadRequest(format!("the body is not one YAML document: line {line}"));
+    let text = std::str::from_utf8(body).map_err(|_| wrong(1))?;
+    let document = document::read_one(text).map_err(|error| wrong(error.line))?;
+    Ok(document.value)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use serde_json::json;
+
+    use super::*;
+
+    fn request(query: &str, kind: &str, body: impl Into<Body>) -> Request {
+        let request = Request::builder().uri(format!("/x?{query}"));
+        request.header("content-type", kind).body(body.into()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_body_is_json_or_yaml_within_a_bound() {
+        let check = async |kind: &str, body: String, expected: Result<Value, u16>| {
+            let read = object(request("", kind, body)).await;
+            let read = read.map(|sent| sent.content.0);
+            assert_eq!(
+                read.map_err(|refusal| refusal.status().as_u16()),
+                expected,
+                "{kind}"
+            );
+        };
+        check("application/json", r#"{"a": 1}"#.to_owned(), Ok(json!({"a": 1}))).await;
+        check("", r#"{"a": 1}"#.to_owned(), Ok(json!({"a": 1}))).await;
+        check(
+            "application/yaml; charset=utf-8",
+            "a: 1".to_owned(),
+            Ok(json!({"a": 1})),
+        )
+        .await;
+        check("application/json", "{".to_owned(), Err(400)).await;
+        check("application/yaml", "a: 1\n---\nb: 1".to_owned(), Err(400)).await;
+        check(
+            "application/vnd.kubernetes.protobuf",
+            "k8s\0\n\x09\n\x02v1\x12\x03Pod".to_owned(),
+            Err(415),
+        )
+        .await;
+        check("application/vnd.kubernetes.protobuf", "{}".to_owned(), Err(400)).await;
+        check("application/json", " ".repeat(MAX_BODY + 1), Err(413)).await;
+        let deep = "[".repeat(100_000);
+        check("application/json", deep.clone(), Err(400)).await;
+        check("application/yaml", deep, Err(400)).await;
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_is_not_repeated() {
+        let secret = r#"{"stringData": {"word": "hunter2"#;
+        let refused = object(request("", "application/json", secret))
+            .await
+            .err()
+            .unwrap();
+        assert!(!refused.to_string().contains("hunter2"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn a_patch_has_one_of_three_kinds() {
+        let check = async |kind: &str, expected: Option<Patch>| {
+            let read = patch(request("dryRun=All", kind, "{}")).await.ok();
+            assert!(read.as_ref().is_none_or(|sent| sent.mode == Mode::DryRun));
+            assert_eq!(read.map(|sent| sent.content), expected, "{kind}");
+        };
+        let empty = || Hidden(json!({}));
+        check(
+            "application/strategic-merge-patch+json",
+            Some(Patch::Strategic(empty())),
+        )
+        .await;
+        check("application/merge-patch+json", Some(Patch::Merge(empty()))).await;
+        check("application/json-patch+json", Some(Patch::Json(empty()))).await;
+        check("application/apply-patch+yaml", None).await;
+        check("application/json", None).await;
+    }
+
+    #[tokio::test]
+    async fn a_deletion_has_options_in_its_body_or_its_query() {
+        let check = async |query: &str, body: Value, expected: Option<(Option<u64>, Mode)>| {
+            let body = if body.is_null() {
+                String::new()
+            } else {
+                body.to_string()
+            };
+            let read = deletion(request(query, "application/json", body)).await.ok();
+            let read = read.map(|read| (read.grace.map(|grace| grace.as_secs()), read.mode));
+            assert_eq!(read, expected, "{query}");
+        };
+        check("", Value::Null, Some((None, Mode::Write))).await;
+        check("gracePeriodSeconds=3", Value::Null, Some((Some(3), Mode::Write))).await;
+        let body =
+            json!({"kind": "DeleteOptions", "gracePeriodSeconds": 0, "propagationPolicy": "Background"});
+        check("", body, Some((Some(0), Mode::Write))).await;
+        check("", json!({"dryRun": ["All"]}), Some((None, Mode::DryRun))).await;
+        check("dryRun=All", json!({}), Some((None, Mode::DryRun))).await;
+        check("dryRun=Some", json!({}), None).await;
+        check("gracePeriodSeconds=x", Value::Null, None).await;
+        check("", json!(7), None).await;
+    }
+}

@@ -1,0 +1,76 @@
+//! Changes what lies in the manifests directory, as people ask through kubectl: the only writer there. Each change is checked
+//! as `gantry check` does before it is written, and written as a whole or not at all; the agent then reads the file as any
+//! other.
+//!
+//! [`manifests`] finds an object in the files, [`object`] is the form of an object in a file and in an answer, [`decide`]
+//! says what is to be written, and [`carry`] writes it.
+
+mod carry;
+mod decide;
+mod manifests;
+mod object;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use self::carry::Directory;
+use crate::manifest::ManifestContext;
+use crate::model::manifest_edit::{EditRequest, EditRequests, NotEdited};
+
+/// What the task works with.
+#[derive(Debug)]
+pub struct EditInputs {
+    /// The manifests directory, or a single file; `None`: none is configured.
+    pub path: Option<PathBuf>,
+    /// What is to be changed.
+    pub requests: EditRequests,
+    /// How manifests are checked.
+    pub context: ManifestContext,
+}
+
+/// Carries out changes, one after the other, until canceled.
+pub async fn run(inputs: EditInputs, cancel: CancellationToken) {
+    let EditInputs {
+        path,
+        mut requests,
+        context,
+    } = inputs;
+    let directory = Arc::new(Directory::new(path, context));
+    loop {
+        let request = tokio::select! {
+            // What was taken is carried out below.
+            () = cancel.cancelled() => return,
+            request = requests.0.recv() => request,
+        };
+        match request {
+            Some(request) => answer(&directory, request).await,
+            // An event source that ends is a failure, so this one stays.
+            None => return cancel.cancelled().await,
+        }
+    }
+}
+
+async fn answer(directory: &Arc<Directory>, request: EditRequest) {
+    let EditRequest {
+        target,
+        edit,
+        mode,
+        answer,
+    } = request;
+    let directory = directory.clone();
+    // A disk that does not answer blocks this task and nothing else.
+    let work = tokio::task::spawn_blocking(move || directory.edit(target, edit, mode));
+    let done = work.await.unwrap_or_else(|error| {
+        tracing::error!(%error, "changing a manifest failed: a bug in gantry");
+        Err(NotEdited::Failed(
+            "changing the manifest failed; the agent's log says why".to_owned(),
+        ))
+    });
+    // It fails if the one who asked has gone.
+    let _ = answer.send(done);
+}
+
+#[cfg(test)]
+mod tests;
