@@ -1,6 +1,6 @@
 //! What `kubeadm init` gives a cluster for those that join it, and the line that they type.
 
-use crate::control_plane::{ADMIN, KUBEADM_CONFIG, kubectl, let_server_ask_nodes};
+use crate::control_plane::{ADMIN, KUBEADM_CONFIG, let_server_ask_nodes};
 use crate::node::here;
 use crate::process::run;
 use crate::world::control_plane;

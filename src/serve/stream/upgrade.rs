@@ -174,7 +174,7 @@ mod tests {
         );
         check(&["v9.channel.k8s.io"], Err(403));
         check(&["", " , "], Err(400));
-        check(&[], Err(500));
+        check(&[], Err(400));
     }
 
     #[test]

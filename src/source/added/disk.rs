@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::future::pending;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::EphemeralContainer;
 use tokio::sync::oneshot;
@@ -12,6 +13,9 @@ use super::pods::Addition;
 use super::saved::Saved;
 use crate::model::added::NotAdded;
 use crate::model::pod_name::PodUid;
+
+/// How long the end of the agent waits for the disk.
+const LAST: Duration = Duration::from_secs(1);
 
 /// The directory, and what is being done there.
 #[derive(Debug)]
@@ -75,6 +79,14 @@ impl Disk {
             }
             Done::Removed
         });
+    }
+
+    /// Waits for a moment for what was begun; after that it is left to its thread.
+    pub(super) async fn finish(mut self) {
+        if self.is_busy() {
+            // A write that has not ended is whole or not there at all.
+            let _ = tokio::time::timeout(LAST, self.done()).await;
+        }
     }
 
     fn begin(&mut self, work: impl FnOnce() -> Done + Send + 'static) {

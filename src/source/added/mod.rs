@@ -62,8 +62,7 @@ pub async fn run(inputs: AddedInputs, out: watch::Sender<Option<Arc<SourceSet>>>
             publish(&out, set);
         }
         tokio::select! {
-            // Nothing is half done between two turns.
-            () = cancel.cancelled() => return,
+            () = cancel.cancelled() => return disk.finish().await,
             changed = from.changed() => if changed.is_err() { return },
             // Dropping it loses nothing: the work goes on.
             done = disk.done() => match done {
