@@ -58,10 +58,25 @@ const REQUESTS: [&str; 47] = [
 ];
 
 /// What differs, with the reason.
-const DIFFERENT: &[(&str, &str)] = &[(
-    "GET /debug/pprof/",
-    "profiles in Go's format: this is no program in Go",
-)];
+const DIFFERENT: &[(&str, &str)] = &[
+    (
+        "GET /logs/../../etc/passwd",
+        "refused; the kubelet redirects to another path, which it does not serve",
+    ),
+    ("GET /logs/%2e%2e/%2e%2e/etc/passwd", "refused as what it is"),
+    (
+        "GET /containerLogs/{namespace}/measured/main",
+        "the type of the content is stated",
+    ),
+    (
+        "GET /containerLogs/{namespace}/measured/main?previous=true",
+        "the type of the content is stated",
+    ),
+    (
+        "GET /debug/pprof/",
+        "profiles in Go's format: this is no program in Go",
+    ),
+];
 
 /// What was answered: the status, the type of the content, and the text of an error.
 pub type Endpoints = BTreeMap<&'static str, String>;
