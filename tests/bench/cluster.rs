@@ -1,7 +1,7 @@
 //! Our agent and the kubelet as the same node of one control plane, one after the other: the same pods by the same
 //! client, on the same containerd. Single pods are measured in turns, so that neither has the quieter machine.
 
-mod bulk;
+pub mod bulk;
 mod load;
 mod requests;
 mod scrapes;

@@ -55,6 +55,7 @@ const PARTS: &[Part] = &[
     ("agent", agent),
     ("cluster", cluster::measure),
     ("serving", cluster::serving::measure),
+    ("bulk", cluster::bulk::measure),
 ];
 
 /// The longest that a part may take.

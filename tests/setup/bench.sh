@@ -1,8 +1,8 @@
 #!/bin/bash
 # Measures the release build: by itself beside containerd alone and beside the Go plugins that Debian ships (`agent`),
 # and as a node of a real control plane beside the kubelet: pods (`cluster`), and what it costs to be asked for numbers and
-# streams (`serving`); each comparison in one sitting.
-# usage: tests/setup/bench.sh [PART...]   (agent, cluster, serving; default all)
+# streams (`serving`), or to pass much (`bulk`); each comparison in one sitting.
+# usage: tests/setup/bench.sh [PART...]   (agent, cluster, serving, bulk; default all)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

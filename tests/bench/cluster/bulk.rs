@@ -7,8 +7,11 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::side::SIDES;
 use super::streams::{end, kubectl, run};
+use super::{Sitting, names};
 use crate::process::printed;
+use crate::report::Report;
 
 /// The size of the file.
 const FILE: u64 = 500_000_000;
@@ -19,15 +22,33 @@ const EACH: u64 = 100_000_000;
 const IN_POD: &str = "/tmp/large";
 
 /// How long it took.
-pub struct Bulk {
-    pub to: Duration,
-    pub from: Duration,
-    pub forwarded: Duration,
+struct Bulk {
+    to: Duration,
+    from: Duration,
+    forwarded: Duration,
+}
+
+/// Measures both.
+pub fn measure(report: &mut Report) {
+    let mut sitting = Sitting::begin();
+    let [ours, theirs] = SIDES.map(|side| {
+        sitting.with(side, |sitting, _| {
+            let pod = names("bulk", 1);
+            sitting.load.up(&pod);
+            let measured = Bulk::measure(&pod[0]);
+            sitting.load.down(&pod);
+            measured
+        })
+    });
+    report.beside("cp: 500 MB to the pod", ours.to, theirs.to);
+    report.beside("cp: 500 MB from the pod", ours.from, theirs.from);
+    let what = "port-forward: 50 connections of 100 MB";
+    report.beside(what, ours.forwarded, theirs.forwarded);
 }
 
 impl Bulk {
     /// Measures with the pod of this name.
-    pub fn measure(pod: &str) -> Bulk {
+    fn measure(pod: &str) -> Bulk {
         let directory = tempfile::tempdir().expect("there is room");
         let (there, back) = (directory.path().join("there"), directory.path().join("back"));
         let file = std::fs::File::create(&there).expect("a new directory");
@@ -87,9 +108,11 @@ fn forward(pod: &str) -> Duration {
     });
     let begun = Instant::now();
     let all: Vec<_> = (0..CONNECTIONS).map(|_| thread::spawn(receive)).collect();
-    for connection in all {
-        assert_eq!(connection.join().expect("it is read"), EACH);
-    }
+    let received: Vec<u64> = all
+        .into_iter()
+        .map(|connection| connection.join().expect("it is read"))
+        .collect();
+    assert!(received.iter().all(|size| *size == EACH), "{received:?}");
     let took = begun.elapsed();
     end(&mut child);
     took

@@ -6,7 +6,6 @@ use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::bulk::Bulk;
 use super::rest;
 use crate::control_plane::ADMIN;
 use crate::cost::resident;
@@ -32,7 +31,6 @@ pub struct Streams {
     logs: Duration,
     forwarded: Duration,
     connect: Vec<Duration>,
-    bulk: Bulk,
     /// Resident memory that the agent took for each held stream, in KiB.
     pub memory: f64,
 }
@@ -54,7 +52,7 @@ impl fmt::Display for Streams {
 
 impl Streams {
     /// The figures that are times, beside those of another.
-    pub fn durations(&self, other: &Streams) -> [(&'static str, Duration, Duration); 8] {
+    pub fn durations(&self, other: &Streams) -> [(&'static str, Duration, Duration); 5] {
         let middle = |all: &[Duration]| median(all.to_vec());
         [
             ("exec: the first byte", middle(&self.exec), middle(&other.exec)),
@@ -65,13 +63,6 @@ impl Streams {
                 "port-forward: a connection's first byte",
                 middle(&self.connect),
                 middle(&other.connect),
-            ),
-            ("cp: 500 MB to the pod", self.bulk.to, other.bulk.to),
-            ("cp: 500 MB from the pod", self.bulk.from, other.bulk.from),
-            (
-                "port-forward: 50 connections of 100 MB",
-                self.bulk.forwarded,
-                other.bulk.forwarded,
             ),
         ]
     }
@@ -87,14 +78,12 @@ pub fn measure(pid: u32, pod: &str) -> Streams {
     let logs = log(pod);
     let (forwarded, connect) = forward(pod);
     let memory = held(pid, pod);
-    let bulk = Bulk::measure(pod);
     Streams {
         exec,
         output,
         logs,
         forwarded,
         connect,
-        bulk,
         memory,
     }
 }
