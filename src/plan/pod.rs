@@ -223,7 +223,8 @@ pub fn outdated(ends: Option<Timestamp>, now_wanted: Option<&Pod>, now: Timestam
     let deletion = now_wanted.and_then(|pod| pod.deletion.as_ref());
     let grace = deletion.map(|deletion| deletion.grace);
     let grace = grace.or_else(|| now_wanted?.past_grace);
-    grace.is_some_and(|grace| now + grace < ends)
+    // Any client chooses the grace period, also one whose end no timestamp can hold: that one is not shorter.
+    grace.is_some_and(|grace| now.checked_add(grace).is_ok_and(|end| end < ends))
 }
 
 /// Whether a plan removes or adds.
@@ -1095,6 +1096,8 @@ mod tests {
         check(Some(110), Some(asks(Some(30))), false);
         check(Some(110), Some(asks(Some(10))), false);
         check(Some(110), Some(asks(Some(5))), true);
+        let endless = i64::MAX as u64;
+        check(Some(110), Some(asks(Some(endless))), false);
         // The same for a pod that ends to start again.
         let restarts = |grace| {
             let mut pod = sample::pod(Always, &[], &["c"]);
@@ -1103,6 +1106,7 @@ mod tests {
         };
         check(Some(110), restarts(30), false);
         check(Some(110), restarts(5), true);
+        check(Some(110), restarts(endless), false);
     }
 
     #[test]
