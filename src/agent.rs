@@ -122,7 +122,7 @@ fn providers(config: &Config) -> anyhow::Result<Providers> {
     })
 }
 
-/// Spawns what serves, connects pods, and says what is desired. None of it needs the runtime.
+/// Spawns what connects pods, serves, and says what is desired. None of it needs the runtime.
 async fn spawn_outside(
     agent: &mut Wiring,
     socket: serve::socket::Bound,
@@ -139,10 +139,11 @@ async fn spawn_outside(
         runtime,
         verbosity,
     );
+    // The guard of the host's loopback is in place before anything is served.
+    network::connect(&mut agent.tasks, &agent.config, &agent.values).await?;
     serving::spawn(&mut agent.tasks, &agent.config, socket, &world).await?;
     kubectl::spawn(&mut agent.tasks, &agent.config, &agent.values, &world).await?;
     let credentials = Credentials::read(&agent.config, boot, &agent.counters).await?;
-    network::connect(&mut agent.tasks, &agent.config, &agent.values).await?;
     agent.spawn_sources(credentials.as_ref().map(|credentials| &credentials.cluster));
     if let Some(credentials) = credentials {
         credentials.spawn(&mut agent.tasks, &agent.config, &agent.values);
