@@ -86,10 +86,7 @@ pub fn write(path: &Path, content: &[u8], writing: Writing) -> io::Result<()> {
         .recursive(true)
         .mode(writing.directories)
         .create(directory)?;
-    let unfinished = unfinished(path, writing.unfinished);
-    fill(&unfinished, content, writing)?;
-    fs::rename(&unfinished, path)?;
-    finish(path, writing.durability)
+    complete(path, content, writing, |unfinished| fs::rename(unfinished, path))
 }
 
 /// Writes a file that does not exist yet, in a directory that does.
@@ -98,14 +95,7 @@ pub fn write(path: &Path, content: &[u8], writing: Writing) -> io::Result<()> {
 ///
 /// [`io::ErrorKind::AlreadyExists`]: there is something of that name, which stays as it is.
 pub fn create(path: &Path, content: &[u8], writing: Writing) -> io::Result<()> {
-    let unfinished = unfinished(path, writing.unfinished);
-    fill(&unfinished, content, writing)?;
-    let placed = place(&unfinished, path);
-    if placed.is_err() {
-        remove_if_there(&unfinished)?;
-    }
-    placed?;
-    finish(path, writing.durability)
+    complete(path, content, writing, |unfinished| place(unfinished, path))
 }
 
 /// Gives a file its name, unless there is one of that name.
@@ -134,16 +124,27 @@ pub fn rewrite(path: &Path, content: &[u8], durability: Durability) -> io::Resul
         mode: Mode::Exactly(present.mode() & 0o7777),
         ..Writing::private(durability)
     };
-    let unfinished = unfinished(path, writing.unfinished);
-    fill(&unfinished, content, writing)?;
-    lchown(&unfinished, Some(present.uid()), Some(present.gid()))?;
-    fs::rename(&unfinished, path)?;
-    finish(path, durability)
+    complete(path, content, writing, |unfinished| {
+        lchown(unfinished, Some(present.uid()), Some(present.gid()))?;
+        fs::rename(unfinished, path)
+    })
 }
 
-/// Makes a name survive what it has to.
-fn finish(path: &Path, durability: Durability) -> io::Result<()> {
-    match durability {
+/// Writes the unfinished file, which `place` gives its name, and makes the name survive what it has to. A failure leaves
+/// no unfinished file behind.
+fn complete(
+    path: &Path,
+    content: &[u8],
+    writing: Writing,
+    place: impl FnOnce(&Path) -> io::Result<()>,
+) -> io::Result<()> {
+    let unfinished = unfinished(path, writing.unfinished);
+    if let Err(error) = fill(&unfinished, content, writing).and_then(|()| place(&unfinished)) {
+        // The failure that is reported is the first one: a disk that is full, say, or a directory of that name.
+        let _ = remove_if_there(&unfinished);
+        return Err(error);
+    }
+    match writing.durability {
         Durability::Crash => Ok(()),
         Durability::PowerFailure => sync(path.parent().unwrap_or(Path::new("/"))),
     }
@@ -298,6 +299,11 @@ mod tests {
             write(&path.join("below"), b"", SECRET).is_err(),
             "its parent is a file"
         );
+        // A directory in the file's place: nothing unfinished stays beside it.
+        let taken = dir.path().join("taken");
+        fs::create_dir(&taken).unwrap();
+        assert!(write(&taken, b"new", SECRET).is_err());
+        assert!(!dir.path().join(".taken.new").exists());
     }
 
     #[test]
