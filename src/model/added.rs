@@ -1,13 +1,11 @@
 //! Requests to add an ephemeral container to a static pod, from those who ask (`gantry debug`) to the source that adds.
 
 use k8s_openapi::api::core::v1::EphemeralContainer;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
+use super::asking::{Answer, Asker, Stopping, asker};
 use super::pod_name::PodName;
 use super::problem::Problem;
-
-/// How many requests wait. More wait to be let in.
-const WAITING: usize = 16;
 
 /// Why a container was not added.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +27,12 @@ pub enum NotAdded {
     Stopping,
 }
 
+impl From<Stopping> for NotAdded {
+    fn from(_: Stopping) -> NotAdded {
+        NotAdded::Stopping
+    }
+}
+
 fn list(problems: &[Problem]) -> String {
     let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
     problems.join("; ")
@@ -42,25 +46,23 @@ pub struct AddRequest {
     /// What to add.
     pub container: EphemeralContainer,
     /// Where the answer goes.
-    pub answer: oneshot::Sender<Result<(), NotAdded>>,
+    pub answer: Answer<(), NotAdded>,
 }
 
 /// Adds containers.
 #[derive(Debug, Clone)]
-pub struct Adder(mpsc::Sender<AddRequest>);
+pub struct Adder(Asker<AddRequest>);
 
 impl Adder {
     /// Adds an ephemeral container to a static pod. The agent starts it soon after; it is never removed while its pod is
     /// there, and never started twice.
     pub async fn add(&self, pod: PodName, container: EphemeralContainer) -> Result<(), NotAdded> {
-        let (answer, answered) = oneshot::channel();
-        let request = AddRequest {
+        let request = |answer| AddRequest {
             pod,
             container,
             answer,
         };
-        self.0.send(request).await.map_err(|_| NotAdded::Stopping)?;
-        answered.await.map_err(|_| NotAdded::Stopping)?
+        self.0.ask(request).await
     }
 }
 
@@ -70,6 +72,6 @@ pub struct AddRequests(pub mpsc::Receiver<AddRequest>);
 
 /// The two ends.
 pub fn adder() -> (Adder, AddRequests) {
-    let (sender, receiver) = mpsc::channel(WAITING);
-    (Adder(sender), AddRequests(receiver))
+    let (asker, requests) = asker();
+    (Adder(asker), AddRequests(requests))
 }

@@ -4,10 +4,9 @@
 use std::fmt;
 
 use serde_json::Value;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
-/// How many requests wait. More wait to be let in.
-const WAITING: usize = 16;
+use super::asking::{Answer, Asker, Stopping, asker};
 
 /// The kinds of objects that manifests have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -184,6 +183,12 @@ pub enum NotEdited {
     Stopping,
 }
 
+impl From<Stopping> for NotEdited {
+    fn from(_: Stopping) -> NotEdited {
+        NotEdited::Stopping
+    }
+}
+
 /// A request.
 #[derive(Debug)]
 pub struct EditRequest {
@@ -194,26 +199,24 @@ pub struct EditRequest {
     /// Whether anything is written.
     pub mode: Mode,
     /// Where the answer goes.
-    pub answer: oneshot::Sender<Result<Edited, NotEdited>>,
+    pub answer: Answer<Edited, NotEdited>,
 }
 
 /// Changes the manifests directory.
 #[derive(Debug, Clone)]
-pub struct Editor(mpsc::Sender<EditRequest>);
+pub struct Editor(Asker<EditRequest>);
 
 impl Editor {
     /// Changes an object of the manifests directory, or reads it. All of them are done one after the other. The caller
     /// decides how long it waits: a file system that does not answer is waited for.
     pub async fn edit(&self, target: Target, edit: Edit, mode: Mode) -> Result<Edited, NotEdited> {
-        let (answer, answered) = oneshot::channel();
-        let request = EditRequest {
+        let request = |answer| EditRequest {
             target,
             edit,
             mode,
             answer,
         };
-        self.0.send(request).await.map_err(|_| NotEdited::Stopping)?;
-        answered.await.map_err(|_| NotEdited::Stopping)?
+        self.0.ask(request).await
     }
 }
 
@@ -223,6 +226,6 @@ pub struct EditRequests(pub mpsc::Receiver<EditRequest>);
 
 /// The two ends.
 pub fn editor() -> (Editor, EditRequests) {
-    let (sender, receiver) = mpsc::channel(WAITING);
-    (Editor(sender), EditRequests(receiver))
+    let (asker, requests) = asker();
+    (Editor(asker), EditRequests(requests))
 }

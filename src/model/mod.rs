@@ -9,6 +9,7 @@ pub mod added;
 pub mod age;
 pub mod allocation;
 pub mod api;
+pub mod asking;
 pub mod backoff;
 pub mod bounds;
 pub mod changes;

@@ -3,12 +3,10 @@
 
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
+use super::asking::{Answer, Asker, Stopping, asker};
 use super::pod_name::PodName;
-
-/// How many requests wait. More wait to be let in.
-const WAITING: usize = 16;
 
 /// Why a pod is not restarted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -19,6 +17,12 @@ pub enum NotRestarted {
     /// The agent is stopping.
     #[error("gantry is stopping")]
     Stopping,
+}
+
+impl From<Stopping> for NotRestarted {
+    fn from(_: Stopping) -> NotRestarted {
+        NotRestarted::Stopping
+    }
 }
 
 /// What becomes of a pod.
@@ -40,12 +44,12 @@ pub struct RestartRequest {
     /// The grace period; `None`: the pod's own.
     pub grace: Option<Duration>,
     /// Where the answer goes.
-    pub answer: oneshot::Sender<Result<(), NotRestarted>>,
+    pub answer: Answer<(), NotRestarted>,
 }
 
 /// Restarts pods.
 #[derive(Debug, Clone)]
-pub struct Restarter(mpsc::Sender<RestartRequest>);
+pub struct Restarter(Asker<RestartRequest>);
 
 impl Restarter {
     /// Restarts a static pod: everything of it ends in order, within the grace period, and its manifest makes it again. An
@@ -57,15 +61,13 @@ impl Restarter {
         restart: Restart,
         grace: Option<Duration>,
     ) -> Result<(), NotRestarted> {
-        let (answer, answered) = oneshot::channel();
-        let request = RestartRequest {
+        let request = |answer| RestartRequest {
             pod,
             restart,
             grace,
             answer,
         };
-        self.0.send(request).await.map_err(|_| NotRestarted::Stopping)?;
-        answered.await.map_err(|_| NotRestarted::Stopping)?
+        self.0.ask(request).await
     }
 }
 
@@ -75,6 +77,6 @@ pub struct RestartRequests(pub mpsc::Receiver<RestartRequest>);
 
 /// The two ends.
 pub fn restarter() -> (Restarter, RestartRequests) {
-    let (sender, receiver) = mpsc::channel(WAITING);
-    (Restarter(sender), RestartRequests(receiver))
+    let (asker, requests) = asker();
+    (Restarter(asker), RestartRequests(requests))
 }

@@ -7,6 +7,7 @@
 pub mod files;
 pub mod edit;
 pub mod restarts;
+mod publish;
 pub mod added;
 pub mod api;
 pub mod checkpoint;

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::SetReceiver;
+use super::publish::publish;
 use crate::model::desired::{Provenance, SourceSet};
 use crate::model::pod::Pod;
 use crate::model::pod_name::{PodName, PodUid};
@@ -40,16 +41,6 @@ pub async fn run(
     }
 }
 
-fn publish(out: &watch::Sender<Option<Arc<SourceSet>>>, set: SourceSet) {
-    out.send_if_modified(|current| {
-        let changed = current.as_ref().is_none_or(|current| !current.is_same(&set));
-        if changed {
-            *current = Some(Arc::new(set));
-        }
-        changed
-    });
-}
-
 fn answer(request: RestartRequest, restarts: &mut Restarts, set: Option<&SourceSet>) {
     let RestartRequest {
         pod,
@@ -59,7 +50,13 @@ fn answer(request: RestartRequest, restarts: &mut Restarts, set: Option<&SourceS
     } = request;
     let done = restarts.restart(set, &pod, restart, grace);
     if done.is_ok() {
-        tracing::info!(%pod, ?restart, ?grace, "restarting the pod, as asked");
+        let grace_seconds = grace.map(|grace| grace.as_secs());
+        match restart {
+            Restart::Again => tracing::info!(%pod, grace_seconds, "restarting the pod, as asked"),
+            Restart::Hasten => {
+                tracing::info!(%pod, grace_seconds, "the restart is given another grace period, as asked");
+            }
+        }
     }
     // It fails if the one who asked has gone.
     let _ = answer.send(done);

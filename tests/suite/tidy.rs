@@ -93,11 +93,11 @@ const PURE_BUT: &[(&str, &[&str])] = &[
     // Instants of tokio's clock, which tests can turn; they are handed in.
     ("observe/due.rs", &["tokio"]),
     ("observe/probe/worker.rs", &["tokio"]),
-    // The channel by which the pods' source is asked to add a container.
+    // The channel by which changes of static pods are asked for.
+    ("model/asking.rs", &["tokio"]),
     ("model/added.rs", &["tokio"]),
     // The messages of OTLP, which their crate keeps in a module of that name.
     ("trace/message.rs", &["tonic"]),
-    // The channels by which restarts and changes of manifests are asked for.
     ("model/pod_restart.rs", &["tokio"]),
     ("model/manifest_edit.rs", &["tokio"]),
     // The question to the kernel whether a process has a file open for writing.

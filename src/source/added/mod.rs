@@ -18,6 +18,7 @@ use self::disk::{Disk, Done};
 use self::pods::Pods;
 use self::saved::Saved;
 use super::SetReceiver;
+use super::publish::publish;
 use crate::manifest::ManifestContext;
 use crate::model::added::{AddRequest, AddRequests};
 use crate::model::desired::{Provenance, SourceSet};
@@ -79,16 +80,6 @@ pub async fn run(inputs: AddedInputs, out: watch::Sender<Option<Arc<SourceSet>>>
             Some(request) = requests.0.recv(), if !disk.is_busy() => begin(request, &pods, set.as_deref(), &mut disk),
         }
     }
-}
-
-fn publish(out: &watch::Sender<Option<Arc<SourceSet>>>, set: SourceSet) {
-    out.send_if_modified(|current| {
-        let changed = current.as_ref().is_none_or(|current| !current.is_same(&set));
-        if changed {
-            *current = Some(Arc::new(set));
-        }
-        changed
-    });
 }
 
 /// Checks a request; what is wrong is answered at once, what is right when it is saved.
