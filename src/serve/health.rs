@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::port::{Bounds, Plain, Port};
+use super::query::values;
 use super::slis::results::Results;
 
 /// How long a stop waits for pending requests: they are short.
@@ -145,16 +146,10 @@ pub(crate) fn router(health: Health) -> Router {
 /// All checks but those that the query excludes. Each that is made counts.
 async fn all(State(health): State<Health>, RawQuery(query): RawQuery) -> Response {
     let query = query.unwrap_or_default();
-    let values = |wanted: &'static str| {
-        let pairs = form_urlencoded::parse(query.as_bytes());
-        pairs
-            .filter(move |(name, _)| name == wanted)
-            .map(|(_, value)| value)
-    };
     let mut lines = String::new();
     let mut fails = false;
     for (name, result) in health.checks() {
-        if values("exclude").any(|excluded| excluded == name) {
+        if values(&query, "exclude").any(|excluded| excluded == name) {
             lines += &format!("[+]{name} excluded: ok\n");
             continue;
         }
@@ -168,7 +163,7 @@ async fn all(State(health): State<Health>, RawQuery(query): RawQuery) -> Respons
         }
     }
     let is_check = |name: &str| name == SYNCLOOP || ALWAYS_WELL.contains(&name);
-    let unknown: Vec<String> = values("exclude")
+    let unknown: Vec<String> = values(&query, "exclude")
         .filter(|name| !is_check(name))
         .map(|name| format!("{name:?}"))
         .collect();
@@ -181,7 +176,7 @@ async fn all(State(health): State<Health>, RawQuery(query): RawQuery) -> Respons
             lines += "healthz check failed\n";
             (StatusCode::INTERNAL_SERVER_ERROR, lines).into_response()
         }
-        false if values("verbose").next().is_none() => "ok".into_response(),
+        false if values(&query, "verbose").next().is_none() => "ok".into_response(),
         false => (lines + "healthz check passed\n").into_response(),
     }
 }

@@ -25,6 +25,7 @@ pub mod port;
 mod pod_list;
 mod port_forward;
 pub mod problem;
+mod query;
 mod running_pods;
 mod slis;
 pub mod socket;

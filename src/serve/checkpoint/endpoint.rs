@@ -18,6 +18,7 @@ use crate::disk::write::remove_if_there;
 use crate::serve::answer::not_found;
 use crate::serve::containers::{container_names, running_id};
 use crate::serve::objects::find;
+use crate::serve::query::values;
 use crate::serve::world::Served;
 
 /// The longest time that a caller can give the runtime: the kubelet sends no answer after it.
@@ -78,8 +79,9 @@ pub(crate) async fn answer(
 
 /// The last of the timeouts in the query, in seconds; 0 without one.
 fn seconds(query: &str) -> Option<i64> {
-    let values = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == "timeout");
-    values.last().map_or(Some(0), |(_, value)| value.parse().ok())
+    values(query, "timeout")
+        .last()
+        .map_or(Some(0), |value| value.parse().ok())
 }
 
 /// Makes the checkpoint in a task of its own: it is under way until the runtime has answered, also when its caller does

@@ -1,6 +1,8 @@
 //! `/exec`: runs a command in a container and carries its input and output over the upgraded connection. `/run`: the
 //! same for a command without input, whose output is the answer.
 
+use std::borrow::Cow;
+
 use axum::extract::{Path, RawQuery, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -9,9 +11,9 @@ use super::process::ExecRequest;
 use super::session;
 use super::task::ExecPlace;
 use crate::serve::answer::Refusal;
+use crate::serve::query::values;
 use crate::serve::stream::command::Parts;
 use crate::serve::stream::endpoint::{self, Address};
-use crate::serve::stream::query::values;
 use crate::serve::stream::upgrade::NotUpgraded;
 use crate::serve::world::Served;
 
@@ -38,7 +40,7 @@ pub(crate) async fn answer_locally(
 ) -> Result<Response, Refusal> {
     let id = address.running_locally(&served, "exec")?.0;
     let query = query.as_deref().unwrap_or_default();
-    if values(query, "command").is_empty() {
+    if values(query, "command").next().is_none() {
         return Err(Refusal::BadRequest("exec requires a command".to_owned()));
     }
     let wanted = parse(query);
@@ -49,7 +51,7 @@ pub(crate) async fn answer_locally(
 
 fn parse(query: &str) -> Result<(Parts, Vec<String>), NotUpgraded> {
     let parts = endpoint::parts(query)?;
-    let command = values(query, "command");
+    let command: Vec<String> = values(query, "command").map(Cow::into_owned).collect();
     match command.is_empty() {
         true => Err(NotUpgraded::new(
             StatusCode::BAD_REQUEST,
@@ -90,8 +92,8 @@ pub(crate) async fn run(
         Ok((id, _)) => id,
         Err(refused) => return refused.into_response(),
     };
-    let command = values(query.as_deref().unwrap_or_default(), "cmd");
-    let command = command.first().map_or("", String::as_str);
+    let command = values(query.as_deref().unwrap_or_default(), "cmd").next();
+    let command = command.unwrap_or_default();
     let words = command.split(' ').map(str::to_owned);
     let failed = |text: String| (StatusCode::INTERNAL_SERVER_ERROR, text).into_response();
     // It ends with the command; a client that disconnects drops the call, which ends the command, too.

@@ -1,5 +1,6 @@
 //! The query of a read, parsed (`ListOptions` of `k8s.io/apimachinery`). Pure.
 
+use std::borrow::Cow;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::kind::Kind;
 use super::selector::Selector;
 use crate::serve::answer::Refusal;
+use crate::serve::query::values;
 
 /// What a client reads, and how.
 #[derive(Debug, PartialEq)]
@@ -179,10 +181,7 @@ struct Query<'a>(&'a str);
 
 impl Query<'_> {
     fn value(&self, name: &str) -> Option<String> {
-        let mut pairs = form_urlencoded::parse(self.0.as_bytes());
-        pairs
-            .find(|(is, _)| is == name)
-            .map(|(_, value)| value.into_owned())
+        values(self.0, name).next().map(Cow::into_owned)
     }
 
     fn text(&self, name: &str) -> Option<String> {

@@ -1,6 +1,8 @@
 //! Logs, commands and forwarded ports of a pod, on the code of the node API. The parameters are those that clients send to an
 //! API server, which passes them on to a node under other names (`pkg/registry/core/pod/strategy.go`).
 
+use std::borrow::Cow;
+
 use axum::extract::{Path, Query, Request, State};
 use axum::response::{IntoResponse as _, Response};
 use k8s_openapi::api::core::v1::Pod;
@@ -9,9 +11,9 @@ use super::path::{Place, Stream};
 use crate::serve::answer::Refusal;
 use crate::serve::containers::{self, container_names};
 use crate::serve::objects::find;
+use crate::serve::query::values;
 use crate::serve::stream::command::Parts;
 use crate::serve::stream::endpoint::{self, Address};
-use crate::serve::stream::query::values;
 use crate::serve::world::Served;
 use crate::serve::{attach, exec, logs, port_forward};
 
@@ -36,7 +38,7 @@ pub(super) async fn answer(
             logs::answer(State(served), Path((namespace, name, container)), options).await
         }
         Stream::Exec => {
-            let command = values(&query, "command");
+            let command: Vec<String> = values(&query, "command").map(Cow::into_owned).collect();
             if command.is_empty() {
                 return Err(Refusal::BadRequest(
                     "command: you must specify at least one word".to_owned(),
@@ -68,11 +70,8 @@ pub(super) async fn answer(
 
 /// The container that a query names; a pod with one container needs no name.
 fn container(pod: &Pod, query: &str) -> Result<String, Refusal> {
-    let named = values(query, "container")
-        .into_iter()
-        .find(|name| !name.is_empty());
-    if let Some(name) = named {
-        return Ok(name);
+    if let Some(name) = values(query, "container").find(|name| !name.is_empty()) {
+        return Ok(name.into_owned());
     }
     let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
     let names: Vec<&str> = containers.map(|container| container.name.as_str()).collect();
@@ -91,7 +90,7 @@ fn container(pod: &Pod, query: &str) -> Result<String, Refusal> {
 /// The streams that a query names, of which there must be one (`ValidatePodExecOptions`).
 fn parts(query: &str) -> Result<Parts, Refusal> {
     let is_set = |name: &str| {
-        let value = values(query, name).into_iter().next();
+        let value = values(query, name).next();
         !matches!(value.as_deref(), None | Some("false" | "0"))
     };
     let parts = Parts {

@@ -1,6 +1,7 @@
 //! The ports that a request names, which only a WebSocket without the tunnel does: its client opens no streams that could
 //! (`NewV4Options` in `staging/src/k8s.io/cri-streaming/pkg/streaming/portforward/websocket.go`). Pure.
 
+use crate::serve::query::values;
 use crate::serve::stream::websocket::Codec;
 
 /// How many ports one WebSocket forwards: each takes two channels.
@@ -24,9 +25,8 @@ pub(super) enum BadPorts {
 
 /// The ports of a query, which may be listed in one parameter or in several.
 pub(super) fn parse(query: &str) -> Result<Vec<u16>, BadPorts> {
-    let pairs = form_urlencoded::parse(query.as_bytes());
     let mut ports = Vec::new();
-    for (_, list) in pairs.filter(|(name, _)| name == "port") {
+    for list in values(query, "port") {
         if list.is_empty() {
             return Err(BadPorts::Empty);
         }

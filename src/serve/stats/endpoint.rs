@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
 use super::summary::{self, Context};
+use crate::serve::query::values;
 use crate::serve::world::Served;
 use crate::stats::{Depth, HOUSEKEEPING};
 
@@ -46,9 +47,9 @@ fn failed(why: &str) -> Response {
 }
 
 fn wants_cpu_and_memory(query: &str) -> bool {
-    let mut given = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == CPU_AND_MEMORY);
+    let mut given = values(query, CPU_AND_MEMORY);
     let first = given.next();
-    first.is_some_and(|(_, value)| value == "true") && given.next().is_none()
+    first.is_some_and(|value| value == "true") && given.next().is_none()
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ use crate::serve::answer::Refusal;
 use crate::serve::containers::{running, running_id};
 use crate::serve::objects::find;
 use crate::serve::port::Seat;
+use crate::serve::query::values;
 use crate::serve::world::Served;
 
 /// An upgraded connection.
@@ -104,12 +105,7 @@ impl Address {
 
 /// The streams that a query names, of which there must be one.
 pub(crate) fn parts(query: &str) -> Result<Parts, NotUpgraded> {
-    let parts = Parts::named(|name| {
-        let mut pairs = form_urlencoded::parse(query.as_bytes());
-        pairs
-            .find(|(key, _)| key == name)
-            .is_some_and(|(_, value)| value == "1")
-    });
+    let parts = Parts::named(|name| values(query, name).next().is_some_and(|value| value == "1"));
     match parts.stdin || parts.stdout || parts.stderr {
         true => Ok(parts),
         false => Err(NotUpgraded::new(
