@@ -1,5 +1,6 @@
 //! Traces as OTLP has them on the wire (<https://opentelemetry.io/docs/specs/otlp/>). Pure.
 
+use jiff::Timestamp;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
@@ -7,8 +8,6 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span as WireSpan, Status};
-
-use jiff::Timestamp;
 
 use super::assemble::{Kind, Trace};
 use crate::model::span::Span;

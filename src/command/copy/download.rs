@@ -10,7 +10,6 @@ use super::container::{Container, check_tar, explain, input};
 use super::messages::Messages;
 use super::progress::{Counter, Progress};
 use super::split::split;
-
 use super::unpack;
 use crate::cli::place::PodPath;
 use crate::command::{CommandError, streams};

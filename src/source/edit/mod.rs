@@ -1,6 +1,6 @@
-//! Changes what lies in the manifests directory, as people ask through kubectl: the only writer there. Each change is checked
-//! as `gantry check` does before it is written, and written as a whole or not at all; the agent then reads the file as any
-//! other.
+//! Changes what lies in the manifests directory, as people ask through kubectl: the only writer there. Each object
+//! is checked as a manifest before it is written, and written as a whole or not at all; the agent then reads the file as any
+//! other. Whether the node has room for the pod is seen when it is started.
 //!
 //! [`manifests`] finds an object in the files, [`object`] is the form of an object in a file and in an answer, [`decide`]
 //! says what is to be written, and [`carry`] writes it.

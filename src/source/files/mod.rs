@@ -4,8 +4,7 @@
 //! and [`file`] look at the disk, and [`writing`] says whether a file may be read yet. [`directory`] puts together what is
 //! [`known`] of each file; [`claims`] decides which of several files gives a pod, with [`former`] for the order after a
 //! start; [`set`] is what follows. [`last_good`] keeps the last good version of each manifest, [`published`] logs what is
-//! new, and [`check`] does the same once, without an agent. [`contents`] reads the
-//! files for those who change them.
+//! new, and [`check`] does the same once, without an agent. [`contents`] reads the files for those who change them.
 
 mod trail;
 mod watch;
