@@ -1,7 +1,7 @@
 //! Much at once by kubectl: a large file into a pod and out of it, and many connections through one forwarded port. What
 //! arrives is compared with what was sent.
 
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Command;
 use std::thread;
@@ -92,7 +92,7 @@ fn timed(arguments: &[&str]) -> Duration {
 }
 
 fn forward(pod: &str) -> Duration {
-    // It waits for a line: its listener has room for two, and only a client that sends is heard again after that.
+    // It waits for a line: only a client that sends is heard again by a listener that had no room for it.
     let serve = format!("nc -ll -p 9002 -e sh -c 'read line; exec head -c {EACH} /dev/zero'");
     let serve = format!("({serve} &) >/dev/null 2>&1 </dev/null");
     run(
@@ -107,7 +107,12 @@ fn forward(pod: &str) -> Duration {
         connected.map(drop).map_err(|error| error.to_string())
     });
     let begun = Instant::now();
-    let all: Vec<_> = (0..CONNECTIONS).map(|_| thread::spawn(receive)).collect();
+    // One after the other: the listener has room for two, and its kernel forgets others when the machine is busy.
+    let begun_each: Vec<TcpStream> = (0..CONNECTIONS).map(|_| open()).collect();
+    let all: Vec<_> = begun_each
+        .into_iter()
+        .map(|stream| thread::spawn(|| receive(stream)))
+        .collect();
     let received: Vec<u64> = all
         .into_iter()
         .map(|connection| connection.join().expect("it is read"))
@@ -118,9 +123,15 @@ fn forward(pod: &str) -> Duration {
     took
 }
 
-/// Reads one connection to its end. How much came.
-fn receive() -> u64 {
+/// A connection whose first byte has come.
+fn open() -> TcpStream {
     let mut stream = TcpStream::connect(("127.0.0.1", 19002)).expect("kubectl listens");
     stream.write_all(b"\n").expect("it is open");
-    io::copy(&mut stream, &mut io::sink()).expect("it can be read")
+    stream.read_exact(&mut [0]).expect("the pod answers");
+    stream
+}
+
+/// Reads a connection to its end. How much came, with its first byte.
+fn receive(mut stream: TcpStream) -> u64 {
+    1 + io::copy(&mut stream, &mut io::sink()).expect("it can be read")
 }
