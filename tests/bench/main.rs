@@ -16,6 +16,7 @@ mod start;
 mod raw;
 mod idle;
 mod plugins;
+mod watching;
 mod cluster;
 mod cost;
 mod report;
@@ -56,9 +57,10 @@ const PARTS: &[Part] = &[
     ("cluster", cluster::measure),
     ("serving", cluster::serving::measure),
     ("bulk", cluster::bulk::measure),
+    ("watching", watching::measure),
 ];
 
-/// The longest that a part may take.
+/// The longest that a part may take, beside the time that watchers are asked to watch.
 const LIMIT: Duration = Duration::from_secs(1800);
 
 fn main() -> ExitCode {
@@ -106,9 +108,10 @@ fn isolated(part: &str) -> bool {
         .command(&["--inside", part])
         .spawn()
         .expect("this program starts");
-    let (status, was_late) = world::finish(child, LIMIT);
+    let limit = LIMIT + watching::duration();
+    let (status, was_late) = world::finish(child, limit);
     if was_late {
-        eprintln!("killed after {} s", LIMIT.as_secs());
+        eprintln!("killed after {} s", limit.as_secs());
     }
     if !status.success() {
         let logs = ["agent.log", "kubelet.log", "containerd.log", "apiserver.log"];

@@ -1,8 +1,9 @@
 #!/bin/bash
 # Measures the release build: by itself beside containerd alone and beside the Go plugins that Debian ships (`agent`),
 # and as a node of a real control plane beside the kubelet: pods (`cluster`), and what it costs to be asked for numbers and
-# streams (`serving`), or to pass much (`bulk`); each comparison in one sitting.
-# usage: tests/setup/bench.sh [PART...]   (agent, cluster, serving, bulk; default all)
+# streams (`serving`), or to pass much (`bulk`); each comparison in one sitting; and what watchers of a machine without a
+# cluster cost while nothing changes (`watching`; WATCH_SECONDS=3600 for an hour).
+# usage: tests/setup/bench.sh [PART...]   (agent, cluster, serving, bulk, watching; default all)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -13,6 +14,7 @@ fi
 tests/setup/packages.sh build run test bench
 tests/control-plane/build.sh etcd kube-apiserver kube-controller-manager kube-scheduler kubeadm kubelet kubectl
 tests/setup/images.sh
+tests/setup/kubectl.sh
 tests/setup/cargo.sh build --release --locked --workspace
 
 plugins=target/bench/go-plugins
