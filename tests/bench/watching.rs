@@ -19,6 +19,17 @@ const PODS: usize = 50;
 const WATCHED: [&str; 6] = ["pods", "nodes", "events", "namespaces", "configmaps", "secrets"];
 /// How many programs watch everything.
 const WATCHERS: usize = 2;
+/// Of the kinds that pods do not bring with them, one object each.
+const OBJECTS: &str = "apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings}
+data: {color: blue}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: password}
+stringData: {word: secret}
+";
 /// How long the agent is measured without watchers, and with them unless `WATCH_SECONDS` states another time.
 const USUALLY: Duration = Duration::from_secs(60);
 /// The idle CPU that watchers may add, in milliseconds for each second.
@@ -35,6 +46,7 @@ pub fn duration() -> Duration {
 pub fn measure(report: &mut Report) {
     let mut node = Node::new(USUAL);
     node.start_agent();
+    node.manifest("objects.yaml", OBJECTS);
     for number in 0..PODS {
         let name = format!("watched{number}");
         node.manifest(&format!("{name}.yaml"), &manifest::idle(&name));
