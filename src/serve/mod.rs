@@ -29,7 +29,7 @@ mod query;
 mod running_pods;
 mod slis;
 pub mod socket;
-pub(crate) mod stream;
+pub mod stream;
 mod system_logs;
 mod stats;
 pub mod timeline;

@@ -2,6 +2,7 @@
 //! understood: one that never is tests nothing.
 
 mod archives;
+mod streams;
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
@@ -70,6 +71,16 @@ pub(crate) const TARGETS: &[Target] = &[
         name: "log",
         seeds: logs,
         run: log,
+    },
+    Target {
+        name: "spdy",
+        seeds: streams::spdy_seeds,
+        run: streams::spdy,
+    },
+    Target {
+        name: "websocket",
+        seeds: streams::websocket_seeds,
+        run: streams::websocket,
     },
     Target {
         name: "cni",

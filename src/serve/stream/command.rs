@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 /// What the client sends.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum FromClient {
+pub enum FromClient {
     /// Input for the process. Never empty.
     Stdin(Bytes),
     /// The end of the input; output goes on.
@@ -20,7 +20,7 @@ pub(crate) enum FromClient {
 
 /// What the client gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum ToClient {
+pub enum ToClient {
     /// Output of the process.
     Stdout(Bytes),
     /// Error output of the process.
@@ -33,7 +33,7 @@ pub(crate) enum ToClient {
 
 /// How a command ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Ended {
+pub enum Ended {
     /// With this exit code.
     Exited(u32),
     /// It could not be run, or its end is unknown: one line for the user.
@@ -43,7 +43,7 @@ pub(crate) enum Ended {
 /// The version of `channel.k8s.io`, the remote command protocol
 /// (`staging/src/k8s.io/apimachinery/pkg/util/remotecommand`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Version {
+pub enum Version {
     /// No size of the terminal, errors as text.
     V1,
     /// As the first, for clients that close the connection themselves.
@@ -58,15 +58,15 @@ pub(crate) enum Version {
 
 /// What a request names: which streams the client opens, and whether the process has a terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Parts {
+pub struct Parts {
     /// The client sends input.
-    pub(crate) stdin: bool,
+    pub stdin: bool,
     /// The client wants the output.
-    pub(crate) stdout: bool,
+    pub stdout: bool,
     /// The client wants the error output; never with a terminal, which mixes both.
-    pub(crate) stderr: bool,
+    pub stderr: bool,
     /// The process has a terminal.
-    pub(crate) tty: bool,
+    pub tty: bool,
 }
 
 impl Parts {
@@ -75,7 +75,7 @@ impl Parts {
     const NAMES: [&str; 4] = ["input", "output", "error", "tty"];
 
     /// Of the parameters that are set.
-    pub(crate) fn named(is_set: impl Fn(&str) -> bool) -> Parts {
+    pub fn named(is_set: impl Fn(&str) -> bool) -> Parts {
         let [stdin, stdout, stderr, tty] = Parts::NAMES.map(is_set);
         Parts {
             stdin,
@@ -87,7 +87,7 @@ impl Parts {
     }
 
     /// The parameters to set.
-    pub(crate) fn names(self) -> impl Iterator<Item = &'static str> {
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
         let set = [self.stdin, self.stdout, self.stderr, self.tty];
         Parts::NAMES
             .into_iter()
@@ -98,7 +98,7 @@ impl Parts {
 
 impl Version {
     /// What SPDY clients may speak, the best first (`SupportedStreamingProtocols`).
-    pub(crate) const SPDY: [&'static str; 4] = [
+    pub const SPDY: [&'static str; 4] = [
         Version::V4.name(),
         Version::V3.name(),
         Version::V2.name(),
@@ -106,7 +106,7 @@ impl Version {
     ];
 
     /// The name of the protocol.
-    pub(crate) const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Version::V1 => "channel.k8s.io",
             Version::V2 => "v2.channel.k8s.io",
@@ -117,7 +117,7 @@ impl Version {
     }
 
     /// The version of that name.
-    pub(crate) fn named(name: &str) -> Option<Version> {
+    pub fn named(name: &str) -> Option<Version> {
         let all = [Version::V1, Version::V2, Version::V3, Version::V4, Version::V5];
         all.into_iter().find(|version| version.name() == name)
     }

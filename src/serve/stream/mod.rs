@@ -7,13 +7,13 @@
 //! gone although its input is not taken.
 
 pub(crate) mod client;
-pub(crate) mod command;
+pub mod command;
 pub(crate) mod endpoint;
 pub(crate) mod heartbeat;
 pub(crate) mod lifetime;
-pub(crate) mod spdy;
+pub mod spdy;
 pub(crate) mod spdy_command;
 pub(crate) mod status;
 pub(crate) mod terminal_size;
 pub(crate) mod upgrade;
-pub(crate) mod websocket;
+pub mod websocket;

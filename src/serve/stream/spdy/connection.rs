@@ -18,7 +18,7 @@ const QUEUE: usize = 1;
 
 /// Which end of the connection this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Role {
+pub enum Role {
     /// It opens streams.
     Client,
     /// The peer opens streams.
@@ -28,7 +28,7 @@ pub(crate) enum Role {
 /// Why a connection cannot be used any more.
 #[derive(Debug, Clone, thiserror::Error)]
 #[allow(missing_docs)] // the messages say it
-pub(crate) enum SpdyError {
+pub enum SpdyError {
     #[error("the connection broke")]
     Io(#[source] Arc<io::Error>),
     #[error("the peer broke the protocol: {0}")]
@@ -45,24 +45,36 @@ impl From<io::Error> for SpdyError {
 
 /// What the peer does.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Event {
-    /// It opens a stream; `ended`: and sends nothing on it.
+pub enum Event {
+    /// It opens a stream.
     Opened {
+        /// The stream.
         stream: StreamId,
+        /// Its headers.
         headers: Headers,
+        /// Whether the peer sends nothing on it.
         ended: bool,
     },
     /// It accepts a stream.
-    Accepted { stream: StreamId },
-    /// It sends data on a stream, in pieces of at most [`READ`]; `ended`: and nothing more. A stream that nobody knows is
+    Accepted {
+        /// The stream.
+        stream: StreamId,
+    },
+    /// It sends data on a stream, in pieces of at most 16 KiB. A stream that nobody knows is
     /// not an error: it may just have been reset.
     Data {
+        /// The stream.
         stream: StreamId,
+        /// The data, which may be empty.
         data: Bytes,
+        /// Whether the peer sends nothing more on it.
         ended: bool,
     },
     /// It gives a stream up.
-    Reset { stream: StreamId },
+    Reset {
+        /// The stream.
+        stream: StreamId,
+    },
     /// It opens no more streams.
     GoAway,
 }
@@ -90,7 +102,7 @@ enum Command {
 }
 
 /// What the peer does, read from the connection. Dropping it ends the connection, also for the [`Sender`]s.
-pub(crate) struct Receiver<I> {
+pub struct Receiver<I> {
     half: ReadHalf<I>,
     role: Role,
     buffer: BytesMut,
@@ -107,12 +119,12 @@ pub(crate) struct Receiver<I> {
 
 /// Writes to the connection. Clones share it; frames of one clone keep their order.
 #[derive(Debug, Clone)]
-pub(crate) struct Sender {
+pub struct Sender {
     commands: mpsc::Sender<Command>,
 }
 
 /// Splits an upgraded connection.
-pub(crate) fn open<I>(io: I, role: Role) -> (Receiver<I>, Sender)
+pub fn open<I>(io: I, role: Role) -> (Receiver<I>, Sender)
 where
     I: AsyncRead + AsyncWrite + Send + 'static,
 {
@@ -135,7 +147,7 @@ where
 
 impl<I: AsyncRead + AsyncWrite + Send> Receiver<I> {
     /// The next thing that the peer does; `None` at the end of the connection. Nothing is lost if the future is dropped.
-    pub(crate) async fn next(&mut self) -> Result<Option<Event>, SpdyError> {
+    pub async fn next(&mut self) -> Result<Option<Event>, SpdyError> {
         loop {
             self.answer_ping();
             match self.parse() {
@@ -258,7 +270,7 @@ impl<I: AsyncRead + AsyncWrite + Send> Receiver<I> {
 
 impl Sender {
     /// Opens a stream. It can be written to before the peer accepts it.
-    pub(crate) async fn open_stream(&self, headers: Headers, ended: bool) -> Result<StreamId, SpdyError> {
+    pub async fn open_stream(&self, headers: Headers, ended: bool) -> Result<StreamId, SpdyError> {
         let (opened, stream) = oneshot::channel();
         self.send(Command::Open {
             headers,
@@ -270,22 +282,22 @@ impl Sender {
     }
 
     /// Accepts a stream that the peer has opened.
-    pub(crate) async fn accept(&self, stream: StreamId) -> Result<(), SpdyError> {
+    pub async fn accept(&self, stream: StreamId) -> Result<(), SpdyError> {
         self.send(Command::Accept(stream)).await
     }
 
     /// Refuses a stream that the peer has opened.
-    pub(crate) async fn refuse(&self, stream: StreamId) -> Result<(), SpdyError> {
+    pub async fn refuse(&self, stream: StreamId) -> Result<(), SpdyError> {
         self.send(Command::Reset(stream, Reason::Refused)).await
     }
 
     /// Gives a stream up.
-    pub(crate) async fn reset(&self, stream: StreamId) -> Result<(), SpdyError> {
+    pub async fn reset(&self, stream: StreamId) -> Result<(), SpdyError> {
         self.send(Command::Reset(stream, Reason::Cancel)).await
     }
 
     /// Sends data; `ended`: nothing more will be sent on this stream. Waits while the peer does not read.
-    pub(crate) async fn data(&self, stream: StreamId, mut data: Bytes, ended: bool) -> Result<(), SpdyError> {
+    pub async fn data(&self, stream: StreamId, mut data: Bytes, ended: bool) -> Result<(), SpdyError> {
         while data.len() > MAX_DATA {
             let data = data.split_to(MAX_DATA);
             let ended = false;
@@ -296,18 +308,18 @@ impl Sender {
 
     /// Sends a frame without data on this stream, to see whether the peer is still there; not if something else is about
     /// to be sent.
-    pub(crate) fn heartbeat(&self, stream: StreamId) {
+    pub fn heartbeat(&self, stream: StreamId) {
         let (data, ended) = (Bytes::new(), false);
         let _ = self.commands.try_send(Command::Data { stream, data, ended });
     }
 
     /// Completes when nothing can be sent any more, because the peer is gone.
-    pub(crate) async fn closed(&self) {
+    pub async fn closed(&self) {
         self.commands.closed().await;
     }
 
     /// Ends what is sent on the connection, and waits until it has left. The peer can still be read from.
-    pub(crate) async fn close(&self) -> Result<(), SpdyError> {
+    pub async fn close(&self) -> Result<(), SpdyError> {
         let (last, is_error) = (0, false);
         self.send(Command::Close { last, is_error }).await?;
         self.commands.closed().await;

@@ -23,7 +23,7 @@ const HEADERS: u16 = 8;
 
 /// A stream's number. Those that the client opens are odd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct StreamId(u32);
+pub struct StreamId(u32);
 
 impl StreamId {
     /// The first that a client opens.
@@ -34,7 +34,7 @@ impl StreamId {
     }
 
     /// The number on the wire.
-    pub(crate) fn number(self) -> u32 {
+    pub fn number(self) -> u32 {
         self.0
     }
 

@@ -16,11 +16,11 @@ const EMPTY: [u8; 5] = [0, 0, 0, 0xff, 0xff];
 
 /// Names, in lower case, with their values.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Headers(Vec<(String, String)>);
+pub struct Headers(Vec<(String, String)>);
 
 impl Headers {
     /// The first value of that name, whatever its case.
-    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+    pub fn get(&self, name: &str) -> Option<&str> {
         let found = self.0.iter().find(|(is, _)| is.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
     }

@@ -9,6 +9,6 @@ mod dictionary;
 mod frame;
 mod headers;
 
-pub(crate) use connection::{Event, Receiver, Role, Sender, SpdyError, open};
-pub(crate) use frame::StreamId;
-pub(crate) use headers::Headers;
+pub use connection::{Event, Receiver, Role, Sender, SpdyError, open};
+pub use frame::StreamId;
+pub use headers::Headers;

@@ -24,15 +24,16 @@ const CLOSE: u8 = 255;
 
 /// One of the protocols.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct CommandProtocol {
-    pub(crate) name: &'static str,
+pub struct CommandProtocol {
+    /// Its name; empty for clients that name none.
+    pub name: &'static str,
     pub(super) version: Version,
     pub(super) codec: Codec,
 }
 
 impl CommandProtocol {
     /// All of them. Versions 2 and 3 were never spoken over WebSocket.
-    pub(crate) const ALL: [CommandProtocol; 6] = [
+    pub const ALL: [CommandProtocol; 6] = [
         CommandProtocol::new(Version::V5.name(), Version::V5, Codec::Binary),
         CommandProtocol::new(Version::V4.name(), Version::V4, Codec::Binary),
         CommandProtocol::new("v4.base64.channel.k8s.io", Version::V4, Codec::Base64),
@@ -47,7 +48,7 @@ impl CommandProtocol {
 }
 
 /// What the client sends.
-pub(crate) struct CommandReader<I> {
+pub struct CommandReader<I> {
     channels: ChannelReader<I>,
     version: Version,
     sizes: Sizes,
@@ -55,13 +56,13 @@ pub(crate) struct CommandReader<I> {
 }
 
 /// What the client gets.
-pub(crate) struct CommandWriter<I> {
+pub struct CommandWriter<I> {
     channels: ChannelWriter<I>,
     version: Version,
 }
 
 /// The streams of a command on an upgraded connection. An empty message shows the client that they are there.
-pub(crate) async fn command<I>(
+pub async fn command<I>(
     io: I,
     protocol: CommandProtocol,
     parts: Parts,
@@ -90,7 +91,7 @@ where
 impl<I: AsyncRead + AsyncWrite + Unpin> CommandReader<I> {
     /// The next of what the client sends; `None` when it has closed the connection. Nothing is lost if the future is
     /// dropped.
-    pub(crate) async fn next(&mut self) -> Result<Option<FromClient>, WebSocketError> {
+    pub async fn next(&mut self) -> Result<Option<FromClient>, WebSocketError> {
         loop {
             if let Some(read) = self.read.pop_front() {
                 return Ok(Some(read));
@@ -119,7 +120,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> CommandReader<I> {
 
 impl<I: AsyncRead + AsyncWrite + Unpin> CommandWriter<I> {
     /// Sends to the client. [`ToClient::Ended`] is followed by the message that closes the WebSocket.
-    pub(crate) async fn send(&mut self, message: ToClient) -> Result<(), WebSocketError> {
+    pub async fn send(&mut self, message: ToClient) -> Result<(), WebSocketError> {
         let (channel, data) = match &message {
             ToClient::Heartbeat => return self.channels.heartbeat().await,
             ToClient::Stdout(data) => (STDOUT, data.clone()),
@@ -140,24 +141,24 @@ impl<I: AsyncRead + AsyncWrite + Unpin> CommandWriter<I> {
 const NEWEST: Codec = CommandProtocol::ALL[0].codec;
 
 /// The client's end, in the newest version: what it gets.
-pub(crate) struct ClientReader<I> {
+pub struct ClientReader<I> {
     messages: SplitStream<WebSocketStream<I>>,
 }
 
 /// The client's end: what it sends.
-pub(crate) struct ClientWriter<I> {
+pub struct ClientWriter<I> {
     messages: SplitSink<WebSocketStream<I>, Message>,
 }
 
 /// The client's end of a command's streams.
-pub(crate) fn as_client<I: AsyncRead + AsyncWrite + Unpin>(io: I) -> (ClientReader<I>, ClientWriter<I>) {
+pub fn as_client<I: AsyncRead + AsyncWrite + Unpin>(io: I) -> (ClientReader<I>, ClientWriter<I>) {
     let (sink, stream) = take_over(io).split();
     (ClientReader { messages: stream }, ClientWriter { messages: sink })
 }
 
 impl<I: AsyncRead + AsyncWrite + Unpin> ClientReader<I> {
     /// The next message; `None` when the server has closed the connection.
-    pub(crate) async fn next(&mut self) -> Result<Option<ToClient>, WebSocketError> {
+    pub async fn next(&mut self) -> Result<Option<ToClient>, WebSocketError> {
         while let Some(message) = self.messages.next().await {
             let Some((channel, data)) = NEWEST.unwrap(message?)? else {
                 continue;
@@ -180,7 +181,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> ClientReader<I> {
 
 impl<I: AsyncRead + AsyncWrite + Unpin> ClientWriter<I> {
     /// Sends to the command.
-    pub(crate) async fn send(&mut self, message: FromClient) -> Result<(), WebSocketError> {
+    pub async fn send(&mut self, message: FromClient) -> Result<(), WebSocketError> {
         let (channel, data) = match message {
             FromClient::Stdin(data) => (STDIN, data),
             FromClient::StdinEnd => (CLOSE, Bytes::from_static(&[STDIN])),

@@ -13,7 +13,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_websockets::{ClientBuilder, Config, Limits, ServerBuilder, WebSocketStream};
 
 pub(crate) use channels::{ChannelReader, ChannelWriter, Codec, channels};
-pub(crate) use command::{ClientWriter, CommandProtocol, CommandReader, CommandWriter, as_client, command};
+pub use command::{
+    ClientReader, ClientWriter, CommandProtocol, CommandReader, CommandWriter, as_client, command,
+};
 pub(crate) use handshake::{begin, choose, key};
 pub(crate) use tunnel::{TUNNEL, tunnel};
 
@@ -25,7 +27,7 @@ const FLUSH: usize = 8 * 1024;
 /// Why a WebSocket cannot be used any more.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // the messages say it
-pub(crate) enum WebSocketError {
+pub enum WebSocketError {
     #[error("the WebSocket broke")]
     Wire(#[from] tokio_websockets::Error),
     #[error("the peer broke the protocol of the streams: {0}")]
