@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{
 
 use super::client::Client;
 use super::table::in_line;
-use super::{CommandError, attach, pod_selection, print};
+use super::{CommandError, attach, logs, pod_selection, print};
 use crate::cli::debug::Profile;
 
 /// How the container is called if the user does not say.
@@ -53,24 +53,38 @@ pub async fn run(client: &Client, options: &Options) -> Result<u32, CommandError
     client.post(&path, body).await?;
     let say = |text: &str| print(&mut io::stderr(), &format!("{}\n", in_line(text)));
     say(&format!("Added container {} to pod {name}.", container.name))?;
-    let status = client.object(&format!("{path}/{}", container.name)).await?;
-    match state(&status) {
-        State::Runs if options.stdin => {
-            let attach = attach::Options {
-                pod: name.to_owned(),
-                namespace: Some(namespace.to_owned()),
-                container: Some(container.name),
-                stdin: true,
-                tty: options.tty,
-            };
-            attach::run(client, &attach).await
+    let path = format!("{path}/{}", container.name);
+    let mut found = state(&client.object(&path).await?);
+    if found == State::Runs && options.stdin {
+        let attach = attach::Options {
+            pod: name.to_owned(),
+            namespace: Some(namespace.to_owned()),
+            container: Some(container.name.clone()),
+            stdin: true,
+            tty: options.tty,
+        };
+        let attached = attach::run(client, &attach).await;
+        if attached.is_ok() {
+            return attached;
         }
+        // It may have ended before.
+        found = state(&client.object(&path).await?);
+        if found == State::Runs {
+            return attached;
+        }
+    }
+    match found {
         State::Runs => Ok(0),
         State::Ended(code) => {
-            say(&format!(
-                "It has ended with exit code {code}; its output: gantry logs -n {namespace} {name} -c {}",
-                container.name
-            ))?;
+            if options.stdin {
+                show_log(client, (namespace, name), &container.name).await?;
+                say(&format!("It has ended with exit code {code}."))?;
+            } else {
+                say(&format!(
+                    "It has ended with exit code {code}; its output: gantry logs -n {namespace} {name} -c {}",
+                    container.name
+                ))?;
+            }
             Ok(u32::try_from(code).unwrap_or(1))
         }
         State::Waits(why) => Err(CommandError::Choice(format!(
@@ -78,6 +92,21 @@ pub async fn run(client: &Client, options: &Options) -> Result<u32, CommandError
             container.name
         ))),
     }
+}
+
+/// What the container printed, on standard output.
+async fn show_log(
+    client: &Client,
+    (namespace, name): (&str, &str),
+    container: &str,
+) -> Result<(), CommandError> {
+    let log = logs::Options {
+        pod: name.to_owned(),
+        namespace: Some(namespace.to_owned()),
+        container: Some(container.to_owned()),
+        ..logs::Options::default()
+    };
+    logs::run(client, &log, &mut tokio::io::stdout(), &mut io::stderr()).await
 }
 
 /// What has become of the container.

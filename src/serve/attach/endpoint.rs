@@ -67,8 +67,8 @@ pub(in crate::serve) fn begin(
         tty,
         ..parts
     };
-    let runtime = served.world.runtime.clone();
+    let (runtime, snapshots) = (served.world.runtime.clone(), served.world.snapshot.clone());
     endpoint::command(request, served, parts, async move |client, lifetime| {
-        session::run(client, &runtime, &id, upstream, &lifetime).await;
+        session::run(client, (&runtime, snapshots), &id, upstream, &lifetime).await;
     })
 }

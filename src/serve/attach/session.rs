@@ -1,13 +1,18 @@
 //! Carries attached streams between their client and the runtime.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
+use jiff::Timestamp;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tracing::debug;
 
+use super::ended::ended_at;
 use super::upstream::{self, Upstream, UpstreamError};
 use crate::cri::Runtime;
 use crate::model::error_chain::chain;
+use crate::model::runtime::Snapshot;
 use crate::serve::stream::client::{Client, Reader};
 use crate::serve::stream::command::{Ended, FromClient, Parts, ToClient};
 use crate::serve::stream::heartbeat;
@@ -29,6 +34,8 @@ enum SessionError {
     Lost,
     #[error("the connection to the runtime broke")]
     Broken(#[source] SpdyError),
+    #[error("the container ended as it was attached to; what it printed is in its log")]
+    TooLate,
     #[error("{0}")]
     Cut(Cut),
 }
@@ -47,9 +54,12 @@ impl From<SpdyError> for SessionError {
 }
 
 /// Attaches until the container's output ends, the client is gone, or the stream is cut. The last message says how.
+///
+/// The runtime attaches to a process that has just ended as to one that prints nothing. Here that is a failure, so that
+/// clients show the log instead, as `kubectl debug` and `kubectl run` do.
 pub(super) async fn run<I>(
     mut client: Client<I>,
-    runtime: &Runtime,
+    (runtime, snapshots): (&Runtime, watch::Receiver<Arc<Snapshot>>),
     container: &str,
     parts: Parts,
     lifetime: &Lifetime,
@@ -61,8 +71,15 @@ pub(super) async fn run<I>(
         // Dropped with the connection to the runtime.
         why = lifetime.cut() => Err(SessionError::Cut(why)),
     };
+    let since = Timestamp::now();
     let ended = match attached {
         Ok(upstream) => carry(upstream, &mut client, lifetime).await,
+        Err(error) => Err(error),
+    };
+    let ended = match ended {
+        Ok(Carried::Nothing) if ended_at(snapshots, container, since).await => Err(SessionError::TooLate),
+        Ok(Carried::Nothing) => Ok(Ended::Exited(0)),
+        Ok(Carried::To(ended)) => Ok(ended),
         Err(error) => Err(error),
     };
     let was_cut = matches!(ended, Err(SessionError::Cut(_)));
@@ -75,11 +92,19 @@ pub(super) async fn run<I>(
     client.end(ended, was_cut, lifetime).await;
 }
 
+/// What was carried to the client.
+enum Carried {
+    /// Nothing: the runtime has ended the streams without any output.
+    Nothing,
+    /// All that there was, until this end.
+    To(Ended),
+}
+
 async fn carry<I>(
     upstream: Upstream,
     client: &mut Client<I>,
     lifetime: &Lifetime,
-) -> Result<Ended, SessionError>
+) -> Result<Carried, SessionError>
 where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -95,9 +120,9 @@ where
         // The client is gone; what it has sent before still arrives.
         fed = feed(reader, messages, &sender, &streams) => {
             let _ = tokio::time::timeout(FAREWELL, sender.close()).await;
-            fed.map(|()| Ended::Exited(0))
+            fed.map(|()| Carried::To(Ended::Exited(0)))
         }
-        () = messages.closed() => Ok(Ended::Exited(0)),
+        () = messages.closed() => Ok(Carried::To(Ended::Exited(0))),
         why = lifetime.cut() => Err(SessionError::Cut(why)),
     }
 }
@@ -107,11 +132,16 @@ async fn output<I>(
     mut events: spdy::Receiver<I>,
     streams: &Streams,
     messages: &mpsc::Sender<ToClient>,
-) -> Result<Ended, SessionError>
+) -> Result<Carried, SessionError>
 where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let mut status = BytesMut::new();
+    let mut has_output = false;
+    let carried = |status: &[u8], has_output: bool| match status::decode(status) {
+        Ended::Exited(0) if !has_output => Carried::Nothing,
+        ended => Carried::To(ended),
+    };
     while let Some(event) = events.next().await? {
         let Event::Data { stream, data, ended } = event else {
             continue;
@@ -122,7 +152,7 @@ where
             status.extend_from_slice(&data[..data.len().min(room)]);
             // containerd writes it at once; older versions leave the stream open and close the connection.
             if ended || status::is_whole(&status) {
-                return Ok(status::decode(&status));
+                return Ok(carried(&status, has_output));
             }
         } else if !data.is_empty() && (is(streams.stdout) || is(streams.stderr)) {
             let wrap = if is(streams.stdout) {
@@ -130,13 +160,14 @@ where
             } else {
                 ToClient::Stderr
             };
+            has_output = true;
             // It fails when the client is gone, which ends the session elsewhere.
             let _ = messages.send(wrap(data)).await;
         }
     }
     match status.is_empty() {
         true => Err(SessionError::Lost),
-        false => Ok(status::decode(&status)),
+        false => Ok(carried(&status, has_output)),
     }
 }
 

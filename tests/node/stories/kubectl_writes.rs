@@ -367,6 +367,7 @@ fn debugs(node: &mut Node, kubectl: &Kubectl) {
     assert_eq!(seen.as_deref(), Some("sees 1"));
     drop(stdin);
     assert!(debug.wait().expect("it ends").success());
+    prints_what_ends_at_once(kubectl);
     let refused = [
         "debug",
         "shell-node-1",
@@ -386,4 +387,30 @@ fn debugs(node: &mut Node, kubectl: &Kubectl) {
             .is_none_or(Vec::is_empty);
         none && container(pod, "main")["state"]["running"].is_object()
     });
+}
+
+/// A command that has ended before kubectl attaches to it: kubectl shows its log instead.
+fn prints_what_ends_at_once(kubectl: &Kubectl) {
+    for number in 0..5 {
+        let name = format!("once{number}");
+        let image = "--image=gantry.local/busybox:1";
+        let command = [
+            "debug",
+            "-i",
+            "shell-node-1",
+            image,
+            "-c",
+            &name,
+            "--",
+            "echo",
+            "seen",
+        ];
+        let output = kubectl.output(&command);
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && printed.contains("seen"),
+            "{name}: {}",
+            text(&output)
+        );
+    }
 }
