@@ -176,6 +176,32 @@ pub fn a_process_is_attached_to(cluster: &mut Cluster) {
         cluster.wait("pods", name, "ended by its input", |pod| {
             pod["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 5
         });
+        what_ends_at_once_is_printed(cluster, websocket);
+    }
+}
+
+/// kubectl attaches to a process that has ended, or shows its log.
+fn what_ends_at_once_is_printed(cluster: &Cluster, websocket: &str) {
+    let image = "--image=gantry.local/busybox:1";
+    for _ in 0..3 {
+        let words = [
+            "run",
+            "once",
+            "-i",
+            "--rm",
+            "--restart=Never",
+            image,
+            "--",
+            "echo",
+            "seen",
+        ];
+        let output = with_input(kubectl(cluster, websocket, &words), b"");
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && printed.contains("seen\n"),
+            "{}",
+            text(&output)
+        );
     }
 }
 
