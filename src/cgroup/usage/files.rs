@@ -17,6 +17,9 @@ const MAX_LENGTH: usize = 64 * 1024;
 /// list is longer than half a page (`seq_read_iter` of `fs/seq_file.c`). A second call would cost as much as the first.
 const WHOLE: usize = 2048;
 
+/// How files are opened.
+const READ: OFlag = OFlag::O_RDONLY.union(OFlag::O_CLOEXEC);
+
 /// The directory of a cgroup. Its files are opened by its descriptor: a removed cgroup has none, even if one of the same
 /// path follows.
 #[derive(Debug)]
@@ -49,14 +52,17 @@ pub(super) struct Files {
 impl Files {
     /// The content; `None` if the kernel has no such file or the cgroup is gone.
     pub(super) fn read(&mut self, directory: &Directory, name: &CStr) -> Option<&str> {
-        let file = openat(
-            &directory.0,
-            name,
-            OFlag::O_RDONLY | OFlag::O_CLOEXEC,
-            Mode::empty(),
-        )
-        .ok()?;
-        let mut file = File::from(file);
+        let file = openat(&directory.0, name, READ, Mode::empty()).ok()?;
+        self.content(File::from(file))
+    }
+
+    /// The content of a file that is no cgroup's.
+    pub(super) fn read_at(&mut self, path: &Path) -> Option<&str> {
+        let file = open(path, READ, Mode::empty()).ok()?;
+        self.content(File::from(file))
+    }
+
+    fn content(&mut self, mut file: File) -> Option<&str> {
         self.bytes.resize(MAX_LENGTH, 0);
         let mut length = 0;
         loop {
