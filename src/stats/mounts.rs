@@ -82,6 +82,30 @@ fn mount_points(mounts: &str) -> BTreeMap<Numbers, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::tests::in_own_mounts;
+
+    #[test]
+    fn a_change_of_the_table_is_noticed_once() {
+        if !in_own_mounts("stats::mounts::tests::a_change_of_the_table_is_noticed_once") {
+            return;
+        }
+        let (outside, place) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let table = File::open("/proc/self/mountinfo").unwrap();
+        assert!(is_as_it_was(&table));
+        let bind = nix::mount::MsFlags::MS_BIND;
+        nix::mount::mount(
+            Some(outside.path()),
+            place.path(),
+            None::<&str>,
+            bind,
+            None::<&str>,
+        )
+        .unwrap();
+        assert!(!is_as_it_was(&table));
+        assert!(is_as_it_was(&table));
+        nix::mount::umount(place.path()).unwrap();
+        assert!(!is_as_it_was(&table));
+    }
 
     #[test]
     fn the_table_is_read_until_it_is_known() {

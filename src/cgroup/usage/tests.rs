@@ -210,3 +210,19 @@ fn the_cgroup_of_a_process_is_one_for_cpu_and_memory() {
     );
     check(CgroupVersion::V1, "5:memory:/a\n4:cpu,cpuacct:/\n", None);
 }
+
+#[test]
+fn a_long_file_is_read_whole_or_not_at_all() {
+    let root = tempfile::tempdir().unwrap();
+    let mut files = Files::default();
+    let mut lines = |count: usize| {
+        write(root.path(), &[("cgroup.procs", &"1234567\n".repeat(count))]);
+        let directory = Directory::open(root.path()).unwrap();
+        let text = files.read(&directory, c"cgroup.procs");
+        text.map(|text| text.lines().count())
+    };
+    assert_eq!(lines(1), Some(1));
+    assert_eq!(lines(20_000), Some(20_000));
+    assert_eq!(lines(1_000_000), None);
+    assert_eq!(lines(2), Some(2));
+}

@@ -158,8 +158,8 @@ fn memory(files: &mut Files, directories: &Directories, usage: u64) -> Option<Me
     Some(usage)
 }
 
-/// The same of a cgroup in which nothing happened: operations are counted with their bytes, so that those of the same bytes are
-/// the same.
+/// The same of a cgroup in which nothing happened: operations are counted with their bytes, so those of the same bytes
+/// are the same.
 pub(super) fn io_of_idle(files: &mut Files, directories: &Directories, before: &[DeviceIo]) -> Vec<DeviceIo> {
     let Some(blkio) = &directories.blkio else {
         return Vec::new();

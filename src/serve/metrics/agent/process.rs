@@ -146,8 +146,8 @@ pub(in crate::serve::metrics) fn put_start(page: &mut Page, stats: Option<&Proce
     }
 }
 
-/// A listing costs a microsecond for each, and the agent has thousands open. Since version 6.2 the kernel tells their number
-/// as the size of the directory (proc_pid_fd(5)); before that the size is 0.
+/// A listing costs a microsecond for each, and the agent has thousands open. Since version 6.2 the kernel shows their
+/// number as the size of the directory (proc_pid_fd(5)); before that the size is 0.
 fn open_fds() -> Option<u64> {
     let directory = "/proc/self/fd";
     match fs::metadata(directory).ok()?.len() {
