@@ -9,6 +9,7 @@ use hyper::http::uri::Authority;
 /// The port of a collector that is named without one, and the collector that is not named at all
 /// (<https://opentelemetry.io/docs/specs/otlp/#otlpgrpc-default-port>).
 const PORT: u16 = 4317;
+
 /// Where traces go, and how many.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Collector {

@@ -1,5 +1,4 @@
-//! Block devices, and the file systems on them (proc_pid_mountinfo(5), `Documentation/admin-guide/iostats.rst` of the
-//! kernel).
+//! Block devices, and the file systems on them (`Documentation/admin-guide/iostats.rst` of the kernel).
 //!
 //! File systems of containers and of memory are not among them: there are several for each pod, and the first lie on a disk
 //! that is.
@@ -12,7 +11,7 @@ use super::directories;
 use crate::model::stats::{DiskCounters, DiskSample};
 
 /// A device's numbers.
-type Numbers = (u32, u32);
+pub(super) type Numbers = (u32, u32);
 
 /// The names of all block devices, `/dev/vda`, with their counters.
 #[derive(Debug, Default)]
@@ -32,25 +31,16 @@ impl Devices {
     }
 
     /// Those with a mounted file system, each once.
-    pub(super) fn mounted(&self, proc: &Path) -> Vec<DiskSample> {
-        if self.0.is_empty() {
-            return Vec::new();
-        }
-        let mounts = fs::read_to_string(proc.join("self/mountinfo")).unwrap_or_default();
-        let mut disks = Vec::new();
-        for (numbers, point) in mount_points(&mounts) {
-            let Some((name, counters)) = self.0.get(&numbers) else {
-                continue;
-            };
-            disks.extend(
-                directories::filesystem(Path::new(&point)).map(|filesystem| DiskSample {
-                    device: name.clone(),
-                    filesystem,
-                    counters: *counters,
-                }),
-            );
-        }
-        disks
+    pub(super) fn mounted(&self, points: &BTreeMap<Numbers, String>) -> Vec<DiskSample> {
+        let disks = points.iter().filter_map(|(numbers, point)| {
+            let (name, counters) = self.0.get(numbers)?;
+            Some(DiskSample {
+                device: name.clone(),
+                filesystem: directories::filesystem(Path::new(point))?,
+                counters: *counters,
+            })
+        });
+        disks.collect()
     }
 }
 
@@ -79,37 +69,6 @@ fn parse(text: &str) -> BTreeMap<Numbers, (String, DiskCounters)> {
     text.lines().filter_map(device).collect()
 }
 
-/// A mount point of each device: the first at which the whole file system is mounted, else the first.
-fn mount_points(mounts: &str) -> BTreeMap<Numbers, String> {
-    let mut points: BTreeMap<Numbers, (bool, String)> = BTreeMap::new();
-    for line in mounts.lines() {
-        let mut fields = line.split(' ').skip(2);
-        let (Some(numbers), Some(root), Some(point)) = (fields.next(), fields.next(), fields.next()) else {
-            continue;
-        };
-        let Some(numbers) = numbers
-            .split_once(':')
-            .and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)))
-        else {
-            continue;
-        };
-        let is_whole = root == "/";
-        // Such a name is escaped; another mount point has a plain one, or the device is left out.
-        if point.contains('\\')
-            || points
-                .get(&numbers)
-                .is_some_and(|(was_whole, _)| *was_whole || !is_whole)
-        {
-            continue;
-        }
-        points.insert(numbers, (is_whole, point.to_owned()));
-    }
-    points
-        .into_iter()
-        .map(|(numbers, (_, point))| (numbers, point))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,19 +83,5 @@ mod tests {
             (name.as_str(), counters.reads, counters.weighted_io_millis),
             ("/dev/vda", 1, 11)
         );
-    }
-
-    #[test]
-    fn a_device_has_one_mount_point_of_its_whole_file_system_if_there_is_one() {
-        let mounts = "22 1 254:0 /var/lib /bound rw - ext4 /dev/vda rw\n\
-            23 1 254:0 / / rw - ext4 /dev/vda rw\n\
-            24 1 254:0 / /again rw - ext4 /dev/vda rw\n\
-            25 1 254:16 /x /mnt/a\\040b rw - ext4 /dev/vdb rw\n\
-            26 1 254:16 /x /mnt/c rw - ext4 /dev/vdb rw\n\
-            27 1 0:42 / /run rw - tmpfs tmpfs rw\nbroken\n";
-        let points = mount_points(mounts);
-        assert_eq!(points[&(254, 0)], "/");
-        assert_eq!(points[&(254, 16)], "/mnt/c");
-        assert_eq!(points.len(), 3);
     }
 }

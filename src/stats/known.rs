@@ -1,5 +1,6 @@
-//! What was read of each cgroup: of one in which nothing has happened since, little is read again. On a node most cgroups
-//! are idle most of the time, those of sandboxes nearly always.
+//! What was read of each cgroup: of one in which nothing has happened since, little is read again, and of those in a pod
+//! in which nothing has happened, nothing. On a node most cgroups are idle most of the time, those of sandboxes nearly
+//! always.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -13,24 +14,54 @@ use super::depth::Depth;
 use super::processes;
 use crate::cgroup::{Activity, OpenCgroup, UsageReader};
 use crate::model::stats::ProcessUsage;
-use crate::model::usage::Usage;
+use crate::model::usage::{Pressure, PressureUsage, Usage};
 
-/// For how long what was read once is taken to be so still.
-const LONGEST: Duration = Duration::from_secs(60);
+/// For how long limits are taken to be as they were read, at most: the agent knows when it changes them itself. Half of
+/// it is the least, so that not all cgroups have their turn in one reading.
+const LONGEST: Duration = Duration::from_secs(300);
 /// The descriptors of one cgroup, on v1.
 const DESCRIPTORS: u64 = 5;
 /// The cgroups that stay open at most: ten containers in each of two hundred pods.
 const MOST_OPEN: u64 = 2048;
 
-/// How much of a cgroup is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Extent {
+/// What is known of the cgroup above one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Above {
+    /// Something may have happened in it.
+    Busy,
+    /// Nothing has happened in it, nor in any below it.
+    Quiet,
+}
+
+/// What is asked of a cgroup.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked<'a> {
+    /// Its path.
+    pub(super) path: &'a str,
+    /// The cgroup above.
+    pub(super) above: Above,
+    /// Limits that were read before are read again.
+    pub(super) limits_since: Instant,
+    /// How much is wanted.
+    pub(super) depth: Depth,
+    /// `/proc`
+    pub(super) proc: &'a Path,
+}
+
+/// How much is read of the counters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extent {
     /// What changes although nothing runs in it.
     Idle,
-    /// What is counted.
-    Counted,
-    /// Limits, too, which somebody else may have changed.
+    /// Everything.
     All,
+}
+
+/// Whether limits, which change seldom, are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Limits {
+    Remembered,
+    Due,
 }
 
 /// What was read of a cgroup.
@@ -42,6 +73,15 @@ pub(super) struct Read {
     pub(super) processes: ProcessUsage,
     /// One of its processes.
     first: Option<u32>,
+}
+
+/// The answer about a cgroup.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) path: Arc<str>,
+    pub(super) read: Read,
+    /// What it says about the cgroups below it.
+    pub(super) below: Above,
 }
 
 /// What is known of a cgroup.
@@ -63,55 +103,92 @@ struct State {
     /// (`FLUSH_TIME` of `mm/memcontrol.c`), so that a reading just after the last activity may lack a part of it.
     is_settled: bool,
     depth: Depth,
-    /// When everything was read.
-    whole: Instant,
+    /// When limits were read, and when they are to be read again.
+    limits: (Instant, Instant),
 }
 
 /// The cgroups that were read.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct KnownCgroups {
     known: HashMap<Arc<str>, Known>,
     open: u64,
+    most_open: u64,
+}
+
+impl Default for KnownCgroups {
+    fn default() -> KnownCgroups {
+        KnownCgroups {
+            known: HashMap::new(),
+            open: 0,
+            most_open: most_open(),
+        }
+    }
 }
 
 impl KnownCgroups {
-    /// Reads the cgroup at this path, at least to this extent; absent if it does not exist.
-    pub(super) fn read(
+    /// Reads a cgroup; absent if it does not exist.
+    pub(super) fn read(&mut self, reader: &mut UsageReader<'_>, asked: Asked<'_>) -> Option<Found> {
+        let now = Instant::now();
+        if let Some((path, known)) = self.known.remove_entry(asked.path) {
+            if is_as_before(&known, &asked, now) {
+                let read = known.read.clone();
+                let known = Known {
+                    is_current: true,
+                    ..known
+                };
+                self.known.insert(Arc::clone(&path), known);
+                return Some(Found {
+                    path,
+                    read,
+                    below: Above::Quiet,
+                });
+            }
+            return self.read_again(reader, asked, (path, Some(known)), now);
+        }
+        self.read_again(reader, asked, (Arc::from(asked.path), None), now)
+    }
+
+    fn read_again(
         &mut self,
         reader: &mut UsageReader<'_>,
-        (path, least): (&str, Extent),
-        (depth, proc): (Depth, &Path),
-    ) -> Option<(Arc<str>, Read)> {
-        let now = Instant::now();
-        let (name, known) = match self.known.remove_entry(path) {
-            Some((name, known)) => (name, Some(known)),
-            None => (Arc::from(path), None),
-        };
+        asked: Asked<'_>,
+        (path, known): (Arc<str>, Option<Known>),
+        now: Instant,
+    ) -> Option<Found> {
         let (known, open) = known.map_or((None, None), |mut known| {
             let open = known.cgroup.take();
             (Some(known), open)
         });
         self.open -= u64::from(open.is_some());
-        let (cgroup, activity) = active(reader, path, open)?;
+        let (cgroup, activity) = active(reader, &path, open)?;
         // Another one of the same path is not known.
         let known = known.filter(|known| known.read.number == cgroup.number);
         let before = known.as_ref().map(|known| known.state);
-        let extent = extent(before, activity, depth, now).max(least);
+        let (extent, limits) = extent(before, activity, &asked, now);
         let last = known.map(|known| known.read);
-        let read = read(reader, &cgroup, (activity, extent, last), (depth, proc));
+        let read = read(
+            reader,
+            &cgroup,
+            (activity, extent, limits),
+            (last.as_ref(), &asked),
+        );
+        let below = match (extent, &last) {
+            (Extent::Idle, Some(last)) if is_quiet(&last.usage, &read.usage) => Above::Quiet,
+            _ => Above::Busy,
+        };
         let state = State {
             activity,
             is_settled: before.is_some_and(|before| before.activity == activity),
             depth: match (extent, before) {
                 (Extent::Idle, Some(before)) => before.depth,
-                _ => depth,
+                _ => asked.depth,
             },
-            whole: match (extent, before) {
-                (Extent::Idle | Extent::Counted, Some(before)) => before.whole,
-                _ => now,
+            limits: match (limits, before) {
+                (Limits::Remembered, Some(before)) => before.limits,
+                _ => (now, now + believed(cgroup.number)),
             },
         };
-        let keep = self.open < most_open();
+        let keep = self.open < self.most_open;
         self.open += u64::from(keep);
         let known = Known {
             cgroup: keep.then_some(cgroup),
@@ -119,8 +196,8 @@ impl KnownCgroups {
             state,
             is_current: true,
         };
-        self.known.insert(Arc::clone(&name), known);
-        Some((name, read))
+        self.known.insert(Arc::clone(&path), known);
+        Some(Found { path, read, below })
     }
 
     /// A process of a cgroup that was read.
@@ -134,6 +211,35 @@ impl KnownCgroups {
             .retain(|_, known| std::mem::replace(&mut known.is_current, false));
         self.open = self.known.values().filter(|known| known.cgroup.is_some()).count() as u64;
     }
+}
+
+/// Whether it needs no look: nothing has happened in the one above, whose counters have this one's in them, since this one
+/// was read twice with the same result. Averages of lost time fall although nothing happens.
+fn is_as_before(known: &Known, asked: &Asked<'_>, now: Instant) -> bool {
+    asked.above == Above::Quiet
+        && known.state.is_settled
+        && known.state.depth >= asked.depth
+        && limits(known.state, asked, now) == Limits::Remembered
+        && stalls(&known.read.usage.pressure).all(|pressure| {
+            let some = pressure.some;
+            [some.avg10, some.avg60, some.avg300]
+                .iter()
+                .all(|average| *average == 0.0)
+        })
+}
+
+/// Whether nothing has happened below a cgroup in which nothing runs: no I/O that reached its disk, and no lost time.
+fn is_quiet(last: &Usage, usage: &Usage) -> bool {
+    let lost = |usage: &Usage| {
+        stalls(&usage.pressure)
+            .map(|one| one.some.total)
+            .collect::<Vec<_>>()
+    };
+    last.io == usage.io && lost(last) == lost(usage)
+}
+
+fn stalls(pressure: &PressureUsage) -> impl Iterator<Item = Pressure> {
+    [pressure.cpu, pressure.memory, pressure.io].into_iter().flatten()
 }
 
 /// The cgroup with what shows whether anything has happened. One that is gone may have a successor.
@@ -153,47 +259,61 @@ fn active(
     })
 }
 
-fn extent(before: Option<State>, activity: Activity, depth: Depth, now: Instant) -> Extent {
-    match before {
-        None => Extent::All,
-        Some(before) if now.duration_since(before.whole) >= LONGEST => Extent::All,
-        Some(before) if before.activity != activity || !before.is_settled || before.depth < depth => {
-            Extent::Counted
-        }
-        Some(_) => Extent::Idle,
+fn extent(before: Option<State>, activity: Activity, asked: &Asked<'_>, now: Instant) -> (Extent, Limits) {
+    let Some(before) = before else {
+        return (Extent::All, Limits::Due);
+    };
+    let is_idle = before.activity == activity && before.is_settled && before.depth >= asked.depth;
+    let extent = if is_idle { Extent::Idle } else { Extent::All };
+    (extent, limits(before, asked, now))
+}
+
+fn limits(before: State, asked: &Asked<'_>, now: Instant) -> Limits {
+    let (read, due) = before.limits;
+    match read < asked.limits_since || due <= now {
+        true => Limits::Due,
+        false => Limits::Remembered,
     }
+}
+
+/// For how long the limits of the cgroup of this number are taken to be as they are.
+fn believed(number: u64) -> Duration {
+    let half = LONGEST / 2;
+    half + Duration::from_secs(number % half.as_secs())
 }
 
 fn read(
     reader: &mut UsageReader<'_>,
     cgroup: &OpenCgroup,
-    (activity, extent, last): (Activity, Extent, Option<Read>),
-    (depth, proc): (Depth, &Path),
+    (activity, extent, limits): (Activity, Extent, Limits),
+    (last, asked): (Option<&Read>, &Asked<'_>),
 ) -> Read {
-    match (extent, last) {
-        (Extent::Idle, Some(last)) => Read {
-            usage: reader.usage_of_idle(cgroup, &last.usage),
-            ..last
+    if let (Extent::Idle, Some(last)) = (extent, last) {
+        let usage = reader.usage_of_idle(cgroup, &last.usage);
+        return Read {
+            usage: match limits {
+                Limits::Remembered => usage,
+                Limits::Due => reader.with_limits(cgroup, usage),
+            },
+            ..last.clone()
+        };
+    }
+    let limits = last.filter(|_| limits == Limits::Remembered);
+    let usage = reader.usage(cgroup, activity, limits.map(|last| &last.usage));
+    let pids = reader.processes(cgroup);
+    let processes = match asked.depth {
+        Depth::Processes => processes::of(asked.proc, &pids),
+        Depth::Counters => ProcessUsage {
+            count: pids.len() as u64,
+            ..ProcessUsage::default()
         },
-        (extent, last) => {
-            let limits = last.as_ref().filter(|_| extent < Extent::All);
-            let usage = reader.usage(cgroup, activity, limits.map(|last| &last.usage));
-            let pids = reader.processes(cgroup);
-            let processes = match depth {
-                Depth::Processes => processes::of(proc, &pids),
-                Depth::Counters => ProcessUsage {
-                    count: pids.len() as u64,
-                    ..ProcessUsage::default()
-                },
-            };
-            Read {
-                created: cgroup.created,
-                number: cgroup.number,
-                usage,
-                processes,
-                first: pids.first().copied(),
-            }
-        }
+    };
+    Read {
+        created: cgroup.created,
+        number: cgroup.number,
+        usage,
+        processes,
+        first: pids.first().copied(),
     }
 }
 
@@ -232,63 +352,142 @@ mod tests {
     }
 
     /// What is found of anonymous memory and the limit.
-    fn check(known: &mut KnownCgroups, files: &Files, least: Extent, expected: Option<(u64, u64)>) {
+    fn check(known: &mut KnownCgroups, files: &Files, asked: Asked<'_>, expected: Option<(u64, u64)>) {
         let cgroups = Cgroups::unified(files.0.path()).unwrap();
-        let (depth, proc) = (Depth::Counters, Path::new("/proc"));
-        let read = known.read(&mut cgroups.usage_reader(), ("/a", least), (depth, proc));
+        let found = known.read(&mut cgroups.usage_reader(), asked);
         known.end();
-        let found = read.and_then(|(_, read)| {
-            let memory = read.usage.memory?;
+        let found = found.and_then(|found| {
+            let memory = found.read.usage.memory?;
             Some((memory.rss, memory.limits.memory?))
         });
         assert_eq!(found, expected);
     }
 
+    fn ask(above: Above, limits_since: Instant) -> Asked<'static> {
+        Asked {
+            path: "/a",
+            above,
+            limits_since,
+            depth: Depth::Counters,
+            proc: Path::new("/proc"),
+        }
+    }
+
     #[test]
     fn what_is_idle_is_not_read_again_until_something_happens() {
         let (files, mut known) = (Files::new(), KnownCgroups::default());
-        check(&mut known, &files, Extent::Idle, Some((1, 1000)));
+        let begun = Instant::now();
+        let busy = ask(Above::Busy, begun);
+        check(&mut known, &files, busy, Some((1, 1000)));
         // Read once more after nothing has happened.
         files.write("a/memory.stat", "anon 2");
         files.write("a/memory.max", "2000");
-        check(&mut known, &files, Extent::Idle, Some((2, 1000)));
+        check(&mut known, &files, busy, Some((2, 1000)));
         files.write("a/memory.stat", "anon 3");
-        check(&mut known, &files, Extent::Idle, Some((2, 1000)));
+        check(&mut known, &files, busy, Some((2, 1000)));
         files.write("a/cpu.stat", "usage_usec 2");
-        check(&mut known, &files, Extent::Idle, Some((3, 1000)));
+        check(&mut known, &files, busy, Some((3, 1000)));
         files.write("a/memory.current", "101");
         files.write("a/memory.stat", "anon 4");
-        check(&mut known, &files, Extent::Idle, Some((4, 1000)));
+        check(&mut known, &files, busy, Some((4, 1000)));
         // As the caller knows that somebody has changed it.
-        check(&mut known, &files, Extent::All, Some((4, 2000)));
+        check(
+            &mut known,
+            &files,
+            ask(Above::Busy, Instant::now()),
+            Some((4, 2000)),
+        );
+    }
+
+    #[test]
+    fn limits_of_an_idle_cgroup_are_read_alone() {
+        let (files, mut known) = (Files::new(), KnownCgroups::default());
+        let busy = ask(Above::Busy, Instant::now());
+        check(&mut known, &files, busy, Some((1, 1000)));
+        check(&mut known, &files, busy, Some((1, 1000)));
+        files.write("a/memory.stat", "anon 2");
+        files.write("a/memory.max", "2000");
+        check(
+            &mut known,
+            &files,
+            ask(Above::Quiet, Instant::now()),
+            Some((1, 2000)),
+        );
+    }
+
+    #[test]
+    fn below_a_quiet_cgroup_nothing_is_read_but_what_is_not_settled() {
+        let (files, mut known) = (Files::new(), KnownCgroups::default());
+        let quiet = ask(Above::Quiet, Instant::now());
+        check(&mut known, &files, quiet, Some((1, 1000)));
+        files.write("a/memory.stat", "anon 2");
+        check(&mut known, &files, quiet, Some((2, 1000)));
+        files.write("a/cpu.stat", "usage_usec 2");
+        files.write("a/memory.stat", "anon 3");
+        check(&mut known, &files, quiet, Some((2, 1000)));
+        check(
+            &mut known,
+            &files,
+            ask(Above::Busy, Instant::now()),
+            Some((3, 1000)),
+        );
+        // Time was lost a while ago, and the averages fall.
+        files.write("a/cpu.pressure", "some avg10=0.00 avg60=0.00 avg300=0.50 total=9");
+        check(&mut known, &files, quiet, Some((3, 1000)));
+        check(&mut known, &files, quiet, Some((3, 1000)));
+        files.write("a/cpu.stat", "usage_usec 3");
+        files.write("a/memory.stat", "anon 4");
+        check(&mut known, &files, quiet, Some((4, 1000)));
+    }
+
+    #[test]
+    fn a_cgroup_is_quiet_when_it_is_idle_and_nothing_reaches_its_disk() {
+        let (files, mut known) = (Files::new(), KnownCgroups::default());
+        let begun = Instant::now();
+        let mut below = || {
+            let cgroups = Cgroups::unified(files.0.path()).unwrap();
+            let found = known.read(&mut cgroups.usage_reader(), ask(Above::Busy, begun));
+            found.unwrap().below
+        };
+        assert_eq!(below(), Above::Busy);
+        assert_eq!(below(), Above::Busy);
+        assert_eq!(below(), Above::Quiet);
+        files.write("a/io.stat", "254:0 rbytes=1 wbytes=2 rios=3 wios=4");
+        assert_eq!(below(), Above::Busy);
+        assert_eq!(below(), Above::Quiet);
     }
 
     #[test]
     fn another_cgroup_of_the_same_path_is_read_whole() {
         let (files, mut known) = (Files::new(), KnownCgroups::default());
-        check(&mut known, &files, Extent::Idle, Some((1, 1000)));
-        check(&mut known, &files, Extent::Idle, Some((1, 1000)));
+        let busy = ask(Above::Busy, Instant::now());
+        check(&mut known, &files, busy, Some((1, 1000)));
+        check(&mut known, &files, busy, Some((1, 1000)));
         fs::rename(files.0.path().join("a"), files.0.path().join("b")).unwrap();
         fs::remove_dir_all(files.0.path().join("b")).unwrap();
-        check(&mut known, &files, Extent::Idle, None);
+        check(&mut known, &files, busy, None);
         files.write("a/cpu.stat", "usage_usec 1");
         files.write("a/memory.current", "100");
         files.write("a/memory.stat", "anon 7");
         files.write("a/memory.max", "3000");
-        check(&mut known, &files, Extent::Idle, Some((7, 3000)));
+        check(&mut known, &files, busy, Some((7, 3000)));
         assert_eq!(known.open, 1);
     }
 
     #[test]
-    fn what_is_old_is_read_whole() {
+    fn limits_are_read_again_after_minutes_and_not_all_at_once() {
         let (files, mut known) = (Files::new(), KnownCgroups::default());
-        check(&mut known, &files, Extent::Idle, Some((1, 1000)));
+        let asked = ask(Above::Busy, Instant::now());
+        check(&mut known, &files, asked, Some((1, 1000)));
         let mut state = known.known.values().next().unwrap().state;
         state.is_settled = true;
-        let at = |seconds| state.whole + Duration::from_secs(seconds);
-        let of = |now, depth| extent(Some(state), state.activity, depth, now);
-        assert_eq!(of(at(59), Depth::Counters), Extent::Idle);
-        assert_eq!(of(at(59), Depth::Processes), Extent::Counted);
-        assert_eq!(of(at(60), Depth::Counters), Extent::All);
+        let (read, due) = state.limits;
+        let of = |now, depth| extent(Some(state), state.activity, &Asked { depth, ..asked }, now);
+        let soon = due - Duration::from_secs(1);
+        assert_eq!(of(soon, Depth::Counters), (Extent::Idle, Limits::Remembered));
+        assert_eq!(of(soon, Depth::Processes), (Extent::All, Limits::Remembered));
+        assert_eq!(of(due, Depth::Counters), (Extent::Idle, Limits::Due));
+        assert!(due - read <= LONGEST);
+        assert_ne!(believed(7), believed(8));
     }
 }

@@ -3,20 +3,23 @@
 //!
 //! - `sampler`: one task that answers requests, one after the other, from its last sample while that is fresh enough.
 //! - `reading`: one reading of the whole machine.
-//! - `known`: what was read before, of which little is read again while nothing happens. `depth`: how much is wanted.
+//! - `known`: what was read before, of which little is read again while nothing happens. `known_pods`: where the cgroups
+//!   of pods are. `depth`: how much is wanted.
 //! - `tree`: which cgroup belongs to which pod and container.
 //! - `processes`: what processes hold open.
 //! - `interfaces`: the counters of network interfaces.
 //! - `rates`: what two samples say together.
 //! - `storage`: another task, for what lies on disks, which takes longer and is remembered for longer.
 //! - `directories`: the directories of one pod.
-//! - `devices`, `topology`: the machine's disks and processors.
+//! - `devices`, `mounts`, `topology`: the machine's disks, where they are mounted, and its processors.
 
 mod depth;
 mod devices;
 mod directories;
 mod interfaces;
 mod known;
+mod known_pods;
+mod mounts;
 mod processes;
 mod rates;
 mod reading;

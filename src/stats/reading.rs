@@ -1,11 +1,12 @@
 //! One reading of the whole machine: the kernel's files, in the order of the pods' names. It blocks for some microseconds
 //! for each cgroup.
 
-use std::collections::HashMap;
+use std::cell::OnceCell;
 use std::fs;
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use jiff::Timestamp;
 use nix::sys::socket::sockopt::PeerCredentials;
@@ -13,14 +14,14 @@ use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, UnixAddr, getsoc
 
 use super::depth::Depth;
 use super::devices::Devices;
-use super::known::{Extent, KnownCgroups};
+use super::known::{Above, Asked, Found, KnownCgroups};
+use super::known_pods::{KnownPod, KnownPods};
+use super::mounts::Mounts;
 use super::rates::Rates;
 use super::{interfaces, processes, tree};
 use crate::cgroup::{Cgroups, UsageReader};
 use crate::model::pod::{PodName, PodUid};
-use crate::model::runtime::{
-    ContainerState, ObservedContainer, ObservedName, ObservedPod, Sandbox, Snapshot,
-};
+use crate::model::runtime::{ContainerState, ObservedContainer, ObservedPod, Sandbox, Snapshot};
 use crate::model::stats::{
     CgroupSample, ContainerSample, Interface, NodeFacts, NodeSample, PodSample, SystemPart,
 };
@@ -52,8 +53,8 @@ struct Named<'a> {
 pub(super) struct Memory {
     rates: Rates,
     cgroups: KnownCgroups,
-    /// What was observed of each pod: its limits are read again if it is not the same any more.
-    pods: HashMap<PodName, Arc<ObservedName>>,
+    pods: KnownPods,
+    mounts: Mounts,
 }
 
 /// A reading in progress.
@@ -80,24 +81,15 @@ pub(super) fn read(
     let sample = reading.node(snapshot);
     memory.rates.end();
     memory.cgroups.end();
-    memory.pods.clear();
-    memory.pods.extend(
-        snapshot
-            .pods
-            .iter()
-            .map(|(name, pod)| (name.clone(), Arc::clone(pod))),
-    );
+    memory.pods.end();
     sample
 }
 
-impl Reading<'_> {
+impl<'a> Reading<'a> {
     fn node(&mut self, snapshot: &Snapshot) -> Option<NodeSample> {
         let machine = self.machine()?;
         let parents = self.place.cgroups.pod_parents();
-        let levels: Vec<CgroupSample> = parents
-            .iter()
-            .filter_map(|path| self.cgroup(path, Extent::All))
-            .collect();
+        let levels: Vec<CgroupSample> = parents.iter().filter_map(|path| self.cgroup(path)).collect();
         let mut system: Vec<(SystemPart, CgroupSample)> = [
             (SystemPart::Kubelet, Some(std::process::id())),
             (SystemPart::Runtime, listener(&self.place.runtime)),
@@ -107,23 +99,7 @@ impl Reading<'_> {
         .collect();
         let all_pods = levels.first().cloned();
         system.extend(all_pods.map(|pods| (SystemPart::Pods, pods)));
-        let paths = tree::pods(&self.place.cgroups, &self.reader, &parents);
-        let mut pods = Vec::new();
-        for (name, observed) in &snapshot.pods {
-            let last = self.memory.pods.get(name);
-            let extent = match last.is_some_and(|last| Arc::ptr_eq(last, observed)) {
-                true => Extent::Idle,
-                // Perhaps it was resized.
-                false => Extent::All,
-            };
-            for (uid, pod) in &observed.uids {
-                let path = paths.get(uid).map(String::as_str);
-                pods.extend(
-                    pod.ready_sandbox()
-                        .map(|sandbox| self.pod((name, uid), (pod, extent), sandbox, path)),
-                );
-            }
-        }
+        let pods = self.pods(snapshot, &parents);
         let devices = match self.depth {
             Depth::Processes => Devices::read(&self.place.proc),
             Depth::Counters => Devices::default(),
@@ -131,18 +107,43 @@ impl Reading<'_> {
         Some(NodeSample {
             facts: Arc::clone(&self.place.facts),
             machine,
-            interfaces: interfaces::of_process(&self.place.proc, std::process::id()).unwrap_or_default(),
+            interfaces: self.interfaces_of(std::process::id()).unwrap_or_default(),
             system,
             levels,
             pods,
-            disks: devices.mounted(&self.place.proc),
+            disks: devices.mounted(self.memory.mounts.points(&self.place.proc)),
             device_names: devices.names(),
         })
     }
 
+    /// The pods that run. The directories above them are listed if one is looked for.
+    fn pods(&mut self, snapshot: &Snapshot, parents: &[String]) -> Vec<PodSample> {
+        let mut pods = Vec::with_capacity(snapshot.pods.len());
+        let listed = OnceCell::new();
+        for (name, observed) in &snapshot.pods {
+            for (uid, pod) in &observed.uids {
+                let Some(sandbox) = pod.ready_sandbox() else {
+                    continue;
+                };
+                let running = running(pod, sandbox).map(|container| container.id.as_str());
+                let ids = std::iter::once(sandbox.id.as_str()).chain(running);
+                let known = self.memory.pods.take((uid, observed), ids, || {
+                    let (cgroups, reader) = (&self.place.cgroups, &self.reader);
+                    let paths = listed.get_or_init(|| tree::pods(cgroups, reader, parents));
+                    let path = paths.get(uid).cloned();
+                    let containers = path.as_ref().map(|path| tree::containers(reader, path));
+                    (path, containers.unwrap_or_default())
+                });
+                pods.push(self.pod((name, uid), (pod, sandbox), &known));
+                self.memory.pods.put(uid, known);
+            }
+        }
+        pods
+    }
+
     /// The root cgroup has no limits: the machine is one.
     fn machine(&mut self) -> Option<CgroupSample> {
-        let mut machine = self.cgroup("/", Extent::All)?;
+        let mut machine = self.cgroup("/")?;
         if let Some(memory) = &mut machine.usage.memory {
             memory.limits.memory = u64::try_from(self.place.facts.machine.memory.0).ok();
             memory.limits.swap = u64::try_from(self.place.facts.machine.swap.0).ok();
@@ -161,54 +162,54 @@ impl Reading<'_> {
     fn pod(
         &mut self,
         (name, uid): (&PodName, &PodUid),
-        (pod, extent): (&ObservedPod, Extent),
-        sandbox: &Sandbox,
-        path: Option<&str>,
+        (pod, sandbox): (&ObservedPod, &Sandbox),
+        known: &KnownPod,
     ) -> PodSample {
-        let paths = path
-            .map(|path| tree::containers(&self.reader, path))
-            .unwrap_or_default();
+        let mut below = Above::Busy;
+        let cgroup = known.path.as_ref().and_then(|path| {
+            let (cgroup, quiet) = self.asked(self.about(path, Above::Busy, known.limits_since))?;
+            below = quiet;
+            Some(cgroup)
+        });
         let own = Named {
             id: &sandbox.id,
             name: "",
             image: &self.place.facts.sandbox_image,
             created: sandbox.created,
         };
-        let of_sandbox = paths.get(&sandbox.id).map(String::as_str);
-        let sandbox_sample = self.container(&own, of_sandbox, extent);
+        let sandbox_sample = self.container(&own, (known, below));
+        let of_sandbox = known.containers.get(&sandbox.id);
         let interfaces = of_sandbox.and_then(|path| self.interfaces(path));
-        let runs = |container: &&ObservedContainer| {
-            container.sandbox == sandbox.id && matches!(container.state, ContainerState::Running { .. })
-        };
-        let mut containers: Vec<ContainerSample> = Vec::new();
-        for container in pod.containers.iter().filter(runs) {
+        let containers = running(pod, sandbox).map(|container| {
             let named = Named {
                 id: &container.id,
                 name: &container.name,
                 image: &container.image,
                 created: container.created,
             };
-            let path = paths.get(&container.id).map(String::as_str);
-            containers.push(self.container(&named, path, extent));
-        }
+            self.container(&named, (known, below))
+        });
+        let containers = containers.collect();
         PodSample {
             name: name.clone(),
             uid: uid.clone(),
             created: sandbox.created,
-            cgroup: path.and_then(|path| self.cgroup(path, extent)),
+            cgroup,
             sandbox: sandbox_sample,
             interfaces,
             containers,
         }
     }
 
-    fn container(&mut self, named: &Named<'_>, path: Option<&str>, extent: Extent) -> ContainerSample {
+    fn container(&mut self, named: &Named<'_>, (pod, above): (&KnownPod, Above)) -> ContainerSample {
+        let path = pod.containers.get(named.id);
+        let cgroup = path.and_then(|path| self.asked(self.about(path, above, pod.limits_since)));
         ContainerSample {
             id: named.id.to_owned(),
             name: named.name.to_owned(),
             image: named.image.to_owned(),
             created: named.created,
-            cgroup: path.and_then(|path| self.cgroup(path, extent)),
+            cgroup: cgroup.map(|(cgroup, _)| cgroup),
         }
     }
 
@@ -216,20 +217,41 @@ impl Reading<'_> {
     fn program(&mut self, pid: u32) -> Option<CgroupSample> {
         let text = fs::read_to_string(self.place.proc.join(format!("{pid}/cgroup"))).ok()?;
         let path = self.place.cgroups.path_in(&text).filter(|path| path != "/")?;
-        self.cgroup(&path, Extent::All)
+        self.cgroup(&path)
     }
 
     /// Those of the sandbox whose cgroup was read.
     fn interfaces(&mut self, path: &str) -> Option<Vec<Interface>> {
-        let first = self.memory.cgroups.process(path)?;
-        interfaces::of_process(&self.place.proc, first)
+        self.interfaces_of(self.memory.cgroups.process(path)?)
     }
 
-    /// A cgroup, of which at least that much is read.
-    fn cgroup(&mut self, path: &str, least: Extent) -> Option<CgroupSample> {
-        let how = (self.depth, self.place.proc.as_path());
-        let cgroups = &mut self.memory.cgroups;
-        let (path, read) = cgroups.read(&mut self.reader, (path, least), how)?;
+    fn interfaces_of(&mut self, pid: u32) -> Option<Vec<Interface>> {
+        let path = self.place.proc.join(format!("{pid}/net/dev"));
+        self.reader.text(&path).map(interfaces::parse)
+    }
+
+    /// A cgroup of the node's own, with its limits as they are.
+    fn cgroup(&mut self, path: &str) -> Option<CgroupSample> {
+        let (cgroup, _) = self.asked(self.about(path, Above::Busy, Instant::now()))?;
+        Some(cgroup)
+    }
+
+    fn about<'p>(&self, path: &'p str, above: Above, limits_since: Instant) -> Asked<'p>
+    where
+        'a: 'p,
+    {
+        Asked {
+            path,
+            above,
+            limits_since,
+            depth: self.depth,
+            proc: &self.place.proc,
+        }
+    }
+
+    /// A cgroup, and what it says about those below it.
+    fn asked(&mut self, asked: Asked<'_>) -> Option<(CgroupSample, Above)> {
+        let Found { path, read, below } = self.memory.cgroups.read(&mut self.reader, asked)?;
         let mut sample = CgroupSample {
             path,
             at: Timestamp::now(),
@@ -240,8 +262,16 @@ impl Reading<'_> {
             processes: read.processes,
         };
         self.memory.rates.apply(&mut sample);
-        Some(sample)
+        Some((sample, below))
     }
+}
+
+/// The containers of a sandbox that run.
+fn running<'a>(pod: &'a ObservedPod, sandbox: &'a Sandbox) -> impl Iterator<Item = &'a ObservedContainer> {
+    let runs = |container: &&ObservedContainer| {
+        container.sandbox == sandbox.id && matches!(container.state, ContainerState::Running { .. })
+    };
+    pod.containers.iter().filter(runs)
 }
 
 /// The process that listens on a socket, as the kernel names it to the peer of a connection. 0 stands for one of another PID

@@ -1,6 +1,6 @@
 //! Reads what the kernel has counted of a cgroup, on either version, in some ten small files; of one in which nothing
-//! happened since, in a few of them. Everything here blocks for as
-//! long as the kernel takes to add its counters up: microseconds.
+//! happened since, in a few of them. Everything here blocks for as long as the kernel takes to add its counters up:
+//! microseconds.
 //!
 //! `v1` and `v2` know the files of a version, `files` opens them, and `text` reads their forms. `activity` is what is read
 //! first, `limits` what is read seldom.
@@ -133,12 +133,25 @@ impl UsageReader<'_> {
 
     /// What has been counted, with that activity. Limits are taken from the usage before, if one is given.
     pub fn usage(&mut self, cgroup: &OpenCgroup, activity: Activity, before: Option<&Usage>) -> Usage {
-        let (files, before) = (&mut self.files, before.map(Limits::of));
+        let files = &mut self.files;
+        let usage = match &cgroup.directories {
+            Directories::V1(directories) => v1::usage(files, directories, activity),
+            Directories::V2 { directory, is_root } => v2::usage(files, directory, activity, *is_root),
+        };
+        let limits = before.map(Limits::of);
+        limits.unwrap_or_else(|| self.limits(cgroup)).put_into(usage)
+    }
+
+    /// The usage with the limits as they are now.
+    pub fn with_limits(&mut self, cgroup: &OpenCgroup, usage: Usage) -> Usage {
+        self.limits(cgroup).put_into(usage)
+    }
+
+    fn limits(&mut self, cgroup: &OpenCgroup) -> Limits {
+        let files = &mut self.files;
         match &cgroup.directories {
-            Directories::V1(directories) => v1::usage(files, directories, activity, before),
-            Directories::V2 { directory, is_root } => {
-                v2::usage(files, directory, (activity, before), *is_root)
-            }
+            Directories::V1(directories) => v1::limits(files, directories),
+            Directories::V2 { directory, .. } => v2::limits(files, directory),
         }
     }
 
@@ -147,7 +160,7 @@ impl UsageReader<'_> {
     pub fn usage_of_idle(&mut self, cgroup: &OpenCgroup, before: &Usage) -> Usage {
         let files = &mut self.files;
         let (io, pressure) = match &cgroup.directories {
-            Directories::V1(directories) => (v1::io(files, directories), before.pressure),
+            Directories::V1(directories) => (v1::io_of_idle(files, directories, &before.io), before.pressure),
             Directories::V2 { directory, .. } => (v2::io(files, directory), v2::pressure(files, directory)),
         };
         Usage {
@@ -155,6 +168,11 @@ impl UsageReader<'_> {
             pressure,
             ..before.clone()
         }
+    }
+
+    /// The content of another small file of the kernel, read into the same buffer.
+    pub fn text(&mut self, path: &Path) -> Option<&str> {
+        self.files.read_at(path)
     }
 
     /// The names of the cgroups directly below this one.

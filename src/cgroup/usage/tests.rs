@@ -7,6 +7,7 @@ use std::sync::Arc;
 use expect_test::expect;
 
 use super::*;
+use crate::model::usage::DeviceIo;
 
 fn write(root: &Path, files: &[(&str, &str)]) {
     for (name, text) in files {
@@ -142,13 +143,15 @@ fn version_1_is_read() {
     let directories = v1::Directories::open(open).unwrap();
     let mut files = Files::default();
     let (cpu, memory) = v1::activity(&mut files, &directories);
-    let usage = v1::usage(&mut files, &directories, Activity { cpu, memory }, None);
-    let before = Some(Limits::of(&usage));
-    assert_eq!(
-        v1::usage(&mut files, &directories, Activity { cpu, memory }, before),
-        usage
-    );
+    let counted = v1::usage(&mut files, &directories, Activity { cpu, memory });
+    let usage = v1::limits(&mut files, &directories).put_into(counted.clone());
+    assert_eq!(Limits::of(&usage).put_into(counted), usage);
     assert_eq!(v1::io(&mut files, &directories), usage.io);
+    let idle = |files: &mut Files, last: &[DeviceIo]| v1::io_of_idle(files, &directories, last);
+    let operations = |reads| DeviceIo { reads, ..usage.io[0] };
+    // As many bytes as before are as many operations; otherwise these are read.
+    assert_eq!(idle(&mut files, &[operations(9)]), [operations(9)]);
+    assert_eq!(idle(&mut files, &[]), usage.io);
     expect![[r#"
         Some(CpuUsage { total: 3000, user: 20000000, system: 10000000, throttling: Some(Throttling { periods: 5, throttled_periods: 4, throttled: 70, burst_periods: 1, burst: 2 }), limits: CpuLimits { shares: Some(1024), quota: None, period: Some(100000) } })
         Some(MemoryUsage { usage: 10000, working_set: 7500, max_usage: Some(12000), cache: 4000, rss: 5000, mapped_file: 300, active_file: 1500, inactive_file: 2500, kernel: Some(600), swap: Some(64), failures: Some(31), faults: Faults { all: 7, major: 1 }, hierarchical_faults: Faults { all: 11, major: 2 }, oom_kills: Some(3), limits: MemoryLimits { memory: Some(20000), swap: Some(20512), reservation: None } })
@@ -206,4 +209,20 @@ fn the_cgroup_of_a_process_is_one_for_cpu_and_memory() {
         Some("/a"),
     );
     check(CgroupVersion::V1, "5:memory:/a\n4:cpu,cpuacct:/\n", None);
+}
+
+#[test]
+fn a_long_file_is_read_whole_or_not_at_all() {
+    let root = tempfile::tempdir().unwrap();
+    let mut files = Files::default();
+    let mut lines = |count: usize| {
+        write(root.path(), &[("cgroup.procs", &"1234567\n".repeat(count))]);
+        let directory = Directory::open(root.path()).unwrap();
+        let text = files.read(&directory, c"cgroup.procs");
+        text.map(|text| text.lines().count())
+    };
+    assert_eq!(lines(1), Some(1));
+    assert_eq!(lines(20_000), Some(20_000));
+    assert_eq!(lines(1_000_000), None);
+    assert_eq!(lines(2), Some(2));
 }

@@ -47,17 +47,10 @@ pub(super) fn activity(files: &mut Files, directories: &Directories) -> (Option<
     (cpu, files.number(&directories.memory, c"memory.usage_in_bytes"))
 }
 
-/// Reads everything else.
-pub(super) fn usage(
-    files: &mut Files,
-    directories: &Directories,
-    activity: Activity,
-    before: Option<Limits>,
-) -> Usage {
-    let limits = before.unwrap_or_else(|| limits(files, directories));
+/// Reads everything else but the limits.
+pub(super) fn usage(files: &mut Files, directories: &Directories, activity: Activity) -> Usage {
     let cpu = activity.cpu.map(|mut cpu| {
         times(files, directories, &mut cpu);
-        cpu.limits = limits.cpu;
         cpu
     });
     let memory = activity
@@ -67,21 +60,16 @@ pub(super) fn usage(
     let threads = pids.and_then(|pids| files.number(pids, c"pids.current"));
     Usage {
         cpu,
-        memory: memory.map(|memory| MemoryUsage {
-            limits: limits.memory,
-            ..memory
-        }),
+        memory,
         io: io(files, directories),
-        tasks: threads.map(|threads| TaskUsage {
-            threads,
-            limit: limits.tasks,
-        }),
+        tasks: threads.map(|threads| TaskUsage { threads, limit: None }),
         // Version 1 has none.
         pressure: PressureUsage::default(),
     }
 }
 
-fn limits(files: &mut Files, directories: &Directories) -> Limits {
+/// What the cgroup may use.
+pub(super) fn limits(files: &mut Files, directories: &Directories) -> Limits {
     let mut of_cpu = |name| files.number(directories.cpu.as_ref()?, name);
     let cpu = CpuLimits {
         shares: of_cpu(c"cpu.shares"),
@@ -168,6 +156,24 @@ fn memory(files: &mut Files, directories: &Directories, usage: u64) -> Option<Me
         usage.oom_kills = text::pairs(text).find_map(|(name, count)| (name == "oom_kill").then_some(count));
     }
     Some(usage)
+}
+
+/// The same of a cgroup in which nothing happened: operations are counted with their bytes, so those of the same bytes
+/// are the same.
+pub(super) fn io_of_idle(files: &mut Files, directories: &Directories, before: &[DeviceIo]) -> Vec<DeviceIo> {
+    let Some(blkio) = &directories.blkio else {
+        return Vec::new();
+    };
+    let bytes = files.read(blkio, c"blkio.throttle.io_service_bytes_recursive");
+    let read = text::io_of_v1(bytes.unwrap_or_default(), "");
+    let is_same = |(one, other): (&DeviceIo, &DeviceIo)| {
+        (one.device, one.read_bytes, one.written_bytes)
+            == (other.device, other.read_bytes, other.written_bytes)
+    };
+    match read.len() == before.len() && read.iter().zip(before).all(is_same) {
+        true => before.to_vec(),
+        false => io(files, directories),
+    }
 }
 
 /// What was read from disks and written to them.

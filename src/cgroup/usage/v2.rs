@@ -18,14 +18,8 @@ pub(super) fn activity(files: &mut Files, directory: &Directory) -> (Option<CpuU
     (cpu, files.number(directory, c"memory.current"))
 }
 
-/// Reads everything else. The root has fewer files: what it lacks is the whole machine's.
-pub(super) fn usage(
-    files: &mut Files,
-    directory: &Directory,
-    (activity, before): (Activity, Option<Limits>),
-    is_root: bool,
-) -> Usage {
-    let limits = before.unwrap_or_else(|| limits(files, directory));
+/// Reads everything else but the limits. The root has fewer files: what it lacks is the whole machine's.
+pub(super) fn usage(files: &mut Files, directory: &Directory, activity: Activity, is_root: bool) -> Usage {
     let memory = match (is_root, activity.memory) {
         (true, _) => root_memory(files, directory),
         (false, Some(usage)) => memory(files, directory, usage),
@@ -33,19 +27,10 @@ pub(super) fn usage(
     };
     let threads = files.number(directory, c"pids.current");
     Usage {
-        cpu: activity.cpu.map(|cpu| CpuUsage {
-            limits: limits.cpu,
-            ..cpu
-        }),
-        memory: memory.map(|memory| MemoryUsage {
-            limits: limits.memory,
-            ..memory
-        }),
+        cpu: activity.cpu,
+        memory,
         io: io(files, directory),
-        tasks: threads.map(|threads| TaskUsage {
-            threads,
-            limit: limits.tasks,
-        }),
+        tasks: threads.map(|threads| TaskUsage { threads, limit: None }),
         pressure: pressure(files, directory),
     }
 }
@@ -67,7 +52,8 @@ pub(super) fn io(files: &mut Files, directory: &Directory) -> Vec<DeviceIo> {
         .map_or_else(Vec::new, text::io_of_v2)
 }
 
-fn limits(files: &mut Files, directory: &Directory) -> Limits {
+/// What the cgroup may use.
+pub(super) fn limits(files: &mut Files, directory: &Directory) -> Limits {
     let max = files.read(directory, c"cpu.max").and_then(quota);
     Limits {
         cpu: CpuLimits {

@@ -11,6 +11,7 @@ mod probes;
 mod resource;
 
 pub(super) use endpoint::{answer, answer_cadvisor, answer_probes, answer_resource};
+pub(super) use exposition::Format;
 
 #[cfg(test)]
 mod monitoring;

@@ -5,16 +5,14 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
 use super::results::Results;
+use crate::serve::metrics::Format;
 use crate::serve::world::Served;
 
 pub(crate) async fn answer(State(served): State<Served>) -> Response {
     let started = served.world.offered.program.started.as_second();
     let page = served.world.health.results().page(started);
-    let kind = [(
-        header::CONTENT_TYPE,
-        "text/plain; version=0.0.4; charset=utf-8; escaping=underscores",
-    )];
-    (kind, page).into_response()
+    let kind = Format::Text.content_type();
+    ([(header::CONTENT_TYPE, kind)], page).into_response()
 }
 
 /// DELETE forgets what was counted.

@@ -5,12 +5,12 @@
 pub(crate) struct Labels {
     pub(super) pairs: Vec<(&'static str, String)>,
     /// `a="1",b="2"`
-    pub(super) text: String,
+    pub(super) text: Vec<u8>,
 }
 
 impl Labels {
     pub(crate) fn of(pairs: &[(&'static str, &str)]) -> Labels {
-        let mut text = String::new();
+        let mut text = Vec::new();
         write(&mut text, pairs.iter().copied());
         Labels {
             pairs: pairs
@@ -23,25 +23,29 @@ impl Labels {
 }
 
 /// Adds labels to those that are there.
-pub(super) fn write<'a>(text: &mut String, pairs: impl Iterator<Item = (&'a str, &'a str)>) {
+pub(super) fn write<'a>(text: &mut Vec<u8>, pairs: impl Iterator<Item = (&'a str, &'a str)>) {
     for (name, value) in pairs {
-        if !text.is_empty() && !text.ends_with('{') {
-            text.push(',');
+        if !matches!(text.last(), None | Some(b'{')) {
+            text.push(b',');
         }
-        text.push_str(name);
-        text.push_str("=\"");
-        escape(text, value);
-        text.push('"');
+        text.extend_from_slice(name.as_bytes());
+        text.extend_from_slice(b"=\"");
+        escape(text, value.as_bytes());
+        text.push(b'"');
     }
 }
 
-fn escape(text: &mut String, value: &str) {
-    for character in value.chars() {
-        match character {
-            '\\' => text.push_str("\\\\"),
-            '"' => text.push_str("\\\""),
-            '\n' => text.push_str("\\n"),
-            plain => text.push(plain),
-        }
+fn escape(text: &mut Vec<u8>, value: &[u8]) {
+    let is_special = |byte: &u8| matches!(byte, b'\\' | b'"' | b'\n');
+    let mut rest = value;
+    while let Some(at) = rest.iter().position(is_special) {
+        text.extend_from_slice(&rest[..at]);
+        text.extend_from_slice(match rest[at] {
+            b'\n' => b"\\n",
+            b'"' => b"\\\"",
+            _ => b"\\\\",
+        });
+        rest = &rest[at + 1..];
     }
+    text.extend_from_slice(rest);
 }
