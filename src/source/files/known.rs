@@ -11,6 +11,7 @@ use crate::manifest::{Content, seen_at};
 use crate::manifest::{Json, ReadObject, ReadPod};
 use crate::model::object::{Object, ObjectKey};
 use crate::model::pod::{Pod, PodName, Problem, ProblemKind};
+use crate::model::stated::AllStated;
 
 /// A pod with the manifest that reproduces it.
 #[derive(Debug, Clone)]
@@ -49,6 +50,8 @@ pub(super) struct Known {
     pub(super) pods: Vec<Running>,
     /// Its objects, likewise.
     pub(super) objects: Vec<KnownObject>,
+    /// What it states of its pods and objects, and of those that are in force although it states them no longer.
+    pub(super) stated: AllStated,
     /// The reasons why parts of it are rejected.
     pub(super) problems: Vec<Problem>,
     /// The warnings about the accepted parts.

@@ -9,18 +9,19 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::json;
 use super::protobuf::{self, Unread};
-use crate::model::manifest_edit::{Hidden, Mode, Patch, Preconditions};
+use crate::model::manifest_edit::{EditOptions, FieldValidation, Hidden, Mode, Patch, Preconditions};
 use crate::model::yaml::document;
 use crate::serve::answer::Refusal;
 
 /// The largest body that is read, in bytes, as an API server's (`MaxRequestBodyBytes`).
 const MAX_BODY: usize = 3 * 1024 * 1024;
 
-/// An object that was sent, or a patch, with the mode of the request.
+/// An object that was sent, or a patch, with how the request is carried out.
 pub(super) struct Sent<T> {
     pub(super) content: T,
-    pub(super) mode: Mode,
+    pub(super) options: EditOptions,
 }
 
 /// How an object goes.
@@ -34,11 +35,11 @@ pub(super) struct Deletion {
 
 /// The object in the body of a request.
 pub(super) async fn object(request: Request) -> Result<Sent<Hidden>, Refusal> {
-    let mode = mode(request.uri().query().unwrap_or_default())?;
+    let mut options = options(request.uri().query().unwrap_or_default())?;
     let kind = media_type(request.headers());
     let body = body(request).await?;
     let content = match kind.as_str() {
-        "" | "application/json" => json(&body)?,
+        "" | "application/json" => json(&body, &mut options)?,
         "application/yaml" => yaml(&body)?,
         "application/vnd.kubernetes.protobuf" => protobuf::read(&body).map_err(|unread| match unread {
             Unread::Kind(object) => unsupported(
@@ -51,13 +52,13 @@ pub(super) async fn object(request: Request) -> Result<Sent<Hidden>, Refusal> {
     };
     Ok(Sent {
         content: Hidden(content),
-        mode,
+        options,
     })
 }
 
 /// The patch in the body of a request.
 pub(super) async fn patch(request: Request) -> Result<Sent<Patch>, Refusal> {
-    let mode = mode(request.uri().query().unwrap_or_default())?;
+    let mut options = options(request.uri().query().unwrap_or_default())?;
     let kind = media_type(request.headers());
     let make: fn(Hidden) -> Patch = match kind.as_str() {
         "application/strategic-merge-patch+json" => Patch::Strategic,
@@ -74,8 +75,8 @@ pub(super) async fn patch(request: Request) -> Result<Sent<Patch>, Refusal> {
             ));
         }
     };
-    let content = make(Hidden(json(&body(request).await?)?));
-    Ok(Sent { content, mode })
+    let content = make(Hidden(json(&body(request).await?, &mut options)?));
+    Ok(Sent { content, options })
 }
 
 /// The options of a deletion, in the body (`DeleteOptions`) or in the query.
@@ -121,6 +122,23 @@ pub(super) async fn deletion(request: Request) -> Result<Deletion, Refusal> {
             version: preconditions.resource_version,
         },
         mode,
+    })
+}
+
+fn options(query: &str) -> Result<EditOptions, Refusal> {
+    let fields = match value(query, "fieldValidation").as_deref() {
+        // As an API server without the parameter.
+        None | Some("" | "Warn") => FieldValidation::Warn,
+        Some("Ignore") => FieldValidation::Ignore,
+        Some("Strict") => FieldValidation::Strict,
+        Some(_) => {
+            let text = "fieldValidation: must be Ignore, Warn or Strict";
+            return Err(Refusal::BadRequest(text.to_owned()));
+        }
+    };
+    Ok(EditOptions {
+        fields,
+        ..mode(query)?.into()
     })
 }
 
@@ -173,11 +191,13 @@ async fn body(request: Request) -> Result<Bytes, Refusal> {
 }
 
 /// The error of a reader may repeat what it read, which may be secret: only its place is shown.
-fn json(body: &[u8]) -> Result<Value, Refusal> {
-    serde_json::from_slice(body).map_err(|error| {
+fn json(body: &[u8], options: &mut EditOptions) -> Result<Value, Refusal> {
+    let read = json::read(body).map_err(|error| {
         let (line, column) = (error.line(), error.column());
         Refusal::BadRequest(format!("the body is not JSON: line {line}, column {column}"))
-    })
+    })?;
+    options.duplicates = read.duplicates;
+    Ok(read.value)
 }
 
 fn yaml(body: &[u8]) -> Result<Value, Refusal> {
@@ -234,6 +254,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_query_says_what_becomes_of_fields_that_are_wrong() {
+        let check = async |query: &str, expected: Option<FieldValidation>| {
+            let read = object(request(query, "", r#"{"a": 1, "a": 2}"#)).await.ok();
+            let read = read.map(|sent| {
+                assert_eq!(
+                    (sent.content.0, sent.options.duplicates),
+                    (json!({"a": 2}), vec!["a".to_owned()])
+                );
+                sent.options.fields
+            });
+            assert_eq!(read, expected, "{query}");
+        };
+        check("", Some(FieldValidation::Warn)).await;
+        check("fieldValidation=Warn", Some(FieldValidation::Warn)).await;
+        check("fieldValidation=Ignore&dryRun=All", Some(FieldValidation::Ignore)).await;
+        check(
+            "fieldManager=x&fieldValidation=Strict",
+            Some(FieldValidation::Strict),
+        )
+        .await;
+        check("fieldValidation=strict", None).await;
+    }
+
+    #[tokio::test]
     async fn what_cannot_be_read_is_not_repeated() {
         let secret = r#"{"stringData": {"word": "hunter2"#;
         let refused = object(request("", "application/json", secret))
@@ -247,7 +291,7 @@ mod tests {
     async fn a_patch_has_one_of_three_kinds() {
         let check = async |kind: &str, expected: Option<Patch>| {
             let read = patch(request("dryRun=All", kind, "{}")).await.ok();
-            assert!(read.as_ref().is_none_or(|sent| sent.mode == Mode::DryRun));
+            assert!(read.as_ref().is_none_or(|sent| sent.options.mode == Mode::DryRun));
             assert_eq!(read.map(|sent| sent.content), expected, "{kind}");
         };
         let empty = || Hidden(json!({}));
