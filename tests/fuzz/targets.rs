@@ -2,6 +2,7 @@
 //! understood: one that never is tests nothing.
 
 mod archives;
+mod bodies;
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
@@ -90,6 +91,11 @@ pub(crate) const TARGETS: &[Target] = &[
         name: "archive",
         seeds: archives::seeds,
         run: archives::run,
+    },
+    Target {
+        name: "kubectl-body",
+        seeds: bodies::seeds,
+        run: bodies::run,
     },
 ];
 

@@ -44,6 +44,7 @@ use tokio_util::sync::CancellationToken;
 pub use access::Credentials;
 pub use feed::Sources;
 pub use tls::KubectlTlsError;
+pub use write::body;
 
 use super::port::{Bounds, Port};
 use super::world::{FAREWELL, Served, World};

@@ -2,12 +2,13 @@
 //! which is asked for it; a pod that runs is restarted, or gets an ephemeral container. Anything else is refused with what to
 //! do instead.
 //!
-//! - `request`: a request, parsed at the border; `json`, and `protobuf` for two kinds of objects.
+//! - `request`: a request, parsed at the border; `body`: what it sends, as `json`, YAML or, for two kinds, `protobuf`.
 //! - `manifests`: objects of the manifests directory, created, changed and removed; `versions`: whether they have changed since
 //!   a client read them.
 //! - `running`: pods that run, restarted and debugged.
 //! - `refusal`: what is not done here.
 
+pub mod body;
 mod json;
 mod manifests;
 mod protobuf;

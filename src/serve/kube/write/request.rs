@@ -7,12 +7,9 @@ use axum::http::{HeaderMap, header};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::Deserialize;
-use serde_json::Value;
 
-use super::json;
-use super::protobuf::{self, Unread};
+use super::body::{self, unsupported};
 use crate::model::manifest_edit::{EditOptions, FieldValidation, Hidden, Mode, Patch, Preconditions};
-use crate::model::yaml::document;
 use crate::serve::answer::Refusal;
 
 /// The largest body that is read, in bytes, as an API server's (`MaxRequestBodyBytes`).
@@ -37,21 +34,11 @@ pub(super) struct Deletion {
 pub(super) async fn object(request: Request) -> Result<Sent<Hidden>, Refusal> {
     let mut options = options(request.uri().query().unwrap_or_default())?;
     let kind = media_type(request.headers());
-    let body = body(request).await?;
-    let content = match kind.as_str() {
-        "" | "application/json" => json(&body, &mut options)?,
-        "application/yaml" => yaml(&body)?,
-        "application/vnd.kubernetes.protobuf" => protobuf::read(&body).map_err(|unread| match unread {
-            Unread::Kind(object) => unsupported(
-                &kind,
-                &format!("application/json and application/yaml for a {object}"),
-            ),
-            Unread::Damaged => Refusal::BadRequest("the body is not Kubernetes' protobuf".to_owned()),
-        })?,
-        other => return Err(unsupported(other, "application/json and application/yaml")),
-    };
+    let body = self::body(request).await?;
+    let read = body::object(&kind, &body)?;
+    options.duplicates = read.duplicates;
     Ok(Sent {
-        content: Hidden(content),
+        content: read.content,
         options,
     })
 }
@@ -60,23 +47,13 @@ pub(super) async fn object(request: Request) -> Result<Sent<Hidden>, Refusal> {
 pub(super) async fn patch(request: Request) -> Result<Sent<Patch>, Refusal> {
     let mut options = options(request.uri().query().unwrap_or_default())?;
     let kind = media_type(request.headers());
-    let make: fn(Hidden) -> Patch = match kind.as_str() {
-        "application/strategic-merge-patch+json" => Patch::Strategic,
-        "application/merge-patch+json" => Patch::Merge,
-        "application/json-patch+json" => Patch::Json,
-        other if other.starts_with("application/apply-patch") => {
-            let text = "server-side apply is not served here: use kubectl apply without --server-side";
-            return Err(Refusal::UnsupportedMediaType(text.to_owned()));
-        }
-        other => {
-            return Err(unsupported(
-                other,
-                "application/strategic-merge-patch+json, application/merge-patch+json and application/json-patch+json",
-            ));
-        }
-    };
-    let content = make(Hidden(json(&body(request).await?, &mut options)?));
-    Ok(Sent { content, options })
+    let body = self::body(request).await?;
+    let read = body::patch(&kind, &body)?;
+    options.duplicates = read.duplicates;
+    Ok(Sent {
+        content: read.content,
+        options,
+    })
 }
 
 /// The options of a deletion, in the body (`DeleteOptions`) or in the query.
@@ -173,12 +150,6 @@ fn media_type(headers: &HeaderMap) -> String {
     kind.trim().to_ascii_lowercase()
 }
 
-fn unsupported(kind: &str, supported: &str) -> Refusal {
-    Refusal::UnsupportedMediaType(format!(
-        "the body of the request was in an unknown format ({kind:?}): accepted are {supported}"
-    ))
-}
-
 async fn body(request: Request) -> Result<Bytes, Refusal> {
     let body = Limited::new(request.into_body(), MAX_BODY).collect().await;
     match body {
@@ -190,27 +161,10 @@ async fn body(request: Request) -> Result<Bytes, Refusal> {
     }
 }
 
-/// The error of a reader may repeat what it read, which may be secret: only its place is shown.
-fn json(body: &[u8], options: &mut EditOptions) -> Result<Value, Refusal> {
-    let read = json::read(body).map_err(|error| {
-        let (line, column) = (error.line(), error.column());
-        Refusal::BadRequest(format!("the body is not JSON: line {line}, column {column}"))
-    })?;
-    options.duplicates = read.duplicates;
-    Ok(read.value)
-}
-
-fn yaml(body: &[u8]) -> Result<Value, Refusal> {
-    let wrong = |line: usize| Refusal::BadRequest(format!("the body is not one YAML document: line {line}"));
-    let text = std::str::from_utf8(body).map_err(|_| wrong(1))?;
-    let document = document::read_one(text).map_err(|error| wrong(error.line))?;
-    Ok(document.value)
-}
-
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
