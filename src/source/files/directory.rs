@@ -8,18 +8,16 @@ mod stating;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use self::stating::Reading;
 use super::ages::{CLOCK_TICK, DIRECTORY_GRACE, FILE_GRACE, age, since_then, unnamed_wait};
 use super::claims::{self, Claims, Verdict};
 use super::file::{self, Refused};
 use super::former::Former;
 use super::known::whole_file;
-use super::known::{Known, Open};
+use super::known::{Known, Open, Reading};
 use super::last_good::{Ages, Change, LastGood};
 use super::listing::{self, Entry, State};
 use super::set;
@@ -214,10 +212,7 @@ impl Directory {
             Err(refused) => self.refused(entry, refused, now),
             Ok(bytes) => {
                 let content = self.parse(&bytes, &entry.path, now);
-                let reading = Reading {
-                    bytes: Some(&bytes),
-                    modified: stamp.modified().min(now),
-                };
+                let reading = Reading::of(&bytes, stamp.modified().min(now));
                 self.take(entry, content, &reading, now);
                 let fresh = age(&stamp, now) < CLOCK_TICK;
                 if fresh {
@@ -301,11 +296,7 @@ impl Directory {
             problems: vec![problem],
             ..Content::default()
         };
-        let reading = Reading {
-            bytes: None,
-            modified: now,
-        };
-        self.take(entry, content, &reading, now);
+        self.take(entry, content, &Reading::nothing(now), now);
     }
 
     /// Takes over the new content of a file.
@@ -370,8 +361,7 @@ impl Directory {
         // A directory that appears later, with a mount, is treated as at a start of the agent.
         self.settled |= *state == State::There;
         let verdicts = self.claims.settle(&claims, |claim| former.seniority(claim));
-        let mut set = set::assemble(&self.files, &claims, &verdicts);
-        set.stated = Arc::new(stating::all(self.files.values()));
+        let set = set::assemble(&self.files, &claims, &verdicts);
         let is_quiet = verdicts.iter().all(|verdict| *verdict == Verdict::Granted);
         let waiting = match is_quiet {
             true => Vec::new(),

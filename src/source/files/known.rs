@@ -62,6 +62,32 @@ pub(super) struct Known {
     pub(super) open: Option<Open>,
 }
 
+/// What was read of a file besides its content.
+pub(super) struct Reading<'a> {
+    /// Its bytes; `None`: it cannot be read.
+    pub(super) bytes: Option<&'a [u8]>,
+    /// When it was modified, at the latest.
+    pub(super) modified: Timestamp,
+}
+
+impl<'a> Reading<'a> {
+    /// These bytes of a file that was modified then.
+    pub(super) fn of(bytes: &'a [u8], modified: Timestamp) -> Reading<'a> {
+        Reading {
+            bytes: Some(bytes),
+            modified,
+        }
+    }
+
+    /// Nothing: what it would have is as old as now.
+    pub(super) fn nothing(now: Timestamp) -> Reading<'a> {
+        Reading {
+            bytes: None,
+            modified: now,
+        }
+    }
+}
+
 /// Since when a process has a file open for writing.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Open {

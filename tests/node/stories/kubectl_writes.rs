@@ -5,11 +5,12 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use super::kubectl::Kubectl;
-use crate::node::{MANIFESTS, Node, SOON, container, here};
+use crate::node::{MANIFESTS, Node, SOON, container, here, timed};
 use crate::process::text;
 use crate::wait::wait_for;
 
@@ -223,7 +224,9 @@ fn changes(node: &mut Node, kubectl: &Kubectl) {
         let content = std::fs::read_to_string(&manifest).expect("it is there");
         assert!(content.contains(part), "no {part:?} in {content}");
     };
-    kubectl.prints(&["label", "pod", "web", "tier=front"], &["labeled"]);
+    // An answer waits for the agent to have read the file, and no longer.
+    let (_, took) = timed(|| kubectl.prints(&["label", "pod", "web", "tier=front"], &["labeled"]));
+    assert!(took < Duration::from_secs(4), "{took:?}");
     has("tier: front");
     kubectl.prints(&["annotate", "pod", "web", "note=made by hand"], &["annotated"]);
     has("note: made by hand");
@@ -269,7 +272,8 @@ fn a_persons_own_file(node: &mut Node, kubectl: &Kubectl) {
     std::fs::set_permissions(in_manifests("own.yaml"), std::fs::Permissions::from_mode(0o640))
         .expect("our file");
     let applied = file("own.yaml", &own.replace("one", "two"));
-    kubectl.prints(&["apply", "-f", &applied], &["configmap/own configured"]);
+    let (_, took) = timed(|| kubectl.prints(&["apply", "-f", &applied], &["configmap/own configured"]));
+    assert!(took < Duration::from_secs(4), "{took:?}");
     let metadata = std::fs::metadata(in_manifests("own.yaml")).expect("the same file");
     assert_eq!(metadata.permissions().mode() & 0o7777, 0o640);
     kubectl.prints(&["get", "cm", "own", "-o", "jsonpath={.data.a}"], &["two"]);

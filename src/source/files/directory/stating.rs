@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -11,17 +10,9 @@ use crate::manifest::static_pod_name;
 use crate::model::manifest_edit::{ManifestKind, Target};
 use crate::model::object::ObjectKind;
 use crate::model::stated::AllStated;
-use crate::source::files::known::Known;
+use crate::source::files::known::{Known, Reading};
 use crate::source::files::last_good::{Ages, Change};
 use crate::source::stated::{self, Facts};
-
-/// What was read of a file besides its content.
-pub(super) struct Reading<'a> {
-    /// Its bytes; `None`: it cannot be read.
-    pub(super) bytes: Option<&'a [u8]>,
-    /// When it was modified, at the latest.
-    pub(super) modified: Timestamp,
-}
 
 impl Directory {
     /// What the file states after it was read. What is in force without being in the file is stated, too.
@@ -62,10 +53,7 @@ impl Directory {
     pub(super) fn kept(&self, path: &Path, now: Timestamp) -> Known {
         let content = self.kept.as_ref().map(|kept| kept.load(path, &self.context, now));
         let mut known = Known::of_last_good(content.unwrap_or_default(), self.departures);
-        let reading = Reading {
-            bytes: None,
-            modified: now,
-        };
+        let reading = Reading::nothing(now);
         known.stated = self.state(path, &known.stated, &known, &reading);
         known
     }
@@ -118,16 +106,4 @@ fn named(target: &Target) -> String {
         name,
     } = target;
     format!("{} {namespace}/{name}", kind.as_str())
-}
-
-/// All files' objects, by the first file that has them, as they are changed.
-pub(super) fn all<'a>(files: impl Iterator<Item = &'a Known>) -> AllStated {
-    let mut all = AllStated::new();
-    for known in files {
-        for (target, stated) in &known.stated {
-            let place = all.entry(target.clone());
-            place.or_insert_with(|| Arc::clone(stated));
-        }
-    }
-    all
 }
