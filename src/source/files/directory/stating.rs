@@ -9,6 +9,7 @@ use super::Directory;
 use crate::manifest::static_pod_name;
 use crate::model::manifest_edit::{ManifestKind, Target};
 use crate::model::object::ObjectKind;
+use crate::model::pod::{PodName, PodUid};
 use crate::model::stated::AllStated;
 use crate::source::files::known::{Known, Reading};
 use crate::source::files::last_good::{Ages, Change};
@@ -23,12 +24,14 @@ impl Directory {
         known: &Known,
         reading: &Reading<'_>,
     ) -> AllStated {
+        let pods = known.pods.iter().map(|running| &running.pod);
+        let uids: BTreeMap<&PodName, &PodUid> = pods.map(|pod| (&pod.name, &pod.uid)).collect();
         let facts = Facts {
             before,
             uid: &|target| {
                 let name = static_pod_name(Some(&target.namespace), &target.name, &self.context);
-                let pod = known.pods.iter().find(|running| running.pod.name == name)?;
-                (target.kind == ManifestKind::Pod).then(|| pod.pod.uid.0.clone())
+                let uid = uids.get(&name).map(|uid| uid.0.clone());
+                uid.filter(|_| target.kind == ManifestKind::Pod)
             },
             created: &|target| self.saved_age(path, target).unwrap_or(reading.modified),
         };
