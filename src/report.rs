@@ -153,14 +153,14 @@ pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cance
             state.count_executed(&executed);
             changed |= state.take_executed(&executed);
         }
-        if changed {
-            outputs.pods.send_replace(Arc::new(state.report.clone()));
-        }
         if report_node {
             let measured = inputs.measured.borrow_and_update().clone();
             let fresh = Arc::new(state.report_node(&measured, node.as_deref(), now));
             outputs.node.send_replace(fresh.clone());
             node = Some(fresh);
+        }
+        if changed || state.has_node_events(&outputs.pods.borrow()) {
+            outputs.pods.send_replace(Arc::new(state.report.clone()));
         }
     }
 }

@@ -12,7 +12,7 @@ use super::defaults;
 use super::path::{Fault, Faults, FieldPath};
 use super::validate::{self, border, unsupported};
 use crate::model::bounds;
-use crate::model::pod::{Pod, Problem, ProblemKind};
+use crate::model::pod::{Pod, Problem};
 
 /// The static pod with these ephemeral containers, or what is wrong with them. `pod` is the pod as its manifest says it.
 pub fn add(
@@ -31,9 +31,7 @@ pub fn add(
     }
     let faults_of = |faults: Faults| {
         let faults = faults.into_vec().into_iter();
-        let faults: Vec<_> = faults
-            .filter(|fault| fault.kind != ProblemKind::Dubious)
-            .collect();
+        let faults: Vec<_> = faults.filter(|fault| !fault.kind.is_warning()).collect();
         faults
             .into_iter()
             .map(|fault| problem(fault, pod))

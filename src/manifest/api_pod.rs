@@ -14,7 +14,7 @@ use super::validate::{border, unsupported};
 use super::{convert, validate};
 use crate::model::bounds;
 use crate::model::labels;
-use crate::model::pod::{Pod, PodName, Problem, ProblemKind, Source};
+use crate::model::pod::{Pod, PodName, Problem, Source};
 use crate::model::reference::references;
 
 /// Checks that a pod's namespace, name and UID are valid; without them it cannot be run, stopped or reported.
@@ -74,7 +74,7 @@ pub fn read(mut object: k8s::Pod, context: &ManifestContext, seen: Timestamp) ->
 fn refused(faults: Faults, name: &PodName) -> Vec<Problem> {
     let faults = faults.into_vec().into_iter();
     // The API server has already accepted what is only dubious.
-    let faults = faults.filter(|fault| fault.kind != ProblemKind::Dubious);
+    let faults = faults.filter(|fault| !fault.kind.is_warning());
     faults.map(|fault| problem(fault, name)).collect()
 }
 

@@ -90,7 +90,7 @@ impl File<'_> {
             faults,
         } = document;
         let top = FieldPath::default();
-        let usable = faults.iter().all(|fault| fault.kind == ProblemKind::Dubious);
+        let usable = faults.iter().all(|fault| fault.kind.is_warning());
         for fault in faults {
             self.problem(number, root.as_ref(), &top, fault);
         }
@@ -173,9 +173,9 @@ impl File<'_> {
     }
 
     fn problem(&mut self, document: usize, node: Option<&Rc<Node>>, prefix: &FieldPath, fault: Fault) {
-        let list = match fault.kind {
-            ProblemKind::Dubious => &self.content.warnings,
-            _ => &self.content.problems,
+        let list = match fault.kind.is_warning() {
+            true => &self.content.warnings,
+            false => &self.content.problems,
         };
         if list.len() >= MOST_PROBLEMS {
             return;
@@ -195,9 +195,9 @@ impl File<'_> {
             pod: node.and_then(|node| self.name(node)),
             kind: fault.kind,
         };
-        match problem.kind {
-            ProblemKind::Dubious => self.content.warnings.push(problem),
-            _ => self.content.problems.push(problem),
+        match problem.kind.is_warning() {
+            true => self.content.warnings.push(problem),
+            false => self.content.problems.push(problem),
         }
     }
 

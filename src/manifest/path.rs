@@ -186,9 +186,9 @@ impl Faults {
 
     /// Notes a fault.
     pub(crate) fn push(&mut self, fault: Fault) {
-        let list = match fault.kind {
-            ProblemKind::Dubious => &mut self.warnings,
-            _ => &mut self.refusals,
+        let list = match fault.kind.is_warning() {
+            true => &mut self.warnings,
+            false => &mut self.refusals,
         };
         if list.len() < MOST_FAULTS {
             list.push(fault);

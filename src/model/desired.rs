@@ -9,6 +9,7 @@ use super::pod::{Pod, Source};
 use super::pod_name::{PodName, PodUid};
 use super::problem::Problem;
 use super::runtime::ObservedName;
+use super::stated::{self, AllStated};
 
 /// Where a set comes from, and so how far it can be relied upon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -27,6 +28,8 @@ pub struct SourceSet {
     pub pods: BTreeMap<PodName, Arc<Pod>>,
     /// The objects that its pods may refer to.
     pub objects: Objects,
+    /// What the manifests directory states, also where it is not in force. Empty for the API server's.
+    pub stated: Arc<AllStated>,
     /// The rejected documents. If a rejected document has a last good version, that version is in `pods`.
     pub problems: Vec<Problem>,
     /// Warnings about what was accepted.
@@ -48,6 +51,7 @@ impl SourceSet {
                 .zip(&other.pods)
                 .all(|(a, b)| a.0 == b.0 && Arc::ptr_eq(a.1, b.1))
             && self.objects.is_same(&other.objects)
+            && stated::is_same(&self.stated, &other.stated)
             && self.problems == other.problems
             && self.warnings == other.warnings
             && self.unsupported == other.unsupported

@@ -23,7 +23,7 @@ impl EventType {
     }
 }
 
-/// What happened to a pod.
+/// What happened to a pod, or to the node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodEvent {
     /// `Event.type`
@@ -36,10 +36,10 @@ pub struct PodEvent {
     pub field_path: Option<String>,
 }
 
-/// An event of a pod with how often it happened, as `kubectl describe` shows it.
+/// An event of a pod, or of the node, with how often it happened, as `kubectl describe` shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordedEvent {
-    /// The pod's UID when it happened.
+    /// The pod's UID when it happened; of an event of the node, the node's name, as in the kubelet's.
     pub uid: PodUid,
     /// What happened.
     pub what: PodEvent,

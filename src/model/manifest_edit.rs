@@ -40,7 +40,7 @@ impl ManifestKind {
 }
 
 /// Which object; a pod by the name that its manifest states, without the node's.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Target {
     /// Its kind.
     pub kind: ManifestKind,
@@ -83,8 +83,6 @@ pub struct Preconditions {
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Edit {
-    /// Nothing: the object is shown.
-    Read,
     /// The object is new.
     Create(Hidden),
     /// The object becomes this one.
@@ -104,11 +102,43 @@ pub enum Mode {
     DryRun,
 }
 
+/// What becomes of fields that are unknown, or there twice (`fieldValidation`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FieldValidation {
+    /// Nothing is said about them.
+    Ignore,
+    /// They are warned about. The default.
+    Warn,
+    /// The object is refused.
+    Strict,
+}
+
+/// How a request is carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EditOptions {
+    /// Whether anything is written.
+    pub mode: Mode,
+    /// What becomes of fields that are unknown, or there twice.
+    pub fields: FieldValidation,
+    /// The paths of the fields that were there twice in what was sent.
+    pub duplicates: Vec<String>,
+}
+
+impl From<Mode> for EditOptions {
+    fn from(mode: Mode) -> EditOptions {
+        EditOptions {
+            mode,
+            fields: FieldValidation::Warn,
+            duplicates: Vec::new(),
+        }
+    }
+}
+
 /// An object after its change.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Edited {
     /// The object as it may be shown: a Secret without its values. A pod that was changed is as the agent runs it; one that
-    /// was read is as its manifest states it.
+    /// was not is as its manifest states it.
     pub object: Value,
     /// A pod's UID and its full name, with the node's.
     pub pod: Option<(String, String)>,
@@ -196,8 +226,8 @@ pub struct EditRequest {
     pub target: Target,
     /// What is to be done.
     pub edit: Edit,
-    /// Whether anything is written.
-    pub mode: Mode,
+    /// How it is carried out.
+    pub options: EditOptions,
     /// Where the answer goes.
     pub answer: Answer<Edited, NotEdited>,
 }
@@ -207,13 +237,13 @@ pub struct EditRequest {
 pub struct Editor(Asker<EditRequest>);
 
 impl Editor {
-    /// Changes an object of the manifests directory, or reads it. All of them are done one after the other. The caller
+    /// Changes an object of the manifests directory. All of them are done one after the other. The caller
     /// decides how long it waits: a file system that does not answer is waited for.
-    pub async fn edit(&self, target: Target, edit: Edit, mode: Mode) -> Result<Edited, NotEdited> {
+    pub async fn edit(&self, target: Target, edit: Edit, options: EditOptions) -> Result<Edited, NotEdited> {
         let request = |answer| EditRequest {
             target,
             edit,
-            mode,
+            options,
             answer,
         };
         self.0.ask(request).await

@@ -60,6 +60,7 @@ pub mod run_as;
 pub mod runtime;
 pub mod service;
 pub mod span;
+pub mod stated;
 pub mod stats;
 pub mod step;
 pub mod timeline;

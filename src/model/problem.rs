@@ -17,6 +17,15 @@ pub enum ProblemKind {
     Bound,
     /// It runs, but is probably not what was meant.
     Dubious,
+    /// It has a field that this version of Kubernetes does not have, which is passed over.
+    UnknownField,
+}
+
+impl ProblemKind {
+    /// Whether it runs nevertheless.
+    pub fn is_warning(self) -> bool {
+        matches!(self, ProblemKind::Dubious | ProblemKind::UnknownField)
+    }
 }
 
 /// A finding about a document of the manifests directory or an API object: why it is not run, or what is dubious about

@@ -40,6 +40,8 @@ pub struct PodsReport {
     pub leaving: BTreeMap<PodName, BTreeSet<PodUid>>,
     /// Recent events by pod, the oldest first; bounded by the writer. Unchanged lists keep their `Arc`.
     pub events: BTreeMap<PodName, Arc<Vec<RecordedEvent>>>,
+    /// Recent events of the node itself, likewise; their UID is the node's name.
+    pub node_events: Arc<Vec<RecordedEvent>>,
     /// The steps of the pods' last starts and ends, as far as this agent has done them.
     pub timelines: Timelines,
 }

@@ -12,11 +12,12 @@ use crate::model::memory::Executed;
 use crate::model::outcome::StepStarted;
 use crate::model::pod::{Pod, PodName, PodUid, Problem};
 use crate::model::reason;
+use crate::model::report::PodsReport;
 use crate::model::runtime::{ObservedName, Snapshot};
 use crate::status::{events, node_events};
 
-/// Events queued for one pod; the oldest are dropped first.
-const EVENTS_PER_POD: usize = 50;
+/// Events queued for one pod, and for the node; the oldest are dropped first.
+const EVENTS_OF_EACH: usize = 50;
 /// The longest event message that an API server accepts (`pkg/apis/core/validation/events.go`).
 const EVENT_MESSAGE: usize = 1024;
 
@@ -165,8 +166,9 @@ impl Loop {
         true
     }
 
+    /// Adds events of the node.
     pub(super) fn emit_node_events(
-        &self,
+        &mut self,
         new: impl IntoIterator<Item = node_events::NodeEvent>,
         at: Timestamp,
     ) {
@@ -176,10 +178,28 @@ impl Loop {
                 about: About::Node,
                 kind: event.kind,
                 reason: event.reason.to_owned(),
-                message: event.message,
+                message: event.message.clone(),
                 at,
             });
+            let recorded = RecordedEvent {
+                uid: PodUid(self.facts.settings.name.clone()),
+                what: PodEvent {
+                    kind: event.kind,
+                    reason: event.reason.to_owned(),
+                    message: event.message,
+                    field_path: None,
+                },
+                first: at,
+                last: at,
+                count: 1,
+            };
+            queue_event(Arc::make_mut(&mut self.report.node_events), recorded);
         }
+    }
+
+    /// Whether there are events of the node that this report does not have.
+    pub(super) fn has_node_events(&self, published: &PodsReport) -> bool {
+        !Arc::ptr_eq(&self.report.node_events, &published.node_events)
     }
 }
 
@@ -196,7 +216,7 @@ fn queue_event(kept: &mut Vec<RecordedEvent>, event: RecordedEvent) {
     } else {
         kept.push(event);
     }
-    if kept.len() > EVENTS_PER_POD {
+    if kept.len() > EVENTS_OF_EACH {
         kept.remove(0);
     }
 }
@@ -250,7 +270,7 @@ mod tests {
         }
         assert_eq!(
             (kept.len(), kept[0].what.message.as_str()),
-            (EVENTS_PER_POD, "10")
+            (EVENTS_OF_EACH, "10")
         );
     }
 }

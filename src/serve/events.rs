@@ -63,24 +63,46 @@ pub(crate) async fn events(
     Ok(Json(List::new("EventList", items)).into_response())
 }
 
-/// The event as an object. Its component is `kubelet`, as in the kubelet's own events: programs select by it.
+/// The event of a pod as an object.
 pub(crate) fn event_object(pod: &PodName, event: &RecordedEvent, host: Option<&str>) -> Event {
+    let about = ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Pod".to_owned()),
+        name: Some(pod.name.clone()),
+        namespace: Some(pod.namespace.clone()),
+        uid: Some(event.uid.0.clone()),
+        field_path: event.what.field_path.clone(),
+        ..ObjectReference::default()
+    };
+    object((&pod.namespace, &pod.name), about, event, host)
+}
+
+/// The event of the node as an object. Its UID is the node's name, as in the kubelet's own events.
+pub(crate) fn node_event_object(event: &RecordedEvent, node: &str) -> Event {
+    let about = ObjectReference {
+        kind: Some("Node".to_owned()),
+        name: Some(node.to_owned()),
+        uid: Some(node.to_owned()),
+        ..ObjectReference::default()
+    };
+    object(("default", node), about, event, Some(node))
+}
+
+/// Its component is `kubelet`, as in the kubelet's own events: programs select by it.
+fn object(
+    (namespace, name): (&str, &str),
+    about: ObjectReference,
+    event: &RecordedEvent,
+    host: Option<&str>,
+) -> Event {
     Event {
         metadata: ObjectMeta {
-            name: Some(event_name(pod, event)),
+            name: Some(event_name(name, event)),
             creation_timestamp: Some(seconds(event.first)),
-            namespace: Some(pod.namespace.clone()),
+            namespace: Some(namespace.to_owned()),
             ..ObjectMeta::default()
         },
-        involved_object: ObjectReference {
-            api_version: Some("v1".to_owned()),
-            kind: Some("Pod".to_owned()),
-            name: Some(pod.name.clone()),
-            namespace: Some(pod.namespace.clone()),
-            uid: Some(event.uid.0.clone()),
-            field_path: event.what.field_path.clone(),
-            ..ObjectReference::default()
-        },
+        involved_object: about,
         type_: Some(event.what.kind.as_str().to_owned()),
         reason: Some(event.what.reason.clone()),
         message: Some(event.what.message.clone()),
@@ -97,13 +119,13 @@ pub(crate) fn event_object(pod: &PodName, event: &RecordedEvent, host: Option<&s
     }
 }
 
-/// The kubelet's form, the pod and the time. Several may begin at the same time, so that what happened is in it, too.
-fn event_name(pod: &PodName, event: &RecordedEvent) -> String {
+/// The kubelet's form, the object's name and the time. Several may begin at the same time, so that what happened is in it, too.
+fn event_name(name: &str, event: &RecordedEvent) -> String {
     let mut content = FnvHasher::default();
     (&event.uid.0, &event.what.reason).hash(&mut content);
     (&event.what.message, &event.what.field_path).hash(&mut content);
     let first = event.first.as_nanosecond();
-    format!("{}.{first:x}{:016x}", pod.name, content.finish())
+    format!("{name}.{first:x}{:016x}", content.finish())
 }
 
 /// Kubernetes' `Time` has whole seconds.

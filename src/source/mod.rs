@@ -2,7 +2,8 @@
 //!
 //! A source never says what changed, only what there is now; `None` until it knows. It starts and stops nothing,
 //! and what it cannot read it reports beside what it can. [`files`] reads the manifests directory, and [`edit`]
-//! writes there what people ask for.
+//! writes there what people ask for; `object` is the form of an object in a file and in an answer, `stated` all objects of a
+//! file.
 
 pub mod files;
 pub mod edit;
@@ -11,6 +12,8 @@ mod publish;
 pub mod added;
 pub mod api;
 pub mod checkpoint;
+mod object;
+mod stated;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -2,6 +2,7 @@
 //! understood: one that never is tests nothing.
 
 mod archives;
+mod bodies;
 mod streams;
 
 use std::collections::BTreeMap;
@@ -101,6 +102,11 @@ pub(crate) const TARGETS: &[Target] = &[
         name: "archive",
         seeds: archives::seeds,
         run: archives::run,
+    },
+    Target {
+        name: "kubectl-body",
+        seeds: bodies::seeds,
+        run: bodies::run,
     },
 ];
 

@@ -275,7 +275,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
                 path: self.path.clone(),
                 line: Some(self.line),
                 message,
-                kind: ProblemKind::Dubious,
+                kind: ProblemKind::UnknownField,
             });
         }
         visitor.visit_unit()

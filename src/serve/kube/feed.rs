@@ -107,14 +107,18 @@ fn refresh(sources: &mut Sources, gather: &mut Gather, state: &watch::Sender<Arc
     let report = sources.pods.borrow_and_update().clone();
     let node = sources.node.borrow_and_update().clone();
     let desired = sources.desired.borrow_and_update().clone();
-    let files = desired.files.as_ref().map(|set| &set.objects);
+    let files = desired.files.as_deref();
     let objects = gather.objects(&report, &node, files);
+    let stated = files.map(|files| files.stated.clone()).unwrap_or_default();
     state.send_if_modified(|state| {
-        if state.is(&objects) {
-            return false;
+        let (is_same, states_same) = (state.is(&objects), state.states(&stated));
+        if !is_same {
+            Arc::make_mut(state).replace(objects);
         }
-        Arc::make_mut(state).replace(objects);
-        true
+        if !states_same {
+            Arc::make_mut(state).restate(stated);
+        }
+        !is_same || !states_same
     });
 }
 

@@ -4,7 +4,8 @@
 //! - `tls`, `access`: the connection, and who may use it.
 //! - `path`, `options`, `accept`: a request, parsed at the border.
 //! - `kind`, `object`: what is served.
-//! - `gather`: the objects from the values of the agent; `store`: their versions; `feed`: the one task that owns both.
+//! - `gather`: the objects from the values of the agent, with `identity`; `store`: their versions; `feed`: the one task that
+//!   owns both.
 //! - `discovery`, `read`, `watch`, `table`, `selector`: the answers to reads.
 //! - `streams`, `metrics`: logs, commands, forwarded ports and what pods use, from the code of the node API.
 //! - `access_review`: what a client may do, if it asks.
@@ -17,6 +18,7 @@ mod discovery;
 mod events;
 mod feed;
 mod gather;
+mod identity;
 mod kind;
 mod kubectl;
 mod metrics;
@@ -42,6 +44,7 @@ use tokio_util::sync::CancellationToken;
 pub use access::Credentials;
 pub use feed::Sources;
 pub use tls::KubectlTlsError;
+pub use write::body;
 
 use super::port::{Bounds, Port};
 use super::world::{FAREWELL, Served, World};

@@ -15,6 +15,7 @@ use super::options::{Continued, Options, Version};
 use super::path::{Api, Place};
 use super::store::{Entry, State};
 use super::table::Printing;
+use crate::model::manifest_edit::{ManifestKind, Target};
 use crate::serve::answer::Refusal;
 
 /// One object.
@@ -29,10 +30,11 @@ pub(super) fn one(
         namespace: place.namespace.clone().unwrap_or_default(),
         name: name.to_owned(),
     };
-    let entry = state
-        .objects
-        .get(&key)
-        .ok_or_else(|| not_found(place.kind, name))?;
+    let Some(entry) = state.objects.get(&key) else {
+        let manifest = manifest(state, place, name).filter(|_| form == Form::Objects);
+        let manifest = manifest.ok_or_else(|| not_found(place.kind, name))?;
+        return Ok(Json(manifest).into_response());
+    };
     let object = match form {
         Form::Objects => entry.object.json(place.api, entry.version),
         Form::Table(version) => {
@@ -47,6 +49,23 @@ pub(super) fn one(
         }
     };
     Ok(Json(object).into_response())
+}
+
+/// A pod's manifest under the name that people gave it, for clients that are about to change it: `None`: no manifest has it.
+fn manifest(state: &State, place: &Place, name: &str) -> Option<Value> {
+    if place.kind != Kind::Pod {
+        return None;
+    }
+    let target = Target {
+        kind: ManifestKind::Pod,
+        namespace: place.namespace.clone()?,
+        name: name.to_owned(),
+    };
+    let manifest = state.manifest(&target)?;
+    let mut object = manifest.stated.manifest.as_ref()?.0.clone();
+    let metadata = object.get_mut("metadata")?.as_object_mut()?;
+    metadata.insert("resourceVersion".to_owned(), manifest.version.to_string().into());
+    Some(object)
 }
 
 /// `pods "web" not found`, worded as by the API server.

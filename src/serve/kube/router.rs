@@ -110,11 +110,6 @@ impl Kubectl {
                 Ok(watch::answer(state, asked, self.served.stopping))
             }
             (Mode::List, Some(name)) => {
-                if form == Form::Objects
-                    && let Some(object) = write::manifest(&self, &place, name).await
-                {
-                    return Ok(Json(object).into_response());
-                }
                 let state = self.feed.current().await?;
                 read::one(&state, &place, name, (form, &options))
             }

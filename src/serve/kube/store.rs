@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::object::{Key, Object};
+use crate::model::manifest_edit::{ManifestKind, Target};
+use crate::model::stated::{self, AllStated, Stated};
 
 /// How many changes are remembered for clients that watch.
 const REMEMBERED: usize = 1024;
@@ -14,6 +16,13 @@ const REMEMBERED: usize = 1024;
 pub(super) struct Entry {
     pub(super) version: u64,
     pub(super) object: Object,
+}
+
+/// A pod's manifest with the version of its last change.
+#[derive(Debug, Clone)]
+pub(super) struct Manifest {
+    pub(super) version: u64,
+    pub(super) stated: Arc<Stated>,
 }
 
 /// A change of one object.
@@ -36,6 +45,10 @@ pub(super) struct State {
     /// The version of the last change.
     pub(super) version: u64,
     pub(super) objects: BTreeMap<Key, Arc<Entry>>,
+    /// What the manifests directory states.
+    pub(super) stated: Arc<AllStated>,
+    /// The manifests of pods under the names that people gave them, which no list has.
+    manifests: BTreeMap<Target, Manifest>,
     changes: VecDeque<Arc<Change>>,
     /// Changes of this version and below are forgotten.
     forgotten: u64,
@@ -47,6 +60,8 @@ impl State {
         State {
             version,
             objects: BTreeMap::new(),
+            stated: Arc::default(),
+            manifests: BTreeMap::new(),
             changes: VecDeque::new(),
             forgotten: version,
         }
@@ -57,6 +72,38 @@ impl State {
         let mut pairs = self.objects.iter().zip(objects);
         self.objects.len() == objects.len()
             && pairs.all(|((key, entry), (other, object))| key == other && entry.object.is_same(object))
+    }
+
+    /// Whether the manifests directory states the same.
+    pub(super) fn states(&self, stated: &AllStated) -> bool {
+        stated::is_same(&self.stated, stated)
+    }
+
+    /// Replaces what the manifests directory states. No watch sees it.
+    pub(super) fn restate(&mut self, stated: Arc<AllStated>) {
+        let pods = stated
+            .iter()
+            .filter(|(target, _)| target.kind == ManifestKind::Pod);
+        let mut manifests = BTreeMap::new();
+        for (target, stated) in pods {
+            let known = self.manifests.remove(target);
+            let known = known.filter(|known| Arc::ptr_eq(&known.stated, stated));
+            let manifest = known.unwrap_or_else(|| {
+                self.version += 1;
+                Manifest {
+                    version: self.version,
+                    stated: stated.clone(),
+                }
+            });
+            manifests.insert(target.clone(), manifest);
+        }
+        self.manifests = manifests;
+        self.stated = stated;
+    }
+
+    /// The manifest of a pod.
+    pub(super) fn manifest(&self, target: &Target) -> Option<&Manifest> {
+        self.manifests.get(target)
     }
 
     /// Replaces the objects by these. Each one that differs gets a version of its own.

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tower::ServiceExt as _;
 
 use super::*;
+use crate::model::pod::Desired;
 use crate::serve::fixture::{self, Changing};
 
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
@@ -16,6 +17,7 @@ const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/js
 struct Endpoint {
     router: Router,
     changing: Changing,
+    desired: watch::Sender<std::sync::Arc<Desired>>,
     _stop: tokio_util::sync::DropGuard,
 }
 
@@ -26,7 +28,7 @@ fn endpoint() -> Endpoint {
 
 fn endpoint_of(changing: Changing) -> Endpoint {
     let stopping = CancellationToken::new();
-    let (_desired, desired) = watch::channel(std::sync::Arc::default());
+    let (sender, desired) = watch::channel(std::sync::Arc::default());
     let sources = Sources {
         pods: changing.world.pods.clone(),
         node: changing.world.node.clone(),
@@ -43,6 +45,7 @@ fn endpoint_of(changing: Changing) -> Endpoint {
     Endpoint {
         router: router::router(Kubectl { served, feed }, Access::new(&credentials)),
         changing,
+        desired: sender,
         _stop: stopping.drop_guard(),
     }
 }

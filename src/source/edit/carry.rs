@@ -1,45 +1,36 @@
 //! Carries out a change: reads the directory, decides, writes. It blocks.
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use serde_json::Value;
 
 use super::decide::{Decision, Given, Root, Step, decide};
 use super::manifests::Manifest;
 use crate::disk::write::{Durability, Writing, create, rewrite, sync};
 use crate::manifest::ManifestContext;
-use crate::model::manifest_edit::{Edit, Edited, Mode, NotEdited, Target};
+use crate::model::manifest_edit::{Edit, EditOptions, Edited, Mode, NotEdited, Target};
 use crate::source::files::{Unlisted, contents};
 
 /// The manifests directory.
 pub(super) struct Directory {
     path: Option<PathBuf>,
     context: ManifestContext,
-    /// Makes versions of contents. Its key is this process's own, so that a version says nothing about a Secret.
-    versions: RandomState,
 }
 
 impl Directory {
     pub(super) fn new(path: Option<PathBuf>, context: ManifestContext) -> Directory {
-        Directory {
-            path,
-            context,
-            versions: RandomState::new(),
-        }
+        Directory { path, context }
     }
 
     /// Carries out one change.
-    pub(super) fn edit(&self, target: Target, edit: Edit, mode: Mode) -> Result<Edited, NotEdited> {
+    pub(super) fn edit(&self, target: Target, edit: Edit, options: EditOptions) -> Result<Edited, NotEdited> {
         let path = self.path.as_deref().ok_or_else(|| {
             let text = "no manifests directory is configured: set `staticPodPath` (or --pod-manifest-path)";
             NotEdited::Refused(text.to_owned())
         })?;
         let named = format!("{} {}/{}", target.kind.as_str(), target.namespace, target.name);
         let manifests = self.manifests(path, &target, &edit)?;
-        let version = |object: &Value| self.versions.hash_one(object.to_string()).to_string();
         let given = Given {
             directory: match path.is_file() {
                 true => Root::File,
@@ -48,10 +39,10 @@ impl Directory {
             manifests: &manifests,
             context: &self.context,
             now: Timestamp::now(),
-            version: &version,
+            options: &options,
         };
         let Decision { step, answer } = decide(&given, target, edit)?;
-        match mode {
+        match options.mode {
             Mode::Write => carry(&step, &named)?,
             Mode::DryRun => {}
         }

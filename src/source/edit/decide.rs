@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::fields::{self, Sent};
 use super::manifests::{Found, Manifest, find};
-use super::object;
 use crate::manifest::{self, Content, ManifestContext, names, static_pod_name};
 use crate::model::manifest_edit::{
-    Edit, Edited, Hidden, ManifestKind, NotEdited, Patch, Preconditions, Target, Wrong,
+    Edit, EditOptions, Edited, Hidden, ManifestKind, NotEdited, Patch, Preconditions, Target, Wrong,
 };
-use crate::model::pod::{PodName, Problem};
+use crate::model::pod::{PodName, Problem, ProblemKind};
 use crate::model::yaml;
+use crate::source::object;
 
 /// The longest name of a file in Linux, without the dot and the ending of the unfinished one.
 const MOST_NAME_BYTES: usize = 255 - 5;
@@ -25,8 +26,7 @@ pub(super) struct Given<'a> {
     pub(super) manifests: &'a [Manifest],
     pub(super) context: &'a ManifestContext,
     pub(super) now: Timestamp,
-    /// The version of an object of this content.
-    pub(super) version: &'a dyn Fn(&Value) -> String,
+    pub(super) options: &'a EditOptions,
 }
 
 /// What the configured path is.
@@ -58,20 +58,13 @@ pub(super) struct Decision {
 pub(super) fn decide(given: &Given<'_>, target: Target, edit: Edit) -> Result<Decision, NotEdited> {
     match edit {
         Edit::Create(Hidden(object)) => create(given, target, object),
-        Edit::Read => {
-            let found = found(given, &target)?;
-            Ok(Decision {
-                step: Step::Nothing,
-                answer: given.read(&found, &target),
-            })
-        }
         Edit::Remove(preconditions) => remove(given, &target, &preconditions),
         Edit::Replace(Hidden(object)) => {
             let found = found(given, &target)?;
             let version = given.current(&found, &target).1;
             stands(&target, object::metadata(&object, "resourceVersion"), &version)?;
             refuse_shown(&object)?;
-            change(given, &target, &found, object)
+            change(given, &target, &found, (object, Sent::Object))
         }
         Edit::Patch(patch) => {
             let found = found(given, &target)?;
@@ -80,7 +73,7 @@ pub(super) fn decide(given: &Given<'_>, target: Target, edit: Edit) -> Result<De
             stands(&target, asked.as_deref(), &version)?;
             let patched = manifest::edit::apply(current, patch);
             let patched = patched.map_err(|error| NotEdited::BadRequest(error.to_string()))?;
-            change(given, &target, &found, patched)
+            change(given, &target, &found, (patched, Sent::Patch))
         }
     }
 }
@@ -136,9 +129,10 @@ fn create(given: &Given<'_>, mut target: Target, object: Value) -> Result<Decisi
         return Err(NotEdited::Refused(text.to_owned()));
     };
     let path = directory.join(file_name(&target)?);
-    let object = object::written(object, &target);
+    let mut object = object::written(object, &target);
+    let unknown = fields::take_unknown(&mut object, target.kind);
     let text = text(&object, &path)?;
-    let answer = given.check(&target, object, &path, &text)?;
+    let answer = given.check(&target, (object, Sent::Object), (&path, &text), (unknown, &[]))?;
     Ok(Decision {
         step: Step::Create(path, text),
         answer,
@@ -220,22 +214,27 @@ fn change(
     given: &Given<'_>,
     target: &Target,
     found: &Found<'_>,
-    object: Value,
+    (object, sent): (Value, Sent),
 ) -> Result<Decision, NotEdited> {
     is_what_it_says(&object, target)?;
     let path = &found.manifest.path;
     let uid = object::metadata(found.object, "uid");
-    let object = object::with_uid(object::written(object, target), uid);
+    let mut object = object::with_uid(object::written(object, target), uid);
+    let unknown = fields::take_unknown(&mut object, target.kind);
     let before = object::with_uid(object::written(found.object.clone(), target), uid);
     if object == before {
+        let mut answer = given.read(found, target);
+        answer.warnings = fields::judge(given.options, unknown, (target, sent))?;
         return Ok(Decision {
             step: Step::Nothing,
-            answer: given.read(found, target),
+            answer,
         });
     }
     writable(found, "changed")?;
     let text = text(&object, path)?;
-    let answer = given.check(target, object, path, &text)?;
+    // What a person wrote into the file is not the client's doing.
+    let known = fields::unknown(&given.content(&found.manifest.bytes, path).warnings);
+    let answer = given.check(target, (object, sent), (path, &text), (unknown, &known))?;
     Ok(Decision {
         step: Step::Rewrite(path.clone(), text),
         answer,
@@ -294,14 +293,14 @@ impl Given<'_> {
     /// The object as a client knows it, and its version.
     fn current(&self, found: &Found<'_>, target: &Target) -> (Value, String) {
         let written = object::written(found.object.clone(), target);
-        let version = (self.version)(&written);
+        let version = object::version(&written);
         (written, version)
     }
 
     /// The object as it is, for an answer.
     fn read(&self, found: &Found<'_>, target: &Target) -> Edited {
         let manifest = found.manifest;
-        let content = manifest::read_with_content(&manifest.bytes, &manifest.path, self.context, self.now);
+        let content = self.content(&manifest.bytes, &manifest.path);
         let pod = pod(&content, &self.full_name(target));
         let (object, version) = self.current(found, target);
         let uid = pod.as_ref().map(|pod| pod.0.as_str());
@@ -313,20 +312,40 @@ impl Given<'_> {
         }
     }
 
-    /// Checks what is to be written as the agent will, and says what it will have.
-    fn check(&self, target: &Target, object: Value, path: &Path, text: &str) -> Result<Edited, NotEdited> {
-        let content = manifest::read_with_content(text.as_bytes(), path, self.context, self.now);
+    /// What the agent would have of a file.
+    fn content(&self, bytes: &[u8], path: &Path) -> Content {
+        manifest::read_with_content(bytes, path, self.context, self.now)
+    }
+
+    /// Checks what is to be written as the agent will, and says what it will have. `unknown` are fields that are not
+    /// written, `known` those that the file had before.
+    fn check(
+        &self,
+        target: &Target,
+        (object, sent): (Value, Sent),
+        (path, text): (&Path, &str),
+        (mut unknown, known): (Vec<String>, &[String]),
+    ) -> Result<Edited, NotEdited> {
+        let content = self.content(text.as_bytes(), path);
         let wrong = |problem: &Problem| Wrong {
             field: problem.field.clone(),
             message: problem.message.clone(),
         };
+        unknown.extend(fields::unknown(&content.warnings));
+        unknown.retain(|field| !known.contains(field));
+        let mut warnings = fields::judge(self.options, unknown, (target, sent))?;
         if !content.problems.is_empty() {
             return Err(NotEdited::Invalid {
                 target: target.clone(),
                 problems: content.problems.iter().map(wrong).collect(),
             });
         }
-        let version = (self.version)(&object);
+        let others = content
+            .warnings
+            .iter()
+            .filter(|warning| warning.kind != ProblemKind::UnknownField);
+        warnings.extend(others.map(|warning| wrong(warning).to_string()));
+        let version = object::version(&object::written(object.clone(), target));
         let pod = pod(&content, &self.full_name(target));
         let made = content.pods.first().map(|read| &read.pod.object);
         let object = match made.map(|made| serde_json::to_value(&**made)) {
@@ -336,11 +355,7 @@ impl Given<'_> {
         Ok(Edited {
             object: object::shown(object, target, &version, pod.as_ref().map(|pod| pod.0.as_str())),
             pod,
-            warnings: content
-                .warnings
-                .iter()
-                .map(|warning| wrong(warning).to_string())
-                .collect(),
+            warnings,
             is_changed: true,
         })
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use crate::model::manifest_edit::Target;
-use crate::model::yaml::document;
+use crate::source::stated;
 
 /// A file, as far as it is YAML.
 #[derive(Debug)]
@@ -30,27 +30,25 @@ pub(super) struct Found<'a> {
 impl Manifest {
     /// A file that is no YAML has no objects; the agent reports it.
     pub(super) fn new(path: PathBuf, is_link: bool, bytes: Vec<u8>) -> Manifest {
-        let text = std::str::from_utf8(&bytes).ok();
-        let documents = text
-            .and_then(|text| document::read(text).ok())
-            .unwrap_or_default();
         Manifest {
             path,
             is_link,
-            documents: documents.into_iter().map(|document| document.value).collect(),
+            documents: stated::documents(&bytes),
             bytes,
         }
     }
 
     fn find(&self, target: &Target) -> Option<Found<'_>> {
-        let is_it = |object: &&Value| is(object, target);
-        let items = self.documents.iter().filter_map(|document| document.get("items"));
-        let mut of_lists = items.filter_map(Value::as_array).flatten();
-        let own = self.documents.iter().find(is_it);
+        let is_it = |object: &&Value| stated::target(object).as_ref() == Some(target);
+        let object = stated::objects(&self.documents).find(is_it)?;
+        let is_document = self
+            .documents
+            .iter()
+            .any(|document| std::ptr::eq(document, object));
         Some(Found {
             manifest: self,
-            is_alone: own.is_some() && self.documents.len() == 1,
-            object: own.or_else(|| of_lists.find(is_it))?,
+            is_alone: is_document && self.documents.len() == 1,
+            object,
         })
     }
 }
@@ -58,16 +56,6 @@ impl Manifest {
 /// The object in the first file that has it, as the agent prefers it.
 pub(super) fn find<'a>(manifests: &'a [Manifest], target: &Target) -> Option<Found<'a>> {
     manifests.iter().find_map(|manifest| manifest.find(target))
-}
-
-fn is(object: &Value, target: &Target) -> bool {
-    let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
-    let metadata = object.get("metadata");
-    let field = |name: &str| text(metadata.and_then(|metadata| metadata.get(name)));
-    let namespace = field("namespace").filter(|namespace| !namespace.is_empty());
-    text(object.get("kind")).as_deref() == Some(target.kind.as_str())
-        && field("name").as_deref() == Some(&target.name)
-        && namespace.as_deref().unwrap_or("default") == target.namespace
 }
 
 #[cfg(test)]

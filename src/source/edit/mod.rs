@@ -2,13 +2,13 @@
 //! is checked as a manifest before it is written, and written as a whole or not at all; the agent then reads the file as any
 //! other. Whether the node has room for the pod is seen when it is started.
 //!
-//! [`manifests`] finds an object in the files, [`object`] is the form of an object in a file and in an answer, [`decide`]
-//! says what is to be written, and [`carry`] writes it.
+//! [`manifests`] finds an object in the files, [`decide`] says what is to be written, [`fields`] judges fields that it
+//! should not have, and [`carry`] writes it.
 
 mod carry;
 mod decide;
+mod fields;
 mod manifests;
-mod object;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -56,12 +56,12 @@ async fn answer(directory: &Arc<Directory>, request: EditRequest) {
     let EditRequest {
         target,
         edit,
-        mode,
+        options,
         answer,
     } = request;
     let directory = directory.clone();
     // A disk that does not answer blocks this task and nothing else.
-    let work = tokio::task::spawn_blocking(move || directory.edit(target, edit, mode));
+    let work = tokio::task::spawn_blocking(move || directory.edit(target, edit, options));
     let done = work.await.unwrap_or_else(|error| {
         tracing::error!(%error, "changing a manifest failed: a bug in gantry");
         Err(NotEdited::Failed(

@@ -4,6 +4,7 @@
 //! and what is being written at the moment, leaves things as they are: only a file that is gone takes its pods along.
 
 mod departures;
+mod stating;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -16,8 +17,8 @@ use super::claims::{self, Claims, Verdict};
 use super::file::{self, Refused};
 use super::former::Former;
 use super::known::whole_file;
-use super::known::{Known, Open};
-use super::last_good::{Change, LastGood};
+use super::known::{Known, Open, Reading};
+use super::last_good::{Ages, Change, LastGood};
 use super::listing::{self, Entry, State};
 use super::set;
 use super::watch::Watchlist;
@@ -74,6 +75,8 @@ pub(super) struct Directory {
     claims: Claims,
     /// Whether that was decided once.
     settled: bool,
+    /// Since when there are the objects of each file, as last saved; `None`: not read yet.
+    ages: Option<Ages>,
     /// The waiting files as last saved.
     waiting: Option<Vec<(PathBuf, String)>>,
     read_once: bool,
@@ -100,6 +103,7 @@ impl Directory {
             departures: 0,
             claims: Claims::default(),
             settled: false,
+            ages: None,
             waiting: None,
             read_once: false,
             listed_once: false,
@@ -119,6 +123,7 @@ impl Directory {
     /// known.
     pub(super) fn look(&mut self, look: &Look, running: Option<&BTreeSet<PodUid>>, now: Timestamp) -> Seen {
         self.again = None;
+        self.load_ages();
         let mut watchlist = Watchlist::new();
         self.note_gone(&look.gone);
         let (state, entries) = listing::list(&self.path, &mut watchlist);
@@ -135,6 +140,7 @@ impl Directory {
             self.forget_others(&entries, grace, now);
             if state == State::There {
                 self.forget_kept_of_others(&entries);
+                self.save_ages();
             }
             self.read_once = true;
         }
@@ -206,7 +212,8 @@ impl Directory {
             Err(refused) => self.refused(entry, refused, now),
             Ok(bytes) => {
                 let content = self.parse(&bytes, &entry.path, now);
-                self.take(entry, content, now);
+                let reading = Reading::of(&bytes, stamp.modified().min(now));
+                self.take(entry, content, &reading, now);
                 let fresh = age(&stamp, now) < CLOCK_TICK;
                 if fresh {
                     self.look_again(CLOCK_TICK);
@@ -289,16 +296,17 @@ impl Directory {
             problems: vec![problem],
             ..Content::default()
         };
-        self.take(entry, content, now);
+        self.take(entry, content, &Reading::nothing(now), now);
     }
 
     /// Takes over the new content of a file.
-    fn take(&mut self, entry: &Entry, content: Content, now: Timestamp) {
+    fn take(&mut self, entry: &Entry, content: Content, reading: &Reading<'_>, now: Timestamp) {
         let path = entry.path.as_path();
         let before = match self.files.remove(path) {
             // The file that had this name was removed, and nothing carries over to this one.
             Some(known) if known.was_gone => {
                 self.departures += 1;
+                self.forget_ages(path);
                 self.unknown()
             }
             Some(known) => known,
@@ -306,10 +314,12 @@ impl Directory {
             None if content.problems.is_empty() => self.unknown(),
             None => self.kept(path, now),
         };
-        let known = Known {
+        let stated = before.stated.clone();
+        let mut known = Known {
             paths: paths(entry),
             ..before.after(path, content)
         };
+        known.stated = self.state(path, &stated, &known, reading);
         if self.kept.is_some() {
             self.changes.push(Change::Keep(path.to_owned(), known.to_save()));
         }
@@ -322,11 +332,6 @@ impl Directory {
             incarnation: self.departures,
             ..Known::default()
         }
-    }
-
-    fn kept(&self, path: &Path, now: Timestamp) -> Known {
-        let content = self.kept.as_ref().map(|kept| kept.load(path, &self.context, now));
-        Known::of_last_good(content.unwrap_or_default(), self.departures)
     }
 
     fn look_again(&mut self, wait: Duration) {

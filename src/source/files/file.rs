@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use jiff::Timestamp;
 use nix::fcntl::OFlag;
 
 use super::writing::{self, LeaseUse, Writers};
@@ -48,6 +49,13 @@ impl Stamp {
             size: self.size,
             modified: self.modified,
         }
+    }
+
+    /// When its content was last modified.
+    pub(super) fn modified(&self) -> Timestamp {
+        let (seconds, _) = self.modified;
+        // A file system may have any number there.
+        Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
     /// When the file last changed, in nanoseconds since 1970.

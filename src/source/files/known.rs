@@ -11,6 +11,7 @@ use crate::manifest::{Content, seen_at};
 use crate::manifest::{Json, ReadObject, ReadPod};
 use crate::model::object::{Object, ObjectKey};
 use crate::model::pod::{Pod, PodName, Problem, ProblemKind};
+use crate::model::stated::AllStated;
 
 /// A pod with the manifest that reproduces it.
 #[derive(Debug, Clone)]
@@ -49,6 +50,8 @@ pub(super) struct Known {
     pub(super) pods: Vec<Running>,
     /// Its objects, likewise.
     pub(super) objects: Vec<KnownObject>,
+    /// What it states of its pods and objects, and of those that are in force although it states them no longer.
+    pub(super) stated: AllStated,
     /// The reasons why parts of it are rejected.
     pub(super) problems: Vec<Problem>,
     /// The warnings about the accepted parts.
@@ -57,6 +60,32 @@ pub(super) struct Known {
     pub(super) gone_since: Option<Timestamp>,
     /// A process writes it or has it open for writing, so it is not read.
     pub(super) open: Option<Open>,
+}
+
+/// What was read of a file besides its content.
+pub(super) struct Reading<'a> {
+    /// Its bytes; `None`: it cannot be read.
+    pub(super) bytes: Option<&'a [u8]>,
+    /// When it was modified, at the latest.
+    pub(super) modified: Timestamp,
+}
+
+impl<'a> Reading<'a> {
+    /// These bytes of a file that was modified then.
+    pub(super) fn of(bytes: &'a [u8], modified: Timestamp) -> Reading<'a> {
+        Reading {
+            bytes: Some(bytes),
+            modified,
+        }
+    }
+
+    /// Nothing: what it would have is as old as now.
+    pub(super) fn nothing(now: Timestamp) -> Reading<'a> {
+        Reading {
+            bytes: None,
+            modified: now,
+        }
+    }
 }
 
 /// Since when a process has a file open for writing.

@@ -4,7 +4,7 @@
 //! One file for each manifest, a `v1 List` of its pods and objects as they were written. Secrets may be among them: it
 //! is readable by root alone.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -21,6 +21,11 @@ use crate::manifest::{Content, read_with_content};
 
 /// The file beside the last good versions that lists which manifests wait for what another one has.
 const WAITING: &str = "waiting.json";
+/// Likewise, since when there are the objects of each manifest.
+const AGES: &str = "ages.json";
+
+/// Since when there is each object of a file, by the file's path in readable form.
+pub(super) type Ages = BTreeMap<String, BTreeMap<String, Timestamp>>;
 
 /// The directory that has the last good versions.
 #[derive(Debug, Clone)]
@@ -37,6 +42,8 @@ pub(super) enum Change {
     Forget(PathBuf),
     /// Only these files exist.
     Only(Vec<PathBuf>),
+    /// Since when there are the objects of all files.
+    Ages(Ages),
     /// These files wait for what another one has, in this order.
     Waiting(Vec<(PathBuf, String)>),
 }
@@ -62,6 +69,9 @@ impl LastGood {
                 Change::Keep(path, objects) => self.keep(path, objects)?,
                 Change::Forget(path) => remove_if_there(&self.file(path))?,
                 Change::Only(paths) => self.forget_others(paths)?,
+                Change::Ages(ages) => {
+                    self.write(&self.directory.join(AGES), &serde_json::to_string(ages)?)?
+                }
                 Change::Waiting(waiting) => self.save_waiting(waiting)?,
             }
         }
@@ -80,6 +90,12 @@ impl LastGood {
     pub(super) fn waiting(&self) -> Vec<(String, String)> {
         let bytes = file::open(&self.directory.join(WAITING)).and_then(file::Opened::bytes);
         // If it is lost or damaged, the running pods and the saved versions decide.
+        serde_json::from_slice(&bytes.unwrap_or_default()).unwrap_or_default()
+    }
+
+    /// Since when there are the objects of each file. If it is lost or damaged, an object is as old as its file.
+    pub(super) fn ages(&self) -> Ages {
+        let bytes = file::open(&self.directory.join(AGES)).and_then(file::Opened::bytes);
         serde_json::from_slice(&bytes.unwrap_or_default()).unwrap_or_default()
     }
 
@@ -113,7 +129,9 @@ impl LastGood {
         };
         for entry in entries {
             let entry = entry?;
-            if !own.contains(&entry.file_name()) && entry.file_name() != WAITING {
+            if ![WAITING, AGES].iter().any(|name| entry.file_name() == *name)
+                && !own.contains(&entry.file_name())
+            {
                 remove_if_there(&entry.path())?;
             }
         }

@@ -10,6 +10,7 @@ use tracing::{info, warn};
 use super::directory::Seen;
 use super::listing::State;
 use crate::model::pod::{Problem, SourceSet};
+use crate::model::stated;
 
 /// Whether two sets are equal: unchanged pods are the same value.
 fn same(a: &SourceSet, b: &SourceSet) -> bool {
@@ -17,6 +18,7 @@ fn same(a: &SourceSet, b: &SourceSet) -> bool {
     a.pods.len() == b.pods.len()
         && pods.into_iter().all(|(a, b)| Arc::ptr_eq(a, b))
         && a.objects.is_same(&b.objects)
+        && stated::is_same(&a.stated, &b.stated)
         && a.problems == b.problems
         && a.warnings == b.warnings
 }

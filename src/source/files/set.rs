@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::claims::{Claim, Verdict, What};
 use super::known::Known;
@@ -10,6 +11,7 @@ use super::known::whole_file;
 use super::writing::REPORTED_AFTER;
 use crate::model::object::{self, Reference};
 use crate::model::pod::{Pod, Problem, Source, SourceSet};
+use crate::model::stated::AllStated;
 
 /// The claims of all files, in the order of their paths.
 pub(super) fn claims(files: &BTreeMap<PathBuf, Known>) -> Vec<Claim<'_>> {
@@ -35,7 +37,10 @@ pub(super) fn assemble(
     claims: &[Claim<'_>],
     verdicts: &[Verdict],
 ) -> SourceSet {
-    let mut set = SourceSet::default();
+    let mut set = SourceSet {
+        stated: Arc::new(stated(files.values())),
+        ..SourceSet::default()
+    };
     let mut verdicts = verdicts.iter().copied();
     let mut next = || verdicts.next().unwrap_or(Verdict::Granted);
     for (path, known) in files {
@@ -79,6 +84,18 @@ pub(super) fn assemble(
         }
     }
     set
+}
+
+/// What all files state: of objects that several have, what the first one does, which is the one that is changed.
+fn stated<'a>(files: impl Iterator<Item = &'a Known>) -> AllStated {
+    let mut all = AllStated::new();
+    for known in files {
+        for (target, stated) in &known.stated {
+            let place = all.entry(target.clone());
+            place.or_insert_with(|| Arc::clone(stated));
+        }
+    }
+    all
 }
 
 /// The problem of a pod that claims what `owner` has, if it does.

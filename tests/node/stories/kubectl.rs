@@ -38,7 +38,7 @@ spec:
 ---
 apiVersion: v1
 kind: ConfigMap
-metadata: {name: settings}
+metadata: {name: settings, labels: {app: web}, annotations: {note: by hand}}
 data: {color: blue, size: large}
 ---
 apiVersion: v1
@@ -61,6 +61,7 @@ pub fn the_release_of_this_kubelet(node: &mut Node) {
     let kubectl = Kubectl::new("own");
     asks_everything(node, &kubectl);
     kubectl.prints(&["events", "--for", "pod/web-node-1"], &["Started"]);
+    a_restart_of_the_agent(node, &kubectl);
 }
 
 /// One release, with a home directory of its own for what it remembers.
@@ -264,6 +265,20 @@ fn lists(kubectl: &Kubectl) {
     );
     kubectl.prints(&["get", "cm"], &["settings", "2"]);
     kubectl.prints(&["get", "secrets"], &["password", "Opaque", "1"]);
+    let ages = kubectl.prints(
+        &["get", "cm,secret,ns,nodes,pods"],
+        &["AGE", "settings", "password"],
+    );
+    assert!(!ages.contains("<unknown>"), "{ages}");
+    kubectl.prints(
+        &["get", "cm", "-l", "app=web", "--show-labels"],
+        &["settings", "app=web"],
+    );
+    kubectl.prints(&["get", "secret", "-l", "app=web"], &["No resources found"]);
+    kubectl.prints(
+        &["get", "cm", "settings", "-o", "yaml"],
+        &["note: by hand", "creationTimestamp: "],
+    );
     let secret = kubectl.prints(&["get", "secret", "password", "-o", "yaml"], &["word: \"\""]);
     assert!(
         !secret.contains("hunter2") && !secret.contains("aHVudGVyMg"),
@@ -290,8 +305,16 @@ fn descriptions(kubectl: &Kubectl) {
         "web-node-1",
         "Allocatable",
         "MemoryPressure",
+        "Starting kubelet.",
+        "NodeHasSufficientMemory",
+        "NodeReady",
     ];
-    kubectl.prints(&["describe", "node", "node-1"], &node);
+    let node = kubectl.prints(&["describe", "node", "node-1"], &node);
+    let started = node.matches("Starting kubelet.").count();
+    assert_eq!(started, 1, "each event once: {node}");
+    assert!(!node.contains("<unknown>"), "{node}");
+    let of_node = ["get", "events", "--field-selector", "involvedObject.kind=Node"];
+    kubectl.prints(&of_node, &["node/node-1", "Starting", "NodeHasSufficientPID"]);
     kubectl.prints(&["describe", "ns", "default"], &["Active"]);
     kubectl.prints(&["describe", "cm", "settings"], &["color", "blue"]);
     kubectl.prints(
@@ -411,6 +434,37 @@ fn refusals(kubectl: &Kubectl) {
     );
     kubectl.prints(&["get", "pod", "web-node-1"], &["Running"]);
     kubectl.refuses(&["--token=wrong", "get", "pods"], &["Unauthorized"]);
+}
+
+/// What there was before is as old as it was, and the same.
+fn a_restart_of_the_agent(node: &mut Node, kubectl: &Kubectl) {
+    let of = |path: &str| {
+        let output = format!("jsonpath={{.metadata.{path}}}");
+        kubectl.prints(&["get", "cm", "settings", "-o", &output], &[])
+    };
+    let known = || (of("creationTimestamp"), of("uid"));
+    let (before, version) = (known(), of("resourceVersion"));
+    assert!(before.0.ends_with('Z') && before.1.len() == 36, "{before:?}");
+    let list = "jsonpath={.items[?(@.metadata.name==\"settings\")].metadata.resourceVersion}";
+    assert_eq!(kubectl.prints(&["get", "cm", "-o", list], &[]), version);
+    node.manifest("all.yaml", &PODS.replace("color: blue", "color: red"));
+    wait_for("the new content", SOON, || {
+        let shown = kubectl.prints(&["get", "cm", "settings", "-o", "jsonpath={.data.color}"], &[]);
+        if shown == "red" { Ok(()) } else { Err(shown) }
+    });
+    assert_eq!(known(), before, "an edited object is no new one");
+    assert_ne!(of("resourceVersion"), version);
+    node.stop_agent();
+    node.start_agent();
+    wait_for("the object after a restart", SOON, || {
+        let output = kubectl.output(&["get", "cm", "settings"]);
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err(text(&output))
+        }
+    });
+    assert_eq!(known(), before);
 }
 
 pub fn the_kubeconfig_is_for_root_and_its_group_alone(node: &mut Node) {

@@ -5,27 +5,28 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use super::kubectl::Kubectl;
-use crate::node::{MANIFESTS, Node, SOON, container, here};
+use crate::node::{MANIFESTS, Node, SOON, container, here, timed};
 use crate::process::text;
 use crate::wait::wait_for;
 
 pub fn the_release_of_debian_12(node: &mut Node) {
-    writes_everything(node, &Kubectl::new("debian-12"));
+    writes_everything(node, &Kubectl::new("debian-12"), Validates::Nothing);
 }
 
 pub fn the_release_of_debian_13(node: &mut Node) {
     let kubectl = Kubectl::new("debian-13");
-    writes_everything(node, &kubectl);
+    writes_everything(node, &kubectl, Validates::AtTheServer);
     debugs(node, &kubectl);
 }
 
 pub fn the_release_of_this_kubelet(node: &mut Node) {
     let kubectl = Kubectl::new("own");
-    writes_everything(node, &kubectl);
+    writes_everything(node, &kubectl, Validates::AtTheServer);
     debugs(node, &kubectl);
 }
 
@@ -48,7 +49,15 @@ spec:
     )
 }
 
-fn writes_everything(node: &mut Node, kubectl: &Kubectl) {
+/// Whether a release asks for what it writes to be refused if it has unknown fields.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Validates {
+    Nothing,
+    /// Since 1.25 (`fieldValidation=Strict`).
+    AtTheServer,
+}
+
+fn writes_everything(node: &mut Node, kubectl: &Kubectl, validates: Validates) {
     node.start_agent();
     creates_and_removes(node, kubectl);
     applies(node, kubectl);
@@ -56,6 +65,7 @@ fn writes_everything(node: &mut Node, kubectl: &Kubectl) {
     objects(kubectl);
     changes(node, kubectl);
     a_persons_own_file(node, kubectl);
+    unknown_fields(kubectl, validates);
     refusals(node, kubectl);
     kubectl.prints(&["delete", "pod", "web"], &["deleted"]);
     node.wait_gone("web");
@@ -214,7 +224,9 @@ fn changes(node: &mut Node, kubectl: &Kubectl) {
         let content = std::fs::read_to_string(&manifest).expect("it is there");
         assert!(content.contains(part), "no {part:?} in {content}");
     };
-    kubectl.prints(&["label", "pod", "web", "tier=front"], &["labeled"]);
+    // An answer waits for the agent to have read the file, and no longer.
+    let (_, took) = timed(|| kubectl.prints(&["label", "pod", "web", "tier=front"], &["labeled"]));
+    assert!(took < Duration::from_secs(4), "{took:?}");
     has("tier: front");
     kubectl.prints(&["annotate", "pod", "web", "note=made by hand"], &["annotated"]);
     has("note: made by hand");
@@ -260,7 +272,8 @@ fn a_persons_own_file(node: &mut Node, kubectl: &Kubectl) {
     std::fs::set_permissions(in_manifests("own.yaml"), std::fs::Permissions::from_mode(0o640))
         .expect("our file");
     let applied = file("own.yaml", &own.replace("one", "two"));
-    kubectl.prints(&["apply", "-f", &applied], &["configmap/own configured"]);
+    let (_, took) = timed(|| kubectl.prints(&["apply", "-f", &applied], &["configmap/own configured"]));
+    assert!(took < Duration::from_secs(4), "{took:?}");
     let metadata = std::fs::metadata(in_manifests("own.yaml")).expect("the same file");
     assert_eq!(metadata.permissions().mode() & 0o7777, 0o640);
     kubectl.prints(&["get", "cm", "own", "-o", "jsonpath={.data.a}"], &["two"]);
@@ -285,11 +298,65 @@ fn a_persons_own_file(node: &mut Node, kubectl: &Kubectl) {
     node.remove("both.yaml");
 }
 
+/// What would run nevertheless is a warning, unless the client wants it refused.
+fn unknown_fields(kubectl: &Kubectl, validates: Validates) {
+    let before = names();
+    let odd = web("red")
+        .replace("name: web", "name: odd")
+        .replace("    env:", "    colour: red\n    env:");
+    let odd = file("odd.yaml", &odd);
+    let dry = |more: &[&'static str]| {
+        let create = ["create", "-f", odd.as_str(), "--dry-run=server"];
+        create
+            .into_iter()
+            .map(str::to_owned)
+            .chain(more.iter().map(ToString::to_string))
+            .collect::<Vec<_>>()
+    };
+    fn plain(words: &[String]) -> Vec<&str> {
+        words.iter().map(String::as_str).collect()
+    }
+    let field = r#"unknown field "spec.containers[0].colour""#;
+    let warning = format!("Warning: {field}");
+    if validates == Validates::Nothing {
+        kubectl.prints(&plain(&dry(&[])), &[&warning, "created (server dry run)"]);
+        return;
+    }
+    let refused = format!("strict decoding error: {field}");
+    kubectl.refuses(
+        &plain(&dry(&[])),
+        &["(BadRequest)", "cannot be handled as a Pod", &refused],
+    );
+    kubectl.prints(&plain(&dry(&["--validate=warn"])), &[&warning]);
+    let silent = text(&kubectl.output(&plain(&dry(&["--validate=ignore"]))));
+    assert!(
+        silent.contains("created") && !silent.contains("colour"),
+        "{silent}"
+    );
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: odd}\ndata: {a: b}\n";
+    kubectl.prints(
+        &["apply", "-f", &file("odd-map.yaml", map)],
+        &["configmap/odd created"],
+    );
+    let map = file("odd-map.yaml", &format!("{map}colour: red\n"));
+    let refused = [
+        "is invalid: patch: ",
+        r#"strict decoding error: unknown field "colour""#,
+    ];
+    kubectl.refuses(&["apply", "-f", &map], &refused);
+    let warned = ["apply", "-f", &map, "--validate=warn"];
+    kubectl.prints(&warned, &[r#"Warning: unknown field "colour""#, "configmap/odd"]);
+    let content = std::fs::read_to_string(in_manifests("configmap.default.odd.yaml")).expect("it is there");
+    assert!(!content.contains("\ncolour"), "{content}");
+    kubectl.prints(&["delete", "cm", "odd"], &["deleted"]);
+    assert_eq!(names(), before);
+}
+
 fn refusals(node: &mut Node, kubectl: &Kubectl) {
     let before = names();
     let broken = web("red")
         .replace("name: web", "name: broken")
-        .replace("image:", "immage:");
+        .replace("    image: gantry.local/busybox:1\n", "");
     let broken = file("broken.yaml", &broken);
     let checked = text(&node.gantry(&["check", &broken]));
     let output = kubectl.output(&["create", "-f", &broken]);
@@ -302,17 +369,6 @@ fn refusals(node: &mut Node, kubectl: &Kubectl) {
         .expect(&checked);
     let sentence = &sentence[sentence.find("spec.").expect(sentence)..];
     assert!(refused.contains(sentence), "no {sentence:?} in {refused}");
-    // What would run nevertheless is a warning.
-    let odd = file(
-        "odd.yaml",
-        &web("red")
-            .replace("name: web", "name: odd")
-            .replace("    env:", "    colour: red\n    env:"),
-    );
-    kubectl.prints(
-        &["create", "-f", &odd, "--dry-run=server"],
-        &["Warning: spec.containers[0].colour: is not a field"],
-    );
     let bad = file(
         "bad.yaml",
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: ../x}\ndata: {a: b}\n",

@@ -1,11 +1,19 @@
 //! Writes on the wire, with a source that answers as it is told.
 
+use std::sync::Arc;
+
 use axum::http::HeaderMap;
 use tokio::sync::mpsc;
 
 use super::*;
 use crate::model::changes::{ChangeRequests, changes};
-use crate::model::manifest_edit::{Edit, Edited, ManifestKind, Mode, NotEdited, Target, Wrong};
+use crate::model::manifest_edit::{
+    Edit, Edited, Hidden, ManifestKind, Mode, NotEdited, Preconditions, Target, Wrong,
+};
+use crate::model::object::content::Content;
+use crate::model::object::{self, Known, ObjectKey, ObjectKind, Reference, kinds};
+use crate::model::pod::SourceSet;
+use crate::model::stated::Stated;
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
@@ -31,7 +39,7 @@ fn writable(answer: Answer) -> (Endpoint, Asked) {
     let ChangeRequests { mut edits, .. } = requests;
     tokio::spawn(async move {
         while let Some(request) = edits.0.recv().await {
-            let _ = note.send((request.target, request.edit, request.mode));
+            let _ = note.send((request.target, request.edit, request.options.mode));
             let _ = request.answer.send(answer.clone());
         }
     });
@@ -180,16 +188,163 @@ async fn a_pod_that_runs_is_not_changed_under_the_name_of_its_run() {
     let path = format!("{pods}/other");
     let (code, _, _) = send(&endpoint, (Method::PATCH, &path), patch, json!({})).await;
     assert_eq!(code, 404);
-    // The manifest of one that does not run is shown.
-    let (endpoint, _asked) = writable(Ok(edited(json!({"kind": "Pod", "metadata": {"name": "web"}}))));
+}
+
+/// An endpoint whose source answers with what it was asked for, and whose manifests directory states this.
+fn stating(answer: Answer, stated: &[(ManifestKind, &str, &str)]) -> (Endpoint, Asked) {
+    let (endpoint, asked) = writable(answer);
+    restate(&endpoint, stated);
+    (endpoint, asked)
+}
+
+/// The manifests directory states this: objects with the versions of their contents.
+fn restate(endpoint: &Endpoint, stated: &[(ManifestKind, &str, &str)]) {
+    let objects = stated
+        .iter()
+        .filter(|(kind, ..)| *kind == ManifestKind::ConfigMap);
+    let objects = objects.map(|(_, name, content)| {
+        let map = kinds::ConfigMap {
+            data: [("a".to_owned(), Content::from(*content))].into(),
+            ..kinds::ConfigMap::default()
+        };
+        let key = ObjectKey {
+            kind: ObjectKind::ConfigMap,
+            namespace: "default".to_owned(),
+            name: (*name).to_owned(),
+        };
+        let found = Known::Found(Arc::new(object::Object::ConfigMap(map)));
+        (Reference::Object(key), found)
+    });
+    let each = stated.iter().map(|(kind, name, content)| {
+        let manifest = json!({"kind": kind.as_str(), "metadata": {"name": name, "resourceVersion": content}});
+        let stated = Stated {
+            version: Some((*content).to_owned()),
+            labels: [("app".to_owned(), (*name).to_owned())].into(),
+            annotations: std::collections::BTreeMap::new(),
+            created: "2026-11-20T00:00:00Z".parse().unwrap(),
+            manifest: (*kind == ManifestKind::Pod).then(|| Arc::new(Hidden(manifest))),
+        };
+        (target(*kind, name), Arc::new(stated))
+    });
+    let set = SourceSet {
+        objects: objects.collect(),
+        stated: Arc::new(each.collect()),
+        ..SourceSet::default()
+    };
+    let desired = Desired {
+        files: Some(Arc::new(set)),
+        ..Desired::default()
+    };
+    endpoint.desired.send_replace(Arc::new(desired));
+}
+
+fn target(kind: ManifestKind, name: &str) -> Target {
+    Target {
+        kind,
+        namespace: "default".to_owned(),
+        name: name.to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn a_read_by_name_does_not_ask_the_source() {
+    let refused = Err(NotEdited::Failed("asked".to_owned()));
+    let stated = [
+        (ManifestKind::Pod, "web", "7"),
+        (ManifestKind::ConfigMap, "a", "8"),
+    ];
+    let (endpoint, mut asked) = stating(refused, &stated);
+    let pods = "/api/v1/namespaces/default/pods";
+    // The manifest of a pod is shown under its own name, and the run under the other.
+    let web = endpoint.get(&format!("{pods}/web")).await;
+    assert_eq!(web["metadata"]["name"], "web");
+    assert_ne!(web["metadata"]["resourceVersion"], "7");
+    let run = endpoint.get(&format!("{pods}/web-vm")).await;
+    assert_eq!(run["metadata"]["name"], "web-vm");
+    let map = endpoint.get(&format!("{MAPS}/a")).await;
     assert_eq!(
-        endpoint.get(&format!("{pods}/web")).await["metadata"]["name"],
-        "web"
+        (&map["data"]["a"], &map["metadata"]["labels"]["app"]),
+        (&json!("8"), &json!("a"))
     );
+    let listed = endpoint.get(&format!("{MAPS}?labelSelector=app%3Da")).await;
+    assert_eq!(listed["items"], json!([map]));
+    let names = endpoint.get(pods).await;
+    assert_eq!(names["items"].as_array().unwrap().len(), 1, "{names}");
+    for path in [format!("{MAPS}/b"), format!("{pods}/b")] {
+        assert_eq!(endpoint.refused(Method::GET, &path).await.0, 404);
+    }
+    assert!(asked.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn the_version_that_a_client_knows_becomes_that_of_the_content() {
+    let unchanged = json!({"kind": "ConfigMap", "metadata": {"name": "a", "resourceVersion": "8"}});
+    let (endpoint, mut asked) = stating(Ok(edited(unchanged)), &[(ManifestKind::ConfigMap, "a", "8")]);
+    let map = endpoint.get(&format!("{MAPS}/a")).await;
+    let path = format!("{MAPS}/a");
+    let (code, _, answer) = send(&endpoint, (Method::PUT, &path), "", map.clone()).await;
+    // With what clients know of it.
+    let own = |field: &str| answer["metadata"][field] == map["metadata"][field];
+    assert!(
+        code == 200 && own("resourceVersion") && own("creationTimestamp") && own("uid"),
+        "{answer}"
+    );
+    let (_, edit, _) = asked.recv().await.unwrap();
+    let Edit::Replace(Hidden(sent)) = edit else {
+        panic!("{edit:?}")
+    };
+    assert_eq!(sent["metadata"]["resourceVersion"], "8");
+    // A version of yesterday stays what it is, and the source refuses it.
+    restate(&endpoint, &[(ManifestKind::ConfigMap, "a", "9")]);
+    send(&endpoint, (Method::PUT, &path), "", map.clone()).await;
+    let (_, edit, _) = asked.recv().await.unwrap();
+    let Edit::Replace(Hidden(sent)) = edit else {
+        panic!("{edit:?}")
+    };
     assert_eq!(
-        endpoint.get(&format!("{pods}/web-vm")).await["metadata"]["name"],
-        "web-vm"
+        sent["metadata"]["resourceVersion"],
+        map["metadata"]["resourceVersion"]
     );
+    let options = json!({"preconditions": {"uid": map["metadata"]["uid"], "resourceVersion": "1"}});
+    let dry = format!("{path}?dryRun=All");
+    send(&endpoint, (Method::DELETE, &dry), "application/json", options).await;
+    let (_, edit, _) = asked.recv().await.unwrap();
+    let expected = Preconditions {
+        uid: None,
+        version: Some("1".to_owned()),
+    };
+    assert_eq!(edit, Edit::Remove(expected));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_waits_until_the_agent_has_read_what_was_written() {
+    let written = Edited {
+        is_changed: true,
+        ..edited(json!({"kind": "ConfigMap", "metadata": {"name": "a", "resourceVersion": "9"}}))
+    };
+    let (endpoint, _asked) = stating(Ok(written), &[(ManifestKind::ConfigMap, "a", "8")]);
+    let before = endpoint.get(&format!("{MAPS}/a")).await;
+    let path = format!("{MAPS}/a");
+    let patch = "application/merge-patch+json";
+    let change = send(&endpoint, (Method::PATCH, &path), patch, json!({}));
+    tokio::pin!(change);
+    tokio::select! {
+        biased;
+        answer = &mut change => panic!("{answer:?}"),
+        () = tokio::time::sleep(std::time::Duration::from_secs(1)) => {}
+    }
+    restate(&endpoint, &[(ManifestKind::ConfigMap, "a", "9")]);
+    let (code, _, answer) = change.await;
+    let now = endpoint.get(&path).await;
+    assert_eq!(
+        (code, &answer["metadata"]["resourceVersion"]),
+        (200, &now["metadata"]["resourceVersion"])
+    );
+    assert_ne!(
+        before["metadata"]["resourceVersion"],
+        now["metadata"]["resourceVersion"]
+    );
+    assert_eq!(before["metadata"]["uid"], now["metadata"]["uid"]);
 }
 
 #[tokio::test]

@@ -7,16 +7,15 @@ use axum::Json;
 use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::request::{self, Deletion, Sent};
-use crate::model::manifest_edit::{Edit, Edited, ManifestKind, Mode, NotEdited, Target, Wrong};
+use super::versions;
+use crate::model::manifest_edit::{Edit, EditOptions, Edited, ManifestKind, Mode, NotEdited, Target, Wrong};
 use crate::model::pod_name::PodName;
 use crate::model::report::PodsReport;
 use crate::serve::answer::{InvalidObject, Refusal};
-use crate::serve::kube::kind::Kind;
 use crate::serve::kube::kubectl::Kubectl;
-use crate::serve::kube::object::Key;
 use crate::serve::kube::store::State;
 
 /// How long an answer waits for the agent to have read what was written.
@@ -25,12 +24,15 @@ const SEEN_WITHIN: Duration = Duration::from_secs(5);
 const MOST_WARNINGS: (usize, usize) = (32, 1024);
 
 pub(super) async fn create(kubectl: &Kubectl, target: Target, request: Request) -> Result<Response, Refusal> {
-    let Sent { content, mode } = request::object(request).await?;
-    let edited = edit(kubectl, target.clone(), Edit::Create(content), mode).await?;
-    if mode == Mode::Write {
-        await_new(kubectl, &target, &edited).await?;
-    }
-    Ok((StatusCode::CREATED, shown(edited)).into_response())
+    let Sent { content, options } = request::object(request).await?;
+    let mode = options.mode;
+    let target = Target {
+        name: metadata(&content.0, "name").to_owned(),
+        ..target
+    };
+    let edited = edit(kubectl, target.clone(), Edit::Create(content), options).await?;
+    let shown = shown(kubectl, &target, (edited, mode)).await?;
+    Ok((StatusCode::CREATED, shown).into_response())
 }
 
 pub(super) async fn replace(
@@ -38,18 +40,24 @@ pub(super) async fn replace(
     target: Target,
     request: Request,
 ) -> Result<Response, Refusal> {
-    let Sent { content, mode } = request::object(request).await?;
-    change(kubectl, target, Edit::Replace(content), mode).await
+    let Sent { content, options } = request::object(request).await?;
+    change(kubectl, target, Edit::Replace(content), options).await
 }
 
 pub(super) async fn patch(kubectl: &Kubectl, target: Target, request: Request) -> Result<Response, Refusal> {
-    let Sent { content, mode } = request::patch(request).await?;
-    change(kubectl, target, Edit::Patch(content), mode).await
+    let Sent { content, options } = request::patch(request).await?;
+    change(kubectl, target, Edit::Patch(content), options).await
 }
 
-async fn change(kubectl: &Kubectl, target: Target, edit: Edit, mode: Mode) -> Result<Response, Refusal> {
+async fn change(
+    kubectl: &Kubectl,
+    target: Target,
+    edit: Edit,
+    options: EditOptions,
+) -> Result<Response, Refusal> {
     let running = running_pod(kubectl, &target);
-    let edited = self::edit(kubectl, target.clone(), edit, mode).await;
+    let mode = options.mode;
+    let edited = self::edit(kubectl, target.clone(), edit, options).await;
     let edited = match (edited, running) {
         // The manifest has another name than the pod that is made of it.
         (Err(Refusal::NotFound(_)), Some(plain)) => {
@@ -61,10 +69,7 @@ async fn change(kubectl: &Kubectl, target: Target, edit: Edit, mode: Mode) -> Re
         }
         (edited, _) => edited?,
     };
-    if mode == Mode::Write && edited.is_changed {
-        await_new(kubectl, &target, &edited).await?;
-    }
-    Ok(shown(edited))
+    shown(kubectl, &target, (edited, mode)).await
 }
 
 /// The name in the manifest of a pod that runs under this name.
@@ -88,19 +93,18 @@ pub(super) async fn remove(
     let Deletion {
         preconditions, mode, ..
     } = options;
-    let edited = edit(kubectl, target.clone(), Edit::Remove(preconditions), mode).await?;
+    let edited = edit(kubectl, target.clone(), Edit::Remove(preconditions), mode.into()).await?;
     let uid = edited.pod.as_ref().map(|(uid, _)| uid.clone());
     if mode == Mode::Write {
-        match &edited.pod {
-            Some((uid, name)) => {
-                await_end(
-                    kubectl,
-                    &PodName::new(target.namespace.clone(), name.clone()),
-                    uid,
-                )
-                .await?
-            }
-            None => await_state(kubectl, |state| !state.objects.contains_key(&key(&target))).await?,
+        let content = metadata(&edited.object, "resourceVersion");
+        let is_gone = |state: &State| match edited.pod {
+            Some(_) => !versions::has(state, &target, content),
+            None => !state.objects.contains_key(&versions::key(&target)),
+        };
+        await_state(kubectl, is_gone).await?;
+        if let Some((uid, name)) = &edited.pod {
+            let name = PodName::new(target.namespace.clone(), name.clone());
+            await_end(kubectl, &name, uid).await?;
         }
     }
     Ok(success(&target, uid))
@@ -118,9 +122,16 @@ pub(super) fn success(target: &Target, uid: Option<String>) -> Response {
     Json(status).into_response()
 }
 
-async fn edit(kubectl: &Kubectl, target: Target, edit: Edit, mode: Mode) -> Result<Edited, Refusal> {
+async fn edit(
+    kubectl: &Kubectl,
+    target: Target,
+    edit: Edit,
+    options: EditOptions,
+) -> Result<Edited, Refusal> {
+    let state = kubectl.feed.current().await?;
+    let edit = versions::asked(&state, &target, edit);
     let editor = &kubectl.served.world.changes.editor;
-    editor.edit(target, edit, mode).await.map_err(refusal)
+    editor.edit(target, edit, options).await.map_err(refusal)
 }
 
 fn refusal(error: NotEdited) -> Refusal {
@@ -148,11 +159,30 @@ fn refusal(error: NotEdited) -> Refusal {
     }
 }
 
-/// The object, with the warnings about it.
-fn shown(edited: Edited) -> Response {
-    let mut response = Json(edited.object).into_response();
+/// The object once the agent has it, with the warnings about it.
+async fn shown(
+    kubectl: &Kubectl,
+    target: &Target,
+    (edited, mode): (Edited, Mode),
+) -> Result<Response, Refusal> {
+    if mode == Mode::Write && edited.is_changed {
+        await_new(kubectl, target, &edited).await?;
+    }
+    let state = kubectl.feed.current().await?;
+    let run = edited.pod.as_ref().map(|(_, name)| name.as_str());
+    let run = run.filter(|run| metadata(&edited.object, "name") == *run);
+    let object = versions::answered(&state, target, run, edited.object);
+    Ok(with_warnings(Json(object).into_response(), &edited.warnings))
+}
+
+fn metadata<'a>(object: &'a Value, field: &str) -> &'a str {
+    let field = object.get("metadata").and_then(|metadata| metadata.get(field));
+    field.and_then(Value::as_str).unwrap_or_default()
+}
+
+fn with_warnings(mut response: Response, warnings: &[String]) -> Response {
     let (most, most_bytes) = MOST_WARNINGS;
-    for warning in edited.warnings.iter().take(most) {
+    for warning in warnings.iter().take(most) {
         let is_plain = |c: &char| (' '..='~').contains(c);
         let plain = warning.chars().filter(is_plain).take(most_bytes);
         let text: String = plain
@@ -166,37 +196,19 @@ fn shown(edited: Edited) -> Response {
     response
 }
 
-fn key(target: &Target) -> Key {
-    Key {
-        kind: match target.kind {
-            ManifestKind::Pod => Kind::Pod,
-            ManifestKind::ConfigMap => Kind::ConfigMap,
-            ManifestKind::Secret => Kind::Secret,
-        },
-        namespace: target.namespace.clone(),
-        name: target.name.clone(),
-    }
-}
-
 /// Waits a moment until the agent has what was written.
 async fn await_new(kubectl: &Kubectl, target: &Target, edited: &Edited) -> Result<(), Refusal> {
-    let name = edited
-        .object
-        .get("metadata")
-        .and_then(|metadata| metadata.get("name"));
-    let name = name.and_then(serde_json::Value::as_str).unwrap_or_default();
-    let wanted = match &edited.pod {
-        Some((uid, name)) => {
-            let name = PodName::new(target.namespace.clone(), name.clone());
-            let is_there = |report: &PodsReport| has(report, &name, uid);
-            return await_pods(kubectl, is_there, Some(SEEN_WITHIN)).await;
-        }
-        None => key(&Target {
-            name: name.to_owned(),
-            ..target.clone()
-        }),
+    let content = metadata(&edited.object, "resourceVersion");
+    await_state(kubectl, |state| {
+        let is_there = || state.objects.contains_key(&versions::key(target));
+        versions::has(state, target, content) && (edited.pod.is_some() || is_there())
+    })
+    .await?;
+    let Some((uid, name)) = &edited.pod else {
+        return Ok(());
     };
-    await_state(kubectl, |state| state.objects.contains_key(&wanted)).await
+    let name = PodName::new(target.namespace.clone(), name.clone());
+    await_pods(kubectl, |report| has(report, &name, uid), Some(SEEN_WITHIN)).await
 }
 
 fn has(report: &PodsReport, name: &PodName, uid: &str) -> bool {

@@ -2,26 +2,29 @@
 //! which is asked for it; a pod that runs is restarted, or gets an ephemeral container. Anything else is refused with what to
 //! do instead.
 //!
-//! - `request`: a request, parsed at the border; `protobuf`: two kinds of objects that come in it.
-//! - `manifests`: objects of the manifests directory, created, changed and removed.
+//! - `request`: a request, parsed at the border; `body`: what it sends, as `json`, YAML or, for two kinds, `protobuf`.
+//! - `manifests`: objects of the manifests directory, created, changed and removed; `versions`: whether they have changed since
+//!   a client read them.
 //! - `running`: pods that run, restarted and debugged.
 //! - `refusal`: what is not done here.
 
+pub mod body;
+mod json;
 mod manifests;
 mod protobuf;
 mod refusal;
 mod request;
 mod running;
+mod versions;
 
 use axum::extract::Request;
 use axum::http::Method;
 use axum::response::Response;
-use serde_json::Value;
 
 use super::kind::Kind;
 use super::kubectl::Kubectl;
 use super::path::{Part, Place};
-use crate::model::manifest_edit::{Edit, ManifestKind, Mode, Target};
+use crate::model::manifest_edit::{ManifestKind, Target};
 use crate::model::pod_name::PodName;
 use crate::serve::answer::Refusal;
 
@@ -66,25 +69,4 @@ fn manifest_kind(kind: Kind) -> Option<ManifestKind> {
         Kind::Secret => Some(ManifestKind::Secret),
         Kind::Event | Kind::Namespace | Kind::Node | Kind::Service => None,
     }
-}
-
-/// An object as its manifest states it, for clients that are about to change it; `None`: the manifests directory has no such
-/// object, or cannot be read.
-pub(super) async fn manifest(kubectl: &Kubectl, place: &Place, name: &str) -> Option<Value> {
-    let kind = manifest_kind(place.kind)?;
-    let namespace = place.namespace.clone()?;
-    if kind == ManifestKind::Pod {
-        let pod = PodName::new(namespace.clone(), name);
-        if kubectl.served.world.pods.borrow().pods.contains_key(&pod) {
-            return None;
-        }
-    }
-    let target = Target {
-        kind,
-        namespace,
-        name: name.to_owned(),
-    };
-    let editor = &kubectl.served.world.changes.editor;
-    let read = editor.edit(target, Edit::Read, Mode::DryRun).await;
-    read.ok().map(|read| read.object)
 }

@@ -7,20 +7,18 @@ use axum::http::{HeaderMap, header};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::Deserialize;
-use serde_json::Value;
 
-use super::protobuf::{self, Unread};
-use crate::model::manifest_edit::{Hidden, Mode, Patch, Preconditions};
-use crate::model::yaml::document;
+use super::body::{self, unsupported};
+use crate::model::manifest_edit::{EditOptions, FieldValidation, Hidden, Mode, Patch, Preconditions};
 use crate::serve::answer::Refusal;
 
 /// The largest body that is read, in bytes, as an API server's (`MaxRequestBodyBytes`).
 const MAX_BODY: usize = 3 * 1024 * 1024;
 
-/// An object that was sent, or a patch, with the mode of the request.
+/// An object that was sent, or a patch, with how the request is carried out.
 pub(super) struct Sent<T> {
     pub(super) content: T,
-    pub(super) mode: Mode,
+    pub(super) options: EditOptions,
 }
 
 /// How an object goes.
@@ -34,48 +32,28 @@ pub(super) struct Deletion {
 
 /// The object in the body of a request.
 pub(super) async fn object(request: Request) -> Result<Sent<Hidden>, Refusal> {
-    let mode = mode(request.uri().query().unwrap_or_default())?;
+    let mut options = options(request.uri().query().unwrap_or_default())?;
     let kind = media_type(request.headers());
-    let body = body(request).await?;
-    let content = match kind.as_str() {
-        "" | "application/json" => json(&body)?,
-        "application/yaml" => yaml(&body)?,
-        "application/vnd.kubernetes.protobuf" => protobuf::read(&body).map_err(|unread| match unread {
-            Unread::Kind(object) => unsupported(
-                &kind,
-                &format!("application/json and application/yaml for a {object}"),
-            ),
-            Unread::Damaged => Refusal::BadRequest("the body is not Kubernetes' protobuf".to_owned()),
-        })?,
-        other => return Err(unsupported(other, "application/json and application/yaml")),
-    };
+    let body = self::body(request).await?;
+    let read = body::object(&kind, &body)?;
+    options.duplicates = read.duplicates;
     Ok(Sent {
-        content: Hidden(content),
-        mode,
+        content: read.content,
+        options,
     })
 }
 
 /// The patch in the body of a request.
 pub(super) async fn patch(request: Request) -> Result<Sent<Patch>, Refusal> {
-    let mode = mode(request.uri().query().unwrap_or_default())?;
+    let mut options = options(request.uri().query().unwrap_or_default())?;
     let kind = media_type(request.headers());
-    let make: fn(Hidden) -> Patch = match kind.as_str() {
-        "application/strategic-merge-patch+json" => Patch::Strategic,
-        "application/merge-patch+json" => Patch::Merge,
-        "application/json-patch+json" => Patch::Json,
-        other if other.starts_with("application/apply-patch") => {
-            let text = "server-side apply is not served here: use kubectl apply without --server-side";
-            return Err(Refusal::UnsupportedMediaType(text.to_owned()));
-        }
-        other => {
-            return Err(unsupported(
-                other,
-                "application/strategic-merge-patch+json, application/merge-patch+json and application/json-patch+json",
-            ));
-        }
-    };
-    let content = make(Hidden(json(&body(request).await?)?));
-    Ok(Sent { content, mode })
+    let body = self::body(request).await?;
+    let read = body::patch(&kind, &body)?;
+    options.duplicates = read.duplicates;
+    Ok(Sent {
+        content: read.content,
+        options,
+    })
 }
 
 /// The options of a deletion, in the body (`DeleteOptions`) or in the query.
@@ -124,6 +102,23 @@ pub(super) async fn deletion(request: Request) -> Result<Deletion, Refusal> {
     })
 }
 
+fn options(query: &str) -> Result<EditOptions, Refusal> {
+    let fields = match value(query, "fieldValidation").as_deref() {
+        // As an API server without the parameter.
+        None | Some("" | "Warn") => FieldValidation::Warn,
+        Some("Ignore") => FieldValidation::Ignore,
+        Some("Strict") => FieldValidation::Strict,
+        Some(_) => {
+            let text = "fieldValidation: must be Ignore, Warn or Strict";
+            return Err(Refusal::BadRequest(text.to_owned()));
+        }
+    };
+    Ok(EditOptions {
+        fields,
+        ..mode(query)?.into()
+    })
+}
+
 fn mode(query: &str) -> Result<Mode, Refusal> {
     let pairs = form_urlencoded::parse(query.as_bytes());
     let values: Vec<_> = pairs
@@ -155,12 +150,6 @@ fn media_type(headers: &HeaderMap) -> String {
     kind.trim().to_ascii_lowercase()
 }
 
-fn unsupported(kind: &str, supported: &str) -> Refusal {
-    Refusal::UnsupportedMediaType(format!(
-        "the body of the request was in an unknown format ({kind:?}): accepted are {supported}"
-    ))
-}
-
 async fn body(request: Request) -> Result<Bytes, Refusal> {
     let body = Limited::new(request.into_body(), MAX_BODY).collect().await;
     match body {
@@ -172,25 +161,10 @@ async fn body(request: Request) -> Result<Bytes, Refusal> {
     }
 }
 
-/// The error of a reader may repeat what it read, which may be secret: only its place is shown.
-fn json(body: &[u8]) -> Result<Value, Refusal> {
-    serde_json::from_slice(body).map_err(|error| {
-        let (line, column) = (error.line(), error.column());
-        Refusal::BadRequest(format!("the body is not JSON: line {line}, column {column}"))
-    })
-}
-
-fn yaml(body: &[u8]) -> Result<Value, Refusal> {
-    let wrong = |line: usize| Refusal::BadRequest(format!("the body is not one YAML document: line {line}"));
-    let text = std::str::from_utf8(body).map_err(|_| wrong(1))?;
-    let document = document::read_one(text).map_err(|error| wrong(error.line))?;
-    Ok(document.value)
-}
-
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -234,6 +208,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_query_says_what_becomes_of_fields_that_are_wrong() {
+        let check = async |query: &str, expected: Option<FieldValidation>| {
+            let read = object(request(query, "", r#"{"a": 1, "a": 2}"#)).await.ok();
+            let read = read.map(|sent| {
+                assert_eq!(
+                    (sent.content.0, sent.options.duplicates),
+                    (json!({"a": 2}), vec!["a".to_owned()])
+                );
+                sent.options.fields
+            });
+            assert_eq!(read, expected, "{query}");
+        };
+        check("", Some(FieldValidation::Warn)).await;
+        check("fieldValidation=Warn", Some(FieldValidation::Warn)).await;
+        check("fieldValidation=Ignore&dryRun=All", Some(FieldValidation::Ignore)).await;
+        check(
+            "fieldManager=x&fieldValidation=Strict",
+            Some(FieldValidation::Strict),
+        )
+        .await;
+        check("fieldValidation=strict", None).await;
+    }
+
+    #[tokio::test]
     async fn what_cannot_be_read_is_not_repeated() {
         let secret = r#"{"stringData": {"word": "hunter2"#;
         let refused = object(request("", "application/json", secret))
@@ -247,7 +245,7 @@ mod tests {
     async fn a_patch_has_one_of_three_kinds() {
         let check = async |kind: &str, expected: Option<Patch>| {
             let read = patch(request("dryRun=All", kind, "{}")).await.ok();
-            assert!(read.as_ref().is_none_or(|sent| sent.mode == Mode::DryRun));
+            assert!(read.as_ref().is_none_or(|sent| sent.options.mode == Mode::DryRun));
             assert_eq!(read.map(|sent| sent.content), expected, "{kind}");
         };
         let empty = || Hidden(json!({}));

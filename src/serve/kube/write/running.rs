@@ -123,7 +123,7 @@ pub(super) async fn debug(kubectl: &Kubectl, place: &Place, request: Request) ->
     }
     let sent = request::patch(request).await?;
     let new = added(&pod, sent.content)?;
-    if sent.mode == Mode::DryRun {
+    if sent.options.mode == Mode::DryRun {
         return Ok(Json(&*pod).into_response());
     }
     let mut wanted: BTreeSet<String> = BTreeSet::new();

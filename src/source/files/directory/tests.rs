@@ -567,3 +567,46 @@ fn a_file_that_replaces_another_one_is_no_renamed_one() {
         set.problems
     );
 }
+
+#[test]
+fn an_object_is_as_old_as_its_file_was_when_it_was_first_seen() {
+    const MAP: &str = "{apiVersion: v1, kind: ConfigMap, metadata: {name: m}, data: {a: b}}";
+    let mut scene = Scene::with_kept();
+    let modified = |scene: &Scene, second: i64| {
+        let file = fs::File::options()
+            .append(true)
+            .open(scene.root.path().join("m.yaml"))
+            .unwrap();
+        let time = std::time::UNIX_EPOCH + Duration::from_secs(second.try_into().unwrap());
+        file.set_modified(time).unwrap();
+    };
+    let look = |directory: &mut Directory, millis: i64| {
+        let now = Timestamp::now() + jiff::SignedDuration::from_millis(millis);
+        let seen = directory.look(&Look::default(), Some(&NOTHING), now);
+        directory.kept.as_ref().unwrap().apply(&seen.changes).unwrap();
+        let stated = seen.set.unwrap().stated;
+        let created = stated.values().map(|stated| stated.created.as_second());
+        created.collect::<Vec<_>>()
+    };
+    scene.write("m.yaml", MAP);
+    modified(&scene, 1_000);
+    assert_eq!(look(&mut scene.directory, 1000), [1_000]);
+    scene.write("m.yaml", &MAP.replace('b', "c"));
+    modified(&scene, 2_000);
+    assert_eq!(look(&mut scene.directory, 2000), [1_000]);
+    // Edited while no agent ran, and broken.
+    scene.write("m.yaml", &MAP.replace('b', "d"));
+    modified(&scene, 3_000);
+    let mut next = scene.another();
+    assert_eq!(look(&mut next, 3000), [1_000]);
+    scene.write("m.yaml", "{");
+    assert_eq!(look(&mut next, 4000), [1_000]);
+    assert_eq!(look(&mut scene.another(), 5000), [1_000]);
+    // One that comes back is a new one.
+    scene.remove("m.yaml");
+    look(&mut next, 6000);
+    assert_eq!(look(&mut next, 7000), [0; 0]);
+    scene.write("m.yaml", MAP);
+    modified(&scene, 4_000);
+    assert_eq!(look(&mut next, 8000), [4_000]);
+}

@@ -1,6 +1,8 @@
 //! An object as it is written to a file, and as it is shown. Pure.
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::LazyLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -22,6 +24,14 @@ const OF_THE_SERVER: [&str; 7] = [
     "selfLink",
     "uid",
 ];
+
+/// Makes versions of contents. Its key is this process's own, so that a version says nothing about a Secret.
+static VERSIONS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+/// The version of an object with this content, as a file has it.
+pub(super) fn version(written: &Value) -> String {
+    VERSIONS.hash_one(written.to_string()).to_string()
+}
 
 /// A field of an object's metadata, if it is text.
 pub(super) fn metadata<'a>(object: &'a Value, field: &str) -> Option<&'a str> {
