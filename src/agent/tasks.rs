@@ -3,15 +3,20 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 /// How long the agent's shutdown waits for a task that reads a directory.
 const LEFT_AFTER: Duration = Duration::from_secs(1);
 
+/// How long the tasks may take to end before those that have not are named in the log.
+const SLOW: Duration = Duration::from_secs(5);
+
 /// The tasks, each with the name that its end is logged with.
 pub(super) struct Tasks {
     set: JoinSet<(&'static str, anyhow::Result<()>)>,
+    /// The names of those that have not ended.
+    running: Vec<&'static str>,
     pub(super) cancel: CancellationToken,
 }
 
@@ -19,6 +24,7 @@ impl Tasks {
     pub(super) fn new(cancel: CancellationToken) -> Tasks {
         Tasks {
             set: JoinSet::new(),
+            running: Vec::new(),
             cancel,
         }
     }
@@ -35,15 +41,20 @@ impl Tasks {
         name: &'static str,
         task: impl Future<Output = anyhow::Result<()>> + Send + 'static,
     ) {
+        self.running.push(name);
         self.set.spawn(async move { (name, task.await) });
     }
 
     /// Waits for the first task that ends, then ends all others.
     pub(super) async fn finish(mut self) -> anyhow::Result<()> {
         let mut result = Ok(());
-        while let Some(ended) = self.set.join_next().await {
+        while let Some(ended) = self.next().await {
             let asked = self.cancel.is_cancelled();
             let (name, outcome) = ended.context("a task of the agent panicked")?;
+            // Several tasks may have one name.
+            if let Some(place) = self.running.iter().position(|running| *running == name) {
+                self.running.swap_remove(place);
+            }
             let outcome = match outcome {
                 Ok(()) if !asked => Err(anyhow::anyhow!("the task `{name}` ended unexpectedly")),
                 outcome => outcome.with_context(|| format!("the task `{name}` failed")),
@@ -52,6 +63,22 @@ impl Tasks {
             self.cancel.cancel();
         }
         result
+    }
+
+    /// The next end of a task. While the agent stops, what does not end is named.
+    async fn next(&mut self) -> Option<Result<(&'static str, anyhow::Result<()>), JoinError>> {
+        let (cancel, running) = (&self.cancel, &self.running);
+        let slow = async {
+            cancel.cancelled().await;
+            tokio::time::sleep(SLOW).await;
+            tracing::warn!(?running, "the agent waits for these tasks to end");
+            std::future::pending::<()>().await;
+        };
+        // Cancel-safe: a task that has ended stays in its set.
+        tokio::select! {
+            ended = self.set.join_next() => ended,
+            () = slow => None,
+        }
     }
 
     /// Ends all tasks wherever they wait.

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::body::{self, unsupported};
 use crate::model::manifest_edit::{EditOptions, FieldValidation, Hidden, Mode, Patch, Preconditions};
 use crate::serve::answer::Refusal;
+use crate::serve::query::values;
 
 /// The largest body that is read, in bytes, as an API server's (`MaxRequestBodyBytes`).
 const MAX_BODY: usize = 3 * 1024 * 1024;
@@ -84,7 +85,7 @@ pub(super) async fn deletion(request: Request) -> Result<Deletion, Refusal> {
         None | Some([]) => mode(&query)?,
         Some(stated) => dry_run(stated.iter().map(String::as_str))?,
     };
-    let stated = value(&query, "gracePeriodSeconds");
+    let stated = values(&query, "gracePeriodSeconds").next();
     let stated = stated.map(|text| {
         let number = text.parse::<i64>();
         number.map_err(|_| Refusal::BadRequest("gracePeriodSeconds: must be a number".to_owned()))
@@ -103,7 +104,7 @@ pub(super) async fn deletion(request: Request) -> Result<Deletion, Refusal> {
 }
 
 fn options(query: &str) -> Result<EditOptions, Refusal> {
-    let fields = match value(query, "fieldValidation").as_deref() {
+    let fields = match values(query, "fieldValidation").next().as_deref() {
         // As an API server without the parameter.
         None | Some("" | "Warn") => FieldValidation::Warn,
         Some("Ignore") => FieldValidation::Ignore,
@@ -120,12 +121,8 @@ fn options(query: &str) -> Result<EditOptions, Refusal> {
 }
 
 fn mode(query: &str) -> Result<Mode, Refusal> {
-    let pairs = form_urlencoded::parse(query.as_bytes());
-    let values: Vec<_> = pairs
-        .filter(|(key, _)| key == "dryRun")
-        .map(|(_, value)| value)
-        .collect();
-    dry_run(values.iter().map(AsRef::as_ref))
+    let stated: Vec<_> = values(query, "dryRun").collect();
+    dry_run(stated.iter().map(AsRef::as_ref))
 }
 
 fn dry_run<'a>(values: impl Iterator<Item = &'a str>) -> Result<Mode, Refusal> {
@@ -135,12 +132,6 @@ fn dry_run<'a>(values: impl Iterator<Item = &'a str>) -> Result<Mode, Refusal> {
         ["All"] => Ok(Mode::DryRun),
         _ => Err(Refusal::BadRequest("dryRun: must be All".to_owned())),
     }
-}
-
-fn value(query: &str, name: &str) -> Option<String> {
-    let mut pairs = form_urlencoded::parse(query.as_bytes());
-    let found = pairs.find(|(key, _)| key == name);
-    found.map(|(_, value)| value.into_owned())
 }
 
 fn media_type(headers: &HeaderMap) -> String {
