@@ -9,6 +9,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, NamespaceStatus, Node, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
+use super::heartbeat::is_as_shown;
 use super::identity::uid;
 use super::kind::Kind;
 use super::object::{Key, Object};
@@ -91,7 +92,8 @@ impl Gather {
     }
 
     fn remember_node(&mut self, node: &Arc<Node>) {
-        let known = self.node.take().filter(|(from, _)| Arc::ptr_eq(from, node));
+        let known = self.node.take();
+        let known = known.filter(|(from, _)| Arc::ptr_eq(from, node) || is_as_shown(from, node));
         self.node = known.or_else(|| {
             let name = node.metadata.name.as_deref()?;
             let mut shown = Node::clone(node);

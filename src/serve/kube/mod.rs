@@ -4,8 +4,8 @@
 //! - `tls`, `access`: the connection, and who may use it.
 //! - `path`, `options`, `accept`: a request, parsed at the border.
 //! - `kind`, `object`: what is served.
-//! - `gather`: the objects from the values of the agent, with `identity`; `store`: their versions; `feed`: the one task that
-//!   owns both.
+//! - `gather`: the objects from the values of the agent, with `identity`; `heartbeat`: whether the node has changed;
+//!   `store`: their versions; `feed`: the one task that owns both.
 //! - `discovery`, `read`, `watch`, `table`, `selector`: the answers to reads.
 //! - `streams`, `metrics`: logs, commands, forwarded ports and what pods use, from the code of the node API.
 //! - `access_review`: what a client may do, if it asks.
@@ -18,6 +18,7 @@ mod discovery;
 mod events;
 mod feed;
 mod gather;
+mod heartbeat;
 mod identity;
 mod kind;
 mod kubectl;
