@@ -346,11 +346,11 @@ fn streams(kubectl: &Kubectl) {
     ]);
     assert_eq!(output.status.code(), Some(3), "{}", text(&output));
     assert_eq!(String::from_utf8_lossy(&output.stdout), "out\n");
-    assert!(
-        String::from_utf8_lossy(&output.stderr).starts_with("err\n"),
-        "{}",
-        text(&output)
-    );
+    // kubectl 1.32 may read the first message, which is empty, before it has made its streams, and logs that it discards it
+    // (`readDemuxLoop` of its remotecommand/websocket.go; later releases wait for the streams).
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let mut errors = errors.lines().filter(|line| !line.contains("Unknown stream id"));
+    assert_eq!(errors.next(), Some("err"), "{}", text(&output));
     let mut cat = kubectl.start(&["exec", "-i", "web-node-1", "-c", "main", "--", "cat"]);
     drop(cat.write("typed\n"));
     let mut answer = String::new();
