@@ -38,7 +38,7 @@ impl Loop {
                 counted,
             },
         );
-        let (rooms, to_loop) = (self.rooms.clone(), self.to_loop.clone());
+        let (rooms, to_loop, stopping) = (self.rooms.clone(), self.to_loop.clone(), cancel.clone());
         self.workers.spawn(async move {
             let name = match &key {
                 Key::Pod(name) => name.clone(),
@@ -53,9 +53,11 @@ impl Loop {
             // The loop may have ended; then the result is not needed.
             let _ = to_loop.send(Message::Finished(key.clone(), Arc::new(outcome)));
             if let Key::Pod(name) = &key {
-                // The end of the observer ends the agent; then nothing is planned any more.
-                if rooms.observe.refresh(name.clone(), uid).await.is_err() {
-                    return;
+                // When the agent stops, nothing is planned any more. The observer stops then, too: a request that is sent in
+                // this moment may stay in its channel, and get no answer for as long as somebody can send.
+                tokio::select! {
+                    () = stopping.cancelled() => return,
+                    read = rooms.observe.refresh(name.clone(), uid) => if read.is_err() { return },
                 }
             }
             let _ = to_loop.send(Message::Settled(key));
