@@ -19,7 +19,7 @@ impl Report {
         self.row(
             what,
             format!("{measured:.1} {unit}"),
-            format!("≤ {goal:.0} {unit}"),
+            format!("≤ {goal} {unit}"),
             ratio,
             word,
         );
