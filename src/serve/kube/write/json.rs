@@ -7,6 +7,8 @@ use serde_json::{Map, Number, Value};
 
 /// The most fields that are named.
 const MOST_NAMED: usize = 100;
+/// The longest path that a field is named by, in bytes: keys may be as long as the body.
+const LONGEST_PATH: usize = 1024;
 
 /// A value, and the paths of the fields that are there more than once, of which the last one counts.
 #[derive(Debug, Default, PartialEq)]
@@ -111,7 +113,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
             let dot = if self.path.is_empty() { "" } else { "." };
             let (length, seed) = self.below(format_args!("{dot}{key}"));
             if map.contains_key(&key) && seed.duplicates.len() < MOST_NAMED {
-                seed.duplicates.push(seed.path.clone());
+                seed.duplicates.push(beginning(seed.path).to_owned());
             }
             let value = entries.next_value_seed(seed)?;
             self.path.truncate(length);
@@ -119,6 +121,11 @@ impl<'de> Visitor<'de> for Seed<'_> {
         }
         Ok(map.into())
     }
+}
+
+/// Only so much of it is copied.
+fn beginning(path: &str) -> &str {
+    path.get(..path.floor_char_boundary(LONGEST_PATH)).unwrap_or(path)
 }
 
 #[cfg(test)]
@@ -163,6 +170,14 @@ mod tests {
         check(&"[".repeat(100_000));
         let many = format!("{{{}}}", vec!["\"a\": 1"; 1000].join(","));
         assert_eq!(read(many.as_bytes()).unwrap().duplicates.len(), MOST_NAMED);
+        let long = format!("{{{:?}: {many}}}", "ä".repeat(10_000));
+        let longest = read(long.as_bytes())
+            .unwrap()
+            .duplicates
+            .into_iter()
+            .map(|path| path.len())
+            .max();
+        assert_eq!(longest, Some(LONGEST_PATH));
     }
 
     proptest::proptest! {
