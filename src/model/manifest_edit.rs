@@ -7,6 +7,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::asking::{Answer, Asker, Stopping, asker};
+use super::object::{ObjectKey, ObjectKind};
 
 /// The kinds of objects that manifests have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,6 +49,19 @@ pub struct Target {
     pub namespace: String,
     /// Its name.
     pub name: String,
+}
+
+impl From<&ObjectKey> for Target {
+    fn from(key: &ObjectKey) -> Target {
+        Target {
+            kind: match key.kind {
+                ObjectKind::ConfigMap => ManifestKind::ConfigMap,
+                ObjectKind::Secret => ManifestKind::Secret,
+            },
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+        }
+    }
 }
 
 /// JSON that may have a secret in it, so that it is never printed.

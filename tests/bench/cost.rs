@@ -1,6 +1,6 @@
 //! What a process takes of the machine, as the kernel counts it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
@@ -11,6 +11,14 @@ pub fn cpu(pid: u32) -> Duration {
     let pid = i32::try_from(pid).expect("the kernel's process ids are small");
     let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(pid)).expect("the process lives");
     clock_gettime(clock).expect("the process lives").into()
+}
+
+/// The CPU time that a process takes while it is left alone for so long, in milliseconds for each second.
+pub fn idle(pid: u32, time: Duration) -> f64 {
+    std::thread::sleep(Duration::from_secs(5)); // what follows a start is not idleness
+    let (begun, before) = (Instant::now(), cpu(pid));
+    std::thread::sleep(time);
+    (cpu(pid) - before).as_secs_f64() * 1000.0 / begun.elapsed().as_secs_f64()
 }
 
 /// Resident memory in MiB.

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use crate::cost::{cpu, proportional, resident};
+use crate::cost::{idle, proportional, resident};
 use crate::manifest;
 use crate::node::{Node, is_ready};
 use crate::report::{Report, median};
@@ -31,14 +31,7 @@ pub fn measure(node: &mut Node, report: &mut Report) {
         );
     }
     let begun = Instant::now();
-    wait_for("fifty pods to be ready", Duration::from_secs(120), || {
-        let ready = node.pods()?.iter().filter(|pod| is_ready(pod)).count();
-        if ready == PODS {
-            Ok(())
-        } else {
-            Err(format!("{ready} of {PODS}"))
-        }
-    });
+    wait_ready(node, PODS);
     report.note(format!(
         "50 manifests at once: all ready after {:.1} s",
         begun.elapsed().as_secs_f64()
@@ -54,16 +47,25 @@ pub fn measure(node: &mut Node, report: &mut Report) {
 
     node.start_agent();
     let pid = node.agent_pid();
-    std::thread::sleep(Duration::from_secs(5)); // what follows a start is not idleness
-    let (begun, before) = (Instant::now(), cpu(pid));
-    std::thread::sleep(IDLE);
-    let used = (cpu(pid) - before).as_secs_f64() * 1000.0 / begun.elapsed().as_secs_f64();
+    let used = idle(pid, IDLE);
     report.goal("idle CPU with 50 pods, per second", used, 1.0, "ms");
     report.goal("resident memory with 50 pods", resident(pid), 20.0, "MiB");
     report.note(format!(
         "proportional set size with 50 pods: {:.1} MiB",
         proportional(pid)
     ));
+}
+
+/// Waits until so many pods are ready.
+pub fn wait_ready(node: &Node, count: usize) {
+    wait_for("the pods to be ready", Duration::from_secs(120), || {
+        let ready = node.pods()?.iter().filter(|pod| is_ready(pod)).count();
+        if ready == count {
+            Ok(())
+        } else {
+            Err(format!("{ready} of {count}"))
+        }
+    });
 }
 
 fn millis(duration: Duration) -> f64 {

@@ -4,11 +4,12 @@
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::cost::{cpu, resident};
+use crate::cost::{idle, resident};
+use crate::idle::wait_ready;
 use crate::manifest;
-use crate::node::{Node, USUAL, here, is_ready};
+use crate::node::{Node, USUAL, here};
 use crate::report::Report;
 use crate::wait::wait_for;
 use crate::world::repository;
@@ -51,14 +52,7 @@ pub fn measure(report: &mut Report) {
         let name = format!("watched{number}");
         node.manifest(&format!("{name}.yaml"), &manifest::idle(&name));
     }
-    wait_for("the pods to be ready", Duration::from_secs(120), || {
-        let ready = node.pods()?.iter().filter(|pod| is_ready(pod)).count();
-        if ready == PODS {
-            Ok(())
-        } else {
-            Err(format!("{ready} of {PODS}"))
-        }
-    });
+    wait_ready(&node, PODS);
     let pid = node.agent_pid();
     let alone = idle(pid, USUALLY);
     let watchers: Vec<Watcher> = (0..WATCHERS)
@@ -86,14 +80,6 @@ pub fn measure(report: &mut Report) {
     for mut watcher in watchers {
         assert!(watcher.is_on(), "the watch of {} has ended", watcher.what);
     }
-}
-
-/// CPU in milliseconds for each second.
-fn idle(pid: u32, time: Duration) -> f64 {
-    std::thread::sleep(Duration::from_secs(5)); // what follows a start is not idleness
-    let (begun, before) = (Instant::now(), cpu(pid));
-    std::thread::sleep(time);
-    (cpu(pid) - before).as_secs_f64() * 1000.0 / begun.elapsed().as_secs_f64()
 }
 
 /// A watch whose events go to a file.

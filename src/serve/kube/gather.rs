@@ -14,9 +14,9 @@ use super::identity::uid;
 use super::kind::Kind;
 use super::object::{Key, Object};
 use crate::model::event::RecordedEvent;
-use crate::model::manifest_edit::{ManifestKind, Target};
+use crate::model::manifest_edit::Target;
 use crate::model::object::content::Content;
-use crate::model::object::{self, HIDDEN_VALUES, Known, ObjectKey, ObjectKind, Reference};
+use crate::model::object::{self, HIDDEN_VALUES, Known, ObjectKey, Reference};
 use crate::model::pod::{PodName, SourceSet};
 use crate::model::report::PodsReport;
 use crate::model::stated::Stated;
@@ -34,12 +34,20 @@ type Recorded = (Arc<Vec<RecordedEvent>>, Vec<Object>);
 /// An object of the manifests directory with what its manifest states, and what was made of both.
 type Made = (Arc<object::Object>, Option<Arc<Stated>>, Object);
 
+/// The Node as it was measured last, as it was measured when it was shown, and what was made of that.
+#[derive(Debug)]
+struct ShownNode {
+    last: Arc<Node>,
+    from: Arc<Node>,
+    object: Object,
+}
+
 /// What the objects were made from last time.
 #[derive(Debug, Default)]
 pub(super) struct Gather {
     events: BTreeMap<PodName, Recorded>,
     node_events: Option<Recorded>,
-    node: Option<(Arc<Node>, Object)>,
+    node: Option<ShownNode>,
     objects: BTreeMap<Reference, Made>,
     namespaces: BTreeMap<String, Arc<Namespace>>,
 }
@@ -59,7 +67,7 @@ impl Gather {
         self.remember_objects(files);
         self.remember_namespaces(report, node);
         let all = report.pods.values().cloned().map(Object::Pod);
-        let all = all.chain(self.node.iter().map(|(_, node)| node.clone()));
+        let all = all.chain(self.node.iter().map(|node| node.object.clone()));
         let events = self.events.values().chain(&self.node_events);
         let all = all.chain(events.flat_map(|(_, events)| events.iter().cloned()));
         let all = all.chain(self.objects.values().map(|(_, _, object)| object.clone()));
@@ -93,13 +101,21 @@ impl Gather {
 
     fn remember_node(&mut self, node: &Arc<Node>) {
         let known = self.node.take();
-        let known = known.filter(|(from, _)| Arc::ptr_eq(from, node) || is_as_shown(from, node));
+        let known = known.filter(|known| Arc::ptr_eq(&known.last, node) || is_as_shown(&known.from, node));
+        let known = known.map(|known| ShownNode {
+            last: node.clone(),
+            ..known
+        });
         self.node = known.or_else(|| {
             let name = node.metadata.name.as_deref()?;
             let mut shown = Node::clone(node);
             // Without one kubectl finds the node's events twice. A node comes back as the same one.
             shown.metadata.uid = Some(uid(Kind::Node, ("", name), Timestamp::UNIX_EPOCH));
-            Some((node.clone(), Object::Node(Arc::new(shown))))
+            Some(ShownNode {
+                last: node.clone(),
+                from: node.clone(),
+                object: Object::Node(Arc::new(shown)),
+            })
         });
     }
 
@@ -111,7 +127,7 @@ impl Gather {
             let (Reference::Object(key), Some(Known::Found(found))) = (reference, known) else {
                 continue;
             };
-            let stated = files.stated.get(&target(key)).cloned();
+            let stated = files.stated.get(&Target::from(key)).cloned();
             let remembered = before.remove(reference).filter(|(from, by, _)| {
                 let is_same = match (by, &stated) {
                     (Some(by), Some(stated)) => Arc::ptr_eq(by, stated),
@@ -185,22 +201,8 @@ fn namespace(name: &str, created: Option<Timestamp>) -> Namespace {
     }
 }
 
-fn target(key: &ObjectKey) -> Target {
-    Target {
-        kind: match key.kind {
-            ObjectKind::ConfigMap => ManifestKind::ConfigMap,
-            ObjectKind::Secret => ManifestKind::Secret,
-        },
-        namespace: key.namespace.clone(),
-        name: key.name.clone(),
-    }
-}
-
 fn metadata(key: &ObjectKey, stated: Option<&Stated>) -> ObjectMeta {
-    let kind = match key.kind {
-        ObjectKind::ConfigMap => Kind::ConfigMap,
-        ObjectKind::Secret => Kind::Secret,
-    };
+    let kind = Kind::from(Target::from(key).kind);
     let texts = |texts: &BTreeMap<String, String>| Some(texts.clone()).filter(|texts| !texts.is_empty());
     let created = stated.map(|stated| stated.created);
     ObjectMeta {
@@ -255,6 +257,7 @@ fn shown(key: &ObjectKey, object: &object::Object, stated: Option<&Stated>) -> O
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::manifest_edit::ManifestKind;
     use crate::model::object::{ObjectKind, Objects, kinds};
     use crate::serve::fixture;
 

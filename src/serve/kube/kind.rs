@@ -1,5 +1,7 @@
 //! The kinds of objects that are served. Pure.
 
+use crate::model::manifest_edit::ManifestKind;
+
 /// A kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Kind {
@@ -31,6 +33,16 @@ pub(super) struct Names {
     pub(super) singular: &'static str,
     /// `po`
     pub(super) short: &'static [&'static str],
+}
+
+impl From<ManifestKind> for Kind {
+    fn from(kind: ManifestKind) -> Kind {
+        match kind {
+            ManifestKind::Pod => Kind::Pod,
+            ManifestKind::ConfigMap => Kind::ConfigMap,
+            ManifestKind::Secret => Kind::Secret,
+        }
+    }
 }
 
 impl Kind {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::Deserialize;
 
-use super::body::{self, unsupported};
+use super::body::{self, Body, unsupported};
 use crate::model::manifest_edit::{EditOptions, FieldValidation, Hidden, Mode, Patch, Preconditions};
 use crate::serve::answer::Refusal;
 use crate::serve::query::values;
@@ -33,23 +33,22 @@ pub(super) struct Deletion {
 
 /// The object in the body of a request.
 pub(super) async fn object(request: Request) -> Result<Sent<Hidden>, Refusal> {
-    let mut options = options(request.uri().query().unwrap_or_default())?;
-    let kind = media_type(request.headers());
-    let body = self::body(request).await?;
-    let read = body::object(&kind, &body)?;
-    options.duplicates = read.duplicates;
-    Ok(Sent {
-        content: read.content,
-        options,
-    })
+    sent(request, body::object).await
 }
 
 /// The patch in the body of a request.
 pub(super) async fn patch(request: Request) -> Result<Sent<Patch>, Refusal> {
+    sent(request, body::patch).await
+}
+
+async fn sent<T>(
+    request: Request,
+    read: impl FnOnce(&str, &[u8]) -> Result<Body<T>, Refusal>,
+) -> Result<Sent<T>, Refusal> {
     let mut options = options(request.uri().query().unwrap_or_default())?;
     let kind = media_type(request.headers());
     let body = self::body(request).await?;
-    let read = body::patch(&kind, &body)?;
+    let read = read(&kind, &body)?;
     options.duplicates = read.duplicates;
     Ok(Sent {
         content: read.content,

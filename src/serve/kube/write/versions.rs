@@ -5,7 +5,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
 use crate::model::manifest_edit::{Edit, Hidden, ManifestKind, Patch, Preconditions, Target};
-use crate::serve::kube::kind::Kind;
 use crate::serve::kube::object::Key;
 use crate::serve::kube::store::State;
 
@@ -41,11 +40,7 @@ fn known<'a>(state: &'a State, target: &Target) -> Option<Known<'a>> {
 /// The key of the object; of a pod, that of a run with this name.
 pub(super) fn key(target: &Target) -> Key {
     Key {
-        kind: match target.kind {
-            ManifestKind::Pod => Kind::Pod,
-            ManifestKind::ConfigMap => Kind::ConfigMap,
-            ManifestKind::Secret => Kind::Secret,
-        },
+        kind: target.kind.into(),
         namespace: target.namespace.clone(),
         name: target.name.clone(),
     }

@@ -8,7 +8,6 @@ use jiff::Timestamp;
 use super::Directory;
 use crate::manifest::static_pod_name;
 use crate::model::manifest_edit::{ManifestKind, Target};
-use crate::model::object::ObjectKind;
 use crate::model::pod::{PodName, PodUid};
 use crate::model::stated::AllStated;
 use crate::source::files::known::{Known, Reading};
@@ -39,14 +38,7 @@ impl Directory {
         let documents = || reading.bytes.map(stated::documents).unwrap_or_default();
         let documents = std::panic::catch_unwind(documents).unwrap_or_default();
         let mut all = stated::next(&documents, &facts);
-        let in_force = known.objects.iter().map(|object| Target {
-            kind: match object.key.kind {
-                ObjectKind::ConfigMap => ManifestKind::ConfigMap,
-                ObjectKind::Secret => ManifestKind::Secret,
-            },
-            namespace: object.key.namespace.clone(),
-            name: object.key.name.clone(),
-        });
+        let in_force = known.objects.iter().map(|object| Target::from(&object.key));
         let lasting: Vec<Target> = in_force.filter(|target| !all.contains_key(target)).collect();
         all.extend(stated::lasting(lasting.into_iter(), &facts));
         all
