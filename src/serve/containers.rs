@@ -1,8 +1,10 @@
 //! The containers of a reported pod.
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodSpec};
 
 use super::answer::Refusal;
+use crate::model::runtime::{ContainerState, Snapshot};
 
 /// The statuses of all containers of a pod.
 pub(crate) fn statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
@@ -43,6 +45,16 @@ pub(crate) fn no_container(pod: &Pod, container: &str) -> Refusal {
 /// The ID without the prefix of the runtime's name.
 pub(crate) fn bare_id(id: &str) -> &str {
     id.split_once("://").map_or(id, |(_, bare)| bare)
+}
+
+/// When the container of this ID ended, as observed: a moment before the pod's status has it.
+pub(crate) fn observed_end(snapshot: &Snapshot, id: &str) -> Option<Timestamp> {
+    let pods = snapshot.pods.values().flat_map(|name| name.uids.values());
+    let mut containers = pods.flat_map(|pod| &pod.containers);
+    match containers.find(|container| container.id == id)?.state {
+        ContainerState::Exited { finished, .. } => Some(finished),
+        _ => None,
+    }
 }
 
 /// The ID of a container while it is running, by the pod's status.

@@ -7,12 +7,13 @@ use axum::http::StatusCode;
 use k8s_openapi::api::core::v1::{ContainerStatus, EphemeralContainer, Pod};
 
 use super::answer::Refusal;
-use super::containers::{container_names, no_container};
+use super::containers::{bare_id, container_names, no_container, observed_end};
 use super::objects::find;
 use super::world::Served;
 use crate::model::added::NotAdded;
 use crate::model::labels;
 use crate::model::pod::{OF_FILE, PodName};
+use crate::model::runtime::Snapshot;
 
 /// Adds the container of the body, a `v1 EphemeralContainer` as JSON, to the pod. 201 without a body once it is saved.
 pub(super) async fn add(
@@ -62,10 +63,11 @@ pub(super) async fn wait(
     let (name, mut pod) = find(&served, namespace, pod)?;
     let uid = pod.metadata.uid.clone();
     loop {
-        if let Some(status) = settled(&pod, &container) {
+        let status = settled(&pod, &container);
+        if let Some(status) = status.filter(|status| !ends(&served.world.snapshot.borrow(), status)) {
             return Ok(Json(status));
         }
-        // The report follows the specification, in which an added container is a moment later.
+        // The report follows the specification, in which an added container is a moment later, and what is observed.
         let changed = tokio::select! {
             // Both are cancel-safe.
             changed = pods.changed() => changed.is_ok(),
@@ -109,11 +111,46 @@ fn settled(pod: &Pod, container: &str) -> Option<ContainerStatus> {
     (state.running.is_some() || state.terminated.is_some() || is_stuck).then(|| own.clone())
 }
 
+/// Whether the container of a status that says "running" has ended meanwhile, so that a newer status is on its way.
+fn ends(snapshot: &Snapshot, status: &ContainerStatus) -> bool {
+    let state = status.state.as_ref();
+    let runs = state.is_some_and(|state| state.running.is_some());
+    let id = status.container_id.as_deref().filter(|_| runs);
+    id.is_some_and(|id| observed_end(snapshot, bare_id(id)).is_some())
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use serde_json::json;
 
     use super::*;
+    use crate::model::runtime::ContainerState;
+    use crate::model::sample;
+
+    #[test]
+    fn a_status_that_is_older_than_the_container_s_end_is_not_the_answer() {
+        let check = |observed: ContainerState, status: serde_json::Value, expected: bool| {
+            let container = sample::instance("c", 0, 1, observed);
+            let observed = sample::observed(vec![sample::sandbox(0, true, 1)], vec![container]);
+            let snapshot = Snapshot {
+                pods: [(sample::name(), Arc::new(observed))].into(),
+                ..Snapshot::default()
+            };
+            let status = json!({"name": "c", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+                "containerID": "containerd://c0", "state": status});
+            let status = serde_json::from_value(status).unwrap();
+            assert_eq!(ends(&snapshot, &status), expected, "{status:?}");
+        };
+        check(sample::exited(1, 2, 0), json!({"running": {}}), true);
+        check(sample::running(1), json!({"running": {}}), false);
+        check(
+            sample::exited(1, 2, 0),
+            json!({"terminated": {"exitCode": 0}}),
+            false,
+        );
+    }
 
     #[test]
     fn a_container_has_settled_when_it_runs_has_ended_or_is_stuck() {

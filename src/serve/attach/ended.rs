@@ -6,7 +6,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
-use crate::model::runtime::{ContainerState, Snapshot};
+use crate::model::runtime::Snapshot;
+use crate::serve::containers::observed_end;
 
 /// How long the runtime may take to report the end of a process whose output has ended. containerd does so when it
 /// handles the event: some milliseconds later, on a busy machine a second.
@@ -25,7 +26,7 @@ pub(super) async fn ended_at(
 ) -> bool {
     let mut finished = None;
     let reported = snapshots.wait_for(|snapshot| {
-        finished = end(snapshot, id);
+        finished = observed_end(snapshot, id);
         finished.is_some()
     });
     // One that closed its output and goes on is not reported.
@@ -33,18 +34,10 @@ pub(super) async fn ended_at(
     finished.is_some_and(|finished| finished.duration_since(moment) < LATE)
 }
 
-fn end(snapshot: &Snapshot, id: &str) -> Option<Timestamp> {
-    let pods = snapshot.pods.values().flat_map(|name| name.uids.values());
-    let mut containers = pods.flat_map(|pod| &pod.containers);
-    match containers.find(|container| container.id == id)?.state {
-        ContainerState::Exited { finished, .. } => Some(finished),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::runtime::ContainerState;
     use crate::model::sample;
 
     fn snapshot(state: ContainerState) -> Arc<Snapshot> {

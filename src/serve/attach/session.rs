@@ -55,8 +55,9 @@ impl From<SpdyError> for SessionError {
 
 /// Attaches until the container's output ends, the client is gone, or the stream is cut. The last message says how.
 ///
-/// The runtime attaches to a process that has just ended as to one that prints nothing. Here that is a failure, so that
-/// clients show the log instead, as `kubectl debug` and `kubectl run` do.
+/// The runtime attaches to a process that has just ended as to one that prints nothing, or says that it has no such task.
+/// Here both are one failure, reported once the snapshot has the end, so that clients show the log instead, as `kubectl
+/// debug` and `kubectl run` do.
 pub(super) async fn run<I>(
     mut client: Client<I>,
     (runtime, snapshots): (&Runtime, watch::Receiver<Arc<Snapshot>>),
@@ -76,10 +77,15 @@ pub(super) async fn run<I>(
         Ok(upstream) => carry(upstream, &mut client, lifetime).await,
         Err(error) => Err(error),
     };
+    let may_be_late = match &ended {
+        Ok(Carried::Nothing(_)) => true,
+        // The runtime knows of the end already.
+        Err(SessionError::Upstream(error)) => error.is_answer(),
+        Ok(Carried::To(_)) | Err(_) => false,
+    };
     let ended = match ended {
-        Ok(Carried::Nothing) if ended_at(snapshots, container, since).await => Err(SessionError::TooLate),
-        Ok(Carried::Nothing) => Ok(Ended::Exited(0)),
-        Ok(Carried::To(ended)) => Ok(ended),
+        _ if may_be_late && ended_at(snapshots, container, since).await => Err(SessionError::TooLate),
+        Ok(Carried::Nothing(ended) | Carried::To(ended)) => Ok(ended),
         Err(error) => Err(error),
     };
     let was_cut = matches!(ended, Err(SessionError::Cut(_)));
@@ -93,9 +99,10 @@ pub(super) async fn run<I>(
 }
 
 /// What was carried to the client.
+#[derive(Debug, PartialEq, Eq)]
 enum Carried {
-    /// Nothing: the runtime has ended the streams without any output.
-    Nothing,
+    /// Nothing: the runtime has ended the streams without any output, in this way.
+    Nothing(Ended),
     /// All that there was, until this end.
     To(Ended),
 }
@@ -127,6 +134,14 @@ where
     }
 }
 
+/// How the streams ended by the runtime's status.
+fn carried(status: &[u8], has_output: bool) -> Carried {
+    match status::decode(status) {
+        ended if has_output => Carried::To(ended),
+        ended => Carried::Nothing(ended),
+    }
+}
+
 /// Passes the container's output on until the runtime says how it ended.
 async fn output<I>(
     mut events: spdy::Receiver<I>,
@@ -138,10 +153,6 @@ where
 {
     let mut status = BytesMut::new();
     let mut has_output = false;
-    let carried = |status: &[u8], has_output: bool| match status::decode(status) {
-        Ended::Exited(0) if !has_output => Carried::Nothing,
-        ended => Carried::To(ended),
-    };
     while let Some(event) = events.next().await? {
         let Event::Data { stream, data, ended } = event else {
             continue;
@@ -198,4 +209,21 @@ where
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_ends_without_output_may_be_an_attachment_to_a_process_that_has_ended() {
+        let text = "failed to load task: no running task found: task 0123 not found: not found";
+        let failure = format!(r#"{{"status": "Failure", "message": "{text}"}}"#);
+        let failed = || Ended::Failed(text.to_owned());
+        assert_eq!(carried(failure.as_bytes(), false), Carried::Nothing(failed()));
+        assert_eq!(carried(failure.as_bytes(), true), Carried::To(failed()));
+        let success = br#"{"status": "Success"}"#;
+        assert_eq!(carried(success, false), Carried::Nothing(Ended::Exited(0)));
+        assert_eq!(carried(success, true), Carried::To(Ended::Exited(0)));
+    }
 }

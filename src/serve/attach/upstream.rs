@@ -54,6 +54,17 @@ pub(super) enum UpstreamError {
     Streams(#[from] OpenError),
 }
 
+impl UpstreamError {
+    /// Whether the runtime has answered so. Otherwise it could not be asked.
+    pub(super) fn is_answer(&self) -> bool {
+        match self {
+            UpstreamError::Cri(error) => !error.is_unreachable(),
+            UpstreamError::Refused { .. } => true,
+            _ => false,
+        }
+    }
+}
+
 /// The connection to the runtime.
 pub(super) struct Upstream {
     pub(super) events: spdy::Receiver<TokioIo<Upgraded>>,
