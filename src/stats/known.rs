@@ -1,5 +1,5 @@
-//! What was read of each cgroup: of one in which nothing has happened since, little is read again, and of those in a pod
-//! in which nothing has happened, nothing. On a node most cgroups are idle most of the time, those of sandboxes nearly
+//! What was read of each cgroup: of one in which nothing has run since, little is read again, and of those in a pod in
+//! which nothing has happened, nothing. On a node most cgroups are idle most of the time, those of sandboxes nearly
 //! always.
 
 use std::collections::HashMap;
@@ -51,8 +51,10 @@ pub(super) struct Asked<'a> {
 /// How much is read of the counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Extent {
-    /// What changes although nothing runs in it.
+    /// What changes although nothing runs in it and its memory is the same.
     Idle,
+    /// The same, and its memory.
+    Sleeping,
     /// Everything.
     All,
 }
@@ -99,7 +101,7 @@ struct Known {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct State {
     activity: Activity,
-    /// Nothing had happened before the last reading, either: the kernel adds its counters up within two seconds
+    /// Nothing had happened before the last reading, either: the kernel adds its counters of memory up within two seconds
     /// (`FLUSH_TIME` of `mm/memcontrol.c`), so that a reading just after the last activity may lack a part of it.
     is_settled: bool,
     depth: Depth,
@@ -180,7 +182,7 @@ impl KnownCgroups {
             activity,
             is_settled: before.is_some_and(|before| before.activity == activity),
             depth: match (extent, before) {
-                (Extent::Idle, Some(before)) => before.depth,
+                (Extent::Idle | Extent::Sleeping, Some(before)) => before.depth,
                 _ => asked.depth,
             },
             limits: match (limits, before) {
@@ -263,8 +265,13 @@ fn extent(before: Option<State>, activity: Activity, asked: &Asked<'_>, now: Ins
     let Some(before) = before else {
         return (Extent::All, Limits::Due);
     };
-    let is_idle = before.activity == activity && before.is_settled && before.depth >= asked.depth;
-    let extent = if is_idle { Extent::Idle } else { Extent::All };
+    // What only a running process can change was read after the CPU time was, so that it needs no second look.
+    let has_not_run = before.activity.has_same_cpu_time(&activity) && before.depth >= asked.depth;
+    let extent = match has_not_run {
+        true if before.activity == activity && before.is_settled => Extent::Idle,
+        true => Extent::Sleeping,
+        false => Extent::All,
+    };
     (extent, limits(before, asked, now))
 }
 
@@ -288,8 +295,14 @@ fn read(
     (activity, extent, limits): (Activity, Extent, Limits),
     (last, asked): (Option<&Read>, &Asked<'_>),
 ) -> Read {
-    if let (Extent::Idle, Some(last)) = (extent, last) {
-        let usage = reader.usage_of_idle(cgroup, &last.usage);
+    let usage = match (extent, last) {
+        (Extent::Idle, Some(last)) => Some((last, reader.usage_of_idle(cgroup, &last.usage))),
+        (Extent::Sleeping, Some(last)) => {
+            Some((last, reader.usage_of_sleeping(cgroup, activity, &last.usage)))
+        }
+        _ => None,
+    };
+    if let Some((last, usage)) = usage {
         return Read {
             usage: match limits {
                 Limits::Remembered => usage,
@@ -397,6 +410,37 @@ mod tests {
             ask(Above::Busy, Instant::now()),
             Some((4, 2000)),
         );
+    }
+
+    #[test]
+    fn of_a_cgroup_in_which_nothing_ran_its_memory_is_read_alone() {
+        let (files, mut known) = (Files::new(), KnownCgroups::default());
+        let begun = Instant::now();
+        let mut read = || {
+            let cgroups = Cgroups::unified(files.0.path()).unwrap();
+            let found = known.read(&mut cgroups.usage_reader(), ask(Above::Busy, begun));
+            let read = found.unwrap().read;
+            let memory = read.usage.memory.unwrap();
+            (
+                memory.usage,
+                memory.rss,
+                memory.max_usage.unwrap(),
+                read.processes.count,
+            )
+        };
+        files.write("a/memory.peak", "200");
+        files.write("a/cgroup.procs", "7");
+        assert_eq!(read(), (100, 1, 200, 1));
+        // The kernel takes some back. What else is written here is not looked at.
+        files.write("a/memory.current", "50");
+        files.write("a/memory.stat", "anon 2");
+        files.write("a/memory.peak", "300");
+        files.write("a/cgroup.procs", "7\n8");
+        assert_eq!(read(), (50, 2, 200, 1));
+        files.write("a/memory.current", "60");
+        assert_eq!(read(), (60, 2, 300, 1));
+        files.write("a/cpu.stat", "usage_usec 2");
+        assert_eq!(read(), (60, 2, 300, 2));
     }
 
     #[test]

@@ -10,3 +10,11 @@ pub struct Activity {
     /// The memory in use.
     pub(super) memory: Option<u64>,
 }
+
+impl Activity {
+    /// Whether nothing has run in the cgroup from one moment to the other. Its memory may have changed all the same: the
+    /// kernel takes back what nobody uses, and a process elsewhere may read its files.
+    pub fn has_same_cpu_time(&self, other: &Activity) -> bool {
+        self.cpu == other.cpu
+    }
+}

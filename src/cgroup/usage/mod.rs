@@ -155,8 +155,21 @@ impl UsageReader<'_> {
         }
     }
 
-    /// The usage before, with what can change although nothing runs in the cgroup: what it wrote reaches a disk later, and
-    /// waiting is lost time.
+    /// The usage before of a cgroup in which nothing has run since, with its memory as it is now.
+    pub fn usage_of_sleeping(&mut self, cgroup: &OpenCgroup, activity: Activity, before: &Usage) -> Usage {
+        let mut usage = self.usage_of_idle(cgroup, before);
+        let files = &mut self.files;
+        match &cgroup.directories {
+            Directories::V1(directories) => v1::refresh_sleeping(files, directories, activity, &mut usage),
+            Directories::V2 { directory, is_root } => {
+                usage.memory = v2::memory_of_sleeping(files, directory, (activity, *is_root), before);
+            }
+        }
+        Limits::of(before).put_into(usage)
+    }
+
+    /// The usage before, with what can change although nothing runs in the cgroup and its memory is the same: what it wrote
+    /// reaches a disk later, and waiting is lost time.
     pub fn usage_of_idle(&mut self, cgroup: &OpenCgroup, before: &Usage) -> Usage {
         let files = &mut self.files;
         let (io, pressure) = match &cgroup.directories {

@@ -133,9 +133,19 @@ fn memory(files: &mut Files, directories: &Directories, usage: u64) -> Option<Me
         usage,
         max_usage: files.number(memory, c"memory.max_usage_in_bytes"),
         failures: files.number(memory, c"memory.failcnt"),
-        kernel: files.number(memory, c"memory.kmem.usage_in_bytes"),
         ..MemoryUsage::default()
     };
+    memory_now(files, directories, &mut usage)?;
+    if let Some(text) = files.read(memory, c"memory.oom_control") {
+        usage.oom_kills = text::pairs(text).find_map(|(name, count)| (name == "oom_kill").then_some(count));
+    }
+    Some(usage)
+}
+
+/// What the memory is used for. Absent if the cgroup is gone.
+fn memory_now(files: &mut Files, directories: &Directories, usage: &mut MemoryUsage) -> Option<()> {
+    let memory = &directories.memory;
+    usage.kernel = files.number(memory, c"memory.kmem.usage_in_bytes");
     for (name, value) in text::pairs(files.read(memory, c"memory.stat")?) {
         match name {
             "total_cache" => usage.cache = value,
@@ -152,10 +162,28 @@ fn memory(files: &mut Files, directories: &Directories, usage: u64) -> Option<Me
         }
     }
     usage.working_set = usage.usage.saturating_sub(usage.inactive_file);
-    if let Some(text) = files.read(memory, c"memory.oom_control") {
-        usage.oom_kills = text::pairs(text).find_map(|(name, count)| (name == "oom_kill").then_some(count));
+    Some(())
+}
+
+/// What has changed of a cgroup in which nothing has run: its memory. Unless that has grown, neither its peak nor what
+/// the limit prevented has. The last period of a quota ends after the last process has run.
+pub(super) fn refresh_sleeping(
+    files: &mut Files,
+    directories: &Directories,
+    activity: Activity,
+    usage: &mut Usage,
+) {
+    usage.memory = match (activity.memory, usage.memory) {
+        (Some(now), Some(mut before)) if now <= before.usage => {
+            before.usage = now;
+            memory_now(files, directories, &mut before).map(|()| before)
+        }
+        (now, _) => now.and_then(|now| memory(files, directories, now)),
+    };
+    if let Some(usage) = usage.cpu.as_mut().filter(|cpu| cpu.limits.quota.is_some()) {
+        let cpu = directories.cpu.as_ref();
+        usage.throttling = cpu.and_then(|cpu| files.read(cpu, c"cpu.stat").map(throttling));
     }
-    Some(usage)
 }
 
 /// The same of a cgroup in which nothing happened: operations are counted with their bytes, so those of the same bytes

@@ -20,11 +20,7 @@ pub(super) fn activity(files: &mut Files, directory: &Directory) -> (Option<CpuU
 
 /// Reads everything else but the limits. The root has fewer files: what it lacks is the whole machine's.
 pub(super) fn usage(files: &mut Files, directory: &Directory, activity: Activity, is_root: bool) -> Usage {
-    let memory = match (is_root, activity.memory) {
-        (true, _) => root_memory(files, directory),
-        (false, Some(usage)) => memory(files, directory, usage),
-        (false, None) => None,
-    };
+    let memory = all_memory(files, directory, activity, is_root);
     let threads = files.number(directory, c"pids.current");
     Usage {
         cpu: activity.cpu,
@@ -102,6 +98,19 @@ fn shares(weight: u64) -> u64 {
     2 + weight.saturating_sub(1).saturating_mul(262_142) / 9999
 }
 
+fn all_memory(
+    files: &mut Files,
+    directory: &Directory,
+    activity: Activity,
+    is_root: bool,
+) -> Option<MemoryUsage> {
+    match (is_root, activity.memory) {
+        (true, _) => root_memory(files, directory),
+        (false, Some(usage)) => memory(files, directory, usage),
+        (false, None) => None,
+    }
+}
+
 fn memory(files: &mut Files, directory: &Directory, usage: u64) -> Option<MemoryUsage> {
     let mut usage = MemoryUsage {
         usage,
@@ -119,6 +128,26 @@ fn memory(files: &mut Files, directory: &Directory, usage: u64) -> Option<Memory
         }
     }
     Some(usage)
+}
+
+/// The memory of a cgroup in which nothing has run. Unless it has grown, neither its peak nor the events of its limit have
+/// changed.
+pub(super) fn memory_of_sleeping(
+    files: &mut Files,
+    directory: &Directory,
+    (activity, is_root): (Activity, bool),
+    before: &Usage,
+) -> Option<MemoryUsage> {
+    match (activity.memory, before.memory) {
+        (Some(now), Some(mut memory)) if now <= memory.usage && !is_root => {
+            memory.usage = now;
+            memory.swap = files.number(directory, c"memory.swap.current");
+            stat(files.read(directory, c"memory.stat")?, &mut memory);
+            memory.working_set = now.saturating_sub(memory.inactive_file);
+            Some(memory)
+        }
+        _ => all_memory(files, directory, activity, is_root),
+    }
 }
 
 /// The root has `memory.stat` alone. Its usage is what `/proc/meminfo` calls neither free nor available at once, as

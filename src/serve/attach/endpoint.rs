@@ -31,8 +31,8 @@ pub(crate) async fn answer(
                 address.without_container(),
             ));
         }
-        let container = address.running_container(&served)?;
-        begin(&served, &address, container, parts, request)
+        let id = address.running_in(&pod)?;
+        begin(&served, &address, (id, pod), parts, request)
     }))
 }
 

@@ -26,7 +26,7 @@ pub(crate) async fn answer(
 ) -> Response {
     let query = query.as_deref().unwrap_or_default();
     endpoint::answer(parse(query).and_then(|(parts, command)| {
-        let (id, _) = address.running_container(&served)?;
+        let id = address.running_container(&served)?;
         begin(&served, id, (parts, command), request)
     }))
 }
@@ -89,7 +89,7 @@ pub(crate) async fn run(
     RawQuery(query): RawQuery,
 ) -> Response {
     let id = match address.running_container(&served) {
-        Ok((id, _)) => id,
+        Ok(id) => id,
         Err(refused) => return refused.into_response(),
     };
     let command = values(query.as_deref().unwrap_or_default(), "cmd").next();

@@ -70,12 +70,17 @@ impl Address {
         self.uid.is_none() || pod.metadata.uid == self.uid
     }
 
-    /// The ID of the container, which must be running, and the pod. Errors are the kubelet's (`GetExec` in
+    /// The ID of the container, which must be running. Errors are the kubelet's (`GetExec` in
     /// `pkg/kubelet/kubelet_pods.go`): a pod of another UID has no such container.
-    pub(crate) fn running_container(&self, served: &Served) -> Result<(String, Arc<Pod>), NotUpgraded> {
+    pub(crate) fn running_container(&self, served: &Served) -> Result<String, NotUpgraded> {
         let (_, pod) = self.pod_of_that_name(served)?;
-        match running_id(&pod, &self.container) {
-            Some(id) if self.is(&pod) => Ok((id, pod)),
+        self.running_in(&pod)
+    }
+
+    /// The same in the pod of this name.
+    pub(crate) fn running_in(&self, pod: &Pod) -> Result<String, NotUpgraded> {
+        match running_id(pod, &self.container) {
+            Some(id) if self.is(pod) => Ok(id),
             _ => Err(NotUpgraded::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 format!("container not found ({:?})", self.container),

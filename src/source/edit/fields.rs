@@ -6,6 +6,9 @@ use serde_json::Value;
 use crate::model::manifest_edit::{EditOptions, FieldValidation, ManifestKind, NotEdited, Target, Wrong};
 use crate::model::pod::{Problem, ProblemKind};
 
+/// How many fields are named, as in `sigs.k8s.io/json`, by which an API server reads objects.
+const MOST_NAMED: usize = 100;
+
 /// What a client sent: an API server words its refusals by it (`pkg/endpoints/handlers/{create,patch}.go` of
 /// `k8s.io/apiserver`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +71,7 @@ pub(super) fn judge(
     (target, sent): (&Target, Sent),
 ) -> Result<Vec<String>, NotEdited> {
     let twice = options.duplicates.iter().map(|field| named("duplicate", field));
-    let found: Vec<String> = twice.chain(unknown).collect();
+    let found: Vec<String> = twice.chain(unknown).take(MOST_NAMED).collect();
     match options.fields {
         FieldValidation::Ignore => Ok(Vec::new()),
         FieldValidation::Warn => Ok(found),
@@ -98,6 +101,24 @@ mod tests {
 
     use super::*;
     use crate::model::manifest_edit::Mode;
+
+    #[test]
+    fn a_hundred_fields_are_named_at_most() {
+        let target = Target {
+            kind: ManifestKind::Pod,
+            namespace: "default".to_owned(),
+            name: "web".to_owned(),
+        };
+        let options = EditOptions {
+            fields: FieldValidation::Warn,
+            duplicates: vec!["spec.x".to_owned()],
+            ..EditOptions::from(Mode::Write)
+        };
+        let unknown = (0..MOST_NAMED).map(|number| named("unknown", &number.to_string()));
+        let judged = judge(&options, unknown.collect(), (&target, Sent::Object)).unwrap();
+        assert_eq!(judged.len(), MOST_NAMED);
+        assert_eq!(judged[0], r#"duplicate field "spec.x""#);
+    }
 
     #[test]
     fn a_client_chooses_what_an_unknown_field_is() {
