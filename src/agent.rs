@@ -31,7 +31,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use loops::NodeParts;
-pub use machine::{KERNEL, KERNEL_NOTE};
+pub use machine::{ETC, KERNEL, KERNEL_NOTE};
 pub(crate) use manifest_context::manifest_context;
 pub use member::Cluster;
 pub use observation::observation;
@@ -39,7 +39,7 @@ pub use storing::Storing;
 
 use answers::{RuntimeAnswers, check_driver_later, sandbox_image};
 use credentials::Credentials;
-use machine::{host_dns, init, kernel_settings, node_addresses};
+use machine::{host_dns, init, kernel_settings, node_addresses, project_ids};
 use observation::RELIST;
 use wiring::Wiring;
 
@@ -220,6 +220,7 @@ fn act_context(
         records: PullRecords::new(&config.paths.root, config.images.verification.clone()),
         names: Names::default(),
         files: FilePlaces::default(),
+        projects: project_ids(config),
         network_cache: Default::default(),
         beginnings,
         counters: Arc::default(),

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::credential_provider::Providers;
 use super::files::{FileError, FilePlaces, Whose};
 use super::network_cache::NetworkCache;
+use super::projects::ProjectIds;
 use super::pull_records::PullRecords;
 use super::registry::DockerConfig;
 use super::turn::Turns;
@@ -46,6 +47,8 @@ pub struct ActContext {
     pub names: Names,
     /// File operations that may hang.
     pub files: FilePlaces,
+    /// The project IDs of emptyDirs.
+    pub projects: ProjectIds,
     /// What the runtime remembers of attached networks.
     pub network_cache: NetworkCache,
     /// Receives a report when a lengthy step starts; there may be no receiver.

@@ -8,7 +8,7 @@
 //!   [`pull_records`], [`registry`]), `pod_cgroup`, `pod_dir` (with `tree`), `post_start`, `resize`, `sandbox` (with
 //!   [`network_cache`]), `volume`;
 //! - what they share: `mount`, and where they wait: `endings`, [`files`], `off_thread`, [`turn`];
-//! - what belongs to no plan: [`kernel`], at the agent's start, and [`rotate`].
+//! - what belongs to no plan: [`kernel`], at the agent's start, [`projects`], which a start tidies up, and [`rotate`].
 
 mod container;
 mod context;
@@ -27,6 +27,7 @@ mod off_thread;
 mod pod_cgroup;
 mod pod_dir;
 mod post_start;
+pub mod projects;
 pub mod pull_records;
 pub mod registry;
 mod resize;

@@ -40,13 +40,15 @@ pub(super) fn ensure(dir: &Path, logs: &Path) -> Result<Effect, StepError> {
 
 /// Unmounts everything beneath the pod's directory and removes it.
 pub(super) async fn remove(work: &Work<'_>, dir: PathBuf) -> Result<Effect, StepError> {
-    removed(work, dir, |dir| match tree::remove(dir, Mounts::Unmounted) {
-        Ok(()) => Ok(()),
-        // There is a mount within a mount. Otherwise the list of all mounts need not be read.
-        Err(_) => {
+    let projects = work.context.projects.clone();
+    removed(work, dir, move |dir| {
+        // If there is a mount within a mount. Otherwise the list of all mounts need not be read.
+        tree::remove(dir, Mounts::Unmounted).or_else(|_| {
             mount::unmount_beneath(dir)?;
             tree::remove(dir, Mounts::Refused)
-        }
+        })?;
+        projects.forget(dir);
+        Ok(())
     })
     .await
 }

@@ -11,6 +11,7 @@ use super::context::Work;
 use super::effect::Effect;
 use super::files::{FileError, Whose};
 use super::mount;
+use super::projects::ProjectIds;
 use crate::model::outcome::{Done, StepError};
 use crate::model::pod::HostPathKind;
 use crate::model::reason;
@@ -25,11 +26,14 @@ pub(super) async fn ensure(work: &Work<'_>, request: VolumeRequest) -> Result<Ef
     let VolumeRequest { volume, kind } = request;
     let made = match place(&kind) {
         Some((whose, path)) => {
-            let making = move || make(&kind).map(|()| kind);
+            let projects = work.context.projects.clone();
+            let making = move || make(&kind, &projects).map(|()| kind);
             work.in_place(whose, &path, work.context.files.patience, making)
                 .await
         }
-        None => make(&kind).map(|()| kind).map_err(FileError::Failed),
+        None => make(&kind, &ProjectIds::default())
+            .map(|()| kind)
+            .map_err(FileError::Failed),
     };
     match made {
         Ok(VolumeKind::Files { files, .. }) => Ok(Effect {
@@ -58,9 +62,9 @@ fn place(kind: &VolumeKind) -> Option<(Whose, PathBuf)> {
     }
 }
 
-fn make(kind: &VolumeKind) -> io::Result<()> {
+fn make(kind: &VolumeKind, projects: &ProjectIds) -> io::Result<()> {
     match kind {
-        VolumeKind::Directory { path, group } => empty_directory(path, *group),
+        VolumeKind::Directory { path, group } => empty_directory(path, *group, projects),
         VolumeKind::Tmpfs { path, size, group } => empty_tmpfs(path, *size, *group),
         VolumeKind::HostPath { path, kind } => host_path(path, *kind),
         VolumeKind::Files {
@@ -71,7 +75,8 @@ fn make(kind: &VolumeKind) -> io::Result<()> {
         } => {
             match tmpfs {
                 Some(size) => empty_tmpfs(path, *size, *group)?,
-                None => empty_directory(path, *group)?,
+                // Its files are the agent's own and few.
+                None => empty_directory(path, *group, &ProjectIds::default())?,
             }
             let group = group.map(u32::try_from).transpose().map_err(io::Error::other)?;
             atomic::write(path, files, group)
@@ -82,13 +87,14 @@ fn make(kind: &VolumeKind) -> io::Result<()> {
 
 /// An existing volume stays as its containers left it: they may have changed its mode, which is not reset when the
 /// agent starts again. The marker file is the kubelet's, so either recognizes the other's volumes.
-fn empty_directory(path: &Path, group: Option<i64>) -> io::Result<()> {
+fn empty_directory(path: &Path, group: Option<i64>, projects: &ProjectIds) -> io::Result<()> {
     let ready = ready_mark(path);
     if ready.exists() && path.is_dir() {
         return Ok(());
     }
     make_open_dir(path)?;
     give_to_group(path, group)?;
+    projects.assign(path);
     set_ready(&ready)
 }
 
@@ -199,7 +205,7 @@ mod tests {
         let pod = tempfile::tempdir().unwrap();
         let path = pod.path().join("volumes/kubernetes.io~empty-dir/e");
         let mode = || fs::metadata(&path).unwrap().mode() & 0o7777;
-        empty_directory(&path, None).unwrap();
+        empty_directory(&path, None, &ProjectIds::default()).unwrap();
         assert_eq!(mode(), 0o777);
         assert!(
             pod.path()
@@ -207,10 +213,10 @@ mod tests {
                 .exists()
         );
         fs::set_permissions(&path, Permissions::from_mode(0o700)).unwrap();
-        empty_directory(&path, None).unwrap();
+        empty_directory(&path, None, &ProjectIds::default()).unwrap();
         assert_eq!(mode(), 0o700, "what a container set stays");
         fs::remove_dir(&path).unwrap();
-        empty_directory(&path, None).unwrap();
+        empty_directory(&path, None, &ProjectIds::default()).unwrap();
         assert_eq!(mode(), 0o777);
     }
 
@@ -219,7 +225,7 @@ mod tests {
         let pod = tempfile::tempdir().unwrap();
         let path = pod.path().join("volumes/kubernetes.io~empty-dir/e");
         let own = nix::unistd::getegid().as_raw();
-        empty_directory(&path, Some(own.into())).unwrap();
+        empty_directory(&path, Some(own.into()), &ProjectIds::default()).unwrap();
         let found = fs::metadata(&path).unwrap();
         assert_eq!((found.gid(), found.mode() & 0o7777), (own, 0o2777));
         assert!(give_to_group(&path, Some(-1)).is_err());

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::tasks::Tasks;
 use crate::act::kernel;
+use crate::act::projects::{Assignment, ProjectIds};
 use crate::config::node::Init;
 use crate::config::{Addresses, Config};
 use crate::model::pod::DnsConfig;
@@ -46,6 +47,20 @@ pub(super) fn kernel_settings(config: &Config) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+/// Where the lists of project IDs are.
+pub const ETC: &str = "/etc";
+
+/// The project IDs of emptyDirs, without those of volumes that are gone.
+pub(super) fn project_ids(config: &Config) -> ProjectIds {
+    let assignment = match config.node.project_quotas {
+        true => Assignment::WhereCounted,
+        false => Assignment::Never,
+    };
+    let ids = ProjectIds::new(Path::new(ETC), assignment);
+    ids.sweep(&config.paths.root);
+    ids
 }
 
 /// Reads the node's addresses, and watches them from now on.

@@ -11,7 +11,7 @@ use super::values::Values;
 use crate::config::Config;
 use crate::model::stats::NodeFacts;
 use crate::stats::{
-    self, Handle, Place, Requests, StorageHandle, StoragePlace, StorageRequests, boot_time, requests,
+    self, Handle, Place, Quotas, Requests, StorageHandle, StoragePlace, StorageRequests, boot_time, requests,
     storage_requests, topology,
 };
 
@@ -58,6 +58,10 @@ impl Statistics {
         let place = StoragePlace {
             root: config.paths.root.clone(),
             logs: config.paths.pod_logs.clone(),
+            quotas: match config.node.project_quotas {
+                true => Quotas::Asked,
+                false => Quotas::Ignored,
+            },
             runtime: parts.act.runtime.clone(),
             measured: values.measured.1.clone(),
             counters: parts.act.counters.clone(),

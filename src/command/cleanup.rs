@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::act::projects::{Assignment, ProjectIds};
 use crate::act::pull_records::PullRecords;
 use crate::act::registry::DockerConfig;
 use crate::act::turn::Turns;
@@ -165,6 +166,7 @@ fn act_context(config: &Config, runtime: &Runtime, cgroups: &Cgroups) -> ActCont
         records: PullRecords::new(&config.paths.root, None),
         names: Default::default(),
         files: Default::default(),
+        projects: ProjectIds::new(Path::new(agent::ETC), Assignment::Never),
         network_cache: Default::default(),
         beginnings: mpsc::unbounded_channel().0,
         counters: Arc::default(),

@@ -5,6 +5,10 @@ use super::raw::KubeletConfiguration;
 use crate::model::feature_gate::Stage::{Beta, Stable};
 use crate::model::feature_gate::{FeatureGate, Stage};
 
+/// Project quotas for emptyDirs. Off by default in the kubelet, which cannot tell whether a pod evades them; on here, where
+/// they are compared with what is there (`stats/quota`).
+pub(super) const PROJECT_QUOTAS: &str = "LocalStorageCapacityIsolationFSQuotaMonitoring";
+
 /// Name, stage and default of each in v1.36 (`pkg/features/kube_features.go`).
 const GATES: &[(&str, Stage, bool)] = &[
     ("ClusterTrustBundle", Beta, false),
@@ -14,12 +18,19 @@ const GATES: &[(&str, Stage, bool)] = &[
     ("ContainerCheckpoint", Beta, true),
     ("CustomCPUCFSQuotaPeriod", Stable, true),
     ("KubeletEnsureSecretPulledImages", Beta, true),
+    (PROJECT_QUOTAS, Beta, true),
     ("RotateKubeletServerCertificate", Beta, true),
 ];
 
 /// Whether gantry follows the gate of this name.
 pub(super) fn is_followed(name: &str) -> bool {
     GATES.iter().any(|(known, _, _)| *known == name)
+}
+
+/// Whether a gate that is on by default is on.
+pub(super) fn is_on_unless_disabled(written: &KubeletConfiguration, name: &str) -> bool {
+    let gates = written.feature_gates.as_ref();
+    gates.and_then(|gates| gates.get(name)) != Some(&false)
 }
 
 /// All of them as they are set.
@@ -48,6 +59,13 @@ mod tests {
         assert_eq!(found.len(), GATES.len());
         let is_on = |name: &str| found.iter().find(|gate| gate.name == name).unwrap().enabled;
         assert!(!is_on("ComponentFlagz") && is_on("ComponentStatusz"));
+        assert!(!is_on_unless_disabled(
+            &serde_json::from_value(json!({"featureGates": {PROJECT_QUOTAS: false}})).unwrap(),
+            PROJECT_QUOTAS
+        ));
+        assert!(
+            is_on(PROJECT_QUOTAS) && is_on_unless_disabled(&KubeletConfiguration::default(), PROJECT_QUOTAS)
+        );
         assert!(is_on("ClusterTrustBundle") && !is_on("ClusterTrustBundleProjection"));
         assert!(is_followed("ComponentFlagz") && !is_followed("Other"));
     }

@@ -130,6 +130,9 @@ pub struct Node {
     pub max_pods: u32,
     /// `protectKernelDefaults`: wrong kernel settings prevent the start instead of being corrected.
     pub protect_kernel: bool,
+    /// Whether the file systems' own counts of emptyDirs are used (the feature gate
+    /// `LocalStorageCapacityIsolationFSQuotaMonitoring`, unless it is set to false).
+    pub project_quotas: bool,
     /// `podsPerCore`; `None`: no such limit.
     pub pods_per_core: Option<u32>,
     /// `nodeStatusUpdateFrequency`

@@ -148,6 +148,7 @@ fn node(
         reported_version: reported_version(own, context, checks),
         max_pods: positive(written.max_pods).unwrap_or(0),
         protect_kernel: written.protect_kernel_defaults == Some(true),
+        project_quotas: super::gates::is_on_unless_disabled(written, super::gates::PROJECT_QUOTAS),
         pods_per_core: positive(written.pods_per_core),
         status_update: span(written.node_status_update_frequency),
         status_report: span(written.node_status_report_frequency),

@@ -36,7 +36,7 @@ impl Default for Volumes {
             measured: Distribution::new(
                 Head {
                     name: "kubelet_volume_metric_collection_duration_seconds",
-                    help: "How long it took in seconds to measure what a pod's volumes contain.",
+                    help: "How long it took in seconds to measure what a volume contains.",
                     labels: ["metric_source"],
                 },
                 buckets::DEFAULT,
@@ -58,9 +58,14 @@ impl Volumes {
         }
     }
 
-    /// The volumes of a pod were measured by walking through their directories, which the kubelet calls `du`.
-    pub fn measured(&self, took: Duration) {
+    /// A volume was measured by walking through it, which the kubelet calls `du`.
+    pub fn walked(&self, took: Duration) {
         self.measured.observe(["du".into()], took.as_secs_f64());
+    }
+
+    /// A volume was measured by asking its file system for its project quota.
+    pub fn asked(&self, took: Duration) {
+        self.measured.observe(["fsquota".into()], took.as_secs_f64());
     }
 
     pub(super) fn families(&self) -> Vec<&dyn Family> {

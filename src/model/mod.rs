@@ -44,6 +44,7 @@ pub mod container;
 pub mod security;
 pub mod volume;
 pub mod problem;
+pub mod projects;
 pub mod desired;
 pub mod probe;
 pub mod pull_policy;

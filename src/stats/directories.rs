@@ -6,12 +6,13 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use nix::sys::statvfs::statvfs;
 
-use crate::disk::usage;
+use super::quota::Source;
+use super::volume::{self, Count, Known};
 use crate::model::node::pod_log_dir;
 use crate::model::pod::{PodName, PodUid};
 use crate::model::stats::{DirectoryUsage, FilesystemUsage, VolumeUsage};
@@ -26,20 +27,37 @@ const PLUGINS: [(&str, bool); 5] = [
     ("kubernetes.io~secret", false),
 ];
 
+/// The plugin whose volumes may be projects of their file system.
+const EMPTY_DIR: &str = "kubernetes.io~empty-dir";
+
 /// Where the directories of a pod are.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
     root: PathBuf,
     pod: PathBuf,
     logs: PathBuf,
+    quotas: Quotas,
 }
 
+/// Whether project quotas are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quotas {
+    /// Those that are believed.
+    Asked,
+    /// None.
+    Ignored,
+}
+
+/// What is remembered of a pod's emptyDirs, by name.
+pub(super) type KnownVolumes = BTreeMap<String, Known>;
+
 impl Place {
-    pub(super) fn new(root: &Path, logs: &Path, name: &PodName, uid: &PodUid) -> Place {
+    pub(super) fn new((root, logs): (&Path, &Path), quotas: Quotas, name: &PodName, uid: &PodUid) -> Place {
         Place {
             root: root.to_owned(),
             pod: root.join("pods").join(&uid.0),
             logs: pod_log_dir(logs, name, uid),
+            quotas,
         }
     }
 }
@@ -57,6 +75,10 @@ pub(super) struct Directories {
 pub(super) struct Counted {
     directories: Directories,
     missed: Vec<String>,
+    /// How long each volume took.
+    pub(super) measured: Vec<(Source, Duration)>,
+    /// How long the next count will take at least, as far as this one tells.
+    pub(super) expected: Duration,
 }
 
 impl Counted {
@@ -76,7 +98,8 @@ impl Counted {
 }
 
 /// Counts a pod's volumes, logs and own files.
-pub(super) fn count(place: &Place, deadline: Instant) -> Counted {
+pub(super) fn count(place: &Place, known: &mut KnownVolumes, deadline: Instant) -> Counted {
+    let begun = Instant::now();
     let mut counted = Counted {
         directories: Directories {
             volumes: Vec::new(),
@@ -84,17 +107,28 @@ pub(super) fn count(place: &Place, deadline: Instant) -> Counted {
             own_files: own_files(&place.pod),
         },
         missed: Vec::new(),
+        measured: Vec::new(),
+        expected: Duration::ZERO,
     };
+    let mut spared = Duration::ZERO;
     let device = fs::metadata(&place.root).map(|metadata| metadata.dev()).ok();
     for (plugin, may_be_ephemeral) in PLUGINS {
         for (name, path) in below(&place.pod.join("volumes").join(plugin)) {
-            match volume(&path, deadline) {
-                Ok((used, filesystem, own)) => counted.directories.volumes.push(VolumeUsage {
-                    name,
-                    is_ephemeral: may_be_ephemeral && device == Some(own),
-                    used,
-                    filesystem,
-                }),
+            let may_be_project = plugin == EMPTY_DIR && place.quotas == Quotas::Asked;
+            let known = may_be_project.then(|| known.entry(name.clone()).or_default());
+            match volume(&path, known, deadline) {
+                Ok((count, filesystem, own)) => {
+                    counted.measured.push((count.source, count.took));
+                    if count.is_cheap {
+                        spared += count.took;
+                    }
+                    counted.directories.volumes.push(VolumeUsage {
+                        name,
+                        is_ephemeral: may_be_ephemeral && device == Some(own),
+                        used: count.used,
+                        filesystem,
+                    });
+                }
                 Err(error) => {
                     tracing::debug!(path = %path.display(), %error, "cannot count a volume");
                     counted.missed.push(name);
@@ -102,13 +136,21 @@ pub(super) fn count(place: &Place, deadline: Instant) -> Counted {
             }
         }
     }
+    counted.expected = begun.elapsed().saturating_sub(spared);
     counted
 }
 
-fn volume(path: &Path, deadline: Instant) -> io::Result<(DirectoryUsage, FilesystemUsage, u64)> {
-    let used = directory(path, deadline)?;
+fn volume(
+    path: &Path,
+    known: Option<&mut Known>,
+    deadline: Instant,
+) -> io::Result<(Count, FilesystemUsage, u64)> {
+    let count = match known {
+        Some(known) => volume::count(path, known, deadline)?,
+        None => volume::count_walking(path, deadline)?,
+    };
     let filesystem = filesystem(path).ok_or(io::ErrorKind::NotFound)?;
-    Ok((used, filesystem, fs::metadata(path)?.dev()))
+    Ok((count, filesystem, fs::metadata(path)?.dev()))
 }
 
 /// The log directories of the containers. The agent and the runtime alone write there.
@@ -121,7 +163,7 @@ fn logs(directory: &Path, deadline: Instant) -> BTreeMap<String, DirectoryUsage>
 
 /// The files of a log directory, without the directory itself (`podDirectoryCallback` in `pkg/kubelet/stats`).
 fn log_files(path: &Path, deadline: Instant) -> Option<DirectoryUsage> {
-    let all = directory(path, deadline).ok()?;
+    let all = volume::walk(path, deadline).ok()?;
     let own = fs::symlink_metadata(path).ok()?;
     Some(DirectoryUsage {
         bytes: all.bytes.saturating_sub(own.blocks().saturating_mul(512)),
@@ -139,11 +181,6 @@ fn own_files(pod: &Path) -> DirectoryUsage {
             inodes: 1,
         },
     )
-}
-
-fn directory(path: &Path, deadline: Instant) -> io::Result<DirectoryUsage> {
-    let usage::Usage { bytes, inodes } = usage::measure(path, deadline)?;
-    Ok(DirectoryUsage { bytes, inodes })
 }
 
 /// The directories directly below one; none if it does not exist.
@@ -171,15 +208,14 @@ pub(super) fn filesystem(path: &Path) -> Option<FilesystemUsage> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
     fn volumes_logs_and_hosts_are_counted_and_a_drivers_directory_is_left_alone() {
         let (root, logs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (name, uid) = (PodName::new("default", "web"), PodUid("u1".to_owned()));
-        let place = Place::new(root.path(), logs.path(), &name, &uid);
+        let place = Place::new((root.path(), logs.path()), Quotas::Asked, &name, &uid);
+        let mut known = KnownVolumes::new();
         let pod = root.path().join("pods/u1");
         for directory in [
             "kubernetes.io~empty-dir/data",
@@ -199,7 +235,7 @@ mod tests {
         fs::write(of_container.join("0.log"), vec![1; 10_000]).unwrap();
 
         let soon = Instant::now() + Duration::from_secs(60);
-        let counted = count(&place, soon).or(&Directories::default());
+        let counted = count(&place, &mut known, soon).or(&Directories::default());
         let volumes: Vec<(&str, bool, u64)> = counted
             .volumes
             .iter()
@@ -223,7 +259,7 @@ mod tests {
             )
             .unwrap();
         }
-        let late = count(&place, Instant::now());
+        let late = count(&place, &mut known, Instant::now());
         assert_eq!(late.missed, ["data"]);
         assert_eq!(late.or(&counted).volumes[0], counted.volumes[0]);
     }

@@ -10,7 +10,8 @@
 //! - `interfaces`: the counters of network interfaces.
 //! - `rates`: what two samples say together.
 //! - `storage`: another task, for what lies on disks, which takes longer and is remembered for longer.
-//! - `directories`: the directories of one pod.
+//! - `directories`: the directories of one pod. `volume`: what one volume takes, by its project quota or a walk; `quota`: which
+//!   of them is believed.
 //! - `devices`, `mounts`, `topology`: the machine's disks, where they are mounted, and its processors.
 
 mod depth;
@@ -21,14 +22,17 @@ mod known;
 mod known_pods;
 mod mounts;
 mod processes;
+mod quota;
 mod rates;
 mod reading;
 pub(crate) mod sampler;
 pub(crate) mod storage;
 mod topology;
 mod tree;
+mod volume;
 
 pub use depth::Depth;
+pub use directories::Quotas;
 pub use reading::{Place, boot_time};
 pub use sampler::{HOUSEKEEPING, Handle, Requests, Stopped, requests, run};
 pub use storage::{StorageHandle, StoragePlace, StorageRequests, run_storage, storage_requests};

@@ -1,11 +1,12 @@
 //! What pods and the node keep on disks. Like the samples it is read on request, and remembered: file systems for as
 //! long as a sample, the runtime's own numbers and the directories of pods for a minute, as in the kubelet
-//! (`volumeStatsAggPeriod`). A directory whose count took long is counted again only after ten times as long.
+//! (`volumeStatsAggPeriod`). A directory whose count took long is counted again only after ten times as long, unless its
+//! file system counts it (`quota`).
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -15,8 +16,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::HOUSEKEEPING;
-use super::directories::{self, Directories};
+use super::directories::{self, Directories, KnownVolumes, Quotas};
+use super::quota::Source;
 use super::sampler::Stopped;
+use super::volume::REST;
 use crate::bulkhead::{Bulkhead, Limits};
 use crate::counters::Counters;
 use crate::cri::{CriError, Runtime};
@@ -31,8 +34,6 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const RUNTIME_PATIENCE: Duration = Duration::from_secs(5);
 /// For how long the numbers of directories and of the runtime are remembered.
 const REMEMBERED: Duration = Duration::from_secs(60);
-/// How many times as long as it took a count is remembered.
-const REST: u32 = 10;
 /// How long the directories of one pod may take.
 pub(super) const LONGEST_COUNT: Duration = Duration::from_secs(30);
 /// Counts that have not returned: of all pods, and of one.
@@ -50,6 +51,8 @@ pub struct StoragePlace {
     pub root: PathBuf,
     /// The directory of the pods' logs (`/var/log/pods`).
     pub logs: PathBuf,
+    /// Whether project quotas are asked.
+    pub quotas: Quotas,
     /// The container runtime, which knows its images and layers.
     pub runtime: Runtime,
     /// How many processes there are, as last measured.
@@ -187,6 +190,8 @@ struct OfRuntime {
 struct Counted {
     due: Instant,
     directories: Directories,
+    /// A count that does not return in time keeps it; there is one at a time.
+    volumes: Arc<Mutex<KnownVolumes>>,
 }
 
 impl Collector {
@@ -298,20 +303,36 @@ impl Collector {
             Entry::Vacant(unknown) => unknown.insert(Counted {
                 due: Instant::now(),
                 directories: Directories::default(),
+                volumes: Arc::default(),
             }),
         };
         let begun = Instant::now();
-        let place = directories::Place::new(&self.place.root, &self.place.logs, name, uid);
-        let work = move || directories::count(&place, std::time::Instant::now() + LONGEST_COUNT);
+        let StoragePlace {
+            root, logs, quotas, ..
+        } = &self.place;
+        let place = directories::Place::new((root, logs), *quotas, name, uid);
+        let volumes = Arc::clone(&known.volumes);
+        let work = move || {
+            let mut volumes = volumes.lock().unwrap_or_else(PoisonError::into_inner);
+            directories::count(&place, &mut volumes, std::time::Instant::now() + LONGEST_COUNT)
+        };
         let counted = self.counts.run(&uid.0, &uid.0, LONGEST_COUNT, work).await;
         match counted {
             Ok(counted) => {
-                self.place.counters.volumes.measured(begun.elapsed());
+                for (source, took) in &counted.measured {
+                    match source {
+                        Source::Quota => self.place.counters.volumes.asked(*took),
+                        Source::Walk => self.place.counters.volumes.walked(*took),
+                    }
+                }
+                known.due = Instant::now() + REMEMBERED.max(counted.expected * REST);
                 known.directories = counted.or(&known.directories);
             }
-            Err(stuck) => tracing::debug!(pod = %name, error = %stuck, "cannot count the pod's directories"),
+            Err(stuck) => {
+                tracing::debug!(pod = %name, error = %stuck, "cannot count the pod's directories");
+                known.due = Instant::now() + REMEMBERED.max(begun.elapsed() * REST);
+            }
         }
-        known.due = Instant::now() + REMEMBERED.max(begun.elapsed() * REST);
     }
 }
 
@@ -334,6 +355,7 @@ mod tests {
         let place = StoragePlace {
             root: root.path().to_owned(),
             logs: root.path().join("logs"),
+            quotas: Quotas::Asked,
             runtime: Runtime::new(&Settings::at(root.path().join("none.sock"), PATIENCE)),
             measured,
             counters: Arc::default(),

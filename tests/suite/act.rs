@@ -44,6 +44,7 @@ impl Node {
             records: PullRecords::new(at.root.path(), Some(Verification::default())),
             names: Default::default(),
             files: Default::default(),
+            projects: Default::default(),
             network_cache: NetworkCache(at.root.path().join("cni-results")),
             beginnings: mpsc::unbounded_channel().0,
             counters: Arc::default(),

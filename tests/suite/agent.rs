@@ -460,6 +460,7 @@ impl Agent {
             records: PullRecords::new(root, machine.verification.clone()),
             names: Default::default(),
             files: machine.files.clone(),
+            projects: Default::default(),
             network_cache: NetworkCache(root.join("cni-results")),
             beginnings: beginnings_in,
             counters: Arc::default(),

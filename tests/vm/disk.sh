@@ -16,7 +16,8 @@ make --no-print-directory install DESTDIR="$root"
 install -D -m 644 target/images/demo.tar -t "$root/var/lib/gantry/images"
 if [ "${3:-}" != fresh ]; then
     install -m 644 static-pods/*.yaml tests/vm/pods/{burn,hungry}.yaml -t "$root/etc/kubernetes/manifests"
-    install -m 644 tests/vm/pods/bomb.yaml -t "$root/root"
+    # For stories that begin with nothing.
+    install -m 644 target/images/demo.tar tests/vm/pods/{bomb,store}.yaml -t "$root/root"
     chroot "$root" systemctl --quiet enable gantry
 fi
 

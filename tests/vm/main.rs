@@ -15,6 +15,7 @@
 
 mod vm;
 mod stories;
+mod quotas;
 mod join;
 #[path = "../cluster/api.rs"]
 mod api;

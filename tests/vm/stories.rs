@@ -42,6 +42,10 @@ pub const ALL: &[Story] = &[
         "cleanup_leaves_a_machine_without_a_node",
         cleanup_leaves_a_machine_without_a_node,
     ),
+    (
+        "a_file_system_with_project_quotas_counts_volumes_itself",
+        crate::quotas::a_file_system_with_project_quotas_counts_volumes_itself,
+    ),
 ];
 
 fn systemd_starts_the_installed_unit(vm: &mut Vm) {
