@@ -4,8 +4,8 @@
 //! Here are the order of a plan and the one place that calls the function of each step. Beside it:
 //!
 //! - what a step is given and what it returns: `context`, `effect`, `failure`;
-//! - the steps: `container` (with `hook`, `sub_path`, `symbol`), `hosts`, `image` (with [`credential_provider`],
-//!   [`pull_records`], [`registry`]), `pod_cgroup`, `pod_dir` (with `tree`), `post_start`, `resize`, `sandbox` (with
+//! - the steps: `container` (with `hook`, `sub_path`, `symbol`), `hosts`, `image` (with `pull`,
+//!   [`credential_provider`], [`pull_records`], [`registry`]), `pod_cgroup`, `pod_dir` (with `tree`), `post_start`, `resize`, `sandbox` (with
 //!   [`network_cache`]), `volume`;
 //! - what they share: `mount`, and where they wait: `endings`, [`files`], `off_thread`, [`turn`];
 //! - what belongs to no plan: [`kernel`], at the agent's start, [`projects`], which a start tidies up, and [`rotate`].
@@ -28,6 +28,7 @@ mod pod_cgroup;
 mod pod_dir;
 mod post_start;
 pub mod projects;
+mod pull;
 pub mod pull_records;
 pub mod registry;
 mod resize;
