@@ -162,6 +162,7 @@ async fn node_parts(
     providers: Providers,
     asked: Option<RuntimeAnswers>,
 ) -> anyhow::Result<(NodeParts, Places)> {
+    let imports = agent.imports.take().expect("they are taken once");
     let (tasks, config) = (&mut agent.tasks, &agent.config);
     let sandbox_image = sandbox_image(config, asked.as_ref());
     let named = config.images.pause.clone();
@@ -177,7 +178,7 @@ async fn node_parts(
     // The loops take the addresses from the watched value.
     let policy = config.node_policy(&machine, layout, Vec::new(), host_dns);
     let settings = config.node_settings(&machine, Vec::new());
-    let imported = image_imports::spawn(tasks, config, runtime, sandbox_image).await;
+    let imported = image_imports::spawn(tasks, config, runtime, sandbox_image, imports).await;
     let places = Places {
         root_dir: config.paths.root.clone(),
         images: answers.images_dir,

@@ -4,6 +4,7 @@ pub mod copy;
 pub mod debug;
 pub mod events;
 pub mod flags;
+pub mod images;
 pub mod join;
 pub mod kubelet_version;
 pub mod parse;
@@ -107,6 +108,16 @@ pub enum Command {
     Debug(debug::Debug),
     /// Copy files into a container or out of it
     Cp(copy::Cp),
+    /// Show the images of this machine and the pods that use them
+    Images(images::Images),
+    /// Pull an image with the node's credentials
+    #[command(
+        after_help = "Ctrl-C cancels the pull. Pods that wait for the image are started as soon as it is there."
+    )]
+    Pull(images::Pull),
+    /// Import images from archives
+    #[command(after_help = "For example: docker save app:1 | gantry import -")]
+    Import(images::Import),
     /// Print the kubeconfig with which kubectl works on this machine
     #[command(
         after_help = "For example: gantry kubeconfig > ~/gantry.conf; kubectl --kubeconfig ~/gantry.conf get pods -A"
@@ -382,6 +393,9 @@ mod tests {
                   port-forward  Forward ports of this machine to a pod
                   debug         Add a container with tools to a running static pod
                   cp            Copy files into a container or out of it
+                  images        Show the images of this machine and the pods that use them
+                  pull          Pull an image with the node's credentials
+                  import        Import images from archives
                   kubeconfig    Print the kubeconfig with which kubectl works on this machine
                   check         Check whether manifests would run, without running them
                   join          Join this machine to a cluster

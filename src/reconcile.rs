@@ -63,6 +63,8 @@ pub struct ReconcileInputs {
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
     /// Counts imported images.
     pub imported: watch::Receiver<u64>,
+    /// Counts images that were pulled for no pod.
+    pub pulled: watch::Receiver<u64>,
     /// The Services of the cluster: read when a container is created; the loop waits only until they are first known.
     pub services: watch::Receiver<Services>,
     /// The Node object from the API server: read when a pod is admitted.
@@ -191,6 +193,7 @@ pub async fn run(mut inputs: ReconcileInputs, rooms: Rooms, outputs: Outputs, ca
             Ok(()) = inputs.snapshot.changed() => "snapshot",
             Ok(()) = inputs.addresses.changed() => "addresses",
             Ok(()) = inputs.imported.changed() => { state.images_arrived(); "image" }
+            Ok(()) = inputs.pulled.changed() => { state.images_arrived(); "image" }
             Ok(()) = inputs.services.changed(), if !services_known => { state.services_changed(); "services" }
             Ok(()) = inputs.node.changed(), if !state.decisions.deferred.is_empty() => { state.dirty.insert(Key::Node); "node" }
             Some(message) = from_workers.recv() => state.take_message(message, &outputs),

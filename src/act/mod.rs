@@ -5,14 +5,16 @@
 //!
 //! - what a step is given and what it returns: `context`, `effect`, `failure`;
 //! - the steps: `container` (with `hook`, `sub_path`, `symbol`), `hosts`, `image` (with `pull`,
-//!   [`credential_provider`], [`pull_records`], [`registry`]), `pod_cgroup`, `pod_dir` (with `tree`), `post_start`, `resize`, `sandbox` (with
-//!   [`network_cache`]), `volume`;
+//!   [`credential_provider`], [`pull_records`], [`registry`]), `pod_cgroup`, `pod_dir` (with `tree`), `post_start`,
+//!   `resize`, `sandbox` (with [`network_cache`]), `volume`;
 //! - what they share: `mount`, and where they wait: `endings`, [`files`], `off_thread`, [`turn`];
-//! - what belongs to no plan: [`kernel`], at the agent's start, [`projects`], which a start tidies up, and [`rotate`].
+//! - what belongs to no plan: [`kernel`], at the agent's start, [`projects`], which a start tidies up, [`requested_pull`]
+//!   (with `download`), and [`rotate`].
 
 mod container;
 mod context;
 pub mod credential_provider;
+mod download;
 mod effect;
 mod endings;
 mod failure;
@@ -31,6 +33,7 @@ pub mod projects;
 mod pull;
 pub mod pull_records;
 pub mod registry;
+pub mod requested_pull;
 mod resize;
 pub mod rotate;
 mod sandbox;

@@ -41,6 +41,11 @@ impl Default for DockerConfig {
 }
 
 impl DockerConfig {
+    /// The file that belongs to the kubelet alone; `None` if there are no files at all.
+    pub fn own_file(&self) -> Option<&Path> {
+        self.newer.first().map(PathBuf::as_path)
+    }
+
     /// The kubelet's paths, in its order: its own directory, its working directory, the user's home and the root.
     pub fn places(root_dir: &Path, home: Option<&Path>) -> DockerConfig {
         let home = home.unwrap_or(Path::new(""));

@@ -47,6 +47,8 @@ pub(super) struct Channels {
     pub(super) observe: observe::Handle,
     /// The statuses that the API server has taken.
     pub(super) written: mpsc::UnboundedReceiver<StatusWritten>,
+    /// Grows whenever somebody had an image pulled.
+    pub(super) pulled: watch::Receiver<u64>,
 }
 
 /// What loop 1 and the API publisher send to loop 2.
@@ -84,7 +86,7 @@ pub(super) fn spawn(
         outcomes: outcomes_in,
         beat: Box::new(move || beat.beat()),
     };
-    let inputs = reconcile_inputs(values, parts.imported, parts.addresses.clone());
+    let inputs = reconcile_inputs(values, (parts.imported, channels.pulled), parts.addresses.clone());
     tasks.spawn(
         "reconcile",
         reconcile::run(inputs, rooms, outputs, tasks.cancel.clone()),
@@ -111,13 +113,14 @@ pub(super) fn spawn(
 
 fn reconcile_inputs(
     values: &Values,
-    imported: watch::Receiver<u64>,
+    (imported, pulled): (watch::Receiver<u64>, watch::Receiver<u64>),
     addresses: watch::Receiver<Arc<[IpAddr]>>,
 ) -> reconcile::ReconcileInputs {
     reconcile::ReconcileInputs {
         desired: values.desired.1.clone(),
         snapshot: values.snapshot.1.clone(),
         imported,
+        pulled,
         services: values.services.1.clone(),
         node: values.api_node.1.clone(),
         addresses,

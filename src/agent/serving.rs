@@ -53,6 +53,7 @@ pub(super) fn world(
         health: health.clone(),
         offered: Arc::new(offered(config, verbosity)),
         changes: values.changes.clone(),
+        images: values.images.clone(),
         stats: statistics.samples.clone(),
         storage: statistics.storage.clone(),
     }

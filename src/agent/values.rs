@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use crate::model::api::ApiNode;
 use crate::model::changes::Changes;
 use crate::model::event::Event;
+use crate::model::image_work::ImageWorker;
 use crate::model::memory::Memory;
 use crate::model::node::Measured;
 use crate::model::pod::Desired;
@@ -33,6 +34,8 @@ pub(super) struct Values {
     pub(super) subnet: Shared<Option<IpNet>>,
     /// Asks for changes of static pods.
     pub(super) changes: Changes,
+    /// Asks for pulls and imports of images.
+    pub(super) images: ImageWorker,
     /// The events, for the task that publishes them.
     pub(super) events: mpsc::UnboundedSender<Event>,
     /// The statuses that the API server has taken, for loop 2.
@@ -44,6 +47,7 @@ impl Values {
         events: mpsc::UnboundedSender<Event>,
         written: mpsc::UnboundedSender<StatusWritten>,
         changes: Changes,
+        images: ImageWorker,
     ) -> Values {
         Values {
             desired: watch::channel(Arc::default()),
@@ -56,6 +60,7 @@ impl Values {
             node: watch::channel(Arc::default()),
             subnet: watch::channel(None),
             changes,
+            images,
             events,
             written,
         }

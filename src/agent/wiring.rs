@@ -16,11 +16,13 @@ use super::statistics::Statistics;
 use super::tasks::Tasks;
 use super::values::Values;
 use crate::act::pull_records::PullRecords;
+use crate::act::requested_pull;
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::cri::Runtime;
 use crate::model::changes::{ChangeRequests, changes};
 use crate::model::event::Event;
+use crate::model::image_work::{ImageWorker, ImportRequest, PullRequest, image_worker};
 use crate::model::memory::Memory;
 use crate::model::report::{PodsReport, StatusWritten};
 use crate::model::runtime::Snapshot;
@@ -37,6 +39,9 @@ pub struct Wiring {
     pub(super) statistics: Statistics,
     /// What people ask of static pods, until their sources take it.
     requests: Option<ChangeRequests>,
+    /// What people ask of images, until the rooms that do it take it.
+    pulls: Option<mpsc::Receiver<PullRequest>>,
+    pub(super) imports: Option<mpsc::Receiver<ImportRequest>>,
     /// The events, until it is known whether there is an API server to publish them to.
     events: Option<mpsc::UnboundedReceiver<Event>>,
     /// The statuses that the API server has taken, until loop 2 receives them.
@@ -49,14 +54,17 @@ impl Wiring {
         let (events_in, events) = mpsc::unbounded_channel();
         let (written_in, written) = mpsc::unbounded_channel();
         let (changes, requests) = changes();
+        let (images, image_requests) = image_worker();
         Wiring {
             config,
-            values: Values::new(events_in, written_in, changes),
+            values: Values::new(events_in, written_in, changes, images),
             tasks: Tasks::new(cancel),
             health: Health::default(),
             counters: Arc::default(),
             statistics: Statistics::new(),
             requests: Some(requests),
+            pulls: Some(image_requests.pulls),
+            imports: Some(image_requests.imports),
             events: Some(events),
             written: Some(written),
         }
@@ -94,9 +102,15 @@ impl Wiring {
         // A second call would have nothing to receive.
         let written = self.written.take();
         let written = written.unwrap_or_else(|| mpsc::unbounded_channel().1);
+        let (pulled_in, pulled) = watch::channel(0);
+        if let Some(pulls) = self.pulls.take() {
+            let pulling = requested_pull::run(pulls, parts.act.clone(), pulled_in, tasks.cancel.clone());
+            tasks.spawn("requested pulls", pulling);
+        }
         let channels = Channels {
             observe: handle,
             written,
+            pulled,
         };
         loops::spawn(tasks, values, parts, channels, (&self.health, counters));
         if let Some(collector) = &config.traces {
@@ -127,6 +141,11 @@ impl Wiring {
     /// What the agent counts of its own work.
     pub fn counters(&self) -> Arc<Counters> {
         self.counters.clone()
+    }
+
+    /// Asks for pulls and imports of images.
+    pub fn images(&self) -> ImageWorker {
+        self.values.images.clone()
     }
 
     /// Waits until the agent is canceled or one of its tasks ends, which ends all of them.

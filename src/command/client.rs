@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
@@ -84,7 +84,7 @@ impl Client {
     /// Sends JSON.
     pub async fn post(&self, path: &str, body: Vec<u8>) -> Result<(), ClientError> {
         let request = Request::post(path).header(header::CONTENT_TYPE, "application/json");
-        accepted(self.send(request, path, Full::from(body)).await?)
+        accepted(self.send(request, path, Full::<Bytes>::from(body)).await?)
             .await
             .map(|_| ())
     }
@@ -92,6 +92,16 @@ impl Client {
     /// Requests a stream.
     pub async fn stream(&self, path: &str) -> Result<Chunks, ClientError> {
         Ok(Chunks(self.ask(path).await?.into_body()))
+    }
+
+    /// Asks for something to be done, and streams what becomes of it. The body is sent meanwhile.
+    pub async fn work<B>(&self, path: &str, body: B) -> Result<Chunks, ClientError>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let response = self.send(Request::post(path), path, body).await?;
+        Ok(Chunks(accepted(response).await?.into_body()))
     }
 
     /// Requests a dedicated connection with a WebSocket, for a command's streams in the newest version.
@@ -117,7 +127,7 @@ impl Client {
 
     async fn upgrade(&self, request: Builder, path: &str) -> Result<Connection, ClientError> {
         let request = request.header(header::CONNECTION, "Upgrade");
-        let response = self.send(request, path, Full::default()).await?;
+        let response = self.send(request, path, Full::<Bytes>::default()).await?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Err(refusal(response).await);
         }
@@ -128,15 +138,18 @@ impl Client {
     }
 
     async fn ask(&self, path: &str) -> Result<Response<Incoming>, ClientError> {
-        accepted(self.send(Request::builder(), path, Full::default()).await?).await
+        accepted(
+            self.send(Request::builder(), path, Full::<Bytes>::default())
+                .await?,
+        )
+        .await
     }
 
-    async fn send(
-        &self,
-        request: Builder,
-        path: &str,
-        body: Full<Bytes>,
-    ) -> Result<Response<Incoming>, ClientError> {
+    async fn send<B>(&self, request: Builder, path: &str, body: B) -> Result<Response<Incoming>, ClientError>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let stream = UnixStream::connect(&self.socket).await.map_err(|source| {
             let socket = self.socket.clone();
             match source.kind() {

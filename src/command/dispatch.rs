@@ -1,6 +1,6 @@
 //! Dispatches the parsed command line to its subcommand.
 
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::io::{self, BufRead as _, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -8,11 +8,13 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 
 use super::client::Client;
+use super::progress::Progress;
 use super::table::printable;
 use super::top::state::Containers;
 use super::{
     CommandError, attach, check, cleanup, completions, copy, debug, describe, doctor, events, exec, get,
-    join, kubeconfig, logs, options, port_forward, reset, start, timeline, top, version,
+    image_work, images, join, kubeconfig, logs, options, port_forward, reset, start, terminal, timeline, top,
+    version,
 };
 use crate::cli::{self, Cli, Command};
 use crate::config::Role;
@@ -81,19 +83,70 @@ fn ask_agent(client: &Client, command: Command) -> anyhow::Result<ExitCode> {
         Command::Attach(asked) => finish(attach::run(client, &options::attach_options(asked))),
         Command::Debug(asked) => finish(debug::run(client, &options::debug_options(asked))),
         Command::Cp(asked) => {
-            let progress = match io::stderr().is_terminal() {
-                true => copy::Progress::Shown,
-                false => copy::Progress::Hidden,
+            // Its messages are those of the container's tar, which no line of progress may be mixed with.
+            let progress = match progress(false) {
+                Progress::Lines => Progress::Hidden,
+                progress => progress,
             };
             let options = options::copy_options(asked, progress);
             finish(async { copy::run(client, &options, &mut err).await.map(|()| 0) })
         }
+        command @ (Command::Images(_) | Command::Pull(_) | Command::Import(_)) => of_images(client, command),
         Command::PortForward(asked) => {
             let options = options::port_forward_options(asked);
             wait(port_forward::run(client, &options, &mut out))
         }
         Command::Kubeconfig => print_kubeconfig(client),
         _ => unreachable!("`run` has run the other verbs"),
+    }
+}
+
+/// Runs a verb that is about images.
+fn of_images(client: &Client, command: Command) -> anyhow::Result<ExitCode> {
+    let (mut out, mut err) = (io::stdout(), io::stderr());
+    match command {
+        Command::Images(asked) => {
+            let form = match asked.output {
+                None => images::Form::Table,
+                Some(cli::images::Output::Json) => images::Form::Json,
+            };
+            wait(images::run(client, form, &mut out))
+        }
+        Command::Pull(asked) => {
+            let shown = shown_of_work(asked.quiet);
+            finish(image_work::pull(
+                client,
+                &asked.image,
+                shown,
+                (&mut out, &mut err),
+            ))
+        }
+        Command::Import(asked) => {
+            let shown = shown_of_work(asked.quiet);
+            finish(image_work::import(
+                client,
+                &asked.archives,
+                shown,
+                (&mut out, &mut err),
+            ))
+        }
+        _ => unreachable!("`ask_agent` runs the other verbs"),
+    }
+}
+
+/// Where progress is shown.
+fn progress(quiet: bool) -> Progress {
+    match terminal::message_width() {
+        _ if quiet => Progress::Hidden,
+        Some(columns) => Progress::Redrawn { columns },
+        None => Progress::Lines,
+    }
+}
+
+fn shown_of_work(quiet: bool) -> image_work::Shown {
+    image_work::Shown {
+        progress: progress(quiet),
+        result: !quiet,
     }
 }
 

@@ -7,14 +7,13 @@ use k8s_openapi::List;
 use k8s_openapi::api::core::v1::Event;
 
 use super::client::Client;
+use super::json_lines::JsonLines;
 use super::table::{Table, in_line};
 use super::{CommandError, pod_selection, print};
 use crate::cli::Report;
 use crate::cli::events::EventKind;
 use crate::model::age;
 
-/// The longest event that is read as one.
-const MOST_BYTES: usize = 1024 * 1024;
 /// The columns of a table that has no end, so that their widths cannot follow from the content.
 const WIDTHS: [usize; 5] = [16, 12, 9, 18, 24];
 const HEADINGS: [&str; 6] = ["NAMESPACE", "LAST SEEN", "TYPE", "REASON", "OBJECT", "MESSAGE"];
@@ -105,29 +104,19 @@ async fn watch(
     output: Report,
     out: &mut impl Write,
 ) -> Result<(), CommandError> {
-    let mut chunks = client.stream("/events?watch=true").await?;
-    let mut rest = Vec::new();
+    let mut events = JsonLines::new(client.stream("/events?watch=true").await?);
     if output == Report::Text {
         print(out, &line(HEADINGS.map(str::to_owned)))?;
     }
-    while let Some(chunk) = chunks.next().await? {
-        rest.extend_from_slice(&chunk);
-        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-            let object: Vec<u8> = rest.drain(..=end).collect();
-            let event: Event =
-                serde_json::from_slice(&object).map_err(|error| CommandError::Answer(error.into()))?;
-            if !filter.wants(&event) {
-                continue;
-            }
-            let text = match output {
-                Report::Json => json(&event),
-                Report::Text => line(row(&event, Timestamp::now())),
-            };
-            print_while_read(out, &text)?;
+    while let Some(event) = events.next::<Event>().await? {
+        if !filter.wants(&event) {
+            continue;
         }
-        if rest.len() > MOST_BYTES {
-            return Err(CommandError::Answer("an event without an end".into()));
-        }
+        let text = match output {
+            Report::Json => json(&event),
+            Report::Text => line(row(&event, Timestamp::now())),
+        };
+        print_while_read(out, &text)?;
     }
     Err(CommandError::Choice("gantry has stopped".to_owned()))
 }

@@ -1,5 +1,6 @@
 //! The options of each verb, of its part of the command line. Pure.
 
+use super::progress::Progress;
 use super::{attach, check, copy, debug, describe, events, exec, get, logs, port_forward, timeline};
 use crate::cli::{self, Output, Resource};
 
@@ -105,7 +106,7 @@ pub(super) fn debug_options(asked: cli::debug::Debug) -> debug::Options {
     }
 }
 
-pub(super) fn copy_options(asked: cli::copy::Cp, progress: copy::Progress) -> copy::Options {
+pub(super) fn copy_options(asked: cli::copy::Cp, progress: Progress) -> copy::Options {
     copy::Options {
         source: asked.source,
         destination: asked.destination,

@@ -1,6 +1,6 @@
 //! The user's terminal while a program in a container uses it.
 
-use std::io::{self, stdin, stdout};
+use std::io::{self, stderr, stdin, stdout};
 
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
 
@@ -19,6 +19,15 @@ pub(crate) fn size() -> Option<(u16, u16)> {
 pub(crate) fn output_width() -> Option<usize> {
     let size = tcgetwinsize(stdout()).ok()?;
     (size.ws_col > 0).then_some(usize::from(size.ws_col))
+}
+
+/// The columns of the terminal that messages go to, 80 if it does not report them; `None` if they go to no terminal.
+pub(crate) fn message_width() -> Option<usize> {
+    if !isatty(stderr()) {
+        return None;
+    }
+    let columns = tcgetwinsize(stderr()).map_or(0, |size| usize::from(size.ws_col));
+    Some(if columns > 0 { columns } else { 80 })
 }
 
 /// Raw mode, which passes every key on; restored when this is dropped.

@@ -5,6 +5,7 @@
 //! operation decides.
 
 mod checkpoint;
+mod content;
 mod error;
 mod exec_sync;
 pub mod events;

@@ -4,15 +4,15 @@
 //! sent. Blocking; the caller gives it a thread.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use sha2::Digest as _;
 
 use super::blob::{ArchiveImage, Blob, BlobSource, open_file};
 use super::oci::{self, Descriptor, DockerImage, Index, Manifest};
+use super::scratch::{self, Scratch};
 use crate::model::image_ref::full_name;
 
 /// The largest JSON document that is read out of an archive, in bytes.
@@ -46,15 +46,7 @@ pub struct Archive {
     /// The images for this machine's architecture.
     pub images: Vec<ArchiveImage>,
     /// Removed from the disk when this is dropped.
-    _plain: Option<PlainCopy>,
-}
-
-struct PlainCopy(PathBuf);
-
-impl Drop for PlainCopy {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
+    _plain: Option<Scratch>,
 }
 
 /// Opens an archive and finds its images for `architecture` (Go's name). A gzipped one is unpacked to a temporary file
@@ -82,7 +74,7 @@ pub fn open(path: &Path, architecture: &str, scratch: &Path) -> Result<Archive, 
     };
     let plain_path = plain
         .as_ref()
-        .map_or_else(|| path.to_owned(), |copy| copy.0.clone());
+        .map_or_else(|| path.to_owned(), |copy| copy.path().to_owned());
     let contents = Contents::scan(&plain_path).map_err(malformed)?;
     let images = contents.images(architecture).map_err(malformed)?;
     Ok(Archive {
@@ -91,28 +83,17 @@ pub fn open(path: &Path, architecture: &str, scratch: &Path) -> Result<Archive, 
     })
 }
 
-fn unzip(file: File, path: &Path, scratch: &Path) -> Result<PlainCopy, ArchiveError> {
+fn unzip(file: File, path: &Path, directory: &Path) -> Result<Scratch, ArchiveError> {
     let read = |source| ArchiveError::Read {
         path: path.to_owned(),
         source,
     };
-    // An image's content is its owner's secret: the scratch copy is unreadable to users who cannot read the archive.
-    let mut directory = std::fs::DirBuilder::new();
-    directory
-        .recursive(true)
-        .mode(0o700)
-        .create(scratch)
-        .map_err(read)?;
     let name = path
         .file_name()
         .map(|n| n.to_string_lossy().into_owned())
         .unwrap_or_default();
-    let copy = PlainCopy(scratch.join(format!(".{name}.{}.plain", std::process::id())));
-    // The leftover of a killed process with the same number.
-    let _ = std::fs::remove_file(&copy.0);
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true).mode(0o600);
-    let mut plain = options.open(&copy.0).map_err(read)?;
+    let name = format!(".{name}.{}.plain", std::process::id());
+    let (copy, mut plain) = scratch::create(directory, &name).map_err(read)?;
     io::copy(&mut flate2::read::MultiGzDecoder::new(file), &mut plain).map_err(read)?;
     Ok(copy)
 }

@@ -73,6 +73,15 @@ pub struct ArchiveImage {
     pub layers: Vec<Blob>,
 }
 
+impl ArchiveImage {
+    /// The size of all its blobs in bytes.
+    pub fn size(&self) -> u64 {
+        let own = [&self.manifest, &self.config];
+        let sizes = own.into_iter().chain(&self.layers).map(|blob| blob.size);
+        sizes.fold(0, u64::saturating_add)
+    }
+}
+
 /// Opens a file for reading without blocking on a FIFO. The caller rejects what is not a regular file.
 pub(super) fn open_file(path: &Path) -> std::io::Result<File> {
     let mut options = std::fs::OpenOptions::new();

@@ -4,6 +4,7 @@
 //! until a name refers to them; afterwards the labels of the manifest do (containerd: *Garbage Collection*).
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use containerd_client::services::v1::content_client::ContentClient;
@@ -14,6 +15,7 @@ use containerd_client::services::v1::{
     ListImagesRequest, UpdateImageRequest, WriteAction, WriteContentRequest,
 };
 use containerd_client::types::Descriptor;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
@@ -77,13 +79,22 @@ pub enum Imported {
     New,
 }
 
+/// Is called with how many more bytes of an image the runtime has.
+pub type OnSent = Arc<dyn Fn(u64) + Send + Sync>;
+
 /// Sends one image and sets its names. `pinned` excludes it from the runtime's image garbage collection.
-pub async fn import(channel: &Channel, image: &ArchiveImage, pinned: bool) -> Result<Imported, ImportError> {
+pub async fn import(
+    channel: &Channel,
+    image: &ArchiveImage,
+    pinned: bool,
+    on_sent: &OnSent,
+) -> Result<Imported, ImportError> {
     if names_point_to(channel, image).await? {
+        on_sent(image.size());
         return Ok(Imported::AlreadyThere);
     }
     let lease = create_lease(channel).await?;
-    let sent = send(channel, image, pinned, &lease).await;
+    let sent = send(channel, image, pinned, &lease, on_sent).await;
     let released = LeasesClient::new(channel.clone())
         .delete(request(
             DeleteRequest {
@@ -219,11 +230,17 @@ async fn create_lease(channel: &Channel) -> Result<String, ImportError> {
         .unwrap_or_default())
 }
 
-async fn send(channel: &Channel, image: &ArchiveImage, pinned: bool, lease: &str) -> Result<(), ImportError> {
+async fn send(
+    channel: &Channel,
+    image: &ArchiveImage,
+    pinned: bool,
+    lease: &str,
+    on_sent: &OnSent,
+) -> Result<(), ImportError> {
     for blob in image.layers.iter().chain([&image.config]) {
-        write(channel, blob, HashMap::new(), lease).await?;
+        write(channel, blob, HashMap::new(), lease, on_sent).await?;
     }
-    write(channel, &image.manifest, references(image), lease).await?;
+    write(channel, &image.manifest, references(image), lease, on_sent).await?;
     let mut labels = HashMap::from([(OURS.to_owned(), "true".to_owned())]);
     if pinned {
         labels.insert("io.cri-containerd.pinned".to_owned(), "pinned".to_owned());
@@ -253,6 +270,7 @@ async fn write(
     blob: &Blob,
     labels: HashMap<String, String>,
     lease: &str,
+    on_sent: &OnSent,
 ) -> Result<(), ImportError> {
     let size = i64::try_from(blob.size).unwrap_or(i64::MAX);
     let template = WriteContentRequest {
@@ -262,8 +280,8 @@ async fn write(
         ..Default::default()
     };
     let (to_store, messages) = tokio::sync::mpsc::channel(2);
-    let reading = blob.clone();
-    let reader = tokio::task::spawn_blocking(move || -> std::io::Result<()> {
+    let (reading, sent) = (blob.clone(), on_sent.clone());
+    let reader = tokio::task::spawn_blocking(move || -> std::io::Result<u64> {
         let mut offset = 0;
         while offset < reading.size {
             let data = reading.read_at(offset, CHUNK)?;
@@ -276,32 +294,32 @@ async fn write(
                 ..template.clone()
             };
             if to_store.blocking_send(message).is_err() {
-                return Ok(()); // The store ended the stream; its answer tells why.
+                return Ok(offset); // The store ended the stream; its answer tells why.
             }
+            sent(next - offset);
             offset = next;
         }
-        let commit = WriteContentRequest {
-            action: WriteAction::Commit.into(),
+        let action = WriteAction::Commit.into();
+        let _ = to_store.blocking_send(WriteContentRequest {
+            action,
             offset: size,
             labels,
             ..template
-        };
-        let _ = to_store.blocking_send(commit);
-        Ok(())
+        });
+        Ok(offset)
     });
-    let stream = tokio_stream::wrappers::ReceiverStream::new(messages);
-    let sent = drain(
-        ContentClient::new(channel.clone())
-            .write(request(stream, Some(lease)))
-            .await,
-    )
-    .await;
-    reader.await.map_err(std::io::Error::other)??;
-    match sent {
+    let stream = request(ReceiverStream::new(messages), Some(lease));
+    let answered = drain(ContentClient::new(channel.clone()).write(stream).await).await;
+    let sent = reader.await.map_err(std::io::Error::other)??;
+    match answered {
         Err(status) if status.code() != Code::AlreadyExists => {
             Err(refused(format!("store the blob {}", blob.digest))(status))
         }
-        _ => Ok(()),
+        // The rest was there before.
+        _ => {
+            on_sent(blob.size.saturating_sub(sent));
+            Ok(())
+        }
     }
 }
 

@@ -1,14 +1,19 @@
 //! Images without a registry: the archives of a directory are imported at the start and when one appears, and the agent
 //! provides the sandbox image itself unless one is configured.
 //!
+//! `requested` imports the archives that people send.
+//!
 //! This room writes only to containerd's image store. A counter announces each import, so that a pod that waits for an
 //! image is retried at once.
 
+mod scratch;
 pub mod archive;
 pub mod blob;
 pub mod import;
 pub mod oci;
 pub mod pause;
+mod store;
+mod requested;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -16,14 +21,15 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use notify::Watcher as _;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Channel;
 
-use crate::cri::{self, Runtime};
+use crate::cri::Runtime;
 use crate::model::backoff::Doubling;
 use crate::model::image_ref::full_name;
-use import::Imported;
+use crate::model::image_work::ImportRequest;
+use import::{Imported, OnSent};
+use store::Store;
 
 /// How often the directory is read even without an event.
 const RESCAN: Duration = Duration::from_secs(30);
@@ -92,12 +98,9 @@ impl SandboxImage {
 /// The archives of a directory, and the sandbox image. `imported` counts the images that became available.
 pub struct Importer {
     directory: PathBuf,
-    scratch: PathBuf,
     sandbox: SandboxImage,
-    runtime: Runtime,
-    channel: Channel,
+    store: Store,
     seen: HashMap<PathBuf, Seen>,
-    imported: watch::Sender<u64>,
 }
 
 /// What remains to do after a scan.
@@ -118,20 +121,25 @@ impl Importer {
         sandbox: SandboxImage,
         runtime: Runtime,
     ) -> (Importer, watch::Receiver<u64>) {
-        let (imported, counter) = watch::channel(0);
-        let channel = cri::connect_lazily(runtime.socket());
+        let (store, counter) = Store::new(scratch, architecture(), runtime);
         (
             Importer {
                 directory,
-                scratch,
                 sandbox,
-                runtime,
-                channel,
+                store,
                 seen: HashMap::new(),
-                imported,
             },
             counter,
         )
+    }
+
+    /// Imports the archives that people send, until canceled.
+    pub fn requested(
+        &self,
+        requests: mpsc::Receiver<ImportRequest>,
+        cancel: CancellationToken,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        requested::run(requests, self.store.clone(), cancel)
     }
 
     /// Imports what is new in the directory, until canceled. Watches it, or reads it periodically while it is missing.
@@ -182,7 +190,7 @@ impl Importer {
     pub async fn scan(&mut self) -> Scanned {
         let mut scanned = Scanned::Complete;
         if self.sandbox == SandboxImage::Unknown {
-            match self.runtime.verbose_info().await {
+            match self.store.runtime.verbose_info().await {
                 Ok(info) => self.sandbox = SandboxImage::named(sandbox_image_name(&info)),
                 // The observer logs that the runtime does not answer.
                 Err(_) => return Scanned::Incomplete,
@@ -204,7 +212,7 @@ impl Importer {
                 Ok(new) => {
                     self.seen.insert(path, now);
                     if new > 0 {
-                        self.imported.send_modify(|count| *count += new);
+                        self.store.announce(new);
                     }
                 }
                 Err(Failure::Archive(error)) => {
@@ -222,8 +230,9 @@ impl Importer {
 
     /// Imports the built-in sandbox image unless the runtime has an image of that name.
     async fn provide_sandbox_image(&self, name: &str) -> Result<(), import::ImportError> {
-        if import::target_of(&self.channel, name).await?.is_some() {
-            return import::until_known(&self.channel, &self.runtime, name).await;
+        let Store { channel, runtime, .. } = &self.store;
+        if import::target_of(channel, name).await?.is_some() {
+            return import::until_known(channel, runtime, name).await;
         }
         let Some(image) = pause::image(name, architecture()) else {
             tracing::warn!(
@@ -232,31 +241,29 @@ impl Importer {
             );
             return Ok(());
         };
-        import::import(&self.channel, &image, true).await?;
-        import::until_known(&self.channel, &self.runtime, name).await?;
-        self.imported.send_modify(|count| *count += 1);
+        import::import(channel, &image, true, &unreported()).await?;
+        import::until_known(channel, runtime, name).await?;
+        self.store.announce(1);
         Ok(())
     }
 
     /// Imports one archive; returns how many of its images were new.
     async fn import_archive(&self, path: &Path) -> Result<u64, Failure> {
         let begun = std::time::Instant::now();
-        let (file, scratch) = (path.to_owned(), self.scratch.clone());
+        let (file, scratch) = (path.to_owned(), self.store.scratch.clone());
         let opened =
             tokio::task::spawn_blocking(move || archive::open(&file, architecture(), &scratch)).await;
         let archive = opened
             .expect("opening an archive does not panic")
             .map_err(Failure::Archive)?;
         let mut new = 0;
+        let _turn = self.store.turn().await;
         for image in &archive.images {
-            let imported = import::import(&self.channel, image, false)
+            let imported = self
+                .store
+                .import(image, &unreported())
                 .await
                 .map_err(Failure::Import)?;
-            for name in &image.names {
-                import::until_known(&self.channel, &self.runtime, name)
-                    .await
-                    .map_err(Failure::Import)?;
-            }
             if imported == Imported::New {
                 new += 1;
                 let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -265,6 +272,11 @@ impl Importer {
         }
         Ok(new)
     }
+}
+
+/// Nobody waits for an import of the agent's own.
+fn unreported() -> OnSent {
+    Arc::new(|_| {})
 }
 
 /// Whether an event means that an archive is complete: written and closed, or moved here. An archive that is still

@@ -169,6 +169,7 @@ pub(crate) fn changing() -> Changing {
             system_logs: SystemLogs::Files(temp.path().join("logs")),
         }),
         changes: crate::model::changes::changes().0,
+        images: crate::model::image_work::image_worker().0,
         stats: crate::stats::sampler::answering(crate::model::sample::stats::node()),
         storage: crate::stats::storage::answering(crate::model::sample::stats::storage()),
     };

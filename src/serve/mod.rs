@@ -1,6 +1,6 @@
 //! What the agent serves: health, pods, node, events, logs, exec. It reads values that other modules publish and writes
 //! none of them; the only things it starts are the processes of `exec` requests and the connections of `attach` and
-//! `portForward`. What it is asked to add to a pod it passes on.
+//! `portForward`. What it is asked to add to a pod, to pull or to import it passes on.
 //!
 //! Three listeners: the root-only socket, where everything is served in Kubernetes' own JSON; the loopback port on
 //! which the kubelet answers `/healthz`; and, on a node of a cluster, the kubelet's own API with authentication and
@@ -16,6 +16,7 @@ mod events;
 mod offered;
 pub mod exec;
 pub mod health;
+pub mod images;
 pub mod kube;
 pub mod logs;
 mod metrics;
@@ -113,6 +114,9 @@ fn router(served: Served) -> Router {
         .route("/pods/{namespace}/{name}", get(objects::pod))
         .route("/node", get(objects::node))
         .route("/events", get(events::events))
+        .route("/images", get(images::list))
+        .route("/images/pull", post(images::pull))
+        .route("/images/import", post(images::import))
         .route("/problems", get(objects::problems))
         .route("/warnings", get(objects::warnings))
         .route("/configz", get(objects::configz))

@@ -14,6 +14,7 @@ use super::offered::Offered;
 use crate::counters::Counters;
 use crate::cri::Runtime;
 use crate::model::changes::Changes;
+use crate::model::image_work::ImageWorker;
 use crate::model::report::PodsReport;
 use crate::model::runtime::Snapshot;
 use crate::stats;
@@ -48,6 +49,8 @@ pub struct World {
     pub offered: Arc<Offered>,
     /// Asks for changes of static pods and their manifests.
     pub changes: Changes,
+    /// Asks for pulls and imports of images.
+    pub images: ImageWorker,
     /// What the node and its pods use.
     pub stats: stats::Handle,
     /// What they keep on disks.

@@ -216,6 +216,11 @@ impl Machine {
         self.agent().imported.send_modify(|count| *count += 1);
     }
 
+    /// Asks the agent for pulls.
+    pub(crate) fn images(&self) -> gantry::model::image_work::ImageWorker {
+        self.agent().wiring.images()
+    }
+
     /// Gives the node other addresses, or none.
     pub(crate) fn set_addresses(&self, addresses: &[&str]) {
         let addresses = addresses.iter().map(|address| address.parse().unwrap());

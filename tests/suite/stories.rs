@@ -19,6 +19,7 @@ mod faults;
 mod foreign_changes;
 mod hooks;
 mod identity;
+mod images;
 mod join;
 mod lives;
 mod manifests;

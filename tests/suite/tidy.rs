@@ -100,6 +100,7 @@ const PURE_BUT: &[(&str, &[&str])] = &[
     ("trace/message.rs", &["tonic"]),
     ("model/pod_restart.rs", &["tokio"]),
     ("model/manifest_edit.rs", &["tokio"]),
+    ("model/image_work.rs", &["tokio"]),
     // The question to the kernel whether a process has a file open for writing.
     ("source/files/writing.rs", &["nix", "std::fs"]),
 ];

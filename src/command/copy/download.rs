@@ -7,11 +7,12 @@ use tokio::io::duplex;
 use tokio_util::io::SyncIoBridge;
 
 use super::container::{Container, check_tar, explain, input};
+use super::counter::Counter;
 use super::messages::Messages;
-use super::progress::{Counter, Progress};
 use super::split::split;
 use super::unpack;
 use crate::cli::place::PodPath;
+use crate::command::progress::Progress;
 use crate::command::{CommandError, streams};
 
 /// How much of the archive waits to be written to the disk.
@@ -54,7 +55,7 @@ pub(super) async fn run(
             .map_err(CommandError::from)
     };
     let both = async { tokio::try_join!(received, written) };
-    let both = progress.during(&counter, err, both).await;
+    let both = progress.during(|| counter.reached(), err, both).await;
     stderr.report(err)?;
     let (code, skipped) = both?;
     skipped.report(err)?;

@@ -5,7 +5,7 @@
 //! - `upload`, `download`: the two directions.
 //! - `container`: the commands that run in it.
 //! - `messages`: what these print to standard error.
-//! - `progress`: how far it has come.
+//! - `counter`: how far it has come.
 //! - `skipped`: what was not copied.
 //! - `split`: a path in a container as `tar` needs it.
 //! - `pack`: local files as an archive.
@@ -15,20 +15,20 @@ use std::io::Write;
 
 use super::CommandError;
 use super::client::Client;
+use super::progress::Progress;
 use crate::cli::place::Place;
 
 mod container;
+mod counter;
 mod download;
 mod messages;
 mod pack;
-mod progress;
 mod skipped;
 mod split;
 pub mod unpack;
 mod upload;
 
 use container::Container;
-pub use progress::Progress;
 pub use skipped::{Skipped, SkippedFile};
 pub use upload::Ownership;
 

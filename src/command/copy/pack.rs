@@ -10,7 +10,7 @@ use nix::fcntl::OFlag;
 use tar::{Builder, Header, HeaderMode};
 use tokio::sync::mpsc;
 
-use super::progress::Counter;
+use super::counter::Counter;
 use super::skipped::Skipped;
 use crate::command::CommandError;
 

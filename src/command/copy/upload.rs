@@ -6,12 +6,13 @@ use std::path::Path;
 use tokio::sync::mpsc;
 
 use super::container::{Container, check_tar, explain, input};
+use super::counter::Counter;
 use super::messages::Messages;
 use super::pack::{self, ChunkWriter};
-use super::progress::{Counter, Progress};
 use super::skipped::Skipped;
 use super::split::{Split, split};
 use crate::cli::place::PodPath;
+use crate::command::progress::Progress;
 use crate::command::{CommandError, streams};
 
 /// Who owns the files that are copied into a container, and what their modes are.
@@ -78,7 +79,7 @@ pub(super) async fn run(
             failed = read => failed,
         }
     };
-    let result = progress.during(&counter, err, both).await;
+    let result = progress.during(|| counter.reached(), err, both).await;
     stderr.report(err)?;
     skipped.report(err)?;
     result

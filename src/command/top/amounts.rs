@@ -9,7 +9,7 @@ pub(super) fn cpu(nano_cores: Option<u64>) -> String {
 }
 
 /// Bytes in at most six characters: `512`, `1.5Ki`, `200Mi`, `1023Gi`.
-pub(super) fn bytes(bytes: Option<u64>) -> String {
+pub(in crate::command) fn bytes(bytes: Option<u64>) -> String {
     or_unknown(bytes, |bytes| {
         let units = ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
         // The rounded number must have fewer than five digits.

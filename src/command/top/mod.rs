@@ -8,7 +8,7 @@
 //! - `once`: the table and JSON of `--once`.
 //! - `live`: the live view, of `state` (pure), `columns` (pure), `view` (pure) and `screen` (the terminal).
 
-mod amounts;
+pub(super) mod amounts;
 mod answers;
 mod columns;
 mod filter;

@@ -93,6 +93,7 @@ impl Served {
             metrics: Arc::default(),
             health: serve::health::Health::default(),
             changes: gantry::model::changes::changes().0,
+            images: gantry::model::image_work::image_worker().0,
             stats: gantry::stats::requests().0,
             storage: gantry::stats::storage_requests().0,
             offered: Arc::default(),

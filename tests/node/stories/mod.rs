@@ -9,6 +9,7 @@ mod endings;
 mod events;
 mod exec;
 mod faults;
+mod image_work;
 mod images;
 mod kubectl;
 mod kubectl_writes;
@@ -119,6 +120,8 @@ pub fn all() -> Vec<Story> {
         story!(kubectl::the_kubeconfig_is_for_root_and_its_group_alone),
         story!(images::an_archive_is_imported_when_it_appears),
         story!(images::never_pulled_and_not_there_says_so),
+        story!(image_work::archives_are_imported_as_they_are_sent),
+        story!(image_work::an_image_is_pulled_and_the_pull_canceled),
         story!(registry::credentials_of_secrets_and_of_the_node_open_a_registry),
         story!(faults::an_agent_that_ends_leaves_pods_and_adopts_them_again),
         story!(faults::the_agent_is_killed_twenty_times_during_a_rollout),

@@ -11,13 +11,13 @@ use crate::process::{logged, run, text};
 use crate::wait::wait_for;
 
 /// The registry's name, which the story's own /etc/hosts has, and its port.
-const REGISTRY: &str = "registry.gantry.test:5443";
-const HOSTS_DIR: &str = "/etc/containerd/certs.d";
+pub(super) const REGISTRY: &str = "registry.gantry.test:5443";
+pub(super) const HOSTS_DIR: &str = "/etc/containerd/certs.d";
 /// `ann` with the password `right`, as bcrypt.
 const USERS: &str = "ann:$2y$05$abcdefghijklmnopqrstuu8xaCxxL82bnl.UY74PMksDxIJShppPC\n";
 
 /// Starts the registry with a certificate that only containerd is configured to trust, and puts the demo image into it.
-fn start_registry(node: &Node) {
+pub(super) fn start_registry(node: &Node) {
     let host = REGISTRY.split(':').next().expect("a name before the port");
     let own = rcgen::generate_simple_self_signed([host.to_owned()]).expect("a certificate");
     let write = |file: &str, content: &str| {
@@ -41,11 +41,7 @@ fn start_registry(node: &Node) {
     );
     let hosts = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
     std::fs::write("/etc/hosts", format!("{hosts}127.0.0.1 {host}\n")).expect("a private /etc");
-    let trusted = Path::new(HOSTS_DIR).join(REGISTRY);
-    std::fs::create_dir_all(&trusted).expect("a private /etc");
-    let server =
-        format!("server = \"https://{REGISTRY}\"\n[host.\"https://{REGISTRY}\"]\n  ca = \"{certificate}\"\n");
-    std::fs::write(trusted.join("hosts.toml"), server).expect("a private /etc");
+    trust(REGISTRY);
     // It ends with the story's processes, and is waited for by the first of them.
     #[allow(clippy::zombie_processes)]
     logged(
@@ -61,7 +57,24 @@ fn start_registry(node: &Node) {
             Err(reported)
         }
     });
-    let remote = format!("{REGISTRY}/team/app:1");
+    push(image, "team/app:1");
+}
+
+/// Has containerd trust the registry's certificate at this address.
+pub(super) fn trust(registry: &str) {
+    let certificate = here("registry.pem");
+    let trusted = Path::new(HOSTS_DIR).join(registry);
+    std::fs::create_dir_all(&trusted).expect("a private /etc");
+    let server = format!(
+        "server = \"https://{registry}\"\n[host.\"https://{registry}\"]\n  ca = \"{}\"\n",
+        certificate.display()
+    );
+    std::fs::write(trusted.join("hosts.toml"), server).expect("a private /etc");
+}
+
+/// Puts an image into the registry.
+pub(super) fn push(image: &str, name: &str) {
+    let remote = format!("{REGISTRY}/{name}");
     wait_for("the registry to take an image", SOON, || {
         let mut push = Command::new("ctr");
         push.args(["--namespace", "k8s.io", "images", "push", "--user", "ann:right"]);

@@ -15,14 +15,14 @@ const ENTER: &str = "\u{1b}[?1049h";
 const LEAVE: &str = "\u{1b}[?1049l";
 
 /// A shell on a terminal of 80 columns and 24 lines, which prints the terminal's settings before and after the command.
-struct Terminal {
+pub(super) struct Terminal {
     script: Child,
     keyboard: ChildStdin,
     shown: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Terminal {
-    fn run(arguments: &str) -> Terminal {
+    pub(super) fn run(arguments: &str) -> Terminal {
         let gantry = program("gantry");
         let inside = format!(
             "stty rows 24 cols 80; stty -g; {} {arguments}; echo code $?; stty -g",
@@ -52,11 +52,11 @@ impl Terminal {
         }
     }
 
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         String::from_utf8_lossy(&self.shown.lock().expect("no panic")).into_owned()
     }
 
-    fn wait_for(&self, wanted: &str) {
+    pub(super) fn wait_for(&self, wanted: &str) {
         wait_for(&format!("{wanted:?} on the terminal"), SOON, || {
             let text = self.text();
             if text.contains(wanted) { Ok(()) } else { Err(text) }

@@ -98,6 +98,7 @@ impl Node {
             metrics: Arc::default(),
             health: Default::default(),
             changes: gantry::model::changes::changes().0,
+            images: gantry::model::image_work::image_worker().0,
             stats: gantry::stats::requests().0,
             storage: gantry::stats::storage_requests().0,
             offered: Arc::new(Offered {

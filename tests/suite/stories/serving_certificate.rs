@@ -82,6 +82,7 @@ impl Serving {
             health: Default::default(),
             offered: Arc::default(),
             changes: gantry::model::changes::changes().0,
+            images: gantry::model::image_work::image_worker().0,
             stats: gantry::stats::requests().0,
             storage: gantry::stats::storage_requests().0,
         };

@@ -1,0 +1,117 @@
+//! `gantry images`: the images that the runtime has, and the pods that use them.
+
+use std::io::Write;
+
+use super::client::Client;
+use super::table::{Table, in_line};
+use super::top::amounts;
+use super::{CommandError, print};
+use crate::serve::images::wire::{ImageList, ListedImage};
+
+/// How it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// A table: a row for each name of an image.
+    Table,
+    /// The agent's answer, indented.
+    Json,
+}
+
+/// How many pods of an image a table names.
+const MOST_PODS: usize = 3;
+/// How many characters of an ID tell images apart, as in other programs' tables.
+const SHORT_ID: usize = 12;
+
+/// Prints the images, sorted by name.
+pub async fn run(client: &Client, form: Form, out: &mut impl Write) -> Result<(), CommandError> {
+    let list: ImageList = client.object("/images").await?;
+    match form {
+        Form::Json => {
+            let text =
+                serde_json::to_string_pretty(&list).map_err(|error| CommandError::Answer(error.into()))?;
+            print(out, &(text + "\n"))
+        }
+        Form::Table if list.items.is_empty() => print(out, "No images found.\n"),
+        Form::Table => print(out, &table(&list)),
+    }
+}
+
+fn table(list: &ImageList) -> String {
+    let mut table = Table::new(&["IMAGE", "IMAGE ID", "SIZE", "PODS"]);
+    for image in &list.items {
+        for name in names(image) {
+            table.row([
+                in_line(&name),
+                short_id(&image.id),
+                amounts::bytes(Some(image.size)),
+                pods(image),
+            ]);
+        }
+    }
+    table.text("")
+}
+
+/// What the image is called; one without a tag by its repository.
+fn names(image: &ListedImage) -> Vec<String> {
+    if !image.names.is_empty() {
+        return image.names.clone();
+    }
+    let repository = image.digests.first().and_then(|name| name.split('@').next());
+    vec![format!("{}:<none>", repository.unwrap_or("<none>"))]
+}
+
+fn short_id(id: &str) -> String {
+    let hexadecimal = id.strip_prefix("sha256:").unwrap_or(id);
+    in_line(hexadecimal).chars().take(SHORT_ID).collect()
+}
+
+fn pods(image: &ListedImage) -> String {
+    let named = image.pods.iter().take(MOST_PODS).cloned().collect::<Vec<_>>();
+    match image.pods.len().saturating_sub(MOST_PODS) {
+        _ if image.pods.is_empty() => "<none>".to_owned(),
+        0 => named.join(","),
+        more => format!("{} and {more} more", named.join(",")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    fn image(names: &[&str], digests: &[&str], pods: &[&str]) -> ListedImage {
+        let owned = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
+        ListedImage {
+            id: "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef".to_owned(),
+            names: owned(names),
+            digests: owned(digests),
+            size: 4_404_019,
+            pinned: false,
+            pods: owned(pods),
+        }
+    }
+
+    #[test]
+    fn a_row_for_each_name_and_the_pods_that_use_it() {
+        let list = ImageList {
+            items: vec![
+                image(&[], &["quay.io/x@sha256:ab"], &[]),
+                image(&[], &[], &["ns/a"]),
+                image(
+                    &["docker.io/library/demo:1", "gantry.local/demo:2"],
+                    &[],
+                    &["ns/a", "ns/b", "ns/c", "ns/d", "ns/e"],
+                ),
+            ],
+        };
+        expect![[r#"
+            IMAGE                      IMAGE ID       SIZE    PODS
+            quay.io/x:<none>           0123456789ab   4.2Mi   <none>
+            <none>:<none>              0123456789ab   4.2Mi   ns/a
+            docker.io/library/demo:1   0123456789ab   4.2Mi   ns/a,ns/b,ns/c and 2 more
+            gantry.local/demo:2        0123456789ab   4.2Mi   ns/a,ns/b,ns/c and 2 more
+        "#]]
+        .assert_eq(&table(&list));
+    }
+}

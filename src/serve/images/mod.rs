@@ -1,0 +1,16 @@
+//! `/images` of the agent's socket: which images the runtime has, and pulls and imports that people ask for.
+//!
+//! - `list`: the images, with the pods that use them.
+//! - `work`: a pull or an import, whose answer is a stream of lines.
+//! - `upload`: the archive that a client sends.
+//! - `lines`: the stream.
+//! - `wire`: what clients read.
+
+mod lines;
+mod list;
+mod upload;
+pub mod wire;
+mod work;
+
+pub(super) use list::list;
+pub(super) use work::{import, pull};

@@ -1,0 +1,173 @@
+//! People have images pulled through the agent's socket.
+
+use std::sync::Arc;
+
+use gantry::command::client::{Chunks, Client};
+use gantry::command::image_work::{self, Shown};
+use gantry::command::progress::Progress;
+use gantry::cri::Runtime;
+use gantry::serve::images::wire::Line;
+use gantry::serve::{self, socket};
+use http_body_util::Empty;
+use serde_json::json;
+use tokio::sync::watch;
+
+use crate::agent::{DEADLINE, Machine, manifest, state};
+
+const IMAGE: &str = "registry.example.com/team/app:1";
+
+/// Serves the agent's socket on a machine; the client of it.
+fn serve(machine: &Machine) -> Client {
+    let root = machine.at.root.path();
+    let world = serve::World {
+        pods: watch::channel(Arc::default()).1,
+        node: watch::channel(Arc::default()).1,
+        snapshot: watch::channel(Arc::default()).1,
+        configz: Arc::default(),
+        pod_logs_dir: root.join("logs"),
+        runtime: Runtime::new(&machine.fake.settings()),
+        stream_idle: DEADLINE,
+        exec_dir: root.join("exec"),
+        metrics: Arc::default(),
+        health: Default::default(),
+        changes: gantry::model::changes::changes().0,
+        images: machine.images(),
+        stats: gantry::stats::requests().0,
+        storage: gantry::stats::storage_requests().0,
+        offered: Arc::default(),
+    };
+    let path = root.join("gantry.sock");
+    let bound = socket::bind(&path).unwrap();
+    tokio::spawn(serve::run(bound, world, std::future::pending()));
+    Client::new(path)
+}
+
+/// What `gantry pull` prints, or why it failed.
+async fn pull(client: &Client, image: &str) -> Result<String, String> {
+    let shown = Shown {
+        progress: Progress::Lines,
+        result: true,
+    };
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let pulled = image_work::pull(client, image, shown, (&mut out, &mut err)).await;
+    match pulled {
+        Ok(0) => Ok(String::from_utf8(out).unwrap()),
+        Ok(code) => Err(format!("exit code {code}")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The lines of a pull, while it is under way.
+async fn begin(client: &Client, image: &str) -> Chunks {
+    let path = format!("/images/pull?image={image}");
+    client.work(&path, Empty::<bytes::Bytes>::new()).await.unwrap()
+}
+
+async fn next(lines: &mut Chunks) -> Line {
+    let chunk = tokio::time::timeout(DEADLINE, lines.next()).await;
+    let chunk = chunk.expect("a line comes").unwrap().expect("it is not the end");
+    serde_json::from_slice(&chunk).unwrap()
+}
+
+fn phase(line: &Line) -> String {
+    match line {
+        Line::Progress(progress) => format!("{:?}", progress.phase),
+        other => format!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn an_image_is_pulled_as_for_pods_and_the_pod_that_waits_for_it_starts() {
+    let machine = Machine::started().await;
+    let client = serve(&machine);
+    let container = format!("name: c, image: '{IMAGE}', imagePullPolicy: IfNotPresent");
+    machine.write("web.yaml", &manifest("web", "", &[&container]));
+    machine
+        .pod_told("web", "waiting for its image", |pod| {
+            state(pod, "c") == "Waiting: ErrImagePull" || state(pod, "c") == "Waiting: ImagePullBackOff"
+        })
+        .await;
+    let refused = pull(&client, IMAGE).await.unwrap_err();
+    let file = machine.at.root.path().join("config.json");
+    assert_eq!(
+        refused,
+        format!(
+            "failed to resolve reference {IMAGE:?}; the node has no credentials for it: if the registry requires them, \
+             add them to {}",
+            file.display()
+        )
+    );
+    // The registry has it now, for those who say who they are.
+    {
+        let mut world = machine.fake.world();
+        world.registry.insert(IMAGE.to_owned());
+        let asked = ("ann".to_owned(), "right".to_owned());
+        world.passwords.insert(IMAGE.to_owned(), asked);
+    }
+    let auths = json!({"auths": {"registry.example.com": {"username": "ann", "password": "right"}}});
+    std::fs::write(file, auths.to_string()).unwrap();
+    assert_eq!(
+        pull(&client, IMAGE).await.unwrap(),
+        format!("pulled {IMAGE} (4.0Ki)\n")
+    );
+    // Without waiting for the end of its back-off, and without another pull: every pod of the node may use the image.
+    machine.running("web").await;
+    let pulls = machine.fake.count("PullImage");
+    let records = machine.at.root.path().join("image_manager/pulled");
+    assert_eq!(std::fs::read_dir(records).unwrap().count(), 1);
+    let again = pull(&client, IMAGE).await.unwrap();
+    assert_eq!(again, format!("{IMAGE} is up to date (4.0Ki)\n"));
+    assert_eq!(machine.fake.count("PullImage"), pulls + 1);
+    assert_eq!(
+        machine.fake.world().pulled_by.last().unwrap().as_deref(),
+        Some("ann")
+    );
+}
+
+#[tokio::test]
+async fn a_pull_ends_with_its_client_and_others_wait_for_their_turn() {
+    let machine = Machine::started().await;
+    let client = serve(&machine);
+    machine.fake.world().registry.insert(IMAGE.to_owned());
+    machine.fake.hold("PullImage");
+    let mut first = begin(&client, IMAGE).await;
+    machine.called("PullImage", 1).await;
+    let mut line = next(&mut first).await;
+    while phase(&line) == "Waiting" {
+        line = next(&mut first).await;
+    }
+    assert_eq!(phase(&line), "Downloading");
+    // The node pulls one image at a time.
+    let mut second = begin(&client, IMAGE).await;
+    assert_eq!(phase(&next(&mut second).await), "Waiting");
+    assert_eq!(machine.fake.count("PullImage"), 1);
+    // The runtime never answers the first one, so only its end makes room.
+    drop(first);
+    machine.called("PullImage", 2).await;
+    machine.fake.release("PullImage");
+    loop {
+        match next(&mut second).await {
+            Line::Progress(_) => {}
+            Line::Done(images) => {
+                assert_eq!(images[0].names, [IMAGE]);
+                break;
+            }
+            Line::Failed(why) => panic!("{why}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_image_is_refused_and_a_runtime_that_is_away_is_named() {
+    let mut machine = Machine::started().await;
+    let client = serve(&machine);
+    assert_eq!(
+        pull(&client, "Team/App").await.unwrap_err(),
+        "\"Team/App\" is not an image name: invalid reference format: repository name (App) must be lowercase"
+    );
+    machine.fake.stop();
+    let refused = pull(&client, IMAGE).await.unwrap_err();
+    let begin = format!("the container runtime does not say whether it has {IMAGE}: ");
+    assert!(refused.starts_with(&begin), "{refused}");
+    assert!(refused.ends_with("; `gantry doctor` checks it"), "{refused}");
+}
