@@ -118,6 +118,10 @@ story!(a_host_port_answers_from_everywhere, |world| {
     is_one(ask_udp(node), "the host by UDP");
     is_one(ask_tcp((ip("127.0.0.1"), 8080)), "the host's loopback");
     is_one(ask_udp((ip("127.0.0.1"), 8080)), "the host's loopback by UDP");
+    // Such a client has an address of the host's own, and the answers must reach it there.
+    let bound = UdpSocket::bind((ip("192.0.2.1"), 0)).unwrap();
+    let answer = ask_udp_by(&bound, (ip("127.0.0.1"), 8080).into());
+    is_one(answer, "an address of the host at its loopback");
     is_one(one.netns.run(|| ask_tcp(node)), "the pod itself");
     is_one(one.netns.run(|| ask_udp(node)), "the pod itself by UDP");
     // Bridged packets pass the host's rules or not, as the administrator likes; the ports do not depend on it.

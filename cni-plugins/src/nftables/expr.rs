@@ -80,6 +80,13 @@ pub enum Expr {
         /// Where to.
         register: u32,
     },
+    /// Loads the source of the packets that answer the connection's first one, before it is translated back.
+    AnswerSource {
+        /// The family of the address.
+        family: Family,
+        /// Where to.
+        register: u32,
+    },
     /// Goes on if the packet answers the connection's first one.
     IsReply,
     /// Replaces an address of the packet and updates its checksums. Connection tracking does not see the change.
@@ -179,6 +186,7 @@ impl Expr {
                 });
             }),
             Expr::OriginalDestination { family, register } => original_destination(list, *family, *register),
+            Expr::AnswerSource { family, register } => answer_source(list, *family, *register),
             Expr::IsReply => {
                 conntrack(list, CONNTRACK_DIRECTION);
                 compare(list, 0, 0, &[REPLY]);
@@ -248,6 +256,16 @@ fn original_destination(list: &mut Message, family: Family, register: u32) {
     let key = if family == Family::V4 { 20 } else { 22 };
     one(list, "ct", |data| {
         data.attr_be32(1, reg(register)).attr_be32(2, key).attr(3, &[0]);
+    });
+}
+
+fn answer_source(list: &mut Message, family: Family, register: u32) {
+    // `NFT_CT_SRC_IP` and `NFT_CT_SRC_IP6`, of the direction of replies.
+    let key = if family == Family::V4 { 19 } else { 21 };
+    one(list, "ct", |data| {
+        data.attr_be32(1, reg(register))
+            .attr_be32(2, key)
+            .attr(3, &[REPLY]);
     });
 }
 

@@ -7,7 +7,12 @@
 //! arrives, its destination becomes the loopback address again. No kernel setting is changed, and no foreign packet can
 //! use this path: the kernel drops packets from the network for a loopback address, as always.
 //!
-//! A client that binds its socket to an address of 127.0.0.0/8 other than 127.0.0.1 does not reach the port.
+//! A client may also bind its socket to an address of the host and ask at the loopback address. Its packets leave with
+//! that source, which nothing replaces, so the answers must keep it as their destination: restored are only those for an
+//! address that replaces the loopback address on the way to this pod.
+//!
+//! A client that binds its socket to an address of 127.0.0.0/8 other than 127.0.0.1, or to the very address that replaces
+//! it, does not reach the port.
 
 use std::net::IpAddr;
 
@@ -18,27 +23,33 @@ use crate::nftables::expr::Expr;
 use crate::nftables::family::Family;
 use crate::nftables::ruleset::{Chain, Element, Hook, Rule, Set, Type};
 
-/// The addresses that replace the loopback address, for ports of one address and for ports of all.
-pub const SETS: [&str; 2] = ["loopback-to-address", "loopback-to-host"];
+/// The addresses that replace the loopback address, for ports of one address and for ports of all; and each of them with
+/// the pod that sees it.
+pub const SETS: [&str; 3] = ["loopback-to-address", "loopback-to-host", "loopback-clients"];
 
-/// The maps.
-pub fn sets(family: Family) -> [Set; 2] {
+/// The maps and the set.
+pub fn sets(family: Family) -> [Set; 3] {
     let address = Type::Address(family);
-    let map = |name: &str, key: Vec<Type>| Set {
+    let set = |name: &str, key: Vec<Type>, value: Vec<Type>| Set {
         name: name.into(),
         key,
-        value: vec![address],
+        value,
     };
-    let [to_address, to_host] = SETS;
+    let [to_address, to_host, clients] = SETS;
     [
-        map(to_address, vec![address, Type::Protocol, Type::Port]),
-        map(to_host, vec![Type::Protocol, Type::Port]),
+        set(
+            to_address,
+            vec![address, Type::Protocol, Type::Port],
+            vec![address],
+        ),
+        set(to_host, vec![Type::Protocol, Type::Port], vec![address]),
+        set(clients, vec![address, address], vec![]),
     ]
 }
 
 /// The chains that replace the loopback address and restore it.
 pub fn chains(family: Family) -> [Chain; 2] {
-    let [to_address, to_host] = SETS;
+    let [to_address, to_host, _] = SETS;
     let put_in = |comment: &str, map: &str, key: Vec<Expr>| {
         let mut exprs = vec![family.source(0), equals_loopback(family)];
         exprs.extend(family.loopback_network(family.destination(0), true));
@@ -88,17 +99,28 @@ pub fn chains(family: Family) -> [Chain; 2] {
     ]
 }
 
-/// Answers of connections that went to a loopback address but did not come from one.
+/// Answers of connections that went to a loopback address and whose source was replaced.
 fn take_out(family: Family) -> Rule {
     let original = Expr::OriginalDestination { family, register: 0 };
+    let [_, _, clients] = SETS;
     let mut exprs = vec![Expr::IsReply];
     exprs.extend(family.loopback_network(original, true));
-    exprs.extend(family.loopback_network(family.destination(0), false));
-    exprs.push(Expr::Constant {
-        register: 0,
-        value: ip_bytes(family.loopback()),
-    });
-    exprs.push(family.set_destination(0));
+    exprs.extend([
+        family.destination(0),
+        Expr::AnswerSource {
+            family,
+            register: family.address_registers(),
+        },
+        Expr::InSet {
+            set: clients.into(),
+            register: 0,
+        },
+        Expr::Constant {
+            register: 0,
+            value: ip_bytes(family.loopback()),
+        },
+        family.set_destination(0),
+    ]);
     Rule {
         comment: "answers to loopback: its address again".into(),
         exprs,
@@ -112,18 +134,24 @@ fn equals_loopback(family: Family) -> Expr {
     }
 }
 
-/// The element that makes `mapping` available at the loopback address, with `stand_in` as the client's address.
-pub fn element(mapping: &Mapping, stand_in: IpAddr, owner: &str) -> Option<Element> {
-    let [to_address, to_host] = SETS;
+/// The elements that make `mapping` to `pod` available at the loopback address, with `stand_in` as the client's address;
+/// the second is the same for all ports of a pod. None if the port is of another address.
+pub fn elements(mapping: &Mapping, pod: IpAddr, stand_in: IpAddr, owner: &str) -> Vec<Element> {
+    let [to_address, to_host, clients] = SETS;
     let set = match mapping.host_ip {
         None => to_host,
         Some(address) if address.is_loopback() => to_address,
-        Some(_) => return None,
+        Some(_) => return Vec::new(),
     };
-    Some(Element {
+    let element = |set: &str, key, value| Element {
         set: set.to_string(),
-        key: port_key(mapping),
-        value: ip_bytes(stand_in),
+        key,
+        value,
         comment: owner.to_string(),
-    })
+    };
+    let client = [ip_bytes(stand_in), ip_bytes(pod)].concat();
+    vec![
+        element(set, port_key(mapping), ip_bytes(stand_in)),
+        element(clients, client, Vec::new()),
+    ]
 }

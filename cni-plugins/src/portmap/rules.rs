@@ -10,7 +10,7 @@
 //!   chain output      { the same }
 //!   chain postrouting { translated connections: source cut to 24 bits . destination in snat-24: masquerade }
 //!   chain loopback    { nothing that came by wire reaches 127.0.0.0/8 }
-//!   map loopback-to-address, loopback-to-host, chain from-loopback, to-loopback   see `loopback.rs`
+//!   map loopback-to-address, loopback-to-host, set loopback-clients, chain from-loopback, to-loopback   see `loopback.rs`
 //! }
 //! ```
 //!
@@ -290,7 +290,7 @@ pub fn elements(conf: &Conf, target: Target, owner: &str) -> Elements {
     for mapping in mappings_for(conf, target.pod) {
         add(port_element(mapping, group.as_deref(), target.pod, owner));
         if let (Some(host), true) = (target.host, at_loopback) {
-            loopback::element(mapping, host, owner)
+            loopback::elements(mapping, target.pod.addr(), host, owner)
                 .into_iter()
                 .for_each(&mut add);
         }
@@ -437,9 +437,10 @@ mod tests {
                 .map(|e| (e.key, e.value))
                 .collect::<Vec<_>>()
         };
+        let client = (vec![10, 1, 0, 1, 10, 1, 0, 5], vec![]);
         let of_all = (vec![6, 0, 0, 0, 0x1f, 0x90, 0, 0], vec![10, 1, 0, 1]);
         for snat in [Snat::Needed, Snat::All] {
-            assert_eq!(stand_ins(snat), std::slice::from_ref(&of_all));
+            assert_eq!(stand_ins(snat), [client.clone(), of_all.clone()]);
         }
         assert!(stand_ins(Snat::None).is_empty());
     }
