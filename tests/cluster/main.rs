@@ -5,7 +5,8 @@
 //! its own: those of a cluster that is left alone, those that take something of it away, and those of kubeadm, which
 //! makes the control plane there. Within one they follow each other, each in a Kubernetes namespace of its own, and
 //! nothing of one is left for the next. `make test-cluster` builds what is needed and runs this as root; arguments are
-//! parts of names. `make cluster` runs it as `serve`, for a person.
+//! parts of names. `make cluster` runs it as `serve`, for a person, and `make conformance` as
+//! `conformance`, for Kubernetes' own specs.
 
 // A failed expectation is a failed story, and a story speaks to a terminal.
 #![allow(
@@ -70,12 +71,17 @@ fn main() -> ExitCode {
         ["--inside", "serve"] => serve::inside(),
         ["--inside", "skew"] => skew::inside(),
         ["--inside", "kubeadm", chosen @ ..] => kubeadm::inside(chosen),
+        ["--inside", "conformance"] => kubeadm::conformance::inside(),
         ["--inside", "undisturbed", chosen @ ..] => inside(&stories::undisturbed(), chosen),
         ["--inside", "disturbed", chosen @ ..] => inside(&stories::disturbed(), chosen),
         ["serve"] => serve::outside(),
         ["skew"] => {
             ending::watch();
-            isolated("skew", &[], Says::AtOnce)
+            isolated("skew", &[], Says::AtOnce, LIMIT)
+        }
+        ["conformance"] => {
+            ending::watch();
+            isolated("conformance", &[], Says::AtOnce, kubeadm::conformance::LIMIT)
         }
         chosen => tell(chosen),
     }
@@ -142,12 +148,12 @@ fn tell_inside(
     match names.iter().any(|name| choice.wants(name)) {
         false => ExitCode::SUCCESS,
         true if choice.lists() => runner::run(choice, names, |name| name, |_| Ok(())),
-        true => isolated(world, chosen, says),
+        true => isolated(world, chosen, says, LIMIT),
     }
 }
 
 /// Runs this program in namespaces of its own, and clears away what it left outside them.
-fn isolated(name: &str, chosen: &[&str], says: Says) -> ExitCode {
+fn isolated(name: &str, chosen: &[&str], says: Says, limit: Duration) -> ExitCode {
     let world = match world::World::new(name) {
         Ok(world) => world,
         Err(error) => {
@@ -164,7 +170,7 @@ fn isolated(name: &str, chosen: &[&str], says: Says) -> ExitCode {
             .stderr(log);
     }
     let child = command.spawn().expect("this program starts");
-    let (status, was_late) = world::finish(child, LIMIT);
+    let (status, was_late) = world::finish(child, limit);
     if says == Says::WhenDone {
         println!(
             "\n==== {name} ====\n{}",
@@ -172,7 +178,7 @@ fn isolated(name: &str, chosen: &[&str], says: Says) -> ExitCode {
         );
     }
     if was_late {
-        eprintln!("killed after {} s", LIMIT.as_secs());
+        eprintln!("killed after {} s", limit.as_secs());
     }
     match status.success() {
         true => ExitCode::SUCCESS,

@@ -28,6 +28,8 @@ mkdir -p "$out"
 VERSION="$(sed -nE 's#^.*k8s\.io/kubernetes v([0-9.]+).*#\1#p' "$here/$MODULE/go.mod")"
 readonly VERSION MODULE
 readonly OF_KUBERNETES=(kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubeadm kubectl kubelet)
+# Kubernetes' end-to-end specs, what runs them, and what is in their images: built only where they are asked for.
+readonly OF_SPECS=(agnhost e2e.test ginkgo nonewprivs sample-apiserver)
 
 # What the stamp of a program tells: the module it was made from.
 fingerprint() { find "$here/$1" "$here/build.sh" -type f -print0 | LC_ALL=C sort -z | xargs -0 cat | sha256sum | cut -d' ' -f1; }
@@ -50,6 +52,25 @@ version_flags() {
     done
 }
 
+# The package of a program for the specs.
+spec_package() {
+    case "$1" in
+        e2e.test) echo k8s.io/kubernetes/test/e2e ;;
+        ginkgo) echo github.com/onsi/ginkgo/v2/ginkgo ;;
+        sample-apiserver) echo k8s.io/sample-apiserver ;;
+        *) echo "k8s.io/kubernetes/test/images/$1" ;;
+    esac
+}
+
+# The specs are a test binary; the others are programs.
+build_for_specs() { # NAME
+    if [ "$1" = e2e.test ]; then
+        (cd "$here/$MODULE" && CGO_ENABLED=0 go test -c -trimpath -ldflags "-s -w $(version_flags)" -o "$out/$1" "$(spec_package "$1")")
+    else
+        build "$MODULE" "$(version_flags)" "$(spec_package "$1")"
+    fi
+}
+
 # The programs that are modules of their own, each in the directory of its name: a main of ours there, or the tool that
 # its go.mod names. crictl is what tests/parity/parity.py asks the runtime with.
 ALONE=()
@@ -64,15 +85,20 @@ wanted=("$@")
 
 missing=()
 for name in "${wanted[@]}"; do
-    case " ${OF_KUBERNETES[*]} ${ALONE[*]} " in
+    case " ${OF_KUBERNETES[*]} ${OF_SPECS[*]} ${ALONE[*]} " in
         *" $name "*) ;;
-        *) echo "build.sh: no program of the control plane is called $name; there are: ${ALONE[*]} ${OF_KUBERNETES[*]}" >&2; exit 2 ;;
+        *) echo "build.sh: no program of the control plane is called $name; there are: ${ALONE[*]} ${OF_KUBERNETES[*]} ${OF_SPECS[*]}" >&2; exit 2 ;;
     esac
     if [ -e "$here/$name/go.mod" ]; then
         is_built "$name" "$name" && continue
         echo "control plane: building $name, once"
         build "$name" "" "$(package_of "$name")"
         fingerprint "$name" > "$out/.$name.made-from"
+    elif [[ " ${OF_SPECS[*]} " = *" $name "* ]]; then
+        is_built "$MODULE" "$name" && continue
+        echo "control plane: building $name for the specs of Kubernetes v$VERSION, once"
+        build_for_specs "$name"
+        fingerprint "$MODULE" > "$out/.$name.made-from"
     else
         is_built "$MODULE" "$name" || missing+=("$name")
     fi

@@ -1,7 +1,8 @@
 #!/bin/bash
 # Builds what a cluster of one node needs, then tells its stories, or (`serve`) keeps it for a person until Ctrl-C.
-# usage: tests/setup/cluster.sh serve | skew | [PART OF A STORY'S NAME...]
-# `skew` joins the older control plane that KUBERNETES (v1.34) names.
+# usage: tests/setup/cluster.sh serve | skew | conformance | [PART OF A STORY'S NAME...]
+# `skew` joins the older control plane that KUBERNETES (v1.34) names; `conformance` runs Kubernetes' own specs, of which
+# FOCUS and SKIP choose by regular expressions, PROCS at once.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -16,6 +17,16 @@ if [ "${1:-}" = skew ]; then
     tests/control-plane/build.sh "${plane[@]}"
 elif [ "${1:-}" = serve ]; then
     tests/control-plane/build.sh etcd "${plane[@]}"
+elif [ "${1:-}" = conformance ]; then
+    tests/setup/packages.sh conformance
+    tests/setup/preflight.sh cluster
+    tests/control-plane/build.sh coredns etcd flannel flanneld kube-proxy "${plane[@]}"
+    if [ "${AGENT:-}" = kubelet ]; then
+        tests/control-plane/build.sh kubelet
+    fi
+    tests/control-plane/build.sh agnhost e2e.test ginkgo nonewprivs sample-apiserver
+    tests/control-plane/images.sh
+    tests/control-plane/conformance-images.sh
 else
     tests/control-plane/build.sh
     tests/control-plane/images.sh

@@ -63,8 +63,13 @@ const CONTROL_PLANE: [&str; 4] = [
 
 /// Makes the cluster, installs its network, and waits until all of kube-system is Ready.
 pub fn cluster() -> Cluster {
+    cluster_with(&[])
+}
+
+/// The same on a machine that has more images, each an archive of `target/images`.
+pub fn cluster_with(more_images: &[&str]) -> Cluster {
     refuse_what_has_no_rules();
-    let mut host = Host::here(IMAGES);
+    let mut host = Host::here(&[IMAGES, more_images].concat());
     let begun = Instant::now();
     init(&mut host);
     let reported = begun.elapsed().as_secs_f64();

@@ -16,11 +16,7 @@ const IMAGES: &[&str] = &[
 const IGNORED: &str = "--ignore-preflight-errors=SystemVerification";
 
 pub fn a_second_node_joins_by_kubeadm_and_is_reset(cluster: &mut Cluster) {
-    let line = cluster.join_line();
-    let mut host = Host::beside("node-2", "192.0.2.20", IMAGES);
-    let (socket, name) = (Host::cri_socket(), "--node-name=node-2");
-    let words: Vec<&str> = line.split_whitespace().collect();
-    host.install(&[&words[..], &[name, &socket, IGNORED]].concat());
+    let mut host = cluster.joined(&[]);
     let pod = cluster.runs_a_pod_on(&host);
     cluster.pods_reach_each_other_across(&host);
 
@@ -33,7 +29,7 @@ pub fn a_second_node_joins_by_kubeadm_and_is_reset(cluster: &mut Cluster) {
 
     cluster.empty(&host, &pod);
     host.stop_agent();
-    host.kubeadm(&["reset", "--force", &socket]);
+    host.kubeadm(&["reset", "--force", &Host::cri_socket()]);
     host.assert_reset();
     cluster.be_alone();
 }
@@ -66,6 +62,17 @@ pub fn a_second_node_joins_by_gantry_and_is_reset(cluster: &mut Cluster) {
 }
 
 impl Cluster {
+    /// A second machine that has become a node by kubeadm, with more images, each an archive of `target/images`.
+    #[track_caller]
+    pub fn joined(&self, more_images: &[&str]) -> Host {
+        let line = self.join_line();
+        let mut host = Host::beside("node-2", "192.0.2.20", &[IMAGES, more_images].concat());
+        let (socket, name) = (Host::cri_socket(), "--node-name=node-2");
+        let words: Vec<&str> = line.split_whitespace().collect();
+        host.install(&[&words[..], &[name, &socket, IGNORED]].concat());
+        host
+    }
+
     /// What `kubeadm` says is to be typed on another machine.
     fn join_line(&self) -> String {
         self.host

@@ -5,6 +5,7 @@
 //! first of them, whose network is flannel's; the last takes it down. `AGENT=kubelet make test-cluster ONLY=kubeadm`
 //! runs them for the kubelet.
 
+pub mod conformance;
 mod flannel;
 mod host;
 mod init;
