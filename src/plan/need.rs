@@ -33,6 +33,11 @@ pub(super) struct Stop<'a> {
     pub(super) grace: Option<Duration>,
 }
 
+/// Whether the pod, which nobody deletes, has ended by itself: none of its containers may run.
+pub(super) fn has_come_to_its_end(pod: &Pod, seen: &ObservedPod) -> bool {
+    matches!(need(pod, seen), Need::End)
+}
+
 /// Compares desired and observed state. Not called for a pod that the node has decided to end, or that is being
 /// deleted.
 pub(super) fn need<'a>(pod: &'a Pod, seen: &'a ObservedPod) -> Need<'a> {

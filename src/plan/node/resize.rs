@@ -12,6 +12,7 @@ use crate::model::pod::{Pod, PodName};
 use crate::model::request::Occasion;
 use crate::model::runtime::ObservedPod;
 use crate::model::step::Step;
+use crate::plan::need;
 use crate::plan::resize::{self, ResizeNeed};
 
 /// How often a deferred resize is retried though nothing has changed (`pkg/kubelet/allocation`).
@@ -42,7 +43,13 @@ pub fn resize(
     now: Timestamp,
 ) -> ResizeVerdict {
     let policy = view.policy;
-    let (saved, seen) = match (resize::resize_need(pod, seen, memory, now), seen) {
+    let need = resize::resize_need(pod, seen, memory, now);
+    // A pod that has ended keeps what it had. An agent that was started since does not remember the end, but sees it.
+    let asks = matches!(need, ResizeNeed::Other(_) | ResizeNeed::Unknown);
+    if asks && seen.is_some_and(|seen| need::has_come_to_its_end(pod, seen)) {
+        return ResizeVerdict::Granted;
+    }
+    let (saved, seen) = match (need, seen) {
         (ResizeNeed::Other(saved), Some(seen)) => (saved, seen),
         (ResizeNeed::Unknown, _) => {
             let save = resize::save(pod, Allocation::of(pod), Occasion::Begun, policy);
