@@ -188,31 +188,59 @@ mod tests {
 
     use super::*;
     use crate::cri::{Runtime, Settings};
-    use crate::model::image_work::image_worker;
+    use crate::model::image_work::{ImageWorker, image_worker};
 
-    /// The outcome for these parts, and what is left in the scratch directory. No runtime answers.
+    /// A worker whose runtime does not answer.
+    struct Working {
+        directory: tempfile::TempDir,
+        worker: ImageWorker,
+        cancel: CancellationToken,
+        running: tokio::task::JoinHandle<()>,
+    }
+
+    impl Working {
+        fn new() -> Working {
+            let directory = tempfile::tempdir().unwrap();
+            let socket = directory.path().join("no-containerd.sock");
+            let runtime = Runtime::new(&Settings::at(socket, std::time::Duration::from_secs(5)));
+            let (store, _) = Store::new(directory.path().join("scratch"), "amd64", runtime);
+            let (worker, requests) = image_worker();
+            let cancel = CancellationToken::new();
+            Working {
+                running: tokio::spawn(run(requests.imports, store, cancel.clone())),
+                directory,
+                worker,
+                cancel,
+            }
+        }
+
+        /// How many temporary files there are.
+        fn files(&self) -> usize {
+            std::fs::read_dir(self.directory.path().join("scratch"))
+                .unwrap()
+                .count()
+        }
+
+        /// How many are left when it has ended.
+        async fn left(mut self) -> usize {
+            self.cancel.cancel();
+            (&mut self.running).await.unwrap();
+            self.files()
+        }
+    }
+
+    /// The outcome for these parts, and what is left in the scratch directory.
     async fn outcome(parts: Vec<Part>, size: Option<u64>) -> (String, usize, Progress) {
-        let directory = tempfile::tempdir().unwrap();
-        let socket = directory.path().join("no-containerd.sock");
-        let runtime = Runtime::new(&Settings::at(socket, std::time::Duration::from_secs(5)));
-        let (store, _) = Store::new(directory.path().join("scratch"), "amd64", runtime);
-        let (worker, requests) = image_worker();
-        let cancel = CancellationToken::new();
-        let running = tokio::spawn(run(requests.imports, store, cancel.clone()));
+        let working = Working::new();
         let (to, from) = mpsc::channel(parts.len().max(1));
         for part in parts {
             to.send(part).await.unwrap();
         }
         drop(to);
         let (progress, reached) = watch::channel(Progress::default());
-        let refused = worker.import(from, size, progress).await.unwrap_err();
-        cancel.cancel();
-        running.await.unwrap();
-        let left = std::fs::read_dir(directory.path().join("scratch"))
-            .unwrap()
-            .count();
+        let refused = working.worker.import(from, size, progress).await.unwrap_err();
         let reached = *reached.borrow();
-        (refused.to_string(), left, reached)
+        (refused.to_string(), working.left().await, reached)
     }
 
     #[tokio::test]
@@ -237,33 +265,18 @@ mod tests {
 
     #[tokio::test]
     async fn an_import_whose_caller_left_is_canceled() {
-        let directory = tempfile::tempdir().unwrap();
-        let socket = directory.path().join("no-containerd.sock");
-        let runtime = Runtime::new(&Settings::at(socket, std::time::Duration::from_secs(5)));
-        let (store, _) = Store::new(directory.path().join("scratch"), "amd64", runtime);
-        let (worker, requests) = image_worker();
-        let cancel = CancellationToken::new();
-        let running = tokio::spawn(run(requests.imports, store, cancel.clone()));
+        let working = Working::new();
+        let worker = working.worker.clone();
         let (to, from) = mpsc::channel(1);
         let (progress, mut reached) = watch::channel(Progress::default());
         let import = tokio::spawn(async move { worker.import(from, None, progress).await });
         to.send(Ok(Bytes::from_static(b"the beginning"))).await.unwrap();
         let received = Progress::of_bytes(Phase::Receiving, 13, None);
         reached.wait_for(|reached| *reached == received).await.unwrap();
-        assert_eq!(
-            std::fs::read_dir(directory.path().join("scratch"))
-                .unwrap()
-                .count(),
-            1
-        );
+        assert_eq!(working.files(), 1);
         import.abort();
         // Nobody receives any more.
         to.closed().await;
-        cancel.cancel();
-        running.await.unwrap();
-        let left = std::fs::read_dir(directory.path().join("scratch"))
-            .unwrap()
-            .count();
-        assert_eq!(left, 0);
+        assert_eq!(working.left().await, 0);
     }
 }
