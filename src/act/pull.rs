@@ -95,7 +95,7 @@ async fn with_credentials(
     }
     let mut refused = Vec::new();
     for credential in credentials {
-        let pulled = context.runtime.pull_image(spec(name), credential.map(auth));
+        let pulled = context.runtime.pull_image(name, credential.map(auth));
         match pulled.await {
             Ok(reference) => return Ok((reference, PullCredentials::of(credential))),
             Err(error) if error.is_unreachable() => return Err(pull_failure(image, &[error])),
@@ -115,19 +115,11 @@ fn auth(credential: &Credential) -> v1::AuthConfig {
 
 /// The image of that name, if the runtime has it.
 pub(super) async fn inspect(runtime: &Runtime, name: &str) -> Result<Option<v1::Image>, StepError> {
-    runtime.image_status(spec(name)).await.map_err(|error| {
+    runtime.image_status(name).await.map_err(|error| {
         // The kubelet prints the reference here, which is empty whenever this fails.
         let message = format!("Failed to inspect image \"\": {}", error.grpc_text());
         call_failure(waiting::IMAGE_INSPECT_ERROR, message, &error)
     })
-}
-
-/// An image by its name.
-pub(super) fn spec(name: &str) -> v1::ImageSpec {
-    v1::ImageSpec {
-        image: name.to_owned(),
-        ..Default::default()
-    }
 }
 
 /// `evalCRIPullErr`: two errors that runtimes mark by a prefix have reasons of their own.

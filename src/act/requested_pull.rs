@@ -92,7 +92,7 @@ async fn requested(
 }
 
 async fn find(context: &ActContext, name: &str) -> Result<Option<v1::Image>, NotDone> {
-    let found = context.runtime.image_status(pull::spec(name)).await;
+    let found = context.runtime.image_status(name).await;
     found.map_err(|error| {
         NotDone::Failed(format!(
             "the container runtime does not say whether it has {name}: {error}; `gantry doctor` checks it"

@@ -14,9 +14,8 @@ use crate::model::image_work::ImportRequest;
 const IMAGES_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Imports the sandbox image and the archives in the images directory, then keeps watching the directory; and imports the
-/// archives that people send. The first
-/// plan waits for the initial import, for a limited time, so that few pods have to be retried. The number that is
-/// returned grows with each import.
+/// archives that people send. The first plan waits for the initial import, for a limited time, so that few pods have to
+/// be retried. The number that is returned grows with each import.
 pub(super) async fn spawn(
     tasks: &mut Tasks,
     config: &Config,

@@ -234,11 +234,7 @@ async fn remove_images(runtime: &Runtime, summary: &mut Summary) {
         Err(error) => return summary.check::<(), _>("the images", Err(error)),
     };
     for name in names {
-        let spec = k8s_cri::v1::ImageSpec {
-            image: name.clone(),
-            ..Default::default()
-        };
-        let removed = runtime.remove_image(spec).await;
+        let removed = runtime.remove_image(&name).await;
         summary.images += usize::from(removed.is_ok());
         summary.check(format!("the image {name}"), removed);
         // CRI removes an image by its id; a name that CRI did not know is removed here.

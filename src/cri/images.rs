@@ -6,11 +6,18 @@ use k8s_cri::v1;
 
 use super::{CriError, Runtime};
 
+fn spec(name: &str) -> v1::ImageSpec {
+    v1::ImageSpec {
+        image: name.to_owned(),
+        ..Default::default()
+    }
+}
+
 impl Runtime {
     /// The image with that name or id; `None` if the runtime does not have it.
-    pub async fn image_status(&self, image: v1::ImageSpec) -> Result<Option<v1::Image>, CriError> {
+    pub async fn image_status(&self, name: &str) -> Result<Option<v1::Image>, CriError> {
         let request = v1::ImageStatusRequest {
-            image: Some(image),
+            image: Some(spec(name)),
             verbose: false,
         };
         let answer = self
@@ -40,13 +47,9 @@ impl Runtime {
 
     /// Pulls an image and returns its reference. It has no deadline, as in the kubelet: an image takes as
     /// long as the network needs, and the runtime gives up where nothing moves. Dropping the future ends it.
-    pub async fn pull_image(
-        &self,
-        image: v1::ImageSpec,
-        auth: Option<v1::AuthConfig>,
-    ) -> Result<String, CriError> {
+    pub async fn pull_image(&self, name: &str, auth: Option<v1::AuthConfig>) -> Result<String, CriError> {
         let request = v1::PullImageRequest {
-            image: Some(image),
+            image: Some(spec(name)),
             auth,
             sandbox_config: None,
         };
@@ -60,8 +63,10 @@ impl Runtime {
     }
 
     /// Removes an image.
-    pub async fn remove_image(&self, image: v1::ImageSpec) -> Result<(), CriError> {
-        let request = v1::RemoveImageRequest { image: Some(image) };
+    pub async fn remove_image(&self, name: &str) -> Result<(), CriError> {
+        let request = v1::RemoveImageRequest {
+            image: Some(spec(name)),
+        };
         self.within(
             "RemoveImage",
             self.timeout,

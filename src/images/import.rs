@@ -130,13 +130,7 @@ pub async fn remove(channel: &Channel, name: &str) -> Result<(), ImportError> {
 /// Waits until CRI lists an image by this name. CRI learns names from events, which a containerd that is killed at the
 /// wrong moment loses; then the name is updated once more.
 pub async fn until_known(channel: &Channel, runtime: &Runtime, name: &str) -> Result<(), ImportError> {
-    let known = async || {
-        let spec = k8s_cri::v1::ImageSpec {
-            image: name.to_owned(),
-            ..Default::default()
-        };
-        matches!(runtime.image_status(spec).await, Ok(Some(_)))
-    };
+    let known = async || matches!(runtime.image_status(name).await, Ok(Some(_)));
     let mut look = tokio::time::interval(LOOK_EVERY);
     for round in 1..=LOOKS {
         look.tick().await;

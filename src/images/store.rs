@@ -65,11 +65,7 @@ impl Store {
 
     /// The runtime's view of an image.
     pub(super) async fn find(&self, name: &str) -> Option<v1::Image> {
-        let spec = v1::ImageSpec {
-            image: name.to_owned(),
-            ..Default::default()
-        };
-        self.runtime.image_status(spec).await.ok().flatten()
+        self.runtime.image_status(name).await.ok().flatten()
     }
 
     /// Announces that so many images became available.

@@ -266,11 +266,11 @@ fn extent(before: Option<State>, activity: Activity, asked: &Asked<'_>, now: Ins
         return (Extent::All, Limits::Due);
     };
     // What only a running process can change was read after the CPU time was, so that it needs no second look.
-    let has_not_run = before.activity.has_same_cpu_time(&activity) && before.depth >= asked.depth;
-    let extent = match has_not_run {
+    let has_not_run = before.activity.has_same_cpu_time(&activity);
+    let extent = match before.depth >= asked.depth {
         true if before.activity == activity && before.is_settled => Extent::Idle,
-        true => Extent::Sleeping,
-        false => Extent::All,
+        true if has_not_run => Extent::Sleeping,
+        _ => Extent::All,
     };
     (extent, limits(before, asked, now))
 }
@@ -441,6 +441,12 @@ mod tests {
         assert_eq!(read(), (60, 2, 300, 1));
         files.write("a/cpu.stat", "usage_usec 2");
         assert_eq!(read(), (60, 2, 300, 2));
+        // Without a count of CPU time nobody knows whether something has run.
+        fs::remove_file(files.0.path().join("a/cpu.stat")).unwrap();
+        assert_eq!(read(), (60, 2, 300, 2));
+        files.write("a/memory.current", "40");
+        files.write("a/cgroup.procs", "7");
+        assert_eq!(read(), (40, 2, 300, 1));
     }
 
     #[test]

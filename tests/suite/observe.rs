@@ -463,11 +463,7 @@ async fn images_are_listed_when_one_comes() {
     let mut observed = Observed::new().await.settled().await;
     observed.fake.world().registry.insert("nginx:1".to_owned());
     let runtime = Runtime::new(&observed.fake.settings());
-    let image = k8s_cri::v1::ImageSpec {
-        image: "nginx:1".to_owned(),
-        ..Default::default()
-    };
-    runtime.pull_image(image, None).await.unwrap();
+    runtime.pull_image("nginx:1", None).await.unwrap();
     observed.until("the image", |now| now.images.len() == 2).await;
 }
 

@@ -14,7 +14,8 @@ pub struct Activity {
 impl Activity {
     /// Whether nothing has run in the cgroup from one moment to the other. Its memory may have changed all the same: the
     /// kernel takes back what nobody uses, and a process elsewhere may read its files.
+    /// Not known where the kernel does not count it.
     pub fn has_same_cpu_time(&self, other: &Activity) -> bool {
-        self.cpu == other.cpu
+        self.cpu.is_some() && self.cpu == other.cpu
     }
 }
