@@ -7,6 +7,7 @@
 //! carry none of these calls, and the agent's shutdown does not wait for them.
 
 pub mod program;
+mod series;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -103,9 +104,16 @@ struct Call {
 /// The answer to a call that requests a slot.
 enum Admission {
     Admitted(u64),
-    /// A call that holds a slot still has a waiting caller.
+    /// There is hope for one.
     Wait(Stuck),
     Refused(Stuck),
+}
+
+/// Whether a call that holds a slot still has a waiting caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hope {
+    Some,
+    None,
 }
 
 impl Bulkhead {
@@ -137,17 +145,13 @@ impl Bulkhead {
             call: place.call,
         };
         let (answer, answered) = oneshot::channel();
-        let thread = std::thread::Builder::new()
-            .name(self.0.kind.to_owned())
-            .stack_size(STACK);
-        let started = thread.spawn(move || {
+        self.start(move || {
             let result = work();
             // Free the slot before the result is sent, so that the caller finds it free.
             drop(place);
             // Its caller may have abandoned it.
             let _ = answer.send(result);
-        });
-        started.map_err(|error| Stuck::NoThread(error.to_string()))?;
+        })?;
         let result = timeout_at(deadline, answered).await;
         drop(waits);
         match result {
@@ -158,6 +162,15 @@ impl Bulkhead {
                 patience,
             }),
         }
+    }
+
+    fn start(&self, work: impl FnOnce() + Send + 'static) -> Result<(), Stuck> {
+        let thread = std::thread::Builder::new()
+            .name(self.0.kind.to_owned())
+            .stack_size(STACK);
+        let started = thread.spawn(work);
+        started.map_err(|error| Stuck::NoThread(error.to_string()))?;
+        Ok(())
     }
 
     async fn place(&self, owner: &str, subject: &str, deadline: Instant) -> Result<Place, Stuck> {
@@ -188,27 +201,10 @@ impl Shared {
 
     fn admit(&self, owner: &str, subject: &str) -> Admission {
         let mut calls = self.calls();
-        let hangs = |call: &Call| call.given_up && call.subject == subject;
-        if calls.under_way.values().any(hangs) {
-            return Admission::Refused(Stuck::Same {
-                subject: subject.to_owned(),
-            });
-        }
-        let own: Vec<&Call> = calls
-            .under_way
-            .values()
-            .filter(|call| call.owner == owner)
-            .collect();
-        // The map is ordered by start time.
-        if let Some(oldest) = own.first().filter(|_| own.len() >= self.limits.per_owner) {
-            let stuck = Stuck::OwnerFull {
-                calls: own.len(),
-                subject: oldest.subject.clone(),
-            };
-            return match own.iter().all(|call| call.given_up) {
-                true => Admission::Refused(stuck),
-                false => Admission::Wait(stuck),
-            };
+        match calls.refusal(self.limits, None, owner, subject) {
+            None => {}
+            Some((stuck, Hope::None)) => return Admission::Refused(stuck),
+            Some((stuck, Hope::Some)) => return Admission::Wait(stuck),
         }
         if calls.under_way.len() >= self.limits.total {
             return Admission::Wait(Stuck::Full {
@@ -228,10 +224,51 @@ impl Shared {
     }
 }
 
+impl Calls {
+    /// Why an owner can make no call about this subject; the call `own` does not count.
+    fn refusal(&self, limits: Limits, own: Option<u64>, owner: &str, subject: &str) -> Option<(Stuck, Hope)> {
+        let others = || self.under_way.iter().filter(|(id, _)| Some(**id) != own);
+        if others().any(|(_, call)| call.given_up && call.subject == subject) {
+            let subject = subject.to_owned();
+            return Some((Stuck::Same { subject }, Hope::None));
+        }
+        let of_owner: Vec<&Call> = others()
+            .map(|(_, call)| call)
+            .filter(|call| call.owner == owner)
+            .collect();
+        // The map is ordered by start time.
+        let oldest = of_owner.first().filter(|_| of_owner.len() >= limits.per_owner)?;
+        let stuck = Stuck::OwnerFull {
+            calls: of_owner.len(),
+            subject: oldest.subject.clone(),
+        };
+        let hope = match of_owner.iter().all(|call| call.given_up) {
+            true => Hope::None,
+            false => Hope::Some,
+        };
+        Some((stuck, hope))
+    }
+}
+
 /// A slot, taken until the call returns.
 struct Place {
     shared: Arc<Shared>,
     call: u64,
+}
+
+impl Place {
+    /// The slot's next call is for this owner, and about it.
+    fn turn_to(&self, owner: &str) -> Result<(), Stuck> {
+        let mut calls = self.shared.calls();
+        if let Some((stuck, _)) = calls.refusal(self.shared.limits, Some(self.call), owner, owner) {
+            return Err(stuck);
+        }
+        if let Some(call) = calls.under_way.get_mut(&self.call) {
+            call.owner = owner.to_owned();
+            call.subject = owner.to_owned();
+        }
+        Ok(())
+    }
 }
 
 impl Drop for Place {

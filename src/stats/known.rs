@@ -1,6 +1,6 @@
-//! What was read of each cgroup: of one in which nothing has run since, little is read again, and of those in a pod in
-//! which nothing has happened, nothing. On a node most cgroups are idle most of the time, those of sandboxes nearly
-//! always.
+//! What was read of each cgroup: of one in which nothing has run since, little is read again; of those in a pod in which
+//! nothing has run, their memory alone; of those in a pod in which nothing has happened, nothing. On a node most cgroups
+//! are idle most of the time, those of sandboxes nearly always.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -29,6 +29,8 @@ const MOST_OPEN: u64 = 2048;
 pub(super) enum Above {
     /// Something may have happened in it.
     Busy,
+    /// Nothing has run in it or in any below it, and nothing of theirs has reached a disk. Their memory may have changed.
+    Asleep,
     /// Nothing has happened in it, nor in any below it.
     Quiet,
 }
@@ -46,6 +48,14 @@ pub(super) struct Asked<'a> {
     pub(super) depth: Depth,
     /// `/proc`
     pub(super) proc: &'a Path,
+}
+
+/// Where a cgroup needs a look, as the one above says, whose counters have this one's in them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    Nowhere,
+    AtMemory,
+    Everywhere,
 }
 
 /// How much is read of the counters.
@@ -132,20 +142,26 @@ impl KnownCgroups {
     pub(super) fn read(&mut self, reader: &mut UsageReader<'_>, asked: Asked<'_>) -> Option<Found> {
         let now = Instant::now();
         if let Some((path, known)) = self.known.remove_entry(asked.path) {
-            if is_as_before(&known, &asked, now) {
-                let read = known.read.clone();
-                let known = Known {
-                    is_current: true,
-                    ..known
-                };
-                self.known.insert(Arc::clone(&path), known);
-                return Some(Found {
-                    path,
-                    read,
-                    below: Above::Quiet,
-                });
-            }
-            return self.read_again(reader, asked, (path, Some(known)), now);
+            let looked = match look(&known, &asked, now) {
+                Look::Nowhere => Some((known.read.clone(), known.state)),
+                Look::AtMemory => with_memory(reader, &known),
+                Look::Everywhere => None,
+            };
+            let Some((read, state)) = looked else {
+                return self.read_again(reader, asked, (path, Some(known)), now);
+            };
+            let known = Known {
+                cgroup: known.cgroup,
+                read: read.clone(),
+                state,
+                is_current: true,
+            };
+            self.known.insert(Arc::clone(&path), known);
+            return Some(Found {
+                path,
+                read,
+                below: asked.above,
+            });
         }
         self.read_again(reader, asked, (Arc::from(asked.path), None), now)
     }
@@ -176,6 +192,7 @@ impl KnownCgroups {
         );
         let below = match (extent, &last) {
             (Extent::Idle, Some(last)) if is_quiet(&last.usage, &read.usage) => Above::Quiet,
+            (Extent::Sleeping, Some(last)) if is_quiet(&last.usage, &read.usage) => Above::Asleep,
             _ => Above::Busy,
         };
         let state = State {
@@ -215,22 +232,41 @@ impl KnownCgroups {
     }
 }
 
-/// Whether it needs no look: nothing has happened in the one above, whose counters have this one's in them, since this one
-/// was read twice with the same result. Averages of lost time fall although nothing happens.
-fn is_as_before(known: &Known, asked: &Asked<'_>, now: Instant) -> bool {
-    asked.above == Above::Quiet
-        && known.state.is_settled
-        && known.state.depth >= asked.depth
-        && limits(known.state, asked, now) == Limits::Remembered
-        && stalls(&known.read.usage.pressure).all(|pressure| {
-            let some = pressure.some;
-            [some.avg10, some.avg60, some.avg300]
-                .iter()
-                .all(|average| *average == 0.0)
-        })
+/// Of one below a cgroup in which nothing has happened since it was read twice with the same result, everything is known.
+/// Averages of lost time fall although nothing happens.
+fn look(known: &Known, asked: &Asked<'_>, now: Instant) -> Look {
+    let has_no_averages = stalls(&known.read.usage.pressure).all(|pressure| {
+        let some = pressure.some;
+        [some.avg10, some.avg60, some.avg300]
+            .iter()
+            .all(|average| *average == 0.0)
+    });
+    let is_enough = known.state.depth >= asked.depth && limits(known.state, asked, now) == Limits::Remembered;
+    match asked.above {
+        Above::Quiet if is_enough && has_no_averages && known.state.is_settled => Look::Nowhere,
+        Above::Asleep if is_enough && has_no_averages => Look::AtMemory,
+        _ => Look::Everywhere,
+    }
 }
 
-/// Whether nothing has happened below a cgroup in which nothing runs: no I/O that reached its disk, and no lost time.
+/// What was read, with the memory as it is now; absent if the cgroup is not open, or gone.
+fn with_memory(reader: &mut UsageReader<'_>, known: &Known) -> Option<(Read, State)> {
+    let cgroup = known.cgroup.as_ref()?;
+    let activity = known.state.activity.with_memory(reader.memory_in_use(cgroup)?);
+    let is_same = known.state.activity == activity;
+    let state = State {
+        activity,
+        is_settled: is_same,
+        ..known.state
+    };
+    let mut read = known.read.clone();
+    if !is_same || !known.state.is_settled {
+        read.usage = reader.usage_with_memory(cgroup, activity, &read.usage);
+    }
+    Some((read, state))
+}
+
+/// Whether nothing else has happened below a cgroup in which nothing runs: no I/O that reached its disk, and no lost time.
 fn is_quiet(last: &Usage, usage: &Usage) -> bool {
     let lost = |usage: &Usage| {
         stalls(&usage.pressure)
@@ -491,6 +527,61 @@ mod tests {
     }
 
     #[test]
+    fn below_a_sleeping_cgroup_memory_is_read_alone() {
+        let (files, mut known) = (Files::new(), KnownCgroups::default());
+        let begun = Instant::now();
+        let (busy, asleep) = (ask(Above::Busy, begun), ask(Above::Asleep, begun));
+        let mut read = |asked| {
+            let cgroups = Cgroups::unified(files.0.path()).unwrap();
+            let read = known.read(&mut cgroups.usage_reader(), asked).unwrap().read;
+            let usage = read.usage;
+            let memory = usage.memory.unwrap();
+            (memory.usage, memory.rss, usage.cpu.unwrap().total, usage.io.len())
+        };
+        files.write("a/memory.swap.current", "0");
+        assert_eq!(read(asleep), (100, 1, 1000, 0));
+        // The kernel takes some back. What else is written here is not looked at.
+        files.write("a/cpu.stat", "usage_usec 2");
+        files.write("a/io.stat", "254:0 rbytes=1 wbytes=2 rios=3 wios=4");
+        files.write("a/memory.current", "50");
+        files.write("a/memory.stat", "anon 2");
+        assert_eq!(read(asleep), (50, 2, 1000, 0));
+        // The kernel's sums may have been late.
+        files.write("a/memory.stat", "anon 3");
+        assert_eq!(read(asleep), (50, 3, 1000, 0));
+        files.write("a/memory.stat", "anon 4");
+        assert_eq!(read(asleep), (50, 3, 1000, 0));
+        assert_eq!(read(busy), (50, 4, 2000, 1));
+        // Time was lost a while ago, and the averages fall.
+        files.write("a/io.pressure", "some avg10=0.00 avg60=0.00 avg300=0.50 total=9");
+        files.write("a/cpu.stat", "usage_usec 3");
+        assert_eq!(read(busy), (50, 4, 3000, 1));
+        files.write("a/cpu.stat", "usage_usec 4");
+        assert_eq!(read(asleep), (50, 4, 4000, 1));
+    }
+
+    #[test]
+    fn a_cgroup_sleeps_while_only_its_memory_changes() {
+        let (files, mut known) = (Files::new(), KnownCgroups::default());
+        let begun = Instant::now();
+        let mut below = || {
+            let cgroups = Cgroups::unified(files.0.path()).unwrap();
+            let found = known.read(&mut cgroups.usage_reader(), ask(Above::Busy, begun));
+            found.unwrap().below
+        };
+        assert_eq!(below(), Above::Busy);
+        files.write("a/memory.current", "50");
+        assert_eq!(below(), Above::Asleep);
+        files.write("a/memory.current", "40");
+        files.write("a/io.stat", "254:0 rbytes=1 wbytes=2 rios=3 wios=4");
+        assert_eq!(below(), Above::Busy);
+        files.write("a/memory.current", "30");
+        assert_eq!(below(), Above::Asleep);
+        files.write("a/cpu.stat", "usage_usec 2");
+        assert_eq!(below(), Above::Busy);
+    }
+
+    #[test]
     fn a_cgroup_is_quiet_when_it_is_idle_and_nothing_reaches_its_disk() {
         let (files, mut known) = (Files::new(), KnownCgroups::default());
         let begun = Instant::now();
@@ -500,7 +591,7 @@ mod tests {
             found.unwrap().below
         };
         assert_eq!(below(), Above::Busy);
-        assert_eq!(below(), Above::Busy);
+        assert_eq!(below(), Above::Asleep);
         assert_eq!(below(), Above::Quiet);
         files.write("a/io.stat", "254:0 rbytes=1 wbytes=2 rios=3 wios=4");
         assert_eq!(below(), Above::Busy);

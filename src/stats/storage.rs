@@ -4,7 +4,6 @@
 //! file system counts it (`quota`).
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,12 +19,12 @@ use super::directories::{self, Directories, KnownVolumes, Quotas};
 use super::quota::Source;
 use super::sampler::Stopped;
 use super::volume::REST;
-use crate::bulkhead::{Bulkhead, Limits};
+use crate::bulkhead::{Bulkhead, Limits, Stuck};
 use crate::counters::Counters;
 use crate::cri::{CriError, Runtime};
 use crate::model::last_logged::LastLogged;
 use crate::model::node::Measured;
-use crate::model::pod::{PodName, PodUid};
+use crate::model::pod::PodUid;
 use crate::model::stats::{DirectoryUsage, ImageStorage, NodeSample, PodStorage, Storage};
 
 /// How long an answer waits for numbers that are being read; after that it has the last ones.
@@ -211,9 +210,7 @@ impl Collector {
         let runtime = self.of_runtime().await;
         self.pods
             .retain(|uid, _| sample.pods.iter().any(|pod| pod.uid == *uid));
-        for pod in &sample.pods {
-            self.count(&pod.name, &pod.uid).await;
-        }
+        self.count_due(&sample).await;
         let (root, images) = (self.place.root.clone(), runtime.images.clone());
         let filesystems = tokio::task::spawn_blocking(move || {
             let images = images.and_then(|(directory, own)| {
@@ -297,45 +294,58 @@ impl Collector {
         })
     }
 
-    /// Counts the directories of a pod if it is time. What cannot be counted keeps its last numbers.
-    async fn count(&mut self, name: &PodName, uid: &PodUid) {
-        let known = match self.pods.entry(uid.clone()) {
-            Entry::Occupied(known) if known.get().due > Instant::now() => return,
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(unknown) => unknown.insert(Counted {
-                due: Instant::now(),
-                directories: Directories::default(),
-                volumes: Arc::default(),
-            }),
-        };
-        let begun = Instant::now();
+    /// Counts the directories of the pods for which it is time. What cannot be counted keeps its last numbers.
+    async fn count_due(&mut self, sample: &NodeSample) {
+        let now = Instant::now();
         let StoragePlace {
             root, logs, quotas, ..
         } = &self.place;
-        let place = directories::Place::new((root, logs), *quotas, name, uid);
-        let volumes = Arc::clone(&known.volumes);
-        let work = move || {
-            yield_to_others();
-            let mut volumes = volumes.lock().unwrap_or_else(PoisonError::into_inner);
-            directories::count(&place, &mut volumes, std::time::Instant::now() + LONGEST_COUNT)
-        };
-        let counted = self.counts.run(&uid.0, &uid.0, LONGEST_COUNT, work).await;
-        match counted {
-            Ok(counted) => {
-                for (source, took) in &counted.measured {
-                    match source {
-                        Source::Quota => self.place.counters.volumes.asked(*took),
-                        Source::Walk => self.place.counters.volumes.walked(*took),
-                    }
-                }
-                known.due = Instant::now() + REMEMBERED.max(counted.expected * REST);
-                known.directories = counted.or(&known.directories);
+        let mut due = Vec::new();
+        for pod in &sample.pods {
+            let known = self.pods.entry(pod.uid.clone()).or_insert_with(|| Counted {
+                due: now,
+                directories: Directories::default(),
+                volumes: Arc::default(),
+            });
+            if known.due > now {
+                continue;
             }
-            Err(stuck) => {
-                tracing::debug!(pod = %name, error = %stuck, "cannot count the pod's directories");
-                known.due = Instant::now() + REMEMBERED.max(begun.elapsed() * REST);
-            }
+            let place = directories::Place::new((root, logs), *quotas, &pod.name, &pod.uid);
+            let volumes = Arc::clone(&known.volumes);
+            let work = move || {
+                yield_to_others();
+                let mut volumes = volumes.lock().unwrap_or_else(PoisonError::into_inner);
+                directories::count(&place, &mut volumes, std::time::Instant::now() + LONGEST_COUNT)
+            };
+            due.push((pod.uid.0.clone(), work));
         }
+        let (pods, volumes) = (&mut self.pods, &self.place.counters.volumes);
+        let done = |uid: &str, counted: Result<directories::Counted, Stuck>| {
+            let Some(known) = pods.get_mut(&PodUid(uid.to_owned())) else {
+                return;
+            };
+            match counted {
+                Ok(counted) => {
+                    for (source, took) in &counted.measured {
+                        match source {
+                            Source::Quota => volumes.asked(*took),
+                            Source::Walk => volumes.walked(*took),
+                        }
+                    }
+                    known.due = Instant::now() + REMEMBERED.max(counted.expected * REST);
+                    known.directories = counted.or(&known.directories);
+                }
+                Err(stuck) => {
+                    tracing::debug!(uid, error = %stuck, "cannot count the pod's directories");
+                    let took = match stuck {
+                        Stuck::Late { patience, .. } => patience,
+                        _ => Duration::ZERO,
+                    };
+                    known.due = Instant::now() + REMEMBERED.max(took * REST);
+                }
+            }
+        };
+        self.counts.run_each(due, LONGEST_COUNT, done).await;
     }
 }
 

@@ -12,6 +12,14 @@ pub struct Activity {
 }
 
 impl Activity {
+    /// The same with that much memory in use.
+    pub fn with_memory(self, memory: u64) -> Activity {
+        Activity {
+            memory: Some(memory),
+            ..self
+        }
+    }
+
     /// Whether nothing has run in the cgroup from one moment to the other. Its memory may have changed all the same: the
     /// kernel takes back what nobody uses, and a process elsewhere may read its files.
     /// Not known where the kernel does not count it.

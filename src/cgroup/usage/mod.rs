@@ -131,6 +131,14 @@ impl UsageReader<'_> {
         (cpu.is_some() || memory.is_some()).then_some(Activity { cpu, memory })
     }
 
+    /// The memory in use; absent if the cgroup is gone, or nobody counts it.
+    pub fn memory_in_use(&mut self, cgroup: &OpenCgroup) -> Option<u64> {
+        match &cgroup.directories {
+            Directories::V1(directories) => v1::memory_in_use(&mut self.files, directories),
+            Directories::V2 { directory, .. } => v2::memory_in_use(&mut self.files, directory),
+        }
+    }
+
     /// What has been counted, with that activity. Limits are taken from the usage before, if one is given.
     pub fn usage(&mut self, cgroup: &OpenCgroup, activity: Activity, before: Option<&Usage>) -> Usage {
         let files = &mut self.files;
@@ -157,7 +165,13 @@ impl UsageReader<'_> {
 
     /// The usage before of a cgroup in which nothing has run since, with its memory as it is now.
     pub fn usage_of_sleeping(&mut self, cgroup: &OpenCgroup, activity: Activity, before: &Usage) -> Usage {
-        let mut usage = self.usage_of_idle(cgroup, before);
+        let usage = self.usage_of_idle(cgroup, before);
+        self.usage_with_memory(cgroup, activity, &usage)
+    }
+
+    /// The usage before of a cgroup in which nothing has run since, with nothing but its memory as it is now.
+    pub fn usage_with_memory(&mut self, cgroup: &OpenCgroup, activity: Activity, before: &Usage) -> Usage {
+        let mut usage = before.clone();
         let files = &mut self.files;
         match &cgroup.directories {
             Directories::V1(directories) => v1::refresh_sleeping(files, directories, activity, &mut usage),

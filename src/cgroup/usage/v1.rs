@@ -44,7 +44,11 @@ pub(super) fn activity(files: &mut Files, directories: &Directories) -> (Option<
         total,
         ..CpuUsage::default()
     });
-    (cpu, files.number(&directories.memory, c"memory.usage_in_bytes"))
+    (cpu, memory_in_use(files, directories))
+}
+
+pub(super) fn memory_in_use(files: &mut Files, directories: &Directories) -> Option<u64> {
+    files.number(&directories.memory, c"memory.usage_in_bytes")
 }
 
 /// Reads everything else but the limits.

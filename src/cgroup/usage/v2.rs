@@ -15,7 +15,11 @@ const MICRO: u64 = 1000;
 /// CPU time, and the memory in use, which the root does not have.
 pub(super) fn activity(files: &mut Files, directory: &Directory) -> (Option<CpuUsage>, Option<u64>) {
     let cpu = files.read(directory, c"cpu.stat").map(cpu);
-    (cpu, files.number(directory, c"memory.current"))
+    (cpu, memory_in_use(files, directory))
+}
+
+pub(super) fn memory_in_use(files: &mut Files, directory: &Directory) -> Option<u64> {
+    files.number(directory, c"memory.current")
 }
 
 /// Reads everything else but the limits. The root has fewer files: what it lacks is the whole machine's.
