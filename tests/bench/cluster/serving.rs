@@ -69,6 +69,10 @@ fn tell(report: &mut Report, ours: &Seen, theirs: &Seen) {
             median(other.took.clone()),
         );
         report.note(format!(
+            "{count} pods, asked every 15 s: the agent takes {:.1} ms/s, the kubelet {:.1} ms/s in all",
+            scrapes.pace, other.pace
+        ));
+        report.note(format!(
             "{count} pods: a scrape of all pages is {} KiB, the kubelet's {} KiB",
             scrapes.bytes / 1024,
             other.bytes / 1024
