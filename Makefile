@@ -43,7 +43,7 @@ test-suite: ## Run the hermetic stories: the whole agent against a false runtime
 test-judge: ## Compare how ten thousand manifests are read with the kubelet's own code (SEED=other manifests)
 	@SEED='$(SEED)' tests/setup/test.sh judge
 
-test-net: ## Run the CNI plugins against the real kernel, in network namespaces of their own
+test-net: ## Run the CNI plugins and the overlay against the real kernel, in network namespaces of their own
 	@tests/setup/test.sh net
 
 test-node: ## As root: run the stories on a real containerd, in namespaces of their own (ONLY=part of a name)
@@ -71,7 +71,7 @@ lint: ## Check formatting, lints, dependencies and their licences
 	@$(PACKAGES) build
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	$(CARGO) clippy --locked --test node --test cgroups --test cluster --test vm --test bench --test fuzz --test judge -- -D warnings
+	$(CARGO) clippy --locked --test node --test cgroups --test overlay --test cluster --test vm --test bench --test fuzz --test judge -- -D warnings
 	$(CARGO) test --locked --quiet --test dependencies
 
 fmt: ## Format the code

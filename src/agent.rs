@@ -140,7 +140,7 @@ async fn spawn_outside(
         verbosity,
     );
     // The guard of the host's loopback is in place before anything is served.
-    network::connect(&mut agent.tasks, &agent.config, &agent.values).await?;
+    network::connect(&mut agent.tasks, &agent.config, &agent.values, addresses.clone()).await?;
     serving::spawn(&mut agent.tasks, &agent.config, socket, &world).await?;
     kubectl::spawn(&mut agent.tasks, &agent.config, &agent.values, &world).await?;
     let credentials = Credentials::read(&agent.config, boot, &agent.counters).await?;

@@ -123,6 +123,11 @@ pub enum Command {
         after_help = "For example: gantry kubeconfig > ~/gantry.conf; kubectl --kubeconfig ~/gantry.conf get pods -A"
     )]
     Kubeconfig,
+    /// Print this machine's entry for the files of peers of other machines
+    #[command(
+        after_help = "For example: gantry peer >>peers.yaml; the same file may be given to all machines (--peers-file)."
+    )]
+    Peer,
     /// Check whether manifests would run, without running them
     #[command(
         after_help = "The exit code is 0 if every pod would run, 1 if some pod would not, and 2 if something cannot \
@@ -397,6 +402,7 @@ mod tests {
                   pull          Pull an image with the node's credentials
                   import        Import images from archives
                   kubeconfig    Print the kubeconfig with which kubectl works on this machine
+                  peer          Print this machine's entry for the files of peers of other machines
                   check         Check whether manifests would run, without running them
                   join          Join this machine to a cluster
                   reset         Undo `gantry join`: remove pods, credentials and configuration
@@ -492,6 +498,17 @@ mod tests {
                       --kubectl-group <VALUE>
                           The group that may read the kubeconfig of this port, and with it do what root may do
                           [default: root alone]
+                      --peers-file <VALUE>
+                          The file of other machines whose pods this machine's pods reach, without a cluster;
+                          `gantry peer` prints this machine's entry for the others
+                      --network-backend <VALUE>
+                          How packets travel to other machines: vxlan, or host-gw within one link [default: vxlan]
+                      --vxlan-vni <NUMBER>
+                          The VXLAN network identifier, the same on all machines [default: 1]
+                      --vxlan-port <NUMBER>
+                          The UDP port of VXLAN, the same on all machines [default: 8472]
+                      --direct-routing[=<BOOL>]
+                          Reach machines on the same link without VXLAN
                   -h, --help
                           Print help
 
@@ -705,6 +722,17 @@ mod tests {
                       --kubectl-group <VALUE>
                           The group that may read the kubeconfig of this port, and with it do what root may do
                           [default: root alone]
+                      --peers-file <VALUE>
+                          The file of other machines whose pods this machine's pods reach, without a cluster;
+                          `gantry peer` prints this machine's entry for the others
+                      --network-backend <VALUE>
+                          How packets travel to other machines: vxlan, or host-gw within one link [default: vxlan]
+                      --vxlan-vni <NUMBER>
+                          The VXLAN network identifier, the same on all machines [default: 1]
+                      --vxlan-port <NUMBER>
+                          The UDP port of VXLAN, the same on all machines [default: 8472]
+                      --direct-routing[=<BOOL>]
+                          Reach machines on the same link without VXLAN
                   -h, --help
                           Print help
             "#]],

@@ -17,6 +17,7 @@ pub mod bridge;
 pub mod host_local;
 pub mod portmap;
 pub mod forwarding;
+pub mod between_nodes;
 pub mod loopback_guard;
 pub mod cleanup;
 pub mod ipam;

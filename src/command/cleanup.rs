@@ -86,6 +86,8 @@ pub async fn run(config: &Config) -> anyhow::Result<Summary> {
         "the rule that guards the host's loopback",
         gantry_cni::loopback_guard::remove(),
     );
+    let left = network::leave(&config.paths.state, &config.serve.socket).await;
+    summary.check("the way to other nodes' pods", left);
     let torn_down = network::tear_down(&config.network.cni_conf_dir, &config.paths.state);
     summary.check("the CNI configuration", torn_down);
     let mut root = config.cgroups.root.clone();

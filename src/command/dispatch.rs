@@ -13,8 +13,8 @@ use super::table::printable;
 use super::top::state::Containers;
 use super::{
     CommandError, attach, check, cleanup, completions, copy, debug, describe, doctor, events, exec, get,
-    image_work, images, join, kubeconfig, logs, options, port_forward, reset, start, terminal, timeline, top,
-    version,
+    image_work, images, join, kubeconfig, logs, options, peer, port_forward, reset, start, terminal,
+    timeline, top, version,
 };
 use crate::cli::{self, Cli, Command};
 use crate::config::Role;
@@ -97,6 +97,10 @@ fn ask_agent(client: &Client, command: Command) -> anyhow::Result<ExitCode> {
             wait(port_forward::run(client, &options, &mut out))
         }
         Command::Kubeconfig => print_kubeconfig(client),
+        Command::Peer => {
+            peer::run(client.socket(), &mut out)?;
+            Ok(ExitCode::SUCCESS)
+        }
         _ => unreachable!("`run` has run the other verbs"),
     }
 }

@@ -35,6 +35,7 @@ pub mod images;
 pub mod image_work;
 mod json_lines;
 pub mod logs;
+pub mod peer;
 pub mod port_forward;
 mod outline;
 pub mod progress;

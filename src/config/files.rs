@@ -85,6 +85,14 @@ pub fn load(role: Role, flags: &[FlagValues], context: &ConfigContext) -> Result
         None => Vec::new(),
     };
     let mut config = resolve(Layers::merge(main.as_ref(), &dropins, flags)?, role, context)?;
+    if let (Some(overlay), Some(kubeconfig)) = (&config.network.overlay, &kubeconfig) {
+        return Err(ConfigError::Machine(format!(
+            "peersFile {} is for machines without a cluster, and --kubeconfig {} names one; in a cluster install a network \
+             plugin, like flannel, and remove peersFile",
+            overlay.peers.display(),
+            kubeconfig.display()
+        )));
+    }
     config.paths.kubeconfig = kubeconfig;
     config.paths.bootstrap_kubeconfig = bootstrap_kubeconfig;
     Ok(config)
@@ -210,6 +218,11 @@ mod tests {
         assert_eq!(config.paths.kubeconfig, Some(directory.path().join("k")));
         assert!(config.paths.bootstrap_kubeconfig.is_some());
         assert_eq!(config.node.reported_version, crate::config::KUBERNETES_VERSION);
+        let with_peers = [flags.clone(), vec![given("peers-file", "peers.yaml")]].concat();
+        let error = load(Role::Kubelet, &with_peers, &context)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("is for machines without a cluster"), "{error}");
         let context = ConfigContext {
             version: "v1.34.2\n".to_owned(),
             ..context

@@ -4,11 +4,16 @@
 use super::flag::Kind::{Bool, BoolMap, Int, LessMap, List, Map, MultiMap, Text};
 use super::flag::{Flag, described, kubelet, own, quiet, source};
 use super::kubectl_flags::KUBECTL_FLAGS;
+use super::overlay_flags::OVERLAY_FLAGS;
 use super::unused_flags::UNUSED_FLAGS;
 
 /// All flags, ours first, those without effect last.
 pub fn all() -> impl Iterator<Item = &'static Flag> + Clone {
-    FLAGS.iter().chain(KUBECTL_FLAGS).chain(UNUSED_FLAGS)
+    FLAGS
+        .iter()
+        .chain(KUBECTL_FLAGS)
+        .chain(OVERLAY_FLAGS)
+        .chain(UNUSED_FLAGS)
 }
 
 /// The flags that `gantry run --help` shows; it accepts all of them.
@@ -31,6 +36,11 @@ pub const RUN_HELP: &[&str] = &[
     "pod-network",
     "network-cidr",
     "pod-cidr",
+    "peers-file",
+    "network-backend",
+    "vxlan-vni",
+    "vxlan-port",
+    "direct-routing",
     "cni-conf-dir",
     "cni-bin-dir",
     "images-dir",

@@ -9,6 +9,7 @@ pub mod error;
 pub mod flag;
 pub mod flags;
 mod kubectl_flags;
+mod overlay_flags;
 mod unused_flags;
 pub mod own;
 pub mod raw;
@@ -33,6 +34,7 @@ pub mod supported;
 pub mod node_api;
 pub mod offered;
 mod gates;
+pub mod overlay;
 pub mod kubectl;
 mod kubectl_address;
 mod flagz;
@@ -372,6 +374,8 @@ pub struct Network {
     pub range: ipnet::Ipv4Net,
     /// This node's part of it; `None`: the agent picks one.
     pub pod_cidr: Option<ipnet::Ipv4Net>,
+    /// The network of several machines, if this is one of them.
+    pub overlay: Option<overlay::Overlay>,
     /// CNI configurations.
     pub cni_conf_dir: PathBuf,
     /// CNI plugins.

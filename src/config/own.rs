@@ -54,6 +54,17 @@ pub struct GantryConfiguration {
     /// The network of all pods.
     #[serde(rename = "networkCIDR")]
     pub network_cidr: Option<String>,
+    /// The file of other machines whose pods this machine's pods reach.
+    pub peers_file: Option<String>,
+    /// How packets travel to other machines: `vxlan` or `host-gw`.
+    pub network_backend: Option<String>,
+    /// The VXLAN network identifier.
+    #[serde(rename = "vxlanVNI")]
+    pub vxlan_vni: Option<i64>,
+    /// The UDP port of VXLAN.
+    pub vxlan_port: Option<i64>,
+    /// Whether machines on the same link are reached without VXLAN.
+    pub direct_routing: Option<bool>,
     /// The directory of CNI configurations.
     pub cni_conf_dir: Option<String>,
     /// The directory of CNI plugins.

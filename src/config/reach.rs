@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use super::checks::Checks;
+use super::overlay::{self, overlay};
 use super::own::GantryConfiguration;
 use super::raw::KubeletConfiguration;
 use super::surroundings::{ConfigContext, directory, span};
@@ -14,8 +15,7 @@ pub fn network(
     written: &KubeletConfiguration,
     own: &GantryConfiguration,
     context: &ConfigContext,
-    checks: &mut Checks<'_>,
-    own_checks: &mut Checks<'_>,
+    (checks, own_checks): (&mut Checks<'_>, &mut Checks<'_>),
 ) -> Network {
     let whole: ipnet::Ipv4Net = "10.244.0.0/16".parse().expect("a literal network");
     let range = match own.network_cidr.as_deref().filter(|text| !text.is_empty()) {
@@ -45,7 +45,24 @@ pub fn network(
             None
         }
     });
-    let whose = match own.pod_network.as_deref().unwrap_or_default() {
+    let whose = whose(own, own_checks);
+    let pods = match whose {
+        PodNetwork::Cluster => overlay::Connected::ByAnother,
+        PodNetwork::Own | PodNetwork::Auto => overlay::Connected::ByAgent,
+    };
+    Network {
+        whose,
+        range,
+        pod_cidr,
+        overlay: overlay(own, pods, context, own_checks),
+        cni_conf_dir: directory(own.cni_conf_dir.as_ref(), "/etc/cni/net.d", context),
+        cni_bin_dir: directory(own.cni_bin_dir.as_ref(), "/opt/cni/bin", context),
+        util_chains: written.make_iptables_util_chains != Some(false),
+    }
+}
+
+fn whose(own: &GantryConfiguration, own_checks: &mut Checks<'_>) -> PodNetwork {
+    match own.pod_network.as_deref().unwrap_or_default() {
         "" | "auto" => PodNetwork::Auto,
         "own" => PodNetwork::Own,
         "cluster" => PodNetwork::Cluster,
@@ -56,14 +73,6 @@ pub fn network(
             );
             PodNetwork::Auto
         }
-    };
-    Network {
-        whose,
-        range,
-        pod_cidr,
-        cni_conf_dir: directory(own.cni_conf_dir.as_ref(), "/etc/cni/net.d", context),
-        cni_bin_dir: directory(own.cni_bin_dir.as_ref(), "/opt/cni/bin", context),
-        util_chains: written.make_iptables_util_chains != Some(false),
     }
 }
 

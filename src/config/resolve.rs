@@ -67,7 +67,7 @@ pub fn resolve(mut layers: Layers, role: Role, context: &ConfigContext) -> Resul
         pods: pods(&written, &mut checks),
         serve: serve(&written, &own, context, (&mut checks, &mut own_checks)),
         member: super::member::member(&written, &own, (&mut checks, &mut own_checks)),
-        network: network(&written, &own, context, &mut checks, &mut own_checks),
+        network: network(&written, &own, context, (&mut checks, &mut own_checks)),
         traces: traces(&written, &mut checks),
         log: log(&written, &own),
         warnings: warnings(&layers, role),

@@ -35,6 +35,7 @@ pub mod node;
 pub(crate) mod node_row;
 pub mod object;
 pub mod outcome;
+pub mod overlay;
 pub mod placement;
 pub mod pod_name;
 pub mod pod_restart;

@@ -13,9 +13,10 @@ pub const NETWORK: &str = "gantry";
 /// The bridge that pods are attached to.
 pub const BRIDGE: &str = "gantry0";
 
-/// Gantry's configuration for a subnet.
-pub fn render(subnet: Ipv4Net, data_dir: &Path) -> String {
-    let configuration = serde_json::json!({
+/// Gantry's configuration for a subnet. `between` is the MTU of pods if the network has several nodes: what masquerades then
+/// knows all of them (`between`), and is not the plugin.
+pub fn render(subnet: Ipv4Net, data_dir: &Path, between: Option<u32>) -> String {
+    let mut configuration = serde_json::json!({
         "cniVersion": "1.0.0",
         "name": NETWORK,
         "plugins": [
@@ -23,7 +24,7 @@ pub fn render(subnet: Ipv4Net, data_dir: &Path) -> String {
                 "type": "bridge",
                 "bridge": BRIDGE,
                 "isGateway": true,
-                "ipMasq": true,
+                "ipMasq": between.is_none(),
                 "hairpinMode": true,
                 "ipam": {
                     "type": "host-local",
@@ -35,6 +36,9 @@ pub fn render(subnet: Ipv4Net, data_dir: &Path) -> String {
             { "type": "portmap", "capabilities": { "portMappings": true }, "snat": true },
         ],
     });
+    if let Some(mtu) = between {
+        configuration["plugins"][0]["mtu"] = mtu.into();
+    }
     let mut text = serde_json::to_string_pretty(&configuration).expect("a JSON value has a text");
     text.push('\n');
     text
@@ -79,8 +83,13 @@ mod tests {
     fn the_subnet_is_read_back_from_what_was_written() {
         let subnet = "10.244.7.0/24".parse().unwrap();
         assert_eq!(
-            subnet_of(&render(subnet, Path::new("/var/lib/cni/networks"))),
+            subnet_of(&render(subnet, Path::new("/var/lib/cni/networks"), None)),
             Some(subnet)
+        );
+        let between = render(subnet, Path::new("/var/lib/cni/networks"), Some(1450));
+        assert!(
+            between.contains("\"mtu\": 1450") && between.contains("\"ipMasq\": false"),
+            "{between}"
         );
         assert_eq!(subnet_of("{"), None);
     }

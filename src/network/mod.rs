@@ -4,16 +4,20 @@
 //! the agent runs. Pods are attached by the CNI plugins, which the runtime calls. Another network's configuration is
 //! respected: then this room changes nothing on the machine.
 //!
+//! [`overlay`] connects the pods of several nodes, and [`between`] is what a node needs besides it.
 //! [`subnet`] chooses (pure), [`conflist`] is the CNI configuration, [`routes`] reads the host's routes, [`forwarding`]
 //! and [`loopback`] are settings and rules of the kernel, and [`set_up`] puts them together.
 
 pub mod conflist;
+mod between;
 mod forwarding;
 mod loopback;
+pub mod overlay;
 mod routes;
 mod run;
 mod set_up;
 pub mod subnet;
 
+pub use between::{Between, ENTRY, ENVIRONMENT, leave};
 pub use run::{Connects, Inputs, Loop, begin};
 pub use set_up::{DATA_DIR, NetworkError, NetworkSettings, tear_down};

@@ -1,5 +1,6 @@
 //! The network's loop: who connects the pods, and with which subnet.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
@@ -7,11 +8,14 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::set_up::{self, Network, NetworkError, NetworkSettings};
-use super::{forwarding, loopback, subnet};
+use super::{Between, between, forwarding, loopback, overlay, subnet};
 use crate::model::api::ApiNode;
 
 /// How soon a subnet that could not be set up is retried: a conflicting route may go away.
 const AGAIN: Duration = Duration::from_secs(30);
+
+/// The MTU of pods behind an overlay until that of the link is known: the usual one without the headers.
+const USUAL_MTU: u32 = 1450;
 
 /// Who connects the pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +39,11 @@ pub struct Inputs {
     pub settings: NetworkSettings,
     /// The node as the API server has it.
     pub node: watch::Receiver<ApiNode>,
-    /// The subnet of the node's pods, once it is known and where it is ours.
+    /// What connects this node's pods with those of others, if that is configured.
+    pub between: Option<Between>,
+    /// The agent's socket, beside which others read.
+    pub socket: PathBuf,
+    /// The subnet of the node's pods, once they can be connected with it, and where it is ours.
     pub subnet: watch::Sender<Option<IpNet>>,
 }
 
@@ -45,15 +53,34 @@ pub struct Loop {
     inputs: Inputs,
     /// Whether packets of our bridge are let through the host's firewall.
     opens_firewall: bool,
+    /// The subnet that was chosen, where it is ours.
+    chosen: Option<IpNet>,
 }
 
 /// Does what must stand before the first pod starts.
-pub async fn begin(inputs: Inputs) -> Result<Loop, NetworkError> {
+pub async fn begin(mut inputs: Inputs) -> Result<Loop, NetworkError> {
     // The guard is in place before any pod is connected, whatever connects it.
     match inputs.guards_loopback {
         true => loopback::stand().await,
         false => loopback::fall().await,
     }
+    match &inputs.between {
+        Some(between) => {
+            let address = between.addresses.borrow().first().copied();
+            let mtu = match address {
+                Some(address) => overlay::pod_mtu(between.overlay.transport, address).await,
+                None => None,
+            };
+            inputs.settings.between = Some(mtu.unwrap_or(USUAL_MTU));
+            inputs.settings.taken = overlay::peers_file::subnets(&between.peers, &between.overlay.name);
+        }
+        None => {
+            if let Err(error) = between::leave(&inputs.settings.state_dir, &inputs.socket).await {
+                tracing::warn!(%error, "cannot remove what connected this node's pods with those of others");
+            }
+        }
+    }
+    let mut chosen = None;
     let opens_firewall = match inputs.connects {
         Connects::Another => {
             if set_up::give_way(&inputs.settings.conf_dir)? {
@@ -66,7 +93,10 @@ pub async fn begin(inputs: Inputs) -> Result<Loop, NetworkError> {
         Connects::OwnAsTheClusterSays => true,
         Connects::Own => match set_up(&inputs.settings).await? {
             Some(ours) => {
-                inputs.subnet.send_replace(Some(ours));
+                chosen = Some(ours);
+                if inputs.between.is_none() {
+                    inputs.subnet.send_replace(Some(ours));
+                }
                 true
             }
             None => false,
@@ -75,6 +105,7 @@ pub async fn begin(inputs: Inputs) -> Result<Loop, NetworkError> {
     Ok(Loop {
         inputs,
         opens_firewall,
+        chosen,
     })
 }
 
@@ -97,8 +128,15 @@ impl Loop {
                 follow(settings, node, self.inputs.subnet.clone(), cancel.clone()).await;
             }
         };
+        let between = async {
+            if let (Some(between), Some(_)) = (&self.inputs.between, self.chosen) {
+                let (_, chosen) = watch::channel(self.chosen);
+                let (settings, ready) = (self.inputs.settings.clone(), self.inputs.subnet.clone());
+                between::run(between.clone(), settings, chosen, ready, cancel.clone()).await;
+            }
+        };
         // The last arm: a network of which nothing is left to do lasts as long as the agent.
-        tokio::join!(guard, firewall, follow, cancel.cancelled());
+        tokio::join!(guard, firewall, follow, between, cancel.cancelled());
     }
 }
 

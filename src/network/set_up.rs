@@ -47,6 +47,10 @@ pub struct NetworkSettings {
     pub data_dir: PathBuf,
     /// The file that saves the former forwarding setting.
     pub state_dir: PathBuf,
+    /// The MTU of pods if the network has several nodes, in bytes.
+    pub between: Option<u32>,
+    /// The subnets of other nodes: a node that has none yet chooses another one.
+    pub taken: Vec<Ipv4Net>,
 }
 
 /// Which network connects the pods.
@@ -81,10 +85,10 @@ pub(super) async fn set_up(settings: &NetworkSettings) -> Result<Network, Networ
         settings.network,
         settings.subnet,
         before,
-        &routes,
+        (&routes, &settings.taken),
         conflist::BRIDGE,
     )?;
-    let text = conflist::render(chosen, &settings.data_dir);
+    let text = conflist::render(chosen, &settings.data_dir, settings.between);
     if written.as_deref() != Some(&text) {
         write_whole(&ours, &text).map_err(file("write", &ours))?;
     }
@@ -136,6 +140,8 @@ mod tests {
             conf_dir: dir.path().to_owned(),
             data_dir: dir.path().join("data"),
             state_dir: dir.path().join("state"),
+            between: None,
+            taken: Vec::new(),
         };
         assert_eq!(set_up(&settings).await.unwrap(), Network::Foreign(other.clone()));
         assert_eq!(std::fs::read_to_string(other).unwrap(), "{}");

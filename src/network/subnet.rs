@@ -39,18 +39,25 @@ pub enum SubnetError {
         /// The route that overlaps its first subnet.
         route: HostRoute,
     },
+    /// Other nodes have every subnet.
+    #[error(
+        "every /24 of the pod network {0} belongs to another node; remove nodes that are gone from the file of peers, or \
+         choose a larger network with --network-cidr"
+    )]
+    AllTaken(Ipv4Net),
     /// The network has no room for a /24.
     #[error("the pod network {0} is smaller than a /24; choose a larger one with --network-cidr")]
     TooSmall(Ipv4Net),
 }
 
 /// Chooses the node's subnet: the requested one, else the former one while that is still within the network and free,
-/// else the first free /24. A route by `bridge` is the agent's own and does not count; nor does the default route.
+/// else the first free /24 that is no other node's (`taken`). A route by `bridge` is the agent's own and does not count; nor
+/// does the default route. A former subnet that another node has, too, stays: pods have addresses of it.
 pub(super) fn choose(
     network: Ipv4Net,
     asked: Option<Ipv4Net>,
     before: Option<Ipv4Net>,
-    routes: &[HostRoute],
+    (routes, taken): (&[HostRoute], &[Ipv4Net]),
     bridge: &str,
 ) -> Result<Ipv4Net, SubnetError> {
     let overlapping = |subnet: Ipv4Net| {
@@ -79,12 +86,18 @@ pub(super) fn choose(
         .subnets(24)
         .map_err(|_| SubnetError::TooSmall(network))?
     {
+        let is_taken = || {
+            let mut others = taken.iter();
+            others.any(|other| other.contains(&subnet) || subnet.contains(other))
+        };
         match overlapping(subnet) {
+            None if is_taken() => {}
             None => return Ok(subnet),
             Some(route) => first = first.or(Some(route)),
         }
     }
     match first {
+        None if !taken.is_empty() => Err(SubnetError::AllTaken(network)),
         Some(route) => Err(SubnetError::Exhausted {
             network,
             route: route.clone(),
@@ -123,7 +136,7 @@ mod tests {
             net("10.244.0.0/16"),
             asked.map(net),
             before.map(net),
-            &routes,
+            (&routes, &[]),
             "gantry0",
         )
         .map(|subnet| subnet.to_string())
@@ -158,6 +171,17 @@ mod tests {
     #[test]
     fn the_former_subnet_is_given_up_when_the_network_changed() {
         assert_eq!(check(None, Some("10.9.9.0/24"), &[]).unwrap(), "10.244.0.0/24");
+    }
+
+    #[test]
+    fn another_nodes_subnet_is_not_chosen() {
+        let taken = [net("10.244.0.0/23"), net("10.244.2.0/25")];
+        let choose = |network: &str, before| choose(net(network), None, before, (&[], &taken), "gantry0");
+        assert_eq!(choose("10.244.0.0/16", None), Ok(net("10.244.3.0/24")));
+        let before = Some(net("10.244.1.0/24"));
+        assert_eq!(choose("10.244.0.0/16", before), Ok(net("10.244.1.0/24")));
+        let none = net("10.244.0.0/23");
+        assert_eq!(choose("10.244.0.0/23", None), Err(SubnetError::AllTaken(none)));
     }
 
     #[test]

@@ -62,7 +62,8 @@ fn subnet_of(comment: &str) -> Option<IpNet> {
     comment.strip_prefix(COMMENT)?.parse().ok()
 }
 
-fn within(load: Expr, net: IpNet, inside: bool) -> Vec<Expr> {
+/// Whether the loaded address is in a network, or is not.
+pub(crate) fn within(load: Expr, net: IpNet, inside: bool) -> Vec<Expr> {
     let (register, mask) = (0, Family::of(net.addr()).mask(net.prefix_len()));
     let value = ip_bytes(net.network());
     let compare = if inside {

@@ -203,3 +203,134 @@ pub fn another_networks_configuration_is_respected(node: &mut Node) {
         },
     );
 }
+
+/// The other machine is made with iproute2 alone, as flannel's documentation describes a node.
+pub fn a_machine_with_an_entry_in_the_file_of_peers_is_one_of_the_network(node: &mut Node) {
+    let other = "name: other\npublicIP: 192.0.2.1\nsubnet: 10.244.0.0/24\nbackendType: vxlan\n\
+                 backendData: {VNI: 1, VtepMAC: \"02:00:00:00:00:09\"}\n";
+    std::fs::write("/run/node/peers.yaml", other).expect("a private directory");
+    node.flag("--peers-file=/run/node/peers.yaml");
+    node.start_agent();
+    let entry = wait_for("the machine's own entry", SOON, || {
+        let printed = node.gantry(&["peer"]);
+        match printed.status.success() {
+            true => Ok(String::from_utf8_lossy(&printed.stdout).into_owned()),
+            false => Err(String::from_utf8_lossy(&printed.stderr).into_owned()),
+        }
+    });
+    // The first subnet is the other machine's.
+    assert!(entry.contains("subnet: 10.244.1.0/24"), "{entry}");
+    let mac = entry
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("VtepMAC: "))
+        .expect("the entry of a VXLAN node has one")
+        .trim_matches('"');
+    let outside = |command: &[&str]| run(&[&["ip", "netns", "exec", "outside"], command].concat());
+    outside(&[
+        "ip",
+        "link",
+        "add",
+        "flannel.1",
+        "address",
+        "02:00:00:00:00:09",
+        "type",
+        "vxlan",
+        "id",
+        "1",
+        "local",
+        NEIGHBOUR_IP,
+        "dev",
+        "lan",
+        "dstport",
+        "8472",
+        "nolearning",
+    ]);
+    outside(&["ip", "link", "set", "flannel.1", "up"]);
+    outside(&["ip", "address", "add", "10.244.0.0/32", "dev", "flannel.1"]);
+    outside(&["ip", "address", "add", "10.244.0.2/32", "dev", "lo"]);
+    outside(&[
+        "ip",
+        "neighbor",
+        "add",
+        "10.244.1.0",
+        "lladdr",
+        mac,
+        "dev",
+        "flannel.1",
+    ]);
+    outside(&["bridge", "fdb", "append", mac, "dev", "flannel.1", "dst", NODE_IP]);
+    outside(&[
+        "ip",
+        "route",
+        "add",
+        "10.244.1.0/24",
+        "via",
+        "10.244.1.0",
+        "dev",
+        "flannel.1",
+        "onlink",
+        "src",
+        "10.244.0.2",
+    ]);
+
+    let mut server = outside_server();
+    node.manifest("server.yaml", &manifest::web("server", "from the server"));
+    node.manifest("client.yaml", &manifest::idle("client"));
+    let server_ip = ip(&node.wait_running("server"));
+    let client_ip = ip(&node.wait_running("client"));
+    let exec = |command: &[&str]| node.prints(&[&["exec", "client-node-1", "--"], command].concat());
+    let fetch = |url: &str| exec(&["wget", "-q", "-O", "-", url]);
+    // Both ends see the other's own address; what is outside of the network sees the node's.
+    assert_eq!(fetch("http://10.244.0.2:8080/cgi-bin/who").trim(), client_ip);
+    let back = outside(&[
+        "busybox",
+        "wget",
+        "-q",
+        "-O",
+        "-",
+        &format!("http://{server_ip}:8080/"),
+    ]);
+    assert_eq!(back, "from the server\n");
+    let beyond = format!("http://{NEIGHBOUR_IP}:8080/cgi-bin/who");
+    assert_eq!(fetch(&beyond).trim(), NODE_IP);
+    assert_eq!(exec(&["cat", "/sys/class/net/eth0/mtu"]).trim(), "1450");
+    let environment = std::fs::read_to_string("/run/flannel/subnet.env").expect("other programs read it");
+    assert_eq!(
+        environment,
+        "FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.1.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n"
+    );
+    run(&["nft", "flush", "ruleset"]);
+    let again = || {
+        let rules = run(&["nft", "list", "ruleset"]);
+        let is_there = rules.contains("see each other's addresses");
+        if is_there { Ok(()) } else { Err(rules) }
+    };
+    wait_for("the rules to be restored", SOON * 2, again);
+    assert_eq!(fetch("http://10.244.0.2:8080/cgi-bin/who").trim(), client_ip);
+
+    // A wrong entry keeps what was known, and says so; an absent one ends it.
+    std::fs::write("/run/node/peers.yaml", other.replace("vxlan", "carrier")).expect("a private directory");
+    wait_for("the wrong entry to be named", SOON, || {
+        let log = node.agent_log();
+        let is_named =
+            log.contains("line 4: backendType: ") && log.contains("is not one of vxlan and host-gw");
+        if is_named { Ok(()) } else { Err(log) }
+    });
+    assert_eq!(fetch("http://10.244.0.2:8080/cgi-bin/who").trim(), client_ip);
+    std::fs::write("/run/node/peers.yaml", "").expect("a private directory");
+    wait_for("the other machine to be gone", SOON, || {
+        let routes = run(&["ip", "route"]);
+        if routes.contains("10.244.0.0/24") {
+            Err(routes)
+        } else {
+            Ok(())
+        }
+    });
+    server.kill().expect("our own child");
+    server.wait().expect("our own child");
+    node.stop_agent();
+    node.prints(&["cleanup", "--yes"]);
+    let links = run(&["ip", "link"]);
+    assert!(!links.contains("flannel.1"), "{links}");
+    assert!(!Path::new("/run/flannel").exists());
+}

@@ -1,0 +1,329 @@
+//! What the kernel has of links, addresses, routes and neighbors, as far as the overlay's plan looks at it. Pure: it is
+//! told what the kernel lists and announces, in the same messages.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::link::{InfoData, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use netlink_packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
+};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteType,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use super::operation::{Operation, Route};
+use crate::model::overlay::Mac;
+
+/// The main routing table (`RT_TABLE_MAIN`).
+const MAIN: u32 = 254;
+
+/// A link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Link {
+    pub(super) name: String,
+    pub(super) mtu: u32,
+    pub(super) is_up: bool,
+    pub(super) mac: Option<Mac>,
+    /// Present for a VXLAN device.
+    pub(super) vxlan: Option<Vxlan>,
+}
+
+/// The settings of a VXLAN device.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Vxlan {
+    pub(super) vni: u32,
+    pub(super) port: u16,
+    pub(super) local: Option<IpAddr>,
+    /// The link that its packets leave by.
+    pub(super) uplink: Option<u32>,
+    pub(super) learns: bool,
+}
+
+/// What a message says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum News {
+    Nothing,
+    /// Something is different now.
+    Change,
+    /// More may be different: IPv4 routes go without a word when their link goes down or loses its last address
+    /// (`fib_flush` in net/ipv4/fib_frontend.c). Everything has to be listed.
+    Unsaid,
+}
+
+impl From<bool> for News {
+    fn from(is_change: bool) -> News {
+        match is_change {
+            true => News::Change,
+            false => News::Nothing,
+        }
+    }
+}
+
+/// What was last heard of the kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Kernel {
+    pub(super) links: BTreeMap<u32, Link>,
+    /// By link.
+    pub(super) addresses: BTreeMap<u32, BTreeSet<IpNet>>,
+    pub(super) routes: BTreeSet<Route>,
+    /// The permanent ones, by link and address.
+    pub(super) neighbors: BTreeMap<(u32, IpAddr), Mac>,
+    /// The permanent entries that say at which address a VXLAN device reaches a station, by link.
+    pub(super) forwarding: BTreeMap<(u32, Mac), IpAddr>,
+}
+
+impl Kernel {
+    /// Takes in a message.
+    pub(super) fn take(&mut self, message: &RouteNetlinkMessage) -> News {
+        use RouteNetlinkMessage as Message;
+        let is_change = match message {
+            Message::NewLink(link) => self.take_link(link),
+            Message::DelLink(link) => self.forget_link(link.header.index),
+            Message::NewAddress(address) => self.take_address(address, true),
+            Message::DelAddress(address) => self.take_address(address, false),
+            Message::NewRoute(route) => route_of(route).is_some_and(|route| self.take_route(route)),
+            Message::DelRoute(route) => route_of(route).is_some_and(|route| self.routes.remove(&route)),
+            Message::NewNeighbour(neighbor) => self.take_neighbor(neighbor, true),
+            Message::DelNeighbour(neighbor) => self.take_neighbor(neighbor, false),
+            _ => false,
+        };
+        let link = match message {
+            Message::NewLink(link) if !link.header.flags.contains(LinkFlags::Up) => Some(link.header.index),
+            Message::DelAddress(address) => Some(address.header.index),
+            _ => None,
+        };
+        // A pod's link has no route via a gateway.
+        let has_led = |link| {
+            let mut routes = self.routes.iter();
+            routes.any(|route| route.link == link && route.gateway.is_some())
+        };
+        match link.is_some_and(has_led) {
+            true if is_change => News::Unsaid,
+            _ => is_change.into(),
+        }
+    }
+
+    /// Takes in what an operation has done, which is also announced, later. A created device is announced alone.
+    pub(super) fn done(&mut self, operation: &Operation) {
+        match operation.clone() {
+            Operation::CreateDevice(_) => {}
+            Operation::RemoveDevice { index } => {
+                self.forget_link(index);
+            }
+            Operation::SetMtu { index, mtu } => self.change_link(index, |link| link.mtu = mtu),
+            Operation::SetUp { index } => self.change_link(index, |link| link.is_up = true),
+            Operation::AddAddress { index, address } => {
+                self.addresses.entry(index).or_default().insert(address);
+            }
+            Operation::RemoveAddress { index, address } => {
+                self.addresses.entry(index).or_default().remove(&address);
+            }
+            Operation::SetNeighbor { index, address, mac } => {
+                self.neighbors.insert((index, address), mac);
+            }
+            Operation::RemoveNeighbor { index, address } => {
+                self.neighbors.remove(&(index, address));
+            }
+            Operation::SetForwarding { index, mac, address } => {
+                self.forwarding.insert((index, mac), address);
+            }
+            Operation::RemoveForwarding { index, mac, .. } => {
+                self.forwarding.remove(&(index, mac));
+            }
+            Operation::SetRoute(route) => {
+                self.take_route(route);
+            }
+            Operation::RemoveRoute(route) => {
+                self.routes.remove(&route);
+            }
+        }
+    }
+
+    fn change_link(&mut self, index: u32, change: impl FnOnce(&mut Link)) {
+        if let Some(link) = self.links.get_mut(&index) {
+            change(link);
+        }
+    }
+
+    /// The link of this name.
+    pub(super) fn link(&self, name: &str) -> Option<(u32, &Link)> {
+        let found = self.links.iter().find(|(_, link)| link.name == name);
+        found.map(|(index, link)| (*index, link))
+    }
+
+    /// The link that has this address, and the address with its prefix.
+    pub(super) fn link_of(&self, address: IpAddr) -> Option<(u32, &Link, IpNet)> {
+        self.addresses.iter().find_map(|(index, nets)| {
+            let net = nets.iter().find(|net| net.addr() == address)?;
+            Some((*index, self.links.get(index)?, *net))
+        })
+    }
+
+    fn take_link(&mut self, message: &LinkMessage) -> bool {
+        let mut link = Link {
+            name: String::new(),
+            mtu: 0,
+            is_up: message.header.flags.contains(LinkFlags::Up),
+            mac: None,
+            vxlan: None,
+        };
+        for attribute in &message.attributes {
+            match attribute {
+                LinkAttribute::IfName(name) => link.name.clone_from(name),
+                LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+                LinkAttribute::Address(bytes) => link.mac = mac(bytes),
+                LinkAttribute::LinkInfo(infos) => link.vxlan = infos.iter().find_map(vxlan),
+                _ => {}
+            }
+        }
+        // An announcement of a bridge's port is about the same link and has less of it.
+        if message.header.interface_family == AddressFamily::Bridge {
+            return false;
+        }
+        let index = message.header.index;
+        let is_news = self.links.get(&index) != Some(&link);
+        self.links.insert(index, link);
+        is_news
+    }
+
+    /// What is on a link goes with it; not all of that is announced.
+    fn forget_link(&mut self, index: u32) -> bool {
+        self.addresses.remove(&index);
+        self.routes.retain(|route| route.link != index);
+        self.neighbors.retain(|(link, _), _| *link != index);
+        self.forwarding.retain(|(link, _), _| *link != index);
+        self.links.remove(&index).is_some()
+    }
+
+    fn take_address(&mut self, message: &AddressMessage, exists: bool) -> bool {
+        let mut found = None;
+        for attribute in &message.attributes {
+            match attribute {
+                AddressAttribute::Local(address) => found = Some(*address),
+                AddressAttribute::Address(address) => found = found.or(Some(*address)),
+                _ => {}
+            }
+        }
+        let net = found.and_then(|address| IpNet::new(address, message.header.prefix_len).ok());
+        let Some(net) = net else { return false };
+        let of_link = self.addresses.entry(message.header.index).or_default();
+        match exists {
+            true => of_link.insert(net),
+            false => of_link.remove(&net),
+        }
+    }
+
+    /// A route that replaces another one is announced alone: there is one of a destination, metric and, for IPv4, gateway.
+    fn take_route(&mut self, route: Route) -> bool {
+        let is_replaced = |other: &Route| {
+            other.destination == route.destination && other.metric == route.metric && *other != route
+        };
+        self.routes.retain(|other| !is_replaced(other));
+        self.routes.insert(route)
+    }
+
+    fn take_neighbor(&mut self, message: &NeighbourMessage, exists: bool) -> bool {
+        let (mut lladdr, mut destination) = (None, None);
+        for attribute in &message.attributes {
+            match attribute {
+                NeighbourAttribute::LinkLayerAddress(bytes) => lladdr = mac(bytes),
+                NeighbourAttribute::Destination(address) => destination = neighbor_address(address),
+                _ => {}
+            }
+        }
+        let link = message.header.ifindex;
+        let Some(address) = destination else {
+            return false;
+        };
+        let stays = exists && message.header.state == NeighbourState::Permanent;
+        match (message.header.family == AddressFamily::Bridge, lladdr) {
+            (true, Some(mac)) if stays => self.forwarding.insert((link, mac), address) != Some(address),
+            (true, Some(mac)) if self.forwarding.get(&(link, mac)) == Some(&address) => {
+                self.forwarding.remove(&(link, mac)).is_some()
+            }
+            (true, _) => false,
+            (false, Some(mac)) if stays => self.neighbors.insert((link, address), mac) != Some(mac),
+            (false, _) => self.neighbors.remove(&(link, address)).is_some(),
+        }
+    }
+}
+
+/// Of an entry of the forwarding database only the length says which family its address is of.
+fn neighbor_address(address: &NeighbourAddress) -> Option<IpAddr> {
+    match address {
+        NeighbourAddress::Inet(address) => Some(IpAddr::V4(*address)),
+        NeighbourAddress::Inet6(address) => Some(IpAddr::V6(*address)),
+        NeighbourAddress::Other(bytes) => {
+            let v4 = <[u8; 4]>::try_from(bytes.as_slice()).map(IpAddr::from);
+            v4.or_else(|_| <[u8; 16]>::try_from(bytes.as_slice()).map(IpAddr::from))
+                .ok()
+        }
+        _ => None,
+    }
+}
+
+fn mac(bytes: &[u8]) -> Option<Mac> {
+    bytes.try_into().ok().map(Mac)
+}
+
+fn vxlan(info: &LinkInfo) -> Option<Vxlan> {
+    let LinkInfo::Data(InfoData::Vxlan(infos)) = info else {
+        return None;
+    };
+    let mut vxlan = Vxlan::default();
+    for info in infos {
+        match info {
+            InfoVxlan::Id(vni) => vxlan.vni = *vni,
+            InfoVxlan::Port(port) => vxlan.port = *port,
+            InfoVxlan::Local(address) => vxlan.local = Some((*address).into()),
+            InfoVxlan::Local6(address) => vxlan.local = Some((*address).into()),
+            InfoVxlan::Link(link) => vxlan.uplink = Some(*link),
+            InfoVxlan::Learning(learns) => vxlan.learns = *learns,
+            _ => {}
+        }
+    }
+    Some(vxlan)
+}
+
+fn route_of(message: &RouteMessage) -> Option<Route> {
+    let header = &message.header;
+    let mut table = u32::from(header.table);
+    let (mut destination, mut gateway, mut link, mut metric) = (None, None, None, 0);
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Destination(address) => destination = ip(address),
+            RouteAttribute::Gateway(address) => gateway = ip(address),
+            RouteAttribute::Oif(index) => link = Some(*index),
+            RouteAttribute::Priority(priority) => metric = *priority,
+            RouteAttribute::Table(number) => table = *number,
+            _ => {}
+        }
+    }
+    if header.kind != RouteType::Unicast || table != MAIN {
+        return None;
+    }
+    Some(Route {
+        destination: IpNet::new(destination?, header.destination_prefix_length).ok()?,
+        gateway,
+        link: link?,
+        is_onlink: header.flags.contains(RouteFlags::Onlink),
+        protocol: protocol(header.protocol),
+        metric,
+    })
+}
+
+fn protocol(protocol: RouteProtocol) -> u8 {
+    protocol.into()
+}
+
+fn ip(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(address) => Some(IpAddr::V4(*address)),
+        RouteAddress::Inet6(address) => Some(IpAddr::V6(*address)),
+        _ => None,
+    }
+}

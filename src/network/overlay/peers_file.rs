@@ -1,0 +1,190 @@
+//! The peers of a machine without a cluster: a file that people or their tools write, watched.
+
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::{IpNet, Ipv4Net};
+use notify::Watcher as _;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::entry;
+use crate::model::last_logged::LastLogged;
+use crate::model::overlay::Peer;
+
+/// How often the file is read without an event: one may be lost, and its directory may be missing.
+const LOOK: Duration = Duration::from_secs(30);
+/// Bytes that a file may have: more than ten thousand nodes.
+const LARGEST: u64 = 4 << 20;
+
+/// Reads the file whenever it changes, and publishes its peers, until canceled. A missing file has none.
+pub async fn run(path: PathBuf, out: watch::Sender<Arc<[Peer]>>, cancel: CancellationToken) {
+    let changed = Arc::new(Notify::new());
+    let waker = Arc::clone(&changed);
+    let handler = move |event: notify::Result<notify::Event>| {
+        if event.is_ok_and(|event| !event.kind.is_access() || is_written(event.kind)) {
+            waker.notify_one();
+        }
+    };
+    let mut watcher = notify::recommended_watcher(handler)
+        .map_err(
+            |error| tracing::warn!(%error, "the file of peers is not watched; reading it every {LOOK:?}"),
+        )
+        .ok();
+    let directory = path.parent().unwrap_or(Path::new("/")).to_owned();
+    let mut is_watched = false;
+    let mut reader = Reader::default();
+    loop {
+        if let Some(watcher) = &mut watcher
+            && !(is_watched && directory.is_dir())
+        {
+            is_watched = watcher
+                .watch(&directory, notify::RecursiveMode::NonRecursive)
+                .is_ok();
+        }
+        let file = path.clone();
+        // The file may lie on any file system.
+        let text = tokio::task::spawn_blocking(move || text(&file)).await;
+        if let Some(peers) = reader.take(&path, text.unwrap_or_else(|error| Err(io::Error::other(error)))) {
+            out.send_if_modified(|before| {
+                let differs = before[..] != peers[..];
+                if differs {
+                    *before = peers.into();
+                }
+                differs
+            });
+        }
+        // Every arm only waits, and the whole file is read each time.
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            () = changed.notified() => {}
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+}
+
+/// The IPv4 subnets of the nodes in a file but of this one, as far as they can be read.
+pub fn subnets(path: &Path, own: &str) -> Vec<Ipv4Net> {
+    let text = text(path).ok().flatten().unwrap_or_default();
+    let peers = entry::read(&text).unwrap_or_default().peers.into_iter();
+    peers
+        .filter(|peer| peer.name != own)
+        .filter_map(|peer| match peer.subnet {
+            IpNet::V4(subnet) => Some(subnet),
+            IpNet::V6(_) => None,
+        })
+        .collect()
+}
+
+fn is_written(kind: notify::EventKind) -> bool {
+    use notify::event::{AccessKind, AccessMode, EventKind};
+    matches!(kind, EventKind::Access(AccessKind::Close(AccessMode::Write)))
+}
+
+fn text(path: &Path) -> io::Result<Option<String>> {
+    let file = match std::fs::File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    let mut text = String::new();
+    file.take(LARGEST + 1).read_to_string(&mut text)?;
+    match text.len() as u64 > LARGEST {
+        true => Err(io::Error::other(format!("it has more than {LARGEST} bytes"))),
+        false => Ok(Some(text)),
+    }
+}
+
+/// What was read last.
+#[derive(Default)]
+struct Reader {
+    peers: Vec<Peer>,
+    logged: LastLogged<Vec<String>>,
+}
+
+impl Reader {
+    /// The peers now; absent if the file cannot be read: then those before stay.
+    fn take(&mut self, path: &Path, text: io::Result<Option<String>>) -> Option<Vec<Peer>> {
+        let read = text
+            .map_err(|error| error.to_string())
+            .and_then(|text| entry::read(text.as_deref().unwrap_or_default()));
+        let (peers, problems) = match read {
+            Ok(read) => {
+                let is_kept = |peer: &&Peer| read.wrong.contains(&peer.name);
+                let kept: Vec<Peer> = self.peers.iter().filter(is_kept).cloned().collect();
+                (Some([read.peers, kept].concat()), read.problems)
+            }
+            Err(error) => (None, vec![error]),
+        };
+        if self.logged.is_news(&problems) {
+            for problem in &problems {
+                tracing::warn!(
+                    path = %path.display(),
+                    problem,
+                    "cannot read an entry of the file of peers; what was known of the node stays"
+                );
+            }
+        }
+        self.peers = peers.clone().unwrap_or_else(|| std::mem::take(&mut self.peers));
+        peers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::overlay::Backend;
+
+    fn peer(name: &str, subnet: &str) -> Peer {
+        Peer {
+            name: name.to_owned(),
+            address: "192.0.2.1".parse().unwrap(),
+            subnet: subnet.parse().unwrap(),
+            backend: Backend::HostGw,
+        }
+    }
+
+    async fn next(peers: &mut watch::Receiver<Arc<[Peer]>>) -> Vec<Peer> {
+        let changed = tokio::time::timeout(Duration::from_secs(20), peers.changed());
+        changed.await.expect("the file is noticed").unwrap();
+        peers.borrow_and_update().to_vec()
+    }
+
+    #[tokio::test]
+    async fn the_file_is_followed_and_a_broken_one_takes_nothing_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("peers.yaml");
+        let (out, mut peers) = watch::channel(Vec::new().into());
+        let cancel = CancellationToken::new();
+        let running = tokio::spawn(run(path.clone(), out, cancel.clone()));
+        let (a, b) = (peer("a", "10.244.1.0/24"), peer("b", "10.244.2.0/24"));
+        let write = |text: String| {
+            let new = dir.path().join("new");
+            std::fs::write(&new, text).unwrap();
+            std::fs::rename(&new, &path).unwrap();
+        };
+        write(entry::text(&a));
+        assert_eq!(next(&mut peers).await, std::slice::from_ref(&a));
+        // One entry becomes wrong, the other is new.
+        write(entry::text(&a).replace("host-gw", "pigeon") + &entry::text(&b));
+        assert_eq!(next(&mut peers).await, [b.clone(), a.clone()]);
+        // No YAML at all changes nothing.
+        write("a: [".to_owned());
+        let moved = peer("b", "10.244.9.0/24");
+        write(entry::text(&moved));
+        assert_eq!(next(&mut peers).await, [moved]);
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(next(&mut peers).await, []);
+        cancel.cancel();
+        running.await.unwrap();
+    }
+
+    #[test]
+    fn a_file_that_is_too_large_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("peers.yaml");
+        std::fs::write(&path, vec![b'#'; usize::try_from(LARGEST).unwrap() + 1]).unwrap();
+        assert!(text(&path).is_err());
+    }
+}

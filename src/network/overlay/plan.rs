@@ -1,0 +1,193 @@
+//! What has to be done so that the kernel sends packets for other nodes' pods to those nodes. Pure: peers and the kernel's
+//! state in, operations out.
+//!
+//! The state is the one that flannel makes (*Backends* of its documentation, and its `pkg/backend/vxlan` and
+//! `pkg/backend/hostgw`), so that nodes of either kind reach each other and a machine can change from one to the other.
+//! Everything on the VXLAN device belongs to the overlay. A route by another link is the overlay's if it says so
+//! ([`PROTOCOL`]); those of others are left alone.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::kernel::{Kernel, Link};
+use super::operation::{Device, Operation, Route};
+use super::own::{Own, Way, device_name, pod_mtu};
+use super::problem::Problem;
+use super::wanted::{PROTOCOL, Wanted, wanted};
+use crate::model::overlay::Peer;
+
+/// The kernel's own routes (`RTPROT_KERNEL`).
+const OF_KERNEL: u8 = 2;
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Plan {
+    /// In this order. After a device was created, the rest follows from the next plan.
+    pub(super) operations: Vec<Operation>,
+    /// Why some peers, or all, cannot be reached.
+    pub(super) problems: Vec<Problem>,
+    /// Whether packets of this node's pods can leave for other nodes once the operations are done.
+    pub(super) is_ready: bool,
+}
+
+/// Compares the peers with the kernel's state.
+pub(super) fn plan(own: &Own, peers: &[Peer], kernel: &Kernel) -> Plan {
+    let Some((uplink, link, on_link)) = kernel.link_of(own.address) else {
+        return Plan {
+            problems: vec![Problem::NoUplink(own.address)],
+            ..Plan::default()
+        };
+    };
+    let mut plan = Plan::default();
+    let device = match own.way {
+        Way::HostGw => None,
+        Way::Vxlan { vni, port, mac, .. } => {
+            let wanted = Device {
+                name: device_name(vni, own.address),
+                vni,
+                port,
+                mac,
+                local: own.address,
+                uplink,
+                mtu: pod_mtu(own.way, own.address, link.mtu),
+            };
+            match device(&wanted, kernel, &mut plan) {
+                Some(index) => Some(index),
+                None => return plan,
+            }
+        }
+    };
+    let wanted = wanted(own, (device, uplink, on_link), peers, &mut plan.problems);
+    let is_own = |route: &Route| {
+        let is_of_device = device == Some(route.link) && route.protocol != OF_KERNEL;
+        let is_of_family = own.network.addr().is_ipv4() == route.destination.addr().is_ipv4();
+        is_of_family && (is_of_device || route.protocol == PROTOCOL)
+    };
+    let foreign: Vec<&Route> = kernel.routes.iter().filter(|route| !is_own(route)).collect();
+    remove(&wanted, device, kernel, is_own, &mut plan.operations);
+    if let Some(index) = device {
+        addresses(own, index, kernel, &mut plan.operations);
+        add_on_device(&wanted, index, kernel, &mut plan.operations);
+    }
+    for route in wanted.routes.values() {
+        let same = |other: &&&Route| other.destination == route.destination && other.metric == route.metric;
+        match foreign.iter().find(same) {
+            // A static route that says the same serves as well.
+            Some(other) if (other.gateway, other.link) == (route.gateway, route.link) => {}
+            Some(other) => plan.problems.push(Problem::RouteTaken((**other).clone())),
+            None if kernel.routes.contains(route) => {}
+            None => plan.operations.push(Operation::SetRoute(route.clone())),
+        }
+    }
+    plan.is_ready = true;
+    plan
+}
+
+/// The index of the device if it is as it shall be, or is made so without being made anew.
+fn device(wanted: &Device, kernel: &Kernel, plan: &mut Plan) -> Option<u32> {
+    let Some((index, link)) = kernel.link(&wanted.name) else {
+        plan.operations.push(Operation::CreateDevice(wanted.clone()));
+        return None;
+    };
+    if link.vxlan.is_none() {
+        plan.problems.push(Problem::NotVxlan(wanted.name.clone()));
+        return None;
+    }
+    if !is_as_wanted(link, wanted) {
+        // Its settings cannot be changed.
+        plan.operations.push(Operation::RemoveDevice { index });
+        plan.operations.push(Operation::CreateDevice(wanted.clone()));
+        return None;
+    }
+    if link.mtu != wanted.mtu {
+        let mtu = wanted.mtu;
+        plan.operations.push(Operation::SetMtu { index, mtu });
+    }
+    if !link.is_up {
+        plan.operations.push(Operation::SetUp { index });
+    }
+    Some(index)
+}
+
+fn is_as_wanted(link: &Link, wanted: &Device) -> bool {
+    link.mac == Some(wanted.mac)
+        && link.vxlan.as_ref().is_some_and(|vxlan| {
+            !vxlan.learns
+                && vxlan.local == Some(wanted.local)
+                && vxlan.uplink == Some(wanted.uplink)
+                && (vxlan.vni, vxlan.port) == (wanted.vni, wanted.port)
+        })
+}
+
+/// What goes first: routes before what they lead to.
+fn remove(
+    wanted: &Wanted,
+    device: Option<u32>,
+    kernel: &Kernel,
+    is_own: impl Fn(&Route) -> bool,
+    operations: &mut Vec<Operation>,
+) {
+    for route in kernel.routes.iter().filter(|route| is_own(route)) {
+        let replaced = wanted.routes.get(&route.destination);
+        if replaced.is_none_or(|wanted| wanted.metric != route.metric) {
+            operations.push(Operation::RemoveRoute(route.clone()));
+        }
+    }
+    let Some(index) = device else { return };
+    for ((_, mac), address) in kernel.forwarding.iter().filter(|((link, _), _)| *link == index) {
+        if !wanted.forwarding.contains_key(mac) {
+            let (mac, address) = (*mac, *address);
+            operations.push(Operation::RemoveForwarding { index, mac, address });
+        }
+    }
+    for (_, address) in kernel.neighbors.keys().filter(|(link, _)| *link == index) {
+        if !wanted.neighbors.contains_key(address) {
+            let address = *address;
+            operations.push(Operation::RemoveNeighbor { index, address });
+        }
+    }
+}
+
+/// The device's own address is the first of the subnet, as a network of one: packets of this host to pods of others have
+/// it as their source.
+fn addresses(own: &Own, index: u32, kernel: &Kernel, operations: &mut Vec<Operation>) {
+    let wanted = IpNet::from(own.subnet.network());
+    let found = kernel.addresses.get(&index).into_iter().flatten();
+    let is_link_local =
+        |net: &&IpNet| matches!(net.addr(), IpAddr::V6(address) if address.is_unicast_link_local());
+    let mut is_there = false;
+    for address in found.filter(|net| !is_link_local(net)) {
+        match *address == wanted {
+            true => is_there = true,
+            false => operations.push(Operation::RemoveAddress {
+                index,
+                address: *address,
+            }),
+        }
+    }
+    if !is_there {
+        operations.push(Operation::AddAddress {
+            index,
+            address: wanted,
+        });
+    }
+}
+
+fn add_on_device(wanted: &Wanted, index: u32, kernel: &Kernel, operations: &mut Vec<Operation>) {
+    for (address, mac) in &wanted.neighbors {
+        if kernel.neighbors.get(&(index, *address)) != Some(mac) {
+            let (address, mac) = (*address, *mac);
+            operations.push(Operation::SetNeighbor { index, address, mac });
+        }
+    }
+    for (mac, address) in &wanted.forwarding {
+        if kernel.forwarding.get(&(index, *mac)) != Some(address) {
+            let (address, mac) = (*address, *mac);
+            operations.push(Operation::SetForwarding { index, mac, address });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

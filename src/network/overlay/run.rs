@@ -1,0 +1,282 @@
+//! The overlay's loop: from the peers and the kernel's state to the kernel.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::endpoint;
+use super::kernel::{Kernel, News};
+use super::own::{Own, Way, pod_mtu as mtu_by};
+use super::plan::{Plan, plan};
+use super::wire::Wire;
+use crate::model::last_logged::LastLogged;
+use crate::model::overlay::{Backend, Mac, Peer, Transport};
+
+/// How often everything is listed without an announcement: one may be lost.
+const LOOK: Duration = Duration::from_secs(60);
+/// The pause after an announcement: a program that keeps removing what the overlay needs must not cost a whole processor.
+const REST: Duration = Duration::from_millis(10);
+/// How soon an operation that failed is tried again without an announcement.
+const AGAIN: Duration = Duration::from_secs(5);
+/// How often it is planned anew in a row.
+const ROUNDS: usize = 4;
+/// The pause before listening again, after the kernel had to drop announcements.
+const RELISTEN: Duration = Duration::from_secs(1);
+
+/// The overlay's settings.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// This node's name.
+    pub name: String,
+    /// The network of all pods.
+    pub network: IpNet,
+    /// How packets travel.
+    pub transport: Transport,
+    /// Where the address of the tunnel endpoint is kept.
+    pub state_dir: PathBuf,
+}
+
+/// What the overlay follows, and what it publishes.
+#[derive(Debug)]
+pub struct Inputs {
+    /// The settings.
+    pub settings: Settings,
+    /// The subnet of this node's pods, once it is known.
+    pub subnet: watch::Receiver<Option<IpNet>>,
+    /// The node's addresses, the primary first.
+    pub addresses: watch::Receiver<Arc<[IpAddr]>>,
+    /// The other nodes; this one may be among them.
+    pub peers: watch::Receiver<Arc<[Peer]>>,
+    /// This node as the others need it.
+    pub out: watch::Sender<Standing>,
+}
+
+/// How the overlay stands on this node.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Standing {
+    /// This node's own entry among the peers.
+    pub own: Option<Peer>,
+    /// The MTU of pods, in bytes.
+    pub mtu: Option<u32>,
+    /// Whether packets reach the peers.
+    pub is_ready: bool,
+}
+
+/// The MTU of this node's pods, by the link that has this address; absent if none has it.
+pub async fn pod_mtu(transport: Transport, address: IpAddr) -> Option<u32> {
+    let kernel = Wire::open().ok()?.list().await.ok()?;
+    let (_, link, _) = kernel.link_of(address)?;
+    Some(mtu_by(way(transport, Mac([0; 6])), address, link.mtu))
+}
+
+/// Keeps the kernel's state up to date until canceled. What it has made stays, so that the pods keep their connections
+/// while no agent runs.
+pub async fn run(mut inputs: Inputs, cancel: CancellationToken) {
+    let mut logged = Logged::default();
+    let mac = endpoint::address(&inputs.settings.state_dir, inputs.settings.transport).await;
+    loop {
+        // Ending in the middle of the operations is one case with a killed agent: the next one goes on.
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            ended = follow(&mut inputs, mac, &mut logged) => {
+                if let Err(error) = ended && logged.wire.is_news(&error) {
+                    tracing::warn!(error, "cannot follow the kernel's links and routes; trying again");
+                }
+            }
+        }
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            () = tokio::time::sleep(RELISTEN) => {}
+        }
+    }
+}
+
+#[derive(Default)]
+struct Logged {
+    wire: LastLogged<String>,
+    problems: LastLogged<Vec<String>>,
+    failure: LastLogged<String>,
+    ready: LastLogged<Standing>,
+}
+
+/// Follows until announcements were lost.
+async fn follow(inputs: &mut Inputs, mac: Mac, logged: &mut Logged) -> Result<(), String> {
+    let mut wire = Wire::open().map_err(|error| error.to_string())?;
+    loop {
+        let mut kernel = wire.list().await.map_err(|error| error.to_string())?;
+        logged.wire.clear();
+        let listed = tokio::time::Instant::now();
+        while listed.elapsed() < LOOK {
+            let again = settle(inputs, mac, &wire, &mut kernel, logged).await;
+            let until = (listed + LOOK).min(tokio::time::Instant::now() + again.unwrap_or(LOOK));
+            match changed(inputs, &mut wire, &mut kernel, until).await {
+                Some(News::Unsaid) => break,
+                Some(_) => {}
+                None => return Ok(()),
+            }
+        }
+    }
+}
+
+/// Waits until the plan may be another one, or for the moment. `None`: announcements were lost.
+async fn changed(
+    inputs: &mut Inputs,
+    wire: &mut Wire,
+    kernel: &mut Kernel,
+    until: tokio::time::Instant,
+) -> Option<News> {
+    loop {
+        // Every arm is cancel-safe: a watch keeps what was not taken, an announcement stays in its channel.
+        tokio::select! {
+            Ok(()) = inputs.peers.changed() => return Some(News::Change),
+            Ok(()) = inputs.subnet.changed() => return Some(News::Change),
+            Ok(()) = inputs.addresses.changed() => return Some(News::Change),
+            () = tokio::time::sleep_until(until) => return Some(News::Change),
+            announced = wire.next() => {
+                let mut news = kernel.take(&announced?);
+                if news != News::Nothing {
+                    tokio::time::sleep(REST).await;
+                }
+                while let Some(message) = wire.waiting() {
+                    news = news.max(kernel.take(&message));
+                }
+                if news != News::Nothing {
+                    return Some(news);
+                }
+            }
+        }
+    }
+}
+
+/// Plans and carries out until nothing is left to do. Present if something failed: when to try again.
+async fn settle(
+    inputs: &mut Inputs,
+    mac: Mac,
+    wire: &Wire,
+    kernel: &mut Kernel,
+    logged: &mut Logged,
+) -> Option<Duration> {
+    let peers = others(inputs);
+    let Some(own) = own(inputs, mac) else {
+        inputs
+            .out
+            .send_if_modified(|standing| become_(standing, Standing::default()));
+        return None;
+    };
+    let (plan, failure) = carry_out(&own, &peers, wire, kernel).await;
+    let problems: Vec<String> = plan.problems.iter().map(ToString::to_string).collect();
+    if logged.problems.is_news(&problems) {
+        for problem in &problems {
+            tracing::warn!(problem, "a node cannot be reached over the pod network");
+        }
+    }
+    let mtu = kernel
+        .link_of(own.address)
+        .map(|(_, link, _)| mtu_by(own.way, own.address, link.mtu));
+    let standing = Standing {
+        own: Some(entry(&inputs.settings.name, &own)),
+        mtu,
+        is_ready: plan.is_ready && failure.is_none(),
+    };
+    if standing.is_ready && logged.ready.is_news(&standing) {
+        tracing::info!(
+            subnet = %own.subnet,
+            address = %own.address,
+            backend = standing.own.as_ref().map(|own| own.backend.name()),
+            peers = peers.len(),
+            "the pod network reaches other nodes"
+        );
+    }
+    inputs.out.send_if_modified(|before| become_(before, standing));
+    match failure {
+        Some(error) => {
+            if logged.failure.is_news(&error) {
+                tracing::warn!(error, "cannot set up the way to other nodes' pods; retrying");
+            }
+            Some(AGAIN)
+        }
+        None => {
+            logged.failure.clear();
+            None
+        }
+    }
+}
+
+/// The last plan, and the first failure.
+async fn carry_out(own: &Own, peers: &[Peer], wire: &Wire, kernel: &mut Kernel) -> (Plan, Option<String>) {
+    let mut failure = None;
+    let mut planned = plan(own, peers, kernel);
+    // A created device is seen before the rest is planned. Should another program take each away at once, the announcement
+    // of that leads here again.
+    for _ in 0..ROUNDS {
+        for operation in &planned.operations {
+            if let Err(error) = wire.carry_out(operation, kernel).await {
+                failure.get_or_insert_with(|| format!("{operation}: {error}"));
+            }
+        }
+        if planned.operations.is_empty() || failure.is_some() {
+            break;
+        }
+        planned = plan(own, peers, kernel);
+    }
+    (planned, failure)
+}
+
+/// The peers but this node: all nodes may have the same file.
+fn others(inputs: &mut Inputs) -> Arc<[Peer]> {
+    let peers = inputs.peers.borrow_and_update().clone();
+    let is_own = |peer: &&Peer| peer.name == inputs.settings.name;
+    match peers.iter().any(|peer| is_own(&peer)) {
+        true => peers.iter().filter(|peer| !is_own(peer)).cloned().collect(),
+        false => peers,
+    }
+}
+
+fn become_(before: &mut Standing, now: Standing) -> bool {
+    let differs = *before != now;
+    *before = now;
+    differs
+}
+
+/// This node, if its subnet and its address of that family are known.
+fn own(inputs: &mut Inputs, mac: Mac) -> Option<Own> {
+    let subnet = (*inputs.subnet.borrow_and_update())?.trunc();
+    let is_v4 = subnet.addr().is_ipv4();
+    let addresses = inputs.addresses.borrow_and_update().clone();
+    let address = *addresses.iter().find(|address| address.is_ipv4() == is_v4)?;
+    Some(Own {
+        address,
+        network: inputs.settings.network,
+        subnet,
+        way: way(inputs.settings.transport, mac),
+    })
+}
+
+fn way(transport: Transport, mac: Mac) -> Way {
+    match transport {
+        Transport::HostGw => Way::HostGw,
+        Transport::Vxlan { vni, port, is_direct } => Way::Vxlan {
+            vni,
+            port,
+            mac,
+            is_direct,
+        },
+    }
+}
+
+fn entry(name: &str, own: &Own) -> Peer {
+    Peer {
+        name: name.to_owned(),
+        address: own.address,
+        subnet: own.subnet,
+        backend: match own.way {
+            Way::HostGw => Backend::HostGw,
+            Way::Vxlan { vni, mac, .. } => Backend::Vxlan { vni, mac },
+        },
+    }
+}
