@@ -18,9 +18,11 @@ use crate::{host_local, ipam};
 pub fn add(request: &Request) -> Result<Value, Error> {
     let conf = conf::read(request)?;
     let mut nets = Nets::open(request.netns()?)?;
+    // Before anything is allocated: what a second ADD fails at must not be given back.
+    apply::ensure_free(request, &mut nets)?;
     let given = match &conf.ipam {
         None => CniResult::default(),
-        Some(Ipam::HostLocal) => host_local::add(request)?,
+        Some(Ipam::HostLocal) => host_local::allocate(request)?,
         Some(Ipam::Plugin(name)) => ipam::add(request, name)?,
     };
     let connected = plan::plan(&conf, given).and_then(|plan| apply::connect(request, &conf, plan, &mut nets));

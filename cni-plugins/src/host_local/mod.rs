@@ -24,12 +24,6 @@ impl From<StoreError> for Error {
 /// and does not affect the first one's addresses.
 pub fn add(request: &Request) -> Result<CniResult, Error> {
     let conf = conf::read(request)?;
-    let dns = conf
-        .resolv_conf
-        .as_deref()
-        .map(read_resolv_conf)
-        .transpose()?
-        .unwrap_or_default();
     let store = Store::open(&conf.dir)?;
     let owners = store.owners()?;
     if let Some((address, _)) = owners
@@ -42,11 +36,30 @@ pub fn add(request: &Request) -> Result<CniResult, Error> {
         );
         return Err(Error::invalid(msg));
     }
-    let chosen = choose(
-        &conf,
-        |address| owners.contains_key(&address),
-        |set| store.last(set),
-    )?;
+    allocate_from(request, conf, &store)
+}
+
+/// Like [`add`], for a caller that knows that this is the attachment's first ADD.
+pub fn allocate(request: &Request) -> Result<CniResult, Error> {
+    let conf = conf::read(request)?;
+    let store = Store::open(&conf.dir)?;
+    allocate_from(request, conf, &store)
+}
+
+fn allocate_from(request: &Request, conf: Conf, store: &Store) -> Result<CniResult, Error> {
+    let dns = conf
+        .resolv_conf
+        .as_deref()
+        .map(read_resolv_conf)
+        .transpose()?
+        .unwrap_or_default();
+    let last = |set| store.last(set);
+    let recorded = store.recorded()?;
+    let chosen = choose(&conf, |address| recorded.contains(&address), last).or_else(|_| {
+        // Reading the records removes those that belong to nobody.
+        let owners = store.owners()?;
+        choose(&conf, |address| owners.contains_key(&address), last)
+    })?;
     let mut done: Vec<IpAddr> = Vec::new();
     for (set, allocation) in chosen.iter().enumerate() {
         let address = allocation.address.addr();

@@ -9,13 +9,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// The name of a record before it is linked into place. Not an address, so no plugin takes it for one.
+/// The name of a record before it is linked into place, and of the one that was released last, which the next ADD takes:
+/// a file system that has just lost files looks for a new one longer than the rest of an ADD takes (ext4 keeps off inodes
+/// that were freed in the last minutes). Not an address, so no plugin takes it for one.
 const NEW_RECORD: &str = ".new";
+/// A container's name and an interface's take much less.
+const LONGEST_RECORD: usize = 1024;
 
 /// Why the records could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -102,26 +106,34 @@ impl Store {
         }
     }
 
+    /// The addresses that have a record, whatever it holds: reading them all takes longer than anything else an ADD does
+    /// on a full node.
+    pub fn recorded(&self) -> Result<BTreeSet<IpAddr>, StoreError> {
+        let mut addresses = BTreeSet::new();
+        for entry in fs::read_dir(&self.dir).map_err(at("list", &self.dir))? {
+            let entry = entry.map_err(at("list", &self.dir))?;
+            addresses.extend(entry.file_name().to_str().and_then(address_of));
+        }
+        Ok(addresses)
+    }
+
     /// All allocated addresses and their owners. Leftover files are removed.
     pub fn owners(&self) -> Result<BTreeMap<IpAddr, Owner>, StoreError> {
         let mut owners = BTreeMap::new();
         for entry in fs::read_dir(&self.dir).map_err(at("list", &self.dir))? {
             let entry = entry.map_err(at("list", &self.dir))?;
-            let Some(address) = entry
-                .file_name()
-                .to_str()
-                .and_then(|name| name.parse::<IpAddr>().ok())
-            else {
+            let Some(address) = entry.file_name().to_str().and_then(address_of) else {
                 continue;
             };
-            let text = fs::read_to_string(entry.path()).map_err(at("read", &entry.path()))?;
-            if text.trim().is_empty() {
-                // Left by a plugin that was killed, or by a power failure: this process holds the lock, so nothing is
-                // writing it.
+            let text = read_beginning(&entry.path()).map_err(at("read", &entry.path()))?;
+            let text = text.trim_matches(|c: char| c.is_whitespace() || c == '\0');
+            if text.is_empty() {
+                // Left by a plugin that was killed, or by a power failure, which may leave zeros: this process holds the
+                // lock, so nothing is writing it.
                 fs::remove_file(entry.path()).map_err(at("remove", &entry.path()))?;
                 continue;
             }
-            let mut lines = text.trim().lines();
+            let mut lines = text.lines();
             let container_id = lines.next().unwrap_or_default().to_string();
             owners.insert(
                 address,
@@ -148,7 +160,7 @@ impl Store {
         ifname: &str,
         set: usize,
     ) -> Result<bool, StoreError> {
-        let (record, last) = (self.dir.join(NEW_RECORD), self.last_file(set));
+        let (record, last) = (self.spare()?, self.last_file(set));
         write(&record, &format!("{container_id}\r\n{ifname}"))?;
         write(&last, &address.to_string())?;
         // The record appears together with its text or not at all: one without text would have no owner and stay for
@@ -165,7 +177,7 @@ impl Store {
     /// Releases `address`. An address that is free already is not an error.
     pub fn release(&self, address: IpAddr) -> Result<(), StoreError> {
         let path = self.dir.join(address.to_string());
-        match fs::remove_file(&path) {
+        match fs::rename(&path, self.spare()?) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at("remove", &path)(error)),
             _ => Ok(()),
         }
@@ -176,20 +188,52 @@ impl Store {
         fs::remove_dir_all(&self.dir).map_err(at("remove", &self.dir))
     }
 
+    /// The record that is nobody's. A plugin that was killed may have linked it into place already: then it is somebody's,
+    /// and must not be written, and a renaming of one of its names to the other would do nothing (man 2 rename).
+    fn spare(&self) -> Result<PathBuf, StoreError> {
+        let path = self.dir.join(NEW_RECORD);
+        if fs::symlink_metadata(&path).is_ok_and(|found| found.nlink() > 1) {
+            fs::remove_file(&path).map_err(at("remove", &path))?;
+        }
+        Ok(path)
+    }
+
     fn last_file(&self, set: usize) -> PathBuf {
         self.dir.join(format!("last_reserved_ip.{set}"))
     }
 }
 
+/// The address that a record of this name is of; another way to write it is no record's name.
+fn address_of(name: &str) -> Option<IpAddr> {
+    let address: IpAddr = name.parse().ok()?;
+    (address.to_string() == name).then_some(address)
+}
+
+/// The text of a record; whatever else it holds makes it nobody's, and no error. Read at once: there may be hundreds.
+fn read_beginning(path: &Path) -> io::Result<String> {
+    let mut bytes = [0; LONGEST_RECORD];
+    let length = File::open(path)?.read(&mut bytes)?;
+    Ok(String::from_utf8_lossy(bytes.get(..length).unwrap_or_default()).into_owned())
+}
+
+/// Writes a file. What was longer before is cut afterwards: a file that was cut to nothing some file systems write to the
+/// disk at once (`auto_da_alloc` of ext4), for which an ADD would wait.
 fn write(path: &Path, text: &str) -> Result<(), StoreError> {
     let file = OpenOptions::new()
         .write(true)
         .create(true)
-        .truncate(true)
+        .truncate(false)
         .mode(0o600)
         .open(path);
-    file.and_then(|mut file| file.write_all(text.as_bytes()))
-        .map_err(at("write", path))
+    let length = text.len() as u64;
+    file.and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        if file.metadata()?.len() > length {
+            file.set_len(length)?;
+        }
+        Ok(())
+    })
+    .map_err(at("write", path))
 }
 
 fn at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
@@ -201,7 +245,6 @@ fn at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError
 }
 
 fn is_same_file(open: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
     let named = fs::metadata(path);
     matches!((open.metadata(), named), (Ok(a), Ok(b)) if (a.dev(), a.ino()) == (b.dev(), b.ino()))
 }
@@ -231,6 +274,9 @@ mod tests {
         assert_eq!(store.owners().unwrap().len(), 1);
         assert!(!dir.join(NEW_RECORD).exists());
         store.release(ip("10.1.0.2")).unwrap();
+        assert!(store.reserve(ip("10.1.0.3"), "c", "e", 0).unwrap());
+        assert_eq!(fs::read_to_string(dir.join("10.1.0.3")).unwrap(), "c\r\ne");
+        store.release(ip("10.1.0.3")).unwrap();
         store.release(ip("10.1.0.2")).unwrap();
         assert!(store.owners().unwrap().is_empty());
     }
@@ -253,6 +299,37 @@ mod tests {
         let store = Store::open(dir.path()).unwrap();
         assert!(store.owners().unwrap().is_empty());
         assert!(store.reserve(ip("10.1.0.2"), "c", "eth0", 0).unwrap());
+    }
+
+    #[test]
+    fn a_broken_record_is_nobody_s_and_stops_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("10.1.0.2"), [0; 20]).unwrap();
+        fs::write(dir.path().join("10.1.0.3"), [0xff, 0xfe]).unwrap();
+        fs::write(dir.path().join("FD00::1"), "c").unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let owners = store.owners().unwrap();
+        assert_eq!(owners.keys().collect::<Vec<_>>(), [&ip("10.1.0.3")]);
+        assert!(!owners[&ip("10.1.0.3")].is_one_of(&[("c", "eth0")].into()));
+    }
+
+    #[test]
+    fn a_record_that_was_linked_and_not_finished_is_neither_overwritten_nor_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let killed_in_between = |address: &str| {
+            fs::hard_link(dir.path().join(address), dir.path().join(NEW_RECORD)).unwrap();
+        };
+        assert!(store.reserve(ip("10.1.0.2"), "c1", "eth0", 0).unwrap());
+        killed_in_between("10.1.0.2");
+        assert!(store.reserve(ip("10.1.0.3"), "c2", "eth0", 0).unwrap());
+        assert!(store.owners().unwrap()[&ip("10.1.0.2")].is("c1", "eth0"));
+        killed_in_between("10.1.0.2");
+        store.release(ip("10.1.0.2")).unwrap();
+        assert_eq!(
+            store.recorded().unwrap().into_iter().collect::<Vec<_>>(),
+            [ip("10.1.0.3")]
+        );
     }
 
     #[test]
