@@ -74,10 +74,30 @@ const KNOWN: &[&str] = &[
     "portMappings",
     "protocol",
     "snat",
+    "delegate",
+    "subnetFile",
 ];
 
 static SPELLINGS: LazyLock<HashMap<String, &str>> =
     LazyLock::new(|| KNOWN.iter().map(|key| (key.to_ascii_lowercase(), *key)).collect());
+
+/// Brings a configuration into the form in which it is read: without nulls, with the documented spelling of keys.
+pub fn normalize(config: &mut Value) {
+    strip_nulls(config);
+    spell(config);
+}
+
+/// Removes keys with the value null, which mean the same as missing ones; Go programs write both.
+fn strip_nulls(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.retain(|_, value| !value.is_null());
+            map.values_mut().for_each(strip_nulls);
+        }
+        Value::Array(list) => list.iter_mut().for_each(strip_nulls),
+        _ => {}
+    }
+}
 
 /// Changes the known keys of `value` to their documented spelling. If a key appears in two spellings, the documented
 /// one counts.

@@ -1,12 +1,13 @@
-//! The CNI plugins of gantry: `loopback`, `bridge`, `host-local` and `portmap`, for the protocol versions 0.3.0 to
-//! 1.1.0. One binary contains all of them, and the name it is called by selects one.
+//! The CNI plugins of gantry: `loopback`, `bridge`, `host-local`, `portmap`, and `flannel`, for the protocol
+//! versions 0.3.0 to 1.1.0. One binary contains all of them, and the name it is called by selects one.
 //!
 //! A call goes through these stages: [`skel`] turns environment and stdin into a [`request::Request`]; the plugin's
 //! `conf` reads its keys, `plan` (or `rules`, or `allocate`) decides everything without side effects, `apply` executes
 //! it in order and reverts it on failure; [`types`] writes the result.
 //!
-//! By design, no thread outlives a call, no program is started (except an IPAM plugin other than `host-local`), no
-//! state is stored outside the kernel and the directory of `host-local`, and only `main` prints.
+//! By design, no thread outlives a call, no program is started (except an IPAM plugin other than `host-local`, and a
+//! delegate of `flannel` other than `bridge`), no state is stored outside the kernel and the directories of `host-local`
+//! and `flannel`, and only `main` prints.
 
 pub mod types;
 pub mod skel;
@@ -16,10 +17,12 @@ pub mod loopback;
 pub mod bridge;
 pub mod host_local;
 pub mod portmap;
+pub mod flannel;
 pub mod forwarding;
 pub mod between_nodes;
 pub mod loopback_guard;
 pub mod cleanup;
+pub mod delegate;
 pub mod ipam;
 pub mod netlink;
 pub mod netns;

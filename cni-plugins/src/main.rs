@@ -1,4 +1,4 @@
-//! The plugin binary: `bridge`, `host-local`, `loopback` or `portmap`, selected by the name it is called by (a link in
+//! The plugin binary: `bridge`, `host-local` or another plugin, selected by the name it is called by (a link in
 //! `/opt/cni/bin`) or by its first argument. The only place that prints.
 
 use std::io::Write;

@@ -67,6 +67,20 @@ impl Request {
         }
     }
 
+    /// The result of the previous plugins, as a value to be passed on in this call's version and as read, for a plugin
+    /// that only runs after another one.
+    pub fn chained(&self, plugin: &str) -> Result<(Value, CniResult), Error> {
+        let missing = || {
+            Error::invalid(format!(
+                "prevResult is missing: {plugin} must run in a plugin list, after the plugin that connects the pod"
+            ))
+        };
+        let result = self.previous_result()?.ok_or_else(missing)?;
+        let mut value = self.config.get("prevResult").cloned().ok_or_else(missing)?;
+        value["cniVersion"] = self.version.as_str().into();
+        Ok((value, result))
+    }
+
     /// The namespace's path, for operations that require it.
     pub fn netns(&self) -> Result<&PathBuf, Error> {
         self.netns

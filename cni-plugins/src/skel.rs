@@ -20,15 +20,18 @@ pub enum Plugin {
     HostLocal,
     /// Forwards ports of the host.
     Portmap,
+    /// Calls another plugin with the subnet that flannel gave the node.
+    Flannel,
 }
 
 impl Plugin {
     /// All of them.
-    pub const ALL: [Plugin; 4] = [
+    pub const ALL: [Plugin; 5] = [
         Plugin::Loopback,
         Plugin::Bridge,
         Plugin::HostLocal,
         Plugin::Portmap,
+        Plugin::Flannel,
     ];
 
     /// The `type` in configurations.
@@ -38,6 +41,7 @@ impl Plugin {
             Plugin::Bridge => "bridge",
             Plugin::HostLocal => "host-local",
             Plugin::Portmap => "portmap",
+            Plugin::Flannel => "flannel",
         }
     }
 
@@ -149,8 +153,7 @@ pub fn parse(
             format!("the network configuration on stdin is not valid JSON: {error}"),
         )
     })?;
-    strip_nulls(&mut config);
-    keys::spell(&mut config);
+    keys::normalize(&mut config);
     let version = config_version(&config)?;
     allow(version)?;
     read_request(subject, env, input, config, version)
@@ -173,6 +176,7 @@ fn add(plugin: Plugin, request: &Request) -> Result<Value, Error> {
         Plugin::Bridge => crate::bridge::add(request),
         Plugin::HostLocal => crate::host_local::add(request).map(|result| result.to_json(request.version)),
         Plugin::Portmap => crate::portmap::add(request),
+        Plugin::Flannel => crate::flannel::add(request),
     }
 }
 
@@ -182,6 +186,7 @@ fn del(plugin: Plugin, request: &Request) -> Result<(), Error> {
         Plugin::Bridge => crate::bridge::del(request),
         Plugin::HostLocal => crate::host_local::del(request),
         Plugin::Portmap => crate::portmap::del(request),
+        Plugin::Flannel => crate::flannel::del(request),
     }
 }
 
@@ -191,6 +196,7 @@ fn check(plugin: Plugin, request: &Request) -> Result<(), Error> {
         Plugin::Bridge => crate::bridge::check(request),
         Plugin::HostLocal => crate::host_local::check(request),
         Plugin::Portmap => crate::portmap::check(request),
+        Plugin::Flannel => crate::flannel::check(request),
     }
 }
 
@@ -200,6 +206,7 @@ fn status(plugin: Plugin, request: &Request) -> Result<(), Error> {
         Plugin::Bridge => crate::bridge::status(request),
         Plugin::HostLocal => crate::host_local::status(request),
         Plugin::Portmap => crate::portmap::status(request),
+        Plugin::Flannel => crate::flannel::status(request),
     }
 }
 
@@ -213,6 +220,7 @@ fn collect_garbage(plugin: Plugin, request: &Request) -> Result<(), Error> {
         Plugin::Bridge => crate::bridge::collect_garbage(request, &valid),
         Plugin::HostLocal => crate::host_local::collect_garbage(request, &valid),
         Plugin::Portmap => crate::portmap::collect_garbage(request, &valid),
+        Plugin::Flannel => crate::flannel::collect_garbage(request, &valid),
     }
 }
 
@@ -281,18 +289,6 @@ fn version_answer(input: &str) -> Value {
         .and_then(Value::as_str);
     let supported: Vec<_> = Version::ALL.iter().map(|version| version.as_str()).collect();
     json!({ "cniVersion": asked.unwrap_or(Version::V1_1_0.as_str()), "supportedVersions": supported })
-}
-
-/// Removes keys with the value null, which mean the same as missing ones; Go programs write both.
-fn strip_nulls(value: &mut Value) {
-    match value {
-        Value::Object(map) => {
-            map.retain(|_, value| !value.is_null());
-            map.values_mut().for_each(strip_nulls);
-        }
-        Value::Array(list) => list.iter_mut().for_each(strip_nulls),
-        _ => {}
-    }
 }
 
 fn config_version(config: &Value) -> Result<Version, Error> {

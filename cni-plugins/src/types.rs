@@ -71,6 +71,8 @@ pub enum Code {
     InvalidNetns,
     /// A retry may succeed, for example when a range is full for now.
     TryAgainLater,
+    /// STATUS found that an ADD would fail.
+    NotAvailable,
     /// The kernel rejected a request.
     Kernel,
     /// CHECK found a difference from the result of ADD.
@@ -90,6 +92,7 @@ impl Code {
             Code::InvalidConfig => 7,
             Code::InvalidNetns => 8,
             Code::TryAgainLater => 11,
+            Code::NotAvailable => 50,
             Code::Kernel => 100,
             Code::Changed => 101,
         }

@@ -20,7 +20,7 @@ use crate::types::{CniResult, Error};
 /// Forwards the pod's ports.
 pub fn add(request: &Request) -> Result<Value, Error> {
     let conf = conf::read(request)?;
-    let (previous, result) = previous(request)?;
+    let (previous, result) = request.chained("portmap")?;
     if conf.mappings.is_empty() {
         return Ok(previous);
     }
@@ -55,7 +55,7 @@ fn remove(request: &Request) -> Result<(), Error> {
 /// Whether the pod's ports are still forwarded.
 pub fn check(request: &Request) -> Result<(), Error> {
     let conf = conf::read(request)?;
-    let (_, result) = previous(request)?;
+    let (_, result) = request.chained("portmap")?;
     let owner = owner(&request.network, &request.container_id, &request.ifname);
     let mut socket = Socket::netfilter()?;
     for pod in pod_addresses(&result, &request.ifname) {
@@ -80,16 +80,4 @@ pub fn collect_garbage(request: &Request, valid: &[Attachment]) -> Result<(), Er
         .collect();
     let is_gone = |found: &str| found.split(' ').next() == Some(network.as_str()) && !valid.contains(found);
     Ok(apply::remove(&mut Socket::netfilter()?, is_gone)?)
-}
-
-fn previous(request: &Request) -> Result<(Value, CniResult), Error> {
-    let missing = || {
-        Error::invalid(
-            "prevResult is missing: portmap must run in a plugin list, after the plugin that connects the pod",
-        )
-    };
-    let result = request.previous_result()?.ok_or_else(missing)?;
-    let mut value = request.config.get("prevResult").cloned().ok_or_else(missing)?;
-    value["cniVersion"] = request.version.as_str().into();
-    Ok((value, result))
 }

@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
@@ -90,7 +90,7 @@ impl World {
         let plugins = given.unwrap_or_else(|| {
             let plugins = dir.path().join("bin");
             std::fs::create_dir(&plugins).unwrap();
-            for name in ["bridge", "host-local", "loopback", "portmap"] {
+            for name in gantry_cni::skel::Plugin::ALL.map(gantry_cni::skel::Plugin::name) {
                 std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_gantry-cni"), plugins.join(name)).unwrap();
             }
             plugins
@@ -156,6 +156,14 @@ impl World {
         )
     }
 
+    /// Calls our own plugin, whichever ones are tested.
+    pub(crate) fn call_ours(&self, command: &str, conf: &Value, variables: &[(&str, &str)]) -> Answer {
+        let program = self.dir().join(conf["type"].as_str().unwrap());
+        let _ = std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_gantry-cni"), &program);
+        let input = conf.to_string();
+        call_raw(&program, &self.plugins, command, input.as_bytes(), variables)
+    }
+
     /// ADD that must work.
     pub(crate) fn add(&self, pod: &Pod, conf: &Value) -> Value {
         self.call("ADD", pod, conf).ok()
@@ -163,25 +171,27 @@ impl World {
 
     /// ADD that is killed after `delay`.
     pub(crate) fn kill_during_add(&self, pod: &Pod, conf: &Value, delay: Duration) {
-        let mut child = Command::new(self.plugins.join("bridge"))
-            .env("CNI_COMMAND", "ADD")
+        let mut child = self.spawn("ADD", pod, conf, Stdio::null());
+        std::thread::sleep(delay);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Starts the plugin that `conf` names, for `pod`, and hands it the configuration.
+    pub(crate) fn spawn(&self, command: &str, pod: &Pod, conf: &Value, stdout: Stdio) -> Child {
+        let mut child = Command::new(self.plugins.join(conf["type"].as_str().unwrap()))
+            .env("CNI_COMMAND", command)
             .env("CNI_CONTAINERID", &pod.id)
             .env("CNI_NETNS", &pod.netns.path)
             .env("CNI_IFNAME", "eth0")
             .env("CNI_PATH", &self.plugins)
             .stdin(Stdio::piped())
-            .stdout(Stdio::null())
+            .stdout(stdout)
             .spawn()
             .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(conf.to_string().as_bytes()).unwrap();
         child
-            .stdin
-            .take()
-            .unwrap()
-            .write_all(conf.to_string().as_bytes())
-            .unwrap();
-        std::thread::sleep(delay);
-        child.kill().unwrap();
-        child.wait().unwrap();
     }
 
     /// DEL that must work.
@@ -309,6 +319,11 @@ impl Netns {
             file,
             _end: end,
         }
+    }
+
+    /// What `ip` takes for the namespace.
+    pub(crate) fn pid(&self) -> String {
+        self.thread.to_string()
     }
 
     /// Runs `work` inside.

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 /// object of the API server or of a pod.
 const PROGRAMS: &[(&str, &str, &str)] = &[
     (
-        "cni-plugins/src/ipam.rs",
+        "cni-plugins/src/delegate.rs",
         "let mut child = Command::new(&program)",
-        "the IPAM plugin that the administrator's CNI configuration names; no arguments",
+        "the IPAM plugin, or the delegate of flannel, that the administrator's CNI configuration names; no arguments",
     ),
     (
         "src/act/credential_provider.rs",
