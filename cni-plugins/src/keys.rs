@@ -76,6 +76,13 @@ const KNOWN: &[&str] = &[
     "snat",
     "delegate",
     "subnetFile",
+    "bandwidth",
+    "egressBurst",
+    "egressRate",
+    "ingressBurst",
+    "ingressRate",
+    "shapedSubnets",
+    "unshapedSubnets",
 ];
 
 static SPELLINGS: LazyLock<HashMap<String, &str>> =

@@ -22,16 +22,19 @@ pub enum Plugin {
     Portmap,
     /// Calls another plugin with the subnet that flannel gave the node.
     Flannel,
+    /// Limits the bandwidth of a pod.
+    Bandwidth,
 }
 
 impl Plugin {
     /// All of them.
-    pub const ALL: [Plugin; 5] = [
+    pub const ALL: [Plugin; 6] = [
         Plugin::Loopback,
         Plugin::Bridge,
         Plugin::HostLocal,
         Plugin::Portmap,
         Plugin::Flannel,
+        Plugin::Bandwidth,
     ];
 
     /// The `type` in configurations.
@@ -42,6 +45,7 @@ impl Plugin {
             Plugin::HostLocal => "host-local",
             Plugin::Portmap => "portmap",
             Plugin::Flannel => "flannel",
+            Plugin::Bandwidth => "bandwidth",
         }
     }
 
@@ -177,6 +181,7 @@ fn add(plugin: Plugin, request: &Request) -> Result<Value, Error> {
         Plugin::HostLocal => crate::host_local::add(request).map(|result| result.to_json(request.version)),
         Plugin::Portmap => crate::portmap::add(request),
         Plugin::Flannel => crate::flannel::add(request),
+        Plugin::Bandwidth => crate::bandwidth::add(request),
     }
 }
 
@@ -187,6 +192,7 @@ fn del(plugin: Plugin, request: &Request) -> Result<(), Error> {
         Plugin::HostLocal => crate::host_local::del(request),
         Plugin::Portmap => crate::portmap::del(request),
         Plugin::Flannel => crate::flannel::del(request),
+        Plugin::Bandwidth => crate::bandwidth::del(request),
     }
 }
 
@@ -197,6 +203,7 @@ fn check(plugin: Plugin, request: &Request) -> Result<(), Error> {
         Plugin::HostLocal => crate::host_local::check(request),
         Plugin::Portmap => crate::portmap::check(request),
         Plugin::Flannel => crate::flannel::check(request),
+        Plugin::Bandwidth => crate::bandwidth::check(request),
     }
 }
 
@@ -207,6 +214,7 @@ fn status(plugin: Plugin, request: &Request) -> Result<(), Error> {
         Plugin::HostLocal => crate::host_local::status(request),
         Plugin::Portmap => crate::portmap::status(request),
         Plugin::Flannel => crate::flannel::status(request),
+        Plugin::Bandwidth => crate::bandwidth::status(request),
     }
 }
 
@@ -221,6 +229,7 @@ fn collect_garbage(plugin: Plugin, request: &Request) -> Result<(), Error> {
         Plugin::HostLocal => crate::host_local::collect_garbage(request, &valid),
         Plugin::Portmap => crate::portmap::collect_garbage(request, &valid),
         Plugin::Flannel => crate::flannel::collect_garbage(request, &valid),
+        Plugin::Bandwidth => crate::bandwidth::collect_garbage(request, &valid),
     }
 }
 

@@ -67,6 +67,8 @@ pub struct Link {
     pub operational: bool,
     /// How many users have set it to promiscuous mode.
     pub promiscuity: u32,
+    /// The number of its group (`ip link set group`); 0 is the default.
+    pub group: u32,
 }
 
 /// The two ends of a veth to be made.
@@ -91,6 +93,16 @@ pub fn by_name(socket: &mut Socket, name: &str) -> Result<Option<Link>, NetlinkE
     let mut message = Message::new(libc::RTM_GETLINK, 0, &info(0, 0, 0));
     message.attr_str(libc::IFLA_IFNAME, name);
     match socket.get(&format!("look up interface {name}"), message) {
+        Ok(reply) => Ok(Some(parse(&reply))),
+        Err(error) if error.errno() == Some(Errno::ENODEV) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Looks up an interface by its index.
+pub fn by_index(socket: &mut Socket, index: u32) -> Result<Option<Link>, NetlinkError> {
+    let message = Message::new(libc::RTM_GETLINK, 0, &info(index, 0, 0));
+    match socket.get(&format!("look up interface {index}"), message) {
         Ok(reply) => Ok(Some(parse(&reply))),
         Err(error) if error.errno() == Some(Errno::ENODEV) => Ok(None),
         Err(error) => Err(error),
@@ -156,6 +168,21 @@ pub fn add_veth(socket: &mut Socket, veth: &NewVeth<'_>) -> Result<(), NetlinkEr
         veth.host_name, veth.pod_name
     );
     socket.execute(&action, message)
+}
+
+/// Creates an intermediate functional block, up: a device whose queue can delay what is redirected to it from the receiving
+/// side of another one.
+pub fn add_ifb(socket: &mut Socket, name: &str, mtu: u32, group: u32) -> Result<(), NetlinkError> {
+    let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+    let mut message = Message::new(libc::RTM_NEWLINK, flags, &info(0, libc::IFF_UP, libc::IFF_UP));
+    message
+        .attr_str(libc::IFLA_IFNAME, name)
+        .attr_u32(libc::IFLA_MTU, mtu)
+        .attr_u32(libc::IFLA_GROUP, group)
+        .nest(libc::IFLA_LINKINFO, |info| {
+            info.attr_str(libc::IFLA_INFO_KIND, "ifb");
+        });
+    socket.execute(&format!("create ifb {name}"), message)
 }
 
 /// Sets an interface up or down.
@@ -248,6 +275,7 @@ fn parse(reply: &Reply) -> Link {
         up: flags & libc::IFF_UP != 0,
         operational: find(attributes, libc::IFLA_OPERSTATE) == Some(&[OPERATIONAL_UP]),
         promiscuity: number(libc::IFLA_PROMISCUITY).unwrap_or_default(),
+        group: number(libc::IFLA_GROUP).unwrap_or_default(),
     }
 }
 

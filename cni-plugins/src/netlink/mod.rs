@@ -1,4 +1,4 @@
-//! Talking to the kernel: links, addresses, routes, neighbours' business and, for netfilter, the bare socket.
+//! Talking to the kernel: links, addresses, routes, queues and, for netfilter, the bare socket.
 //!
 //! This module makes no decisions; it turns operations into messages and answers into values.
 
@@ -9,3 +9,4 @@ pub mod addr;
 pub mod conntrack;
 pub mod link;
 pub mod route;
+pub mod traffic;
