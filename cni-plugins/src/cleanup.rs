@@ -9,7 +9,7 @@ use crate::host_local::store::Store;
 use crate::netlink::link;
 use crate::netlink::socket::{NetlinkError, Socket};
 use crate::request::{check_interface_name, is_name};
-use crate::{forwarding, portmap};
+use crate::{firewall, forwarding, portmap};
 
 /// The parts that could not be removed; all others were.
 #[derive(Debug, thiserror::Error)]
@@ -70,5 +70,7 @@ fn remove_rules(network: &str, bridge: &str) -> Result<(), NetlinkError> {
     let mut socket = Socket::netfilter()?;
     masquerade::remove(&mut socket, network)?;
     forwarding::remove(&mut socket, bridge)?;
+    forwarding::remove_of(&mut socket, network, |_| true)?;
+    firewall::apply::keep_together(&mut socket, |name| name == bridge)?;
     portmap::apply::remove_network(&mut socket, network)
 }

@@ -83,6 +83,9 @@ const KNOWN: &[&str] = &[
     "ingressRate",
     "shapedSubnets",
     "unshapedSubnets",
+    "firewalldZone",
+    "ingressPolicy",
+    "iptablesAdminChainName",
 ];
 
 static SPELLINGS: LazyLock<HashMap<String, &str>> =

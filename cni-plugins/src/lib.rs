@@ -1,5 +1,5 @@
-//! The CNI plugins of gantry: `loopback`, `bridge`, `host-local`, `portmap`, `flannel` and `bandwidth`, for the
-//! protocol versions 0.3.0 to 1.1.0. One binary contains all of them, and the name it is called by selects one.
+//! The CNI plugins of gantry: `loopback`, `bridge`, `host-local`, `portmap`, `flannel`, `bandwidth` and `firewall`, for
+//! the protocol versions 0.3.0 to 1.1.0. One binary contains all of them, and the name it is called by selects one.
 //!
 //! A call goes through these stages: [`skel`] turns environment and stdin into a [`request::Request`]; the plugin's
 //! `conf` reads its keys, `plan` (or `rules`, or `allocate`) decides everything without side effects, `apply` executes
@@ -19,6 +19,7 @@ pub mod host_local;
 pub mod portmap;
 pub mod flannel;
 pub mod bandwidth;
+pub mod firewall;
 pub mod forwarding;
 pub mod between_nodes;
 pub mod loopback_guard;

@@ -24,17 +24,20 @@ pub enum Plugin {
     Flannel,
     /// Limits the bandwidth of a pod.
     Bandwidth,
+    /// Lets packets of pods through the host's firewall, or keeps bridges apart.
+    Firewall,
 }
 
 impl Plugin {
     /// All of them.
-    pub const ALL: [Plugin; 6] = [
+    pub const ALL: [Plugin; 7] = [
         Plugin::Loopback,
         Plugin::Bridge,
         Plugin::HostLocal,
         Plugin::Portmap,
         Plugin::Flannel,
         Plugin::Bandwidth,
+        Plugin::Firewall,
     ];
 
     /// The `type` in configurations.
@@ -46,6 +49,7 @@ impl Plugin {
             Plugin::Portmap => "portmap",
             Plugin::Flannel => "flannel",
             Plugin::Bandwidth => "bandwidth",
+            Plugin::Firewall => "firewall",
         }
     }
 
@@ -182,6 +186,7 @@ fn add(plugin: Plugin, request: &Request) -> Result<Value, Error> {
         Plugin::Portmap => crate::portmap::add(request),
         Plugin::Flannel => crate::flannel::add(request),
         Plugin::Bandwidth => crate::bandwidth::add(request),
+        Plugin::Firewall => crate::firewall::add(request),
     }
 }
 
@@ -193,6 +198,7 @@ fn del(plugin: Plugin, request: &Request) -> Result<(), Error> {
         Plugin::Portmap => crate::portmap::del(request),
         Plugin::Flannel => crate::flannel::del(request),
         Plugin::Bandwidth => crate::bandwidth::del(request),
+        Plugin::Firewall => crate::firewall::del(request),
     }
 }
 
@@ -204,6 +210,7 @@ fn check(plugin: Plugin, request: &Request) -> Result<(), Error> {
         Plugin::Portmap => crate::portmap::check(request),
         Plugin::Flannel => crate::flannel::check(request),
         Plugin::Bandwidth => crate::bandwidth::check(request),
+        Plugin::Firewall => crate::firewall::check(request),
     }
 }
 
@@ -215,6 +222,7 @@ fn status(plugin: Plugin, request: &Request) -> Result<(), Error> {
         Plugin::Portmap => crate::portmap::status(request),
         Plugin::Flannel => crate::flannel::status(request),
         Plugin::Bandwidth => crate::bandwidth::status(request),
+        Plugin::Firewall => crate::firewall::status(request),
     }
 }
 
@@ -230,6 +238,7 @@ fn collect_garbage(plugin: Plugin, request: &Request) -> Result<(), Error> {
         Plugin::Portmap => crate::portmap::collect_garbage(request, &valid),
         Plugin::Flannel => crate::flannel::collect_garbage(request, &valid),
         Plugin::Bandwidth => crate::bandwidth::collect_garbage(request, &valid),
+        Plugin::Firewall => crate::firewall::collect_garbage(request, &valid),
     }
 }
 

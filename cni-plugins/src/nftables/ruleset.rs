@@ -60,6 +60,12 @@ impl Hook {
         number: 1,
         priority: 110,
     };
+    /// What this host forwards.
+    pub const FORWARD: Hook = Hook {
+        kind: "filter",
+        number: 2,
+        priority: 0,
+    };
     /// Destination translation of what comes in.
     pub const NAT_PREROUTING: Hook = Hook {
         kind: "nat",

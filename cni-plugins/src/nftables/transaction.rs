@@ -309,6 +309,16 @@ pub fn base_chains(socket: &mut Socket) -> Result<Vec<BaseChain>, NetlinkError> 
     Ok(found)
 }
 
+/// Whether a table has a chain of this name.
+pub fn has_chain(socket: &mut Socket, family: Family, table: &str, name: &str) -> Result<bool, NetlinkError> {
+    let mut message = request(family, GET_CHAIN, 0);
+    message.attr_str(TABLE, table).attr_str(3, name);
+    match socket.get(&format!("look up chain {name} of table {table}"), message) {
+        Err(error) if error.errno() == Some(Errno::ENOENT) => Ok(false),
+        other => other.map(|_| true),
+    }
+}
+
 /// The elements of a set; none if the set or its table does not exist.
 pub fn elements(
     socket: &mut Socket,
