@@ -15,6 +15,10 @@ if [ -z "$root" ] && [ "$(id -u)" != 0 ]; then
     exit 1
 fi
 
+copy=$root$cni_bin/$copied_plugin
+if cmp --silent "$copy" "$root$prefix/lib/gantry/gantry-cni"; then
+    rm "$copy"
+fi
 install -D -m 755 "$programs/gantry" "$root$prefix/bin/gantry"
 install -D -m 755 "$programs/gantry-cni" "$root$prefix/lib/gantry/gantry-cni"
 
@@ -29,10 +33,12 @@ for plugin in "${plugins[@]}"; do
     fi
     ln -sfn "$prefix/lib/gantry/gantry-cni" "$path"
 done
+# Another vendor's stays: its DaemonSet would bring it back.
+[ -e "$copy" ] || install -m 755 "$programs/gantry-cni" "$copy"
 
 # Debian's own plugins lie there, if anybody's: they stay, and do for our network as well.
 mkdir -p "$root$debian_cni_bin"
-for plugin in "${plugins[@]}"; do
+for plugin in "${plugins[@]}" "$copied_plugin"; do
     path=$root$debian_cni_bin/$plugin
     [ -e "$path" ] || ln -sfn "$prefix/lib/gantry/gantry-cni" "$path"
 done
@@ -49,7 +55,7 @@ mkdir -p "$root$bash_completions" "$root$zsh_completions" "$root$fish_completion
 install -D -m 644 README.md ARCHITECTURE.md CHANGELOG.md LICENSE -t "$root$documents"
 install -D -m 644 static-pods/*.yaml -t "$root$documents/static-pods"
 
-echo "installed: $prefix/bin/gantry, ${plugins[*]} in $cni_bin, $units/gantry.service"
+echo "installed: $prefix/bin/gantry, ${plugins[*]} $copied_plugin in $cni_bin, $units/gantry.service"
 if [ -z "$root" ] && [ -d /run/systemd/system ]; then
     systemctl daemon-reload
     echo "next: gantry doctor; systemctl enable --now gantry; then put manifests into /etc/kubernetes/manifests"

@@ -3,7 +3,9 @@ root=${DESTDIR:-}
 prefix=${PREFIX:-/usr/local}
 # Where cargo built them.
 programs=${GANTRY_PROGRAMS:-target/release}
-plugins=(loopback bridge host-local portmap)
+plugins=(loopback bridge host-local portmap bandwidth firewall)
+# This one is a copy, not a link: flannel's DaemonSet copies its own plugin over it, and through a link into all of them.
+copied_plugin=flannel
 # Where containerd looks, whatever the prefix.
 cni_bin=/opt/cni/bin
 # And where Debian's containerd looks from Debian 13 on.

@@ -64,7 +64,7 @@ fi
 
 # containerd runs the plugins of its own directory; ours go where none are.
 mkdir -p "$cni_bin"
-for plugin in loopback bridge host-local portmap; do
+for plugin in loopback bridge host-local portmap flannel bandwidth firewall; do
     if [ ! -e "$cni_bin/$plugin" ]; then
         install -m 755 "$programs/gantry-cni" "$cni_bin/$plugin"
         echo "$cni_bin/$plugin" >>"$state/made"

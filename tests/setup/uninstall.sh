@@ -27,6 +27,14 @@ for plugin in "${plugins[@]}"; do
         rm "$path"
     fi
 done
+path=$root$cni_bin/$copied_plugin
+if cmp --silent "$path" "$root$prefix/lib/gantry/gantry-cni"; then
+    rm "$path"
+fi
+path=$root$debian_cni_bin/$copied_plugin
+if [ "$(readlink "$path")" = "$prefix/lib/gantry/gantry-cni" ]; then
+    rm "$path"
+fi
 rm -f "$root$prefix/bin/gantry" "$root$units/gantry.service" "$root$bash_completions/gantry" \
     "$root$zsh_completions/_gantry" "$root$fish_completions/gantry.fish" "$root$man"/gantry{,-*}.1
 rm -rf "$root$prefix/lib/gantry" "$root$documents"
