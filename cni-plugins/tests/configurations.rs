@@ -17,6 +17,10 @@ fn check(world: &World, bridge: Value, portmap: Option<Value>, words: &str, look
     let pod = Pod::new("one");
     let mut said = String::new();
     let mut call = |command: &str, conf: &Value| {
+        if command == "CHECK" && !world.ours {
+            // Debian 12's plugins fail it without IPAM, and for ports without IPv6.
+            return Value::Null;
+        }
         let answer = world.call(command, &pod, conf);
         assert!(answer.success, "{command} {conf}: {}", answer.json);
         said += &answer.stderr;
@@ -128,7 +132,9 @@ fn every_way_to_write_a_bridge_is_taken() {
         );
         check(&world, json!({"portIsolation": true}), None, "", |_, result| {
             let port = result["interfaces"][1]["name"].as_str().unwrap();
-            assert!(command("ip", &["-d", "link", "show", port]).contains("isolated on"));
+            // Debian 12's plugins are from before this key.
+            let shown = command("ip", &["-d", "link", "show", port]);
+            assert!(!world.ours || shown.contains("isolated on"), "{shown}");
         });
         let ipam =
             json!({"type": "host-local", "dataDir": world.dir().join("ipam"), "subnet": "fd00:1::/64"});
@@ -159,11 +165,9 @@ fn every_way_to_write_a_bridge_is_taken() {
         let mut down = without;
         down["disableContainerInterface"] = json!(true);
         check(&world, down, None, "", |pod, _| {
-            assert!(
-                pod.netns
-                    .command("ip", &["-br", "link", "show", "eth0"])
-                    .contains("DOWN")
-            );
+            let shown = pod.netns.command("ip", &["-br", "link", "show", "eth0"]);
+            // Debian 12's plugins are from before this key, too.
+            assert!(!world.ours || shown.contains("DOWN"), "{shown}");
         });
     });
 }
@@ -176,6 +180,9 @@ fn every_way_to_write_a_port_is_taken() {
             let answer = ask_tcp(("127.0.0.1".parse::<std::net::IpAddr>().unwrap(), 8080));
             assert_eq!(answer, Ok("one 10.1.0.1".to_string()), "{}", address(result));
         };
+        if !world.ours {
+            return eprintln!("the plugins under test need the chains of kube-proxy; not run");
+        }
         // The example of the Kubernetes documentation (Network Plugins, "Support hostPort").
         let kubernetes =
             json!({"capabilities": {"portMappings": true}, "externalSetMarkChain": "KUBE-MARK-MASQ"});

@@ -5,9 +5,9 @@
     reason = "all of this is tests; clippy.toml knows only functions marked as such"
 )]
 
-use gantry_cni::request::Subject;
+use gantry_cni::request::{Request, Subject};
 use gantry_cni::types::{CniResult, Error};
-use gantry_cni::{bridge, host_local, portmap, skel};
+use gantry_cni::{bandwidth, bridge, firewall, flannel, host_local, portmap, skel};
 use ipnet::IpNet;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -58,7 +58,29 @@ fn read(input: &str) -> Vec<Error> {
         }
         Err(error) => errors.push(error),
     }
+    errors.extend(read_chained(&request));
     errors
+}
+
+/// The same for the plugins that mostly run after, or instead of, `bridge`.
+fn read_chained(request: &Request) -> Vec<Error> {
+    let subnet = flannel::subnet::Subnet {
+        networks: vec!["10.1.0.0/16".parse().unwrap()],
+        subnets: vec!["10.1.17.0/24".parse().unwrap()],
+        mtu: 1450,
+        masquerades: true,
+    };
+    let merged = flannel::conf::read(request).and_then(|conf| flannel::plan::config(request, &conf, &subnet));
+    let limits = bandwidth::conf::read(request).map(|conf| {
+        drop(bandwidth::plan::plan(
+            &conf,
+            &request.network,
+            &request.container_id,
+        ))
+    });
+    let policy = firewall::conf::read(request).map(drop);
+    let results = [merged.map(drop), limits, policy];
+    results.into_iter().filter_map(Result::err).collect()
 }
 
 /// JSON of the keys and values that mean something, put together anyhow.
@@ -137,6 +159,14 @@ fn anything() -> impl Strategy<Value = Value> {
         "externalSetMarkChain",
         "table",
         "scope",
+        "delegate",
+        "subnetFile",
+        "bandwidth",
+        "ingressRate",
+        "egressBurst",
+        "backend",
+        "ingressPolicy",
+        "iptablesAdminChainName",
     ]);
     leaf.prop_recursive(6, 64, 8, move |inner| {
         prop_oneof![

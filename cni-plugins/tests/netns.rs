@@ -744,7 +744,11 @@ story!(loopback_comes_up, |world| {
 });
 
 story!(version_is_answered_in_the_version_it_was_asked_in, |world| {
-    for plugin in ["bridge", "host-local", "loopback", "portmap"] {
+    let ours: &[&str] = if world.ours { &["flannel", "firewall"] } else { &[] };
+    for plugin in ["bridge", "host-local", "loopback", "portmap", "bandwidth"]
+        .iter()
+        .chain(ours)
+    {
         let answer = world
             .call_with("VERSION", &json!({"type": plugin, "cniVersion": "0.4.0"}), &[])
             .ok();

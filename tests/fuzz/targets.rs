@@ -3,6 +3,7 @@
 
 mod archives;
 mod bodies;
+mod plugins;
 mod streams;
 
 use std::collections::BTreeMap;
@@ -85,8 +86,18 @@ pub(crate) const TARGETS: &[Target] = &[
     },
     Target {
         name: "cni",
-        seeds: networks,
-        run: network,
+        seeds: plugins::networks,
+        run: plugins::network,
+    },
+    Target {
+        name: "subnet-env",
+        seeds: plugins::subnet_files,
+        run: plugins::subnet_file,
+    },
+    Target {
+        name: "leases",
+        seeds: plugins::lease_stores,
+        run: plugins::lease_store,
     },
     Target {
         name: "kubelet",
@@ -516,44 +527,6 @@ fn log(input: &[u8]) -> bool {
         );
     }
     understood
-}
-
-fn networks() -> Vec<Vec<u8>> {
-    let address = json!({"interfaces": [{"name": "eth0", "sandbox": "/n"}], "ips": [{"address": "10.88.0.5/16", "interface": 0}]});
-    texts(&[
-        json!({"cniVersion": "1.0.0", "name": "n", "type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": true, "mtu": 1500,
-            "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.88.0.0/16", "rangeStart": "10.88.0.10", "gateway": "10.88.0.1"}]],
-                "routes": [{"dst": "0.0.0.0/0", "gw": "10.88.0.1"}, {"dst": "::/0"}]}}),
-        json!({"cniVersion": "0.4.0", "name": "n", "type": "portmap", "capabilities": {"portMappings": true}, "snat": true,
-            "runtimeConfig": {"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp", "hostIP": "::1"}]},
-            "prevResult": address}),
-        json!({"cniVersion": "1.1.0", "name": "n", "type": "bridge", "vlan": 100, "cni.dev/valid-attachments": [{"containerID": "a", "ifname": "b"}],
-            "ipam": {"type": "host-local", "subnet": "fd00::/64", "resolvConf": "/etc/resolv.conf"}, "dns": {"nameservers": ["10.0.0.1"]}}),
-    ])
-}
-
-fn network(input: &[u8]) -> bool {
-    let Ok(text) = std::str::from_utf8(input) else {
-        return false;
-    };
-    let env = |name: &str| {
-        let value = match name {
-            "CNI_CONTAINERID" => "c1",
-            "CNI_IFNAME" => "eth0",
-            "CNI_NETNS" => "/var/run/netns/n",
-            "CNI_PATH" => "/opt/cni/bin",
-            _ => return None,
-        };
-        Some(value.to_owned())
-    };
-    let subject = gantry_cni::request::Subject::Pod;
-    let Ok(request) = gantry_cni::skel::parse(&env, subject, text.to_owned(), |_| Ok(())) else {
-        return false;
-    };
-    let bridge = gantry_cni::bridge::conf::read(&request).is_ok();
-    let host_local = gantry_cni::host_local::conf::read(&request).is_ok();
-    let portmap = gantry_cni::portmap::conf::read(&request).is_ok();
-    bridge || host_local || portmap
 }
 
 fn configurations() -> Vec<Vec<u8>> {
