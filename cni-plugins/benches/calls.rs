@@ -1,5 +1,6 @@
-//! How long a runtime waits for the plugins: the medians over a row of pods. `CNI_PATH_UNDER_TEST=/usr/lib/cni cargo
-//! bench -p gantry-cni` measures others by the same code.
+//! How long a runtime waits for the plugins, and how fast the network is that they make. With
+//! `CNI_PATH_BESIDE=/usr/lib/cni cargo bench -p gantry-cni` the plugins there are measured in the same run by the same
+//! code. Beside both stands the floor: the netlink requests that make the same state, by this process itself.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stderr,
@@ -10,49 +11,386 @@
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use gantry_cni::netlink::addr::{self, Detection};
+use gantry_cni::netlink::link::{self, Link, NewVeth};
+use gantry_cni::netlink::route::{self, Route};
+use gantry_cni::netlink::socket::Socket;
+use gantry_cni::netns;
 use serde_json::{Value, json};
-use support::{Pod, World, isolated};
+use support::{Netns, Pod, World, address, call_raw, command, isolated};
 
-const PODS: usize = 60;
+/// Other plugins to measure.
+const BESIDE: &str = "CNI_PATH_BESIDE";
+/// How often each call is measured.
+const CALLS: usize = 40;
+/// How many pods there are while calls are measured.
+const CROWDS: [usize; 2] = [1, 200];
+/// How often, and how long at a time, throughput is measured.
+const ROUNDS: usize = 7;
+const ROUND: Duration = Duration::from_millis(700);
 
 fn main() {
-    isolated("calls", measure);
+    isolated("calls", |world| {
+        let beside = std::env::var_os(BESIDE).map(PathBuf::from);
+        let mut sides = vec![Plugins::new("ours", world.plugins().to_path_buf(), &world, 1)];
+        sides.extend(beside.map(|path| Plugins::new("theirs", path, &world, 2)));
+        let floor = Floor::new();
+        // First: what others leave in the host's firewall slows its packets down.
+        measure_throughput(&sides[0], &floor);
+        for crowd in CROWDS {
+            measure_in_crowd(crowd, &floor, &sides);
+        }
+        for side in &sides {
+            side.measure_start();
+            side.measure_list(&world);
+        }
+    });
 }
 
-fn measure(world: World) {
-    let pods: Vec<Pod> = (0..PODS)
-        .map(|number| Pod::new(&format!("pod{number}")))
-        .collect();
-    for masquerade in [false, true] {
-        let conf = world.bridge_conf(json!({ "ipMasq": masquerade }));
-        let mapped = |number: usize, result: &Value| {
-            let mapping = json!([{"hostPort": 20000 + number, "containerPort": 80, "protocol": "tcp"}]);
-            world.portmap_conf(result, mapping)
-        };
-        let mut results = Vec::new();
-        let add = median(&pods, |_, pod| results.push(world.add(pod, &conf)));
-        let forward = median(&pods, |number, pod| {
-            drop(world.add(pod, &mapped(number, &results[number])))
-        });
-        let stop = median(&pods, |number, pod| {
-            world.del(pod, &mapped(number, &results[number]))
-        });
-        let del = median(&pods, |_, pod| world.del(pod, &conf));
+/// What connects a pod and disconnects it.
+trait Connect {
+    fn name(&self) -> &'static str;
+    fn add(&self, pod: &Pod, number: usize);
+    fn del(&self, pod: &Pod);
+}
+
+/// All sides in turns, each with as many pods besides.
+fn measure_in_crowd(crowd: usize, floor: &Floor, plugins: &[Plugins]) {
+    let mut sides: Vec<&dyn Connect> = vec![floor];
+    sides.extend(plugins.iter().map(|side| side as &dyn Connect));
+    let pods = |what: &str, count: usize, side: &&dyn Connect| -> Vec<Pod> {
+        let name = side.name();
+        (0..count)
+            .map(|number| Pod::new(&format!("{what}{number}-{name}")))
+            .collect()
+    };
+    let others: Vec<Vec<Pod>> = sides.iter().map(|side| pods("other", crowd, side)).collect();
+    for (side, others) in sides.iter().zip(&others) {
+        others
+            .iter()
+            .zip(2..)
+            .for_each(|(pod, number)| side.add(pod, number));
+    }
+    let mut times: Vec<[Vec<Duration>; 2]> = sides.iter().map(|_| Default::default()).collect();
+    let measured: Vec<Vec<Pod>> = sides.iter().map(|side| pods("pod", CALLS, side)).collect();
+    for number in 0..CALLS {
+        for ((side, pods), [adds, dels]) in sides.iter().zip(&measured).zip(&mut times) {
+            let begin = Instant::now();
+            side.add(&pods[number], 1000 + number);
+            adds.push(begin.elapsed());
+            let begin = Instant::now();
+            side.del(&pods[number]);
+            dels.push(begin.elapsed());
+        }
+    }
+    let times: Vec<[Duration; 2]> = times.into_iter().map(|times| times.map(median)).collect();
+    for (side, [add, del]) in sides.iter().zip(&times) {
+        let ratio = |time: &Duration, floor: &Duration| time.as_secs_f64() / floor.as_secs_f64();
         eprintln!(
-            "ipMasq {masquerade}: bridge ADD {add:.1?}, DEL {del:.1?}; portmap ADD {forward:.1?}, DEL {stop:.1?}"
+            "{crowd} pods, {}: ADD {add:.1?} ({:.1} x), DEL {del:.1?} ({:.1} x)",
+            side.name(),
+            ratio(add, &times[0][0]),
+            ratio(del, &times[0][1])
         );
     }
+    for (side, others) in sides.iter().zip(&others) {
+        others.iter().for_each(|pod| side.del(pod));
+    }
 }
 
-fn median(pods: &[Pod], mut call: impl FnMut(usize, &Pod)) -> Duration {
-    let mut times: Vec<Duration> = Vec::new();
-    for (number, pod) in pods.iter().enumerate() {
-        let begin = Instant::now();
-        call(number, pod);
-        times.push(begin.elapsed());
-    }
+fn median(mut times: Vec<Duration>) -> Duration {
     times.sort();
     times[times.len() / 2]
+}
+
+/// Plugins with a network of their own.
+struct Plugins {
+    name: &'static str,
+    path: PathBuf,
+    conf: Value,
+}
+
+impl Plugins {
+    fn new(name: &'static str, path: PathBuf, world: &World, number: u8) -> Self {
+        let ipam = json!({"type": "host-local", "subnet": format!("10.{number}.0.0/16"), "dataDir": world.dir().join(name)});
+        let more = json!({"name": name, "bridge": format!("cni{number}"), "ipMasq": false, "hairpinMode": false, "ipam": ipam});
+        Plugins {
+            name,
+            path,
+            conf: world.bridge_conf(more),
+        }
+    }
+
+    fn call(&self, command: &str, pod: &Pod, conf: &Value) -> Value {
+        let variables = [
+            ("CNI_CONTAINERID", pod.id.as_str()),
+            ("CNI_NETNS", pod.netns.path.to_str().unwrap()),
+            ("CNI_IFNAME", "eth0"),
+        ];
+        let program = self.path.join(conf["type"].as_str().unwrap());
+        let input = conf.to_string();
+        call_raw(&program, &self.path, command, input.as_bytes(), &variables).ok()
+    }
+
+    /// What starting the program alone takes of each call.
+    fn measure_start(&self) {
+        let pod = Pod::new("none");
+        let times = (0..CALLS).map(|_| {
+            let begin = Instant::now();
+            self.call("VERSION", &pod, &self.conf);
+            begin.elapsed()
+        });
+        eprintln!("VERSION, {}: {:.1?}", self.name, median(times.collect()));
+    }
+
+    /// The plugins that most pods do not need, each after `bridge`.
+    fn measure_list(&self, world: &World) {
+        let rate = json!({"ingressRate": 80_000_000, "ingressBurst": 800_000, "egressRate": 80_000_000, "egressBurst": 800_000});
+        let masquerading = {
+            let mut conf = self.conf.clone();
+            conf["ipMasq"] = json!(true);
+            conf
+        };
+        for (name, bridge, chained) in [
+            ("bridge with ipMasq", masquerading, None),
+            (
+                "portmap",
+                self.conf.clone(),
+                Some(
+                    json!({"runtimeConfig": {"portMappings": [{"hostPort": 20000, "containerPort": 80, "protocol": "tcp"}]}}),
+                ),
+            ),
+            (
+                "bandwidth",
+                self.conf.clone(),
+                Some(json!({"runtimeConfig": {"bandwidth": rate}})),
+            ),
+            ("firewall", self.conf.clone(), Some(json!({}))),
+        ] {
+            let (mut adds, mut dels) = (Vec::new(), Vec::new());
+            for number in 0..CALLS / 2 {
+                let pod = Pod::new(&format!("pod{number}"));
+                let mut begin = Instant::now();
+                let result = self.call("ADD", &pod, &bridge);
+                let conf = chained.clone().map(|more| {
+                    let mut conf = world.portmap_conf(&result, json!([]));
+                    conf["type"] = json!(name);
+                    conf.as_object_mut()
+                        .unwrap()
+                        .extend(more.as_object().unwrap().clone());
+                    conf
+                });
+                if let Some(conf) = &conf {
+                    begin = Instant::now();
+                    self.call("ADD", &pod, conf);
+                }
+                adds.push(begin.elapsed());
+                let mut begin = Instant::now();
+                if let Some(conf) = &conf {
+                    self.call("DEL", &pod, conf);
+                    dels.push(begin.elapsed());
+                    begin = Instant::now();
+                }
+                self.call("DEL", &pod, &bridge);
+                if conf.is_none() {
+                    dels.push(begin.elapsed());
+                }
+            }
+            eprintln!(
+                "{name}, {}: ADD {:.1?}, DEL {:.1?}",
+                self.name,
+                median(adds),
+                median(dels)
+            );
+        }
+    }
+}
+
+/// The state that `bridge` makes for a pod, by its netlink requests alone: a veth into a bridge, an address, a default
+/// route, up, and able to pass packets.
+struct Floor {
+    bridge: Link,
+}
+
+impl Floor {
+    fn new() -> Self {
+        command("ip", &["link", "add", "floor0", "type", "bridge"]);
+        command("ip", &["addr", "add", "10.3.0.1/16", "dev", "floor0"]);
+        command("ip", &["link", "set", "floor0", "up"]);
+        let bridge = link::by_name(&mut Socket::route().unwrap(), "floor0").unwrap();
+        Floor {
+            bridge: bridge.unwrap(),
+        }
+    }
+}
+
+impl Connect for Plugins {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn add(&self, pod: &Pod, _: usize) {
+        self.call("ADD", pod, &self.conf);
+    }
+
+    fn del(&self, pod: &Pod) {
+        self.call("DEL", pod, &self.conf);
+    }
+}
+
+impl Connect for Floor {
+    fn name(&self) -> &'static str {
+        "bare netlink"
+    }
+
+    fn del(&self, pod: &Pod) {
+        let namespace = netns::open(&pod.netns.path).unwrap();
+        let mut inside = netns::open_socket(&namespace).unwrap();
+        let found = link::by_name(&mut inside.0, "eth0").unwrap().unwrap();
+        link::delete(&mut inside.0, &found).unwrap();
+    }
+
+    fn add(&self, pod: &Pod, number: usize) {
+        let namespace: File = netns::open(&pod.netns.path).unwrap();
+        let mut inside = netns::open_socket(&namespace).unwrap().0;
+        let mut host = Socket::route().unwrap();
+        let name = format!("bare{number}");
+        let veth = NewVeth {
+            host_name: &name,
+            bridge: self.bridge.index,
+            pod_name: "eth0",
+            pod_netns: &namespace,
+            pod_mac: None,
+            mtu: None,
+        };
+        link::add_veth(&mut host, &veth).unwrap();
+        let found = link::by_name(&mut inside, "eth0").unwrap().unwrap();
+        let address = format!("10.3.{}.{}/16", number / 250, number % 250 + 2);
+        let address = address.parse().unwrap();
+        addr::add(&mut inside, &found, address, Detection::None).unwrap();
+        link::set_up(&mut inside, &found, true).unwrap();
+        let default = Route::new("0.0.0.0/0".parse().unwrap(), Some("10.3.0.1".parse().unwrap()));
+        route::add(&mut inside, &found, &default).unwrap();
+        while !link::by_name(&mut host, &name).unwrap().unwrap().operational {
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    }
+}
+
+/// Bytes per second of one TCP connection, from `from` to `to` inside its own namespace, for one round.
+fn throughput(from: &dyn Fn(SocketAddr) -> TcpStream, to: &Netns, address: IpAddr) -> f64 {
+    let listener = to.run(|| TcpListener::bind((address, 0))).unwrap();
+    let at = listener.local_addr().unwrap();
+    let reader = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut buffer = vec![0; 256 << 10];
+        let (begin, mut received) = (Instant::now(), 0);
+        loop {
+            match stream.read(&mut buffer).unwrap() {
+                0 => return received as f64 / begin.elapsed().as_secs_f64(),
+                more => received += more,
+            }
+        }
+    });
+    let mut stream = from(at);
+    let buffer = vec![0; 256 << 10];
+    let begin = Instant::now();
+    while begin.elapsed() < ROUND {
+        stream.write_all(&buffer).unwrap();
+    }
+    drop(stream);
+    reader.join().unwrap()
+}
+
+/// Pod to pod and node to pod beside a bare veth, in turns.
+fn measure_throughput(plugins: &Plugins, floor: &Floor) {
+    let pods = ["one", "two"].map(Pod::new);
+    let own = pods
+        .each_ref()
+        .map(|pod| address(&plugins.call("ADD", pod, &plugins.conf)));
+    let (bare, far) = (Netns::new(), Netns::new());
+    bare.command(
+        "ip",
+        &[
+            "link",
+            "add",
+            "eth0",
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "eth1",
+            "netns",
+            &far.pid(),
+        ],
+    );
+    bare.command("ip", &["addr", "add", "10.4.0.1/24", "dev", "eth0"]);
+    bare.command("ip", &["link", "set", "eth0", "up"]);
+    far.command("ip", &["addr", "add", "10.4.0.2/24", "dev", "eth1"]);
+    far.command("ip", &["link", "set", "eth1", "up"]);
+    let floors = ["three", "four"].map(Pod::new);
+    floors
+        .iter()
+        .zip(0..)
+        .for_each(|(pod, number)| floor.add(pod, number));
+    let within = |netns: &Netns, at: SocketAddr| netns.run(|| TcpStream::connect(at).unwrap());
+    // The second and the fourth are what the third and the fifth cost without the plugins.
+    type Way<'a> = (
+        &'static str,
+        Box<dyn Fn(SocketAddr) -> TcpStream + 'a>,
+        &'a Netns,
+        IpAddr,
+    );
+    let [three, four] = [&floors[0].netns, &floors[1].netns];
+    let [one, two] = [&pods[0].netns, &pods[1].netns];
+    let ways: [Way<'_>; 5] = [
+        (
+            "bare veth",
+            Box::new(|at| within(&bare, at)),
+            &far,
+            [10, 4, 0, 2].into(),
+        ),
+        (
+            "two bare veths and a bridge",
+            Box::new(|at| within(three, at)),
+            four,
+            [10, 3, 0, 3].into(),
+        ),
+        ("pod to pod", Box::new(|at| within(one, at)), two, own[1]),
+        (
+            "node to a bare veth of a bridge",
+            Box::new(|at| TcpStream::connect(at).unwrap()),
+            four,
+            [10, 3, 0, 3].into(),
+        ),
+        (
+            "node to pod",
+            Box::new(|at| TcpStream::connect(at).unwrap()),
+            two,
+            own[1],
+        ),
+    ];
+    let mut rates: [Vec<f64>; 5] = Default::default();
+    for _ in 0..ROUNDS {
+        for ((_, from, to, address), rates) in ways.iter().zip(&mut rates) {
+            rates.push(throughput(from.as_ref(), to, *address));
+        }
+    }
+    let rates = rates.map(|mut rates| {
+        rates.sort_by(f64::total_cmp);
+        rates[rates.len() / 2]
+    });
+    for ((name, ..), rate) in ways.iter().zip(rates) {
+        let difference = (rate / rates[0] - 1.0) * 100.0;
+        eprintln!("throughput, {name}: {:.2} GB/s ({difference:+.1} %)", rate / 1e9);
+    }
+    drop(ways);
+    pods.iter().for_each(|pod| plugins.del(pod));
+    floors.iter().for_each(|pod| floor.del(pod));
 }

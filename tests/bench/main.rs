@@ -15,7 +15,6 @@
 mod start;
 mod raw;
 mod idle;
-mod plugins;
 mod watching;
 mod cluster;
 mod cost;
@@ -120,11 +119,10 @@ fn isolated(part: &str) -> bool {
     status.success()
 }
 
-/// The agent by itself, and its plugins.
+/// The agent by itself.
 fn agent(report: &mut Report) {
     let mut node = node::Node::new(node::USUAL);
     report.sizes();
     start::measure(&mut node, report);
     idle::measure(&mut node, report);
-    plugins::measure(report);
 }

@@ -1,9 +1,9 @@
 #!/bin/bash
-# Measures the release build: by itself beside containerd alone and beside the Go plugins that Debian ships (`agent`),
-# and as a node of a real control plane beside the kubelet: pods (`cluster`), and what it costs to be asked for numbers and
+# Measures the release build: by itself beside containerd alone (`agent`), its plugins beside the Go plugins that Debian
+# ships and the bare netlink requests (`plugins`), and as a node of a real control plane beside the kubelet: pods (`cluster`), and what it costs to be asked for numbers and
 # streams (`serving`), or to pass much (`bulk`); each comparison in one sitting; and what watchers of a machine without a
 # cluster cost while nothing changes (`watching`; WATCH_SECONDS=3600 for an hour).
-# usage: tests/setup/bench.sh [PART...]   (agent, cluster, serving, bulk, watching; default all)
+# usage: tests/setup/bench.sh [PART...]   (agent, plugins, cluster, serving, bulk, watching; default all)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -17,19 +17,19 @@ tests/setup/images.sh
 tests/setup/kubectl.sh
 tests/setup/cargo.sh build --release --locked --workspace
 
-plugins=target/bench/go-plugins
-if [ ! -d "$plugins/usr/lib/cni" ]; then
-    mkdir -p "$plugins"
-    # Into a directory of ours, not installed: /opt/cni/bin and /usr/lib/cni stay as they are.
-    if ! (cd "$plugins" && apt-get --quiet=2 download containernetworking-plugins); then
-        apt-get --quiet=2 update
-        (cd "$plugins" && apt-get --quiet=2 download containernetworking-plugins)
+plugins=$(tests/setup/go-plugins.sh)
+parts=("$@")
+# The plugins need no containerd: their benchmark is one of their own package.
+if [ $# = 0 ] || [[ " $* " == *" plugins "* ]]; then
+    CNI_PATH_BESIDE=$plugins tests/setup/cargo.sh bench --locked --package gantry-cni
+    parts=("${parts[@]/#plugins/}")
+    if [ $# = 1 ]; then
+        exit 0
     fi
-    dpkg-deb --extract "$plugins"/*.deb "$plugins"
 fi
 binary=$(tests/setup/test-binary.sh bench)
 mkdir -p target/node
 code=0
-GANTRY_PROGRAMS=${GANTRY_PROGRAMS:-$PWD/target/release} GO_PLUGINS=$PWD/$plugins/usr/lib/cni "$binary" "$@" || code=$?
+GANTRY_PROGRAMS=${GANTRY_PROGRAMS:-$PWD/target/release} GO_PLUGINS=$plugins "$binary" "${parts[@]}" || code=$?
 tests/setup/give-back.sh target/bench target/node
 exit "$code"
