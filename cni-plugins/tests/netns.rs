@@ -593,6 +593,34 @@ story!(what_the_configuration_asks_for_is_what_the_pod_gets, |world| {
     assert!(command("ip", &["-d", "link", "show", veth]).contains("hairpin on"));
 });
 
+own_story!(packets_are_as_large_as_the_uplink_takes, |world| {
+    let _outside = world.outside();
+    let mtu_of = |conf: &Value, name: &str| {
+        let pod = Pod::new(name);
+        let result = world.add(&pod, conf);
+        let shown = pod.netns.command("ip", &["link", "show", "eth0"]);
+        let mtu = &result["interfaces"][2]["mtu"];
+        assert!(shown.contains(&format!("mtu {mtu} ")), "{shown}");
+        mtu.as_u64().unwrap()
+    };
+    let conf = |bridge: &str, more: Value| {
+        let mut conf =
+            world.bridge_conf(json!({"cniVersion": "1.1.0", "bridge": bridge, "isDefaultGateway": false}));
+        conf.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        conf
+    };
+    assert_eq!(mtu_of(&conf("cni0", json!({})), "alone"), 1500);
+    command("ip", &["link", "set", "up0", "mtu", "1380"]);
+    command("ip", &["route", "add", "default", "via", "192.0.2.2"]);
+    // A bridge that is there already is not changed, nor is a pod given more than others of it.
+    assert_eq!(mtu_of(&conf("cni0", json!({})), "one"), 1500);
+    assert_eq!(mtu_of(&conf("cni1", json!({})), "two"), 1380);
+    assert_eq!(mtu_of(&conf("cni1", json!({})), "three"), 1380);
+    assert_eq!(mtu_of(&conf("cni2", json!({"mtu": 1300})), "four"), 1300);
+});
+
 own_story!(both_families_at_once, |world| {
     let outside = world.outside();
     outside.command("ip", &["addr", "add", "2001:db8::2/64", "dev", "eth0", "nodad"]);

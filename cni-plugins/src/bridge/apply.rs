@@ -1,6 +1,7 @@
 //! Executes a plan, in order, and reverts it when a step fails.
 
 use std::fs::File;
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -160,7 +161,8 @@ fn ensure_bridge(host: &mut HostNet, conf: &Conf) -> Result<Link, Error> {
     let found = match link::by_name(&mut host.0, name)? {
         Some(found) => found,
         None => {
-            match link::add_bridge(&mut host.0, name, random_mac()?, conf.mtu) {
+            let mtu = conf.mtu.or(uplink_mtu(host)?);
+            match link::add_bridge(&mut host.0, name, random_mac()?, mtu) {
                 Ok(()) => {
                     // Its address is random; duplicate address detection would keep the host from resolving its pods'
                     // addresses for a second or two after the first pod.
@@ -191,6 +193,24 @@ fn ensure_bridge(host: &mut HostNet, conf: &Conf) -> Result<Link, Error> {
     Ok(found)
 }
 
+/// The MTU of the interface by which this host reaches the rest of the world; `None` if it reaches nobody. Packets of pods
+/// that are larger would be cut or, worse, lost. The addresses are of networks that only documents have (RFC 5737, RFC
+/// 9637), so what leads there is the default route.
+fn uplink_mtu(host: &mut HostNet) -> Result<Option<u32>, Error> {
+    for anywhere in [
+        IpAddr::from([198, 51, 100, 1]),
+        IpAddr::from([0x3fff, 0, 0, 0, 0, 0, 0, 1]),
+    ] {
+        if let Some(index) = route::interface_towards(&mut host.0, anywhere)?
+            && let Some(uplink) = link::by_index(&mut host.0, index)?
+        {
+            // A default route to `lo`, which takes more than other interfaces can, leads nowhere.
+            return Ok(Some(uplink.mtu).filter(|mtu| *mtu <= 65535));
+        }
+    }
+    Ok(None)
+}
+
 fn add_veth(request: &Request, conf: &Conf, nets: &mut Nets, bridge: &Link) -> Result<Link, Error> {
     for attempt in 0..8 {
         let host_name = host_end(request, attempt);
@@ -200,7 +220,8 @@ fn add_veth(request: &Request, conf: &Conf, nets: &mut Nets, bridge: &Link) -> R
             pod_name: &request.ifname,
             pod_netns: &nets.namespace,
             pod_mac: conf.mac,
-            mtu: conf.mtu,
+            // Larger packets than the other pods take would be lost between them.
+            mtu: conf.mtu.or(Some(bridge.mtu)),
         };
         match link::add_veth(&mut nets.host.0, &veth) {
             Ok(()) => {}

@@ -18,7 +18,7 @@ pub struct Conf {
     pub force_address: bool,
     /// Whether packets that leave the subnet are masqueraded.
     pub masquerade: bool,
-    /// The MTU of bridge and veth; the kernel's default otherwise.
+    /// The MTU of bridge and veth; otherwise that of the bridge, which has the one of the host's uplink.
     pub mtu: Option<u32>,
     /// How packets get back out of the port they came in by.
     pub reflection: Reflection,

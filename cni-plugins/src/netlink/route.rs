@@ -141,13 +141,25 @@ pub fn list(socket: &mut Socket, link: &Link, like: IpAddr) -> Result<Vec<Route>
 
 /// The address from which this host sends to `destination`; `None` where no route leads there.
 pub fn source_towards(socket: &mut Socket, destination: IpAddr) -> Result<Option<IpAddr>, NetlinkError> {
+    let attributes = towards(socket, destination)?.unwrap_or_default();
+    Ok(find(&attributes, libc::RTA_PREFSRC).and_then(ip_from))
+}
+
+/// The interface by which this host sends to `destination`; `None` where no route leads there.
+pub fn interface_towards(socket: &mut Socket, destination: IpAddr) -> Result<Option<u32>, NetlinkError> {
+    let attributes = towards(socket, destination)?.unwrap_or_default();
+    Ok(find(&attributes, libc::RTA_OIF).and_then(|value| read_u32(value, 0)))
+}
+
+/// The attributes of the route to `destination`.
+fn towards(socket: &mut Socket, destination: IpAddr) -> Result<Option<Vec<u8>>, NetlinkError> {
     let mut body = [0; 12];
     body[0] = family_of(destination);
     body[1] = if destination.is_ipv4() { 32 } else { 128 };
     let mut message = Message::new(libc::RTM_GETROUTE, 0, &body);
     message.attr(libc::RTA_DST, &ip_bytes(destination));
     match socket.get(&format!("find the route to {destination}"), message) {
-        Ok(reply) => Ok(find(reply.body.get(12..).unwrap_or_default(), libc::RTA_PREFSRC).and_then(ip_from)),
+        Ok(reply) => Ok(Some(reply.body.get(12..).unwrap_or_default().to_vec())),
         Err(error) if matches!(error.errno(), Some(Errno::ENETUNREACH | Errno::EHOSTUNREACH)) => Ok(None),
         Err(error) => Err(error),
     }
