@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs, from Debian 12 or 13, what the named purposes need and the machine lacks, and says what and why.
 # A tool that is there already, from wherever, is left alone.
-# usage: tests/setup/packages.sh PURPOSE...   (build, run, test, vm, conformance, bench)
+# usage: tests/setup/packages.sh PURPOSE...   (build, run, net, test, vm, conformance, bench)
 set -euo pipefail
 
 # purpose | the file or command that shows that it is there | package | why
@@ -14,6 +14,9 @@ run   | runc                    | runc              | starts each container
 run   | dpkg:busybox-static     | busybox-static    | is the content of the demo image
 run   | nft                     | nftables          | opens host ports
 run   | ip                      | iproute2          | shows links and routes
+net   | tc                      | iproute2          | shows queues
+net   | iptables                | iptables          | makes a FORWARD chain that drops, as other programs do
+net   | strace                  | strace            | kills a plugin at each of its system calls
 run   | curl                    | curl              | asks the demo pod for its page
 test  | iptables-save           | iptables          | compares the firewall before and after
 test  | docker-registry         | docker-registry   | is the registry that images are pulled from
