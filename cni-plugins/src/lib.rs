@@ -24,6 +24,7 @@ pub mod forwarding;
 pub mod between_nodes;
 pub mod loopback_guard;
 pub mod cleanup;
+pub mod restore;
 pub mod delegate;
 pub mod ipam;
 pub mod netlink;
@@ -33,3 +34,4 @@ pub mod sysctl;
 mod text;
 
 pub use cleanup::cleanup;
+pub use restore::restore;

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::bridge::apply::Nets;
 use crate::bridge::conf::{Conf, Ipam};
+use crate::netlink::socket::Socket;
 use crate::request::{Attachment, Request};
 use crate::types::{CniResult, Error};
 use crate::{host_local, ipam};
@@ -72,6 +73,21 @@ pub fn check(request: &Request) -> Result<(), Error> {
         Some(Ipam::Plugin(name)) => ipam::call(request, name, "CHECK")?,
     }
     check::check(request, &conf, &result, &mut nets)
+}
+
+/// Sets the network's masquerading up again, for a pod that is connected.
+pub fn restore(request: &Request) -> Result<(), Error> {
+    let conf = conf::read(request)?;
+    let result = request.previous_result()?.unwrap_or_default();
+    if !conf.masquerade {
+        return Ok(());
+    }
+    let subnets: Vec<_> = result.ips.iter().map(|ip| ip.address.trunc()).collect();
+    Ok(masquerade::ensure(
+        &mut Socket::netfilter()?,
+        &request.network,
+        &subnets,
+    )?)
 }
 
 /// Whether ADD could work.

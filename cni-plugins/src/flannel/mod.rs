@@ -79,6 +79,22 @@ pub fn check(request: &Request) -> Result<(), Error> {
     call(request, &config, "CHECK").map(|_| ())
 }
 
+/// Has `bridge` set its masquerading up again, for a pod that is connected.
+pub fn restore(request: &Request) -> Result<(), Error> {
+    let conf = conf::read(request)?;
+    let text = Saved::new(&conf.data_dir).read(&request.container_id)?;
+    let config = text.and_then(|text| serde_json::from_str::<Value>(&text).ok());
+    match config {
+        Some(mut config) if config.is_object() && delegate_of(&config) == plan::BRIDGE => {
+            if let Some(previous) = request.config.get("prevResult") {
+                config["prevResult"] = previous.clone();
+            }
+            bridge::restore(&inner(request, &config))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Whether ADD could work: flannel's daemon has a subnet for this node, and the delegate is ready.
 pub fn status(request: &Request) -> Result<(), Error> {
     let conf = conf::read(request)?;

@@ -16,9 +16,23 @@ use crate::nftables::family::Family;
 use crate::nftables::ruleset::Element;
 use crate::nftables::transaction::{self, Transaction, comments, look_and_change};
 
-/// Forwards the ports of `conf` to the pod at `pod`, on behalf of `owner`. A previous owner of one of these ports loses
-/// it: the later pod is the one that is alive.
-pub fn forward(socket: &mut Socket, conf: &Conf, pod: IpNet, owner: &str) -> Result<(), NetlinkError> {
+/// Whose a port is that another pod has already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// The later pod's: it is the one that is alive.
+    Later,
+    /// The one's that has it.
+    Present,
+}
+
+/// Forwards the ports of `conf` to the pod at `pod`, on behalf of `owner`.
+pub fn forward(
+    socket: &mut Socket,
+    conf: &Conf,
+    pod: IpNet,
+    owner: &str,
+    claim: Claim,
+) -> Result<(), NetlinkError> {
     let family = Family::of(pod.addr());
     let wanted = elements(conf, target(pod)?, owner);
     look_and_change(socket, "forward ports of the host", |socket| {
@@ -35,6 +49,7 @@ pub fn forward(socket: &mut Socket, conf: &Conf, pod: IpNet, owner: &str) -> Res
             let key = (old.set.clone(), old.key.clone());
             match missing.get(&key) {
                 Some(new) if *new == old => drop(missing.remove(&key)),
+                Some(_) if claim == Claim::Present && old.comment != owner => drop(missing.remove(&key)),
                 Some(_) => change.delete_element(family, TABLE, old),
                 None if old.comment == owner => change.delete_element(family, TABLE, old),
                 None => {}

@@ -12,6 +12,7 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use crate::netlink::socket::Socket;
+use crate::portmap::apply::Claim;
 use crate::portmap::conf::{Conf, pod_addresses};
 use crate::portmap::rules::owner;
 use crate::request::{Attachment, Request};
@@ -24,7 +25,7 @@ pub fn add(request: &Request) -> Result<Value, Error> {
     if conf.mappings.is_empty() {
         return Ok(previous);
     }
-    let forwarded = forward(request, &conf, &result);
+    let forwarded = forward(request, &conf, &result, Claim::Later);
     if forwarded.is_err() {
         // The first error is the one to report.
         let _ = remove(request);
@@ -32,11 +33,21 @@ pub fn add(request: &Request) -> Result<Value, Error> {
     forwarded.map(|()| previous)
 }
 
-fn forward(request: &Request, conf: &Conf, result: &CniResult) -> Result<(), Error> {
+/// Forwards the pod's ports again, as far as no other pod has them meanwhile.
+pub fn restore(request: &Request) -> Result<(), Error> {
+    let conf = conf::read(request)?;
+    let (_, result) = request.chained("portmap")?;
+    if conf.mappings.is_empty() {
+        return Ok(());
+    }
+    forward(request, &conf, &result, Claim::Present)
+}
+
+fn forward(request: &Request, conf: &Conf, result: &CniResult, claim: Claim) -> Result<(), Error> {
     let owner = owner(&request.network, &request.container_id, &request.ifname);
     let mut socket = Socket::netfilter()?;
     for pod in pod_addresses(result, &request.ifname) {
-        apply::forward(&mut socket, conf, pod, &owner)?;
+        apply::forward(&mut socket, conf, pod, &owner, claim)?;
         apply::forget_flows(&mut socket, conf, pod)?;
     }
     Ok(())

@@ -1,0 +1,128 @@
+//! Another program flushes the host's firewall while pods are connected.
+#![allow(missing_docs, reason = "the names of the stories say it")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "all of this is tests; clippy.toml knows only functions marked as such"
+)]
+
+mod support;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use support::{Pod, World, address, ask_tcp, command, isolated, serve};
+
+fn ask(ip: &str, port: u16) -> Result<String, String> {
+    ask_tcp((ip.parse::<IpAddr>().unwrap(), port))
+}
+
+/// A plugin list, with how runtimes call it and what they record.
+struct Network<'a> {
+    world: &'a World,
+    name: &'static str,
+    plugins: Vec<Value>,
+    records: PathBuf,
+}
+
+impl Network<'_> {
+    fn add(&self, pod: &Pod, port: u16) -> Value {
+        let mappings = json!([{"hostPort": port, "containerPort": 80, "protocol": "tcp"}]);
+        let mut result = Value::Null;
+        for plugin in &self.plugins {
+            let mut conf = plugin.clone();
+            (conf["name"], conf["cniVersion"]) = (json!(self.name), json!("1.0.0"));
+            conf["prevResult"] = result;
+            if plugin["capabilities"]["portMappings"] == true {
+                conf["runtimeConfig"] = json!({"portMappings": mappings});
+            }
+            result = self.world.add(pod, &conf);
+        }
+        let network = json!({"cniVersion": "1.0.0", "name": self.name, "plugins": self.plugins});
+        let record = json!({"kind": "cniCacheV1", "containerId": pod.id, "ifName": "eth0", "networkName": self.name,
+            "config": STANDARD.encode(network.to_string()), "capabilityArgs": {"portMappings": mappings},
+            "result": result});
+        std::fs::create_dir_all(&self.records).unwrap();
+        let file = self.records.join(format!("{}-{}-eth0", self.name, pod.id));
+        std::fs::write(file, record.to_string()).unwrap();
+        result
+    }
+}
+
+#[test]
+fn a_flush_is_repaired_from_the_runtime_s_records() {
+    isolated("a_flush_is_repaired_from_the_runtime_s_records", |world| {
+        let outside = world.outside();
+        outside.run(|| serve("outside", 80));
+        command("iptables", &["-P", "FORWARD", "DROP"]);
+        let file = world.dir().join("subnet.env");
+        let text = "FLANNEL_NETWORK=10.2.0.0/16\nFLANNEL_SUBNET=10.2.0.1/24\nFLANNEL_MTU=1500\nFLANNEL_IPMASQ=false\n";
+        std::fs::write(&file, text).unwrap();
+        let chained = [
+            json!({"type": "portmap", "capabilities": {"portMappings": true}}),
+            json!({"type": "firewall", "ingressPolicy": "same-bridge"}),
+        ];
+        let network = |name, first: Value| Network {
+            world: &world,
+            name,
+            plugins: [vec![first], chained.to_vec()].concat(),
+            records: world.dir().join("results"),
+        };
+        let flannel = json!({"type": "flannel", "subnetFile": file, "dataDir": world.dir().join("flannel"),
+            "delegate": {"bridge": "cni1", "isDefaultGateway": true}, "ipam": {"dataDir": world.dir().join("ipam")}});
+        let networks = [
+            network("net", world.bridge_conf(json!({}))),
+            network("flannel", flannel),
+        ];
+        let pods = ["one", "two", "three"].map(Pod::new);
+        let mut addresses = Vec::new();
+        for (number, pod) in pods.iter().enumerate() {
+            let port = 8080 + u16::try_from(number).unwrap();
+            addresses.push(address(&networks[number % 2].add(pod, port)));
+            pod.netns.run(|| serve(&pod.id, 80));
+        }
+        let works = || {
+            for (number, pod) in pods.iter().enumerate() {
+                let port = 8080 + u16::try_from(number).unwrap();
+                let answer = outside.run(|| ask("192.0.2.1", port));
+                assert_eq!(answer, Ok(format!("{} 192.0.2.2", pod.id)));
+                assert!(ask("127.0.0.1", port).is_ok());
+                let answer = pod.netns.run(|| ask("192.0.2.2", 80));
+                assert_eq!(answer, Ok("outside 192.0.2.1".to_string()));
+            }
+            let across = pods[0].netns.run(|| ask_tcp((addresses[1], 80)));
+            assert!(across.is_err(), "{across:?}");
+        };
+        works();
+        let rules = || command("nft", &["list", "ruleset"]);
+        let before = rules();
+        let restore = || {
+            let failures = gantry_cni::restore(&world.dir().join("results")).unwrap();
+            assert!(failures.is_empty(), "{failures:?}");
+        };
+        restore();
+        assert_eq!(rules(), before);
+        command("nft", &["flush", "ruleset"]);
+        command("iptables", &["-P", "FORWARD", "DROP"]);
+        assert!(outside.run(|| ask("192.0.2.1", 8080)).is_err());
+        restore();
+        works();
+        // A port that a later pod has taken meanwhile stays its own.
+        command("nft", &["flush", "ruleset"]);
+        let later = Pod::new("later");
+        networks[0].add(&later, 8080);
+        later.netns.run(|| serve("later", 80));
+        std::fs::remove_file(world.dir().join("results/net-later-eth0")).unwrap();
+        restore();
+        assert_eq!(
+            outside.run(|| ask("192.0.2.1", 8080)),
+            Ok("later 192.0.2.2".to_string())
+        );
+        assert_eq!(
+            outside.run(|| ask("192.0.2.1", 8081)),
+            Ok("two 192.0.2.2".to_string())
+        );
+    });
+}
