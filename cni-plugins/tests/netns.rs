@@ -10,10 +10,11 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::Path;
 
 use serde_json::{Value, json};
+use support::frames::Wire;
 use support::{Pod, World, address, ask_tcp, ask_udp, ask_udp_by, command, isolated, serve};
 
 macro_rules! story {
@@ -143,6 +144,32 @@ story!(a_host_port_answers_from_everywhere, |world| {
     assert!(outside.run(|| ask_tcp(node)).is_err());
     assert!(ask_tcp((ip("127.0.0.1"), 8080)).is_err());
 });
+
+story!(
+    an_sctp_port_is_forwarded_from_outside_and_from_the_pod_itself,
+    |world| {
+        let outside = world.outside();
+        let pod = Pod::new("one");
+        let result = world.add(&pod, &world.bridge_conf(json!({})));
+        let mapping = json!([{"hostPort": 8080, "containerPort": 80, "protocol": "sctp"}]);
+        world.add(&pod, &world.portmap_conf(&result, mapping));
+        let inside = pod.netns.run(Wire::open);
+        let at = |ip: [u8; 4], port: u16| SocketAddr::from((ip, port));
+        let target = at([10, 1, 0, 2], 80);
+        let from = at([192, 0, 2, 2], 5000);
+        let host = support::mac("up0");
+        outside.run(|| Wire::open().send_init(host, from, at([192, 0, 2, 1], 8080)));
+        assert_eq!(inside.next_init(), (from, target, true));
+        inside.send_init(
+            support::mac("cni0"),
+            at([10, 1, 0, 2], 5001),
+            at([10, 1, 0, 1], 8080),
+        );
+        // The answer must come by the host, so the host is who asks.
+        let (from, to, intact) = inside.next_init();
+        assert_eq!((from.ip(), to, intact), (ip("10.1.0.1"), target, true));
+    }
+);
 
 story!(a_host_port_of_one_address_answers_there_only, |world| {
     let outside = world.outside();

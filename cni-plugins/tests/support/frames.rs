@@ -15,6 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 const ICMPV6: u8 = 58;
+const SCTP: u8 = 132;
 
 /// A network card that sends what it is given and shows all that arrives.
 pub(crate) struct Wire {
@@ -79,6 +80,42 @@ impl Wire {
         self.send(to, &packet(from.ip(), dst.ip(), UDP, datagram, 6));
     }
 
+    /// Begins an SCTP association (RFC 9260 3.3.2, INIT). No kernel's SCTP is needed for it.
+    pub(crate) fn send_init(&self, to: [u8; 6], from: SocketAddr, dst: SocketAddr) {
+        let mut segment = [from.port().to_be_bytes(), dst.port().to_be_bytes()].concat();
+        // No verification tag yet, checksum; INIT of twenty bytes: tag, window, streams out and in, first number.
+        segment.extend([0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 20, 0, 0, 0, 7]);
+        segment.extend([0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1]);
+        let checksum = crc32c(&segment).to_le_bytes();
+        segment[8..12].copy_from_slice(&checksum);
+        self.send(to, &around(from.ip(), dst.ip(), SCTP, &segment));
+    }
+
+    /// Sender and receiver of the next SCTP packet over IPv4 that arrives here, and whether its checksum is right.
+    pub(crate) fn next_init(&self) -> (SocketAddr, SocketAddr, bool) {
+        let end = Instant::now() + PATIENCE;
+        let mut frame = [0; 2048];
+        loop {
+            assert!(Instant::now() < end, "no SCTP packet arrived");
+            let received = recv(self.socket.as_raw_fd(), &mut frame, MsgFlags::empty());
+            let Some(packet) = received.ok().and_then(|length| frame.get(14..length)) else {
+                continue;
+            };
+            if packet[0] != 0x45 || packet[9] != SCTP || frame[..6] != self.mac {
+                continue;
+            }
+            let mut segment = packet[20..].to_vec();
+            let end = |address: usize, port: usize| {
+                let ip: [u8; 4] = packet[address..address + 4].try_into().unwrap();
+                SocketAddr::new(ip.into(), u16::from_be_bytes([segment[port], segment[port + 1]]))
+            };
+            let (from, to) = (end(12, 0), end(16, 2));
+            let checksum = segment[8..12].to_vec();
+            segment[8..12].fill(0);
+            return (from, to, crc32c(&segment).to_le_bytes() == checksum[..]);
+        }
+    }
+
     /// Announces itself, as `from`, to be the router of everything, and a prefix to draw addresses from (RFC 4861 4.2).
     pub(crate) fn announce_router(&self, from: IpAddr) {
         let mut message = vec![134, 0, 0, 0, 64, 0, 0x07, 0x08, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -129,21 +166,19 @@ fn accepting(frame: &[u8]) -> Option<SocketAddr> {
 /// A packet around a transport segment, whose checksum stands at `checksum`.
 fn packet(from: IpAddr, to: IpAddr, protocol: u8, mut segment: Vec<u8>, checksum: usize) -> Vec<u8> {
     let length = u16::try_from(segment.len()).unwrap();
-    let bytes = |ip: IpAddr| match ip {
-        IpAddr::V4(v4) => v4.octets().to_vec(),
-        IpAddr::V6(v6) => v6.octets().to_vec(),
-    };
     let addresses = [bytes(from), bytes(to)].concat();
     let pseudo = [&addresses[..], &[0, protocol], &length.to_be_bytes(), &segment].concat();
     segment[checksum..checksum + 2].copy_from_slice(&sum(&pseudo).to_be_bytes());
+    around(from, to, protocol, &segment)
+}
+
+/// The network header, and the segment as it is.
+fn around(from: IpAddr, to: IpAddr, protocol: u8, segment: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(segment.len()).unwrap();
+    let addresses = [bytes(from), bytes(to)].concat();
     if from.is_ipv6() {
         let [high, low] = length.to_be_bytes();
-        return [
-            &[0x60, 0, 0, 0, high, low, protocol, 64][..],
-            &addresses,
-            &segment,
-        ]
-        .concat();
+        return [&[0x60, 0, 0, 0, high, low, protocol, 64][..], &addresses, segment].concat();
     }
     let [high, low] = (length + 20).to_be_bytes();
     let mut header = [
@@ -153,7 +188,26 @@ fn packet(from: IpAddr, to: IpAddr, protocol: u8, mut segment: Vec<u8>, checksum
     .concat();
     let own = sum(&header).to_be_bytes();
     header[10..12].copy_from_slice(&own);
-    [header, segment].concat()
+    [&header, segment].concat()
+}
+
+fn bytes(ip: IpAddr) -> Vec<u8> {
+    match ip {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    }
+}
+
+/// RFC 9260 appendix A.
+fn crc32c(bytes: &[u8]) -> u32 {
+    let mut crc = u32::MAX;
+    for byte in bytes {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = (crc >> 1) ^ (0x82f6_3b78 & (crc & 1).wrapping_neg());
+        }
+    }
+    !crc
 }
 
 /// RFC 1071.
