@@ -34,10 +34,10 @@ struct Record {
     result: Value,
 }
 
-/// Makes the rules of all pods in `records` again: forwarded ports, masquerading, what `firewall` does. What is there is
+/// Makes the rules of the pods of a network in `records` again: forwarded ports, masquerading, what `firewall` does. What is there is
 /// left as it is, and a port that another pod has meanwhile stays that pod's. Returns why some could not be made, by their
 /// records; the others were.
-pub fn restore(records: &Path) -> io::Result<Vec<(PathBuf, Error)>> {
+pub fn restore(records: &Path, network: &str) -> io::Result<Vec<(PathBuf, Error)>> {
     let mut found: Vec<(SystemTime, PathBuf)> = Vec::new();
     for entry in fs::read_dir(records)? {
         let entry = entry?;
@@ -47,7 +47,10 @@ pub fn restore(records: &Path) -> io::Result<Vec<(PathBuf, Error)>> {
     found.sort();
     let mut failures = Vec::new();
     for (_, path) in found.into_iter().rev() {
-        let Some(record) = read(&path) else { continue };
+        // What other networks need, their own plugins know.
+        let Some(record) = read(&path).filter(|record| record.network_name == network) else {
+            continue;
+        };
         for failure in restore_one(&record) {
             failures.push((path.clone(), failure));
         }
@@ -163,7 +166,7 @@ mod tests {
         ] {
             fs::write(dir.path().join(name), text).unwrap();
         }
-        assert!(restore(dir.path()).unwrap().is_empty());
-        assert!(restore(&dir.path().join("none")).is_err());
+        assert!(restore(dir.path(), "").unwrap().is_empty());
+        assert!(restore(&dir.path().join("none"), "").is_err());
     }
 }

@@ -31,8 +31,9 @@ pub(super) async fn fall() {
     }
 }
 
-/// Watches the rule until canceled.
-pub(super) async fn keep(cancel: CancellationToken) {
+/// Watches the rule until canceled. What took it away may have taken every other rule, too: `flushed` runs whenever it was
+/// restored.
+pub(super) async fn keep<F: Future<Output = ()>>(flushed: impl Fn() -> F, cancel: CancellationToken) {
     let mut news = listen();
     if let Err(error) = &news {
         tracing::warn!(%error, "cannot watch the firewall; checking the rule once a minute");
@@ -40,7 +41,9 @@ pub(super) async fn keep(cancel: CancellationToken) {
     let mut failure = LastLogged::default();
     loop {
         // What changed since the start, or before the news were listened to, is seen now.
-        look(&mut failure, true).await;
+        if look(&mut failure, true).await == Look::Restored {
+            flushed().await;
+        }
         let announced = async {
             match &mut news {
                 Ok(news) => concerns(news).await,
@@ -87,8 +90,15 @@ async fn concerns(news: &mut AsyncFd<RulesetEvents>) {
     }
 }
 
+/// What a look at the rule found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    Unchanged,
+    Restored,
+}
+
 /// Sets the rule if it is missing. A failure is logged when it starts.
-async fn look(failure: &mut LastLogged, was_there: bool) {
+async fn look(failure: &mut LastLogged, was_there: bool) -> Look {
     let set = tokio::task::spawn_blocking(loopback_guard::ensure).await;
     match set.expect("talking to the kernel does not panic") {
         Ok(set) => {
@@ -99,6 +109,10 @@ async fn look(failure: &mut LastLogged, was_there: bool) {
                 );
             }
             failure.clear();
+            match set && was_there {
+                true => Look::Restored,
+                false => Look::Unchanged,
+            }
         }
         Err(error) => {
             if failure.is_news(&()) {
@@ -108,6 +122,7 @@ async fn look(failure: &mut LastLogged, was_there: bool) {
                      services on 127.0.0.1"
                 );
             }
+            Look::Unchanged
         }
     }
 }

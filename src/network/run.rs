@@ -1,6 +1,7 @@
 //! The network's loop: who connects the pods, and with which subnet.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
@@ -8,7 +9,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::set_up::{self, Network, NetworkError, NetworkSettings};
-use super::{Between, between, forwarding, loopback, overlay, subnet};
+use super::{Between, between, conflist, forwarding, loopback, overlay, subnet};
 use crate::model::api::ApiNode;
 
 /// How soon a subnet that could not be set up is retried: a conflicting route may go away.
@@ -114,7 +115,8 @@ impl Loop {
     pub async fn run(self, cancel: CancellationToken) {
         let guard = async {
             if self.inputs.guards_loopback {
-                loopback::keep(cancel.clone()).await;
+                let is_ours = self.opens_firewall;
+                loopback::keep(|| flushed(is_ours), cancel.clone()).await;
             }
         };
         let firewall = async {
@@ -137,6 +139,24 @@ impl Loop {
         };
         // The last arm: a network of which nothing is left to do lasts as long as the agent.
         tokio::join!(guard, firewall, follow, between, cancel.cancelled());
+    }
+}
+
+/// Makes the rules of connected pods again: forwarded ports and masquerading.
+async fn flushed(is_ours: bool) {
+    if !is_ours {
+        return;
+    }
+    let records = Path::new(gantry_cni::restore::RECORDS);
+    let restored = tokio::task::spawn_blocking(|| gantry_cni::restore(records, conflist::NETWORK)).await;
+    match restored.expect("talking to the kernel does not panic") {
+        Ok(failures) => {
+            for (record, error) in failures {
+                tracing::warn!(record = %record.display(), %error, "cannot restore the firewall rules of a pod");
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => tracing::warn!(%error, "cannot restore the firewall rules of pods"),
     }
 }
 

@@ -97,6 +97,11 @@ pub fn a_host_port_leads_to_the_pod_and_goes_with_it(node: &mut Node) {
     let itself = node.prints(&["exec", "port-node-1", "--", "wget", "-q", "-O", "-", &url]);
     assert_eq!(itself, "through the port\n");
 
+    // Another program starts a firewall of its own.
+    run(&["nft", "flush", "ruleset"]);
+    wait_http(&format!("{NODE_IP}:18080"), "/", "through the port");
+    wait_http("127.0.0.1:18080", "/", "through the port");
+
     node.remove("port.yaml");
     node.wait_gone("port");
     assert!(
