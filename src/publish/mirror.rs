@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::retry::{self, ApiFailure, Backoff};
 use crate::counters::Counters;
-use crate::model::api::{ApiNode, ApiPods, MIRROR};
+use crate::model::api::{ApiNode, ApiPods, MIRROR, has_final_phase};
 use crate::model::pod::{Desired, Pod, PodName, PodUid};
 use crate::model::report::PodsReport;
 
@@ -167,7 +167,10 @@ fn deeds(
     for name in names {
         let leaving = report.leaving.get(name);
         let deed = match (files.pods.get(name), objects.mirrors.get(name)) {
-            (Some(pod), Some(mirror)) if is_current(pod, mirror) => None,
+            (Some(pod), Some(mirror)) if is_current(pod, mirror) => {
+                let is_outlived = has_final_phase(mirror.status.as_ref()) && runs_again(pod, report);
+                is_outlived.then(|| MirrorWrite::Delete(uid(mirror)))
+            }
             // Remains of other versions are reported together with the desired pod.
             (Some(pod), Some(mirror)) if is_reported(pod, report) && !is_of(mirror, leaving) => {
                 Some(MirrorWrite::Delete(uid(mirror)))
@@ -195,6 +198,14 @@ fn is_reported(pod: &Pod, report: &PodsReport) -> bool {
     let reported = report.pods.get(&pod.name);
     let uid = reported.and_then(|reported| reported.metadata.uid.as_deref());
     report.listed && uid == Some(pod.uid.0.as_str())
+}
+
+/// Whether the pod, whose end the API server has, is reported as one that has not ended: it was rejected when there was
+/// no room, or ended with a shutdown of the machine. The API server's phase stays final, so there has to be a new object.
+fn runs_again(pod: &Pod, report: &PodsReport) -> bool {
+    let reported = report.pods.get(&pod.name);
+    let status = reported.and_then(|reported| reported.status.as_ref());
+    is_reported(pod, report) && !has_final_phase(status)
 }
 
 /// Whether the report covers that no pod of the name is desired, and everything that the runtime has.

@@ -99,6 +99,23 @@ async fn a_static_pod_has_one_image_that_comes_back_and_goes_with_it() {
     assert_eq!(machine.fake.count("RunPodSandbox"), 1);
 }
 
+#[tokio::test]
+async fn the_image_of_a_static_pod_that_was_rejected_and_runs_later_runs_too() {
+    let machine = Machine::joined().await;
+    let big = |pod: &str| {
+        let container = "name: c, image: demo:1, resources: {requests: {cpu: 3}}";
+        crate::agent::manifest(pod, "", &[container])
+    };
+    machine.write("a.yaml", &big("a"));
+    runs(&machine, "a-node").await;
+    machine.write("b.yaml", &big("b"));
+    let is_rejected = |object: &Value| object["status"]["reason"] == "OutOfcpu";
+    becomes(&machine, "pods", "b-node", "rejected", is_rejected).await;
+    machine.delete("a.yaml");
+    let second = runs(&machine, "b-node").await;
+    assert!(second["status"]["reason"].is_null());
+}
+
 /// The UID that a mirror pod has in the API server, and the one of the static pod that it is the image of.
 fn mirror(machine: &Machine, name: &str) -> (Value, Value) {
     let object = machine.api().get("pods", name).unwrap_or_default();
