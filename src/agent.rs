@@ -19,6 +19,7 @@ mod serving;
 mod credentials;
 mod kubectl;
 mod network;
+mod shutdown;
 mod answers;
 mod image_imports;
 
@@ -56,13 +57,22 @@ use crate::cri::{self, Runtime};
 use crate::model::node::{CgroupLayout, MachineFacts, NodePolicy};
 use crate::model::outcome::StepStarted;
 use crate::model::pod::DnsConfig;
+use crate::model::shutdown::ShutdownProgress;
 use crate::observe::measure::{self, Places};
 use crate::serve::health::Health;
-use crate::{observe, serve};
+use crate::{logind, observe, serve};
 
 /// The sandbox image in labels of metrics while its name is not known: dashboards leave out what has none, and containerd 2 does
 /// not report it.
 const UNNAMED_SANDBOX_IMAGE: &str = "registry.k8s.io/pause";
+
+/// What the process tells its service manager.
+pub struct Running {
+    /// The health of the loops.
+    pub health: Health,
+    /// How far the end of all pods has come, while the machine is shutting down.
+    pub shutdown: watch::Receiver<Option<ShutdownProgress>>,
+}
 
 /// Runs the agent until `cancel`; the pods keep running. `ready` is called once the agent serves. Callers of the node's
 /// port may change the `verbosity` of the log.
@@ -70,7 +80,7 @@ pub async fn run(
     config: Config,
     verbosity: serve::Verbosity,
     cancel: CancellationToken,
-    ready: impl FnOnce(Health) + Send,
+    ready: impl FnOnce(Running) + Send,
 ) -> anyhow::Result<()> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
@@ -100,6 +110,9 @@ pub async fn run(
     )
     .await?;
 
+    agent
+        .join_shutdowns(logind::Dial::system(), logind::DROP_INS.into())
+        .await;
     let asked = RuntimeAnswers::ask(&runtime, &agent.tasks.cancel).await;
     let (parts, places) = node_parts(&mut agent, (machine, addresses), &runtime, providers, asked).await?;
     tracing::info!(
@@ -111,7 +124,10 @@ pub async fn run(
     );
     agent.spawn_loops(parts);
     observation::spawn_measuring(&mut agent.tasks, &agent.config, &agent.values, places);
-    ready(agent.health.clone());
+    ready(Running {
+        health: agent.health.clone(),
+        shutdown: agent.values.shutdown.1.clone(),
+    });
     agent.finish().await
 }
 

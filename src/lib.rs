@@ -13,6 +13,7 @@ pub mod cri;
 pub mod disk;
 pub mod identity;
 pub mod images;
+pub mod logind;
 pub mod manifest;
 pub mod model;
 pub mod network;

@@ -10,6 +10,7 @@ mod counting;
 mod marking;
 mod node;
 mod qos_cgroups;
+mod shutdown;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +38,7 @@ use crate::model::pod::{Desired, PodName, PodUid};
 use crate::model::request::CgroupSetting;
 use crate::model::runtime::{ObservedName, Snapshot};
 use crate::model::service::Services;
+use crate::model::shutdown::ShutdownProgress;
 use crate::model::step::Plan;
 use crate::observe;
 use crate::plan::node::NodeDecisions;
@@ -71,6 +73,8 @@ pub struct ReconcileInputs {
     pub node: watch::Receiver<ApiNode>,
     /// The node's addresses, the primary first.
     pub addresses: watch::Receiver<Arc<[IpAddr]>>,
+    /// The moment from which on the machine is shutting down.
+    pub shutting_down: watch::Receiver<Option<Timestamp>>,
 }
 
 /// What the loop needs to plan and to act.
@@ -96,6 +100,8 @@ pub struct Outputs {
     pub outcomes: mpsc::UnboundedSender<Executed>,
     /// The state of the QoS cgroups.
     pub qos_cgroups: watch::Sender<QosCgroups>,
+    /// How far the end of all pods has come, while the machine is shutting down.
+    pub shutdown: watch::Sender<Option<ShutdownProgress>>,
     /// Called at each turn, for the health check.
     pub beat: Box<dyn Fn() + Send>,
 }
@@ -140,6 +146,7 @@ struct Loop {
     snapshot: Arc<Snapshot>,
     services: watch::Receiver<Services>,
     node: watch::Receiver<ApiNode>,
+    shutting_down: Option<Timestamp>,
     memory: Memory,
     decisions: NodeDecisions,
     /// UIDs that no source wanted when they were found: each is counted once.
@@ -148,6 +155,7 @@ struct Loop {
     busy: BTreeMap<Key, Work>,
     deadlines: BTreeMap<Key, Timestamp>,
     qos_cgroups: watch::Sender<Vec<CgroupSetting>>,
+    progress: watch::Sender<Option<ShutdownProgress>>,
     workers: JoinSet<()>,
     to_loop: mpsc::UnboundedSender<Message>,
 }
@@ -161,6 +169,7 @@ pub async fn run(mut inputs: ReconcileInputs, rooms: Rooms, outputs: Outputs, ca
         snapshot: Arc::default(),
         services: inputs.services.clone(),
         node: inputs.node.clone(),
+        shutting_down: None,
         memory: Memory::default(),
         decisions: NodeDecisions::default(),
         orphans: BTreeSet::new(),
@@ -168,6 +177,7 @@ pub async fn run(mut inputs: ReconcileInputs, rooms: Rooms, outputs: Outputs, ca
         busy: BTreeMap::new(),
         deadlines: BTreeMap::new(),
         qos_cgroups,
+        progress: outputs.shutdown.clone(),
         workers: JoinSet::new(),
         to_loop,
         rooms,
@@ -182,6 +192,7 @@ pub async fn run(mut inputs: ReconcileInputs, rooms: Rooms, outputs: Outputs, ca
         state.take_desired(inputs.desired.borrow_and_update().clone(), now);
         state.take_snapshot(inputs.snapshot.borrow_and_update().clone());
         state.take_addresses(&inputs.addresses.borrow_and_update());
+        state.take_shutdown(*inputs.shutting_down.borrow_and_update());
         if state.plan_dirty(now, &cancel) {
             outputs.memory.send_replace(Arc::new(state.memory.clone()));
         }
@@ -192,6 +203,7 @@ pub async fn run(mut inputs: ReconcileInputs, rooms: Rooms, outputs: Outputs, ca
             Ok(()) = inputs.desired.changed() => "desired",
             Ok(()) = inputs.snapshot.changed() => "snapshot",
             Ok(()) = inputs.addresses.changed() => "addresses",
+            Ok(()) = inputs.shutting_down.changed() => "shutdown",
             Ok(()) = inputs.imported.changed() => { state.images_arrived(); "image" }
             Ok(()) = inputs.pulled.changed() => { state.images_arrived(); "image" }
             Ok(()) = inputs.services.changed(), if !services_known => { state.services_changed(); "services" }

@@ -31,8 +31,8 @@ use crate::model::pod::{Desired, Pod, PodName, PodUid, Problem, Source};
 use crate::model::report::{PodsReport, StatusWritten};
 use crate::model::runtime::{ObservedName, Snapshot};
 use crate::status::object::{self as pod_object, Wanted};
+use crate::status::pod as pod_status;
 use crate::status::pressure::Pressure;
-use crate::status::{node_events, pod as pod_status};
 
 /// The longest sleep: a safety net for deadlines that a clock change would miss.
 pub const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -55,6 +55,8 @@ pub struct ReportInputs {
     pub measured: watch::Receiver<Arc<Measured>>,
     /// The subnet of the node's pods, if this program connects them; in a cluster it is learned later.
     pub subnet: watch::Receiver<Option<ipnet::IpNet>>,
+    /// The moment from which on the machine is shutting down.
+    pub shutting_down: watch::Receiver<Option<Timestamp>>,
     /// The state of the QoS cgroups.
     pub qos_cgroups: watch::Receiver<QosCgroups>,
     /// The node's addresses, the primary first.
@@ -99,6 +101,7 @@ struct Loop {
     report: PodsReport,
     pressure: Pressure,
     started: Timestamp,
+    shutting_down: Option<Timestamp>,
     events: mpsc::UnboundedSender<Event>,
     counters: Arc<Counters>,
 }
@@ -110,7 +113,6 @@ pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cance
     let mut node: Option<Arc<Node>> = None;
     loop {
         // Every arm is cancel-safe: the watches and the channels keep what was not taken.
-        let wait = state.until_next_change(Timestamp::now());
         let (mut begun, mut recorded) = (Vec::new(), false);
         let (mut report_node, executed) = tokio::select! {
             () = cancel.cancelled() => return,
@@ -123,12 +125,12 @@ pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cance
             Ok(()) = inputs.measured.changed() => (true, None),
             Ok(()) = inputs.subnet.changed() => (true, None),
             Ok(()) = inputs.addresses.changed() => (false, None),
+            Ok(()) = inputs.shutting_down.changed() => (false, None),
             Ok(()) = inputs.qos_cgroups.changed() => {
-                let new = node_events::qos_cgroups(&inputs.qos_cgroups.borrow_and_update());
-                state.emit_node_events(new, Timestamp::now());
+                state.take_qos_cgroups(&inputs.qos_cgroups.borrow_and_update());
                 (false, None)
             }
-            () = tokio::time::sleep(wait) => (false, None),
+            () = tokio::time::sleep(state.until_next_change(Timestamp::now())) => (false, None),
         };
         let now = Timestamp::now();
         (outputs.beat)();
@@ -141,6 +143,7 @@ pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cance
             inputs.memory.borrow_and_update().clone(),
             now,
         );
+        report_node |= state.take_shutdown(*inputs.shutting_down.borrow_and_update(), now);
         let addresses = inputs.addresses.borrow_and_update().clone();
         report_node |= *addresses != *state.facts.settings.addresses;
         changed |= recorded | state.take_addresses(&addresses, now);
@@ -177,6 +180,7 @@ impl Loop {
             report: PodsReport::default(),
             pressure: Pressure::default(),
             started: Timestamp::now(),
+            shutting_down: None,
             events,
             counters,
             facts,

@@ -83,6 +83,7 @@ pub(super) fn spawn(
     let outputs = reconcile::Outputs {
         qos_cgroups: qos_cgroups_in,
         memory: values.memory.0.clone(),
+        shutdown: values.shutdown.0.clone(),
         outcomes: outcomes_in,
         beat: Box::new(move || beat.beat()),
     };
@@ -124,6 +125,7 @@ fn reconcile_inputs(
         services: values.services.1.clone(),
         node: values.api_node.1.clone(),
         addresses,
+        shutting_down: values.shutting_down.1.clone(),
     }
 }
 
@@ -143,6 +145,7 @@ fn spawn_report(
         written: sent.written,
         measured: values.measured.1.clone(),
         subnet: values.subnet.1.clone(),
+        shutting_down: values.shutting_down.1.clone(),
         qos_cgroups: sent.qos_cgroups,
         addresses: sent.addresses,
     };

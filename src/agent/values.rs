@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use tokio::sync::{mpsc, watch};
 
@@ -16,6 +17,7 @@ use crate::model::pod::Desired;
 use crate::model::report::{PodsReport, StatusWritten};
 use crate::model::runtime::Snapshot;
 use crate::model::service::Services;
+use crate::model::shutdown::ShutdownProgress;
 
 /// A value and its only writer.
 pub(super) type Shared<T> = (watch::Sender<T>, watch::Receiver<T>);
@@ -30,6 +32,10 @@ pub(super) struct Values {
     pub(super) measured: Shared<Arc<Measured>>,
     pub(super) pods: Shared<Arc<PodsReport>>,
     pub(super) node: Shared<Arc<Node>>,
+    /// The moment from which on the machine is shutting down.
+    pub(super) shutting_down: Shared<Option<Timestamp>>,
+    /// How far the end of all pods has come, while the machine is shutting down.
+    pub(super) shutdown: Shared<Option<ShutdownProgress>>,
     /// The subnet of the node's pods, if this program connects them.
     pub(super) subnet: Shared<Option<IpNet>>,
     /// Asks for changes of static pods.
@@ -58,6 +64,8 @@ impl Values {
             measured: watch::channel(Arc::default()),
             pods: watch::channel(Arc::default()),
             node: watch::channel(Arc::default()),
+            shutting_down: watch::channel(None),
+            shutdown: watch::channel(None),
             subnet: watch::channel(None),
             changes,
             images,

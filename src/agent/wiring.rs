@@ -26,6 +26,7 @@ use crate::model::image_work::{ImageWorker, ImportRequest, PullRequest, image_wo
 use crate::model::memory::Memory;
 use crate::model::report::{PodsReport, StatusWritten};
 use crate::model::runtime::Snapshot;
+use crate::model::shutdown::ShutdownProgress;
 use crate::serve::health::Health;
 use crate::trace;
 
@@ -136,6 +137,11 @@ impl Wiring {
     /// What loop 2 reports of pods.
     pub fn pods(&self) -> watch::Receiver<Arc<PodsReport>> {
         self.values.pods.1.clone()
+    }
+
+    /// How far the end of all pods has come, while the machine is shutting down.
+    pub fn shutdown_progress(&self) -> watch::Receiver<Option<ShutdownProgress>> {
+        self.values.shutdown.1.clone()
     }
 
     /// What the agent counts of its own work.

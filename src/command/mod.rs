@@ -10,6 +10,7 @@ use crate::serve::exec::session::NOT_RUN;
 
 mod log;
 pub mod start;
+mod service_manager;
 pub mod cleanup;
 pub mod join;
 pub mod reset;

@@ -7,11 +7,10 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::log;
+use super::{log, service_manager};
 use crate::agent;
 use crate::config::layers::FlagValues;
 use crate::config::{Config, Role, files};
-use crate::serve::health::Health;
 
 /// The threads that run the agent's tasks. They mostly wait for containerd; with two of them, one slow file system does
 /// not block the rest.
@@ -41,7 +40,7 @@ pub fn start(role: Role, given: &[FlagValues]) -> anyhow::Result<ExitCode> {
     let result = runtime.block_on(async {
         let cancel = CancellationToken::new();
         let signals = tokio::spawn(until_signal(cancel.clone()));
-        let result = agent::run(config, verbosity, cancel, notify_systemd).await;
+        let result = agent::run(config, verbosity, cancel, service_manager::ready).await;
         signals.abort();
         result
     });
@@ -58,8 +57,7 @@ async fn until_signal(cancel: CancellationToken) -> anyhow::Result<()> {
         _ = interrupt.recv() => "SIGINT",
     };
     tracing::info!(signal = name, "stopping the agent; pods keep running");
-    // Without systemd this does nothing.
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    service_manager::stopping();
     cancel.cancel();
     // A terminal and a script may both forward one key press.
     tokio::time::sleep(IMPATIENCE).await;
@@ -69,26 +67,4 @@ async fn until_signal(cancel: CancellationToken) -> anyhow::Result<()> {
     }
     tracing::warn!("second stop signal received; exiting now and leaving unfinished steps to the next agent");
     std::process::exit(1);
-}
-
-/// Notifies systemd that the agent is ready and, if the watchdog is enabled, that its loops are alive.
-fn notify_systemd(health: Health) {
-    // Without systemd this does nothing.
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    if let Some(limit) = sd_notify::watchdog_enabled() {
-        tokio::spawn(async move {
-            let mut tick = tokio::time::interval(limit / 3);
-            loop {
-                tick.tick().await;
-                if let Err(error) = health.check() {
-                    tracing::error!(
-                        error,
-                        "a loop is stuck; not notifying the systemd watchdog, so systemd will restart the agent"
-                    );
-                    continue;
-                }
-                let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
-            }
-        });
-    }
 }

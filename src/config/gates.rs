@@ -9,6 +9,10 @@ use crate::model::feature_gate::{FeatureGate, Stage};
 /// they are compared with what is there (`stats/quota`).
 pub(super) const PROJECT_QUOTAS: &str = "LocalStorageCapacityIsolationFSQuotaMonitoring";
 
+/// Whether the node takes part in the machine's shutdown, and whether it may do so with periods by priority.
+pub(super) const SHUTDOWN: &str = "GracefulNodeShutdown";
+pub(super) const SHUTDOWN_BY_PRIORITY: &str = "GracefulNodeShutdownBasedOnPodPriority";
+
 /// Name, stage and default of each in v1.36 (`pkg/features/kube_features.go`).
 const GATES: &[(&str, Stage, bool)] = &[
     ("ClusterTrustBundle", Beta, false),
@@ -17,6 +21,8 @@ const GATES: &[(&str, Stage, bool)] = &[
     ("ComponentStatusz", Beta, true),
     ("ContainerCheckpoint", Beta, true),
     ("CustomCPUCFSQuotaPeriod", Stable, true),
+    (SHUTDOWN, Beta, true),
+    (SHUTDOWN_BY_PRIORITY, Beta, true),
     ("KubeletEnsureSecretPulledImages", Beta, true),
     (PROJECT_QUOTAS, Beta, true),
     ("RotateKubeletServerCertificate", Beta, true),

@@ -26,6 +26,7 @@ pub mod limits;
 pub mod reach;
 mod member;
 mod traces;
+mod shutdown;
 mod verification;
 pub mod log;
 mod tls;
@@ -56,6 +57,7 @@ use crate::model::feature_gate::FeatureGate;
 use crate::model::node::{CgroupDriver, Threshold};
 use crate::model::pull_policy::Verification;
 use crate::model::resources::{Amounts, Bytes};
+use crate::model::shutdown::ShutdownPeriods;
 use crate::model::tls::TlsOffer;
 
 /// The Kubernetes version that the agent implements: the Node object and `kubelet --version` report it.
@@ -97,6 +99,8 @@ pub struct Config {
     pub member: Member,
     /// The pods' network.
     pub network: Network,
+    /// How much time pods get before the machine goes down.
+    pub shutdown: ShutdownPeriods,
     /// Where traces of pods go; `None` without `tracing`, or with a sampling rate of 0.
     pub traces: Option<Collector>,
     /// How the agent logs.

@@ -159,6 +159,7 @@ impl Config {
             limited_swap: self.pods.limited_swap,
             apparmor: facts.apparmor,
             masked_paths: facts.thermal_throttle.clone(),
+            shutdown: self.shutdown.clone(),
         }
     }
 

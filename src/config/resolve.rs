@@ -68,6 +68,7 @@ pub fn resolve(mut layers: Layers, role: Role, context: &ConfigContext) -> Resul
         serve: serve(&written, &own, context, (&mut checks, &mut own_checks)),
         member: super::member::member(&written, &own, (&mut checks, &mut own_checks)),
         network: network(&written, &own, context, (&mut checks, &mut own_checks)),
+        shutdown: super::shutdown::shutdown(&written),
         traces: traces(&written, &mut checks),
         log: log(&written, &own),
         warnings: warnings(&layers, role),

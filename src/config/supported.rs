@@ -200,18 +200,9 @@ const KEYS: &[(&str, Class)] = &[
     ("logging.options", Harmless(ONLY_LOGS)),
     ("enableSystemLogHandler", Supported),
     ("enableSystemLogQuery", Supported),
-    (
-        "shutdownGracePeriod",
-        Harmless("pods keep running when the agent stops; systemd shuts the machine down"),
-    ),
-    (
-        "shutdownGracePeriodCriticalPods",
-        Harmless("see shutdownGracePeriod"),
-    ),
-    (
-        "shutdownGracePeriodByPodPriority",
-        Harmless("see shutdownGracePeriod"),
-    ),
+    ("shutdownGracePeriod", Supported),
+    ("shutdownGracePeriodCriticalPods", Supported),
+    ("shutdownGracePeriodByPodPriority", Supported),
     ("crashLoopBackOff", Supported),
     ("reservedMemory", Harmless(NOT_PINNED)),
     ("enableProfilingHandler", Supported),

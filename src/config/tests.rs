@@ -769,3 +769,58 @@ fn where_traces_go_and_how_many() {
         assert!(bad.contains(key), "{bad}");
     }
 }
+
+#[test]
+fn how_long_a_shutdown_waits_for_pods_and_which_periods_the_kubelet_refuses() {
+    let longest = |main: &str| {
+        let config = load(Role::Run, main, &[], &[]).unwrap();
+        assert_eq!(config.warnings, [""; 0]);
+        config.shutdown.total().as_secs()
+    };
+    assert_eq!(longest(""), 0);
+    assert_eq!(
+        longest("shutdownGracePeriod: 0s\nshutdownGracePeriodCriticalPods: 0s\n"),
+        0
+    );
+    let both = "shutdownGracePeriod: 30s\nshutdownGracePeriodCriticalPods: 10s\n";
+    assert_eq!(longest(both), 30);
+    let by_priority = "shutdownGracePeriodByPodPriority:\n- {priority: 0, shutdownGracePeriodSeconds: 60}\n";
+    assert_eq!(longest(by_priority), 60);
+    // kubeadm writes out what is not set.
+    let zero = format!("shutdownGracePeriod: 0s\n{by_priority}");
+    assert_eq!(longest(&zero), 60);
+    assert_eq!(
+        longest(&format!("{both}shutdownGracePeriodByPodPriority: []\n")),
+        30
+    );
+
+    let refused = |main: &str, expected: &str| {
+        let error = error(main, &[], &[]);
+        assert!(error.contains(expected), "{main:?}: {error}");
+    };
+    refused("shutdownGracePeriod: 500ms\n", "must be 0s or at least 1s");
+    refused("shutdownGracePeriod: -5s\n", "shutdownGracePeriod");
+    let longer = "shutdownGracePeriod: 5s\nshutdownGracePeriodCriticalPods: 10s\n";
+    refused(longer, "must not be longer than shutdownGracePeriod");
+    refused(
+        "shutdownGracePeriodCriticalPods: 10s\n",
+        "must not be longer than shutdownGracePeriod",
+    );
+    refused(
+        &format!("{both}{by_priority}"),
+        "cannot be combined with shutdownGracePeriod",
+    );
+    refused(
+        "shutdownGracePeriodByPodPriority:\n- {priority: 0, shutdownGracePeriodSeconds: -1}\n",
+        "must not be negative",
+    );
+    for (gate, main) in [
+        ("GracefulNodeShutdown", both),
+        ("GracefulNodeShutdownBasedOnPodPriority", by_priority),
+    ] {
+        refused(
+            &format!("featureGates: {{{gate}: false}}\n{main}"),
+            &format!("needs the feature gate {gate}"),
+        );
+    }
+}

@@ -219,39 +219,11 @@ fn durations(config: &KubeletConfiguration, checks: &mut Checks<'_>) {
         restart,
         second..=Span::seconds(300),
     );
-    shutdown_periods(config, checks);
-}
-
-fn shutdown_periods(config: &KubeletConfiguration, checks: &mut Checks<'_>) {
-    let second = Span::seconds(1);
-    for (key, value) in [
-        ("shutdownGracePeriod", config.shutdown_grace_period),
-        (
-            "shutdownGracePeriodCriticalPods",
-            config.shutdown_grace_period_critical_pods,
-        ),
-    ] {
-        if let Some(value) = value.filter(|value| *value < second && *value != Span(0)) {
-            checks.wrong(key, format!("{value} must be 0s or at least 1s"));
-        }
-    }
 }
 
 fn relations(config: &KubeletConfiguration, checks: &mut Checks<'_>) {
     image_collection(config, checks);
-    if config.shutdown_grace_period_critical_pods > config.shutdown_grace_period {
-        checks.wrong(
-            "shutdownGracePeriodCriticalPods",
-            "must not be longer than shutdownGracePeriod",
-        );
-    }
-    if config.shutdown_grace_period_by_pod_priority.is_some() && config.shutdown_grace_period > Some(Span(0))
-    {
-        checks.wrong(
-            "shutdownGracePeriodByPodPriority",
-            "cannot be combined with shutdownGracePeriod; keep one",
-        );
-    }
+    super::shutdown::check(config, checks);
     if config.serialize_image_pulls == Some(true) && config.max_parallel_image_pulls > Some(1) {
         checks.wrong(
             "maxParallelImagePulls",

@@ -7,7 +7,7 @@
 //! - the numbers: `family` (counters, gauges, distributions), `histogram`, `buckets`;
 //! - one file for each subject: `calls` (of the runtime), `listing`, `pods`, `containers`, `pod_starts`, `resizes`,
 //!   `images`, `volumes`, `cgroups`, `probes`, `served` (requests to the node API), `api_requests` (to the API server),
-//!   `certificates`, `registration`, `steps`.
+//!   `certificates`, `registration`, `shutdown`, `steps`.
 
 mod api_requests;
 mod buckets;
@@ -25,6 +25,7 @@ mod probes;
 mod registration;
 mod resizes;
 mod served;
+mod shutdown;
 mod steps;
 mod volumes;
 
@@ -43,6 +44,7 @@ pub use probes::{ProbeResult, Probed, Probes};
 pub use registration::{Moments, Registration};
 pub use resizes::{Amount, Resizes};
 pub use served::{Route, Served, ServerType, StreamKind};
+pub use shutdown::Shutdowns;
 pub use steps::Steps;
 pub use volumes::Volumes;
 
@@ -77,6 +79,8 @@ pub struct Counters {
     pub certificates: Certificates,
     /// When the node was registered.
     pub registration: Registration,
+    /// The last shutdown of the machine.
+    pub shutdown: Shutdowns,
     /// Steps of plans.
     pub steps: Steps,
 }
@@ -84,7 +88,7 @@ pub struct Counters {
 impl Counters {
     /// Every family of `/metrics` as it is now.
     pub fn sample(&self) -> Vec<Sampled> {
-        let subjects: [Vec<&dyn Family>; 13] = [
+        let subjects: [Vec<&dyn Family>; 14] = [
             self.calls.families(),
             self.listing.families(),
             self.pods.families(),
@@ -97,6 +101,7 @@ impl Counters {
             self.served.families(),
             self.api_requests.families(),
             self.certificates.families(),
+            self.shutdown.families(),
             self.steps.families(),
         ];
         let families = subjects.into_iter().flatten();

@@ -6,10 +6,15 @@ use k8s_openapi::api::core::v1::PodStatus;
 use serde::{Deserialize, Serialize};
 
 use super::api::has_final_phase;
+use super::pod::Source;
 use super::reason;
 
 /// The prefix of the status message of a pod that the node rejected (`rejectPod` in `pkg/kubelet/kubelet.go`).
 const REJECTED: &str = "Pod was rejected: ";
+
+/// The status message of a pod that ended because the machine went down (`pkg/kubelet/nodeshutdown`). Together with the
+/// reason it tells such an end from that of a pod that others have terminated.
+const SHUT_DOWN: &str = "Pod was terminated in response to imminent node shutdown.";
 
 /// Why a pod has ended for good. The node's decision is written to the pod's directory before anything is stopped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +29,8 @@ pub enum End {
     },
     /// Its `activeDeadlineSeconds` have passed.
     Deadline,
+    /// The machine was shutting down. A static pod runs again when that is over, whether the machine has rebooted or not.
+    Shutdown,
     /// Its status in the API was already terminal: the control plane's garbage collection ends pods like that.
     InStatus {
         /// As it is in the status; may be empty.
@@ -46,6 +53,7 @@ impl End {
                 reason,
                 message: message.to_owned(),
             },
+            None if message == SHUT_DOWN && reason == reason::pod::TERMINATED => End::Shutdown,
             None => End::InStatus { reason, message },
         })
     }
@@ -55,11 +63,22 @@ impl End {
         matches!(self, End::Refused { .. })
     }
 
+    /// Whether a pod of that source has ended for good, so that no agent starts it again.
+    pub fn is_final(&self, source: &Source) -> bool {
+        match self {
+            // It is admitted when there is room, or has failed in the API server.
+            End::Refused { .. } => false,
+            End::Shutdown => *source == Source::Api,
+            End::Deadline | End::InStatus { .. } => true,
+        }
+    }
+
     /// The reason in the pod's status; empty where there is none.
     pub fn reason(&self) -> &str {
         match self {
             End::Refused { reason, .. } | End::InStatus { reason, .. } => reason,
             End::Deadline => reason::pod::DEADLINE_EXCEEDED,
+            End::Shutdown => reason::pod::TERMINATED,
         }
     }
 
@@ -68,6 +87,7 @@ impl End {
         match self {
             End::Refused { message, .. } => format!("{REJECTED}{message}").into(),
             End::InStatus { message, .. } => message.into(),
+            End::Shutdown => SHUT_DOWN.into(),
             End::Deadline => "Pod was active on the node longer than the specified deadline".into(),
         }
     }
@@ -99,6 +119,8 @@ mod tests {
         check("Failed", &refused, Some(&refused));
         check("Running", &refused, None);
         check("Failed", &End::Deadline, Some(&in_status(&End::Deadline)));
+        check("Failed", &End::Shutdown, Some(&End::Shutdown));
+        check("Running", &End::Shutdown, None);
         let nothing = End::InStatus {
             reason: String::new(),
             message: String::new(),
@@ -111,5 +133,8 @@ mod tests {
         let text = serde_json::to_string(&End::Deadline).unwrap();
         assert_eq!(text, r#"{"why":"deadline"}"#);
         assert_eq!(serde_json::from_str::<End>(&text).unwrap(), End::Deadline);
+        let text = serde_json::to_string(&End::Shutdown).unwrap();
+        assert_eq!(text, r#"{"why":"shutdown"}"#);
+        assert_eq!(serde_json::from_str::<End>(&text).unwrap(), End::Shutdown);
     }
 }

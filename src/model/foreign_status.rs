@@ -10,8 +10,15 @@ use k8s_openapi::api::core::v1::{
 
 use super::api::has_final_phase;
 
-/// The conditions that only the node writes (`PodConditionsByKubelet` in `pkg/kubelet/types/pod_status.go`). Others,
-/// `DisruptionTarget` included, belong to other writers: gantry itself does not evict pods.
+/// The condition of a pod that ends in favor of something else. The control plane sets it, too
+/// (`PodConditionSharedByKubelet` in `pkg/kubelet/types/pod_status.go`).
+pub const DISRUPTION_TARGET: &str = "DisruptionTarget";
+
+/// The reason of [`DISRUPTION_TARGET`] where the node has set it.
+pub const TERMINATION_BY_KUBELET: &str = "TerminationByKubelet";
+
+/// The conditions that only the node writes (`PodConditionsByKubelet` there). Others belong to other writers, and
+/// [`DISRUPTION_TARGET`] to whoever has set it.
 const OWN_CONDITIONS: &[&str] = &[
     "PodScheduled",
     "Ready",
@@ -26,6 +33,15 @@ const OWN_CONDITIONS: &[&str] = &[
 /// Whether other writers own conditions of this type.
 pub fn is_foreign(condition: &str) -> bool {
     !OWN_CONDITIONS.contains(&condition)
+}
+
+/// Whether the node writes this very condition.
+pub fn is_own(condition: &PodCondition) -> bool {
+    let is_disruption = || {
+        let reason = condition.reason.as_deref();
+        condition.type_ == DISRUPTION_TARGET && reason == Some(TERMINATION_BY_KUBELET)
+    };
+    !is_foreign(&condition.type_) || is_disruption()
 }
 
 /// The parts of a status that the node did not write, or that it must act on although it did.
@@ -88,9 +104,7 @@ impl<'a> ForeignStatus<'a> {
         let conditions = conditions.iter().flatten();
         ForeignStatus {
             end,
-            conditions: conditions
-                .filter(|condition| is_foreign(&condition.type_))
-                .collect(),
+            conditions: conditions.filter(|condition| !is_own(condition)).collect(),
             nominated_node_name: nominated_node_name.as_deref(),
             resource_claim_statuses: resource_claim_statuses.as_deref(),
             extended_resource_claim_status: extended_resource_claim_status.as_ref(),

@@ -37,6 +37,9 @@ pub struct PodMemory {
     pub containers: BTreeMap<String, ContainerMemory>,
     /// Why the node ended it, regardless of its containers.
     pub ended: Option<End>,
+    /// By when its end has to be over, if the node chose that: the pod has this long, or its grace period if that is
+    /// shorter.
+    pub ends_by: Option<Timestamp>,
     /// The files of its volumes as they were last written; a volume without an entry is written again.
     pub written: BTreeMap<String, Arc<Payload>>,
     /// What is left of the pod on the node.
@@ -141,6 +144,7 @@ impl PodMemory {
             failures: BTreeMap::new(),
             containers: BTreeMap::new(),
             ended: None,
+            ends_by: None,
             written: BTreeMap::new(),
             remains: Remains::Everything,
             resize: None,

@@ -63,6 +63,7 @@ pub mod restart;
 pub mod run_as;
 pub mod runtime;
 pub mod service;
+pub mod shutdown;
 pub mod span;
 pub mod stated;
 pub mod stats;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::pod::{DnsConfig, PodName, PodUid};
 use super::resources::{Amounts, Bytes, MilliCpu};
+use super::shutdown::ShutdownPeriods;
 
 /// How much the node has for pods.
 #[derive(Debug, Clone, Default)]
@@ -72,6 +73,8 @@ pub struct NodePolicy {
     /// Masked files of this machine, in addition to the paths that are always masked
     /// ([`MachineFacts::thermal_throttle`]).
     pub masked_paths: Vec<String>,
+    /// How much time pods get before the machine goes down.
+    pub shutdown: ShutdownPeriods,
 }
 
 impl NodePolicy {

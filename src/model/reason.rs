@@ -48,6 +48,8 @@ pub mod pod {
     pub const FAILED_KILL_POD: &str = "FailedKillPod";
     /// The pod has reached its active deadline.
     pub const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
+    /// The machine was shutting down.
+    pub const TERMINATED: &str = "Terminated";
     /// The pod was rejected because of its specification.
     pub const FAILED_VALIDATION: &str = "FailedValidation";
     /// A resize of the pod could not be actuated.

@@ -15,6 +15,7 @@ use super::node::{CgroupDriver, CgroupLayout, CgroupVersion, NodePolicy};
 use super::pod::*;
 use super::resources::{Amounts, Bytes, MilliCpu, Qos, Resources, qos_class};
 use super::runtime::{ContainerState, ObservedContainer, ObservedName, ObservedPod, Sandbox};
+use super::shutdown::{ShutdownGroup, ShutdownPeriods};
 
 /// The given number of seconds after the start of the test clock.
 pub(crate) fn at(seconds: i64) -> Timestamp {
@@ -211,6 +212,12 @@ pub(crate) fn policy() -> NodePolicy {
         limited_swap: false,
         apparmor: true,
         masked_paths: Vec::new(),
+        shutdown: ShutdownPeriods::new([(0, 20), (2_000_000_000, 10)].map(|(priority, seconds)| {
+            ShutdownGroup {
+                priority,
+                period: Duration::from_secs(seconds),
+            }
+        })),
     }
 }
 

@@ -504,6 +504,7 @@ mod tests {
             limited_swap: false,
             apparmor: true,
             masked_paths: Vec::new(),
+            shutdown: Default::default(),
         }
     }
 

@@ -4,14 +4,17 @@
 //! [`plan`] answers for all pods at once; [`resize()`] for one running pod that asks for other resources. What the node has
 //! decided and no snapshot shows yet is [`NodeDecisions`]; [`apply`] brings it and the memory up to date.
 //!
+//! While the machine shuts down, [`ShutdownPlan`] says which pods end now; [`end_for_shutdown`] and [`resume`] note that in
+//! the memory.
+//!
 //! Decisions of the same kind belong here: eviction under pressure and preemption (whom to end, a further verdict of
-//! [`Verdict`], kept in the memory as [`crate::model::end::End`]), graceful shutdown (the same, with an order), collection
-//! of images (a list of images beside [`NodePlan::qos_cgroups`]), and the ledger of exclusive CPUs, memory and devices
-//! (beside [`NodeDecisions::allotting`]).
+//! [`Verdict`], kept in the memory as [`crate::model::end::End`]), collection of images (a list of images beside
+//! [`NodePlan::qos_cgroups`]), and the ledger of exclusive CPUs, memory and devices (beside [`NodeDecisions::allotting`]).
 
 mod admission;
 mod apply;
 mod resize;
+mod shutdown;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +27,7 @@ use jiff::Timestamp;
 pub use admission::Verdict;
 pub use apply::{Applied, apply};
 pub use resize::{ResizeVerdict, resize};
+pub use shutdown::{Shutdown, ShutdownPlan, end_for_shutdown, resume};
 
 use super::admit::Refusal;
 use super::cgroup;
@@ -48,6 +52,8 @@ pub struct NodeView<'a> {
     pub decisions: &'a NodeDecisions,
     /// The API server's version of the node: its labels and taints.
     pub node: &'a ApiNode,
+    /// The moment from which on the machine is shutting down; `None`: it is not.
+    pub shutting_down: Option<Timestamp>,
     /// How much there is.
     pub limits: &'a NodeLimits,
     /// The node's configuration.
@@ -63,6 +69,8 @@ pub struct NodeDecisions {
     pub deferred: BTreeMap<PodName, DeferredAdmission>,
     /// Pods that get other resources, until the snapshot shows their allocation.
     pub allotting: BTreeMap<PodName, Arc<Pod>>,
+    /// How far the shutdown of the machine has come, while there is one.
+    pub shutdown: Option<Shutdown>,
 }
 
 /// A pod whose admission waits for the node's labels.
@@ -82,6 +90,8 @@ pub struct NodePlan {
     pub verdicts: Option<Vec<(Arc<Pod>, Verdict)>>,
     /// What the cgroups above the pods should hold; none where pods have no cgroups of their own.
     pub qos_cgroups: Vec<CgroupSetting>,
+    /// What a shutdown of the machine needs, while there is one.
+    pub shutdown: Option<ShutdownPlan>,
     /// When the plan changes though nothing else does.
     pub wake_at: Option<Timestamp>,
 }
@@ -97,10 +107,13 @@ pub fn plan(view: NodeView<'_>, now: Timestamp) -> NodePlan {
         .map(|(pod, _)| &pod.name)
         .collect();
     let qos_cgroups = view.qos_cgroups(&rejected);
-    let wake_at = view.deferred_until(decided);
+    let shutdown = view.shutdown(now);
+    let goes_on_at = shutdown.as_ref().and_then(|shutdown| shutdown.wake_at);
+    let wake_at = view.deferred_until(decided).into_iter().chain(goes_on_at).min();
     NodePlan {
         verdicts,
         qos_cgroups,
+        shutdown,
         wake_at,
     }
 }

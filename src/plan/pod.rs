@@ -7,9 +7,10 @@ use super::need::{Need, need};
 use super::start::{self, Stages};
 use super::teardown::{self, Ending};
 use super::{PlanView, gc, restart};
+use crate::model::end::End;
 use crate::model::memory::{FailedWork, PodMemory, Remains};
 use crate::model::node::NodePolicy;
-use crate::model::pod::{Pod, PodUid};
+use crate::model::pod::{Container, Pod, PodUid, RestartPolicy};
 use crate::model::runtime::{ObservedName, ObservedPod};
 use crate::model::step::{Pace, Plan, Step};
 
@@ -122,7 +123,9 @@ fn plan_pod(context: PlanContext<'_>) -> Plan {
         now,
         ..
     } = context;
-    if is_leaving(pod, seen, memory) {
+    // While the machine shuts down, no pod that has ended begins a new life.
+    let is_shut_down = memory.ended == Some(End::Shutdown);
+    if !is_shut_down && is_leaving(pod, seen, memory) {
         return plan_new_life(context);
     }
     let need = match memory.ended.is_some() || pod.deletion.is_some() {
@@ -165,11 +168,12 @@ fn plan_end(context: PlanContext<'_>) -> Plan {
         now,
         ..
     } = context;
-    // A rejected pod may be admitted later.
-    let why = memory.ended.as_ref().filter(|end| !end.is_refusal());
-    let ending = Ending::of(pod, seen, why, now);
+    let why = memory.ended.as_ref().filter(|end| end.is_final(&pod.source));
+    let ending = Ending::of(pod, seen, why, memory.ends_by, now);
+    let is_passing = memory.ended == Some(End::Shutdown) && why.is_none();
+    let leaving = is_passing && exists(seen) && needs_new_life(pod);
     let stages = match seen.lives() || memory.remains == Remains::Everything {
-        true => teardown::end(pod, seen, &ending, false, policy),
+        true => teardown::end(pod, seen, &ending, leaving, policy),
         false => gc::stages(pod, seen, policy),
     };
     Plan {
@@ -179,12 +183,23 @@ fn plan_end(context: PlanContext<'_>) -> Plan {
     }
 }
 
+/// Whether a pod that runs again when the machine does has to begin a new life for that, as its restart policy would leave
+/// it ended. A life that goes on keeps the record that an ephemeral container was started.
+fn needs_new_life(pod: &Pod) -> bool {
+    let restarts = |container: &Container| container.restart == RestartPolicy::Always;
+    pod.ephemeral_containers.is_empty() || !pod.containers.iter().all(restarts)
+}
+
 /// Whether the running containers belong to a past incarnation: the manifest was removed, even if it came back at once
 /// with the same content and so with the same UID (`restartRequested` in `pkg/kubelet/pod_workers.go`).
 fn is_leaving(pod: &Pod, seen: &ObservedPod, memory: &PodMemory) -> bool {
-    let exists = !seen.sandboxes.is_empty() || !seen.containers.is_empty();
     let was_removed = seen.checkpoint.as_ref().is_some_and(|saved| saved.leaving);
-    exists && (was_removed || memory.incarnation != pod.incarnation)
+    exists(seen) && (was_removed || memory.incarnation != pod.incarnation)
+}
+
+/// Whether the runtime has something of the pod.
+fn exists(seen: &ObservedPod) -> bool {
+    !seen.sandboxes.is_empty() || !seen.containers.is_empty()
 }
 
 /// Ends the past incarnation, in order and with its grace period; then makes room for the new one.
@@ -261,7 +276,7 @@ mod tests {
     use crate::model::object::kinds::Secret;
     use crate::model::object::{Known, Object, ObjectKind, Objects};
     use crate::model::outcome::{Failure, StepError};
-    use crate::model::pod::{Container, Deletion, Mount, RestartPolicy, Volume, VolumeSource};
+    use crate::model::pod::{Deletion, Mount, Volume, VolumeSource};
     use crate::model::reason;
     use crate::model::request::{ContainerRef, SandboxRef};
     use crate::model::restart::RestartRule;

@@ -47,8 +47,12 @@ pub(super) fn in_new_sandbox(context: PlanContext<'_>, attempt: u32, start: &[&C
     if seen.lives() {
         // A separate plan: the end of running containers must be observed before there is another sandbox.
         return Stages {
-            stages: teardown::stop_all(seen, &teardown::Ending::of(pod, seen, None, context.now), policy)
-                .into(),
+            stages: teardown::stop_all(
+                seen,
+                &teardown::Ending::of(pod, seen, None, None, context.now),
+                policy,
+            )
+            .into(),
             waits_until: None,
         };
     }

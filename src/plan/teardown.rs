@@ -32,9 +32,18 @@ pub(super) struct Ending<'a> {
 }
 
 impl<'a> Ending<'a> {
-    /// For a pod whose definition is available. The grace period requested last counts if it ends sooner.
-    pub(super) fn of(pod: &Pod, seen: &'a ObservedPod, why: Option<&End>, now: Timestamp) -> Ending<'a> {
-        let grace = pod.deletion.as_ref().map_or(pod.grace, |deletion| deletion.grace);
+    /// For a pod whose definition is available, which has ended for good because of `why`. The grace period requested last
+    /// counts if it ends sooner, and `by` if that is sooner still.
+    pub(super) fn of(
+        pod: &Pod,
+        seen: &'a ObservedPod,
+        why: Option<&End>,
+        by: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Ending<'a> {
+        let own = pod.deletion.as_ref().map_or(pod.grace, |deletion| deletion.grace);
+        let left = by.map(|by| Duration::try_from(by.duration_since(now)).unwrap_or_default());
+        let grace = left.map_or(own, |left| left.min(own));
         let saved = Checkpoint {
             ended: why.cloned(),
             ..Checkpoint::of(pod)
@@ -184,7 +193,10 @@ pub(super) fn end(
     policy: &NodePolicy,
 ) -> Vec<Vec<Step>> {
     let runs = seen.containers.iter().any(ObservedContainer::may_run);
-    let mark = ending.save(&pod.uid, leaving, policy).filter(|_| leaving || runs);
+    // Any other end is found out again. What does not run in this moment would be started again after the reboot.
+    let is_unique = ending.order.ended == Some(End::Shutdown) && !seen.sandboxes.is_empty();
+    let is_saved = leaving || runs || is_unique;
+    let mark = ending.save(&pod.uid, leaving, policy).filter(|_| is_saved);
     let mut stages = vec![mark.into_iter().collect()];
     stages.extend(stop_all(seen, ending, policy));
     stages.extend(give_back(pod, policy));

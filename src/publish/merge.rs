@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{PodCondition, PodStatus};
 use serde_json::{Map, Value, json};
 
 use crate::model::api::has_final_phase;
-use crate::model::foreign_status::is_foreign;
+use crate::model::foreign_status::is_own;
 
 /// The keys of a status that the node writes. All other keys belong to others.
 const OURS: &[&str] = &[
@@ -82,7 +82,7 @@ fn conditions(ours: &PodStatus, theirs: &PodStatus) -> Vec<Map<String, Value>> {
     };
     let mut changed = Vec::new();
     // Conditions of others are in `ours` as they were when it was computed, and may have changed since.
-    let own = |condition: &&PodCondition| !is_foreign(&condition.type_);
+    let own = |condition: &&PodCondition| is_own(condition);
     for condition in ours.conditions.iter().flatten().filter(own) {
         let mut condition = condition.clone();
         let published = published(&condition.type_);

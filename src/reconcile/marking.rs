@@ -163,7 +163,7 @@ impl Loop {
         if !Arc::ptr_eq(&old.leftovers, &self.snapshot.leftovers) {
             self.mark_leftovers();
         }
-        if !old.listed && self.snapshot.listed {
+        if !old.listed && self.snapshot.listed || self.decisions.shutdown.is_some() {
             self.dirty.insert(Key::Node);
         }
     }

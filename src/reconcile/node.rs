@@ -22,6 +22,7 @@ impl Loop {
             memory: &self.memory,
             decisions: &self.decisions,
             node,
+            shutting_down: self.shutting_down,
             limits: &self.rooms.limits,
             policy: &self.rooms.policy,
         }
@@ -33,6 +34,7 @@ impl Loop {
             return false;
         }
         self.deadlines.remove(&Key::Node);
+        let has_resumed = self.resume();
         let api_node = self.node.borrow().clone();
         let plan = node::plan(self.view(&api_node), now);
         if let Some(at) = plan.wake_at {
@@ -43,8 +45,9 @@ impl Loop {
             *before = plan.qos_cgroups;
             changed
         });
+        let is_shutdown_due = self.carry_out_shutdown(plan.shutdown, now);
         let Some(verdicts) = plan.verdicts else {
-            return false;
+            return has_resumed || is_shutdown_due;
         };
         let applied = node::apply(verdicts, &mut self.decisions, &mut self.memory, now);
         for (pod, refusal) in &applied.rejected {
@@ -53,7 +56,7 @@ impl Loop {
         }
         let has_changed = !applied.dirty.is_empty();
         self.dirty.extend(applied.dirty.into_iter().map(Key::Pod));
-        has_changed
+        has_changed || has_resumed || is_shutdown_due
     }
 
     /// Has an allocation kept and nothing else done where it changes, or notes why the pod does not get what it asks for.

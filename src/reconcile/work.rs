@@ -100,6 +100,10 @@ impl Loop {
                 let before = self.busy.remove(&key).and_then(|work| work.memory);
                 self.allocation_is_saved(&key);
                 self.retry_deferred_resizes();
+                // A shutdown goes on when the last pods of a group are cleared away.
+                if self.decisions.shutdown.is_some() {
+                    self.dirty.insert(Key::Node);
+                }
                 if let Key::Pod(name) = &key {
                     // An observed change has already marked the name, and a failure is remembered.
                     if self.memory.pods.get(name) == before.as_ref() {

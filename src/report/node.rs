@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 
 use super::{Facts, Loop};
+use crate::model::memory::QosCgroups;
 use crate::model::node::Measured;
 use crate::status::{node as node_status, node_events};
 
@@ -16,6 +17,21 @@ impl Loop {
         self.take_addresses(addresses, started);
         let events = node_events::starting(self.facts.policy.cgroup.version);
         self.emit_node_events(events, started);
+    }
+
+    /// Emits what became of the cgroups above the pods.
+    pub(super) fn take_qos_cgroups(&mut self, new: &QosCgroups) {
+        self.emit_node_events(node_events::qos_cgroups(new), Timestamp::now());
+    }
+
+    /// Takes whether the machine is shutting down. Answers whether that changed.
+    pub(super) fn take_shutdown(&mut self, new: Option<Timestamp>, now: Timestamp) -> bool {
+        let before = std::mem::replace(&mut self.shutting_down, new);
+        if before == new {
+            return false;
+        }
+        self.emit_node_events([node_events::shutdown(new.is_some())], now);
+        true
     }
 
     /// The node now, and the events of what changed since the previous report.
@@ -36,6 +52,7 @@ impl Loop {
             runtime: &self.snapshot.runtime,
             images: &self.snapshot.images,
             settings,
+            is_shutting_down: self.shutting_down.is_some(),
             started: self.started,
         };
         let node = node_status::node(&report, previous, now);

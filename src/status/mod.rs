@@ -1,6 +1,7 @@
 //! Computes the status of pods and node. Pure.
 
 mod condition;
+mod disruption;
 mod waiting;
 mod container;
 mod context;

@@ -39,6 +39,8 @@ pub struct Report<'a> {
     pub images: &'a [ObservedImage],
     /// The settings from the configuration.
     pub settings: &'a NodeSettings,
+    /// Whether the machine is shutting down.
+    pub is_shutting_down: bool,
     /// When this program first reported the node.
     pub started: Timestamp,
 }
@@ -177,7 +179,7 @@ fn conditions(report: &Report<'_>, previous: Option<&Node>, now: Timestamp) -> V
         });
     }
     states.extend(pressures(report, now));
-    states.push(ready(report.runtime));
+    states.push(ready(report));
     let reported = previous.and_then(|node| node.status.as_ref()?.conditions.as_deref());
     states
         .into_iter()
@@ -244,8 +246,13 @@ fn pressures(report: &Report<'_>, now: Timestamp) -> [State; 3] {
     ]
 }
 
-fn ready(runtime: &RuntimeState) -> State {
-    let faults = faults(runtime);
+fn ready(report: &Report<'_>) -> State {
+    let mut faults = faults(report.runtime);
+    faults.extend(
+        report
+            .is_shutting_down
+            .then(|| "node is shutting down".to_owned()),
+    );
     let message = match faults.as_slice() {
         [] => "kubelet is posting ready status".to_owned(),
         [one] => one.clone(),
@@ -357,6 +364,7 @@ mod tests {
         runtime: RuntimeState,
         images: Vec<ObservedImage>,
         settings: NodeSettings,
+        is_shutting_down: bool,
     }
 
     impl Machine {
@@ -368,6 +376,7 @@ mod tests {
                 runtime: &self.runtime,
                 images: &self.images,
                 settings: &self.settings,
+                is_shutting_down: self.is_shutting_down,
                 started: "2026-11-20T07:10:46Z".parse().unwrap(),
             };
             node(&report, previous, now.parse().unwrap())
@@ -399,6 +408,7 @@ mod tests {
             ("nodefs.available", Threshold::Fraction(0.01)),
         ];
         Machine {
+            is_shutting_down: false,
             facts: MachineFacts {
                 hostname: "vm".to_owned(),
                 machine_id: id.to_owned(),
@@ -662,6 +672,22 @@ mod tests {
         let last = status.conditions.unwrap().pop().unwrap();
         let shown = [Some(last.type_), Some(last.status), last.reason, last.message];
         expect.assert_eq(&shown.map(Option::unwrap).join(" | "));
+    }
+
+    #[test]
+    fn a_node_that_shuts_down_is_not_ready() {
+        let mut machine = machine();
+        machine.is_shutting_down = true;
+        let ready = |machine: &Machine| {
+            let status = machine.report(None, "2026-11-20T07:45:57Z").status.unwrap();
+            let last = status.conditions.unwrap().pop().unwrap();
+            (last.reason.unwrap(), last.message.unwrap())
+        };
+        let said = |message: &str| ("KubeletNotReady".to_owned(), message.to_owned());
+        assert_eq!(ready(&machine), said("node is shutting down"));
+        machine.runtime.reachable = Some(Err("gone".to_owned()));
+        let both = said("[container runtime is down, node is shutting down]");
+        assert_eq!(ready(&machine), both);
     }
 
     #[test]

@@ -61,6 +61,19 @@ pub fn qos_cgroups(qos_cgroups: &QosCgroups) -> Option<NodeEvent> {
     }
 }
 
+/// The event that the machine shuts down, or does not shut down after all
+/// (`pkg/kubelet/nodeshutdown/nodeshutdown_manager_linux.go`).
+pub fn shutdown(begins: bool) -> NodeEvent {
+    let what = match begins {
+        true => "event",
+        false => "cancellation",
+    };
+    normal(
+        "NodeShutdown",
+        format!("Shutdown manager detected shutdown {what}"),
+    )
+}
+
 /// The changes from one report of the node to the next. Pressures are emitted for the first report, too.
 pub fn changes(before: Option<&Node>, after: &Node) -> Vec<NodeEvent> {
     let name = after.metadata.name.as_deref().unwrap_or_default();

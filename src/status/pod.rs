@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1 as api;
 use super::condition;
 use super::container;
 use super::context::StatusContext;
+use super::disruption;
 use super::format::time;
 use super::phase::{self, Life};
 use super::resize;
@@ -34,6 +35,9 @@ pub fn pod_status(
 ) -> api::PodStatus {
     let mut status = own_status(pod, observed, memory, previous, policy, handlers, now);
     ForeignStatus::of(pod.object.status.as_ref()).carry_into(&mut status);
+    let memory = memory.filter(|memory| memory.uid == pod.uid);
+    let ended = memory.and_then(|memory| memory.ended.as_ref());
+    disruption::mark(&mut status, pod, ended, previous, now);
     status
 }
 
@@ -58,8 +62,15 @@ fn own_status(
     if let Some(refusal) = ended.filter(|end| end.is_refusal()) {
         return refused(refusal, common);
     }
-    // A rejection is withdrawn when there is room: the status reported then is not an end of the pod.
-    let previous = previous.filter(|previous| !is_refusal(previous));
+    // A rejection is withdrawn when there is room, and the end of a static pod when the machine does not go down, or is up
+    // again: the status reported then is not an end of the pod. Such a pod lives again, whatever its restart policy.
+    let lives_again = pod.source != Source::Api && ended.is_none() && is_alive(observed.uids.get(&pod.uid));
+    let is_withdrawn = |previous: &api::PodStatus| {
+        let end = End::of_status(previous);
+        let is_passing = |end: &End| end.is_refusal() || ended.is_none() && !end.is_final(&pod.source);
+        end.is_some_and(|end| lives_again || is_passing(&end))
+    };
+    let previous = previous.filter(|previous| !is_withdrawn(previous));
     let nothing = ObservedPod::default();
     let context = StatusContext {
         pod,

@@ -407,6 +407,7 @@ fn policy() -> NodePolicy {
     NodePolicy {
         apparmor: true,
         masked_paths: Vec::new(),
+        shutdown: Default::default(),
         name: "node".to_owned(),
         root_dir: "/var/lib/kubelet".into(),
         pod_logs_dir: "/var/log/pods".into(),

@@ -34,6 +34,7 @@ use gantry::model::pull_policy::Verification;
 use gantry::model::report::PodsReport;
 use gantry::model::resources::Bytes;
 use gantry::model::runtime::Snapshot;
+use gantry::model::shutdown::{ShutdownPeriods, ShutdownProgress};
 use gantry::source::checkpoint::seal::Keyhole;
 use k8s_openapi::api::core::v1 as api;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -41,6 +42,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::fake_api::FakeApi;
 use crate::fake_cri::{Call, FakeCri};
+use crate::fake_logind::FakeLogind;
 use crate::pods::{Directories, name};
 
 /// Every condition becomes true long before this, or the test has failed.
@@ -74,6 +76,10 @@ pub(crate) struct Machine {
     pub patience: Duration,
     /// Whether the kernel enforces AppArmor profiles.
     pub apparmor: bool,
+    /// What says that the machine shuts down.
+    pub logind: Option<FakeLogind>,
+    /// How much time pods get then.
+    pub shutdown: ShutdownPeriods,
     /// Where traces go.
     pub collector: Option<Collector>,
     agent: Option<Agent>,
@@ -147,6 +153,8 @@ impl Machine {
             files: FilePlaces::default(),
             patience: Duration::from_millis(100),
             apparmor: true,
+            logind: None,
+            shutdown: ShutdownPeriods::default(),
             collector: None,
             agent: None,
             _stopwatch: Stopwatch(Instant::now()),
@@ -260,6 +268,11 @@ impl Machine {
             Sample::Distribution(histogram) => histogram.count() as f64,
         });
         numbers.sum()
+    }
+
+    /// How far a shutdown of the machine has come.
+    pub(crate) fn shutdown_progress(&self) -> Option<ShutdownProgress> {
+        *self.agent().wiring.shutdown_progress().borrow()
     }
 
     /// Waits until the report is so.
@@ -380,6 +393,7 @@ impl Machine {
         config.paths.state = root.join("state");
         config.paths.kubeconfig = self.api.as_ref().map(|_| self.kubeconfig());
         config.images.verification = self.verification.clone();
+        config.shutdown = self.shutdown.clone();
         config.traces = self.collector.clone();
         config.member.lease = Duration::from_secs(2);
         config.member.cut_off_start = CutOffStart::Tolerated;
@@ -454,6 +468,9 @@ impl Agent {
             None => None,
         };
         wiring.spawn_sources(cluster.as_ref());
+        if let Some(logind) = &machine.logind {
+            wiring.join_shutdowns(logind.dial(), logind.drop_ins()).await;
+        }
         let (beginnings_in, beginnings) = mpsc::unbounded_channel();
         let act = ActContext {
             runtime: Runtime::new(&machine.fake.settings()),
@@ -481,6 +498,7 @@ impl Agent {
             },
             policy: NodePolicy {
                 apparmor: machine.apparmor,
+                shutdown: machine.shutdown.clone(),
                 ..policy(root)
             },
             settings: NodeSettings {
@@ -549,6 +567,7 @@ fn policy(root: &Path) -> NodePolicy {
         limited_swap: false,
         apparmor: true,
         masked_paths: Vec::new(),
+        shutdown: Default::default(),
     }
 }
 

@@ -11,6 +11,7 @@ mod cve;
 mod events;
 mod fake_api;
 mod fake_cri;
+mod fake_logind;
 mod messages;
 mod node_port;
 mod observe;

@@ -32,6 +32,7 @@ mod objects;
 mod resize;
 mod restarts;
 mod serving_certificate;
+mod shutdown;
 mod timelines;
 mod traces;
 mod waits;

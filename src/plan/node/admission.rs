@@ -34,7 +34,7 @@ impl Verdict {
 }
 
 /// Whether the API server has the pod's end.
-fn has_ended_in_api(pod: &Pod) -> bool {
+pub(super) fn has_ended_in_api(pod: &Pod) -> bool {
     pod.source == Source::Api && has_final_phase(pod.object.status.as_ref())
 }
 
@@ -50,7 +50,11 @@ impl NodeView<'_> {
         let marks = self.marks();
         let mut verdicts = Vec::new();
         for pod in new {
-            let verdict = match self.admit(pod, &admitted, marks.as_ref()) {
+            let admission = match self.shutting_down {
+                Some(_) => Err(shutting_down()),
+                None => self.admit(pod, &admitted, marks.as_ref()),
+            };
+            let verdict = match admission {
                 Ok(()) => {
                     admitted.push(pod.clone());
                     Verdict::Admitted
@@ -130,7 +134,7 @@ impl NodeView<'_> {
 
     /// Whether the pod was admitted before. What an agent before this one admitted is known by its sandboxes: a new agent
     /// must not end it in favor of another that did not fit then.
-    fn is_admitted(&self, pod: &Pod) -> bool {
+    pub(super) fn is_admitted(&self, pod: &Pod) -> bool {
         match self.remembered(pod) {
             Some(memory) => memory.ended.is_none(),
             None => {
@@ -147,6 +151,15 @@ impl NodeView<'_> {
         let is_rejected = rejected.is_some_and(|(uid, _)| *uid == pod.uid);
         let has_ended = self.remembered(pod).is_some_and(|memory| memory.ended.is_some());
         has_ended && !is_rejected || has_ended_in_api(pod)
+    }
+}
+
+/// The answer to a pod that comes while the machine shuts down (`Admit` in
+/// `pkg/kubelet/nodeshutdown/nodeshutdown_manager.go`).
+fn shutting_down() -> Refusal {
+    Refusal {
+        reason: "NodeShutdown".to_owned(),
+        message: "Pod was rejected as the node is shutting down.".to_owned(),
     }
 }
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::{DeferredAdmission, NodeDecisions, Verdict};
 use crate::model::memory::{Memory, PodMemory};
-use crate::model::pod::{Pod, PodName, Source};
+use crate::model::pod::{Pod, PodName, PodUid, Source};
 use crate::plan::admit::Refusal;
 
 /// What the verdicts have changed.
@@ -70,10 +70,7 @@ fn remember(memory: &mut Memory, pod: &Pod, refusal: &Refusal, now: Timestamp) -
         return false;
     }
     // What the pod before it has left is removed all the same. One that was itself rejected has left nothing.
-    let former = before.and_then(|before| {
-        let own = before.remaining().find(|uid| **uid != pod.uid);
-        before.former.as_ref().or(own).cloned()
-    });
+    let former = before.and_then(|before| former(before, pod));
     let fresh = PodMemory::new(pod.uid.clone(), now);
     let rejected = PodMemory {
         ended,
@@ -82,4 +79,10 @@ fn remember(memory: &mut Memory, pod: &Pod, refusal: &Refusal, now: Timestamp) -
     };
     memory.pods.insert(pod.name.clone(), Arc::new(rejected));
     true
+}
+
+/// The pod of the name that was here before, of which something may be left.
+pub(super) fn former(before: &PodMemory, pod: &Pod) -> Option<PodUid> {
+    let own = before.remaining().find(|uid| **uid != pod.uid);
+    before.former.as_ref().or(own).cloned()
 }

@@ -1,5 +1,7 @@
 //! The node as a whole: tables of verdicts, and random days of a node with too little room.
 
+mod shutdown;
+
 use std::collections::BTreeMap;
 
 use expect_test::{Expect, expect};
@@ -19,6 +21,7 @@ struct Node {
     memory: Memory,
     decisions: NodeDecisions,
     node: ApiNode,
+    shutting_down: Option<Timestamp>,
     limits: NodeLimits,
     policy: NodePolicy,
     now: Timestamp,
@@ -71,6 +74,7 @@ impl Node {
             memory: Memory::default(),
             decisions: NodeDecisions::default(),
             node: ApiNode::Present(Arc::default()),
+            shutting_down: None,
             limits: NodeLimits {
                 allocatable: cpu(2000),
                 capacity: cpu(2000),
@@ -117,6 +121,7 @@ impl Node {
             memory: &self.memory,
             decisions: &self.decisions,
             node: &self.node,
+            shutting_down: self.shutting_down,
             limits: &self.limits,
             policy: &self.policy,
         }

@@ -36,6 +36,7 @@ enum Event {
     OtherComes(i64),
     OtherGoes,
     Labelled(Labels),
+    ShutsDown(bool),
     Requests(i64),
 }
 
@@ -73,6 +74,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::OtherGoes),
         1 => prop_oneof![Just(Labels::Unknown), Just(Labels::Without), Just(Labels::With)].prop_map(Event::Labelled),
         2 => (1..2500_i64).prop_map(Event::Requests),
+        2 => any::<bool>().prop_map(Event::ShutsDown),
     ]
 }
 
@@ -255,6 +257,7 @@ fn live(world: &mut World, pod: &Pod, events: &[Event]) -> Option<Pod> {
             Event::OtherComes(milli) => world.other_comes(*milli),
             Event::OtherGoes => world.other_goes(),
             Event::Labelled(labels) => world.node.labels = *labels,
+            Event::ShutsDown(begins) => world.shuts_down(*begins),
             Event::Requests(milli) => {
                 // A static pod that asks for something else is another pod.
                 if let Some(pod) = desired.take_if(|pod| pod.source == Source::Api) {
@@ -272,6 +275,7 @@ fn calm(world: &mut World) {
     world.image_there = true;
     world.network_ready = true;
     world.node.labels = Labels::With;
+    world.shuts_down(false);
     for program in world.programs.values_mut() {
         program.code = 0;
     }
@@ -386,8 +390,11 @@ fn assert_runs(world: &World, pod: &Pod, seen: &ObservedPod) {
 fn assert_ended(world: &World, pod: &Pod, seen: &ObservedPod) {
     let has_deadline = pod.active_deadline.is_some();
     let mut own = pod.own_containers().filter(|container| !container.sidecar);
+    // A static pod runs again when the machine does.
+    let was_shut_down = world.was_shut_down && pod.source == Source::Api;
     assert!(
         has_deadline
+            || was_shut_down
             || pod.restart_policy != RestartPolicy::Always
             || own.any(|container| container.restart != RestartPolicy::Always),
         "the pod ended although nothing required it: {seen:?}"
@@ -419,8 +426,10 @@ proptest! {
         assert_is(&world, desired.as_ref());
         // Nothing more to do, even for an agent without memory; an end may be repeated once.
         prop_assert!(!world.turn(desired.as_ref()));
-        // The exception is a pod that ended without a trace: to such an agent it is new.
-        if !world.observed.uids.is_empty() {
+        // The exception is a pod that ended without a trace, or in a shutdown of which the disk took none: to such an agent
+        // it is new, unless the API server has its end, which it has not here.
+        let is_without_trace = world.observed.uids.is_empty() || world.was_shut_down && world.not_saved;
+        if !is_without_trace {
             world.agent_restarts();
             let before = world.observed.clone();
             world.settle(desired.as_ref());

@@ -46,6 +46,8 @@ struct Other {
 pub(super) struct Node {
     pub(super) labels: Labels,
     pub(super) decisions: NodeDecisions,
+    /// The moment from which on the machine is shutting down.
+    pub(super) shutting_down: Option<Timestamp>,
     other: Option<Other>,
     limits: NodeLimits,
 }
@@ -67,6 +69,7 @@ impl Node {
         Node {
             labels: Labels::With,
             decisions: NodeDecisions::default(),
+            shutting_down: None,
             other: None,
             limits: NodeLimits {
                 allocatable: amounts(),
@@ -147,7 +150,21 @@ impl World {
     /// Plans the node, and remembers its verdicts.
     pub(super) fn plan_node(&mut self, desired: Option<&Pod>) {
         let mut memory = self.memory_of_all();
+        if self.node.shutting_down.is_none() && self.node.decisions.shutdown.take().is_some() {
+            let before = memory.clone();
+            self.with_view(desired, &before, |view| node::resume(view.desired, &mut memory));
+        }
         let plan = self.with_view(desired, &memory, |view| node::plan(view, self.now));
+        if let Some(shutdown) = plan.shutdown {
+            let before = memory.clone();
+            self.with_view(desired, &before, |view| {
+                // What the other pod's memory would be is nobody's business here.
+                let own = shutdown.due.iter().filter(|(pod, _)| pod.name == sample::name());
+                let own: Vec<_> = own.cloned().collect();
+                node::end_for_shutdown(&own, view.snapshot, &mut memory, self.now).for_each(drop);
+            });
+            self.node.decisions.shutdown = Some(shutdown.shutdown);
+        }
         let verdicts = plan.verdicts.expect("the runtime is listed");
         if let Some(other) = &mut self.node.other {
             let own = verdicts.iter().find(|(pod, _)| pod.name == other.pod.name);
@@ -176,6 +193,7 @@ impl World {
             let is_label = refusal.reason == crate::plan::admit::NODE_AFFINITY;
             let lacks = match is_label {
                 true => self.node.labels != Labels::With,
+                false if self.node.shutting_down.is_some() => true,
                 false => request(pod) + self.taken_beside(pod, desired) > ROOM,
             };
             assert!(lacks, "{} is rejected though it fits: {refusal:?}", pod.name);
@@ -319,6 +337,7 @@ impl World {
             memory,
             decisions: &self.node.decisions,
             node: &self.node.api_node(),
+            shutting_down: self.node.shutting_down,
             limits: &self.node.limits,
             policy: &self.policy,
         })

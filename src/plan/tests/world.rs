@@ -16,7 +16,7 @@ use crate::model::labels::{self, ContainerAnnotations};
 use crate::model::memory::{PodMemory, Remains};
 use crate::model::node::{CgroupName, NodePolicy};
 use crate::model::outcome::*;
-use crate::model::pod::{Container, Pod, PodUid};
+use crate::model::pod::{Container, Pod, PodUid, RestartPolicy};
 use crate::model::reason;
 use crate::model::request::*;
 use crate::model::runtime::{
@@ -81,6 +81,8 @@ pub(super) struct World {
     pub(super) not_saved: bool,
     /// The runtime lost all that it had at least once.
     pub(super) wiped: bool,
+    /// The machine was shutting down at least once.
+    pub(super) was_shut_down: bool,
     /// Every UID with its last desired pod.
     definitions: BTreeMap<PodUid, Pod>,
     /// The end of the grace period of a pod that is ending, by UID.
@@ -131,6 +133,7 @@ impl World {
             allocations: BTreeMap::new(),
             not_saved: false,
             wiped: false,
+            was_shut_down: false,
             definitions: BTreeMap::new(),
             deadlines: BTreeMap::new(),
             hooked: BTreeSet::new(),
@@ -389,8 +392,15 @@ impl World {
         self.ids
     }
 
+    /// The machine begins to shut down, or does not after all.
+    pub(super) fn shuts_down(&mut self, begins: bool) {
+        self.node.shutting_down = begins.then(|| self.node.shutting_down.unwrap_or(self.now));
+        self.was_shut_down |= begins;
+    }
+
     /// The machine restarts: nothing runs any more, no cgroup is left.
     pub(super) fn reboots(&mut self) {
+        self.shuts_down(false);
         let now = self.now;
         self.instances_mut()
             .filter(|c| c.may_run())
@@ -630,7 +640,9 @@ impl World {
         let waits = |c: &&ObservedContainer| c.may_run() && !tried.contains(&c.id) && served(c);
         // When the grace period is over there is no time left for an order, as in the kubelet (`waitForTurn` in
         // `kuberuntime_termination_order.go`).
-        let is_over = self.deadlines.get(uid).is_some_and(|ends| *ends <= self.now);
+        let chosen = self.memory.as_ref().and_then(|memory| memory.ends_by);
+        let ends = self.deadlines.get(uid).copied().into_iter().chain(chosen).min();
+        let is_over = ends.is_some_and(|ends| ends <= self.now);
         if own.is_some() && !self.not_saved && !is_over {
             let waited_for = seen.containers.iter().find(waits);
             assert_eq!(waited_for, None, "{name:?} is ended before");
@@ -823,8 +835,11 @@ impl World {
             .or_default();
         *starts += 1;
         let is_added = container.starts_with(ADDED);
+        // The new life of a pod that its restart policy would leave ended.
+        let restarts = |pod: &Pod| pod.containers.iter().all(|c| c.restart == RestartPolicy::Always);
+        let begins_anew = self.was_shut_down && !self.definitions.get(uid).is_some_and(restarts);
         assert!(
-            !is_added || *starts == 1 || self.wiped,
+            !is_added || *starts == 1 || self.wiped || begins_anew,
             "{container} is started once"
         );
         let instance = seen.containers.iter_mut().find(|c| c.id == id).unwrap();
