@@ -16,6 +16,7 @@
 mod vm;
 mod stories;
 mod quotas;
+mod shutdown;
 mod join;
 #[path = "../cluster/api.rs"]
 mod api;

@@ -39,6 +39,18 @@ pub const ALL: &[Story] = &[
         after_a_reboot_the_pods_come_back,
     ),
     (
+        "logind_allows_the_time_that_pods_are_to_have",
+        crate::shutdown::logind_allows_the_time_that_pods_are_to_have,
+    ),
+    (
+        "when_the_shutdown_fails_the_node_is_ready_and_static_pods_run_again",
+        crate::shutdown::when_the_shutdown_fails_the_node_is_ready_and_static_pods_run_again,
+    ),
+    (
+        "pods_have_their_time_before_the_machine_reboots_and_static_pods_run_again",
+        crate::shutdown::pods_have_their_time_before_the_machine_reboots_and_static_pods_run_again,
+    ),
+    (
         "cleanup_leaves_a_machine_without_a_node",
         cleanup_leaves_a_machine_without_a_node,
     ),
