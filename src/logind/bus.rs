@@ -105,17 +105,19 @@ impl Logind {
 
     /// The next thing that it says. Cancel-safe: what is not taken is said the next time.
     pub(super) async fn said(&mut self) -> Said {
-        tokio::select! {
-            announced = self.announcements.next() => match announced {
-                Some(signal) => signal.args().map_or(Said::Restarted, |args| Said::Shutdown(*args.start())),
-                None => Said::Nothing,
-            },
-            owner = self.owners.next() => match owner {
-                Some(Some(_)) => Said::Restarted,
-                // It comes back, or the bus is gone as well, which the next call shows.
-                Some(None) => std::future::pending().await,
-                None => Said::Nothing,
-            },
+        loop {
+            tokio::select! {
+                announced = self.announcements.next() => return match announced {
+                    Some(signal) => signal.args().map_or(Said::Restarted, |args| Said::Shutdown(*args.start())),
+                    None => Said::Nothing,
+                },
+                owner = self.owners.next() => match owner {
+                    Some(Some(_)) => return Said::Restarted,
+                    // It is being started again, or the bus is gone as well, which ends the stream.
+                    Some(None) => {}
+                    None => return Said::Nothing,
+                },
+            }
         }
     }
 

@@ -32,6 +32,13 @@ pub fn logind_allows_the_time_that_pods_are_to_have(vm: &mut Vm) {
         "{delay}"
     );
     run(vm, 0);
+    vm.prints("systemctl restart systemd-logind");
+    wait_for("the agent to notice it", LONG, || {
+        let journal = vm.prints("journalctl --no-pager --boot --unit gantry");
+        let is_noticed = journal.contains("systemd-logind was started again");
+        is_noticed.then_some(()).ok_or(journal)
+    });
+    is_delayed(vm);
 }
 
 /// The job that would reboot the machine cannot be started, which is when logind takes a shutdown back.
