@@ -22,9 +22,9 @@ use crate::model::overlay::Peer;
 pub const ENTRY: &str = "peer.yaml";
 /// Where flannel's daemon writes which network it is.
 pub const ENVIRONMENT: &str = "/run/flannel/subnet.env";
-/// How often the rules are checked. Only a flush of the whole firewall takes them away; pods then reach what is outside
-/// no more, and other nodes' pods all the same.
-const LOOK: Duration = Duration::from_secs(10);
+/// How often the rules are checked without a reason: a flush of the whole firewall is noticed by the guard of the host's
+/// loopback (`loopback`), unless that is disabled.
+const LOOK: Duration = Duration::from_secs(60);
 
 /// A network of several nodes.
 #[derive(Debug, Clone)]
@@ -156,25 +156,12 @@ fn write_if_different(path: &Path, text: &str) -> io::Result<()> {
 /// Keeps the rules in place.
 async fn masquerade(all: IpNet, mut standing: watch::Receiver<Standing>, cancel: CancellationToken) {
     let mut failures = LastLogged::default();
-    let mut was_there = false;
     loop {
         let own = standing.borrow_and_update().own.as_ref().map(|own| own.subnet);
         if let Some(own) = own {
-            let ensured = tokio::task::spawn_blocking(move || {
-                gantry_cni::between_nodes::ensure(conflist::NETWORK, all, own)
-            });
-            match ensured.await.expect("talking to the kernel does not panic") {
-                Ok(set) => {
-                    failures.clear();
-                    if set && was_there {
-                        tracing::warn!(
-                            "another program removed the rules of the pod network; they were restored"
-                        );
-                    }
-                    was_there = true;
-                }
+            match ensure_rules(all, own).await {
+                Ok(()) => failures.clear(),
                 Err(error) => {
-                    let error = error.to_string();
                     if failures.is_news(&error) {
                         tracing::warn!(error, "cannot set the rules of the pod network; retrying");
                     }
@@ -188,6 +175,14 @@ async fn masquerade(all: IpNet, mut standing: watch::Receiver<Standing>, cancel:
             () = tokio::time::sleep(LOOK) => {}
         }
     }
+}
+
+/// Sets the rules of a network with several nodes where any is missing.
+pub(super) async fn ensure_rules(all: IpNet, own: IpNet) -> Result<(), String> {
+    let ensured =
+        tokio::task::spawn_blocking(move || gantry_cni::between_nodes::ensure(conflist::NETWORK, all, own));
+    let ensured = ensured.await.expect("talking to the kernel does not panic");
+    ensured.map(|_| ()).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

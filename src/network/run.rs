@@ -116,7 +116,13 @@ impl Loop {
         let guard = async {
             if self.inputs.guards_loopback {
                 let is_ours = self.opens_firewall;
-                loopback::keep(|| flushed(is_ours), cancel.clone()).await;
+                let between = self
+                    .inputs
+                    .between
+                    .as_ref()
+                    .map(|between| between.overlay.network);
+                let between = between.zip(self.chosen);
+                loopback::keep(|| flushed(is_ours, between), cancel.clone()).await;
             }
         };
         let firewall = async {
@@ -142,10 +148,16 @@ impl Loop {
     }
 }
 
-/// Makes the rules of connected pods again: forwarded ports and masquerading.
-async fn flushed(is_ours: bool) {
+/// Makes the rules of connected pods again: forwarded ports and masquerading. `between` are the network of several nodes and
+/// this node's part.
+async fn flushed(is_ours: bool, between: Option<(IpNet, IpNet)>) {
     if !is_ours {
         return;
+    }
+    if let Some((all, own)) = between
+        && let Err(error) = between::ensure_rules(all, own).await
+    {
+        tracing::warn!(error, "cannot set the rules of the pod network; retrying");
     }
     let records = Path::new(gantry_cni::restore::RECORDS);
     let restored = tokio::task::spawn_blocking(|| gantry_cni::restore(records, conflist::NETWORK)).await;

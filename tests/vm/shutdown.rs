@@ -14,13 +14,19 @@ const PODS: [&str; 3] = ["first", "last", "once"];
 /// 70 s for normal pods and 30 s for critical ones, so that a busy machine does not matter; logind allows 5 s by itself.
 pub fn logind_allows_the_time_that_pods_are_to_have(vm: &mut Vm) {
     vm.prints(
-        "mkdir -p /etc/gantry /var/log/journal && journalctl --flush && cat >/etc/gantry/config.yaml <<'END'\n\
+        "mkdir -p /etc/gantry /etc/systemd/system/gantry.service.d /var/log/journal && journalctl --flush\n\
+         cat >/etc/gantry/shutdown.yaml <<'END'\n\
          apiVersion: kubelet.config.k8s.io/v1beta1\n\
          kind: KubeletConfiguration\n\
          shutdownGracePeriod: 100s\n\
          shutdownGracePeriodCriticalPods: 30s\n\
          END\n\
-         mv /root/farewell.yaml /etc/kubernetes/manifests/ && systemctl restart gantry",
+         cat >/etc/systemd/system/gantry.service.d/shutdown.conf <<'END'\n\
+         [Service]\n\
+         ExecStart=\n\
+         ExecStart=/usr/local/bin/gantry run --config=/etc/gantry/shutdown.yaml\n\
+         END\n\
+         mv /root/farewell.yaml /etc/kubernetes/manifests/ && systemctl daemon-reload && systemctl restart gantry",
     );
     is_delayed(vm);
     let delay = vm.prints(
@@ -105,7 +111,8 @@ pub fn pods_have_their_time_before_the_machine_reboots_and_static_pods_run_again
         "{times}"
     );
     vm.prints(
-        "rm /etc/kubernetes/manifests/farewell.yaml /etc/gantry/config.yaml && systemctl restart gantry",
+        "rm /etc/kubernetes/manifests/farewell.yaml /etc/gantry/shutdown.yaml \
+         /etc/systemd/system/gantry.service.d/shutdown.conf && systemctl daemon-reload && systemctl restart gantry",
     );
     wait_for("the pods to be gone", LONG, || {
         let left = vm.run("gantry get pods").output;

@@ -310,7 +310,7 @@ pub fn a_machine_with_an_entry_in_the_file_of_peers_is_one_of_the_network(node: 
         let is_there = rules.contains("see each other's addresses");
         if is_there { Ok(()) } else { Err(rules) }
     };
-    wait_for("the rules to be restored", SOON * 2, again);
+    wait_for("the rules to be restored", SOON, again);
     assert_eq!(fetch("http://10.244.0.2:8080/cgi-bin/who").trim(), client_ip);
 
     // A wrong entry keeps what was known, and says so; an absent one ends it.
