@@ -166,8 +166,10 @@ impl Host {
     /// What flannel's plugin has connected and not disconnected yet.
     pub fn connected(&self) -> BTreeSet<String> {
         let addresses = files(&self.path(ADDRESSES)).into_iter();
-        // host-local keeps these beside the addresses.
-        let addresses = addresses.filter(|name| name != "lock" && !name.starts_with("last_reserved_ip"));
+        // host-local keeps these beside the addresses: the last is the record that the next address takes.
+        let is_address =
+            |name: &String| !(name == "lock" || name.starts_with("last_reserved_ip") || name == ".new");
+        let addresses = addresses.filter(is_address);
         addresses.chain(files(&self.path(CONNECTED))).collect()
     }
 
